@@ -67,7 +67,7 @@ class Apps:
         """Register an app: active at once in sandbox mode, else waiting for approval.
 
         Args:
-            draft: what its developer says of it.
+            draft: fields of the registration form.
             developer: id of the developer's account; empty for none.
             origin: where it is registered. The operator's own are active at once.
             client_id: a chosen id; random where not given.
@@ -75,8 +75,8 @@ class Apps:
             address: where the request came from, for the audit trail.
 
         Raises:
-            InvalidForm: a field is wrong, the account has as many apps as it may have, or, in
-                production, nobody has verified its address.
+            InvalidForm: a field is invalid, the account has as many apps as it may have, or, in
+                production, its address is not verified.
         """
         draft = registration.check(draft)
         at_once = self._configuration.sandbox or origin == "operator"
@@ -108,10 +108,10 @@ class Apps:
 
         Args:
             client_id: its id.
-            developer: whose it has to be; anyone's where not given.
+            developer: the required owner; any owner where not given.
 
         Raises:
-            NoSuchApp: there is none of that id, or it is someone else's, or it was deleted.
+            NoSuchApp: no app has that id, it has another owner, or it was deleted.
         """
         with self._database.read() as session:
             return self._app(_row(session, client_id, developer))
@@ -144,13 +144,12 @@ class Apps:
     ) -> Issued:
         """Change what is said of an app. Its id stays.
 
-        In production an app of which anything changes that a member sees or that it may do (all
-        but who is written to) waits for approval again: what was approved is not what it now is.
-        A secret is made where the app has none yet and now needs one, and taken away where it
-        needs none any more.
+        In production a change to anything that a member sees or that the app may do (all but the
+        contact) needs a new approval: the old one was for another draft. A secret is created where
+        the app now needs one and has none, and removed where it no longer needs one.
 
         Raises:
-            InvalidForm: a field is wrong.
+            InvalidForm: a field is invalid.
             NoSuchApp: see `get`.
         """
         draft = registration.check(draft)
@@ -181,7 +180,7 @@ class Apps:
     def rotate_secret(
         self, client_id: str, *, developer: str | None = None, address: str = ""
     ) -> Issued:
-        """Give an app a new secret; the old one is of no use from now on.
+        """Give an app a new secret; the old one is invalid from now on.
 
         Raises:
             NoSuchApp: see `get`, and where the app has no secret.
@@ -200,12 +199,12 @@ class Apps:
 
         Args:
             client_id: its id.
-            revision: `App.revision` of what was looked at.
+            revision: `App.revision` of the draft that was reviewed.
 
         Raises:
             NoSuchApp: see `get`.
-            InvalidForm: it was changed since it was looked at, its name is another app's by now,
-                or its developer's address is not verified.
+            InvalidForm: it was changed since the review, its name is another app's by now, or its
+                developer's address is not verified.
         """
         with self._database.write() as session:
             row = _row(session, client_id, None)
@@ -301,7 +300,7 @@ class Apps:
             raise InvalidForm({"name": f"An account can have {most} apps; delete one first."})
 
     def _is_verified(self, session: Session, row: AppRow) -> bool:
-        """Return whether the address behind an app is verified, where that is asked for."""
+        """Return whether the address behind an app is verified, where that is required."""
         if self._configuration.sandbox or not row.developer:
             return True
         account = session.get(DeveloperRow, row.developer)
@@ -396,7 +395,7 @@ def _unpacked(row: AppRow) -> AppDraft:
 
 
 def _is_weightier(was: AppDraft, now: AppDraft) -> bool:
-    """Return whether something changed that an approval was about."""
+    """Return whether a change needs a new approval."""
     weighty = (
         "name", "organization", "description", "client_type", "authentication", "redirect_uris",
         "scopes", "jwks", "plain_launch", "website", "logo_uri", "policy_uri", "terms_uri",

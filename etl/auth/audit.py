@@ -1,11 +1,11 @@
 """The audit trail: every access and every change of a grant, written before it is answered.
 
 Each process writes files of its own, a new one each day, so that no two ever wait for each other.
-One thread writes what has come together since the last write, in one go; who asked for it goes on
-when it stands in the file. Nobody else touches the files, so that a disk that hangs holds up that
-thread alone: who waits for it is refused after some seconds, and so is at once whoever comes after
-them, until the disk answers again. The database keeps how far each file has got, so that a missing
-file or a missing end is noticed, and what members are shown of it: counts by day.
+One thread writes all pending events in one batch; a request continues when its event is in the
+file. No other thread writes to the files, so that a disk that hangs blocks that thread alone:
+waiting requests are refused after some seconds, later ones at once, until the disk answers again.
+The database keeps the extent of each file, so that a missing file or a truncated one is detected,
+and the daily counts that members are shown.
 """
 
 from __future__ import annotations
@@ -109,9 +109,9 @@ class AuditTrail:
     Args:
         folder: where the files are; made where it is missing.
         database: keeps how far each file has got.
-        clock: says when, and on which day.
-        randomness: tells files of one second apart.
-        patience: seconds that an event may take to be written.
+        clock: gives the present time.
+        randomness: distinguishes files of one second.
+        patience: time limit of writing an event, in seconds.
     """
 
     def __init__(
@@ -145,8 +145,8 @@ class AuditTrail:
     async def record(self, access: Access) -> None:
         """Keep one access.
 
-        It is handed to the thread together with all others of the same turn of the event loop: to
-        wake it, and to be woken by it, costs some forty microseconds, however many they are.
+        All accesses of one turn of the event loop are handed to the thread together: waking it and
+        being woken by it costs some forty microseconds, however many they are.
 
         Raises:
             OSError: it could not be written; `AuditStalled` where that took too long. It may stand
@@ -265,7 +265,7 @@ class AuditTrail:
                 done.set_result(None) if error is None else done.set_exception(error)
 
     def _write(self, batch: Sequence[Access | Happening]) -> _Outcomes:
-        """Write some events; return of each what kept it from being written, None for nothing."""
+        """Write some events; return the error of each, None for one that was written."""
         outcomes: _Outcomes = []
         try:
             file = self._opened()
@@ -278,7 +278,7 @@ class AuditTrail:
                         else audit_events.canonical(audit_events.of_happening(what))
                     )
                     head, line = audit_events.chained(head, body)
-                except Exception as error:  # this one alone is refused; the thread must go on
+                except Exception as error:  # only this event is refused; the thread continues
                     outcomes.append(error)
                 else:
                     lines.append(line)
@@ -286,7 +286,7 @@ class AuditTrail:
             if not lines:
                 return outcomes
             self._append(file, b"".join(lines))
-        except Exception as error:  # whatever it was: these are refused, and the thread goes on
+        except Exception as error:  # the whole batch is refused; the thread continues
             return [error] * len(batch)
         file.head = head
         file.events += len(lines)
@@ -308,7 +308,7 @@ class AuditTrail:
             return self._file
         if self._file is not None:
             self._settle(wait=True)
-            # Forgotten first: the number of a closed file may soon be another file's.
+            # Dropped first: the number of a closed descriptor may soon be reused.
             old, self._file = self._file, None
             os.close(old.descriptor)
         name = f"audit-{now:%Y%m%dT%H%M%SZ}-{os.getpid()}-{self._randomness(6).hex()}.ndjson"
@@ -327,10 +327,10 @@ class AuditTrail:
             _append(file, data)
         except OSError:
             try:
-                os.ftruncate(file.descriptor, file.size)  # no half line stays
+                os.ftruncate(file.descriptor, file.size)  # removes a partial line
             except OSError:
                 self._settled()
-                self._file = None  # nothing is written behind half a line: a new file is begun
+                self._file = None  # nothing is appended to a partial line: start a new file
                 os.close(file.descriptor)
             raise
 
@@ -354,7 +354,7 @@ class AuditTrail:
             self._settled()
 
     def _settled(self) -> None:
-        """Wait for what is being settled; take back what could not be."""
+        """Wait for the sync in progress; restore the counts that it could not save."""
         if self._settling is None:
             return
         failed, self._settling = self._settling.result(), None
@@ -379,8 +379,8 @@ def _settled(
     try:
         os.fsync(file.descriptor)
         _tell(database, file, counts)
-    except Exception as error:  # whatever it was, for the thread that writes must go on
-        # What was counted is kept for the next time; the files have it all.
+    except Exception as error:  # of any kind: the thread that writes must continue
+        # The counts are kept for the next sync; the files hold every event.
         _LOG.warning("audit trail: could not be settled: %s", type(error).__name__)
         return counts
     return None
@@ -407,7 +407,7 @@ def _tell(database: Database, file: _Open, counts: dict[_Read, tuple[int, int]])
         )
         if not counts:
             return
-        # In one order always: two processes that add to the same rows must not lock crosswise.
+        # Always in the same order: two processes that update the same rows must not deadlock.
         rows = [
             {
                 "consent_id": read.consent,

@@ -2,8 +2,8 @@
 
 R4 AuditEvent. An access follows the shape of IHE BALP's PatientRead and PatientQuery: the app as
 requesting agent, the patient and what was read as entities, the query in the audit trail only.
-The id of an event is the SHA-256 of the id before it and of the event itself, so that none can be
-changed, taken out or put in without all later ids being wrong.
+The id of an event is the SHA-256 of the id before it and of the event itself: changing,
+removing or inserting an event invalidates all later ids.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ Json = dict[str, Any]
 def of_access(access: Access) -> bytes:
     """Return an access to a member's data as AuditEvent, without id: canonical JSON.
 
-    It is put together from ready pieces, because there is one of it for each request: to build and
-    sort the document would take three times as long.
+    It is filled into a prepared template, because each request has one: building and sorting the
+    document would take three times as long.
 
     Raises:
-        TypeError: a value is no text that UTF-8 can hold.
+        TypeError: a value is not text that UTF-8 can encode.
     """
     is_search = access.interaction == "search"
     entities: list[bytes] = []
@@ -109,7 +109,7 @@ def chained(previous: str, body: bytes) -> tuple[str, bytes]:
     """Return an event's id and its line of NDJSON.
 
     Args:
-        previous: id of the event before it, or what a file starts from (`start_of`).
+        previous: id of the event before it, or the start of a file's chain (`start_of`).
         body: canonical JSON of an AuditEvent without id.
     """
     digest = sha256(b"%b\n%b" % (previous.encode(), body)).hexdigest()
@@ -117,12 +117,12 @@ def chained(previous: str, body: bytes) -> tuple[str, bytes]:
 
 
 def start_of(file: str) -> str:
-    """Return what the chain of a file starts from, so that files cannot be exchanged."""
+    """Return the start of a file's chain; it differs by file, so that files cannot be swapped."""
     return sha256(f"cpcds audit trail {file}".encode()).hexdigest()
 
 
 def canonical(event: Json) -> bytes:
-    """Return JSON that is the same for the same content."""
+    """Return canonical JSON: equal content gives equal bytes."""
     return orjson.dumps(event, option=orjson.OPT_SORT_KEYS)
 
 
@@ -184,7 +184,7 @@ def parse(line: bytes) -> Json:
     """Return the event of a line.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the line is not an event.
     """
     event = orjson.loads(line)
     if not isinstance(event, dict):
@@ -202,7 +202,7 @@ def _pattern(shape: Json) -> bytes:
 
 
 _HOLE: Final = "%b"
-"""A text goes in here, quotes included."""
+"""Placeholder of a text, quotes included."""
 
 _PATIENT: Final = _pattern(_patient(_HOLE) | {"what": {"reference": _HOLE}})
 _ONE: Final = _pattern(

@@ -18,7 +18,7 @@ class TrailCheck:
     Attributes:
         files: how many were read.
         events: how many they hold.
-        problems: one sentence each; none where all is as it was written.
+        problems: one sentence each; empty where all is as it was written.
     """
 
     files: int
@@ -31,7 +31,7 @@ def verify_trail(folders: Sequence[Path], database: Database | None) -> TrailChe
 
     Args:
         folders: where the files are, those in an archive included.
-        database: where it stands how far each file had got; None to check the chains alone.
+        database: has the extent of each file; None to check the chains alone.
     """
     files = {
         path.name: path for folder in folders for path in sorted(folder.glob("audit-*.ndjson"))

@@ -2,7 +2,7 @@
 
 Authlib is synchronous: its calls run in a thread. Request URIs are built from the configured base
 URL, never from the socket. What comes in is checked for shape first, since Authlib repeats some
-parameters in its error descriptions and stumbles over characters that may not stand there.
+parameters in its error descriptions and fails on characters that are not allowed there.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Incoming:
 
     @property
     def claimed_client(self) -> str:
-        """The id of the app that the request says it comes from; empty where it says none."""
+        """The client id that the request states; empty where it states none."""
         for name, value in self.parameters:
             if name == "client_id":
                 return value
@@ -70,11 +70,11 @@ class Incoming:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """An answer, before it becomes one of Starlette's.
+    """A response, before it is converted to Starlette's.
 
     Attributes:
         status: HTTP status.
-        body: what becomes the JSON body; None for none.
+        body: the JSON body; None for none.
         headers: HTTP headers.
     """
 
@@ -149,7 +149,7 @@ class Protocol(AuthorizationServer):  # type: ignore[misc]
 
         Raises:
             OAuth2Error: it cannot be put to a member; `redirect_uri` is set where the error may
-                be told to the app.
+                be returned to the app.
         """
         check_shape(incoming)
         grant = self.get_consent_grant(incoming)
@@ -197,7 +197,7 @@ class Protocol(AuthorizationServer):  # type: ignore[misc]
         answer: Outgoing = self.create_endpoint_response(name, incoming)
         return answer
 
-    # What Authlib asks of an integration:
+    # Authlib's integration interface:
 
     def query_client(self, client_id: str) -> Client | None:
         """Return an app that is allowed to work."""
@@ -209,7 +209,7 @@ class Protocol(AuthorizationServer):  # type: ignore[misc]
         """Return the app that a request comes from.
 
         Raises:
-            InvalidClientError: it did not prove it, or names another one beside.
+            InvalidClientError: authentication failed, or `client_id` names another app.
         """
         named = request.payload.client_id
         is_told = named or "client_assertion" in request.form or "authorization" in request.headers
@@ -227,8 +227,8 @@ class Protocol(AuthorizationServer):  # type: ignore[misc]
         """Return the grant for an authorization request: `code` is the only response type.
 
         Raises:
-            OAuth2Error: `unsupported_response_type`; told to the app where its redirect URI is
-                registered.
+            OAuth2Error: `unsupported_response_type`; returned to the app where its redirect
+                URI is registered.
         """
         if request.payload.response_type == "code":
             return super().get_authorization_grant(request)
@@ -257,7 +257,7 @@ class Protocol(AuthorizationServer):  # type: ignore[misc]
         return Outgoing(status, body or ({} if status == 200 else None), tuple(headers))
 
     def send_signal(self, name: str, *args: Any, **kwargs: Any) -> None:
-        """Do nothing: what happens is in the audit trail."""
+        """Do nothing: events are recorded in the audit trail."""
 
     def _identified(self, answer: Outgoing) -> Outgoing:
         """Add the issuer to a redirect (RFC 9207), errors included."""
@@ -390,10 +390,10 @@ def _active(token: str, tools: GrantContext, verifier: LocalVerifier) -> _Active
 
 
 def check_shape(incoming: Incoming, *, longest: int = LONGEST_PARAMETER) -> None:
-    """Refuse parameters that are there twice, too long, or hold what RFC 6749 does not allow.
+    """Refuse parameters that are repeated, too long, or hold characters RFC 6749 does not allow.
 
     Raises:
-        InvalidRequestError: never told by a redirect.
+        InvalidRequestError: never returned by a redirect.
     """
     names = [name for name, _ in incoming.parameters if name != "resource"]
     if len(names) != len(set(names)):
@@ -408,7 +408,7 @@ def read_json(body: bytes) -> tuple[tuple[str, str], ...]:
     """Return the parameters of a JSON body: an object of texts.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the body is not such an object.
     """
     found = json.loads(body)
     if not isinstance(found, dict):

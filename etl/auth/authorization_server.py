@@ -1,4 +1,4 @@
-"""The authorization server, put together."""
+"""Assembly of the authorization server."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ def open_authorization(
 
     Args:
         configuration: how it is set up.
-        database: where it keeps what it knows; shared by all processes.
+        database: the server's database; shared by all processes.
         audit: folder of the audit trail; each process writes files of its own there.
         clock: gives the present time, with its zone.
         randomness: gives unpredictable bytes.
         patient_of: member id → logical id of the Patient.
         rates: other limits than `etl.auth.rate_limits.RATES`.
-        is_published: whether the release that is served has a Patient; where not given, nobody is
-            turned away for having no data.
+        is_published: whether the served release has a Patient; where not given, no member is
+            refused for having no data.
         mailer: sends mail to developers; None where no mail server is configured.
     """
     trail = AuditTrail(audit, database, clock=clock, randomness=randomness)
@@ -156,7 +156,7 @@ def routes_of(services: Services) -> list[Route]:
 
 
 def tidy(services: Services) -> None:
-    """Delete what is over: sessions, codes, tokens, old failures. Call it now and then."""
+    """Delete expired sessions, codes, tokens and old failures. Call it periodically."""
     services.sessions.forget()
     services.lockout.forget()
     services.revocations.forget()

@@ -30,7 +30,7 @@ _KEPT: Final = (
     "response_type", "client_id", "redirect_uri", "scope", "state", "aud", "code_challenge",
     "code_challenge_method", "nonce", "response_mode", "prompt",
 )  # fmt: skip
-"""Parameters of an authorization request that matter; others are ignored (RFC 6749 3.1)."""
+"""Supported parameters of an authorization request; others are ignored (RFC 6749 3.1)."""
 
 LONGEST_REQUEST: Final = 2500
 """Most characters of an authorization request: it has to fit into a cookie."""
@@ -269,7 +269,7 @@ class AuthorizePages:
         return response
 
     async def _session(self, visit: BrowserCookies, sealed: str) -> Session | None:
-        """Return the signed-in member of a request; None where it was another request."""
+        """Return the member signed in for this request; None for a sign-in for another request."""
         session = await run_in_threadpool(
             self._services.sessions.find, "authorize", visit.tokens["authorize"]
         )
@@ -308,7 +308,7 @@ class AuthorizePages:
         return self._services.pages.page(
             "consent.html.j2",
             status=400 if error else 200,
-            # Chromium holds the redirect after a form to form-action as well.
+            # Chromium applies form-action to the redirect after a form as well.
             form_action=f"'self' {destination}",
             app=considered.client.app.draft,
             destination=destination.removeprefix("https://"),
@@ -358,7 +358,7 @@ class AuthorizePages:
 def _chosen(
     fields: tuple[tuple[str, str], ...], scopes: tuple[str, ...], terms: tuple[int, ...]
 ) -> _Choice:
-    """Return what a form ticks, within what was offered."""
+    """Return the choices of a form, within those offered."""
     form = dict(fields)
     ticked = [value for name, value in fields if name == "type"]
     types = tuple(name for name in scope_rules.types_of(scopes) if name in ticked)

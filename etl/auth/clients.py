@@ -41,7 +41,7 @@ _LONGEST_ASSERTION: Final = 8192
 
 
 class Client(ClientMixin):  # type: ignore[misc]
-    """An app, with the questions that Authlib asks of it."""
+    """An app, as Authlib's client interface."""
 
     def __init__(self, app: App, apps: Apps) -> None:
         self.app = app
@@ -56,12 +56,12 @@ class Client(ClientMixin):  # type: ignore[misc]
         return
 
     def get_allowed_scope(self, scope: str | None) -> str:
-        """Return what it may be given of what it asks for.
+        """Return the requested scopes that it can be granted.
 
-        An app with the plain authorize URL asks for nothing and gets what it is registered for.
+        An app with the plain authorize URL requests none and gets its registered scopes.
 
         Raises:
-            InvalidScopeError: that is nothing; it says of each scope why.
+            InvalidScopeError: there are none; the message gives the reason for each scope.
         """
         scopes = (scope or "").split()
         if not scopes and self.app.is_plain:
@@ -105,7 +105,7 @@ class Clients:
         self._apps = apps
 
     def query(self, client_id: str) -> Client | None:
-        """Return an app that is allowed to work; None for every other id."""
+        """Return an active app; None for every other id."""
         if not (client_id.isascii() and client_id.isprintable()):
             return None  # PostgreSQL takes no NUL
         try:
@@ -162,7 +162,7 @@ class SignedAssertion(JWTBearerClientAssertion):  # type: ignore[misc]
         super().verify_claims(claims)
 
     def validate_jti(self, claims: dict[str, Any], jti: object) -> bool:
-        """Return whether an assertion is used for the first time, and remember it."""
+        """Return whether an assertion is used for the first time, and record it."""
         if not isinstance(jti, str) or not jti:
             return False
         key = (str(claims["sub"]), hash_of(jti))

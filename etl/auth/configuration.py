@@ -19,13 +19,13 @@ Registration = Literal["off", "token", "open"]
 """Dynamic registration (RFC 7591): none, with an initial access token, for anyone."""
 
 LONGEST_ACCESS_SECONDS: Final = 600
-"""Most seconds an access token lives: what is revoked must be remembered for so long."""
+"""Longest lifetime of an access token in seconds; revocations are kept for as long."""
 
 LONGEST_CODE_SECONDS: Final = 60
-"""Most seconds an authorization code lives."""
+"""Longest lifetime of an authorization code in seconds."""
 
 LONGEST_REVOCATION_SECONDS: Final = 30
-"""Most seconds until a process knows of what another one revoked."""
+"""Most seconds until a revocation takes effect in all processes."""
 
 
 def seconds(clock: Clock) -> int:
@@ -41,7 +41,7 @@ class IdentityProvider:
         issuer: its issuer; `/.well-known/openid-configuration` under it is read.
         client_id: this server's id there.
         client_secret: its secret there. Not printed.
-        scope: what is asked of it.
+        scope: the scopes requested from it.
         member_claim: claim of the id token, or of its userinfo, that holds the member id.
     """
 
@@ -57,7 +57,7 @@ class DemoDirectory:
     """Sample members that anyone may sign in as. For sandboxes; every page then says so.
 
     Attributes:
-        members: who can be signed in as.
+        members: the sample members.
         password: the one password of them all; public.
     """
 
@@ -73,15 +73,15 @@ class AuthConfiguration:
         base_url: where the server is reached, and its issuer: scheme, host, port; no slash at
             the end. https, unless it is a loopback address.
         payer: the payer's name for people.
-        secret: what keys of cookies and of stored signing keys are derived from; the same in
-            all processes. Not printed.
+        secret: the keys of cookies and of stored signing keys are derived from it; the same
+            in all processes. Not printed.
         fhir_path: path of the FHIR base, which is the audience of access tokens.
         sandbox: apps work at once; in production they wait for the operator's approval.
         access_seconds, code_seconds: lifetimes, at most 600 and 60.
-        refresh_idle_days: a refresh token that was not used so long is over.
+        refresh_idle_days: a refresh token that is not used for so long expires.
         online_hours: how long `online_access` lasts.
         consent_days: terms that a member is offered, the preselected first.
-        revocation_seconds: how old the list of what was revoked may get; at most 30.
+        revocation_seconds: maximum age of the list of revocations; at most 30.
         sign_in_minutes: how long a member stays signed in on the page of grants.
         plain_apps: ids of apps that may use the plain authorize URL, without scope, state, aud
             and PKCE, beside those approved so.

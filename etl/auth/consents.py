@@ -55,7 +55,7 @@ class Consents:
         signed_in: datetime,
         address: str = "",
     ) -> str:
-        """Keep what a member agreed to, and return the consent's id."""
+        """Store a member's consent, and return its id."""
         row = ConsentRow(
             id=new_token(self._randomness, 16),
             client_id=client_id,
@@ -84,7 +84,7 @@ class Consents:
         return row.id
 
     def of_patient(self, patient: str) -> tuple[Consent, ...]:
-        """Return all that a member agreed to, the newest first, with what is over."""
+        """Return all consents of a member, the newest first, ended ones included."""
         with self._database.read() as session:
             rows = session.execute(
                 select(ConsentRow, AppRow)
@@ -95,7 +95,7 @@ class Consents:
             return tuple(_consent(row, app) for row, app in rows)
 
     def history(self, patient: str) -> tuple[AccessDay, ...]:
-        """Return which app read what of a member on which day, the newest first."""
+        """Return the reads of a member's data by app, type and day, the newest first."""
         with self._database.read() as session:
             rows = session.execute(
                 select(AccessRow, AppRow)
@@ -148,7 +148,7 @@ class Consents:
         Args:
             consent_id: which one.
             by: `member`, `app`, `operator` or `server`.
-            patient: whose it has to be; anyone's where not given.
+            patient: the member it must belong to; any member where not given.
             address: where the request came from.
             detail: why, for the audit trail.
 
@@ -181,7 +181,7 @@ class Consents:
         return was_open
 
     def forget(self) -> None:
-        """Delete codes and refresh tokens that are over for a day, so that replays still show."""
+        """Delete codes and refresh tokens a day after they expire, so that replays are detected."""
         before = int(self._clock().timestamp()) - _KEPT_SECONDS
         with self._database.write() as session:
             session.execute(delete(CodeRow).where(CodeRow.expires < before))

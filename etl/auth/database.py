@@ -56,7 +56,7 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """Give a session whose changes are committed at the end, or none of them."""
+        """Give a session; its changes are committed together at the end, or not at all."""
         with self._write.begin() as session:
             yield session
 
@@ -66,13 +66,13 @@ class Database:
         Returns:
             Whether it was added.
         """
-        # RETURNING, because psycopg does not tell the number of rows of such a statement.
+        # RETURNING, because psycopg does not report the row count of such a statement.
         added = self.insert(table).values(**values).on_conflict_do_nothing()
         return session.execute(added.returning(literal_column("1"))).first() is not None
 
     def insert(self, table: type[Base] | Table) -> SqliteInsert | PostgresqlInsert:
-        """Return an INSERT that can say what to do where a row is there already."""
-        # Not above: each is needed with its own database alone, and takes a while to load.
+        """Return an INSERT that takes an ON CONFLICT clause."""
+        # Imported here: each is needed for its own database only, and is slow to load.
         if self.is_sqlite:
             from sqlalchemy.dialects import sqlite
 
@@ -111,7 +111,7 @@ def open_database(url: str) -> Database:
     """Return the database of a URL as SQLAlchemy writes it. Nothing is made or read yet.
 
     Raises:
-        MappingError: `config-value`: the URL is none, or names another kind of database.
+        MappingError: `config-value`: the URL is invalid, or names another kind of database.
     """
     try:
         parsed = make_url(url)
@@ -126,7 +126,7 @@ def open_database(url: str) -> Database:
         raise _wrong("an sqlite database needs a file")
     else:
         _make_private(Path(parsed.database))
-    # Its errors would tell what was to be stored: addresses, hashes, whose data.
+    # Its errors would show the values to be stored: addresses, hashes, members' ids.
     engine = create_engine(parsed, pool_pre_ping=backend == "postgresql", hide_parameters=True)
     if backend == "sqlite":
         event.listen(engine, "connect", _set_up_sqlite)
@@ -135,7 +135,7 @@ def open_database(url: str) -> Database:
 
 
 def _make_private(file: Path) -> None:
-    """Make the file where there is none, for its owner alone; SQLite's other files follow it."""
+    """Create the file if missing, readable by its owner only; SQLite's other files follow it."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError):
         os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
@@ -173,7 +173,7 @@ def migrate(database: Database) -> None:
     """
     if present_version(database) == latest_version():
         return
-    # Not above: it takes a third of a second, and most starts find the tables as they should be.
+    # Imported here: it takes a third of a second, and most starts find the tables up to date.
     from alembic import command
     from alembic.config import Config
 

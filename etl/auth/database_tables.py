@@ -2,7 +2,7 @@
 
 Instants are whole seconds since 1970 in UTC, so that both databases compare them alike. Passwords
 are argon2 hashes; secrets, codes, refresh tokens and session ids, which are random and 256 bits
-long, are SHA-256 hashes. What can be read out of this database opens nothing.
+long, are SHA-256 hashes. No usable credential can be read out of this database.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class RefreshRow(Base):
 
 
 class RevocationRow(Base):
-    """A revocation, kept until the last token that it concerns has expired."""
+    """A revocation, kept until the last token that it applies to has expired."""
 
     __tablename__ = "revocation"
 
@@ -110,7 +110,7 @@ class RevocationRow(Base):
 
 
 class KeyRow(Base):
-    """A signing key; its private half is encrypted."""
+    """A signing key; the private key is encrypted."""
 
     __tablename__ = "signing_key"
     __table_args__ = (UniqueConstraint("use", "generation", name="signing_key_generation"),)
@@ -149,7 +149,7 @@ class SessionRow(Base):
 
 
 class FailureRow(Base):
-    """Wrong passwords of one account or from one address."""
+    """Failed sign-ins of one account or from one address."""
 
     __tablename__ = "failure"
 

@@ -60,11 +60,11 @@ class Developers:
     ) -> Developer:
         """Open an account. Its address is not verified yet: `ask_verification`.
 
-        In production an account without apps whose address nobody verified gives way to a new one:
-        an address belongs to whoever reads its mail, not to whoever named it first.
+        In production an unverified account without apps is replaced by a new one: an address
+        belongs to whoever reads its mail, not to whoever named it first.
 
         Raises:
-            InvalidForm: `email`, `name`, `organization` or `password` cannot be taken.
+            InvalidForm: `email`, `name`, `organization` or `password` is not accepted.
         """
         email = email.strip().lower()
         problems = _problems(email, name.strip(), organization.strip())
@@ -96,7 +96,7 @@ class Developers:
         """Return the developer of a name and password.
 
         Raises:
-            SignInRefused: wrong, or locked after too many wrong ones.
+            SignInRefused: invalid, or locked after too many invalid ones.
         """
         email = email.strip().lower()
         self._lockout.check(email, address)
@@ -106,7 +106,7 @@ class Developers:
             self._lockout.failed(email, address)
             self._say("developer-sign-in", row.id if row else "", address, succeeded=False)
             raise SignInRefused(REFUSED)
-        assert row is not None  # noqa: S101 - nobody's password fits where there is no account
+        assert row is not None  # noqa: S101 - no password matches where there is no account
         self._lockout.succeeded(email)
         self._say("developer-sign-in", row.id, address)
         return _developer(row)
@@ -126,7 +126,7 @@ class Developers:
         """Change an account's profile; its address only when that is verified (`verify`).
 
         Raises:
-            InvalidForm: a field cannot be taken.
+            InvalidForm: a field is not accepted.
             NoSuchAccount: there is none of that id.
         """
         email = email.strip().lower()
@@ -179,7 +179,7 @@ class Developers:
     def verify(self, developer: str, token: str, *, address: str = "") -> bool:
         """Give an account the address that a link confirms; return whether the link was good.
 
-        As in `sign_up` an account with this address that nobody confirmed gives way.
+        As in `sign_up`, an unverified account with this address is replaced.
 
         Raises:
             NoSuchAccount: there is none of that id.
@@ -194,13 +194,13 @@ class Developers:
                 if other not in (None, row) and self._gives_way(session, other):
                     _delete(session, other)
                 row.email, row.verified = email, seconds(self._clock)
-        except IntegrityError:  # somebody else has verified it since
+        except IntegrityError:  # another account has verified it since
             return False
         self._say("account-verified", developer, address)
         return True
 
     def verify_by_operator(self, email: str) -> Developer:
-        """Take an address for verified: the operator has made sure by other means.
+        """Mark an address as verified: the operator has checked it by other means.
 
         Raises:
             NoSuchAccount: there is none with that address.
@@ -224,8 +224,8 @@ class Developers:
             address: where the request came from.
 
         Raises:
-            InvalidForm: the old one is wrong (`old`) or the new one cannot be taken (`new`).
-            SignInRefused: locked after too many wrong ones.
+            InvalidForm: the old one is invalid (`old`) or the new one is not accepted (`new`).
+            SignInRefused: locked after too many invalid ones.
             NoSuchAccount: there is none of that id.
         """
         with self._database.read() as session:
@@ -252,13 +252,13 @@ class Developers:
     def reset_password(self, email: str) -> str:
         """Give an account a new random password, and sign it out everywhere.
 
-        For the operator, who has made sure by other means who is asking.
+        For the operator, who has verified the requester's identity by other means.
 
         Args:
             email: the account's address.
 
         Returns:
-            The password, to be handed over by a way that only its owner reads.
+            The password, to be handed over by a channel that only the owner reads.
 
         Raises:
             NoSuchAccount: there is none with that address.
@@ -304,7 +304,7 @@ class Developers:
         self._say("account-deleted", developer, address)
 
     def _gives_way(self, session: Session, row: DeveloperRow) -> bool:
-        """Return whether an account gives way to whoever reads the mail of its address.
+        """Return whether an account can be replaced by whoever reads the mail of its address.
 
         In production, where its address is not verified and it has no apps.
         """
@@ -356,7 +356,7 @@ def _by_email(session: Session, email: str) -> DeveloperRow:
 
 
 def _delete(session: Session, row: DeveloperRow) -> None:
-    """Delete an account and what it is signed in with, before its address is another's."""
+    """Delete an account and its sessions, before its address passes to another account."""
     session.execute(
         delete(SessionRow).where(SessionRow.kind == "developer", SessionRow.subject == row.id)
     )

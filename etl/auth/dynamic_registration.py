@@ -96,7 +96,7 @@ class DynamicRegistration:
         return json_answer(Outgoing(200, self._document(Issued(app, None), ""), ()))
 
     async def edit(self, request: Request) -> Response:
-        """Change what is registered of an app."""
+        """Update an app's registration."""
         app = await self._app(request)
         if app is None:
             return _no_token()
@@ -125,7 +125,7 @@ class DynamicRegistration:
 
     async def _app(self, request: Request) -> App | None:
         services, client_id = self._services, str(request.path_params["client_id"])
-        # By address alone: whoever asks chooses the id, and each counter is kept for an hour.
+        # By address alone: the caller chooses the id, and each counter is kept for an hour.
         services.limits.hit("register", "managing", address_of(request))
         token = _bearer(request)
         if not await run_in_threadpool(services.apps.has_registration_token, client_id, token):
@@ -169,11 +169,11 @@ class DynamicRegistration:
 def draft_of(metadata: Mapping[str, Any]) -> AppDraft:
     """Return the draft that client metadata describe; unknown metadata are ignored.
 
-    Who registers in this way confirms the attestations by the terms under which the payer
-    switched it on.
+    Registering in this way confirms the attestations, by the terms under which the payer switched
+    it on.
 
     Raises:
-        InvalidForm: a member has the wrong type, or asks for what there is not.
+        InvalidForm: a member has an invalid type, or a value that is not supported.
     """
     method = _METHODS.get(_text(metadata, "token_endpoint_auth_method") or "client_secret_basic")
     problems: dict[str, str] = {}
@@ -210,7 +210,7 @@ def draft_of(metadata: Mapping[str, Any]) -> AppDraft:
 
 
 def _scopes(wanted: list[str]) -> tuple[str, ...]:
-    """Return the scopes to register: what no app is granted is left out (RFC 7591, section 2)."""
+    """Return the scopes to register, without those granted to no app (RFC 7591, section 2)."""
     return tuple(scope for scope in wanted if not problem(scope)) or tuple(wanted) or DEFAULT_SCOPES
 
 

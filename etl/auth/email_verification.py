@@ -1,8 +1,7 @@
 """E-mail verification of developers, by a link that is sent to them.
 
-A link is good for the account that asked for it, signed in, and for a day. Whoever reads the mail
-without the account's password cannot open it, and whoever has the account without the mail cannot
-make it.
+A link is valid for a day, and only for the signed-in account that requested it. It takes both the
+account's password and access to the mail to use one.
 """
 
 from __future__ import annotations
@@ -59,7 +58,7 @@ class Addresses:
 
         Args:
             developer: id of the account.
-            email: the address that it shall have.
+            email: the address to verify.
         """
         token = self._signer.dumps([developer, email, seconds(self._clock) + LINK_SECONDS])
         link = self._configuration.url(f"{VERIFY_PATH}/{token}")
@@ -76,7 +75,7 @@ class Addresses:
             self._mailer(self.mail(developer, email))
 
     def confirmed(self, token: str, developer: str) -> str | None:
-        """Return the address that a link confirms for an account; None for no link of its own."""
+        """Return the address that a link confirms for an account; None for an invalid link."""
         try:
             account, email, until = self._signer.loads(token)
         except BadData:

@@ -31,11 +31,11 @@ from etl.smart.discovery import CAPABILITIES, AuthEndpoints, smart_configuration
 from etl.smart.scopes import PLAIN
 
 UNKNOWN_CLIENT: Final = "?"
-"""Stand-in for all unknown client ids, where calls are counted."""
+"""Placeholder for all unknown client ids in the rate limits."""
 
 
 def endpoints_of(configuration: AuthConfiguration) -> AuthEndpoints:
-    """Return where this authorization server is, and what it can do."""
+    """Return the endpoints and capabilities of this authorization server."""
     url = configuration.url
     return AuthEndpoints(
         issuer=configuration.base_url,
@@ -124,7 +124,7 @@ class ProgramEndpoints:
         services = self._services
         incoming = await incoming_of(request, await read_parameters(request))
         claimed = incoming.claimed_client
-        # Ids that nobody has are counted as one: else each new one would be free, and kept.
+        # Unknown ids share one counter: else each new id would get a limit of its own.
         is_known = bool(claimed) and await run_in_threadpool(
             lambda: services.protocol.query_client(claimed) is not None
         )

@@ -30,9 +30,9 @@ class BrowserCookies:
     """Cookies of a request.
 
     Attributes:
-        browser: its random name; a new one where it brought none.
-        is_new: whether the name is new and has to be given to it.
-        tokens: kind of session → the token it brought.
+        browser: its random name; a new one where it sent none.
+        is_new: whether the name is new and has to be set.
+        tokens: kind of session → the token it sent.
     """
 
     browser: str
@@ -52,14 +52,14 @@ class Browsers:
         )
 
     def name(self, cookie: Cookie) -> str:
-        """Return a cookie's name: with `__Host-` behind TLS, where browsers enforce what it says.
+        """Return a cookie's name: with `__Host-` behind TLS, where browsers enforce the prefix.
 
         `__Host-`: set by this very host, by TLS, for all paths (RFC 6265bis section 4.1.3).
         """
         return f"__Host-cpcds-{cookie}" if self._is_secure else f"cpcds-{cookie}"
 
     def visit(self, request: Request) -> BrowserCookies:
-        """Return what the browser of a request brought."""
+        """Return the cookies of a request."""
         browser = request.cookies.get(self.name("browser"), "")
         kinds: tuple[Kind, ...] = ("developer", "member", "authorize")
         tokens = {kind: request.cookies.get(self.name(kind), "") for kind in kinds}
@@ -96,7 +96,7 @@ class Browsers:
         """Return the token for the forms of a page.
 
         Args:
-            visit: who is asking.
+            visit: cookies of the request.
             kind: the session that the form is about; None before a sign-in.
         """
         session = visit.tokens[kind] if kind is not None else ""
@@ -112,11 +112,11 @@ class Browsers:
         return hmac.compare_digest(given.encode(), self.form_token(visit, kind).encode())
 
     def seal(self, visit: BrowserCookies, parameters: list[tuple[str, str]]) -> str:
-        """Return an authorization request as one signed text, of use in this browser only."""
+        """Return an authorization request as one signed text, valid in this browser only."""
         return str(self._signer.dumps([hash_of(visit.browser)[:16], parameters]))
 
     def unseal(self, visit: BrowserCookies, sealed: str) -> list[tuple[str, str]] | None:
-        """Return a sealed authorization request; None where it is no use, or too old."""
+        """Return a sealed authorization request; None where it is invalid or too old."""
         try:
             browser, parameters = self._signer.loads(sealed, max_age=REQUEST_SECONDS)
         except BadData:
@@ -126,11 +126,11 @@ class Browsers:
         return [(str(name), str(value)) for name, value in parameters]
 
     def seal_login(self, data: dict[str, object]) -> str:
-        """Return what a sign-in at the identity provider has to remember, signed."""
+        """Return the state of a sign-in at the identity provider, signed."""
         return str(self._signer.dumps(data, salt="login"))
 
     def unseal_login(self, sealed: str) -> dict[str, object]:
-        """Return what was sealed; nothing where it is no use, or too old."""
+        """Return the sealed state; empty where it is invalid or too old."""
         try:
             data = self._signer.loads(sealed, max_age=REQUEST_SECONDS, salt="login")
         except BadData:

@@ -39,10 +39,10 @@ class Approval:
     """A member's decision on the consent page; Authlib's `grant_user`.
 
     Attributes:
-        patient: logical id of their Patient.
+        patient: logical id of the member's Patient.
         scopes: granted scopes.
         expires: when the consent ends.
-        signed_in: when they signed in.
+        signed_in: when the member signed in.
         address: where the request came from.
     """
 
@@ -79,7 +79,7 @@ class GrantContext:
     def say(
         self, action: Action, row: CodeRow | RefreshRow, address: str, *, succeeded: bool = True
     ) -> None:
-        """Put what happened to a code or a token into the audit trail."""
+        """Record an event of a code or a token in the audit trail."""
         self.note(
             Happening(
                 self.clock(),
@@ -93,7 +93,7 @@ class GrantContext:
         )
 
     def punish(self, action: Action, row: CodeRow | RefreshRow, address: str) -> None:
-        """End the consent behind a code or token that someone used a second time."""
+        """End the consent behind a code or token that was used a second time."""
         self.say(action, row, address, succeeded=False)
         self.consents.revoke(row.consent_id, by="server", address=address, detail=action)
 
@@ -174,7 +174,7 @@ class CodeGrant(AuthorizationCodeGrant):  # type: ignore[misc]
 
     @staticmethod
     def validate_no_multiple_request_parameter(request: Any) -> None:
-        """Refuse every parameter that is there twice (RFC 6749 section 3.1)."""
+        """Refuse repeated parameters (RFC 6749 section 3.1)."""
         if any(len(values) > 1 for values in request.payload.datalist.values()):
             raise InvalidRequestError("A parameter is there more than once.")
 
@@ -221,7 +221,7 @@ class CodeGrant(AuthorizationCodeGrant):  # type: ignore[misc]
         tools.say("code-issued", row, approval.address)
 
     def query_authorization_code(self, code: str, client: Client) -> RedeemedCode | None:
-        """Redeem a code: of all requests with it one gets it, the others end what it opened."""
+        """Redeem a code: one request with it succeeds, any other ends the consent behind it."""
         tools, now = self.tools, self.tools.now()
         with tools.database.write() as session:
             claimed = session.execute(
@@ -242,7 +242,7 @@ class CodeGrant(AuthorizationCodeGrant):  # type: ignore[misc]
         return None
 
     def delete_authorization_code(self, authorization_code: RedeemedCode) -> None:
-        """Keep the row: a second use has to be noticed. It is deleted a day after."""
+        """Keep the row, so that a second use is detected. It is deleted a day after."""
 
     def authenticate_user(self, authorization_code: RedeemedCode) -> Holder | None:
         """Return the member behind a code; None where the consent has ended meanwhile."""
@@ -301,12 +301,12 @@ class RotatingRefreshGrant(RefreshTokenGrant):  # type: ignore[misc]
         try:
             self.tools.say("token-refreshed", old.row, self.request.address)
         except Exception:
-            # The app gets no new token, and will come back with the old one: no replay.
+            # The app gets no new token and will retry with the old one, which is no replay.
             tokens.take_back(new, old.row)
             raise
 
     def revoke_old_credential(self, refresh_token: _Refresh) -> None:
-        """Do nothing: it was taken out of use when the new one was kept."""
+        """Do nothing: it was invalidated when the new one was stored."""
 
     def _replayed(self, row: RefreshRow | None) -> None:
         if row is None or row.used is None:
@@ -331,7 +331,7 @@ class _Refresh:
 
 
 def _smart_problem(data: dict[str, str], client: Client, configuration: AuthConfiguration) -> str:
-    """Return what SMART App Launch finds wanting in an authorization request; empty for nothing.
+    """Return what an authorization request lacks by SMART App Launch; empty for nothing.
 
     An app with the plain authorize URL may leave `state` and `aud` out.
     """

@@ -22,13 +22,13 @@ from etl.auth.services import Services
 LONGEST_BODY: Final = 65_536
 MOST_FIELDS: Final = 100
 RETRY_AFTER: Final = "2"
-"""Seconds after which to try again what failed for want of the database or the audit trail."""
+"""Retry-After in seconds where the database or the audit trail was not available."""
 
 _ORIGINS_SECONDS: Final = 30
-"""Age at which the list of apps is read again, so that a disabled one is kept out."""
+"""Age at which the list of apps is read again, so that a disabled one is excluded."""
 
 _UNKNOWN_SECONDS: Final = 1
-"""The same for an origin that is not in it: it may be that of an app just registered."""
+"""The same for an unknown origin, which may be that of an app just registered."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ def json_answer(answer: Outgoing) -> Response:
 
 
 def redirect(services: Services, location: str) -> Response:
-    """Return a redirect that forgets the body of a POST (303; RFC 9700 section 4.12)."""
+    """Return a redirect that drops the body of a POST (303; RFC 9700 section 4.12)."""
     response = RedirectResponse(location, status_code=303)
     protect(response, services.configuration)
     return response
@@ -174,8 +174,8 @@ def for_people(pages: PageRenderer) -> Callable[[Handler], Handler]:
 class CrossOrigin:
     """CORS policy of the token endpoint: the origins of active apps.
 
-    No cookie is ever looked at there. The authorize URL and all pages are for navigation only and
-    tell no other site anything (RFC 9700 section 2.6).
+    Cookies are never read there. The authorize URL and all pages are for navigation only and
+    reveal nothing to other sites (RFC 9700 section 2.6).
     """
 
     def __init__(self, services: Services) -> None:
@@ -194,7 +194,7 @@ class CrossOrigin:
         return response
 
     async def preflight(self, request: Request) -> Response:
-        """Return the answer to a browser that asks before it calls."""
+        """Return the answer to a CORS preflight request."""
         response = await self.allow(request, Response(status_code=204))
         if "Access-Control-Allow-Origin" in response.headers:
             response.headers["Access-Control-Allow-Methods"] = "POST"

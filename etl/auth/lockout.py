@@ -1,6 +1,6 @@
-"""Lockout after wrong passwords, counted in the database for all processes together.
+"""Lockout after invalid passwords, counted in the database for all processes together.
 
-An account is locked for a minute after five wrong passwords in a row, and for twice as long after
+An account is locked for a minute after five invalid passwords in a row, and for twice as long after
 each further one, up to a quarter of an hour. The address they come from is counted too, with room
 for an office behind it. What is free is given back over an hour, so that no address collects
 failures for ever.
@@ -30,14 +30,14 @@ LOCKED: Final = "Too many tries with a wrong password. Please wait, then try aga
 
 
 class Lockout:
-    """Counts wrong passwords."""
+    """Counts invalid passwords."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
 
     def check(self, account: str, address: str) -> None:
-        """Let a try pass.
+        """Check that a sign-in may be tried.
 
         Raises:
             SignInRefused: the account or the address is locked; with the seconds left.
@@ -50,7 +50,7 @@ class Lockout:
             raise SignInRefused(LOCKED, retry_after=left)
 
     def failed(self, account: str, address: str) -> None:
-        """Count a wrong password."""
+        """Count an invalid password."""
         now = seconds(self._clock)
         with self._database.write() as session:
             for key, free in _keys(account, address):
@@ -67,12 +67,12 @@ class Lockout:
                     row.locked_until = now + min(longer, LONGEST_LOCK_SECONDS)
 
     def succeeded(self, account: str) -> None:
-        """Forget an account's wrong passwords."""
+        """Clear an account's invalid passwords."""
         with self._database.write() as session:
             session.execute(delete(FailureRow).where(FailureRow.key == _keys(account, "")[0][0]))
 
     def forget(self) -> None:
-        """Delete what is long over."""
+        """Delete entries that expired long ago."""
         with self._database.write() as session:
             session.execute(
                 delete(FailureRow).where(

@@ -25,7 +25,7 @@ class Mail:
     """A mail.
 
     Attributes:
-        to: address of the one who gets it.
+        to: the recipient's address.
         subject: one line.
         text: plain text.
     """
@@ -42,7 +42,7 @@ class MailServer:
     Attributes:
         host: its name.
         port: its port.
-        encryption: how the connection is made secret.
+        encryption: encryption of the connection.
         user: account there; empty for none.
         password: its password. Not printed.
         sender: address that mail comes from.
@@ -66,7 +66,7 @@ Mailer = Callable[[Mail], None]
 
 def smtp_mailer(server: MailServer, clock: Clock) -> Mailer:
     """Return what sends mail through a server."""
-    # Not above: most servers start without a mail server, and the sooner for it.
+    # Imported here: most servers have no mail server, and start faster without it.
     import smtplib
     from email.message import EmailMessage
     from email.utils import format_datetime, make_msgid
@@ -76,7 +76,7 @@ def smtp_mailer(server: MailServer, clock: Clock) -> Mailer:
         message["From"], message["To"], message["Subject"] = server.sender, mail.to, mail.subject
         message["Date"] = format_datetime(clock())
         message["Message-ID"] = make_msgid(domain=server.sender.rpartition("@")[2])
-        message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no answer of a machine, please
+        message["Auto-Submitted"] = "auto-generated"  # RFC 3834: suppresses automatic replies
         message.set_content(mail.text)
         try:
             with _connected(server) as connection:
@@ -84,7 +84,7 @@ def smtp_mailer(server: MailServer, clock: Clock) -> Mailer:
                     connection.login(server.user, server.password)
                 connection.send_message(message)
         except (OSError, smtplib.SMTPException) as error:
-            # The server's own words may repeat the address.
+            # The server's message may repeat the address.
             log.warning("no mail was sent: %s", type(error).__name__)
             raise MailNotSent from None
 

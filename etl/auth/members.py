@@ -30,7 +30,7 @@ _SILENT: Final = "The sign-in service does not answer at the moment."
 
 
 class DemoSignIn:
-    """Signs in sample members. Their one password is public; wrong ones are counted still."""
+    """Signs in sample members. Their one password is public; invalid ones are still counted."""
 
     def __init__(
         self, configuration: AuthConfiguration, lockout: Lockout, *, clock: Clock, note: Note
@@ -45,10 +45,10 @@ class DemoSignIn:
         self._note = note
 
     def sign_in(self, username: str, password: str, address: str) -> SignedInMember:
-        """Return which sample member that is.
+        """Return the sample member that signs in.
 
         Raises:
-            SignInRefused: wrong, or locked after too many wrong ones.
+            SignInRefused: invalid, or locked after too many invalid ones.
         """
         username = username.strip().lower()
         account = f"member {username}"
@@ -92,7 +92,7 @@ class ProviderSignIn:
     async def begin(
         self, request: Request, purpose: str
     ) -> tuple[RedirectResponse, dict[str, object]]:
-        """Return the redirect to the provider, and what the browser has to bring back.
+        """Return the redirect to the provider, and the state that the browser has to return.
 
         Args:
             request: the member's request.
@@ -105,7 +105,7 @@ class ProviderSignIn:
         try:
             described = await self._client.load_server_metadata()
             if described.get("issuer") != self._provider.issuer:
-                # A client keeps what it read first; a new one reads it again the next time.
+                # A client caches the metadata it read first; a new one reads them again.
                 self._client = _client_of(self._provider)
                 raise SignInRefused(_SILENT)  # OpenID Connect Discovery 1.0 section 4.3
             answer = await self._client.authorize_redirect(request, self._callback, prompt="login")
@@ -124,7 +124,7 @@ class ProviderSignIn:
             address: where the request came from.
 
         Raises:
-            SignInRefused: state, nonce, signature or issuer is wrong, or no member is named.
+            SignInRefused: state, nonce, signature or issuer is invalid, or no member is named.
         """
         session = brought.get("session")
         state = request.query_params.get("state", "")
@@ -132,7 +132,7 @@ class ProviderSignIn:
         if not isinstance(session, dict) or not state:
             raise await self._refused(address)
         if issuer is not None and issuer != self._provider.issuer:
-            raise await self._refused(address)  # RFC 9207: an answer of another provider
+            raise await self._refused(address)  # RFC 9207: a response of another provider
         request.scope["session"] = session
         try:
             token = await self._client.authorize_access_token(request)
@@ -142,7 +142,7 @@ class ProviderSignIn:
         patient = self._patient(token)
         if patient is None:
             raise await self._refused(address)
-        # Not here: a disk that hangs would hold up the event loop.
+        # In a thread: a disk that hangs would block the event loop.
         await run_in_threadpool(self._note, _signed_in(self._clock, patient, address))
         return SignedInMember(patient, "", self._clock()), str(brought.get("purpose"))
 
@@ -162,8 +162,8 @@ class ProviderSignIn:
 
 
 def _client_of(provider: IdentityProvider) -> StarletteOAuth2App:
-    """Return a client of the provider that has read nothing of it yet."""
-    # Not above: it takes a quarter of a second, and a sandbox needs none of it.
+    """Return a client of the provider that has not read its metadata yet."""
+    # Imported here: it takes a quarter of a second, and a sandbox does not need it.
     from authlib.integrations.starlette_client import OAuth
 
     registry = OAuth()
@@ -186,7 +186,7 @@ def _signed_in(clock: Clock, patient: str, address: str, *, succeeded: bool = Tr
 
 def _of_provider(*more: type[Exception]) -> tuple[type[Exception], ...]:
     """Return what its client raises where a provider does not answer as it should, and more."""
-    # Not above: a sandbox has no provider, and starts the sooner without its client.
+    # Imported here: a sandbox has no provider, and starts faster without its client.
     from authlib.integrations.base_client.errors import OAuthError
     from httpx2 import HTTPError
 

@@ -68,7 +68,7 @@ class PageRenderer:
         return response
 
     def problem(self, text: str, *, status: int = 400, detail: str = "") -> HTMLResponse:
-        """Return a page that says what went wrong."""
+        """Return a page that reports an error."""
         return self.page("problem.html.j2", status=status, text=text, detail=detail)
 
 

@@ -1,6 +1,6 @@
 """Rate limits of the endpoints that take credentials. Each process counts by itself.
 
-What has to be counted together, wrong passwords, is in `etl.auth.lockout`.
+Invalid passwords are counted across processes, in `etl.auth.lockout`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def rates_of(changed: Mapping[str, str]) -> dict[Endpoint, str]:
         changed: endpoint → another rate than that of `RATES`.
 
     Raises:
-        ValueError: there is no such endpoint, or a text is no rate.
+        ValueError: an endpoint is unknown, or a text is not a rate.
     """
     for endpoint, rate in changed.items():
         if endpoint not in RATES:
@@ -92,7 +92,7 @@ class EndpointLimits:
 
         Args:
             endpoint: what was called.
-            who: address, or id of the app and address.
+            who: the caller: address, or id of the app and address.
 
         Raises:
             TooMany: it was one too many.

@@ -75,7 +75,7 @@ class AppDraft:
 
     Attributes:
         name: shown to members on the consent page; at most 80 characters.
-        organization: who is behind the app.
+        organization: the organization behind the app.
         description: what it does for the member; at most 1000 characters.
         client_type: `confidential` or `public`.
         authentication: `secret` or `private_key_jwt` for confidential apps, `none` for public ones.
@@ -83,7 +83,7 @@ class AppDraft:
             dot in it (RFC 8252).
         website, logo_uri, policy_uri, terms_uri: https; `policy_uri` is required, the others may
             be empty. None of them is ever fetched by the server.
-        contact_name, contact_email, contact_phone: who answers; the phone may be empty.
+        contact_name, contact_email, contact_phone: the contact; the phone may be empty.
         attestations: ids out of `ATTESTATIONS`; all are required.
         scopes: the most the app may ask for; `DEFAULT_SCOPES` where not given.
         jwks: JSON text of the public keys (RFC 7517) for `private_key_jwt`, else empty.
@@ -116,7 +116,7 @@ class App:
 
     Attributes:
         client_id: its id, public.
-        draft: what its developer said of it.
+        draft: fields of the registration form.
         status: whether it may do anything.
         developer: id of the developer's account; empty where it has none.
         origin: where it was registered.
@@ -142,7 +142,7 @@ class App:
 
     @property
     def revision(self) -> str:
-        """Hash of the draft, 16 hex digits: what is approved is what was looked at."""
+        """Hash of the draft, 16 hex digits: only the reviewed draft can be approved."""
         draft = json.dumps(asdict(self.draft), sort_keys=True)
         return hashlib.sha256(draft.encode()).hexdigest()[:16]
 
@@ -188,7 +188,7 @@ class SignedInMember:
     Attributes:
         patient: logical id of their Patient resource.
         name: for greeting them on a page; never stored, never logged.
-        signed_in: when they proved who they are.
+        signed_in: when they authenticated.
     """
 
     patient: str
@@ -219,7 +219,7 @@ class Consent:
         id: random; in access tokens as `grant_id`.
         client_id: the app.
         app_name: its name for people.
-        patient: whose data.
+        patient: logical id of the member's Patient.
         scopes: granted ones.
         given: when.
         expires: when it ends by itself.
@@ -265,8 +265,8 @@ class Usage:
 
     Attributes:
         year: calendar year, UTC.
-        once: members whose data went to one app at least.
-        several: members whose data went to more than one.
+        once: members with data shared with at least one app.
+        several: members with data shared with more than one.
         apps: name of an app and its members, by name.
     """
 
@@ -277,7 +277,7 @@ class Usage:
 
 
 class InvalidForm(UsageError):
-    """A form cannot be taken as it is.
+    """A form is invalid.
 
     Attributes:
         problems: field → one sentence for the person who filled it in.
@@ -320,7 +320,7 @@ Action = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Happening:
-    """Something other than an access to data that belongs into the audit trail.
+    """An event of the audit trail other than an access to data.
 
     Attributes:
         when: the instant; with its zone.
@@ -330,7 +330,7 @@ class Happening:
         developer: id of the developer's account.
         patient: logical id of the Patient.
         consent: id of the consent.
-        by: who did it: `member`, `developer`, `operator`, `app`, `server`.
+        by: the actor: `member`, `developer`, `operator`, `app`, `server`.
         address: where the request came from.
         detail: more, without secrets and without members' data.
     """
@@ -348,4 +348,4 @@ class Happening:
 
 
 Note = Callable[[Happening], None]
-"""Puts a happening into the audit trail before it returns."""
+"""Records an event in the audit trail before it returns."""

@@ -27,7 +27,7 @@ _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 _EMAIL: Final = re.compile(r"[^@\s<>\"']{1,64}@[^@\s<>\"']{1,190}\.[^@\s<>\"'.]{2,}")
 _PHONE: Final = re.compile(r"[0-9+()./ x-]{5,30}")
 _HOST: Final = re.compile(r"([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?")
-"""It goes into a header of the consent page, where `;` and blanks would mean something."""
+"""It goes into a header of the consent page, where `;` and blanks are separators."""
 
 _OWN_SCHEME: Final = re.compile(r"[a-z][a-z0-9+-]*(\.[a-z0-9+-]+)+")
 _LINES: Final = str.maketrans("", "", "\n\r\t")
@@ -38,7 +38,7 @@ def check(draft: AppDraft) -> AppDraft:
     """Return a draft that can be registered: the one given, with outer blanks taken off.
 
     Raises:
-        InvalidForm: with a sentence for every field that is wrong.
+        InvalidForm: with a sentence for each invalid field.
     """
     draft = _trimmed(draft)
     problems: dict[str, str] = {}

@@ -1,6 +1,6 @@
 """Revocations of access tokens: ended consents, disabled apps, revoked tokens.
 
-An access token lives ten minutes at most, so nothing has to be remembered for longer than that.
+An access token lives ten minutes at most, so a revocation need not be kept for longer than that.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from etl.auth.database_tables import RevocationRow
 Kind = Literal["consent", "app", "token"]
 
 _SLACK_SECONDS: Final = 60
-"""Clocks of two machines may differ so much."""
+"""Allowed difference between the clocks of two machines."""
 
 
 class Revocations:
-    """The list of what was revoked; this process's own changes are known to it at once."""
+    """The list of revocations; listeners are notified of this process's own changes at once."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
@@ -30,7 +30,7 @@ class Revocations:
         self._listeners: list[Callable[[], None]] = []
 
     def listen(self, listener: Callable[[], None]) -> None:
-        """Have a function called after each change that this process makes."""
+        """Register a function to be called after each change that this process makes."""
         self._listeners.append(listener)
 
     def add(self, session: Session, kind: Kind, subject: str) -> None:
@@ -64,7 +64,7 @@ class Revocations:
             return frozenset((kind, subject) for kind, subject in rows)
 
     def forget(self) -> None:
-        """Delete what is over."""
+        """Delete expired revocations."""
         now = int(self._clock().timestamp())
         with self._database.write() as session:
             session.execute(delete(RevocationRow).where(RevocationRow.until <= now))

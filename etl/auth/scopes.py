@@ -30,7 +30,7 @@ class ScopeRefused(Exception):
 
 
 def problem(text: str) -> str:
-    """Return why a scope is granted to no app, and which it is; empty where it can be."""
+    """Return why a scope is granted to no app, with its name; empty where it can be granted."""
     scope = smart_scopes.parse(text)
     if text in smart_scopes.PLAIN or (scope and scope.type in (EVERY, *RESOURCE_TYPES)):
         return ""
@@ -107,13 +107,13 @@ def types_of(scopes: Iterable[str]) -> tuple[str, ...]:
 def narrowed(
     scopes: Iterable[str], types: Iterable[str], *, identity: bool, long_lived: bool
 ) -> tuple[str, ...]:
-    """Return scopes cut down to what a member ticked.
+    """Return the scopes within a member's choices.
 
     Args:
-        scopes: what was asked for.
+        scopes: the requested scopes.
         types: types of resources that may be read.
-        identity: whether the app may know who the member is (`openid`, `fhirUser`).
-        long_lived: whether it may go on when the member is away (`offline_access`).
+        identity: whether the app may identify the member (`openid`, `fhirUser`).
+        long_lived: whether access continues when the member is away (`offline_access`).
     """
     scopes, types = tuple(scopes), tuple(types)
     is_whole = set(types) >= set(types_of(scopes))

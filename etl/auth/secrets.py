@@ -41,7 +41,7 @@ def is_same(given: str, stored_hash: str) -> bool:
 
 
 def derived_key(secret: bytes, purpose: str) -> bytes:
-    """Return the 32-byte key of one purpose; from it neither the secret nor another follows."""
+    """Return the 32-byte key of one purpose; it reveals neither the secret nor another key."""
     return blake2b(purpose.encode(), key=sha256(secret).digest(), digest_size=32).digest()
 
 
@@ -56,7 +56,7 @@ def password_hash(password: str) -> str:
 
 
 def is_password(given: str, stored: str | None) -> bool:
-    """Return whether a password fits; takes as long where there is no account to fit."""
+    """Return whether a password matches; takes as long where there is no account."""
     fits = _passwords().verify(given, stored if stored is not None else _nobody())
     return fits and stored is not None
 
@@ -66,9 +66,9 @@ def is_guessable(password: str, guesses: Iterable[str]) -> bool:
 
     Args:
         password: the password.
-        guesses: what a guesser knows: address, names. A password that is one of them is guessable.
+        guesses: words easy to guess: address, names. A password that is one of them is guessable.
     """
-    # Not above: its word lists take a while to load, and few requests choose a password.
+    # Imported here: its word lists are slow to load, and few requests choose a password.
     from zxcvbn import zxcvbn
 
     parts = [(text, *re.split(r"[^\w]+", text)) for text in guesses]

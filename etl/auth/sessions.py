@@ -36,7 +36,7 @@ class Session:
     Attributes:
         hash: hash of the token in the cookie; names the session without opening it.
         subject: id of the developer's account, or logical id of the member's Patient.
-        signed_in: when they proved who they are.
+        signed_in: when they authenticated.
     """
 
     hash: str
@@ -92,7 +92,7 @@ class Sessions:
             session.execute(delete(SessionRow).where(SessionRow.hash == hash_of(token)))
 
     def forget(self) -> None:
-        """Delete what is over."""
+        """Delete expired sessions."""
         now = int(self._clock().timestamp())
         with self._database.write() as session:
             session.execute(delete(SessionRow).where(SessionRow.expires <= now))

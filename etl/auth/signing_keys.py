@@ -1,8 +1,8 @@
 """Signing keys: made, published ahead, used, kept published until the last token is over.
 
 ID tokens are signed RS256, which SMART clients expect (SMART App Launch 2.2.0, "OpenID Connect");
-access tokens ES256, which nobody but this server's gateway has to read. All processes share the
-keys by the database, where private halves are encrypted (RFC 7516, `dir` with A256GCM).
+access tokens ES256, since only this server's gateway has to verify them. All processes share the
+keys by the database, where private keys are encrypted (RFC 7516, `dir` with A256GCM).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ALGORITHM: Final[dict[Use, str]] = {"id": "RS256", "access": "ES256"}
 
 SIGNS_FOR: Final = timedelta(days=90)
 PUBLISHED_AHEAD: Final = timedelta(days=1)
-"""Clients may keep the key set so long without seeing the next key."""
+"""How long clients may cache the key set before the next key is used."""
 
 PUBLISHED_AFTER: Final = timedelta(days=1)
 """Longer than any token that a key has signed."""
@@ -72,10 +72,10 @@ class Keys:
         return self._current().private[use]
 
     def verifying(self, kid: str | None = None) -> KeySet:
-        """Return the public keys that access tokens may be signed with.
+        """Return the public keys that verify access tokens.
 
         Args:
-            kid: the key that is wanted; where it is not known yet the keys are read again.
+            kid: id of the wanted key; where it is not cached, the keys are read again.
         """
         loaded = self._current()
         if kid is not None and all(key.kid != kid for key in loaded.access.keys):
@@ -93,7 +93,7 @@ class Keys:
             for use in ALGORITHM:
                 for row in session.scalars(select(KeyRow).where(KeyRow.use == use)):
                     if row.signs_from > now:
-                        session.delete(row)  # announced, never used: make way for the new one
+                        session.delete(row)  # published but never used: replaced by the new one
                     elif row.signs_until > now:
                         row.signs_until = now
                         row.published_until = now + int(PUBLISHED_AFTER.total_seconds())

@@ -44,7 +44,7 @@ class AccessTokens(JWTBearerTokenGenerator):  # type: ignore[misc]
             issuer=configuration.base_url,
             alg=ALGORITHM["access"],
             refresh_token_generator=lambda **_: new_token(randomness),
-            # Authlib's own default lets a token live ten days, whatever its answer says.
+            # Authlib's default lifetime is ten days, whatever its response says.
             expires_generator=configuration.access_seconds,
         )
         self._configuration = configuration
@@ -160,7 +160,7 @@ class AlreadyUsed(Exception):
 
 
 class RefreshTokens:
-    """Refresh tokens in the database: each is used once, and names the consent it belongs to."""
+    """Refresh tokens in the database: each is used once, and references its consent."""
 
     def __init__(self, database: Database, configuration: AuthConfiguration, clock: Clock) -> None:
         self._database = database
@@ -177,8 +177,8 @@ class RefreshTokens:
     ) -> None:
         """Keep a new refresh token, and that the consent was used.
 
-        The old token is taken out of use in the same transaction: of several requests with it one
-        gets new tokens, and where that fails, the old one is still good.
+        The old token is invalidated in the same transaction: of several requests with it only one
+        gets new tokens, and where that fails, the old one stays valid.
 
         Args:
             token: the token; None where the scope has none.
@@ -187,8 +187,8 @@ class RefreshTokens:
             replacing: the token it replaces; None for the first of a consent.
 
         Raises:
-            AlreadyUsed: another request was first; nothing was kept.
-            InvalidGrantError: the consent has ended meanwhile; nothing was kept.
+            AlreadyUsed: another request was first; nothing was stored.
+            InvalidGrantError: the consent has ended meanwhile; nothing was stored.
         """
         now = int(self._clock().timestamp())
         with self._database.write() as session:
@@ -220,7 +220,7 @@ class RefreshTokens:
                 )
 
     def take_back(self, token: str | None, replaced: RefreshRow) -> None:
-        """Undo `keep` of a token that was not delivered: the one it replaced is good again.
+        """Undo `keep` of a token that was not delivered: the one it replaced is valid again.
 
         Args:
             token: the new token; None where there was none.
@@ -234,7 +234,7 @@ class RefreshTokens:
             )
 
     def find(self, token: str) -> RefreshRow | None:
-        """Return a refresh token, used or over as it may be."""
+        """Return a refresh token, used and expired ones included."""
         with self._database.read() as session:
             return session.get(RefreshRow, hash_of(token))
 

@@ -1,8 +1,8 @@
 """Verification of access tokens, without a database query at each request.
 
-Signature, type, issuer, audience and lifetime are checked locally; what was revoked is a list that
-is read again when it is older than `revocation_seconds`, and at once after a change that this
-process made. Where it cannot be read and is older than half a minute, no token is accepted.
+Signature, type, issuer, audience and lifetime are checked locally. The list of revocations is read
+again when it is older than `revocation_seconds`, and at once after a change that this process made.
+Where it cannot be read and is older than half a minute, no token is accepted.
 """
 
 from __future__ import annotations
@@ -70,10 +70,10 @@ class LocalVerifier:
         self._revoked: frozenset[tuple[str, str]] = frozenset()
         self._read_at: float | None = None
         self._change = object()
-        """Stands for the last change that this process made; each is another object."""
+        """Marker of the last change that this process made; each change is a new object."""
 
         self._known: object = None
-        """The change that the list has."""
+        """Marker of the last change that the list includes."""
 
         self._reading = asyncio.Lock()
         self._list = threading.Lock()
@@ -83,7 +83,7 @@ class LocalVerifier:
         """Return what an access token opens.
 
         Raises:
-            TokenRefused: it is malformed, forged, over, revoked, or for another audience.
+            TokenRefused: it is malformed, forged, expired, revoked, or for another audience.
         """
         now = self._clock()
         if self._is_old(now):
@@ -114,10 +114,10 @@ class LocalVerifier:
         return claims
 
     def decode(self, token: str) -> AccessToken:
-        """Return what a token of ours says, whether revoked or not.
+        """Return the claims of a token issued here, whether revoked or not.
 
         Raises:
-            TokenRefused: it is not one of ours, or it is over.
+            TokenRefused: it was not issued here, or it has expired.
         """
         if len(token) > LONGEST_TOKEN:
             raise TokenRefused(_REFUSED)
@@ -152,7 +152,7 @@ class LocalVerifier:
         return not 0 <= age < self._configuration.revocation_seconds
 
     def _read(self) -> None:
-        with self._list:  # so that no older list is put in the place of a newer one
+        with self._list:  # so that an older list never replaces a newer one
             self._read_alone()
 
     def _read_alone(self) -> None:

@@ -1,8 +1,8 @@
 """The yearly numbers on the Patient Access API that payers report to CMS, as page and CSV.
 
 42 CFR 422.119(f), 431.60(f), 457.730(f) and 45 CFR 156.221(f), from the rule CMS-0057-F: unique
-members whose data went to a health app, and those whose data went to one more than once. They are
-counted in the database from what the audit trail told it, so that no identity leaves it.
+members with data sent to a health app, and those with data sent to one more than once. They are
+counted in the database, from the audit trail's daily counts, so that no identity leaves it.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class YearlyNumbers:
         year: calendar year, UTC.
         payer: its name.
         until: the last day that is counted: the last of the year, or the day of the report.
-        members: unique members whose data went to one app or more.
-        more_than_once: those of them whose data went to an app on more than one day, or to several.
+        members: unique members with data sent to one app or more.
+        more_than_once: those of them with data sent to an app on more than one day, or to several.
         apps: name of an app and its members, by name.
     """
 

@@ -1,8 +1,8 @@
 """Access control: the types and the member's data that a grant opens.
 
 A type outside the scopes is refused with 403. Another member's resource is answered as one that
-does not exist, so that ids cannot be tried. `_include` brings along only types whose `read` is in
-the scopes; what is left out for that is told.
+does not exist, so that ids cannot be probed. `_include` returns only types with `read` in the
+scopes; types left out for that are named in the answer.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ def may(grant: Grant, resource_type: str, interaction: smart_scopes.Interaction)
 
 
 def supported(resource_type: str) -> ResourceType:
-    """Return a type that this server has.
+    """Return a supported type.
 
     Raises:
-        Refusal: 404, it has no such type.
+        Refusal: 404, the type is not supported.
     """
     kind = TYPES.get(resource_type)
     if kind is None:

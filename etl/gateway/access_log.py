@@ -1,7 +1,7 @@
 """Access log: one record a request, then one log line and the metrics.
 
-What is logged: request id, app, the patient as a keyed hash, the route's template. What is not: the
-URL, the query, headers, a token, anything of an answer. So nobody's data stands in a log.
+Logged: request id, app, the patient as a keyed hash, the route's template. Not logged: the URL, the
+query, headers, a token, anything of an answer. So no member's data is in a log.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ RECORD: Final = "cpcds.record"
 """Key in the ASGI scope under which every room finds the request's record."""
 
 _WELL_FORMED: Final = re.compile(rb"[0-9A-Fa-f-]{16,64}")
-"""Request ids that are taken over: UUIDs and hex digits, so that no name or address fits in."""
+"""Accepted request ids: UUIDs and hex digits, which cannot hold a name or an address."""
 
 
 @dataclass(slots=True)
@@ -78,7 +78,7 @@ class AccessLog:
 
     Args:
         write: takes one line with its line break.
-        key: secret behind the hash that stands for a patient; the same key, the same hash.
+        key: key of the hash that stands for a patient; the same key gives the same hash.
         now: the clock.
     """
 
@@ -99,10 +99,10 @@ class AccessLog:
         self._hashed = hashed
 
     def request(self, record: RequestRecord, method: str, seconds: float) -> None:
-        """Write what came of a request.
+        """Log the result of a request.
 
-        The line is put together from ready pieces, because there is one for each request: to fill
-        a dictionary and to serialize it would take twice as long.
+        The line is filled into a prepared template, because each request has one: filling and
+        serializing a dictionary would take twice as long.
         """
         if self._write is None:
             return
@@ -123,9 +123,9 @@ class AccessLog:
         self._write(f"{line}}}\n".encode())
 
     def fault(self, record: RequestRecord, error: BaseException) -> None:
-        """Write where an error came from: its class and the places in the code, not its message.
+        """Log the origin of an error: its class and the places in the code, not its message.
 
-        A message may hold what was being worked on, which is a member's data.
+        A message may hold the values being processed, which are a member's data.
         """
         if self._write is None:
             return
@@ -148,7 +148,7 @@ class AccessLog:
 
 
 class JsonFormatter(logging.Formatter):
-    """Makes what modules log into the same kind of lines, without tracebacks."""
+    """Formats the modules' log records as the same kind of lines, without tracebacks."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return one JSON object."""
@@ -182,7 +182,7 @@ class AccessLogMiddleware:
         self._ids = RequestIds()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, or pass on what is none."""
+        """Answer one HTTP request; pass on other ASGI scopes."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return

@@ -1,7 +1,7 @@
 """The FHIR base as an ASGI application: Patient Access with a token, the directory without.
 
-The path of a request that is answered with data is short on purpose: parse, admit, ask the
-service, take down, send. Bodies are handed on as the service joined them.
+The path of a request that is answered with data is short on purpose: parse, authenticate, call the
+service, audit, send. Bodies are sent as the service joined them.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ COMPRESSED_FROM: Final = 1024
 """Bytes from which a body is compressed where the client takes gzip."""
 
 _THREADED_FROM: Final = 1024 * 1024
-"""Bytes from which it is compressed off the event loop: there it takes a millisecond or more."""
+"""Bytes from which it is compressed off the event loop, as it takes a millisecond or more."""
 
 _LEVEL: Final = 2
 _RETRY: Final = (b"retry-after", b"2")
@@ -110,13 +110,13 @@ class Gateway:
     """One FHIR base.
 
     Args:
-        service: answers.
-        releases: tells when what is served was published.
-        authenticator: who may ask.
+        service: answers the requests.
+        releases: give the publication time of the served release.
+        authenticator: authenticates requests.
         types: resource types that are served here.
         documents: path → the public document there, as it is now.
-        origins: which browser apps may read.
-        options: how it works.
+        origins: CORS policy.
+        options: options of the HTTP part.
         log: where faults are written.
         metrics: where refusals are counted.
     """
@@ -218,7 +218,7 @@ class Gateway:
         headers: Mapping[bytes, bytes],
         record: RequestRecord,
     ) -> Reply:
-        """Return the answer with data, or its refusal; either is taken down before."""
+        """Return the answer with data, or its refusal, after recording it in the audit trail."""
         address = _address(scope)
         raw_query = _Asked(scope["query_string"])
         grant: Grant | None = None
@@ -234,9 +234,9 @@ class Gateway:
             media = wants.media_of(headers, values_of(query, "_format"))
             reply = await self._data(route, grant, query, headers, record, scope["method"])
             reply.media = media
-        except Exception as error:  # see __call__; taken down like an answer
+        except Exception as error:  # see __call__; recorded like an answer
             if grant is None:
-                raw_query.raw = b""  # nothing was searched, and a token may stand in it
+                raw_query.raw = b""  # nothing was searched, and it may hold a token
                 error = self._counted(error, address)
             reply = self._failed(error, record)
             if reply.status == 429:
@@ -299,7 +299,7 @@ class Gateway:
             etag, changed = answer.etag, answer.last_updated
             record.release = answer.release
         else:
-            # When a resource last changed for the payer does not say when its bytes did.
+            # The payer's time of change of a resource is not that of its bytes.
             etag, changed = f'W/"{answer.version}"', self._releases.served.created
         fields: list[Header] = [
             (b"etag", etag.encode()),
@@ -318,9 +318,9 @@ class Gateway:
         return Reply(200, answer.body, headers=fields)
 
     def _counted(self, error: Exception, address: str) -> Exception:
-        """Return why a request without a grant is refused: that there were too many, or its fault.
+        """Return why a request without a grant is refused: the rate limit, or its own error.
 
-        The authenticator counted refused tokens. Every refusal counts, for each is recorded.
+        The authenticator counted refused tokens. Every refusal counts, since each is recorded.
         """
         if isinstance(error, Rejection) and error.status == 400:
             try:
@@ -330,7 +330,7 @@ class Gateway:
         return error
 
     def _failed(self, error: Exception, record: RequestRecord) -> Reply:
-        """Return the OperationOutcome of a failure; what was no refusal is logged by its place."""
+        """Return the OperationOutcome of a failure; unexpected errors are logged by their place."""
         match error:
             case Rejection():
                 rejection = error
@@ -408,7 +408,7 @@ _OF_ONE: Final = frozenset({"read", "vread", "everything"})
 
 @cached_parse
 def _query(raw: bytes) -> tuple[tuple[str, str], ...]:
-    """Return the parameters of a query string, among which there is no token."""
+    """Return the parameters of a query string; refuse a token among them."""
     parameters = parameters_of(raw)
     refuse_tokens(parameters)
     return tuple(parameters)
@@ -451,7 +451,7 @@ def _parameters(body: bytes) -> list[tuple[str, str]]:
 
 
 def _target(route: Route) -> str:
-    """Return what was asked for, as the audit trail has it."""
+    """Return the requested resource or type, as the audit trail records it."""
     if route.kind in _OF_ONE:
         return f"{route.type}/{route.id}"
     if route.kind == "search" and route.id:

@@ -21,7 +21,7 @@ class Reply:
     Attributes:
         status: HTTP status.
         body: the bytes, before any compression.
-        headers: what this answer has beside those that all have; names in lower case.
+        headers: those of this answer beside the common ones; names in lower case.
         media: content type; empty where there is no body.
     """
 

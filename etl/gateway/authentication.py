@@ -28,32 +28,32 @@ _TOKEN_NAMES: Final = frozenset({"access_token", "token", "id_token", "refresh_t
 
 
 class Authenticator(Protocol):
-    """Lets a request in, and keeps record of it."""
+    """Authenticates a request, and records it in the audit trail."""
 
     public: bool
-    """Whether the data is everybody's, so that caches may keep it."""
+    """Whether the data is public, so that caches may keep it."""
 
     async def grant_of(
         self, headers: Mapping[bytes, bytes], address: str, record: RequestRecord
     ) -> Grant:
-        """Return what the request may reach.
+        """Return the grant of a request.
 
         Raises:
             Rejection: 401, 429, or 400 for a header that cannot be read.
         """
 
     def count_refused(self, address: str) -> None:
-        """Count a request that was refused before it was let in.
+        """Count a request that was refused before authentication.
 
         Raises:
             Rejection: 429.
         """
 
     async def record(self, access: Access) -> None:
-        """Take down what is about to be answered.
+        """Record an access before it is answered.
 
         Raises:
-            Rejection: `audit-unavailable`: it could not be.
+            Rejection: `audit-unavailable`: it could not be recorded.
         """
 
 
@@ -61,9 +61,9 @@ class TokenAuthenticator:
     """Tokens of apps that members chose.
 
     Args:
-        verifier: checks them.
-        recorder: takes down every access.
-        limits: how often.
+        verifier: checks the tokens.
+        recorder: records every access.
+        limits: rate limits.
     """
 
     public = False
@@ -76,7 +76,7 @@ class TokenAuthenticator:
     async def grant_of(
         self, headers: Mapping[bytes, bytes], address: str, record: RequestRecord
     ) -> Grant:
-        """Return what the token opens."""
+        """Return the grant of the token."""
         try:
             grant = await self._verifier.grant_of(_token(headers))
         except TokenRefused as error:
@@ -93,14 +93,14 @@ class TokenAuthenticator:
         return grant
 
     def count_refused(self, address: str) -> None:
-        """Count a request that was refused before it was let in."""
+        """Count a request that was refused before authentication."""
         self._limits.count_refused(address)
 
     async def record(self, access: Access) -> None:
-        """Take down what is about to be answered."""
+        """Record an access before it is answered."""
         try:
             await self._recorder.record(access)
-        except Exception as error:  # whatever it was, nothing may be answered unrecorded
+        except Exception as error:  # of any kind: no access is answered unrecorded
             raise Rejection(
                 "audit-unavailable",
                 "The access could not be recorded, so nothing is answered; try again.",
@@ -109,11 +109,11 @@ class TokenAuthenticator:
 
 
 class PublicAuthenticator:
-    """No token: the Provider Directory is everybody's.
+    """No token: the Provider Directory is public.
 
     Args:
-        grant: what everybody may reach.
-        limits: how often one address may ask.
+        grant: the public grant.
+        limits: rate limits by address.
     """
 
     public = True
@@ -126,20 +126,20 @@ class PublicAuthenticator:
     async def grant_of(
         self, headers: Mapping[bytes, bytes], address: str, record: RequestRecord
     ) -> Grant:
-        """Return what everybody may reach."""
+        """Return the public grant."""
         self._limits.count("public", caller_of(address))
         return self._grant
 
     def count_refused(self, address: str) -> None:
-        """Count a request that was refused before it was let in."""
+        """Count a request that was refused before authentication."""
         self._limits.count("public", caller_of(address))
 
     async def record(self, access: Access) -> None:
-        """Record nothing: no member's data was returned."""
+        """Do nothing: no member's data is returned."""
 
 
 def refuse_tokens(names: Sequence[tuple[str, str]]) -> None:
-    """Refuse a request that carries a token among its parameters.
+    """Refuse a request with a token among its parameters.
 
     Raises:
         Rejection: `token-in-url`.
@@ -153,7 +153,7 @@ def refuse_tokens(names: Sequence[tuple[str, str]]) -> None:
 
 
 def scope_challenge() -> Header:
-    """Return the header that goes with a refusal for scopes."""
+    """Return the header of a refusal for insufficient scopes."""
     return _challenge("insufficient_scope")
 
 

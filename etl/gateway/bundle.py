@@ -46,7 +46,7 @@ class Head:
 
 
 class Note(NamedTuple):
-    """One issue of the OperationOutcome that stands beside the matches.
+    """One issue of the OperationOutcome beside the matches.
 
     Attributes:
         code: FHIR IssueType.
@@ -62,12 +62,12 @@ class Note(NamedTuple):
 
 
 class Entries(NamedTuple):
-    """Entries of one kind, one behind the other.
+    """Entries of one kind, in order.
 
     Attributes:
         type: FHIR resource type.
         lines: the resources' JSON.
-        mode: why they are there.
+        mode: `search.mode` of the entries.
     """
 
     type: str
@@ -76,10 +76,10 @@ class Entries(NamedTuple):
 
 
 def head_of(line: Line) -> Head:
-    """Return what the start of a line says.
+    """Return the parsed start of a line.
 
     Raises:
-        StoreError: it is no line of a block.
+        StoreError: it is not a line of a block.
     """
     match = _HEAD.match(line)
     if match is None:
@@ -104,7 +104,7 @@ def searchset(
         total: number of matches; None leaves it out.
         links: relation and URL.
         entries: matches, then what was included.
-        notes: the issues of an OperationOutcome behind them; none makes none.
+        notes: issues of an OperationOutcome after them; without issues there is none.
     """
     head = f'{{"resourceType":"Bundle","meta":{{"lastUpdated":"{created}"}},"type":"searchset"'
     if total is not None:
@@ -152,6 +152,6 @@ def _outcome(notes: Sequence[Note]) -> bytes:
         for note in notes
     ]
     outcome = {"resourceType": "OperationOutcome", "issue": issues}
-    # It has no URL of its own, and every entry needs one: one that its text decides.
+    # Every entry needs a URL, and this one has none: it is derived from the text.
     url = uuid.uuid5(uuid.NAMESPACE_URL, "\n".join(note.text for note in notes)).urn
     return orjson.dumps({"fullUrl": url, "resource": outcome, "search": {"mode": "outcome"}})

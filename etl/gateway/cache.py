@@ -1,6 +1,6 @@
 """Cache of reads, bounded in bytes.
 
-Everything that is kept is immutable, so nothing in it ever grows stale.
+All cached values are immutable, so none becomes stale.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ _ENTRY: Final = 200
 
 
 class Cache:
-    """Values by key; what was not asked for longest goes first.
+    """Values by key; the least recently used is evicted first.
 
     Args:
-        most: bytes that are kept at most. A value that is larger alone is not kept.
+        most: size of the cache in bytes. A larger value is not cached.
     """
 
     def __init__(self, most: int) -> None:
@@ -45,7 +45,7 @@ class Cache:
         """Keep a value.
 
         Args:
-            key: what it is found by.
+            key: the cache key.
             value: not None.
             cost: about how many bytes it takes.
         """
@@ -67,8 +67,8 @@ class Cache:
         """Return a value; where there is none, load it once for all waiters.
 
         Args:
-            key: what it is found by.
-            load: makes the value; its errors go to all who wait, and nothing is kept.
+            key: the cache key.
+            load: makes the value; an error is raised to all waiters, and nothing is cached.
             cost: about how many bytes a value takes.
         """
         found: Value | None = self.peek(key)
@@ -85,7 +85,7 @@ class Cache:
     async def once(self, key: Hashable, load: Callable[[], Awaitable[Value]]) -> Value:
         """Return what `load` gives; concurrent calls share one run and its result.
 
-        It runs to its end even if all who wait for it are cancelled.
+        It runs to completion even if all waiters are cancelled.
         """
         flight = self._flights.get(key)
         if flight is None:
@@ -98,7 +98,7 @@ class Cache:
     def _landed(self, key: Hashable, flight: asyncio.Task[Any]) -> None:
         del self._flights[key]
         if not flight.cancelled():
-            flight.exception()  # seen, even if all who waited for it have gone
+            flight.exception()  # retrieved, even if all waiters are gone
 
 
 async def _as_coroutine(load: Callable[[], Awaitable[Value]]) -> Value:

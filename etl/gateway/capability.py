@@ -1,4 +1,4 @@
-"""The CapabilityStatement, made from `supported`, which the server follows too.
+"""The CapabilityStatement, made from `supported`, which the server uses too.
 
 Sources: FHIR R4 `capabilitystatement.html`; the CapabilityStatement `c4bb` of CARIN Blue Button
 2.2.0; SMART App Launch 2.2.0 for `rest.security`.
@@ -45,7 +45,7 @@ def capability_statement(about: StatementFacts, kinds: Iterable[ResourceType]) -
     """Return the CapabilityStatement of the Patient Access API.
 
     Args:
-        about: what it says beside.
+        about: facts beside the capability itself.
         kinds: types, with the parameters that the served release can be searched by.
     """
     statement = _head(about, "PatientAccess", "Patient Access API")
@@ -179,7 +179,7 @@ def _resource(kind: ResourceType, operations: Iterable[Operation]) -> dict[str, 
 
 
 def _without_empty(value: Any) -> Any:
-    """Return JSON without members that hold nothing: FHIR allows no empty list or text."""
+    """Return JSON without empty members: FHIR allows no empty list or text."""
     match value:
         case dict():
             cleaned = {name: _without_empty(inner) for name, inner in value.items()}

@@ -1,8 +1,7 @@
 """Changes to a member's data since a release: `$everything?_since=…`.
 
-Two releases are compared by what they hold, and no date is believed: a claim that the payer stamped
-last year and published today is new, and what a rollback took back is named as retracted. See
-docs/decisions/0020.
+Two releases are compared by content, not by date: a claim dated last year and published today is
+new, and a resource that a rollback removed is named as retracted. See docs/decisions/0020.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ _ANEW: Final = "begin anew: drop your copy and call $everything without _since"
 
 
 Mark = tuple[str, str]
-"""Version and time of a resource: an app's copy is right while both are what they were."""
+"""Version and time of a resource: an app's copy is valid while both are unchanged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +37,9 @@ class MemberChanges:
     """Changes that bring an app's copy up to date.
 
     Attributes:
-        hits: what it has to take in, by `Type/id`: the member's own first.
-        gone: `Type/id` of what it has to drop.
-        is_whole: whether this is everything there is, because there is nothing to compare with.
+        hits: resources to add or replace, by `Type/id`: the member's own first.
+        gone: `Type/id` of the resources to delete.
+        is_whole: whether these are all resources, because there is no release to compare with.
     """
 
     hits: dict[str, Hit]
@@ -78,14 +77,14 @@ async def difference(
     """Return what changed from the releases that `_since` names to the one given.
 
     Raises:
-        Refusal: 410, the release that was named is not kept any more.
+        Refusal: 410, the named release is no longer kept.
     """
     readable = seen(tree, grant).types
     olds: list[dict[str, tuple[Hit, Mark]]] = []
     if isinstance(request.since, compartment.SeenRelease):
         try:
             base = await releases.earlier(request.since.release)
-            # What the app could not read then is new to it.
+            # Types that the app could not read then are new to it.
             olds = [await _reached(base, grant, request, readable & request.since.types)]
         except NotFound:
             raise Refusal(
@@ -110,7 +109,7 @@ async def difference(
         if any(_mark(old, name) != mark for old in olds)
     }
     missing = [name for name in dict.fromkeys(chain.from_iterable(olds)) if name not in new]
-    # What is left of the directory but not referred to any more is no business of the app's.
+    # A directory resource that still exists but is no longer referred to is not reported.
     left = await ReferenceResolver(tree, grant, None).hits(
         name for name in missing if TYPES[name.partition("/")[0]].shared
     )
@@ -126,8 +125,8 @@ async def _reached_since(
 ) -> list[dict[str, tuple[Hit, Mark]]]:
     """Return what an app may have seen at an instant, of each release that it may have seen it in.
 
-    Which of them that was, a date does not say, and what came and went or changed and changed back
-    in between is in neither end.
+    An instant does not determine one release, and a resource added and removed, or changed and
+    changed back, in between is in neither the first nor the last.
     """
     assert isinstance(request.since, int)  # noqa: S101 - the caller looked
     try:
@@ -145,7 +144,7 @@ def _mark(marks: dict[str, tuple[Hit, Mark]], name: str) -> Mark | None:
 
 
 def seen(tree: ReleaseTree, grant: Grant) -> compartment.SeenRelease:
-    """Return what an app sees that is answered from a release."""
+    """Return what an app's scopes let it see of a release."""
     return compartment.SeenRelease(
         tree.id, frozenset(name for name in TYPES if may(grant, name, "r"))
     )

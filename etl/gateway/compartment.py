@@ -58,7 +58,7 @@ class SeenRelease:
 
     @classmethod
     def of(cls, token: str) -> SeenRelease | None:
-        """Return what a token says; None for a text that is none."""
+        """Return the release of a token; None for an invalid one."""
         release, _, bits = token.partition(".")
         if not RELEASE.fullmatch(release) or not _HEX.fullmatch(bits):
             return None
@@ -72,10 +72,10 @@ class EverythingRequest:
 
     Attributes:
         care: the dates of care.
-        since: what the app has seen, or an instant in nanoseconds; None for all there is.
+        since: the release seen by the app, or an instant in nanoseconds; None for all there is.
         types: types that are wanted; None for all.
         count: resources of the member a page; None leaves it to the server.
-        used: the parameters, as they were asked.
+        used: the parameters, as requested.
         ignored: what was left out and why, one sentence each.
     """
 
@@ -92,7 +92,7 @@ class EverythingRequest:
 
 
 def parse(parameters: Iterable[tuple[str, str]], *, strict: bool) -> EverythingRequest:
-    """Return what some parameters ask.
+    """Return the parsed parameters of a request.
 
     Args:
         parameters: names and values, decoded.
@@ -158,12 +158,12 @@ async def whole(
     following: ReferenceResolver,
     here: slice,
 ) -> tuple[list[Entries], int]:
-    """Return a page of all that is asked for, and how many resources there are on all pages."""
+    """Return a page of the requested resources, and their number on all pages."""
     await tree.need(own, SECTIONS)
     own_types = [name for name in OWN if may(grant, name, "r")]
     emitted = [name for name in own_types if request.wants(name)]
     shared = request.types is None or any(TYPES[kind].shared for kind in request.types)
-    # Where directory types are asked for, whatever refers to them has to be looked at.
+    # Where directory types are requested, all rows that refer to them are read.
     rows = rows_of(own, request, own_types if shared else emitted)
     page = rows[here]
     lines = await tree.lines(own, page)

@@ -1,8 +1,8 @@
 """CORS policy: allowed origins, and the headers that they may send and read.
 
-Access tokens are sent by the app itself and never by the browser on its own, so that an origin that
-is let in can do no more than any program can. Cookies are not allowed for. Source: Fetch standard,
-"CORS protocol".
+Access tokens are sent by the app itself and never by the browser on its own, so that an allowed
+origin can do no more than any other program. Credentials such as cookies are not allowed. Source:
+Fetch standard, "CORS protocol".
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class CorsPolicy:
 
         Args:
             headers: the request's.
-            open_to_all: whether it is an answer that everybody gets.
+            open_to_all: whether the answer is public.
         """
         if self._any or open_to_all:
             return _ANY
@@ -57,7 +57,7 @@ class CorsPolicy:
 
     @staticmethod
     def preflight(methods: Iterable[str]) -> tuple[Header, ...]:
-        """Return what the answer to OPTIONS says beside that."""
+        """Return the further headers of the answer to OPTIONS."""
         return (
             (b"access-control-allow-methods", ", ".join(methods).encode()),
             (b"access-control-allow-headers", ASKED),

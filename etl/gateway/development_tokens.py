@@ -1,8 +1,8 @@
 """Development mode: access tokens of the configuration. Off where there are none.
 
-It is no authorization server: whoever knows a token reads that member. So it is told at start, in
-every answer (`X-Development-Mode`) and in the capability statement, and it does not listen on
-anything but loopback unless it is told to.
+It is no authorization server: anyone with a token can read that member's data. So the mode is
+reported at start, in every answer (`X-Development-Mode`) and in the capability statement, and the
+server listens on loopback only unless configured otherwise.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class DevelopmentToken:
         token: the access token.
         patient: logical id of the Patient that it opens.
         client: id of the app that it stands for.
-        scopes: what it opens.
+        scopes: its granted scopes.
     """
 
     token: str
@@ -39,7 +39,7 @@ class DevelopmentToken:
 
 
 class DevelopmentVerifier:
-    """A verifier that knows the tokens of the configuration, and no others.
+    """A verifier that accepts the tokens of the configuration, and no others.
 
     Args:
         tokens: the tokens. Only their hashes are kept.
@@ -54,7 +54,7 @@ class DevelopmentVerifier:
         }
 
     async def grant_of(self, token: str) -> Grant:
-        """Return the grant.
+        """Return the grant of a token.
 
         Raises:
             TokenRefused: the token is not in the configuration.
@@ -66,7 +66,7 @@ class DevelopmentVerifier:
 
 
 class ClosedVerifier:
-    """A verifier that accepts nothing: where no authorization is configured, nothing is open."""
+    """A verifier that refuses every token, used where no authorization is configured."""
 
     async def grant_of(self, token: str) -> Grant:
         """Refuse.

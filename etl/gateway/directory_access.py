@@ -1,8 +1,8 @@
 """Visibility of the directory: public providers, and their masked elements.
 
-The shared directory holds those whom the payer's own directory lists, and those whom nothing but a
-claim names, by an id that may be anything: with some payers a tax or social security number. The
-second are no part of a public directory, and no other member's either.
+The shared directory holds providers that the payer's own directory lists, and providers that only a
+claim names, by an id of any kind: with some payers a tax or social security number. The latter are
+neither public nor visible to other members.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from etl.storage.async_port import Line
 _IDENTIFIER: Final = "identifier"
 _NPI: Final = "http://hl7.org/fhir/sid/us-npi|"
 _KINDS: Final = frozenset({"Organization", "Practitioner"})
-"""Types that claims name by an id; the others are made of rows of the directory."""
+"""Types that claims name by an id; the others are made from rows of the directory."""
 
 _SECRET_SYSTEMS: Final = frozenset(
     {
@@ -63,7 +63,7 @@ async def public_rows(
 async def reaches(tree: ReleaseTree, grant: Grant, hit: Hit, kind: ResourceType) -> bool:
     """Return whether a resource is open to a grant: a member's own, or the directory's.
 
-    A provider that nothing but claims name is open to those members whose block refers to it.
+    A provider that only claims name is open to the members whose block refers to it.
     """
     block, row = hit
     open_to_members = frozenset({ROW, NAMED})
@@ -74,9 +74,9 @@ async def reaches(tree: ReleaseTree, grant: Grant, hit: Hit, kind: ResourceType)
 
 
 def tells_of_what_is_gone(kind: ResourceType) -> bool:
-    """Return whether a type's retracted resources are told from those that never were.
+    """Return whether retracted resources of a type are distinguished from unknown ids.
 
-    Not where some of a type are hidden: which of them were is not known any more.
+    Not where some of a type are hidden: it is no longer known which of the retracted ones were.
     """
     return kind.name not in _KINDS
 
@@ -99,10 +99,10 @@ async def _marked(
 
 
 class PublicTree(ReleaseTree):
-    """A release as everybody may see it: what is not public is not there, numbers are masked."""
+    """The public view of a release: only public resources, their tax numbers masked."""
 
     async def shard_of(self, resource_type: str, resource_id: str) -> IndexedBlock | None:
-        """Return the shard that would hold a resource; None too where that is not public."""
+        """Return the shard that would hold a resource; None also where that is not public."""
         block = await super().shard_of(resource_type, resource_id)
         if block is None:
             return None
@@ -120,8 +120,8 @@ class PublicTree(ReleaseTree):
 def masked(line: Line) -> Line:
     """Return a resource in which identifiers that may be such a number have no value.
 
-    Its version is the hash of what is left: the published one is a hash of the number too, and
-    numbers of nine digits are soon tried out.
+    Its version is the hash of the masked resource: the published version is a hash of the number
+    too, and nine digits can be found by trying.
     """
     if _PERHAPS.search(line) is None:
         return line

@@ -1,4 +1,4 @@
-"""Cache of parsed headers, paths and queries: the same few come again and again."""
+"""Cache of parsed headers, paths and queries: the same few are often repeated."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Final, TypeVar
 Read = TypeVar("Read")
 
 LONGEST: Final = 256
-"""Bytes of what is worth remembering; longer ones may be meant to fill memory."""
+"""Most bytes of a cached text; longer ones may be meant to fill memory."""
 
 _MOST: Final = 512
 
 
 def cached_parse(read: Callable[[bytes], Read]) -> Callable[[bytes], Read]:
-    """Return a function that reads each short text once; what it refuses it reads each time."""
+    """Return a function that parses each short text once; refused texts are not cached."""
     cached = lru_cache(maxsize=_MOST)(read)
 
     def reading(header: bytes) -> Read:

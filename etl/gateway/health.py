@@ -1,6 +1,6 @@
 """Liveness, readiness and metrics endpoints.
 
-None of it needs a token, and none of it holds anything of a member.
+They need no token, and hold no member's data.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ def health_routes(
 def readiness(opened: GatewayServices) -> tuple[int, dict[str, object]]:
     """Return status and body of `/readyz`.
 
-    Ready is a process that has a release to answer from. Where storage fails later it stays ready,
-    and says so: what is in its cache is right, and sending its requests elsewhere would not help.
+    A process is ready when it has a release to answer from. Where storage fails later it stays
+    ready, and reports the failure: its cache is still valid, and another process would not help.
     """
     served = opened.releases.served
     if served.release is None:
@@ -69,7 +69,7 @@ def readiness(opened: GatewayServices) -> tuple[int, dict[str, object]]:
 
 
 def renew(opened: GatewayServices, metrics: Metrics) -> None:
-    """Bring the metrics of storage, cache and release up to date."""
+    """Update the metrics of storage, cache and release."""
     served = opened.releases.served
     created = None if served.created is None else moment_of(served.created)
     metrics.renew(opened.counts(), served, 0.0 if created is None else created.timestamp())

@@ -18,7 +18,7 @@ Hit = tuple[IndexedBlock, int]
 
 
 _FACILITY: Final = ("ExplanationOfBenefit", "facility")
-"""A column of references that no parameter searches: where a claim's services were given."""
+"""A column of references without search parameter: the place of a claim's services."""
 
 
 async def referenced(
@@ -30,7 +30,7 @@ async def referenced(
         tree: the release.
         own: the member's block.
         target: the directory type.
-        rows: what is looked at; None for all.
+        rows: the rows to read; None for all.
     """
     if own is None:
         return set()
@@ -62,11 +62,11 @@ async def referenced(
 
 
 class ReferenceResolver:
-    """Finds what resources refer to, each once.
+    """Resolves references of resources, each once.
 
     Args:
         tree: the release.
-        grant: whose scopes decide what may come along.
+        grant: its scopes limit what may be included.
         own: the block of the grant's patient; None where there is none.
     """
 
@@ -77,7 +77,7 @@ class ReferenceResolver:
         self.withheld: set[str] = set()
 
     async def included(self, query: Query, matches: Sequence[Hit]) -> list[tuple[str, Line]]:
-        """Return type and line of what a search's includes bring along, matches left out.
+        """Return type and line of the resources that a search includes, without the matches.
 
         Types outside the scopes are left out too; `withheld` then names them.
         """
@@ -118,7 +118,7 @@ class ReferenceResolver:
         return self.allowed(names)
 
     def allowed(self, references: Iterable[str]) -> list[str]:
-        """Return the references whose types the scopes open; note the others' types."""
+        """Return the references to types that the scopes open; note the other types."""
         names = []
         for reference in references:
             target = reference.partition("/")[0]
@@ -129,7 +129,7 @@ class ReferenceResolver:
         return names
 
     async def hits(self, references: Iterable[str], names: Sequence[str] = ()) -> dict[str, Hit]:
-        """Return where resources are, by reference, in the order given; those not there left out.
+        """Return the location of each resource by reference, in order, without missing ones.
 
         Args:
             references: `Type/id`.
@@ -147,7 +147,7 @@ class ReferenceResolver:
         return hits
 
     async def read(self, hits: dict[str, Hit]) -> list[tuple[str, Line]]:
-        """Return type and line of what was found, in its order."""
+        """Return type and line of each hit, in order."""
         rows: dict[IndexedBlock, list[int]] = {}
         for block, row in hits.values():
             rows.setdefault(block, []).append(row)
@@ -177,8 +177,8 @@ async def relevant_to(
 ) -> set[str]:
     """Return the resources of a directory type that a member is concerned with.
 
-    Those are what the member's block refers to; of roles and places, which it does not refer to,
-    those of the practitioners and organizations among them.
+    Those are the resources that the member's block refers to. It does not refer to roles and
+    places: of these, those of the practitioners and organizations among them.
     """
     if kind.through is None:
         return await referenced(tree, own, kind.name)

@@ -1,7 +1,7 @@
 """Non-blocking log writer for files, pipes and terminals, slow or unread ones included.
 
-A line costs a request no system call: a thread writes what has come together in some milliseconds.
-Where nobody reads them, lines are dropped and counted, and requests go on.
+A line costs a request no system call: a thread writes the lines of some milliseconds together.
+Where lines are not read, they are dropped and counted, and requests go on.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Final
 import orjson
 
 SECONDS: Final = 0.05
-"""Interval of gathering lines; a process that is killed may lose those of one interval."""
+"""Interval of writes; a process that is killed may lose the lines of one interval."""
 
 MOST: Final = 20_000
 """Lines that wait at most: some 8 MB."""
@@ -31,7 +31,7 @@ class LogWriter:
     Args:
         descriptor: open for writing.
         most: lines that wait at most; further ones are dropped.
-        now: the clock, for the line that tells how many were.
+        now: the clock, for the line that reports how many were dropped.
     """
 
     def __init__(
@@ -58,14 +58,14 @@ class LogWriter:
         self._waiting.put(line)
 
     def flush(self) -> None:
-        """Wait until what was taken is written, for two seconds at most."""
+        """Wait until all accepted lines are written, for two seconds at most."""
         if self._thread is not None:
             written = threading.Event()
             self._waiting.put(written)
             written.wait(_FLUSH_SECONDS)
 
     def _start(self) -> None:
-        # Not before it is needed: a process may be forked after its writer was made.
+        # Started on demand: a process may be forked after its writer was created.
         with self._starting:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="log", daemon=True)
@@ -94,7 +94,7 @@ class LogWriter:
         while view:
             try:
                 view = view[os.write(self._descriptor, view) :]
-            except OSError:  # there is no place to say it
+            except OSError:  # there is nowhere to report it
                 return
 
     def _told(self, dropped: int) -> bytes:

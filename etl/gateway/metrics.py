@@ -50,7 +50,7 @@ class Metrics:
             buckets=_BUCKETS,
         )
         self.under_way = 0
-        """Requests being answered by this process now; `renew` hands it on."""
+        """Requests being answered by this process now; exported by `renew`."""
         self._in_flight = Gauge(
             "cpcds_requests_in_flight",
             "Requests being answered now.",
@@ -101,7 +101,7 @@ class Metrics:
         self._refused.labels(code).inc()
 
     def renew(self, counts: ReadCounts, served: ServedRelease, created: float) -> None:
-        """Take over what the service counted since the last time.
+        """Update the metrics from the service's counters.
 
         Args:
             counts: its counters since the start.
@@ -119,7 +119,7 @@ class Metrics:
         self._seen.set(served.seen if served.seen is not None else 0)
 
     def text(self) -> bytes:
-        """Return all of it in Prometheus's text form: of all workers, where there are several."""
+        """Return the metrics in Prometheus's text format, of all workers together."""
         if FOLDER not in os.environ:
             return generate_latest(self.registry)
         registry = CollectorRegistry()
@@ -128,7 +128,7 @@ class Metrics:
 
     @staticmethod
     def leave() -> None:
-        """Take this worker's gauges out of what all workers are added up from."""
+        """Remove this worker's gauges from the sums over all workers."""
         if FOLDER in os.environ:
             mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]
 

@@ -25,7 +25,7 @@ _FORMATS: Final = {
     "application/json": JSON,
     "text/json": JSON,
     "application/fhir+json": FHIR_JSON,
-    "application/fhir json": FHIR_JSON,  # a plus sign that nobody encoded
+    "application/fhir json": FHIR_JSON,  # a plus sign that was not encoded
 }
 _VERSIONS: Final = ("4.0", "4.0.1")
 _REFUSED: Final = "This server speaks JSON only: ask for application/fhir+json or application/json."
@@ -60,7 +60,7 @@ def media_of(headers: Mapping[bytes, bytes], formats: Sequence[str]) -> bytes:
 
 @cached_parse
 def _accepted(header: bytes) -> bytes | None:
-    """Return what of ours an Accept header likes best; None where it likes nothing."""
+    """Return the supported type that an Accept header prefers; None where it accepts none."""
     wants: dict[str, tuple[int, float]] = {}
     text = header.decode("latin-1").strip()
     if not text:
@@ -111,7 +111,7 @@ def _speaks(parameters: str) -> bool:
 
 @cached_parse
 def takes_gzip(header: bytes) -> bool:
-    """Return whether an Accept-Encoding header takes gzip."""
+    """Return whether an Accept-Encoding header accepts gzip."""
     wants: dict[str, float] = {}
     for part in header.decode("latin-1").split(","):
         coding, _, rest = part.partition(";")
@@ -121,7 +121,7 @@ def takes_gzip(header: bytes) -> bool:
 
 @cached_parse
 def handling(header: bytes) -> str | None:
-    """Return `strict` or `lenient` where a Prefer header says which; None where it does not."""
+    """Return `strict` or `lenient` of a Prefer header; None where it names neither."""
     for part in header.decode("latin-1").replace(";", ",").split(","):
         name, _, value = part.partition("=")
         if name.strip().lower() == "handling":
@@ -132,7 +132,7 @@ def handling(header: bytes) -> str | None:
 
 
 def has_it(headers: Mapping[bytes, bytes], etag: str, changed: datetime | None) -> bool:
-    """Return whether the client's copy is still right (304).
+    """Return whether the client's copy is still valid (304).
 
     Args:
         headers: the request's.
@@ -189,14 +189,14 @@ def _http_date(text: bytes) -> datetime | None:
 
 @lru_cache(maxsize=4096)
 def http_date(instant: str) -> bytes | None:
-    """Return a FHIR instant as an HTTP date; None for text that is none."""
+    """Return a FHIR instant as an HTTP date; None for invalid text."""
     moment = moment_of(instant)
     return None if moment is None else formatdate(moment.timestamp(), usegmt=True).encode()
 
 
 @lru_cache(maxsize=4096)
 def moment_of(instant: str) -> datetime | None:
-    """Return a FHIR instant, cut to its second as HTTP has it; None for text that is none."""
+    """Return a FHIR instant, truncated to the second as in HTTP; None for invalid text."""
     try:
         moment = datetime.fromisoformat(instant)
     except ValueError:

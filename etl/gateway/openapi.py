@@ -1,6 +1,6 @@
 """OpenAPI 3.1 description of the FHIR base, made from `supported` as the statement is.
 
-For tools that know OpenAPI and not FHIR: client generators, and the fuzzer of the tests.
+For tools that support OpenAPI but not FHIR: client generators, and the fuzzer of the tests.
 """
 
 from __future__ import annotations

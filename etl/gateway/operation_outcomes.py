@@ -1,7 +1,7 @@
 """Errors as OperationOutcomes: one stable code and one remedy each.
 
-The table below is all of it: docs/gateway.md lists the same codes, and a test holds the two
-together. Nothing of a request's values and nothing of a member stands in any of them.
+The table below is complete: docs/gateway.md lists the same codes, and a test compares the two. None
+of them holds a value of the request or a member's data.
 
 Sources: FHIR R4 `http.html` and `operationoutcome.html`, value set issue-type; RFC 6750 section 3.
 """
@@ -71,16 +71,16 @@ KINDS: Final[Mapping[str, IssueKind]] = MappingProxyType(
         "not-published": IssueKind(503, "transient", "Nothing published yet"),
     }
 )
-"""Code in `issue.details.coding` → what it stands for."""
+"""Code in `issue.details.coding` → its kind of error."""
 
 
 class Rejection(Exception):
-    """A request that HTTP's part of the gateway refuses.
+    """A request that the HTTP part of the gateway refuses.
 
     Attributes:
         code: a key of `KINDS`.
         diagnostics: one sentence for the app's developer; it repeats no value of the request.
-        headers: what the answer has beside the usual.
+        headers: headers of the answer beside the common ones.
         expression: names of parameters, as `http.<name>`.
     """
 
@@ -104,12 +104,12 @@ class Rejection(Exception):
 
 
 def rejection_of(refusal: Refusal) -> Rejection:
-    """Return what the service refused, with its code and the headers that belong to it."""
+    """Return a refusal of the service as a rejection, with its code and headers."""
     return Rejection(code_of(refusal), refusal.diagnostics, (), refusal.expression)
 
 
 def code_of(refusal: Refusal) -> str:
-    """Return the stable code of what the service refused."""
+    """Return the stable code of a refusal of the service."""
     match refusal.status, refusal.code:
         case 400, "not-supported":
             return "parameter-unsupported"

@@ -1,9 +1,9 @@
 """Page links: sealed cursors that only this server can read or make.
 
-A link holds the search itself, and dates, claim numbers or ids may stand in that, while links end
-up in logs of proxies and in histories of browsers. So it is encrypted, with AES-SIV (RFC 5297): no
-nonce can be used twice by mistake, and one question keeps one link. The member and the app are
-bound in as associated data: another's token cannot open it.
+A link holds the search itself, which may contain dates, claim numbers or ids, and links end up in
+logs of proxies and histories of browsers. So it is encrypted, with AES-SIV (RFC 5297): no nonce can
+be reused by mistake, and equal searches have equal links. The member and the app are bound in as
+associated data: a link cannot be used with another's token.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ _PLAIN: Final = re.compile(r"[A-Za-z0-9_.:/,*-]*")
 _SHORT: Final = 1_000
 """Bytes up to which a link is not worth compressing."""
 _STEP: Final = 3600
-"""Seconds to which the end of a link is rounded up, so that one question keeps one link."""
+"""Seconds to which the end of a link is rounded up, so that equal searches have equal links."""
 
 
 class Position(NamedTuple):
     """Position of the next page; a link holds the fields in this order.
 
     Attributes:
-        what: a search, `$everything`, or `$everything` since an instant that nothing is kept of.
+        what: a search, `$everything`, or `$everything` since an instant with no release to compare.
         type: resource type that is searched.
         parameters: as they were understood.
         offset: how many matches come before.
@@ -101,10 +101,10 @@ class Sealer:
         return sealed
 
     def open(self, cursor: str, grant: Grant) -> Position:
-        """Return where a link leads.
+        """Return the position that a link points to.
 
         Raises:
-            Refusal: 400 it was not made here, or was changed, or is another's; 410 it is too old.
+            Refusal: 400 it is forged, changed, or another's; 410 it is too old.
         """
         text = self._opened(cursor, grant)
         expires, what, resource_type, parameters, offset, release, digest = orjson.loads(text)
@@ -116,10 +116,10 @@ class Sealer:
     def links(
         self, grant: Grant, position: Position, base: str, url: str, size: int, total: int
     ) -> list[tuple[str, str]]:
-        """Return the links of a page; its size and the number of matches say which there are.
+        """Return the links of a page, by its size and the number of matches.
 
         Args:
-            grant: who may follow them.
+            grant: the grant that they are valid for.
             position: of the page itself.
             base: the FHIR base URL.
             url: of the page itself.
@@ -148,7 +148,7 @@ class Sealer:
                 )
             except (binascii.Error, ValueError):
                 sealed = b""
-            if _text(sealed) != cursor:  # bits behind the last byte say nothing, and are not ours
+            if _text(sealed) != cursor:  # unused bits behind the last byte were changed
                 sealed = b""
             for cipher in self._ciphers if sealed else ():
                 try:
@@ -170,7 +170,7 @@ def etag_of(
 ) -> str:
     """Return the tag of an answer, from all that it depends on and not from its bytes.
 
-    The links say what was asked, where the page begins, and when the links themselves end.
+    The links hold the search, the start of the page, and their own expiry.
     """
     parts = (
         release,

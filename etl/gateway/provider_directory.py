@@ -1,7 +1,7 @@
 """The Provider Directory API: public, searched whole.
 
-What a member's token may not do, look through the whole directory by name or number, is what this
-API is for (45 CFR 156.221 (b)(1)(ii) and its like ask for one that is open to all).
+This API searches the whole directory by name or number, which a member's token may not do (45 CFR
+156.221 (b)(1)(ii) and similar rules require one that is public).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ DIRECTORY_TYPES: Final[Mapping[str, ResourceType]] = MappingProxyType(
 
 
 class DirectoryService(Service):
-    """Reads and searches what is public of the directory alone; its grants name no member."""
+    """Reads and searches public directory resources only; its grants name no member."""
 
     def _seen(self, tree: ReleaseTree) -> ReleaseTree:
         return tree.seen_as(PublicTree)

@@ -1,8 +1,8 @@
 """Rate limits: requests of an app for one member, refusals of an address.
 
-Counted by each worker for itself, in fixed windows, in memory. Rates are read by the library
-`limits`; its own storage in memory looks through all counters up to a hundred times a second, in a
-thread, which costs more than all else that a request needs.
+Each worker counts for itself, in fixed windows, in memory. Rates are parsed by the library
+`limits`. Its own storage in memory scans all counters up to a hundred times a second, in a thread,
+which costs more than the rest of a request.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Windows:
     """Counts of one rate, by caller.
 
     Args:
-        rate: what is allowed.
+        rate: the limit.
         now: the clock, in seconds.
         most: windows that are kept.
     """
@@ -51,7 +51,7 @@ class Windows:
         now = self._now()
         count, end = self._open.get(who, (0, 0.0))
         if end <= now:
-            self._open.pop(who, None)  # so that it stands behind those that began earlier
+            self._open.pop(who, None)  # keeps windows in order of their start
             count, end = 0, now + self._seconds
             if len(self._open) >= self._most:
                 del self._open[next(iter(self._open))]
@@ -70,7 +70,7 @@ def rate_of(text: str) -> RateLimitItem | None:
     """Return a rate such as `600/minute`; None for an empty text, which sets no limit.
 
     Raises:
-        ValueError: it is no rate.
+        ValueError: it is not a rate.
     """
     if not text:
         return None
@@ -105,7 +105,7 @@ class RateLimits:
             self._member.count(client, patient)
 
     def count_refused(self, address: str) -> None:
-        """Count a request whose token was missing or refused.
+        """Count a request with a missing or refused token.
 
         Raises:
             Rejection: `rate-limited`.

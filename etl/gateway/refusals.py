@@ -33,9 +33,9 @@ def wrong(name: str, code: str, text: str) -> Refusal:
     """Return the refusal of a parameter: 400.
 
     Args:
-        name: the parameter as it was asked; repeated only if it looks like a name.
+        name: the parameter as requested; repeated only if it looks like a name.
         code: FHIR IssueType.
-        text: what is wrong; goes on after the name.
+        text: the error; continues the sentence after the name.
     """
     name_shown = shown(name)
     expression = (f"http.{name_shown}",) if name_shown else ()

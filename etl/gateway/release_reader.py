@@ -1,9 +1,9 @@
 """One release, read without blocking: the asynchronous counterpart of `publish.reader.Release`.
 
-The format is read by publish's own pieces (`Manifest`, `find_row`, `Index`, `views`); what is here
-is when to wait, what to keep and what to check. Everything is checked before it is kept: whole
+The format is parsed by `publish` itself (`Manifest`, `find_row`, `Index`, `views`); this module has
+asynchronous reads, caching and verification. All data is verified before it is cached: whole
 objects against the hash in their key, sections of a large index and parts of a block against their
-checksums. What was read damaged is read once more before it is believed to be.
+checksums. Data that fails verification is read once more before it is reported as damaged.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _TOGETHER: Final = 1024 * 1024
 
 _UNIT_COST: Final = 1_000
 _BLOCK_COST: Final = 8_000
-"""Bytes that the head of an index takes once it is parsed."""
+"""Size in memory of the parsed head of an index, in bytes."""
 
 _PARSED: Final = 5
 """Growth of a section of an index when it is parsed, as a factor."""
@@ -63,7 +63,7 @@ class IndexedBlock:
         return self._held + _PARSED * sum(map(self.index.size, self._parsed))
 
     def parsed(self, names: Iterable[str]) -> None:
-        """Take down which sections were parsed."""
+        """Record the sections that were parsed."""
         self._parsed.update(names)
 
     def rows(self, resource_type: str) -> range:
@@ -90,8 +90,8 @@ class ReleaseTree:
 
     Args:
         objects: the target.
-        cache: what was read of it.
-        manifest: what the release is made of.
+        cache: the cache of its reads.
+        manifest: the manifest of the release.
         digest: SHA-256 of the manifest's bytes.
 
     Attributes:
@@ -114,11 +114,11 @@ class ReleaseTree:
 
     @cached_property
     def now(self) -> int:
-        """`created` in nanoseconds: what searches take as the present, so that pages agree."""
+        """`created` in nanoseconds: the present time of searches, so that pages agree."""
         return stored_span(self.manifest.created)[0]
 
     def columns(self, resource_type: str) -> frozenset[str] | None:
-        """Return which columns the indexes have for a type; None where the release says nothing."""
+        """Return the index columns of a type; None where the release does not record them."""
         return self._columns.get(resource_type, frozenset()) if self._columns else None
 
     @cached_property
@@ -158,11 +158,11 @@ class ReleaseTree:
         return None if unit is None else await self._block(unit)
 
     async def shards(self) -> list[IndexedBlock]:
-        """Return all shards of the directory that hold something."""
+        """Return all shards of the directory that are not empty."""
         return [await self._block(unit) for unit in self.manifest.directory if unit is not None]
 
     async def need(self, block: IndexedBlock, names: Sequence[str]) -> None:
-        """Parse sections of an index that were not yet; what is not there, with one request."""
+        """Parse the sections of an index that are needed; fetch missing ones with one request."""
         index = block.index
         missing = index.missing(*names)
         if not missing:
@@ -214,7 +214,7 @@ class ReleaseTree:
         return [by_row[row] for row in wanted]
 
     def damaged(self, block: IndexedBlock) -> StoreError:
-        """Return the error of a block that does not hold what its index says."""
+        """Return the error of a block that does not match its index."""
         return StoreError(
             f"{self._objects.name}: {block.index.block} and its index disagree; run verify"
         )
@@ -269,13 +269,13 @@ class ReleaseTree:
         return await self._cache.once((key, start, length), lambda: self._twice(fetched))
 
     async def _near(self, key: str, part: BlockPart) -> list[Line]:
-        """Return the lines of one part that is cheaper to read than to keep."""
+        """Return the lines of one part that is cheaper to read than to cache."""
         what = f"{self._objects.name}: {key}"
         try:
             return views(await self._objects.get_range(key, part.offset, part.length), part, what)
         except (NotFound, Transient):
             raise
-        except StoreError:  # as `_twice` does it, at half its cost
+        except StoreError:  # the retry of `_twice`, at half the cost
             return views(await self._objects.get_range(key, part.offset, part.length), part, what)
 
     async def _block(self, unit: Unit) -> IndexedBlock:
@@ -308,7 +308,7 @@ class ReleaseTree:
     async def _twice(self, read: Callable[[], Awaitable[Result]]) -> Result:
         try:
             return await read()
-        except (NotFound, Transient):  # not there; or tried often enough
+        except (NotFound, Transient):  # missing, or already retried
             raise
         except StoreError:
             return await read()
@@ -336,8 +336,8 @@ def _groups(parts: Sequence[BlockPart]) -> list[Sequence[BlockPart]]:
 def _without_echoes(column: IndexColumn) -> IndexColumn:
     """Return a column without `|code` where the same row has `system|code` as well.
 
-    Indexes hold both of an identifier that has a system; a search for `|code` asks for those that
-    have none (FHIR R4, search 3.1.1.4.10).
+    Indexes hold both forms of an identifier with a system; a search for `|code` must match only
+    those without one (FHIR R4, search 3.1.1.4.10).
     """
     bare = {
         number: value[1:] for number, value in enumerate(column.values) if value.startswith("|")

@@ -1,7 +1,7 @@
 """Request parsing: path, parameters and headers, each read once and strictly.
 
-Everything is read from the raw bytes. A URL is percent-decoded exactly once, and what is no UTF-8,
-holds a control character or is too long is refused here, before anything looks at it. The `Host`
+Everything is read from the raw bytes. A URL is percent-decoded exactly once. Text that is no UTF-8,
+holds a control character or is too long is refused here, before any further processing. The `Host`
 header is not read: links are made from the configured base URL.
 """
 
@@ -26,7 +26,7 @@ _HEX: Final = frozenset(b"0123456789abcdefABCDEF")
 _ONCE: Final = frozenset(
     {b"authorization", b"content-type", b"content-length", b"content-encoding", b"x-request-id"}
 )
-"""Headers that may stand only once: what two of them mean, two programs read differently."""
+"""Headers that must not be repeated, because programs interpret repeated ones differently."""
 
 _LISTS: Final = frozenset(
     {b"accept", b"accept-encoding", b"prefer", b"if-none-match", b"if-match", b"x-forwarded-for"}
@@ -47,7 +47,7 @@ class RequestLimits:
 
 
 def headers_of(scope: Scope) -> dict[bytes, bytes]:
-    """Return the headers by lower-case name; lists that came in several are joined.
+    """Return the headers by lower-case name; repeated list headers are joined.
 
     Raises:
         Rejection: `header-repeated`.
@@ -64,7 +64,7 @@ def headers_of(scope: Scope) -> dict[bytes, bytes]:
 
 
 def path_of(scope: Scope, prefix: str, bounds: RequestLimits) -> bytes:
-    """Return the path of a URL that is not too long, as it came.
+    """Return the raw path of a URL that is not too long.
 
     Raises:
         Rejection: `url-too-long`.
@@ -74,7 +74,7 @@ def path_of(scope: Scope, prefix: str, bounds: RequestLimits) -> bytes:
     length = len(raw) + len(scope["query_string"])
     if length > longest:
         if raw.startswith(f"{prefix}/_page/".encode()):
-            longest += LONGEST_LINK  # ours, and it holds a search that may have come by POST
+            longest += LONGEST_LINK  # a page link holds a search, which may have come by POST
         if length > longest:
             raise Rejection(
                 "url-too-long",
@@ -91,7 +91,7 @@ def segments_of(raw: bytes, prefix: str) -> tuple[str, ...]:
     """
     start = prefix.encode()
     if not raw.startswith(start) or raw[len(start) : len(start) + 1] not in (b"", b"/"):
-        # Its first part was written with escapes, which nobody but an attacker does.
+        # Its first part was written with escapes, which no honest client does.
         raise Rejection("address-unknown", "Write the path without escapes.")
     rest = raw[len(start) :]
     if b"%" in rest:
@@ -159,7 +159,7 @@ def text_of(raw: bytes, where: str) -> str:
     """Return bytes as text.
 
     Raises:
-        Rejection: `url-malformed`: no UTF-8, or a control character.
+        Rejection: `url-malformed`: not UTF-8, or a control character.
     """
     try:
         text = raw.decode()
@@ -175,7 +175,7 @@ async def body_of(receive: Receive, headers: Mapping[bytes, bytes], bounds: Requ
 
     Raises:
         Rejection: `body-too-large`; `media-type-unsupported` where it is compressed;
-            `client-gone` where the client left before it was whole.
+            `client-gone` where the client disconnected before the end.
     """
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
         raise Rejection("media-type-unsupported", "Send the body without Content-Encoding.")

@@ -1,6 +1,6 @@
 """Parts of a resource: `_elements` and `_summary`.
 
-The text of what is kept is copied as it stands, so that an amount of 12.30 stays 12.30.
+Kept elements are copied as text, so that an amount of 12.30 stays 12.30.
 
 Source of the lists: FHIR R4, `isSummary` and minimum cardinality of the top-level elements.
 """

@@ -25,9 +25,9 @@ class Route:
     """One address.
 
     Attributes:
-        kind: what answers.
-        template: for logs and metrics; holds nothing of the request but names of ours.
-        methods: what may be done, OPTIONS included.
+        kind: kind of the route.
+        template: for logs and metrics; holds nothing of the request but known names.
+        methods: allowed HTTP methods, OPTIONS included.
         type: resource type; for a document its path.
         id: logical id, the cursor of a page, or of a search the Patient whose compartment it is.
         version: version id.
@@ -42,7 +42,7 @@ class Route:
 
 
 def route_of(segments: tuple[str, ...], types: frozenset[str], documents: frozenset[str]) -> Route:
-    """Return what stands at a path.
+    """Return the route of a path.
 
     Args:
         segments: the decoded parts of the path behind the base.

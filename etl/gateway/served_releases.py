@@ -37,9 +37,9 @@ class ServedRelease:
     Attributes:
         release: id of the release; None before the first was seen.
         created: FHIR instant of the run that made it; None likewise.
-        seen: seconds since the pointer was last read with success; None where it never was.
-        failures: how many times in a row it could not be read since then.
-        ids: what its logical ids were made with, as its manifest says; empty where it does not.
+        seen: seconds since the last successful read of the pointer; None before the first.
+        failures: number of failed reads in a row since then.
+        ids: parameters of its logical ids, from the manifest; empty where it does not record them.
     """
 
     release: str | None
@@ -52,15 +52,15 @@ class ServedRelease:
 class Releases:
     """The current release, renewed while `watch` runs.
 
-    A request takes `current` once, at its start. What it took stays whole, whatever is published
+    A request takes `current` once, at its start. That release stays complete, whatever is published
     meanwhile: all objects of a release are immutable.
 
     Args:
         objects: the target.
         cache: shared by all releases, because objects are named by their content.
-        poll_seconds: time between two looks at the pointer.
+        poll_seconds: time between two reads of the pointer.
         keep: releases kept open for page links, beside the current one.
-        clock: seconds, that never go back.
+        clock: monotonic time in seconds.
     """
 
     def __init__(
@@ -105,10 +105,10 @@ class Releases:
         return self._current
 
     async def refresh(self) -> bool:
-        """Look at the pointer once; return whether another release is served now.
+        """Read the pointer once; return whether another release is served now.
 
         Raises:
-            StoreError: storage failed, or nothing was published yet; what was served still is.
+            StoreError: storage failed, or nothing was published yet; the served release stays.
         """
         try:
             changed = await self._looked()
@@ -177,10 +177,10 @@ class Releases:
     async def since(self, tree: ReleaseTree, instant: int) -> Sequence[ReleaseTree]:
         """Return the releases behind a given one that an app may have seen at an instant, or after.
 
-        A run is stamped when it begins and published when it ends. So of the releases behind a
-        given one the newest is taken that was stamped a day before the instant, then the one that
-        it was made from, which was surely published by the instant; and all that came later. None
-        are returned where that one is not kept, or more than `_MOST_COMPARED` releases back.
+        A release is stamped when its run begins and published when the run ends. So the earliest
+        release returned is the parent of the newest one stamped a day or more before the instant:
+        it was surely published by then. All later ones are returned with it; none are where that
+        parent is not kept, or is more than `_MOST_COMPARED` releases back.
 
         Args:
             tree: where to begin.
@@ -202,7 +202,7 @@ class Releases:
         return trees
 
     def forget(self, release: str) -> None:
-        """Let go of a release of which objects were found missing."""
+        """Close a release with missing objects."""
         self._opened.pop(release, None)
 
     async def _looked(self) -> bool:

@@ -28,10 +28,10 @@ from etl.publish.catalog import ID
 from etl.smart.grants import Grant
 
 _REMEMBERED: Final = 512
-"""Searches whose meaning is remembered."""
+"""Size of the cache of parsed searches."""
 
 _FEW: Final = 4
-"""Sets of columns whose types are remembered: releases seldom differ in them."""
+"""Size of the cache of types by index columns: releases seldom differ in them."""
 
 Parameters = Sequence[tuple[str, str]]
 """Names and values, decoded, in order."""
@@ -60,10 +60,10 @@ class Answer:
 
     Attributes:
         body: its JSON.
-        last_updated: FHIR instant at which the release was made that it was answered from.
+        last_updated: FHIR instant at which the release of the answer was made.
         release: id of that release.
-        etag: weak entity tag, as it stands in the header (`W/"…"`): equal for the same question,
-            grant and release.
+        etag: weak entity tag, as in the header (`W/"…"`): equal for the same search, grant and
+            release.
     """
 
     body: bytes
@@ -76,8 +76,8 @@ class _Question(NamedTuple):
     """A parsed search with its release.
 
     Attributes:
-        query: its meaning.
-        columns: the sections of an index that it reads.
+        query: the parsed search.
+        columns: the index sections that it reads.
         url: of its first page.
     """
 
@@ -103,18 +103,18 @@ class Service:
     """FHIR read and search over the releases of one tree.
 
     Every method takes the current release once, at its start, and answers from it alone. Every
-    method may raise `Refusal`; and `StoreError` where storage failed or no release was ever seen,
-    which the HTTP shell answers with 503 and Retry-After.
+    method may raise `Refusal`, and `StoreError` where storage failed or no release was read yet;
+    the HTTP part answers the latter with 503 and Retry-After.
 
-    HTTP's part: `_format` and `_pretty` are not handed in (they are ignored if they are); a
-    `POST _search` hands in the parameters of body and URL together, in order; `strict` says
-    whether the client sent `Prefer: handling=strict`. `base` is the FHIR base URL without a slash
-    at its end. Page links are `{base}/_page/{cursor}`, answered by `page`.
+    The HTTP part does not pass `_format` and `_pretty` (they are ignored). For a `POST _search` it
+    passes the parameters of body and URL together, in order; `strict` is whether the client sent
+    `Prefer: handling=strict`. `base` is the FHIR base URL without a slash at its end. Page links
+    are `{base}/_page/{cursor}`, answered by `page`.
 
     Args:
-        releases: what is served.
+        releases: the served releases.
         sealer: makes and opens page links.
-        pages: how large pages are.
+        pages: sizes of pages.
     """
 
     def __init__(self, releases: Releases, sealer: Sealer, pages: PageSizes | None = None) -> None:
@@ -128,7 +128,7 @@ class Service:
     def kinds(self) -> tuple[ResourceType, ...]:
         """Return the types with the parameters that the current release can be searched by.
 
-        As long as these stay, the same tuple; before the first release, with all of them.
+        The same tuple as long as these are unchanged; before the first release, all parameters.
         """
         try:
             tree = self._releases.current()
@@ -148,8 +148,8 @@ class Service:
         """Return one resource, or the elements of it that `_elements` and `_summary` ask for.
 
         Raises:
-            Refusal: 404 not there, or another member's (which is the same to see), or no type of
-                ours; 403 outside the scopes; 410 it was retracted; 400 a parameter is invalid.
+            Refusal: 404 missing or another member's (indistinguishable), or an unsupported type;
+                403 outside the scopes; 410 it was retracted; 400 a parameter is invalid.
         """
         tree = self._seen(self._releases.current())
         kind = self._kind(resource_type)
@@ -195,10 +195,10 @@ class Service:
         *,
         strict: bool = False,
     ) -> Found:
-        """Return one resource, if that is its version now.
+        """Return one resource, if that is its current version.
 
         Raises:
-            Refusal: as `read`; 404 for another version, for no others are kept.
+            Refusal: as `read`; 404 for another version, since only the current one is kept.
         """
         outcome = await self.read(grant, resource_type, resource_id, parameters, strict=strict)
         if outcome.version != version:
@@ -218,8 +218,8 @@ class Service:
         """Return the first page of a search.
 
         Args:
-            grant: who asks.
-            resource_type: what is searched.
+            grant: the caller's grant.
+            resource_type: the type that is searched.
             parameters: names and values.
             base: the FHIR base URL.
             strict: whether what is not supported is refused.
@@ -227,7 +227,7 @@ class Service:
 
         Raises:
             Refusal: 400 a value is invalid, or (`strict`) a parameter not supported; 403 outside
-                the scopes; 404 no type of ours, or no such Patient.
+                the scopes; 404 an unsupported type, or no such Patient.
         """
         tree = self._seen(self._releases.current())
         kind = self._kind(resource_type)
@@ -252,12 +252,12 @@ class Service:
         base: str,
         strict: bool = False,
     ) -> Answer:
-        """Return the page that a link of an earlier answer leads to, from the same release.
+        """Return the page of a link from an earlier answer, from the same release.
 
         Raises:
-            Refusal: 400 the link was tampered with, or is another client's or member's, or
-                (`strict`) it came with parameters; 410 it is too old, or its release was pruned;
-                403 the scopes are not enough any more.
+            Refusal: 400 the link was changed, or is another client's or member's, or (`strict`) it
+                has further parameters; 410 it is too old, or its release was pruned; 403 the scopes
+                are no longer sufficient.
         """
         leaving = LeavingOut(strict)
         for name, _ in parameters:
@@ -301,7 +301,7 @@ class Service:
         return await self._everything(tree, grant, request, position, base, url)
 
     def _seen(self, tree: ReleaseTree) -> ReleaseTree:
-        """Return a release as this API's callers may see it."""
+        """Return the view of a release that this API's callers may see."""
         return tree
 
     @property
@@ -413,9 +413,9 @@ class Service:
     ) -> Sequence[Hit]:
         """Return the matches among directory resources.
 
-        By `_id` those are within reach that are for a read. Without, those are that the member's
-        own claims and coverages refer to, and roles and places of those: a member's token is no
-        key to the whole directory.
+        A search by `_id` reaches the same resources as a read. Any other search is limited to those
+        that the member's claims and coverages refer to, and their roles and places: a member's
+        token does not open the whole directory.
         """
         kind = query.kind
         named = [condition.ids for condition in query.conditions if condition.ids]
@@ -476,13 +476,13 @@ class Service:
                 for name, line in await following.read(page)
             ]
             notes += change.notes() if position.offset == 0 else []
-        # Types that the scopes do not open are named, so that nothing is missing silently.
+        # Types outside the scopes are named, so that none is left out silently.
         barred = [name for name in compartment.OWN if not may(grant, name, "r")]
         notes += [
             Note("forbidden", f"{name} was left out: {_needs(name)}")
             for name in sorted(following.withheld.union(barred))
         ]
-        # Links: the pages, and the same question from this release on.
+        # Links: the pages, and the same request for changes after this release.
         links = self._sealer.links(grant, position, base, url, size, total)
         later = [pair for pair in request.used if pair[0] != "_since"]
         later.append(("_since", seen(tree, grant).token))
@@ -503,7 +503,7 @@ class Service:
 
 
 async def _without(tree: ReleaseTree, own: IndexedBlock | None, patient_id: str) -> Refusal:
-    """Return why there is nothing of a member: they were retracted, or never were there."""
+    """Return the refusal of a Patient without resources: retracted, or unknown."""
     if own is not None:
         await tree.need(own, ("gone",))
         if any((gone.type, gone.id) == ("Patient", patient_id) for gone in own.index.gone):

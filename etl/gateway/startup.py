@@ -24,8 +24,8 @@ class ServiceOptions:
     """Options of a service. All have defaults.
 
     Attributes:
-        cache_bytes: memory for what was read, in bytes.
-        poll_seconds: time between two looks at `current.json`.
+        cache_bytes: size of the cache of reads, in bytes.
+        poll_seconds: time between two reads of `current.json`.
         page_size: matches a page where `_count` is not given; ten are one part of a block.
         page_limit: most matches a page.
         cursor_seconds: how long a page link works.
@@ -51,13 +51,13 @@ class ReadCounts:
     """Counters since the start, for metrics.
 
     Attributes:
-        reads: requests to storage that gave bytes.
-        bytes: bytes that they gave.
+        reads: successful requests to storage.
+        bytes: bytes that they returned.
         retries: tries after a failed one.
         failures: reads that failed for good.
-        hits: lookups that the cache answered.
-        misses: lookups that it did not.
-        cached_bytes: what the cache holds now.
+        hits: cache hits.
+        misses: cache misses.
+        cached_bytes: present size of the cache.
     """
 
     reads: int
@@ -73,8 +73,8 @@ class GatewayServices:
     """A service with what the shell needs beside it.
 
     Attributes:
-        service: what answers.
-        directory: what answers to everybody, about the directory alone.
+        service: the Patient Access service.
+        directory: the public service of the Provider Directory.
         releases: run `releases.watch(stop)` as a task; `releases.refresh()` once before.
     """
 
@@ -118,11 +118,11 @@ def open_service(
         target: a folder's path, or `s3://bucket/prefix`.
         cursor_keys: secrets of 32 bytes or more that seal page links; the first seals, all open.
             All workers need the same.
-        options: how it works.
+        options: options of the service.
         store_options: endpoint, region, profile and time-outs of S3.
 
     Raises:
-        UsageError: the target is neither, or a key is too short.
+        UsageError: the target is neither of the two, or a key is too short.
     """
     options = options or ServiceOptions()
     objects = open_objects(target, store_options or StoreOptions(), options.read_seconds)
@@ -140,7 +140,7 @@ def serve_objects(
     Args:
         objects: the target.
         cursor_keys: as for `open_service`.
-        options: how it works.
+        options: options of the service.
         clock: seconds since 1970, for the end of page links.
     """
     policy = RetryPolicy(options.read_attempts, options.read_seconds, options.deadline_seconds)
@@ -171,6 +171,6 @@ def open_objects(target: str, options: StoreOptions, read_seconds: float) -> Obj
     parts = urlsplit(target)
     if not parts.netloc:
         raise UsageError(f"{target}: there is no bucket in it; write s3://bucket/prefix")
-    from etl.storage.async_s3 import S3Objects  # a folder needs none of it
+    from etl.storage.async_s3 import S3Objects  # not needed for a folder
 
     return S3Objects(parts.netloc, parts.path.strip("/"), options, read_seconds=read_seconds)

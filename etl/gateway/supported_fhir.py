@@ -1,7 +1,7 @@
 """Supported FHIR, in one place: types, interactions, search parameters, includes.
 
-The search reads it to know what a parameter is; the capability statement is made from it. So what
-is told and what is done cannot differ.
+The search parses parameters by it; the capability statement is made from it. So the documented and
+the actual behaviour cannot differ.
 
 Sources: the CapabilityStatement `c4bb` and the SearchParameters of CARIN Blue Button 2.2.0; FHIR R4
 `search.html` and the SearchParameters of the base types; `ExplanationOfBenefit-payee` is R4's own,
@@ -27,7 +27,7 @@ _CARIN: Final = f"{C4BB.base}SearchParameter/"
 _R4: Final = "http://hl7.org/fhir/SearchParameter/"
 
 INSTANTIATES: Final = f"{C4BB.base}CapabilityStatement/c4bb"
-"""Canonical of the guide's requirements, without version: its testers look for exactly this."""
+"""Canonical of the guide's requirements, without version, as its test kit expects it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +39,9 @@ class SearchParameter:
         type: FHIR search parameter type.
         definition: canonical URL of its SearchParameter.
         documentation: one sentence for developers.
-        modifiers: what may stand behind its name and a colon; `missing` among them where it works.
+        modifiers: accepted suffixes after a colon; `missing` among them where it is supported.
             For a reference, the target types work as modifiers too (`patient:Patient=…`).
-        prefixes: what may stand before a value; empty but for dates.
+        prefixes: accepted prefixes of a value; empty except for dates.
         targets: types that a reference may name.
     """
 
@@ -60,8 +60,8 @@ class SearchInclude:
 
     Attributes:
         code: `Type:parameter`.
-        parameter: name of the search parameter whose references are followed.
-        targets: types that may come along.
+        parameter: name of the search parameter that holds the references.
+        targets: types that may be included.
     """
 
     code: str
@@ -77,12 +77,12 @@ class ResourceType:
         name: FHIR resource type.
         profiles: canonicals of its profiles, without version.
         interactions: as the capability statement calls them.
-        parameters: by name, in the order in which they are told.
-        includes: what `_include` takes, beside `Type:*` (all of them) and `*`.
-        sorts: parameters that `_sort` takes.
-        shared: whether it is one of the payer's directory, and not of one member.
-        through: type, and column of its index, whose values are what of this type a member is
-            concerned with; None where the member's own resources refer to this type.
+        parameters: by name, in the order in which they are listed.
+        includes: values of `_include`, beside `Type:*` (all of them) and `*`.
+        sorts: parameters that `_sort` accepts.
+        shared: whether it belongs to the payer's directory, and not to one member.
+        through: type, and column of its index, through which a member reaches resources of this
+            type; None where the member's own resources refer to this type.
         documentation: a sentence or two for developers.
     """
 
@@ -424,7 +424,7 @@ _ADDED: Final = frozenset(
         ("Organization", "location"),
     }
 )
-"""Columns that indexes lack in trees which do not say what columns they have."""
+"""Columns that indexes lack in trees that do not record their columns."""
 
 
 def answerable(kind: ResourceType, columns: frozenset[str] | None) -> ResourceType:
@@ -432,7 +432,7 @@ def answerable(kind: ResourceType, columns: frozenset[str] | None) -> ResourceTy
 
     Args:
         kind: the type.
-        columns: what the release says that its indexes have; None where it says nothing.
+        columns: index columns that the release records; None where it records none.
     """
 
     def has(name: str) -> bool:

@@ -1,6 +1,6 @@
 """Time limit of requests, with one timer for all of them.
 
-A timer a request (`asyncio.timeout`) costs about a tenth of the whole of a quick one.
+A timer for each request (`asyncio.timeout`) costs about a tenth of a fast request.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ Result = TypeVar("Result")
 
 
 class RequestTimeout:
-    """Ends what takes longer than some seconds.
+    """Cancels work that exceeds a time limit.
 
     Args:
-        seconds: how long something may take.
+        seconds: the time limit.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -26,7 +26,7 @@ class RequestTimeout:
         self._timer: asyncio.TimerHandle | None = None
 
     async def keep(self, work: Awaitable[Result]) -> Result:
-        """Return what some work gives.
+        """Return the result of some work.
 
         Raises:
             TimeoutError: it took too long, and was cancelled.
@@ -56,5 +56,5 @@ class RequestTimeout:
         waiting = [end for task, end in self._running.items() if task not in self._over]
         self._timer = None
         if waiting:
-            # They are in the order in which they began.
+            # Tasks are in the order of their start.
             self._timer = loop.call_at(max(waiting[0], now), self._sweep, loop)

@@ -148,7 +148,7 @@ class _Pages:
         return to("/profile", saved="verified")
 
     async def _ask(self, request: Request, developer: Developer, email: str) -> Response:
-        """Send the link that verifies an address, and say so; show it in a sandbox."""
+        """Send the link that verifies an address, and report the result; in a sandbox, show it."""
         mail, failed = None, False
         try:
             mail = await run_in_threadpool(

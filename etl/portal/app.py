@@ -25,8 +25,8 @@ _LOGOS: Final = {".svg": "image/svg+xml", ".png": "image/png"}
 def portal_app(portal: Portal) -> Starlette:
     """Return the portal.
 
-    Mount it at `/` behind all other rooms: it answers whatever they leave, with a page for every
-    error. A bug is answered with a page, too, and raised again for the server's log.
+    Mount it at `/` after all other rooms: it answers all remaining paths, with a page for every
+    error. An unexpected error is answered with a page too, and raised again for the server's log.
     """
     mishaps = _Mishaps(portal)
     return Starlette(
@@ -45,7 +45,7 @@ def portal_app(portal: Portal) -> Starlette:
 
 
 class _Static:
-    """The stylesheet, the scripts, the mark, and what a payer adds."""
+    """The stylesheet, the scripts, the logo, and a payer's own files."""
 
     def __init__(self, portal: Portal) -> None:
         self._portal = portal
@@ -89,7 +89,7 @@ class _Mishaps:
 
     async def bug(self, request: Request, error: Exception) -> Response:
         del request, error
-        # No session, no database: what is broken may be one of them.
+        # Without session and database: either may be the cause of the error.
         html = self._portal.templates.get_template("broken.html.j2").render(site=self._portal.site)
         response = Response(html, 500, media_type="text/html")
         self._portal.protect(response, fresh=True)

@@ -31,7 +31,7 @@ HOLDS: Final[Mapping[str, str]] = {
     "Location": "A place of care",
     "Organization": "A payer, hospital, practice or pharmacy",
 }
-"""One line for each type, for tables; the statement's own words stand on its page."""
+"""One line for each type, for tables; the statement's own text is on its page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +49,8 @@ class ServedType:
 
     Attributes:
         type: FHIR resource type.
-        holds: one line about what it is; empty for a type that the portal does not know.
-        documentation: the statement's own words.
+        holds: one line about the type; empty for a type unknown to the portal.
+        documentation: the statement's own text.
         profiles: canonicals of its profiles.
         interactions: their codes.
         search: its search parameters.
@@ -75,12 +75,12 @@ class Statement:
     Attributes:
         title: its title.
         date: its date.
-        software: name and version of what serves.
+        software: name and version of the server software.
         fhir_version: for instance `4.0.1`.
         formats: media types.
         guides: implementation guides, in short.
-        instantiates: canonicals of the statements that it fulfils.
-        security: what it says of access; empty for none.
+        instantiates: canonicals of the statements that it conforms to.
+        security: its text about access; empty for none.
         oauth: name → URL of the OAuth endpoints.
         interactions: of the whole system.
         resources: by type, claims first.
@@ -100,7 +100,7 @@ class Statement:
 
 
 def read_statement(document: Mapping[str, Any]) -> Statement:
-    """Return a CapabilityStatement for its page. What it does not say is empty."""
+    """Return a CapabilityStatement for its page. Missing elements are empty."""
     rest: Mapping[str, Any] = next(iter(document.get("rest") or ()), {})
     software = document.get("software") or {}
     security = rest.get("security") or {}

@@ -41,7 +41,7 @@ def documentation_routes(portal: Portal) -> list[Route]:
 
 
 class _Pages:
-    """One method a page. What each shows is in the template of the same name."""
+    """One method for each page. The content is in the template of the same name."""
 
     def __init__(self, portal: Portal) -> None:
         self._portal = portal

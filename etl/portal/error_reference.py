@@ -11,7 +11,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class ErrorEntry:
-    """One error: its code, what it means, what the developer does about it."""
+    """One error: its code, its meaning, and the remedy for the developer."""
 
     code: str
     means: str

@@ -1,7 +1,6 @@
 """The examples of the documentation, with the running server's own addresses in them.
 
-What is shown for the shell can be pasted into one and works; the files are ready to run. The
-tests do both.
+Shell examples work when pasted into a shell; the files are ready to run. The tests do both.
 """
 
 from __future__ import annotations
@@ -32,13 +31,13 @@ FILES: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class CodeExample:
-    """One piece of code.
+    """One code example.
 
     Attributes:
         label: short name, for a tab.
         language: Pygments' name of its language.
         text: the code.
-        title: what it does.
+        title: its purpose.
     """
 
     label: str
@@ -49,7 +48,7 @@ class CodeExample:
 
 @cache
 def _files() -> Environment:
-    # Code, not HTML: nothing is to be escaped. What is filled in is the server's configuration.
+    # Code, not HTML: nothing is escaped. The inserted values are the server's configuration.
     return Environment(  # noqa: S701
         loader=PackageLoader("etl.portal", "examples"),
         undefined=StrictUndefined,
@@ -65,12 +64,12 @@ def example_file(name: str, served: ServerFacts, redirect_uri: str) -> str:
 def page_examples(
     served: ServerFacts, client_id: str, redirect_uri: str
 ) -> dict[str, str | list[CodeExample]]:
-    """Return the pieces of code of the pages.
+    """Return the code examples of the pages.
 
     Args:
-        served: what the running server serves.
+        served: facts of the running server.
         client_id: shown in them; the developer's own, where there is one.
-        redirect_uri: one that this app registered.
+        redirect_uri: a registered one of this app.
     """
     return {
         "hero_request": _HERO.format(fhir=served.fhir),

@@ -19,7 +19,7 @@ from etl.auth.records import (
 )
 
 LARGEST: Final = 64 * 1024
-"""Most bytes of a form; an honest one with ten redirect URIs and keys has some 20,000."""
+"""Most bytes of a form; one with ten redirect URIs and keys has some 20,000."""
 
 MOST_FIELDS: Final = 100
 
@@ -34,7 +34,7 @@ TEXTS: Final = (
     "name", "organization", "description", "website", "logo_uri", "policy_uri", "terms_uri",
     "contact_name", "contact_email", "contact_phone", "jwks",
 )  # fmt: skip
-"""Fields of the form that are the draft's as they are."""
+"""Fields of the form that are copied to the draft unchanged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Form:
         return bool(self.values.get(name))
 
     def with_errors(self, errors: Mapping[str, str]) -> Form:
-        """Return the same form with what is wrong."""
+        """Return the same form with its errors."""
         return Form(self.values, errors)
 
 
@@ -66,7 +66,7 @@ async def read_form(request: Request) -> Form:
     """Return the form of a POST, `application/x-www-form-urlencoded`.
 
     Raises:
-        HTTPException: 413 larger than any of ours; 400 cannot be read.
+        HTTPException: 413 it is too large; 400 it cannot be read.
     """
     body = b""
     async for piece in request.stream():
@@ -99,7 +99,7 @@ def blank_draft(
 
 
 def form_of(draft: AppDraft) -> Form:
-    """Return the registration form of an app that there is."""
+    """Return the registration form of an existing app."""
     kind = next(name for name, pair in KINDS.items() if pair == _pair(draft))
     values = {name: getattr(draft, name) for name in TEXTS}
     values |= {f"attest_{name}": "yes" for name in draft.attestations}
@@ -116,11 +116,11 @@ def form_of(draft: AppDraft) -> Form:
 
 
 def draft_of(form: Form) -> AppDraft:
-    """Return the draft that a registration form makes; what is wrong in it, the registry says."""
+    """Return the draft of a registration form; the registry validates it."""
     client_type, authentication = KINDS.get(form.value("kind"), KINDS["secret"])
     texts = {name: form.value(name) for name in TEXTS}
     if authentication != "private_key_jwt":
-        texts["jwks"] = ""  # left over from another choice; not worth a complaint
+        texts["jwks"] = ""  # left over from another choice; no error
     return AppDraft(
         client_type=client_type,
         authentication=authentication,
@@ -133,7 +133,7 @@ def draft_of(form: Form) -> AppDraft:
 
 
 def explained(form: Form, problems: Mapping[str, str]) -> Form:
-    """Return a registration form with the registry's complaints at the form's own fields."""
+    """Return a registration form with the registry's errors at the form's own fields."""
     errors = {
         {"client_type": "kind", "authentication": "kind"}.get(name, name): text
         for name, text in problems.items()

@@ -36,19 +36,19 @@ MENU: Final = (
 )
 
 _LOCAL: Final = re.compile(r"/(?:[A-Za-z0-9_.-]+(?:/[A-Za-z0-9_.-]+)*)?")
-"""Paths that a sign-in may lead back to: this server's own, never another host's."""
+"""Paths that a sign-in may return to: this server's own, never another host's."""
 
 
 @dataclass(frozen=True, slots=True)
 class SandboxMember:
-    """A made-up member, and what the published tree holds of them.
+    """A synthetic member, and the number of their published resources.
 
     Attributes:
         member: user name, name, Patient id.
         claims: kind of claim → how many; empty where there are none.
         coverages: how many.
-        on_one_page: claims of every profile's types, and all on one page of the default size: what
-            a test kit finds that looks at the first page of one member.
+        on_one_page: whether there are claims of every profile's types, all on one page of the
+            default size, for a test kit that reads the first page of one member only.
     """
 
     member: DemoMember
@@ -67,15 +67,15 @@ Members = Callable[[], Awaitable[Sequence[SandboxMember]]]
 
 @dataclass(frozen=True, slots=True)
 class Portal:
-    """All that the pages are made from.
+    """Dependencies of the pages.
 
     Attributes:
         site: look and words.
-        served: what the running server serves.
+        served: facts of the running server.
         apps: the registry of apps.
         developers: the developers' accounts.
-        limits: how often forms may be sent.
-        entrance: who visits.
+        limits: rate limits of forms.
+        entrance: sessions of visitors.
         templates: see `rendering.open_templates`.
         members: gives the sandbox's members; None outside a sandbox.
         password: the sandbox members' one password; public.
@@ -108,7 +108,7 @@ class Portal:
             request: what is answered.
             template: its name, without ending.
             status: HTTP status.
-            fresh: whether it may be kept nowhere: pages with secrets or somebody's data.
+            fresh: whether it must not be cached: pages with secrets or personal data.
             values: what the template shows.
         """
         visit = await self.entrance.visit(request)
@@ -130,12 +130,12 @@ class Portal:
         )
         response = HTMLResponse(html, status)
         self.protect(response, fresh=fresh or visit.developer is not None or bool(forms))
-        if forms:  # who only reads is given no cookie
+        if forms:  # a page without forms sets no cookie
             self.entrance.greet(visit, response)
         return response
 
     def protect(self, response: Response, *, fresh: bool) -> None:
-        """Give an answer the headers that keep a page what it is (no inline script or style)."""
+        """Set the security headers of a page (no inline script or style)."""
         origin = "{0.scheme}://{0.netloc}".format(urlsplit(self.served.base_url))
         response.headers["content-security-policy"] = (
             f"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
@@ -155,10 +155,10 @@ class Portal:
 
         Args:
             request: the POST.
-            endpoint: what its address is counted under; ordinary forms under `consent`.
+            endpoint: the rate limit that applies; that of `consent` for ordinary forms.
 
         Raises:
-            HTTPException: 403 it comes from elsewhere; 429 too many from there; and as `read_form`.
+            HTTPException: 403 it is not from our page; 429 there were too many; and as `read_form`.
         """
         visit = await self.entrance.visit(request)
         try:
@@ -174,7 +174,7 @@ class Portal:
         """Return the visit of a signed-in developer.
 
         Raises:
-            SignInFirst: nobody is.
+            SignInFirst: no developer is signed in.
         """
         visit = await self.entrance.visit(request)
         if visit.developer is None:
@@ -185,7 +185,7 @@ class Portal:
         """Return one of a developer's own apps.
 
         Raises:
-            HTTPException: 404 there is none, or it is somebody else's.
+            HTTPException: 404 there is none, or it belongs to another developer.
         """
         try:
             return await run_in_threadpool(self.apps.get, client_id, developer=developer.id)
@@ -218,7 +218,7 @@ class SignInFirst(Exception):
     """The page needs a signed-in developer.
 
     Attributes:
-        path: where to lead back to.
+        path: where to return to.
     """
 
     def __init__(self, path: str) -> None:

@@ -157,7 +157,7 @@ class _Pages:
         )
 
     async def _issued(self, request: Request, issued: Issued, *, what: str) -> Response:
-        # Shown in the answer to the POST: a secret that survived a redirect would have been kept.
+        # Shown in the response to the POST: a redirect would require storing the secret.
         return await self._portal.show(
             request, "app_issued", fresh=True, app=issued.app, secret=issued.secret, what=what
         )

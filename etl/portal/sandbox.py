@@ -20,12 +20,12 @@ _TYPES = frozenset({"institutional", "professional", "oral", "pharmacy"})
 
 
 class SandboxMembers:
-    """Counts once a release what the members of a demo directory have.
+    """Counts the claims and coverages of a demo directory's members, once for each release.
 
     Args:
-        releases: what is served.
+        releases: the served releases.
         members: the demo directory.
-        page_size: matches a page of search results where a client asks for no number.
+        page_size: matches on a page of search results where `_count` is not given.
     """
 
     def __init__(self, releases: Releases, members: Sequence[DemoMember], page_size: int) -> None:
@@ -38,7 +38,7 @@ class SandboxMembers:
     async def __call__(self) -> tuple[SandboxMember, ...]:
         """Return the members that the release has, in the directory's order.
 
-        Nobody is returned where nothing was published yet or storage fails: the page says so.
+        None are returned where nothing was published yet or storage fails: the page says so.
         """
         try:
             tree = self._releases.current()

@@ -21,11 +21,11 @@ class PortalVisit:
     """The visitor of one request.
 
     Attributes:
-        developer: who is signed in; None for nobody.
+        developer: the signed-in developer; None for none.
         session: hash of the session, for `Developers.change_password`; empty for none.
         csrf: token that every form of this visitor carries.
         address: where the request comes from, for the audit trail.
-        came: what the browser brought.
+        came: cookies of the request.
     """
 
     developer: Developer | None
@@ -65,13 +65,13 @@ class PortalSessions:
         return self._browsers.is_own_form(request, visit.came, token, "developer")
 
     async def admit(self, visit: PortalVisit, response: Response, developer: Developer) -> None:
-        """Sign a developer in, under a session that is new, so that none can be fixed before."""
+        """Sign a developer in, under a new session, which prevents session fixation."""
         await self._end(visit)
         token = await run_in_threadpool(self._sessions.start, "developer", developer.id)
         self._browsers.set(response, "developer", token)
 
     async def dismiss(self, visit: PortalVisit, response: Response) -> None:
-        """End the session, here and not only in the browser."""
+        """End the session on the server, not only in the browser."""
         await self._end(visit)
         self._browsers.clear(response, "developer")
 

@@ -1,7 +1,7 @@
 """Facts on the portal's pages: the payer, and the running server, as values.
 
-Every URL, lifetime and limit on a page comes from here, and this comes from the configuration that
-the server itself runs on. So what is told and what is done cannot differ.
+Every URL, lifetime and limit on a page comes from here, and this comes from the server's own
+configuration. So the documented and the actual values cannot differ.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ Json = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Contact:
-    """Contact for developers. What is empty is not shown.
+    """Contact for developers. Empty fields are not shown.
 
     Attributes:
         name: of the team.
         email: its address.
         phone: its number.
-        hours: when somebody answers, for people.
+        hours: hours of service, for people.
         url: of a help desk or tracker; https.
         address: postal address; line breaks are kept.
         security_email: where weaknesses are reported.
@@ -44,15 +44,15 @@ class Site:
     Attributes:
         payer: the payer's name for people.
         title: the portal's name.
-        sandbox: whether this is a sandbox: made-up members, apps that work at once.
-        contact: whom developers write to.
+        sandbox: whether this is a sandbox: synthetic members, apps active at once.
+        contact: contact for developers.
         privacy_url: of the payer's privacy notice; empty for none.
         terms_url: of the terms for developers; empty for none.
-        sandbox_url: of the sandbox, told in production; empty for none.
+        sandbox_url: of the sandbox, shown in production; empty for none.
         member_page: path of the page where members see which apps have access; empty for none.
         stylesheet: CSS laid over the portal's own; None for none.
         logo: an SVG or PNG file in place of the portal's mark; None for none.
-        templates: folder of templates that are taken before the portal's own; None for none.
+        templates: folder of templates that override the portal's own; None for none.
     """
 
     payer: str
@@ -79,14 +79,14 @@ class ServerFacts:
         smart: gives the SMART configuration document.
         capability: gives the CapabilityStatement of Patient Access.
         directory_capability: gives that of the Provider Directory; None where it is not served.
-        code_seconds: how long an authorization code can be traded.
-        token_seconds: how long an access token lasts.
-        refresh_seconds: how long a refresh token works without being used.
-        online_seconds: how long one of `online_access` works.
+        code_seconds: lifetime of an authorization code.
+        token_seconds: lifetime of an access token.
+        refresh_seconds: lifetime of an unused refresh token.
+        online_seconds: lifetime of a refresh token of `online_access`.
         consent_terms: the terms that a member may choose from, for people.
         page_default: matches of a page where no `_count` was given.
         page_most: most matches of a page.
-        limits: what is limited → the limit, for people.
+        limits: name of a limit → the limit, for people.
     """
 
     base_url: str
@@ -152,7 +152,7 @@ class ServerFacts:
 def duration_text(seconds: int) -> str:
     """Return a time span for people: `one minute`, `10 minutes`, `an hour`, `90 days`.
 
-    The largest unit that divides it is used, so that nothing is rounded. It is longer than none.
+    The largest unit that divides it is used, so that it is not rounded. It is greater than zero.
     """
     units = (
         (86_400, "a day", "days"),

@@ -1,4 +1,4 @@
 """SMART scopes and grants, as values: shared by authorization server and gateway.
 
-Neither of the two knows the other; both know this room.
+Neither of the two imports the other; both import this package.
 """

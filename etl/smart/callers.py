@@ -13,9 +13,9 @@ _PREFIX: Final = 64
 
 @lru_cache(maxsize=4096)
 def caller_of(address: str) -> str:
-    """Return what stands for an address: itself; of an IPv6 address its network of 64 bits.
+    """Return the rate-limit key of an address: itself, or the /64 network of an IPv6 address.
 
-    IPv4 addresses written as IPv6 (`::ffff:192.0.2.1`) are IPv4. Text that is none stays as it is.
+    IPv4 addresses written as IPv6 (`::ffff:192.0.2.1`) are IPv4. Other text is returned unchanged.
     """
     if ":" not in address:
         return address

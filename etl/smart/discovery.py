@@ -1,4 +1,4 @@
-"""Discovery of the authorization server, for both places that clients look.
+"""Discovery of the authorization server, for both places where clients look it up.
 
 Sources: SMART App Launch 2.2.0, "Conformance" (`.well-known/smart-configuration`, the `oauth-uris`
 extension of a CapabilityStatement); CARIN Blue Button 2.2.0, "Security and Privacy".
@@ -24,7 +24,7 @@ CAPABILITIES: Final = (
     "permission-v2",
     "authorize-post",
 )
-"""SMART capabilities that the authorization server of this product has."""
+"""SMART capabilities of this product's authorization server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class AuthEndpoints:
         token: token endpoint.
         jwks: key set of id tokens; empty likewise.
         introspection, revocation, management, registration: empty where there is none.
-        scopes: scopes that can be asked for.
+        scopes: scopes that can be requested.
         capabilities: SMART capabilities.
         grant_types: OAuth grant types.
         client_authentication: how clients authenticate at the token endpoint.

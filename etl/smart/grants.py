@@ -16,7 +16,7 @@ class Grant:
     """A verified access token's grant.
 
     Attributes:
-        patient: logical id of the one Patient whose data it reaches.
+        patient: logical id of the one Patient that it gives access to.
         client: id of the app.
         scopes: granted scopes, as they were granted.
         grant: id of the member's consent behind the token; revoking it ends the token.
@@ -35,7 +35,7 @@ class Grant:
 
 
 class TokenRefused(Exception):
-    """An access token is no use: malformed, forged, expired, revoked, for another audience.
+    """An access token is invalid: malformed, forged, expired, revoked, for another audience.
 
     The message is for the app's developer and says nothing of the token's content.
     """
@@ -55,21 +55,20 @@ class Verifier(Protocol):
 class Access(NamedTuple):
     """One access to a member's data, for the audit trail.
 
-    A tuple, for there is one for each request: a frozen dataclass takes three times as
-    long to make.
+    A tuple, since each request makes one: a frozen dataclass takes three times as long.
 
     Attributes:
         when: instant at which it was answered; with its zone.
-        request: the request's id, as told to the app and in the log.
+        request: the request's id, as returned to the app and in the log.
         client: id of the app; empty where no token was accepted.
         grant: id of the consent; empty likewise.
         patient: logical id of the Patient; empty likewise.
         interaction: `read`, `vread`, `search`, `everything`.
         what: resource type, `Type/id` where one resource was read, `Patient/id/Type` where the
             type was searched in that Patient's compartment.
-        query: the search as it was asked, for the audit trail only; never for a log.
+        query: the search as requested, for the audit trail only; never for a log.
         outcome: HTTP status of the answer.
-        address: where the request came from, as far as proxies tell.
+        address: client address, as far as proxies forward it.
     """
 
     when: datetime
@@ -86,11 +85,11 @@ class Access(NamedTuple):
 
 
 class Recorder(Protocol):
-    """Takes down every access before it is answered."""
+    """Records every access before it is answered."""
 
     async def record(self, access: Access) -> None:
-        """Keep one access.
+        """Record one access.
 
         Raises:
-            Exception: it could not be kept; the request is then answered 503, without data.
+            Exception: it could not be recorded; the request is then answered 503, without data.
         """

@@ -31,7 +31,7 @@ class ResourceScope:
     """A scope that opens a resource type.
 
     Attributes:
-        text: the scope as it was asked for, which is how it is granted and told to the app.
+        text: the scope as requested, which is how it is granted and returned to the app.
         level: `patient` or `user`.
         type: FHIR resource type, or `*`.
         interactions: `r`, `s` or `rs`.
@@ -48,9 +48,9 @@ class ResourceScope:
 
 
 def parse(text: str) -> ResourceScope | None:
-    """Return a scope that opens a resource type; None where the text is none that we grant.
+    """Return a scope that opens a resource type; None for any other text.
 
-    Scopes with a `?` filter, with letters that write or in another order, and `system/` are none.
+    None also for scopes with a `?` filter, with write letters or another order, and `system/`.
     """
     match = _RESOURCE.fullmatch(text)
     if match is None:

@@ -1,6 +1,6 @@
 """Objects in a folder of this machine, read with pread in the event loop.
 
-A read from the page cache takes 5 microseconds, a twentieth of what handing it to a thread costs.
+A read from the page cache takes 5 microseconds, a twentieth of the cost of using a thread.
 A folder on a slow network file system is better served as object storage.
 """
 
@@ -23,7 +23,7 @@ class FolderObjects:
     """Objects as files of a folder, keys as their paths.
 
     Args:
-        folder: need not be there yet.
+        folder: need not exist yet.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -58,7 +58,7 @@ class FolderObjects:
                 if length is None:
                     length = os.fstat(descriptor).st_size
                 data = os.pread(descriptor, length, start)
-                while data and len(data) < length:  # a signal may cut a read short
+                while data and len(data) < length:  # a signal may interrupt a read
                     more = os.pread(descriptor, length - len(data), start + len(data))
                     if not more:
                         break

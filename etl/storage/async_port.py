@@ -1,6 +1,6 @@
 """The gateway's reading port: objects of a published tree, read without blocking the event loop.
 
-One contract suite (tests/contract/async_storage) holds every implementation to these words.
+One contract suite (tests/contract/async_storage) tests every implementation against this text.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Line = bytes | memoryview
 
 
 class Transient(StoreError):
-    """Storage did not answer, or answered that it cannot now; the same read may work later."""
+    """Storage did not answer, or is not available now; the same read may succeed later."""
 
 
 @dataclass(slots=True)
@@ -23,10 +23,10 @@ class Reads:
     """Counters of reads since the start.
 
     Attributes:
-        reads: requests to storage that gave what was asked for.
-        bytes: bytes that they gave.
+        reads: successful requests to storage.
+        bytes: bytes that they returned.
         retries: tries after a failed one.
-        failures: reads that failed for good; missing objects are none.
+        failures: reads that failed for good; missing objects are not counted.
     """
 
     reads: int = 0
@@ -39,8 +39,8 @@ class Reads:
 class Objects(Protocol):
     """Objects under keys, read by many coroutines at once.
 
-    Whatever goes wrong is a `StoreError` with one sentence: `NotFound` where there is no such
-    object, `Transient` where trying again may help.
+    Every error is a `StoreError` with one sentence: `NotFound` where there is no such object,
+    `Transient` where a retry may succeed.
     """
 
     @property
@@ -49,7 +49,7 @@ class Objects(Protocol):
 
     @property
     def near(self) -> bool:
-        """Whether a read costs no more than a look into a cache, so that caching it is a waste."""
+        """Whether a read costs no more than a cache lookup, so that caching is useless."""
 
     async def get(self, key: str) -> bytes:
         """Return the whole object.
@@ -63,5 +63,5 @@ class Objects(Protocol):
 
         Raises:
             NotFound: no object has that key.
-            StoreError: the object ends before.
+            StoreError: the object is shorter.
         """

@@ -32,16 +32,16 @@ class RetryPolicy:
 
 
 class RetryingObjects:
-    """Objects that are read again after a passing failure.
+    """Objects that are read again after a transient failure.
 
-    Pauses are random up to a bound that doubles, so that those who failed together do not come
-    back together.
+    Pauses are random up to a bound that doubles, so that reads that failed together are not
+    retried together.
 
     Args:
-        objects: where they are.
-        policy: how long to try.
+        objects: the underlying objects.
+        policy: attempts and time limits.
         sleep: waits some seconds.
-        clock: seconds, that never go back.
+        clock: monotonic time in seconds.
         fraction: a number from 0 to 1, for the length of a pause.
     """
 

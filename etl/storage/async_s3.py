@@ -1,7 +1,7 @@
-"""Objects in S3 or anything that speaks its protocol, read with obstore.
+"""Objects in S3 or any compatible store, read with obstore.
 
-obstore needs a quarter of boto3's processor time per read, and it is asynchronous. It does not try
-again here: `RetryingObjects` does, for every kind of storage alike.
+obstore needs a quarter of boto3's processor time per read, and it is asynchronous. Its own retries
+are off: `RetryingObjects` retries, for every kind of storage alike.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class S3Objects:
         options: endpoint, region, profile, time-outs. Credentials come by AWS's usual chain; with
             a profile by boto3, which is loaded only then.
         read_seconds: the longest that one read may take, connecting included.
-        credentials: access key id and secret, where they are not to come by the chain.
+        credentials: access key id and secret, to be used instead of the chain.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class S3Objects:
 
 
 def _from_answer(message: str, what: str) -> StoreError:
-    """Return the error of an answer; obstore hands on its status as text alone."""
+    """Return the error of a response; obstore passes on its status as text only."""
     match = _STATUS.search(message)
     status = (match[1] or match[2]) if match else ""
     if status in _OPAQUE_STATUS:
@@ -135,6 +135,6 @@ def _from_answer(message: str, what: str) -> StoreError:
 def _from_profile(profile: str) -> Any:
     from obstore.auth.boto3 import Boto3CredentialProvider
 
-    from etl.storage.s3 import profile_session  # boto3 takes a while to load
+    from etl.storage.s3 import profile_session  # boto3 is slow to load
 
     return Boto3CredentialProvider(profile_session(profile))

@@ -22,12 +22,12 @@ from etl.errors import CommitConflict, CommitUnknown, NotFound, StoreError
 from etl.storage.port import OWNER, Entry, Tagged, checked_key
 
 STAGING: Final = ".staging"
-"""Folder of files that have no name yet. Its content after a crash is rubbish."""
+"""Staging folder of files that have no name yet. Its content after a crash is garbage."""
 
 _LOCK: Final = ".lock"
 _LOCK_SECONDS: Final = 30.0
 _FEW: Final = 100
-"""Files that are synced one by one, at 0.4 ms each; more are synced with the whole file system."""
+"""Most files that are synced one by one, at 0.4 ms each; else the whole file system is synced."""
 
 _WHY: Final = {
     errno.ENOSPC: "no space is left on the device; free some and run again",
@@ -74,20 +74,19 @@ class LocalStore:
     """Objects as files of a folder, keys as their paths.
 
     A file is written under a temporary name and renamed, so that readers see all of it or nothing
-    whenever the process dies. `sync` makes what was written survive a power cut, and `swap` calls
-    it first, so that a pointer never reaches the disk before what it points to. What was found
-    there is synced as well: who wrote it may have died before it was. A file that was renamed but
-    not yet synced may come out of a power cut damaged: `put` compares before it believes that an
-    object is there already.
+    whenever the process dies. `sync` makes written files survive a power cut, and `swap` calls it
+    first, so that a pointer never reaches the disk before its target. Existing objects are synced
+    as well: their writer may have died before doing so. A file that was renamed but not yet synced
+    may be damaged after a power cut: `put` compares the bytes before it skips an existing object.
 
-    Folders and files get the mode that is asked for, whatever the umask. A folder of the tree that
-    has another one is given it; the root is left as it is where it was there already.
+    Folders and files get the configured mode, whatever the umask. A folder of the tree with another
+    mode is changed; an existing root is left as it is.
 
     Args:
         folder: made on the first write.
-        lock_seconds: how long a swap waits for another process that is swapping.
+        lock_seconds: how long a swap waits for one of another process.
         mode: mode of folders; files have the same without the right to execute.
-        closed: first folders of keys (`quarantine`) that stay their owner's, whatever the mode.
+        closed: first folders of keys (`quarantine`) that stay private, whatever the mode.
     """
 
     def __init__(
@@ -107,7 +106,7 @@ class LocalStore:
         self._guard = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave behind what belongs to this process: its lock, and what it has yet to sync."""
+        """Leave out the state of this process: its lock, and its files to sync."""
         return {
             "folder": self._root,
             "lock_seconds": self._lock_seconds,
@@ -130,7 +129,7 @@ class LocalStore:
         return 1
 
     def path(self, key: str) -> Path:
-        """Return where the object of that key is, or would be."""
+        """Return the path of an object, existing or not."""
         return self._root / checked_key(key)
 
     def get(self, key: str) -> bytes:
@@ -143,7 +142,7 @@ class LocalStore:
                 raise FileNotFoundError from None
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
-        """Return `length` bytes from `start` on, or what there is of them."""
+        """Return `length` bytes from `start` on, or fewer at the end of the object."""
         path = self.path(key)
         with self._explained("read", key):
             try:
@@ -160,13 +159,13 @@ class LocalStore:
     def read(self, key: str) -> Tagged:
         """Return the whole object and its tag, the SHA-256 of its bytes."""
         data = self.get(key)
-        self._note(self.path(key))  # a pointer whose writer died may not be on the disk yet
+        self._note(self.path(key))  # a pointer may not be on the disk yet if its writer died
         return Tagged(data, _tag(data))
 
     def put(self, key: str, data: bytes) -> bool:
-        """Write an object whose key is derived from its bytes; return whether it was not there.
+        """Write an object under a key derived from its bytes; return whether it was not there.
 
-        An object that is there with other bytes was damaged, and is replaced.
+        An existing object with other bytes is damaged, and is replaced.
         """
         path = self.path(key)
         with self._explained("write", key):
@@ -184,7 +183,7 @@ class LocalStore:
     def swap(self, key: str, data: bytes, expected: str | None) -> str:
         """Replace an object on the condition that its tag is still the expected one.
 
-        Compare and replace happen under a file lock, which the kernel lets go when a process dies.
+        Compare and replace happen under a file lock, which the kernel releases when a process dies.
         """
         path = self.path(key)
         self.sync()
@@ -199,7 +198,7 @@ class LocalStore:
             return _tag(data)
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
-        """Yield the objects whose keys start with `prefix`; hidden files are none."""
+        """Yield the objects with keys that start with `prefix`; hidden files are skipped."""
         folder = self._root / prefix.rpartition("/")[0]
         stack = [folder]
         while stack:
@@ -221,7 +220,7 @@ class LocalStore:
                             yield Entry(key, stat.st_size, when)
 
     def delete(self, keys: Iterable[str]) -> int:
-        """Delete objects, and the folders that become empty, but for those of the first level."""
+        """Delete objects, and the folders that become empty, except those of the first level."""
         count = 0
         for key in keys:
             path = self.path(key)
@@ -242,7 +241,7 @@ class LocalStore:
             folder = folder.parent
 
     def sync(self) -> None:
-        """Return when everything that this process has put or read would survive a power cut."""
+        """Sync to disk everything that this process has put or read."""
         with self._guard:
             pending, self._pending = self._pending, set()
         if not pending:
@@ -260,12 +259,12 @@ class LocalStore:
             self._pending.add(path)
 
     def _above(self, path: Path) -> Iterator[Path]:
-        """Yield the folders whose entries lead to a file: the tree's, and the one that it is in."""
+        """Yield the folders above a file: the tree's own, and the one that the tree is in."""
         yield from (one for one in path.parents if one.is_relative_to(self._root))
         yield self._root.parent
 
     def _sync_all(self) -> bool:
-        """Sync the whole file system, if the platform can; others' files have to wait as well."""
+        """Sync the whole file system, if the platform can; this includes other programs' files."""
         descriptor = os.open(self._root, os.O_RDONLY)
         try:
             return _syncfs(descriptor) is not None
@@ -273,7 +272,7 @@ class LocalStore:
             os.close(descriptor)
 
     def clean(self, older_than: datetime) -> int:
-        """Delete what crashed writers left in the staging folder; return how many files."""
+        """Delete files left in the staging folder by crashed writers; return their number."""
         count = 0
         with self._explained("delete", STAGING), suppress(FileNotFoundError):
             for item in os.scandir(self._root / STAGING):
@@ -317,7 +316,7 @@ class LocalStore:
         self._make(path.parent)
         try:
             staged.replace(path)
-        except FileNotFoundError:  # someone deleted the last object of that folder, and it with it
+        except FileNotFoundError:  # another process deleted the last object and with it the folder
             with self._guard:
                 self._made.discard(path.parent)
             self._make(path.parent)
@@ -365,7 +364,7 @@ class LocalStore:
 
 
 def _make_folder(folder: Path) -> bool:
-    """Make a folder for its owner alone; return whether it was not there."""
+    """Create a folder with access for its owner only; return whether it was missing."""
     try:
         folder.mkdir(OWNER)
     except FileExistsError:
@@ -376,7 +375,7 @@ def _make_folder(folder: Path) -> bool:
 
 
 def _set_mode(folder: Path, mode: int) -> None:
-    """Give a folder a mode, where it is ours to give; what else it has (setgid) stays."""
+    """Set a folder's mode, if this user may; other bits (setgid) stay."""
     has = S_IMODE(folder.stat().st_mode)
     if has & 0o777 != mode:
         with suppress(PermissionError):

@@ -64,7 +64,7 @@ class ObservedStore:
         return self.store.delete(keys)
 
     def sync(self) -> None:
-        """Return when everything that was put is durable."""
+        """Make everything that was put durable."""
         self.store.sync()
 
     def clean(self, older_than: datetime) -> int:

@@ -16,7 +16,7 @@ def open_store(target: str, options: StoreOptions | None = None) -> Store:
     Nothing is read or written yet. Credentials for S3 come by AWS's usual chain.
 
     Raises:
-        UsageError: the target is neither.
+        UsageError: the target is neither of the two.
     """
     scheme, split, _ = target.partition("://")
     if not split:
@@ -29,6 +29,6 @@ def open_store(target: str, options: StoreOptions | None = None) -> Store:
     parts = urlsplit(target)
     if not parts.netloc:
         raise UsageError(f"{target}: there is no bucket in it; write s3://bucket/prefix")
-    from etl.storage.s3 import S3Store  # boto3 takes a while to load, and a folder needs none of it
+    from etl.storage.s3 import S3Store  # boto3 is slow to load, and not needed for a folder
 
     return S3Store(parts.netloc, parts.path.strip("/"), options or StoreOptions())

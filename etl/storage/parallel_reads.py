@@ -20,8 +20,8 @@ def mapped(
 ) -> Iterator[Result]:
     """Yield the results of a function that reads from a store, in the order of the items.
 
-    As many calls run at once as the store is worth, and no more results wait than a few times
-    that, however many items there are.
+    Concurrency is that of the store, and the number of waiting results is at most a few times that,
+    however many items there are.
     """
     if store.concurrency == 1:
         yield from map(function, items)

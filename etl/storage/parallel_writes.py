@@ -12,18 +12,18 @@ from etl.storage.port import Store
 _IN_FLIGHT: Final = 4
 """Puts that may wait for each worker: enough to keep it busy, few enough to bound memory."""
 _BYTES_IN_FLIGHT: Final = 64 * 1024 * 1024
-"""Bytes that may wait together; a larger object waits alone."""
+"""Most bytes that may wait together; a larger object waits alone."""
 
 
 class Writer:
-    """Puts objects through as many threads as the store is worth, and counts what was new.
+    """Puts objects with the store's concurrency, and counts the new ones.
 
     Use it as a context manager: leaving it waits for all puts. The first error is raised by the
-    next call; what had been handed in before may or may not have been written.
+    next call; objects handed in before may or may not have been written.
 
     Attributes:
-        objects: how many objects were not there before. Complete once the writer was left.
-        bytes: how many bytes they have together.
+        objects: number of new objects. Complete after leaving the context.
+        bytes: their total size.
     """
 
     def __init__(self, store: Store) -> None:
@@ -53,7 +53,7 @@ class Writer:
         self._held += len(data)
 
     def wait(self) -> None:
-        """Return when everything handed in so far is written."""
+        """Wait until everything handed in so far is written."""
         self._collect(wait(self._waiting).done)
 
     def __enter__(self) -> Writer:

@@ -2,7 +2,7 @@
 
 Almost every object of a published tree is immutable: its key holds the hash of its bytes, so it is
 written with `put` and never changed. What changes is a pointer, and it changes through `swap` only.
-One contract suite (tests/contract/store) holds every store to these words.
+One contract suite (tests/contract/store) tests every store against this text.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from etl.errors import StoreError
 _KEY: Final = re.compile(r"[A-Za-z0-9$_][A-Za-z0-9$_.@+=-]*(?:/[A-Za-z0-9$_][A-Za-z0-9$_.@+=-]*)*")
 
 OWNER: Final = 0o700
-"""The mode of a folder that is its owner's alone."""
+"""The mode of a folder that only its owner can access."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,18 +27,18 @@ class StoreOptions:
 
     Attributes:
         endpoint_url: an S3-compatible server other than AWS.
-        region: where the bucket is; None leaves it to the usual AWS configuration.
+        region: the bucket's region; None takes that of the usual AWS configuration.
         profile: name of a profile in the AWS configuration files.
-        sse: server-side encryption of what is written.
+        sse: server-side encryption of written objects.
         sse_key: KMS key for `aws:kms`; None takes the bucket's own.
-        storage_class: for what is written, such as `STANDARD_IA`; None takes the bucket's default.
+        storage_class: of written objects, such as `STANDARD_IA`; None takes the bucket's default.
         concurrency: requests at once.
         attempts: tries of one request before it counts as failed.
         connect_seconds: how long to wait for a connection.
         read_seconds: how long to wait for an answer.
         part_bytes: objects larger than this are sent in parts of this size.
         mode: mode of a folder's folders; files have the same without the right to execute.
-        closed: first folders of keys that stay their owner's, whatever the mode.
+        closed: first folders of keys that only the owner can read, whatever the mode.
     """
 
     endpoint_url: str | None = None
@@ -122,10 +122,10 @@ class Store(Protocol):
         """
 
     def put(self, key: str, data: bytes) -> bool:
-        """Write an object whose key is derived from its bytes; return whether it was not there.
+        """Write an object under a key derived from its bytes; return whether it was not there.
 
-        Readers see the whole object or none. An object that is there already is the same one, or a
-        damaged copy of it: a store that can tell replaces a damaged one, others leave it.
+        Readers see the whole object or none. An existing object is the same one, or a damaged copy
+        of it: a store that can detect damage replaces it, others leave it.
         It survives a crash of this process at once, and a crash of the machine after `sync`.
         """
 
@@ -137,11 +137,11 @@ class Store(Protocol):
         Args:
             key: a key that is only ever written by `swap`.
             data: its new bytes.
-            expected: the tag that it still must have; None where it must not exist.
+            expected: the tag that the object must still have; None where it must not exist.
 
         Raises:
             CommitConflict: the object is not in the expected state. It was not changed.
-            CommitUnknown: the answer was lost, and reading back did not settle it.
+            CommitUnknown: the response was lost, and reading back gave no certainty.
         """
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
@@ -151,24 +151,24 @@ class Store(Protocol):
         """Delete objects; keys that are not there are skipped. Return how many keys were given.
 
         Raises:
-            CommitUnknown: the answer was lost; the deletion may take place yet.
+            CommitUnknown: the response was lost; the deletion may still take place.
         """
 
     def sync(self) -> None:
-        """Return when everything that this process has `put` would survive a power cut.
+        """Make all objects that this process has `put` durable: they survive a power cut.
 
-        So would what it found there when it put or `read` it, whoever wrote that.
+        Existing objects that it met when it put or `read` them are included, whoever wrote them.
         """
 
     def clean(self, older_than: datetime) -> int:
-        """Delete what writers left that died before an object was whole; return how many.
+        """Delete incomplete objects left by writers that died; return how many.
 
-        No key leads to such rubbish, but it takes up space.
+        No key leads to them, but they take up space.
         """
 
 
 def checked_key(key: str) -> str:
-    """Return `key`, if it is one that every store can hold.
+    """Return `key`, if every store can hold it.
 
     Raises:
         StoreError: it is empty, absolute, has `..`, a hidden or empty segment, or odd characters.

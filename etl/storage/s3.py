@@ -1,4 +1,4 @@
-"""A store in a bucket of S3, or of any server that speaks S3 with conditional writes."""
+"""A store in a bucket of S3, or of any compatible server with conditional writes."""
 
 from __future__ import annotations
 
@@ -65,15 +65,15 @@ def profile_session(profile: str) -> boto3.Session:
 class S3Store:
     """Objects under a prefix of a bucket.
 
-    Requests that fail for a passing reason are tried again by botocore (standard mode, with
-    backoff). S3 writes an object whole or not at all, and keeps it once it has answered, so there
-    is nothing to sync.
+    Requests with transient failures are retried by botocore (standard mode, with backoff). S3
+    writes an object whole or not at all, and it is durable once S3 has answered, so there is
+    nothing to sync.
 
     Args:
         bucket: the bucket's name.
-        prefix: what all keys get in front, without slashes at its ends; may be empty.
+        prefix: prefix of all keys, without slashes at its ends; may be empty.
         options: endpoint, encryption, limits.
-        client: taken instead of one made from the options; for tests.
+        client: used instead of one made from the options; for tests.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class S3Store:
         self._given = client
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the client behind: each process of a pool makes its own."""
+        """Leave out the client: each process of a pool makes its own."""
         state = dict(self.__dict__)
         state.pop("_client", None)
         return state
@@ -131,7 +131,7 @@ class S3Store:
         return self.read(key).data
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
-        """Return `length` bytes from `start` on, or what there is of them."""
+        """Return `length` bytes from `start` on, or fewer at the end of the object."""
         if length <= 0:
             return b""
         span = f"bytes={start}-{start + length - 1}"
@@ -145,12 +145,12 @@ class S3Store:
         return self._read(key, {})
 
     def put(self, key: str, data: bytes) -> bool:
-        """Write an object whose key is derived from its bytes; return whether it was not there."""
+        """Write an object under a key derived from its bytes; return whether it was not there."""
         if len(data) > self._options.part_bytes:
             return self._put_in_parts(key, data)
         try:
             self._write(key, data, {"IfNoneMatch": "*"})
-        except _Racing:  # the other writer may yet fail, so this one writes whatever happens
+        except _Racing:  # the other writer may still fail, so this one writes unconditionally
             self._write(key, data, {})
         except CommitConflict:
             return False
@@ -159,10 +159,10 @@ class S3Store:
     def swap(self, key: str, data: bytes, expected: str | None) -> str:
         """Replace an object on the condition that its ETag is still the expected one.
 
-        botocore may send a write twice when the answer to the first is lost, and then the second
-        is refused because of the first. So a refusal, like no answer at all, is believed only
-        after reading the object back. A mark in its metadata says whose write it was, even where
-        two writers wrote the same bytes.
+        botocore may send a write twice when the response to the first is lost, and then the second
+        is refused because of the first. So after a refusal or a missing response the object is
+        read back. A mark in its metadata identifies its writer, even where two writers wrote the
+        same bytes.
         """
         mark = secrets.token_hex(16)
         condition: dict[str, Any] = (
@@ -185,7 +185,7 @@ class S3Store:
         ) from failure
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
-        """Yield the objects whose keys start with `prefix`."""
+        """Yield the objects with keys that start with `prefix`."""
         with self._explained("list", prefix or "the bucket"):
             pages = self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=self._bucket, Prefix=self._prefix + prefix
@@ -210,10 +210,10 @@ class S3Store:
         return count
 
     def sync(self) -> None:
-        """Do nothing: what S3 has answered for, it keeps."""
+        """Do nothing: S3 has stored what it has acknowledged."""
 
     def clean(self, older_than: datetime) -> int:
-        """Abort uploads in parts that were begun before and never ended."""
+        """Abort multipart uploads that were started before `older_than` and not completed."""
         count = 0
         with self._explained("clean", "the bucket"):
             pages = self._client.get_paginator("list_multipart_uploads").paginate(
@@ -235,7 +235,7 @@ class S3Store:
                 try:
                     return Tagged(answer["Body"].read(), answer["ETag"])
                 except (IncompleteReadError, ReadTimeoutError, ResponseStreamingError):
-                    # botocore tries requests again, but not a body that breaks off.
+                    # botocore retries requests, but not an interrupted body.
                     if attempt == _BODY_ATTEMPTS:
                         raise
         raise AssertionError("unreachable")
@@ -324,7 +324,7 @@ class S3Store:
 
 
 class _PastTheEnd(StoreError):
-    """A range was asked for that starts behind the object's last byte."""
+    """The requested range starts behind the object's last byte."""
 
 
 class _Racing(CommitConflict):

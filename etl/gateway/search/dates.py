@@ -1,7 +1,7 @@
 """Dates of FHIR search: every date is a span of time, and a prefix compares two spans.
 
-FHIR R4, search 3.1.1.4.4 and 3.1.1.4.5. A date without zone is taken as UTC, in what is stored as
-in what is asked, so that two dates compare as they are written.
+FHIR R4, search 3.1.1.4.4 and 3.1.1.4.5. A date without zone is taken as UTC, in stored values and
+parameters alike, so that two dates compare as they are written.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def span_of(text: str) -> Span:
     """Return the span of a FHIR date, dateTime or instant of any precision.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not a date.
     """
     match = _DATE.fullmatch(text)
     if match is None:
@@ -68,10 +68,10 @@ def span_of(text: str) -> Span:
 
 
 def asked_span(text: str) -> Span:
-    """Return the span of a date as it came in a request; the + of its zone may be a blank there.
+    """Return the span of a date of a request; the + of its zone may be decoded as a blank.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not a date.
     """
     if len(text) >= len("2024-01-01T00:00 00:00") and text[-6] == " ":
         text = f"{text[:-6]}+{text[-5:]}"  # sent without escaping it
@@ -83,7 +83,7 @@ def stored_span(text: str) -> Span:
     """Return the span of a search value of an index: a date, or `start/end` with open ends.
 
     Raises:
-        StoreError: it is none.
+        StoreError: it is not such a value.
     """
     start, period, end = text.partition("/")
     try:
@@ -95,13 +95,13 @@ def stored_span(text: str) -> Span:
 
 
 def compares(prefix: str, wanted: Span, stored: Span, now: int) -> bool:
-    """Return whether a stored span is to the one asked for as a prefix says.
+    """Return whether a stored span compares to the wanted one as a prefix requires.
 
     Args:
         prefix: `eq`, `ne`, `gt`, `lt`, `ge`, `le`, `sa`, `eb` or `ap`.
         wanted: the span of the parameter's value.
         stored: the span of the resource's value.
-        now: nanoseconds; what `ap` measures a tenth of the distance from.
+        now: nanoseconds; `ap` allows a tenth of the distance from it.
     """
     low, high = wanted
     start, end = stored

@@ -41,7 +41,7 @@ def matching(
 def ordered(
     hits: Sequence[tuple[IndexedBlock, int]], resource_type: str, sorts: Sequence[SortKey]
 ) -> list[tuple[IndexedBlock, int]]:
-    """Return hits in the order asked for; those without a value come last, ties stay as they are.
+    """Return hits in the requested order; those without a value come last, ties keep their order.
 
     Of several dates the earliest counts when ascending, the latest when descending.
     """

@@ -12,7 +12,7 @@ from etl.gateway.refusals import wrong
 
 _ESCAPED: Final = re.compile(r"\\([,|$\\])")
 _DIGITS: Final = 19
-"""Digits of the largest whole number that clients send to mean all of it: of 64 bits."""
+"""Digits of the largest 64-bit integer, which clients send to request all matches."""
 
 
 def split(text: str, separator: str) -> list[str]:
@@ -39,8 +39,8 @@ def count(text: str, least: int) -> int:
     """Return the value of `_count`.
 
     Args:
-        text: as it was asked.
-        least: the smallest that is taken.
+        text: the value as requested.
+        least: the smallest accepted value.
 
     Raises:
         Refusal: 400.

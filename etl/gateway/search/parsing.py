@@ -1,8 +1,8 @@
 """Parameters of a URL → a query, or a refusal that says what to do.
 
 FHIR R4, search 3.1.1.2 and 3.1.1.3: a parameter that is not supported or has no value is ignored,
-and named in the answer; with `Prefer: handling=strict` it is refused. Refused either way is an
-invalid value of a supported parameter, and a modifier that it does not take (3.1.1.4.4: SHALL).
+and named in the answer; with `Prefer: handling=strict` it is refused. An invalid value of a
+supported parameter, or an unsupported modifier, is always refused (3.1.1.4.4: SHALL).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def parse(
     strict: bool,
     now: int,
 ) -> Query:
-    """Return what some parameters ask.
+    """Return the query of some parameters.
 
     Args:
         kind: type that is searched.
@@ -87,7 +87,7 @@ def parse(
 def parse_shape(
     kind: ResourceType, parameters: Sequence[tuple[str, str]], *, strict: bool
 ) -> tuple[Summary, tuple[str, ...]]:
-    """Return which elements of one resource are wanted: what `_summary` and `_elements` ask.
+    """Return the requested elements of one resource, by `_summary` and `_elements`.
 
     Raises:
         Refusal: 400.
@@ -125,12 +125,12 @@ class LeavingOut:
     ignored: list[str] = field(default_factory=list)
 
     def leave_out(self, name: str, code: str, text: str) -> None:
-        """Leave out a parameter that cannot be answered, or refuse it where that was asked for.
+        """Ignore a parameter that is not supported, or refuse it in strict handling.
 
         Args:
             name: the parameter.
             code: FHIR IssueType.
-            text: why; goes on after the name.
+            text: the reason; continues the sentence after the name.
         """
         if self.strict:
             raise wrong(name, code, text)
@@ -235,7 +235,7 @@ def _test(
 
 
 def _unknown(kind: ResourceType, name: str, names: str) -> str:
-    """Return why a parameter cannot be answered; goes on after its name."""
+    """Return why a parameter cannot be answered, to continue a sentence after its name."""
     if "." in name or name.startswith("_has"):
         return "is a chain, which is not supported"
     if name.startswith("_revinclude"):
@@ -244,7 +244,7 @@ def _unknown(kind: ResourceType, name: str, names: str) -> str:
 
 
 def _followed(kind: ResourceType, name: str, value: str) -> list[RequestedInclude]:
-    """Return what an include follows; nothing where no such reference is followed here."""
+    """Return the references that an include follows; empty where it is not supported."""
     iterate = name != "_include"
     if value == "*":
         types = TYPES.values() if iterate else (kind,)
@@ -270,13 +270,13 @@ def _followed(kind: ResourceType, name: str, value: str) -> list[RequestedInclud
 
 @cache
 def _includes() -> str:
-    """Return what `_include` takes; goes on after its name."""
+    """Return the values of `_include`, to continue a sentence after its name."""
     names = ", ".join(inc.code for kind in TYPES.values() for inc in kind.includes)
     return f"takes {names}, Type:* or *"
 
 
 def _sortable(taken: _Taken, kind: ResourceType, text: str) -> str:
-    """Return those keys of `_sort` that a type is sorted by."""
+    """Return the keys of `_sort` that a type supports."""
     if text.count(",") >= MOST_SORTS:
         raise wrong("_sort", "too-costly", f"takes no more than {MOST_SORTS} parameters")
     keys = text.split(",")

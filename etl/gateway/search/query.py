@@ -18,9 +18,9 @@ class SearchCondition:
     Attributes:
         parameter: the parameter.
         test: whether one of its values is one of those asked for.
-        negated: whether no value may be (`:not`).
-        missing: whether there must be no value at all, or any (`:missing`); None asks neither.
-        ids: for `_id`, those asked for; empty for others.
+        negated: whether no value may be one of them (`:not`).
+        missing: whether there must be no value, or any (`:missing`); None for no such condition.
+        ids: for `_id`, the requested ids; empty for others.
     """
 
     parameter: SearchParameter
@@ -61,14 +61,14 @@ class Query:
 
     Attributes:
         kind: the type.
-        conditions: all of which a match meets.
+        conditions: a match meets all of them.
         includes: references that are followed.
         count: matches a page; None leaves it to the server.
         sorts: the first decides first; empty for the block's own order.
         summary: which elements of the matches.
         elements: top-level elements that are wanted; empty for all.
-        total: whether the number of matches is told.
-        used: parameters that were understood, as they were asked.
+        total: whether the number of matches is returned.
+        used: supported parameters, as requested.
         ignored: what was left out and why, one sentence each.
     """
 
