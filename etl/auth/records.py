@@ -183,7 +183,7 @@ class Developer:
 
 @dataclass(frozen=True, slots=True)
 class SignedInMember:
-    """A member, as the payer's identity provider or the demo directory knows them.
+    """A member, identified by the payer's identity provider or the demo directory.
 
     Attributes:
         patient: logical id of their Patient resource.

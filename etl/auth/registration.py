@@ -57,7 +57,7 @@ def is_email(text: str) -> bool:
 
 
 def line_problem(text: str, longest: int, *, required: bool = True) -> str:
-    """Return what is wrong with a line of text for people; empty where nothing is."""
+    """Return the error of a line of text for people; empty where it is valid."""
     if not text:
         return "Please fill this in." if required else ""
     if len(text) > longest:

@@ -31,7 +31,7 @@ ALGORITHM: Final[dict[Use, str]] = {"id": "RS256", "access": "ES256"}
 
 SIGNS_FOR: Final = timedelta(days=90)
 PUBLISHED_AHEAD: Final = timedelta(days=1)
-"""How long clients may cache the key set before the next key is used."""
+"""Time that clients may cache the key set before the next key is used."""
 
 PUBLISHED_AFTER: Final = timedelta(days=1)
 """Longer than any token that a key has signed."""

@@ -1,1 +1,1 @@
-"""Configuration and files into wired objects: the one place that knows where everything lies."""
+"""Configuration and files into wired objects: the composition root."""

@@ -51,11 +51,11 @@ LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 _LETTERS: Final = str.maketrans(
     {"Ł": "L", "ł": "l", "Ø": "O", "ø": "o", "ß": "ss", "Đ": "D", "đ": "d"}
 )
-"""Letters that have no accent to take off."""
+"""Letters that cannot be reduced by removing an accent."""
 
 
 def mistakes_of(settings: Settings) -> Iterator[MappingError]:
-    """Yield what is wrong with the settings of the authorization server."""
+    """Yield the errors in the settings of the authorization server."""
     auth = settings.auth
     parts = urlsplit(settings.serve.base_url)
     if parts.scheme == "http" and parts.hostname not in LOOPBACK:
@@ -97,13 +97,13 @@ def mistakes_of(settings: Settings) -> Iterator[MappingError]:
 
 
 def prepared(settings: Settings) -> Settings:
-    """Return settings that all processes can start with: secret made, tables brought up to date.
+    """Return settings that all processes can start with: secret created, tables up to date.
 
     An SQLite database is migrated here; a PostgreSQL database by `cpcds auth migrate`, because
     several machines may be starting on it.
 
     Raises:
-        MappingError: a setting is wrong, or the tables are of another version of this program.
+        MappingError: a setting is invalid, or the tables are of another version of this program.
         StoreError: the database does not answer.
     """
     mistakes = Mistakes()
@@ -141,7 +141,7 @@ def opened(
         settings: as `prepared` returns them.
         base_url: where it is reached; its issuer.
         database: the database; that of the settings where not given.
-        releases: what is served, for members of whom nothing is published; None for commands.
+        releases: the served releases, to refuse members without a Patient; None for commands.
     """
     quiet_logs()
     return open_authorization(
@@ -158,7 +158,7 @@ def opened(
 
 
 def mailer_of(settings: Settings) -> Mailer | None:
-    """Return what sends mail to developers; None where no mail server is configured."""
+    """Return the mailer for developers; None where no mail server is configured."""
     auth = settings.auth
     if not auth.smtp_host:
         return None
@@ -174,7 +174,7 @@ def mailer_of(settings: Settings) -> Mailer | None:
 
 
 def published_in(releases: Releases) -> IsPublished:
-    """Return what says whether the release that is served has a Patient."""
+    """Return a function that checks whether the served release has a Patient."""
 
     async def is_published(patient: str) -> bool:
         return await releases.current().patient(patient) is not None
@@ -183,10 +183,10 @@ def published_in(releases: Releases) -> IsPublished:
 
 
 def expect_server(settings: Settings) -> None:
-    """Refuse to look after an authorization server that the settings know nothing of.
+    """Refuse to administer an authorization server that is not configured.
 
     Raises:
-        MappingError: `config-value`: it is off. Its database would be made, and be nobody's.
+        MappingError: `config-value`: it is off. Its database would be created for no server.
     """
     if settings.auth.mode == "off":
         raise _wrong(
@@ -199,7 +199,7 @@ def expect_server(settings: Settings) -> None:
 
 @contextmanager
 def services(settings: Settings) -> Iterator[Services]:
-    """Give the authorization server's services to a command, and close them behind it.
+    """Give the authorization server's services to a command, and close them after it.
 
     Raises:
         MappingError: as `expect_server` and `prepared`.
@@ -294,7 +294,7 @@ def demo_members(settings: Settings, file: Path) -> tuple[DemoMember, ...]:
 
 @asynccontextmanager
 async def lifespan(services: Services) -> AsyncIterator[None]:
-    """Delete what is over now and then; write the audit trail to its end when the server stops."""
+    """Delete expired rows periodically; finish the audit trail when the server stops."""
 
     async def tidying() -> None:
         while True:
@@ -331,13 +331,13 @@ def _secret(settings: Settings) -> bytes:
 
 
 def _kept_secret(file: Path) -> bytes:
-    """Return the secret in a file that only its owner reads; make it where there is none."""
+    """Return the secret of a file that only its owner can read; create it if missing."""
     if not file.exists():
         fresh = file.with_name(f"{file.name}.{secrets.token_hex(8)}")
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as out:
             out.write(secrets.token_hex(32).encode())
-        with contextlib.suppress(FileExistsError):  # another process was first: its secret counts
+        with contextlib.suppress(FileExistsError):  # another process was first: its secret is used
             os.link(fresh, file)
         fresh.unlink()
     kept = file.read_bytes()

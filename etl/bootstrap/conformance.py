@@ -32,7 +32,7 @@ def conform_to_guide(
         progress: called with the number of resources checked so far.
 
     Raises:
-        UsageError: nothing is there that can be read.
+        UsageError: there is nothing that can be read.
     """
 
     def checked(_: str, resources: int) -> None:

@@ -1,7 +1,7 @@
 """Connection limits: size of a request's head, and time for it to arrive.
 
-uvicorn bounds neither with httptools: the parser keeps the beginning of a header until its end has
-come, and a connection that sends a byte now and then has no time-out.
+uvicorn limits neither with httptools: the parser buffers the start of a header until its end has
+arrived, and a connection that sends a byte now and then has no time-out.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class ConnectionBounds:
         headers: most headers of a request.
         head_seconds: how long the head of a request may take, and the first byte of a connection.
         body_seconds: how long the body may take after it.
-        idle_seconds: how long a connection is kept open between two requests, and how long an
-            answer may wait for a client that takes nothing of it.
+        idle_seconds: how long a connection is kept open between two requests, and how long a
+            response may wait for a client that does not read it.
     """
 
     head_bytes: int
@@ -38,19 +38,19 @@ class ConnectionBounds:
     idle_seconds: float
 
     def protocol(self) -> Any:
-        """Return what makes the protocol of a connection; uvicorn takes it for a class."""
+        """Return the factory of a connection's protocol; uvicorn calls it like a class."""
         return partial(BoundedProtocol, bounds=self)
 
 
 class BoundedProtocol(HttpToolsProtocol):
     """A connection of uvicorn's that is closed when it passes a bound.
 
-    A request of which nothing was given to the application is answered with 408, 414 or 431; where
-    an answer is under way, the connection just ends.
+    A request that has not reached the application is answered with 408, 414 or 431; where a
+    response is under way, the connection just ends.
 
     Args:
-        bounds: what it may take.
-        arguments: as uvicorn gives them.
+        bounds: the limits.
+        arguments: those of uvicorn.
     """
 
     def __init__(self, *, bounds: ConnectionBounds, **arguments: Any) -> None:
@@ -58,26 +58,26 @@ class BoundedProtocol(HttpToolsProtocol):
         self._bounds = bounds
         self._refused: tuple[int, str] | None = None
         self._held = 0
-        """Bytes that came since the parser last gave anything whole, so at most what it keeps."""
+        """Bytes received since the last parser event: an upper bound of what the parser buffers."""
         self._url_bytes = 0
         self._head_bytes = 0
         self._within = False
-        """Whether a request has begun and is not whole."""
+        """Whether a request has begun and is not complete."""
         self._in_body = False
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Wait for the first request, but not for long."""
+        """Wait for the first request, with a time limit."""
         super().connection_made(transport)
         self._wait(self._bounds.head_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
+        """Cancel the timer of a closed connection."""
         self._stop_waiting()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came, and see whether a request is being waited for after it."""
+        """Parse received bytes, and start the timer where the rest of a request is awaited."""
         self._held += len(data)
         super().data_received(data)
         if self.transport.is_closing():
@@ -89,51 +89,51 @@ class BoundedProtocol(HttpToolsProtocol):
             self._wait(bounds.body_seconds if self._in_body else bounds.head_seconds)
 
     def on_message_begin(self) -> None:
-        """Begin to count."""
+        """Reset the counters."""
         super().on_message_begin()
         self._within, self._in_body = True, False
         self._url_bytes = self._head_bytes = 0
 
     def on_url(self, url: bytes) -> None:
-        """Take a part of the URL."""
+        """Count a part of the URL."""
         self._url_bytes += len(url)
         self._add_to_head(len(url), _TOO_LONG)
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header, or a trailer."""
+        """Count a header or trailer."""
         self._add_to_head(len(name) + len(value), _TOO_LARGE)
         if len(self.headers) >= self._bounds.headers:
             self._pass(_TOO_LARGE)
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Let the application begin; what is waited for now is the body."""
+        """Start the application; now the body is awaited."""
         self._held = 0
         self._in_body = True
         self._stop_waiting()
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """Take a part of the body."""
+        """Reset the count of buffered bytes."""
         self._held = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Wait for nothing any more."""
+        """Stop the timer."""
         self._held = 0
         self._within = self._in_body = False
         self._stop_waiting()
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Keep the connection, or see that a client takes the end of its last answer."""
+        """Keep the connection, or check that the client reads the rest of its last response."""
         super().on_response_complete()
         if self.transport.is_closing():
             self._see_taken(None)
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close an idle connection, also one that took nothing of its answer."""
+        """Close an idle connection, also one with an unread response."""
         super().timeout_keep_alive_handler()
         self._see_taken(None)
 
@@ -156,7 +156,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._pass(refusal)
 
     def _pass(self, refusal: tuple[int, str]) -> None:
-        """End parsing: httptools makes of this what it does of a request that is none."""
+        """End parsing: httptools handles the error like that of an invalid request."""
         self._refused = refusal
         raise ValueError(refusal[1])
 
@@ -178,7 +178,7 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         answering = self.cycle is not None and not self.cycle.response_complete
         if answering and not self._in_body:
-            self._wait(self._bounds.head_seconds)  # nothing was read meanwhile: it is our turn
+            self._wait(self._bounds.head_seconds)  # the server is answering, and reads nothing
         elif self._held or self._within:
             self._refuse(_TOO_SLOW)
         else:

@@ -1,4 +1,4 @@
-"""Must-support coverage of the mappings that the settings name, and of what they make of rows."""
+"""Must-support coverage of the configured mappings, and of their output for an extract."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from etl.pipeline.events import Emit
 
 
 def mapping_coverage(settings: Settings) -> tuple[ProfileCoverage, ...]:
-    """Return what the mappings can produce, whatever rows come.
+    """Return the coverage that the mappings can reach, independent of any rows.
 
     Raises:
-        MappingError: a mapping or setting is wrong.
+        MappingError: a mapping or setting is invalid.
     """
     mappings = load_definitions(settings).mappings
     return coverage(mappings.plans, mappings.crosswalks)
 
 
 def extract_coverage(settings: Settings, extract: Path, emit: Emit) -> tuple[ProfileCoverage, ...]:
-    """Return what the mappings make of the rows of an extract; it is converted in passing.
+    """Return the coverage of an extract's resources; it is converted for that.
 
     Raises:
         UsageError: there is no extract that can be read.
-        MappingError: a mapping or setting is wrong.
+        MappingError: a mapping or setting is invalid.
         DataRejected: a limit does not hold.
     """
     found = FilledElements()

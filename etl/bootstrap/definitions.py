@@ -40,11 +40,11 @@ def mapping_roots(settings: Settings) -> tuple[Path, ...]:
 
 @gc_disabled()
 def load_definitions(settings: Settings, model: DataModel = CLAIMS) -> Definitions:
-    """Return rules, layouts and mappings of a data model as the settings want them.
+    """Return rules, layouts and mappings of a data model, by the settings.
 
     Raises:
-        MappingError: a file or a setting is wrong; every mistake at once, but those of crosswalks
-            before what is checked against them.
+        MappingError: a file or a setting is invalid; all errors together, but those of crosswalks
+            before those of files that use them.
     """
     roots = mapping_roots(settings)
     crosswalks = read_crosswalks(roots, of_plan_net=model is DIRECTORY)
@@ -67,7 +67,7 @@ def load_definitions(settings: Settings, model: DataModel = CLAIMS) -> Definitio
     with mistakes.collected():
         sensitive = read_sensitive(*_sensitive_text(settings))
     if mistakes:
-        with mistakes.collected():  # which rules profiles add is not known without the mappings
+        with mistakes.collected():  # the rules that profiles add need the mappings
             read_rules(rules, crosswalks, model)
     mistakes.report()
     broken_by_rows = {plan.name: of_data(obligations(plan, crosswalks)) for plan in mappings.plans}
@@ -95,7 +95,7 @@ def load_definitions(settings: Settings, model: DataModel = CLAIMS) -> Definitio
 
 
 def _rules(texts: Mapping[str, str], model: DataModel) -> tuple[dict[str, str], frozenset[str]]:
-    """Return the rule files of a data model, and the ids of the rules that only others have."""
+    """Return the rule files of a data model, and the ids of rules of other models only."""
     others = [one.rules for one in DATA_MODELS if one is not model and one.rules]
     mine = {
         name: text
@@ -107,7 +107,7 @@ def _rules(texts: Mapping[str, str], model: DataModel) -> tuple[dict[str, str], 
 
 
 def _sensitive_text(settings: Settings) -> tuple[str, str]:
-    """Return text and name of the payer's file of sensitive codes; a header alone for none."""
+    """Return text and name of the payer's file of sensitive codes; a header only without one."""
     path = settings.claims.sensitive_codes
     if path is None:
         return "system,code", ""
@@ -126,12 +126,12 @@ def _sensitive_text(settings: Settings) -> tuple[str, str]:
 
 
 def payer_facts(settings: Settings) -> Mapping[str, str]:
-    """Return the payer's settings as mappings see them (`payer.name`)."""
+    """Return the payer's settings by their names in mappings (`payer.name`)."""
     return {name: str(value) for name, value in settings.payer.model_dump().items()}
 
 
 def policy(settings: Settings) -> Policy:
-    """Return what the settings say about rules."""
+    """Return the rule policy of the settings."""
     limits = settings.limits
     parts = {"severities": "rules", "findings": "limits"}
     return Policy(
@@ -151,7 +151,7 @@ def policy(settings: Settings) -> Policy:
 
 
 def release_limits(settings: Settings) -> ReleaseLimits:
-    """Return what one run may lose or move of the release before."""
+    """Return the limits of change of one run against the previous release."""
     names = set(ReleaseLimits.__annotations__)
     named = settings.limits.model_dump(include=names)
     return ReleaseLimits(**{name: Decimal(str(most)) for name, most in named.items()})
@@ -192,8 +192,8 @@ class CheckedMappings:
 
     Attributes:
         names: of the mappings.
-        views: of the views, in each of which every mapping was checked.
-        problems: what is wrong, each once.
+        views: of the views; every mapping was checked in each.
+        problems: the errors, each once.
     """
 
     names: tuple[str, ...]
@@ -202,10 +202,10 @@ class CheckedMappings:
 
 
 def check_mappings(settings: Settings) -> CheckedMappings:
-    """Return the names of all mappings and what is wrong with them, in every view of each set.
+    """Return the names of all mappings and their errors, in every view of each set.
 
     Raises:
-        MappingError: a mistake that keeps a mapping, layout or rule from being read at all.
+        MappingError: an error that prevents a mapping, layout or rule from being read at all.
     """
     found: dict[str, MappingError] = {}
     names: list[str] = []

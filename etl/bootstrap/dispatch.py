@@ -13,13 +13,13 @@ from etl.gateway.asgi import App, Receive, Scope, Send
 class PrefixDispatcher(Starlette):
     """Hands all paths under some bases to applications of their own, and the rest to Starlette.
 
-    To those applications come paths with whatever in them, and the base itself without a slash,
-    which Starlette's `Mount` leaves out. Nor do they pay for its routes and middleware, a tenth of
-    what a search costs.
+    Those applications get every path under their base, and the base itself without a slash, which
+    Starlette's `Mount` leaves out. They also avoid the cost of its routes and middleware, a tenth
+    of that of a search.
 
     Args:
-        bases: the first part of a path, without a slash at its end, and who answers below it.
-        more: what Starlette takes.
+        bases: prefix of a path, without a slash at its end → the application below it.
+        more: arguments of `Starlette`.
     """
 
     def __init__(self, bases: Sequence[tuple[str, App]], **more: Any) -> None:

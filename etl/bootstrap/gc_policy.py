@@ -9,9 +9,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def gc_disabled() -> Iterator[None]:
-    """Have Python look for no cycles for a while.
+    """Disable garbage collection for a while.
 
-    What a starting process loads stays; to look through it again and again is a tenth of its start.
+    Objects loaded at the start stay alive; scanning them repeatedly takes a tenth of the start.
     """
     if not gc.isenabled():
         yield
@@ -25,7 +25,7 @@ def gc_disabled() -> Iterator[None]:
 
 @contextmanager
 def gc_relaxed() -> Iterator[None]:
-    """Have Python look for cycles seldom, and not in what is there now, until this is over."""
+    """Collect garbage rarely, and not among present objects, within this context."""
     thresholds = gc.get_threshold()
     relax_gc()
     try:
@@ -36,6 +36,6 @@ def gc_relaxed() -> Iterator[None]:
 
 
 def relax_gc() -> None:
-    """Have Python look for cycles less often: a look at a full cache takes a tenth of a second."""
+    """Collect garbage less often: a scan of a full cache takes a tenth of a second."""
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)

@@ -31,11 +31,11 @@ class Bound:
     """A server that has its address, and does not serve yet.
 
     Attributes:
-        settings: as all workers will have them.
+        settings: the settings of all workers.
         socket: listens on the address.
-        served: what was published when it was looked at; None where nothing could be read.
-        trouble: what kept it from being read; empty where nothing did.
-        other_ids: settings with which members signing in are not those of the tree.
+        served: the release served at the start; None where none could be read.
+        trouble: the error of reading it; empty without one.
+        other_ids: settings that give signed-in members other ids than those of the tree.
     """
 
     settings: Settings
@@ -46,17 +46,17 @@ class Bound:
 
 
 def bind(settings: Settings) -> Bound:
-    """Take the address, and look once at what is published.
+    """Bind the address, and read the published release once.
 
     Raises:
-        UsageError: the target is none, or the address cannot be had.
-        MappingError: a setting is wrong; see `etl.bootstrap.served_app.prepared`.
+        UsageError: the target is invalid, or the address cannot be bound.
+        MappingError: a setting is invalid; see `etl.bootstrap.served_app.prepared`.
     """
     target = settings.target
     if "://" not in target and not Path(target).is_dir():
         raise UsageError(f"{target}: there is no such folder; publish to it with cpcds run --to")
     with gc_disabled():
-        settings = prepared(settings)  # before the address is taken: what is wrong is said first
+        settings = prepared(settings)  # before binding: errors in settings are reported first
     named = bool(settings.serve.port)
     listening = _listen(settings.serve.host, settings.serve.port)
     if not named:
@@ -77,7 +77,7 @@ def bind(settings: Settings) -> Bound:
 
 
 def run(bound: Bound) -> None:
-    """Serve until SIGINT or SIGTERM; what is under way is finished first."""
+    """Serve until SIGINT or SIGTERM; requests under way are finished first."""
     serve = bound.settings.serve
     bounds = ConnectionBounds(
         head_bytes=serve.header_bytes,
@@ -108,7 +108,7 @@ def run(bound: Bound) -> None:
             Server(config).run(sockets=[bound.socket])
         else:
             with tempfile.TemporaryDirectory(prefix="cpcds-metrics-") as folder:
-                os.environ[FOLDER] = folder  # workers are started with it, and count into it
+                os.environ[FOLDER] = folder  # inherited by the workers, which count into it
                 Multiprocess(config, sockets=[bound.socket]).run()
 
 
@@ -119,7 +119,7 @@ async def _looked(settings: Settings) -> ServedRelease:
 
 
 def _other_ids(settings: Settings, served: ServedRelease) -> tuple[str, ...]:
-    """Return the settings that ids were made with otherwise, where members sign in by them."""
+    """Return the settings that differ from those of the published ids, where members sign in."""
     if settings.auth.mode == "off" or not served.ids:
         return ()
     names = {"payer": "payer.id", "key": "CPCDS_ID_KEY"}
@@ -144,7 +144,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 @contextmanager
 def _quietly_stopped() -> Iterator[None]:
-    """Let a signal that stopped the server end this process with 0, not as a death by it."""
+    """Exit with 0 after a signal that stopped the server, not as killed by it."""
     before = {number: signal.signal(number, _nothing) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield

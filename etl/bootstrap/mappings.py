@@ -49,7 +49,7 @@ def read_folder(roots: Iterable[Path], folder: str, pattern: str) -> Files:
 
     Raises:
         MappingError: `map-missing-file` (a root is no folder, a file no file), `map-encoding`,
-            `yaml-size`; every mistake at once.
+            `yaml-size`; all errors together.
     """
     layers: dict[str, tuple[str, ...]] = {}
     mistakes = Mistakes()
@@ -85,11 +85,11 @@ def read_crosswalks(roots: Iterable[Path], *, of_plan_net: bool = False) -> Mapp
 
     Args:
         roots: folders shaped like `mappings/`, the shipped one first.
-        of_plan_net: whether those of the value sets of Plan-Net are wanted as well.
+        of_plan_net: whether those of the value sets of Plan-Net are included.
 
     Raises:
         MappingError: as of `read_folder`, `crosswalk-header`, `crosswalk-row`,
-            `crosswalk-duplicate`; every mistake of all files at once.
+            `crosswalk-duplicate`; all errors of all files together.
     """
     files = read_folder(roots, "crosswalks", "**/*.csv")
     crosswalks = dict(value_set_crosswalks(PLAN_NET, _OF_PLAN_NET)) if of_plan_net else {}

@@ -1,6 +1,6 @@
 """Hooks of the settings, called when a run begins and when it is over.
 
-None of them can fail a run: what does not work is a line in the log.
+None of them can fail a run: an error is logged.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 def run_began(settings: Settings, start: RunStart) -> None:
-    """Tell monitors that a run begins."""
+    """Notify monitors of the start of a run."""
     wanted = settings.monitoring
     if wanted.ping_url:
         url = wanted.ping_url.get_secret_value()
@@ -30,7 +30,7 @@ def run_began(settings: Settings, start: RunStart) -> None:
 
 
 def run_ended(settings: Settings, record: RunRecord) -> None:
-    """Tell monitors how a run ended."""
+    """Notify monitors of the result of a run."""
     wanted, is_good = settings.monitoring, record.verdict in GOOD
     if wanted.textfile is not None:
         path = wanted.textfile

@@ -36,16 +36,16 @@ MEMBER_PAGE: Final = "/member"
 def portal_room(
     settings: Settings, description: ServerDescription, services: Services, releases: Releases
 ) -> ServedRoom:
-    """Return the portal's routes, and what it does at the server's start.
+    """Return the portal's routes and lifespan.
 
     Args:
         settings: as `served_app.prepared` returns them.
         description: documents that the server publishes of itself.
         services: the authorization server.
-        releases: what is served, for the sandbox's list of members.
+        releases: the served releases, for the sandbox's list of members.
 
     Raises:
-        MappingError: `config-value`: a file or folder of the settings is not there.
+        MappingError: `config-value`: a file or folder of the settings is missing.
     """
     site = site_of(settings, sandbox=services.configuration.sandbox)
     demo = services.configuration.demo
@@ -77,7 +77,7 @@ def site_of(settings: Settings, *, sandbox: bool) -> Site:
     """Return the portal's look and words.
 
     Raises:
-        MappingError: `config-value`: a file or folder is not there.
+        MappingError: `config-value`: a file or folder is missing.
     """
     portal = settings.portal
     for name in ("stylesheet", "logo", "templates"):
@@ -161,7 +161,7 @@ def _register_try_app(apps: Apps, portal: Portal) -> None:
         client_type="public",
         authentication="none",
         redirect_uris=(portal.served.try_page,),
-        # Of this very portal; the registry wants https, which a portal on one's own desk has not.
+        # A URI of this portal; the registry requires https, which a local portal does not have.
         policy_uri=portal.site.privacy_url or f"https://{base.hostname}/contact",
         contact_name=portal.site.contact.name or portal.site.payer,
         contact_email=portal.site.contact.email or "portal@example.org",

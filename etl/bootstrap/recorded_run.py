@@ -22,12 +22,12 @@ from etl.pipeline.run_record import RunRecord, RunStart, record_of, record_of_er
 
 @dataclass(frozen=True, slots=True)
 class RunObserver:
-    """Takes what a run tells while it goes on.
+    """Receives events and results of a run.
 
     Attributes:
-        emit: takes events.
-        phase_ended: takes each phase that is over.
-        run_ended: takes the record of the run, however it ended; before its error is raised.
+        emit: receives events.
+        phase_ended: receives each completed phase.
+        run_ended: receives the record of the run, whatever its result; before an error is raised.
     """
 
     emit: Emit
@@ -53,9 +53,9 @@ def run_and_record(
     """Publish an extract to the target, and keep a record of the run there.
 
     Args:
-        settings: say which target, and how.
+        settings: name the target and the options.
         start: the run.
-        observer: takes events, phases, and the record.
+        observer: receives events, phases, and the record.
         approvals: the caller's.
         repair: as for `run_extract`.
 
@@ -86,7 +86,7 @@ def run_and_record(
 def _finish(settings: Settings, observer: RunObserver, record: RunRecord) -> None:
     try:
         store = target_store(settings)
-    except EtlError:  # that is why the run failed
+    except EtlError:  # the cause of the failed run
         pass
     else:
         write_record(store, record, settings.retention.records)

@@ -3,7 +3,7 @@
 | path | room |
 |---|---|
 | `/fhir` | the gateway: Patient Access, with a token |
-| `/directory` | the gateway: Provider Directory, for everybody |
+| `/directory` | the gateway: Provider Directory, public |
 | `/.well-known/…`, `/oauth`, … | the authorization server, where there is one |
 | `/healthz`, `/readyz`, `/metrics` | the gateway |
 | `/` | the developer portal, where there is one |
@@ -89,7 +89,7 @@ class Authorization:
 
     Attributes:
         verifier: turns tokens into grants.
-        recorder: takes down every access.
+        recorder: records every access.
         endpoints: where the authorization server is; None where there is none.
         room: its pages and endpoints.
         services: its parts, for the portal; None where there is none.
@@ -103,9 +103,9 @@ class Authorization:
 
 
 def prepared(settings: Settings) -> Settings:
-    """Return settings fit to serve with: keys made where none are given, the base URL filled in.
+    """Return settings ready to serve: keys generated where none are given, the base URL filled in.
 
-    It is called once, before workers start, so that all of them have the same.
+    It is called once, before workers start, so that all of them share the same settings.
 
     Raises:
         MappingError: `config-base-url`, `config-key`, `config-development`, `config-rate`,
@@ -205,11 +205,11 @@ def opened(settings: Settings) -> GatewayServices:
 def authorization(settings: Settings, releases: Releases | None = None) -> Authorization:
     """Return the authorization: the server's own, development tokens, or none.
 
-    Without one: tokens of the configuration in development mode, else nobody.
+    Without a server: tokens of the configuration in development mode, else no access.
 
     Args:
         settings: as `prepared` returns them.
-        releases: what is served; a member who is not in it is not asked for consent.
+        releases: the served releases; a member who is not in them is not asked for consent.
     """
     tokens = settings.serve.development_tokens
     if settings.auth.mode != "off":
@@ -219,7 +219,7 @@ def authorization(settings: Settings, releases: Releases | None = None) -> Autho
                 "config-development",
                 "development tokens and an authorization server (auth.mode) exclude each other",
             )
-        # Not above: a gateway alone starts in half the time without database and OAuth libraries.
+        # Imported here: a gateway without database and OAuth libraries starts in half the time.
         from etl.auth.authorization_server import routes_of
         from etl.auth.endpoints import endpoints_of
         from etl.bootstrap import auth
@@ -251,11 +251,11 @@ def rooms_of(
 ) -> tuple[ServedRoom, ...]:
     """Return the rooms beside gateway and authorization server, in the order they are tried.
 
-    The portal is there where the authorization server is: without it, it would have no accounts.
+    The portal needs the authorization server, which has its accounts.
     """
     if authorized.services is None or not settings.portal.enabled:
         return ()
-    # Not above: a gateway alone needs no templates.
+    # Imported here: a gateway alone needs no templates.
     from etl.bootstrap.portal import portal_room
 
     return (portal_room(settings, description, authorized.services, service.releases),)
@@ -275,16 +275,16 @@ def application(
 
     Args:
         settings: as `prepared` returns them.
-        service: what answers; that of the settings where not given.
-        authorized: who may read; as the settings say where not given.
-        rooms: gives the rooms beside.
-        write: takes a line of the log; standard error where not given.
+        service: the gateway's services; those of the settings where not given.
+        authorized: the authorization; that of the settings where not given.
+        rooms: gives the other rooms.
+        write: writes a line of the log; to standard error where not given.
     """
     serve = settings.serve
     standard_error = LogWriter(2)
     service = service or opened(settings)
     authorized = authorized or authorization(settings, service.releases)
-    # What all bases share: log, metrics, limits, the documents that describe the server.
+    # Shared by all bases: log, metrics, limits, the documents that describe the server.
     lines = None if serve.log == "off" else write or standard_error
     request_log = AccessLog(lines, serve.log_key.get_secret_value().encode())
     metrics = Metrics()
@@ -353,7 +353,7 @@ def application(
         lifespan=lifespan,
         middleware=[Middleware(_with_access_log, log=request_log, metrics=metrics)],
     )
-    # It would lead to the address that the request's own Host header names.
+    # A redirect would use the address of the request's own Host header.
     app.router.redirect_slashes = False
     return app
 
@@ -435,10 +435,10 @@ def _directory_documents(
 
 
 class _ReleaseDocument:
-    """A document that is made anew where the served release is searched by other parameters.
+    """A document that is rebuilt when the search parameters of the served release change.
 
     Args:
-        service: tells by which.
+        service: gives the present parameters.
         make: returns its JSON.
         media: its content type; None for the one that the client wants.
     """
@@ -481,7 +481,7 @@ def _standing(serve: ServeSettings) -> tuple[Header, ...]:
 async def _watching(
     service: GatewayServices, metrics: Metrics, seconds: float
 ) -> AsyncIterator[None]:
-    """Look for releases and bring the metrics up to date while the server runs."""
+    """Watch for new releases and update the metrics while the server runs."""
     stop = asyncio.Event()
     try:
         await service.releases.refresh()

@@ -14,7 +14,7 @@ from etl.gateway.access_log import JsonFormatter
 
 
 def configure_logging() -> None:
-    """Let what modules log go to standard error as JSON lines, without members' data."""
+    """Log to standard error as JSON lines, without members' data."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
@@ -25,13 +25,13 @@ def configure_logging() -> None:
 
 
 def end_with_parent() -> None:
-    """Let this process finish what is under way and end once the process that began it is gone.
+    """Let this process finish requests under way and end once its parent process is gone.
 
-    A parent that ends as it should ends its workers before. One that is killed cannot: they would
-    go on answering, at the address that the next server wants, with settings of nobody's any more.
+    A parent that ends normally ends its workers before. One that is killed cannot: they would go on
+    answering, at the address that the next server needs, with outdated settings.
     """
     parent = multiprocessing.parent_process()
-    if parent is None:  # it serves alone
+    if parent is None:  # a single process
         return
 
     def watch(sentinel: int) -> None:

@@ -19,7 +19,7 @@ class ServedRoom:
 
     Attributes:
         routes: in the order in which they are tried; a mount at `/` goes last.
-        lifespan: what runs while the server does; None for nothing.
+        lifespan: runs while the server does; None for none.
     """
 
     routes: tuple[BaseRoute, ...] = ()

@@ -348,7 +348,7 @@ class ServeSettings(SettingGroup):
         10.0, gt=0, description="How long URL and headers of a request may take to come."
     )
     idle_seconds: int = Field(
-        75,  # longer than load balancers keep a connection: none is closed under a request
+        75,  # longer than in load balancers, so that none is closed during a request
         ge=1,
         description="How long a connection is kept between two requests.",
     )

@@ -62,8 +62,8 @@ def origin_of(location: Location, file: Path, given: Collection[Location]) -> st
 def line_of(text: str, location: Location) -> int | None:
     """Return the line of a TOML text on which a value is given; None where it is not.
 
-    The parser tells no lines, but a beginning of a document is one as well where it ends with a
-    whole statement: the shortest beginning that holds the value ends with its statement.
+    The parser reports no lines. But a prefix of a document that ends with a whole statement is
+    valid too: the shortest valid prefix that holds the value ends with its statement.
     """
     lines = text.splitlines(keepends=True)
     for end in range(len(location), 0, -1):
@@ -85,7 +85,7 @@ def line_of(text: str, location: Location) -> int | None:
 
 
 def syntax_error(error: ValueError, file: Path) -> tuple[str, str]:
-    """Return the place of a TOML error, and what the error is."""
+    """Return the place of a TOML error, and its message."""
     match = _SYNTAX.fullmatch(str(error))
     return (str(file), str(error)) if not match else (f"{file}:{match['line']}", match["what"])
 

@@ -1,4 +1,4 @@
-"""Values that settings may have, in words: for what is said of one that is another."""
+"""Descriptions of the values that settings may have, for messages about invalid ones."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _MANY: Final = {int: "whole numbers", str: "texts", Path: "paths"}
 
 
 def mistake_in(error: ErrorDetails, settings: type[BaseModel], origin: str) -> tuple[str, str]:
-    """Return what is wrong with the value of a setting, and what to do.
+    """Return the error in the value of a setting, and the remedy.
 
     Neither text holds the value, which may be a secret.
 
     Args:
-        error: what pydantic says of it.
+        error: pydantic's error.
         settings: the class of all settings.
         origin: where it was given, as `origin_of` returns it.
     """
@@ -47,7 +47,7 @@ def mistake_in(error: ErrorDetails, settings: type[BaseModel], origin: str) -> t
 
 
 def _hint(error: ErrorDetails, kind: Any, origin: str) -> str:
-    """Return how a value is written that was written in another way; "" where that is not why."""
+    """Return how to write a value that has an invalid form; "" where the form is not the error."""
     given, shape = error["input"], get_origin(kind)
     if shape is Literal and isinstance(given, str):
         return nearest(given, [str(word) for word in get_args(kind)])
@@ -62,7 +62,7 @@ def _hint(error: ErrorDetails, kind: Any, origin: str) -> str:
 
 
 def _declared(settings: type[BaseModel], location: Location) -> tuple[Any, FieldInfo | None]:
-    """Return the type declared at a place, and its field; None where it is an entry of one."""
+    """Return the type declared at a place, and its field; None for an entry of a field."""
     kind: Any = settings
     field: FieldInfo | None = None
     for part in location:

@@ -1,9 +1,9 @@
 """Every setting, in one frozen object that is read once.
 
-Flags of a command beat the environment, the environment beats `cpcds.toml`, and that beats what is
-written here. An environment variable is named after the setting: `CPCDS_PAYER__ID`,
-`CPCDS_LIMITS__REJECTED_CLAIMS`. docs/configuration.md lists them all; a test holds it to this file
-and to the groups of `etl.bootstrap.setting_groups`.
+Flags of a command override the environment, the environment overrides `cpcds.toml`, and that
+overrides the defaults here. An environment variable is named after the setting: `CPCDS_PAYER__ID`,
+`CPCDS_LIMITS__REJECTED_CLAIMS`. docs/configuration.md lists them all; a test compares it with this
+file and with the groups of `etl.bootstrap.setting_groups`.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ be guessed from member ids."""
 
 
 LONGEST_ID_KEY: Final = 64
-"""Bytes; BLAKE2b takes no more (RFC 7693 section 2.1)."""
+"""Most bytes of a key of BLAKE2b (RFC 7693 section 2.1)."""
 
 
 class Settings(BaseSettings):
@@ -182,7 +182,7 @@ class Settings(BaseSettings):
 
 
 class _Variables(EnvSettingsSource):
-    """The environment; what should be JSON and is not stays text, which validation refuses."""
+    """The environment; a value that is not valid JSON stays text, which validation refuses."""
 
     def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
         """Return a list or table."""
@@ -200,8 +200,8 @@ def read_settings(file: Path | None, **flags: Any) -> Settings:
         flags: settings that a command's flags give; None where the flag was not given.
 
     Raises:
-        MappingError: `config-file`, `config-unknown-setting`, `config-value`; all mistakes
-            at once.
+        MappingError: `config-file`, `config-unknown-setting`, `config-value`; all errors
+            together.
     """
     path = file if file is not None else Path(FILE)
     if file is not None and not file.is_file():

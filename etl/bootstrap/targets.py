@@ -9,7 +9,7 @@ from etl.storage.port import Store, StoreOptions
 
 
 def store_options(settings: Settings) -> StoreOptions:
-    """Return what the settings say about the target's storage."""
+    """Return the storage options of the target from the settings."""
     mode = settings.publish.folder_mode
     return StoreOptions(**settings.store.model_dump(), mode=mode, closed=CLOSED)
 

@@ -66,15 +66,15 @@ def now() -> datetime:
 
 @contextmanager
 def work_folder(settings: Settings, beside: Path) -> Iterator[Path]:
-    """Give the folder for what is in progress; what is in it goes when all went well.
+    """Give the work folder; its content is deleted on success.
 
-    After a failure it stays, so that the next run of the same goes on from there. Deleting it is
-    always safe.
+    After a failure it stays, so that the next run of the same extract resumes from it. Deleting it
+    is always safe.
 
     Raises:
-        StoreError: it is there, and is not the caller's alone.
+        StoreError: it exists, and is not accessible by the caller alone.
     """
-    # Never the folder that was named itself: it may hold what is not ours.
+    # A subfolder of the configured one, which may hold other files.
     folder = (settings.run.work if settings.run.work is not None else beside) / WORK
     own_folder(folder)
     yield folder
@@ -83,11 +83,11 @@ def work_folder(settings: Settings, beside: Path) -> Iterator[Path]:
 
 @dataclass(frozen=True, slots=True)
 class OpenedExtract:
-    """An extract, with what a job processes it with.
+    """An extract, with the dependencies of a job that processes it.
 
     Attributes:
         settings: of the job.
-        extract: the extract; nothing of it was read but headers and hashes.
+        extract: the extract; only headers and hashes were read of it.
         definitions: rules and mappings.
         executor: where it is processed.
         emit: takes events.
@@ -118,8 +118,8 @@ class OpenedExtract:
 def opened(settings: Settings, extract: Path, emit: Emit) -> Iterator[OpenedExtract]:
     """Open the extract of a job, and begin processes, which load their definitions meanwhile.
 
-    All definitions stay: nothing among them is garbage while the job lasts. Files get the mode
-    of the settings, in the processes too.
+    Definitions stay in memory for the whole job and are excluded from garbage collection. Files get
+    the mode of the settings, in the processes too.
     """
     with (
         _masked(settings.publish.folder_mode),
@@ -133,14 +133,14 @@ def opened(settings: Settings, extract: Path, emit: Emit) -> Iterator[OpenedExtr
             executor = LocalExecutor(workers)
             files = open_with(extract, definitions, settings.layout, emit, executor)
             if files.layout.model is not definitions.model:
-                # Processes keep theirs: they are asked for rows of members alone.
+                # Processes keep their definitions: they process members' rows only.
                 definitions = load_definitions(settings, files.layout.model)
             yield OpenedExtract(settings, files, definitions, executor, emit)
 
 
 @contextmanager
 def _masked(mode: int) -> Iterator[None]:
-    """Let files and folders be made with that mode at most, whatever the umask was."""
+    """Limit the mode of created files and folders to that mode, whatever the umask was."""
     before = os.umask(0o777 & ~mode)
     try:
         yield
@@ -177,21 +177,21 @@ def run_extract(
 ) -> Ran:
     """Publish an extract to the target.
 
-    Two runs on one machine never work on one folder at the same time. What readers see and the
-    store has lost is made again, where a glance finds that something is.
+    Two runs on one machine never use one folder at the same time. Published objects that a quick
+    check finds missing from the store are rebuilt.
 
     Args:
-        settings: say which target, and how.
+        settings: name the target and the options.
         extract: folder of the extract.
         emit: takes events.
         rekey: whether ids may be made with another key or payer id than those of the target.
-        after_rollback: whether a rollback that holds may be published over.
-        repair: whether to read all that readers see, and make again what is damaged as well.
+        after_rollback: whether a run may publish over a rollback that is in effect.
+        repair: whether to read the whole current release, and rebuild damaged objects as well.
 
     Raises:
         UsageError: the target holds another view of claims.
         MappingError: the target's ids were made with another key or payer id.
-        DataRejected: a limit does not hold; readers see what they saw.
+        DataRejected: a limit does not hold; the published release is unchanged.
         StoreError: another run is at work on the target, or storage failed.
     """
     settings = settings.of_a_run()
@@ -200,7 +200,7 @@ def run_extract(
         store = target_store(settings)
         moment = now()
         approvals, definitions = Approvals(rekey, after_rollback), job.definitions
-        key = signing_key(settings)  # a key that cannot be read is said before the work
+        key = signing_key(settings)  # before the work, so that an unreadable key is reported first
         _check_base(settings, store, open_current(store), definitions, approvals)
         with (
             _alone(settings),
@@ -236,11 +236,11 @@ def signing_key(settings: Settings) -> SigningKey | None:
 def explain_subject(
     settings: Settings, extract: Path | None, subject: Subject, emit: Emit
 ) -> Lineage:
-    """Return where a resource of the present release came from, or what became of a claim or row.
+    """Return the lineage of a resource of the present release, or of a claim or row.
 
     Args:
-        settings: say which target; the mappings must be those of the release.
-        extract: folder that the release was made of; None where the target keeps its rows.
+        settings: name the target; the mappings must be those of the release.
+        extract: folder that the release was made from; None where the target keeps its rows.
         subject: the resource, claim or row.
         emit: takes events.
 
@@ -276,7 +276,7 @@ def plan_extract(
     rekey: bool = False,
     after_rollback: bool = False,
 ) -> Planned:
-    """Tell what publishing an extract to the target would do. Nothing is written to the target.
+    """Return what publishing an extract to the target would do. Nothing is written to the target.
 
     Args: as for `run_extract`.
 
@@ -306,8 +306,8 @@ class Approvals:
     """The caller's approvals of a run.
 
     Attributes:
-        rekey: that ids are made with another key or payer id than those of the target.
-        after_rollback: that a rollback that holds is published over.
+        rekey: approves ids made with another key or payer id than those of the target.
+        after_rollback: approves publishing over a rollback that is in effect.
     """
 
     rekey: bool = False
@@ -317,12 +317,12 @@ class Approvals:
 def _check_base(
     settings: Settings, store: Store, base: Current, definitions: Definitions, approvals: Approvals
 ) -> None:
-    """Refuse to publish on top of what readers see, where that needs a decision first.
+    """Refuse to publish over the present release where that needs an approval.
 
     Raises:
         UsageError: the target holds another view.
         MappingError: its ids were made with another key or payer id.
-        StoreError: a rollback holds.
+        StoreError: a rollback is in effect.
     """
     _check_view(settings, base)
     refusal = _refusal(settings, store, base, definitions, approvals)
@@ -333,7 +333,7 @@ def _check_base(
 def _refusal(
     settings: Settings, store: Store, base: Current, definitions: Definitions, approvals: Approvals
 ) -> EtlError | None:
-    """Return why a run may not publish on top of what readers see; None where it may."""
+    """Return why a run may not publish over the present release; None where it may."""
     if base.release is None:
         return None
     facts = base.release.manifest.facts
@@ -359,7 +359,7 @@ def _refusal(
 
 
 def _limits(settings: Settings, base: Current, definitions: Definitions) -> ReleaseLimits:
-    """Return the limits against what readers see; other ids retract all of it, which was meant."""
+    """Return the limits against the present release; changed ids retract all of it on purpose."""
     limits = release_limits(settings)
     before = base.release.manifest.facts.ids if base.release is not None else {}
     return (
@@ -405,14 +405,14 @@ def roll_back(settings: Settings, release: str, reason: str = "") -> tuple[Manif
     """Make an earlier release of the target the present one again; return it, and its model's id.
 
     Args:
-        settings: say which target.
+        settings: name the target.
         release: id of the release to go back to, or a unique beginning of it.
         reason: why; kept in the new release.
 
     Raises:
         UsageError: there is no such release, or it is the present one.
         StoreError: a prune is under way, another run published first, storage failed, or the
-            release is not whole any more: readers see what they saw.
+            release is incomplete. The published release is unchanged then.
     """
     store = target_store(settings)
     bulk, key = _bulk_options(settings), signing_key(settings)
@@ -429,14 +429,14 @@ def roll_back(settings: Settings, release: str, reason: str = "") -> tuple[Manif
 
 
 def resume_target(settings: Settings) -> str | None:
-    """Let runs publish over a rollback of the target again; return its id, None where none holds.
+    """Let runs publish over a rollback of the target; return its id, None without a rollback.
 
     Raises:
         UsageError: nothing was published there yet.
         StoreError: a prune is under way, or storage failed.
     """
     store = target_store(settings)
-    if open_current(store).release is None:  # before a lease is written where nothing should be
+    if open_current(store).release is None:  # before a lease is written to an empty target
         raise UsageError(f"{settings.target}: nothing was published yet")
     with run_lease(store, now):
         return resume(store, as_instant(now()))
@@ -453,14 +453,14 @@ def prune_target(
     """Drop old releases of the target, and every object that only they named.
 
     Args:
-        settings: say which target.
+        settings: name the target.
         keep: how many releases stay at least.
         older_than: younger ones stay as well.
         dry_run: count, and delete nothing.
         progress: called with the number of objects deleted so far.
 
     Raises:
-        UsageError: none would be kept.
+        UsageError: no release would be kept.
         StoreError: a run is under way, or storage failed.
     """
     store = target_store(settings)
@@ -486,12 +486,12 @@ def prune_target(
 
 
 def _beside(settings: Settings) -> Path:
-    """Return the folder in which work goes on: the target, or this one for object storage."""
+    """Return the parent of the work folder: the target, or this folder for object storage."""
     return Path() if "://" in settings.target else Path(settings.target)
 
 
 def _holder(lock: Path) -> str:
-    """Return what a lock says of the run that holds it; nothing where it has not said yet."""
+    """Return a lock's text about the run that holds it; empty where none is written yet."""
     try:
         text = lock.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
@@ -521,7 +521,7 @@ def _alone(settings: Settings) -> Iterator[None]:
 
 
 def _bulk_options(settings: Settings) -> BulkOptions | None:
-    """Return how bulk files are made; None where none are wanted."""
+    """Return the options of bulk files; None where none are written."""
     wanted = settings.publish
     if not wanted.bulk:
         return None

@@ -1,4 +1,4 @@
-"""Bars of progress on a terminal. Loaded only where one is shown: rich takes a while."""
+"""Progress bars on a terminal. Imported only where one is shown: rich is slow to load."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BYTES: Final = "bytes"
 
 
 class _Steps(ProgressColumn):
-    """Steps that are done, of how many."""
+    """Completed steps and their total."""
 
     def render(self, task: Task) -> Text:
         done, total = task.fields.get("count", int(task.completed)), task.total
@@ -37,7 +37,7 @@ class _Rate(ProgressColumn):
 
 
 class _Time(ProgressColumn):
-    """Time that is left; of a phase that is over, what it took."""
+    """Remaining time; for a completed phase its duration."""
 
     def render(self, task: Task) -> Text:
         if task.finished:
@@ -61,7 +61,7 @@ def _seconds(seconds: float | None) -> str:
 
 @contextmanager
 def bars() -> Iterator[Progress]:
-    """Give a display of bars on standard error; lines that are logged meanwhile go above it."""
+    """Give a display of bars on standard error; lines logged meanwhile are printed above it."""
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
@@ -74,6 +74,6 @@ def bars() -> Iterator[Progress]:
 
 
 def fill(shown: Progress, task: TaskID) -> None:
-    """Show a phase as done, whatever was known of its steps before."""
+    """Show a phase as done, whatever its number of steps."""
     done = int(shown.tasks[shown.task_ids.index(task)].completed)
     shown.update(task, total=max(done, 1), completed=max(done, 1), count=done)

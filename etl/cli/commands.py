@@ -31,18 +31,18 @@ EXAMPLES: Final = (
     ("take a night back", "cpcds rollback /data/published 20260130 --reason 'doubled amounts'"),
     ("serve it", "cpcds serve /data/published"),
 )
-"""Examples of `--help`: what for, and the command."""
+"""Examples of `--help`: purpose and command."""
 
 
 @dataclass(frozen=True, slots=True)
 class CommandPlace:
-    """A command's module, and its help text before that is loaded.
+    """A command's module, and its help text, which needs no import.
 
     Attributes:
         at: its module in this package and its name there, as `run:run_command`.
         extra: the extra of the distribution that installs what the module imports.
         summary: the first sentence of its help.
-        part: the heading of `--help` that it stands under.
+        part: its heading in `--help`.
     """
 
     at: str

@@ -1,4 +1,4 @@
-"""`cpcds conform`: anyone's FHIR against CARIN Blue Button, offline."""
+"""`cpcds conform`: checks of FHIR files against CARIN Blue Button or Plan-Net, offline."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ LOG_TIME: Final = "%Y-%m-%dT%H:%M:%S%z"
 
 
 def log_to_console(*, verbose: bool) -> None:
-    """Print warnings and worse; with `verbose` all lines."""
+    """Print warnings and errors; with `verbose` all lines."""
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
@@ -23,7 +23,7 @@ def log_to_console(*, verbose: bool) -> None:
 
 
 class _StandardError(logging.Handler):
-    """Prints to what standard error is at that moment: above the bars where some are shown."""
+    """Prints to the present standard error, which is above the bars where some are shown."""
 
     def emit(self, record: logging.LogRecord) -> None:
         click.echo(self.format(record), file=sys.stderr)

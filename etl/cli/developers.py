@@ -52,8 +52,8 @@ def list_command(context: click.Context, as_json: bool) -> None:
 def reset_password_command(context: click.Context, email: str) -> None:
     """Give the account of EMAIL a new random password, and sign it out everywhere.
 
-    Make sure by other means who is asking. Apps that were registered before anybody verified the
-    address are disabled: whoever named it first may have registered them.
+    Verify the requester's identity by other means. Apps that were registered before the address was
+    verified are disabled: another person may have registered them.
     """
     disabled = 0
     with auth.services(context.obj.settings()) as services:

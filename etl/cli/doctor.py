@@ -65,7 +65,7 @@ def doctor_command(
 
 
 def diagnose(context: click.Context, definitions: Definitions, extract: Path) -> Examination:
-    """Return what the files of a folder may be.
+    """Return the likely tables and columns of the files of a folder.
 
     Raises:
         ExtractError: there is no such folder, or a file cannot be read.
@@ -78,10 +78,10 @@ def diagnose(context: click.Context, definitions: Definitions, extract: Path) ->
 
 
 def write_draft(examination: Examination, definitions: Definitions, path: Path) -> tuple[str, ...]:
-    """Write a layout to start from; return what is to be said of it.
+    """Write a draft layout; return a message about it.
 
     Raises:
-        UsageError: there is such a file, or no file of the extract is a table.
+        UsageError: the file exists, or no file of the extract is a table.
     """
     if not any(file.kind and file.form.has_header for file in examination.files):
         raise UsageError("no file has columns that could be named; no layout was written")
@@ -132,7 +132,7 @@ def _show(report: dict[str, Any]) -> None:
 
 
 def _show_columns(console: Console, columns: list[dict[str, Any]]) -> None:
-    """Print the columns of a file; why each was named only where there is room for it."""
+    """Print the columns of a file; the reason for each name only where there is room."""
     headings = ["column", "may be", "sure", "looks like", "why"]
     headings = headings if console.width >= _WIDE else headings[:-1]
     widest = max(len(column["element"]) for column in columns)
@@ -158,6 +158,6 @@ def _show_columns(console: Console, columns: list[dict[str, Any]]) -> None:
 
 
 def _safe(text: str) -> str:
-    """Return a text of a file as rich prints it: no markup, no control characters."""
+    """Return a text of a file escaped for rich: no markup, no control characters."""
     plain = "".join(char if char.isprintable() else "·" for char in text)
     return plain.replace("[", r"\[")

@@ -1,4 +1,4 @@
-"""`cpcds explain`: where published elements came from, and what became of a claim or of a row."""
+"""`cpcds explain`: lineage of published elements, of claims and of rows."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def _subject(subject: str | None, row: str | None) -> Subject:
 
 
 def _narrowed(found: Lineage, path: str) -> Lineage:
-    """Return the elements under a path alone.
+    """Return only the elements under a path.
 
     Raises:
         UsageError: no resource has such an element.
@@ -132,7 +132,7 @@ def _is_under(path: str, wanted: str) -> bool:
 
 
 def _write(page: Path, html: str) -> None:
-    """Write a page for its owner alone: it may show a member's data."""
+    """Write a page that only its owner can read: it may show a member's data."""
     page.touch(mode=0o600)
     page.write_text(html, encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""Layout files of one's own: their mistakes."""
+"""Validation of a payer's own layout files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _OF_LAYOUTS: Final = "layouts/"
 
 
 def mistakes_of(text: str, file: str, definitions: Definitions) -> tuple[MappingError, ...]:
-    """Return what is wrong with a layout; nothing where it can be used."""
+    """Return the errors of a layout; empty where it is valid."""
     crosswalks = {
         name.removeprefix(_OF_LAYOUTS): crosswalk
         for name, crosswalk in definitions.crosswalks.items()

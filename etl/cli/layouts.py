@@ -59,7 +59,7 @@ def show_command(context: click.Context, name: str) -> None:
 @click.argument("layout", type=click.Path(path_type=Path))
 @click.pass_context
 def check_command(context: click.Context, layout: Path) -> None:
-    """Check the layout in file LAYOUT; nothing is read. All mistakes are told at once."""
+    """Check the layout in file LAYOUT; nothing is read. All mistakes are reported together."""
     try:
         text = layout.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -85,7 +85,7 @@ def check_command(context: click.Context, layout: Path) -> None:
 @click.pass_context
 def init_command(context: click.Context, extract: Path, layout: Path) -> None:
     """Start a layout from what `cpcds doctor` finds in folder EXTRACT."""
-    from etl.cli.doctor import diagnose, write_draft  # what it loads is of use to it alone
+    from etl.cli.doctor import diagnose, write_draft  # its imports are needed here only
 
     definitions = load_definitions(context.obj.settings())
     for line in write_draft(diagnose(context, definitions, extract), definitions, layout):

@@ -33,20 +33,20 @@ class CommandContext:
 
     def settings(self, **flags: Any) -> Settings:
         """Return the settings with a command's flags on top."""
-        from etl.bootstrap.settings import read_settings  # pydantic, which --help does without
+        from etl.bootstrap.settings import read_settings  # pydantic: --help avoids it
 
         return read_settings(self.file, mappings=self.mappings or None, **flags)
 
 
 class Main(click.Group):
-    """Reports errors raised on purpose in one sentence; bugs keep their traceback (exit 1)."""
+    """Reports expected errors in one sentence; bugs keep their traceback (exit 1)."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands."""
         return sorted(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return a command, loaded when it is asked for; None where there is none."""
+        """Return a command, imported on demand; None for an unknown name."""
         place = COMMANDS.get(cmd_name)
         if place is None:
             return None
@@ -55,7 +55,7 @@ class Main(click.Group):
             return place.load()
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the commands of `--help` by what they are for, in the order of docs/cli.md."""
+        """Write the commands of `--help` by purpose, in the order of docs/cli.md."""
         for part in PARTS:
             with formatter.section(part):
                 formatter.write_dl(
@@ -75,7 +75,7 @@ class Main(click.Group):
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Return completions of a command's name; the group's options come after them."""
-        from click.shell_completion import CompletionItem  # of use to a shell's question alone
+        from click.shell_completion import CompletionItem  # needed for shell completion only
 
         names = [
             CompletionItem(name, help=place.summary)
@@ -106,7 +106,7 @@ class Main(click.Group):
                 raise
             click.echo(f"error: {missing}", err=True)
             ctx.exit(UsageError.exit_code)
-        except EOFError as error:  # click would take it for Ctrl-C, and say "Aborted!"
+        except EOFError as error:  # click would treat it as Ctrl-C and print "Aborted!"
             raise RuntimeError("what was read ended before its end") from error
         except OSError as error:
             sentence = sentence_of(error)
@@ -117,7 +117,7 @@ class Main(click.Group):
 
 
 def _not_installed(error: ModuleNotFoundError, place: CommandPlace | None) -> str | None:
-    """Return what to say of a package that a command needs; None for a module of ours: a bug."""
+    """Return the message of a missing package; None for a module of this program, a bug."""
     package = (error.name or "").partition(".")[0]
     if place is None or package in ("", "etl"):
         return None

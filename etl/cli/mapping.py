@@ -100,7 +100,7 @@ def coverage_command(
     workers: int | None,
     as_json: bool,
 ) -> None:
-    """Tell which must-support elements are produced, could be, and cannot be, and why.
+    """List the must-support elements that are produced, could be, and cannot be, and why.
 
     Without EXTRACT: what the mappings can produce of any rows. With it: what they produce of the
     rows in that folder, and how many resources have each element.

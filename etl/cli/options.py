@@ -30,10 +30,10 @@ view_option: Final = click.option(
 
 
 def viewing(view: str | None) -> dict[str, Any] | None:
-    """Return the setting that `--view` stands for; None where it was not given."""
+    """Return the settings of `--view`; None where it was not given."""
     return None if view is None else {"view": view}
 
 
 def endpoint(url: str | None) -> dict[str, str] | None:
-    """Return `--endpoint-url` as settings take it."""
+    """Return the settings of `--endpoint-url`."""
     return None if url is None else {"endpoint_url": url}

@@ -1,4 +1,4 @@
-"""Progress: a bar a phase on a terminal, plain lines elsewhere, nothing where JSON is wanted."""
+"""Progress: a bar for each phase on a terminal, plain lines elsewhere, nothing with JSON output."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 Advance = Callable[[int], None]
-"""Takes how many steps are done so far."""
+"""Takes the number of steps done so far."""
 
 _NAMES: Final = {
     "hash": "hashing",
@@ -32,7 +32,7 @@ _NAMES: Final = {
 
 @contextmanager
 def progress(*, quiet: bool) -> Iterator[Emit]:
-    """Give what takes a run's events."""
+    """Give the receiver of a run's events."""
     if quiet:
         yield ignore
     elif sys.stderr.isatty():
@@ -48,12 +48,12 @@ def progress(*, quiet: bool) -> Iterator[Emit]:
 
 @contextmanager
 def counting(name: str, unit: str, total: int | None = None, *, quiet: bool) -> Iterator[Advance]:
-    """Give what takes the progress of a command that has one phase.
+    """Give the receiver of the progress of a command with one phase.
 
     Args:
-        name: what is done.
-        unit: what its steps are, in the plural.
-        total: how many there are; None where that is not known.
+        name: name of the phase.
+        unit: unit of its steps, in the plural.
+        total: their number; None where it is not known.
         quiet: whether to show nothing.
     """
     if quiet or not sys.stderr.isatty():
@@ -79,7 +79,7 @@ def _lines(event: Event) -> None:
 
 
 class _Phases:
-    """A bar a phase: those that are over stay, with their time."""
+    """A bar for each phase: completed ones stay, with their duration."""
 
     def __init__(self, shown: Progress) -> None:
         self._shown = shown

@@ -27,11 +27,11 @@ from etl.reports.changes import news_since
 from etl.reports.changes_page import ChangesPage, LimitLine, changes_page, moved_columns
 
 _MAIN: Final = ("submitted", "eligible", "benefit", "memberliability")
-"""Amounts of the claim itself that fit on a line; JSON has all of them."""
+"""Amounts of the claim itself that fit on a line; all are in the JSON output."""
 
 
 def show_changes(changes: Changes, money: Mapping[str, Mapping[str, str]] | None) -> None:
-    """Print what became of members and resources, and which sums moved."""
+    """Print the changes of members and resources, and of sums of money."""
     rows = [("members", changes.patients), *sorted(changes.resources.items())]
     print_table(
         ("what", "added", "changed", "retracted"),
@@ -60,7 +60,7 @@ def show_changes(changes: Changes, money: Mapping[str, Mapping[str, str]] | None
 
 
 def changes_text(changes: Changes) -> str:
-    """Return what became of members and resources, on one line."""
+    """Return the changes of members and resources, on one line."""
     rows = [("members", changes.patients), *sorted(changes.resources.items())]
     return "; ".join(
         f"{name} {row.added} added, {row.changed} changed, {row.retracted} retracted"
@@ -175,7 +175,7 @@ def difference_page(before: Release, after: Release, found: Difference, small_ce
 def _shown(
     changes: Changes, money: Mapping[str, Mapping[str, str]] | None, small_cells: int
 ) -> Mapping[str, Mapping[str, str | None]] | None:
-    """Return differences of money for a page: what few claims changed is their money."""
+    """Return differences of money for a page; amounts are withheld where few claims changed."""
     claims = changes.resources.get("ExplanationOfBenefit", ChangeCounts())
     if money is None or not 0 < claims.touched <= small_cells:
         return money

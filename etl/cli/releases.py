@@ -28,7 +28,7 @@ from etl.publish.verify import Verified, verify
 from etl.reports.summary import counted
 
 _SHOWN: Final = 20
-"""Problems that are printed; JSON has a thousand."""
+"""Most problems that are printed; the JSON output has up to a thousand."""
 
 
 def on_target(command: Callable[..., None]) -> Callable[..., None]:
@@ -95,7 +95,7 @@ def _of_rollback(release: ReleaseInfo) -> str:
 
 
 def _run_json(record: RunRecord | None) -> dict[str, object]:
-    """Return what is known of the run that made a release; null without its record."""
+    """Return the record of the run that made a release as JSON; null without one."""
     if record is None or record.totals is None:
         return {"run": None, "verdict": None, "seconds": None, "rejected": None, "money": None}
     body, totals = record.to_json(), record.totals

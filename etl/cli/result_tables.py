@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def show_summary(report: Report) -> None:
-    """Print what became of rows, what was made, and what was found."""
+    """Print the row counts, the resources made, and the findings."""
     found = summary(report)
     _print_counts(found.tables)
     print_table(("resources", "count"), [(name, f"{count:,}") for name, count in found.resources])
@@ -33,7 +33,7 @@ def show_summary(report: Report) -> None:
 
 
 def show_rejected(rejected: Rejected) -> None:
-    """Print the rules that cost most, claims by first cause, and what to do about them."""
+    """Print the rules that reject most, claims by first cause, and remedies."""
     if not rejected.causes:
         return
     first, rest = rejected.causes[:MOST_CAUSES], rejected.causes[MOST_CAUSES:]
@@ -58,12 +58,12 @@ def show_unowned(unowned: Mapping[str, int]) -> None:
 
 
 def show_counts(counts: Mapping[str, RowCounts]) -> None:
-    """Print what became of the rows of each table."""
+    """Print the row counts of each table, by outcome."""
     _print_counts(_rows(counts))
 
 
 def _print_counts(rows: Iterable[tuple[str, int, int, int, int, int]]) -> None:
-    """Print the fates of rows; claims are never withdrawn, and have no such column."""
+    """Print row counts by outcome; claims are never withdrawn, and have no such column."""
     known = list(rows)
     fates = FATES if any(one[-1] for one in known) else FATES[:-1]
     print_table(
@@ -126,7 +126,7 @@ def _rejected_claims(totals: RunTotals) -> str:
 
 
 def record_json(record: RunRecord) -> dict[str, object]:
-    """Return of a record what `--json` says beside the summary."""
+    """Return the fields of a record that `--json` adds to the summary."""
     body = record.to_json()
     told = ("run", "verdict", "began", "ended", "seconds", "phases")
     money = {} if body["totals"] is None else {"money": body["totals"]["money"]}
@@ -134,7 +134,7 @@ def record_json(record: RunRecord) -> dict[str, object]:
 
 
 def summary_json(report: Report) -> dict[str, object]:
-    """Return what a run came to."""
+    """Return the summary of a run as JSON."""
     found: Summary = summary(report)
     return {
         "tables": {name: by_fate(numbers) for name, *numbers in found.tables},
@@ -160,7 +160,7 @@ def rejected_json(rejected: Rejected) -> dict[str, object]:
 
 
 def counts_json(counts: Mapping[str, RowCounts]) -> dict[str, object]:
-    """Return what became of the rows of each table."""
+    """Return the row counts of each table, by outcome."""
     return {name: by_fate(numbers) for name, *numbers in _rows(counts)}
 
 

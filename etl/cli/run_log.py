@@ -1,4 +1,4 @@
-"""The log of a nightly run: a line a step, the last one saying how it ended."""
+"""The log of a nightly run: a line for each step, the last one with the result."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class RunLog:
         _run_log.warning(message)
 
     def emit(self, event: Event) -> None:
-        """Take an event of the run."""
+        """Log an event of the run."""
         match event:
             case StageBegan(stage=stage):
                 self.phase = stage
@@ -64,7 +64,7 @@ class RunLog:
                 pass
 
     def phase_ended(self, phase: Phase) -> None:
-        """Take a phase that is over."""
+        """Log a completed phase."""
         self.info(
             f"{phase.stage}: {phase.steps}, {phase.seconds:.1f} s",
             seconds=round(phase.seconds, 3),
@@ -74,7 +74,7 @@ class RunLog:
         self.phase = _NO_RUN
 
     def run_ended(self, record: RunRecord) -> None:
-        """Take the record of the run."""
+        """Log the record of the run."""
         totals = record.totals
         if totals is None:
             self.info(f"verdict: {record.verdict}, {record.seconds:.1f} s", **_facts(record))
@@ -101,9 +101,9 @@ def _facts(record: RunRecord) -> dict[str, object]:
 
 @contextmanager
 def run_log(path: Path | None, form: LogFormat = "text") -> Iterator[RunLog]:
-    """Give what takes lines for the log; they go nowhere where there is no file.
+    """Give the log of a run; without a file its lines are discarded.
 
-    Errors are written to it on their way out, and so is what other parts of the program warn of.
+    Errors are logged before they are raised further, and so are warnings of other modules.
 
     Raises:
         UsageError: the file cannot be written.
@@ -117,7 +117,7 @@ def run_log(path: Path | None, form: LogFormat = "text") -> Iterator[RunLog]:
     handler.setFormatter(_json_lines() if form == "json" else _text_lines())
     before = _run_log.level, _run_log.propagate
     everything = logging.getLogger("etl")
-    # The command tells its caller itself; only who asks for more (-v) sees these lines there too.
+    # The command prints its own output; these lines are shown there only with -v.
     _run_log.propagate = logging.getLogger().isEnabledFor(logging.INFO)
     _run_log.setLevel(logging.INFO)
     loggers = (everything,) if _run_log.propagate else (everything, _run_log)
@@ -152,7 +152,7 @@ def _ending() -> Iterator[None]:
 
 
 class _Named(logging.Filter):
-    """Gives each line the run and the phase that it belongs to; drops nothing."""
+    """Adds its run and phase to each line; drops no lines."""
 
     def __init__(self, log: RunLog) -> None:
         super().__init__()
@@ -168,8 +168,8 @@ def _text_lines() -> logging.Formatter:
 
 
 def _json_lines() -> logging.Formatter:
-    """Return what makes a record a line of JSON; its fields become members."""
-    import structlog  # of use to JSON lines alone
+    """Return the formatter of JSON lines; a record's fields become members."""
+    import structlog  # needed for JSON lines only
 
     def named(_: object, __: str, line: MutableMapping[str, Any]) -> dict[str, Any]:
         head = {"time": line.pop("timestamp"), "level": line.pop("level")}

@@ -68,7 +68,7 @@ def serve_command(
 
 
 def greeting(bound: Bound) -> list[str]:
-    """Return the first lines: where, what, and how open."""
+    """Return the first lines of output: address, content, and access."""
     settings, serve = bound.settings, bound.settings.serve
     where = [f"{serve.base_url}{FHIR}"]
     if serve.directory:

@@ -35,7 +35,7 @@ def _terminate(number: int, frame: object) -> None:
 
 
 def interruption_of(error: BaseException) -> KeyboardInterrupt | None:
-    """Return the interruption behind an error; None where an answer at a prompt was no."""
+    """Return the interruption behind an error; None where a prompt was declined."""
     cause = error.__context__ if isinstance(error, click.Abort) else error
     return cause if isinstance(cause, KeyboardInterrupt) else None
 
@@ -46,6 +46,6 @@ def exit_code(error: KeyboardInterrupt) -> int:
 
 
 def what_now(error: KeyboardInterrupt) -> str:
-    """Return what the interruption leaves, and what to do (`etl.errors.if_interrupted`)."""
+    """Return the state after the interruption, and the remedy (`etl.errors.if_interrupted`)."""
     notes = getattr(error, "__notes__", ())
     return notes[0] if notes else "the command did not finish; run it again"

@@ -32,7 +32,7 @@ _WHAT_TO_DO: Final = MappingProxyType(
 
 
 def sentence_of(error: OSError) -> str | None:
-    """Return what the system refused and what to do; None where this looks like a bug."""
+    """Return the system's error and the remedy; None where it looks like a bug."""
     code = error.errno
     if code is None or code not in _WHAT_TO_DO:
         return None

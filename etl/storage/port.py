@@ -157,7 +157,7 @@ class Store(Protocol):
     def sync(self) -> None:
         """Make all objects that this process has `put` durable: they survive a power cut.
 
-        Existing objects that it met when it put or `read` them are included, whoever wrote them.
+        Existing objects that it tried to put or `read` are included, whichever process wrote them.
         """
 
     def clean(self, older_than: datetime) -> int:
