@@ -147,7 +147,7 @@ class Mistakes:
         """
         self.report()
         if value is None:
-            raise AssertionError("nothing was made, and no mistake was told")
+            raise AssertionError("nothing was made, and no mistake was reported")
         return value
 
 

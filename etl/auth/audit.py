@@ -319,7 +319,7 @@ class AuditTrail:
         try:
             _tell(self._database, self._file, {})
         except SQLAlchemyError as error:
-            _LOG.warning("audit trail: a new file is not told of yet: %s", type(error).__name__)
+            _LOG.warning("audit trail: a new file is not reported yet: %s", type(error).__name__)
         return self._file
 
     def _append(self, file: _Open, data: bytes) -> None:

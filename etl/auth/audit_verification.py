@@ -57,7 +57,7 @@ def verify_trail(folders: Sequence[Path], database: Database | None) -> TrailChe
                 problems.append(f"{row.file}: event {row.events} is not the one that was written")
         known = {row.file for row in rows}
         problems.extend(
-            f"{name}: the server never told of this file" for name in heads if name not in known
+            f"{name}: the server never reported this file" for name in heads if name not in known
         )
     return TrailCheck(len(files), sum(map(len, heads.values())), tuple(problems))
 

@@ -119,7 +119,7 @@ class LimitsSettings(SettingGroup):
         None,
         ge=0,
         description=(
-            "Most rows that cannot be read and of which nobody can say what they belong to; where "
+            "Most rows that cannot be read and belong to nothing that is known; where "
             "not set, 0 for `run`, and no limit for `convert` and `validate`."
         ),
     )
@@ -332,7 +332,7 @@ class ServeSettings(SettingGroup):
         "60/minute", description="Requests with no or an invalid token, by address and worker."
     )
     requests_at_once: int = Field(
-        1000, ge=1, description="Requests under way at once, a worker; more are told to come back."
+        1000, ge=1, description="Requests under way at once, a worker; more are asked to retry."
     )
     request_seconds: float = Field(30.0, gt=0, description="How long a request may take.")
     shutdown_seconds: int = Field(
@@ -390,13 +390,13 @@ class PortalSettings(SettingGroup):
     contact_name: str = Field("", description="Team that developers write to.")
     contact_email: str = Field("", description="Its e-mail address.")
     contact_phone: str = Field("", description="Its phone number.")
-    contact_hours: str = Field("", description="When somebody answers, for people.")
+    contact_hours: str = Field("", description="Hours in which a person answers.")
     contact_url: str = Field("", description="URL of a help desk.")
     contact_address: str = Field("", description="Postal address; line breaks are kept.")
     security_email: str = Field("", description="Where weaknesses are reported.")
     privacy_url: str = Field("", description="URL of the payer's privacy notice.")
     terms_url: str = Field("", description="URL of the terms for developers.")
-    sandbox_url: str = Field("", description="URL of the sandbox's portal, told in production.")
+    sandbox_url: str = Field("", description="URL of the sandbox's portal, shown in production.")
     stylesheet: Path | None = Field(None, description="CSS file laid over the portal's own.")
     logo: Path | None = Field(None, description="SVG or PNG file in place of the portal's mark.")
     templates: Path | None = Field(

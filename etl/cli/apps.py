@@ -22,7 +22,7 @@ from etl.errors import DataRejected, UsageError
 
 @click.group("apps")
 def apps_group() -> None:
-    """Look after the apps that are registered."""
+    """Manage registered apps."""
 
 
 @apps_group.command("list")
@@ -169,7 +169,7 @@ def usage_command(context: click.Context, year: int, as_json: bool) -> None:
 
 @click.group("auth")
 def auth_group() -> None:
-    """Look after the authorization server itself."""
+    """Manage the authorization server itself."""
 
 
 @auth_group.command("migrate")
@@ -197,7 +197,7 @@ def rotate_keys_command(context: click.Context) -> None:
 
 @click.group("audit")
 def audit_group() -> None:
-    """Look after the audit trail."""
+    """Verify the audit trail."""
 
 
 @audit_group.command("verify")

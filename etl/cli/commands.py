@@ -63,14 +63,12 @@ class CommandPlace:
 
 COMMANDS: Final[Mapping[str, CommandPlace]] = MappingProxyType(
     {
-        "apps": CommandPlace(
-            "apps:apps_group", SERVE, "Look after the apps that are registered.", AUTHORIZATION
-        ),
+        "apps": CommandPlace("apps:apps_group", SERVE, "Manage registered apps.", AUTHORIZATION),
         "audit": CommandPlace(
-            "apps:audit_group", SERVE, "Look after the audit trail.", AUTHORIZATION
+            "apps:audit_group", SERVE, "Verify the audit trail.", AUTHORIZATION
         ),
         "auth": CommandPlace(
-            "apps:auth_group", SERVE, "Look after the authorization server itself.", AUTHORIZATION
+            "apps:auth_group", SERVE, "Manage the authorization server itself.", AUTHORIZATION
         ),
         "conform": CommandPlace(
             "conform:conform_command",
@@ -87,25 +85,25 @@ COMMANDS: Final[Mapping[str, CommandPlace]] = MappingProxyType(
         "developers": CommandPlace(
             "developers:developers_group",
             SERVE,
-            "Look after the accounts of developers on the portal.",
+            "Manage the accounts of developers on the portal.",
             AUTHORIZATION,
         ),
         "diff": CommandPlace(
             "releases:diff_command",
             BATCH,
-            "Say what became of release BEFORE of TARGET in release AFTER.",
+            "Compare release BEFORE of TARGET with release AFTER.",
             TREE,
         ),
         "doctor": CommandPlace(
             "doctor:doctor_command",
             BATCH,
-            "Say what the files in folder EXTRACT may be, and how to read them; for unknown files.",
+            "Examine files of an unknown layout in folder EXTRACT: form, columns, joins.",
             JOB,
         ),
         "explain": CommandPlace(
             "explain:explain_command",
             BATCH,
-            "Tell where a resource in TARGET came from, or what became of a claim or row.",
+            "Trace a resource in TARGET to its source, or a claim or row to its resources.",
             JOB,
         ),
         "history": CommandPlace(
@@ -126,7 +124,7 @@ COMMANDS: Final[Mapping[str, CommandPlace]] = MappingProxyType(
         "prune": CommandPlace(
             "releases:prune_command",
             BATCH,
-            "Delete old releases of TARGET, and every object that only they named, or nobody.",
+            "Delete old releases of TARGET, and every object that no other release names.",
             TREE,
         ),
         "releases": CommandPlace(

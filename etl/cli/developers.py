@@ -13,7 +13,7 @@ from etl.cli.options import json_option
 
 @click.group("developers")
 def developers_group() -> None:
-    """Look after the accounts of developers on the portal."""
+    """Manage the accounts of developers on the portal."""
 
 
 @developers_group.command("list")
@@ -64,7 +64,7 @@ def reset_password_command(context: click.Context, email: str) -> None:
                 services.apps.disable(app.client_id)
                 disabled += 1
     if disabled:
-        click.echo(f"{disabled} apps disabled: nobody had verified the address of their account")
+        click.echo(f"{disabled} apps disabled: the address of their account was never verified")
     click.echo(f"new password: {password}")
     click.echo("It is shown this once. Its owner should change it under Settings.")
 

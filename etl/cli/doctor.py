@@ -45,7 +45,7 @@ _WIDE = 120
 def doctor_command(
     context: click.Context, extract: Path, layout: Path | None, page: Path | None, as_json: bool
 ) -> None:
-    """Say what the files in folder EXTRACT may be, and how to read them; for unknown files.
+    """Examine files of an unknown layout in folder EXTRACT: form, columns, joins.
 
     Nothing is published. Values are shown as outlines: 9 for a digit, A or a for a letter.
     """
@@ -107,7 +107,7 @@ def _next(extract: Path, examination: Examination) -> tuple[str, ...]:
 def _show(report: dict[str, Any]) -> None:
     console = Console(highlight=False)
     for file in report["files"]:
-        holds = file["holds"] or "nobody can tell what its rows are"
+        holds = file["holds"] or "its rows are of no known table"
         more = "" if file["all_rows"] else ", there are more"
         console.print(f"\n[bold]{_safe(file['file'])}[/bold]: {holds}", soft_wrap=True)
         console.print(f"{_safe(file['form'])}; {file['rows']:,} rows{more}", soft_wrap=True)

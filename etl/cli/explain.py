@@ -66,7 +66,7 @@ def explain_command(
     layout: str | None,
     as_json: bool,
 ) -> None:
-    """Tell where a resource in TARGET came from, or what became of a claim or row.
+    """Trace a resource in TARGET to its source, or a claim or row to its resources.
 
     The subject is TYPE/ID of a resource, claim:NUMBER, or --row FILE:ROW. PATH narrows a resource
     down: `item[0].net`, or `item` for all items. What is printed is a member's data; it goes to the

@@ -54,7 +54,7 @@ def show_changes(changes: Changes, money: Mapping[str, Mapping[str, str]] | None
                 for claim_type, amounts in sorted(money.items())
             ],
         )
-        click.echo("--json tells the other amounts, and those of lines")
+        click.echo("--json has the other amounts, and those of lines")
     else:
         click.echo("money: no sum differs")
 

@@ -143,7 +143,7 @@ def diff_command(
     endpoint_url: str | None,
     as_json: bool,
 ) -> None:
-    """Say what became of release BEFORE of TARGET in release AFTER.
+    """Compare release BEFORE of TARGET with release AFTER.
 
     A release is named by its id, by a beginning of it that no other has, or as `current`.
     """
@@ -184,7 +184,7 @@ def rollback_command(
     It holds: runs stop with exit code 5 until `cpcds resume TARGET`, or with --after-rollback.
     """
     settings = _settings(context, target, endpoint_url)
-    uncertain = f"`cpcds releases {target}` tells what readers see; the same again finishes it"
+    uncertain = f"`cpcds releases {target}` shows what readers see; the same again finishes it"
     with if_interrupted(uncertain):
         manifest, model = roll_back(settings, release, " ".join(reason.split()))
     changes = Changes.from_json(manifest.counts["changes"])
@@ -310,7 +310,7 @@ def prune_command(
     days: float,
     dry_run: bool,
 ) -> None:
-    """Delete old releases of TARGET, and every object that only they named, or nobody.
+    """Delete old releases of TARGET, and every object that no other release names.
 
     The present release always stays, and so do releases and objects written within a day. Reports
     and quarantine of a dropped release go with it.

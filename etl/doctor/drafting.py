@@ -443,7 +443,7 @@ def _reason(column: ColumnFound) -> str:
         return match.element.reason
     if match.element is not None:
         return f"QUESTION: it looks like {match.element.key}, which this file cannot feed as it is"
-    return "QUESTION: nobody has said what it is"
+    return "QUESTION: not stated what it is"
 
 
 def _quoted(text: str) -> str:

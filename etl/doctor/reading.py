@@ -230,7 +230,7 @@ def _record_types(rows: Sequence[Sequence[str]]) -> list[str]:
     if len(lengths) < 2 or any(len(found) > 1 for found in kinds.values()):
         return []
     told = ", ".join(f"{outline(kind)} with {max(found)} cells" for kind, found in kinds.items())
-    return [f"rows of several types, told by the first cell: {told}; make a file of each"]
+    return [f"rows of several types, by the first cell: {told}; make a file of each"]
 
 
 def _has_header(

@@ -85,7 +85,7 @@ def _column(column: ColumnFound) -> dict[str, Any]:
     left_out = match.element is not None and match.element.table == NOTHING
     why = list(match.why)
     if profile.ambiguous_date:
-        why.append("day and month cannot be told apart")
+        why.append("day and month cannot be distinguished")
     elif profile.date and profile.date not in READ_DATES:
         why.append(f"dates are {profile.date}, write them YYYY-MM-DD")
     if match.element is not None and match.element.amount and profile.is_dressed:

@@ -103,6 +103,6 @@ class LogWriter:
             "level": "warning",
             "event": "log",
             "logger": __name__,
-            "message": f"{dropped} lines were dropped, for nobody read them",
+            "message": f"{dropped} lines were dropped, because nothing read them",
         }
         return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)

@@ -76,7 +76,9 @@ def route_of(segments: tuple[str, ...], types: frozenset[str], documents: frozen
         return Route("document", f"/{path}", READING, path)
     if segments and segments[0][:1].isupper() and segments[0] not in types:
         raise Rejection("type-unknown", f"Resource types served here: {', '.join(sorted(types))}.")
-    raise Rejection("address-unknown", "There is nothing at this address; /metadata tells what is.")
+    raise Rejection(
+        "address-unknown", "There is nothing at this address; /metadata lists what there is."
+    )
 
 
 def _is_id(text: str) -> bool:

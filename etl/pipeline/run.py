@@ -176,7 +176,7 @@ def run(context: RunContext, publication: Publication) -> Ran:
     if rows.layers:
         named += keep_layers(store, rows.layers)
     uncertain = (
-        f"release {release} was being published: `cpcds releases {store.name}` tells whether "
+        f"release {release} was being published: `cpcds releases {store.name}` shows whether "
         "readers see it, and running the same again finishes it"
     )
     with if_interrupted(uncertain):

@@ -213,5 +213,5 @@ def _expires(there: Tagged, what: str) -> datetime | None:
     except (StoreError, TypeError, ValueError, AttributeError):
         raise StoreError(
             f"{what} is no lease: the object is damaged, and whether anything is under way cannot "
-            "be told; make sure that no run and no prune is, then delete it"
+            "be determined; make sure that no run and no prune is, then delete it"
         ) from None

@@ -93,8 +93,8 @@ def check_signature(release: Release, keys: Sequence[Path]) -> str:
         accepted = envelope.verify(public, 1)
     except (library.exceptions.Error, library.VerificationError, KeyError, TypeError, ValueError):
         raise StoreError(
-            f"{store.name}: {key} is no signature by a key that was given: the release was made by "
-            "somebody else, or was changed"
+            f"{store.name}: {key} is no signature by a key that was given: it was signed with "
+            "another key, or was changed"
         ) from None
     if envelope.payload_type != PAYLOAD_TYPE or envelope.payload != dumps(
         _statement(manifest, store.get(manifest.key))
@@ -133,7 +133,7 @@ def check_descent(store: Store, release: Release, known: str) -> int:
             data = store.get(object_keys.manifest(parent))
         except NotFound:
             raise StoreError(
-                f"{what} is not there, so that it cannot be told whether {release.id} comes after "
+                f"{what} is not there, so that it is unknown whether {release.id} comes after "
                 f"{known}; if it was pruned, name a release that `cpcds releases` lists"
             ) from None
         if manifest.parent_sha256 and sha256(data) != manifest.parent_sha256:
