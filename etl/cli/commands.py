@@ -64,9 +64,7 @@ class CommandPlace:
 COMMANDS: Final[Mapping[str, CommandPlace]] = MappingProxyType(
     {
         "apps": CommandPlace("apps:apps_group", SERVE, "Manage registered apps.", AUTHORIZATION),
-        "audit": CommandPlace(
-            "apps:audit_group", SERVE, "Verify the audit trail.", AUTHORIZATION
-        ),
+        "audit": CommandPlace("apps:audit_group", SERVE, "Verify the audit trail.", AUTHORIZATION),
         "auth": CommandPlace(
             "apps:auth_group", SERVE, "Manage the authorization server itself.", AUTHORIZATION
         ),

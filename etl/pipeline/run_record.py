@@ -127,8 +127,12 @@ class RunRecord:
 
     @property
     def seconds(self) -> float:
-        """Duration in seconds."""
-        return (self.ended - self.start.began).total_seconds()
+        """Duration in seconds: the difference of both times as they are written."""
+        began, ended = (
+            moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+            for moment in (self.start.began, self.ended)
+        )
+        return (ended - began).total_seconds()
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as plain values."""

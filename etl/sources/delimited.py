@@ -77,7 +77,7 @@ def csv_of_rows() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class RowForm:
-    """How the rows of a file are written, apart from the delimiter.
+    """Form of the rows of a file, apart from the delimiter.
 
     Attributes:
         quoting: whether cells may be quoted.
