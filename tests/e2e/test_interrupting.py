@@ -122,7 +122,7 @@ def test_an_interruption_while_a_release_is_made_the_present_one_claims_nothing(
     called = cpcds("run", small, "--to", tmp_path / "tree", "--workers", "1")
     assert called.code == 130
     assert "nothing was published" not in called.err
-    assert f"`cpcds releases {tmp_path / 'tree'}` tells whether readers see it" in called.err
+    assert f"`cpcds releases {tmp_path / 'tree'}` shows whether readers see it" in called.err
 
 
 def test_ctrl_c_at_a_question_is_an_interruption_and_no_is_an_answer(

@@ -194,7 +194,7 @@ def test_a_file_that_the_server_never_wrote_is_noticed(standing: Standing) -> No
     (file,) = folder.iterdir()
     (folder / "audit-20260101T000000Z-1-aaaaaaaaaaaa.ndjson").write_bytes(b"")
     found = verify_trail((folder,), standing.services.database)
-    assert any("never told" in problem for problem in found.problems)
+    assert any("never reported" in problem for problem in found.problems)
     file.rename(folder / "audit-20260101T000000Z-1-bbbbbbbbbbbb.ndjson")
     assert verify_trail((folder,), None).problems
 
