@@ -63,7 +63,7 @@ class SigningKey:
             manifest: of the release.
             data: its bytes.
         """
-        dsse = _library().dsse
+        dsse = _Library().dsse
         envelope = dsse.Envelope(dumps(_statement(manifest, data)), PAYLOAD_TYPE, {})
         envelope.sign(_signer(self, "the key"))
         return dumps(envelope.to_dict()) + b"\n"
@@ -87,11 +87,11 @@ def check_signature(release: Release, keys: Sequence[Path]) -> str:
     except NotFound:
         raise StoreError(f"{store.name}: release {manifest.release} is not signed") from None
     public = [_public_key(path) for path in keys]
-    library = _library()
+    library = _Library()
     try:
         envelope = library.dsse.Envelope.from_dict(json.loads(data))
         accepted = envelope.verify(public, 1)
-    except (library.exceptions.Error, library.VerificationError, KeyError, TypeError, ValueError):
+    except (library.exceptions.Error, KeyError, TypeError, ValueError):
         raise StoreError(
             f"{store.name}: {key} is no signature by a key that was given: it was signed with "
             "another key, or was changed"
@@ -169,15 +169,10 @@ class _Library:
         self.dsse: Any = dsse
         self.exceptions: Any = exceptions
         self.signer: Any = signer
-        self.VerificationError: Any = exceptions.VerificationError
-
-
-def _library() -> _Library:
-    return _Library()
 
 
 def _signer(key: SigningKey, name: str) -> Any:
-    library = _library()
+    library = _Library()
     try:
         private = library.serialization.load_pem_private_key(key.pem, password=None)
         signer = library.signer.CryptoSigner(private)
@@ -192,7 +187,7 @@ def _signer(key: SigningKey, name: str) -> Any:
 
 
 def _public_key(path: Path) -> Any:
-    library = _library()
+    library = _Library()
     try:
         public = library.serialization.load_pem_public_key(_bytes_of(path))
         return library.signer.SSlibKey.from_crypto(public)
