@@ -38,6 +38,7 @@ def find_duplicates(work: Work, frame: Frame) -> None:
         for verdict, places in _verdict(frame, rows, columns).items():
             verdicts[verdict].extend(places)
     frame.superseded[verdicts["identical"] + verdicts["older"]] = True
+    frame.withdrawn &= ~frame.superseded  # a row has one fate: what was replaced counts as that
     for rule in work.book.of_kinds(kinds.Duplicate):
         if isinstance(rule.kind, kinds.Duplicate) and frame.name in rule.tables:
             positions = np.array(sorted(verdicts[rule.kind.of]), dtype=np.int64)

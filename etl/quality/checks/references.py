@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.columns.arrays import list_values, lists_of, true_where
+from etl.columns.arrays import compound_keys, list_values, lists_of, true_where
 from etl.columns.navigation import positions
 from etl.model.canonical_tables import TABLES, FieldType
 from etl.quality.checks.frames import Frame, Work
@@ -33,12 +33,14 @@ class _Named:
         frame: of the column.
         column: one name, or a list of them.
         target: the table.
+        along: columns that are left out with the name.
     """
 
     rule: Rule
     frame: Frame
     column: str
     target: Frame
+    along: tuple[str, ...] = ()
 
     @property
     def is_list(self) -> bool:
@@ -58,7 +60,7 @@ class References:
     def __init__(self, work: Work, of: Mapping[str, Rejections]) -> None:
         self._work, self._of = work, of
         named = [
-            _Named(rule, work.frames[table], column, work.frames[rule.kind.of])
+            _Named(rule, work.frames[table], column, work.frames[rule.kind.of], rule.kind.along)
             for rule in work.book.of_kinds(kinds.NamesNobody)
             if isinstance(rule.kind, kinds.NamesNobody)
             for table in rule.tables
@@ -75,6 +77,10 @@ class References:
             moved = False
             for one in self._rejecting:
                 moved |= self._follow(one)
+        for rule in self._work.book.of_kinds(kinds.WithdrawnName):
+            if isinstance(rule.kind, kinds.WithdrawnName):
+                for table in rule.tables:
+                    self._shorten(rule, rule.kind, self._work.frames[table])
         for one in self._others:
             self._leave_out(one)
         for rule in self._work.book.of_kinds(kinds.Circle):
@@ -132,16 +138,37 @@ class References:
             astray &= ~true_where(pc.is_in(text, value_set=known))
             if astray.any():
                 work.record(named.rule, frame, np.flatnonzero(astray), named.column)
-                frame.blank(named.column, astray)
+                for column in (named.column, *named.along):
+                    frame.blank(column, astray)
             return
         values, owners = list_values(text)
         lost = ~true_where(pc.is_in(values, value_set=known)) & looked_at[owners]
-        if lost.any():
-            at = np.unique(owners[lost])
-            work.record(named.rule, frame, at, named.column)
-            frame.remember(named.column)
-            kept = values.filter(pa.array(~lost))
-            frame.put(named.column, lists_of(kept, owners[~lost], frame.count))
+        self._drop(named.rule, frame, named.column, lost)
+
+    def _shorten(self, rule: Rule, kind: kinds.WithdrawnName, frame: Frame) -> None:
+        """Take out of lists what withdrawn rows say is over, in rows that stand."""
+        by = self._work.frames[kind.by]
+        gone = by.withdrawn
+        if not frame.count or not gone.any():
+            return
+        over = [by.cells(name).text.filter(pa.array(gone)) for name in by.spec.key]
+        values, owners = list_values(frame.cells(kind.column).text)
+        own = frame.cells(frame.spec.key[0]).text.take(pa.array(owners))
+        lost = true_where(
+            pc.is_in(compound_keys(own, values), value_set=compound_keys(*over), skip_nulls=True)
+        )
+        looked_at = self._stands(frame) & self._work.holds(rule, frame)
+        self._drop(rule, frame, kind.column, lost & looked_at[owners])
+
+    def _drop(self, rule: Rule, frame: Frame, column: str, lost: Any) -> None:
+        """Leave out values of lists, those at `lost` of `list_values`, and record it."""
+        if not lost.any():
+            return
+        values, owners = list_values(frame.cells(column).text)
+        self._work.record(rule, frame, np.unique(owners[lost]), column)
+        frame.remember(column)
+        kept = values.filter(pa.array(~lost))
+        frame.put(column, lists_of(kept, owners[~lost], frame.count))
 
     def _open(self, rule: Rule, frame: Frame, column: str) -> None:
         """Leave out one link of each circle: that of the row with the greatest key."""

@@ -530,10 +530,27 @@ class NamesNobody(RuleKind):
     Attributes:
         columns: one key each, or a list of them.
         of: the table that the keys belong to.
+        along: columns that hold for what is named alone, and are left out with it.
     """
 
     columns: Columns
     of: Child
+    along: Columns = ()
+
+
+@dataclass(frozen=True)
+class WithdrawnName(RuleKind):
+    """A list holds a name of which a row of another table, now withdrawn, says more.
+
+    The name is left out of the list.
+
+    Attributes:
+        column: the list.
+        by: that table: its key is the key of the row, then the name.
+    """
+
+    column: ColumnName
+    by: Child
 
 
 @dataclass(frozen=True)
