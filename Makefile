@@ -52,7 +52,7 @@ run: $(VENV)/installed ## Run the main job on cpcds_samples/: validate, map, pub
 	$(BIN)/cpcds run $(EXTRACT) --to $(TARGET)
 
 test: develop ## Run the tests that take seconds, on two processors (JOBS=8 make test: on eight).
-	$(BIN)/pytest -n $(JOBS) --dist loadfile
+	$(BIN)/pytest -n $(JOBS) --dist worksteal
 
 test-slow: develop ## Run the tests that take minutes, side by side; the soak by itself, for it measures.
 	$(BIN)/pytest -m slow -n $(JOBS) --dist worksteal --ignore tests/soak

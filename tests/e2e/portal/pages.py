@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from playwright.sync_api import Page
+from playwright.sync_api import Locator, Page
 
 from tests.e2e.portal.walking import first_member, register, sign_up
 
@@ -34,11 +34,11 @@ def every_page(page: Page) -> Iterator[str]:
         page.goto(path)
         yield name
     page.goto("/sign-up")
-    page.get_by_role("main").get_by_role("button", name="Sign up").click()
+    _follow(page, page.get_by_role("main").get_by_role("button", name="Sign up"))
     yield "sign-up-wrong"
     sign_up(page)
     yield "form"
-    page.get_by_role("button", name="Register the app").click()
+    _follow(page, page.get_by_role("button", name="Register the app"))
     yield "form-wrong"
     page.goto("/apps/new")
     client_id, _ = register(page)
@@ -55,9 +55,9 @@ def every_page(page: Page) -> Iterator[str]:
         page.goto(path)
         yield name
     page.goto("/profile")
-    page.get_by_role("button", name="Show the mail").click()
+    _follow(page, page.get_by_role("button", name="Show the mail"))
     yield "mail"
-    page.locator("pre a").click()
+    _follow(page, page.locator("pre a"))
     yield "verify"
     page.get_by_role("button", name="Confirm").click()
     page.get_by_text("is confirmed").wait_for()
@@ -87,3 +87,9 @@ def every_page(page: Page) -> Iterator[str]:
     yield "member"
     page.goto("/oauth/authorize?client_id=nobody")
     yield "problem"
+
+
+def _follow(page: Page, link: Locator) -> None:
+    """Click, and wait for the page that answers: a click alone may return before it is there."""
+    with page.expect_navigation():
+        link.click()

@@ -195,7 +195,7 @@ def test_a_command_that_fails_says_its_exit_code() -> None:
     with pytest.raises(HookFailed, match="exit code 3"):
         run_command((sys.executable, "-c", "raise SystemExit(3)"), GOOD, 20.0)
     with pytest.raises(HookFailed, match=r"took longer than 0\.01 s"):
-        run_command((sys.executable, "-c", "input()"), GOOD, 0.01)
+        run_command((sys.executable, "-c", "import signal; signal.pause()"), GOOD, 0.01)
 
 
 # -- the textfile ------------------------------------------------------------------------------
