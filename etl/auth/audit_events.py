@@ -89,7 +89,7 @@ def of_happening(happening: Happening) -> Json:
     ]
     if happening.patient:
         entities.insert(0, _patient(happening.patient))
-    who = {"app": happening.client, "developer": happening.developer}.get(happening.by, "")
+    agent_id = {"app": happening.client, "developer": happening.developer}.get(happening.by, "")
     event: Json = {
         "resourceType": "AuditEvent",
         "type": _coding(_DICOM, _kind(happening.action)),
@@ -97,7 +97,7 @@ def of_happening(happening: Happening) -> Json:
         "action": "E",
         "recorded": _instant(happening.when),
         "outcome": "0" if happening.succeeded else "4",
-        "agent": [_agent(happening.by, who, happening.address)],
+        "agent": [_agent(happening.by, agent_id, happening.address)],
         "source": _source(),
     }
     if entities:
@@ -152,13 +152,13 @@ def _coding(system: str, code: str) -> Json:
     return {"system": system, "code": code}
 
 
-def _agent(kind: str, who: str, address: str) -> Json:
+def _agent(kind: str, agent_id: str, address: str) -> Json:
     agent: Json = {
         "type": {"coding": [_coding(_PARTICIPANTS, "dataprocessor")], "text": kind},
         "requestor": True,
     }
-    if who:
-        agent["who"] = {"identifier": {"value": who}}
+    if agent_id:
+        agent["who"] = {"identifier": {"value": agent_id}}
     if address:
         agent["network"] = {"address": address, "type": "2"}
     return agent

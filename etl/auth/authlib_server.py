@@ -212,8 +212,8 @@ class Protocol(AuthorizationServer):  # type: ignore[misc]
             InvalidClientError: authentication failed, or `client_id` names another app.
         """
         named = request.payload.client_id
-        is_told = named or "client_assertion" in request.form or "authorization" in request.headers
-        if not is_told:
+        is_named = named or "client_assertion" in request.form or "authorization" in request.headers
+        if not is_named:
             raise InvalidClientError(
                 status_code=401,
                 description="'client_id' is missing; a public app sends it with every request.",

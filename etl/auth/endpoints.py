@@ -128,16 +128,16 @@ class ProgramEndpoints:
         is_known = bool(claimed) and await run_in_threadpool(
             lambda: services.protocol.query_client(claimed) is not None
         )
-        who = (claimed if is_known or not claimed else UNKNOWN_CLIENT, incoming.address)
-        services.limits.hit(endpoint, *who)
-        services.limits.check("client-failure", *who)
+        caller = (claimed if is_known or not claimed else UNKNOWN_CLIENT, incoming.address)
+        services.limits.hit(endpoint, *caller)
+        services.limits.check("client-failure", *caller)
         if endpoint == "token":
             answer: Outgoing = await run_in_threadpool(services.protocol.token, incoming)
         else:
             name = "revocation" if endpoint == "revoke" else "introspection"
             answer = await run_in_threadpool(services.protocol.endpoint, name, incoming)
         if answer.body is not None and answer.body.get("error") == "invalid_client":
-            services.limits.hit("client-failure", *who)
+            services.limits.hit("client-failure", *caller)
             await run_in_threadpool(
                 services.trail.note,
                 Happening(
@@ -146,7 +146,7 @@ class ProgramEndpoints:
                     succeeded=False,
                     client=claimed[:100],
                     by="app",
-                    address=who[1],
+                    address=caller[1],
                     detail=endpoint,
                 ),
             )

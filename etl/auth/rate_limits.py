@@ -87,32 +87,34 @@ class EndpointLimits:
         self.rates = rates_of(rates or {})
         self._items = {endpoint: _parsed(rate) for endpoint, rate in self.rates.items()}
 
-    def hit(self, endpoint: Endpoint, *who: str) -> None:
+    def hit(self, endpoint: Endpoint, *caller: str) -> None:
         """Count a call.
 
         Args:
             endpoint: what was called.
-            who: the caller: address, or id of the app and address.
+            caller: address, or id of the app and address.
 
         Raises:
             TooMany: it was one too many.
         """
         item = self._items[endpoint]
-        who = tuple(map(caller_of, who))
-        if item is not None and not self._limiter.hit(item, endpoint, *who):
-            raise self._too_many(item, endpoint, who)
+        caller = tuple(map(caller_of, caller))
+        if item is not None and not self._limiter.hit(item, endpoint, *caller):
+            raise self._too_many(item, endpoint, caller)
 
-    def check(self, endpoint: Endpoint, *who: str) -> None:
+    def check(self, endpoint: Endpoint, *caller: str) -> None:
         """Refuse a call where too many were counted, without counting it.
 
         Raises:
             TooMany: there were too many.
         """
         item = self._items[endpoint]
-        who = tuple(map(caller_of, who))
-        if item is not None and not self._limiter.test(item, endpoint, *who):
-            raise self._too_many(item, endpoint, who)
+        caller = tuple(map(caller_of, caller))
+        if item is not None and not self._limiter.test(item, endpoint, *caller):
+            raise self._too_many(item, endpoint, caller)
 
-    def _too_many(self, item: RateLimitItem, endpoint: Endpoint, who: tuple[str, ...]) -> TooMany:
-        window = self._limiter.get_window_stats(item, endpoint, *who)
+    def _too_many(
+        self, item: RateLimitItem, endpoint: Endpoint, caller: tuple[str, ...]
+    ) -> TooMany:
+        window = self._limiter.get_window_stats(item, endpoint, *caller)
         return TooMany(max(1, math.ceil(window.reset_time - time.time())))

@@ -74,8 +74,8 @@ def load_definitions(settings: Settings, model: DataModel = CLAIMS) -> Definitio
     profile_rules = (
         rule for plan in mappings.plans for rule in rules_of(broken_by_rows[plan.name], plan.table)
     )
-    told = replace(policy(settings), elsewhere=elsewhere)
-    book = load_rules(rules, told, crosswalks, profile_rules, model)
+    rule_policy = replace(policy(settings), elsewhere=elsewhere)
+    book = load_rules(rules, rule_policy, crosswalks, profile_rules, model)
     return Definitions(
         layouts=layouts,
         crosswalks=crosswalks,

@@ -272,8 +272,8 @@ def _texts(source: SourceClaims, published: PublishedClaims, at: Any, found: _Fo
     words = {}
     wanted, stated = source.statuses()
     small = np.array([word.lower() for word in stated], dtype=object)
-    is_told = wanted[rows] == small[rows]
-    words["status"] = _pairs(stated[rows][is_told], published.texts["status"][known][is_told])
+    is_stated = wanted[rows] == small[rows]
+    words["status"] = _pairs(stated[rows][is_stated], published.texts["status"][known][is_stated])
     replaced = (wanted[rows] == "cancelled") & (published.texts["status"][known] != "cancelled")
     for wrong in np.flatnonzero(replaced):
         found.add("claim", claims.places[rows[wrong]], "status")

@@ -158,9 +158,9 @@ class BlockReader:
                 member = _identifier(resource, _MEMBER_NUMBER)
                 self._members[member] = resource.get("birthDate", "")
         for at in range(first, len(self._texts)):
-            logical_id, number, whose, *texts, coverage = self._texts[at]
+            logical_id, number, owner, *texts, coverage = self._texts[at]
             self._texts[at] = (
-                *(logical_id, number, member if whose == patient else "", *texts, coverage),
+                *(logical_id, number, member if owner == patient else "", *texts, coverage),
                 plans.get(coverage, ""),
             )
 

@@ -60,8 +60,8 @@ def _show(record: RunRecord) -> None:
         click.echo(f"  {rejected_text(record.totals)}; money: {money_text(record.totals)}")
     slow = sorted(record.phases, key=lambda each: -each.seconds)[:3]
     if slow:
-        told = ", ".join(f"{each.stage} {each.seconds:,.1f} s" for each in slow)
-        click.echo(f"  slowest phases: {told}")
+        phases = ", ".join(f"{each.stage} {each.seconds:,.1f} s" for each in slow)
+        click.echo(f"  slowest phases: {phases}")
     if record.error:
         click.echo(f"  {record.error}")
     elif record.release is not None:

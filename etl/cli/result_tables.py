@@ -128,9 +128,9 @@ def _rejected_claims(totals: RunTotals) -> str:
 def record_json(record: RunRecord) -> dict[str, object]:
     """Return the fields of a record that `--json` adds to the summary."""
     body = record.to_json()
-    told = ("run", "verdict", "began", "ended", "seconds", "phases")
+    keys = ("run", "verdict", "began", "ended", "seconds", "phases")
     money = {} if body["totals"] is None else {"money": body["totals"]["money"]}
-    return {name: body[name] for name in told} | money
+    return {name: body[name] for name in keys} | money
 
 
 def summary_json(report: Report) -> dict[str, object]:

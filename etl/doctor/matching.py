@@ -130,7 +130,7 @@ class Matching:
     def __init__(self, elements: Elements) -> None:
         self._elements = elements
         every = elements.every
-        self._tells = np.array([element.shape in TELLING for element in every])
+        self._is_telling = np.array([element.shape in TELLING for element in every])
         self._opened = {kind: _open(every, tables) for kind, tables in KINDS.items()}
 
     def names(self, header: Header) -> Any:
@@ -166,7 +166,7 @@ class Matching:
         scores = np.zeros(names.shape)
         for index, candidate in enumerate(candidates):
             # What is less alike can be raised by keys of other files, or by a telling shape.
-            able = (names[index] >= _UNLIKE) | self._tells | bool(candidate.joins)
+            able = (names[index] >= _UNLIKE) | self._is_telling | bool(candidate.joins)
             for to in np.flatnonzero(able):
                 scores[index, to] = self._score(candidate, every[to], float(names[index, to]))
         best_kind, best_value, best_pairs = "", 0.0, {}
@@ -446,7 +446,7 @@ def _settle_levels(
         marked = _by_level(candidates[index], every[other]) < 1
         marked |= names[index, at_key[element.key]] >= names[index, other] + _APART
         beside = every[other].key in taken
-        if marked or beside or _is_level_told(element, candidates[index], taken, open_to[other]):
+        if marked or beside or _has_known_level(element, candidates[index], taken, open_to[other]):
             settled.append(match)
         else:
             both = (element, every[other])
@@ -454,7 +454,7 @@ def _settle_levels(
     return settled
 
 
-def _is_level_told(
+def _has_known_level(
     element: KnownElement, candidate: Candidate, taken: set[str], is_other_possible: bool
 ) -> bool:
     """Return whether the level of an amount is certain though its header does not state it.

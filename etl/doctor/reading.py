@@ -229,8 +229,10 @@ def _record_types(rows: Sequence[Sequence[str]]) -> list[str]:
     lengths = {max(found) for found in kinds.values()}
     if len(lengths) < 2 or any(len(found) > 1 for found in kinds.values()):
         return []
-    told = ", ".join(f"{outline(kind)} with {max(found)} cells" for kind, found in kinds.items())
-    return [f"rows of several types, by the first cell: {told}; make a file of each"]
+    kinds_found = ", ".join(
+        f"{outline(kind)} with {max(found)} cells" for kind, found in kinds.items()
+    )
+    return [f"rows of several types, by the first cell: {kinds_found}; make a file of each"]
 
 
 def _has_header(

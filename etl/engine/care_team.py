@@ -103,9 +103,9 @@ def _groups(
         provider_row = environment.provider(name, "Practitioner", only=False)
         return provider_row.resource, provider_row.key
 
-    told = compound_keys(pc.fill_null(types, ""), column_of(rows, "role"))
+    typed_roles = compound_keys(pc.fill_null(types, ""), column_of(rows, "role"))
     groups = _numbered(claim_ids, str)
-    groups = _joined(groups, _numbered(told, role))
+    groups = _joined(groups, _numbered(typed_roles, role))
     groups = _joined(groups, _numbered(column_of(rows, "provider_id"), provider))
     encoded = column_of(rows, "taxonomy_code").dictionary_encode()
     stated = np.asarray(pc.fill_null(encoded.indices, -1), dtype=np.int64)

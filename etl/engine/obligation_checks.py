@@ -109,8 +109,8 @@ class _Checks:
                 return self.where(self.mask(formula, level), level), level
             case Twice(numbers=numbers, loops=loops):
                 level = self.enter(loops)
-                owners, told = self.numbers(numbers, level)
-                return _repeated(owners, told), level
+                owners, keys = self.numbers(numbers, level)
+                return _repeated(owners, keys), level
             case Nowhere(named=named, known=known):
                 return self.common(named, known, wanted=False), 0
             case Shared(left=left, right=right):
@@ -300,15 +300,15 @@ def _misshapen(texts: pa.StringArray, name: str) -> Bools | bool:
         bad = pc.or_(pc.less(numbers, _LEAST[name]), pc.greater(numbers, _MOST))
         return true_where(bad)
     if name in SHAPES:
-        return true_where(_told(texts, SHAPES[name]))
+        return true_where(_holding(texts, SHAPES[name]))
     data = text_bytes(texts)
     if not (data <= 0x20).any() and not pc.any(pc.equal(texts, "")).as_py():
         return False  # no blank, no control character, nothing empty: every form allows it
     pattern = re.compile(primitives()[name] or "", re.ASCII)
-    return true_where(_told(texts, lambda text: text != "" and bool(pattern.fullmatch(text))))
+    return true_where(_holding(texts, lambda text: text != "" and bool(pattern.fullmatch(text))))
 
 
-def _told(texts: pa.StringArray, fits: Callable[[str], bool]) -> pa.BooleanArray:
+def _holding(texts: pa.StringArray, fits: Callable[[str], bool]) -> pa.BooleanArray:
     marks = over_distinct(
         texts, lambda all_of: ["N" if not fits(text) else None for text in all_of]
     )

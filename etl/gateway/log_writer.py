@@ -84,7 +84,7 @@ class LogWriter:
             self._write(b"".join(record for record in records if isinstance(record, bytes)))
             dropped, self._dropped = self._dropped, 0
             if dropped:
-                self._write(self._told(dropped))
+                self._write(self._dropped_line(dropped))
             for record in records:
                 if isinstance(record, threading.Event):
                     record.set()
@@ -97,7 +97,7 @@ class LogWriter:
             except OSError:  # there is nowhere to report it
                 return
 
-    def _told(self, dropped: int) -> bytes:
+    def _dropped_line(self, dropped: int) -> bytes:
         line = {
             "time": self._now(),
             "level": "warning",

@@ -42,20 +42,20 @@ class Windows:
     def __len__(self) -> int:
         return len(self._open)
 
-    def count(self, *who: str) -> None:
+    def count(self, *caller: str) -> None:
         """Count one request; a window begins with its first.
 
         Raises:
             Rejection: `rate-limited`.
         """
         now = self._now()
-        count, end = self._open.get(who, (0, 0.0))
+        count, end = self._open.get(caller, (0, 0.0))
         if end <= now:
-            self._open.pop(who, None)  # keeps windows in order of their start
+            self._open.pop(caller, None)  # keeps windows in order of their start
             count, end = 0, now + self._seconds
             if len(self._open) >= self._most:
                 del self._open[next(iter(self._open))]
-        self._open[who] = (count + 1, end)
+        self._open[caller] = (count + 1, end)
         if count >= self._amount:
             seconds = max(1, math.ceil(end - now))
             raise Rejection(

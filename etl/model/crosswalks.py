@@ -52,8 +52,8 @@ class Crosswalk:
         system, _, code = source.strip().partition("|")
         if not code or not {system, "*"} & self.systems:
             return None
-        told = {"system": system, "code": code}
-        return tuple(told.get(column, "") for column in self.columns)
+        answers = {"system": system, "code": code}
+        return tuple(answers.get(column, "") for column in self.columns)
 
     def knows(self, source: str) -> bool:
         """Return whether a source word is in the crosswalk, with or without a code."""

@@ -53,10 +53,10 @@ class Rejected:
         """Return the rules that rejected most in a sentence; empty where none rejected."""
         if not self.causes:
             return ""
-        told = [
+        causes = [
             f"{one.rule} ({one.claims:,} claims, {one.rows:,} rows)" for one in self.causes[:most]
         ]
-        return f"First causes: {', '.join(told)}."
+        return f"First causes: {', '.join(causes)}."
 
 
 def rejected(

@@ -237,8 +237,8 @@ def _tell(rows: Sequence[_Row], raw: RawTable, layout: Layout, known: Known) -> 
 
 def _hashed(rows: Sequence[_Row], role: str) -> Iterator[tuple[_Row, int]]:
     """Yield the rows that have an id, and its hash."""
-    told = [row for row in rows if role in row.ids]
-    yield from zip(told, _hashes(row.ids[role] for row in told), strict=True)
+    named = [row for row in rows if role in row.ids]
+    yield from zip(named, _hashes(row.ids[role] for row in named), strict=True)
 
 
 def _find(rows: Sequence[_Row], raw: RawTable, known: Known) -> None:
@@ -311,8 +311,8 @@ def _batch(
         columns[OWNER_COLUMN] = pa.array(owners)
         if digests:
             # The ids depend on other rows too, so they are part of what is compared.
-            told = [columns[header] for header in raw.ids.values()]
+            ids = [columns[header] for header in raw.ids.values()]
             text = pa.array([row.text for row in rows], pa.string())
-            made = row_digests([text, *told], seed_of(raw.name, [UNREAD, *raw.ids.values()]))
+            made = row_digests([text, *ids], seed_of(raw.name, [UNREAD, *raw.ids.values()]))
             columns |= {LOW_COLUMN: pa.array(made.low), HIGH_COLUMN: pa.array(made.high)}
     return pa.RecordBatch.from_arrays(list(columns.values()), list(columns))

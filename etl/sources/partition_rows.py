@@ -44,13 +44,13 @@ _JOBS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Whose:
+class OwnerColumns:
     """Columns of a raw table that name the owner of its rows.
 
     Attributes:
         table: name of the raw table.
         ids: `member`, `claim`, `coverage` -> the header of its id, where there is one.
-        tells: canonical tables among `member`, `claim`, `coverage` that its rows feed -> when a
+        feeds: canonical tables among `member`, `claim`, `coverage` that its rows feed -> when a
             row is made a row of that table: one of these must hold.
         fills: how several fills are written as one claim; None where they are not.
         cells: which words are no cells, and which columns are made.
@@ -58,25 +58,25 @@ class Whose:
 
     table: str
     ids: Mapping[str, str]
-    tells: Mapping[str, tuple[tuple[Condition, ...], ...]]
+    feeds: Mapping[str, tuple[tuple[Condition, ...], ...]]
     fills: Fills | None
     cells: RawCells
 
     @classmethod
-    def of(cls, raw: RawTable, layout: Layout) -> Whose:
+    def of(cls, raw: RawTable, layout: Layout) -> OwnerColumns:
         """Return the owner columns of a raw table of a layout."""
-        tells = {
+        feeds = {
             role: layout.made_where(role, raw.name)
             for role in raw.ids
             if raw.name in layout.feeding(role)
         }
-        return cls(raw.name, raw.ids, tells, raw.fills, raw.cells)
+        return cls(raw.name, raw.ids, feeds, raw.fills, raw.cells)
 
     def follow_claims(self, file: SourceFile) -> bool:
         """Return whether the rows of a file have the owners of the claims that they name."""
         there = {*spill_names(file), *self.cells.made}
         roles = {role for role, header in self.ids.items() if header in there}
-        return "claim" in roles - self.tells.keys() and "member" not in roles
+        return "claim" in roles - self.feeds.keys() and "member" not in roles
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ class CutJob:
         folder: the extract.
         partitions: how many there are.
         digests: whether every row is to have a digest.
-        whose: columns that name the owner of the rows.
+        owners: columns that name the owner of the rows.
         parts: what to read, in the order of rows.
     """
 
@@ -120,7 +120,7 @@ class CutJob:
     folder: Path
     partitions: int
     digests: bool
-    whose: Whose
+    owners: OwnerColumns
     parts: tuple[FilePart, ...]
 
     @property
@@ -203,12 +203,12 @@ def cut(job: CutJob, claims: Callable[[], OwnedIds], emit: Emit) -> Iterator[Pie
 
 class _Cutter:
     def __init__(self, job: CutJob, claims: Callable[[], OwnedIds], emit: Emit) -> None:
-        self._job, self._whose, self._emit = job, job.whose, emit
+        self._job, self._owners, self._emit = job, job.owners, emit
         self._claims = claims
         self._directory: OwnedIds | None = None
 
     def read_part(self, number: int, part: FilePart) -> Iterator[Piece]:
-        file, table = part.file, self._whose.table
+        file, table = part.file, self._owners.table
         names = spill_names(file)
         seed = seed_of(table, names)
         rows = 0
@@ -248,11 +248,13 @@ class _Cutter:
     ) -> tuple[npt.NDArray[np.int32], Hashes | None, dict[str, tuple[Hashes, Hashes]]]:
         """Return each row's partition and owner (None: no owner), and the ids in the rows."""
         count = self._job.partitions
-        rows = RawRows(pa.Table.from_batches([batch]), cells=self._whose.cells)
-        there = {*batch.schema.names, *self._whose.cells.made}
+        rows = RawRows(pa.Table.from_batches([batch]), cells=self._owners.cells)
+        there = {*batch.schema.names, *self._owners.cells.made}
         ids = {
-            role: rows.column(header) if self._whose.cells.changes(header) else batch.column(header)
-            for role, header in self._whose.ids.items()
+            role: rows.column(header)
+            if self._owners.cells.changes(header)
+            else batch.column(header)
+            for role, header in self._owners.ids.items()
             if header in there
         }
         if not ids:
@@ -261,21 +263,23 @@ class _Cutter:
         are_filled = {role: filled(column) for role, column in ids.items()}
         owner = self._owner(hashes, are_filled)
         found: dict[str, tuple[Hashes, Hashes]] = {}
-        for role, made in self._whose.tells.items():
+        for role, made in self._owners.feeds.items():
             if role not in ids:
                 continue
-            told = are_filled[role]
+            known = are_filled[role]
             if all(made):
-                told = told & np.any([holds(one, rows.column, rows.count) for one in made], axis=0)
-            found[role] = hashes[role][told], owner[told]
-            if role == "claim" and self._whose.fills is not None:
+                known = known & np.any(
+                    [holds(one, rows.column, rows.count) for one in made], axis=0
+                )
+            found[role] = hashes[role][known], owner[known]
+            if role == "claim" and self._owners.fills is not None:
                 # Fills get ids of their own, which no claim of another member can have too.
-                of_fills = fill_ids(rows, self._whose.ids["claim"], self._whose.fills)
-                told = filled(of_fills)
+                of_fills = fill_ids(rows, self._owners.ids["claim"], self._owners.fills)
+                known = filled(of_fills)
                 claims, owners = found[role]
                 found[role] = (
-                    np.concatenate([claims, hash_ids(of_fills)[told]]),
-                    np.concatenate([owners, owner[told]]),
+                    np.concatenate([claims, hash_ids(of_fills)[known]]),
+                    np.concatenate([owners, owner[known]]),
                 )
         return partition_of(owner, count), owner, found
 
@@ -288,7 +292,7 @@ class _Cutter:
                 return hashes["member"]
             found: Hashes = np.where(there["member"], hashes["member"], other)
             return found
-        if "claim" not in hashes or "claim" in self._whose.tells:
+        if "claim" not in hashes or "claim" in self._owners.feeds:
             return next(iter(hashes.values()))
         if self._directory is None:
             self._directory = self._claims()

@@ -23,7 +23,7 @@ from etl.sources.extract import UNKNOWN_TABLE, Extract, SourceFile, check_rows
 from etl.sources.finished_steps import Checksum, Inventory, checksum_of
 from etl.sources.keys import GlobalKeys, HashSet, Owners, clear_gathered
 from etl.sources.malformed_rows import Known, place_unread
-from etl.sources.partition_rows import RAGGED, CutJob, FilePart, Whose, cut_up
+from etl.sources.partition_rows import RAGGED, CutJob, FilePart, OwnerColumns, cut_up
 from etl.sources.partitions import PartitionFacts, Partitions
 from etl.sources.spilled_rows import (
     Index,
@@ -130,26 +130,28 @@ class _Reading:
     def read(self) -> None:
         raw = self._extract.layout.raw
         files = [file for file in self._extract.files if file.table]
-        whose = {file.table: Whose.of(raw[file.table], self._extract.layout) for file in files}
+        owners = {
+            file.table: OwnerColumns.of(raw[file.table], self._extract.layout) for file in files
+        }
         # Rows that name only a claim belong to its member, so claims are read before them.
         leading, following = list[SourceFile](), list[SourceFile]()
         for file in files:
-            (following if whose[file.table].follow_claims(file) else leading).append(file)
-        self._read_tables(leading, whose)
+            (following if owners[file.table].follow_claims(file) else leading).append(file)
+        self._read_tables(leading, owners)
         if following:
             self._claims.directory()
-            self._read_tables(following, whose)
+            self._read_tables(following, owners)
         # Malformed rows come last: all ids are known by then.
         self._place_malformed()
         self._save()
 
-    def _read_tables(self, files: Sequence[SourceFile], whose: Mapping[str, Whose]) -> None:
+    def _read_tables(self, files: Sequence[SourceFile], owners: Mapping[str, OwnerColumns]) -> None:
         """Read files, those of one raw table together."""
         tables: dict[str, list[SourceFile]] = {}
         for file in files:
             tables.setdefault(file.table, []).append(file)
         jobs = {
-            name: [self._job(whose[name], parts) for parts in self._parts(of_table)]
+            name: [self._job(owners[name], parts) for parts in self._parts(of_table)]
             for name, of_table in tables.items()
         }
         all_jobs = itertools.chain.from_iterable(jobs.values())
@@ -162,10 +164,10 @@ class _Reading:
             return [tuple(map(FilePart.whole, files))]
         return list(cut_up(files, self._count))
 
-    def _job(self, whose: Whose, parts: tuple[FilePart, ...]) -> CutJob:
+    def _job(self, owners: OwnerColumns, parts: tuple[FilePart, ...]) -> CutJob:
         number = next(self._numbers)
         folder = self._extract.folder
-        return CutJob(number, folder, self._count, self._digests, whose, parts)
+        return CutJob(number, folder, self._count, self._digests, owners, parts)
 
     def _take_table(
         self,
@@ -190,19 +192,21 @@ class _Reading:
         if refused:
             for job, result in done:
                 drop(self._work, job, result)
-            done = [self._read_whole(jobs[0].whose, files)]
+            done = [self._read_whole(jobs[0].owners, files)]
         for job, result in done:
             self._take(job, result)
         for file in files:
             check_rows(file, self.rows_read[file.name])
 
-    def _read_whole(self, whose: Whose, files: Sequence[SourceFile]) -> tuple[CutJob, Spilled]:
+    def _read_whole(
+        self, owners: OwnerColumns, files: Sequence[SourceFile]
+    ) -> tuple[CutJob, Spilled]:
         """Read the files of a raw table as a whole, because a span of them was not one of rows.
 
         Raises:
             ExtractError: one of them cannot be read.
         """
-        job = self._job(whose, tuple(map(FilePart.whole, files)))
+        job = self._job(owners, tuple(map(FilePart.whole, files)))
         result = spill(self._work, job, self._emit)
         if isinstance(result, Refused):
             raise result.error or AssertionError("what was read was no span")

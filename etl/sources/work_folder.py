@@ -176,10 +176,10 @@ class _Receiver:
         own = f"-{job.number:05d}"
         self._members = HashSet(work, f"member{own}")
         self._owners = {role: Owners(work, f"{role}{own}") for role in ("claim", "coverage")}
-        self._told: Mapping[str, HashSet | Owners] = {"member": self._members, **self._owners}
+        self._ids: Mapping[str, HashSet | Owners] = {"member": self._members, **self._owners}
         self._rows = [0] * len(job.parts)
         self._writers: dict[str, SpillWriter] = {}
-        self._writer(job.whose.table)
+        self._writer(job.owners.table)
 
     def take(self, piece: Piece) -> None:
         self._rows[piece.part] += piece.rows.num_rows
@@ -196,14 +196,14 @@ class _Receiver:
             rows_path(self._work, name, self._job.number).name: writer.checksum()
             for name, writer in self._writers.items()
         }
-        runs = {role: self._told[role].runs() for role in sorted(self._job.whose.tells)}
+        runs = {role: self._ids[role].runs() for role in sorted(self._job.owners.feeds)}
         return Spilled(tuple(self._rows), index, files, runs)
 
     def abandon(self) -> None:
         for writer in self._writers.values():
             writer.abandon()
-        for told in self._told.values():
-            told.remove()
+        for ids in self._ids.values():
+            ids.remove()
 
     def _writer(self, name: str) -> SpillWriter:
         if name not in self._writers:

@@ -151,12 +151,12 @@ def _gone_with_member(rows: _Rows, key: str, members: Deletions) -> Deletions:
     touched = rows.table.column(key).filter(pc.is_in(rows.table.column(_MEMBER), value_set=deleted))
     at = np.flatnonzero(pc.is_in(rows.table.column(key), value_set=touched.combine_chunks()))
     few = rows.table.select([key, _MEMBER]).take(pa.array(at)).to_pydict()
-    whose = np.where(rows.deleted[at], _NOBODY, np.asarray(few[_MEMBER], dtype=object))
-    told: dict[str, list[tuple[int, str]]] = {}
-    for name, member, time in zip(few[key], whose, rows.times[at].tolist(), strict=True):
+    owners = np.where(rows.deleted[at], _NOBODY, np.asarray(few[_MEMBER], dtype=object))
+    seen: dict[str, list[tuple[int, str]]] = {}
+    for name, member, time in zip(few[key], owners, rows.times[at].tolist(), strict=True):
         if name is not None and member is not None:
-            told.setdefault(name, []).append((time, member))
-    return {name: times for name, owners in told.items() if (times := _taken(owners, members))}
+            seen.setdefault(name, []).append((time, member))
+    return {name: times for name, owners in seen.items() if (times := _taken(owners, members))}
 
 
 def _taken(owners: list[tuple[int, str]], members: Deletions) -> list[int]:

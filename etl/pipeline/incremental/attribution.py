@@ -194,14 +194,14 @@ class Attribution:
         among = np.array(sorted(owners))
         for made, codes in self._made:
             for run in made.runs:
-                whose = codes[run.rows]
-                rows = np.flatnonzero(np.isin(whose, among))
+                members = codes[run.rows]
+                rows = np.flatnonzero(np.isin(members, among))
                 bodies = run.bodies.take(pa.array(rows))
                 ends = np.cumsum(pc.binary_length(bodies).to_numpy().astype(np.int64))
                 for match in REFERENCE.finditer(text_bytes(bodies).tobytes()):
                     if match[1] in wanted:
                         line = int(np.searchsorted(ends, match.start(), side="right"))
-                        references.add((int(whose[rows[line]]), match[1]))
+                        references.add((int(members[rows[line]]), match[1]))
         return references
 
 

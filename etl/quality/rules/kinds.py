@@ -52,7 +52,7 @@ class Reading(RuleKind):
 
 @dataclass(frozen=True)
 class Unmet(RuleKind):
-    """The row would make a resource that breaks its profile; told of what was mapped.
+    """The row would make a resource that breaks its profile; found in what was mapped.
 
     Attributes:
         obligations: their ids (`c4bb.oral.adjudication`), `*` standing for any characters; they
@@ -290,7 +290,7 @@ class Duplicate(RuleKind):
 
 @dataclass(frozen=True)
 class KeyOfTwoMembers(RuleKind):
-    """Rows of two members have the same key: nobody can tell whose it is."""
+    """Rows of two members have the same key: its owner is not known."""
 
     reads: ClassVar = ("member_id",)
 

@@ -81,12 +81,12 @@ def rules_page(books: Iterable[RuleBook]) -> str:
             f"`{field.name.replace('_', '-')}`" for field in dataclasses.fields(kind)
         )
         parts.append(f"| `{name}` | {first} | {parameters} |\n")
-    file, told = "", set[str]()
+    file, seen = "", set[str]()
     for book in books:
         for rule in book.rules:
-            if rule.id in told:
+            if rule.id in seen:
                 continue
-            told.add(rule.id)
+            seen.add(rule.id)
             if rule.where.split(":")[0] != file:
                 file = rule.where.split(":")[0]
                 parts.append(f"\n## {file}\n")

@@ -259,31 +259,31 @@ def _expectation(wanted: Wanted) -> Any:
 
     gxe: Any = expectations  # its names are exported, but not so that a type checker sees it
     rule, columns = wanted.rule, wanted.columns
-    told: dict[str, Any] = {
+    common: dict[str, Any] = {
         "notes": f"{rule.id} ({rule.severity.value}). {rule.says} {rule.spoils}",
         "meta": {"number": _number(wanted), "rule": rule.id, "severity": rule.severity.value},
         "severity": "critical" if rule.severity.rejects else "warning",
     }
     match wanted.form:
         case "not-null":
-            return gxe.ExpectColumnValuesToNotBeNull(column=columns[0], **told)
+            return gxe.ExpectColumnValuesToNotBeNull(column=columns[0], **common)
         case "regex":
             pattern = wanted.values[0]
-            return gxe.ExpectColumnValuesToMatchRegex(column=columns[0], regex=pattern, **told)
+            return gxe.ExpectColumnValuesToMatchRegex(column=columns[0], regex=pattern, **common)
         case "not-regex":
             pattern = wanted.values[0]
-            return gxe.ExpectColumnValuesToNotMatchRegex(column=columns[0], regex=pattern, **told)
+            return gxe.ExpectColumnValuesToNotMatchRegex(column=columns[0], regex=pattern, **common)
         case "in-set":
             values = list(wanted.values)
-            return gxe.ExpectColumnValuesToBeInSet(column=columns[0], value_set=values, **told)
+            return gxe.ExpectColumnValuesToBeInSet(column=columns[0], value_set=values, **common)
         case "not-in-set":
             values = list(wanted.values)
-            return gxe.ExpectColumnValuesToNotBeInSet(column=columns[0], value_set=values, **told)
+            return gxe.ExpectColumnValuesToNotBeInSet(column=columns[0], value_set=values, **common)
         case "unique" if len(columns) == 1:
-            return gxe.ExpectColumnValuesToBeUnique(column=columns[0], **told)
+            return gxe.ExpectColumnValuesToBeUnique(column=columns[0], **common)
         case "unique":
             return gxe.ExpectCompoundColumnsToBeUnique(
-                column_list=list(columns), ignore_row_if="any_value_is_missing", **told
+                column_list=list(columns), ignore_row_if="any_value_is_missing", **common
             )
         case "pair":
             return gxe.ExpectColumnPairValuesAToBeGreaterThanB(
@@ -291,10 +291,10 @@ def _expectation(wanted: Wanted) -> Any:
                 column_B=columns[1],
                 or_equal=True,
                 ignore_row_if="either_value_is_missing",
-                **told,
+                **common,
             )
         case _:
-            return gxe.ExpectColumnValuesToBeInSet(column=columns[0], value_set=[True], **told)
+            return gxe.ExpectColumnValuesToBeInSet(column=columns[0], value_set=[True], **common)
 
 
 def _frame(run: SuiteRun) -> Any:

@@ -26,7 +26,8 @@ def test_a_newcomer_gets_to_a_first_claim_by_the_quickstart(page: Page, tmp_path
     page.get_by_role("link", name="Sign up and open the form").click()
     sign_up(page)
     _, secret = register(page)
-    page.get_by_role("link", name="Quickstart with this app").click()
+    with page.expect_navigation():
+        page.get_by_role("link", name="Quickstart with this app").click()
     steps = [text.removesuffix("\n") for text in page.locator(".trail pre code").all_inner_texts()]
     link, _json = steps[0], page.locator(".trail .panel").nth(0).locator("code").text_content()
     assert _json is not None
