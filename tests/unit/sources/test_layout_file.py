@@ -255,8 +255,10 @@ def test_every_shipped_layout_can_be_read() -> None:
     assert [found.name for found in layouts] == [
         "cms-idr",
         "cms-rif-synthea",
+        "healthsparq",
         "onyx-a",
         "onyx-b",
+        "synthea-2019-first",
         "synthea-members",
         "synthea-patients",
         "tuva-input",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,19 @@ from tests.unit.sources.dialects import shipped_layouts
 from tests.unit.sources.extracts import read
 from tests.unit.sources.golden import as_text
 
-GOLDEN = Path(__file__).parents[2] / "golden/layouts"
-NAMES = ("cms-idr", "cms-rif-synthea", "onyx-a", "onyx-b", "synthea-patients", "tuva-input")
+ROOT = Path(__file__).parents[3]
+GOLDEN = ROOT / "tests/golden/layouts"
+HEADERS = ROOT.parent / "shared/data/cpcds/headers"
+NAMES = (
+    "cms-idr",
+    "cms-rif-synthea",
+    "healthsparq",
+    "onyx-a",
+    "onyx-b",
+    "synthea-2019-first",
+    "synthea-patients",
+    "tuva-input",
+)
 
 
 @pytest.fixture(scope="module")
@@ -40,3 +52,30 @@ def test_files_are_known_and_give_the_rows_that_were_written_down(
     if os.environ.get("WRITE_GOLDEN") == "1":
         expected.write_text(got, encoding="utf-8")
     assert got.splitlines() == expected.read_text(encoding="utf-8").splitlines()
+
+
+@pytest.mark.shared
+@pytest.mark.skipif(not HEADERS.is_dir(), reason="the real headers are not beside the project")
+@pytest.mark.parametrize(
+    "name",
+    [
+        "healthsparq",
+        "onyx-a",
+        "onyx-b",
+        "synthea-2019-first",
+        "synthea-members",
+        "synthea-patients",
+    ],
+)
+def test_the_headers_of_a_source_are_known_for_its_layout_and_each_of_them_is_named(
+    name: str, layouts: tuple[Layout, ...], tmp_path: Path
+) -> None:
+    files = sorted((HEADERS / name).iterdir())
+    for file in files:
+        header = file.read_text(encoding="utf-8").strip()
+        row = re.sub(r"[^,|]+", "x", header)
+        (tmp_path / file.name).write_text(f"{header}\n{row}\n", encoding="utf-8")
+    extract = open_extract(tmp_path, layouts)
+    assert extract.layout.name == name
+    assert len(extract.files) == len(files)
+    assert extract.findings.num_rows == 0
