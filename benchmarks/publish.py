@@ -1,13 +1,14 @@
 """Whole nights over many members: time, objects, bytes and peak memory.
 
     python -m benchmarks.publish --members 25000 --members 200000
-    python -m benchmarks.publish --members 200000 --seaweed
+    python -m benchmarks.publish --members 5000 --seaweed
     python -m benchmarks.publish --members 5000 --since 2016-01-01 --nights 3
 
 Members are those of the generator, with claims since a day that is chosen so that most have a few:
 what is measured is what many members cost. Every run is a process of its own; it reads and commits,
 its workers map. Machines are shared and noisy: processor time is steadier than
-the clock, and ratios are of runs that follow each other.
+the clock, and ratios are of runs that follow each other. With `--seaweed` the same extract goes to
+a folder and then to SeaweedFS, whose own processor time is not counted.
 """
 
 from __future__ import annotations
@@ -60,24 +61,30 @@ def main() -> None:
     parser.add_argument("--members", type=int, action="append", required=True)
     parser.add_argument("--since", type=date.fromisoformat, default=date(2024, 12, 1))
     parser.add_argument("--nights", type=int, default=0, help="how many follow the full run")
-    parser.add_argument("--seaweed", action="store_true", help="publish to SeaweedFS")
+    parser.add_argument("--seaweed", action="store_true", help="to SeaweedFS as well")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--folder", type=Path, help="where there is room")
     asked = parser.parse_args()
     for members in asked.members:
-        with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
-            _measure(members, asked, Path(folder))
+        full = {}
+        for seaweed in (False, True) if asked.seaweed else (False,):
+            with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
+                full[seaweed] = _measure(members, asked, Path(folder), seaweed)
+        if asked.seaweed:
+            ratio = full[True].processor / full[False].processor
+            print(f"SeaweedFS takes {ratio:.2f} times the processor time of a folder")
 
 
-def _measure(members: int, asked: argparse.Namespace, folder: Path) -> None:
+def _measure(members: int, asked: argparse.Namespace, folder: Path, seaweed: bool) -> Measured:
     runs: list[Measured] = []
-    with _target(asked.seaweed, folder) as (target, variables):
+    with _target(seaweed, folder) as (target, variables):
         for day in range(1 + asked.nights):
             extract = folder / f"day{day}"
             spec = Spec(members, seed=1, since=asked.since, day=day, change_rate=RATE)
             write_extract(extract, spec)
             size = sum(path.stat().st_size for path in extract.iterdir())
-            print(f"\n{members:,} members, extract of {size / 1e6:,.0f} MB", flush=True)
+            where = "SeaweedFS" if seaweed else "a folder"
+            print(f"\n{members:,} members, {size / 1e6:,.0f} MB, to {where}", flush=True)
             run = _run(extract, target, asked.workers, variables)
             _show("night" if runs else "full", members, run)
             runs.append(run)
@@ -87,6 +94,7 @@ def _measure(members: int, asked: argparse.Namespace, folder: Path) -> None:
         clock = ", ".join(f"{night.seconds / full.seconds:.1%}" for night in nights)
         processor = ", ".join(f"{night.processor / full.processor:.1%}" for night in nights)
         print(f"a night of a full run: {clock} by the clock, {processor} of processor time")
+    return full
 
 
 def _show(name: str, members: int, run: Measured) -> None:

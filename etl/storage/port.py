@@ -33,7 +33,8 @@ class StoreOptions:
         sse_key: KMS key for `aws:kms`; None takes the bucket's own.
         storage_class: of written objects, such as `STANDARD_IA`; None takes the bucket's default.
         concurrency: requests at once.
-        attempts: tries of one request before it counts as failed.
+        attempts: tries of one request before it counts as failed; not counting a first one that is
+            not made by boto3.
         connect_seconds: how long to wait for a connection.
         read_seconds: how long to wait for an answer.
         part_bytes: objects larger than this are sent in parts of this size.

@@ -26,6 +26,7 @@ from botocore.exceptions import (
 from botocore.exceptions import ConnectionError as NoConnection
 
 from etl.errors import CommitConflict, CommitUnknown, NotFound, StoreError
+from etl.storage.first_tries import LARGEST_PUT, FirstTries
 from etl.storage.port import Entry, StoreOptions, Tagged, checked_key
 
 if TYPE_CHECKING:
@@ -57,8 +58,12 @@ _WHY_BY_STATUS: Final = {
 }
 
 
-def profile_session(profile: str) -> boto3.Session:
-    """Return a session with the credentials of a profile in the AWS configuration files."""
+def profile_session(profile: str | None) -> boto3.Session:
+    """Return a session with the credentials of a profile in the AWS configuration files.
+
+    Args:
+        profile: its name; None for those of the usual chain.
+    """
     return boto3.Session(profile_name=profile)
 
 
@@ -69,11 +74,14 @@ class S3Store:
     writes an object whole or not at all, and it is durable once S3 has answered, so there is
     nothing to sync.
 
+    Objects that never change are put and read by `FirstTries` first.
+
     Args:
         bucket: the bucket's name.
         prefix: prefix of all keys, without slashes at its ends; may be empty.
         options: endpoint, encryption, limits.
-        client: used instead of one made from the options; for tests.
+        session: whose credentials are used; of the options' profile where None.
+        client: does all requests, instead of one made from the options; for tests.
     """
 
     def __init__(
@@ -82,18 +90,19 @@ class S3Store:
         prefix: str,
         options: StoreOptions,
         *,
+        session: boto3.Session | None = None,
         client: S3Client | None = None,
     ) -> None:
         self._bucket = bucket
         self._prefix = f"{prefix}/" if prefix else ""
         self._options = options
         self._given = client
+        self._given_session = session
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out the client: each process of a pool makes its own."""
-        state = dict(self.__dict__)
-        state.pop("_client", None)
-        return state
+        """Leave out clients and session: each process of a pool makes its own."""
+        made = {"_client", "_session", "_first"}
+        return {name: value for name, value in self.__dict__.items() if name not in made}
 
     @property
     def name(self) -> str:
@@ -111,29 +120,49 @@ class S3Store:
             return self._given
         options = self._options
         config = Config(
-            retries={"mode": "standard", "max_attempts": options.attempts},
+            retries={"mode": "standard", "total_max_attempts": options.attempts},
             max_pool_connections=options.concurrency,
             connect_timeout=options.connect_seconds,
             read_timeout=options.read_seconds,
             s3={"addressing_style": "path"} if options.endpoint_url else {},
         )
         with self._explained("open", "the store"):
-            session = profile_session(options.profile) if options.profile else boto3
-            return session.client(
+            return self._session.client(
                 "s3",
                 region_name=options.region,
                 endpoint_url=options.endpoint_url,
                 config=config,
             )
 
+    @cached_property
+    def _session(self) -> boto3.Session:
+        return self._given_session or profile_session(self._options.profile)
+
+    @cached_property
+    def _first(self) -> FirstTries | None:
+        if self._given is not None:
+            return None
+        known = self._client.meta
+        with self._explained("open", "the store"):
+            credentials = self._session.get_credentials()
+        if credentials is None:
+            return None
+        return FirstTries(
+            self._bucket, known.endpoint_url, known.region_name, credentials, self._options
+        )
+
     def get(self, key: str) -> bytes:
         """Return the whole object."""
-        return self.read(key).data
+        data = self._first.get(self._key(key)) if self._first else None
+        return self.read(key).data if data is None else data
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
         """Return `length` bytes from `start` on, or fewer at the end of the object."""
         if length <= 0:
             return b""
+        data = self._first.get_range(self._key(key), start, length) if self._first else None
+        if data is not None:
+            return data
         span = f"bytes={start}-{start + length - 1}"
         try:
             return self._read(key, {"Range": span}).data
@@ -148,6 +177,10 @@ class S3Store:
         """Write an object under a key derived from its bytes; return whether it was not there."""
         if len(data) > self._options.part_bytes:
             return self._put_in_parts(key, data)
+        if self._first and len(data) <= LARGEST_PUT:
+            is_new = self._first.put(self._key(key), data)
+            if is_new is not None:
+                return is_new
         try:
             self._write(key, data, {"IfNoneMatch": "*"})
         except _Racing:  # the other writer may still fail, so this one writes unconditionally

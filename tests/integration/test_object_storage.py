@@ -23,6 +23,7 @@ from etl.publish.object_keys import CLOSED
 from etl.publish.reader import open_current
 from etl.storage.open_store import open_store
 from etl.storage.port import StoreOptions
+from tests.contract.store.conftest import boto3_alone
 from tests.contract.store.seaweed import SECRETS, Seaweed, find_weed, start_weed
 from tests.e2e.commands import ANY_CHANGE, same_definitions
 from tests.fault.faulty import Killed
@@ -36,6 +37,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    boto3_alone(monkeypatch)
     with mock_aws():
         boto3.client("s3").create_bucket(Bucket="fhir")
         yield
@@ -186,7 +188,6 @@ def test_a_real_server_takes_a_run_and_refuses_the_reader_to_write(
 
 
 def _as(monkeypatch: pytest.MonkeyPatch, identity: str) -> None:
-    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # it remembers who it was
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", identity)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRETS[identity])
 

@@ -1,4 +1,4 @@
-"""The two requests of S3 that the gateway makes, answered from a dict, with faults on demand.
+"""The requests of S3 that are made most, answered from a dict, with faults on demand.
 
 It says what a real server says on the wire, so that obstore is under test and not a mock of it;
 SeaweedFS runs the same suite in the slow tests.
@@ -23,14 +23,17 @@ class FakeS3:
     Attributes:
         objects: by path below the bucket.
         faults: what to do instead of answering, taken from the front: `500`, `503`, `429`, `403`,
-            `hang` until `let_go`, `cut` the body short, `drop` the connection.
+            `hang` until `let_go`, `cut` the body short, `drop` the connection; a PUT can be
+            `lost`: carried out, and not answered.
         requests: how many came.
+        headers: of the last object that was written, by their names in lower case.
     """
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
         self.faults: list[str] = []
         self.requests = 0
+        self.headers: dict[str, str] = {}
         self.url = ""
         self.let_go = threading.Event()
 
@@ -76,6 +79,25 @@ def serving() -> Iterator[FakeS3]:
                 return
             of = f"bytes {start}-{stop - 1}/{len(data)}"
             self.answer(206, data[start:stop], span=of, cut=fault == "cut")
+
+        def do_PUT(self) -> None:
+            fake.requests += 1
+            data = self.rfile.read(int(self.headers["Content-Length"]))
+            fault = fake.faults.pop(0) if fake.faults else ""
+            if fault.isdigit():
+                self.answer(int(fault), b"<Error><Code>Fault</Code><Message>no</Message></Error>")
+                return
+            if fault != "drop":
+                path = self.path.partition("?")[0].removeprefix(f"/{BUCKET}/")
+                if path in fake.objects and self.headers.get("If-None-Match"):
+                    self.answer(412, b"<Error><Code>PreconditionFailed</Code></Error>")
+                    return
+                fake.objects[path] = data
+                fake.headers = {name.lower(): self.headers[name] for name in self.headers}
+            if fault in {"drop", "lost"}:
+                self.close_connection = True
+                return
+            self.answer(200, b"")
 
         def answer(self, status: int, body: bytes, *, span: str = "", cut: bool = False) -> None:
             self.send_response(status)

@@ -23,6 +23,7 @@ KINDS = [
     "local",
     "moto",
     pytest.param("seaweed", marks=pytest.mark.slow),
+    pytest.param("seaweed, boto3 alone", marks=pytest.mark.slow),
 ]
 
 
@@ -50,12 +51,18 @@ def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(BotocoreStubber, "__call__", locked)
 
 
+def boto3_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let stores leave every request to boto3: moto answers it in this process, and nobody else."""
+    monkeypatch.setattr(S3Store, "_first", None)
+
+
 @pytest.fixture
 def moto_bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     one_at_a_time(monkeypatch)
+    boto3_alone(monkeypatch)
     with mock_aws():
         boto3.client("s3").create_bucket(Bucket="fhir")
         yield "fhir"
@@ -72,4 +79,6 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
         yield S3Store(bucket, "some/prefix", StoreOptions(concurrency=4))
     else:
         server: Seaweed = request.getfixturevalue("seaweed")
+        if request.param != "seaweed":
+            boto3_alone(request.getfixturevalue("monkeypatch"))
         yield server.store("publisher", prefix=tmp_path.name)

@@ -37,17 +37,8 @@ class Seaweed:
     def store(self, identity: str, *, prefix: str = "", **options: object) -> S3Store:
         """Return a store on the server's bucket, as `publisher` or as `gateway`."""
         settings = StoreOptions(endpoint_url=self.endpoint_url, region="us-east-1", **options)  # type: ignore[arg-type]
-        client = boto3.client(
-            "s3",
-            endpoint_url=self.endpoint_url,
-            region_name="us-east-1",
-            aws_access_key_id=identity,
-            aws_secret_access_key=SECRETS[identity],
-            config=Config(
-                s3={"addressing_style": "path"}, max_pool_connections=settings.concurrency
-            ),
-        )
-        return S3Store(BUCKET, prefix, settings, client=client)
+        session = boto3.Session(identity, SECRETS[identity])
+        return S3Store(BUCKET, prefix, settings, session=session)
 
 
 def find_weed() -> str | None:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import boto3
 import pytest
-from botocore.config import Config
 
 from etl.errors import CommitConflict, StoreError
 from etl.publish.bulk import with_bulk
@@ -71,16 +70,12 @@ def test_wrong_credentials_are_one_sentence(seaweed: Seaweed) -> None:
         ("publisher", "wrong", "the secret key is wrong"),
         ("nobody", "wrong", "the access key is unknown"),
     ):
-        client = boto3.client(
-            "s3",
-            endpoint_url=seaweed.endpoint_url,
-            region_name="us-east-1",
-            aws_access_key_id=key,
-            aws_secret_access_key=secret,
-            config=Config(s3={"addressing_style": "path"}),
-        )
+        options = StoreOptions(endpoint_url=seaweed.endpoint_url, region="us-east-1")
+        store = S3Store(BUCKET, "", options, session=boto3.Session(key, secret))
         with pytest.raises(StoreError, match=sentence):
-            S3Store(BUCKET, "", StoreOptions(), client=client).get("current.json")
+            store.get("current.json")
+        with pytest.raises(StoreError, match=sentence):
+            store.put("patients/x", b"x")
 
 
 def test_large_objects_go_in_parts_and_encrypted(seaweed: Seaweed, tmp_path: Path) -> None:

@@ -186,7 +186,7 @@ def test_a_writer_counts_only_what_was_new(store: Store) -> None:
 
 
 def test_a_store_goes_into_another_process(store: Store) -> None:
-    if store.name == "memory" or getattr(store, "_given", None) is not None:
+    if store.name == "memory" or getattr(store, "_given_session", None) is not None:
         pytest.skip("this store lives in one process")
     store.put("a", b"x")
     assert pickle.loads(pickle.dumps(store)).get("a") == b"x"  # noqa: S301

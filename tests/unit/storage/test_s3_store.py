@@ -16,6 +16,7 @@ from moto import mock_aws
 from etl.errors import CommitConflict, CommitUnknown, NotFound, StoreError
 from etl.storage.port import StoreOptions
 from etl.storage.s3 import S3Store
+from tests.contract.store.conftest import boto3_alone
 
 
 @pytest.fixture(autouse=True)
@@ -26,6 +27,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    boto3_alone(monkeypatch)
     with mock_aws():
         boto3.client("s3").create_bucket(Bucket="fhir")
         yield
