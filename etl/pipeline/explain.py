@@ -104,7 +104,7 @@ def require_same(extract: Extract, release: Release, name: str) -> None:
     Raises:
         UsageError: it was made of other files.
     """
-    ours = {file.name: file.sha256 for file in extract.files}
+    ours = {file.stored: file.sha256 for file in extract.files}
     theirs = {str(one["name"]): str(one["sha256"]) for one in release.manifest.facts.inputs}
     different = sorted(
         name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)

@@ -337,7 +337,7 @@ def facts_of(
 ) -> ReleaseFacts:
     """Return what the manifest states of a run; of its rows and money once it is processed."""
     inputs: list[Mapping[str, Any]] = [
-        {"name": file.name, "sha256": file.sha256, "bytes": file.bytes} for file in extract.files
+        {"name": file.stored, "sha256": file.sha256, "bytes": file.bytes} for file in extract.stored
     ]
     counts = processed.totals.tally.counts if processed is not None else {}
     # A tree without amounts states no sums of them either.

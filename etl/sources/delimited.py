@@ -146,7 +146,7 @@ class _Unpacked(io.RawIOBase):
         self._start = span.start
         self._left = None if span.end is None else span.end - span.start
         self._end = end
-        self._last = b""
+        self._last = b"\n"  # what stands before a span
         self._decoder = codecs.getincrementaldecoder("utf-8")()
         self._before = span.start
         self._line = 1
@@ -328,7 +328,7 @@ def _batches(
         _refuse_long_rows(rows, taken, stream.name)
         if quotes is not None and quotes.has_seen_any and swallowing is None:
             swallowing = _swallowing(rows, taken, delimiter)
-        yield Batch(_filled(rows), taken, stream.done)
+        yield Batch(filled_rows(rows), taken, stream.done)
     return last, swallowing
 
 
@@ -482,14 +482,14 @@ def _without_extra(batch: Batch, headers: tuple[str, ...], delimiter: str, form:
     if cells:
         columns = zip(*cells.values(), strict=True)
         arrays = [pa.array(column, pa.string()) for column in columns]
-        more = _filled(pa.RecordBatch.from_arrays([*arrays, pa.array(list(cells))], names))
+        more = filled_rows(pa.RecordBatch.from_arrays([*arrays, pa.array(list(cells))], names))
         both = pa.Table.from_batches([rows, more.cast(rows.schema)]).sort_by(ROW_COLUMN)
         rows = both.combine_chunks().to_batches()[0] if both.num_rows else rows
     return Batch(rows, tuple(ragged), batch.done)
 
 
-def _filled(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Drop the rows in which every cell is empty."""
+def filled_rows(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Return rows without those in which every cell is empty."""
     blank: Any = None
     for column in batch.columns[:-1]:
         empty = pc.equal(pc.binary_length(column), 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
@@ -29,6 +29,7 @@ from etl.sources.extract_manifest import ExtractManifest, Kind, read_manifest
 from etl.sources.file_splits import Cut
 from etl.sources.layout import Layout, RawTable, spelling
 from etl.sources.layout_detection import Fit, choose
+from etl.sources.line_records import LINE_DELIMITER
 from etl.sources.parquet import parquet_headers, parquet_rows
 
 UNKNOWN_TABLE = "*"
@@ -37,11 +38,11 @@ UNKNOWN_TABLE = "*"
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """One file of an extract.
+    """One file of an extract, or the records of one type in it.
 
     Attributes:
         index: what `_file` says in its rows.
-        name: its name inside the extract.
+        name: its name inside the extract; of records of one type among several `<file>#<table>`.
         table: its raw table in the layout; "" where the layout does not use it.
         bytes: its size.
         sha256: its hash, in lower-case hex.
@@ -57,6 +58,9 @@ class SourceFile:
         cuts: where it may be cut into spans of rows.
         lines: how many rows were counted in its bytes, the header and blank ones too; None where
             they were not, because it is compressed or Parquet.
+        stored: its name inside the extract.
+        widths: number of characters of each column; empty where cells are delimited.
+        types: raw table and columns of every type of record in it; empty where rows are not lines.
     """
 
     index: int
@@ -74,10 +78,14 @@ class SourceFile:
     rows: int | None = None
     cuts: tuple[Cut, ...] = ()
     lines: int | None = None
+    stored: str = ""
+    widths: tuple[int, ...] = ()
+    types: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     def listed(self, folder: Path) -> Listed:
         """Return the file as one of a folder."""
-        return Listed(self.name, folder / self.name, self.name, self.delimiter, self.gzipped)
+        stored = self.stored or self.name
+        return Listed(stored, folder / stored, stored, self.delimiter, self.gzipped)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +109,11 @@ class Extract:
     payer: str | None
     files: tuple[SourceFile, ...]
     findings: pa.Table
+
+    @property
+    def stored(self) -> tuple[SourceFile, ...]:
+        """Its files, those with records of several types once."""
+        return tuple({file.stored or file.name: file for file in self.files[::-1]}.values())[::-1]
 
 
 def open_extract(
@@ -139,21 +152,27 @@ def open_extract(
         headers.read,
         delta=manifest.kind == "delta",
     )
-    raw = {name: fit.layout.raw[table] for name, table in fit.tables.items()}
+    raw = {name: [fit.layout.raw[table] for table in names] for name, names in fit.tables.items()}
+    files = tuple(_as_taken(listed, raw.get(listed.name, []), fit.layout) for listed in files)
     for listed in files:
-        if listed.name in raw:
-            _refuse_doubles(listed, headers.read(listed, fit.layout), raw[listed.name])
+        for table in raw.get(listed.name, []):
+            if table.has_header:
+                _refuse_doubles(listed, headers.read(listed, fit.layout), table)
     if manifest.kind == "full":
         _refuse_no_rows(files, fit)
-    sources = []
-    every = runner.each(partial(_traits, quoting=fit.layout.quoting), files, emit)
-    for index, (listed, file_traits) in enumerate(zip(files, every, strict=True)):
+    sources: list[SourceFile] = []
+    every = runner.each(
+        partial(_traits, layout_quoting=fit.layout.quoting),
+        [(listed, any(table.lines for table in raw.get(listed.name, []))) for listed in files],
+        emit,
+    )
+    for listed, file_traits in zip(files, every, strict=True):
         emit(Hashed(listed.name, file_traits.bytes))
         _check_hash(listed, file_traits, manifest)
-        table = raw.get(listed.name)
-        columns = headers.read(listed, fit.layout) if table else ()
-        source = _source(index, listed, file_traits, table, columns, fit.layout)
-        sources.append(replace(source, rows=_rows_to_read(listed, source, manifest)))
+        header = headers.read(listed, fit.layout) if listed.name in raw else ()
+        tables = raw.get(listed.name, [])
+        parts = _sources(len(sources), listed, file_traits, tables, header, fit.layout)
+        sources += [replace(one, rows=_rows_to_read(listed, one, manifest)) for one in parts]
     return Extract(
         folder=folder,
         layout=fit.layout,
@@ -161,13 +180,21 @@ def open_extract(
         as_of=manifest.as_of,
         payer=manifest.payer,
         files=tuple(sources),
-        findings=_unknown(sources, raw, fit.layout),
+        findings=_unknown(sources, fit.layout),
     )
 
 
-def _traits(listed: Listed, emit: Emit, *, quoting: bool) -> Traits:
+def _traits(job: tuple[Listed, bool], emit: Emit, *, layout_quoting: bool) -> Traits:
     del emit
-    return traits(listed, quoting=quoting)
+    listed, in_lines = job
+    return traits(listed, quoting=layout_quoting and not in_lines)
+
+
+def _as_taken(listed: Listed, raw: Sequence[RawTable], layout: Layout) -> Listed:
+    """Return a file with the delimiter that a layout gives it where its ending gives none."""
+    if not raw or listed.is_data:
+        return listed
+    return replace(listed, delimiter=layout.delimiter or LINE_DELIMITER)
 
 
 class _Headers:
@@ -178,7 +205,11 @@ class _Headers:
 
     def read(self, listed: Listed, layout: Layout) -> tuple[str, ...]:
         delimiter = _delimiter(listed, layout)
-        headless = next((raw for raw in layout.raw.values() if raw.is_headless(listed.stem)), None)
+        types = layout.record_types(listed.stem)
+        alike = types or [raw for raw in layout.raw.values() if raw.may_be(listed.stem)]
+        headless = next((raw for raw in alike if not raw.has_header), None)
+        if types and any(raw.has_header for raw in types):
+            headless = None
         if headless is not None and not listed.is_parquet:
             return headless.columns
         key = (listed.name, delimiter, layout.quoting)
@@ -240,7 +271,7 @@ def check_rows(source: SourceFile, rows: int) -> None:
     """
     if source.rows is not None and rows != source.rows:
         raise ExtractError(
-            f"{source.name} has {rows} rows, but {MANIFEST_NAME} says {source.rows}; "
+            f"{source.stored} has {rows} rows, but {MANIFEST_NAME} says {source.rows}; "
             "copy the extract again"
         )
 
@@ -263,7 +294,7 @@ def _refuse_doubles(listed: Listed, headers: tuple[str, ...], raw: RawTable) -> 
 def _refuse_no_rows(files: tuple[Listed, ...], fit: Fit) -> None:
     filled = fit.layout.model.tables[fit.layout.model.filled]
     feeding = fit.layout.feeding(filled.name)
-    there = [listed for listed in files if fit.tables.get(listed.name) in feeding]
+    there = [listed for listed in files if feeding.intersection(fit.tables.get(listed.name, ()))]
     if not any(_has_rows(file, fit) for file in there):
         names = ", ".join(listed.name for listed in there)
         raise ExtractError(
@@ -274,7 +305,37 @@ def _refuse_no_rows(files: tuple[Listed, ...], fit: Fit) -> None:
 def _has_rows(file: Listed, fit: Fit) -> bool:
     if file.is_parquet:
         return bool(parquet_rows(file))
-    return not fit.layout.raw[fit.tables[file.name]].has_header or holds_rows(file)
+    raw = [fit.layout.raw[table] for table in fit.tables[file.name]]
+    return not any(table.has_header for table in raw) or holds_rows(file)
+
+
+def _sources(
+    first: int,
+    listed: Listed,
+    file_traits: Traits,
+    raw: Sequence[RawTable],
+    header: tuple[str, ...],
+    layout: Layout,
+) -> Iterator[SourceFile]:
+    """Yield a file, or its records of each type."""
+    if not raw:
+        yield _source(first, listed, file_traits, None, (), layout)
+        return
+    found = []
+    for number, table in enumerate(raw):
+        columns = header if table.has_header else table.columns
+        source = _source(first + number, listed, file_traits, table, columns, layout)
+        found.append(
+            source if len(raw) == 1 else replace(source, name=f"{listed.name}#{table.name}")
+        )
+    if raw[0].lines is None:
+        yield from found
+        return
+    types = tuple((source.table, spill_names(source)) for source in found)
+    has_header = any(table.has_header for table in raw)
+    for source, table in zip(found, raw, strict=True):
+        widths = table.lines.widths if table.lines else ()
+        yield replace(source, widths=widths, types=types, has_header=has_header)
 
 
 def _source(
@@ -288,6 +349,7 @@ def _source(
     return SourceFile(
         index=index,
         name=listed.name,
+        stored=listed.name,
         table=raw.name if raw else "",
         bytes=file_traits.bytes,
         sha256=file_traits.sha256,
@@ -315,7 +377,7 @@ def spill_names(source: SourceFile) -> tuple[str, ...]:
     )
 
 
-def _unknown(sources: list[SourceFile], raw: dict[str, RawTable], layout: Layout) -> pa.Table:
+def _unknown(sources: list[SourceFile], layout: Layout) -> pa.Table:
     rows: list[tuple[str, str, int, None, str | None]] = []
     words = _words(CANONICAL_LAYOUTS[layout.model.layout]) | _words(layout)
     for source in sources:
@@ -325,7 +387,7 @@ def _unknown(sources: list[SourceFile], raw: dict[str, RawTable], layout: Layout
         pairs = zip(source.columns, source.known, strict=True)
         for number, (header, name) in enumerate(pairs, start=1):
             if name is None:
-                main, shown = raw[source.name].main, _shown(header, number, words)
+                main, shown = layout.raw[source.table].main, _shown(header, number, words)
                 rows.append(("unknown-column", main, source.index, None, shown))
     names = FINDINGS_SCHEMA.names
     return pa.Table.from_pylist(

@@ -31,6 +31,8 @@ ENDINGS: Final = {
     ".tsv": "\t",
 }
 """Ending of a delimited file -> what stands between its cells."""
+TEXT_ENDINGS: Final = (".txt", ".dat")
+"""Endings of text of which only a layout can say what stands between cells."""
 PARQUET_ENDING: Final = ".parquet"
 BOM: Final = b"\xef\xbb\xbf"
 HEADER_BYTES: Final = 1 << 20
@@ -65,6 +67,12 @@ class Listed:
     def is_data(self) -> bool:
         """Whether its ending says that it holds rows."""
         return bool(self.delimiter) or self.is_parquet
+
+    @property
+    def is_other_text(self) -> bool:
+        """Whether its ending says at most that it is text, so that a layout may take it."""
+        plain = self.name.lower().removesuffix(".gz")
+        return not self.is_data and (plain.endswith(TEXT_ENDINGS) or "." not in plain)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +184,8 @@ def _listed(path: Path) -> Listed:
             )
     if lowered.endswith(PARQUET_ENDING):
         return Listed(path.name, path, path.name[: -len(PARQUET_ENDING)], "", gzipped=False)
+    if plain.endswith(TEXT_ENDINGS):
+        return Listed(path.name, path, path.name[: len(plain) - len(TEXT_ENDINGS[0])], "", gzipped)
     return Listed(path.name, path, path.name, "", gzipped=False)
 
 

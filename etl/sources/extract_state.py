@@ -40,6 +40,7 @@ def layout_from(state: Any) -> Layout:
 
 def file_from(state: Any) -> SourceFile:
     """Return the file that `dataclasses.asdict` kept."""
-    lists = {name: tuple(state[name]) for name in ("columns", "known")}
+    lists = {name: tuple(state[name]) for name in ("columns", "known", "widths")}
+    lists["types"] = tuple((table, tuple(names)) for table, names in state["types"])
     lists["cuts"] = tuple(tuple(cut) for cut in state["cuts"])
     return SourceFile(**{**state, **lists})

@@ -159,6 +159,42 @@ PLAIN_CELLS: Final = RawCells()
 
 
 @dataclass(frozen=True, slots=True)
+class LineForm:
+    """Form of a raw file of which each line is a record, cut into cells by itself.
+
+    Attributes:
+        widths: number of characters of each column; empty where cells are delimited.
+        record: what holds for its lines, where a file has records of several types; empty: all
+            lines are of this type.
+        short_lines: whether blanks at the end of a line may be missing, where widths are fixed.
+    """
+
+    widths: tuple[int, ...] = ()
+    record: tuple[Condition, ...] = ()
+    short_lines: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ControlTotal:
+    """Figure of a trailer that must be what its file holds.
+
+    Attributes:
+        column: header of the figure.
+        rows_of: raw files whose rows are counted; empty where cells are added up.
+        sum_of: raw file -> header of the cells that are added up.
+    """
+
+    column: str
+    rows_of: tuple[str, ...] = ()
+    sum_of: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The raw files that are counted or added up."""
+        return (*self.rows_of, *(name for name, _ in self.sum_of))
+
+
+@dataclass(frozen=True, slots=True)
 class RawTable:
     """One kind of file of a layout.
 
@@ -180,6 +216,9 @@ class RawTable:
         has_header: whether its files have a row of headers; else their cells are those of
             `columns`, in order.
         extra_cells: how many cells a row may have behind those of the headers.
+        lines: how its lines are known and cut; None where a row is delimited and may have line
+            breaks in its cells.
+        totals: what its one row states of the file that it stands in.
     """
 
     name: str
@@ -197,15 +236,13 @@ class RawTable:
     named: tuple[str, ...] = ()
     has_header: bool = True
     extra_cells: int = 0
+    lines: LineForm | None = None
+    totals: tuple[ControlTotal, ...] = ()
 
     def may_be(self, stem: str) -> bool:
         """Return whether a file of a name may be one of these."""
         stem = stem.casefold()
         return not self.named or any(fnmatchcase(stem, one.casefold()) for one in self.named)
-
-    def is_headless(self, stem: str) -> bool:
-        """Return whether a file of a name is one of these, and has no headers."""
-        return not self.has_header and self.may_be(stem)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -300,6 +337,10 @@ class Layout:
                 ]
                 found.append((*spec.where, *plain))
         return tuple(found)
+
+    def record_types(self, stem: str) -> tuple[RawTable, ...]:
+        """Return the raw files whose records a file of a name has; empty for other files."""
+        return tuple(raw for raw in self.raw.values() if raw.lines is not None and raw.may_be(stem))
 
     @property
     def shared(self) -> frozenset[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from etl.documents.nearest import nearest
 from etl.errors import MappingError, Mistakes
 from etl.model.canonical_tables import CLAIM_TABLES, TABLES
 from etl.sources.layout import Layout, RawTable, TableSpec
@@ -46,6 +47,8 @@ def check_layout(layout: Layout, raw_at: Where, table_at: Where) -> None:
         ):
             mistakes.add(error)
     for raw in layout.raw.values():
+        for error in _wrong_records(layout, raw, raw_at(raw.name)):
+            mistakes.add(error)
         for error in _unaccounted(layout, raw, raw_at(raw.name)):
             mistakes.add(error)
     mistakes.report()
@@ -76,10 +79,43 @@ def _wrong_keys(spec: TableSpec, raw: RawTable, where: str) -> Iterator[MappingE
             )
 
 
+def _wrong_records(layout: Layout, raw: RawTable, where: str) -> Iterator[MappingError]:
+    """Yield records that cannot be told apart, and totals of what is not in their file."""
+    if raw.lines is None:
+        return
+    beside = [
+        other
+        for other in layout.raw.values()
+        if other.name != raw.name and set(other.named) & set(raw.named)
+    ]
+    if beside and not raw.lines.record:
+        what = f"{raw.name} and {beside[0].name} are in the same files, so record must tell them"
+        yield MappingError(where, "layout-key", f"{what} apart")
+    if beside and raw.has_header and any(one.has_header for one in beside if one.lines):
+        what = "one type of record at most has the headers; of the others say header: false"
+        yield MappingError(where, "layout-key", what)
+    for total in raw.totals:
+        for name in total.tables:
+            if name in layout.raw and layout.raw[name].lines is None:
+                what = f"totals are of records in the same file, and {name} has no record"
+                yield MappingError(where, "layout-key", what)
+        for name, header in total.sum_of:
+            if name in layout.raw and header not in layout.raw[name].names:
+                what = f"{name} has no column {header!r}"
+                hint = nearest(header, layout.raw[name].names)
+                yield MappingError(where, "layout-header", what, hint=hint)
+
+
 def _unaccounted(layout: Layout, raw: RawTable, where: str) -> Iterator[MappingError]:
     used = {header for header in (raw.member, raw.claim, raw.coverage) if header is not None}
     for made in raw.cells.made.values():
         used |= made.headers()
+    for condition in raw.lines.record if raw.lines else ():
+        used.update(condition.columns)
+    used |= {total.column for total in raw.totals}
+    for other in layout.raw.values():
+        summed = (pair for total in other.totals for pair in total.sum_of)
+        used |= {header for name, header in summed if name == raw.name}
     for spec in layout.tables:
         if spec.source == raw.name:
             used |= spec.headers()

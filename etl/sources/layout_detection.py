@@ -24,13 +24,14 @@ class Fit:
 
     Attributes:
         layout: the layout.
-        tables: file name -> its raw table, for the files that are one of the layout's.
+        tables: file name -> its raw tables, for the files that are of the layout: one, or one a
+            type of record.
         lacks: what is missing, a clause each; empty where it fits.
         share: share of all headers that the layout has, 0 to 1.
     """
 
     layout: Layout
-    tables: dict[str, str]
+    tables: dict[str, tuple[str, ...]]
     lacks: tuple[str, ...]
     share: float
 
@@ -103,15 +104,26 @@ def _oddity(files: Sequence[Listed], delimiter: str | None) -> str:
 
 def match(files: Sequence[Listed], layout: Layout, headers: Headers, *, delta: bool) -> Fit:
     """Return how a layout fits: canonical files are known by name, all others by their headers."""
-    data = [listed for listed in files if listed.is_data]
+    data = [listed for listed in files if listed.is_data or takes(layout, listed)]
     cells = {listed.name: headers(listed, layout) for listed in data}
+    tables: dict[str, tuple[str, ...]]
     if layout.canonical:
-        tables, lacks = _match_names(data, cells, layout, delta=delta)
+        names, lacks = _match_names(data, cells, layout, delta=delta)
+        tables = {file: (name,) for file, name in names.items()}
     else:
         tables, lacks = _match_headers(data, cells, layout)
     known = sum(_overlap(layout, cells[listed.name]) for listed in data)
     total = sum(len(names) for names in cells.values())
     return Fit(layout, tables, tuple(lacks), known / max(total, 1))
+
+
+def takes(layout: Layout, listed: Listed) -> bool:
+    """Return whether a layout says how a text file is written whose ending does not."""
+    return listed.is_other_text and any(
+        raw.named and raw.may_be(listed.stem)
+        for raw in layout.raw.values()
+        if layout.delimiter or (raw.lines is not None and raw.lines.widths)
+    )
 
 
 def _overlap(layout: Layout, header: tuple[str, ...]) -> int:
@@ -188,24 +200,27 @@ def _table_named(stem: str, layout: Layout) -> str | None:
 
 def _match_headers(
     data: list[Listed], cells: dict[str, tuple[str, ...]], layout: Layout
-) -> tuple[dict[str, str], list[str]]:
-    tables: dict[str, str] = {}
+) -> tuple[dict[str, tuple[str, ...]], list[str]]:
+    tables: dict[str, tuple[str, ...]] = {}
     nearest: dict[str, tuple[int, str, list[str]]] = {}
     for listed in data:
-        best = 0
+        types, best = layout.record_types(listed.stem), 0
         for raw in layout.raw.values():
             has = {raw.column(header) for header in cells[listed.name]} - {None}
-            if not raw.may_be(listed.stem):
+            if not raw.may_be(listed.stem) or (types and not (raw in types and raw.has_header)):
                 continue
             missing = [name for name in raw.required if name not in has]
             if not missing and len(has) > best:
-                best, tables[listed.name] = len(has), raw.name
+                best, tables[listed.name] = len(has), (raw.name,)
             if missing and has and len(has) > nearest.get(raw.name, (0,))[0]:
                 nearest[raw.name] = (len(has), listed.name, missing)
+        if types and (best or not any(raw.has_header for raw in types)):
+            tables[listed.name] = tuple(raw.name for raw in types)
+    there = {name for names in tables.values() for name in names}
     lacks = [
         _no_file(raw, nearest.get(raw.name))
         for raw in layout.raw.values()
-        if raw.compulsory and raw.name not in tables.values()
+        if raw.compulsory and raw.name not in there
     ]
     return tables, lacks
 
@@ -214,6 +229,8 @@ def _no_file(raw: RawTable, near: tuple[int, str, list[str]] | None) -> str:
     # A file that shares a column or two by chance is not worth naming.
     if near is not None and 2 * near[0] >= len(raw.required):
         return f"{near[1]} lacks the compulsory column {near[2][0]}"
+    if not raw.has_header:
+        return f"there is no file of {raw.name} (named {', '.join(raw.named)})"
     wanted = ", ".join(raw.required[:3])
     return f"there is no file of {raw.name} (with the columns {wanted}, …)"
 

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, Final
 
 from etl.documents.models import (
+    LISTED,
     Check,
     ErrorIds,
     Flag,
@@ -29,22 +30,25 @@ from etl.model.canonical_tables import TABLES
 from etl.model.crosswalks import Crosswalk
 from etl.sources.layout import (
     PLAIN_CELLS,
+    ControlTotal,
     Fills,
     Layout,
     LayoutText,
+    LineForm,
     RawCells,
     RawTable,
     TableSpec,
     spelling,
 )
 from etl.sources.layout_checks import check_layout
-from etl.sources.layout_columns import ColumnSpec
+from etl.sources.layout_columns import ColumnSpec, Conditions
 from etl.sources.layout_expansion import NO_BASES, extended, without_loops
-from etl.sources.layout_names import LayoutNames, unknown_header
+from etl.sources.layout_names import LayoutNames, RawFileName, unknown_header
 
 _IDS: Final = ErrorIds(key="layout-key", missing="layout-key", value="layout-value")
 _RAW_NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
 _MOST_EXTRA: Final = 100
+_MOST_WIDE: Final = 1 << 16
 _DELIMITERS: Final = {",": ",", "|": "|", "tab": "\t", ";": ";"}
 
 
@@ -104,6 +108,43 @@ class ExtraCells(Model):
     reason: Text
 
 
+def _width(value: int, _names: Any) -> int:
+    if not 0 < value <= _MOST_WIDE:
+        raise Mistake("layout-value", f"{{key}} must be from 1 to {_MOST_WIDE}")
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class FixedColumn(Model):
+    """Column of fixed width.
+
+    Attributes:
+        column: its header.
+        width: number of its characters.
+        at: number of its first character, counted from 1, to be checked; None: not said.
+    """
+
+    column: Text
+    width: Annotated[Whole, Check(_width)]
+    at: Annotated[int | None, Given(Whole)] = None
+
+
+@dataclass(frozen=True, slots=True)
+class Total(Model):
+    """Figure of a trailer: the rows of raw files are counted, or cells of them are added up."""
+
+    column: Text
+    rows_of: Annotated[tuple[RawFileName, ...], LISTED] = ()
+    sum_of: dict[RawFileName, Text] = field(default_factory=dict)
+
+    def mistakes(self, context: LayoutNames) -> Iterator[Mistake]:
+        """Yield that it says neither or both."""
+        del context
+        if bool(self.rows_of) == bool(self.sum_of):
+            what = "a total has one of rows_of and sum_of"
+            yield Mistake("layout-key", what, is_absence=not self.rows_of)
+
+
 @dataclass(frozen=True, slots=True)
 class RawFile(Model):
     """Entry of one raw file in a layout file."""
@@ -121,11 +162,15 @@ class RawFile(Model):
     named: Texts = ()
     has_header: Flag = field(default=True, metadata={"alias": "header"})
     extra_cells: Annotated[ExtraCells | None, Given(ExtraCells)] = None
+    fixed_width: tuple[FixedColumn, ...] = ()
+    short_lines: Flag = False
+    record: Conditions = ()
+    totals: Annotated[tuple[Total, ...], LISTED] = ()
 
     @property
     def headers(self) -> tuple[str, ...]:
         """All its headers."""
-        return (*self.required, *self.columns)
+        return (*self.required, *self.columns, *(one.column for one in self.fixed_width))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -135,7 +180,12 @@ class RawFile(Model):
     def mistakes(self, context: LayoutNames) -> Iterator[Mistake]:
         """Yield headers that stand twice, or that are named and are not there."""
         seen: set[str] = set()
-        for key, headers in (("required", self.required), ("columns", self.columns)):
+        fixed = tuple(one.column for one in self.fixed_width)
+        for key, headers in (
+            ("required", self.required),
+            ("columns", self.columns),
+            ("fixed_width", fixed),
+        ):
             for header in headers:
                 if spelling(header) in seen:
                     what = f"{header!r} stands twice in {context.raw_name}"
@@ -153,6 +203,7 @@ class RawFile(Model):
             if others.setdefault(spelling(spelled), header) != header:
                 what, at = f"{spelled!r} stands for two columns", ("aliases", title, header)
                 yield Mistake("layout-header", what, at=at)
+        yield from self._wrong_lines()
         if not self.has_header and not self.named:
             what = "a file without a header must be named: by its headers it is not known"
             yield Mistake("layout-key", what, is_absence=True)
@@ -160,6 +211,27 @@ class RawFile(Model):
             yield Mistake("layout-key", "fills need a claim", at=("fills",))
         elif self.fills is not None and self.claim in self.made:
             yield Mistake("layout-keys", "the claim of fills must be a cell", at=("fills",))
+
+    def _wrong_lines(self) -> Iterator[Mistake]:
+        """Yield what does not fit together in a file of lines."""
+        if self.fixed_width and (self.required or self.columns or self.extra_cells):
+            what = "where widths are fixed, columns stand under fixed_width alone"
+            yield Mistake("layout-key", what, at=("fixed_width",))
+        if self.short_lines and not self.fixed_width:
+            what = "short_lines are lines of fixed_width"
+            yield Mistake("layout-key", what, at=("short_lines",))
+        if (self.fixed_width or self.record) and not self.named:
+            what = "a file of lines must be named: by its headers it is not known"
+            yield Mistake("layout-key", what, is_absence=True)
+        if self.totals and not self.record:
+            what = "totals stand in a record of its own, so record must say which"
+            yield Mistake("layout-key", what, at=("totals",))
+        start = 1
+        for number, one in enumerate(self.fixed_width):
+            if one.at is not None and one.at != start:
+                what = f"{one.column!r} begins at {start}, behind what stands before it"
+                yield Mistake("layout-value", what, at=("fixed_width", number, "at"))
+            start += one.width
 
     def _wrongly_made(self, seen: set[str], name: str) -> Iterator[Mistake]:
         """Yield columns that are made of more than the cells that stand before them."""
@@ -182,12 +254,16 @@ class RawFile(Model):
             yield from ((header, ("unused", number)) for header in unused.headers)
         for title, pairs in self.aliases.items():
             yield from ((header, ("aliases", title, header)) for header in pairs)
+        for condition in self.record:
+            yield from ((header, ("record",)) for header in condition.columns)
 
     def _named(self) -> Iterator[tuple[str, Location]]:
         """Yield every header that is named and may be that of a column that is made, and where."""
         for role in ("member", "claim", "coverage"):
             if getattr(self, role) is not None:
                 yield getattr(self, role), (role,)
+        for number, total in enumerate(self.totals):
+            yield total.column, ("totals", number, "column")
         if self.fills is not None:
             yield self.fills.by, ("fills", "by")
             for condition in self.fills.where:
@@ -212,7 +288,7 @@ class RawFile(Model):
         return RawTable(
             name=name,
             columns=self.headers,
-            required=self.required,
+            required=self.required if not self.fixed_width else self.headers,
             compulsory=self.compulsory,
             unused=MappingProxyType(unused),
             aliases=MappingProxyType(aliases),
@@ -222,10 +298,21 @@ class RawFile(Model):
             main=main,
             fills=self.fills,
             named=self.named,
-            has_header=self.has_header,
+            has_header=self.has_header and not self.fixed_width,
+            lines=self._line_form(),
+            totals=tuple(
+                ControlTotal(one.column, one.rows_of, tuple(one.sum_of.items()))
+                for one in self.totals
+            ),
             extra_cells=self.extra_cells.most if self.extra_cells else 0,
             cells=RawCells(nulls, dict(self.made)) if nulls or self.made else PLAIN_CELLS,
         )
+
+    def _line_form(self) -> LineForm | None:
+        if not self.fixed_width and not self.record:
+            return None
+        widths = tuple(one.width for one in self.fixed_width)
+        return LineForm(widths, self.record, self.short_lines)
 
 
 def read_layout(

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -248,7 +249,10 @@ def _find(rows: Sequence[_Row], raw: RawTable, known: Known) -> None:
     found: list[tuple[_Row, str]] = []
     for row in rows:
         place = _ids_of(row.file, raw).get(role)
-        if place is not None:
+        if place is not None and row.file.widths:
+            cells = _shifted(row, place)
+            found += [(row, text) for text in cells if text.strip()]
+        elif place is not None:
             cells = _candidates(_cells(row), place, len(row.file.columns))
             found += [(row, text) for text in cells if text.strip()]
     hashes = np.array(_hashes(text for _, text in found), dtype=np.uint64)
@@ -282,8 +286,23 @@ def _candidates(cells: Sequence[str], place: int, columns: int) -> Sequence[str]
     return cells[max(first, 0) : last + 1]
 
 
+def _shifted(row: _Row, place: int) -> Sequence[str]:
+    """Return the cells of fixed width that may belong under a header, as of cells in `_candidates`.
+
+    Too many or too few characters move what follows them.
+    """
+    widths = row.file.widths
+    start, moved = sum(widths[:place]), len(row.text.rstrip("\r\n")) - sum(widths)
+    starts = dict.fromkeys(at for at in (start, start + moved if place else start) if at >= 0)
+    return [row.text[at : at + widths[place]] for at in starts]
+
+
 def _cells(row: _Row) -> list[str]:
     """Return the cells of a row as its file is read."""
+    if row.file.widths:
+        starts = itertools.accumulate(row.file.widths, initial=0)
+        pairs = zip(starts, row.file.widths, strict=False)
+        return [row.text[at : at + width] for at, width in pairs if at < len(row.text)]
     lines = io.StringIO(row.text, newline="")
     if not row.file.quoting:
         return row.text.split(row.file.delimiter)

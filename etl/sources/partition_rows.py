@@ -18,13 +18,14 @@ import pyarrow as pa
 
 from etl.columns.digests import Hashes, filled, hash_ids, row_digests, seed_of
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
-from etl.sources import delimited, file_splits, parquet
+from etl.sources import delimited, file_splits, line_records, parquet
 from etl.sources.delimited import Batch, RowForm, Span
 from etl.sources.events import Emit, FileProgress
 from etl.sources.extract import SourceFile, spill_names
 from etl.sources.keys import OwnedIds
-from etl.sources.layout import Fills, Layout, RawCells, RawTable
+from etl.sources.layout import Fills, Layout, LineForm, RawCells, RawTable
 from etl.sources.layout_columns import Condition
+from etl.sources.line_records import RecordFile, RecordType
 from etl.sources.pharmacy_fills import fill_ids
 from etl.sources.raw_rows import RawRows
 from etl.sources.row_conditions import holds
@@ -54,6 +55,7 @@ class OwnerColumns:
             row is made a row of that table: one of these must hold.
         fills: how several fills are written as one claim; None where they are not.
         cells: which words are no cells, and which columns are made.
+        lines: raw table -> how its lines are known, for those whose rows are lines.
     """
 
     table: str
@@ -61,6 +63,7 @@ class OwnerColumns:
     feeds: Mapping[str, tuple[tuple[Condition, ...], ...]]
     fills: Fills | None
     cells: RawCells
+    lines: Mapping[str, LineForm] = field(default_factory=dict)
 
     @classmethod
     def of(cls, raw: RawTable, layout: Layout) -> OwnerColumns:
@@ -70,7 +73,12 @@ class OwnerColumns:
             for role in raw.ids
             if raw.name in layout.feeding(role)
         }
-        return cls(raw.name, raw.ids, feeds, raw.fills, raw.cells)
+        lines = {
+            other.name: other.lines
+            for other in layout.raw.values()
+            if raw.lines is not None and other.lines is not None
+        }
+        return cls(raw.name, raw.ids, feeds, raw.fills, raw.cells, lines)
 
     def follow_claims(self, file: SourceFile) -> bool:
         """Return whether the rows of a file have the owners of the claims that they name."""
@@ -234,6 +242,10 @@ class _Cutter:
         listed = file.listed(self._job.folder)
         if listed.is_parquet:
             return parquet.read_batches(listed, names, file.bytes)
+        if file.types:
+            return line_records.read_records(
+                listed, self._record_file(file), span=part.span, sha256=file.sha256
+            )
         return delimited.read_batches(
             listed,
             names,
@@ -241,6 +253,19 @@ class _Cutter:
             form=RowForm(file.quoting, file.has_header, file.extra_cells),
             span=part.span,
             sha256=file.sha256,
+        )
+
+    def _record_file(self, file: SourceFile) -> RecordFile:
+        tables = [table for table, _ in file.types]
+        return RecordFile(
+            tuple(
+                RecordType(table, names, self._owners.lines[table]) for table, names in file.types
+            ),
+            tables.index(file.table),
+            file.has_header,
+            file.delimiter,
+            file.quoting,
+            file.extra_cells,
         )
 
     def _cut(

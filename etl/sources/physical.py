@@ -131,7 +131,8 @@ def said_of(physical: Physical, name: str, ending_says: str) -> str:
         "parquet": "is Parquet; give it the ending .parquet"
         if not name.endswith(".parquet")
         else "",
-        "fixed width": "has columns of fixed width, nothing stands between them; write it as CSV",
+        "fixed width": "has columns of fixed width, nothing stands between them; a layout with "
+        "fixed_width reads it",
     }.get(physical.kind, "")
     if rest:
         return f"{name} {rest}"

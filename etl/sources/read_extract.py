@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from etl.errors import UsageError
 from etl.jobs import ALONE, JobRunner
+from etl.sources.control_totals import check_totals
 from etl.sources.events import Emit, FileProgress, Partitioned, ignore
 from etl.sources.extract import UNKNOWN_TABLE, Extract, SourceFile, check_rows
 from etl.sources.finished_steps import Checksum, Inventory, checksum_of
@@ -141,9 +142,26 @@ class _Reading:
         if following:
             self._claims.directory()
             self._read_tables(following, owners)
+        for stored in self._extract.stored:
+            parts = [file for file in files if file.stored == stored.stored]
+            check_rows(stored, sum(self.rows_read[part.name] for part in parts))
         # Malformed rows come last: all ids are known by then.
         self._place_malformed()
+        self._check_totals(files)
         self._save()
+
+    def _check_totals(self, files: Sequence[SourceFile]) -> None:
+        """Compare the totals that files state with their rows.
+
+        Raises:
+            ExtractError: one differs, or is not there.
+        """
+        raw = self._extract.layout.raw
+        if not any(raw[file.table].totals for file in files):
+            return
+        for name, parts in self._index.items():
+            save_index(self._work, name, parts)
+        check_totals(files, raw, self.rows_read, partial(read_spilled, self._work))
 
     def _read_tables(self, files: Sequence[SourceFile], owners: Mapping[str, OwnerColumns]) -> None:
         """Read files, those of one raw table together."""
@@ -178,7 +196,7 @@ class _Reading:
         """Take the results of the jobs of a raw table.
 
         Raises:
-            ExtractError: one of its files cannot be read, or has not the rows that it should.
+            ExtractError: one of its files cannot be read.
         """
         done, refused = list[tuple[CutJob, Spilled]](), False
         for job, result in zip(jobs, results, strict=False):  # other tables' results come after
@@ -195,8 +213,6 @@ class _Reading:
             done = [self._read_whole(jobs[0].owners, files)]
         for job, result in done:
             self._take(job, result)
-        for file in files:
-            check_rows(file, self.rows_read[file.name])
 
     def _read_whole(
         self, owners: OwnerColumns, files: Sequence[SourceFile]

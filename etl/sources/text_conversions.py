@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any, Final
 
 import numpy as np
@@ -285,6 +286,18 @@ def calculated(operation: str, operands: list[Any]) -> tuple[Any, Bools]:
         scale = _FRACTION
     keep = pc.and_(there, pa.array(~bad))
     return pc.if_else(keep, _plain(result, scale), None), bad
+
+
+def added_up(column: Any) -> tuple[Decimal, int]:
+    """Return the exact sum of decimals, and how many texts are none; absent ones are skipped.
+
+    Args:
+        column: `string`, shape (n,).
+    """
+    shaped = true_where(pc.match_substring_regex(column, DECIMAL_PATTERN))
+    unread = int(np.count_nonzero(true_where(column.is_valid()) & ~shaped))
+    total = pc.sum(pc.cast(column.filter(pa.array(shaped)), _OPERAND).cast(_SUM)).as_py()
+    return total or Decimal(0), unread
 
 
 def _plain(numbers: Any, scale: int) -> Any:

@@ -35,7 +35,14 @@ from etl.sources.layout_conversions import (
     Substring,
     Trim,
 )
-from etl.sources.layout_syntax import ExtraCells, LayoutFile, RawFile, UnusedColumns
+from etl.sources.layout_syntax import (
+    ExtraCells,
+    FixedColumn,
+    LayoutFile,
+    RawFile,
+    Total,
+    UnusedColumns,
+)
 from etl.sources.rule_ids import NAMED_IN_LAYOUTS, RULES
 from tests.unit.sources.dialects import crosswalk, shipped_layouts
 from tests.unit.sources.extracts import CLAIM, read, rows_of, write_extract
@@ -153,7 +160,7 @@ def test_the_layouts_page_names_every_layout_key_rule_and_mistake() -> None:
     files = (LayoutFile, RawFile, UnusedColumns, ExtraCells, TableSpec)
     of_columns = (ColumnSpec, Accept, Condition, JoinedColumns, Lookup, InForce, RowOrder)
     conversions = (DateFormat, NumberFormat, Substring, Part, Replace, Trim, Pad, LetterCase)
-    models = (*files, *of_columns, *conversions, Fills, Split)
+    models = (*files, *of_columns, *conversions, Fills, FixedColumn, Split, Total)
     keys = [key for model in models for key in model.known_keys()]
     assert {"lookup", "number_within", "differs_from", "any_of", "needs_any"} <= set(keys)
     for key in keys:

@@ -1,0 +1,250 @@
+"""Lines are cut into records as a slow reader cuts them, however many processes read a file."""
+
+from __future__ import annotations
+
+import csv
+import io
+import tempfile
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from etl.errors import ExtractError
+from etl.jobs import ALONE
+from etl.sources import open_extract, partition, read_layout
+from etl.sources.delimited import Span
+from etl.sources.extract_folder import Listed
+from etl.sources.layout import LineForm
+from etl.sources.layout_columns import Condition
+from etl.sources.line_records import RecordFile, RecordType, read_records
+from etl.sources.text_conversions import added_up
+from tests.property.sources.test_layout_language import column
+from tests.unit.sources.apart import Apart
+from tests.unit.sources.extracts import all_loaded
+
+FIXED = (
+    RecordType("heads", ("k", "x"), LineForm((1, 2), (Condition("k", any_of=frozenset({"h"})),))),
+    RecordType(
+        "rows",
+        ("k", "a", "b"),
+        LineForm((1, 3, 2), (Condition("k", any_of=frozenset({"d"})),), short_lines=True),
+    ),
+)
+PARTED = (
+    RecordType("heads", ("k", "x"), LineForm((), (Condition("x", any_of=frozenset({"h"})),))),
+    RecordType("rows", ("k", "x", "b"), LineForm((), (Condition("x", none_of=frozenset({"h"})),))),
+)
+line_ends = st.sampled_from(["\n", "\r\n"])
+fixed_lines = st.builds(
+    str.__add__, st.sampled_from(["h", "D", "d", "d"]), st.text('aé ,"\x1f|', max_size=6)
+)
+cells = st.text("ah é\x1f", max_size=2) | st.sampled_from(["h", '"a|b"', '"h"', '"a""b"', '5"'])
+parted_lines = st.lists(cells, min_size=1, max_size=5).map("|".join)
+
+
+def slow_fixed(line: str, kind: RecordType) -> list[str] | None:
+    """The cells of a line, one character after the other; None where it has another length."""
+    whole = sum(kind.form.widths)
+    if len(line) > whole or (len(line) < whole and not kind.form.short_lines):
+        return None
+    found, rest = [], line
+    for width in kind.form.widths:
+        found.append(rest[:width])
+        rest = rest[width:]
+    return found
+
+
+def slow_parted(line: str, kind: RecordType) -> list[str] | None:
+    """The cells of a line by the standard library; None where there are more or fewer."""
+    if '"' not in line:
+        found = line.split("|")
+    else:
+        try:
+            found = next(csv.reader(io.StringIO(line), delimiter="|", strict=True))
+        except csv.Error:
+            return None
+    return found if len(found) == len(kind.names) else None
+
+
+def batches(text: bytes, file: RecordFile) -> tuple[dict[int, list[str]], dict[int, str]]:
+    """Rows and ragged rows by their numbers."""
+    with tempfile.TemporaryDirectory() as base:
+        path = Path(base) / "x.dat"
+        path.write_bytes(text)
+        listed = Listed("x.dat", path, "x", "|", gzipped=False)
+        rows: dict[int, list[str]] = {}
+        ragged: dict[int, str] = {}
+        for batch in read_records(listed, file, span=Span()):
+            for row in batch.rows.to_pylist():
+                number = row.pop("_row")
+                rows[number] = list(row.values())
+            ragged |= {row.row: row.text for row in batch.ragged}
+        return rows, ragged
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(fixed_lines | st.just("") | st.just("  "), max_size=15), line_ends, st.booleans())
+def test_lines_of_fixed_width(lines: list[str], end: str, bom: bool) -> None:
+    text = ("\ufeff" * (bom and bool(lines)) + "".join(line + end for line in lines)).encode()
+    for own, kind in enumerate(FIXED):
+        mark = "h" if own == 0 else "d"
+        mine = {
+            number: line
+            for number, line in enumerate(lines, start=1)
+            if line.strip() and line[0].lower() == mark
+        }
+        cut = {number: slow_fixed(line, kind) for number, line in mine.items()}
+        rows, ragged = batches(text, RecordFile(FIXED, own))
+        assert rows == {number: found for number, found in cut.items() if found is not None}
+        assert ragged == {number: mine[number] for number, found in cut.items() if found is None}
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(parted_lines, max_size=15), line_ends)
+@example(["a|h", '"x', "a||", 'a|"b'], "\n")
+def test_delimited_lines(lines: list[str], end: str) -> None:
+    text = "".join(line + end for line in lines).encode()
+    for own, kind in enumerate(PARTED):
+        mine = {}
+        for number, line in enumerate(lines, start=1):
+            known = '"' not in line or slow_count(line) is not None
+            found = (slow_count(line) or []) if known else []
+            is_head = len(found) > 1 and found[1].strip() == "h"
+            if line.strip() and is_head == (own == 0):
+                mine[number] = line
+        cut = {number: slow_parted(line, kind) for number, line in mine.items()}
+        rows, ragged = batches(text, RecordFile(PARTED, own, delimiter="|"))
+        full = {number: found for number, found in cut.items() if found is not None}
+        assert rows == {number: found for number, found in full.items() if any(found)}
+        assert ragged == {number: mine[number] for number in mine.keys() - full.keys()}
+
+
+def slow_count(line: str) -> list[str] | None:
+    """The cells of a line, however many; None where a quote is left open."""
+    if '"' not in line:
+        return line.split("|")
+    try:
+        return next(csv.reader(io.StringIO(line), delimiter="|", strict=True))
+    except csv.Error:
+        return None
+
+
+@given(
+    st.lists(
+        st.none()
+        | st.decimals(-(10**15), 10**15, allow_nan=False, places=6).map(lambda n: f"{n:f}")
+        | st.sampled_from(["x", "1e3", ""]),
+        max_size=10,
+    )
+)
+def test_sums(texts: list[str | None]) -> None:
+    numbers = [text for text in texts if text not in (None, "", "x", "1e3")]
+    total, unread = added_up(column(texts))
+    expected = sum((int(Decimal(text or "") * 10**6) for text in numbers), 0)
+    assert total * 10**6 == expected
+    assert unread == sum(text in ("x", "1e3") for text in texts)
+
+
+LAYOUT = """\
+layout: lines
+title: Lines
+description: One file of lines.
+raw:
+  people:
+    compulsory: true
+    named: people
+    member: Person
+    coverage: Policy
+    fixed_width: [{ column: Person, width: 2 }, { column: Policy, width: 2 }]
+  claims:
+    compulsory: true
+    named: claims
+    member: Person
+    claim: Claim
+    record: { column: Kind, any_of: [c] }
+    fixed_width:
+      - { column: Kind, width: 1 }
+      - { column: Claim, width: 2 }
+      - { column: Person, width: 2 }
+  lines:
+    named: claims
+    claim: Claim
+    record: { column: Kind, any_of: [l] }
+    fixed_width:
+      - { column: Kind, width: 1 }
+      - { column: Claim, width: 2 }
+      - { column: Row, width: 1 }
+  ends:
+    named: claims
+    record: { column: Kind, any_of: [e] }
+    fixed_width: [{ column: Kind, width: 1 }, { column: Rows, width: 4 }]
+    totals: { column: Rows, rows_of: [claims, lines] }
+tables:
+  member:
+    from: people
+    columns:
+      member_id: Person
+      birth_date: { constant: "1970-01-01" }
+      gender: { constant: F }
+  coverage:
+    from: people
+    columns:
+      coverage_id: Policy
+      member_id: Person
+      relationship: { constant: self }
+      payer_id: { constant: P }
+  claim:
+    from: claims
+    columns:
+      claim_id: Claim
+      member_id: Person
+      claim_type: { constant: professional }
+      coverage_id: { constant: C }
+      payer_id: { constant: P }
+      statement_from_date: { constant: "2024-01-01" }
+      adjudication_date: { constant: "2024-01-01" }
+  claim_line:
+    from: lines
+    columns: { claim_id: Claim, line_number: Row, service_from_date: { constant: "2024-01-01" } }
+"""
+record_lines = st.one_of(
+    st.builds("c{:02d}M{}".format, st.integers(0, 9), st.integers(0, 3)),
+    st.builds("l{:02d}{}".format, st.integers(0, 9), st.integers(0, 5)),
+    st.sampled_from(["l0", "c01M1é", "", "  ", "l01\x1f", "l013 "]),
+)
+
+
+def everything(folder: Path, work: Path, runner: Any) -> Any:
+    """All that is read of an extract, or why it is not."""
+    try:
+        extract = open_extract(folder, [read_layout(LAYOUT, "lines.yaml", {})])
+        parts = partition(extract, work, partitions=3, runner=runner, digests=True)
+    except ExtractError as error:
+        return str(error)
+    loaded = [(one.tables, one.findings, one.unread) for one in all_loaded(parts)]
+    return parts.facts.rows_read, parts.ragged_rows().to_pylist(), loaded, parts.facts.unowned
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(record_lines, max_size=25), st.integers(20, 100), st.integers(-1, 1), line_ends)
+def test_spans_of_lines_are_read_as_the_whole(
+    lines: list[str], every: int, off: int, end: str
+) -> None:
+    rows = sum(bool(line.strip()) for line in lines) + (off if off > 0 else 0)
+    stray = ["?"] if off < 0 else []
+    text = "".join(line + end for line in [*lines, *stray, f"e{rows:04d}"])
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as base:
+        patch.setattr("etl.sources.file_splits.CUT_BYTES", every)
+        patch.setattr("etl.sources.spilled_rows.BUFFER_BYTES", every)
+        patch.setattr("etl.sources.spilled_rows.BYTES_PER_PARTITION", 0)
+        folder = Path(base) / "in"
+        folder.mkdir()
+        (folder / "people.txt").write_text("".join(f"M{n}C{n}\n" for n in range(4)))
+        (folder / "claims.dat").write_bytes(text.encode())
+        alone = everything(folder, Path(base) / "alone", ALONE)
+        assert everything(folder, Path(base) / "apart", Apart()) == alone
+        assert isinstance(alone, str) == (off != 0)

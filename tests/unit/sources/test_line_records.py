@@ -1,0 +1,208 @@
+"""Files of lines: fixed width, several types of record, trailers with control totals."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from etl.errors import ExtractError, MappingError
+from etl.sources import Layout, open_extract, open_partitions, partition, read_layout
+from etl.sources.read_extract import Inventory
+from tests.unit.sources.apart import Apart
+from tests.unit.sources.extracts import findings_of, read, rows_of
+from tests.unit.sources.golden import as_text
+
+GOLDEN = Path(__file__).parents[2] / "golden/layouts/records"
+TEXT = (GOLDEN / "layout.yaml").read_text(encoding="utf-8")
+
+
+def dock(text: str = TEXT) -> Layout:
+    return read_layout(text, "dock.yaml", {})
+
+
+def changed(folder: Path, name: str, old: str, new: str) -> Path:
+    """The golden extract with one text of one file in place of another."""
+    shutil.copytree(GOLDEN / "input", folder)
+    text = (folder / name).read_bytes().decode()
+    assert old in text
+    (folder / name).write_bytes(text.replace(old, new, 1).encode())
+    return folder
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_lines_give_the_rows_that_were_written_down(tmp_path: Path, count: int) -> None:
+    """The case's README says what is in it. WRITE_GOLDEN=1 writes the rows anew."""
+    got = as_text(read(GOLDEN / "input", tmp_path / "work", count, layouts=[dock()]))
+    expected = GOLDEN / "expected.ndjson"
+    if os.environ.get("WRITE_GOLDEN") == "1" and count == 1:
+        expected.write_text(got, encoding="utf-8")
+    assert sorted(got.splitlines()) == sorted(expected.read_text(encoding="utf-8").splitlines())
+
+
+def test_several_processes_read_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("etl.sources.file_splits.CUT_BYTES", 40)
+    monkeypatch.setattr("etl.sources.spilled_rows.BUFFER_BYTES", 10)
+    monkeypatch.setattr("etl.sources.spilled_rows.BYTES_PER_PARTITION", 0)
+    apart = Apart()
+    extract = open_extract(GOLDEN / "input", [dock()])
+    parts = partition(extract, tmp_path / "work", partitions=2, runner=apart)
+    spans = [part for job in apart.jobs for part in job.parts if not part.span.is_whole]
+    assert len(spans) > 10
+    assert not apart.refused
+    expected = (GOLDEN / "expected.ndjson").read_text(encoding="utf-8")
+    assert sorted(as_text(parts).splitlines()) == sorted(expected.splitlines())
+
+
+def test_a_file_is_listed_once_and_its_records_are_counted_by_type(tmp_path: Path) -> None:
+    parts = read(GOLDEN / "input", tmp_path / "work", layouts=[dock()])
+    extract = open_extract(GOLDEN / "input", [dock()])
+    assert [file.stored for file in extract.stored] == [
+        "claims_0105.dat",
+        "members.txt",
+        "policies.psv",
+    ]
+    assert dict(parts.facts.rows_read) == {
+        "claims_0105.dat#file_start": 1,
+        "claims_0105.dat#claims": 3,
+        "claims_0105.dat#lines": 5,
+        "claims_0105.dat#file_end": 1,
+        "members.txt": 3,
+        "policies.psv#policies": 3,
+        "policies.psv#policies_end": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "sentence"),
+    [
+        ("policies.psv", "TRAILER|3", "TRAILER|4",
+         "policies.psv: 'Rows' of policies_end says 4 rows of policies, and 3 were read"),
+        ("policies.psv", "TRAILER|3\n", "",
+         "policies.psv has 0 records of policies_end, where one states its totals"),
+        ("policies.psv", "TRAILER|3\n", "TRAILER|3\nTRAILER|3\n",
+         "policies.psv has 2 records of policies_end"),
+        ("policies.psv", "TRAILER|3", "TRAILER|", "'Rows' of policies_end is no number"),
+        ("policies.psv", "TRAILER|3", "TRAILER|three", "'Rows' of policies_end is no number"),
+        ("policies.psv", "TRAILER|3", "TRAILER|3|3", "'Rows' of policies_end is no number"),
+        ("claims_0105.dat", "99000003000010", "99000003000011",
+         "says 11 rows of file_start, claims, lines, file_end, and 10 were read"),
+        ("claims_0105.dat", "0000000180450", "0000000180440",
+         "'Amount claimed' of file_end says 180.44 in all of claims, and the sum is 180.45; "
+         "copy the extract again"),
+        ("claims_0105.dat", "000012345\r", "00001234x\r",
+         "says 180.45 in all of claims, and the sum is 57 without 1 that cannot be read"),
+        ("claims_0105.dat", "20C0001001000010000", "20C0001001000010001",
+         "says 180.45 in all of lines, and the sum is 180.46 without 1 that cannot be read"),
+        ("claims_0105.dat", "0020240201", "7720240201",
+         "row 1 is by its record none of file_start, claims, lines, file_end"),
+        ("claims_0105.dat", "20C0003001", "2xC0003001", "row 9 is by its record none of"),
+    ],
+)  # fmt: skip
+def test_what_a_file_does_not_keep_is_refused_with_both_figures(
+    tmp_path: Path, name: str, old: str, new: str, sentence: str
+) -> None:
+    folder = changed(tmp_path / "in", name, old, new)
+    with pytest.raises(ExtractError) as caught:
+        read(folder, tmp_path / "work", layouts=[dock()])
+    assert sentence in str(caught.value)
+    assert Inventory(tmp_path / "work").step("read") is None
+    with pytest.raises(Exception, match="read the extract again"):
+        open_partitions(tmp_path / "work")
+
+
+def test_a_line_of_two_types_is_refused(tmp_path: Path) -> None:
+    text = TEXT.replace('any_of: ["10"]', 'any_of: ["10", "20"]')
+    with pytest.raises(ExtractError, match="row 3 is by its record claims and lines"):
+        read(GOLDEN / "input", tmp_path / "work", layouts=[dock(text)])
+
+
+def test_sums_are_exact(tmp_path: Path) -> None:
+    """As binary floating point numbers, 0.1 + 0.2 would not be 0.3."""
+    text = TEXT.replace("Amount claimed: { column: Claimed, number: { implied: 2 } }",
+                        "Amount claimed: { column: Claimed, number: { implied: 1 } }")  # fmt: skip
+    folder = changed(tmp_path / "in", "claims_0105.dat", "000000018045", "000000001805")
+    with pytest.raises(ExtractError, match=r"says 180\.5 in all of claims, and the sum is 180\.45"):
+        read(folder, tmp_path / "work", layouts=[dock(text)])
+
+
+def without_totals() -> Layout:
+    """The layout, its trailers compared with nothing."""
+    lines = [
+        line
+        for line in TEXT.split("\n")
+        if not line.strip().startswith(("totals:", "- { column: Claims, rows", "Amount cl",
+                                        "Amount ch", "- { column: Records, rows",
+                                        "- { column: Amount"))
+    ]  # fmt: skip
+    text = "\n".join(lines)
+    claimed = (
+        "    unused: [{ columns: [Claims, Records, Claimed, Charged], reason: not compared }]\n"
+    )
+    text = text.replace("    made:\ntables:", f"{claimed}tables:")
+    rows = "    required: [Mark, Rows]\n"
+    return dock(text.replace(rows, rows + "    unused: [{ column: Rows, reason: not compared }]\n"))
+
+
+def test_a_line_of_another_length_belongs_to_the_claim_that_it_names(tmp_path: Path) -> None:
+    folder = changed(tmp_path / "in", "claims_0105.dat", "20C0002001", "20C000200001")
+    parts = read(folder, tmp_path / "work", layouts=[without_totals()])
+    ragged = {place[2:4] for place in findings_of(parts) if place[0] == "ragged-row"}
+    assert ragged == {("claims_0105.dat#lines", 6), ("claims_0105.dat#lines", 10)}
+    assert not parts.facts.unowned
+    assert "C0002" not in [row["claim_id"] for row in rows_of(parts, "claim_line")]
+
+
+def test_a_claim_of_another_length_may_be_anybody_s(tmp_path: Path) -> None:
+    folder = changed(tmp_path / "in", "claims_0105.dat", "M002P02out", "M002P02XXout")
+    parts = read(folder, tmp_path / "work", layouts=[without_totals()])
+    assert parts.facts.unowned == {"claims_0105.dat#claims": (5,)}
+
+
+MISTAKES = [
+    ("{ column: Born, width: 8, at: 5 }", "{ column: Born, width: 8, at: 6 }", 12, "layout-value",
+     "'Born' begins at 5"),
+    ("{ column: Born, width: 8, at: 5 }", "{ column: Born, width: 0 }", 12, "layout-value",
+     "width must be from 1 to"),
+    ("{ column: Born, width: 8, at: 5 }", "{ column: Born }", 12, "layout-key",
+     "width is missing"),
+    ("{ column: Born, width: 8, at: 5 }", "{ column: person, width: 8 }", 10, "layout-header",
+     "stands twice"),
+    ("    short_lines: true\n", "    required: [Other]\n", 10, "layout-key",
+     "under fixed_width alone"),
+    ("    required: [Policy, Person, Payer]\n",
+     "    short_lines: true\n    required: [Policy, Person, Payer]\n", 24, "layout-key",
+     "short_lines are lines of fixed_width"),
+    ('    named: "members*"\n', "", 6, "layout-key", "must be named"),
+    ("record: { column: Policy, none_of", "record: { column: Polcy, none_of", 23, "layout-header",
+     "did you mean 'Policy'"),
+    ("rows_of: policies }", "rows_of: polices }", 31, "layout-table", "did you mean 'policies'"),
+    ("{ column: Rows, rows_of: policies }", "{ column: Rows }", 31, "layout-key",
+     "one of rows_of and sum_of"),
+    ("{ column: Rows, rows_of: policies }", "{ column: Row, rows_of: policies }", 31,
+     "layout-header", "did you mean 'Rows'"),
+    ("{ column: Rows, rows_of: policies }",
+     "{ column: Rows, rows_of: people, sum_of: {people: Sex} }", 31,
+     "layout-key", "one of rows_of and sum_of"),
+    ("    record: { column: Mark, any_of: [TRAILER] }\n", "", 30, "layout-key",
+     "so record must say which"),
+    ("sum_of: { lines: Charge amount }", "sum_of: { lines: Charged }", 68, "layout-header",
+     "lines has no column 'Charged'"),
+    ("    header: false\n", "", 18, "layout-key", "one type of record at most has the headers"),
+    ('    record: { column: Kind of record, any_of: ["10"] }\n', "", 40, "layout-key",
+     "record must tell them apart"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("old", "new", "line", "error_id", "sentence"), MISTAKES)
+def test_a_mistake_is_told_with_its_line(
+    old: str, new: str, line: int, error_id: str, sentence: str
+) -> None:
+    assert old in TEXT
+    with pytest.raises(MappingError) as caught:
+        dock(TEXT.replace(old, new, 1))
+    first = caught.value.every[0]
+    assert (sentence in str(first), first.error_id) == (True, error_id), str(first)
+    assert first.where == f"dock.yaml:{line}"
