@@ -184,8 +184,13 @@ def _write_ragged(
 
 
 def _stem(name: str) -> str:
-    """Return a file's name without its ending, fit for the name of another."""
-    return name.removesuffix(".gz").rpartition(".")[0].replace("/", "-") or name
+    """Return a file's name without its ending, fit for the name of another.
+
+    Records of one type in a file have the type's name behind it.
+    """
+    file, _, part = name.partition("#")
+    stem = file.removesuffix(".gz").rpartition(".")[0].replace("/", "-") or file
+    return f"{stem}-{part}" if part else stem
 
 
 def _write(path: Path, pieces: Iterator[bytes]) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from etl.errors import ExtractError, MappingError
 from etl.sources import Layout, open_extract, open_partitions, partition, read_layout
-from etl.sources.read_extract import Inventory
+from etl.sources.finished_steps import Inventory
 from tests.unit.sources.apart import Apart
 from tests.unit.sources.extracts import findings_of, read, rows_of
 from tests.unit.sources.golden import as_text

@@ -1,0 +1,45 @@
+"""Files of lines, end to end: every record is published or quarantined, and a trailer is kept."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from tests.e2e.commands import ROOT, cpcds, done, rows_of
+
+CASE = ROOT / "tests/golden/layouts/records"
+
+
+def mappings(base: Path) -> Path:
+    """A folder of one's own with the layout in it."""
+    (base / "layouts").mkdir(parents=True)
+    shutil.copy(CASE / "layout.yaml", base / "layouts/dock.yaml")
+    return base
+
+
+def test_records_of_one_file_have_a_quarantine_each(tmp_path: Path) -> None:
+    own = ("--mappings", mappings(tmp_path / "own"))
+    done(cpcds(*own, "validate", CASE / "input", "--report", tmp_path / "report"))
+    quarantine = tmp_path / "report/quarantine"
+    counts = {path.name: len(rows_of(path)) for path in sorted(quarantine.glob("*.csv"))}
+    assert counts == {
+        "claims_0105-claims.csv": 3,
+        "claims_0105-lines.csv": 4,
+        "claims_0105-lines.ragged.csv": 1,
+        "members.csv": 1,
+        "policies-policies.csv": 1,
+    }
+    (ragged,) = rows_of(quarantine / "claims_0105-lines.ragged.csv")
+    assert (ragged["cpcds_row"], ragged["text"]) == ("10", "20C0003002000000000 ")
+
+
+def test_a_trailer_that_differs_ends_the_run_with_both_figures(tmp_path: Path) -> None:
+    own = ("--mappings", mappings(tmp_path / "own"))
+    folder = tmp_path / "in"
+    shutil.copytree(CASE / "input", folder)
+    file = folder / "claims_0105.dat"
+    file.write_bytes(file.read_bytes().replace(b"99000003000010", b"99000003000012"))
+    told = cpcds(*own, "run", folder, "--to", tmp_path / "tree", "--workers", "1")
+    assert told.code == 2
+    assert "says 12 rows of file_start, claims, lines, file_end, and 10 were read" in told.err
+    assert not (tmp_path / "tree/current.json").exists()
