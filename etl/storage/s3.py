@@ -80,7 +80,7 @@ class S3Store:
         bucket: the bucket's name.
         prefix: prefix of all keys, without slashes at its ends; may be empty.
         options: endpoint, encryption, limits.
-        session: whose credentials are used; of the options' profile where None.
+        session: the source of credentials; the options' profile where None.
         client: does all requests, instead of one made from the options; for tests.
     """
 
