@@ -3,19 +3,37 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import click
+from click.core import ParameterSource
 
 from etl.cli.options import json_option
 from etl.cli.progress import counting
-from etl.synth import AS_OF, SINCE, Spec, write_extract
+from etl.errors import UsageError
+from etl.synth import (
+    AS_OF,
+    SINCE,
+    NetworkSpec,
+    Progress,
+    Spec,
+    WrittenExtract,
+    write_extract,
+    write_network,
+)
+
+_OF_CLAIMS: Final = ("members", "since", "parts", "short_form", "change_rate", "whole_claims")
+"""Options that a provider directory has not."""
 
 
 @click.command("synth")
-@click.option("--members", type=int, required=True, help="How many members.")
+@click.option("--members", type=int, default=0, help="How many members, of an extract of claims.")
+@click.option("--directory", is_flag=True, help="A provider directory in place of claims.")
+@click.option("--practitioners", type=int, default=0, help="How many, with --directory.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Another seed, other data.")
 @click.option(
     "--out",
@@ -66,8 +84,12 @@ from etl.synth import AS_OF, SINCE, Spec, write_extract
 )
 @click.option("--whole-claims", is_flag=True, help="In a delta, every row of a touched claim.")
 @json_option
+@click.pass_context
 def synth_command(
+    context: click.Context,
     members: int,
+    directory: bool,
+    practitioners: int,
     seed: int,
     out: Path,
     fault_rate: float,
@@ -84,26 +106,63 @@ def synth_command(
     as_json: bool,
 ) -> None:
     """Write a synthetic extract in the canonical layout: the same for the same seed."""
-    spec = Spec(
-        members=members,
-        seed=seed,
-        fault_rate=fault_rate,
-        format=form,  # type: ignore[arg-type]
-        gzip=compress,
-        as_of=as_of.date(),
-        kind=kind,
-        day=day,
-        since=since.date(),
-        parts=parts,
-        short_form=short_form,
-        change_rate=change_rate,
-        whole_claims=whole_claims,
-    )
-    with counting("writing", "members", spec.population, quiet=as_json) as advance:
-        written = write_extract(out, spec, lambda progress: advance(progress.done))
+    _check_options(context, directory=directory)
+    write: Callable[[Callable[[Progress], None]], WrittenExtract]
+    if directory:
+        network = NetworkSpec(
+            practitioners=practitioners,
+            seed=seed,
+            fault_rate=fault_rate,
+            format=form,  # type: ignore[arg-type]
+            gzip=compress,
+            as_of=as_of.date(),
+            kind=kind,
+            day=day,
+        )
+        unit, total, write = "practitioners", practitioners, partial(write_network, out, network)
+    else:
+        spec = Spec(
+            members=members,
+            seed=seed,
+            fault_rate=fault_rate,
+            format=form,  # type: ignore[arg-type]
+            gzip=compress,
+            as_of=as_of.date(),
+            kind=kind,
+            day=day,
+            since=since.date(),
+            parts=parts,
+            short_form=short_form,
+            change_rate=change_rate,
+            whole_claims=whole_claims,
+        )
+        unit, total, write = "members", spec.population, partial(write_extract, out, spec)
+    with counting("writing", unit, total, quiet=as_json) as advance:
+        written = write(lambda progress: advance(progress.done))
     if as_json:
         click.echo(json.dumps({"out": str(out), "rows": dict(written.rows)}, indent=2))
         return
     for table, count in written.rows.items():
         click.echo(f"{count:>12,} {table}")
     click.echo(f"{written.bytes:,} bytes in {out}")
+
+
+def _check_options(context: click.Context, *, directory: bool) -> None:
+    """Refuse options of claims with a directory, and the other way round.
+
+    Raises:
+        UsageError: an option is missing, or does not go with the others.
+    """
+    given = {
+        name
+        for name in context.params
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    }
+    if directory and (astray := sorted(given & set(_OF_CLAIMS))):
+        option = astray[0].replace("_", "-")
+        raise UsageError(f"--{option} is for extracts of claims; leave it away with --directory")
+    if not directory and "practitioners" in given:
+        raise UsageError("--practitioners goes with --directory; members are counted by --members")
+    wanted = "practitioners" if directory else "members"
+    if wanted not in given:
+        raise UsageError("name --members N, or --directory and --practitioners N")

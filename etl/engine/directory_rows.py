@@ -2,7 +2,8 @@
 
 * A role stands once in each of its networks, and once where it has none.
 * Phones, e-mails and addresses of wide columns are telecoms like those of the table of telecoms.
-* A role without a way to reach it takes the telecoms of its only place, else of its organization.
+* A role without a way to reach it takes the telecoms of its only place, else of its organization;
+  where they have none either it is marked as not reached.
 * Identifiers of plans and languages of practitioners become rows.
 """
 
@@ -53,6 +54,7 @@ def directory_rows(tables: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
     made["practitioner_language"] = _languages(made["directory_practitioner"])
     telecoms = _with_wide(made)
     made["telecom"] = _in_order([telecoms, *_borrowed(made["provider_role"], telecoms)])
+    made["role_in_network"] = _marked(made["role_in_network"], made["telecom"])
     return made
 
 
@@ -234,6 +236,19 @@ def _borrowed(roles: pa.Table, telecoms: pa.Table) -> Iterable[pa.Table]:
             if len(taking):
                 yield _copies(telecoms, mine, named, role_ids, taking)
         wanting = pc.and_(wanting, pa.array(~has))
+
+
+def _marked(roles: pa.Table, telecoms: pa.Table) -> pa.Table:
+    """Return the roles, those marked that have neither a telecom nor an endpoint."""
+    of_roles = pc.equal(_cells(telecoms, "owner"), "provider_role")
+    told = pc.and_(of_roles, pc.is_valid(_cells(telecoms, "value")))
+    reached = pc.is_in(
+        _cells(roles, "role_id"), value_set=_cells(telecoms.filter(told), "owner_id")
+    )
+    reached = pc.or_(reached, pc.is_valid(_cells(roles, "endpoint_ids")))
+    flags = pc.if_else(reached, pa.scalar(None, pa.string()), "Y")
+    place = roles.schema.get_field_index("unreached")
+    return roles.set_column(place, roles.schema.field(place), flags)
 
 
 def _copies(

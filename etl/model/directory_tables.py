@@ -248,7 +248,7 @@ DERIVED: Final = (
         name="role_in_network",
         grain="a role in one network, or in none",
         key=("role_id", "network_id"),
-        columns=(*_ROLE.columns, *_columns("C network_id from_network_id")),
+        columns=(*_ROLE.columns, *_columns("C network_id from_network_id", "F unreached")),
         made_of="provider_role",
     ),
     _made(

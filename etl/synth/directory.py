@@ -74,6 +74,8 @@ TRADES: Final = (
     Trade("orthodontist", "1223X0400X", "braces dentist", 1, "dental"),
     Trade("optometrist", "152W00000X", "eye doctor", 2, "optical"),
 )
+PRACTITIONERS: Final = sum(trade.count for trade in TRADES)
+"""Practitioners of a region."""
 PLACES: Final = (
     ("hospital", "facility", 2, "Mercy & Tansy Hospital"),
     ("clinic", "provider", 3, "Crossroads Clinic, P.C."),
@@ -100,6 +102,15 @@ class Doctor:
 
 
 @dataclass(frozen=True, slots=True)
+class PractitionerName:
+    """A practitioner's name in parts, and gender."""
+
+    family: str
+    given: str
+    gender: str
+
+
+@dataclass(frozen=True, slots=True)
 class Region:
     """One region's directory.
 
@@ -109,6 +120,7 @@ class Region:
         doctors: trade -> its practitioners.
         places: role -> organization ids.
         organizations, practitioners: the rows, in order.
+        people: the person of each row of `practitioners`.
     """
 
     number: int
@@ -117,6 +129,7 @@ class Region:
     places: dict[str, tuple[str, ...]]
     organizations: tuple[Row, ...]
     practitioners: tuple[Row, ...]
+    people: tuple[PractitionerName, ...]
 
 
 def address(dice: Dice, state: State) -> Row:
@@ -178,18 +191,23 @@ def region_of(spec: Spec, number: int) -> Region:
             organizations.append(row)
         places[role] = tuple(row["organization_id"] for row in rows)
     practitioners: list[Row] = []
+    people: list[PractitionerName] = []
     doctors: dict[str, tuple[Doctor, ...]] = {}
     for trade in TRADES:
         rows = []
         for _ in range(trade.count):
             serial = number * 100 + len(practitioners) + 1
-            row = _practitioner(spec, dice, serial, state, trade, places)
+            row, person = _practitioner(spec, dice, serial, state, trade, places)
             practitioners.append(row)
+            people.append(person)
             rows.append(row)
         doctors[trade.role] = tuple(
             Doctor(row["practitioner_id"], row["npi"], trade.taxonomy) for row in rows
         )
-    return Region(number, state, doctors, places, tuple(organizations), tuple(practitioners))
+    rows_of_people = tuple(practitioners)
+    return Region(
+        number, state, doctors, places, tuple(organizations), rows_of_people, tuple(people)
+    )
 
 
 def _organization(spec: Spec, dice: Dice, number: int, state: State, kind: str, name: str) -> Row:
@@ -210,10 +228,11 @@ def _practitioner(
     state: State,
     trade: Trade,
     places: dict[str, tuple[str, ...]],
-) -> Row:
+) -> tuple[Row, PractitionerName]:
     heritage = dice.pick(HERITAGES)
     family = dice.pick(heritage.families)
-    given = dice.pick(heritage.women if dice.chance(500) else heritage.men)
+    is_woman = dice.chance(500)
+    given = dice.pick(heritage.women if is_woman else heritage.men)
     row = {
         "record_action": "A",
         "practitioner_id": f"PRC{serial:07d}",
@@ -238,7 +257,7 @@ def _practitioner(
     row |= address(dice, state)
     del row["county"]
     row["last_updated"] = iso(spec.as_of.toordinal() - dice.below(1500))
-    return row
+    return row, PractitionerName(family, given, "F" if is_woman else "M")
 
 
 def practitioners_on(spec: Spec, number: int, day: int) -> Iterator[tuple[Row, int]]:

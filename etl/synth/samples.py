@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from etl.synth.extract import WrittenExtract, write_extract
+from etl.synth.network_extract import NetworkSpec, write_network
 from etl.synth.spec import Spec
 
 SAMPLES: Final = Spec(members=30, seed=7)
@@ -17,10 +18,17 @@ FAULTY: Final = Spec(
 )
 """`cpcds_samples/faulty/`: a small one with every kind of planted fault."""
 
+DIRECTORY: Final = NetworkSpec(practitioners=34, seed=7)
+"""`cpcds_samples/directory/`: the directory of the providers of the clean extract."""
 
-def write_samples(folder: Path) -> tuple[WrittenExtract, WrittenExtract]:
-    """Write both extracts: the clean one into `folder`, the faulty one into `folder/faulty`."""
-    return write_extract(folder, SAMPLES), write_extract(folder / "faulty", FAULTY)
+
+def write_samples(folder: Path) -> tuple[WrittenExtract, ...]:
+    """Write all extracts: the clean one into `folder`, the others into folders in it."""
+    return (
+        write_extract(folder, SAMPLES),
+        write_extract(folder / "faulty", FAULTY),
+        write_network(folder / "directory", DIRECTORY),
+    )
 
 
 if __name__ == "__main__":

@@ -31,6 +31,9 @@ class Purpose(IntEnum):
     FAULT = 7
     DIRECTORY_FAULT = 8
     DIRECTORY_DAY = 9
+    NETWORK = 10
+    NETWORK_DAY = 11
+    NETWORK_FAULT = 12
 
 
 def mixed(*parts: int) -> int:

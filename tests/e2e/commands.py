@@ -144,8 +144,9 @@ def exact(line: str) -> dict[str, Any]:
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
-    """Return the rows of a CSV file."""
-    with path.open(newline="", encoding="utf-8") as file:
+    """Return the rows of a CSV file, which may be compressed."""
+    read = gzip.open if path.suffix == ".gz" else open
+    with read(path, "rt", newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 

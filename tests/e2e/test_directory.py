@@ -11,9 +11,10 @@ import pytest
 
 from etl.bootstrap.coverage import extract_coverage
 from etl.bootstrap.settings import read_settings
-from tests.e2e.commands import contents, cpcds, done
-from tests.e2e.directories import directory_rows, full_directory_rows, write_directory
+from tests.e2e.commands import SAMPLES, contents, cpcds, done, rows_of
+from tests.e2e.directories import directory_rows, write_directory
 
+ABSENT: Final = "http://hl7.org/fhir/StructureDefinition/data-absent-reason"
 PLAN_NET: Final = "http://hl7.org/fhir/us/davinci-pdex-plan-net/StructureDefinition/"
 Json = dict[str, Any]
 
@@ -163,9 +164,9 @@ def test_files_of_claims_and_of_a_directory_do_not_mix(tmp_path: Path) -> None:
     assert told.sentence
 
 
-def test_every_must_support_element_that_the_layout_can_feed_is_made(tmp_path: Path) -> None:
-    extract = write_directory(tmp_path / "in", full_directory_rows())
-    coverage = extract_coverage(read_settings(None), extract, lambda event: None)
+def test_every_must_support_element_that_the_layout_can_feed_is_in_the_samples() -> None:
+    settings = read_settings(None)
+    coverage = extract_coverage(settings, SAMPLES / "directory", lambda event: None)
     assert len(coverage) == 9
     elements = [(one.profile, element) for one in coverage for element in one.elements]
     assert len(elements) > 200
@@ -175,9 +176,44 @@ def test_every_must_support_element_that_the_layout_can_feed_is_made(tmp_path: P
         ("plannet-Network", f"Organization.{name}"): "cannot be"
         for name in ("identifier:NPI", "telecom", "telecom.system", "telecom.value")
     }
-    done(cpcds("convert", extract, "--out", tmp_path / "out"))
-    told = cpcds("conform", tmp_path / "out")
-    assert told.code == 0, told.out
+
+
+def test_the_samples_are_clean_and_what_they_become_conforms(tmp_path: Path) -> None:
+    told = json.loads(
+        done(cpcds("convert", SAMPLES / "directory", "--out", tmp_path / "out", "--json")).out
+    )
+    fates = {name: table.get("quarantined", 0) for name, table in told["tables"].items()}
+    assert len(fates) == 13
+    assert set(fates.values()) == {0}
+    conformed = cpcds("conform", tmp_path / "out")
+    assert conformed.code == 0, conformed.out
+    assert " 0 errors" in conformed.out
+    unreached = [
+        role
+        for role in resources(tmp_path / "out", "PractitionerRole")
+        if "reference" not in role.get("endpoint", [{"reference": ""}])[0]
+    ]
+    assert [role["endpoint"] for role in unreached[:1]] == [
+        [{"extension": [{"url": ABSENT, "valueCode": "unknown"}]}]
+    ]
+    assert all("telecom" not in role for role in unreached)
+
+
+def test_every_planted_fault_is_found_by_its_rule(tmp_path: Path) -> None:
+    extract, out = tmp_path / "in", tmp_path / "out"
+    planted = ("--directory", "--practitioners", "68", "--seed", "5", "--fault-rate", "1")
+    done(cpcds("synth", *planted, "--out", extract))
+    done(cpcds("validate", extract, "--report", out))
+    places = ("file", "row", "column")
+    found = {
+        tuple(one[name] for name in (*places, "rule"))
+        for one in rows_of(out / "report" / "findings.csv.gz")
+    }
+    ledger = [
+        tuple(row[name] for name in (*places, "fault")) for row in rows_of(extract / "faults.csv")
+    ]
+    assert len(ledger) > 40
+    assert set(ledger[1:]) - found == set()
 
 
 def test_a_directory_is_not_published_to_a_target_of_claims(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 
 from etl.errors import MappingError
@@ -53,3 +55,15 @@ def test_every_mistake_is_reported_in_the_order_of_lines() -> None:
         ("sex.csv:9", "crosswalk-duplicate"),
     ]
     assert "source 'M' stands twice" in str(raised.value)
+
+
+def test_a_crosswalk_with_an_overlay_can_be_sent_to_another_process() -> None:
+    ours, theirs = (
+        read_crosswalk(f"source,code\n{word},{code}\n", "sex", file="sex.csv")
+        for word, code in (("m", "male"), ("f", "female"))
+    )
+    crosswalk = ours.overlaid(theirs)
+    sent = pickle.loads(pickle.dumps(crosswalk))  # noqa: S301 - it was written a line ago
+    assert sent == crosswalk
+    assert sent.places == crosswalk.places
+    assert (sent.answer("M"), sent.answer("f")) == ("male", "female")

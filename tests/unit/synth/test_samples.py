@@ -13,8 +13,8 @@ import pytest
 
 from etl.model.canonical_tables import CLAIM_TYPES
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
-from etl.synth import Spec
-from etl.synth.samples import FAULTY, SAMPLES, write_samples
+from etl.synth import NetworkSpec, Spec
+from etl.synth.samples import DIRECTORY, FAULTY, SAMPLES, write_samples
 from tests.unit.synth.written import hashes, plain, read
 
 ROOT = Path(__file__).parents[3]
@@ -29,13 +29,19 @@ def test_the_samples_are_what_the_generator_writes_byte_for_byte(tmp_path: Path)
 
     written = {name: digest for name, digest in hashes(FOLDER).items() if name != "README.md"}
     assert written == hashes(tmp_path)
-    assert hashes(FOLDER / "faulty") == hashes(tmp_path / "faulty")
+    for name in ("faulty", "directory"):
+        assert hashes(FOLDER / name) == hashes(tmp_path / name)
 
 
-def _spec_of(command: str) -> tuple[Spec, str]:
+def _spec_of(command: str) -> tuple[Spec | NetworkSpec, str]:
     """Return what a documented command line asks for."""
     words = shlex.split(command)
     assert words[:2] == ["cpcds", "synth"]
+    if words[2] == "--directory":
+        del words[2]
+        told = dict(zip(words[2::2], words[3::2], strict=True))
+        network = NetworkSpec(int(told["--practitioners"]), int(told["--seed"]))
+        return network, told["--out"]
     options = dict(zip(words[2::2], words[3::2], strict=True))
     out = options.pop("--out")
     choices = {name.removeprefix("--").replace("-", "_"): text for name, text in options.items()}
@@ -54,7 +60,11 @@ def _spec_of(command: str) -> tuple[Spec, str]:
 def test_the_readme_names_the_commands_that_make_them() -> None:
     commands = [_spec_of(text) for text in re.findall(r"`(cpcds synth [^`]+)`", README)]
 
-    assert commands == [(SAMPLES, "cpcds_samples"), (FAULTY, "cpcds_samples/faulty")]
+    assert commands == [
+        (SAMPLES, "cpcds_samples"),
+        (FAULTY, "cpcds_samples/faulty"),
+        (DIRECTORY, "cpcds_samples/directory"),
+    ]
 
 
 def test_the_readme_counts_right() -> None:
@@ -83,7 +93,9 @@ def test_they_hold_every_column_and_every_type_of_claim() -> None:
     assert Counter(row["member_id"] for row in ROWS["claim"]).most_common(1)[0][1] >= 200
 
 
-@pytest.mark.parametrize("choice", [field.name for field in fields(Spec)])
+@pytest.mark.parametrize(
+    "choice", [field.name for kind in (Spec, NetworkSpec) for field in fields(kind)]
+)
 def test_the_page_documents_every_choice(choice: str) -> None:
     assert f"| `--{choice.replace('_', '-')}" in PAGE
 

@@ -1,0 +1,151 @@
+"""`write_network`: a provider directory of any size, streamed region by region.
+
+Its practitioners and organizations are those of the extract of claims with the same seed: the first
+34 practitioners are those of its first thousand members.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from etl.errors import UsageError
+from etl.model.data_models import DIRECTORY
+from etl.synth.directory import PAYER_NAMES, PRACTITIONERS, REGION_SIZE, region_of
+from etl.synth.extract import LEDGER_COLUMNS, Progress, WrittenExtract
+from etl.synth.extract_writer import LEDGER, Folder, folder
+from etl.synth.network_faults import plant_network
+from etl.synth.network_payers import NetworkTables, payer_tables
+from etl.synth.network_places import place_tables
+from etl.synth.network_roles import changed_on, role_tables
+from etl.synth.spec import AS_OF, SINCE, Format, Kind, Spec
+
+MOST_PRACTITIONERS: Final = 10_000_000
+"""More would share NPIs."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkSpec:
+    """One extract of a provider directory to be written.
+
+    Attributes:
+        practitioners: how many. The first ones of two that differ only in this are the same.
+        seed: which world; any integer.
+        kind: `full` is the whole directory on its day; `delta` is what changed on that day alone.
+        day: days after `as_of`. Every day of each region one practitioner gets another telephone
+            number and one role says something else about new patients.
+        as_of: day 0.
+        format: ending of the files.
+        gzip: compress the files.
+        fault_rate: share of regions, 0 to 1, that get one planted fault of each kind; `faults.csv`
+            lists them.
+
+    Raises:
+        UsageError: a choice is out of its range, or two do not go together.
+    """
+
+    practitioners: int
+    seed: int = 1
+    kind: Kind = "full"
+    day: int = 0
+    as_of: date = AS_OF
+    format: Format = "csv"
+    gzip: bool = False
+    fault_rate: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.practitioners <= MOST_PRACTITIONERS:
+            raise UsageError(f"practitioners must be 1 to {MOST_PRACTITIONERS}")
+        _ = self.world
+
+    @property
+    def regions(self) -> int:
+        """Number of regions that the practitioners are in."""
+        return -(-self.practitioners // PRACTITIONERS)
+
+    @property
+    def world(self) -> Spec:
+        """The extract of claims with these providers."""
+        return Spec(
+            members=self.regions * REGION_SIZE,
+            seed=self.seed,
+            kind=self.kind,
+            day=self.day,
+            as_of=self.as_of,
+            since=min(SINCE, self.as_of - timedelta(days=730)),
+            format=self.format,
+            gzip=self.gzip,
+            fault_rate=self.fault_rate,
+        )
+
+
+def write_network(
+    out: Path, spec: NetworkSpec, emit: Callable[[Progress], None] | None = None
+) -> WrittenExtract:
+    """Write a provider directory in its canonical layout; memory does not grow with it.
+
+    Args:
+        out: the folder; made where it is missing. Files of the same names are replaced.
+        spec: what to write. The same spec gives the same bytes.
+        emit: called with progress now and then, in practitioners.
+
+    Raises:
+        UsageError: `out` holds files of another extract.
+        StoreError: the system refused to write; no file of the extract was left.
+    """
+    names = {table.file or name: table.names for name, table in DIRECTORY.tables.items()}
+    with folder(out, ending=spec.format, packed=spec.gzip, parts=1) as files:
+        files.begin(names)
+        ledger: list[tuple[str, ...]] = []
+        done = 0
+        for number, tables in _pieces(spec):
+            planted = plant_network(spec.world, number, tables) if spec.fault_rate else []
+            first = {name: files.write(name, rows) for name, rows in tables.items() if rows}
+            ledger += [
+                (files.name(one.table), str(first[one.table] + one.place), one.column, one.rule)
+                for one in planted
+            ]
+            done = min(spec.practitioners, (number + 1) * PRACTITIONERS)
+            if emit:
+                emit(Progress(done, spec.practitioners, sum(files.rows.values())))
+        manifest = {
+            "layout": DIRECTORY.layout,
+            "kind": spec.kind,
+            "as_of": spec.world.date.isoformat(),
+            "payer": next(iter(PAYER_NAMES.values())),
+        }
+        head: list[tuple[str, ...]] = [LEDGER_COLUMNS, (LEDGER, "", "", "unknown-file")]
+        size = files.finish(manifest, [*head, *ledger] if ledger else [])
+        return WrittenExtract(_by_table(files), size, len(ledger))
+
+
+def _by_table(files: Folder) -> MappingProxyType[str, int]:
+    counts = {name.partition(".")[0]: rows for name, rows in files.rows.items() if name != LEDGER}
+    return MappingProxyType(counts)
+
+
+def _pieces(spec: NetworkSpec) -> Iterator[tuple[int, NetworkTables]]:
+    """Yield the number of a region, -1 for the payers' part, and its rows."""
+    world = spec.world
+    yield -1, _of_day(payer_tables(world), world)
+    for number in range(spec.regions):
+        region = region_of(world, number)
+        count = min(PRACTITIONERS, spec.practitioners - number * PRACTITIONERS)
+        tables = place_tables(world, region)
+        for name, rows in role_tables(world, region, count).items():
+            tables.setdefault(name, []).extend(rows)
+        yield number, _of_day(tables, world)
+
+
+def _of_day(tables: NetworkTables, world: Spec) -> NetworkTables:
+    """Return all rows of a full extract; of a delta, those that changed on its day."""
+    if world.kind == "full":
+        return tables
+    return {
+        name: [row | {"record_action": "U"} for row in rows if changed_on(row, world)]
+        for name, rows in tables.items()
+    }

@@ -1,0 +1,129 @@
+"""Synthetic provider directories: the same for the same seed, and with the providers of claims."""
+
+from __future__ import annotations
+
+import csv
+import json
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from etl.errors import UsageError
+from etl.model.data_models import DIRECTORY
+from etl.synth import NetworkSpec, Spec, write_extract, write_network
+from etl.synth.network_faults import NETWORK_FAULTS
+from tests.unit.synth.written import hashes
+
+SAMPLES = Path(__file__).parents[3] / "cpcds_samples"
+SMALL = NetworkSpec(practitioners=10, seed=7)
+KEYS = {table.file or name: table.key for name, table in DIRECTORY.tables.items()}
+
+
+def rows(folder: Path, name: str) -> list[dict[str, str]]:
+    with (folder / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_same_arguments_give_the_same_bytes_and_another_seed_others(tmp_path: Path) -> None:
+    for name, seed in (("a", 7), ("b", 7), ("c", 8)):
+        write_network(tmp_path / name, NetworkSpec(practitioners=40, seed=seed))
+    assert hashes(tmp_path / "a") == hashes(tmp_path / "b")
+    assert hashes(tmp_path / "a") != hashes(tmp_path / "c")
+
+
+def test_more_practitioners_change_nothing_about_the_first_ones(tmp_path: Path) -> None:
+    write_network(tmp_path / "few", SMALL)
+    write_network(tmp_path / "many", NetworkSpec(practitioners=80, seed=7))
+    many = {row["role_id"]: row for row in rows(tmp_path / "many", "provider_role")}
+    few = rows(tmp_path / "few", "provider_role")
+    assert few
+    assert all(many[row["role_id"]] == row for row in few)
+    assert rows(tmp_path / "many", "practitioner")[:10] == rows(tmp_path / "few", "practitioner")
+    assert len(rows(tmp_path / "many", "practitioner")) == 80
+
+
+def test_providers_of_claims_with_the_same_seed_are_in_it_by_npi(tmp_path: Path) -> None:
+    write_extract(tmp_path / "claims", Spec(members=1, seed=3))
+    write_network(tmp_path / "directory", NetworkSpec(practitioners=34, seed=3))
+    for name in ("practitioner", "organization"):
+        claimed = {row["npi"] for row in rows(tmp_path / "claims", name) if row["npi"]}
+        listed = {row["npi"] for row in rows(tmp_path / "directory", name)}
+        assert claimed
+        assert claimed <= listed
+
+
+def test_the_samples_list_every_provider_of_the_claims_samples() -> None:
+    for name in ("practitioner", "organization"):
+        claimed = {row["npi"] for row in rows(SAMPLES, name) if row["npi"]}
+        listed = {row["npi"] for row in rows(SAMPLES / "directory", name)}
+        assert claimed
+        assert claimed <= listed
+
+
+def test_the_samples_hold_every_column() -> None:
+    assert len(DIRECTORY.tables) == 13
+    empty = [
+        f"{table.name}.{column}"
+        for table in DIRECTORY.tables.values()
+        for column in table.names
+        if not any(row[column] for row in rows(SAMPLES / "directory", table.file or table.name))
+    ]
+    assert empty == []
+
+
+def test_the_deltas_of_all_days_on_top_of_day_0_are_the_directory_of_the_last(
+    tmp_path: Path,
+) -> None:
+    def written(**choices: Any) -> Path:
+        name = "-".join(map(str, choices.values())) or "start"
+        write_network(tmp_path / name, NetworkSpec(practitioners=68, seed=7, **choices))
+        return tmp_path / name
+
+    start, end = written(), written(day=3)
+    deltas = [written(kind="delta", day=day) for day in (1, 2, 3)]
+    changed = 0
+    for name, key in KEYS.items():
+        now = {tuple(row[column] for column in key): row for row in rows(start, name)}
+        for delta in deltas:
+            for row in rows(delta, name):
+                assert row["record_action"] == "U"
+                now[tuple(row[column] for column in key)] = row | {"record_action": "A"}
+                changed += 1
+        assert list(now.values()) == rows(end, name), name
+    assert changed == 12
+
+
+def test_every_kind_of_fault_is_planted_and_listed(tmp_path: Path) -> None:
+    spec = NetworkSpec(practitioners=34, seed=5, fault_rate=1)
+    written = write_network(tmp_path, spec)
+    ledger = rows(tmp_path, "faults")
+    assert {row["fault"] for row in ledger[1:]} == {fault.rule for fault in NETWORK_FAULTS}
+    assert written.faults == len(ledger) - 1
+    manifest = json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["layout"] == "cpcds-directory"
+
+
+def test_a_directory_is_not_written_among_claims(tmp_path: Path) -> None:
+    write_extract(tmp_path, Spec(members=1))
+    before = hashes(tmp_path)
+    with pytest.raises(UsageError, match="of another extract"):
+        write_network(tmp_path, SMALL)
+    assert hashes(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ({"practitioners": 0}, "practitioners must be 1 to"),
+        ({"practitioners": 10**8}, "practitioners must be 1 to"),
+        ({"kind": "delta"}, "a delta needs a day"),
+        ({"fault_rate": 2.0}, "fault rate must be 0 to 1"),
+        ({"format": "xlsx"}, "format must be one of"),
+        ({"as_of": date(1969, 1, 1)}, "days must be"),
+    ],
+)
+def test_a_choice_out_of_range_is_refused(choices: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        NetworkSpec(**{"practitioners": 10, **choices})
