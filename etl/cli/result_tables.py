@@ -33,9 +33,36 @@ def show_summary(report: Report) -> None:
 
 
 def show_rejected(rejected: Rejected) -> None:
-    """Print the rules that reject most, claims by first cause, and remedies."""
-    if not rejected.causes:
+    """Print the rules that reject most, claims by first cause, remedies, and what is missing."""
+    if rejected.causes:
+        _show_causes(rejected)
+    show_missing(rejected)
+
+
+def show_missing(rejected: Rejected) -> None:
+    """Print the facts that an extract lacks: empty crosswalks, and cells for which rows go."""
+    rows = [
+        (f"{one.crosswalk} is empty: {', '.join(one.columns)}", f"{one.cells:,}")
+        for one in rejected.empty_crosswalks
+    ]
+    rows += [
+        (f"{one.table}{one.column and f'.{one.column}'}: {one.rule}", f"{one.cells:,}")
+        for one in rejected.missing[:MOST_CAUSES]
+    ]
+    if not rows:
         return
+    print_table(("missing facts", "cells"), rows)
+    console = _console()
+    if rejected.empty_crosswalks:
+        console.print(
+            "Empty crosswalks are filled by files of their names below crosswalks/ in a folder of "
+            "your own (--mappings).",
+            markup=False,
+        )
+    console.print("What fills the others: docs/layouts.md, under the layout's name.", markup=False)
+
+
+def _show_causes(rejected: Rejected) -> None:
     first, rest = rejected.causes[:MOST_CAUSES], rejected.causes[MOST_CAUSES:]
     rows = [(each.rule, f"{each.claims:,}", f"{each.rows:,}") for each in first]
     if rest:
@@ -156,6 +183,19 @@ def rejected_json(rejected: Rejected) -> dict[str, object]:
             for one in rejected.causes
         ],
         "advice": list(rejected.advice),
+        "empty_crosswalks": [
+            {"crosswalk": one.crosswalk, "columns": list(one.columns), "cells": one.cells}
+            for one in rejected.empty_crosswalks
+        ],
+        "missing": [
+            {
+                "rule": one.rule,
+                "table": one.table,
+                "column": one.column or None,
+                "cells": one.cells,
+            }
+            for one in rejected.missing
+        ],
     }
 
 

@@ -31,7 +31,7 @@ from etl.pipeline.incremental.reuse import PreviousRelease
 from etl.pipeline.outcome import Outcome
 from etl.pipeline.partition.directory import accepted_directory, mapped_directory, row_owners
 from etl.pipeline.partition.providers import Providers, providers_of
-from etl.pipeline.rejection_advice import advice
+from etl.pipeline.rejection_advice import advice, empty_crosswalks, missing_cells
 from etl.pipeline.totals import Totals
 from etl.publish.manifest import Named
 from etl.quality import Checked, Verdict, check_totals, reconcile, verdicts
@@ -78,9 +78,15 @@ class Processed:
 
     @property
     def rejected(self) -> Rejected:
-        """Rejected rows by first cause, with advice."""
+        """Rejected rows by first cause, with advice and missing facts."""
         tally, extract, book = self.totals.tally, self.read.extract, self.definitions.book
-        return rejected(tally.rules(book), tally.counts, advice(tally, book, extract))
+        return rejected(
+            tally.rules(book),
+            tally.counts,
+            advice(tally, book, extract),
+            missing_cells(tally, self.definitions),
+            empty_crosswalks(tally, extract.layout),
+        )
 
     def with_verdicts(self, more: Sequence[Verdict]) -> Processed:
         """Return this with the verdicts of further limits."""

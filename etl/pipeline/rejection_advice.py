@@ -1,13 +1,14 @@
-"""Advice where a whole table, or over half of the claims, was rejected."""
+"""Missing cells, empty crosswalks, and advice where most of an extract was rejected."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from etl.pipeline.definitions import Definitions
 from etl.quality import RowCounts, Rule, RuleBook
-from etl.quality.rules.kinds import Allowed, Childless
-from etl.reports import RuleTotals, Tally
+from etl.quality.rules.kinds import Allowed, AnyFilled, Childless, Required
+from etl.reports import EmptyCrosswalk, MissingCells, RuleTotals, Tally
 from etl.sources import Extract, Layout
 
 _FEW: Final = 10
@@ -38,6 +39,44 @@ def advice(tally: Tally, book: RuleBook, extract: Extract) -> tuple[str, ...]:
             remedy = _remedy(book[rule], totals[rule], tally, extract)
             said[rule] = f"{lost}, {first}: {totals[rule].says} {remedy}"
     return tuple(said.values())
+
+
+def missing_cells(tally: Tally, definitions: Definitions) -> tuple[MissingCells, ...]:
+    """Return which required cells are missing, those that are missing most first."""
+    asking = {
+        rule.id for rule in definitions.book.rules if isinstance(rule.kind, Required | AnyFilled)
+    }
+    asking |= {
+        obligation.rule
+        for obligations in definitions.obligations.values()
+        for obligation in obligations
+        if obligation.what == "required"
+    }
+    missing = [
+        MissingCells(rule, table, column, cells)
+        for (rule, table, column), cells in tally.cells.items()
+        if rule in asking
+    ]
+    missing.sort(key=lambda value: (-value.cells, value.rule, value.table, value.column))
+    return tuple(missing)
+
+
+def empty_crosswalks(tally: Tally, layout: Layout) -> tuple[EmptyCrosswalk, ...]:
+    """Return the crosswalks of a layout that have no code for any word, and cells went through."""
+    answers = {
+        f"{_OF_LAYOUTS}{crosswalk.name.removeprefix(_OF_LAYOUTS)}": crosswalk.rows.values()
+        for crosswalk in layout.crosswalks.values()
+    }
+    cells: dict[str, dict[str, int]] = {}
+    for key, name in _crosswalks(layout).items():
+        _, table, column = key
+        found = tally.cells.get(key, 0)
+        if found and not any(any(row) for row in answers.get(name, ())):
+            cells.setdefault(name, {})[f"{table}.{column}"] = found
+    return tuple(
+        EmptyCrosswalk(name, tuple(sorted(columns)), sum(columns.values()))
+        for name, columns in sorted(cells.items(), key=lambda each: -sum(each[1].values()))
+    )
 
 
 def _lost(counts: Mapping[str, RowCounts]) -> Iterator[tuple[str, RowCounts]]:

@@ -25,10 +25,10 @@ from etl.pipeline.context import RunContext
 from etl.pipeline.events import StageBegan
 from etl.pipeline.executor import Read
 from etl.pipeline.process import Processed
+from etl.pipeline.rejection_advice import empty_crosswalks, missing_cells
 from etl.pipeline.suites import RanSuites, run_stage, sample_of
 from etl.pipeline.unit import REJECTED
 from etl.quality.quarantine import quarantine_csv, reasons
-from etl.quality.rules.kinds import AnyFilled, Required
 from etl.quality.suites.expectations import SuiteResult
 from etl.quality.totals.limits import refusal
 from etl.reports import (
@@ -36,7 +36,6 @@ from etl.reports import (
     ExtractFacts,
     ExtractFile,
     MappingFacts,
-    MissingCells,
     QuarantineFile,
     ReleaseBefore,
     Report,
@@ -264,7 +263,8 @@ def write_reports(
         findings_file=_FINDINGS if places else "",
         advice=processed.rejected.advice,
         small_cells=context.options.small_cells,
-        missing=tuple(_missing(processed)),
+        missing=missing_cells(tally, definitions),
+        empty_crosswalks=empty_crosswalks(tally, processed.read.extract.layout),
         before=about.before,
         all_reports=about.all_reports,
         certificate=_certificate(processed, folder / REPORT),
@@ -318,26 +318,6 @@ def _timeliness(processed: Processed, folder: Path, about: About) -> TimelinessF
         {share: percentile(days, share) for share in _SHARES} if days else {},
         _LATE if made.late else "",
     )
-
-
-def _missing(processed: Processed) -> list[MissingCells]:
-    """Return which required cells are missing, those that are missing most first."""
-    definitions = processed.definitions
-    asking = {
-        rule.id for rule in definitions.book.rules if isinstance(rule.kind, Required | AnyFilled)
-    }
-    asking |= {
-        obligation.rule
-        for obligations in definitions.obligations.values()
-        for obligation in obligations
-        if obligation.what == "required"
-    }
-    missing = [
-        MissingCells(rule, table, column, cells)
-        for (rule, table, column), cells in processed.totals.tally.cells.items()
-        if rule in asking
-    ]
-    return sorted(missing, key=lambda value: (-value.cells, value.rule, value.table, value.column))
 
 
 def _suite_lines(suites: RanSuites) -> Iterator[SuiteLine]:

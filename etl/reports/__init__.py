@@ -11,6 +11,7 @@ from etl.reports.finding_places import FindingPlaces, ShownPlace
 from etl.reports.page import report_page, rule_page
 from etl.reports.report_values import (
     DefaultStamp,
+    EmptyCrosswalk,
     Example,
     ExtractFacts,
     ExtractFile,
@@ -31,6 +32,7 @@ __all__ = [
     "FORMAT_VERSION",
     "Cause",
     "DefaultStamp",
+    "EmptyCrosswalk",
     "Example",
     "ExtractFacts",
     "ExtractFile",

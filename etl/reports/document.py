@@ -148,6 +148,10 @@ def _facts(report: Report) -> dict[str, Any]:
             }
             for missing_value in report.missing
         ],
+        "empty_crosswalks": [
+            {"crosswalk": one.crosswalk, "columns": list(one.columns), "cells": one.cells}
+            for one in report.empty_crosswalks
+        ],
         "unmapped": [
             {
                 "crosswalk": unmapped_word.crosswalk,

@@ -203,6 +203,21 @@ class MissingCells:
 
 
 @dataclass(frozen=True, slots=True)
+class EmptyCrosswalk:
+    """A crosswalk of the layout without any code, through which cells went.
+
+    Attributes:
+        crosswalk: its name.
+        columns: canonical columns of the cells (`claim_diagnosis.code`).
+        cells: how many.
+    """
+
+    crosswalk: str
+    columns: tuple[str, ...]
+    cells: int
+
+
+@dataclass(frozen=True, slots=True)
 class ReleaseBefore:
     """The release that a run was made on top of.
 
@@ -250,6 +265,7 @@ class Report:
         small_cells: sums of money over at most so many claims are withheld; 0 where none is.
         exact_money: path of the exact sums, relative to the report; empty where none is withheld.
         missing: cells that must be filled and are not.
+        empty_crosswalks: crosswalks of the layout that are to be filled.
         before: the release that the run was made on top of; None without one.
         all_reports: path of the page of all reports, relative to the report; empty without one.
         certificate: the published bytes compared with their source; None where nothing was written.
@@ -281,6 +297,7 @@ class Report:
     small_cells: int = SMALL_CELLS
     exact_money: str = ""
     missing: tuple[MissingCells, ...] = ()
+    empty_crosswalks: tuple[EmptyCrosswalk, ...] = ()
     before: ReleaseBefore | None = None
     all_reports: str = ""
     certificate: CertificateFacts | None = None

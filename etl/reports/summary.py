@@ -8,7 +8,7 @@ from typing import Final
 
 from etl.model.canonical_tables import TABLES
 from etl.quality import RowCounts
-from etl.reports.report_values import Report, RuleTotals
+from etl.reports.report_values import EmptyCrosswalk, MissingCells, Report, RuleTotals
 
 
 def counted(count: int, noun: str) -> str:
@@ -42,12 +42,16 @@ class Rejected:
         of: claims that came in.
         causes: every rule that began a rejection, the one that cost most claims first.
         advice: what to do, where a whole table or over half of the claims was rejected.
+        missing: cells that must be filled and are not, for which rows are rejected.
+        empty_crosswalks: crosswalks of the layout that are to be filled.
     """
 
     claims: int
     of: int
     causes: tuple[Cause, ...]
     advice: tuple[str, ...] = ()
+    missing: tuple[MissingCells, ...] = ()
+    empty_crosswalks: tuple[EmptyCrosswalk, ...] = ()
 
     def sentence(self, most: int) -> str:
         """Return the rules that rejected most in a sentence; empty where none rejected."""
@@ -60,9 +64,15 @@ class Rejected:
 
 
 def rejected(
-    rules: Iterable[RuleTotals], counts: Mapping[str, RowCounts], advice: tuple[str, ...]
+    rules: Iterable[RuleTotals],
+    counts: Mapping[str, RowCounts],
+    advice: tuple[str, ...],
+    missing: Iterable[MissingCells] = (),
+    empty_crosswalks: tuple[EmptyCrosswalk, ...] = (),
 ) -> Rejected:
-    """Return what was rejected, by first cause."""
+    """Return what was rejected, by first cause, and which facts are missing."""
+    rules = tuple(rules)
+    rejecting = {rule.rule for rule in rules if rule.severity.rejects}
     causes = [
         Cause(rule.rule, rule.says, rule.rejected_claims, rule.rejected_rows)
         for rule in rules
@@ -70,7 +80,14 @@ def rejected(
     ]
     causes.sort(key=lambda cause: (-cause.claims, -cause.rows, cause.rule))
     claims = counts.get("claim", RowCounts())
-    return Rejected(claims.quarantined, claims.rows_in, tuple(causes), advice)
+    return Rejected(
+        claims.quarantined,
+        claims.rows_in,
+        tuple(causes),
+        advice,
+        tuple(one for one in missing if one.rule in rejecting),
+        empty_crosswalks,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +127,9 @@ def summary(report: Report) -> Summary:
         warnings=sum(rule.findings for rule in report.rules) - rejecting,
         rejections=rejecting,
         broken_limits=tuple(each.sentence for each in report.verdicts if not each.holds),
-        rejected=rejected(report.rules, report.counts, report.advice),
+        rejected=rejected(
+            report.rules, report.counts, report.advice, report.missing, report.empty_crosswalks
+        ),
         unowned={each.name: each.unowned for each in report.extract.files if each.unowned},
     )
 

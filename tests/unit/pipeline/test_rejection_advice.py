@@ -1,4 +1,4 @@
-"""What is advised where a whole table, or most claims, was rejected."""
+"""What is advised where most was rejected, and which facts an extract lacks."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from pathlib import Path
 
 from etl.bootstrap.definitions import load_definitions
 from etl.bootstrap.settings import read_settings
+from etl.model.severity import Severity
 from etl.pipeline.definitions import Definitions
-from etl.pipeline.rejection_advice import advice
+from etl.pipeline.rejection_advice import advice, empty_crosswalks, missing_cells
 from etl.quality import RowCounts
-from etl.reports import Example, Tally
+from etl.reports import EmptyCrosswalk, Example, MissingCells, Tally
+from etl.reports.summary import rejected
 from etl.rows import FINDINGS_SCHEMA
 from etl.sources import Extract
 from etl.sources.canonical_layout import CANONICAL
@@ -88,3 +90,33 @@ def test_one_cause_is_told_once() -> None:
     found.counts = {**found.counts, "claim_diagnosis": replace(lines)}
     found.causes["claim-without-lines", "claim_diagnosis"] = 20
     assert len(advice(found, definitions().book, extract())) == 1
+
+
+def test_empty_crosswalks_are_named_with_their_cells_and_filled_ones_are_not() -> None:
+    found = Tally()
+    found.cells["dialect-foreign-code-system", "claim_diagnosis", "code"] = 240
+    found.cells["dialect-foreign-code-system", "claim_line", "service_code"] = 300
+    found.cells["dialect-unmapped-word", "claim_diagnosis", "type"] = 7
+    assert empty_crosswalks(found, extract("synthea-members").layout) == (
+        EmptyCrosswalk("layouts/snomed-service-codes", ("claim_line.service_code",), 300),
+        EmptyCrosswalk("layouts/snomed-icd-10-cm", ("claim_diagnosis.code",), 240),
+    )
+    assert empty_crosswalks(Tally(), extract("synthea-members").layout) == ()
+    assert empty_crosswalks(found, CANONICAL) == ()
+
+
+def test_missing_cells_for_which_rows_go_are_named_and_others_are_not() -> None:
+    found = Tally()
+    found.cells["required", "member", "birth_date"] = 2
+    found.cells["inpatient-line-without-revenue", "claim_line", ""] = 69
+    found.cells["orphan-claim", "claim_line", ""] = 5
+    missing = missing_cells(found, definitions())
+    assert missing == (
+        MissingCells("inpatient-line-without-revenue", "claim_line", "", 69),
+        MissingCells("required", "member", "birth_date", 2),
+    )
+    rules = [
+        replace(rule, severity=Severity.WARN) if rule.rule == "required" else rule
+        for rule in found.rules(definitions().book)
+    ]
+    assert rejected(rules, found.counts, (), missing).missing == missing[:1]

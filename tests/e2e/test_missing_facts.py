@@ -1,0 +1,50 @@
+"""A run's last lines name what its source lacks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.commands import NO_SUITES, ROOT, cpcds, done
+
+SYNTHEA = ROOT / "tests/golden/layouts/synthea-members/input"
+
+
+@pytest.mark.parametrize(
+    ("command", "option"), [("validate", "--report"), ("convert", "--out"), ("run", "--to")]
+)
+def test_empty_crosswalks_and_missing_cells_are_named_with_their_counts(
+    command: str, option: str, tmp_path: Path
+) -> None:
+    def said(*more: str) -> str:
+        target = tmp_path / ("json" if more else "text")
+        called = cpcds(
+            command,
+            SYNTHEA,
+            option,
+            target,
+            "--workers",
+            "1",
+            *more,
+            **NO_SUITES,
+            CPCDS_LIMITS__REJECTED_CLAIMS="1",
+            CPCDS_LIMITS__UNOWNED_ROWS="1",
+        )
+        return done(called).out
+
+    lacking = json.loads(said("--json"))["rejected"]
+    counts = {one["crosswalk"]: one["cells"] for one in lacking["empty_crosswalks"]}
+    assert counts.keys() == {
+        "layouts/rxnorm-ndc",
+        "layouts/snomed-icd-10-cm",
+        "layouts/snomed-service-codes",
+    }
+    lines = said().splitlines()
+    for name, cells in counts.items():
+        (line,) = [line for line in lines if line.startswith(f"{name} is empty")]
+        assert line.split()[-1] == str(cells)
+    for one in lacking["missing"]:
+        assert any(one["rule"] in line and line.endswith(f" {one['cells']}") for line in lines)
+    assert any("docs/layouts.md, under the layout's name" in line for line in lines)
