@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from etl.bootstrap.definitions import load_definitions
 from etl.bootstrap.settings import Settings
 from etl.bootstrap.use_cases import convert_extract
-from etl.conform.filled_elements import FilledElements
-from etl.mapping.coverage import Filled, ProfileCoverage, coverage
+from etl.engine.must_support import add_element_counts
+from etl.mapping.coverage import ProfileCoverage, coverage
 from etl.pipeline.events import Emit
+from etl.pipeline.must_support import counted_coverage
 
 
 def mapping_coverage(settings: Settings) -> tuple[ProfileCoverage, ...]:
@@ -32,16 +32,8 @@ def extract_coverage(settings: Settings, extract: Path, emit: Emit) -> tuple[Pro
         MappingError: a mapping or setting is invalid.
         DataRejected: a limit does not hold.
     """
-    found = FilledElements()
     with TemporaryDirectory(prefix="cpcds-coverage-", dir=settings.run.work) as folder:
         converted = convert_extract(settings, extract, Path(folder), emit)
-        mappings = converted.processed.definitions.mappings  # of the extract's data model
-        for path in converted.files.values():
-            with path.open(encoding="utf-8") as lines:
-                for line in lines:
-                    found.add(json.loads(line))
-    filled = {
-        canonical: Filled(count, found.elements[canonical])
-        for canonical, count in found.resources.items()
-    }
-    return coverage(mappings.plans, mappings.crosswalks, filled)
+    processed = converted.processed
+    counts = add_element_counts([processed.totals.elements, converted.directory.elements])
+    return counted_coverage(processed.definitions, counts)  # of the extract's data model

@@ -17,6 +17,7 @@ from etl.bootstrap.settings import Settings
 from etl.errors import MappingError, Mistakes
 from etl.mapping.coverage import misplaced_skips
 from etl.mapping.library import compile_set
+from etl.mapping.must_support import must_support
 from etl.mapping.obligations import obligations, of_data
 from etl.mapping.plan import Plan
 from etl.mapping.profile_checks import problems
@@ -85,6 +86,7 @@ def load_definitions(settings: Settings, model: DataModel = CLAIMS) -> Definitio
             name: named(obligations_of_plan, book)
             for name, obligations_of_plan in broken_by_rows.items()
         },
+        elements={plan.name: must_support(plan, crosswalks) for plan in mappings.plans},
         payer=settings.payer.id,
         id_key=settings.id_key_bytes(),
         fingerprint=_fingerprint(settings, files, crosswalks),

@@ -132,7 +132,10 @@ COMMANDS: Final[Mapping[str, CommandPlace]] = MappingProxyType(
             TREE,
         ),
         "report": CommandPlace(
-            "yearly_report:report_group", SERVE, "Count what payers report to CMS.", AUTHORIZATION
+            "reports:report_group",
+            SERVE,
+            "Make what payers hand to others: numbers for CMS, a certificate for auditors.",
+            AUTHORIZATION,
         ),
         "resume": CommandPlace(
             "releases:resume_command",

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -19,9 +19,11 @@ import pyarrow.compute as pc
 
 from etl.columns.arrays import Bools, Indices, join, joined_lists, valid
 from etl.engine.evaluate import Values, both, either
+from etl.engine.must_support import filled_bits
 from etl.engine.partition_columns import Partition
 from etl.mapping.environment import Environment
 from etl.mapping.expressions import Constant, Joined, Kind
+from etl.mapping.must_support import MustSupport
 from etl.mapping.plan import (
     Entry,
     Fixed,
@@ -52,6 +54,8 @@ class Rendered:
         bodies: shape (n,), JSON text after `meta`'s stamps: `"profile":[…]},…}`.
         searches: shape (n,), JSON object for the search index.
         rows: shape (n,), position of the row in the plan's table.
+        filled: numpy `uint8`, shape (n, bytes): the must-support elements that each has, as
+            `must_support.filled_bits` has them; no bytes where they were not wanted.
     """
 
     plan: Plan
@@ -61,6 +65,7 @@ class Rendered:
     bodies: pa.StringArray
     searches: pa.StringArray
     rows: Indices
+    filled: Any
 
     def only(self, where: Bools) -> Rendered:
         """Return some of the resources."""
@@ -73,6 +78,7 @@ class Rendered:
             self.bodies.filter(mask),
             self.searches.filter(mask),
             self.rows[where],
+            self.filled[where],
         )
 
 
@@ -84,19 +90,26 @@ class Rendering:
         plan: the plan.
         values: its expressions over the partition's rows.
         search: whether rows for the search index are wanted.
+        elements: the must-support elements that are counted.
     """
 
     plan: Plan
     values: Values
     search: bool
+    elements: MustSupport = ()
 
     def __iter__(self) -> Iterator[Rendered]:
         """Yield the resources, in the order of the rows of the plan's table."""
-        return _runs(self.plan, self.values, self.search)
+        return _runs(self.plan, self.values, self.elements, with_search=self.search)
 
 
 def render(
-    plan: Plan, partition: Partition, environment: Environment, *, search: bool = True
+    plan: Plan,
+    partition: Partition,
+    environment: Environment,
+    *,
+    search: bool = True,
+    elements: MustSupport = (),
 ) -> Rendering:
     """Return the resources that a plan makes of a partition.
 
@@ -105,11 +118,14 @@ def render(
         partition: accepted rows.
         environment: ids, crosswalks, providers.
         search: whether rows for the search index are wanted; without, they are `{}`.
+        elements: must-support elements of the plan's profile, to count them; none to count none.
     """
-    return Rendering(plan, Values(plan, partition, environment), search)
+    return Rendering(plan, Values(plan, partition, environment), search, elements)
 
 
-def _runs(plan: Plan, values: Values, with_search: bool) -> Iterator[Rendered]:
+def _runs(
+    plan: Plan, values: Values, elements: MustSupport, *, with_search: bool
+) -> Iterator[Rendered]:
     size = values.levels[0].size
     if size == 0:
         return
@@ -123,6 +139,7 @@ def _runs(plan: Plan, values: Values, with_search: bool) -> Iterator[Rendered]:
     rows = values.levels[0].rows
     positions = np.arange(size) if rows is None else rows
     joiner = _Joiner(values)
+    filled = filled_bits(values, elements)
     start, step = 0, min(size, _FIRST_CHUNK)
     while start < size:
         stop = min(size, start + step)
@@ -135,6 +152,7 @@ def _runs(plan: Plan, values: Values, with_search: bool) -> Iterator[Rendered]:
             bodies,
             joiner.whole(search, start, stop),
             positions[start:stop],
+            filled[start:stop],
         )
         written = max(1, bodies.nbytes // (stop - start))
         step = max(1, min(_MOST_ROWS, CHUNK_BYTES // written))

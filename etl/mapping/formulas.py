@@ -20,7 +20,9 @@ from etl.mapping.expressions import Condition, Constant, Expr, IsPresent, OneOf,
 from etl.mapping.plan import Entry, Fixed, Guarded, Leaf, ListNode, Loop, ObjectNode, Spliced
 from etl.mapping.static_values import answers, fits, is_strong, static_value
 from etl.model.crosswalks import Crosswalk
-from etl.profiles.value_sets import ValueSet
+from etl.profiles.guides import Guide
+from etl.profiles.shapes import Discriminator
+from etl.profiles.value_sets import ValueSet, value_set
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,6 +330,22 @@ class Codes:
     """
 
     crosswalks: Mapping[str, Crosswalk]
+
+    def in_slice(self, entry: Entry, telling: Iterable[Discriminator], guide: Guide) -> Formula:
+        """Return that an entry of a list, where it is there, belongs to a slice.
+
+        Args:
+            entry: what the mapping writes.
+            telling: the discriminators of the slice.
+            guide: the guide whose value sets they name.
+        """
+        return all_of(*(self._identified(entry, by, guide) for by in telling))
+
+    def _identified(self, entry: Entry, by: Discriminator, guide: Guide) -> Formula:
+        if by.value_set is None:
+            return exists(entry, by.path, lambda inner: matches(inner, by.pattern))
+        allowed = value_set(by.value_set, guide)
+        return exists(entry, by.path, lambda inner: self.concept_in(inner, allowed, surely=True))
 
     def concept_in(self, node: Entry, allowed: ValueSet, *, surely: bool) -> Formula:
         """Return that a CodeableConcept or Coding has a code of a value set.

@@ -53,7 +53,6 @@ from etl.profiles.invariants import NOT_CHECKED, constraint_of, guide_rules
 from etl.profiles.shapes import (
     ENGINE_MADE,
     TEXT_TYPES,
-    Discriminator,
     Shape,
     discriminators,
     target_types,
@@ -262,18 +261,7 @@ class _Walker:
         if slicing is None:
             raise AssertionError(part)
         telling = discriminators(shape.profile, slicing, part.element)
-        return [
-            all_of(*(self.discriminated(inner, discriminator) for discriminator in telling))
-            for _, _, inner in flat
-        ]
-
-    def discriminated(self, node: Entry, by: Discriminator) -> Formula:
-        if by.value_set is None:
-            return exists(node, by.path, lambda inner: matches(inner, by.pattern))
-        allowed = value_set(by.value_set, self.guide)
-        return exists(
-            node, by.path, lambda inner: self.codes.concept_in(inner, allowed, surely=True)
-        )
+        return [self.codes.in_slice(inner, telling, self.guide) for _, _, inner in flat]
 
     def limits(
         self,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from etl.mapping.library import MappingSet
+from etl.mapping.must_support import MustSupport
 from etl.mapping.obligations import Obligation
 from etl.mapping.plan import Plan
 from etl.model.crosswalks import Crosswalk
@@ -26,6 +27,7 @@ class Definitions:
         book: the rules, with the payer's severities and limits.
         mappings: the compiled mappings.
         obligations: mapping -> obligations of its profile that rows could break.
+        elements: mapping -> must-support elements of its profile.
         payer: the payer's id.
         id_key: key of the hash behind logical ids. Not printed.
         fingerprint: hash of everything that these were made of.
@@ -39,6 +41,7 @@ class Definitions:
     book: RuleBook
     mappings: MappingSet
     obligations: Mapping[str, tuple[Obligation, ...]]
+    elements: Mapping[str, MustSupport]
     payer: str
     id_key: bytes
     fingerprint: str

@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
+from etl.engine.must_support import ElementCounts, add_element_counts
 from etl.engine.unmapped import Mention
 from etl.publish.manifest import Named
 from etl.quality import Checked, RowCounts, add_counts, add_money
@@ -33,6 +34,7 @@ class Outcome:
         checked: the result of the rules; its tables are left out.
         unmapped: crosswalk -> cells for which it has no code; `etl.rows.FINDINGS_SCHEMA`.
         resources: FHIR type -> how many.
+        elements: how many of them have each must-support element.
         missing: directory resources that resources refer to and the directory does not hold.
         reused: members whose results are those of the previous release.
         ledger: the object in the target that keeps it by member; None where nothing is kept.
@@ -42,6 +44,7 @@ class Outcome:
     checked: Checked
     unmapped: Mapping[str, pa.Table]
     resources: Mapping[str, int]
+    elements: ElementCounts = field(default_factory=dict)
     missing: frozenset[Mention] = field(default=frozenset())
     reused: int = 0
     ledger: Named | None = None
@@ -67,6 +70,7 @@ class Outcome:
                 for name in sorted(self.unmapped.keys() | other.unmapped.keys())
             },
             resources=Counter(self.resources) + Counter(other.resources),
+            elements=add_element_counts([self.elements, other.elements]),
             missing=self.missing | other.missing,
             reused=self.reused + other.reused,
             rows=Counter(self.rows) + Counter(other.rows),

@@ -130,7 +130,7 @@ def process(
         totals.add(Outcome(checked=checked, unmapped={}, resources={}))
     else:  # what is noticed while it is mapped is all that there will be
         made = mapped_directory(providers, (), definitions)
-        totals.add(Outcome(checked=checked, unmapped=made.unmapped, resources=made.resources))
+        totals.add(Outcome(checked, made.unmapped, made.resources, made.elements))
     directory_files = {}
     if row_output is not None:
         for name, pieces in row_output(decided, *row_owners(directory)).items():

@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
+from etl.engine.must_support import ElementCounts
 from etl.engine.render import Rendered
 from etl.pipeline.certificate import PieceFiles, certify, verdict
 from etl.pipeline.context import Publication
@@ -137,12 +138,14 @@ class Staged:
     Attributes:
         manifest: the release.
         resources: FHIR type of the shared directory -> how many.
+        elements: how many of them have each must-support element.
         objects: how many objects were written.
         bytes: their size together.
     """
 
     manifest: Manifest
     resources: Mapping[str, int]
+    elements: ElementCounts
     objects: int
     bytes: int
 
@@ -193,6 +196,7 @@ def stage(
     return Staged(
         manifest=manifest,
         resources=directory.resources,
+        elements=directory.elements,
         objects=sum(one.objects for one in parts) + written.objects,
         bytes=sum(one.bytes for one in parts) + written.bytes,
     )

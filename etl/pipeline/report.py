@@ -18,12 +18,14 @@ import pyarrow.compute as pc
 from etl.certificate.sums import COUNTED
 from etl.certificate.timeliness import ALLOWED, percentile
 from etl.columns.places import place_keys
+from etl.engine.must_support import ElementCounts
 from etl.errors import DataRejected
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
 from etl.pipeline.certificate import LIMIT, PieceFiles, differences_csv, late_csv
 from etl.pipeline.context import RunContext
 from etl.pipeline.events import StageBegan
 from etl.pipeline.executor import Read
+from etl.pipeline.must_support import counted_coverage
 from etl.pipeline.process import Processed
 from etl.pipeline.rejection_advice import empty_crosswalks, missing_cells
 from etl.pipeline.suites import RanSuites, run_stage, sample_of
@@ -71,6 +73,7 @@ class About:
         release: id of the release that it made; None where nothing was published.
         parent: id of the release before it.
         resources: FHIR type -> how many were made.
+        elements: how many of them have each must-support element.
         quarantine: path of the quarantine's folder, as the report links to it.
         default_stamp: of resources that state none; None where nothing is published.
         before: the release that the run was made on top of; None without one.
@@ -82,6 +85,7 @@ class About:
     release: str | None
     parent: str | None
     resources: Mapping[str, int]
+    elements: ElementCounts
     quarantine: str
     default_stamp: DefaultStamp | None = None
     before: ReleaseBefore | None = None
@@ -265,6 +269,11 @@ def write_reports(
         small_cells=context.options.small_cells,
         missing=missing_cells(tally, definitions),
         empty_crosswalks=empty_crosswalks(tally, processed.read.extract.layout),
+        must_support=tuple(
+            profile
+            for profile in counted_coverage(definitions, about.elements)
+            if profile.resources
+        ),
         before=about.before,
         all_reports=about.all_reports,
         certificate=_certificate(processed, folder / REPORT),

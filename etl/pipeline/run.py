@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from etl.engine.must_support import add_element_counts
 from etl.errors import EtlError, if_interrupted
 from etl.mapping.library import MappingSet
 from etl.pipeline.certificate import write_state
@@ -164,7 +165,7 @@ def run(context: RunContext, publication: Publication) -> Ran:
     # The report follows the directory and bulk files: it counts what they hold.
     release = staged.manifest.release
     before = release_before(base, prepared.changes)
-    about = _about(context, processed, unstated, before, release, staged.resources)
+    about = _about(context, processed, unstated, before, release, staged)
     known = known_results(store, processed.previous.results)
     reported = write_reports(context, processed, about, known)
     # All that the manifest names is in the store before the commit makes it the present release.
@@ -283,15 +284,21 @@ def _about(
     unstated: DefaultStamp,
     before: ReleaseBefore | None,
     run: str,
-    directory: Mapping[str, int] | None = None,
+    staged: Staged | None = None,
 ) -> About:
-    """Return what a report states of a run; `directory` is None where nothing is published."""
+    """Return what a report states of a run; `staged` is None where nothing is published."""
+    totals = processed.totals
+    resources, elements = dict(totals.resources), totals.elements
+    if staged is not None:
+        resources |= staged.resources
+        elements = add_element_counts([elements, staged.elements])
     return About(
         run=run,
         when=context.when,
-        release=None if directory is None else run,
+        release=None if staged is None else run,
         parent=before.release if before is not None else None,
-        resources={**processed.totals.resources, **(directory or {})},
+        resources=resources,
+        elements=elements,
         quarantine=f"../../{QUARANTINE}/{run}",
         default_stamp=unstated,
         before=before,

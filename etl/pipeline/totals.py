@@ -8,6 +8,7 @@ from typing import Final
 
 import pyarrow as pa
 
+from etl.engine.must_support import ElementCounts, add_element_counts
 from etl.engine.omitted_rows import OMITTED
 from etl.engine.unmapped import WITHOUT_CODE, Mention
 from etl.pipeline.outcome import Outcome
@@ -25,6 +26,7 @@ class Totals:
         places: takes places of findings; None where no report is written.
         tally: counts, money and findings.
         resources: FHIR type -> how many were made.
+        elements: how many of them have each must-support element.
         missing: directory resources that are referred to and have no row.
         rejected: tables of `REJECTED_SCHEMA`, of units that have any.
         owned: `place_keys` of rows that could not be read and that some rejected claim lacks.
@@ -33,6 +35,7 @@ class Totals:
     places: FindingPlaces | None = None
     tally: Tally = field(default_factory=Tally)
     resources: Counter[str] = field(default_factory=Counter)
+    elements: ElementCounts = field(default_factory=dict)
     missing: set[Mention] = field(default_factory=set)
     rejected: list[pa.Table] = field(default_factory=list)
     owned: set[int] = field(default_factory=set)
@@ -46,6 +49,7 @@ class Totals:
             self.places.add(outcome.checked.findings)
         self.add_findings(once_each(outcome.unmapped.values()))
         self.resources.update(outcome.resources)
+        self.elements = add_element_counts([self.elements, outcome.elements])
         self.missing |= outcome.missing
         self.owned |= outcome.checked.owned
         if outcome.checked.rejected.num_rows:

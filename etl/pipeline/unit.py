@@ -133,6 +133,7 @@ def _all_members(
         checked=_without_tables(checked),
         unmapped=made.unmapped,
         resources=made.resources,
+        elements=made.elements,
         missing=made.referred(missing, providers.environment),
         rows=loaded.rows,
     )
@@ -203,6 +204,7 @@ def _members(
         checked=_without_tables(checked),
         unmapped=made.unmapped,
         resources=made.resources,
+        elements=made.elements,
         missing=missing_of(attribution.missing),
     )
     ledgers = [old_ledger] if ledger is None else [old_ledger, ledger]

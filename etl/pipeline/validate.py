@@ -66,6 +66,7 @@ def validate(context: RunContext, folder: Path) -> Validated:
         release=None,
         parent=None,
         resources=processed.totals.resources,
+        elements=processed.totals.elements,
         quarantine=f"../{QUARANTINE}",
     )
     reported = write_reports(context, processed, about)

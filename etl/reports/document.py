@@ -152,6 +152,19 @@ def _facts(report: Report) -> dict[str, Any]:
             {"crosswalk": one.crosswalk, "columns": list(one.columns), "cells": one.cells}
             for one in report.empty_crosswalks
         ],
+        "must_support": [
+            {
+                "profile": profile.profile,
+                "resources": profile.resources,
+                "filled": {each.element: each.resources for each in profile.elements},
+                "unfilled": {
+                    each.element: {"can_be": each.status == "could be", "reason": each.reason}
+                    for each in profile.elements
+                    if not each.resources
+                },
+            }
+            for profile in report.must_support
+        ],
         "unmapped": [
             {
                 "crosswalk": unmapped_word.crosswalk,

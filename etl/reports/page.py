@@ -18,6 +18,7 @@ from etl.model.canonical_tables import CLAIM_TYPES
 from etl.quality.totals.money import UNKNOWN_TYPE
 from etl.reports.changes import CLAIMS, COMPARED_MONEY
 from etl.reports.finding_places import ShownPlace
+from etl.reports.must_support import must_support_page
 from etl.reports.percentages import percentages, share
 from etl.reports.plots import Plot
 from etl.reports.summary import counted
@@ -83,6 +84,7 @@ def report_page(document: Mapping[str, Any]) -> str:
             changed_claims=_changed_claims(document),
             month_plot=_month_plot(document["claims_by_month"]),
             delay_plot=_delay_plot(document["timeliness"]),
+            must_support=must_support_page(document["must_support"]),
             completeness=_by_table(document["completeness"]),
             rejecting=[rule for rule in rules if rejects(rule) and rule["findings"]],
             warning=[rule for rule in rules if not rejects(rule) and rule["findings"]],

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Literal
 
+from etl.mapping.coverage import ProfileCoverage
 from etl.model.severity import Severity
 from etl.publish.change_counts import Changes
 from etl.quality import MoneyKey, MoneyTotals, RowCounts, Verdict
@@ -266,6 +267,7 @@ class Report:
         exact_money: path of the exact sums, relative to the report; empty where none is withheld.
         missing: cells that must be filled and are not.
         empty_crosswalks: crosswalks of the layout that are to be filled.
+        must_support: how many resources have each must-support element, of profiles with resources.
         before: the release that the run was made on top of; None without one.
         all_reports: path of the page of all reports, relative to the report; empty without one.
         certificate: the published bytes compared with their source; None where nothing was written.
@@ -298,6 +300,7 @@ class Report:
     exact_money: str = ""
     missing: tuple[MissingCells, ...] = ()
     empty_crosswalks: tuple[EmptyCrosswalk, ...] = ()
+    must_support: tuple[ProfileCoverage, ...] = ()
     before: ReleaseBefore | None = None
     all_reports: str = ""
     certificate: CertificateFacts | None = None

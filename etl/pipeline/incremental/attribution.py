@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from etl.columns.arrays import text_bytes
 from etl.columns.digests import Hashes, among
 from etl.engine.evaluate import Values
+from etl.engine.must_support import fill_patterns
 from etl.engine.unmapped import Mention, mentioned_by, mentions
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
 from etl.pipeline.incremental.dependencies import Dependencies, ids_asked, latest_days, names_asked
@@ -124,6 +125,7 @@ class Attribution:
             "findings": _findings(findings, places),
             "rejected": _rejected(checked.rejected, places),
             "resources": self._resources(),
+            "elements": self._elements(),
             "missing": self.missing,
             "asked": ids_asked(dependencies, tables, owners, keys),
             "names": names_asked(dependencies, tables, owners),
@@ -150,6 +152,22 @@ class Attribution:
                     schema=SCHEMAS["resources"],
                 )
             )
+        return pa.concat_tables(parts)
+
+    def _elements(self) -> pa.Table:
+        """Return `owner`, `pattern`, `count`."""
+        parts = [SCHEMAS["elements"].empty_table()]
+        for made, codes in self._made:
+            if not made.runs or not made.runs[0].filled.shape[1]:
+                continue
+            bits = np.concatenate([run.filled for run in made.runs])
+            owners = codes[np.concatenate([run.rows for run in made.runs])]
+            names, sets, mine, counts = fill_patterns(made.plan.profile, bits, owners)
+            words = pa.DictionaryArray.from_arrays(
+                pa.array(sets, pa.int32()), pa.array(names, pa.string())
+            )
+            columns = [pa.array(self.owners.ids[mine]), words, pa.array(counts, pa.int64())]
+            parts.append(pa.Table.from_arrays(columns, schema=SCHEMAS["elements"]))
         return pa.concat_tables(parts)
 
     def _patients(self) -> pa.Table:

@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 
 from etl.columns.digests import Hashes, among
 from etl.columns.places import place_keys
+from etl.engine.must_support import ElementCounts, counts_of_patterns
 from etl.engine.unmapped import Mention
 from etl.errors import StoreError
 from etl.quality import REJECTED_SCHEMA, Checked
@@ -59,6 +60,7 @@ SCHEMAS: Final[Mapping[str, pa.Schema]] = {
         *_PLACE, ("table", _WORD), ("rule", _WORD), ("cause", _WORD), ("rules", _WORD)
     ),
     "resources": _schema(("type", _WORD), ("count", pa.int64())),
+    "elements": _schema(("pattern", _WORD), ("count", pa.int64())),
     "missing": _schema(("resource", _WORD), ("key", pa.string()), ("payer", pa.bool_())),
     "asked": _schema(("kind", _WORD), ("id", pa.uint64()), ("there", pa.bool_())),
     "names": _schema(("name", pa.uint64())),
@@ -69,14 +71,17 @@ SCHEMAS: Final[Mapping[str, pa.Schema]] = {
   day in a column that rules compare with the day of the extract.
 * `patients`: into whose blocks the member's resources went; `own` where the Patient is among them.
 * `findings`: of rules where `crosswalk` is empty, else of cells that it has no code for.
+* `elements`: how many resources have which must-support elements, as `must_support.fill_patterns`
+  names such a set.
 * `asked`: ids of others that rules looked up, and whether they were there.
 * `names`: hashes of the ids and NPIs that were looked up in the directory.
 """
 
 Ledger: TypeAlias = Mapping[str, pa.Table]
 
-_FORMAT: Final = 3
-"""Of the bytes of a ledger. 1 did not count claims behind sums of money, 2 filled cells by type."""
+_FORMAT: Final = 4
+"""Of the bytes of a ledger. 1 did not count claims behind sums of money, 2 filled cells by type, 3
+elements of resources."""
 
 _SHORTEST: Final = 512
 """Rows that pieces have at least, on average; a table of shorter ones is copied more quickly."""
@@ -373,6 +378,13 @@ def resources_of(ledger: Ledger) -> Counter[str]:
     for row in table.group_by("type").aggregate([("count", "sum")]).to_pylist():
         counts[row["type"]] = row["count_sum"]
     return counts
+
+
+def elements_of(ledger: Ledger) -> ElementCounts:
+    """Return how many resources have each must-support element."""
+    table = ledger["elements"].unify_dictionaries()
+    sums = table.group_by("pattern").aggregate([("count", "sum")])
+    return counts_of_patterns((row["pattern"], row["count_sum"]) for row in sums.to_pylist())
 
 
 def missing_of(missing: pa.Table) -> frozenset[Mention]:

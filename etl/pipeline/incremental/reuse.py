@@ -22,6 +22,7 @@ from etl.pipeline.incremental.ledger import (
     Ledger,
     Places,
     checked_of,
+    elements_of,
     missing_of,
     no_ledger,
     only,
@@ -159,6 +160,7 @@ def reused(before: PreviousMembers, places: Places, members: Hashes) -> tuple[Ou
         checked=checked_of(ledger, places),
         unmapped=unmapped_of(ledger, places),
         resources=resources_of(ledger),
+        elements=elements_of(ledger),
         missing=missing_of(ledger["missing"]),
         reused=len(members),
     )

@@ -62,7 +62,7 @@ def check_and_map(
             definitions.patient_plans,
             claims.partition(tables, providers.environment),
             providers.environment,
-            definitions.obligations,
+            definitions,
             rejecting,
             observer,
         )

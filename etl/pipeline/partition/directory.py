@@ -119,7 +119,7 @@ def mapped_directory(
             definitions.directory_plans,
             partition,
             providers.environment,
-            definitions.obligations,
+            definitions,
         )
         if _of_files(made.broken).num_rows:
             raise AssertionError("a row of the directory was accepted, and breaks its profile")

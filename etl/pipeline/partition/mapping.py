@@ -14,13 +14,15 @@ import pyarrow as pa
 
 from etl.columns.arrays import text_bytes
 from etl.engine.evaluate import Values
+from etl.engine.must_support import ElementCounts, add_element_counts, element_counts
 from etl.engine.omitted_rows import OMITTED, omitted
 from etl.engine.partition_columns import Partition
 from etl.engine.render import Rendered, render
 from etl.engine.unmapped import Mention, findings, mentions
 from etl.mapping.environment import Environment
 from etl.mapping.plan import Plan
-from etl.pipeline.partition.conformance import ObligationChecks, Obligations
+from etl.pipeline.definitions import Definitions
+from etl.pipeline.partition.conformance import ObligationChecks
 from etl.rows import once_each
 
 REFERENCE: Final = re.compile(rb'"reference":"((?:Organization|Practitioner)/[a-z2-7]{32})"')
@@ -58,6 +60,7 @@ class Mapped:
     Attributes:
         made: the resources; none where anything is broken.
         resources: FHIR type -> how many.
+        elements: how many of them have each must-support element.
         unmapped: crosswalk -> cells for which it has no code.
         mentioned: directory resources that were named, used or not.
         broken: rows that would make a resource which breaks its profile, or that a payer's rules
@@ -66,6 +69,7 @@ class Mapped:
 
     made: Sequence[PlanResources]
     resources: Mapping[str, int]
+    elements: ElementCounts
     unmapped: Mapping[str, pa.Table]
     mentioned: frozenset[Mention]
     broken: pa.Table
@@ -94,7 +98,7 @@ def mapped(
     plans: tuple[Plan, ...],
     partition: Partition,
     environment: Environment,
-    obligations: Obligations,
+    definitions: Definitions,
     rejecting: frozenset[str] = frozenset(),
     observer: Observer | None = None,
 ) -> Mapped:
@@ -104,7 +108,7 @@ def mapped(
         plans: what to make.
         partition: the rows, prepared.
         environment: the directory and the crosswalks.
-        obligations: what the profiles require, by mapping.
+        definitions: what the profiles of the plans require.
         rejecting: rules of what is noticed while mapping that keep a row from being published.
         observer: records what each plan makes; None for nothing.
     """
@@ -112,8 +116,12 @@ def mapped(
     unmapped: dict[str, list[pa.Table]] = {}
     mentioned: set[Mention] = set()
     made: list[PlanResources] = []
-    checks = ObligationChecks(obligations)
-    renderings = [render(plan, partition, environment) for plan in plans]
+    checks = ObligationChecks(definitions.obligations)
+    filled: list[ElementCounts] = []
+    renderings = [
+        render(plan, partition, environment, elements=definitions.elements[plan.name])
+        for plan in plans
+    ]
     checks.expect(rendering.values for rendering in renderings)
     if observer is not None:
         observer.begin()
@@ -128,6 +136,7 @@ def mapped(
         if left_out.num_rows:
             unmapped.setdefault(OMITTED, []).append(left_out)
         counts[plan.resource] += sum(len(run.ids) for run in made[-1].runs)
+        filled += (element_counts(plan.profile, run.filled) for run in made[-1].runs)
         checks.check(values)
         if observer is not None:
             observer.take(made[-1], values)
@@ -135,6 +144,7 @@ def mapped(
     return Mapped(
         () if broken.num_rows else made,
         counts,
+        add_element_counts(filled),
         {name: once_each(words) for name, words in unmapped.items()},
         frozenset(mentioned),
         broken,

@@ -10,10 +10,10 @@ from typing import Final
 
 import pytest
 
-from etl.conform.filled_elements import FilledElements
 from etl.mapping.coverage import Filled, coverage, made, misplaced_skips
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.profiles.structures import find_canonical, load_profile
+from tests.filled_elements import FilledElements
 from tests.golden.mapping.everything import everything, without_line_amounts
 from tests.golden.mapping.rendering import mapping_set, resources
 

@@ -1,0 +1,97 @@
+"""Must-support elements as formulas about the row that a resource is made of.
+
+An element is filled where its node is there, and an entry belongs to a slice where it has what
+identifies it. Said of a plan and not of JSON, so that the engine counts a whole column of resources
+at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+from etl.mapping.formulas import (
+    Codes,
+    Formula,
+    any_of,
+    opened,
+    through,
+)
+from etl.mapping.plan import Entry, ListNode, Loop, ObjectNode, Plan
+from etl.mapping.row_tests import At
+from etl.model.crosswalks import Crosswalk
+from etl.profiles.shapes import discriminators
+from etl.profiles.structures import Element, Profile, choice_names, find_canonical
+
+MustSupport: TypeAlias = tuple[tuple[str, Formula], ...]
+"""Ids of a profile's must-support elements, in its order, and where a row's resource has each."""
+
+ALWAYS: Final = ("id", "meta", "meta.lastUpdated", "meta.profile", "meta.versionId")
+"""Elements of every resource: the engine writes them."""
+
+
+def must_support(plan: Plan, crosswalks: Mapping[str, Crosswalk]) -> MustSupport:
+    """Return the must-support elements of a plan's profile; none where the profile is not known.
+
+    Args:
+        plan: a compiled mapping.
+        crosswalks: those that it translates with.
+    """
+    profile = find_canonical(plan.profile)
+    if profile is None:
+        return ()
+    walker = _Walker(profile, Codes(crosswalks))
+    walker.object(plan.body, profile.root, At())
+    root = profile.root.id
+    always = {f"{root}.{name}" for name in ALWAYS}
+    return tuple(
+        (element.id, element.id in always or any_of(*walker.found.get(element.id, ())))
+        for element in profile.must_support()
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Walker:
+    """Walks a plan beside its profile, and records where each element is filled."""
+
+    profile: Profile
+    codes: Codes
+    found: dict[str, list[Formula]] = field(default_factory=dict)
+
+    def object(self, node: ObjectNode, element: Element, at: At) -> None:
+        members = dict(node.members)
+        for child in self.profile.children(element.id):
+            for name in tuple(choice_names(child)) or (child.name,):
+                if name in members:
+                    self.member(name, members[name], child, at)
+
+    def member(self, name: str, node: Entry, element: Element, at: At) -> None:
+        for loops, given, inner in opened(node):
+            entries = [((), True, inner)] if not isinstance(inner, ListNode) else _entries(inner)
+            around = at.inside(inner, given, loops)
+            for more, guard, entry in entries:
+                here = around if entry is inner else around.inside(entry, guard, more)
+                self.value(name, entry, element, here)
+
+    def value(self, name: str, entry: Entry, element: Element, at: At) -> None:
+        for declared, belongs in ((element, True), *self.slices(name, entry, element)):
+            if belongs is False:
+                continue
+            here = at if belongs is True else at.when(belongs)
+            self.found.setdefault(declared.id, []).append(through(here.loops, here.given))
+            if isinstance(entry, ObjectNode):
+                self.object(entry, declared, here)
+
+    def slices(self, name: str, entry: Entry, whole: Element) -> Iterator[tuple[Element, Formula]]:
+        """Yield the slices of an element, and where an entry belongs to each."""
+        for part in self.profile.slices(whole.id):
+            if whole.name.endswith("[x]"):
+                yield part, part.slice_name == name
+            elif whole.slicing is not None:
+                telling = discriminators(self.profile, whole.slicing, part)
+                yield part, self.codes.in_slice(entry, telling, self.profile.terminology)
+
+
+def _entries(node: ListNode) -> list[tuple[tuple[Loop, ...], Formula, Entry]]:
+    return [entry for listed in node.entries for entry in opened(listed)]

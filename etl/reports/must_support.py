@@ -1,0 +1,176 @@
+"""Must-support elements for the report's page: a heat map, and its figures by resource type."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from etl.reports.plots import HeatMap
+
+_ALL, _MOST, _SOME, _NONE, _NEVER = range(5)
+GRADES: Final = (
+    "in every resource",
+    "in half or more",
+    "in fewer",
+    "in none, yet possible",
+    "not possible",
+)
+"""Grades of an element: how many resources of its profile have it. Last: no row can fill it."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnfilledElement:
+    """An element that no resource of some profiles has.
+
+    Attributes:
+        element: its path, without the resource type.
+        profiles: those profiles, by their short names.
+        reason: why.
+        can_be: whether some row could fill it.
+    """
+
+    element: str
+    profiles: tuple[str, ...]
+    reason: str
+    can_be: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ElementTable:
+    """The must-support elements of the profiles of one resource type.
+
+    Attributes:
+        type: FHIR type.
+        profiles: short name of each profile, and how many resources it has.
+        rows: path of an element, and for each profile how many resources have it; None where the
+            element is not one of the profile's.
+        unfilled: elements that no resource has.
+    """
+
+    type: str
+    profiles: Sequence[tuple[str, int]]
+    rows: Sequence[tuple[str, Sequence[int | None]]]
+    unfilled: Sequence[UnfilledElement]
+
+
+@dataclass(frozen=True, slots=True)
+class MustSupportPage:
+    """Must-support elements as the page shows them.
+
+    Attributes:
+        elements: how many there are, over all profiles that have resources.
+        grades: how many of them are of each grade of `GRADES`.
+        heat_map: a row of cells a profile.
+        tables: by resource type.
+    """
+
+    elements: int
+    grades: tuple[int, ...]
+    heat_map: HeatMap
+    tables: Sequence[ElementTable]
+
+    @property
+    def filled(self) -> int:
+        """Elements that some resource has."""
+        return self.elements - self.open - self.grades[_NEVER]
+
+    @property
+    def open(self) -> int:
+        """Elements that no resource has, and some could."""
+        return self.grades[_NONE]
+
+
+def must_support_page(profiles: Sequence[Mapping[str, Any]]) -> MustSupportPage | None:
+    """Return must-support elements for the page; None where nothing was made.
+
+    Args:
+        profiles: `must_support` of the report's document.
+    """
+    if not profiles:
+        return None
+    rows = {
+        f"{_short(profile['profile'])} ({profile['resources']:,})": [
+            _grade(profile, element) for element in profile["filled"]
+        ]
+        for profile in profiles
+    }
+    every = [grade for grades in rows.values() for grade in grades]
+    counts = tuple(every.count(grade) for grade in range(len(GRADES)))
+    in_words = "; ".join(f"{name}: {_counted(grades)}" for name, grades in rows.items())
+    heat_map = HeatMap(
+        "must-support",
+        "Must-support elements by profile: how many of its resources have each",
+        "A row a profile with its resources, a cell an element, in the order of the profile. "
+        f"{in_words}.",
+        rows,
+        GRADES,
+    )
+    return MustSupportPage(len(every), counts, heat_map, list(_tables(profiles)))
+
+
+def _counted(grades: Sequence[int]) -> str:
+    return ", ".join(f"{grades.count(grade)} {GRADES[grade]}" for grade in sorted({*grades}))
+
+
+def _grade(profile: Mapping[str, Any], element: str) -> int:
+    filled, of = profile["filled"][element], profile["resources"]
+    if not filled:
+        return _NONE if profile["unfilled"][element]["can_be"] else _NEVER
+    if filled == of:
+        return _ALL
+    return _MOST if 2 * filled >= of else _SOME
+
+
+def _tables(profiles: Sequence[Mapping[str, Any]]) -> Iterable[ElementTable]:
+    by_type: dict[str, list[Mapping[str, Any]]] = {}
+    for profile in profiles:
+        by_type.setdefault(next(iter(profile["filled"])).partition(".")[0], []).append(profile)
+    for resource_type, mine in by_type.items():
+        elements = _in_order(list(profile["filled"]) for profile in mine)
+        yield ElementTable(
+            resource_type,
+            [(_short(profile["profile"]), profile["resources"]) for profile in mine],
+            [
+                (_path(element), [profile["filled"].get(element) for profile in mine])
+                for element in elements
+            ],
+            list(_unfilled(mine, elements)),
+        )
+
+
+def _in_order(orders: Iterable[Sequence[str]]) -> list[str]:
+    """Return all names of several orders, each new one behind the one that it follows there."""
+    merged: list[str] = []
+    for names in orders:
+        at = 0
+        for name in names:
+            if name in merged:
+                at = merged.index(name) + 1
+            else:
+                merged.insert(at, name)
+                at += 1
+    return merged
+
+
+def _unfilled(
+    profiles: Sequence[Mapping[str, Any]], elements: Iterable[str]
+) -> Iterable[UnfilledElement]:
+    for element in elements:
+        reasons: dict[tuple[str, bool], list[str]] = {}
+        for profile in profiles:
+            if element in profile["unfilled"]:
+                each = profile["unfilled"][element]
+                key = (each["reason"], each["can_be"])
+                reasons.setdefault(key, []).append(_short(profile["profile"]))
+        for (reason, can_be), names in reasons.items():
+            yield UnfilledElement(_path(element), tuple(names), reason, can_be)
+
+
+def _short(profile: str) -> str:
+    """Return a profile's name without what many of a guide have in front."""
+    return profile.removeprefix("C4BB-").removeprefix("ExplanationOfBenefit-")
+
+
+def _path(element: str) -> str:
+    return element.partition(".")[2]

@@ -1,0 +1,89 @@
+"""Must-support elements that are counted over columns are those that the resources' JSON has."""
+
+from __future__ import annotations
+
+from random import Random
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from etl.engine.must_support import (
+    add_element_counts,
+    counts_of_patterns,
+    element_counts,
+    fill_patterns,
+)
+from etl.engine.partition_columns import Partition
+from etl.engine.prepare import prepare
+from etl.engine.render import render
+from etl.mapping.environment import Environment
+from etl.mapping.must_support import must_support
+from etl.model.canonical_tables import CLAIMS_TABLES
+from tests.filled_elements import FilledElements
+from tests.golden.mapping.everything import everything
+from tests.golden.mapping.rendering import ID_KEY, exact, mapping_set, providers_of, tables_of
+
+BITS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 2**16 - 1)), min_size=1, max_size=40)
+
+
+@pytest.mark.parametrize("view", ["financial", "basis"])
+@settings(max_examples=12)
+@given(seed=st.integers(0, 2**32), share=st.sampled_from([0.0, 0.1, 0.5, 0.9]))
+def test_the_elements_of_each_resource_are_those_of_its_json(
+    view: str, seed: int, share: float
+) -> None:
+    """Any cell of rows with everything in them, keys apart, may be empty."""
+    random = Random(seed)
+    rows = {
+        name: [
+            {
+                column: cell
+                for column, cell in row.items()
+                if column in CLAIMS_TABLES[name].key
+                or column.endswith("_id")
+                or column in ("claim_type", "sequence")
+                or random.random() >= share
+            }
+            for row in table
+        ]
+        for name, table in everything().items()
+    }
+    mappings = mapping_set(view=view)
+    environment = Environment("golden", ID_KEY, mappings.crosswalks, providers_of(rows))
+    partition = Partition(prepare(tables_of(rows), environment))
+    compared = 0
+    for plan in mappings.plans:
+        elements = must_support(plan, mappings.crosswalks)
+        names = [name for name, _ in elements if ".meta" not in name]
+        for run in render(plan, partition, environment, elements=elements):
+            for body, bits in zip(run.bodies.to_pylist(), run.filled, strict=True):
+                said = np.unpackbits(bits)[: len(elements)]
+                found = FilledElements()
+                found.add(exact(f'{{"resourceType":"{plan.resource}","id":"x","meta":{{{body}'))
+                there = found.elements[plan.profile]
+                counted = {name for (name, _), bit in zip(elements, said, strict=True) if bit}
+                assert counted & {*names} == there.keys() & {*names}, plan.name
+                compared += 1
+    assert compared >= len(mappings.plans) - 3
+
+
+@given(BITS)
+def test_counts_are_the_same_however_resources_are_put_together(
+    resources: list[tuple[int, int]],
+) -> None:
+    """At once, in two parts, or by their owners and the sets of elements that they have."""
+    owners = np.array([owner for owner, _ in resources], dtype=np.int64)
+    bits = np.array([[word >> 8, word & 255] for _, word in resources], dtype=np.uint8)
+    whole = element_counts("profile", bits)
+    half = len(bits) // 2
+    parts = [element_counts("profile", bits[:half]), element_counts("profile", bits[half:])]
+    names, sets, of, counts = fill_patterns("profile", bits, owners)
+    patterns = [(names[number], int(n)) for number, n in zip(sets, counts, strict=True)]
+    assert whole["profile"] == (
+        len(resources),
+        *(sum(word >> (15 - bit) & 1 for _, word in resources) for bit in range(16)),
+    )
+    assert add_element_counts(parts) == whole == counts_of_patterns(patterns)
+    assert np.bincount(of, counts, 6).tolist() == np.bincount(owners, minlength=6).tolist()
