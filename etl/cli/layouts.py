@@ -8,10 +8,10 @@ from pathlib import Path
 import click
 
 from etl.bootstrap.definitions import load_definitions
-from etl.cli.layout_files import mistakes_of
+from etl.cli.layout_files import known_layout, layout_text, mistakes_of
+from etl.cli.layout_test import test_command
 from etl.cli.options import json_option
-from etl.documents.nearest import nearest
-from etl.errors import MappingErrors, UsageError
+from etl.errors import MappingErrors
 from etl.sources import CANONICAL_LAYOUTS, LayoutText
 
 
@@ -40,12 +40,7 @@ def layouts_group(context: click.Context, as_json: bool) -> None:
 @click.pass_context
 def show_command(context: click.Context, name: str) -> None:
     """Print the layout NAME as its file has it, then the layouts that it extends."""
-    layouts = (*CANONICAL_LAYOUTS.values(), *load_definitions(context.obj.settings()).layouts)
-    found = next((layout for layout in layouts if layout.name == name), None)
-    if found is None:
-        names = [layout.name for layout in layouts]
-        hint = nearest(name, names) or f"there are {', '.join(names)}"
-        raise UsageError(f"no layout {name!r}; {hint}")
+    found = known_layout(name, load_definitions(context.obj.settings()))
     if not found.text:
         page = found.model.page
         click.echo(f"{found.name} is built in: a file a table, as {page} has them")
@@ -60,12 +55,7 @@ def show_command(context: click.Context, name: str) -> None:
 @click.pass_context
 def check_command(context: click.Context, layout: Path) -> None:
     """Check the layout in file LAYOUT; nothing is read. All mistakes are reported together."""
-    try:
-        text = layout.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UsageError(f"{layout}: there is no such file") from None
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{layout} is not UTF-8 at byte {error.start + 1}") from None
+    text = layout_text(layout)
     mistakes = mistakes_of(text, str(layout), load_definitions(context.obj.settings()))
     if mistakes:
         raise MappingErrors(mistakes)
@@ -90,3 +80,6 @@ def init_command(context: click.Context, extract: Path, layout: Path) -> None:
     definitions = load_definitions(context.obj.settings())
     for line in write_draft(diagnose(context, definitions, extract), definitions, layout):
         click.echo(line)
+
+
+layouts_group.add_command(test_command)
