@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass, field, replace
 from typing import Any, Final
+
+import msgspec
 
 from etl.certificate.comparison import Compared, FactDifference
 from etl.certificate.sums import COUNTED, LEVELS, Sums
@@ -46,6 +48,20 @@ class Certificate:
     late: int = 0
     all_delays: Counter[int] = field(default_factory=Counter)
 
+    def with_others(self, others: Sums, earlier: Counter[int]) -> Certificate:
+        """Return the certificate of a whole release.
+
+        Args:
+            others: sums of the members that were not compared.
+            earlier: business days -> claims, of earlier releases.
+        """
+        return replace(
+            self,
+            release=others + self.read,
+            carried=others.counts.get("claim", 0),
+            all_delays=self.days + earlier,
+        )
+
     @property
     def sums(self) -> int:
         """Number of sums that were compared."""
@@ -74,39 +90,32 @@ def piece(compared: Compared, before: Sums | None) -> bytes:
     return json.dumps(body, sort_keys=True, separators=(",", ":")).encode() + b"\n"
 
 
-def knows_before(pieces: Iterable[bytes]) -> bool:
-    """Return whether each unit could be read as it was in the release before."""
-    return all(json.loads(each)["before"] is not None for each in pieces)
+def compared_units(pieces: Iterable[bytes]) -> tuple[Certificate, Sums | None]:
+    """Return the certificate of the members that a run compared, and their sums before.
 
-
-def certificate_of(
-    pieces: Iterable[bytes],
-    carried: Sums | None,
-    earlier: Counter[int] | None = None,
-    whole: Sums | None = None,
-) -> Certificate:
-    """Return the certificate of a release, in memory that does not grow with it.
+    Each piece is parsed once, and memory does not grow with them.
 
     Args:
         pieces: what `piece` made of each unit.
-        carried: sums of the release before, without the members that are in this one no more;
-            None where no member's block is taken over from it.
-        earlier: business days -> claims, of earlier releases.
-        whole: sums of all bytes of this release, where they were read; `carried` does not count.
+
+    Returns:
+        The certificate, of these members alone; and what the release before had of them, None
+        where some of it cannot be read any more.
     """
-    facts = unexplained = 0
+    facts = unexplained = late = 0
     source, read, before = Sums(), Sums(), Sums()
+    is_known = True
     reasons: dict[tuple[str, str], tuple[int, int]] = {}
     first: FactDifference | None = None
     days: Counter[int] = Counter()
-    late = 0
     for each in pieces:
-        value = json.loads(each)
+        value = msgspec.json.decode(each)
         facts += value["facts"]
         unexplained += value["unexplained"]
         source += Sums.from_json(value["source"])
         read += Sums.from_json(value["published"])
-        before += Sums.from_json(value["before"]) if value["before"] is not None else Sums()
+        is_known = is_known and value["before"] is not None
+        before += Sums.from_json(value["before"]) if is_known else Sums()
         for one in value["differences"]:
             difference = FactDifference(*one)
             if difference.reason:
@@ -118,35 +127,34 @@ def certificate_of(
         for taken, claims in value["days"]:
             days[taken] += claims
         late += len(value["late"])
-    unread = Sums() if carried is None else carried - before
-    if whole is not None:
-        unread = whole - read
-    return Certificate(
+    made = Certificate(
         facts=facts,
         source=source,
         read=read,
-        release=unread + read,
-        carried=unread.counts.get("claim", 0),
+        release=read,
         reasons=dict(sorted(reasons.items())),
         unexplained=unexplained,
         first=first,
         days=days,
         late=late,
-        all_delays=days + (earlier or Counter()),
+        all_delays=days,
     )
+    return made, before if is_known else None
 
 
 def differences_of(pieces: Iterable[bytes]) -> Iterator[FactDifference]:
     """Yield the differences, unit by unit, by place: those explained, and some that are not."""
     for each in pieces:
-        found = [FactDifference(*one) for one in json.loads(each)["differences"]]
+        found = [FactDifference(*one) for one in msgspec.json.decode(each)["differences"]]
         yield from sorted(found, key=astuple)
 
 
 def late_of(pieces: Iterable[bytes]) -> Iterator[tuple[int, int, int]]:
     """Yield file, row and business days of claims that became visible late, unit by unit."""
     for each in pieces:
-        yield from sorted((file, row, days) for file, row, days in json.loads(each)["late"])
+        yield from sorted(
+            (file, row, days) for file, row, days in msgspec.json.decode(each)["late"]
+        )
 
 
 def broken_sums(made: Certificate) -> list[str]:
@@ -190,7 +198,7 @@ def state_from(data: bytes) -> tuple[Sums, Counter[int]] | None:
 
     None where they are of another format.
     """
-    value: Mapping[str, Any] = json.loads(data)
+    value: Mapping[str, Any] = msgspec.json.decode(data)
     if value.get("format") != _FORMAT:
         return None
     return Sums.from_json(value["sums"]), Counter(dict(value["days"]))

@@ -9,9 +9,18 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from etl.certificate.published import ABSENT, CATEGORIES, NO_CENTS, PublishedClaims
-from etl.certificate.source import COMPARED, Fates, SourceClaims, SourceTable, among, places_of
+from etl.certificate.source import (
+    COMPARED,
+    Fates,
+    SourceClaims,
+    SourceTable,
+    among,
+    day_of,
+    places_of,
+)
 from etl.certificate.sums import Sums, claim_sums
 from etl.certificate.timeliness import Delays, Newly, delays
 from etl.model.canonical_tables import AMOUNT_CATEGORIES
@@ -171,7 +180,7 @@ def published_sums(published: PublishedClaims) -> Sums:
         "type": texts["type"],
         "plan": texts["plan"],
         "payer": texts["insurer"],
-        "month": np.array([day[:7] for day in texts["start"]], dtype=object),
+        "month": pc.utf8_slice_codeunits(pa.array(texts["start"], pa.string()), 0, 7),
         "status": texts["status"],
     }
     counts = {
@@ -212,38 +221,44 @@ def _superseded(
         gone = ~among(whole.places, decided)
         found.facts += len(gone)
         left[name] = (whole, gone)
-    claims, gone = left["claim"]
+    (claims, gone), (lines, gone_lines) = left["claim"], left["claim_line"]
+    if not (gone.any() or gone_lines.any()):
+        return
     numbers, priors = claims.texts("claim_id"), claims.texts("adjusted_from_claim_id")
     there, replaced = set(numbers[~gone].tolist()), set(priors.tolist())
-    deleting = np.array([word.upper() == "D" for word in claims.texts("record_action")])
+    deleting = claims.small("record_action") == "d"
     successors = claims.texts("adjusted_to_claim_id")
     for at in np.flatnonzero(gone):
         is_replaced = leaves_out and (numbers[at] in replaced or priors[at] or successors[at])
         if not (numbers[at] in there or is_replaced or deleting[at]):
             found.add("claim", claims.places[at], "superseded by nothing")
     old = set(numbers[gone].tolist())
-    lines, gone = left["claim_line"]
     keys = list(zip(lines.texts("claim_id"), lines.whole("line_number").tolist(), strict=True))
-    there_lines = {key for key, is_gone in zip(keys, gone.tolist(), strict=True) if not is_gone}
-    actions = lines.texts("record_action")
-    for at in np.flatnonzero(gone):
+    there_lines = {
+        key for key, is_gone in zip(keys, gone_lines.tolist(), strict=True) if not is_gone
+    }
+    deleting = lines.small("record_action") == "d"
+    for at in np.flatnonzero(gone_lines):
         key = keys[at]
-        if not (key in there_lines or key[0] in old or actions[at].upper() == "D"):
+        if not (key in there_lines or key[0] in old or deleting[at]):
             found.add("claim_line", lines.places[at], "superseded by nothing")
 
 
 def _matched(source: SourceClaims, published: PublishedClaims, found: _Found) -> Any:
     """Return the place of the row of each published claim; -1 where it has none of its own."""
-    rows = source.rows
-    at = np.array([rows.get(number, -1) for number in published.texts["number"]], dtype=np.int64)
+    at = source.rows_of(pa.array(published.texts["number"], pa.string()))
     found.facts += len(source.claims)
-    times = Counter(at.tolist())
-    for row in range(len(source.claims)):
-        if times[row] != 1:
-            found.add("claim", source.claims.places[row], "lost" if not times[row] else "doubled")
-    for _ in range(times[-1]):
-        found.add("claim", (-1, 0), "without a row")
+    _each_once("claim", source.claims, at, found)
     return at
+
+
+def _each_once(name: str, table: SourceTable, at: Any, found: _Found) -> None:
+    """Note rows that are not published once, and what is published without a row."""
+    times = np.bincount(at[at >= 0], minlength=len(table))
+    for row in np.flatnonzero(times != 1):
+        found.add(name, table.places[row], "doubled" if times[row] else "lost")
+    for _ in range(int(np.count_nonzero(at < 0))):
+        found.add(name, (-1, 0), "without a row")
 
 
 def _texts(source: SourceClaims, published: PublishedClaims, at: Any, found: _Found) -> None:
@@ -271,8 +286,7 @@ def _texts(source: SourceClaims, published: PublishedClaims, at: Any, found: _Fo
             found.add("claim", place, name, rule)
     words = {}
     wanted, stated = source.statuses()
-    small = np.array([word.lower() for word in stated], dtype=object)
-    is_stated = wanted[rows] == small[rows]
+    is_stated = wanted[rows] == claims.small("status")[rows]
     words["status"] = _pairs(stated[rows][is_stated], published.texts["status"][known][is_stated])
     replaced = (wanted[rows] == "cancelled") & (published.texts["status"][known] != "cancelled")
     for wrong in np.flatnonzero(replaced):
@@ -327,25 +341,19 @@ def _members(source: SourceClaims, published: PublishedClaims, found: _Found) ->
 
 def _matched_lines(source: SourceClaims, published: PublishedClaims, at: Any, found: _Found) -> Any:
     """Return the place of the row of each published item; -1 for none."""
-    rows, lines = source.line_rows, source.lines
-    pairs = zip(at[published.claims].tolist(), published.numbers.tolist(), strict=True)
-    of = np.array([rows.get(pair, -1) for pair in pairs], dtype=np.int64)
-    times = Counter(of.tolist())
+    lines = source.lines
+    of = source.lines_at(at[published.claims], published.numbers)
     found.facts += 2 * len(lines)
-    for row in range(len(lines)):
-        if times[row] != 1:
-            found.add("claim_line", lines.places[row], "lost" if not times[row] else "doubled")
-    for _ in range(times[-1]):
-        found.add("claim_line", (-1, 0), "without a row")
-    starts, ends = lines.dates("service_from_date"), lines.dates("service_to_date")
-    types = source.types[source.claims_of(lines)] if len(lines) else np.array([], dtype=object)
-    for item in np.flatnonzero(of >= 0):
-        row = of[item]
-        start, end, is_there = starts[row], ends[row], published.dates[item]
-        if is_there in _served(start, end):
-            continue
-        place = lines.places[row]
-        if is_there == start and types[row] in _OF_ONE_DAY:
+    _each_once("claim_line", lines, of, found)
+    days = [lines.dates(name) for name in ("service_from_date", "service_to_date")]
+    known = np.flatnonzero(of >= 0)
+    rows = of[known]
+    starts, ends = (each[rows] for each in days)
+    types, of_claims = np.append(source.types, ""), source.claims_of(lines)
+    for wrong in np.flatnonzero(~_is_served(published.dates[known], starts, ends)):
+        row, start, end = rows[wrong], starts[wrong], ends[wrong]
+        is_there, place = published.dates[known[wrong]], lines.places[row]
+        if is_there == start and types[of_claims[row]] in _OF_ONE_DAY:
             found.add("claim_line", place, "date", _NO_PERIOD)
             continue
         rules = [found.rule(place, name) for name in ("service_from_date", "service_to_date")]
@@ -354,11 +362,11 @@ def _matched_lines(source: SourceClaims, published: PublishedClaims, at: Any, fo
     return of
 
 
-def _served(start: str, end: str) -> tuple[str, ...]:
-    """Return how a line's days may stand: as a period, or as its one day."""
-    if end > start:
-        return (f"{start}/{end}",)
-    return (start, f"{start}/{end}", f"{start}/") if end == start else (start, f"{start}/")
+def _is_served(published: Any, starts: Any, ends: Any) -> Any:
+    """Return where the days of lines stand as they may: as a period, or as their one day."""
+    period, is_period = published == starts + "/" + ends, ends > starts
+    is_day = (published == starts) | (published == starts + "/")
+    return np.where(is_period, period, is_day | (period & (ends == starts)))
 
 
 def _no_amounts(published: PublishedClaims, found: _Found) -> None:
@@ -437,24 +445,16 @@ def _leave_out(
 
 def _labels(source: SourceClaims, published: PublishedClaims, at: Any) -> dict[str, Any]:
     """Return the labels of the rows' sums, words of the source in those that are published."""
-    known = at >= 0
-    payers = dict(
-        zip(
-            source.claims.texts("payer_id")[at[known]].tolist(),
-            published.texts["insurer"][known].tolist(),
-            strict=True,
-        )
+    known, payers = at >= 0, source.claims.texts("payer_id")
+    published_as = dict(
+        zip(payers[at[known]].tolist(), published.texts["insurer"][known].tolist(), strict=True)
     )
     status = np.full(len(source.claims), "", dtype=object)
     status[at[known]] = published.texts["status"][known]
     return {
         "type": source.types,
         "plan": source.plans,
-        "payer": np.array(
-            [payers.get(one, one) for one in source.claims.texts("payer_id")], dtype=object
-        ),
-        "month": np.array(
-            [day[:7] for day in source.claims.dates("statement_from_date")], dtype=object
-        ),
+        "payer": source.claims.each("payer_id", lambda one: published_as.get(one, one), object),
+        "month": source.claims.each("statement_from_date", lambda day: day_of(day)[:7], object),
         "status": status,
     }

@@ -7,18 +7,21 @@ Neither indexes nor mappings are used: a block is read as any client reads it, N
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
 import numpy as np
-import orjson
+import pyarrow as pa
 from isal import igzip
 
 from etl.model.canonical_tables import AMOUNT_CATEGORIES
 
 ADJUSTMENT: Final = "adjustmentreason"
 """Category of the amounts of CARC adjustments."""
+CLAIM: Final = "ExplanationOfBenefit"
+"""FHIR type of a claim."""
 OTHER: Final = "other"
 """Stands for every category with an amount that is not known here; none is expected."""
 CATEGORIES: Final = (*AMOUNT_CATEGORIES, ADJUSTMENT, OTHER)
@@ -34,50 +37,159 @@ _MEMBER_NUMBER: Final = "MB"
 _PLAN: Final = "plan"
 _INSTITUTIONAL: Final = "institutional"
 _LARGEST: Final = 10**15
+_BEGIN: Final = b'{"resourceType":"ExplanationOfBenefit"'
+"""How nearly all claims begin; of what begins otherwise, the type is read."""
 
-Json = Mapping[str, Any]
+
+# -- the parts of resources that are read: all else is skipped while it is parsed. What a resource
+# does not state is empty; gc=False spares looking for circles that JSON cannot have.
 
 
-@dataclass
+class _Coding(msgspec.Struct, gc=False, frozen=True):
+    code: str = ""
+
+
+class _Concept(msgspec.Struct, gc=False, frozen=True):
+    coding: tuple[_Coding, ...] = (_Coding(),)  # FHIR has no empty arrays
+
+    @property
+    def code(self) -> str:
+        return self.coding[0].code
+
+
+class _Identifier(msgspec.Struct, gc=False, frozen=True):
+    type: _Concept = _Concept()
+    value: str = ""
+
+
+class _Reference(msgspec.Struct, gc=False, frozen=True):
+    reference: str = ""
+
+
+class _Period(msgspec.Struct, gc=False, frozen=True):
+    start: str = ""
+    end: str = ""
+
+
+class _Money(msgspec.Struct, gc=False, frozen=True):
+    value: float | None = None
+
+
+class _Adjudication(msgspec.Struct, gc=False, frozen=True):
+    """An entry of `total`, `adjudication` or `item.adjudication`."""
+
+    category: _Concept = _Concept()
+    amount: _Money = _Money()
+
+
+class _Item(msgspec.Struct, gc=False, frozen=True, rename="camel"):
+    sequence: int
+    serviced_date: str | None = None
+    serviced_period: _Period = _Period()
+    adjudication: tuple[_Adjudication, ...] = ()
+
+
+class _Insurance(msgspec.Struct, gc=False, frozen=True):
+    coverage: _Reference = _Reference()
+
+
+class _Payment(msgspec.Struct, gc=False, frozen=True):
+    date: str = ""
+    amount: _Money = _Money()
+
+
+class _Resource(msgspec.Struct, gc=False, frozen=True, rename="camel"):
+    resource_type: str
+
+
+class _Claim(msgspec.Struct, gc=False, frozen=True, rename="camel"):
+    resource_type: str
+    id: str = ""
+    identifier: tuple[_Identifier, ...] = ()
+    patient: _Reference = _Reference()
+    type: _Concept = _Concept()
+    sub_type: _Concept = _Concept()
+    status: str = ""
+    billable_period: _Period = _Period()
+    created: str = ""
+    payment: _Payment = _Payment()
+    insurer: _Reference = _Reference()
+    insurance: tuple[_Insurance, ...] = ()
+    total: tuple[_Adjudication, ...] = ()
+    adjudication: tuple[_Adjudication, ...] = ()
+    item: tuple[_Item, ...] = ()
+
+
+class _Class(msgspec.Struct, gc=False, frozen=True):
+    type: _Concept = _Concept()
+    value: str = ""
+
+
+class _Coverage(msgspec.Struct, gc=False, frozen=True):
+    id: str = ""
+    classes: tuple[_Class, ...] = msgspec.field(default=(), name="class")
+
+
+class _Patient(msgspec.Struct, gc=False, frozen=True, rename="camel"):
+    id: str = ""
+    identifier: tuple[_Identifier, ...] = ()
+    birth_date: str = ""
+
+
+_RESOURCE: Final = msgspec.json.Decoder(_Resource)
+_CLAIM: Final = msgspec.json.Decoder(_Claim)
+_COVERED: Final = msgspec.json.Decoder(_Coverage)
+_MEMBER: Final = msgspec.json.Decoder(_Patient)
+
+
 class _Amounts:
-    """Amounts in the order read: the owner of each, its category, its value."""
+    """Amounts in the order read."""
 
-    owners: list[int] = field(default_factory=list)
-    categories: list[int] = field(default_factory=list)
-    values: list[float] = field(default_factory=list)
+    def __init__(self) -> None:
+        self._owners: list[int] = []
+        self._counts: list[int] = []
+        self._categories: list[str] = []
+        self._values: list[float | None] = []
 
-    def take(self, owner: int, entries: Iterable[Json]) -> None:
-        for entry in entries:
-            amount = entry.get("amount")
-            if amount is not None and "value" in amount:
-                code = _CODES.get(entry["category"]["coding"][0]["code"], _OTHER_CODE)
-                self.owners.append(owner)
-                self.categories.append(code)
-                self.values.append(amount["value"])
+    def take(self, owner: int, entries: Sequence[_Adjudication]) -> None:
+        """Take the entries of an owner; those without an amount are left out later, together."""
+        self._owners.append(owner)
+        self._counts.append(len(entries))
+        self._values += [entry.amount.value for entry in entries]
+        self._categories += [entry.category.coding[0].code for entry in entries]
 
     def cents(self, owners: int) -> Any:
         """Return numpy `int64`, shape (owners, categories): sums in cents, `ABSENT` for none."""
-        at = np.array(self.owners, dtype=np.int64), np.array(self.categories, dtype=np.int64)
-        cents = cents_of(self.values)
-        table = np.zeros((owners, len(CATEGORIES)), dtype=np.int64)
+        of = np.repeat(np.array(self._owners, dtype=np.int64), self._counts)
+        values = np.array(self._values, dtype=np.float64)  # not a number where there is none
+        there = ~np.isnan(values)
+        at = (of * len(CATEGORIES) + self._codes())[there]
+        cents = cents_of(values[there])
         odd = cents == NO_CENTS
+        size = owners * len(CATEGORIES)
+        table, some = np.zeros(size, dtype=np.int64), np.zeros(size, dtype=np.bool_)
         np.add.at(table, at, np.where(odd, 0, cents))
-        there = np.zeros(table.shape, dtype=np.bool_)
-        there[at] = True
-        table[~there] = ABSENT
-        table[at[0][odd], at[1][odd]] = NO_CENTS
-        return table
+        some[at] = True
+        table[~some] = ABSENT
+        table[at[odd]] = NO_CENTS
+        return table.reshape(owners, len(CATEGORIES))
+
+    def _codes(self) -> Any:
+        """Return the place of each entry's category in `CATEGORIES`: numpy `int64`."""
+        found = pa.array(self._categories, pa.string()).dictionary_encode()
+        names = found.dictionary.to_pylist()
+        codes = np.array([_CODES.get(name, _OTHER_CODE) for name in names], dtype=np.int64)
+        return codes[found.indices.to_numpy(zero_copy_only=False)]
 
 
-def cents_of(values: Iterable[float]) -> Any:
-    """Return JSON numbers as whole cents, numpy `int64`; `NO_CENTS` for what is none.
+def cents_of(values: Any) -> Any:
+    """Return numbers, numpy `float64`, as whole cents, `int64`; `NO_CENTS` for what is none.
 
     A parser gives the nearest binary fraction. Up to 15 digits that is no other amount's, so that
     the cents are exact.
     """
-    numbers = np.array(list(values), dtype=np.float64)
-    whole = np.rint(numbers * 100)
-    fine = (np.abs(whole) < _LARGEST) & (whole / 100 == numbers)
+    whole = np.rint(values * 100)
+    fine = (np.abs(whole) < _LARGEST) & (whole / 100 == values)
     return np.where(fine, np.where(fine, whole, 0).astype(np.int64), NO_CENTS)
 
 
@@ -86,7 +198,9 @@ class PublishedClaims:
     """Claims of some blocks.
 
     Attributes:
-        texts: name of a fact -> its text for each claim, numpy `object`; empty where absent.
+        texts: name of a fact -> its text for each claim, numpy `object`; empty where absent:
+            those that the claim states, the number of the member whose block it is in, and the
+            plan of its Coverage.
         payments: numpy `int64`, shape (claims,): `payment.amount` in cents.
         totals: numpy `int64`, shape (claims, categories): `total`, in cents.
         headers: the same of `adjudication`.
@@ -113,10 +227,10 @@ class PublishedClaims:
         return len(self.payments)
 
 
-TEXTS: Final = (
+_STATED: Final = (
     "id",
     "number",
-    "member",
+    "patient",
     "type",
     "status",
     "start",
@@ -125,9 +239,10 @@ TEXTS: Final = (
     "paid",
     "insurer",
     "coverage",
-    "plan",
 )
-"""Facts of a claim that are text."""
+"""Facts of a claim that are text, in the order in which they are read."""
+_PATIENT: Final = _STATED.index("patient")
+_COVERAGE: Final = _STATED.index("coverage")
 
 
 class BlockReader:
@@ -135,82 +250,86 @@ class BlockReader:
 
     def __init__(self) -> None:
         self._texts: list[tuple[str, ...]] = []
+        self._owners: list[str] = []
+        self._plans: list[str] = []
         self._payments: list[float | None] = []
         self._totals, self._headers, self._lines = _Amounts(), _Amounts(), _Amounts()
-        self._items: list[tuple[int, int, str]] = []
+        self._items: list[int] = []
+        self._numbers: list[int] = []
+        self._dates: list[str] = []
         self._members: dict[str, str] = {}
         self._resources: Counter[str] = Counter()
 
     def block(self, data: bytes) -> None:
         """Read a patient's block, as its object holds it."""
         plans, patient, member, first = {}, "", "", len(self._texts)
+        plain = _unpacked(data)
+        lines, end = memoryview(plain), plain.index(b"\n")  # the header line is in front
         # No resource outlives its turn: memory that is used again at once is several times as fast.
-        for line in _unpacked(data).split(b"\n")[1:-1]:  # the header line is in front
-            resource = orjson.loads(line)
-            kind = resource["resourceType"]
+        while (start := end + 1) < len(plain):
+            end = plain.index(b"\n", start)
+            is_claim, line = plain.startswith(_BEGIN, start), lines[start:end]
+            kind = CLAIM if is_claim else _RESOURCE.decode(line).resource_type
             self._resources[kind] += 1
-            if kind == "ExplanationOfBenefit":
-                self._claim(resource)
+            if kind == CLAIM:
+                self._claim(_CLAIM.decode(line))
             elif kind == "Coverage":
-                plans[f"Coverage/{resource['id']}"] = _plan(resource)
+                cover = _COVERED.decode(line)
+                plans[f"Coverage/{cover.id}"] = _plan(cover)
             elif kind == "Patient":
-                patient = f"Patient/{resource['id']}"
-                member = _identifier(resource, _MEMBER_NUMBER)
-                self._members[member] = resource.get("birthDate", "")
-        for at in range(first, len(self._texts)):
-            logical_id, number, owner, *texts, coverage = self._texts[at]
-            self._texts[at] = (
-                *(logical_id, number, member if owner == patient else "", *texts, coverage),
-                plans.get(coverage, ""),
-            )
+                found = _MEMBER.decode(line)
+                patient, member = f"Patient/{found.id}", _number(found.identifier, _MEMBER_NUMBER)
+                self._members[member] = found.birth_date
+        own = self._texts[first:]
+        self._owners += [member if texts[_PATIENT] == patient else "" for texts in own]
+        self._plans += [plans.get(texts[_COVERAGE], "") for texts in own]
 
-    def _claim(self, claim: Json) -> None:
+    def _claim(self, claim: _Claim) -> None:
         at = len(self._texts)
-        period, payment = claim.get("billablePeriod", {}), claim.get("payment", {})
         self._texts.append(
             (
-                claim["id"],
-                _identifier(claim, _CLAIM_NUMBER),
-                claim["patient"]["reference"],
+                claim.id,
+                _number(claim.identifier, _CLAIM_NUMBER),
+                claim.patient.reference,
                 _type(claim),
-                claim["status"],
-                period.get("start", ""),
-                period.get("end", ""),
-                claim.get("created", ""),
-                payment.get("date", ""),
-                claim["insurer"]["reference"],
-                claim["insurance"][0]["coverage"]["reference"],
+                claim.status,
+                claim.billable_period.start,
+                claim.billable_period.end,
+                claim.created,
+                claim.payment.date,
+                claim.insurer.reference,
+                claim.insurance[0].coverage.reference if claim.insurance else "",
             )
         )
-        self._payments.append(payment.get("amount", {}).get("value"))
-        self._totals.take(at, claim.get("total", ()))
-        self._headers.take(at, claim.get("adjudication", ()))
-        for item in claim.get("item", ()):
-            line = len(self._items)
-            served = item.get("servicedDate")
-            if served is None:
-                period = item.get("servicedPeriod", {})
-                served = f"{period.get('start', '')}/{period.get('end', '')}"
-            self._items.append((at, item["sequence"], served))
-            self._lines.take(line, item.get("adjudication", ()))
+        self._payments.append(claim.payment.amount.value)
+        self._totals.take(at, claim.total)
+        self._headers.take(at, claim.adjudication)
+        for line, item in enumerate(claim.item, len(self._items)):
+            self._items.append(at)
+            self._numbers.append(item.sequence)
+            self._dates.append(_served(item))
+            self._lines.take(line, item.adjudication)
 
     def claims(self) -> PublishedClaims:
         """Return what was read so far."""
-        columns = list(zip(*self._texts, strict=True)) or [()] * len(TEXTS)
-        items = list(zip(*self._items, strict=True)) or [(), (), ()]
-        paid = [0 if value is None else value for value in self._payments]
-        stated = np.array([value is not None for value in self._payments], dtype=np.bool_)
+        columns = list(zip(*self._texts, strict=True)) or [()] * len(_STATED)
+        paid = np.array(self._payments, dtype=np.float64)
+        stated = ~np.isnan(paid)
         return PublishedClaims(
             texts={
-                name: np.array(column, dtype=object)
-                for name, column in zip(TEXTS, columns, strict=True)
+                **{
+                    name: np.array(column, dtype=object)
+                    for name, column in zip(_STATED, columns, strict=True)
+                },
+                "member": np.array(self._owners, dtype=object),
+                "plan": np.array(self._plans, dtype=object),
             },
-            payments=np.where(stated, cents_of(paid), ABSENT),
+            payments=np.where(stated, cents_of(np.where(stated, paid, 0)), ABSENT),
             totals=self._totals.cents(len(self._texts)),
             headers=self._headers.cents(len(self._texts)),
-            claims=np.array(items[0], dtype=np.int64),
-            numbers=np.array(items[1], dtype=np.int64),
-            dates=np.array(items[2], dtype=object),
+            claims=np.array(self._items, dtype=np.int64),
+            numbers=np.array(self._numbers, dtype=np.int64),
+            dates=np.array(self._dates, dtype=object),
             lines=self._lines.cents(len(self._items)),
             members=self._members,
             resources=self._resources,
@@ -222,27 +341,28 @@ def _unpacked(data: bytes) -> bytes:
     return plain
 
 
-def _type(claim: Json) -> str:
+def _type(claim: _Claim) -> str:
     """Return the type of a claim; of an institutional one, whether it is of an inpatient."""
-    found: str = claim["type"]["coding"][0]["code"]
-    if found == _INSTITUTIONAL:
-        found = claim.get("subType", {"coding": [{"code": found}]})["coding"][0]["code"]
-    return found
+    found = claim.type.code
+    return claim.sub_type.code or found if found == _INSTITUTIONAL else found
 
 
-def _identifier(resource: Json, kind: str) -> str:
-    """Return the identifier of a type; empty where there is none."""
-    for each in resource.get("identifier", ()):
-        if any(coding.get("code") == kind for coding in each.get("type", {}).get("coding", ())):
-            value: str = each.get("value", "")
-            return value
+def _served(item: _Item) -> str:
+    """Return the day of a service, or `start/end` of its period."""
+    if item.serviced_date is not None:
+        return item.serviced_date
+    return f"{item.serviced_period.start}/{item.serviced_period.end}"
+
+
+def _number(identifiers: Iterable[_Identifier], kind: str) -> str:
+    """Return the value of the identifier of a type; empty where there is none."""
+    for each in identifiers:
+        for coding in each.type.coding:
+            if coding.code == kind:
+                return each.value
     return ""
 
 
-def _plan(coverage: Json) -> str:
+def _plan(coverage: _Coverage) -> str:
     """Return the plan of a Coverage; empty where it states none."""
-    for each in coverage.get("class", ()):
-        if each["type"]["coding"][0]["code"] == _PLAN:
-            value: str = each.get("value", "")
-            return value
-    return ""
+    return next((each.value for each in coverage.classes if each.type.code == _PLAN), "")

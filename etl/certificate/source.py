@@ -6,8 +6,8 @@ with the kernels that rules and mappings use.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal, InvalidOperation
 from functools import cached_property
@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from etl.certificate.published import ABSENT, ADJUSTMENT, CATEGORIES, NO_CENTS
 from etl.model.canonical_tables import AMOUNT_CATEGORIES, FILE_COLUMN, ROW_COLUMN
@@ -67,33 +68,52 @@ class SourceTable:
     """
 
     table: pa.Table
+    _cells: dict[str, pa.StringArray] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         rows: int = self.table.num_rows
         return rows
 
+    def cells(self, column: str) -> pa.StringArray:
+        """Return cells without spaces around them; empty where absent."""
+        if column not in self._cells:
+            cells = self.table.column(column).combine_chunks()
+            self._cells[column] = pc.fill_null(pc.utf8_trim_whitespace(cells), "")
+        return self._cells[column]
+
     def texts(self, column: str) -> Any:
         """Return cells without spaces around them, numpy `object`; empty where absent."""
-        cells = self.table.column(column).to_pylist()
-        return np.array(["" if cell is None else cell.strip() for cell in cells], dtype=object)
+        return self.cells(column).to_numpy(zero_copy_only=False)
+
+    def small(self, column: str) -> Any:
+        """Return the same in small letters."""
+        return pc.utf8_lower(self.cells(column)).to_numpy(zero_copy_only=False)
 
     def dates(self, column: str) -> Any:
         """Return days as `YYYY-MM-DD`; empty where there is none or it is in no calendar."""
-        return _each(self.texts(column), _day)
+        return self.each(column, day_of, object)
 
     def cents(self, column: str) -> Any:
         """Return amounts as numpy `int64` cents; `ABSENT` for none, `NO_CENTS` if unreadable."""
         cells = self.table.column(column).combine_chunks()
+        if cells.null_count == len(cells):
+            return np.full(len(cells), ABSENT, dtype=np.int64)
         try:
             exact = cells.cast(_MONEY)
         except pa.ArrowInvalid:  # one of them is written otherwise: each is read by itself
-            return _each(self.texts(column), _cents).astype(np.int64)
+            return self.each(column, _cents, np.int64)
         low = np.frombuffer(exact.buffers()[1], dtype="<i8")[2 * exact.offset :: 2][: len(exact)]
         return np.where(np.asarray(exact.is_valid()), low, ABSENT)
 
     def whole(self, column: str) -> Any:
         """Return whole numbers, numpy `int64`; -1 for none."""
-        return _each(self.texts(column), _whole).astype(np.int64)
+        return self.each(column, _whole, np.int64)
+
+    def each(self, column: str, read: Callable[[str], object], dtype: Any) -> Any:
+        """Return what each text is read as, numpy; the same text is read once."""
+        found = self.cells(column).dictionary_encode()
+        known = np.array([read(text) for text in found.dictionary.to_pylist()], dtype=dtype)
+        return known[found.indices.to_numpy(zero_copy_only=False)]
 
     @cached_property
     def places(self) -> Any:
@@ -109,17 +129,29 @@ def places_of(table: pa.Table) -> Any:
 
 def among(places: Any, wanted: Any) -> Any:
     """Return which places are among others: numpy `bool`."""
-    found = {(file, row) for file, row in wanted.tolist()}
-    return np.array([(file, row) in found for file, row in places.tolist()], dtype=np.bool_)
+    return pair_places(places, wanted) >= 0
 
 
-def _each(texts: Any, read: Any) -> Any:
-    """Return what each text is read as; the same text is read once."""
-    known = {text: read(text) for text in set(texts.tolist())}
-    return np.array([known[text] for text in texts.tolist()])
+def pair_places(wanted: Any, pairs: Any) -> Any:
+    """Return where each wanted pair of numbers is among pairs, numpy `int64`; -1 for nowhere.
+
+    Args:
+        wanted: numpy `int64`, shape (n, 2).
+        pairs: the same.
+    """
+    seconds, codes = np.unique(np.concatenate([wanted[:, 1], pairs[:, 1]]), return_inverse=True)
+    keys = np.concatenate([wanted[:, 0], pairs[:, 0]]) * max(1, len(seconds)) + codes
+    return text_places(pa.array(keys[: len(wanted)]), pa.array(keys[len(wanted) :]))
 
 
-def _day(text: str) -> str:
+def text_places(wanted: pa.Array, values: pa.Array) -> Any:
+    """Return where each wanted value is among values, numpy `int64`; -1 for nowhere."""
+    at = pc.fill_null(pc.index_in(wanted, value_set=values), -1)
+    return at.to_numpy(zero_copy_only=False).astype(np.int64)
+
+
+def day_of(text: str) -> str:
+    """Return a day as `YYYY-MM-DD`; empty where there is none or it is in no calendar."""
     if len(text) == 8 and text.isdigit():
         text = f"{text[:4]}-{text[4:6]}-{text[6:]}"
     try:
@@ -174,46 +206,34 @@ class SourceClaims:
             "coverage": len(self.coverages),
         }
 
-    @cached_property
-    def rows(self) -> Mapping[str, int]:
-        """Claim number -> place of its row."""
-        return {number: at for at, number in enumerate(self.claims.texts("claim_id").tolist())}
+    def rows_of(self, numbers: pa.StringArray) -> Any:
+        """Return the place of the row of each claim number; -1 where it is not published."""
+        return text_places(numbers, self.claims.cells("claim_id"))
+
+    def lines_at(self, of: Any, numbers: Any) -> Any:
+        """Return the place of the row of each line, by its claim's place and its own number."""
+        return pair_places(np.stack([of, numbers], axis=1), self._line_keys)
 
     @cached_property
-    def line_rows(self) -> Mapping[tuple[int, int], int]:
-        """Place of a claim's row and number of a line -> place of the line's row."""
-        pairs = zip(
-            self.claims_of(self.lines).tolist(),
-            self.lines.whole("line_number").tolist(),
-            strict=True,
-        )
-        return {pair: at for at, pair in enumerate(pairs)}
+    def _line_keys(self) -> Any:
+        return np.stack([self.claims_of(self.lines), self.lines.whole("line_number")], axis=1)
 
     def claims_of(self, table: SourceTable) -> Any:
         """Return the place of the claim of each row; -1 where it is not published."""
-        rows = self.rows
-        ids = table.texts("claim_id").tolist()
-        return np.array([rows.get(number, -1) for number in ids], dtype=np.int64)
+        return self.rows_of(table.cells("claim_id"))
 
     @cached_property
     def types(self) -> Any:
         """Claim type of each claim, in small letters."""
-        return np.array([text.lower() for text in self.claims.texts("claim_type")], dtype=object)
+        return self.claims.small("claim_type")
 
     @cached_property
     def plans(self) -> Any:
         """Plan of each claim: id, or else name, of its coverage's plan."""
         ids, names = self.coverages.texts("plan_id"), self.coverages.texts("plan_name")
-        plan = dict(
-            zip(
-                self.coverages.texts("coverage_id").tolist(),
-                np.where(ids == "", names, ids).tolist(),
-                strict=True,
-            )
-        )
-        return np.array(
-            [plan.get(one, "") for one in self.claims.texts("coverage_id").tolist()], dtype=object
-        )
+        plans = np.append(np.where(ids == "", names, ids), "")  # the last is that of no coverage
+        covers = self.coverages.cells("coverage_id")
+        return plans[text_places(self.claims.cells("coverage_id"), covers)]
 
     def statuses(self) -> tuple[Any, Any]:
         """Return the status that each claim has to have, and the word of the source.
@@ -222,48 +242,40 @@ class SourceClaims:
         the one end of its chain, has the status of the source, and so has a claim that the source
         does not call active. For others the chain decides, which is not derived here: they are `?`.
         """
-        words = self.claims.texts("status").tolist()
-        rows, before = self.rows, self.claims.texts("adjusted_from_claim_id").tolist()
-        owners = self.claims.texts("member_id").tolist()
-        after = self.claims.texts("adjusted_to_claim_id").tolist()
+        words = self.claims.small("status")
+        after = self.claims.texts("adjusted_to_claim_id")
+        linked, later = self._links()
+        ends, negative = _ends(later), self._negative
+        last = ~linked
+        for at, count in ends.items():
+            last[at] = count == 1 and not after[at] and not negative[at]
+        frequency = self.claims.texts("bill_frequency")
+        bill = self.claims.each("type_of_bill", lambda text: text.lstrip("0")[2:3], object)
+        voids = np.where(frequency == "", bill, frequency) == "8"
+        replaced = np.zeros(len(words), dtype=np.bool_)
+        replaced[[at for at in later if not _circular(later, at)]] = True
+        own = (words != "") & (words != "active") | last & ~voids
+        derived = np.where(replaced, "cancelled", "?").astype(object)
+        return np.where(own, words, derived), self.claims.texts("status")
+
+    def _links(self) -> tuple[Any, dict[int, set[int]]]:
+        """Return which claims are linked, and the claims that replace a claim."""
+        owners = self.claims.texts("member_id")
+        linked = np.zeros(len(owners), dtype=np.bool_)
         later: dict[int, set[int]] = {}
-        linked: set[int] = set()
-        for at, (prior, successor) in enumerate(zip(before, after, strict=True)):
-            for named, is_prior in ((prior, True), (successor, False)):
-                if not named or rows.get(named) == at:
+        for column, is_prior in (("adjusted_from_claim_id", True), ("adjusted_to_claim_id", False)):
+            named = self.claims.cells(column)
+            others = self.rows_of(named)
+            for at in np.flatnonzero(np.asarray(pc.not_equal(named, ""))).tolist():
+                other = int(others[at])
+                if other == at:
                     continue
-                linked.add(at)
-                other = rows.get(named)
-                if other is not None and owners[other] == owners[at]:
-                    linked.add(other)
+                linked[at] = True
+                if other >= 0 and owners[other] == owners[at]:
+                    linked[other] = True
                     first, second = (other, at) if is_prior else (at, other)
                     later.setdefault(first, set()).add(second)
-        voids = {
-            at
-            for at, (frequency, bill) in enumerate(
-                zip(
-                    self.claims.texts("bill_frequency").tolist(),
-                    self.claims.texts("type_of_bill").tolist(),
-                    strict=True,
-                )
-            )
-            if (frequency or bill.lstrip("0")[2:3]) == "8"
-        }
-        ends = _ends(later)
-        negative = self._negative
-        found = []
-        for at, word in enumerate(words):
-            word = word.lower()
-            is_last = at not in linked or (
-                at in ends and ends[at] == 1 and not after[at] and not negative[at]
-            )
-            if word not in ("", "active") or (is_last and at not in voids):
-                found.append(word)
-            elif at in later and not _circular(later, at):
-                found.append("cancelled")
-            else:
-                found.append("?")
-        return np.array(found, dtype=object), np.array(words, dtype=object)
+        return linked, later
 
     @cached_property
     def _negative(self) -> Any:
@@ -316,7 +328,7 @@ class SourceClaims:
         full = lines.copy()
         full[:, _PRIOR] = _first(lines[:, _PRIOR], paid_lines)
         full[:, _ADJUSTED] = adjusted
-        in_header = np.isin(self.types, _INSTITUTIONAL) & ~has_lines
+        in_header = self._institutional & ~has_lines
         full[in_header[of] & (of >= 0)] = ABSENT
         head = headers.copy()
         head[:, _PRIOR] = _first(headers[:, _PRIOR], paid_all)
@@ -325,13 +337,18 @@ class SourceClaims:
         return totals, head, full
 
     @cached_property
+    def _institutional(self) -> Any:
+        known = np.asarray(pc.is_in(pa.array(self.types, pa.string()), pa.array(_INSTITUTIONAL)))
+        return known.astype(np.bool_)
+
+    @cached_property
     def _paid_before(self) -> tuple[Any, Any, Any]:
         """Amounts other payers paid: for each claim as a whole, each line, each claim at all."""
         cents, of = self.payers.cents("amount_priorpayerpaid"), self.claims_of(self.payers)
         numbers, size = self.payers.whole("line_number"), len(self.claims)
         amounts = cents[:, np.newaxis]
         whole = _sums_by(np.where(numbers < 0, of, -1), amounts, size)[:, 0]
-        line = self._lines_at(of, numbers)
+        line = self.lines_at(of, numbers)
         return (
             whole,
             _sums_by(line, amounts, len(self.lines))[:, 0],
@@ -341,7 +358,7 @@ class SourceClaims:
     @cached_property
     def _adjusted(self) -> Any:
         of, numbers = self.claims_of(self.adjustments), self.adjustments.whole("line_number")
-        line = self._lines_at(of, numbers)
+        line = self.lines_at(of, numbers)
         return _sums_by(line, self._adjustment_amounts, len(self.lines))[:, 0]
 
     @cached_property
@@ -353,11 +370,6 @@ class SourceClaims:
     def _adjustment_amounts(self) -> Any:
         cents = self.adjustments.cents("amount")
         return np.where(self.adjustments.texts("reason_code") == "", ABSENT, cents)[:, np.newaxis]
-
-    def _lines_at(self, of: Any, numbers: Any) -> Any:
-        rows = self.line_rows
-        pairs = zip(of.tolist(), numbers.tolist(), strict=True)
-        return np.array([rows.get(pair, -1) for pair in pairs], dtype=np.int64)
 
 
 def _ends(later: Mapping[int, set[int]]) -> dict[int, int]:
@@ -409,12 +421,11 @@ def _first(one: Any, other: Any) -> Any:
 
 def _sums_by(owners: Any, amounts: Any, size: int) -> Any:
     """Return sums of rows by owner, -1 for no owner; `ABSENT` where there is nothing to add."""
-    known = owners >= 0
-    at, rows = owners[known], amounts[known]
-    there = rows > NO_CENTS
-    sums = np.zeros((size, amounts.shape[1]), dtype=np.int64)
-    np.add.at(sums, at, np.where(there, rows, 0))
-    some = np.zeros(sums.shape, dtype=np.bool_)
-    np.logical_or.at(some, at, there)
+    width = amounts.shape[1]
+    rows, columns = np.nonzero((amounts > NO_CENTS) & (owners >= 0)[:, np.newaxis])
+    at = owners[rows] * width + columns
+    sums, some = np.zeros(size * width, dtype=np.int64), np.zeros(size * width, dtype=np.bool_)
+    np.add.at(sums, at, amounts[rows, columns])
+    some[at] = True
     sums[~some] = ABSENT
-    return sums
+    return sums.reshape(size, width)

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 import numpy as np
+import pyarrow as pa
 
-from etl.certificate.published import CATEGORIES, NO_CENTS
+from etl.certificate.published import ABSENT, CATEGORIES, NO_CENTS
 
 BY: Final = ("type", "plan", "payer", "month", "status")
 """Dimensions of the sums: each divides the same claims."""
@@ -97,38 +98,47 @@ def claim_sums(
     """Return the sums of some claims.
 
     Args:
-        labels: one of `BY` -> its value for each claim, numpy `object`.
+        labels: one of `BY` -> its value for each claim, an array of texts.
         headers: cents of each claim, shape (claims, categories).
         claims: the claim of each line; -1 for none.
         lines: cents of each line, shape (lines, categories).
         counts: table -> how many rows.
     """
-    size = len(headers)
     money: dict[Cell, tuple[int, int]] = {}
     of_claims: dict[tuple[str, str], int] = {}
-    parts = [(LEVELS[0], *_filled(np.arange(size), headers, size))]
-    parts.append((LEVELS[1], *_filled(claims, lines, size)))
+    parts = [
+        (LEVELS[0], *_amounts(headers)),
+        (LEVELS[1], *_amounts(_by_claim(claims, lines, len(headers)))),
+    ]
     for by, values in labels.items():
-        names, codes = np.unique(values.astype(str), return_inverse=True)
+        found = pa.array(values, pa.string()).dictionary_encode()
+        names, codes = found.dictionary.to_pylist(), found.indices.to_numpy(zero_copy_only=False)
         for name, count in zip(names, np.bincount(codes, minlength=len(names)), strict=True):
-            of_claims[by, str(name)] = int(count)
-        for level, cents, there in parts:
-            sums = np.zeros((len(names), len(CATEGORIES)), dtype=np.int64)
-            some = np.zeros_like(sums)
-            np.add.at(sums, codes, cents)
-            np.add.at(some, codes, there)
-            for at, code in np.argwhere(some):
-                cell = (by, str(names[at]), level, CATEGORIES[code])
-                money[cell] = (int(sums[at, code]), int(some[at, code]))
+            of_claims[by, name] = int(count)
+        for level, owners, categories, cents in parts:
+            at = codes[owners] * len(CATEGORIES) + categories
+            sums = np.zeros(len(names) * len(CATEGORIES), dtype=np.int64)
+            np.add.at(sums, at, cents)
+            some = np.bincount(at, minlength=len(sums))
+            for cell in np.flatnonzero(some).tolist():
+                name, category = names[cell // len(CATEGORIES)], CATEGORIES[cell % len(CATEGORIES)]
+                money[by, name, level, category] = (int(sums[cell]), int(some[cell]))
     return Sums(money, of_claims, dict(counts))
 
 
-def _filled(owners: Any, cents: Any, size: int) -> tuple[Any, Any]:
-    """Return sums by claim, and 1 where a claim has such an amount."""
-    known = owners >= 0
-    there = (cents > NO_CENTS) & known[:, np.newaxis]
-    sums = np.zeros((size, len(CATEGORIES)), dtype=np.int64)
-    some = np.zeros(sums.shape, dtype=np.bool_)
-    np.add.at(sums, owners[known], np.where(there, cents, 0)[known])
-    np.logical_or.at(some, owners[known], there[known])
-    return sums, some.astype(np.int64)
+def _amounts(cents: Any) -> tuple[Any, Any, Any]:
+    """Return claim, category and cents of each amount that a claim has: numpy `int64`."""
+    claims, categories = np.nonzero(cents > NO_CENTS)
+    return claims, categories, cents[claims, categories]
+
+
+def _by_claim(claims: Any, lines: Any, size: int) -> Any:
+    """Return the sums of lines by their claims; `ABSENT` where there is nothing to add."""
+    rows, categories, cents = _amounts(lines)
+    known = claims[rows] >= 0
+    at = (claims[rows] * len(CATEGORIES) + categories)[known]
+    sums, some = np.zeros(size * len(CATEGORIES), np.int64), np.zeros(size * len(CATEGORIES), bool)
+    np.add.at(sums, at, cents[known])
+    some[at] = True
+    sums[~some] = ABSENT
+    return sums.reshape(size, len(CATEGORIES))

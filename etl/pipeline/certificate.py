@@ -19,9 +19,8 @@ import pyarrow as pa
 from etl.certificate.certificate import (
     Certificate,
     broken_sums,
-    certificate_of,
+    compared_units,
     differences_of,
-    knows_before,
     late_of,
     miscounted,
     piece,
@@ -102,28 +101,28 @@ class CertifiedRows:
     fates: Mapping[str, Fates]
     findings: pa.Table
 
-    @classmethod
-    def of(cls, loaded: Loaded, checked_rows: Checked) -> CertifiedRows:
-        """Return the rows of a unit."""
-        rejected = checked_rows.rejected
-        places = np.stack(
-            [rejected.column(name).to_numpy().astype(np.int64) for name in ("file", "row")], axis=1
-        )
-        tables = rejected.column("table").to_pylist()
-        return cls(
-            {
-                name: loaded.tables[name].select([*columns, FILE_COLUMN, ROW_COLUMN])
-                for name, columns in COMPARED.items()
-            },
-            {
-                name: Fates(
-                    places_of(checked_rows.tables[name]),
-                    places[np.array([table == name for table in tables], dtype=np.bool_)],
-                )
-                for name in COMPARED
-            },
-            checked_rows.findings.select(["file", "row", "column", "rule"]),
-        )
+
+def certified_rows(loaded: Loaded, checked_rows: Checked) -> CertifiedRows:
+    """Return the rows of a unit, with their fates."""
+    rejected = checked_rows.rejected
+    places = np.stack(
+        [rejected.column(name).to_numpy().astype(np.int64) for name in ("file", "row")], axis=1
+    )
+    tables = rejected.column("table").to_pylist()
+    return CertifiedRows(
+        {
+            name: loaded.tables[name].select([*columns, FILE_COLUMN, ROW_COLUMN])
+            for name, columns in COMPARED.items()
+        },
+        {
+            name: Fates(
+                places_of(checked_rows.tables[name]),
+                places[np.array([table == name for table in tables], dtype=np.bool_)],
+            )
+            for name in COMPARED
+        },
+        checked_rows.findings.select(["file", "row", "column", "rule"]),
+    )
 
 
 def compare_unit(
@@ -199,22 +198,23 @@ def certify(
         manifest: the release.
         kept: how many patients' blocks are taken over from the one before.
     """
+    made, before = compared_units(pieces)
     if base.release is None:
-        return certificate_of(pieces, None)
+        return made
     state = _carried(store, base.release)
     earlier = Counter() if state is None else state[1]
     if not kept:
-        return certificate_of(pieces, None, earlier)
+        return made.with_others(Sums(), earlier)
     after = Release(store, manifest)
-    if state is not None and knows_before(pieces):
+    if state is not None and before is not None:
         try:
             gone = published_sums(_read(store, _gone(base.release, after)).claims())
-            return certificate_of(pieces, state[0] - gone, earlier)
+            return made.with_others(state[0] - gone - before, earlier)
         except StoreError:
             pass  # a block of the release before is lost or damaged
     # Nothing can be carried on from: all blocks of the new release are read.
     whole = published_sums(_read(store, after.all_units()).claims())
-    return certificate_of(pieces, None, earlier, whole)
+    return made.with_others(whole - made.read, earlier)
 
 
 def _carried(store: Store, before: Release) -> tuple[Sums, Counter[int]] | None:

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from etl.columns.digests import NO_HASHES, Hashes, among
 from etl.columns.places import place_keys
-from etl.pipeline.certificate import PIECE, CertifiedRows, compare_unit
+from etl.pipeline.certificate import PIECE, CertifiedRows, certified_rows, compare_unit
 from etl.pipeline.executor import Pieces, Task
 from etl.pipeline.incremental.attribution import Attribution, owners_of
 from etl.pipeline.incremental.cache import write_ledger
@@ -209,7 +209,7 @@ def _members(
     )
     ledgers = [old_ledger] if ledger is None else [old_ledger, ledger]
     written = {} if row_output is None else row_output(decided, places.keys, places.owner)
-    certified = None if context.task.certifying is None else CertifiedRows.of(loaded, checked)
+    certified = None if context.task.certifying is None else certified_rows(loaded, checked)
     whole = replace(old + outcome, rows=total)
     return _Processed(whole, made.made, own, joined(ledgers), written, certified)
 

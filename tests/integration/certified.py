@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from etl.bootstrap.settings import read_settings
 from etl.bootstrap.use_cases import opened
-from etl.certificate.certificate import certificate_of, differences_of, miscounted
-from etl.pipeline.certificate import CertifiedRows, Certifying, compare_unit
+from etl.certificate.certificate import compared_units, differences_of, miscounted
+from etl.pipeline.certificate import Certifying, certified_rows, compare_unit
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.events import ignore
 from etl.pipeline.partition.check_and_map import PartitionContext, check_and_map
@@ -89,11 +89,11 @@ class Unit:
                 None,
                 NOW[:10],
             ),
-            CertifiedRows.of(self.loaded, checked),
+            certified_rows(self.loaded, checked),
             catalog,
             store,
         )
-        certificate = certificate_of([piece], None)
+        certificate, _ = compared_units([piece])
         published = {name: each.published for name, each in checked.counts.items()}
         return Outcome(
             bytes_of=frozenset(json.loads(line).get("block", "") for line in catalog),

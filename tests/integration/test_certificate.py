@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from etl.errors import MappingError
 from etl.synth.extract import write_extract
 from etl.synth.spec import Spec
 from tests.integration.certified import CHANGES, MISTAKES, Outcome, Unit
-from tests.integration.nights import Payer, blocks, full
+from tests.integration.nights import FIRST, Payer, blocks
 
 MAPPINGS = Path(__file__).parents[2] / "mappings"
 FEW = ("total of another category", "first lines alone", "always active")
@@ -32,7 +33,7 @@ SEEDS = 9
 @pytest.fixture(scope="module")
 def unit(tmp_path_factory: pytest.TempPathFactory) -> Unit:
     folder = tmp_path_factory.mktemp("certified")
-    write_extract(folder / "extract", Spec(6, seed=5))
+    write_extract(folder / "extract", Spec(6, seed=5, since=date(2024, 1, 1)))
     return Unit.read(folder / "extract", folder / "work")
 
 
@@ -105,9 +106,26 @@ def test_any_mistake_in_a_mapping_is_seen(unit: Unit, tmp_path: Path, name: str)
     assert_mistake_seen(unit, tmp_path / "mappings", name)
 
 
+@pytest.fixture(scope="module")
+def nights(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+    """Two nights of a small payer, and a tree with the first of them published."""
+    folder = tmp_path_factory.mktemp("nights")
+    extracts = folder / "first", folder / "second"
+    for day, extract in enumerate(extracts):
+        write_extract(extract, Spec(6, day=day, change_rate=0.4, since=date(2024, 6, 1)))
+    with pytest.MonkeyPatch.context() as patch:
+        Payer(folder / "tree", patch).run(extracts[0])
+    return *extracts, folder / "tree"
+
+
 @pytest.fixture
-def payer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Payer:
-    return Payer(tmp_path / "target", monkeypatch)
+def payer(
+    nights: tuple[Path, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Payer:
+    """Return a payer who published the first night."""
+    target = tmp_path / "target"
+    shutil.copytree(nights[2], target)
+    return Payer(target, monkeypatch, at=FIRST + timedelta(days=1))
 
 
 def report_of(payer: Payer) -> dict[str, Any]:
@@ -137,13 +155,12 @@ def state_of(payer: Payer) -> tuple[Sums, Counter[int]]:
 
 
 def test_nights_carry_the_sums_on_and_say_how_soon_claims_were_visible(
-    payer: Payer, tmp_path: Path
+    payer: Payer, nights: tuple[Path, Path, Path]
 ) -> None:
-    payer.run(full(tmp_path / "full0", 0))
     assert report_of(payer)["timeliness"] is None
     before = sums_of_all(payer)
     assert state_of(payer) == (before, Counter())
-    payer.run(full(tmp_path / "full1", 1))
+    payer.run(nights[1])
     certificate, timely = report_of(payer)["certificate"], report_of(payer)["timeliness"]
     assert certificate["carried_claims"] > 0
     assert certificate["facts"] > 0
@@ -156,10 +173,11 @@ def test_nights_carry_the_sums_on_and_say_how_soon_claims_were_visible(
     assert timely["claims"] > 0
 
 
-def test_a_state_that_is_lost_is_made_of_all_blocks(payer: Payer, tmp_path: Path) -> None:
-    payer.run(full(tmp_path / "full0", 0))
+def test_a_state_that_is_lost_is_made_of_all_blocks(
+    payer: Payer, nights: tuple[Path, Path, Path]
+) -> None:
     for path in (payer.target / "memory").glob("*.certificate"):
         path.unlink()
-    payer.run(full(tmp_path / "full1", 1))
+    payer.run(nights[1])
     assert report_of(payer)["certificate"]["carried_claims"] > 0
     assert state_of(payer)[0] == sums_of_all(payer)
