@@ -38,7 +38,7 @@ _PLAN: Final = "plan"
 _INSTITUTIONAL: Final = "institutional"
 _LARGEST: Final = 10**15
 _BEGIN: Final = b'{"resourceType":"ExplanationOfBenefit"'
-"""How nearly all claims begin; of what begins otherwise, the type is read."""
+"""Beginning of nearly all claims; of a resource that begins otherwise, the type is read."""
 
 
 # -- the parts of resources that are read: all else is skipped while it is parsed. What a resource
@@ -199,7 +199,7 @@ class PublishedClaims:
 
     Attributes:
         texts: name of a fact -> its text for each claim, numpy `object`; empty where absent:
-            those that the claim states, the number of the member whose block it is in, and the
+            those that the claim states, the number of the member that the block is of, and the
             plan of its Coverage.
         payments: numpy `int64`, shape (claims,): `payment.amount` in cents.
         totals: numpy `int64`, shape (claims, categories): `total`, in cents.
