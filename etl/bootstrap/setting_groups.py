@@ -7,7 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, SecretStr
 
 
 class SettingGroup(BaseModel):
@@ -142,6 +142,10 @@ class RunSettings(SettingGroup):
         200_000, ge=1, description="About how many rows of input are worked on at a time."
     )
     workers: int = Field(0, ge=0, description="Processes; 0 for one a processor.")
+    memory: ByteSize | None = Field(
+        None,
+        description="Most memory of all processes of a run together; no bound where not set.",
+    )
     work: Path | None = Field(
         None,
         description=(

@@ -7,7 +7,7 @@ from types import NoneType, UnionType
 from typing import Any, Final, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, MinLen
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel, ByteSize, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
@@ -22,6 +22,7 @@ _ONE: Final = {
     str: "text",
     SecretStr: "text",
     Path: "a path",
+    ByteSize: "a size, such as '1.5 GB' or '800 MB'",
 }
 _QUOTED: Final = (str, SecretStr, Path)
 _MANY: Final = {int: "whole numbers", str: "texts", Path: "paths"}

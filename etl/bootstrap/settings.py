@@ -162,9 +162,11 @@ class Settings(BaseSettings):
 
     def with_workers(self, workers: int | None) -> Settings:
         """Return these settings with a number of processes, where one is given."""
-        if workers is None:
-            return self
-        return self.model_copy(update={"run": self.run.model_copy(update={"workers": workers})})
+        return self if workers is None else self.with_run(workers=workers)
+
+    def with_run(self, **changed: int) -> Settings:
+        """Return these settings with others of the group `run`."""
+        return self.model_copy(update={"run": self.run.model_copy(update=changed)})
 
     @classmethod
     def settings_customise_sources(

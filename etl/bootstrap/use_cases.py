@@ -22,6 +22,7 @@ from etl.bootstrap.targets import store_options, target_store
 from etl.errors import EtlError, MappingError, StoreError, UsageError
 from etl.local.executor import LocalExecutor
 from etl.local.forked_workers import forked_workers
+from etl.local.memory_budget import MemoryBudget
 from etl.local.workers import Workers
 from etl.mapping.view import FINANCIAL
 from etl.pipeline.context import Publication, RunContext, RunOptions
@@ -118,9 +119,20 @@ class OpenedExtract:
 def opened(settings: Settings, extract: Path, emit: Emit) -> Iterator[OpenedExtract]:
     """Open the extract of a job, and begin processes, which load their definitions meanwhile.
 
+    How many there are, and how many rows each has at a time, follows from the memory that the job
+    may have, where that is set.
+
     Definitions stay in memory for the whole job and are excluded from garbage collection. Files get
     the mode of the settings, in the processes too.
+
+    Raises:
+        StoreError: the job cannot be done with so little memory.
     """
+    budget = _memory_budget(settings)
+    if budget is not None:
+        processes = budget.processes(settings.run.workers or os.cpu_count() or 1)
+        rows = budget.partition_rows(processes, settings.run.partition_rows)
+        settings = settings.with_run(workers=processes, partition_rows=rows)
     with (
         _masked(settings.publish.folder_mode),
         Workers(settings.run.workers, partial(load_definitions, settings)) as workers,
@@ -130,12 +142,18 @@ def opened(settings: Settings, extract: Path, emit: Emit) -> Iterator[OpenedExtr
             with gc_disabled():
                 definitions = load_definitions(settings)
                 until_the_end.enter_context(gc_relaxed())
-            executor = LocalExecutor(workers)
+            executor = LocalExecutor(workers, budget)
             files = open_with(extract, definitions, settings.layout, emit, executor)
             if files.layout.model is not definitions.model:
                 # Processes keep their definitions: they process members' rows only.
                 definitions = load_definitions(settings, files.layout.model)
             yield OpenedExtract(settings, files, definitions, executor, emit)
+
+
+def _memory_budget(settings: Settings) -> MemoryBudget | None:
+    """Return what all processes of a run may have; None where there is no bound."""
+    memory = settings.run.memory
+    return None if memory is None else MemoryBudget(memory, suites=settings.report.gx_rows > 0)
 
 
 @contextmanager

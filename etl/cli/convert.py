@@ -10,7 +10,15 @@ from typing import Final
 import click
 
 from etl.bootstrap.use_cases import convert_extract
-from etl.cli.options import json_option, layout_option, view_option, viewing, workers_option
+from etl.cli.options import (
+    bounded,
+    json_option,
+    layout_option,
+    memory_option,
+    view_option,
+    viewing,
+    workers_option,
+)
 from etl.cli.progress import progress
 from etl.cli.result_tables import (
     counts_json,
@@ -38,6 +46,7 @@ NOT_WHOLE: Final = "the files were not written; running the same again goes on f
 @view_option
 @layout_option
 @workers_option
+@memory_option
 @json_option
 @click.pass_context
 def convert_command(
@@ -47,13 +56,16 @@ def convert_command(
     view: str | None,
     layout: str | None,
     workers: int | None,
+    memory: str | None,
     as_json: bool,
 ) -> None:
     """Convert the CPCDS extract in folder EXTRACT into plain bulk NDJSON.
 
     Nothing is configured, published or kept: one file a resource type, for the tools you like.
     """
-    settings = context.obj.settings(layout=layout, publish=viewing(view)).with_workers(workers)
+    settings = context.obj.settings(
+        layout=layout, publish=viewing(view), run=bounded(memory)
+    ).with_workers(workers)
     try:
         with if_interrupted(NOT_WHOLE), progress(quiet=as_json) as emit:
             converted = convert_extract(settings, extract, out, emit)

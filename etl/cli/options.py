@@ -15,6 +15,11 @@ workers_option: Final = click.option(
     type=click.IntRange(min=0),
     help="Processes; one a processor where not given, or 0.",
 )
+memory_option: Final = click.option(
+    "--memory",
+    metavar="SIZE",
+    help="Most memory of all processes together, such as 1.5GB; no bound where not given.",
+)
 json_option: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 page_option: Final = click.option(
     "--html",
@@ -27,6 +32,11 @@ view_option: Final = click.option(
     type=click.Choice(["financial", "basis"]),
     help="basis: the guide's Basis profiles, without any amount; else the setting publish.view.",
 )
+
+
+def bounded(memory: str | None) -> dict[str, Any] | None:
+    """Return the settings of `--memory`; None where it was not given."""
+    return None if memory is None else {"memory": memory}
 
 
 def viewing(view: str | None) -> dict[str, Any] | None:

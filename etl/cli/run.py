@@ -11,9 +11,11 @@ import click
 from etl.bootstrap.recorded_run import RunObserver, run_and_record, start_of
 from etl.bootstrap.use_cases import Approvals, plan_extract
 from etl.cli.options import (
+    bounded,
     endpoint,
     json_option,
     layout_option,
+    memory_option,
     page_option,
     view_option,
     viewing,
@@ -58,6 +60,7 @@ NOTHING_WRITTEN: Final = "nothing was written; run it again"
 @view_option
 @layout_option
 @workers_option
+@memory_option
 @click.option(
     "--log",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -85,6 +88,7 @@ def run_command(
     view: str | None,
     layout: str | None,
     workers: int | None,
+    memory: str | None,
     log: Path | None,
     log_format: LogFormat,
     as_json: bool,
@@ -105,6 +109,7 @@ def run_command(
             target=target,
             store=endpoint(endpoint_url),
             publish=viewing(view),
+            run=bounded(memory),
         ).with_workers(workers)
         start = start_of(settings, extract)
         lines.run = start.run

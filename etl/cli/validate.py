@@ -9,7 +9,15 @@ from typing import Final
 import click
 
 from etl.bootstrap.use_cases import validate_extract
-from etl.cli.options import json_option, layout_option, view_option, viewing, workers_option
+from etl.cli.options import (
+    bounded,
+    json_option,
+    layout_option,
+    memory_option,
+    view_option,
+    viewing,
+    workers_option,
+)
 from etl.cli.progress import progress
 from etl.cli.result_tables import show_summary, summary_json
 from etl.errors import if_interrupted
@@ -29,6 +37,7 @@ NO_REPORT: Final = "no report was written; running the same again goes on from h
 @view_option
 @layout_option
 @workers_option
+@memory_option
 @json_option
 @click.pass_context
 def validate_command(
@@ -38,13 +47,16 @@ def validate_command(
     view: str | None,
     layout: str | None,
     workers: int | None,
+    memory: str | None,
     as_json: bool,
 ) -> None:
     """Check the CPCDS extract in folder EXTRACT and write the auditor's report.
 
     Nothing is published. Exit code 4 says that more was rejected than the limits allow.
     """
-    settings = context.obj.settings(layout=layout, publish=viewing(view)).with_workers(workers)
+    settings = context.obj.settings(
+        layout=layout, publish=viewing(view), run=bounded(memory)
+    ).with_workers(workers)
     with if_interrupted(NO_REPORT), progress(quiet=as_json) as emit:
         validated = validate_extract(settings, extract, report, emit)
     page = validated.reported.page

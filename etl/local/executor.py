@@ -10,6 +10,7 @@ from pathlib import Path
 from etl.errors import StoreError
 from etl.jobs import EmitAny, Found, Job
 from etl.local.checkpoints import Checkpoints, open_directory, save_directory
+from etl.local.memory_budget import MemoryBudget
 from etl.local.workers import Workers, definitions_here
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.events import ignore
@@ -22,6 +23,7 @@ from etl.sources import (
     Emit,
     Extract,
     Partitions,
+    largest_partition,
     open_partitions,
     partition,
     resume_partitions,
@@ -35,27 +37,29 @@ class LocalExecutor:
 
     Attributes:
         workers: the processes.
+        memory: what all of them may have together; None for no bound.
     """
 
     workers: Workers
+    memory: MemoryBudget | None = None
 
     def read(self, extract: Extract, cutting: Cutting, emit: Emit) -> Partitions:
         """Return an extract cut by member, read unless an earlier attempt did."""
         self.workers.begin(cutting.partitions)
-        try:
-            there = resume_partitions(cutting.folder)
-            if there.facts.has_digests or not cutting.digests:
-                return there
-        except StoreError:
-            pass  # no attempt read it to its end
-        return partition(
-            extract,
-            cutting.folder,
-            partitions=cutting.partitions,
-            digests=cutting.digests,
-            runner=self.workers,
-            emit=emit,
-        )
+        there = _resumed(cutting)
+        if there is None:
+            there = partition(
+                extract,
+                cutting.folder,
+                partitions=cutting.partitions,
+                digests=cutting.digests,
+                runner=self.workers,
+                emit=emit,
+            )
+        if self.memory is not None:
+            largest = largest_partition(cutting.folder, cutting.partitions)
+            self.memory.check_largest(largest, self.workers.processes)
+        return there
 
     def process(self, read: Read, task: Task, definitions: Definitions) -> Iterator[Done]:
         """Yield the units of an extract as they are finished, in order."""
@@ -93,6 +97,15 @@ class LocalExecutor:
     def dismiss(self) -> None:
         """Let the processes end while this one goes on."""
         self.workers.dismiss()
+
+
+def _resumed(cutting: Cutting) -> Partitions | None:
+    """Return what an earlier attempt read; None where none read the extract to its end."""
+    try:
+        there = resume_partitions(cutting.folder)
+    except StoreError:
+        return None
+    return there if there.facts.has_digests or not cutting.digests else None
 
 
 @dataclass(frozen=True, slots=True)

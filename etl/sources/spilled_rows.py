@@ -29,7 +29,9 @@ from etl.sources.finished_steps import Checksum, Summing
 BUFFER_BYTES: Final = 8 << 20
 """Bytes gathered for a raw table before they are cut up…"""
 BYTES_PER_PARTITION: Final = 128 << 10
-"""…or this for each partition, if that is more: so pieces stay large enough to be read quickly."""
+"""…or this for each partition, if that is more: so pieces stay large enough to be read quickly…"""
+MOST_GATHERED: Final = 32 << 20
+"""…but never more than this, however many partitions there are."""
 _ROWS_ENDING: Final = ".rows"
 _INDEX_ENDING: Final = ".index.npy"
 _INDEX: Final = np.dtype(
@@ -43,7 +45,7 @@ Index = npt.NDArray[np.void]
 
 def gathered_bytes(partitions: int) -> int:
     """Return how many bytes are gathered for a raw table before they are cut up."""
-    return max(BUFFER_BYTES, partitions * BYTES_PER_PARTITION)
+    return max(BUFFER_BYTES, min(partitions * BYTES_PER_PARTITION, MOST_GATHERED))
 
 
 class SpillWriter:
@@ -228,6 +230,15 @@ def read_spilled(
                     rows = rows.select([name for name in rows.column_names if name in columns])
                 parts.append(rows)
     return pa.concat_tables(parts, promote_options="default")
+
+
+def largest_partition(work: Path, partitions: int) -> int:
+    """Return how many bytes the rows of the largest partition have as they are in a work folder."""
+    sizes = np.zeros(partitions + 1, np.int64)
+    for path in work.glob(f"*{_INDEX_ENDING}"):
+        index = np.load(path)
+        np.add.at(sizes, index["partition"], index["length"])
+    return int(sizes[:partitions].max(initial=0))  # behind them are the rows of no member
 
 
 def rows_path(work: Path, name: str, part: int) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from datetime import date
@@ -11,6 +12,7 @@ from typing import Final
 
 import pytest
 
+from benchmarks.process_memory import peak_of
 from etl.synth import Spec, write_extract
 
 FEW: Final = 600
@@ -73,3 +75,24 @@ def test_memory_of_the_committing_process_does_not_grow_with_the_number_of_membe
     further = MANY - FEW
     assert many[0] - few[0] < 400 * further, "more than 400 bytes for each further member"
     assert many[1] - few[1] < 400 * further, "more than 400 bytes for each further member"
+
+
+@pytest.mark.slow
+def test_a_budget_is_kept_and_changes_no_block(tmp_path: Path) -> None:
+    """Of this extract, the processes of an unbounded run take more than twice as much together."""
+    extract, budget = tmp_path / "in", 380_000_000
+    write_extract(extract, Spec(800, seed=1, since=date(2016, 1, 1)))
+
+    def run(name: str, *arguments: str) -> tuple[int, set[str]]:
+        tree = tmp_path / name
+        command = [sys.executable, "-c", "from etl.cli.main import main; main()", "run"]
+        command += [str(extract), "--to", str(tree), *arguments]
+        code, most, output = peak_of(command, {**os.environ, "CPCDS_REPORT__GX_ROWS": "0"})
+        assert code == 0, output
+        return most, {path.name for path in (tree / "patients").glob("*/*")}
+
+    unbounded, blocks = run("unbounded", "--workers", "2")
+    bounded, same = run("bounded", "--memory", "380MB")
+    assert bounded < budget < unbounded
+    assert blocks == same
+    assert len(blocks) > 1_000

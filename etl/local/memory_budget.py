@@ -1,0 +1,109 @@
+"""A budget of memory: how many processes and how large partitions fit into it.
+
+What a run takes was measured (docs/performance.md, "Memory of a run"): something for each process,
+whatever it works on, and a multiple of the rows of the one partition that it holds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from etl.errors import StoreError
+
+_MB: Final = 1_000_000
+_RUN: Final = 280 * _MB
+"""Taken by the process that reads and commits beside rows: libraries, definitions, blocks of the
+parser, and one bulk file."""
+_WORKER: Final = 130 * _MB
+"""Taken by each worker process beside rows; libraries are shared."""
+_SUITES: Final = 120 * _MB
+"""Taken by Great Expectations with the rows that it looks at, in each process that runs suites, and
+in the one that those are forks of."""
+_FACTOR: Final = 20
+"""Memory that a partition takes, for each byte of its rows as they are in the work folder."""
+_ROW: Final = 500
+"""Bytes of a row there: 250, and the largest partition is twice as large as the mean, where few
+members make one. Wide layouts have more, which `check_largest` finds."""
+LEAST_ROWS: Final = 8_000
+"""Smaller partitions take several times as long, for hardly less memory."""
+_WORTH_A_PROCESS: Final = 25_000
+"""Rows that a process's partition should have before another process is worth its memory."""
+
+
+def partition_memory(row_bytes: int) -> int:
+    """Return about how much memory a partition takes while it is worked on.
+
+    Args:
+        row_bytes: bytes of its rows as they are in the work folder.
+    """
+    return _FACTOR * row_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryBudget:
+    """A budget of memory that all processes of a run share.
+
+    Attributes:
+        total: bytes.
+        suites: whether suites run as well.
+    """
+
+    total: int
+    suites: bool
+
+    def processes(self, most: int) -> int:
+        """Return how many processes work: as many as have room for a partition worth it.
+
+        Args:
+            most: as many as there would be without a budget.
+        """
+        fitting = (count for count in range(most, 1, -1) if self._rows(count) >= _WORTH_A_PROCESS)
+        return next(fitting, 1)
+
+    def partition_rows(self, processes: int, most: int) -> int:
+        """Return about how many rows a partition may have.
+
+        Raises:
+            StoreError: none worth working on fits.
+        """
+        rows = min(self._rows(processes), most)
+        if rows < min(LEAST_ROWS, most):
+            least = self._fixed(1) + partition_memory(_ROW * LEAST_ROWS)
+            raise StoreError(
+                f"run.memory is {_shown(self.total)}, and a run takes {_shown(least)} at least: "
+                "give it that, or leave the setting out"
+            )
+        return rows
+
+    def check_largest(self, row_bytes: int, processes: int) -> None:
+        """Check that the largest partition of an extract that was read fits.
+
+        One holds all rows of a member, however many there are.
+
+        Args:
+            row_bytes: bytes of its rows as they are in the work folder.
+            processes: how many processes there are.
+
+        Raises:
+            StoreError: it does not.
+        """
+        needed = self._fixed(processes) + partition_memory(row_bytes)
+        if needed > self.total:
+            raise StoreError(
+                f"run.memory is {_shown(self.total)}, and the rows of the members that must be "
+                f"worked on together need about {_shown(needed)}: give the run that much"
+            )
+
+    def _rows(self, processes: int) -> int:
+        left = self.total - self._fixed(processes)
+        return max(0, left // (processes * partition_memory(_ROW)))
+
+    def _fixed(self, processes: int) -> int:
+        beside = processes if processes > 1 else 0  # one process does everything itself
+        suites = _SUITES * (1 + beside) if self.suites else 0
+        return _RUN + _WORKER * beside + suites
+
+
+def _shown(size: int) -> str:
+    return f"{-(-size // _MB):,} MB"
