@@ -249,6 +249,19 @@ class StorageSettings(SettingGroup):
     )
 
 
+class ExtractSettings(SettingGroup):
+    """Object storage that extracts are read from, where it is another than the target's."""
+
+    endpoint_url: str | None = Field(
+        None, description="URL of an S3-compatible server; that of `store` where not set."
+    )
+    region: str | None = Field(None, description="Region; that of `store` where not set.")
+    profile: str | None = Field(
+        None,
+        description="Profile of an identity that may list and read; that of `store` where not set.",
+    )
+
+
 class PublishSettings(SettingGroup):
     """Publication, retention, and files beside the blocks."""
 

@@ -27,6 +27,7 @@ from pydantic_settings import (
 from etl.bootstrap.setting_groups import (
     AuthSettings,
     ClaimsSettings,
+    ExtractSettings,
     LimitsSettings,
     LineageSettings,
     MonitoringSettings,
@@ -100,6 +101,9 @@ class Settings(BaseSettings):
     )
     lineage: LineageSettings = Field(
         default_factory=LineageSettings, description="OpenLineage events of runs."
+    )
+    extract: ExtractSettings = Field(
+        default_factory=ExtractSettings, description="Object storage that extracts are read from."
     )
     store: StorageSettings = Field(default_factory=StorageSettings, description="Object storage.")
     publish: PublishSettings = Field(

@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 from filelock import FileLock, Timeout
 
 from etl.bootstrap.definitions import load_definitions, release_limits
+from etl.bootstrap.extracts import extract_files
 from etl.bootstrap.gc_policy import gc_disabled, gc_relaxed
 from etl.bootstrap.settings import Settings
 from etl.bootstrap.targets import store_options, target_store
@@ -54,6 +55,7 @@ from etl.publish.signatures import SigningKey
 from etl.publish.verify import require_whole
 from etl.reports.lineage import Lineage
 from etl.sources import Extract
+from etl.sources.extract_folder import files_of
 from etl.storage.port import Store
 
 WORK = ".cpcds-work"
@@ -116,7 +118,9 @@ class OpenedExtract:
 
 
 @contextmanager
-def opened(settings: Settings, extract: Path, emit: Emit) -> Iterator[OpenedExtract]:
+def opened(
+    settings: Settings, extract: Path, emit: Emit, beside: Path | None = None
+) -> Iterator[OpenedExtract]:
     """Open the extract of a job, and begin processes, which load their definitions meanwhile.
 
     How many there are, and how many rows each has at a time, follows from the memory that the job
@@ -124,6 +128,12 @@ def opened(settings: Settings, extract: Path, emit: Emit) -> Iterator[OpenedExtr
 
     Definitions stay in memory for the whole job and are excluded from garbage collection. Files get
     the mode of the settings, in the processes too.
+
+    Args:
+        settings: of the job.
+        extract: what the command named.
+        emit: takes events.
+        beside: where an archive may be unpacked (`extract_files`).
 
     Raises:
         StoreError: the job cannot be done with so little memory.
@@ -135,15 +145,16 @@ def opened(settings: Settings, extract: Path, emit: Emit) -> Iterator[OpenedExtr
         settings = settings.with_run(workers=processes, partition_rows=rows)
     with (
         _masked(settings.publish.folder_mode),
+        extract_files(settings, extract, beside) as place,
         Workers(settings.run.workers, partial(load_definitions, settings)) as workers,
     ):
-        workers.begin(expected_partitions(extract, settings.run.partition_rows))
+        workers.begin(expected_partitions(place, settings.run.partition_rows))
         with ExitStack() as until_the_end:
             with gc_disabled():
                 definitions = load_definitions(settings)
                 until_the_end.enter_context(gc_relaxed())
             executor = LocalExecutor(workers, budget)
-            files = open_with(extract, definitions, settings.layout, emit, executor)
+            files = open_with(place, definitions, settings.layout, emit, executor)
             if files.layout.model is not definitions.model:
                 # Processes keep their definitions: they process members' rows only.
                 definitions = load_definitions(settings, files.layout.model)
@@ -168,7 +179,7 @@ def _masked(mode: int) -> Iterator[None]:
 
 def convert_extract(settings: Settings, extract: Path, out: Path, emit: Emit) -> Converted:
     """Write an extract as plain bulk NDJSON into a folder."""
-    with opened(settings, extract, emit) as job:
+    with opened(settings, extract, emit, out) as job:
         moment = now()
         with work_folder(settings, out) as work:
             return convert(job.context(work, moment), out)
@@ -176,7 +187,7 @@ def convert_extract(settings: Settings, extract: Path, out: Path, emit: Emit) ->
 
 def validate_extract(settings: Settings, extract: Path, report: Path, emit: Emit) -> Validated:
     """Check an extract and write the report into a folder."""
-    with opened(settings, extract, emit) as job:
+    with opened(settings, extract, emit, report) as job:
         moment = now()
         check_report_folder(report)
         report.mkdir(parents=True, exist_ok=True)
@@ -213,7 +224,7 @@ def run_extract(
         StoreError: another run is at work on the target, or storage failed.
     """
     settings = settings.of_a_run()
-    with opened(settings, extract, emit) as job:
+    with opened(settings, extract, emit, _beside(settings)) as job:
         _check_model(job)
         store = target_store(settings)
         moment = now()
@@ -273,12 +284,16 @@ def explain_subject(
     if base.release is None:
         raise UsageError(f"{settings.target}: nothing was published yet")
     _check_view(settings, base)
-    with TemporaryDirectory(prefix="cpcds-explain-", dir=settings.run.work) as work:
-        folder = extract
-        if folder is None:
+    with ExitStack() as until_the_end:
+        work = until_the_end.enter_context(
+            TemporaryDirectory(prefix="cpcds-explain-", dir=settings.run.work)
+        )
+        if extract is not None:
+            place = until_the_end.enter_context(extract_files(settings, extract, None))
+        else:
             layers = layers_of(store, base)
-            folder = merged_extract(store, layers, Path(work) / "rows", None, None)
-        files = open_with(folder, definitions, settings.layout if extract else None, emit)
+            place = files_of(merged_extract(store, layers, Path(work) / "rows", None, None))
+        files = open_with(place, definitions, settings.layout if extract else None, emit)
         if extract is not None:
             require_same(files, base.release, str(extract))
         executor = LocalExecutor(Workers(1, partial(load_definitions, settings)))
@@ -303,7 +318,7 @@ def plan_extract(
         StoreError: the target cannot be read.
     """
     settings = settings.of_a_run()
-    with opened(settings, extract, emit) as job:
+    with opened(settings, extract, emit, None) as job:
         _check_model(job)
         store = target_store(settings)
         base, definitions = open_current(store), job.definitions
@@ -395,8 +410,8 @@ def _check_model(job: OpenedExtract) -> None:
     """
     if not job.definitions.model.has_members:
         raise UsageError(
-            f"{job.extract.folder} is a provider directory, which is not published to a target: "
-            "write it as NDJSON with `cpcds convert`"
+            f"{job.extract.place.name} is a provider directory, which is not published to a "
+            "target: write it as NDJSON with `cpcds convert`"
         )
 
 

@@ -77,7 +77,7 @@ COMMANDS: Final[Mapping[str, CommandPlace]] = MappingProxyType(
         "convert": CommandPlace(
             "convert:convert_command",
             BATCH,
-            "Convert the CPCDS extract in folder EXTRACT into plain bulk NDJSON.",
+            "Convert the CPCDS extract EXTRACT into plain bulk NDJSON.",
             JOB,
         ),
         "developers": CommandPlace(
@@ -95,7 +95,7 @@ COMMANDS: Final[Mapping[str, CommandPlace]] = MappingProxyType(
         "doctor": CommandPlace(
             "doctor:doctor_command",
             BATCH,
-            "Examine files of an unknown layout in folder EXTRACT: form, columns, joins.",
+            "Examine files of an unknown layout in EXTRACT: form, columns, joins.",
             JOB,
         ),
         "explain": CommandPlace(
@@ -152,7 +152,7 @@ COMMANDS: Final[Mapping[str, CommandPlace]] = MappingProxyType(
         "run": CommandPlace(
             "run:run_command",
             BATCH,
-            "Load, check, map and publish the CPCDS extract in folder EXTRACT, and report.",
+            "Load, check, map and publish the CPCDS extract EXTRACT, and report.",
             JOB,
         ),
         "serve": CommandPlace(
@@ -170,7 +170,7 @@ COMMANDS: Final[Mapping[str, CommandPlace]] = MappingProxyType(
         "validate": CommandPlace(
             "validate:validate_command",
             BATCH,
-            "Check the CPCDS extract in folder EXTRACT and write the auditor's report.",
+            "Check the CPCDS extract EXTRACT and write the auditor's report.",
             JOB,
         ),
         "verify": CommandPlace(

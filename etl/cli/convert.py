@@ -59,7 +59,7 @@ def convert_command(
     memory: str | None,
     as_json: bool,
 ) -> None:
-    """Convert the CPCDS extract in folder EXTRACT into plain bulk NDJSON.
+    """Convert the CPCDS extract EXTRACT into plain bulk NDJSON.
 
     Nothing is configured, published or kept: one file a resource type, for the tools you like.
     """

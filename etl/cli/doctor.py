@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from etl.bootstrap.definitions import load_definitions, mapping_roots
+from etl.bootstrap.extracts import extract_files
 from etl.bootstrap.mappings import read_folder
 from etl.cli.layout_files import mistakes_of
 from etl.cli.options import json_option
@@ -45,7 +46,7 @@ _WIDE = 120
 def doctor_command(
     context: click.Context, extract: Path, layout: Path | None, page: Path | None, as_json: bool
 ) -> None:
-    """Examine files of an unknown layout in folder EXTRACT: form, columns, joins.
+    """Examine files of an unknown layout in EXTRACT: form, columns, joins.
 
     Nothing is published. Values are shown as outlines: 9 for a digit, A or a for a letter.
     """
@@ -65,16 +66,17 @@ def doctor_command(
 
 
 def diagnose(context: click.Context, definitions: Definitions, extract: Path) -> Examination:
-    """Return the likely tables and columns of the files of a folder.
+    """Return the likely tables and columns of the files of an extract.
 
     Raises:
-        ExtractError: there is no such folder, or a file cannot be read.
+        ExtractError: there is no such extract, or a file cannot be read.
     """
     texts = read_folder(mapping_roots(context.obj.settings()), "doctor", "*.yaml").texts
     elements = read_elements(
         texts[_ELEMENTS], f"doctor/{_ELEMENTS}", definitions.crosswalks, definitions.layouts
     )
-    return examine(extract, elements)
+    with extract_files(context.obj.settings(), extract, None) as stored:
+        return examine(stored, elements)
 
 
 def write_draft(examination: Examination, definitions: Definitions, path: Path) -> tuple[str, ...]:

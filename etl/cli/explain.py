@@ -40,7 +40,7 @@ _CLAIM = "claim:"
 @click.option(
     "--extract",
     type=click.Path(path_type=Path),
-    help="Folder that the release was made of; not needed where the target keeps its rows.",
+    help="Extract that the release was made of; not needed where the target keeps its rows.",
 )
 @click.option(
     "--html",

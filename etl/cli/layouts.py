@@ -74,7 +74,7 @@ def check_command(context: click.Context, layout: Path) -> None:
 )
 @click.pass_context
 def init_command(context: click.Context, extract: Path, layout: Path) -> None:
-    """Start a layout from what `cpcds doctor` finds in folder EXTRACT."""
+    """Start a layout from what `cpcds doctor` finds in EXTRACT."""
     from etl.cli.doctor import diagnose, write_draft  # its imports are needed here only
 
     definitions = load_definitions(context.obj.settings())

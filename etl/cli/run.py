@@ -93,7 +93,7 @@ def run_command(
     log_format: LogFormat,
     as_json: bool,
 ) -> None:
-    """Load, check, map and publish the CPCDS extract in folder EXTRACT, and report.
+    """Load, check, map and publish the CPCDS extract EXTRACT, and report.
 
     Readers see the new release when all of it is written, and what they saw before until then.
     Running it again finishes what an interrupted run began, or finds nothing to do. Exit code 4

@@ -50,7 +50,7 @@ def validate_command(
     memory: str | None,
     as_json: bool,
 ) -> None:
-    """Check the CPCDS extract in folder EXTRACT and write the auditor's report.
+    """Check the CPCDS extract EXTRACT and write the auditor's report.
 
     Nothing is published. Exit code 4 says that more was rejected than the limits allow.
     """

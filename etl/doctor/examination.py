@@ -13,6 +13,7 @@ from etl.doctor.matching import Candidate, Match, Matched, Matching
 from etl.doctor.reading import FileForm, FileSample, read_sample
 from etl.doctor.shapes import ColumnProfile, pooled, profile
 from etl.model.canonical_tables import CLAIMS_TABLES
+from etl.sources.extract_files import ExtractFiles
 from etl.sources.extract_folder import list_files
 
 _MOST_COLUMNS: Final = 1_000
@@ -133,13 +134,13 @@ class _File:
     matched: Matched
 
 
-def examine(folder: Path, elements: Elements) -> Examination:
-    """Return what the files of a folder hold. Nothing is written; no value is kept.
+def examine(extract: Path | ExtractFiles, elements: Elements) -> Examination:
+    """Return what the files of an extract hold. Nothing is written; no value is kept.
 
     Raises:
         ExtractError: there is no such folder, or a file cannot be read.
     """
-    listed = list_files(folder)
+    listed = list_files(extract)
     return examine_samples(
         [read_sample(listed_file, elements.words, elements.written) for listed_file in listed],
         elements,

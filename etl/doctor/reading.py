@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import gzip
 import io
 import re
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice, pairwise
-from pathlib import Path
 from typing import Final
 
 import charset_normalizer
@@ -21,7 +18,7 @@ from clevercsv.detect import Detector
 from etl.doctor.shapes import SHAPES
 from etl.errors import ExtractError
 from etl.model.outlines import outline
-from etl.sources.extract_folder import Listed
+from etl.sources.extract_folder import PACKING_ERRORS, Listed, unpacked
 from etl.sources.parquet import parquet_headers, read_batches
 from etl.sources.physical import DELIMITERS, Physical, cell_counts, delimiter_of, recognize
 
@@ -91,7 +88,7 @@ def read_sample(listed: Listed, words: frozenset[str], known: Iterable[str]) -> 
     Raises:
         ExtractError: it cannot be read.
     """
-    head, whole = _head(listed.path)
+    head, whole = _head(listed)
     physical = recognize(head[:65536])
     if physical.kind == "parquet":
         return _parquet(listed)
@@ -122,17 +119,18 @@ def read_sample(listed: Listed, words: frozenset[str], known: Iterable[str]) -> 
     return FileSample(listed.name, form, headers, cells, whole and len(rows) <= SAMPLE_ROWS)
 
 
-def _head(path: Path) -> tuple[bytes, bool]:
+def _head(listed: Listed) -> tuple[bytes, bool]:
     """Return the first bytes of a file, unpacked, and whether they are all of it."""
     try:
-        with path.open("rb") as raw:
+        with listed.open() as raw:
             head = raw.read(SAMPLE_BYTES + 1)
-        if head.startswith(b"\x1f\x8b"):
-            with gzip.open(path) as unpacked:
-                head = unpacked.read(SAMPLE_BYTES + 1)
-    except (OSError, EOFError, zlib.error) as error:
+        packing = "gzip" if head.startswith(b"\x1f\x8b") else listed.compression
+        if packing:
+            with listed.open() as raw, unpacked(raw, packing) as stream:
+                head = stream.read(SAMPLE_BYTES + 1)
+    except (OSError, *PACKING_ERRORS) as error:
         reason = getattr(error, "strerror", None) or "its compression is broken"
-        raise ExtractError(f"{path.name} cannot be read: {reason}") from None
+        raise ExtractError(f"{listed.name} cannot be read: {reason}") from None
     return head[:SAMPLE_BYTES], len(head) <= SAMPLE_BYTES
 
 

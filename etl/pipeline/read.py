@@ -23,6 +23,8 @@ from etl.pipeline.events import Emit, StageBegan
 from etl.pipeline.executor import Cutting, Read
 from etl.publish.canonical_json import as_instant, day_instant
 from etl.sources import Extract, open_extract
+from etl.sources.extract_files import ExtractFiles
+from etl.sources.extract_folder import compression_of
 from etl.sources.finished_steps import Inventory
 from etl.sources.read_extract import MAX_PARTITIONS
 
@@ -51,15 +53,15 @@ class ReleaseRows:
 
 
 def open_with(
-    folder: Path,
+    place: Path | ExtractFiles,
     definitions: Definitions,
     layout: str | None,
     emit: Emit,
     runner: JobRunner = ALONE,
 ) -> Extract:
-    """Return the extract in a folder; nothing of it is read but headers and hashes."""
+    """Return the extract of files; nothing of it is read but headers and hashes."""
     emit(StageBegan("hash"))
-    return open_extract(folder, definitions.layouts, layout=layout, runner=runner, emit=emit)
+    return open_extract(place, definitions.layouts, layout=layout, runner=runner, emit=emit)
 
 
 def read(context: RunContext, *, digests: bool = False) -> Read:
@@ -70,7 +72,7 @@ def read(context: RunContext, *, digests: bool = False) -> Read:
         digests: whether to keep a digest of every row, for the next release to compare with.
     """
     extract = context.extract
-    sizes = ((file.bytes, file.gzipped) for file in extract.files)
+    sizes = ((file.bytes, bool(file.compression)) for file in extract.files)
     count = _partition_count(sizes, context.options.partition_rows)
     own = context.work / _fingerprint(extract, context.definitions, count)[:16]
     context.emit(StageBegan("read", sum(file.bytes for file in extract.files)))
@@ -167,17 +169,13 @@ def _fingerprint(extract: Extract, definitions: Definitions, partitions: int) ->
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def expected_partitions(folder: Path, partition_rows: int) -> int:
+def expected_partitions(place: ExtractFiles, partition_rows: int) -> int:
     """Return about how many partitions an extract will make, before anything of it is read."""
-    try:
-        files = [path for path in folder.iterdir() if path.is_file()]
-        sizes = ((path.stat().st_size, path.suffix == ".gz") for path in files)
-        return _partition_count(sizes, partition_rows)
-    except OSError:
-        return 1
+    sizes = ((entry.bytes, compression_of(entry.name) != "") for entry in place.entries())
+    return _partition_count(sizes, partition_rows)
 
 
 def _partition_count(files: Iterable[tuple[int, bool]], partition_rows: int) -> int:
-    """Return how many partitions files make; of each its size and whether it is gzipped."""
-    size = sum(stored * (_PACKED if gzipped else 1) for stored, gzipped in files)
+    """Return how many partitions files make; of each its size and whether it is compressed."""
+    size = sum(stored * (_PACKED if packed else 1) for stored, packed in files)
     return min(MAX_PARTITIONS, 1 + size // (_ROW_BYTES * partition_rows))

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import codecs
 import csv
-import gzip
 import io
 import re
-import zlib
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -23,9 +21,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
-from etl.errors import ExtractError
+from etl.errors import EtlError, ExtractError
 from etl.model.canonical_tables import ROW_COLUMN
-from etl.sources.extract_folder import Listed, broken_gzip, refuse_nul, text_chunks, traits
+from etl.sources.extract_folder import (
+    PACKING_ERRORS,
+    Listed,
+    broken_packing,
+    refuse_nul,
+    text_chunks,
+    traits,
+    unpacked,
+)
 from etl.sources.file_splits import QuoteWatch
 
 BLOCK_BYTES: Final = 1 << 20
@@ -139,8 +145,9 @@ class _Unpacked(io.RawIOBase):
         super().__init__()
         self._quotes = quotes
         self.name = listed.name
-        self._raw = listed.path.open("rb")
-        self._stream: Any = gzip.GzipFile(fileobj=self._raw) if listed.gzipped else self._raw
+        self._listed = listed
+        self._raw = listed.open()
+        self._stream = unpacked(self._raw, listed.compression)
         if span.start:
             self._stream.seek(span.start)
         self._start = span.start
@@ -150,7 +157,7 @@ class _Unpacked(io.RawIOBase):
         self._decoder = codecs.getincrementaldecoder("utf-8")()
         self._before = span.start
         self._line = 1
-        self.error: ExtractError | None = None
+        self.error: EtlError | None = None
 
     def readable(self) -> bool:
         return True
@@ -166,11 +173,11 @@ class _Unpacked(io.RawIOBase):
             chunk: bytes = self._stream.read(size if self._left is None else min(size, self._left))
             refuse_nul(chunk, self._before, self.name)
             self._refuse_other_encodings(chunk)
-        except ExtractError as error:
+        except EtlError as error:
             self.error = error
             raise
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            self.error = broken_gzip(self.name)
+        except PACKING_ERRORS as error:
+            self.error = broken_packing(self._listed)
             raise OSError from error
         except OSError as error:
             self.error = ExtractError(f"{self.name} cannot be read: {error.strerror}")
@@ -433,15 +440,14 @@ def _wide(
 
 
 def _span_head(listed: Listed, span: Span) -> bytes:
-    if listed.gzipped:
-        with gzip.open(listed.path) as packed:
-            try:
-                return packed.read(_HEAD)
-            except (EOFError, zlib.error, gzip.BadGzipFile):
-                return b""  # reported when the file is read
-    with listed.path.open("rb") as file:
-        file.seek(span.start)
-        return file.read(_HEAD)
+    with listed.open() as raw, unpacked(raw, listed.compression) as file:
+        if span.start:
+            file.seek(span.start)
+        try:
+            head: bytes = file.read(_HEAD)
+        except PACKING_ERRORS:
+            return b""  # reported when the file is read
+        return head
 
 
 def _parsed(lines: io.StringIO, delimiter: str, form: RowForm) -> Iterator[list[str]]:
@@ -536,7 +542,7 @@ def _recount(listed: Listed, delimiter: str, sha256: str, *, quoting: bool, last
     try:
         with (
             csv_of_rows(),
-            io.TextIOWrapper(listed.path.open("rb"), "utf-8-sig", "replace", newline="") as text,
+            io.TextIOWrapper(listed.open(), "utf-8-sig", "replace", newline="") as text,
         ):
             reader = (
                 csv.reader(text, delimiter=delimiter)

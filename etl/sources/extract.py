@@ -15,17 +15,18 @@ from etl.jobs import ALONE, JobRunner
 from etl.rows import FINDINGS_SCHEMA
 from etl.sources.canonical_layout import CANONICAL_LAYOUTS
 from etl.sources.events import Emit, Hashed, ignore
+from etl.sources.extract_files import ExtractFiles, TableVersion
 from etl.sources.extract_folder import (
-    MANIFEST_NAME,
     Listed,
     Traits,
+    files_of,
     holds_rows,
     list_files,
     read_header,
     refuse_other_forms,
     traits,
 )
-from etl.sources.extract_manifest import ExtractManifest, Kind, read_manifest
+from etl.sources.extract_manifest import MANIFEST_NAME, ExtractManifest, Kind, read_manifest
 from etl.sources.file_splits import Cut
 from etl.sources.layout import Layout, RawTable, spelling
 from etl.sources.layout_detection import Fit, choose
@@ -52,7 +53,7 @@ class SourceFile:
         quoting: whether cells may be quoted.
         has_header: whether its first row has the headers.
         extra_cells: how many cells a row may have behind those of the headers.
-        gzipped: whether it is compressed.
+        compression: `gzip` or `zstd`; "" where it is not compressed.
         rows: number of rows that the manifest states; None where it states none, and for Parquet,
             where the file's own count was compared.
         cuts: where it may be cut into spans of rows.
@@ -61,6 +62,7 @@ class SourceFile:
         stored: its name inside the extract.
         widths: number of characters of each column; empty where cells are delimited.
         types: raw table and columns of every type of record in it; empty where rows are not lines.
+        origin: the table that its rows were taken from; None where it is a file itself.
     """
 
     index: int
@@ -74,18 +76,19 @@ class SourceFile:
     quoting: bool = True
     has_header: bool = True
     extra_cells: int = 0
-    gzipped: bool = False
+    compression: str = ""
     rows: int | None = None
     cuts: tuple[Cut, ...] = ()
     lines: int | None = None
     stored: str = ""
     widths: tuple[int, ...] = ()
     types: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    origin: TableVersion | None = None
 
-    def listed(self, folder: Path) -> Listed:
-        """Return the file as one of a folder."""
+    def listed(self, files: ExtractFiles) -> Listed:
+        """Return the file as one of those of its extract."""
         stored = self.stored or self.name
-        return Listed(stored, folder / stored, stored, self.delimiter, self.gzipped)
+        return Listed(stored, files, stored, self.delimiter, self.compression)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +96,7 @@ class Extract:
     """An extract that can be read.
 
     Attributes:
-        folder: where it is.
+        place: where its files lie.
         layout: what its files mean.
         kind: whether it is everything, or what changed.
         as_of: day of the state that it holds; None if unknown.
@@ -102,7 +105,7 @@ class Extract:
         findings: unknown files and columns; schema `etl.rows.FINDINGS_SCHEMA`.
     """
 
-    folder: Path
+    place: ExtractFiles
     layout: Layout
     kind: Kind
     as_of: date | None
@@ -117,29 +120,31 @@ class Extract:
 
 
 def open_extract(
-    folder: Path,
+    extract: Path | ExtractFiles,
     layouts: Sequence[Layout],
     *,
     layout: str | None = None,
     runner: JobRunner = ALONE,
     emit: Emit = ignore,
 ) -> Extract:
-    """Examine a folder and return the extract that it holds.
+    """Examine files and return the extract that they are.
 
     Args:
-        folder: the extract.
+        extract: its folder, or its files where they lie elsewhere.
         layouts: known layouts beside the canonical layout.
         layout: name of the layout; None: as the manifest says, else found from the headers.
         runner: where files are hashed.
         emit: called after each file is hashed.
 
     Raises:
-        ExtractError: the folder holds no readable extract; nothing was written.
+        ExtractError: there is no readable extract; nothing was written.
+        StoreError: storage refused, or did not answer.
     """
-    files = list_files(folder)
+    place = files_of(extract)
+    files = list_files(place)
     for listed in files:
         refuse_other_forms(listed)
-    manifest = _manifest(folder, files)
+    manifest = _manifest(place, files)
     known_layouts = (
         *CANONICAL_LAYOUTS.values(),
         *(other for other in layouts if other.name not in CANONICAL_LAYOUTS),
@@ -174,7 +179,7 @@ def open_extract(
         parts = _sources(len(sources), listed, file_traits, tables, header, fit.layout)
         sources += [replace(one, rows=_rows_to_read(listed, one, manifest)) for one in parts]
     return Extract(
-        folder=folder,
+        place=place,
         layout=fit.layout,
         kind=manifest.kind,
         as_of=manifest.as_of,
@@ -226,11 +231,10 @@ def _delimiter(listed: Listed, layout: Layout) -> str:
     return "" if listed.is_parquet else layout.delimiter or listed.delimiter
 
 
-def _manifest(folder: Path, files: tuple[Listed, ...]) -> ExtractManifest:
-    path = folder / MANIFEST_NAME
-    if not path.exists():
+def _manifest(place: ExtractFiles, files: tuple[Listed, ...]) -> ExtractManifest:
+    if not any(entry.name == MANIFEST_NAME for entry in place.entries()):
         return ExtractManifest()
-    manifest = read_manifest(path)
+    manifest = read_manifest(place)
     present = {listed.name for listed in files}
     for name in manifest.files:
         if name not in present:
@@ -359,9 +363,10 @@ def _source(
         quoting=layout.quoting,
         has_header=raw is None or raw.has_header,
         extra_cells=raw.extra_cells if raw else 0,
-        gzipped=listed.gzipped,
+        compression=listed.compression,
         cuts=file_traits.cuts,
         lines=file_traits.lines,
+        origin=listed.origin,
     )
 
 

@@ -1,4 +1,4 @@
-"""The files of an extract folder: which there are, how each is written, its headers and hash."""
+"""The files of an extract: which there are, how each is written, its headers and hash."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, BinaryIO, Final
+
+import pyarrow as pa
 
 from etl.errors import ExtractError
 from etl.sources import file_splits
+from etl.sources.extract_files import ExtractFiles, FolderFiles, StoredFile, TableVersion
+from etl.sources.extract_manifest import MANIFEST_NAME
 from etl.sources.file_splits import Cut, CutFinder
 from etl.sources.physical import (
     HEAD_BYTES,
@@ -24,7 +28,6 @@ from etl.sources.physical import (
     said_of,
 )
 
-MANIFEST_NAME: Final = "manifest.json"
 ENDINGS: Final = {
     ".csv": ",",
     ".psv": "|",
@@ -33,11 +36,21 @@ ENDINGS: Final = {
 """Ending of a delimited file -> what stands between its cells."""
 TEXT_ENDINGS: Final = (".txt", ".dat")
 """Endings of text of which only a layout can say what stands between cells."""
+COMPRESSIONS: Final = {".gz": "gzip", ".zst": "zstd"}
+"""Ending behind that of a delimited file -> how it is compressed."""
 PARQUET_ENDING: Final = ".parquet"
 BOM: Final = b"\xef\xbb\xbf"
 HEADER_BYTES: Final = 1 << 20
 """A header line longer than this is refused."""
 CHUNK_BYTES: Final = 1 << 20
+
+
+class BrokenPacking(Exception):
+    """Compressed data is broken or cut off."""
+
+
+PACKING_ERRORS: Final = (BrokenPacking, EOFError, zlib.error, gzip.BadGzipFile)
+"""Errors of reading unpacked bytes where their compression is broken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +59,23 @@ class Listed:
 
     Attributes:
         name: its name inside the extract.
-        path: where it is.
+        files: where it lies.
         stem: its name without ending, which must be unique.
         delimiter: what stands between its cells by its ending; "" for Parquet and for unknown.
-        gzipped: whether it is compressed.
+        compression: `gzip` or `zstd`; "" where it is not compressed.
+        origin: the table that its rows were taken from; None where it is a file itself.
     """
 
     name: str
-    path: Path
+    files: ExtractFiles
     stem: str
     delimiter: str
-    gzipped: bool
+    compression: str = ""
+    origin: TableVersion | None = None
+
+    def open(self) -> BinaryIO:
+        """Return its bytes as they are stored; `ExtractFiles.open`."""
+        return self.files.open(self.name)
 
     @property
     def is_parquet(self) -> bool:
@@ -71,7 +90,7 @@ class Listed:
     @property
     def is_other_text(self) -> bool:
         """Whether its ending says at most that it is text, so that a layout may take it."""
-        plain = self.name.lower().removesuffix(".gz")
+        plain = self.name.lower()[: self.name.rfind(".") if self.compression else None]
         return not self.is_data and (plain.endswith(TEXT_ENDINGS) or "." not in plain)
 
 
@@ -93,50 +112,64 @@ class Traits:
     lines: int | None = None
 
 
-def list_files(folder: Path) -> tuple[Listed, ...]:
+def list_files(extract: Path | ExtractFiles) -> tuple[Listed, ...]:
     """Return the files of an extract in the order of their names.
 
     Sub-folders, hidden files, `README*` and the manifest are no part of it.
+
+    Args:
+        extract: a folder, or files that lie elsewhere.
 
     Raises:
         ExtractError: there is no such folder, it cannot be listed, holds nothing, or something
             else than a file (a folder, a pipe, a link that leads nowhere) stands where one should
             be.
+        StoreError: storage refused, or did not answer.
     """
-    if not folder.exists():
-        remote = remote_address(str(folder))
-        if remote:
-            raise ExtractError(
-                f"{remote} is no folder: extracts are read from folders; copy the files into one, "
-                f"then {advice('FOLDER')}"
-            )
-        raise ExtractError(f"{folder}: there is no such folder; name the folder of the extract")
-    if not folder.is_dir():
-        said = said_of(recognize(head_of(_listed(folder))), folder.name, _listed(folder).delimiter)
-        if said and folder.is_file():
-            raise ExtractError(f"{said}; then {advice('FOLDER')}")
-        raise ExtractError(f"{folder} is a file; name the folder that holds the extract's files")
-    try:
-        entries = sorted(folder.iterdir(), key=lambda path: path.name)
-    except OSError as error:
-        raise ExtractError(f"{folder} cannot be listed: {error.strerror}") from None
+    files = files_of(extract)
     found = []
-    for path in entries:
-        if path.name.startswith(".") or path.name.upper().startswith("README"):
+    for entry in files.entries():
+        if entry.name.startswith(".") or entry.name.upper().startswith("README"):
             continue
-        listed, is_manifest = _listed(path), path.name.lower() == MANIFEST_NAME
-        if listed.is_data or is_manifest:
-            refuse_no_file(path)
-        if path.is_file() and not is_manifest:
+        listed, is_manifest = listed_as(entry, files), entry.name.lower() == MANIFEST_NAME
+        if entry.problem and (listed.is_data or is_manifest):
+            raise ExtractError(f"{entry.name} {entry.problem}")
+        if not entry.problem and not is_manifest:
             found.append(listed)
     if not found:
-        raise ExtractError(f"{folder} holds no files; name the folder of the extract")
+        raise ExtractError(f"{files.name} holds no files; name the folder of the extract")
     _refuse_twice(found)
     return tuple(found)
 
 
+def files_of(extract: Path | ExtractFiles) -> ExtractFiles:
+    """Return the files of an extract: those of a folder, where it is named by its path.
+
+    Raises:
+        ExtractError: there is no such folder.
+    """
+    if not isinstance(extract, Path):
+        return extract
+    if extract.is_dir():
+        return FolderFiles(extract)
+    if extract.exists():
+        beside = FolderFiles(extract.parent)
+        listed = listed_as(StoredFile(extract.name, 0), beside)
+        said = said_of(recognize(head_of(listed)), listed.name, listed.delimiter)
+        if said and extract.is_file():
+            raise ExtractError(f"{said}; then {advice('FOLDER')}")
+        raise ExtractError(f"{extract} is a file; name the folder that holds the extract's files")
+    remote = remote_address(str(extract))
+    if remote:
+        raise ExtractError(
+            f"{remote} is no folder: extracts are read from folders and s3://bucket/prefix; copy "
+            f"the files into one, then {advice('FOLDER')}"
+        )
+    raise ExtractError(f"{extract}: there is no such folder; name the folder of the extract")
+
+
 def head_of(listed: Listed) -> bytes:
-    """Return the first bytes of a file, unpacked where it is gzip by its ending.
+    """Return the first bytes of a file, unpacked where its ending says that it is compressed.
 
     Raises:
         ExtractError: it cannot be read, or its compression is broken.
@@ -153,40 +186,28 @@ def refuse_other_forms(listed: Listed) -> None:
     form = recognize(head_of(listed))
     if form.kind in OTHER_FORMS and listed.is_data:
         said = said_of(form, listed.name, listed.delimiter)
-        raise ExtractError(f"{said}; {advice(str(listed.path.parent))}")
+        raise ExtractError(f"{said}; {advice(listed.files.name)}")
 
 
-def refuse_no_file(path: Path) -> None:
-    """Refuse an entry that is no regular file: it may block, never end, or hide a loss.
-
-    Raises:
-        ExtractError: it is a folder, a link that leads nowhere, a pipe, a socket or a device.
-    """
-    if path.is_file():
-        return
-    if path.is_dir():
-        raise ExtractError(f"{path.name} is a folder, but its name is that of a file")
-    if not path.exists():
-        what = "a link that leads nowhere"
-    else:
-        what = "a pipe" if path.is_fifo() else "a socket" if path.is_socket() else "a device"
-    raise ExtractError(f"{path.name} is {what}; put the file itself into the extract")
+def compression_of(name: str) -> str:
+    """Return how a file is compressed by its name; "" where it is not."""
+    return COMPRESSIONS.get(name.lower()[name.rfind(".") :], "")
 
 
-def _listed(path: Path) -> Listed:
-    lowered = path.name.lower()
-    gzipped = lowered.endswith(".gz")
-    plain = lowered[:-3] if gzipped else lowered
+def listed_as(entry: StoredFile, files: ExtractFiles) -> Listed:
+    """Return an entry of an extract with what its name says of it."""
+    compression = compression_of(entry.name)
+    plain = entry.name[: entry.name.rfind(".")] if compression else entry.name
     for ending, delimiter in ENDINGS.items():
-        if plain.endswith(ending):
-            return Listed(
-                path.name, path, path.name[: len(plain) - len(ending)], delimiter, gzipped
-            )
-    if lowered.endswith(PARQUET_ENDING):
-        return Listed(path.name, path, path.name[: -len(PARQUET_ENDING)], "", gzipped=False)
-    if plain.endswith(TEXT_ENDINGS):
-        return Listed(path.name, path, path.name[: len(plain) - len(TEXT_ENDINGS[0])], "", gzipped)
-    return Listed(path.name, path, path.name, "", gzipped=False)
+        if plain.lower().endswith(ending):
+            stem = plain[: -len(ending)]
+            return Listed(entry.name, files, stem, delimiter, compression, entry.origin)
+    if plain.lower().endswith(TEXT_ENDINGS):
+        stem = plain[: -len(TEXT_ENDINGS[0])]
+        return Listed(entry.name, files, stem, "", compression, entry.origin)
+    ending = PARQUET_ENDING if entry.name.lower().endswith(PARQUET_ENDING) else ""
+    stem = entry.name[: len(entry.name) - len(ending)]
+    return Listed(entry.name, files, stem, "", "", entry.origin)
 
 
 def _refuse_twice(found: list[Listed]) -> None:
@@ -212,9 +233,9 @@ def traits(listed: Listed, *, quoting: bool = True) -> Traits:
         ExtractError: it cannot be read, or holds NUL bytes.
     """
     digest, size, finder = hashlib.sha256(), 0, CutFinder(file_splits.CUT_BYTES, quoting=quoting)
-    text = listed.is_data and not listed.is_parquet and not listed.gzipped
+    text = listed.is_data and not listed.is_parquet and not listed.compression
     try:
-        with listed.path.open("rb") as stream:
+        with listed.open() as stream:
             while chunk := stream.read(CHUNK_BYTES):
                 digest.update(chunk)
                 size += len(chunk)
@@ -305,20 +326,52 @@ def text_chunks(listed: Listed) -> Iterator[bytes]:
         ExtractError: the file cannot be read, or its compression is broken or cut off.
     """
     try:
-        with listed.path.open("rb") as raw:
-            if not listed.gzipped:
-                while chunk := raw.read(CHUNK_BYTES):
-                    yield chunk
-                return
-            with gzip.GzipFile(fileobj=raw) as unpacked:
-                while chunk := unpacked.read(CHUNK_BYTES):
-                    yield chunk
-    except (EOFError, zlib.error, gzip.BadGzipFile):
-        raise broken_gzip(listed.name) from None
+        with listed.open() as raw, unpacked(raw, listed.compression) as stream:
+            while chunk := stream.read(CHUNK_BYTES):
+                yield chunk
+    except PACKING_ERRORS:
+        raise broken_packing(listed) from None
     except OSError as error:
         raise ExtractError(f"{listed.name} cannot be read: {error.strerror}") from None
 
 
-def broken_gzip(name: str) -> ExtractError:
+def unpacked(raw: BinaryIO, compression: str) -> Any:
+    """Return the bytes of a file unpacked, given those that are stored.
+
+    Reading them raises one of `PACKING_ERRORS` where the compression is broken or cut off.
+    """
+    if compression == "gzip":
+        return gzip.GzipFile(fileobj=raw)
+    return _Zstandard(raw) if compression == "zstd" else raw
+
+
+class _Zstandard:
+    """Unpacked Zstandard data, of one frame or several."""
+
+    def __init__(self, raw: BinaryIO) -> None:
+        self._stream = pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), "zstd")
+
+    def __enter__(self) -> _Zstandard:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def read(self, size: int) -> bytes:
+        try:
+            data: bytes = self._stream.read(size)
+        except OSError as error:
+            if error.errno is None:  # Arrow's own: the data is at fault, not the file
+                raise BrokenPacking from None
+            raise
+        return data
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+def broken_packing(listed: Listed) -> ExtractError:
     """Return the error for a compressed file that cannot be unpacked to its end."""
-    return ExtractError(f"{name}: the gzip data is broken or cut off; copy the file again")
+    return ExtractError(
+        f"{listed.name}: the {listed.compression} data is broken or cut off; copy the file again"
+    )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
@@ -13,7 +12,9 @@ from etl.documents.json_text import read_json
 from etl.documents.models import Check, ErrorIds, Given, Mistake, Model, RawText, Whole, read_as
 from etl.documents.yaml_text import Map
 from etl.errors import ExtractError, MappingError, UsageError
+from etl.sources.extract_files import ExtractFiles
 
+MANIFEST_NAME: Final = "manifest.json"
 _IDS: Final = ErrorIds(key="", missing="", value="")
 """No ids: errors of an extract are shown as messages alone."""
 
@@ -102,19 +103,21 @@ class ExtractManifest(Model):
         return _without_nulls(value, "kind")
 
 
-def read_manifest(path: Path) -> ExtractManifest:
-    """Return the manifest in a file.
+def read_manifest(files: ExtractFiles) -> ExtractManifest:
+    """Return the manifest of an extract that has one.
 
     Raises:
         ExtractError: it is no JSON, or no valid manifest: every mistake, with line and column.
+        StoreError: storage refused, or did not answer.
     """
     try:
-        document = read_json(path.read_text(encoding="utf-8-sig"), path.name)
-        return read_as(ExtractManifest, document, path.name, _IDS)
+        with files.open(MANIFEST_NAME) as stream:
+            document = read_json(stream.read().decode("utf-8-sig"), MANIFEST_NAME)
+        return read_as(ExtractManifest, document, MANIFEST_NAME, _IDS)
     except OSError as error:
-        raise ExtractError(f"{path.name} cannot be read: {error.strerror}") from None
+        raise ExtractError(f"{MANIFEST_NAME} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise ExtractError(f"{path.name} is not UTF-8; write it as UTF-8") from None
+        raise ExtractError(f"{MANIFEST_NAME} is not UTF-8; write it as UTF-8") from None
     except UsageError as error:
         raise ExtractError(str(error)) from None
     except MappingError as error:

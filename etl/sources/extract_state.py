@@ -8,6 +8,7 @@ from typing import Any
 from etl.model.crosswalks import Crosswalk
 from etl.sources.canonical_layout import CANONICAL_LAYOUTS
 from etl.sources.extract import SourceFile
+from etl.sources.extract_files import TableVersion
 from etl.sources.layout import Layout, LayoutText
 from etl.sources.layout_syntax import read_layout
 
@@ -43,4 +44,5 @@ def file_from(state: Any) -> SourceFile:
     lists = {name: tuple(state[name]) for name in ("columns", "known", "widths")}
     lists["types"] = tuple((table, tuple(names)) for table, names in state["types"])
     lists["cuts"] = tuple(tuple(cut) for cut in state["cuts"])
-    return SourceFile(**{**state, **lists})
+    origin = None if state["origin"] is None else TableVersion(**state["origin"])
+    return SourceFile(**{**state, **lists, "origin": origin})

@@ -71,7 +71,7 @@ def choose(
         raise ExtractError(
             f"{_names(files)} fit the layouts {names}; say which it is with --layout"
         )
-    raise ExtractError(f"{_why_none(files, fits)}; {advice(str(files[0].path.parent))}")
+    raise ExtractError(f"{_why_none(files, fits)}; {advice(files[0].files.name)}")
 
 
 def _why_none(files: Sequence[Listed], fits: Sequence[Fit]) -> str:

@@ -26,7 +26,7 @@ def parquet_headers(listed: Listed) -> tuple[str, ...]:
         ExtractError: it is broken, or a column has a type that has no exact text.
     """
     try:
-        with pq.ParquetFile(listed.path) as file:
+        with listed.open() as stored, pq.ParquetFile(stored) as file:
             schema = file.schema_arrow
     except (pa.ArrowException, OSError):
         raise _broken(listed) from None
@@ -38,7 +38,7 @@ def parquet_headers(listed: Listed) -> tuple[str, ...]:
 def parquet_rows(listed: Listed) -> int:
     """Return how many rows a Parquet file says it has."""
     try:
-        with pq.ParquetFile(listed.path) as file:
+        with listed.open() as stored, pq.ParquetFile(stored) as file:
             rows: int = file.metadata.num_rows
     except (pa.ArrowException, OSError):
         raise _broken(listed) from None
@@ -55,7 +55,7 @@ def read_batches(listed: Listed, headers: tuple[str, ...], size: int) -> Iterato
     """
     number = 2
     try:
-        with pq.ParquetFile(listed.path) as file:
+        with listed.open() as stored, pq.ParquetFile(stored) as file:
             total = max(file.metadata.num_rows, 1)
             for batch in file.iter_batches(batch_size=BATCH_ROWS, use_threads=False):
                 numbers = np.arange(number, number + batch.num_rows, dtype=np.int64)

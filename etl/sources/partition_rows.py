@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -22,6 +21,7 @@ from etl.sources import delimited, file_splits, line_records, parquet
 from etl.sources.delimited import Batch, RowForm, Span
 from etl.sources.events import Emit, FileProgress
 from etl.sources.extract import SourceFile, spill_names
+from etl.sources.extract_files import ExtractFiles
 from etl.sources.keys import OwnedIds
 from etl.sources.layout import Fills, Layout, LineForm, RawCells, RawTable
 from etl.sources.layout_columns import Condition
@@ -117,7 +117,7 @@ class CutJob:
 
     Attributes:
         number: of the job; no other of the same reading has it.
-        folder: the extract.
+        place: where the extract's files lie.
         partitions: how many there are.
         digests: whether every row is to have a digest.
         owners: columns that name the owner of the rows.
@@ -125,7 +125,7 @@ class CutJob:
     """
 
     number: int
-    folder: Path
+    place: ExtractFiles
     partitions: int
     digests: bool
     owners: OwnerColumns
@@ -239,7 +239,7 @@ class _Cutter:
 
     def _batches(self, part: FilePart, names: tuple[str, ...]) -> Iterator[Batch]:
         file = part.file
-        listed = file.listed(self._job.folder)
+        listed = file.listed(self._job.place)
         if listed.is_parquet:
             return parquet.read_batches(listed, names, file.bytes)
         if file.types:

@@ -20,7 +20,7 @@ HEAD_BYTES: Final = 1 << 16
 DELIMITERS: Final = (",", "|", ";", "\t", "~", "^")
 DELIMITER_NAMES: Final = {",": "commas", "|": "|", ";": ";", "\t": "tabs", "~": "~", "^": "^"}
 _UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
-OTHER_FORMS: Final = frozenset({"xlsx", "xls", "zip", "gzip", "UTF-16", "PDF"})
+OTHER_FORMS: Final = frozenset({"xlsx", "xls", "zip", "tar", "gzip", "zstd", "UTF-16", "PDF"})
 """Kinds of files that hold no delimited text, whatever they are called."""
 _REMOTE: Final = re.compile(r"(?P<scheme>s3|gs|gcs|az|abfss?|wasbs?|sftp|https?):/+(?P<rest>.*)")
 _VALUE: Final = re.compile(r"[-+$(]*\d[\d.,/:-]*\)?|\d{1,2}-[A-Za-z]{3}-\d{2,4}")
@@ -33,8 +33,8 @@ class Physical:
     """The physical form of a file.
 
     Attributes:
-        kind: `delimited`, `fixed width`, `one column`, `UTF-16`, `xlsx`, `zip`, `gzip`, `parquet`,
-            `JSON`, `XML`, `PDF`, `binary` or `empty`.
+        kind: `delimited`, `fixed width`, `one column`, `UTF-16`, `xlsx`, `zip`, `tar`, `gzip`,
+            `zstd`, `parquet`, `JSON`, `XML`, `PDF`, `binary` or `empty`.
         delimiter: what stands between the cells of a delimited file; "" otherwise.
     """
 
@@ -71,6 +71,7 @@ def _signature(head: bytes) -> str:
         return "xlsx" if b"xl/" in head or b"[Content_Types].xml" in head[:200] else "zip"
     signatures = {
         b"\x1f\x8b": "gzip",
+        b"\x28\xb5\x2f\xfd": "zstd",
         b"PAR1": "parquet",
         b"%PDF": "PDF",
         b"\xd0\xcf\x11\xe0": "xls",
@@ -80,6 +81,8 @@ def _signature(head: bytes) -> str:
             return kind
     if head.startswith(_UTF16):
         return "UTF-16"
+    if head[257:262] == b"ustar":
+        return "tar"
     zeros = head[:4096].count(0)
     if zeros:
         # Text of one byte a character in UTF-16 is half NUL bytes.
@@ -121,8 +124,10 @@ def said_of(physical: Physical, name: str, ending_says: str) -> str:
     rest = {
         "xlsx": "is an Excel workbook; save each sheet as CSV UTF-8",
         "xls": "is an old Excel workbook; save each sheet as CSV UTF-8",
-        "zip": "is a ZIP archive; unpack it and name the folder",
+        "zip": "is a ZIP archive inside an extract; name the archive alone, or unpack it",
+        "tar": "is a tar archive inside an extract; name the archive alone, or unpack it",
         "gzip": "is gzip data; give it the ending .gz behind .csv, .psv or .tsv",
+        "zstd": "is Zstandard data; give it the ending .zst behind .csv, .psv or .tsv",
         "UTF-16": f"is text in UTF-16; write it as UTF-8 (iconv -f UTF-16 -t UTF-8 {name})",
         "JSON": "is JSON, not a delimited file",
         "XML": "is XML, not a delimited file",

@@ -184,8 +184,8 @@ class _Reading:
 
     def _job(self, owners: OwnerColumns, parts: tuple[FilePart, ...]) -> CutJob:
         number = next(self._numbers)
-        folder = self._extract.folder
-        return CutJob(number, folder, self._count, self._digests, owners, parts)
+        place = self._extract.place
+        return CutJob(number, place, self._count, self._digests, owners, parts)
 
     def _take_table(
         self,

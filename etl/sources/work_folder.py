@@ -62,15 +62,17 @@ def open_partitions(work: Path) -> Partitions:
     """
     try:
         state = json.loads((work / STATE).read_text(encoding="utf-8"))
-        keys = GlobalKeys.open(work)  # other versions of the program kept them otherwise
-    except (OSError, ValueError):
+        # Other versions of the program kept both otherwise.
+        files = tuple(file_from(file) for file in state["files"])
+        keys = GlobalKeys.open(work)
+    except (OSError, ValueError, KeyError, TypeError):
         raise StoreError(f"{work} holds no partitions; read the extract again") from None
     with pa.ipc.open_file(work / _FINDINGS) as reader:
         findings = reader.read_all()
     facts = PartitionFacts(
         count=state["count"],
         layout=layout_from(state["layout"]),
-        files=tuple(file_from(file) for file in state["files"]),
+        files=files,
         rows_read=MappingProxyType(state["rows_read"]),
         findings=findings,
         unowned=MappingProxyType({file: tuple(at) for file, at in state["unowned"].items()}),

@@ -39,7 +39,7 @@ _DELETE_AT_ONCE: Final = 1000
 """Keys of one DeleteObjects request: S3's own limit."""
 
 _WHY: Final = {
-    "NoSuchBucket": "there is no such bucket; create it or correct the target",
+    "NoSuchBucket": "there is no such bucket; create it or correct its name",
     "AccessDenied": "access denied; these credentials may not do that here",
     "InvalidAccessKeyId": "the access key is unknown; check the credentials",
     "SignatureDoesNotMatch": "the secret key is wrong; check the credentials",

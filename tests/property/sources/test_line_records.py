@@ -17,6 +17,7 @@ from etl.errors import ExtractError
 from etl.jobs import ALONE
 from etl.sources import open_extract, partition, read_layout
 from etl.sources.delimited import Span
+from etl.sources.extract_files import FolderFiles
 from etl.sources.extract_folder import Listed
 from etl.sources.layout import LineForm
 from etl.sources.layout_columns import Condition
@@ -75,7 +76,7 @@ def batches(text: bytes, file: RecordFile) -> tuple[dict[int, list[str]], dict[i
     with tempfile.TemporaryDirectory() as base:
         path = Path(base) / "x.dat"
         path.write_bytes(text)
-        listed = Listed("x.dat", path, "x", "|", gzipped=False)
+        listed = Listed("x.dat", FolderFiles(path.parent), "x", "|")
         rows: dict[int, list[str]] = {}
         ragged: dict[int, str] = {}
         for batch in read_records(listed, file, span=Span()):

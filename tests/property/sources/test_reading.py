@@ -24,6 +24,7 @@ from etl.columns.numbers import to_cents
 from etl.errors import ExtractError
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.sources.delimited import RowForm, read_batches
+from etl.sources.extract_files import FolderFiles
 from etl.sources.extract_folder import Listed
 from tests.unit.sources.extracts import (
     CLAIM,
@@ -163,7 +164,7 @@ def test_rows_never_become_one_without_a_word(rows: list[list[str]], data: st.Da
     with tempfile.TemporaryDirectory() as base:
         path = Path(base) / "x.csv"
         path.write_text("".join(",".join(row) + "\n" for row in [header, *rows]))
-        listed = Listed("x.csv", path, "x", ",", gzipped=False)
+        listed = Listed("x.csv", FolderFiles(path.parent), "x", ",")
         with pytest.raises(ExtractError, match=rf"row {first + 2} has .* has swallowed rows"):
             list(read_batches(listed, tuple(header), ","))
 
@@ -192,7 +193,7 @@ def test_row_numbers_agree_with_a_plain_reader(
     with tempfile.TemporaryDirectory() as base:
         path = Path(base) / "x.csv"
         path.write_bytes(text.encode())
-        listed = Listed("x.csv", path, "x", ",", gzipped=False)
+        listed = Listed("x.csv", FolderFiles(path.parent), "x", ",")
         whole, ragged = {}, []
         batches = read_batches(listed, ("a", "b", "c"), ",", form=form, block_bytes=block)
         if any(map(looks_like_rows, rows)):

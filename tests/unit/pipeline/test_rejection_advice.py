@@ -18,6 +18,7 @@ from etl.rows import FINDINGS_SCHEMA
 from etl.sources import Extract
 from etl.sources.canonical_layout import CANONICAL
 from etl.sources.extract import SourceFile
+from etl.sources.extract_files import FolderFiles
 
 
 @cache
@@ -30,7 +31,7 @@ def extract(layout: str = "canonical") -> Extract:
     file = SourceFile(0, "claims.csv", "claim", 1, "0" * 64)
     nothing = FINDINGS_SCHEMA.empty_table()
     name = CANONICAL.name if layout == "canonical" else layout
-    return Extract(Path("e"), known[name], "full", None, None, (file,), nothing)
+    return Extract(FolderFiles(Path("e")), known[name], "full", None, None, (file,), nothing)
 
 
 def tally(table: str, rows: int, lost: int, rule: str) -> Tally:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -36,6 +36,11 @@ SMALL: Mapping[str, Sequence[Row]] = {
     "claim_line": [LINE],
 }
 """The least that is an extract."""
+_PACKED: Final[Mapping[str, Callable[[bytes], bytes]]] = {
+    "": bytes,
+    "gz": gzip.compress,
+    "zst": lambda content: pa.compress(content, "zstd", asbytes=True),
+}
 _DELIMITERS = {"csv": ",", "psv": "|", "tsv": "\t"}
 
 
@@ -70,7 +75,7 @@ def write_table(folder: Path, name: str, rows: Sequence[Row], ending: str = "csv
         return path
     kind, _, packed = ending.partition(".")
     content = delimited(rows, headers, _DELIMITERS[kind]).encode()
-    path.write_bytes(gzip.compress(content) if packed else content)
+    path.write_bytes(_PACKED[packed](content))
     return path
 
 

@@ -85,6 +85,17 @@ CASES: dict[str, tuple[Spoil, str]] = {
         both(without("member.csv"), write("member.csv.gz", HEADER + ROW)),
         "member.csv.gz: the gzip data is broken or cut off",
     ),
+    "broken-zstd": (
+        both(without("member.csv"), write("member.csv.zst", HEADER + ROW)),
+        "member.csv.zst: the zstd data is broken or cut off",
+    ),
+    "truncated-zstd": (
+        both(
+            without("member.csv"),
+            write("member.csv.zst", pa.compress(HEADER + ROW * 5000, "zstd", asbytes=True)[:-5]),
+        ),
+        "member.csv.zst: the zstd data is broken or cut off",
+    ),
     "truncated-gzip": (
         both(without("member.csv"), write("member.csv.gz", PACKED[:-20])),
         "member.csv.gz: the gzip data is broken or cut off",
@@ -346,7 +357,11 @@ FORMS = {
     "utf-16": ("member.csv", (HEADER + ROW).decode().encode("utf-16"), "is text in UTF-16"),
     "workbook": ("member.xlsx", ZIPPED + b"xl/workbook.xml", "is an Excel workbook"),
     "workbook-called-csv": ("member.csv", ZIPPED + b"xl/workbook.xml", "is an Excel workbook"),
-    "archive": ("members.zip", ZIPPED, "is a ZIP archive; unpack it"),
+    "archive": (
+        "members.zip",
+        ZIPPED,
+        "is a ZIP archive inside an extract; name the archive alone",
+    ),
     "fixed-width": ("m.txt", b"M1    Ng        19700101F\n" * 4, "has columns of fixed width"),
     "no-header": ("member.csv", ROW * 3, "member.csv has no line of headers"),
     "json": ("member.csv", b'[{"member_id": "M1"}]', "is JSON"),

@@ -39,7 +39,9 @@ WHOLE = {
 """One row a table with every column filled. The claim of all child rows is the same one."""
 
 
-@pytest.mark.parametrize("ending", ["csv", "psv", "tsv", "csv.gz", "psv.gz", "tsv.gz", "parquet"])
+@pytest.mark.parametrize(
+    "ending", ["csv", "psv", "tsv", "csv.gz", "psv.gz", "tsv.gz", "csv.zst", "parquet"]
+)
 def test_every_table_and_column_is_read_in_every_format(tmp_path: Path, ending: str) -> None:
     parts = read(write_extract(tmp_path / "in", WHOLE, ending), tmp_path / "work")
     for name, rows in WHOLE.items():

