@@ -10,7 +10,7 @@ from pathlib import Path
 from etl.errors import StoreError
 from etl.jobs import EmitAny, Found, Job
 from etl.local.checkpoints import Checkpoints, open_directory, save_directory
-from etl.local.memory_budget import MemoryBudget
+from etl.local.memory_budget import MANY_ROWS, MemoryBudget, free_here
 from etl.local.workers import Workers, definitions_here
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.events import ignore
@@ -23,6 +23,7 @@ from etl.sources import (
     Emit,
     Extract,
     Partitions,
+    largest_member,
     largest_partition,
     open_partitions,
     partition,
@@ -56,10 +57,22 @@ class LocalExecutor:
                 runner=self.workers,
                 emit=emit,
             )
+        self._check_memory(cutting)
+        return there
+
+    def _check_memory(self, cutting: Cutting) -> None:
+        """Check that what must be worked on together fits into memory.
+
+        Raises:
+            StoreError: it does not; without this check the kernel would end the run.
+        """
+        rows = largest_member(cutting.folder, cutting.partitions)
+        budget = self.memory or (free_here() if rows > MANY_ROWS else None)
+        if budget is not None:
+            budget.check_member(rows, self.workers.processes)
         if self.memory is not None:
             largest = largest_partition(cutting.folder, cutting.partitions)
             self.memory.check_largest(largest, self.workers.processes)
-        return there
 
     def process(self, read: Read, task: Task, definitions: Definitions) -> Iterator[Done]:
         """Yield the units of an extract as they are finished, in order."""

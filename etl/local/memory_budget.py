@@ -6,7 +6,9 @@ whatever it works on, and a multiple of the rows of the one partition that it ho
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from etl.errors import StoreError
@@ -27,6 +29,10 @@ _ROW: Final = 500
 members make one. Wide layouts have more, which `check_largest` finds."""
 LEAST_ROWS: Final = 8_000
 """Smaller partitions take several times as long, for hardly less memory."""
+_ROW_OF_ONE: Final = 6_500
+"""Memory for each row of a member with very many, whose claims are made and held together."""
+MANY_ROWS: Final = 20_000
+"""A member with fewer rows is no reason to look how much memory is free."""
 _WORTH_A_PROCESS: Final = 25_000
 """Rows that a process's partition should have before another process is worth its memory."""
 
@@ -47,10 +53,12 @@ class MemoryBudget:
     Attributes:
         total: bytes.
         suites: whether suites run as well.
+        is_set: whether the setting says so; else it is what there is.
     """
 
     total: int
     suites: bool
+    is_set: bool = True
 
     def processes(self, most: int) -> int:
         """Return how many processes work: as many as have room for a partition worth it.
@@ -95,6 +103,25 @@ class MemoryBudget:
                 f"worked on together need about {_shown(needed)}: give the run that much"
             )
 
+    def check_member(self, rows: int, processes: int) -> None:
+        """Check that the member with most rows fits.
+
+        Args:
+            rows: of that member, in all tables.
+            processes: how many processes there are.
+
+        Raises:
+            StoreError: it does not.
+        """
+        needed = self._fixed(processes) + _ROW_OF_ONE * rows
+        if needed > self.total:
+            have = "run.memory is" if self.is_set else "this machine has free"
+            give = "give the run that much" if self.is_set else "run it where there is that much"
+            raise StoreError(
+                f"one member has {rows:,} rows, which are worked on together and need about "
+                f"{_shown(needed)}; {have} {_shown(self.total)}: {give}"
+            )
+
     def _rows(self, processes: int) -> int:
         left = self.total - self._fixed(processes)
         return max(0, left // (processes * partition_memory(_ROW)))
@@ -103,6 +130,26 @@ class MemoryBudget:
         beside = processes if processes > 1 else 0  # one process does everything itself
         suites = _SUITES * (1 + beside) if self.suites else 0
         return _RUN + _WORKER * beside + suites
+
+
+def free_here(
+    meminfo: Path = Path("/proc/meminfo"), limit: Path = Path("/sys/fs/cgroup/memory.max")
+) -> MemoryBudget | None:
+    """Return what this machine has free, for all processes of a run; None where it does not say.
+
+    Args:
+        meminfo: the system's file on its memory.
+        limit: the container's file on its own; there may be none.
+    """
+    try:
+        lines = meminfo.read_text(encoding="ascii").splitlines()
+        sizes = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines}
+        free = sizes["MemAvailable"]
+    except (OSError, ValueError, IndexError, KeyError):
+        return None
+    with suppress(OSError, ValueError):  # no container, or one without a limit
+        free = min(free, int(limit.read_text(encoding="ascii")))
+    return MemoryBudget(free, suites=False, is_set=False)
 
 
 def _shown(size: int) -> str:

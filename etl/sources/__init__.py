@@ -11,7 +11,7 @@ from etl.sources.layout_syntax import read_layout
 from etl.sources.partitions import Loaded, PartitionFacts, Partitions, RawTables
 from etl.sources.read_extract import partition
 from etl.sources.spilled_rows import largest_partition
-from etl.sources.work_folder import open_partitions, resume_partitions
+from etl.sources.work_folder import largest_member, open_partitions, resume_partitions
 
 __all__ = [
     "CANONICAL",
@@ -30,6 +30,7 @@ __all__ = [
     "Partitions",
     "RawTables",
     "SourceFile",
+    "largest_member",
     "largest_partition",
     "open_extract",
     "open_partitions",

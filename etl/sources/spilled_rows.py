@@ -234,11 +234,21 @@ def read_spilled(
 
 def largest_partition(work: Path, partitions: int) -> int:
     """Return how many bytes the rows of the largest partition have as they are in a work folder."""
+    return int(partition_sizes(work, partitions).max(initial=0))
+
+
+def spilled_names(work: Path) -> list[str]:
+    """Return the names of all that was spilled."""
+    return sorted(path.name.removesuffix(_INDEX_ENDING) for path in work.glob(f"*{_INDEX_ENDING}"))
+
+
+def partition_sizes(work: Path, partitions: int) -> npt.NDArray[np.int64]:
+    """Return the bytes of each partition's rows; those of no member are left out."""
     sizes = np.zeros(partitions + 1, np.int64)
     for path in work.glob(f"*{_INDEX_ENDING}"):
         index = np.load(path)
         np.add.at(sizes, index["partition"], index["length"])
-    return int(sizes[:partitions].max(initial=0))  # behind them are the rows of no member
+    return sizes[:partitions]
 
 
 def rows_path(work: Path, name: str, part: int) -> Path:

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+import numpy as np
 import pyarrow as pa
 
 from etl.errors import ExtractError, StoreError
@@ -25,9 +26,16 @@ from etl.sources.external_sort import Run
 from etl.sources.extract_state import file_from, layout_from, layout_state
 from etl.sources.finished_steps import Checksum, Inventory
 from etl.sources.keys import GlobalKeys, HashSet, OwnedIds, Owners
-from etl.sources.partition_rows import CutJob, Piece, cut
+from etl.sources.partition_rows import OWNER_COLUMN, CutJob, Piece, cut
 from etl.sources.partitions import PartitionFacts, Partitions
-from etl.sources.spilled_rows import Index, SpillWriter, read_spilled, rows_path
+from etl.sources.spilled_rows import (
+    Index,
+    SpillWriter,
+    partition_sizes,
+    read_spilled,
+    rows_path,
+    spilled_names,
+)
 
 STATE: Final = "partitions.json"
 STEP: Final = "read"
@@ -79,6 +87,20 @@ def open_partitions(work: Path) -> Partitions:
         has_digests=state["digests"],
     )
     return Partitions(facts, SpilledTables(work), keys)
+
+
+def largest_member(work: Path, partitions: int) -> int:
+    """Return how many rows the member with most of them has, of those in the largest partition."""
+    sizes = partition_sizes(work, partitions)
+    if not sizes.any():
+        return 0
+    largest, owners = int(sizes.argmax()), [np.empty(0, np.uint64)]
+    for name in spilled_names(work):
+        rows = read_spilled(work, name, largest, (OWNER_COLUMN,))
+        if OWNER_COLUMN in rows.column_names:
+            owners.append(rows.column(OWNER_COLUMN).to_numpy())
+    _, counts = np.unique(np.concatenate(owners), return_counts=True)
+    return int(counts.max(initial=0))
 
 
 def resume_partitions(work: Path) -> Partitions:

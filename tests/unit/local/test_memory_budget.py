@@ -9,10 +9,10 @@ import pytest
 from etl.bootstrap.settings import read_settings
 from etl.errors import StoreError
 from etl.local.executor import LocalExecutor
-from etl.local.memory_budget import LEAST_ROWS, MemoryBudget, partition_memory
+from etl.local.memory_budget import LEAST_ROWS, MemoryBudget, free_here, partition_memory
 from etl.local.workers import Workers
 from etl.pipeline.executor import Cutting
-from etl.sources import largest_partition, open_extract
+from etl.sources import largest_member, largest_partition, open_extract
 from etl.sources.events import ignore
 from etl.synth import Spec, write_extract
 
@@ -71,3 +71,61 @@ def test_members_that_must_be_worked_on_together_and_do_not_fit_are_one_sentence
 @pytest.mark.parametrize(("text", "size"), [("1.5GB", 1_500 * MB), ("800 MB", 800 * MB)])
 def test_a_size_is_written_with_its_unit(text: str, size: int) -> None:
     assert read_settings(None, run={"memory": text}).run.memory == size
+
+
+def test_a_member_with_more_rows_than_fit_is_one_sentence(tmp_path: Path) -> None:
+    write_extract(tmp_path / "in", Spec(members=1, seed=1))
+    extract = open_extract(tmp_path / "in", ())
+    cutting = Cutting(tmp_path / "work", 4, digests=False)
+    with Workers(1, lambda: pytest.fail("this process has its definitions")) as workers:
+        parts = LocalExecutor(workers, None).read(extract, cutting, ignore)
+        of_nobody = {"organization", "practitioner"}
+        rows = sum(
+            rows for name, rows in parts.facts.rows_read.items() if name[:-4] not in of_nobody
+        )
+        assert largest_member(cutting.folder, 4) == rows > 10
+        needed = 280 * MB + 6_500 * rows
+        LocalExecutor(workers, MemoryBudget(needed, suites=False)).read(extract, cutting, ignore)
+        with pytest.raises(
+            StoreError,
+            match=rf"one member has {rows:,} rows, .*about 28\d MB; run.memory is 28\d MB: give",
+        ):
+            LocalExecutor(workers, MemoryBudget(needed - 1, suites=False)).read(
+                extract, cutting, ignore
+            )
+
+
+def test_many_rows_of_a_member_are_weighed_against_what_is_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_extract(tmp_path / "in", Spec(members=1, seed=1))
+    extract = open_extract(tmp_path / "in", ())
+    cutting = Cutting(tmp_path / "work", 1, digests=False)
+    free = MemoryBudget(250 * MB, suites=False, is_set=False)
+    monkeypatch.setattr("etl.local.executor.free_here", lambda: free)
+    with Workers(1, lambda: pytest.fail("this process has its definitions")) as workers:
+        LocalExecutor(workers).read(extract, cutting, ignore)  # few rows are no reason to look
+        monkeypatch.setattr("etl.local.executor.MANY_ROWS", 5)
+        with pytest.raises(StoreError, match="this machine has free 250 MB: run it where"):
+            LocalExecutor(workers).read(extract, cutting, ignore)
+
+
+@pytest.mark.parametrize(
+    ("meminfo", "limit", "free"),
+    [
+        ("MemTotal: 9 kB\nMemAvailable:  2000 kB\n", None, 2_048_000),
+        ("MemAvailable: 2000 kB\n", "max\n", 2_048_000),
+        ("MemAvailable: 2000 kB\n", "1000000\n", 1_000_000),
+        ("MemTotal: 9 kB\n", None, None),
+        ("?", None, None),
+        (None, "1000000\n", None),
+    ],
+)
+def test_what_is_free_is_the_system_s_or_the_container_s_number(
+    meminfo: str | None, limit: str | None, free: int | None, tmp_path: Path
+) -> None:
+    for name, text in (("meminfo", meminfo), ("limit", limit)):
+        if text is not None:
+            (tmp_path / name).write_text(text)
+    found = free_here(tmp_path / "meminfo", tmp_path / "limit")
+    assert (found and found.total) == free
