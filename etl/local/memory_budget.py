@@ -29,7 +29,7 @@ _ROW: Final = 500
 members make one. Wide layouts have more, which `check_largest` finds."""
 LEAST_ROWS: Final = 8_000
 """Smaller partitions take several times as long, for hardly less memory."""
-_ROW_OF_ONE: Final = 6_500
+_ROW_OF_ONE: Final = 7_500
 """Memory for each row of a member with very many, whose claims are made and held together."""
 MANY_ROWS: Final = 20_000
 """A member with fewer rows is no reason to look how much memory is free."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
+import re
 import subprocess
 import sys
 from datetime import date
@@ -15,6 +17,7 @@ import pytest
 from benchmarks.process_memory import peak_of
 from etl.synth import Spec, write_extract
 
+SAMPLES: Final = Path(__file__).parents[2] / "cpcds_samples"
 FEW: Final = 600
 MANY: Final = 2_400
 
@@ -96,3 +99,52 @@ def test_a_budget_is_kept_and_changes_no_block(tmp_path: Path) -> None:
     assert bounded < budget < unbounded
     assert blocks == same
     assert len(blocks) > 1_000
+
+
+def _write_member(folder: Path, claims: int, lines: int) -> None:
+    """Write an extract of one member, each claim of whom has as many lines."""
+    folder.mkdir()
+    rows: dict[str, list[dict[str, str]]] = {}
+    for name in ("member", "coverage", "claim", "claim_line", "claim_diagnosis"):
+        with (SAMPLES / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+            rows[name] = list(csv.DictReader(file))
+    claim = next(one for one in rows["claim"] if one["claim_type"] == "professional")
+    own: dict[str, list[dict[str, str]]] = {
+        name: [row for row in rows[name] if row["member_id"] == claim["member_id"]]
+        for name in ("member", "coverage")
+    }
+    own |= {"claim": [claim]}
+    for name in ("claim_line", "claim_diagnosis"):
+        own[name] = [row for row in rows[name] if row["claim_id"] == claim["claim_id"]]
+    line = own["claim_line"][0]
+    own["claim_line"] = [{**line, "line_number": str(at)} for at in range(1, lines + 1)]
+    for name, some in own.items():
+        with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, list(some[0]), lineterminator="\n")
+            writer.writeheader()
+            if "claim_id" not in some[0]:
+                writer.writerows(some)
+                continue
+            for number in range(claims):
+                writer.writerows({**row, "claim_id": f"K{number:06d}"} for row in some)
+
+
+@pytest.mark.slow
+def test_one_member_with_100_000_claim_lines_passes_or_is_refused(tmp_path: Path) -> None:
+    extract, budget = tmp_path / "in", 1_800_000_000
+    _write_member(extract, 20_000, 5)
+
+    def run(memory: str) -> tuple[int, int, str]:
+        command = [sys.executable, "-c", "from etl.cli.main import main; main()", "run"]
+        command += [str(extract), "--to", str(tmp_path / "tree"), "--workers", "1"]
+        command += ["--memory", memory]
+        return peak_of(command, {**os.environ, "CPCDS_REPORT__GX_ROWS": "0"})
+
+    code, most, output = run("700MB")
+    assert code == 5, output
+    assert re.search(r"error: one member has 1\d\d,\d{3} rows, .*; run.memory is 700 MB", output)
+    assert not (tmp_path / "tree/current.json").exists()
+    code, most, output = run("1.8GB")
+    assert code == 0, output
+    assert re.search(r"claim_line +100,000 +100,000 +0", output)
+    assert most < budget

@@ -84,7 +84,7 @@ def test_a_member_with_more_rows_than_fit_is_one_sentence(tmp_path: Path) -> Non
             rows for name, rows in parts.facts.rows_read.items() if name[:-4] not in of_nobody
         )
         assert largest_member(cutting.folder, 4) == rows > 10
-        needed = 280 * MB + 6_500 * rows
+        needed = 280 * MB + 7_500 * rows
         LocalExecutor(workers, MemoryBudget(needed, suites=False)).read(extract, cutting, ignore)
         with pytest.raises(
             StoreError,
