@@ -49,7 +49,7 @@ _IDS: Final = ErrorIds(key="layout-key", missing="layout-key", value="layout-val
 _RAW_NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
 _MOST_EXTRA: Final = 100
 _MOST_WIDE: Final = 1 << 16
-_DELIMITERS: Final = {",": ",", "|": "|", "tab": "\t", ";": ";"}
+_DELIMITERS: Final = {",": ",", "|": "|", "tab": "\t", ";": ";", "~": "~", "^": "^"}
 
 
 def _delimiter(word: str, _names: Any) -> str:

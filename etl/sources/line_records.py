@@ -88,7 +88,8 @@ def read_records(
         sha256: hash of the file at the time its rows were counted; empty for any.
 
     Raises:
-        ExtractError: as `read_batches`; or a line is of no type, or of several.
+        ExtractError: as `read_batches`; or, where the first type is read, a line is of no type or
+            of several.
         SpanAstray: likewise.
     """
     form = RowForm(quoting=False, has_header=file.has_header)
@@ -190,10 +191,12 @@ def _records(name: str, rows: pa.RecordBatch, file: RecordFile, done: int) -> Ba
     """Return the records of the type that is read."""
     lines, numbers = rows.columns
     own, cells = file.types[file.own], _Cells(lines, file)
-    kinds = [_of_type(cells, kind, len(lines)) for kind in file.types]
-    _refuse_strays(name, numbers, kinds, file)
-    fits = kinds[file.own] & _fits(lines, cells, own, file)
-    odd = pa.array(kinds[file.own] & ~fits)
+    mine = _of_type(cells, own, len(lines))
+    if file.own == 0:  # each type has a pass of its own, and one of them looks at every line
+        others = (_of_type(cells, kind, len(lines)) for kind in file.types[1:])
+        _refuse_strays(name, numbers, [mine, *others], file)
+    fits = mine & _fits(lines, cells, own, file)
+    odd = pa.array(mine & ~fits)
     pairs = zip(numbers.filter(odd).to_pylist(), lines.filter(odd).to_pylist(), strict=True)
     ragged = [Ragged(number, text) for number, text in pairs]
     kept = pa.array(fits)

@@ -159,9 +159,7 @@ def _renamed(delimiter: str) -> str:
     endings = {",": ".csv", "|": ".psv", "\t": ".tsv"}
     if delimiter in endings:
         return f"call it {endings[delimiter]}"
-    if delimiter == ";":
-        return 'a layout with delimiter: ";" reads it'
-    return "write it with commas"
+    return f'a layout with delimiter: "{delimiter}" reads it'
 
 
 def lacks_header(head: bytes, physical: Physical) -> bool:

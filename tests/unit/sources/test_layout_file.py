@@ -229,13 +229,33 @@ def test_the_canonical_layout_is_found_beside_dialects(tmp_path: Path) -> None:
     assert extract.layout.name == "cpcds"
 
 
-def test_delimiter_and_quoting_of_a_layout_beat_the_ending(tmp_path: Path) -> None:
+@pytest.mark.parametrize("delimiter", ["|", ";", "~", "^"])
+def test_delimiter_and_quoting_of_a_layout_beat_the_ending(delimiter: str, tmp_path: Path) -> None:
     folder = write(tmp_path / "in")
     for path in folder.iterdir():
-        path.write_text(path.read_text().replace(",", "|").replace("Ng", '"Ng'))
-    piped = LAYOUT.replace("title: Tiny", 'title: Tiny\ndelimiter: "|"\nquoting: false')
+        path.write_text(path.read_text().replace(",", delimiter).replace("Ng", '"Ng'))
+    piped = LAYOUT.replace("title: Tiny", f'title: Tiny\ndelimiter: "{delimiter}"\nquoting: false')
     extract = open_extract(folder, [layout(piped)])
-    assert [file.delimiter for file in extract.files] == ["|", "|"]
+    assert [file.delimiter for file in extract.files] == [delimiter, delimiter]
+
+
+@pytest.mark.parametrize("ending", [".txt", ".dat", ""])
+def test_text_of_another_ending_is_read_where_a_layout_says_how(
+    ending: str, tmp_path: Path
+) -> None:
+    folder = write(tmp_path / "in")
+    (folder / "notes.txt").write_text("not of the extract\n")
+    (folder / "bills.csv").rename(folder / f"BILLS_2024{ending}")
+    (folder / "persons.csv").rename(folder / "persons.txt")
+    with pytest.raises(ExtractError, match="has commas between its cells, but no ending"):
+        open_extract(folder, [layout()])
+    named = LAYOUT.replace("title: Tiny", 'title: Tiny\ndelimiter: ","').replace(
+        "    coverage: Policy\n", "    coverage: Policy\n    named: persons\n"
+    )
+    named = named.replace("    claim: Bill\n", "    claim: Bill\n    named: bills_*\n")
+    extract = open_extract(folder, [layout(named)])
+    tables = {file.name: file.table for file in extract.files}
+    assert tables == {f"BILLS_2024{ending}": "bills", "persons.txt": "persons", "notes.txt": ""}
 
 
 def test_a_payers_crosswalk_is_laid_over_ours(tmp_path: Path) -> None:
