@@ -20,7 +20,7 @@ from etl.bootstrap.extracts import extract_files
 from etl.bootstrap.gc_policy import gc_disabled, gc_relaxed
 from etl.bootstrap.settings import Settings
 from etl.bootstrap.targets import store_options, target_store
-from etl.errors import EtlError, MappingError, StoreError, UsageError
+from etl.errors import EtlError, MappingError, NotFound, StoreError, UsageError
 from etl.local.executor import LocalExecutor
 from etl.local.forked_workers import forked_workers
 from etl.local.memory_budget import MemoryBudget
@@ -36,20 +36,21 @@ from etl.pipeline.events import Emit
 from etl.pipeline.executor import Executor
 from etl.pipeline.explain import Explainer, Subject, require_same
 from etl.pipeline.read import expected_partitions, open_with, own_folder
+from etl.pipeline.rebuild import Rebuilt, rebuilt
 from etl.pipeline.release_limits import ReleaseLimits
-from etl.pipeline.run import Planned, Ran, plan, run
+from etl.pipeline.run import Planned, Ran, plan, remake, run
 from etl.pipeline.target import Target
 from etl.pipeline.validate import Validated, check_report_folder, validate
 from etl.publish.bulk_files import BulkOptions
 from etl.publish.bulk_pages import write_pages
-from etl.publish.canonical_json import as_instant
+from etl.publish.canonical_json import as_instant, instant
 from etl.publish.damaged_objects import with_lost
 from etl.publish.history import find_release, holds, resume, rollback
 from etl.publish.id_fingerprint import changed_ids, id_facts
 from etl.publish.lease import run_lease
 from etl.publish.manifest import Manifest
 from etl.publish.prune import Pruned, prune
-from etl.publish.reader import Current, open_current
+from etl.publish.reader import Current, Release, open_current, open_release
 from etl.publish.retention import Expiry
 from etl.publish.signatures import SigningKey
 from etl.publish.verify import require_whole
@@ -332,6 +333,72 @@ def plan_extract(
             publication = Publication(target, target.store(), base, limits)
             planned = plan(job.context(Path(work), now()), publication)
             return replace(planned, refusal=refusal)
+
+
+def rebuild_release(settings: Settings, release: Release, extract: Path, emit: Emit) -> Rebuilt:
+    """Make a release again, in a temporary folder and at its own time, and compare every object.
+
+    Nothing is taken over from the release before but what states when resources changed.
+
+    Args:
+        settings: name the target; mappings, rules and ids should be those of the release.
+        release: what is made again.
+        extract: folder that it was made from.
+        emit: takes events.
+
+    Raises:
+        UsageError: it is a rollback, the extract is another one, ids are made with another key, the
+            release before was pruned, or the target holds another view.
+        StoreError: the target cannot be read.
+    """
+    settings, manifest = settings.of_a_run(), release.manifest
+    _check_view(settings, Current(release, None))
+    if manifest.facts.kind == "rollback":
+        raise UsageError(
+            f"release {release.id} is a rollback to {manifest.facts.run['rollbackTo']}, which no "
+            "extract made: rebuild that one"
+        )
+    with opened(settings, extract, emit) as job:
+        _check_model(job)
+        require_same(job.extract, release, str(extract))
+        definitions, when = job.definitions, instant(manifest.created)
+        if changed_ids(manifest.facts.ids, id_facts(definitions.payer, definitions.id_key)):
+            raise UsageError(
+                f"release {release.id} was made with another id key or payer id, so that every id "
+                "would differ: set CPCDS_ID_KEY and payer.id to what it was published with"
+            )
+        base = Current(_parent(release), None)
+        limits = _limits(settings, base, definitions)
+        with TemporaryDirectory(prefix="cpcds-rebuild-", dir=settings.run.work) as folder:
+            options, elsewhere = store_options(settings), str(Path(folder, "tree"))
+            target = Target(settings.target, options, dry=True, elsewhere=elsewhere)
+            publication = Publication(
+                target,
+                target.store(),
+                base,
+                limits,
+                bulk=_bulk_options(settings) if manifest.bulk else None,
+                keep_rows=settings.publish.deltas,
+                reuses=False,
+            )
+            made = remake(job.context(Path(folder), when), publication)
+            return rebuilt(release, Release(publication.store, made))
+
+
+def _parent(release: Release) -> Release | None:
+    """Return the release before one; None for the first.
+
+    Raises:
+        UsageError: it was pruned.
+    """
+    parent = release.manifest.parent
+    try:
+        return None if parent is None else open_release(release.store, parent)
+    except NotFound:
+        raise UsageError(
+            f"release {release.id} cannot be made again: release {parent}, which it followed and "
+            "which states when its resources changed, was pruned"
+        ) from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -12,23 +13,26 @@ import click
 
 from etl.bootstrap.settings import Settings
 from etl.bootstrap.targets import target_store
-from etl.bootstrap.use_cases import prune_target, resume_target, roll_back
+from etl.bootstrap.use_cases import prune_target, rebuild_release, resume_target, roll_back
 from etl.cli.options import endpoint, json_option, page_option
 from etl.cli.progress import counting
 from etl.cli.release_changes import changes_json, difference_page, show_changes
 from etl.cli.result_tables import money_text, rejected_text
 from etl.errors import StoreError, if_interrupted
+from etl.pipeline.events import ignore
+from etl.pipeline.rebuild import Rebuilt
 from etl.pipeline.run_history import read_records
 from etl.pipeline.run_record import RunRecord
 from etl.publish.change_counts import Changes
 from etl.publish.diff import compare
 from etl.publish.history import ReleaseInfo, find_release, releases
 from etl.publish.signatures import check_descent, check_signature
-from etl.publish.verify import Verified, verify
+from etl.publish.verify import Problem, Verified, verify
 from etl.reports.summary import counted
 
 _SHOWN: Final = 20
-"""Most problems that are printed; the JSON output has up to a thousand."""
+_MOST: Final = 1000
+"""Most problems that are printed, and that the JSON output has."""
 
 
 def on_target(command: Callable[..., None]) -> Callable[..., None]:
@@ -224,6 +228,13 @@ def resume_command(
     help="Public key by which it must be signed; one of several, where given again.",
 )
 @click.option("--since", help="Release that was published before: check that it comes after it.")
+@click.option(
+    "--rebuild",
+    "extract",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    metavar="EXTRACT",
+    help="Folder that it was made from: make it again elsewhere, and compare bit for bit.",
+)
 @on_target
 @click.pass_context
 def verify_command(
@@ -234,26 +245,29 @@ def verify_command(
     release: str,
     keys: tuple[Path, ...],
     since: str | None,
+    extract: Path | None,
 ) -> None:
     """Check every hash, count, catalog row, reference and bulk page of a release of TARGET.
 
     Exit code 5 says that something is broken; it is named.
     """
-    store = target_store(_settings(context, target, endpoint_url))
+    settings = _settings(context, target, endpoint_url)
+    store = target_store(settings)
     chosen = find_release(store, release)
     signed_by = check_signature(chosen, keys) if keys else None
     steps = None if since is None else check_descent(store, chosen, since)
     members = chosen.manifest.counts["patients"]
     with counting("verifying", "members", members, quiet=as_json) as advance:
         found = verify(chosen, advance)
+    remade = None
+    if found.ok and extract is not None:
+        remade = rebuild_release(settings, chosen, extract, ignore)
     if as_json:
-        proofs = {"signed_by": signed_by, "releases_since": steps}
+        proofs: dict[str, Any] = {"signed_by": signed_by, "releases_since": steps}
+        proofs["rebuilt"] = None if remade is None else _rebuilt_json(remade)
         click.echo(json.dumps({**_verified_json(found), **proofs}, indent=2))
     else:
-        for problem in found.problems[:_SHOWN]:
-            click.echo(f"{problem.kind}: {problem.key}: {problem.what}")
-        if found.count > _SHOWN:
-            click.echo(f"… and {found.count - _SHOWN:,} more")
+        _show_problems(found.problems, found.count)
         click.echo(
             f"{found.release}: {found.patients:,} members, {found.resources:,} resources, "
             f"{found.objects:,} objects, {found.bytes:,} bytes were checked"
@@ -270,6 +284,48 @@ def verify_command(
             click.echo(f"it is signed by key {signed_by}")
         if steps is not None:
             click.echo(f"it comes {counted(steps, 'release')} after {since}")
+    if remade is not None:
+        _show_rebuilt(remade, target, as_json=as_json)
+
+
+def _show_problems(problems: Sequence[Problem], count: int) -> None:
+    for problem in problems[:_SHOWN]:
+        click.echo(f"{problem.kind}: {problem.key}: {problem.what}")
+    if count > _SHOWN:
+        click.echo(f"… and {count - _SHOWN:,} more")
+
+
+def _show_rebuilt(remade: Rebuilt, target: str, *, as_json: bool) -> None:
+    """Print what a rebuild came to.
+
+    Raises:
+        StoreError: something is not what the extract gives.
+    """
+    if not as_json:
+        _show_problems(remade.problems, len(remade.problems))
+        for reason in remade.reasons:
+            click.echo(f"it was made otherwise: {reason}")
+    if remade.problems:
+        raise StoreError(
+            f"{target}: release {remade.release} is not what the extract gives, in "
+            f"{counted(len(remade.problems), 'place')}"
+            f"{'; it was made with others than now' if remade.reasons else ''}"
+        )
+    if not as_json:
+        click.echo(
+            f"made again of the extract, it is the same bit for bit: {remade.patients:,} members, "
+            f"{remade.resources:,} resources (reports are not compared)"
+        )
+
+
+def _rebuilt_json(remade: Rebuilt) -> dict[str, Any]:
+    return {
+        "same": not remade.problems,
+        "release": remade.remade,
+        "made_otherwise": list(remade.reasons),
+        "problems": [asdict(one) for one in remade.problems[:_MOST]],
+        "problem_count": len(remade.problems),
+    }
 
 
 def _verified_json(found: Verified) -> dict[str, Any]:

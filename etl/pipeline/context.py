@@ -73,6 +73,7 @@ class Publication:
         bulk: how bulk files are made; None to make none.
         keep_rows: whether deltas are to follow a full extract; after a delta they always may.
         key: signs the release; None to sign nothing.
+        reuses: whether members of whom nothing changed stay as the release before has them.
     """
 
     target: Target
@@ -83,3 +84,4 @@ class Publication:
     bulk: BulkOptions | None = None
     keep_rows: bool = False
     key: SigningKey | None = None
+    reuses: bool = True

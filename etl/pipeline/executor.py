@@ -112,7 +112,7 @@ class Task:
 
         What another use case, or an attempt on top of another release, finished is of no use.
         """
-        target = None if self.target is None else (self.target.name, self.target.dry)
+        target = self.target and (self.target.name, self.target.dry, self.target.elsewhere)
         facts = (
             *(self.output, self.as_of, self.row_output, target, self.keeps_rejected),
             self.certifying,

@@ -193,7 +193,7 @@ def _previous(
     publication: Publication | None, read: Read, definitions: Definitions, now: CachedResults
 ) -> PreviousRelease:
     """Return what may be reused; of a first run, nothing."""
-    if publication is None:
+    if publication is None or not publication.reuses:
         return PreviousRelease()
     base, results = publication.base, None
     # Rows that belong to nothing may belong to any member, and are in no member's rows.

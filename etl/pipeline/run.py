@@ -157,9 +157,7 @@ def run(context: RunContext, publication: Publication) -> Ran:
     staged, processed = prepared.staged, prepared.processed
     if bulk is not None:
         context.emit(StageBegan("bulk"))
-        own_bulk = replace(bulk, work=rows.read.work)
-        reading = ParallelReading(context.executor, publication.target.store)
-        manifest = with_bulk(store, base, staged.manifest, own_bulk, reading)
+        manifest = _with_bulk(context, publication, staged.manifest, rows.read.work)
         staged = replace(staged, manifest=manifest)
     context.executor.dismiss()
     # The report follows the directory and bulk files: it counts what they hold.
@@ -223,6 +221,35 @@ def plan(context: RunContext, publication: Publication) -> Planned:
         prepared.processed.rejected,
         news=_news(publication, prepared.processed),
     )
+
+
+def remake(context: RunContext, publication: Publication) -> Manifest:
+    """Make a release again, of all its rows, and return its manifest, without reports.
+
+    Args:
+        context: of the run that published it; its folder is this function's own.
+        publication: the release that it followed, and a target that is written elsewhere.
+
+    Raises:
+        UsageError: a delta, and the release that it changes did not keep its rows.
+        StoreError: the target cannot be read.
+    """
+    if publication.target.dry and not publication.target.elsewhere:
+        raise ValueError("what is made again has to be kept")
+    rows = read_release(context, publication)
+    stamp = default_stamp(rows.read, rows.when).instant
+    staged = _prepare(replace(context, when=rows.when), publication, rows.read, stamp).staged
+    return _with_bulk(context, publication, staged.manifest, rows.read.work)
+
+
+def _with_bulk(
+    context: RunContext, publication: Publication, manifest: Manifest, work: Path
+) -> Manifest:
+    if publication.bulk is None:
+        return manifest
+    reading = ParallelReading(context.executor, publication.target.store)
+    bulk = replace(publication.bulk, work=work)
+    return with_bulk(publication.store, publication.base, manifest, bulk, reading)
 
 
 def _news(

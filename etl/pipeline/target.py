@@ -1,12 +1,15 @@
-"""The target of a run, as any process can open it; read alone in a dry run."""
+"""The target of a run, as any process can open it; read alone in a dry run and in a rebuild."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
+from etl.errors import NotFound
 from etl.pipeline.deltas.layers import FOLDER
+from etl.storage.local import LocalStore
 from etl.storage.open_store import open_store
 from etl.storage.port import Entry, Store, StoreOptions, Tagged
 
@@ -19,20 +22,24 @@ class Target:
         name: a folder, or `s3://bucket/prefix`.
         options: settings of the store.
         dry: whether nothing is to be written.
+        elsewhere: a folder of this machine that is written to instead; empty for none.
     """
 
     name: str
     options: StoreOptions
     dry: bool = False
+    elsewhere: str = ""
 
     def store(self) -> Store:
         """Return the store."""
         store = open_store(self.name, self.options)
+        if self.elsewhere:
+            return OverlayStore(store, LocalStore(Path(self.elsewhere)))
         return DryStore(store) if self.dry else store
 
 
-class DryStore:
-    """Passes reads on, discards objects, and refuses whatever readers would see.
+class _ReadStore:
+    """Passes reads on, and refuses whatever readers would see.
 
     Args:
         store: the target.
@@ -40,7 +47,6 @@ class DryStore:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._rows: dict[str, bytes] = {}
 
     @property
     def name(self) -> str:
@@ -52,6 +58,44 @@ class DryStore:
         """Requests that are worth making at once."""
         return self._store.concurrency
 
+    def read(self, key: str) -> Tagged:
+        """Return the whole object and its tag."""
+        return self._store.read(key)
+
+    def swap(self, key: str, data: bytes, expected: str | None) -> str:
+        """Refuse: readers are to see nothing of it."""
+        del data, expected
+        raise AssertionError(f"{key} would have been changed")
+
+    def list(self, prefix: str = "") -> Iterator[Entry]:
+        """Yield the objects with keys that start with `prefix`."""
+        return self._store.list(prefix)
+
+    def delete(self, keys: Iterable[str]) -> int:
+        """Refuse: nothing of the target goes."""
+        del keys
+        raise AssertionError("objects would have been deleted")
+
+    def sync(self) -> None:
+        """Do nothing: nothing that has to last was written."""
+
+    def clean(self, older_than: datetime) -> int:
+        """Do nothing: nothing that has to last was written."""
+        del older_than
+        return 0
+
+
+class DryStore(_ReadStore):
+    """Discards what is written.
+
+    Args:
+        store: the target.
+    """
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self._rows: dict[str, bytes] = {}
+
     def get(self, key: str) -> bytes:
         """Return the whole object."""
         kept = self._rows.get(key)
@@ -61,34 +105,39 @@ class DryStore:
         """Return `length` bytes from `start` on."""
         return self._store.get_range(key, start, length)
 
-    def read(self, key: str) -> Tagged:
-        """Return the whole object and its tag."""
-        return self._store.read(key)
-
     def put(self, key: str, data: bytes) -> bool:
         """Discard the object; it counts as one that was not there."""
         if key.startswith(FOLDER):  # the one thing that a run reads back
             self._rows[key] = bytes(data)
         return True
 
-    def swap(self, key: str, data: bytes, expected: str | None) -> str:
-        """Refuse: a dry run swaps nothing."""
-        del data, expected
-        raise AssertionError(f"a dry run would have changed {key}")
 
-    def list(self, prefix: str = "") -> Iterator[Entry]:
-        """Yield the objects with keys that start with `prefix`."""
-        return self._store.list(prefix)
+class OverlayStore(_ReadStore):
+    """Writes elsewhere; what is not there is read from the target.
 
-    def delete(self, keys: Iterable[str]) -> int:
-        """Refuse: a dry run deletes nothing."""
-        del keys
-        raise AssertionError("a dry run would have deleted objects")
+    Args:
+        store: the target.
+        written: where objects are written.
+    """
 
-    def sync(self) -> None:
-        """Do nothing: nothing was written."""
+    def __init__(self, store: Store, written: Store) -> None:
+        super().__init__(store)
+        self._written = written
 
-    def clean(self, older_than: datetime) -> int:
-        """Do nothing: nothing was written."""
-        del older_than
-        return 0
+    def get(self, key: str) -> bytes:
+        """Return the whole object."""
+        try:
+            return self._written.get(key)
+        except NotFound:
+            return self._store.get(key)
+
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        """Return `length` bytes from `start` on."""
+        try:
+            return self._written.get_range(key, start, length)
+        except NotFound:
+            return self._store.get_range(key, start, length)
+
+    def put(self, key: str, data: bytes) -> bool:
+        """Write the object elsewhere."""
+        return self._written.put(key, data)

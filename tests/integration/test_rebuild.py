@@ -1,0 +1,141 @@
+"""A release is made again of its extract, elsewhere: the same bit for bit, or located."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from etl.bootstrap.targets import target_store
+from etl.bootstrap.use_cases import rebuild_release, roll_back
+from etl.errors import UsageError
+from etl.pipeline import publish as publishing
+from etl.pipeline.events import ignore
+from etl.pipeline.rebuild import Rebuilt
+from etl.publish.history import find_release
+from etl.publish.rendered_resources import PatientResources
+from etl.publish.verify import verify
+from etl.synth.extract import write_extract
+from etl.synth.spec import Spec
+from tests.integration.nights import Payer
+
+SINCE = date(2024, 10, 1)
+FEMALE, MALE = b'"gender":"female"', b'"gender":"male"'
+
+
+@pytest.fixture(scope="module")
+def patch() -> Iterator[pytest.MonkeyPatch]:
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
+
+
+@pytest.fixture(scope="module")
+def extracts(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("extracts")
+    specs = [
+        Spec(4, since=SINCE),
+        Spec(4, day=1, change_rate=0.5, since=SINCE),
+        Spec(4, kind="delta", day=2, change_rate=0.5, since=SINCE),
+    ]
+    for at, spec in enumerate(specs):
+        write_extract(folder / str(at), spec)
+    return [folder / str(at) for at in range(len(specs))]
+
+
+@pytest.fixture(scope="module")
+def payer(
+    tmp_path_factory: pytest.TempPathFactory, patch: pytest.MonkeyPatch, extracts: list[Path]
+) -> Payer:
+    """Two nights and a delta."""
+    made = Payer(tmp_path_factory.mktemp("payer") / "tree", patch, {"publish": {"deltas": True}})
+    for extract in extracts:
+        made.run(extract)
+    return made
+
+
+def releases(payer: Payer) -> list[str]:
+    return sorted(path.name for path in (payer.target / "releases").iterdir())
+
+
+def rebuild(payer: Payer, release: str, extract: Path) -> Rebuilt:
+    chosen = find_release(target_store(payer.settings), release)
+    return rebuild_release(payer.settings, chosen, extract, ignore)
+
+
+@pytest.mark.parametrize("night", range(3))
+def test_a_release_is_made_again_bit_for_bit(
+    payer: Payer, extracts: list[Path], night: int
+) -> None:
+    release, before = releases(payer)[night], payer.files()
+    found = rebuild(payer, release, extracts[night])
+    assert (found.remade, found.problems, found.reasons) == (release, (), ())
+    assert found.resources > 0
+    assert payer.files() == before
+
+
+def test_another_extract_is_refused(payer: Payer, extracts: list[Path]) -> None:
+    with pytest.raises(UsageError, match=r"is not the extract that release .* was made of"):
+        rebuild(payer, releases(payer)[1], extracts[0])
+
+
+def test_what_it_was_made_with_is_named(
+    payer: Payer, extracts: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed = {**payer.changed, "claims": {"superseded": "leave-out"}}
+    monkeypatch.setattr(payer, "changed", changed)
+    found = rebuild(payer, releases(payer)[0], extracts[0])
+    (reason,) = found.reasons
+    assert (
+        "mappings, rules, crosswalks, layouts or configuration are not those of the run" in reason
+    )
+    assert any(problem.what.startswith("mapping is not") for problem in found.problems)
+
+
+def test_a_forged_resource_that_all_hashes_agree_with_is_located(
+    tmp_path: Path, extracts: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forged: list[str] = []
+
+    def forge(store: Any, previous: Any, resources: Any, *given: Any, **named: Any) -> Any:
+        def all_of_them() -> Any:
+            for patient in resources:
+                mine = list(patient.resources)
+                for at, one in enumerate(mine):
+                    if not forged and FEMALE in one.body:
+                        forged.append(f"{one.type}/{one.id}")
+                        mine[at] = replace(one, body=one.body.replace(FEMALE, MALE))
+                yield PatientResources(patient.patient_id, mine)
+
+        return write_partition(store, previous, all_of_them(), *given, **named)
+
+    write_partition = publishing.write_partition
+    payer = Payer(tmp_path / "tree", monkeypatch)
+    with monkeypatch.context() as patch:
+        patch.setattr(publishing, "write_partition", forge)
+        payer.run(extracts[0])
+    assert verify(payer.release).ok
+    found = rebuild(payer, payer.release.id, extracts[0])
+    assert forged
+    assert [one.what for one in found.problems if one.kind == "block"] == [
+        f"{forged[0]} is not what the extract gives"
+    ]
+    assert found.remade != payer.release.id
+
+
+def test_what_cannot_be_made_again_says_why(
+    payer: Payer, extracts: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = Payer(tmp_path / "tree", monkeypatch)
+    tree.run(extracts[0])
+    tree.run(extracts[1])
+    first, second = releases(tree)
+    rollback, _ = roll_back(tree.settings, first, "a test")
+    with pytest.raises(UsageError, match="is a rollback to"):
+        rebuild(tree, rollback.release, extracts[0])
+    (tree.target / "releases" / first / "manifest.json").unlink()
+    with pytest.raises(UsageError, match="was pruned"):
+        rebuild(tree, second, extracts[1])
