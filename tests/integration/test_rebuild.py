@@ -13,10 +13,10 @@ import pytest
 from etl.bootstrap.targets import target_store
 from etl.bootstrap.use_cases import rebuild_release, roll_back
 from etl.errors import UsageError
-from etl.pipeline import publish as publishing
 from etl.pipeline.events import ignore
 from etl.pipeline.rebuild import Rebuilt
 from etl.publish.history import find_release
+from etl.publish.partition_writer import write_partition
 from etl.publish.rendered_resources import PatientResources
 from etl.publish.verify import verify
 from etl.synth.extract import write_extract
@@ -112,10 +112,9 @@ def test_a_forged_resource_that_all_hashes_agree_with_is_located(
 
         return write_partition(store, previous, all_of_them(), *given, **named)
 
-    write_partition = publishing.write_partition
     payer = Payer(tmp_path / "tree", monkeypatch)
     with monkeypatch.context() as patch:
-        patch.setattr(publishing, "write_partition", forge)
+        patch.setattr("etl.pipeline.publish.write_partition", forge)
         payer.run(extracts[0])
     assert verify(payer.release).ok
     found = rebuild(payer, payer.release.id, extracts[0])
