@@ -18,12 +18,13 @@ from etl.sources.extract_files import ExtractFiles, FolderFiles
 from etl.sources.extract_folder import files_of
 from etl.sources.object_files import ObjectFiles
 from etl.sources.physical import remote_address
-from etl.sources.staging import stage, staged_form
+from etl.sources.staging import stage, staged_form, with_sheets, workbooks_of
+from etl.sources.workbooks import WORKBOOK_ENDINGS
 from etl.storage.port import OWNER, StoreOptions
 
 STAGED: Final = ".cpcds-extract-"
 """Beginning of the name of a folder of staged files; its lock has the same name and `.lock`."""
-_ENDINGS: Final = (".zip", ".tar", ".tgz", ".tar.gz")
+_ENDINGS: Final = (".zip", ".tar", ".tgz", ".tar.gz", ".toml", *WORKBOOK_ENDINGS)
 """Endings of objects that are whole extracts; a prefix of a bucket may end like anything else."""
 
 
@@ -50,18 +51,19 @@ def extract_files(settings: Settings, extract: Path, beside: Path | None) -> Ite
     elif extract.is_file():
         found, name, called = FolderFiles(extract.parent), extract.name, extract.name
     else:
-        yield files_of(extract)
-        return
-    if not name:
-        yield found
-        return
-    if not _is_staged(found, name):
+        found, name, called = files_of(extract), "", ""
+    if name and not _is_staged(found, name):
         if address:
             raise ExtractError(f"{address} is no archive; name a prefix that holds files")
-        yield files_of(extract)  # which says what it is
-        return
-    with _private_folder(settings, beside) as folder:
-        yield stage(found, name, called, folder)
+        files_of(extract)  # raises, and says what it is
+    with ExitStack() as until_the_end:
+        if name:
+            folder = until_the_end.enter_context(_private_folder(settings, beside))
+            found = stage(found, name, called, folder)
+        if workbooks := workbooks_of(found):
+            folder = until_the_end.enter_context(_private_folder(settings, beside))
+            found = with_sheets(found, workbooks, folder)
+        yield found
 
 
 def _is_staged(found: ExtractFiles, name: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -371,7 +371,13 @@ def facts_of(
 ) -> ReleaseFacts:
     """Return what the manifest states of a run; of its rows and money once it is processed."""
     inputs: list[Mapping[str, Any]] = [
-        {"name": file.stored, "sha256": file.sha256, "bytes": file.bytes} for file in extract.stored
+        {
+            "name": file.stored,
+            "sha256": file.sha256,
+            "bytes": file.bytes,
+            **({"table": asdict(file.origin)} if file.origin is not None else {}),
+        }
+        for file in extract.stored
     ]
     counts = processed.totals.tally.counts if processed is not None else {}
     # A tree without amounts states no sums of them either.

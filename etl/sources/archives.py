@@ -119,6 +119,15 @@ def unpack_zip(stream: BinaryIO, size: int, name: str, folder: Path) -> None:
                 _copy(source, member, folder, name)
 
 
+def refuse_bomb(stream: BinaryIO, size: int, name: str) -> None:
+    """Refuse a ZIP archive that unpacks to much more than its size; nothing is unpacked.
+
+    Args, Raises: as for `unpack_zip`.
+    """
+    with _explained(name), zipfile.ZipFile(stream) as archive:
+        _Budget(size, name).take(sum(info.file_size for info in archive.infolist()))
+
+
 def unpack_tar(stream: BinaryIO, size: int, name: str, folder: Path) -> None:
     """Unpack the files of a tar archive, plain or compressed by gzip.
 

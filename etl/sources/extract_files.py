@@ -111,6 +111,36 @@ class FolderFiles:
         return StoredFile(path.name, size, problem, self.origins.get(path.name))
 
 
+@dataclass(frozen=True, slots=True)
+class ReplacedFiles:
+    """The files of an extract, some of them replaced by those that they were staged as.
+
+    Attributes:
+        files: those of the extract.
+        staged: those that stand for the replaced ones.
+        replaced: names of the replaced ones.
+    """
+
+    files: ExtractFiles
+    staged: FolderFiles
+    replaced: frozenset[str]
+
+    @property
+    def name(self) -> str:
+        """The name of the extract."""
+        return self.files.name
+
+    def entries(self) -> tuple[StoredFile, ...]:
+        """Return the entries, staged ones included."""
+        kept = [entry for entry in self.files.entries() if entry.name not in self.replaced]
+        return tuple(sorted([*kept, *self.staged.entries()], key=lambda entry: entry.name))
+
+    def open(self, name: str) -> BinaryIO:
+        """Return the bytes of a file."""
+        is_staged = any(entry.name == name for entry in self.staged.entries())
+        return (self.staged if is_staged else self.files).open(name)
+
+
 def _problem(path: Path) -> str:
     """Return what an entry is that is no regular file: it may block, never end, or hide a loss."""
     if path.is_file():

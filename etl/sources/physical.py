@@ -122,8 +122,8 @@ def said_of(physical: Physical, name: str, ending_says: str) -> str:
         ending_says: what stands between its cells by its ending; "" where that says nothing.
     """
     rest = {
-        "xlsx": "is an Excel workbook; save each sheet as CSV UTF-8",
-        "xls": "is an old Excel workbook; save each sheet as CSV UTF-8",
+        "xlsx": "is an Excel workbook beside files of another form; save each sheet as CSV UTF-8",
+        "xls": "is an old Excel workbook, or one with a password; save each sheet as CSV UTF-8",
         "zip": "is a ZIP archive inside an extract; name the archive alone, or unpack it",
         "tar": "is a tar archive inside an extract; name the archive alone, or unpack it",
         "gzip": "is gzip data; give it the ending .gz behind .csv, .psv or .tsv",

@@ -1,4 +1,4 @@
-"""Extracts that are one file: archives are unpacked into a private folder, and read from there."""
+"""Extracts of another form than files with rows: staged in a private folder, read from there."""
 
 from __future__ import annotations
 
@@ -6,16 +6,21 @@ import gzip
 from pathlib import Path
 from typing import Any, Final
 
+from etl.errors import ExtractError
 from etl.sources.archives import unpack_tar, unpack_zip
-from etl.sources.extract_files import ExtractFiles, FolderFiles
-from etl.sources.extract_folder import PACKING_ERRORS
+from etl.sources.extract_files import ExtractFiles, FolderFiles, ReplacedFiles
+from etl.sources.extract_folder import PACKING_ERRORS, listed_as
+from etl.sources.extract_tables import read_tables
 from etl.sources.physical import HEAD_BYTES, recognize
+from etl.sources.table_staging import stage_tables
+from etl.sources.workbooks import WORKBOOK_ENDINGS, stage_workbook
 
-_STAGED: Final = {"zip": unpack_zip, "tar": unpack_tar}
+TABLES_ENDING: Final = ".toml"
+_FORMS: Final = ("zip", "tar", "xlsx")
 
 
 def staged_form(beside: ExtractFiles, name: str) -> str:
-    """Return how a file is written that is a whole extract: `zip` or `tar`; "" for any other.
+    """Return the form of a file that is a whole extract: `zip`, `tar`, `xlsx`, `tables`; else "".
 
     Args:
         beside: where it lies.
@@ -25,13 +30,15 @@ def staged_form(beside: ExtractFiles, name: str) -> str:
         OSError: it cannot be read.
         StoreError: storage refused, or did not answer.
     """
+    if name.lower().endswith(TABLES_ENDING):
+        return "tables"
     with beside.open(name) as stream:
         head = stream.read(HEAD_BYTES)
         if head.startswith(b"\x1f\x8b"):
             stream.seek(0)
             head = _unpacked_head(stream)
     kind = recognize(head).kind
-    return kind if kind in _STAGED else ""
+    return kind if kind in _FORMS else ""
 
 
 def stage(beside: ExtractFiles, name: str, called: str, folder: Path) -> FolderFiles:
@@ -39,19 +46,50 @@ def stage(beside: ExtractFiles, name: str, called: str, folder: Path) -> FolderF
 
     Args:
         beside: where it lies.
-        name: its name there; `staged_form` says what it is.
-        called: what the caller named.
+        name: its name there; `staged_form` gives its form.
+        called: its name in messages.
         folder: an empty folder that is closed to others, and deleted when the extract was read.
 
     Raises:
-        ExtractError: it is broken, or cannot be unpacked safely.
-        StoreError: storage refused or did not answer, or the disk is full.
+        ExtractError: it is broken, or cannot be staged safely and exactly.
+        StoreError: storage or a database refused or did not answer, or the disk is full.
     """
-    unpack = _STAGED[staged_form(beside, name)]
+    form = staged_form(beside, name)
+    if form == "tables":
+        base = beside.folder if isinstance(beside, FolderFiles) else Path()
+        return stage_tables(read_tables(beside, name), called, base, folder)
     size = next(entry.bytes for entry in beside.entries() if entry.name == name)
     with beside.open(name) as stream:
-        unpack(stream, size, called, folder)
+        if form == "zip":
+            unpack_zip(stream, size, called, folder)
+        elif form == "tar":
+            unpack_tar(stream, size, called, folder)
+        else:
+            stage_workbook(stream, size, name, folder)
     return FolderFiles(folder, called)
+
+
+def workbooks_of(files: ExtractFiles) -> tuple[str, ...]:
+    """Return the workbooks of an extract that has no other files with rows; else none."""
+    entries = [entry for entry in files.entries() if not entry.name.startswith((".", "~$"))]
+    if any(listed_as(entry, files).is_data for entry in entries):
+        return ()
+    return tuple(entry.name for entry in entries if entry.name.lower().endswith(WORKBOOK_ENDINGS))
+
+
+def with_sheets(files: ExtractFiles, workbooks: tuple[str, ...], folder: Path) -> ReplacedFiles:
+    """Return the files of an extract with sheets in place of its workbooks.
+
+    Args, Raises: as for `stage`.
+    """
+    sizes = {entry.name: entry.bytes for entry in files.entries()}
+    for name in workbooks:
+        try:
+            with files.open(name) as stream:
+                stage_workbook(stream, sizes[name], name, folder)
+        except OSError as error:
+            raise ExtractError(f"{name} cannot be read: {error.strerror}") from None
+    return ReplacedFiles(files, FolderFiles(folder), frozenset(workbooks))
 
 
 def _unpacked_head(stream: Any) -> bytes:

@@ -1,0 +1,100 @@
+"""Queries of a database, read through ADBC (extra `sql`) as Arrow."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing
+from typing import Any, Final
+
+import pyarrow as pa
+
+from etl.errors import EtlError, ExtractError, StoreError
+from etl.sources.extract_files import TableVersion
+from etl.sources.extract_tables import DatabaseConnection
+from etl.sources.table_rows import TableRows
+
+_ONE_STATE: Final = {
+    "postgresql": "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY",
+}
+"""Driver -> statement after which a transaction sees one state and changes nothing."""
+
+
+def read_queries(
+    connection: DatabaseConnection, name: str, queries: Mapping[str, str]
+) -> Iterator[TableRows]:
+    """Yield the rows of each query, in one transaction; each is read before the next begins.
+
+    Args:
+        connection: the database.
+        name: of the connection, in messages.
+        queries: name of a raw file -> its query.
+
+    Raises:
+        ExtractError: an environment variable is not set, the driver is not installed, or a query
+            is refused.
+        StoreError: the database does not answer.
+    """
+    driver = _driver(connection.driver)
+    options = {
+        **connection.options,
+        **{option: _secret(variable, name) for option, variable in connection.variables.items()},
+    }
+    given = [] if connection.uri is None else [_secret(connection.uri, name)]
+    with ExitStack() as until_the_end:
+        try:
+            opened = driver.connect(*given, **({"db_kwargs": options} if options else {}))
+        except Exception as error:
+            raise _refused(error, f"connection {name}: the database cannot be opened") from None
+        until_the_end.enter_context(closing(opened))
+        statement = _ONE_STATE.get(connection.driver)
+        for file, query in queries.items():
+            cursor = until_the_end.enter_context(closing(opened.cursor()))
+            what = f"{file}: the query of connection {name} failed"
+            try:
+                if statement is not None:
+                    cursor.execute(statement)
+                    statement = None
+                cursor.execute(query)
+                rows = cursor.fetch_record_batch()
+            except Exception as error:
+                raise _refused(error, what) from None
+            yield TableRows(TableVersion("sql", file), rows.schema, _batches(rows, what))
+
+
+def _batches(rows: pa.RecordBatchReader, what: str) -> Iterator[pa.RecordBatch]:
+    try:
+        yield from rows
+    except Exception as error:
+        if isinstance(error, EtlError):
+            raise
+        raise _refused(error, what) from None
+
+
+def _driver(name: str) -> Any:
+    try:
+        return importlib.import_module(f"adbc_driver_{name}.dbapi")
+    except (ImportError, ValueError):
+        raise ExtractError(
+            f"there is no ADBC driver {name!r} here: install cpcds-bluebutton[sql] for PostgreSQL, "
+            f"or adbc-driver-{name.replace('_', '-')}"
+        ) from None
+
+
+def _secret(variable: str, name: str) -> str:
+    value = os.environ.get(variable, "")
+    if not value:
+        raise ExtractError(f"connection {name}: the environment variable {variable} is not set")
+    return value
+
+
+def _refused(error: Exception, what: str) -> EtlError:
+    """Return the error for what a database refused; its own words may hold a secret or a value."""
+    state = getattr(error, "sqlstate", None)
+    status = getattr(getattr(error, "status_code", None), "name", type(error).__name__)
+    says = f"SQLSTATE {state}" if state else status
+    # Class 08 of SQLSTATE, and IO of ADBC: no connection; 57 and 53: the server is stopped or full.
+    if status in ("IO", "TIMEOUT") or (state or "")[:2] in ("08", "53", "57"):
+        return StoreError(f"{what} ({says}); run it again")
+    return ExtractError(f"{what} ({says}); try it with the database's own client")

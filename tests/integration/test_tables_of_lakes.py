@@ -1,0 +1,345 @@
+"""Tables of a lake and of a database as an extract: the published tree of the folder."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import decimal
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import adbc_driver_postgresql.dbapi as postgresql
+import pyarrow as pa
+import pytest
+from click.testing import CliRunner, Result
+from deltalake import DeltaTable, write_deltalake
+from pyiceberg import catalog as catalogs
+from pyiceberg.catalog import load_catalog
+from pyiceberg.table import Table
+from pyiceberg.utils.config import Config
+
+from etl.bootstrap import use_cases
+from etl.cli.main import main
+from etl.publish.reader import open_current
+from etl.sources.extract_files import FolderFiles
+from etl.sources.extract_tables import read_tables
+from etl.sources.table_staging import stage_tables
+from etl.storage.open_store import open_store
+from tests.e2e.commands import NO_SUITES, same_definitions
+from tests.integration.auth.databases import postgres_programs, postgres_server
+from tests.integration.nights import FIRST, full
+
+
+@pytest.fixture(autouse=True)
+def _quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(use_cases, "load_definitions", same_definitions)
+    monkeypatch.setattr(use_cases, "now", lambda: FIRST)
+    monkeypatch.setenv("CPCDS_RUN__WORKERS", "1")
+    for name, value in NO_SUITES.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture(scope="module")
+def extract(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return full(tmp_path_factory.mktemp("lakes") / "extract", 0)
+
+
+def cpcds(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(one) for one in arguments], catch_exceptions=False)
+
+
+def as_tables(extract: Path) -> dict[str, pa.Table]:
+    """Return the files of an extract as tables: dates, amounts and numbers by their types."""
+    found = {}
+    for path in sorted(extract.glob("*.csv")):
+        rows = list(csv.reader(path.read_text(encoding="utf-8").splitlines(keepends=True)))
+        columns = {}
+        for at, name in enumerate(rows[0]):
+            cells = [row[at] or None for row in rows[1:]]
+            filled = [cell for cell in cells if cell]
+            columns[name] = pa.array(cells, pa.string())
+            if filled and all(_is(datetime.date.fromisoformat, cell) for cell in filled):
+                columns[name] = pa.array(
+                    [cell and datetime.date.fromisoformat(cell) for cell in cells], pa.date32()
+                )
+            elif filled and all(re.fullmatch(r"-?\d+\.\d\d", cell) for cell in filled):
+                columns[name] = pa.array(
+                    [cell and decimal.Decimal(cell) for cell in cells], pa.decimal128(18, 2)
+                )
+        found[path.stem] = pa.table(columns)
+    return found
+
+
+def _is(convert: object, cell: str) -> bool:
+    try:
+        return len(cell) == 10 and bool(convert(cell))  # type: ignore[operator]
+    except ValueError:
+        return False
+
+
+def toml_of(folder: Path, extract: Path, files: dict[str, str], more: str = "") -> Path:
+    said = json.loads((extract / "manifest.json").read_text())
+    facts = "".join(
+        f"{key} = {said[key]!r}\n" for key in ("layout", "kind", "as_of", "payer") if said.get(key)
+    )
+    path = folder / "extract.toml"
+    tables = "".join(f"[files.{name}]\n{text}\n" for name, text in files.items())
+    path.write_text(facts + tables + more)
+    return path
+
+
+def resources(target: Path) -> dict[str, bytes]:
+    """Return what apps are served: every block, its index and the bulk files."""
+    found = {
+        str(path.relative_to(target)): path.read_bytes()
+        for kind in ("patients", "directory", "bulk")
+        for path in sorted((target / kind).rglob("*"))
+        if path.is_file()
+    }
+    assert len(found) > 20
+    return found
+
+
+def inputs(target: Path) -> dict[str, dict[str, object]]:
+    """Return what the manifest of the present release says of its inputs."""
+    release = open_current(open_store(str(target))).release
+    assert release is not None
+    return {str(one["name"]): dict(one) for one in release.manifest.facts.inputs}
+
+
+@pytest.fixture(scope="module")
+def from_folder(
+    extract: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, bytes]]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(use_cases, "load_definitions", same_definitions)
+        patch.setattr(use_cases, "now", lambda: FIRST)
+        patch.setenv("CPCDS_RUN__WORKERS", "1")
+        patch.setenv("CPCDS_REPORT__GX_ROWS", "0")
+        target = tmp_path_factory.mktemp("from-folder")
+        assert cpcds("run", extract, "--to", target).exit_code == 0
+        yield resources(target)
+
+
+def test_delta_tables_publish_the_resources_of_the_folder_and_a_version_is_read_again(
+    extract: Path, from_folder: dict[str, bytes], tmp_path: Path
+) -> None:
+    tables = as_tables(extract)
+    for name, table in tables.items():
+        half = table.num_rows // 2
+        write_deltalake(tmp_path / "lake" / name, table.slice(half))
+        write_deltalake(tmp_path / "lake" / name, table.slice(0, half), mode="append")
+    named = toml_of(tmp_path, extract, {name: f'delta = "lake/{name}"' for name in tables})
+    called = cpcds("run", named, "--to", tmp_path / "tree")
+    assert called.exit_code == 0, called.output
+    assert resources(tmp_path / "tree") == from_folder
+    said = inputs(tmp_path / "tree")["claim.csv"]
+    assert said["table"] == {"kind": "delta", "table": str(tmp_path / "lake/claim"), "version": "1"}
+    # The table goes on; the version that was published is read again by its number.
+    DeltaTable(tmp_path / "lake/claim").delete()
+    pinned = {name: f'delta = "lake/{name}"\nversion = 1' for name in tables}
+    again = cpcds("run", toml_of(tmp_path, extract, pinned), "--to", tmp_path / "again")
+    assert again.exit_code == 0, again.output
+    assert resources(tmp_path / "again") == from_folder
+    assert inputs(tmp_path / "again")["claim.csv"] == said
+
+
+def iceberg(folder: Path, extract: Path) -> dict[str, Table]:
+    (folder / "warehouse").mkdir()
+    catalog = load_catalog(
+        "made",
+        type="sql",
+        uri=f"sqlite:///{folder}/catalog.db",
+        warehouse=f"file://{folder}/warehouse",
+    )
+    catalog.create_namespace("cpcds")
+    made = {}
+    for name, table in as_tables(extract).items():
+        made[name] = catalog.create_table(f"cpcds.{name}", schema=table.schema)
+        half = table.num_rows // 2
+        made[name].append(table.slice(half))
+        made[name].append(table.slice(0, half))
+    return made
+
+
+@pytest.mark.slow
+def test_iceberg_tables_publish_the_resources_of_the_folder_and_a_snapshot_is_read_again(
+    extract: Path, from_folder: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = iceberg(tmp_path, extract)
+    monkeypatch.setenv("PYICEBERG_CATALOG__MADE__TYPE", "sql")
+    monkeypatch.setenv("PYICEBERG_CATALOG__MADE__URI", f"sqlite:///{tmp_path}/catalog.db")
+    monkeypatch.setattr(catalogs, "_ENV_CONFIG", Config())  # it was read when it was imported
+    named = {name: f'iceberg = "cpcds.{name}"\ncatalog = "made"' for name in made}
+    called = cpcds("run", toml_of(tmp_path, extract, named), "--to", tmp_path / "tree")
+    assert called.exit_code == 0, called.output
+    assert resources(tmp_path / "tree") == from_folder
+    snapshots = {name: table.current_snapshot() for name, table in made.items()}
+    ids = {name: shot.snapshot_id for name, shot in snapshots.items() if shot is not None}
+    said = inputs(tmp_path / "tree")["claim.csv"]
+    assert said["table"] == {
+        "kind": "iceberg", "table": "cpcds.claim", "version": str(ids["claim"]),
+    }  # fmt: skip
+    made["claim"].delete("claim_id is not null")
+    pinned = {
+        name: f'iceberg = "{made[name].metadata_location}"\nsnapshot = {ids[name]}' for name in made
+    }
+    again = cpcds("run", toml_of(tmp_path, extract, pinned), "--to", tmp_path / "again")
+    assert again.exit_code == 0, again.output
+    assert resources(tmp_path / "again") == from_folder
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    programs = postgres_programs()
+    if programs is None:
+        pytest.skip("PostgreSQL is not installed")
+    with postgres_server(programs) as url:
+        yield f"{url}/postgres"
+
+
+@pytest.mark.slow
+def test_queries_of_postgresql_publish_the_resources_of_the_folder(
+    extract: Path,
+    from_folder: dict[str, bytes],
+    server: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tables = as_tables(extract)
+    with postgresql.connect(server) as connection, connection.cursor() as cursor:
+        for name, table in tables.items():
+            cursor.adbc_ingest(name, table, mode="create")
+        connection.commit()
+    monkeypatch.setenv("WAREHOUSE", server)
+    files = {name: f'sql = "select * from {name}"\nconnection = "w"' for name in tables}  # noqa: S608
+    named = toml_of(
+        tmp_path, extract, files, '[connections.w]\ndriver = "postgresql"\nuri = "WAREHOUSE"\n'
+    )
+    called = cpcds("run", named, "--to", tmp_path / "tree")
+    assert called.exit_code == 0, called.output
+    assert resources(tmp_path / "tree") == from_folder
+    said = inputs(tmp_path / "tree")["claim.csv"]
+    assert said["table"] == {"kind": "sql", "table": "claim", "version": ""}
+    # The rows in another order have the same hash.
+    named.write_text(
+        named.read_text().replace('select * from claim"', 'select * from claim order by 1 desc"')
+    )
+    assert cpcds("run", named, "--to", tmp_path / "again").exit_code == 0
+    assert inputs(tmp_path / "again")["claim.csv"] == said
+
+
+def staged(text: str, tmp_path: Path) -> dict[str, list[list[str]]]:
+    """Return the rows of the files that an `extract.toml` stands for."""
+    (tmp_path / "extract.toml").write_text(text)
+    folder = tmp_path / "staged"
+    folder.mkdir()
+    tables = read_tables(FolderFiles(tmp_path), "extract.toml")
+    stage_tables(tables, "extract.toml", tmp_path, folder)
+    return {
+        path.stem: list(csv.reader(path.read_text(encoding="utf-8").splitlines(keepends=True)))
+        for path in folder.glob("*.csv")
+    }
+
+
+@pytest.mark.slow
+def test_values_of_postgresql_become_text_exactly(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WAREHOUSE", server)
+    query = """select '007'::text as a, 1234.50::numeric(12,2) as b, 1e20::numeric as c,
+      date '2024-05-01' as d, timestamptz '2024-05-01 01:02:03.5+02' as e,
+      timestamp '2024-05-01 01:02:03' as f, true as g, 9007199254740993::bigint as h,
+      null::int as i, '550e8400-e29b-41d4-a716-446655440000'::uuid as k, e'a\\\\nb' as l"""
+    text = (
+        f"[files.claim]\nsql = '''{query.replace(chr(92) * 2, chr(92))}'''\nconnection = 'w'\n"
+        "[connections.w]\ndriver = 'postgresql'\nuri = 'WAREHOUSE'\n"
+    )
+    assert staged(text, tmp_path)["claim"] == [
+        list("abcdefghikl"),
+        [
+            "007", "1234.50", "100000000000000000000", "2024-05-01", "2024-04-30T23:02:03.500000Z",
+            "2024-05-01T01:02:03", "Y", "9007199254740993", "",
+            "550e8400-e29b-41d4-a716-446655440000",
+            "a\nb",
+        ],
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("query", "sentence"),
+    [
+        ("select 1.5::float8 as paid", "column 1 (paid) holds binary floating point"),
+        ("select 12.5::money as paid", "column 1 (paid) has type money"),
+        ("select date 'infinity' as day", "column 1 (day) has a date before the year 1 or after"),
+        ("select array[1] as x", "column 1 (x) has type list"),
+        ("select gone from claim", "claim: the query of connection w failed (SQLSTATE 42"),
+        ("create table x (y int)", "claim: the query of connection w failed (SQLSTATE 25006)"),
+    ],
+)
+def test_what_cannot_be_read_exactly_is_refused_without_a_value(
+    query: str, sentence: str, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WAREHOUSE", server)
+    (tmp_path / "extract.toml").write_text(
+        f'[files.claim]\nsql = "{query}"\nconnection = "w"\n'
+        '[connections.w]\ndriver = "postgresql"\nuri = "WAREHOUSE"\n'
+    )
+    called = cpcds("validate", tmp_path / "extract.toml", "--report", tmp_path / "report")
+    assert called.exit_code == 2
+    assert sentence in called.stderr
+    assert "127.0.0.1" not in called.stderr
+
+
+def test_a_database_that_does_not_answer_is_exit_code_5_and_its_secret_stays_unsaid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WAREHOUSE", "postgresql://reader:hunter2@127.0.0.1:1/claims")
+    (tmp_path / "extract.toml").write_text(
+        '[files.claim]\nsql = "select 1"\nconnection = "w"\n'
+        '[connections.w]\ndriver = "postgresql"\nuri = "WAREHOUSE"\n'
+    )
+    called = cpcds("validate", tmp_path / "extract.toml", "--report", tmp_path / "report")
+    assert called.exit_code == 5
+    assert "connection w: the database cannot be opened" in called.stderr
+    assert "hunter2" not in called.output
+
+
+def test_tables_and_states_that_are_not_there_are_named(tmp_path: Path) -> None:
+    write_deltalake(tmp_path / "there", pa.table({"claim_id": ["C1"]}))
+    for said, sentence in {
+        'delta = "gone"': "claim: there is no Delta table at",
+        'delta = "there"\nversion = 7': "has no version 7; its newest is 0",
+        'iceberg = "gone.metadata.json"': "claim: Iceberg table",
+    }.items():
+        named = tmp_path / "extract.toml"
+        named.write_text(f"[files.claim]\n{said}\n")
+        called = cpcds("validate", named, "--report", tmp_path / "report")
+        assert called.exit_code == 2
+        assert sentence in called.stderr
+
+
+@pytest.mark.parametrize(
+    ("said", "library", "extra"),
+    [
+        ('delta = "x"', "deltalake", "[delta]"),
+        ('iceberg = "x"', "pyiceberg.catalog", "[iceberg]"),
+        ('sql = "x"\nconnection = "w"', "adbc_driver_postgresql.dbapi", "[sql]"),
+    ],
+)
+def test_a_library_that_is_not_installed_is_named_with_its_extra(
+    said: str, library: str, extra: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    monkeypatch.setenv("WAREHOUSE", "postgresql://127.0.0.1:1/x")
+    (tmp_path / "extract.toml").write_text(
+        f'[files.claim]\n{said}\n[connections.w]\ndriver = "postgresql"\nuri = "WAREHOUSE"\n'
+    )
+    called = cpcds("validate", tmp_path / "extract.toml", "--report", tmp_path / "report")
+    assert called.exit_code == 2
+    assert extra in called.stderr
