@@ -34,7 +34,13 @@ from etl.pipeline.report import (
     run_id,
     write_reports,
 )
-from etl.pipeline.suites import begin_suites, keep_results, known_results, sample_of
+from etl.pipeline.suites import (
+    begin_due_suites,
+    begin_suites,
+    keep_results,
+    known_results,
+    sample_of,
+)
 from etl.publish.bulk import ParallelReading, with_bulk
 from etl.publish.bulk_pages import write_pages
 from etl.publish.canonical_json import as_instant
@@ -137,7 +143,8 @@ def run(context: RunContext, publication: Publication) -> Ran:
         store.sync()  # nor may it have got its pointer to the disk
         write_nights_page(store, unless_named=base.release.id)
         return Ran(base.release.id, None, None)
-    begin_suites(context)
+    if base.release is None:
+        begin_suites(context)  # on top of a release it is known later whether any will be run
     rows = read_release(context, publication)
     context = replace(context, when=rows.when)
     unstated = default_stamp(rows.read, rows.when)
@@ -155,6 +162,8 @@ def run(context: RunContext, publication: Publication) -> Ran:
 
     prepared = _prepare(context, publication, rows.read, unstated.instant, stop_at_limits)
     staged, processed = prepared.staged, prepared.processed
+    known = known_results(store, processed.previous.results)
+    begin_due_suites(context, processed, known)
     if bulk is not None:
         context.emit(StageBegan("bulk"))
         manifest = _with_bulk(context, publication, staged.manifest, rows.read.work)
@@ -164,7 +173,6 @@ def run(context: RunContext, publication: Publication) -> Ran:
     release = staged.manifest.release
     before = release_before(base, prepared.changes)
     about = _about(context, processed, unstated, before, release, staged)
-    known = known_results(store, processed.previous.results)
     reported = write_reports(context, processed, about, known)
     # All that the manifest names is in the store before the commit makes it the present release.
     named, base = _store_reports(store, reported, release, base)

@@ -24,7 +24,14 @@ from etl.pipeline.process import Processed
 from etl.publish.manifest import Named
 from etl.publish.reader import checked
 from etl.publish.release import put_by_content
-from etl.quality.suites.expectations import SuiteResult, SuiteRun, run_suite, run_suites
+from etl.quality.suites.expectations import (
+    SuiteResult,
+    SuiteRun,
+    due,
+    run_suite,
+    run_suites,
+    suite_digests,
+)
 from etl.quality.suites.pages import Page
 from etl.quality.suites.rows import SuiteRows
 from etl.quality.suites.sample import Sample, Share
@@ -47,6 +54,21 @@ def sample_of(read: Read, options: RunOptions) -> Sample | None:
 def begin_suites(context: RunContext) -> None:
     """Load what suites need in the background; nothing where no suites are run."""
     if context.options.gx_rows:
+        context.suites.begin()
+
+
+def begin_due_suites(
+    context: RunContext, processed: Processed, known: Mapping[str, SuiteResult]
+) -> None:
+    """Load what suites need in the background, where one is due.
+
+    Args:
+        context: of the run.
+        processed: the extract.
+        known: what `known_results` returned.
+    """
+    sample = sample_of(processed.read, context.options)
+    if sample is not None and due(suite_digests(_rows(processed, sample)), known):
         context.suites.begin()
 
 
@@ -82,12 +104,7 @@ def run_stage(
         run_name: what the pages call the run.
         known: what `known_results` returned.
     """
-    rows = SuiteRows.open(
-        (processed.directory_files, *processed.files),
-        processed.totals.tally.counts,
-        processed.definitions.book,
-        sample.share,
-    )
+    rows = _rows(processed, sample)
 
     def each(runs: Sequence[SuiteRun]) -> Iterator[SuiteResult]:
         context.emit(StageBegan("suites", len(runs)))
@@ -104,6 +121,15 @@ def run_stage(
         each=each,
     )
     return RanSuites(results, rows.of)
+
+
+def _rows(processed: Processed, sample: Sample) -> SuiteRows:
+    return SuiteRows.open(
+        (processed.directory_files, *processed.files),
+        processed.totals.tally.counts,
+        processed.definitions.book,
+        sample.share,
+    )
 
 
 def _run_suite(run: SuiteRun, emit: Emit) -> SuiteResult:

@@ -19,6 +19,7 @@ import pytest
 
 from etl.bootstrap import use_cases
 from etl.columns.digests import Hashes, hash_ids
+from etl.jobs import SingleProcess
 from etl.local import executor
 from etl.pipeline import process as job
 from etl.pipeline.events import Event, PartitionDone
@@ -217,6 +218,8 @@ def test_a_night_in_which_nobody_of_the_sample_changed_does_not_ask_the_library(
     payer.run(write_tables(tables, tmp_path / "first", dirty, "2026-01-01"))
     library = Library()
     library.watch(monkeypatch)
+    loaded: list[str] = []
+    monkeypatch.setattr(SingleProcess, "begin", lambda _: loaded.append("library"))
     share, ids = Share.of(max(map(len, tables.values())), GX_ROWS), list(tables["member"])
     others = [one for one, out in zip(ids, share.holds(hashes(ids)), strict=True) if not out]
     others[-1]["family_name"] = "Other"
@@ -225,6 +228,7 @@ def test_a_night_in_which_nobody_of_the_sample_changed_does_not_ask_the_library(
     assert known > 3
     assert payer.release.manifest.counts["changes"]["patients"]["changed"] == 1
     assert not library.ran
+    assert not loaded
     docs = {name for name in payer.files() if name.endswith("data-docs/claim.html")}
     assert len(docs) == 2
     for path in (payer.target / "memory").glob("*.suites"):
@@ -233,6 +237,7 @@ def test_a_night_in_which_nobody_of_the_sample_changed_does_not_ask_the_library(
     others[-1]["family_name"] = "Another"
     payer.run(write_tables(tables, tmp_path / "later", dirty, "2026-01-01"))
     assert len(library.ran) > 5, "what is lost is no memory"
+    assert loaded
 
 
 def hashes(members: Sequence[Mapping[str, str]]) -> Hashes:

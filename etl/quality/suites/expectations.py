@@ -78,6 +78,21 @@ def run_each(runs: Sequence[SuiteRun]) -> Iterable[SuiteResult]:
     return map(run_suite, runs)
 
 
+def suite_digests(rows: SuiteRows) -> dict[str, str]:
+    """Return a digest of what each suite is run over: rows, rules, program and library."""
+    library = version("great_expectations")
+    return {table: rows.digest(table, library) for table in TABLES if rows.covered.get(table)}
+
+
+def due(digests: Mapping[str, str], known: Mapping[str, SuiteResult]) -> set[str]:
+    """Return the tables with suites that have to be run: no result over the same is known."""
+    return {
+        table
+        for table, digest in digests.items()
+        if table not in known or known[table].digest != digest
+    }
+
+
 def run_suites(
     rows: SuiteRows,
     out: Path,
@@ -103,13 +118,8 @@ def run_suites(
     Returns:
         One result a table, in the order of the canonical tables.
     """
-    library = version("great_expectations")
-    digests = {table: rows.digest(table, library) for table in TABLES if rows.covered.get(table)}
-    results = {
-        table: known[table]
-        for table, digest in digests.items()
-        if table in known and known[table].digest == digest
-    }
+    digests = suite_digests(rows)
+    results = {table: known[table] for table in digests if table not in due(digests, known)}
     wanted = [
         SuiteRun(rows.suites[table], rows.rows(table), digest, run_name, run_time)
         for table, digest in digests.items()
