@@ -57,21 +57,30 @@ def prepare() -> list[str]:
     Raises:
         UnavailableError: no Java, no Maven, no registry, or no definitions.
     """
+    if not GUIDE.is_dir():
+        raise UnavailableError("the guide's definitions are not beside the repository")
+    java = compiled()
+    definitions = TARGET / "definitions"
+    shutil.rmtree(definitions, ignore_errors=True)
+    lay_out(GUIDE, definitions)
+    return [*java, "bluebutton.Judge", str(definitions)]
+
+
+def compiled() -> list[str]:
+    """Build what is in Java; return the command that runs a class of it, but for its name.
+
+    Raises:
+        UnavailableError: no Java, no Maven, or no registry.
+    """
     for tool in (JAVA, MAVEN):
         if shutil.which(tool) is None:
             raise UnavailableError(f"{tool} is not installed")
-    if not GUIDE.is_dir():
-        raise UnavailableError("the guide's definitions are not beside the repository")
     classpath = TARGET / "classpath.txt"
     goals = ["compile", "dependency:build-classpath", f"-Dmdep.outputFile={classpath}"]
     # What was fetched before is enough; the registry is asked only for what is missing.
     if _maven("-o", *goals) != "" and (why := _maven(*goals)) != "":
         raise UnavailableError(f"Maven could not build it: {why}")
-    definitions = TARGET / "definitions"
-    shutil.rmtree(definitions, ignore_errors=True)
-    lay_out(GUIDE, definitions)
-    path = f"{TARGET / 'classes'}:{classpath.read_text().strip()}"
-    return [JAVA, MEMORY, "-cp", path, "bluebutton.Judge", str(definitions)]
+    return [JAVA, MEMORY, "-cp", f"{TARGET / 'classes'}:{classpath.read_text().strip()}"]
 
 
 def _maven(*arguments: str) -> str:
