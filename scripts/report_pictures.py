@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Literal
 
@@ -17,6 +19,7 @@ _LOOKS: Final[dict[str, tuple[Literal["light", "dark"], int]]] = {
     "narrow": ("light", 390),
 }
 _PAPER: Final = ("Letter", "A4")
+_OPEN: Final = "document.querySelectorAll('details').forEach(each => each.open = true)"
 _LIMITS: Final = ("FEWER_ROWS", "FEWER_CLAIMS", "RETRACTED_MEMBERS", "RETRACTED_CLAIMS")
 _UNLIMITED: Final = {
     **{f"CPCDS_LIMITS__{name}": "1" for name in (*_LIMITS, "RETRACTED_RESOURCES")},
@@ -26,35 +29,74 @@ _UNLIMITED: Final = {
 
 
 def report_pictures(browser: Browser, work: Path, folder: Path) -> int:
-    """Write pictures of two nights, of which the second has planted faults; return how many."""
-    target = work / "nights"
-    for extract in (SAMPLES, SAMPLES / "faulty"):
-        done(cpcds("run", extract, "--to", target, "--workers", "1", **_UNLIMITED))
-    release = json.loads((target / "current.json").read_text())["release"]
+    """Write pictures of each page that a command writes; return how many.
+
+    Two nights are published, of which the second has planted faults.
+    """
+    pages = _pages(work)
     count = 0
     for look, (scheme, width) in _LOOKS.items():
         viewport: ViewportSize = {"width": width, "height": 900}
         with browser.new_context(color_scheme=scheme, viewport=viewport) as context:
             page = context.new_page()
-            for name in _pages(page, target / "reports", release):
-                page.screenshot(path=folder / f"{name}-{look}.png", full_page=True)
-                count += 1
-            if look == "light":
-                for name in _pages(page, target / "reports", release):
+            for name, path in pages.items():
+                page.goto(path.as_uri())
+                count += _picture(page, folder, f"{name}-{look}")
+                if look == "light":
                     for paper in _PAPER:
                         page.pdf(path=folder / f"{name}-{paper.lower()}.pdf", format=paper)
                         count += 1
+                if page.locator("details").count():
+                    page.evaluate(_OPEN)
+                    count += _picture(page, folder, f"{name}-open-{look}")
+    for paper in ("letter", "A4"):
+        out = folder / f"certificate-{paper.lower()}.pdf"
+        done(cpcds("report", "pdf", work / "nights", "--out", out, "--paper", paper))
+        count += 1
     return count
 
 
-def _pages(page: Page, reports: Path, release: str) -> Iterator[str]:
-    """Show each page, and yield its name."""
-    for name, path in {
-        "reports-all": "index.html",
-        "report": f"{release}/index.html",
-        "report-rule": f"{release}/rules/required.html",
-        "report-data-docs": f"{release}/data-docs/index.html",
-        "report-suite": f"{release}/data-docs/claim.html",
-    }.items():
-        page.goto((reports / path).as_uri())
-        yield name
+def _picture(page: Page, folder: Path, name: str) -> int:
+    page.screenshot(path=folder / f"{name}.png", full_page=True)
+    return 1
+
+
+def _pages(work: Path) -> Mapping[str, Path]:
+    """Have commands write their pages; return name -> where each is."""
+    target, faulty = work / "nights", SAMPLES / "faulty"
+    done(cpcds("run", SAMPLES, "--to", target, "--workers", "1", **_UNLIMITED))
+    plan, history = work / "plan.html", work / "history.html"
+    done(cpcds("run", faulty, "--to", target, "--dry-run", "--html", plan, **_UNLIMITED))
+    first = json.loads((target / "current.json").read_text())["release"]
+    done(cpcds("run", faulty, "--to", target, "--workers", "1", **_UNLIMITED))
+    release = json.loads((target / "current.json").read_text())["release"]
+    difference, lineage, numbers = (work / f"{name}.html" for name in ("diff", "lineage", "cms"))
+    done(cpcds("diff", target, first, release, "--html", difference))
+    done(cpcds("history", target, "--html", history))
+    with (faulty / "claim.csv").open(encoding="utf-8") as file:
+        claim = next(csv.DictReader(file))["claim_id"]
+    done(cpcds("explain", target, f"claim:{claim}", "--extract", faulty, "--html", lineage))
+    server = {
+        "CPCDS_AUTH__MODE": "sandbox",
+        "CPCDS_AUTH__DATABASE": f"sqlite:///{work / 'numbers.sqlite3'}",
+        "CPCDS_AUTH__AUDIT": str(work / "audit"),
+    }
+    year = str(datetime.now(UTC).year)
+    done(cpcds("report", "cms", "--year", year, "--html", numbers, **server))
+    directory = work / "directory"
+    done(cpcds("validate", SAMPLES / "directory", "--report", directory))
+    reports = target / "reports"
+    return {
+        "reports-all": reports / "index.html",
+        "report": reports / release / "index.html",
+        "report-first": reports / first / "index.html",
+        "report-rule": reports / release / "rules/required.html",
+        "report-data-docs": reports / release / "data-docs/index.html",
+        "report-suite": reports / release / "data-docs/claim.html",
+        "report-directory": directory / "report/index.html",
+        "plan": plan,
+        "diff": difference,
+        "history": history,
+        "lineage": lineage,
+        "cms": numbers,
+    }

@@ -68,7 +68,9 @@ def report_page(document: Mapping[str, Any]) -> str:
             report=document,
             tables=document["tables"],
             accepted=accepted,
-            claims=of_table(document, "claim"),
+            is_directory=is_directory(document),
+            noun="row" if is_directory(document) else "claim",
+            subject=_all_rows(document) if is_directory(document) else of_table(document, "claim"),
             members=of_table(document, "member"),
             causes=causes(document),
             headline_money=[
@@ -101,7 +103,13 @@ def rule_page(
     return (
         environment()
         .get_template("rule.html.j2")
-        .render(report=document, rule=rule, rejects=rejects(rule), places=places)
+        .render(
+            report=document,
+            rule=rule,
+            rejects=rejects(rule),
+            places=places,
+            is_directory=is_directory(document),
+        )
     )
 
 
@@ -127,6 +135,19 @@ def of_table(document: Mapping[str, Any], table: str) -> Mapping[str, int]:
     none = {"in": 0, "published": 0, "quarantined": 0, "superseded": 0}
     counts: Mapping[str, int] = document["tables"].get(table, none)
     return counts
+
+
+def is_directory(document: Mapping[str, Any]) -> bool:
+    """Return whether a report is of a directory of providers, which has no members and claims."""
+    tables: Mapping[str, Any] = document["tables"]
+    return bool(tables) and not tables.keys() & {"member", "claim"}
+
+
+def _all_rows(document: Mapping[str, Any]) -> Mapping[str, int]:
+    """Return the counts of the rows of all tables by fate."""
+    tables: Mapping[str, Mapping[str, int]] = document["tables"]
+    fates = ("in", "published", "quarantined", "superseded", "withdrawn")
+    return {fate: sum(each.get(fate, 0) for each in tables.values()) for fate in fates}
 
 
 def _changed_claims(document: Mapping[str, Any]) -> Mapping[str, int]:

@@ -28,7 +28,9 @@ def percentages(parts: Sequence[int]) -> list[str]:
             break
     else:
         units = _at_least_one(parts, units)
-    return [_text(unit, decimals) for unit in units]
+    return [
+        _text(unit, decimals) if part else "0 %" for part, unit in zip(parts, units, strict=True)
+    ]
 
 
 def share(part: int, whole: int) -> str:

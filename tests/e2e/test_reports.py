@@ -7,7 +7,9 @@ import gzip
 import json
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +213,54 @@ def test_the_five_questions_are_answered_by_the_first_screen_alone(faulty: Run) 
     required = [each for each in report["missing"] if each["rule"] == "required"]
     assert sum(each["cells"] for each in required) >= planted["required"] > 0
     assert f"As of {report['extract']['as_of']}," in told["current"]
+
+
+ANSWERS = Path(__file__).parents[1] / "golden/reports/planted-faults.csv"
+"""What somebody who saw the first screen alone, and no file, answered."""
+
+
+def figures(report: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the right answers, from `report.json` alone."""
+    claims, check = report["tables"]["claim"], report["money_check"]
+    causes = [each for each in report["rules"] if each["rejected_rows"]]
+    worst = max(causes, key=lambda each: (each["rejected_claims"], each["rejected_rows"]))
+    [billed] = [
+        each["quarantined"]
+        for each in report["money_totals"]
+        if (each["level"], each["category"]) == ("header", "submitted")
+    ]
+    unfilled = [each for one in report["must_support"] for each in one["unfilled"].values()]
+    return {
+        "How many claims came in?": claims["in"],
+        "How many claims were published?": claims["published"],
+        "How many claims were rejected?": claims["quarantined"],
+        "How many rules rejected something?": len(causes),
+        "How many rows are in quarantine?": sum(each["rejected_rows"] for each in causes),
+        "Which rule cost most claims?": worst["rule"],
+        "At how many places did that rule find something?": worst["findings"],
+        "How many sums were compared?": check["compared"],
+        "Does each agree to the cent?": "Yes" if check["adds_up"] else "No",
+        "How much was billed by claims that were rejected?": f"{Decimal(billed):,}",
+        "How many facts of the published bytes were compared?": report["certificate"]["facts"],
+        "How many required values are missing?": sum(each["cells"] for each in report["missing"]),
+        "Of which column are most missing?": report["missing"][0]["table"],
+        "How many must-support elements are there?": sum(
+            len(each["filled"]) for each in report["must_support"]
+        ),
+        "How many could be filled and are not?": sum(each["can_be"] for each in unfilled),
+        "As of which day is it?": report["extract"]["as_of"],
+    }
+
+
+def test_what_a_reader_of_the_first_screen_wrote_down_is_what_the_report_says(faulty: Run) -> None:
+    page = faulty.target / "reports" / faulty.release / "index.html"
+    sections, right = answers(page.read_text(encoding="utf-8")), figures(faulty.report)
+    written = rows_of(ANSWERS)
+    assert [each["question"] for each in written] == list(right)
+    for each in written:
+        answer, fact = each["answer"], right[each["question"]]
+        assert answer == (f"{fact:,}" if isinstance(fact, int) else fact), each["question"]
+        assert re.search(rf"(?<![\d,.]){re.escape(answer)}(?!,?\d)", sections[each["section"]])
 
 
 # -- secrets and the network -------------------------------------------------------------------

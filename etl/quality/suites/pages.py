@@ -189,9 +189,10 @@ def _index(lines: Sequence[SummaryLine], run_name: str, run_time: datetime) -> s
         f"<p>Run {escape(run_name)}, {run_time.isoformat(timespec='seconds')}. The rules of the "
         "report as suites of Great Expectations, one a table, run over the loaded rows. "
         f"{_FEWER}</p>"
-        "<table><thead><tr><th>table</th><th class=n>rows</th><th class=n>looked at</th>"
+        '<div class="scroll"><table><thead><tr><th>table</th>'
+        "<th class=n>rows</th><th class=n>looked at</th>"
         "<th class=n>expectations</th><th class=n>met</th><th class=n>not met</th><th></th></tr>"
-        f"</thead><tbody>{rows}</tbody></table>"
+        f"</thead><tbody>{rows}</tbody></table></div>"
     )
 
 
@@ -206,7 +207,7 @@ body { margin: 0 auto; max-width: 70rem; padding: 1.5rem; background: var(--pape
 h1 { font-size: 1.5rem } h4, h5, h6 { font-size: 1rem; margin: .6rem 0 .2rem }
 a { color: var(--blue) } p { margin: .4rem 0 }
 .covered { background: var(--soft); border-left: 4px solid var(--blue); padding: .6rem .9rem }
-table { border-collapse: collapse; width: 100%; margin: .5rem 0 }
+table { border-collapse: collapse; width: 100%; margin: .5rem 0 } .scroll { overflow-x: auto }
 th, td { border-bottom: 1px solid var(--line); padding: .35rem .5rem; text-align: left;
   vertical-align: top }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums }

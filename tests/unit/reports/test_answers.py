@@ -9,7 +9,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+from etl.mapping.coverage import ElementCoverage, ProfileCoverage
 from etl.publish.change_counts import ChangeCounts, Changes
+from etl.quality import RowCounts
 from etl.reports import (
     MissingCells,
     ReleaseBefore,
@@ -275,3 +277,64 @@ def test_what_is_folded_is_printed() -> None:
     page = report_page(report_document(report(tally_of([run(spoiled())]))))
     assert "details::details-content { content-visibility: visible" in page
     assert "@page { margin: 12mm }" in page
+
+
+def test_the_report_of_a_directory_speaks_of_rows_and_of_neither_claims_nor_members() -> None:
+    made = report()
+    counts = {
+        "location": RowCounts(rows_in=9, published=6, quarantined=1, superseded=0, withdrawn=2),
+        "network": RowCounts(rows_in=3, published=3, quarantined=0, superseded=0),
+    }
+    document = report_document(replace(made, counts=counts, money={}, filled={}))
+    page = report_page(document)
+    told = answers(page)
+    assert tuple(told) == ("how-many", "why", "made", "changed", "missing", "current")
+    assert "How many rows were rejected? 1 of 12 rows (8.3 %)" in told["how-many"]
+    assert "published 9 75.0 %" in told["how-many"]
+    assert "withdrawn: not in force 2 16.7 %" in told["how-many"]
+    assert "first cause rows where" in told["why"]
+    assert not [text for text in told.values() if re.search("claim|member", text)]
+    assert 'href="#money"' not in page
+    rule = next(each for each in document["rules"] if each["rejected_rows"])
+    rejecting = {
+        **rule,
+        **dict.fromkeys(("severity", "default_severity"), "reject-row"),
+        "says": "",
+        "spoils": "",
+        "tables": {},
+    }
+    assert "claim" not in rule_page(document, rejecting, ())
+
+
+def test_must_support_elements_are_counted_by_grade_and_each_gap_has_its_reason() -> None:
+    coverage = (
+        ProfileCoverage(
+            "C4BB-Patient",
+            (
+                ElementCoverage("Patient.id", "produced", (), "", 40),
+                ElementCoverage("Patient.name", "produced", ("member.name",), "", 20),
+                ElementCoverage("Patient.photo", "could be", (), "no row fills member.photo", 0),
+                ElementCoverage("Patient.link", "cannot be", (), "the layout has no link", 0),
+            ),
+            40,
+        ),
+    )
+    document, told = shown(replace(report(), must_support=coverage))
+    assert document["must_support"] == [
+        {
+            "profile": "C4BB-Patient",
+            "resources": 40,
+            "filled": {"Patient.id": 40, "Patient.name": 20, "Patient.photo": 0, "Patient.link": 0},
+            "unfilled": {
+                "Patient.photo": {"can_be": True, "reason": "no row fills member.photo"},
+                "Patient.link": {"can_be": False, "reason": "the layout has no link"},
+            },
+        }
+    ]
+    assert "Of 4 must-support elements" in told["missing"]
+    assert "2 are filled and 1 cannot be" in told["missing"]
+    assert "1 could be, and nothing fills it." in told["missing"]
+    page = report_page(document)
+    assert "Patient (40): 1 in every resource, 1 in half or more, 1 in none, yet possible" in page
+    assert "the layout has no link" in page
+    assert ">50.0 %</td>" in page

@@ -15,18 +15,19 @@ import pytest
 
 from etl.quality import MoneyKey
 from etl.reports import Report, report_document
-from etl.reports.plots import Plot
+from etl.reports.plots import HeatMap, Plot
 from etl.reports.report_index import NIGHTS, RolledBack, nights_page
 from tests.unit.reports.test_report import Page, report
 from tests.unit.reports.test_small_cells import quarantined
 
 SVG = "{http://www.w3.org/2000/svg}"
 BARS = Plot("some-bars", "Claims", "Claims & more", ["a", "b"], {"one": [1, 2], "two": [3, 0]})
+CELLS = HeatMap("some-cells", "Cells", "Rows & cells", {"a": [0, 1], "b": [2]}, ["x", "y", "z"])
 LINES = Plot("some-lines", "Money", "Net", ["a", "b", "c"], {"one": [1.5, None, 2]}, kind="lines")
 
 
-@pytest.mark.parametrize("plot", [BARS, LINES])
-def test_a_plot_is_well_formed_with_a_title_and_a_description(plot: Plot) -> None:
+@pytest.mark.parametrize("plot", [BARS, LINES, CELLS])
+def test_a_plot_is_well_formed_with_a_title_and_a_description(plot: Plot | HeatMap) -> None:
     root = ElementTree.fromstring(plot.svg())  # noqa: S314 - our own
     assert root.tag == f"{SVG}svg"
     assert root.get("role") == "img"
@@ -48,6 +49,18 @@ def test_a_plot_has_the_colours_of_the_page_and_no_others(plot: Plot) -> None:
     assert re.findall(r"#[0-9a-f]{6}\b", drawn) == []
     assert "<script" not in drawn
     assert "font-family" not in re.sub('font-family="inherit"', "", drawn)
+
+
+def test_a_heat_map_has_a_cell_for_each_grade_of_each_row() -> None:
+    drawn = CELLS.svg()
+    assert drawn == CELLS.svg()
+    paths = {
+        colour: shape.count("M")
+        for shape, colour in re.findall(r'<path d="([^"]*)"[^>]*fill: (var\(--heat-\d\))', drawn)
+        if shape.count("M") > 0
+    }
+    assert paths == {f"var(--heat-{grade})": 1 for grade in range(3)}
+    assert re.findall(r"#[0-9a-f]{6}\b", drawn) == []
 
 
 def test_names_of_two_plots_of_a_page_do_not_meet() -> None:
