@@ -165,7 +165,7 @@ def files_of(extract: Path | ExtractFiles) -> ExtractFiles:
             f"{remote} is no folder: extracts are read from folders and s3://bucket/prefix; copy "
             f"the files into one, then {advice('FOLDER')}"
         )
-    raise ExtractError(f"{extract}: there is no such folder; name the folder of the extract")
+    raise ExtractError(f"{extract}: there is no such folder or file; name the extract")
 
 
 def head_of(listed: Listed) -> bytes:

@@ -328,7 +328,7 @@ def test_bad_input_is_refused_in_one_sentence(tmp_path: Path, case: str) -> None
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("gone", "there is no such folder"),
+        ("gone", "there is no such folder or file; name the extract"),
         ("file", "is a file; name the folder"),
         ("empty", "holds no files"),
         ("only-readme", "holds no files"),
