@@ -26,6 +26,7 @@ from etl.local.forked_workers import forked_workers
 from etl.local.memory_budget import MemoryBudget
 from etl.local.workers import Workers
 from etl.mapping.view import FINANCIAL
+from etl.model.data_models import CLAIMS, DataModel, stated_model
 from etl.pipeline.context import Publication, RunContext, RunOptions
 from etl.pipeline.convert import Converted, convert
 from etl.pipeline.definitions import Definitions
@@ -226,7 +227,6 @@ def run_extract(
     """
     settings = settings.of_a_run()
     with opened(settings, extract, emit, _beside(settings)) as job:
-        _check_model(job)
         store = target_store(settings)
         moment = now()
         approvals, definitions = Approvals(rekey, after_rollback), job.definitions
@@ -284,6 +284,8 @@ def explain_subject(
     base = open_current(store)
     if base.release is None:
         raise UsageError(f"{settings.target}: nothing was published yet")
+    if stated_model(base.release.manifest.facts.mapping) is not CLAIMS:
+        raise UsageError(f"{settings.target} holds a provider directory; only claims are explained")
     _check_view(settings, base)
     with ExitStack() as until_the_end:
         work = until_the_end.enter_context(
@@ -320,9 +322,9 @@ def plan_extract(
     """
     settings = settings.of_a_run()
     with opened(settings, extract, emit, None) as job:
-        _check_model(job)
         store = target_store(settings)
         base, definitions = open_current(store), job.definitions
+        _check_model(settings, base, definitions.model)
         _check_view(settings, base)
         refusal = _refusal(settings, store, base, definitions, Approvals(rekey, after_rollback))
         if settings.run.work is not None:
@@ -420,10 +422,11 @@ def _check_base(
     """Refuse to publish over the present release where that needs an approval.
 
     Raises:
-        UsageError: the target holds another view.
+        UsageError: the target holds another view, or another kind of extract.
         MappingError: its ids were made with another key or payer id.
         StoreError: a rollback is in effect.
     """
+    _check_model(settings, base, definitions.model)
     _check_view(settings, base)
     refusal = _refusal(settings, store, base, definitions, approvals)
     if refusal is not None:
@@ -469,16 +472,19 @@ def _limits(settings: Settings, base: Current, definitions: Definitions) -> Rele
     )
 
 
-def _check_model(job: OpenedExtract) -> None:
-    """Refuse to publish an extract of which there is no published form.
+def _check_model(settings: Settings, base: Current, model: DataModel) -> None:
+    """Refuse claims where a directory was published, and the other way round.
 
     Raises:
-        UsageError: it is a provider directory.
+        UsageError: the target was made of another kind of extract.
     """
-    if not job.definitions.model.has_members:
+    if base.release is None:
+        return
+    there = stated_model(base.release.manifest.facts.mapping)
+    if there is not model:
         raise UsageError(
-            f"{job.extract.place.name} is a provider directory, which is not published to a "
-            "target: write it as NDJSON with `cpcds convert`"
+            f"{settings.target} holds {there.what}, and this would be {model.what}: "
+            "each is published to a target of its own"
         )
 
 

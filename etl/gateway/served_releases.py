@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from etl.errors import NotFound, StoreError
+from etl.errors import NotFound, StoreError, UsageError
 from etl.gateway.cache import Cache
 from etl.gateway.release_reader import ReleaseTree, checked
 from etl.gateway.search.dates import DAY
+from etl.model.data_models import CLAIMS, stated_model
 from etl.publish import object_keys
 from etl.publish.canonical_json import sha256
 from etl.publish.manifest import Manifest, Pointer, is_named
@@ -109,6 +110,7 @@ class Releases:
 
         Raises:
             StoreError: storage failed, or nothing was published yet; the served release stays.
+            UsageError: the target holds something else than claims.
         """
         try:
             changed = await self._looked()
@@ -217,6 +219,12 @@ class Releases:
         tree = self._opened.get(pointer.release)
         if tree is None:
             tree = await self._read(pointer.release, pointer.sha256)
+        model = stated_model(tree.manifest.facts.mapping)
+        if model is not CLAIMS:
+            raise UsageError(
+                f"{self._objects.name} holds {model.what}, and the gateway serves claims; "
+                "its files can be handed out as they are"
+            )
         if before is not None:
             self._remember(before)
         self._current = tree

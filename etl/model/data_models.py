@@ -15,6 +15,8 @@ from etl.model.canonical_tables import CLAIMS_TABLES, MEMBERLESS
 from etl.model.directory_tables import LISTED_TABLES
 from etl.model.tables import Table
 
+_MODEL: Final = "model"
+
 
 @dataclass(frozen=True, slots=True)
 class DataModel:
@@ -24,6 +26,7 @@ class DataModel:
         name: as rules and reports call it.
         layout: name of its canonical layout.
         title: a few words for a list of layouts.
+        what: what a target with such extracts holds, in a sentence.
         page: the page that describes its canonical layout.
         tables: its tables by name, in the order in which they are documented and loaded.
         one_of: tables of which an extract must have one at least, beside the compulsory ones.
@@ -36,6 +39,7 @@ class DataModel:
     name: str
     layout: str
     title: str
+    what: str
     page: str
     tables: Mapping[str, Table]
     one_of: tuple[str, ...]
@@ -49,6 +53,11 @@ class DataModel:
         """Whether rows belong to members, by whom they are cut into partitions."""
         return not self.tables.keys() <= MEMBERLESS
 
+    @property
+    def stated(self) -> Mapping[str, str]:
+        """Facts of a release about the model that it was made of: none where that is claims."""
+        return {} if self.has_members else {_MODEL: self.name}
+
     def __reduce__(self) -> tuple[object, tuple[str]]:
         """Pickle by name: another process uses the tables of its own program."""
         return data_model, (self.name,)
@@ -58,6 +67,7 @@ CLAIMS: Final = DataModel(
     name="claims",
     layout="cpcds",
     title="Canonical CPCDS layout",
+    what="claims",
     page="docs/canonical-layout.md",
     tables=CLAIMS_TABLES,
     one_of=(),
@@ -70,6 +80,7 @@ DIRECTORY: Final = DataModel(
     name="directory",
     layout="cpcds-directory",
     title="Canonical layout of a provider directory",
+    what="a provider directory",
     page="docs/directory-layout.md",
     tables=MappingProxyType({table.name: table for table in LISTED_TABLES}),
     one_of=("network", "directory_practitioner", "location"),
@@ -85,6 +96,11 @@ DATA_MODELS: Final = (CLAIMS, DIRECTORY)
 def data_model(name: str) -> DataModel:
     """Return the data model of a name."""
     return next(model for model in DATA_MODELS if model.name == name)
+
+
+def stated_model(facts: Mapping[str, object]) -> DataModel:
+    """Return the data model of a release, from what it states (`DataModel.stated`)."""
+    return data_model(str(facts.get(_MODEL, CLAIMS.name)))
 
 
 def model_of(tables: Mapping[str, object]) -> DataModel:

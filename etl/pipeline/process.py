@@ -207,7 +207,8 @@ def _certifying(
     context: RunContext, publication: Publication | None, previous: PreviousRelease
 ) -> Certifying | None:
     """Return how blocks are compared with their rows; None where none can be read back."""
-    if publication is None or publication.target.dry:
+    has_members = context.definitions.model.has_members
+    if publication is None or publication.target.dry or not has_members:
         return None
     release = publication.base.release
     parent = None if release is None else release.id

@@ -182,9 +182,10 @@ def stage(
     store, base = publication.store, publication.base
     directory = mapped_directory(processed.providers, processed.missing, processed.definitions)
     claimed = frozenset((one.resource, one.key) for one in processed.missing)
+    has_members = processed.definitions.model.has_members  # without them everybody may see it all
     listed = _Resources(
         [
-            with_listing(plan, run, partition, claimed)
+            with_listing(plan, run, partition, claimed) if has_members else run
             for plan, runs, partition in directory.made
             for run in runs
         ]
@@ -203,7 +204,12 @@ def stage(
 
 
 def certified(processed: Processed, publication: Publication, staged: Staged) -> Processed:
-    """Return a processed extract with the certificate of its release, and the verdict on it."""
+    """Return a processed extract with the certificate of its release, and the verdict on it.
+
+    A certificate is about claims: of a provider directory there is none.
+    """
+    if not processed.definitions.model.has_members:
+        return processed
     kept = sum(SavedPartition(files[CATALOG_ROWS]).written.kept for files in processed.files)
     made = certify(
         PieceFiles(processed.files), publication.store, publication.base, staged.manifest, kept

@@ -106,8 +106,9 @@ def read_release(context: RunContext, publication: Publication) -> ReleaseRows:
     if not delta:
         return ReleaseRows(rows, layers, when)
     # A delta is published as the full extract that all layers together make.
-    folder = merged_extract(store, layers, rows.work / "merged", day, extract.payer)
-    whole = open_with(folder, definitions, "cpcds", context.emit)
+    model = definitions.model
+    folder = merged_extract(store, layers, rows.work / "merged", day, extract.payer, model)
+    whole = open_with(folder, definitions, model.layout, context.emit)
     merged = read(replace(context, extract=whole), digests=True)
     _began(context, publication, merged.work)
     return ReleaseRows(merged, layers, when)

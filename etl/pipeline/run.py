@@ -400,6 +400,7 @@ def facts_of(
             "fingerprint": definitions.fingerprint,
             "layout": extract.layout.name,
             "search": _searched(definitions.mappings),
+            **definitions.model.stated,
         },
         run={
             table: {
@@ -407,6 +408,7 @@ def facts_of(
                 "published": each.published,
                 "quarantined": each.quarantined,
                 "superseded": each.superseded,
+                **({"withdrawn": each.withdrawn} if each.withdrawn else {}),
             }
             for table, each in counts.items()
             if each.rows_in

@@ -214,11 +214,3 @@ def test_every_planted_fault_is_found_by_its_rule(tmp_path: Path) -> None:
     ]
     assert len(ledger) > 40
     assert set(ledger[1:]) - found == set()
-
-
-def test_a_directory_is_not_published_to_a_target_of_claims(tmp_path: Path) -> None:
-    extract = write_directory(tmp_path / "in", directory_rows())
-    told = cpcds("run", extract, "--to", tmp_path / "target")
-    assert told.code == 2
-    assert "is a provider directory, which is not published to a target" in told.sentence
-    assert not list((tmp_path / "target").glob("*.json"))

@@ -150,7 +150,7 @@ def write_layer(
 
 def _all(partitions: Partitions) -> Iterator[Loaded]:
     yield partitions.directory()
-    for index in range(partitions.facts.count):
+    for index in range(partitions.facts.count if partitions.facts.layout.model.has_members else 0):
         yield partitions.load(index)
 
 
@@ -187,6 +187,8 @@ def _gone(
     loaded: Loaded, unfit: pa.Table, definitions: Definitions
 ) -> dict[str, dict[str, pa.Array]]:
     """Return what is left out with unreadable rows: table -> its id -> which ids."""
+    if not definitions.model.has_members:
+        return {}  # rows of a directory are left out one by one
     book = definitions.book
     gone: dict[str, dict[str, pa.Array]] = {}
     for name in ("member", "coverage"):

@@ -22,7 +22,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from etl.model.canonical_tables import CLAIMS_TABLES
+from etl.model.canonical_tables import TABLES
+from etl.model.data_models import CLAIMS, DataModel
 from etl.pipeline.deltas.layers import Layer
 from etl.publish.reader import checked
 from etl.storage.port import Store
@@ -30,6 +31,7 @@ from etl.storage.port import Store
 Times: TypeAlias = npt.NDArray[np.int64]
 _NEVER: Final = np.iinfo(np.int64).min
 _MEMBER: Final = "member_id"
+_OWNERS: Final = ("member", "coverage", "claim")
 _NOBODY: Final = ""
 """Owner of a deleted claim: sorts before any member, where rows of one time state both."""
 
@@ -57,9 +59,16 @@ class _Rows:
 
 
 def merged_extract(
-    store: Store, layers: Sequence[Layer], folder: Path, as_of: str | None, payer: str | None
+    store: Store,
+    layers: Sequence[Layer],
+    folder: Path,
+    as_of: str | None = None,
+    payer: str | None = None,
+    model: DataModel = CLAIMS,
 ) -> Path:
     """Write all layers as one full extract; one table is held in memory at a time.
+
+    A deleted row of a directory takes none along: what still refers to it is reported as such.
 
     Args:
         store: where the layers are.
@@ -67,33 +76,44 @@ def merged_extract(
         folder: where to write; made where it is missing.
         as_of: day of the last delta; None where it is not stated.
         payer: the payer of the extract; None where it is not stated.
+        model: what the rows are about.
 
     Raises:
         StoreError: a layer is missing or damaged.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    members = _rows_of(store, layers, "member")
-    gone = {_MEMBER: _deletions(members, _MEMBER)}
-    _write(folder, "member", _present(members, "member"))
-    for name in ("coverage", "claim"):
+    gone: dict[str, Deletions] = {}
+    if model.has_members:
+        gone = _write_owners(store, layers, folder)
+    for name, table in model.tables.items():
+        if model.has_members and name in _OWNERS:
+            continue
         rows = _rows_of(store, layers, name)
-        (key,) = CLAIMS_TABLES[name].key
-        gone[key] = _joined(_deletions(rows, key), _gone_with_member(rows, key, gone[_MEMBER]))
-        _write(folder, name, _present(rows.only(_survives(rows, key, gone[key])), name))
-    for name in CLAIMS_TABLES.keys() - {"member", "coverage", "claim"}:
-        rows = _rows_of(store, layers, name)
-        owner = CLAIMS_TABLES[name].key[0]
+        owner = table.key[0]
         if owner in gone:
             rows = rows.only(_survives(rows, owner, gone[owner]))
         _write(folder, name, _present(rows, name))
-    manifest = {"layout": "cpcds", "kind": "full", "as_of": as_of, "payer": payer}
+    manifest = {"layout": model.layout, "kind": "full", "as_of": as_of, "payer": payer}
     text = json.dumps({name: value for name, value in manifest.items() if value is not None})
     (folder / "manifest.json").write_text(text, encoding="utf-8")
     return folder
 
 
+def _write_owners(store: Store, layers: Sequence[Layer], folder: Path) -> dict[str, Deletions]:
+    """Write members, coverages and claims; return which of their ids were deleted, by column."""
+    members = _rows_of(store, layers, "member")
+    gone = {_MEMBER: _deletions(members, _MEMBER)}
+    _write(folder, "member", _present(members, "member"))
+    for name in _OWNERS[1:]:
+        rows = _rows_of(store, layers, name)
+        (key,) = TABLES[name].key
+        gone[key] = _joined(_deletions(rows, key), _gone_with_member(rows, key, gone[_MEMBER]))
+        _write(folder, name, _present(rows.only(_survives(rows, key, gone[key])), name))
+    return gone
+
+
 def _rows_of(store: Store, layers: Sequence[Layer], name: str) -> _Rows:
-    schema = pa.schema([pa.field(column, pa.string()) for column in CLAIMS_TABLES[name].names])
+    schema = pa.schema([pa.field(column, pa.string()) for column in TABLES[name].names])
     tables, times, deleted = [schema.empty_table()], [], []
     for number, layer in enumerate(layers):
         named = layer.tables.get(name)
@@ -199,7 +219,7 @@ def _present(rows: _Rows, name: str) -> pa.Table:
     deletion beside another row is an update sent as two rows. Rows without a key stay, for the
     rules to reject.
     """
-    keys = CLAIMS_TABLES[name].key
+    keys = TABLES[name].key
     joined = pc.binary_join_element_wise(
         *[rows.table.column(key) for key in keys], "\x1f", null_handling="emit_null"
     )
@@ -214,8 +234,8 @@ def _present(rows: _Rows, name: str) -> pa.Table:
 
 
 def _write(folder: Path, name: str, table: Any) -> None:
-    path = folder / f"{name}.parquet"
-    if table.num_rows or CLAIMS_TABLES[name].compulsory:
+    path = folder / f"{TABLES[name].file or name}.parquet"
+    if table.num_rows or TABLES[name].compulsory:
         pq.write_table(table, path, compression="zstd")
     else:
         path.unlink(missing_ok=True)

@@ -1,0 +1,151 @@
+"""A provider directory as releases of a target of its own."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.e2e.commands import ANY_CHANGE, COMMAND, HEADER, SAMPLES, cpcds, done
+
+Json = dict[str, Any]
+KEEPS: Final = {"CPCDS_PUBLISH__DELTAS": "true"}
+
+
+def synth(out: Path, *more: str) -> Path:
+    done(cpcds("synth", "--directory", "--practitioners", "70", "--seed", "7", *more, "--out", out))
+    return out
+
+
+def manifest_of(target: Path) -> Json:
+    release = json.loads((target / "current.json").read_text("utf-8"))["release"]
+    found: Json = json.loads((target / "releases" / release / "manifest.json").read_text("utf-8"))
+    return found
+
+
+def seen(target: Path) -> dict[str, Json]:
+    """Return the resources that readers see by type and id."""
+    shards = manifest_of(target)["directory"]["shards"]
+    assert shards
+    lines = [
+        json.loads(line)
+        for shard in shards
+        for line in gzip.decompress((target / shard["block"]).read_bytes()).splitlines()
+    ]
+    resources = [one for one in lines if one["resourceType"] != HEADER]
+    return {f"{one['resourceType']}/{one['id']}": one for one in resources}
+
+
+@pytest.fixture(scope="module")
+def nights(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
+    """A target with day 0 and the delta of day 1, the folder of extracts, and the first release."""
+    folder = tmp_path_factory.mktemp("nights")
+    target = folder / "target"
+    done(cpcds("run", synth(folder / "day0"), "--to", target, **KEEPS))
+    first = str(manifest_of(target)["release"])
+    delta = synth(folder / "delta", "--kind", "delta", "--day", "1")
+    done(cpcds("run", delta, "--to", target, **KEEPS))
+    return target, folder, first
+
+
+def test_a_release_is_whole_and_conforms(nights: tuple[Path, Path, str]) -> None:
+    target = nights[0]
+    assert "nothing is broken" in done(cpcds("verify", target)).out
+    conformed = done(cpcds("conform", target)).out
+    assert " 0 errors" in conformed
+    types = {name.partition("/")[0] for name in seen(target)}
+    assert types == {
+        *("Endpoint", "HealthcareService", "InsurancePlan", "Location", "Organization"),
+        *("OrganizationAffiliation", "Practitioner", "PractitionerRole"),
+    }
+    mapping = manifest_of(target)["mapping"]
+    assert (mapping["set"], mapping["model"]) == ("plan-net", "directory")
+
+
+def test_nothing_of_a_member_or_a_claim_is_in_it(nights: tuple[Path, Path, str]) -> None:
+    counts = manifest_of(nights[0])["counts"]
+    assert counts["patients"] == 0
+    assert not (nights[0] / "patients").exists()
+
+
+def test_a_night_writes_what_changed(nights: tuple[Path, Path, str]) -> None:
+    changes = manifest_of(nights[0])["counts"]["changes"]
+    touched = {
+        name: (one["added"], one["retracted"], one["changed"])
+        for name, one in changes["resources"].items()
+        if any(one.values())
+    }
+    assert set(touched) == {"Practitioner", "PractitionerRole"}
+    assert all(added == retracted == 0 for added, retracted, _ in touched.values())
+    assert 0 < sum(changed for *_, changed in touched.values()) < 30
+
+
+def test_a_delta_publishes_what_the_full_extract_of_its_day_does(
+    nights: tuple[Path, Path, str], tmp_path: Path
+) -> None:
+    target = nights[0]
+    for name, more in (("day0", ()), ("day1", ("--day", "1"))):
+        done(cpcds("run", synth(tmp_path / name, *more), "--to", tmp_path / "target"))
+    assert seen(tmp_path / "target") == seen(target)
+    before = manifest_of(tmp_path / "target")
+    done(cpcds("run", tmp_path / "day1", "--to", tmp_path / "target"))
+    assert manifest_of(tmp_path / "target") == before  # the same again is no release
+
+
+def test_a_rollback_shows_readers_what_they_saw(
+    nights: tuple[Path, Path, str], tmp_path: Path
+) -> None:
+    target = tmp_path / "target"
+    for name, more in (("day0", ()), ("day1", ("--day", "1"))):
+        done(cpcds("run", synth(tmp_path / name, *more), "--to", target))
+        if name == "day0":
+            before, first = seen(target), manifest_of(target)["release"]
+    second = manifest_of(target)["release"]
+    assert seen(target) != before
+    told = json.loads(done(cpcds("diff", target, first, second, "--json")).out)
+    assert told["resources"]["PractitionerRole"]["changed"] > 0
+    done(cpcds("rollback", target, first, "--reason", "a test"))
+    assert {key: one | {"meta": {}} for key, one in seen(target).items()} == {
+        key: one | {"meta": {}} for key, one in before.items()
+    }
+    assert "nothing is broken" in done(cpcds("verify", target)).out
+
+
+def test_claims_and_a_directory_never_share_a_target(
+    nights: tuple[Path, Path, str], tmp_path: Path
+) -> None:
+    target, folder, _ = nights
+    before = manifest_of(target)
+    claims = tmp_path / "claims"
+    done(cpcds("synth", "--members", "1", "--out", tmp_path / "members"))
+    done(cpcds("run", tmp_path / "members", "--to", claims))
+    pairs = (
+        (SAMPLES, target, f"{target} holds a provider directory, and this would be claims"),
+        (folder / "day0", claims, f"{claims} holds claims, and this would be a provider directory"),
+    )
+    for extract, to, sentence in pairs:
+        for more in ((), ("--dry-run",)):
+            told = cpcds("run", extract, "--to", to, *more, **ANY_CHANGE)
+            assert told.code == 2
+            assert sentence in told.sentence
+    assert manifest_of(target) == before
+
+
+def test_a_plan_shows_what_a_run_would_do(nights: tuple[Path, Path, str], tmp_path: Path) -> None:
+    extract = synth(tmp_path / "day2", "--day", "2")
+    told = json.loads(done(cpcds("run", extract, "--to", nights[0], "--dry-run", "--json")).out)
+    assert told["resources"]["PractitionerRole"]["changed"] > 0
+    assert manifest_of(nights[0])["parent"] == nights[2]
+
+
+def test_what_is_for_claims_alone_refuses_a_directory(nights: tuple[Path, Path, str]) -> None:
+    told = cpcds("explain", nights[0], "Practitioner/x")
+    assert (told.code, "only claims are explained" in told.sentence) == (2, True)
+    serve = [*COMMAND, "serve", str(nights[0]), "--port", "0"]
+    served = subprocess.run(serve, capture_output=True, text=True, check=False)
+    assert served.returncode == 2
+    assert "holds a provider directory, and the gateway serves claims" in served.stderr
