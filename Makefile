@@ -100,7 +100,11 @@ conformance: develop ## Have HL7's own Java engine judge what the samples become
 	$(BIN)/cpcds convert cpcds_samples --out .conformance/financial
 	$(BIN)/cpcds convert cpcds_samples --out .conformance/basis --view basis
 	$(BIN)/python -m conformance.run --self-test
-	$(BIN)/python -m conformance.run --compare .conformance
+	$(BIN)/python -m conformance.run --compare .conformance/financial .conformance/basis
+	$(BIN)/cpcds convert cpcds_samples/directory --out .conformance/plan-net-1.2.0
+	CPCDS_PUBLISH__PLAN_NET=1.1.0 $(BIN)/cpcds convert cpcds_samples/directory --out .conformance/plan-net-1.1.0
+	$(BIN)/python -m conformance.run --compare --all --plan-net 1.2.0 .conformance/plan-net-1.2.0
+	$(BIN)/python -m conformance.run --compare --all --plan-net 1.1.0 .conformance/plan-net-1.1.0
 
 samples: $(VENV)/installed ## Make cpcds_samples/ again (the same bytes).
 	$(BIN)/python -m etl.synth.samples cpcds_samples

@@ -14,6 +14,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any, Final
 
+from etl.profiles.guides import Guide
 from etl.profiles.value_sets import ValueSet, code_systems, value_set, value_set_urls
 
 Json = dict[str, Any]
@@ -43,6 +44,23 @@ def lay_out(guide: Path, target: Path) -> None:
             _write(target, _value_set(values))
     for resource in _code_systems([value_set(url) for url in value_set_urls()]):
         _write(target, resource)
+
+
+def lay_out_plan_net(guide: Guide, folder: Path, target: Path) -> None:
+    """Write all definitions of a version of Plan-Net into a folder.
+
+    Args:
+        guide: the version.
+        folder: folder of its compiled definitions.
+        target: folder to write to; made if need be.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    for kind in ("structuredefinitions", "codesystems"):
+        for path in sorted((folder / kind).glob("*.json")):
+            _write(target, json.loads(path.read_text("utf-8")))
+    for url in value_set_urls(guide):
+        if not url.startswith(R4_VALUE_SETS):
+            _write(target, _value_set(value_set(url, guide)))
 
 
 def _write(target: Path, resource: Json) -> None:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from conformance.definitions import lay_out
+from conformance.definitions import lay_out, lay_out_plan_net
+from etl.profiles.guides import C4BB, Guide
 
 HERE: Final = Path(__file__).parent
 TARGET: Final = HERE / "target"
@@ -51,8 +52,11 @@ class EngineIssue:
         return self.severity in {"error", "fatal"}
 
 
-def prepare() -> list[str]:
-    """Build the engine and lay out the definitions; return the command that runs it.
+def prepare(guide: Guide = C4BB) -> list[str]:
+    """Build the engine and lay out the definitions of a guide; return the command that runs it.
+
+    Args:
+        guide: C4BB, or a version of Plan-Net.
 
     Raises:
         UnavailableError: no Java, no Maven, no registry, or no definitions.
@@ -60,9 +64,12 @@ def prepare() -> list[str]:
     if not GUIDE.is_dir():
         raise UnavailableError("the guide's definitions are not beside the repository")
     java = compiled()
-    definitions = TARGET / "definitions"
+    definitions = TARGET / "definitions" / f"{guide.id}-{guide.version}"
     shutil.rmtree(definitions, ignore_errors=True)
-    lay_out(GUIDE, definitions)
+    if guide is C4BB:
+        lay_out(GUIDE, definitions)
+    else:
+        lay_out_plan_net(guide, GUIDE / f"plan-net-{guide.version}", definitions)
     return [*java, "bluebutton.Judge", str(definitions)]
 
 

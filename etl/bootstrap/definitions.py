@@ -21,12 +21,14 @@ from etl.mapping.must_support import must_support
 from etl.mapping.obligations import obligations, of_data
 from etl.mapping.plan import Plan
 from etl.mapping.profile_checks import problems
+from etl.mapping.view import FINANCIAL
 from etl.model.crosswalks import Crosswalk
 from etl.model.data_models import CLAIMS, DATA_MODELS, DIRECTORY, DataModel
 from etl.model.sensitive_codes import SensitiveCodes, read_sensitive
 from etl.model.severity import Severity
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.release_limits import ReleaseLimits
+from etl.profiles.guides import PLAN_NET
 from etl.quality import Limits, Policy, load_rules, named, read_rules, rules_of
 from etl.sources import Layout, LayoutText, read_layout
 
@@ -62,7 +64,7 @@ def load_definitions(settings: Settings, model: DataModel = CLAIMS) -> Definitio
             crosswalks,
             payer_facts(settings),
             layers=files[model.mappings].layers,
-            view=settings.publish.view,
+            view=view_of(settings, model),
         )
     sensitive = SensitiveCodes()
     with mistakes.collected():
@@ -89,7 +91,7 @@ def load_definitions(settings: Settings, model: DataModel = CLAIMS) -> Definitio
         elements={plan.name: must_support(plan, crosswalks) for plan in mappings.plans},
         payer=settings.payer.id,
         id_key=settings.id_key_bytes(),
-        fingerprint=_fingerprint(settings, files, crosswalks),
+        fingerprint=_fingerprint(settings, files, crosswalks, view_of(settings, model)),
         sensitive=sensitive,
         leave_out_superseded=settings.claims.superseded == "leave-out",
         model=model,
@@ -173,7 +175,7 @@ def _layouts(files: Files, crosswalks: Mapping[str, Crosswalk]) -> tuple[Layout,
 
 
 def _fingerprint(
-    settings: Settings, files: Mapping[str, Files], crosswalks: Mapping[str, Crosswalk]
+    settings: Settings, files: Mapping[str, Files], crosswalks: Mapping[str, Crosswalk], view: str
 ) -> str:
     facts = {
         "program": version("cpcds-bluebutton"),
@@ -182,7 +184,7 @@ def _fingerprint(
         "payer": payer_facts(settings),
         "severities": settings.rules.severities,
         "claims": [settings.claims.superseded, _sensitive_text(settings)[0]],
-        "view": settings.publish.view,
+        "view": view,
         "id_key": hashlib.sha256(settings.id_key_bytes()).hexdigest(),
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
@@ -217,20 +219,26 @@ def check_mappings(settings: Settings) -> CheckedMappings:
         all_views += [view for view in views if view not in all_views]
         plans: tuple[Plan, ...] = ()
         for view in views:
-            compiled = load_definitions(in_view(settings, view), model).mappings
+            compiled = load_definitions(in_view(settings, view, model), model).mappings
             plans = compiled.plans
             for plan in plans:
-                wrong = (
-                    *problems(plan, compiled.crosswalks),
-                    *misplaced_skips(plan, compiled.crosswalks),
-                )
+                wrong = list(problems(plan, compiled.crosswalks))
+                if not compiled.view.version:  # another version may lack what this one skips
+                    wrong += misplaced_skips(plan, compiled.crosswalks)
                 found |= {str(one): one for one in wrong}
         names += [plan.name for plan in plans]
     return CheckedMappings(tuple(names), tuple(all_views), tuple(found.values()))
 
 
-def in_view(settings: Settings, view: str) -> Settings:
-    """Return the settings with another view of claims."""
-    return settings.model_copy(
-        update={"publish": settings.publish.model_copy(update={"view": view})}
-    )
+def view_of(settings: Settings, model: DataModel) -> str:
+    """Return the view of a model's mappings that the settings ask for."""
+    if model is CLAIMS:
+        return settings.publish.view
+    return FINANCIAL if settings.publish.plan_net == PLAN_NET.version else settings.publish.plan_net
+
+
+def in_view(settings: Settings, view: str, model: DataModel = CLAIMS) -> Settings:
+    """Return the settings with another view of a model's mappings."""
+    plan_net = PLAN_NET.version if view == FINANCIAL else view
+    told = {"view": view} if model is CLAIMS else {"plan_net": plan_net}
+    return settings.model_copy(update={"publish": settings.publish.model_copy(update=told)})

@@ -269,6 +269,9 @@ class PublishSettings(SettingGroup):
         "financial",
         description="Which view of claims is made: all of them, or `basis`, without any amount.",
     )
+    plan_net: Literal["1.2.0", "1.1.0"] = Field(
+        "1.2.0", description="Which version of Plan-Net a provider directory is published in."
+    )
     deltas: bool = Field(
         False,
         description="Whether a full extract's rows are kept, so that deltas can follow it.",

@@ -25,6 +25,7 @@ from etl.local.executor import LocalExecutor
 from etl.local.forked_workers import forked_workers
 from etl.local.memory_budget import MemoryBudget
 from etl.local.workers import Workers
+from etl.mapping.library import MappingSet
 from etl.mapping.view import FINANCIAL
 from etl.model.data_models import CLAIMS, DataModel, stated_model
 from etl.pipeline.context import Publication, RunContext, RunOptions
@@ -286,7 +287,7 @@ def explain_subject(
         raise UsageError(f"{settings.target}: nothing was published yet")
     if stated_model(base.release.manifest.facts.mapping) is not CLAIMS:
         raise UsageError(f"{settings.target} holds a provider directory; only claims are explained")
-    _check_view(settings, base)
+    _check_view(settings, base, definitions.mappings)
     with ExitStack() as until_the_end:
         work = until_the_end.enter_context(
             TemporaryDirectory(prefix="cpcds-explain-", dir=settings.run.work)
@@ -325,7 +326,7 @@ def plan_extract(
         store = target_store(settings)
         base, definitions = open_current(store), job.definitions
         _check_model(settings, base, definitions.model)
-        _check_view(settings, base)
+        _check_view(settings, base, definitions.mappings)
         refusal = _refusal(settings, store, base, definitions, Approvals(rekey, after_rollback))
         if settings.run.work is not None:
             settings.run.work.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -354,14 +355,14 @@ def rebuild_release(settings: Settings, release: Release, extract: Path, emit: E
         StoreError: the target cannot be read.
     """
     settings, manifest = settings.of_a_run(), release.manifest
-    _check_view(settings, Current(release, None))
     if manifest.facts.kind == "rollback":
         raise UsageError(
             f"release {release.id} is a rollback to {manifest.facts.run['rollbackTo']}, which no "
             "extract made: rebuild that one"
         )
     with opened(settings, extract, emit) as job:
-        _check_model(job)
+        _check_model(settings, Current(release, None), job.definitions.model)
+        _check_view(settings, Current(release, None), job.definitions.mappings)
         require_same(job.extract, release, str(extract))
         definitions, when = job.definitions, instant(manifest.created)
         if changed_ids(manifest.facts.ids, id_facts(definitions.payer, definitions.id_key)):
@@ -427,7 +428,7 @@ def _check_base(
         StoreError: a rollback is in effect.
     """
     _check_model(settings, base, definitions.model)
-    _check_view(settings, base)
+    _check_view(settings, base, definitions.mappings)
     refusal = _refusal(settings, store, base, definitions, approvals)
     if refusal is not None:
         raise refusal
@@ -488,23 +489,27 @@ def _check_model(settings: Settings, base: Current, model: DataModel) -> None:
         )
 
 
-def _check_view(settings: Settings, base: Current) -> None:
-    """Refuse to publish one view of claims over another: readers of the one may not see the other.
+def _check_view(settings: Settings, base: Current, mappings: MappingSet) -> None:
+    """Refuse to publish one view over another: readers of the one may not see the other.
 
     Raises:
-        UsageError: the target holds another view.
+        UsageError: the target holds another view of claims, or version of Plan-Net.
     """
     if base.release is None:
         return
-    there, wanted = (
-        base.release.manifest.facts.mapping.get("view", FINANCIAL),
-        settings.publish.view,
-    )
-    if there != wanted:
+    facts = base.release.manifest.facts.mapping
+    there, wanted = str(facts.get("view", FINANCIAL)), mappings.view.name
+    if there == wanted:
+        return
+    if stated_model(facts) is not CLAIMS:
         raise UsageError(
-            f"{settings.target} holds the {there} view of claims, and the {wanted} view is not for "
-            f"the same readers: name another target, or --view {there}"
+            f"{settings.target} holds Plan-Net {facts['version']}, and this would be "
+            f"{mappings.version}: name another target, or set publish.plan_net"
         )
+    raise UsageError(
+        f"{settings.target} holds the {there} view of claims, and the {wanted} view is not for "
+        f"the same readers: name another target, or --view {there}"
+    )
 
 
 def roll_back(settings: Settings, release: str, reason: str = "") -> tuple[Manifest, str]:

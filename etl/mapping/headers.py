@@ -93,6 +93,7 @@ class ViewFile(Model):
     """A file that describes a view of a set."""
 
     name: Text = field(metadata={"alias": "view"})
+    version: Text = ""
     profiles: dict[str, RawText] = field(default_factory=dict)
     without: tuple[Annotated[RawText, Check(_left_out)], ...] = ()
     given: dict[Annotated[str, Check(_given)], RawText] = field(default_factory=dict)

@@ -88,7 +88,8 @@ def compile_set(
         payer=payer,
         given=wanted.given,
     )
-    canonical = f"{read.canonical}{{}}|{read.version}"
+    version = wanted.version or read.version
+    canonical = f"{read.canonical}{{}}|{version}"
     plans: list[Plan] = []
     for name in read.mappings:
         with mistakes.collected():
@@ -98,7 +99,7 @@ def compile_set(
             plans.append(replace(made, feeds=feeds_of(made, crosswalks)))
     mistakes.report()
     compiled = tuple(plans)
-    return MappingSet(read.name, read.version, compiled, crosswalks, wanted, tuple(views))
+    return MappingSet(read.name, version, compiled, crosswalks, wanted, tuple(views))
 
 
 def _fragments(document: Map, texts: Mapping[str, str], mistakes: Mistakes) -> dict[str, Any]:

@@ -46,6 +46,7 @@ class View:
 
     Attributes:
         name: what it is called (`--view`).
+        version: version of the guide; that of the set where empty.
         profiles: bare name of a mapping's profile -> the one that it has in the view; a profile
             that is not named stays.
         types: FHIR types of elements that are left out.
@@ -56,6 +57,7 @@ class View:
     """
 
     name: str = FINANCIAL
+    version: str = ""
     profiles: Mapping[str, str] = field(default_factory=dict)
     types: frozenset[str] = frozenset()
     paths: frozenset[str] = frozenset()
@@ -81,6 +83,7 @@ def read_view(document: Any, file: str) -> View:
     given = {(name.split(".")[0], name.split(".")[1]): text for name, text in read.given.items()}
     return View(
         read.name,
+        read.version,
         MappingProxyType(read.profiles),
         frozenset(path for path in read.without if "." not in path),
         frozenset(path for path in read.without if "." in path),

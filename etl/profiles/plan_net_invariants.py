@@ -1,4 +1,4 @@
-"""Invariants of Plan-Net 1.2.0: key and signature of the expression -> what it asks."""
+"""Invariants of Plan-Net 1.2.0 and 1.1.0: key and signature of the expression -> what it asks."""
 
 from __future__ import annotations
 
@@ -40,6 +40,16 @@ PLAN_NET_INVARIANTS: Final[Mapping[tuple[str, str], Constraint]] = MappingProxyT
         ),
         ("practitioner-or-organization-or-healthcareservice-or-location", "4fd0e183"): present(
             "practitioner", "organization", "healthcareService", "location"
+        ),
+        # As 1.1.0 words them: an element that there is not, and a function named without brackets,
+        # which makes the second part hold of anything.
+        ("practitioner-or-organization-or-healthcareservice-or-location", "e586ed09"): present(
+            "practitioner", "organization", "location"
+        ),
+        ("network-or-plan-Network", "9c08de61"): Conjunction(()),
+        ("new-patients-characteristics", "db348785"): Implication(
+            Exists(("extension",), _CLOSED),
+            Negation(Exists(("extension",), Contains({"url": "characteristics"}))),
         ),
     }
 )

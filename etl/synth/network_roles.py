@@ -32,11 +32,11 @@ _ROLE_CODES: Final = {
 _PHYSICIAN: Final = "ph"
 _DENTAL: Final = frozenset({"dentist", "orthodontist"})
 _ACCEPTING: Final = Weighted(newpt=62, nopt=18, existptonly=10, existptfam=6, unsaid=4)
-_LANGUAGES: Final = ("en", "en;es", "en;vi", "es;en", "en;el")
+_LANGUAGES: Final = ("en", "en;es", "en;zh", "es;en", "en;el")
 _LEVELS: Final = {
     "en": "50",
     "en;es": "50;30",
-    "en;vi": "40;50",
+    "en;zh": "40;50",
     "es;en": "50;40",
     "en;el": "50;20",
 }
