@@ -13,6 +13,7 @@ from pathlib import Path
 
 from etl.bootstrap.gc_policy import gc_disabled
 from etl.bootstrap.mappings import Files, read_crosswalks, read_folder, shipped
+from etl.bootstrap.setting_groups import STALE_DAYS
 from etl.bootstrap.settings import Settings
 from etl.errors import MappingError, Mistakes
 from etl.mapping.coverage import misplaced_skips
@@ -143,6 +144,7 @@ def policy(settings: Settings) -> Policy:
         severities={
             rule: Severity(severity) for rule, severity in settings.rules.severities.items()
         },
+        stale_days=settings.rules.stale_days,
         limits=Limits(
             rejected_claims=None
             if limits.rejected_claims is None
@@ -177,6 +179,7 @@ def _layouts(files: Files, crosswalks: Mapping[str, Crosswalk]) -> tuple[Layout,
 def _fingerprint(
     settings: Settings, files: Mapping[str, Files], crosswalks: Mapping[str, Crosswalk], view: str
 ) -> str:
+    stale = settings.rules.stale_days
     facts = {
         "program": version("cpcds-bluebutton"),
         "files": {folder: dict(layered.layers) for folder, layered in files.items()},
@@ -185,6 +188,7 @@ def _fingerprint(
         "severities": settings.rules.severities,
         "claims": [settings.claims.superseded, _sensitive_text(settings)[0]],
         "view": view,
+        **({"stale_days": stale} if stale != STALE_DAYS else {}),
         "id_key": hashlib.sha256(settings.id_key_bytes()).hexdigest(),
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

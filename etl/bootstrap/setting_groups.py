@@ -54,11 +54,20 @@ class PayerSettings(SettingGroup):
     )
 
 
+STALE_DAYS: Final = 90
+"""Days after which CMS takes a directory as not current."""
+
+
 class RulesSettings(SettingGroup):
     """Severities of findings."""
 
     severities: dict[str, Literal["warn", "reject-row", "reject-claim"]] = Field(
         default_factory=dict, description="Rule id → severity, where it is not the rule's own."
+    )
+    stale_days: int = Field(
+        STALE_DAYS,
+        ge=1,
+        description="Days without an update after which a row of a directory is stale.",
     )
 
 

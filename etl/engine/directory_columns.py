@@ -130,13 +130,6 @@ def _time(name: str) -> Callable[[RelatedRows], pa.StringArray]:
     return made
 
 
-def _ma_plan_id(partition: RelatedRows) -> pa.StringArray:
-    """Return contract, plan benefit package and segment; a segment that is not stated is 000."""
-    parts = [partition.column("insurance_plan", name) for name in ("contract_id", "pbp_id")]
-    segment = pc.fill_null(partition.column("insurance_plan", "segment_id"), "000")
-    return pc.binary_join_element_wise(*parts, segment, "-")
-
-
 def _via_role(partition: RelatedRows) -> pa.StringArray:
     """Return the key of the first network's role, where a telecom leads by way of a role."""
     roles = partition.column("role_in_network", "role_id")
@@ -163,7 +156,6 @@ _MADE: Final[Mapping[tuple[str, str], Callable[[RelatedRows], pa.StringArray]]] 
     },
     ("location", "region_base64"): _region,
     ("location", "exceptions_text"): _exceptions,
-    ("insurance_plan", "ma_plan_id"): _ma_plan_id,
     ("role_in_network", "key"): _role_key,
     ("qualification", "owner_key"): _owner_key("qualification"),
     ("telecom", "owner_key"): _owner_key("telecom"),

@@ -41,10 +41,7 @@ _OF_DIRECTORY: Final[Mapping[str, tuple[Column, ...]]] = {
         Column("address_text", FieldType.TEXT),
     ),
     "network": _keys("network_contact"),
-    "insurance_plan": (
-        *_keys("insurance_plan_contact"),
-        Column("ma_plan_id", FieldType.CODE),
-    ),
+    "insurance_plan": (*_keys("insurance_plan_contact"),),
     "location": (
         *_keys("location"),
         Column("address_text", FieldType.TEXT),

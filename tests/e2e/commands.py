@@ -53,6 +53,7 @@ def same_definitions(settings: Settings, model: DataModel = CLAIMS) -> Definitio
             settings.limits,
             settings.id_key.get_secret_value(),
             settings.publish.view,
+            settings.publish.plan_net,
             settings.claims,
             model.name,
         )

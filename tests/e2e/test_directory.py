@@ -199,6 +199,29 @@ def test_the_samples_are_clean_and_what_they_become_conforms(tmp_path: Path) -> 
     assert all("telecom" not in role for role in unreached)
 
 
+def test_plan_net_1_1_0_is_made_of_the_same_mappings(tmp_path: Path) -> None:
+    older = {"CPCDS_PUBLISH__PLAN_NET": "1.1.0"}
+    done(cpcds("convert", SAMPLES / "directory", "--out", tmp_path / "out", **older))
+    conformed = cpcds("conform", tmp_path / "out")
+    assert conformed.code == 0, conformed.out
+    assert " 0 errors" in conformed.out
+    practitioners = resources(tmp_path / "out", "Practitioner")
+    assert {one["meta"]["profile"][0].partition("|")[2] for one in practitioners} == {"1.1.0"}
+    assert {"extension" in one for one in practitioners} == {False}  # practitioner-period is newer
+
+
+def test_staleness_is_a_setting(tmp_path: Path) -> None:
+    found = []
+    for days in ("1", "9999"):
+        out = tmp_path / days
+        limit = {"CPCDS_RULES__STALE_DAYS": days}
+        done(cpcds("validate", SAMPLES / "directory", "--report", out, **limit))
+        rules = json.loads((out / "report" / "report.json").read_text("utf-8"))["rules"]
+        found.append({one["rule"]: one["findings"] for one in rules}.get("directory-stale", 0))
+    assert found[0] > 100
+    assert found[1] == 0
+
+
 def test_every_planted_fault_is_found_by_its_rule(tmp_path: Path) -> None:
     extract, out = tmp_path / "in", tmp_path / "out"
     planted = ("--directory", "--practitioners", "68", "--seed", "5", "--fault-rate", "1")

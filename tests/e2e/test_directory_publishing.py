@@ -135,6 +135,16 @@ def test_claims_and_a_directory_never_share_a_target(
     assert manifest_of(target) == before
 
 
+def test_a_target_holds_one_version_of_the_guide(
+    nights: tuple[Path, Path, str],
+) -> None:
+    target, folder, _ = nights
+    older = {"CPCDS_PUBLISH__PLAN_NET": "1.1.0"}
+    told = cpcds("run", folder / "day0", "--to", target, **older, **ANY_CHANGE)
+    assert told.code == 2
+    assert "holds Plan-Net 1.2.0, and this would be 1.1.0" in told.sentence
+
+
 def test_a_plan_shows_what_a_run_would_do(nights: tuple[Path, Path, str], tmp_path: Path) -> None:
     extract = synth(tmp_path / "day2", "--day", "2")
     told = json.loads(done(cpcds("run", extract, "--to", nights[0], "--dry-run", "--json")).out)

@@ -34,6 +34,10 @@ def check_single_rows(work: Work, frame: Frame, rule: Rule) -> None:
                 if not frame.cells(column).empty:
                     where = work.holds(rule, frame) & frame.filled(column)
                     work.fail(rule, frame, where, column)
+        case kinds.PastMidnight(opens, closes):
+            earlier, later = frame.cells(opens).text, frame.cells(closes).text
+            where = true_where(pc.less(later, earlier))
+            work.fail(rule, frame, work.holds(rule, frame) & where, closes)
         case kinds.NotActive() as not_active:
             _not_active(work, frame, rule, not_active)
         case kinds.Misplaced():

@@ -40,7 +40,7 @@ from etl.model.data_models import CLAIMS, DATA_MODELS, DataModel
 from etl.model.severity import Severity
 from etl.model.tables import Table
 from etl.quality.rules.kind import KINDS, RULE_KEYS, Clause, Condition, RuleKind
-from etl.quality.rules.kinds import SINGLE, Allowed, Elsewhere, Unmet
+from etl.quality.rules.kinds import SINGLE, Allowed, Elsewhere, Stale, Unmet
 from etl.quality.rules.parameters import CrosswalkName, RawTexts, RuleNames, unknown_columns
 
 _ID: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -71,6 +71,7 @@ class Policy:
     Attributes:
         severities: rule id -> severity in place of the rule's own.
         elsewhere: rules of other data models, which a policy may name as well.
+        stale_days: days of rules about stale rows; None for those of the rules themselves.
         limits: when a run stops.
         origin: returns where severity or limit of a rule is configured, for messages; takes
             `severities` or `findings` and the rule's id.
@@ -80,6 +81,7 @@ class Policy:
     limits: Limits = Limits()
     origin: Callable[[str, str], str] = lambda _, rule_id: rule_id
     elsewhere: frozenset[str] = frozenset()
+    stale_days: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,7 +353,10 @@ def _looked_up(kind: RuleKind, crosswalks: Mapping[str, Crosswalk]) -> Crosswalk
 
 
 def _under(policy: Policy, rule: Rule) -> Rule:
-    return replace(rule, severity=policy.severities.get(rule.id, rule.default))
+    kind, days = rule.kind, policy.stale_days
+    if days is not None and isinstance(kind, Stale):
+        kind = replace(kind, days=days)
+    return replace(rule, kind=kind, severity=policy.severities.get(rule.id, rule.default))
 
 
 def _check_policy(policy: Policy, rules: Mapping[str, Rule]) -> None:

@@ -521,6 +521,19 @@ class NotActive(RowKind):
 
 
 @dataclass(frozen=True)
+class PastMidnight(RowKind):
+    """A time of day is before the one that it should follow.
+
+    Attributes:
+        opens: column with the earlier time, as HH:MM.
+        closes: column with the later one.
+    """
+
+    opens: ColumnName
+    closes: ColumnName
+
+
+@dataclass(frozen=True)
 class NamesNobody(RuleKind):
     """A column names a row that is not there, or is not published.
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from etl.conform import fhirpath
 from etl.conform.invariants import native
 from etl.profiles import structures
-from etl.profiles.guides import C4BB, C4BB_2_1_0, PLAN_NET, US_CORE, Guide
+from etl.profiles.guides import C4BB, C4BB_2_1_0, PLAN_NET, PLAN_NET_1_1_0, US_CORE, Guide
 from etl.profiles.invariants import INVARIANTS, NOT_CHECKED, signature
 from etl.profiles.structures import load_profile, load_type, profile_names
 from etl.profiles.value_sets import value_set
@@ -26,7 +26,7 @@ Case = tuple[str, str, str, Guide]
 
 
 def all_profiles() -> Iterator[structures.Profile]:
-    for guide in (C4BB, C4BB_2_1_0, PLAN_NET):
+    for guide in (C4BB, C4BB_2_1_0, PLAN_NET, PLAN_NET_1_1_0):
         yield from (load_profile(name, guide) for name in profile_names(guide))
     for name in ("us-core-practitionerrole", "us-core-location", "us-core-race"):
         yield load_profile(name, US_CORE)

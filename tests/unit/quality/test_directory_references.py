@@ -133,6 +133,22 @@ def test_new_patients_without_a_network_are_those_of_every_network() -> None:
     assert accepted(result, "provider_role", "accepts_characteristics") == ["adults"]
 
 
+def test_hours_past_midnight_are_warned_of_and_stay() -> None:
+    owned = {"owner": "practitioner", "owner_id": "D1"}
+    result = checked(
+        directory(
+            availability=[
+                owned | {"sequence": "1", "opens": "18:00", "closes": "02:00"},
+                owned | {"sequence": "2", "opens": "08:00", "closes": "17:00"},
+                owned | {"sequence": "3", "opens": "08:00"},
+            ]
+        )
+    )
+    about = {one for one in found(result) if one[0] == "directory-closes-before-opens"}
+    assert about == {("directory-closes-before-opens", "availability", 2, "closes")}
+    assert accepted(result, "availability", "closes") == ["02:00", "17:00", None]
+
+
 def test_lists_lose_what_is_not_in_force() -> None:
     result = checked(
         directory(
