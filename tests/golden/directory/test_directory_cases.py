@@ -1,0 +1,68 @@
+"""Small provider directories and the Plan-Net resources that they become.
+
+Each folder of `cases/` holds rows (beside those of `cases/shared/`), the resources that they add
+or change (`expected.json`) and what the case is for (`reason.txt`). After a change that is meant,
+`python -m tests.golden.directory.test_directory_cases` writes the expected files anew: read the
+diff.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+import pytest
+
+from tests.e2e.commands import converted, cpcds, done
+from tests.e2e.directories import write_directory
+
+CASES: Final = Path(__file__).parent / "cases"
+NAMES: Final = sorted(path.name for path in CASES.iterdir() if path.name != "shared")
+Json = dict[str, Any]
+
+
+def rows_of(folder: Path) -> dict[str, list[dict[str, str]]]:
+    found = {}
+    for path in sorted(folder.glob("*.csv")):
+        with path.open(encoding="utf-8", newline="") as file:
+            found[path.stem] = list(csv.DictReader(file))
+    return found
+
+
+def made(*folders: Path) -> list[Json]:
+    """Return what the rows of some folders become together."""
+    rows: dict[str, list[dict[str, str]]] = {}
+    for folder in folders:
+        for table, own in rows_of(folder).items():
+            rows.setdefault(table, []).extend(own)
+    with TemporaryDirectory() as work:
+        extract = write_directory(Path(work) / "in", rows)
+        done(cpcds("convert", extract, "--out", Path(work) / "out"))
+        return json.loads(json.dumps(converted(Path(work) / "out"), default=float))  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="module")
+def shared() -> list[Json]:
+    return made(CASES / "shared")
+
+
+def added(name: str, known: list[Json]) -> list[Json]:
+    """Return the resources that a case has beside those of the shared rows."""
+    return [one for one in made(CASES / "shared", CASES / name) if one not in known]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_rows_become_these_resources(name: str, shared: list[Json]) -> None:
+    expected = json.loads((CASES / name / "expected.json").read_text("utf-8"))
+    assert expected
+    assert added(name, shared) == expected
+
+
+if __name__ == "__main__":
+    before = made(CASES / "shared")
+    for case in NAMES:
+        text = json.dumps(added(case, before), indent=2, ensure_ascii=False)
+        (CASES / case / "expected.json").write_text(f"{text}\n", "utf-8")
