@@ -97,7 +97,7 @@ def _oddity(files: Sequence[Listed], delimiter: str | None) -> str:
         if listed.delimiter and found.kind == "delimited" and lacks_header(head_of(listed), found):
             return (
                 f"{listed.name} has no line of headers: values stand in its first row; "
-                "put a line of headers first"
+                "put a line of headers first, or write a layout with header: false"
             )
     return ""
 

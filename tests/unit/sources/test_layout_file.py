@@ -273,6 +273,7 @@ def test_a_payers_crosswalk_is_laid_over_ours(tmp_path: Path) -> None:
 def test_every_shipped_layout_can_be_read() -> None:
     layouts = shipped_layouts()
     assert [found.name for found in layouts] == [
+        "apcd-cdl",
         "cms-idr",
         "cms-rif-synthea",
         "healthsparq",

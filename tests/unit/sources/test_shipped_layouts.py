@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[3]
 GOLDEN = ROOT / "tests/golden/layouts"
 HEADERS = ROOT.parent / "shared/data/cpcds/headers"
 NAMES = (
+    "apcd-cdl",
     "cms-idr",
     "cms-rif-synthea",
     "healthsparq",
