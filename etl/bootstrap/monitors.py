@@ -11,10 +11,15 @@ from pathlib import Path
 
 from etl.bootstrap.definitions import load_definitions
 from etl.bootstrap.settings import Settings
-from etl.monitoring.http_calls import HookFailed
+from etl.bootstrap.targets import target_store
+from etl.errors import StoreError
+from etl.monitoring.http_calls import HookFailed, exchange
 from etl.monitoring.notification import notify_services, ping, post, run_command
 from etl.monitoring.openlineage_events import LineageOptions, emit_end, emit_start
 from etl.pipeline.run_record import GOOD, RunRecord, RunStart
+from etl.publish import object_keys
+from etl.publish.reader import open_current
+from etl.publish.time_stamps import MEDIA_TYPE, StampRequest
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +43,9 @@ def run_ended(settings: Settings, record: RunRecord) -> None:
     if wanted.ping_url:
         url = wanted.ping_url.get_secret_value()
         _tried("ping", lambda: ping(url, "success" if is_good else "failure", wanted.seconds))
+    if settings.publish.timestamp_url and is_good:
+        url = settings.publish.timestamp_url.get_secret_value()
+        _tried("timestamp_url", lambda: _stamp(settings, url))
     if wanted.notify_on == "always" or not is_good:
         _notify(settings, record)
     if settings.lineage.to:
@@ -48,6 +56,22 @@ def _write_textfile(path: Path, record: RunRecord) -> None:
     from etl.monitoring.textfile import write_textfile  # prometheus_client, for this alone
 
     write_textfile(path, record)
+
+
+def _stamp(settings: Settings, url: str) -> None:
+    """Have the present release stamped, unless it is."""
+    store = target_store(settings)
+    release = open_current(store).release
+    if release is None or any(store.list(object_keys.time_stamp(release.id))):
+        return
+    request = StampRequest.of(store.get(release.manifest.key))
+    answer = exchange(url, settings.monitoring.seconds, request.body, MEDIA_TYPE)
+    try:
+        request.check(answer)
+    except StoreError as error:
+        raise HookFailed(str(error)) from None
+    store.put(object_keys.time_stamp(release.id), answer)
+    store.sync()
 
 
 def _notify(settings: Settings, record: RunRecord) -> None:

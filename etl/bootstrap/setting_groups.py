@@ -296,6 +296,12 @@ class PublishSettings(SettingGroup):
     snapshot_every: int = Field(
         30, ge=1, description="Releases after which there is a new snapshot, at the latest."
     )
+    timestamp_url: SecretStr | None = Field(
+        None,
+        description=(
+            "URL of an authority that stamps the time of each published release (RFC 3161)."
+        ),
+    )
     signing_key: Path | None = Field(
         None,
         description=(

@@ -23,10 +23,12 @@ from etl.pipeline.events import ignore
 from etl.pipeline.rebuild import Rebuilt
 from etl.pipeline.run_history import read_records
 from etl.pipeline.run_record import RunRecord
+from etl.publish.canonical_json import as_instant
 from etl.publish.change_counts import Changes
 from etl.publish.diff import compare
 from etl.publish.history import ReleaseInfo, find_release, releases
 from etl.publish.signatures import check_descent, check_signature
+from etl.publish.time_stamps import check_time_stamp
 from etl.publish.verify import Problem, Verified, verify
 from etl.reports.summary import counted
 
@@ -227,6 +229,13 @@ def resume_command(
     type=click.Path(path_type=Path, dir_okay=False),
     help="Public key by which it must be signed; one of several, where given again.",
 )
+@click.option(
+    "--timestamp-root",
+    "roots",
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Certificate of an authority that must have stamped its time; with others between.",
+)
 @click.option("--since", help="Release that was published before: check that it comes after it.")
 @click.option(
     "--rebuild",
@@ -244,6 +253,7 @@ def verify_command(
     as_json: bool,
     release: str,
     keys: tuple[Path, ...],
+    roots: tuple[Path, ...],
     since: str | None,
     extract: Path | None,
 ) -> None:
@@ -255,6 +265,7 @@ def verify_command(
     store = target_store(settings)
     chosen = find_release(store, release)
     signed_by = check_signature(chosen, keys) if keys else None
+    stamped = check_time_stamp(chosen, roots) if roots else None
     steps = None if since is None else check_descent(store, chosen, since)
     members = chosen.manifest.counts["patients"]
     with counting("verifying", "members", members, quiet=as_json) as advance:
@@ -264,6 +275,7 @@ def verify_command(
         remade = rebuild_release(settings, chosen, extract, ignore)
     if as_json:
         proofs: dict[str, Any] = {"signed_by": signed_by, "releases_since": steps}
+        proofs["time_stamped"] = None if stamped is None else as_instant(stamped)
         proofs["rebuilt"] = None if remade is None else _rebuilt_json(remade)
         click.echo(json.dumps({**_verified_json(found), **proofs}, indent=2))
     else:
@@ -282,6 +294,8 @@ def verify_command(
         click.echo("nothing is broken")
         if signed_by is not None:
             click.echo(f"it is signed by key {signed_by}")
+        if stamped is not None:
+            click.echo(f"an authority stamped it at {as_instant(stamped)}")
         if steps is not None:
             click.echo(f"it comes {counted(steps, 'release')} after {since}")
     if remade is not None:

@@ -8,6 +8,9 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
+_MOST = 65_536
+"""Bytes of an answer that are read."""
+
 
 class HookFailed(Exception):
     """A hook did not work: one sentence, without what a URL keeps secret."""
@@ -24,17 +27,33 @@ def call(url: str, seconds: float, body: Any = None) -> None:
     Raises:
         HookFailed: the URL is none, no answer came, or one of an error.
     """
+    data = None if body is None else json.dumps(body, ensure_ascii=False).encode()
+    exchange(url, seconds, data, "application/json")
+
+
+def exchange(url: str, seconds: float, data: bytes | None, media_type: str) -> bytes:
+    """Send a GET, or a POST of some bytes; return the beginning of the answer, 64 KB at most.
+
+    Args:
+        url: as for `call`.
+        seconds: as for `call`.
+        data: what is posted; None for a GET.
+        media_type: of the data.
+
+    Raises:
+        HookFailed: as for `call`.
+    """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise HookFailed("the URL is not http:// or https:// with a host")
-    data = None if body is None else json.dumps(body, ensure_ascii=False).encode()
     headers = {"User-Agent": "cpcds-bluebutton"}
     if data is not None:
-        headers["Content-Type"] = "application/json"
+        headers["Content-Type"] = media_type
     request = Request(url, data, headers)  # noqa: S310 - http and https alone
     try:
         with urlopen(request, timeout=seconds) as answer:  # noqa: S310
-            answer.read(1024)
+            found: bytes = answer.read(_MOST)
+            return found
     except HTTPError as error:
         with error:
             raise HookFailed(f"{parts.hostname} answered {error.code}") from None

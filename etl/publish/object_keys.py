@@ -52,6 +52,11 @@ def signature(release: str) -> str:
     return f"releases/{release}/signature.json"
 
 
+def time_stamp(release: str) -> str:
+    """Return the key of the time stamp of a release's manifest."""
+    return f"releases/{release}/timestamp.tsr"
+
+
 def resumed(release: str) -> str:
     """Return the key of what says that runs may follow a rollback."""
     return f"releases/{release}/resumed.json"

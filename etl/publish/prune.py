@@ -251,6 +251,7 @@ def _mark(store: Store, kept: Sequence[Release], used: _InUse) -> None:
 def named_keys(manifest: Manifest) -> set[str]:
     """Return the keys that a manifest names, blocks and indexes left out, and its own."""
     keys = {manifest.key, object_keys.signature(manifest.release)}
+    keys.add(object_keys.time_stamp(manifest.release))
     keys |= {shard.key for shard in manifest.catalog if shard is not None}
     keys |= {report.key for report in manifest.facts.reports}
     keys |= set(_keys_in(dict(manifest.bulk)))
