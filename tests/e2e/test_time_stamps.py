@@ -17,6 +17,7 @@ from tests.e2e.commands import cpcds, done
 
 OPENSSL = shutil.which("openssl")
 pytestmark = pytest.mark.skipif(OPENSSL is None, reason="openssl is not there")
+# Without `certs`: openssl does not write that set in the order of DER, which is checked.
 CONFIG = """
 [tsa]
 default_tsa = this
