@@ -14,6 +14,7 @@ from conformance import run
 from conformance.definitions import lay_out
 from conformance.engine import GUIDE, HERE, EngineIssue, UnavailableError
 from etl.conform.findings import FIXED_RULES
+from etl.profiles.guides import Guide
 from tests.unit.conform import samples
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ def test_resources_are_read_from_plain_and_gzipped_files_below_a_folder(tmp_path
 def test_a_missing_tool_is_a_skip_that_is_said_aloud(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def missing() -> list[str]:
+    def missing(guide: Guide) -> list[str]:
+        del guide
         raise UnavailableError("java is not installed")
 
     monkeypatch.setattr(run, "prepare", missing)
