@@ -34,6 +34,7 @@ from etl.auth.sessions import Sessions
 from etl.auth.signing_keys import Keys
 from etl.auth.tokens import AccessTokens, IdTokens, RefreshTokens
 from etl.auth.verifier import LocalVerifier
+from etl.auth.yearly_numbers import forget_years
 
 
 def open_authorization(
@@ -156,11 +157,15 @@ def routes_of(services: Services) -> list[Route]:
 
 
 def tidy(services: Services) -> None:
-    """Delete expired sessions, codes, tokens and old failures. Call it periodically."""
+    """Delete what is over: sessions, codes, tokens, old failures, members' counts of old years.
+
+    Call it periodically.
+    """
     services.sessions.forget()
     services.lockout.forget()
     services.revocations.forget()
     services.consents.forget()
+    forget_years(services.database, services.clock().date(), services.configuration.access_days)
 
 
 def quiet_logs() -> None:

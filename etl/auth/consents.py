@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from etl.auth.configuration import Clock, Randomness
 from etl.auth.database import Database
 from etl.auth.database_tables import AccessRow, AppRow, CodeRow, ConsentRow, RefreshRow
-from etl.auth.records import AccessDay, Consent, Happening, Note, Usage
+from etl.auth.records import AccessDay, Consent, Happening, Note
 from etl.auth.revocations import Revocations
 from etl.auth.secrets import new_token
 
@@ -114,25 +114,6 @@ class Consents:
                 )
                 for row, app in rows
             )
-
-    def usage(self, year: int) -> Usage:
-        """Return how many members' data went to apps in a year, and to how many apps."""
-        with self._database.read() as session:
-            rows = session.execute(
-                select(AccessRow.patient, AppRow.client_id, AppRow.draft)
-                .join(AppRow, AppRow.client_id == AccessRow.client_id)
-                .where(AccessRow.day.between(f"{year}-01-01", f"{year}-12-31"))
-            ).all()
-        of_patient: dict[str, set[str]] = {}
-        of_app: dict[str, set[str]] = {}
-        names: dict[str, str] = {}
-        for patient, client_id, draft in rows:
-            of_patient.setdefault(patient, set()).add(client_id)
-            of_app.setdefault(client_id, set()).add(patient)
-            names[client_id] = str(draft["name"])
-        counts = sorted((names[app_name], len(patients)) for app_name, patients in of_app.items())
-        several = sum(len(clients) > 1 for clients in of_patient.values())
-        return Usage(year, len(of_patient), several, tuple(counts))
 
     def revoke(
         self,

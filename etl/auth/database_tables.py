@@ -173,6 +173,18 @@ class AccessRow(Base):
     last: Mapped[int]
 
 
+class YearRow(Base):
+    """Counts of a year that is over; its daily counts by member are deleted."""
+
+    __tablename__ = "access_year"
+
+    year: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    members: Mapped[int]
+    more_than_once: Mapped[int]
+    several_apps: Mapped[int]
+    apps: Mapped[dict[str, Any]]
+
+
 class TrailRow(Base):
     """Verified extent of an audit file: what it must still hold."""
 

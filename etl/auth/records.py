@@ -259,23 +259,6 @@ class AccessDay:
     last: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Members with data shared with apps in a year.
-
-    Attributes:
-        year: calendar year, UTC.
-        once: members with data shared with at least one app.
-        several: members with data shared with more than one.
-        apps: name of an app and its members, by name.
-    """
-
-    year: int
-    once: int
-    several: int
-    apps: tuple[tuple[str, int], ...]
-
-
 class InvalidForm(UsageError):
     """A form is invalid.
 

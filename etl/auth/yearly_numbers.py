@@ -2,7 +2,8 @@
 
 42 CFR 422.119(f), 431.60(f), 457.730(f) and 45 CFR 156.221(f), from the rule CMS-0057-F: unique
 members with data sent to a health app, and those with data sent to one more than once. They are
-counted in the database, from the audit trail's daily counts, so that no identity leaves it.
+counted in the database, from the audit trail's daily counts, so that no identity leaves it. Some
+time after a year its daily counts are deleted, and its numbers stay.
 """
 
 from __future__ import annotations
@@ -11,15 +12,16 @@ import csv
 import io
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from datetime import date
+from datetime import date, timedelta
 from functools import cache
 from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, delete, func, select
+from sqlalchemy.orm import Session
 
 from etl.auth.database import Database
-from etl.auth.database_tables import AccessRow, AppRow
+from etl.auth.database_tables import AccessRow, AppRow, YearRow
 
 TRANSFER: Final = "a day (UTC) on which one app read the member's data, however often"
 """Meaning of a transfer: apps fetch one copy in many requests."""
@@ -35,6 +37,7 @@ class YearlyNumbers:
         until: the last day that is counted: the last of the year, or the day of the report.
         members: unique members with data sent to one app or more.
         more_than_once: those of them with data sent to an app on more than one day, or to several.
+        several_apps: those of them with data sent to several apps.
         apps: name of an app and its members, by name.
     """
 
@@ -43,6 +46,7 @@ class YearlyNumbers:
     until: date
     members: int
     more_than_once: int
+    several_apps: int
     apps: tuple[tuple[str, int], ...]
 
     @property
@@ -60,35 +64,79 @@ def yearly_numbers(database: Database, year: int, payer: str, today: date) -> Ye
         payer: its name.
         today: the day of the report, UTC.
     """
-    of_year = AccessRow.day.between(f"{year}-01-01", f"{year}-12-31")
-    transfers = (
-        select(AccessRow.patient, AccessRow.client_id, AccessRow.day)
-        .where(of_year)
-        .distinct()
-        .subquery()
-    )
-    by_member = (
-        select(func.count().label("times")).select_from(transfers).group_by(transfers.c.patient)
-    ).subquery()
     with database.read() as session:
-        members = session.scalar(select(func.count()).select_from(by_member)) or 0
-        several = session.scalar(
-            select(func.count()).select_from(by_member).where(by_member.c.times > 1)
-        )
-        by_app = session.execute(
-            select(AccessRow.client_id, func.count(AccessRow.patient.distinct()))
-            .where(of_year)
-            .group_by(AccessRow.client_id)
-        ).all()
+        row = session.get(YearRow, year) or _counted(session, year)
         drafts = session.execute(select(AppRow.client_id, AppRow.draft)).all()
     names = {client: str(draft["name"]) for client, draft in drafts}
     return YearlyNumbers(
         year,
         payer,
         min(date(year, 12, 31), today),
-        members,
-        several or 0,
-        tuple(sorted((names[client], count) for client, count in by_app if client in names)),
+        row.members,
+        row.more_than_once,
+        row.several_apps,
+        tuple(sorted((names[app], count) for app, count in row.apps.items() if app in names)),
+    )
+
+
+def forget_years(database: Database, today: date, days: int) -> None:
+    """Delete the daily counts by member of years that ended so many days ago; keep their numbers.
+
+    Args:
+        database: where the audit trail counts accesses by member, app and day.
+        today: the present day, UTC.
+        days: days after the end of a year.
+    """
+    last = (today - timedelta(days=days)).year - 1  # the newest year that ended before that day
+    with database.read() as session:
+        first = session.scalar(select(func.min(AccessRow.day)))
+    if first is None or int(first[:4]) > last:
+        return
+    with database.write() as session:
+        for year in range(int(first[:4]), last + 1):
+            if session.get(YearRow, year) is None:
+                session.add(_counted(session, year))
+            session.execute(delete(AccessRow).where(_of_year(year)))
+
+
+def _of_year(year: int) -> ColumnElement[bool]:
+    return AccessRow.day.between(f"{year}-01-01", f"{year}-12-31")
+
+
+def _counted(session: Session, year: int) -> YearRow:
+    """Return the counts of a year, made of its daily counts."""
+    transfers = (
+        select(AccessRow.patient, AccessRow.client_id, AccessRow.day)
+        .where(_of_year(year))
+        .distinct()
+        .subquery()
+    )
+    by_member = (
+        select(
+            func.count().label("times"),
+            func.count(transfers.c.client_id.distinct()).label("apps"),
+        )
+        .select_from(transfers)
+        .group_by(transfers.c.patient)
+    ).subquery()
+    members, more_than_once, several_apps = session.execute(
+        select(
+            func.count(),
+            func.count().filter(by_member.c.times > 1),
+            func.count().filter(by_member.c.apps > 1),
+        ).select_from(by_member)
+    ).one()
+    by_app = session.execute(
+        select(AccessRow.client_id, func.count(AccessRow.patient.distinct()))
+        .where(_of_year(year))
+        .group_by(AccessRow.client_id)
+    ).all()
+    return YearRow(
+        year=year,
+        members=members,
+        more_than_once=more_than_once,
+        several_apps=several_apps,
+        apps={str(client): int(count) for client, count in by_app},
     )
 
 

@@ -244,6 +244,7 @@ def configuration(settings: Settings, base_url: str) -> AuthConfiguration:
         online_hours=auth.online_hours,
         consent_days=auth.consent_days,
         revocation_seconds=auth.revocation_seconds,
+        access_days=auth.access_days,
         plain_apps=auth.plain_apps,
         introspectors=auth.introspectors,
         registration=auth.registration,

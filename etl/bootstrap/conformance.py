@@ -20,7 +20,7 @@ def conform_to_guide(
     *,
     profiles: Iterable[str],
     strict: bool,
-    progress: Callable[[int], None] = lambda _: None,
+    progress: Callable[[int, int], None] = lambda _, __: None,
 ) -> ConformanceReport:
     """Check files, or the release that readers of a published tree see.
 
@@ -29,24 +29,29 @@ def conform_to_guide(
             `s3://bucket/prefix`.
         profiles: profiles to check against, whatever `meta.profile` says.
         strict: what the guide says in words only counts as an error everywhere.
-        progress: called with the number of resources checked so far.
+        progress: called with the number of resources checked so far, and of all that there are;
+            of Bundles in files each counts as one there.
 
     Raises:
         UsageError: there is nothing that can be read.
     """
+    total = 0
 
     def checked(_: str, resources: int) -> None:
-        progress(resources)
+        progress(resources, max(total, resources))
 
     trees = [name for name in what if _is_tree(name)]
     if trees and len(what) > 1:
         raise UsageError(f"{trees[0]} is a published tree: check it alone")
     if trees:
         store = open_store(trees[0])
+        release = open_current(store).release
+        total = 0 if release is None else sum(release.manifest.counts["resources"].values())
         return conform(
             _blocks(store), profiles=profiles, whole=True, strict=strict, progress=checked
         )
     sources = file_sources([Path(name) for name in what])
+    total = sum(source.count() for source in sources)
     return conform(sources, profiles=profiles, strict=strict, progress=checked)
 
 

@@ -1,23 +1,30 @@
-"""A run with its record: what the command line and a scheduler call to publish."""
+"""A run or rollback with its record: what the command line and a scheduler call to publish."""
 
 from __future__ import annotations
 
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from etl.bootstrap.monitors import run_began, run_ended
 from etl.bootstrap.settings import Settings
 from etl.bootstrap.targets import target_store
-from etl.bootstrap.use_cases import Approvals, now, run_extract
+from etl.bootstrap.use_cases import Approvals, now, roll_back, run_extract
 from etl.errors import EtlError
 from etl.pipeline.events import Emit, to_all
 from etl.pipeline.phases import Phase, Phases
 from etl.pipeline.run import Ran
 from etl.pipeline.run_history import write_record
-from etl.pipeline.run_record import RunRecord, RunStart, record_of, record_of_error
+from etl.pipeline.run_record import (
+    RunRecord,
+    RunStart,
+    record_of,
+    record_of_error,
+    record_of_rollback,
+)
+from etl.publish.manifest import Manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +42,7 @@ class RunObserver:
     run_ended: Callable[[RunRecord], None] = lambda _: None
 
 
-def start_of(settings: Settings, extract: Path) -> RunStart:
+def start_of(settings: Settings, extract: Path | str) -> RunStart:
     """Return a run that begins now."""
     began = now()
     run = f"{began:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
@@ -83,12 +90,36 @@ def run_and_record(
     return ran
 
 
+def roll_back_and_record(settings: Settings, release: str, reason: str) -> tuple[Manifest, str]:
+    """Publish an earlier release of the target again, and keep a record of that.
+
+    Args:
+        settings: name the target.
+        release: id of the release to go back to, or a unique beginning of it.
+        reason: why; kept in the new release.
+
+    Raises: as `roll_back`; the record is kept all the same.
+    """
+    start = start_of(settings, "")
+    try:
+        manifest, to = roll_back(settings, release, reason)
+    except BaseException as error:
+        record = record_of_error(start, now(), (), error)
+        _keep(settings, replace(record, rollback=(release, reason)))
+        raise
+    _keep(settings, record_of_rollback(start, now(), to, manifest))
+    return manifest, to
+
+
 def _finish(settings: Settings, observer: RunObserver, record: RunRecord) -> None:
+    _keep(settings, record)
+    run_ended(settings, record)
+    observer.run_ended(record)
+
+
+def _keep(settings: Settings, record: RunRecord) -> None:
     try:
         store = target_store(settings)
     except EtlError:  # the cause of the failed run
-        pass
-    else:
-        write_record(store, record, settings.retention.records)
-    run_ended(settings, record)
-    observer.run_ended(record)
+        return
+    write_record(store, record, settings.retention.records)

@@ -486,6 +486,14 @@ class AuthSettings(SettingGroup):
     revocation_seconds: int = Field(
         10, ge=1, le=30, description="Age at which the list of what was revoked is read again."
     )
+    access_days: int = Field(
+        180,
+        ge=90,
+        description=(
+            "Days after the end of a year at which its daily counts of apps' reads by member are "
+            "deleted; the numbers of the year stay."
+        ),
+    )
     limits: dict[str, str] = Field(
         default_factory=dict,
         description="Endpoint → most calls of an address or app, a worker; none where empty.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -31,15 +31,17 @@ from etl.model.data_models import CLAIMS, DataModel, stated_model
 from etl.pipeline.context import Publication, RunContext, RunOptions
 from etl.pipeline.convert import Converted, convert
 from etl.pipeline.definitions import Definitions
-from etl.pipeline.deltas.layers import layers_of
-from etl.pipeline.deltas.merge import merged_extract
+from etl.pipeline.deltas.layer_rows import LayerRows
+from etl.pipeline.deltas.layers import kept_layers, layer_of
+from etl.pipeline.deltas.merge import merged_origins
 from etl.pipeline.earlier_reports import write_nights_page
 from etl.pipeline.events import Emit
 from etl.pipeline.executor import Executor
-from etl.pipeline.explain import Explainer, Subject, require_same
-from etl.pipeline.read import expected_partitions, open_with, own_folder
+from etl.pipeline.explain import Explainer, Layers, Subject, require_same
+from etl.pipeline.read import expected_partitions, open_with, own_folder, read
 from etl.pipeline.rebuild import Rebuilt, rebuilt
 from etl.pipeline.release_limits import ReleaseLimits
+from etl.pipeline.row_places import ExtractRows
 from etl.pipeline.run import Planned, Ran, plan, remake, run
 from etl.pipeline.target import Target
 from etl.pipeline.validate import Validated, check_report_folder, validate
@@ -58,6 +60,7 @@ from etl.publish.signatures import SigningKey
 from etl.publish.verify import require_whole
 from etl.reports.lineage import Lineage
 from etl.sources import Extract
+from etl.sources.extract_files import ExtractFiles
 from etl.sources.extract_folder import files_of
 from etl.storage.port import Store
 
@@ -265,19 +268,32 @@ def signing_key(settings: Settings) -> SigningKey | None:
 
 
 def explain_subject(
-    settings: Settings, extract: Path | None, subject: Subject, emit: Emit
+    settings: Settings, extracts: Sequence[Path], subject: Subject, emit: Emit
 ) -> Lineage:
     """Return the lineage of a resource of the present release, or of a claim or row.
 
+    Args: as for `explainer_of`; the subject is the resource, claim or row.
+
+    Raises:
+        UsageError: as `explainer_of`; or the subject is not in the extract.
+        StoreError: the target cannot be read.
+    """
+    with explainer_of(settings, extracts, emit) as explainer:
+        return explainer.explain(subject)
+
+
+@contextmanager
+def explainer_of(settings: Settings, extracts: Sequence[Path], emit: Emit) -> Iterator[Explainer]:
+    """Give what answers questions about the lineage of the present release.
+
     Args:
         settings: name the target; the mappings must be those of the release.
-        extract: folder that the release was made from; None where the target keeps its rows.
-        subject: the resource, claim or row.
+        extracts: folders that the release was made from. Where the target keeps its rows, none are
+            needed; those of a full extract and of its deltas then add cells as they are written.
         emit: takes events.
 
     Raises:
-        UsageError: nothing was published, the extract is another one, rows were not kept, or the
-            subject is not in the extract.
+        UsageError: nothing was published, an extract is another one, or rows were not kept.
         StoreError: the target cannot be read.
     """
     definitions = load_definitions(settings)
@@ -288,21 +304,41 @@ def explain_subject(
     if stated_model(base.release.manifest.facts.mapping) is not CLAIMS:
         raise UsageError(f"{settings.target} holds a provider directory; only claims are explained")
     _check_view(settings, base, definitions.mappings)
-    with ExitStack() as until_the_end:
-        work = until_the_end.enter_context(
-            TemporaryDirectory(prefix="cpcds-explain-", dir=settings.run.work)
+    layers = kept_layers(base.release)
+    if not layers and not extracts:
+        raise UsageError(
+            f"{settings.target}: the rows of {base.release.id} were not kept; --extract names the "
+            "extract that it was made of"
         )
-        if extract is not None:
-            place = until_the_end.enter_context(extract_files(settings, extract, None))
-        else:
-            layers = layers_of(store, base)
-            place = files_of(merged_extract(store, layers, Path(work) / "rows", None, None))
-        files = open_with(place, definitions, settings.layout if extract else None, emit)
-        if extract is not None:
-            require_same(files, base.release, str(extract))
-        executor = LocalExecutor(Workers(1, partial(load_definitions, settings)))
-        job = OpenedExtract(settings, files, definitions, executor, emit)
-        return Explainer(job.context(Path(work), now()), base.release).explain(subject)
+    executor = LocalExecutor(Workers(1, partial(load_definitions, settings)))
+    with ExitStack() as until_the_end:
+        work = Path(
+            until_the_end.enter_context(
+                TemporaryDirectory(prefix="cpcds-explain-", dir=settings.run.work)
+            )
+        )
+
+        def context(place: ExtractFiles, layout: str | None) -> RunContext:
+            files = open_with(place, definitions, layout, emit)
+            return OpenedExtract(settings, files, definitions, executor, emit).context(work, now())
+
+        given = [
+            context(
+                until_the_end.enter_context(extract_files(settings, extract, None)),
+                settings.layout,
+            )
+            for extract in extracts
+        ]
+        if len(layers) > 1 or not extracts:
+            rows = LayerRows(layers, merged_origins(store, layers, work / "merged"))
+            whole = context(files_of(work / "merged"), "cpcds")
+            own = {layer_of(layers, each.extract): ExtractRows(read(each)) for each in given}
+            yield Explainer(whole, base.release, Layers(rows, own))
+            return
+        if len(extracts) > 1:
+            raise UsageError(f"{base.release.id} was made of one extract: name it alone")
+        require_same(given[0].extract, base.release, str(extracts[0]))
+        yield Explainer(given[0], base.release)
 
 
 def plan_extract(
@@ -330,9 +366,10 @@ def plan_extract(
         refusal = _refusal(settings, store, base, definitions, Approvals(rekey, after_rollback))
         if settings.run.work is not None:
             settings.run.work.mkdir(parents=True, exist_ok=True, mode=0o700)
-        target = Target(settings.target, store_options(settings), dry=True)
         limits = _limits(settings, base, definitions)
         with TemporaryDirectory(prefix="cpcds-plan-", dir=settings.run.work) as work:
+            kept = Path(work) / "kept"
+            target = Target(settings.target, store_options(settings), dry=True, kept=kept)
             publication = Publication(target, target.store(), base, limits)
             planned = plan(job.context(Path(work), now()), publication)
             return replace(planned, refusal=refusal)
@@ -568,7 +605,7 @@ def prune_target(
         keep: how many releases stay at least.
         older_than: younger ones stay as well.
         dry_run: count, and delete nothing.
-        progress: called with the number of objects deleted so far.
+        progress: called with the number of folders looked through so far, of `prune.FOLDERS`.
 
     Raises:
         UsageError: no release would be kept.

@@ -13,6 +13,7 @@ from etl.auth.audit_verification import verify_trail
 from etl.auth.database import migrate, open_database, present_version
 from etl.auth.dynamic_registration import draft_of
 from etl.auth.records import App, AppStatus, Issued
+from etl.auth.yearly_numbers import yearly_numbers
 from etl.bootstrap import auth
 from etl.bootstrap.settings import Settings
 from etl.cli.options import json_option
@@ -157,13 +158,14 @@ def delete_command(context: click.Context, client_id: str, yes: bool) -> None:
 def usage_command(context: click.Context, year: int, as_json: bool) -> None:
     """Count the members whose data went to an app in a year, and to several apps."""
     with auth.services(context.obj.settings()) as services:
-        usage = services.consents.usage(year)
+        numbers = yearly_numbers(services.database, year, "", services.clock().date())
     if as_json:
-        click.echo(json.dumps(asdict(usage), indent=2))
+        counts = {"once": numbers.members, "several": numbers.several_apps}
+        click.echo(json.dumps({"year": year, **counts, "apps": numbers.apps}, indent=2))
         return
-    click.echo(f"members whose data went to one app or more: {usage.once:,}")
-    click.echo(f"members whose data went to several apps: {usage.several:,}")
-    for name, members in usage.apps:
+    click.echo(f"members whose data went to one app or more: {numbers.members:,}")
+    click.echo(f"members whose data went to several apps: {numbers.several_apps:,}")
+    for name, members in numbers.apps:
         click.echo(f"  {name}: {members:,}")
 
 

@@ -73,6 +73,12 @@ def bars() -> Iterator[Progress]:
         yield shown
 
 
+def extend(shown: Progress, task: TaskID, count: int) -> None:
+    """Add steps to a phase that has more than were known."""
+    total = shown.tasks[shown.task_ids.index(task)].total
+    shown.update(task, total=(total or 0) + count)
+
+
 def fill(shown: Progress, task: TaskID) -> None:
     """Show a phase as done, whatever its number of steps."""
     done = int(shown.tasks[shown.task_ids.index(task)].completed)

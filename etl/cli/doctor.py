@@ -15,7 +15,7 @@ from etl.bootstrap.definitions import load_definitions, mapping_roots
 from etl.bootstrap.extracts import extract_files
 from etl.bootstrap.mappings import read_folder
 from etl.cli.layout_files import mistakes_of
-from etl.cli.options import json_option
+from etl.cli.options import json_option, write_file
 from etl.doctor.drafting import LayoutDraft
 from etl.doctor.elements import read_elements
 from etl.doctor.examination import Examination, examine
@@ -53,7 +53,7 @@ def doctor_command(
     definitions = load_definitions(context.obj.settings())
     examination = diagnose(context, definitions, extract)
     if page is not None:
-        page.write_text(page_of(examination, extract.name), encoding="utf-8")
+        write_file(page, page_of(examination, extract.name))
     sentences = write_draft(examination, definitions, layout) if layout is not None else ()
     if as_json:
         click.echo(json.dumps(report_of(examination), indent=2))

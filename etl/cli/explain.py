@@ -10,11 +10,12 @@ from pathlib import Path
 import click
 
 from etl.bootstrap.use_cases import explain_subject
-from etl.cli.options import json_option, layout_option, view_option, viewing
+from etl.cli.options import json_option, layout_option, view_option, viewing, write_file
 from etl.cli.progress import progress
 from etl.errors import UsageError
 from etl.pipeline.explain import ClaimSubject, ResourceSubject, RowSubject, Subject
 from etl.reports.lineage import (
+    CLAIM_SUBJECT,
     FATES,
     CellOrigin,
     Explanation,
@@ -24,8 +25,6 @@ from etl.reports.lineage import (
     lineage_document,
     lineage_page,
 )
-
-_CLAIM = "claim:"
 
 
 @click.command("explain")
@@ -39,8 +38,13 @@ _CLAIM = "claim:"
 )
 @click.option(
     "--extract",
+    "extracts",
+    multiple=True,
     type=click.Path(path_type=Path),
-    help="Extract that the release was made of; not needed where the target keeps its rows.",
+    help=(
+        "Extract that the release was made of; not needed where the target keeps its rows. Of "
+        "deltas, each again."
+    ),
 )
 @click.option(
     "--html",
@@ -59,7 +63,7 @@ def explain_command(
     subject: str | None,
     path: str,
     row: str | None,
-    extract: Path | None,
+    extracts: tuple[Path, ...],
     page: Path | None,
     values: bool,
     view: str | None,
@@ -75,11 +79,11 @@ def explain_command(
     asked = _subject(subject, row)
     settings = context.obj.settings(target=target, layout=layout, publish=viewing(view))
     with progress(quiet=as_json) as emit:
-        found = explain_subject(settings, extract, asked, emit)
+        found = explain_subject(settings, extracts, asked, emit)
     if path:
         found = _narrowed(found, path)
     if page is not None:
-        _write(page, lineage_page(found, shows_values=values))
+        write_file(page, lineage_page(found, shows_values=values))
     if as_json:
         click.echo(json.dumps(lineage_document(found), indent=2, ensure_ascii=False))
     elif page is not None:
@@ -97,8 +101,8 @@ def _subject(subject: str | None, row: str | None) -> Subject:
         return RowSubject(file, int(number))
     if subject is None or row is not None:
         raise UsageError("name one thing: TYPE/ID of a resource, claim:NUMBER, or --row FILE:ROW")
-    if subject.startswith(_CLAIM) and len(subject) > len(_CLAIM):
-        return ClaimSubject(subject.removeprefix(_CLAIM))
+    if subject.startswith(CLAIM_SUBJECT) and len(subject) > len(CLAIM_SUBJECT):
+        return ClaimSubject(subject.removeprefix(CLAIM_SUBJECT))
     resource_type, separator, logical_id = subject.partition("/")
     if not separator or not logical_id:
         raise UsageError(
@@ -131,12 +135,6 @@ def _is_under(path: str, wanted: str) -> bool:
     return path == wanted or path.startswith((f"{wanted}.", f"{wanted}["))
 
 
-def _write(page: Path, html: str) -> None:
-    """Write a page that only its owner can read: it may show a member's data."""
-    page.touch(mode=0o600)
-    page.write_text(html, encoding="utf-8")
-
-
 def _lines(found: Lineage) -> Iterator[str]:
     if found.rows:
         yield f"{found.subject}: what became of its rows"
@@ -150,9 +148,14 @@ def _lines(found: Lineage) -> Iterator[str]:
         yield from _resource_lines(resource)
 
 
+def _of(extract: str) -> str:
+    """Return the extract of a file in front of its name."""
+    return f"{extract}, " if extract else ""
+
+
 def _row_lines(row: RowFate) -> Iterator[str]:
     of_table = "" if row.table == "*" else f" ({row.table})"
-    yield f"  {row.file} row {row.row}{of_table}: {FATES[row.fate]}"
+    yield f"  {_of(row.extract)}{row.file} row {row.row}{of_table}: {FATES[row.fate]}"
     for reason in row.reasons:
         first = " (the first cause)" if reason.is_cause else ""
         yield f"    {reason.rule}{first}: {reason.says}"
@@ -187,7 +190,8 @@ def _origin_lines(origin: Origin) -> Iterator[str]:
 
 
 def _cell_lines(cell: CellOrigin) -> Iterator[str]:
-    where = f"{cell.file} row {cell.row}, " if cell.file is not None else ""
+    place = f"{_of(cell.extract)}{cell.file} row {cell.row}, "
+    where = place if cell.file is not None else ""
     derived = " (worked out)" if cell.derived else ""
     yield f"  from {where}{cell.table}.{cell.column}{derived} = {cell.value}"
     if cell.layout:
@@ -200,6 +204,7 @@ def _cell_lines(cell: CellOrigin) -> Iterator[str]:
             cell.value,
         )
         if not same:
-            yield f"    of {raw.file} row {raw.row}, {raw.header} = {raw.text}"
+            text = "(not kept: --extract FOLDER shows it)" if raw.text is None else f"= {raw.text}"
+            yield f"    of {_of(raw.extract)}{raw.file} row {raw.row}, {raw.header} {text}"
     for rule in cell.rules:
         yield f"    rule {rule} found something in it"

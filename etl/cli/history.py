@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from etl.bootstrap.targets import target_store
-from etl.cli.options import endpoint, page_option
+from etl.cli.options import endpoint, page_option, write_file
 from etl.cli.releases import on_target
 from etl.cli.result_tables import money_text, rejected_text
 from etl.pipeline.run_history import read_records
@@ -39,7 +39,7 @@ def history_command(
     settings = context.obj.settings(target=target, store=endpoint(endpoint_url))
     records = read_records(target_store(settings), last)
     if page is not None:
-        page.write_text(runs_page([each.to_json() for each in records]), encoding="utf-8")
+        write_file(page, runs_page([each.to_json() for each in records]))
     if as_json:
         click.echo(json.dumps([each.to_json() for each in records], indent=2))
         return
@@ -62,6 +62,9 @@ def _show(record: RunRecord) -> None:
     if slow:
         phases = ", ".join(f"{each.stage} {each.seconds:,.1f} s" for each in slow)
         click.echo(f"  slowest phases: {phases}")
+    if record.rollback is not None:
+        to, reason = record.rollback
+        click.echo(f"  back to release {to}{f': {reason}' if reason else ''}")
     if record.error:
         click.echo(f"  {record.error}")
     elif record.release is not None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, Final
 
 import click
+
+from etl.errors import UsageError
 
 layout_option: Final = click.option(
     "--layout", help="Layout of the extract; detected where not given."
@@ -37,6 +40,24 @@ view_option: Final = click.option(
 def bounded(memory: str | None) -> dict[str, Any] | None:
     """Return the settings of `--memory`; None where it was not given."""
     return None if memory is None else {"memory": memory}
+
+
+def write_file(path: Path, text: str) -> None:
+    """Write a page or table that only its owner can read, whatever was there before.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    try:
+        with open(path, "w", encoding="utf-8", opener=_private) as file:
+            os.fchmod(file.fileno(), 0o600)
+            file.write(text)
+    except OSError as error:
+        raise UsageError(f"{path}: the file cannot be written: {error.strerror}") from None
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def viewing(view: str | None) -> dict[str, Any] | None:

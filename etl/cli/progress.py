@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
-from etl.pipeline.events import STAGES, Emit, Event, StageBegan, ignore
+from etl.pipeline.events import STAGES, Emit, Event, StageBegan, StageExtended, ignore
 from etl.pipeline.phases import StepCounter
 from etl.sources import Partitioned
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-Advance = Callable[[int], None]
-"""Takes the number of steps done so far."""
+
+class Advance(Protocol):
+    """Takes the number of steps done so far, and of all where that was not known before."""
+
+    def __call__(self, done: int, total: int | None = None, /) -> None:
+        """Show them."""
+
 
 _NAMES: Final = {
     "hash": "hashing",
@@ -57,13 +62,17 @@ def counting(name: str, unit: str, total: int | None = None, *, quiet: bool) -> 
         quiet: whether to show nothing.
     """
     if quiet or not sys.stderr.isatty():
-        yield lambda _: None
+        yield lambda _, __=None: None
         return
     from etl.cli.bars import bars, fill
 
     with bars() as shown:
         task = shown.add_task(name, total=total, unit=unit)
-        yield lambda done: shown.update(task, completed=done)
+
+        def advance(done: int, total: int | None = None, /) -> None:
+            shown.update(task, completed=done, total=total)
+
+        yield advance
         fill(shown, task)
 
 
@@ -87,11 +96,15 @@ class _Phases:
         self._task: TaskID | None = None
 
     def __call__(self, event: Event) -> None:
+        from etl.cli.bars import extend
+
         steps = self._counter.steps(event)
         if isinstance(event, StageBegan):
             self.end()
             unit = STAGES[event.stage]
             self._task = self._shown.add_task(_NAMES[event.stage], total=event.total, unit=unit)
+        elif self._task is not None and isinstance(event, StageExtended):
+            extend(self._shown, self._task, event.count)
         elif self._task is not None and steps:
             self._shown.advance(self._task, steps)
 

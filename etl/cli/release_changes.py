@@ -24,7 +24,7 @@ from etl.publish.diff import Difference
 from etl.publish.reader import Release
 from etl.quality import enforce
 from etl.reports.changes import news_since
-from etl.reports.changes_page import ChangesPage, LimitLine, changes_page, moved_columns
+from etl.reports.changes_page import ChangesPage, LimitLine, changes_page, moved_elements
 
 _MAIN: Final = ("submitted", "eligible", "benefit", "memberliability")
 """Amounts of the claim itself that fit on a line; all are in the JSON output."""
@@ -145,6 +145,8 @@ def plan_page(planned: Planned, target: str, small_cells: int) -> str:
             causes=[(each.rule, each.claims, each.rows) for each in planned.rejected.causes],
             new_rules=None if news is None else news[0],
             new_unmapped=None if news is None else news[1],
+            must_support=planned.must_support,
+            samples=planned.samples,
         )
     )
 
@@ -166,7 +168,7 @@ def difference_page(before: Release, after: Release, found: Difference, small_ce
             money=_shown(found.changes, found.money, small_cells),
             new_rules=None if news is None else news[0],
             new_unmapped=None if news is None else news[1],
-            required=None if old is None or new is None else moved_columns(old, new),
+            must_support=None if old is None or new is None else moved_elements(old, new),
             samples=changed_samples(before, after),
         )
     )

@@ -11,10 +11,11 @@ from typing import Any, Final
 
 import click
 
+from etl.bootstrap.recorded_run import roll_back_and_record
 from etl.bootstrap.settings import Settings
 from etl.bootstrap.targets import target_store
-from etl.bootstrap.use_cases import prune_target, rebuild_release, resume_target, roll_back
-from etl.cli.options import endpoint, json_option, page_option
+from etl.bootstrap.use_cases import prune_target, rebuild_release, resume_target
+from etl.cli.options import endpoint, json_option, page_option, write_file
 from etl.cli.progress import counting
 from etl.cli.release_changes import changes_json, difference_page, show_changes
 from etl.cli.result_tables import money_text, rejected_text
@@ -27,6 +28,7 @@ from etl.publish.canonical_json import as_instant
 from etl.publish.change_counts import Changes
 from etl.publish.diff import compare
 from etl.publish.history import ReleaseInfo, find_release, releases
+from etl.publish.prune import FOLDERS
 from etl.publish.signatures import check_descent, check_signature
 from etl.publish.time_stamps import check_time_stamp
 from etl.publish.verify import Problem, Verified, verify
@@ -159,7 +161,7 @@ def diff_command(
     found = compare(old, new)
     if page is not None:
         small_cells = settings.report.small_cells
-        page.write_text(difference_page(old, new, found, small_cells), encoding="utf-8")
+        write_file(page, difference_page(old, new, found, small_cells))
     if as_json:
         body = {"before": found.before, "after": found.after}
         click.echo(json.dumps({**body, **changes_json(found.changes, found.money)}, indent=2))
@@ -192,7 +194,7 @@ def rollback_command(
     settings = _settings(context, target, endpoint_url)
     uncertain = f"`cpcds releases {target}` shows what readers see; the same again finishes it"
     with if_interrupted(uncertain):
-        manifest, model = roll_back(settings, release, " ".join(reason.split()))
+        manifest, model = roll_back_and_record(settings, release, " ".join(reason.split()))
     changes = Changes.from_json(manifest.counts["changes"])
     if as_json:
         body = {"release": manifest.release, "parent": manifest.parent, "rollback_to": model}
@@ -388,7 +390,7 @@ def prune_command(
     settings = _settings(context, target, endpoint_url)
     with (
         if_interrupted("some objects may be deleted already; the same again deletes the rest"),
-        counting("deleting", "objects", quiet=as_json or dry_run) as advance,
+        counting("looking through", "folders", FOLDERS, quiet=as_json) as advance,
     ):
         older = timedelta(days=days)
         done = prune_target(settings, keep, older, dry_run=dry_run, progress=advance)

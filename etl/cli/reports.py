@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from etl.cli.options import endpoint, json_option
+from etl.cli.options import endpoint, json_option, write_file
 from etl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -49,9 +49,9 @@ def cms_command(
         today = services.clock().date()
         numbers = yearly_numbers(services.database, year, settings.payer.name, today)
     if to_csv is not None:
-        to_csv.write_text(as_csv(numbers), encoding="utf-8")
+        write_file(to_csv, as_csv(numbers))
     if to_page is not None:
-        to_page.write_text(as_page(numbers), encoding="utf-8")
+        write_file(to_page, as_page(numbers))
     if as_json:
         click.echo(json.dumps(as_document(numbers), indent=2))
         return

@@ -20,6 +20,7 @@ from etl.cli.options import (
     view_option,
     viewing,
     workers_option,
+    write_file,
 )
 from etl.cli.progress import progress
 from etl.cli.release_changes import changes_json, changes_text, plan_page, show_changes, show_plan
@@ -125,7 +126,7 @@ def run_command(
             if page is not None:
                 small_cells = settings.report.small_cells
                 text = plan_page(planned, settings.target, small_cells)
-                page.write_text(text, encoding="utf-8")
+                write_file(page, text)
             show_plan(planned, settings.target, as_json=as_json)
             return
         if settings.is_demo_key:

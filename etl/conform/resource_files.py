@@ -14,6 +14,7 @@ import orjson
 from etl.conform.findings import ConformanceRule, IssueSeverity
 from etl.errors import UsageError
 
+_PIECE: Final = 1 << 20
 NDJSON: Final = (".ndjson", ".ndjson.gz")
 DOCUMENT: Final = (".json", ".json.gz")
 
@@ -112,6 +113,16 @@ class File:
             ) from None
         except OSError as error:
             raise UsageError(f"{self.name}: cannot be read: {error.strerror}") from None
+
+    def count(self) -> int:
+        """Return how many lines of NDJSON it has, or 1; 0 where it cannot be read."""
+        if self.path.name.endswith(DOCUMENT):
+            return 1
+        try:
+            with self._open() as file:
+                return sum(piece.count(b"\n") for piece in iter(lambda: file.read(_PIECE), b""))
+        except (OSError, EOFError, zlib.error):  # reported when it is its turn
+            return 0
 
     def _open(self) -> IO[bytes]:
         if self.path.name.endswith(".gz"):

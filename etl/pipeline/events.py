@@ -19,14 +19,17 @@ STAGES: Final[Mapping[Stage, str]] = MappingProxyType(
         "read": "bytes",
         "directory": "rows",
         "partitions": "partitions",
-        "publish": "objects",
-        "bulk": "objects",
+        "publish": "rows",
+        "bulk": "resources",
         "suites": "suites",
         "report": "files",
         "commit": "objects",
     }
 )
-"""Stage -> name of its steps, in the order in which a run reaches them."""
+"""Stage -> name of its steps, in the order in which a run reaches them.
+
+Rows of `publish` are those of the catalog, and the resources of the shared directory.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,22 @@ class StageAdvanced:
 
 
 @dataclass(frozen=True, slots=True)
+class StageExtended:
+    """The present stage has more steps than were known.
+
+    Attributes:
+        count: how many more.
+    """
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectWritten:
+    """An object was written to the target: a step of stages that count objects."""
+
+
+@dataclass(frozen=True, slots=True)
 class PartitionDone:
     """One partition of members was checked and mapped, or several with little to do.
 
@@ -72,7 +91,9 @@ class PartitionDone:
     reused: int = 0
 
 
-Event: TypeAlias = SourceEvent | StageBegan | StageAdvanced | PartitionDone
+Event: TypeAlias = (
+    SourceEvent | StageBegan | StageAdvanced | StageExtended | ObjectWritten | PartitionDone
+)
 Emit: TypeAlias = Callable[[Event], None]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final, TypeAlias
@@ -31,6 +31,7 @@ from etl.mapping.row_interpreter import (
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN, TABLES
 from etl.pipeline.context import RunContext
 from etl.pipeline.definitions import Definitions
+from etl.pipeline.deltas.layer_rows import LayerRows
 from etl.pipeline.executor import Read
 from etl.pipeline.partition.check_and_map import PartitionContext, check_and_map
 from etl.pipeline.partition.mapping import Mapped
@@ -41,9 +42,11 @@ from etl.pipeline.partition.providers import (
     with_stubs,
 )
 from etl.pipeline.read import read as read_rows
+from etl.pipeline.row_places import ExtractPlaces, ExtractRows, LayerPlaces, RowPlaces
 from etl.publish.reader import Release
 from etl.quality import Checked, check_totals
 from etl.reports.lineage import (
+    CLAIM_SUBJECT,
     AnswerOrigin,
     CellFinding,
     CellOrigin,
@@ -53,7 +56,6 @@ from etl.reports.lineage import (
     Origin,
     Reason,
     RowFate,
-    SourceCell,
 )
 from etl.sources import Extract, Loaded
 from etl.sources.cell_origins import PartitionOrigins, Place
@@ -81,7 +83,7 @@ class ClaimSubject:
     number: str
 
     def __str__(self) -> str:
-        return f"claim:{self.number}"
+        return f"{CLAIM_SUBJECT}{self.number}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,16 +119,36 @@ def require_same(extract: Extract, release: Release, name: str) -> None:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """The layers of a release.
+
+    Attributes:
+        rows: the rows of all of them.
+        extracts: number of a layer -> its extract, where that is at hand.
+    """
+
+    rows: LayerRows
+    extracts: Mapping[int, ExtractRows]
+
+
 class Explainer:
     """Answers about one extract, which is read once.
 
     Args:
         context: of the run: the extract that the release was made of, and what it was made with.
         release: the release to compare with; None to compare with nothing.
+        layers: the layers that the extract was merged from; None where it is the payer's own.
     """
 
-    def __init__(self, context: RunContext, release: Release | None) -> None:
-        self._sources = _Sources(context.definitions, read_rows(context))
+    def __init__(
+        self, context: RunContext, release: Release | None, layers: Layers | None = None
+    ) -> None:
+        rows = ExtractRows(read_rows(context))
+        places: RowPlaces = ExtractPlaces(rows)
+        if layers is not None:
+            places = LayerPlaces(rows, layers.rows, context.definitions.layouts, layers.extracts)
+        self._sources = _Sources(context.definitions, rows, places)
         self._release = release
 
     def explain(self, subject: Subject) -> Lineage:
@@ -186,8 +208,13 @@ class _Sources:
     """The extract with what it was published with."""
 
     definitions: Definitions
-    read: Read
+    rows: ExtractRows
+    places: RowPlaces
     _last: dict[int, _Part] = field(default_factory=dict)
+
+    @property
+    def read(self) -> Read:
+        return self.rows.read
 
     @cached_property
     def directory(self) -> _Part:
@@ -195,7 +222,7 @@ class _Sources:
         decided = decided_directory(loaded, self.definitions, as_of=self.read.as_of)
         checked = check_totals(decided)
         tables = providers_of(checked.tables, self.definitions).tables
-        origins = self._origins(self.read.partitions.facts.count)
+        origins = self.rows.origins(self.read.partitions.facts.count)
         return _Part(loaded, checked, None, Partition(tables), origins)
 
     @cached_property
@@ -212,7 +239,7 @@ class _Sources:
     def _checked(self, loaded: Loaded, index: int) -> _Part:
         context = PartitionContext(self.definitions, self.providers, self.read.as_of)
         _, checked, mapped = check_and_map(context, loaded, self.read.partitions.keys)
-        return _Part(loaded, checked, mapped, mapped.made[0].partition, self._origins(index))
+        return _Part(loaded, checked, mapped, mapped.made[0].partition, self.rows.origins(index))
 
     def partitions(self) -> Iterator[tuple[int, Loaded]]:
         for index in range(self.read.partitions.facts.count):
@@ -228,13 +255,6 @@ class _Sources:
         return Partition(
             {**own, **self.providers.tables}, None if chains is None else chains.only(keep)
         )
-
-    def _origins(self, index: int) -> PartitionOrigins:
-        rows = self.read.partitions
-        written = rows.raw_rows(index)
-        if index != rows.facts.count:  # files shared by all members lie with the directory
-            written |= rows.raw_rows(rows.facts.count)
-        return PartitionOrigins(rows.facts.layout, rows.facts.files, written)
 
 
 # A resource
@@ -392,8 +412,20 @@ def _of_claim(sources: _Sources, subject: ClaimSubject, release: Release | None)
             for plan, found in _resources(sources, partition, records)
             if plan.table == "claim" and found.row.get(_CLAIM_ID) == subject.number
         ]
+        rows += _lost_rows(sources, subject)
         return Lineage(str(subject), tuple(rows), tuple(resources))
+    lost = _lost_rows(sources, subject)
+    if lost:
+        return Lineage(str(subject), lost, ())
     raise UsageError(f"no row of the extract that can be read has the claim number of {subject}")
+
+
+def _lost_rows(sources: _Sources, subject: ClaimSubject) -> tuple[RowFate, ...]:
+    """Return the rows of a claim that later extracts replaced or deleted."""
+    places = sources.places
+    if not isinstance(places, LayerPlaces):
+        return ()
+    return tuple(places.fates(places.rows.of_claim(subject.number)))
 
 
 def _resources(
@@ -411,23 +443,24 @@ def _resources(
 
 
 def _of_row(sources: _Sources, subject: RowSubject, release: Release | None) -> Lineage:
+    if isinstance(sources.places, LayerPlaces):
+        return _of_layer_row(sources, sources.places, subject, release)
     rows = sources.read.partitions
     if subject.file not in rows.facts.names:
         raise UsageError(
             f"the extract has no file {subject.file}; it has {', '.join(sorted(rows.facts.names))}"
         )
     place = (rows.facts.names.index(subject.file), subject.row)
-    for index in range(rows.facts.count + 1):
-        if not rows.raw_rows(index, place_keys([place[0]], [place[1]])):
-            continue
-        is_directory = index == rows.facts.count
-        part = sources.directory if is_directory else sources.part(rows.load(index), index)
-        return _of_read_row(sources, subject, part, place, release)
+    index = sources.rows.partition_of(place)
+    if index is not None:
+        went_into = set(sources.rows.origins(index).rows_of(place))
+        went_into |= {(name, place) for name in TABLES}
+        return _of_canonical_rows(sources, subject, index, went_into, release)
     ragged = rows.ragged_rows()
     if place in zip(*(ragged.column(name).to_pylist() for name in _PLACES), strict=True):
         rule = sources.definitions.book[RAGGED_ROW]
         reason = Reason(rule.id, rule.says, is_cause=True)
-        fate = RowFate(*_named(place, rows.facts.names), "*", "quarantined", (reason,))
+        fate = RowFate(subject.file, subject.row, "*", "quarantined", (reason,))
         return Lineage(str(subject), (fate,), ())
     raise UsageError(
         f"{subject.file} has no row {subject.row} with cells: the header is row 1, blank rows "
@@ -435,11 +468,42 @@ def _of_row(sources: _Sources, subject: RowSubject, release: Release | None) -> 
     )
 
 
-def _of_read_row(
-    sources: _Sources, subject: RowSubject, part: _Part, place: Place, release: Release | None
+def _of_layer_row(
+    sources: _Sources, places: LayerPlaces, subject: RowSubject, release: Release | None
 ) -> Lineage:
-    went_into = set(part.origins.rows_of(place))
-    went_into |= {(name, place) for name in part.loaded.tables}
+    """Return the lineage of a row of one of several extracts."""
+    found = places.at(subject.file, subject.row)
+    went_into: dict[int, set[tuple[str, Place]]] = {}
+    for row in found:
+        if row.merged is not None:
+            name = f"{row.table}.parquet"
+            place = (sources.read.partitions.facts.names.index(name), row.merged)
+            index = sources.rows.partition_of(place)
+            if index is not None:
+                went_into.setdefault(index, set()).add((row.table, place))
+    parts = [
+        _of_canonical_rows(sources, subject, index, rows, release)
+        for index, rows in went_into.items()
+    ]
+    lost = tuple(places.fates(iter(found)))
+    return Lineage(
+        str(subject),
+        (*(row for part in parts for row in part.rows), *lost),
+        tuple(resource for part in parts for resource in part.resources),
+    )
+
+
+def _of_canonical_rows(
+    sources: _Sources,
+    subject: RowSubject,
+    index: int,
+    went_into: Set[tuple[str, Place]],
+    release: Release | None,
+) -> Lineage:
+    """Return the lineage of some canonical rows of a partition, given by table and place."""
+    rows = sources.read.partitions
+    is_directory = index == rows.facts.count
+    part = sources.directory if is_directory else sources.part(rows.load(index), index)
     fates: list[RowFate] = []
     members: list[pa.Array] = []
     claims: set[str] | None = set()
@@ -465,8 +529,7 @@ def _of_read_row(
         owners = pc.unique(pa.concat_arrays([pa.array([], pa.string()), *members])).drop_null()
         partition = sources.of_members(part, owners)
     records = records_of(partition)
-    names = sources.read.partitions.facts.names
-    touched = {(name, *_named(to, names)) for name, to in went_into}
+    touched = {(name, *sources.places.named(to)) for name, to in went_into}
     resources = []
     for plan, found in _resources(sources, partition, records):
         if claims is not None and found.row.get(_CLAIM_ID) not in claims:
@@ -475,20 +538,18 @@ def _of_read_row(
         parts = tuple(
             origin
             for origin in whole.origins
-            if any((cell.table, cell.file, cell.row) in touched for cell in origin.cells)
+            if any(
+                (cell.table, cell.extract, cell.file, cell.row) in touched for cell in origin.cells
+            )
         )
         if parts:
             resources.append(replace(whole, origins=parts))
     return Lineage(str(subject), tuple(fates), tuple(resources))
 
 
-def _named(place: Place, names: Sequence[str]) -> tuple[str, int]:
-    return names[place[0]], place[1]
-
-
 def _fates(sources: _Sources, part: _Part, name: str, table: pa.Table) -> Iterator[RowFate]:
     """Yield the fates of some rows of a table, each of its places once."""
-    book, names = sources.definitions.book, sources.read.partitions.facts.names
+    book = sources.definitions.book
     rejected = part.checked.rejected
     ours = rejected.filter(pc.equal(rejected.column("table"), name))
     why = {(each["file"], each["row"]): each for each in ours.to_pylist()}
@@ -508,7 +569,8 @@ def _fates(sources: _Sources, part: _Part, name: str, table: pa.Table) -> Iterat
             CellFinding(rule, column, book[rule].says)
             for rule, column in part.findings.get((name, place), ())
         )
-        yield RowFate(*_named(place, names), name, fate, reasons, findings)
+        extract, file, row = sources.places.named(place)
+        yield RowFate(file, row, name, fate, reasons, findings, extract)
 
 
 # Elements and cells
@@ -532,22 +594,22 @@ def _origin(sources: _Sources, part: _Part, records: Records, element: Explained
 
 
 def _cell(sources: _Sources, part: _Part, records: Records, cell: Cell) -> CellOrigin:
-    names = sources.read.partitions.facts.names
     table, column, record = cell.table, cell.column, cell.row
     derived = table in TABLES and TABLES[table].column(column) is None
     if record.get(FILE_COLUMN) is None:
         return CellOrigin(None, None, table, column, derived, cell.value)
     place = (int(record[FILE_COLUMN] or 0), int(record[ROW_COLUMN] or 0))
-    file, row = _named(place, names)
+    extract, file, row = sources.places.named(place)
     if derived or table not in TABLES:
-        return CellOrigin(file, row, table, column, derived, cell.value)
+        return CellOrigin(file, row, table, column, derived, cell.value, extract=extract)
     origin = part.origins.of(table, record, column)
     lender = None if origin.place or origin.cells else _lender(records, table, record)
     if lender is not None:  # a member of the care team that a line names
         if column != "provider_id":
-            return CellOrigin(file, row, table, column, True, cell.value)
-        table, column = "claim_line", "rendering_provider_id"
-        origin = part.origins.of(table, lender, column)
+            return CellOrigin(file, row, table, column, True, cell.value, extract=extract)
+        table, column, record = "claim_line", "rendering_provider_id", lender
+        origin = part.origins.of(table, record, column)
+    payer = sources.places.cells(record, origin, (table, column))
     return CellOrigin(
         file=file,
         row=row,
@@ -555,13 +617,12 @@ def _cell(sources: _Sources, part: _Part, records: Records, cell: Cell) -> CellO
         column=column,
         derived=False,
         value=cell.value,
-        layout=origin.place,
-        source=tuple(
-            SourceCell(*_named(raw.place, names), raw.header, raw.text) for raw in origin.cells
-        ),
+        layout=payer.layout,
+        source=payer.cells,
         rules=tuple(
             rule for rule, where in part.findings.get((table, place), ()) if where == column
         ),
+        extract=extract,
     )
 
 

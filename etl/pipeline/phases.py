@@ -7,7 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from etl.pipeline.events import STAGES, Event, PartitionDone, Stage, StageAdvanced, StageBegan
+from etl.pipeline.events import (
+    STAGES,
+    Event,
+    ObjectWritten,
+    PartitionDone,
+    Stage,
+    StageAdvanced,
+    StageBegan,
+)
 from etl.reports.summary import counted
 from etl.sources import FileProgress, Hashed
 
@@ -19,17 +27,19 @@ class Phase:
     Attributes:
         stage: which.
         seconds: how long it took.
-        count: how many steps it had; `STAGES` names them.
+        count: how many steps it had.
+        recorded_unit: name of its steps where an older program counted others; else empty.
     """
 
     stage: Stage
     seconds: float
     count: int
+    recorded_unit: str = ""
 
     @property
     def unit(self) -> str:
         """Name of its steps, in the plural."""
-        return STAGES[self.stage]
+        return self.recorded_unit or STAGES[self.stage]
 
     @property
     def steps(self) -> str:
@@ -42,12 +52,16 @@ class StepCounter:
 
     def __init__(self) -> None:
         self._read: dict[str, int] = {}
+        self._counts_objects = False
 
     def steps(self, event: Event) -> int:
         """Return how many steps of the present stage an event adds."""
         match event:
-            case StageBegan():
+            case StageBegan(stage=stage):
                 self._read.clear()
+                self._counts_objects = STAGES[stage] == "objects"
+            case ObjectWritten():
+                return int(self._counts_objects)
             case Hashed(bytes=size):
                 return size
             case FileProgress(file=file, done=done):

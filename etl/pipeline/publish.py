@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any, Final
@@ -15,19 +15,23 @@ from etl.engine.must_support import ElementCounts
 from etl.engine.render import Rendered
 from etl.pipeline.certificate import PieceFiles, certify, verdict
 from etl.pipeline.context import Publication
+from etl.pipeline.events import Emit, StageAdvanced, StageExtended, ignore
 from etl.pipeline.executor import Pieces
 from etl.pipeline.partition.directory import mapped_directory
 from etl.pipeline.partition.mapping import PlanResources
 from etl.pipeline.partition.providers import with_listing
 from etl.pipeline.process import Processed
+from etl.publish.catalog import Unit
 from etl.publish.directory import write_directory
 from etl.publish.manifest import Manifest, Named, ReleaseFacts
-from etl.publish.partition_writer import SavedPartition, write_partition
+from etl.publish.partition_writer import SavedPartition, Written, write_partition
 from etl.publish.reader import open_release
 from etl.publish.release import assemble, commit
 from etl.publish.rendered_resources import PatientResources, Resource
 from etl.storage.port import Store
 
+_STEPS: Final = 256
+"""Steps of a stage that are emitted together."""
 CATALOG_ROWS: Final = "catalog.ndjson"
 """Name of the file with a unit's rows of the catalog."""
 
@@ -131,6 +135,58 @@ def _text(texts: tuple[memoryview, list[int]], at: int) -> bytes:
     return bytes(data[bounds[at] : bounds[at + 1]])
 
 
+class StepsTogether:
+    """Emits the steps of a stage, many at a time: each of millions would cost more than its work.
+
+    Args:
+        emit: takes the events.
+    """
+
+    def __init__(self, emit: Emit) -> None:
+        self._emit, self._count = emit, 0
+
+    def __call__(self) -> None:
+        """Take one step."""
+        self._count += 1
+        if self._count == _STEPS:
+            self.end()
+
+    def end(self) -> None:
+        """Emit the steps that were not emitted yet."""
+        self._emit(StageAdvanced(self._count))
+        self._count = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CountedPartition:
+    """A finished partition whose rows are steps of a stage (`partition_writer.PartitionUnits`).
+
+    Attributes:
+        partition: the partition.
+        step: called for each row that is read.
+    """
+
+    partition: SavedPartition
+    step: Callable[[], None]
+
+    @property
+    def written(self) -> Written:
+        """Changes to patients and resources."""
+        return self.partition.written
+
+    def units(self) -> Iterator[Unit]:
+        """Yield the rows of its patients, ordered by place."""
+        for unit in self.partition.units():
+            self.step()
+            yield unit
+
+    def kept(self) -> Iterator[str]:
+        """Yield the ids of patients whose rows stay as they are, ordered by place."""
+        for patient in self.partition.kept():
+            self.step()
+            yield patient
+
+
 @dataclass(frozen=True, slots=True)
 class Staged:
     """A release that is written, and that readers do not see yet.
@@ -168,7 +224,12 @@ class Published:
 
 
 def stage(
-    processed: Processed, publication: Publication, facts: ReleaseFacts, when: str, stamp: str
+    processed: Processed,
+    publication: Publication,
+    facts: ReleaseFacts,
+    when: str,
+    stamp: str,
+    emit: Emit = ignore,
 ) -> Staged:
     """Write the shared directory and the catalog of a release, without bulk files.
 
@@ -178,8 +239,10 @@ def stage(
         facts: what the manifest states of the run.
         when: FHIR instant of the run.
         stamp: FHIR instant for resources that state none.
+        emit: takes events: rows of the catalog and resources of the directory.
     """
     store, base = publication.store, publication.base
+    steps = StepsTogether(emit)
     directory = mapped_directory(processed.providers, processed.missing, processed.definitions)
     claimed = frozenset((one.resource, one.key) for one in processed.missing)
     has_members = processed.definitions.model.has_members  # without them everybody may see it all
@@ -188,12 +251,16 @@ def stage(
             with_listing(plan, run, partition, claimed) if has_members else run
             for plan, runs, partition in directory.made
             for run in runs
-        ]
+        ],
+        steps,
     )
-    written = write_directory(store, base.release, listed, when, stamp=stamp, lost=base.lost.shards)
     partitions = [SavedPartition(files[CATALOG_ROWS]) for files in processed.files]
-    manifest = assemble(store, base, partitions, written, facts, when)
     parts = [one.written for one in partitions]
+    emit(StageExtended(len(listed) + sum(part.count + part.kept for part in parts)))
+    written = write_directory(store, base.release, listed, when, stamp=stamp, lost=base.lost.shards)
+    counted = [CountedPartition(one, steps) for one in partitions]
+    manifest = assemble(store, base, counted, written, facts, when)
+    steps.end()
     return Staged(
         manifest=manifest,
         resources=directory.resources,
@@ -239,9 +306,11 @@ class _Resources:
 
     Args:
         runs: all of them.
+        step: called for each that is made, the first time.
     """
 
-    def __init__(self, runs: Sequence[Rendered]) -> None:
+    def __init__(self, runs: Sequence[Rendered], step: Callable[[], None]) -> None:
+        self._step, self._next = step, 0
         self._columns = [_RunColumns.of(run) for run in runs]
         self._ends = list(accumulate(len(run.ids) for run in runs))
 
@@ -249,6 +318,9 @@ class _Resources:
         return self._ends[-1] if self._ends else 0
 
     def __getitem__(self, at: int) -> Resource:
+        if at >= self._next:  # made in order first, and then again by shard
+            self._next = at + 1
+            self._step()
         number = bisect_right(self._ends, at)
         columns = self._columns[number]
         return columns.resource(at - self._ends[number] + len(columns.ids))

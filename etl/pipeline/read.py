@@ -24,7 +24,7 @@ from etl.pipeline.executor import Cutting, Read
 from etl.publish.canonical_json import as_instant, day_instant
 from etl.sources import Extract, open_extract
 from etl.sources.extract_files import ExtractFiles
-from etl.sources.extract_folder import compression_of
+from etl.sources.extract_folder import compression_of, files_of
 from etl.sources.finished_steps import Inventory
 from etl.sources.read_extract import MAX_PARTITIONS
 
@@ -60,8 +60,9 @@ def open_with(
     runner: JobRunner = ALONE,
 ) -> Extract:
     """Return the extract of files; nothing of it is read but headers and hashes."""
-    emit(StageBegan("hash"))
-    return open_extract(place, definitions.layouts, layout=layout, runner=runner, emit=emit)
+    stored = files_of(place)
+    emit(StageBegan("hash", sum(entry.bytes for entry in stored.entries()) or None))
+    return open_extract(stored, definitions.layouts, layout=layout, runner=runner, emit=emit)
 
 
 def read(context: RunContext, *, digests: bool = False) -> Read:

@@ -23,7 +23,7 @@ from etl.errors import DataRejected
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
 from etl.pipeline.certificate import LIMIT, PieceFiles, differences_csv, late_csv
 from etl.pipeline.context import RunContext
-from etl.pipeline.events import StageBegan
+from etl.pipeline.events import Emit, StageAdvanced, StageBegan, StageExtended, ignore
 from etl.pipeline.executor import Read
 from etl.pipeline.must_support import counted_coverage
 from etl.pipeline.process import Processed
@@ -57,6 +57,8 @@ _LATE: Final = "late-claims.csv.gz"
 _SHARES: Final = (50, 90, 95, 99, 100)
 _FINDINGS: Final = "findings.csv.gz"
 _EXACT_MONEY: Final = "sums/money.csv"
+_PAGES: Final = 2
+"""Files of a report that are steps of its stage beside quarantines and pages of rules."""
 """Below the quarantine; files of rejected rows are in no folder, so that none is called this."""
 MOST_CAUSES: Final = 5
 """Most first causes that a message names."""
@@ -138,14 +140,18 @@ def page_of(target: str, run: str) -> str:
     return f"{target.rstrip('/')}/reports/{run}/index.html"
 
 
-def write_quarantine(processed: Processed, folder: Path) -> tuple[tuple[str, int, str], ...]:
+def write_quarantine(
+    processed: Processed, folder: Path, emit: Emit = ignore
+) -> tuple[tuple[str, int, str], ...]:
     """Write rejected rows as they were, a file a source file; return (source, rows, file name)."""
     partitions = processed.read.partitions
     reasons_by_file = reasons(processed.totals.rejected)
     ragged = partitions.ragged_rows()
     unreadable = set(zip(*(ragged.column(name).to_pylist() for name in _PLACE), strict=True))
     written = []
+    emit(StageExtended(len(reasons_by_file)))
     for number, rejected in reasons_by_file.items():
+        emit(StageAdvanced(1))
         rows = {row: rules for row, rules in rejected.items() if (number, row) not in unreadable}
         if not rows:
             continue
@@ -231,10 +237,13 @@ def write_reports(
         suites = run_stage(
             context, processed, sample, docs, run_name=about.run, known=known_results
         )
-    emit(StageBegan("report"))
-    quarantined = write_quarantine(processed, folder / QUARANTINE)
+    rules = processed.totals.tally.rules(definitions.book)
+    pages = sum(bool(rule.findings) for rule in rules)
+    emit(StageBegan("report", pages + _PAGES))
+    quarantined = write_quarantine(processed, folder / QUARANTINE, emit)
     found, names = processed.totals.places, [file.name for file in processed.read.extract.files]
     places = found.write(folder / REPORT / _FINDINGS, names) if found is not None else {}
+    emit(StageAdvanced(1))
     tally = processed.totals.tally
     report = Report(
         run=about.run,
@@ -250,7 +259,7 @@ def write_reports(
             tuple(dict.fromkeys(plan.profile for plan in definitions.mappings.plans)),
         ),
         counts=tally.counts,
-        rules=tally.rules(definitions.book),
+        rules=rules,
         rules_looked_at=len(definitions.book.rules),
         verdicts=processed.verdicts,
         money=tally.money,
@@ -285,6 +294,7 @@ def write_reports(
             folder / QUARANTINE / _EXACT_MONEY, iter([exact_csv(report.money, definitions.id_key)])
         )
     write_report(report, folder / REPORT, places)
+    emit(StageAdvanced(pages + 1))
     return Reported(report, folder, suites.results)
 
 

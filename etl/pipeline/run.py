@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from etl.engine.must_support import add_element_counts
 from etl.errors import EtlError, if_interrupted
@@ -17,9 +17,17 @@ from etl.pipeline.default_stamp import default_stamp
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.deltas.layers import keep_layers
 from etl.pipeline.earlier_reports import release_before, report_of, write_nights_page
-from etl.pipeline.events import Emit, StageAdvanced, StageBegan
+from etl.pipeline.events import (
+    Emit,
+    ObjectWritten,
+    StageAdvanced,
+    StageBegan,
+    StageExtended,
+)
 from etl.pipeline.executor import Read
+from etl.pipeline.masked_samples import ChangedSample, planned_samples
 from etl.pipeline.money import Totals, money_difference, published_money
+from etl.pipeline.must_support import counted_coverage
 from etl.pipeline.process import Processed, process, write_results
 from etl.pipeline.publish import BlockOutput, Published, Staged, certified, publish, stage
 from etl.pipeline.read import read_release
@@ -51,9 +59,14 @@ from etl.publish.reader import Current
 from etl.publish.release import is_published, put_named
 from etl.reports import DefaultStamp, Rejected, ReleaseBefore
 from etl.reports.changes import news_since
+from etl.reports.changes_page import MovedElement, moved_elements
+from etl.reports.must_support import must_support_json
 from etl.sources import Extract
 from etl.storage.observed import ObservedStore
 from etl.storage.port import Store
+
+_OTHER_OBJECTS: Final = 6
+"""About how many objects a commit writes beside reports and ledgers: lists, manifest, pages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +103,9 @@ class Planned:
         refusal: why the run would stop all the same; None where it would not.
         news: rules that newly find something, and newly unmapped words by crosswalk; None where
             the report of the release before is not there.
+        must_support: must-support elements of which another share of resources has them; None
+            likewise.
+        samples: some changed resources, values masked.
     """
 
     parent: str | None
@@ -100,6 +116,8 @@ class Planned:
     rejected: Rejected
     refusal: EtlError | None = None
     news: tuple[Sequence[str], Sequence[Mapping[str, Any]]] | None = None
+    must_support: Sequence[MovedElement] | None = None
+    samples: Sequence[ChangedSample] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +193,9 @@ def run(context: RunContext, publication: Publication) -> Ran:
     about = _about(context, processed, unstated, before, release, staged)
     reported = write_reports(context, processed, about, known)
     # All that the manifest names is in the store before the commit makes it the present release.
+    files = sum(1 for _ in _files(reported.folder, release))
+    context.emit(StageBegan("commit", files + len(processed.results.ledgers) + _OTHER_OBJECTS))
     named, base = _store_reports(store, reported, release, base)
-    context.emit(StageBegan("commit"))
     named += write_results(processed, publication, keep_results(store, reported.suites))
     if processed.certificate is not None:
         named.append(write_state(store, processed.certificate))
@@ -196,7 +215,7 @@ def run(context: RunContext, publication: Publication) -> Ran:
 
 def _observed(publication: Publication, emit: Emit) -> Publication:
     """Return the publication with a store that reports what this process writes."""
-    store = ObservedStore(publication.store, lambda: emit(StageAdvanced(1)))
+    store = ObservedStore(publication.store, lambda: emit(ObjectWritten()))
     return replace(publication, store=store)
 
 
@@ -220,6 +239,7 @@ def plan(context: RunContext, publication: Publication) -> Planned:
     rows = read_release(context, publication)
     stamp = default_stamp(rows.read, context.when).instant
     prepared = _prepare(context, publication, rows.read, stamp)
+    before = None if base.release is None else report_of(base.release)
     return Planned(
         parent,
         prepared.processed,
@@ -227,8 +247,17 @@ def plan(context: RunContext, publication: Publication) -> Planned:
         prepared.changes,
         prepared.money(publication),
         prepared.processed.rejected,
-        news=_news(publication, prepared.processed),
+        news=None if before is None else _news(before, prepared.processed),
+        must_support=None if before is None else _moved(before, prepared),
+        samples=planned_samples(publication, prepared.staged.manifest),
     )
+
+
+def _moved(before: Mapping[str, Any], prepared: _Prepared) -> list[MovedElement] | None:
+    """Return the must-support elements that another share of resources would have."""
+    counts = add_element_counts([prepared.processed.totals.elements, prepared.staged.elements])
+    covered = counted_coverage(prepared.processed.definitions, counts)
+    return moved_elements(before, {"must_support": must_support_json(covered)})
 
 
 def remake(context: RunContext, publication: Publication) -> Manifest:
@@ -255,19 +284,20 @@ def _with_bulk(
 ) -> Manifest:
     if publication.bulk is None:
         return manifest
-    reading = ParallelReading(context.executor, publication.target.store)
+    reading = ParallelReading(
+        context.executor,
+        publication.target.store,
+        lambda count: context.emit(StageExtended(count)),
+        lambda count: context.emit(StageAdvanced(count)),
+    )
     bulk = replace(publication.bulk, work=work)
     return with_bulk(publication.store, publication.base, manifest, bulk, reading)
 
 
 def _news(
-    publication: Publication, processed: Processed
-) -> tuple[Sequence[str], Sequence[Mapping[str, Any]]] | None:
-    """Return what a plan finds that the release before did not have."""
-    release = publication.base.release
-    before = None if release is None else report_of(release)
-    if before is None:
-        return None
+    before: Mapping[str, Any], processed: Processed
+) -> tuple[Sequence[str], Sequence[Mapping[str, Any]]]:
+    """Return what a plan finds that the release before did not have, by its report."""
     rules = processed.totals.tally.rules(processed.definitions.book)
     unmapped = processed.totals.unmapped()
     return news_since(
@@ -304,7 +334,7 @@ def _prepare(
     processed = processed.with_verdicts(input_verdicts(publication.limits, parent, facts))
     stop_at_limits(processed)
     context.emit(StageBegan("publish"))
-    staged = stage(processed, publication, facts, now, stamp)
+    staged = stage(processed, publication, facts, now, stamp, context.emit)
     counts = staged.manifest.counts
     processed = processed.with_verdicts(retraction_verdicts(publication.limits, parent, counts))
     if not publication.target.dry:

@@ -19,6 +19,7 @@ from etl.pipeline.phases import Phase
 from etl.pipeline.report import LimitBroken
 from etl.pipeline.run import Ran
 from etl.publish.canonical_json import instant
+from etl.publish.manifest import Manifest
 from etl.reports import Report, summary
 from etl.reports.small_cells import shown_money
 from etl.reports.summary import by_fate
@@ -26,13 +27,17 @@ from etl.reports.summary import by_fate
 RECORD_FORMAT: Final = 1
 """Version of a record's JSON; docs/published-tree.md describes its content."""
 
-Verdict: TypeAlias = Literal["published", "unchanged", "stopped", "failed", "interrupted"]
-"""`unchanged`: the same files were published before; `stopped`: a limit does not hold, with a
-report; `failed`: any other error; `interrupted`: by a signal."""
+Verdict: TypeAlias = Literal[
+    "published", "unchanged", "rolled-back", "stopped", "failed", "interrupted"
+]
+"""`unchanged`: the same files were published before; `rolled-back`: an earlier release was
+published again; `stopped`: a limit does not hold, with a report; `failed`: any other error;
+`interrupted`: by a signal."""
 
-GOOD: Final = frozenset({"published", "unchanged"})
+GOOD: Final = frozenset({"published", "unchanged", "rolled-back"})
 """Verdicts of runs that went well."""
 _HEADER: Final = "claim"
+_ROLLBACK: Final = ("rollback_to", "reason")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +117,8 @@ class RunRecord:
         changes: members and resources that were added, changed and retracted, as in a manifest;
             None where nothing was published.
         error: why it ended; empty where all went well.
+        rollback: the release to go back to, as it was named, and the reason that was given; None
+            where the run is no rollback. Its extract is empty.
     """
 
     start: RunStart
@@ -124,6 +131,7 @@ class RunRecord:
     totals: RunTotals | None = None
     changes: Mapping[str, Any] | None = None
     error: str = ""
+    rollback: tuple[str, str] | None = None
 
     @property
     def seconds(self) -> float:
@@ -180,7 +188,7 @@ class RunRecord:
             },
             "changes": self.changes,
             "error": self.error or None,
-        }
+        } | ({} if self.rollback is None else dict(zip(_ROLLBACK, self.rollback, strict=True)))
 
     def to_bytes(self) -> bytes:
         """Return the record as a line of JSON."""
@@ -204,13 +212,15 @@ class RunRecord:
                 body["verdict"],
                 body["exit_code"],
                 tuple(
-                    Phase(each["phase"], each["seconds"], each["count"]) for each in body["phases"]
+                    Phase(each["phase"], each["seconds"], each["count"], each["unit"])
+                    for each in body["phases"]
                 ),
                 body["release"],
                 body["report"],
                 None if totals is None else _totals(totals),
                 body["changes"],
                 body["error"] or "",
+                (body["rollback_to"], body["reason"]) if "rollback_to" in body else None,
             )
         except (ValueError, KeyError, TypeError, AttributeError):
             raise StoreError(f"{what} is no record of a run: the object is damaged") from None
@@ -265,6 +275,21 @@ def record_of(start: RunStart, ended: datetime, phases: Sequence[Phase], ran: Ra
         report=_page(ran.release),
         totals=totals_of(ran.reported.report),
         changes=ran.changes.to_json(),
+    )
+
+
+def record_of_rollback(start: RunStart, ended: datetime, to: str, manifest: Manifest) -> RunRecord:
+    """Return the record of a rollback that went well; its release states how much it changed."""
+    run = manifest.facts.run
+    return RunRecord(
+        start,
+        ended,
+        "rolled-back",
+        0,
+        (),
+        manifest.release,
+        changes=manifest.counts["changes"],
+        rollback=(to, str(run.get("reason", ""))),
     )
 
 

@@ -6,12 +6,18 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 from etl.errors import NotFound
 from etl.pipeline.deltas.layers import FOLDER
 from etl.storage.local import LocalStore
 from etl.storage.open_store import open_store
 from etl.storage.port import Entry, Store, StoreOptions, Tagged
+
+KEPT_BLOCKS: Final = 100
+"""Objects of patients, blocks and indexes, that a process of a dry run keeps."""
+_BLOCKS: Final = "patients/"
+_CATALOG: Final = "catalog/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,19 +29,22 @@ class Target:
         options: settings of the store.
         dry: whether nothing is to be written.
         elsewhere: a folder of this machine that is written to instead; empty for none.
+        kept: folder for what a dry run keeps of what it would write: the catalog, and the first
+            blocks of each process, to show samples of; None to keep nothing.
     """
 
     name: str
     options: StoreOptions
     dry: bool = False
     elsewhere: str = ""
+    kept: Path | None = None
 
     def store(self) -> Store:
         """Return the store."""
         store = open_store(self.name, self.options)
         if self.elsewhere:
             return OverlayStore(store, LocalStore(Path(self.elsewhere)))
-        return DryStore(store) if self.dry else store
+        return DryStore(store, self.kept) if self.dry else store
 
 
 class _ReadStore:
@@ -86,29 +95,47 @@ class _ReadStore:
 
 
 class DryStore(_ReadStore):
-    """Discards what is written.
+    """Discards what is written, but for what it is to keep.
 
     Args:
         store: the target.
+        kept: folder for some of the objects, closed to others; None to keep none.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, kept: Path | None = None) -> None:
         super().__init__(store)
         self._rows: dict[str, bytes] = {}
+        self._kept = kept
+        self._blocks = 0
+
+    def has_kept(self, key: str) -> bool:
+        """Return whether an object that a run would write can be read."""
+        return self._kept is not None and (self._kept / key).is_file()
 
     def get(self, key: str) -> bytes:
         """Return the whole object."""
+        if self._kept is not None and self.has_kept(key):
+            return (self._kept / key).read_bytes()
         kept = self._rows.get(key)
         return self._store.get(key) if kept is None else kept
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
         """Return `length` bytes from `start` on."""
+        if self.has_kept(key):
+            return self.get(key)[start : start + length]
         return self._store.get_range(key, start, length)
 
     def put(self, key: str, data: bytes) -> bool:
         """Discard the object; it counts as one that was not there."""
         if key.startswith(FOLDER):  # the one thing that a run reads back
             self._rows[key] = bytes(data)
+        is_block = key.startswith(_BLOCKS)
+        if self._kept is not None and (is_block or key.startswith(_CATALOG)):
+            self._blocks += is_block
+            if not is_block or self._blocks <= KEPT_BLOCKS:
+                path = self._kept / key
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(data)
         return True
 
 

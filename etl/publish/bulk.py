@@ -21,6 +21,7 @@ from etl.jobs import ALONE, EmitAny, JobRunner, no_event
 from etl.publish.bulk_files import BulkFiles, BulkOptions
 from etl.publish.canonical_json import JSON, dumps
 from etl.publish.catalog import Unit
+from etl.publish.change_counts import Changes
 from etl.publish.diff import Name, UnitChange, changed_directory, changed_patients
 from etl.publish.manifest import Manifest
 from etl.publish.reader import Current, Release, lines_of, open_index, read_parts
@@ -43,10 +44,14 @@ class ParallelReading:
     Attributes:
         runner: the processes.
         open_store: opens the target in any of them.
+        planned: called with the number of resources that are to be copied, before they are.
+        copied: called with the number of resources that were.
     """
 
     runner: JobRunner
     open_store: Callable[[], Store]
+    planned: Callable[[int], None] = lambda _: None
+    copied: Callable[[int], None] = lambda _: None
 
 
 def with_bulk(
@@ -77,12 +82,13 @@ def with_bulk(
     before = base.release.manifest.bulk if base.release is not None else {}
     if base.lost:  # the previous content cannot be compared: consumers start again
         before = {}
+    reading = reading or ParallelReading(ALONE, lambda: store)
     increment: JSON = None
     chain: list[JSON] = []
     snapshot: JSON = before.get("snapshot")
     with Writer(store) as writer:
         if base.release is not None and snapshot is not None:
-            increment = _increment(writer, base.release, release, options)
+            increment = _increment(writer, base.release, release, options, reading)
             chain = [*_named_chain(before, base.release.id), increment]
         if snapshot is None or _is_due(snapshot, chain, options):
             snapshot = {
@@ -117,10 +123,10 @@ def _size(files: Sequence[Mapping[str, JSON]]) -> int:
 
 
 def _snapshot(
-    writer: Writer, release: Release, options: BulkOptions, reading: ParallelReading | None
+    writer: Writer, release: Release, options: BulkOptions, reading: ParallelReading
 ) -> list[JSON]:
     """Write all that there is: blocks are read and checked by all processes, and put in order."""
-    reading = reading or ParallelReading(ALONE, lambda: release.store)
+    reading.planned(sum(release.manifest.counts["resources"].values()))
     directory = (unit for unit in release.manifest.directory if unit is not None)
     units = chain(release.all_units(), directory)
     jobs = iter(lambda: tuple(islice(units, _UNITS)), ())
@@ -129,6 +135,7 @@ def _snapshot(
         for copied in reading.runner.each(copy, jobs, no_event):
             for name, data, count in copied:
                 files.add(name, data, count)
+            reading.copied(sum(count for *_, count in copied))
         return files.finish()
 
 
@@ -160,7 +167,15 @@ def _copied(store: Store, unit: Unit) -> list[tuple[str, bytes, int]]:
     return copied
 
 
-def _increment(writer: Writer, before: Release, after: Release, options: BulkOptions) -> JSON:
+def _increment(
+    writer: Writer,
+    before: Release,
+    after: Release,
+    options: BulkOptions,
+    reading: ParallelReading,
+) -> JSON:
+    changes = Changes.from_json(after.manifest.counts["changes"])
+    reading.planned(sum(each.added + each.changed for each in changes.resources.values()))
     present: set[Name] = set()
     retracted: list[Name] = []
 
@@ -177,6 +192,7 @@ def _increment(writer: Writer, before: Release, after: Release, options: BulkOpt
                         files.add(name, data, count)
                     else:
                         files.add_lines(name, data, count)
+                reading.copied(sum(count for _, _, count, _ in pieces))
         output = files.finish()
     # Consumers delete after they have inserted, so what moved to another member is no deletion.
     gone = sorted(set(retracted) - present, key=lambda name: (rank(name[0]), name[1]))

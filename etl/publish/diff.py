@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -88,9 +88,20 @@ def compare(before: Release, after: Release) -> Difference:
     return Difference(before.id, after.id, total(changes), _money(before.manifest, after.manifest))
 
 
-def changed_patients(before: Release | None, after: Release) -> Iterator[UnitChange]:
-    """Yield every patient whose row differs, ordered by place."""
-    yield from _compared(after.store, _changed_rows(before, after))
+def changed_patients(
+    before: Release | None, after: Release, is_wanted: Callable[[Unit | None], bool] | None = None
+) -> Iterator[UnitChange]:
+    """Yield every patient whose row differs, ordered by place.
+
+    Args:
+        before: the earlier release; None for all patients of the later one.
+        after: the later release.
+        is_wanted: chooses patients by their rows after; None for all.
+    """
+    rows = _changed_rows(before, after)
+    if is_wanted is not None:
+        rows = (pair for pair in rows if is_wanted(pair[1]))
+    yield from _compared(after.store, rows)
 
 
 def changed_directory(before: Release | None, after: Release) -> Iterator[UnitChange]:

@@ -33,6 +33,8 @@ NO_EXPIRY: Final = Expiry()
 """Reports and quarantines go with their releases alone."""
 
 _CUT: Final = ("patients/", "directory/")
+FOLDERS: Final = len(SWEPT) + 256 * len(_CUT)
+"""Folders that a prune looks through: those two are split by the first byte of a hash."""
 _DIGEST: Final = 32
 _BUCKETS: Final = 64
 """Files that the hashes in use are split into: one is held in memory, all are open at once."""
@@ -83,7 +85,7 @@ def prune(
         dry_run: count, and delete nothing.
         expiry: reports and quarantines that are deleted although their releases stay; those of the
             present release never are.
-        progress: called with the number of objects deleted so far.
+        progress: called with the number of folders looked through so far, of `FOLDERS`.
 
     Raises:
         UsageError: `keep` is less than one.
@@ -108,13 +110,12 @@ def prune(
                 gone = expiry if dry_run else write_expiry(store, expiry)
                 used.keys -= {key for key in used.keys - present if gone.covers(key)}
             objects = size = 0
-            for batch in _batches(_unused(store, used, now - grace)):
+            for batch in _batches(_unused(store, used, now - grace, progress)):
                 objects += len(batch)
                 size += sum(entry.size for entry in batch)
                 lease.renew()
                 if not dry_run:
                     _delete(store, batch, lease)
-                progress(objects)
         if not dry_run:
             close_pages(store, kept, now - grace)
             store.clean(now - grace)
@@ -271,11 +272,16 @@ def _keys_in(value: object) -> Iterator[str]:
             yield from _keys_in(item)
 
 
-def _unused(store: Store, used: _InUse, before: datetime) -> Iterator[Entry]:
+def _unused(
+    store: Store, used: _InUse, before: datetime, progress: Callable[[int], None]
+) -> Iterator[Entry]:
+    looked_through = 0
     for prefix in SWEPT:
         for entry in store.list(prefix):
             if entry.key not in used.keys and entry.modified < before:
                 yield entry
+        looked_through += 1
+        progress(looked_through)
     for prefix in _CUT:
         for bucket in range(_BUCKETS):
             digests = used.digests(prefix, bucket)
@@ -284,6 +290,8 @@ def _unused(store: Store, used: _InUse, before: datetime) -> Iterator[Entry]:
                 for entry in store.list(f"{prefix}{number:02x}/"):
                     if entry.modified < before and _digest(entry.key) not in digests:
                         yield entry
+                looked_through += 1
+                progress(looked_through)
 
 
 def _digest(key: str) -> bytes:

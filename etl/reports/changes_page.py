@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from etl.publish.change_counts import Changes
+from etl.reports.must_support import short_name
 from etl.reports.page import environment
 
 
@@ -21,6 +22,23 @@ class LimitLine:
 
     sentence: str
     holds: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MovedElement:
+    """A must-support element that another share of a profile's resources has.
+
+    Attributes:
+        profile: short name of the profile.
+        element: the element, by its id in the profile.
+        before: how many resources had it, of how many.
+        after: how many have it, of how many.
+    """
+
+    profile: str
+    element: str
+    before: tuple[int, int]
+    after: tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +57,8 @@ class ChangesPage:
         causes: (rule, claims, rows) that a planned run would reject, by first cause.
         new_rules: rules that find something and found nothing before; None where that is not known.
         new_unmapped: crosswalk and number of words that are newly unmapped; None likewise.
-        required: (table, column, share before, share after) of required columns and those with a
-            MapID, where the share of filled rows moved; shares between 0 and 1; None likewise.
+        must_support: must-support elements of which another share of resources has them; None
+            likewise.
         samples: changed resources, values masked (`pipeline.masked_samples`).
     """
 
@@ -54,7 +72,7 @@ class ChangesPage:
     causes: Sequence[tuple[str, int, int]] = ()
     new_rules: Sequence[str] | None = None
     new_unmapped: Sequence[Mapping[str, Any]] | None = None
-    required: Sequence[tuple[str, str, float, float]] | None = None
+    must_support: Sequence[MovedElement] | None = None
     samples: Sequence[Any] = ()
 
 
@@ -64,17 +82,32 @@ def changes_page(page: ChangesPage) -> str:
     return environment().get_template("changes.html.j2").render(page=page, money_names=names)
 
 
-def moved_columns(
+def moved_elements(
     before: Mapping[str, Any], after: Mapping[str, Any]
-) -> list[tuple[str, str, float, float]]:
-    """Return the columns of which the share of filled rows moved by a percentage point or more."""
-    was = {(each["table"], each["column"]): each for each in before.get("completeness", ())}
-    found = []
-    for each in after.get("completeness", ()):
-        old = was.get((each["table"], each["column"]))
-        if old is None or not old["of"] or not each["of"]:
+) -> list[MovedElement] | None:
+    """Return the must-support elements that another share of a profile's resources has.
+
+    That is a share that moved by a percentage point or more, or to or from none. Profiles that
+    have resources in one of the two alone are left out.
+
+    Args:
+        before: a report's document.
+        after: another one; `must_support` of it is enough.
+
+    Returns:
+        None where the report before was made by a program that did not count them.
+    """
+    if "must_support" not in before:
+        return None
+    were = {profile["profile"]: profile for profile in before["must_support"]}
+    moved = []
+    for profile in after["must_support"]:
+        old, name = were.get(profile["profile"]), profile["profile"]
+        if old is None or not old["resources"] or not profile["resources"]:
             continue
-        shares = old["filled"] / old["of"], each["filled"] / each["of"]
-        if abs(shares[0] - shares[1]) >= 0.01:
-            found.append((each["table"], each["column"], *shares))
-    return found
+        for element, filled in profile["filled"].items():
+            was = (old["filled"].get(element, 0), old["resources"])
+            now = (filled, profile["resources"])
+            if abs(was[0] / was[1] - now[0] / now[1]) >= 0.01 or bool(was[0]) != bool(now[0]):
+                moved.append(MovedElement(short_name(name), element, was, now))
+    return moved

@@ -16,6 +16,7 @@ from etl.model.canonical_tables import TABLES
 from etl.quality.totals.money import MONEY_TYPES
 from etl.reports.certificate import certificate_document, timeliness_document
 from etl.reports.changes import changes_since
+from etl.reports.must_support import must_support_json
 from etl.reports.report_values import Example, Report
 from etl.reports.small_cells import LEVEL_NAMES, SUMS, ShownMoney, pooled, shown_money
 
@@ -152,19 +153,7 @@ def _facts(report: Report) -> dict[str, Any]:
             {"crosswalk": one.crosswalk, "columns": list(one.columns), "cells": one.cells}
             for one in report.empty_crosswalks
         ],
-        "must_support": [
-            {
-                "profile": profile.profile,
-                "resources": profile.resources,
-                "filled": {each.element: each.resources for each in profile.elements},
-                "unfilled": {
-                    each.element: {"can_be": each.status == "could be", "reason": each.reason}
-                    for each in profile.elements
-                    if not each.resources
-                },
-            }
-            for profile in report.must_support
-        ],
+        "must_support": must_support_json(report.must_support),
         "unmapped": [
             {
                 "crosswalk": unmapped_word.crosswalk,

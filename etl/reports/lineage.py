@@ -9,11 +9,14 @@ from typing import Any, Final, Literal, TypeAlias
 from etl.model.outlines import outline
 from etl.reports.page import environment
 
-Fate: TypeAlias = Literal["published", "quarantined", "superseded"]
+CLAIM_SUBJECT: Final = "claim:"
+"""Beginning of a subject that names a claim; the number that follows is a member's data."""
+Fate: TypeAlias = Literal["published", "quarantined", "superseded", "deletes"]
 FATES: Final[Mapping[str, str]] = {
     "published": "published",
     "quarantined": "not published: in quarantine",
     "superseded": "not published: superseded by another row",
+    "deletes": "deletes what it names",
 }
 """Fates of rows in words."""
 
@@ -25,14 +28,16 @@ class SourceCell:
     Attributes:
         file: the file's name.
         row: its row in the file, of which the header is row 1.
-        header: its header as the file spells it.
-        text: as it stands there. A member's data.
+        header: its header as the file spells it; as the layout does where the file is not at hand.
+        text: as it stands there. A member's data. None where the file is not at hand.
+        extract: extract that has the file, in words; empty where there is one only.
     """
 
     file: str
     row: int
     header: str
-    text: str
+    text: str | None
+    extract: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,7 @@ class CellOrigin:
         source: the cells of the payer's files that it was made of or that decided on it; none for
             a constant of the layout and for a derived column.
         rules: ids of the rules that found something in the cell.
+        extract: extract that has the file, in words; empty where there is one only.
     """
 
     file: str | None
@@ -62,6 +68,7 @@ class CellOrigin:
     layout: str = ""
     source: tuple[SourceCell, ...] = ()
     rules: tuple[str, ...] = ()
+    extract: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +171,7 @@ class RowFate:
         fate: a key of `FATES`.
         reasons: the rules that rejected it, the first one first; none unless it is quarantined.
         findings: what rules found in it, whether they reject or warn.
+        extract: extract that has the file, in words; empty where there is one only.
     """
 
     file: str
@@ -172,6 +180,7 @@ class RowFate:
     fate: Fate
     reasons: tuple[Reason, ...] = ()
     findings: tuple[CellFinding, ...] = ()
+    extract: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,10 +209,18 @@ def lineage_page(lineage: Lineage, *, shows_values: bool) -> str:
     def shown(value: str | None) -> str:
         return "" if value is None else value if shows_values else outline(value)
 
+    claim, separator, number = lineage.subject.partition(CLAIM_SUBJECT)
+    is_claim = bool(separator) and not claim
     return (
         environment()
         .get_template("lineage.html.j2")
-        .render(lineage=lineage, shown=shown, shows_values=shows_values, fates=FATES)
+        .render(
+            lineage=lineage,
+            subject=f"{CLAIM_SUBJECT}{shown(number)}" if is_claim else lineage.subject,
+            shown=shown,
+            shows_values=shows_values,
+            fates=FATES,
+        )
     )
 
 

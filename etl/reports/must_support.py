@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from etl.mapping.coverage import ProfileCoverage
 from etl.reports.plots import HeatMap
 
 _ALL, _MOST, _SOME, _NONE, _NEVER = range(5)
@@ -81,6 +82,27 @@ class MustSupportPage:
         return self.grades[_NONE]
 
 
+def must_support_json(profiles: Iterable[ProfileCoverage]) -> list[dict[str, Any]]:
+    """Return the counts of must-support elements for the report's document.
+
+    Profiles without resources are left out.
+    """
+    return [
+        {
+            "profile": profile.profile,
+            "resources": profile.resources,
+            "filled": {each.element: each.resources for each in profile.elements},
+            "unfilled": {
+                each.element: {"can_be": each.status == "could be", "reason": each.reason}
+                for each in profile.elements
+                if not each.resources
+            },
+        }
+        for profile in profiles
+        if profile.resources
+    ]
+
+
 def must_support_page(profiles: Sequence[Mapping[str, Any]]) -> MustSupportPage | None:
     """Return must-support elements for the page; None where nothing was made.
 
@@ -90,7 +112,7 @@ def must_support_page(profiles: Sequence[Mapping[str, Any]]) -> MustSupportPage 
     if not profiles:
         return None
     rows = {
-        f"{_short(profile['profile'])} ({profile['resources']:,})": [
+        f"{short_name(profile['profile'])} ({profile['resources']:,})": [
             _grade(profile, element) for element in profile["filled"]
         ]
         for profile in profiles
@@ -130,7 +152,7 @@ def _tables(profiles: Sequence[Mapping[str, Any]]) -> Iterable[ElementTable]:
         elements = _in_order(list(profile["filled"]) for profile in mine)
         yield ElementTable(
             resource_type,
-            [(_short(profile["profile"]), profile["resources"]) for profile in mine],
+            [(short_name(profile["profile"]), profile["resources"]) for profile in mine],
             [
                 (_path(element), [profile["filled"].get(element) for profile in mine])
                 for element in elements
@@ -162,12 +184,12 @@ def _unfilled(
             if element in profile["unfilled"]:
                 each = profile["unfilled"][element]
                 key = (each["reason"], each["can_be"])
-                reasons.setdefault(key, []).append(_short(profile["profile"]))
+                reasons.setdefault(key, []).append(short_name(profile["profile"]))
         for (reason, can_be), names in reasons.items():
             yield UnfilledElement(_path(element), tuple(names), reason, can_be)
 
 
-def _short(profile: str) -> str:
+def short_name(profile: str) -> str:
     """Return a profile's name without what many of a guide have in front."""
     return profile.removeprefix("C4BB-").removeprefix("ExplanationOfBenefit-")
 

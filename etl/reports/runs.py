@@ -28,7 +28,7 @@ def _row(record: Mapping[str, Any], phases: Sequence[str]) -> dict[str, Any]:
     claims = totals and totals["tables"].get("claim")
     return {
         **record,
-        "is_good": record["verdict"] in ("published", "unchanged"),
+        "is_good": record["verdict"] in ("published", "unchanged", "rolled-back"),
         "seconds_of": [seconds.get(phase) for phase in phases],
         "claims": claims,
         "rows": totals and sum(each["quarantined"] for each in totals["tables"].values()),

@@ -75,6 +75,19 @@ class RawOrigin:
     place: str
 
 
+@dataclass(frozen=True, slots=True)
+class RawHeaders:
+    """Headers that a canonical column is made of.
+
+    Attributes:
+        headers: as the layout spells them, in the order of the file.
+        place: file and line of the layout that says so; "" in the canonical layout.
+    """
+
+    headers: tuple[str, ...]
+    place: str
+
+
 @dataclass(frozen=True)
 class _Feed:
     """One way of making rows of a table: a `TableSpec`, with one entry of its `rows`."""
@@ -139,6 +152,24 @@ class PartitionOrigins:
         spec = feed.columns[column]
         cells = dict.fromkeys(self._cells(feed, spec, group))
         return RawOrigin(tuple(cells), self._line(feed, column))
+
+    def headers(self, table: str, source: str, column: str) -> RawHeaders:
+        """Return the headers that the layout makes a column of, whatever rows there are.
+
+        Args:
+            table: canonical table.
+            source: raw table that its row came from.
+            column: canonical column.
+        """
+        found: dict[str, None] = {}
+        place = ""
+        for feed in self._feeds:
+            if feed.spec.table == table and feed.spec.source == source and column in feed.columns:
+                raw = self._layout.raw[source]
+                written = _as_written(feed.columns[column].headers(), raw)
+                found |= dict.fromkeys(sorted(written, key=raw.columns.index))
+                place = place or self._line(feed, column)
+        return RawHeaders(tuple(found), place)
 
     def rows_of(self, place: Place) -> Iterator[tuple[str, Place]]:
         """Yield table and place of each canonical row that a row of a file went into.

@@ -44,7 +44,9 @@ def test_the_page_of_a_plan_says_what_the_plan_says(nights: Path, tmp_path: Path
     assert "No limit stops the run" in text
     assert text.count("<li class=") == len(said["limits"])
     assert "<h2>New since then</h2>" in text
-    assert "is not known" not in text
+    assert "not known" not in text
+    assert "<h2>Must-support elements, before and after</h2>" in text
+    assert_samples_without_values(html.unescape(text), nights)
 
 
 def test_the_page_of_a_plan_says_what_would_stop_it(nights: Path, tmp_path: Path) -> None:
@@ -64,6 +66,11 @@ def test_the_page_of_a_difference_shows_samples_and_no_value(nights: Path, tmp_p
     said = json.loads(done(cpcds(*arguments, "--json")).out)
     text = html.unescape(page.read_text())
     assert figures(text, "members") == list(said["patients"].values())
+    assert_samples_without_values(text, nights)
+
+
+def assert_samples_without_values(text: str, nights: Path) -> None:
+    """Check that a page shows changed elements, and nothing of a member or claim."""
     samples = re.findall(r"<tr><td><code>(.+?)</code></td><td>(.*?)</td><td>(.*?)</td></tr>", text)
     assert samples
     for _, before, after in samples:

@@ -74,7 +74,7 @@ def test_a_claim_is_found_by_its_number_and_a_row_by_its_place(target: Path, sma
     [eob] = claim["resources"]
     assert eob["agrees"] is True
     assert {"file": "claim_line.csv", "row": 2, "table": "claim_line", "fate": "published",
-            "reasons": [], "findings": []} in claim["rows"]  # fmt: skip
+            "reasons": [], "findings": [], "extract": ""} in claim["rows"]  # fmt: skip
     row = json.loads(
         done(cpcds("explain", target, "--row", place, "--extract", small, "--json")).out
     )
@@ -117,6 +117,16 @@ def test_a_page_shows_outlines_unless_values_are_asked_for(
         assert (member["family_name"] in page) is shown
         assert (member["birth_date"] in page) is shown
         assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
+
+
+def test_the_page_of_a_claim_masks_its_number_too(
+    target: Path, small: Path, tmp_path: Path
+) -> None:
+    number = rows_of(small / "claim_line.csv")[0]["claim_id"]
+    page = tmp_path / "claim.html"
+    done(cpcds("explain", target, f"claim:{number}", "--extract", small, "--html", page))
+    assert "<h1>claim:" in page.read_text()
+    assert number not in page.read_text()
 
 
 def refused(called: Called) -> str:

@@ -18,9 +18,13 @@ import pytest
 from filelock import FileLock
 
 from etl.bootstrap import use_cases
+from etl.bootstrap.settings import Settings
+from etl.bootstrap.use_cases import run_extract
 from etl.errors import StoreError
+from etl.pipeline.events import Event, StageBegan, StageExtended
+from etl.pipeline.phases import StepCounter
 from etl.storage.local import LocalStore
-from tests.e2e.commands import COMMAND, NO_SUITES, SAMPLES, Called, cpcds, done
+from tests.e2e.commands import ANY_CHANGE, COMMAND, NO_SUITES, SAMPLES, Called, cpcds, done
 
 FAULTY = SAMPLES / "faulty"
 STRICT = {"CPCDS_LIMITS__REJECTED_CLAIMS": "0"}
@@ -222,16 +226,52 @@ def test_phases_that_are_over_stay_on_a_terminal_and_lines_go_above_them(tmp_pat
     assert all(re.match(r"\d{4}-\d\d-\d\dT", line) and "━" not in line for line in logged)
 
 
+def test_each_phase_reports_as_many_steps_as_it_was_said_to_have(tmp_path: Path) -> None:
+    counter, planned, done_steps = StepCounter(), dict[str, int](), dict[str, int]()
+    stages: list[str] = []
+
+    def count(event: Event) -> None:
+        steps = counter.steps(event)
+        match event:
+            case StageBegan(stage=stage, total=total):
+                stages.append(stage)
+                planned[stage] = total or 0
+            case StageExtended(count=more):
+                planned[stages[-1]] += more
+            case _:
+                pass
+        done_steps[stages[-1]] = done_steps.get(stages[-1], 0) + steps
+
+    settings = Settings(target=str(tmp_path / "tree"), report={"gx_rows": 0}, run={"workers": 1})
+    run_extract(settings, FAULTY, count)
+    assert stages == PHASES
+    exact = ("partitions", "publish", "bulk", "report")
+    assert {stage: done_steps[stage] for stage in exact} == {each: planned[each] for each in exact}
+    assert min(done_steps.values()) > 0
+    assert 0.9 < done_steps["hash"] / planned["hash"] <= 1
+    assert abs(done_steps["commit"] - planned["commit"]) < 10
+
+
 @pytest.mark.parametrize(
     "arguments",
-    [("synth", "--members", "3", "--out", "{}/x"), ("verify", "{}/t"), ("conform", "{}/t")],
+    [
+        ("synth", "--members", "3", "--out", "{}/x"),
+        ("verify", "{}/t"),
+        ("conform", "{}/t"),
+        ("prune", "{}/t", "--keep", "9", "--dry-run"),
+    ],
 )
 def test_other_commands_that_take_long_show_progress(
     arguments: tuple[str, ...], target: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "t").symlink_to(target / "tree")
     shown = without_controls(on_a_terminal(*(each.format(tmp_path) for each in arguments)))
-    assert re.search(r"(writing|verifying|checking) +━+ [\d,]+ (members|resources)", shown)
+    of = re.search(r"━+ 0 of ([\d,]+) (members|folders)", shown)
+    assert of or arguments[0] == "conform"
+    assert re.search(
+        r"(writing|verifying|checking|looking through) +━+ [\d,]+ (members|resources|folders)",
+        shown,
+    )
 
 
 def call_elsewhere(*arguments: str | Path) -> Called:
@@ -334,6 +374,29 @@ def test_history_lists_the_runs_of_a_target_newest_first(target: Path, tmp_path:
     assert said(target, "first")["release"] in page.read_text()
     (newest,) = json.loads(done(cpcds("history", tree, "--last", "1", "--json")).out)
     assert newest["run"] == listed[0]["run"]
+
+
+def test_history_lists_rollbacks_with_their_reason_and_those_that_failed(tmp_path: Path) -> None:
+    tree, page = tmp_path / "tree", tmp_path / "runs.html"
+    done(cpcds("run", FAULTY, "--to", tree))
+    done(cpcds("run", SAMPLES, "--to", tree, **ANY_CHANGE))
+    newest, oldest = json.loads(done(cpcds("releases", tree, "--json")).out)
+    assert cpcds("rollback", tree, newest["release"]).code == 2
+    done(cpcds("rollback", tree, oldest["release"], "--reason", "doubled amounts"))
+    listed = json.loads(done(cpcds("history", tree, "--json")).out)
+    assert [each["verdict"] for each in listed] == [
+        "rolled-back", "failed", "published", "published"
+    ]  # fmt: skip
+    (now, *_) = json.loads(done(cpcds("releases", tree, "--json")).out)
+    assert (listed[0]["release"], listed[0]["changes"]) == (
+        now["release"],
+        now["counts"]["changes"],
+    )
+    assert (listed[0]["rollback_to"], listed[0]["reason"]) == (oldest["release"], "doubled amounts")
+    text = done(cpcds("history", tree, "--html", page)).out
+    assert f"back to release {oldest['release']}: doubled amounts" in text
+    assert "(doubled amounts)" in page.read_text()
+    assert S_IMODE(page.stat().st_mode) == 0o600
 
 
 def test_a_target_without_runs_has_no_history(tmp_path: Path) -> None:

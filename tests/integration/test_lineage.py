@@ -14,43 +14,62 @@ from typing import Any, NamedTuple
 import pytest
 
 from etl.bootstrap.settings import Settings
-from etl.bootstrap.use_cases import convert_extract, opened
+from etl.bootstrap.use_cases import opened
 from etl.model.canonical_tables import TABLES
+from etl.pipeline.convert import convert
 from etl.pipeline.explain import Explainer, ResourceSubject, RowSubject
 from etl.reports.lineage import Explanation, Lineage
 from etl.sources.extract import SourceFile
+from etl.sources.layout import Layout
 from etl.synth import Spec, write_extract
 
 ROOT = Path(__file__).parent.parent.parent
 LAYOUTS = ROOT / "tests/golden/layouts"
 NOON = datetime(2024, 7, 1, 12, tzinfo=UTC)
-CASES = ["canonical", *sorted(path.name for path in LAYOUTS.iterdir() if path.is_dir())]
+META = ("resourceType", "id", "meta")
+FAST = ("canonical", "onyx-a", "language")
+"""Cases of the fast tests: the canonical layout, one that ships, one with every construct."""
+NAMES = ("canonical", *sorted(path.name for path in LAYOUTS.iterdir() if path.is_dir()))
+CASES = [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in NAMES]
 
 
 def silent(_event: object) -> None:
     pass
 
 
-class Given(NamedTuple):
-    """An extract, and the settings with which it is read."""
+class Case(NamedTuple):
+    """An extract that is explained, and what is made of it."""
 
     extract: Path
-    settings: Settings
+    files: dict[str, SourceFile]
+    layout: Layout
+    explainer: Explainer
+    resources: list[dict[str, Any]]
 
 
 @pytest.fixture(scope="module", params=CASES)
-def given(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Given:
-    folder = tmp_path_factory.mktemp("given")
+def case(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Case]:
+    folder = tmp_path_factory.mktemp("case")
+    golden, settings = LAYOUTS / str(request.param), Settings()
+    extract = golden / "input"
     if request.param == "canonical":
-        write_extract(folder, Spec(members=1, seed=5))
-        return Given(folder, Settings())
-    golden = LAYOUTS / str(request.param)
-    layout = golden / "layout.yaml"
-    if not layout.exists():  # one that ships
-        return Given(golden / "input", Settings())
-    (folder / "layouts").mkdir()
-    shutil.copy(layout, folder / "layouts" / f"{golden.name}.yaml")
-    return Given(golden / "input", Settings(mappings=(folder,)))
+        extract = folder / "canonical"
+        write_extract(extract, Spec(members=1, seed=5))
+    elif (golden / "layout.yaml").exists():  # one that does not ship
+        (folder / "layouts").mkdir()
+        shutil.copy(golden / "layout.yaml", folder / "layouts" / f"{golden.name}.yaml")
+        settings = Settings(mappings=(folder,))
+    with opened(settings, extract, silent) as job:
+        convert(job.context(folder / "converting", NOON), folder / "out")
+        yield Case(
+            extract,
+            {file.name: file for file in job.extract.files},
+            job.extract.layout,
+            Explainer(job.context(folder / "work", NOON), None),
+            list(resources_in(folder / "out")),
+        )
 
 
 @cache
@@ -95,34 +114,26 @@ def resources_in(folder: Path) -> Iterator[dict[str, Any]]:
         yield from map(json.loads, path.read_text().splitlines())
 
 
-def test_every_element_is_explained_by_cells_that_stand_where_it_is_said(
-    given: Given, tmp_path: Path
-) -> None:
-    extract, settings = given
-    convert_extract(settings, extract, tmp_path / "out", silent)
-    resources = list(resources_in(tmp_path / "out"))
-    assert {one["resourceType"] for one in resources} >= {"Patient", "Coverage"}
+def test_every_element_is_explained_by_cells_that_stand_where_it_is_said(case: Case) -> None:
+    assert {one["resourceType"] for one in case.resources} >= {"Patient", "Coverage"}
     looked_up = 0
     without: set[tuple[str, str]] = set()
-    with opened(settings, extract, silent) as job:
-        explainer = Explainer(job.context(tmp_path / "work", NOON), None)
-        files = {file.name: file for file in job.extract.files}
-        for resource in resources:
-            subject = ResourceSubject(resource["resourceType"], resource["id"])
-            [found] = explainer.explain(subject).resources
-            assert whole(found) == {
-                key: value
-                for key, value in resource.items()
-                if key not in ("resourceType", "id", "meta")
-            }
-            for origin in found.origins:
-                for cell in origin.cells:
-                    for raw in cell.source:
-                        row = cells_of(extract, files[raw.file])[raw.row - 2]
-                        assert row[raw.header] == raw.text
-                        looked_up += 1
-                    if not cell.source and not cell.derived and cell.file and not cell.layout:
-                        without.add((cell.table, cell.column))
+    for resource in case.resources:
+        subject = ResourceSubject(resource["resourceType"], resource["id"])
+        [found] = case.explainer.explain(subject).resources
+        assert whole(found) == {
+            key: value
+            for key, value in resource.items()
+            if key not in ("resourceType", "id", "meta")
+        }
+        for origin in found.origins:
+            for cell in origin.cells:
+                for raw in cell.source:
+                    row = cells_of(case.extract, case.files[raw.file])[raw.row - 2]
+                    assert row[raw.header] == raw.text
+                    looked_up += 1
+                if not cell.source and not cell.derived and cell.file and not cell.layout:
+                    without.add((cell.table, cell.column))
     assert looked_up > 30
     assert {key for key in without if key[0] in TABLES} == set()
 
@@ -131,17 +142,16 @@ def fate(found: Lineage) -> set[str]:
     return {row.fate for row in found.rows}
 
 
-def test_the_rows_of_every_file_are_accounted_for(given: Given, tmp_path: Path) -> None:
-    extract, settings = given
-    with opened(settings, extract, silent) as job:
-        explainer = Explainer(job.context(tmp_path / "work", NOON), None)
-        for file in job.extract.files:
-            for number in range(2, 2 + min(len(cells_of(extract, file)), 2)):
-                found = explainer.explain(RowSubject(file.name, number))
-                assert fate(found) <= {"published", "quarantined", "superseded"}
-                if not found.rows:  # the layout says of which rows tables are made
-                    feeds = [one for one in job.extract.layout.tables if one.source == file.table]
-                    assert all(one.where or one.needs or one.needs_any for one in feeds)
-                if fate(found) == {"quarantined"}:
-                    assert found.resources == ()
-                    assert all(row.reasons for row in found.rows)
+def test_the_rows_of_every_file_are_accounted_for(case: Case) -> None:
+    assert len(case.files) > 2
+    for file in case.files.values():
+        if not cells_of(case.extract, file):
+            continue
+        found = case.explainer.explain(RowSubject(file.name, 2))
+        assert fate(found) <= {"published", "quarantined", "superseded"}
+        if not found.rows:  # the layout says of which rows tables are made
+            feeds = [one for one in case.layout.tables if one.source == file.table]
+            assert all(one.where or one.needs or one.needs_any for one in feeds)
+        if fate(found) == {"quarantined"}:
+            assert found.resources == ()
+            assert all(row.reasons for row in found.rows)

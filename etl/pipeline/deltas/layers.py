@@ -1,18 +1,20 @@
 """The rows that a release was made of, kept in the tree so that a delta can be put on top of them.
 
 A *layer* is one extract's rows in canonical columns: a Parquet object a table. A full extract is
-the first layer, each delta one more. `rows/<sha256>.json` lists them, and the manifest names the
-list and every object of it among its reports.
+the first layer, each delta one more. Beside each of these objects another has the places of its
+rows: file and row of the extract that they came with. `rows/<sha256>.json` lists them, and the
+manifest names the list and every object of it among its reports.
 """
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,19 +23,37 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from etl.columns.places import place_keys
-from etl.errors import DataRejected, UsageError
+from etl.errors import DataRejected, StoreError, UsageError
 from etl.model.canonical_tables import CLAIM_TABLES, FILE_COLUMN, ROW_COLUMN, TABLES
 from etl.model.severity import Severity
 from etl.pipeline.definitions import Definitions
+from etl.publish.canonical_json import JSON
 from etl.publish.manifest import Named
-from etl.publish.reader import Current, checked
+from etl.publish.reader import Current, Release, checked
 from etl.publish.release import put_by_content
 from etl.quality.rules.kinds import LineRejected
-from etl.sources import Loaded, Partitions
+from etl.sources import Extract, Loaded, Partitions
 from etl.storage.port import Store
 
 FOLDER: Final = "rows/"
-_FORMAT: Final = 1
+_FORMAT: Final = 2
+_WITHOUT_PLACES: Final = 1
+"""Format of lists whose layers do not know the places of their rows; such layers stay so."""
+_PLACES: Final = (FILE_COLUMN, ROW_COLUMN)
+
+
+class LayerFile(NamedTuple):
+    """A file of the extract that a layer was made of.
+
+    Attributes:
+        name: its name in the extract.
+        sha256: its hash, in lower-case hex.
+        table: its raw table in the layout; "" where the layout does not use it.
+    """
+
+    name: str
+    sha256: str
+    table: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +64,52 @@ class Layer:
         kind: `full` or `delta`; only a delta has rows that delete.
         time: FHIR instant that counts for rows that state none.
         tables: table -> the object with its rows; tables without rows are left out.
+        places: table -> the object with `_file` and `_row` of each of them, in their order; empty
+            for a layer that was written without.
+        layout: name of the extract's layout; empty likewise.
+        files: the extract's files, by number; empty likewise.
     """
 
     kind: str
     time: str
     tables: Mapping[str, Named]
+    places: Mapping[str, Named] = field(default_factory=dict)
+    layout: str = ""
+    files: tuple[LayerFile, ...] = ()
+
+    def to_json(self) -> JSON:
+        """Return the layer as the list of layers has it."""
+        body = {"kind": self.kind, "time": self.time, "tables": _named_json(self.tables)}
+        if not self.files:
+            return body
+        return body | {
+            "places": _named_json(self.places),
+            "layout": self.layout,
+            "files": [list(each) for each in self.files],
+        }
+
+    @classmethod
+    def from_json(cls, value: JSON) -> Layer:
+        """Return the layer of an entry of the list."""
+        return cls(
+            value["kind"],
+            value["time"],
+            _named_of(value["tables"]),
+            _named_of(value.get("places", {})),
+            value.get("layout", ""),
+            tuple(LayerFile(*each) for each in value.get("files", ())),
+        )
+
+
+def _named_json(objects: Mapping[str, Named]) -> JSON:
+    return {
+        table: {"key": each.key, "sha256": each.sha256, "bytes": each.bytes}
+        for table, each in objects.items()
+    }
+
+
+def _named_of(value: JSON) -> dict[str, Named]:
+    return {table: Named(**each) for table, each in value.items()}
 
 
 def layers_of(store: Store, base: Current) -> tuple[Layer, ...]:
@@ -60,49 +121,57 @@ def layers_of(store: Store, base: Current) -> tuple[Layer, ...]:
     """
     if base.release is None:
         raise UsageError(f"{store.name}: nothing was published yet that a delta could change")
-    for named in base.release.manifest.facts.reports:
-        if named.key.startswith(FOLDER) and named.key.endswith(".json"):
-            value = json.loads(checked(store, named.key, named.sha256))
-            return tuple(
-                Layer(
-                    layer["kind"],
-                    layer["time"],
-                    {
-                        table: Named(**object_named)
-                        for table, object_named in layer["tables"].items()
-                    },
-                )
-                for layer in value["layers"]
-            )
+    layers = kept_layers(base.release)
+    if layers:
+        return layers
     raise UsageError(
         f"{store.name}: a delta needs the rows of the release that it changes, and those of "
         f"{base.release.id} were not kept; set publish.deltas, and publish a full extract first"
     )
 
 
+def kept_layers(release: Release) -> tuple[Layer, ...]:
+    """Return the layers of a release; none where its rows were not kept.
+
+    Raises:
+        StoreError: the list is missing or damaged.
+    """
+    store = release.store
+    for named in release.manifest.facts.reports:
+        if named.key.startswith(FOLDER) and named.key.endswith(".json"):
+            value = json.loads(checked(store, named.key, named.sha256))
+            if value["format"] not in (_WITHOUT_PLACES, _FORMAT):
+                what = f"{store.name}: {named.key}"
+                raise StoreError(f"{what} is of a later format: update the program")
+            return tuple(Layer.from_json(layer) for layer in value["layers"])
+    return ()
+
+
+def layer_of(layers: Sequence[Layer], extract: Extract) -> int:
+    """Return the number of the layer that an extract became.
+
+    Raises:
+        UsageError: it became none of them.
+    """
+    ours = {(file.name, file.sha256) for file in extract.files}
+    for number, layer in enumerate(layers):
+        if layer.files and ours == {(file.name, file.sha256) for file in layer.files}:
+            return number
+    extracts = ", ".join(f"{layer.kind} of {layer.time[:10]}" for layer in layers)
+    raise UsageError(
+        f"{extract.place.name} is none of the extracts that the release was made of ({extracts}), "
+        "or was published by a program that did not keep the names of its files"
+    )
+
+
 def keep_layers(store: Store, layers: Sequence[Layer]) -> list[Named]:
     """Write the list of layers, and return all that the manifest is to name."""
-    body = {
-        "format": _FORMAT,
-        "layers": [
-            {
-                "kind": layer.kind,
-                "time": layer.time,
-                "tables": {
-                    table: {
-                        "key": object_named.key,
-                        "sha256": object_named.sha256,
-                        "bytes": object_named.bytes,
-                    }
-                    for table, object_named in layer.tables.items()
-                },
-            }
-            for layer in layers
-        ],
-    }
+    body = {"format": _FORMAT, "layers": [layer.to_json() for layer in layers]}
     data = json.dumps(body, sort_keys=True, separators=(",", ":")).encode() + b"\n"
     objects = {
-        object_named.key: object_named for layer in layers for object_named in layer.tables.values()
+        object_named.key: object_named
+        for layer in layers
+        for object_named in (*layer.tables.values(), *layer.places.values())
     }
     return [put_by_content(store, FOLDER, data, "json"), *(objects[key] for key in sorted(objects))]
 
@@ -124,6 +193,7 @@ def write_layer(
     folder = work / "layer"
     folder.mkdir(parents=True, exist_ok=True)
     writers: dict[str, pq.ParquetWriter] = {}
+    places: dict[str, list[pa.Table]] = {}
     try:
         for loaded in _all(partitions):
             unfit = _rejecting(loaded.findings, definitions)
@@ -131,8 +201,10 @@ def write_layer(
                 raise _unreadable(unfit.num_rows)
             gone = _gone(loaded, unfit, definitions)
             for name, table in loaded.tables.items():
-                fit = _without(table, unfit, gone.get(name, {})).select(TABLES[name].names)
+                kept = _without(table, unfit, gone.get(name, {}))
+                fit = kept.select(TABLES[name].names)
                 if fit.num_rows:
+                    places.setdefault(name, []).append(kept.select(_PLACES))
                     if name not in writers:
                         path = folder / f"{name}.parquet"
                         writers[name] = pq.ParquetWriter(path, fit.schema, compression="zstd")
@@ -140,12 +212,30 @@ def write_layer(
     finally:
         for writer in writers.values():
             writer.close()
-    named = {}
+    named, placed = {}, {}
     for name in sorted(writers):
         named[name] = put_by_content(
             store, FOLDER, (folder / f"{name}.parquet").read_bytes(), "parquet"
         )
-    return Layer(kind, time, named)
+        placed[name] = put_by_content(store, FOLDER, _places_bytes(places[name]), "parquet")
+    facts = partitions.facts
+    files = tuple(LayerFile(file.name, file.sha256, file.table) for file in facts.files)
+    return Layer(kind, time, named, placed, facts.layout.name, files)
+
+
+def _places_bytes(places: Sequence[pa.Table]) -> bytes:
+    """Return the places of a table's rows: differences of row numbers are mostly small."""
+    columns = [pa.field(FILE_COLUMN, pa.int32()), pa.field(ROW_COLUMN, pa.int64())]
+    table = pa.concat_tables(places).cast(pa.schema(columns))
+    sink = io.BytesIO()
+    pq.write_table(
+        table,
+        sink,
+        compression="zstd",
+        use_dictionary=False,
+        column_encoding=dict.fromkeys(_PLACES, "DELTA_BINARY_PACKED"),
+    )
+    return sink.getvalue()
 
 
 def _all(partitions: Partitions) -> Iterator[Loaded]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from etl.model.canonical_tables import TABLES
+from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN, TABLES
 from etl.model.data_models import CLAIMS, DataModel
 from etl.pipeline.deltas.layers import Layer
 from etl.publish.reader import checked
@@ -32,6 +32,12 @@ Times: TypeAlias = npt.NDArray[np.int64]
 _NEVER: Final = np.iinfo(np.int64).min
 _MEMBER: Final = "member_id"
 _OWNERS: Final = ("member", "coverage", "claim")
+_NUMBER: Final = "_number"
+LAYER_COLUMN: Final = "_layer"
+"""Column with the number of a row's layer."""
+_PLACES_SCHEMA: Final = pa.schema(
+    [(LAYER_COLUMN, pa.int32()), (FILE_COLUMN, pa.int32()), (ROW_COLUMN, pa.int64())]
+)
 _NOBODY: Final = ""
 """Owner of a deleted claim: sorts before any member, where rows of one time state both."""
 
@@ -58,6 +64,22 @@ class _Rows:
         return _Rows(self.table.filter(pa.array(keep)), self.times[keep], self.deleted[keep])
 
 
+@dataclass(frozen=True, slots=True)
+class TableOrigins:
+    """The rows of all layers of one table, and which of them make the merged one.
+
+    Attributes:
+        rows: rows of all layers in canonical columns, with `LAYER_COLUMN`, `_file` and `_row`:
+            places in the extract of their layer; null where a layer does not know them.
+        merged: for each row of the merged table, in its order, which of `rows` it is.
+        deleting: which of `rows` delete what they name.
+    """
+
+    rows: pa.Table
+    merged: npt.NDArray[np.int64]
+    deleting: npt.NDArray[np.bool_]
+
+
 def merged_extract(
     store: Store,
     layers: Sequence[Layer],
@@ -81,55 +103,101 @@ def merged_extract(
     Raises:
         StoreError: a layer is missing or damaged.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    gone: dict[str, Deletions] = {}
-    if model.has_members:
-        gone = _write_owners(store, layers, folder)
-    for name, table in model.tables.items():
-        if model.has_members and name in _OWNERS:
-            continue
-        rows = _rows_of(store, layers, name)
-        owner = table.key[0]
-        if owner in gone:
-            rows = rows.only(_survives(rows, owner, gone[owner]))
-        _write(folder, name, _present(rows, name))
+    _merge(store, layers, folder, model)
     manifest = {"layout": model.layout, "kind": "full", "as_of": as_of, "payer": payer}
     text = json.dumps({name: value for name, value in manifest.items() if value is not None})
     (folder / "manifest.json").write_text(text, encoding="utf-8")
     return folder
 
 
-def _write_owners(store: Store, layers: Sequence[Layer], folder: Path) -> dict[str, Deletions]:
-    """Write members, coverages and claims; return which of their ids were deleted, by column."""
-    members = _rows_of(store, layers, "member")
-    gone = {_MEMBER: _deletions(members, _MEMBER)}
-    _write(folder, "member", _present(members, "member"))
-    for name in _OWNERS[1:]:
-        rows = _rows_of(store, layers, name)
-        (key,) = TABLES[name].key
-        gone[key] = _joined(_deletions(rows, key), _gone_with_member(rows, key, gone[_MEMBER]))
-        _write(folder, name, _present(rows.only(_survives(rows, key, gone[key])), name))
-    return gone
+def merged_origins(
+    store: Store, layers: Sequence[Layer], folder: Path
+) -> Mapping[str, TableOrigins]:
+    """Write all layers as `merged_extract` does, and return where each of its rows came from.
+
+    Raises:
+        StoreError: a layer is missing or damaged.
+    """
+    found: dict[str, TableOrigins] = {}
+
+    def keep(name: str, rows: _Rows, merged: pa.Table) -> None:
+        numbers = merged.column(_NUMBER).to_numpy()
+        found[name] = TableOrigins(rows.table.drop_columns(_NUMBER), numbers, rows.deleted)
+
+    _merge(store, layers, folder, CLAIMS, keep)
+    (folder / "manifest.json").write_text('{"layout": "cpcds", "kind": "full"}', encoding="utf-8")
+    return found
 
 
-def _rows_of(store: Store, layers: Sequence[Layer], name: str) -> _Rows:
+def _merge(
+    store: Store,
+    layers: Sequence[Layer],
+    folder: Path,
+    model: DataModel,
+    keep: Callable[[str, _Rows, pa.Table], None] | None = None,
+) -> None:
+    """Write the merged tables; hand over each table's name, all its rows, and those that count."""
+    folder.mkdir(parents=True, exist_ok=True)
+    gone: dict[str, Deletions] = {}
+    # Deletions of members decide on coverages and claims, and those on all that depends on them.
+    first = _OWNERS if model.has_members else ()
+    for name in (*first, *(other for other in model.tables if other not in first)):
+        rows = _rows_of(store, layers, name, has_places=keep is not None)
+        all_rows = None if keep is None else rows
+        owner = TABLES[name].key[0]
+        is_member = name in first[:1]
+        if name in first:
+            gone[owner] = _deletions(rows, owner)
+            if not is_member:
+                taken = _gone_with_member(rows, owner, gone[_MEMBER])
+                gone[owner] = _joined(gone[owner], taken)
+        if not is_member and owner in gone:
+            rows = rows.only(_survives(rows, owner, gone[owner]))
+        merged = _present(rows, name)
+        if keep is not None and all_rows is not None:
+            keep(name, all_rows, merged)
+        _write(folder, name, merged.select(TABLES[name].names))
+
+
+def _rows_of(
+    store: Store, layers: Sequence[Layer], name: str, *, has_places: bool = False
+) -> _Rows:
+    """Return the rows of all layers; with places, number, layer, file and row of each as well."""
     schema = pa.schema([pa.field(column, pa.string()) for column in TABLES[name].names])
     tables, times, deleted = [schema.empty_table()], [], []
+    places = [_PLACES_SCHEMA.empty_table()]
     for number, layer in enumerate(layers):
         named = layer.tables.get(name)
         if named is None:
             continue
         table = pq.read_table(io.BytesIO(checked(store, named.key, named.sha256)))
         tables.append(table.select(schema.names).cast(schema))
+        if has_places:
+            places.append(_places_of(store, layer, number, name, table.num_rows))
         times.append(_times(table, layer.time) * len(layers) + number)
         says = pc.equal(pc.utf8_upper(pc.utf8_trim_whitespace(table.column("record_action"))), "D")
         gone = np.asarray(pc.fill_null(says, False))
         deleted.append(gone & (layer.kind == "delta"))
+    rows = pa.concat_tables(tables).combine_chunks()
+    if has_places:
+        for column in (placed := pa.concat_tables(places).combine_chunks()).column_names:
+            rows = rows.append_column(column, placed.column(column))
+        rows = rows.append_column(_NUMBER, pa.array(np.arange(rows.num_rows)))
     return _Rows(
-        pa.concat_tables(tables).combine_chunks(),
+        rows,
         np.concatenate([np.empty(0, np.int64), *times]),
         np.concatenate([np.empty(0, np.bool_), *deleted]),
     )
+
+
+def _places_of(store: Store, layer: Layer, number: int, name: str, count: int) -> pa.Table:
+    columns = [pa.nulls(count, pa.int32()), pa.nulls(count, pa.int64())]
+    named = layer.places.get(name)
+    if named is not None:
+        table = pq.read_table(io.BytesIO(checked(store, named.key, named.sha256)))
+        columns = [table.column(FILE_COLUMN), table.column(ROW_COLUMN)]
+    numbers = pa.array(np.full(count, number, np.int32))
+    return pa.table([numbers, *columns], schema=_PLACES_SCHEMA)
 
 
 def _times(table: pa.Table, otherwise: str) -> Times:

@@ -13,8 +13,18 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from sqlalchemy import select
 
-from etl.auth.yearly_numbers import YearlyNumbers, as_csv, as_document, as_page, yearly_numbers
+from etl.auth.authorization_server import tidy
+from etl.auth.database_tables import AccessRow, YearRow
+from etl.auth.yearly_numbers import (
+    YearlyNumbers,
+    as_csv,
+    as_document,
+    as_page,
+    forget_years,
+    yearly_numbers,
+)
 from tests.integration.auth.standing import ANA, PUBLIC, Standing, access, stand_up
 
 PAYER = "Plan <A>"
@@ -55,6 +65,44 @@ def test_each_member_counts_once_and_a_second_day_is_a_second_transfer(lasting: 
     assert (found.members, found.more_than_once) == (3, 2)
     assert found.apps == (("Another", 1), (PUBLIC.name, 3))
     assert found.is_whole
+
+
+def rows_left(standing: Standing) -> list[str]:
+    with standing.services.database.read() as session:
+        return sorted(session.scalars(select(AccessRow.day)))
+
+
+def test_identities_go_some_time_after_the_year_and_its_numbers_stay(lasting: Standing) -> None:
+    compass = lasting.services.apps.register(PUBLIC).app.client_id
+    other = lasting.services.apps.register(replace(PUBLIC, name="Another")).app.client_id
+    read(lasting, "one", compass, datetime(2025, 12, 31, 23, tzinfo=UTC))
+    for app in (compass, other):
+        read(lasting, "two", app, datetime(2026, 2, 1, tzinfo=UTC))
+    read(lasting, "one", compass, datetime(2026, 12, 31, 23, tzinfo=UTC))
+    read(lasting, "one", compass, datetime(2027, 1, 1, tzinfo=UTC))
+    before = numbers(lasting)
+    database = lasting.services.database
+    forget_years(database, date(2027, 3, 31), 90)  # the ninetieth day after 2026
+    assert rows_left(lasting) == ["2026-02-01", "2026-02-01", "2026-12-31", "2027-01-01"]
+    for today in (date(2027, 4, 1), date(2027, 4, 2)):
+        forget_years(database, today, 90)
+        assert rows_left(lasting) == ["2027-01-01"]
+    assert numbers(lasting) == before
+    assert (before.members, before.more_than_once, before.several_apps) == (2, 1, 1)
+    with database.read() as session:
+        kept = session.scalars(select(YearRow).order_by(YearRow.year)).all()
+        assert [(row.year, row.members) for row in kept] == [(2025, 1), (2026, 2)]
+        assert "one" not in str([vars(row) for row in kept])
+
+
+def test_the_server_deletes_them_when_it_tidies_up(lasting: Standing) -> None:
+    app = lasting.services.apps.register(PUBLIC).app.client_id
+    year = lasting.services.clock().year
+    for each in (year - 2, year):
+        read(lasting, "one", app, datetime(each, 1, 1, tzinfo=UTC))
+    lasting.services.trail.settle()
+    tidy(lasting.services)
+    assert rows_left(lasting) == [f"{year}-01-01"]
 
 
 def test_the_numbers_are_those_of_a_plain_count(lasting: Standing) -> None:

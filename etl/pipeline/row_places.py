@@ -1,0 +1,246 @@
+"""Places of canonical rows in the payer's own files, and the cells that stand there.
+
+A release of one extract has the places of its rows. One of deltas was made of the rows of several
+extracts, put together in merged files; these places lead through the layers to the files that the
+payer sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Final, NamedTuple, Protocol
+
+from etl.columns.places import place_keys
+from etl.errors import UsageError
+from etl.mapping.row_interpreter import Record
+from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN, TABLES
+from etl.pipeline.deltas.layer_rows import LayerRow, LayerRows
+from etl.pipeline.executor import Read
+from etl.reports.lineage import Fate, RowFate, SourceCell
+from etl.sources.canonical_layout import CANONICAL_LAYOUTS
+from etl.sources.cell_origins import PartitionOrigins, Place, RawOrigin
+from etl.sources.layout import Layout
+
+_MERGED: Final = ".parquet"
+
+
+class NamedPlace(NamedTuple):
+    """Place of a row, for people.
+
+    Attributes:
+        extract: the extract in words; empty where there is one only.
+        file: name of the file.
+        row: row in the file; its header is row 1.
+    """
+
+    extract: str
+    file: str
+    row: int
+
+
+@dataclass(frozen=True)
+class ExtractRows:
+    """An extract that was read, partition by partition.
+
+    Attributes:
+        read: what was read.
+    """
+
+    read: Read
+    _origins: dict[int, PartitionOrigins] = field(default_factory=dict)
+    _partitions: dict[Place, int | None] = field(default_factory=dict)
+
+    def partition_of(self, place: Place) -> int | None:
+        """Return the partition with a row, `count` for the directory; None where none has it."""
+        if place not in self._partitions:
+            rows, key = self.read.partitions, place_keys([place[0]], [place[1]])
+            numbers = range(rows.facts.count + 1)
+            found = (number for number in numbers if rows.raw_rows(number, key))
+            self._partitions[place] = next(found, None)
+        return self._partitions[place]
+
+    def origins(self, partition: int) -> PartitionOrigins:
+        """Return the way from a partition's canonical rows back to its cells."""
+        if partition not in self._origins:
+            rows = self.read.partitions
+            written = rows.raw_rows(partition)
+            if partition != rows.facts.count:  # files shared by all members lie with the directory
+                written |= rows.raw_rows(rows.facts.count)
+            facts = rows.facts
+            self._origins[partition] = PartitionOrigins(facts.layout, facts.files, written)
+        return self._origins[partition]
+
+    def named(self, place: Place) -> NamedPlace:
+        """Return a place with the name of its file."""
+        return NamedPlace("", self.read.partitions.facts.names[place[0]], place[1])
+
+
+class RowPlaces(Protocol):
+    """Places of canonical rows in the payer's files, and the cells behind theirs."""
+
+    def named(self, place: Place) -> NamedPlace:
+        """Return the place of a row in the payer's files."""
+
+    def cells(self, record: Record, origin: RawOrigin, column: tuple[str, str]) -> CellsOfPayer:
+        """Return the payer's cells behind one canonical cell.
+
+        Args:
+            record: its row, with its place.
+            origin: its origin in the extract that was read.
+            column: its canonical table and column.
+        """
+
+
+class CellsOfPayer(NamedTuple):
+    """The payer's cells behind a canonical cell.
+
+    Attributes:
+        cells: they, the file and row of each included.
+        layout: file and line of the layout that makes the cell of them; "" where it is taken as is.
+    """
+
+    cells: tuple[SourceCell, ...]
+    layout: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractPlaces:
+    """Places in the one extract that a release was made of (`RowPlaces`).
+
+    Attributes:
+        rows: the extract.
+    """
+
+    rows: ExtractRows
+
+    def named(self, place: Place) -> NamedPlace:
+        """Return the place as it is."""
+        return self.rows.named(place)
+
+    def cells(self, record: Record, origin: RawOrigin, column: tuple[str, str]) -> CellsOfPayer:
+        """Return the cells of the origin."""
+        del record, column
+        return _as_written(self.rows, origin, "")
+
+
+@dataclass(frozen=True)
+class LayerPlaces:
+    """Places in the extracts whose layers were merged (`RowPlaces`).
+
+    Attributes:
+        merged: the merged extract.
+        rows: the rows of all layers.
+        layouts: layouts by name.
+        extracts: number of a layer -> its extract, where that is at hand.
+    """
+
+    merged: ExtractRows
+    rows: LayerRows
+    layouts: Sequence[Layout]
+    extracts: Mapping[int, ExtractRows]
+
+    def named(self, place: Place) -> NamedPlace:
+        """Return the place in the extract of the row's layer."""
+        row = self._behind(place)
+        return self.merged.named(place) if row is None else self._named(row)
+
+    def cells(self, record: Record, origin: RawOrigin, column: tuple[str, str]) -> CellsOfPayer:
+        """Return the cells of the layer's extract; without that, their places and headers."""
+        place = (int(record[FILE_COLUMN] or 0), int(record[ROW_COLUMN] or 0))
+        row = self._behind(place)
+        if row is None:
+            return _as_written(self.merged, origin, "")
+        table, name = column
+        title, extract = self.rows.title(row.layer), self.extracts.get(row.layer)
+        if extract is not None:
+            partition = extract.partition_of((row.file, row.row))
+            if partition is not None:
+                there = {**record, FILE_COLUMN: str(row.file), ROW_COLUMN: str(row.row)}
+                own = extract.origins(partition).of(table, there, name)
+                return _as_written(extract, own, title)
+        return self._headers(row, origin, table, name)
+
+    def fates(self, rows: Iterator[LayerRow]) -> Iterator[RowFate]:
+        """Yield the fates of rows that are not in the merged extract."""
+        for row in rows:
+            if row.merged is None:
+                fate: Fate = "deletes" if row.is_deletion else "superseded"
+                extract, file, number = self._named(row)
+                yield RowFate(file, number, row.table, fate, extract=extract)
+
+    def at(self, file: str, row: int) -> list[LayerRow]:
+        """Return the canonical rows that a row of an extract went into.
+
+        Of extracts with such a file the newest counts that has the row; where folders of extracts
+        were given, one of those.
+
+        Raises:
+            UsageError: no extract has the file, or none kept a row of it.
+        """
+        numbers = sorted(self.extracts or range(len(self.rows.layers)), reverse=True)
+        names: set[str] = set()
+        for layer in numbers:
+            files = [each.name for each in self.rows.layers[layer].files]
+            names |= set(files)
+            if file in files and (found := list(self._at(layer, (files.index(file), row)))):
+                return found
+        if file not in names:
+            known = ", ".join(sorted(names)) or "none whose names were kept"
+            raise UsageError(f"the extracts of the release have no file {file}; they have {known}")
+        raise UsageError(
+            f"no row of the release begins in row {row} of {file} (the header is row 1); rows that "
+            "could not be read were not kept, and of rows that a layout puts together the first "
+            "one counts, unless --extract gives the folder of their extract"
+        )
+
+    @cached_property
+    def _by_name(self) -> Mapping[str, Layout]:
+        return {**{each.name: each for each in self.layouts}, **CANONICAL_LAYOUTS}
+
+    def _at(self, layer: int, place: Place) -> Iterator[LayerRow]:
+        extract = self.extracts.get(layer)
+        partition = None if extract is None else extract.partition_of(place)
+        if extract is None or partition is None:
+            yield from self.rows.at(layer, *place)
+            return
+        for table, (file, row) in extract.origins(partition).rows_of(place):
+            yield from (each for each in self.rows.at(layer, file, row) if each.table == table)
+
+    def _behind(self, place: Place) -> LayerRow | None:
+        file = self.merged.named(place).file
+        return self.rows.of_merged(file.removesuffix(_MERGED), place[1])
+
+    def _named(self, row: LayerRow) -> NamedPlace:
+        return NamedPlace(self.rows.title(row.layer), self.rows.file_of(row).name, row.row)
+
+    def _headers(self, row: LayerRow, origin: RawOrigin, table: str, name: str) -> CellsOfPayer:
+        """Return what is known of a cell whose extract is not at hand."""
+        title, file = self.rows.title(row.layer), self.rows.file_of(row)
+        layout = self._by_name.get(self.rows.layers[row.layer].layout)
+        if layout is None:
+            return CellsOfPayer((), "")
+        if layout.canonical and file.table == table and name in TABLES[table].names:
+            return CellsOfPayer(
+                tuple(
+                    SourceCell(file.name, row.row, cell.header, cell.text, title)
+                    for cell in origin.cells
+                ),
+                "",
+            )
+        found = PartitionOrigins(layout, (), {}).headers(table, file.table, name)
+        return CellsOfPayer(
+            tuple(SourceCell(file.name, row.row, each, None, title) for each in found.headers),
+            found.place,
+        )
+
+
+def _as_written(rows: ExtractRows, origin: RawOrigin, extract: str) -> CellsOfPayer:
+    return CellsOfPayer(
+        tuple(
+            SourceCell(*rows.named(cell.place)[1:], cell.header, cell.text, extract)
+            for cell in origin.cells
+        ),
+        origin.place,
+    )
