@@ -90,13 +90,13 @@ class _Roles:
         return row
 
     def practitioner(self, claimed: Row, day: int, person: PractitionerName, trade: Trade) -> None:
-        """Add a practitioner and his licence.
+        """Add a practitioner and the licence.
 
         Args:
-            claimed: his row in an extract of claims.
-            day: day on which his telephone number last changed; 0: never.
-            person: his name and languages.
-            trade: what he does.
+            claimed: the practitioner's row in an extract of claims.
+            day: day on which the telephone number last changed; 0: never.
+            person: name and languages.
+            trade: the field of work.
         """
         key = claimed["practitioner_id"]
         serial = int(key.removeprefix("PRC"))
@@ -150,11 +150,11 @@ class _Roles:
         return [name for name in MEDICAL_NETWORKS if dice.chance(420)]
 
     def roles(self, claimed: Row, trade: Trade) -> None:
-        """Add the roles of the practitioner who was added last.
+        """Add the roles of the practitioner that was added last.
 
         Args:
-            claimed: his row in an extract of claims on day 0.
-            trade: what he does.
+            claimed: the practitioner's row in an extract of claims on day 0.
+            trade: the field of work.
         """
         dice, region = self._dice, self._region
         key = claimed["practitioner_id"]

@@ -148,7 +148,7 @@ def therapy(visit: Encounter) -> Claim | None:
 
 
 def draft_alone(visit: Encounter) -> bool:
-    """Return whether a therapist bills by his NPI instead of his id."""
+    """Return whether a therapist bills by NPI instead of by id."""
     return visit.life.dice.chance(300)
 
 
