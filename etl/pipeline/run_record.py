@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from etl.columns.numbers import cents_text
 from etl.errors import EtlError, StoreError
+from etl.pipeline.events import STAGES
 from etl.pipeline.phases import Phase
 from etl.pipeline.report import LimitBroken
 from etl.pipeline.run import Ran
@@ -211,10 +212,7 @@ class RunRecord:
                 instant(body["ended"]),
                 body["verdict"],
                 body["exit_code"],
-                tuple(
-                    Phase(each["phase"], each["seconds"], each["count"], each["unit"])
-                    for each in body["phases"]
-                ),
+                tuple(map(_phase, body["phases"])),
                 body["release"],
                 body["report"],
                 None if totals is None else _totals(totals),
@@ -224,6 +222,12 @@ class RunRecord:
             )
         except (ValueError, KeyError, TypeError, AttributeError):
             raise StoreError(f"{what} is no record of a run: the object is damaged") from None
+
+
+def _phase(body: Mapping[str, Any]) -> Phase:
+    stage, unit = body["phase"], body["unit"]
+    other = "" if unit == STAGES[stage] else unit
+    return Phase(stage, body["seconds"], body["count"], other)
 
 
 def _totals(body: Mapping[str, Any]) -> RunTotals:
