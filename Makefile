@@ -80,6 +80,7 @@ format: develop ## Put the style right.
 
 bench: develop ## Print how fast it is on this machine; fails where it is a fifth slower than it was beside its rivals.
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.conforming --members 300
 
 bench-rivals: develop ## Print how fast it is beside more rivals, HAPI FHIR's Java model among them (minutes).
 	$(BIN)/python -m benchmarks.rivals
