@@ -134,7 +134,8 @@ def _via_role(partition: RelatedRows) -> pa.StringArray:
     """Return the key of the first network's role, where a telecom leads by way of a role."""
     roles = partition.column("role_in_network", "role_id")
     keys = partition.column("role_in_network", "key")
-    meant = pc.equal(partition.column("telecom", "via_owner"), "provider_role")
+    owners = pc.utf8_lower(partition.column("telecom", "via_owner"))
+    meant = pc.equal(owners, "provider_role")
     named = pc.if_else(meant, partition.column("telecom", "via_id"), None)
     return keys.take(pc.index_in(named, value_set=roles, skip_nulls=True))
 

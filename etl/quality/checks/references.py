@@ -34,6 +34,7 @@ class _Named:
         column: one name, or a list of them.
         target: the table.
         along: columns that are left out with the name.
+        within: columns that both tables have, and the rest of the target's key.
     """
 
     rule: Rule
@@ -41,6 +42,23 @@ class _Named:
     column: str
     target: Frame
     along: tuple[str, ...] = ()
+    within: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> pa.StringArray:
+        """Key of the target that each row names, or a list of them; null where absent."""
+        return self._key(self.frame, self.column)
+
+    def keys(self, where: Any) -> pa.StringArray:
+        """Return the keys of some rows of the target."""
+        column = self.target.spec.key[len(self.within)]
+        return self._key(self.target, column).filter(pa.array(where))
+
+    def _key(self, frame: Frame, column: str) -> pa.StringArray:
+        last = frame.cells(column).text
+        if not self.within:
+            return last
+        return compound_keys(*(frame.cells(name).text for name in self.within), last)
 
     @property
     def is_list(self) -> bool:
@@ -60,7 +78,14 @@ class References:
     def __init__(self, work: Work, of: Mapping[str, Rejections]) -> None:
         self._work, self._of = work, of
         named = [
-            _Named(rule, work.frames[table], column, work.frames[rule.kind.of], rule.kind.along)
+            _Named(
+                rule,
+                work.frames[table],
+                column,
+                work.frames[rule.kind.of],
+                rule.kind.along,
+                rule.kind.within,
+            )
             for rule in work.book.of_kinds(kinds.NamesNobody)
             if isinstance(rule.kind, kinds.NamesNobody)
             for table in rule.tables
@@ -92,28 +117,24 @@ class References:
         gone = frame.superseded | frame.withdrawn | self._of[frame.name].rows | frame.bare
         return ~gone
 
-    def _keys(self, frame: Frame, where: Any) -> Any:
-        return frame.cells(frame.spec.key[0]).text.filter(pa.array(where))
-
     def _follow(self, named: _Named) -> bool:
         """Take out rows that refer to no remaining row; return whether there were any."""
         work, frame, target = self._work, named.frame, named.target
-        text = frame.cells(named.column).text
-        found = true_where(pc.is_in(text, value_set=self._keys(target, self._stands(target))))
+        text = named.names
+        found = true_where(pc.is_in(text, value_set=named.keys(self._stands(target))))
         astray = self._stands(frame) & frame.filled(named.column) & ~found
         astray &= work.holds(named.rule, frame)
         if not astray.any():
             return False
-        withdrawn = true_where(pc.is_in(text, value_set=self._keys(target, target.withdrawn)))
+        withdrawn = true_where(pc.is_in(text, value_set=named.keys(target.withdrawn)))
         withdrawn &= astray
         if withdrawn.any():
             frame.withdrawn |= withdrawn
             rule = work.book.single(kinds.HangsOnWithdrawn)
             work.record(rule, frame, np.flatnonzero(withdrawn), named.column)
         rejections = self._of[target.name]
-        gone = np.flatnonzero(rejections.rows)
-        at = positions(text, target.cells(target.spec.key[0]).text.take(pa.array(gone)))
-        cause = np.append(rejections.cause[gone], NO_RULE)[at]
+        at = positions(text, named.keys(rejections.rows))
+        cause = np.append(rejections.cause[rejections.rows], NO_RULE)[at]
         hangs = astray & ~withdrawn & (cause != NO_RULE)
         if hangs.any():
             rule = work.book.single(kinds.HangsOnRejected)
@@ -128,10 +149,10 @@ class References:
     def _leave_out(self, named: _Named) -> None:
         """Leave out references to rows that are not published, in rows that are."""
         work, frame = self._work, named.frame
-        text = frame.cells(named.column).text
+        text = named.names
         if text.null_count == len(text):
             return
-        known = self._keys(named.target, self._stands(named.target))
+        known = named.keys(self._stands(named.target))
         looked_at = self._stands(frame) & work.holds(named.rule, frame)
         if not named.is_list:
             astray = looked_at & frame.filled(named.column)

@@ -544,11 +544,14 @@ class NamesNobody(RuleKind):
         columns: one key each, or a list of them.
         of: the table that the keys belong to.
         along: columns that hold for what is named alone, and are left out with it.
+        within: columns of both tables that the key begins with, where it has several; of lists
+            there are none.
     """
 
     columns: Columns
     of: Child
     along: Columns = ()
+    within: Columns = ()
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 
 import pyarrow as pa
+import pytest
 
 from etl.bootstrap.mappings import read_crosswalks
 from etl.columns.dates import day_number
@@ -134,14 +135,15 @@ def test_new_patients_without_a_network_are_those_of_every_network() -> None:
 
 
 def test_hours_past_midnight_are_warned_of_and_stay() -> None:
-    owned = {"owner": "practitioner", "owner_id": "D1"}
+    owned = {"owner": "location", "owner_id": "L1"}
     result = checked(
         directory(
+            location=[{"location_id": "L1", "name": "Here"}],
             availability=[
                 owned | {"sequence": "1", "opens": "18:00", "closes": "02:00"},
                 owned | {"sequence": "2", "opens": "08:00", "closes": "17:00"},
                 owned | {"sequence": "3", "opens": "08:00"},
-            ]
+            ],
         )
     )
     about = {one for one in found(result) if one[0] == "directory-closes-before-opens"}
@@ -172,3 +174,122 @@ def test_lists_lose_what_is_not_in_force() -> None:
     }
     assert cells == {"network_ids": ["N1"], "location_ids": ["L1"], "endpoint_ids": ["E1"]}
     assert accepted(result, "location", "endpoint_ids") == [None]
+
+
+VIA = {
+    "organization": "directory_organization",
+    "location": "location",
+    "provider_role": "provider_role",
+    "affiliation": "affiliation",
+}
+
+
+def by_way(owner: str, key: str, sequence: str, value: str | None = None) -> Row:
+    own = {"owner": "organization", "owner_id": "P1", "sequence": sequence}
+    reached = {"system": "phone", "value": value} if value else {}
+    return own | reached | {"via_owner": owner, "via_id": key}
+
+
+def fates(checked_: Checked, table: str) -> tuple[int, int, int]:
+    counts = checked_.counts[table]
+    return counts.published, counts.quarantined, counts.withdrawn
+
+
+@pytest.mark.parametrize("owner", VIA)
+def test_a_telecom_without_a_value_goes_with_what_it_leads_by_way_of(owner: str) -> None:
+    world = directory(
+        location=[
+            {"location_id": "L1", "name": "Here"},
+            {"location_id": "OVER", "name": "There", "status": "suspended"},
+        ],
+        affiliation=[
+            {"affiliation_id": "A1", "organization_id": "P1"},
+            {"affiliation_id": "OVER", "organization_id": "P1", "active": "N"},
+        ],
+        provider_role=[ROLE, ROLE | {"role_id": "OVER", "active": "N"}],
+    )
+    world["directory_organization"] += [
+        {"organization_id": "O1", "type": "fac", "name": "Clinic"},
+        {"organization_id": "OVER", "type": "fac", "name": "Clinic", "active": "N"},
+    ]
+    there = {"organization": "O1", "location": "L1", "provider_role": "R1", "affiliation": "A1"}
+    world["telecom"] = [
+        by_way(owner, there[owner], "1"),
+        by_way(owner, "OVER", "2"),
+        by_way(owner, "NOT-THERE", "3"),
+        by_way(owner, "OVER", "4", "303-555-0100"),
+    ]
+    result = checked(world)
+    kind = owner.replace("_", "-")
+    assert accepted(result, "telecom", "sequence") == ["1", "4"]
+    assert accepted(result, "telecom", "via_id") == [there[owner], None]
+    assert fates(result, "telecom") == (2, 1, 1)
+    assert {one for one in found(result) if one[1] == "telecom"} == {
+        ("hangs-on-withdrawn", "telecom", 3, "via_id"),
+        (f"directory-only-via-{kind}-unknown", "telecom", 4, "via_id"),
+        (f"directory-via-{kind}-unknown", "telecom", 5, "via_id"),
+    }
+
+
+def test_a_telecom_says_what_it_leads_by_way_of() -> None:
+    rows = [by_way("person", "D1", "1"), by_way("person", "D1", "2", "303-555-0100")]
+    unnamed = [
+        {name: cell for name, cell in row.items() if name != "via_owner"} | {"sequence": number}
+        for number, row in zip(("31", "32"), rows, strict=True)
+    ]
+    result = checked(directory(telecom=[*rows, *unnamed]))
+    assert accepted(result, "telecom", "sequence") == ["2", "32"]
+    assert {one for one in found(result) if one[1] == "telecom"} == {
+        ("directory-only-via-nothing-known", "telecom", 2, None),
+        ("directory-via-nothing-known", "telecom", 3, "via_id"),
+        ("directory-only-via-nothing-known", "telecom", 4, None),
+        ("directory-via-nothing-known", "telecom", 5, "via_id"),
+    }
+
+
+def test_hours_go_with_their_telecom() -> None:
+    own = {"owner": "organization", "owner_id": "P1"}
+    world = directory(
+        location=[{"location_id": "OVER", "name": "There", "status": "suspended"}],
+        telecom=[
+            own | {"sequence": "1", "system": "phone", "value": "303-555-0100"},
+            own | {"sequence": "2", "value": "303-555-0100"},
+            by_way("location", "OVER", "3"),
+        ],
+        availability=[
+            own | {"sequence": number, "telecom_sequence": number, "opens": "08:00"}
+            for number in ("1", "2", "3", "4")
+        ],
+    )
+    result = checked(world)
+    assert accepted(result, "availability", "sequence") == ["1"]
+    assert fates(result, "availability") == (1, 2, 1)
+    assert {one for one in found(result) if one[1] == "availability"} == {
+        ("hangs-on-rejected", "availability", 3, "telecom_sequence"),
+        ("hangs-on-withdrawn", "availability", 4, "telecom_sequence"),
+        ("directory-telecom-of-hours-unknown", "availability", 5, "telecom_sequence"),
+    }
+
+
+def test_hours_and_absences_that_no_element_takes_are_rejected() -> None:
+    own = {"owner": "organization", "owner_id": "P1"}
+    place = {"owner": "location", "owner_id": "L1"}
+    result = checked(
+        directory(
+            location=[{"location_id": "L1", "name": "Here"}],
+            telecom=[own | {"sequence": "1", "system": "phone", "value": "303-555-0100"}],
+            availability=[
+                own | {"sequence": "1", "days": "mon"},
+                own | {"sequence": "2", "telecom_sequence": "1", "not_available_text": "Holidays"},
+                place | {"sequence": "1", "not_available_from": "2026-12-24"},
+                place | {"sequence": "2", "not_available_text": "Holidays"},
+                place | {"sequence": "3", "days": "mon"},
+            ],
+        )
+    )
+    assert fates(result, "availability") == (2, 3, 0)
+    assert {one[:3] for one in found(result) if one[1] == "availability"} == {
+        ("directory-hours-misplaced", "availability", 2),
+        ("directory-absence-of-telecom", "availability", 3),
+        ("directory-absence-without-text", "availability", 4),
+    }
