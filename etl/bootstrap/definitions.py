@@ -244,5 +244,5 @@ def view_of(settings: Settings, model: DataModel) -> str:
 def in_view(settings: Settings, view: str, model: DataModel = CLAIMS) -> Settings:
     """Return the settings with another view of a model's mappings."""
     plan_net = PLAN_NET.version if view == FINANCIAL else view
-    told = {"view": view} if model is CLAIMS else {"plan_net": plan_net}
-    return settings.model_copy(update={"publish": settings.publish.model_copy(update=told)})
+    values = {"view": view} if model is CLAIMS else {"plan_net": plan_net}
+    return settings.model_copy(update={"publish": settings.publish.model_copy(update=values)})

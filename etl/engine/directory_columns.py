@@ -101,9 +101,9 @@ def _exceptions(partition: RelatedRows) -> pa.StringArray:
         for name in ("text", "from", "to")
     )
     days = pc.binary_join_element_wise(" (", _joined([first, last], " to "), ")", "")
-    told = _joined([text, days], "")
+    reasons = _joined([text, days], "")
     counts = np.diff(children.starts)
-    absences = joined_lists(told, counts, "; ")
+    absences = joined_lists(reasons, counts, "; ")
     return _joined([own, pc.if_else(pc.equal(absences, ""), None, absences)], "; ")
 
 

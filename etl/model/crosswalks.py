@@ -40,8 +40,8 @@ class Crosswalk:
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle with plain mappings: other processes run suites whose rules look up crosswalks."""
-        told = (self.name, self.columns, dict(self.rows), dict(self.places), self.systems)
-        return Crosswalk, told
+        values = (self.name, self.columns, dict(self.rows), dict(self.places), self.systems)
+        return Crosswalk, values
 
     def answer(self, source: str, column: str | None = None) -> str | None:
         """Return the answer for one source word, or None where it is unknown or has no code."""

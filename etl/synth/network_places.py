@@ -177,7 +177,7 @@ class _Places:
         codes, key = _CODES[role], claimed["organization_id"]
         where = {name: claimed.get(name, "") for name in _ADDRESS}
         where |= position(self._dice, self._state)
-        told = ("npi", "tax_id", "clia", "name", "phone", "active")
+        columns = ("npi", "tax_id", "clia", "name", "phone", "active")
         extra = {"part_of_id": group_of(self._region.number)} if role == "clinic" else {}
         if role == "hospital":
             extra = {"fax": self._phone(), "url": f"https://hospital{place}.example"}
@@ -185,7 +185,7 @@ class _Places:
             "organization",
             organization_id=key,
             type=codes.type,
-            **{name: claimed.get(name, "") for name in told},
+            **{name: claimed.get(name, "") for name in columns},
             **where,
             **extra,
         )

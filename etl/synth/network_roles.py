@@ -102,22 +102,22 @@ class _Roles:
         serial = int(key.removeprefix("PRC"))
         dice = self._dice = Dice(self._spec.seed, Purpose.NETWORK, self._region.number, 2, serial)
         spoken = dice.pick(_LANGUAGES)
-        told = {name: cell for name, cell in claimed.items() if name not in _NOT_PUBLISHED}
-        told |= {"name_prefix": "Dr.", "family_name": person.family, "given_name": person.given}
-        told |= {"gender": person.gender, "languages": spoken, "start_date": "2012-09-01"}
-        told |= {"language_proficiency": _LEVELS[spoken], "last_updated": fresh(dice, self._spec)}
-        told["birth_date"] = f"{1950 + dice.below(45)}-{dice.between(1, 12):02d}-01"
+        cells = {name: cell for name, cell in claimed.items() if name not in _NOT_PUBLISHED}
+        cells |= {"name_prefix": "Dr.", "family_name": person.family, "given_name": person.given}
+        cells |= {"gender": person.gender, "languages": spoken, "start_date": "2012-09-01"}
+        cells |= {"language_proficiency": _LEVELS[spoken], "last_updated": fresh(dice, self._spec)}
+        cells["birth_date"] = f"{1950 + dice.below(45)}-{dice.between(1, 12):02d}-01"
         if day:
-            told["last_updated"] = claimed["last_updated"]
-        told |= position(dice, self._region.state)
+            cells["last_updated"] = claimed["last_updated"]
+        cells |= position(dice, self._region.state)
         if serial % _RETIRING == 0:
-            told["end_date"] = ended(self._spec)
+            cells["end_date"] = ended(self._spec)
         if serial % _WELL_KNOWN == 2:
-            told |= {"email": f"{key.lower()}@care.example", "url": "https://care.example"}
-            told["fax"] = phone(self._region.state.area, dice.below(100))
+            cells |= {"email": f"{key.lower()}@care.example", "url": "https://care.example"}
+            cells["fax"] = phone(self._region.state.area, dice.below(100))
         if dice.chance(100):
-            told["photo_url"] = f"https://photos.example/{key.lower()}.jpg"
-        self._add("practitioner", **told)
+            cells["photo_url"] = f"https://photos.example/{key.lower()}.jpg"
+        self._add("practitioner", **cells)
         self._licence(key, serial, trade)
 
     def _licence(self, key: str, serial: int, trade: Trade) -> None:
@@ -264,9 +264,9 @@ class _Roles:
         key, dice, year = role["role_id"], self._dice, self._spec.as_of.year
         owned = {"owner": "provider_role", "owner_id": key}
         value = phone(self._region.state.area, dice.below(100))
-        told = {"system": "phone", "value": value, "use": "work", "rank": "1"}
+        cells = {"system": "phone", "value": value, "use": "work", "rank": "1"}
         via = {"via_owner": "provider_role", "via_id": key} if dice.chance(500) else {}
-        self._add("telecom", **owned, sequence="1", **told, **via)
+        self._add("telecom", **owned, sequence="1", **cells, **via)
         self._add("availability", **owned, sequence="1", **_HOURS)
         self._add("availability", **owned, sequence="2", telecom_sequence="1", **_HOURS)
         self._add(
