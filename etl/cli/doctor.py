@@ -16,7 +16,7 @@ from etl.bootstrap.extracts import extract_files
 from etl.bootstrap.mappings import read_folder
 from etl.cli.layout_files import mistakes_of
 from etl.cli.options import json_option, write_file
-from etl.doctor.drafting import LayoutDraft
+from etl.doctor.drafting import LayoutDraft, can_be_drafted
 from etl.doctor.elements import read_elements
 from etl.doctor.examination import Examination, examine
 from etl.doctor.report import page_of, report_of
@@ -85,7 +85,7 @@ def write_draft(examination: Examination, definitions: Definitions, path: Path) 
     Raises:
         UsageError: the file exists, or no file of the extract is a table.
     """
-    if not any(file.kind and file.form.has_header for file in examination.files):
+    if not any(map(can_be_drafted, examination.files)):
         raise UsageError("no file has columns that could be named; no layout was written")
     name = re.sub(r"[^a-z0-9]+", "-", path.stem.lower()).strip("-") or "mine"
     text = LayoutDraft(examination, name, definitions.layouts).text()

@@ -12,14 +12,16 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from glob import escape
 from typing import Final
 
 from etl.doctor.elements import NOTHING
 from etl.doctor.examination import ColumnFound, Examination, FileFound
-from etl.doctor.matching import KINDS, SURE
+from etl.doctor.matching import BY_VALUES, KINDS, SURE
 from etl.doctor.shapes import READ_DATES
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.model.crosswalks import Crosswalk
+from etl.sources.extract_folder import COMPRESSIONS, ENDINGS, TEXT_ENDINGS
 from etl.sources.layout import Layout, spelling
 from etl.sources.layout_columns import FromColumn
 
@@ -35,6 +37,11 @@ _IDS: Final = {
     "member_address": {"member": "member_id"},
     "member_telecom": {"member": "member_id"},
 }
+
+
+def can_be_drafted(file: FileFound) -> bool:
+    """Return whether a layout can be started for a file: it is one table, parted by delimiters."""
+    return bool(file.kind and file.columns) and not _not_drafted(file)
 
 
 @dataclass(slots=True)
@@ -81,7 +88,7 @@ class LayoutDraft:
             _raw(file, names)
             for names in [set[str]()]
             for file in examination.files
-            if file.kind and file.form.has_header and file.columns
+            if can_be_drafted(file)
         ]
         self._table_lines: list[str] = []
 
@@ -101,6 +108,11 @@ class LayoutDraft:
             head.append(f"delimiter: {_DELIMITERS[only]}")
         elif delimiters:
             head.append("# QUESTION: the files have several delimiters; write them alike")
+        head += [
+            f"# QUESTION: {file.name} is not in this draft: {reason}"
+            for file in self._found.files
+            if (reason := _not_drafted(file))
+        ]
         body = [line for raw in self._raws for line in self._raw_lines(raw)]
         return "\n".join([*head, "", "raw:", *body, "tables:", *self._table_lines, ""])
 
@@ -110,8 +122,13 @@ class LayoutDraft:
         yield f"  {raw.name}:  # {raw.file.name}: {raw.file.kind}"
         if any(TABLES[table].compulsory for table in raw.tables):
             yield "    compulsory: true"
+        has_header = raw.file.form.has_header
+        if not has_header:
+            yield f"    named: {_quoted(escape(_stem(raw.file.name)))}"
+            yield "    header: false"
         for role, header in raw.ids.items():
-            yield f"    {role}: {_quoted(header)}"
+            doubt = "" if has_header else f"  # QUESTION: {BY_VALUES}"
+            yield f"    {role}: {_quoted(header)}{doubt}"
         must = dict.fromkeys(raw.ids.values())
         for column in raw.columns:
             element = column.match.element
@@ -119,6 +136,8 @@ class LayoutDraft:
             if needed and TABLES[_table(column)].compulsory and column.match.confidence > 0.8:
                 must[column.header] = None
         required = list(must) or [column.header for column in raw.columns[:3]]
+        if not has_header:
+            required = [raw.columns[0].header]  # cells are in the order of required and columns
         yield f"    required: [{', '.join(map(_quoted, required))}]"
         rest = [column.header for column in raw.columns if column.header not in required]
         yield "    columns:" if rest else "    columns: []"
@@ -341,7 +360,8 @@ def _raw(file: FileFound, names: set[str]) -> _Raw:
     seen: set[str] = set()
     columns = []
     for one in file.columns:
-        if one.header != f"column {one.place}" and spelling(one.header) not in seen:
+        is_named = one.header != f"column {one.place}" or not file.form.has_header
+        if is_named and spelling(one.header) not in seen:
             seen.add(spelling(one.header))
             columns.append(_doubted(one) if one.match.confidence < SURE else one)
     raw = _Raw(name, file, {}, columns=tuple(columns))
@@ -357,6 +377,25 @@ def _raw(file: FileFound, names: set[str]) -> _Raw:
             if header is not None:
                 raw.ids[role] = header
     return raw
+
+
+def _not_drafted(file: FileFound) -> str:
+    """Return why no layout can be started for a file; "" where one can, or where it is no table."""
+    if file.form.widths:
+        return "its columns are of fixed width"
+    if file.form.has_several_types:
+        return "its rows are of several types"
+    if file.columns and not file.kind:
+        return "nothing says what its rows are"
+    return ""
+
+
+def _stem(name: str) -> str:
+    """Return the name of a file without the endings that a layout does not see."""
+    for endings in (tuple(COMPRESSIONS), (*ENDINGS, *TEXT_ENDINGS)):
+        ending = next((one for one in endings if name.lower().endswith(one)), "")
+        name = name.removesuffix(name[len(name) - len(ending) :]) if ending else name
+    return name
 
 
 def _doubted(column: ColumnFound) -> ColumnFound:
@@ -424,6 +463,8 @@ def _never(header: str) -> str:
 def _evidence(column: ColumnFound) -> str:
     match = column.match
     said = f"{match.confidence:.0%}"
+    if BY_VALUES in match.why:
+        said += f"; QUESTION: {BY_VALUES}"
     if match.others:
         said += f"; QUESTION: or {' or '.join(other.key for other in match.others)}"
     if column.profile.ambiguous_date:

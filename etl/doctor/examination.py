@@ -293,7 +293,8 @@ def _found(file: _File, elements: Elements) -> FileFound:
     columns = []
     for group, match, seen in zip(file.groups, file.matched.matches, file.profiles, strict=True):
         for index in group:
-            number = elements.vocabulary.read(sample.headers[index]).number
+            read = elements.vocabulary.read(sample.headers[index])
+            number = read.number if sample.form.has_header else None
             columns.append(ColumnFound(index + 1, sample.headers[index], number, match, seen))
     columns.sort(key=lambda column: column.place)
     kind = file.matched.kind

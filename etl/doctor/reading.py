@@ -42,6 +42,7 @@ class FileForm:
         quoted: whether cells are quoted.
         has_header: whether its first row names the columns.
         widths: of columns of fixed width.
+        has_several_types: whether the first cell tells several types of rows apart.
         notes: what else is to be known, a sentence each.
     """
 
@@ -50,6 +51,7 @@ class FileForm:
     quoted: bool = False
     has_header: bool = True
     widths: tuple[int, ...] = ()
+    has_several_types: bool = False
     notes: tuple[str, ...] = ()
 
 
@@ -110,12 +112,13 @@ def read_sample(listed: Listed, words: frozenset[str], known: Iterable[str]) -> 
         widths = _widths(some)
     quoted = any(part.startswith('"') for line in some for part in line.split(delimiter or "\0"))
     rows = _rows(text if whole else "\n".join(lines), delimiter, widths, quoted=quoted)
-    notes += _record_types(rows)
+    types = _record_types(rows)
+    notes += types
     has_header = _has_header(rows, words, frozenset(name.lower() for name in known))
     headers, cells = _table(rows, has_header=has_header)
     if ragged := sum(len(row) != len(headers) for row in rows):
         notes.append(f"{ragged:,} of {len(rows):,} rows have another number of cells")
-    form = FileForm(physical, encoding, quoted, has_header, widths, tuple(notes))
+    form = FileForm(physical, encoding, quoted, has_header, widths, bool(types), tuple(notes))
     return FileSample(listed.name, form, headers, cells, whole and len(rows) <= SAMPLE_ROWS)
 
 

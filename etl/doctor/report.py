@@ -51,8 +51,10 @@ def _file(file: FileFound) -> dict[str, Any]:
             f"text is {form.encoding}, not UTF-8; write it as UTF-8 "
             f"(iconv -f {form.encoding} -t UTF-8 {file.name})"
         )
-    if file.columns and not form.has_header:
-        notes.append("there is no header: columns are numbered; put a line of headers first")
+    if file.columns and not form.has_header and not form.widths:
+        notes.append(
+            "there is no header: columns are numbered; a layout with header: false reads it"
+        )
     return {
         "file": file.name,
         "form": _form(file),

@@ -11,6 +11,7 @@ import pytest
 from tests.e2e.commands import ROOT, SAMPLES, cpcds, done
 
 PARTS = ROOT / "tests/golden/doctor/parts/extract"
+HEADLESS = ROOT / "tests/golden/doctor/headless/extract"
 ALONE = ("--workers", "1")
 WIDE = ROOT / "tests/golden/doctor/wide/extract"
 
@@ -56,6 +57,20 @@ def test_the_first_day_with_an_unknown_extract_from_the_message_to_published_cla
     for table in ("member", "coverage", "claim", "claim_line"):
         assert counts["theirs"][table] == counts["ours"][table]
     assert counts["ours"]["claim"]["published"] > 100
+
+
+@pytest.mark.slow
+def test_the_draft_of_files_without_a_header_reads_every_row(tmp_path: Path) -> None:
+    layouts = tmp_path / "own" / "layouts"
+    layouts.mkdir(parents=True)
+    done(cpcds("doctor", HEADLESS, "--write", layouts / "mine.yaml"))
+    assert done(cpcds("layouts", "check", layouts / "mine.yaml")).out.endswith("no mistakes\n")
+    own = ("--mappings", tmp_path / "own")
+    called = cpcds(*own, "validate", HEADLESS, "--report", tmp_path / "report", "--json", *ALONE)
+    tables = json.loads(called.out)["tables"]
+    counts = {"member": 3, "coverage": 3, "claim": 4, "claim_line": 8}
+    assert {table: tables[table]["in"] for table in counts} == counts
+    assert tables["claim"]["published"] == 0  # what no column says has to be answered first
 
 
 def small(folder: Path) -> Path:

@@ -20,7 +20,10 @@ def layout_of(found: Examination) -> Layout:
     return read_layout(LayoutDraft(found, "mine").text(), "mine.yaml", {})
 
 
-@pytest.mark.parametrize("folder", [SAMPLES, GOLDEN / "wide/extract", GOLDEN / "parts/extract"])
+@pytest.mark.parametrize(
+    "folder",
+    [SAMPLES, GOLDEN / "wide/extract", GOLDEN / "parts/extract", GOLDEN / "headless/extract"],
+)
 def test_a_draft_passes_the_check_of_layouts(folder: Path) -> None:
     layout = layout_of(examine(folder, elements()))
     assert {"member", "coverage", "claim", "claim_line"} <= {spec.table for spec in layout.tables}
@@ -100,3 +103,40 @@ def test_headers_are_quoted_where_yaml_would_read_them_as_something_else(tmp_pat
     )
     columns = layout_of(found).raw["members"].columns
     assert {"Name: last, of # all", "NO"} <= set(columns)
+
+
+def test_a_draft_of_files_without_a_header_reads_them_by_the_places_of_their_columns() -> None:
+    layout = layout_of(examine(GOLDEN / "headless/extract", elements()))
+    assert [raw.columns[:2] for raw in layout.raw.values()] == [("column 1", "column 2")] * 3
+    assert not any(raw.has_header for raw in layout.raw.values())
+    assert layout.raw["acme_members"].may_be("acme_members")
+    fed = {spec.table: spec for spec in layout.tables}
+    assert fed["claim"].columns["member_id"].source == FromColumn("column 3")
+    amounts = [name for spec in layout.tables for name in spec.columns if "amount" in name]
+    assert amounts == []
+    assert layout.raw["claims_202304"].unused["column 15"].startswith("QUESTION: claim.payment")
+
+
+def test_files_that_are_not_in_a_draft_are_named_in_it() -> None:
+    text = LayoutDraft(examine(GOLDEN / "odd/extract", elements()), "odd").text()
+    assert "# QUESTION: fixed.txt is not in this draft: its columns are of fixed width" in text
+    assert "# QUESTION: mixed.csv is not in this draft: its rows are of several types" in text
+
+
+def test_amounts_that_look_like_diagnoses_are_no_diagnoses(tmp_path: Path) -> None:
+    rows = "".join(f"C100{at},{at % 3 + 1},250.{at}0,99213\n" for at in range(9))
+    (file,) = examined(tmp_path, claims_csv=rows).files
+    assert file.columns[2].match.question
+    assert {one.amount != "" for one in file.columns[2].match.others} == {True}
+
+
+def test_of_two_columns_that_may_be_the_birth_date_none_is_taken(tmp_path: Path) -> None:
+    rows = "".join(
+        f"M10000{at},19{50 + at}-01-3{at % 2},19{60 + at}-02-1{at},{'FM'[at % 2]}\n"
+        for at in range(6)
+    )
+    found = examined(tmp_path, members_csv=rows)
+    told = {column.header: column for column in found.files[0].columns}
+    assert [told[f"column {at}"].element for at in (1, 4)] == ["member.member_id", "member.gender"]
+    assert told["column 2"].match.question
+    assert told["column 3"].match.question
