@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from etl.certificate.comparison import Compared, FactDifference
-from etl.certificate.sums import COUNTED, LEVELS, Sums
+from etl.certificate.sums import COUNTED, LEVELS, FileCell, FileSum, Sums
 
 _FORMAT: Final = 2
 """Of pieces and states; 1 had no business days."""
@@ -34,6 +34,7 @@ class Certificate:
         days: business days -> claims that became visible; empty for a first release.
         late: how many of them took too long.
         all_delays: business days -> claims, of all releases since the first.
+        files: amounts of the members that were compared, by the file whose row brought them.
     """
 
     facts: int = 0
@@ -47,6 +48,7 @@ class Certificate:
     days: Counter[int] = field(default_factory=Counter)
     late: int = 0
     all_delays: Counter[int] = field(default_factory=Counter)
+    files: Mapping[FileCell, FileSum] = field(default_factory=dict)
 
     def with_others(self, others: Sums, earlier: Counter[int]) -> Certificate:
         """Return the certificate of a whole release.
@@ -65,7 +67,11 @@ class Certificate:
     @property
     def sums(self) -> int:
         """Number of sums that were compared."""
-        return len(self.source.money.keys() | self.read.money.keys()) + len(self.source.claims)
+        return (
+            len(self.source.money.keys() | self.read.money.keys())
+            + len(self.source.claims)
+            + len(self.files)
+        )
 
 
 def piece(compared: Compared, before: Sums | None) -> bytes:
@@ -86,6 +92,7 @@ def piece(compared: Compared, before: Sums | None) -> bytes:
         "unexplained": compared.unexplained,
         "days": [list(each) for each in sorted(compared.delays.days.items())],
         "late": [list(each) for each in compared.delays.late],
+        "files": [[*cell, *astuple(each)] for cell, each in sorted(compared.files.items())],
     }
     return json.dumps(body, sort_keys=True, separators=(",", ":")).encode() + b"\n"
 
@@ -108,6 +115,7 @@ def compared_units(pieces: Iterable[bytes]) -> tuple[Certificate, Sums | None]:
     reasons: dict[tuple[str, str], tuple[int, int]] = {}
     first: FactDifference | None = None
     days: Counter[int] = Counter()
+    files: dict[FileCell, FileSum] = {}
     for each in pieces:
         value = msgspec.json.decode(each)
         facts += value["facts"]
@@ -127,6 +135,9 @@ def compared_units(pieces: Iterable[bytes]) -> tuple[Certificate, Sums | None]:
         for taken, claims in value["days"]:
             days[taken] += claims
         late += len(value["late"])
+        for file, level, category, *sums in value["files"]:
+            cell = (file, level, category)
+            files[cell] = files.get(cell, FileSum()) + FileSum(*sums)
     made = Certificate(
         facts=facts,
         source=source,
@@ -138,6 +149,7 @@ def compared_units(pieces: Iterable[bytes]) -> tuple[Certificate, Sums | None]:
         days=days,
         late=late,
         all_delays=days,
+        files=dict(sorted(files.items())),
     )
     return made, before if is_known else None
 
@@ -170,6 +182,21 @@ def broken_sums(made: Certificate) -> list[str]:
             if source.get(category, 0) + explained[fact] != read.get(category, 0):
                 broken.append(fact)
     return broken
+
+
+def broken_files(made: Certificate) -> list[FileCell]:
+    """Return which sums of a file's rows, with what explains them, are not those of the bytes."""
+    return [cell for cell, each in made.files.items() if not each.holds]
+
+
+def carried_money(made: Certificate) -> dict[tuple[str, str], tuple[int, int]]:
+    """Return (level, category) -> cents and claims of the members that were not compared."""
+    found: dict[tuple[str, str], tuple[int, int]] = {}
+    for (by, _, level, category), (cents, claims) in (made.release - made.read).money.items():
+        if by == "type":
+            mine = found.get((level, category), (0, 0))
+            found[level, category] = (mine[0] + cents, mine[1] + claims)
+    return found
 
 
 def miscounted(made: Certificate, published: Mapping[str, int]) -> list[str]:

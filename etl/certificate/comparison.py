@@ -21,7 +21,7 @@ from etl.certificate.source import (
     day_of,
     places_of,
 )
-from etl.certificate.sums import Sums, claim_sums
+from etl.certificate.sums import LEVELS, FileCell, FileSum, Sums, claim_sums, sums_by_file
 from etl.certificate.timeliness import Delays, Newly, delays
 from etl.model.canonical_tables import AMOUNT_CATEGORIES
 
@@ -70,6 +70,7 @@ class Compared:
         differences: those that are explained, and up to `MOST` that are not.
         unexplained: how many are not.
         delays: of the claims that become visible.
+        files: amounts by the file whose row brought them; empty in a view without money.
     """
 
     facts: int
@@ -78,6 +79,7 @@ class Compared:
     differences: tuple[FactDifference, ...]
     unexplained: int
     delays: Delays
+    files: Mapping[FileCell, FileSum]
 
 
 @dataclass
@@ -159,7 +161,50 @@ def compare(
         differences=(*found.explained, *found.unexplained),
         unexplained=found.count,
         delays=_delays(source, published, at, newly),
+        files=_by_file(source, published, (at, lines), of_rows[2], found) if states_money else {},
     )
+
+
+def _by_file(
+    source: SourceClaims,
+    published: PublishedClaims,
+    matched: tuple[Any, Any],
+    of_lines: Any,
+    found: _Found,
+) -> dict[FileCell, FileSum]:
+    """Return the amounts by the file whose row brought them.
+
+    Args:
+        source: the rows.
+        published: the bytes.
+        matched: rows of the claims and of the items that are published; -1 for none.
+        of_lines: amounts of the lines, with those that rows of other tables add to them.
+        found: the differences.
+    """
+    sides = (
+        (source.claim_files, np.arange(len(source.claims)), source.stated),
+        (source.line_files, source.claims_of(source.lines), of_lines),
+    )
+    there = (
+        (np.arange(len(published)), published.totals),
+        (published.claims, published.lines),
+    )
+    sums: dict[FileCell, FileSum] = {}
+    for level, (files, claims, cents), rows, (owners, read) in zip(
+        LEVELS, sides, matched, there, strict=True
+    ):
+        for (file, category), (total, _) in sums_by_file(files, claims, cents).items():
+            sums[file, level, category] = FileSum(source=total)
+        of = np.concatenate([files, np.full((1, len(CATEGORIES)), -1, dtype=np.int64)])[rows]
+        for (file, category), (total, count) in sums_by_file(of, owners, read).items():
+            cell = (file, level, category)
+            sums[cell] = sums.get(cell, FileSum()) + FileSum(published=total, claims=count)
+    for one in found.explained:
+        level, _, category = one.fact.partition(".")
+        if one.cents and level in LEVELS:
+            cell = (one.file, level, category)
+            sums[cell] = sums.get(cell, FileSum()) + FileSum(explained=one.cents, differences=1)
+    return sums
 
 
 def _delays(

@@ -46,6 +46,15 @@ _ADJUSTED: Final = CATEGORIES.index(ADJUSTMENT)
 _INSTITUTIONAL: Final = ("inpatient", "outpatient")
 
 
+def amount_tables(level: str, category: str) -> tuple[str, ...]:
+    """Return the tables with rows that may bring published amounts of a level and category."""
+    if level == "claim_line" and category == ADJUSTMENT:
+        return ("claim_adjustment",)
+    if level == "claim_line" and category == CATEGORIES[_PRIOR]:
+        return (level, "claim_other_payer")
+    return (level,)
+
+
 @dataclass(frozen=True, slots=True)
 class Fates:
     """Rows of one table by their fate in the run; all other rows are superseded.
@@ -297,6 +306,32 @@ class SourceClaims:
     def stated_lines(self) -> Any:
         """Amounts that the lines' rows state."""
         return _amounts(self.lines)
+
+    # -- the file whose row brought an amount: numpy `int64`, with a column for each category ------
+
+    @cached_property
+    def claim_files(self) -> Any:
+        """Files of the claims' amounts: those of their rows."""
+        return np.repeat(self.claims.places[:, :1], len(CATEGORIES), axis=1)
+
+    @cached_property
+    def line_files(self) -> Any:
+        """Files of the lines' amounts.
+
+        What other payers paid and adjustments may be of rows of other tables; where those of one
+        line are of several files, the first of them counts.
+        """
+        files = np.repeat(self.lines.places[:, :1], len(CATEGORIES), axis=1)
+        added = (
+            (_PRIOR, self.payers, self.stated_lines[:, _PRIOR] == ABSENT),
+            (_ADJUSTED, self.adjustments, np.ones(len(self.lines), dtype=np.bool_)),
+        )
+        for category, table, is_added in added:
+            line = self.lines_at(self.claims_of(table), table.whole("line_number"))
+            rows = np.flatnonzero(line >= 0)
+            rows = rows[is_added[line[rows]]][::-1]  # the first is written last
+            files[line[rows], category] = table.places[rows, 0]
+        return files
 
     def expected(self, headers: Any, lines: Any) -> tuple[Any, Any, Any]:
         """Return the totals, the header's and the lines' amounts that are to be published.

@@ -19,6 +19,8 @@ COUNTED: Final = ("claim", "claim_line", "member", "coverage")
 
 Cell: TypeAlias = tuple[str, str, str, str]
 """Dimension, its value, level, category."""
+FileCell: TypeAlias = tuple[int, str, str]
+"""Index of a file of the extract, -1 where no row is known; level, category."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,64 @@ class Sums:
             {(by, name): count for by, name, count in value["claims"]},
             dict(value["counts"]),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class FileSum:
+    """Sum of the amounts that rows of one file brought, in cents.
+
+    Attributes:
+        source: what the rows state.
+        explained: what is published less what they state, where a reason is known.
+        published: what is published of these rows.
+        claims: how many published claims have such an amount.
+        differences: how many differences `explained` is made of.
+    """
+
+    source: int = 0
+    explained: int = 0
+    published: int = 0
+    claims: int = 0
+    differences: int = 0
+
+    def __add__(self, other: FileSum) -> FileSum:
+        return FileSum(
+            self.source + other.source,
+            self.explained + other.explained,
+            self.published + other.published,
+            self.claims + other.claims,
+            self.differences + other.differences,
+        )
+
+    @property
+    def holds(self) -> bool:
+        """Whether the published amounts are those of the rows, or explained."""
+        return self.source + self.explained == self.published
+
+
+def sums_by_file(files: Any, claims: Any, cents: Any) -> dict[tuple[int, str], tuple[int, int]]:
+    """Return (file, category) -> cents, and how many claims have such an amount.
+
+    Args:
+        files: numpy `int64`, shape (rows, categories): the file of each amount.
+        claims: the claim of each row; rows of -1 are left out.
+        cents: of each row, shape (rows, categories).
+    """
+    rows, categories, amounts = _amounts(cents)
+    owners, known = claims[rows], claims[rows] >= 0
+    of, size = files[rows, categories], int(claims.max(initial=-1)) + 1
+    found = {}
+    for file in (np.flatnonzero(np.bincount(of + 1)) - 1).tolist():
+        mine = known & (of == file)
+        at = categories[mine]
+        totals = np.zeros(len(CATEGORIES), dtype=np.int64)
+        np.add.at(totals, at, amounts[mine])
+        some = np.zeros((len(CATEGORIES), size), dtype=np.bool_)
+        some[at, owners[mine]] = True
+        for category in np.flatnonzero(some.any(axis=1)).tolist():
+            count = int(np.count_nonzero(some[category]))
+            found[file, CATEGORIES[category]] = (int(totals[category]), count)
+    return found
 
 
 def _added(mine: Mapping[Any, int], others: Mapping[Any, int], sign: int) -> dict[Any, int]:

@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from etl.certificate.certificate import (
     Certificate,
+    broken_files,
     broken_sums,
     compared_units,
     differences_of,
@@ -248,6 +249,10 @@ def verdict(made: Certificate, published: Mapping[str, int], files: Sequence[str
         files: names of the extract's files.
     """
     wrong = broken_sums(made)
+    wrong += [
+        f"{level}.{category} of {files[file] if file >= 0 else 'no file'}"
+        for file, level, category in broken_files(made)
+    ]
     tables = miscounted(made, published)
     found = made.unexplained + len(wrong) + len(tables)
     first = made.first

@@ -15,6 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl.certificate.certificate import Certificate, carried_money
+from etl.certificate.source import amount_tables
 from etl.certificate.sums import COUNTED
 from etl.certificate.timeliness import ALLOWED, percentile
 from etl.columns.places import place_keys
@@ -44,9 +46,9 @@ from etl.reports import (
     SuiteLine,
     write_report,
 )
-from etl.reports.certificate import CertificateFacts, TimelinessFacts
+from etl.reports.certificate import CertificateFacts, FileMoney, TimelinessFacts
 from etl.reports.small_cells import exact_csv, shown_money
-from etl.sources import Partitions
+from etl.sources import Extract, Partitions
 from etl.sources.rule_ids import RAGGED_ROW
 
 REPORT: Final = "report"
@@ -308,6 +310,8 @@ def _certificate(processed: Processed, folder: Path) -> CertificateFacts | None:
         names = [file.name for file in processed.read.extract.files]
         _write(folder / _DIFFERENCES, differences_csv(PieceFiles(processed.files), names))
     return CertificateFacts(
+        files=tuple(_money_by_file(made, processed.read.extract)),
+        payers=_payer_names(made, processed),
         facts=made.facts,
         sums=made.sums,
         carried=made.carried,
@@ -319,6 +323,42 @@ def _certificate(processed: Processed, folder: Path) -> CertificateFacts | None:
         differences=_DIFFERENCES if has_differences else "",
         holds=all(one.holds for one in processed.verdicts if one.limit == LIMIT),
     )
+
+
+def _money_by_file(made: Certificate, extract: Extract) -> Iterator[FileMoney]:
+    """Yield the amounts by file; those of an earlier run under the file of all such rows, if any.
+
+    An extract in full has the rows of members of whom nothing changed as well: where one file alone
+    can have them, they are its rows.
+    """
+    for (file, level, category), each in made.files.items():
+        yield FileMoney(
+            extract.files[file].name if file >= 0 else None,
+            level,
+            category,
+            each.claims,
+            each.published,
+            each.source,
+            each.explained,
+            each.differences,
+        )
+    for (level, category), (cents, claims) in sorted(carried_money(made).items()):
+        raw = frozenset().union(*map(extract.layout.feeding, amount_tables(level, category)))
+        names = [file.name for file in extract.files if file.table in raw]
+        yield FileMoney(names[0] if len(names) == 1 else None, level, category, claims, cents)
+
+
+def _payer_names(made: Certificate, processed: Processed) -> Mapping[str, str]:
+    """Return reference -> name, of the payers of the sums whose Organization has a name."""
+    wanted = {value for by, value, _, _ in made.release.money if by == "payer"}
+    rows, found = processed.providers.tables["organization"], dict[str, str]()
+    environment = processed.providers.environment
+    columns = (rows.column(name).to_pylist() for name in ("organization_id", "name"))
+    for key, name in zip(*columns, strict=True):
+        reference = f"Organization/{environment.logical_id('Organization', key)}"
+        if name and reference in wanted:
+            found[reference] = name
+    return found
 
 
 def _timeliness(processed: Processed, folder: Path, about: About) -> TimelinessFacts | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
@@ -28,6 +28,36 @@ Cell: TypeAlias = tuple[str, str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
+class FileMoney:
+    """Amounts of one category that rows of one file brought, for the report; in cents.
+
+    Attributes:
+        file: name of the file; None where it is not known any more.
+        level: `claim` or `claim_line`.
+        category: of the amounts.
+        claims: how many published claims have such an amount.
+        published: what is published of these rows.
+        source: what the rows state; None where they were compared in an earlier run.
+        explained: what is published less what they state, with a reason.
+        differences: how many differences that is.
+    """
+
+    file: str | None
+    level: str
+    category: str
+    claims: int
+    published: int
+    source: int | None = None
+    explained: int = 0
+    differences: int = 0
+
+    @property
+    def adds_up(self) -> bool | None:
+        """Whether the published amounts are those of the rows; None for an earlier run."""
+        return None if self.source is None else self.source + self.explained == self.published
+
+
+@dataclass(frozen=True, slots=True)
 class CertificateFacts:
     """Comparison of the published bytes with their source, for the report.
 
@@ -40,6 +70,8 @@ class CertificateFacts:
         money: sums of all bytes of the release: cell -> cents, and how many claims have one.
         differences: path of the file with every difference; empty where there are none.
         holds: whether every fact is as its row states it, or explained.
+        files: amounts by the file whose row brought them.
+        payers: FHIR reference of a payer -> its name, of those that have one.
     """
 
     facts: int
@@ -50,6 +82,8 @@ class CertificateFacts:
     money: Mapping[Cell, tuple[int, int]] = field(default_factory=dict)
     differences: str = ""
     holds: bool = True
+    files: Sequence[FileMoney] = ()
+    payers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +164,52 @@ def certificate_document(facts: CertificateFacts, small_cells: int) -> dict[str,
             }
             for (reason, fact), (count, cents) in facts.reasons.items()
         ],
-        "money": list(_lines(facts.money, small_cells)),
+        "files": list(_by_file(facts.files, small_cells)),
+        "money": list(_lines(facts.money, facts.payers, small_cells)),
         "differences": facts.differences or None,
     }
 
 
-def _lines(money: Mapping[Cell, tuple[int, int]], most: int) -> Iterator[dict[str, Any]]:
+def _by_file(files: Sequence[FileMoney], most: int) -> Iterator[dict[str, Any]]:
+    """Yield the sums by file; those of few claims together, so that none can be worked out."""
+    groups: dict[tuple[str, str], list[FileMoney]] = defaultdict(list)
+    for each in files:
+        groups[each.level, each.category].append(each)
+    for (level, category), parts in sorted(groups.items()):
+        shown, rest = pooled({f"{at:06d}": one.claims for at, one in enumerate(parts)}, most)
+        left = [one for at, one in enumerate(parts) if f"{at:06d}" not in shown]
+        whole = [one for at, one in enumerate(parts) if f"{at:06d}" in shown]
+        for one in whole:
+            shows = one.source is not None and not 0 < one.differences <= most
+            yield {
+                "file": one.file,
+                "carried": one.source is None,
+                "level": LEVEL_NAMES[level],
+                "category": category,
+                "claims": one.claims,
+                "source": cents_text(one.source or 0) if shows else None,
+                "explained": cents_text(one.explained) if shows else None,
+                "published": cents_text(one.published),
+                "adds_up": one.adds_up,
+            }
+        if left:
+            shows = rest > most
+            yield {
+                "file": None,
+                "carried": None,
+                "level": LEVEL_NAMES[level],
+                "category": category,
+                "claims": rest if shows else None,
+                "source": None,
+                "explained": None,
+                "published": cents_text(sum(one.published for one in left)) if shows else None,
+                "adds_up": all(one.adds_up is not False for one in left),
+            }
+
+
+def _lines(
+    money: Mapping[Cell, tuple[int, int]], payers: Mapping[str, str], most: int
+) -> Iterator[dict[str, Any]]:
     groups: dict[tuple[str, str, str], dict[str, tuple[int, int]]] = defaultdict(dict)
     for (by, value, level, category), each in money.items():
         if by in _BY and level in LEVEL_NAMES:
@@ -149,6 +223,7 @@ def _lines(money: Mapping[Cell, tuple[int, int]], most: int) -> Iterator[dict[st
             yield {
                 "by": by,
                 "value": label,
+                "name": payers.get(label) if by == "payer" and label is not None else None,
                 "level": LEVEL_NAMES[level],
                 "category": category,
                 "claims": claims if claims > most else None,

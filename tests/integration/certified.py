@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from etl.bootstrap.settings import read_settings
 from etl.bootstrap.use_cases import opened
-from etl.certificate.certificate import compared_units, differences_of, miscounted
+from etl.certificate.certificate import Certificate, compared_units, differences_of, miscounted
 from etl.pipeline.certificate import Certifying, certified_rows, compare_unit
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.events import ignore
@@ -100,6 +100,7 @@ class Unit:
             quarantined=checked.counts["claim"].quarantined + checked.counts["member"].quarantined,
             rows=sum(each.quarantined for each in checked.counts.values()),
             wrong=certificate.unexplained + len(miscounted(certificate, published)),
+            certificate=certificate,
             facts=tuple(sorted({one.fact for one in differences_of([piece]) if not one.reason})),
         )
 
@@ -114,6 +115,7 @@ class Outcome:
         rows: rows in quarantine.
         wrong: differences that nothing explains.
         facts: which facts they are about.
+        certificate: the comparison itself.
     """
 
     bytes_of: frozenset[str]
@@ -121,6 +123,7 @@ class Outcome:
     rows: int
     wrong: int
     facts: tuple[str, ...]
+    certificate: Certificate
 
 
 # -- changes of rows on their way from the source to publication -----------------------------

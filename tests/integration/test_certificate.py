@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from collections import Counter
 from datetime import date, timedelta
+from decimal import Decimal
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
 from etl.bootstrap.definitions import load_definitions
 from etl.bootstrap.settings import read_settings
-from etl.certificate.certificate import state_from
+from etl.certificate.certificate import broken_files, state_from
 from etl.certificate.comparison import published_sums
 from etl.certificate.published import BlockReader
 from etl.certificate.sums import Sums
 from etl.errors import MappingError
 from etl.synth.extract import write_extract
 from etl.synth.spec import Spec
-from tests.integration.certified import CHANGES, MISTAKES, Outcome, Unit
+from tests.integration.certified import CHANGES, MISTAKES, Outcome, Rows, Unit
 from tests.integration.nights import FIRST, Payer, blocks
 
 MAPPINGS = Path(__file__).parents[2] / "mappings"
@@ -106,6 +109,104 @@ def test_any_mistake_in_a_mapping_is_seen(unit: Unit, tmp_path: Path, name: str)
     assert_mistake_seen(unit, tmp_path / "mappings", name)
 
 
+def in_parts(extract: Path) -> None:
+    """Write headers, lines and adjustments as two files each, cut at different claims."""
+    for table, at in (("claim", 3), ("claim_line", 8), ("claim_adjustment", 5)):
+        header, *rows = (extract / f"{table}.csv").read_text().splitlines(keepends=True)
+        (extract / f"{table}.csv").unlink()
+        for name, part in (("a", rows[:at]), ("b", rows[at:])):
+            (extract / f"{table}-{name}.csv").write_text("".join([header, *part]))
+    (extract / "manifest.json").unlink()
+
+
+def stated_by_file(extract: Path) -> Counter[tuple[str, str, str]]:
+    """Return the cents that the cells of each file of headers and of lines come to."""
+    found = Counter[tuple[str, str, str]]()
+    for path in extract.glob("claim*-?.csv"):
+        level = path.name[:-6]
+        with path.open(newline="") as file:
+            for row in csv.DictReader(file):
+                for name, text in row.items():
+                    if name.startswith("amount_") and text and level != "claim_adjustment":
+                        cell = (path.name, level, name.removeprefix("amount_"))
+                        found[cell] += int(Decimal(text) * 100)
+                if level == "claim_adjustment":
+                    cell = (path.name, "claim_line", "adjustmentreason")
+                    found[cell] += int(Decimal(row["amount"]) * 100)
+    return found
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Unit]:
+    folder = tmp_path_factory.mktemp("parts")
+    write_extract(folder / "extract", Spec(6, seed=5, since=date(2024, 1, 1)))
+    in_parts(folder / "extract")
+    return folder / "extract", Unit.read(folder / "extract", folder / "work")
+
+
+def file_of(unit: Unit, name: str) -> int:
+    return next(file.index for file in unit.partitions.facts.files if file.name == name)
+
+
+def test_sums_are_of_the_file_that_brought_each_amount(parts: tuple[Path, Unit]) -> None:
+    extract, unit = parts
+    second, first = (
+        {row["claim_id"] for row in csv.DictReader((extract / name).read_text().splitlines())}
+        for name in ("claim-b.csv", "claim_line-a.csv")
+    )
+    assert second & first  # claims whose header and lines are of different files
+    found = unit.outcome()
+    assert found is not None
+    names = {file.index: file.name for file in unit.partitions.facts.files}
+    sums = {(names[file], *rest): each for (file, *rest), each in found.certificate.files.items()}
+    stated = {
+        (name, level, category): each.source
+        for (name, level, category), each in sums.items()
+        if category != "priorpayerpaid" and each.source
+    }
+    assert stated == {
+        cell: cents
+        for cell, cents in stated_by_file(extract).items()
+        if cell[2] != "priorpayerpaid" and cents
+    }
+    assert {name for name, _, _ in stated} > {"claim-a.csv", "claim-b.csv", "claim_line-a.csv"}
+    assert all(each.holds for each in sums.values())
+    for level in ("claim", "claim_line"):
+        by_category = found.certificate.read.by_category(level)
+        for category, cents in by_category.items():
+            mine = [
+                each.published
+                for (_, of, named), each in sums.items()
+                if (of, named) == (level, category)
+            ]
+            assert sum(mine) == cents
+
+
+@pytest.mark.parametrize("table", ["claim", "claim_line"])
+@pytest.mark.parametrize("part", ["a", "b"])
+def test_a_cent_moved_in_one_of_two_files_is_seen_in_the_sum_of_that_file(
+    parts: tuple[Path, Unit], table: str, part: str
+) -> None:
+    _, unit = parts
+    file = file_of(unit, f"{table}-{part}.csv")
+
+    def cent_more(tables: dict[str, Rows], _: Random) -> bool:
+        headers = {row["claim_id"] for row in tables["claim"] if row["amount_submitted"]}
+        row = next(
+            row
+            for row in tables[table]
+            if row["_file"] == file and row["claim_id"] in headers and row["amount_submitted"]
+        )
+        row["amount_submitted"] = str(Decimal(row["amount_submitted"]) + Decimal("0.01"))
+        return True
+
+    found = unit.outcome(cent_more)
+    assert found is not None
+    assert broken_files(found.certificate) == [(file, table, "submitted")]
+    sums = found.certificate.files[file, table, "submitted"]
+    assert sums.published - sums.source == 1
+
+
 @pytest.fixture(scope="module")
 def nights(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
     """Two nights of a small payer, and a tree with the first of them published."""
@@ -171,6 +272,33 @@ def test_nights_carry_the_sums_on_and_say_how_soon_claims_were_visible(
     assert timely["claims"] == sum(state_of(payer)[1].values())
     assert timely["claims"] == sum(each["claims"] for each in timely["by_business_days"])
     assert timely["claims"] > 0
+
+
+def test_amounts_of_unchanged_members_stand_under_the_one_file_that_can_hold_them(
+    payer: Payer, nights: tuple[Path, Path, Path]
+) -> None:
+    payer.changed = {"report": {"gx_rows": 0, "small_cells": 0}}
+    payer.run(nights[1])
+    certificate = report_of(payer)["certificate"]
+    files = certificate["files"]
+    assert certificate["carried_claims"] > 0
+    assert {each["carried"] for each in files} == {True, False}
+    assert {each["file"] for each in files if each["level"] == "header"} == {"claim.csv"}
+    assert all(each["adds_up"] for each in files if not each["carried"])
+    after = sums_of_all(payer)
+    for level, name in (("claim", "header"), ("claim_line", "lines")):
+        by_category = Counter[str]()
+        for each in files:
+            if each["level"] == name:
+                by_category[each["category"]] += int(Decimal(each["published"]) * 100)
+        assert +by_category == +Counter(after.by_category(level))
+    names = {each["name"] for each in certificate["money"] if each["by"] == "payer"}
+    assert names
+    assert None not in names
+    assert (
+        f"{names.pop()} (<code>Organization/"
+        in payer.files()[f"reports/{payer.release.id}/index.html"].decode()
+    )
 
 
 def test_a_state_that_is_lost_is_made_of_all_blocks(

@@ -44,7 +44,7 @@ from tests.integration.mutated import (
 )
 from tests.integration.nights import MEMBERS, Payer, delta, full
 
-LOOKED_AT = ("facts", "sums", "carried_claims", "explained", "differences")
+LOOKED_AT = ("facts", "sums", "carried_claims", "explained", "files", "differences")
 """Of a certificate: what is of the members whom a run looked at, and not of the release."""
 LOOKED_AT_FILES = ("/index.html", "/certificate.json", "/differences.csv.gz")
 

@@ -10,6 +10,7 @@ import pytest
 from etl.quality import MoneyKey, MoneyTotals
 from etl.quality.totals.filled import FilledKey
 from etl.reports import report_document, report_page
+from etl.reports.certificate import CertificateFacts, FileMoney, certificate_document
 from etl.reports.small_cells import exact_csv, pooled, shown_money
 from tests.unit.reports.test_report import report
 
@@ -142,3 +143,33 @@ def test_claims_by_month_name_no_month_of_few_claims() -> None:
     assert "2026-02" not in plot
     every = report_document(replace(report(), filled=filled, small_cells=0))
     assert len(every["claims_by_month"]) == len(filled)
+
+
+def by_file(*files: FileMoney) -> list[tuple[object, ...]]:
+    """Return file, claims, source and published sum of each line of a certificate."""
+    facts = CertificateFacts(facts=1, sums=1, carried=0, counted={}, files=files)
+    shown = certificate_document(facts, 10)["files"]
+    return [
+        tuple(each[name] for name in ("file", "claims", "source", "published")) for each in shown
+    ]
+
+
+def test_a_files_sum_of_few_claims_stands_with_the_next_larger_one() -> None:
+    few, more, most = (
+        FileMoney(name, "claim", "benefit", claims, cents, cents)
+        for name, claims, cents in (("a.csv", 3, 100), ("b.csv", 20, 2_000), ("c.csv", 30, 30_000))
+    )
+    assert by_file(few, more, most) == [
+        ("c.csv", 30, "300.00", "300.00"),
+        (None, 23, None, "21.00"),
+    ]
+    assert by_file(few) == [(None, None, None, None)]
+
+
+def test_what_few_differences_explain_does_not_follow_from_a_files_sums() -> None:
+    one, many = (
+        FileMoney("a.csv", "claim", "benefit", 30, 900, 1_000, -100, differences)
+        for differences in (1, 11)
+    )
+    assert by_file(one) == [("a.csv", 30, None, "9.00")]
+    assert by_file(many) == [("a.csv", 30, "10.00", "9.00")]
