@@ -40,7 +40,7 @@ _IDS: Final = {
 
 
 def can_be_drafted(file: FileFound) -> bool:
-    """Return whether a layout can be started for a file: it is one table, parted by delimiters."""
+    """Return whether a layout can be started for a file: it is one table, of one type of rows."""
     return bool(file.kind and file.columns) and not _not_drafted(file)
 
 
@@ -123,26 +123,15 @@ class LayoutDraft:
         if any(TABLES[table].compulsory for table in raw.tables):
             yield "    compulsory: true"
         has_header = raw.file.form.has_header
+        widths = raw.file.form.widths
         if not has_header:
             yield f"    named: {_quoted(escape(_stem(raw.file.name)))}"
+        if not has_header and not widths:
             yield "    header: false"
         for role, header in raw.ids.items():
             doubt = "" if has_header else f"  # QUESTION: {BY_VALUES}"
             yield f"    {role}: {_quoted(header)}{doubt}"
-        must = dict.fromkeys(raw.ids.values())
-        for column in raw.columns:
-            element = column.match.element
-            needed = element is not None and element.is_required
-            if needed and TABLES[_table(column)].compulsory and column.match.confidence > 0.8:
-                must[column.header] = None
-        required = list(must) or [column.header for column in raw.columns[:3]]
-        if not has_header:
-            required = [raw.columns[0].header]  # cells are in the order of required and columns
-        yield f"    required: [{', '.join(map(_quoted, required))}]"
-        rest = [column.header for column in raw.columns if column.header not in required]
-        yield "    columns:" if rest else "    columns: []"
-        for header in rest:
-            yield f"      - {_quoted(header)}"
+        yield from _fixed_lines(raw) if widths else self._header_lines(raw)
         unused = [column for column in raw.columns if column.header not in raw.used]
         if unused:
             yield "    unused:"
@@ -150,6 +139,22 @@ class LayoutDraft:
             reason = _quoted(_reason(column))
             yield f"      - {{ column: {_quoted(column.header)}, reason: {reason} }}"
         yield ""
+
+    def _header_lines(self, raw: _Raw) -> Iterator[str]:
+        must = dict.fromkeys(raw.ids.values())
+        for column in raw.columns:
+            element = column.match.element
+            needed = element is not None and element.is_required
+            if needed and TABLES[_table(column)].compulsory and column.match.confidence > 0.8:
+                must[column.header] = None
+        required = list(must) or [column.header for column in raw.columns[:3]]
+        if not raw.file.form.has_header:
+            required = [raw.columns[0].header]  # cells are in the order of required and columns
+        yield f"    required: [{', '.join(map(_quoted, required))}]"
+        rest = [column.header for column in raw.columns if column.header not in required]
+        yield "    columns:" if rest else "    columns: []"
+        for header in rest:
+            yield f"      - {_quoted(header)}"
 
     # --- tables
 
@@ -379,10 +384,22 @@ def _raw(file: FileFound, names: set[str]) -> _Raw:
     return raw
 
 
+def _fixed_lines(raw: _Raw) -> Iterator[str]:
+    """Yield the columns of a file of fixed width, each with the place where it begins."""
+    form, at = raw.file.form, 1
+    if form.has_short_lines:
+        yield "    short_lines: true"
+    yield "    fixed_width:"
+    for column, width in zip(raw.columns, form.widths, strict=True):
+        doubt = "  # QUESTION: does it begin and end here?" if column.place in form.doubtful else ""
+        yield f"      - {{ column: {_quoted(column.header)}, width: {width}, at: {at} }}{doubt}"
+        at += width
+
+
 def _not_drafted(file: FileFound) -> str:
     """Return why no layout can be started for a file; "" where one can, or where it is no table."""
-    if file.form.widths:
-        return "its columns are of fixed width"
+    if file.form.widths and file.form.has_header:
+        return "a line of headers stands above its columns of fixed width"
     if file.form.has_several_types:
         return "its rows are of several types"
     if file.columns and not file.kind:

@@ -9,18 +9,27 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice, pairwise
+from itertools import islice
 from typing import Final
 
 import charset_normalizer
 from clevercsv.detect import Detector
 
+from etl.doctor.fixed_columns import fixed_columns
 from etl.doctor.shapes import SHAPES
 from etl.errors import ExtractError
 from etl.model.outlines import outline
 from etl.sources.extract_folder import PACKING_ERRORS, Listed, unpacked
 from etl.sources.parquet import parquet_headers, read_batches
-from etl.sources.physical import DELIMITERS, Physical, cell_counts, delimiter_of, recognize
+from etl.sources.physical import (
+    DELIMITERS,
+    Physical,
+    cell_counts,
+    delimiter_of,
+    is_even,
+    is_fixed_width,
+    recognize,
+)
 
 SAMPLE_BYTES: Final = 4 << 20
 SAMPLE_ROWS: Final = 5_000
@@ -42,6 +51,8 @@ class FileForm:
         quoted: whether cells are quoted.
         has_header: whether its first row names the columns.
         widths: of columns of fixed width.
+        doubtful: numbers, from 1, of columns of fixed width that may begin or end elsewhere.
+        has_short_lines: whether lines of fixed width differ in length.
         has_several_types: whether the first cell tells several types of rows apart.
         notes: what else is to be known, a sentence each.
     """
@@ -51,6 +62,8 @@ class FileForm:
     quoted: bool = False
     has_header: bool = True
     widths: tuple[int, ...] = ()
+    doubtful: tuple[int, ...] = ()
+    has_short_lines: bool = False
     has_several_types: bool = False
     notes: tuple[str, ...] = ()
 
@@ -103,13 +116,14 @@ def read_sample(listed: Listed, words: frozenset[str], known: Iterable[str]) -> 
     some = [line for line in lines[:_LINES] if line.strip()]
     notes = []
     widths: tuple[int, ...] = ()
-    delimiter = _delimiter(some)
+    doubtful: tuple[int, ...] = ()
+    delimiter = "" if is_fixed_width(some) else _delimiter(some)
     if delimiter:
         kind = "UTF-16" if physical.kind == "UTF-16" else "delimited"
         physical = Physical(kind, delimiter)
-    elif physical.kind == "fixed width" or _is_even(some):
+    elif physical.kind == "fixed width" or is_even(some):
         physical = Physical("fixed width")
-        widths = _widths(some)
+        widths, doubtful = fixed_columns([line for line in lines[:SAMPLE_ROWS] if line.strip()])
     quoted = any(part.startswith('"') for line in some for part in line.split(delimiter or "\0"))
     rows = _rows(text if whole else "\n".join(lines), delimiter, widths, quoted=quoted)
     types = _record_types(rows)
@@ -118,7 +132,17 @@ def read_sample(listed: Listed, words: frozenset[str], known: Iterable[str]) -> 
     headers, cells = _table(rows, has_header=has_header)
     if ragged := sum(len(row) != len(headers) for row in rows):
         notes.append(f"{ragged:,} of {len(rows):,} rows have another number of cells")
-    form = FileForm(physical, encoding, quoted, has_header, widths, bool(types), tuple(notes))
+    form = FileForm(
+        physical,
+        encoding,
+        quoted,
+        has_header,
+        widths,
+        doubtful=doubtful,
+        has_short_lines=bool(widths) and len({len(line) for line in lines if line.strip()}) > 1,
+        has_several_types=bool(types),
+        notes=tuple(notes),
+    )
     return FileSample(listed.name, form, headers, cells, whole and len(rows) <= SAMPLE_ROWS)
 
 
@@ -177,26 +201,7 @@ def _delimiter(lines: list[str]) -> str:
     if lines and all(delimiter not in lines[0] for delimiter in DELIMITERS):
         return ""
     # Rows of several types, or a trailer: what most often stands there.
-    return "" if _is_even(lines) else delimiter_of(lines)
-
-
-def _is_even(lines: Sequence[str]) -> bool:
-    lengths = Counter(map(len, lines))
-    if len(lines) < 3:
-        return False
-    length, often = lengths.most_common(1)[0]
-    return length >= 20 and often >= 0.9 * len(lines)
-
-
-def _widths(lines: Sequence[str]) -> tuple[int, ...]:
-    """Return the widths of columns that are parted by blanks on every line."""
-    length = max(map(len, lines))
-    blank = [all(at >= len(line) or line[at] == " " for line in lines) for at in range(length)]
-    starts = [at for at in range(length) if not blank[at] and (at == 0 or blank[at - 1])]
-    if len(starts) < 2:
-        return (length,)
-    bounds = [0, *starts[1:], length]
-    return tuple(after - before for before, after in pairwise(bounds))
+    return "" if is_even(lines) else delimiter_of(lines)
 
 
 def _rows(text: str, delimiter: str, widths: Sequence[int], *, quoted: bool) -> list[list[str]]:

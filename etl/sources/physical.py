@@ -11,6 +11,7 @@ import io
 import re
 import shlex
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,6 +27,8 @@ _REMOTE: Final = re.compile(r"(?P<scheme>s3|gs|gcs|az|abfss?|wasbs?|sftp|https?)
 _VALUE: Final = re.compile(r"[-+$(]*\d[\d.,/:-]*\)?|\d{1,2}-[A-Za-z]{3}-\d{2,4}")
 _LINES: Final = 50
 _MOST_ALIKE: Final = 0.9
+_FEWEST_EVEN: Final = 3
+_SHORTEST_EVEN: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +60,9 @@ def recognize(head: bytes) -> Physical:
     if start == "<":
         return Physical("XML")
     delimiter = delimiter_of(lines)
-    if delimiter:
+    if delimiter and not is_fixed_width(lines):
         return Physical("delimited", delimiter)
-    if len(lines) > 2 and len(lines[0]) >= 20 and len({len(line) for line in lines}) == 1:
+    if len({len(line) for line in lines}) == 1 and is_fixed_width(lines):
         return Physical("fixed width")
     return Physical("one column")
 
@@ -102,6 +105,32 @@ def delimiter_of(lines: list[str]) -> str:
             candidates.append((often / counts.total(), cells, delimiter))
     steady = [candidate for candidate in candidates if candidate[0] >= _MOST_ALIKE] or candidates
     return max(steady, key=lambda candidate: (candidate[1], candidate[0]))[2] if steady else ""
+
+
+def is_even(lines: Sequence[str]) -> bool:
+    """Return whether most lines are of one length, which is no short one."""
+    if len(lines) < _FEWEST_EVEN:
+        return False
+    length, often = Counter(map(len, lines)).most_common(1)[0]
+    return length >= _SHORTEST_EVEN and often >= _MOST_ALIKE * len(lines)
+
+
+def is_fixed_width(lines: Sequence[str]) -> bool:
+    """Return whether lines are padded to one length and no delimiter stands at fixed places.
+
+    Commas in names do so at other places on each line; those between padded cells do not.
+    """
+    if not is_even(lines):
+        return False
+    length = Counter(map(len, lines)).most_common(1)[0][0]
+    even = [line for line in lines if len(line) == length]
+    for delimiter in DELIMITERS:
+        places = [{at for at, char in enumerate(line) if char == delimiter} for line in even]
+        if set.intersection(*places):
+            return False
+        if any(places) and sum("  " in line for line in even) < 0.5 * len(even):
+            return False
+    return True
 
 
 def cell_counts(lines: list[str], delimiter: str) -> Counter[int]:

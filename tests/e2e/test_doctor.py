@@ -11,7 +11,6 @@ import pytest
 from tests.e2e.commands import ROOT, SAMPLES, cpcds, done
 
 PARTS = ROOT / "tests/golden/doctor/parts/extract"
-HEADLESS = ROOT / "tests/golden/doctor/headless/extract"
 ALONE = ("--workers", "1")
 WIDE = ROOT / "tests/golden/doctor/wide/extract"
 
@@ -60,15 +59,19 @@ def test_the_first_day_with_an_unknown_extract_from_the_message_to_published_cla
 
 
 @pytest.mark.slow
-def test_the_draft_of_files_without_a_header_reads_every_row(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("case", "rows"), [("headless", (3, 3, 4, 8)), ("fixed", (6, 6, 6, 12))])
+def test_the_draft_of_files_without_a_header_reads_every_row(
+    tmp_path: Path, case: str, rows: tuple[int, ...]
+) -> None:
+    extract = ROOT / "tests/golden/doctor" / case / "extract"
     layouts = tmp_path / "own" / "layouts"
     layouts.mkdir(parents=True)
-    done(cpcds("doctor", HEADLESS, "--write", layouts / "mine.yaml"))
+    done(cpcds("doctor", extract, "--write", layouts / "mine.yaml"))
     assert done(cpcds("layouts", "check", layouts / "mine.yaml")).out.endswith("no mistakes\n")
     own = ("--mappings", tmp_path / "own")
-    called = cpcds(*own, "validate", HEADLESS, "--report", tmp_path / "report", "--json", *ALONE)
+    called = cpcds(*own, "validate", extract, "--report", tmp_path / "report", "--json", *ALONE)
     tables = json.loads(called.out)["tables"]
-    counts = {"member": 3, "coverage": 3, "claim": 4, "claim_line": 8}
+    counts = dict(zip(("member", "coverage", "claim", "claim_line"), rows, strict=True))
     assert {table: tables[table]["in"] for table in counts} == counts
     assert tables["claim"]["published"] == 0  # what no column says has to be answered first
 

@@ -64,7 +64,7 @@ def test_columns_of_fixed_width_are_parted_where_every_line_is_blank(tmp_path: P
     lines = "".join(f"C{at:05d}  M{at % 3}  2023-01-0{at + 1}  {at:3d}.50\n" for at in range(6))
     found = sample(tmp_path, "claims.txt", lines.encode())
     assert found.form.physical.kind == "fixed width"
-    assert found.form.widths == (8, 4, 14, 4)
+    assert found.form.widths == (8, 4, 10, 8)
     assert found.columns[1] == ("M0", "M1", "M2", "M0", "M1", "M2")
 
 
@@ -131,3 +131,16 @@ def test_what_is_no_table_has_a_name_and_no_columns(
 def test_broken_compression_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ExtractError, match=r"m.csv.gz cannot be read: its compression is broken"):
         sample(tmp_path, "m.csv.gz", gzip.compress(TEXT.encode() * 50)[:60])
+
+
+def test_commas_in_all_names_make_no_delimited_file_of_one_of_fixed_width(tmp_path: Path) -> None:
+    names = ["AMBROSE, ADA", "NG, BO", "COLE, CYD", "O'BRIEN, EVE"]
+    lines = "".join(f"M100{at}{name:<20}1970010{at + 1}\n" for at, name in enumerate(names))
+    found = sample(tmp_path, "members.txt", lines.encode())
+    assert found.form.physical.kind == "fixed width"
+
+
+def test_padded_cells_with_delimiters_between_are_delimited(tmp_path: Path) -> None:
+    lines = "".join(f"M100{at} |{name:<20}|1970010{at}\n" for at, name in enumerate("ABCD"))
+    found = sample(tmp_path, "members.txt", lines.encode())
+    assert found.form.physical.delimiter == "|"
