@@ -10,7 +10,7 @@ import click
 from etl.bootstrap.targets import target_store
 from etl.cli.options import endpoint, page_option, write_file
 from etl.cli.releases import on_target
-from etl.cli.result_tables import money_text, rejected_text
+from etl.cli.result_tables import totals_text
 from etl.pipeline.run_history import read_records
 from etl.pipeline.run_record import GOOD, RunRecord
 from etl.reports.runs import runs_page
@@ -57,7 +57,7 @@ def _show(record: RunRecord) -> None:
     line = click.style(f"{record.verdict:<11}", fg="green" if good else "red", bold=True)
     click.echo(f"{began}  {line} {record.seconds:>9,.1f} s  {record.start.run}")
     if record.totals is not None:
-        click.echo(f"  {rejected_text(record.totals)}; money: {money_text(record.totals)}")
+        click.echo(f"  {totals_text(record.totals)}")
     slow = sorted(record.phases, key=lambda each: -each.seconds)[:3]
     if slow:
         phases = ", ".join(f"{each.stage} {each.seconds:,.1f} s" for each in slow)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Final
 
@@ -16,6 +16,7 @@ from etl.cli.result_tables import (
     show_counts,
     show_rejected,
 )
+from etl.model.data_models import stated_model
 from etl.pipeline.earlier_reports import report_of
 from etl.pipeline.masked_samples import changed_samples
 from etl.pipeline.run import Planned
@@ -30,17 +31,24 @@ _MAIN: Final = ("submitted", "eligible", "benefit", "memberliability")
 """Amounts of the claim itself that fit on a line; all are in the JSON output."""
 
 
-def show_changes(changes: Changes, money: Mapping[str, Mapping[str, str]] | None) -> None:
+def of_directory(release: Release) -> bool:
+    """Return whether a release is of a directory of providers: without members and money."""
+    return not stated_model(release.manifest.facts.mapping).has_members
+
+
+def show_changes(
+    changes: Changes, money: Mapping[str, Mapping[str, str]] | None, *, is_directory: bool
+) -> None:
     """Print the changes of members and resources, and of sums of money."""
-    rows = [("members", changes.patients), *sorted(changes.resources.items())]
     print_table(
         ("what", "added", "changed", "retracted"),
         [
             (name, f"{row.added:,}", f"{row.changed:,}", f"{row.retracted:,}")
-            for name, row in rows
-            if row.touched or name == "members"
+            for name, row in _touched(changes, is_directory=is_directory)
         ],
     )
+    if is_directory:
+        return
     if money is None:
         click.echo("money: one of the releases states no totals")
     elif money:
@@ -59,14 +67,19 @@ def show_changes(changes: Changes, money: Mapping[str, Mapping[str, str]] | None
         click.echo("money: no sum differs")
 
 
-def changes_text(changes: Changes) -> str:
+def changes_text(changes: Changes, *, is_directory: bool) -> str:
     """Return the changes of members and resources, on one line."""
-    rows = [("members", changes.patients), *sorted(changes.resources.items())]
     return "; ".join(
         f"{name} {row.added} added, {row.changed} changed, {row.retracted} retracted"
-        for name, row in rows
-        if row.touched or name == "members"
+        for name, row in _touched(changes, is_directory=is_directory)
     )
+
+
+def _touched(changes: Changes, *, is_directory: bool) -> Iterator[tuple[str, ChangeCounts]]:
+    """Yield the members, or all resources of a directory, then each type that was touched."""
+    every = sum(changes.resources.values(), ChangeCounts())
+    yield ("resources", every) if is_directory else ("members", changes.patients)
+    yield from ((name, row) for name, row in sorted(changes.resources.items()) if row.touched)
 
 
 def changes_json(
@@ -116,7 +129,7 @@ def show_plan(planned: Planned, target: str, *, as_json: bool) -> None:
         click.echo(f"nothing to do: release {planned.parent} was made of the same files")
     else:
         show_counts(processed.totals.tally.counts)
-        show_changes(planned.changes, planned.money)
+        show_changes(planned.changes, planned.money, is_directory=_plans_directory(planned))
         for verdict in processed.verdicts:
             click.echo(f"limit {'holds' if verdict.holds else 'broken'}: {verdict.sentence}")
         show_rejected(planned.rejected)
@@ -125,6 +138,11 @@ def show_plan(planned: Planned, target: str, *, as_json: bool) -> None:
         raise planned.refusal
     if processed is not None:
         enforce(processed.verdicts)
+
+
+def _plans_directory(planned: Planned) -> bool:
+    processed = planned.processed
+    return processed is not None and not processed.read.extract.layout.model.has_members
 
 
 def plan_page(planned: Planned, target: str, small_cells: int) -> str:
@@ -147,6 +165,7 @@ def plan_page(planned: Planned, target: str, small_cells: int) -> str:
             new_unmapped=None if news is None else news[1],
             must_support=planned.must_support,
             samples=planned.samples,
+            is_directory=_plans_directory(planned),
         )
     )
 
@@ -170,6 +189,7 @@ def difference_page(before: Release, after: Release, found: Difference, small_ce
             new_unmapped=None if news is None else news[1],
             must_support=None if old is None or new is None else moved_elements(old, new),
             samples=changed_samples(before, after),
+            is_directory=of_directory(after),
         )
     )
 

@@ -17,15 +17,16 @@ from etl.bootstrap.targets import target_store
 from etl.bootstrap.use_cases import prune_target, rebuild_release, resume_target
 from etl.cli.options import endpoint, json_option, page_option, write_file
 from etl.cli.progress import counting
-from etl.cli.release_changes import changes_json, difference_page, show_changes
-from etl.cli.result_tables import money_text, rejected_text
+from etl.cli.release_changes import changes_json, difference_page, of_directory, show_changes
+from etl.cli.result_tables import totals_text
 from etl.errors import StoreError, if_interrupted
+from etl.model.data_models import stated_model
 from etl.pipeline.events import ignore
 from etl.pipeline.rebuild import Rebuilt
 from etl.pipeline.run_history import read_records
 from etl.pipeline.run_record import RunRecord
 from etl.publish.canonical_json import as_instant
-from etl.publish.change_counts import Changes
+from etl.publish.change_counts import ChangeCounts, Changes
 from etl.publish.diff import compare
 from etl.publish.history import ReleaseInfo, find_release, releases
 from etl.publish.prune import FOLDERS
@@ -86,10 +87,14 @@ def releases_command(
         click.echo(f"{target}: nothing was published yet")
     else:
         for one in found:
-            added, changed, retracted = _touched(Changes.from_json(one.counts["changes"]))
+            changes = Changes.from_json(one.counts["changes"])
+            touched = _touched(changes, of_members=one.of_members)
+            size = one.counts["patients"]
+            if not one.of_members:
+                size = sum(one.counts["resources"].values())
+            held = f"{size:,} {'members' if one.of_members else 'resources'}"
             click.echo(
-                f"{one.release}  {one.kind}, {one.counts['patients']:,} members: {added} added, "
-                f"{changed} changed, {retracted} retracted{'; readers see it' * one.current}"
+                f"{one.release}  {one.kind}, {held}: {touched}{'; readers see it' * one.current}"
                 f"{_of_rollback(one)}{_of_run(runs.get(one.release))}"
             )
 
@@ -124,14 +129,16 @@ def _of_run(record: RunRecord | None) -> str:
     if record is None or record.totals is None:
         return ""
     return (
-        f"; {record.verdict} in {record.seconds:,.1f} s, {rejected_text(record.totals)}, "
-        f"{money_text(record.totals)}"
+        f"; {record.verdict} in {record.seconds:,.1f} s, "
+        f"{totals_text(record.totals, before_money=', ')}"
     )
 
 
-def _touched(changes: Changes) -> tuple[str, str, str]:
-    members = changes.patients
-    return f"{members.added:,}", f"{members.changed:,}", f"{members.retracted:,}"
+def _touched(changes: Changes, *, of_members: bool) -> str:
+    """Return how many members were touched; of a directory of providers, how many resources."""
+    all_of_them = sum(changes.resources.values(), ChangeCounts())
+    counts = changes.patients if of_members else all_of_them
+    return f"{counts.added:,} added, {counts.changed:,} changed, {counts.retracted:,} retracted"
 
 
 @click.command("diff")
@@ -167,7 +174,7 @@ def diff_command(
         click.echo(json.dumps({**body, **changes_json(found.changes, found.money)}, indent=2))
     else:
         click.echo(f"{found.before} → {found.after}")
-        show_changes(found.changes, found.money)
+        show_changes(found.changes, found.money, is_directory=of_directory(new))
         if page is not None:
             click.echo(f"page: {page}")
 
@@ -200,9 +207,10 @@ def rollback_command(
         body = {"release": manifest.release, "parent": manifest.parent, "rollback_to": model}
         click.echo(json.dumps({**body, **changes.to_json()}, indent=2))
     else:
-        added, changed, retracted = _touched(changes)
+        of_members = stated_model(manifest.facts.mapping).has_members
+        touched = _touched(changes, of_members=of_members)
         click.echo(f"release {manifest.release} is published to {target}: what {model} held")
-        click.echo(f"members: {added} added, {changed} changed, {retracted} retracted")
+        click.echo(f"{'members' if of_members else 'resources'}: {touched}")
         click.echo(f"it holds: runs stop until `cpcds resume {target}`")
 
 
@@ -270,7 +278,8 @@ def verify_command(
     stamped = check_time_stamp(chosen, roots) if roots else None
     steps = None if since is None else check_descent(store, chosen, since)
     members = chosen.manifest.counts["patients"]
-    with counting("verifying", "members", members, quiet=as_json) as advance:
+    is_directory = of_directory(chosen)
+    with counting("verifying", "members", members, quiet=as_json or is_directory) as advance:
         found = verify(chosen, advance)
     remade = None
     if found.ok and extract is not None:
@@ -283,7 +292,7 @@ def verify_command(
     else:
         _show_problems(found.problems, found.count)
         click.echo(
-            f"{found.release}: {found.patients:,} members, {found.resources:,} resources, "
+            f"{found.release}: {_held(found, is_directory)}, "
             f"{found.objects:,} objects, {found.bytes:,} bytes were checked"
         )
     if not found.ok:
@@ -301,7 +310,12 @@ def verify_command(
         if steps is not None:
             click.echo(f"it comes {counted(steps, 'release')} after {since}")
     if remade is not None:
-        _show_rebuilt(remade, target, as_json=as_json)
+        _show_rebuilt(remade, target, is_directory, as_json=as_json)
+
+
+def _held(checked: Verified | Rebuilt, is_directory: bool) -> str:
+    members = "" if is_directory else f"{checked.patients:,} members, "
+    return f"{members}{checked.resources:,} resources"
 
 
 def _show_problems(problems: Sequence[Problem], count: int) -> None:
@@ -311,7 +325,7 @@ def _show_problems(problems: Sequence[Problem], count: int) -> None:
         click.echo(f"… and {count - _SHOWN:,} more")
 
 
-def _show_rebuilt(remade: Rebuilt, target: str, *, as_json: bool) -> None:
+def _show_rebuilt(remade: Rebuilt, target: str, is_directory: bool, *, as_json: bool) -> None:
     """Print what a rebuild came to.
 
     Raises:
@@ -329,8 +343,8 @@ def _show_rebuilt(remade: Rebuilt, target: str, *, as_json: bool) -> None:
         )
     if not as_json:
         click.echo(
-            f"made again of the extract, it is the same bit for bit: {remade.patients:,} members, "
-            f"{remade.resources:,} resources (reports are not compared)"
+            "made again of the extract, it is the same bit for bit: "
+            f"{_held(remade, is_directory)} (reports are not compared)"
         )
 
 

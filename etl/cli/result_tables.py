@@ -68,9 +68,12 @@ def _show_causes(rejected: Rejected) -> None:
     if rest:
         claims, lost = (sum(each) for each in zip(*((c.claims, c.rows) for c in rest), strict=True))
         rows.append((f"{len(rest)} other rules", f"{claims:,}", f"{lost:,}"))
-    print_table(("rejected by (first cause)", "claims", "rows"), rows)
+    if rejected.rows is None:
+        print_table(("rejected by (first cause)", "claims", "rows"), rows)
+    else:
+        print_table(("rejected by (first cause)", "rows"), [(rule, lost) for rule, _, lost in rows])
     console = _console()
-    console.print(f"{rejected.claims:,} of {rejected.of:,} claims are in quarantine", markup=False)
+    console.print(rejected.share(), markup=False)
     for sentence in rejected.advice:
         console.print(sentence, markup=False)
 
@@ -120,11 +123,10 @@ def show_record(record: RunRecord) -> None:
     )
     totals = record.totals
     if totals is not None:
-        share = f", {100 * totals.rejected_claims / totals.claims:.1f} %" if totals.claims else ""
-        rows = f"; {counted(totals.rejected_rows, 'row')} of all tables"
         some = "yellow" if totals.rejected_rows else "green"
-        click.secho(f"rejected: {_rejected_claims(totals)}{share}{rows}", fg=some)
-        click.secho(f"money: {money_text(totals)}", fg="green" if totals.adds_up else "red")
+        click.secho(f"rejected: {_rejected_share(totals)}", fg=some)
+        if not totals.is_directory:
+            click.secho(f"money: {_money_text(totals)}", fg="green" if totals.adds_up else "red")
     good = record.verdict in GOOD
     click.secho(
         f"verdict: {record.verdict}, after {record.seconds:,.1f} s (run {record.start.run})",
@@ -133,12 +135,26 @@ def show_record(record: RunRecord) -> None:
     )
 
 
-def rejected_text(totals: RunTotals) -> str:
-    """Return how many claims and rows were rejected."""
-    return f"{_rejected_claims(totals)} and {counted(totals.rejected_rows, 'row')} rejected"
+def totals_text(totals: RunTotals, before_money: str = "; money: ") -> str:
+    """Return how many claims and rows were rejected, and whether money adds up.
+
+    Of a directory of providers: how many rows.
+    """
+    if totals.is_directory:
+        return f"{_rejected_share(totals)} rejected"
+    rows = counted(totals.rejected_rows, "row")
+    return f"{_rejected_claims(totals)} and {rows} rejected{before_money}{_money_text(totals)}"
 
 
-def money_text(totals: RunTotals) -> str:
+def _rejected_share(totals: RunTotals) -> str:
+    if totals.is_directory:
+        return f"{totals.rejected_rows:,} of {counted(totals.rows, 'row')}"
+    share = f", {100 * totals.rejected_claims / totals.claims:.1f} %" if totals.claims else ""
+    rows = counted(totals.rejected_rows, "row")
+    return f"{_rejected_claims(totals)}{share}; {rows} of all tables"
+
+
+def _money_text(totals: RunTotals) -> str:
     """Return whether every sum of money is accounted for, and what the plan paid."""
     if not totals.sums:
         return "no sum was compared"

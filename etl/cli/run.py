@@ -31,6 +31,7 @@ from etl.pipeline.events import to_all
 from etl.pipeline.report import LimitBroken, page_of
 from etl.pipeline.run import Ran
 from etl.pipeline.run_record import RunRecord
+from etl.reports.summary import is_directory
 
 DEMO_KEY_WARNING: Final = (
     "warning: logical ids are made with the public key of the demonstration, so that anyone can "
@@ -148,7 +149,8 @@ def run_command(
             raise
         done = "nothing to do, readers see" if ran.reported is None else "published"
         if ran.reported is not None:
-            lines.info(f"changes: {changes_text(ran.changes)}")
+            of_directory = is_directory(ran.reported.report.counts)
+            lines.info(f"changes: {changes_text(ran.changes, is_directory=of_directory)}")
         lines.info(f"{done} release {ran.release}")
     (record,) = ended
     if as_json:
@@ -157,7 +159,7 @@ def run_command(
         click.echo(f"nothing to do: release {ran.release} was made of the same files")
     else:
         show_summary(ran.reported.report)
-        show_changes(ran.changes, ran.money)
+        show_changes(ran.changes, ran.money, is_directory=is_directory(ran.reported.report.counts))
         show_record(record)
         click.echo(f"release {ran.release} is published to {settings.target}")
         click.echo(f"report: {page_of(settings.target, ran.release)}")

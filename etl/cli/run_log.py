@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
 from etl.cli.console_log import LOG_TIME
-from etl.cli.result_tables import money_text, rejected_text
+from etl.cli.result_tables import totals_text
 from etl.cli.signals import exit_code, what_now
 from etl.cli.system_errors import sentence_of
 from etl.errors import EtlError, StoreError, UsageError
@@ -80,8 +80,7 @@ class RunLog:
             self.info(f"verdict: {record.verdict}, {record.seconds:.1f} s", **_facts(record))
             return
         self.info(
-            f"verdict: {record.verdict}, {record.seconds:.1f} s; {rejected_text(totals)}; "
-            f"money: {money_text(totals)}",
+            f"verdict: {record.verdict}, {record.seconds:.1f} s; {totals_text(totals)}",
             **_facts(record),
             claims=totals.claims,
             rejected_claims=totals.rejected_claims,

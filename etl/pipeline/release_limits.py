@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from etl.model.canonical_tables import TABLES
+from etl.model.data_models import stated_model
 from etl.publish.change_counts import Changes
 from etl.publish.manifest import Manifest, ReleaseFacts
 from etl.quality import Verdict
@@ -115,9 +116,10 @@ def retraction_verdicts(
         for name, published in sorted(there.items())
         if published >= _FEW
     ]
+    of_members = stated_model(before.facts.mapping).has_members
     verdicts = [
-        _verdict("retracted_members", limits.retracted_members, [members]),
-        _verdict("retracted_claims", limits.retracted_claims, [claims]),
+        _verdict("retracted_members", limits.retracted_members, [members] if of_members else []),
+        _verdict("retracted_claims", limits.retracted_claims, [claims] if of_members else []),
         _verdict("retracted_resources", limits.retracted_resources, resources),
     ]
     return [verdict for verdict in verdicts if verdict is not None]

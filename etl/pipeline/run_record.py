@@ -23,7 +23,7 @@ from etl.publish.canonical_json import instant
 from etl.publish.manifest import Manifest
 from etl.reports import Report, summary
 from etl.reports.small_cells import shown_money
-from etl.reports.summary import by_fate
+from etl.reports.summary import by_fate, is_directory
 
 RECORD_FORMAT: Final = 1
 """Version of a record's JSON; docs/published-tree.md describes its content."""
@@ -95,6 +95,16 @@ class RunTotals:
     def rejected_claims(self) -> int:
         """Claims in quarantine."""
         return self.tables.get("claim", {}).get("quarantined", 0)
+
+    @property
+    def is_directory(self) -> bool:
+        """Whether they are of a directory of providers, which has no members, claims and money."""
+        return is_directory(self.tables)
+
+    @property
+    def rows(self) -> int:
+        """Rows that came in, of all tables."""
+        return sum(each["in"] for each in self.tables.values())
 
     @property
     def rejected_rows(self) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from etl.errors import NotFound, StoreError, UsageError
+from etl.model.data_models import stated_model
 from etl.publish import object_keys
 from etl.publish.bulk import with_bulk
 from etl.publish.bulk_files import BulkOptions
@@ -37,6 +38,7 @@ class ReleaseInfo:
         rolled_back_to: id of the release that it went back to; None where it is no rollback.
         reason: why it was rolled back; empty where no reason was given.
         holds: whether it is a rollback that no run may publish over.
+        of_members: whether what it holds belongs to members; a directory of providers does not.
     """
 
     release: str
@@ -49,6 +51,7 @@ class ReleaseInfo:
     rolled_back_to: str | None = None
     reason: str = ""
     holds: bool = False
+    of_members: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +132,7 @@ def _info(store: Store, release: Release, current: bool) -> ReleaseInfo:
         rollback.get("rollbackTo"),
         rollback.get("reason", ""),
         current and holds(store, release),
+        stated_model(facts.mapping).has_members,
     )
 
 

@@ -60,6 +60,7 @@ class ChangesPage:
         must_support: must-support elements of which another share of resources has them; None
             likewise.
         samples: changed resources, values masked (`pipeline.masked_samples`).
+        is_directory: whether they are of a directory of providers: without members and money.
     """
 
     title: str
@@ -74,6 +75,7 @@ class ChangesPage:
     new_unmapped: Sequence[Mapping[str, Any]] | None = None
     must_support: Sequence[MovedElement] | None = None
     samples: Sequence[Any] = ()
+    is_directory: bool = False
 
 
 def changes_page(page: ChangesPage) -> str:

@@ -21,7 +21,7 @@ from etl.reports.finding_places import ShownPlace
 from etl.reports.must_support import must_support_page
 from etl.reports.percentages import percentages, share
 from etl.reports.plots import Plot
-from etl.reports.summary import counted
+from etl.reports.summary import counted, is_directory
 
 _MINUS: Final = "\N{MINUS SIGN}"
 _CATEGORIES: Final = {
@@ -68,9 +68,11 @@ def report_page(document: Mapping[str, Any]) -> str:
             report=document,
             tables=document["tables"],
             accepted=accepted,
-            is_directory=is_directory(document),
-            noun="row" if is_directory(document) else "claim",
-            subject=_all_rows(document) if is_directory(document) else of_table(document, "claim"),
+            is_directory=is_directory(document["tables"]),
+            noun="row" if is_directory(document["tables"]) else "claim",
+            subject=_all_rows(document)
+            if is_directory(document["tables"])
+            else of_table(document, "claim"),
             members=of_table(document, "member"),
             causes=causes(document),
             headline_money=[
@@ -108,7 +110,7 @@ def rule_page(
             rule=rule,
             rejects=rejects(rule),
             places=places,
-            is_directory=is_directory(document),
+            is_directory=is_directory(document["tables"]),
         )
     )
 
@@ -135,12 +137,6 @@ def of_table(document: Mapping[str, Any], table: str) -> Mapping[str, int]:
     none = {"in": 0, "published": 0, "quarantined": 0, "superseded": 0}
     counts: Mapping[str, int] = document["tables"].get(table, none)
     return counts
-
-
-def is_directory(document: Mapping[str, Any]) -> bool:
-    """Return whether a report is of a directory of providers, which has no members and claims."""
-    tables: Mapping[str, Any] = document["tables"]
-    return bool(tables) and not tables.keys() & {"member", "claim"}
 
 
 def _all_rows(document: Mapping[str, Any]) -> Mapping[str, int]:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from etl.model.canonical_tables import TABLES
 from etl.quality import RowCounts
 from etl.reports.report_values import EmptyCrosswalk, MissingCells, Report, RuleTotals
+
+
+def is_directory(tables: Collection[str]) -> bool:
+    """Return whether tables are of a directory of providers, which has no members and claims."""
+    return bool(tables) and "member" not in tables and "claim" not in tables
 
 
 def counted(count: int, noun: str) -> str:
@@ -44,6 +49,8 @@ class Rejected:
         advice: what to do, where a whole table or over half of the claims was rejected.
         missing: cells that must be filled and are not, for which rows are rejected.
         empty_crosswalks: crosswalks of the layout that are to be filled.
+        rows: (rows in quarantine, rows that came in) of all tables of a directory of providers;
+            None where there are claims.
     """
 
     claims: int
@@ -52,13 +59,22 @@ class Rejected:
     advice: tuple[str, ...] = ()
     missing: tuple[MissingCells, ...] = ()
     empty_crosswalks: tuple[EmptyCrosswalk, ...] = ()
+    rows: tuple[int, int] | None = None
+
+    def share(self) -> str:
+        """Return how much of the extract is in quarantine: claims, or rows of a directory."""
+        if self.rows is None:
+            return f"{self.claims:,} of {self.of:,} claims are in quarantine"
+        lost, of = self.rows
+        return f"{lost:,} of {counted(of, 'row')} are in quarantine"
 
     def sentence(self, most: int) -> str:
         """Return the rules that rejected most in a sentence; empty where none rejected."""
         if not self.causes:
             return ""
         causes = [
-            f"{one.rule} ({one.claims:,} claims, {one.rows:,} rows)" for one in self.causes[:most]
+            f"{one.rule} ({'' if self.rows else f'{one.claims:,} claims, '}{one.rows:,} rows)"
+            for one in self.causes[:most]
         ]
         return f"First causes: {', '.join(causes)}."
 
@@ -87,6 +103,12 @@ def rejected(
         advice,
         tuple(one for one in missing if one.rule in rejecting),
         empty_crosswalks,
+        (
+            sum(each.quarantined for each in counts.values()),
+            sum(each.rows_in for each in counts.values()),
+        )
+        if is_directory(counts)
+        else None,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any, Final
@@ -159,3 +160,37 @@ def test_what_is_for_claims_alone_refuses_a_directory(nights: tuple[Path, Path, 
     served = subprocess.run(serve, capture_output=True, text=True, check=False)
     assert served.returncode == 2
     assert "holds a provider directory, and the gateway serves claims" in served.stderr
+
+
+def test_output_speaks_of_the_resources_and_rows_of_a_directory(
+    nights: tuple[Path, Path, str], tmp_path: Path
+) -> None:
+    target, _, first = nights
+    second = str(manifest_of(target)["release"])
+    size = len(seen(target))
+    pages = [tmp_path / f"{name}.html" for name in ("diff", "plan", "runs")]
+    night = synth(tmp_path / "day2", "--day", "2")
+    rows = sum(len(path.read_text("utf-8").splitlines()) - 1 for path in night.glob("*.csv"))
+    faulty = synth(tmp_path / "faulty", "--fault-rate", "1")
+    log = tmp_path / "run.log"
+    told = {
+        "releases": cpcds("releases", target),
+        "diff": cpcds("diff", target, first, second, "--html", pages[0]),
+        "plan": cpcds("run", night, "--to", target, "--dry-run", "--html", pages[1]),
+        "run": cpcds("run", night, "--to", tmp_path / "target", "--log", log),
+        "history": cpcds("history", tmp_path / "target", "--html", pages[2]),
+        "verify": cpcds("verify", tmp_path / "target"),
+        "validate": cpcds("validate", faulty, "--report", tmp_path / "report"),
+        "convert": cpcds("convert", faulty, "--out", tmp_path / "converted"),
+    }
+    texts = {name: one.out for name, one in told.items()} | {"log": log.read_text("utf-8")}
+    texts |= {page.name: page.read_text("utf-8") for page in pages}
+    for name, text in texts.items():
+        for word in ("members", "claim", "money", "Money", "every cent"):
+            assert word not in text.replace("no member's data", ""), f"{name}: {word}"
+    assert f"full, {size:,} resources: {size:,} added, 0 changed, 0 retracted" in texts["releases"]
+    for name in ("run", "history", "log"):
+        assert f"0 of {rows:,} rows" in texts[name], name
+    for name in ("validate", "convert"):
+        assert re.search(r"rejected by \(first cause\) +rows\n", texts[name])
+        assert re.search(r"[1-9]\d* of [\d,]+ rows are in quarantine", texts[name])

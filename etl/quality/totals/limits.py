@@ -9,6 +9,7 @@ from math import ceil
 from types import MappingProxyType
 
 from etl.errors import DataRejected
+from etl.model.data_models import model_of
 from etl.quality.rules.book import Limits
 from etl.quality.totals.rows import RowCounts
 
@@ -44,7 +45,8 @@ def verdicts(
 
     Args:
         limits: the payer's.
-        counts: table -> totals of all partitions.
+        counts: table -> totals of all partitions; of a directory of providers, no limit of claims
+            and members is checked.
         findings: rule id -> number of findings of all partitions.
         unowned: file -> rows that cannot be read and have no known owner.
     """
@@ -54,7 +56,7 @@ def verdicts(
             ("rejected_claims", limits.rejected_claims, "claim"),
             ("rejected_members", limits.rejected_members, "member"),
         )
-        if share is not None
+        if share is not None and model_of(counts).has_members
     ]
     for rule, most in sorted(limits.findings.items()):
         number = findings.get(rule, 0)
