@@ -128,8 +128,8 @@ def test_layouts_check_tells_all_mistakes_at_once(tmp_path: Path) -> None:
     assert cpcds("layouts", "check", tmp_path / "gone.yaml").code == 2
 
 
-@pytest.mark.parametrize("extract", ["s3://bucket/extract", "gone"])
-def test_what_is_no_folder_is_refused(extract: str) -> None:
+@pytest.mark.parametrize("extract", ["gs://bucket/extract", "gone"])
+def test_what_cannot_be_read_is_refused(extract: str) -> None:
     called = cpcds("doctor", extract)
     assert called.code == 2
     assert called.err.startswith("error: ")
