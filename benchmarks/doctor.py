@@ -1,9 +1,9 @@
 """How many columns of files that it has not seen `cpcds doctor` names rightly.
 
 `python -m benchmarks.doctor` writes every known layout with made-up rows, asks the doctor, and
-compares with `benchmarks/doctor_truth/`; then variants of them that a seed has spoilt: renamed,
-reordered, merged, split, with other dates, numbers, delimiters and encodings. No layout file is
-read.
+compares with `benchmarks/doctor_truth/`, or with what the layout's file makes of its columns; then
+variants of them that a seed has spoilt: renamed, reordered, merged, split, with other dates,
+numbers, delimiters and encodings. The doctor reads no layout file.
 
 Three figures a layout: with the names as they are shipped; held out, without names that only it
 can have given us: those that spell a header of it and are neither the CPCDS Data Dictionary's nor
@@ -19,12 +19,13 @@ import re
 import sys
 import tempfile
 from calendar import month_abbr
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Final
 
+from benchmarks.layout_columns import NOTHING, elements_of, shipped_layout
 from etl.bootstrap.mappings import read_crosswalks, shipped
 from etl.doctor.elements import Elements, read_elements
 from etl.doctor.examination import ColumnFound, examine
@@ -32,6 +33,10 @@ from etl.model.canonical_tables import CLAIM_TABLES, CLAIMS_TABLES, DIRECTORY_TA
 
 TRUTH: Final = Path(__file__).parent / "doctor_truth"
 SAMPLES: Final = Path(__file__).parent.parent / "cpcds_samples"
+DERIVED: Final = ("tuva-input", "cms-idr", "cms-rif-synthea", "apcd-cdl")
+"""Layouts whose columns are taken from their layout files; those of others stand in `TRUTH`."""
+HEADLESS: Final = "apcd-cdl"
+"""The layout without headers: what a column is can only be seen from its values."""
 LEAST: Final = 0.9
 VARIANTS: Final = 40
 SEED: Final = 20_240_229
@@ -52,7 +57,7 @@ class Column:
     @property
     def source(self) -> str:
         """The element that its cells are made of; "" where it is none."""
-        return next((one for one in self.elements if one != "-"), "")
+        return next((one for one in self.elements if one != NOTHING), "")
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,7 @@ class Made:
     delimiter: str = ","
     encoding: str = "utf-8"
     done: tuple[str, ...] = ()
+    has_headers: bool = True
 
 
 @dataclass(frozen=True)
@@ -129,12 +135,14 @@ def _base(columns: Sequence[Column]) -> str:
     for table in ("claim_line", "claim", "coverage", "member", *DIRECTORY_TABLES):
         if table in named:
             return table
-    return min(named)
+    return min(named, default="claim")
 
 
 def _cell(column: Column, base: str, row: Row, place: int) -> str:
     if not column.source:
-        return ("A", "01", "", "file7")[len(column.header) % 4]
+        return _of_no_element(
+            column.header, place + int(re.sub(r"\D", "", row.get("claim_id", "")) or 0)
+        )
     found = _ELEMENT.fullmatch(column.source)
     if found is None:
         raise ValueError(f"{column.source} is no element")
@@ -165,13 +173,26 @@ def _cell(column: Column, base: str, row: Row, place: int) -> str:
     return rows[at].get(name, "") if at < len(rows) else ""
 
 
+def _of_no_element(header: str, number: int) -> str:
+    """Return a cell of a column that no element carries: of the kind that its header says it is."""
+    words = {word.lower() for word in _words(header)}
+    if words & {"amount", "amt", "cost", "fee", "am"}:
+        return f"{number * 37 % 900}.{number % 100:02}"
+    if words & {"date", "dt", "ts"}:
+        return f"2023-{1 + number % 12:02}-{1 + number % 28:02}"
+    if words & {"cnt", "qty"}:
+        return str(number % 9)
+    return ("A", "01", "", "file7")[len(header) % 4]
+
+
 def write(made: Made, folder: Path) -> None:
     """Write the files of an extract."""
     for file, columns in made.files.items():
         base, places = _base(columns), dict[str, int]()
         with (folder / file).open("w", encoding=made.encoding, newline="", errors="replace") as out:
             writer = csv.writer(out, delimiter=made.delimiter, lineterminator="\n")
-            writer.writerow([column.header for column in columns])
+            if made.has_headers:
+                writer.writerow([column.header for column in columns])
             for row in tables()[base][: _CLAIMS * (2 if base == "claim_line" else 1)]:
                 place = places[row.get("claim_id", "")] = (
                     places.get(row.get("claim_id", ""), -1) + 1
@@ -205,7 +226,32 @@ def known_layouts() -> dict[str, Made]:
                 files.setdefault(row["file"], []).append(column)
         held = {name: tuple(columns) for name, columns in files.items()}
         found[path.stem] = Made(path.stem, held, "|" if path.stem == "healthsparq" else ",")
-    return found
+    return found | {name: _of_layout(name) for name in DERIVED}
+
+
+def _unused(name: str) -> Mapping[str, tuple[str, ...]]:
+    """Return elements that columns of a layout are though it uses others for them."""
+    with (TRUTH / "unused_columns.txt").open(encoding="utf-8", newline="") as stream:
+        return {
+            row["header"]: tuple(row["elements"].split(";"))
+            for row in csv.DictReader(stream)
+            if row["layout"] == name
+        }
+
+
+def _of_layout(name: str) -> Made:
+    """Return a layout whose columns are what its layout file says."""
+    layout = shipped_layout(name)
+    files, unused = {}, _unused(name)
+    for raw, columns in elements_of(layout).items():
+        table = layout.raw[raw]
+        stem = table.named[0].strip("*") if table.named else raw
+        files[f"{stem}.csv"] = tuple(
+            Column(header, (*unused.get(header, ()), *right) if NOTHING in right else right)
+            for header, right in columns.items()
+        )
+    has_headers = all(layout.raw[raw].has_header for raw in elements_of(layout))
+    return Made(name, files, layout.delimiter or ",", has_headers=has_headers)
 
 
 _SYNONYMS: Final = {
@@ -338,6 +384,10 @@ def _merge_names(made: Made) -> Made:
     return replace(made, files=files, done=(*made.done, "names merged"))
 
 
+_MOST_TOGETHER: Final = 5
+"""Most files of a layout that has all of its claims in one."""
+
+
 def _split_lines(made: Made) -> Made:
     """Part a wide file of claims into one of claims and one of their lines."""
     files = dict(made.files)
@@ -350,14 +400,18 @@ def _split_lines(made: Made) -> Made:
             key = next(column for column in columns if column.source == "claim.claim_id")
             both = replace(key, elements=(*key.elements, "claim_line.claim_id"))
             files[name] = tuple(parts[False])
-            files["Claim_Lines.csv"] = (both, *parts[True])
+            several = len(made.files) > _MOST_TOGETHER
+            files[f"{name.partition('.')[0]}_lines.csv" if several else "Claim_Lines.csv"] = (
+                both,
+                *parts[True],
+            )
     return replace(made, files=files, done=(*made.done, "lines split off"))
 
 
 def variant(number: int, layouts: Mapping[str, Made]) -> Made:
     """Return one spoilt layout; the same for the same number."""
     chance = random.Random(SEED + number)  # noqa: S311 # made-up files are no secrets
-    names = [name for name in layouts if name != "synthea-2019-first"]
+    names = [name for name in layouts if name not in ("synthea-2019-first", HEADLESS)]
     made = layouts[names[number % len(names)]]
     if made.name == "cpcds":
         which = chance.choice(("files", "names", "both"))
@@ -390,8 +444,8 @@ def variant(number: int, layouts: Mapping[str, Made]) -> Made:
 
 
 def plain(name: str) -> str:
-    """Return a name without case and without what stands between its words."""
-    return re.sub(r"[\W_]+", "", name).lower()
+    """Return the words of a name, short ones in full: `CLM_ID` is the name `claim id`."""
+    return "".join(elements().vocabulary.plain(name))
 
 
 @cache
@@ -402,7 +456,14 @@ def standard_names() -> frozenset[str]:
     return frozenset(map(plain, (*names, *own)))
 
 
-def elements(without: Iterable[str] = ()) -> Elements:
+def own_headers(made: Made) -> set[str]:
+    """Return headers of a layout that are names which only it can have given."""
+    headers = {column.header for columns in made.files.values() for column in columns}
+    return {header for header in headers if plain(header) not in standard_names()}
+
+
+@cache
+def elements(without: frozenset[str] = frozenset()) -> Elements:
     """Return the doctor's elements, without names that spell headers under test."""
     text = (shipped() / "doctor" / "elements.yaml").read_text(encoding="utf-8")
     return read_elements(text, "elements.yaml", read_crosswalks([shipped()]), without=without)
@@ -442,23 +503,24 @@ def main() -> int:
     heads = f"{'shipped':>9}{'held out':>10}{'asked':>7}{'wrong':>7}{'blind':>9}"
     print(f"{'layout':22}{'columns':>8}{heads}")
     whole, strict, unseen = Score(), Score(), Score()
+    headed = [Score(), Score(), Score()]
     for made in layouts.values():
         headers = {one.header for columns in made.files.values() for one in columns}
-        own = {header for header in headers if plain(header) not in standard_names()}
-        one, two, three = (score(made, elements(without)) for without in ((), own, headers))
+        taken = ((), own_headers(made), headers)
+        one, two, three = (score(made, elements(frozenset(without))) for without in taken)
         whole, strict, unseen = whole + one, strict + two, unseen + three
-        print(
-            f"{made.name:22}{one.columns:8}{one.share:9.1%}{two.share:10.1%}"
-            f"{two.asked:7}{two.wrong:7}{three.share:9.1%}"
-        )
+        if made.has_headers:
+            headed = [held + new for held, new in zip(headed, (one, two, three), strict=True)]
+        _print(made.name, one, two, three)
         if show:
             _show(one, "")
             _show(two, "held out: ")
             _show(three, "blind: ")
+    _print("all with headers", *headed)
+    _print("all", whole, strict, unseen)
     print(
-        f"{'all':22}{whole.columns:8}{whole.share:9.1%}{strict.share:10.1%}"
-        f"{strict.asked:7}{strict.wrong:7}{unseen.share:9.1%}\namounts taken for others: shipped "
-        f"{whole.amounts_wrong}, held out {strict.amounts_wrong}, blind {unseen.amounts_wrong}"
+        f"amounts taken for others: shipped {whole.amounts_wrong}, held out "
+        f"{strict.amounts_wrong}, blind {unseen.amounts_wrong}"
     )
     spoilt = Score()
     for number in range(VARIANTS):
@@ -473,6 +535,13 @@ def main() -> int:
         f"wrong {spoilt.wrong}, amounts wrong {spoilt.amounts_wrong}"
     )
     return int(min(whole.share, strict.share, spoilt.share) < LEAST)
+
+
+def _print(name: str, as_shipped: Score, held_out: Score, blind: Score) -> None:
+    print(
+        f"{name:22}{as_shipped.columns:8}{as_shipped.share:9.1%}{held_out.share:10.1%}"
+        f"{held_out.asked:7}{held_out.wrong:7}{blind.share:9.1%}"
+    )
 
 
 def _show(found: Score, before: str) -> None:

@@ -36,9 +36,12 @@ _SHAPES: Final = {
     FieldType.FLAG: "flag",
 }
 _REPEATED: Final = ("claim_diagnosis", "claim_procedure")
+_OF_REPEATED: Final = ("", "externalcauseofinjury", "patientreasonforvisit")
+"""Types of which a claim may have several diagnoses, or that are not said."""
 _OF_LINES: Final = ("drugcost",)
 """Amounts that are of a line where nothing else is said."""
 _OF_A_CLAIM: Final = ("claim", "claim total", "total", "header")
+_OF_A_LINE: Final = ("line", "revenue center")
 NOTHING: Final = "-"
 """Table of headers that are well known and that no element carries."""
 
@@ -80,7 +83,7 @@ class KnownElement:
         """Whether numbered columns may hold it."""
         return (
             self.column.endswith("#")
-            or (self.table in _REPEATED and not self.qualifier)
+            or (self.table in _REPEATED and self.qualifier in _OF_REPEATED)
             or self.table == NOTHING
         )
 
@@ -99,6 +102,7 @@ class Elements:
         vocabulary: for reading headers.
         tables: canonical table -> what files of it are called.
         written: every name as it is written.
+        uses: use of an address -> the words that state it.
         likeness: header -> how alike it is to each element; filled as headers are compared.
     """
 
@@ -106,6 +110,7 @@ class Elements:
     vocabulary: Vocabulary
     tables: Mapping[str, tuple[str, ...]]
     written: frozenset[str]
+    uses: Mapping[str, frozenset[str]]
     likeness: dict[Header, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -207,14 +212,15 @@ def read_elements(
         if bare.plain(name) not in dropped
     )
     vocabulary = Vocabulary(body.abbreviations, frozenset(body.ignored), spelled)
-    return Elements(every, vocabulary, MappingProxyType(dict(body.tables)), written)
+    uses = MappingProxyType({use: frozenset(words) for use, words in body.uses.items()})
+    return Elements(every, vocabulary, MappingProxyType(dict(body.tables)), written, uses)
 
 
 def _add_amounts(names: dict[str, list[str]], body: ElementsFile) -> None:
     """Add the names of amounts: of a claim and of a line, with the level and without it."""
     for category in AMOUNT_CATEGORIES:
         given = [*body.amounts.get(category, ()), f"amount {category}"]
-        for table, levels in (("claim", _OF_A_CLAIM), ("claim_line", ("line",))):
+        for table, levels in (("claim", _OF_A_CLAIM), ("claim_line", _OF_A_LINE)):
             plain = [] if table == "claim" and category in _OF_LINES else given
             marked = (f"{level} {name}" for level in levels for name in given)
             names[f"{table}.amount_{category}"] = [*plain, *marked]

@@ -226,7 +226,10 @@ def _column_of(file: _File, keys: Sequence[str]) -> tuple[str, ...]:
 
 
 def _steady(claims: Sequence[str], values: Sequence[str]) -> float | None:
-    """Return the share of claims of several rows within which a value does not change."""
+    """Return the share of claims of several rows within which a value does not change.
+
+    Claims that have nothing but zeros say nothing: what nobody paid is the same on every line.
+    """
     if not claims:
         return None
     rows: dict[str, int] = {}
@@ -235,7 +238,11 @@ def _steady(claims: Sequence[str], values: Sequence[str]) -> float | None:
         rows[claim] = rows.get(claim, 0) + 1
         if value:
             held.setdefault(claim, set()).add(value)
-    several = [claim for claim, count in rows.items() if count > 1 and claim in held]
+    several = [
+        claim
+        for claim, count in rows.items()
+        if count > 1 and any(value.strip("$0.,") for value in held.get(claim, ()))
+    ]
     if len(several) < _FEWEST_CLAIMS:
         return None
     return sum(len(held[claim]) == 1 for claim in several) / len(several)
@@ -295,10 +302,19 @@ def _found(file: _File, elements: Elements) -> FileFound:
         for index in group:
             read = elements.vocabulary.read(sample.headers[index])
             number = read.number if sample.form.has_header else None
-            columns.append(ColumnFound(index + 1, sample.headers[index], number, match, seen))
+            own = match if _has_number(match.element, number) else Match(None, 0.0)
+            columns.append(ColumnFound(index + 1, sample.headers[index], number, own, seen))
     columns.sort(key=lambda column: column.place)
     kind = file.matched.kind
     return FileFound(sample.name, sample.form, kind, sample.rows, sample.whole, tuple(columns))
+
+
+def _has_number(element: KnownElement | None, number: int | None) -> bool:
+    """Return whether there is an element of a number: a line has four modifiers and no fifth."""
+    if element is None or not element.column.endswith("#"):
+        return True
+    column = element.column.replace("#", str(number or 1))
+    return CLAIMS_TABLES[element.table].column(column) is not None
 
 
 def _missing(files: Sequence[FileFound]) -> dict[str, tuple[str, ...]]:

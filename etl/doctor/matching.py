@@ -19,12 +19,12 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from etl.doctor.elements import NOTHING, Elements, KnownElement
-from etl.doctor.names import Header
+from etl.doctor.names import Header, differing_words
 from etl.doctor.shapes import STRICT, TELLING, ColumnProfile
 from etl.doctor.value_guesses import ASKED, guess
 from etl.model.canonical_tables import CLAIMS_TABLES
 
-LEAST: Final = 0.5
+LEAST: Final = 0.55
 """The least fit that is named."""
 _UNLIKE: Final = 0.4
 SURE: Final = 0.6
@@ -37,6 +37,15 @@ _POWER: Final = 4
 _STEADY: Final = 0.9
 """An amount of a claim is the same on this share of its lines at least."""
 _CLOSE: Final = 0.93
+_OTHER_LEVEL: Final = 0.9
+_OTHER_USE: Final = 0.7
+_RENDERING: Final = "claim_care_team.provider_id[rendering]"
+_OF_LINES: Final = frozenset({"line", "revenue"})
+"""Words of headers that state a line: a revenue center is one."""
+_UNSAID: Final = frozenset(
+    {"claim", "line", "revenue", "center", "total", "header", "amount", "source", "carrier"}
+)
+"""Words that do not make one amount of another: those of its level, and of where it is from."""
 _LINE_PARTS: Final = ("claim_diagnosis", "claim_procedure", "claim_care_team", "claim_other_payer")
 KINDS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
@@ -178,10 +187,12 @@ class Matching:
             able |= bool(candidate.joins) or candidate.is_nameless
             for to in np.flatnonzero(able):
                 scores[index, to] = self._score(candidate, every[to], float(names[index, to]))
+        # What fits many numbered columns is theirs, rather than that of a single one.
+        weights = np.array([float(len(candidate.places)) ** 0.5 for candidate in candidates])
         best_kind, best_value, best_pairs = "", 0.0, {}
         for kind, tables in KINDS.items():
             open_to = self._opened[kind]
-            pairs = _assigned(np.where(open_to, scores, 0.0))
+            pairs = _assigned(np.where(open_to, scores, 0.0), weights)
             value = self._worth(kind, tables, scores, pairs)
             value += self._by_stem(tables[0], stem, all(one.is_nameless for one in candidates))
             if value > best_value + 1e-9:
@@ -240,6 +251,9 @@ class Matching:
         if len(candidate.places) > 1 and not element.is_repeated:
             return 0.0
         name *= _by_number(candidate, element) * _by_level(candidate, element)
+        if element.table == "member_address" and element.qualifier and not candidate.is_nameless:
+            words = self._elements.uses.get(element.qualifier, frozenset())
+            name *= 1.0 if words & candidate.header.base else _OTHER_USE
         score = name * self._by_values(profile, element)
         if profile.filled and element.shape in TELLING and name < LEAST and not element.qualifier:
             share = profile.share(element.shape)
@@ -322,7 +336,8 @@ class Matching:
             if asked is not None:
                 return asked
             others = tuple(every[index] for index in near[:3])
-            return Match(None, 0.0, (), others)
+            is_amount = bool(others) and bool(others[0].amount)
+            return Match(None, 0.0, (), others, question=is_amount)
         element, score = every[to], float(scores[to])
         others = tuple(
             every[index]
@@ -345,7 +360,7 @@ class Matching:
             why.append("differs within claims")
         match = Match(element, min(score, 0.99), tuple(why), others)
         if element.amount or any(every[index].amount for index in near[:1]):
-            return _amount(match, every, scores, names, to)
+            return _amount(match, candidate.header, every, scores, names, to)
         return match
 
 
@@ -404,9 +419,14 @@ def _open(every: Sequence[KnownElement], tables: Sequence[str]) -> Any:
 
 
 def _is_beside(element: KnownElement) -> bool:
-    """Return whether a file of another table may have it: no amount, no address without its use."""
+    """Return whether a file of another table may have it.
+
+    That is no amount, no address without its use, and no provider without a role.
+    """
     if element.amount and element.table not in ("claim", "claim_line"):
         return False
+    if element.table == "claim_care_team" and element.column in ("provider_id", "role"):
+        return bool(element.qualifier)
     return element.table != "member_address" or bool(element.qualifier)
 
 
@@ -421,11 +441,20 @@ def _by_number(candidate: Candidate, element: KnownElement) -> float:
 
 
 def _by_level(candidate: Candidate, element: KnownElement) -> float:
-    """Return 0 where the header states the level of an amount and the element is of the other."""
-    if not element.amount:
-        return 1.0
+    """Return 0 where the header states the level of an amount and the element is of the other.
+
+    What is no amount is less of a line where the header has the claim, and the other way round.
+    """
     words = candidate.header.base
-    of_line, of_claim = "line" in words, bool({"claim", "total"} & words)
+    of_line, of_claim = bool(_OF_LINES & words), bool({"claim", "total"} & words)
+    if not element.amount:
+        if element.column in _NAMED_ONCE:
+            return 1.0
+        if element.table == "claim_line" and "claim" in words and not of_line:
+            return _OTHER_LEVEL
+        if (element.table == "claim" and of_line) or (element.key == _RENDERING and not of_claim):
+            return _OTHER_LEVEL
+        return 1.0
     if element.table == "claim" and of_line:
         return 0.0
     return 0.5 if element.table == "claim_line" and of_claim and not of_line else 1.0
@@ -437,10 +466,10 @@ def _is_key(element: KnownElement) -> bool:
     )
 
 
-def _assigned(scores: Any) -> dict[int, int]:
-    """Return column -> element so that the sum of the powers of scores is largest."""
+def _assigned(scores: Any, weights: Any) -> dict[int, int]:
+    """Return column -> element so that the weighted sum of the powers of scores is largest."""
     able = np.where(scores >= LEAST, scores, 0.0)
-    rows, columns = linear_sum_assignment(able**_POWER, maximize=True)
+    rows, columns = linear_sum_assignment(able**_POWER * weights[:, None], maximize=True)
     return {
         int(row): int(to) for row, to in zip(rows, columns, strict=True) if able[row, to] >= LEAST
     }
@@ -468,20 +497,29 @@ def _sole_guesses(
     return sole
 
 
-def _amount(match: Match, every: Sequence[KnownElement], scores: Any, names: Any, to: int) -> Match:
-    """Return an amount's match, or a question where its name fits another amount as well.
+def _amount(
+    match: Match, header: Header, every: Sequence[KnownElement], scores: Any, names: Any, to: int
+) -> Match:
+    """Return an amount's match, or a question where its header may be that of another amount.
 
-    It must be the best of all amounts by itself, not the best that other columns left.
+    It must be the best of all amounts by itself, not the best that other columns left, and no word
+    may be more or less than in one of its names: `blood deductible` is not the deductible.
     """
     amounts = [index for index, element in enumerate(every) if element.amount and scores[index] > 0]
     rivals = [index for index in amounts if every[index].amount != every[to].amount]
     best = max((float(names[index]) for index in rivals), default=0.0)
-    is_named = every[to].amount and names[to] >= SURE and names[to] >= best + _APART
+    is_named = every[to].amount and names[to] >= max(SURE, best) and _has_words(header, every[to])
+    is_named = is_named and not any(_has_words(header, every[index]) for index in rivals)
     if is_named or (every[to].amount and names[to] > 0.999 and best < 0.999):
         return replace(match, others=())
     likely = sorted({to, *rivals}, key=lambda index: (-float(names[index]), index))[:3]
     possible = tuple(every[index] for index in likely if every[index].amount)
     return Match(None, 0.0, match.why, possible, question=True)
+
+
+def _has_words(header: Header, element: KnownElement) -> bool:
+    """Return whether a header has the words of one of an amount's names, and no others."""
+    return any(differing_words(header, name) <= _UNSAID for name in element.names)
 
 
 def _settle_levels(

@@ -19,7 +19,8 @@ _TYPO: Final = 84
 _SLIP: Final = 92
 _SHORT_PIECES: Final = frozenset({"id", "dt", "cd", "nm", "rx", "dx"})
 _DISORDER: Final = 0.97
-_UNKNOWN_WEIGHT: Final = 0.35
+_UNTOLD: Final = 0.9
+_UNKNOWN_WEIGHT: Final = 0.5
 _LARGEST_NUMBER: Final = 25
 """Largest number of a column: no claim form has more columns of a kind."""
 
@@ -161,13 +162,16 @@ class Vocabulary:
         return parts if parts is not None and 1 < len(parts) <= 6 else ()
 
     def alike(self, header: Header, name: tuple[str, ...]) -> float:
-        """Return how alike a header and an element's name are, 0 to 1: the share of their words."""
+        """Return how alike a header and an element's name are, 0 to 1: the share of their words.
+
+        It is less where the rarest word of the name, which says most, is not in the header.
+        """
         weights = self.weights
         left, places = list(name), []
         total = sum(weights[word] for word in name)
         common = 0.0
         for options in header.words:
-            total += max(weights.get(options[0][0], _UNKNOWN_WEIGHT), _UNKNOWN_WEIGHT)
+            total += weights.get(options[0][0], _UNKNOWN_WEIGHT)
             for word, sureness in options:
                 if word in left:
                     left.remove(word)
@@ -175,7 +179,20 @@ class Vocabulary:
                     common += 2 * weights[word] * sureness
                     break
         ordered = 1.0 if places == sorted(places) else _DISORDER
+        if left and max(weights[word] for word in left) == max(weights[word] for word in name):
+            ordered *= _UNTOLD
         return ordered * min(common / total, 1.0) if total else 0.0
+
+
+def differing_words(header: Header, name: tuple[str, ...]) -> frozenset[str]:
+    """Return the words that a header and an element's name do not have in common."""
+    there, held = set(name), set()
+    more = set()
+    for options in header.words:
+        common = {word for word, _ in options} & there
+        held |= common
+        more |= set() if common else {options[0][0]}
+    return frozenset(more | (there - held))
 
 
 def _is_within(short: str, word: str) -> bool:

@@ -109,6 +109,39 @@ def test_an_amount_never_gets_what_another_amount_has_left_over(tmp_path: Path) 
     assert {*amounts} <= {"claim.amount_eligible", "?", ""}
 
 
+def test_an_amount_with_a_word_more_than_its_name_is_asked_about(tmp_path: Path) -> None:
+    headers = "Line Deductible Amount,Line Blood Deductible Amount"
+    found = examined(tmp_path, claims_csv=wide(headers, *(f"{at}.50,{at}.25" for at in range(8))))
+    told = named(found, "claims.csv")
+    assert told["Line Deductible Amount"] == "claim_line.amount_deductible"
+    assert told["Line Blood Deductible Amount"] == "?"
+
+
+def test_claims_with_nothing_but_zeros_do_not_say_of_which_level_an_amount_is(
+    tmp_path: Path,
+) -> None:
+    found = examined(tmp_path, claims_csv=wide("Coinsurance Amount", *["0.00"] * 10, "9.00", ""))
+    assert named(found, "claims.csv")["Coinsurance Amount"] == "?"
+
+
+def test_a_line_has_no_fifth_modifier(tmp_path: Path) -> None:
+    headers = ",".join(f"HCPCS Modifier {number}" for number in range(1, 6))
+    found = examined(tmp_path, claims_csv=wide(headers, *["25,59,LT,RT,GT"] * 4))
+    told = named(found, "claims.csv")
+    assert told["HCPCS Modifier 4"] == "claim_line.modifier_4"
+    assert told["HCPCS Modifier 5"] == ""
+
+
+def test_numbered_external_causes_are_named_by_their_type(tmp_path: Path) -> None:
+    headers = "First External Cause Diagnosis Code," + ",".join(
+        f"External Cause Code {number},Diagnosis Code {number}" for number in range(1, 4)
+    )
+    found = examined(tmp_path, claims_csv=wide(headers, *["W01.0,W01.0,E11.9,,,,"] * 4))
+    told = named(found, "claims.csv")
+    assert told["External Cause Code 3"] == "claim_diagnosis.code[externalcauseofinjury]"
+    assert told["Diagnosis Code 3"] == "claim_diagnosis.code"
+
+
 def test_numbered_columns_are_one_element_each_with_its_number(tmp_path: Path) -> None:
     header = "Claim Number,Member ID,Claim Type,Dx 1,Dx 2,Dx 3,Dx POA 1,Dx POA 2,Dx POA 3"
     rows = "".join(f"C300{at},M1001,vision,E11.{at},I10,J45.2,Y,N,U\n" for at in range(4))
