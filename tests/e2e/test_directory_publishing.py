@@ -162,6 +162,7 @@ def test_what_is_for_claims_alone_refuses_a_directory(nights: tuple[Path, Path, 
     assert "holds a provider directory, and the gateway serves claims" in served.stderr
 
 
+@pytest.mark.slow
 def test_output_speaks_of_the_resources_and_rows_of_a_directory(
     nights: tuple[Path, Path, str], tmp_path: Path
 ) -> None:
