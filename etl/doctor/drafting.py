@@ -40,13 +40,13 @@ _IDS: Final = {
 
 
 def can_be_drafted(file: FileFound) -> bool:
-    """Return whether a layout can be started for a file: it is one table, of one type of rows."""
+    """Return whether a layout can be started for a file, or for one type of record in it."""
     return bool(file.kind and file.columns) and not _not_drafted(file)
 
 
 @dataclass(slots=True)
 class _Raw:
-    """A file as the layout has it."""
+    """A file, or one type of record in it, as the layout has it."""
 
     name: str
     file: FileFound
@@ -84,11 +84,12 @@ class LayoutDraft:
     def __init__(self, examination: Examination, name: str, layouts: Iterable[Layout] = ()) -> None:
         self._found, self._name = examination, name
         self._crosswalks = _crosswalks_of(layouts)
+        drafted = {file.file for file in examination.files if can_be_drafted(file)}
         self._raws = [
             _raw(file, names)
             for names in [set[str]()]
             for file in examination.files
-            if can_be_drafted(file)
+            if can_be_drafted(file) or (file.form.record is not None and file.file in drafted)
         ]
         self._table_lines: list[str] = []
 
@@ -96,47 +97,58 @@ class LayoutDraft:
         """Return the YAML."""
         self._table_lines = list(self._tables())
         delimiters = {raw.file.form.physical.delimiter for raw in self._raws} - {""}
-        files = ", ".join(raw.file.name for raw in self._raws)
+        files = dict.fromkeys(raw.file.file for raw in self._raws)
         head = [
             "# Started by `cpcds doctor`. Look for QUESTION and MISSING. docs/layouts.md explains",
             "# the language; `cpcds layouts check` says what is wrong with the file.",
             f"layout: {self._name}",
             f"title: {_quoted(self._name)}",
-            f"description: {_quoted(f'Started from {files}.')}",
+            f"description: {_quoted('Started from ' + ', '.join(files) + '.')}",
         ]
         if len(delimiters) == 1 and (only := next(iter(delimiters))) in _DELIMITERS:
             head.append(f"delimiter: {_DELIMITERS[only]}")
         elif delimiters:
             head.append("# QUESTION: the files have several delimiters; write them alike")
-        head += [
-            f"# QUESTION: {file.name} is not in this draft: {reason}"
+        head += dict.fromkeys(
+            f"# QUESTION: {file.file} is not in this draft: {reason}"
             for file in self._found.files
-            if (reason := _not_drafted(file))
-        ]
+            if file.file not in files and (reason := _not_drafted(file))
+        )
+        head += dict.fromkeys(
+            f"# QUESTION: {raw.file.file} was not read to its end: are there other types of rows?"
+            for raw in self._raws
+            if raw.file.form.record is not None and not raw.file.whole
+        )
         body = [line for raw in self._raws for line in self._raw_lines(raw)]
         return "\n".join([*head, "", "raw:", *body, "tables:", *self._table_lines, ""])
 
     # --- raw files
 
     def _raw_lines(self, raw: _Raw) -> Iterator[str]:
-        yield f"  {raw.name}:  # {raw.file.name}: {raw.file.kind}"
+        kind = raw.file.kind or "QUESTION: not stated what its rows are"
+        yield f"  {raw.name}:  # {raw.file.name}: {kind}"
         if any(TABLES[table].compulsory for table in raw.tables):
             yield "    compulsory: true"
         has_header = raw.file.form.has_header
         widths = raw.file.form.widths
         if not has_header:
-            yield f"    named: {_quoted(escape(_stem(raw.file.name)))}"
+            yield f"    named: {_quoted(escape(_stem(raw.file.file)))}"
         if not has_header and not widths:
             yield "    header: false"
+        if raw.file.form.record is not None:
+            told, code = raw.columns[0].header, raw.file.form.record.code
+            raw.used.add(told)
+            yield f"    record: {{ column: {_quoted(told)}, any_of: [{_quoted(code)}] }}"
         for role, header in raw.ids.items():
             doubt = "" if has_header else f"  # QUESTION: {BY_VALUES}"
             yield f"    {role}: {_quoted(header)}{doubt}"
         yield from _fixed_lines(raw) if widths else self._header_lines(raw)
+        yield from self._totals(raw)
         unused = [column for column in raw.columns if column.header not in raw.used]
         if unused:
             yield "    unused:"
         for column in unused:
-            reason = _quoted(_reason(column))
+            reason = _quoted(self._asked(raw, column) or _reason(column))
             yield f"      - {{ column: {_quoted(column.header)}, reason: {reason} }}"
         yield ""
 
@@ -155,6 +167,31 @@ class LayoutDraft:
         yield "    columns:" if rest else "    columns: []"
         for header in rest:
             yield f"      - {_quoted(header)}"
+
+    def _totals(self, raw: _Raw) -> Iterator[str]:
+        """Yield the figures of a trailer that can be of one set of rows only."""
+        names = {other.file.name: other.name for other in self._raws}
+        lines = []
+        for figure in raw.file.figures:
+            if len(figure.rows_of) == 1:
+                raw.used.add(figure.header)
+                rows_of = ", ".join(names[name] for name in figure.rows_of[0])
+                part = f"{{ column: {_quoted(figure.header)}, rows_of: [{rows_of}] }}"
+                lines.append(f"      - {part}  # QUESTION: {BY_VALUES}")
+        if lines:
+            yield "    totals:"
+            yield from lines
+
+    def _asked(self, raw: _Raw, column: ColumnFound) -> str:
+        """Return the question which total a column of a trailer states; "" where it is none."""
+        names = {other.file.name: other.name for other in self._raws}
+        for figure in raw.file.figures:
+            if figure.header == column.header:
+                rows = (", ".join(names[name] for name in one) for one in figure.rows_of)
+                asked = [f"rows_of: [{one}]" for one in rows]
+                asked += [f"sum_of: {{ {names[name]}: {one} }}" for name, one in figure.sum_of]
+                return f"QUESTION: totals, {' or '.join(asked)}?"
+        return ""
 
     # --- tables
 
@@ -356,7 +393,9 @@ class LayoutDraft:
 
 
 def _raw(file: FileFound, names: set[str]) -> _Raw:
-    stem = spelling(file.name.partition(".")[0]).strip("_")
+    stem = spelling(file.file.partition(".")[0]).strip("_")
+    if file.form.record is not None:
+        stem += f"_{spelling(file.form.record.code) or file.name.rpartition('#')[2]}"
     name = re.sub(r"[^a-z0-9_]", "", stem)
     name = name if name[:1].isalpha() else f"file_{name}".rstrip("_")
     while name in names:
@@ -400,8 +439,6 @@ def _not_drafted(file: FileFound) -> str:
     """Return why no layout can be started for a file; "" where one can, or where it is no table."""
     if file.form.widths and file.form.has_header:
         return "a line of headers stands above its columns of fixed width"
-    if file.form.has_several_types:
-        return "its rows are of several types"
     if file.columns and not file.kind:
         return "nothing says what its rows are"
     return ""

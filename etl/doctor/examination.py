@@ -10,7 +10,8 @@ from typing import Final, TypeAlias
 
 from etl.doctor.elements import NOTHING, Elements, KnownElement
 from etl.doctor.matching import Candidate, Match, Matched, Matching
-from etl.doctor.reading import FileForm, FileSample, read_sample
+from etl.doctor.reading import FileForm, FileSample, read_samples
+from etl.doctor.record_types import TrailerFigure, trailer_figures
 from etl.doctor.shapes import ColumnProfile, pooled, profile
 from etl.model.canonical_tables import CLAIMS_TABLES
 from etl.sources.extract_files import ExtractFiles
@@ -61,15 +62,16 @@ class ColumnFound:
 
 @dataclass(frozen=True, slots=True)
 class FileFound:
-    """A file, and what it holds.
+    """A file, or one type of record in it, and what it holds.
 
     Attributes:
-        name: its name.
+        name: its name; with `#1` and so on behind it for each type of several.
         form: how it is written.
         kind: what its rows are, one of `etl.doctor.matching.KINDS`; "" where undecided.
         rows: number of rows examined.
         whole: whether these are all.
         columns: its columns in order.
+        figures: what it states of the other rows of its file, where it is a trailer.
     """
 
     name: str
@@ -78,6 +80,12 @@ class FileFound:
     rows: int
     whole: bool
     columns: tuple[ColumnFound, ...]
+    figures: tuple[TrailerFigure, ...] = ()
+
+    @property
+    def file(self) -> str:
+        """The name of the file that has its rows."""
+        return self.form.record.file if self.form.record is not None else self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +150,11 @@ def examine(extract: Path | ExtractFiles, elements: Elements) -> Examination:
     """
     listed = list_files(extract)
     return examine_samples(
-        [read_sample(listed_file, elements.words, elements.written) for listed_file in listed],
+        [
+            sample
+            for listed_file in listed
+            for sample in read_samples(listed_file, elements.words, elements.written)
+        ],
         elements,
     )
 
@@ -152,21 +164,43 @@ def examine_samples(samples: Iterable[FileSample], elements: Elements) -> Examin
     matching = Matching(elements)
     files = [_grouped(sample, elements, matching) for sample in samples]
     for file in files:
-        file.matched = matching.match(_candidates(file, elements, {}), _stem(file))
-    keys: dict[str, _Key] | None = None
+        file.matched = _matched(file, elements, matching, {})
+    keys: list[dict[str, _Key]] = []
     for _ in range(2):
         # The kind of one file decides the keys of another; two rounds are enough.
-        before, keys = keys, _keys(files)
+        before, keys = keys, _keys_by_file(files)
         if before == keys:
             break
-        for file in files:
-            file.matched = matching.match(_candidates(file, elements, keys), _stem(file))
-    examined = tuple(_found(file, elements) for file in files)
+        for file, known in zip(files, keys, strict=True):
+            file.matched = _matched(file, elements, matching, known)
+    examined = tuple(_found(file, elements, _figures(file, files)) for file in files)
     return Examination(examined, _joins(files), MappingProxyType(_missing(examined)))
 
 
-def _stem(file: _File) -> str:
-    return file.sample.name.partition(".")[0]
+def _matched(
+    file: _File, elements: Elements, matching: Matching, keys: Mapping[str, _Key]
+) -> Matched:
+    """Return what a file holds. A type of record with one row is a header or a trailer.
+
+    The name of a file says nothing of one type of its records.
+    """
+    sample = file.sample
+    if sample.form.record is not None and sample.rows == 1:
+        return Matched("", tuple(Match(None, 0.0) for _ in file.groups))
+    stem = "" if sample.form.record is not None else sample.name.partition(".")[0]
+    return matching.match(_candidates(file, elements, keys), stem)
+
+
+def _figures(file: _File, files: Sequence[_File]) -> tuple[TrailerFigure, ...]:
+    """Return the figures of a file's trailer that its other types of records bear out."""
+    record = file.sample.form.record
+    if record is None or not record.last or file.sample.rows != 1:
+        return ()
+    types = {
+        other.sample.name: dict(zip(other.sample.headers, other.sample.columns, strict=True))
+        for other in (*_types_beside(file, files), file)
+    }
+    return trailer_figures(file.sample.name, types)
 
 
 def _grouped(sample: FileSample, elements: Elements, matching: Matching) -> _File:
@@ -261,10 +295,26 @@ def _keys(files: Sequence[_File]) -> dict[str, _Key]:
     return keys
 
 
+def _keys_by_file(files: Sequence[_File]) -> list[dict[str, _Key]]:
+    """Return the keys that each file may join: those of its own types of records come first."""
+    every = _keys(files)
+    return [every | _keys(_types_beside(file, files)) for file in files]
+
+
+def _types_beside(file: _File, files: Sequence[_File]) -> list[_File]:
+    """Return the other types of records in the file of one; empty where it has one type."""
+    record = file.sample.form.record
+    return [
+        other
+        for other in files
+        if record is not None and other is not file
+        if other.sample.form.record is not None and other.sample.form.record.file == record.file
+    ]
+
+
 def _joins(files: Sequence[_File]) -> tuple[JoinFound, ...]:
-    keys = _keys(files)
     joins = []
-    for file in files:
+    for file, keys in zip(files, _keys_by_file(files), strict=True):
         for group, match in zip(file.groups, file.matched.matches, strict=True):
             values = file.sample.columns[group[0]] if file.sample.columns else ()
             distinct = {value for value in values if len(value) >= _SHORTEST_KEY}
@@ -295,18 +345,25 @@ def _header_of(file: _File, key: str) -> str:
     return ""
 
 
-def _found(file: _File, elements: Elements) -> FileFound:
+def _found(file: _File, elements: Elements, figures: tuple[TrailerFigure, ...]) -> FileFound:
     sample = file.sample
+    why = {figure.header: (figure.said,) for figure in figures}
     columns = []
     for group, match, seen in zip(file.groups, file.matched.matches, file.profiles, strict=True):
         for index in group:
             read = elements.vocabulary.read(sample.headers[index])
             number = read.number if sample.form.has_header else None
             own = match if _has_number(match.element, number) else Match(None, 0.0)
+            if sample.form.record is not None and index == 0:
+                own = Match(None, 0.0, ("the type of the record",))
+            elif sample.headers[index] in why:
+                own = Match(None, 0.0, why[sample.headers[index]])
             columns.append(ColumnFound(index + 1, sample.headers[index], number, own, seen))
     columns.sort(key=lambda column: column.place)
     kind = file.matched.kind
-    return FileFound(sample.name, sample.form, kind, sample.rows, sample.whole, tuple(columns))
+    return FileFound(
+        sample.name, sample.form, kind, sample.rows, sample.whole, tuple(columns), figures
+    )
 
 
 def _has_number(element: KnownElement | None, number: int | None) -> bool:

@@ -7,8 +7,8 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Final
 
@@ -16,6 +16,7 @@ import charset_normalizer
 from clevercsv.detect import Detector
 
 from etl.doctor.fixed_columns import fixed_columns
+from etl.doctor.record_types import RecordCode, line_types, record_types
 from etl.doctor.shapes import SHAPES
 from etl.errors import ExtractError
 from etl.model.outlines import outline
@@ -53,7 +54,7 @@ class FileForm:
         widths: of columns of fixed width.
         doubtful: numbers, from 1, of columns of fixed width that may begin or end elsewhere.
         has_short_lines: whether lines of fixed width differ in length.
-        has_several_types: whether the first cell tells several types of rows apart.
+        record: the type of its rows, where the file has several; None where it has one.
         notes: what else is to be known, a sentence each.
     """
 
@@ -64,16 +65,16 @@ class FileForm:
     widths: tuple[int, ...] = ()
     doubtful: tuple[int, ...] = ()
     has_short_lines: bool = False
-    has_several_types: bool = False
+    record: RecordCode | None = None
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class FileSample:
-    """The first rows of a file.
+    """The first rows of a file, or those of one type of record in it.
 
     Attributes:
-        name: of the file.
+        name: of the file; with `#1`, `#2` and so on behind it for each type of several.
         form: how it is written.
         headers: of its columns; `column 1` and so on where it has none.
         columns: the cells of each, trimmed, in the order of the rows.
@@ -92,8 +93,12 @@ class FileSample:
         return len(self.columns[0]) if self.columns else 0
 
 
-def read_sample(listed: Listed, words: frozenset[str], known: Iterable[str]) -> FileSample:
-    """Return the first rows of a file; no columns where it cannot be read as a table.
+def read_samples(
+    listed: Listed, words: frozenset[str], known: Iterable[str]
+) -> tuple[FileSample, ...]:
+    """Return the first rows of a file, one sample for each type of record in it.
+
+    There are no columns where it cannot be read as a table.
 
     Args:
         listed: the file.
@@ -106,9 +111,9 @@ def read_sample(listed: Listed, words: frozenset[str], known: Iterable[str]) -> 
     head, whole = _head(listed)
     physical = recognize(head[:65536])
     if physical.kind == "parquet":
-        return _parquet(listed)
+        return (_parquet(listed),)
     if physical.kind not in _TEXT_KINDS:
-        return FileSample(listed.name, FileForm(physical, has_header=False), (), ())
+        return (FileSample(listed.name, FileForm(physical, has_header=False), (), ()),)
     encoding, text = _decoded(head, whole=whole)
     lines = text.splitlines()
     if not whole and len(lines) > 1:
@@ -121,13 +126,18 @@ def read_sample(listed: Listed, words: frozenset[str], known: Iterable[str]) -> 
     if delimiter:
         kind = "UTF-16" if physical.kind == "UTF-16" else "delimited"
         physical = Physical(kind, delimiter)
+    elif parted := line_types([line for line in lines[:SAMPLE_ROWS] if line.strip()]):
+        return _samples_of_lines(listed.name, encoding, parted, lines, whole=whole)
     elif physical.kind == "fixed width" or is_even(some):
         physical = Physical("fixed width")
         widths, doubtful = fixed_columns([line for line in lines[:SAMPLE_ROWS] if line.strip()])
     quoted = any(part.startswith('"') for line in some for part in line.split(delimiter or "\0"))
     rows = _rows(text if whole else "\n".join(lines), delimiter, widths, quoted=quoted)
-    types = _record_types(rows)
-    notes += types
+    whole = whole and len(rows) <= SAMPLE_ROWS
+    if types := record_types(rows):
+        form = FileForm(physical, encoding, quoted, has_header=False)
+        forms = dict.fromkeys(types, form)
+        return _samples_of_types(listed.name, forms, types, rows[-1][0], whole=whole)
     has_header = _has_header(rows, words, frozenset(name.lower() for name in known))
     headers, cells = _table(rows, has_header=has_header)
     if ragged := sum(len(row) != len(headers) for row in rows):
@@ -140,10 +150,9 @@ def read_sample(listed: Listed, words: frozenset[str], known: Iterable[str]) -> 
         widths,
         doubtful=doubtful,
         has_short_lines=bool(widths) and len({len(line) for line in lines if line.strip()}) > 1,
-        has_several_types=bool(types),
         notes=tuple(notes),
     )
-    return FileSample(listed.name, form, headers, cells, whole and len(rows) <= SAMPLE_ROWS)
+    return (FileSample(listed.name, form, headers, cells, whole),)
 
 
 def _head(listed: Listed) -> tuple[bytes, bool]:
@@ -225,20 +234,50 @@ def _rows(text: str, delimiter: str, widths: Sequence[int], *, quoted: bool) -> 
     return [row for row in rows if any(row)]
 
 
-def _record_types(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return a sentence where the first cell distinguishes several kinds of rows."""
-    kinds: dict[str, set[int]] = {}
-    for row in rows:
-        kinds.setdefault(row[0], set()).add(len(row))
-    if not 1 < len(kinds) <= 8 or any(len(kind) > 4 for kind in kinds):
-        return []
-    lengths = {max(found) for found in kinds.values()}
-    if len(lengths) < 2 or any(len(found) > 1 for found in kinds.values()):
-        return []
-    kinds_found = ", ".join(
-        f"{outline(kind)} with {max(found)} cells" for kind, found in kinds.items()
-    )
-    return [f"rows of several types, by the first cell: {kinds_found}; make a file of each"]
+def _samples_of_lines(
+    file: str, encoding: str, types: Mapping[str, Sequence[str]], lines: list[str], *, whole: bool
+) -> tuple[FileSample, ...]:
+    """Return a sample for each type of lines of fixed width; the code is the first column."""
+    forms, rows = {}, {}
+    for code, alike in types.items():
+        rest = [line[len(code) :] for line in alike]
+        widths, doubtful = fixed_columns(rest)
+        forms[code] = FileForm(
+            Physical("fixed width"),
+            encoding,
+            has_header=False,
+            widths=(len(code), *widths),
+            doubtful=(1, *(place + 1 for place in doubtful)),
+        )
+        rows[code] = _rows("\n".join(alike), "", forms[code].widths, quoted=False)
+    last = next(line for line in reversed(lines) if line.strip())
+    ends = next((code for code in types if last.startswith(code)), "")
+    return _samples_of_types(file, forms, rows, ends, whole=whole and len(lines) <= SAMPLE_ROWS)
+
+
+def _samples_of_types(
+    file: str,
+    forms: Mapping[str, FileForm],
+    types: Mapping[str, Sequence[Sequence[str]]],
+    last: str,
+    *,
+    whole: bool,
+) -> tuple[FileSample, ...]:
+    """Return a sample for each type of record; `last` is the type of the file's last row."""
+    samples = []
+    for number, (code, rows) in enumerate(types.items(), start=1):
+        headers, cells = _table(rows, has_header=False)
+        form = forms[code]
+        told = "first characters" if form.widths else "first cell"
+        reads = "record" if form.widths else "record and header: false"
+        note = (
+            f"{file} has rows of several types, by the {told}: here {outline(code)}, "
+            f"{len(headers)} columns in all; a layout with {reads} reads it"
+        )
+        record = RecordCode(file, code, last=whole and code == last)
+        own = replace(form, record=record, notes=(note,))
+        samples.append(FileSample(f"{file}#{number}", own, headers, cells, whole))
+    return tuple(samples)
 
 
 def _has_header(

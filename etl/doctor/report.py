@@ -43,25 +43,27 @@ def report_of(examination: Examination) -> dict[str, Any]:
 
 def _file(file: FileFound) -> dict[str, Any]:
     form = file.form
-    lowered = file.name.lower().removesuffix(".gz")
+    lowered = file.file.lower().removesuffix(".gz")
     ending = next((cells for end, cells in ENDINGS.items() if lowered.endswith(end)), "")
-    notes = [said_of(form.physical, file.name, ending)] if form.physical.kind != "parquet" else []
+    notes = [said_of(form.physical, file.file, ending)] if form.physical.kind != "parquet" else []
     if form.encoding and not form.encoding.startswith("UTF-"):
         notes.append(
             f"text is {form.encoding}, not UTF-8; write it as UTF-8 "
-            f"(iconv -f {form.encoding} -t UTF-8 {file.name})"
+            f"(iconv -f {form.encoding} -t UTF-8 {file.file})"
         )
-    if file.columns and not form.has_header and not form.widths:
+    if file.columns and not form.has_header and not form.widths and form.record is None:
         notes.append(
             "there is no header: columns are numbered; a layout with header: false reads it"
         )
+    notes += form.notes
+    notes += [f"{figure.header} is {figure.said}" for figure in file.figures]
     return {
         "file": file.name,
         "form": _form(file),
         "holds": file.kind,
         "rows": file.rows,
         "all_rows": file.whole,
-        "notes": [note for note in (*notes, *form.notes) if note],
+        "notes": [note for note in notes if note],
         "columns": [_column(column) for column in file.columns],
     }
 

@@ -28,6 +28,7 @@ def layout_of(found: Examination) -> Layout:
         GOLDEN / "parts/extract",
         GOLDEN / "headless/extract",
         GOLDEN / "fixed/extract",
+        GOLDEN / "records/extract",
     ],
 )
 def test_a_draft_passes_the_check_of_layouts(folder: Path) -> None:
@@ -123,10 +124,39 @@ def test_a_draft_of_files_without_a_header_reads_them_by_the_places_of_their_col
     assert layout.raw["claims_202304"].unused["column 15"].startswith("QUESTION: claim.payment")
 
 
-def test_files_that_are_not_in_a_draft_are_named_in_it() -> None:
-    text = LayoutDraft(examine(GOLDEN / "odd/extract", elements()), "odd").text()
-    assert "fixed.txt is not in this draft" not in text
-    assert "# QUESTION: mixed.csv is not in this draft: its rows are of several types" in text
+def test_files_that_are_not_in_a_draft_are_named_in_it(tmp_path: Path) -> None:
+    found = examined(
+        tmp_path,
+        members_csv="Member ID,Last Name,DOB,Sex\nM1001,Ng,1970-01-31,F\n",
+        codes_csv="AA,1\nAA,2\nBB,1,x\n",
+    )
+    text = LayoutDraft(found, "mine").text()
+    line = "# QUESTION: codes.csv is not in this draft: nothing says what its rows are\n"
+    assert text.count(line) == 1
+    assert "codes:" not in text
+
+
+def test_a_draft_of_several_types_of_records_has_a_raw_file_for_each() -> None:
+    text = LayoutDraft(examine(GOLDEN / "records/extract", elements()), "records").text()
+    raw = read_layout(text, "records.yaml", {}).raw
+    of_delimited = [name for name in raw if name.startswith("claims_202405_")]
+    assert of_delimited == [f"claims_202405_{code}" for code in ("hdr", "clm", "lin", "trl")]
+    assert all(raw[name].may_be("claims_202405") for name in of_delimited)
+    assert set(raw["claims_202405_hdr"].unused) == {"column 2", "column 3"}
+    end = raw["claims_202405_trl"]
+    assert set(end.unused) == {"column 4"}  # what is a sum of two columns' is a question
+    assert end.unused["column 4"].startswith("QUESTION: totals, sum_of: { claims_202405_clm: ")
+    assert "{ column: column 2, rows_of: [claims_202405_clm] }  # QUESTION" in text
+    lines = {name: one.lines.widths for name, one in raw.items() if one.lines}
+    assert lines["bills_202405_clm"][:3] == (3, 10, 7)
+    assert "{ column: column 1, width: 3, at: 1 }  # QUESTION" in text
+
+
+def test_a_draft_of_types_says_that_others_may_stand_behind_the_first_rows(tmp_path: Path) -> None:
+    rows = "".join(f"CLM,C{at:05d},M1\nLIN,C{at:05d},1,99213\n" for at in range(3_000))
+    found = examined(tmp_path, claims_csv=rows)
+    text = LayoutDraft(found, "mine").text()
+    assert "# QUESTION: claims.csv was not read to its end" in text
 
 
 def test_amounts_that_look_like_diagnoses_are_no_diagnoses(tmp_path: Path) -> None:
