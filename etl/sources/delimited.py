@@ -488,10 +488,11 @@ def _without_extra(batch: Batch, headers: tuple[str, ...], delimiter: str, form:
     if cells:
         columns = zip(*cells.values(), strict=True)
         arrays = [pa.array(column, pa.string()) for column in columns]
-        more = filled_rows(pa.RecordBatch.from_arrays([*arrays, pa.array(list(cells))], names))
+        more = pa.RecordBatch.from_arrays([*arrays, pa.array(list(cells))], names)
         both = pa.Table.from_batches([rows, more.cast(rows.schema)]).sort_by(ROW_COLUMN)
-        rows = both.combine_chunks().to_batches()[0] if both.num_rows else rows
-    return Batch(rows, tuple(ragged), batch.done)
+        rows = both.combine_chunks().to_batches()[0]
+    # A row that had something in its extra cells alone is blank without them.
+    return Batch(filled_rows(rows), tuple(ragged), batch.done)
 
 
 def filled_rows(batch: pa.RecordBatch) -> pa.RecordBatch:

@@ -59,8 +59,8 @@ def group(of: int) -> list[int]:
 @pytest.mark.parametrize(
     ("stage", "number", "code"),
     [
-        ("reading …", signal.SIGINT, 130),
-        ("checking and mapping …", signal.SIGINT, 130),
+        pytest.param("reading …", signal.SIGINT, 130, marks=pytest.mark.slow),
+        pytest.param("checking and mapping …", signal.SIGINT, 130, marks=pytest.mark.slow),
         ("checking and mapping …", signal.SIGTERM, 143),
     ],
 )

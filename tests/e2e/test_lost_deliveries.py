@@ -116,6 +116,7 @@ def test_an_optional_table_that_is_gone_stops_the_run(
     assert f"0 claim_care_team rows come after {lost} of the release before" in called.sentence
 
 
+@pytest.mark.slow
 def test_after_a_rollback_a_delivery_is_compared_with_what_was_gone_back_to(
     extract: Path, target: Path, tmp_path: Path
 ) -> None:

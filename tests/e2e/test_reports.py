@@ -162,6 +162,7 @@ def test_each_word_that_a_crosswalk_does_not_know_is_listed_with_its_cells_and_p
     assert "qzx" not in json.dumps(report).lower()
 
 
+@pytest.mark.slow
 def test_a_word_without_a_code_is_told_where_another_status_is_published_and_may_reject(
     tmp_path: Path,
 ) -> None:

@@ -51,6 +51,7 @@ def test_quarantines_go_when_they_are_old_and_their_releases_stay(tree: Path) ->
         done(cpcds("verify", tree, "--release", release))
 
 
+@pytest.mark.slow
 def test_a_release_with_an_expired_report_can_be_gone_back_to(tree: Path) -> None:
     oldest = runs(tree, "releases")[0]
     done(cpcds("prune", tree, "--keep", "9", CPCDS_RETENTION__REPORT_DAYS="30", **MONTH))
@@ -59,6 +60,7 @@ def test_a_release_with_an_expired_report_can_be_gone_back_to(tree: Path) -> Non
     done(cpcds("verify", tree))
 
 
+@pytest.mark.slow
 def test_without_the_settings_a_missing_quarantine_is_missed(tree: Path) -> None:
     oldest = runs(tree, "releases")[0]
     done(cpcds("prune", tree, "--keep", "9"))
@@ -68,6 +70,7 @@ def test_without_the_settings_a_missing_quarantine_is_missed(tree: Path) -> None
     assert cpcds("verify", tree, "--release", oldest).code == 5
 
 
+@pytest.mark.slow
 def test_what_is_there_of_an_expired_run_is_checked_all_the_same(tree: Path) -> None:
     newest, oldest = runs(tree, "releases")[-1], runs(tree, "releases")[0]
     done(cpcds("prune", tree, "--keep", "9", **MONTH))

@@ -215,6 +215,7 @@ def kill_nights(killed: Nights, whole: Nights, kills: int, seed: int, in_each: i
     assert killed.objects() == whole.objects()
 
 
+@pytest.mark.slow
 def test_nights_killed_at_random_moments_leave_one_whole_release_or_the_next(
     nights: Callable[..., Nights],
 ) -> None:

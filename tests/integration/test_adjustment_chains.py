@@ -8,6 +8,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from etl.bootstrap import use_cases
 from etl.pipeline.events import ignore
 from etl.publish.diff import compare
@@ -122,6 +124,7 @@ def test_a_replacement_that_was_rejected_replaces_nothing(payer: Payer, tmp_path
     assert found["A"]["status"] == "active"  # only B said that it replaced A
 
 
+@pytest.mark.slow
 def test_deltas_end_where_a_full_extract_does_where_claims_are_left_out(
     payer: Payer, extracts: Path, tmp_path: Path
 ) -> None:

@@ -103,7 +103,7 @@ def dialect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[History]:
     yield from history_of(folder)
 
 
-@pytest.fixture(params=["canonical", "dialect"])
+@pytest.fixture(params=["canonical", pytest.param("dialect", marks=pytest.mark.slow)])
 def history(request: pytest.FixtureRequest) -> History:
     found: History = request.getfixturevalue(str(request.param))
     return found

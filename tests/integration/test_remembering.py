@@ -134,6 +134,7 @@ def test_a_night_that_remembers_publishes_and_reports_what_one_that_does_not_wou
         assert verify(mine.release).ok
 
 
+@pytest.mark.slow
 def test_torn_rows_come_to_the_same_in_nights_that_remember(
     payer: Payer, dirty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -286,6 +287,7 @@ def test_only_those_whom_a_change_concerns_are_worked_on(
     assert known >= 3
 
 
+@pytest.mark.slow
 def test_another_rule_mapping_or_setting_forgets_everything(
     payer: Payer, extracts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -312,6 +314,7 @@ def test_a_memory_that_is_lost_or_damaged_is_no_memory(
     assert verify(payer.release).ok
 
 
+@pytest.mark.slow
 def test_deltas_and_rollbacks_remember_as_well(
     payer: Payer, extracts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -354,6 +357,7 @@ def test_a_night_with_one_member_changed_writes_what_is_his_and_what_all_share(
     }
 
 
+@pytest.mark.slow
 def test_a_night_that_changes_everybody_loses_one_partition_when_it_dies(
     payer: Payer, extracts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ from random import Random
 from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -134,6 +135,7 @@ def active_claims(bodies: dict[str, str]) -> int:
 NET = ("submitted", "noncovered", "discount", "eligible", "deductible", "memberliability")
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=30, suppress_health_check=list(HealthCheck))
 @given(of=worlds(), chance=st.randoms(use_true_random=False), leave_out=st.booleans())
 def test_any_order_of_rows_gives_the_same_bytes_and_net_sums_are_those_of_active_claims(

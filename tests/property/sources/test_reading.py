@@ -177,6 +177,7 @@ def test_rows_never_become_one_without_a_word(rows: list[list[str]], data: st.Da
     extra=st.integers(0, 2),
     header=st.booleans(),
 )
+@example(rows=[["", "", "", "x"]], block=200, quoting=True, extra=1, header=False)
 def test_row_numbers_agree_with_a_plain_reader(
     rows: list[list[str]], block: int, quoting: bool, extra: int, header: bool
 ) -> None:
