@@ -58,6 +58,7 @@ def test_what_is_written_is_for_its_owner_alone_whatever_the_umask(
         assert {name.split("/")[0] for name in found} >= {*CLOSED[:3], "patients", "reports"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", OUTPUTS)
 def test_a_mode_opens_what_readers_need_and_never_the_rows(command: str, tmp_path: Path) -> None:
     found = written(command, tmp_path / "out", **OPEN_TO_GROUP)

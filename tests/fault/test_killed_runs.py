@@ -405,6 +405,7 @@ def race(one: Nights, other: Nights) -> None:
     raise AssertionError("no two of ten runs met")
 
 
+@pytest.mark.slow
 def test_of_two_runs_into_a_folder_one_wins(nights: Callable[..., Nights]) -> None:
     one, other = nights("one"), nights("other")
     race(one, replace(other, settings=one.settings))

@@ -16,13 +16,8 @@ from tests.e2e.commands import published
 from tests.integration.nights import Payer, blocks, delta, full
 
 
-@pytest.mark.parametrize(
-    "whole_claims",
-    [
-        pytest.param(False, id="changed-rows"),
-        pytest.param(True, id="whole-claims", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("whole_claims", [False, True], ids=["changed-rows", "whole-claims"])
 def test_a_full_extract_and_its_deltas_end_in_the_blocks_of_the_last_full_extract(
     payer: Payer, extracts: Path, tmp_path: Path, whole_claims: bool
 ) -> None:

@@ -266,7 +266,11 @@ def worked_on(payer: Payer, extract: Path, monkeypatch: pytest.MonkeyPatch) -> t
 
 @pytest.mark.parametrize(
     ("change", "most"),
-    [(order, 3), (directory, 12), pytest.param(members, 1, marks=pytest.mark.slow)],
+    [
+        (order, 3),
+        pytest.param(directory, 12, marks=pytest.mark.slow),
+        pytest.param(members, 1, marks=pytest.mark.slow),
+    ],
 )
 def test_only_those_whom_a_change_concerns_are_worked_on(
     payer: Payer,

@@ -244,6 +244,7 @@ def test_no_page_can_load_anything(docs: Docs) -> None:
             assert own or (path.parent / target).is_file(), target
 
 
+@pytest.mark.slow
 def test_pages_say_how_many_rows_were_looked_at(docs: Docs) -> None:
     page = (docs.folder / "pages" / "claim.html").read_text("utf-8")
     assert "All 7 rows were looked at" in page
