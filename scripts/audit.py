@@ -19,20 +19,22 @@ LOCKS: Final = tuple(f"requirements/{extra}.txt" for extra in ("batch", "serve",
 
 def main(locks: Sequence[str]) -> int:
     """Print what is known; return the exit code."""
-    named = [argument for lock in locks for argument in ("--requirement", lock)]
-    asked = subprocess.run(  # noqa: S603
-        [sys.executable, "-m", "pip_audit", "--disable-pip", "--format", "json", *named],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    try:
-        packages: list[dict[str, Any]] = json.loads(asked.stdout)["dependencies"]
-    except ValueError:
-        last = (asked.stderr.strip().splitlines() or ["no answer"])[-1]
-        print(f"audit: NOT DONE, the service could not be asked ({last[:200]})")
-        return 0
-    return report(packages)
+    packages: dict[tuple[str, str], dict[str, Any]] = {}
+    for lock in locks:  # one at a time: two locks may hold a package in two versions
+        asked = subprocess.run(  # noqa: S603
+            [sys.executable, "-m", "pip_audit", "--disable-pip", "--format", "json", "-r", lock],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        try:
+            answers: list[dict[str, Any]] = json.loads(asked.stdout)["dependencies"]
+        except ValueError:
+            last = (asked.stderr.strip().splitlines() or ["no answer"])[-1]
+            print(f"audit: {lock} NOT DONE, the service could not be asked ({last[:200]})")
+            continue
+        packages |= {(each["name"], each.get("version", "")): each for each in answers}
+    return report(list(packages.values())) if packages else 0
 
 
 def report(packages: Sequence[dict[str, Any]]) -> int:
