@@ -14,7 +14,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from etl.bootstrap.definitions import load_definitions
 from etl.bootstrap.settings import Settings
@@ -90,6 +90,11 @@ def cpcds(*arguments: str | Path, **environment: str) -> Called:
     )
     assert "Traceback" not in result.output
     return Called(result.exit_code, result.stdout, result.stderr)
+
+
+def invoke(*arguments: object) -> Result:
+    """Call the command in this environment; an exception that it lets through is raised."""
+    return CliRunner().invoke(main, [str(one) for one in arguments], catch_exceptions=False)
 
 
 def done(called: Called) -> Called:

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.nights import Payer
+from etl.bootstrap import use_cases
+from tests.e2e.commands import NO_SUITES, same_definitions
+from tests.integration.nights import FIRST, Payer
 
 
 @pytest.fixture(scope="session")
@@ -20,3 +22,14 @@ def payer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Payer:
     """A payer who keeps rows for deltas, and has published nothing yet."""
     monkeypatch.chdir(tmp_path)
     return Payer(tmp_path / "tree", monkeypatch, {"publish": {"deltas": True}})
+
+
+@pytest.fixture
+def quick_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands in a folder of their own and at one moment, with one process and no suites."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(use_cases, "load_definitions", same_definitions)
+    monkeypatch.setattr(use_cases, "now", lambda: FIRST)
+    monkeypatch.setenv("CPCDS_RUN__WORKERS", "1")
+    for name, value in NO_SUITES.items():
+        monkeypatch.setenv(name, value)

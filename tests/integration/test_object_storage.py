@@ -10,7 +10,7 @@ from typing import Any
 
 import boto3
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 from moto import mock_aws
 
 from etl.bootstrap import use_cases
@@ -25,7 +25,7 @@ from etl.storage.open_store import open_store
 from etl.storage.port import StoreOptions
 from tests.contract.store.conftest import boto3_alone
 from tests.contract.store.seaweed import SECRETS, Seaweed, find_weed, start_weed
-from tests.e2e.commands import ANY_CHANGE, same_definitions
+from tests.e2e.commands import ANY_CHANGE, invoke, same_definitions
 from tests.fault.faulty import Killed
 from tests.integration.nights import FIRST, Payer, blocks, full
 
@@ -52,10 +52,6 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
-def cpcds(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(one) for one in arguments], catch_exceptions=False)
-
-
 def said(*arguments: object) -> Any:
     called = CliRunner().invoke(main, [*map(str, arguments), "--json"], catch_exceptions=False)
     assert called.exit_code == 0, called.output
@@ -77,7 +73,7 @@ def test_a_bucket_holds_the_same_blocks_as_a_folder_and_is_looked_after(
     difference = said("diff", TARGET, first["release"], "current")
     assert difference["patients"] == listed[0]["counts"]["changes"]["patients"]
     assert difference["money"]["professional"]["claim.submitted"]
-    assert cpcds("verify", TARGET).exit_code == 0
+    assert invoke("verify", TARGET).exit_code == 0
     back = said("rollback", TARGET, first["release"])
     assert back["rollback_to"] == first["release"]
     again = open_current(open_store(TARGET, StoreOptions())).release
@@ -108,14 +104,14 @@ def test_reports_of_an_attempt_that_died_are_replaced(
     with monkeypatch.context() as patch:
         patch.setattr(nightly, "write_results", dying)
         with pytest.raises(Killed):
-            cpcds(*run)
+            invoke(*run)
     store = open_store(TARGET, StoreOptions())
     keys = [entry.key for entry in store.list("reports/")]
     assert keys
     for key in keys:
         store.swap(key, b"of other suites", store.read(key).tag)
-    assert cpcds(*run).exit_code == 0
-    assert cpcds("verify", TARGET).output.endswith("nothing is broken\n")
+    assert invoke(*run).exit_code == 0
+    assert invoke("verify", TARGET).output.endswith("nothing is broken\n")
 
 
 def test_verify_names_what_is_broken_and_exits_with_5(payer: Payer, extracts: Path) -> None:
@@ -123,20 +119,20 @@ def test_verify_names_what_is_broken_and_exits_with_5(payer: Payer, extracts: Pa
     path = next(payer.target.glob("patients/*/*.ndjson.gz"))
     path.chmod(0o600)
     path.write_bytes(path.read_bytes()[:-9])
-    called = cpcds("verify", payer.target)
+    called = invoke("verify", payer.target)
     assert called.exit_code == 5
     assert path.name in called.stdout
     assert "problems in release" in called.stderr
 
 
 def test_what_cannot_be_found_is_said_in_one_sentence(payer: Payer, extracts: Path) -> None:
-    assert "nothing was published yet" in cpcds("releases", payer.target).stdout
+    assert "nothing was published yet" in invoke("releases", payer.target).stdout
     payer.run(full(extracts / "full0", 0))
     for arguments in (("rollback", payer.target, "20"), ("diff", payer.target, "x", "current")):
-        called = cpcds(*arguments)
+        called = invoke(*arguments)
         assert called.exit_code == 2
         assert called.stderr.startswith("error: ")
-    assert cpcds("prune", payer.target, "--keep", "0").exit_code == 2
+    assert invoke("prune", payer.target, "--keep", "0").exit_code == 2
 
 
 def test_every_storage_setting_reaches_the_store() -> None:
@@ -175,7 +171,7 @@ def test_a_real_server_takes_a_run_and_refuses_the_reader_to_write(
         _as(monkeypatch, "publisher")
         at = ("--endpoint-url", server.endpoint_url)
         said("run", full(extracts / "full0", 0), "--to", TARGET, *at)
-        assert cpcds("verify", TARGET, *at).exit_code == 0
+        assert invoke("verify", TARGET, *at).exit_code == 0
         _same_blocks(server, payer)
         _as(monkeypatch, "gateway")
         with pytest.raises(StoreError):

@@ -14,7 +14,6 @@ from pathlib import Path
 import adbc_driver_postgresql.dbapi as postgresql
 import pyarrow as pa
 import pytest
-from click.testing import CliRunner, Result
 from deltalake import DeltaTable, write_deltalake
 from pyiceberg import catalog as catalogs
 from pyiceberg.catalog import load_catalog
@@ -22,34 +21,21 @@ from pyiceberg.table import Table
 from pyiceberg.utils.config import Config
 
 from etl.bootstrap import use_cases
-from etl.cli.main import main
 from etl.publish.reader import open_current
 from etl.sources.extract_files import FolderFiles
 from etl.sources.extract_tables import read_tables
 from etl.sources.table_staging import stage_tables
 from etl.storage.open_store import open_store
-from tests.e2e.commands import NO_SUITES, same_definitions
+from tests.e2e.commands import invoke, same_definitions
 from tests.integration.auth.databases import postgres_programs, postgres_server
 from tests.integration.nights import FIRST, full
 
-
-@pytest.fixture(autouse=True)
-def _quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(use_cases, "load_definitions", same_definitions)
-    monkeypatch.setattr(use_cases, "now", lambda: FIRST)
-    monkeypatch.setenv("CPCDS_RUN__WORKERS", "1")
-    for name, value in NO_SUITES.items():
-        monkeypatch.setenv(name, value)
+pytestmark = pytest.mark.usefixtures("quick_commands")
 
 
 @pytest.fixture(scope="module")
 def extract(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return full(tmp_path_factory.mktemp("lakes") / "extract", 0)
-
-
-def cpcds(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(one) for one in arguments], catch_exceptions=False)
 
 
 def as_tables(extract: Path) -> dict[str, pa.Table]:
@@ -121,7 +107,7 @@ def from_folder(
         patch.setenv("CPCDS_RUN__WORKERS", "1")
         patch.setenv("CPCDS_REPORT__GX_ROWS", "0")
         target = tmp_path_factory.mktemp("from-folder")
-        assert cpcds("run", extract, "--to", target).exit_code == 0
+        assert invoke("run", extract, "--to", target).exit_code == 0
         yield resources(target)
 
 
@@ -134,7 +120,7 @@ def test_delta_tables_publish_the_resources_of_the_folder_and_a_version_is_read_
         write_deltalake(tmp_path / "lake" / name, table.slice(half))
         write_deltalake(tmp_path / "lake" / name, table.slice(0, half), mode="append")
     named = toml_of(tmp_path, extract, {name: f'delta = "lake/{name}"' for name in tables})
-    called = cpcds("run", named, "--to", tmp_path / "tree")
+    called = invoke("run", named, "--to", tmp_path / "tree")
     assert called.exit_code == 0, called.output
     assert resources(tmp_path / "tree") == from_folder
     said = inputs(tmp_path / "tree")["claim.csv"]
@@ -142,7 +128,7 @@ def test_delta_tables_publish_the_resources_of_the_folder_and_a_version_is_read_
     # The table goes on; the version that was published is read again by its number.
     DeltaTable(tmp_path / "lake/claim").delete()
     pinned = {name: f'delta = "lake/{name}"\nversion = 1' for name in tables}
-    again = cpcds("run", toml_of(tmp_path, extract, pinned), "--to", tmp_path / "again")
+    again = invoke("run", toml_of(tmp_path, extract, pinned), "--to", tmp_path / "again")
     assert again.exit_code == 0, again.output
     assert resources(tmp_path / "again") == from_folder
     assert inputs(tmp_path / "again")["claim.csv"] == said
@@ -175,7 +161,7 @@ def test_iceberg_tables_publish_the_resources_of_the_folder_and_a_snapshot_is_re
     monkeypatch.setenv("PYICEBERG_CATALOG__MADE__URI", f"sqlite:///{tmp_path}/catalog.db")
     monkeypatch.setattr(catalogs, "_ENV_CONFIG", Config())  # it was read when it was imported
     named = {name: f'iceberg = "cpcds.{name}"\ncatalog = "made"' for name in made}
-    called = cpcds("run", toml_of(tmp_path, extract, named), "--to", tmp_path / "tree")
+    called = invoke("run", toml_of(tmp_path, extract, named), "--to", tmp_path / "tree")
     assert called.exit_code == 0, called.output
     assert resources(tmp_path / "tree") == from_folder
     snapshots = {name: table.current_snapshot() for name, table in made.items()}
@@ -188,7 +174,7 @@ def test_iceberg_tables_publish_the_resources_of_the_folder_and_a_snapshot_is_re
     pinned = {
         name: f'iceberg = "{made[name].metadata_location}"\nsnapshot = {ids[name]}' for name in made
     }
-    again = cpcds("run", toml_of(tmp_path, extract, pinned), "--to", tmp_path / "again")
+    again = invoke("run", toml_of(tmp_path, extract, pinned), "--to", tmp_path / "again")
     assert again.exit_code == 0, again.output
     assert resources(tmp_path / "again") == from_folder
 
@@ -220,7 +206,7 @@ def test_queries_of_postgresql_publish_the_resources_of_the_folder(
     named = toml_of(
         tmp_path, extract, files, '[connections.w]\ndriver = "postgresql"\nuri = "WAREHOUSE"\n'
     )
-    called = cpcds("run", named, "--to", tmp_path / "tree")
+    called = invoke("run", named, "--to", tmp_path / "tree")
     assert called.exit_code == 0, called.output
     assert resources(tmp_path / "tree") == from_folder
     said = inputs(tmp_path / "tree")["claim.csv"]
@@ -229,7 +215,7 @@ def test_queries_of_postgresql_publish_the_resources_of_the_folder(
     named.write_text(
         named.read_text().replace('select * from claim"', 'select * from claim order by 1 desc"')
     )
-    assert cpcds("run", named, "--to", tmp_path / "again").exit_code == 0
+    assert invoke("run", named, "--to", tmp_path / "again").exit_code == 0
     assert inputs(tmp_path / "again")["claim.csv"] == said
 
 
@@ -290,7 +276,7 @@ def test_what_cannot_be_read_exactly_is_refused_without_a_value(
         f'[files.claim]\nsql = "{query}"\nconnection = "w"\n'
         '[connections.w]\ndriver = "postgresql"\nuri = "WAREHOUSE"\n'
     )
-    called = cpcds("validate", tmp_path / "extract.toml", "--report", tmp_path / "report")
+    called = invoke("validate", tmp_path / "extract.toml", "--report", tmp_path / "report")
     assert called.exit_code == 2
     assert sentence in called.stderr
     assert "127.0.0.1" not in called.stderr
@@ -304,7 +290,7 @@ def test_a_database_that_does_not_answer_is_exit_code_5_and_its_secret_stays_uns
         '[files.claim]\nsql = "select 1"\nconnection = "w"\n'
         '[connections.w]\ndriver = "postgresql"\nuri = "WAREHOUSE"\n'
     )
-    called = cpcds("validate", tmp_path / "extract.toml", "--report", tmp_path / "report")
+    called = invoke("validate", tmp_path / "extract.toml", "--report", tmp_path / "report")
     assert called.exit_code == 5
     assert "connection w: the database cannot be opened" in called.stderr
     assert "hunter2" not in called.output
@@ -319,7 +305,7 @@ def test_tables_and_states_that_are_not_there_are_named(tmp_path: Path) -> None:
     }.items():
         named = tmp_path / "extract.toml"
         named.write_text(f"[files.claim]\n{said}\n")
-        called = cpcds("validate", named, "--report", tmp_path / "report")
+        called = invoke("validate", named, "--report", tmp_path / "report")
         assert called.exit_code == 2
         assert sentence in called.stderr
 
@@ -340,6 +326,6 @@ def test_a_library_that_is_not_installed_is_named_with_its_extra(
     (tmp_path / "extract.toml").write_text(
         f'[files.claim]\n{said}\n[connections.w]\ndriver = "postgresql"\nuri = "WAREHOUSE"\n'
     )
-    called = cpcds("validate", tmp_path / "extract.toml", "--report", tmp_path / "report")
+    called = invoke("validate", tmp_path / "extract.toml", "--report", tmp_path / "report")
     assert called.exit_code == 2
     assert extra in called.stderr

@@ -9,27 +9,17 @@ from pathlib import Path
 
 import boto3
 import pytest
-from click.testing import CliRunner, Result
 from moto import mock_aws
 
 from etl.bootstrap import use_cases
 from etl.bootstrap.extracts import STAGED
-from etl.cli.main import main
 from etl.pipeline.read import open_with
 from etl.sources import object_files
 from tests.contract.store.seaweed import BUCKET, SECRETS, find_weed, start_weed
-from tests.e2e.commands import NO_SUITES, same_definitions
+from tests.e2e.commands import invoke, same_definitions
 from tests.integration.nights import FIRST, full
 
-
-@pytest.fixture(autouse=True)
-def _quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(use_cases, "load_definitions", same_definitions)
-    monkeypatch.setattr(use_cases, "now", lambda: FIRST)
-    monkeypatch.setenv("CPCDS_RUN__WORKERS", "1")
-    for name, value in NO_SUITES.items():
-        monkeypatch.setenv(name, value)
+pytestmark = pytest.mark.usefixtures("quick_commands")
 
 
 @pytest.fixture(scope="module")
@@ -37,13 +27,9 @@ def extract(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return full(tmp_path_factory.mktemp("where") / "extract", 0)
 
 
-def cpcds(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(one) for one in arguments], catch_exceptions=False)
-
-
 def tree(extract: object, target: Path) -> dict[str, bytes]:
     """Publish an extract, and return every file of the target but the records of runs."""
-    called = cpcds("run", extract, "--to", target)
+    called = invoke("run", extract, "--to", target)
     assert called.exit_code == 0, called.output
     assert list(target.glob(f"{STAGED}*")) == []
     return {
@@ -130,11 +116,11 @@ def test_an_archive_in_a_bucket_publishes_the_tree_of_the_folder(
 @pytest.mark.slow
 @pytest.mark.usefixtures("bucket")
 def test_the_doctor_takes_an_archive_and_validate_a_prefix(extract: Path, tmp_path: Path) -> None:
-    examined = cpcds("doctor", archive(extract, "tar.gz", tmp_path))
+    examined = invoke("doctor", archive(extract, "tar.gz", tmp_path))
     assert examined.exit_code == 0
     assert "claim_line.csv: " in examined.output
     assert list(tmp_path.rglob(f"{STAGED}*")) == []
-    checked = cpcds("validate", "s3://payer/in/2026 01", "--report", tmp_path / "report")
+    checked = invoke("validate", "s3://payer/in/2026 01", "--report", tmp_path / "report")
     assert checked.exit_code == 0
 
 
@@ -149,7 +135,7 @@ def test_the_doctor_takes_an_archive_and_validate_a_prefix(extract: Path, tmp_pa
     ],
 )
 def test_an_address_where_no_extract_lies_is_one_sentence(address: str, sentence: str) -> None:
-    called = cpcds("validate", address, "--report", "report")
+    called = invoke("validate", address, "--report", "report")
     assert called.exit_code == 2
     assert sentence in called.stderr
     assert called.stderr.splitlines()[-1].startswith("error: ")
@@ -168,7 +154,7 @@ def test_an_object_that_is_replaced_while_it_is_read_stops_the_run(
         return opened
 
     monkeypatch.setattr(use_cases, "open_with", replaced)
-    called = cpcds("run", "s3://payer/in/2026 01", "--to", tmp_path / "tree")
+    called = invoke("run", "s3://payer/in/2026 01", "--to", tmp_path / "tree")
     assert called.exit_code == 2
     assert "claim.csv was replaced or deleted in the bucket while it was read" in called.stderr
     assert not (tmp_path / "tree" / "current.json").exists()
@@ -179,7 +165,7 @@ def test_a_broken_archive_leaves_nothing_behind(
 ) -> None:
     packed = archive(extract, "tar.gz", tmp_path)
     packed.write_bytes(packed.read_bytes()[:-400])
-    called = cpcds("run", packed, "--to", tmp_path / "tree")
+    called = invoke("run", packed, "--to", tmp_path / "tree")
     assert called.exit_code == 2
     assert called.stderr.endswith(
         "error: extract.tar.gz: the archive is broken or cut off; copy it again\n"
@@ -228,6 +214,6 @@ def test_a_read_only_identity_suffices_on_a_real_server(
         monkeypatch.setattr(object_files, "MOST_BYTES", 5000)
         monkeypatch.setenv("CPCDS_RUN__WORKERS", "2")
         assert tree(f"s3://{BUCKET}/in/2026 01", tmp_path / "tree") == from_folder
-        refused = cpcds("validate", "s3://other/in", "--report", tmp_path / "report")
+        refused = invoke("validate", "s3://other/in", "--report", tmp_path / "report")
         assert refused.exit_code == 5
         assert "access denied" in refused.stderr
