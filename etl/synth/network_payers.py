@@ -72,6 +72,8 @@ _MIDDLES: Final = {
     "GA": (33.50, -84.00),
     "OR": (44.60, -122.90),
 }
+_SUBSIDIARIES: Final = (COPPERLEAF, DENTAL_PAYER)
+"""Payers that are part of Larkspur: one with plans and an endpoint, one with affiliations."""
 _PAST: Final = 400
 """Days before the extract at which things that are over ended."""
 
@@ -137,6 +139,8 @@ def _telecom(owner: str, key: str, value: str) -> Row:
 def _payer(dice: Dice, spec: Spec, payer: Row) -> Row:
     row = {name: cell for name, cell in payer.items() if name not in ("kind", "payer_code")}
     row |= {"type": "payer", "last_updated": fresh(dice, spec)}
+    if payer["organization_id"] in _SUBSIDIARIES:
+        row["part_of_id"] = LARKSPUR
     if payer["organization_id"] in MEDICAL_PAYERS:
         host = f"{payer['organization_id'].lower()}.example"
         row |= {"url": f"https://{host}", "endpoint_ids": f"EP-{payer['organization_id']}"}
