@@ -22,7 +22,7 @@ from etl.bootstrap.served_app import opened, prepared, served_by_worker
 from etl.bootstrap.settings import Settings
 from etl.errors import StoreError, UsageError
 from etl.gateway.metrics import FOLDER
-from etl.gateway.served_releases import ServedRelease
+from etl.gateway.served_releases import OtherModel, ServedRelease
 from etl.publish.id_fingerprint import changed_ids, id_facts
 
 
@@ -52,11 +52,14 @@ def bind(settings: Settings) -> Bound:
         UsageError: the target is invalid, or the address cannot be bound.
         MappingError: a setting is invalid; see `etl.bootstrap.served_app.prepared`.
     """
-    target = settings.target
-    if "://" not in target and not Path(target).is_dir():
-        raise UsageError(f"{target}: there is no such folder; publish to it with cpcds run --to")
+    for target in filter(None, (settings.target, settings.serve.directory_target)):
+        if "://" not in target and not Path(target).is_dir():
+            raise UsageError(
+                f"{target}: there is no such folder; publish to it with cpcds run --to"
+            )
     with gc_disabled():
         settings = prepared(settings)  # before binding: errors in settings are reported first
+    settings = _alone(settings)
     named = bool(settings.serve.port)
     listening = _listen(settings.serve.host, settings.serve.port)
     if not named:
@@ -112,9 +115,30 @@ def run(bound: Bound) -> None:
                 Multiprocess(config, sockets=[bound.socket]).run()
 
 
+def _alone(settings: Settings) -> Settings:
+    """Return settings that serve a directory alone, where the one target named holds one.
+
+    Raises:
+        UsageError: it does, and members could sign in.
+    """
+    if settings.serve.directory is not True:
+        return settings
+    try:
+        asyncio.run(_looked(settings))
+    except OtherModel:
+        if settings.auth.mode != "off":
+            raise
+        serve = settings.serve.model_copy(update={"directory": settings.target})
+        return settings.model_copy(update={"target": "", "serve": serve})
+    except StoreError:
+        return settings  # found out again, and told, when the server looks
+    return settings
+
+
 async def _looked(settings: Settings) -> ServedRelease:
     service = opened(settings)
-    await service.releases.refresh()
+    for target in service.targets:
+        await target.releases.refresh()
     return service.releases.served
 
 

@@ -62,13 +62,11 @@ from etl.gateway.health import health_routes, renew
 from etl.gateway.log_writer import LogWriter
 from etl.gateway.metrics import Metrics
 from etl.gateway.openapi import openapi
-from etl.gateway.provider_directory import DIRECTORY_TYPES
 from etl.gateway.rate_limits import RateLimits, rate_of
 from etl.gateway.request import RequestLimits
 from etl.gateway.served_releases import Releases
 from etl.gateway.service import Service
 from etl.gateway.startup import GatewayServices, ServiceOptions, open_service
-from etl.gateway.supported_fhir import TYPES
 from etl.smart.discovery import AuthEndpoints, smart_configuration
 from etl.smart.grants import Recorder, Verifier
 
@@ -185,7 +183,7 @@ def _mistakes(settings: Settings) -> Iterator[MappingError]:
 
 
 def opened(settings: Settings) -> GatewayServices:
-    """Return the service of the target. Nothing is read yet."""
+    """Return the services of the targets. Nothing is read yet."""
     serve = settings.serve
     options = ServiceOptions(
         cache_bytes=serve.cache_bytes,
@@ -199,7 +197,8 @@ def opened(settings: Settings) -> GatewayServices:
         deadline_seconds=serve.deadline_seconds,
     )
     key = serve.cursor_key.get_secret_value().encode()
-    return open_service(settings.target, (key,), options, store_options(settings))
+    directory = serve.directory_target
+    return open_service(settings.target, (key,), options, store_options(settings), directory)
 
 
 def authorization(settings: Settings, releases: Releases | None = None) -> Authorization:
@@ -283,6 +282,8 @@ def application(
     serve = settings.serve
     standard_error = LogWriter(2)
     service = service or opened(settings)
+    if not service.has_claims:
+        authorized = Authorization(ClosedVerifier(), NoTrail())
     authorized = authorized or authorization(settings, service.releases)
     # Shared by all bases: log, metrics, limits, the documents that describe the server.
     lines = None if serve.log == "off" else write or standard_error
@@ -295,8 +296,8 @@ def application(
     def base(
         path: str,
         answers: Service,
+        releases: Releases,
         authenticator: Authenticator,
-        types: frozenset[str],
         documents: Mapping[str, Callable[[], Document]],
     ) -> tuple[str, AccessLogMiddleware]:
         options = GatewayOptions(
@@ -310,9 +311,9 @@ def application(
         )
         gateway = Gateway(
             answers,
-            service.releases,
+            releases,
             authenticator,
-            types,
+            frozenset(kind.name for kind in answers.kinds()),
             documents,
             origins,
             options,
@@ -322,14 +323,16 @@ def application(
         return path, AccessLogMiddleware(gateway, request_log, metrics)
 
     # The bases: members' data with a token, the directory without.
-    member = TokenAuthenticator(authorized.verifier, authorized.recorder, limits)
-    access_documents = _documents(settings, description, service.service)
-    bases = [base(FHIR, service.service, member, frozenset(TYPES), access_documents)]
+    bases = []
+    if service.has_claims:
+        member = TokenAuthenticator(authorized.verifier, authorized.recorder, limits)
+        documents = _documents(settings, description, service.service)
+        bases.append(base(FHIR, service.service, service.releases, member, documents))
     if description.directory is not None:
-        shared = frozenset(DIRECTORY_TYPES)
-        everybody = PublicAuthenticator(sorted(shared), limits)
-        documents = _directory_documents(settings, description.directory, service.directory)
-        bases.append(base(DIRECTORY, service.directory, everybody, shared, documents))
+        answers = service.directory
+        everybody = PublicAuthenticator(sorted(kind.name for kind in answers.kinds()), limits)
+        documents = _directory_documents(settings, description.directory, answers)
+        bases.append(base(DIRECTORY, answers, service.directory_releases, everybody, documents))
     # Everything else goes through Starlette's routing, the portal's mount last.
     routes = health_routes(service, metrics, with_metrics=serve.metrics)
     if description.smart is not None:
@@ -378,7 +381,11 @@ def describe_server(
     return ServerDescription(
         base_url=serve.base_url,
         capability=lambda: capability_statement(access, service.service.kinds()),
-        directory=(lambda: directory_statement(directory, service.directory.kinds()))
+        directory=(
+            lambda: directory_statement(
+                directory, service.directory.kinds(), listed=service.has_directory
+            )
+        )
         if serve.directory
         else None,
         smart=smart_configuration(authorized.endpoints) if authorized.endpoints else None,
@@ -483,10 +490,11 @@ async def _watching(
 ) -> AsyncIterator[None]:
     """Watch for new releases and update the metrics while the server runs."""
     stop = asyncio.Event()
-    try:
-        await service.releases.refresh()
-    except StoreError as error:
-        log.warning("nothing is served yet: %s", error)
+    for target in service.targets:
+        try:
+            await target.releases.refresh()
+        except StoreError as error:
+            log.warning("nothing is served yet: %s", error)
 
     async def counting() -> None:
         while not stop.is_set():
@@ -497,7 +505,8 @@ async def _watching(
             except TimeoutError:
                 continue
 
-    tasks = [asyncio.create_task(service.releases.watch(stop)), asyncio.create_task(counting())]
+    watching = [target.releases.watch(stop) for target in service.targets]
+    tasks = [asyncio.create_task(task) for task in (*watching, counting())]
     try:
         yield
     finally:

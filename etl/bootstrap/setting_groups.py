@@ -351,8 +351,14 @@ class ServeSettings(SettingGroup):
     log: Literal["json", "off"] = Field("json", description="Whether requests are logged.")
     metrics: bool = Field(True, description="Whether `/metrics` is there.")
     gzip: bool = Field(True, description="Whether answers are compressed for clients that take it.")
-    directory: bool = Field(
-        True, description="Whether the Provider Directory is served at `/directory`, to everybody."
+    directory: bool | str = Field(
+        True,
+        union_mode="left_to_right",
+        description=(
+            "What is served at `/directory`, to everybody: a target with a provider directory, a "
+            "folder or `s3://bucket/prefix`; `true` for the providers that claims name; `false` "
+            "for nothing."
+        ),
     )
     cors_origins: tuple[str, ...] = Field(
         ("*",), description="Origins of browser apps that may read members' data with a token."
@@ -413,6 +419,11 @@ class ServeSettings(SettingGroup):
     development_anywhere: bool = Field(
         False, description="Whether development mode may listen on more than loopback."
     )
+
+    @property
+    def directory_target(self) -> str:
+        """The target with a provider directory; empty for none."""
+        return self.directory if isinstance(self.directory, str) else ""
 
 
 class PortalSettings(SettingGroup):

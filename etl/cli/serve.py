@@ -27,6 +27,11 @@ from etl.errors import UsageError
     metavar="TOKEN=PATIENT",
     help="Development mode: accept TOKEN for the Patient with this logical id. May be repeated.",
 )
+@click.option(
+    "--directory",
+    metavar="TARGET",
+    help="Target with a provider directory, served at /directory beside the claims.",
+)
 @click.option("--endpoint-url", help="S3-compatible server other than AWS.")
 @click.pass_context
 def serve_command(
@@ -37,17 +42,20 @@ def serve_command(
     workers: int | None,
     base_url: str | None,
     tokens: tuple[str, ...],
+    directory: str | None,
     endpoint_url: str | None,
 ) -> None:
     """Serve what is published in TARGET as a FHIR API.
 
-    TARGET is a folder, or s3://bucket/prefix; the setting `target` where not given.
+    TARGET is a folder, or s3://bucket/prefix; the setting `target` where not given. One with a
+    provider directory is served alone, to everybody.
     """
     flags: dict[str, Any] = {
         "host": host,
         "port": port,
         "workers": workers,
         "base_url": base_url,
+        "directory": directory,
         "development_tokens": tuple(_token(token) for token in tokens) or None,
     }
     given = {name: value for name, value in flags.items() if value is not None}
@@ -70,15 +78,20 @@ def serve_command(
 def greeting(bound: Bound) -> list[str]:
     """Return the first lines of output: address, content, and access."""
     settings, serve = bound.settings, bound.settings.serve
-    where = [f"{serve.base_url}{FHIR}"]
-    if serve.directory:
-        where.append(f"{serve.base_url}{DIRECTORY}")
-    lines = [f"serving {settings.target} at {' and '.join(where)}"]
+    fhir, directory = f"{serve.base_url}{FHIR}", f"{serve.base_url}{DIRECTORY}"
+    where = [f"{settings.target} at {fhir}"] if settings.target else []
+    if serve.directory_target:
+        where.append(f"{serve.directory} at {directory}")
+    elif serve.directory:
+        where[0] += f" and {directory}"
+    lines = [f"serving {', '.join(where)}"]
     if bound.served is not None:
         lines.append(f"release {bound.served.release}, made {bound.served.created}")
     else:
         lines.append(f"no release yet, so requests are answered 503: {bound.trouble}")
-    if serve.development_tokens:
+    if not settings.target:
+        lines.append("mode: public. A provider directory alone, which needs no token")
+    elif serve.development_tokens:
         lines.append(
             "mode: DEVELOPMENT. Access tokens of the configuration are accepted; "
             "never serve real members' data like this"

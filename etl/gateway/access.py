@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from etl.gateway.refusals import Refusal
-from etl.gateway.supported_fhir import TYPES, ResourceType
+from etl.gateway.supported_fhir import ResourceType
 from etl.smart import scopes as smart_scopes
 from etl.smart.grants import Grant
 
@@ -18,18 +18,6 @@ from etl.smart.grants import Grant
 def may(grant: Grant, resource_type: str, interaction: smart_scopes.Interaction) -> bool:
     """Return whether a grant's scopes open an interaction with a type."""
     return _may(grant.scopes, resource_type, interaction)
-
-
-def supported(resource_type: str) -> ResourceType:
-    """Return a supported type.
-
-    Raises:
-        Refusal: 404, the type is not supported.
-    """
-    kind = TYPES.get(resource_type)
-    if kind is None:
-        raise Refusal(404, "not-supported", f"this server has {', '.join(TYPES)} alone")
-    return kind
 
 
 def require(grant: Grant, kind: ResourceType, interaction: smart_scopes.Interaction) -> None:

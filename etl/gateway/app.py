@@ -58,6 +58,7 @@ _PRIVATE: Final = (b"cache-control", b"private, no-store")
 _PUBLIC: Final = (b"cache-control", b"public, max-age=60")
 _ERROR: Final = (b"cache-control", b"no-store")
 _VARY: Final = (b"vary", b"authorization, accept, accept-encoding, prefer")
+_PUBLIC_VARY: Final = (b"vary", b"accept, accept-encoding, prefer")
 _GZIP: Final = (b"content-encoding", b"gzip")
 _PARAMETERS: Final = ("application/fhir+json", "application/json")
 
@@ -303,8 +304,7 @@ class Gateway:
             etag, changed = f'W/"{answer.version}"', self._releases.served.created
         fields: list[Header] = [
             (b"etag", etag.encode()),
-            _PUBLIC if self._authenticator.public else _PRIVATE,
-            _VARY,
+            *((_PUBLIC, _PUBLIC_VARY) if self._authenticator.public else (_PRIVATE, _VARY)),
             *extra,
         ]
         modified = wants.http_date(answer.last_updated) if answer.last_updated else None

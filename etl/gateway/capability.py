@@ -10,13 +10,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from etl.gateway.plan_net import INSTANTIATES as PLAN_NET_STATEMENT
 from etl.gateway.supported_fhir import INSTANTIATES, OPERATIONS, Operation, ResourceType
-from etl.profiles.guides import C4BB
+from etl.profiles.guides import C4BB, PLAN_NET
 from etl.smart.discovery import AuthEndpoints, oauth_uris
 
 OAUTH_URIS: Final = "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris"
 _SERVICE: Final = "http://terminology.hl7.org/CodeSystem/restful-security-service"
 _PATIENT_COMPARTMENT: Final = "http://hl7.org/fhir/CompartmentDefinition/patient"
+_PLAN_NET: Final = f"{PLAN_NET.base}ImplementationGuide/hl7.fhir.us.davinci-pdex-plan-net"
 _GUIDE: Final = f"{C4BB.base}ImplementationGuide/hl7.fhir.us.carin-bb|{C4BB.version}"
 
 
@@ -67,16 +69,25 @@ def capability_statement(about: StatementFacts, kinds: Iterable[ResourceType]) -
     return cleaned
 
 
-def directory_statement(about: StatementFacts, kinds: Iterable[ResourceType]) -> dict[str, Any]:
+def directory_statement(
+    about: StatementFacts, kinds: Iterable[ResourceType], *, listed: bool
+) -> dict[str, Any]:
     """Return the CapabilityStatement of the Provider Directory API, which needs no token.
 
-    Arguments are those of `capability_statement`.
+    Args:
+        about: facts beside the capability itself.
+        kinds: types, with the parameters that the served release can be searched by.
+        listed: whether it is over a directory of the payer; else over what claims name.
     """
     statement = _head(about, "ProviderDirectory", "Provider Directory API")
+    if listed:
+        statement["instantiates"] = [PLAN_NET_STATEMENT]
+        statement["implementationGuide"] = [_PLAN_NET]
     statement["rest"] = [
         {
             "mode": "server",
-            "documentation": "Read-only and public: no access token is needed.",
+            "documentation": "Read-only and public: no access token is needed. "
+            + ("It is the payer's directory." if listed else _NAMED),
             "security": {"cors": True, "description": "Public; no authorization."},
             "resource": [_resource(kind, ()) for kind in kinds],
         }
@@ -105,6 +116,9 @@ def _head(about: StatementFacts, name: str, title: str) -> dict[str, Any]:
     }
 
 
+_NAMED: Final = (
+    "It is not a directory of the payer's network: it holds the providers that claims name."
+)
 _DEVELOPMENT: Final = (
     "DEVELOPMENT MODE: access tokens stand in this server's configuration. Not for members' data."
 )

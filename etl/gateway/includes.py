@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from etl.gateway.access import may
@@ -68,9 +68,17 @@ class ReferenceResolver:
         tree: the release.
         grant: its scopes limit what may be included.
         own: the block of the grant's patient; None where there is none.
+        kinds: the API's resource types.
     """
 
-    def __init__(self, tree: ReleaseTree, grant: Grant, own: IndexedBlock | None) -> None:
+    def __init__(
+        self,
+        tree: ReleaseTree,
+        grant: Grant,
+        own: IndexedBlock | None,
+        kinds: Mapping[str, ResourceType] = TYPES,
+    ) -> None:
+        self._kinds = kinds
         self._tree = tree
         self._grant = grant
         self._own = own
@@ -122,9 +130,9 @@ class ReferenceResolver:
         names = []
         for reference in references:
             target = reference.partition("/")[0]
-            if target in TYPES and not may(self._grant, target, "r"):
+            if target in self._kinds and not may(self._grant, target, "r"):
                 self.withheld.add(target)
-            elif target in TYPES:
+            elif target in self._kinds:
                 names.append(reference)
         return names
 
@@ -162,12 +170,12 @@ class ReferenceResolver:
         return [(reference.partition("/")[0], lines[hit]) for reference, hit in hits.items()]
 
     async def _blocks(self, wanted: Sequence[tuple[str, str]]) -> list[IndexedBlock | None]:
-        shared = [reference for reference in wanted if TYPES[reference[0]].shared]
+        shared = [reference for reference in wanted if self._kinds[reference[0]].shared]
         opening = [self._tree.shard_of(*reference) for reference in shared]
         opened = await asyncio.gather(*opening) if len(opening) > 1 else [await x for x in opening]
         shards = dict(zip(shared, opened, strict=True))
         return [
-            shards.get(reference, self._own) if TYPES[reference[0]].shared else self._own
+            shards.get(reference, self._own) if self._kinds[reference[0]].shared else self._own
             for reference in wanted
         ]
 

@@ -119,11 +119,13 @@ class ReleaseTree:
 
     def columns(self, resource_type: str) -> frozenset[str] | None:
         """Return the index columns of a type; None where the release does not record them."""
-        return self._columns.get(resource_type, frozenset()) if self._columns else None
+        return None if self._columns is None else self._columns.get(resource_type, frozenset())
 
     @cached_property
-    def _columns(self) -> dict[str, frozenset[str]]:
-        found = self.manifest.facts.mapping.get("search", {})
+    def _columns(self) -> dict[str, frozenset[str]] | None:
+        found = self.manifest.facts.mapping.get("search")
+        if found is None:
+            return None
         return {name: frozenset(columns) for name, columns in found.items()}
 
     async def patient(self, patient_id: str) -> IndexedBlock | None:

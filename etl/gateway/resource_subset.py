@@ -29,6 +29,7 @@ MANDATORY: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         ),
         "Coverage": ("status", "beneficiary", "payor"),
         "RelatedPerson": ("patient",),
+        "Endpoint": ("status", "connectionType", "payloadType", "address"),
     }
 )
 SUMMARY: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
@@ -52,6 +53,22 @@ SUMMARY: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "Location": (
             *("identifier", "status", "operationalStatus", "name", "description", "mode", "type"),
             *("physicalType", "managingOrganization"),
+        ),
+        "Endpoint": (
+            *("identifier", "status", "connectionType", "name", "managingOrganization", "period"),
+            *("payloadType", "payloadMimeType", "address"),
+        ),
+        "HealthcareService": (
+            *("identifier", "active", "providedBy", "category", "type", "specialty", "location"),
+            *("name", "comment", "photo"),
+        ),
+        "InsurancePlan": (
+            *("identifier", "status", "type", "name", "ownedBy", "administeredBy"),
+            "coverageArea",
+        ),
+        "OrganizationAffiliation": (
+            *("identifier", "active", "period", "organization", "participatingOrganization"),
+            *("network", "code", "specialty", "location", "telecom"),
         ),
     }
 )

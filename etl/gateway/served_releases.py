@@ -14,7 +14,7 @@ from etl.errors import NotFound, StoreError, UsageError
 from etl.gateway.cache import Cache
 from etl.gateway.release_reader import ReleaseTree, checked
 from etl.gateway.search.dates import DAY
-from etl.model.data_models import CLAIMS, stated_model
+from etl.model.data_models import CLAIMS, DIRECTORY, DataModel, stated_model
 from etl.publish import object_keys
 from etl.publish.canonical_json import sha256
 from etl.publish.manifest import Manifest, Pointer, is_named
@@ -29,6 +29,25 @@ _MOST_COMPARED: Final = 100
 def _cost(tree: ReleaseTree) -> int:
     """Return about how many bytes a release takes beside its objects."""
     return 20_000 + 1_000 * (len(tree.manifest.catalog) + len(tree.manifest.directory))
+
+
+_PLACE: Final = {
+    CLAIMS.name: "and serve.directory (--directory) takes a target with a provider directory",
+    DIRECTORY.name: "and is served beside claims as serve.directory (--directory)",
+}
+"""What is said of a target that is given in the place of another, by what it holds."""
+
+
+class OtherModel(UsageError):
+    """A target holds releases of another data model than is served from it.
+
+    Attributes:
+        model: what it holds.
+    """
+
+    def __init__(self, what: str, model: DataModel) -> None:
+        super().__init__(what)
+        self.model = model
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +81,7 @@ class Releases:
         poll_seconds: time between two reads of the pointer.
         keep: releases kept open for page links, beside the current one.
         clock: monotonic time in seconds.
+        model: what the target has to hold.
     """
 
     def __init__(
@@ -72,7 +92,9 @@ class Releases:
         poll_seconds: float = 5.0,
         keep: int = 4,
         clock: Callable[[], float] = time.monotonic,
+        model: DataModel = CLAIMS,
     ) -> None:
+        self._model = model
         self._objects = objects
         self._cache = cache
         self._poll_seconds = poll_seconds
@@ -110,7 +132,7 @@ class Releases:
 
         Raises:
             StoreError: storage failed, or nothing was published yet; the served release stays.
-            UsageError: the target holds something else than claims.
+            UsageError: the target holds releases of another data model.
         """
         try:
             changed = await self._looked()
@@ -220,10 +242,9 @@ class Releases:
         if tree is None:
             tree = await self._read(pointer.release, pointer.sha256)
         model = stated_model(tree.manifest.facts.mapping)
-        if model is not CLAIMS:
-            raise UsageError(
-                f"{self._objects.name} holds {model.what}, and the gateway serves claims; "
-                "its files can be handed out as they are"
+        if model is not self._model:
+            raise OtherModel(
+                f"{self._objects.name} holds {model.what}, {_PLACE[model.name]}", model
             )
         if before is not None:
             self._remember(before)

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from etl.errors import NotFound, StoreError
 from etl.gateway import compartment
-from etl.gateway.access import may, require, supported
+from etl.gateway.access import may, require
 from etl.gateway.bundle import Entries, Note, head_of, searchset
 from etl.gateway.changes_since import difference, seen
 from etl.gateway.directory_access import reaches, tells_of_what_is_gone
@@ -115,9 +115,17 @@ class Service:
         releases: the served releases.
         sealer: makes and opens page links.
         pages: sizes of pages.
+        kinds: the API's resource types.
     """
 
-    def __init__(self, releases: Releases, sealer: Sealer, pages: PageSizes | None = None) -> None:
+    def __init__(
+        self,
+        releases: Releases,
+        sealer: Sealer,
+        pages: PageSizes | None = None,
+        kinds: Mapping[str, ResourceType] = TYPES,
+    ) -> None:
+        self._kinds = kinds
         self._releases = releases
         self._sealer = sealer
         self._pages = pages or PageSizes()
@@ -168,13 +176,13 @@ class Service:
             raise _missing(kind)
         await tree.need(block, ("parts", "ids"))
         row = block.index.row_of(resource_type, resource_id)
-        if row is not None and not await reaches(tree, grant, (block, row), kind):
+        if row is not None and not await self._reaches(tree, grant, (block, row), kind):
             raise _missing(kind)
         if row is None:
             await tree.need(block, ("gone",))
             name = (resource_type, resource_id)
             is_gone = any((gone.type, gone.id) == name for gone in block.index.gone)
-            if is_gone and tells_of_what_is_gone(kind):
+            if is_gone and self._tells_of_what_is_gone(kind):
                 raise Refusal(410, "deleted", f"this {resource_type} was retracted")
             raise _missing(kind)
         (line,) = await tree.lines(block, (row,))
@@ -304,15 +312,23 @@ class Service:
         """Return the view of a release that this API's callers may see."""
         return tree
 
-    @property
-    def _kinds(self) -> Mapping[str, ResourceType]:
-        return TYPES
+    async def _reaches(self, tree: ReleaseTree, grant: Grant, hit: Hit, kind: ResourceType) -> bool:
+        """Return whether a resource is open to a grant."""
+        return await reaches(tree, grant, hit, kind)
+
+    def _tells_of_what_is_gone(self, kind: ResourceType) -> bool:
+        """Return whether a retracted resource of a type is answered otherwise than an unknown."""
+        return tells_of_what_is_gone(kind)
 
     def _kinds_with(self, columns: tuple[frozenset[str] | None, ...]) -> tuple[ResourceType, ...]:
         return tuple(map(answerable, self._kinds.values(), columns))
 
     def _kind(self, resource_type: str) -> ResourceType:
-        return supported(resource_type)
+        kind = self._kinds.get(resource_type)
+        if kind is None:
+            names = ", ".join(self._kinds)
+            raise Refusal(404, "not-supported", f"this server has {names} alone")
+        return kind
 
     def _understood(
         self,
@@ -326,7 +342,7 @@ class Service:
     ) -> _Question:
         """Parse parameters against a release with some columns in its indexes."""
         kind = answerable(self._kind(resource_type), columns)
-        query = parse(kind, parameters, base=base, strict=strict, now=now)
+        query = parse(kind, parameters, kinds=self._kinds, base=base, strict=strict, now=now)
         url = url_of(base, path, query.used, self._pages.limit)
         return _Question(query, sections(query), url)
 
@@ -378,7 +394,7 @@ class Service:
         if query.summary == "count":
             size = 0
         here = slice(position.offset, position.offset + size)
-        following = ReferenceResolver(tree, grant, own)
+        following = ReferenceResolver(tree, grant, own, self._kinds)
         if rows is not None and own is not None:
             page = rows[here]
             lines = await tree.lines(own, page)
@@ -427,10 +443,14 @@ class Service:
             }
         else:
             references = await relevant_to(tree, grant, own, kind)
-        following = ReferenceResolver(tree, grant, own)
+        following = ReferenceResolver(tree, grant, own, self._kinds)
         found = await following.hits(sorted(references), sections(query))
         if named:
-            found = {x: hit for x, hit in found.items() if await reaches(tree, grant, hit, kind)}
+            found = {
+                name: hit
+                for name, hit in found.items()
+                if await self._reaches(tree, grant, hit, kind)
+            }
         candidates: dict[IndexedBlock, set[int]] = {}
         for block, row in found.values():
             candidates.setdefault(block, set()).add(row)
@@ -458,7 +478,7 @@ class Service:
         for name in request.types or ():
             require(grant, TYPES[name], "r")
         # The page's entries: the whole compartment, or what changed since a release.
-        following = ReferenceResolver(tree, grant, own)
+        following = ReferenceResolver(tree, grant, own, self._kinds)
         notes = [Note("not-supported", text) for text in request.ignored]
         size = self._size(request.count, self._pages.limit)
         here = slice(position.offset, position.offset + size)

@@ -10,9 +10,10 @@ from urllib.parse import urlsplit
 from etl.errors import UsageError
 from etl.gateway.cache import Cache
 from etl.gateway.paging import Sealer
-from etl.gateway.provider_directory import DirectoryService
+from etl.gateway.provider_directory import DirectoryService, NamedProviders
 from etl.gateway.served_releases import Releases
 from etl.gateway.service import PageSizes, Service
+from etl.model.data_models import CLAIMS, DIRECTORY, DataModel
 from etl.storage.async_local import FolderObjects
 from etl.storage.async_port import Objects
 from etl.storage.async_retry import RetryingObjects, RetryPolicy
@@ -69,40 +70,76 @@ class ReadCounts:
     cached_bytes: int
 
 
-class GatewayServices:
-    """A service with what the shell needs beside it.
+@dataclass(frozen=True, slots=True)
+class ServedTarget:
+    """One target with what reads it.
 
     Attributes:
-        service: the Patient Access service.
-        directory: the public service of the Provider Directory.
         releases: run `releases.watch(stop)` as a task; `releases.refresh()` once before.
+        objects: its objects.
+        cache: what was read of them.
+    """
+
+    releases: Releases
+    objects: RetryingObjects
+    cache: Cache
+
+
+class GatewayServices:
+    """The services with what the shell needs beside them.
+
+    Args:
+        claims: the target with claims; None where a directory is served alone.
+        directory: the target with a directory of the payer; None for none.
+        sealer: makes and opens page links.
+        pages: sizes of pages.
+
+    Attributes:
+        service: the Patient Access service; not to be served without claims.
+        directory: the public service of the Provider Directory.
+        releases: those of the claims, or of a directory that is served alone.
+        directory_releases: those that `directory` answers from.
+        has_claims: whether there are claims to serve.
+        has_directory: whether `directory` is over a directory of the payer.
+        targets: what is served, claims first.
     """
 
     def __init__(
         self,
-        service: Service,
-        directory: Service,
-        releases: Releases,
-        objects: RetryingObjects,
-        cache: Cache,
+        claims: ServedTarget | None,
+        directory: ServedTarget | None,
+        sealer: Sealer,
+        pages: PageSizes,
     ) -> None:
-        self.service = service
-        self.directory = directory
-        self.releases = releases
-        self._objects = objects
-        self._cache = cache
+        self.targets = tuple(target for target in (claims, directory) if target is not None)
+        self.has_claims, self.has_directory = claims is not None, directory is not None
+        self.releases = self.targets[0].releases
+        self.directory_releases = self.targets[-1].releases
+        self.service = Service(self.releases, sealer, pages)
+        kind = NamedProviders if directory is None else DirectoryService
+        self.directory: Service = kind(self.directory_releases, sealer, pages)
 
     def counts(self) -> ReadCounts:
         """Return the counters of storage and cache."""
-        reads, cache = self._objects.counts, self._cache
         return ReadCounts(
-            reads.reads,
-            reads.bytes,
-            reads.retries,
-            reads.failures,
-            cache.hits,
-            cache.misses,
-            cache.bytes,
+            *(
+                sum(numbers)
+                for numbers in zip(
+                    *(
+                        (
+                            target.objects.counts.reads,
+                            target.objects.counts.bytes,
+                            target.objects.counts.retries,
+                            target.objects.counts.failures,
+                            target.cache.hits,
+                            target.cache.misses,
+                            target.cache.bytes,
+                        )
+                        for target in self.targets
+                    ),
+                    strict=True,
+                )
+            )
         )
 
 
@@ -111,48 +148,61 @@ def open_service(
     cursor_keys: Sequence[bytes],
     options: ServiceOptions | None = None,
     store_options: StoreOptions | None = None,
+    directory: str = "",
 ) -> GatewayServices:
-    """Return the service of a target. Nothing is read yet.
+    """Return the services of one target or two. Nothing is read yet.
 
     Args:
-        target: a folder's path, or `s3://bucket/prefix`.
+        target: of claims: a folder's path, or `s3://bucket/prefix`; empty for none.
         cursor_keys: secrets of 32 bytes or more that seal page links; the first seals, all open.
             All workers need the same.
-        options: options of the service.
+        options: options of the services.
         store_options: endpoint, region, profile and time-outs of S3.
+        directory: the target of a directory; empty for none.
 
     Raises:
-        UsageError: the target is neither of the two, or a key is too short.
+        UsageError: a target is neither of the two, or a key is too short.
     """
     options = options or ServiceOptions()
-    objects = open_objects(target, store_options or StoreOptions(), options.read_seconds)
-    return serve_objects(objects, cursor_keys, options)
+    store_options = store_options or StoreOptions()
+    claims, listed = (
+        open_objects(name, store_options, options.read_seconds) if name else None
+        for name in (target, directory)
+    )
+    return serve_objects(claims, cursor_keys, options, directory=listed)
 
 
 def serve_objects(
-    objects: Objects,
+    objects: Objects | None,
     cursor_keys: Sequence[bytes],
     options: ServiceOptions,
     clock: Callable[[], float] = time.time,
+    *,
+    directory: Objects | None = None,
 ) -> GatewayServices:
-    """Return the service of objects that are open already.
+    """Return the services of objects that are open already.
 
     Args:
-        objects: the target.
+        objects: the target of claims; None for none.
         cursor_keys: as for `open_service`.
-        options: options of the service.
+        options: options of the services.
         clock: seconds since 1970, for the end of page links.
+        directory: the target of a directory; None for none.
     """
     policy = RetryPolicy(options.read_attempts, options.read_seconds, options.deadline_seconds)
-    retrying = RetryingObjects(objects, policy)
-    cache = Cache(options.cache_bytes)
-    releases = Releases(
-        retrying, cache, poll_seconds=options.poll_seconds, keep=options.releases_open
-    )
+
+    def served(objects: Objects | None, model: DataModel) -> ServedTarget | None:
+        if objects is None:
+            return None
+        retrying = RetryingObjects(objects, policy)
+        cache = Cache(options.cache_bytes)
+        poll, keep = options.poll_seconds, options.releases_open
+        releases = Releases(retrying, cache, poll_seconds=poll, keep=keep, model=model)
+        return ServedTarget(releases, retrying, cache)
+
     sealer = Sealer(cursor_keys, options.cursor_seconds, clock)
     pages = PageSizes(options.page_size, options.page_limit)
-    service, directory = (kind(releases, sealer, pages) for kind in (Service, DirectoryService))
-    return GatewayServices(service, directory, releases, retrying, cache)
+    return GatewayServices(served(objects, CLAIMS), served(directory, DIRECTORY), sealer, pages)
 
 
 def open_objects(target: str, options: StoreOptions, read_seconds: float) -> Objects:

@@ -129,20 +129,24 @@ class Operation:
     documentation: str
 
 
-def _date(name: str, definition: str, documentation: str) -> SearchParameter:
+def date_parameter(name: str, definition: str, documentation: str) -> SearchParameter:
+    """Return a parameter of dates, with all prefixes."""
     return SearchParameter(name, "date", definition, documentation, ("missing",), PREFIXES)
 
 
-def _token(name: str, definition: str, documentation: str) -> SearchParameter:
+def token_parameter(name: str, definition: str, documentation: str) -> SearchParameter:
+    """Return a parameter of codes or identifiers."""
     return SearchParameter(name, "token", definition, documentation, ("missing", "not"))
 
 
-def _string(name: str, definition: str, documentation: str) -> SearchParameter:
+def string_parameter(name: str, definition: str, documentation: str) -> SearchParameter:
+    """Return a parameter of texts."""
     modifiers = ("missing", "exact", "contains")
     return SearchParameter(name, "string", definition, documentation, modifiers)
 
 
-def _reference(name: str, definition: str, what: str, *targets: str) -> SearchParameter:
+def reference_parameter(name: str, definition: str, what: str, *targets: str) -> SearchParameter:
+    """Return a parameter of references to some types."""
     text = f"{what}: an id, `Type/id`, or a URL under this server's base."
     return SearchParameter(name, "reference", definition, text, ("missing",), (), targets)
 
@@ -163,7 +167,7 @@ _PROVIDERS: Final = ("Practitioner", "Organization", "PractitionerRole")
 _ALL: Final[tuple[Interaction, ...]] = ("read", "vread", "search-type")
 
 
-def _type(
+def resource_type(
     name: str,
     profiles: tuple[str, ...],
     parameters: tuple[SearchParameter, ...],
@@ -173,6 +177,17 @@ def _type(
     shared: bool = False,
     through: tuple[str, str] | None = None,
 ) -> ResourceType:
+    """Return a type that is read, read by version and searched.
+
+    Args:
+        name: FHIR resource type.
+        profiles: canonicals of its profiles, or names of C4BB's.
+        parameters: beside `_id` and `_lastUpdated`, which every type has.
+        includes: those that hold references for `_include`.
+        documentation: a sentence or two for developers.
+        shared: as in `ResourceType`.
+        through: as in `ResourceType`.
+    """
     by_name = {parameter.name: parameter for parameter in (_ID, _LAST_UPDATED, *parameters)}
     targets = {parameter.name: parameter.targets for parameter in parameters}
     return ResourceType(
@@ -201,7 +216,7 @@ TYPES: Final[Mapping[str, ResourceType]] = MappingProxyType(
     {
         parameter.name: parameter
         for parameter in (
-            _type(
+            resource_type(
                 "ExplanationOfBenefit",
                 (
                     "C4BB-ExplanationOfBenefit",
@@ -212,69 +227,69 @@ TYPES: Final[Mapping[str, ResourceType]] = MappingProxyType(
                     "C4BB-ExplanationOfBenefit-Professional-NonClinician",
                 ),
                 (
-                    _reference(
+                    reference_parameter(
                         "patient", f"{_CARIN}explanationofbenefit-patient", "The member", "Patient"
                     ),
-                    _token(
+                    token_parameter(
                         "type",
                         f"{_CARIN}explanationofbenefit-type",
                         "Kind of claim: institutional, oral, pharmacy, professional, vision.",
                     ),
-                    _token(
+                    token_parameter(
                         "identifier",
                         f"{_CARIN}explanationofbenefit-identifier",
                         "The payer's claim number.",
                     ),
-                    _date(
+                    date_parameter(
                         "service-date",
                         f"{_CARIN}explanationofbenefit-service-date",
                         "The billable period, or the date or period of any item.",
                     ),
-                    _date(
+                    date_parameter(
                         "service-start-date",
                         f"{_CARIN}explanationofbenefit-service-start-date",
                         "Start of the billable period, or of any item.",
                     ),
-                    _date(
+                    date_parameter(
                         "billable-period-start",
                         f"{_CARIN}explanationofbenefit-billable-period-start",
                         "Start of the billable period.",
                     ),
-                    _token(
+                    token_parameter(
                         "status",
                         f"{_R4}ExplanationOfBenefit-status",
                         "Whether the claim counts: active, cancelled, draft, entered-in-error.",
                     ),
-                    _date(
+                    date_parameter(
                         "created",
                         f"{_R4}ExplanationOfBenefit-created",
                         "When the claim was adjudicated.",
                     ),
-                    _reference(
+                    reference_parameter(
                         "coverage",
                         f"{_CARIN}explanationofbenefit-coverage",
                         "A coverage that the claim was made under",
                         "Coverage",
                     ),
-                    _reference(
+                    reference_parameter(
                         "insurer",
                         f"{_CARIN}explanationofbenefit-insurer",
                         "The payer",
                         *_ORGANIZATIONS,
                     ),
-                    _reference(
+                    reference_parameter(
                         "provider",
                         f"{_CARIN}explanationofbenefit-provider",
                         "The billing provider",
                         *_PROVIDERS,
                     ),
-                    _reference(
+                    reference_parameter(
                         "care-team",
                         f"{_CARIN}explanationofbenefit-care-team",
                         "A member of the care team",
                         *_PROVIDERS,
                     ),
-                    _reference(
+                    reference_parameter(
                         "payee",
                         f"{_R4}ExplanationOfBenefit-payee",
                         "Who was paid",
@@ -286,15 +301,20 @@ TYPES: Final[Mapping[str, ResourceType]] = MappingProxyType(
                 ("patient", "provider", "care-team", "coverage", "insurer", "payee"),
                 "One claim with what was paid and what is owed. Newest first by billable period.",
             ),
-            _type(
+            resource_type(
                 "Coverage",
                 ("C4BB-Coverage",),
                 (
-                    _reference("patient", f"{_R4}Coverage-patient", "The member", "Patient"),
-                    _reference(
-                        "beneficiary", f"{_R4}Coverage-beneficiary", "The member", "Patient"
+                    reference_parameter(
+                        "patient", f"{_R4}Coverage-patient", "The member", "Patient"
                     ),
-                    _reference(
+                    reference_parameter(
+                        "beneficiary",
+                        f"{_R4}Coverage-beneficiary",
+                        "The member",
+                        "Patient",
+                    ),
+                    reference_parameter(
                         "payor",
                         f"{_CARIN}coverage-payor",
                         "The payer",
@@ -302,7 +322,7 @@ TYPES: Final[Mapping[str, ResourceType]] = MappingProxyType(
                         "Patient",
                         "RelatedPerson",
                     ),
-                    _reference(
+                    reference_parameter(
                         "subscriber",
                         f"{_R4}Coverage-subscriber",
                         "The subscriber",
@@ -313,74 +333,91 @@ TYPES: Final[Mapping[str, ResourceType]] = MappingProxyType(
                 ("payor", "patient", "beneficiary", "subscriber"),
                 "One coverage of the member, with the data in force while it held.",
             ),
-            _type(
+            resource_type(
                 "Patient",
                 ("C4BB-Patient",),
                 (
-                    _token("identifier", f"{_R4}Patient-identifier", "A member id."),
-                    _string("name", f"{_R4}Patient-name", "Start of a family or given name."),
-                    _date("birthdate", f"{_R4}individual-birthdate", "Date of birth."),
+                    token_parameter("identifier", f"{_R4}Patient-identifier", "A member id."),
+                    string_parameter(
+                        "name", f"{_R4}Patient-name", "Start of a family or given name."
+                    ),
+                    date_parameter("birthdate", f"{_R4}individual-birthdate", "Date of birth."),
                 ),
                 (),
                 "The member whose data the token opens.",
             ),
-            _type(
+            resource_type(
                 "RelatedPerson",
                 ("C4BB-RelatedPerson",),
-                (_reference("patient", f"{_R4}RelatedPerson-patient", "The member", "Patient"),),
+                (
+                    reference_parameter(
+                        "patient", f"{_R4}RelatedPerson-patient", "The member", "Patient"
+                    ),
+                ),
                 ("patient",),
                 "A subscriber who is not the member.",
             ),
-            _type(
+            resource_type(
                 "Organization",
                 ("C4BB-Organization",),
                 (
-                    _token(
+                    token_parameter(
                         "identifier",
                         f"{_R4}Organization-identifier",
                         "NPI, tax id, NAIC, CLIA, or the payer's own.",
                     ),
-                    _string("name", f"{_R4}Organization-name", "Start of the name."),
+                    string_parameter("name", f"{_R4}Organization-name", "Start of the name."),
                 ),
                 (),
                 f"A payer, provider or facility. {_DIRECTORY}",
                 shared=True,
             ),
-            _type(
+            resource_type(
                 "Practitioner",
                 ("C4BB-Practitioner",),
                 (
-                    _token(
+                    token_parameter(
                         "identifier",
                         f"{_R4}Practitioner-identifier",
                         "NPI, tax id, or the payer's own.",
                     ),
-                    _string("name", f"{_R4}Practitioner-name", "Start of a family or given name."),
+                    string_parameter(
+                        "name",
+                        f"{_R4}Practitioner-name",
+                        "Start of a family or given name.",
+                    ),
                 ),
                 (),
                 f"A person who gives care. {_DIRECTORY}",
                 shared=True,
             ),
-            _type(
+            resource_type(
                 "PractitionerRole",
                 (f"{US_CORE.canonical}us-core-practitionerrole",),
                 (
-                    _reference(
+                    reference_parameter(
                         "practitioner",
                         f"{_R4}PractitionerRole-practitioner",
                         "The person",
                         "Practitioner",
                     ),
-                    _reference(
+                    reference_parameter(
                         "organization",
                         f"{_R4}PractitionerRole-organization",
                         "The organization",
                         *_ORGANIZATIONS,
                     ),
-                    _reference(
-                        "location", f"{_R4}PractitionerRole-location", "The place", "Location"
+                    reference_parameter(
+                        "location",
+                        f"{_R4}PractitionerRole-location",
+                        "The place",
+                        "Location",
                     ),
-                    _token("specialty", f"{_R4}PractitionerRole-specialty", "NUCC taxonomy code."),
+                    token_parameter(
+                        "specialty",
+                        f"{_R4}PractitionerRole-specialty",
+                        "NUCC taxonomy code.",
+                    ),
                 ),
                 ("practitioner", "organization", "location"),
                 "What a practitioner does for an organization. Shared by all members. Any can be "
@@ -389,12 +426,12 @@ TYPES: Final[Mapping[str, ResourceType]] = MappingProxyType(
                 shared=True,
                 through=("Practitioner", "role"),
             ),
-            _type(
+            resource_type(
                 "Location",
                 (f"{US_CORE.canonical}us-core-location",),
                 (
-                    _string("name", f"{_R4}Location-name", "Start of the name."),
-                    _reference(
+                    string_parameter("name", f"{_R4}Location-name", "Start of the name."),
+                    reference_parameter(
                         "organization",
                         f"{_R4}Location-organization",
                         "Who runs it",

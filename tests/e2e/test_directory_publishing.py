@@ -134,6 +134,13 @@ def test_claims_and_a_directory_never_share_a_target(
             assert told.code == 2
             assert sentence in told.sentence
     assert manifest_of(target) == before
+    for given, sentence in (
+        (target, "a provider directory, and is served beside claims as serve.directory"),
+        (claims, "claims, and serve.directory (--directory) takes a target with a provider dir"),
+    ):
+        serve = [*COMMAND, "serve", str(given), "--directory", str(given), "--port", "0"]
+        served = subprocess.run(serve, capture_output=True, text=True, check=False)
+        assert (served.returncode, sentence in served.stderr) == (2, True)
 
 
 def test_a_target_holds_one_version_of_the_guide(
@@ -156,10 +163,6 @@ def test_a_plan_shows_what_a_run_would_do(nights: tuple[Path, Path, str], tmp_pa
 def test_what_is_for_claims_alone_refuses_a_directory(nights: tuple[Path, Path, str]) -> None:
     told = cpcds("explain", nights[0], "Practitioner/x")
     assert (told.code, "only claims are explained" in told.sentence) == (2, True)
-    serve = [*COMMAND, "serve", str(nights[0]), "--port", "0"]
-    served = subprocess.run(serve, capture_output=True, text=True, check=False)
-    assert served.returncode == 2
-    assert "holds a provider directory, and the gateway serves claims" in served.stderr
 
 
 @pytest.mark.slow

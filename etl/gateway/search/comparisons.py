@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Callable
 from typing import Final
@@ -9,12 +10,13 @@ from typing import Final
 from etl.gateway.refusals import wrong
 from etl.gateway.search.dates import Span, asked_span, compares, stored_span
 from etl.gateway.search.parameter_values import plain, split
-from etl.gateway.supported_fhir import TYPES, SearchParameter
+from etl.gateway.supported_fhir import SearchParameter
 from etl.publish.catalog import ID
 
 Test = Callable[[str], bool]
 
 _PREFIX: Final = 2
+_TYPE: Final = re.compile(r"[A-Z][A-Za-z]{0,63}")
 
 
 def token(parameter: SearchParameter, values: list[str]) -> Test:
@@ -73,7 +75,7 @@ def reference(parameter: SearchParameter, values: list[str], target: str | None,
         if "://" in value:
             continue  # a resource of another server: nothing here refers to it
         kind, slash, resource_id = value.rpartition("/")
-        if slash and (kind not in TYPES or target not in (None, kind)):
+        if slash and (not _TYPE.fullmatch(kind) or target not in (None, kind)):
             raise wrong(parameter.name, "invalid", "takes an id, Type/id or a URL of this server")
         kind = kind or target or ""
         if kind and kind not in parameter.targets:

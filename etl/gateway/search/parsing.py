@@ -8,16 +8,15 @@ supported parameter, or an unsupported modifier, is always refused (3.1.1.4.4: S
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from typing import Final, get_args
+from typing import Final, NamedTuple, get_args
 
 from etl.gateway.refusals import shown, wrong
 from etl.gateway.search import comparisons
 from etl.gateway.search.parameter_values import count, plain, split
 from etl.gateway.search.query import Query, RequestedInclude, SearchCondition, SortKey, Summary
-from etl.gateway.supported_fhir import TYPES, ResourceType, SearchParameter
+from etl.gateway.supported_fhir import ResourceType, SearchParameter
 
 MOST_PARAMETERS: Final = 100
 MOST_VALUES: Final = 500
@@ -40,6 +39,7 @@ def parse(
     kind: ResourceType,
     parameters: Sequence[tuple[str, str]],
     *,
+    kinds: Mapping[str, ResourceType],
     base: str,
     strict: bool,
     now: int,
@@ -49,6 +49,7 @@ def parse(
     Args:
         kind: type that is searched.
         parameters: names and values, decoded, in order.
+        kinds: the API's types, which `_include` may name.
         base: the FHIR base URL.
         strict: whether a parameter that is not supported or empty is refused.
         now: nanoseconds, for the prefix `ap`.
@@ -58,10 +59,11 @@ def parse(
     """
     if len(parameters) > MOST_PARAMETERS:
         raise wrong("", "too-costly", f"list of more than {MOST_PARAMETERS} is too long")
+    asked = _Asked(kind, kinds, base, now)
     taken = _Taken(strict)
     for name, value in parameters:
         if name not in HTTP:
-            _take(taken, kind, name, value, base=base, now=now)
+            _take(taken, asked, name, value)
     if taken.compared > MOST_COMPARED:
         raise wrong(
             "", "too-costly", f"list of more than {MOST_COMPARED} dates or texts is too long"
@@ -148,15 +150,32 @@ class _Taken(LeavingOut):
     compared: int = 0
 
 
-def _take(taken: _Taken, kind: ResourceType, name: str, value: str, *, base: str, now: int) -> None:
+class _Asked(NamedTuple):
+    """What parameters are parsed against.
+
+    Attributes:
+        kind: type that is searched.
+        kinds: the API's types.
+        base: the FHIR base URL.
+        now: nanoseconds.
+    """
+
+    kind: ResourceType
+    kinds: Mapping[str, ResourceType]
+    base: str
+    now: int
+
+
+def _take(taken: _Taken, asked: _Asked, name: str, value: str) -> None:
     """Take in one parameter."""
+    kind = asked.kind
     if not value:
         taken.leave_out(name, "invalid", EMPTY)
         return
     if name in _INCLUDES:
-        followed = _followed(kind, name, value)
+        followed = _followed(asked, name, value)
         if not followed:
-            taken.leave_out(name, "not-supported", _includes())
+            taken.leave_out(name, "not-supported", _includes(asked.kinds))
             return
         taken.includes += followed
     elif name in _ONCE:
@@ -172,7 +191,7 @@ def _take(taken: _Taken, kind: ResourceType, name: str, value: str, *, base: str
     elif name.startswith("_include:"):
         raise wrong(name, "not-supported", "is not supported; use _include or _include:iterate")
     else:
-        condition = _condition(kind, name, value, base, now)
+        condition = _condition(kind, name, value, asked.base, asked.now)
         if condition is None:
             names = ", ".join(kind.parameters)
             taken.leave_out(name, "not-supported", _unknown(kind, name, names))
@@ -182,7 +201,7 @@ def _take(taken: _Taken, kind: ResourceType, name: str, value: str, *, base: str
             taken.compared += value.count(",") + 1
         if condition.parameter.type == "reference":
             # The base may be another one when a page link is followed.
-            value = ",".join(comparisons.relative(date, base) for date in split(value, ","))
+            value = ",".join(comparisons.relative(date, asked.base) for date in split(value, ","))
     taken.used.append((name, value))
 
 
@@ -243,21 +262,21 @@ def _unknown(kind: ResourceType, name: str, names: str) -> str:
     return f"is no search parameter of {kind.name}: {names}"
 
 
-def _followed(kind: ResourceType, name: str, value: str) -> list[RequestedInclude]:
+def _followed(asked: _Asked, name: str, value: str) -> list[RequestedInclude]:
     """Return the references that an include follows; empty where it is not supported."""
     iterate = name != "_include"
     if value == "*":
-        types = TYPES.values() if iterate else (kind,)
+        types = asked.kinds.values() if iterate else (asked.kind,)
         return [
             RequestedInclude(kind.name, inc.parameter, None, iterate)
             for kind in types
             for inc in kind.includes
         ]
     if not _INCLUDED.fullmatch(value):
-        raise wrong(name, "invalid", _includes())
+        raise wrong(name, "invalid", _includes(asked.kinds))
     source, _, rest = value.partition(":")
     code, _, target = rest.partition(":")
-    resource = TYPES.get(source)
+    resource = asked.kinds.get(source)
     includes = (
         []
         if resource is None
@@ -268,10 +287,9 @@ def _followed(kind: ResourceType, name: str, value: str) -> list[RequestedInclud
     return [RequestedInclude(source, inc.parameter, target or None, iterate) for inc in includes]
 
 
-@cache
-def _includes() -> str:
+def _includes(kinds: Mapping[str, ResourceType]) -> str:
     """Return the values of `_include`, to continue a sentence after its name."""
-    names = ", ".join(inc.code for kind in TYPES.values() for inc in kind.includes)
+    names = ", ".join(inc.code for kind in kinds.values() for inc in kind.includes)
     return f"takes {names}, Type:* or *"
 
 

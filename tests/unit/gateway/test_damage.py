@@ -90,7 +90,7 @@ def test_a_catalog_that_leads_to_another_members_block_shows_nothing(store: Memo
     tree = made.releases.current()
     shard = tree.manifest.catalog[0]
     assert shard is not None
-    made._cache.put((shard.key, ANN), bob, 1)
+    made.targets[0].cache.put((shard.key, ANN), bob, 1)
     with pytest.raises(StoreError, match="another patient's"):
         answered(made)
 
@@ -136,7 +136,7 @@ def test_no_byte_of_a_large_indexs_head_can_change_an_answer(store: MemoryStore)
     made, objects = watched(store)
     noticed = 0
     for at in range(0, end, 3):
-        made._cache.__init__(1_000_000)  # type: ignore[misc]
+        made.targets[0].cache.__init__(1_000_000)  # type: ignore[misc]
 
         def flip(key: str, data: bytes, at: int = at) -> bytes:
             if key == unit.index and len(data) == 16_384:

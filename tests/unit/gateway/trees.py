@@ -41,7 +41,7 @@ Resource = dict[str, Any]
 
 
 @cache
-def sample_tree() -> Path:
+def sample_tree(extract: str = "cpcds_samples") -> Path:
     """Return a folder with the samples published, made once for all tests of a process."""
     from etl.cli import main  # loads the whole pipeline, which most of these tests do without
 
@@ -50,7 +50,7 @@ def sample_tree() -> Path:
     with redirect_stdout(StringIO()):
         result = CliRunner().invoke(
             main,
-            ["run", str(ROOT / "cpcds_samples"), "--to", str(folder / "tree"), "--workers", "1"],
+            ["run", str(ROOT / extract), "--to", str(folder / "tree"), "--workers", "1"],
             env={"CPCDS_REPORT__GX_ROWS": "0", "CPCDS_RUN__WORK": str(folder / "work")},
             catch_exceptions=False,
         )
@@ -70,10 +70,14 @@ def members() -> dict[str, list[Resource]]:
     }
 
 
+LISTED: Final = "cpcds_samples/directory"
+"""The extract of a directory of the payer, for `sample_tree` and `directory`."""
+
+
 @cache
-def directory() -> dict[str, Resource]:
+def directory(extract: str = "cpcds_samples") -> dict[str, Resource]:
     """Return the samples' directory resources by `Type/id`."""
-    store = LocalStore(sample_tree())
+    store = LocalStore(sample_tree(extract))
     release = open_current(store).release
     assert release is not None
     found = {}
@@ -99,17 +103,29 @@ def opened(
     target: Path | MemoryStore | Objects,
     *,
     clock: Callable[[], float] = lambda: NOW,
+    listed: Path | Objects | None = None,
     **options: Any,
 ) -> GatewayServices:
-    """Return a service over a folder, a store in memory, or objects; it has seen its release."""
+    """Return services over a folder, a store in memory, or objects; they have seen their releases.
+
+    Args:
+        target: of claims.
+        clock: seconds since 1970.
+        listed: the target of a directory of the payer.
+        options: fields of `ServiceOptions`.
+    """
     if isinstance(target, Path):
         objects: Objects = FolderObjects(target)
     elif isinstance(target, MemoryStore):
         objects = MemoryObjects(target)
     else:
         objects = target
-    made = serve_objects(objects, [KEY], replace(ServiceOptions(), **options), clock)
-    run(made.releases.refresh())
+    directory = FolderObjects(listed) if isinstance(listed, Path) else listed
+    made = serve_objects(
+        objects, [KEY], replace(ServiceOptions(), **options), clock, directory=directory
+    )
+    for target_served in made.targets:
+        run(target_served.releases.refresh())
     return made
 
 
