@@ -35,7 +35,7 @@ _PLACE: Final = {
     CLAIMS.name: "and serve.directory (--directory) takes a target with a provider directory",
     DIRECTORY.name: "and is served beside claims as serve.directory (--directory)",
 }
-"""What is said of a target that is given in the place of another, by what it holds."""
+"""End of the sentence that refuses a target in the place of another, by its data model."""
 
 
 class OtherModel(UsageError):

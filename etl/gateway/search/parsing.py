@@ -151,7 +151,7 @@ class _Taken(LeavingOut):
 
 
 class _Asked(NamedTuple):
-    """What parameters are parsed against.
+    """The context that parameters are parsed in.
 
     Attributes:
         kind: type that is searched.

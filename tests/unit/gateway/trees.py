@@ -124,8 +124,9 @@ def opened(
     made = serve_objects(
         objects, [KEY], replace(ServiceOptions(), **options), clock, directory=directory
     )
-    for target_served in made.targets:
-        run(target_served.releases.refresh())
+    run(made.releases.refresh())
+    if listed is not None:
+        run(made.directory_releases.refresh())
     return made
 
 
