@@ -47,7 +47,7 @@ def directory_rows(tables: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
         tables: accepted rows, each table in the order of its key.
     """
     made = {name: table.combine_chunks() for name, table in tables.items()}
-    made["role_in_network"] = _roles_in_networks(
+    made["role_in_network"] = roles_in_networks(
         made["provider_role"], made["provider_role_network"]
     )
     made["plan_identifier"] = _plan_identifiers(made["insurance_plan"])
@@ -76,7 +76,13 @@ def _places(table: pa.Table, at: pa.Array) -> dict[str, Any]:
 # Roles -------------------------------------------------------------------------------------------
 
 
-def _roles_in_networks(roles: pa.Table, exceptions: pa.Table) -> pa.Table:
+def roles_in_networks(roles: pa.Table, exceptions: pa.Table) -> pa.Table:
+    """Return a row for each network of a role, and one for a role in none (`role_in_network`).
+
+    Args:
+        roles: accepted rows of `provider_role`.
+        exceptions: accepted rows of `provider_role_network`.
+    """
     listed, of_list = list_values(_cells(roles, "network_ids"))
     named = positions(_cells(exceptions, "role_id"), _cells(roles, "role_id"))
     there = named >= 0

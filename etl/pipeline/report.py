@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -14,12 +16,14 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyarrow.csv import WriteOptions, write_csv
 
 from etl.certificate.certificate import Certificate, carried_money
 from etl.certificate.source import amount_tables
 from etl.certificate.sums import COUNTED
 from etl.certificate.timeliness import ALLOWED, percentile
 from etl.columns.places import place_keys
+from etl.engine.directory_rows import roles_in_networks
 from etl.engine.must_support import ElementCounts
 from etl.errors import DataRejected
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
@@ -34,6 +38,7 @@ from etl.pipeline.suites import RanSuites, run_stage, sample_of
 from etl.pipeline.unit import REJECTED
 from etl.quality.quarantine import quarantine_csv, reasons
 from etl.quality.suites.expectations import SuiteResult
+from etl.quality.totals.directory import directory_quality
 from etl.quality.totals.limits import refusal
 from etl.reports import (
     DefaultStamp,
@@ -47,6 +52,7 @@ from etl.reports import (
     write_report,
 )
 from etl.reports.certificate import CertificateFacts, FileMoney, TimelinessFacts
+from etl.reports.directory import DirectoryFacts
 from etl.reports.small_cells import exact_csv, shown_money
 from etl.sources import Extract, Partitions
 from etl.sources.rule_ids import RAGGED_ROW
@@ -58,6 +64,7 @@ _DIFFERENCES: Final = "differences.csv.gz"
 _LATE: Final = "late-claims.csv.gz"
 _SHARES: Final = (50, 90, 95, 99, 100)
 _FINDINGS: Final = "findings.csv.gz"
+_DIRECTORY: Final = "directory-quality.csv.gz"
 _EXACT_MONEY: Final = "sums/money.csv"
 _PAGES: Final = 2
 """Files of a report that are steps of its stage beside quarantines and pages of rules."""
@@ -289,6 +296,7 @@ def write_reports(
         all_reports=about.all_reports,
         certificate=_certificate(processed, folder / REPORT),
         timeliness=_timeliness(processed, folder / REPORT, about),
+        directory=_directory(processed, folder / REPORT, about),
     )
     if shown_money(report.money, report.small_cells).withheld:
         report = replace(report, exact_money=f"{about.quarantine}/{_EXACT_MONEY}")
@@ -377,6 +385,27 @@ def _timeliness(processed: Processed, folder: Path, about: About) -> TimelinessF
         {share: percentile(days, share) for share in _SHARES} if days else {},
         _LATE if made.late else "",
     )
+
+
+def _directory(processed: Processed, folder: Path, about: About) -> DirectoryFacts | None:
+    """Return the quality of a directory for the report, and write the rows behind it beside it."""
+    definitions, tables = processed.definitions, processed.providers.tables
+    if definitions.model.has_members:
+        return None
+    extract = processed.read.extract
+    roles = roles_in_networks(tables["provider_role"], tables["provider_role_network"])
+    quality, places = directory_quality(
+        tables, roles, definitions.crosswalks, extract.as_of or about.when.date()
+    )
+    if not places.num_rows:
+        return DirectoryFacts(quality)
+    names = pa.array([file.name for file in extract.files])
+    named = places.set_column(0, "file", names.take(places.column("file").combine_chunks()))
+    text = io.BytesIO()  # no time and no name in the header of gzip: the same rows, the same bytes
+    text.write(f"{','.join(named.column_names)}\n".encode())
+    write_csv(named, text, WriteOptions(include_header=False, quoting_style="needed"))
+    _write(folder / _DIRECTORY, iter([gzip.compress(text.getvalue(), mtime=0)]))
+    return DirectoryFacts(quality, _DIRECTORY)
 
 
 def _suite_lines(suites: RanSuites) -> Iterator[SuiteLine]:

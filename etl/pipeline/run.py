@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from etl.engine.must_support import add_element_counts
 from etl.errors import EtlError, if_interrupted
 from etl.mapping.library import MappingSet
 from etl.pipeline.certificate import write_state
@@ -255,7 +254,7 @@ def plan(context: RunContext, publication: Publication) -> Planned:
 
 def _moved(before: Mapping[str, Any], prepared: _Prepared) -> list[MovedElement] | None:
     """Return the must-support elements that another share of resources would have."""
-    counts = add_element_counts([prepared.processed.totals.elements, prepared.staged.elements])
+    counts = {**prepared.processed.totals.elements, **prepared.staged.elements}
     covered = counted_coverage(prepared.processed.definitions, counts)
     return moved_elements(before, {"must_support": must_support_json(covered)})
 
@@ -356,7 +355,7 @@ def _about(
     resources, elements = dict(totals.resources), totals.elements
     if staged is not None:
         resources |= staged.resources
-        elements = add_element_counts([elements, staged.elements])
+        elements = {**elements, **staged.elements}
     return About(
         run=run,
         when=context.when,

@@ -13,9 +13,11 @@ from typing import Any, Final
 
 from etl.columns.numbers import cents_text
 from etl.model.canonical_tables import TABLES
+from etl.model.data_models import DIRECTORY
 from etl.quality.totals.money import MONEY_TYPES
 from etl.reports.certificate import certificate_document, timeliness_document
 from etl.reports.changes import changes_since
+from etl.reports.directory import directory_document
 from etl.reports.must_support import must_support_json
 from etl.reports.report_values import Example, Report
 from etl.reports.small_cells import LEVEL_NAMES, SUMS, ShownMoney, pooled, shown_money
@@ -25,6 +27,8 @@ FORMAT_VERSION: Final = "2"
 
 _CLAIM: Final = "claim_id"
 """Column that each row of a claim fills."""
+_ACTION: Final = "record_action"
+"""Column that says what a delta does with a row, and nothing of what it holds."""
 
 
 def report_json(document: Mapping[str, Any]) -> bytes:
@@ -137,6 +141,7 @@ def _facts(report: Report) -> dict[str, Any]:
         "certificate": report.certificate
         and certificate_document(report.certificate, report.small_cells),
         "timeliness": report.timeliness and timeliness_document(report.timeliness),
+        "directory": report.directory and directory_document(report.directory),
         "resources": dict(sorted(report.resources.items())),
         "completeness": _completeness(report),
         "claims_by_month": _claims_by_month(report),
@@ -230,8 +235,10 @@ def _completeness(report: Report) -> list[dict[str, Any]]:
     for name in TABLES:
         published = report.counts[name].published if name in report.counts else 0
         by_type = filled[name, _CLAIM]
+        is_listed = name in DIRECTORY.tables  # where no column is an element of CPCDS
         for column in TABLES[name].columns:
-            if not published or not (column.required or column.map_ids):
+            is_shown = column.required or column.map_ids or is_listed
+            if not published or not is_shown or column.name == _ACTION:
                 continue
             mine = filled[name, column.name]
             lines.append(

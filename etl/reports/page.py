@@ -17,6 +17,7 @@ import jinja2
 from etl.model.canonical_tables import CLAIM_TYPES
 from etl.quality.totals.money import UNKNOWN_TYPE
 from etl.reports.changes import CLAIMS, COMPARED_MONEY
+from etl.reports.directory import directory_page
 from etl.reports.finding_places import ShownPlace
 from etl.reports.must_support import must_support_page
 from etl.reports.percentages import percentages, share
@@ -61,6 +62,10 @@ def report_page(document: Mapping[str, Any]) -> str:
     """Return the report for people: one page, its answers first."""
     rules: Sequence[Mapping[str, Any]] = document["rules"]
     accepted = "published" if document["release"] else "accepted"
+    missing: Sequence[Mapping[str, Any]] = document["missing"]
+    # A directory's rules about what people look for warn; nothing in a profile requires it.
+    is_wanted = is_directory(document["tables"])
+    wanting = {rule["rule"] for rule in rules if is_wanted and not rejects(rule)}
     return (
         environment()
         .get_template("report.html.j2")
@@ -69,8 +74,9 @@ def report_page(document: Mapping[str, Any]) -> str:
             tables=document["tables"],
             accepted=accepted,
             is_directory=is_directory(document["tables"]),
+            directory=directory_page(document["directory"]),
             noun="row" if is_directory(document["tables"]) else "claim",
-            subject=_all_rows(document)
+            subject=all_rows(document)
             if is_directory(document["tables"])
             else of_table(document, "claim"),
             members=of_table(document, "member"),
@@ -90,6 +96,8 @@ def report_page(document: Mapping[str, Any]) -> str:
             delay_plot=_delay_plot(document["timeliness"]),
             must_support=must_support_page(document["must_support"]),
             completeness=_by_table(document["completeness"]),
+            required=[each for each in missing if each["rule"] not in wanting],
+            wanted=[each for each in missing if each["rule"] in wanting],
             rejecting=[rule for rule in rules if rejects(rule) and rule["findings"]],
             warning=[rule for rule in rules if not rejects(rule) and rule["findings"]],
             rule_of={rule["rule"]: rule for rule in rules},
@@ -139,7 +147,7 @@ def of_table(document: Mapping[str, Any], table: str) -> Mapping[str, int]:
     return counts
 
 
-def _all_rows(document: Mapping[str, Any]) -> Mapping[str, int]:
+def all_rows(document: Mapping[str, Any]) -> Mapping[str, int]:
     """Return the counts of the rows of all tables by fate."""
     tables: Mapping[str, Mapping[str, int]] = document["tables"]
     fates = ("in", "published", "quarantined", "superseded", "withdrawn")

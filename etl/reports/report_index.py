@@ -13,9 +13,11 @@ from decimal import Decimal
 from typing import Any, Final, TypeAlias
 
 from etl.reports.changes import CLAIMS, COMPARED_MONEY
-from etl.reports.page import causes, environment, of_table, rejects
+from etl.reports.directory import directory_page, directory_trends
+from etl.reports.page import all_rows, causes, environment, of_table, rejects
 from etl.reports.percentages import share
 from etl.reports.plots import Plot
+from etl.reports.summary import is_directory
 
 NIGHTS: Final = 30
 """Nights that are shown; older reports are links."""
@@ -49,7 +51,9 @@ def nights_page(nights: Sequence[Night], older: Sequence[str]) -> str:
     """
     documents = [night for night in nights if not isinstance(night, RolledBack)]
     template = environment().get_template("report_index.html.j2")
+    of_directory = any(is_directory(night["tables"]) for night in documents)
     return template.render(
+        of_directory=of_directory,
         nights=[
             {"rolled_back": night} if isinstance(night, RolledBack) else _night(night)
             for night in nights
@@ -60,7 +64,7 @@ def nights_page(nights: Sequence[Night], older: Sequence[str]) -> str:
 
 
 def _night(document: Mapping[str, Any]) -> dict[str, Any]:
-    claims = of_table(document, "claim")
+    subject = _subject(document)
     began = causes(document)
     return {
         "rolled_back": None,
@@ -68,13 +72,27 @@ def _night(document: Mapping[str, Any]) -> dict[str, Any]:
         "when": document["when"],
         "published": document["release"] is not None,
         "broken": [limit["limit"] for limit in document["limits"] if not limit["holds"]],
-        "claims": claims,
-        "share": share(claims["quarantined"], claims["in"]),
+        "subject": subject,
+        "share": share(subject["quarantined"], subject["in"]),
+        "old": _old_entries(document),
         "worst": began[0]["rule"] if began else "",
         "rejecting": _findings(document, is_rejecting=True),
         "warnings": _findings(document, is_rejecting=False),
         "money": document["money_check"],
     }
+
+
+def _subject(document: Mapping[str, Any]) -> Mapping[str, int]:
+    """Return the counts of claims by fate; of a directory, those of the rows of all tables."""
+    if is_directory(document["tables"]):
+        return all_rows(document)
+    return of_table(document, "claim")
+
+
+def _old_entries(document: Mapping[str, Any]) -> int | None:
+    """Return a directory's entries of more than 90 days; None where the report has no ages."""
+    page = directory_page(document.get("directory"))
+    return None if page is None else page.old
 
 
 def _findings(document: Mapping[str, Any], *, is_rejecting: bool) -> int:
@@ -83,16 +101,15 @@ def _findings(document: Mapping[str, Any], *, is_rejecting: bool) -> int:
 
 def _plots(nights: Sequence[Mapping[str, Any]]) -> list[Plot]:
     """Return the trends over the nights, oldest first."""
+    noun = "Rows" if any(is_directory(night["tables"]) for night in nights) else "Claims"
     labels = [datetime.fromisoformat(night["when"]).strftime("%m-%d") for night in nights]
     span = f"by night, {len(nights)} nights"
     shares = [_rejected_percent(night) for night in nights]
-    published = [
-        of_table(night, "claim")["published"] if night["release"] else None for night in nights
-    ]
-    return [
+    published = [_subject(night)["published"] if night["release"] else None for night in nights]
+    plots = [
         Plot(
             "rejected-share",
-            "Claims rejected, in percent of those that came in",
+            f"{noun} rejected, in percent of those that came in",
             f"A bar a night, {span}: from {min(shares):.1f} % to {max(shares):.1f} %, "
             f"{shares[-1]:.1f} % in the last.",
             labels,
@@ -110,13 +127,18 @@ def _plots(nights: Sequence[Mapping[str, Any]]) -> list[Plot]:
             },
         ),
         Plot(
-            "claims-published",
-            "Claims published",
-            f"Claims that each release held, {span}; none where nothing was published.",
+            f"{noun.lower()}-published",
+            f"{noun} published",
+            f"{noun} that each release held, {span}; none where nothing was published.",
             labels,
             {"published": published},
             kind="lines",
         ),
+    ]
+    if noun == "Rows":
+        return plots + directory_trends(nights, labels)
+    return [
+        *plots,
         Plot(
             "money",
             "Net amounts of claims",
@@ -130,8 +152,8 @@ def _plots(nights: Sequence[Mapping[str, Any]]) -> list[Plot]:
 
 
 def _rejected_percent(document: Mapping[str, Any]) -> float:
-    claims = of_table(document, "claim")
-    return 100 * claims["quarantined"] / claims["in"] if claims["in"] else 0.0
+    rows = _subject(document)
+    return 100 * rows["quarantined"] / rows["in"] if rows["in"] else 0.0
 
 
 def _nets(nights: Sequence[Mapping[str, Any]], category: str) -> list[Decimal | None]:

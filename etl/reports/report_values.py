@@ -13,6 +13,7 @@ from etl.publish.change_counts import Changes
 from etl.quality import MoneyKey, MoneyTotals, RowCounts, Verdict
 from etl.quality.totals.filled import FilledKey
 from etl.reports.certificate import CertificateFacts, TimelinessFacts
+from etl.reports.directory import DirectoryFacts
 from etl.reports.small_cells import SMALL_CELLS
 
 
@@ -272,6 +273,7 @@ class Report:
         all_reports: path of the page of all reports, relative to the report; empty without one.
         certificate: the published bytes compared with their source; None where nothing was written.
         timeliness: how soon claims were visible; None before there is a release to be new to.
+        directory: quality of a directory of providers; None where the run was of claims.
     """
 
     run: str
@@ -305,6 +307,7 @@ class Report:
     all_reports: str = ""
     certificate: CertificateFacts | None = None
     timeliness: TimelinessFacts | None = None
+    directory: DirectoryFacts | None = None
 
     @property
     def stopped(self) -> bool:

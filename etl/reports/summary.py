@@ -16,9 +16,9 @@ def is_directory(tables: Collection[str]) -> bool:
     return bool(tables) and "member" not in tables and "claim" not in tables
 
 
-def counted(count: int, noun: str) -> str:
+def counted(count: int, noun: str, plural: str = "") -> str:
     """Return a count with its noun."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+    return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
 
 
 @dataclass(frozen=True, slots=True)

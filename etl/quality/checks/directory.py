@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.columns.arrays import list_values, true_where
 from etl.columns.dates import NO_DAY, read_dates
 from etl.model.canonical_tables import TABLES, FieldType
-from etl.model.crosswalks import Crosswalk
 from etl.quality.checks.frames import Frame, Work
+from etl.quality.checks.us_places import position_outside, zip_outside
 from etl.quality.rules import kinds
 from etl.quality.rules.book import Rule
 
 _DAY: Final = len("2026-01-01")
-_ZIP: Final = 3
-"""Leading digits of a ZIP code that determine the state."""
 
 
 def check_directory(work: Work, frame: Frame, rule: Rule) -> None:
@@ -84,32 +81,10 @@ def _elsewhere(
 ) -> None:
     if rule.crosswalk is None or any(frame.cells(column).empty for column in columns):
         return
-    where = looked_at & frame.filled("state")
-    for column in columns:
-        where = where & frame.filled(column)
-    at = np.flatnonzero(where)
-    states = frame.cells("state").text.take(pa.array(at)).to_pylist()
-    values = [frame.cells(column).text.take(pa.array(at)).to_pylist() for column in columns]
-    is_out = _zip_outside if len(columns) == 1 else _position_outside
-    found = [is_out(rule.crosswalk, state, cells) for state, *cells in zip(states, *values)]  # noqa: B905
-    outside = np.zeros(frame.count, dtype=bool)
-    outside[at[np.array(found, dtype=bool)]] = True
-    work.fail(rule, frame, outside, columns[0])
-
-
-def _zip_outside(states: Crosswalk, state: str, cells: list[str]) -> bool:
-    ranges = states.answer(state, "zips")
-    first = cells[0][:_ZIP]
-    if ranges is None or not first.isdigit():
-        return False
-    spans = [span.partition("-") for span in ranges.split()]
-    return not any(low <= first <= (high or low) for low, _, high in spans)
-
-
-def _position_outside(states: Crosswalk, state: str, cells: list[str]) -> bool:
-    box = [states.answer(state, side) for side in ("south", "north", "west", "east")]
-    if any(side is None for side in box):
-        return False
-    south, north, west, east = (float(side or 0) for side in box)
-    latitude, longitude = map(float, cells)
-    return not (south <= latitude <= north and west <= longitude <= east)
+    state = frame.cells("state").text
+    cells = [frame.cells(column).text for column in columns]
+    if len(cells) == 1:
+        outside = zip_outside(rule.crosswalk, state, cells[0])
+    else:
+        outside = position_outside(rule.crosswalk, state, *cells)
+    work.fail(rule, frame, looked_at & outside, columns[0])

@@ -288,7 +288,7 @@ def test_the_report_of_a_directory_speaks_of_rows_and_of_neither_claims_nor_memb
     document = report_document(replace(made, counts=counts, money={}, filled={}))
     page = report_page(document)
     told = answers(page)
-    assert tuple(told) == ("how-many", "why", "made", "changed", "missing", "current")
+    assert tuple(told) == ("how-many", "why", "accounts", "changed", "missing", "current")
     assert "How many rows were rejected? 1 of 12 rows (8.3 %)" in told["how-many"]
     assert "published 9 75.0 %" in told["how-many"]
     assert "withdrawn: not in force 2 16.7 %" in told["how-many"]

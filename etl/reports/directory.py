@@ -1,0 +1,217 @@
+"""Quality of a provider directory: its figures as plain values, and as the page has them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from etl.quality.totals.directory import (
+    ACCEPTING,
+    OLD_DAYS,
+    RECENT_DAYS,
+    DirectoryQuality,
+    NetworkCounts,
+)
+from etl.reports.plots import Plot
+
+_NAMES: Final = {
+    "directory_organization": "organizations",
+    "directory_practitioner": "practitioners",
+    "network": "networks",
+    "insurance_plan": "plans",
+    "location": "places",
+    "healthcare_service": "services",
+    "provider_role": "roles",
+    "affiliation": "affiliations",
+    "endpoint": "endpoints",
+}
+"""Tables of entries as people call what is in them."""
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryFacts:
+    """Quality of a directory, for a report.
+
+    Attributes:
+        quality: the figures.
+        places: path of the file with the rows behind them, relative to the report; empty where
+            there are none.
+    """
+
+    quality: DirectoryQuality
+    places: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryPage:
+    """Quality of a directory as the page shows it.
+
+    Attributes:
+        names: table -> what its rows are, in a word.
+        entries: all entries.
+        recent, aging, old, undated: how many of them are of each age.
+        impossible: rows with an address or position that cannot be.
+        incomplete: rows with an address of which a part is missing.
+        repeated: entries that seem to be there several times.
+        age_plot: entries by age, by table; None without entries.
+    """
+
+    names: Mapping[str, str]
+    entries: int
+    recent: int
+    aging: int
+    old: int
+    undated: int
+    impossible: int
+    incomplete: int
+    repeated: int
+    age_plot: Plot | None
+
+
+def directory_document(facts: DirectoryFacts) -> dict[str, Any]:
+    """Return the figures as docs/reports.md describes them."""
+    quality = facts.quality
+    return {
+        "day": quality.day.isoformat(),
+        "ages": [
+            {**asdict(each), "oldest": each.oldest.isoformat() if each.oldest else None}
+            for each in quality.ages
+        ],
+        "coverage": asdict(quality.coverage),
+        "networks": [_network(each) for each in quality.networks],
+        "addresses": [asdict(each) for each in quality.addresses],
+        "duplicates": [asdict(each) for each in quality.duplicates],
+        "places": facts.places or None,
+    }
+
+
+def _network(network: NetworkCounts) -> dict[str, Any]:
+    return {
+        **asdict(network),
+        "accepting": {code: network.accepting[code] for code in ACCEPTING},
+        "unstated": network.unstated,
+    }
+
+
+def directory_page(document: Mapping[str, Any] | None) -> DirectoryPage | None:
+    """Return the figures for the page; None where the run was of no directory.
+
+    Args:
+        document: `directory` of the report's document.
+    """
+    if document is None:
+        return None
+    ages: Sequence[Mapping[str, Any]] = document["ages"]
+    addresses: Sequence[Mapping[str, Any]] = document["addresses"]
+    return DirectoryPage(
+        names=_NAMES,
+        entries=_sum(ages, "rows"),
+        recent=_sum(ages, "recent"),
+        aging=_sum(ages, "aging"),
+        old=_sum(ages, "old"),
+        undated=_sum(ages, "undated"),
+        impossible=_sum(addresses, "impossible"),
+        incomplete=_sum(addresses, "incomplete"),
+        repeated=_sum(document["duplicates"], "groups"),
+        age_plot=_age_plot([each for each in ages if each["rows"]]),
+    )
+
+
+def _sum(parts: Sequence[Mapping[str, Any]], name: str) -> int:
+    return sum(part[name] for part in parts)
+
+
+def _age_plot(ages: Sequence[Mapping[str, Any]]) -> Plot | None:
+    """Return entries by age, in percent of each table: counts differ by orders of magnitude."""
+    if not ages:
+        return None
+    bands = {
+        "recent": f"{RECENT_DAYS} days or less",
+        "aging": f"up to {OLD_DAYS} days",
+        "old": f"more than {OLD_DAYS} days",
+        "undated": "without a date",
+    }
+    in_words = "; ".join(
+        f"{_NAMES[each['table']]}: "
+        + ", ".join(f"{each[band]:,} {name}" for band, name in bands.items() if each[band])
+        for each in ages
+    )
+    return Plot(
+        "ages",
+        "Entries by the days since they were last updated, in percent",
+        f"A bar for each kind of entry. {in_words}.",
+        # Every other name stands lower: side by side they would run into each other.
+        ["\n" * (at % 2) + _NAMES[each["table"]] for at, each in enumerate(ages)],
+        {name: [100 * each[band] / each["rows"] for each in ages] for band, name in bands.items()},
+        unit=" %",
+    )
+
+
+def directory_trends(nights: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> list[Plot]:
+    """Return how the quality of a directory went on.
+
+    Args:
+        nights: documents of reports, oldest first; one of an earlier program has no figures.
+        labels: of the nights.
+    """
+    figures = [night.get("directory") for night in nights]
+    pages = [directory_page(each) for each in figures]
+    span = f"by night, {len(nights)} nights"
+    ages = {
+        f"more than {RECENT_DAYS} days": [_older(page, of_old=False) for page in pages],
+        f"more than {OLD_DAYS} days": [_older(page, of_old=True) for page in pages],
+    }
+    faults = {
+        "practitioners in no network": [
+            each and each["coverage"]["practitioners_without_network"] for each in figures
+        ],
+        "organizations in no network": [
+            each and each["coverage"]["organizations_without_network"] for each in figures
+        ],
+        "addresses that cannot be": [None if page is None else page.impossible for page in pages],
+        "entries there twice": [None if page is None else page.repeated for page in pages],
+    }
+    closed = [None if each is None else _closed(each["networks"]) for each in figures]
+    return [
+        Plot(
+            "old-entries",
+            "Entries last updated longer ago, in percent of all with a date",
+            f"Shares of entries that were last updated more than {RECENT_DAYS} and more than "
+            f"{OLD_DAYS} days before, {span}.",
+            labels,
+            ages,
+            kind="lines",
+            unit=" %",
+        ),
+        Plot(
+            "directory-faults",
+            "Entries that people do not find, or that cannot be",
+            f"Counts of {', '.join(faults)}, {span}.",
+            labels,
+            faults,
+            kind="lines",
+        ),
+        Plot(
+            "closed-practices",
+            "Roles closed to new patients, in percent of those in a network",
+            f"Share of roles that accept nobody but their own patients, {span}.",
+            labels,
+            {"closed": closed},
+            kind="lines",
+            unit=" %",
+        ),
+    ]
+
+
+def _older(page: DirectoryPage | None, *, of_old: bool) -> float | None:
+    if page is None or page.entries == page.undated:
+        return None
+    older = page.old if of_old else page.aging + page.old
+    return 100 * older / (page.entries - page.undated)
+
+
+def _closed(networks: Sequence[Mapping[str, Any]]) -> float | None:
+    roles = _sum(networks, "roles")
+    closed = sum(each["accepting"]["existptonly"] + each["accepting"]["nopt"] for each in networks)
+    return 100 * closed / roles if roles else None

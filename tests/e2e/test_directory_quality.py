@@ -1,0 +1,314 @@
+"""The quality of a directory, from its files to its report: figures written down by hand."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.e2e.commands import ANY_CHANGE, cpcds, done, rows_of
+from tests.e2e.directories import PLACE, Rows, write_directory
+from tests.unit.reports.test_answers import answers
+
+Json = dict[str, Any]
+DAYS: Final = {30: "2026-10-02", 31: "2026-10-01", 90: "2026-08-03", 91: "2026-08-02"}
+"""Days before 2026-11-01, the day of these extracts -> the day."""
+WEST: Final = {"state": "CA", "postal_code": "90001", "latitude": "34.05", "longitude": "-118.24"}
+
+
+def spoiled_rows() -> dict[str, Rows]:
+    """Return a directory in which each fault stands once or twice, beside rows without one."""
+    return {
+        "organization": [
+            {"organization_id": "P1", "type": "payer", "name": "Acme", **PLACE},
+            # A department has the number of its hospital; a group is not to have it.
+            {"organization_id": "H1", "type": "fac", "name": "Hospital", "npi": "1245319599"}
+            | PLACE,
+            {"organization_id": "H1D", "type": "fac", "name": "Ward", "npi": "1245319599"}
+            | {"part_of_id": "H1", **PLACE},
+            {"organization_id": "H2", "type": "prvgrp;bus", "name": "Group", "npi": "1245319599"}
+            | {**PLACE, "address_line": "2 Main Street"},
+            {"organization_id": "H3", "type": "fac", "name": "GROUP "}
+            | {**PLACE, "address_line": "2, main  street"},
+            {"organization_id": "H4", "type": "fac", "name": "Of no address"},
+        ],
+        "practitioner": [
+            {"practitioner_id": "D1", "npi": "1234567893", "family_name": "Doe", **PLACE},
+            {"practitioner_id": "D2", "npi": "1234567893", "family_name": "Roe", **PLACE},
+            {"practitioner_id": "D3", "family_name": "Poe", "given_name": "Ann", **PLACE},
+            {"practitioner_id": "D4", "family_name": "POE", "given_name": "Ann.", **PLACE}
+            | {"npi": "1679576722"},
+            {"practitioner_id": "D5", "npi": "1497758544", "family_name": "Low"}
+            | {"last_updated": DAYS[91]},
+            {"practitioner_id": "D6", "npi": "2500000015", "family_name": "Moe"}
+            | {"last_updated": DAYS[90]},
+        ],
+        "network": [
+            {"network_id": "N1", "name": "One", "payer_id": "P1", "area_location_ids": "AREA"},
+            {"network_id": "N2", "name": "Two", "payer_id": "P1"},
+            {"network_id": "N3", "name": "Three", "payer_id": "P1"},
+        ],
+        "insurance_plan": [
+            {"plan_id": "PL1", "name": "Gold", "product_type": "qhp", "owned_by_id": "P1"}
+            | {"administered_by_id": "P1", "network_ids": "N1;N3;NOPE"},
+            {"plan_id": "PL2", "name": "Bronze", "product_type": "qhp", "owned_by_id": "P1"}
+            | {"administered_by_id": "P1"},
+        ],
+        "location": [
+            {"location_id": "AREA", "name": "All of it", "state": "CT"},
+            {"location_id": "L1", "name": "Good", **PLACE, "last_updated": DAYS[30]},
+            {"location_id": "L2", "name": "ZIP of Alaska", **PLACE, "postal_code": "99501"}
+            | {"last_updated": DAYS[31]},
+            {"location_id": "L3", "name": "Null Island", **PLACE, "latitude": "0"}
+            | {"longitude": "0.0"},
+            {"location_id": "L4", "name": "Half", **PLACE, "longitude": ""},
+            {"location_id": "L5", "name": "No city", **PLACE, "city": ""},
+            {"location_id": "L6", "name": "Hawaii", **PLACE, "latitude": "21.3"}
+            | {"longitude": "-157.8", "postal_code": "6101"},
+            {"location_id": "L7", "name": "Abroad", "city": "Nice", "country": "FR"}
+            | {"postal_code": "06000 F", "latitude": "43.7"},
+            {"location_id": "L8", "name": "West", **PLACE, **WEST},
+            {"location_id": "L9", "name": "west", **PLACE, **WEST},
+        ],
+        "provider_role": [
+            {"role_id": "R1", "practitioner_id": "D1", "organization_id": "H2"}
+            | {"network_ids": "N1", "accepts_new_patients": "newpt"},
+            {"role_id": "R2", "practitioner_id": "D2", "location_ids": "L1", "network_ids": "N1"}
+            | {"accepts_new_patients": "nopt"},
+            {"role_id": "R3", "practitioner_id": "D3", "network_ids": "N1"}
+            | {"accepts_new_patients": "existptonly"},
+            {"role_id": "R4", "practitioner_id": "D4", "network_ids": "N1"},
+            {"role_id": "R5", "practitioner_id": "D5", "organization_id": "H3"}
+            | {"accepts_new_patients": "newpt"},
+        ],
+        "provider_role_network": [
+            {"role_id": "R1", "network_id": "N3", "accepts_new_patients": "existptfam"},
+        ],
+        "affiliation": [
+            {"affiliation_id": "A1", "organization_id": "P1", "participating_organization_id": "H1"}
+            | {"network_ids": "N3"},
+        ],
+    }
+
+
+@pytest.fixture(scope="module")
+def checked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the report."""
+    folder = tmp_path_factory.mktemp("quality")
+    extract = write_directory(folder / "in", spoiled_rows())
+    done(cpcds("validate", extract, "--report", folder / "out"))
+    return folder / "out" / "report"
+
+
+@pytest.fixture(scope="module")
+def figures(checked: Path) -> Json:
+    found: Json = json.loads((checked / "report.json").read_text("utf-8"))["directory"]
+    return found
+
+
+def test_providers_plans_and_networks_that_do_not_lead_to_one_another(figures: Json) -> None:
+    assert figures["coverage"] == {
+        "practitioners": 6,
+        "practitioners_without_role": 1,  # D6
+        "practitioners_without_network": 2,  # D5 and D6
+        "organizations": 5,  # the payer gives no care
+        "organizations_without_network": 2,  # H3 and H4: H1D is part of H1, H2 has a role in N1
+        "roles": 5,
+        "roles_without_network": 1,  # R5
+        "plans": 1,
+        "plans_without_network": 0,  # PL2 is in quarantine
+        "networks": 3,
+        "networks_without_provider": 1,  # N2
+        "networks_without_plan": 1,  # N2
+    }
+
+
+def test_closed_practices_by_network(figures: Json) -> None:
+    nobody = {"newpt": 0, "existptfam": 0, "existptonly": 0, "nopt": 0}
+    assert figures["networks"] == [
+        {"network": "N1", "name": "One", "plans": 1, "organizations": 0, "practitioners": 4}
+        | {"roles": 4, "unstated": 1}
+        | {"accepting": {"newpt": 1, "existptfam": 0, "existptonly": 1, "nopt": 1}},
+        {"network": "N2", "name": "Two", "plans": 0, "organizations": 0, "practitioners": 0}
+        | {"roles": 0, "unstated": 0, "accepting": nobody},
+        {"network": "N3", "name": "Three", "plans": 1, "organizations": 1, "practitioners": 1}
+        | {"roles": 1, "unstated": 0, "accepting": {**nobody, "existptfam": 1}},
+    ]
+
+
+def test_ages_are_counted_from_the_day_of_the_extract(figures: Json) -> None:
+    assert figures["day"] == "2026-11-01"
+    ages = {each.pop("table"): each for each in figures["ages"]}
+    assert ages["directory_practitioner"] == {
+        "rows": 6,
+        "recent": 0,
+        "aging": 1,
+        "old": 1,
+        "undated": 4,
+        "oldest": DAYS[91],
+    }
+    assert ages["location"] == {
+        "rows": 10,
+        "recent": 1,
+        "aging": 1,
+        "old": 0,
+        "undated": 8,
+        "oldest": DAYS[31],
+    }
+    assert ages["endpoint"] == {
+        **dict.fromkeys(("rows", "recent", "aging", "old", "undated"), 0),
+        "oldest": None,
+    }
+
+
+def test_addresses_that_lack_a_part_or_cannot_be(figures: Json) -> None:
+    addresses = {each.pop("table"): each for each in figures["addresses"]}
+    assert addresses["location"] == {
+        "rows": 8,  # neither the area nor the place abroad
+        "absent": 0,
+        "incomplete": 1,  # L5
+        "missing": {"address_line": 0, "city": 1, "state": 0, "postal_code": 0},
+        "impossible": 4,  # L2, L3, L4, L6
+        "zip_shape": 1,
+        "zip_elsewhere": 1,  # L2; that of L6 is no ZIP code at all
+        "half_position": 1,
+        "zero_position": 1,
+        "position_elsewhere": 1,
+    }
+    assert addresses["directory_organization"]["absent"] == 1  # H4
+    assert addresses["directory_practitioner"]["absent"] == 2  # D5 and D6
+
+
+def test_entries_that_are_there_twice(figures: Json) -> None:
+    found = {
+        (each["table"], each["by"]): (each["groups"], each["rows"])
+        for each in figures["duplicates"]
+    }
+    assert found == {
+        ("directory_practitioner", "npi"): (1, 2),  # D1 and D2
+        ("directory_organization", "npi"): (1, 3),  # H1 with its ward, and H2
+        ("directory_practitioner", "name-and-address"): (1, 2),  # D3 and D4
+        ("directory_organization", "name-and-address"): (1, 2),  # H2 and H3
+        ("location", "name-and-address"): (1, 2),  # L8 and L9
+    }
+
+
+def test_the_rows_behind_each_figure_are_listed(checked: Path, figures: Json) -> None:
+    assert figures["places"] == "directory-quality.csv.gz"
+    listed = rows_of(checked / figures["places"])
+    assert set(listed[0]) == {"file", "row", "table", "figure", "group"}
+    places: dict[str, list[tuple[str, int]]] = {}
+    for row in listed:
+        places.setdefault(row["figure"], []).append((row["file"], int(row["row"])))
+    assert places.pop("undated")
+    assert places == {
+        "practitioner-without-role": [("practitioner.csv", 7)],
+        "practitioner-without-network": [("practitioner.csv", 6), ("practitioner.csv", 7)],
+        "organization-without-network": [("organization.csv", 6), ("organization.csv", 7)],
+        "network-without-provider": [("network.csv", 3)],
+        "network-without-plan": [("network.csv", 3)],
+        "role-without-network": [("provider_role.csv", 6)],
+        "older-than-30-days": [("location.csv", 4), ("practitioner.csv", 7)],
+        "older-than-90-days": [("practitioner.csv", 6)],
+        "address-incomplete": [("location.csv", 7)],
+        "zip-shape": [("location.csv", 8)],
+        "zip-elsewhere": [("location.csv", 4)],
+        "half-position": [("location.csv", 6)],
+        "zero-position": [("location.csv", 5)],
+        "position-elsewhere": [("location.csv", 8)],
+        "same-npi": [
+            *(("organization.csv", row) for row in (3, 4, 5)),
+            *(("practitioner.csv", row) for row in (2, 3)),
+        ],
+        "same-name-and-address": [
+            *(("location.csv", row) for row in (10, 11)),
+            *(("organization.csv", row) for row in (5, 6)),
+            *(("practitioner.csv", row) for row in (4, 5)),
+        ],
+    }
+
+
+def test_planted_faults_are_in_the_figures_and_nothing_else(tmp_path: Path) -> None:
+    figure_of = {
+        "zip-shape": "zip-shape",
+        "state-of-zip": "zip-elsewhere",
+        "state-of-position": "position-elsewhere",
+        "latitude": "half-position",  # what is no latitude is published as absent
+        "organization-without-address": "address-incomplete",  # the state is left
+    }
+    extract, out = tmp_path / "in", tmp_path / "out"
+    planted = ("--directory", "--practitioners", "68", "--seed", "5", "--fault-rate", "1")
+    done(cpcds("synth", *planted, "--out", extract))
+    done(cpcds("validate", extract, "--report", out))
+    ledger = {
+        (row["file"], row["row"], figure_of[fault])
+        for row in rows_of(extract / "faults.csv")
+        if (fault := row["fault"].removeprefix("directory-")) in figure_of
+    }
+    report = out / "report"
+    listed = {
+        (row["file"], row["row"], row["figure"])
+        for row in rows_of(report / "directory-quality.csv.gz")
+    }
+    kinds = {*figure_of.values(), "zero-position", "same-npi", "same-name-and-address"}
+    assert len(ledger) == 10
+    assert {each for each in listed if each[-1] in kinds} == ledger
+    figures = json.loads((report / "report.json").read_text("utf-8"))["directory"]
+    places = next(each for each in figures["addresses"] if each["table"] == "location")
+    assert places["impossible"] == 8
+
+
+def test_the_page_answers_in_its_first_screen_and_speaks_of_no_claims(
+    checked: Path, figures: Json
+) -> None:
+    page = (checked / "index.html").read_text("utf-8")
+    told = answers(page)
+    assert tuple(told) == ("how-many", "why", "accounts", "changed", "missing", "current")
+    assert "1 of 34 rows (2.9 %)" in told["how-many"]
+    assert "directory-plan-without-network" in told["why"]
+    assert "Yes: each row of 8 tables has one fate" in told["accounts"]
+    assert "34 rows = 33 accepted + 1 rejected + 0 superseded + 0 withdrawn" in told["accounts"]
+    assert "1 required value missing" in told["missing"]
+    assert "2 practitioners and 2 organizations are in no network" in told["missing"]
+    assert "1 practitioner in no role" in told["missing"]
+    assert "4 addresses cannot be, 5 entries seem to be there twice" in told["missing"]
+    assert "As of 2026-11-01" in told["current"]
+    assert "31 to 90 days before 2" in told["current"]
+    for section in ("coverage", "new-patients", "ages", "addresses", "duplicates"):
+        assert f'id="{section}"' in page
+    assert f'href="{figures["places"]}"' in page
+    words = re.sub(r"<style>.*?</style>|<[^>]*>", " ", page, flags=re.DOTALL)
+    assert not re.findall(r"(?i)\b(?:claims?|members?|money|cents?|MapID|amounts?)\b", words)
+
+
+def test_a_target_of_a_directory_counts_what_it_published_once_and_shows_its_nights(
+    tmp_path: Path,
+) -> None:
+    target = tmp_path / "target"
+    rows = spoiled_rows()
+    done(cpcds("run", write_directory(tmp_path / "in", rows), "--to", target, **ANY_CHANGE))
+    rows["practitioner"] = rows["practitioner"][:5]
+    done(cpcds("run", write_directory(tmp_path / "in", rows), "--to", target, **ANY_CHANGE))
+    release = json.loads((target / "current.json").read_text("utf-8"))["release"]
+    folder = target / "reports" / release
+    report = json.loads((folder / "report.json").read_text("utf-8"))
+    by_type: Counter[str] = Counter()
+    for profile in report["must_support"]:
+        by_type[next(iter(profile["filled"])).partition(".")[0]] += profile["resources"]
+    assert by_type == report["resources"]
+    told = answers((folder / "index.html").read_text("utf-8"))
+    assert "0 added, 0 changed, 1 retracted" in told["changed"]
+    assert "Practitioner 0 0 1" in told["changed"]
+    every = (target / "reports" / "index.html").read_text("utf-8")
+    words = re.sub(r"<style>.*?</style>|<[^>]*>", " ", every, flags=re.DOTALL)
+    assert "rows in" in words
+    assert "entries over 90 days old" in words
+    assert "Entries last updated longer ago" in words
+    assert not re.findall(r"(?i)\b(?:claims?|members?|money|every cent)\b", words)
+    history = done(cpcds("history", target)).out + done(cpcds("releases", target)).out
+    assert "1 of 34 rows rejected" in history
+    assert not re.findall(r"(?i)\b(?:claims?|members?|money)\b", history)
