@@ -121,17 +121,13 @@ def prepared(settings: Settings) -> Settings:
         mistakes.report()
         settings = auth.prepared(settings)
     mistakes.report()
-    base = serve.base_url.rstrip("/")
-    if not base:
-        host = f"[{serve.host}]" if ":" in serve.host else serve.host
-        base = f"http://{host}:{serve.port}"
     keys = {
         name: getattr(serve, name)
         if getattr(serve, name).get_secret_value()
         else SecretStr(token_hex(32))
         for name in ("cursor_key", "log_key")
     }
-    changed = serve.model_copy(update={"base_url": base, **keys})
+    changed = serve.model_copy(update={"base_url": serve.reached_at, **keys})
     return settings.model_copy(update={"serve": changed})
 
 

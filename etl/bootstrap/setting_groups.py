@@ -322,6 +322,34 @@ class PublishSettings(SettingGroup):
         return int(self.mode, 8)
 
 
+class PlanFinderSettings(SettingGroup):
+    """Plan Finder files of a provider directory: one resource type a file."""
+
+    entries: int = Field(10_000, ge=1, description="Most resources of a file.")
+    bytes: int = Field(
+        20_000_000,
+        ge=10_000,
+        description="Most bytes of a file, uncompressed; a larger resource is alone in its file.",
+    )
+
+
+class BrandSettings(SettingGroup):
+    """The payer's brand, for apps and directories of endpoints; none without a website."""
+
+    website: str = Field("", description="URL of the payer's public website.")
+    updated: str = Field("", description="Day on which a setting here was changed last.")
+    aliases: tuple[str, ...] = Field((), description="Other names to find the payer by.")
+    logo: str = Field("", description="URL of the logo, SVG or PNG.")
+    logo_license: str = Field("", description="URL of the terms under which apps may show it.")
+    portal_name: str = Field("", description="Name of the members' portal.")
+    portal_url: str = Field("", description="URL of the members' portal.")
+    portal_description: str = Field("", description="Which members it is for.")
+    developers_url: str = Field(
+        "", description="URL where developers learn how to connect; the developer portal if empty."
+    )
+    states: tuple[str, ...] = Field((), description="States with plans, two letters each.")
+
+
 class DevelopmentTokenSettings(SettingGroup):
     """An access token that is accepted in development mode."""
 
@@ -424,6 +452,12 @@ class ServeSettings(SettingGroup):
     def directory_target(self) -> str:
         """The target with a provider directory; empty for none."""
         return self.directory if isinstance(self.directory, str) else ""
+
+    @property
+    def reached_at(self) -> str:
+        """Scheme, host and port of every link, without a slash at the end."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return self.base_url.rstrip("/") or f"http://{host}:{self.port}"
 
 
 class PortalSettings(SettingGroup):

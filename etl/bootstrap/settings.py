@@ -26,12 +26,14 @@ from pydantic_settings import (
 
 from etl.bootstrap.setting_groups import (
     AuthSettings,
+    BrandSettings,
     ClaimsSettings,
     ExtractSettings,
     LimitsSettings,
     LineageSettings,
     MonitoringSettings,
     PayerSettings,
+    PlanFinderSettings,
     PortalSettings,
     PublishSettings,
     ReportSettings,
@@ -108,6 +110,12 @@ class Settings(BaseSettings):
     store: StorageSettings = Field(default_factory=StorageSettings, description="Object storage.")
     publish: PublishSettings = Field(
         default_factory=PublishSettings, description="The view of claims, deltas and bulk files."
+    )
+    brand: BrandSettings = Field(
+        default_factory=BrandSettings, description="The payer's brand and endpoints."
+    )
+    plan_finder: PlanFinderSettings = Field(
+        default_factory=PlanFinderSettings, description="Plan Finder files of a directory."
     )
     auth: AuthSettings = Field(
         default_factory=AuthSettings, description="The authorization server."

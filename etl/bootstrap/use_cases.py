@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 from etl.bootstrap.definitions import load_definitions, release_limits
 from etl.bootstrap.extracts import extract_files
 from etl.bootstrap.gc_policy import gc_disabled, gc_relaxed
+from etl.bootstrap.served_rooms import DIRECTORY
 from etl.bootstrap.settings import Settings
 from etl.bootstrap.targets import store_options, target_store
 from etl.errors import EtlError, MappingError, NotFound, StoreError, UsageError
@@ -45,7 +46,7 @@ from etl.pipeline.row_places import ExtractRows
 from etl.pipeline.run import Planned, Ran, plan, remake, run
 from etl.pipeline.target import Target
 from etl.pipeline.validate import Validated, check_report_folder, validate
-from etl.publish.bulk_files import BulkOptions
+from etl.publish.bulk_files import BulkOptions, PlanFinderOptions
 from etl.publish.bulk_pages import write_pages
 from etl.publish.canonical_json import as_instant, instant
 from etl.publish.damaged_objects import with_lost
@@ -679,4 +680,9 @@ def _bulk_options(settings: Settings) -> BulkOptions | None:
         requires_access_token=wanted.requires_access_token,
         snapshot_every=wanted.snapshot_every,
         work=settings.run.work,
+        plan_finder=PlanFinderOptions(
+            f"{settings.serve.reached_at}{DIRECTORY}",
+            settings.plan_finder.entries,
+            settings.plan_finder.bytes,
+        ),
     )

@@ -104,6 +104,13 @@ COMMANDS: Final[Mapping[str, CommandPlace]] = MappingProxyType(
             "Trace a resource in TARGET to its source, or a claim or row to its resources.",
             JOB,
         ),
+        "export": CommandPlace(
+            "export:export_command",
+            BATCH,
+            "Write the public files of the provider directory in TARGET to a folder for a web "
+            "server.",
+            TREE,
+        ),
         "history": CommandPlace(
             "history:history_command",
             BATCH,

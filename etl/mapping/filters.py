@@ -64,6 +64,15 @@ def _cast(to: Kind, *allowed: Kind) -> Build:
     return build
 
 
+_of_days: Final = _cast(Kind.DATETIME, Kind.DATE, Kind.TIMESTAMP)
+
+
+def _datetime(reader: Reader, value: Expr, args: list[Expr]) -> Expr:
+    if isinstance(value, Shaped) and value.shape == "year" and not args:
+        return Cast(value, Kind.DATETIME)  # a dateTime may be as short as its year
+    return _of_days(reader, value, args)
+
+
 def _default(reader: Reader, value: Expr, args: list[Expr]) -> Expr:
     if len(args) != 1:
         reader.fail("map-arguments", "default takes one argument")
@@ -173,7 +182,7 @@ FILTERS: Final[Mapping[str, Build]] = MappingProxyType(
         "integer": _cast(Kind.INTEGER, Kind.INTEGER),
         "plus": _plus,
         "date": _cast(Kind.DATE, Kind.DATE),
-        "datetime": _cast(Kind.DATETIME, Kind.DATE, Kind.TIMESTAMP),
+        "datetime": _datetime,
         "instant": _cast(Kind.INSTANT, Kind.DATE, Kind.TIMESTAMP),
         "boolean": _cast(Kind.BOOLEAN, Kind.FLAG, Kind.BOOLEAN),
         "default": _default,

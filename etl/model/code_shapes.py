@@ -60,6 +60,8 @@ SHAPES: Final[Mapping[str, Callable[[str], bool]]] = MappingProxyType(
         "clia": full_match(r"[0-9]{2}D[0-9]{7}"),
         "naic": full_match(r"[0-9]{5}"),
         "ein": full_match(r"[0-9]{2}-?[0-9]{7}"),
+        "year": full_match(r"[1-9][0-9]{3}"),
     }
 )
-"""Shapes that a mapping can ask for by name: NPI; CLIA (us-core-18); NAIC (us-core-19); EIN."""
+"""Shapes that a mapping can ask for by name: NPI; CLIA (us-core-18); NAIC (us-core-19); EIN; a year
+of four digits."""

@@ -6,6 +6,9 @@ when there are many increments since the last one, or when they have grown large
 nightly cost follows the change. Parts of blocks are copied as they are, compressed, where all of
 their resources are wanted.
 
+A provider directory has a snapshot with every release, cut so that a night leaves most of its files
+as they are, and Plan Finder files beside it (`directory_files`).
+
 The files are named by the release's manifest; `bulk_pages` makes the pages that consumers read.
 """
 
@@ -18,11 +21,13 @@ from itertools import chain, islice
 from typing import Final
 
 from etl.jobs import ALONE, EmitAny, JobRunner, no_event
+from etl.model.data_models import stated_model
 from etl.publish.bulk_files import BulkFiles, BulkOptions
 from etl.publish.canonical_json import JSON, dumps
 from etl.publish.catalog import Unit
 from etl.publish.change_counts import Changes
 from etl.publish.diff import Name, UnitChange, changed_directory, changed_patients
+from etl.publish.directory_files import write_directory_files
 from etl.publish.manifest import Manifest
 from etl.publish.reader import Current, Release, lines_of, open_index, read_parts
 from etl.publish.rendered_resources import rank
@@ -79,10 +84,19 @@ def with_bulk(
     """
     options = options or BulkOptions()
     release = Release(store, manifest)
-    before = base.release.manifest.bulk if base.release is not None else {}
+    parent = base.release.manifest if base.release is not None else None
+    before = parent.bulk if parent is not None else {}
+    reading = reading or ParallelReading(ALONE, lambda: store)
+    if not stated_model(manifest.facts.mapping).has_members:
+        count = sum(manifest.counts["resources"].values())
+        reading.planned(count)
+        with Writer(store) as writer:
+            bulk = write_directory_files(writer, release, before, options)
+        reading.copied(count)
+        store.sync()
+        return replace(manifest, bulk=bulk).named(parent)
     if base.lost:  # the previous content cannot be compared: consumers start again
         before = {}
-    reading = reading or ParallelReading(ALONE, lambda: store)
     increment: JSON = None
     chain: list[JSON] = []
     snapshot: JSON = before.get("snapshot")
@@ -99,7 +113,6 @@ def with_bulk(
             chain = []
     store.sync()
     bulk = {"snapshot": snapshot, "increments": chain, "increment": increment}
-    parent = base.release.manifest if base.release is not None else None
     return replace(manifest, bulk=bulk).named(parent)
 
 

@@ -30,6 +30,21 @@ _SMALL: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
+class PlanFinderOptions:
+    """Options of a directory's Plan Finder files.
+
+    Attributes:
+        fhir_base: FHIR base URL of the directory's API, from which `fullUrl` is made.
+        entries: most resources of a file.
+        bytes: most bytes of a file as it is fetched, uncompressed.
+    """
+
+    fhir_base: str = "http://127.0.0.1:8000/directory"
+    entries: int = 10_000
+    bytes: int = 20_000_000
+
+
+@dataclass(frozen=True, slots=True)
 class BulkOptions:
     """Options of making and announcing bulk files.
 
@@ -43,6 +58,9 @@ class BulkOptions:
         file_bytes: size that a file has, compressed, before the next one begins.
         work: folder for files that are being filled, without names and for their owner alone; None
             for the system's own folder for such files.
+        directory_entries: most resources of a bulk file of a provider directory.
+        directory_bytes: most bytes of it, uncompressed.
+        plan_finder: how its Plan Finder files are made.
     """
 
     base_url: str = ""
@@ -52,6 +70,41 @@ class BulkOptions:
     snapshot_share: float = 0.5
     file_bytes: int = 32 * 1024 * 1024
     work: Path | None = None
+    directory_entries: int = 10_000
+    directory_bytes: int = 32 * 1024 * 1024
+    plan_finder: PlanFinderOptions = field(default_factory=PlanFinderOptions)
+
+
+class Spool:
+    """Bytes that are collected on disk, in a file without a name, once there are some of them.
+
+    Args:
+        work: folder for the file; None for the system's own.
+    """
+
+    def __init__(self, work: Path | None) -> None:
+        self._work = None if work is None else str(work)
+        self._file: SpooledTemporaryFile[bytes] | None = None
+
+    def write(self, data: bytes) -> None:
+        """Add bytes.
+
+        Raises:
+            StoreError: the disk of the work folder is full.
+        """
+        with _explained():
+            if self._file is None:
+                self._file = SpooledTemporaryFile[bytes](_SMALL, dir=self._work)
+            self._file.write(data)
+
+    def take(self) -> bytes:
+        """Return all bytes, and begin anew."""
+        if self._file is None:
+            return b""
+        with _explained(), self._file as file:
+            self._file = None
+            file.seek(0)
+            return file.read()
 
 
 class BulkFiles:

@@ -5,6 +5,10 @@ on it. Each release's increment has a page; the last page of the chain links to 
 consumer polls it. When a release is committed, first its own page is written, then the link of the
 page before, then the root: a consumer that reads in between sees an earlier state, whole.
 
+A provider directory has the root alone: all of the present release, and no link, so that a consumer
+that knows nothing of `#pending` has the whole of it. Its files stay where they are as long as their
+content does.
+
 Pages follow from the releases' manifests. So a run that died after its commit has lost nothing:
 `write_pages` can be called again at any time.
 """
@@ -12,7 +16,7 @@ Pages follow from the releases' manifests. So a run that died after its commit h
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Final, Literal
 
@@ -85,7 +89,7 @@ def close_pages(store: Store, kept: Sequence[Release], before: datetime) -> int:
     for release in kept:
         bulk = release.manifest.bulk
         needed.add(page_key(release.id))
-        if bulk:
+        if bulk and not _is_directory(bulk):
             needed.add(updates_key(bulk["snapshot"]))
             needed |= {
                 page_key(increment["release"])
@@ -133,7 +137,8 @@ def untrue_pages(release: Release) -> Iterator[tuple[str, bool]]:
         page_key(increment["release"]) for increment in bulk["increments"] if "release" in increment
     ]
     own = [page_key(release.id)] if bulk["increment"] is not None else []
-    for key in (*own, *chain, updates_key(bulk["snapshot"]), ROOT):
+    updates = [] if _is_directory(bulk) else [updates_key(bulk["snapshot"])]
+    for key in (*own, *chain, *updates, ROOT):
         there = _present(release.store, key)
         if there is None or (key in said and _told(there.data) not in said[key]):
             yield key, there is not None
@@ -145,6 +150,8 @@ def _contents(release: Release) -> dict[str, JSON]:
     if not bulk:
         return {}
     snapshot, increment = bulk["snapshot"], bulk["increment"]
+    if _is_directory(bulk):
+        return {ROOT: snapshot}
     pages = {ROOT: snapshot, updates_key(snapshot): {"time": snapshot["time"]}}
     return pages if increment is None else {**pages, page_key(release.id): increment}
 
@@ -167,7 +174,7 @@ def _told(page: bytes) -> JSON:
 def _settle_all(store: Store, base: Current, options: BulkOptions) -> list[str]:
     changed: list[str] = []
 
-    def settle(key: str, content: JSON, link: str) -> None:
+    def settle(key: str, content: JSON, link: str | None) -> None:
         data = _page(options, key, content, link)
         there = _present(store, key)
         if there is not None and there.data == data:
@@ -179,11 +186,15 @@ def _settle_all(store: Store, base: Current, options: BulkOptions) -> list[str]:
 
     link = PENDING
     root: JSON = None
+    root_link: str | None = None
     for release in lineage(store):
         bulk = release.manifest.bulk
-        if not bulk:  # that run wrote no bulk files: the pages before it have no continuation
+        if not bulk or _is_directory(bulk):  # the pages before it have no continuation
             link = CLOSED
+            root = root or bulk.get("snapshot")
             continue
+        if root is None:
+            root_link = updates_key(bulk["snapshot"])
         root = root or bulk["snapshot"]
         if bulk["increment"] is not None:
             settle(page_key(release.id), bulk["increment"], link)
@@ -191,8 +202,13 @@ def _settle_all(store: Store, base: Current, options: BulkOptions) -> list[str]:
             settle(updates_key(bulk["snapshot"]), {"time": bulk["snapshot"]["time"]}, link)
         link = page_key(release.id) if bulk["increment"] is not None else CLOSED
     if root is not None:
-        settle(ROOT, root, updates_key(root))
+        settle(ROOT, root, root_link)
     return changed
+
+
+def _is_directory(bulk: Mapping[str, JSON]) -> bool:
+    """Return whether bulk files are those of a provider directory, which have no increments."""
+    return "planFinder" in bulk
 
 
 def _tag(there: Tagged | None) -> str | None:
@@ -206,7 +222,32 @@ def _present(store: Store, key: str) -> Tagged | None:
         return None
 
 
-def _page(options: BulkOptions, key: str, content: Mapping[str, JSON], link: str) -> bytes:
+def directory_root(snapshot: Mapping[str, JSON], cadence: str, urls: Iterable[str]) -> bytes:
+    """Return the root of a provider directory.
+
+    Lists without anything are there: clients that were made for Bulk Export rely on them.
+
+    Args:
+        snapshot: of its manifest.
+        cadence: ISO 8601 duration between releases.
+        urls: URL of each of its files.
+    """
+    page = {
+        "manifestType": MANIFEST_TYPE,
+        "transactionTime": snapshot["time"],
+        "updateCadence": cadence,
+        "requiresAccessToken": False,
+        "output": [
+            {"type": file["type"], "url": url, "count": file["count"], "fileSize": file["bytes"]}
+            for file, url in zip(snapshot["output"], urls, strict=True)
+        ],
+        "deleted": [],
+        "error": [],
+    }
+    return dumps(page) + b"\n"
+
+
+def _page(options: BulkOptions, key: str, content: Mapping[str, JSON], link: str | None) -> bytes:
     def url(link: str) -> str:
         if link.startswith("#"):
             return link
@@ -225,6 +266,9 @@ def _page(options: BulkOptions, key: str, content: Mapping[str, JSON], link: str
             for file in content.get(name, ())
         ]
 
+    if link is None:
+        urls = [url(file["key"]) for file in content["output"]]
+        return directory_root(content, options.cadence, urls)
     page = {
         "manifestType": MANIFEST_TYPE,
         "transactionTime": content["time"],

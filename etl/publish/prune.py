@@ -26,7 +26,10 @@ from etl.storage.port import Entry, Store
 GRACE: Final = timedelta(days=1)
 """Objects younger than this stay, whether a release names them or not."""
 
-SWEPT: Final = ("releases/", "catalog/", "bulk/", "reports/", "quarantine/", "rows/", "memory/")
+SWEPT: Final = (
+    *("releases/", "catalog/", "bulk/", "plan-finder/"),
+    *("reports/", "quarantine/", "rows/", "memory/"),
+)
 """Folders with few enough keys to be held in memory. `patients/` and `directory/` have more."""
 
 NO_EXPIRY: Final = Expiry()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -12,6 +13,11 @@ PATIENT_TYPES: Final = ("Patient", "Coverage", "RelatedPerson", "ExplanationOfBe
 
 DIRECTORY_TYPES: Final = ("Organization", "Practitioner", "PractitionerRole", "Location")
 """Resource types of the shared directory, in their order."""
+
+REFERENCE: Final = re.compile(
+    rb'"reference":\s*"([A-Za-z]+)/([A-Za-z0-9\-.]{1,64})(?:/_history/[^"]*)?"'
+)
+"""A relative reference in JSON: type and id."""
 
 LISTED: Final = "_listed"
 """Search value of an Organization or Practitioner without an NPI: why others may see it. There is

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Final, Literal
 
 from etl.errors import NotFound, StoreError
@@ -16,14 +16,12 @@ from etl.publish.canonical_json import instant, short_hash
 from etl.publish.catalog import Unit, parse_shard, shard_number
 from etl.publish.manifest import Manifest, Named, Shard
 from etl.publish.reader import Release, checked, open_index
+from etl.publish.rendered_resources import REFERENCE
 from etl.publish.retention import read_expiry
 from etl.publish.search_index import Index, IndexRow, rows_of
 from etl.publish.unit_writer import body_of, content_hash
 from etl.storage.parallel_reads import mapped
 
-_REFERENCE: Final = re.compile(
-    rb'"reference":\s*"([A-Za-z]+)/([A-Za-z0-9\-.]{1,64})(?:/_history/[^"]*)?"'
-)
 _MOST: Final = 1000
 
 Kind = Literal["missing", "damaged", "catalog", "index", "block", "reference", "count"]
@@ -288,7 +286,7 @@ def _check_lines(unit: Unit, rows: list[IndexRow], lines: list[bytes]) -> Iterat
 
 def _references(lines: Iterable[bytes]) -> Iterator[tuple[str, str]]:
     for text in lines:
-        for kind, resource_id in _REFERENCE.findall(text):
+        for kind, resource_id in REFERENCE.findall(text):
             yield kind.decode(), resource_id.decode()
 
 
@@ -314,8 +312,10 @@ def bulk_files(manifest: Manifest) -> list[Named]:
     if not bulk:
         return []
     named_files: dict[str, Named] = {}
-    for part in (bulk["snapshot"], bulk["increment"] or {}, *bulk["increments"]):
-        for entry in [*part.get("output", ()), *part.get("deleted", ())]:
+    parts = (bulk["snapshot"], bulk["increment"] or {}, *bulk["increments"])
+    for part in (*parts, *bulk.get("planFinder", ())):
+        lists = (part.get(name, ()) for name in ("output", "deleted", "files"))
+        for entry in chain.from_iterable(lists):
             named_files[entry["key"]] = Named(entry["key"], entry["sha256"], entry["bytes"])
     return list(named_files.values())
 

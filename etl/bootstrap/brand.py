@@ -1,0 +1,88 @@
+"""Settings into the payer's brand and its endpoints (`etl.smart.brands`)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import date
+from typing import Final
+
+import orjson
+
+from etl.bootstrap.served_rooms import DIRECTORY, FHIR
+from etl.bootstrap.settings import Settings
+from etl.errors import MappingError, Mistakes
+from etl.publish.canonical_json import day_instant
+from etl.smart.brands import BRANDS, Brand, BrandEndpoint, brands_bundle
+
+_HTTPS: Final = re.compile(r"https://[^\s/?#@]+(/\S*)?")
+_URLS: Final = ("website", "logo", "logo_license", "portal_url", "developers_url")
+
+
+def brand_of(settings: Settings) -> Brand | None:
+    """Return the payer's brand; None where no website is configured.
+
+    Raises:
+        MappingError: `config-brand`: a URL is none of `https:`, or the day of the last change is
+            missing or no date.
+    """
+    mistakes = Mistakes()
+    for error in _mistakes(settings):
+        mistakes.add(error)
+    mistakes.report()
+    wanted = settings.brand
+    if not wanted.website:
+        return None
+    return Brand(
+        name=settings.payer.name,
+        website=wanted.website,
+        updated=day_instant(wanted.updated),
+        aliases=wanted.aliases,
+        logo=wanted.logo,
+        logo_license=wanted.logo_license,
+        portal_name=wanted.portal_name,
+        portal_url=wanted.portal_url,
+        portal_description=wanted.portal_description,
+        states=wanted.states,
+    )
+
+
+def brand_document(settings: Settings) -> bytes | None:
+    """Return the Bundle of the brand and the payer's endpoints as JSON; None without a brand.
+
+    Raises:
+        MappingError: as `brand_of`.
+    """
+    brand = brand_of(settings)
+    if brand is None:
+        return None
+    base = settings.serve.reached_at
+    developers = settings.brand.developers_url or f"{base}/"
+    access, directory = f"{brand.name}: Patient Access API", f"{brand.name}: Provider Directory API"
+    endpoints = [
+        BrandEndpoint("patient-access", access, f"{base}{FHIR}", developers, of_portal=True),
+        BrandEndpoint("provider-directory", directory, f"{base}{DIRECTORY}", developers),
+    ]
+    folder = base + BRANDS.rpartition("/")[0]
+    return orjson.dumps(brands_bundle(brand, endpoints, folder)) + b"\n"
+
+
+def _mistakes(settings: Settings) -> Iterator[MappingError]:
+    wanted = settings.brand
+    for name in _URLS:
+        if (url := getattr(wanted, name)) and not _HTTPS.fullmatch(url):
+            origin = settings.origin("brand", name)
+            yield MappingError(origin, "config-brand", f"brand.{name} is no URL of https")
+    try:
+        date.fromisoformat(wanted.updated or "0001-01-01")
+    except ValueError:
+        what = "brand.updated is no day"
+        hint = "for instance 2026-11-27"
+        yield MappingError(settings.origin("brand", "updated"), "config-brand", what, hint=hint)
+    if wanted.website and not wanted.updated:
+        yield MappingError(
+            settings.origin("brand", "website"),
+            "config-brand",
+            "brand.website needs brand.updated: apps see by it that something changed",
+            hint="for instance updated = '2026-11-27'",
+        )

@@ -1,0 +1,246 @@
+"""A provider directory's files as a client downloads them from real servers, night after night."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from etl.model.data_models import DIRECTORY
+from etl.publish.manifest import ReleaseFacts
+from etl.storage.local import LocalStore
+from tests.e2e.commands import (
+    ANY_CHANGE,
+    SAMPLES,
+    columns_of,
+    copied,
+    cpcds,
+    done,
+    rows_of,
+    write_rows,
+)
+from tests.e2e.directory_crawler import Crawler, by_name, dangling, static_server
+from tests.e2e.test_directory_publishing import manifest_of, seen
+from tests.unit.publish.samples import patient, publish
+
+Json = dict[str, Any]
+INDEX: Final = "plan-finder/H0009/2025/index.json"
+NETWORK: Final = "network-reference"
+SMALL_FILES: Final = {"CPCDS_PLAN_FINDER__ENTRIES": "8", "CPCDS_PLAN_FINDER__BYTES": "20000"}
+BRAND: Final = {
+    "CPCDS_PAYER__NAME": "Acme Health",
+    "CPCDS_BRAND__WEBSITE": "https://www.acme.example/members",
+    "CPCDS_BRAND__UPDATED": "2026-11-01",
+    "CPCDS_BRAND__LOGO": "https://acme.example/logo.svg",
+    "CPCDS_BRAND__PORTAL_NAME": "MyAcme",
+    "CPCDS_BRAND__PORTAL_URL": "https://my.acme.example",
+    "CPCDS_SERVE__BASE_URL": "https://fhir.acme.example",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Nights:
+    """Two releases of a directory, and folders that were exported after each.
+
+    Attributes:
+        target: with both releases.
+        first, second: what readers saw after each.
+        folder: exported after the first, and again after the second.
+        crawler: downloaded all of the folder after each.
+        said: what each export printed.
+        of_night: what the crawler downloaded after the second.
+    """
+
+    target: Path
+    first: dict[str, Json]
+    second: dict[str, Json]
+    folder: Path
+    crawler: Crawler
+    said: tuple[Json, Json]
+    of_night: tuple[dict[str, Json], dict[str, Json]]
+    fetched: list[str]
+
+
+def renamed(extract: Path, to: Path) -> Path:
+    """Copy an extract in which one practitioner of a senior network has another name."""
+    copied(extract, to)
+    roles = rows_of(to / "provider_role.csv")
+    who = next(one["practitioner_id"] for one in roles if "NW-SENIOR" in one["network_ids"])
+    path = to / "practitioner.csv"
+    rows = rows_of(path)
+    for row in rows:
+        if row["practitioner_id"] == who:
+            row["family_name"] = "Newname"
+    write_rows(path, columns_of(path), rows)
+    as_of = json.loads((extract / "manifest.json").read_bytes())["as_of"]
+    (to / "manifest.json").write_text(json.dumps({"as_of": as_of}))
+    return to
+
+
+@pytest.fixture(scope="module")
+def nights(tmp_path_factory: pytest.TempPathFactory) -> Nights:
+    place = tmp_path_factory.mktemp("files")
+    target, folder = place / "target", place / "public"
+    done(cpcds("run", SAMPLES / "directory", "--to", target, **SMALL_FILES))
+    first = seen(target)
+    said = [json.loads(done(cpcds("export", target, "--out", folder, "--json", **BRAND)).out)]
+    crawler = Crawler()
+    with static_server(folder) as base:
+        crawler.bulk(f"{base}/$bulk-publish")
+        crawler.plans(f"{base}/{INDEX}")
+        changed = renamed(SAMPLES / "directory", place / "changed")
+        done(cpcds("run", changed, "--to", target, **SMALL_FILES, **ANY_CHANGE))
+        again = done(cpcds("export", target, "--out", folder, "--json", **BRAND))
+        said.append(json.loads(again.out))
+        start = len(crawler.fetched)
+        bulk = by_name(crawler.bulk(f"{base}/$bulk-publish"))
+        plans = by_name(crawler.plans(f"{base}/{INDEX}"))
+        fetched = [url.removeprefix(base) for url in crawler.fetched[start:]]
+    return Nights(
+        target, first, seen(target), folder, crawler, (said[0], said[1]), (bulk, plans), fetched
+    )
+
+
+def test_a_client_has_each_resource_once_from_a_static_server(nights: Nights) -> None:
+    bulk, _ = nights.of_night
+    assert bulk == nights.second
+    assert bulk != nights.first
+
+
+def test_a_contracts_files_are_closed_and_have_what_belongs_to_its_networks(
+    nights: Nights,
+) -> None:
+    _, plans = nights.of_night
+    assert dangling(plans) == set()
+    contract = [
+        one
+        for one in nights.second.values()
+        if one["resourceType"] == "InsurancePlan" and "H0009" in json.dumps(one)
+    ]
+    assert contract
+    networks = {network["reference"] for one in contract for network in one["network"]}
+
+    def belongs(one: Json) -> bool:
+        extensions = [each for each in one.get("extension", ()) if each["url"].endswith(NETWORK)]
+        named = [*one.get("network", ()), *(each["valueReference"] for each in extensions)]
+        return any(each["reference"] in networks for each in named)
+
+    everything = json.dumps(list(plans.values()))
+    for kind in ("PractitionerRole", "OrganizationAffiliation"):
+        expected = {
+            name
+            for name, one in nights.second.items()
+            if one["resourceType"] == kind and belongs(one)
+        }
+        found = {name for name in plans if name.startswith(f"{kind}/")}
+        assert expected
+        assert expected <= found
+        # A phone number may lead by way of a role in another network.
+        assert all(f'"reference": "{name}"' in everything for name in found - expected)
+    assert {name for name in plans if name.startswith("InsurancePlan/")} == {
+        f"InsurancePlan/{one['id']}" for one in contract
+    }
+    assert all(plans[name] == nights.second[name] for name in plans)
+    assert len(plans) < len(nights.second)
+
+
+def test_a_night_downloads_the_documents_and_the_files_of_what_changed(nights: Nights) -> None:
+    assert len(nights.fetched) == 4, nights.fetched
+    documents = [path for path in nights.fetched if path in ("/$bulk-publish", f"/{INDEX}")]
+    assert len(documents) == 2
+    assert len(nights.crawler.unchanged) > 10  # Last-Modified is what Python's server has
+    assert nights.said[1]["written"] == 2
+    assert nights.said[1]["removed"] == 0  # those of the release before may be being fetched
+
+
+def test_files_are_small_and_public_and_those_before_go_with_the_next_release(
+    nights: Nights, tmp_path: Path
+) -> None:
+    files = list((nights.folder / "plan-finder").glob("*.json"))
+    assert len(files) > 12
+    for path in files:
+        assert path.stat().st_size <= 20_000
+        assert len(json.loads(path.read_bytes())["entry"]) <= 8
+        assert path.stat().st_mode & 0o777 == 0o644
+    folder, target = tmp_path / "public", tmp_path / "target"
+    shutil.copytree(nights.folder, folder)
+    shutil.copytree(nights.target, target)
+    (folder / "robots.txt").write_text("mine")
+    done(cpcds("rollback", target, manifest_of(target)["parent"], **SMALL_FILES))
+    again = json.loads(done(cpcds("export", target, "--out", folder, "--json")).out)
+    assert (again["written"], again["removed"]) == (0, 0)  # it named them, and so did the last
+    done(cpcds("rollback", target, manifest_of(target)["parent"], **SMALL_FILES))
+    assert (folder / "robots.txt").read_text() == "mine"
+    fresh = json.loads(done(cpcds("export", target, "--out", tmp_path / "x", "--json")).out)
+    assert fresh["files"] == nights.said[1]["files"]
+
+
+def test_with_a_base_url_links_are_absolute(nights: Nights, tmp_path: Path) -> None:
+    base = "https://files.acme.example/directory"
+    done(cpcds("export", nights.target, "--out", tmp_path / "x", "--base-url", base))
+    index = json.loads((tmp_path / "x" / INDEX).read_bytes())
+    assert all(
+        url.startswith(f"{base}/plan-finder/") and url.endswith(".json")
+        for url in index["provider_urls"]
+    )
+    manifest = json.loads((tmp_path / "x" / "$bulk-publish").read_bytes())
+    assert all(one["url"].startswith(f"{base}/bulk/") for one in manifest["output"])
+
+
+def test_the_brand_is_what_the_configuration_says(nights: Nights) -> None:
+    bundle = json.loads((nights.folder / ".well-known/user-access-brands.json").read_bytes())
+    assert bundle == json.loads((Path(__file__).parent / "user-access-brands.json").read_text())
+
+
+def test_a_brand_that_is_configured_no_longer_goes(nights: Nights, tmp_path: Path) -> None:
+    path = tmp_path / ".well-known/user-access-brands.json"
+    done(cpcds("export", nights.target, "--out", tmp_path, **BRAND))
+    assert path.is_file()
+    done(cpcds("export", nights.target, "--out", tmp_path))
+    assert not path.exists()
+
+
+def test_the_target_is_whole(nights: Nights) -> None:
+    assert "nothing is broken" in done(cpcds("verify", nights.target)).out
+    bulk = manifest_of(nights.target)["bulk"]
+    assert (bulk["increments"], bulk["increment"]) == ([], None)
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"CPCDS_BRAND__WEBSITE": "http://acme.example"}, "brand.website is no URL of https"),
+        ({"CPCDS_BRAND__WEBSITE": "https://acme.example"}, "needs brand.updated"),
+        ({"CPCDS_BRAND__UPDATED": "yesterday"}, "brand.updated is no day"),
+    ],
+)
+def test_a_wrong_brand_is_said_before_anything_is_written(
+    nights: Nights, tmp_path: Path, environment: dict[str, str], said: str
+) -> None:
+    called = cpcds("export", nights.target, "--out", tmp_path / "x", **environment)
+    assert called.code == 3
+    assert said in called.err
+    assert not (tmp_path / "x").exists()
+
+
+def test_no_folder_is_made_of_claims_or_of_nothing(tmp_path: Path) -> None:
+    target, out = tmp_path / "claims", tmp_path / "x"
+    called = cpcds("export", target, "--out", out)
+    assert (called.code, called.sentence) == (2, f"{target}: nothing was published yet")
+    publish(LocalStore(target), [patient("ann", 2)])
+    called = cpcds("export", target, "--out", out)
+    assert called.code == 2
+    assert called.sentence.startswith(f"{target} holds claims")
+    assert not out.exists()
+
+
+def test_a_directory_without_files_says_what_to_do(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    publish(LocalStore(target), [], facts=ReleaseFacts("full", mapping=DIRECTORY.stated))
+    called = cpcds("export", target, "--out", tmp_path / "x")
+    assert called.code == 2
+    assert "publish.bulk = true" in called.sentence
