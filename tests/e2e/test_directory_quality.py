@@ -273,11 +273,12 @@ def test_the_page_answers_in_its_first_screen_and_speaks_of_no_claims(
     assert "Yes: each row of 8 tables has one fate" in told["accounts"]
     assert "34 rows = 33 accepted + 1 rejected + 0 superseded + 0 withdrawn" in told["accounts"]
     assert "1 required value missing" in told["missing"]
-    assert "2 practitioners and 2 organizations are in no network" in told["missing"]
-    assert "1 practitioner in no role" in told["missing"]
-    assert "4 addresses cannot be, 5 entries seem to be there twice" in told["missing"]
+    assert "2 practitioners and 2 organizations are in no network" in told["accounts"]
+    assert "1 practitioner in no role" in told["accounts"]
+    assert "4 addresses cannot be , 5 entries seem to be there twice" in told["accounts"]
     assert "As of 2026-11-01" in told["current"]
     assert "31 to 90 days before 2" in told["current"]
+    assert "22 gaps in what people look for , the most by directory-" in told["missing"]
     for section in ("coverage", "new-patients", "ages", "addresses", "duplicates"):
         assert f'id="{section}"' in page
     assert f'href="{figures["places"]}"' in page
@@ -312,3 +313,13 @@ def test_a_target_of_a_directory_counts_what_it_published_once_and_shows_its_nig
     history = done(cpcds("history", target)).out + done(cpcds("releases", target)).out
     assert "1 of 34 rows rejected" in history
     assert not re.findall(r"(?i)\b(?:claims?|members?|money)\b", history)
+
+
+def test_a_position_of_one_number_alone_lies_nowhere(checked: Path) -> None:
+    listed = rows_of(checked / "findings.csv.gz")
+    found = [
+        (row["file"], int(row["row"]))
+        for row in listed
+        if row["rule"].endswith("state-of-position")
+    ]
+    assert found == [("location.csv", 5), ("location.csv", 8)]  # L3 and L6; not L4 and L7

@@ -67,7 +67,8 @@ def position_outside(
     south, north, west, east = known[of_row].T
     high, wide = degrees(latitude), degrees(longitude)
     # What is not a number compares as false, on either side.
-    return np.asarray((high < south) | (high > north) | (wide < west) | (wide > east))
+    inside = (south <= high) & (high <= north) & (west <= wide) & (wide <= east)
+    return np.asarray(~inside & ~np.isnan(high) & ~np.isnan(wide) & ~np.isnan(south))
 
 
 def degrees(column: pa.StringArray) -> Any:
