@@ -146,14 +146,18 @@ def policy(settings: Settings) -> Policy:
         },
         stale_days=settings.rules.stale_days,
         limits=Limits(
-            rejected_claims=None
-            if limits.rejected_claims is None
-            else Decimal(str(limits.rejected_claims)),
-            rejected_members=Decimal(str(limits.rejected_members)),
+            rejected_claims=_share(limits.rejected_claims),
+            rejected_members=_share(limits.rejected_members),
+            rejected_rows=_share(limits.rejected_rows),
             findings=dict(limits.findings),
             unowned_rows=limits.unowned_rows,
         ),
     )
+
+
+def _share(number: float | None) -> Decimal | None:
+    """Return a share of the settings as it is written there."""
+    return None if number is None else Decimal(str(number))
 
 
 def release_limits(settings: Settings) -> ReleaseLimits:

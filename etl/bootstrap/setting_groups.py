@@ -100,6 +100,15 @@ class LimitsSettings(SettingGroup):
     rejected_members: float = Field(
         1.0, ge=0, le=1, description="Most share of members that may be rejected."
     )
+    rejected_rows: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description=(
+            "Most share of a table's rows of a provider directory that may be rejected; where not "
+            "set 0.5 for `run`, and no limit for `convert` and `validate`."
+        ),
+    )
     findings: dict[str, int] = Field(
         default_factory=dict, description="Rule id → most findings of it."
     )
@@ -140,7 +149,7 @@ class LimitsSettings(SettingGroup):
 
 
 _OF_A_RUN: Final[Mapping[str, float]] = MappingProxyType(
-    {"rejected_claims": 0.5, "unowned_rows": 0}
+    {"rejected_claims": 0.5, "rejected_rows": 0.5, "unowned_rows": 0}
 )
 
 

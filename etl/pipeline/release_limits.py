@@ -17,10 +17,7 @@ from etl.model.data_models import stated_model
 from etl.publish.change_counts import Changes
 from etl.publish.manifest import Manifest, ReleaseFacts
 from etl.quality import Verdict
-from etl.quality.totals.limits import percent
-
-_FEW: Final = 10
-"""Tables and resource types that had fewer are not compared: one of them would be a large share."""
+from etl.quality.totals.limits import FEW, percent
 
 _SMALL: Final = Decimal("0.01")
 """Share of an amount's sum over all claim types below which a change is not checked."""
@@ -111,12 +108,12 @@ def retraction_verdicts(
     types = {name: tally.retracted for name, tally in changes.resources.items()}
     members = _gone("member", changes.patients.retracted, before.counts["patients"])
     claims = _gone("claim", types.get(_CLAIMS, 0), there.get(_CLAIMS, 0))
-    resources = [
-        _gone(f"{name} resource", types.get(name, 0), published)
-        for name, published in sorted(there.items())
-        if published >= _FEW
-    ]
     of_members = stated_model(before.facts.mapping).has_members
+    resources = [
+        _gone(f"{name} resource", lost, published)
+        for name, published in sorted(there.items())
+        if _is_compared(lost := types.get(name, 0), published, of_members=of_members)
+    ]
     verdicts = [
         _verdict("retracted_members", limits.retracted_members, [members] if of_members else []),
         _verdict("retracted_claims", limits.retracted_claims, [claims] if of_members else []),
@@ -132,11 +129,24 @@ def _gone(what: str, lost: int, whole: int) -> _Loss:
 
 
 def _rows(before: ReleaseFacts, now: ReleaseFacts) -> list[_Loss]:
-    return [
-        _fewer(f"{table} rows", were, now.run.get(table, {"in": 0})["in"])
+    of_members = stated_model(before.mapping).has_members
+    counts = (
+        (table, *(facts.run.get(table, {"in": 0})["in"] for facts in (before, now)))
         for table in TABLES
-        if (were := before.run.get(table, {"in": 0})["in"]) >= _FEW
+    )
+    return [
+        _fewer(f"{table} rows", were, are)
+        for table, were, are in counts
+        if _is_compared(were - are, were, of_members=of_members)
     ]
+
+
+def _is_compared(lost: int, whole: int, *, of_members: bool) -> bool:
+    """Return whether a loss says something about a delivery.
+
+    A directory has few networks and plans: to lose all of them is no accident of small numbers.
+    """
+    return whole >= FEW or (0 < whole == lost and not of_members)
 
 
 def _claims(before: ReleaseFacts, now: ReleaseFacts) -> list[_Loss]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import json
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any, Final
@@ -163,6 +165,50 @@ def test_a_plan_shows_what_a_run_would_do(nights: tuple[Path, Path, str], tmp_pa
 def test_what_is_for_claims_alone_refuses_a_directory(nights: tuple[Path, Path, str]) -> None:
     told = cpcds("explain", nights[0], "Practitioner/x")
     assert (told.code, "only claims are explained" in told.sentence) == (2, True)
+
+
+def lessened(extract: Path, file: str, keep: float, **cells: str) -> Path:
+    """Keep a share of a file's rows, with other cells, in an extract without a manifest."""
+    (extract / "manifest.json").unlink()
+    with (extract / file).open(encoding="utf-8", newline="") as text:
+        header, *rows = csv.reader(text)
+    rows = rows[: int(keep * len(rows))]
+    for name, cell in cells.items():
+        for row in rows:
+            row[header.index(name)] = cell
+    with (extract / file).open("w", encoding="utf-8", newline="") as out:
+        csv.writer(out).writerows([header, *rows])
+    return extract
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("file", "keep", "cells", "sentence"),
+    [
+        ("provider_role.csv", 0.1, {}, "provider_role rows come after"),
+        ("insurance_plan.csv", 0, {}, "0 insurance_plan rows come after"),
+        ("provider_role.csv", 1, {"active": "N"}, "published PractitionerRole resources"),
+        ("provider_role.csv", 1, {"practitioner_id": "nobody"}, "rows (100 %) are in quarantine"),
+    ],
+    ids=["a tenth", "no plans", "none in force", "all rejected"],
+)
+def test_a_bad_delivery_stops_a_run_before_readers_see_it(
+    nights: tuple[Path, Path, str],
+    tmp_path: Path,
+    file: str,
+    keep: float,
+    cells: dict[str, str],
+    sentence: str,
+) -> None:
+    target = tmp_path / "target"
+    shutil.copytree(nights[0], target)
+    before = manifest_of(target)
+    extract = lessened(synth(tmp_path / "day2", "--day", "2"), file, keep, **cells)
+    for more in (("--dry-run",), ()):
+        told = cpcds("run", extract, "--to", target, *more)
+        assert (told.code, sentence in told.sentence) == (4, True), told.sentence
+    assert manifest_of(target) == before
+    assert "nothing is broken" in done(cpcds("verify", target)).out
 
 
 @pytest.mark.slow

@@ -54,12 +54,14 @@ class Limits:
     Attributes:
         rejected_claims: largest share of claim rows in quarantine, 0 to 1.
         rejected_members: largest share of member rows in quarantine, 0 to 1.
+        rejected_rows: largest share of the rows of a directory's table in quarantine, 0 to 1.
         findings: rule id -> largest number of its findings.
         unowned_rows: largest number of rows that cannot be read and have no known owner.
     """
 
     rejected_claims: Decimal | None = None
     rejected_members: Decimal | None = None
+    rejected_rows: Decimal | None = None
     findings: Mapping[str, int] = field(default_factory=dict)
     unowned_rows: int | None = None
 

@@ -7,11 +7,16 @@ from dataclasses import dataclass
 from decimal import Decimal
 from math import ceil
 from types import MappingProxyType
+from typing import Final
 
 from etl.errors import DataRejected
 from etl.model.data_models import model_of
 from etl.quality.rules.book import Limits
 from etl.quality.totals.rows import RowCounts
+
+
+FEW: Final = 10
+"""Of a table or resource type with fewer, one is a large share, and no sign of a bad delivery."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +50,25 @@ def verdicts(
 
     Args:
         limits: the payer's.
-        counts: table -> totals of all partitions; of a directory of providers, no limit of claims
-            and members is checked.
+        counts: table -> totals of all partitions. Of a directory of providers each table is
+            checked by itself, one with fewer than `FEW` rows only where all are in quarantine.
         findings: rule id -> number of findings of all partitions.
         unowned: file -> rows that cannot be read and have no known owner.
     """
+    shares = [
+        ("rejected_claims", limits.rejected_claims, "claim"),
+        ("rejected_members", limits.rejected_members, "member"),
+    ]
+    if not model_of(counts).has_members:
+        shares = [
+            ("rejected_rows", limits.rejected_rows, table)
+            for table, rows in counts.items()
+            if rows.rows_in >= FEW or (rows.rows_in and rows.quarantined == rows.rows_in)
+        ]
     reached = [
         _share(name, share, counts.get(table, RowCounts()), table)
-        for name, share, table in (
-            ("rejected_claims", limits.rejected_claims, "claim"),
-            ("rejected_members", limits.rejected_members, "member"),
-        )
-        if share is not None and model_of(counts).has_members
+        for name, share, table in shares
+        if share is not None
     ]
     for rule, most in sorted(limits.findings.items()):
         number = findings.get(rule, 0)

@@ -131,3 +131,17 @@ def test_a_refusal_names_the_setting_that_lets_a_meant_change_through() -> None:
     assert "CPCDS_LIMITS__MONEY_CHANGE=99" in text
     findings = Verdict("findings.npi", "0", "7", False, "7 findings of npi")
     assert """CPCDS_LIMITS__FINDINGS='{"npi": 7}'""" in refusal([findings])
+
+
+def test_a_directory_that_lost_its_few_networks_is_stopped() -> None:
+    stated = {"model": "directory"}
+    old = ReleaseFacts("full", mapping=stated, run=rows(network=4, insurance_plan=3, location=90))
+    now = replace(old, run=rows(network=3, location=90))
+    found = input_verdicts(LIMITS, manifest(old), now)
+    assert broken(found) == ["fewer_rows"]
+    assert "0 insurance_plan rows come after 3" in found[0].sentence
+    assert "network" not in found[0].sentence
+    before = manifest(old, InsurancePlan=3, Organization=90)
+    assert broken(retraction_verdicts(LIMITS, before, retracted(0, InsurancePlan=2))) == []
+    gone = retraction_verdicts(LIMITS, before, retracted(0, InsurancePlan=3))
+    assert broken(gone) == ["retracted_resources"]

@@ -161,6 +161,27 @@ def test_limits_are_about_totals_of_all_partitions() -> None:
     ]
 
 
+def test_a_directory_is_limited_table_by_table_and_small_ones_where_nothing_is_left() -> None:
+    limits = Limits(rejected_claims=Decimal(0), rejected_rows=Decimal("0.5"))
+    counts = {
+        "location": RowCounts(10, 5, 5, 0),
+        "provider_role": RowCounts(10, 4, 6, 0),
+        "network": RowCounts(3, 0, 3, 0),
+        "endpoint": RowCounts(3, 1, 2, 0),
+        "healthcare_service": RowCounts(20, 0, 0, 0, 20),
+        "insurance_plan": RowCounts(),
+    }
+    told = verdicts(limits, counts, {})
+    assert [(each.limit, each.holds, each.found) for each in told] == [
+        ("rejected_rows", True, "50 %"),
+        ("rejected_rows", False, "60 %"),
+        ("rejected_rows", False, "100 %"),
+        ("rejected_rows", True, "0 %"),
+    ]
+    with pytest.raises(DataRejected, match="6 of 10 provider_role rows"):
+        enforce(told)
+
+
 def test_no_rows_break_no_limit() -> None:
     limits = Limits(rejected_claims=Decimal(0))
     assert verdicts(limits, {}, {})[0].holds
