@@ -60,7 +60,7 @@ from etl.publish.retention import Expiry
 from etl.publish.signatures import SigningKey
 from etl.publish.verify import require_whole
 from etl.reports.lineage import Lineage
-from etl.sources import Extract
+from etl.sources import Extract, expected_model
 from etl.sources.extract_files import ExtractFiles
 from etl.sources.extract_folder import files_of
 from etl.storage.port import Store
@@ -153,19 +153,21 @@ def opened(
     with (
         _masked(settings.publish.folder_mode),
         extract_files(settings, extract, beside) as place,
-        Workers(settings.run.workers, partial(load_definitions, settings)) as workers,
+        ExitStack() as until_the_end,
     ):
+        model = expected_model(place, settings.layout)
+        load = partial(load_definitions, settings, model)
+        workers = until_the_end.enter_context(Workers(settings.run.workers, load))
         workers.begin(expected_partitions(place, settings.run.partition_rows))
-        with ExitStack() as until_the_end:
-            with gc_disabled():
-                definitions = load_definitions(settings)
-                until_the_end.enter_context(gc_relaxed())
-            executor = LocalExecutor(workers, budget)
-            files = open_with(place, definitions, settings.layout, emit, executor)
-            if files.layout.model is not definitions.model:
-                # Processes keep their definitions: they process members' rows only.
-                definitions = load_definitions(settings, files.layout.model)
-            yield OpenedExtract(settings, files, definitions, executor, emit)
+        with gc_disabled():
+            definitions = load()
+            until_the_end.enter_context(gc_relaxed())
+        executor = LocalExecutor(workers, budget)
+        files = open_with(place, definitions, settings.layout, emit, executor)
+        if files.layout.model is not definitions.model:
+            # Processes keep their definitions: they process members' rows only.
+            definitions = load_definitions(settings, files.layout.model)
+        yield OpenedExtract(settings, files, definitions, executor, emit)
 
 
 def _memory_budget(settings: Settings) -> MemoryBudget | None:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.columns.arrays import Bools, Indices, join, over_distinct, true_where, valid
+from etl.columns.codes import npi_holds
 from etl.columns.navigation import Children, starts_of
 from etl.engine.kernels import escaped, logical_ids
 from etl.engine.partition_columns import Partition
@@ -258,6 +259,8 @@ class Values:
                     ],
                 )
             case Shaped(shape=shape):
+                if shape == "npi":
+                    return pc.if_else(pa.array(npi_holds(of)), of, pa.scalar(None, pa.string()))
                 fits = SHAPES[shape]
                 return over_distinct(of, lambda texts: [t if fits(t) else None for t in texts])
             case Left(length=length):

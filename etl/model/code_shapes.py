@@ -25,19 +25,23 @@ NPI_DIGITS: Final = r"[0-9]{10}"
 NPI_FIRST_DIGITS: Final = ("1", "2")
 """First digits that the numbering plan has: so far every NPI given out begins with 1."""
 
-_DOUBLED: Final = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
+NPI_DOUBLED: Final = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
 """Twice each digit, the two digits of the product added."""
+
+NPI_PREFIX_SUM: Final = 24
+"""What the prefix 80840 adds to the sum of an NPI's digits."""
+
 _NPI_SHAPE: Final = re.compile(NPI_DIGITS)
 
 
 def npi_check_digit(digits: str) -> str:
     """Return the check digit that nine digits of an NPI have.
 
-    It is the Luhn digit of the prefix 80840 and the nine; the prefix adds 24 to the sum.
+    It is the Luhn digit of the prefix 80840 and the nine.
     Source: 45 CFR 162.406, ISO/IEC 7812 and us-core-17.
     """
-    doubled = sum(_DOUBLED[int(digit)] for digit in digits[0::2])
-    return str(-(24 + doubled + sum(map(int, digits[1::2]))) % 10)
+    doubled = sum(NPI_DOUBLED[int(digit)] for digit in digits[0::2])
+    return str(-(NPI_PREFIX_SUM + doubled + sum(map(int, digits[1::2]))) % 10)
 
 
 def is_npi(text: str) -> bool:

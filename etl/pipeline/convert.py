@@ -17,7 +17,6 @@ from etl.engine.render import Rendered
 from etl.pipeline.context import RunContext
 from etl.pipeline.default_stamp import default_stamp
 from etl.pipeline.executor import Pieces
-from etl.pipeline.partition.directory import mapped_directory
 from etl.pipeline.partition.mapping import Mapped, PlanResources
 from etl.pipeline.process import Processed, process
 from etl.pipeline.read import read
@@ -64,7 +63,7 @@ def convert(context: RunContext, out: Path) -> Converted:
     context.executor.dismiss()
     if refusal(processed.verdicts):
         raise LimitBroken(processed)
-    directory = mapped_directory(processed.providers, processed.missing, context.definitions)
+    directory = processed.mapped_directory()
     files = _gathered([*processed.files, output.files(directory.made)], out)
     for plan in context.definitions.mappings.plans:
         if plan.resource not in files:  # what an earlier extract had and this one has not

@@ -29,7 +29,13 @@ from etl.pipeline.incremental.cache import (
 from etl.pipeline.incremental.dependencies import Dependencies, changed_names, directory_digests
 from etl.pipeline.incremental.reuse import PreviousRelease
 from etl.pipeline.outcome import Outcome
-from etl.pipeline.partition.directory import accepted_directory, mapped_directory, row_owners
+from etl.pipeline.partition.directory import (
+    accepted_directory,
+    listed_directory,
+    mapped_directory,
+    row_owners,
+)
+from etl.pipeline.partition.mapping import Mapped
 from etl.pipeline.partition.providers import Providers, providers_of
 from etl.pipeline.rejection_advice import advice, empty_crosswalks, missing_cells
 from etl.pipeline.totals import Totals
@@ -53,6 +59,7 @@ class Processed:
         unowned: file -> rows that cannot be read and have no known owner.
         directory_files: name -> file of the work folder, of the directory's checked rows.
         files: of each unit, name -> file of the work folder (`executor.Done`).
+        made: resources of an extract that is a directory; None where claims name more of them.
         results: what a next release may reuse.
         previous: what of the previous release was reused.
         certificate: the bytes compared with their rows; None before there are any.
@@ -67,6 +74,7 @@ class Processed:
     unowned: Mapping[str, int]
     directory_files: Mapping[str, Path]
     files: tuple[Mapping[str, Path], ...]
+    made: Mapped | None
     results: CachedResults
     previous: PreviousRelease
     certificate: Certificate | None = None
@@ -75,6 +83,12 @@ class Processed:
     def missing(self) -> frozenset[Mention]:
         """Directory resources that are referred to and have no row."""
         return frozenset(self.totals.missing)
+
+    def mapped_directory(self) -> Mapped:
+        """Return the resources of the directory; those of claims are made of it now."""
+        if self.made is not None:
+            return self.made
+        return mapped_directory(self.providers, self.missing, self.definitions)
 
     @property
     def rejected(self) -> Rejected:
@@ -123,14 +137,16 @@ def process(
     # The directory comes first: rules and mappings of members' rows look up its accepted rows.
     context.emit(StageBegan("directory"))
     directory = rows.directory()
-    decided = accepted_directory(directory, definitions, as_of=read.as_of)
-    checked = check_totals(decided)
-    providers = providers_of(checked.tables, definitions)
-    if definitions.model.has_members:
+    made: Mapped | None = None
+    if definitions.model.has_members:  # mapped at the end, when all that claims name is known
+        decided = accepted_directory(directory, definitions, as_of=read.as_of)
+        checked = check_totals(decided)
         totals.add(Outcome(checked=checked, unmapped={}, resources={}))
-    else:  # what is noticed while it is mapped is all that there will be
-        made = mapped_directory(providers, (), definitions)
+    else:
+        decided, made = listed_directory(directory, definitions, as_of=read.as_of)
+        checked = check_totals(decided)
         totals.add(Outcome(checked, made.unmapped, made.resources, made.elements))
+    providers = providers_of(checked.tables, definitions)
     directory_files = {}
     if row_output is not None:
         for name, pieces in row_output(decided, *row_owners(directory)).items():
@@ -139,9 +155,10 @@ def process(
                 file.writelines(pieces)
     context.emit(StageAdvanced(sum(directory.rows.values())))
     # Then the members, a unit at a time, in order, so that totals add up to the same bytes.
-    context.emit(StageBegan("partitions", rows.facts.count))
+    has_members = definitions.model.has_members
     names = (NO_HASHES, NO_HASHES)
-    if definitions.model.has_members:
+    if has_members:
+        context.emit(StageBegan("partitions", rows.facts.count))
         names = directory_digests(providers, Dependencies.of(definitions))
     now = CachedResults([], rows.facts.count, read.as_of, names, None)
     previous = _previous(publication, read, definitions, now)
@@ -158,7 +175,6 @@ def process(
     ledgers: list[CachedLedger] = []
     files: list[Mapping[str, Path]] = []
     seen = Counter(directory.rows)
-    has_members = definitions.model.has_members
     for done in context.executor.process(read, task, definitions) if has_members else ():
         unit, outcome = done.unit, done.outcome
         totals.add(outcome)
@@ -184,6 +200,7 @@ def process(
         unowned,
         directory_files,
         tuple(files),
+        made,
         replace(now, ledgers=ledgers),
         previous,
     )

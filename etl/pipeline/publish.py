@@ -17,7 +17,6 @@ from etl.pipeline.certificate import PieceFiles, certify, verdict
 from etl.pipeline.context import Publication
 from etl.pipeline.events import Emit, StageAdvanced, StageExtended, ignore
 from etl.pipeline.executor import Pieces
-from etl.pipeline.partition.directory import mapped_directory
 from etl.pipeline.partition.mapping import PlanResources
 from etl.pipeline.partition.providers import with_listing
 from etl.pipeline.process import Processed
@@ -243,7 +242,7 @@ def stage(
     """
     store, base = publication.store, publication.base
     steps = StepsTogether(emit)
-    directory = mapped_directory(processed.providers, processed.missing, processed.definitions)
+    directory = processed.mapped_directory()
     claimed = frozenset((one.resource, one.key) for one in processed.missing)
     has_members = processed.definitions.model.has_members  # without them everybody may see it all
     listed = _Resources(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from etl.sources.canonical_layout import CANONICAL, CANONICAL_LAYOUTS
 from etl.sources.events import Emit, Event, FileProgress, Hashed, Partitioned
-from etl.sources.extract import Extract, SourceFile, open_extract
+from etl.sources.extract import Extract, SourceFile, expected_model, open_extract
 from etl.sources.keys import GlobalKeys
 from etl.sources.layout import Layout, LayoutText
 from etl.sources.layout_syntax import read_layout
@@ -30,6 +30,7 @@ __all__ = [
     "Partitions",
     "RawTables",
     "SourceFile",
+    "expected_model",
     "largest_member",
     "largest_partition",
     "open_extract",

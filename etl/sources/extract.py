@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from etl.errors import ExtractError
 from etl.jobs import ALONE, JobRunner
+from etl.model.data_models import CLAIMS, DataModel
 from etl.rows import FINDINGS_SCHEMA
 from etl.sources.canonical_layout import CANONICAL_LAYOUTS
 from etl.sources.events import Emit, Hashed, ignore
@@ -187,6 +188,25 @@ def open_extract(
         files=tuple(sources),
         findings=_unknown(sources, fit.layout),
     )
+
+
+def expected_model(extract: ExtractFiles, layout: str | None) -> DataModel:
+    """Return the data model of the canonical layout that is named, before other layouts are known.
+
+    Claims where no layout is named, or one of a payer's own.
+
+    Args:
+        extract: the files.
+        layout: name of the layout; None: as the manifest says.
+
+    Raises:
+        ExtractError: there is no such folder, or its manifest is invalid.
+        StoreError: storage refused, or did not answer.
+    """
+    if layout is None and any(entry.name == MANIFEST_NAME for entry in extract.entries()):
+        layout = read_manifest(extract).layout
+    named = CANONICAL_LAYOUTS.get(layout or "")
+    return CLAIMS if named is None else named.model
 
 
 def _traits(job: tuple[Listed, bool], emit: Emit, *, layout_quoting: bool) -> Traits:

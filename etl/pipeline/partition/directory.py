@@ -1,4 +1,4 @@
-"""The shared directory: its rows checked and mapped like those of members."""
+"""The shared directory, and an extract that is one: rows checked and mapped like members' rows."""
 
 from __future__ import annotations
 
@@ -67,6 +67,28 @@ def accepted_directory(
         findings = with_broken(findings, broken)
 
 
+def listed_directory(
+    loaded: Loaded, definitions: Definitions, *, as_of: int | None
+) -> tuple[DecidedRows, Mapped]:
+    """Check and map an extract that is a directory, until all resources conform to their profiles.
+
+    Its rows are named by nothing else, so that the resources are those that will be published.
+    """
+    findings, rejecting = loaded.findings, rejecting_words(definitions.book)
+    while True:
+        decided = decided_directory(replace(loaded, findings=findings), definitions, as_of=as_of)
+        made = mapped(
+            definitions.directory_plans,
+            partition_of(decided.accepted, definitions, ()),
+            providers_of(decided.accepted, definitions).environment,
+            definitions,
+            rejecting,
+        )
+        if not made.broken.num_rows:
+            return decided, made
+        findings = with_broken(findings, _of_files(made.broken))
+
+
 def _broken(accepted: Mapping[str, pa.Table], definitions: Definitions) -> pa.Table:
     environment = providers_of(accepted, definitions).environment
     partition = partition_of(accepted, definitions, _STUBS)
@@ -105,7 +127,7 @@ def _of_files(broken: pa.Table) -> pa.Table:
 def mapped_directory(
     providers: Providers, missing: Iterable[Mention], definitions: Definitions
 ) -> Mapped:
-    """Map the directory, with resources for what claims or its own rows name by an id alone.
+    """Map the directory of claims, with resources for what they or its rows name by an id alone.
 
     Args:
         providers: the directory's accepted rows.
@@ -125,7 +147,7 @@ def mapped_directory(
             raise AssertionError("a row of the directory was accepted, and breaks its profile")
         known = {resource: _keys(partition.tables, resource) for resource in _TABLES}
         more = frozenset(one for one in made.mentioned if one.key not in known[one.resource])
-        if not more or not definitions.model.has_members:  # a directory names rows of its own alone
+        if not more:
             return made
         wanted |= more
 
