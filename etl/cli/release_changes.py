@@ -22,6 +22,7 @@ from etl.pipeline.masked_samples import changed_samples
 from etl.pipeline.run import Planned
 from etl.publish.change_counts import ChangeCounts, Changes
 from etl.publish.diff import Difference
+from etl.publish.network_changes import MovedProvider, NetworkChanges, ProviderChanges
 from etl.publish.reader import Release
 from etl.quality import enforce
 from etl.reports.changes import news_since
@@ -29,6 +30,8 @@ from etl.reports.changes_page import ChangesPage, LimitLine, changes_page, moved
 
 _MAIN: Final = ("submitted", "eligible", "benefit", "memberliability")
 """Amounts of the claim itself that fit on a line; all are in the JSON output."""
+_SHOWN: Final = 20
+"""Providers of a network that are printed."""
 
 
 def of_directory(release: Release) -> bool:
@@ -67,6 +70,51 @@ def show_changes(
         click.echo("money: no sum differs")
 
 
+def show_networks(networks: NetworkChanges) -> None:
+    """Print how networks and plans of a directory changed, with some providers of each."""
+    if not networks.networks and not networks.plans:
+        click.echo("networks and plans: no provider was added, left or moved")
+        return
+    for what, every in (("network", networks.networks), ("plan", networks.plans)):
+        print_table(
+            (what, "added", "left", "moved"),
+            [
+                (one.of.name, f"{len(one.joined):,}", f"{len(one.left):,}", f"{len(one.moved):,}")
+                for one in every
+            ],
+        )
+        for one in every:
+            lines = list(_provider_lines(one))
+            if lines:
+                click.echo(f"{one.of.name}:")
+            for line in lines[:_SHOWN]:
+                click.echo(f"  {line}")
+            if len(lines) > _SHOWN:
+                click.echo(f"  and {len(lines) - _SHOWN:,} more: --json has all")
+
+
+def _provider_lines(found: ProviderChanges) -> Iterator[str]:
+    for network in found.networks_after:
+        yield f"+ network {network.name}"
+    for network in found.networks_before:
+        yield f"- network {network.name}"
+    for sign, moves in (("+", found.joined), ("-", found.left), ("~", found.moved)):
+        for move in moves:
+            npi = f" (NPI {move.provider.npi})" if move.provider.npi else ""
+            yield f"{sign} {move.provider.name}{npi}{_way(move, sign, of_plan=found.is_plan)}"
+
+
+def _way(move: MovedProvider, sign: str, *, of_plan: bool) -> str:
+    before, after = (
+        ", ".join(dict.fromkeys(one.name for one in side)) for side in (move.before, move.after)
+    )
+    if sign == "~":
+        return f": {before or 'nothing'} → {after or 'nothing'}"
+    if of_plan:
+        return f", network {before or after}"
+    return f" from {before}" if before else f" to {after}" if after else ""
+
+
 def changes_text(changes: Changes, *, is_directory: bool) -> str:
     """Return the changes of members and resources, on one line."""
     return "; ".join(
@@ -83,11 +131,14 @@ def _touched(changes: Changes, *, is_directory: bool) -> Iterator[tuple[str, Cha
 
 
 def changes_json(
-    changes: Changes, money: Mapping[str, Mapping[str, str]] | None
+    changes: Changes,
+    money: Mapping[str, Mapping[str, str]] | None,
+    networks: NetworkChanges | None = None,
 ) -> dict[str, object]:
-    """Return the same for machines; amounts are decimal text."""
+    """Return the same for machines; amounts are decimal text. Networks are of a directory."""
     return {
         **changes.to_json(),
+        **({} if networks is None else networks.to_json()),
         "money": None
         if money is None
         else {name: dict(amounts) for name, amounts in money.items()},
@@ -110,7 +161,7 @@ def show_plan(planned: Planned, target: str, *, as_json: bool) -> None:
             "parent": planned.parent,
             "nothing_to_do": processed is None,
             "refusal": None if planned.refusal is None else str(planned.refusal),
-            **changes_json(planned.changes, planned.money),
+            **changes_json(planned.changes, planned.money, planned.networks),
         }
         if processed is not None:
             body["tables"] = counts_json(processed.totals.tally.counts)
@@ -130,6 +181,8 @@ def show_plan(planned: Planned, target: str, *, as_json: bool) -> None:
     else:
         show_counts(processed.totals.tally.counts)
         show_changes(planned.changes, planned.money, is_directory=_plans_directory(planned))
+        if planned.networks is not None:
+            show_networks(planned.networks)
         for verdict in processed.verdicts:
             click.echo(f"limit {'holds' if verdict.holds else 'broken'}: {verdict.sentence}")
         show_rejected(planned.rejected)
@@ -166,11 +219,18 @@ def plan_page(planned: Planned, target: str, small_cells: int) -> str:
             must_support=planned.must_support,
             samples=planned.samples,
             is_directory=_plans_directory(planned),
+            networks=planned.networks,
         )
     )
 
 
-def difference_page(before: Release, after: Release, found: Difference, small_cells: int) -> str:
+def difference_page(
+    before: Release,
+    after: Release,
+    found: Difference,
+    networks: NetworkChanges | None,
+    small_cells: int,
+) -> str:
     """Return the page of the difference of two releases, with samples of changed resources.
 
     Raises:
@@ -190,6 +250,7 @@ def difference_page(before: Release, after: Release, found: Difference, small_ce
             must_support=None if old is None or new is None else moved_elements(old, new),
             samples=changed_samples(before, after),
             is_directory=of_directory(after),
+            networks=networks,
         )
     )
 

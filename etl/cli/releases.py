@@ -17,7 +17,13 @@ from etl.bootstrap.targets import target_store
 from etl.bootstrap.use_cases import prune_target, rebuild_release, resume_target
 from etl.cli.options import endpoint, json_option, page_option, write_file
 from etl.cli.progress import counting
-from etl.cli.release_changes import changes_json, difference_page, of_directory, show_changes
+from etl.cli.release_changes import (
+    changes_json,
+    difference_page,
+    of_directory,
+    show_changes,
+    show_networks,
+)
 from etl.cli.result_tables import totals_text
 from etl.errors import StoreError, if_interrupted
 from etl.model.data_models import stated_model
@@ -29,6 +35,7 @@ from etl.publish.canonical_json import as_instant
 from etl.publish.change_counts import ChangeCounts, Changes
 from etl.publish.diff import compare
 from etl.publish.history import ReleaseInfo, find_release, releases
+from etl.publish.network_changes import network_changes
 from etl.publish.prune import FOLDERS
 from etl.publish.signatures import check_descent, check_signature
 from etl.publish.time_stamps import check_time_stamp
@@ -166,15 +173,19 @@ def diff_command(
     store = target_store(settings)
     old, new = find_release(store, before), find_release(store, after)
     found = compare(old, new)
+    networks = network_changes(old, new) if of_directory(new) else None
     if page is not None:
         small_cells = settings.report.small_cells
-        write_file(page, difference_page(old, new, found, small_cells))
+        write_file(page, difference_page(old, new, found, networks, small_cells))
     if as_json:
         body = {"before": found.before, "after": found.after}
-        click.echo(json.dumps({**body, **changes_json(found.changes, found.money)}, indent=2))
+        changes = changes_json(found.changes, found.money, networks)
+        click.echo(json.dumps({**body, **changes}, indent=2))
     else:
         click.echo(f"{found.before} → {found.after}")
         show_changes(found.changes, found.money, is_directory=of_directory(new))
+        if networks is not None:
+            show_networks(networks)
         if page is not None:
             click.echo(f"page: {page}")
 

@@ -54,7 +54,8 @@ from etl.publish.canonical_json import as_instant
 from etl.publish.change_counts import Changes
 from etl.publish.id_fingerprint import id_facts
 from etl.publish.manifest import Manifest, Named, ReleaseFacts
-from etl.publish.reader import Current
+from etl.publish.network_changes import NetworkChanges, network_changes
+from etl.publish.reader import Current, Release
 from etl.publish.release import is_published, put_named
 from etl.reports import DefaultStamp, Rejected, ReleaseBefore
 from etl.reports.changes import news_since
@@ -105,6 +106,8 @@ class Planned:
         must_support: must-support elements of which another share of resources has them; None
             likewise.
         samples: some changed resources, values masked.
+        networks: networks and plans of a directory that would change; None of claims, and before
+            the first release.
     """
 
     parent: str | None
@@ -117,6 +120,7 @@ class Planned:
     news: tuple[Sequence[str], Sequence[Mapping[str, Any]]] | None = None
     must_support: Sequence[MovedElement] | None = None
     samples: Sequence[ChangedSample] = ()
+    networks: NetworkChanges | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +243,10 @@ def plan(context: RunContext, publication: Publication) -> Planned:
     stamp = default_stamp(rows.read, context.when).instant
     prepared = _prepare(context, publication, rows.read, stamp)
     before = None if base.release is None else report_of(base.release)
+    networks = None
+    if base.release is not None and not context.definitions.model.has_members:
+        staged = Release(publication.store, prepared.staged.manifest)
+        networks = network_changes(base.release, staged)
     return Planned(
         parent,
         prepared.processed,
@@ -249,6 +257,7 @@ def plan(context: RunContext, publication: Publication) -> Planned:
         news=None if before is None else _news(before, prepared.processed),
         must_support=None if before is None else _moved(before, prepared),
         samples=planned_samples(publication, prepared.staged.manifest),
+        networks=networks,
     )
 
 

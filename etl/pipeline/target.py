@@ -17,7 +17,8 @@ from etl.storage.port import Entry, Store, StoreOptions, Tagged
 KEPT_BLOCKS: Final = 100
 """Objects of patients, blocks and indexes, that a process of a dry run keeps."""
 _BLOCKS: Final = "patients/"
-_CATALOG: Final = "catalog/"
+_WHOLE: Final = ("catalog/", "directory/")
+"""Folders of which a dry run keeps all that it would write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +30,8 @@ class Target:
         options: settings of the store.
         dry: whether nothing is to be written.
         elsewhere: a folder of this machine that is written to instead; empty for none.
-        kept: folder for what a dry run keeps of what it would write: the catalog, and the first
-            blocks of each process, to show samples of; None to keep nothing.
+        kept: folder for what a dry run keeps of what it would write: catalog and directory, and
+            the first blocks of each process, to show what changes; None to keep nothing.
     """
 
     name: str
@@ -130,7 +131,7 @@ class DryStore(_ReadStore):
         if key.startswith(FOLDER):  # the one thing that a run reads back
             self._rows[key] = bytes(data)
         is_block = key.startswith(_BLOCKS)
-        if self._kept is not None and (is_block or key.startswith(_CATALOG)):
+        if self._kept is not None and (is_block or key.startswith(_WHOLE)):
             self._blocks += is_block
             if not is_block or self._blocks <= KEPT_BLOCKS:
                 path = self._kept / key

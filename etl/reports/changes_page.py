@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from etl.publish.change_counts import Changes
+from etl.publish.network_changes import NetworkChanges
 from etl.reports.must_support import short_name
 from etl.reports.page import environment
+
+_SHOWN: Final = 100
+"""Providers of a network that are shown of each change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,8 @@ class ChangesPage:
             likewise.
         samples: changed resources, values masked (`pipeline.masked_samples`).
         is_directory: whether they are of a directory of providers: without members and money.
+        networks: networks and plans of a directory that changed; None of claims, and before the
+            first release.
     """
 
     title: str
@@ -76,12 +82,17 @@ class ChangesPage:
     must_support: Sequence[MovedElement] | None = None
     samples: Sequence[Any] = ()
     is_directory: bool = False
+    networks: NetworkChanges | None = None
 
 
 def changes_page(page: ChangesPage) -> str:
     """Return the page, which needs no script and loads nothing."""
     names = sorted({name for amounts in (page.money or {}).values() for name in amounts})
-    return environment().get_template("changes.html.j2").render(page=page, money_names=names)
+    return (
+        environment()
+        .get_template("changes.html.j2")
+        .render(page=page, money_names=names, shown=_SHOWN)
+    )
 
 
 def moved_elements(

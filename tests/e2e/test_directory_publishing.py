@@ -14,6 +14,7 @@ from typing import Any, Final
 import pytest
 
 from tests.e2e.commands import ANY_CHANGE, COMMAND, HEADER, SAMPLES, cpcds, done
+from tests.e2e.directories import directory_rows, write_directory
 
 Json = dict[str, Any]
 KEEPS: Final = {"CPCDS_PUBLISH__DELTAS": "true"}
@@ -165,6 +166,52 @@ def test_a_plan_shows_what_a_run_would_do(nights: tuple[Path, Path, str], tmp_pa
 def test_what_is_for_claims_alone_refuses_a_directory(nights: tuple[Path, Path, str]) -> None:
     told = cpcds("explain", nights[0], "Practitioner/x")
     assert (told.code, "only claims are explained" in told.sentence) == (2, True)
+
+
+def test_a_difference_shows_who_joined_left_and_moved_by_network_and_plan(tmp_path: Path) -> None:
+    target, rows = tmp_path / "target", directory_rows()
+    rows["organization"] += [{"organization_id": "H4", "type": "prvgrp", "name": "Group"}]
+    rows["network"][2]["payer_id"] = "P1"  # N3, "Of nobody", of the plan Gold
+    rows["practitioner"] += [{"practitioner_id": "D3", "family_name": "Poe", "npi": "1679576722"}]
+    rows["provider_role"] += [{"role_id": "R5", "practitioner_id": "D3", "network_ids": "N2"}]
+    done(cpcds("run", write_directory(tmp_path / "before", rows), "--to", target))
+    rows["provider_role"][0]["organization_id"] = "H4"  # Doe, in N1 and N2
+    rows["provider_role"][-1]["network_ids"] = "N3"
+    rows["affiliation"] = [{"affiliation_id": "A1", "participating_organization_id": "H4"}]
+    rows["affiliation"][0]["network_ids"] = "N1"
+    extract = write_directory(tmp_path / "after", rows)
+    page = tmp_path / "plan.html"
+    planned = done(cpcds("run", extract, "--to", target, "--dry-run", "--html", page)).out
+    first = str(manifest_of(target)["release"])
+    done(cpcds("run", extract, "--to", target))
+    told = done(cpcds("diff", target, first, "current")).out
+    shown = """\
+network    added  left  moved
+Of nobody      1     0      0
+Premium        1     0      1
+Standard       0     1      1
+Of nobody:
+  + Poe (NPI 1679576722) from Standard
+Premium:
+  + Group
+  ~ Doe (NPI 1245319599): Hospital → Group
+Standard:
+  - Poe (NPI 1679576722) to Of nobody
+  ~ Doe (NPI 1245319599): Hospital → Group
+plan  added  left  moved
+Gold      2     0      0
+Gold:
+  + Group, network Premium
+  + Poe (NPI 1679576722), network Of nobody
+"""
+    assert shown in told
+    assert shown in planned
+    assert "<td>Poe</td><td>1679576722</td><td>left</td>" in page.read_text("utf-8")
+    found = json.loads(done(cpcds("diff", target, first, "current", "--json")).out)
+    assert [one["name"] for one in found["networks"]] == ["Of nobody", "Premium", "Standard"]
+    (left,) = found["networks"][2]["left"]
+    assert (left["name"], left["after"][0]["name"]) == ("Poe", "Of nobody")
+    assert [len(one["added"]) for one in found["plans"]] == [2]
 
 
 def lessened(extract: Path, file: str, keep: float, **cells: str) -> Path:

@@ -37,7 +37,8 @@ from tests.fault.faulty import FaultyStore
 _CONTEXT: Final = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["__main__", __name__, "tests.fault.compiled"])
 
-BEFORE: Final = ("reading", "partitions", "publishing")
+PROCESSING: Final = "processing"
+BEFORE: Final = ("reading", PROCESSING, "publishing")
 SWAPPING: Final = "swapping"
 """The swap itself, in which readers have the one or the other: a slow disk makes it long."""
 AFTER: Final = "after the swap"
@@ -45,7 +46,7 @@ PRUNING: Final = "pruning"
 PHASES: Final = (*BEFORE, AFTER, PRUNING)
 """Where a night can be killed."""
 ENDED: Final = "ended"
-_OF_STAGES: Final = {"partitions": "partitions", "publish": "publishing"}
+_OF_STAGES: Final = {"directory": PROCESSING, "partitions": PROCESSING, "publish": "publishing"}
 
 
 @dataclass(frozen=True)

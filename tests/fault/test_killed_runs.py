@@ -26,6 +26,7 @@ from etl.publish.manifest import Pointer
 from etl.publish.reader import open_current
 from etl.publish.verify import verify
 from etl.synth.extract import write_extract
+from etl.synth.network_extract import NetworkSpec, write_network
 from etl.synth.spec import Spec
 from tests.contract.store.seaweed import BUCKET, SECRETS, find_weed, start_weed
 from tests.fault.killable import (
@@ -33,6 +34,7 @@ from tests.fault.killable import (
     BEFORE,
     ENDED,
     PHASES,
+    PROCESSING,
     PRUNING,
     SWAPPING,
     Job,
@@ -46,6 +48,9 @@ FIRST = datetime.fromisoformat("2040-01-01T03:00:00Z")
 """So late that every object is old enough to be pruned, whenever the test runs."""
 KEPT = 2
 SPEC = Spec(6, since=date(2024, 1, 1), change_rate=0.3)
+FEW = replace(SPEC, members=2, change_rate=1.0)
+DIRECTORY = NetworkSpec(40, seed=7)
+"""Of two regions: in each something changes every night."""
 KILLED = -9
 ENDS = (AFTER, ENDED)
 
@@ -66,7 +71,7 @@ class Nights:
     extracts: Path
     here: Path
     variables: Mapping[str, str] = field(default_factory=dict)
-    spec: Spec = SPEC
+    spec: Spec | NetworkSpec = SPEC
 
     def _at(self, night: int, hours: float = 0, **what: Any) -> Job:
         at = FIRST + timedelta(days=night, hours=hours)
@@ -76,7 +81,10 @@ class Nights:
         """Return what publishes the extract of a night."""
         extract = self.extracts / f"full{night}"
         if not extract.exists():
-            write_extract(extract, replace(self.spec, day=night))
+            if isinstance(self.spec, Spec):
+                write_extract(extract, replace(self.spec, day=night))
+            else:
+                write_network(extract, replace(self.spec, day=night))
         return self._at(night, extract=extract)
 
     def prune(self, night: int, attempt: int = 1) -> Job:
@@ -125,7 +133,13 @@ class Nights:
 def nights(tmp_path: Path) -> Callable[..., Nights]:
     """Return what makes the nights of a target, which is a folder unless another is named."""
 
-    def make(name: str, target: str = "", workers: int = 1, **changed: object) -> Nights:
+    def make(
+        name: str,
+        target: str = "",
+        workers: int = 1,
+        spec: Spec | NetworkSpec = SPEC,
+        **changed: object,
+    ) -> Nights:
         here = tmp_path / f"at-{name}"
         here.mkdir()
         run = {"workers": workers, "partition_rows": 1000}
@@ -137,7 +151,7 @@ def nights(tmp_path: Path) -> Callable[..., Nights]:
             limits=ANY_CHANGE,
             **changed,
         )
-        return Nights(settings, tmp_path, here)
+        return Nights(settings, tmp_path, here, spec=spec)
 
     return make
 
@@ -216,10 +230,11 @@ def kill_nights(killed: Nights, whole: Nights, kills: int, seed: int, in_each: i
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("spec", [SPEC, DIRECTORY], ids=["claims", "directory"])
 def test_nights_killed_at_random_moments_leave_one_whole_release_or_the_next(
-    nights: Callable[..., Nights],
+    nights: Callable[..., Nights], spec: Spec | NetworkSpec
 ) -> None:
-    killed, whole = nights("killed"), nights("whole")
+    killed, whole = nights("killed", spec=spec), nights("whole", spec=spec)
     kill_nights(killed, whole, 3, seed=1)
     left = {path.name for path in (killed.here / "tree").iterdir() if path.name.startswith(".")}
     assert left <= {".lock", ".staging", ".cpcds-work.lock"}
@@ -227,16 +242,19 @@ def test_nights_killed_at_random_moments_leave_one_whole_release_or_the_next(
 
 
 @pytest.mark.parametrize(
-    ("kills", "in_each"),
+    ("spec", "kills", "in_each"),
     [
-        pytest.param(25, 3, marks=pytest.mark.slow),
-        pytest.param(200, 20, marks=pytest.mark.long),
+        pytest.param(SPEC, 25, 3, marks=pytest.mark.slow, id="claims"),
+        pytest.param(DIRECTORY, 10, 1, marks=pytest.mark.slow, id="directory"),
+        pytest.param(SPEC, 200, 20, marks=pytest.mark.long, id="claims long"),
+        pytest.param(DIRECTORY, 200, 20, marks=pytest.mark.long, id="directory long"),
     ],
 )
 def test_nights_killed_in_every_phase_again_and_again(
-    nights: Callable[..., Nights], kills: int, in_each: int
+    nights: Callable[..., Nights], spec: Spec | NetworkSpec, kills: int, in_each: int
 ) -> None:
-    kill_nights(nights("killed"), nights("whole"), kills, seed=2, in_each=in_each)
+    killed, whole = nights("killed", spec=spec), nights("whole", spec=spec)
+    kill_nights(killed, whole, kills, seed=2, in_each=in_each)
 
 
 def is_worker(path: Path, of: int) -> bool:
@@ -272,11 +290,11 @@ def is_alive(pid: int) -> bool:
 @pytest.mark.parametrize(
     ("phase", "wait"),
     [
-        ("partitions", 1.5),
+        (PROCESSING, 1.5),
         pytest.param("reading", 0.0, marks=pytest.mark.slow),
         pytest.param("reading", 1.5, marks=pytest.mark.slow),
-        pytest.param("partitions", 0.0, marks=pytest.mark.slow),
-        pytest.param("partitions", 3.0, marks=pytest.mark.slow),
+        pytest.param(PROCESSING, 0.0, marks=pytest.mark.slow),
+        pytest.param(PROCESSING, 3.0, marks=pytest.mark.slow),
     ],
 )
 def test_workers_of_a_run_that_is_killed_end_with_it(
@@ -296,7 +314,7 @@ def test_a_run_whose_worker_is_killed_says_so_and_is_finished_by_the_next(
     nights: Callable[..., Nights],
 ) -> None:
     killed, whole = nights("killed", workers=2), nights("whole", workers=2)
-    waits, night = [("reading", 0.0), ("reading", 1.0), ("partitions", 0.5), ("partitions", 2.5)], 0
+    waits, night = [("reading", 0.0), ("reading", 1.0), (PROCESSING, 0.5), (PROCESSING, 2.5)], 0
     while waits:
         old = killed.release()
         running = Running(killed.run(night), killed.here)
@@ -320,15 +338,22 @@ def test_a_run_whose_worker_is_killed_says_so_and_is_finished_by_the_next(
 
 
 @pytest.mark.parametrize(
-    "step", [pytest.param(4, marks=pytest.mark.slow), pytest.param(1, marks=pytest.mark.long)]
+    ("what", "spec", "step"),
+    [
+        pytest.param(what, spec, step, marks=mark, id=f"{what} of {name}, {step}")
+        for spec, name, kinds, often in (
+            (FEW, "claims", ("first night", "night", "prune", "rollback"), 4),
+            (DIRECTORY, "a directory", ("first night", "night"), 16),
+        )
+        for step, mark in ((often, pytest.mark.slow), (1, pytest.mark.long))
+        for what in kinds
+    ],
 )
-@pytest.mark.parametrize("what", ["first night", "night", "prune", "rollback"])
 def test_whatever_is_killed_before_any_of_its_writes_is_finished_by_the_next(
-    nights: Callable[..., Nights], what: str, step: int
+    nights: Callable[..., Nights], what: str, spec: Spec | NetworkSpec, step: int
 ) -> None:
     """Each of the last eight, with the commit among them, and every so many of those before."""
-    begun = nights("begun", publish={"deltas": what == "first night"})
-    begun.spec = replace(SPEC, members=2, change_rate=1.0)
+    begun = nights("begun", spec=spec, publish={"deltas": what == "first night"})
     for night in range({"first night": 0, "night": 1, "prune": 4, "rollback": 2}[what]):
         begun.finish(begun.run(night))
     old, job = begun.release(), begun.job(what)

@@ -14,7 +14,6 @@ from etl.model.data_models import model_of
 from etl.quality.rules.book import Limits
 from etl.quality.totals.rows import RowCounts
 
-
 FEW: Final = 10
 """Of a table or resource type with fewer, one is a large share, and no sign of a bad delivery."""
 

@@ -1,0 +1,197 @@
+"""Changes to networks and plans, against sets that are made of every resource of both releases."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from etl.publish import directory as published_directory
+from etl.publish.network_changes import MovedProvider, network_changes
+from etl.publish.reader import Release, read_all
+from etl.publish.rendered_resources import Resource
+from tests.memory_store import MemoryStore
+from tests.unit.publish.samples import LATER, NOW, logical_id, payer, publish, resource
+
+IN_NETWORK: Final = (
+    "http://hl7.org/fhir/us/davinci-pdex-plan-net/StructureDefinition/network-reference"
+)
+Sets = Mapping[str, Mapping[str, frozenset[str]]]
+
+
+@dataclass(frozen=True)
+class Tie:
+    """A provider in some networks at a place: a role, or an affiliation of an organization."""
+
+    is_role: bool
+    provider: int
+    networks: frozenset[int]
+    place: int
+
+
+@dataclass(frozen=True)
+class Directory:
+    """Ties and plans by number; a plan is the set of its networks."""
+
+    ties: Mapping[int, Tie]
+    plans: Mapping[int, frozenset[int]]
+
+    def resources(self) -> list[Resource]:
+        named = [
+            resource("Organization", name, name=name.title())
+            for name in (*map(network_name, range(3)), *(f"group-{n}" for n in range(3)))
+        ]
+        named += [resource("Practitioner", f"p-{n}", name=[{"text": f"P {n}"}]) for n in range(3)]
+        return [payer(), *named, *map(tied, *zip(*self.ties.items())), *self._plans()]  # noqa: B905
+
+    def _plans(self) -> Iterator[Resource]:
+        for number, networks in self.plans.items():
+            yield resource(
+                "InsurancePlan",
+                f"plan-{number}",
+                name=f"Plan {number}",
+                network=[of("Organization", network_name(n)) for n in sorted(networks)],
+            )
+
+
+def network_name(number: int) -> str:
+    return f"network-{number}"
+
+
+def of(kind: str, name: str) -> dict[str, str]:
+    return {"reference": f"{kind}/{logical_id(name)}"}
+
+
+def tied(number: int, tie: Tie) -> Resource:
+    networks = [of("Organization", network_name(one)) for one in sorted(tie.networks)]
+    places = [of("Location", f"place-{tie.place}")]
+    if tie.is_role:
+        return resource(
+            "PractitionerRole",
+            f"role-{number}",
+            extension=[
+                {"url": "urn:other", "valueReference": of("Organization", network_name(0))},
+                *({"url": IN_NETWORK, "valueReference": one} for one in networks),
+            ],
+            practitioner=of("Practitioner", f"p-{tie.provider}"),
+            organization=of("Organization", f"group-{tie.provider}"),
+            location=places,
+        )
+    return resource(
+        "OrganizationAffiliation",
+        f"affiliation-{number}",
+        organization=of("Organization", "payer"),
+        participatingOrganization=of("Organization", f"group-{tie.provider}"),
+        network=networks,
+        location=places,
+    )
+
+
+def members(release: Release) -> tuple[Sets, dict[str, frozenset[str]]]:
+    """Return provider -> network -> places, and plan -> networks, of all that is in a release."""
+    found: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    plans = {}
+    for unit in release.manifest.directory:
+        lines = [] if unit is None else read_all(release.store, release.index(unit))
+        for one in map(json.loads, lines):
+            if one["resourceType"] == "InsurancePlan":
+                networks = frozenset(each["reference"] for each in one["network"])
+                plans[f"InsurancePlan/{one['id']}"] = networks
+            for network in networks_of(one):
+                who = one.get("practitioner", one.get("participatingOrganization"))
+                places = found[who["reference"]][network]
+                places |= {each["reference"] for each in (*one["location"], one["organization"])}
+    whole = {
+        who: {name: frozenset(places) for name, places in each.items()}
+        for who, each in found.items()
+    }
+    return whole, plans
+
+
+def networks_of(one: Mapping[str, Any]) -> list[str]:
+    if one["resourceType"] == "OrganizationAffiliation":
+        return [each["reference"] for each in one["network"]]
+    if one["resourceType"] == "PractitionerRole":
+        marks = one["extension"]
+        return [each["valueReference"]["reference"] for each in marks if each["url"] == IN_NETWORK]
+    return []
+
+
+def in_plans(found: Sets, plans: Mapping[str, frozenset[str]]) -> dict[str, Sets]:
+    return {
+        plan: {
+            who: {plan: networks & mine.keys()}
+            for who, mine in found.items()
+            if networks & mine.keys()
+        }
+        for plan, networks in plans.items()
+    }
+
+
+def differences(old: Sets, new: Sets, of_what: str) -> tuple[set[str], set[str], set[str]]:
+    """Return who was added to a network or plan, who left it and who moved in it."""
+    was = {who: mine[of_what] for who, mine in old.items() if of_what in mine}
+    now = {who: mine[of_what] for who, mine in new.items() if of_what in mine}
+    moved = {who for who in was.keys() & now.keys() if was[who] != now[who]}
+    return now.keys() - was.keys(), was.keys() - now.keys(), moved
+
+
+ties = st.builds(
+    Tie, st.booleans(), st.integers(0, 2), st.frozensets(st.integers(0, 2)), st.integers(0, 2)
+)
+directories = st.builds(
+    Directory,
+    st.dictionaries(st.integers(0, 12), ties, min_size=1, max_size=9),
+    st.dictionaries(st.integers(0, 2), st.frozensets(st.integers(0, 2)), max_size=3),
+)
+
+
+def referred(moves: list[MovedProvider] | Any) -> set[str]:
+    return {one.provider.reference for one in moves}
+
+
+@settings(deadline=None, max_examples=80)
+@given(directories, directories, st.booleans())
+def test_changes_are_those_of_the_sets_of_every_resource(
+    first: Directory, second: Directory, keeps_most: bool
+) -> None:
+    if keeps_most:  # a night: most of it stays
+        number, tie = next(iter(second.ties.items()))
+        second = Directory({**first.ties, number: tie}, first.plans)
+    store = MemoryStore()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(published_directory, "DIRECTORY_TARGET", 4)  # several shards, and resharding
+        before = publish(store, [], directory=first.resources(), now=NOW)
+        after = publish(store, [], directory=second.resources(), now=LATER)
+    found = network_changes(before, after)
+    (old, old_plans), (new, new_plans) = members(before), members(after)
+    networks = {name for side in (old, new) for mine in side.values() for name in mine}
+    expected = {name: differences(old, new, name) for name in networks}
+    plans = old_plans.keys() | new_plans.keys()
+    sides = [in_plans(old, old_plans), in_plans(new, new_plans)]
+    expected |= {plan: differences(*(side.get(plan, {}) for side in sides), plan) for plan in plans}
+    got = {
+        one.of.reference: (referred(one.joined), referred(one.left), referred(one.moved))
+        for one in (*found.networks, *found.plans)
+    }
+    relinked = {
+        one for one in plans if old_plans.get(one, frozenset()) != new_plans.get(one, frozenset())
+    }
+    assert got == {name: sets for name, sets in expected.items() if any(sets) or name in relinked}
+    for plan in found.plans:
+        lost = {one.reference for one in plan.networks_before}
+        come = {one.reference for one in plan.networks_after}
+        was, now = (each.get(plan.of.reference, frozenset()) for each in (old_plans, new_plans))
+        assert (lost, come) == (was - now, now - was)
+    for network in found.networks:
+        for one in network.joined:
+            was = old.get(one.provider.reference, {}).keys()
+            now = new[one.provider.reference].keys()
+            assert {each.reference for each in one.before} == was - now
+            assert not one.after
