@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -152,7 +152,7 @@ directories = st.builds(
 )
 
 
-def referred(moves: list[MovedProvider] | Any) -> set[str]:
+def referred(moves: Iterable[MovedProvider]) -> set[str]:
     return {one.provider.reference for one in moves}
 
 
@@ -174,8 +174,8 @@ def test_changes_are_those_of_the_sets_of_every_resource(
     networks = {name for side in (old, new) for mine in side.values() for name in mine}
     expected = {name: differences(old, new, name) for name in networks}
     plans = old_plans.keys() | new_plans.keys()
-    sides = [in_plans(old, old_plans), in_plans(new, new_plans)]
-    expected |= {plan: differences(*(side.get(plan, {}) for side in sides), plan) for plan in plans}
+    of_old, of_new = in_plans(old, old_plans), in_plans(new, new_plans)
+    expected |= {p: differences(of_old.get(p, {}), of_new.get(p, {}), p) for p in plans}
     got = {
         one.of.reference: (referred(one.joined), referred(one.left), referred(one.moved))
         for one in (*found.networks, *found.plans)
@@ -185,13 +185,11 @@ def test_changes_are_those_of_the_sets_of_every_resource(
     }
     assert got == {name: sets for name, sets in expected.items() if any(sets) or name in relinked}
     for plan in found.plans:
-        lost = {one.reference for one in plan.networks_before}
-        come = {one.reference for one in plan.networks_after}
         was, now = (each.get(plan.of.reference, frozenset()) for each in (old_plans, new_plans))
-        assert (lost, come) == (was - now, now - was)
+        assert {one.reference for one in plan.networks_before} == was - now
+        assert {one.reference for one in plan.networks_after} == now - was
     for network in found.networks:
         for one in network.joined:
-            was = old.get(one.provider.reference, {}).keys()
-            now = new[one.provider.reference].keys()
-            assert {each.reference for each in one.before} == was - now
+            gone = old.get(one.provider.reference, {}).keys() - new[one.provider.reference].keys()
+            assert {each.reference for each in one.before} == gone
             assert not one.after
