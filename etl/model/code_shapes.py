@@ -29,7 +29,7 @@ NPI_DOUBLED: Final = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
 """Twice each digit, the two digits of the product added."""
 
 NPI_PREFIX_SUM: Final = 24
-"""What the prefix 80840 adds to the sum of an NPI's digits."""
+"""Share of the prefix 80840 in the sum of an NPI's digits."""
 
 _NPI_SHAPE: Final = re.compile(NPI_DIGITS)
 

@@ -184,7 +184,7 @@ def network_changes(before: Release, after: Release) -> NetworkChanges:
 
 @dataclass(slots=True)
 class _Side:
-    """What some resources of one release say.
+    """Memberships and plans that some resources of one release state.
 
     Attributes:
         members: provider -> network -> places.
