@@ -45,6 +45,8 @@ _WELL_KNOWN: Final = 7
 """Of so many practitioners one has every kind of telecom."""
 _RETIRING: Final = 19
 """Of so many practitioners one has retired."""
+_DERMATOLOGY: Final = "207N00000X"
+"""Second specialty of every other family doctor; a role may have several."""
 _NOT_PUBLISHED: Final = (
     "taxonomy_code",
     "specialty",
@@ -177,6 +179,8 @@ class _Roles:
         if serial % _WELL_KNOWN == 2:
             role |= {"email": f"visits.{serial}@care.example", "url": "https://care.example/visits"}
             role["fax"] = phone(region.state.area, dice.below(100))
+        if trade.role == "primary" and serial % 2:
+            role["specialties"] = f"{trade.taxonomy};{_DERMATOLOGY}"
         if serial % _RETIRING == 5 and networks:
             role["accepts_from_network_id"] = networks[0]
         self._differing(role, networks)
