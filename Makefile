@@ -119,12 +119,13 @@ nightly: $(VENV)/installed ## The nightly run: make nightly EXTRACT=folder TARGE
 s3-demo: develop ## The whole job against a real S3 server (SeaweedFS) on this machine.
 	$(BIN)/python -m tests.integration.s3_demo $(EXTRACT)
 
-sandbox: install ## Serve the samples with the developer portal at http://127.0.0.1:8000/ for trying out.
+sandbox: install ## Serve the samples, their directory included, with the developer portal at http://127.0.0.1:8000/ for trying out.
 	@mkdir -p .sandbox
 	$(BIN)/cpcds run cpcds_samples --to .sandbox/published
+	$(BIN)/cpcds run cpcds_samples/directory --to .sandbox/directory
 	CPCDS_AUTH__MODE=sandbox CPCDS_AUTH__DEMO_MEMBERS=cpcds_samples/member.csv \
 		CPCDS_AUTH__DATABASE=sqlite:///.sandbox/auth.sqlite3 CPCDS_AUTH__AUDIT=.sandbox/audit \
-		$(BIN)/cpcds serve .sandbox/published
+		CPCDS_SERVE__DIRECTORY=.sandbox/directory $(BIN)/cpcds serve .sandbox/published
 
 screenshots: develop ## Picture every page of the portal and of reports into .screenshots/ (needs Chromium).
 	$(BIN)/python -m scripts.screenshots

@@ -18,7 +18,7 @@ from etl.smart.callers import caller_of
 
 Endpoint = Literal[
     "authorize", "sign-in", "consent", "token", "client-failure", "introspect", "revoke",
-    "register", "sign-up", "verify", "member",
+    "register", "sign-up", "verify", "member", "find",
 ]  # fmt: skip
 
 RATES: Final[dict[Endpoint, str]] = {
@@ -33,6 +33,7 @@ RATES: Final[dict[Endpoint, str]] = {
     "sign-up": "20/hour",
     "verify": "10/hour",
     "member": "120/minute",
+    "find": "120/minute",
 }
 """Endpoint → most calls: of an address, or of an app from an address; empty for any number."""
 

@@ -19,9 +19,10 @@ from etl.auth.services import Services
 from etl.bootstrap.served_rooms import DIRECTORY, FHIR, ServedRoom, ServerDescription
 from etl.bootstrap.settings import Settings
 from etl.errors import MappingError
-from etl.gateway.served_releases import Releases
+from etl.gateway.startup import GatewayServices
 from etl.portal.app import portal_app
 from etl.portal.portal import Portal
+from etl.portal.provider_search import ProviderSearch
 from etl.portal.rendering import open_templates
 from etl.portal.sandbox import SandboxMembers
 from etl.portal.sessions import PortalSessions
@@ -34,7 +35,10 @@ MEMBER_PAGE: Final = "/member"
 
 
 def portal_room(
-    settings: Settings, description: ServerDescription, services: Services, releases: Releases
+    settings: Settings,
+    description: ServerDescription,
+    services: Services,
+    served: GatewayServices,
 ) -> ServedRoom:
     """Return the portal's routes and lifespan.
 
@@ -42,7 +46,8 @@ def portal_room(
         settings: as `served_app.prepared` returns them.
         description: documents that the server publishes of itself.
         services: the authorization server.
-        releases: the served releases, for the sandbox's list of members.
+        served: what the gateway answers from, for the sandbox's list of members and the search
+            of a directory.
 
     Raises:
         MappingError: `config-value`: a file or folder of the settings is missing.
@@ -59,9 +64,10 @@ def portal_room(
         templates=open_templates(site.templates),
         members=None
         if demo is None
-        else SandboxMembers(releases, demo.members, settings.serve.page_size),
+        else SandboxMembers(served.releases, demo.members, settings.serve.page_size),
         password="" if demo is None else demo.password,
         try_client=TRY_CLIENT if site.sandbox else "",
+        providers=_provider_search(settings, served),
     )
 
     @asynccontextmanager
@@ -145,6 +151,13 @@ def served_of(
         page_most=serve.page_limit,
         limits=limits,
     )
+
+
+def _provider_search(settings: Settings, served: GatewayServices) -> ProviderSearch | None:
+    if not served.has_directory:
+        return None
+    base = f"{settings.serve.base_url}{DIRECTORY}"
+    return ProviderSearch(served.directory, served.directory_releases, base)
 
 
 def _given(document: dict[str, Any]) -> Callable[[], dict[str, Any]]:

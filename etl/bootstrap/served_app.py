@@ -253,7 +253,7 @@ def rooms_of(
     # Imported here: a gateway alone needs no templates.
     from etl.bootstrap.portal import portal_room
 
-    return (portal_room(settings, description, authorized.services, service.releases),)
+    return (portal_room(settings, description, authorized.services, service),)
 
 
 def application(

@@ -237,6 +237,11 @@ PLAN_NET_TYPES: Final[Mapping[str, ResourceType]] = MappingProxyType(
                         ("specialty", "A specialty: NUCC taxonomy code."),
                     ),
                     _period("practitionerrole", "While it lasts."),
+                    token_parameter(
+                        "new-patients",
+                        "",
+                        "Whether new patients are taken; a parameter of this server.",
+                    ),
                 ),
                 ("practitioner", "organization", "location", "service", "network", "endpoint"),
                 "What a practitioner does for an organization, in one network.",

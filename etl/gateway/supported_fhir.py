@@ -37,7 +37,7 @@ class SearchParameter:
     Attributes:
         name: as it stands in a URL.
         type: FHIR search parameter type.
-        definition: canonical URL of its SearchParameter.
+        definition: canonical URL of its SearchParameter; empty for one of this server's own.
         documentation: one sentence for developers.
         modifiers: accepted suffixes after a colon; `missing` among them where it is supported.
             For a reference, the target types work as modifiers too (`patient:Patient=…`).

@@ -18,6 +18,10 @@ ORDER: Final = (
     "PractitionerRole",
     "Location",
     "Organization",
+    "InsurancePlan",
+    "HealthcareService",
+    "OrganizationAffiliation",
+    "Endpoint",
 )
 """The order in which developers meet the types: claims first."""
 
@@ -29,7 +33,11 @@ HOLDS: Final[Mapping[str, str]] = {
     "Practitioner": "A person who gives care",
     "PractitionerRole": "What a practitioner does, where and for whom",
     "Location": "A place of care",
-    "Organization": "A payer, hospital, practice or pharmacy",
+    "Organization": "A payer, hospital, practice, pharmacy or network",
+    "InsurancePlan": "A product of a payer, with its networks and its area",
+    "HealthcareService": "A service that is given at a place, or virtually",
+    "OrganizationAffiliation": "What an organization does for another, and in which networks",
+    "Endpoint": "An electronic address: a FHIR server, Direct",
 }
 """One line for each type, for tables; the statement's own text is on its page."""
 
@@ -179,6 +187,11 @@ def _guide(canonical: str) -> str:
     `CARIN Blue Button 2.2.0`.
     """
     url, _, version = canonical.partition("|")
-    names = {"carin-bb": "CARIN Blue Button", "us/core": "US Core", "smart-app-launch": "SMART"}
+    names = {
+        "carin-bb": "CARIN Blue Button",
+        "davinci-pdex-plan-net": "Plan-Net",
+        "us/core": "US Core",
+        "smart-app-launch": "SMART",
+    }
     name = next((name for part, name in names.items() if part in url), url)
     return f"{name} {version}".strip()

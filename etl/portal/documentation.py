@@ -12,8 +12,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from etl.portal.capability_tables import read_statement
-from etl.portal.examples import FILES, LOOPBACK, SCOPE, example_file
+from etl.portal.examples import FILES, LOOPBACK, SCOPE, directory_examples, example_file
 from etl.portal.portal import Portal
+from etl.portal.provider_search import DISTANCES, DoctorQuery
 from etl.portal.site_facts import Json
 
 CLAIM_KINDS: Final = ("institutional", "professional", "pharmacy", "oral", "vision")
@@ -31,6 +32,7 @@ def documentation_routes(portal: Portal) -> list[Route]:
         Route("/provider-directory", pages.provider_directory),
         Route("/provider-directory/capability", pages.directory_capability),
         Route("/provider-directory/capability.json", pages.directory_download),
+        Route("/find-a-doctor", pages.find_a_doctor),
         Route("/quickstart", pages.quickstart),
         Route("/examples/{name}", pages.example),
         Route("/sandbox", pages.sandbox),
@@ -58,9 +60,31 @@ class _Pages:
         )
 
     async def provider_directory(self, request: Request) -> Response:
+        portal = self._portal
         statement = read_statement(self._directory()())
+        found = None if portal.providers is None else await portal.providers.example()
+        return await portal.show(
+            request,
+            "provider_directory",
+            directory=statement,
+            examples=directory_examples(portal.served.directory, found),
+            published=None if portal.providers is None else portal.providers.published(),
+            files=(),
+        )
+
+    async def find_a_doctor(self, request: Request) -> Response:
+        providers = self._portal.providers
+        if providers is None:
+            raise HTTPException(404)
+        await self._portal.count(request, "find")
+        query = DoctorQuery.of(request.query_params)
         return await self._portal.show(
-            request, "provider_directory", capability=statement, directory=statement
+            request,
+            "find_a_doctor",
+            query=query,
+            choices=await providers.choices(),
+            distances=DISTANCES,
+            found=None if query.is_empty else await providers.find(query),
         )
 
     async def capability(self, request: Request) -> Response:

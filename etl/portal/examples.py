@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from etl.portal.provider_search import SearchExample
 from etl.portal.site_facts import ServerFacts
 
 SCOPE: Final = "launch/patient openid fhirUser offline_access patient/*.rs"
@@ -107,6 +108,114 @@ def page_examples(
         "syncing": _SYNCING.format(fhir=served.fhir),
     }
 
+
+def directory_examples(
+    directory: str, wanted: SearchExample | None
+) -> Mapping[str, str | list[CodeExample]]:
+    """Return the code examples of the Provider Directory's page; they need no token.
+
+    Args:
+        directory: FHIR base URL of the Provider Directory.
+        wanted: a search that finds somebody in the served release; with None there is no such
+            example, as of a directory without networks.
+    """
+    examples: dict[str, str | list[CodeExample]] = {
+        "first": _PRACTITIONERS.format(directory=directory)
+    }
+    if wanted is not None:
+        values = {
+            "directory": directory,
+            "specialty": wanted.specialty,
+            "network": wanted.network,
+            "postal_code": wanted.postal_code,
+        }
+        title = "In a network, near a ZIP code, taking new patients"
+        examples["search"] = [
+            CodeExample(label, language, text.format(**values), title)
+            for label, language, text in (
+                ("curl", "bash", _FIND_CURL),
+                ("Python", "python", _FIND_PYTHON),
+                ("JavaScript", "javascript", _FIND_SCRIPT),
+            )
+        ]
+        examples["networks"] = _NETWORKS.format(directory=directory)
+        examples["plans"] = _PLANS.format(directory=directory)
+        if wanted.position:
+            examples["distance"] = _DISTANCE.format(directory=directory, position=wanted.position)
+    return examples
+
+
+_PRACTITIONERS: Final = """\
+curl -sS "{directory}/Practitioner?_count=5" -H "accept: application/json"
+"""
+
+_NETWORKS: Final = """\
+curl -sS "{directory}/Organization?type=ntwk&_count=100" -H "accept: application/json" |
+  jq -r '.entry[].resource | "Organization/\\(.id)  \\(.name)"'
+"""
+
+_PLANS: Final = """\
+curl -sS "{directory}/InsurancePlan?_count=100" -H "accept: application/json" |
+  jq -r '.entry[].resource | "\\(.name): \\([.network[]?.reference] | join(", "))"'
+"""
+
+_FIND_CURL: Final = """\
+curl -sS -G {directory}/PractitionerRole \\
+  -H "accept: application/json" \\
+  -d "specialty={specialty}" \\
+  -d "network={network}" \\
+  -d "location.address-postalcode={postal_code}" \\
+  -d "new-patients=newpt" \\
+  -d "_include=PractitionerRole:practitioner" \\
+  -d "_include=PractitionerRole:location"
+"""
+
+_FIND_PYTHON: Final = """\
+import json, urllib.parse, urllib.request
+
+query = urllib.parse.urlencode(
+    {{
+        "specialty": "{specialty}",
+        "network": "{network}",
+        "location.address-postalcode": "{postal_code}",
+        "new-patients": "newpt",
+        "_include": ["PractitionerRole:practitioner", "PractitionerRole:location"],
+    }},
+    doseq=True,
+)
+url = f"{directory}/PractitionerRole?{{query}}"
+request = urllib.request.Request(url, headers={{"accept": "application/json"}})
+with urllib.request.urlopen(request) as answer:
+    bundle = json.load(answer)
+for entry in bundle.get("entry", []):
+    resource = entry["resource"]
+    if resource["resourceType"] == "Practitioner":
+        print(resource["name"][0]["text"])
+"""
+
+_FIND_SCRIPT: Final = """\
+const query = new URLSearchParams([
+  ["specialty", "{specialty}"],
+  ["network", "{network}"],
+  ["location.address-postalcode", "{postal_code}"],
+  ["new-patients", "newpt"],
+  ["_include", "PractitionerRole:practitioner"],
+  ["_include", "PractitionerRole:location"],
+]);
+const answer = await fetch(`{directory}/PractitionerRole?${{query}}`, {{
+  headers: {{ accept: "application/json" }},
+}});
+const bundle = await answer.json();
+for (const {{ resource }} of bundle.entry ?? []) {{
+  if (resource.resourceType === "Practitioner") console.log(resource.name[0].text);
+}}
+"""
+
+_DISTANCE: Final = """\
+curl -sS -G {directory}/Location \\
+  -H "accept: application/json" \\
+  --data-urlencode "near={position}|25|[mi_us]"
+"""
 
 _HERO: Final = """\
 curl "{fhir}/ExplanationOfBenefit?_count=1" \\

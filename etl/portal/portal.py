@@ -24,6 +24,7 @@ from etl.portal import error_reference
 from etl.portal.capability_tables import Statement, read_statement
 from etl.portal.examples import LOOPBACK, page_examples
 from etl.portal.forms import Form, read_form
+from etl.portal.provider_search import ProviderSearch
 from etl.portal.sessions import PortalSessions, PortalVisit
 from etl.portal.site_facts import ServerFacts, Site
 
@@ -80,6 +81,7 @@ class Portal:
         members: gives the sandbox's members; None outside a sandbox.
         password: the sandbox members' one password; public.
         try_client: client id of the app behind `/try`; empty for none.
+        providers: searches the payer's directory; None where what claims name is served.
     """
 
     site: Site
@@ -92,6 +94,7 @@ class Portal:
     members: Members | None = None
     password: str = ""
     try_client: str = ""
+    providers: ProviderSearch | None = None
 
     async def show(
         self,
@@ -123,6 +126,7 @@ class Portal:
             served=self.served,
             menu=MENU,
             here=request.url.path,
+            providers=self.providers,
             developer=visit.developer,
             csrf_field=csrf_field,
             errors={"fhir": error_reference.FHIR, "oauth": error_reference.OAUTH},
@@ -160,15 +164,24 @@ class Portal:
         Raises:
             HTTPException: 403 it is not from our page; 429 there were too many; and as `read_form`.
         """
+        visit = await self.count(request, endpoint)
+        form = await read_form(request)
+        if not self.entrance.is_genuine(request, visit, form.value("csrf")):
+            raise HTTPException(403, "csrf")
+        return form
+
+    async def count(self, request: Request, endpoint: Endpoint) -> PortalVisit:
+        """Count a request against a rate limit; return its visit.
+
+        Raises:
+            HTTPException: 429 there were too many.
+        """
         visit = await self.entrance.visit(request)
         try:
             self.limits.hit(endpoint, "portal", visit.address)
         except TooMany as error:
             raise HTTPException(429, headers={"retry-after": str(error.retry_after)}) from None
-        form = await read_form(request)
-        if not self.entrance.is_genuine(request, visit, form.value("csrf")):
-            raise HTTPException(403, "csrf")
-        return form
+        return visit
 
     async def signed_in(self, request: Request) -> tuple[PortalVisit, Developer]:
         """Return the visit of a signed-in developer.

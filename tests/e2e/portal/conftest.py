@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.e2e.portal.standing import Standing, publish, stand_up
+from tests.e2e.portal.standing import Standing, publish, publish_directory, stand_up
 
 CHROMIUM: Final = "/usr/bin/chromium"
 
@@ -21,8 +21,16 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def sandbox(target: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standing]:
-    with stand_up(target, tmp_path_factory.mktemp("sandbox")) as standing:
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return publish_directory(tmp_path_factory.mktemp("published-directory"))
+
+
+@pytest.fixture(scope="session")
+def sandbox(
+    target: Path, directory: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Standing]:
+    """Claims and a provider directory, as `make sandbox` serves them."""
+    with stand_up(target, tmp_path_factory.mktemp("sandbox"), directory) as standing:
         yield standing
 
 

@@ -72,13 +72,23 @@ def publish(folder: Path) -> Path:
     return target
 
 
+def publish_directory(folder: Path) -> Path:
+    """Return a target with the provider directory of the samples in it."""
+    target = folder / "directory"
+    done(cpcds("run", SAMPLES / "directory", "--to", target, "--workers", "1", **NO_SUITES))
+    return target
+
+
 @contextmanager
-def stand_up(target: Path, folder: Path, **auth: Any) -> Iterator[Standing]:
+def stand_up(
+    target: Path, folder: Path, directory: Path | None = None, **auth: Any
+) -> Iterator[Standing]:
     """Serve a target until the block ends, as `cpcds serve` does.
 
     Args:
         target: what is published.
         folder: for the database and the audit trail.
+        directory: target of a provider directory; None for what claims name.
         auth: settings of the authorization server that are to be others than the sandbox's.
     """
     listening = socket.create_server(("127.0.0.1", 0))
@@ -89,7 +99,9 @@ def stand_up(target: Path, folder: Path, **auth: Any) -> Iterator[Standing]:
         Settings(
             target=str(target),
             payer=PayerSettings(name="Alder Health Plan"),
-            serve=ServeSettings(base_url=base, port=port, log="off"),
+            serve=ServeSettings(
+                base_url=base, port=port, log="off", directory=str(directory) if directory else True
+            ),
             auth=AuthSettings(
                 database=f"sqlite:///{folder / 'auth.db'}",
                 audit=folder / "audit",

@@ -42,7 +42,7 @@ def started(known: Settings) -> tuple[App, ...]:
     services = authorization(known).services
     assert services is not None
     description = ServerDescription(known.serve.base_url, dict, None, {})
-    room = portal_room(known, description, services, opened(known).releases)
+    room = portal_room(known, description, services, opened(known))
 
     async def run() -> tuple[App, ...]:
         assert room.lifespan is not None

@@ -23,6 +23,7 @@ import org.hl7.fhir.r4.model.Resource;
  * how many were {@code read}, and how many read otherwise by themselves ({@code differ}).
  */
 public final class Reader {
+  private final ObjectMapper json = new ObjectMapper();
   private final IGenericClient client;
 
   private Reader(String base) {
@@ -50,18 +51,19 @@ public final class Reader {
         Resource found = entry.getResource();
         if (found.fhirType().equals(type)) {
           read++;
-          differ += found.equalsDeep(alone(type, found.getIdPart())) ? 0 : 1;
+          String id = found.getIdElement().getIdPart();
+          IBaseResource alone = client.read().resource(type).withId(id).execute();
+          differ += text(found).equals(text(alone)) ? 0 : 1;
         }
       }
       page =
           page.getLink(Bundle.LINK_NEXT) == null ? null : client.loadPage().next(page).execute();
     }
-    return new ObjectMapper().createObjectNode().put("type", type).put("read", read).put("differ", differ);
+    return json.createObjectNode().put("type", type).put("read", read).put("differ", differ);
   }
 
-  private Resource alone(String type, String id) {
-    IBaseResource found = client.read().resource(type).withId(id).execute();
-    return (Resource) found;
+  private String text(IBaseResource resource) {
+    return client.getFhirContext().newJsonParser().encodeResourceToString(resource);
   }
 
   /** Reads the server of the only argument. */

@@ -1,0 +1,447 @@
+"""Search of the directory for people: the Provider Directory API's own search, in plain words."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from etl.errors import StoreError
+from etl.gateway.refusals import Refusal
+from etl.gateway.release_reader import ReleaseTree, column_name
+from etl.gateway.served_releases import Releases
+from etl.gateway.service import Service
+from etl.portal.specialties import SPECIALTIES
+from etl.smart.grants import Grant
+
+Json = Mapping[str, Any]
+Parameters = list[tuple[str, str]]
+
+PAGE_SIZE: Final = 20
+"""Listings of a page."""
+DISTANCES: Final = (5, 10, 25, 50)
+"""Miles that a person may choose from."""
+NEW_PATIENTS: Final = "newpt"
+
+_ROLE: Final = "PractitionerRole"
+_TAXONOMY: Final = "http://nucc.org/provider-taxonomy"
+_ZIP: Final = re.compile(r"(\d{5})(?:-?\d{4})?")
+_LONGEST: Final = 100
+_INCLUDED: Final = ("practitioner", "organization", "location", "network")
+_ACCEPTS: Final[Mapping[str, str]] = {
+    "newpt": "Takes new patients",
+    "nopt": "Takes no new patients",
+    "existptonly": "Takes its present patients only",
+    "existptfam": "Takes its present patients and their families only",
+}
+"""Codes of AcceptingPatientsCS → words."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListOption:
+    """One entry of a list to choose from: a search value and its words."""
+
+    value: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """Lists to choose from, as the served release has them; both by label."""
+
+    networks: Sequence[ListOption] = ()
+    specialties: Sequence[ListOption] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DoctorQuery:
+    """A person's search; fields that were left out are empty.
+
+    Attributes:
+        name: beginning of a name of the practitioner.
+        specialty: NUCC code.
+        network: reference of an Organization.
+        near: a ZIP code, or a city, or a city and its state behind a comma.
+        within: miles around it; empty for the place itself.
+        new_patients: whether those alone are wanted who take new patients.
+        page: page link of an earlier answer; empty for the first page.
+    """
+
+    name: str = ""
+    specialty: str = ""
+    network: str = ""
+    near: str = ""
+    within: str = ""
+    new_patients: bool = False
+    page: str = ""
+
+    @classmethod
+    def of(cls, values: Mapping[str, str]) -> DoctorQuery:
+        """Return the query of a form's values; what is too long is cut."""
+        texts = {
+            name: values.get(name, "").strip()[:_LONGEST]
+            for name in ("name", "specialty", "network", "near", "within")
+        }
+        return cls(**texts, new_patients="new" in values, page=values.get("page", ""))
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was asked for."""
+        return self == DoctorQuery()
+
+    def address(self, page: str = "") -> str:
+        """Return the query part of the page's URL, with a page link or without."""
+        values = {name: getattr(self, name) for name in ("name", "specialty", "network", "near")}
+        values |= {"within": self.within, "new": "yes" if self.new_patients else "", "page": page}
+        return urlencode({name: value for name, value in values.items() if value})
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place of care: its name, address and telephone number; empty where not known."""
+
+    name: str
+    address: str
+    phone: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A practitioner's role in one network, in words.
+
+    Attributes:
+        name: of the practitioner; of the organization where no practitioner is named.
+        specialties: in words.
+        organization: name; empty where it is the listing's own.
+        network: name; empty for none.
+        places: where.
+        phone: of the role.
+        accepts: whether new patients are taken.
+        takes_new: whether they certainly are.
+        url: of the resource.
+    """
+
+    name: str
+    specialties: Sequence[str]
+    organization: str
+    network: str
+    places: Sequence[Place]
+    phone: str
+    accepts: str
+    takes_new: bool
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listings:
+    """One page of what was found.
+
+    Attributes:
+        listings: in the order of the search.
+        total: number of matches on all pages; None where it is not known.
+        following: page link of the next page; empty for none.
+        problem: one sentence where nothing could be searched.
+    """
+
+    listings: Sequence[Listing] = ()
+    total: int | None = None
+    following: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchExample:
+    """A search that finds somebody in the served release, for examples.
+
+    Attributes:
+        specialty: NUCC code.
+        network: reference of an Organization.
+        postal_code: five digits.
+        position: `latitude|longitude` of a place there; empty where it has none.
+    """
+
+    specialty: str
+    network: str
+    postal_code: str
+    position: str
+
+
+@dataclass
+class ProviderSearch:
+    """Searches a directory of the payer as the public API does.
+
+    Attributes:
+        service: answers `/directory`.
+        releases: the releases that it answers from.
+        base: FHIR base URL of the API.
+    """
+
+    service: Service
+    releases: Releases
+    base: str
+    _grant: Grant = field(init=False)
+    _choices: tuple[str, Choices] = ("", Choices())
+    _example: tuple[str, SearchExample | None] = ("", None)
+
+    def __post_init__(self) -> None:
+        scopes = tuple(f"patient/{kind.name}.rs" for kind in self.service.kinds())
+        self._grant = Grant("", "public", scopes, "", datetime.max.replace(tzinfo=UTC))
+
+    def published(self) -> datetime | None:
+        """Return when the served release was published; None before the first."""
+        created = self.releases.served.created
+        return None if created is None else datetime.fromisoformat(created).astimezone(UTC)
+
+    async def choices(self) -> Choices:
+        """Return what can be chosen from; made once for each release, empty before the first."""
+        try:
+            tree = self.releases.current()
+            if self._choices[0] != tree.id:
+                made = Choices(await self._networks(), await self._specialties(tree))
+                self._choices = (tree.id, made)
+        except (StoreError, Refusal):  # nothing yet, or a release that cannot be searched by these
+            return Choices()
+        return self._choices[1]
+
+    async def example(self) -> SearchExample | None:
+        """Return a search that finds somebody who takes new patients; None where nobody does.
+
+        It is for skin, where the directory has that specialty.
+        """
+        try:
+            tree = self.releases.current()
+            if self._example[0] != tree.id:
+                self._example = (tree.id, await self._found_example())
+        except (StoreError, Refusal):
+            return None
+        return self._example[1]
+
+    async def find(self, query: DoctorQuery) -> Listings:
+        """Return a page of what a query finds, or a sentence that says why it cannot."""
+        try:
+            if query.page:
+                answer = await self.service.page(self._grant, query.page, base=self.base)
+                return self._listed(json.loads(answer.body))
+            asked = await self._parameters(query)
+            if isinstance(asked, str):
+                return Listings(problem=asked)
+            return self._listed(await self._search(_ROLE, asked))
+        except Refusal as refusal:
+            if query.page:
+                return Listings(problem="These pages have expired. Please search again.")
+            return Listings(problem=f"This cannot be searched: {refusal.diagnostics}.")
+        except StoreError:
+            return Listings(problem="The directory cannot be read just now. Please try again.")
+
+    # Parameters
+
+    async def _parameters(self, query: DoctorQuery) -> Parameters | str:
+        """Return the search of a query, or what is wrong with it."""
+        asked: Parameters = []
+        if query.name:
+            asked += [("practitioner.name", _escaped(word)) for word in query.name.split()]
+        if query.specialty:
+            asked.append(("specialty", _escaped(query.specialty)))
+        if query.network:
+            asked.append(("network", _escaped(query.network)))
+        if query.new_patients:
+            asked.append(("new-patients", NEW_PATIENTS))
+        if query.near:
+            place = _place(query.near)
+            if query.within:
+                position = await self._position(place)
+                if position is None:
+                    return f"The directory has no place in {query.near}."
+                asked.append(("location.near", f"{position}|{_miles(query.within)}|[mi_us]"))
+            else:
+                asked += [(f"location.{name}", value) for name, value in place]
+        asked += [("_include", f"{_ROLE}:{name}") for name in _INCLUDED]
+        return [*asked, ("_count", str(PAGE_SIZE))]
+
+    async def _position(self, place: Parameters) -> str | None:
+        """Return the middle of the directory's places in a ZIP or city, as `latitude|longitude`."""
+        bundle = await self._search("Location", [*place, ("_count", "50")])
+        at = [one["position"] for one in _resources(bundle, "match") if "position" in one]
+        if not at:
+            return None
+        latitude, longitude = (
+            sum(float(one[axis]) for one in at) / len(at) for axis in ("latitude", "longitude")
+        )
+        return f"{latitude:.4f}|{longitude:.4f}"
+
+    async def _search(self, resource_type: str, parameters: Parameters) -> Json:
+        answer = await self.service.search(
+            self._grant, resource_type, parameters, base=self.base, strict=True
+        )
+        found: Json = json.loads(answer.body)
+        return found
+
+    # Answers
+
+    def _listed(self, bundle: Json) -> Listings:
+        included = {_name(one): one for one in _resources(bundle, "include")}
+        matches = _resources(bundle, "match")
+        links = {link["relation"]: link["url"] for link in bundle["link"]}
+        return Listings(
+            tuple(self._listing(role, included) for role in matches),
+            bundle.get("total"),
+            links.get("next", "").rpartition("/_page/")[2],
+        )
+
+    def _listing(self, role: Json, included: Mapping[str, Json]) -> Listing:
+        def referred(*references: Json) -> list[Json]:
+            names = [one.get("reference", "") for one in references]
+            return [included[name] for name in names if name in included]
+
+        people = referred(role.get("practitioner", {}))
+        organizations = [one["name"] for one in referred(role.get("organization", {}))]
+        networks = referred(*_extensions(role, "network-reference", "valueReference"))
+        name = next(map(_person, people), "") or next(iter(organizations), "Name not published")
+        accepts = _accepts(role)
+        return Listing(
+            name=name,
+            specialties=[*dict.fromkeys(_specialties(role))],
+            organization=next((one for one in organizations if one != name), ""),
+            network=next((network["name"] for network in networks), ""),
+            places=[_told_place(place) for place in referred(*role.get("location", ()))],
+            phone=_phone(role),
+            accepts=_ACCEPTS.get(accepts, "Please ask whether new patients are taken"),
+            takes_new=accepts == NEW_PATIENTS,
+            url=f"{self.base}/{_name(role)}",
+        )
+
+    # What a release has
+
+    async def _networks(self) -> list[ListOption]:
+        parameters: Parameters = [("type", "ntwk"), ("_count", "100")]
+        bundle = await self._search("Organization", parameters)
+        found: list[Json] = list(_resources(bundle, "match"))
+        while following := [link for link in bundle["link"] if link["relation"] == "next"]:
+            cursor = following[0]["url"].rpartition("/_page/")[2]
+            bundle = json.loads((await self.service.page(self._grant, cursor, base=self.base)).body)
+            found += _resources(bundle, "match")
+        choices = [ListOption(_name(network), network["name"]) for network in found]
+        return sorted(choices, key=lambda choice: choice.label)
+
+    async def _specialties(self, tree: ReleaseTree) -> list[ListOption]:
+        codes: set[str] = set()
+        for block in await tree.shards():
+            await tree.need(block, [column_name(_ROLE, "specialty")])
+            codes.update(
+                value.rpartition("|")[2] for value in block.values(_ROLE, "specialty").values
+            )
+        return sorted((ListOption(c, SPECIALTIES.get(c, c)) for c in codes if c), key=_by_label)
+
+    async def _found_example(self) -> SearchExample | None:
+        known = [choice.value for choice in (await self.choices()).specialties]
+        known.sort(key=lambda code: code != "207N00000X")
+        for specialty in known:
+            asked = [("specialty", specialty), ("new-patients", NEW_PATIENTS)]
+            asked += [("_include", f"{_ROLE}:location"), ("_count", "50")]
+            bundle = await self._search(_ROLE, asked)
+            places = {_name(one): one for one in _resources(bundle, "include")}
+            for role in _resources(bundle, "match"):
+                networks = _extensions(role, "network-reference", "valueReference")
+                for reference in role.get("location", ()):
+                    place = places.get(reference.get("reference", ""), {})
+                    postal_code: str = place.get("address", {}).get("postalCode", "")
+                    if networks and postal_code:
+                        network: str = networks[0]["reference"]
+                        position = _located(place)
+                        return SearchExample(specialty, network, postal_code[:5], position)
+        return None
+
+
+def _by_label(choice: ListOption) -> str:
+    return choice.label
+
+
+def _miles(within: str) -> int:
+    return next((miles for miles in DISTANCES if str(miles) == within), DISTANCES[-1])
+
+
+def _place(near: str) -> Parameters:
+    """Return the conditions of a ZIP code, a city, or a city and its state."""
+    if found := _ZIP.fullmatch(near):
+        return [("address-postalcode", found[1])]
+    city, _, state = (part.strip() for part in near.partition(","))
+    asked = [("address-city", _escaped(city))] if city else []
+    return [*asked, ("address-state", _escaped(state))] if state else asked
+
+
+def _escaped(text: str) -> str:
+    """Return a search value whose separators stand for themselves (FHIR R4 3.1.1.4.2)."""
+    return re.sub(r"([\\,|$])", r"\\\1", text)
+
+
+def _resources(bundle: Json, mode: str) -> list[Json]:
+    return [
+        entry["resource"]
+        for entry in bundle.get("entry", ())
+        if entry.get("search", {}).get("mode") == mode
+    ]
+
+
+def _name(resource: Json) -> str:
+    return f"{resource['resourceType']}/{resource['id']}"
+
+
+def _person(practitioner: Json) -> str:
+    name: Json = next(iter(practitioner.get("name", ())), {})
+    parts = (*name.get("prefix", ()), *name.get("given", ()), name.get("family", ""))
+    text: str = name.get("text", "") or " ".join(filter(None, parts))
+    return text
+
+
+def _extensions(resource: Json, name: str, value: str) -> list[Json]:
+    return [
+        extension[value]
+        for extension in resource.get("extension", ())
+        if extension["url"].endswith(f"/{name}") and value in extension
+    ]
+
+
+def _accepts(role: Json) -> str:
+    for extension in role.get("extension", ()):
+        if extension["url"].endswith("/newpatients"):
+            for part in extension.get("extension", ()):
+                for coding in part.get("valueCodeableConcept", {}).get("coding", ()):
+                    code: str = coding.get("code", "")
+                    return code
+    return ""
+
+
+def _specialties(role: Json) -> Iterator[str]:
+    for concept in role.get("specialty", ()):
+        codings: Iterable[Json] = concept.get("coding", ())
+        own = [
+            SPECIALTIES[coding["code"]]
+            for coding in codings
+            if coding.get("system") == _TAXONOMY and coding.get("code") in SPECIALTIES
+        ]
+        shown = [coding.get("display") or coding.get("code", "") for coding in codings]
+        text = next(iter(own), "") or concept.get("text", "") or next(iter(shown), "")
+        if text:
+            yield text
+
+
+def _told_place(location: Json) -> Place:
+    address = location.get("address", {})
+    parts = (*address.get("line", ()), address.get("city", ""), address.get("state", ""))
+    text = address.get("text", "") or ", ".join(filter(None, parts))
+    return Place(location.get("name", ""), text, _phone(location))
+
+
+def _located(location: Json) -> str:
+    at = location.get("position", {})
+    return f"{at['latitude']}|{at['longitude']}" if at else ""
+
+
+def _phone(resource: Json) -> str:
+    numbers = (one for one in resource.get("telecom", ()) if one.get("system") == "phone")
+    number: str = next((one["value"] for one in numbers if "value" in one), "")
+    return number

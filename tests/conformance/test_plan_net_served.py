@@ -1,0 +1,64 @@
+"""A served directory of the samples, looked at from outside: all checks, and a strict reader."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import httpx2
+import pytest
+
+from conformance.engine import UnavailableError, compiled
+from tests.e2e.commands import SAMPLES, cpcds, done
+from tests.e2e.test_serving import development, running
+from tests.unit.gateway.trees import sample_tree
+
+pytestmark = pytest.mark.slow
+
+
+@dataclass(frozen=True, slots=True)
+class ServedDirectory:
+    """FHIR base URL of a served directory, and the version of the guide that it claims."""
+
+    base: str
+    version: str
+
+
+@pytest.fixture(scope="module", params=["1.2.0", "1.1.0"])
+def served(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServedDirectory]:
+    """`cpcds serve` in a process of its own, with claims at its other base."""
+    folder = tmp_path_factory.mktemp("served")
+    target = folder / "directory"
+    version: str = request.param
+    view = {"CPCDS_PUBLISH__PLAN_NET": version}
+    done(cpcds("run", SAMPLES / "directory", "--to", target, "--workers", "1", **view))
+    settings = {"CPCDS_SERVE__DIRECTORY": str(target), "CPCDS_SERVE__RATE_LIMIT": ""}
+    with running(sample_tree(), folder, *development(), **settings) as server:
+        yield ServedDirectory(f"{server.base}/directory", version)
+
+
+def test_hapis_strict_client_reads_every_resource(served: ServedDirectory) -> None:
+    try:
+        java = compiled()
+    except UnavailableError as error:
+        pytest.skip(f"HAPI's client is not there: {error}")
+    ran = subprocess.run(
+        [*java, "bluebutton.Reader", served.base], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    found = [json.loads(line) for line in ran.stdout.splitlines() if line.startswith("{")]
+    assert {one["type"]: one["differ"] for one in found if one["differ"]} == {}
+    read = Counter({one["type"]: one["read"] for one in found})
+    with httpx2.Client(base_url=served.base) as client:
+        totals = {
+            name: client.get(f"{served.base}/{name}?_summary=count").json()["total"]
+            for name in read
+        }
+    assert len(read) == 8
+    assert min(totals.values()) > 0
+    assert read == totals

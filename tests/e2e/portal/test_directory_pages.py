@@ -1,0 +1,143 @@
+"""The Provider Directory's page and the search for people, held to what the API answers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from httpx2 import Client
+from playwright.sync_api import Browser, Page, expect
+
+from tests.e2e.portal.standing import Standing, stand_up
+
+
+@pytest.fixture(scope="module")
+def api(sandbox: Standing) -> Iterator[Client]:
+    """A client of the API without a token."""
+    with Client(base_url=f"{sandbox.base}/directory/") as client:
+        yield client
+
+
+def found(api: Client, *conditions: tuple[str, str]) -> dict[str, list[dict[str, Any]]]:
+    """Return all resources of a search for roles, by mode: matches, and what they refer to."""
+    included = [
+        ("_include", f"PractitionerRole:{name}") for name in ("practitioner", "network", "location")
+    ]
+    bundle = api.get("PractitionerRole", params=[*conditions, *included, ("_count", "200")]).json()
+    assert not [link for link in bundle["link"] if link["relation"] == "next"]
+    modes: dict[str, list[dict[str, Any]]] = {"match": [], "include": []}
+    for entry in bundle["entry"]:
+        modes.setdefault(entry["search"]["mode"], []).append(entry["resource"])
+    return modes
+
+
+def person(role: dict[str, Any], included: list[dict[str, Any]]) -> str:
+    by_name = {f"{one['resourceType']}/{one['id']}": one for one in included}
+    name: str = by_name[role["practitioner"]["reference"]]["name"][0]["text"]
+    return name
+
+
+def cards(page: Page) -> Counter[str]:
+    """Return the names of a page's results."""
+    return Counter(page.locator(".listings h3").all_inner_texts())
+
+
+def test_a_person_finds_whom_the_api_finds(scriptless: Page, api: Client) -> None:
+    page = scriptless
+    page.goto("/find-a-doctor")
+    expect(page.get_by_role("status")).to_have_count(0)  # nothing was asked for
+    page.get_by_label("Specialty").select_option(label="Family medicine")
+    page.get_by_label("Network").select_option(label="Larkspur Choice, preferred tier")
+    page.get_by_label("Takes new patients").check()
+    page.get_by_role("button", name="Search").click()
+    network = page.get_by_label("Network").input_value()
+    asked = (("specialty", "207Q00000X"), ("network", network), ("new-patients", "newpt"))
+    answer = found(api, *asked)
+    assert 0 < len(answer["match"]) < 20
+    assert cards(page) == Counter(person(one, answer["include"]) for one in answer["match"])
+    expect(page.get_by_role("status")).to_contain_text(f"{len(answer['match'])} listing")
+    for card in page.locator(".listings > li").all():
+        expect(card).to_contain_text("Larkspur Choice, preferred tier")
+        expect(card).to_contain_text("Takes new patients")
+        expect(card).to_contain_text("Family medicine")
+    expect(page.get_by_label("Specialty")).to_have_value("207Q00000X")  # what was asked for stays
+    expect(page.get_by_label("Takes new patients")).to_be_checked()
+
+
+def test_pages_of_results_hold_each_listing_once(scriptless: Page, api: Client) -> None:
+    page = scriptless
+    answer = found(api, ("new-patients", "newpt"))
+    page.goto("/find-a-doctor?new=yes")
+    expect(page.get_by_role("status")).to_contain_text(f"{len(answer['match'])} listings")
+    seen: list[str | None] = []
+    while True:
+        seen += [one.get_attribute("href") for one in page.locator(".source a").all()]
+        following = page.get_by_role("link", name="Next page")
+        if not following.count():
+            break
+        following.click()
+    assert len(seen) > 20
+    assert Counter(str(one).rpartition("/")[2] for one in seen) == Counter(
+        one["id"] for one in answer["match"]
+    )
+    page.get_by_role("link", name="First page").click()
+    expect(page.locator(".listings > li")).to_have_count(20)
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("near=00000&within=5", "The directory has no place in 00000"),
+        ("new=yes&page=made-up", "These pages have expired"),
+        ("specialty=%3Cb%3Ebold%3C%2Fb%3E", "Nobody was found"),
+    ],
+)
+def test_what_cannot_be_found_is_said_in_a_sentence(page: Page, query: str, told: str) -> None:
+    page.goto(f"/find-a-doctor?{query}")
+    expect(page.locator("section [role=status], section [role=alert]")).to_contain_text(told)
+    assert page.locator("main b").count() == 0  # what was asked for is shown as text
+
+
+def test_the_page_names_every_type_parameter_and_include_of_the_statement(
+    page: Page, api: Client
+) -> None:
+    page.goto("/provider-directory")
+    rows = {
+        row.locator("th").inner_text(): row.locator("code").all_inner_texts()
+        for row in page.locator("section[aria-labelledby=resources] tbody tr").all()
+    }
+    stated = api.get("metadata").json()["rest"][0]["resource"]
+    assert {one["type"] for one in stated} == set(rows)
+    assert len(rows) == 8
+    for one in stated:
+        names = [parameter["name"] for parameter in one["searchParam"]]
+        includes = [include.partition(":")[2] for include in one.get("searchInclude", [])]
+        assert rows[one["type"]] == names + includes
+
+
+def test_the_day_of_the_last_release_is_on_the_page(page: Page, api: Client) -> None:
+    created = api.get("Practitioner?_count=1").json()["meta"]["lastUpdated"]
+    page.goto("/provider-directory")
+    current = page.locator("section[aria-labelledby=current]")
+    expect(current).to_contain_text(f"{created[:4]} at {created[11:16]} UTC")
+
+
+def test_without_a_directory_the_page_says_what_claims_name(
+    chromium: Browser, target: Path, tmp_path: Path
+) -> None:
+    with (
+        stand_up(target, tmp_path) as standing,
+        chromium.new_context(base_url=standing.base) as context,
+    ):
+        page = context.new_page()
+        page.goto("/provider-directory")
+        expect(page.get_by_role("main")).to_contain_text(
+            "providers that appear on published claims"
+        )
+        expect(page.get_by_role("link", name="Find a doctor")).to_have_count(0)
+        answer = page.goto("/find-a-doctor")
+        assert answer is not None
+        assert answer.status == 404
