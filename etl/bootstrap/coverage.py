@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -10,6 +11,7 @@ from etl.bootstrap.settings import Settings
 from etl.bootstrap.use_cases import convert_extract
 from etl.engine.must_support import add_element_counts
 from etl.mapping.coverage import ProfileCoverage, coverage
+from etl.model.data_models import DATA_MODELS
 from etl.pipeline.events import Emit
 from etl.pipeline.must_support import counted_coverage
 
@@ -20,8 +22,8 @@ def mapping_coverage(settings: Settings) -> tuple[ProfileCoverage, ...]:
     Raises:
         MappingError: a mapping or setting is invalid.
     """
-    mappings = load_definitions(settings).mappings
-    return coverage(mappings.plans, mappings.crosswalks)
+    sets = [load_definitions(settings, model).mappings for model in DATA_MODELS]
+    return tuple(chain.from_iterable(coverage(each.plans, each.crosswalks) for each in sets))
 
 
 def extract_coverage(settings: Settings, extract: Path, emit: Emit) -> tuple[ProfileCoverage, ...]:

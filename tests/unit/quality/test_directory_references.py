@@ -247,6 +247,29 @@ def test_a_telecom_says_what_it_leads_by_way_of() -> None:
     }
 
 
+def test_a_telecom_of_a_system_that_nobody_knows_is_rejected() -> None:
+    own = {"owner": "organization", "owner_id": "P1", "value": "303-555-0100"}
+    result = checked(
+        directory(
+            telecom=[
+                own | {"sequence": "1", "system": "Phone"},
+                own | {"sequence": "2", "system": "pidgeon"},
+                by_way("organization", "P1", "3") | {"system": "pidgeon"},
+            ]
+        )
+    )
+    assert accepted(result, "telecom", "sequence") == ["1", "3"]
+    assert ("directory-telecom-system", "telecom", 3, "system") in found(result)
+
+
+def test_characteristics_of_patients_are_left_out_with_a_finding() -> None:
+    of_place = {"location_id": "L1", "name": "Here", "accepts_characteristics": "adults"}
+    result = checked(directory(location=[of_place, of_place | {"location_id": "L2"}]))
+    finding = ("directory-characteristics-left-out", "location", 2, "accepts_characteristics")
+    assert finding in found(result)
+    assert fates(result, "location")[0] == 2
+
+
 def test_hours_go_with_their_telecom() -> None:
     own = {"owner": "organization", "owner_id": "P1"}
     world = directory(
