@@ -29,6 +29,7 @@ from etl.certificate.certificate import (
     state_to_bytes,
 )
 from etl.certificate.comparison import compare, published_sums
+from etl.certificate.directory import directory_counts
 from etl.certificate.published import BlockReader
 from etl.certificate.source import COMPARED, Fates, places_of
 from etl.certificate.sums import Sums
@@ -42,6 +43,7 @@ from etl.publish.reader import Current, Release, checked, open_index, open_relea
 from etl.publish.release import put_by_content
 from etl.quality import Checked, Verdict
 from etl.sources import Loaded
+from etl.storage.parallel_reads import mapped
 from etl.storage.port import Store
 
 PIECE: Final = "certificate.json"
@@ -270,6 +272,28 @@ def verdict(made: Certificate, published: Mapping[str, int], files: Sequence[str
         if tables:
             says += f"; counts that differ: {', '.join(tables)}"
     return Verdict(LIMIT, "0", str(found), not found, says, is_setting=False)
+
+
+def directory_verdict(store: Store, manifest: Manifest, published: Mapping[str, int]) -> Verdict:
+    """Return whether a release of a directory may be published: its bytes hold each row once.
+
+    Args:
+        store: the target, from which all blocks are read.
+        manifest: the release, which is written.
+        published: table -> rows that the run counted as published.
+
+    Raises:
+        StoreError: a block is missing or damaged.
+    """
+    keys = [unit.block for unit in manifest.directory if unit is not None and unit.block]
+    counts = directory_counts(mapped(store, lambda key: checked(store, key), keys))
+    wrong = counts.differing(published)
+    if counts.doubled:
+        wrong.append(f"{counts.doubled:,} of {counts.resources:,} resources are there twice")
+    says = f"the published bytes hold every accepted row: {counts.resources:,} resources"
+    if wrong:
+        says = f"the published bytes are not the accepted rows: {'; '.join(wrong)}"
+    return Verdict(LIMIT, "0", str(len(wrong)), not wrong, says, is_setting=False)
 
 
 def differences_csv(pieces: Iterable[bytes], files: Sequence[str]) -> Iterator[bytes]:

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from etl.engine.must_support import ElementCounts
 from etl.engine.render import Rendered
-from etl.pipeline.certificate import PieceFiles, certify, verdict
+from etl.pipeline.certificate import PieceFiles, certify, directory_verdict, verdict
 from etl.pipeline.context import Publication
 from etl.pipeline.events import Emit, StageAdvanced, StageExtended, ignore
 from etl.pipeline.executor import Pieces
@@ -272,16 +272,17 @@ def stage(
 def certified(processed: Processed, publication: Publication, staged: Staged) -> Processed:
     """Return a processed extract with the certificate of its release, and the verdict on it.
 
-    A certificate is about claims: of a provider directory there is none.
+    A certificate is about claims: of a provider directory there is the verdict alone.
     """
+    counts = processed.totals.tally.counts
+    published = {name: each.published for name, each in counts.items()}
     if not processed.definitions.model.has_members:
-        return processed
+        counted = directory_verdict(publication.store, staged.manifest, published)
+        return processed.with_verdicts([counted])
     kept = sum(SavedPartition(files[CATALOG_ROWS]).written.kept for files in processed.files)
     made = certify(
         PieceFiles(processed.files), publication.store, publication.base, staged.manifest, kept
     )
-    counts = processed.totals.tally.counts
-    published = {name: each.published for name, each in counts.items()}
     names = [file.name for file in processed.read.extract.files]
     processed = processed.with_verdicts([verdict(made, published, names)])
     return replace(processed, certificate=made)

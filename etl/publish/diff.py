@@ -187,8 +187,11 @@ def _states(index: Index | None) -> dict[Name, State]:
     if index is None:
         return {}
     index.load("ids", "versions", "lastUpdated")
+    # Each column is taken out once: asking the index for each row would cost more than the rest.
+    ids, versions = index.ids, index.versions
+    stamps, numbers = index.last_updated.values, index.last_updated.rows
     return {
-        (name, index.ids[row]): (index.versions[row], index.last_updated.values_of(row)[0])
+        (name, ids[row]): (versions[row], stamps[numbers[row][0]])
         for name, rows in index.types.items()
         for row in rows
     }

@@ -1,0 +1,129 @@
+"""A provider directory as the published bytes have it: resources counted against accepted rows.
+
+Neither indexes nor mappings are used: a block is read as any client reads it, NDJSON in gzip
+(RFC 1952). FHIR paths are those of Plan-Net's profiles.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+from isal import igzip
+
+_TABLES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "Endpoint": "endpoint",
+        "HealthcareService": "healthcare_service",
+        "InsurancePlan": "insurance_plan",
+        "Location": "location",
+        "Organization": "directory_organization",
+        "OrganizationAffiliation": "affiliation",
+        "Practitioner": "directory_practitioner",
+        "PractitionerRole": "provider_role",
+    }
+)
+"""Type of a resource -> table of which each accepted row makes one; of a role one a network."""
+_ROLES: Final = "provider_role"
+_NETWORKS: Final = "network"
+_NETWORK: Final = "ntwk"
+"""Code of `Organization.type` that every network has (`plannet-Network`), and nothing else may."""
+_KEY: Final = "RI"
+"""Code of the type of an identifier that is the payer's own key."""
+
+
+class _Coding(msgspec.Struct, gc=False, frozen=True):
+    code: str = ""
+
+
+class _Type(msgspec.Struct, gc=False, frozen=True):
+    coding: tuple[_Coding, ...] = ()
+
+    def has(self, code: str) -> bool:
+        return any(each.code == code for each in self.coding)
+
+
+class _Key(msgspec.Struct, gc=False, frozen=True):
+    type: _Type = _Type()
+    value: str = ""
+
+
+class _Resource(msgspec.Struct, gc=False, frozen=True, rename="camel"):
+    resource_type: str
+    id: str = ""
+
+
+class _Role(msgspec.Struct, gc=False, frozen=True):
+    identifier: tuple[_Key, ...] = ()
+
+
+class _Organization(msgspec.Struct, gc=False, frozen=True):
+    type: tuple[_Type, ...] = ()
+
+
+_RESOURCE: Final = msgspec.json.Decoder(_Resource)
+_ROLE: Final = msgspec.json.Decoder(_Role)
+_ORGANIZATION: Final = msgspec.json.Decoder(_Organization)
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryCounts:
+    """Resources of a published directory.
+
+    Attributes:
+        resources: how many there are.
+        tables: table -> accepted rows that they are of, by distinct ids; roles by their keys.
+        doubled: resources with type and id of another.
+    """
+
+    resources: int
+    tables: Mapping[str, int]
+    doubled: int
+
+    def differing(self, published: Mapping[str, int]) -> list[str]:
+        """Return the tables of which another number of rows was counted as published, in words."""
+        return [
+            f"{table}: {found:,} where {rows:,} were accepted"
+            for table in sorted({*_TABLES.values(), _NETWORKS})
+            if (found := self.tables.get(table, 0)) != (rows := published.get(table, 0))
+        ]
+
+
+def directory_counts(blocks: Iterable[bytes]) -> DirectoryCounts:
+    """Count what the blocks of a directory hold.
+
+    Args:
+        blocks: as their objects hold them.
+
+    Raises:
+        msgspec.DecodeError: a line of them is no resource.
+    """
+    ids: set[tuple[str, str]] = set()
+    keys: set[str] = set()
+    tables: Counter[str] = Counter()
+    resources = 0
+    for data in blocks:
+        plain: bytes = igzip.decompress(data)  # type: ignore[no-untyped-call]
+        for line in plain.splitlines():
+            found = _RESOURCE.decode(line)
+            resources += 1
+            if (found.resource_type, found.id) in ids:
+                continue
+            ids.add((found.resource_type, found.id))
+            table = _TABLES.get(found.resource_type, found.resource_type)
+            if table == _ROLES:
+                own = (one.value for one in _ROLE.decode(line).identifier if one.type.has(_KEY))
+                keys.add(next(own, found.id))
+            elif table == "directory_organization" and _is_network(line):
+                tables[_NETWORKS] += 1
+            else:
+                tables[table] += 1
+    return DirectoryCounts(resources, {**tables, _ROLES: len(keys)}, resources - len(ids))
+
+
+def _is_network(line: bytes) -> bool:
+    return any(each.has(_NETWORK) for each in _ORGANIZATION.decode(line).type)

@@ -1,0 +1,75 @@
+"""The certificate of a directory: published resources counted against accepted rows."""
+
+from __future__ import annotations
+
+import gzip
+
+import pytest
+
+from etl.certificate.directory import directory_counts
+from etl.pipeline.certificate import directory_verdict
+from etl.publish.manifest import Manifest
+from etl.publish.rendered_resources import Resource
+from tests.memory_store import MemoryStore
+from tests.unit.publish.samples import publish, resource
+
+PUBLISHED = {
+    "directory_organization": 1,
+    "directory_practitioner": 2,
+    "network": 1,
+    "provider_role": 2,
+    "telecom": 7,  # makes no resource of its own
+}
+
+
+def role(number: str, key: str) -> Resource:
+    """Return a role in one network: the key is that of its row, once a network."""
+    kind = {"coding": [{"code": "RI"}]}
+    return resource("PractitionerRole", number, identifier=[{"type": kind, "value": key}])
+
+
+def released(*left_out: str) -> tuple[MemoryStore, Manifest]:
+    resources = {
+        "payer": resource("Organization", "payer", type=[{"coding": [{"code": "payer"}]}]),
+        "n1": resource("Organization", "n1", type=[{"coding": [{"code": "ntwk"}]}]),
+        "d1": resource("Practitioner", "d1"),
+        "d2": resource("Practitioner", "d2"),
+        "r1 in n1": role("r1-n1", "r1"),
+        "r1 in n2": role("r1-n2", "r1"),
+        "r2": role("r2", "r2"),
+    }
+    store = MemoryStore()
+    held = [each for name, each in resources.items() if name not in left_out]
+    return store, publish(store, [], directory=held).manifest
+
+
+def test_every_accepted_row_is_in_the_bytes_once() -> None:
+    found = directory_verdict(*released(), PUBLISHED)
+    assert (found.holds, found.sentence) == (
+        True,
+        "the published bytes hold every accepted row: 7 resources",
+    )
+
+
+@pytest.mark.parametrize(
+    ("lost", "sentence"),
+    [
+        ("d2", "directory_practitioner: 1 where 2 were accepted"),
+        ("n1", "network: 0 where 1 were accepted"),
+        ("r2", "provider_role: 1 where 2 were accepted"),
+    ],
+)
+def test_a_row_that_is_not_in_the_bytes_stops_the_run(lost: str, sentence: str) -> None:
+    found = directory_verdict(*released(lost), PUBLISHED)
+    assert (found.holds, found.is_setting) == (False, False)
+    assert found.sentence == f"the published bytes are not the accepted rows: {sentence}"
+
+
+def test_a_role_that_is_in_one_network_less_is_still_its_row() -> None:
+    assert directory_verdict(*released("r1 in n2"), PUBLISHED).holds
+
+
+def test_a_resource_that_is_there_twice_is_counted_once() -> None:
+    line = b'{"resourceType":"Location","id":"l1"}\n'
+    found = directory_counts([gzip.compress(line), gzip.compress(line)])
+    assert (found.resources, found.doubled, found.tables["location"]) == (2, 1, 1)
