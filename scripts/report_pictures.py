@@ -31,7 +31,7 @@ _UNLIMITED: Final = {
 def report_pictures(browser: Browser, work: Path, folder: Path) -> int:
     """Write pictures of each page that a command writes; return how many.
 
-    Two nights are published, of which the second has planted faults.
+    Two nights are published, of claims and of a directory, of which the second has planted faults.
     """
     pages = _pages(work)
     count = 0
@@ -83,20 +83,37 @@ def _pages(work: Path) -> Mapping[str, Path]:
     }
     year = str(datetime.now(UTC).year)
     done(cpcds("report", "cms", "--year", year, "--html", numbers, **server))
-    directory = work / "directory"
-    done(cpcds("validate", SAMPLES / "directory", "--report", directory))
     reports = target / "reports"
     return {
+        **_directory_pages(work),
         "reports-all": reports / "index.html",
         "report": reports / release / "index.html",
         "report-first": reports / first / "index.html",
         "report-rule": reports / release / "rules/required.html",
         "report-data-docs": reports / release / "data-docs/index.html",
         "report-suite": reports / release / "data-docs/claim.html",
-        "report-directory": directory / "report/index.html",
         "plan": plan,
         "diff": difference,
         "history": history,
         "lineage": lineage,
         "cms": numbers,
+    }
+
+
+def _directory_pages(work: Path) -> Mapping[str, Path]:
+    """Have commands write the pages of a directory's target; return name -> where each is."""
+    target = work / "directory"
+    for day, more in enumerate(((), ("--fault-rate", "1"))):
+        extract = work / f"directory-{day}"
+        planted = ("--directory", "--practitioners", "68", "--seed", "5", *more)
+        done(cpcds("synth", *planted, "--out", extract))
+        done(cpcds("run", extract, "--to", target, "--workers", "1", **_UNLIMITED))
+    release = json.loads((target / "current.json").read_text())["release"]
+    history = work / "directory-history.html"
+    done(cpcds("history", target, "--html", history))
+    reports = target / "reports"
+    return {
+        "reports-all-directory": reports / "index.html",
+        "report-directory": reports / release / "index.html",
+        "history-directory": history,
     }

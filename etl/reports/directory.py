@@ -166,11 +166,11 @@ def directory_trends(nights: Sequence[Mapping[str, Any]], labels: Sequence[str])
         "practitioners in no network": [
             each and each["coverage"]["practitioners_without_network"] for each in figures
         ],
-        "organizations in no network": [
+        "organizations in none": [
             each and each["coverage"]["organizations_without_network"] for each in figures
         ],
-        "addresses that cannot be": [None if page is None else page.impossible for page in pages],
-        "entries there twice": [None if page is None else page.repeated for page in pages],
+        "wrong addresses": [None if page is None else page.impossible for page in pages],
+        "duplicates": [None if page is None else page.repeated for page in pages],
     }
     closed = [None if each is None else _closed(each["networks"]) for each in figures]
     return [

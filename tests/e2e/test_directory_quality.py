@@ -309,6 +309,9 @@ def test_a_target_of_a_directory_counts_what_it_published_once_and_shows_its_nig
     assert "rows in" in words
     assert "entries over 90 days old" in words
     assert "Entries last updated longer ago" in words
+    assert "practitioners in no network organizations in none wrong addresses duplicates" in (
+        " ".join(words.split())
+    )
     assert not re.findall(r"(?i)\b(?:claims?|members?|money|every cent)\b", words)
     history = done(cpcds("history", target)).out + done(cpcds("releases", target)).out
     assert "1 of 34 rows rejected" in history

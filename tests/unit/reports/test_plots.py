@@ -7,14 +7,22 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import date
 from functools import cache
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
-from etl.quality import MoneyKey
+from etl.quality import MoneyKey, RowCounts
+from etl.quality.totals.directory import (
+    ENTRIES,
+    DirectoryQuality,
+    EntryAges,
+    NetworkCoverage,
+)
 from etl.reports import Report, report_document
+from etl.reports.directory import DirectoryFacts
 from etl.reports.plots import HeatMap, Plot
 from etl.reports.report_index import NIGHTS, RolledBack, nights_page
 from tests.unit.reports.test_report import Page, report
@@ -169,3 +177,25 @@ def test_a_withheld_sum_is_a_gap_in_the_plot_and_in_its_table() -> None:
         rows = re.findall(r"<tr>.*?</tr>", page.rpartition("<tbody>")[2])
         assert len(rows) == 2
         assert all(row.count("\N{EN DASH}") == (3 if is_shown else 4) for row in rows)
+
+
+def test_nights_of_a_directory_speak_of_rows_and_older_reports_leave_a_gap() -> None:
+    counts = {"network": RowCounts(rows_in=8, published=6, quarantined=2, superseded=0)}
+    ages = tuple(EntryAges(name, 4, 1, 2, 1, 0, None) for name in ENTRIES[:2])
+    nothing = NetworkCoverage(*range(12))
+    quality = DirectoryQuality(date(2026, 11, 1), ages, nothing, (), (), ())
+    facts = {"counts": counts, "money": {}, "filled": {}, "directory": DirectoryFacts(quality)}
+    older = {key: of for key, of in night(0, **facts).items() if key != "directory"}
+    page = nights_page([night(1, **facts), older], [])
+    rows = re.findall(r"<tr><td.*?</tr>", page, re.DOTALL)
+    cells = [re.findall(r'<td class="n">([^<]*)</td>', row) for row in rows[:2]]
+    assert [(each[:4], each[-1]) for each in cells] == [
+        (["8", "6", "2", "25.0 %"], "2"),
+        (["8", "6", "2", "25.0 %"], "\N{EN DASH}"),
+    ]
+    tables = re.findall(r"<tr><td>\d\d-\d\d</td>(.*?)</tr>", page, re.DOTALL)
+    figures = [re.findall(r'<td class="n">([^<]*)</td>', each) for each in tables]
+    assert ["\N{EN DASH}", "\N{EN DASH}"] in figures  # ages of the older night
+    assert ["75.00 %", "25.00 %"] in figures
+    assert ["2", "4", "0", "0"] in figures
+    assert "claim" not in page.partition("</style>")[2].lower()
