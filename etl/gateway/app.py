@@ -56,6 +56,9 @@ _LEVEL: Final = 2
 _RETRY: Final = (b"retry-after", b"2")
 _PRIVATE: Final = (b"cache-control", b"private, no-store")
 _PUBLIC: Final = (b"cache-control", b"public, max-age=60")
+_PUBLIC_FOR_GOOD: Final = (b"cache-control", b"public, max-age=3600, immutable")
+"""For what is the same as long as it is there: one version of a resource, a page of a release."""
+
 _ERROR: Final = (b"cache-control", b"no-store")
 _VARY: Final = (b"vary", b"authorization, accept, accept-encoding, prefer")
 _PUBLIC_VARY: Final = (b"vary", b"accept, accept-encoding, prefer")
@@ -304,7 +307,7 @@ class Gateway:
             etag, changed = f'W/"{answer.version}"', self._releases.served.created
         fields: list[Header] = [
             (b"etag", etag.encode()),
-            *((_PUBLIC, _PUBLIC_VARY) if self._authenticator.public else (_PRIVATE, _VARY)),
+            *self._caching(route),
             *extra,
         ]
         modified = wants.http_date(answer.last_updated) if answer.last_updated else None
@@ -316,6 +319,12 @@ class Gateway:
             if wants.has_it(headers, etag, since):
                 return Reply(304, b"", b"", fields)
         return Reply(200, answer.body, headers=fields)
+
+    def _caching(self, route: Route) -> tuple[Header, Header]:
+        if not self._authenticator.public:
+            return _PRIVATE, _VARY
+        stays = route.kind in ("vread", "page")
+        return (_PUBLIC_FOR_GOOD if stays else _PUBLIC), _PUBLIC_VARY
 
     def _counted(self, error: Exception, address: str) -> Exception:
         """Return why a request without a grant is refused: the rate limit, or its own error.

@@ -11,7 +11,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from etl.gateway.plan_net import INSTANTIATES as PLAN_NET_STATEMENT
-from etl.gateway.supported_fhir import INSTANTIATES, OPERATIONS, Operation, ResourceType
+from etl.gateway.supported_fhir import (
+    INSTANTIATES,
+    OPERATIONS,
+    Operation,
+    ResourceType,
+    SearchInclude,
+    revincludes,
+)
 from etl.profiles.guides import C4BB, PLAN_NET
 from etl.smart.discovery import AuthEndpoints, oauth_uris
 
@@ -79,6 +86,7 @@ def directory_statement(
         kinds: types, with the parameters that the served release can be searched by.
         listed: whether it is over a directory of the payer; else over what claims name.
     """
+    served = tuple(kinds)
     statement = _head(about, "ProviderDirectory", "Provider Directory API")
     if listed:
         statement["instantiates"] = [PLAN_NET_STATEMENT]
@@ -87,9 +95,12 @@ def directory_statement(
         {
             "mode": "server",
             "documentation": "Read-only and public: no access token is needed. "
-            + ("It is the payer's directory." if listed else _NAMED),
+            + (_LISTED if listed else _NAMED),
             "security": {"cors": True, "description": "Public; no authorization."},
-            "resource": [_resource(kind, ()) for kind in kinds],
+            "resource": [
+                _resource(kind, referring=revincludes(kind, served) if listed else ())
+                for kind in served
+            ],
         }
     ]
     cleaned: dict[str, Any] = _without_empty(statement)
@@ -116,6 +127,11 @@ def _head(about: StatementFacts, name: str, title: str) -> dict[str, Any]:
     }
 
 
+_LISTED: Final = (
+    "It is the payer's directory. References are followed in searches: "
+    "`parameter.parameter=value`, `parameter:Type.parameter=value` and "
+    "`_has:Type:parameter:parameter=value`."
+)
 _NAMED: Final = (
     "It is not a directory of the payer's network: it holds the providers that claims name."
 )
@@ -157,7 +173,11 @@ def _security(about: StatementFacts) -> dict[str, Any]:
     return security
 
 
-def _resource(kind: ResourceType, operations: Iterable[Operation]) -> dict[str, Any]:
+def _resource(
+    kind: ResourceType,
+    operations: Iterable[Operation] = (),
+    referring: Iterable[SearchInclude] = (),
+) -> dict[str, Any]:
     return {
         "type": kind.name,
         "supportedProfile": list(kind.profiles),
@@ -171,6 +191,7 @@ def _resource(kind: ResourceType, operations: Iterable[Operation]) -> dict[str, 
         "searchInclude": [*(include.code for include in kind.includes), f"{kind.name}:*"]
         if kind.includes
         else [],
+        "searchRevInclude": [include.code for include in referring],
         "searchParam": [
             {
                 "name": parameter.name,

@@ -69,6 +69,10 @@ class ReferenceResolver:
         grant: its scopes limit what may be included.
         own: the block of the grant's patient; None where there is none.
         kinds: the API's resource types.
+
+    Attributes:
+        withheld: types outside the scopes, of which something was left out.
+        seen: what `included` was asked about or gave.
     """
 
     def __init__(
@@ -83,6 +87,7 @@ class ReferenceResolver:
         self._grant = grant
         self._own = own
         self.withheld: set[str] = set()
+        self.seen: set[str] = set()
 
     async def included(self, query: Query, matches: Sequence[Hit]) -> list[tuple[str, Line]]:
         """Return type and line of the resources that a search includes, without the matches.
@@ -90,7 +95,7 @@ class ReferenceResolver:
         Types outside the scopes are left out too; `withheld` then names them.
         """
         kind = query.kind.name
-        seen = {f"{kind}/{block.index.ids[row]}" for block, row in matches}
+        self.seen = seen = {f"{kind}/{block.index.ids[row]}" for block, row in matches}
         lines: list[tuple[str, Line]] = []
         frontier = [(kind, hit) for hit in matches]
         following = [include for include in query.includes if include.type == kind]

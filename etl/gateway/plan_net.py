@@ -7,6 +7,7 @@ the statement included; `identifier` and `near` are FHIR R4's own.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
@@ -35,7 +36,8 @@ def _kind(
     documentation: str,
 ) -> ResourceType:
     canonicals = tuple(f"{PLAN_NET.canonical}plannet-{profile}" for profile in profiles)
-    return resource_type(name, canonicals, parameters, includes, documentation, shared=True)
+    kind = resource_type(name, canonicals, parameters, includes, documentation, shared=True)
+    return replace(kind, sorts=tuple(sort for sort in kind.sorts if sort != "_id"))
 
 
 def _references(of: str, *parameters: tuple[str, str, str]) -> tuple[SearchParameter, ...]:
@@ -62,6 +64,13 @@ def _identifier(of: str, what: str) -> SearchParameter:
     return token_parameter("identifier", f"{R4.base}SearchParameter/{of}-identifier", what)
 
 
+_NEAR: Final = SearchParameter(
+    "near",
+    "special",
+    f"{R4.base}SearchParameter/Location-near",
+    "Within a distance of a place: `latitude|longitude|distance|units`; 40 km where not given.",
+    ("missing",),
+)
 _ENDPOINT: Final = ("endpoint", "An electronic address", "Endpoint")
 
 PLAN_NET_TYPES: Final[Mapping[str, ResourceType]] = MappingProxyType(
@@ -141,6 +150,7 @@ PLAN_NET_TYPES: Final[Mapping[str, ResourceType]] = MappingProxyType(
                     ),
                     *_tokens("location", ("type", "What kind of place it is.")),
                     _identifier("Location", "The payer's key."),
+                    _NEAR,
                 ),
                 ("endpoint", "organization", "partof"),
                 "A place where care is given, or an area.",

@@ -16,12 +16,20 @@ from etl.gateway.directory_access import PublicTree, asking_publicly, public_row
 from etl.gateway.includes import Hit
 from etl.gateway.paging import Sealer
 from etl.gateway.plan_net import PLAN_NET_TYPES
-from etl.gateway.release_reader import IndexedBlock, ReleaseTree
+from etl.gateway.release_reader import IndexedBlock, ReleaseTree, column_name
 from etl.gateway.search.matching import matching, ordered, sections
 from etl.gateway.search.query import Query
+from etl.gateway.search.whole_columns import columns_of
+from etl.gateway.search.whole_matching import (
+    columns_read,
+    matching_rows,
+    ordered_places,
+    referring_rows,
+)
 from etl.gateway.served_releases import Releases
 from etl.gateway.service import PageSizes, Service
 from etl.gateway.supported_fhir import TYPES, ResourceType
+from etl.publish.segments import reference_key
 from etl.smart.grants import Grant
 
 
@@ -35,6 +43,10 @@ DIRECTORY_TYPES: Final[Mapping[str, ResourceType]] = MappingProxyType(
 """Types, parameters and includes over the providers that claims name."""
 
 
+MOST_REFERRING: Final = 1000
+"""Resources that `_revinclude` adds to one page, at most."""
+
+
 class NamedProviders(Service):
     """Reads and searches the public providers that claims name; its grants name no member."""
 
@@ -45,13 +57,18 @@ class NamedProviders(Service):
         return tree.seen_as(PublicTree)
 
     async def _shared(
-        self, tree: ReleaseTree, grant: Grant, own: IndexedBlock | None, query: Query
-    ) -> Sequence[Hit]:
+        self,
+        tree: ReleaseTree,
+        grant: Grant,
+        own: IndexedBlock | None,
+        query: Query,
+        here: slice,
+    ) -> tuple[int, Sequence[Hit]]:
         """Return the matches among all public directory resources, ordered by id."""
         conditions = tuple(map(asking_publicly, query.conditions))
         query = replace(query, conditions=conditions)
         if any(condition.ids for condition in query.conditions):
-            return await super()._shared(tree, grant, own, query)
+            return await super()._shared(tree, grant, own, query, here)
         hits: list[Hit] = []
         names = ("ids", "parts", *sections(query))
         for block in await tree.shards():
@@ -60,11 +77,13 @@ class NamedProviders(Service):
             public = await public_rows(tree, block, query.kind.name, rows)
             hits += [(block, row) for row in public]
         hits.sort(key=lambda hit: hit[0].index.ids[hit[1]])
-        return ordered(hits, query.kind.name, query.sorts)
+        return len(hits), ordered(hits, query.kind.name, query.sorts)[here]
 
 
 class DirectoryService(Service):
     """Reads and searches a directory of the payer, all of which is public."""
+
+    follows_chains = True
 
     def __init__(self, releases: Releases, sealer: Sealer, pages: PageSizes | None = None) -> None:
         super().__init__(releases, sealer, pages, PLAN_NET_TYPES)
@@ -76,16 +95,54 @@ class DirectoryService(Service):
         return True
 
     async def _shared(
-        self, tree: ReleaseTree, grant: Grant, own: IndexedBlock | None, query: Query
-    ) -> Sequence[Hit]:
-        """Return the matches, ordered by id."""
-        if any(condition.ids for condition in query.conditions):
-            return await super()._shared(tree, grant, own, query)
-        hits: list[Hit] = []
-        names = ("ids", "parts", *sections(query))
-        for block in await tree.shards():
-            await tree.need(block, names)
-            rows = matching(block, query.kind.name, query.conditions)
-            hits += [(block, row) for row in rows]
-        hits.sort(key=lambda hit: hit[0].index.ids[hit[1]])
-        return ordered(hits, query.kind.name, query.sorts)
+        self,
+        tree: ReleaseTree,
+        grant: Grant,
+        own: IndexedBlock | None,
+        query: Query,
+        here: slice,
+    ) -> tuple[int, Sequence[Hit]]:
+        """Return the matches in the order of the shards, or as they are to be sorted."""
+        kind = query.kind.name
+        wanted = [*columns_read(kind, query.conditions)]
+        wanted += [(kind, sort.parameter) for sort in query.sorts]
+        columns = await columns_of(tree, wanted)
+        masks = matching_rows(columns, kind, query.conditions)
+        total = sum(mask.count(1) for mask in masks)
+        if query.sorts and here.stop > here.start:
+            places = ordered_places(columns, query, masks)[here]
+        else:
+            places = columns.page(kind, masks, here.start, here.stop)
+        names = ["ids", "parts"]
+        names += [column_name(include.type, include.parameter) for include in query.includes]
+        return total, await _hits(tree, kind, places, names)
+
+    async def _referring(
+        self, tree: ReleaseTree, query: Query, matches: Sequence[Hit]
+    ) -> tuple[dict[str, Hit], int]:
+        kind = query.kind.name
+        keys = {reference_key(f"{kind}/{block.index.ids[row]}") for block, row in matches}
+        asked = [(include.type, include.parameter) for include in query.revincludes]
+        columns = await columns_of(tree, asked)
+        found: dict[str, Hit] = {}
+        left_out = 0
+        for source, parameter in asked:
+            masks = [bytes(rows) for rows in referring_rows(columns, source, parameter, keys)]
+            total = sum(mask.count(1) for mask in masks)
+            most = max(0, MOST_REFERRING - len(found))
+            places = columns.page(source, masks, 0, most)
+            left_out += total - len(places)
+            for block, row in await _hits(tree, source, places, ["ids", "parts"]):
+                found[f"{source}/{block.index.ids[row]}"] = (block, row)
+        return found, left_out
+
+
+async def _hits(
+    tree: ReleaseTree, kind: str, places: Sequence[tuple[int, int]], names: Sequence[str]
+) -> list[Hit]:
+    """Return the resources of a type at some places: a shard, and a row of the type there."""
+    blocks: dict[int, IndexedBlock] = {}
+    for number in dict.fromkeys(number for number, _ in places):
+        blocks[number] = await tree.shard(number)
+        await tree.need(blocks[number], names)
+    return [(blocks[number], blocks[number].rows(kind).start + row) for number, row in places]

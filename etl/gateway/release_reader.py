@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import cached_property
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from etl.errors import NotFound, StoreError
 from etl.gateway.cache import Cache
@@ -22,6 +22,7 @@ from etl.publish.catalog import Unit, find_row, shard_number
 from etl.publish.manifest import Manifest
 from etl.publish.reader import runs, views
 from etl.publish.search_index import HEAD, WHOLE, BlockPart, Index, IndexColumn
+from etl.publish.segments import Segment, SegmentEntry
 from etl.storage.async_port import Line, Objects, Transient
 
 Result = TypeVar("Result")
@@ -162,6 +163,55 @@ class ReleaseTree:
     async def shards(self) -> list[IndexedBlock]:
         """Return all shards of the directory that are not empty."""
         return [await self._block(unit) for unit in self.manifest.directory if unit is not None]
+
+    async def shard(self, number: int) -> IndexedBlock:
+        """Return a shard of the directory that is not empty, by its number."""
+        unit = self.manifest.directory[number]
+        if unit is None:
+            raise StoreError(f"{self._objects.name}: shard {number} is empty; run verify")
+        return await self._block(unit)
+
+    async def segment(self, entry: SegmentEntry) -> Segment:
+        """Return the head of a segment of the directory's columns."""
+        what = f"{self._objects.name}: {entry.key}"
+
+        async def headed() -> Segment:
+            return Segment(what, await self._objects.get_range(entry.key, 0, entry.head))
+
+        return await self._cache.get(
+            entry.key, lambda: self._twice(headed), lambda _: _PARSED * entry.head
+        )
+
+    def held_section(self, entry: SegmentEntry, name: str) -> Any | None:
+        """Return a section of a segment as it was read before; None where it is not cached."""
+        return self._cache.peek((entry.key, name))
+
+    async def section(
+        self,
+        entry: SegmentEntry,
+        segment: Segment,
+        name: str,
+        parsed: Callable[[bytes], tuple[Result, int]],
+    ) -> Result:
+        """Return a section of a segment, read and kept.
+
+        Args:
+            entry: the segment.
+            segment: its head.
+            name: of the section, which it has.
+            parsed: returns what the section's bytes hold, and about how many bytes that takes.
+        """
+        start, length = segment.place(name) or (0, 0)
+
+        async def read() -> tuple[Result, int]:
+            return parsed(await self._objects.get_range(entry.key, start, length))
+
+        async def kept() -> Result:
+            value, cost = await self._twice(read)
+            self._cache.put((entry.key, name), value, cost)
+            return value
+
+        return await self._cache.once((entry.key, name), kept)
 
     async def need(self, block: IndexedBlock, names: Sequence[str]) -> None:
         """Parse the sections of an index that are needed; fetch missing ones with one request."""

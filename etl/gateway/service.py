@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import ClassVar, Final, NamedTuple
 
 from etl.errors import NotFound, StoreError
 from etl.gateway import compartment
@@ -117,6 +117,9 @@ class Service:
         pages: sizes of pages.
         kinds: the API's resource types.
     """
+
+    follows_chains: ClassVar[bool] = False
+    """Whether searches follow references: chains, `_has` and `_revinclude`."""
 
     def __init__(
         self,
@@ -342,7 +345,15 @@ class Service:
     ) -> _Question:
         """Parse parameters against a release with some columns in its indexes."""
         kind = answerable(self._kind(resource_type), columns)
-        query = parse(kind, parameters, kinds=self._kinds, base=base, strict=strict, now=now)
+        query = parse(
+            kind,
+            parameters,
+            kinds=self._kinds,
+            base=base,
+            strict=strict,
+            now=now,
+            chains=self.follows_chains,
+        )
         url = url_of(base, path, query.used, self._pages.limit)
         return _Question(query, sections(query), url)
 
@@ -379,28 +390,29 @@ class Service:
     ) -> Answer:
         query, kind = question.query, question.query.kind
         own = await tree.patient(grant.patient)
-        rows: Sequence[int] | None = None
-        hits: Sequence[Hit] = ()
-        if kind.shared:
-            hits = await self._shared(tree, grant, own, query)
-        elif own is not None:
-            await tree.need(own, question.columns)
-            rows = matching(own, kind.name, query.conditions)
-            if query.sorts:
-                hits = ordered([(own, row) for row in rows], kind.name, query.sorts)
-                rows = [row for _, row in hits]
-        total = len(rows) if rows is not None else len(hits)
         size = self._size(query.count, self._pages.size)
         if query.summary == "count":
             size = 0
         here = slice(position.offset, position.offset + size)
+        rows: Sequence[int] | None = None
+        hits: Sequence[Hit] = ()
+        total = 0
+        if kind.shared:
+            total, hits = await self._shared(tree, grant, own, query, here)
+        elif own is not None:
+            await tree.need(own, question.columns)
+            rows = matching(own, kind.name, query.conditions)
+            if query.sorts:
+                in_order = ordered([(own, row) for row in rows], kind.name, query.sorts)
+                rows = [row for _, row in in_order]
+            total = len(rows)
         following = ReferenceResolver(tree, grant, own, self._kinds)
         if rows is not None and own is not None:
             page = rows[here]
             lines = await tree.lines(own, page)
             matches: Sequence[Hit] = [(own, row) for row in page] if query.includes else ()
         else:
-            matches = hits[here]
+            matches = hits
             lines = [line for _, line in await following.read(_named(matches, kind.name))]
         if query.summary not in ("false", "count") or query.elements:
             lines = [subset(text, kind.name, query.summary, query.elements) for text in lines]
@@ -409,6 +421,14 @@ class Service:
             included = await following.included(query, matches)
             entries += [Entries(name, (line,), "include") for name, line in included]
         notes = [Note("not-supported", text) for text in query.ignored]
+        if query.revincludes and matches:
+            referring, left_out = await self._referring(tree, query, matches)
+            further = {name: hit for name, hit in referring.items() if name not in following.seen}
+            read = await following.read(further)
+            entries += [Entries(name, (line,), "include") for name, line in read]
+            if left_out:
+                text = f"{left_out} more resources refer to these matches: ask for fewer a page"
+                notes.append(Note("incomplete", text))
         notes += [
             Note("forbidden", f"{name} was left out of what is included: {_needs(name)}")
             for name in sorted(following.withheld)
@@ -424,10 +444,21 @@ class Service:
         )
         return Answer(body, tree.created, tree.id, etag_of(grant, tree.id, links, query.ignored))
 
+    async def _referring(
+        self, tree: ReleaseTree, query: Query, matches: Sequence[Hit]
+    ) -> tuple[dict[str, Hit], int]:
+        """Return what refers to some matches (`_revinclude`), and how many are left out of it."""
+        raise NotImplementedError
+
     async def _shared(
-        self, tree: ReleaseTree, grant: Grant, own: IndexedBlock | None, query: Query
-    ) -> Sequence[Hit]:
-        """Return the matches among directory resources.
+        self,
+        tree: ReleaseTree,
+        grant: Grant,
+        own: IndexedBlock | None,
+        query: Query,
+        here: slice,
+    ) -> tuple[int, Sequence[Hit]]:
+        """Return the number of matches among directory resources, and those of a page.
 
         A search by `_id` reaches the same resources as a read. Any other search is limited to those
         that the member's claims and coverages refer to, and their roles and places: a member's
@@ -461,7 +492,7 @@ class Service:
             if row in rows
         ]
         hits.sort(key=lambda hit: hit[0].index.ids[hit[1]])
-        return ordered(hits, kind.name, query.sorts)
+        return len(hits), ordered(hits, kind.name, query.sorts)[here]
 
     async def _everything(
         self,

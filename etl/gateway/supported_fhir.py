@@ -10,14 +10,14 @@ because the guide asks for the include and defines no parameter.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final, Literal
 
 from etl.profiles.guides import C4BB, US_CORE
 
-ParameterType = Literal["token", "date", "reference", "string"]
+ParameterType = Literal["token", "date", "reference", "string", "special"]
 Interaction = Literal["read", "vread", "search-type"]
 
 PREFIXES: Final = ("eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap")
@@ -485,6 +485,11 @@ def answerable(kind: ResourceType, columns: frozenset[str] | None) -> ResourceTy
         includes=tuple(include for include in kind.includes if has(include.parameter)),
         sorts=tuple(sort for sort in kind.sorts if has(sort)),
     )
+
+
+def revincludes(kind: ResourceType, kinds: Iterable[ResourceType]) -> tuple[SearchInclude, ...]:
+    """Return the references of some types that lead to one: the values of its `_revinclude`."""
+    return tuple(inc for one in kinds for inc in one.includes if kind.name in inc.targets)
 
 
 _OF_EVERY_INDEX: Final = ("_id", "_lastUpdated")

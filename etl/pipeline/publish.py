@@ -256,7 +256,15 @@ def stage(
     partitions = [SavedPartition(files[CATALOG_ROWS]) for files in processed.files]
     parts = [one.written for one in partitions]
     emit(StageExtended(len(listed) + sum(part.count + part.kept for part in parts)))
-    written = write_directory(store, base.release, listed, when, stamp=stamp, lost=base.lost.shards)
+    written = write_directory(
+        store,
+        base.release,
+        listed,
+        when,
+        stamp=stamp,
+        lost=base.lost,
+        columns=not has_members,
+    )
     counted = [CountedPartition(one, steps) for one in partitions]
     manifest = assemble(store, base, counted, written, facts, when)
     steps.end()

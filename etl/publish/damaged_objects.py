@@ -61,7 +61,8 @@ def find_lost(release: Release, *, repair: bool) -> Lost:
     if not repair:
         number = int(sha256(release.id.encode())[:8], 16) % len(manifest.catalog)
         units = [*directory, *release.units_of(number)]
-        if not any(lost for _, lost in _lost_units(release.store, units, read=False)):
+        whole = not any(lost for _, lost in _lost_units(release.store, units, read=False))
+        if whole and not _lost_segments(release, read=False):
             return Lost()
     lost_units = list(_lost_units(release.store, directory, read=repair))
     shards = frozenset(int(unit.id) for unit, lost in lost_units if lost)
@@ -77,8 +78,16 @@ def find_lost(release: Release, *, repair: bool) -> Lost:
         if not _is_there(release.store, repair, bulk_file)
     ]
     bulk = [file.key for file in files]
-    release.store.delete([*damaged, *bulk])
-    return Lost(frozenset(patients), shards, bool(bulk))
+    segments = _lost_segments(release, read=repair)
+    release.store.delete([*damaged, *bulk, *segments])
+    return Lost(frozenset(patients), shards, bool(bulk), segments)
+
+
+def _lost_segments(release: Release, *, read: bool) -> frozenset[str]:
+    entries = [entry for entry in release.manifest.segments if entry is not None]
+    named = [Named(entry.key, entry.sha256, entry.bytes) for entry in entries]
+    there = mapped(release.store, partial(_is_there, release.store, read), named)
+    return frozenset(one.key for one, is_there in zip(named, there, strict=True) if not is_there)
 
 
 def _check_catalog(release: Release) -> None:

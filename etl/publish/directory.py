@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from functools import partial
 
 from etl.publish.catalog import DIRECTORY_TARGET, Unit, choose_bits, shard_number
 from etl.publish.change_counts import Changes, total
-from etl.publish.reader import Release
+from etl.publish.reader import NOTHING_LOST, Lost, Release, open_index
 from etl.publish.rendered_resources import Resources
 from etl.publish.search_index import Gone
+from etl.publish.segments import SegmentEntry, write_segments
 from etl.publish.unit_writer import (
     Owner,
     PreviousUnit,
@@ -33,6 +35,7 @@ class DirectoryResult:
         changes: counts of resources against the release that the run started from.
         objects: how many objects were written that were not in the store before.
         bytes: their size together.
+        segments: the segments of its columns by number; empty where none were asked for.
     """
 
     bits: int
@@ -40,6 +43,7 @@ class DirectoryResult:
     changes: Changes
     objects: int
     bytes: int
+    segments: Sequence[SegmentEntry | None] = ()
 
 
 def write_directory(
@@ -49,7 +53,8 @@ def write_directory(
     now: str,
     *,
     stamp: str = "",
-    lost: AbstractSet[int] = frozenset(),
+    lost: Lost = NOTHING_LOST,
+    columns: bool = False,
 ) -> DirectoryResult:
     """Publish the directory: what is not handed in is retracted.
 
@@ -59,7 +64,8 @@ def write_directory(
         resources: all of them, in any order. Those of one shard are held together.
         now: FHIR instant of the run.
         stamp: FHIR instant for resources that state none; `now` where empty.
-        lost: numbers of shards with a block or index that is not in the store any more.
+        lost: shards and segments that are not in the store any more.
+        columns: whether to write columns of the whole.
 
     Raises:
         StoreError: storage failed. Nothing that a reader sees was changed.
@@ -77,7 +83,7 @@ def write_directory(
     if before is not None and before.directory_bits == bits:
         old = before.directory
     elif before is not None:
-        moved = _moved(store, before.directory, bits, lost)
+        moved = _moved(store, before.directory, bits, lost.shards)
     shards: list[Unit | None] = []
     changes: list[Changes] = []
     # A shard is written where it has resources, or had some.
@@ -94,14 +100,27 @@ def write_directory(
                     unit,
                     now,
                     before=was,
-                    lost=moved is None and number in lost,
+                    lost=moved is None and number in lost.shards,
                     stamp=stamp,
                 )
                 changes.append(change)
             shards.append(unit)
+    segments: Sequence[SegmentEntry | None] = ()
+    if columns:
+        with Writer(store) as further:
+            segments = write_segments(
+                shards,
+                before.directory if before else (),
+                before.segments if before else (),
+                lost.segments,
+                partial(open_index, store),
+                further.put,
+            )
+        writer.objects += further.objects
+        writer.bytes += further.bytes
     store.sync()
     counted = Changes(resources=total(changes).resources)
-    return DirectoryResult(bits, shards, counted, writer.objects, writer.bytes)
+    return DirectoryResult(bits, shards, counted, writer.objects, writer.bytes, segments)
 
 
 def _shard(resource_type: str, resource_id: str, bits: int) -> int:

@@ -12,6 +12,7 @@ from etl.errors import StoreError
 from etl.publish import object_keys
 from etl.publish.canonical_json import JSON, dumps, instant, loads, sha256
 from etl.publish.catalog import Unit
+from etl.publish.segments import SegmentEntry
 
 Kind = Literal["full", "delta", "rollback"]
 
@@ -89,6 +90,8 @@ class Manifest:
         catalog: the shards by number; None where no patient is in it.
         directory_bits: the same for `Type/id` of directory resources.
         directory: the directory's shards by number; None where no resource is in it.
+        segments: the segments of its columns by number; None where no resource is in it. Empty
+            beside claims, whose directory is searched by member.
         bulk: what the bulk files of this release are; see docs/published-tree.md.
         parent_sha256: of the bytes of the parent's manifest; "" for the first release, and where
             an older version of the program wrote this one.
@@ -105,6 +108,7 @@ class Manifest:
     directory: Sequence[Unit | None]
     bulk: Mapping[str, JSON] = field(default_factory=dict)
     parent_sha256: str = ""
+    segments: Sequence[SegmentEntry | None] = ()
 
     @property
     def key(self) -> str:
@@ -136,6 +140,11 @@ class Manifest:
             "directory": {
                 "bits": self.directory_bits,
                 "shards": [None if unit is None else unit.to_json() for unit in self.directory],
+                **(
+                    {"segments": [None if one is None else _plain(one) for one in self.segments]}
+                    if self.segments
+                    else {}
+                ),
             },
             "bulk": dict(self.bulk),
             **({"ids": dict(facts.ids)} if facts.ids else {}),
@@ -207,6 +216,10 @@ class Manifest:
                 directory,
                 value["bulk"],
                 value.get("parentSha256", ""),
+                [
+                    None if one is None else SegmentEntry(**one)
+                    for one in value["directory"].get("segments", ())
+                ],
             )
         except (KeyError, TypeError):
             raise StoreError(f"{what} is no manifest: the object is damaged; run verify") from None
@@ -255,7 +268,7 @@ class Pointer:
         raise StoreError(f"{what} is no pointer to a release: the object is damaged")
 
 
-def _plain(value: Named | Shard | Pointer) -> dict[str, JSON]:
+def _plain(value: Named | Shard | Pointer | SegmentEntry) -> dict[str, JSON]:
     return {field.name: getattr(value, field.name) for field in fields(value)}
 
 

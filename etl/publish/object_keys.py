@@ -37,6 +37,11 @@ def directory_index(digest: str) -> str:
     return f"directory/{digest[:2]}/{digest}.index.json"
 
 
+def directory_segment(digest: str) -> str:
+    """Return the key of a segment of the directory's columns with that SHA-256."""
+    return f"directory/{digest[:2]}/{digest}.columns"
+
+
 def catalog_shard(digest: str) -> str:
     """Return the key of a catalog shard with that SHA-256."""
     return f"catalog/{digest}.json"

@@ -179,9 +179,13 @@ class _InUse:
         """Note the objects of a unit."""
         for key in (unit.block, unit.index):
             if key is not None:
-                digest = bytes.fromhex(object_keys.digest_of(key))
-                bucket = digest[0] * _BUCKETS // 256
-                self._files[key.partition("/")[0] + "/"][bucket].write(digest)
+                self.add_key(key)
+
+    def add_key(self, key: str) -> None:
+        """Note an object of `patients/` or `directory/`."""
+        digest = bytes.fromhex(object_keys.digest_of(key))
+        bucket = digest[0] * _BUCKETS // 256
+        self._files[key.partition("/")[0] + "/"][bucket].write(digest)
 
     def digests(self, prefix: str, bucket: int) -> set[bytes]:
         """Return the hashes in use of one bucket of `patients/` or `directory/`."""
@@ -243,6 +247,9 @@ def _mark(store: Store, kept: Sequence[Release], used: _InUse) -> None:
         for unit in release.manifest.directory:
             if unit is not None:
                 used.add(unit)
+        for segment in release.manifest.segments:
+            if segment is not None:
+                used.add_key(segment.key)
 
     def rows(shard: Shard) -> list[Unit]:
         return parse_shard(checked(store, shard.key, shard.sha256), shard.key)

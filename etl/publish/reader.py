@@ -31,15 +31,17 @@ class Lost:
         patients: ids of the owners of lost blocks and indexes.
         shards: numbers of the directory's shards.
         bulk: whether bulk files are among it.
+        segments: keys of the directory's segments.
     """
 
     patients: frozenset[str] = frozenset()
     shards: frozenset[int] = frozenset()
     bulk: bool = False
+    segments: frozenset[str] = frozenset()
 
     def __bool__(self) -> bool:
         """Whether there is anything."""
-        return bool(self.patients or self.shards or self.bulk)
+        return bool(self.patients or self.shards or self.bulk or self.segments)
 
 
 NOTHING_LOST: Final = Lost()

@@ -107,6 +107,7 @@ def assemble(
         catalog=shards,
         directory_bits=directory.bits,
         directory=directory.shards,
+        segments=directory.segments,
     )
     return manifest.named(parent)
 

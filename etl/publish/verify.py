@@ -19,6 +19,7 @@ from etl.publish.reader import Release, checked, open_index
 from etl.publish.rendered_resources import REFERENCE
 from etl.publish.retention import read_expiry
 from etl.publish.search_index import Index, IndexRow, rows_of
+from etl.publish.segments import render_segment, shard_range
 from etl.publish.unit_writer import body_of, content_hash
 from etl.storage.parallel_reads import mapped
 
@@ -116,6 +117,7 @@ def verify(
         directory |= done.names
         checked.append(done)
     result.add(_directory_places(release))
+    _check_segments(release, result)
     for done in checked:
         result.add(_nowhere(done.unit, [name for name in done.dangling if name not in directory]))
     # Then every patient, shard by shard of the catalog.
@@ -176,6 +178,30 @@ def _shard_rows(release: Release, shard: Shard, number: int) -> tuple[list[Unit]
     if (live, len(rows) - live) != (shard.patients, shard.retracted):
         problems.append(Problem("count", shard.key, "its number of patients is another"))
     return rows, problems
+
+
+def _check_segments(release: Release, result: Verified) -> None:
+    """Make the segments of the directory again, and compare."""
+    shards = release.manifest.directory
+    for number, entry in enumerate(release.manifest.segments):
+        if entry is None:
+            continue
+        result.objects += 1
+        result.bytes += entry.bytes
+        try:
+            data = checked(release.store, entry.key, entry.sha256)
+            units = [(shard, shards[shard]) for shard in shard_range(number, len(shards))]
+            indexes = [
+                (shard, open_index(release.store, unit))
+                for shard, unit in units
+                if unit is not None and unit.block is not None
+            ]
+        except StoreError as error:
+            result.add([_broken(entry.key, error)])
+            continue
+        if render_segment(indexes) != data:
+            what = "it does not say what the indexes of its shards say"
+            result.add([Problem("index", entry.key, what)])
 
 
 def _directory_places(release: Release) -> Iterator[Problem]:

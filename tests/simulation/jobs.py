@@ -188,7 +188,7 @@ def _staged(
         held.renew()
     parts[0] = parts[0].keeping(same)
     directory = [_payer(), *map(_practitioner, sorted(extract.directory))]
-    shared = write_directory(store, base.release, directory, now, lost=base.lost.shards)
+    shared = write_directory(store, base.release, directory, now, lost=base.lost)
     manifest = release.assemble(store, base, parts, shared, extract.facts, now)
     if tree.bulk is not None:
         manifest = with_bulk(store, base, manifest, tree.bulk)

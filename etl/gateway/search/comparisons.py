@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable
-from typing import Final
+from math import asin, cos, inf, radians, sin, sqrt
+from typing import Final, NamedTuple
 
 from etl.gateway.refusals import wrong
 from etl.gateway.search.dates import Span, asked_span, compares, stored_span
@@ -14,6 +15,28 @@ from etl.gateway.supported_fhir import SearchParameter
 from etl.publish.catalog import ID
 
 Test = Callable[[str], bool]
+
+NEAR_KILOMETRES: Final = "40"
+"""Distance that `near` means where none is given."""
+
+_KILOMETRES: Final = {
+    "km": 1.0,
+    "m": 0.001,
+    "[mi_us]": 1.609347219,
+    "[mi_i]": 1.609344,
+    "mi": 1.609344,
+}
+_EARTH: Final = 6371.0088
+"""Mean radius of the earth in kilometres (IUGG)."""
+
+
+class _Center(NamedTuple):
+    """A place in radians, and how far from it, as an angle."""
+
+    latitude: float
+    longitude: float
+    angle: float
+
 
 _PREFIX: Final = 2
 _TYPE: Final = re.compile(r"[A-Z][A-Za-z]{0,63}")
@@ -59,8 +82,10 @@ def date(parameter: SearchParameter, values: list[str], now: int) -> Test:
     return test
 
 
-def reference(parameter: SearchParameter, values: list[str], target: str | None, base: str) -> Test:
-    """Return the test of a reference: an id, `Type/id`, or a URL under the base.
+def references(
+    parameter: SearchParameter, values: list[str], target: str | None, base: str
+) -> frozenset[str]:
+    """Return the references that meet a parameter, given as id, `Type/id` or URL under the base.
 
     Args:
         parameter: the parameter.
@@ -69,7 +94,6 @@ def reference(parameter: SearchParameter, values: list[str], target: str | None,
         base: the FHIR base URL.
     """
     exact: set[str] = set()
-    ids: set[str] = set()
     for raw in values:
         value = relative(plain(raw), base)
         if "://" in value:
@@ -84,15 +108,8 @@ def reference(parameter: SearchParameter, values: list[str], target: str | None,
             )
         if not ID.fullmatch(resource_id):
             raise wrong(parameter.name, "invalid", "takes an id of letters, digits, - and .")
-        if kind:
-            exact.add(f"{kind}/{resource_id}")
-        else:
-            ids.add(resource_id)
-
-    def test(value: str) -> bool:
-        return value in exact or value.partition("/")[2] in ids
-
-    return test
+        exact.update(f"{one}/{resource_id}" for one in ((kind,) if kind else parameter.targets))
+    return frozenset(exact)
 
 
 def relative(value: str, base: str) -> str:
@@ -101,21 +118,23 @@ def relative(value: str, base: str) -> str:
 
 
 def string(values: list[str], modifier: str) -> Test:
-    """Return the test of a string: its start, whatever case and accents; or as a modifier says."""
+    """Return the test of a string: its start, or as a modifier says.
+
+    But for `exact` it takes texts that are `folded`.
+    """
     texts = [plain(value) for value in values]
     if modifier == "exact":
         return lambda value: value in texts
-    folded = tuple(_folded(value) for value in texts)
+    parts = tuple(folded(value) for value in texts)
     if modifier == "contains":
-        return lambda value: _holds(_folded(value), folded)
-    return lambda value: _folded(value).startswith(folded)
+        return lambda value: any(part in value for part in parts)
+    return lambda value: value.startswith(parts)
 
 
-def _holds(text: str, parts: tuple[str, ...]) -> bool:
-    return any(part in text for part in parts)
-
-
-def _folded(text: str) -> str:
+def folded(text: str) -> str:
+    """Return a text without case and accents."""
+    if text.isascii():
+        return text.casefold()
     parts = unicodedata.normalize("NFKD", text.casefold())
     return "".join(character for character in parts if not unicodedata.combining(character))
 
@@ -137,3 +156,52 @@ def _dated(parameter: SearchParameter, raw: str) -> tuple[str, Span]:
             parameter.name, "invalid", f"takes the prefixes {', '.join(parameter.prefixes)}"
         )
     return prefix, span
+
+
+def near(parameter: SearchParameter, values: list[str]) -> Test:
+    """Return the test of a place: within a distance of one that is given.
+
+    A value is `latitude|longitude`, and may have `|distance|units` behind it: `km`, which is the
+    default, `m`, `[mi_us]`, `[mi_i]` or `mi`. Stored values are `latitude|longitude`. Distances are
+    those on a sphere of the earth's mean radius.
+    """
+    centers = [_center(parameter, value) for value in values]
+
+    def test(value: str) -> bool:
+        latitude, _, longitude = value.partition("|")
+        try:
+            here = (radians(float(latitude)), radians(float(longitude)))
+        except ValueError:
+            return False
+        return any(_is_within(here, center) for center in centers)
+
+    return test
+
+
+def _is_within(here: tuple[float, float], center: _Center) -> bool:
+    if abs(here[0] - center.latitude) > center.angle:
+        return False
+    half = sin((here[0] - center.latitude) / 2) ** 2
+    half += cos(here[0]) * cos(center.latitude) * sin((here[1] - center.longitude) / 2) ** 2
+    return 2 * asin(min(1.0, sqrt(half))) <= center.angle
+
+
+def _center(parameter: SearchParameter, raw: str) -> _Center:
+    pieces = [plain(piece).strip() for piece in split(raw, "|")]
+    pieces += [""] * (4 - len(pieces))
+    try:
+        latitude, longitude, distance = (
+            float(piece or default)
+            for piece, default in zip(pieces[:3], ("", "", NEAR_KILOMETRES), strict=True)
+        )
+        unit = _KILOMETRES[pieces[3] or "km"]
+    except (KeyError, ValueError):
+        latitude = inf
+        longitude = distance = unit = 0.0
+    if len(pieces) > 4 or not (abs(latitude) <= 90 and abs(longitude) <= 180 and distance >= 0):
+        raise wrong(
+            parameter.name,
+            "invalid",
+            f"takes latitude|longitude|distance|units, with units {', '.join(_KILOMETRES)}",
+        )
+    return _Center(radians(latitude), radians(longitude), distance * unit / _EARTH)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from etl.gateway.release_reader import IndexedBlock, column_name
+from etl.gateway.search.comparisons import folded
 from etl.gateway.search.dates import stored_span
 from etl.gateway.search.query import Query, SearchCondition, SortKey
 from etl.publish.search_index import IndexColumn
@@ -66,7 +67,8 @@ def _meeting(
     numbers_of_row = column.rows
     if condition.missing is not None:
         return [row for row in rows if (not numbers_of_row[row - first]) is condition.missing]
-    good = {number for number, value in enumerate(column.values) if condition.test(value)}
+    values = map(folded, column.values) if condition.is_folded else column.values
+    good = {number for number, value in enumerate(values) if condition.test(value)}
     if condition.negated:
         return [row for row in rows if good.isdisjoint(numbers_of_row[row - first])]
     if len(good) == len(column.values) and all(numbers_of_row):

@@ -15,8 +15,15 @@ from typing import Final, NamedTuple, get_args
 from etl.gateway.refusals import shown, wrong
 from etl.gateway.search import comparisons
 from etl.gateway.search.parameter_values import count, plain, split
-from etl.gateway.search.query import Query, RequestedInclude, SearchCondition, SortKey, Summary
-from etl.gateway.supported_fhir import ResourceType, SearchParameter
+from etl.gateway.search.query import (
+    Query,
+    ReferenceLink,
+    RequestedInclude,
+    SearchCondition,
+    SortKey,
+    Summary,
+)
+from etl.gateway.supported_fhir import ResourceType, revincludes
 
 MOST_PARAMETERS: Final = 100
 MOST_VALUES: Final = 500
@@ -31,6 +38,11 @@ _ELEMENT: Final = re.compile(r"[a-z][A-Za-z]{0,63}")
 _INCLUDED: Final = re.compile(r"[A-Z][A-Za-z]*:([A-Za-z_-]+|\*)(:[A-Z][A-Za-z]*)?")
 _SORTED: Final = re.compile(r"-?[A-Za-z_][A-Za-z_-]*")
 _INCLUDES: Final = ("_include", "_include:iterate")
+_REVINCLUDE: Final = "_revinclude"
+_HAS: Final = "_has:"
+MOST_LINKS: Final = 4
+"""References that one chain may follow."""
+
 _ONCE: Final = ("_count", "_sort", "_summary", "_elements", "_total")
 _SUMMARIES: Final[tuple[Summary, ...]] = get_args(Summary)
 
@@ -43,6 +55,7 @@ def parse(
     base: str,
     strict: bool,
     now: int,
+    chains: bool = False,
 ) -> Query:
     """Return the query of some parameters.
 
@@ -53,13 +66,14 @@ def parse(
         base: the FHIR base URL.
         strict: whether a parameter that is not supported or empty is refused.
         now: nanoseconds, for the prefix `ap`.
+        chains: whether the API follows chains, `_has` and `_revinclude`.
 
     Raises:
         Refusal: 400.
     """
     if len(parameters) > MOST_PARAMETERS:
         raise wrong("", "too-costly", f"list of more than {MOST_PARAMETERS} is too long")
-    asked = _Asked(kind, kinds, base, now)
+    asked = _Asked(kind, kinds, base, now, chains)
     taken = _Taken(strict)
     for name, value in parameters:
         if name not in HTTP:
@@ -76,6 +90,7 @@ def parse(
         kind,
         tuple(conditions),
         tuple(dict.fromkeys(includes)),
+        tuple(dict.fromkeys(taken.revincludes)),
         matches,
         _sorts(result),
         summary,
@@ -145,6 +160,7 @@ class _Taken(LeavingOut):
 
     conditions: list[SearchCondition] = field(default_factory=list)
     includes: list[RequestedInclude] = field(default_factory=list)
+    revincludes: list[RequestedInclude] = field(default_factory=list)
     result: dict[str, str] = field(default_factory=dict)
     used: list[tuple[str, str]] = field(default_factory=list)
     compared: int = 0
@@ -158,12 +174,14 @@ class _Asked(NamedTuple):
         kinds: the API's types.
         base: the FHIR base URL.
         now: nanoseconds.
+        chains: whether references are followed in conditions.
     """
 
     kind: ResourceType
     kinds: Mapping[str, ResourceType]
     base: str
     now: int
+    chains: bool
 
 
 def _take(taken: _Taken, asked: _Asked, name: str, value: str) -> None:
@@ -178,6 +196,12 @@ def _take(taken: _Taken, asked: _Asked, name: str, value: str) -> None:
             taken.leave_out(name, "not-supported", _includes(asked.kinds))
             return
         taken.includes += followed
+    elif name == _REVINCLUDE and asked.chains:
+        leading = _leading(asked, value)
+        if not leading:
+            taken.leave_out(name, "not-supported", _revincludes(asked))
+            return
+        taken.revincludes += leading
     elif name in _ONCE:
         if name in taken.result:
             raise wrong(name, "invalid", "may be given once")
@@ -191,24 +215,61 @@ def _take(taken: _Taken, asked: _Asked, name: str, value: str) -> None:
     elif name.startswith("_include:"):
         raise wrong(name, "not-supported", "is not supported; use _include or _include:iterate")
     else:
-        condition = _condition(kind, name, value, asked.base, asked.now)
+        condition = _linked(asked, name, value) if asked.chains else _condition(asked, name, value)
         if condition is None:
             names = ", ".join(kind.parameters)
-            taken.leave_out(name, "not-supported", _unknown(kind, name, names))
+            taken.leave_out(name, "not-supported", _unknown(asked, name, names))
             return
         taken.conditions.append(condition)
-        if condition.parameter.type in ("date", "string"):
+        compared = condition
+        while compared.links:
+            compared = compared.links[0].condition
+        if compared.parameter.type in ("date", "string", "special"):
             taken.compared += value.count(",") + 1
-        if condition.parameter.type == "reference":
+        if compared.parameter.type == "reference":
             # The base may be another one when a page link is followed.
             value = ",".join(comparisons.relative(date, asked.base) for date in split(value, ","))
     taken.used.append((name, value))
 
 
-def _condition(
-    kind: ResourceType, written: str, value: str, base: str, now: int
+def _linked(
+    asked: _Asked, written: str, value: str, follows: int = MOST_LINKS
 ) -> SearchCondition | None:
+    """Return the condition of a parameter, a chain or `_has`; None where there is no such one.
+
+    A chain is `parameter.rest` or `parameter:Type.rest`, `_has` is `_has:Type:parameter:rest`; the
+    rest is again a parameter, a chain or `_has`, of the other type.
+    """
+    first, dot, rest = written.partition(".")
+    is_reverse = written.startswith(_HAS)
+    if not dot and not is_reverse:
+        return _condition(asked, written, value)
+    if not follows:
+        raise wrong(written, "too-costly", f"follows more than {MOST_LINKS} references")
+    if is_reverse:
+        other, _, rest = written.removeprefix(_HAS).partition(":")
+        name, _, rest = rest.partition(":")
+        source = asked.kinds.get(other)
+        parameter = None if source is None else source.parameters.get(name)
+        types = [other] if parameter and asked.kind.name in parameter.targets else []
+    else:
+        name, _, target = first.partition(":")
+        parameter = asked.kind.parameters.get(name)
+        types = [one for one in parameter.targets if target in ("", one)] if parameter else []
+    if parameter is None or not types:
+        return None
+    links = []
+    for one in types:
+        there = asked._replace(kind=asked.kinds[one])
+        condition = _linked(there, rest, value, follows - 1)
+        if condition is not None:
+            links.append(ReferenceLink(one, name, is_reverse, condition))
+    return SearchCondition(parameter, bool, links=tuple(links)) if links else None
+
+
+def _condition(asked: _Asked, written: str, value: str) -> SearchCondition | None:
     """Return the condition of a parameter; None where the type has no such parameter."""
+    kind = asked.kind
     name, _, modifier = written.partition(":")
     parameter = kind.parameters.get(name)
     if parameter is None or "." in written:
@@ -227,34 +288,29 @@ def _condition(
     if len(values) > MOST_VALUES:
         raise wrong(name, "too-costly", f"takes no more than {MOST_VALUES} values")
     if name == "_id":
-        ids = frozenset(plain(value) for value in values)
+        ids = frozenset(plain(value).removeprefix(f"{kind.name}/") for value in values)
         return SearchCondition(parameter, ids.__contains__, ids=ids)
-    return SearchCondition(
-        parameter, _test(parameter, values, target, modifier, base, now), modifier == "not"
-    )
-
-
-def _test(
-    parameter: SearchParameter,
-    values: list[str],
-    target: str | None,
-    modifier: str,
-    base: str,
-    now: int,
-) -> comparisons.Test:
     match parameter.type:
         case "token":
-            return comparisons.token(parameter, values)
+            test = comparisons.token(parameter, values)
         case "date":
-            return comparisons.date(parameter, values, now)
+            test = comparisons.date(parameter, values, asked.now)
         case "reference":
-            return comparisons.reference(parameter, values, target, base)
+            found = comparisons.references(parameter, values, target, asked.base)
+            return SearchCondition(parameter, found.__contains__, references=found)
         case "string":
-            return comparisons.string(values, modifier)
+            test = comparisons.string(values, modifier)
+            return SearchCondition(parameter, test, is_folded=modifier != "exact")
+        case "special":
+            test = comparisons.near(parameter, values)
+    return SearchCondition(parameter, test, modifier == "not")
 
 
-def _unknown(kind: ResourceType, name: str, names: str) -> str:
+def _unknown(asked: _Asked, name: str, names: str) -> str:
     """Return why a parameter cannot be answered, to continue a sentence after its name."""
+    kind = asked.kind
+    if asked.chains and ("." in name or name.startswith("_has")):
+        return "follows no reference to a parameter of the type there"
     if "." in name or name.startswith("_has"):
         return "is a chain, which is not supported"
     if name.startswith("_revinclude"):
@@ -285,6 +341,28 @@ def _followed(asked: _Asked, name: str, value: str) -> list[RequestedInclude]:
     if target and not any(target in inc.targets for inc in includes):
         return []
     return [RequestedInclude(source, inc.parameter, target or None, iterate) for inc in includes]
+
+
+def _leading(asked: _Asked, value: str) -> list[RequestedInclude]:
+    """Return the references to the searched type that a `_revinclude` names; empty for none."""
+    if not _INCLUDED.fullmatch(value):
+        raise wrong(_REVINCLUDE, "invalid", _revincludes(asked))
+    source, _, rest = value.partition(":")
+    code, _, target = rest.partition(":")
+    kind = asked.kinds.get(source)
+    if kind is None or target not in ("", asked.kind.name):
+        return []
+    return [
+        RequestedInclude(source, inc.parameter, None, False)
+        for inc in kind.includes
+        if code == inc.parameter and asked.kind.name in inc.targets
+    ]
+
+
+def _revincludes(asked: _Asked) -> str:
+    """Return the values of `_revinclude`, to continue a sentence after its name."""
+    codes = [inc.code for inc in revincludes(asked.kind, asked.kinds.values())]
+    return f"takes {', '.join(codes)}" if codes else "is not there: nothing refers to this type"
 
 
 def _includes(kinds: Mapping[str, ResourceType]) -> str:

@@ -21,6 +21,10 @@ class SearchCondition:
         negated: whether no value may be one of them (`:not`).
         missing: whether there must be no value, or any (`:missing`); None for no such condition.
         ids: for `_id`, the requested ids; empty for others.
+        references: for a reference, those that meet it, as `Type/id`; empty for others.
+        is_folded: whether `test` takes texts without case and accents (`comparisons.folded`).
+        links: for a chain or `_has`, by way of what it is put on other resources; one of them has
+            to be met. Empty for conditions on the resource itself.
     """
 
     parameter: SearchParameter
@@ -28,6 +32,27 @@ class SearchCondition:
     negated: bool = False
     missing: bool | None = None
     ids: frozenset[str] = frozenset()
+    references: frozenset[str] = frozenset()
+    is_folded: bool = False
+    links: tuple[ReferenceLink, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceLink:
+    """A condition on the resources that one refers to, or that refer to it.
+
+    Attributes:
+        type: type of the other resources.
+        parameter: search parameter with the references: of the searched type, or where `reverse`
+            of the other one.
+        reverse: whether the other resources refer to the searched one.
+        condition: what one of them has to meet.
+    """
+
+    type: str
+    parameter: str
+    reverse: bool
+    condition: SearchCondition
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +88,7 @@ class Query:
         kind: the type.
         conditions: a match meets all of them.
         includes: references that are followed.
+        revincludes: references that lead to a match; what has them is answered too.
         count: matches a page; None leaves it to the server.
         sorts: the first decides first; empty for the block's own order.
         summary: which elements of the matches.
@@ -75,6 +101,7 @@ class Query:
     kind: ResourceType
     conditions: tuple[SearchCondition, ...]
     includes: tuple[RequestedInclude, ...]
+    revincludes: tuple[RequestedInclude, ...]
     count: int | None
     sorts: tuple[SortKey, ...]
     summary: Summary

@@ -9,7 +9,7 @@ import pytest
 
 from etl.errors import StoreError
 from etl.gateway.plan_net import PLAN_NET_TYPES
-from tests.unit.gateway.calls import Server, bearer, served
+from tests.unit.gateway.calls import Got, Server, bearer, served
 from tests.unit.gateway.trees import LISTED, directory, ids, opened, run, sample_tree
 
 
@@ -72,3 +72,104 @@ def test_what_was_served_stays_while_the_pointer_cannot_be_read(tmp_path: Path) 
     again = server.call(link.removeprefix("https://payer.example"), token=None).json
     assert again["total"] == first["total"]
     assert set(ids(again)).isdisjoint(ids(first))
+
+
+def found(server: Server, query: str, *headers: tuple[bytes, bytes]) -> Got:
+    return server.call(f"/directory/{query}", *headers, token=None)
+
+
+def test_the_statement_names_what_is_answered(server: Server) -> None:
+    (rest,) = server.call("/directory/metadata", token=None).json["rest"]
+    strict = (b"prefer", b"handling=strict")
+    for resource in rest["resource"]:
+        kind = resource["type"]
+        for parameter in resource["searchParam"]:
+            query = f"{kind}?{parameter['name']}:missing=false"
+            if not parameter["name"].startswith("_"):
+                assert found(server, query, strict).status == 200
+        for name, values in (
+            ("_include", resource.get("searchInclude", [])),
+            ("_revinclude", resource.get("searchRevInclude", [])),
+        ):
+            for value in values:
+                assert found(server, f"{kind}?{name}={value}&_count=1", strict).status == 200
+    parameters = {one["type"]: len(one["searchParam"]) for one in rest["resource"]}
+    assert sum(parameters.values()) == sum(len(one.parameters) for one in PLAN_NET_TYPES.values())
+
+
+def test_what_refers_to_a_match_comes_with_it_once(server: Server) -> None:
+    everything = directory(LISTED)
+    roles = {
+        name: one["practitioner"]["reference"]
+        for name, one in everything.items()
+        if name.startswith("PractitionerRole/")
+    }
+    person = max(roles.values(), key=list(roles.values()).count)
+    page = found(
+        server,
+        f"Practitioner?_id={person}&_revinclude=PractitionerRole:practitioner"
+        "&_revinclude=PractitionerRole:practitioner:Practitioner",
+    ).json
+    assert ids(page) == [person]
+    wanted = {name for name, referred in roles.items() if referred == person}
+    assert set(ids(page, "include")) == wanted
+    assert len(ids(page, "include")) == len(wanted) > 1
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "sentence"),
+    [
+        ("PractitionerRole?practitioner.birthdate=2000", 400, "follows no reference to a param"),
+        ("PractitionerRole?practitioner:Location.name=x", 400, "follows no reference"),
+        ("Practitioner?_has:Location:practitioner:name=x", 400, "follows no reference"),
+        ("Practitioner?_revinclude=Location:organization", 400, "takes PractitionerRole:practitio"),
+        ("Endpoint?_revinclude=Endpoint:organization", 400, "takes HealthcareService:endpoint"),
+        ("Location?near=91|0|5|km", 400, "takes latitude|longitude|distance|units"),
+        ("Location?near=42|-72|5|miles", 400, "takes latitude|longitude|distance|units"),
+        ("Location?partof.partof.partof.partof.partof.name=x", 400, "more than 4 references"),
+        ("Practitioner?name:of=x", 400, "takes :missing, :exact, :contains"),
+        ("Organization?_sort=_id", 400, "takes _lastUpdated, period"),
+    ],
+)
+def test_what_cannot_be_followed_is_refused(
+    server: Server, query: str, status: int, sentence: str
+) -> None:
+    got = found(server, query.replace("|", "%7C"), (b"prefer", b"handling=strict"))
+    assert got.status == status
+    assert sentence in got.json["issue"][0]["diagnostics"]
+
+
+def test_what_is_not_supported_is_ignored_and_named(server: Server) -> None:
+    page = found(server, "Practitioner?practitioner.birthdate=2000&_count=1").json
+    assert page["total"] == sum(name.startswith("Practitioner/") for name in directory(LISTED))
+    (outcome,) = [one for one in page["entry"] if one["search"]["mode"] == "outcome"]
+    assert "was ignored" in outcome["resource"]["issue"][0]["diagnostics"]
+
+
+def test_a_page_and_a_version_may_be_kept_for_good(server: Server) -> None:
+    page = found(server, "Location?_count=1")
+    (link,) = [one["url"] for one in page.json["link"] if one["relation"] == "next"]
+    name = ids(page.json)[0]
+    version = directory(LISTED)[name]["meta"]["versionId"]
+    for path in (link.rpartition("/directory/")[2], f"{name}/_history/{version}"):
+        got = found(server, path)
+        assert (got.status, "immutable" in got.headers["cache-control"]) == (200, True)
+        again = found(server, path, (b"if-none-match", got.headers["etag"].encode()))
+        assert again.status == 304
+    assert "immutable" not in page.headers["cache-control"]
+
+
+@pytest.mark.parametrize("kind", sorted(PLAN_NET_TYPES))
+def test_parts_and_totals_of_an_answer(server: Server, kind: str) -> None:
+    total = sum(name.startswith(f"{kind}/") for name in directory(LISTED))
+    assert found(server, f"{kind}?_summary=count").json["total"] == total
+    assert "total" not in found(server, f"{kind}?_total=none&_count=1").json
+    (entry,) = found(server, f"{kind}?_elements=identifier&_count=1").json["entry"]
+    assert {"resourceType", "id", "meta"} <= entry["resource"].keys()
+    (entry,) = found(server, f"{kind}?_summary=true&_count=1").json["entry"]
+    assert "extension" not in entry["resource"]
+    stamps = [
+        one["resource"]["meta"]["lastUpdated"]
+        for one in found(server, f"{kind}?_sort=-_lastUpdated&_count=100").json["entry"]
+    ]
+    assert stamps == sorted(stamps, reverse=True)

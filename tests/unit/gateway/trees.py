@@ -100,7 +100,7 @@ def grant(patient: str, scopes: tuple[str, ...] = ALL, client: str = "app") -> G
 
 
 def opened(
-    target: Path | MemoryStore | Objects,
+    target: Path | MemoryStore | Objects | None,
     *,
     clock: Callable[[], float] = lambda: NOW,
     listed: Path | Objects | None = None,
@@ -109,13 +109,13 @@ def opened(
     """Return services over a folder, a store in memory, or objects; they have seen their releases.
 
     Args:
-        target: of claims.
+        target: of claims; None for none.
         clock: seconds since 1970.
         listed: the target of a directory of the payer.
         options: fields of `ServiceOptions`.
     """
     if isinstance(target, Path):
-        objects: Objects = FolderObjects(target)
+        objects: Objects | None = FolderObjects(target)
     elif isinstance(target, MemoryStore):
         objects = MemoryObjects(target)
     else:
@@ -125,7 +125,7 @@ def opened(
         objects, [KEY], replace(ServiceOptions(), **options), clock, directory=directory
     )
     run(made.releases.refresh())
-    if listed is not None:
+    if target is not None and listed is not None:
         run(made.directory_releases.refresh())
     return made
 

@@ -1,0 +1,291 @@
+"""Segments: the search columns of a whole directory, for searches that follow references.
+
+A segment is made of the indexes of a fixed range of directory shards and of nothing else, so that
+its bytes follow from them. For each type it has the keys of its rows, and for each search column
+pairs of a value and a row, sorted by value: binary, so that a reader of a few columns fetches
+those, and compares values and not rows. docs/published-tree.md has the format to the byte.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sys
+import zlib
+from array import array
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from etl.errors import StoreError
+from etl.publish import object_keys
+from etl.publish.canonical_json import JSON, dumps, loads, sha256
+from etl.publish.catalog import Unit
+from etl.publish.search_index import Index
+
+SHARDS: Final = 32
+"""Most shards of one segment: some 16,000 resources."""
+
+KEYS: Final = "_keys"
+"""Section with the key of each row of a type."""
+
+STAMPS: Final = "_lastUpdated"
+"""Column of `meta.lastUpdated`."""
+
+_CHECK: Final = "check"
+_REFERENCE: Final = re.compile(r"[A-Z][A-Za-z]*/[A-Za-z0-9\-.]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentEntry:
+    """One segment, as a manifest names it.
+
+    Attributes:
+        key: of the object.
+        sha256: of its bytes.
+        bytes: its size.
+        head: bytes of its first line, which says where the columns are.
+    """
+
+    key: str
+    sha256: str
+    bytes: int
+    head: int
+
+
+class SegmentColumn(NamedTuple):
+    """One column of one type in a segment.
+
+    Attributes:
+        values: the distinct values in order: texts, or keys of references.
+        codes: of each pair the number of its value, ascending.
+        rows: of each pair its row, the type's first being 0; ascending within a value.
+    """
+
+    values: Sequence[str] | array[int]
+    codes: array[int]
+    rows: array[int]
+
+
+def reference_key(reference: str) -> int:
+    """Return the key of a reference `Type/id`: the first 64 bits of its place."""
+    return int.from_bytes(hashlib.sha256(reference.encode()).digest()[:8])
+
+
+def shard_range(number: int, shards: int) -> range:
+    """Return the numbers of the shards of a segment, of so many shards in all."""
+    size = min(SHARDS, shards)
+    return range(number * size, (number + 1) * size)
+
+
+def segment_count(shards: int) -> int:
+    """Return how many segments a directory of so many shards has."""
+    return max(1, shards // SHARDS)
+
+
+def render_segment(indexes: Sequence[tuple[int, Index]]) -> bytes:
+    """Return a segment.
+
+    Args:
+        indexes: number and index of each shard that is not empty, in order.
+    """
+    runs: dict[str, list[list[int]]] = {}
+    keys: dict[str, array[int]] = {}
+    pairs: dict[str, dict[str, list[int]]] = {}
+    for number, index in indexes:
+        for kind, rows in index.types.items():
+            of_type = keys.setdefault(kind, array("Q"))
+            first = len(of_type)
+            runs.setdefault(kind, []).append([number, len(rows)])
+            ids = index.ids
+            of_type.extend(reference_key(f"{kind}/{ids[row]}") for row in rows)
+            stamps = index.last_updated
+            places = pairs.setdefault(f"{kind}/{STAMPS}", {})
+            for at, row in enumerate(rows):
+                for value in stamps.values_of(row):
+                    places.setdefault(value, []).append(first + at)
+            for parameter in index.parameters(kind):
+                column = index.search(kind, parameter)
+                places = pairs.setdefault(f"{kind}/{parameter}", {})
+                for at, numbers in enumerate(column.rows):
+                    for one in dict.fromkeys(numbers):
+                        places.setdefault(column.values[one], []).append(first + at)
+    sections: dict[str, bytes] = {f"{kind}/{KEYS}": _bytes(of) for kind, of in keys.items()}
+    referring = set()
+    for name, places in pairs.items():
+        if all(map(_REFERENCE.fullmatch, places)):
+            referring.add(name)
+            sections[name] = _column_of_keys(places)
+        else:
+            sections[name] = _column_of_texts(places)
+    at = 0
+    where = {}
+    for name in sorted(sections):
+        data = sections[name]
+        where[name] = [at, len(data), zlib.crc32(data)]
+        at += len(data)
+    head = {
+        "columns": where,
+        "format": object_keys.FORMAT,
+        "references": sorted(referring),
+        "types": dict(sorted(runs.items())),
+    }
+    top = dumps({**head, _CHECK: zlib.crc32(dumps(head))})
+    return top + b"\n" + b"".join(sections[name] for name in sorted(sections))
+
+
+class Segment:
+    """The head of a segment, and what its sections mean.
+
+    Args:
+        what: what messages call it.
+        head: its first line.
+
+    Raises:
+        StoreError: it is damaged.
+    """
+
+    def __init__(self, what: str, head: bytes) -> None:
+        self._what = what
+        self._base = len(head)
+        found: JSON = loads(head, what)
+        check = found.pop(_CHECK, None)
+        if check != zlib.crc32(dumps(found)):
+            raise StoreError(f"{what}: its head is damaged; run verify")
+        self._columns: Mapping[str, Sequence[int]] = found["columns"]
+        self._references = frozenset(found["references"])
+        self._runs: Mapping[str, Sequence[tuple[int, int]]] = found["types"]
+
+    def count(self, kind: str) -> int:
+        """Return how many rows a type has."""
+        return sum(rows for _, rows in self._runs.get(kind, ()))
+
+    def shard_of(self, kind: str, row: int) -> tuple[int, int]:
+        """Return the shard of a row, and which of the type's rows it is there."""
+        for number, rows in self._runs[kind]:
+            if row < rows:
+                return number, row
+            row -= rows
+        raise StoreError(f"{self._what} has no such row; run verify")
+
+    def place(self, name: str) -> tuple[int, int] | None:
+        """Return start and length of a section in the object; None where there is none."""
+        found = self._columns.get(name)
+        return None if found is None else (self._base + found[0], found[1])
+
+    def keys(self, kind: str, data: bytes) -> array[int]:
+        """Return the key of each row of a type, of its section `_keys`."""
+        return _array("Q", self._checked(f"{kind}/{KEYS}", data))
+
+    def column(self, name: str, data: bytes) -> SegmentColumn:
+        """Return the column of a section."""
+        data = self._checked(name, data)
+        pairs, size = _array("I", data[:8])
+        end = 8 + 8 * pairs
+        codes, rows = _array("I", data[8 : 8 + 4 * pairs]), _array("I", data[8 + 4 * pairs : end])
+        values = data[end : end + size]
+        if name in self._references:
+            return SegmentColumn(_array("Q", values), codes, rows)
+        return SegmentColumn(loads(values, self._what), codes, rows)
+
+    def _checked(self, name: str, data: bytes) -> bytes:
+        if zlib.crc32(data) != self._columns[name][2]:
+            raise StoreError(f"{self._what}: column {name} is damaged; run verify")
+        return data
+
+
+def write_segments(
+    shards: Sequence[Unit | None],
+    before: Sequence[Unit | None],
+    entries: Sequence[SegmentEntry | None],
+    lost: AbstractSet[str],
+    open_shard: Callable[[Unit], Index],
+    put: Callable[[str, bytes], None],
+) -> list[SegmentEntry | None]:
+    """Write the segments of a directory; those of unchanged shards stay.
+
+    Args:
+        shards: the directory's shards by number.
+        before: those of the release that the run started from.
+        entries: its segments; empty where it has none.
+        lost: keys of segments that the store has lost.
+        open_shard: opens the index of a shard.
+        put: writes an object.
+
+    Returns:
+        The segments by number; None where all shards are empty.
+    """
+    kept = entries if len(before) == len(shards) else ()
+    segments: list[SegmentEntry | None] = []
+    for number in range(segment_count(len(shards))):
+        here = shard_range(number, len(shards))
+        units = [shards[shard] for shard in here]
+        entry = kept[number] if number < len(kept) else None
+        same = _indexes(units) == _indexes(before[shard] for shard in here) if entry else False
+        if entry is None or not same or entry.key in lost:
+            entry = _written(here, units, open_shard, put)
+        segments.append(entry)
+    return segments
+
+
+def _written(
+    numbers: range,
+    units: Sequence[Unit | None],
+    open_shard: Callable[[Unit], Index],
+    put: Callable[[str, bytes], None],
+) -> SegmentEntry | None:
+    opened = [
+        (number, open_shard(unit))
+        for number, unit in zip(numbers, units, strict=True)
+        if unit is not None and unit.block is not None
+    ]
+    if not opened:
+        return None
+    data = render_segment(opened)
+    digest = sha256(data)
+    key = object_keys.directory_segment(digest)
+    put(key, data)
+    return SegmentEntry(key, digest, len(data), data.index(b"\n") + 1)
+
+
+def _indexes(units: Iterable[Unit | None]) -> list[str | None]:
+    return [None if unit is None or unit.block is None else unit.index for unit in units]
+
+
+def _column_of_texts(places: Mapping[str, Sequence[int]]) -> bytes:
+    values = sorted(places)
+    return _pairs([places[value] for value in values], dumps(values))
+
+
+def _column_of_keys(places: Mapping[str, Sequence[int]]) -> bytes:
+    by_key: dict[int, list[int]] = {}
+    for value, rows in places.items():
+        by_key.setdefault(reference_key(value), []).extend(rows)
+    keys = sorted(by_key)
+    return _pairs([sorted(by_key[key]) for key in keys], _bytes(array("Q", keys)))
+
+
+def _pairs(rows_of: Sequence[Sequence[int]], values: bytes) -> bytes:
+    codes, rows = array("I"), array("I")
+    for code, of_value in enumerate(rows_of):
+        codes.extend([code] * len(of_value))
+        rows.extend(of_value)
+    sizes = array("I", [len(rows), len(values)])
+    return b"".join((_bytes(sizes), _bytes(codes), _bytes(rows), values))
+
+
+def _bytes(numbers: array[int]) -> bytes:
+    """Return numbers, the least significant byte first."""
+    if sys.byteorder == "big":
+        numbers = array(numbers.typecode, numbers)
+        numbers.byteswap()
+    return numbers.tobytes()
+
+
+def _array(code: str, data: bytes) -> array[int]:
+    numbers: array[int] = array(code)
+    numbers.frombytes(data)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers

@@ -1,0 +1,230 @@
+"""A slow, obvious search of a directory: every resource looked at as JSON, for each condition.
+
+Shares nothing with the gateway. Where the values of a parameter are is written here again, from
+the expressions of the guide's SearchParameters.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+Resource = dict[str, Any]
+Directory = Mapping[str, Resource]
+"""Resources by `Type/id`."""
+
+_PLAN_NET: Final = "http://hl7.org/fhir/us/davinci-pdex-plan-net/StructureDefinition/"
+_ADDRESS: Final = ("address.text", "address.line", "address.city", "address.state")
+
+STRINGS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
+    "HealthcareService": {"name": ("name",)},
+    "InsurancePlan": {"name": ("name", "alias")},
+    "Location": {
+        "address-city": ("address.city",),
+        "address-state": ("address.state",),
+        "address-postalcode": ("address.postalCode",),
+        "address": (*_ADDRESS, "address.postalCode", "address.country"),
+    },
+    "Organization": {
+        "name": ("name", "alias"),
+        "address": (*_ADDRESS, "address.postalCode", "address.country"),
+    },
+    "Practitioner": {
+        "name": ("name.text", "name.family", "name.given", "name.prefix", "name.suffix"),
+        "family": ("name.family",),
+        "given": ("name.given",),
+    },
+}
+TOKENS: Final[Mapping[str, Mapping[str, str]]] = {
+    "HealthcareService": {
+        "service-category": "category",
+        "service-type": "type",
+        "specialty": "specialty",
+        "delivery-method": "extension:delivery-method.extension:type.valueCodeableConcept",
+    },
+    "InsurancePlan": {"plan-type": "plan.type", "type": "type", "identifier": "identifier"},
+    "Location": {"type": "type", "identifier": "identifier"},
+    "Organization": {"type": "type", "identifier": "identifier"},
+    "OrganizationAffiliation": {"role": "code", "specialty": "specialty"},
+    "Practitioner": {"identifier": "identifier"},
+    "PractitionerRole": {"role": "code", "specialty": "specialty"},
+}
+REFERENCES: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
+    "Endpoint": {"organization": ("managingOrganization", "Organization")},
+    "HealthcareService": {
+        "location": ("location", "Location"),
+        "coverage-area": ("coverageArea", "Location"),
+        "organization": ("providedBy", "Organization"),
+        "endpoint": ("endpoint", "Endpoint"),
+    },
+    "InsurancePlan": {
+        "administered-by": ("administeredBy", "Organization"),
+        "owned-by": ("ownedBy", "Organization"),
+        "coverage-area": ("coverageArea", "Location"),
+        "network": ("network", "Organization"),
+    },
+    "Location": {
+        "partof": ("partOf", "Location"),
+        "organization": ("managingOrganization", "Organization"),
+        "endpoint": ("endpoint", "Endpoint"),
+    },
+    "Organization": {
+        "partof": ("partOf", "Organization"),
+        "endpoint": ("endpoint", "Endpoint"),
+        "coverage-area": ("extension:location-reference.valueReference", "Location"),
+    },
+    "OrganizationAffiliation": {
+        "primary-organization": ("organization", "Organization"),
+        "participating-organization": ("participatingOrganization", "Organization"),
+        "location": ("location", "Location"),
+        "service": ("healthcareService", "HealthcareService"),
+        "network": ("network", "Organization"),
+        "endpoint": ("endpoint", "Endpoint"),
+    },
+    "Practitioner": {},
+    "PractitionerRole": {
+        "practitioner": ("practitioner", "Practitioner"),
+        "organization": ("organization", "Organization"),
+        "location": ("location", "Location"),
+        "service": ("healthcareService", "HealthcareService"),
+        "network": ("extension:network-reference.valueReference", "Organization"),
+        "endpoint": ("endpoint", "Endpoint"),
+    },
+}
+PERIODS: Final[Mapping[str, str]] = {
+    "Organization": "extension:organization-period.valuePeriod",
+    "OrganizationAffiliation": "period",
+    "Practitioner": "extension:practitioner-period.valuePeriod",
+    "PractitionerRole": "period",
+}
+COMPARISONS: Final = {
+    "": lambda one, other: one == other,
+    "eq": lambda one, other: one == other,
+    "ne": lambda one, other: one != other,
+    "gt": lambda one, other: one > other,
+    "lt": lambda one, other: one < other,
+    "ge": lambda one, other: one >= other,
+    "le": lambda one, other: one <= other,
+}
+
+
+def values_at(resource: Any, path: str) -> list[Any]:
+    """Return what stands at a path; `extension:name` is an extension by the end of its URL."""
+    found = [resource]
+    for step in path.split("."):
+        name, _, url = step.partition(":")
+        inner: list[Any] = []
+        for one in found:
+            value = one.get(name, []) if isinstance(one, dict) else []
+            inner += value if isinstance(value, list) else [value]
+        if url:
+            inner = [one for one in inner if one["url"].rsplit("/", 1)[-1] == url]
+        found = inner
+    return found
+
+
+def meets(directory: Directory, resource: Resource, name: str, value: str) -> bool:
+    """Return whether a resource meets one condition of a search, chains and `_has` included."""
+    kind = resource["resourceType"]
+    here = f"{kind}/{resource['id']}"
+    if name.startswith("_has:"):
+        _, other, parameter, rest = name.split(":", 3)
+        path, _ = REFERENCES[other][parameter]
+        return any(
+            meets(directory, one, rest, value)
+            for one in directory.values()
+            if one["resourceType"] == other and here in _references(one, path)
+        )
+    first, dot, rest = name.partition(".")
+    if dot:
+        path, _ = REFERENCES[kind][first.partition(":")[0]]
+        return any(
+            meets(directory, directory[reference], rest, value)
+            for reference in _references(resource, path)
+            if reference in directory
+        )
+    parameter, _, modifier = name.partition(":")
+    if modifier == "missing":
+        return bool(_any_values(resource, parameter)) is (value == "false")
+    wanted = [one.replace("\\,", ",") for one in re.split(r"(?<!\\),", value)]
+    found = any(_one(resource, parameter, modifier, one) for one in wanted)
+    return not found if modifier == "not" else found
+
+
+def _one(resource: Resource, parameter: str, modifier: str, wanted: str) -> bool:
+    kind = resource["resourceType"]
+    if parameter == "_id":
+        return bool(resource["id"] == wanted)
+    if parameter == "_lastUpdated":
+        prefix = wanted[:2] if wanted[:2].isalpha() else ""
+        day = resource["meta"]["lastUpdated"][: len(wanted) - len(prefix)]
+        return bool(COMPARISONS[prefix](day, wanted.removeprefix(prefix)))
+    if parameter == "near":
+        return _is_near(resource, wanted)
+    if parameter in STRINGS.get(kind, {}):
+        return any(_text(one, modifier, wanted) for one in _any_values(resource, parameter))
+    if parameter in TOKENS.get(kind, {}):
+        return any(_token(one, wanted) for one in _any_values(resource, parameter))
+    _, target = REFERENCES[kind][parameter]
+    full = wanted if "/" in wanted else f"{target}/{wanted}"
+    return full in _any_values(resource, parameter)
+
+
+def _any_values(resource: Resource, parameter: str) -> list[Any]:
+    kind = resource["resourceType"]
+    if parameter in STRINGS.get(kind, {}):
+        return [one for path in STRINGS[kind][parameter] for one in values_at(resource, path)]
+    if parameter in TOKENS.get(kind, {}):
+        return list(_tokens(values_at(resource, TOKENS[kind][parameter])))
+    if parameter == "near":
+        return values_at(resource, "position.latitude")
+    if parameter == "period":
+        return values_at(resource, PERIODS[kind])
+    return _references(resource, REFERENCES[kind][parameter][0])
+
+
+def _tokens(values: Iterable[Any]) -> Iterable[tuple[str, str]]:
+    for value in values:
+        for one in value.get("coding", [value]):
+            code = one.get("code", one.get("value"))
+            if code is not None:
+                yield one.get("system", ""), code
+
+
+def _token(found: tuple[str, str], wanted: str) -> bool:
+    system, bar, code = wanted.rpartition("|")
+    if not bar:
+        return found[1] == wanted
+    return found[0] == system and code in ("", found[1])
+
+
+def _text(found: str, modifier: str, wanted: str) -> bool:
+    if modifier == "exact":
+        return found == wanted
+    plain, start = _plain(found), _plain(wanted)
+    return start in plain if modifier == "contains" else plain.startswith(start)
+
+
+def _plain(text: str) -> str:
+    parts = unicodedata.normalize("NFKD", text.casefold())
+    return "".join(one for one in parts if not unicodedata.combining(one))
+
+
+def _references(resource: Resource, path: str) -> list[str]:
+    return [one["reference"] for one in values_at(resource, path) if "reference" in one]
+
+
+def _is_near(resource: Resource, wanted: str) -> bool:
+    latitude, longitude, distance, unit = wanted.split("|")
+    position = resource.get("position")
+    if position is None:
+        return False
+    there = math.radians(position["latitude"]), math.radians(position["longitude"])
+    here = math.radians(float(latitude)), math.radians(float(longitude))
+    cosine = math.sin(here[0]) * math.sin(there[0])
+    cosine += math.cos(here[0]) * math.cos(there[0]) * math.cos(here[1] - there[1])
+    kilometres = 6371.0088 * math.acos(min(1.0, cosine))
+    return kilometres <= float(distance) * {"km": 1, "[mi_us]": 1.609347219, "m": 0.001}[unit]

@@ -1,0 +1,172 @@
+"""Columns of a whole directory: made of the indexes of its shards, and of those alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from unittest.mock import patch
+
+import pytest
+
+from etl.errors import StoreError
+from etl.publish import directory as publishing
+from etl.publish.damaged_objects import with_lost
+from etl.publish.directory import write_directory
+from etl.publish.manifest import ReleaseFacts
+from etl.publish.prune import prune
+from etl.publish.reader import Current, Release, open_current
+from etl.publish.release import assemble, commit
+from etl.publish.rendered_resources import Resource
+from etl.publish.segments import KEYS, Segment, SegmentEntry, reference_key
+from etl.publish.verify import verify
+from tests.memory_store import MemoryStore
+from tests.unit.publish.samples import LATER, NOW, logical_id, objects, resource
+
+PLACES: Final = 300
+
+
+def place(number: int, city: str = "") -> Resource:
+    return resource(
+        "Location",
+        f"place-{number}",
+        search={
+            "address-city": [city or f"City {number % 7}", "Everywhere"],
+            "organization": [f"Organization/{logical_id(str(number % 5))}"],
+        },
+    )
+
+
+def publish(
+    store: MemoryStore, places: Iterable[Resource], now: str = NOW, base: Current | None = None
+) -> Release:
+    """Publish a directory of shards of two resources."""
+    base = base or open_current(store)
+    with patch.object(publishing, "DIRECTORY_TARGET", 2):
+        written = write_directory(
+            store, base.release, list(places), now, lost=base.lost, columns=True
+        )
+    facts = ReleaseFacts("full", mapping={"model": "directory"})
+    manifest = assemble(store, base, [], written, facts, now)
+    commit(store, manifest, base)
+    return Release(store, manifest)
+
+
+def entries(release: Release) -> list[SegmentEntry]:
+    return [entry for entry in release.manifest.segments if entry is not None]
+
+
+def rows(release: Release, parameter: str) -> set[tuple[object, int]]:
+    """Return the pairs of a value of a parameter and the key of the Location that has it."""
+    found: set[tuple[object, int]] = set()
+    for entry in entries(release):
+        data = release.store.get(entry.key)
+        segment = Segment("it", data[: entry.head])
+
+        def section(name: str, data: bytes = data, segment: Segment = segment) -> bytes:
+            start, length = segment.place(name) or (0, 0)
+            return data[start : start + length]
+
+        keys = segment.keys("Location", section(f"Location/{KEYS}"))
+        column = segment.column(f"Location/{parameter}", section(f"Location/{parameter}"))
+        assert list(column.codes) == sorted(column.codes)
+        pairs = zip(column.codes, column.rows, strict=True)
+        found |= {(column.values[code], keys[row]) for code, row in pairs}
+    return found
+
+
+def read_all(release: Release) -> list[set[tuple[object, int]]]:
+    return [rows(release, name) for name in ("address-city", "organization", "_lastUpdated")]
+
+
+def names(numbers: Sequence[int]) -> dict[int, int]:
+    ids = {number: logical_id(f"place-{number}") for number in numbers}
+    return {number: reference_key(f"Location/{one}") for number, one in ids.items()}
+
+
+def test_a_segment_has_every_value_of_every_row() -> None:
+    release = publish(MemoryStore(), map(place, range(PLACES)))
+    assert len(entries(release)) > 3
+    of = names(range(PLACES))
+    cities = {(f"City {number % 7}", of[number]) for number in range(PLACES)}
+    assert rows(release, "address-city") == cities | {("Everywhere", key) for key in of.values()}
+    assert rows(release, "organization") == {
+        (reference_key(f"Organization/{logical_id(str(number % 5))}"), of[number])
+        for number in range(PLACES)
+    }
+    assert {key for _, key in rows(release, "_lastUpdated")} == set(of.values())
+
+
+def test_a_night_writes_the_segments_of_what_changed_alone() -> None:
+    store = MemoryStore()
+    first = publish(store, map(place, range(PLACES)))
+    changed = [place(number, "New" if number == 7 else "") for number in range(PLACES)]
+    second = publish(store, changed, LATER)
+    kept = set(entries(first)) & set(entries(second))
+    assert len(kept) == len(entries(first)) - 1
+    assert ("New", names([7])[7]) in rows(second, "address-city")
+
+
+def test_the_same_directory_has_the_same_segments_whatever_its_order_and_past() -> None:
+    straight = publish(MemoryStore(), map(place, range(PLACES)))
+    store = MemoryStore()
+    publish(store, map(place, range(PLACES - 1)))
+    later = publish(store, map(place, reversed(range(PLACES))), NOW)
+    assert rows(later, "address-city") == rows(straight, "address-city")
+    again = publish(MemoryStore(), map(place, reversed(range(PLACES))))
+    assert entries(again) == entries(straight)
+
+
+def test_verify_makes_segments_again_and_compares() -> None:
+    store = MemoryStore()
+    release = publish(store, map(place, range(PLACES)))
+    assert verify(release).ok
+    one, other = entries(release)[:2]
+    swapped = [other, one, *entries(release)[2:]]
+    wrong = Release(store, replace(release.manifest, segments=swapped))
+    assert {problem.key for problem in verify(wrong).problems} == {one.key, other.key}
+    data = store.get(one.key)
+    store.put(one.key, data[:-1] + bytes([data[-1] ^ 1]))
+    assert [problem.key for problem in verify(release).problems] == [one.key]
+
+
+@pytest.mark.parametrize("way", ["missing", "damaged"])
+def test_a_lost_segment_is_made_again(way: str) -> None:
+    store = MemoryStore()
+    release = publish(store, map(place, range(PLACES)))
+    before = objects(store)
+    key = entries(release)[1].key
+    store.delete([key])
+    if way == "damaged":
+        store.put(key, before[key][::-1])
+    base = with_lost(open_current(store), repair=way == "damaged")
+    assert base.lost.segments == {key}
+    again = publish(store, map(place, range(PLACES)), LATER, base)
+    assert entries(again) == entries(release)
+    assert store.get(key) == before[key]
+
+
+def test_prune_keeps_the_segments_of_what_stays_and_takes_the_others() -> None:
+    store = MemoryStore()
+    first = publish(store, map(place, range(PLACES)))
+    changed = [place(number, "New" if number == 7 else "") for number in range(PLACES)]
+    second = publish(store, changed, LATER)
+    (old,) = set(entries(first)) - set(entries(second))
+    prune(store, lambda: datetime(2027, 1, 1, tzinfo=UTC), keep=1, grace=timedelta())
+    there = {entry.key for entry in store.list("directory/")}
+    assert old.key not in there
+    assert {entry.key for entry in entries(second)} <= there
+
+
+def test_damage_anywhere_in_a_segment_is_noticed() -> None:
+    store = MemoryStore()
+    release = publish(store, map(place, range(20)))
+    (entry,) = entries(release)
+    data = store.get(entry.key)
+    for at in range(0, len(data), 13):
+        store.put(entry.key, data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        with pytest.raises(StoreError):
+            read_all(release)
+    store.put(entry.key, data)
+    assert all(read_all(release))
