@@ -1,11 +1,15 @@
 """The served process under load: requests a second, latency, processor time, memory.
 
     python -m benchmarks.gateway [--members 4000] [--tree FOLDER] [--seconds 3] [--rounds 3]
+        [--practitioners 100000] [--directory FOLDER]
 
 Members of the generator with forty claims or more, 500 of them, are searched for ten claims each in
 random order, by wrk, from a folder and from SeaweedFS on loopback, with one and two workers. Tokens
 are real: signed by the server's own authorization server, checked, limited, logged and audited on
 every request. Beside it, in the same run, stand servers that parse and serialise the same Bundles.
+
+A directory of 100,000 practitioners is searched for roles by specialty, network and city: each
+search another combination of what its roles have.
 
 Load generator, storage and server share the machine's processors. Each figure is the median of
 several rounds; processor time a request is steadier than the clock. Lines marked *target* are held
@@ -30,6 +34,7 @@ from itertools import count
 from pathlib import Path
 from statistics import median
 
+from benchmarks.directory_searches import published_directory, resource_counts, role_searches
 from benchmarks.gateway_serving import Server, environment, served, started, tokens
 from etl.bootstrap.settings import read_settings
 from etl.bootstrap.use_cases import run_extract
@@ -90,16 +95,25 @@ def main() -> None:
     parser.add_argument("--tree", type=Path, help="a tree of such members that is there already")
     parser.add_argument("--seconds", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--practitioners", type=int, default=100_000)
+    parser.add_argument("--directory", type=Path, help="a tree of such a directory, likewise")
     parser.add_argument(
-        "--only", choices=("start", "parts", "folder", "s3", "rivals"), action="append"
+        "--only",
+        choices=("start", "parts", "folder", "s3", "rivals", "directory"),
+        action="append",
     )
     given = parser.parse_args()
     if shutil.which("wrk") is None:
         sys.exit("wrk is not installed, so nothing was measured: apt-get install wrk")
     asked = Asked(given.members, given.seconds, given.rounds)
-    only = given.only or ["start", "parts", "folder", "rivals", "s3"]
+    only = given.only or ["start", "parts", "folder", "rivals", "s3", "directory"]
     with tempfile.TemporaryDirectory(prefix="gateway-bench-") as name:
         folder = Path(name)
+        if "directory" in only:
+            directory = given.directory or published_directory(folder, given.practitioners)
+            _directory(directory, folder, asked)
+        if only == ["directory"]:
+            return
         tree = given.tree or _published(folder, asked.members)
         patients = _patients(tree)
         _say(f"{len(patients)} patients of {CLAIMS} claims or more; {_yardstick()}")
@@ -111,6 +125,27 @@ def main() -> None:
             _folder(tree, folder, patients, asked, only)
         if "s3" in only:
             _s3(tree, folder, patients, asked)
+
+
+def _directory(tree: Path, folder: Path, asked: Asked) -> None:
+    searches = role_searches(tree)
+    requests = folder / "role-searches"
+    requests.write_text("".join(f"{search} -\n" for search in searches))
+    _say(f"{_yardstick()}; {resource_counts(tree)}")
+    variables = {"CPCDS_SERVE__RATE_LIMIT": "1000000000/minute"}
+    cold = []
+    for search in searches[: asked.rounds]:
+        with served(str(tree), folder, 1, variables) as server:
+            began = time.perf_counter()
+            _fetch(server, "", "", search)
+            cold.append(time.perf_counter() - began)
+    _say(f"first answer of a process: {median(cold) * 1000:.0f} ms")
+    _head()
+    with served(str(tree), folder, 1, variables) as server:
+        _load(server, requests, 1, asked.seconds)
+        for connections in (1, 8):
+            measured = _rounds(server, requests, connections, asked)
+            _row("roles by specialty, network and city", connections, measured, server.memory())
 
 
 def _published(folder: Path, members: int) -> Path:

@@ -263,7 +263,8 @@ def stage(
         when,
         stamp=stamp,
         lost=base.lost,
-        columns=not has_members,
+        # They are made of what was just written, and a plan writes nothing.
+        columns=not has_members and not publication.target.dry,
     )
     counted = [CountedPartition(one, steps) for one in partitions]
     manifest = assemble(store, base, counted, written, facts, when)

@@ -104,7 +104,7 @@ def running(
         assert process.stdout is not None
         try:
             greeting = [process.stdout.readline().rstrip() for _ in range(3)]
-            match = re.search(r"(http://[^/ ]+)/fhir", greeting[0])
+            match = re.search(r"(http://[^/ ]+)/(fhir|directory)", greeting[0])
             assert match, (greeting, log.read_text())
             server = Running(process, match[1], greeting, log)
             until(lambda: server.get("/readyz", None)[0] in (200, 503))
