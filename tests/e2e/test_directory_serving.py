@@ -76,7 +76,7 @@ def test_one_process_serves_claims_with_a_token_and_a_directory_without(server: 
     assert server.greeting[0].count("http://") == 2
     assert server.get("/fhir/Coverage", None)[0] == 401
     status, headers, body = server.get("/directory/Organization?type=ntwk", "token-of-nobody")
-    assert (status, headers["Cache-Control"]) == (200, "public, max-age=60")
+    assert (status, headers["cache-control"]) == (200, "public, max-age=60")
     assert {one["resource"]["resourceType"] for one in json.loads(body)["entry"]} == {
         "Organization"
     }
