@@ -21,10 +21,12 @@ from etl.gateway.search.matching import matching, ordered, sections
 from etl.gateway.search.query import Query
 from etl.gateway.search.whole_columns import columns_of
 from etl.gateway.search.whole_matching import (
+    KeptRows,
     columns_read,
     matching_rows,
     ordered_places,
     referring_rows,
+    rows_of_all,
 )
 from etl.gateway.served_releases import Releases
 from etl.gateway.service import PageSizes, Service
@@ -45,6 +47,10 @@ DIRECTORY_TYPES: Final[Mapping[str, ResourceType]] = MappingProxyType(
 
 MOST_REFERRING: Final = 1000
 """Resources that `_revinclude` adds to one page, at most."""
+
+
+KEPT_BYTES: Final = 16 * 1024 * 1024
+"""Memory for rows that met a condition."""
 
 
 class NamedProviders(Service):
@@ -87,6 +93,7 @@ class DirectoryService(Service):
 
     def __init__(self, releases: Releases, sealer: Sealer, pages: PageSizes | None = None) -> None:
         super().__init__(releases, sealer, pages, PLAN_NET_TYPES)
+        self._kept = KeptRows(KEPT_BYTES)
 
     async def _reaches(self, tree: ReleaseTree, grant: Grant, hit: Hit, kind: ResourceType) -> bool:
         return True
@@ -104,10 +111,16 @@ class DirectoryService(Service):
     ) -> tuple[int, Sequence[Hit]]:
         """Return the matches in the order of the shards, or as they are to be sorted."""
         kind = query.kind.name
-        wanted = [*columns_read(kind, query.conditions)]
+        met = [self._kept.meeting(tree.digest, kind, condition) for condition in query.conditions]
+        left = [one for one, rows in zip(query.conditions, met, strict=True) if rows is None]
+        wanted = [*columns_read(kind, left)]
         wanted += [(kind, sort.parameter) for sort in query.sorts]
         columns = await columns_of(tree, wanted)
-        masks = matching_rows(columns, kind, query.conditions)
+        found = [rows for rows in met if rows is not None]
+        for condition in left:
+            found.append(matching_rows(columns, kind, (condition,)))
+            self._kept.keep(tree.digest, kind, condition, found[-1])
+        masks = rows_of_all(found) if found else columns.all_rows(kind)
         total = sum(mask.count(1) for mask in masks)
         if query.sorts and here.stop > here.start:
             places = ordered_places(columns, query, masks)[here]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple, get_args
 
 from etl.gateway.refusals import shown, wrong
@@ -220,7 +220,7 @@ def _take(taken: _Taken, asked: _Asked, name: str, value: str) -> None:
             names = ", ".join(kind.parameters)
             taken.leave_out(name, "not-supported", _unknown(asked, name, names))
             return
-        taken.conditions.append(condition)
+        taken.conditions.append(replace(condition, asked=(name, value)))
         compared = condition
         while compared.links:
             compared = compared.links[0].condition

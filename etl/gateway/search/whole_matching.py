@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Iterator
 from itertools import compress
 from typing import Final
 
+from etl.gateway.cache import Cache
 from etl.gateway.search.dates import stored_span
 from etl.gateway.search.query import Query, ReferenceLink, SearchCondition, SortKey
 from etl.gateway.search.whole_columns import (
@@ -42,11 +44,51 @@ def matching_rows(
     columns: DirectoryColumns, kind: str, conditions: Iterable[SearchCondition]
 ) -> Masks:
     """Return the rows of a type that meet all conditions."""
-    found = columns.all_rows(kind)
-    for condition in conditions:
-        met = _meeting(columns, kind, condition)
+    met = [_meeting(columns, kind, condition) for condition in conditions]
+    return rows_of_all(met) if met else columns.all_rows(kind)
+
+
+def rows_of_all(several: Sequence[Masks]) -> Masks:
+    """Return the rows that all of some conditions are met by."""
+    found = several[0]
+    for met in several[1:]:
         found = [both(one, other) for one, other in zip(found, met, strict=True)]
     return found
+
+
+class KeptRows:
+    """Rows that met a condition, kept for the next search with the same one.
+
+    Searches of a directory repeat what they ask: a network, a specialty, a city.
+
+    Args:
+        most: bytes that are kept.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._cache = Cache(most)
+
+    def meeting(self, release: str, kind: str, condition: SearchCondition) -> Masks | None:
+        """Return the rows of a type in a release that meet a condition; None if not kept."""
+        kept = self._cache.peek((release, kind, condition.asked))
+        if kept is None:
+            return None
+        counts, rows = kept
+        masks = []
+        for count, of_segment in zip(counts, rows, strict=True):
+            mask = bytearray(count)
+            for row in of_segment:
+                mask[row] = 1
+            masks.append(bytes(mask))
+        return masks
+
+    def keep(self, release: str, kind: str, condition: SearchCondition, masks: Masks) -> None:
+        """Keep the rows of a type in a release that meet a condition."""
+        rows = [array("I", compress(range(len(mask)), mask)) for mask in masks]
+        value = ([len(mask) for mask in masks], rows)
+        self._cache.put(
+            (release, kind, condition.asked), value, sum(100 + 4 * len(one) for one in rows)
+        )
 
 
 def referring_rows(
