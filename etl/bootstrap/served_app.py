@@ -429,7 +429,8 @@ def _directory_documents(
 
     def described() -> dict[str, Any]:
         title = "Provider Directory API"
-        return openapi(base, title, _version(), service.kinds(), public=True)
+        chains = service.follows_chains
+        return openapi(base, title, _version(), service.kinds(), public=True, chains=chains)
 
     return {
         "metadata": _ReleaseDocument(service, statement),

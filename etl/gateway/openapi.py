@@ -13,7 +13,9 @@ from etl.gateway.routes import COMPARTMENT
 from etl.gateway.supported_fhir import (
     EVERYTHING,
     RESULT_PARAMETERS,
+    REVINCLUDE,
     ResourceType,
+    ResultParameter,
     SearchParameter,
 )
 
@@ -22,7 +24,13 @@ _FORM: Final = "application/x-www-form-urlencoded"
 
 
 def openapi(
-    base: str, title: str, version: str, kinds: Iterable[ResourceType], *, public: bool
+    base: str,
+    title: str,
+    version: str,
+    kinds: Iterable[ResourceType],
+    *,
+    public: bool,
+    chains: bool = False,
 ) -> dict[str, Any]:
     """Return the description.
 
@@ -32,14 +40,16 @@ def openapi(
         version: of the software.
         kinds: types, with the parameters that the served release can be searched by.
         public: whether it is the Provider Directory, which needs no token.
+        chains: whether searches follow references.
     """
     paths: dict[str, Any] = {
         "/metadata": {
             "get": _operation("metadata", "What this server does.", [_format()], "Resource", {406})
         }
     }
+    shaping = (*RESULT_PARAMETERS, REVINCLUDE) if chains else RESULT_PARAMETERS
     for kind in kinds:
-        paths |= _paths(kind)
+        paths |= _paths(kind, shaping)
     if not public:
         paths["/Patient/{id}/$everything"] = {
             "get": _operation(
@@ -82,12 +92,10 @@ _READ: Final = {400, 401, 403, 404, 406, 410, 412, 414, 429, 503}
 _SEARCH: Final = {400, 401, 403, 404, 406, 412, 414, 429, 503}
 
 
-def _paths(kind: ResourceType) -> dict[str, Any]:
+def _paths(kind: ResourceType, shaping: Iterable[ResultParameter]) -> dict[str, Any]:
     name = kind.name
     described = [_parameter(parameter) for parameter in kind.parameters.values()]
-    described += [
-        _in_query(parameter.name, parameter.documentation) for parameter in RESULT_PARAMETERS
-    ]
+    described += [_in_query(parameter.name, parameter.documentation) for parameter in shaping]
     compartment = {}
     if name in COMPARTMENT:
         searched = _operation(

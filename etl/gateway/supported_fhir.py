@@ -506,6 +506,10 @@ RESULT_PARAMETERS: Final = (
     ResultParameter("_include:iterate", "The same, followed from what was included as well."),
 )
 
+REVINCLUDE: Final = ResultParameter(
+    "_revinclude", "`Type:parameter`: what refers to a match by that parameter, of a directory."
+)
+
 EVERYTHING: Final = Operation(
     "everything",
     "Patient",
