@@ -36,6 +36,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from etl.bootstrap.brand import brand_document, brand_of
 from etl.bootstrap.dispatch import PrefixDispatcher
 from etl.bootstrap.gc_policy import gc_disabled, relax_gc
 from etl.bootstrap.served_process import configure_logging, end_with_parent
@@ -58,15 +59,18 @@ from etl.gateway.development_tokens import (
     NoTrail,
     is_loopback,
 )
+from etl.gateway.directory_files import DirectoryFiles
 from etl.gateway.health import health_routes, renew
 from etl.gateway.log_writer import LogWriter
 from etl.gateway.metrics import Metrics
+from etl.gateway.negotiation import has_it
 from etl.gateway.openapi import openapi
 from etl.gateway.rate_limits import RateLimits, rate_of
 from etl.gateway.request import RequestLimits
 from etl.gateway.served_releases import Releases
 from etl.gateway.service import Service
 from etl.gateway.startup import GatewayServices, ServiceOptions, open_service
+from etl.smart.brands import BRANDS
 from etl.smart.discovery import AuthEndpoints, smart_configuration
 from etl.smart.grants import Recorder, Verifier
 
@@ -295,6 +299,7 @@ def application(
         releases: Releases,
         authenticator: Authenticator,
         documents: Mapping[str, Callable[[], Document]],
+        files: DirectoryFiles | None = None,
     ) -> tuple[str, AccessLogMiddleware]:
         options = GatewayOptions(
             base=f"{serve.base_url}{path}",
@@ -315,6 +320,7 @@ def application(
             options,
             request_log,
             metrics,
+            files,
         )
         return path, AccessLogMiddleware(gateway, request_log, metrics)
 
@@ -328,11 +334,18 @@ def application(
         answers = service.directory
         everybody = PublicAuthenticator(sorted(kind.name for kind in answers.kinds()), limits)
         documents = _directory_documents(settings, description.directory, answers)
-        bases.append(base(DIRECTORY, answers, service.directory_releases, everybody, documents))
+        releases, files = service.directory_releases, None
+        if service.has_directory:
+            url = f"{serve.base_url}{DIRECTORY}"
+            files = DirectoryFiles(releases, url, settings.publish.cadence)
+        bases.append(base(DIRECTORY, answers, releases, everybody, documents, files))
     # Everything else goes through Starlette's routing, the portal's mount last.
     routes = health_routes(service, metrics, with_metrics=serve.metrics)
     if description.smart is not None:
-        routes.append(_well_known(description.smart))
+        routes.append(_well_known(WELL_KNOWN, orjson.dumps(description.smart)))
+    brand = brand_document(settings)
+    if brand is not None:
+        routes.append(_well_known(BRANDS, brand))
     others = (authorized.room, *rooms(settings, description, authorized, service))
     routes += [route for room in others for route in room.routes]
     lifespans = [room.lifespan for room in others if room.lifespan is not None]
@@ -384,7 +397,7 @@ def describe_server(
         )
         if serve.directory
         else None,
-        smart=smart_configuration(authorized.endpoints) if authorized.endpoints else None,
+        smart=_smart(settings, authorized.endpoints) if authorized.endpoints else None,
     )
 
 
@@ -462,14 +475,29 @@ class _ReleaseDocument:
         return self._document
 
 
-def _well_known(smart: dict[str, Any]) -> Route:
-    body = orjson.dumps(smart)
-    headers = {"access-control-allow-origin": "*", "cache-control": "public, max-age=300"}
+def _smart(settings: Settings, endpoints: AuthEndpoints) -> dict[str, Any]:
+    document = smart_configuration(endpoints)
+    brand = brand_of(settings)
+    if brand is not None:
+        document["user_access_brand_bundle"] = f"{settings.serve.base_url}{BRANDS}"
+        document["user_access_brand_identifier"] = brand.identifier
+    return document
 
-    async def configuration(_: Request) -> Response:
+
+def _well_known(path: str, body: bytes) -> Route:
+    etag = Document(body).etag
+    headers = {
+        "access-control-allow-origin": "*",
+        "cache-control": "public, max-age=300",
+        "etag": etag,
+    }
+
+    async def document(request: Request) -> Response:
+        if has_it(dict(request.headers.raw), etag, None):
+            return Response(status_code=304, headers=headers)
         return Response(body, headers=headers, media_type=_PLAIN.decode())
 
-    return Route(WELL_KNOWN, configuration)
+    return Route(path, document)
 
 
 def _standing(serve: ServeSettings) -> tuple[Header, ...]:

@@ -23,6 +23,7 @@ from etl.gateway.access_log import AccessLog, RequestRecord, record_of
 from etl.gateway.asgi import Header, Receive, Reply, Scope, Send
 from etl.gateway.authentication import Authenticator, refuse_tokens, scope_challenge
 from etl.gateway.cors import CorsPolicy
+from etl.gateway.directory_files import DirectoryFiles
 from etl.gateway.header_cache import cached_parse
 from etl.gateway.metrics import Metrics
 from etl.gateway.operation_outcomes import Rejection, rejection_of, reply_of
@@ -53,6 +54,13 @@ _THREADED_FROM: Final = 1024 * 1024
 """Bytes from which it is compressed off the event loop, as it takes a millisecond or more."""
 
 _LEVEL: Final = 2
+
+_MOST_FILES: Final = 32
+"""Files of a directory that are sent at once: each takes some MB while it is."""
+
+_CHUNK: Final = 256 * 1024
+"""Bytes of a file that are decompressed at a time."""
+
 _RETRY: Final = (b"retry-after", b"2")
 _PRIVATE: Final = (b"cache-control", b"private, no-store")
 _PUBLIC: Final = (b"cache-control", b"public, max-age=60")
@@ -123,6 +131,7 @@ class Gateway:
         options: options of the HTTP part.
         log: where faults are written.
         metrics: where refusals are counted.
+        files: the files of a directory of the payer; None where none is served here.
     """
 
     def __init__(
@@ -136,14 +145,19 @@ class Gateway:
         options: GatewayOptions,
         log: AccessLog,
         metrics: Metrics,
+        files: DirectoryFiles | None = None,
     ) -> None:
         self._service = service
+        self._files = files
+        self._files_under_way = 0
         self._releases = releases
         self._authenticator = authenticator
         self._documents = documents
         paths = frozenset(documents)
         self._route = cached_parse(
-            lambda raw: route_of(segments_of(raw, options.path), types, paths)
+            lambda raw: route_of(
+                segments_of(raw, options.path), types, paths, with_files=files is not None
+            )
         )
         self._origins = origins
         self._options = options
@@ -172,7 +186,10 @@ class Gateway:
         record.route = record.route or f"{self._options.path}/other"
         is_open = self._authenticator.public or (route is not None and route.kind == "document")
         cors_headers = self._origins.headers(headers, open_to_all=is_open)
-        await self._send(send, scope["method"] == "HEAD", headers, reply, cors_headers)
+        try:
+            await self._send(send, scope["method"] == "HEAD", headers, reply, cors_headers)
+        finally:
+            self._files_under_way -= reply.unpacked > 0
 
     async def _routed(
         self,
@@ -197,6 +214,8 @@ class Gateway:
             return self._document(route, scope, headers)
         if self._under_way > self._options.most:
             raise Rejection("overloaded", "Too many requests at once; try again.", (_RETRY,))
+        if route.kind == "file" and self._files is not None:
+            return await self._file(self._files, route, headers)
         return await self._audited(route, scope, receive, headers, record)
 
     def _document(self, route: Route, scope: Scope, headers: Mapping[bytes, bytes]) -> Reply:
@@ -213,6 +232,23 @@ class Gateway:
         if wants.has_it(headers, document.etag, None):
             return Reply(304, b"", b"", fields)
         return Reply(200, document.body, media, fields)
+
+    async def _file(
+        self, files: DirectoryFiles, route: Route, headers: Mapping[bytes, bytes]
+    ) -> Reply:
+        found = await files.at(route.type)
+        if wants.has_it(headers, found.etag, wants.moment_of(found.modified)):
+            return Reply(304, b"", b"", found.headers)
+        if not found.is_file:
+            return await found.reply()
+        if self._files_under_way >= _MOST_FILES:
+            raise Rejection("overloaded", "Too many files at once; try again.", (_RETRY,))
+        self._files_under_way += 1  # until it is sent
+        try:
+            return await found.reply()
+        except BaseException:
+            self._files_under_way -= 1
+            raise
 
     async def _audited(
         self,
@@ -381,12 +417,11 @@ class Gateway:
         if reply.media and reply.status != 304:
             sent.append((b"content-type", reply.media))
         encodings = headers.get(b"accept-encoding")
-        if (
-            len(body) >= COMPRESSED_FROM
-            and self._options.gzip
-            and encodings is not None
-            and wants.takes_gzip(encodings)
-        ):
+        takes_gzip = self._options.gzip and encodings is not None and wants.takes_gzip(encodings)
+        if reply.unpacked:
+            await _send_packed(send, head, reply, sent, takes_gzip=takes_gzip)
+            return
+        if len(body) >= COMPRESSED_FROM and takes_gzip:
             big = len(body) >= _THREADED_FROM
             body = await asyncio.to_thread(_gzipped, body) if big else _gzipped(body)
             sent.append(_GZIP)
@@ -394,6 +429,27 @@ class Gateway:
             sent.append((b"content-length", b"%d" % len(body)))
         await send({"type": "http.response.start", "status": reply.status, "headers": sent})
         await send({"type": "http.response.body", "body": b"" if head else body})
+
+
+async def _send_packed(
+    send: Send, head: bool, reply: Reply, sent: list[Header], *, takes_gzip: bool
+) -> None:
+    """Send a body that is gzip as it is, or decompressed piece by piece."""
+    length = len(reply.body) if takes_gzip else reply.unpacked
+    sent += [*([_GZIP] if takes_gzip else []), (b"content-length", b"%d" % length)]
+    await send({"type": "http.response.start", "status": reply.status, "headers": sent})
+    if takes_gzip or head:
+        await send({"type": "http.response.body", "body": b"" if head else reply.body})
+        return
+    unpacker = isal_zlib.decompressobj(wbits=31)
+    rest = reply.body
+    while not unpacker.eof:
+        piece = unpacker.decompress(rest, _CHUNK)
+        rest = unpacker.unconsumed_tail
+        if not piece and not rest:
+            break
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
 
 
 @dataclass(slots=True)

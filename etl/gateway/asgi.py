@@ -23,9 +23,11 @@ class Reply:
         body: the bytes, before any compression.
         headers: those of this answer beside the common ones; names in lower case.
         media: content type; empty where there is no body.
+        unpacked: bytes that the body has without its compression, where it is gzip already; else 0.
     """
 
     status: int
     body: bytes = b""
     media: bytes = b"application/fhir+json"
     headers: list[Header] = field(default_factory=list)
+    unpacked: int = 0

@@ -113,6 +113,14 @@ class ReleaseTree:
         """Return the same release as another kind of tree."""
         return kind(self._objects, self._cache, self.manifest, self.digest)
 
+    async def whole(self, key: str, digest: str) -> bytes:
+        """Return a whole object that the manifest names; it is not cached.
+
+        Raises:
+            StoreError: it is missing or damaged, or storage failed.
+        """
+        return await checked(self._objects, key, digest)
+
     @cached_property
     def now(self) -> int:
         """`created` in nanoseconds: the present time of searches, so that pages agree."""

@@ -8,7 +8,7 @@ from typing import Final, Literal
 from etl.gateway.operation_outcomes import Rejection
 from etl.gateway.supported_fhir import EVERYTHING, TYPES
 
-Kind = Literal["document", "search", "read", "vread", "everything", "page"]
+Kind = Literal["document", "search", "read", "vread", "everything", "page", "file"]
 
 READING: Final = ("GET", "HEAD", "OPTIONS")
 EITHER: Final = (*READING, "POST")
@@ -28,7 +28,7 @@ class Route:
         kind: kind of the route.
         template: for logs and metrics; holds nothing of the request but known names.
         methods: allowed HTTP methods, OPTIONS included.
-        type: resource type; for a document its path.
+        type: resource type; for a document or a file its path.
         id: logical id, the cursor of a page, or of a search the Patient whose compartment it is.
         version: version id.
     """
@@ -41,13 +41,20 @@ class Route:
     version: str = ""
 
 
-def route_of(segments: tuple[str, ...], types: frozenset[str], documents: frozenset[str]) -> Route:
+def route_of(
+    segments: tuple[str, ...],
+    types: frozenset[str],
+    documents: frozenset[str],
+    *,
+    with_files: bool = False,
+) -> Route:
     """Return the route of a path.
 
     Args:
         segments: the decoded parts of the path behind the base.
         types: resource types that are served here.
         documents: paths of documents that are served here.
+        with_files: whether a directory's files are served here.
 
     Raises:
         Rejection: `address-unknown`, `type-unknown`.
@@ -72,6 +79,8 @@ def route_of(segments: tuple[str, ...], types: frozenset[str], documents: frozen
             template = f"/{kind}/[id]/_history/[version]"
             return Route("vread", template, READING, kind, one, version)
     path = "/".join(segments)
+    if with_files and (of_file := _file_template(segments)) is not None:
+        return Route("file", of_file, READING, path)
     if path in documents:
         return Route("document", f"/{path}", READING, path)
     if segments and segments[0][:1].isupper() and segments[0] not in types:
@@ -79,6 +88,18 @@ def route_of(segments: tuple[str, ...], types: frozenset[str], documents: frozen
     raise Rejection(
         "address-unknown", "There is nothing at this address; /metadata lists what there is."
     )
+
+
+def _file_template(segments: tuple[str, ...]) -> str | None:
+    match segments:
+        case ("$bulk-publish",):
+            return "/$bulk-publish"
+        case ("bulk" | "plan-finder" as folder, _):
+            return f"/{folder}/[file]"
+        case ("plan-finder", _, _, "index.json"):
+            return "/plan-finder/[contract]/[year]/index.json"
+        case _:
+            return None
 
 
 def _is_id(text: str) -> bool:

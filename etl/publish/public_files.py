@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from etl.publish.bulk_pages import ROOT, directory_root
-from etl.publish.canonical_json import JSON, dumps
+from etl.publish.canonical_json import JSON, dumps, sha256
 from etl.publish.directory_files import BULK, PLAN_FINDER
 from etl.publish.manifest import Manifest
 
@@ -60,6 +60,11 @@ class PublicPage:
 
     body: bytes
     modified: str
+
+    @property
+    def content(self) -> str:
+        """SHA-256 of it."""
+        return sha256(self.body)
 
 
 def public_files(manifest: Manifest) -> dict[str, PublicFile]:

@@ -44,12 +44,13 @@ class Crawler:
         headers = {}
         if before is not None:
             there = before[0]
-            names = (("ETag", "If-None-Match"), ("Last-Modified", "If-Modified-Since"))
+            names = (("etag", "If-None-Match"), ("last-modified", "If-Modified-Since"))
             headers = {to: there[name] for name, to in names if name in there}
         request = urllib.request.Request(url, headers=headers)  # noqa: S310
         try:
             with urllib.request.urlopen(request, timeout=20) as got:  # noqa: S310
-                self._known[url] = dict(got.headers.items()), got.read()
+                fields = {name.lower(): value for name, value in got.headers.items()}
+                self._known[url] = fields, got.read()
                 self.fetched.append(url)
         except HTTPError as error:
             with error:
@@ -59,7 +60,7 @@ class Crawler:
         return self._known[url][1]
 
     def headers(self, url: str) -> dict[str, str]:
-        """Return the headers with which an address was downloaded."""
+        """Return the headers with which an address was downloaded; names in lower case."""
         return self._known[url][0]
 
     def bulk(self, root: str) -> list[Json]:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 from etl.model.data_models import DIRECTORY
+from etl.publish.bulk import with_bulk
+from etl.publish.bulk_pages import write_pages
 from etl.publish.manifest import ReleaseFacts
+from etl.publish.reader import open_current
+from etl.publish.release import commit
 from etl.storage.local import LocalStore
 from tests.e2e.commands import (
     ANY_CHANGE,
@@ -25,7 +33,8 @@ from tests.e2e.commands import (
 )
 from tests.e2e.directory_crawler import Crawler, by_name, dangling, static_server
 from tests.e2e.test_directory_publishing import manifest_of, seen
-from tests.unit.publish.samples import patient, publish
+from tests.e2e.test_serving import Running, running
+from tests.unit.publish.samples import patient, publish, stage
 
 Json = dict[str, Any]
 INDEX: Final = "plan-finder/H0009/2025/index.json"
@@ -40,6 +49,7 @@ BRAND: Final = {
     "CPCDS_BRAND__PORTAL_URL": "https://my.acme.example",
     "CPCDS_SERVE__BASE_URL": "https://fhir.acme.example",
 }
+BRAND_SERVED: Final = {name: value for name, value in BRAND.items() if "BASE_URL" not in name}
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,3 +254,92 @@ def test_a_directory_without_files_says_what_to_do(tmp_path: Path) -> None:
     called = cpcds("export", target, "--out", tmp_path / "x")
     assert called.code == 2
     assert "publish.bulk = true" in called.sentence
+
+
+@pytest.fixture(scope="module")
+def served(nights: Nights, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """The target of both nights, served."""
+    with running(nights.target, tmp_path_factory.mktemp("served"), **BRAND_SERVED) as server:
+        yield server
+
+
+def test_a_client_has_the_same_from_the_gateway(nights: Nights, served: Running) -> None:
+    crawler = Crawler()
+    root, index = (f"{served.base}/directory/{path}" for path in ("$bulk-publish", INDEX))
+    assert by_name(crawler.bulk(root)) == nights.second
+    assert by_name(crawler.plans(index)) == nights.of_night[1]
+    media = {url.rpartition(".")[2]: crawler.headers(url) for url in crawler.fetched}
+    assert media["ndjson"]["content-type"] == "application/fhir+ndjson"
+    assert media["json"]["content-type"] == "application/json"
+    assert "immutable" in media["ndjson"]["cache-control"]
+    before = list(crawler.fetched)
+    crawler.bulk(root)
+    crawler.plans(index)
+    assert crawler.fetched == before  # all else is answered with 304
+    assert sorted(crawler.unchanged) == sorted(before)
+
+
+def test_what_is_fetched_is_what_its_address_says_and_what_the_folder_has(
+    nights: Nights, served: Running
+) -> None:
+    for path in sorted(nights.folder.glob("plan-finder/*.json"))[:3]:
+        address = f"/directory/plan-finder/{path.name}"
+        status, headers, body = served.get(address, None)
+        assert status == 200
+        assert hashlib.sha256(body).hexdigest() == path.stem
+        assert body == path.read_bytes()
+        packed = served.get(address, None, **{"Accept-Encoding": "gzip"})
+        assert packed[1]["content-encoding"] == "gzip"
+        assert gzip.decompress(packed[2]) == body
+        modified = parsedate_to_datetime(headers["last-modified"]).timestamp()
+        assert modified == path.stat().st_mtime
+        since = {"If-Modified-Since": headers["last-modified"]}
+        assert served.get(address, None, **since)[0] == 304
+
+
+def test_files_of_the_release_before_are_there_and_no_others(
+    nights: Nights, served: Running
+) -> None:
+    listed = {url["url"] for url in served.json("/directory/$bulk-publish", None)["output"]}
+    files = {f"{served.base}/directory/bulk/{one.name}" for one in nights.folder.glob("bulk/*")}
+    assert files - listed  # the practitioner's of the first night
+    assert all(served.get(url.removeprefix(served.base), None)[0] == 200 for url in files)
+    nothing = "0" * 64
+    paths = (
+        *(f"bulk/{nothing}.ndjson", f"plan-finder/{nothing}.json", "plan-finder/H1/2025/x"),
+        *("plan-finder/H1/2025/index.json", "rows/x", "quarantine/x", "bulk/../x"),
+    )
+    for path in paths:
+        assert served.get(f"/directory/{path}", None)[0] == 404, path
+    assert served.get("/directory/$bulk-publish", "any token")[0] == 200
+
+
+def test_the_brand_is_at_its_well_known_address(served: Running) -> None:
+    status, headers, body = served.get("/.well-known/user-access-brands.json", None)
+    assert status == 200
+    assert headers["access-control-allow-origin"] == "*"
+    (organization, access, directory) = (one["resource"] for one in json.loads(body)["entry"])
+    assert organization["name"] == "Acme Health"
+    bases = (f"{served.base}/fhir", f"{served.base}/directory")
+    assert (access["address"], directory["address"]) == bases
+    tag = {"If-None-Match": headers["etag"]}
+    assert served.get("/.well-known/user-access-brands.json", None, **tag)[0] == 304
+
+
+def test_no_file_of_claims_is_ever_served(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path / "claims")
+    base = open_current(store)
+    manifest = stage(store, [patient("ann", 2)], base)
+    manifest = with_bulk(store, base, manifest)
+    commit(store, manifest, base)
+    write_pages(store)
+    bulk = manifest.bulk["snapshot"]["output"]
+    assert bulk
+    folder = tmp_path / "log"
+    folder.mkdir()
+    with running(tmp_path / "claims", folder) as server:
+        names = [file["key"].removesuffix(".gz") for file in bulk]
+        for path in ("$bulk-publish", *(file["key"] for file in bulk), *names):
+            for place in ("/directory", "/fhir", ""):
+                assert server.get(f"{place}/{path}", None)[0] in (401, 404), (place, path)
+        assert server.get("/.well-known/user-access-brands.json", None)[0] == 404

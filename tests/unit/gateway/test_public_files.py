@@ -1,0 +1,156 @@
+"""A directory's files and the payer's brand, as the served process has them."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from typing import Any
+
+import pytest
+
+from etl.bootstrap.served_app import Authorization, application
+from etl.bootstrap.setting_groups import BrandSettings
+from tests.unit.gateway.calls import ENDPOINTS, Server, Trail, called, served, settings, verifier
+from tests.unit.gateway.trees import LISTED, directory, opened, run, sample_tree
+
+BASE = "https://payer.example/directory"
+BRANDS = "/.well-known/user-access-brands.json"
+
+
+@pytest.fixture(scope="module")
+def server() -> Server:
+    """The samples' claims and directory, served by one process."""
+    return served(opened(sample_tree(), listed=sample_tree(LISTED)))
+
+
+def listed(server: Server) -> list[str]:
+    """Return the addresses of the bulk files."""
+    page = server.call("/directory/$bulk-publish", token=None)
+    assert (page.status, page.headers["content-type"]) == (200, "application/json")
+    return [one["url"].removeprefix("https://payer.example") for one in page.json["output"]]
+
+
+def test_the_manifest_lists_every_resource_once(server: Server) -> None:
+    found = [
+        json.loads(line)
+        for address in listed(server)
+        for line in server.call(address, token=None).body.splitlines()
+    ]
+    names = [f"{one['resourceType']}/{one['id']}" for one in found]
+    assert sorted(names) == sorted(directory(LISTED))
+
+
+def test_links_are_made_of_the_configured_base_and_not_of_the_requests_host(server: Server) -> None:
+    page = server.call("/directory/$bulk-publish", token=None)
+    assert b"evil.example" not in page.body
+    assert all(one["url"].startswith(f"{BASE}/bulk/") for one in page.json["output"])
+    index = server.call("/directory/plan-finder/H0009/2025/index.json", token=None).json
+    assert all(url.startswith(f"{BASE}/plan-finder/") for url in index["provider_urls"])
+
+
+def test_head_and_conditional_requests_are_answered_as_for_a_static_file(server: Server) -> None:
+    address = listed(server)[0]
+    whole = server.call(address, token=None)
+    head = server.call(address, token=None, method="HEAD")
+    assert head.body == b""
+    for name in ("content-length", "content-type", "etag", "last-modified", "cache-control"):
+        assert head.headers[name] == whole.headers[name]
+    assert int(whole.headers["content-length"]) == len(whole.body)
+    assert hashlib.sha256(whole.body).hexdigest() in address
+    for header, value in (
+        (b"if-none-match", whole.headers["etag"]),
+        (b"if-none-match", f'"other", {whole.headers["etag"]}'),
+        (b"if-modified-since", whole.headers["last-modified"]),
+    ):
+        got = server.call(address, (header, value.encode()), token=None)
+        assert (got.status, got.body) == (304, b"")
+        assert got.headers["etag"] == whole.headers["etag"]
+    for header, value in (
+        (b"if-none-match", '"other"'),
+        (b"if-modified-since", "Thu, 01 Jan 1970 00:00:00 GMT"),
+    ):
+        assert server.call(address, (header, value.encode()), token=None).status == 200
+    assert server.call(address, token=None, method="DELETE").status == 405
+
+
+def test_a_file_is_named_by_its_template_in_the_log(server: Server) -> None:
+    server.call(listed(server)[0], token=None)
+    assert server.lines()[-1]["route"] == "/directory/bulk/[file]"
+
+
+def test_where_no_directory_of_the_payer_is_served_there_are_no_files() -> None:
+    claims = served(opened(sample_tree()))
+    for path in ("$bulk-publish", "plan-finder/H0009/2025/index.json", "bulk/x.ndjson"):
+        for base in ("/directory", "/fhir"):
+            assert claims.call(f"{base}/{path}", token=None).status == 404
+
+
+def test_more_files_at_once_than_memory_is_meant_for_are_refused(server: Server) -> None:
+    address = listed(server)[0].encode()
+
+    async def at_once() -> list[int]:
+        go = asyncio.Event()
+        statuses: list[int] = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            async def slowly(message: Any) -> None:
+                if message["type"] == "http.response.start":
+                    statuses.append(message["status"])
+                    if message["status"] == 200:
+                        await go.wait()
+                await send(message)
+
+            await server.app(scope, receive, slowly)
+
+        calls = [
+            asyncio.create_task(called(app, "GET", address, [], b"", "192.0.2.1"))
+            for _ in range(40)
+        ]
+        while len(statuses) < 40:
+            await asyncio.sleep(0)
+        go.set()
+        await asyncio.gather(*calls)
+        return statuses
+
+    statuses = run(at_once())
+    assert (statuses.count(200), statuses.count(503)) == (32, 8)
+    assert server.call(address, token=None).status == 200  # those that ended count no more
+
+
+def branded(**brand: Any) -> Server:
+    service, trail, log = opened(sample_tree()), Trail(), list[bytes]()
+    changed = settings().model_copy(update={"brand": BrandSettings(**brand)})
+    authorized = Authorization(verifier(), trail, ENDPOINTS)
+    app = application(changed, service=service, authorized=authorized, write=log.append)
+    return Server(app, service, log, trail)
+
+
+def test_smart_configuration_names_the_brand_that_is_there() -> None:
+    server = branded(website="https://www.acme.example/plans", updated="2026-11-01")
+    for path in ("/.well-known/smart-configuration", "/fhir/.well-known/smart-configuration"):
+        document = server.call(path, token=None).json
+        assert document["user_access_brand_bundle"] == f"https://payer.example{BRANDS}"
+        identifier = document["user_access_brand_identifier"]
+        bundle = server.call(BRANDS, token=None)
+        (organization,) = (
+            one["resource"]
+            for one in bundle.json["entry"]
+            if one["resource"]["resourceType"] == "Organization"
+        )
+        assert organization["identifier"] == [identifier]
+        assert identifier["value"] == "https://acme.example"
+        assert bundle.headers["access-control-allow-origin"] == "*"
+    named = {one["reference"] for one in organization["endpoint"]}
+    assert named == {
+        f"Endpoint/{one['resource']['id']}"
+        for one in bundle.json["entry"]
+        if one["resource"]["resourceType"] == "Endpoint"
+    }
+
+
+def test_without_a_website_there_is_no_brand() -> None:
+    server = branded()
+    assert server.call(BRANDS, token=None).status == 404
+    document = server.call("/.well-known/smart-configuration", token=None).json
+    assert not [name for name in document if name.startswith("user_access")]
