@@ -19,6 +19,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
+from sys import intern
 from typing import Final
 
 import deflate
@@ -132,6 +133,7 @@ class _Graph:
         self.sizes = array("Q")
         self.plans: dict[tuple[str, str], _Plans] = {}
         self._in_networks: dict[int, tuple[int, ...]] = {}
+        self._by_type: dict[str, list[int]] = {}
         self._targets = array("L")
         self._begins = array("L")
         self._ends = array("L")
@@ -165,12 +167,23 @@ class _Graph:
         number = self.numbers.setdefault(name, len(self.numbers))
         if number == len(self.types):
             self.names.append(name)
-            self.types.append(name.partition("/")[0])
+            self.types.append(intern(name.partition("/")[0]))
             digest = hashlib.sha256(name.encode()).digest()
             self.places.append(int.from_bytes(digest[: _PLACE_BITS // 8]))
             for column in (self.sizes, self._begins, self._ends):
                 column.append(0)
         return number
+
+    def of_type(self, name: str) -> Sequence[int]:
+        """Return the resources of a type, ordered by place; to be called once all are noted."""
+        if name not in self._by_type:
+            numbers = (
+                number
+                for number, other in enumerate(self.types)
+                if other == name and self.sizes[number]
+            )
+            self._by_type[name] = sorted(numbers, key=self.places.__getitem__)
+        return self._by_type[name]
 
     def targets(self, number: int) -> Sequence[int]:
         """Return what a resource refers to."""
@@ -249,16 +262,11 @@ class _Series:
 
     def plan(self, graph: _Graph) -> None:
         """Choose what goes into which file."""
-        numbers = sorted(
-            (
-                number
-                for number, name in enumerate(graph.types)
-                if name == self.type
-                and graph.sizes[number]
-                and (self.wanted is None or self.wanted[number])
-            ),
-            key=graph.places.__getitem__,
-        )
+        numbers = [
+            number
+            for number in graph.of_type(self.type)
+            if self.wanted is None or self.wanted[number]
+        ]
         extra = len(self.form.between)
         sizes = [
             graph.sizes[number] + extra + len(self.form.entry(graph.names[number], b""))
