@@ -282,7 +282,9 @@ def test_a_client_has_the_same_from_the_gateway(nights: Nights, served: Running)
 def test_what_is_fetched_is_what_its_address_says_and_what_the_folder_has(
     nights: Nights, served: Running
 ) -> None:
-    for path in sorted(nights.folder.glob("plan-finder/*.json"))[:3]:
+    paths = sorted(nights.folder.glob("plan-finder/*.json"))[:3]
+    assert len(paths) == 3
+    for path in paths:
         address = f"/directory/plan-finder/{path.name}"
         status, headers, body = served.get(address, None)
         assert status == 200
