@@ -1,20 +1,13 @@
-"""The only home of Great Expectations: runs the planned suites and builds their Data Docs.
+"""The planned suites, run by Great Expectations, and their Data Docs.
 
-The library takes seconds to import, so it is imported when a suite is run and not before. No value
-of a member reaches a result: `BASIC` results with no samples hold counts and percentages.
+No value of a member reaches a result: `BASIC` results with no samples hold counts and percentages.
 """
 
 from __future__ import annotations
 
-import logging
-import os
-import shutil
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
@@ -23,7 +16,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from etl.model.canonical_tables import TABLES
-from etl.quality.suites import pages
+from etl.quality.suites import library, pages
 from etl.quality.suites.pages import Page
 from etl.quality.suites.plan import Suite, Wanted
 from etl.quality.suites.rows import SuiteRows, passed
@@ -140,18 +133,11 @@ def run_suites(
     return found
 
 
-def load_library() -> None:
-    """Load Great Expectations, which takes seconds: a process that has done so is ready."""
-    with _quiet():
-        _context()
-        _renderers()
-
-
 def run_suite(run: SuiteRun) -> SuiteResult:
     """Run a suite, and return its result with its pages."""
-    with _quiet():
+    with library.quiet():
         expectations, result = _validated(run)
-        of_results, of_rules, view = _renderers()
+        of_results, of_rules, view = library.renderers()
         page = Page.of(
             view.render(of_results.render(result)), view.render(of_rules.render(expectations))
         )
@@ -168,74 +154,29 @@ def run_suite(run: SuiteRun) -> SuiteResult:
     )
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the library's warnings, log lines and settings of other homes to itself."""
-    analytics = os.environ.get("GX_ANALYTICS_ENABLED")
-    os.environ["GX_ANALYTICS_ENABLED"] = "false"
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)  # its loggers set levels of their own
-    try:
-        with warnings.catch_warnings():
-            # Its dependencies use what Python has deprecated, and pandas warns of groups in a
-            # regex. An expectation that meets a warning made an error is counted as broken.
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
-        if analytics is None:
-            del os.environ["GX_ANALYTICS_ENABLED"]
-        else:
-            os.environ["GX_ANALYTICS_ENABLED"] = analytics
-
-
-def _context() -> Any:
-    import great_expectations as gx
-    from great_expectations.data_context.types.base import ProgressBarsConfig
-
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    for name, site in dict(context.variables.data_docs_sites or {}).items():
-        # It makes a folder for its pages, and leaves it behind.
-        shutil.rmtree(site["store_backend"]["base_directory"], ignore_errors=True)
-        context.delete_data_docs_site(name)
-    return context
-
-
-@cache
-def _renderers() -> tuple[Any, Any, Any]:
-    """Return what renders results, what renders suites, and the view that writes both as HTML.
-
-    They are those of the library's own Data Docs. A view keeps the templates that it compiled.
-    """
-    from great_expectations.render import renderer, view
-
-    renderers: Any = renderer  # their names are exported, but not so that a type checker sees it
-    views: Any = view
-    return (
-        renderers.ValidationResultsPageRenderer(),
-        renderers.ExpectationSuitePageRenderer(),
-        views.DefaultJinjaPageView(),
-    )
-
-
 def _validated(run: SuiteRun) -> tuple[Any, Any]:
     """Validate the rows of a run; return its suite and its result as the library has them.
 
     Neither is stored: the library would write each as JSON several times, to read it again.
     """
+    context = library.context()
+
     import great_expectations as gx
     from great_expectations.core.run_identifier import RunIdentifier
 
     table = run.suite.table
-    source = _context().data_sources.add_pandas(table)
-    asset = source.add_dataframe_asset(table)
-    rows = asset.add_batch_definition_whole_dataframe("rows")
-    batch = rows.get_batch(batch_parameters={"dataframe": _frame(run)})
-    suite = gx.ExpectationSuite(
-        name=table, expectations=[_expectation(wanted) for wanted in run.suite.wanted]
-    )
-    result = batch.validate(suite, result_format=dict(RESULT_FORMAT))
+    source = context.data_sources.add_pandas(table)
+    try:
+        asset = source.add_dataframe_asset(table)
+        rows = asset.add_batch_definition_whole_dataframe("rows")
+        batch = rows.get_batch(batch_parameters={"dataframe": _frame(run)})
+        suite = gx.ExpectationSuite(
+            name=table, expectations=[_expectation(wanted) for wanted in run.suite.wanted]
+        )
+        with library.configured_once():
+            result = batch.validate(suite, result_format=dict(RESULT_FORMAT))
+    finally:
+        context.data_sources.delete(table)
     result.meta["run_id"] = RunIdentifier(run_name=run.run_name, run_time=run.run_time)
     return suite, result
 
@@ -327,7 +268,6 @@ __all__ = [
     "RESULT_FORMAT",
     "SuiteResult",
     "SuiteRun",
-    "load_library",
     "run_each",
     "run_suite",
     "run_suites",

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +22,7 @@ from etl.quality import add_counts, check_rows, decide_rows
 from etl.quality.checks.cascade import DecidedRows
 from etl.quality.checks.frames import RuleContext
 from etl.quality.rules import kinds
+from etl.quality.suites import library
 from etl.quality.suites.expectations import SuiteResult, SuiteRun
 from etl.quality.suites.pages import harmless
 from etl.quality.suites.plan import plan_suite
@@ -275,6 +277,19 @@ def test_the_same_rows_give_the_same_pages(tmp_path: Path) -> None:
         return {path.name: path.read_bytes() for path in (folder / "pages").iterdir()}
 
     assert pages(tmp_path / "one") == pages(tmp_path / "two")
+
+
+def test_the_library_finds_the_same_where_it_makes_each_configuration_over_and_over(
+    docs: Docs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from etl.quality.suites.expectations import run_suites
+
+    monkeypatch.setattr(library, "configured_once", nullcontext)
+    rows = suite_rows(spoiled(), tmp_path, "claim", "coverage")
+    over_and_over = run_suites(rows, tmp_path / "pages", run_name="run-1", run_time=WHEN)
+    once = [each for each in docs.results if each.table in ("coverage", "claim")]
+    assert all(each.unexpected for each in once)
+    assert list(over_and_over) == once
 
 
 @pytest.mark.parametrize("before", [None, "true"])
