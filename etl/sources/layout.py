@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Annotated, Final, TypeAlias
 
@@ -42,6 +43,7 @@ CANONICAL_NAME: Final = CLAIMS.layout
 _APART = re.compile(r"[\W_]+")
 
 
+@lru_cache(maxsize=1 << 14)  # each header is compared with those of every layout
 def spelling(header: str) -> str:
     """Return the normal form of a header; equal forms are the same column.
 
