@@ -10,6 +10,9 @@ TARGET ?= output
 LOG ?= cpcds-nightly.log
 JOBS ?= 2
 
+# Tests and runs begin many processes: none of them is to compile the package again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help install develop run test test-slow test-long check lint types imports format bench bench-rivals bench-doctor bench-gateway \
 	soak simulate validate nightly conformance s3-demo samples sandbox screenshots lock audit sbom clean

@@ -126,7 +126,12 @@ class OpenedExtract:
 
 @contextmanager
 def opened(
-    settings: Settings, extract: Path, emit: Emit, beside: Path | None = None
+    settings: Settings,
+    extract: Path,
+    emit: Emit,
+    beside: Path | None = None,
+    *,
+    suites_due: Callable[[], bool] = lambda: False,
 ) -> Iterator[OpenedExtract]:
     """Open the extract of a job, and begin processes, which load their definitions meanwhile.
 
@@ -141,6 +146,8 @@ def opened(
         extract: what the command named.
         emit: takes events.
         beside: where an archive may be unpacked (`extract_files`).
+        suites_due: whether the job will run the suites, where settings ask for them: the library is
+            then loaded beside everything else.
 
     Raises:
         StoreError: the job cannot be done with so little memory.
@@ -159,6 +166,8 @@ def opened(
         load = partial(load_definitions, settings, model)
         workers = until_the_end.enter_context(Workers(settings.run.workers, load))
         workers.begin(expected_partitions(place, settings.run.partition_rows))
+        if settings.report.gx_rows and suites_due():
+            forked_workers(settings.run.workers, SUITES).begin()
         with gc_disabled():
             definitions = load()
             until_the_end.enter_context(gc_relaxed())
@@ -196,7 +205,7 @@ def convert_extract(settings: Settings, extract: Path, out: Path, emit: Emit) ->
 
 def validate_extract(settings: Settings, extract: Path, report: Path, emit: Emit) -> Validated:
     """Check an extract and write the report into a folder."""
-    with opened(settings, extract, emit, report) as job:
+    with opened(settings, extract, emit, report, suites_due=lambda: True) as job:
         moment = now()
         check_report_folder(report)
         report.mkdir(parents=True, exist_ok=True)
@@ -233,7 +242,8 @@ def run_extract(
         StoreError: another run is at work on the target, or storage failed.
     """
     settings = settings.of_a_run()
-    with opened(settings, extract, emit, _beside(settings)) as job:
+    first = partial(_holds_nothing, settings)  # after a release it is known later what is due
+    with opened(settings, extract, emit, _beside(settings), suites_due=first) as job:
         store = target_store(settings)
         moment = now()
         approvals, definitions = Approvals(rekey, after_rollback), job.definitions
@@ -258,6 +268,14 @@ def run_extract(
                 key=key,
             )
             return run(job.context(work, moment), publication)
+
+
+def _holds_nothing(settings: Settings) -> bool:
+    """Return whether a target has no release yet; False where that cannot be told."""
+    try:
+        return open_current(target_store(settings)).release is None
+    except EtlError:
+        return False  # the run itself reports it
 
 
 def signing_key(settings: Settings) -> SigningKey | None:

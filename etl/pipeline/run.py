@@ -43,7 +43,6 @@ from etl.pipeline.report import (
 )
 from etl.pipeline.suites import (
     begin_due_suites,
-    begin_suites,
     keep_results,
     known_results,
     sample_of,
@@ -164,8 +163,6 @@ def run(context: RunContext, publication: Publication) -> Ran:
         store.sync()  # nor may it have got its pointer to the disk
         write_nights_page(store, unless_named=base.release.id)
         return Ran(base.release.id, None, None)
-    if base.release is None:
-        begin_suites(context)  # on top of a release it is known later whether any will be run
     rows = read_release(context, publication)
     context = replace(context, when=rows.when)
     unstated = default_stamp(rows.read, rows.when)

@@ -51,12 +51,6 @@ def sample_of(read: Read, options: RunOptions) -> Sample | None:
     return Sample(Share.of(max(rows.values(), default=0), options.gx_rows))
 
 
-def begin_suites(context: RunContext) -> None:
-    """Load what suites need in the background; nothing where no suites are run."""
-    if context.options.gx_rows:
-        context.suites.begin()
-
-
 def begin_due_suites(
     context: RunContext, processed: Processed, known: Mapping[str, SuiteResult]
 ) -> None:

@@ -21,7 +21,7 @@ from etl.pipeline.report import (
     run_id,
     write_reports,
 )
-from etl.pipeline.suites import begin_suites, sample_of
+from etl.pipeline.suites import sample_of
 
 _KINDS: Final = (QUARANTINE, REPORT)
 
@@ -55,7 +55,6 @@ def validate(context: RunContext, folder: Path) -> Validated:
         context: of the run.
         folder: where the report goes, below `report/` and `quarantine/`, when it is whole.
     """
-    begin_suites(context)
     rows = read(context)
     sample = sample_of(rows, context.options)
     processed = process(context, rows, row_output=sample, is_reported=True)

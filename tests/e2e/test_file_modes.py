@@ -40,7 +40,7 @@ def modes(folder: Path) -> dict[str, tuple[bool, int]]:
 def written(command: str, out: Path, **environment: str) -> dict[str, tuple[bool, int]]:
     flag, more = OUTPUTS[command]
     arguments = (command, FAULTY, flag, out, "--workers", "2")
-    done(cpcds(*arguments, **more, **environment, CPCDS_RUN__PARTITION_ROWS="1000"))
+    done(cpcds(*arguments, **more, **environment, CPCDS_RUN__PARTITION_ROWS="2000"))
     return modes(out)
 
 

@@ -29,7 +29,7 @@ def begin(extract: Path, tree: Path) -> subprocess.Popen[str]:
     """Begin a run with two processes, as a terminal does: in a group of its own."""
     settings = {
         "CPCDS_ID_KEY": ID_KEY,
-        "CPCDS_RUN__PARTITION_ROWS": "500",
+        "CPCDS_RUN__PARTITION_ROWS": "1000",
         "CPCDS_REPORT__GX_ROWS": "0",
     }
     return subprocess.Popen(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -13,6 +14,7 @@ import pytest
 
 from etl.bootstrap import use_cases
 from etl.errors import CommitConflict, DataRejected
+from etl.jobs import SingleProcess
 from etl.pipeline.events import ignore
 from etl.publish.change_counts import Changes
 from etl.publish.reader import read_all
@@ -42,6 +44,35 @@ def test_a_dry_run_writes_nothing_and_tells_what_the_run_then_does(
         assert planned.money
         assert planned.manifest.facts.totals == manifest.facts.totals
         assert Changes.from_json(manifest.counts["changes"]).patients.touched
+
+
+class DefinitionsError(Exception):
+    """A run is not to go further than where its definitions are loaded."""
+
+
+def test_what_suites_need_is_loaded_beside_a_first_run_from_its_begin(
+    payer: Payer, extracts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extract, steps = full(extracts / "full0", 0), list[str]()
+
+    def loading(*_: object) -> None:
+        steps.append("definitions")
+        raise DefinitionsError
+
+    def begun(**changed: object) -> list[str]:
+        steps.clear()
+        with monkeypatch.context() as patch, suppress(DefinitionsError):
+            patch.setattr(SingleProcess, "begin", lambda _: steps.append("suites"))
+            patch.setattr(use_cases, "load_definitions", loading)
+            payer.changed = {"run": {"workers": 1}, **changed}
+            use_cases.run_extract(payer.settings, extract, ignore)
+        return steps
+
+    assert begun(report={"gx_rows": 400}) == ["suites", "definitions"]
+    assert begun(report={"gx_rows": 0}) == ["definitions"]
+    payer.changed = {}
+    payer.run(extract)
+    assert begun(report={"gx_rows": 400}) == ["definitions"], "it is known later which are due"
 
 
 def test_a_run_that_would_retract_too_many_members_stops_before_the_swap(
