@@ -212,14 +212,15 @@ class Attribution:
         among = np.array(sorted(owners))
         for made, codes in self._made:
             for run in made.runs:
-                members = codes[run.rows]
-                rows = np.flatnonzero(np.isin(members, among))
-                bodies = run.bodies.take(pa.array(rows))
+                members, bodies = codes[run.rows], run.bodies
+                rows = np.isin(members, among)
+                if 2 * np.count_nonzero(rows) < len(rows):  # a copy of few costs less than all
+                    members, bodies = members[rows], bodies.filter(pa.array(rows))
                 ends = np.cumsum(pc.binary_length(bodies).to_numpy().astype(np.int64))
-                for match in REFERENCE.finditer(text_bytes(bodies).tobytes()):
+                for match in REFERENCE.finditer(text_bytes(bodies).data):
                     if match[1] in wanted:
                         line = int(np.searchsorted(ends, match.start(), side="right"))
-                        references.add((int(members[rows[line]]), match[1]))
+                        references.add((int(members[line]), match[1]))
         return references
 
 
@@ -246,10 +247,12 @@ def _independent(ledger: Ledger, keys: GlobalKeys) -> Ledger:
     entangled = np.concatenate(
         [keys.sharers, both.column("owner").to_numpy(), others.column("owner").to_numpy()]
     )
-    return {
-        name: table.filter(pa.array(~np.isin(table.column("owner").to_numpy(), entangled)))
-        for name, table in ledger.items()
-    }
+    return {name: _without(table, entangled) for name, table in ledger.items()}
+
+
+def _without(table: pa.Table, owners: Any) -> pa.Table:
+    theirs = np.isin(table.column("owner").to_numpy(), owners)
+    return table.filter(pa.array(~theirs)) if theirs.any() else table
 
 
 def _findings(findings_by_name: Mapping[str, pa.Table], places: Places) -> pa.Table:
