@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -60,6 +62,15 @@ def test_each_locked_version_has_its_hashes(extra: str) -> None:
 def test_what_is_tested_is_what_is_installed(extra: str) -> None:
     tested = {name: pin["version"] for name, pin in locked("dev").items()}
     assert {name: pin["version"] for name, pin in locked(extra).items()}.items() <= tested.items()
+
+
+def test_what_publishes_imports_nothing_that_only_serving_installs() -> None:
+    code = (
+        "import sys, etl.cli.convert, etl.cli.explain, etl.cli.run, etl.cli.validate;"
+        "print({'authlib', 'sqlalchemy', 'starlette', 'uvicorn'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert (done.stdout, done.stderr) == ("set()\n", "")
 
 
 def test_a_host_that_serves_installs_no_arrow_pandas_or_great_expectations() -> None:
