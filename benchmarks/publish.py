@@ -1,8 +1,11 @@
-"""Whole nights over many members: time, objects, bytes and peak memory.
+"""Whole nights over many members: time, phases, resources a second, objects, bytes and memory.
 
     python -m benchmarks.publish --members 25000 --members 200000
     python -m benchmarks.publish --members 5000 --seaweed
     python -m benchmarks.publish --members 5000 --since 2016-01-01 --nights 3
+    python -m benchmarks.publish --members 486000 --since 2016-01-01 --workers 2 --folder FOLDER
+
+The last one is ten million EOBs: some 9.6 GB of CSV and 11 GB of objects.
 
 Members are those of the generator, with claims since a day that is chosen so that most have a few:
 what is measured is what many members cost. Every run is a process of its own; it reads and commits,
@@ -18,7 +21,6 @@ import json
 import os
 import resource
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -27,7 +29,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
+from typing import Any
 
+from benchmarks.process_memory import peak_of
 from etl.synth import Spec, write_extract
 
 RATE = 0.01
@@ -45,6 +49,8 @@ class Measured:
         worker_peak: most memory of one of its workers, in MB; 0 where it has none.
         objects: objects that the tree has more than before.
         bytes: their size together.
+        resources: FHIR type -> resources that readers see after it.
+        phases: phase -> its seconds by the clock, and its steps in words.
     """
 
     seconds: float
@@ -53,6 +59,8 @@ class Measured:
     worker_peak: float
     objects: int
     bytes: int
+    resources: Mapping[str, int]
+    phases: Mapping[str, tuple[float, str]]
 
 
 def main() -> None:
@@ -85,8 +93,8 @@ def _measure(members: int, asked: argparse.Namespace, folder: Path, seaweed: boo
             size = sum(path.stat().st_size for path in extract.iterdir())
             where = "SeaweedFS" if seaweed else "a folder"
             print(f"\n{members:,} members, {size / 1e6:,.0f} MB, to {where}", flush=True)
-            run = _run(extract, target, asked.workers, variables)
-            _show("night" if runs else "full", members, run)
+            run, memory = _run(extract, target, asked.workers, variables)
+            _show("night" if runs else "full", members, run, memory)
             runs.append(run)
             shutil.rmtree(extract)
     full, *nights = runs
@@ -97,7 +105,14 @@ def _measure(members: int, asked: argparse.Namespace, folder: Path, seaweed: boo
     return full
 
 
-def _show(name: str, members: int, run: Measured) -> None:
+def _show(name: str, members: int, run: Measured, memory: int) -> None:
+    for phase, (seconds, steps) in run.phases.items():
+        print(f"{phase:>12} {seconds:9.1f} s  {steps}")
+    resources, claims = sum(run.resources.values()), run.resources.get("ExplanationOfBenefit", 0)
+    print(
+        f"{resources:,} resources, {claims:,} of them EOBs: {resources / run.seconds:,.0f} and "
+        f"{claims / run.seconds:,.0f} a second; all processes together had {memory / 1e6:,.0f} MB"
+    )
     print(
         f"{name:>6}: {run.seconds:7.1f} s, processor {run.processor:7.1f} s, "
         f"peak {run.peak:6.0f} MB, of a worker {run.worker_peak:4.0f} MB, "
@@ -109,13 +124,15 @@ def _show(name: str, members: int, run: Measured) -> None:
     )
 
 
-def _run(extract: Path, target: str, workers: int, variables: Mapping[str, str]) -> Measured:
-    """Run in a process of its own, which tells what it took."""
+def _run(
+    extract: Path, target: str, workers: int, variables: Mapping[str, str]
+) -> tuple[Measured, int]:
+    """Run in a process of its own; return what it took, and most memory of all its processes."""
     command = [sys.executable, "-m", "benchmarks.publish_once", str(extract), target, str(workers)]
-    done = subprocess.run(  # noqa: S603 - this program, with arguments of its own
-        command, env={**os.environ, **variables}, check=True, capture_output=True, text=True
-    )
-    return Measured(**json.loads(done.stdout))
+    code, memory, output = peak_of(command, {**os.environ, **variables})
+    if code:
+        sys.exit(output)
+    return Measured(**json.loads(output.splitlines()[-1])), memory
 
 
 @contextmanager
@@ -148,8 +165,14 @@ class Cost:
     processor: float
 
 
-def measured(began: float, beside: Cost, objects: int, size: int) -> str:
-    """Return what this process took since it began, as JSON, without what it did beside the run."""
+def measured(began: float, beside: Cost, **what: Any) -> str:
+    """Return what this process took since it began, as JSON, without what it did beside the run.
+
+    Args:
+        began: when, by the monotonic clock.
+        beside: what it did beside the run.
+        what: all else that is measured.
+    """
     own = resource.getrusage(resource.RUSAGE_SELF)
     workers = resource.getrusage(resource.RUSAGE_CHILDREN)
     return json.dumps(
@@ -163,8 +186,7 @@ def measured(began: float, beside: Cost, objects: int, size: int) -> str:
                 - beside.processor,
                 own.ru_maxrss / 1024,
                 workers.ru_maxrss / 1024,
-                objects,
-                size,
+                **what,
             )
         )
     )

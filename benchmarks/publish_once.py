@@ -15,7 +15,8 @@ with gc_disabled():  # as the command line loads them
     from etl.bootstrap.settings import read_settings
     from etl.bootstrap.targets import target_store
     from etl.bootstrap.use_cases import run_extract
-    from etl.pipeline.events import ignore
+    from etl.pipeline.phases import Phases
+    from etl.publish.reader import open_current
 
 
 def main(extract: str, target: str, workers: str) -> None:
@@ -31,12 +32,24 @@ def main(extract: str, target: str, workers: str) -> None:
     )
     store = target_store(settings)
     before = _held(store)
-    run_extract(settings, Path(extract), ignore)
+    phases = Phases(time.monotonic)
+    run_extract(settings, Path(extract), phases)
+    phases.end()
     after = _held(store)
     listing = Cost(
         before.cost.seconds + after.cost.seconds, before.cost.processor + after.cost.processor
     )
-    print(measured(began, listing, after.objects - before.objects, after.bytes - before.bytes))
+    release = open_current(store).release
+    print(
+        measured(
+            began,
+            listing,
+            objects=after.objects - before.objects,
+            bytes=after.bytes - before.bytes,
+            resources={} if release is None else release.manifest.counts["resources"],
+            phases={each.stage: (each.seconds, each.steps) for each in phases.done},
+        )
+    )
 
 
 @dataclass(frozen=True, slots=True)
