@@ -157,7 +157,8 @@ def _provider_search(settings: Settings, served: GatewayServices) -> ProviderSea
     if not served.has_directory:
         return None
     base = f"{settings.serve.base_url}{DIRECTORY}"
-    return ProviderSearch(served.directory, served.directory_releases, base)
+    cadence = settings.publish.cadence
+    return ProviderSearch(served.directory, served.directory_releases, base, cadence)
 
 
 def _given(document: dict[str, Any]) -> Callable[[], dict[str, Any]]:

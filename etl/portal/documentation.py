@@ -69,7 +69,8 @@ class _Pages:
             directory=statement,
             examples=directory_examples(portal.served.directory, found),
             published=None if portal.providers is None else portal.providers.published(),
-            files=(),
+            files=() if portal.providers is None else portal.providers.files(),
+            brand=portal.served.brand,
         )
 
     async def find_a_doctor(self, request: Request) -> Response:

@@ -150,12 +150,14 @@ curl -sS "{directory}/Practitioner?_count=5" -H "accept: application/json"
 """
 
 _NETWORKS: Final = """\
-curl -sS "{directory}/Organization?type=ntwk&_count=100" -H "accept: application/json" |
+curl -sS "{directory}/Organization?type=ntwk&_count=100" \\
+  -H "accept: application/json" |
   jq -r '.entry[].resource | "Organization/\\(.id)  \\(.name)"'
 """
 
 _PLANS: Final = """\
-curl -sS "{directory}/InsurancePlan?_count=100" -H "accept: application/json" |
+curl -sS "{directory}/InsurancePlan?_count=100" \\
+  -H "accept: application/json" |
   jq -r '.entry[].resource | "\\(.name): \\([.network[]?.reference] | join(", "))"'
 """
 

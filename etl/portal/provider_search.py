@@ -12,10 +12,12 @@ from urllib.parse import urlencode
 
 from etl.errors import StoreError
 from etl.gateway.refusals import Refusal
-from etl.gateway.release_reader import ReleaseTree, column_name
+from etl.gateway.release_reader import ReleaseTree
+from etl.gateway.search.whole_columns import columns_of
 from etl.gateway.served_releases import Releases
 from etl.gateway.service import Service
 from etl.portal.specialties import SPECIALTIES
+from etl.publish.public_files import public_pages
 from etl.smart.grants import Grant
 
 Json = Mapping[str, Any]
@@ -170,6 +172,14 @@ class SearchExample:
     position: str
 
 
+@dataclass(frozen=True, slots=True)
+class FileList:
+    """A document that lists files of the whole directory: its title and its URL."""
+
+    title: str
+    url: str
+
+
 @dataclass
 class ProviderSearch:
     """Searches a directory of the payer as the public API does.
@@ -178,11 +188,13 @@ class ProviderSearch:
         service: answers `/directory`.
         releases: the releases that it answers from.
         base: FHIR base URL of the API.
+        cadence: ISO 8601 duration between releases.
     """
 
     service: Service
     releases: Releases
     base: str
+    cadence: str
     _grant: Grant = field(init=False)
     _choices: tuple[str, Choices] = ("", Choices())
     _example: tuple[str, SearchExample | None] = ("", None)
@@ -195,6 +207,15 @@ class ProviderSearch:
         """Return when the served release was published; None before the first."""
         created = self.releases.served.created
         return None if created is None else datetime.fromisoformat(created).astimezone(UTC)
+
+    def files(self) -> list[FileList]:
+        """Return the lists of files that the served release has: bulk, and Plan Finder's."""
+        try:
+            manifest = self.releases.current().manifest
+        except StoreError:
+            return []
+        paths = public_pages(manifest, self.base, self.cadence)
+        return [FileList(_title(path), f"{self.base}/{path}") for path in paths]
 
     async def choices(self) -> Choices:
         """Return what can be chosen from; made once for each release, empty before the first."""
@@ -328,12 +349,12 @@ class ProviderSearch:
         return sorted(choices, key=lambda choice: choice.label)
 
     async def _specialties(self, tree: ReleaseTree) -> list[ListOption]:
-        codes: set[str] = set()
-        for block in await tree.shards():
-            await tree.need(block, [column_name(_ROLE, "specialty")])
-            codes.update(
-                value.rpartition("|")[2] for value in block.values(_ROLE, "specialty").values
-            )
+        columns = await columns_of(tree, [(_ROLE, "specialty")])
+        codes = {
+            str(value).rpartition("|")[2]
+            for column in columns.column(_ROLE, "specialty")
+            for value in column.column.values
+        }
         return sorted((ListOption(c, SPECIALTIES.get(c, c)) for c in codes if c), key=_by_label)
 
     async def _found_example(self) -> SearchExample | None:
@@ -354,6 +375,15 @@ class ProviderSearch:
                         position = _located(place)
                         return SearchExample(specialty, network, postal_code[:5], position)
         return None
+
+
+def _title(path: str) -> str:
+    """Return what a list of files is, from its path (docs/directory.md)."""
+    match path.split("/"):
+        case [_, contract, year, _]:
+            return f"Plan Finder files: contract {contract}, plan year {year}"
+        case _:
+            return "Everything as NDJSON: Bulk Publish manifest"
 
 
 def _by_label(choice: ListOption) -> str:

@@ -144,6 +144,11 @@ class ServerFacts:
         """URL of dynamic registration (RFC 7591); empty where it is switched off."""
         return self._endpoint("registration_endpoint")
 
+    @property
+    def brand(self) -> str:
+        """URL of the payer's brand bundle; empty where there is none."""
+        return self._endpoint("user_access_brand_bundle")
+
     def _endpoint(self, name: str) -> str:
         value = self.smart().get(name, "")
         return value if isinstance(value, str) else ""

@@ -12,6 +12,7 @@ import httpx2
 import pytest
 
 from conformance.engine import UnavailableError, compiled
+from tests.conformance.plan_net_client import PlanNetTester
 from tests.e2e.commands import SAMPLES, cpcds, done
 from tests.e2e.test_serving import development, running
 from tests.unit.gateway.trees import sample_tree
@@ -40,6 +41,13 @@ def served(
     settings = {"CPCDS_SERVE__DIRECTORY": str(target), "CPCDS_SERVE__RATE_LIMIT": ""}
     with running(sample_tree(), folder, *development(), **settings) as server:
         yield ServedDirectory(f"{server.base}/directory", version)
+
+
+def test_every_check_that_is_not_optional_passes(served: ServedDirectory) -> None:
+    with httpx2.Client(timeout=30) as client:
+        results = list(PlanNetTester(served.base, client, served.version).results())
+    assert len(results) > 250
+    assert [str(one) for one in results if one.outcome != "pass" and not one.is_optional] == []
 
 
 def test_hapis_strict_client_reads_every_resource(served: ServedDirectory) -> None:

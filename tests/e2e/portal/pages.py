@@ -17,7 +17,7 @@ PUBLIC: Final = {
     "directory-capability": "/provider-directory/capability",
     "find-a-doctor": "/find-a-doctor",
     "found": "/find-a-doctor?specialty=207Q00000X",
-    "found-nobody": "/find-a-doctor?specialty=none",
+    "found-nobody": "/find-a-doctor?name=Nobody+at+all",
     "find-refused": "/find-a-doctor?near=00000&within=5",
     "quickstart": "/quickstart",
     "sandbox": "/sandbox",

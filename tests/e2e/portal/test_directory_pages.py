@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +16,12 @@ from httpx2 import Client
 from playwright.sync_api import Browser, Page, expect
 
 from tests.e2e.portal.standing import Standing, stand_up
+
+COMMANDS = {
+    "curl": ("/bin/sh", "-c"),
+    "Python": (sys.executable, "-c"),
+    "JavaScript": ("node", "--input-type=module", "-e"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +77,38 @@ def test_a_person_finds_whom_the_api_finds(scriptless: Page, api: Client) -> Non
     expect(page.get_by_label("Takes new patients")).to_be_checked()
 
 
+@pytest.mark.parametrize("near", ["02185", "Alder Falls", "alder falls, ma"])
+def test_near_a_city_or_zip_code_is_there(page: Page, api: Client, near: str) -> None:
+    answer = found(api, ("location.address-postalcode", "02185"))
+    page.goto("/find-a-doctor")
+    page.get_by_label("City or ZIP code").fill(near)
+    page.get_by_role("button", name="Search").click()
+    expect(page.get_by_role("status")).to_contain_text("found")
+    named = cards(page)
+    assert named
+    if near.isdigit():
+        assert named == Counter(person(one, answer["include"]) for one in answer["match"])
+    else:
+        assert named >= Counter(person(one, answer["include"]) for one in answer["match"])
+    for card in page.locator(".listings > li").all():
+        expect(card).to_contain_text("Alder Falls, MA")
+
+
+def test_a_larger_distance_finds_no_fewer(page: Page) -> None:
+    totals = []
+    for miles in ("", "5", "25", "50"):
+        page.goto(f"/find-a-doctor?near=02185&within={miles}")
+        text = page.get_by_role("status").inner_text()
+        totals.append(int(text.split()[0]))
+    assert totals == sorted(totals)
+    assert totals[0] < totals[-1]
+
+
+def test_a_name_is_found_by_its_beginnings(page: Page) -> None:
+    page.goto("/find-a-doctor?name=per+fair")
+    assert set(cards(page)) == {"Dr. Percival Fairbairn"}
+
+
 def test_pages_of_results_hold_each_listing_once(scriptless: Page, api: Client) -> None:
     page = scriptless
     answer = found(api, ("new-patients", "newpt"))
@@ -90,15 +132,57 @@ def test_pages_of_results_hold_each_listing_once(scriptless: Page, api: Client) 
 @pytest.mark.parametrize(
     ("query", "told"),
     [
+        ("name=Nobody+at+all", "Nobody was found"),
         ("near=00000&within=5", "The directory has no place in 00000"),
         ("new=yes&page=made-up", "These pages have expired"),
-        ("specialty=%3Cb%3Ebold%3C%2Fb%3E", "Nobody was found"),
+        ("name=%3Cb%3Ebold%3C%2Fb%3E&near=%2C%7C%24", "Nobody was found"),
     ],
 )
 def test_what_cannot_be_found_is_said_in_a_sentence(page: Page, query: str, told: str) -> None:
     page.goto(f"/find-a-doctor?{query}")
     expect(page.locator("section [role=status], section [role=alert]")).to_contain_text(told)
     assert page.locator("main b").count() == 0  # what was asked for is shown as text
+
+
+@pytest.mark.parametrize("label", COMMANDS)
+def test_the_example_finds_somebody_when_it_is_pasted(
+    page: Page, tmp_path: Path, label: str
+) -> None:
+    if not shutil.which(COMMANDS[label][0]):
+        pytest.skip(f"{COMMANDS[label][0]} is not there")
+    page.goto("/provider-directory")
+    page.locator("fieldset.tabs > label", has_text=label).click()
+    example = page.locator("fieldset.tabs pre:visible code").inner_text()
+    assert "207N00000X" in example  # dermatology, which the samples have
+    printed = ran([*COMMANDS[label], example], tmp_path)
+    assert "Dr. " in printed
+    assert "OperationOutcome" not in printed
+
+
+def test_every_shell_example_of_the_page_prints_something(page: Page, tmp_path: Path) -> None:
+    if not (shutil.which("curl") and shutil.which("jq")):
+        pytest.skip("curl or jq is not there")
+    page.goto("/provider-directory")
+    shell = [one for one in page.locator("pre code").all_inner_texts() if one.startswith("curl")]
+    assert len(shell) >= 4
+    for example in shell:
+        printed = ran(["/bin/sh", "-c", example], tmp_path)
+        assert len(printed) > 20, example
+        assert "OperationOutcome" not in printed, example
+
+
+def ran(command: list[str], folder: Path) -> str:
+    done = subprocess.run(
+        command,
+        env={"PATH": os.environ["PATH"]},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_the_page_names_every_type_parameter_and_include_of_the_statement(
@@ -116,6 +200,20 @@ def test_the_page_names_every_type_parameter_and_include_of_the_statement(
         names = [parameter["name"] for parameter in one["searchParam"]]
         includes = [include.partition(":")[2] for include in one.get("searchInclude", [])]
         assert rows[one["type"]] == names + includes
+
+
+def test_the_page_leads_to_the_lists_of_files_and_they_to_files(page: Page, api: Client) -> None:
+    page.goto("/provider-directory")
+    links = page.locator("section[aria-labelledby=files] a").all()
+    lists = [str(link.get_attribute("href")) for link in links]
+    assert [one.rpartition("/directory/")[2] for one in lists] == [
+        "$bulk-publish",
+        "plan-finder/H0009/2025/index.json",
+    ]
+    bulk, plan_finder = (api.get(one).json() for one in lists)
+    files = [*(one["url"] for one in bulk["output"]), *plan_finder["provider_urls"]]
+    assert len(files) > 8
+    assert {api.get(one).status_code for one in files} == {200}
 
 
 def test_the_day_of_the_last_release_is_on_the_page(page: Page, api: Client) -> None:
