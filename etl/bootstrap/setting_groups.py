@@ -294,6 +294,13 @@ class PublishSettings(SettingGroup):
         False,
         description="Whether a full extract's rows are kept, so that deltas can follow it.",
     )
+    sidecar: bool = Field(
+        True,
+        description=(
+            "Whether the places of a full extract's rows are kept, so that `cpcds explain` names "
+            "them when the extract is gone; the rows are not."
+        ),
+    )
     bulk: bool = Field(True, description="Whether bulk files by resource type are written.")
     base_url: str = Field(
         "", description="URL that the tree is served under; links are relative where empty."

@@ -44,6 +44,8 @@ from etl.pipeline.rebuild import Rebuilt, rebuilt
 from etl.pipeline.release_limits import ReleaseLimits
 from etl.pipeline.row_places import ExtractRows
 from etl.pipeline.run import Planned, Ran, plan, remake, run
+from etl.pipeline.sidecar.answers import SidecarExplainer
+from etl.pipeline.sidecar.pieces import sidecar_of
 from etl.pipeline.target import Target
 from etl.pipeline.validate import Validated, check_report_folder, validate
 from etl.publish.bulk_files import BulkOptions, PlanFinderOptions
@@ -266,6 +268,7 @@ def run_extract(
                 _bulk_options(settings),
                 keep_rows=settings.publish.deltas,
                 key=key,
+                keep_places=settings.publish.sidecar,
             )
             return run(job.context(work, moment), publication)
 
@@ -304,13 +307,16 @@ def explain_subject(
 
 
 @contextmanager
-def explainer_of(settings: Settings, extracts: Sequence[Path], emit: Emit) -> Iterator[Explainer]:
+def explainer_of(
+    settings: Settings, extracts: Sequence[Path], emit: Emit
+) -> Iterator[Explainer | SidecarExplainer]:
     """Give what answers questions about the lineage of the present release.
 
     Args:
         settings: name the target; the mappings must be those of the release.
         extracts: folders that the release was made from. Where the target keeps its rows, none are
             needed; those of a full extract and of its deltas then add cells as they are written.
+            Nor are any where it keeps the rows' places; those alone are named then.
         emit: takes events.
 
     Raises:
@@ -327,10 +333,14 @@ def explainer_of(settings: Settings, extracts: Sequence[Path], emit: Emit) -> It
     _check_view(settings, base, definitions.mappings)
     layers = kept_layers(base.release)
     if not layers and not extracts:
-        raise UsageError(
-            f"{settings.target}: the rows of {base.release.id} were not kept; --extract names the "
-            "extract that it was made of"
-        )
+        sidecar = sidecar_of(base.release)
+        if sidecar is None:
+            raise UsageError(
+                f"{settings.target}: neither rows nor places of {base.release.id} were kept; "
+                "--extract names the extract that it was made of"
+            )
+        yield SidecarExplainer(base.release, sidecar, definitions.mappings.plans)
+        return
     executor = LocalExecutor(Workers(1, partial(load_definitions, settings)))
     with ExitStack() as until_the_end:
         work = Path(

@@ -17,6 +17,7 @@ from etl.pipeline.explain import ClaimSubject, ResourceSubject, RowSubject, Subj
 from etl.reports.lineage import (
     CLAIM_SUBJECT,
     FATES,
+    THROUGH,
     CellOrigin,
     Explanation,
     Lineage,
@@ -42,8 +43,8 @@ from etl.reports.lineage import (
     multiple=True,
     type=click.Path(path_type=Path),
     help=(
-        "Extract that the release was made of; not needed where the target keeps its rows. Of "
-        "deltas, each again."
+        "Extract that the release was made of; not needed where the target keeps its rows, and "
+        "for the places of rows alone. Of deltas, each again."
     ),
 )
 @click.option(
@@ -118,6 +119,11 @@ def _narrowed(found: Lineage, path: str) -> Lineage:
     Raises:
         UsageError: no resource has such an element.
     """
+    if found.through == "sidecar":
+        raise UsageError(
+            "without the extract no elements are known, only rows: leave PATH out, or name the "
+            "extract with --extract"
+        )
     resources = []
     for resource in found.resources:
         wanted = path.removeprefix(f"{resource.resource.partition('/')[0]}.")
@@ -146,6 +152,10 @@ def _lines(found: Lineage) -> Iterator[str]:
         if number or found.rows:
             yield ""
         yield from _resource_lines(resource)
+    yield ""
+    yield f"answered from {THROUGH[found.through]}"
+    for named in found.files:
+        yield f"  {_of(named.extract)}{named.file}: {named.bytes:,} bytes, SHA-256 {named.sha256}"
 
 
 def _of(extract: str) -> str:
@@ -172,6 +182,8 @@ def _resource_lines(resource: Explanation) -> Iterator[str]:
             if resource.agrees
             else "WARNING: the published resource differs; other mappings or settings made it"
         )
+    for row in resource.rows:
+        yield f"  made of {_of(row.extract)}{row.file} row {row.row} ({row.table})"
     for origin in resource.origins:
         yield from _origin_lines(origin)
 

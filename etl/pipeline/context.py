@@ -74,6 +74,8 @@ class Publication:
         keep_rows: whether deltas are to follow a full extract; after a delta they always may.
         key: signs the release; None to sign nothing.
         reuses: whether members of whom nothing changed stay as the release before has them.
+        keep_places: whether the release is to keep which rows it was made of, where it does not
+            keep the rows themselves.
     """
 
     target: Target
@@ -85,3 +87,4 @@ class Publication:
     keep_rows: bool = False
     key: SigningKey | None = None
     reuses: bool = True
+    keep_places: bool = False

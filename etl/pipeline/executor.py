@@ -95,6 +95,8 @@ class Task:
         previous: what may be reused.
         keeps_rejected: whether rejected rows are kept for the quarantine.
         certifying: how blocks are compared with their rows; None where none are published.
+        sidecar: mark of the extract, where the release is to keep which rows it was made of; else
+            None.
     """
 
     output: Output | None
@@ -105,6 +107,7 @@ class Task:
     previous: PreviousRelease = field(default_factory=PreviousRelease)
     keeps_rejected: bool = False
     certifying: Certifying | None = None
+    sidecar: str | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -116,6 +119,7 @@ class Task:
         facts = (
             *(self.output, self.as_of, self.row_output, target, self.keeps_rejected),
             self.certifying,
+            self.sidecar,
         )
         return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 

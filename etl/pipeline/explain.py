@@ -56,6 +56,7 @@ from etl.reports.lineage import (
     Origin,
     Reason,
     RowFate,
+    Through,
 )
 from etl.sources import Extract, Loaded
 from etl.sources.cell_origins import PartitionOrigins, Place
@@ -149,6 +150,7 @@ class Explainer:
         if layers is not None:
             places = LayerPlaces(rows, layers.rows, context.definitions.layouts, layers.extracts)
         self._sources = _Sources(context.definitions, rows, places)
+        self._through: Through = "extract" if layers is None else "layers"
         self._release = release
 
     def explain(self, subject: Subject) -> Lineage:
@@ -160,11 +162,12 @@ class Explainer:
         match subject:
             case ResourceSubject():
                 resource = _of_resource(self._sources, subject, self._release)
-                return Lineage(str(subject), (), (resource,))
+                found = Lineage(str(subject), (), (resource,))
             case ClaimSubject():
-                return _of_claim(self._sources, subject, self._release)
+                found = _of_claim(self._sources, subject, self._release)
             case RowSubject():
-                return _of_row(self._sources, subject, self._release)
+                found = _of_row(self._sources, subject, self._release)
+        return replace(found, through=self._through)
 
 
 @dataclass(frozen=True)

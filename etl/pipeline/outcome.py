@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from etl.engine.must_support import ElementCounts, add_element_counts
 from etl.engine.unmapped import Mention
+from etl.pipeline.sidecar.pieces import SidecarPiece
 from etl.publish.manifest import Named
 from etl.quality import Checked, RowCounts, add_counts, add_money
 from etl.quality.totals.filled import FilledKey, add_filled
@@ -39,6 +40,7 @@ class Outcome:
         reused: members whose results are those of the previous release.
         ledger: the object in the target that keeps it by member; None where nothing is kept.
         rows: raw table -> how many of the extract's rows it is of.
+        sidecar: the pieces in the target that name its rows; none where none are kept.
     """
 
     checked: Checked
@@ -49,6 +51,7 @@ class Outcome:
     reused: int = 0
     ledger: Named | None = None
     rows: Mapping[str, int] = field(default_factory=dict)
+    sidecar: tuple[SidecarPiece, ...] = ()
 
     def __add__(self, other: Outcome) -> Outcome:
         """Return the outcome of two parts of a partition."""
@@ -88,6 +91,7 @@ _CLASSES: Final[Mapping[str, Callable[..., Any]]] = {
         FilledKey,
         Mention,
         Named,
+        SidecarPiece,
     )
 }
 _ALIGNMENT: Final = 64

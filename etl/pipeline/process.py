@@ -38,11 +38,17 @@ from etl.pipeline.partition.directory import (
 from etl.pipeline.partition.mapping import Mapped
 from etl.pipeline.partition.providers import Providers, providers_of
 from etl.pipeline.rejection_advice import advice, empty_crosswalks, missing_cells
+from etl.pipeline.sidecar.pieces import (
+    Sidecar,
+    SidecarPiece,
+    extract_mark,
+    sidecar_before,
+)
 from etl.pipeline.totals import Totals
 from etl.publish.manifest import Named
 from etl.quality import Checked, Verdict, check_totals, reconcile, verdicts
 from etl.reports import FindingPlaces, Rejected, rejected
-from etl.sources import Partitions
+from etl.sources import Loaded, Partitions
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +69,8 @@ class Processed:
         results: what a next release may reuse.
         previous: what of the previous release was reused.
         certificate: the bytes compared with their rows; None before there are any.
+        directory_rows: the directory's rows as they were read.
+        sidecar: the pieces that name the members' rows; None where none are kept.
     """
 
     read: Read
@@ -78,6 +86,8 @@ class Processed:
     results: CachedResults
     previous: PreviousRelease
     certificate: Certificate | None = None
+    directory_rows: Loaded | None = None
+    sidecar: Sidecar | None = None
 
     @property
     def missing(self) -> frozenset[Mention]:
@@ -161,7 +171,7 @@ def process(
         context.emit(StageBegan("partitions", rows.facts.count))
         names = directory_digests(providers, Dependencies.of(definitions))
     now = CachedResults([], rows.facts.count, read.as_of, names, None)
-    previous = _previous(publication, read, definitions, now)
+    previous = _previous(context, publication, read, now)
     task = Task(
         output,
         providers.tables,
@@ -171,7 +181,9 @@ def process(
         previous,
         keeps_rejected=is_reported,
         certifying=_certifying(context, publication, previous),
+        sidecar=extract_mark(read.extract) if _keeps_places(context, publication) else None,
     )
+    kept_places: list[SidecarPiece] = []
     ledgers: list[CachedLedger] = []
     files: list[Mapping[str, Path]] = []
     seen = Counter(directory.rows)
@@ -182,6 +194,7 @@ def process(
         files.append(done.files)
         if outcome.ledger is not None:
             ledgers.append(CachedLedger(unit.start, unit.stop, outcome.ledger))
+        kept_places += outcome.sidecar
         members = outcome.checked.counts["member"].published
         resources = sum(outcome.resources.values())
         context.emit(PartitionDone(unit.start, len(unit), members, resources, outcome.reused))
@@ -203,21 +216,37 @@ def process(
         made,
         replace(now, ledgers=ledgers),
         previous,
+        directory_rows=directory,
+        sidecar=None if task.sidecar is None else Sidecar(rows.facts.count, kept_places),
     )
 
 
 def _previous(
-    publication: Publication | None, read: Read, definitions: Definitions, now: CachedResults
+    context: RunContext, publication: Publication | None, read: Read, now: CachedResults
 ) -> PreviousRelease:
     """Return what may be reused; of a first run, nothing."""
     if publication is None or not publication.reuses:
         return PreviousRelease()
-    base, results = publication.base, None
+    base, results, sidecar = publication.base, None, None
     # Rows that belong to nothing may belong to any member, and are in no member's rows.
     if not read.partitions.facts.unowned:
-        results = open_cache(publication.store, base, made_by(read.partitions, definitions))
+        made = made_by(read.partitions, context.definitions)
+        results = open_cache(publication.store, base, made)
+    if results is not None and _keeps_places(context, publication):
+        sidecar = sidecar_before(base)
+        if sidecar is None:  # the places of no member's rows are known
+            results = None
     changed = NO_HASHES if results is None else changed_names(results.names, now.names)
-    return PreviousRelease(results, changed, base.lost.patients)
+    return PreviousRelease(results, changed, base.lost.patients, sidecar)
+
+
+def _keeps_places(context: RunContext, publication: Publication | None) -> bool:
+    return (
+        publication is not None
+        and publication.keep_places
+        and not publication.target.dry
+        and context.definitions.model.has_members
+    )
 
 
 def _certifying(

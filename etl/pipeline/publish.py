@@ -196,6 +196,7 @@ class Staged:
         elements: how many of them have each must-support element.
         objects: how many objects were written.
         bytes: their size together.
+        directory: the resources of the shared directory.
     """
 
     manifest: Manifest
@@ -203,6 +204,7 @@ class Staged:
     elements: ElementCounts
     objects: int
     bytes: int
+    directory: Sequence[PlanResources] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +277,7 @@ def stage(
         elements=directory.elements,
         objects=sum(one.objects for one in parts) + written.objects,
         bytes=sum(one.bytes for one in parts) + written.bytes,
+        directory=directory.made,
     )
 
 

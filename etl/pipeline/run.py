@@ -41,6 +41,13 @@ from etl.pipeline.report import (
     run_id,
     write_reports,
 )
+from etl.pipeline.sidecar.entries import entries_of
+from etl.pipeline.sidecar.pieces import (
+    SidecarExtract,
+    extract_mark,
+    sidecar_before,
+    write_sidecar,
+)
 from etl.pipeline.suites import (
     begin_due_suites,
     keep_results,
@@ -56,6 +63,7 @@ from etl.publish.manifest import Manifest, Named, ReleaseFacts
 from etl.publish.network_changes import NetworkChanges, network_changes
 from etl.publish.reader import Current, Release
 from etl.publish.release import is_published, put_named
+from etl.quality.totals.by_member import NOBODY
 from etl.reports import DefaultStamp, Rejected, ReleaseBefore
 from etl.reports.changes import news_since
 from etl.reports.changes_page import MovedElement, moved_elements
@@ -165,6 +173,8 @@ def run(context: RunContext, publication: Publication) -> Ran:
         return Ran(base.release.id, None, None)
     rows = read_release(context, publication)
     context = replace(context, when=rows.when)
+    if rows.layers:  # they name the rows' places themselves
+        publication = replace(publication, keep_places=False)
     unstated = default_stamp(rows.read, rows.when)
 
     def stop_at_limits(processed: Processed) -> None:
@@ -201,6 +211,7 @@ def run(context: RunContext, publication: Publication) -> Ran:
         named.append(write_state(store, processed.certificate))
     if rows.layers:
         named += keep_layers(store, rows.layers)
+    named += _kept_places(context, publication, prepared)
     uncertain = (
         f"release {release} was being published: `cpcds releases {store.name}` shows whether "
         "readers see it, and running the same again finishes it"
@@ -399,6 +410,24 @@ def _files(folder: Path, name: str) -> Iterator[tuple[str, Path]]:
         for path in sorted(root.rglob("*")):
             if path.is_file():
                 yield f"{prefix}/{name}/{path.relative_to(root).as_posix()}", path
+
+
+def _kept_places(context: RunContext, publication: Publication, prepared: _Prepared) -> list[Named]:
+    """Write the sidecar, and return all of it that the manifest is to name."""
+    processed, staged = prepared.processed, prepared.staged
+    if processed.sidecar is None or processed.directory_rows is None:
+        return []
+    mark = extract_mark(context.extract)
+    entries = entries_of(
+        processed.directory_rows, processed.directory, staged.directory, NOBODY, mark
+    )
+    return write_sidecar(
+        publication.store,
+        processed.sidecar,
+        entries,
+        (mark, SidecarExtract.of(context.extract, context.when)),
+        sidecar_before(publication.base),
+    )
 
 
 def _searched(mappings: MappingSet) -> dict[str, list[str]]:

@@ -23,6 +23,8 @@ from etl.pipeline.outcome import Outcome
 from etl.pipeline.partition.check_and_map import PartitionContext, check_and_map
 from etl.pipeline.partition.mapping import PlanResources
 from etl.pipeline.publish import CATALOG_ROWS
+from etl.pipeline.sidecar.entries import entries_of, owners_alone, with_owners
+from etl.pipeline.sidecar.pieces import SidecarUpdate, UnitSidecar
 from etl.quality import Checked
 from etl.sources import GlobalKeys, Partitions
 from etl.storage.port import Store
@@ -70,6 +72,7 @@ class _Processed:
         ledger: the outcome by member.
         rows: name -> checked rows.
         certified: what the certificate compares with the blocks; None where it has no use.
+        sidecar: what is kept of the places of rows; None where nothing is.
     """
 
     outcome: Outcome
@@ -78,6 +81,7 @@ class _Processed:
     ledger: Ledger | None = None
     rows: Mapping[str, Pieces] = field(default_factory=dict)
     certified: CertifiedRows | None = None
+    sidecar: SidecarUpdate | None = None
 
 
 def process_unit(
@@ -116,6 +120,8 @@ def process_unit(
     # The ledger comes after the blocks: it must not name what is not there.
     if store is not None and processed.ledger is not None:
         outcome = replace(outcome, ledger=write_ledger(store, processed.ledger))
+        if processed.sidecar is not None:
+            outcome = replace(outcome, sidecar=processed.sidecar.write(store, unit))
         store.sync()
     return UnitResult(outcome, files)
 
@@ -158,6 +164,8 @@ def _incremental(
     canonical = rows.facts.layout.canonical
     now = ComparedFacts(places, keys, context.dependencies, context.partition.as_of, canonical)
     kept = unchanged(now, before)
+    if before.sidecar is None:
+        kept = NO_HASHES  # places that are lost are found again by processing the rows
     if task.row_output is not None:
         kept = kept[~task.row_output.selects(kept)]
     to_process = len(places.owner) - np.count_nonzero(among(places.owner, kept))
@@ -189,7 +197,9 @@ def _members(
     own = patients.filter(patients.column("own")).column("patient").to_pylist()
     fresh = np.setdiff1d(places.marks.column("owner").to_numpy(), kept)
     if not len(fresh):
-        return _Processed(replace(old, rows=total), (), own, joined([old_ledger]))
+        sidecar = _sidecar(context, before, places, owners_alone(fresh))
+        whole = replace(old, rows=total)
+        return _Processed(whole, (), own, joined([old_ledger]), sidecar=sidecar)
     loaded = rows.load_members(unit, fresh)
     attribution = Attribution(owners_of(places, fresh), places, context.partition.providers)
     decided, checked, made = check_and_map(
@@ -211,7 +221,21 @@ def _members(
     written = {} if row_output is None else row_output(decided, places.keys, places.owner)
     certified = None if context.task.certifying is None else certified_rows(loaded, checked)
     whole = replace(old + outcome, rows=total)
-    return _Processed(whole, made.made, own, joined(ledgers), written, certified)
+    sidecar = None
+    if context.task.sidecar is not None:
+        owners, extract = attribution.owners, context.task.sidecar
+        entries = entries_of(loaded, checked, made.made, owners, extract)
+        sidecar = _sidecar(context, before, places, with_owners(entries, fresh))
+    return _Processed(whole, made.made, own, joined(ledgers), written, certified, sidecar)
+
+
+def _sidecar(
+    context: UnitContext, before: PreviousMembers, places: Places, fresh: pa.Table
+) -> SidecarUpdate | None:
+    if context.task.sidecar is None:
+        return None
+    present = places.marks.column("owner").to_numpy()
+    return SidecarUpdate(before.sidecar or UnitSidecar(), fresh, present)
 
 
 def _without_tables(checked: Checked) -> Checked:

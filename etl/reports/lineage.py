@@ -19,6 +19,16 @@ FATES: Final[Mapping[str, str]] = {
     "deletes": "deletes what it names",
 }
 """Fates of rows in words."""
+Through: TypeAlias = Literal["extract", "layers", "sidecar"]
+THROUGH: Final[Mapping[str, str]] = {
+    "extract": "the extract",
+    "layers": "the rows that the release keeps",
+    "sidecar": (
+        "the places that the release keeps: rows of files, no cells. Of rows that a layout puts "
+        "together the first is named, and none that it looks up"
+    ),
+}
+"""What answers a question, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +130,7 @@ class Explanation:
         origins: its elements in order, `id` and `meta` left out.
         agrees: whether the resource that is published now holds just this; None where no release
             was compared.
+        rows: the rows that it was made of, where elements are not known; else none.
     """
 
     resource: str
@@ -127,6 +138,7 @@ class Explanation:
     mapping: str
     origins: tuple[Origin, ...]
     agrees: bool | None
+    rows: tuple[RowFate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +196,23 @@ class RowFate:
 
 
 @dataclass(frozen=True, slots=True)
+class NamedFile:
+    """A file whose rows are named, for those who still have it somewhere.
+
+    Attributes:
+        extract: its extract in words; empty where there is one only.
+        file: its name.
+        bytes: its size.
+        sha256: its hash, in lower-case hex.
+    """
+
+    extract: str
+    file: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class Lineage:
     """Answer to a question about a resource, a claim or a row.
 
@@ -191,11 +220,15 @@ class Lineage:
         subject: the subject of the question, as it was written.
         rows: the fates of the rows in question; none where a resource is the subject.
         resources: the resources in question; of a row, the elements that it has a part in.
+        through: a key of `THROUGH`.
+        files: the files that are named, where they are not at hand; else none.
     """
 
     subject: str
     rows: tuple[RowFate, ...]
     resources: tuple[Explanation, ...]
+    through: Through = "extract"
+    files: tuple[NamedFile, ...] = ()
 
 
 def lineage_page(lineage: Lineage, *, shows_values: bool) -> str:
@@ -220,6 +253,7 @@ def lineage_page(lineage: Lineage, *, shows_values: bool) -> str:
             shown=shown,
             shows_values=shows_values,
             fates=FATES,
+            through=THROUGH[lineage.through],
         )
     )
 

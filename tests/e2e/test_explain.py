@@ -1,6 +1,7 @@
 """`cpcds explain`: what it says of a resource can be looked up in the extract's files."""
 
 import json
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,26 @@ def test_where_rows_are_kept_the_target_alone_is_enough(small: Path, tmp_path: P
     done(cpcds("run", small, "--to", tmp_path / "kept", "--workers", "1", **kept))
     eob = next(one for one in published(tmp_path / "kept") if one["resourceType"] == EOB)
     assert explained(tmp_path / "kept", eob)["agrees"] is True
+
+
+def test_without_the_extract_the_places_that_are_kept_name_the_rows(
+    target: Path, small: Path, tmp_path: Path
+) -> None:
+    number = rows_of(small / "claim_line.csv")[0]["claim_id"]
+    said = done(cpcds("explain", target, f"claim:{number}")).out
+    assert "  claim_line.csv row 2 (claim_line): published" in said
+    assert "  made of claim_line.csv row 2 (claim_line)" in said
+    assert "answered from the places that the release keeps" in said
+    digest = sha256((small / "claim_line.csv").read_bytes()).hexdigest()
+    assert (
+        f"  claim_line.csv: {(small / 'claim_line.csv').stat().st_size:,} bytes, SHA-256 {digest}"
+        in said
+    )
+    page = tmp_path / "page.html"
+    done(cpcds("explain", target, f"claim:{number}", "--html", page))
+    assert number not in page.read_text()
+    assert "<td>claim_line.csv</td>" in page.read_text()
+    assert digest in page.read_text()
 
 
 def test_a_claim_is_found_by_its_number_and_a_row_by_its_place(target: Path, small: Path) -> None:
@@ -144,7 +165,7 @@ def test_what_cannot_be_explained_is_said_in_a_sentence(
     assert "is not the extract that release" in refused(
         cpcds("explain", target, name, "--extract", other)
     )
-    assert "were not kept" in refused(cpcds("explain", target, name))
+    assert "leave PATH out" in refused(cpcds("explain", target, name, "item[0].net"))
     assert "no accepted row" in refused(
         cpcds("explain", target, f"{EOB}/{'a' * 32}", "--extract", small)
     )

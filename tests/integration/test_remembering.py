@@ -355,7 +355,7 @@ def test_a_night_with_one_member_changed_writes_what_is_his_and_what_all_share(
         "patients": 2,
         "catalog": 1,
         "releases": 1,
-        "memory": 2,
+        "memory": 5,
         "bulk": 1,
         "publish": 1,
     }
@@ -398,6 +398,6 @@ def test_a_night_that_changes_everybody_loses_one_partition_when_it_dies(
 
 def test_whatever_is_known_of_a_partition_is_remembered_of_its_members() -> None:
     told = {"checked", "unmapped", "resources", "elements", "missing"}
-    about_the_work = {"reused", "ledger", "rows"}
+    about_the_work = {"reused", "ledger", "rows", "sidecar"}
     assert {one.name for one in fields(Outcome)} == told | about_the_work
     assert all(schema.names[0] == "owner" for schema in SCHEMAS.values())

@@ -30,6 +30,7 @@ from etl.pipeline.incremental.ledger import (
     unmapped_of,
 )
 from etl.pipeline.outcome import Outcome
+from etl.pipeline.sidecar.pieces import Sidecar, UnitSidecar, unit_sidecar
 from etl.sources import GlobalKeys
 from etl.storage.port import Store
 
@@ -42,16 +43,19 @@ class PreviousRelease:
         results: what the release keeps; None where it cannot be used.
         changed: names under which the directory held something else then.
         lost: patients whose block or index is not in the store any more.
+        sidecar: the pieces that name the rows of its members; None where nothing is to go on.
     """
 
     results: CachedResults | None = None
     changed: Hashes = field(default_factory=lambda: NO_HASHES)
     lost: frozenset[str] = frozenset()
+    sidecar: Sidecar | None = None
 
     def for_partitions(self, unit: range, count: int) -> PreviousRelease:
         """Return as much of it as some of `count` partitions need."""
         results = None if self.results is None else self.results.for_partitions(unit, count)
-        return replace(self, results=results)
+        sidecar = None if self.sidecar is None else self.sidecar.for_partitions(unit, count)
+        return replace(self, results=results, sidecar=sidecar)
 
     def members(self, store: Store, unit: range, count: int) -> PreviousMembers:
         """Return the results of the members of some of `count` partitions."""
@@ -59,7 +63,8 @@ class PreviousRelease:
         if results is None:
             return PreviousMembers(no_ledger(), None, self.changed, self.lost)
         ledger = results.ledger(store, unit, count)
-        return PreviousMembers(ledger, results.as_of, self.changed, self.lost)
+        sidecar = unit_sidecar(store, self.sidecar, unit, count)
+        return PreviousMembers(ledger, results.as_of, self.changed, self.lost, sidecar)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +76,14 @@ class PreviousMembers:
         as_of: the day of the extract then.
         changed: names under which the directory held something else then.
         lost: patients whose block or index is not in the store any more.
+        sidecar: the pieces that name their rows; None where one is lost or damaged.
     """
 
     ledger: Ledger
     as_of: int | None
     changed: Hashes
     lost: frozenset[str]
+    sidecar: UnitSidecar | None = field(default_factory=UnitSidecar)
 
 
 @dataclass(frozen=True, slots=True)

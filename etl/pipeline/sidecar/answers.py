@@ -1,0 +1,266 @@
+"""Answers from a sidecar: the rows of files behind claims and resources, without the files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from itertools import groupby
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl.columns.digests import hash_ids
+from etl.errors import NotFound, UsageError
+from etl.mapping.plan import Plan
+from etl.model.canonical_tables import TABLES
+from etl.pipeline.explain import ClaimSubject, ResourceSubject, RowSubject, Subject
+from etl.pipeline.sidecar.entries import PUBLISHED, all_joined, with_rows
+from etl.pipeline.sidecar.pieces import Sidecar, SidecarExtract, read_piece
+from etl.publish.catalog import Unit
+from etl.publish.reader import Release
+from etl.reports.lineage import Explanation, Lineage, NamedFile, RowFate
+
+_USED: Final = re.compile(rb'"reference":"((?:Coverage|Organization)/[A-Za-z0-9.-]+)"')
+"""References to resources whose rows are used as well: of coverages and of organizations."""
+_MEMBER: Final = TABLES["member"].key[0]
+
+
+_NOBODY: Final = 0
+"""Owner of the directory's rows."""
+
+
+class _Entry(NamedTuple):
+    """One entry of a piece, as `entries.SCHEMA` describes it."""
+
+    owner: int
+    claim: int | None
+    table: str
+    file: int
+    row: int
+    fate: Any
+    resource: int | None
+    patient: str | None
+    mapping: str | None
+    extract: str
+
+
+class SidecarExplainer:
+    """Answers about a release from its sidecar, which is read piece by piece.
+
+    Args:
+        release: the release.
+        sidecar: its sidecar.
+        plans: the mappings that it was made with.
+    """
+
+    def __init__(self, release: Release, sidecar: Sidecar, plans: Sequence[Plan]) -> None:
+        self._release, self._sidecar = release, sidecar
+        self._plans = {plan.name: plan for plan in plans}
+        self._of_owner: dict[int, list[_Entry]] = {}
+
+    def explain(self, subject: Subject) -> Lineage:
+        """Return the rows of a resource, or the fate of a claim or of a row.
+
+        Raises:
+            UsageError: the sidecar does not name the subject.
+            StoreError: a piece is missing or damaged.
+        """
+        match subject:
+            case ResourceSubject():
+                found = self._matching("resource", _hash(str(subject)))
+                resources = self._resources(found, str(subject))
+                if not resources:
+                    raise UsageError(
+                        f"no row whose place the release keeps makes {subject}: a provider "
+                        "whom claims name by an id alone has none, and what is in quarantine makes "
+                        "no resource"
+                    )
+                return self._lineage(subject, (), resources)
+            case ClaimSubject():
+                found = self._matching("claim", _hash(subject.number))
+                if not found:
+                    raise UsageError(
+                        f"no row whose place the release keeps has the claim number of {subject}"
+                    )
+                return self._lineage(subject, self._fates(found), self._resources(found))
+            case RowSubject():
+                found = self._at(subject)
+                return self._lineage(subject, self._fates(found), self._of_rows(found))
+
+    def _lineage(
+        self, subject: Subject, rows: tuple[RowFate, ...], resources: tuple[Explanation, ...]
+    ) -> Lineage:
+        named = {(row.extract, row.file) for row in rows}
+        named |= {(row.extract, row.file) for one in resources for row in one.rows}
+        files = [
+            NamedFile(title, file.name, file.bytes, file.sha256)
+            for mark, title in self._titles.items()
+            for file in self._extracts[mark].files
+            if (title, file.name) in named
+        ]
+        return Lineage(str(subject), rows, resources, "sidecar", tuple(files))
+
+    # Entries
+
+    def _pieces(self) -> Iterator[pa.Table]:
+        """Yield the entries of each range of owners, and of the directory."""
+        store = self._release.store
+        for _, pieces in groupby(self._sidecar.pieces, key=lambda one: (one.first, one.end)):
+            yield with_rows(all_joined(read_piece(store, piece) for piece in pieces))
+        if self._sidecar.directory is not None:
+            yield read_piece(store, self._sidecar.directory)
+
+    def _matching(self, column: str, value: int) -> list[_Entry]:
+        """Return the entries with a hash."""
+        wanted = pa.scalar(value, pa.uint64())
+        return [
+            entry
+            for piece in self._pieces()
+            for entry in self._taken(piece, pc.equal(piece.column(column), wanted))
+        ]
+
+    def _taken(self, piece: pa.Table, where: Any) -> list[_Entry]:
+        """Return some entries of a piece; all others of their members are kept beside."""
+        found = _entries(piece.filter(where))
+        for owner in {entry.owner for entry in found} - {_NOBODY}:
+            theirs = pc.equal(piece.column("owner"), pa.scalar(owner, pa.uint64()))
+            self._of_owner[owner] = _entries(piece.filter(theirs))
+        return found
+
+    def _at(self, subject: RowSubject) -> list[_Entry]:
+        """Return the entries at a row of a file, of whichever extract.
+
+        Raises:
+            UsageError: there are none.
+        """
+        places = {
+            mark: number
+            for mark, extract in self._extracts.items()
+            for number, file in enumerate(extract.files)
+            if file.name == subject.file
+        }
+        if not places:
+            names = sorted({file.name for one in self._extracts.values() for file in one.files})
+            raise UsageError(
+                f"the release was made of no file {subject.file}; it was of {', '.join(names)}"
+            )
+        found = []
+        for piece in self._pieces():
+            at = pc.equal(piece.column("row"), subject.row)
+            found += [one for one in self._taken(piece, at) if places.get(one.extract) == one.file]
+        if not found:
+            raise UsageError(
+                f"no row of the release begins in row {subject.row} of {subject.file} (the header "
+                "is row 1); of rows that a layout puts together the first one counts, and of "
+                "members whose rows did not change those of the extract with which they last did"
+            )
+        return found
+
+    def _beside(self, entry: _Entry) -> list[_Entry]:
+        """Return the entries of the same claim, of the same member, or of the same row."""
+        others = self._of_owner.get(entry.owner, [entry])
+        if entry.claim is not None:
+            return [one for one in others if one.claim == entry.claim]
+        if TABLES[entry.table].key[0] == _MEMBER:
+            return [one for one in others if TABLES[one.table].key[0] == _MEMBER]
+        return [one for one in others if one[1:5] == entry[1:5]]
+
+    # What is said of them
+
+    @property
+    def _extracts(self) -> Mapping[str, SidecarExtract]:
+        return self._sidecar.extracts or {}
+
+    @cached_property
+    def _titles(self) -> Mapping[str, str]:
+        """Mark of an extract -> it in words; empty where there is one only."""
+        if len(self._extracts) == 1:
+            return dict.fromkeys(self._extracts, "")
+        days = [one.as_of for one in self._extracts.values()]
+        return {
+            mark: f"extract of {one.as_of}"
+            if one.as_of is not None and days.count(one.as_of) == 1
+            else f"extract published at {one.read}"
+            for mark, one in sorted(self._extracts.items(), key=lambda pair: pair[1].read)
+        }
+
+    def _fates(self, entries: Sequence[_Entry]) -> tuple[RowFate, ...]:
+        order = [*TABLES]
+        rows = {
+            (one.extract, order.index(one.table), one.file, one.row): RowFate(
+                self._extracts[one.extract].files[one.file].name,
+                one.row,
+                one.table,
+                one.fate,
+                extract=self._titles[one.extract],
+            )
+            for one in entries
+        }
+        return tuple(rows[key] for key in sorted(rows))
+
+    def _of_rows(self, entries: Sequence[_Entry]) -> tuple[Explanation, ...]:
+        """Return the resources in which some rows have a part."""
+        found: dict[str, Explanation] = {}
+        for entry in entries:
+            found |= {one.resource: one for one in self._resources(self._beside(entry))}
+        return tuple(found.values())
+
+    def _resources(
+        self, entries: Sequence[_Entry], name: str | None = None
+    ) -> tuple[Explanation, ...]:
+        """Return the resources that begin at some entries, with their rows; of a name, that one."""
+        found = []
+        for entry in entries:
+            plan = self._plans.get(entry.mapping or "")
+            if entry.resource is None or plan is None:
+                continue
+            resource = name or self._name_of(plan, entry)
+            if resource is None:
+                continue
+            rows = [one for one in self._beside(entry) if one.fate == PUBLISHED]
+            rows += self._used(entry, resource)
+            found.append(
+                Explanation(resource, plan.profile, plan.name, (), None, self._fates(rows))
+            )
+        return tuple(found)
+
+    def _used(self, entry: _Entry, resource: str) -> list[_Entry]:
+        """Return the rows of the coverage or organization that a resource refers to."""
+        try:
+            if entry.patient is None:
+                line = self._release.directory_resource(*resource.split("/", 1))
+            else:
+                line = self._release.patient_resource(entry.patient, *resource.split("/", 1))
+        except NotFound:
+            return []
+        wanted = {_hash(name.decode()) for name in _USED.findall(line)}
+        if entry.owner == _NOBODY:
+            return [one for name in wanted for one in self._matching("resource", name)]
+        return [one for one in self._of_owner[entry.owner] if one.resource in wanted]
+
+    def _name_of(self, plan: Plan, entry: _Entry) -> str | None:
+        """Return `Type/id` of the resource at an entry; None where it is not published."""
+        units: Iterable[Unit | None] = self._release.manifest.directory
+        if entry.patient is not None:
+            units = [self._release.unit(entry.patient)]
+        for unit in units:
+            if unit is None:
+                continue
+            index = self._release.index(unit)
+            ids = [index.ids[row] for row in index.types.get(plan.resource, ())]
+            names = [f"{plan.resource}/{each}" for each in ids]
+            at = np.flatnonzero(hash_ids(pa.array(names, pa.string())) == entry.resource)
+            if len(at):
+                return names[int(at[0])]
+        return None
+
+
+def _entries(piece: pa.Table) -> list[_Entry]:
+    return [_Entry(**each) for each in piece.to_pylist()]
+
+
+def _hash(text: str) -> int:
+    return int(hash_ids(pa.array([text]))[0])

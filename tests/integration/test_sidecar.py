@@ -1,0 +1,405 @@
+"""A release names the rows that it was made of when its extract is gone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Iterator
+from datetime import date, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from etl.bootstrap import use_cases
+from etl.bootstrap.settings import Settings
+from etl.bootstrap.use_cases import explainer_of, run_extract
+from etl.errors import StoreError, UsageError
+from etl.pipeline.events import Event, PartitionDone
+from etl.pipeline.explain import ClaimSubject, Explainer, ResourceSubject, RowSubject
+from etl.pipeline.sidecar.answers import SidecarExplainer
+from etl.pipeline.sidecar.entries import from_bytes
+from etl.pipeline.sidecar.pieces import Sidecar, sidecar_of
+from etl.publish.history import rollback
+from etl.publish.prune import prune
+from etl.publish.reader import Release, open_current, open_index
+from etl.publish.verify import verify
+from etl.reports.lineage import Lineage, RowFate
+from etl.storage.local import LocalStore
+from etl.synth import Spec, write_extract
+from tests.e2e.commands import rows_of
+from tests.integration.mutated import read_tables, write_tables
+from tests.integration.nights import Payer
+from tests.integration.test_lineage import LAYOUTS, silent
+
+FAST = ("canonical", "onyx-a")
+"""The canonical layout, and one of a payer with several files and rows that it looks up."""
+NAMES = ("canonical", *sorted(path.name for path in LAYOUTS.iterdir() if path.is_dir()))
+CASES = [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in NAMES]
+
+Place = tuple[str, int]
+
+RECENT = date(2024, 7, 1)
+
+
+class Case(NamedTuple):
+    """A published extract, and what answers with and without it."""
+
+    release: Release
+    with_extract: Explainer
+    without: SidecarExplainer
+
+
+@pytest.fixture(scope="module", params=CASES)
+def case(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Case]:
+    folder = tmp_path_factory.mktemp("sidecar")
+    golden, extract, mappings = LAYOUTS / str(request.param), folder / "extract", ()
+    if request.param == "canonical":
+        write_extract(extract, Spec(members=2, seed=5, since=RECENT, fault_rate=0.1))
+        (extract / "faults.csv").unlink()
+        (extract / "manifest.json").unlink()
+    else:
+        shutil.copytree(golden / "input", extract)
+        if (golden / "layout.yaml").exists():  # one that does not ship
+            (folder / "layouts").mkdir()
+            shutil.copy(golden / "layout.yaml", folder / "layouts" / f"{golden.name}.yaml")
+            mappings = (folder,)
+    settings = Settings(
+        target=str(folder / "tree"),
+        mappings=mappings,
+        publish={"bulk": False},
+        report={"gx_rows": 0},
+        run={"workers": 1},
+        limits={"rejected_claims": 1, "unowned_rows": 1000},
+    )
+    run_extract(settings, extract, silent)
+    with (
+        explainer_of(settings, [extract], silent) as with_extract,
+        explainer_of(settings, (), silent) as without,
+    ):
+        assert isinstance(with_extract, Explainer)
+        assert isinstance(without, SidecarExplainer)
+        yield Case(release_in(folder / "tree"), with_extract, without)
+
+
+def release_in(tree: Path) -> Release:
+    found = open_current(LocalStore(tree)).release
+    assert found is not None
+    return found
+
+
+def names_in(release: Release) -> Iterator[ResourceSubject]:
+    """Yield all resources, those of the directory too."""
+    units = [*release.all_units(), *(unit for unit in release.manifest.directory if unit)]
+    for unit in units:
+        index = open_index(release.store, unit)
+        for kind, rows in index.types.items():
+            yield from (ResourceSubject(kind, index.ids[row]) for row in rows)
+
+
+def few(names: Iterable[ResourceSubject]) -> Iterator[ResourceSubject]:
+    """Yield one claim in eight, the same ones of each night, and all other resources."""
+    for name in names:
+        if name.resource_type != "ExplanationOfBenefit" or name.logical_id[0] in "abcd":
+            yield name
+
+
+def places(rows: tuple[RowFate, ...]) -> set[Place]:
+    return {(row.file, row.row) for row in rows}
+
+
+def cells(found: Lineage) -> set[Place]:
+    """Return the canonical rows behind all elements of a resource."""
+    [resource] = found.resources
+    return {
+        (cell.file, cell.row or 0)
+        for origin in resource.origins
+        for cell in origin.cells
+        if cell.file is not None
+    }
+
+
+def test_every_resource_is_made_of_the_rows_that_the_extract_says(case: Case) -> None:
+    compared = 0
+    for subject in names_in(case.release):
+        there = cells(case.with_extract.explain(subject))
+        if not there:  # a provider without a row
+            with pytest.raises(UsageError, match="no row whose place the release keeps makes"):
+                case.without.explain(subject)
+            continue
+        found = case.without.explain(subject)
+        [resource] = found.resources
+        assert (found.through, resource.resource) == ("sidecar", str(subject))
+        assert there <= places(resource.rows)
+        # And no other but rows of the same claim, member and coverage.
+        for row in resource.rows:
+            if (row.file, row.row) not in there and row.table.startswith("claim"):
+                touched = case.with_extract.explain(RowSubject(row.file, row.row)).resources
+                assert {each.resource for each in touched} <= {str(subject)}
+        compared += 1
+    assert compared > 3
+
+
+def test_every_claim_has_the_rows_and_the_fates_that_the_extract_says(case: Case) -> None:
+    numbers = claim_numbers(case.with_extract)
+    for number in numbers:
+        there, found = (
+            each.explain(ClaimSubject(number)) for each in (case.with_extract, case.without)
+        )
+        assert facts(found) == facts(there)
+        assert {one.resource for one in found.resources} == {
+            one.resource for one in there.resources
+        }
+    assert len(numbers) > 1
+
+
+def facts(found: Lineage) -> set[tuple[str, int, str, str]]:
+    return {(row.file, row.row, row.table, row.fate) for row in found.rows}
+
+
+def claim_numbers(explainer: Explainer) -> set[str]:
+    """Return the numbers of all claims, in quarantine or not, as the canonical rows have them."""
+    sources = explainer._sources  # type: ignore[attr-defined]
+    return {
+        number
+        for _, loaded in sources.partitions()
+        for number in loaded.tables["claim"].column("claim_id").to_pylist()
+        if number
+    }
+
+
+def test_a_row_leads_to_the_same_resources(case: Case) -> None:
+    subject = next(name for name in names_in(case.release) if name.resource_type == "Coverage")
+    file, row = sorted(cells(case.with_extract.explain(subject)))[0]
+    there, found = (
+        each.explain(RowSubject(file, row)) for each in (case.with_extract, case.without)
+    )
+    assert {one.resource for one in found.resources} >= {str(subject)}
+    assert facts(found) <= facts(there)
+    assert {each.file for each in found.files} >= {file}
+    with pytest.raises(UsageError, match="was made of no file x"):
+        case.without.explain(RowSubject("x.csv", 2))
+    with pytest.raises(UsageError, match="no row of the release begins in row 9999"):
+        case.without.explain(RowSubject(file, 9999))
+    with pytest.raises(UsageError, match="has the claim number"):
+        case.without.explain(ClaimSubject("none"))
+
+
+# Nights
+
+
+@pytest.fixture
+def keeper(payer: Payer) -> Payer:
+    """A payer whose rows are not kept, in several partitions."""
+    payer.changed = {"run": {"workers": 1, "partition_rows": 1500}}
+    return payer
+
+
+def sidecar(payer: Payer) -> Sidecar:
+    found = sidecar_of(payer.release)
+    assert found is not None
+    return found
+
+
+def objects(payer: Payer) -> set[str]:
+    return {name for name in payer.files() if name.endswith((".places", ".sidecar"))}
+
+
+@pytest.fixture(scope="module")
+def three_nights(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Extracts of three nights: a row is put in before all others, two members change, one goes."""
+    folder = tmp_path_factory.mktemp("nights")
+    write_extract(folder / "origin", Spec(members=6, seed=3, since=RECENT))
+    tables = read_tables(folder / "origin")
+    found = [write_tables(tables, folder / "night1", folder / "origin", "2026-01-01")]
+    tables["claim"].insert(0, tables["claim"].pop())
+    tables["member"][2]["family_name"] = "Other"
+    found.append(write_tables(tables, folder / "night2", folder / "origin", "2026-01-02"))
+    gone = tables["member"][4]["member_id"]
+    claims = {row["claim_id"] for row in tables["claim"] if row["member_id"] == gone}
+    for name, rows in tables.items():
+        tables[name] = [
+            row
+            for row in rows
+            if row.get("member_id") != gone and row.get("claim_id") not in claims
+        ]
+    tables["member"][0]["family_name"] = "Another"
+    found.append(write_tables(tables, folder / "night3", folder / "origin", "2026-01-03"))
+    return found
+
+
+def answers(payer: Payer, extract: Path | None) -> dict[str, Lineage]:
+    extracts = () if extract is None else (extract,)
+    found = {}
+    with explainer_of(payer.settings, extracts, silent) as explainer:
+        for subject in few(names_in(payer.release)):
+            try:
+                found[str(subject)] = explainer.explain(subject)
+            except UsageError:
+                assert extract is None
+    return found
+
+
+def test_a_member_who_stays_keeps_the_rows_of_the_extract_that_made_him(
+    keeper: Payer, three_nights: list[Path]
+) -> None:
+    made: dict[str, dict[str, set[Place]]] = {}
+    for day, extract in enumerate(three_nights, 1):
+        keeper.run(extract)
+        title = f"extract of 2026-01-0{day}" if day > 1 else ""
+        told = answers(keeper, extract)
+        made[title or "extract of 2026-01-01"] = {name: cells(each) for name, each in told.items()}
+        found = answers(keeper, None)
+        titles = set()
+        for name, each in found.items():
+            [resource] = each.resources
+            for row in resource.rows:
+                titles.add(row.extract or "extract of 2026-01-01")
+            of = {row.extract or "extract of 2026-01-01" for row in resource.rows}
+            [only] = of
+            assert made[only][name] <= places(resource.rows)
+        assert titles == set(list(made)[:day])
+        assert {name for name, each in told.items() if cells(each)} == set(found)
+        assert verify(keeper.release).ok
+    gone = set(made["extract of 2026-01-01"]) - set(found)
+    assert len(gone) > 3
+    with explainer_of(keeper.settings, (), silent) as explainer:
+        claim = rows_of(three_nights[2] / "claim.csv")[3]["claim_id"]
+        assert explainer.explain(ClaimSubject(claim)).files[0].sha256
+        lost = {row["claim_id"] for row in rows_of(three_nights[0] / "claim.csv")} - {
+            row["claim_id"] for row in rows_of(three_nights[2] / "claim.csv")
+        }
+        with pytest.raises(UsageError, match="no row whose place"):
+            explainer.explain(ClaimSubject(lost.pop()))
+
+
+def test_a_night_names_what_it_does_not_change(keeper: Payer, three_nights: list[Path]) -> None:
+    for extract in three_nights[:2]:
+        keeper.run(extract)
+    shutil.copytree(three_nights[1], extract.parent / "same", dirs_exist_ok=True)
+    (extract.parent / "same" / "note.txt").write_text("another file, the same rows")
+    before = sidecar(keeper)
+    keeper.run(extract.parent / "same")
+    assert [piece.named for piece in sidecar(keeper).pieces] == [
+        piece.named for piece in before.pieces
+    ]
+
+
+def reused(payer: Payer, extract: Path, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Run; return of how many members the outcome was known."""
+    seen: list[int] = []
+
+    def note(event: Event) -> None:
+        if isinstance(event, PartitionDone):
+            seen.append(event.reused)
+
+    monkeypatch.setattr(use_cases, "load_definitions", use_cases.load_definitions)
+    payer.at += timedelta(days=1)
+    monkeypatch.setattr(use_cases, "now", lambda: payer.at)
+    run_extract(payer.settings, extract, note)
+    return sum(seen)
+
+
+@pytest.mark.slow
+def test_a_damaged_piece_is_located_and_made_again(
+    keeper: Payer, three_nights: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper.run(three_nights[0])
+    piece = max(sidecar(keeper).pieces, key=lambda one: one.named.bytes).named
+    path = keeper.target / piece.key
+    path.chmod(0o600)
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    [problem] = verify(keeper.release).problems
+    assert (problem.kind, problem.key) == ("damaged", piece.key)
+    with (
+        pytest.raises(StoreError, match=piece.key),
+        explainer_of(keeper.settings, (), silent) as explainer,
+    ):
+        explainer.explain(ClaimSubject("none"))
+    known = reused(keeper, three_nights[1], monkeypatch)
+    assert 0 < known < 8, "members of other partitions stay as they are"
+    assert verify(keeper.release).ok
+    assert set(answers(keeper, None)) == {
+        name for name, each in answers(keeper, three_nights[1]).items() if cells(each)
+    }
+    path = keeper.target / next(
+        one.key for one in keeper.release.manifest.facts.reports if one.key.endswith(".sidecar")
+    )
+    path.unlink()
+    assert reused(keeper, three_nights[2], monkeypatch) == 0
+    assert verify(keeper.release).ok
+
+
+@pytest.mark.slow
+def test_what_no_kept_release_names_is_pruned_and_a_rollback_answers_as_before(
+    keeper: Payer, three_nights: list[Path]
+) -> None:
+    keeper.run(three_nights[0])
+    first, told = keeper.release, answers(keeper, None)
+    keeper.run(three_nights[1])
+    rollback(LocalStore(keeper.target), first, "2026-02-01T00:00:00Z")
+    assert answers(keeper, None) == told
+    assert verify(keeper.release).ok
+    before = objects(keeper)
+    later = timedelta(days=400)
+    prune(LocalStore(keeper.target), lambda: keeper.at + later, keep=1, grace=timedelta(0))
+    named = {one.key for one in keeper.release.manifest.facts.reports}
+    assert objects(keeper) == {key for key in before if key in named} < before
+    assert answers(keeper, None) == told
+
+
+def test_it_is_a_tenth_of_the_blocks_at_most(tmp_path: Path) -> None:
+    write_extract(tmp_path / "extract", Spec(members=25, seed=4))
+    settings = Settings(
+        target=str(tmp_path / "tree"),
+        publish={"bulk": False},
+        report={"gx_rows": 0},
+        run={"workers": 1},
+    )
+    run_extract(settings, tmp_path / "extract", silent)
+    release = release_in(tmp_path / "tree")
+    named = release.manifest.facts.reports
+    size = sum(one.bytes for one in named if one.key.endswith((".places", ".sidecar")))
+    assert 0 < size < sum(unit.bytes for unit in release.all_units()) / 10
+    kept = [one.key for one in named if one.key.endswith((".places", ".sidecar"))]
+    text = "".join(
+        json.dumps(from_bytes((tmp_path / "tree" / key).read_bytes(), key).to_pylist())
+        for key in kept
+        if key.endswith(".places")
+    )
+    assert '"claim_line"' in text
+    for file, column in (("claim.csv", "claim_id"), ("member.csv", "member_id")):
+        for row in rows_of(tmp_path / "extract" / file):
+            assert row[column] not in text
+    assert {(tmp_path / "tree" / key).stat().st_mode & 0o777 for key in kept} == {0o600}
+
+
+@pytest.mark.slow
+def test_it_can_be_turned_off_and_on_again(
+    keeper: Payer, three_nights: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper.changed = {**keeper.changed, "publish": {"sidecar": False}}
+    keeper.run(three_nights[0])
+    assert objects(keeper) == set()
+    with (
+        pytest.raises(UsageError, match="neither rows nor places of"),
+        explainer_of(keeper.settings, (), silent),
+    ):
+        pass
+    keeper.changed = {"run": {"workers": 1, "partition_rows": 1500}}
+    assert reused(keeper, three_nights[1], monkeypatch) == 0, "once, all rows are looked at"
+    assert answers(keeper, None)
+    assert reused(keeper, three_nights[2], monkeypatch) > 4
+
+
+def test_where_rows_are_kept_they_answer_and_nothing_is_kept_twice(
+    payer: Payer, tmp_path: Path
+) -> None:
+    write_extract(tmp_path / "full", Spec(members=2, seed=11))
+    write_extract(tmp_path / "delta", Spec(2, seed=11, change_rate=1, kind="delta", day=2))
+    for name in ("full", "delta"):
+        payer.run(tmp_path / name)
+        assert objects(payer) == set()
+        assert {each.through for each in answers(payer, None).values()} == {"layers"}
