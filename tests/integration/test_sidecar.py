@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -100,9 +101,9 @@ def names_in(release: Release) -> Iterator[ResourceSubject]:
 
 
 def few(names: Iterable[ResourceSubject]) -> Iterator[ResourceSubject]:
-    """Yield one claim in eight, the same ones of each night, and all other resources."""
+    """Yield all patients, and of other resources one in eight: the same ones each night."""
     for name in names:
-        if name.resource_type != "ExplanationOfBenefit" or name.logical_id[0] in "abcd":
+        if name.resource_type == "Patient" or name.logical_id[0] in "abcd":
             yield name
 
 
@@ -193,7 +194,7 @@ def test_a_row_leads_to_the_same_resources(case: Case) -> None:
 @pytest.fixture
 def keeper(payer: Payer) -> Payer:
     """A payer whose rows are not kept, in several partitions."""
-    payer.changed = {"run": {"workers": 1, "partition_rows": 1500}}
+    payer.changed = {"run": {"workers": 1, "partition_rows": 300}}
     return payer
 
 
@@ -264,7 +265,7 @@ def test_a_member_who_stays_keeps_the_rows_of_the_extract_that_made_him(
         assert {name for name, each in told.items() if cells(each)} == set(found)
         assert verify(keeper.release).ok
     gone = set(made["extract of 2026-01-01"]) - set(found)
-    assert len(gone) > 3
+    assert gone
     with explainer_of(keeper.settings, (), silent) as explainer:
         claim = rows_of(three_nights[2] / "claim.csv")[3]["claim_id"]
         assert explainer.explain(ClaimSubject(claim)).files[0].sha256
@@ -341,7 +342,7 @@ def test_what_no_kept_release_names_is_pruned_and_a_rollback_answers_as_before(
     keeper.run(three_nights[1])
     rollback(LocalStore(keeper.target), first, "2026-02-01T00:00:00Z")
     assert answers(keeper, None) == told
-    assert verify(keeper.release).ok
+    assert verify(keeper.release, pages=False).ok
     before = objects(keeper)
     later = timedelta(days=400)
     prune(LocalStore(keeper.target), lambda: keeper.at + later, keep=1, grace=timedelta(0))
@@ -388,17 +389,18 @@ def test_it_can_be_turned_off_and_on_again(
         explainer_of(keeper.settings, (), silent),
     ):
         pass
-    keeper.changed = {"run": {"workers": 1, "partition_rows": 1500}}
+    keeper.changed = {"run": {"workers": 1, "partition_rows": 300}}
     assert reused(keeper, three_nights[1], monkeypatch) == 0, "once, all rows are looked at"
     assert answers(keeper, None)
-    assert reused(keeper, three_nights[2], monkeypatch) > 4
+    assert reused(keeper, three_nights[2], monkeypatch) == 4, "two changed or went"
 
 
 def test_where_rows_are_kept_they_answer_and_nothing_is_kept_twice(
     payer: Payer, tmp_path: Path
 ) -> None:
-    write_extract(tmp_path / "full", Spec(members=2, seed=11))
-    write_extract(tmp_path / "delta", Spec(2, seed=11, change_rate=1, kind="delta", day=2))
+    spec = Spec(2, seed=11, since=RECENT, change_rate=1)
+    write_extract(tmp_path / "full", spec)
+    write_extract(tmp_path / "delta", replace(spec, kind="delta", day=2))
     for name in ("full", "delta"):
         payer.run(tmp_path / name)
         assert objects(payer) == set()
