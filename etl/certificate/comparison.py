@@ -482,9 +482,12 @@ def _leave_out(
         at, code = rows.get((file, row)), codes.get(column)
         if at is None or code is None or at not in item_of or cents[at, code] == ABSENT:
             continue
-        if published[item_of[at], code] != cents[at, code]:
-            lost = -int(cents[at, code]) if cents[at, code] > NO_CENTS else 0
-            found.add(name, (file, row), f"{name}.{CATEGORIES[code]}", rule, lost)
+        there_now, stated = published[item_of[at], code], cents[at, code]
+        if there_now != stated:
+            # What rows of other tables add to a line may stand in its place; totals see to theirs.
+            instead = int(there_now) if name == "claim_line" and there_now > NO_CENTS else 0
+            gone = int(stated) if stated > NO_CENTS else 0
+            found.add(name, (file, row), f"{name}.{CATEGORIES[code]}", rule, instead - gone)
             cents[at, code] = ABSENT
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from etl.bootstrap.definitions import load_definitions
 from etl.bootstrap.settings import read_settings
-from etl.certificate.certificate import broken_files, state_from
+from etl.certificate.certificate import broken_files, broken_sums, state_from
 from etl.certificate.comparison import published_sums
 from etl.certificate.published import BlockReader
 from etl.certificate.sums import Sums
@@ -25,6 +25,7 @@ from etl.errors import MappingError
 from etl.synth.extract import write_extract
 from etl.synth.spec import Spec
 from tests.integration.certified import CHANGES, MISTAKES, Outcome, Rows, Unit
+from tests.integration.mutated import read_tables, write_tables
 from tests.integration.nights import FIRST, Payer, blocks
 
 MAPPINGS = Path(__file__).parents[2] / "mappings"
@@ -51,6 +52,36 @@ def right(unit: Unit) -> Outcome:
 def test_what_is_published_as_the_rows_state_it_is_certified(right: Outcome) -> None:
     assert (right.wrong, right.facts) == (0, ())
     assert len(right.bytes_of) > 3
+
+
+def test_what_other_payers_paid_may_stand_for_an_amount_of_the_line_that_is_left_out(
+    tmp_path: Path,
+) -> None:
+    """Where a payer lets unreadable amounts be left out, rows of other payers fill in."""
+    write_extract(tmp_path / "extract", Spec(6, seed=5, since=date(2024, 1, 1)))
+    tables = read_tables(tmp_path / "extract")
+    kinds = {row["claim_id"]: row["claim_type"] for row in tables["claim"]}
+    line = next(row for row in tables["claim_line"] if kinds[row["claim_id"]] == "professional")
+    line["amount_priorpayerpaid"] = "ten"
+    other = dict.fromkeys(tables["claim_other_payer"][0], "") | {
+        "claim_id": line["claim_id"],
+        "line_number": line["line_number"],
+        "sequence": "9",
+        "payer_name": "Other",
+        "amount_priorpayerpaid": "12.50",
+    }
+    tables["claim_other_payer"].append(other)
+    day = date(2026, 1, 1).isoformat()
+    extract = write_tables(tables, tmp_path / "changed", tmp_path / "extract", day)
+    lenient = {"severities": {"amount-unreadable": "warn"}}
+    unit = Unit.read(extract, tmp_path / "work", rules=lenient)
+    found = unit.outcome()
+    assert found is not None
+    assert (found.wrong, found.facts) == (0, ())
+    reasons = dict(found.certificate.reasons)
+    assert reasons["amount-unreadable", "claim_line.priorpayerpaid"] == (1, 1250)
+    assert broken_sums(found.certificate) == []
+    assert broken_files(found.certificate) == []
 
 
 def assert_seen(wrong: Outcome, right: Outcome) -> None:

@@ -18,6 +18,7 @@ from etl.bootstrap.settings import Settings
 from etl.bootstrap.use_cases import explainer_of, run_extract
 from etl.errors import UsageError
 from etl.pipeline.explain import ClaimSubject, Explainer, ResourceSubject, RowSubject
+from etl.pipeline.sidecar.answers import SidecarExplainer
 from etl.publish.reader import open_current, open_index, read_all
 from etl.reports.lineage import Lineage, SourceCell
 from etl.storage.local import LocalStore
@@ -50,8 +51,8 @@ class History(NamedTuple):
     settings: Settings
     extracts: dict[str, Path]
     resources: list[dict[str, Any]]
-    with_extracts: Explainer
-    without: Explainer
+    with_extracts: Explainer | SidecarExplainer
+    without: Explainer | SidecarExplainer
 
 
 def history_of(folder: Path) -> Iterator[History]:

@@ -56,7 +56,8 @@ def case(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Case]:
     folder = tmp_path_factory.mktemp("sidecar")
-    golden, extract, mappings = LAYOUTS / str(request.param), folder / "extract", ()
+    golden, extract = LAYOUTS / str(request.param), folder / "extract"
+    mappings: tuple[Path, ...] = ()
     if request.param == "canonical":
         write_extract(extract, Spec(members=2, seed=5, since=RECENT, fault_rate=0.1))
         (extract / "faults.csv").unlink()
@@ -162,7 +163,7 @@ def facts(found: Lineage) -> set[tuple[str, int, str, str]]:
 
 def claim_numbers(explainer: Explainer) -> set[str]:
     """Return the numbers of all claims, in quarantine or not, as the canonical rows have them."""
-    sources = explainer._sources  # type: ignore[attr-defined]
+    sources = explainer._sources
     return {
         number
         for _, loaded in sources.partitions()
@@ -296,7 +297,6 @@ def reused(payer: Payer, extract: Path, monkeypatch: pytest.MonkeyPatch) -> int:
         if isinstance(event, PartitionDone):
             seen.append(event.reused)
 
-    monkeypatch.setattr(use_cases, "load_definitions", use_cases.load_definitions)
     payer.at += timedelta(days=1)
     monkeypatch.setattr(use_cases, "now", lambda: payer.at)
     run_extract(payer.settings, extract, note)
