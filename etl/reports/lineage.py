@@ -28,7 +28,7 @@ THROUGH: Final[Mapping[str, str]] = {
         "together the first is named, and none that it looks up"
     ),
 }
-"""What answers a question, in words."""
+"""Sources of answers in words."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ _LIST: Final = "sidecar"
 _PIECE: Final = "places"
 _FORMAT: Final = 1
 _LARGER: Final = 4
-"""How many times as many entries as a piece the one before it has at least."""
+"""Least ratio of the entries of a piece to those of the one after it."""
 
 
 class SidecarFile(NamedTuple):
@@ -225,7 +225,7 @@ def read_piece(store: Store, piece: SidecarPiece) -> pa.Table:
 
 @dataclass(frozen=True, slots=True)
 class SidecarUpdate:
-    """What a run changes of the pieces of a unit.
+    """Changes that a run makes to the pieces of a unit.
 
     Attributes:
         before: the pieces of the release before.
