@@ -21,7 +21,15 @@ from etl.certificate.source import (
     day_of,
     places_of,
 )
-from etl.certificate.sums import LEVELS, FileCell, FileSum, Sums, claim_sums, sums_by_file
+from etl.certificate.sums import (
+    LEVELS,
+    FileCell,
+    FileSum,
+    Sums,
+    claim_sums,
+    entries_where,
+    sums_by_file,
+)
 from etl.certificate.timeliness import Delays, Newly, delays
 from etl.model.canonical_tables import AMOUNT_CATEGORIES
 
@@ -338,7 +346,7 @@ def _texts(source: SourceClaims, published: PublishedClaims, at: Any, found: _Fo
         found.add("claim", claims.places[rows[wrong]], "status")
     for name, column in _PAIRED:
         words[name] = _pairs(claims.texts(column)[rows], published.texts[name][known])
-        others = _pairs(published.texts[name][known], claims.texts(column)[rows])
+        others = frozenset((code, word) for word, code in words[name])
         _functions({f"{name}, the other way": others}, found)
     for word, code in sorted(words["status"]):
         if word.lower() in _STATUSES and word.lower() != code:
@@ -453,7 +461,7 @@ def _amounts(
         name = "claim_line" if level == "claim_line" else "claim"
         table = source.lines if level == "claim_line" else source.claims
         found.facts += cents.size
-        for at, code in np.argwhere(cents != wanted[rows]):
+        for at, code in zip(*entries_where(cents != wanted[rows]), strict=True):
             found.add(name, table.places[rows[at]], f"{level}.{CATEGORIES[code]}")
     rows, payments = claims[claims >= 0], source.claims.cents("payment_amount")
     paid = published.payments[claims >= 0]
@@ -463,7 +471,8 @@ def _amounts(
         rule = found.rule(place, "payment_amount") if paid[wrong] == ABSENT else ""
         found.add("claim", place, "payment", rule)
     totals = expected[0]
-    for at, code in np.argwhere((totals != ABSENT) & (headers == ABSENT)):
+    summed = (totals != ABSENT) & (headers == ABSENT)
+    for at, code in zip(*entries_where(summed), strict=True):
         place = source.claims.places[at]
         found.add("claim", place, f"claim.{CATEGORIES[code]}", _SUMMED, int(totals[at, code]))
 

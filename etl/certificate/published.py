@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
-import pyarrow as pa
 from isal import igzip
 
 from etl.model.canonical_tables import AMOUNT_CATEGORIES
@@ -148,22 +147,23 @@ class _Amounts:
     def __init__(self) -> None:
         self._owners: list[int] = []
         self._counts: list[int] = []
-        self._categories: list[str] = []
+        self._codes: list[int] = []
         self._values: list[float | None] = []
 
     def take(self, owner: int, entries: Sequence[_Adjudication]) -> None:
         """Take the entries of an owner; those without an amount are left out later, together."""
+        code = _CODES.get
         self._owners.append(owner)
         self._counts.append(len(entries))
         self._values += [entry.amount.value for entry in entries]
-        self._categories += [entry.category.coding[0].code for entry in entries]
+        self._codes += [code(entry.category.coding[0].code, _OTHER_CODE) for entry in entries]
 
     def cents(self, owners: int) -> Any:
         """Return numpy `int64`, shape (owners, categories): sums in cents, `ABSENT` for none."""
         of = np.repeat(np.array(self._owners, dtype=np.int64), self._counts)
         values = np.array(self._values, dtype=np.float64)  # not a number where there is none
         there = ~np.isnan(values)
-        at = (of * len(CATEGORIES) + self._codes())[there]
+        at = (of * len(CATEGORIES) + np.array(self._codes, dtype=np.int64))[there]
         cents = cents_of(values[there])
         odd = cents == NO_CENTS
         size = owners * len(CATEGORIES)
@@ -173,13 +173,6 @@ class _Amounts:
         table[~some] = ABSENT
         table[at[odd]] = NO_CENTS
         return table.reshape(owners, len(CATEGORIES))
-
-    def _codes(self) -> Any:
-        """Return the place of each entry's category in `CATEGORIES`: numpy `int64`."""
-        found = pa.array(self._categories, pa.string()).dictionary_encode()
-        names = found.dictionary.to_pylist()
-        codes = np.array([_CODES.get(name, _OTHER_CODE) for name in names], dtype=np.int64)
-        return codes[found.indices.to_numpy(zero_copy_only=False)]
 
 
 def cents_of(values: Any) -> Any:

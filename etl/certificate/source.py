@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal, InvalidOperation
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.certificate.published import ABSENT, ADJUSTMENT, CATEGORIES, NO_CENTS
+from etl.certificate.sums import entries_where
 from etl.model.canonical_tables import AMOUNT_CATEGORIES, FILE_COLUMN, ROW_COLUMN
 
 COMPARED: Final[Mapping[str, tuple[str, ...]]] = {
@@ -43,6 +44,8 @@ COMPARED: Final[Mapping[str, tuple[str, ...]]] = {
 _MONEY: Final = pa.decimal128(17, 2)
 _PRIOR: Final = CATEGORIES.index("priorpayerpaid")
 _ADJUSTED: Final = CATEGORIES.index(ADJUSTMENT)
+_DAYS: Final = 100_000
+"""Days that are read once: several columns have the same ones."""
 _INSTITUTIONAL: Final = ("inpatient", "outpatient")
 
 
@@ -159,6 +162,7 @@ def text_places(wanted: pa.Array, values: pa.Array) -> Any:
     return at.to_numpy(zero_copy_only=False).astype(np.int64)
 
 
+@lru_cache(maxsize=_DAYS)
 def day_of(text: str) -> str:
     """Return a day as `YYYY-MM-DD`; empty where there is none or it is in no calendar."""
     if len(text) == 8 and text.isdigit():
@@ -457,7 +461,7 @@ def _first(one: Any, other: Any) -> Any:
 def _sums_by(owners: Any, amounts: Any, size: int) -> Any:
     """Return sums of rows by owner, -1 for no owner; `ABSENT` where there is nothing to add."""
     width = amounts.shape[1]
-    rows, columns = np.nonzero((amounts > NO_CENTS) & (owners >= 0)[:, np.newaxis])
+    rows, columns = entries_where((amounts > NO_CENTS) & (owners >= 0)[:, np.newaxis])
     at = owners[rows] * width + columns
     sums, some = np.zeros(size * width, dtype=np.int64), np.zeros(size * width, dtype=np.bool_)
     np.add.at(sums, at, amounts[rows, columns])

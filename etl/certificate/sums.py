@@ -188,8 +188,14 @@ def claim_sums(
 
 def _amounts(cents: Any) -> tuple[Any, Any, Any]:
     """Return claim, category and cents of each amount that a claim has: numpy `int64`."""
-    claims, categories = np.nonzero(cents > NO_CENTS)
+    claims, categories = entries_where(cents > NO_CENTS)
     return claims, categories, cents[claims, categories]
+
+
+def entries_where(mask: Any) -> tuple[Any, Any]:
+    """Return row and column of each true entry: `numpy.nonzero`, which is slow on two axes."""
+    rows, columns = np.divmod(np.flatnonzero(mask), mask.shape[1])
+    return rows, columns
 
 
 def _by_claim(claims: Any, lines: Any, size: int) -> Any:
