@@ -7,15 +7,16 @@ instead of holding.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
-from etl.columns.digests import NO_HASHES, Hashes, changes, is_among
+from etl.columns.digests import NO_HASHES, Hashes, among, changes, filled, hash_ids, is_among
 from etl.sources.external_sort import Run, SortedRows, open_numbers, save_numbers
 
 _ROWS_ENDING: Final = ".sorting"
@@ -195,17 +196,40 @@ class GlobalKeys:
     shared_coverages: Hashes
     sharers: Hashes
 
-    def ids(self, table: str) -> Hashes:
-        """Return the hashes of the ids in a table: `member`, `coverage` or `claim`."""
-        return {"member": self.members, "coverage": self.coverages, "claim": self.claims}[table]
+    def has(self, table: str, ids: Hashes) -> npt.NDArray[np.bool_]:
+        """Return which ids are in a table, by their hashes; shape (n,), as `ids`."""
+        return among(ids, self._ids(table))
 
     def exists(self, table: str, ids: pa.Array) -> pa.BooleanArray:
         """Return which ids are in a table: `member`, `coverage` or `claim`."""
-        return is_among(ids, self.ids(table))
+        return is_among(ids, self._ids(table))
+
+    def _ids(self, table: str) -> Hashes:
+        return {"member": self.members, "coverage": self.coverages, "claim": self.claims}[table]
 
     def shared(self, table: str, ids: pa.Array) -> pa.BooleanArray:
         """Return which ids of `coverage` or `claim` are of more than one member."""
         return is_among(ids, self.shared_claims if table == "claim" else self.shared_coverages)
+
+    def of_unit(self, ids: UnitIds) -> UnitKeys:
+        """Return what the rules of one unit may look up: answers, and no other id of the extract.
+
+        Args:
+            ids: those of its rows.
+        """
+        answered = {
+            table: np.union1d(ids.own[table], asked[self.has(table, asked)])
+            for table, asked in ids.foreign.items()
+        }
+        return UnitKeys(
+            answered["member"],
+            answered["claim"],
+            answered["coverage"],
+            np.array(self.shared_claims),
+            np.array(self.shared_coverages),
+            np.array(self.sharers),
+            ids,
+        )
 
     @classmethod
     def save(
@@ -222,12 +246,65 @@ class GlobalKeys:
             save_numbers(_path(work, name), [entry])
         for gathered in (members, claims, coverages):
             gathered.remove()
-        return tuple(_path(work, name) for name in cls.__slots__)
+        return tuple(_path(work, each.name) for each in fields(cls))
 
     @classmethod
     def open(cls, work: Path) -> GlobalKeys:
         """Return the sets of a work folder, mapped and not copied."""
-        return cls(**{name: open_numbers(_path(work, name)) for name in cls.__slots__})
+        return cls(**{each.name: open_numbers(_path(work, each.name)) for each in fields(cls)})
+
+
+@dataclass(frozen=True, slots=True)
+class UnitIds:
+    """Ids in the rows of one unit, by the table that has them: `member`, `claim`, `coverage`.
+
+    Attributes:
+        own: hashes of the ids of its own readable rows, ascending.
+        foreign: of other ids that its rows name, ascending: other units may have them.
+    """
+
+    own: Mapping[str, Hashes]
+    foreign: Mapping[str, Hashes]
+
+    def __len__(self) -> int:
+        """Return how many foreign ids there are."""
+        return sum(map(len, self.foreign.values()))
+
+
+@dataclass(frozen=True, slots=True)
+class UnitKeys(GlobalKeys):
+    """Keys that a unit may look up, as a value: they need no work folder.
+
+    Members, claims and coverages are those of the unit, and those of its foreign ids that exist.
+
+    Attributes:
+        known: the ids that there are answers about.
+    """
+
+    known: UnitIds
+
+    def has(self, table: str, ids: Hashes) -> npt.NDArray[np.bool_]:
+        """Return which ids are in a table, by their hashes; shape (n,), as `ids`.
+
+        Raises:
+            AssertionError: an id was not asked about before.
+        """
+        self._check(table, ids)
+        return among(ids, self._ids(table))
+
+    def exists(self, table: str, ids: pa.Array) -> pa.BooleanArray:
+        """Return which ids are in a table.
+
+        Raises:
+            AssertionError: an id was not asked about before.
+        """
+        self._check(table, hash_ids(ids)[filled(ids)])
+        return is_among(ids, self._ids(table))
+
+    def _check(self, table: str, ids: Hashes) -> None:
+        known = among(ids, self.known.own[table]) | among(ids, self.known.foreign[table])
+        if not known.all():
+            raise AssertionError(f"a {table} is looked up that was not asked about (a bug)")
 
 
 def clear_gathered(work: Path) -> None:

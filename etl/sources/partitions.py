@@ -104,6 +104,11 @@ class PartitionFacts:
         """Names of the extract's files."""
         return tuple(file.name for file in self.files)
 
+    @property
+    def compares_unowned(self) -> bool:
+        """Whether claims are compared with the unowned rows: not where there are very many."""
+        return 0 < sum(len(rows) for rows in self.unowned.values()) <= _MOST_LOOSE
+
     def check_all_there(self, loaded: Mapping[str, int], work: Path) -> None:
         """Check that partitions and directory together have every row that was read.
 
@@ -217,7 +222,7 @@ class Partitions:
     @cached_property
     def _loose(self) -> pa.Table:
         """Claim lines that cannot be read and name no claim; none where there are very many."""
-        if not 0 < sum(len(rows) for rows in self.facts.unowned.values()) <= _MOST_LOOSE:
+        if not self.facts.compares_unowned:
             return LOOSE_SCHEMA.empty_table()
         return loose_lines(
             self.ragged_rows(), self.facts.files, self.facts.layout, self.facts.unowned

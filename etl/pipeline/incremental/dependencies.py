@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.columns.dates import NO_DAY, read_dates
-from etl.columns.digests import Hashes, among, hash_ids, row_digests, seed_of
+from etl.columns.digests import Hashes, hash_ids, row_digests, seed_of
 from etl.engine.partition_columns import Partition
 from etl.mapping.expressions import ColumnOf, Condition, Expr, LogicalId, ProviderReference, walk
 from etl.mapping.plan import Entry, Guarded, Leaf, Loop, Plan, nodes_of
@@ -31,7 +31,7 @@ from etl.sources import GlobalKeys
 Columns = frozenset[tuple[str, str]]
 """Tables and columns."""
 
-_KEYS: Final = {"member": "member_id", "coverage": "coverage_id", "claim": "claim_id"}
+KEYS: Final = {"member": "member_id", "coverage": "coverage_id", "claim": "claim_id"}
 _TABLES: Final = tuple(DIRECTORY_TABLES)
 _ALWAYS_READ: Final = (
     ("organization", "organization_id"),
@@ -62,7 +62,7 @@ class Dependencies:
     @classmethod
     def of(cls, definitions: Definitions) -> Dependencies:
         """Return those of some rules and mappings."""
-        ids: dict[str, set[tuple[str, str]]] = {kind: set() for kind in _KEYS}
+        ids: dict[str, set[tuple[str, str]]] = {kind: set() for kind in KEYS}
         names = set(_columns_named())
         directory = set(_ALWAYS_READ)
         days: set[tuple[str, str]] = set()
@@ -193,7 +193,7 @@ def ids_asked(
             for name, column in sorted(columns)
             for owner, texts in _cells(held, name, column, owners)
         ]
-        own = [(owner, hash_ids(texts)) for owner, texts in _cells(held, kind, _KEYS[kind], owners)]
+        own = [(owner, hash_ids(texts)) for owner, texts in _cells(held, kind, KEYS[kind], owners)]
         owner, ids = _distinct(asked)
         foreign = ~np.isin(_paired(owner, ids), _paired(*_distinct(own)))
         owner, ids = owner[foreign], ids[foreign]
@@ -212,7 +212,7 @@ def ids_asked(
 
 def answers(kind: str, ids: Hashes, keys: GlobalKeys) -> Any:
     """Return which ids are there anywhere, numpy `bool`."""
-    return among(ids, keys.ids(kind))
+    return keys.has(kind, ids)
 
 
 def latest_days(

@@ -2,58 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, fields
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
+from etl.columns.digests import NO_HASHES
 from etl.jobs import SingleProcess
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.executor import Cutting, Done, Read, Task
 from etl.pipeline.incremental.dependencies import Dependencies
 from etl.pipeline.partition.check_and_map import PartitionContext
 from etl.pipeline.partition.providers import providers_of
-from etl.pipeline.unit import UnitContext, process_unit
+from etl.pipeline.unit import UnitContext, UnitResult, process_unit
+from etl.pipeline.unit_ids import unit_ids
 from etl.sources import Emit, Extract, GlobalKeys, Partitions, partition
-from etl.sources.partition_rows import RAGGED
+from etl.sources.unit_rows import UnitRows, shared_tables, unit_facts, unit_tables
+from etl.storage.port import Store
 
 
-@dataclass(frozen=True)
-class TablesInMemory:
-    """Rows of raw tables (`etl.sources.RawTables`), in the opposite of their order."""
-
-    tables: Mapping[tuple[str, int | None], pa.Table]
-
-    def read(
-        self, name: str, partition: int | None, columns: Sequence[str] | None = None
-    ) -> pa.Table:
-        table = self.tables[name, partition]
-        backwards = table.take(pa.array(np.arange(table.num_rows)[::-1]))
-        if columns is None:
-            return backwards
-        return backwards.select([column for column in table.column_names if column in columns])
-
-
-def in_memory(partitions: Partitions) -> Partitions:
-    """Return what was cut without any file."""
-    facts, raw = partitions.facts, partitions.raw
-    tables: dict[tuple[str, int | None], pa.Table] = {}
-    tables[RAGGED, None] = _copied(raw.read(RAGGED, None))
-    for name in {file.table for file in facts.files}:
-        for index in range(facts.count + 1):
-            tables[name, index] = _copied(raw.read(name, index))
-    keys = {each.name: np.array(getattr(partitions.keys, each.name)) for each in fields(GlobalKeys)}
-    return Partitions(facts, TablesInMemory(tables), GlobalKeys(**keys))
-
-
-def _copied(table: pa.Table) -> pa.Table:
+def _backwards(table: pa.Table) -> pa.Table:
+    """Return a copy of a table, of which nothing is mapped, in the opposite of its order."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
-    return pa.ipc.open_stream(sink.getvalue()).read_all()
+    copied = pa.ipc.open_stream(sink.getvalue()).read_all()
+    return copied.take(pa.array(np.arange(table.num_rows)[::-1]))
+
+
+def _unit_rows(partitions: Partitions, unit: range) -> Partitions:
+    """Return the rows of a unit without any file and any key."""
+    tables = {**shared_tables(partitions), **unit_tables(partitions, unit)}
+    rows = UnitRows({place: _backwards(table) for place, table in tables.items()})
+    return Partitions(unit_facts(partitions.facts), rows, GlobalKeys(*[NO_HASHES] * 6))
 
 
 @contextmanager
@@ -72,10 +56,13 @@ class DirectExecutor(SingleProcess):
     """Reads and processes in this process, each time anew.
 
     Attributes:
-        detached: whether units are processed from memory, while there is no work folder.
+        detached: whether units are processed from memory, while there is no work folder, with
+            answers about ids that they asked for.
+        asked: of each unit that was, how many ids.
     """
 
     detached: bool = False
+    asked: list[int] = field(default_factory=list)
 
     def dismiss(self) -> None:
         """Do nothing: nothing is held."""
@@ -91,13 +78,14 @@ class DirectExecutor(SingleProcess):
             Dependencies.of(definitions),
             task,
         )
-        rows = in_memory(read.partitions) if self.detached else read.partitions
         store = None if task.target is None else task.target.store()
-        left = task.units(rows.facts.count)
+        left = task.units(read.partitions.facts.count)
         while left:
             unit = left.pop(0)
-            with _away(read.work) if self.detached else nullcontext():
-                result = process_unit(context, unit, rows, rows.keys, store)
+            if self.detached:
+                result = self._detached(read, context, unit, store)
+            else:
+                result = process_unit(context, unit, read.partitions, read.partitions.keys, store)
             if result is None:
                 left = [range(index, index + 1) for index in unit] + left
                 continue
@@ -106,3 +94,16 @@ class DirectExecutor(SingleProcess):
                 files[name] = read.work / f"{unit.start}.{name}"
                 files[name].write_bytes(b"".join(pieces))
             yield Done(unit, result.outcome, files)
+
+    def _detached(
+        self, read: Read, context: UnitContext, unit: range, store: Store | None
+    ) -> UnitResult | None:
+        rows, keys = _unit_rows(read.partitions, unit), read.partitions.keys
+        with _away(read.work):
+            ids = unit_ids(context, unit, rows, store)
+        for table, own in ids.own.items():
+            assert keys.has(table, own).all(), "a unit knows its own ids without a question"
+        unit_keys = keys.of_unit(ids)
+        self.asked.append(len(ids))
+        with _away(read.work):
+            return process_unit(context, unit, rows, unit_keys, store)

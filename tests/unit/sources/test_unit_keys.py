@@ -1,0 +1,47 @@
+"""Ids as a value: what a unit may look up where there is no work folder."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from etl.columns.digests import NO_HASHES, Hashes, hash_ids
+from etl.sources import GlobalKeys
+from etl.sources.keys import UnitIds
+
+IDS = st.lists(st.sampled_from([f"id{number}" for number in range(12)]), max_size=8)
+TABLES = ("member", "claim", "coverage")
+
+
+def hashes(ids: list[str]) -> Hashes:
+    return np.unique(hash_ids(pa.array(ids, pa.string())))
+
+
+@given(whole=IDS, own=IDS, named=IDS)
+def test_answers_are_those_of_the_whole_extract(
+    whole: list[str], own: list[str], named: list[str]
+) -> None:
+    """A unit's own ids are in the extract by definition."""
+    everything = hashes([*whole, *own])
+    keys = GlobalKeys(everything, everything, everything, *[NO_HASHES] * 3)
+    foreign = np.setdiff1d(hashes(named), hashes(own))
+    of_unit = keys.of_unit(
+        UnitIds(dict.fromkeys(TABLES, hashes(own)), dict.fromkeys(TABLES, foreign))
+    )
+    asked = pa.array([*named, *own, None, ""], pa.string())
+    for table in TABLES:
+        assert of_unit.exists(table, asked) == keys.exists(table, asked)
+        assert (of_unit.has(table, foreign) == keys.has(table, foreign)).all()
+
+
+def test_an_id_that_was_not_asked_about_is_no_answer() -> None:
+    none = dict.fromkeys(TABLES, NO_HASHES)
+    keys = GlobalKeys(*[NO_HASHES] * 6).of_unit(UnitIds(none, none))
+    assert not keys.exists("claim", pa.array([None, " "], pa.string())).to_pylist()[0]
+    with pytest.raises(AssertionError, match="a claim is looked up that was not asked about"):
+        keys.exists("claim", pa.array(["c1"]))
+    with pytest.raises(AssertionError, match="a member is looked up"):
+        keys.has("member", hashes(["m1"]))
