@@ -14,7 +14,7 @@ JOBS ?= 2
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install develop run test test-slow test-long check lint types imports format bench bench-rivals bench-doctor bench-gateway \
+.PHONY: help install develop run test test-slow test-spark test-long check lint types imports format bench bench-rivals bench-doctor bench-gateway \
 	soak simulate validate nightly conformance s3-demo samples sandbox screenshots lock audit sbom clean
 
 help: ## List the targets.
@@ -60,6 +60,10 @@ test: develop ## Run the tests that take seconds, on two processors (JOBS=8 make
 test-slow: develop ## Run the tests that take minutes, side by side; the soak by itself, for it measures.
 	$(BIN)/pytest -m slow -n $(JOBS) --dist worksteal --ignore tests/soak
 	$(BIN)/pytest -m slow tests/soak
+
+test-spark: develop ## Run the tests of Apache Spark (needs Java; installs pyspark).
+	$(LOCKED) --requirement requirements/spark.txt
+	$(BIN)/pytest -m slow tests/contract/executor -k Spark -rs
 
 test-long: develop ## Run the tests that take many minutes each; CI does not.
 	$(BIN)/pytest -m long -n $(JOBS) --dist worksteal
@@ -141,6 +145,7 @@ lock: $(TOOLS)/installed ## Pin what pyproject.toml asks for, with hashes: requi
 	$(PROJECT) $(UPGRADE) --extra dev --output-file requirements/dev.txt
 	$(PROJECT) --extra batch --constraint requirements/dev.txt --output-file requirements/batch.txt
 	$(PROJECT) --extra serve --constraint requirements/dev.txt --output-file requirements/serve.txt
+	$(PROJECT) --extra spark --constraint requirements/dev.txt --output-file requirements/spark.txt
 	$(COMPILE) $(UPGRADE) --group tools --output-file requirements/tools.txt
 
 audit: $(TOOLS)/installed ## Look the locked versions up in a database of known vulnerabilities.

@@ -14,7 +14,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
-LOCKS: Final = tuple(f"requirements/{extra}.txt" for extra in ("batch", "serve", "dev", "tools"))
+LOCKS: Final = tuple(
+    f"requirements/{extra}.txt" for extra in ("batch", "serve", "spark", "dev", "tools")
+)
 
 
 def main(locks: Sequence[str]) -> int:

@@ -164,6 +164,20 @@ class RunSettings(SettingGroup):
         None,
         description="Most memory of all processes of a run together; no bound where not set.",
     )
+    executor: Literal["local", "spark"] = Field(
+        "local",
+        description=(
+            "Where `cpcds run` checks, maps and publishes: local for the processes of this "
+            "machine, spark for the executors of Apache Spark."
+        ),
+    )
+    master: str | None = Field(
+        None,
+        description=(
+            "Where Apache Spark runs, as for spark-submit, or sc://host of Spark Connect; the "
+            "session that the platform gives, where not set."
+        ),
+    )
     work: Path | None = Field(
         None,
         description=(

@@ -65,6 +65,8 @@ from etl.reports.lineage import Lineage
 from etl.sources import Extract, expected_model
 from etl.sources.extract_files import ExtractFiles
 from etl.sources.extract_folder import files_of
+from etl.spark.executor import SparkExecutor
+from etl.spark.session import require_spark, spark_session
 from etl.storage.port import Store
 
 WORK = ".cpcds-work"
@@ -187,6 +189,30 @@ def _memory_budget(settings: Settings) -> MemoryBudget | None:
     return None if memory is None else MemoryBudget(memory, suites=settings.report.gx_rows > 0)
 
 
+def _check_executor(settings: Settings) -> None:
+    """Check that the executor of a run can be used here.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    run = settings.run
+    if run.executor == "spark":
+        require_spark(run.master)
+    elif run.master is not None:
+        raise UsageError("--master (run.master) is where Spark runs: it goes with --executor spark")
+
+
+@contextmanager
+def _with_executor(job: OpenedExtract) -> Iterator[OpenedExtract]:
+    """Give a job with the executor of its settings."""
+    run = job.settings.run
+    if run.executor == "local":
+        yield job
+        return
+    with spark_session(run.master) as session:
+        yield replace(job, executor=SparkExecutor(job.executor, session))
+
+
 @contextmanager
 def _masked(mode: int) -> Iterator[None]:
     """Limit the mode of created files and folders to that mode, whatever the umask was."""
@@ -244,8 +270,12 @@ def run_extract(
         StoreError: another run is at work on the target, or storage failed.
     """
     settings = settings.of_a_run()
+    _check_executor(settings)  # what is not installed is reported before the work
     first = partial(_holds_nothing, settings)  # after a release it is known later what is due
-    with opened(settings, extract, emit, _beside(settings), suites_due=first) as job:
+    with (
+        opened(settings, extract, emit, _beside(settings), suites_due=first) as opened_job,
+        _with_executor(opened_job) as job,
+    ):
         store = target_store(settings)
         moment = now()
         approvals, definitions = Approvals(rekey, after_rollback), job.definitions

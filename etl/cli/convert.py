@@ -11,10 +11,10 @@ import click
 
 from etl.bootstrap.use_cases import convert_extract
 from etl.cli.options import (
-    bounded,
     json_option,
     layout_option,
     memory_option,
+    running,
     view_option,
     viewing,
     workers_option,
@@ -64,7 +64,7 @@ def convert_command(
     Nothing is configured, published or kept: one file a resource type, for the tools you like.
     """
     settings = context.obj.settings(
-        layout=layout, publish=viewing(view), run=bounded(memory)
+        layout=layout, publish=viewing(view), run=running(memory=memory)
     ).with_workers(workers)
     try:
         with if_interrupted(NOT_WHOLE), progress(quiet=as_json) as emit:

@@ -37,9 +37,21 @@ view_option: Final = click.option(
 )
 
 
-def bounded(memory: str | None) -> dict[str, Any] | None:
-    """Return the settings of `--memory`; None where it was not given."""
-    return None if memory is None else {"memory": memory}
+executor_option: Final = click.option(
+    "--executor",
+    type=click.Choice(["local", "spark"]),
+    help="Where members' rows are worked on: this machine, or Apache Spark.",
+)
+master_option: Final = click.option(
+    "--master",
+    metavar="URL",
+    help="Where Spark runs, as for spark-submit; the platform's session where not given.",
+)
+
+
+def running(**given: str | None) -> dict[str, Any] | None:
+    """Return the settings of the group `run` that were given; None where none was."""
+    return {name: value for name, value in given.items() if value is not None} or None
 
 
 def write_file(path: Path, text: str) -> None:

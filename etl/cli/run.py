@@ -11,12 +11,14 @@ import click
 from etl.bootstrap.recorded_run import RunObserver, run_and_record, start_of
 from etl.bootstrap.use_cases import Approvals, plan_extract
 from etl.cli.options import (
-    bounded,
     endpoint,
+    executor_option,
     json_option,
     layout_option,
+    master_option,
     memory_option,
     page_option,
+    running,
     view_option,
     viewing,
     workers_option,
@@ -63,6 +65,8 @@ NOTHING_WRITTEN: Final = "nothing was written; run it again"
 @layout_option
 @workers_option
 @memory_option
+@executor_option
+@master_option
 @click.option(
     "--log",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -91,6 +95,8 @@ def run_command(
     layout: str | None,
     workers: int | None,
     memory: str | None,
+    executor: str | None,
+    master: str | None,
     log: Path | None,
     log_format: LogFormat,
     as_json: bool,
@@ -104,6 +110,8 @@ def run_command(
     """
     if page is not None and not dry_run:
         raise UsageError("--html is the page of a plan: it goes with --dry-run")
+    if dry_run and executor == "spark":
+        raise UsageError("--dry-run works on this machine: leave out --executor spark")
     approvals = Approvals(rekey, after_rollback)
     with run_log(log, log_format) as lines:
         settings = context.obj.settings(
@@ -111,7 +119,7 @@ def run_command(
             target=target,
             store=endpoint(endpoint_url),
             publish=viewing(view),
-            run=bounded(memory),
+            run=running(memory=memory, executor=executor, master=master),
         ).with_workers(workers)
         start = start_of(settings, extract)
         lines.run = start.run

@@ -10,10 +10,10 @@ import click
 
 from etl.bootstrap.use_cases import validate_extract
 from etl.cli.options import (
-    bounded,
     json_option,
     layout_option,
     memory_option,
+    running,
     view_option,
     viewing,
     workers_option,
@@ -55,7 +55,7 @@ def validate_command(
     Nothing is published. Exit code 4 says that more was rejected than the limits allow.
     """
     settings = context.obj.settings(
-        layout=layout, publish=viewing(view), run=bounded(memory)
+        layout=layout, publish=viewing(view), run=running(memory=memory)
     ).with_workers(workers)
     with if_interrupted(NO_REPORT), progress(quiet=as_json) as emit:
         validated = validate_extract(settings, extract, report, emit)

@@ -39,7 +39,7 @@ def quiet() -> Iterator[None]:
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)  # its loggers set levels of their own
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _without_spark():
             # Its dependencies use what Python has deprecated, and pandas warns of groups in a
             # regex. An expectation that meets a warning made an error is counted as broken.
             warnings.simplefilter("ignore")
@@ -50,6 +50,25 @@ def quiet() -> Iterator[None]:
             del os.environ["GX_ANALYTICS_ENABLED"]
         else:
             os.environ["GX_ANALYTICS_ENABLED"] = analytics
+
+
+@contextmanager
+def _without_spark() -> Iterator[None]:
+    """Let the library find no pyspark: it would load it, which ends processes where grpc is absent.
+
+    `pyspark.sql.connect` takes the import for that of a test, and calls `sys.exit`.
+    """
+    loaded = {name: sys.modules.pop(name) for name in list(sys.modules) if _is_of_spark(name)}
+    sys.modules["pyspark"] = None  # type: ignore[assignment] # how Python marks what is not there
+    try:
+        yield
+    finally:
+        del sys.modules["pyspark"]
+        sys.modules.update(loaded)
+
+
+def _is_of_spark(module: str) -> bool:
+    return module.partition(".")[0] == "pyspark"
 
 
 @cache

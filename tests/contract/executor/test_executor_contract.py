@@ -7,13 +7,13 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -41,6 +41,7 @@ from etl.storage.local import LocalStore
 from etl.storage.port import StoreOptions
 from etl.synth import Spec, write_extract
 from tests.contract.executor.direct import DirectExecutor
+from tests.contract.executor.spark import MARKS, cluster, entangled, on_spark
 from tests.e2e.commands import same_definitions
 from tests.fault.faulty import Killed
 
@@ -81,9 +82,8 @@ def _local(processes: int) -> Iterator[Executor]:
         yield LocalExecutor(workers)
 
 
-@contextmanager
-def _direct(*, detached: bool = False) -> Iterator[Executor]:
-    yield DirectExecutor(detached)
+def _direct() -> AbstractContextManager[Executor]:
+    return nullcontext(DirectExecutor())
 
 
 @dataclass(frozen=True)
@@ -108,9 +108,21 @@ class Kind:
             child.join()
 
 
-@pytest.fixture(scope="module", params=[1, 2], ids=["one process", "two processes"])
+@pytest.fixture(scope="module")
+def session() -> Iterator[Any]:
+    with cluster() as opened:
+        yield opened
+
+
+@pytest.fixture(
+    scope="module",
+    params=[1, 2, pytest.param(0, marks=MARKS)],
+    ids=["one process", "two processes", "Spark"],
+)
 def kind(request: pytest.FixtureRequest) -> Kind:
     processes: int = request.param
+    if not processes:  # the driver is one process, and its end the end of the run
+        return Kind(1, on_spark(request.getfixturevalue("session"), load))
     return Kind(processes, partial(_local, processes))
 
 
@@ -194,11 +206,15 @@ def test_a_unit_is_a_function_of_its_arguments_and_the_store(
     expected: tuple[Payer, Payer],
     tmp_path: Path,
 ) -> None:
-    """Rows come from memory, in another order, while the work folder is away."""
-    payer = Payer(definitions, tmp_path)
+    """Rows come from memory, in another order, while the work folder is away.
+
+    Of ids there are those that the unit asked for.
+    """
+    payer, executor = Payer(definitions, tmp_path), DirectExecutor(detached=True)
     for night, whole in enumerate(expected):
-        payer.publish(partial(_direct, detached=True), extracts[night], night + 1)
+        payer.publish(lambda: nullcontext(executor), extracts[night], night + 1)
         assert payer.files() == whole.files()
+    assert any(executor.asked)
     assert any(name.startswith("quarantine/") for name in payer.files())
 
 
@@ -286,6 +302,32 @@ def test_an_interrupted_run_leaves_no_process_and_is_gone_on_from(
     payer.publish(kind.open, extracts[0], 1)
     assert {path: path.stat().st_mtime_ns for path in finished} == finished
     assert payer.files() == expected[0].files()
+
+
+def test_whatever_members_share_is_the_same_from_memory(
+    definitions: Definitions, tmp_path: Path
+) -> None:
+    executor = DirectExecutor(detached=True)
+    _same_of_entangled(definitions, tmp_path, lambda: nullcontext(executor))
+    assert sum(executor.asked) > 8, executor.asked
+
+
+@pytest.mark.parametrize("kind", [pytest.param(0, marks=MARKS)], ids=["Spark"], indirect=True)
+def test_whatever_members_share_is_the_same_on_spark(
+    kind: Kind, definitions: Definitions, tmp_path: Path
+) -> None:
+    _same_of_entangled(definitions, tmp_path, kind.open)
+
+
+def _same_of_entangled(definitions: Definitions, folder: Path, open_executor: Open) -> None:
+    one, other = Payer(definitions, folder / "one"), Payer(definitions, folder / "other")
+    for night in (0, 1):
+        extract = entangled(folder / f"extract{night}", night)
+        one.publish(_direct, extract, night)
+        other.publish(open_executor, extract, night)
+        assert other.files() == one.files()
+    rejected = {name.rpartition("/")[2] for name in one.files() if name.startswith("quarantine/")}
+    assert {"claim.csv", "claim_line.csv", "coverage.csv"} <= rejected
 
 
 def test_units_follow_from_the_number_of_partitions_alone() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import shutil
 import subprocess
 import sys
+import types
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -413,3 +415,16 @@ def test_a_browser_asks_the_network_for_nothing(docs: Docs, tmp_path: Path) -> N
     for name in ("index.html", "claim.html", "claim-suite.html"):
         asked = hosts_asked(browser, docs.folder / "pages" / name, tmp_path)
         assert {host for host in asked - its_own if not host.endswith("google.com")} == set()
+
+
+def test_the_library_finds_no_pyspark_and_others_do_afterwards(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Loaded without grpc, a part of pyspark calls `sys.exit`."""
+    spark, part = types.ModuleType("pyspark"), types.ModuleType("pyspark.sql")
+    monkeypatch.setitem(sys.modules, "pyspark", spark)
+    monkeypatch.setitem(sys.modules, "pyspark.sql", part)
+    with library.quiet(), pytest.raises(ModuleNotFoundError):
+        importlib.import_module("pyspark.sql")
+    assert sys.modules["pyspark"] is spark
+    assert sys.modules["pyspark.sql"] is part

@@ -1,0 +1,1 @@
+"""Apache Spark: units of a run, processed by its executors."""

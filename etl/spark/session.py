@@ -1,0 +1,97 @@
+"""The session of Apache Spark that a run uses: a platform's, or one of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+from etl.errors import UsageError
+
+_CONNECT: Final = "sc://"
+_OWN: Final = {
+    # Rows of members are in what Spark writes to disks.
+    "spark.io.encryption.enabled": "true",
+    "spark.ui.showConsoleProgress": "false",
+}
+"""Settings of a session that begins here; one that a platform began has the platform's."""
+
+
+def require_spark(master: str | None) -> None:
+    """Check that a session can begin on this machine.
+
+    Args:
+        master: as for `spark_session`.
+
+    Raises:
+        UsageError: pyspark or Java is not installed.
+    """
+    if find_spec("pyspark") is None:
+        raise UsageError(
+            "Spark needs a library that is not installed: pip install 'cpcds-bluebutton[spark]'"
+        )
+    if _is_remote(master):
+        return
+    home = os.environ.get("JAVA_HOME")
+    if shutil.which("java") is None and not (home and Path(home, "bin", "java").is_file()):
+        raise UsageError(
+            "Spark needs Java, which is not installed: install version 17, or set JAVA_HOME"
+        )
+
+
+@contextmanager
+def spark_session(master: str | None) -> Iterator[Any]:
+    """Give a `pyspark.sql.SparkSession`; one that was begun here is ended.
+
+    Args:
+        master: where Spark runs, as for `spark-submit`, or a Spark Connect server (`sc://`); None
+            for the session that there is, or the one that the environment describes.
+
+    Raises:
+        UsageError: Spark did not begin.
+    """
+    with warnings.catch_warnings():
+        # Spark speaks of pandas, which no unit needs, and leaves its sockets to be collected.
+        warnings.simplefilter("ignore", FutureWarning)
+        warnings.simplefilter("ignore", ResourceWarning)
+        from py4j.protocol import Py4JError
+        from pyspark.errors import PySparkException
+        from pyspark.sql import SparkSession
+
+        there = SparkSession.getActiveSession()
+        if there is not None:
+            yield there
+            return
+        try:
+            session = _builder(SparkSession.builder, master).getOrCreate()
+        except (PySparkException, Py4JError) as error:
+            where = "as the environment says" if master is None else f"with --master {master}"
+            raise UsageError(
+                f"Spark did not begin {where} ({type(error).__name__}); "
+                "what it wrote has the reason"
+            ) from None
+        try:
+            yield session
+        finally:
+            session.stop()
+
+
+def _is_remote(master: str | None) -> bool:
+    return "SPARK_REMOTE" in os.environ if master is None else master.startswith(_CONNECT)
+
+
+def _builder(builder: Any, master: str | None) -> Any:
+    builder = builder.appName("cpcds run")
+    if _is_remote(master):
+        return builder if master is None else builder.remote(master)
+    for name, value in _OWN.items():
+        builder = builder.config(name, value)
+    if master is None or master.startswith("local"):
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    return builder if master is None else builder.master(master)

@@ -1,0 +1,126 @@
+"""Apache Spark for tests, and an extract in which everything that can be shared is."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from datetime import date
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from etl.local.executor import LocalExecutor
+from etl.local.workers import Workers
+from etl.pipeline.definitions import LoadDefinitions
+from etl.pipeline.executor import Executor
+from etl.spark.executor import SparkExecutor
+from etl.spark.session import spark_session
+from etl.synth import Spec, write_extract
+
+CLUSTER: Final = "local-cluster[2,1,1024]"
+"""Two executors of one core, as processes of their own."""
+QUIET: Final = (
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+)
+"""pyspark speaks of pandas, and leaves its sockets to be collected."""
+MARKS: Final = (pytest.mark.slow, *QUIET)
+
+
+def spark_or_skip(*modules: str) -> None:
+    """Skip the test, aloud, where Spark cannot run."""
+    if shutil.which("java") is None:
+        pytest.skip("Java is not installed")
+    for module in ("pyspark", *modules):
+        if find_spec(module) is None:
+            pytest.skip(f"{module} is not installed: make test-spark")
+
+
+@contextmanager
+def cluster(master: str = CLUSTER) -> Iterator[Any]:
+    """Give a session of Spark, with executors that run this checkout."""
+    spark_or_skip()
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path.cwd()), *([before] if before else [])])
+    os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
+    try:
+        with spark_session(master) as session:
+            yield session
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
+
+
+def on_spark(
+    session: Any, load: LoadDefinitions, together: int = 600_000
+) -> Callable[[], AbstractContextManager[Executor]]:
+    """Return what opens an executor that sends few bytes together, so that there are many jobs."""
+
+    @contextmanager
+    def opened() -> Iterator[Executor]:
+        with Workers(1, load) as workers:
+            yield SparkExecutor(LocalExecutor(workers), session, together)
+
+    return opened
+
+
+def entangled(folder: Path, day: int = 0) -> Path:
+    """Write an extract with every fault across members, and rows that name nobody."""
+    spec = Spec(10, since=date(2024, 1, 1), day=day, change_rate=0.3, fault_rate=0.04, seed=7)
+    write_extract(folder, spec)
+    (folder / "manifest.json").unlink(missing_ok=True)
+    (folder / "faults.csv").unlink(missing_ok=True)
+    claims, coverages = _rows(folder / "claim.csv"), _rows(folder / "coverage.csv")
+    members = sorted({row["member_id"] for row in claims})
+    first, last = members[0], members[-1]
+    theirs = [[row for row in claims if row["member_id"] == one] for one in members[:6]]
+    own, others = theirs[0], theirs[1]
+    _append(folder / "claim.csv", {**own[0], "member_id": last})
+    _append(folder / "coverage.csv", {**coverages[0], "member_id": last})
+    changed = {
+        own[1]["claim_id"]: {"adjusted_from_claim_id": others[0]["claim_id"]},
+        own[2]["claim_id"]: {"adjusted_from_claim_id": "no-such-claim"},
+        others[1]["claim_id"]: {"coverage_id": "no-such-coverage"},
+        theirs[2][0]["claim_id"]: {"coverage_id": theirs[3][0]["coverage_id"]},
+        theirs[4][0]["claim_id"]: {"member_id": "no-such-member"},
+        theirs[5][0]["claim_id"]: {"member_id": ""},
+    }
+    _change(folder / "claim.csv", "claim_id", changed)
+    card = {coverages[-1]["coverage_id"]: {"card_member_id": first}}
+    card[coverages[-2]["coverage_id"]] = {"card_member_id": "no-such-member"}
+    _change(folder / "coverage.csv", "coverage_id", card)
+    lines = _rows(folder / "claim_line.csv")
+    _append(folder / "claim_line.csv", {**lines[0], "claim_id": "no-such-claim"})
+    _append(folder / "claim_line.csv", {**lines[0], "claim_id": ""})
+    with (folder / "claim_line.csv").open("a", encoding="utf-8") as file:
+        file.write("torn,1\n")  # of no known claim
+        file.write(f"{others[2]['claim_id']},1\n")
+    with (folder / "claim.csv").open("a", encoding="utf-8") as file:
+        file.write(f"{others[3]['claim_id']},pharmacy\n")
+    return folder
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _append(path: Path, row: Mapping[str, str]) -> None:
+    with path.open("a", encoding="utf-8", newline="") as file:
+        csv.DictWriter(file, list(row), lineterminator="\n").writerow(row)
+
+
+def _change(path: Path, key: str, changed: Mapping[str, Mapping[str, str]]) -> None:
+    rows = _rows(path)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({**row, **changed.get(row[key], {})} for row in rows)

@@ -1,0 +1,124 @@
+"""What goes to executors and comes back, without any Spark."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from etl.errors import NotFound, StoreError, UsageError
+from etl.local.executor import LocalExecutor
+from etl.local.workers import Workers
+from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
+from etl.spark.executor import SparkExecutor
+from etl.spark.pickling import packed, pickled, unpacked, unpickled
+from etl.spark.program import program_text
+from etl.spark.unit_tasks import check_same_target, finishing
+from etl.storage.local import LocalStore
+
+ROW = pa.record_batch(
+    {
+        "first": pa.array([3], pa.int32()),
+        "stop": pa.array([5], pa.int32()),
+        "rows": pa.array([b""], pa.binary()),
+        "previous": pa.array([b""], pa.binary()),
+        "keys": pa.array([b""], pa.binary()),
+    }
+)
+
+
+def test_executors_need_neither_pandas_nor_great_expectations_nor_pyspark() -> None:
+    program = (
+        "import sys\n"
+        "class Absent:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name in ('pandas', 'great_expectations', 'pyspark', 'matplotlib', 'boto3'):\n"
+        "            raise ModuleNotFoundError(name)\n"
+        "sys.meta_path.insert(0, Absent())\n"
+        "import etl.spark.unit_tasks\n"
+        "print('loaded')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("loaded\n", "")
+
+
+def test_read_only_mappings_are_sent_in_whatever_they_are() -> None:
+    value: dict[str, Any] = {"a": (MappingProxyType({"b": MappingProxyType({})}),)}
+    received = unpickled(pickled(value))
+    assert received == value
+    assert isinstance(received["a"][0]["b"], MappingProxyType)
+
+
+def test_tables_are_packed_and_come_back_equal() -> None:
+    rows = pa.table({"x": ["m1", None] * 500, FILE_COLUMN: [0] * 1000, ROW_COLUMN: range(1000)})
+    tables = {("claim", 3): rows, ("_ragged", None): rows.slice(0, 1)}
+    data = packed(tables)
+    assert unpacked(data) == tables
+    assert len(data) < rows.nbytes / 3
+
+
+def _only(results: Any) -> tuple[int, int, str, Any]:
+    (batch,) = results
+    (row,) = batch.to_pylist()
+    return row["first"], row["stop"], row["kind"], unpickled(row["body"])
+
+
+def test_another_program_is_refused_before_anything_is_read() -> None:
+    first, stop, kind, error = _only(finishing("Python 2.7", b"no pickle")(iter([ROW])))
+    assert (first, stop, kind) == (3, 5, "failed")
+    assert isinstance(error, UsageError)
+    assert "the driver runs Python 2.7, an executor code " in str(error)
+
+
+def test_an_error_is_a_result_and_does_not_leave_the_task() -> None:
+    *_, kind, error = _only(finishing(program_text(), b"no pickle")(iter([ROW])))
+    assert kind == "failed"
+    assert isinstance(error, Exception)
+    assert error.__traceback__ is None
+
+
+class Unsendable(Exception):
+    """An error with a cell in it, of a class that needs two arguments."""
+
+    def __init__(self, cell: str, other: str) -> None:
+        super().__init__(cell)
+
+
+def raise_unsendable() -> None:
+    raise Unsendable("a member's cell", "")
+
+
+class FailsToLoad:
+    """A value that is not to be had where it arrives."""
+
+    def __reduce__(self) -> tuple[Any, tuple[()]]:
+        return raise_unsendable, ()
+
+
+def test_of_an_error_that_cannot_be_sent_its_class_is() -> None:
+    *_, kind, error = _only(finishing(program_text(), pickled(FailsToLoad()))(iter([ROW])))
+    assert (kind, type(error), str(error)) == ("failed", RuntimeError, "Unsendable on an executor")
+
+
+def test_a_folder_without_the_lease_of_the_run_is_another_one(tmp_path: Path) -> None:
+    here, elsewhere = LocalStore(tmp_path / "here"), LocalStore(tmp_path / "elsewhere")
+    here.swap("leases/run-1.json", b"{}", None)
+    check_same_target(here, ["leases/run-0.json", "leases/run-1.json"])
+    check_same_target(elsewhere, [])
+    with pytest.raises(StoreError, match="executors see another folder there than the driver"):
+        check_same_target(elsewhere, ["leases/run-1.json"])
+    with pytest.raises(NotFound):
+        elsewhere.get("leases/run-1.json")
+
+
+def test_a_unit_that_is_too_large_to_be_sent_is_refused_in_a_sentence() -> None:
+    with Workers(1, lambda: object()) as workers:  # type: ignore[arg-type, return-value]
+        executor = SparkExecutor(LocalExecutor(workers), session=None, together=1 << 20)
+        executor.check_size(range(7, 8), 1 << 20)
+        with pytest.raises(StoreError, match=r"partition 7 has 3 MiB .* at most 1 can be sent"):
+            executor.check_size(range(7, 8), 3 << 20)
