@@ -11,6 +11,8 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 from etl.columns.digests import NO_HASHES
@@ -18,12 +20,13 @@ from etl.errors import StoreError
 from etl.jobs import EmitAny, Found, Job
 from etl.local.checkpoints import Checkpoints
 from etl.pipeline.definitions import Definitions
+from etl.pipeline.events import ignore
 from etl.pipeline.executor import Cutting, Done, Executor, Read, Task
 from etl.pipeline.incremental.reuse import PreviousRelease
 from etl.pipeline.outcome import outcome_from
 from etl.pipeline.unit import UnitResult
 from etl.publish.lease import PREFIX
-from etl.sources import Emit, Extract, Partitions
+from etl.sources import Emit, Extract, Partitions, open_partitions
 from etl.sources.finished_steps import Inventory
 from etl.sources.unit_rows import shared_tables, unit_facts, unit_tables
 from etl.spark.pickling import packed, pickled, unpickled
@@ -60,11 +63,15 @@ class SparkExecutor:
         facts = _run_facts(read, task, definitions)
         units = _Units(self.session, checkpoints, read.partitions, facts)
         count, sent = read.partitions.facts.count, 0
+        every = task.units(count)
+        # The driver's processes pack the next units while executors are at work.
+        unfinished = [unit for unit in every if checkpoints.find(unit) is None]
+        packing = self.local.each(partial(_packed_unit, read.work), unfinished, ignore)
         waiting = list[Done | UnitOfWork]()
-        for unit in task.units(count):
+        for unit in every:
             done = checkpoints.find(unit)
             if done is None:
-                rows = packed(unit_tables(read.partitions, unit))
+                rows = next(packing)
                 self.check_size(unit, len(rows))
                 if sent + len(rows) > self.together:
                     yield from units.finish(waiting)
@@ -105,6 +112,11 @@ class SparkExecutor:
     def dismiss(self) -> None:
         """Let the driver's processes end while this one goes on."""
         self.local.dismiss()
+
+
+def _packed_unit(work: Path, unit: range, emit: Emit) -> bytes:
+    del emit
+    return packed(unit_tables(open_partitions(work), unit))
 
 
 def _run_facts(read: Read, task: Task, definitions: Definitions) -> bytes:
