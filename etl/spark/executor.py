@@ -10,12 +10,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from etl.columns.digests import NO_HASHES
+import numpy as np
+
+from etl.columns.digests import NO_HASHES, Hashes
 from etl.errors import StoreError
 from etl.jobs import EmitAny, Found, Job
 from etl.local.checkpoints import Checkpoints
@@ -28,10 +30,19 @@ from etl.pipeline.unit import UnitResult
 from etl.publish.lease import PREFIX
 from etl.sources import Emit, Extract, Partitions, open_partitions
 from etl.sources.finished_steps import Inventory
+from etl.sources.keys import UnitIds
 from etl.sources.unit_rows import shared_tables, unit_facts, unit_tables
-from etl.spark.pickling import packed, pickled, unpickled
+from etl.spark.pickling import packed, pickled
 from etl.spark.program import program_text
-from etl.spark.unit_tasks import RESULTS, UNIT_ROWS, FinishedUnit, RunFacts, UnitOfWork, finishing
+from etl.spark.unit_tasks import (
+    RESULTS,
+    UNIT_ROWS,
+    Kind,
+    RunFacts,
+    UnitOfWork,
+    finishing,
+    raised,
+)
 
 _TOGETHER: Final = 96 << 20
 """Bytes of packed rows that are sent together. A task's share of them has to be smaller than
@@ -153,31 +164,62 @@ class _Units:
         finished = dict[range, list[Done]]()
         while works:
             asking, failed = dict[range, UnitOfWork](), list[Exception]()
-            for unit, kind, body in self._results(list(works.values())):
-                if kind == "done":
-                    finished[unit] = [self._keep(each) for each in unpickled(body)]
-                elif kind == "asked":
-                    keys = self.partitions.keys.of_unit(unpickled(body))
-                    asking[unit] = replace(works[unit], keys=pickled(keys))
+            results = self._results(list(works.values()))
+            for unit, work in works.items():
+                own = {part: results[part] for part in results if part.start in unit}
+                if any(one.error is not None for one in own.values()):
+                    failed += [one.error for one in own.values() if one.error is not None]
+                elif own[min(own, key=lambda part: part.start)].foreign:
+                    (asked,) = own.values()
+                    keys = self.partitions.keys.of_unit(UnitIds(asked.own, asked.foreign))
+                    asking[unit] = replace(work, keys=pickled(keys))
                 else:
-                    failed.append(unpickled(body))
+                    finished[unit] = [self._keep(part, one) for part, one in own.items()]
             if failed:
                 raise failed[0]
             works = asking
         for each in waiting:
             yield from [each] if isinstance(each, Done) else finished[each.unit]
 
-    def _results(self, works: Sequence[UnitOfWork]) -> list[tuple[range, str, bytes]]:
+    def _results(self, works: Sequence[UnitOfWork]) -> dict[range, _Result]:
+        """Return what became of units, or of their partitions, in order."""
         with _sentences():
             frame = self.session.createDataFrame([work.row() for work in works], UNIT_ROWS)
             spread = frame.repartition(len(works))
             rows = spread.mapInArrow(finishing(program_text(), self.facts), RESULTS).collect()
-        found = [(range(row.first, row.stop), row.kind, bytes(row.body)) for row in rows]
-        return sorted(found, key=lambda each: each[0].start)
+        found = dict[range, _Result]()
+        for row in sorted(rows, key=lambda row: row.first):
+            unit = range(row.first, row.stop)
+            found.setdefault(unit, _Result()).add(row.kind, row.name, bytes(row.body))
+        return found
 
-    def _keep(self, unit: FinishedUnit) -> Done:
-        files = {name: [data] for name, data in unit.files.items()}
-        return self.checkpoints.keep(unit.unit, UnitResult(outcome_from(unit.outcome), files))
+    def _keep(self, unit: range, result: _Result) -> Done:
+        files = {name: [data] for name, data in result.files.items()}
+        return self.checkpoints.keep(unit, UnitResult(outcome_from(result.outcome), files))
+
+
+@dataclass(slots=True)
+class _Result:
+    """The rows of one unit, as they came back."""
+
+    outcome: bytes = b""
+    files: dict[str, bytes] = field(default_factory=dict)
+    own: dict[str, Hashes] = field(default_factory=dict)
+    foreign: dict[str, Hashes] = field(default_factory=dict)
+    error: Exception | None = None
+
+    def add(self, kind: Kind, name: str, body: bytes) -> None:
+        match kind:
+            case "outcome":
+                self.outcome = body
+            case "file":
+                self.files[name] = body
+            case "own":
+                self.own[name] = np.frombuffer(body, np.uint64)
+            case "foreign":
+                self.foreign[name] = np.frombuffer(body, np.uint64)
+            case "failed":
+                self.error = raised(name, body.decode())
 
 
 @contextmanager

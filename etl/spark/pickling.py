@@ -1,4 +1,4 @@
-"""Values as bytes on their way between driver and executors."""
+"""Values as bytes on their way from the driver to executors."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def pickled(value: object) -> bytes:
 
 
 def unpickled(data: bytes) -> Any:
-    """Return the value of bytes that came from the driver or from an executor of this run."""
-    return pickle.loads(data)  # noqa: S301 # Spark itself sends code in this way
+    """Return the value of bytes that came from the driver of this run; only executors call this."""
+    return pickle.loads(data)  # noqa: S301 # as Spark unpickles the function that calls this
 
 
 def packed(tables: Tables) -> bytes:

@@ -8,14 +8,24 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable, Iterator, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Final, Literal
 
 import pyarrow as pa
 
-from etl.errors import NotFound, StoreError, UsageError
+from etl.errors import (
+    CommitConflict,
+    CommitUnknown,
+    DataRejected,
+    EtlError,
+    NotFound,
+    StoreError,
+    UsageError,
+)
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.executor import Task
 from etl.pipeline.incremental.dependencies import Dependencies
@@ -28,25 +38,34 @@ from etl.pipeline.unit_ids import unit_ids
 from etl.sources import GlobalKeys, PartitionFacts, Partitions
 from etl.sources.keys import UnitKeys
 from etl.sources.unit_rows import UnitRows
-from etl.spark.pickling import pickled, unpacked, unpickled
+from etl.spark.pickling import unpacked, unpickled
 from etl.spark.program import program_text
 from etl.storage.port import Store
 
 UNIT_ROWS: Final = "first int, stop int, rows binary, previous binary, keys binary"
-RESULTS: Final = "first int, stop int, kind string, body binary"
+RESULTS: Final = "first int, stop int, kind string, name string, body binary"
 _RESULTS: Final = pa.schema(
     [
         pa.field("first", pa.int32()),
         pa.field("stop", pa.int32()),
         pa.field("kind", pa.string()),
+        pa.field("name", pa.string()),
         pa.field("body", pa.binary()),
     ]
 )
 
-Kind = Literal["done", "asked", "failed"]
-"""State of a unit after a task: finished, waiting for answers about ids, or failed."""
+_SENTENCES: Final[Mapping[str, type[Exception]]] = {
+    error.__name__: error
+    for error in (UsageError, DataRejected, StoreError, NotFound, CommitConflict, CommitUnknown)
+}
+"""Errors that are no more than their sentence."""
+
+Kind = Literal["outcome", "file", "own", "foreign", "failed"]
+"""Of a finished unit its outcome, and its files by name; of one that asks for ids its own ones and
+those, by table; of one that failed the error's class, and its text."""
 Batches = Iterator[pa.RecordBatch]
-Result = tuple[int, int, Kind, bytes]
+Result = tuple[range, Kind, str, bytes]
+"""The unit, or a partition of it; kind, name, and the bytes that these say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,21 +112,6 @@ class UnitOfWork:
         return self.unit.start, self.unit.stop, self.rows, self.previous, self.keys
 
 
-@dataclass(frozen=True, slots=True)
-class FinishedUnit:
-    """Result of a unit, or of one of its partitions.
-
-    Attributes:
-        unit: the partitions.
-        outcome: `outcome_to` of what it adds to the totals.
-        files: name -> what the run keeps of it until its end.
-    """
-
-    unit: range
-    outcome: bytes
-    files: dict[str, bytes]
-
-
 def finishing(program: str, facts: bytes) -> Callable[[Batches], Batches]:
     """Return the function for `mapInArrow` that finishes units.
 
@@ -121,36 +125,42 @@ def finishing(program: str, facts: bytes) -> Callable[[Batches], Batches]:
             for row in batch.to_pylist():
                 unit = range(row["first"], row["stop"])
                 work = UnitOfWork(unit, row["rows"], row["previous"], row["keys"])
-                kind, body = _finished(program, facts, work)
-                columns: Sequence[Any] = ([unit.start], [unit.stop], [kind], [body])
-                yield pa.record_batch(
-                    [pa.array(*each) for each in zip(columns, _RESULTS.types, strict=True)],
-                    schema=_RESULTS,
-                )
+                for result in _results(program, facts, work):
+                    yield _batch(result)
 
     return finish
 
 
-def _finished(program: str, facts: bytes, work: UnitOfWork) -> tuple[Kind, bytes]:
+def _batch(result: Result) -> pa.RecordBatch:
+    unit, kind, name, body = result
+    columns: Sequence[Any] = ([unit.start], [unit.stop], [kind], [name], [body])
+    arrays = [pa.array(*each) for each in zip(columns, _RESULTS.types, strict=True)]
+    return pa.record_batch(arrays, schema=_RESULTS)
+
+
+def _results(program: str, facts: bytes, work: UnitOfWork) -> list[Result]:
     try:
         if program_text() != program:
             raise UsageError(
                 f"the driver runs {program}, an executor {program_text()}: install the same on both"
             )
-        return _Executor.of(facts).finish(work)
-    except Exception as error:
-        return "failed", _pickled_error(error)
+        return list(_Executor.of(facts).finish(work))
+    except EtlError as error:
+        return [(work.unit, "failed", type(error).__name__, str(error).encode())]
+    except Exception as error:  # a bug, of which the text may hold cells: its place alone is told
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{type(error).__name__} in {Path(last.filename).name}, line {last.lineno}"
+        return [(work.unit, "failed", "", f"{place}, on an executor".encode())]
 
 
-def _pickled_error(error: Exception) -> bytes:
-    """Return an exception as bytes; of one that cannot be sent, its class."""
-    error.__traceback__ = None
-    try:
-        data = pickled(error)
-        unpickled(data)
-    except Exception:
-        return pickled(RuntimeError(f"{type(error).__name__} on an executor"))
-    return data
+def raised(name: str, text: str) -> Exception:
+    """Return the error that a result states.
+
+    Args:
+        name: its class; empty for an error that is a bug.
+        text: what it says.
+    """
+    return _SENTENCES.get(name, RuntimeError)(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +176,8 @@ class _Executor:
     def of(cls, facts: bytes) -> _Executor:
         return _executor(facts)
 
-    def finish(self, work: UnitOfWork) -> tuple[Kind, bytes]:
+    def finish(self, work: UnitOfWork) -> Iterator[Result]:
+        """Yield what becomes of a unit: the results of it, or the ids that it asks for."""
         previous: PreviousRelease = unpickled(work.previous)
         context = replace(self.context, task=replace(self.context.task, previous=previous))
         rows = UnitRows({**self.shared.tables, **unpacked(work.rows)})
@@ -176,20 +187,24 @@ class _Executor:
         else:
             ids = unit_ids(context, work.unit, partitions, self.store)
             if len(ids):
-                return "asked", pickled(ids)
+                for table, own in ids.own.items():
+                    yield work.unit, "own", table, own.tobytes()
+                    yield work.unit, "foreign", table, ids.foreign[table].tobytes()
+                return
             keys = self.facts.keys.of_unit(ids)
-        return "done", pickled(list(self._process(context, work.unit, partitions, keys)))
+        yield from self._process(context, work.unit, partitions, keys)
 
     def _process(
         self, context: UnitContext, unit: range, rows: Partitions, keys: UnitKeys
-    ) -> Iterator[FinishedUnit]:
+    ) -> Iterator[Result]:
         result = process_unit(context, unit, rows, keys, self.store)
         if result is None:
             for index in unit:
                 yield from self._process(context, range(index, index + 1), rows, keys)
             return
-        files = {name: b"".join(pieces) for name, pieces in result.files.items()}
-        yield FinishedUnit(unit, outcome_to(result.outcome), files)
+        yield unit, "outcome", "", outcome_to(result.outcome)
+        for name, pieces in result.files.items():
+            yield unit, "file", name, b"".join(pieces)
 
 
 @lru_cache(maxsize=1)

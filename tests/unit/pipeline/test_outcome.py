@@ -89,6 +89,6 @@ def test_what_is_no_part_of_outcomes_is_neither_kept_nor_made() -> None:
 def test_nothing_in_the_program_unpickles_files() -> None:
     texts = {path: path.read_text() for path in (ROOT / "etl").rglob("*.py")}
     assert ROOT / "etl" / "pipeline" / "outcome.py" in texts
-    # What driver and executors of Spark send each other is no file, and Spark pickles it itself.
+    # What the driver sends to executors of Spark is no file, and Spark pickles functions itself.
     messages = ROOT / "etl" / "spark" / "pickling.py"
     assert [path for path, text in texts.items() if "pickle.load" in text] == [messages]
