@@ -121,7 +121,7 @@ def _alone(settings: Settings) -> Settings:
     Raises:
         UsageError: it does, and members could sign in.
     """
-    if settings.serve.directory is not True:
+    if settings.serve.directory != "true":
         return settings
     try:
         asyncio.run(_looked(settings))

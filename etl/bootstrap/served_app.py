@@ -395,7 +395,7 @@ def describe_server(
                 directory, service.directory.kinds(), listed=service.has_directory
             )
         )
-        if serve.directory
+        if serve.has_directory
         else None,
         smart=_smart(settings, authorized.endpoints) if authorized.endpoints else None,
     )

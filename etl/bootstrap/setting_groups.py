@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ByteSize, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, SecretStr
+
+
+def _word(value: object) -> object:
+    """Return true and false as words, for a setting that takes other texts beside them."""
+    return str(value).lower() if isinstance(value, bool) else value
 
 
 class SettingGroup(BaseModel):
@@ -409,9 +414,8 @@ class ServeSettings(SettingGroup):
     log: Literal["json", "off"] = Field("json", description="Whether requests are logged.")
     metrics: bool = Field(True, description="Whether `/metrics` is there.")
     gzip: bool = Field(True, description="Whether answers are compressed for clients that take it.")
-    directory: bool | str = Field(
-        True,
-        union_mode="left_to_right",
+    directory: Annotated[str, BeforeValidator(_word)] = Field(
+        "true",
         description=(
             "What is served at `/directory`, to everybody: a target with a provider directory, a "
             "folder or `s3://bucket/prefix`; `true` for the providers that claims name; `false` "
@@ -481,7 +485,12 @@ class ServeSettings(SettingGroup):
     @property
     def directory_target(self) -> str:
         """The target with a provider directory; empty for none."""
-        return self.directory if isinstance(self.directory, str) else ""
+        return "" if self.directory in ("", "true", "false") else self.directory
+
+    @property
+    def has_directory(self) -> bool:
+        """Whether anything is served at `/directory`."""
+        return self.directory not in ("", "false")
 
     @property
     def reached_at(self) -> str:

@@ -82,7 +82,7 @@ def greeting(bound: Bound) -> list[str]:
     where = [f"{settings.target} at {fhir}"] if settings.target else []
     if serve.directory_target:
         where.append(f"{serve.directory} at {directory}")
-    elif serve.directory:
+    elif serve.has_directory:
         where[0] += f" and {directory}"
     lines = [f"serving {', '.join(where)}"]
     if bound.served is not None:
