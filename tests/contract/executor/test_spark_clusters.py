@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -168,7 +169,8 @@ def test_spark_connect_makes_the_same_tree(
     binding = f"spark.connect.grpc.binding.port={port}"
     server = _program(tmp_path / "server", "spark-submit", *options, binding, "spark-internal")
     payer = Payer(definitions, tmp_path / "payer")
-    with server as said:
+    # pyspark remembers in the environment that it is a client, and begins nothing else then.
+    with patch.dict(os.environ), server as said:
         _said(said, "Spark Connect server started")
         with spark_session(f"sc://127.0.0.1:{port}") as session:
             payer.publish(on_spark(session, load), extract, 1)
