@@ -38,8 +38,8 @@ def mistake_in(error: ErrorDetails, settings: type[BaseModel], origin: str) -> t
         settings: the class of all settings.
         origin: where it was given, as `origin_of` returns it.
     """
-    kind, field, location = _declared(settings, error["loc"])
-    name = ".".join(str(part) for part in location)
+    name = ".".join(str(part) for part in error["loc"])
+    kind, field = _declared(settings, error["loc"])
     if error["type"] == "missing":
         described = (field.description or "").rstrip(".") if field is not None else ""
         return f"setting {name} is missing", f"add it: {described}" if described else _SEE
@@ -62,36 +62,23 @@ def _hint(error: ErrorDetails, kind: Any, origin: str) -> str:
     return ""
 
 
-def _declared(
-    settings: type[BaseModel], location: Location
-) -> tuple[Any, FieldInfo | None, Location]:
-    """Return the type declared at a place, its field (None for an entry of a field), and the place.
-
-    Where a field has alternatives, pydantic's place goes on to the one that it tried.
-    """
+def _declared(settings: type[BaseModel], location: Location) -> tuple[Any, FieldInfo | None]:
+    """Return the type declared at a place, and its field; None for an entry of a field."""
     kind: Any = settings
     field: FieldInfo | None = None
-    for depth, part in enumerate(location):
-        if _is_alternatives(kind):
-            return kind, field, location[:depth]
+    for part in location:
         if _is_group(kind):
             field = kind.model_fields[str(part)]
             kind = _not_none(field.annotation)
         else:  # an entry of a list or table
             field, kind = None, get_args(kind)[0 if isinstance(part, int) else 1]
-    return kind, field, location
+    return kind, field
 
 
 def _not_none(kind: Any) -> Any:
-    """Return a type without None; several alternatives stay together."""
-    if not _is_alternatives(kind):
-        return kind
-    choices = [choice for choice in get_args(kind) if choice is not NoneType]
-    return choices[0] if len(choices) == 1 else kind
-
-
-def _is_alternatives(kind: Any) -> bool:
-    return get_origin(kind) in (Union, UnionType)
+    if get_origin(kind) in (Union, UnionType):
+        (kind,) = (choice for choice in get_args(kind) if choice is not NoneType)
+    return kind
 
 
 def _is_group(kind: Any) -> bool:
@@ -105,8 +92,6 @@ def _words(kind: Any) -> str:
         return f"a list of {_MANY.get(get_args(kind)[0], 'tables')}"
     if get_origin(kind) is dict:
         return f"a table, each value {_words(get_args(kind)[1])}"
-    if _is_alternatives(kind):
-        return ", or ".join(_words(choice) for choice in get_args(kind))
     if _is_group(kind):
         return f"a table of settings: {', '.join(list(kind.model_fields)[:4])} and the like"
     return _ONE[kind]

@@ -254,13 +254,6 @@ def test_every_setting_can_be_said_to_be_wrong() -> None:
     assert all(" must be " in one for one in said)
 
 
-def test_a_setting_with_alternatives_is_said_to_be_wrong_once() -> None:
-    assert _said_of("serve.directory = 7") == [
-        "cpcds.toml:1: setting serve.directory must be true or false, or text; "
-        "leave it out for the default, true"
-    ]
-
-
 def test_an_option_is_named_where_it_gave_the_value() -> None:
     assert _said_of("", serve={"port": -1}, target=7) == [
         "--to or TARGET: setting target must be text; put it in quotes",
