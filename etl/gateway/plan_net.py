@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Final
 
 from etl.gateway.supported_fhir import (
+    COLUMN_MODIFIERS,
     ResourceType,
     SearchParameter,
     date_parameter,
@@ -53,7 +54,9 @@ def _strings(of: str, *parameters: tuple[str, str]) -> tuple[SearchParameter, ..
 
 
 def _tokens(of: str, *parameters: tuple[str, str]) -> tuple[SearchParameter, ...]:
-    return tuple(token_parameter(name, f"{_GUIDE}{of}-{name}", what) for name, what in parameters)
+    return tuple(
+        token_parameter(name, f"{_GUIDE}{of}-{name}", what, "text") for name, what in parameters
+    )
 
 
 def _period(of: str, what: str) -> SearchParameter:
@@ -124,8 +127,13 @@ PLAN_NET_TYPES: Final[Mapping[str, ResourceType]] = MappingProxyType(
                     *_tokens(
                         "insuranceplan",
                         ("plan-type", "Type of one of its plans."),
-                        ("identifier", "The payer's key, or Medicare's contract and plan."),
                         ("type", "Its type of product."),
+                    ),
+                    token_parameter(
+                        "identifier",
+                        f"{_GUIDE}insuranceplan-identifier",
+                        "The payer's key, or Medicare's contract and plan.",
+                        *COLUMN_MODIFIERS,
                     ),
                 ),
                 ("administered-by", "owned-by", "coverage-area"),

@@ -36,6 +36,9 @@ _FEW: Final = 4
 Parameters = Sequence[tuple[str, str]]
 """Names and values, decoded, in order."""
 
+_Columns = tuple[frozenset[str] | None, ...]
+"""Index columns of each type, as `ReleaseTree.columns` gives them."""
+
 __all__ = ["Answer", "Found", "Refusal", "Service"]
 
 
@@ -145,7 +148,7 @@ class Service:
             tree = self._releases.current()
         except StoreError:
             return self._every_kind
-        return self._answerable(tuple(map(tree.columns, self._kinds)))
+        return self._answerable(self._columns(tree))
 
     async def read(
         self,
@@ -249,7 +252,7 @@ class Service:
         short = sum(len(value) for pair in given for value in pair) <= LONGEST
         understood = self._remembered if short else self._understood
         path = kind.name if within is None else f"Patient/{within}/{kind.name}"
-        columns = tree.columns(kind.name)
+        columns = self._columns(tree)
         question = understood(kind.name, given, base, strict, tree.now, path, columns)
         position = Position("search", kind.name, question.query.used, 0, tree.id, tree.digest)
         return await self._searched(tree, grant, question, position, base, question.url)
@@ -323,7 +326,10 @@ class Service:
         """Return whether a retracted resource of a type is answered otherwise than an unknown."""
         return tells_of_what_is_gone(kind)
 
-    def _kinds_with(self, columns: tuple[frozenset[str] | None, ...]) -> tuple[ResourceType, ...]:
+    def _columns(self, tree: ReleaseTree) -> _Columns:
+        return tuple(map(tree.columns, self._kinds))
+
+    def _kinds_with(self, columns: _Columns) -> tuple[ResourceType, ...]:
         return tuple(map(answerable, self._kinds.values(), columns))
 
     def _kind(self, resource_type: str) -> ResourceType:
@@ -341,14 +347,14 @@ class Service:
         strict: bool,
         now: int,
         path: str,
-        columns: frozenset[str] | None,
+        columns: _Columns,
     ) -> _Question:
         """Parse parameters against a release with some columns in its indexes."""
-        kind = answerable(self._kind(resource_type), columns)
+        kinds = {kind.name: kind for kind in self._answerable(columns)}
         query = parse(
-            kind,
+            kinds[resource_type],
             parameters,
-            kinds=self._kinds,
+            kinds=kinds,
             base=base,
             strict=strict,
             now=now,
@@ -372,7 +378,7 @@ class Service:
             request = replace(compartment.parse(position.parameters, strict=True), ignored=ignored)
             return await self._everything(tree, grant, request, position, base, url)
         require(grant, kind, "s")
-        columns = tree.columns(kind.name)
+        columns = self._columns(tree)
         question = self._understood(
             kind.name, position.parameters, base, True, tree.now, kind.name, columns
         )

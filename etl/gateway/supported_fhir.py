@@ -20,6 +20,10 @@ from etl.profiles.guides import C4BB, US_CORE
 ParameterType = Literal["token", "date", "reference", "string", "special"]
 Interaction = Literal["read", "vread", "search-type"]
 
+COLUMN_MODIFIERS: Final = ("text", "of-type")
+"""Modifiers that search a column of their own, `parameter:modifier`; where a release has none they
+are not supported."""
+
 PREFIXES: Final = ("eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap")
 """Prefixes of date values, FHIR R4 search 3.1.1.4.5."""
 
@@ -134,9 +138,11 @@ def date_parameter(name: str, definition: str, documentation: str) -> SearchPara
     return SearchParameter(name, "date", definition, documentation, ("missing",), PREFIXES)
 
 
-def token_parameter(name: str, definition: str, documentation: str) -> SearchParameter:
-    """Return a parameter of codes or identifiers."""
-    return SearchParameter(name, "token", definition, documentation, ("missing", "not"))
+def token_parameter(
+    name: str, definition: str, documentation: str, *modifiers: str
+) -> SearchParameter:
+    """Return a parameter of codes or identifiers, with modifiers beside `missing` and `not`."""
+    return SearchParameter(name, "token", definition, documentation, ("missing", "not", *modifiers))
 
 
 def string_parameter(name: str, definition: str, documentation: str) -> SearchParameter:
@@ -477,13 +483,30 @@ def answerable(kind: ResourceType, columns: frozenset[str] | None) -> ResourceTy
             return True
         return name in columns if columns is not None else (kind.name, name) not in _ADDED
 
-    if all(map(has, kind.parameters)):
+    parameters = {
+        name: _answerable_parameter(parameter, columns or frozenset())
+        for name, parameter in kind.parameters.items()
+        if has(name)
+    }
+    if parameters == kind.parameters:
         return kind
     return replace(
         kind,
-        parameters=MappingProxyType({name: x for name, x in kind.parameters.items() if has(name)}),
+        parameters=MappingProxyType(parameters),
         includes=tuple(include for include in kind.includes if has(include.parameter)),
         sorts=tuple(sort for sort in kind.sorts if has(sort)),
+    )
+
+
+def _answerable_parameter(parameter: SearchParameter, columns: frozenset[str]) -> SearchParameter:
+    """Return a parameter with the modifiers that need no column of their own, or have it."""
+    modifiers = tuple(
+        modifier
+        for modifier in parameter.modifiers
+        if modifier not in COLUMN_MODIFIERS or f"{parameter.name}:{modifier}" in columns
+    )
+    return (
+        parameter if modifiers == parameter.modifiers else replace(parameter, modifiers=modifiers)
     )
 
 

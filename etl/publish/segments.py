@@ -3,7 +3,8 @@
 A segment is made of the indexes of a fixed range of directory shards and of nothing else, so that
 its bytes follow from them. For each type it has the keys of its rows, and for each search column
 pairs of a value and a row, sorted by value: binary, so that a reader of a few columns fetches
-those, and compares values and not rows. docs/published-tree.md has the format to the byte.
+those, and compares values and not rows. A column of a modifier, `parameter:modifier`, is of texts.
+docs/published-tree.md has the format to the byte.
 """
 
 from __future__ import annotations
@@ -114,7 +115,7 @@ def render_segment(indexes: Sequence[tuple[int, Index]]) -> bytes:
     sections: dict[str, bytes] = {f"{kind}/{KEYS}": _bytes(of) for kind, of in keys.items()}
     referring = set()
     for name, places in pairs.items():
-        if all(map(_REFERENCE.fullmatch, places)):
+        if ":" not in name and all(map(_REFERENCE.fullmatch, places)):
             referring.add(name)
             sections[name] = _column_of_keys(places)
         else:

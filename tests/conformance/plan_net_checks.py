@@ -30,6 +30,8 @@ class Group:
         reverse_includes: `Type:parameter` of `_revinclude`.
         chains: reference parameter → parameters of what it refers to.
         reverse_chains: `Type:parameter` of `_has` → parameters of that type.
+        modifiers: `parameter:modifier` that SearchParameters of the guide name and Inferno does not
+            test, of tokens; a server may leave them out.
         optional: parameters of `searches` and `includes` that a server may leave out.
     """
 
@@ -42,6 +44,7 @@ class Group:
     reverse_includes: str = ""
     chains: Mapping[str, str] | None = None
     reverse_chains: Mapping[str, str] | None = None
+    modifiers: str = ""
     optional: str = "_lastUpdated"
 
 
@@ -136,6 +139,7 @@ GROUPS: Final = (
         "contact.telecom.system contact.telecom.value endpoint network plan.type plan.coverageArea",
         includes="administered-by owned-by coverage-area",
         chains={"administered-by": "name partof", "owned-by": "name partof"},
+        modifiers="plan-type:text type:text identifier:text identifier:of-type",
         optional="_lastUpdated identifier",
     ),
     Group(
@@ -157,6 +161,7 @@ GROUPS: Final = (
             "network": "name partof",
             "endpoint": "organization",
         },
+        modifiers="role:text specialty:text",
     ),
     Group(
         "PractitionerRole",
@@ -176,6 +181,7 @@ GROUPS: Final = (
             "network": ORGANIZATION_CHAINS,
             "endpoint": "organization",
         },
+        modifiers="role:text specialty:text",
     ),
     Group(
         "Practitioner",
@@ -206,6 +212,7 @@ GROUPS: Final = (
             "organization": ORGANIZATION_CHAINS,
             "endpoint": "organization",
         },
+        modifiers="service-category:text service-type:text specialty:text",
     ),
     Group(
         "Location",
@@ -228,6 +235,7 @@ GROUPS: Final = (
             "endpoint": "organization",
         },
         reverse_chains={"InsurancePlan:coverage-area": "owned-by"},
+        modifiers="type:text",
     ),
     Group(
         "Network",
@@ -261,6 +269,7 @@ GROUPS: Final = (
             "OrganizationAffiliation:participating-organization": "location network specialty",
             "InsurancePlan:owned-by": "coverage-area",
         },
+        modifiers="type:text",
         optional="_lastUpdated coverage-area",
     ),
 )

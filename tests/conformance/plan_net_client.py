@@ -29,6 +29,8 @@ from tests.conformance.plan_net_elements import (
     elements,
     has,
     matches,
+    matches_modified,
+    modified_values,
     name_of,
     parameter,
     references,
@@ -244,6 +246,8 @@ class PlanNetTester:
         yield "read", False, partial(self._check_read, group)
         for name in group.searches.split():
             yield f"search {name}", name in optional, partial(self._check_search, group, name)
+        for written in group.modifiers.split():
+            yield f"modifier {written}", True, partial(self._check_modifier, group, written)
         for name in group.includes.split():
             yield (
                 f"_include {name}",
@@ -306,6 +310,20 @@ class PlanNetTester:
             ids = {resource["id"] for resource in answer.matches}
             more = {resource["id"] for resource in narrower.matches} - ids
             _demand(not more, narrower.request, "more than without the system")
+
+    def _check_modifier(self, group: Group, written: str) -> None:
+        values = [v for one in self._pool(group) for v in modified_values(one, group.type, written)]
+        if not values:
+            raise Skipped(f"no {group.name} has what {written} searches")
+        value = values[0].upper() if written.endswith(":text") else values[0]
+        answer = self.found(group.type, (written, value))
+        came = {name_of(one) for one in answer.matches}
+        wanted = {
+            name_of(one)
+            for one in self._all(group.type)
+            if matches_modified(one, group.type, written, value)
+        }
+        _demand(came == wanted, answer.request, f"{sorted(came)} in place of {sorted(wanted)}")
 
     def _check_include(self, group: Group, name: str) -> None:
         for resource in self._pool(group):

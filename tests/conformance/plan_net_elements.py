@@ -120,6 +120,34 @@ def _escaped(text: str) -> str:
     return text.replace("\\", "\\\\").replace(",", "\\,").replace("|", "\\|").replace("$", "\\$")
 
 
+def modified_values(resource: Json, type_: str, written: str) -> list[str]:
+    """Return what a resource is searched by with a modifier of a token, escaped.
+
+    `:text` searches texts of concepts and of types of identifiers, `:of-type` identifiers as
+    `system|code|value` with system and code of their types.
+    """
+    name, _, modifier = written.partition(":")
+    _, paths = parameter(type_, name)
+    found = [element for path in paths for element in elements(resource, path)]
+    if modifier == "text":
+        parts = ("text", "coding.display", "type.text")
+        return [_escaped(text) for one in found for part in parts for text in elements(one, part)]
+    return [
+        "|".join(_escaped(part) for part in (coding["system"], coding["code"], one["value"]))
+        for one in found
+        if "value" in one
+        for coding in elements(one, "type.coding")
+    ]
+
+
+def matches_modified(resource: Json, type_: str, written: str, value: str) -> bool:
+    """Return whether a resource is found by a modifier of a token: of texts by their beginning."""
+    found = modified_values(resource, type_, written)
+    if written.endswith(":text"):
+        return any(text.lower().startswith(value.lower()) for text in found)
+    return value in found
+
+
 def matches(resource: Json, type_: str, name: str, value: str) -> bool:
     """Return whether a resource has a value of a parameter: of strings its beginning."""
     kind, paths = parameter(type_, name)

@@ -11,7 +11,13 @@ from urllib.parse import parse_qsl
 import httpx2
 
 from tests.conformance.plan_net_checks import GROUPS, PROFILES
-from tests.conformance.plan_net_elements import Json, elements, matches, references
+from tests.conformance.plan_net_elements import (
+    Json,
+    elements,
+    matches,
+    matches_modified,
+    references,
+)
 
 BASE: Final = "http://directory.example/fhir"
 GUIDE: Final = "http://hl7.org/fhir/us/davinci-pdex-plan-net"
@@ -21,6 +27,7 @@ FAULTS: Final = {
     "another resource": "read",
     "searches that find all": "search ",
     "searches without system": "search ",
+    "modifiers that are ignored": "modifier ",
     "no includes": "_include",
     "a superfluous include": "_include",
     "no reverse includes": "_revinclude",
@@ -182,6 +189,9 @@ class PlainServer:
             )
         if self.fault == "searches that find all" and name != "_id":
             return True
+        if ":" in name:
+            ignored = self.fault == "modifiers that are ignored"
+            return ignored or matches_modified(resource, type_, name, value)
         if name == "_id":
             value = value if self.fault == "ids alone" else value.rpartition("/")[2]
         elif "|" in value:

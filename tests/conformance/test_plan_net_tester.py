@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from tests.conformance.plan_net_client import CheckResult, PlanNetTester
+from tests.conformance.plan_net_client import ROLE, CheckResult, PlanNetTester
 from tests.conformance.plan_net_elements import Json
 from tests.conformance.plan_net_server import BASE, FAULTS, PlainServer
 from tests.e2e.commands import SAMPLES, cpcds, done
@@ -35,7 +35,8 @@ COUNTS = {
     "references": 9,
 }
 """Number of tests in Inferno's report, but for those of the capability statement."""
-OURS = ("search by POST", "page by page")
+FAMILY = '"207Q00000X", "display": "Family Medicine"'
+OURS = ("search by POST", "page by page", "modifier")
 
 
 @pytest.fixture(scope="module")
@@ -64,14 +65,26 @@ def test_a_right_server_with_the_samples_passes_all_that_is_not_optional(
 
 
 def test_there_are_as_many_checks_of_a_kind_as_inferno_has(resources: list[Json]) -> None:
-    results = [one for one in results_of(resources)[6:] if one.what not in OURS]
+    results = [one for one in results_of(resources)[6:] if not one.what.startswith(OURS)]
     assert Counter(INFERNO[one.what.split()[0]] for one in results) == COUNTS
     optional = [one.what for one in results if one.is_optional and one.what.startswith("search")]
     assert len(optional) == 11
+
+
+@pytest.mark.parametrize("fault", ["", "modifiers that are ignored"])
+def test_modifiers_are_looked_at_where_there_are_values(resources: list[Json], fault: str) -> None:
+    with_texts = json.loads(json.dumps(resources).replace('"207Q00000X"', FAMILY))
+    results = {one.what: one for one in results_of(with_texts, fault) if one.group == ROLE}
+    assert results["modifier role:text"].outcome == "skip"
+    assert results["modifier specialty:text"].is_optional
+    assert results["modifier specialty:text"].outcome == ("fail" if fault else "pass")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 def test_each_fault_of_a_server_is_found(resources: list[Json], fault: str) -> None:
     found = [one for one in results_of(resources, fault) if one.outcome != "pass"]
-    assert any(one.what.startswith(FAULTS[fault]) and not one.is_optional for one in found), found
+    is_optional = fault == "modifiers that are ignored"
+    assert any(
+        one.what.startswith(FAULTS[fault]) and one.is_optional is is_optional for one in found
+    ), found

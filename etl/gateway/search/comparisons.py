@@ -71,6 +71,22 @@ def token(parameter: SearchParameter, values: list[str]) -> Test:
     return test
 
 
+def typed_identifier(parameter: SearchParameter, values: list[str]) -> Test:
+    """Return the test of an identifier with its type, `system|code|value` (`:of-type`).
+
+    System and code are those of `Identifier.type.coding`; all three are compared as they are
+    written, and none may be left out (FHIR R4, search, modifiers of tokens). Stored values are
+    `system|code|value` too.
+    """
+    exact: set[str] = set()
+    for value in values:
+        pieces = [plain(piece) for piece in split(value, "|")]
+        if len(pieces) != 3 or not all(pieces):
+            raise wrong(parameter.name, "invalid", "with :of-type takes system|code|value")
+        exact.add("|".join(pieces))
+    return exact.__contains__
+
+
 def date(parameter: SearchParameter, values: list[str], now: int) -> Test:
     """Return the test of a date with its prefix; several values are alternatives."""
     dates = [_dated(parameter, value) for value in values]

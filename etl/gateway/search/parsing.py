@@ -224,7 +224,7 @@ def _take(taken: _Taken, asked: _Asked, name: str, value: str) -> None:
         compared = condition
         while compared.links:
             compared = compared.links[0].condition
-        if compared.parameter.type in ("date", "string", "special"):
+        if compared.is_folded or compared.parameter.type in ("date", "string", "special"):
             taken.compared += value.count(",") + 1
         if compared.parameter.type == "reference":
             # The base may be another one when a page link is followed.
@@ -291,6 +291,12 @@ def _condition(asked: _Asked, written: str, value: str) -> SearchCondition | Non
         ids = frozenset(plain(value).removeprefix(f"{kind.name}/") for value in values)
         return SearchCondition(parameter, ids.__contains__, ids=ids)
     match parameter.type:
+        case "token" if modifier == "text":
+            test = comparisons.string(values, "")
+            return SearchCondition(parameter, test, is_folded=True, column=written)
+        case "token" if modifier == "of-type":
+            test = comparisons.typed_identifier(parameter, values)
+            return SearchCondition(parameter, test, column=written)
         case "token":
             test = comparisons.token(parameter, values)
         case "date":

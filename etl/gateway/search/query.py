@@ -25,6 +25,7 @@ class SearchCondition:
         is_folded: whether `test` takes texts without case and accents (`comparisons.folded`).
         links: for a chain or `_has`, by way of what it is put on other resources; one of them has
             to be met. Empty for conditions on the resource itself.
+        column: the search column that `test` takes; empty for that of the parameter's name.
         asked: name and value as they were asked: equal for equal conditions on a type. Empty for
             those within a link.
     """
@@ -37,6 +38,7 @@ class SearchCondition:
     references: frozenset[str] = frozenset()
     is_folded: bool = False
     links: tuple[ReferenceLink, ...] = ()
+    column: str = ""
     asked: tuple[str, str] = ("", "")
 
 

@@ -31,7 +31,7 @@ def columns_read(kind: str, conditions: Iterable[SearchCondition]) -> Iterator[t
         if condition.ids:
             yield kind, KEYS
         elif not condition.links:
-            yield kind, condition.parameter.name
+            yield kind, condition.column or condition.parameter.name
         for link in condition.links:
             # A chain compares keys of the other type with references of this one; `_has` the
             # references of the other with keys of this one.
@@ -136,7 +136,7 @@ def _meeting(columns: DirectoryColumns, kind: str, condition: SearchCondition) -
     if condition.links:
         met = [_linked(columns, kind, link) for link in condition.links]
         return [either(masks) for masks in zip(*met, strict=True)]
-    name = condition.parameter.name
+    name = condition.column or condition.parameter.name
     found = columns.no_rows(kind)
     references = [reference_key(one) for one in condition.references]
     for column, rows in zip(columns.column(kind, name), found, strict=True):

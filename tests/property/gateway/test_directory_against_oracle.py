@@ -14,7 +14,17 @@ from etl.gateway.startup import GatewayServices
 from etl.publish import directory as publishing
 from tests.unit.gateway import plan_net_oracle as oracle
 from tests.unit.gateway.calls import FHIR
-from tests.unit.gateway.trees import LISTED, bundle, directory, grant, ids, opened, run, sample_tree
+from tests.unit.gateway.trees import (
+    LISTED,
+    TEXTS,
+    bundle,
+    grant,
+    ids,
+    opened,
+    run,
+    sample_tree,
+)
+from tests.unit.gateway.trees import directory as directory_of
 
 Condition = tuple[str, str]
 KINDS: Final = sorted(PLAN_NET_TYPES)
@@ -25,11 +35,23 @@ ORACLE_KNOWS: Final = {
 }
 
 
+SEARCHED_TEXTS: Final = {
+    ("PractitionerRole", "specialty"): (":text",),
+    ("InsurancePlan", "identifier"): (":text", ":of-type"),
+}
+"""Modifiers of tokens that have columns of their own in the tree of these tests."""
+
+
+def directory() -> dict[str, oracle.Resource]:
+    return directory_of(LISTED, *TEXTS)
+
+
 @cache
 def services() -> GatewayServices:
     """The samples in as many shards as a directory a hundred times their size has."""
     with patch.object(publishing, "DIRECTORY_TARGET", 2):
-        tree = sample_tree.__wrapped__(LISTED)  # the other tests have it in one shard
+        # The other tests have it in one shard.
+        tree = sample_tree.__wrapped__(LISTED, *TEXTS)
     made = opened(None, listed=tree, page_limit=1000)
     assert sum(one is not None for one in made.directory_releases.current().manifest.segments) > 2
     return made
@@ -45,7 +67,7 @@ def found(kind: str, conditions: list[Condition]) -> list[str]:
 
 
 def expected(kind: str, conditions: list[Condition]) -> set[str]:
-    everything = directory(LISTED)
+    everything = directory()
     return {
         name
         for name, resource in everything.items()
@@ -58,7 +80,7 @@ def expected(kind: str, conditions: list[Condition]) -> set[str]:
 def values(kind: str, parameter: str) -> list[str]:
     """Return the values that resources of a type have for a parameter, as a search gives them."""
     given: set[str] = set()
-    for resource in directory(LISTED).values():
+    for resource in directory().values():
         if resource["resourceType"] == kind:
             for value in oracle._any_values(resource, parameter):
                 text = "|".join(value) if isinstance(value, tuple) else str(value)
@@ -71,11 +93,11 @@ def plain_conditions(draw: st.DrawFn, kind: str) -> Condition:
     special = ["_id", "_lastUpdated", *(["near"] if kind == "Location" else [])]
     parameter = draw(st.sampled_from([*ORACLE_KNOWS[kind], *special]))
     if parameter == "_id":
-        names = [name for name in directory(LISTED) if name.startswith(f"{kind}/")]
+        names = [name for name in directory() if name.startswith(f"{kind}/")]
         return parameter, draw(st.sampled_from(names)).partition("/")[2]
     if parameter == "_lastUpdated":
         prefix = draw(st.sampled_from(sorted(oracle.COMPARISONS)))
-        stamps = {one["meta"]["lastUpdated"][:10] for one in directory(LISTED).values()}
+        stamps = {one["meta"]["lastUpdated"][:10] for one in directory().values()}
         return parameter, prefix + draw(st.sampled_from([*sorted(stamps), "2024-06-30"]))
     if parameter == "near":
         place = f"{draw(st.floats(41.9, 42.6)):.4f}|{draw(st.floats(-72.2, -71.4)):.4f}"
@@ -90,13 +112,30 @@ def plain_conditions(draw: st.DrawFn, kind: str) -> Condition:
         if modifier != ":exact":
             chosen = [one[: draw(st.integers(1, 4))].rstrip("\\") or "x" for one in chosen]
     elif parameter in oracle.TOKENS.get(kind, {}):
-        modifier = draw(st.sampled_from(["", ":not"]))
+        further = SEARCHED_TEXTS.get((kind, parameter), ())
+        modifier = draw(st.sampled_from(["", ":not", *further]))
+        if modifier in further:
+            return parameter + modifier, draw(values_of_column(kind, parameter, modifier))
         cut = draw(st.sampled_from(["whole", "code", "system"]))
         if cut == "code":
             chosen = [one.rpartition("|")[2] for one in chosen]
         elif cut == "system":
             chosen = [f"{one.rpartition('|')[0]}|" for one in chosen if one != "nothing"] or ["x"]
     return parameter + modifier, ",".join(chosen)
+
+
+@st.composite
+def values_of_column(draw: st.DrawFn, kind: str, parameter: str, modifier: str) -> str:
+    """Draw a value of `:text`, the beginning of some text, or of `:of-type`."""
+    read = oracle.texts if modifier == ":text" else oracle.typed_identifiers
+    resources = [one for one in directory().values() if one["resourceType"] == kind]
+    found = sorted({value for one in resources for value in read(one, parameter)})
+    chosen = draw(st.lists(st.sampled_from([*found, "x|y|z"]), min_size=1, max_size=2))
+    if modifier == ":text":
+        chosen = [one[: draw(st.integers(1, 12))] for one in chosen]
+        chosen = [draw(st.sampled_from([one, one.upper(), one.lower()])) for one in chosen]
+        chosen = [one for one in chosen if "|" not in one] or ["x"]
+    return ",".join(one.replace(",", "\\,") for one in chosen)
 
 
 @st.composite
@@ -131,6 +170,10 @@ def searches(draw: st.DrawFn) -> tuple[str, list[Condition]]:
 @given(searches())
 @example(("PractitionerRole", [("network.type", "ntwk"), ("specialty", "207Q00000X")]))
 @example(("Practitioner", [("_has:PractitionerRole:practitioner:specialty", "207Q00000X")]))
+@example(("PractitionerRole", [("specialty:text", "emergency m,a/")]))
+@example(("PractitionerRole", [("specialty:text", "médecine"), ("network.type", "ntwk")]))
+@example(("Practitioner", [("_has:PractitionerRole:practitioner:specialty:text", "FAMILY")]))
+@example(("Organization", [("_has:InsurancePlan:owned-by:identifier:text", "the key pln-p")]))
 @example(("Location", [("_has:InsurancePlan:coverage-area:owned-by.name", "b")]))
 def test_a_search_finds_what_a_look_at_everything_finds(
     search: tuple[str, list[Condition]],

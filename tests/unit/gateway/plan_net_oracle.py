@@ -167,10 +167,30 @@ def _one(resource: Resource, parameter: str, modifier: str, wanted: str) -> bool
     if parameter in STRINGS.get(kind, {}):
         return any(_text(one, modifier, wanted) for one in _any_values(resource, parameter))
     if parameter in TOKENS.get(kind, {}):
+        if modifier == "text":
+            return any(_text(one, "", wanted) for one in texts(resource, parameter))
+        if modifier == "of-type":
+            return wanted in typed_identifiers(resource, parameter)
         return any(_token(one, wanted) for one in _any_values(resource, parameter))
     _, target = REFERENCES[kind][parameter]
     full = wanted if "/" in wanted else f"{target}/{wanted}"
     return full in _any_values(resource, parameter)
+
+
+def texts(resource: Resource, parameter: str) -> list[str]:
+    """Return the texts of the concepts, or of the types of the identifiers, of a token."""
+    found = values_at(resource, TOKENS[resource["resourceType"]][parameter])
+    parts = ("text", "coding.display", "type.text")
+    return [text for one in found for part in parts for text in values_at(one, part)]
+
+
+def typed_identifiers(resource: Resource, parameter: str) -> list[str]:
+    """Return `system|code|value` of identifiers, for each coding of their types."""
+    return [
+        f"{coding['system']}|{coding['code']}|{one['value']}"
+        for one in values_at(resource, TOKENS[resource["resourceType"]][parameter])
+        for coding in values_at(one, "type.coding")
+    ]
 
 
 def _any_values(resource: Resource, parameter: str) -> list[Any]:

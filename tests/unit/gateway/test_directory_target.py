@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 from shutil import copytree
+from typing import Final
+from urllib.parse import quote
 
 import pytest
 
 from etl.errors import StoreError
 from etl.gateway.plan_net import PLAN_NET_TYPES
+from etl.gateway.supported_fhir import answerable
 from tests.unit.gateway.calls import Got, Server, bearer, served
-from tests.unit.gateway.trees import LISTED, directory, ids, opened, run, sample_tree
+from tests.unit.gateway.plan_net_oracle import values_at
+from tests.unit.gateway.trees import LISTED, TEXTS, directory, ids, opened, run, sample_tree
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +133,13 @@ def test_what_refers_to_a_match_comes_with_it_once(server: Server) -> None:
         ("Location?partof.partof.partof.partof.partof.name=x", 400, "more than 4 references"),
         ("Practitioner?name:of=x", 400, "takes :missing, :exact, :contains"),
         ("Organization?_sort=_id", 400, "takes _lastUpdated, period"),
+        # No concept that the shipped mappings make has a text, and no reference an identifier.
+        ("PractitionerRole?specialty:text=x", 400, "specialty takes :missing, :not"),
+        ("InsurancePlan?owned-by.type:text=x", 400, "type takes :missing, :not"),
+        ("PractitionerRole?network:identifier=x|y", 400, "takes :missing, :Organization"),
+        ("Location?identifier:of-type=x|y|z", 400, "takes :missing, :not"),
+        ("InsurancePlan?identifier:of-type=RI|PLN-PPO", 400, "takes system|code|value"),
+        ("InsurancePlan?identifier:of-type=x||PLN-PPO", 400, "takes system|code|value"),
     ],
 )
 def test_what_cannot_be_followed_is_refused(
@@ -137,6 +148,70 @@ def test_what_cannot_be_followed_is_refused(
     got = found(server, query.replace("|", "%7C"), (b"prefer", b"handling=strict"))
     assert got.status == status
     assert sentence in got.json["issue"][0]["diagnostics"]
+
+
+TYPED: Final = "http://terminology.hl7.org/CodeSystem/v2-0203|RI|PLN-"
+
+
+@pytest.mark.parametrize(
+    ("value", "plans"),
+    [
+        (f"{TYPED}PPO", ["PLN-PPO"]),
+        (f"{TYPED}PPO,{TYPED}HMO", ["PLN-HMO", "PLN-PPO"]),
+        (f"{TYPED}ppo", []),
+        (f"{TYPED}PPO".replace("|RI|", "|NPI|"), []),
+        (f"{TYPED}PPO".replace("|PLN", "|\\|PLN"), []),
+    ],
+)
+def test_a_plan_is_found_by_its_key_and_the_type_of_that(
+    server: Server, value: str, plans: list[str]
+) -> None:
+    query = f"identifier:of-type={quote(value)}"
+    page = found(server, f"InsurancePlan?{query}").json
+    everything = directory(LISTED)
+    assert sorted(everything[one]["identifier"][0]["value"] for one in ids(page)) == plans
+    owners = found(server, f"Organization?_has:InsurancePlan:owned-by:{query}").json
+    assert set(ids(owners)) == {everything[one]["ownedBy"]["reference"] for one in ids(page)}
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("specialty:text=EMERGENCY", {"Émergency Medicine"}),
+        ("specialty:text=family m,a/", {"Family Medicine", "A/B"}),
+        ("specialty:text=Anesthesia\\, P", {"Anesthesia, Pain Care"}),
+        ("specialty:text=medicine", set()),
+        ("specialty:text=207Q", set()),
+        ("specialty:text=care", set()),
+    ],
+)
+def test_texts_that_mappings_write_are_searched_from_their_beginning(
+    query: str, words: set[str]
+) -> None:
+    server = served(opened(sample_tree(), listed=sample_tree(LISTED, *TEXTS)))
+    page = found(server, f"PractitionerRole?{quote(query, '=')}&_count=200").json
+    everything = directory(LISTED, *TEXTS)
+    wanted = {
+        name
+        for name, one in everything.items()
+        if name.startswith("PractitionerRole/")
+        and words & set(values_at(one, "specialty.coding.display"))
+    }
+    assert bool(wanted) is bool(words)
+    assert set(ids(page)) == wanted
+
+
+def test_modifiers_go_with_the_columns_of_a_release() -> None:
+    kind = PLAN_NET_TYPES["InsurancePlan"]
+
+    def modifiers(*columns: str) -> tuple[str, ...]:
+        return (
+            answerable(kind, frozenset({*columns, "identifier"})).parameters["identifier"].modifiers
+        )
+
+    assert modifiers() == ("missing", "not")
+    assert modifiers("identifier:of-type") == ("missing", "not", "of-type")
+    assert answerable(kind, None).parameters["identifier"].modifiers == ("missing", "not")
 
 
 def test_what_is_not_supported_is_ignored_and_named(server: Server) -> None:

@@ -41,8 +41,13 @@ Resource = dict[str, Any]
 
 
 @cache
-def sample_tree(extract: str = "cpcds_samples") -> Path:
-    """Return a folder with the samples published, made once for all tests of a process."""
+def sample_tree(extract: str = "cpcds_samples", *options: str) -> Path:
+    """Return a folder with the samples published, made once for all tests of a process.
+
+    Args:
+        extract: folder of the samples.
+        options: of the command line, before the command.
+    """
     from etl.cli import main  # loads the whole pipeline, which most of these tests do without
 
     folder = Path(mkdtemp(prefix="gateway-tree-"))
@@ -50,7 +55,7 @@ def sample_tree(extract: str = "cpcds_samples") -> Path:
     with redirect_stdout(StringIO()):
         result = CliRunner().invoke(
             main,
-            ["run", str(ROOT / extract), "--to", str(folder / "tree"), "--workers", "1"],
+            [*options, "run", str(ROOT / extract), "--to", str(folder / "tree"), "--workers", "1"],
             env={"CPCDS_REPORT__GX_ROWS": "0", "CPCDS_RUN__WORK": str(folder / "work")},
             catch_exceptions=False,
         )
@@ -73,11 +78,14 @@ def members() -> dict[str, list[Resource]]:
 LISTED: Final = "cpcds_samples/directory"
 """The extract of a directory of the payer, for `sample_tree` and `directory`."""
 
+TEXTS: Final = ("--mappings", str(Path(__file__).parent / "mappings_with_texts"))
+"""Options with mappings of a payer's own, which write texts of concepts and search them."""
+
 
 @cache
-def directory(extract: str = "cpcds_samples") -> dict[str, Resource]:
-    """Return the samples' directory resources by `Type/id`."""
-    store = LocalStore(sample_tree(extract))
+def directory(extract: str = "cpcds_samples", *options: str) -> dict[str, Resource]:
+    """Return the samples' directory resources by `Type/id`, of the tree that is so made."""
+    store = LocalStore(sample_tree(extract, *options))
     release = open_current(store).release
     assert release is not None
     found = {}

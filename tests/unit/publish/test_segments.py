@@ -98,6 +98,12 @@ def test_a_segment_has_every_value_of_every_row() -> None:
     assert {key for _, key in rows(release, "_lastUpdated")} == set(of.values())
 
 
+def test_texts_that_look_like_references_stay_texts() -> None:
+    texts = {"type:text": ["Medical/Surgical"]}
+    release = publish(MemoryStore(), [resource("Location", "place-1", search=texts)])
+    assert rows(release, "type:text") == {("Medical/Surgical", names([1])[1])}
+
+
 def test_a_night_writes_the_segments_of_what_changed_alone() -> None:
     store = MemoryStore()
     first = publish(store, map(place, range(PLACES)))
