@@ -1,7 +1,8 @@
 """Invariants as FHIRPath, evaluated by fhirpathpy: the one home of that library.
 
-It lacks `memberOf`, `resolve`, `hasValue` and `htmlChecks`, which are added here. An empty answer
-counts as kept, only `false` as broken (FHIR R4, ElementDefinition.constraint).
+It lacks `memberOf`, `resolve`, `hasValue` and `htmlChecks`, and its `extension` gives one where an
+element has several of a URL: they are added here. An empty answer counts as kept, only `false` as
+broken (FHIR R4, ElementDefinition.constraint).
 """
 
 from __future__ import annotations
@@ -67,6 +68,7 @@ def _compiled(expression: str, guide: Guide) -> Callable[[Any, Any], list[Any]]:
         "resolve": {"fn": _resolve, "arity": {0: []}},
         "hasValue": {"fn": _has_value, "arity": {0: []}},
         "htmlChecks": {"fn": _html_checks, "arity": {0: []}},
+        "extension": {"fn": _extension, "arity": {1: ["String"]}},
     }
     options = {"userInvocationTable": functions, "traceFn": lambda *_: None}
     compiled: Callable[[Any, Any], list[Any]] = fhirpathpy.compile(
@@ -98,3 +100,14 @@ def _has_value(values: list[Any]) -> list[bool]:
 
 def _html_checks(values: list[Any]) -> list[bool]:
     return [is_narrative(value) for value in values]
+
+
+def _extension(values: list[Any], url: str) -> list[Any]:
+    """Return all extensions of a URL (FHIR R4, FHIRPath: `extension(url)`)."""
+    return [
+        _node(one, "Extension")
+        for value in values
+        if isinstance(value, dict)
+        for one in value.get("extension", ())
+        if one["url"] == url
+    ]

@@ -35,7 +35,11 @@ STAMPS: Final = "_lastUpdated"
 """Column of `meta.lastUpdated`."""
 
 _CHECK: Final = "check"
-_REFERENCE: Final = re.compile(r"[A-Z][A-Za-z]*/[A-Za-z0-9\-.]{1,64}")
+_REFERENCE: Final = re.compile(
+    "(?:Endpoint|HealthcareService|InsurancePlan|Location|Organization|OrganizationAffiliation"
+    r"|Practitioner|PractitionerRole)/[A-Za-z0-9\-.]{1,64}"
+)
+"""A reference to a type of Plan-Net; a name such as `Medical/Surgical` is a text."""
 
 
 @dataclass(frozen=True, slots=True)

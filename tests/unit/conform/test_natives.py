@@ -325,6 +325,13 @@ def test_an_expression_that_is_worded_otherwise_goes_to_the_library() -> None:
     assert native("us-core-16", "value.matches('^[0-9]{9}$')", C4BB) is None
 
 
+def test_all_extensions_of_a_url_are_looked_at() -> None:
+    holds = fhirpath.holds("extension('a').value.exists(code = 'no')", "Extension", C4BB)
+    codes = [{"url": "a", "valueCoding": {"code": code}} for code in ("nopt", "no")]
+    assert holds({"extension": codes}, {}) is True
+    assert holds({"extension": codes[:1]}, {}) is False
+
+
 def test_the_library_is_asked_where_there_is_no_native() -> None:
     holds = fhirpath.holds("name.exists() and name.hasValue()", "Organization", C4BB)
     assert holds({"name": "a"}, {}) is True

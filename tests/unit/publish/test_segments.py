@@ -99,9 +99,10 @@ def test_a_segment_has_every_value_of_every_row() -> None:
 
 
 def test_texts_that_look_like_references_stay_texts() -> None:
-    texts = {"type:text": ["Medical/Surgical"]}
+    texts = {"type:text": ["Location/Ward"], "address-city": ["Medical/Surgical"]}
     release = publish(MemoryStore(), [resource("Location", "place-1", search=texts)])
-    assert rows(release, "type:text") == {("Medical/Surgical", names([1])[1])}
+    assert rows(release, "type:text") == {("Location/Ward", names([1])[1])}
+    assert rows(release, "address-city") == {("Medical/Surgical", names([1])[1])}
 
 
 def test_a_night_writes_the_segments_of_what_changed_alone() -> None:
