@@ -55,12 +55,13 @@ def group(of: int) -> list[int]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="/proc tells who is in a group")
 @pytest.mark.parametrize(
     ("stage", "number", "code"),
     [
-        pytest.param("reading …", signal.SIGINT, 130, marks=pytest.mark.slow),
-        pytest.param("checking and mapping …", signal.SIGINT, 130, marks=pytest.mark.slow),
+        ("reading …", signal.SIGINT, 130),
+        ("checking and mapping …", signal.SIGINT, 130),
         ("checking and mapping …", signal.SIGTERM, 143),
     ],
 )

@@ -14,7 +14,13 @@ from tests.unit.publish.bulk_consumer import Consumer
 from tests.unit.publish.test_bulk import everything
 
 
-@pytest.mark.parametrize("every", [2, 30], ids=["many snapshots", "one snapshot"])
+@pytest.mark.parametrize(
+    "every",
+    [
+        pytest.param(2, id="many snapshots", marks=pytest.mark.slow),
+        pytest.param(30, id="one snapshot"),
+    ],
+)
 def test_who_follows_full_nights_deltas_and_a_rollback_has_what_readers_see(
     payer: Payer, extracts: Path, every: int
 ) -> None:

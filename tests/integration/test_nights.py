@@ -23,6 +23,7 @@ from tests.fault.faulty import Killed
 from tests.integration.nights import ANY_CHANGE, MEMBERS, Budget, Payer, delta, full
 
 
+@pytest.mark.slow
 def test_a_dry_run_writes_nothing_and_tells_what_the_run_then_does(
     payer: Payer, extracts: Path
 ) -> None:
