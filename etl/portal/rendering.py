@@ -35,6 +35,7 @@ def open_templates(own: Path | None) -> Environment:
     )
     environment.filters["highlight"] = highlighted
     environment.filters["duration"] = duration_text
+    environment.filters["code_marks"] = code_marks
     return environment
 
 
@@ -46,3 +47,14 @@ def highlighted(text: str, language: str) -> Markup:
     formatter: HtmlFormatter[str] = HtmlFormatter(nowrap=True)
     html: Any = coloured(text, get_lexer_by_name(language), formatter)
     return Markup(str(html).rstrip("\n"))  # noqa: S704 - Pygments escapes what it is given
+
+
+def code_marks(text: str) -> Markup:
+    """Return a text of a capability statement (markdown) as HTML: `name` as code."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:  # a mark without its other one
+        return escape(text)
+    code = Markup("<code>{}</code>")
+    return Markup("").join(
+        code.format(part) if index % 2 else escape(part) for index, part in enumerate(parts)
+    )

@@ -13,6 +13,7 @@ from etl.portal.capability_tables import read_statement
 from etl.portal.examples import FILES, example_file, page_examples
 from etl.portal.forms import KINDS, Form, blank_draft, draft_of, explained, form_of
 from etl.portal.portal import local_path
+from etl.portal.rendering import code_marks
 from etl.portal.site_facts import ServerFacts, duration_text
 
 DRAFT = AppDraft(
@@ -77,6 +78,19 @@ def test_complaints_stand_at_the_forms_own_fields() -> None:
 )  # fmt: skip
 def test_a_time_span_is_said_without_rounding(seconds: int, text: str) -> None:
     assert duration_text(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "html"),
+    [
+        ("the unit (`km`) is left out", "the unit (<code>km</code>) is left out"),
+        ("`a<b` & `c`", "<code>a&lt;b</code> &amp; <code>c</code>"),
+        ("a ` alone <b>", "a ` alone &lt;b&gt;"),
+        ("", ""),
+    ],
+)
+def test_marked_names_of_a_statement_are_shown_as_code(text: str, html: str) -> None:
+    assert code_marks(text) == html
 
 
 @given(st.text(max_size=30))
