@@ -42,10 +42,22 @@ def spark_or_skip(*modules: str) -> None:
             pytest.skip(f"{module} is not installed: make test-spark")
 
 
+def _end_java() -> None:
+    """End the Java process of earlier sessions: executors have its environment."""
+    from pyspark import SparkContext
+
+    gateway = SparkContext._gateway
+    if gateway is not None:
+        gateway.shutdown()
+        gateway.proc.stdin.close()
+        SparkContext._gateway = SparkContext._jvm = None
+
+
 @contextmanager
 def cluster(master: str = CLUSTER) -> Iterator[Any]:
     """Give a session of Spark, with executors that run this checkout."""
     spark_or_skip()
+    _end_java()
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(Path.cwd()), *([before] if before else [])])
     os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
