@@ -154,9 +154,9 @@ class _Graph:
                 for key in contract_years(plan):
                     plans = self.plans.setdefault(key, _Plans(*key))
                     plans.plans.add(number)
-                    plans.networks.update(self._numbers(networks(plan)))
+                    plans.networks.update(self._numbers(stated_networks(plan)))
             case "PractitionerRole" | "OrganizationAffiliation":
-                self._in_networks[number] = self._numbers(networks(loads(line, name)))
+                self._in_networks[number] = self._numbers(stated_networks(loads(line, name)))
             case _:
                 return
 
@@ -227,7 +227,7 @@ def contract_years(plan: JSON) -> list[tuple[str, str]]:
     return found
 
 
-def networks(resource: JSON) -> Iterator[str]:
+def stated_networks(resource: JSON) -> Iterator[str]:
     """Yield the networks that a resource states: `Organization/id`.
 
     They are those of an InsurancePlan and of its plans, of an OrganizationAffiliation, or the one

@@ -17,6 +17,7 @@ from typing import Any, Final
 from etl.publish.canonical_json import loads
 from etl.publish.catalog import Unit
 from etl.publish.diff import Name, changed_directory
+from etl.publish.directory_files import stated_networks
 from etl.publish.reader import Release, open_index, read_rows
 from etl.storage.parallel_reads import mapped
 
@@ -24,9 +25,6 @@ _ROLE: Final = "PractitionerRole"
 _AFFILIATION: Final = "OrganizationAffiliation"
 _PLAN: Final = "InsurancePlan"
 _READ: Final = (_ROLE, _AFFILIATION, _PLAN)
-_IN_NETWORK: Final = (
-    "http://hl7.org/fhir/us/davinci-pdex-plan-net/StructureDefinition/network-reference"
-)
 _NPI: Final = "http://hl7.org/fhir/sid/us-npi"
 _PROVIDER: Final = re.compile(rb'"((?:Practitioner|Organization)/[A-Za-z0-9.-]+)"')
 
@@ -205,8 +203,7 @@ class _Side:
     def take(self, resource: Json) -> None:
         """Add what a resource says."""
         if resource["resourceType"] == _PLAN:
-            networks = _references(resource.get("network", ()))
-            self.plans[f"{_PLAN}/{resource['id']}"] = frozenset(networks)
+            self.plans[f"{_PLAN}/{resource['id']}"] = frozenset(stated_networks(resource))
             return
         provider, networks, places = _membership(resource)
         for network in networks if provider else ():
@@ -237,16 +234,12 @@ class _Side:
 
 def _membership(resource: Json) -> tuple[str, list[str], list[str]]:
     """Return the provider, the networks and the places of a role or affiliation."""
+    networks = [*stated_networks(resource)]
     places = _references(resource.get("location", ()))
     if resource["resourceType"] == _AFFILIATION:
         grants = _references([resource.get("organization", {})])
         provider = _references([resource.get("participatingOrganization", {})])
-        return "".join(provider), _references(resource.get("network", ())), places + grants
-    networks = _references(
-        extension.get("valueReference", {})
-        for extension in resource.get("extension", ())
-        if extension.get("url") == _IN_NETWORK
-    )
+        return "".join(provider), networks, places + grants
     person, group = (
         "".join(_references([resource.get(name, {})])) for name in ("practitioner", "organization")
     )
