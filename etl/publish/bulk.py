@@ -29,7 +29,7 @@ from etl.publish.change_counts import Changes
 from etl.publish.diff import Name, UnitChange, changed_directory, changed_patients
 from etl.publish.directory_files import write_directory_files
 from etl.publish.manifest import Manifest
-from etl.publish.reader import Current, Release, lines_of, open_index, read_parts
+from etl.publish.reader import Current, Release, checked, lines_of, open_index, read_parts
 from etl.publish.rendered_resources import rank
 from etl.publish.search_index import BlockPart, Index
 from etl.storage.parallel_reads import mapped
@@ -170,13 +170,14 @@ def _copied(store: Store, unit: Unit) -> list[tuple[str, bytes, int]]:
     """Return the compressed parts of a block with their type and number of resources."""
     if unit.block is None:
         return []
+    data = memoryview(checked(store, unit.block))  # never copy what is damaged
     index = open_index(store, unit)
-    types = {row: name for name, rows in index.types.items() for row in rows}
-    wanted = [part for part in index.parts if part.rows]
-    copied = []
-    for part, data in read_parts(store, index, wanted):
-        lines_of(store, index, part, data)  # never copy what is damaged
-        copied.append((types[part.first], bytes(data), part.rows))
+    types = {rows.start: name for name, rows in index.types.items()}
+    copied, name = [], ""
+    for part in index.parts:
+        name = types.get(part.first, name)
+        if part.rows:
+            copied.append((name, bytes(data[part.offset : part.offset + part.length]), part.rows))
     return copied
 
 

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from stat import S_IMODE
 from typing import Any, Final
 
@@ -98,11 +98,12 @@ class LocalStore:
         closed: Iterable[str] = (),
     ) -> None:
         self._root = Path(folder)
+        self._base = f"{self._root}/"  # thousands of paths are made of it: as text
         self._lock_seconds = lock_seconds
         self._mode = mode
         self._closed = frozenset({STAGING, *closed})
-        self._made: set[Path] = set()
-        self._pending: set[Path] = set()
+        self._made: set[str] = set()  # keys of folders
+        self._pending: set[str] = set()  # keys of objects
         self._guard = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -130,20 +131,20 @@ class LocalStore:
 
     def path(self, key: str) -> Path:
         """Return the path of an object, existing or not."""
-        return self._root / checked_key(key)
+        return Path(self._path(key))
 
     def get(self, key: str) -> bytes:
         """Return the whole object."""
-        path = self.path(key)
+        path = self._path(key)
         with self._explained("read", key):
             try:
-                return path.read_bytes()
+                return _read(path)
             except (IsADirectoryError, NotADirectoryError):
                 raise FileNotFoundError from None
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
         """Return `length` bytes from `start` on, or fewer at the end of the object."""
-        path = self.path(key)
+        path = self._path(key)
         with self._explained("read", key):
             try:
                 descriptor = os.open(path, os.O_RDONLY)
@@ -159,7 +160,7 @@ class LocalStore:
     def read(self, key: str) -> Tagged:
         """Return the whole object and its tag, the SHA-256 of its bytes."""
         data = self.get(key)
-        self._note(self.path(key))  # a pointer may not be on the disk yet if its writer died
+        self._note(key)  # a pointer may not be on the disk yet if its writer died
         return Tagged(data, _tag(data))
 
     def put(self, key: str, data: bytes) -> bool:
@@ -167,17 +168,17 @@ class LocalStore:
 
         An existing object with other bytes is damaged, and is replaced.
         """
-        path = self.path(key)
+        path = self._path(key)
         with self._explained("write", key):
             try:
-                there = path.stat().st_size
+                there = os.stat(path).st_size
             except FileNotFoundError:
-                self._write(path, data)
+                self._write(key, data)
                 return True
-            if there != len(data) or path.read_bytes() != data:
-                self._write(path, data)
+            if there != len(data) or _read(path) != data:
+                self._write(key, data)
             else:
-                self._note(path)
+                self._note(key)
             return False
 
     def swap(self, key: str, data: bytes, expected: str | None) -> str:
@@ -185,16 +186,16 @@ class LocalStore:
 
         Compare and replace happen under a file lock, which the kernel releases when a process dies.
         """
-        path = self.path(key)
+        path = self._path(key)
         self.sync()
         with self._explained("write", key), self._locked():
             try:
-                tag: str | None = _tag(path.read_bytes())
+                tag: str | None = _tag(_read(path))
             except FileNotFoundError:
                 tag = None
             if tag != expected:
                 raise CommitConflict(f"{self.name}: {key} was changed by someone else")
-            self._write(path, data, durable=True)
+            self._write(key, data, durable=True)
             return _tag(data)
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
@@ -226,19 +227,19 @@ class LocalStore:
             path = self.path(key)
             with self._explained("delete", key):
                 path.unlink(missing_ok=True)
-                self._remove_empty(path.parent)
+                self._remove_empty(_folder_of(key))
             count += 1
         return count
 
-    def _remove_empty(self, folder: Path) -> None:
-        while folder.parent != self._root and folder != self._root:
+    def _remove_empty(self, folder: str) -> None:
+        while "/" in folder:
             with self._guard:
                 self._made.discard(folder)
             try:
-                folder.rmdir()
+                os.rmdir(self._base + folder)
             except OSError:
                 return
-            folder = folder.parent
+            folder = _folder_of(folder)
 
     def sync(self) -> None:
         """Sync to disk everything that this process has put or read."""
@@ -249,18 +250,21 @@ class LocalStore:
         with self._explained("write", "to the disk"):
             if len(pending) > _FEW and self._sync_all():
                 return
-            for path in pending:
-                _fsync(path)
-            for parent in {parent for path in pending for parent in self._above(path)}:
+            for key in pending:
+                _fsync(self._root / key)
+            for parent in {parent for key in pending for parent in self._above(key)}:
                 _fsync(parent)
 
-    def _note(self, path: Path) -> None:
-        with self._guard:
-            self._pending.add(path)
+    def _path(self, key: str) -> str:
+        return self._base + checked_key(key)
 
-    def _above(self, path: Path) -> Iterator[Path]:
-        """Yield the folders above a file: the tree's own, and the one that the tree is in."""
-        yield from (one for one in path.parents if one.is_relative_to(self._root))
+    def _note(self, key: str) -> None:
+        with self._guard:
+            self._pending.add(key)
+
+    def _above(self, key: str) -> Iterator[Path]:
+        """Yield the folders above an object: the tree's own, and the one that the tree is in."""
+        yield from (self._root / one for one in PurePosixPath(key).parents)
         yield self._root.parent
 
     def _sync_all(self) -> bool:
@@ -281,13 +285,13 @@ class LocalStore:
                     count += 1
         return count
 
-    def _write(self, path: Path, data: bytes, *, durable: bool = False) -> None:
-        self._make(self._root / STAGING)
-        staged = self._root / STAGING / secrets.token_hex(16)
+    def _write(self, key: str, data: bytes, *, durable: bool = False) -> None:
+        self._make(STAGING)
+        staged = f"{self._base}{STAGING}/{secrets.token_hex(16)}"
         descriptor = os.open(staged, os.O_CREAT | os.O_EXCL | os.O_WRONLY, OWNER & 0o666)
         try:
             try:
-                os.fchmod(descriptor, self._mode_of(path) & 0o666)
+                os.fchmod(descriptor, self._mode_of(key) & 0o666)
                 view = memoryview(data)
                 while view:
                     view = view[os.write(descriptor, view) :]
@@ -295,53 +299,54 @@ class LocalStore:
                     os.fsync(descriptor)
             finally:
                 os.close(descriptor)
-            self._rename(staged, path)
+            self._rename(staged, key)
         except BaseException:
             with suppress(OSError):
-                staged.unlink()
+                os.unlink(staged)
             raise
         if durable:
             try:
-                for parent in self._above(path):
+                for parent in self._above(key):
                     _fsync(parent)
             except OSError as error:
-                why = error.strerror or str(error)
+                name, why = PurePosixPath(key).name, error.strerror or str(error)
                 raise CommitUnknown(
-                    f"{self.name}: {path.name} was replaced, and may not survive a power cut: {why}"
+                    f"{self.name}: {name} was replaced, and may not survive a power cut: {why}"
                 ) from error
         else:
-            self._note(path)
+            self._note(key)
 
-    def _rename(self, staged: Path, path: Path) -> None:
-        self._make(path.parent)
+    def _rename(self, staged: str, key: str) -> None:
+        folder = _folder_of(key)
+        self._make(folder)
         try:
-            staged.replace(path)
+            os.replace(staged, self._base + key)
         except FileNotFoundError:  # another process deleted the last object and with it the folder
             with self._guard:
-                self._made.discard(path.parent)
-            self._make(path.parent)
-            staged.replace(path)
+                self._made.discard(folder)
+            self._make(folder)
+            os.replace(staged, self._base + key)
 
-    def _make(self, folder: Path) -> None:
+    def _make(self, folder: str) -> None:
+        """Create a folder of the tree where it is missing, by its key: "" is the tree's own."""
         if folder in self._made:
             return
-        below = folder != self._root and folder.is_relative_to(self._root)
-        if below:
-            self._make(folder.parent)
+        path = self._root / folder
+        if folder:
+            self._make(_folder_of(folder))
         else:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-        if _make_folder(folder) or below:
-            _set_mode(folder, self._mode_of(folder))
+            path.parent.mkdir(parents=True, exist_ok=True)
+        if _make_folder(path) or folder:
+            _set_mode(path, self._mode_of(folder))
         with self._guard:
             self._made.add(folder)
 
-    def _mode_of(self, path: Path) -> int:
-        first = path.relative_to(self._root).parts[:1]
-        return OWNER if first and first[0] in self._closed else self._mode
+    def _mode_of(self, key: str) -> int:
+        return OWNER if key.partition("/")[0] in self._closed else self._mode
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        self._make(self._root)
+        self._make("")
         lock = FileLock(self._root / _LOCK, self._lock_seconds, mode=OWNER & 0o666)
         try:
             with lock:
@@ -361,6 +366,16 @@ class LocalStore:
         except OSError as error:
             why = _WHY.get(error.errno or 0) or error.strerror or str(error)
             raise StoreError(f"{self.name}: cannot {verb} {key}: {why}") from error
+
+
+def _folder_of(key: str) -> str:
+    """Return the key of the folder that an object or a folder is in; "" for the tree's own."""
+    return key.rpartition("/")[0]
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb", buffering=0) as file:
+        return file.read()
 
 
 def _make_folder(folder: Path) -> bool:

@@ -199,6 +199,23 @@ def test_a_snapshot_is_due_when_increments_grow_large_beside_it() -> None:
     assert large.manifest.bulk["snapshot"] != small.manifest.bulk["snapshot"]
 
 
+def test_a_snapshot_copies_nothing_of_a_damaged_block() -> None:
+    store = MemoryStore()
+    base = open_current(store)
+    manifest = stage(store, [patient("anna", 12)], base, now=DAYS[0])
+    unit = Release(store, manifest).unit(logical_id("anna"))
+    assert unit is not None
+    assert unit.block is not None
+    data = store.get(unit.block)
+    for at in (0, len(data) // 2, len(data) - 1):
+        store.put(unit.block, data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        with pytest.raises(StoreError, match="its bytes do not have its hash"):
+            with_bulk(store, base, manifest, OPEN)
+        assert list(store.list("bulk/")) == []
+    store.put(unit.block, data)
+    assert with_bulk(store, base, manifest, OPEN).bulk["snapshot"]["output"]
+
+
 def test_a_rollback_reaches_those_who_follow() -> None:
     store = MemoryStore()
     follower = consumer_of(store)

@@ -198,22 +198,22 @@ def test_a_swap_makes_durable_what_was_put_before_it(
     store: LocalStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[str] = []
-    replace, fsync = Path.replace, os.fsync
+    replace, fsync = os.replace, os.fsync
 
     def noted_sync(_: int) -> int:
         calls.append("sync")
         return 0
 
-    def noted_replace(self: Path, to: Path) -> Path:
-        calls.append(to.name)
-        return replace(self, to)
+    def noted_replace(staged: str, to: str) -> None:
+        calls.append(Path(to).name)
+        replace(staged, to)
 
     def noted_fsync(descriptor: int) -> None:
         calls.append("fsync")
         fsync(descriptor)
 
     monkeypatch.setattr(local, "_syncfs", noted_sync)
-    monkeypatch.setattr(Path, "replace", noted_replace)
+    monkeypatch.setattr(os, "replace", noted_replace)
     monkeypatch.setattr(os, "fsync", noted_fsync)
     store.put("block", b"x")
     store.swap("current.json", b"x", None)
