@@ -52,7 +52,7 @@ class Rendered:
         compartments: shape (n,), id of the Patient of their compartment; null for none.
         last_updated: shape (n,), the source's stamp; null where it states none.
         bodies: shape (n,), JSON text after `meta`'s stamps: `"profile":[…]},…}`.
-        searches: shape (n,), JSON object for the search index.
+        searches: shape (n,), canonical JSON object for the search index.
         rows: shape (n,), position of the row in the plan's table.
         filled: numpy `uint8`, shape (n, bytes): the must-support elements that each has, as
             `must_support.filled_bits` has them; no bytes where they were not wanted.
@@ -234,12 +234,12 @@ class _Resolver:
         return [head, *self.following(members, 0), "}"]
 
     def search(self, plan: Plan) -> list[_Piece]:
-        pieces: list[_Piece] = ["{"]
-        for number, (parameter, node) in enumerate(plan.search.items()):
-            entries = [("", self.entry(entry, 0)) for entry in node.entries]
-            comma = "," if number else ""
-            pieces += [f"{comma}{_quoted(parameter)}:[", *self.sequence(entries, 0), "]"]
-        return [*pieces, "}"]
+        """Return the search values as canonical JSON: by name, what has none left out."""
+        values = [
+            (f"{_quoted(parameter)}:", self.listing(node, 0, "[", "]"))
+            for parameter, node in sorted(plan.search.items())
+        ]
+        return ["{", *self.sequence(values, 0), "}"]
 
     def node(self, node: Entry, level: int) -> _Part:
         match node:

@@ -270,10 +270,8 @@ class _Row:
             raise AssertionError(f"{plan.name}: a compulsory cell is empty")
         members = [(key, self.write(member).text) for key, member in plan.body.members]
         rest = "".join(f",{_json(key)}:{text}" for key, text in members if text is not None)
-        search = {
-            parameter: self.write(values).text or "[]" for parameter, values in plan.search.items()
-        }
-        parameters = ",".join(f"{_json(name)}:{text}" for name, text in search.items())
+        search = [(name, self.write(plan.search[name]).text) for name in sorted(plan.search)]
+        parameters = ",".join(f"{_json(name)}:{text}" for name, text in search if text is not None)
         return Made(
             id=logical_id,
             compartment=None if plan.compartment is None else self.value(plan.compartment),

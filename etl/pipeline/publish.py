@@ -116,7 +116,7 @@ class _RunColumns:
             self.ids[at],
             _text(self.bodies, at),
             self.last_updated[at],
-            _text(self.searches, at),
+            bytes(_text(self.searches, at)),
         )
 
 
@@ -129,9 +129,9 @@ def _texts(column: pa.StringArray) -> tuple[memoryview, list[int]]:
     return memoryview(data), bounds.tolist()
 
 
-def _text(texts: tuple[memoryview, list[int]], at: int) -> bytes:
+def _text(texts: tuple[memoryview, list[int]], at: int) -> memoryview:
     data, bounds = texts
-    return bytes(data[bounds[at] : bounds[at + 1]])
+    return data[bounds[at] : bounds[at + 1]]
 
 
 class StepsTogether:

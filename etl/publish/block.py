@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import deflate
 
@@ -30,12 +30,18 @@ DATES: Final = ("billable-period-start", "service-start-date", "service-date")
 """Search parameters whose earliest date orders ExplanationOfBenefits; the first that is there."""
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One resource of a block: its row, and the text after the version and the time."""
+class Line(NamedTuple):
+    """One resource of a block.
+
+    Attributes:
+        row: its row of the index.
+        body: the text after the version and the time.
+        search: the row's search values as canonical JSON.
+    """
 
     row: IndexRow
-    body: bytes
+    body: bytes | memoryview
+    search: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +63,15 @@ def in_block_order(lines: Iterable[Line]) -> list[Line]:
     By type; within a type by id; but ExplanationOfBenefits by date first, the newest in front,
     which is the gateway's default order: so a default page is one contiguous range.
     """
-    ordered = sorted(lines, key=lambda line: (rank(line.row.type), line.row.id))
-    claims = [line for line in ordered if line.row.type == "ExplanationOfBenefit"]
-    if not claims:
-        return ordered
-    first = next(at for at, line in enumerate(ordered) if line is claims[0])
-    claims.sort(key=lambda line: order_date(line.row), reverse=True)
-    ordered[first : first + len(claims)] = claims
+    by_type: dict[str, list[Line]] = {}
+    for line in lines:
+        by_type.setdefault(line.row.type, []).append(line)
+    ordered: list[Line] = []
+    for name in sorted(by_type, key=rank):
+        of_type = sorted(by_type[name], key=lambda line: line.row.id)
+        if name == "ExplanationOfBenefit":
+            of_type.sort(key=lambda line: order_date(line.row), reverse=True)
+        ordered += of_type
     return ordered
 
 
@@ -107,7 +115,7 @@ def render_block(lines: Sequence[Line], patient_id: str | None) -> Block:
     compressed: list[bytes] = []
     parts: list[tuple[int, int, int]] = []
 
-    def close(rows: int, pieces: list[bytes]) -> None:
+    def close(rows: int, pieces: list[bytes | memoryview]) -> None:
         plain = b"".join(pieces)
         packed = bytes(deflate.gzip_compress(plain, _LEVEL))
         compressed.append(packed)
@@ -115,7 +123,7 @@ def render_block(lines: Sequence[Line], patient_id: str | None) -> Block:
 
     if patient_id is not None:
         close(0, [header_line(patient_id)])
-    pieces: list[bytes] = []
+    pieces: list[bytes | memoryview] = []
     rows = size = 0
     kind = ""
     for line in lines:

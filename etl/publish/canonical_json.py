@@ -48,7 +48,7 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def short_hash(*parts: bytes) -> str:
+def short_hash(*parts: bytes | memoryview) -> str:
     """Return the first 32 hex digits of the SHA-256 of all parts, one after the other."""
     digest = hashlib.sha256(parts[0])
     for part in parts[1:]:

@@ -89,7 +89,8 @@ def write_directory(
     # A shard is written where it has resources, or had some.
     with Writer(store) as writer:
         for number, unit in enumerate(old):
-            here = [to_line(resources[position]) for position in by_shard.get(number, ())]
+            positions = by_shard.get(number, ())
+            here = [to_line(resources[position], stamp or now) for position in positions]
             was = moved.get(number) if moved is not None else None
             if here or unit is not None or was is not None:
                 unit, change = write_unit(
@@ -101,7 +102,6 @@ def write_directory(
                     now,
                     before=was,
                     lost=moved is None and number in lost.shards,
-                    stamp=stamp,
                 )
                 changes.append(change)
             shards.append(unit)

@@ -208,16 +208,14 @@ def write_partition(
             if patient.patient_id in units:
                 raise ValueError(f"Patient/{patient.patient_id} was handed in twice")
             before = previous.get(patient.patient_id)
-            lines = [to_line(resource) for resource in patient.resources]
+            lines = [to_line(resource, stamp or now) for resource in patient.resources]
             if lines and not _has_patient(lines, patient.patient_id):
                 orphans += [(line.row.type, line.row.id) for line in lines]
                 lines = []
             if lines or before is not None:
                 owner = Owner.patient(patient.patient_id)
                 gone = patient.patient_id in lost
-                unit, change = write_unit(
-                    store, writer, owner, lines, before, now, stamp=stamp, lost=gone
-                )
+                unit, change = write_unit(store, writer, owner, lines, before, now, lost=gone)
                 units[owner.id] = unit
                 changes.append(change)
             if len(changes) > _FOLD:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 PATIENT_TYPES: Final = ("Patient", "Coverage", "RelatedPerson", "ExplanationOfBenefit")
 """Resource types of a patient's block, in their order. Other types come after."""
@@ -39,8 +39,7 @@ def rank(resource_type: str) -> tuple[int, str]:
     return (_RANKS.get(resource_type, len(_RANKS)), resource_type)
 
 
-@dataclass(frozen=True, slots=True)
-class Resource:
+class Resource(NamedTuple):
     """One FHIR resource, rendered but for its version and its time.
 
     Attributes:
@@ -49,13 +48,13 @@ class Resource:
         body: JSON text that follows on `"meta":{"versionId":…,"lastUpdated":…,`: it starts inside
             `meta` (`"profile":[…]}`) and ends with the brace that closes the resource.
         last_updated: FHIR instant that the source states; None where it states none.
-        search: JSON object, search parameter -> list of strings. A date or period is `start/end`,
-            or one date or dateTime.
+        search: canonical JSON object, search parameter -> list of strings, never empty. A date or
+            period is `start/end`, or one date or dateTime.
     """
 
     type: str
     id: str
-    body: bytes
+    body: bytes | memoryview
     last_updated: str | None = None
     search: bytes = b"{}"
 

@@ -16,8 +16,8 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate
-from typing import Final
+from itertools import accumulate, chain
+from typing import Final, NamedTuple
 
 from etl.errors import StoreError
 from etl.publish import object_keys
@@ -84,8 +84,7 @@ class IndexColumn:
         return [self.values[number] for number in self.rows[row]]
 
 
-@dataclass(frozen=True, slots=True)
-class IndexRow:
+class IndexRow(NamedTuple):
     """Input of an index, for each resource of the block in order."""
 
     type: str
@@ -124,7 +123,7 @@ def render_index(
     for resource_type, count in types:
         of_type = rows[first : first + count]
         first += count
-        for parameter in sorted({name for row in of_type for name in row.search}):
+        for parameter in sorted(set[str]().union(*(row.search for row in of_type))):
             sections[f"search/{resource_type}/{parameter}"] = _column(
                 [row.search.get(parameter, ()) for row in of_type]
             )
@@ -367,16 +366,13 @@ def _runs(types: Sequence[str]) -> list[list[JSON]]:
     return runs
 
 
-def _column(rows: Iterable[Sequence[str]]) -> bytes:
-    numbers: dict[str, int] = {}
-    coded: list[int | list[int]] = []
-    code = numbers.setdefault
-    for values in rows:
-        if len(values) == 1:  # nearly all; one column in fifty has a row with several
-            coded.append(code(values[0], len(numbers)))
-        else:
-            coded.append([code(value, len(numbers)) for value in values])
-    return dumps({"rows": coded, "values": list(numbers)})
+def _column(rows: Sequence[Sequence[str]]) -> bytes:
+    values = list(dict.fromkeys(chain.from_iterable(rows)))
+    code = {value: number for number, value in enumerate(values)}
+    coded = [
+        code[texts[0]] if len(texts) == 1 else [code[text] for text in texts] for texts in rows
+    ]
+    return dumps({"rows": coded, "values": values})
 
 
 def _read_column(value: JSON) -> IndexColumn:

@@ -7,13 +7,14 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from typing import Final
 
 from etl.errors import StoreError
 from etl.publish import object_keys
 from etl.publish.block import Block, Line, hashed_head, in_block_order, line_head, render_block
-from etl.publish.canonical_json import dumps, instant, loads, sha256, short_hash
+from etl.publish.canonical_json import instant, loads, sha256, short_hash
 from etl.publish.catalog import ID, Unit
 from etl.publish.change_counts import ChangeCounts, Changes
 from etl.publish.reader import checked, open_index
@@ -63,25 +64,28 @@ class Owner:
         return {"shard": int(self.id)} if self.patient_id is None else {"patient": self.id}
 
 
-def to_line(resource: Resource) -> Line:
-    """Return a resource with its version; its time is set when it is written.
+def to_line(resource: Resource, stamp: str) -> Line:
+    """Return a resource with its version.
 
     The version is the hash of the resource as it will be read, but for version and time. So equal
     versions mean equal content, wherever and whenever it was rendered.
 
+    Args:
+        resource: the resource.
+        stamp: FHIR instant for one that states none.
+
     Raises:
         ValueError: type, id or `last_updated` are not what FHIR allows (a bug of the caller).
     """
-    if not _TYPE.fullmatch(resource.type) or not ID.fullmatch(resource.id):
-        raise ValueError(f"no FHIR type and id: {resource.type}/{resource.id}")
-    stated = resource.last_updated
+    name, resource_id, body, stated, search = resource
+    if not _TYPE.fullmatch(name) or not ID.fullmatch(resource_id):
+        raise ValueError(f"no FHIR type and id: {name}/{resource_id}")
     if stated is not None:
         instant(stated)
-    version = short_hash(hashed_head(resource.type, resource.id), resource.body)
-    values = loads(resource.search or b"{}", "search values") or {}
-    search = {name: texts for name, texts in values.items() if texts}
-    row = IndexRow(resource.type, resource.id, version, stated or "", stated is not None, search)
-    return Line(row, resource.body)
+    version = short_hash(hashed_head(name, resource_id), body)
+    values = loads(search, "search values")
+    row = IndexRow(name, resource_id, version, stated or stamp, stated is not None, values)
+    return Line(row, body, search)
 
 
 def content_hash(lines: Sequence[Line]) -> str:
@@ -91,11 +95,10 @@ def content_hash(lines: Sequence[Line]) -> str:
         lines: in block order.
     """
     parts = [b"%d" % object_keys.FORMAT]
-    for line in lines:
-        row = line.row
+    for row, _, search in lines:
         stated = row.last_updated if row.stated else ""
         parts.append(f"\n{row.type} {row.id} {row.version} {stated} ".encode())
-        parts.append(dumps(row.search))
+        parts.append(search)
     return short_hash(b"".join(parts))
 
 
@@ -160,7 +163,6 @@ def write_unit(
     now: str,
     *,
     before: PreviousUnit | None = None,
-    stamp: str = "",
     lost: bool = False,
 ) -> tuple[Unit, Changes]:
     """Write the block and index of a unit, unless it is what it was.
@@ -172,12 +174,11 @@ def write_unit(
         store: where the previous index is read from.
         writer: where new objects go.
         owner: patient or directory shard that the unit is of.
-        lines: everything that is in it now.
+        lines: everything that is in it now. What has no stated time has its own only if it did not
+            have this content before, and never an earlier one than its content before.
         previous: its row in the release that the run started from.
         now: instant of the run: the time of what is retracted.
         before: what was there, if that is not in the previous index.
-        stamp: instant for what has no stated time and did not have this content before, but never
-            earlier than the one of its content before; `now` where empty.
         lost: whether the previous block or index is not in the store any more.
 
     Returns:
@@ -187,21 +188,22 @@ def write_unit(
         ValueError: two resources have one type and id (a bug of the caller).
     """
     ordered = in_block_order(lines)
-    _check_unique(ordered)
+    present = _names(ordered)
     content = content_hash(ordered) if ordered else ""
     if previous is not None and previous.content == content and not lost:
         return previous, Changes(ChangeCounts(same=1) if ordered else ChangeCounts())
     if before is None:
         before = before_of_damaged(store, previous) if lost else before_of(store, previous)
-    resources = _compared(ordered, before)
-    ordered = [_timed(line, before, stamp or now) for line in ordered]
+    resources = _compared(ordered, before, present)
+    if before.known:
+        ordered = [_timed(line, before) for line in ordered]
     rows = [line.row for line in ordered]
     block = render_block(ordered, owner.patient_id) if ordered else Block(b"", ())
     block_key = owner.block_key(sha256(block.data)) if ordered else None
     if block_key is not None and (lost or previous is None or previous.block != block_key):
         writer.put(block_key, block.data)
     head = {**owner.head, "block": block_key, "bytes": len(block.data)}
-    index = render_index(head, block.parts, rows, _gone(before, rows, now))
+    index = render_index(head, block.parts, rows, _gone(before, present, now))
     index_key = owner.index_key(sha256(index))
     writer.put(index_key, index)
     unit = Unit(
@@ -233,24 +235,24 @@ def body_of(row: IndexRow, text: bytes) -> bytes:
     return text[len(line_head(row)) :]
 
 
-def _timed(line: Line, before: PreviousUnit, stamp: str) -> Line:
+def _timed(line: Line, before: PreviousUnit) -> Line:
     row = line.row
-    if row.stated:
-        return line
     version, earlier, _ = before.known.get((row.type, row.id), ("", "", False))
-    if version == row.version or (earlier and instant(earlier) > instant(stamp)):
-        stamp = earlier
-    return Line(replace(row, last_updated=stamp), line.body)
+    if row.stated or not earlier:
+        return line
+    if version == row.version or instant(earlier) > instant(row.last_updated):
+        return line._replace(row=row._replace(last_updated=earlier))
+    return line
 
 
-def _compared(lines: Iterable[Line], before: PreviousUnit) -> Mapping[str, ChangeCounts]:
+def _compared(
+    lines: Iterable[Line], before: PreviousUnit, present: AbstractSet[tuple[str, str]]
+) -> Mapping[str, ChangeCounts]:
     changes: dict[str, list[int]] = {}
-    present = set()
     for line in lines:
         row = line.row
         counts = changes.setdefault(row.type, [0, 0, 0, 0])
         previous = before.known.get((row.type, row.id))
-        present.add((row.type, row.id))
         if previous is None:
             counts[0] += 1
         elif previous[0] != row.version or (row.stated and previous[1] != row.last_updated):
@@ -263,8 +265,7 @@ def _compared(lines: Iterable[Line], before: PreviousUnit) -> Mapping[str, Chang
     return {name: ChangeCounts(*counts) for name, counts in changes.items()}
 
 
-def _gone(before: PreviousUnit, rows: Iterable[IndexRow], now: str) -> list[Gone]:
-    present = {(row.type, row.id) for row in rows}
+def _gone(before: PreviousUnit, present: AbstractSet[tuple[str, str]], now: str) -> list[Gone]:
     gone = {(entry.type, entry.id): entry for entry in before.gone}
     gone |= {
         (name, resource_id): Gone(name, resource_id, now) for name, resource_id in before.known
@@ -273,10 +274,11 @@ def _gone(before: PreviousUnit, rows: Iterable[IndexRow], now: str) -> list[Gone
     return sorted(kept, key=lambda entry: (rank(entry.type), entry.id))
 
 
-def _check_unique(lines: Sequence[Line]) -> None:
-    seen = set()
+def _names(lines: Iterable[Line]) -> AbstractSet[tuple[str, str]]:
+    names = set()
     for line in lines:
-        key = (line.row.type, line.row.id)
-        if key in seen:
+        name = (line.row.type, line.row.id)
+        if name in names:
             raise ValueError(f"{line.row.type}/{line.row.id} was handed in twice for one block")
-        seen.add(key)
+        names.add(name)
+    return names

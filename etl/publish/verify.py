@@ -12,7 +12,7 @@ from etl.errors import NotFound, StoreError
 from etl.publish import object_keys
 from etl.publish.block import Line, hashed_head, header_line, line_head, unpack
 from etl.publish.bulk_pages import untrue_pages
-from etl.publish.canonical_json import instant, short_hash
+from etl.publish.canonical_json import dumps, instant, short_hash
 from etl.publish.catalog import Unit, parse_shard, shard_number
 from etl.publish.manifest import Manifest, Named, Shard
 from etl.publish.reader import Release, checked, open_index
@@ -305,7 +305,7 @@ def _check_lines(unit: Unit, rows: list[IndexRow], lines: list[bytes]) -> Iterat
         body = body_of(row, text)
         if short_hash(hashed_head(row.type, row.id), body) != row.version:
             yield Problem("block", key, f"the version of {name} is not the hash of its content")
-        held.append(Line(row, body))
+        held.append(Line(row, body, dumps(row.search)))
     if content_hash(held) != unit.content:
         yield Problem("catalog", key, "the catalog states another content hash")
 

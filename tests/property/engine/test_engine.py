@@ -21,6 +21,7 @@ from etl.mapping.rows import columns_of
 from etl.model.canonical_tables import FieldType
 from etl.model.crosswalks import read_crosswalk
 from etl.model.relations import Many, One, relations_of
+from etl.publish.canonical_json import dumps
 from tests.property.engine.rows import tables, to_partition
 
 CROSSWALKS = {
@@ -177,7 +178,11 @@ def plans(draw: st.DrawFn) -> Plan:
         "compartment": "{{ claim.member_id | logical_id('Patient') }}",
         "last_updated": "{{ claim.last_updated | instant }}",
         "emit": emit | body,
-        "search": {"a": [draw(_entries(scope, 1, False))]},
+        "search": {
+            "z": [draw(_leaves(scope, False))],
+            "b": [draw(_leaves(scope, False)), draw(_leaves(scope, False))],
+            "a": [draw(_entries(scope, 1, False))],
+        },
     }
     if draw(st.booleans()):
         mapping["when"] = f"{{{{ {draw(_conditions(scope))} }}}}"
@@ -215,7 +220,12 @@ def test_engine_and_interpreter_write_the_same_bytes(chunk: int, plan: Plan, see
     assert got == want
     for _, _, _, body, search in got:
         json.loads('{"meta":{' + body)
-        json.loads(search)
+        values = json.loads(search)
+        assert list(values) == sorted(values)
+        assert all(values.values())
+        for texts in (values.get("z", []), values.get("b", [])):
+            if all(isinstance(text, str) for text in texts):  # as those of a mapping's are
+                assert not texts or dumps(texts).decode() in search
 
 
 def _put(into: Any, path: tuple[str | int, ...], value: object) -> Any:

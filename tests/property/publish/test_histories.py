@@ -149,7 +149,7 @@ def test_full_extracts_keep_a_time_exactly_as_long_as_the_content(
             for person, mine in state.items()
         ]
         release = publish(store, people, now=now)
-        bodies = {one.id: one.body for mine in state.values() for one in mine.values()}
+        bodies = {one.id: bytes(one.body) for mine in state.values() for one in mine.values()}
         since = {
             key: (body, since[key][1] if since.get(key, (b"", ""))[0] == body else now)
             for key, body in bodies.items()

@@ -86,7 +86,7 @@ def readable(service: Service, of: Any) -> list[str]:
             run(service.read(of, "Organization", one.id))
         except Refusal:
             continue
-        found.append(json.loads(b"{" + one.body.partition(b"},")[2])["name"])
+        found.append(json.loads(b"{" + bytes(one.body).partition(b"},")[2])["name"])
     return sorted(found)
 
 

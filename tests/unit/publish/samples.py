@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from etl.model import logical_ids
+from etl.publish.canonical_json import dumps
 from etl.publish.directory import write_directory
 from etl.publish.manifest import Kind, Manifest, ReleaseFacts
 from etl.publish.partition_writer import PartitionResult, SavedPartition, write_partition
@@ -51,7 +52,7 @@ def resource(
         logical_id(key),
         (body + "}").encode(),
         last_updated,
-        json.dumps(search or {}).encode(),
+        dumps({name: texts for name, texts in (search or {}).items() if texts}),
     )
 
 

@@ -96,7 +96,7 @@ def test_what_states_no_time_has_the_stamp_given_and_keeps_it_and_never_goes_bac
 def test_claims_stand_in_the_default_search_order_newest_first_then_by_id() -> None:
     days = ["2020-05-01", "2021-05-01", "2020-05-01", "2019-01-01", ""]
     claims = [claim("anna", number, day) for number, day in enumerate(days)]
-    claims[4] = replace(claims[4], search=b"{}")
+    claims[4] = claims[4]._replace(search=b"{}")
     anna = PatientResources(ANNA, [*claims, *patient("anna", 0).resources])
     index = index_of(publish(MemoryStore(), [anna]), "anna")
     rows = index.types["ExplanationOfBenefit"]
@@ -173,9 +173,9 @@ def test_the_index_gives_what_a_search_asks_for() -> None:
 
 
 def test_rows_with_several_values_and_with_none_are_kept_apart() -> None:
-    several = replace(claim("anna", 1, "2020-01-02"), search=b'{"a":["x","y"],"b":[]}')
-    none = replace(claim("anna", 2, "2020-01-01"), search=b"{}")
-    one = replace(claim("anna", 3, "2020-01-03"), search=b'{"a":["y"]}')
+    several = claim("anna", 1, "2020-01-02")._replace(search=b'{"a":["x","y"]}')
+    none = claim("anna", 2, "2020-01-01")._replace(search=b"{}")
+    one = claim("anna", 3, "2020-01-03")._replace(search=b'{"a":["y"]}')
     anna = PatientResources(ANNA, [resource("Patient", "anna"), several, none, one])
     index = index_of(publish(MemoryStore(), [anna]), "anna")
     ids = index.ids[1:]
