@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from etl.bootstrap.monitors import run_began, run_ended
+from etl.bootstrap.release_approvals import Approvals
 from etl.bootstrap.settings import Settings
 from etl.bootstrap.targets import target_store
-from etl.bootstrap.use_cases import Approvals, now, roll_back, run_extract
+from etl.bootstrap.use_cases import now, roll_back, run_extract
 from etl.errors import EtlError
 from etl.pipeline.events import Emit, to_all
 from etl.pipeline.phases import Phase, Phases

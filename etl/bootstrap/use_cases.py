@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -15,33 +14,41 @@ from tempfile import TemporaryDirectory
 
 from filelock import FileLock, Timeout
 
-from etl.bootstrap.definitions import load_definitions, release_limits
+from etl.bootstrap.definitions import load_definitions
 from etl.bootstrap.extracts import extract_files
-from etl.bootstrap.gc_policy import gc_disabled, gc_relaxed
+from etl.bootstrap.opened_extract import (
+    WORK,
+    OpenedExtract,
+    check_executor,
+    opened,
+    with_executor,
+    work_folder,
+)
+from etl.bootstrap.release_approvals import (
+    Approvals,
+    check_base,
+    check_model,
+    check_view,
+    limits_against,
+    refusal_of,
+)
 from etl.bootstrap.served_rooms import DIRECTORY
 from etl.bootstrap.settings import Settings
 from etl.bootstrap.targets import store_options, target_store
-from etl.errors import EtlError, MappingError, NotFound, StoreError, UsageError
+from etl.errors import EtlError, NotFound, StoreError, UsageError
 from etl.local.executor import LocalExecutor
-from etl.local.forked_workers import forked_workers
-from etl.local.memory_budget import MemoryBudget
 from etl.local.workers import Workers
-from etl.mapping.library import MappingSet
-from etl.mapping.view import FINANCIAL
-from etl.model.data_models import CLAIMS, DataModel, stated_model
-from etl.pipeline.context import Publication, RunContext, RunOptions
+from etl.model.data_models import CLAIMS, stated_model
+from etl.pipeline.context import Publication, RunContext
 from etl.pipeline.convert import Converted, convert
-from etl.pipeline.definitions import Definitions
 from etl.pipeline.deltas.layer_rows import LayerRows
 from etl.pipeline.deltas.layers import kept_layers, layer_of
 from etl.pipeline.deltas.merge import merged_origins
 from etl.pipeline.earlier_reports import write_nights_page
 from etl.pipeline.events import Emit
-from etl.pipeline.executor import Executor
 from etl.pipeline.explain import Explainer, Layers, Subject, require_same
-from etl.pipeline.read import expected_partitions, open_with, own_folder, read
+from etl.pipeline.read import open_with, read
 from etl.pipeline.rebuild import Rebuilt, rebuilt
-from etl.pipeline.release_limits import ReleaseLimits
 from etl.pipeline.row_places import ExtractRows
 from etl.pipeline.run import Planned, Ran, plan, remake, run
 from etl.pipeline.sidecar.answers import SidecarExplainer
@@ -52,7 +59,7 @@ from etl.publish.bulk_files import BulkOptions, PlanFinderOptions
 from etl.publish.bulk_pages import write_pages
 from etl.publish.canonical_json import as_instant, instant
 from etl.publish.damaged_objects import with_lost
-from etl.publish.history import find_release, holds, resume, rollback
+from etl.publish.history import find_release, resume, rollback
 from etl.publish.id_fingerprint import changed_ids, id_facts
 from etl.publish.lease import run_lease
 from etl.publish.manifest import Manifest
@@ -62,165 +69,13 @@ from etl.publish.retention import Expiry
 from etl.publish.signatures import SigningKey
 from etl.publish.verify import require_whole
 from etl.reports.lineage import Lineage
-from etl.sources import Extract, expected_model
 from etl.sources.extract_files import ExtractFiles
 from etl.sources.extract_folder import files_of
-from etl.spark.executor import SparkExecutor
-from etl.spark.session import require_spark, spark_session
-from etl.storage.port import Store
-
-WORK = ".cpcds-work"
-SUITES = "etl.quality.suites.preloaded"
 
 
 def now() -> datetime:
     """Return the time: the one place where the clock is read."""
     return datetime.now(UTC)
-
-
-@contextmanager
-def work_folder(settings: Settings, beside: Path) -> Iterator[Path]:
-    """Give the work folder; its content is deleted on success.
-
-    After a failure it stays, so that the next run of the same extract resumes from it. Deleting it
-    is always safe.
-
-    Raises:
-        StoreError: it exists, and is not accessible by the caller alone.
-    """
-    # A subfolder of the configured one, which may hold other files.
-    folder = (settings.run.work if settings.run.work is not None else beside) / WORK
-    own_folder(folder)
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-@dataclass(frozen=True, slots=True)
-class OpenedExtract:
-    """An extract, with the dependencies of a job that processes it.
-
-    Attributes:
-        settings: of the job.
-        extract: the extract; only headers and hashes were read of it.
-        definitions: rules and mappings.
-        executor: where it is processed.
-        emit: takes events.
-    """
-
-    settings: Settings
-    extract: Extract
-    definitions: Definitions
-    executor: Executor
-    emit: Emit
-
-    def context(self, work: Path, when: datetime) -> RunContext:
-        """Return the context of a run that begins now, in a work folder."""
-        run, report = self.settings.run, self.settings.report
-        return RunContext(
-            self.extract,
-            self.definitions,
-            work,
-            self.executor,
-            when,
-            RunOptions(run.partition_rows, report.gx_rows, report.small_cells),
-            self.emit,
-            forked_workers(run.workers, SUITES),
-        )
-
-
-@contextmanager
-def opened(
-    settings: Settings,
-    extract: Path,
-    emit: Emit,
-    beside: Path | None = None,
-    *,
-    suites_due: Callable[[], bool] = lambda: False,
-) -> Iterator[OpenedExtract]:
-    """Open the extract of a job, and begin processes, which load their definitions meanwhile.
-
-    How many there are, and how many rows each has at a time, follows from the memory that the job
-    may have, where that is set.
-
-    Definitions stay in memory for the whole job and are excluded from garbage collection. Files get
-    the mode of the settings, in the processes too.
-
-    Args:
-        settings: of the job.
-        extract: what the command named.
-        emit: takes events.
-        beside: where an archive may be unpacked (`extract_files`).
-        suites_due: whether the job will run the suites, where settings ask for them: the library is
-            then loaded beside everything else.
-
-    Raises:
-        StoreError: the job cannot be done with so little memory.
-    """
-    budget = _memory_budget(settings)
-    if budget is not None:
-        processes = budget.processes(settings.run.workers or os.cpu_count() or 1)
-        rows = budget.partition_rows(processes, settings.run.partition_rows)
-        settings = settings.with_run(workers=processes, partition_rows=rows)
-    with (
-        _masked(settings.publish.folder_mode),
-        extract_files(settings, extract, beside) as place,
-        ExitStack() as until_the_end,
-    ):
-        model = expected_model(place, settings.layout)
-        load = partial(load_definitions, settings, model)
-        workers = until_the_end.enter_context(Workers(settings.run.workers, load))
-        workers.begin(expected_partitions(place, settings.run.partition_rows))
-        if settings.report.gx_rows and suites_due():
-            forked_workers(settings.run.workers, SUITES).begin()
-        with gc_disabled():
-            definitions = load()
-            until_the_end.enter_context(gc_relaxed())
-        executor = LocalExecutor(workers, budget)
-        files = open_with(place, definitions, settings.layout, emit, executor)
-        if files.layout.model is not definitions.model:
-            # Processes keep their definitions: they process members' rows only.
-            definitions = load_definitions(settings, files.layout.model)
-        yield OpenedExtract(settings, files, definitions, executor, emit)
-
-
-def _memory_budget(settings: Settings) -> MemoryBudget | None:
-    """Return what all processes of a run may have; None where there is no bound."""
-    memory = settings.run.memory
-    return None if memory is None else MemoryBudget(memory, suites=settings.report.gx_rows > 0)
-
-
-def _check_executor(settings: Settings) -> None:
-    """Check that the executor of a run can be used here.
-
-    Raises:
-        UsageError: it cannot.
-    """
-    run = settings.run
-    if run.executor == "spark":
-        require_spark(run.master)
-    elif run.master is not None:
-        raise UsageError("--master (run.master) is where Spark runs: it goes with --executor spark")
-
-
-@contextmanager
-def _with_executor(job: OpenedExtract) -> Iterator[OpenedExtract]:
-    """Give a job with the executor of its settings."""
-    run = job.settings.run
-    if run.executor == "local":
-        yield job
-        return
-    with spark_session(run.master) as session:
-        yield replace(job, executor=SparkExecutor(job.executor, session))
-
-
-@contextmanager
-def _masked(mode: int) -> Iterator[None]:
-    """Limit the mode of created files and folders to that mode, whatever the umask was."""
-    before = os.umask(0o777 & ~mode)
-    try:
-        yield
-    finally:
-        os.umask(before)
 
 
 def convert_extract(settings: Settings, extract: Path, out: Path, emit: Emit) -> Converted:
@@ -270,17 +125,17 @@ def run_extract(
         StoreError: another run is at work on the target, or storage failed.
     """
     settings = settings.of_a_run()
-    _check_executor(settings)  # what is not installed is reported before the work
+    check_executor(settings)  # what is not installed is reported before the work
     first = partial(_holds_nothing, settings)  # after a release it is known later what is due
     with (
         opened(settings, extract, emit, _beside(settings), suites_due=first) as opened_job,
-        _with_executor(opened_job) as job,
+        with_executor(opened_job) as job,
     ):
         store = target_store(settings)
         moment = now()
         approvals, definitions = Approvals(rekey, after_rollback), job.definitions
         key = signing_key(settings)  # before the work, so that an unreadable key is reported first
-        _check_base(settings, store, open_current(store), definitions, approvals)
+        check_base(settings, store, open_current(store), definitions, approvals)
         with (
             _alone(settings),
             run_lease(store, now) as lease,
@@ -288,12 +143,12 @@ def run_extract(
             lease.renewed_in_background(),
         ):
             base = open_current(store)  # another run may have been first
-            _check_base(settings, store, base, definitions, approvals)
+            check_base(settings, store, base, definitions, approvals)
             publication = Publication(
                 Target(settings.target, store_options(settings)),
                 store,
                 with_lost(base, repair=repair),
-                _limits(settings, base, definitions),
+                limits_against(settings, base, definitions),
                 lease,
                 _bulk_options(settings),
                 keep_rows=settings.publish.deltas,
@@ -360,7 +215,7 @@ def explainer_of(
         raise UsageError(f"{settings.target}: nothing was published yet")
     if stated_model(base.release.manifest.facts.mapping) is not CLAIMS:
         raise UsageError(f"{settings.target} holds a provider directory; only claims are explained")
-    _check_view(settings, base, definitions.mappings)
+    check_view(settings, base, definitions.mappings)
     layers = kept_layers(base.release)
     if not layers and not extracts:
         sidecar = sidecar_of(base.release)
@@ -422,12 +277,12 @@ def plan_extract(
     with opened(settings, extract, emit, None) as job:
         store = target_store(settings)
         base, definitions = open_current(store), job.definitions
-        _check_model(settings, base, definitions.model)
-        _check_view(settings, base, definitions.mappings)
-        refusal = _refusal(settings, store, base, definitions, Approvals(rekey, after_rollback))
+        check_model(settings, base, definitions.model)
+        check_view(settings, base, definitions.mappings)
+        refusal = refusal_of(settings, store, base, definitions, Approvals(rekey, after_rollback))
         if settings.run.work is not None:
             settings.run.work.mkdir(parents=True, exist_ok=True, mode=0o700)
-        limits = _limits(settings, base, definitions)
+        limits = limits_against(settings, base, definitions)
         with TemporaryDirectory(prefix="cpcds-plan-", dir=settings.run.work) as work:
             kept = Path(work) / "kept"
             target = Target(settings.target, store_options(settings), dry=True, kept=kept)
@@ -459,8 +314,8 @@ def rebuild_release(settings: Settings, release: Release, extract: Path, emit: E
             "extract made: rebuild that one"
         )
     with opened(settings, extract, emit) as job:
-        _check_model(settings, Current(release, None), job.definitions.model)
-        _check_view(settings, Current(release, None), job.definitions.mappings)
+        check_model(settings, Current(release, None), job.definitions.model)
+        check_view(settings, Current(release, None), job.definitions.mappings)
         require_same(job.extract, release, str(extract))
         definitions, when = job.definitions, instant(manifest.created)
         if changed_ids(manifest.facts.ids, id_facts(definitions.payer, definitions.id_key)):
@@ -469,7 +324,7 @@ def rebuild_release(settings: Settings, release: Release, extract: Path, emit: E
                 "would differ: set CPCDS_ID_KEY and payer.id to what it was published with"
             )
         base = Current(_parent(release), None)
-        limits = _limits(settings, base, definitions)
+        limits = limits_against(settings, base, definitions)
         with TemporaryDirectory(prefix="cpcds-rebuild-", dir=settings.run.work) as folder:
             options, elsewhere = store_options(settings), str(Path(folder, "tree"))
             target = Target(settings.target, options, dry=True, elsewhere=elsewhere)
@@ -500,114 +355,6 @@ def _parent(release: Release) -> Release | None:
             f"release {release.id} cannot be made again: release {parent}, which it followed and "
             "which states when its resources changed, was pruned"
         ) from None
-
-
-@dataclass(frozen=True, slots=True)
-class Approvals:
-    """The caller's approvals of a run.
-
-    Attributes:
-        rekey: approves ids made with another key or payer id than those of the target.
-        after_rollback: approves publishing over a rollback that is in effect.
-    """
-
-    rekey: bool = False
-    after_rollback: bool = False
-
-
-def _check_base(
-    settings: Settings, store: Store, base: Current, definitions: Definitions, approvals: Approvals
-) -> None:
-    """Refuse to publish over the present release where that needs an approval.
-
-    Raises:
-        UsageError: the target holds another view, or another kind of extract.
-        MappingError: its ids were made with another key or payer id.
-        StoreError: a rollback is in effect.
-    """
-    _check_model(settings, base, definitions.model)
-    _check_view(settings, base, definitions.mappings)
-    refusal = _refusal(settings, store, base, definitions, approvals)
-    if refusal is not None:
-        raise refusal
-
-
-def _refusal(
-    settings: Settings, store: Store, base: Current, definitions: Definitions, approvals: Approvals
-) -> EtlError | None:
-    """Return why a run may not publish over the present release; None where it may."""
-    if base.release is None:
-        return None
-    facts = base.release.manifest.facts
-    changed = changed_ids(facts.ids, id_facts(definitions.payer, definitions.id_key))
-    if changed and not approvals.rekey:
-        where = {"key": "CPCDS_ID_KEY", "payer": "payer.id"}
-        what = {"key": "another id key", "payer": f"payer id {facts.ids.get('payer')!r}"}
-        return MappingError(
-            ", ".join(where[name] for name in changed),
-            "config-rekey",
-            f"{settings.target} was published with {' and '.join(what[name] for name in changed)}, "
-            "so that every resource would be retracted and added again under a new id",
-            hint="set what it was published with, or pass --rekey where that is meant",
-        )
-    if holds(store, base.release) and not approvals.after_rollback:
-        reason = facts.run.get("reason")
-        return StoreError(
-            f"{settings.target} was rolled back to {facts.run['rollbackTo']}"
-            f"{f' ({reason})' if reason else ''}, and the rollback holds: `cpcds resume "
-            f"{settings.target}` lets runs publish again, --after-rollback this one"
-        )
-    return None
-
-
-def _limits(settings: Settings, base: Current, definitions: Definitions) -> ReleaseLimits:
-    """Return the limits against the present release; changed ids retract all of it on purpose."""
-    limits = release_limits(settings)
-    before = base.release.manifest.facts.ids if base.release is not None else {}
-    return (
-        limits.of_other_ids()
-        if changed_ids(before, id_facts(definitions.payer, definitions.id_key))
-        else limits
-    )
-
-
-def _check_model(settings: Settings, base: Current, model: DataModel) -> None:
-    """Refuse claims where a directory was published, and the other way round.
-
-    Raises:
-        UsageError: the target was made of another kind of extract.
-    """
-    if base.release is None:
-        return
-    there = stated_model(base.release.manifest.facts.mapping)
-    if there is not model:
-        raise UsageError(
-            f"{settings.target} holds {there.what}, and this would be {model.what}: "
-            "each is published to a target of its own"
-        )
-
-
-def _check_view(settings: Settings, base: Current, mappings: MappingSet) -> None:
-    """Refuse to publish one view over another: readers of the one may not see the other.
-
-    Raises:
-        UsageError: the target holds another view of claims, or version of Plan-Net.
-    """
-    if base.release is None:
-        return
-    facts = base.release.manifest.facts.mapping
-    there, wanted = str(facts.get("view", FINANCIAL)), mappings.view.name
-    if there == wanted:
-        return
-    if stated_model(facts) is not CLAIMS:
-        raise UsageError(
-            f"{settings.target} holds Plan-Net {facts['version']}, and this would be "
-            f"{mappings.version}: name another target, or set publish.plan_net"
-        )
-    raise UsageError(
-        f"{settings.target} holds the {there} view of claims, and the {wanted} view is not for "
-        f"the same readers: name another target, or --view {there}"
-    )
 
 
 def roll_back(settings: Settings, release: str, reason: str = "") -> tuple[Manifest, str]:

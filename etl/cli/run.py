@@ -9,7 +9,8 @@ from typing import Final
 import click
 
 from etl.bootstrap.recorded_run import RunObserver, run_and_record, start_of
-from etl.bootstrap.use_cases import Approvals, plan_extract
+from etl.bootstrap.release_approvals import Approvals
+from etl.bootstrap.use_cases import plan_extract
 from etl.cli.options import (
     endpoint,
     executor_option,

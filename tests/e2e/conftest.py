@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from etl.bootstrap import use_cases
+from etl.bootstrap import opened_extract
 from etl.synth import Spec, write_extract
 from tests.e2e.commands import SAMPLES, cpcds, done, same_definitions
 
@@ -30,7 +30,7 @@ def ndjson(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _tools_are_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the compiled mappings between commands: the same settings give the same definitions."""
-    monkeypatch.setattr(use_cases, "load_definitions", same_definitions)
+    monkeypatch.setattr(opened_extract, "load_definitions", same_definitions)
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from etl.bootstrap import use_cases
+from etl.bootstrap import opened_extract, use_cases
 from etl.errors import StoreError
 from etl.local import executor
 from etl.pipeline import run as nightly
@@ -64,7 +64,7 @@ def test_nothing_to_do_is_said_in_json_too(small: Path, tmp_path: Path) -> None:
 
 def test_nothing_is_left_of_the_work_when_all_went_well(small: Path, tmp_path: Path) -> None:
     done(run(small, tmp_path, **CUT))
-    assert not (tmp_path / use_cases.WORK).exists()
+    assert not (tmp_path / opened_extract.WORK).exists()
     assert list((tmp_path / ".staging").glob("*")) == []
     assert list(tmp_path.glob("leases/*")) == []
 

@@ -21,7 +21,7 @@ from typing import Final
 
 import pytest
 
-from etl.bootstrap import use_cases
+from etl.bootstrap import opened_extract, use_cases
 from etl.bootstrap.settings import Settings
 from etl.bootstrap.targets import target_store
 from etl.errors import EtlError
@@ -78,7 +78,7 @@ class Job:
             self._let_leases_rest()
         patch = pytest.MonkeyPatch()  # never undone: the process ends
         patch.setattr(use_cases, "now", lambda: self.at)
-        patch.setattr(use_cases, "load_definitions", same_definitions)
+        patch.setattr(opened_extract, "load_definitions", same_definitions)
         patch.setattr(use_cases, "target_store", lambda _: store)
         patch.setattr(targets, "open_store", lambda *_: store)
         if self.extract is not None:

@@ -13,7 +13,7 @@ from pathlib import Path, PurePath
 
 import pytest
 
-from etl.bootstrap import use_cases
+from etl.bootstrap import opened_extract
 from etl.errors import EtlError, StoreError
 from etl.local.executor import LocalExecutor
 from etl.pipeline.events import Event, PartitionDone
@@ -51,7 +51,7 @@ class Attempt:
     @property
     def files(self) -> list[str]:
         """Every file that the attempt left in its work folder."""
-        work = self.kept / use_cases.WORK
+        work = self.kept / opened_extract.WORK
         return sorted(str(path.relative_to(work)) for path in work.rglob("*") if path.is_file())
 
     def finished_after(self, damage: Callable[[Path], object], name: str) -> None:
@@ -59,7 +59,7 @@ class Attempt:
         target = self.payer.target
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(self.kept, target)
-        damage(target / use_cases.WORK / name)
+        damage(target / opened_extract.WORK / name)
         payer = replace(self.payer)
         payer.run(self.extract)
         found = payer.files()
@@ -162,7 +162,7 @@ def test_a_run_makes_again_what_was_damaged(
 
 
 def test_the_list_names_every_file_that_the_next_attempt_believes(attempt: Attempt) -> None:
-    (work,) = (attempt.kept / use_cases.WORK).iterdir()
+    (work,) = (attempt.kept / opened_extract.WORK).iterdir()
     lines = (work / LIST).read_text().split("\n")
     steps = [json.loads(line.partition(" ")[2]) for line in lines if line]
     named = {f"{work.name}/{name}" for step in steps for name in step["files"]}
@@ -188,7 +188,7 @@ def test_whichever_file_is_damaged_a_run_publishes_what_an_undisturbed_one_does(
             sample.append(name)
     assert len(sample) > 2 * len(ALL)
     for number, name in enumerate(sample):
-        filled = (attempt.kept / use_cases.WORK / name).stat().st_size
+        filled = (attempt.kept / opened_extract.WORK / name).stat().st_size
         damages = ALL if filled else OF_AN_EMPTY_FILE
         attempt.finished_after(damages[number % len(damages)], name)
 
@@ -217,8 +217,8 @@ def test_rows_that_vanish_while_a_run_is_at_work_stop_it(
 def test_a_work_folder_that_others_may_enter_is_refused(attempt: Attempt, mode: int) -> None:
     target = attempt.payer.target
     shutil.rmtree(target, ignore_errors=True)
-    (target / use_cases.WORK).mkdir(parents=True)
-    (target / use_cases.WORK).chmod(mode)
+    (target / opened_extract.WORK).mkdir(parents=True)
+    (target / opened_extract.WORK).chmod(mode)
     with pytest.raises(StoreError, match="closed to everybody else"):
         replace(attempt.payer).run(attempt.extract)
 
@@ -227,7 +227,7 @@ def test_a_work_folder_that_is_a_link_is_refused(attempt: Attempt, tmp_path: Pat
     target = attempt.payer.target
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir()
-    (target / use_cases.WORK).symlink_to(tmp_path)
+    (target / opened_extract.WORK).symlink_to(tmp_path)
     with pytest.raises(EtlError, match="closed to everybody else"):
         replace(attempt.payer).run(attempt.extract)
 
@@ -236,7 +236,7 @@ def test_a_work_folder_that_is_a_link_is_refused(attempt: Attempt, tmp_path: Pat
 def test_a_work_folder_of_somebody_else_is_refused(attempt: Attempt) -> None:
     target = attempt.payer.target
     shutil.rmtree(target, ignore_errors=True)
-    (target / use_cases.WORK).mkdir(parents=True, mode=0o700)
-    os.chown(target / use_cases.WORK, 12345, 12345)
+    (target / opened_extract.WORK).mkdir(parents=True, mode=0o700)
+    os.chown(target / opened_extract.WORK, 12345, 12345)
     with pytest.raises(StoreError, match="closed to everybody else"):
         replace(attempt.payer).run(attempt.extract)

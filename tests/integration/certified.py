@@ -12,8 +12,8 @@ from typing import Any, Final, TypeAlias
 
 import pyarrow as pa
 
+from etl.bootstrap.opened_extract import opened
 from etl.bootstrap.settings import read_settings
-from etl.bootstrap.use_cases import opened
 from etl.certificate.certificate import Certificate, compared_units, differences_of, miscounted
 from etl.pipeline.certificate import Certifying, certified_rows, compare_unit
 from etl.pipeline.definitions import Definitions

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from etl.bootstrap import use_cases
+from etl.bootstrap import opened_extract, use_cases
 from tests.e2e.commands import NO_SUITES, same_definitions
 from tests.integration.nights import FIRST, Payer
 
@@ -28,7 +28,7 @@ def payer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Payer:
 def quick_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands in a folder of their own and at one moment, with one process and no suites."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(use_cases, "load_definitions", same_definitions)
+    monkeypatch.setattr(opened_extract, "load_definitions", same_definitions)
     monkeypatch.setattr(use_cases, "now", lambda: FIRST)
     monkeypatch.setenv("CPCDS_RUN__WORKERS", "1")
     for name, value in NO_SUITES.items():

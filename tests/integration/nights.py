@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from etl.bootstrap import use_cases
+from etl.bootstrap import opened_extract, use_cases
 from etl.bootstrap.settings import Settings, read_settings
 from etl.bootstrap.targets import target_store
 from etl.pipeline import target as targets
@@ -128,7 +128,7 @@ class Payer:
         """Publish an extract, a day after whatever was done before; die where the budget ends."""
         self.at += timedelta(days=1)
         self.patch.setattr(use_cases, "now", lambda: self.at)
-        self.patch.setattr(use_cases, "load_definitions", same_definitions)
+        self.patch.setattr(opened_extract, "load_definitions", same_definitions)
         if budget is None:
             return use_cases.run_extract(self.settings, extract, ignore)
         with pytest.MonkeyPatch.context() as patch:

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from etl.bootstrap.opened_extract import opened
 from etl.bootstrap.settings import Settings
-from etl.bootstrap.use_cases import opened
 from etl.errors import UsageError
 from etl.model.canonical_tables import TABLES
 from etl.pipeline.convert import convert

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from etl.bootstrap import use_cases
+from etl.bootstrap import opened_extract, use_cases
 from etl.errors import CommitConflict, DataRejected
 from etl.jobs import SingleProcess
 from etl.pipeline.events import ignore
@@ -64,7 +64,7 @@ def test_what_suites_need_is_loaded_beside_a_first_run_from_its_begin(
         steps.clear()
         with monkeypatch.context() as patch, suppress(DefinitionsError):
             patch.setattr(SingleProcess, "begin", lambda _: steps.append("suites"))
-            patch.setattr(use_cases, "load_definitions", loading)
+            patch.setattr(opened_extract, "load_definitions", loading)
             payer.changed = {"run": {"workers": 1}, **changed}
             use_cases.run_extract(payer.settings, extract, ignore)
         return steps

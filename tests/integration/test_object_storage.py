@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from moto import mock_aws
 
-from etl.bootstrap import use_cases
+from etl.bootstrap import opened_extract, use_cases
 from etl.bootstrap.settings import read_settings
 from etl.bootstrap.targets import store_options
 from etl.cli.main import main
@@ -45,7 +45,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(use_cases, "load_definitions", same_definitions)
+    monkeypatch.setattr(opened_extract, "load_definitions", same_definitions)
     monkeypatch.setenv("CPCDS_REPORT__GX_ROWS", "0")
     monkeypatch.setenv("CPCDS_RUN__WORKERS", "1")
     for name, value in ANY_CHANGE.items():

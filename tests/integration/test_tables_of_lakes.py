@@ -20,7 +20,7 @@ from pyiceberg.catalog import load_catalog
 from pyiceberg.table import Table
 from pyiceberg.utils.config import Config
 
-from etl.bootstrap import use_cases
+from etl.bootstrap import opened_extract, use_cases
 from etl.publish.reader import open_current
 from etl.sources.extract_files import FolderFiles
 from etl.sources.extract_tables import read_tables
@@ -102,7 +102,7 @@ def from_folder(
     extract: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, bytes]]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(use_cases, "load_definitions", same_definitions)
+        patch.setattr(opened_extract, "load_definitions", same_definitions)
         patch.setattr(use_cases, "now", lambda: FIRST)
         patch.setenv("CPCDS_RUN__WORKERS", "1")
         patch.setenv("CPCDS_REPORT__GX_ROWS", "0")

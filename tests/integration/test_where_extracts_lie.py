@@ -11,7 +11,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from etl.bootstrap import use_cases
+from etl.bootstrap import opened_extract, use_cases
 from etl.bootstrap.extracts import STAGED
 from etl.pipeline.read import open_with
 from etl.sources import object_files
@@ -44,7 +44,7 @@ def from_folder(
     extract: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, bytes]]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(use_cases, "load_definitions", same_definitions)
+        patch.setattr(opened_extract, "load_definitions", same_definitions)
         patch.setattr(use_cases, "now", lambda: FIRST)
         patch.setenv("CPCDS_RUN__WORKERS", "1")
         patch.setenv("CPCDS_REPORT__GX_ROWS", "0")
@@ -153,7 +153,7 @@ def test_an_object_that_is_replaced_while_it_is_read_stops_the_run(
         client.put_object(Bucket="payer", Key="in/2026 01/claim.csv", Body=body + b"\n")
         return opened
 
-    monkeypatch.setattr(use_cases, "open_with", replaced)
+    monkeypatch.setattr(opened_extract, "open_with", replaced)
     called = invoke("run", "s3://payer/in/2026 01", "--to", tmp_path / "tree")
     assert called.exit_code == 2
     assert "claim.csv was replaced or deleted in the bucket while it was read" in called.stderr

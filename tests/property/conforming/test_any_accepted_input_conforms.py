@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from fhir.resources.R4B import get_fhir_model_class
 
-from etl.bootstrap import use_cases
+from etl.bootstrap import opened_extract
 from etl.quality import reconcile
 from tests.e2e.commands import same_definitions
 from tests.property.conforming.hostile import hostile
@@ -20,7 +20,7 @@ _SHARE = 25
 
 @pytest.fixture(autouse=True)
 def _made_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(use_cases, "load_definitions", same_definitions)
+    monkeypatch.setattr(opened_extract, "load_definitions", same_definitions)
 
 
 def how(seed: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from etl.bootstrap.use_cases import SUITES
+from etl.bootstrap.opened_extract import SUITES
 from etl.errors import StoreError
 from etl.jobs import ALONE
 from etl.local.forked_workers import ForkedWorkers, forked_workers

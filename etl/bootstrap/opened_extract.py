@@ -1,0 +1,178 @@
+"""An extract opened for a job: its definitions, executor, and work folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+from etl.bootstrap.definitions import load_definitions
+from etl.bootstrap.extracts import extract_files
+from etl.bootstrap.gc_policy import gc_disabled, gc_relaxed
+from etl.bootstrap.settings import Settings
+from etl.errors import UsageError
+from etl.local.executor import LocalExecutor
+from etl.local.forked_workers import forked_workers
+from etl.local.memory_budget import MemoryBudget
+from etl.local.workers import Workers
+from etl.pipeline.context import RunContext, RunOptions
+from etl.pipeline.definitions import Definitions
+from etl.pipeline.events import Emit
+from etl.pipeline.executor import Executor
+from etl.pipeline.read import expected_partitions, open_with, own_folder
+from etl.sources import Extract, expected_model
+from etl.spark.executor import SparkExecutor
+from etl.spark.session import require_spark, spark_session
+
+WORK = ".cpcds-work"
+SUITES = "etl.quality.suites.preloaded"
+
+
+@contextmanager
+def work_folder(settings: Settings, beside: Path) -> Iterator[Path]:
+    """Give the work folder; its content is deleted on success.
+
+    After a failure it stays, so that the next run of the same extract resumes from it. Deleting it
+    is always safe.
+
+    Raises:
+        StoreError: it exists, and is not accessible by the caller alone.
+    """
+    # A subfolder of the configured one, which may hold other files.
+    folder = (settings.run.work if settings.run.work is not None else beside) / WORK
+    own_folder(folder)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedExtract:
+    """An extract, with the dependencies of a job that processes it.
+
+    Attributes:
+        settings: of the job.
+        extract: the extract; only headers and hashes were read of it.
+        definitions: rules and mappings.
+        executor: where it is processed.
+        emit: takes events.
+    """
+
+    settings: Settings
+    extract: Extract
+    definitions: Definitions
+    executor: Executor
+    emit: Emit
+
+    def context(self, work: Path, when: datetime) -> RunContext:
+        """Return the context of a run that begins now, in a work folder."""
+        run, report = self.settings.run, self.settings.report
+        return RunContext(
+            self.extract,
+            self.definitions,
+            work,
+            self.executor,
+            when,
+            RunOptions(run.partition_rows, report.gx_rows, report.small_cells),
+            self.emit,
+            forked_workers(run.workers, SUITES),
+        )
+
+
+@contextmanager
+def opened(
+    settings: Settings,
+    extract: Path,
+    emit: Emit,
+    beside: Path | None = None,
+    *,
+    suites_due: Callable[[], bool] = lambda: False,
+) -> Iterator[OpenedExtract]:
+    """Open the extract of a job, and begin processes, which load their definitions meanwhile.
+
+    How many there are, and how many rows each has at a time, follows from the memory that the job
+    may have, where that is set.
+
+    Definitions stay in memory for the whole job and are excluded from garbage collection. Files get
+    the mode of the settings, in the processes too.
+
+    Args:
+        settings: of the job.
+        extract: what the command named.
+        emit: takes events.
+        beside: where an archive may be unpacked (`extract_files`).
+        suites_due: whether the job will run the suites, where settings ask for them: the library is
+            then loaded beside everything else.
+
+    Raises:
+        StoreError: the job cannot be done with so little memory.
+    """
+    budget = _memory_budget(settings)
+    if budget is not None:
+        processes = budget.processes(settings.run.workers or os.cpu_count() or 1)
+        rows = budget.partition_rows(processes, settings.run.partition_rows)
+        settings = settings.with_run(workers=processes, partition_rows=rows)
+    with (
+        _masked(settings.publish.folder_mode),
+        extract_files(settings, extract, beside) as place,
+        ExitStack() as until_the_end,
+    ):
+        model = expected_model(place, settings.layout)
+        load = partial(load_definitions, settings, model)
+        workers = until_the_end.enter_context(Workers(settings.run.workers, load))
+        workers.begin(expected_partitions(place, settings.run.partition_rows))
+        if settings.report.gx_rows and suites_due():
+            forked_workers(settings.run.workers, SUITES).begin()
+        with gc_disabled():
+            definitions = load()
+            until_the_end.enter_context(gc_relaxed())
+        executor = LocalExecutor(workers, budget)
+        files = open_with(place, definitions, settings.layout, emit, executor)
+        if files.layout.model is not definitions.model:
+            # Processes keep their definitions: they process members' rows only.
+            definitions = load_definitions(settings, files.layout.model)
+        yield OpenedExtract(settings, files, definitions, executor, emit)
+
+
+def _memory_budget(settings: Settings) -> MemoryBudget | None:
+    """Return what all processes of a run may have; None where there is no bound."""
+    memory = settings.run.memory
+    return None if memory is None else MemoryBudget(memory, suites=settings.report.gx_rows > 0)
+
+
+def check_executor(settings: Settings) -> None:
+    """Check that the executor of a run can be used here.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    run = settings.run
+    if run.executor == "spark":
+        require_spark(run.master)
+    elif run.master is not None:
+        raise UsageError("--master (run.master) is where Spark runs: it goes with --executor spark")
+
+
+@contextmanager
+def with_executor(job: OpenedExtract) -> Iterator[OpenedExtract]:
+    """Give a job with the executor of its settings."""
+    run = job.settings.run
+    if run.executor == "local":
+        yield job
+        return
+    with spark_session(run.master) as session:
+        yield replace(job, executor=SparkExecutor(job.executor, session))
+
+
+@contextmanager
+def _masked(mode: int) -> Iterator[None]:
+    """Limit the mode of created files and folders to that mode, whatever the umask was."""
+    before = os.umask(0o777 & ~mode)
+    try:
+        yield
+    finally:
+        os.umask(before)
