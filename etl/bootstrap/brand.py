@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import date
 from typing import Final
 
@@ -47,8 +47,12 @@ def brand_of(settings: Settings) -> Brand | None:
     )
 
 
-def brand_document(settings: Settings) -> bytes | None:
+def brand_document(settings: Settings, bases: Collection[str] = (FHIR, DIRECTORY)) -> bytes | None:
     """Return the Bundle of the brand and the payer's endpoints as JSON; None without a brand.
+
+    Args:
+        settings: name the payer, its brand, and where it is reached.
+        bases: paths of the FHIR bases that are there.
 
     Raises:
         MappingError: as `brand_of`.
@@ -59,12 +63,13 @@ def brand_document(settings: Settings) -> bytes | None:
     base = settings.serve.reached_at
     developers = settings.brand.developers_url or f"{base}/"
     access, directory = f"{brand.name}: Patient Access API", f"{brand.name}: Provider Directory API"
-    endpoints = [
-        BrandEndpoint("patient-access", access, f"{base}{FHIR}", developers, of_portal=True),
-        BrandEndpoint("provider-directory", directory, f"{base}{DIRECTORY}", developers),
-    ]
+    endpoints = {
+        FHIR: BrandEndpoint("patient-access", access, f"{base}{FHIR}", developers, of_portal=True),
+        DIRECTORY: BrandEndpoint("provider-directory", directory, f"{base}{DIRECTORY}", developers),
+    }
+    there = [endpoint for path, endpoint in endpoints.items() if path in bases]
     folder = base + BRANDS.rpartition("/")[0]
-    return orjson.dumps(brands_bundle(brand, endpoints, folder)) + b"\n"
+    return orjson.dumps(brands_bundle(brand, there, folder)) + b"\n"
 
 
 def _mistakes(settings: Settings) -> Iterator[MappingError]:

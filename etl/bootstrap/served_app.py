@@ -343,7 +343,7 @@ def application(
     routes = health_routes(service, metrics, with_metrics=serve.metrics)
     if description.smart is not None:
         routes.append(_well_known(WELL_KNOWN, orjson.dumps(description.smart)))
-    brand = brand_document(settings)
+    brand = brand_document(settings, [path for path, _ in bases])
     if brand is not None:
         routes.append(_well_known(BRANDS, brand))
     others = (authorized.room, *rooms(settings, description, authorized, service))
@@ -442,8 +442,8 @@ def _directory_documents(
 
     def described() -> dict[str, Any]:
         title = "Provider Directory API"
-        chains = service.follows_chains
-        return openapi(base, title, _version(), service.kinds(), public=True, chains=chains)
+        listed = service.follows_chains
+        return openapi(base, title, _version(), service.kinds(), public=True, listed=listed)
 
     return {
         "metadata": _ReleaseDocument(service, statement),

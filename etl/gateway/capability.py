@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from etl.gateway.plan_net import INSTANTIATES as PLAN_NET_STATEMENT
 from etl.gateway.supported_fhir import (
+    BULK_PUBLISH,
     INSTANTIATES,
     OPERATIONS,
     Operation,
@@ -101,6 +102,7 @@ def directory_statement(
                 _resource(kind, referring=revincludes(kind, served) if listed else ())
                 for kind in served
             ],
+            "operation": [_operation(BULK_PUBLISH)] if listed else [],
         }
     ]
     cleaned: dict[str, Any] = _without_empty(statement)
@@ -202,14 +204,16 @@ def _resource(
             for parameter in kind.parameters.values()
         ],
         "operation": [
-            {
-                "name": operation.name,
-                "definition": operation.definition,
-                "documentation": operation.documentation,
-            }
-            for operation in operations
-            if operation.type == kind.name
+            _operation(operation) for operation in operations if operation.type == kind.name
         ],
+    }
+
+
+def _operation(operation: Operation) -> dict[str, str]:
+    return {
+        "name": operation.name,
+        "definition": operation.definition,
+        "documentation": operation.documentation,
     }
 
 

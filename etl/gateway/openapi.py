@@ -11,6 +11,7 @@ from typing import Any, Final
 from etl.gateway.operation_outcomes import KINDS
 from etl.gateway.routes import COMPARTMENT
 from etl.gateway.supported_fhir import (
+    BULK_PUBLISH,
     EVERYTHING,
     RESULT_PARAMETERS,
     REVINCLUDE,
@@ -30,7 +31,7 @@ def openapi(
     kinds: Iterable[ResourceType],
     *,
     public: bool,
-    chains: bool = False,
+    listed: bool = False,
 ) -> dict[str, Any]:
     """Return the description.
 
@@ -40,14 +41,14 @@ def openapi(
         version: of the software.
         kinds: types, with the parameters that the served release can be searched by.
         public: whether it is the Provider Directory, which needs no token.
-        chains: whether searches follow references.
+        listed: whether it is over a directory of the payer, whose searches follow references.
     """
     paths: dict[str, Any] = {
         "/metadata": {
             "get": _operation("metadata", "What this server does.", [_format()], "Resource", {406})
         }
     }
-    shaping = (*RESULT_PARAMETERS, REVINCLUDE) if chains else RESULT_PARAMETERS
+    shaping = (*RESULT_PARAMETERS, REVINCLUDE) if listed else RESULT_PARAMETERS
     for kind in kinds:
         paths |= _paths(kind, shaping)
     if not public:
@@ -62,6 +63,10 @@ def openapi(
                 "Bundle",
                 _SEARCH,
             )
+        }
+    if listed:
+        paths["/$bulk-publish"] = {
+            "get": _operation("bulkPublish", BULK_PUBLISH.documentation, [], "Manifest", {404, 503})
         }
     paths["/_page/{cursor}"] = {
         "get": _operation(
@@ -193,6 +198,11 @@ _SCHEMAS: Final[dict[str, Any]] = {
             "link": {"type": "array", "minItems": 1},
             "entry": {"type": "array", "minItems": 1},
         },
+    },
+    "Manifest": {
+        "type": "object",
+        "required": ["manifestType", "transactionTime", "requiresAccessToken", "output"],
+        "properties": {"requiresAccessToken": {"const": False}, "output": {"type": "array"}},
     },
     "OperationOutcome": {
         "type": "object",

@@ -120,7 +120,7 @@ class Operation:
 
     Attributes:
         name: without `$`.
-        type: resource type that it is called on, with an id.
+        type: resource type that it is called on, with an id; empty where it is the whole server's.
         definition: canonical URL of its OperationDefinition.
         parameters: names that it takes.
         documentation: a sentence or two for developers.
@@ -543,3 +543,12 @@ EVERYTHING: Final = Operation(
 )
 
 OPERATIONS: Final = (EVERYTHING,)
+
+BULK_PUBLISH: Final = Operation(
+    "bulk-publish",
+    "",
+    "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/bulk-publish",
+    (),
+    "The files that make up the directory: a manifest of HL7 Bulk Data, 4.0.0 ballot.",
+)
+"""Of a payer's directory."""

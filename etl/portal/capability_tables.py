@@ -63,6 +63,7 @@ class ServedType:
         interactions: their codes.
         search: its search parameters.
         includes: values of `_include`.
+        revincludes: values of `_revinclude`.
         operations: names, with their `$`.
     """
 
@@ -73,6 +74,7 @@ class ServedType:
     interactions: tuple[str, ...]
     search: tuple[StatementParameter, ...]
     includes: tuple[str, ...]
+    revincludes: tuple[str, ...]
     operations: tuple[str, ...]
 
 
@@ -91,6 +93,7 @@ class Statement:
         security: its text about access; empty for none.
         oauth: name → URL of the OAuth endpoints.
         interactions: of the whole system.
+        operations: of the whole system: names, with their `$`.
         resources: by type, claims first.
     """
 
@@ -104,6 +107,7 @@ class Statement:
     security: str
     oauth: Mapping[str, str]
     interactions: tuple[str, ...]
+    operations: tuple[str, ...]
     resources: tuple[ServedType, ...]
 
 
@@ -126,6 +130,7 @@ def read_statement(document: Mapping[str, Any]) -> Statement:
         security=security.get("description", ""),
         oauth=_oauth(security.get("extension") or ()),
         interactions=_codes(rest.get("interaction") or ()),
+        operations=_names(rest.get("operation") or ()),
         resources=tuple(resources),
     )
 
@@ -151,9 +156,8 @@ def _resource(document: Mapping[str, Any]) -> ServedType:
             for parameter in document.get("searchParam") or ()
         ),
         includes=tuple(document.get("searchInclude") or ()),
-        operations=tuple(
-            f"${operation.get('name', '')}" for operation in document.get("operation") or ()
-        ),
+        revincludes=tuple(document.get("searchRevInclude") or ()),
+        operations=_names(document.get("operation") or ()),
     )
 
 
@@ -168,6 +172,10 @@ def _texts(value: str | None) -> tuple[str, ...]:
 
 def _codes(interactions: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     return tuple(interaction.get("code", "") for interaction in interactions)
+
+
+def _names(operations: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    return tuple(f"${operation.get('name', '')}" for operation in operations)
 
 
 def _oauth(extensions: Iterable[Mapping[str, Any]]) -> dict[str, str]:

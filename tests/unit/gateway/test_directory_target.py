@@ -60,6 +60,7 @@ def test_the_statement_says_which_directory_it_is(server: Server) -> None:
     assert listed["instantiates"] == [f"{base}/CapabilityStatement/plan-net"]
     assert {one["type"] for one in listed["rest"][0]["resource"]} == set(PLAN_NET_TYPES)
     assert "instantiates" not in named
+    assert "operation" not in named["rest"][0]
     assert "providers that claims name" in named["rest"][0]["documentation"]
 
 
@@ -97,6 +98,8 @@ def test_the_statement_names_what_is_answered(server: Server) -> None:
         ):
             for value in values:
                 assert found(server, f"{kind}?{name}={value}&_count=1", strict).status == 200
+    (operation,) = rest["operation"]
+    assert found(server, f"${operation['name']}").json["output"]
     parameters = {one["type"]: len(one["searchParam"]) for one in rest["resource"]}
     assert sum(parameters.values()) == sum(len(one.parameters) for one in PLAN_NET_TYPES.values())
 

@@ -136,7 +136,11 @@ def test_a_statement_names_the_oauth_endpoints_and_the_guides() -> None:
             "rest": [
                 {
                     "security": {"extension": [uris]},
-                    "resource": [{"type": "Widget"}, {"type": "Patient"}],
+                    "resource": [
+                        {"type": "Widget"},
+                        {"type": "Patient", "searchRevInclude": ["Coverage:beneficiary"]},
+                    ],
+                    "operation": [{"name": "bulk-publish"}],
                 }
             ],
         }
@@ -144,3 +148,5 @@ def test_a_statement_names_the_oauth_endpoints_and_the_guides() -> None:
     assert statement.oauth == {"token": "https://api.example/oauth/token"}
     assert statement.guides == ("US Core 6.1.0",)
     assert [one.type for one in statement.resources] == ["Patient", "Widget"]
+    assert statement.resources[0].revincludes == ("Coverage:beneficiary",)
+    assert statement.operations == ("$bulk-publish",)
