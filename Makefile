@@ -145,6 +145,7 @@ lock: $(TOOLS)/installed ## Pin what pyproject.toml asks for, with hashes: requi
 	$(PROJECT) $(UPGRADE) --extra dev --output-file requirements/dev.txt
 	$(PROJECT) --extra batch --constraint requirements/dev.txt --output-file requirements/batch.txt
 	$(PROJECT) --extra serve --constraint requirements/dev.txt --output-file requirements/serve.txt
+	$(PROJECT) --extra executor --constraint requirements/dev.txt --output-file requirements/executor.txt
 	$(PROJECT) --extra spark --constraint requirements/dev.txt --output-file requirements/spark.txt
 	$(COMPILE) $(UPGRADE) --group tools --output-file requirements/tools.txt
 

@@ -26,6 +26,7 @@ from etl.pipeline.publish import CATALOG_ROWS
 from etl.pipeline.sidecar.entries import entries_of, owners_alone, with_owners
 from etl.pipeline.sidecar.pieces import SidecarUpdate, UnitSidecar
 from etl.quality import Checked
+from etl.rows import COMPRESSED
 from etl.sources import GlobalKeys, Partitions
 from etl.storage.port import Store
 
@@ -255,7 +256,7 @@ def _rejected_rows(
             parts.setdefault(f"{REJECTED}{rows.facts.names.index(name):05d}", []).append(table)
     for name, tables in parts.items():
         sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, tables[0].schema) as writer:
+        with pa.ipc.new_stream(sink, tables[0].schema, options=COMPRESSED) as writer:
             for table in tables:
                 writer.write_table(table)
         yield name, [sink.getvalue()]

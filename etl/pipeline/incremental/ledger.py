@@ -33,7 +33,7 @@ from etl.quality.totals.by_member import (
     summed_filled,
     summed_money,
 )
-from etl.rows import FINDINGS_SCHEMA
+from etl.rows import COMPRESSED, FINDINGS_SCHEMA
 from etl.sources import Partitions
 
 _WORD: Final = pa.dictionary(pa.int32(), pa.string())
@@ -156,11 +156,10 @@ def _pieced(table: pa.Table, pieces: Iterable[tuple[int, int]]) -> pa.Table:
 def to_bytes(ledger: Ledger) -> bytes:
     """Return a ledger as bytes: the same for the same entries, however they came about."""
     pieces, sizes = [], {}
-    options = pa.ipc.IpcWriteOptions(compression="zstd", use_threads=False)
     for name, schema in SCHEMAS.items():
         sink = pa.BufferOutputStream()
         table = _plain(ledger[name], schema)
-        with pa.ipc.new_stream(sink, schema, options=options) as writer:
+        with pa.ipc.new_stream(sink, schema, options=COMPRESSED) as writer:
             writer.write_table(table)
         pieces.append(sink.getvalue().to_pybytes())
         sizes[name] = len(pieces[-1])

@@ -10,7 +10,9 @@ from contextlib import AbstractContextManager, contextmanager
 from datetime import date
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
+from unittest.mock import patch
 
 import pytest
 
@@ -19,7 +21,7 @@ from etl.local.workers import Workers
 from etl.pipeline.definitions import LoadDefinitions
 from etl.pipeline.executor import Executor
 from etl.spark.executor import SparkExecutor
-from etl.spark.session import spark_session
+from etl.spark.session import _OWN, spark_session
 from etl.synth import Spec, write_extract
 
 CLUSTER: Final = "local-cluster[2,1,1024]"
@@ -54,15 +56,26 @@ def _end_java() -> None:
 
 
 @contextmanager
-def cluster(master: str = CLUSTER) -> Iterator[Any]:
-    """Give a session of Spark, with executors that run this checkout."""
+def cluster(
+    master: str = CLUSTER,
+    settings: Mapping[str, str] = MappingProxyType({}),
+    path: str | None = None,
+) -> Iterator[Any]:
+    """Give a session of Spark.
+
+    Args:
+        master: where it runs.
+        settings: of Spark, beside those of every session.
+        path: where executors find modules; this checkout where not given.
+    """
     spark_or_skip()
     _end_java()
     before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path.cwd()), *([before] if before else [])])
+    here = os.pathsep.join([str(Path.cwd()), *([before] if before else [])])
+    os.environ["PYTHONPATH"] = here if path is None else path
     os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
     try:
-        with spark_session(master) as session:
+        with patch.dict(_OWN, settings), spark_session(master) as session:
             yield session
     finally:
         if before is None:

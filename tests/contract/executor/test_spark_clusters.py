@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import socket
-import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
-from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -23,6 +19,7 @@ from etl.spark.session import spark_session
 from etl.storage.port import StoreOptions
 from tests.contract.executor.direct import DirectExecutor
 from tests.contract.executor.spark import MARKS, cluster, entangled, on_spark, spark_or_skip
+from tests.contract.executor.spark_programs import children, processes, program, said, standalone
 from tests.contract.executor.test_executor_contract import Payer, load
 from tests.contract.store.seaweed import BUCKET, SECRETS, find_weed, start_weed
 from tests.unit.publish.samples import objects
@@ -50,82 +47,6 @@ def expected(
     return payer.files()
 
 
-@contextmanager
-def _program(log: Path, name: str, *arguments: str) -> Iterator[Path]:
-    """Run a program of Spark's, and give the file with what it says."""
-    import pyspark
-
-    home = Path(pyspark.__file__).parent
-    environment = os.environ | {"SPARK_HOME": str(home), "SPARK_LOCAL_IP": "127.0.0.1"}
-    with log.open("wb") as said:
-        command = [str(home / "bin" / name), *arguments]
-        process = subprocess.Popen(
-            command, stdout=said, stderr=said, env=environment, start_new_session=True
-        )
-    try:
-        yield log
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def _said(log: Path, pattern: str) -> str:
-    found = list[str]()
-
-    def is_there() -> bool:
-        found[:] = re.findall(pattern, log.read_text(errors="replace"))
-        return bool(found)
-
-    until(is_there, 120)
-    return found[0]
-
-
-@contextmanager
-def _standalone(folder: Path) -> Iterator[Any]:
-    """Give a session on a standalone master with two workers of one core."""
-    spark_or_skip()
-    os.environ["PYSPARK_PYTHON"] = sys.executable
-    deploy = "org.apache.spark.deploy"
-    ports = ("--host", "127.0.0.1", "--webui-port", "0")
-    with ExitStack() as programs:
-        master = _program(
-            folder / "master", "spark-class", f"{deploy}.master.Master", *ports, "--port", "0"
-        )
-        said = programs.enter_context(master)
-        url = _said(said, r"Starting Spark master at (spark://\S+)")
-        for number in "12":
-            worker = (f"{deploy}.worker.Worker", url, *ports, "--cores", "1", "--memory", "1g")
-            work = ("--work-dir", str(folder / f"work{number}"))
-            said = programs.enter_context(
-                _program(folder / f"worker{number}", "spark-class", *worker, *work)
-            )
-            _said(said, "Successfully registered with master")
-        yield programs.enter_context(spark_session(url))
-
-
-def _processes(*words: str) -> list[int]:
-    """Return the processes with these words in their command line."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(OSError):
-            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            if all(word in line for word in words):
-                found.append(int(path.parent.name))
-    return found
-
-
-def _children(process: int) -> list[int]:
-    """Return the processes that one has begun, and those that these have."""
-    parents = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
-    found = [process]
-    for parent in found:
-        found += [child for child, its_parent in parents.items() if its_parent == parent]
-    return found[1:]
-
-
 @pytest.mark.parametrize("victim", ["executor", "Python"])
 def test_an_executor_or_its_python_that_is_killed_leaves_the_same_tree(
     definitions: Definitions,
@@ -140,13 +61,13 @@ def test_an_executor_or_its_python_that_is_killed_leaves_the_same_tree(
     def kill(application: str) -> None:
         """Kill one executor once the first block is there: others are being made."""
         until(lambda: any(payer.target.glob("patients/**/*")), 300)
-        executor = _processes("CoarseGrainedExecutorBackend", application)[0]
-        for process in [executor] if victim == "executor" else _children(executor):
+        executor = processes("CoarseGrainedExecutorBackend", application)[0]
+        for process in [executor] if victim == "executor" else children(executor):
             with suppress(ProcessLookupError):  # it ended with the one before
                 os.kill(process, signal.SIGKILL)
                 killed.append(process)
 
-    with _standalone(tmp_path) as session:
+    with standalone(tmp_path) as session:
         application = session.sparkContext.applicationId
         killer = threading.Thread(target=kill, args=(application,))
         killer.start()
@@ -167,11 +88,11 @@ def test_spark_connect_makes_the_same_tree(
     service = "org.apache.spark.sql.connect.service.SparkConnectServer"
     options = ("--class", service, "--master", "local[2]", "--conf")
     binding = f"spark.connect.grpc.binding.port={port}"
-    server = _program(tmp_path / "server", "spark-submit", *options, binding, "spark-internal")
+    server = program(tmp_path / "server", "spark-submit", *options, binding, "spark-internal")
     payer = Payer(definitions, tmp_path / "payer")
     # pyspark remembers in the environment that it is a client, and begins nothing else then.
-    with patch.dict(os.environ), server as said:
-        _said(said, "Spark Connect server started")
+    with patch.dict(os.environ), server as log:
+        said(log, "Spark Connect server started")
         with spark_session(f"sc://127.0.0.1:{port}") as session:
             payer.publish(on_spark(session, load), extract, 1)
     assert payer.files() == expected

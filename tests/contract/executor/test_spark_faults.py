@@ -1,0 +1,76 @@
+"""Units that Spark does twice, executors that die one after the other, drivers that are killed."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+
+from etl.pipeline.definitions import Definitions
+from etl.storage.port import StoreOptions
+from tests.contract.executor.direct import DirectExecutor
+from tests.contract.executor.faulty_target import FaultyTarget
+from tests.contract.executor.spark import MARKS, cluster, entangled, on_spark
+from tests.contract.executor.spark_programs import standalone_cluster
+from tests.contract.executor.test_executor_contract import Payer, load
+
+pytestmark = list(MARKS)
+
+SPECULATION = {
+    "spark.speculation": "true",
+    "spark.speculation.interval": "50ms",
+    "spark.speculation.quantile": "0.1",
+    "spark.speculation.multiplier": "1.1",
+    "spark.speculation.minTaskRuntime": "0",
+    "spark.driver.host": "127.0.0.1",
+}
+"""A task that takes a tenth longer than the first ones that ended is begun once more."""
+
+
+@pytest.fixture(scope="module")
+def definitions() -> Definitions:
+    return load()
+
+
+@pytest.fixture(scope="module")
+def extract(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return entangled(tmp_path_factory.mktemp("extract"))
+
+
+@pytest.fixture(scope="module")
+def expected(
+    definitions: Definitions, extract: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, bytes]:
+    payer = Payer(definitions, tmp_path_factory.mktemp("expected"))
+    payer.publish(lambda: nullcontext(DirectExecutor()), extract, 1)
+    return payer.files()
+
+
+@pytest.mark.parametrize(("deaths", "losses"), [(0, 0), (2, 1)], ids=["none dies", "three die"])
+def test_a_unit_that_two_executors_do_at_a_time_leaves_the_same_tree(
+    definitions: Definitions,
+    extract: Path,
+    expected: dict[str, bytes],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    deaths: int,
+    losses: int,
+) -> None:
+    """Of a unit that is slow Spark begins another attempt, on another host, while it goes on."""
+    payer, markers = Payer(definitions, tmp_path / "payer"), tmp_path / "markers"
+    markers.mkdir()
+    monkeypatch.setenv("PYSPARK_PYTHON", sys.executable)
+    target = FaultyTarget(
+        str(payer.target), StoreOptions(), markers=markers, deaths=deaths, losses=losses, slow=True
+    )
+    with (
+        standalone_cluster(tmp_path, ("127.0.0.1", "127.0.0.2")) as url,
+        cluster(url, SPECULATION) as session,
+    ):
+        payer.publish(on_spark(session, load, 96 << 20), extract, 1, target=target)
+    happened = {path.name for path in markers.iterdir() if not path.name.startswith(".")}
+    assert happened >= {"slow", "again", *(f"death{number}" for number in range(deaths + losses))}
+    assert (markers / "again").read_text() == (markers / "slow").read_text()
+    assert payer.files() == expected
