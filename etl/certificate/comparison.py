@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -18,7 +18,9 @@ from etl.certificate.source import (
     SourceClaims,
     SourceTable,
     among,
+    as_numpy,
     day_of,
+    pair_places,
     places_of,
 )
 from etl.certificate.sums import (
@@ -160,8 +162,8 @@ def compare(
         _amounts(source, published, (at, lines), of_rows, found)
     else:
         _no_amounts(published, found)
-    labels, of_lines = _labels(source, published, at), source.claims_of(source.lines)
-    own = claim_sums(labels, source.stated, of_lines, of_rows[2], source.counts)
+    labels = _labels(source, published, at)
+    own = claim_sums(labels, source.stated, source.line_claims, of_rows[2], source.counts)
     return Compared(
         facts=found.facts,
         source=own if states_money else own.without_money(),
@@ -191,7 +193,7 @@ def _by_file(
     """
     sides = (
         (source.claim_files, np.arange(len(source.claims)), source.stated),
-        (source.line_files, source.claims_of(source.lines), of_lines),
+        (source.line_files, source.line_claims, of_lines),
     )
     there = (
         (np.arange(len(published)), published.totals),
@@ -220,10 +222,11 @@ def _delays(
 ) -> Delays:
     if newly is None:
         return Delays(Counter(), ())
-    new = np.array([one not in newly.known for one in published.texts["id"]], dtype=np.bool_)
+    ids = published.texts["id"].to_pylist()
+    new = np.array([one not in newly.known for one in ids], dtype=np.bool_)
     rows = at[new & (at >= 0)]
-    days = source.claims.dates("adjudication_date")
-    return delays(days[rows], source.claims.places[rows], newly)
+    days = source.claims.dates("adjudication_date").take(pa.array(rows))
+    return delays(as_numpy(days), source.claims.places[rows], newly)
 
 
 def published_sums(published: PublishedClaims) -> Sums:
@@ -233,7 +236,7 @@ def published_sums(published: PublishedClaims) -> Sums:
         "type": texts["type"],
         "plan": texts["plan"],
         "payer": texts["insurer"],
-        "month": pc.utf8_slice_codeunits(pa.array(texts["start"], pa.string()), 0, 7),
+        "month": pc.utf8_slice_codeunits(texts["start"], 0, 7),
         "status": texts["status"],
     }
     counts = {
@@ -277,20 +280,24 @@ def _superseded(
     (claims, gone), (lines, gone_lines) = left["claim"], left["claim_line"]
     if not (gone.any() or gone_lines.any()):
         return
-    numbers, priors = claims.texts("claim_id"), claims.texts("adjusted_from_claim_id")
+    numbers, priors, successors = (
+        as_numpy(claims.cells(name))
+        for name in ("claim_id", "adjusted_from_claim_id", "adjusted_to_claim_id")
+    )
     there, replaced = set(numbers[~gone].tolist()), set(priors.tolist())
-    deleting = claims.small("record_action") == "d"
-    successors = claims.texts("adjusted_to_claim_id")
+    deleting = as_numpy(claims.small("record_action")) == "d"
     for at in np.flatnonzero(gone):
         is_replaced = leaves_out and (numbers[at] in replaced or priors[at] or successors[at])
         if not (numbers[at] in there or is_replaced or deleting[at]):
             found.add("claim", claims.places[at], "superseded by nothing")
     old = set(numbers[gone].tolist())
-    keys = list(zip(lines.texts("claim_id"), lines.whole("line_number").tolist(), strict=True))
+    keys = list(
+        zip(lines.cells("claim_id").to_pylist(), lines.whole("line_number").tolist(), strict=True)
+    )
     there_lines = {
         key for key, is_gone in zip(keys, gone_lines.tolist(), strict=True) if not is_gone
     }
-    deleting = lines.small("record_action") == "d"
+    deleting = as_numpy(lines.small("record_action")) == "d"
     for at in np.flatnonzero(gone_lines):
         key = keys[at]
         if not (key in there_lines or key[0] in old or deleting[at]):
@@ -299,7 +306,7 @@ def _superseded(
 
 def _matched(source: SourceClaims, published: PublishedClaims, found: _Found) -> Any:
     """Return the place of the row of each published claim; -1 where it has none of its own."""
-    at = source.rows_of(pa.array(published.texts["number"], pa.string()))
+    at = source.rows_of(published.texts["number"])
     found.facts += len(source.claims)
     _each_once("claim", source.claims, at, found)
     return at
@@ -317,35 +324,37 @@ def _each_once(name: str, table: SourceTable, at: Any, found: _Found) -> None:
 def _texts(source: SourceClaims, published: PublishedClaims, at: Any, found: _Found) -> None:
     claims, known = source.claims, at >= 0
     starts, ends = claims.dates("statement_from_date"), claims.dates("statement_thru_date")
-    reversed_ = (ends != "") & (ends < starts)
-    for row in np.flatnonzero(reversed_):
+    is_reversed = pc.and_(pc.not_equal(ends, ""), pc.less(ends, starts))
+    for row in _positions(is_reversed):
         found.add("claim", claims.places[row], "end", _END)
     expected = {
-        "member": (claims.texts("member_id"), "member_id"),
+        "member": (claims.cells("member_id"), "member_id"),
         "type": (source.types, "claim_type"),
         "start": (starts, "statement_from_date"),
-        "end": (np.where(reversed_, "", ends), "statement_thru_date"),
+        "end": (pc.if_else(is_reversed, "", ends), "statement_thru_date"),
         "created": (claims.dates("adjudication_date"), "adjudication_date"),
         "paid": (claims.dates("paid_date"), "paid_date"),
         "plan": (source.plans, ""),
     }
     rows = at[known]
+    own_rows = pa.array(rows)
+    there = {name: each.filter(known) for name, each in published.texts.items()}
     for name, (values, column) in expected.items():
-        is_there = published.texts[name][known]
+        is_there = there[name]
         found.facts += len(rows)
-        for wrong in np.flatnonzero(values[rows] != is_there):
+        for wrong in _positions(pc.not_equal(values.take(own_rows), is_there)):
             place = claims.places[rows[wrong]]
-            rule = found.rule(place, column) if not is_there[wrong] else ""
+            rule = found.rule(place, column) if is_there[wrong].as_py() == "" else ""
             found.add("claim", place, name, rule)
     words = {}
-    wanted, stated = source.statuses()
-    is_stated = wanted[rows] == claims.small("status")[rows]
-    words["status"] = _pairs(stated[rows][is_stated], published.texts["status"][known][is_stated])
-    replaced = (wanted[rows] == "cancelled") & (published.texts["status"][known] != "cancelled")
+    is_own, is_cancelled = (each[rows] for each in source.statuses())
+    stated = claims.cells("status").take(own_rows).filter(pa.array(is_own))
+    words["status"] = _pairs(stated, there["status"].filter(pa.array(is_own)))
+    replaced = is_cancelled & ~as_numpy(pc.equal(there["status"], "cancelled"))
     for wrong in np.flatnonzero(replaced):
         found.add("claim", claims.places[rows[wrong]], "status")
     for name, column in _PAIRED:
-        words[name] = _pairs(claims.texts(column)[rows], published.texts[name][known])
+        words[name] = _pairs(claims.cells(column).take(own_rows), there[name])
         others = frozenset((code, word) for word, code in words[name])
         _functions({f"{name}, the other way": others}, found)
     for word, code in sorted(words["status"]):
@@ -355,11 +364,20 @@ def _texts(source: SourceClaims, published: PublishedClaims, at: Any, found: _Fo
     _functions(words, found)
 
 
-def _pairs(source: Any, published: Any) -> frozenset[tuple[str, str]]:
-    return frozenset(zip(source.tolist(), published.tolist(), strict=True))
+def _positions(mask: pa.BooleanArray) -> Any:
+    """Return where a mask is true: numpy `int64`."""
+    return np.flatnonzero(as_numpy(mask))
 
 
-def _functions(words: Mapping[str, frozenset[tuple[str, str]]], found: _Found) -> None:
+def _pairs(source: pa.StringArray, published: pa.StringArray) -> dict[tuple[str, str], int]:
+    """Return how often every two texts stand at the same place."""
+    pairs = pa.table([source, published], ["source", "published"])
+    groups = pairs.group_by(pairs.column_names, use_threads=False).aggregate([([], "count_all")])
+    words, codes, counts = (column.to_pylist() for column in groups.columns)
+    return dict(zip(zip(words, codes, strict=True), counts, strict=True))
+
+
+def _functions(words: Mapping[str, Collection[tuple[str, str]]], found: _Found) -> None:
     """Note words that are published now as one thing and now as another."""
     for fact, pairs in words.items():
         for _, count in sorted(Counter(word for word, _ in pairs).items()):
@@ -369,9 +387,9 @@ def _functions(words: Mapping[str, frozenset[tuple[str, str]]], found: _Found) -
 
 def _members(source: SourceClaims, published: PublishedClaims, found: _Found) -> None:
     members = source.members
-    days = members.dates("birth_date")
+    days = members.dates("birth_date").to_pylist()
     found.facts += len(members)
-    for at, number in enumerate(members.texts("member_id").tolist()):
+    for at, number in enumerate(members.cells("member_id").to_pylist()):
         day = published.members.get(number)
         if day is None:
             found.add("member", members.places[at], "lost")
@@ -398,15 +416,18 @@ def _matched_lines(source: SourceClaims, published: PublishedClaims, at: Any, fo
     of = source.lines_at(at[published.claims], published.numbers)
     found.facts += 2 * len(lines)
     _each_once("claim_line", lines, of, found)
-    days = [lines.dates(name) for name in ("service_from_date", "service_to_date")]
     known = np.flatnonzero(of >= 0)
     rows = of[known]
-    starts, ends = (each[rows] for each in days)
-    types, of_claims = np.append(source.types, ""), source.claims_of(lines)
-    for wrong in np.flatnonzero(~_is_served(published.dates[known], starts, ends)):
-        row, start, end = rows[wrong], starts[wrong], ends[wrong]
-        is_there, place = published.dates[known[wrong]], lines.places[row]
-        if is_there == start and types[of_claims[row]] in _OF_ONE_DAY:
+    starts, ends = (
+        lines.dates(name).take(pa.array(rows)) for name in ("service_from_date", "service_to_date")
+    )
+    dates = published.dates.take(pa.array(known))
+    for wrong in _positions(pc.invert(_is_served(dates, starts, ends))):
+        is_there, start, end = (each[wrong].as_py() for each in (dates, starts, ends))
+        row = rows[wrong]
+        place, claim = lines.places[row], source.line_claims[row]
+        kind = source.types[claim].as_py() if claim >= 0 else ""
+        if is_there == start and kind in _OF_ONE_DAY:
             found.add("claim_line", place, "date", _NO_PERIOD)
             continue
         rules = [found.rule(place, name) for name in ("service_from_date", "service_to_date")]
@@ -415,11 +436,15 @@ def _matched_lines(source: SourceClaims, published: PublishedClaims, at: Any, fo
     return of
 
 
-def _is_served(published: Any, starts: Any, ends: Any) -> Any:
+def _is_served(
+    published: pa.StringArray, starts: pa.StringArray, ends: pa.StringArray
+) -> pa.BooleanArray:
     """Return where the days of lines stand as they may: as a period, or as their one day."""
-    period, is_period = published == starts + "/" + ends, ends > starts
-    is_day = (published == starts) | (published == starts + "/")
-    return np.where(is_period, period, is_day | (period & (ends == starts)))
+    period = pc.equal(published, pc.binary_join_element_wise(starts, ends, "/"))
+    begun = pc.binary_join_element_wise(starts, "", "/")
+    is_day = pc.or_(pc.equal(published, starts), pc.equal(published, begun))
+    one_day = pc.or_(is_day, pc.and_(period, pc.equal(ends, starts)))
+    return pc.if_else(pc.greater(ends, starts), period, one_day)
 
 
 def _no_amounts(published: PublishedClaims, found: _Found) -> None:
@@ -481,15 +506,17 @@ def _leave_out(
     table: SourceTable, name: str, cents: Any, there: tuple[Any, Any], found: _Found
 ) -> None:
     """Remove expected amounts that have a finding and are not published as expected."""
-    if not found.places:
+    codes = {f"amount_{category}": code for code, category in enumerate(AMOUNT_CATEGORIES)}
+    cells = sorted(cell for cell in found.places if cell[2] in codes)
+    if not cells:
         return
     published, matched = there
-    item_of = {int(row): item for item, row in enumerate(matched)}
-    rows = {tuple(place): at for at, place in enumerate(table.places.tolist())}
-    codes = {f"amount_{category}": code for code, category in enumerate(AMOUNT_CATEGORIES)}
-    for (file, row, column), rule in sorted(found.places.items()):
-        at, code = rows.get((file, row)), codes.get(column)
-        if at is None or code is None or at not in item_of or cents[at, code] == ABSENT:
+    item_of = np.full(len(table), -1, dtype=np.int64)
+    item_of[matched[matched >= 0]] = np.flatnonzero(matched >= 0)
+    rows = pair_places(np.array([cell[:2] for cell in cells], dtype=np.int64), table.places)
+    for (file, row, column), at in zip(cells, rows.tolist(), strict=True):
+        rule, code = found.places[file, row, column], codes[column]
+        if at < 0 or item_of[at] < 0 or cents[at, code] == ABSENT:
             continue
         there_now, stated = published[item_of[at], code], cents[at, code]
         if there_now != stated:
@@ -500,18 +527,21 @@ def _leave_out(
             cents[at, code] = ABSENT
 
 
-def _labels(source: SourceClaims, published: PublishedClaims, at: Any) -> dict[str, Any]:
+def _labels(source: SourceClaims, published: PublishedClaims, at: Any) -> dict[str, pa.StringArray]:
     """Return the labels of the rows' sums, words of the source in those that are published."""
-    known, payers = at >= 0, source.claims.texts("payer_id")
-    published_as = dict(
-        zip(payers[at[known]].tolist(), published.texts["insurer"][known].tolist(), strict=True)
-    )
-    status = np.full(len(source.claims), "", dtype=object)
-    status[at[known]] = published.texts["status"][known]
+    known = at >= 0
+    payers = source.claims.cells("payer_id").take(pa.array(at[known]))
+    pairs = _pairs(payers, published.texts["insurer"].filter(known))
+    # Several references of one payer are a difference; here the most frequent of them counts.
+    published_as = dict(sorted(pairs, key=lambda pair: (pairs[pair], pair)))
+    item_of = np.full(len(source.claims), -1, dtype=np.int64)
+    item_of[at[known]] = np.flatnonzero(known)
+    status = published.texts["status"].take(pa.array(item_of, mask=item_of < 0))
+    claims, text = source.claims, pa.string()
     return {
         "type": source.types,
         "plan": source.plans,
-        "payer": source.claims.each("payer_id", lambda one: published_as.get(one, one), object),
-        "month": source.claims.each("statement_from_date", lambda day: day_of(day)[:7], object),
-        "status": status,
+        "payer": claims.each("payer_id", lambda one: published_as.get(one, one), text),
+        "month": claims.each("statement_from_date", lambda day: day_of(day)[:7], text),
+        "status": pc.fill_null(status, ""),
     }

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import nan
 from typing import Any, Final
 
 import msgspec
 import numpy as np
+import pyarrow as pa
 from isal import igzip
 
 from etl.model.canonical_tables import AMOUNT_CATEGORIES
@@ -71,7 +73,7 @@ class _Period(msgspec.Struct, gc=False, frozen=True):
 
 
 class _Money(msgspec.Struct, gc=False, frozen=True):
-    value: float | None = None
+    value: float = nan
 
 
 class _Adjudication(msgspec.Struct, gc=False, frozen=True):
@@ -148,7 +150,7 @@ class _Amounts:
         self._owners: list[int] = []
         self._counts: list[int] = []
         self._codes: list[int] = []
-        self._values: list[float | None] = []
+        self._values: list[float] = []  # not a number where an entry has no amount
 
     def take(self, owner: int, entries: Sequence[_Adjudication]) -> None:
         """Take the entries of an owner; those without an amount are left out later, together."""
@@ -160,10 +162,10 @@ class _Amounts:
 
     def cents(self, owners: int) -> Any:
         """Return numpy `int64`, shape (owners, categories): sums in cents, `ABSENT` for none."""
-        of = np.repeat(np.array(self._owners, dtype=np.int64), self._counts)
-        values = np.array(self._values, dtype=np.float64)  # not a number where there is none
+        values = _column(self._values, np.float64)
         there = ~np.isnan(values)
-        at = (of * len(CATEGORIES) + np.array(self._codes, dtype=np.int64))[there]
+        of = np.repeat(_column(self._owners, np.int64), _column(self._counts, np.int64))
+        at = (of * len(CATEGORIES) + _column(self._codes, np.int8))[there]
         cents = cents_of(values[there])
         odd = cents == NO_CENTS
         size = owners * len(CATEGORIES)
@@ -173,6 +175,10 @@ class _Amounts:
         table[~some] = ABSENT
         table[at[odd]] = NO_CENTS
         return table.reshape(owners, len(CATEGORIES))
+
+
+def _column(values: Sequence[float], dtype: Any) -> Any:
+    return np.fromiter(values, dtype, len(values))  # several times as fast as `numpy.array`
 
 
 def cents_of(values: Any) -> Any:
@@ -191,7 +197,7 @@ class PublishedClaims:
     """Claims of some blocks.
 
     Attributes:
-        texts: name of a fact -> its text for each claim, numpy `object`; empty where absent:
+        texts: name of a fact -> its text for each claim, Arrow `string`; empty where absent:
             those that the claim states, the number of the member that the block is of, and the
             plan of its Coverage.
         payments: numpy `int64`, shape (claims,): `payment.amount` in cents.
@@ -199,19 +205,19 @@ class PublishedClaims:
         headers: the same of `adjudication`.
         claims: numpy `int64`, shape (items,): the claim of each item.
         numbers: numpy `int64`, shape (items,): `item.sequence`.
-        dates: numpy `object`, shape (items,): `start/end` of the service, or its one day.
+        dates: Arrow `string`, of each item: `start/end` of the service, or its one day.
         lines: numpy `int64`, shape (items, categories): `item.adjudication`, in cents.
         members: member number -> birth date, of each Patient.
         resources: FHIR type -> how many.
     """
 
-    texts: Mapping[str, Any]
+    texts: Mapping[str, pa.StringArray]
     payments: Any
     totals: Any
     headers: Any
     claims: Any
     numbers: Any
-    dates: Any
+    dates: pa.StringArray
     lines: Any
     members: Mapping[str, str]
     resources: Mapping[str, int]
@@ -245,7 +251,7 @@ class BlockReader:
         self._texts: list[tuple[str, ...]] = []
         self._owners: list[str] = []
         self._plans: list[str] = []
-        self._payments: list[float | None] = []
+        self._payments: list[float] = []
         self._totals, self._headers, self._lines = _Amounts(), _Amounts(), _Amounts()
         self._items: list[int] = []
         self._numbers: list[int] = []
@@ -306,23 +312,21 @@ class BlockReader:
     def claims(self) -> PublishedClaims:
         """Return what was read so far."""
         columns = list(zip(*self._texts, strict=True)) or [()] * len(_STATED)
-        paid = np.array(self._payments, dtype=np.float64)
+        texts = {
+            **dict(zip(_STATED, columns, strict=True)),
+            "member": self._owners,
+            "plan": self._plans,
+        }
+        paid = _column(self._payments, np.float64)
         stated = ~np.isnan(paid)
         return PublishedClaims(
-            texts={
-                **{
-                    name: np.array(column, dtype=object)
-                    for name, column in zip(_STATED, columns, strict=True)
-                },
-                "member": np.array(self._owners, dtype=object),
-                "plan": np.array(self._plans, dtype=object),
-            },
+            texts={name: pa.array(column, pa.string()) for name, column in texts.items()},
             payments=np.where(stated, cents_of(np.where(stated, paid, 0)), ABSENT),
             totals=self._totals.cents(len(self._texts)),
             headers=self._headers.cents(len(self._texts)),
-            claims=np.array(self._items, dtype=np.int64),
-            numbers=np.array(self._numbers, dtype=np.int64),
-            dates=np.array(self._dates, dtype=object),
+            claims=_column(self._items, np.int64),
+            numbers=_column(self._numbers, np.int64),
+            dates=pa.array(self._dates, pa.string()),
             lines=self._lines.cents(len(self._items)),
             members=self._members,
             resources=self._resources,

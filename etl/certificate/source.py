@@ -93,17 +93,13 @@ class SourceTable:
             self._cells[column] = pc.fill_null(pc.utf8_trim_whitespace(cells), "")
         return self._cells[column]
 
-    def texts(self, column: str) -> Any:
-        """Return cells without spaces around them, numpy `object`; empty where absent."""
-        return self.cells(column).to_numpy(zero_copy_only=False)
-
-    def small(self, column: str) -> Any:
+    def small(self, column: str) -> pa.StringArray:
         """Return the same in small letters."""
-        return pc.utf8_lower(self.cells(column)).to_numpy(zero_copy_only=False)
+        return pc.utf8_lower(self.cells(column))
 
-    def dates(self, column: str) -> Any:
+    def dates(self, column: str) -> pa.StringArray:
         """Return days as `YYYY-MM-DD`; empty where there is none or it is in no calendar."""
-        return self.each(column, day_of, object)
+        return self.each(column, day_of, pa.string())
 
     def cents(self, column: str) -> Any:
         """Return amounts as numpy `int64` cents; `ABSENT` for none, `NO_CENTS` if unreadable."""
@@ -113,19 +109,18 @@ class SourceTable:
         try:
             exact = cells.cast(_MONEY)
         except pa.ArrowInvalid:  # one of them is written otherwise: each is read by itself
-            return self.each(column, _cents, np.int64)
+            return self.each(column, _cents, pa.int64()).to_numpy()
         low = np.frombuffer(exact.buffers()[1], dtype="<i8")[2 * exact.offset :: 2][: len(exact)]
         return np.where(np.asarray(exact.is_valid()), low, ABSENT)
 
     def whole(self, column: str) -> Any:
         """Return whole numbers, numpy `int64`; -1 for none."""
-        return self.each(column, _whole, np.int64)
+        return self.each(column, _whole, pa.int64()).to_numpy()
 
-    def each(self, column: str, read: Callable[[str], object], dtype: Any) -> Any:
-        """Return what each text is read as, numpy; the same text is read once."""
+    def each(self, column: str, read: Callable[[str], object], kind: pa.DataType) -> pa.Array:
+        """Return what each text is read as, in Arrow; the same text is read once."""
         found = self.cells(column).dictionary_encode()
-        known = np.array([read(text) for text in found.dictionary.to_pylist()], dtype=dtype)
-        return known[found.indices.to_numpy(zero_copy_only=False)]
+        return pa.array(map(read, found.dictionary.to_pylist()), kind).take(found.indices)
 
     @cached_property
     def places(self) -> Any:
@@ -141,6 +136,8 @@ def places_of(table: pa.Table) -> Any:
 
 def among(places: Any, wanted: Any) -> Any:
     """Return which places are among others: numpy `bool`."""
+    if np.array_equal(places, wanted):
+        return np.ones(len(places), dtype=np.bool_)
     return pair_places(places, wanted) >= 0
 
 
@@ -151,8 +148,9 @@ def pair_places(wanted: Any, pairs: Any) -> Any:
         wanted: numpy `int64`, shape (n, 2).
         pairs: the same.
     """
-    seconds, codes = np.unique(np.concatenate([wanted[:, 1], pairs[:, 1]]), return_inverse=True)
-    keys = np.concatenate([wanted[:, 0], pairs[:, 0]]) * max(1, len(seconds)) + codes
+    seconds = pa.array(np.concatenate([wanted[:, 1], pairs[:, 1]])).dictionary_encode()
+    codes, size = seconds.indices.to_numpy(), max(1, len(seconds.dictionary))
+    keys = np.concatenate([wanted[:, 0], pairs[:, 0]]) * size + codes
     return text_places(pa.array(keys[: len(wanted)]), pa.array(keys[len(wanted) :]))
 
 
@@ -229,58 +227,86 @@ class SourceClaims:
 
     @cached_property
     def _line_keys(self) -> Any:
-        return np.stack([self.claims_of(self.lines), self.lines.whole("line_number")], axis=1)
+        return np.stack([self.line_claims, self.lines.whole("line_number")], axis=1)
 
-    def claims_of(self, table: SourceTable) -> Any:
-        """Return the place of the claim of each row; -1 where it is not published."""
-        return self.rows_of(table.cells("claim_id"))
+    # -- the place of the claim, or line, that a row is of: numpy `int64`; -1 where it is not
+    # published
 
     @cached_property
-    def types(self) -> Any:
+    def line_claims(self) -> Any:
+        """Claim of each line."""
+        return self.rows_of(self.lines.cells("claim_id"))
+
+    @cached_property
+    def payer_claims(self) -> Any:
+        """Claim of what each other payer paid."""
+        return self.rows_of(self.payers.cells("claim_id"))
+
+    @cached_property
+    def payer_lines(self) -> Any:
+        """Line of the same."""
+        return self.lines_at(self.payer_claims, self.payers.whole("line_number"))
+
+    @cached_property
+    def adjustment_claims(self) -> Any:
+        """Claim of each adjustment."""
+        return self.rows_of(self.adjustments.cells("claim_id"))
+
+    @cached_property
+    def adjustment_lines(self) -> Any:
+        """Line of the same."""
+        return self.lines_at(self.adjustment_claims, self.adjustments.whole("line_number"))
+
+    @cached_property
+    def types(self) -> pa.StringArray:
         """Claim type of each claim, in small letters."""
         return self.claims.small("claim_type")
 
     @cached_property
-    def plans(self) -> Any:
+    def plans(self) -> pa.StringArray:
         """Plan of each claim: id, or else name, of its coverage's plan."""
-        ids, names = self.coverages.texts("plan_id"), self.coverages.texts("plan_name")
-        plans = np.append(np.where(ids == "", names, ids), "")  # the last is that of no coverage
+        ids, names = self.coverages.cells("plan_id"), self.coverages.cells("plan_name")
+        plans = pc.if_else(pc.equal(ids, ""), names, ids)
         covers = self.coverages.cells("coverage_id")
-        return plans[text_places(self.claims.cells("coverage_id"), covers)]
+        return pc.fill_null(
+            plans.take(pc.index_in(self.claims.cells("coverage_id"), value_set=covers)), ""
+        )
 
     def statuses(self) -> tuple[Any, Any]:
-        """Return the status that each claim has to have, and the word of the source.
+        """Return which claims have the status of the source, and which have to be cancelled.
 
         A claim that another one replaces is cancelled (decision 0007). A claim without links, or at
         the one end of its chain, has the status of the source, and so has a claim that the source
-        does not call active. For others the chain decides, which is not derived here: they are `?`.
+        does not call active. For others the chain decides, which is not derived here.
+
+        Returns:
+            Two of numpy `bool`.
         """
         words = self.claims.small("status")
-        after = self.claims.texts("adjusted_to_claim_id")
+        after = _is(self.claims.cells("adjusted_to_claim_id"), "")
         linked, later = self._links()
-        ends, negative = _ends(later), self._negative
-        last = ~linked
-        for at, count in ends.items():
-            last[at] = count == 1 and not after[at] and not negative[at]
-        frequency = self.claims.texts("bill_frequency")
-        bill = self.claims.each("type_of_bill", lambda text: text.lstrip("0")[2:3], object)
-        voids = np.where(frequency == "", bill, frequency) == "8"
+        last, ends = ~linked, _ends(later)
+        at = np.fromiter(ends, np.int64, len(ends))
+        single = np.fromiter(ends.values(), np.int64, len(ends)) == 1
+        last[at] = single & after[at] & ~self._negative(at)
+        frequency = self.claims.cells("bill_frequency")
+        bill = self.claims.each("type_of_bill", lambda text: text.lstrip("0")[2:3], pa.string())
+        voids = np.where(_is(frequency, ""), _is(bill, "8"), _is(frequency, "8"))
         replaced = np.zeros(len(words), dtype=np.bool_)
         replaced[[at for at in later if not _circular(later, at)]] = True
-        own = (words != "") & (words != "active") | last & ~voids
-        derived = np.where(replaced, "cancelled", "?").astype(object)
-        return np.where(own, words, derived), self.claims.texts("status")
+        own = ~(_is(words, "") | _is(words, "active")) | last & ~voids
+        return own, np.where(own, _is(words, "cancelled"), replaced)
 
     def _links(self) -> tuple[Any, dict[int, set[int]]]:
         """Return which claims are linked, and the claims that replace a claim."""
-        owners = self.claims.texts("member_id")
+        owners = self.claims.cells("member_id").dictionary_encode().indices.to_numpy()
         linked = np.zeros(len(owners), dtype=np.bool_)
         later: dict[int, set[int]] = {}
         for column, is_prior in (("adjusted_from_claim_id", True), ("adjusted_to_claim_id", False)):
             named = self.claims.cells(column)
-            others = self.rows_of(named)
-            for at in np.flatnonzero(np.asarray(pc.not_equal(named, ""))).tolist():
-                other = int(others[at])
+            naming = np.flatnonzero(~_is(named, ""))
+            others = self.rows_of(named.take(pa.array(naming)))
+            for at, other in zip(naming.tolist(), others.tolist(), strict=True):
                 if other == at:
                     continue
                 linked[at] = True
@@ -290,14 +316,15 @@ class SourceClaims:
                     later.setdefault(first, set()).add(second)
         return linked, later
 
-    @cached_property
-    def _negative(self) -> Any:
-        """Claims with an amount below nought, of their own or of a line: numpy `bool`."""
-        below = ((self.stated < 0) & (self.stated > NO_CENTS)).any(axis=1)
-        lines = ((self.stated_lines < 0) & (self.stated_lines > NO_CENTS)).any(axis=1)
-        of = self.claims_of(self.lines)
-        below[of[lines & (of >= 0)]] = True
-        return below
+    def _negative(self, claims: Any) -> Any:
+        """Return which of some claims have an amount below nought, of their own or of a line."""
+        below = np.zeros(len(self.claims) + 1, dtype=np.bool_)  # the last is that of no claim
+        wanted = below.copy()
+        wanted[claims] = True
+        lines = np.flatnonzero(wanted[self.line_claims])
+        below[claims] = _any_below(self.stated[claims])
+        below[self.line_claims[lines[_any_below(self.stated_lines[lines])]]] = True
+        return below[claims]
 
     # -- amounts: numpy `int64`, in cents, with a column for each of `CATEGORIES` ---------------
 
@@ -327,11 +354,13 @@ class SourceClaims:
         """
         files = np.repeat(self.lines.places[:, :1], len(CATEGORIES), axis=1)
         added = (
-            (_PRIOR, self.payers, self.stated_lines[:, _PRIOR] == ABSENT),
-            (_ADJUSTED, self.adjustments, np.ones(len(self.lines), dtype=np.bool_)),
+            (_PRIOR, self.payers, self.payer_lines, self.stated_lines[:, _PRIOR] == ABSENT),
+            (
+                *(_ADJUSTED, self.adjustments, self.adjustment_lines),
+                np.ones(len(self.lines), dtype=np.bool_),
+            ),
         )
-        for category, table, is_added in added:
-            line = self.lines_at(self.claims_of(table), table.whole("line_number"))
+        for category, table, line, is_added in added:
             rows = np.flatnonzero(line >= 0)
             rows = rows[is_added[line[rows]]][::-1]  # the first is written last
             files[line[rows], category] = table.places[rows, 0]
@@ -347,68 +376,63 @@ class SourceClaims:
             headers: as `stated`, without what rules left out.
             lines: as `stated_lines`.
         """
-        size, of = len(self.claims), self.claims_of(self.lines)
-        line_has = (lines != ABSENT).any(axis=1)
-        has_lines = np.zeros(size, dtype=np.bool_)
-        has_lines[of[line_has & (of >= 0)]] = True
+        size, of = len(self.claims), self.line_claims
+        has_lines = np.zeros(size + 1, dtype=np.bool_)  # the last is that of no claim
+        has_lines[of[(lines != ABSENT).any(axis=1)]] = True
         paid_whole, paid_lines, paid_all = self._paid_before
         # Totals.
         totals = headers.copy()
         totals[:, _PRIOR] = _first(headers[:, _PRIOR], paid_whole)
         states = (totals != ABSENT).any(axis=1)
-        states |= paid_whole != ABSENT
-        sums = _sums_by(of, lines, size)
-        sums[:, _PRIOR] = _first(
-            sums[:, _PRIOR], _sums_by(of, paid_lines[:, np.newaxis], size)[:, 0]
-        )
-        totals = np.where((totals == ABSENT) & ~states[:, np.newaxis], sums, totals)
+        stateless = np.flatnonzero(~np.append(states, True)[of])
+        sums = _sums_by(of[stateless], lines[stateless], size)
+        prior = _sums_by(of, paid_lines[:, np.newaxis], size)[:, 0]
+        sums[:, _PRIOR] = _first(sums[:, _PRIOR], prior)
+        totals[~states] = _first(totals, sums)[~states]
         # Adjudication: of lines, and of the header.
-        adjusted = self._adjusted
         full = lines.copy()
         full[:, _PRIOR] = _first(lines[:, _PRIOR], paid_lines)
-        full[:, _ADJUSTED] = adjusted
-        in_header = self._institutional & ~has_lines
-        full[in_header[of] & (of >= 0)] = ABSENT
-        head = headers.copy()
-        head[:, _PRIOR] = _first(headers[:, _PRIOR], paid_all)
-        head[:, _ADJUSTED] = self._adjusted_claims
-        head[~in_header] = ABSENT
+        full[:, _ADJUSTED] = self._adjusted
+        in_header = self._institutional & ~has_lines[:-1]
+        full[np.append(in_header, False)[of]] = ABSENT
+        head = np.full_like(headers, ABSENT)
+        head[in_header] = headers[in_header]
+        head[in_header, _PRIOR] = _first(headers[:, _PRIOR], paid_all)[in_header]
+        head[in_header, _ADJUSTED] = self._adjusted_claims[in_header]
         return totals, head, full
 
     @cached_property
     def _institutional(self) -> Any:
-        known = np.asarray(pc.is_in(pa.array(self.types, pa.string()), pa.array(_INSTITUTIONAL)))
-        return known.astype(np.bool_)
+        return as_numpy(pc.is_in(self.types, pa.array(_INSTITUTIONAL)))
 
     @cached_property
     def _paid_before(self) -> tuple[Any, Any, Any]:
         """Amounts other payers paid: for each claim as a whole, each line, each claim at all."""
-        cents, of = self.payers.cents("amount_priorpayerpaid"), self.claims_of(self.payers)
+        cents, of = self.payers.cents("amount_priorpayerpaid"), self.payer_claims
         numbers, size = self.payers.whole("line_number"), len(self.claims)
         amounts = cents[:, np.newaxis]
         whole = _sums_by(np.where(numbers < 0, of, -1), amounts, size)[:, 0]
-        line = self.lines_at(of, numbers)
         return (
             whole,
-            _sums_by(line, amounts, len(self.lines))[:, 0],
+            _sums_by(self.payer_lines, amounts, len(self.lines))[:, 0],
             _sums_by(of, amounts, size)[:, 0],
         )
 
     @cached_property
     def _adjusted(self) -> Any:
-        of, numbers = self.claims_of(self.adjustments), self.adjustments.whole("line_number")
-        line = self.lines_at(of, numbers)
-        return _sums_by(line, self._adjustment_amounts, len(self.lines))[:, 0]
+        amounts = self._adjustment_amounts
+        return _sums_by(self.adjustment_lines, amounts, len(self.lines))[:, 0]
 
     @cached_property
     def _adjusted_claims(self) -> Any:
-        of = self.claims_of(self.adjustments)
-        return _sums_by(of, self._adjustment_amounts, len(self.claims))[:, 0]
+        amounts = self._adjustment_amounts
+        return _sums_by(self.adjustment_claims, amounts, len(self.claims))[:, 0]
 
     @cached_property
     def _adjustment_amounts(self) -> Any:
         cents = self.adjustments.cents("amount")
-        return np.where(self.adjustments.texts("reason_code") == "", ABSENT, cents)[:, np.newaxis]
+        without = _is(self.adjustments.cells("reason_code"), "")
+        return np.where(without, ABSENT, cents)[:, np.newaxis]
 
 
 def _ends(later: Mapping[int, set[int]]) -> dict[int, int]:
@@ -452,6 +476,21 @@ def _amounts(table: SourceTable) -> Any:
     for code, category in enumerate(AMOUNT_CATEGORIES):
         found[:, code] = table.cents(f"amount_{category}")
     return found
+
+
+def _is(cells: pa.Array, text: str) -> Any:
+    """Return which cells are a text: numpy `bool`."""
+    return as_numpy(pc.equal(cells, text))
+
+
+def as_numpy(values: pa.Array) -> Any:
+    """Return values as numpy: texts as `object`, truth values as `bool`."""
+    return values.to_numpy(zero_copy_only=False)
+
+
+def _any_below(amounts: Any) -> Any:
+    """Return which rows have an amount below nought: numpy `bool`."""
+    return ((amounts < 0) & (amounts > NO_CENTS)).any(axis=1)
 
 
 def _first(one: Any, other: Any) -> Any:

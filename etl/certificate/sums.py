@@ -153,37 +153,68 @@ def _added(mine: Mapping[Any, int], others: Mapping[Any, int], sign: int) -> dic
 
 
 def claim_sums(
-    labels: Mapping[str, Any], headers: Any, claims: Any, lines: Any, counts: Mapping[str, int]
+    labels: Mapping[str, pa.StringArray],
+    headers: Any,
+    claims: Any,
+    lines: Any,
+    counts: Mapping[str, int],
 ) -> Sums:
     """Return the sums of some claims.
 
     Args:
-        labels: one of `BY` -> its value for each claim, an array of texts.
+        labels: one of `BY` -> its value for each claim.
         headers: cents of each claim, shape (claims, categories).
         claims: the claim of each line; -1 for none.
         lines: cents of each line, shape (lines, categories).
         counts: table -> how many rows.
     """
+    # Claims with equal labels are summed first: those sums are fewer than claims.
+    names, codes, group = {}, {}, np.zeros(len(headers), dtype=np.int64)
+    for by, values in labels.items():
+        found = values.dictionary_encode()
+        names[by], codes[by] = found.dictionary.to_pylist(), found.indices.to_numpy()
+        group = np.unique(group * (len(names[by]) + 1) + codes[by], return_inverse=True)[1]
+    sizes = np.bincount(group)
+    first = np.empty(len(sizes), dtype=np.int64)
+    first[group] = np.arange(len(group))
+    parts = [
+        (level, *_grouped(group, len(sizes), cents))
+        for level, cents in zip(
+            LEVELS, (headers, _by_claim(claims, lines, len(headers))), strict=True
+        )
+    ]
     money: dict[Cell, tuple[int, int]] = {}
     of_claims: dict[tuple[str, str], int] = {}
-    parts = [
-        (LEVELS[0], *_amounts(headers)),
-        (LEVELS[1], *_amounts(_by_claim(claims, lines, len(headers)))),
-    ]
-    for by, values in labels.items():
-        found = pa.array(values, pa.string()).dictionary_encode()
-        names, codes = found.dictionary.to_pylist(), found.indices.to_numpy(zero_copy_only=False)
-        for name, count in zip(names, np.bincount(codes, minlength=len(names)), strict=True):
-            of_claims[by, name] = int(count)
-        for level, owners, categories, cents in parts:
-            at = codes[owners] * len(CATEGORIES) + categories
-            sums = np.zeros(len(names) * len(CATEGORIES), dtype=np.int64)
-            np.add.at(sums, at, cents)
-            some = np.bincount(at, minlength=len(sums))
-            for cell in np.flatnonzero(some).tolist():
-                name, category = names[cell // len(CATEGORIES)], CATEGORIES[cell % len(CATEGORIES)]
-                money[by, name, level, category] = (int(sums[cell]), int(some[cell]))
+    for by, words in names.items():
+        of = codes[by][first]
+        for name, count in zip(words, _added_up(of, sizes, len(words)).tolist(), strict=True):
+            of_claims[by, name] = count
+        for level, cents, some in parts:
+            sums, counted = (_added_up(of, each, len(words)) for each in (cents, some))
+            for at, category in zip(*entries_where(counted > 0), strict=True):
+                cell = (by, words[at], level, CATEGORIES[category])
+                money[cell] = (int(sums[at, category]), int(counted[at, category]))
     return Sums(money, of_claims, dict(counts))
+
+
+def _grouped(group: Any, size: int, cents: Any) -> tuple[Any, Any]:
+    """Return sums of the claims of each group, and how many have such an amount.
+
+    Two of numpy `int64`, shape (groups, categories).
+    """
+    claims, categories, amounts = _amounts(cents)
+    at = group[claims] * len(CATEGORIES) + categories
+    sums = np.zeros(size * len(CATEGORIES), dtype=np.int64)
+    np.add.at(sums, at, amounts)
+    some = np.bincount(at, minlength=len(sums))
+    return sums.reshape(-1, len(CATEGORIES)), some.reshape(-1, len(CATEGORIES))
+
+
+def _added_up(of: Any, numbers: Any, size: int) -> Any:
+    """Return the sums of rows of numbers with the same place in the result."""
+    sums = np.zeros((size, *numbers.shape[1:]), dtype=np.int64)
+    np.add.at(sums, of, numbers)
+    return sums
 
 
 def _amounts(cents: Any) -> tuple[Any, Any, Any]:
@@ -194,8 +225,9 @@ def _amounts(cents: Any) -> tuple[Any, Any, Any]:
 
 def entries_where(mask: Any) -> tuple[Any, Any]:
     """Return row and column of each true entry: `numpy.nonzero`, which is slow on two axes."""
-    rows, columns = np.divmod(np.flatnonzero(mask), mask.shape[1])
-    return rows, columns
+    at, width = np.flatnonzero(mask), mask.shape[1]
+    rows = at // width
+    return rows, at - rows * width
 
 
 def _by_claim(claims: Any, lines: Any, size: int) -> Any:

@@ -25,7 +25,13 @@ from etl.quality.checks.relations import check_relations
 from etl.quality.checks.rows import check_single_rows
 from etl.quality.rules.book import RuleBook
 from etl.quality.rules.kind import CellKind, RelationKind, RowKind
-from etl.quality.totals.by_member import RowOwners, Shares, shares
+from etl.quality.totals.by_member import (
+    RowOwners,
+    Shares,
+    shares,
+    summed_filled,
+    summed_money,
+)
 from etl.quality.totals.filled import FilledKey, filled_totals
 from etl.quality.totals.money import MoneyKey, MoneyTotals, money_totals
 from etl.quality.totals.rows import RowCounts
@@ -133,14 +139,19 @@ def check_totals(decided: DecidedRows, owners: RowOwners | None = None) -> Check
         )
         for name, frame in work.frames.items()
     }
+    by_member = None if owners is None else shares(decided, rejected, owners)
+    if by_member is None:
+        money, filled = money_totals(decided), filled_totals(accepted)
+    else:
+        money, filled = summed_money(by_member.money), summed_filled(by_member.filled)
     return Checked(
         tables=accepted,
         findings=_findings_table(work),
         rejected=rejected,
         counts=counts,
-        money=money_totals(decided),
-        filled=filled_totals(accepted),
-        shares=None if owners is None else shares(decided, rejected, owners),
+        money=money,
+        filled=filled,
+        shares=by_member,
         owned=frozenset(work.owned),
     )
 

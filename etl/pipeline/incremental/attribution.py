@@ -17,12 +17,18 @@ from etl.engine.evaluate import Values
 from etl.engine.must_support import fill_patterns
 from etl.engine.unmapped import Mention, mentioned_by, mentions
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
-from etl.pipeline.incremental.dependencies import Dependencies, ids_asked, latest_days, names_asked
+from etl.pipeline.incremental.dependencies import (
+    Dependencies,
+    OwnedRows,
+    ids_asked,
+    latest_days,
+    names_asked,
+)
 from etl.pipeline.incremental.ledger import RULES, SCHEMAS, Ledger, Places
 from etl.pipeline.partition.mapping import REFERENCE, Mapped, PlanResources, reference_of
 from etl.pipeline.partition.providers import Providers
 from etl.quality import Checked, CountsDoNotAddUp
-from etl.quality.totals.by_member import RowOwners, summed_counts, summed_money
+from etl.quality.totals.by_member import RowOwners, summed_counts
 from etl.sources import GlobalKeys, Loaded
 
 
@@ -107,11 +113,9 @@ class Attribution:
             return None
         if not all(dependencies.covers(partition) for _, _, partition in made.made):
             return None
-        if dict(checked.counts) != summed_counts(shares.counts) or dict(
-            checked.money
-        ) != summed_money(shares.money):
+        if dict(checked.counts) != summed_counts(shares.counts):
             raise CountsDoNotAddUp("what members have is not what their partition has (a bug)")
-        tables = (loaded.tables, checked.tables)
+        rows = OwnedRows((loaded.tables, checked.tables), owners)
         marks = places.marks.filter(
             pa.array(among(places.marks.column("owner").to_numpy(), owners.ids))
         )
@@ -127,8 +131,8 @@ class Attribution:
             "resources": self._resources(),
             "elements": self._elements(),
             "missing": self.missing,
-            "asked": ids_asked(dependencies, tables, owners, keys),
-            "names": names_asked(dependencies, tables, owners),
+            "asked": ids_asked(dependencies, rows, keys),
+            "names": names_asked(dependencies, rows),
         }
         return _independent(
             {name: ledger[name].cast(schema) for name, schema in SCHEMAS.items()}, keys

@@ -6,8 +6,8 @@ as long as the same lookups have the same answers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -165,37 +165,48 @@ def _columns_in(expr: Expr | Condition, plan: Plan) -> Iterator[tuple[str, str]]
                 yield table, part.column
 
 
-def names_asked(
-    dependencies: Dependencies, tables: Iterable[Mapping[str, pa.Table]], owners: RowOwners
-) -> pa.Table:
+@dataclass(frozen=True, slots=True)
+class OwnedRows:
+    """Rows of members, at several stages.
+
+    Attributes:
+        stages: of each stage, name -> table.
+        owners: the owner of each row.
+    """
+
+    stages: Sequence[Mapping[str, pa.Table]]
+    owners: RowOwners
+    _of_rows: dict[tuple[int, str], Hashes] = field(default_factory=dict, repr=False)
+
+    def hashed(self, name: str, column: str) -> Iterator[tuple[Hashes, Hashes]]:
+        """Yield owners and hashes of a column's filled cells, stage by stage."""
+        for stage, tables in enumerate(self.stages):
+            texts = tables[name].column(column)
+            if texts.null_count < len(texts):
+                if (stage, name) not in self._of_rows:
+                    numbers = _codes(tables[name], self.owners)
+                    self._of_rows[stage, name] = self.owners.ids[numbers]
+                there = np.asarray(pc.is_valid(texts))
+                yield self._of_rows[stage, name][there], hash_ids(pc.drop_null(texts))
+
+
+def names_asked(dependencies: Dependencies, rows: OwnedRows) -> pa.Table:
     """Return `owner`, `name`: the ids and NPIs looked up in the directory for each member."""
-    pairs = [
-        (owner, hash_ids(texts))
-        for name, column in sorted(dependencies.names)
-        for owner, texts in _cells(tables, name, column, owners)
-    ]
-    owner, name = _distinct(pairs)
+    owner, name = _distinct(
+        [pairs for names in sorted(dependencies.names) for pairs in rows.hashed(*names)]
+    )
     return pa.table({"owner": owner, "name": name})
 
 
-def ids_asked(
-    dependencies: Dependencies,
-    tables: Iterable[Mapping[str, pa.Table]],
-    owners: RowOwners,
-    keys: GlobalKeys,
-) -> pa.Table:
+def ids_asked(dependencies: Dependencies, rows: OwnedRows, keys: GlobalKeys) -> pa.Table:
     """Return `owner`, `kind`, `id`, `there`: ids of others that were looked up, and the answer."""
     parts = []
-    held = list(tables)
     for kind, columns in dependencies.ids.items():
-        asked = [
-            (owner, hash_ids(texts))
-            for name, column in sorted(columns)
-            for owner, texts in _cells(held, name, column, owners)
-        ]
-        own = [(owner, hash_ids(texts)) for owner, texts in _cells(held, kind, KEYS[kind], owners)]
-        owner, ids = _distinct(asked)
-        foreign = ~np.isin(_paired(owner, ids), _paired(*_distinct(own)))
+        owner, ids = _distinct(
+            [pairs for column in sorted(columns) for pairs in rows.hashed(*column)]
+        )
+        own = _distinct(list(rows.hashed(kind, KEYS[kind])))
+        foreign = ~np.isin(_paired(owner, ids), _paired(*own))
         owner, ids = owner[foreign], ids[foreign]
         parts.append(
             pa.table(
@@ -263,17 +274,6 @@ def changed_names(before: tuple[Hashes, Hashes], after: tuple[Hashes, Hashes]) -
     return names
 
 
-def _cells(
-    tables: Iterable[Mapping[str, pa.Table]], name: str, column: str, owners: RowOwners
-) -> Iterator[tuple[Hashes, Any]]:
-    for each in tables:
-        table = each[name]
-        texts = table.column(column)
-        if texts.null_count < table.num_rows:
-            there = np.asarray(pc.is_valid(texts))
-            yield owners.ids[_codes(table, owners)[there]], pc.drop_null(texts)
-
-
 def _codes(table: pa.Table, owners: RowOwners) -> Any:
     return owners.numbers_of(
         table.column(FILE_COLUMN).to_numpy(zero_copy_only=False),
@@ -284,12 +284,20 @@ def _codes(table: pa.Table, owners: RowOwners) -> Any:
 def _distinct(pairs: list[tuple[Hashes, Hashes]]) -> tuple[Hashes, Hashes]:
     if not pairs:
         return np.empty(0, dtype=np.uint64), np.empty(0, dtype=np.uint64)
-    both = np.stack([np.concatenate(each) for each in zip(*pairs, strict=True)], axis=1)
-    order = np.lexsort((both[:, 1], both[:, 0]))
-    both = both[order]
-    first = np.ones(len(both), dtype=bool)
-    first[1:] = (both[1:] != both[:-1]).any(axis=1)
-    return np.ascontiguousarray(both[first, 0]), np.ascontiguousarray(both[first, 1])
+    owner, ids = (np.concatenate(each) for each in zip(*pairs, strict=True))
+    changes = _changes(owner, ids)  # rows that belong together mostly stand together
+    owner, ids = owner[changes], ids[changes]
+    order = np.lexsort((ids, owner))
+    owner, ids = owner[order], ids[order]
+    first = _changes(owner, ids)
+    return owner[first], ids[first]
+
+
+def _changes(owner: Hashes, ids: Hashes) -> Any:
+    """Return where a pair is not the one before it: numpy `bool`."""
+    changes = np.ones(len(owner), dtype=np.bool_)
+    changes[1:] = (owner[1:] != owner[:-1]) | (ids[1:] != ids[:-1])
+    return changes
 
 
 def _paired(owner: Hashes, ids: Hashes) -> Hashes:

@@ -10,9 +10,19 @@ import pytest
 
 from etl.pipeline.incremental.attribution import owners_of
 from etl.pipeline.incremental.ledger import Ledger, Places, from_bytes
+from etl.pipeline.partition.check_and_map import PartitionContext, check_and_map
+from etl.quality import check_totals
 from etl.sources import Partitions
 from etl.storage.local import LocalStore
-from tests.unit.pipeline.small_run import OF_M2, cut, owner, process, two_members
+from tests.unit.pipeline.small_run import (
+    OF_M2,
+    cut,
+    definitions,
+    directory_of,
+    owner,
+    process,
+    two_members,
+)
 from tests.unit.quality.world import World
 
 MEMBERS = {owner(name): name for name in ("M1", "M2", "M9")}
@@ -36,6 +46,20 @@ def of_members(ledger: Ledger, table: str, *columns: str) -> set[tuple[Any, ...]
 @pytest.fixture(scope="module")
 def ledger(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
     return ledger_of(two_members(), tmp_path_factory.mktemp("whole"))
+
+
+def test_totals_of_a_partition_are_the_sums_of_its_members(tmp_path: Path) -> None:
+    rows = cut(two_members(), tmp_path)
+    places = Places.of(rows, range(1))
+    context = PartitionContext(definitions(), directory_of(rows), None)
+    decided, _, _ = check_and_map(context, rows.load(0), rows.keys)
+    owners = owners_of(places, np.unique(places.owner))
+    whole, summed = check_totals(decided), check_totals(decided, owners)
+    assert (whole.shares is None, summed.shares is None) == (True, False)
+    assert whole.money
+    assert summed.money == whole.money
+    assert whole.filled
+    assert summed.filled == whole.filled
 
 
 def test_resources_are_those_of_the_members_rows(ledger: Ledger) -> None:
