@@ -230,15 +230,12 @@ def _places(values: Values, column: ColumnOf, at: int, rows: Indices, rule: str)
     return pa.concat_tables(parts)
 
 
-def mentioned_by(
-    values: Values, wanted: frozenset[Mention], owners: np.ndarray
-) -> set[tuple[int, Mention]]:
-    """Return the owners of rows that name some directory resources, used or not.
+def mentioning_rows(values: Values, wanted: frozenset[Mention]) -> set[tuple[int, Mention]]:
+    """Return the rows of the plan's table that name some directory resources, used or not.
 
     Args:
         values: of a plan that was run.
         wanted: some of the results of `mentions`.
-        owners: shape (rows of the plan's table,), a number for the owner of each row.
     """
     keys = pa.array(sorted({mention.key for mention in wanted}), pa.string())
     pairs: set[tuple[int, Mention]] = set()
@@ -255,14 +252,17 @@ def mentioned_by(
         roots = rows if level == 0 else values.up(level, 0)[rows]
         if values.levels[0].rows is not None:
             roots = values.levels[0].rows[roots]
-        for key, owner in set(
-            zip(texts.take(pa.array(rows)).to_pylist(), owners[roots].tolist(), strict=True)
-        ):
+        named = texts.take(pa.array(rows)).to_pylist()
+        meant = {}
+        for key in set(named):
             if isinstance(expr, ProviderReference):
-                meant = values.environment.provider(key, expr.resource, only=expr.only)
-                mention = Mention(meant.resource, meant.key, payer)
+                provider = values.environment.provider(key, expr.resource, only=expr.only)
+                meant[key] = Mention(provider.resource, provider.key, payer)
             else:
-                mention = Mention(expr.resource, key, payer)  # type: ignore[arg-type]
-            if mention in wanted:
-                pairs.add((owner, mention))
+                meant[key] = Mention(expr.resource, key, payer)  # type: ignore[arg-type]
+        pairs |= {
+            (root, meant[key])
+            for key, root in zip(named, roots.tolist(), strict=True)
+            if meant[key] in wanted
+        }
     return pairs

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -15,7 +15,7 @@ from etl.columns.arrays import text_bytes
 from etl.columns.digests import Hashes, among
 from etl.engine.evaluate import Values
 from etl.engine.must_support import fill_patterns
-from etl.engine.unmapped import Mention, mentioned_by, mentions
+from etl.engine.unmapped import Mention, mentioning_rows, mentions
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
 from etl.pipeline.incremental.dependencies import (
     Dependencies,
@@ -53,11 +53,13 @@ class Attribution:
     places: Places
     providers: Providers
     _made: list[tuple[PlanResources, Any]] = field(default_factory=list)
+    _naming: list[tuple[PlanResources, Any, Any]] = field(default_factory=list)
     _named: set[tuple[int, Mention]] = field(default_factory=set)
 
     def begin(self) -> None:
         """Clear the record: the plans run again."""
         self._made.clear()
+        self._naming.clear()
         self._named.clear()
 
     def take(self, made: PlanResources, values: Values) -> None:
@@ -74,7 +76,10 @@ class Attribution:
             mention for mention in mentions(values) if not self.providers.holds(mention)
         )
         if missing:
-            self._named |= mentioned_by(values, missing, codes)
+            named = mentioning_rows(values, missing)
+            self._named |= {(int(codes[row]), mention) for row, mention in named}
+            rows = np.unique(np.array([row for row, _ in named], dtype=np.int64))
+            self._naming.append((made, codes, rows))
 
     def ledger(
         self,
@@ -193,7 +198,7 @@ class Attribution:
         for owner, mention in named:
             reference = reference_of(mention, environment)
             by_reference.setdefault(reference.encode(), set()).add((owner, mention))
-        used = self._referring({owner for owner, _ in named}, by_reference.keys())
+        used = self._referring(by_reference.keys())
         kept = sorted(
             (int(self.owners.ids[owner]), mention.resource, mention.key, mention.payer)
             for reference, pairs in by_reference.items()
@@ -209,17 +214,13 @@ class Attribution:
         ]
         return pa.Table.from_arrays(arrays, schema=SCHEMAS["missing"])
 
-    def _referring(self, owners: set[int], wanted: Any) -> set[tuple[int, bytes]]:
+    def _referring(self, wanted: Collection[bytes]) -> set[tuple[int, bytes]]:
+        """Return owners and references of resources; only rows that name them can have them."""
         references: set[tuple[int, bytes]] = set()
-        if not owners:
-            return references
-        among = np.array(sorted(owners))
-        for made, codes in self._made:
+        for made, codes, naming in self._naming:
             for run in made.runs:
-                members, bodies = codes[run.rows], run.bodies
-                rows = np.isin(members, among)
-                if 2 * np.count_nonzero(rows) < len(rows):  # a copy of few costs less than all
-                    members, bodies = members[rows], bodies.filter(pa.array(rows))
+                here = np.isin(run.rows, naming)
+                members, bodies = codes[run.rows[here]], run.bodies.filter(pa.array(here))
                 ends = np.cumsum(pc.binary_length(bodies).to_numpy().astype(np.int64))
                 for match in REFERENCE.finditer(text_bytes(bodies).data):
                     if match[1] in wanted:
