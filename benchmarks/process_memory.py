@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-_EVERY: Final = 0.1
-"""Seconds between two looks."""
+_EVERY: Final = 0.5
+"""Seconds between two looks. One takes the kernel some 20 ms where processes have 1 GB each."""
 
 
 def peak_of(command: Sequence[str], variables: Mapping[str, str]) -> tuple[int, int, str]:
