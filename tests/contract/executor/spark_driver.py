@@ -1,0 +1,68 @@
+"""A run on Spark as a process of its own, for tests that kill it.
+
+    python -m tests.contract.executor.spark_driver SETTINGS FOLDER EXTRACT NIGHT [STAGE | MARKERS]
+
+At STAGE the process kills itself. With MARKERS, a folder, the executor of the first block waits.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from etl.pipeline.events import Event, PartitionDone, StageBegan
+from etl.spark.session import _OWN, spark_session
+from etl.storage.port import StoreOptions
+from tests.contract.executor.faulty_target import FaultyTarget
+from tests.contract.executor.spark import on_spark
+from tests.contract.executor.test_executor_contract import Payer, load
+
+STAGES = ("the first unit", "publish", "commit")
+
+
+def driver(
+    settings: Mapping[str, str], payer: Payer, extract: Path, night: int, fault: str = ""
+) -> subprocess.Popen[bytes]:
+    """Begin a run; what it says goes to a file of the payer's folder."""
+    arguments = [json.dumps(dict(settings)), str(payer.folder), str(extract), str(night), fault]
+    environment: dict[str, Any] = {
+        **os.environ,
+        "PYTHONPATH": str(Path.cwd()),
+        "SPARK_LOCAL_IP": "127.0.0.1",
+        "PYSPARK_PYTHON": sys.executable,
+    }
+    payer.folder.mkdir(parents=True, exist_ok=True)
+    with (payer.folder / "driver.log").open("ab") as log:
+        command = [sys.executable, "-m", "tests.contract.executor.spark_driver", *arguments]
+        return subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+
+
+def main(settings: str, folder: str, extract: str, night: str, fault: str) -> None:
+    """Publish one night."""
+    payer = Payer(load(), Path(folder))
+    target = None
+    if fault and fault not in STAGES:
+        target = FaultyTarget(str(payer.target), StoreOptions(), markers=Path(fault), slow=True)
+
+    def die(event: Event) -> None:
+        reached = {
+            "the first unit": isinstance(event, PartitionDone),
+            "publish": isinstance(event, StageBegan) and event.stage == "publish",
+            "commit": isinstance(event, StageBegan) and event.stage == "commit",
+        }
+        if reached.get(fault):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with patch.dict(_OWN, json.loads(settings)), spark_session(None) as session:
+        payer.publish(on_spark(session, load), Path(extract), int(night), die, target=target)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
