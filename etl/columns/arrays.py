@@ -233,3 +233,18 @@ def joined_lists(column: pa.StringArray, counts: Indices, separator: str) -> pa.
     offsets = np.zeros(len(counts) + 1, dtype=np.int32)
     np.cumsum(counts, out=offsets[1:])
     return pc.binary_join(pa.ListArray.from_arrays(pa.array(offsets), column), separator)
+
+
+def joined_runs(column: pa.StringArray, starts: Indices) -> pa.StringArray:
+    """Return runs of a column joined, without copying them: they share the column's bytes.
+
+    Args:
+        column: shape (m,); an absent text is nothing.
+        starts: shape (n + 1,), ascending: position of the first text of each run, and the end.
+
+    Returns:
+        Shape (n,), never null; "" for an empty run.
+    """
+    _, offsets, data = column.buffers()
+    bounds = np.frombuffer(offsets, np.int32, len(column) + 1, offset=4 * column.offset)
+    return pa.StringArray.from_buffers(len(starts) - 1, pa.py_buffer(bounds[starts]), data)

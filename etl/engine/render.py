@@ -17,8 +17,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.columns.arrays import Bools, Indices, join, joined_lists, valid
-from etl.engine.evaluate import Values, both, either
+from etl.columns.arrays import Bools, Indices, join, joined_runs, valid
+from etl.engine.evaluate import Level, Values, both, either
 from etl.engine.must_support import filled_bits
 from etl.engine.partition_columns import Partition
 from etl.mapping.environment import Environment
@@ -176,15 +176,13 @@ class _Optional:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Listed:
-    """The entries that a loop makes, joined by commas; "" where there is none.
+    """The entries that a loop makes, with commas between them; "" where there is none.
 
     Attributes:
-        rope: one entry, at the loop's level.
-        kept: rows of the loop's level that make one.
+        entry: one of them, at the loop's level, with the comma before it.
     """
 
-    rope: _Rope
-    kept: Bools | bool
+    entry: _Rope | _Optional
 
 
 _Piece: TypeAlias = str | pa.StringArray | _Optional | _Listed
@@ -320,7 +318,13 @@ class _Resolver:
         counts = _counts(inner.starts, kept)
         has_rows = counts > 0
         present: Bools | bool = True if has_rows.all() else has_rows
-        return _Part([_Listed(_Rope(loop.level, part.pieces), kept)], present, present)
+        pieces = [_commas(inner, kept), *part.pieces]
+        entry = (
+            _Rope(loop.level, pieces)
+            if isinstance(kept, bool)
+            else _optional(loop.level, pieces, kept)
+        )
+        return _Part([_Listed(entry)], present, present)
 
     def following(self, items: list[tuple[str, _Part]], level: int) -> list[_Piece]:
         """Return items that follow something: each with a comma before it."""
@@ -384,6 +388,25 @@ def _counts(starts: Indices, kept: Bools | bool) -> Indices:
         return np.diff(starts)
     running = np.concatenate(([0], np.cumsum(kept)))
     return np.diff(running[starts])
+
+
+def _commas(level: Level, kept: Bools | bool) -> pa.StringArray:
+    """Return what stands before each entry of a list: nothing before its first; null for no entry.
+
+    Args:
+        level: the rows of the lists.
+        kept: those that make an entry.
+    """
+    if level.parents is None:
+        raise AssertionError("rows of a list are in others")
+    rows = np.arange(level.size) if isinstance(kept, bool) else np.flatnonzero(kept)
+    lists = level.parents[rows]
+    follows = np.zeros(level.size, dtype=np.bool_)
+    follows[rows[1:]] = lists[1:] == lists[:-1]
+    commas = pc.if_else(pa.array(follows), ",", "")
+    if isinstance(kept, bool):
+        return commas
+    return pc.if_else(pa.array(kept), commas, pa.scalar(None, pa.string()))
 
 
 def _quoted(text: str) -> str:
@@ -460,11 +483,12 @@ class _Joiner:
         return join(*pieces, absent_as_empty=False)
 
     def listed(self, part: _Listed, start: int, stop: int) -> pa.StringArray:
-        starts = self.values.levels[part.rope.level].starts
-        first, last = int(starts[start]), int(starts[stop])
-        kept = part.kept if isinstance(part.kept, bool) else part.kept[first:last]
-        entries = self.whole(part.rope, first, last)
-        counts = _counts(starts[start : stop + 1] - first, kept)
-        if not isinstance(kept, bool):
-            entries = entries.filter(pa.array(kept))
-        return joined_lists(entries, counts, ",")
+        """Return the lists of the rows: the texts of their entries, which follow each other."""
+        level = part.entry.rope.level if isinstance(part.entry, _Optional) else part.entry.level
+        starts = self.values.levels[level].starts[start : stop + 1]
+        first, last = int(starts[0]), int(starts[-1])
+        if isinstance(part.entry, _Optional):
+            entries = self.optional(part.entry, first, last)
+        else:
+            entries = self.whole(part.entry, first, last)
+        return joined_runs(entries, starts - first)
