@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from etl.columns import numbers
-from etl.columns.arrays import join, joined_lists, text_bytes, total_of_groups
+from etl.columns.arrays import join, joined_lists, joined_runs, text_bytes, total_of_groups
 from etl.engine.kernels import escaped, logical_ids
 from etl.mapping.environment import Environment
 
@@ -103,6 +103,21 @@ def test_joined_lists_are_joined_with_commas(runs: list[list[str]]) -> None:
     column = pa.array([text for run in runs for text in run], pa.string())
     counts = np.array([len(run) for run in runs], dtype=np.int64)
     assert joined_lists(column, counts, ",").to_pylist() == [",".join(run) for run in runs]
+
+
+@given(
+    runs=st.lists(st.lists(st.sampled_from(["a", "", "é,", None]), max_size=3), max_size=6),
+    before=st.lists(st.sampled_from(["b", None]), max_size=2),
+)
+def test_joined_runs_are_the_texts_of_each_run(
+    runs: list[list[str | None]], before: list[str | None]
+) -> None:
+    texts = [*before, *(text for run in runs for text in run)]
+    column = pa.array(texts, pa.string()).slice(len(before))
+    starts = np.cumsum([0, *map(len, runs)])
+    joined = joined_runs(column, starts)
+    joined.validate(full=True)
+    assert joined.to_pylist() == ["".join(text or "" for text in run) for run in runs]
 
 
 @pytest.mark.parametrize("absent_as_empty", [True, False])
