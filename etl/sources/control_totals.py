@@ -22,8 +22,8 @@ from etl.sources.malformed_rows import readable
 from etl.sources.raw_rows import RawRows
 from etl.sources.text_conversions import added_up
 
-ReadRows = Callable[[str, None], pa.Table]
-"""Raw table, and None for all partitions -> its rows, with `_file`."""
+ReadRows = Callable[[str], pa.Table]
+"""Raw table -> its rows, with `_file`."""
 
 
 def check_totals(
@@ -51,7 +51,7 @@ def check_totals(
         """Return the cells of a file's records under a header; `?` where one cannot be read."""
         table = file.table
         if table not in cells:
-            cells[table] = RawRows(readable(read(table, None)), cells=raw[table].cells)
+            cells[table] = RawRows(readable(read(table)), cells=raw[table].cells)
         rows = cells[table]
         own = pc.equal(rows.table.column(FILE_COLUMN), file.index)
         made = rows.noted(header)

@@ -88,7 +88,7 @@ class SortedRows:
         if not self._runs:
             return
         for number in range(_RANGES):
-            yield _distinct(np.concatenate(list(self._pieces(number))))
+            yield distinct_rows(np.concatenate(list(self._pieces(number))))
 
     def _pieces(self, number: int) -> Iterator[Rows]:
         """Yield the rows of one range in each run; no more than one file is open at a time."""
@@ -108,7 +108,7 @@ class SortedRows:
     def _write(self) -> None:
         if not self._gathered:
             return
-        rows = _distinct(np.concatenate(self._parts))
+        rows = distinct_rows(np.concatenate(self._parts))
         self._parts, self._gathered = [], 0
         inner = np.searchsorted(np.ascontiguousarray(rows[:, 0]), _BOUNDS)
         bounds = self._end + np.concatenate([[0], inner, [len(rows)]])
@@ -118,7 +118,8 @@ class SortedRows:
         self._end += len(rows)
 
 
-def _distinct(rows: Rows) -> Rows:
+def distinct_rows(rows: Rows) -> Rows:
+    """Return rows in ascending order, each once."""
     rows = rows[np.lexsort(rows.T[::-1])]
     keep = np.ones(len(rows), dtype=bool)
     keep[1:] = (rows[1:] != rows[:-1]).any(axis=1)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from etl.columns.digests import NO_HASHES, Hashes, among, changes, filled, hash_ids, is_among
-from etl.sources.external_sort import Run, SortedRows, open_numbers, save_numbers
+from etl.sources.external_sort import Rows, Run, SortedRows, open_numbers, save_numbers
 
 _ROWS_ENDING: Final = ".sorting"
 _OWNERS_ENDING: Final = ".owners"
@@ -104,11 +104,10 @@ class Owners:
 
             def owners() -> Iterator[Hashes]:
                 for pairs in self._rows.ranges():
-                    first = changes(pairs[:, 0])
-                    several = np.unique(pairs[~first, 0])
-                    shared.append(several)
-                    sharers.append(pairs[np.isin(pairs[:, 0], several), 1])
-                    yield pairs[first, 1]
+                    owned, of_several = owned_and_shared(pairs)
+                    shared.append(of_several.ids)
+                    sharers.append(of_several.sharers)
+                    yield owned.owners
 
             save_numbers(_owners_path(self._folder, self._name), owners())
             save_numbers(
@@ -171,6 +170,18 @@ class OwnedIds:
         owners: Hashes = np.where(self.ids[position] == once, self.owners[position], once)
         spread: Hashes = owners[np.cumsum(changed) - 1]
         return spread
+
+
+def owned_and_shared(pairs: Rows) -> tuple[OwnedIds, SharedIds]:
+    """Return one owner an id, the least where there are several, and which ids have several.
+
+    Args:
+        pairs: an id and an owner that it was seen with, shape (n, 2); distinct and ascending.
+    """
+    first = changes(pairs[:, 0])
+    several = np.unique(pairs[~first, 0])
+    sharers = np.unique(pairs[np.isin(pairs[:, 0], several), 1])
+    return OwnedIds(pairs[first, 0], pairs[first, 1]), SharedIds(several, sharers)
 
 
 @dataclass(frozen=True, slots=True)

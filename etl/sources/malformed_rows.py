@@ -43,6 +43,8 @@ from etl.sources.partition_rows import (
 )
 from etl.sources.rule_ids import RAGGED_ROW
 
+LookedUp = Mapping[str, Hashes]
+"""Hashes of ids by `member` and `claim`, ascending."""
 UNREAD: Final = "_unread"
 """Column that is filled in rows of which only the ids could be read; no header begins with `_`."""
 
@@ -115,16 +117,9 @@ def place_unread(
         partitions: how many there are.
         digests: whether every row is to have a digest.
     """
-    tables: dict[str, list[_Row]] = {}
-    nobody = int(hash_ids(pa.nulls(1, pa.string()))[0])
-    ordered = ragged.sort_by([(FILE_COLUMN, "ascending"), (ROW_COLUMN, "ascending")])
-    for raw_row in ordered.to_pylist():
-        file = files[raw_row[FILE_COLUMN]]
-        row = _Row(file, raw_row[ROW_COLUMN], raw_row["text"], {}, nobody)
-        tables.setdefault(file.table, []).append(row)
     placed = {}
-    for name in sorted(tables):
-        raw, rows = layout.raw[name], tables[name]
+    for name, rows in _rows_by_table(ragged, files):
+        raw = layout.raw[name]
         _tell(rows, raw, layout, known)
         # Rows of members go into the partition of their owner, all others beside the directory.
         pieces = list[Piece]()
@@ -153,6 +148,34 @@ def place_unread(
         numbers = {file: tuple(at) for file, at in unowned.items()}
         placed[name] = Placed(tuple(pieces), noted, numbers)
     return placed
+
+
+def ids_looked_up(ragged: pa.Table, files: Sequence[SourceFile], layout: Layout) -> LookedUp:
+    """Return which ids `place_unread` looks up.
+
+    A `Known` that has no others places rows as one that has all ids of the extract.
+    """
+    found: dict[str, list[int]] = {"member": [], "claim": []}
+    for name, rows in _rows_by_table(ragged, files):
+        raw = layout.raw[name]
+        unsure = _tell_by_place(rows, raw, layout)
+        found["claim"] += [claim for _, claim in _hashed(rows, "claim")]
+        found[_role(raw)] += _hashes(text for _, text in _possible_ids(unsure, raw))
+    return {role: np.unique(np.array(ids, dtype=np.uint64)) for role, ids in found.items()}
+
+
+def _rows_by_table(
+    ragged: pa.Table, files: Sequence[SourceFile]
+) -> Iterator[tuple[str, list[_Row]]]:
+    """Yield the unread rows of each raw table, in the order of files and rows."""
+    tables: dict[str, list[_Row]] = {}
+    nobody = int(hash_ids(pa.nulls(1, pa.string()))[0])
+    ordered = ragged.sort_by([(FILE_COLUMN, "ascending"), (ROW_COLUMN, "ascending")])
+    for raw_row in ordered.to_pylist():
+        file = files[raw_row[FILE_COLUMN]]
+        row = _Row(file, raw_row[ROW_COLUMN], raw_row["text"], {}, nobody)
+        tables.setdefault(file.table, []).append(row)
+    yield from sorted(tables.items())
 
 
 def loose_lines(
@@ -216,6 +239,18 @@ def _names_owners(file: SourceFile, raw: RawTable) -> bool:
 
 def _tell(rows: Sequence[_Row], raw: RawTable, layout: Layout, known: Known) -> None:
     """Fill in the ids and owners of rows of one raw table."""
+    unsure = _tell_by_place(rows, raw, layout)
+    for row, owner in _hashed(rows, "member"):
+        row.owner, row.is_owned = owner, True
+    claims = list(_hashed(rows, "claim"))
+    owners = known.claims.owner_of(np.array([claim for _, claim in claims], dtype=np.uint64))
+    for (row, _), owner in zip(claims, owners.tolist(), strict=True):
+        row.owner, row.is_owned = owner, True
+    _find(unsure, raw, known)
+
+
+def _tell_by_place(rows: Sequence[_Row], raw: RawTable, layout: Layout) -> list[_Row]:
+    """Fill in the ids that stand first in rows, and return the rows that must name a known id."""
     fed = {spec.table for spec in layout.tables if spec.source == raw.name and not spec.grain}
     # A row that is merged with others is not the claim itself.
     alone = [role for role in ("claim", "coverage", "member") if role in fed]
@@ -227,13 +262,7 @@ def _tell(rows: Sequence[_Row], raw: RawTable, layout: Layout, known: Known) -> 
             row.ids[itself] = cells[0]
         if itself == "coverage" or not alone:
             rest.append(row)
-    for row, owner in _hashed(rows, "member"):
-        row.owner, row.is_owned = owner, True
-    claims = list(_hashed(rows, "claim"))
-    owners = known.claims.owner_of(np.array([claim for _, claim in claims], dtype=np.uint64))
-    for (row, _), owner in zip(claims, owners.tolist(), strict=True):
-        row.owner, row.is_owned = owner, True
-    _find([row for row in rest if row.ids or not alone], raw, known)
+    return [row for row in rest if row.ids or not alone]
 
 
 def _hashed(rows: Sequence[_Row], role: str) -> Iterator[tuple[_Row, int]]:
@@ -242,19 +271,29 @@ def _hashed(rows: Sequence[_Row], role: str) -> Iterator[tuple[_Row, int]]:
     yield from zip(named, _hashes(row.ids[role] for row in named), strict=True)
 
 
-def _find(rows: Sequence[_Row], raw: RawTable, known: Known) -> None:
-    """Set for each row the one known id that can be read in it."""
-    role = "claim" if "claim" in raw.ids else "member"
-    there = known.claims.ids if role == "claim" else known.members
+def _role(raw: RawTable) -> str:
+    """Return of which table the id is that a row must name: `claim` or `member`."""
+    return "claim" if "claim" in raw.ids else "member"
+
+
+def _possible_ids(rows: Sequence[_Row], raw: RawTable) -> list[tuple[_Row, str]]:
+    """Return the cells of each row that may be the id which it must name."""
     found: list[tuple[_Row, str]] = []
     for row in rows:
-        place = _ids_of(row.file, raw).get(role)
+        place = _ids_of(row.file, raw).get(_role(raw))
         if place is not None and row.file.widths:
             cells = _shifted(row, place)
             found += [(row, text) for text in cells if text.strip()]
         elif place is not None:
             cells = _candidates(_cells(row), place, len(row.file.columns))
             found += [(row, text) for text in cells if text.strip()]
+    return found
+
+
+def _find(rows: Sequence[_Row], raw: RawTable, known: Known) -> None:
+    """Set for each row the one known id that can be read in it."""
+    role, found = _role(raw), _possible_ids(rows, raw)
+    there = known.claims.ids if role == "claim" else known.members
     hashes = np.array(_hashes(text for _, text in found), dtype=np.uint64)
     hits: dict[int, dict[int, str]] = {}
     for (row, text), value, is_known in zip(

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from etl.columns.digests import Hashes, filled, hash_ids, row_digests, seed_of
+from etl.errors import ExtractError
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
 from etl.sources import delimited, file_splits, line_records, parquet
 from etl.sources.delimited import Batch, RowForm, Span
@@ -189,6 +190,17 @@ class Piece:
     rows: pa.RecordBatch
     cut: npt.NDArray[np.int32]
     ids: Mapping[str, tuple[Hashes, Hashes]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Failure of a job.
+
+    Attributes:
+        error: what is wrong with a file; None if only a span did not fit the row boundaries.
+    """
+
+    error: ExtractError | None
 
 
 def cut(job: CutJob, claims: Callable[[], OwnedIds], emit: Emit) -> Iterator[Piece]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import errno
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -41,11 +41,79 @@ _ENTRY: Final = struct.Struct("<iiqq")
 """One of it."""
 Index = npt.NDArray[np.void]
 """Index of the pieces of a raw table; of dtype `_INDEX`, shape (n,)."""
+Stream = tuple[int, pa.Buffer]
+"""A partition, and rows of it as an Arrow IPC stream."""
 
 
 def gathered_bytes(partitions: int) -> int:
     """Return how many bytes are gathered for a raw table before they are cut up."""
     return max(BUFFER_BYTES, min(partitions * BYTES_PER_PARTITION, MOST_GATHERED))
+
+
+class Gathering:
+    """Rows of one raw table, gathered until they are worth being cut by partition.
+
+    Args:
+        partitions: how many there are.
+    """
+
+    def __init__(self, partitions: int) -> None:
+        self._limit = gathered_bytes(partitions)
+        self._batches: list[pa.Table] = []
+        self._cuts: list[npt.NDArray[np.int32]] = []
+        self._bytes = 0
+
+    def add(self, batch: pa.RecordBatch, cut: npt.NDArray[np.int32]) -> Iterator[Stream]:
+        """Take rows in, and yield what is cut off: most often nothing.
+
+        Args:
+            batch: rows.
+            cut: the partition of each, shape (n,).
+        """
+        if batch.num_rows == 0:
+            return
+        lean = _lean(batch)
+        self._batches.append(pa.Table.from_batches([lean]))
+        self._cuts.append(cut)
+        self._bytes += lean.nbytes
+        if self._bytes >= self._limit:
+            yield from self.cut_off()
+
+    def cut_off(self) -> Iterator[Stream]:
+        """Yield all that was gathered."""
+        if not self._batches:
+            return
+        table = pa.concat_tables(self._batches, promote_options="default").combine_chunks()
+        cut = np.concatenate(self._cuts)
+        self.clear()
+        yield from _cut_up(table, cut)
+        del table
+        # Arrow's allocator keeps what threads of its parser let go, several times what is in use.
+        pa.default_memory_pool().release_unused()
+
+    def clear(self) -> None:
+        """Forget what was gathered."""
+        self._batches, self._cuts, self._bytes = [], [], 0
+
+
+def _cut_up(table: pa.Table, cut: npt.NDArray[np.int32]) -> Iterator[Stream]:
+    first = int(cut[0])
+    if (cut == first).all():
+        yield first, _stream(table)
+        return
+    # 16 bits hold every partition (`MAX_PARTITIONS`), and are ordered in one go.
+    order = np.argsort(cut.astype(np.uint16), kind="stable")
+    table, cut = table.take(pa.array(order)), cut[order]
+    starts = np.flatnonzero(np.concatenate([[True], cut[1:] != cut[:-1]]))
+    for start, end in zip(starts, [*starts[1:], len(cut)], strict=True):
+        yield int(cut[start]), _stream(table.slice(start, end - start))
+
+
+def _stream(table: pa.Table) -> pa.Buffer:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue()
 
 
 class SpillWriter:
@@ -61,10 +129,7 @@ class SpillWriter:
     def __init__(self, work: Path, name: str, part: int, partitions: int) -> None:
         self._path = rows_path(work, name, part)
         self._part = part
-        self._limit = gathered_bytes(partitions)
-        self._batches: list[pa.Table] = []
-        self._cuts: list[npt.NDArray[np.int32]] = []
-        self._bytes = 0
+        self._gathering = Gathering(partitions)
         self._offset = 0
         self._index = bytearray()
         self._summing = Summing()
@@ -83,14 +148,8 @@ class SpillWriter:
         Raises:
             StoreError: the disk is full, or cannot be written.
         """
-        if batch.num_rows == 0:
-            return
-        lean = _lean(batch)
-        self._batches.append(pa.Table.from_batches([lean]))
-        self._cuts.append(cut)
-        self._bytes += lean.nbytes
-        if self._bytes >= self._limit:
-            self._flush()
+        for partition, piece in self._gathering.add(batch, cut):
+            self._append(partition, piece)
 
     def close(self) -> Index:
         """Write what is left, and return where everything is.
@@ -98,7 +157,8 @@ class SpillWriter:
         Raises:
             StoreError: the disk is full, or cannot be written.
         """
-        self._flush()
+        for partition, piece in self._gathering.cut_off():
+            self._append(partition, piece)
         try:
             self._file.close()
         except OSError as error:
@@ -111,7 +171,7 @@ class SpillWriter:
 
     def abandon(self) -> None:
         """Close the file after a failure, and delete it."""
-        self._batches.clear()
+        self._gathering.clear()
         try:
             self._file.close()
             self._path.unlink(missing_ok=True)
@@ -119,34 +179,7 @@ class SpillWriter:
             # The failure that led here is the one to report.
             return
 
-    def _flush(self) -> None:
-        if not self._batches:
-            return
-        table = pa.concat_tables(self._batches, promote_options="default").combine_chunks()
-        cut = np.concatenate(self._cuts)
-        self._batches, self._cuts, self._bytes = [], [], 0
-        self._append_all(table, cut)
-        del table
-        # Arrow's allocator keeps what threads of its parser let go, several times what is in use.
-        pa.default_memory_pool().release_unused()
-
-    def _append_all(self, table: pa.Table, cut: npt.NDArray[np.int32]) -> None:
-        first = int(cut[0])
-        if (cut == first).all():
-            self._append(first, table)
-            return
-        # 16 bits hold every partition (`MAX_PARTITIONS`), and are ordered in one go.
-        order = np.argsort(cut.astype(np.uint16), kind="stable")
-        table, cut = table.take(pa.array(order)), cut[order]
-        starts = np.flatnonzero(np.concatenate([[True], cut[1:] != cut[:-1]]))
-        for start, end in zip(starts, [*starts[1:], len(cut)], strict=True):
-            self._append(int(cut[start]), table.slice(start, end - start))
-
-    def _append(self, partition: int, table: pa.Table) -> None:
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, table.schema) as writer:
-            writer.write_table(table)
-        piece = sink.getvalue()
+    def _append(self, partition: int, piece: pa.Buffer) -> None:
         try:
             self._file.write(memoryview(piece))
         except OSError as error:

@@ -6,11 +6,12 @@ the results of many jobs can be combined (`read_extract`).
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
@@ -20,20 +21,24 @@ import numpy as np
 import pyarrow as pa
 
 from etl.errors import ExtractError, StoreError
+from etl.jobs import ALONE, JobRunner
 from etl.sources.delimited import SpanAstray
 from etl.sources.events import Emit
 from etl.sources.external_sort import Run
 from etl.sources.extract_state import file_from, layout_from, layout_state
-from etl.sources.finished_steps import Checksum, Inventory
-from etl.sources.keys import GlobalKeys, HashSet, OwnedIds, Owners
-from etl.sources.partition_rows import OWNER_COLUMN, CutJob, Piece, cut
+from etl.sources.finished_steps import Checksum, Inventory, checksum_of
+from etl.sources.keys import GlobalKeys, HashSet, OwnedIds, Owners, clear_gathered
+from etl.sources.malformed_rows import Known, LookedUp
+from etl.sources.partition_rows import OWNER_COLUMN, RAGGED, CutJob, Piece, Refused, cut
 from etl.sources.partitions import PartitionFacts, Partitions
 from etl.sources.spilled_rows import (
     Index,
     SpillWriter,
+    clear_spilled,
     partition_sizes,
     read_spilled,
     rows_path,
+    save_index,
     spilled_names,
 )
 
@@ -43,6 +48,8 @@ STEP: Final = "read"
 CLAIMS: Final = "claims"
 """Name under which `Owners` keeps the member of each claim."""
 _FINDINGS: Final = "findings.arrow"
+_FIRST_PLACED: Final = 1 << 30
+"""Number of the first part of rows that no job has cut: beyond those of jobs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,17 +154,6 @@ class Spilled:
     ids: Mapping[str, tuple[Run, ...]]
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """Failure of a job.
-
-    Attributes:
-        error: what is wrong with a file; None if only a span did not fit the row boundaries.
-    """
-
-    error: ExtractError | None
-
-
 def spill(work: Path, job: CutJob, emit: Emit) -> Spilled | Refused:
     """Write the pieces of a job into the work folder.
 
@@ -168,7 +164,7 @@ def spill(work: Path, job: CutJob, emit: Emit) -> Spilled | Refused:
         StoreError: the folder cannot be written, or its disk is full.
         OSError: likewise.
     """
-    receiver = _Receiver(work, job)
+    receiver = _JobReceiver(work, job)
     claims = cache(lambda: OwnedIds.open(work, CLAIMS))
     try:
         with ExitStack() as unless_done:
@@ -184,15 +180,117 @@ def spill(work: Path, job: CutJob, emit: Emit) -> Spilled | Refused:
     return done
 
 
-def drop(work: Path, job: CutJob, done: Spilled) -> None:
-    """Delete the files that a job left in the work folder."""
-    for name in done.index:
-        rows_path(work, name, job.number).unlink()
-    for run in chain.from_iterable(done.ids.values()):
-        run.path.unlink(missing_ok=True)
+class FolderReceiver:
+    """The receiver of a reading that keeps it in a folder (`read_extract.Receiver`).
+
+    Args:
+        work: a folder of this run alone; made where it is missing. What it held is overwritten.
+        partitions: how many there are.
+        runner: where jobs are done.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+
+    def __init__(self, work: Path, partitions: int, runner: JobRunner = ALONE) -> None:
+        work.mkdir(parents=True, exist_ok=True)
+        Inventory(work).clear()
+        (work / STATE).unlink(missing_ok=True)
+        clear_spilled(work)
+        clear_gathered(work)
+        self._work, self._count, self._runner = work, partitions, runner
+        # Names of sets of `GlobalKeys`.
+        self._members = HashSet(work, "members")
+        self._claims, self._coverages = Owners(work, CLAIMS), Owners(work, "coverages")
+        self._ids: Mapping[str, HashSet | Owners] = {
+            "member": self._members,
+            "claim": self._claims,
+            "coverage": self._coverages,
+        }
+        self._spilled: dict[int, Spilled] = {}
+        self._joined: set[int] = set()
+        self._placed = itertools.count(_FIRST_PLACED)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether several processes read."""
+        return self._runner.processes > 1
+
+    def read(self, jobs: Sequence[CutJob], emit: Emit) -> Iterator[Sequence[int] | Refused]:
+        """Have jobs done; yield the number of rows of each part, in order."""
+        results = self._runner.each(partial(spill, self._work), jobs, emit)
+        for job, result in zip(jobs, results, strict=True):
+            if isinstance(result, Spilled):
+                self._spilled[job.number] = result
+                yield result.rows
+            else:
+                yield result
+
+    def drop(self, job: CutJob) -> None:
+        """Delete the files that a job left in the work folder."""
+        done = self._spilled.pop(job.number)
+        for name in done.index:
+            rows_path(self._work, name, job.number).unlink()
+        for run in chain.from_iterable(done.ids.values()):
+            run.path.unlink(missing_ok=True)
+
+    def finish_claims(self) -> None:
+        """Write down the owner of each claim, for the jobs whose rows follow claims."""
+        self._join()
+        self._claims.directory()
+
+    def rows(self, name: str) -> pa.Table:
+        """Return all rows of a raw table."""
+        parts = [one.index[name] for one in self._spilled.values() if name in one.index]
+        if parts:
+            save_index(self._work, name, parts)
+        return read_spilled(self._work, name, None)
+
+    def ragged_rows(self) -> pa.Table:
+        """Return the rows with too few or too many cells."""
+        return self.rows(RAGGED)
+
+    def known(self, ids: LookedUp) -> Known:
+        """Return all ids."""
+        del ids
+        self._join()
+        return Known(self._members.sorted(), self._claims.directory())
+
+    def place(self, name: str, pieces: Sequence[Piece]) -> None:
+        """Write rows that no job has cut."""
+        number = next(self._placed)
+        writer = SpillWriter(self._work, name, number, self._count)
+        for piece in pieces:
+            writer.write(piece.rows, piece.cut)
+        index = writer.close()
+        files = {rows_path(self._work, name, number).name: writer.checksum()}
+        self._spilled[number] = Spilled((), {name: index}, files, {})
+
+    def close(self, facts: PartitionFacts) -> Partitions:
+        """Finish the folder; one that was not finished is never opened."""
+        self._join()
+        index: dict[str, list[Index]] = {}
+        files: dict[str, Checksum] = {}
+        for one in self._spilled.values():
+            for name, part in one.index.items():
+                index.setdefault(name, []).append(part)
+            files |= one.files
+        written = [save_index(self._work, name, parts) for name, parts in index.items()]
+        written += GlobalKeys.save(self._work, self._members, self._claims, self._coverages)
+        written += save_facts(self._work, facts)
+        files |= {path.name: checksum_of(path) for path in written}
+        Inventory(self._work).add(STEP, files)
+        return open_partitions(self._work)
+
+    def _join(self) -> None:
+        """Put the ids of jobs that were read since the last time to those of the others."""
+        for number in self._spilled.keys() - self._joined:
+            for role, runs in self._spilled[number].ids.items():
+                self._ids[role].join(runs)
+            self._joined.add(number)
 
 
-class _Receiver:
+class _JobReceiver:
     """Takes the pieces of one job."""
 
     def __init__(self, work: Path, job: CutJob) -> None:
