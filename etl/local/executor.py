@@ -74,6 +74,13 @@ class LocalExecutor:
             largest = largest_partition(cutting.folder, cutting.partitions)
             self.memory.check_largest(largest, self.workers.processes)
 
+    def each_partition(
+        self, read: Read, call: Callable[[Partitions, int], bytes]
+    ) -> Iterator[bytes]:
+        """Yield what a function returns of each partition, and of the directory."""
+        for index in range(read.partitions.facts.count + 1):
+            yield call(read.partitions, index)
+
     def process(self, read: Read, task: Task, definitions: Definitions) -> Iterator[Done]:
         """Yield the units of an extract as they are finished, in order."""
         save_directory(read.work, task.directory)

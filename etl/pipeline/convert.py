@@ -58,7 +58,7 @@ def convert(context: RunContext, out: Path) -> Converted:
         LimitBroken: a limit does not hold; nothing was written to `out`.
     """
     rows = read(context)
-    output = NdjsonOutput(default_stamp(rows, context.when).instant)
+    output = NdjsonOutput(default_stamp(context.executor, rows, context.when).instant)
     processed = process(context, rows, output)
     context.executor.dismiss()
     if refusal(processed.verdicts):

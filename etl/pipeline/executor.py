@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeAlias
@@ -159,11 +159,14 @@ class Cutting:
         folder: the work folder of the run; another extract or other definitions have another.
         partitions: how many there are to be.
         digests: whether a digest of every row is kept, for the next release to compare with.
+        keeps_rows: whether the rows are to become a layer of the release, for which the process of
+            the run loads every partition.
     """
 
     folder: Path
     partitions: int
     digests: bool
+    keeps_rows: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +195,17 @@ class Executor(JobRunner, Protocol):
         Raises:
             ExtractError: a file cannot be read to its end.
             StoreError: the work folder cannot be written.
+        """
+
+    def each_partition(
+        self, read: Read, call: Callable[[Partitions, int], bytes]
+    ) -> Iterator[bytes]:
+        """Yield what a function returns of each partition, and of the directory, in any order.
+
+        Args:
+            read: the extract.
+            call: a function that can be sent to another process. It is given partitions of which
+                one is there, and its number; that of the directory is how many there are.
         """
 
     def process(self, read: Read, task: Task, definitions: Definitions) -> Iterator[Done]:

@@ -65,19 +65,21 @@ def open_with(
     return open_extract(stored, definitions.layouts, layout=layout, runner=runner, emit=emit)
 
 
-def read(context: RunContext, *, digests: bool = False) -> Read:
+def read(context: RunContext, *, digests: bool = False, keeps_rows: bool = False) -> Read:
     """Return the extract cut by member, read unless an earlier attempt at the same did.
 
     Args:
         context: of the run.
         digests: whether to keep a digest of every row, for the next release to compare with.
+        keeps_rows: whether the rows are to become a layer of the release.
     """
     extract = context.extract
     sizes = ((file.bytes, bool(file.compression)) for file in extract.files)
     count = _partition_count(sizes, context.options.partition_rows)
     own = context.work / _fingerprint(extract, context.definitions, count)[:16]
     context.emit(StageBegan("read", sum(file.bytes for file in extract.files)))
-    partitions = context.executor.read(extract, Cutting(own, count, digests), context.emit)
+    cutting = Cutting(own, count, digests, keeps_rows)
+    partitions = context.executor.read(extract, cutting, context.emit)
     as_of = extract.as_of
     return Read(extract, partitions, own, None if as_of is None else day_number(as_of.isoformat()))
 
@@ -93,7 +95,7 @@ def read_release(context: RunContext, publication: Publication) -> ReleaseRows:
     extract, store = context.extract, publication.store
     delta = extract.kind == "delta"
     below = layers_of(store, publication.base) if delta else ()
-    rows = read(context, digests=not delta)
+    rows = read(context, digests=not delta, keeps_rows=delta or publication.keep_rows)
     when = _began(context, publication, rows.work)
     if not delta and not publication.keep_rows:
         return ReleaseRows(rows, (), when)

@@ -175,7 +175,7 @@ def run(context: RunContext, publication: Publication) -> Ran:
     context = replace(context, when=rows.when)
     if rows.layers:  # they name the rows' places themselves
         publication = replace(publication, keep_places=False)
-    unstated = default_stamp(rows.read, rows.when)
+    unstated = default_stamp(context.executor, rows.read, rows.when)
 
     def stop_at_limits(processed: Processed) -> None:
         if all(verdict.holds for verdict in processed.verdicts):
@@ -248,7 +248,7 @@ def plan(context: RunContext, publication: Publication) -> Planned:
     if is_published(base, facts_of(context.extract, context.definitions)):
         return Planned(parent, None, None, Changes(), {}, Rejected(0, 0, ()))
     rows = read_release(context, publication)
-    stamp = default_stamp(rows.read, context.when).instant
+    stamp = default_stamp(context.executor, rows.read, context.when).instant
     prepared = _prepare(context, publication, rows.read, stamp)
     before = None if base.release is None else report_of(base.release)
     networks = None
@@ -290,7 +290,7 @@ def remake(context: RunContext, publication: Publication) -> Manifest:
     if publication.target.dry and not publication.target.elsewhere:
         raise ValueError("what is made again has to be kept")
     rows = read_release(context, publication)
-    stamp = default_stamp(rows.read, rows.when).instant
+    stamp = default_stamp(context.executor, rows.read, rows.when).instant
     staged = _prepare(replace(context, when=rows.when), publication, rows.read, stamp).staged
     return _with_bulk(context, publication, staged.manifest, rows.read.work)
 

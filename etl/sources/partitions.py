@@ -228,20 +228,23 @@ class Partitions:
             self.ragged_rows(), self.facts.files, self.facts.layout, self.facts.unowned
         )
 
-    def values(self, column: str) -> Iterator[Any]:
-        """Yield the cells of one canonical column in every table that has it, piece by piece.
+    def values(self, column: str, index: int) -> Iterator[Any]:
+        """Yield the cells of one canonical column in every table of a partition that has it.
 
         `string` arrays, trimmed, null where absent. Files that do not feed the column are not
-        read.
+        read. `index` may be `count`: the directory.
         """
-        feeds = [spec for spec in self.facts.layout.tables if column in spec.columns]
-        for index in range(self.facts.count + 1 if feeds else 0):
-            directory = index == self.facts.count
-            here = [spec for spec in feeds if (spec.table in MEMBERLESS) == directory]
-            names = {spec.source for spec in (self.facts.layout.tables if here else ())}
-            raw = {name: self.raw.read(name, index) for name in sorted(names)}
-            raw |= self._shared if here else {}
-            yield from column_values(self.facts.layout, here, raw, column)
+        is_directory = index == self.facts.count
+        feeds = [
+            spec
+            for spec in self.facts.layout.tables
+            if column in spec.columns and (spec.table in MEMBERLESS) == is_directory
+        ]
+        if not feeds:
+            return
+        names = {spec.source for spec in self.facts.layout.tables}
+        raw = {name: self.raw.read(name, index) for name in sorted(names)} | {**self._shared}
+        yield from column_values(self.facts.layout, feeds, raw, column)
 
     def raw_rows(self, index: int, places: Any = None) -> dict[str, pa.Table]:
         """Return the source rows of a partition as they were, by file name.

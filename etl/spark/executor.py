@@ -1,19 +1,19 @@
-"""The executor that has units processed by Apache Spark.
+"""The executor that has an extract read and processed by Apache Spark.
 
-The driver reads the extract into its work folder, as a local run does, and sends units to the
-executors some at a time. They publish blocks to the target themselves, and return what the driver
-needs at the end; it keeps that in the work folder, so that an attempt after it goes on from there.
+Executors read the extract where they see it, and leave its rows with Spark; what they do not see
+the driver reads into its work folder, and sends units some at a time. They publish blocks to the
+target themselves, and return what the driver needs at the end; it keeps that in the work folder, so
+that an attempt after it goes on from there.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 
@@ -28,73 +28,121 @@ from etl.pipeline.incremental.reuse import PreviousRelease
 from etl.pipeline.outcome import outcome_from
 from etl.pipeline.unit import UnitResult
 from etl.publish.lease import PREFIX
-from etl.sources import Emit, Extract, Partitions, open_partitions
+from etl.sources import Emit, Extract, GlobalKeys, Partitions, open_partitions
 from etl.sources.finished_steps import Inventory
 from etl.sources.keys import UnitIds
+from etl.sources.read_extract import read_rows
 from etl.sources.unit_rows import shared_tables, unit_facts, unit_tables
-from etl.spark.pickling import packed, pickled
+from etl.sources.work_folder import FolderReceiver
+from etl.spark.pickling import packed, pickled, stream_of
 from etl.spark.program import program_text
+from etl.spark.reading_tasks import OF_MEMBERS
+from etl.spark.shuffled_rows import (
+    ShuffledTables,
+    ShuffleReceiver,
+    UnseenError,
+    buckets_of,
+    is_for_executors,
+    raise_failed,
+    sentences,
+    sorted_by_place,
+)
+from etl.spark.task_rows import ROWS, TaskRow
 from etl.spark.unit_tasks import (
-    RESULTS,
-    UNIT_ROWS,
-    Kind,
+    FILE,
+    FOUND,
+    HEAD,
+    OUTCOME,
+    OWN,
+    ExtractOnExecutors,
     RunFacts,
-    UnitOfWork,
+    calling,
     finishing,
-    raised,
 )
 
 _TOGETHER: Final = 96 << 20
 """Bytes of packed rows that are sent together. A task's share of them has to be smaller than
 `spark.rpc.message.maxSize`, which is 128 MiB where not set."""
+_PROCESSED: Final = 4 << 30
+"""Bytes of an extract's files whose units are processed together: their results are in the driver's
+memory at once, and have a twentieth of that."""
+_HERE: Final = "driver"
+"""Folder, in that of the run, for rows of an extract that executors read."""
 
 
 @dataclass(frozen=True, slots=True)
 class SparkExecutor:
-    """Reads on the driver, and processes units on the executors of Spark.
+    """Has an extract read and processed by the executors of Spark.
 
     Attributes:
-        local: the processes of the driver: they read, hash, and write bulk files.
+        local: the processes of the driver: they hash, write bulk files, and read what executors do
+            not see.
         session: a `pyspark.sql.SparkSession`.
         together: bytes of packed rows that are sent together; the driver holds no more.
+        processed: bytes of an extract's files whose units are processed together.
     """
 
     local: Executor
     session: Any
     together: int = _TOGETHER
+    processed: int = _PROCESSED
 
     def read(self, extract: Extract, cutting: Cutting, emit: Emit) -> Partitions:
-        """Return an extract cut by member, read unless an earlier attempt did."""
+        """Return an extract cut by member."""
+        if not cutting.keeps_rows and is_for_executors(extract):
+            here = FolderReceiver(cutting.folder / _HERE, cutting.partitions)
+            buckets = buckets_of(extract)
+            receiver = ShuffleReceiver(self.session, here, cutting.partitions, buckets)
+            try:
+                return read_rows(
+                    extract,
+                    receiver,
+                    partitions=cutting.partitions,
+                    digests=cutting.digests,
+                    emit=emit,
+                )
+            except UnseenError:
+                receiver.release()
         return self.local.read(extract, cutting, emit)
+
+    def each_partition(
+        self, read: Read, call: Callable[[Partitions, int], bytes]
+    ) -> Iterator[bytes]:
+        """Yield what a function returns of each partition that has rows, and of the directory."""
+        partitions = read.partitions
+        if not isinstance(partitions.raw, ShuffledTables):
+            yield from self.local.each_partition(read, call)
+            return
+        with sentences():
+            rows = sorted_by_place(partitions.raw.rows, partitions.facts.count)
+            packed_call = pickled((call, _on_executors(partitions)))
+            found = rows.mapInArrow(calling(program_text(), packed_call), ROWS).collect()
+        raise_failed(found)
+        yield from (bytes(row.body) for row in found if row.kind == FOUND)
+        yield call(partitions, partitions.facts.count)
 
     def process(self, read: Read, task: Task, definitions: Definitions) -> Iterator[Done]:
         """Yield the units of an extract as they are finished, in order."""
         checkpoints = Checkpoints(read.work, task.fingerprint, Inventory(read.work))
         checkpoints.drop_others()
-        facts = _run_facts(read, task, definitions)
-        units = _Units(self.session, checkpoints, read.partitions, facts)
-        count, sent = read.partitions.facts.count, 0
-        every = task.units(count)
-        # The driver's processes pack the next units while executors are at work.
+        every = task.units(read.partitions.facts.count)
         unfinished = [unit for unit in every if checkpoints.find(unit) is None]
-        packing = self.local.each(partial(_packed_unit, read.work), unfinished, ignore)
-        waiting = list[Done | UnitOfWork]()
+        previous = partial(task.previous.for_partitions, count=read.partitions.facts.count)
+        rows: _UnitSource = _SentUnits(self, read, previous)
+        if isinstance(read.partitions.raw, ShuffledTables):
+            rows = _ShuffledUnits(self, read.partitions, read.partitions.raw, previous)
+        units = _Units(checkpoints, rows, _run_facts(read, task, definitions))
+        groups = rows.groups(unfinished)
+        finished = dict[range, list[Done]]()
         for unit in every:
-            done = checkpoints.find(unit)
-            if done is None:
-                rows = next(packing)
-                self.check_size(unit, len(rows))
-                if sent + len(rows) > self.together:
-                    yield from units.finish(waiting)
-                    waiting, sent = [], 0
-                sent += len(rows)
-                previous = pickled(task.previous.for_partitions(unit, count))
-                waiting.append(UnitOfWork(unit, rows, previous))
-            elif waiting:
-                waiting.append(done)
-            else:
+            done = checkpoints.find(unit) if unit not in finished else None
+            if done is not None:
                 yield done
-        yield from units.finish(waiting)
+                continue
+            if unit not in finished:
+                finished = units.finish(next(groups))
+            yield from finished[unit]
+        rows.release()
 
     def check_size(self, unit: range, size: int) -> None:
         """Check that a unit can be sent.
@@ -125,73 +173,186 @@ class SparkExecutor:
         self.local.dismiss()
 
 
-def _packed_unit(work: Path, unit: range, emit: Emit) -> bytes:
+Reusable = Callable[[range], PreviousRelease]
+"""What a unit may reuse."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Units that are processed together.
+
+    Attributes:
+        units: in order.
+        rows: a frame with the rows of each, after a row that begins it; others may be in it.
+    """
+
+    units: Sequence[range]
+    rows: Any
+
+    def of(self, units: Sequence[range]) -> Any:
+        """Return the rows of some of the units."""
+        firsts = [unit.start for unit in units]
+        within = self.rows.where(f"place BETWEEN {firsts[0]} AND {firsts[-1]}")
+        return within if len(units) == len(self.units) else within.where(_is_in(firsts))
+
+
+class _UnitSource(Protocol):
+    """Where the rows of units come from, and answers about ids."""
+
+    def groups(self, units: Sequence[range]) -> Iterator[_Group]:
+        """Yield units in groups, in order."""
+
+    def keys_of(self, units: Sequence[UnitIds]) -> GlobalKeys:
+        """Return keys that have the ids which units ask for, as far as there are any."""
+
+    def release(self) -> None:
+        """Release the resources: all units are finished."""
+
+
+@dataclass(frozen=True, slots=True)
+class _SentUnits:
+    """Units that the driver read, and sends."""
+
+    executor: SparkExecutor
+    read: Read
+    previous: Reusable
+
+    def groups(self, units: Sequence[range]) -> Iterator[_Group]:
+        # The driver's processes pack the next units while executors are at work.
+        packing = self.executor.local.each(partial(_unit_rows, self.read.work), units, ignore)
+        waiting, rows, sent = list[range](), list[TaskRow](), 0
+        for unit, packed_rows in zip(units, packing, strict=True):
+            size = sum(len(row.body) for row in packed_rows)
+            self.executor.check_size(unit, size)
+            if sent + size > self.executor.together:
+                yield self._group(waiting, rows)
+                waiting, rows, sent = [], [], 0
+            waiting.append(unit)
+            rows += packed_rows
+            sent += size
+        if waiting:
+            yield self._group(waiting, rows)
+
+    def keys_of(self, units: Sequence[UnitIds]) -> GlobalKeys:
+        del units
+        return self.read.partitions.keys
+
+    def release(self) -> None:
+        pass
+
+    def _group(self, units: Sequence[range], rows: Sequence[TaskRow]) -> _Group:
+        heads = [_head(unit, self.previous) for unit in units]
+        with sentences():
+            frame = self.executor.session.createDataFrame([*heads, *rows], ROWS)
+            return _Group(units, sorted_by_place(frame, len(units)))
+
+
+def _unit_rows(work: Path, unit: range, emit: Emit) -> list[TaskRow]:
+    """Return the rows of a unit as they are sent."""
     del emit
-    return packed(unit_tables(open_partitions(work), unit))
+    tables = unit_tables(open_partitions(work), unit)
+    return [
+        TaskRow(unit.start, OF_MEMBERS, name, index or 0, stream_of(table))
+        for (name, index), table in tables.items()
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _ShuffledUnits:
+    """Units of an extract that executors read."""
+
+    executor: SparkExecutor
+    partitions: Partitions
+    tables: ShuffledTables
+    previous: Reusable
+
+    def groups(self, units: Sequence[range]) -> Iterator[_Group]:
+        if not units:
+            return
+        facts, size = self.partitions.facts, max(map(len, units))
+        bytes_each = sum(file.bytes for file in facts.files) * size // facts.count
+        together = min(max(1, self.executor.processed // max(1, bytes_each)), len(units))
+        heads = [_head(unit, self.previous) for unit in units]
+        with sentences():
+            by_unit = self.tables.rows.selectExpr(
+                f"place - place % {size} AS place", "kind", "name", "place AS number", "body"
+            ).union(self.executor.session.createDataFrame(heads, ROWS))
+            rows = sorted_by_place(by_unit, together)
+            if together < len(units):
+                rows = rows.persist()
+        for first in range(0, len(units), together):
+            yield _Group(units[first : first + together], rows)
+        if together < len(units):
+            rows.unpersist()
+
+    def keys_of(self, units: Sequence[UnitIds]) -> GlobalKeys:
+        return self.tables.keys_of(units, self.partitions.keys)
+
+    def release(self) -> None:
+        self.tables.release()
+
+
+def _head(unit: range, previous: Reusable) -> TaskRow:
+    return TaskRow(unit.start, HEAD, "", unit.stop, pickled(previous(unit)))
+
+
+def _is_in(places: Iterable[int]) -> str:
+    return f"place IN ({', '.join(map(str, places))})"
+
+
+def _on_executors(partitions: Partitions) -> ExtractOnExecutors:
+    keys = replace(partitions.keys, members=NO_HASHES, claims=NO_HASHES, coverages=NO_HASHES)
+    shared = packed(shared_tables(partitions))
+    return ExtractOnExecutors(unit_facts(partitions.facts), shared, keys)
 
 
 def _run_facts(read: Read, task: Task, definitions: Definitions) -> bytes:
-    partitions, leases = read.partitions, tuple[str, ...]()
+    leases = tuple[str, ...]()
     if task.target is not None:
         leases = tuple(entry.key for entry in task.target.store().list(f"{PREFIX}run-"))
     umask = os.umask(0)
     os.umask(umask)
-    return pickled(
-        RunFacts(
-            definitions,
-            replace(task, previous=PreviousRelease()),
-            unit_facts(partitions.facts),
-            packed(shared_tables(partitions)),
-            replace(partitions.keys, members=NO_HASHES, claims=NO_HASHES, coverages=NO_HASHES),
-            leases,
-            umask,
-        )
-    )
+    alone = replace(task, previous=PreviousRelease())
+    return pickled(RunFacts(definitions, alone, _on_executors(read.partitions), leases, umask))
 
 
 @dataclass(frozen=True, slots=True)
 class _Units:
     """Units on their way to the executors and back."""
 
-    session: Any
     checkpoints: Checkpoints
-    partitions: Partitions
+    rows: _UnitSource
     facts: bytes
 
-    def finish(self, waiting: Sequence[Done | UnitOfWork]) -> Iterator[Done]:
-        """Yield some units in order: those that were finished before, and those that are now."""
-        works = {each.unit: each for each in waiting if isinstance(each, UnitOfWork)}
+    def finish(self, group: _Group) -> dict[range, list[Done]]:
+        """Return what units of a group became: each one unit, or its partitions."""
         finished = dict[range, list[Done]]()
-        while works:
-            asking, failed = dict[range, UnitOfWork](), list[Exception]()
-            results = self._results(list(works.values()))
-            for unit, work in works.items():
+        left, answers = list(group.units), dict[int, bytes]()
+        while left:
+            results, asking = self._results(group.of(left), answers), dict[range, UnitIds]()
+            for unit in left:
                 own = {part: results[part] for part in results if part.start in unit}
-                if any(one.error is not None for one in own.values()):
-                    failed += [one.error for one in own.values() if one.error is not None]
-                elif own[min(own, key=lambda part: part.start)].foreign:
-                    (asked,) = own.values()
-                    keys = self.partitions.keys.of_unit(UnitIds(asked.own, asked.foreign))
-                    asking[unit] = replace(work, keys=pickled(keys))
+                first = own[min(own, key=lambda part: part.start)]
+                if first.foreign:
+                    asking[unit] = UnitIds(first.own, first.foreign)
                 else:
                     finished[unit] = [self._keep(part, one) for part, one in own.items()]
-            if failed:
-                raise failed[0]
-            works = asking
-        for each in waiting:
-            yield from [each] if isinstance(each, Done) else finished[each.unit]
+            keys = self.rows.keys_of(list(asking.values()))
+            answers = {unit.start: pickled(keys.of_unit(ids)) for unit, ids in asking.items()}
+            left = list(asking)
+        return finished
 
-    def _results(self, works: Sequence[UnitOfWork]) -> dict[range, _Result]:
+    def _results(self, rows: Any, answers: Mapping[int, bytes]) -> dict[range, _Result]:
         """Return what became of units, or of their partitions, in order."""
-        with _sentences():
-            frame = self.session.createDataFrame([work.row() for work in works], UNIT_ROWS)
-            spread = frame.repartition(len(works))
-            rows = spread.mapInArrow(finishing(program_text(), self.facts), RESULTS).collect()
-        found = dict[range, _Result]()
-        for row in sorted(rows, key=lambda row: row.first):
-            unit = range(row.first, row.stop)
-            found.setdefault(unit, _Result()).add(row.kind, row.name, bytes(row.body))
-        return found
+        with sentences():
+            task = finishing(program_text(), self.facts, answers)
+            found = rows.mapInArrow(task, ROWS).collect()
+        raise_failed(sorted(found, key=lambda row: row.number))
+        results = dict[range, _Result]()
+        for row in sorted(found, key=lambda row: row.place):
+            unit = range(row.place, row.number)
+            results.setdefault(unit, _Result()).add(row.kind, row.name, bytes(row.body))
+        return results
 
     def _keep(self, unit: range, result: _Result) -> Done:
         files = {name: [data] for name, data in result.files.items()}
@@ -206,36 +367,12 @@ class _Result:
     files: dict[str, bytes] = field(default_factory=dict)
     own: dict[str, Hashes] = field(default_factory=dict)
     foreign: dict[str, Hashes] = field(default_factory=dict)
-    error: Exception | None = None
 
-    def add(self, kind: Kind, name: str, body: bytes) -> None:
-        match kind:
-            case "outcome":
-                self.outcome = body
-            case "file":
-                self.files[name] = body
-            case "own":
-                self.own[name] = np.frombuffer(body, np.uint64)
-            case "foreign":
-                self.foreign[name] = np.frombuffer(body, np.uint64)
-            case "failed":
-                self.error = raised(name, body.decode())
-
-
-@contextmanager
-def _sentences() -> Iterator[None]:
-    """Raise StoreError where Spark gave up; its own log has the reason."""
-    from py4j.protocol import Py4JError
-    from pyspark.errors import PySparkException
-
-    try:
-        yield
-    except (PySparkException, Py4JError) as error:
-        if "No module named 'etl" in str(error):
-            raise StoreError(
-                "the executors of Spark have not this program: install cpcds-bluebutton there"
-            ) from None
-        raise StoreError(
-            f"Spark gave up ({type(error).__name__}); its log has the reason, and running the same "
-            "again goes on from here"
-        ) from None
+    def add(self, kind: str, name: str, body: bytes) -> None:
+        if kind == OUTCOME:
+            self.outcome = body
+        elif kind == FILE:
+            self.files[name] = body
+        else:
+            ids = self.own if kind == OWN else self.foreign
+            ids[name] = np.frombuffer(body, np.uint64)

@@ -21,6 +21,9 @@ _OWN: Final = {
     "spark.ui.showConsoleProgress": "false",
 }
 """Settings of a session that begins here; one that a platform began has the platform's."""
+_BATCH: Final = "spark.sql.execution.arrow.maxRecordsPerBatch"
+_BATCH_ROWS: Final = "16"
+"""Rows that Python is given at a time: each has up to some megabytes of an extract's rows."""
 
 
 def require_spark(master: str | None) -> None:
@@ -66,7 +69,12 @@ def spark_session(master: str | None) -> Iterator[Any]:
 
         there = SparkSession.getActiveSession()
         if there is not None:
-            yield there
+            before = there.conf.get(_BATCH) or ""
+            there.conf.set(_BATCH, _BATCH_ROWS)
+            try:
+                yield there
+            finally:
+                there.conf.set(_BATCH, before)
             return
         try:
             session = _builder(SparkSession.builder, master).getOrCreate()
@@ -76,6 +84,7 @@ def spark_session(master: str | None) -> Iterator[Any]:
                 f"Spark did not begin {where} ({type(error).__name__}); "
                 "what it wrote has the reason"
             ) from None
+        session.conf.set(_BATCH, _BATCH_ROWS)
         try:
             yield session
         finally:

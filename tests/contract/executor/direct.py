@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,6 +70,12 @@ class DirectExecutor(SingleProcess):
     def read(self, extract: Extract, cutting: Cutting, emit: Emit) -> Partitions:
         count, digests = cutting.partitions, cutting.digests
         return partition(extract, cutting.folder, partitions=count, digests=digests, emit=emit)
+
+    def each_partition(
+        self, read: Read, call: Callable[[Partitions, int], bytes]
+    ) -> Iterator[bytes]:
+        for index in range(read.partitions.facts.count + 1):
+            yield call(read.partitions, index)
 
     def process(self, read: Read, task: Task, definitions: Definitions) -> Iterator[Done]:
         providers = providers_of(task.directory, definitions)

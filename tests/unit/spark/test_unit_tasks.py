@@ -19,16 +19,17 @@ from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
 from etl.spark.executor import SparkExecutor
 from etl.spark.pickling import packed, pickled, unpacked, unpickled
 from etl.spark.program import program_text
-from etl.spark.unit_tasks import check_same_target, finishing, raised
+from etl.spark.task_rows import raised
+from etl.spark.unit_tasks import check_same_target, finishing
 from etl.storage.local import LocalStore
 
 ROW = pa.record_batch(
     {
-        "first": pa.array([3], pa.int32()),
-        "stop": pa.array([5], pa.int32()),
-        "rows": pa.array([b""], pa.binary()),
-        "previous": pa.array([b""], pa.binary()),
-        "keys": pa.array([b""], pa.binary()),
+        "place": pa.array([3], pa.int32()),
+        "kind": pa.array(["unit"], pa.string()),
+        "name": pa.array([""], pa.string()),
+        "number": pa.array([5], pa.int32()),
+        "body": pa.array([b""], pa.binary()),
     }
 )
 
@@ -66,12 +67,12 @@ def test_tables_are_packed_and_come_back_equal() -> None:
 def _only(results: Any) -> tuple[str, str, str]:
     (batch,) = results
     (row,) = batch.to_pylist()
-    assert (row["first"], row["stop"]) == (3, 5)
+    assert row["number"] == 3
     return row["kind"], row["name"], row["body"].decode()
 
 
 def test_another_program_is_refused_before_anything_is_read() -> None:
-    kind, name, text = _only(finishing("Python 2.7", b"no pickle")(iter([ROW])))
+    kind, name, text = _only(finishing("Python 2.7", b"no pickle", {})(iter([ROW])))
     assert (kind, name) == ("failed", "UsageError")
     assert text.startswith("the driver runs Python 2.7, an executor code ")
     assert isinstance(raised(name, text), UsageError)
@@ -85,7 +86,7 @@ class Marked:
 
 
 def test_of_a_bug_its_place_alone_leaves_the_task() -> None:
-    kind, name, text = _only(finishing(program_text(), pickled(Marked()))(iter([ROW])))
+    kind, name, text = _only(finishing(program_text(), pickled(Marked()), {})(iter([ROW])))
     assert (kind, name) == ("failed", "")
     assert re.fullmatch(r"ValueError in pickling\.py, line \d+, on an executor", text)
     assert type(raised(name, text)) is RuntimeError
