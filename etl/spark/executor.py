@@ -9,7 +9,8 @@ that an attempt after it goes on from there.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -93,16 +94,18 @@ class SparkExecutor:
             here = FolderReceiver(cutting.folder / _HERE, cutting.partitions)
             buckets = buckets_of(extract)
             receiver = ShuffleReceiver(self.session, here, cutting.partitions, buckets)
-            try:
-                return read_rows(
-                    extract,
-                    receiver,
-                    partitions=cutting.partitions,
-                    digests=cutting.digests,
-                    emit=emit,
-                )
-            except UnseenError:
-                receiver.release()
+            with ExitStack() as unless_read:
+                unless_read.callback(receiver.release)
+                with suppress(UnseenError):
+                    read = read_rows(
+                        extract,
+                        receiver,
+                        partitions=cutting.partitions,
+                        digests=cutting.digests,
+                        emit=emit,
+                    )
+                    unless_read.pop_all()
+                    return read
         return self.local.read(extract, cutting, emit)
 
     def each_partition(
@@ -134,15 +137,15 @@ class SparkExecutor:
         units = _Units(checkpoints, rows, _run_facts(read, task, definitions))
         groups = rows.groups(unfinished)
         finished = dict[range, list[Done]]()
-        for unit in every:
-            done = checkpoints.find(unit) if unit not in finished else None
-            if done is not None:
-                yield done
-                continue
-            if unit not in finished:
-                finished = units.finish(next(groups))
-            yield from finished[unit]
-        rows.release()
+        with closing(groups):
+            for unit in every:
+                done = checkpoints.find(unit) if unit not in finished else None
+                if done is not None:
+                    yield done
+                    continue
+                if unit not in finished:
+                    finished = units.finish(next(groups))
+                yield from finished[unit]
 
     def check_size(self, unit: range, size: int) -> None:
         """Check that a unit can be sent.
@@ -199,14 +202,11 @@ class _Group:
 class _UnitSource(Protocol):
     """Where the rows of units come from, and answers about ids."""
 
-    def groups(self, units: Sequence[range]) -> Iterator[_Group]:
+    def groups(self, units: Sequence[range]) -> Generator[_Group, None, None]:
         """Yield units in groups, in order."""
 
     def keys_of(self, units: Sequence[UnitIds]) -> GlobalKeys:
         """Return keys that have the ids which units ask for, as far as there are any."""
-
-    def release(self) -> None:
-        """Release the resources: all units are finished."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +217,7 @@ class _SentUnits:
     read: Read
     previous: Reusable
 
-    def groups(self, units: Sequence[range]) -> Iterator[_Group]:
+    def groups(self, units: Sequence[range]) -> Generator[_Group, None, None]:
         # The driver's processes pack the next units while executors are at work.
         packing = self.executor.local.each(partial(_unit_rows, self.read.work), units, ignore)
         waiting, rows, sent = list[range](), list[TaskRow](), 0
@@ -236,9 +236,6 @@ class _SentUnits:
     def keys_of(self, units: Sequence[UnitIds]) -> GlobalKeys:
         del units
         return self.read.partitions.keys
-
-    def release(self) -> None:
-        pass
 
     def _group(self, units: Sequence[range], rows: Sequence[TaskRow]) -> _Group:
         heads = [_head(unit, self.previous) for unit in units]
@@ -266,7 +263,7 @@ class _ShuffledUnits:
     tables: ShuffledTables
     previous: Reusable
 
-    def groups(self, units: Sequence[range]) -> Iterator[_Group]:
+    def groups(self, units: Sequence[range]) -> Generator[_Group, None, None]:
         if not units:
             return
         facts, size = self.partitions.facts, max(map(len, units))
@@ -280,16 +277,17 @@ class _ShuffledUnits:
             rows = sorted_by_place(by_unit, together)
             if together < len(units):
                 rows = rows.persist()
-        for first in range(0, len(units), together):
-            yield _Group(units[first : first + together], rows)
-        if together < len(units):
+        try:
+            for first in range(0, len(units), together):
+                yield _Group(units[first : first + together], rows)
+                if first == 0 and together < len(units):  # Spark holds them by unit now
+                    self.tables.release_rows()
+        finally:
             rows.unpersist()
+            self.tables.release()
 
     def keys_of(self, units: Sequence[UnitIds]) -> GlobalKeys:
         return self.tables.keys_of(units, self.partitions.keys)
-
-    def release(self) -> None:
-        self.tables.release()
 
 
 def _head(unit: range, previous: Reusable) -> TaskRow:

@@ -45,6 +45,8 @@ from etl.spark.reading_tasks import (
 )
 from etl.spark.task_rows import FAILED, ROWS, TaskRow, raised
 
+_OF_SPARK: Final = ("pyspark.", "py4j.")
+"""Modules of its exceptions, which need not be installed where there is no session."""
 _BUCKET_BYTES: Final = 64 << 20
 _LEAST_BUCKETS: Final = 8
 _MOST_BUCKETS: Final = 1024
@@ -85,7 +87,7 @@ class ShuffledTables:
         count: number of partitions.
         rows: `ROWS` of the kind `OF_MEMBERS`: the place is the partition, the body an Arrow stream.
         ids: of the kind `IDS`.
-        held: what Spark holds until the units are finished.
+        held: what Spark holds for the rows.
     """
 
     here: RawTables
@@ -135,9 +137,16 @@ class ShuffledTables:
             coverages=found.get("coverage", none),
         )
 
-    def release(self) -> None:
-        """Let Spark forget what it holds."""
+    def release_rows(self) -> None:
+        """Let Spark forget what it holds for the rows, but not the ids."""
+        with sentences():
+            self.ids.count()  # they are made of that
         for frame in self.held:
+            frame.unpersist()
+
+    def release(self) -> None:
+        """Let Spark forget all that it holds."""
+        for frame in (*self.held, self.ids):
             frame.unpersist()
 
 
@@ -266,9 +275,11 @@ class ShuffleReceiver:
         )
 
     def release(self) -> None:
-        """Let Spark forget what it holds."""
+        """Let Spark forget what it holds: the reading failed."""
         for frame in self._held:
             frame.unpersist()
+        if self._ids is not None:
+            self._ids.unpersist()
 
     def _of_nobody(self, name: str, batch: pa.RecordBatch) -> Piece:
         place = 0 if name == RAGGED else self._count
@@ -289,7 +300,7 @@ class ShuffleReceiver:
             met = sorted_by_place(pieces, self._buckets)
             self._followed = met.mapInArrow(following(program_text(), self._count), ROWS).persist()
             self._ids = self._followed.where(_of_kinds(IDS)).persist()
-        self._held += [self._followed, self._ids]
+        self._held.append(self._followed)
 
 
 def sorted_by_place(rows: Any, tasks: int) -> Any:
@@ -308,12 +319,11 @@ def raise_failed(rows: Iterable[Any]) -> None:
 @contextmanager
 def sentences() -> Iterator[None]:
     """Raise StoreError where Spark gave up; its own log has the reason."""
-    from py4j.protocol import Py4JError
-    from pyspark.errors import PySparkException
-
     try:
         yield
-    except (PySparkException, Py4JError) as error:
+    except Exception as error:
+        if not any(cls.__module__.startswith(_OF_SPARK) for cls in type(error).__mro__):
+            raise
         if "No module named 'etl" in str(error):
             raise StoreError(
                 "the executors of Spark have not this program: install cpcds-bluebutton there"

@@ -36,11 +36,13 @@ from etl.pipeline.validate import validate
 from etl.publish.bulk_files import BulkOptions
 from etl.publish.reader import open_current
 from etl.sources import FileProgress
+from etl.sources.extract_files import ExtractFiles
 from etl.sources.finished_steps import LIST
 from etl.storage.local import LocalStore
 from etl.storage.port import StoreOptions
 from etl.synth import Spec, write_extract
 from tests.contract.executor.direct import DirectExecutor
+from tests.contract.executor.frames import Session
 from tests.contract.executor.spark import MARKS, cluster, entangled, on_spark
 from tests.e2e.commands import same_definitions
 from tests.fault.faulty import Killed
@@ -51,6 +53,9 @@ ANY: Final = Decimal(1_000_000)
 LIMITS: Final = ReleaseLimits(ANY, ANY, ANY, ANY, ANY, ANY)
 BULK: Final = BulkOptions(snapshot_every=1, file_bytes=4000)
 """A snapshot each night, of several files a type."""
+
+FRAMES: Final = -1
+"""Stands for an executor on Spark with frames in memory."""
 
 Open = Callable[[], AbstractContextManager[Executor]]
 
@@ -116,11 +121,13 @@ def session() -> Iterator[Any]:
 
 @pytest.fixture(
     scope="module",
-    params=[1, 2, pytest.param(0, marks=MARKS)],
-    ids=["one process", "two processes", "Spark"],
+    params=[1, 2, pytest.param(FRAMES, marks=pytest.mark.slow), pytest.param(0, marks=MARKS)],
+    ids=["one process", "two processes", "frames", "Spark"],
 )
 def kind(request: pytest.FixtureRequest) -> Kind:
     processes: int = request.param
+    if processes == FRAMES:
+        return Kind(1, on_spark(Session(), load))
     if not processes:  # the driver is one process, and its end the end of the run
         return Kind(1, on_spark(request.getfixturevalue("session"), load))
     return Kind(processes, partial(_local, processes))
@@ -138,7 +145,11 @@ class Payer:
         return self.folder / "tree"
 
     def context(
-        self, executor: Executor, extract: Path, when: datetime, emit: Emit = ignore
+        self,
+        executor: Executor,
+        extract: Path | ExtractFiles,
+        when: datetime,
+        emit: Emit = ignore,
     ) -> RunContext:
         work = self.folder / "work"
         work.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -148,7 +159,7 @@ class Payer:
     def publish(
         self,
         open_executor: Open,
-        extract: Path,
+        extract: Path | ExtractFiles,
         night: int,
         emit: Emit = ignore,
         *,
@@ -302,7 +313,7 @@ def test_an_interrupted_run_leaves_no_process_and_is_gone_on_from(
     assert multiprocessing.active_children() == []
     assert open_current(LocalStore(payer.target)).release is None
     # Another unit may have been at its last file when its worker was ended: it is not on the list.
-    (listed,) = (path.read_text() for path in payer.folder.rglob(LIST))
+    listed = "".join(path.read_text() for path in payer.folder.rglob(LIST))
     paths = [path for path in payer.folder.rglob("*.outcome") if path.name in listed]
     finished = {path: path.stat().st_mtime_ns for path in paths}
     assert len(finished) >= 2
@@ -320,7 +331,9 @@ def test_whatever_members_share_is_the_same_from_memory(
     assert sum(executor.asked) > 8, executor.asked
 
 
-@pytest.mark.parametrize("kind", [pytest.param(0, marks=MARKS)], ids=["Spark"], indirect=True)
+@pytest.mark.parametrize(
+    "kind", [FRAMES, pytest.param(0, marks=MARKS)], ids=["frames", "Spark"], indirect=True
+)
 def test_whatever_members_share_is_the_same_on_spark(
     kind: Kind, definitions: Definitions, tmp_path: Path
 ) -> None:

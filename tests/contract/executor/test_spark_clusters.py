@@ -15,6 +15,7 @@ import pytest
 
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.target import Target
+from etl.sources.object_files import ObjectFiles
 from etl.spark.session import spark_session
 from etl.storage.port import StoreOptions
 from tests.contract.executor.direct import DirectExecutor
@@ -98,12 +99,14 @@ def test_spark_connect_makes_the_same_tree(
     assert payer.files() == expected
 
 
-def test_executors_publish_to_s3_themselves(
+@pytest.mark.parametrize("source", ["s3", "the driver's disk"])
+def test_executors_publish_to_s3_themselves_and_read_from_there(
     definitions: Definitions,
     extract: Path,
     expected: dict[str, bytes],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    source: str,
 ) -> None:
     weed = find_weed()
     if weed is None:
@@ -114,6 +117,16 @@ def test_executors_publish_to_s3_themselves(
     with start_weed(weed, tmp_path / "weed") as server, cluster() as session:
         options = StoreOptions(endpoint_url=server.endpoint_url, region="us-east-1")
         target = Target(f"s3://{BUCKET}/tree", options)
-        payer.publish(on_spark(session, load), extract, 1, target=target)
+        if source == "s3":
+            files = Target(f"s3://{BUCKET}/in", options).store()
+            for path in extract.iterdir():
+                files.put(path.name, path.read_bytes())
+            place: Path | ObjectFiles = ObjectFiles(f"s3://{BUCKET}/in", options)
+        else:  # the present folder of each process: executors have others
+            monkeypatch.chdir(extract.parent)
+            place = Path("/proc/self/cwd", extract.name)
+        payer.publish(on_spark(session, load), place, 1, target=target)
+        by_driver = list(payer.folder.rglob("claim.*.rows"))
+        assert bool(by_driver) is (source != "s3"), "executors read what they see"
         lock = {".lock": b""}  # of a folder, which has no conditional writes
         assert objects(target.store()) | lock == expected

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,12 @@ from hypothesis import strategies as st
 
 from etl.errors import ExtractError
 from etl.jobs import ALONE, JobRunner
-from etl.sources import open_extract, partition
+from etl.sources import Extract, Partitions, open_extract, partition
+from etl.sources.events import ignore
+from etl.sources.read_extract import read_rows
+from etl.sources.work_folder import FolderReceiver
+from etl.spark.shuffled_rows import ShuffleReceiver
+from tests.contract.executor.frames import Session, whole
 from tests.unit.sources.apart import Apart
 from tests.unit.sources.extracts import CLAIM, MEMBER
 
@@ -36,10 +44,29 @@ OPEN = '"never closed'
 
 def everything(folder: Path, work: Path, runner: JobRunner) -> Any:
     """All that can be known of an extract that was read, or why it was not."""
+
+    def read(extract: Extract) -> Partitions:
+        return partition(extract, work, partitions=COUNT, digests=True, runner=runner)
+
+    found = known(folder, read)
+    left = sorted(path.suffix for path in work.iterdir() if path.suffix != ".rows")
+    return found if isinstance(found, str) else (found, left)
+
+
+def shuffled(folder: Path, work: Path) -> Any:
+    """All that can be known of an extract that went through a shuffle, or why it was not read."""
+
+    def read(extract: Extract) -> Partitions:
+        receiver = ShuffleReceiver(Session(), FolderReceiver(work, COUNT), COUNT, 4)
+        return whole(read_rows(extract, receiver, partitions=COUNT, digests=True, emit=ignore))
+
+    return known(folder, read)
+
+
+def known(folder: Path, read: Callable[[Extract], Partitions]) -> Any:
+    """All that can be known of what a function reads, or why it did not."""
     try:
-        parts = partition(
-            open_extract(folder, ()), work, partitions=COUNT, digests=True, runner=runner
-        )
+        parts = read(open_extract(folder, ()))
     except ExtractError as error:
         return str(error)
     keys = {name: getattr(parts.keys, name).tolist() for name in type(parts.keys).__slots__}
@@ -52,8 +79,10 @@ def everything(folder: Path, work: Path, runner: JobRunner) -> Any:
         [(one.tables, one.findings, one.unread) for one in loaded],
         parts.facts.unowned,
         [written(parts.raw_rows(index)) for index in range(COUNT + 1)],
-        {name: marks.to_pylist() for name, marks in parts.marks(range(COUNT)).items()},
-        sorted(path.suffix for path in work.iterdir() if path.suffix != ".rows"),
+        {
+            name: sorted(marks.to_pylist(), key=itemgetter("_file", "_row"))
+            for name, marks in parts.marks(range(COUNT)).items()
+        },
     )
 
 
@@ -98,6 +127,27 @@ claim_lines = lines(
 def test_what_is_read_in_spans_is_what_is_read_as_a_whole(
     member: str, claim: str, line: str, every: int, in_parts: bool
 ) -> None:
+    with written_extract(member, claim, line, every, in_parts) as (folder, base):
+        alone = everything(folder, base / "alone", ALONE)
+        assert everything(folder, base / "apart", Apart()) == alone
+
+
+@settings(max_examples=25, deadline=None)
+@given(members, claims, claim_lines, st.integers(20, 300), st.booleans())
+def test_what_went_through_a_shuffle_is_what_is_read_as_a_whole(
+    member: str, claim: str, line: str, every: int, in_parts: bool
+) -> None:
+    with written_extract(member, claim, line, every, in_parts) as (folder, base):
+        alone = everything(folder, base / "alone", ALONE)
+        found = shuffled(folder, base / "shuffled")
+        assert found == (alone if isinstance(alone, str) else alone[0])
+
+
+@contextmanager
+def written_extract(
+    member: str, claim: str, line: str, every: int, in_parts: bool
+) -> Iterator[tuple[Path, Path]]:
+    """Give an extract that is cut at every so many bytes, and a folder."""
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as base:
         patch.setattr("etl.sources.file_splits.CUT_BYTES", every)
         patch.setattr("etl.sources.spilled_rows.BUFFER_BYTES", every)
@@ -109,5 +159,4 @@ def test_what_is_read_in_spans_is_what_is_read_as_a_whole(
         (folder / "claim.csv").write_bytes(claim.encode())
         for name in ["claim_line-1", "claim_line-2"] if in_parts else ["claim_line"]:
             (folder / f"{name}.csv").write_bytes(line.encode())
-        alone = everything(folder, Path(base) / "alone", ALONE)
-        assert everything(folder, Path(base) / "apart", Apart()) == alone
+        yield folder, Path(base)

@@ -1,0 +1,200 @@
+"""Frames in memory: what an executor on Spark asks of a session, without Spark.
+
+SQLite evaluates the expressions. Rows of one place come in any order but that of their kinds, and
+tasks get them some at a time.
+"""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from etl.columns.digests import NO_HASHES, Hashes
+from etl.sources import Partitions
+from etl.sources.partition_rows import RAGGED
+from etl.sources.unit_rows import UnitRows
+from etl.spark.reading_tasks import owned_from
+from etl.spark.shuffled_rows import ShuffledTables
+from etl.spark.task_rows import ROWS
+
+_SCHEMA: Final = pa.schema(
+    [
+        pa.field("place", pa.int32()),
+        pa.field("kind", pa.string()),
+        pa.field("name", pa.string()),
+        pa.field("number", pa.int32()),
+        pa.field("body", pa.binary()),
+    ]
+)
+_AT_A_TIME: Final = 3
+"""Rows of a batch."""
+
+
+class Row(NamedTuple):
+    """A row of a frame."""
+
+    place: int
+    kind: str
+    name: str
+    number: int
+    body: bytes
+
+
+@dataclass(frozen=True)
+class _Descending:
+    column: str
+
+
+@dataclass(frozen=True)
+class _Column:
+    name: str
+
+    def desc(self) -> _Descending:
+        return _Descending(self.name)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Some rows, or how they are made, in tasks.
+
+    Attributes:
+        make: makes the rows of each task.
+        sees: takes the rows that come back to the driver.
+    """
+
+    make: Callable[[], list[list[Row]]]
+    sees: Callable[[Sequence[Row]], None]
+
+    def __getitem__(self, name: str) -> _Column:
+        return _Column(name)
+
+    def where(self, condition: str) -> Frame:
+        return self._each(lambda rows: _select(rows, "*", condition))
+
+    def selectExpr(self, *expressions: str) -> Frame:  # as Spark has it
+        return self._each(lambda rows: _select(rows, ", ".join(expressions), "1"))
+
+    def union(self, other: Frame) -> Frame:
+        return Frame(lambda: [*self.make(), *other.make()], self.sees)
+
+    def repartition(self, tasks: int, column: str = "") -> Frame:
+        def spread() -> list[list[Row]]:
+            made = [list[Row]() for _ in range(tasks)]
+            rows = [row for task in self.make() for row in task]
+            random.Random(len(rows)).shuffle(rows)  # no secret
+            for at, row in enumerate(rows):
+                made[(getattr(row, column) if column else at) * 7 % tasks].append(row)
+            return made
+
+        return Frame(spread, self.sees)
+
+    def sortWithinPartitions(self, first: str, then: _Descending) -> Frame:
+        def in_order(rows: list[Row]) -> list[Row]:
+            by_kind = sorted(rows, key=lambda row: str(getattr(row, then.column)), reverse=True)
+            return sorted(by_kind, key=lambda row: int(getattr(row, first)))
+
+        return self._each(in_order)
+
+    def mapInArrow(self, task: Callable[[Iterator[Any]], Iterator[Any]], schema: str) -> Frame:
+        assert schema == ROWS
+
+        def mapped(rows: list[Row]) -> list[Row]:
+            return [row for batch in task(_batches(rows)) for row in _rows(batch)]
+
+        return self._each(mapped)
+
+    def persist(self) -> Frame:
+        held = list[list[list[Row]]]()
+
+        def once() -> list[list[Row]]:
+            if not held:
+                held.append(self.make())
+            return held[0]
+
+        return Frame(once, self.sees)
+
+    def unpersist(self) -> None:
+        """Do nothing."""
+
+    def count(self) -> int:
+        return sum(map(len, self.make()))
+
+    def collect(self) -> list[Row]:
+        rows = [row for task in self.make() for row in task]
+        self.sees(rows)
+        return rows
+
+    def _each(self, call: Callable[[list[Row]], list[Row]]) -> Frame:
+        return Frame(lambda: [call(rows) for rows in self.make()], self.sees)
+
+
+@dataclass
+class Session:
+    """Makes frames of rows.
+
+    Attributes:
+        sent: rows that the driver sent.
+        returned: rows that it got.
+    """
+
+    sent: list[Row] = field(default_factory=list)
+    returned: list[Row] = field(default_factory=list)
+
+    def createDataFrame(self, rows: Sequence[Any], schema: str) -> Frame:
+        assert schema == ROWS
+        made = [Row(*row) for row in rows]
+        self.sent += made
+        return Frame(lambda: [made[0::2], made[1::2]], self.returned.extend)
+
+
+def whole(partitions: Partitions) -> Partitions:
+    """Return an extract that was shuffled with all rows and ids that are in frames."""
+    raw = partitions.raw
+    assert isinstance(raw, ShuffledTables)
+    parts: dict[tuple[str, int | None], list[pa.Table]] = {}
+    for row in raw.rows.collect():
+        table = pa.ipc.open_stream(row.body).read_all()
+        parts.setdefault((row.name, row.place), []).append(table)
+    tables = {at: pa.concat_tables(each, promote_options="default") for at, each in parts.items()}
+    names = {file.table for file in partitions.facts.files if file.table}
+    tables |= {(name, raw.count): raw.read(name, raw.count) for name in names}
+    tables[RAGGED, None] = raw.read(RAGGED, None)
+    ids: dict[str, list[Hashes]] = {"member": [], "claim": [], "coverage": []}
+    for row in raw.ids.collect():
+        is_claims = row.name == "claim"
+        found = owned_from(row.body).ids if is_claims else np.frombuffer(row.body, np.uint64)
+        ids[row.name].append(found)
+    sets = {f"{name}s": np.sort(np.concatenate([NO_HASHES, *each])) for name, each in ids.items()}
+    return Partitions(partitions.facts, UnitRows(tables), replace(partitions.keys, **sets))
+
+
+def _batches(rows: Sequence[Row]) -> Iterator[pa.RecordBatch]:
+    for first in range(0, len(rows), _AT_A_TIME):
+        columns = zip(*rows[first : first + _AT_A_TIME], strict=True)
+        arrays = [
+            pa.array(list(cells), type_)
+            for cells, type_ in zip(columns, _SCHEMA.types, strict=True)
+        ]
+        yield pa.record_batch(arrays, schema=_SCHEMA)
+
+
+def _rows(batch: pa.RecordBatch) -> Iterator[Row]:
+    assert batch.schema == _SCHEMA
+    return (Row(**row) for row in batch.to_pylist())
+
+
+def _select(rows: Sequence[Row], columns: str, condition: str) -> list[Row]:
+    connection = sqlite3.connect(":memory:")
+    try:
+        connection.execute("CREATE TABLE rows (place, kind, name, number, body)")
+        connection.executemany("INSERT INTO rows VALUES (?, ?, ?, ?, ?)", rows)
+        found = connection.execute(f"SELECT {columns} FROM rows WHERE {condition}")  # noqa: S608
+        return [Row(*row) for row in found]
+    finally:
+        connection.close()
