@@ -42,7 +42,7 @@ def test_executors_need_neither_pandas_nor_great_expectations_nor_pyspark() -> N
         "        if name in ('pandas', 'great_expectations', 'pyspark', 'matplotlib', 'boto3'):\n"
         "            raise ModuleNotFoundError(name)\n"
         "sys.meta_path.insert(0, Absent())\n"
-        "import etl.spark.unit_tasks\n"
+        "import etl.spark.reading_tasks, etl.spark.unit_tasks\n"
         "print('loaded')\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
