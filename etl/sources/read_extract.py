@@ -98,22 +98,10 @@ def partition(
             manifest states; `work` holds nothing that can be opened.
         StoreError: `work` cannot be written, or its disk is full.
     """
-    check_count(partitions)
-    try:
-        receiver = FolderReceiver(work, partitions, runner)
-        return read_rows(extract, receiver, partitions=partitions, digests=digests, emit=emit)
-    except OSError as error:
-        raise disk_error(error) from None
-
-
-def check_count(partitions: int) -> None:
-    """Check a number of partitions.
-
-    Raises:
-        UsageError: it is out of range.
-    """
     if not 1 <= partitions <= MAX_PARTITIONS:
         raise UsageError(f"partitions must be a number from 1 to {MAX_PARTITIONS}")
+    receiver = FolderReceiver(work, partitions, runner)
+    return read_rows(extract, receiver, partitions=partitions, digests=digests, emit=emit)
 
 
 def read_rows(
@@ -134,7 +122,10 @@ def read_rows(
         StoreError: what was read cannot be kept.
     """
     reading = _Reading(extract, receiver, partitions, emit, digests=digests)
-    there = reading.read()
+    try:
+        there = reading.read()
+    except OSError as error:
+        raise disk_error(error) from None
     emit(Partitioned(sum(reading.rows_read.values()), partitions))
     return there
 

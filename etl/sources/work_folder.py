@@ -35,6 +35,7 @@ from etl.sources.spilled_rows import (
     Index,
     SpillWriter,
     clear_spilled,
+    disk_error,
     partition_sizes,
     read_spilled,
     rows_path,
@@ -189,15 +190,18 @@ class FolderReceiver:
         runner: where jobs are done.
 
     Raises:
-        OSError: the folder cannot be written.
+        StoreError: the folder cannot be written.
     """
 
     def __init__(self, work: Path, partitions: int, runner: JobRunner = ALONE) -> None:
-        work.mkdir(parents=True, exist_ok=True)
-        Inventory(work).clear()
-        (work / STATE).unlink(missing_ok=True)
-        clear_spilled(work)
-        clear_gathered(work)
+        try:
+            work.mkdir(parents=True, exist_ok=True)
+            Inventory(work).clear()
+            (work / STATE).unlink(missing_ok=True)
+            clear_spilled(work)
+            clear_gathered(work)
+        except OSError as error:
+            raise disk_error(error) from None
         self._work, self._count, self._runner = work, partitions, runner
         # Names of sets of `GlobalKeys`.
         self._members = HashSet(work, "members")

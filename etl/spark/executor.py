@@ -89,24 +89,21 @@ class SparkExecutor:
     processed: int = _PROCESSED
 
     def read(self, extract: Extract, cutting: Cutting, emit: Emit) -> Partitions:
-        """Return an extract cut by member."""
+        """Return an extract cut by member; what executors cannot read, the driver does."""
         if not cutting.keeps_rows and is_for_executors(extract):
-            here = FolderReceiver(cutting.folder / _HERE, cutting.partitions)
-            buckets = buckets_of(extract)
-            receiver = ShuffleReceiver(self.session, here, cutting.partitions, buckets)
-            with ExitStack() as unless_read:
-                unless_read.callback(receiver.release)
-                with suppress(UnseenError):
-                    read = read_rows(
-                        extract,
-                        receiver,
-                        partitions=cutting.partitions,
-                        digests=cutting.digests,
-                        emit=emit,
-                    )
-                    unless_read.pop_all()
-                    return read
+            with suppress(UnseenError):
+                return self._read_by_executors(extract, cutting, emit)
         return self.local.read(extract, cutting, emit)
+
+    def _read_by_executors(self, extract: Extract, cutting: Cutting, emit: Emit) -> Partitions:
+        count, digests = cutting.partitions, cutting.digests
+        here = FolderReceiver(cutting.folder / _HERE, count)
+        receiver = ShuffleReceiver(self.session, here, count, buckets_of(extract))
+        with ExitStack() as unless_read:
+            unless_read.callback(receiver.release)
+            there = read_rows(extract, receiver, partitions=count, digests=digests, emit=emit)
+            unless_read.pop_all()
+        return there
 
     def each_partition(
         self, read: Read, call: Callable[[Partitions, int], bytes]
