@@ -92,7 +92,7 @@ def on_spark(
     @contextmanager
     def opened() -> Iterator[Executor]:
         with Workers(1, load) as workers:
-            yield SparkExecutor(LocalExecutor(workers), session, together, processed=100_000)
+            yield SparkExecutor(LocalExecutor(workers), session, together, together // 6)
 
     return opened
 
