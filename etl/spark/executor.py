@@ -174,7 +174,7 @@ class SparkExecutor:
 
 
 Reusable = Callable[[range], PreviousRelease]
-"""What a unit may reuse."""
+"""Unit -> results of the release before that it may reuse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +197,7 @@ class _Group:
 
 
 class _UnitSource(Protocol):
-    """Where the rows of units come from, and answers about ids."""
+    """Source of the rows of units, and of answers about ids."""
 
     def groups(self, units: Sequence[range]) -> Generator[_Group, None, None]:
         """Yield units in groups, in order."""

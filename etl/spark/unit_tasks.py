@@ -41,7 +41,7 @@ OWN: Final = "own"
 FOREIGN: Final = "foreign"
 """Of a unit that asks for ids its own ones and those, by table."""
 FOUND: Final = "found"
-"""What a function returned of a partition."""
+"""Result of a function that was called with a partition."""
 
 PartitionCall = Callable[[Partitions, int], bytes]
 
