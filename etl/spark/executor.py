@@ -64,9 +64,10 @@ from etl.spark.unit_tasks import (
 _TOGETHER: Final = 96 << 20
 """Bytes of packed rows that are sent together. A task's share of them has to be smaller than
 `spark.rpc.message.maxSize`, which is 128 MiB where not set."""
-_PROCESSED: Final = 4 << 30
-"""Bytes of an extract's files whose units are processed together: their results are in the driver's
-memory at once, and have a twentieth of that."""
+_PROCESSED: Final = 1 << 30
+"""Bytes of an extract's files whose units are processed together. Their results are in the driver's
+memory at once: a twentieth of that, and less than `spark.driver.maxResultSize`, 1 GB where not set,
+where every row is rejected."""
 _HERE: Final = "driver"
 """Folder, in that of the run, for rows of an extract that executors read."""
 
