@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -39,6 +39,10 @@ class Target:
     dry: bool = False
     elsewhere: str = ""
     kept: Path | None = None
+
+    def in_any_folder(self) -> Target:
+        """Return the same target for processes that have another current folder."""
+        return self if "://" in self.name else replace(self, name=str(Path(self.name).absolute()))
 
     def store(self) -> Store:
         """Return the store."""

@@ -308,7 +308,8 @@ def _run_facts(read: Read, task: Task, definitions: Definitions) -> bytes:
         leases = tuple(entry.key for entry in task.target.store().list(f"{PREFIX}run-"))
     umask = os.umask(0)
     os.umask(umask)
-    alone = replace(task, previous=PreviousRelease())
+    target = None if task.target is None else task.target.in_any_folder()
+    alone = replace(task, previous=PreviousRelease(), target=target)
     return pickled(RunFacts(definitions, alone, _on_executors(read.partitions), leases, umask))
 
 
