@@ -274,8 +274,12 @@ class Partitions:
         return found
 
     def ragged_rows(self) -> pa.Table:
-        """Return the rows with too few or too many cells: `text` as it was, `_file`, `_row`."""
-        return self.raw.read(RAGGED, None)
+        """Return the rows with too few or too many cells: `text` as it was, `_file`, `_row`.
+
+        In the order of files and rows.
+        """
+        ragged = self.raw.read(RAGGED, None)
+        return ragged.sort_by([(FILE_COLUMN, "ascending"), (ROW_COLUMN, "ascending")])
 
 
 def _of(rows: pa.Table, owners: Hashes | None) -> pa.Table:

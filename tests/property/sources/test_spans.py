@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from etl.errors import ExtractError
@@ -132,8 +132,20 @@ def test_what_is_read_in_spans_is_what_is_read_as_a_whole(
         assert everything(folder, base / "apart", Apart()) == alone
 
 
+PERSON = "M0,plain,1970-01-00,F\n"
+BILLED = "CL0,professional,M0,C1,P1,2024-01-05,2024-01-09,"
+MALFORMED_TWICE = (
+    ",".join(MEMBER) + "\n" + 5 * PERSON + "M0,too,many,1970-01-00,F\n",
+    ",".join([*CLAIM, "patient_account_number"]) + f"\n{4 * (BILLED + 'plain' + chr(10))}"
+    f"{BILLED}one\rtwo\n",
+    "claim_id,line_number,service_from_date,place_of_service\n",
+)
+"""Members, claims, and claim lines: rows that cannot be read are in two files."""
+
+
 @settings(max_examples=25, deadline=None)
 @given(members, claims, claim_lines, st.integers(20, 300), st.booleans())
+@example(*MALFORMED_TWICE, 20, False)
 def test_what_went_through_a_shuffle_is_what_is_read_as_a_whole(
     member: str, claim: str, line: str, every: int, in_parts: bool
 ) -> None:
