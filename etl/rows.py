@@ -28,7 +28,7 @@ FINDINGS_SCHEMA: Final = pa.schema(
 """One finding a row. `row` is null for a whole file, `column` for a whole row. Never a value."""
 
 
-COMPRESSED: Final = pa.ipc.IpcWriteOptions(compression="zstd", use_threads=False)
+_COMPRESSED: Final = pa.ipc.IpcWriteOptions(compression="zstd", use_threads=False)
 """Form of streams that are kept or sent: a sixth of the rows, and the same bytes each time."""
 
 OF_LINE: Final = "_of_line"
@@ -50,6 +50,20 @@ class Unread:
 
     bare: Mapping[str, pa.Table] = field(default_factory=dict)
     loose: pa.Table = field(default_factory=LOOSE_SCHEMA.empty_table)
+
+
+def arrow_stream(*tables: pa.Table, compressed: bool) -> pa.Buffer:
+    """Return the rows of tables as one Arrow IPC stream.
+
+    Args:
+        tables: at least one; all have the schema of the first.
+        compressed: whether the stream is kept or sent, and not read again at once.
+    """
+    sink, options = pa.BufferOutputStream(), _COMPRESSED if compressed else None
+    with pa.ipc.new_stream(sink, tables[0].schema, options=options) as writer:
+        for table in tables:
+            writer.write_table(table)
+    return sink.getvalue()
 
 
 def table_schema(name: str) -> pa.Schema:

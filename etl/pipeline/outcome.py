@@ -24,7 +24,7 @@ from etl.publish.manifest import Named
 from etl.quality import Checked, RowCounts, add_counts, add_money
 from etl.quality.totals.filled import FilledKey, add_filled
 from etl.quality.totals.money import MoneyKey, MoneyTotals
-from etl.rows import COMPRESSED, once_each
+from etl.rows import arrow_stream, once_each
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,10 +151,7 @@ def _plain(value: Any, streams: list[bytes]) -> Any:
 
 
 def _streamed(table: pa.Table, streams: list[bytes]) -> int:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema, options=COMPRESSED) as writer:
-        writer.write_table(table)
-    streams.append(sink.getvalue().to_pybytes())
+    streams.append(arrow_stream(table, compressed=True).to_pybytes())
     return len(streams) - 1
 
 

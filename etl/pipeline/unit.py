@@ -26,7 +26,7 @@ from etl.pipeline.publish import CATALOG_ROWS
 from etl.pipeline.sidecar.entries import entries_of, owners_alone, with_owners
 from etl.pipeline.sidecar.pieces import SidecarUpdate, UnitSidecar
 from etl.quality import Checked
-from etl.rows import COMPRESSED
+from etl.rows import arrow_stream
 from etl.sources import GlobalKeys, Partitions
 from etl.storage.port import Store
 
@@ -255,8 +255,4 @@ def _rejected_rows(
         for name, table in rows.raw_rows(index, places).items():
             parts.setdefault(f"{REJECTED}{rows.facts.names.index(name):05d}", []).append(table)
     for name, tables in parts.items():
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, tables[0].schema, options=COMPRESSED) as writer:
-            for table in tables:
-                writer.write_table(table)
-        yield name, [sink.getvalue()]
+        yield name, [arrow_stream(*tables, compressed=True)]

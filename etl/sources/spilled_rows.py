@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from etl.errors import StoreError
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
-from etl.rows import PLACE_FIELDS
+from etl.rows import PLACE_FIELDS, arrow_stream
 from etl.sources.finished_steps import Checksum, Summing
 
 BUFFER_BYTES: Final = 8 << 20
@@ -99,21 +99,14 @@ class Gathering:
 def _cut_up(table: pa.Table, cut: npt.NDArray[np.int32]) -> Iterator[Stream]:
     first = int(cut[0])
     if (cut == first).all():
-        yield first, _stream(table)
+        yield first, arrow_stream(table, compressed=False)
         return
     # 16 bits hold every partition (`MAX_PARTITIONS`), and are ordered in one go.
     order = np.argsort(cut.astype(np.uint16), kind="stable")
     table, cut = table.take(pa.array(order)), cut[order]
     starts = np.flatnonzero(np.concatenate([[True], cut[1:] != cut[:-1]]))
     for start, end in zip(starts, [*starts[1:], len(cut)], strict=True):
-        yield int(cut[start]), _stream(table.slice(start, end - start))
-
-
-def _stream(table: pa.Table) -> pa.Buffer:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return sink.getvalue()
+        yield int(cut[start]), arrow_stream(table.slice(start, end - start), compressed=False)
 
 
 class SpillWriter:

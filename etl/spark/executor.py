@@ -29,13 +29,14 @@ from etl.pipeline.incremental.reuse import PreviousRelease
 from etl.pipeline.outcome import outcome_from
 from etl.pipeline.unit import UnitResult
 from etl.publish.lease import PREFIX
+from etl.rows import arrow_stream
 from etl.sources import Emit, Extract, GlobalKeys, Partitions, open_partitions
 from etl.sources.finished_steps import Inventory
 from etl.sources.keys import UnitIds
 from etl.sources.read_extract import read_rows
 from etl.sources.unit_rows import shared_tables, unit_facts, unit_tables
 from etl.sources.work_folder import FolderReceiver
-from etl.spark.pickling import packed, pickled, stream_of
+from etl.spark.pickling import packed, pickled
 from etl.spark.program import program_text
 from etl.spark.reading_tasks import OF_MEMBERS
 from etl.spark.shuffled_rows import (
@@ -246,10 +247,11 @@ def _unit_rows(work: Path, unit: range, emit: Emit) -> list[TaskRow]:
     """Return the rows of a unit as they are sent."""
     del emit
     tables = unit_tables(open_partitions(work), unit)
-    return [
-        TaskRow(unit.start, OF_MEMBERS, name, index or 0, stream_of(table))
-        for (name, index), table in tables.items()
-    ]
+    rows = []
+    for (name, index), table in tables.items():
+        stream = arrow_stream(table, compressed=True).to_pybytes()
+        rows.append(TaskRow(unit.start, OF_MEMBERS, name, index or 0, stream))
+    return rows
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from etl.rows import COMPRESSED
+from etl.rows import arrow_stream
 from etl.sources.unit_rows import Tables
 
 
@@ -41,16 +41,10 @@ def unpickled(data: bytes) -> Any:
 
 def packed(tables: Tables) -> bytes:
     """Return tables as compressed bytes: a third to a tenth of the rows."""
-    return pickled({place: stream_of(table) for place, table in tables.items()})
-
-
-def stream_of(table: pa.Table) -> bytes:
-    """Return a table as a compressed Arrow stream."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema, options=COMPRESSED) as writer:
-        writer.write_table(table)
-    stream: bytes = sink.getvalue().to_pybytes()
-    return stream
+    streams = {
+        place: arrow_stream(table, compressed=True).to_pybytes() for place, table in tables.items()
+    }
+    return pickled(streams)
 
 
 def unpacked(data: bytes) -> Tables:

@@ -30,7 +30,7 @@ from etl.spark.program import program_text
 ROWS: Final = "place int, kind string, name string, number int, body binary"
 FAILED: Final = "failed"
 """Kind of a row with an error: its class is the name, and its text the body."""
-_SCHEMA: Final = pa.schema(
+SCHEMA: Final = pa.schema(
     [
         pa.field("place", pa.int32()),
         pa.field("kind", pa.string()),
@@ -39,6 +39,7 @@ _SCHEMA: Final = pa.schema(
         pa.field("body", pa.binary()),
     ]
 )
+"""The same for Arrow."""
 _SENTENCES: Final[Mapping[str, type[Exception]]] = {
     error.__name__: error
     for error in (
@@ -78,9 +79,7 @@ class TaskRow(NamedTuple):
 def rows_of(batches: Batches) -> Iterator[TaskRow]:
     """Yield rows as they come; their bytes are not copied."""
     for batch in batches:
-        place, kind, name, number = (
-            batch.column(field).to_pylist() for field in _SCHEMA.names[:-1]
-        )
+        place, kind, name, number = (batch.column(field).to_pylist() for field in SCHEMA.names[:-1])
         bodies = (body.as_buffer() for body in batch.column("body"))
         yield from map(TaskRow, place, kind, name, number, bodies)
 
@@ -89,8 +88,8 @@ def batches_of(rows: Iterable[TaskRow]) -> Batches:
     """Yield rows as batches, each at once, so that no more than one is held."""
     for row in rows:
         columns: Sequence[Any] = ([row.place], [row.kind], [row.name], [row.number])
-        arrays = [pa.array(*each) for each in zip(columns, _SCHEMA.types[:-1], strict=True)]
-        yield pa.record_batch([*arrays, _binary(row.body)], schema=_SCHEMA)
+        arrays = [pa.array(*each) for each in zip(columns, SCHEMA.types[:-1], strict=True)]
+        yield pa.record_batch([*arrays, _binary(row.body)], schema=SCHEMA)
 
 
 def by_place(rows: Iterable[TaskRow]) -> Iterator[tuple[int, Iterator[TaskRow]]]:

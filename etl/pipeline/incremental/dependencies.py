@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.columns.dates import NO_DAY, read_dates
-from etl.columns.digests import Hashes, hash_ids, row_digests, seed_of
+from etl.columns.digests import Hashes, changes, hash_ids, row_digests, seed_of
 from etl.engine.partition_columns import Partition
 from etl.mapping.expressions import ColumnOf, Condition, Expr, LogicalId, ProviderReference, walk
 from etl.mapping.plan import Entry, Guarded, Leaf, Loop, Plan, nodes_of
@@ -285,19 +285,12 @@ def _distinct(pairs: list[tuple[Hashes, Hashes]]) -> tuple[Hashes, Hashes]:
     if not pairs:
         return np.empty(0, dtype=np.uint64), np.empty(0, dtype=np.uint64)
     owner, ids = (np.concatenate(each) for each in zip(*pairs, strict=True))
-    changes = _changes(owner, ids)  # rows that belong together mostly stand together
-    owner, ids = owner[changes], ids[changes]
+    first = changes(owner) | changes(ids)  # rows that belong together mostly stand together
+    owner, ids = owner[first], ids[first]
     order = np.lexsort((ids, owner))
     owner, ids = owner[order], ids[order]
-    first = _changes(owner, ids)
+    first = changes(owner) | changes(ids)
     return owner[first], ids[first]
-
-
-def _changes(owner: Hashes, ids: Hashes) -> Any:
-    """Return where a pair is not the one before it: numpy `bool`."""
-    changes = np.ones(len(owner), dtype=np.bool_)
-    changes[1:] = (owner[1:] != owner[:-1]) | (ids[1:] != ids[:-1])
-    return changes
 
 
 def _paired(owner: Hashes, ids: Hashes) -> Hashes:

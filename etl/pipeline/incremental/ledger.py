@@ -33,7 +33,7 @@ from etl.quality.totals.by_member import (
     summed_filled,
     summed_money,
 )
-from etl.rows import COMPRESSED, FINDINGS_SCHEMA
+from etl.rows import FINDINGS_SCHEMA, arrow_stream
 from etl.sources import Partitions
 
 _WORD: Final = pa.dictionary(pa.int32(), pa.string())
@@ -157,11 +157,8 @@ def to_bytes(ledger: Ledger) -> bytes:
     """Return a ledger as bytes: the same for the same entries, however they came about."""
     pieces, sizes = [], {}
     for name, schema in SCHEMAS.items():
-        sink = pa.BufferOutputStream()
         table = _plain(ledger[name], schema)
-        with pa.ipc.new_stream(sink, schema, options=COMPRESSED) as writer:
-            writer.write_table(table)
-        pieces.append(sink.getvalue().to_pybytes())
+        pieces.append(arrow_stream(table, compressed=True).to_pybytes())
         sizes[name] = len(pieces[-1])
     head = json.dumps({"format": _FORMAT, "sizes": sizes}, separators=(",", ":")).encode() + b"\n"
     return head + b"".join(pieces)

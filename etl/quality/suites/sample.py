@@ -22,6 +22,7 @@ from etl.columns.places import place_keys
 from etl.quality.checks.cascade import DecidedRows
 from etl.quality.checks.frames import Frame
 from etl.quality.suites.plan import plan_suite
+from etl.rows import arrow_stream
 
 SAMPLE: Final = "sample-"
 """Beginning of the names of files with sampled rows; the table's name follows."""
@@ -92,7 +93,9 @@ class Sample:
         for name, frame in decided.work.frames.items():
             kept = np.flatnonzero(_selected(frame, wanted))
             if len(kept):
-                files[f"{SAMPLE}{name}"] = [_stream(_rows(decided, frame, kept))]
+                files[f"{SAMPLE}{name}"] = [
+                    arrow_stream(_rows(decided, frame, kept), compressed=False)
+                ]
         return files
 
 
@@ -124,10 +127,3 @@ def _rows(decided: DecidedRows, frame: Frame, kept: Any) -> pa.Table:
         columns["_"] = pa.nulls(len(kept), pa.string())
     columns |= {passed_column(rule): pa.array(ok[kept]) for rule, ok in passed.items()}
     return pa.table(columns)
-
-
-def _stream(rows: pa.Table) -> pa.Buffer:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, rows.schema) as writer:
-        writer.write_table(rows)
-    return sink.getvalue()

@@ -10,7 +10,7 @@ import random
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -21,29 +21,10 @@ from etl.sources.partition_rows import RAGGED
 from etl.sources.unit_rows import UnitRows
 from etl.spark.reading_tasks import owned_from
 from etl.spark.shuffled_rows import ShuffledTables
-from etl.spark.task_rows import ROWS
+from etl.spark.task_rows import ROWS, SCHEMA, TaskRow
 
-_SCHEMA: Final = pa.schema(
-    [
-        pa.field("place", pa.int32()),
-        pa.field("kind", pa.string()),
-        pa.field("name", pa.string()),
-        pa.field("number", pa.int32()),
-        pa.field("body", pa.binary()),
-    ]
-)
 _AT_A_TIME: Final = 3
 """Rows of a batch."""
-
-
-class Row(NamedTuple):
-    """A row of a frame."""
-
-    place: int
-    kind: str
-    name: str
-    number: int
-    body: bytes
 
 
 @dataclass(frozen=True)
@@ -68,8 +49,8 @@ class Frame:
         sees: takes the rows that come back to the driver.
     """
 
-    make: Callable[[], list[list[Row]]]
-    sees: Callable[[Sequence[Row]], None]
+    make: Callable[[], list[list[TaskRow]]]
+    sees: Callable[[Sequence[TaskRow]], None]
 
     def __getitem__(self, name: str) -> _Column:
         return _Column(name)
@@ -84,8 +65,8 @@ class Frame:
         return Frame(lambda: [*self.make(), *other.make()], self.sees)
 
     def repartition(self, tasks: int, column: str = "") -> Frame:
-        def spread() -> list[list[Row]]:
-            made = [list[Row]() for _ in range(tasks)]
+        def spread() -> list[list[TaskRow]]:
+            made = [list[TaskRow]() for _ in range(tasks)]
             rows = [row for task in self.make() for row in task]
             random.Random(len(rows)).shuffle(rows)  # no secret
             for at, row in enumerate(rows):
@@ -95,7 +76,7 @@ class Frame:
         return Frame(spread, self.sees)
 
     def sortWithinPartitions(self, first: str, then: _Descending) -> Frame:
-        def in_order(rows: list[Row]) -> list[Row]:
+        def in_order(rows: list[TaskRow]) -> list[TaskRow]:
             by_kind = sorted(rows, key=lambda row: str(getattr(row, then.column)), reverse=True)
             return sorted(by_kind, key=lambda row: int(getattr(row, first)))
 
@@ -104,15 +85,15 @@ class Frame:
     def mapInArrow(self, task: Callable[[Iterator[Any]], Iterator[Any]], schema: str) -> Frame:
         assert schema == ROWS
 
-        def mapped(rows: list[Row]) -> list[Row]:
+        def mapped(rows: list[TaskRow]) -> list[TaskRow]:
             return [row for batch in task(_batches(rows)) for row in _rows(batch)]
 
         return self._each(mapped)
 
     def persist(self) -> Frame:
-        held = list[list[list[Row]]]()
+        held = list[list[list[TaskRow]]]()
 
-        def once() -> list[list[Row]]:
+        def once() -> list[list[TaskRow]]:
             if not held:
                 held.append(self.make())
             return held[0]
@@ -125,12 +106,12 @@ class Frame:
     def count(self) -> int:
         return sum(map(len, self.make()))
 
-    def collect(self) -> list[Row]:
+    def collect(self) -> list[TaskRow]:
         rows = [row for task in self.make() for row in task]
         self.sees(rows)
         return rows
 
-    def _each(self, call: Callable[[list[Row]], list[Row]]) -> Frame:
+    def _each(self, call: Callable[[list[TaskRow]], list[TaskRow]]) -> Frame:
         return Frame(lambda: [call(rows) for rows in self.make()], self.sees)
 
 
@@ -143,12 +124,12 @@ class Session:
         returned: rows that it got.
     """
 
-    sent: list[Row] = field(default_factory=list)
-    returned: list[Row] = field(default_factory=list)
+    sent: list[TaskRow] = field(default_factory=list)
+    returned: list[TaskRow] = field(default_factory=list)
 
     def createDataFrame(self, rows: Sequence[Any], schema: str) -> Frame:
         assert schema == ROWS
-        made = [Row(*row) for row in rows]
+        made = [TaskRow(*row) for row in rows]
         self.sent += made
         return Frame(lambda: [made[0::2], made[1::2]], self.returned.extend)
 
@@ -174,27 +155,26 @@ def whole(partitions: Partitions) -> Partitions:
     return Partitions(partitions.facts, UnitRows(tables), replace(partitions.keys, **sets))
 
 
-def _batches(rows: Sequence[Row]) -> Iterator[pa.RecordBatch]:
+def _batches(rows: Sequence[TaskRow]) -> Iterator[pa.RecordBatch]:
     for first in range(0, len(rows), _AT_A_TIME):
         columns = zip(*rows[first : first + _AT_A_TIME], strict=True)
         arrays = [
-            pa.array(list(cells), type_)
-            for cells, type_ in zip(columns, _SCHEMA.types, strict=True)
+            pa.array(list(cells), type_) for cells, type_ in zip(columns, SCHEMA.types, strict=True)
         ]
-        yield pa.record_batch(arrays, schema=_SCHEMA)
+        yield pa.record_batch(arrays, schema=SCHEMA)
 
 
-def _rows(batch: pa.RecordBatch) -> Iterator[Row]:
-    assert batch.schema == _SCHEMA
-    return (Row(**row) for row in batch.to_pylist())
+def _rows(batch: pa.RecordBatch) -> Iterator[TaskRow]:
+    assert batch.schema == SCHEMA
+    return (TaskRow(**row) for row in batch.to_pylist())
 
 
-def _select(rows: Sequence[Row], columns: str, condition: str) -> list[Row]:
+def _select(rows: Sequence[TaskRow], columns: str, condition: str) -> list[TaskRow]:
     connection = sqlite3.connect(":memory:")
     try:
         connection.execute("CREATE TABLE rows (place, kind, name, number, body)")
         connection.executemany("INSERT INTO rows VALUES (?, ?, ?, ?, ?)", rows)
         found = connection.execute(f"SELECT {columns} FROM rows WHERE {condition}")  # noqa: S608
-        return [Row(*row) for row in found]
+        return [TaskRow(*row) for row in found]
     finally:
         connection.close()

@@ -67,11 +67,6 @@ load: Final = partial(
 
 
 @pytest.fixture(scope="module")
-def definitions() -> Definitions:
-    return load()
-
-
-@pytest.fixture(scope="module")
 def extracts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Two nights of a small payer, with mistakes in them."""
     folder = tmp_path_factory.mktemp("extracts")

@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 import threading
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from pathlib import Path
 from unittest.mock import patch
 
@@ -18,8 +18,7 @@ from etl.pipeline.target import Target
 from etl.sources.object_files import ObjectFiles
 from etl.spark.session import spark_session
 from etl.storage.port import StoreOptions
-from tests.contract.executor.direct import DirectExecutor
-from tests.contract.executor.spark import MARKS, cluster, entangled, on_spark, spark_or_skip
+from tests.contract.executor.spark import MARKS, cluster, on_spark, spark_or_skip
 from tests.contract.executor.spark_programs import children, processes, program, said, standalone
 from tests.contract.executor.test_executor_contract import Payer, load
 from tests.contract.store.seaweed import BUCKET, SECRETS, find_weed, start_weed
@@ -27,25 +26,6 @@ from tests.unit.publish.samples import objects
 from tests.waiting import until
 
 pytestmark = list(MARKS)
-
-
-@pytest.fixture(scope="module")
-def definitions() -> Definitions:
-    return load()
-
-
-@pytest.fixture(scope="module")
-def extract(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return entangled(tmp_path_factory.mktemp("extract"))
-
-
-@pytest.fixture(scope="module")
-def expected(
-    definitions: Definitions, extract: Path, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, bytes]:
-    payer = Payer(definitions, tmp_path_factory.mktemp("expected"))
-    payer.publish(lambda: nullcontext(DirectExecutor()), extract, 1)
-    return payer.files()
 
 
 @pytest.mark.parametrize("victim", ["executor", "Python"])

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import sys
-from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from etl.pipeline.definitions import Definitions
 from etl.storage.port import StoreOptions
-from tests.contract.executor.direct import DirectExecutor
 from tests.contract.executor.faulty_target import FaultyTarget
-from tests.contract.executor.spark import MARKS, cluster, entangled, on_spark
+from tests.contract.executor.spark import MARKS, cluster, on_spark
 from tests.contract.executor.spark_programs import standalone_cluster
 from tests.contract.executor.test_executor_contract import Payer, load
 
@@ -27,25 +25,6 @@ SPECULATION = {
     "spark.driver.host": "127.0.0.1",
 }
 """A task that takes a tenth longer than the first ones that ended is begun once more."""
-
-
-@pytest.fixture(scope="module")
-def definitions() -> Definitions:
-    return load()
-
-
-@pytest.fixture(scope="module")
-def extract(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return entangled(tmp_path_factory.mktemp("extract"))
-
-
-@pytest.fixture(scope="module")
-def expected(
-    definitions: Definitions, extract: Path, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, bytes]:
-    payer = Payer(definitions, tmp_path_factory.mktemp("expected"))
-    payer.publish(lambda: nullcontext(DirectExecutor()), extract, 1)
-    return payer.files()
 
 
 @pytest.mark.parametrize(("deaths", "losses"), [(0, 0), (2, 1)], ids=["none dies", "three die"])

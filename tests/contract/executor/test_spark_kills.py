@@ -20,18 +20,13 @@ from tests.contract.executor.direct import DirectExecutor
 from tests.contract.executor.spark import MARKS, entangled, spark_or_skip
 from tests.contract.executor.spark_driver import STAGES, driver
 from tests.contract.executor.spark_programs import children, processes, standalone_cluster
-from tests.contract.executor.test_executor_contract import Payer, load
+from tests.contract.executor.test_executor_contract import Payer
 from tests.waiting import until
 
 pytestmark = list(MARKS)
 
 HERE = {"spark.master": "local[2]", "spark.ui.enabled": "false"}
 _ZSTD = b"\x28\xb5\x2f\xfd"
-
-
-@pytest.fixture(scope="module")
-def definitions() -> Definitions:
-    return load()
 
 
 @pytest.fixture(scope="module")
