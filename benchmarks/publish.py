@@ -3,6 +3,7 @@
     python -m benchmarks.publish --members 25000 --members 200000
     python -m benchmarks.publish --members 5000 --seaweed
     python -m benchmarks.publish --members 5000 --since 2016-01-01 --nights 3
+    python -m benchmarks.publish --members 20000 --since 2016-01-01 --master local-cluster[2,1,2048]
     python -m benchmarks.publish --members 486000 --since 2016-01-01 --workers 2 --folder FOLDER
 
 The last one is ten million EOBs: some 9.6 GB of CSV and 11 GB of objects.
@@ -31,7 +32,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from benchmarks.process_memory import peak_of
+from benchmarks.process_tree import Tree, run_sampled
 from etl.synth import Spec, write_extract
 
 RATE = 0.01
@@ -71,6 +72,7 @@ def main() -> None:
     parser.add_argument("--nights", type=int, default=0, help="how many follow the full run")
     parser.add_argument("--seaweed", action="store_true", help="to SeaweedFS as well")
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--master", help="of Spark, whose executors read and process the extract")
     parser.add_argument("--folder", type=Path, help="where there is room")
     asked = parser.parse_args()
     for members in asked.members:
@@ -85,7 +87,8 @@ def main() -> None:
 
 def _measure(members: int, asked: argparse.Namespace, folder: Path, seaweed: bool) -> Measured:
     runs: list[Measured] = []
-    with _target(seaweed, folder) as (target, variables):
+    with _target(seaweed, folder) as (target, of_target):
+        variables = {**of_target, **_spark(asked.master)}
         for day in range(1 + asked.nights):
             extract = folder / f"day{day}"
             spec = Spec(members, seed=1, since=asked.since, day=day, change_rate=RATE)
@@ -93,8 +96,8 @@ def _measure(members: int, asked: argparse.Namespace, folder: Path, seaweed: boo
             size = sum(path.stat().st_size for path in extract.iterdir())
             where = "SeaweedFS" if seaweed else "a folder"
             print(f"\n{members:,} members, {size / 1e6:,.0f} MB, to {where}", flush=True)
-            run, memory = _run(extract, target, asked.workers, variables)
-            _show("night" if runs else "full", members, run, memory)
+            run, tree = _run(extract, target, asked.workers, variables)
+            _show("night" if runs else "full", members, run, tree)
             runs.append(run)
             shutil.rmtree(extract)
     full, *nights = runs
@@ -105,14 +108,16 @@ def _measure(members: int, asked: argparse.Namespace, folder: Path, seaweed: boo
     return full
 
 
-def _show(name: str, members: int, run: Measured, memory: int) -> None:
+def _show(name: str, members: int, run: Measured, tree: Tree) -> None:
     for phase, (seconds, steps) in run.phases.items():
         print(f"{phase:>12} {seconds:9.1f} s  {steps}")
     resources, claims = sum(run.resources.values()), run.resources.get("ExplanationOfBenefit", 0)
     print(
         f"{resources:,} resources, {claims:,} of them EOBs: {resources / run.seconds:,.0f} and "
-        f"{claims / run.seconds:,.0f} a second; all processes together had {memory / 1e6:,.0f} MB"
+        f"{claims / run.seconds:,.0f} a second; all processes together had {tree.memory / 1e6:,.0f} MB"
     )
+    for kind in sorted(tree.processor) if len(tree.processor) > 1 else ():
+        print(f"{kind:>18}: processor {tree.processor[kind]:7.1f} s")
     print(
         f"{name:>6}: {run.seconds:7.1f} s, processor {run.processor:7.1f} s, "
         f"peak {run.peak:6.0f} MB, of a worker {run.worker_peak:4.0f} MB, "
@@ -126,13 +131,19 @@ def _show(name: str, members: int, run: Measured, memory: int) -> None:
 
 def _run(
     extract: Path, target: str, workers: int, variables: Mapping[str, str]
-) -> tuple[Measured, int]:
-    """Run in a process of its own; return what it took, and most memory of all its processes."""
+) -> tuple[Measured, Tree]:
+    """Run in a process of its own; return what it took, and what all its processes did."""
     command = [sys.executable, "-m", "benchmarks.publish_once", str(extract), target, str(workers)]
-    code, memory, output = peak_of(command, {**os.environ, **variables})
-    if code:
-        sys.exit(output)
-    return Measured(**json.loads(output.splitlines()[-1])), memory
+    tree = run_sampled(command, {**os.environ, **variables})
+    if tree.code:
+        sys.exit(tree.output)
+    return Measured(**json.loads(tree.output.splitlines()[-1])), tree
+
+
+def _spark(master: str | None) -> Mapping[str, str]:
+    if master is None:
+        return {}
+    return {"CPCDS_RUN__EXECUTOR": "spark", "CPCDS_RUN__MASTER": master}
 
 
 @contextmanager

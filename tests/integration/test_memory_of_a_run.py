@@ -14,7 +14,7 @@ from typing import Final
 
 import pytest
 
-from benchmarks.process_memory import peak_of
+from benchmarks.process_tree import Tree, run_sampled
 from etl.synth import Spec, write_extract
 
 SAMPLES: Final = Path(__file__).parents[2] / "cpcds_samples"
@@ -90,9 +90,9 @@ def test_a_budget_is_kept_and_changes_no_block(tmp_path: Path) -> None:
         tree = tmp_path / name
         command = [sys.executable, "-c", "from etl.cli.main import main; main()", "run"]
         command += [str(extract), "--to", str(tree), *arguments]
-        code, most, output = peak_of(command, {**os.environ, "CPCDS_REPORT__GX_ROWS": "0"})
-        assert code == 0, output
-        return most, {path.name for path in (tree / "patients").glob("*/*")}
+        done = run_sampled(command, {**os.environ, "CPCDS_REPORT__GX_ROWS": "0"})
+        assert done.code == 0, done.output
+        return done.memory, {path.name for path in (tree / "patients").glob("*/*")}
 
     unbounded, blocks = run("unbounded", "--workers", "2")
     bounded, same = run("bounded", "--memory", "380MB")
@@ -134,17 +134,19 @@ def test_one_member_with_100_000_claim_lines_passes_or_is_refused(tmp_path: Path
     extract, budget = tmp_path / "in", 1_800_000_000
     _write_member(extract, 20_000, 5)
 
-    def run(memory: str) -> tuple[int, int, str]:
+    def run(memory: str) -> Tree:
         command = [sys.executable, "-c", "from etl.cli.main import main; main()", "run"]
         command += [str(extract), "--to", str(tmp_path / "tree"), "--workers", "1"]
         command += ["--memory", memory]
-        return peak_of(command, {**os.environ, "CPCDS_REPORT__GX_ROWS": "0"})
+        return run_sampled(command, {**os.environ, "CPCDS_REPORT__GX_ROWS": "0"})
 
-    code, most, output = run("700MB")
-    assert code == 5, output
-    assert re.search(r"error: one member has 1\d\d,\d{3} rows, .*; run.memory is 700 MB", output)
+    done = run("700MB")
+    assert done.code == 5, done.output
+    assert re.search(
+        r"error: one member has 1\d\d,\d{3} rows, .*; run.memory is 700 MB", done.output
+    )
     assert not (tmp_path / "tree/current.json").exists()
-    code, most, output = run("1.8GB")
-    assert code == 0, output
-    assert re.search(r"claim_line +100,000 +100,000 +0", output)
-    assert most < budget
+    done = run("1.8GB")
+    assert done.code == 0, done.output
+    assert re.search(r"claim_line +100,000 +100,000 +0", done.output)
+    assert done.memory < budget
