@@ -6,9 +6,9 @@ shares of members with unchanged rows need not process these rows again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -197,10 +197,8 @@ def _counts(
             np.bincount(codes[name][frame.superseded], minlength=size),
         ]
         there = np.flatnonzero(np.any(columns, axis=0))
-        parts.append(
-            _part(COUNTS_SCHEMA, owners, there, [name], [column[there] for column in columns])
-        )
-    return pa.concat_tables([COUNTS_SCHEMA.empty_table(), *parts])
+        parts.append(_Part(there, [_same(name, there)], [column[there] for column in columns]))
+    return _table(COUNTS_SCHEMA, owners, parts)
 
 
 def _money(decided: DecidedRows, owners: RowOwners) -> pa.Table | None:
@@ -209,32 +207,73 @@ def _money(decided: DecidedRows, owners: RowOwners) -> pa.Table | None:
         if any(column.dtype == object for column in sums.sums):
             return None
         there = np.flatnonzero(sums.present)
-        for code, claim_type in enumerate(MONEY_TYPES):
-            mine = there[there % len(MONEY_TYPES) == code]
-            if len(mine):
-                words = [sums.level, claim_type, sums.category]
-                columns = [column[mine] for column in (*sums.sums, *sums.claims)]
-                parts.append(_part(MONEY_SCHEMA, owners, mine // len(MONEY_TYPES), words, columns))
-    return pa.concat_tables([MONEY_SCHEMA.empty_table(), *parts])
+        owner, codes = np.divmod(there, len(MONEY_TYPES))
+        words = [
+            _same(sums.level, there),
+            _Words(codes, MONEY_TYPES),
+            _same(sums.category, there),
+        ]
+        columns = [column[there] for column in (*sums.sums, *sums.claims)]
+        parts.append(_Part(owner, words, columns))
+    return _table(MONEY_SCHEMA, owners, parts)
 
 
 def _filled(accepted: Mapping[str, pa.Table], owners: RowOwners) -> pa.Table:
     parts = []
     for filled in filled_cells(accepted, owners.numbers_of, len(owners.ids)):
-        key, present = filled.key, np.flatnonzero(filled.counts)
-        words = [key.table, key.claim_type, key.column, key.month]
-        parts.append(_part(FILLED_SCHEMA, owners, present, words, [filled.counts[present]]))
-    return pa.concat_tables([FILLED_SCHEMA.empty_table(), *parts])
+        words = [
+            _same(filled.table, filled.owner),
+            _Words(filled.claim_type, filled.types),
+            _same(filled.column, filled.owner),
+            _Words(filled.month, filled.months),
+        ]
+        parts.append(_Part(filled.owner, words, [filled.counts]))
+    return _table(FILLED_SCHEMA, owners, parts)
 
 
-def _part(
-    schema: pa.Schema, owners: RowOwners, present: Any, words: list[str], numbers: list[Any]
-) -> pa.Table:
-    """Return rows of one table, level or column: the same words in each."""
-    same = pa.array(np.zeros(len(present), dtype=np.int32))
-    arrays = [
-        pa.array(owners.ids[present], pa.uint64()),
-        *(pa.DictionaryArray.from_arrays(same, pa.array([word])) for word in words),
-        *(pa.array(column, pa.int64()) for column in numbers),
-    ]
+class _Words(NamedTuple):
+    """Words of rows.
+
+    Attributes:
+        codes: numpy `int64`: place in `words` of the word of each row.
+        words: each once.
+    """
+
+    codes: Any
+    words: Sequence[str]
+
+
+def _same(word: str, rows: Any) -> _Words:
+    return _Words(np.zeros(len(rows), np.int64), (word,))
+
+
+class _Part(NamedTuple):
+    """Rows of a table of shares.
+
+    Attributes:
+        owner: numpy `int64`: place among the owners of the owner of each row.
+        words: of each column of words.
+        numbers: numpy `int64` of each column of numbers.
+    """
+
+    owner: Any
+    words: Sequence[_Words]
+    numbers: Sequence[Any]
+
+
+def _table(schema: pa.Schema, owners: RowOwners, parts: Sequence[_Part]) -> pa.Table:
+    """Return parts one after the other: `owner`, the columns of words, those of numbers."""
+    if not parts:
+        return schema.empty_table()
+    arrays = [pa.array(owners.ids[np.concatenate([part.owner for part in parts])], pa.uint64())]
+    for column in zip(*(part.words for part in parts), strict=True):
+        numbers: dict[str, int] = {}
+        codes = []
+        for words in column:
+            places = [numbers.setdefault(word, len(numbers)) for word in words.words]
+            codes.append(np.array(places, np.int32)[words.codes])
+        there = pa.array(list(numbers), pa.string())
+        arrays.append(pa.DictionaryArray.from_arrays(pa.array(np.concatenate(codes)), there))
+    numbers_of_parts = zip(*(part.numbers for part in parts), strict=True)
+    arrays += (pa.array(np.concatenate(column), pa.int64()) for column in numbers_of_parts)
     return pa.Table.from_arrays(arrays, schema=schema)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -40,21 +40,31 @@ class FilledKey:
 
 @dataclass(frozen=True, slots=True)
 class FilledCells:
-    """Counts of filled cells of a kind, by owner.
+    """Counts of the filled cells of a column, by owner, claim type and month.
 
     Attributes:
-        key: which cells.
-        counts: numpy `int64`, shape (owners,).
+        table, column: of the cells.
+        types: claim types; one that is empty, for tables of members and providers.
+        months: `YYYY-MM`; one that is empty, but for `SERVICE_COLUMN`.
+        owner, claim_type, month: numpy `int64`, shape (counts,): whose cells, and places in
+            `types` and `months`. Ascending, and no three of them twice.
+        counts: numpy `int64`, shape (counts,), above 0.
     """
 
-    key: FilledKey
+    table: str
+    column: str
+    types: Sequence[str]
+    months: Sequence[str]
+    owner: Any
+    claim_type: Any
+    month: Any
     counts: Any
 
 
 def filled_cells(
     accepted: Mapping[str, pa.Table], owner_of: OwnerOf, owners: int
 ) -> Iterator[FilledCells]:
-    """Yield how many cells are filled, each kind of them that is anywhere.
+    """Yield how many cells are filled, of each column that has any.
 
     Args:
         accepted: accepted rows of every table.
@@ -77,36 +87,37 @@ def filled_cells(
             if cells.null_count == table.num_rows:
                 continue
             if (name, column) == ("claim", SERVICE_COLUMN):
-                yield from _by_month(cells, keys, types, owners)
+                yield _by_month(cells, keys, types)
                 continue
             counts = whole
             if cells.null_count:
                 counts = np.bincount(keys[np.asarray(pc.is_valid(cells))], minlength=size)
-            yield from _by_type(counts, types, name, column)
+            there = np.flatnonzero(counts)
+            owner, claim_type = np.divmod(there, len(types))
+            month = np.zeros_like(there)
+            yield FilledCells(name, column, types, ("",), owner, claim_type, month, counts[there])
 
 
-def _by_month(
-    cells: pa.ChunkedArray, keys: Any, types: tuple[str, ...], owners: int
-) -> Iterator[FilledCells]:
-    months = pc.utf8_slice_codeunits(cells, 0, _MONTH).combine_chunks().dictionary_encode()
-    numbers = pc.fill_null(months.indices, -1).to_numpy(zero_copy_only=False)
-    for number, month in enumerate(months.dictionary.to_pylist()):
-        counts = np.bincount(keys[numbers == number], minlength=owners * len(types))
-        yield from _by_type(counts, types, "claim", SERVICE_COLUMN, month)
-
-
-def _by_type(
-    counts: Any, types: tuple[str, ...], table: str, column: str, month: str = ""
-) -> Iterator[FilledCells]:
-    for code, claim_type in enumerate(types):
-        mine = counts[code :: len(types)]
-        if mine.any():
-            yield FilledCells(FilledKey(table, claim_type, column, month), mine)
+def _by_month(cells: pa.ChunkedArray, keys: Any, types: tuple[str, ...]) -> FilledCells:
+    filled = cells.drop_null()
+    encoded = pc.utf8_slice_codeunits(filled, 0, _MONTH).combine_chunks().dictionary_encode()
+    months, numbers = encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
+    own = keys[np.asarray(pc.is_valid(cells))]
+    combined, counts = np.unique(own * len(months) + numbers, return_counts=True)
+    there, month = np.divmod(combined, len(months))
+    owner, claim_type = np.divmod(there, len(types))
+    return FilledCells("claim", SERVICE_COLUMN, types, months, owner, claim_type, month, counts)
 
 
 def filled_totals(accepted: Mapping[str, pa.Table]) -> dict[FilledKey, int]:
     """Return how many cells of one partition are filled."""
-    return {filled.key: int(filled.counts[0]) for filled in filled_cells(accepted, one_owner, 1)}
+    return {
+        FilledKey(each.table, each.types[claim_type], each.column, each.months[month]): count
+        for each in filled_cells(accepted, one_owner, 1)
+        for claim_type, month, count in zip(
+            each.claim_type.tolist(), each.month.tolist(), each.counts.tolist(), strict=True
+        )
+    }
 
 
 def add_filled(parts: Iterable[Mapping[FilledKey, int]]) -> dict[FilledKey, int]:

@@ -37,9 +37,12 @@ def test_the_parts_of_all_owners_add_up_to_the_whole() -> None:
 
     parts: list[dict[FilledKey, int]] = [{}, {}, {}]
     for each in filled_cells(accepted, by_row, 3):
-        for owner, count in enumerate(each.counts.tolist()):
-            if count:
-                parts[owner][each.key] = count
+        for owner, claim_type, month, count in np.column_stack(
+            [each.owner, each.claim_type, each.month, each.counts]
+        ).tolist():
+            key = FilledKey(each.table, each.types[claim_type], each.column, each.months[month])
+            assert key not in parts[owner]
+            parts[owner][key] = count
     assert add_filled(parts) == dict(sorted(whole.items()))
     assert all(parts)
     assert sum(len(places_of(table)[0]) for table in accepted.values())
