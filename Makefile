@@ -140,6 +140,7 @@ screenshots: develop ## Picture every page of the portal and of reports into .sc
 COMPILE := UV_CUSTOM_COMPILE_COMMAND="make lock" $(TOOLS)/bin/uv pip compile --quiet \
 	--universal --generate-hashes --no-annotate
 PROJECT := $(COMPILE) pyproject.toml --group build
+EXTRAS := batch serve executor spark verify postgres lineage sign notify xlsx delta iceberg sql snowflake bigquery pdf
 
 lock: $(TOOLS)/installed ## Pin what pyproject.toml asks for, with hashes: requirements/ (UPGRADE=--upgrade: newer versions).
 	$(PROJECT) $(UPGRADE) --extra dev --output-file requirements/dev.txt
@@ -147,12 +148,13 @@ lock: $(TOOLS)/installed ## Pin what pyproject.toml asks for, with hashes: requi
 	$(PROJECT) --extra serve --constraint requirements/dev.txt --output-file requirements/serve.txt
 	$(PROJECT) --extra executor --constraint requirements/dev.txt --output-file requirements/executor.txt
 	$(PROJECT) --extra spark --constraint requirements/dev.txt --output-file requirements/spark.txt
+	$(PROJECT) $(EXTRAS:%=--extra %) --constraint requirements/dev.txt --output-file requirements/extras.txt
 	$(COMPILE) $(UPGRADE) --group tools --output-file requirements/tools.txt
 
 audit: $(TOOLS)/installed ## Look the locked versions up in a database of known vulnerabilities.
 	$(TOOLS)/bin/python -m scripts.audit
 
-sbom: $(TOOLS)/installed ## Write .sbom/*.cdx.json (CycloneDX) and requirements/licences.md.
+sbom: $(TOOLS)/installed ## Write .sbom/*.cdx.json (CycloneDX) and requirements/licences.md, of all that users install.
 	$(TOOLS)/bin/python -m scripts.sbom
 
 clean: ## Remove what can be made again.

@@ -14,9 +14,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
-LOCKS: Final = tuple(
-    f"requirements/{extra}.txt" for extra in ("batch", "serve", "spark", "dev", "tools")
-)
+LOCKS: Final = tuple(f"requirements/{lock}.txt" for lock in ("extras", "dev", "tools"))
 
 
 def main(locks: Sequence[str]) -> int:
