@@ -114,7 +114,8 @@ def _show(name: str, members: int, run: Measured, tree: Tree) -> None:
     resources, claims = sum(run.resources.values()), run.resources.get("ExplanationOfBenefit", 0)
     print(
         f"{resources:,} resources, {claims:,} of them EOBs: {resources / run.seconds:,.0f} and "
-        f"{claims / run.seconds:,.0f} a second; all processes together had {tree.memory / 1e6:,.0f} MB"
+        f"{claims / run.seconds:,.0f} a second; "
+        f"all processes together had {tree.memory / 1e6:,.0f} MB"
     )
     for kind in sorted(tree.processor) if len(tree.processor) > 1 else ():
         print(f"{kind:>18}: processor {tree.processor[kind]:7.1f} s")
