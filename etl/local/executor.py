@@ -18,6 +18,7 @@ from etl.pipeline.executor import Cutting, Done, Read, Task
 from etl.pipeline.incremental.dependencies import Dependencies
 from etl.pipeline.partition.check_and_map import PartitionContext
 from etl.pipeline.partition.providers import Providers, providers_of
+from etl.pipeline.target import RunStore
 from etl.pipeline.unit import UnitContext, process_unit
 from etl.sources import (
     Emit,
@@ -168,7 +169,7 @@ class _Process:
         if done is None:
             partition_context = PartitionContext(self.definitions, self.providers, task.as_of)
             context = UnitContext(partition_context, self.dependencies, task)
-            store = None if task.target is None else task.target.store()
+            store = None if task.target is None else RunStore(task.target, self.work)()
             rows = self.partitions
             result = process_unit(context, unit, rows, rows.keys, store)
             if result is None:

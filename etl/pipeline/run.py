@@ -54,6 +54,7 @@ from etl.pipeline.suites import (
     known_results,
     sample_of,
 )
+from etl.pipeline.target import RunStore
 from etl.publish.bulk import ParallelReading, with_bulk
 from etl.publish.bulk_pages import write_pages
 from etl.publish.canonical_json import as_instant
@@ -302,7 +303,7 @@ def _with_bulk(
         return manifest
     reading = ParallelReading(
         context.executor,
-        publication.target.store,
+        RunStore(publication.target, work),
         lambda count: context.emit(StageExtended(count)),
         lambda count: context.emit(StageAdvanced(count)),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -50,6 +51,28 @@ class Target:
         if self.elsewhere:
             return OverlayStore(store, LocalStore(Path(self.elsewhere)))
         return DryStore(store, self.kept) if self.dry else store
+
+
+@dataclass(frozen=True, slots=True)
+class RunStore:
+    """The store of a run's target, opened once in each process: on S3 that costs 0.2 s.
+
+    Attributes:
+        target: the target.
+        work: folder of the run.
+    """
+
+    target: Target
+    work: Path
+
+    def __call__(self) -> Store:
+        """Return the store: the same for all that is equal to this in one process."""
+        return _opened(self)
+
+
+@lru_cache(maxsize=1)
+def _opened(of: RunStore) -> Store:
+    return of.target.store()
 
 
 class _ReadStore:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 from itertools import chain, islice
 from typing import Final
 
@@ -48,7 +48,7 @@ class ParallelReading:
 
     Attributes:
         runner: the processes.
-        open_store: opens the target in any of them.
+        open_store: gives the target in any of them; called for each job.
         planned: called with the number of resources that are to be copied, before they are.
         copied: called with the number of resources that were.
     """
@@ -157,13 +157,8 @@ def _copied_units(
 ) -> list[tuple[str, bytes, int]]:
     """Return the compressed parts of some blocks; in any process."""
     del emit
-    store = _opened(open_store)
+    store = open_store()
     return list(chain.from_iterable(mapped(store, partial(_copied, store), units)))
-
-
-@lru_cache(maxsize=1)
-def _opened(open_store: Callable[[], Store]) -> Store:
-    return open_store()
 
 
 def _copied(store: Store, unit: Unit) -> list[tuple[str, bytes, int]]:

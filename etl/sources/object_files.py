@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
 from etl.errors import CommitConflict, ExtractError, NotFound, StoreError, UsageError
@@ -47,14 +47,17 @@ class ObjectFiles:
             raise ExtractError(f"{address} holds no objects; name the prefix of the extract")
 
     def __getstate__(self) -> dict[str, object]:
-        """Leave out the client: each process makes its own."""
+        """Leave out the client: each process makes one."""
         return {name: value for name, value in self.__dict__.items() if name != "_objects"}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        """Share the client of those that came to this process before: jobs bring a copy each."""
+        self.__dict__.update(state)
+        self._objects = _shared(self._bucket, self._prefix, self._options)
 
     @cached_property
     def _objects(self) -> S3Prefix:
-        from etl.storage.s3_objects import S3Prefix  # boto3 is slow to load
-
-        return S3Prefix(self._bucket, self._prefix, self._options)
+        return _opened(self._bucket, self._prefix, self._options)
 
     @property
     def name(self) -> str:
@@ -74,6 +77,15 @@ class ObjectFiles:
         if found is None:
             raise FileNotFoundError(2, "there is no such object", name)
         return cast("BinaryIO", _ObjectStream(self._objects, found))
+
+
+def _opened(bucket: str, prefix: str, options: StoreOptions) -> S3Prefix:
+    from etl.storage.s3_objects import S3Prefix  # boto3 is slow to load
+
+    return S3Prefix(bucket, prefix, options)
+
+
+_shared = lru_cache(maxsize=1)(_opened)
 
 
 @dataclass(slots=True)

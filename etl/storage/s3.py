@@ -7,8 +7,8 @@ import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import boto3
 from boto3.s3.transfer import TransferConfig
@@ -67,6 +67,18 @@ def profile_session(profile: str | None) -> boto3.Session:
     return boto3.Session(profile_name=profile)
 
 
+class _Clients(NamedTuple):
+    """What makes requests.
+
+    Attributes:
+        s3: all of them.
+        first: the first tries of some; None where there are no credentials.
+    """
+
+    s3: S3Client
+    first: FirstTries | None
+
+
 class S3Store:
     """Objects under a prefix of a bucket.
 
@@ -98,11 +110,17 @@ class S3Store:
         self._options = options
         self._given = client
         self._given_session = session
+        self._making = Lock()
+        self._made: _Clients | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out clients and session: each process of a pool makes its own."""
-        made = {"_client", "_session", "_first"}
-        return {name: value for name, value in self.__dict__.items() if name not in made}
+        """Leave out clients: each process of a pool makes its own."""
+        return {**self.__dict__, "_making": None, "_made": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take the settings of a store of another process."""
+        self.__dict__.update(state)
+        self._making = Lock()
 
     @property
     def name(self) -> str:
@@ -114,10 +132,25 @@ class S3Store:
         """Requests at once, from the options."""
         return self._options.concurrency
 
-    @cached_property
+    @property
     def _client(self) -> S3Client:
+        return self._clients().s3
+
+    @property
+    def _first(self) -> FirstTries | None:
+        return self._clients().first
+
+    def _clients(self) -> _Clients:
+        """Return the clients, made at first use: boto3 is not safe to make some in two threads."""
+        with self._making:
+            if self._made is None:
+                with self._explained("open", "the store"):
+                    self._made = self._make_clients()
+            return self._made
+
+    def _make_clients(self) -> _Clients:
         if self._given is not None:
-            return self._given
+            return _Clients(self._given, None)
         options = self._options
         config = Config(
             retries={"mode": "standard", "total_max_attempts": options.attempts},
@@ -126,30 +159,18 @@ class S3Store:
             read_timeout=options.read_seconds,
             s3={"addressing_style": "path"} if options.endpoint_url else {},
         )
-        with self._explained("open", "the store"):
-            return self._session.client(
-                "s3",
-                region_name=options.region,
-                endpoint_url=options.endpoint_url,
-                config=config,
-            )
-
-    @cached_property
-    def _session(self) -> boto3.Session:
-        return self._given_session or profile_session(self._options.profile)
-
-    @cached_property
-    def _first(self) -> FirstTries | None:
-        if self._given is not None:
-            return None
-        known = self._client.meta
-        with self._explained("open", "the store"):
-            credentials = self._session.get_credentials()
-        if credentials is None:
-            return None
-        return FirstTries(
-            self._bucket, known.endpoint_url, known.region_name, credentials, self._options
+        session = self._given_session or profile_session(options.profile)
+        client = session.client(
+            "s3", region_name=options.region, endpoint_url=options.endpoint_url, config=config
         )
+        credentials = session.get_credentials()
+        if credentials is None:
+            return _Clients(client, None)
+        known = client.meta
+        first = FirstTries(
+            self._bucket, known.endpoint_url, known.region_name, credentials, options
+        )
+        return _Clients(client, first)
 
     def get(self, key: str) -> bytes:
         """Return the whole object."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import pickle
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,6 +17,7 @@ from botocore.response import StreamingBody
 from moto import mock_aws
 
 from etl.errors import CommitConflict, CommitUnknown, NotFound, StoreError
+from etl.sources.object_files import ObjectFiles
 from etl.storage.port import StoreOptions
 from etl.storage.s3 import S3Store
 from tests.contract.store.conftest import boto3_alone
@@ -251,3 +255,35 @@ def test_missing_credentials_are_one_sentence(monkeypatch: pytest.MonkeyPatch) -
 def test_a_missing_object_is_told_from_a_missing_bucket(store: S3Store) -> None:
     with pytest.raises(NotFound):
         store.get("a")
+
+
+def test_threads_that_begin_together_make_one_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """boto3's sessions are not safe in several threads, and clients take a tenth of a second."""
+    store = S3Store("fhir", "tree", StoreOptions())
+    store.put("a", b"x")
+    made: list[str] = []
+    original = boto3.Session.client
+
+    def client(self: boto3.Session, name: str, **options: Any) -> Any:
+        made.append(name)
+        return original(self, name, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(boto3.Session, "client", client)
+    together = threading.Barrier(8)
+
+    def read(there: S3Store) -> bytes:
+        together.wait()
+        return there.get("a")
+
+    there = pickle.loads(pickle.dumps(store))  # noqa: S301 - as another process gets it
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(read, [there] * 8)) == [b"x"] * 8
+    assert made == ["s3"]
+
+
+def test_copies_of_an_extract_in_a_bucket_share_a_client() -> None:
+    boto3.client("s3").put_object(Bucket="fhir", Key="in/member.csv", Body=b"member_id")
+    files = ObjectFiles("s3://fhir/in", StoreOptions())
+    first, second = (pickle.loads(pickle.dumps(files)) for _ in range(2))  # noqa: S301
+    assert first.open("member.csv").read() == second.open("member.csv").read() == b"member_id"
+    assert first._objects is second._objects
