@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -90,6 +90,7 @@ class Values:
     levels: dict[int, Level] = field(default_factory=dict)
     kept: dict[int, Bools | bool] = field(default_factory=dict)
     _texts: dict[tuple[Expr, int], pa.StringArray] = field(default_factory=dict)
+    _at_home: list[tuple[Expr, int]] = field(default_factory=list)
     _escaped: dict[tuple[Expr, int], pa.StringArray] = field(default_factory=dict)
     _conditions: dict[tuple[Condition, int], Bools | bool] = field(default_factory=dict)
 
@@ -102,6 +103,7 @@ class Values:
                 rows = np.flatnonzero(holds) if holds is not False else np.empty(0, dtype=np.int64)
                 self.levels[0] = Level(table, len(rows), rows)
                 self._texts.clear()
+                self._at_home.clear()
                 self._conditions.clear()
 
     # -- levels ------------------------------------------------------------------------------
@@ -155,11 +157,9 @@ class Values:
 
     # -- texts -------------------------------------------------------------------------------
 
-    def evaluated(self) -> Iterator[tuple[Expr, int]]:
-        """Yield every expression that was evaluated, with its own level."""
-        for expr, level in self._texts:
-            if self.home(expr) == level:
-                yield expr, level
+    def evaluated(self) -> tuple[tuple[Expr, int], ...]:
+        """Return every expression that was evaluated, with its own level."""
+        return tuple(self._at_home)
 
     def home(self, node: Expr | Condition) -> int:
         """Return the deepest level that an expression or condition reads."""
@@ -174,6 +174,7 @@ class Values:
             home = self.home(expr)
             if home == level:
                 self._texts[key] = self._evaluate(expr, level)
+                self._at_home.append(key)
             else:
                 self._texts[key] = self.text(expr, home).take(pa.array(self.up(level, home)))
         return self._texts[key]

@@ -68,7 +68,7 @@ class Mention:
 def mentions(values: Values) -> frozenset[Mention]:
     """Return the directory resources that the rows of a plan name, used or not."""
     wanted: set[Mention] = set()
-    for expr, level in list(values.evaluated()):
+    for expr, level in values.evaluated():
         match expr:
             case LogicalId(of=of, resource=("Organization" | "Practitioner") as resource):
                 payer = any(column.column == "payer_id" for column in _columns(of))
@@ -95,7 +95,7 @@ def findings(values: Values) -> dict[str, pa.Table]:
         code are all under the name of their rule, `WITHOUT_CODE`.
     """
     by_rule: dict[str, list[pa.Table]] = {}
-    for expr, level in list(values.evaluated()):
+    for expr, level in values.evaluated():
         is_known: Callable[[str], bool]
         match expr:
             case Translated(of=of, crosswalk=name):
@@ -239,7 +239,7 @@ def mentioning_rows(values: Values, wanted: frozenset[Mention]) -> set[tuple[int
     """
     keys = pa.array(sorted({mention.key for mention in wanted}), pa.string())
     pairs: set[tuple[int, Mention]] = set()
-    for expr, level in list(values.evaluated()):
+    for expr, level in values.evaluated():
         match expr:
             case LogicalId(of=of, resource="Organization" | "Practitioner"):
                 payer = any(column.column == "payer_id" for column in _columns(of))

@@ -156,7 +156,7 @@ def _cells(axes: Axes, plot: HeatMap) -> None:
             for column, found in enumerate(grades)
             if found == grade
         ]
-        axes.add_patch(_rectangles(cells, _GRADES[grade], name))
+        axes.add_artist(_rectangles(cells, _GRADES[grade], name))
     axes.set_xlim(0, max(map(len, plot.rows.values()), default=1))
     axes.set_ylim(len(plot.rows), 0)
     axes.set_xticks([])
@@ -203,7 +203,7 @@ def _plot(axes: Axes, plot: Plot) -> None:
         else:
             heights = [float(value or 0) for value in values]
             boxes = zip((place - 0.4 for place in places), below, repeat(0.8), heights)
-            axes.add_patch(_rectangles(boxes, colour, name))
+            axes.add_artist(_rectangles(boxes, colour, name))
             below = [low + high for low, high in zip(below, heights, strict=True)]
     step = max(1, -(-len(plot.labels) // _TICKS))
     axes.set_xticks(places[::step], plot.labels[::step])

@@ -6,7 +6,7 @@ as long as the same lookups have the same answers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -69,9 +69,10 @@ class Dependencies:
         for rule in definitions.book.rules:
             _of_rule(rule.kind, rule.tables, ids, names, days)
         for plan in definitions.patient_plans:
-            names |= set(_names_of_plan(plan))
             for node in _expressions(plan):
-                read = set(_columns_in(node, plan))
+                parts = tuple(walk(node))
+                names |= set(_names(parts, plan))
+                read = _columns(parts, plan)
                 directory |= {(table, column) for table, column in read if table in _TABLES}
         return cls(
             {kind: frozenset(columns) for kind, columns in ids.items()},
@@ -124,17 +125,16 @@ def _columns_named() -> Iterator[tuple[str, str]]:
                 yield table_name, relation.column
 
 
-def _names_of_plan(plan: Plan) -> Iterator[tuple[str, str]]:
-    """Yield the columns by which a plan names a provider or payer."""
-    for node in _expressions(plan):
-        for part in walk(node):
-            match part:
-                case LogicalId(of=of, resource="Organization" | "Practitioner"):
-                    yield from _columns_in(of, plan)
-                case ProviderReference(of=of):
-                    yield from _columns_in(of, plan)
-                case _:
-                    continue
+def _names(parts: Iterable[Expr | Condition], plan: Plan) -> Iterator[tuple[str, str]]:
+    """Yield the columns by which parts of a plan's expressions name a provider or payer."""
+    for part in parts:
+        match part:
+            case LogicalId(of=of, resource="Organization" | "Practitioner"):
+                yield from _columns(walk(of), plan)
+            case ProviderReference(of=of):
+                yield from _columns(walk(of), plan)
+            case _:
+                continue
 
 
 def _expressions(plan: Plan) -> Iterator[Expr | Condition]:
@@ -154,8 +154,8 @@ def _expressions(plan: Plan) -> Iterator[Expr | Condition]:
                     continue
 
 
-def _columns_in(expr: Expr | Condition, plan: Plan) -> Iterator[tuple[str, str]]:
-    for part in walk(expr):
+def _columns(parts: Iterable[Expr | Condition], plan: Plan) -> Iterator[tuple[str, str]]:
+    for part in parts:
         if isinstance(part, ColumnOf):
             table = plan.tables[part.level]
             for step in part.via:
