@@ -204,24 +204,28 @@ def presence(node: Entry) -> Formula:
         case Guarded(condition=condition, node=inner):
             return all_of(holds(condition), presence(inner))
         case ObjectNode(members=members):
-            if is_strong(node):
-                return _alive(node)
-            return any_of(*(presence(member) for _, member in members))
+            alive = _alive(node)
+            return any_of(*(presence(member) for _, member in members)) if alive is None else alive
         case ListNode(entries=entries) | Spliced(entries=entries):
             return any_of(*(presence(entry) for entry in entries))
         case Loop(node=inner):
             return in_some_row(node, presence(inner))
 
 
-def _alive(node: Entry) -> Formula:
-    """Return that a node with an expression inside keeps what is around it alive."""
+def _alive(node: Entry) -> Formula | None:
+    """Return that a node keeps what is around it alive; None where it never does (`is_strong`)."""
     match node:
         case ObjectNode(members=members):
-            return any_of(*(_alive(member) for _, member in members if is_strong(member)))
+            return _any_alive(member for _, member in members)
         case ListNode(entries=entries) | Spliced(entries=entries):
-            return any_of(*(_alive(entry) for entry in entries if is_strong(entry)))
+            return _any_alive(entries)
         case _:
-            return presence(node)
+            return presence(node) if is_strong(node) else None
+
+
+def _any_alive(nodes: Iterable[Entry]) -> Formula | None:
+    parts = [part for part in map(_alive, nodes) if part is not None]
+    return any_of(*parts) if parts else None
 
 
 def opened(entry: Entry) -> Iterator[tuple[tuple[Loop, ...], Formula, Entry]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -43,11 +44,16 @@ class Obligation:
 
 def of_data(every: tuple[Obligation, ...]) -> tuple[Obligation, ...]:
     """Return the obligations that rows can break, one for each different test."""
-    kept: dict[tuple[str, Test], Obligation] = {}
+    kept: list[Obligation] = []
+    tests: dict[str, list[Test]] = defaultdict(
+        list
+    )  # few a rule; to hash a test goes all through it
     for obligation in every:
-        if obligation.test is not None:
-            kept.setdefault((obligation.rule, obligation.test), obligation)
-    return tuple(kept.values())
+        test, same_rule = obligation.test, tests[obligation.rule]
+        if test is not None and test not in same_rule:
+            same_rule.append(test)
+            kept.append(obligation)
+    return tuple(kept)
 
 
 def profile_slug(profile: Profile) -> str:

@@ -8,6 +8,7 @@ abandoned: the run then checks what could have been proved, which is slower and 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -163,9 +164,9 @@ class _Search:
             case bool():
                 return formula
             case All(parts=parts):
-                return self._all(parts, facts)
+                return _every(self.formula(part, facts) for part in parts)
             case Any_(parts=parts):
-                return _not(self._all(tuple(No(part) for part in parts), facts))
+                return _some(self.formula(part, facts) for part in parts)
             case No(of=of):
                 return _not(self.formula(of, facts))
             case When(condition=condition):
@@ -176,16 +177,6 @@ class _Search:
                 return self.settled(formula, facts, of)
             case Some() | Amount():
                 return self.settled(formula, facts)
-
-    def _all(self, parts: tuple[Formula, ...], facts: _Known) -> bool | None:
-        result: bool | None = True
-        for part in parts:
-            said = self.formula(part, facts)
-            if said is False:
-                return False
-            if said is None:
-                result = None
-        return result
 
     # -- conditions --------------------------------------------------------------------------
 
@@ -199,9 +190,9 @@ class _Search:
                 said = self.one_of(of, values, facts)
                 return _and(self.there(of, facts), _not(said)) if negated else said
             case AllOf(parts=parts):
-                return self._all(tuple(When(part) for part in parts), facts)
+                return _every(self.condition(part, facts) for part in parts)
             case AnyOf(parts=parts):
-                return _not(self._all(tuple(No(When(part)) for part in parts), facts))
+                return _some(self.condition(part, facts) for part in parts)
             case Not(of=of):
                 return _not(self.condition(of, facts))
             case Same(left=left, right=right) | Before(left=left, right=right):
@@ -218,9 +209,9 @@ class _Search:
             case Absent():
                 return False
             case FirstOf(parts=parts):
-                return _not(self._all(tuple(No(When(IsPresent(part))) for part in parts), facts))
+                return _some(self.there(part, facts) for part in parts)
             case Joined(parts=parts):
-                return self._all(tuple(When(IsPresent(part)) for part in parts), facts)
+                return _every(self.there(part, facts) for part in parts)
             case Chosen(condition=condition, then=then, otherwise=otherwise):
                 return self._either(
                     condition, self.there(then, facts), self.there(otherwise, facts), facts
@@ -297,6 +288,28 @@ class _Search:
             before.update(values)
         said = self.value(expr, facts)
         return None if said is ... else said in values
+
+
+def _every(answers: Iterable[bool | None]) -> bool | None:
+    """Return whether all hold; what comes behind one that does not is not asked."""
+    result: bool | None = True
+    for said in answers:
+        if said is False:
+            return False
+        if said is None:
+            result = None
+    return result
+
+
+def _some(answers: Iterable[bool | None]) -> bool | None:
+    """Return whether one holds; what comes behind it is not asked."""
+    result: bool | None = False
+    for said in answers:
+        if said is True:
+            return True
+        if said is None:
+            result = None
+    return result
 
 
 def _not(said: bool | None) -> bool | None:

@@ -235,20 +235,19 @@ def unsliced_ids(element_id: str) -> Iterator[str]:
 
 def _named(children: tuple[Element, ...], name: str) -> Element | None:
     for element in children:
-        if element.name == name or (
-            element.name.endswith("[x]")
-            and name.startswith(element.name[:-3])
-            and name in choice_names(element)
-        ):
+        own = element.name
+        is_choice = own.endswith("[x]") and name.startswith(own[:-3])
+        if own == name or (is_choice and name in choice_names(element)):
             return element
     return None
 
 
 def choice_names(element: Element) -> Mapping[str, TypeChoice]:
     """Return the JSON names of an element and the type of each: one, or one a type of a choice."""
-    if not element.name.endswith("[x]"):
-        return {element.name: element.types[0]} if element.types else {}
-    stem = element.name[:-3]
+    name = element.name
+    if not name.endswith("[x]"):
+        return {name: element.types[0]} if element.types else {}
+    stem = name[:-3]
     return {stem + choice.code[0].upper() + choice.code[1:]: choice for choice in element.types}
 
 
