@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from tempfile import mkdtemp
+from typing import Final
 
 import pytest
 
@@ -26,6 +30,8 @@ from tests.fault.faulty import FaultyStore, Killed, T
 
 MEMBERS = 15
 RATE = 0.3
+SINCE = date(2024, 12, 31)
+"""Claims of one year: there are as many kinds of them as in many."""
 ANY_CHANGE = {
     "fewer_rows": 1, "fewer_claims": 1, "money_change": 1_000_000, "retracted_members": 1,
     "retracted_claims": 1, "retracted_resources": 1,
@@ -37,18 +43,27 @@ FIRST = datetime(2026, 1, 1, 3, tzinfo=UTC)
 def full(folder: Path, day: int) -> Path:
     """Write what the payer's system holds on a day, and return where."""
     if not folder.exists():
-        write_extract(folder, Spec(MEMBERS, day=day, change_rate=RATE))
+        write_extract(folder, Spec(MEMBERS, day=day, change_rate=RATE, since=SINCE))
     return folder
 
 
 def delta(folder: Path, day: int, *, whole_claims: bool = False) -> Path:
     """Write what changed on a day, and return where."""
     if not folder.exists():
-        write_extract(
-            folder,
-            Spec(MEMBERS, kind="delta", day=day, change_rate=RATE, whole_claims=whole_claims),
+        spec = Spec(
+            MEMBERS,
+            kind="delta",
+            day=day,
+            change_rate=RATE,
+            whole_claims=whole_claims,
+            since=SINCE,
         )
+        write_extract(folder, spec)
     return folder
+
+
+_FIRST_NIGHTS: Final[dict[tuple[Path, str, datetime], Path]] = {}
+"""Extract, settings and time -> what a first run made of them (`Payer.begin`)."""
 
 
 @dataclass
@@ -124,11 +139,28 @@ class Payer:
             },
         )
 
-    def run(self, extract: Path, budget: Budget | None = None) -> Ran:
-        """Publish an extract, a day after whatever was done before; die where the budget ends."""
+    def begin(self, extract: Path) -> None:
+        """Publish a first extract that many tests begin with, as `run` does, but once for all.
+
+        The same extract, settings and time make the same bytes: each target is a copy of them.
+        """
+        made = (extract, repr(self.changed), self.at)
+        if made not in _FIRST_NIGHTS:
+            folder = Path(mkdtemp(prefix="first-night-"))
+            atexit.register(shutil.rmtree, folder, ignore_errors=True)
+            replace(self, target=folder / "tree").run(extract)
+            _FIRST_NIGHTS[made] = folder / "tree"
+        shutil.copytree(_FIRST_NIGHTS[made], self.target)
+        self._to_the_next_night()
+
+    def _to_the_next_night(self) -> None:
         self.at += timedelta(days=1)
         self.patch.setattr(use_cases, "now", lambda: self.at)
         self.patch.setattr(opened_extract, "load_definitions", same_definitions)
+
+    def run(self, extract: Path, budget: Budget | None = None) -> Ran:
+        """Publish an extract, a day after whatever was done before; die where the budget ends."""
+        self._to_the_next_night()
         if budget is None:
             return use_cases.run_extract(self.settings, extract, ignore)
         with pytest.MonkeyPatch.context() as patch:

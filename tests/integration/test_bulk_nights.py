@@ -31,7 +31,7 @@ def test_who_follows_full_nights_deltas_and_a_rollback_has_what_readers_see(
 
     root = f"file://{payer.target}/{ROOT}"
     follower, late = Consumer(root, get), Consumer(root, get)
-    payer.run(full(extracts / "full0", 0))
+    payer.begin(full(extracts / "full0", 0))
     first = payer.release.id
     follower.update()
     for extract in (delta(extracts / "delta1", 1), full(extracts / "full2", 2)):

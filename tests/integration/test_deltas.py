@@ -21,7 +21,7 @@ from tests.integration.nights import Payer, blocks, delta, full
 def test_a_full_extract_and_its_deltas_end_in_the_blocks_of_the_last_full_extract(
     payer: Payer, extracts: Path, tmp_path: Path, whole_claims: bool
 ) -> None:
-    payer.run(full(extracts / "full0", 0))
+    payer.begin(full(extracts / "full0", 0))
     first = blocks(payer.release)
     for day in (1, 2, 3):
         name = f"delta{day}{'w' * whole_claims}"
@@ -38,7 +38,7 @@ def test_a_full_extract_and_its_deltas_end_in_the_blocks_of_the_last_full_extrac
 
 
 def test_a_delta_sent_again_changes_no_patient(payer: Payer, extracts: Path) -> None:
-    payer.run(full(extracts / "full0", 0))
+    payer.begin(full(extracts / "full0", 0))
     payer.run(delta(extracts / "delta1", 1))
     payer.run(delta(extracts / "delta2", 2))
     after = payer.release
@@ -52,7 +52,6 @@ def test_a_delta_sent_again_changes_no_patient(payer: Payer, extracts: Path) -> 
 def test_the_order_of_a_deltas_rows_decides_nothing(
     payer: Payer, extracts: Path, tmp_path: Path
 ) -> None:
-    payer.run(full(extracts / "full0", 0))
     straight = delta(extracts / "delta1", 1)
     turned = tmp_path / "turned"
     turned.mkdir()
@@ -61,7 +60,8 @@ def test_the_order_of_a_deltas_rows_decides_nothing(
         (turned / path.name).write_text(head + "".join(reversed(rows)), encoding="utf-8")
     (turned / "manifest.json").write_text('{"kind": "delta", "as_of": "2026-01-01"}')
     other = replace(payer, target=tmp_path / "other")
-    other.run(full(extracts / "full0", 0))
+    for one in (payer, other):
+        one.begin(full(extracts / "full0", 0))
     payer.run(straight)
     other.run(turned)
     assert blocks(payer.release) == blocks(other.release)
@@ -81,7 +81,7 @@ def test_a_delta_needs_rows_that_were_kept(payer: Payer, extracts: Path) -> None
 def test_a_delta_with_a_torn_row_is_not_applied_at_all(
     payer: Payer, extracts: Path, tmp_path: Path
 ) -> None:
-    payer.run(full(extracts / "full0", 0))
+    payer.begin(full(extracts / "full0", 0))
     before = payer.release.id
     torn = tmp_path / "torn"
     torn.mkdir()
@@ -127,7 +127,7 @@ def claims(payer: Payer) -> set[str]:
 def test_a_member_who_is_deleted_takes_everything_along(
     payer: Payer, extracts: Path, tmp_path: Path
 ) -> None:
-    payer.run(full(extracts / "full0", 0))
+    payer.begin(full(extracts / "full0", 0))
     here = blocks(payer.release)
     header, first, *_ = (extracts / "full0" / "member.csv").read_text().splitlines()
     member = first.split(",")[header.split(",").index("member_id")]

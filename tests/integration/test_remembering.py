@@ -295,7 +295,7 @@ def test_only_those_whom_a_change_concerns_are_worked_on(
 def test_another_rule_mapping_or_setting_forgets_everything(
     payer: Payer, extracts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    payer.run(full(extracts / "full0", 0))
+    payer.begin(full(extracts / "full0", 0))
     payer.changed = {**payer.changed, "payer": {"id": "other"}}
     _, known = worked_on(payer, full(extracts / "full1", 1), monkeypatch)
     assert known == 0
@@ -308,7 +308,7 @@ def test_another_rule_mapping_or_setting_forgets_everything(
 def test_a_memory_that_is_lost_or_damaged_is_no_memory(
     payer: Payer, extracts: Path, monkeypatch: pytest.MonkeyPatch, ending: str
 ) -> None:
-    payer.run(full(extracts / "full0", 0))
+    payer.begin(full(extracts / "full0", 0))
     for path in (payer.target / "memory").glob(f"*{ending}"):
         path.chmod(0o600)
         path.write_bytes(b"{}")
@@ -322,7 +322,7 @@ def test_a_memory_that_is_lost_or_damaged_is_no_memory(
 def test_deltas_and_rollbacks_remember_as_well(
     payer: Payer, extracts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    payer.run(full(extracts / "full0", 0))
+    payer.begin(full(extracts / "full0", 0))
     first = payer.release.id
     payer.run(delta(extracts / "delta1", 1))
     _, known = worked_on(payer, delta(extracts / "delta2", 2), monkeypatch)

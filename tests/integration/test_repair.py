@@ -40,10 +40,10 @@ def blocks(payer: Payer, prefix: str = "patients/", ending: str = ".ndjson.gz") 
     ],
 )
 def test_an_object_that_is_gone_is_made_again_by_the_next_night(
-    payer: Payer, tmp_path: Path, prefix: str, ending: str, caplog: pytest.LogCaptureFixture
+    payer: Payer, extracts: Path, prefix: str, ending: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    extract = full(tmp_path / "night", 0)
-    payer.run(extract)
+    extract = full(extracts / "full0", 0)
+    payer.begin(extract)
     before = payer.files()
     lost = blocks(payer, prefix, ending)[0]
     lost.unlink()
@@ -59,24 +59,26 @@ def test_an_object_that_is_gone_is_made_again_by_the_next_night(
     assert payer.release.id == second
 
 
-def test_members_who_are_not_lost_stay_remembered(payer: Payer, tmp_path: Path) -> None:
-    payer.run(full(tmp_path / "night0", 0))
+def test_members_who_are_not_lost_stay_remembered(
+    payer: Payer, extracts: Path, tmp_path: Path
+) -> None:
+    payer.begin(full(extracts / "full0", 0))
     before = payer.files()
     for lost in blocks(payer)[:3]:
         lost.unlink()
-    payer.run(full(tmp_path / "night1", 1))
+    payer.run(full(extracts / "full1", 1))
     assert verify(payer.release).problems == []
     whole = Payer(tmp_path / "whole", payer.patch)
-    whole.run(full(tmp_path / "night0", 0))
-    whole.run(full(tmp_path / "night1", 1))
+    whole.begin(full(extracts / "full0", 0))
+    whole.run(full(extracts / "full1", 1))
     ours = {key for key in payer.files() if key.startswith(("patients/", "directory/"))}
     assert ours - {key for key in before if key.startswith("patients/")} <= whole.files().keys()
     assert payer.release.manifest.catalog == whole.release.manifest.catalog
 
 
-def test_a_patient_who_lost_block_and_index_is_published_anew(payer: Payer, tmp_path: Path) -> None:
-    extract = full(tmp_path / "night", 0)
-    payer.run(extract)
+def test_a_patient_who_lost_block_and_index_is_published_anew(payer: Payer, extracts: Path) -> None:
+    extract = full(extracts / "full0", 0)
+    payer.begin(extract)
     unit = next(iter(payer.release.all_units()))
     for key in (unit.block, unit.index):
         assert key is not None
@@ -95,29 +97,29 @@ def flipped(path: Path, word: bytes = b"") -> None:
 @pytest.mark.parametrize("damage", [flipped, Path.unlink])
 @pytest.mark.parametrize("prefix", ["patients", "directory", "bulk"])
 def test_repair_makes_again_what_is_damaged_as_well(
-    payer: Payer, tmp_path: Path, prefix: str, damage: Callable[[Path], None]
+    payer: Payer, extracts: Path, prefix: str, damage: Callable[[Path], None]
 ) -> None:
-    extract = full(tmp_path / "night", 0)
-    payer.run(extract)
+    extract = full(extracts / "full0", 0)
+    payer.begin(extract)
     damage(blocks(payer, prefix)[0])
     remade(payer, extract, repair=True)
 
 
 def test_a_catalog_that_is_gone_is_told_before_any_work_is_done(
-    payer: Payer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    payer: Payer, extracts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    extract = full(tmp_path / "night", 0)
-    payer.run(extract)
+    extract = full(extracts / "full0", 0)
+    payer.begin(extract)
     blocks(payer, "catalog", ".json")[0].unlink()
     monkeypatch.setattr("etl.pipeline.run.read_release", None)
     with pytest.raises(StoreError, match=r"objects of the catalog .* restore them from a copy"):
-        remade(payer, full(tmp_path / "other", 1))
+        remade(payer, full(extracts / "full1", 1))
 
 
-def test_a_rollback_to_what_is_not_whole_is_refused(payer: Payer, tmp_path: Path) -> None:
-    payer.run(full(tmp_path / "night0", 0))
+def test_a_rollback_to_what_is_not_whole_is_refused(payer: Payer, extracts: Path) -> None:
+    payer.begin(full(extracts / "full0", 0))
     first = payer.release
-    payer.run(full(tmp_path / "night1", 1))
+    payer.run(full(extracts / "full1", 1))
     gone = {unit.block for unit in first.all_units()} - {
         unit.block for unit in payer.release.all_units()
     }
@@ -129,13 +131,13 @@ def test_a_rollback_to_what_is_not_whole_is_refused(payer: Payer, tmp_path: Path
 
 
 def test_an_old_manifest_that_is_damaged_does_not_end_a_run(
-    payer: Payer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    payer: Payer, extracts: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    payer.run(full(tmp_path / "night0", 0))
+    payer.begin(full(extracts / "full0", 0))
     first = payer.release
-    payer.run(full(tmp_path / "night1", 1))
+    payer.run(full(extracts / "full1", 1))
     flipped(payer.target / first.manifest.key, b"catalog/")  # its id covers all but reports
-    payer.run(full(tmp_path / "night2", 2))
+    payer.run(full(extracts / "full2", 2))
     assert verify(payer.release).problems == []
     assert f"{first.id}/manifest.json" in caplog.text
     assert "`cpcds prune --keep 2`" in caplog.text

@@ -48,7 +48,6 @@ from tests.e2e.commands import same_definitions
 from tests.fault.faulty import Killed
 
 FIRST: Final = datetime(2026, 1, 1, 3, tzinfo=UTC)
-OPTIONS: Final = RunOptions(partition_rows=150)
 ANY: Final = Decimal(1_000_000)
 LIMITS: Final = ReleaseLimits(ANY, ANY, ANY, ANY, ANY, ANY)
 BULK: Final = BulkOptions(snapshot_every=1, file_bytes=4000)
@@ -71,7 +70,7 @@ def extracts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Two nights of a small payer, with mistakes in them."""
     folder = tmp_path_factory.mktemp("extracts")
     for day in (0, 1):
-        spec = Spec(8, since=date(2024, 1, 1), day=day, change_rate=0.3, fault_rate=0.05, seed=3)
+        spec = Spec(8, since=date(2024, 12, 31), day=day, change_rate=0.3, fault_rate=0.05, seed=3)
         write_extract(folder / str(day), spec)
     return folder / "0", folder / "1"
 
@@ -130,10 +129,17 @@ def kind(request: pytest.FixtureRequest) -> Kind:
 
 @dataclass(frozen=True)
 class Payer:
-    """A target, with a work folder beside it."""
+    """A target, with a work folder beside it.
+
+    Attributes:
+        definitions: of what is published.
+        folder: holds both.
+        partition_rows: few, so that there are many partitions.
+    """
 
     definitions: Definitions
     folder: Path
+    partition_rows: int = 150
 
     @property
     def target(self) -> Path:
@@ -149,7 +155,8 @@ class Payer:
         work = self.folder / "work"
         work.mkdir(parents=True, exist_ok=True, mode=0o700)
         opened = open_with(extract, self.definitions, None, ignore)
-        return RunContext(opened, self.definitions, work, executor, when, OPTIONS, emit)
+        options = RunOptions(partition_rows=self.partition_rows)
+        return RunContext(opened, self.definitions, work, executor, when, options, emit)
 
     def publish(
         self,
@@ -232,21 +239,41 @@ def test_a_unit_is_a_function_of_its_arguments_and_the_store(
     assert any(name.startswith("quarantine/") for name in payer.files())
 
 
+def _checked_and_converted(
+    payer: Payer, open_executor: Open, extract: Path
+) -> tuple[dict[str, bytes], dict[str, bytes]]:
+    """Return the files of a validation and of a conversion."""
+    checked, converted = payer.folder / "checked", payer.folder / "converted"
+    for use, call in ((checked, validate), (converted, convert)):
+        use.mkdir(parents=True)
+        with open_executor() as executor:
+            call(payer.context(executor, extract, FIRST), use)
+    return _files(checked), _files(converted)
+
+
+@pytest.fixture(scope="module")
+def expected_files(
+    definitions: Definitions, extracts: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[dict[str, bytes], dict[str, bytes]]:
+    """The files of a validation and of a conversion, made by no more than the port's functions."""
+    payer = Payer(definitions, tmp_path_factory.mktemp("files"))
+    return _checked_and_converted(payer, _direct, extracts[0])
+
+
 def test_validation_and_conversion_write_equal_files(
-    kind: Kind, definitions: Definitions, extracts: tuple[Path, Path], tmp_path: Path
+    kind: Kind,
+    definitions: Definitions,
+    extracts: tuple[Path, Path],
+    expected_files: tuple[dict[str, bytes], dict[str, bytes]],
+    tmp_path: Path,
 ) -> None:
-    found = []
-    for name, open_executor in (("direct", _direct), ("kind", kind.open)):
-        payer = Payer(definitions, tmp_path / name)
-        for use, call in (("checked", validate), ("converted", convert)):
-            (payer.folder / use).mkdir(parents=True)
-            with open_executor() as executor:
-                call(payer.context(executor, extracts[0], FIRST), payer.folder / use)
-            found.append(_files(payer.folder / use))
-    assert found[0] == found[2]
-    assert any(name.startswith("quarantine/") for name in found[2])
-    assert found[1] == found[3]
-    assert "Patient.ndjson" in found[3]
+    checked, converted = _checked_and_converted(
+        Payer(definitions, tmp_path), kind.open, extracts[0]
+    )
+    assert checked == expected_files[0]
+    assert any(name.startswith("quarantine/") for name in checked)
+    assert converted == expected_files[1]
+    assert "Patient.ndjson" in converted
 
 
 @pytest.mark.parametrize(
@@ -336,7 +363,7 @@ def test_whatever_members_share_is_the_same_on_spark(
 
 
 def _same_of_entangled(definitions: Definitions, folder: Path, open_executor: Open) -> None:
-    one, other = Payer(definitions, folder / "one"), Payer(definitions, folder / "other")
+    one, other = (Payer(definitions, folder / name, 300) for name in ("one", "other"))
     for night in (0, 1):
         extract = entangled(folder / f"extract{night}", night)
         one.publish(_direct, extract, night)
