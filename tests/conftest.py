@@ -1,5 +1,6 @@
 """What holds for all tests."""
 
+import gc
 import os
 import signal
 
@@ -12,6 +13,10 @@ os.environ["ACERO_ALIGNMENT_HANDLING"] = "error"
 # Begun as `nohup … &`, tests inherit that SIGINT is ignored, and so would what they interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# A full collection of garbage goes through whatever thousands of collected tests are made of, which
+# takes a second and more; with the usual thresholds a fifth of the time of all tests.
+gc.set_threshold(50_000, 20, 100)
 
 # A machine that others use too is slow now and then; that says nothing of what is tested.
 settings.register_profile("project", deadline=None)

@@ -9,11 +9,13 @@ import json
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
+import pytest
 from click.testing import CliRunner, Result
 
 from etl.bootstrap.definitions import load_definitions
@@ -39,6 +41,17 @@ ANY_CHANGE: Final = {
 }
 """Another extract may follow on the same target."""
 
+LOADING: Final = (
+    "etl.bootstrap.coverage",
+    "etl.bootstrap.opened_extract",
+    "etl.bootstrap.use_cases",
+    "etl.cli.doctor",
+    "etl.cli.layout_test",
+    "etl.cli.layouts",
+    "etl.cli.mapping",
+)
+"""Modules that load definitions, but for those that check them."""
+
 _made: dict[str, Definitions] = {}
 
 
@@ -63,6 +76,15 @@ def same_definitions(settings: Settings, model: DataModel = CLAIMS) -> Definitio
     return _made[key]
 
 
+@contextmanager
+def definitions_made_once() -> Iterator[None]:
+    """Keep definitions between commands: the same settings give the same ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in LOADING:
+            patch.setattr(f"{module}.load_definitions", same_definitions)
+        yield
+
+
 @dataclass(frozen=True, slots=True)
 class Called:
     """What a command said."""
@@ -82,19 +104,17 @@ class Called:
 
 def cpcds(*arguments: str | Path, **environment: str) -> Called:
     """Call the command; an exception that it lets through is raised here."""
-    result = CliRunner().invoke(
-        main,
-        [str(one) for one in arguments],
-        env={**NO_SUITES, **environment},
-        catch_exceptions=False,
-    )
+    result = invoke(*arguments, **{**NO_SUITES, **environment})
     assert "Traceback" not in result.output
     return Called(result.exit_code, result.stdout, result.stderr)
 
 
-def invoke(*arguments: object) -> Result:
-    """Call the command in this environment; an exception that it lets through is raised."""
-    return CliRunner().invoke(main, [str(one) for one in arguments], catch_exceptions=False)
+def invoke(*arguments: object, **environment: str) -> Result:
+    """Call the command; an exception that it lets through is raised."""
+    with definitions_made_once():
+        return CliRunner().invoke(
+            main, [str(one) for one in arguments], env=environment, catch_exceptions=False
+        )
 
 
 def done(called: Called) -> Called:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from etl.bootstrap import opened_extract
 from etl.synth import Spec, write_extract
-from tests.e2e.commands import SAMPLES, cpcds, done, same_definitions
+from tests.e2e.commands import SAMPLES, cpcds, definitions_made_once, done
 
 
 @pytest.fixture(scope="session")
@@ -28,9 +28,10 @@ def ndjson(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _tools_are_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the compiled mappings between commands: the same settings give the same definitions."""
-    monkeypatch.setattr(opened_extract, "load_definitions", same_definitions)
+def _definitions_are_made_once() -> Iterator[None]:
+    """Keep definitions between use cases too that a test calls past the command."""
+    with definitions_made_once():
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -10,13 +10,11 @@ from typing import Any
 
 import boto3
 import pytest
-from click.testing import CliRunner
 from moto import mock_aws
 
 from etl.bootstrap import opened_extract, use_cases
 from etl.bootstrap.settings import read_settings
 from etl.bootstrap.targets import store_options
-from etl.cli.main import main
 from etl.errors import StoreError
 from etl.pipeline import run as nightly
 from etl.publish.object_keys import CLOSED
@@ -53,7 +51,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def said(*arguments: object) -> Any:
-    called = CliRunner().invoke(main, [*map(str, arguments), "--json"], catch_exceptions=False)
+    called = invoke(*arguments, "--json")
     assert called.exit_code == 0, called.output
     return json.loads(called.stdout)
 

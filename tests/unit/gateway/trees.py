@@ -16,8 +16,6 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, Final, TypeVar
 
-from click.testing import CliRunner
-
 from etl.gateway.service import Answer
 from etl.gateway.startup import GatewayServices, ServiceOptions, serve_objects
 from etl.publish.reader import open_current, read_all
@@ -48,17 +46,13 @@ def sample_tree(extract: str = "cpcds_samples", *options: str) -> Path:
         extract: folder of the samples.
         options: of the command line, before the command.
     """
-    from etl.cli import main  # loads the whole pipeline, which most of these tests do without
+    from tests.e2e.commands import invoke  # loads the whole pipeline; most tests do without
 
     folder = Path(mkdtemp(prefix="gateway-tree-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    words = (*options, "run", ROOT / extract, "--to", folder / "tree", "--workers", "1")
     with redirect_stdout(StringIO()):
-        result = CliRunner().invoke(
-            main,
-            [*options, "run", str(ROOT / extract), "--to", str(folder / "tree"), "--workers", "1"],
-            env={"CPCDS_REPORT__GX_ROWS": "0", "CPCDS_RUN__WORK": str(folder / "work")},
-            catch_exceptions=False,
-        )
+        result = invoke(*words, CPCDS_REPORT__GX_ROWS="0", CPCDS_RUN__WORK=str(folder / "work"))
     assert result.exit_code == 0, result.output
     return folder / "tree"
 
