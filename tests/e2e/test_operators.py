@@ -8,7 +8,8 @@ import pty
 import re
 import subprocess
 import sys
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from socket import gethostname
 from stat import S_IMODE
@@ -17,7 +18,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from etl.bootstrap import use_cases
+from etl.bootstrap import recorded_run, use_cases
 from etl.bootstrap.settings import Settings
 from etl.bootstrap.use_cases import run_extract
 from etl.errors import StoreError
@@ -31,6 +32,7 @@ STRICT = {"CPCDS_LIMITS__REJECTED_CLAIMS": "0"}
 LINE = re.compile(
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} (INFO|WARNING|ERROR) (\d{8}T\d{6}Z-[0-9a-f]{8}) (.+)"
 )
+BEGAN = datetime(2026, 1, 31, 2, tzinfo=UTC)
 PHASES = ["hash", "read", "directory", "partitions", "publish", "bulk", "report", "commit"]
 
 
@@ -38,15 +40,22 @@ PHASES = ["hash", "read", "directory", "partitions", "publish", "bulk", "report"
 def target(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A target of three runs: one that published, one that had nothing to do, one that stopped."""
     folder = tmp_path_factory.mktemp("operators")
-    for name, extract, environment in (
-        ("first", FAULTY, {}),
-        ("again", FAULTY, {}),
-        ("stopped", SAMPLES, {"CPCDS_LIMITS__RETRACTED_MEMBERS": "0", "CPCDS_PAYER__NAME": "x"}),
-    ):
-        arguments = ("run", extract, "--to", folder / "tree", "--log", folder / f"{name}.log")
-        called = cpcds(*arguments, "--log-format", "json", "--json", **environment)
-        assert called.code == (4 if name == "stopped" else 0), called.err
-        (folder / f"{name}.json").write_text(called.out)
+    seconds = count()
+    with pytest.MonkeyPatch.context() as patch:  # runs are named and ordered by the second
+        patch.setattr(recorded_run, "now", lambda: BEGAN + timedelta(seconds=next(seconds)))
+        for name, extract, environment in (
+            ("first", FAULTY, {}),
+            ("again", FAULTY, {}),
+            (
+                "stopped",
+                SAMPLES,
+                {"CPCDS_LIMITS__RETRACTED_MEMBERS": "0", "CPCDS_PAYER__NAME": "x"},
+            ),
+        ):
+            arguments = ("run", extract, "--to", folder / "tree", "--log", folder / f"{name}.log")
+            called = cpcds(*arguments, "--log-format", "json", "--json", **environment)
+            assert called.code == (4 if name == "stopped" else 0), called.err
+            (folder / f"{name}.json").write_text(called.out)
     return folder
 
 
