@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from decimal import Decimal
-from functools import cache
 from random import Random
 from typing import Any, NamedTuple
 
@@ -15,7 +14,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from etl.bootstrap.definitions import load_definitions
 from etl.bootstrap.settings import Settings
 from etl.engine.masking import Masker
 from etl.engine.render import render
@@ -34,14 +32,14 @@ from etl.quality import (
     reconcile,
 )
 from etl.rows import no_findings
+from tests.e2e.commands import same_definitions
 from tests.unit.quality.world import LISTED, Row, World, tables, world
 
 NUMBERS = ["A1", "A2", "A3", "A4", "A5"]
 
 
-@cache
 def definitions() -> Definitions:
-    return load_definitions(Settings())
+    return same_definitions(Settings())
 
 
 @st.composite

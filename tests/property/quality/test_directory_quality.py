@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
-from functools import cache
 from typing import Any, Final
 
 import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.bootstrap.definitions import load_definitions
 from etl.bootstrap.settings import read_settings
 from etl.engine.directory_rows import roles_in_networks
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
@@ -20,6 +18,7 @@ from etl.model.crosswalks import Crosswalk
 from etl.model.data_models import DIRECTORY
 from etl.quality.totals.directory import ENTRIES, DirectoryQuality, directory_quality
 from etl.rows import table_schema
+from tests.e2e.commands import same_definitions
 
 Row = dict[str, str | None]
 Rows = Mapping[str, Sequence[Row]]
@@ -27,9 +26,8 @@ DAY: Final = date(2026, 11, 1)
 FLAGS: Final = ("newpt", "existptfam", "existptonly", "nopt", "closed?", None)
 
 
-@cache
 def crosswalks() -> Mapping[str, Crosswalk]:
-    return load_definitions(read_settings(None), DIRECTORY).crosswalks
+    return same_definitions(read_settings(None), DIRECTORY).crosswalks
 
 
 def cells(*texts: str | None) -> st.SearchStrategy[str | None]:

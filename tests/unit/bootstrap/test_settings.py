@@ -50,9 +50,14 @@ def test_settings_can_be_sent_to_another_process() -> None:
     assert there.with_workers(2).run.workers == 2
 
 
-def test_the_same_settings_give_tools_of_the_same_fingerprint() -> None:
-    first, again = (load_definitions(read_settings(None)) for _ in range(2))
-    assert first.fingerprint == again.fingerprint
+@pytest.fixture(scope="module")
+def fingerprint() -> str:
+    """The fingerprint of definitions where nothing is set."""
+    return load_definitions(Settings()).fingerprint
+
+
+def test_the_same_settings_give_tools_of_the_same_fingerprint(fingerprint: str) -> None:
+    assert load_definitions(read_settings(None)).fingerprint == fingerprint
 
 
 @pytest.mark.parametrize(
@@ -63,16 +68,14 @@ def test_the_same_settings_give_tools_of_the_same_fingerprint() -> None:
         "[rules.severities]\nnpi = 'reject-row'",
     ],
 )
-def test_whatever_changes_the_output_changes_the_fingerprint(toml: str) -> None:
-    before = load_definitions(read_settings(None)).fingerprint
+def test_whatever_changes_the_output_changes_the_fingerprint(toml: str, fingerprint: str) -> None:
     Path("cpcds.toml").write_text(toml)
-    assert load_definitions(read_settings(None)).fingerprint != before
+    assert load_definitions(read_settings(None)).fingerprint != fingerprint
 
 
-def test_what_does_not_change_the_output_does_not_change_the_fingerprint() -> None:
-    before = load_definitions(read_settings(None)).fingerprint
+def test_what_does_not_change_the_output_does_not_change_the_fingerprint(fingerprint: str) -> None:
     Path("cpcds.toml").write_text("target = 'x'\n[run]\nworkers = 7\npartition_rows = 5\n")
-    assert load_definitions(read_settings(None)).fingerprint == before
+    assert load_definitions(read_settings(None)).fingerprint == fingerprint
 
 
 def test_the_id_key_is_not_printed(monkeypatch: pytest.MonkeyPatch) -> None:

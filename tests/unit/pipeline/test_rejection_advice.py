@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
-from etl.bootstrap.definitions import load_definitions
 from etl.bootstrap.settings import read_settings
 from etl.model.severity import Severity
 from etl.pipeline.definitions import Definitions
@@ -19,11 +17,11 @@ from etl.sources import Extract
 from etl.sources.canonical_layout import CANONICAL
 from etl.sources.extract import SourceFile
 from etl.sources.extract_files import FolderFiles
+from tests.e2e.commands import same_definitions
 
 
-@cache
 def definitions() -> Definitions:
-    return load_definitions(read_settings(None))
+    return same_definitions(read_settings(None))
 
 
 def extract(layout: str = "canonical") -> Extract:

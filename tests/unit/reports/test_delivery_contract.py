@@ -14,7 +14,6 @@ import pytest
 import yaml
 from open_data_contract_standard.model import OpenDataContractStandard
 
-from etl.bootstrap.definitions import load_definitions
 from etl.bootstrap.settings import Settings
 from etl.documents.yaml_text import write_yaml
 from etl.model.canonical_tables import CLAIMS_TABLES
@@ -23,6 +22,7 @@ from etl.quality import RuleBook
 from etl.quality.rules import kinds
 from etl.reports.delivery_contract import ContractTerms, contract
 from etl.sources import CANONICAL_LAYOUTS, Layout
+from tests.e2e.commands import same_definitions
 from tests.unit.quality.test_rules_find import CASES, after
 from tests.unit.quality.world import World, standard_book, world
 from tests.unit.sources.dialects import shipped_layouts
@@ -36,7 +36,7 @@ IN_THE_SCHEMA = (kinds.Required, kinds.Unreadable)
 def book(directory: bool) -> RuleBook:
     if not directory:
         return standard_book()
-    return load_definitions(Settings(), DIRECTORY).book
+    return same_definitions(Settings(), DIRECTORY).book
 
 
 @cache
