@@ -132,7 +132,7 @@ class Payer:
             None,
             target=str(self.target),
             **{
-                "run": {"workers": 1, "partition_rows": 4000},
+                "run": {"workers": 1, "partition_rows": 1200},
                 "report": {"gx_rows": 0},
                 **self.changed,
                 "limits": {**ANY_CHANGE, **self.limits},

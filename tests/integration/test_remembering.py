@@ -365,7 +365,7 @@ def test_a_night_with_one_member_changed_writes_what_is_his_and_what_all_share(
 def test_a_night_that_changes_everybody_loses_one_partition_when_it_dies(
     payer: Payer, extracts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    payer.changed = {"run": {"workers": 1, "partition_rows": 1500}}
+    payer.changed = {"run": {"workers": 1, "partition_rows": 450}}
     first = full(extracts / "full0", 0)
     tables = read_tables(first)
     payer.run(first)
