@@ -68,7 +68,7 @@ def profile_session(profile: str | None) -> boto3.Session:
 
 
 class _Clients(NamedTuple):
-    """What makes requests.
+    """Clients that make requests.
 
     Attributes:
         s3: all of them.
