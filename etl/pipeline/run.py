@@ -207,6 +207,7 @@ def run(context: RunContext, publication: Publication) -> Ran:
     files = sum(1 for _ in _files(reported.folder, release))
     context.emit(StageBegan("commit", files + len(processed.results.ledgers) + _OTHER_OBJECTS))
     named, base = _store_reports(store, reported, release, base)
+    named += staged.manifest.facts.reports
     named += write_results(processed, publication, keep_results(store, reported.suites))
     if processed.certificate is not None:
         named.append(write_state(store, processed.certificate))
@@ -306,6 +307,7 @@ def _with_bulk(
         RunStore(publication.target, work),
         lambda count: context.emit(StageExtended(count)),
         lambda count: context.emit(StageAdvanced(count)),
+        publication.reuses,
     )
     bulk = replace(publication.bulk, work=work)
     return with_bulk(publication.store, publication.base, manifest, bulk, reading)

@@ -27,9 +27,16 @@ from etl.publish.canonical_json import JSON, dumps
 from etl.publish.catalog import Unit
 from etl.publish.change_counts import Changes
 from etl.publish.diff import Name, UnitChange, changed_directory, changed_patients
-from etl.publish.directory_files import write_directory_files
-from etl.publish.manifest import Manifest
+from etl.publish.directory_files import (
+    FILE_INPUTS,
+    MEMORY,
+    KnownFiles,
+    is_file_inputs,
+    write_directory_files,
+)
+from etl.publish.manifest import Manifest, Named
 from etl.publish.reader import Current, Release, checked, lines_of, open_index, read_parts
+from etl.publish.release import put_by_content
 from etl.publish.rendered_resources import rank
 from etl.publish.search_index import BlockPart, Index
 from etl.storage.parallel_reads import mapped
@@ -51,12 +58,14 @@ class ParallelReading:
         open_store: gives the target in any of them; called for each job.
         planned: called with the number of resources that are to be copied, before they are.
         copied: called with the number of resources that were.
+        reuses: whether files of a directory that would be the same again are taken over.
     """
 
     runner: JobRunner
     open_store: Callable[[], Store]
     planned: Callable[[int], None] = lambda _: None
     copied: Callable[[int], None] = lambda _: None
+    reuses: bool = True
 
 
 def with_bulk(
@@ -90,11 +99,15 @@ def with_bulk(
     if not stated_model(manifest.facts.mapping).has_members:
         count = sum(manifest.counts["resources"].values())
         reading.planned(count)
+        known = KnownFiles(store)
+        if base.release is not None and reading.reuses:
+            known = KnownFiles.of(base.release)
         with Writer(store) as writer:
-            bulk = write_directory_files(writer, release, before, options)
+            files = write_directory_files(writer, release, before, known, options)
+        inputs = put_by_content(store, MEMORY, files.inputs, FILE_INPUTS)
         reading.copied(count)
         store.sync()
-        return replace(manifest, bulk=bulk).named(parent)
+        return _with_files(manifest, files.bulk, inputs).named(parent)
     if base.lost:  # the previous content cannot be compared: consumers start again
         before = {}
     increment: JSON = None
@@ -114,6 +127,13 @@ def with_bulk(
     store.sync()
     bulk = {"snapshot": snapshot, "increments": chain, "increment": increment}
     return replace(manifest, bulk=bulk).named(parent)
+
+
+def _with_files(manifest: Manifest, bulk: JSON, inputs: Named) -> Manifest:
+    """Return a manifest that names the files of a directory, and what they were made of."""
+    others = [named for named in manifest.facts.reports if not is_file_inputs(named)]
+    facts = replace(manifest.facts, reports=[*others, inputs])
+    return replace(manifest, facts=facts, bulk=bulk)
 
 
 def _named_chain(bulk: Mapping[str, JSON], release: str) -> list[JSON]:

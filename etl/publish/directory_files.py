@@ -6,6 +6,10 @@ allow, which is found for each file alone. So the files follow from the resource
 files of the release before: a changed resource changes the one file of each series that it is in,
 and one too many splits the file that it goes into.
 
+A release keeps of each file what it was made of, as a hash: the next one takes over a file of which
+that is the same, without reading its resources again
+(docs/decisions/0048-public-files-that-stay.md).
+
 The form of Plan Finder files is known from implementers, not from a published guide:
 docs/decisions/0044-directory-files.md.
 """
@@ -13,45 +17,94 @@ docs/decisions/0044-directory-files.md.
 from __future__ import annotations
 
 import hashlib
-import re
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
-from sys import intern
+from importlib.metadata import version
+from itertools import accumulate, chain
+from pathlib import Path
 from typing import Final
 
 import deflate
 
+from etl.errors import StoreError
 from etl.publish.bulk_files import BulkOptions, PlanFinderOptions, Spool
-from etl.publish.canonical_json import JSON, loads, sha256
+from etl.publish.canonical_json import JSON, dumps, loads, sha256
 from etl.publish.catalog import Unit
-from etl.publish.reader import Release, open_index, read_all
-from etl.publish.rendered_resources import REFERENCE, rank
+from etl.publish.directory_graph import PLACE_BITS, PLAN_FINDER_TYPES, DirectoryGraph
+from etl.publish.manifest import Named
+from etl.publish.reader import Release, checked, lines_of, open_index, read_all, read_parts
+from etl.publish.rendered_resources import rank
 from etl.storage.parallel_reads import mapped
 from etl.storage.parallel_writes import Writer
+from etl.storage.port import Store
 
 BULK: Final = "bulk/"
 PLAN_FINDER: Final = "plan-finder/"
-PLAN_FINDER_TYPES: Final = (
-    *("InsurancePlan", "Organization", "Practitioner"),
-    *("PractitionerRole", "Location", "OrganizationAffiliation"),
-)
-"""Types of Plan Finder files, in the order in which an index lists them."""
-MA_PLAN_ID: Final = "http://cms.gov/medicare/ma-plan-id"
-"""System of `contract-plan-segment` (Plan-Net 1.2.0, InsurancePlan.identifier:MA-PLAN-ID)."""
+MEMORY: Final = "memory/"
+FILE_INPUTS: Final = "files"
+"""Ending of the object in `memory/` that says what the files of a release were made of."""
 
-_NETWORK: Final = (
-    "http://hl7.org/fhir/us/davinci-pdex-plan-net/StructureDefinition/network-reference"
-)
-"""Extension of a PractitionerRole: the network that the role is in."""
-_CONTRACT: Final = re.compile(r"([A-Za-z0-9]{1,16})-")
-_YEAR: Final = re.compile(r"\d{4}(?=-|$)")
+_INPUTS_FORMAT: Final = 1
 _LEVEL: Final = 1
 _AT_ONCE: Final = 16
 """Contracts whose files are filled in one reading of the shards: each has up to six files open."""
-_PLACE_BITS: Final = 64
+_TOGETHER: Final = 256
+"""Resources that are written to a file together."""
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryFiles:
+    """The files of a release of a directory.
+
+    Attributes:
+        bulk: `bulk` of its manifest.
+        inputs: what the next release may take over, as an object of `FILE_INPUTS` holds it.
+    """
+
+    bulk: JSON
+    inputs: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class KnownFiles:
+    """Files of the release before, by what they were made of.
+
+    Attributes:
+        store: where they are.
+        files: hash of the inputs → the file, as its manifest names it.
+    """
+
+    store: Store
+    files: Mapping[str, JSON] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, release: Release) -> KnownFiles:
+        """Return the files of a release; none where what they were made of is not known."""
+        for named in filter(is_file_inputs, release.manifest.facts.reports):
+            try:
+                value = loads(checked(release.store, named.key, named.sha256), named.key)
+            except StoreError:  # lost or damaged: `verify` reports it
+                break
+            if value.get("format") != _INPUTS_FORMAT:
+                break
+            there = {file["key"]: file for file in all_files(release.manifest.bulk)}
+            inputs = value["inputs"].items()
+            files = {digest: there[name] for digest, name in inputs if name in there}
+            return cls(release.store, files)
+        return cls(release.store)
+
+    def whole(self, planned: Iterable[_PlannedFile]) -> Iterator[JSON | None]:
+        """Yield of each file the same one; None where there is none, or it is lost or damaged."""
+
+        def whole(file: JSON | None) -> JSON | None:
+            try:
+                return file if file and checked(self.store, file["key"], file["sha256"]) else None
+            except StoreError:
+                return None
+
+        return mapped(self.store, whole, (self.files.get(file.inputs) for file in planned))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +131,18 @@ class _Form:
     entries: int
     size: int
 
-    def entry(self, name: str, line: bytes) -> bytes:
+    def entry(self, name: bytes, line: bytes) -> bytes:
         """Return a resource as it stands in the file."""
         if self.base is None:
             return line
-        return b'{"fullUrl":"%s/%s","resource":%s}' % (self.base.encode(), name.encode(), line)
+        return b'{"fullUrl":"%s/%s","resource":%s}' % (self.base.encode(), name, line)
+
+    @property
+    def inputs(self) -> bytes:
+        """All that the bytes of a file follow from beside its resources."""
+        sample = self.head, self.entry(b"Type/id", b"{}"), self.between, self.tail
+        texts = [self.folder, self.ending, *(text.decode() for text in sample)]
+        return dumps([*texts, _LEVEL, version("deflate")])
 
 
 def _ndjson(options: BulkOptions) -> _Form:
@@ -97,184 +157,38 @@ def _bundle(options: PlanFinderOptions) -> _Form:
 
 
 @dataclass(frozen=True, slots=True)
-class _Plans:
-    """The plans of one contract in one year.
-
-    Attributes:
-        contract: contract id.
-        year: plan year, four digits.
-        plans: numbers of its InsurancePlans.
-        networks: numbers of the Organizations that are their networks.
-    """
-
-    contract: str
-    year: str
-    plans: set[int] = field(default_factory=set)
-    networks: set[int] = field(default_factory=set)
-
-
-class _Graph:
-    """References between the resources of a directory, by number.
-
-    Attributes:
-        numbers: `Type/id` → number, in the order in which they are met.
-        names: `Type/id` by number.
-        types: type of each.
-        places: the first 64 bits of each one's place.
-        sizes: bytes of each as JSON; 0 where there is no such resource.
-        plans: contract and year → its plans.
-    """
-
-    def __init__(self) -> None:
-        self.numbers: dict[str, int] = {}
-        self.names: list[str] = []
-        self.types: list[str] = []
-        self.places = array("Q")
-        self.sizes = array("Q")
-        self.plans: dict[tuple[str, str], _Plans] = {}
-        self._in_networks: dict[int, tuple[int, ...]] = {}
-        self._by_type: dict[str, list[int]] = {}
-        self._targets = array("L")
-        self._begins = array("L")
-        self._ends = array("L")
-
-    def add(self, name: str, line: bytes) -> None:
-        """Note a resource with all that it refers to; each once."""
-        number = self._number(name)
-        self.sizes[number] = len(line)
-        self._begins[number] = len(self._targets)
-        self._targets.extend(
-            self._number(b"/".join(reference).decode())
-            for reference in sorted(set(REFERENCE.findall(line)))
-        )
-        self._ends[number] = len(self._targets)
-        match self.types[number]:
-            case "InsurancePlan":
-                plan = loads(line, name)
-                for key in contract_years(plan):
-                    plans = self.plans.setdefault(key, _Plans(*key))
-                    plans.plans.add(number)
-                    plans.networks.update(self._numbers(stated_networks(plan)))
-            case "PractitionerRole" | "OrganizationAffiliation":
-                self._in_networks[number] = self._numbers(stated_networks(loads(line, name)))
-            case _:
-                return
-
-    def _numbers(self, names: Iterable[str]) -> tuple[int, ...]:
-        return tuple(map(self._number, names))
-
-    def _number(self, name: str) -> int:
-        number = self.numbers.setdefault(name, len(self.numbers))
-        if number == len(self.types):
-            self.names.append(name)
-            self.types.append(intern(name.partition("/")[0]))
-            digest = hashlib.sha256(name.encode()).digest()
-            self.places.append(int.from_bytes(digest[: _PLACE_BITS // 8]))
-            for column in (self.sizes, self._begins, self._ends):
-                column.append(0)
-        return number
-
-    def of_type(self, name: str) -> Sequence[int]:
-        """Return the resources of a type, ordered by place; to be called once all are noted."""
-        if name not in self._by_type:
-            numbers = (
-                number
-                for number, other in enumerate(self.types)
-                if other == name and self.sizes[number]
-            )
-            self._by_type[name] = sorted(numbers, key=self.places.__getitem__)
-        return self._by_type[name]
-
-    def targets(self, number: int) -> Sequence[int]:
-        """Return what a resource refers to."""
-        return self._targets[self._begins[number] : self._ends[number]]
-
-    def of_plans(self, plans: _Plans) -> bytearray:
-        """Return flags by number: plans, their networks, what belongs to these, and what it names.
-
-        Roles and affiliations belong to the networks that they state. What they name is followed
-        through the types of Plan Finder files.
-        """
-        chosen = bytearray(len(self.types))
-        members = (
-            number
-            for number, stated in self._in_networks.items()
-            if not plans.networks.isdisjoint(stated)
-        )
-        waiting = [*plans.plans, *plans.networks, *members]
-        while waiting:
-            number = waiting.pop()
-            if chosen[number] or self.types[number] not in PLAN_FINDER_TYPES:
-                continue
-            chosen[number] = 1
-            waiting.extend(self.targets(number))
-        return chosen
-
-
-def contract_years(plan: JSON) -> list[tuple[str, str]]:
-    """Return contract and year of each Medicare Advantage identifier of an InsurancePlan.
-
-    The year is that of the identifier's period; without one, that in which the plan begins.
-    Identifiers without a contract or a year are left out.
-    """
-    found = []
-    for identifier in plan.get("identifier", ()):
-        contract = _CONTRACT.match(identifier.get("value", ""))
-        period = identifier.get("period") or plan.get("period") or {}
-        year = _YEAR.match(period.get("start", ""))
-        if identifier.get("system") == MA_PLAN_ID and contract and year:
-            found.append((contract[1], year[0]))
-    return found
-
-
-def stated_networks(resource: JSON) -> Iterator[str]:
-    """Yield the networks that a resource states: `Organization/id`.
-
-    They are those of an InsurancePlan and of its plans, of an OrganizationAffiliation, or the one
-    of a PractitionerRole; a network that patients have to come from is none.
-    """
-    for part in (resource, *resource.get("plan", ())):
-        for network in part.get("network", ()):
-            if "reference" in network:
-                yield network["reference"]
-    for extension in resource.get("extension", ()):
-        if extension["url"] == _NETWORK and "reference" in extension.get("valueReference", {}):
-            yield extension["valueReference"]["reference"]
-
-
-@dataclass(slots=True)
-class _Series:
-    """The files of one type: of all resources, or of those of one contract and year.
+class _PlannedFile:
+    """A file of one type, by what goes into it.
 
     Attributes:
         type: FHIR type.
-        form: how resources stand in a file.
-        wanted: a flag for each number of the graph: whether that resource is in it; None for all.
-        counts: how many resources each of the files has, in order.
-        files: those that are made, as the manifest names them.
+        form: how resources stand in it.
+        numbers: numbers of its resources, ordered by place.
+        inputs: hash of all that its bytes follow from.
     """
 
     type: str
     form: _Form
-    wanted: bytearray | None
-    counts: list[int] = field(default_factory=list)
-    files: list[JSON] = field(default_factory=list)
+    numbers: array[int]
+    inputs: str
 
-    def plan(self, graph: _Graph) -> None:
-        """Choose what goes into which file."""
-        numbers = [
-            number
-            for number in graph.of_type(self.type)
-            if self.wanted is None or self.wanted[number]
-        ]
-        extra = len(self.form.between)
-        sizes = [
-            graph.sizes[number] + extra + len(self.form.entry(graph.names[number], b""))
-            for number in numbers
-        ]
-        room = self.form.size - len(self.form.head) - len(self.form.tail) + extra
-        places = [graph.places[number] for number in numbers]
-        self.counts = list(cut(places, sizes, self.form.entries, room))
+
+def _planned(
+    kind: str, form: _Form, numbers: array[int], graph: DirectoryGraph
+) -> Iterator[_PlannedFile]:
+    """Yield the files that resources of one type, ordered by place, go into."""
+    extra = len(form.between) + len(form.entry(b"", b""))
+    sizes = [graph.sizes[number] + extra for number in numbers]
+    if form.base is not None:
+        names = [len(graph.names[number]) for number in numbers]
+        sizes = [size + name for size, name in zip(sizes, names, strict=True)]
+    room = form.size - len(form.head) - len(form.tail) + len(form.between)
+    places = [graph.places[number] for number in numbers]
+    first, head = 0, dumps(kind) + form.inputs
+    for count in cut(places, sizes, form.entries, room):
+        members = numbers[first : first + count]
+        yield _PlannedFile(kind, form, members, sha256(head + graph.marks(members)))
+        first += count
 
 
 def cut(places: Sequence[int], sizes: Sequence[int], entries: int, room: int) -> Iterator[int]:
@@ -299,56 +213,67 @@ def cut(places: Sequence[int], sizes: Sequence[int], entries: int, room: int) ->
         yield from halves(first, at, start, bits - 1)
         yield from halves(at, end, middle, bits - 1)
 
-    return halves(0, len(places), 0, _PLACE_BITS)
+    return halves(0, len(places), 0, PLACE_BITS)
 
 
 def write_directory_files(
-    writer: Writer, release: Release, before: Mapping[str, JSON], options: BulkOptions
-) -> JSON:
+    writer: Writer,
+    release: Release,
+    before: Mapping[str, JSON],
+    known: KnownFiles,
+    options: BulkOptions,
+) -> DirectoryFiles:
     """Write the files of a release that is assembled but not committed.
 
     Args:
         writer: puts them.
         release: a provider directory.
         before: `bulk` of the release before: a file that was there keeps its `modified`.
+        known: files that are taken over where they would be made of the same.
         options: limits and sizes.
-
-    Returns:
-        `bulk` of its manifest.
 
     Raises:
         StoreError: storage failed, or the disk of the work folder is full.
     """
-    graph = _Graph()
-    for lines in _shards(release):
-        for name, line in lines:
-            graph.add(name, line)
-    types = sorted({name for name, size in zip(graph.types, graph.sizes, strict=True) if size})
-    everything = [_Series(name, _ndjson(options), None) for name in sorted(types, key=rank)]
-    _fill(writer, release, graph, everything, options)
+    graph = DirectoryGraph()
+    files = _Files(writer, _Shards(release, graph), known, options)
+    form = _ndjson(options)
+    kinds = sorted(graph.types, key=rank)
+    planned = [_planned(kind, form, graph.of_type(kind), graph) for kind in kinds]
+    (output,) = files.made_of([list(chain.from_iterable(planned))])
     finder: list[JSON] = []
     form = _bundle(options.plan_finder)
     contracts = sorted(graph.plans)
     for first in range(0, len(contracts), _AT_ONCE):
         keys = contracts[first : first + _AT_ONCE]
-        groups = []
-        for key in keys:
-            wanted = graph.of_plans(graph.plans[key])
-            groups.append([_Series(name, form, wanted) for name in PLAN_FINDER_TYPES])
-        _fill(writer, release, graph, [one for group in groups for one in group], options)
+        groups = [_of_contract(graph.of_plans(graph.plans[key]), form, graph) for key in keys]
         finder += [
-            {"contract": contract, "year": year, "files": _files(group)}
-            for (contract, year), group in zip(keys, groups, strict=True)
+            {"contract": contract, "year": year, "files": made}
+            for (contract, year), made in zip(keys, files.made_of(groups), strict=True)
         ]
-    created = release.manifest.created
-    snapshot = {"time": created, "after": release.manifest.parent, "output": _files(everything)}
-    return _dated(
-        {"snapshot": snapshot, "increments": [], "increment": None, "planFinder": finder}, before
-    )
+    snapshot = {
+        "time": release.manifest.created,
+        "after": release.manifest.parent,
+        "output": output,
+    }
+    bulk = {"snapshot": snapshot, "increments": [], "increment": None, "planFinder": finder}
+    return DirectoryFiles(_dated(bulk, before), files.inputs())
 
 
-def _files(series: Iterable[_Series]) -> list[JSON]:
-    return [file for one in series for file in one.files]
+def _of_contract(chosen: bytearray, form: _Form, graph: DirectoryGraph) -> list[_PlannedFile]:
+    """Return the files of the resources of one contract and year, which are flagged by number."""
+    return [
+        file
+        for kind in PLAN_FINDER_TYPES
+        for file in _planned(
+            kind, form, array("L", filter(chosen.__getitem__, graph.of_type(kind))), graph
+        )
+    ]
+
+
+def is_file_inputs(named: Named) -> bool:
+    """Return whether an object says what the files of a release were made of."""
+    return named.key.startswith(MEMORY) and named.key.endswith(f".{FILE_INPUTS}")
 
 
 def all_files(bulk: Mapping[str, JSON]) -> list[JSON]:
@@ -373,85 +298,168 @@ def _dated(bulk: JSON, before: Mapping[str, JSON]) -> JSON:
     return bulk
 
 
-def _shards(release: Release) -> Iterator[list[tuple[str, bytes]]]:
-    """Yield name and JSON of the resources of each shard; all together ordered by place."""
-
-    def read(unit: Unit) -> list[tuple[str, bytes]]:
-        index = open_index(release.store, unit)
-        rows = ((name, row) for name, rows in index.types.items() for row in rows)
-        names = [f"{name}/{index.ids[row]}" for name, row in sorted(rows, key=lambda one: one[1])]
-        lines = read_all(release.store, index)
-        return sorted(
-            zip(names, lines, strict=True),
-            key=lambda one: hashlib.sha256(one[0].encode()).digest(),
-        )
-
-    shards = [unit for unit in release.manifest.directory if unit is not None]
-    yield from mapped(release.store, read, shards)
-
-
-def _fill(
-    writer: Writer,
-    release: Release,
-    graph: _Graph,
-    series: Sequence[_Series],
-    options: BulkOptions,
-) -> None:
-    """Write the files of some series, in one reading of the shards."""
-    by_type: dict[str, list[_OpenFile]] = {}
-    for one in series:
-        one.plan(graph)
-        by_type.setdefault(one.type, []).append(_OpenFile(one, writer, options))
-    for lines in _shards(release):
-        for name, line in lines:
-            number = graph.numbers[name]
-            for file in by_type.get(graph.types[number], ()):
-                if file.series.wanted is None or file.series.wanted[number]:
-                    file.add(name, line)
-
-
-class _OpenFile:
-    """The file of a series that is being filled; after the last resource of it, the next one.
+class _Shards:
+    """The shards of a directory: read whole once, and then as far as files are made of them.
 
     Args:
-        series: what goes into which file.
+        release: a provider directory.
+        graph: takes all resources.
+    """
+
+    def __init__(self, release: Release, graph: DirectoryGraph) -> None:
+        self.graph = graph
+        self._store = release.store
+        self._units = [unit for unit in release.manifest.directory if unit is not None]
+        # Of each shard the numbers of its resources in order of place, and the row of each.
+        self._numbers: list[tuple[array[int], array[int]]] = []
+        for resources in mapped(self._store, self._all_of, self._units):
+            numbers = [graph.add(name, place, line) for place, name, line, _ in resources]
+            rows = [row for *_, row in resources]
+            self._numbers.append((array("L", numbers), array("L", rows)))
+
+    def _all_of(self, unit: Unit) -> list[tuple[bytes, bytes, bytes, int]]:
+        """Return place, name, JSON and row of the resources of a shard, ordered by place."""
+        index = open_index(self._store, unit)
+        lines, ids = read_all(self._store, index), index.ids
+        found = []
+        for kind, rows in index.types.items():
+            for row in rows:
+                name = f"{kind}/{ids[row]}".encode()
+                found.append((hashlib.sha256(name).digest(), name, lines[row], row))
+        return sorted(found)
+
+    def lines(self, wanted: bytearray) -> Iterator[tuple[int, bytes]]:
+        """Yield number and JSON of some resources, ordered by place.
+
+        Args:
+            wanted: flags by number; parts of blocks without a wanted resource are not read.
+        """
+        shards = zip(self._units, self._numbers, strict=True)
+        found = (
+            (unit, [(number, row) for number, row in zip(*numbers, strict=True) if wanted[number]])
+            for unit, numbers in shards
+        )
+        for lines in mapped(self._store, self._some_of, (one for one in found if one[1])):
+            yield from lines
+
+    def _some_of(self, asked: tuple[Unit, Sequence[tuple[int, int]]]) -> list[tuple[int, bytes]]:
+        unit, pairs = asked
+        index = open_index(self._store, unit)
+        is_asked = bytearray(index.count)
+        for _, row in pairs:
+            is_asked[row] = 1
+        parts = [
+            part
+            for part in index.parts
+            if is_asked.find(1, part.first, part.first + part.rows) >= 0
+        ]
+        lines: dict[int, bytes] = {}
+        for part, data in read_parts(self._store, index, parts):
+            lines.update(enumerate(lines_of(self._store, index, part, data), part.first))
+        return [(number, lines[row]) for number, row in pairs]
+
+
+class _Files:
+    """Files that are made, as far as they are not there yet.
+
+    Args:
         writer: puts those that are full.
+        shards: where resources are read from.
+        known: files of the release before.
         options: where files are filled.
     """
 
-    def __init__(self, series: _Series, writer: Writer, options: BulkOptions) -> None:
-        self.series = series
+    def __init__(
+        self, writer: Writer, shards: _Shards, known: KnownFiles, options: BulkOptions
+    ) -> None:
         self._writer = writer
-        self._options = options
-        self._filling = Spool(options.work)
-        self._count = 0
+        self._shards = shards
+        self._known = known
+        self._work = options.work
+        self._made: dict[str, JSON] = {}
 
-    def add(self, name: str, line: bytes) -> None:
-        """Add a resource."""
-        form = self.series.form
-        self._filling.write(form.between if self._count else form.head)
-        self._filling.write(form.entry(name, line))
-        self._count += 1
-        if self._count == self.series.counts[len(self.series.files)]:
-            self._put()
+    def made_of(self, groups: Sequence[Sequence[_PlannedFile]]) -> list[list[JSON]]:
+        """Return the files of some groups, as the manifest names them.
 
-    def _put(self) -> None:
-        form = self.series.form
-        self._filling.write(form.tail)
-        text = self._filling.take()
+        Those that are missing are made in one reading of the shards; of equal ones the first.
+        """
+        names = self._shards.graph.names
+        every = {file.inputs: file for group in groups for file in group}
+        asked = [file for inputs, file in every.items() if inputs not in self._made]
+        waiting: dict[int, list[_OpenFile]] = {}  # by the resource that each goes on with
+        wanted = bytearray(len(names))
+        for planned, known in zip(asked, self._known.whole(asked), strict=True):
+            if known is not None:
+                self._made[planned.inputs] = known
+                continue
+            file = _OpenFile(planned, self._work)
+            waiting.setdefault(file.next, []).append(file)
+            for number in planned.numbers:
+                wanted[number] = 1
+        for number, line in self._shards.lines(wanted):
+            for file in waiting.pop(number):
+                if file.add(names[number], line):
+                    waiting.setdefault(file.next, []).append(file)
+                else:
+                    self._made[file.planned.inputs] = file.put(self._writer)
+        return [[dict(self._made[file.inputs]) for file in group] for group in groups]
+
+    def inputs(self) -> bytes:
+        """Return what the next release may take over, as an object of `FILE_INPUTS` holds it."""
+        keys = {inputs: file["key"] for inputs, file in self._made.items()}
+        return dumps({"format": _INPUTS_FORMAT, "inputs": keys}) + b"\n"
+
+
+class _OpenFile:
+    """A file that is being filled.
+
+    Args:
+        planned: what goes into it.
+        work: folder in which it is filled.
+
+    Attributes:
+        next: number of the resource that it goes on with.
+    """
+
+    def __init__(self, planned: _PlannedFile, work: Path | None) -> None:
+        self.planned = planned
+        self._numbers = iter(planned.numbers)
+        self.next = next(self._numbers)
+        self._spool = Spool(work)
+        self._entries: list[bytes] = []
+        self._before = planned.form.head
+
+    def add(self, name: bytes, line: bytes) -> bool:
+        """Add a resource; return whether there are more."""
+        self._entries.append(self.planned.form.entry(name, line))
+        if len(self._entries) == _TOGETHER:
+            self._write()
+        self.next = next(self._numbers, -1)
+        return self.next >= 0
+
+    def _write(self) -> None:
+        if self._entries:
+            form = self.planned.form
+            self._spool.write(self._before + form.between.join(self._entries))
+            self._before = form.between
+            self._entries.clear()
+
+    def put(self, writer: Writer) -> JSON:
+        """Put the file, and return it as the manifest names it."""
+        form = self.planned.form
+        self._write()
+        self._spool.write(form.tail)
+        text = self._spool.take()
         data = bytes(deflate.gzip_compress(text, _LEVEL))
         digest = sha256(data)
         key = f"{form.folder}{digest}.{form.ending}.gz"
-        self._writer.put(key, data)
-        self.series.files.append(
-            {
-                "type": self.series.type,
-                "key": key,
-                "sha256": digest,
-                "bytes": len(data),
-                "count": self._count,
-                "content": sha256(text),
-                "size": len(text),
-            }
-        )
-        self._count = 0
+        writer.put(key, data)
+        return {
+            "type": self.planned.type,
+            "key": key,
+            "sha256": digest,
+            "bytes": len(data),
+            "count": len(self.planned.numbers),
+            "content": sha256(text),
+            "size": len(text),
+        }

@@ -17,7 +17,7 @@ from typing import Any, Final
 from etl.publish.canonical_json import loads
 from etl.publish.catalog import Unit
 from etl.publish.diff import Name, changed_directory
-from etl.publish.directory_files import stated_networks
+from etl.publish.directory_graph import stated_networks
 from etl.publish.reader import Release, open_index, read_rows
 from etl.storage.parallel_reads import mapped
 

@@ -15,9 +15,9 @@ DIRECTORY_TYPES: Final = ("Organization", "Practitioner", "PractitionerRole", "L
 """Resource types of the shared directory, in their order."""
 
 REFERENCE: Final = re.compile(
-    rb'"reference":\s*"([A-Za-z]+)/([A-Za-z0-9\-.]{1,64})(?:/_history/[^"]*)?"'
+    rb'"reference":\s*"([A-Za-z]+/[A-Za-z0-9\-.]{1,64})(?:/_history/[^"]*)?"'
 )
-"""A relative reference in JSON: type and id."""
+"""A relative reference in JSON: `Type/id`."""
 
 LISTED: Final = "_listed"
 """Search value of an Organization or Practitioner without an NPI: why others may see it. There is

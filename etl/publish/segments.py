@@ -17,13 +17,14 @@ from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final, NamedTuple
 
 from etl.errors import StoreError
 from etl.publish import object_keys
 from etl.publish.canonical_json import JSON, dumps, loads, sha256
 from etl.publish.catalog import Unit
-from etl.publish.search_index import Index
+from etl.publish.search_index import Index, IndexColumn
 
 SHARDS: Final = 32
 """Most shards of one segment: some 16,000 resources."""
@@ -106,16 +107,11 @@ def render_segment(indexes: Sequence[tuple[int, Index]]) -> bytes:
             ids = index.ids
             of_type.extend(reference_key(f"{kind}/{ids[row]}") for row in rows)
             stamps = index.last_updated
-            places = pairs.setdefault(f"{kind}/{STAMPS}", {})
-            for at, row in enumerate(rows):
-                for value in stamps.values_of(row):
-                    places.setdefault(value, []).append(first + at)
+            stamps = IndexColumn(stamps.values, stamps.rows[rows.start : rows.stop])
+            _add_places(pairs.setdefault(f"{kind}/{STAMPS}", {}), stamps, first)
             for parameter in index.parameters(kind):
                 column = index.search(kind, parameter)
-                places = pairs.setdefault(f"{kind}/{parameter}", {})
-                for at, numbers in enumerate(column.rows):
-                    for one in dict.fromkeys(numbers):
-                        places.setdefault(column.values[one], []).append(first + at)
+                _add_places(pairs.setdefault(f"{kind}/{parameter}", {}), column, first)
     sections: dict[str, bytes] = {f"{kind}/{KEYS}": _bytes(of) for kind, of in keys.items()}
     referring = set()
     for name, places in pairs.items():
@@ -138,6 +134,19 @@ def render_segment(indexes: Sequence[tuple[int, Index]]) -> bytes:
     }
     top = dumps({**head, _CHECK: zlib.crc32(dumps(head))})
     return top + b"\n" + b"".join(sections[name] for name in sorted(sections))
+
+
+def _add_places(places: dict[str, list[int]], column: IndexColumn, first: int) -> None:
+    """Add the rows of each value of a shard's column, the first row of which is `first`."""
+    rows_of: list[list[int]] = [[] for _ in column.values]
+    for row, numbers in enumerate(column.rows, first):
+        for number in numbers if len(numbers) < 2 else dict.fromkeys(numbers):
+            rows_of[number].append(row)
+    for value, rows in zip(column.values, rows_of, strict=True):
+        if rows:
+            there = places.setdefault(value, rows)
+            if there is not rows:
+                there += rows
 
 
 class Segment:
@@ -272,10 +281,8 @@ def _column_of_keys(places: Mapping[str, Sequence[int]]) -> bytes:
 
 
 def _pairs(rows_of: Sequence[Sequence[int]], values: bytes) -> bytes:
-    codes, rows = array("I"), array("I")
-    for code, of_value in enumerate(rows_of):
-        codes.extend([code] * len(of_value))
-        rows.extend(of_value)
+    codes = array("I", [code for code, rows in enumerate(rows_of) for _ in rows])
+    rows = array("I", list(chain.from_iterable(rows_of)))
     sizes = array("I", [len(rows), len(values)])
     return b"".join((_bytes(sizes), _bytes(codes), _bytes(rows), values))
 

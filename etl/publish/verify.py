@@ -312,8 +312,9 @@ def _check_lines(unit: Unit, rows: list[IndexRow], lines: list[bytes]) -> Iterat
 
 def _references(lines: Iterable[bytes]) -> Iterator[tuple[str, str]]:
     for text in lines:
-        for kind, resource_id in REFERENCE.findall(text):
-            yield kind.decode(), resource_id.decode()
+        for name in REFERENCE.findall(text):
+            kind, _, resource_id = name.decode().partition("/")
+            yield kind, resource_id
 
 
 def _nowhere(unit: Unit, names: Iterable[tuple[str, str]]) -> Iterator[Problem]:

@@ -88,6 +88,51 @@ def test_a_night_writes_what_changed(nights: tuple[Path, Path, str]) -> None:
     assert 0 < sum(changed for *_, changed in touched.values()) < 30
 
 
+def test_a_night_with_one_practitioner_changed_writes_what_is_his_and_what_all_share(
+    tmp_path: Path,
+) -> None:
+    target, rows = tmp_path / "target", directory_rows()
+    rows["insurance_plan"][0]["plan_year"] = "2027"
+
+    def written(name: str) -> dict[str, int]:
+        before = {path for path in target.rglob("*") if path.is_file()}
+        done(cpcds("run", write_directory(tmp_path / name, rows), "--to", target))
+        new = [
+            path.relative_to(target).parts[0]
+            for path in target.rglob("*")
+            if path.is_file() and path not in before
+        ]
+        return {
+            kind: new.count(kind) for kind in sorted({*new} - {"reports", "quarantine", "runs"})
+        }
+
+    first = written("first")
+    assert (first["bulk"], first["plan-finder"]) == (5, 4)
+    rows["practitioner"][0]["phone"] = "5"
+    # Of a small directory there is one shard: block and index; columns hold no phone. Then the file
+    # of all practitioners, that of the contract's, and what files were made of.
+    assert written("second") == {
+        "bulk": 1,
+        "directory": 2,
+        "memory": 1,
+        "plan-finder": 1,
+        "releases": 1,
+    }
+    assert "nothing is broken" in done(cpcds("verify", target)).out
+    other = {"CPCDS_SERVE__BASE_URL": "https://acme.example"}
+    bulk = manifest_of(target)["bulk"]
+    rows["practitioner"][0]["phone"] = "6"
+    done(cpcds("run", write_directory(tmp_path / "third", rows), "--to", target, **other))
+    after = manifest_of(target)["bulk"]
+    kept = {file["key"] for file in bulk["snapshot"]["output"]} & {
+        file["key"] for file in after["snapshot"]["output"]
+    }
+    finder = [file["key"] for one in after["planFinder"] for file in one["files"]]
+    assert len(kept) == 4
+    assert not {file["key"] for one in bulk["planFinder"] for file in one["files"]} & {*finder}
+    assert b"https://acme.example/directory/" in gzip.decompress((target / finder[0]).read_bytes())
+
+
 def test_a_delta_publishes_what_the_full_extract_of_its_day_does(
     nights: tuple[Path, Path, str], tmp_path: Path
 ) -> None:

@@ -16,7 +16,8 @@ from etl.model.data_models import DIRECTORY
 from etl.publish.bulk import with_bulk
 from etl.publish.bulk_files import BulkOptions, PlanFinderOptions
 from etl.publish.bulk_pages import ROOT, page_key, write_pages
-from etl.publish.directory_files import PLAN_FINDER_TYPES, all_files, contract_years
+from etl.publish.directory_files import all_files
+from etl.publish.directory_graph import PLAN_FINDER_TYPES, contract_years
 from etl.publish.history import rollback
 from etl.publish.manifest import Manifest, ReleaseFacts
 from etl.publish.prune import prune
