@@ -55,7 +55,7 @@ _TOGETHER: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
-class DirectoryFiles:
+class MadeFiles:
     """The files of a release of a directory.
 
     Attributes:
@@ -222,7 +222,7 @@ def write_directory_files(
     before: Mapping[str, JSON],
     known: KnownFiles,
     options: BulkOptions,
-) -> DirectoryFiles:
+) -> MadeFiles:
     """Write the files of a release that is assembled but not committed.
 
     Args:
@@ -257,7 +257,7 @@ def write_directory_files(
         "output": output,
     }
     bulk = {"snapshot": snapshot, "increments": [], "increment": None, "planFinder": finder}
-    return DirectoryFiles(_dated(bulk, before), files.inputs())
+    return MadeFiles(_dated(bulk, before), files.inputs())
 
 
 def _of_contract(chosen: bytearray, form: _Form, graph: DirectoryGraph) -> list[_PlannedFile]:
