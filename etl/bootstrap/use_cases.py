@@ -384,6 +384,12 @@ def roll_back(settings: Settings, release: str, reason: str = "") -> tuple[Manif
     return manifest, to.id
 
 
+def plan_finder_note(settings: Settings, manifest: Manifest) -> str:
+    """Return what to do about a release's Plan Finder files; empty where there is nothing."""
+    bulk = _bulk_options(settings)
+    return bulk.plan_finder.note(manifest.bulk) if bulk is not None else ""
+
+
 def resume_target(settings: Settings) -> str | None:
     """Let runs publish over a rollback of the target; return its id, None without a rollback.
 
@@ -491,5 +497,6 @@ def _bulk_options(settings: Settings) -> BulkOptions | None:
             f"{settings.serve.reached_at}{DIRECTORY}",
             settings.plan_finder.entries,
             settings.plan_finder.bytes,
+            is_stated=bool(settings.serve.base_url.rstrip("/")),
         ),
     )

@@ -14,7 +14,12 @@ import click
 from etl.bootstrap.recorded_run import roll_back_and_record
 from etl.bootstrap.settings import Settings
 from etl.bootstrap.targets import target_store
-from etl.bootstrap.use_cases import prune_target, rebuild_release, resume_target
+from etl.bootstrap.use_cases import (
+    plan_finder_note,
+    prune_target,
+    rebuild_release,
+    resume_target,
+)
 from etl.cli.options import endpoint, json_option, page_option, write_file
 from etl.cli.progress import counting
 from etl.cli.release_changes import (
@@ -213,6 +218,9 @@ def rollback_command(
     uncertain = f"`cpcds releases {target}` shows what readers see; the same again finishes it"
     with if_interrupted(uncertain):
         manifest, model = roll_back_and_record(settings, release, " ".join(reason.split()))
+    note = plan_finder_note(settings, manifest)
+    if note:
+        click.echo(f"warning: {note}", err=True)
     changes = Changes.from_json(manifest.counts["changes"])
     if as_json:
         body = {"release": manifest.release, "parent": manifest.parent, "rollback_to": model}

@@ -160,6 +160,9 @@ def run_command(
         if ran.reported is not None:
             of_directory = is_directory(ran.reported.report.counts)
             lines.info(f"changes: {changes_text(ran.changes, is_directory=of_directory)}")
+            for note in ran.reported.report.notes:
+                lines.warning(note)
+                click.echo(f"warning: {note}", err=True)
         lines.info(f"{done} release {ran.release}")
     (record,) = ended
     if as_json:

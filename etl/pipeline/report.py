@@ -89,6 +89,7 @@ class About:
         default_stamp: of resources that state none; None where nothing is published.
         before: the release that the run was made on top of; None without one.
         all_reports: path of the page of all reports, as the report links to it; empty without one.
+        notes: sentences for who publishes, on settings of the run.
     """
 
     run: str
@@ -101,6 +102,7 @@ class About:
     default_stamp: DefaultStamp | None = None
     before: ReleaseBefore | None = None
     all_reports: str = ""
+    notes: tuple[str, ...] = ()
 
 
 class LimitBroken(DataRejected):
@@ -281,6 +283,7 @@ def write_reports(
             for source, rows, name in quarantined
         ),
         data_docs=f"{_DOCS}/index.html" if suites.results else "",
+        notes=about.notes,
         default_stamp=about.default_stamp,
         findings_file=_FINDINGS if places else "",
         advice=processed.rejected.advice,

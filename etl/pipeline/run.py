@@ -202,6 +202,8 @@ def run(context: RunContext, publication: Publication) -> Ran:
     release = staged.manifest.release
     before = release_before(base, prepared.changes)
     about = _about(context, processed, unstated, before, release, staged)
+    note = bulk.plan_finder.note(staged.manifest.bulk) if bulk is not None else ""
+    about = replace(about, notes=(note,) if note else ())
     reported = write_reports(context, processed, about, known)
     # All that the manifest names is in the store before the commit makes it the present release.
     files = sum(1 for _ in _files(reported.folder, release))

@@ -7,7 +7,7 @@ holds one file, however many types and patients there are.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,11 +37,27 @@ class PlanFinderOptions:
         fhir_base: FHIR base URL of the directory's API, from which `fullUrl` is made.
         entries: most resources of a file.
         bytes: most bytes of a file as it is fetched, uncompressed.
+        is_stated: whether a setting states the base; else it is where this machine would listen.
     """
 
     fhir_base: str = "http://127.0.0.1:8000/directory"
     entries: int = 10_000
     bytes: int = 20_000_000
+    is_stated: bool = True
+
+    def note(self, bulk: Mapping[str, JSON]) -> str:
+        """Return what to do about a base that others do not reach; empty where there is nothing.
+
+        Args:
+            bulk: the files that a manifest names.
+        """
+        if self.is_stated or not bulk.get("planFinder"):
+            return ""
+        return (
+            "serve.base_url is not set, so each fullUrl in the Plan Finder files of this release "
+            f"begins with {self.fhir_base}, where nobody else finds the directory; set it "
+            "(CPCDS_SERVE__BASE_URL) to the server's public URL before the next release"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from html import unescape
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ from etl.storage.local import LocalStore
 from tests.e2e.commands import (
     ANY_CHANGE,
     SAMPLES,
+    Called,
     columns_of,
     copied,
     cpcds,
@@ -62,6 +64,7 @@ class Nights:
         folder: exported after the first, and again after the second.
         crawler: downloaded all of the folder after each.
         said: what each export printed.
+        warned: what the run of each warned of, the public id key apart.
         of_night: what the crawler downloaded after the second.
     """
 
@@ -71,6 +74,7 @@ class Nights:
     folder: Path
     crawler: Crawler
     said: tuple[Json, Json]
+    warned: tuple[list[str], list[str]]
     of_night: tuple[dict[str, Json], dict[str, Json]]
     fetched: list[str]
 
@@ -91,11 +95,17 @@ def renamed(extract: Path, to: Path) -> Path:
     return to
 
 
+def warnings(called: Called) -> list[str]:
+    """Return the warnings that a command printed, that of the public id key apart."""
+    lines = [line for line in called.err.splitlines() if line.startswith("warning: ")]
+    return [line for line in lines if not line.startswith("warning: logical ids")]
+
+
 @pytest.fixture(scope="module")
 def nights(tmp_path_factory: pytest.TempPathFactory) -> Nights:
     place = tmp_path_factory.mktemp("files")
     target, folder = place / "target", place / "public"
-    done(cpcds("run", SAMPLES / "directory", "--to", target, **SMALL_FILES))
+    ran = done(cpcds("run", SAMPLES / "directory", "--to", target, **SMALL_FILES))
     first = seen(target)
     said = [json.loads(done(cpcds("export", target, "--out", folder, "--json", **BRAND)).out)]
     crawler = Crawler()
@@ -103,7 +113,7 @@ def nights(tmp_path_factory: pytest.TempPathFactory) -> Nights:
         crawler.bulk(f"{base}/$bulk-publish")
         crawler.plans(f"{base}/{INDEX}")
         changed = renamed(SAMPLES / "directory", place / "changed")
-        done(cpcds("run", changed, "--to", target, **SMALL_FILES, **ANY_CHANGE))
+        last = done(cpcds("run", changed, "--to", target, **SMALL_FILES, **ANY_CHANGE))
         again = done(cpcds("export", target, "--out", folder, "--json", **BRAND))
         said.append(json.loads(again.out))
         start = len(crawler.fetched)
@@ -111,7 +121,15 @@ def nights(tmp_path_factory: pytest.TempPathFactory) -> Nights:
         plans = by_name(crawler.plans(f"{base}/{INDEX}"))
         fetched = [url.removeprefix(base) for url in crawler.fetched[start:]]
     return Nights(
-        target, first, seen(target), folder, crawler, (said[0], said[1]), (bulk, plans), fetched
+        target=target,
+        first=first,
+        second=seen(target),
+        folder=folder,
+        crawler=crawler,
+        said=(said[0], said[1]),
+        warned=(warnings(ran), warnings(last)),
+        of_night=(bulk, plans),
+        fetched=fetched,
     )
 
 
@@ -187,6 +205,35 @@ def test_files_are_small_and_public_and_those_before_go_with_the_next_release(
     assert (folder / "robots.txt").read_text() == "mine"
     fresh = json.loads(done(cpcds("export", target, "--out", tmp_path / "x", "--json")).out)
     assert fresh["files"] == nights.said[1]["files"]
+
+
+def test_a_run_whose_plan_finder_files_lead_to_this_machine_says_what_to_set(
+    nights: Nights,
+) -> None:
+    release = manifest_of(nights.target)["release"]
+    report = nights.target / "reports" / release
+    (note,) = json.loads((report / "report.json").read_bytes())["notes"]
+    assert note.startswith("serve.base_url is not set, so each fullUrl in the Plan Finder files")
+    assert "http://127.0.0.1:8000/directory" in note
+    assert "CPCDS_SERVE__BASE_URL" in note
+    assert nights.warned == ([f"warning: {note}"],) * 2
+    assert f'<p class="banner odd">{note}.</p>' in unescape((report / "index.html").read_text())
+    entry = json.loads(next((nights.folder / "plan-finder").glob("*.json")).read_bytes())["entry"][
+        0
+    ]
+    assert entry["fullUrl"].startswith("http://127.0.0.1:8000/directory/")
+
+
+def test_a_rollback_says_so_too_and_nothing_is_said_where_the_url_is_set(
+    nights: Nights, tmp_path: Path
+) -> None:
+    target = tmp_path / "target"
+    shutil.copytree(nights.target, target)
+    warned = done(cpcds("rollback", target, manifest_of(target)["parent"], **SMALL_FILES))
+    assert warnings(warned) == nights.warned[0]
+    public = {"CPCDS_SERVE__BASE_URL": "https://fhir.acme.example"}
+    quiet = done(cpcds("rollback", target, manifest_of(target)["parent"], **SMALL_FILES, **public))
+    assert warnings(quiet) == []
 
 
 def test_with_a_base_url_links_are_absolute(nights: Nights, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from etl.model.data_models import DIRECTORY
 from etl.publish.bulk import with_bulk
 from etl.publish.bulk_files import BulkOptions, PlanFinderOptions
 from etl.publish.bulk_pages import ROOT, page_key, write_pages
+from etl.publish.canonical_json import JSON
 from etl.publish.directory_files import all_files
 from etl.publish.directory_graph import PLAN_FINDER_TYPES, contract_years
 from etl.publish.history import rollback
@@ -35,6 +36,7 @@ Json = dict[str, Any]
 OF_DIRECTORY: Final = ReleaseFacts("full", mapping=DIRECTORY.stated)
 DAYS: Final = [f"2026-12-{day:02}T02:00:00Z" for day in range(1, 29)]
 BASE: Final = "https://acme.example/directory"
+LOCAL: Final = PlanFinderOptions(is_stated=False)
 OPTIONS: Final = BulkOptions(plan_finder=PlanFinderOptions(fhir_base=BASE))
 PLAN_NET: Final = "http://hl7.org/fhir/us/davinci-pdex-plan-net/StructureDefinition/"
 NETWORK: Final = f"{PLAN_NET}network-reference"
@@ -413,3 +415,12 @@ def test_claims_have_no_public_files() -> None:
 def test_contract_and_year_of_a_plan(plan_of: Json, expected: Sequence[tuple[str, str]]) -> None:
     default = {"identifier": [{"system": MA_PLAN, "value": "H1234-001-000"}]}
     assert contract_years({**default, **plan_of}) == expected
+
+
+def test_a_base_that_no_setting_states_is_noted_where_there_are_plan_finder_files() -> None:
+    files = {"planFinder": [{"contract": "H1234", "year": "2027", "files": []}]}
+    assert LOCAL.fhir_base in LOCAL.note(files)
+    assert PlanFinderOptions().note(files) == ""
+    without: list[dict[str, JSON]] = [{}, {"planFinder": []}, {"snapshot": None, "increments": []}]
+    for bulk in without:
+        assert LOCAL.note(bulk) == ""
