@@ -266,6 +266,15 @@ def test_pages_lead_back_and_say_of_what_their_percentages_are(docs: Docs) -> No
     assert "% of the values looked at" in pages["claim.html"]
 
 
+def test_results_name_the_table_as_the_data_asset(docs: Docs) -> None:
+    assert docs.results
+    for result in docs.results:
+        page = (docs.folder / "pages" / f"{result.table}.html").read_text()
+        named = re.search(r"Data asset:.*?Status:", re.sub(r"<[^>]+>", "", page), re.DOTALL)
+        assert named is not None
+        assert named[0].split() == ["Data", "asset:", result.table, "Status:"]
+
+
 def test_no_progress_bar_and_no_chatter(docs: Docs) -> None:
     assert docs.progress == ""
 
