@@ -14,10 +14,11 @@ from etl.bootstrap.definitions import CheckedMappings, check_mappings, load_defi
 from etl.cli.options import json_option, layout_option, view_option, viewing, workers_option
 from etl.cli.progress import progress
 from etl.cli.result_tables import print_table
-from etl.errors import MappingError
+from etl.errors import MappingError, UsageError
 from etl.mapping.coverage import STATUSES, ProfileCoverage, labelled
 from etl.mapping.coverage import as_markdown as coverage_markdown
 from etl.mapping.dictionary import as_csv, as_html, as_markdown, dictionary
+from etl.model.data_models import CLAIMS, DIRECTORY
 
 
 @click.group("mapping")
@@ -60,13 +61,19 @@ def check(context: click.Context, as_json: bool) -> None:
     show_default=True,
     help="Form of the dictionary.",
 )
+@click.option("--directory", is_flag=True, help="Of a provider directory in place of claims.")
 @view_option
 @json_option
 @click.pass_context
-def docs(context: click.Context, form: str, view: str | None, as_json: bool) -> None:
+def docs(
+    context: click.Context, form: str, directory: bool, view: str | None, as_json: bool
+) -> None:
     """Print the data dictionary: column, MapIDs, FHIR path, profile."""
+    if directory and view is not None:
+        raise UsageError("--view is of claims: leave it out with --directory")
     settings = context.obj.settings(publish=viewing(view))
-    rows = dictionary(load_definitions(settings).mappings.plans)
+    model = DIRECTORY if directory else CLAIMS
+    rows = dictionary(load_definitions(settings, model).mappings.plans)
     if as_json:
         click.echo(json.dumps([asdict(row) for row in rows], indent=2))
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Final, Literal
@@ -187,7 +187,8 @@ def as_csv(rows: Iterable[DictionaryRow]) -> str:
 
 def as_markdown(rows: Iterable[DictionaryRow]) -> str:
     """Return the dictionary as Markdown: a section a table, a line a column and path."""
-    lines = ["# Data dictionary", "", _LEGEND]
+    rows = tuple(rows)
+    lines = ["# Data dictionary", "", _legend(rows)]
     for title, header, rows_of_section in _sections(rows):
         lines += ["", f"## {title}", "", f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
         lines += [f"| {' | '.join(cells)} |" for cells in rows_of_section]
@@ -196,26 +197,34 @@ def as_markdown(rows: Iterable[DictionaryRow]) -> str:
 
 def as_html(rows: Iterable[DictionaryRow]) -> str:
     """Return the dictionary as one page that loads nothing from the network."""
+    rows = tuple(rows)
     sections = list(_sections(rows))
     contents = " · ".join(
         f'<a href="#{_anchor(title)}">{escape(title)}</a>' for title, _, _ in sections
     )
     body = "\n".join(_section(*section) for section in sections)
-    return _PAGE.format(legend=escape(_LEGEND), contents=contents, body=body)
+    return _PAGE.format(legend=escape(_legend(rows)), contents=contents, body=body)
 
 
-_LEGEND: Final = (
-    "Where each column goes. Profiles of claims are named without what they all begin with, "
-    f"{_CLAIMS}; all claims are all of them. A column with the role decides is not written: "
-    "whether the element is there, or which value it has, hangs on it."
+_OF_CLAIMS: Final = (
+    "Profiles of claims are named without what they all begin with, "
+    f"{_CLAIMS}; all claims are all of them. "
 )
 
 
+def _legend(rows: Iterable[DictionaryRow]) -> str:
+    has_claims = any(row.profile.startswith(_CLAIMS) for row in rows)
+    return (
+        f"Where each column goes. {_OF_CLAIMS if has_claims else ''}"
+        "A column with the role decides is not written: "
+        "whether the element is there, or which value it has, hangs on it."
+    )
+
+
 def _sections(
-    rows: Iterable[DictionaryRow],
+    rows: Sequence[DictionaryRow],
 ) -> Iterator[tuple[str, tuple[str, ...], list[tuple[str, ...]]]]:
     """Yield title, header and lines of each section; profiles of one line stand in one cell."""
-    rows = tuple(rows)
     claims = {row.profile for row in rows if row.profile.startswith(_CLAIMS)}
     profiles: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for row in rows:
