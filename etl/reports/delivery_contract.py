@@ -13,10 +13,9 @@ from typing import Any, Final, TypeAlias
 
 from etl.model.data_models import DataModel
 from etl.model.tables import Column, FieldType, Table
-from etl.quality.rules.book import Rule, RuleBook
+from etl.quality.rules.book import SINGLE, Rule, RuleBook
 from etl.quality.rules.kind import RuleKind
 from etl.quality.rules.kinds import (
-    SINGLE,
     Orphan,
     Reading,
     Required,

@@ -12,7 +12,7 @@ from etl.columns.dates import NO_DAY, read_dates
 from etl.model.canonical_tables import TABLES, FieldType
 from etl.quality.checks.frames import Frame, Work
 from etl.quality.checks.us_places import position_outside, zip_outside
-from etl.quality.rules import kinds
+from etl.quality.rules import directory_kinds
 from etl.quality.rules.book import Rule
 
 _DAY: Final = len("2026-01-01")
@@ -22,11 +22,11 @@ def check_directory(work: Work, frame: Frame, rule: Rule) -> None:
     """Run one rule about rows of a directory over one table."""
     looked_at = work.holds(rule, frame) & frame.live & ~frame.withdrawn
     match rule.kind:
-        case kinds.Unnamed(named_in=name):
+        case directory_kinds.Unnamed(named_in=name):
             named = _names(work, name)
             key = frame.cells(frame.spec.key[0]).text
             work.fail(rule, frame, looked_at & ~true_where(pc.is_in(key, value_set=named)))
-        case kinds.NoPlace(columns=columns, areas=areas):
+        case directory_kinds.NoPlace(columns=columns, areas=areas):
             where = looked_at
             for column in columns:
                 where = where & ~frame.filled(column)
@@ -35,11 +35,11 @@ def check_directory(work: Work, frame: Frame, rule: Rule) -> None:
                 named = _names(work, name)
                 where = where & ~true_where(pc.is_in(key, value_set=named))
             work.fail(rule, frame, where)
-        case kinds.SharedValue(column=column):
+        case directory_kinds.SharedValue(column=column):
             work.fail(rule, frame, looked_at & _shared(frame, column), column)
-        case kinds.Stale(days=days):
+        case directory_kinds.Stale(days=days):
             _stale(work, frame, rule, looked_at, int(days))
-        case kinds.Elsewhere(columns=columns):
+        case directory_kinds.Elsewhere(columns=columns):
             _elsewhere(work, frame, rule, looked_at, columns)
         case _:
             raise TypeError(f"{rule.check} is no check of directories")

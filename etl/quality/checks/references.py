@@ -20,7 +20,7 @@ from etl.columns.navigation import positions
 from etl.model.canonical_tables import TABLES, FieldType
 from etl.quality.checks.frames import Frame, Work
 from etl.quality.checks.rejections import NO_RULE, Rejections
-from etl.quality.rules import kinds
+from etl.quality.rules import directory_kinds, kinds
 from etl.quality.rules.book import Rule
 
 
@@ -86,8 +86,8 @@ class References:
                 rule.kind.along,
                 rule.kind.within,
             )
-            for rule in work.book.of_kinds(kinds.NamesNobody)
-            if isinstance(rule.kind, kinds.NamesNobody)
+            for rule in work.book.of_kinds(directory_kinds.NamesNobody)
+            if isinstance(rule.kind, directory_kinds.NamesNobody)
             for table in rule.tables
             for column in rule.kind.columns
             if work.frames[table].count
@@ -102,14 +102,14 @@ class References:
             moved = False
             for one in self._rejecting:
                 moved |= self._follow(one)
-        for rule in self._work.book.of_kinds(kinds.WithdrawnName):
-            if isinstance(rule.kind, kinds.WithdrawnName):
+        for rule in self._work.book.of_kinds(directory_kinds.WithdrawnName):
+            if isinstance(rule.kind, directory_kinds.WithdrawnName):
                 for table in rule.tables:
                     self._shorten(rule, rule.kind, self._work.frames[table])
         for one in self._others:
             self._leave_out(one)
-        for rule in self._work.book.of_kinds(kinds.Circle):
-            if isinstance(rule.kind, kinds.Circle):
+        for rule in self._work.book.of_kinds(directory_kinds.Circle):
+            if isinstance(rule.kind, directory_kinds.Circle):
                 for table in rule.tables:
                     self._open(rule, self._work.frames[table], rule.kind.column)
 
@@ -130,7 +130,7 @@ class References:
         withdrawn &= astray
         if withdrawn.any():
             frame.withdrawn |= withdrawn
-            rule = work.book.single(kinds.HangsOnWithdrawn)
+            rule = work.book.single(directory_kinds.HangsOnWithdrawn)
             work.record(rule, frame, np.flatnonzero(withdrawn), named.column)
         rejections = self._of[target.name]
         at = positions(text, named.keys(rejections.rows))
@@ -166,7 +166,7 @@ class References:
         lost = ~true_where(pc.is_in(values, value_set=known)) & looked_at[owners]
         self._drop(named.rule, frame, named.column, lost)
 
-    def _shorten(self, rule: Rule, kind: kinds.WithdrawnName, frame: Frame) -> None:
+    def _shorten(self, rule: Rule, kind: directory_kinds.WithdrawnName, frame: Frame) -> None:
         """Take out of lists what withdrawn rows say is over, in rows that stand."""
         by = self._work.frames[kind.by]
         gone = by.withdrawn

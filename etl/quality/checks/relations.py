@@ -16,7 +16,7 @@ from etl.model.severity import Severity
 from etl.quality.checks.directory import check_directory
 from etl.quality.checks.frames import Frame, Work
 from etl.quality.checks.incomplete_claims import find_lacking
-from etl.quality.rules import kinds
+from etl.quality.rules import directory_kinds, kinds
 from etl.quality.rules.book import Rule
 
 
@@ -54,11 +54,11 @@ def check_relations(work: Work, frame: Frame, rule: Rule) -> None:
         case kinds.Repeated() as repeated:
             _repeated(work, frame, rule, repeated)
         case (
-            kinds.Unnamed()
-            | kinds.NoPlace()
-            | kinds.SharedValue()
-            | kinds.Stale()
-            | (kinds.Elsewhere())
+            directory_kinds.Unnamed()
+            | directory_kinds.NoPlace()
+            | directory_kinds.SharedValue()
+            | directory_kinds.Stale()
+            | (directory_kinds.Elsewhere())
         ):
             check_directory(work, frame, rule)
         case _:

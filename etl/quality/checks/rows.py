@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from etl.columns.arrays import true_where
 from etl.columns.dates import NO_DAY
 from etl.quality.checks.frames import Frame, Work
-from etl.quality.rules import kinds
+from etl.quality.rules import directory_kinds, kinds
 from etl.quality.rules.book import Rule
 
 
@@ -34,11 +34,11 @@ def check_single_rows(work: Work, frame: Frame, rule: Rule) -> None:
                 if not frame.cells(column).empty:
                     where = work.holds(rule, frame) & frame.filled(column)
                     work.fail(rule, frame, where, column)
-        case kinds.PastMidnight(opens, closes):
+        case directory_kinds.PastMidnight(opens, closes):
             earlier, later = frame.cells(opens).text, frame.cells(closes).text
             where = true_where(pc.less(later, earlier))
             work.fail(rule, frame, work.holds(rule, frame) & where, closes)
-        case kinds.NotActive() as not_active:
+        case directory_kinds.NotActive() as not_active:
             _not_active(work, frame, rule, not_active)
         case kinds.Misplaced():
             work.fail(rule, frame, work.holds(rule, frame))
@@ -57,7 +57,7 @@ def _required(work: Work, frame: Frame, rule: Rule) -> None:
         work.fail(rule, frame, rows & ~frame.filled(column), column)
 
 
-def _not_active(work: Work, frame: Frame, rule: Rule, kind: kinds.NotActive) -> None:
+def _not_active(work: Work, frame: Frame, rule: Rule, kind: directory_kinds.NotActive) -> None:
     """Withdraw rows that are not in force; the day counts where the extract states one."""
     where = np.zeros(frame.count, dtype=bool)
     if kind.flag:

@@ -39,10 +39,13 @@ from etl.model.crosswalks import Crosswalk
 from etl.model.data_models import CLAIMS, DATA_MODELS, DataModel
 from etl.model.severity import Severity
 from etl.model.tables import Table
+from etl.quality.rules.directory_kinds import Elsewhere, HangsOnWithdrawn, Stale
 from etl.quality.rules.kind import KINDS, RULE_KEYS, Clause, Condition, RuleKind
-from etl.quality.rules.kinds import SINGLE, Allowed, Elsewhere, Stale, Unmet
+from etl.quality.rules.kinds import Allowed, HangsOnRejected, LineRejected, Unmet
 from etl.quality.rules.parameters import CrosswalkName, RawTexts, RuleNames, unknown_columns
 
+SINGLE: Final = frozenset({HangsOnRejected, LineRejected, HangsOnWithdrawn})
+"""Kinds of which a rule book holds exactly one rule: the cascade looks it up by its kind."""
 _ID: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _IDS: Final = ErrorIds(key="rule-key", missing="rule-key", value="rule-value")
 

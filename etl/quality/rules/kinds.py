@@ -6,14 +6,14 @@ with hyphens. The checks themselves are in `etl.quality.checks`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import ClassVar, Final, Literal
+from typing import ClassVar, Literal
 
 from etl.documents.models import Flag, Mistake, RawText, Whole
 from etl.documents.nearest import nearest
-from etl.model.canonical_tables import TABLES, FieldType
+from etl.model.canonical_tables import FieldType
 from etl.quality.rules.kind import CellKind, RelationKind, RowKind, RuleKind
 from etl.quality.rules.parameters import (
     DATES,
@@ -490,169 +490,3 @@ class LineRejected(RuleKind):
     """A line of the claim was rejected, so that its money would not add up."""
 
     only: ClassVar = ("claim",)
-
-
-def _unknown_places(names: Iterable[str], key: str) -> Iterator[Mistake]:
-    """Yield names that are no `table.column`."""
-    for name in names:
-        table, _, column = name.partition(".")
-        if table not in TABLES or TABLES[table].column(column) is None:
-            yield Mistake("rule-column", f"no column {name!r}", at=(key,))
-
-
-# Of directories ------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class NotActive(RowKind):
-    """The row is not in force: it is counted as withdrawn, and not published.
-
-    Attributes:
-        flag: a column with N then.
-        status: a column with a word that is not among `in-force` then; empty is in force.
-        in_force: the words of `status`.
-        until: a date that is before the day of the extract then.
-    """
-
-    flag: ColumnName = ""
-    status: ColumnName = ""
-    in_force: RawTexts = ()
-    until: DateName = ""
-
-
-@dataclass(frozen=True)
-class PastMidnight(RowKind):
-    """A time of day is before the one that it should follow.
-
-    Attributes:
-        opens: column with the earlier time, as HH:MM.
-        closes: column with the later one.
-    """
-
-    opens: ColumnName
-    closes: ColumnName
-
-
-@dataclass(frozen=True)
-class NamesNobody(RuleKind):
-    """A column names a row that is not there, or is not published.
-
-    With a severity that rejects, the row goes with what it refers to. Otherwise the reference is
-    left out, of a list that one alone.
-
-    Attributes:
-        columns: one key each, or a list of them.
-        of: the table that the keys belong to.
-        along: columns that hold for what is named alone, and are left out with it.
-        within: columns of both tables that the key begins with, where it has several; of lists
-            there are none.
-    """
-
-    columns: Columns
-    of: Child
-    along: Columns = ()
-    within: Columns = ()
-
-
-@dataclass(frozen=True)
-class WithdrawnName(RuleKind):
-    """A list holds a name of which a row of another table, now withdrawn, says more.
-
-    The name is left out of the list.
-
-    Attributes:
-        column: the list.
-        by: that table: its key is the key of the row, then the name.
-    """
-
-    column: ColumnName
-    by: Child
-
-
-@dataclass(frozen=True)
-class Circle(RuleKind):
-    """A chain of names leads back to where it began; its last link is left out.
-
-    Attributes:
-        column: that names another row of the table.
-    """
-
-    column: ColumnName
-
-
-@dataclass(frozen=True)
-class HangsOnWithdrawn(RuleKind):
-    """A row that the row belongs to is not in force: the row is withdrawn with it."""
-
-    only: ClassVar = ("directory_organization",)
-
-    def mistakes(self, context: RuleNames) -> Iterator[Mistake]:
-        """Yield nothing: it is for every table of a directory."""
-        del context
-        return iter(())
-
-
-@dataclass(frozen=True)
-class Unnamed(RelationKind):
-    """No row of another table names this one.
-
-    Attributes:
-        named_in: that table and its column (`table.column`): one name or a list of them.
-    """
-
-    named_in: RawText
-
-    def mistakes(self, context: RuleNames) -> Iterator[Mistake]:
-        """Yield that there is no such column."""
-        yield from super().mistakes(context)
-        yield from _unknown_places([self.named_in], "named-in")
-
-
-@dataclass(frozen=True)
-class NoPlace(RelationKind):
-    """None of the columns is filled, and the row is no area that others name.
-
-    Attributes:
-        columns: cells with its location.
-        areas: lists of other tables (`table.column`) that name areas.
-    """
-
-    columns: Columns
-    areas: RawTexts = ()
-
-    def mistakes(self, context: RuleNames) -> Iterator[Mistake]:
-        """Yield columns that there are not."""
-        yield from super().mistakes(context)
-        yield from _unknown_places(self.areas, "areas")
-
-
-@dataclass(frozen=True)
-class SharedValue(RelationKind):
-    """Another row has the same value."""
-
-    column: ColumnName
-
-
-@dataclass(frozen=True)
-class Stale(RelationKind):
-    """The row was last updated longer ago than so many days before the day of the extract."""
-
-    days: Whole
-
-
-@dataclass(frozen=True)
-class Elsewhere(RelationKind):
-    """A ZIP code or a position lies outside the state that the row names.
-
-    Attributes:
-        crosswalk: state -> `zips` (first digits, `010-027 055`), `south`, `north`, `west`, `east`.
-        columns: `postal_code`, or `latitude` and `longitude`.
-    """
-
-    crosswalk: CrosswalkName
-    columns: Columns
-    reads: ClassVar = ("state",)
-
-
-SINGLE: Final = frozenset({HangsOnRejected, LineRejected, HangsOnWithdrawn})
-"""Kinds of which a rule book holds exactly one rule: the cascade looks it up by its kind."""

@@ -12,6 +12,7 @@ from etl.model.crosswalks import read_crosswalk
 from etl.model.data_models import DATA_MODELS
 from etl.profiles.guides import PLAN_NET
 from etl.profiles.value_set_crosswalks import value_set_crosswalks
+from etl.quality.rules import directory_kinds
 from etl.quality.rules.book import Policy, Rule, RuleBook, load_rules
 from etl.quality.rules.kind import KINDS, Clause
 
@@ -75,7 +76,9 @@ two members: all are rejected, whatever their dates. The order of rows decides n
 def rules_page(books: Iterable[RuleBook]) -> str:
     """Return the page of some rule books; a rule that several have is listed once."""
     parts = [_HEAD, "## Kinds of checks\n\n| check | fails where | parameters |\n|---|---|---|\n"]
-    for name, kind in KINDS.items():
+    # Those of directories last, whichever module was imported first.
+    listed = sorted(KINDS.items(), key=lambda item: item[1].__module__ == directory_kinds.__name__)
+    for name, kind in listed:
         first = (inspect.getdoc(kind) or "").split("\n")[0]
         parameters = ", ".join(
             f"`{field.name.replace('_', '-')}`" for field in dataclasses.fields(kind)

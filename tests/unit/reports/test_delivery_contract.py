@@ -20,6 +20,7 @@ from etl.model.canonical_tables import CLAIMS_TABLES
 from etl.model.data_models import DIRECTORY
 from etl.quality import RuleBook
 from etl.quality.rules import kinds
+from etl.quality.rules.book import SINGLE
 from etl.reports.delivery_contract import ContractTerms, contract
 from etl.sources import CANONICAL_LAYOUTS, Layout
 from tests.e2e.commands import same_definitions
@@ -28,7 +29,7 @@ from tests.unit.quality.world import World, standard_book, world
 from tests.unit.sources.dialects import shipped_layouts
 
 NAMES = (*CANONICAL_LAYOUTS, *(layout.name for layout in shipped_layouts()))
-LEFT_OUT = (*kinds.SINGLE, kinds.Reading, kinds.Rewrite, kinds.Unmet)
+LEFT_OUT = (*SINGLE, kinds.Reading, kinds.Rewrite, kinds.Unmet)
 IN_THE_SCHEMA = (kinds.Required, kinds.Unreadable)
 
 
