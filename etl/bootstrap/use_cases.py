@@ -46,10 +46,11 @@ from etl.pipeline.deltas.layers import kept_layers, layer_of
 from etl.pipeline.deltas.merge import merged_origins
 from etl.pipeline.earlier_reports import write_nights_page
 from etl.pipeline.events import Emit
-from etl.pipeline.explain import Explainer, Layers, Subject, require_same
+from etl.pipeline.explain import Explainer, Layers, require_same
+from etl.pipeline.lineage.row_places import ExtractRows
+from etl.pipeline.lineage.subjects import Subject
 from etl.pipeline.read import open_with, read
 from etl.pipeline.rebuild import Rebuilt, rebuilt
-from etl.pipeline.row_places import ExtractRows
 from etl.pipeline.run import Planned, Ran, plan, remake, run
 from etl.pipeline.sidecar.answers import SidecarExplainer
 from etl.pipeline.sidecar.pieces import sidecar_of

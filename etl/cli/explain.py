@@ -13,7 +13,7 @@ from etl.bootstrap.use_cases import explain_subject
 from etl.cli.options import json_option, layout_option, view_option, viewing, write_file
 from etl.cli.progress import progress
 from etl.errors import UsageError
-from etl.pipeline.explain import ClaimSubject, ResourceSubject, RowSubject, Subject
+from etl.pipeline.lineage.subjects import ClaimSubject, ResourceSubject, RowSubject, Subject
 from etl.reports.lineage import (
     CLAIM_SUBJECT,
     FATES,

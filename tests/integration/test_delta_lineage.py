@@ -17,7 +17,8 @@ import pytest
 from etl.bootstrap.settings import Settings
 from etl.bootstrap.use_cases import explainer_of, run_extract
 from etl.errors import UsageError
-from etl.pipeline.explain import ClaimSubject, Explainer, ResourceSubject, RowSubject
+from etl.pipeline.explain import Explainer
+from etl.pipeline.lineage.subjects import ClaimSubject, ResourceSubject, RowSubject
 from etl.pipeline.sidecar.answers import SidecarExplainer
 from etl.publish.reader import open_current, open_index, read_all
 from etl.reports.lineage import Lineage, SourceCell

@@ -19,7 +19,8 @@ from etl.bootstrap.settings import Settings
 from etl.errors import UsageError
 from etl.model.canonical_tables import TABLES
 from etl.pipeline.convert import convert
-from etl.pipeline.explain import Explainer, ResourceSubject, RowSubject
+from etl.pipeline.explain import Explainer
+from etl.pipeline.lineage.subjects import ResourceSubject, RowSubject
 from etl.reports.lineage import Explanation, Lineage
 from etl.sources.extract import SourceFile
 from etl.sources.layout import Layout

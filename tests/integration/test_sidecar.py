@@ -17,7 +17,8 @@ from etl.bootstrap.settings import Settings
 from etl.bootstrap.use_cases import explainer_of, run_extract
 from etl.errors import StoreError, UsageError
 from etl.pipeline.events import Event, PartitionDone
-from etl.pipeline.explain import ClaimSubject, Explainer, ResourceSubject, RowSubject
+from etl.pipeline.explain import Explainer
+from etl.pipeline.lineage.subjects import ClaimSubject, ResourceSubject, RowSubject
 from etl.pipeline.sidecar.answers import SidecarExplainer
 from etl.pipeline.sidecar.entries import from_bytes
 from etl.pipeline.sidecar.pieces import Sidecar, sidecar_of

@@ -16,7 +16,7 @@ from etl.columns.digests import hash_ids
 from etl.errors import NotFound, UsageError
 from etl.mapping.plan import Plan
 from etl.model.canonical_tables import TABLES
-from etl.pipeline.explain import ClaimSubject, ResourceSubject, RowSubject, Subject
+from etl.pipeline.lineage.subjects import ClaimSubject, ResourceSubject, RowSubject, Subject
 from etl.pipeline.sidecar.entries import PUBLISHED, all_joined, with_rows
 from etl.pipeline.sidecar.pieces import Sidecar, SidecarExtract, read_piece
 from etl.publish.catalog import Unit

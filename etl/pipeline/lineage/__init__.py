@@ -1,0 +1,1 @@
+"""The way from the payer's cells to elements of resources, and back."""

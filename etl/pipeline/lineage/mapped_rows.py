@@ -1,0 +1,140 @@
+"""Rows of an extract, checked and mapped again partition by partition, for questions about them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl.engine.partition_columns import Partition
+from etl.pipeline.definitions import Definitions
+from etl.pipeline.executor import Read
+from etl.pipeline.lineage.row_places import ExtractRows, RowPlaces
+from etl.pipeline.partition.check_and_map import PartitionContext, check_and_map
+from etl.pipeline.partition.mapping import Mapped
+from etl.pipeline.partition.providers import Providers, decided_directory, providers_of
+from etl.quality import Checked, check_totals
+from etl.sources import Loaded
+from etl.sources.cell_origins import PartitionOrigins, Place
+
+_CLAIM_ID: Final = "claim_id"
+
+
+@dataclass(frozen=True)
+class MappedPartition:
+    """One partition, or the directory: its rows checked and mapped.
+
+    Attributes:
+        loaded: its rows.
+        checked: the result of the rules.
+        mapped: what was made of the accepted ones; None for the directory.
+        partition: the accepted rows as mappings run over them.
+        origins: the way back to the cells of the files.
+    """
+
+    loaded: Loaded
+    checked: Checked
+    mapped: Mapped | None
+    partition: Partition
+    origins: PartitionOrigins
+
+    @cached_property
+    def findings(self) -> Mapping[tuple[str, Place], tuple[tuple[str, str], ...]]:
+        """Table and place of a row -> rules that found something in it, with the column or ""."""
+        found: dict[tuple[str, Place], dict[tuple[str, str], None]] = {}
+        for each in self.checked.findings.to_pylist():
+            if each["row"] is not None:
+                place = (each["file"], each["row"])
+                rules = found.setdefault((each["table"], place), {})
+                rules[each["rule"], each["column"] or ""] = None
+        return {row: tuple(rules) for row, rules in found.items()}
+
+    def members_of(self, claims: pa.Array) -> pa.Array:
+        """Return the members of some claims."""
+        table = self.loaded.tables["claim"]
+        ours = table.filter(pc.is_in(table.column(_CLAIM_ID), value_set=claims))
+        return pc.unique(ours.column("member_id")).drop_null()
+
+
+@dataclass(frozen=True)
+class LineageSources:
+    """The extract, with what it was published with.
+
+    Attributes:
+        definitions: rules and mappings.
+        rows: the extract's rows, as they were read.
+        places: places of rows in the payer's files.
+    """
+
+    definitions: Definitions
+    rows: ExtractRows
+    places: RowPlaces
+    _last: dict[int, MappedPartition] = field(default_factory=dict)
+
+    @property
+    def read(self) -> Read:
+        """The extract as it was read."""
+        return self.rows.read
+
+    @cached_property
+    def directory(self) -> MappedPartition:
+        """The directory's rows; none of them is mapped."""
+        loaded = self.read.partitions.directory()
+        decided = decided_directory(loaded, self.definitions, as_of=self.read.as_of)
+        checked = check_totals(decided)
+        tables = providers_of(checked.tables, self.definitions).tables
+        origins = self.rows.origins(self.read.partitions.facts.count)
+        return MappedPartition(loaded, checked, None, Partition(tables), origins)
+
+    @cached_property
+    def providers(self) -> Providers:
+        """Accepted rows of the directory, as claims refer to them."""
+        return providers_of(self.directory.checked.tables, self.definitions)
+
+    def part(self, loaded: Loaded, index: int) -> MappedPartition:
+        """Return a partition, checked and mapped; the last one is kept."""
+        if index not in self._last:
+            self._last.clear()
+            self._last[index] = self._checked(loaded, index)
+        return self._last[index]
+
+    def _checked(self, loaded: Loaded, index: int) -> MappedPartition:
+        context = PartitionContext(self.definitions, self.providers, self.read.as_of)
+        _, checked, mapped = check_and_map(context, loaded, self.read.partitions.keys)
+        return MappedPartition(
+            loaded, checked, mapped, mapped.made[0].partition, self.rows.origins(index)
+        )
+
+    def partitions(self) -> Iterator[tuple[int, Loaded]]:
+        """Yield number and rows of each partition of members."""
+        for index in range(self.read.partitions.facts.count):
+            yield index, self.read.partitions.load(index)
+
+    def of_members(self, part: MappedPartition, members: pa.Array) -> Partition:
+        """Return the accepted rows of some members, and the directory's."""
+        tables = part.partition.tables
+        own = _of_members(tables, members)
+        ids = own["claim"].column(_CLAIM_ID).combine_chunks()
+        keep = np.asarray(pc.is_in(tables["claim"].column(_CLAIM_ID), value_set=ids))
+        chains = part.partition.chains
+        return Partition(
+            {**own, **self.providers.tables}, None if chains is None else chains.only(keep)
+        )
+
+
+def _of_members(tables: Mapping[str, pa.Table], members: pa.Array) -> dict[str, pa.Table]:
+    own = {
+        name: table.filter(pc.is_in(table.column("member_id"), value_set=members))
+        for name, table in tables.items()
+        if "member_id" in table.column_names
+    }
+    claims = own["claim"].column(_CLAIM_ID).combine_chunks()
+    for name, table in tables.items():
+        if name not in own and _CLAIM_ID in table.column_names:
+            own[name] = table.filter(pc.is_in(table.column(_CLAIM_ID), value_set=claims))
+    return own
