@@ -7,78 +7,48 @@ numbers. Rows with too few or too many cells are returned separately, unchanged.
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
-import re
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
-from etl.errors import EtlError, ExtractError
+from etl.errors import ExtractError
 from etl.model.canonical_tables import ROW_COLUMN
-from etl.sources.extract_folder import (
-    PACKING_ERRORS,
-    Listed,
-    broken_packing,
-    refuse_nul,
-    text_chunks,
-    traits,
-    unpacked,
+from etl.sources.delimited_faults import (
+    recount,
+    refuse_open_quote,
+    refuse_text_after_quotes,
+    swallowing_row,
 )
+from etl.sources.extract_folder import PACKING_ERRORS, Listed, unpacked
 from etl.sources.file_splits import QuoteWatch
+from etl.sources.row_batches import (
+    LONGEST_ROW,
+    WHOLE,
+    Batch,
+    Ragged,
+    Span,
+    SpanAstray,
+    csv_of_rows,
+    filled_rows,
+    refuse_long_rows,
+    row_too_long,
+)
+from etl.sources.span_text import SpanText
 
-BLOCK_BYTES: Final = 1 << 20
-"""Bytes parsed at a time, the size that is quickest."""
-LONGEST_ROW: Final = BLOCK_BYTES
-"""Most bytes of a row, in files of every kind; FHIR R4 allows a string as many characters."""
-_LINE_BREAK: Final = re.compile(r"\r\n|\n|\r")
+BLOCK_BYTES: Final = LONGEST_ROW
+"""Bytes parsed at a time: the longest row must fit in; and no size is quicker."""
 _END: Final = "\0"
 """First cell of the sentinel row that follows the last row: no file has a NUL in it."""
 _EXTRA: Final = "\0extra"
 """Beginning of the name of a cell that has no header."""
 _HEAD: Final = 1 << 16
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Part of a file, from the beginning of a row to the end of one.
-
-    Attributes:
-        start: where it begins, in bytes.
-        row: number of the row that it begins with; where `start` is 0 that is the header's.
-        end: where it ends; None for the end of the file.
-        next_row: number of the row that follows it; None if unknown.
-    """
-
-    start: int = 0
-    row: int = 1
-    end: int | None = None
-    next_row: int | None = None
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether it is the whole file."""
-        return self.start == 0 and self.end is None
-
-
-WHOLE: Final = Span()
-
-
-@contextmanager
-def csv_of_rows() -> Iterator[None]:
-    """Let the module `csv` read cells as long as a row may be."""
-    limit = csv.field_size_limit(LONGEST_ROW)
-    try:
-        yield
-    finally:
-        csv.field_size_limit(limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,122 +67,6 @@ class RowForm:
 
 
 PLAIN_FORM: Final = RowForm()
-
-
-class SpanAstray(Exception):
-    """A span does not end at a row boundary, or not at the expected row."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ragged:
-    """A row with another number of cells than the header.
-
-    Attributes:
-        row: its number.
-        text: the row as it was.
-    """
-
-    row: int
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Some consecutive rows of a file.
-
-    Attributes:
-        rows: a `string` column a header, then `_row`.
-        ragged: rows with too few or too many cells.
-        done: bytes of the file read so far, as stored.
-    """
-
-    rows: pa.RecordBatch
-    ragged: tuple[Ragged, ...]
-    done: int
-
-
-class _Unpacked(io.RawIOBase):
-    """The bytes of a span: unpacked, checked to be text, and followed by a sentinel row.
-
-    Args:
-        listed: the file.
-        span: what to read of it; bytes are those of the file as it is stored.
-        end: the sentinel row.
-        quotes: watches the quotes of the text; None where cells are not quoted.
-    """
-
-    def __init__(self, listed: Listed, span: Span, end: bytes, quotes: QuoteWatch | None) -> None:
-        super().__init__()
-        self._quotes = quotes
-        self.name = listed.name
-        self._listed = listed
-        self._raw = listed.open()
-        self._stream = unpacked(self._raw, listed.compression)
-        if span.start:
-            self._stream.seek(span.start)
-        self._start = span.start
-        self._left = None if span.end is None else span.end - span.start
-        self._end = end
-        self._last = b"\n"  # what stands before a span
-        self._decoder = codecs.getincrementaldecoder("utf-8")()
-        self._before = span.start
-        self._line = 1
-        self.error: EtlError | None = None
-
-    def readable(self) -> bool:
-        return True
-
-    @property
-    def done(self) -> int:
-        """Bytes read of the span as it is stored."""
-        return self._raw.tell() - self._start
-
-    def read(self, size: int = -1) -> bytes:
-        # Arrow raises an exception of its own instead of ours, so ours is kept here.
-        try:
-            chunk: bytes = self._stream.read(size if self._left is None else min(size, self._left))
-            refuse_nul(chunk, self._before, self.name)
-            self._refuse_other_encodings(chunk)
-        except EtlError as error:
-            self.error = error
-            raise
-        except PACKING_ERRORS as error:
-            self.error = broken_packing(self._listed)
-            raise OSError from error
-        except OSError as error:
-            self.error = ExtractError(f"{self.name} cannot be read: {error.strerror}")
-            raise
-        if self._quotes is not None:
-            self._quotes.see(chunk or b"\n")
-        if not chunk:
-            end, self._end = self._end, b""
-            return end if self._last in (b"\n", b"\r") or not end else b"\n" + end
-        self._before += len(chunk)
-        self._line += chunk.count(b"\n")
-        self._last = chunk[-1:]
-        if self._left is not None:
-            self._left -= len(chunk)
-        return chunk
-
-    def _refuse_other_encodings(self, chunk: bytes) -> None:
-        # A character may be cut in two by the end of a chunk: then the decoder holds its start.
-        held = self._decoder.getstate()[0]
-        if chunk and not held and chunk.isascii():
-            return
-        try:
-            self._decoder.decode(chunk, final=not chunk)
-        except UnicodeDecodeError as error:
-            line = self._line + (held + chunk)[: error.start].count(b"\n")
-            raise ExtractError(
-                f"{self.name}: byte {self._before - len(held) + error.start + 1}, in line {line}, "
-                "is not UTF-8; write the file as UTF-8"
-            ) from None
-
-    def close(self) -> None:
-        if not self.closed:
-            self._stream.close()
-            self._raw.close()
-        super().close()
 
 
 def read_batches(
@@ -247,7 +101,7 @@ def read_batches(
     wide = _wide(listed, headers, delimiter, form, span) if form.extra_cells else headers
     end = (_END + delimiter * (len(wide) - 1) + "\n").encode()
     quotes = QuoteWatch(delimiter) if form.quoting else None
-    stream = _Unpacked(listed, span, end, quotes)
+    stream = SpanText(listed, span, end, quotes)
     try:
         batches = _batches(stream, wide, delimiter, form, quotes, block_bytes, span)
         last, swallowing = yield from _fitted(batches, headers, delimiter, form)
@@ -256,10 +110,10 @@ def read_batches(
     finally:
         stream.close()
     if span.end is None and last is None:
-        _refuse_open_quote(listed, delimiter)
+        refuse_open_quote(listed, delimiter)
         raise _unreadable(listed)
     if quotes is not None and quotes.is_astray:
-        _refuse_text_after_quotes(listed, delimiter, span)
+        refuse_text_after_quotes(listed, delimiter, span)
     if swallowing is not None:
         raise ExtractError(
             f"{listed.name}: row {swallowing} has a quoted cell with line breaks, and each of its "
@@ -269,11 +123,11 @@ def read_batches(
     if last is None or span.next_row not in (None, last):
         if not span.is_whole:
             raise SpanAstray
-        _recount(listed, delimiter, sha256, quoting=form.quoting, last=last or 0)
+        recount(listed, delimiter, sha256, quoting=form.quoting, last=last or 0)
 
 
 def _batches(
-    stream: _Unpacked,
+    stream: SpanText,
     headers: tuple[str, ...],
     delimiter: str,
     form: RowForm,
@@ -334,90 +188,16 @@ def _batches(
         del ragged[: len(taken)]
         _refuse_long_rows(rows, taken, stream.name)
         if quotes is not None and quotes.has_seen_any and swallowing is None:
-            swallowing = _swallowing(rows, taken, delimiter)
+            swallowing = swallowing_row(rows, taken, delimiter)
         yield Batch(filled_rows(rows), taken, stream.done)
     return last, swallowing
-
-
-def refuse_long_rows(rows: pa.RecordBatch, name: str) -> None:
-    """Refuse a file with a row longer than `LONGEST_ROW`.
-
-    Args:
-        rows: `string` columns, then `_row`.
-        name: of the file.
-
-    Raises:
-        ExtractError: naming the row.
-    """
-    cells = rows.columns[:-1]
-    # Without the offsets, most batches hold less text than one row may.
-    if sum(column.nbytes for column in cells) - 4 * len(cells) * len(rows) <= LONGEST_ROW:
-        return
-    lengths = np.full(len(rows), len(cells), dtype=np.int64)
-    for column in cells:
-        lengths += pc.binary_length(column).to_numpy(zero_copy_only=False)
-    long = np.flatnonzero(lengths > LONGEST_ROW)
-    if len(long):
-        raise _too_long(name, rows.column(ROW_COLUMN)[int(long[0])].as_py())
 
 
 def _refuse_long_rows(rows: pa.RecordBatch, ragged: Sequence[Ragged], name: str) -> None:
     refuse_long_rows(rows, name)
     for row in ragged:
         if len(row.text.encode()) > LONGEST_ROW:
-            raise _too_long(name, row.row)
-
-
-def _too_long(name: str, row: int) -> ExtractError:
-    return ExtractError(f"{name}: row {row} is longer than {LONGEST_ROW >> 10} KB")
-
-
-def _swallowing(rows: pa.RecordBatch, ragged: Sequence[Ragged], delimiter: str) -> int | None:
-    """Return the number of the first row in which a quote and one of a later row make one cell.
-
-    Such as `A,"x,1` and, some lines later, `B,2 in",1`. To a parser that is one cell with line
-    breaks in it. But its lines are rows: each has as many cells as the header.
-
-    Args:
-        rows: `string` columns, then `_row`.
-        ragged: rows with too few or too many cells.
-        delimiter: what stands between cells.
-
-    Returns:
-        None where there is none.
-    """
-    cells = rows.columns[:-1]
-    broken = np.zeros(len(rows), dtype=bool)
-    for column in cells:
-        data = column.buffers()[2]
-        text = b"" if data is None else data.to_pybytes()  # of the whole column: most have no break
-        for end in (b"\n", b"\r"):
-            if end in text:
-                broken |= pc.match_substring(column, end).to_numpy(zero_copy_only=False)
-    if not broken.any() and not ragged:
-        return None
-    found = [
-        (row.pop(ROW_COLUMN), [*row.values()]) for row in rows.filter(pa.array(broken)).to_pylist()
-    ]
-    with csv_of_rows():
-        for each in ragged:
-            text = io.StringIO(each.text.strip("\r\n"), newline="")
-            found.append((each.row, next(csv.reader(text, delimiter=delimiter), [])))
-    for number, texts in sorted(found):
-        widths = _widths(texts, delimiter)
-        if len(widths) > 1 and set(widths) == {len(cells)}:
-            return int(number)
-    return None
-
-
-def _widths(cells: Sequence[str], delimiter: str) -> list[int]:
-    """Return how many cells each line of a row has, if quotes before a line break mean nothing."""
-    widths = [0]
-    for cell in cells:
-        first, *rest = _LINE_BREAK.split(cell)
-        widths[-1] += 1 + (first.count(delimiter) if rest else 0)
-        widths += [1 + line.count(delimiter) for line in rest]
-    return widths
+            raise row_too_long(name, row.row)
 
 
 def _wide(
@@ -495,19 +275,8 @@ def _without_extra(batch: Batch, headers: tuple[str, ...], delimiter: str, form:
     return Batch(filled_rows(rows), tuple(ragged), batch.done)
 
 
-def filled_rows(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Return rows without those in which every cell is empty."""
-    blank: Any = None
-    for column in batch.columns[:-1]:
-        empty = pc.equal(pc.binary_length(column), 0)
-        blank = empty if blank is None else pc.and_(blank, empty)
-        if not pc.any(blank).as_py():
-            return batch
-    return batch.filter(pc.invert(blank))
-
-
 def _explained(
-    error: Exception, stream: _Unpacked, listed: Listed, delimiter: str, block_bytes: int
+    error: Exception, stream: SpanText, listed: Listed, delimiter: str, block_bytes: int
 ) -> Exception:
     """Return the error to report for a file that was not read, with its cause and place."""
     if stream.error is not None:
@@ -515,7 +284,7 @@ def _explained(
     text = str(error)
     if "straddl" in text or "out of sync" in text or "too large" in text:
         try:
-            _refuse_open_quote(listed, delimiter)
+            refuse_open_quote(listed, delimiter)
         except ExtractError as refused:
             return refused
         return ExtractError(f"{listed.name}: a row is longer than {LONGEST_ROW >> 10} KB")
@@ -527,106 +296,3 @@ def _explained(
 
 def _unreadable(listed: Listed) -> ExtractError:
     return ExtractError(f"{listed.name} cannot be parsed as a delimited file")
-
-
-def _recount(listed: Listed, delimiter: str, sha256: str, *, quoting: bool, last: int) -> None:
-    """Check how many rows were read where a count of line ends came to another number.
-
-    A quote inside an unquoted cell inverts that count, and a lone carriage return is missing from
-    it. So the file is counted again by another parser than the one that read it.
-
-    Raises:
-        ExtractError: it has another number of rows, or is another file by now.
-    """
-    if sha256 and traits(listed, quoting=quoting).sha256 != sha256:
-        raise ExtractError(f"{listed.name} was changed after it was hashed; copy the extract again")
-    try:
-        with (
-            csv_of_rows(),
-            io.TextIOWrapper(listed.open(), "utf-8-sig", "replace", newline="") as text,
-        ):
-            reader = (
-                csv.reader(text, delimiter=delimiter)
-                if quoting
-                else csv.reader(text, delimiter=delimiter, quoting=csv.QUOTE_NONE)
-            )
-            rows = sum(1 for _ in reader)
-    except csv.Error:
-        rows = -1
-    if rows != last - 1:
-        raise ExtractError(
-            f"{listed.name}: with its header {last - 1} rows were read, and a second count found "
-            "another number; it was changed while it was read, or a quote in it is not doubled"
-        )
-
-
-def _refuse_text_after_quotes(listed: Listed, delimiter: str, span: Span) -> None:
-    """Refuse a file in which text follows the quote that closes a cell.
-
-    Usually that quote was meant to open a cell of a later row, and the rows between them have
-    become part of one cell. Quotes inside unquoted cells are ordinary text.
-
-    Raises:
-        ExtractError: naming the row.
-        SpanAstray: there is such a cell in a span that is not the whole file.
-    """
-    row = 1
-    try:
-        unpacked: Any = _Unpacked(listed, span, b"", None)
-        with (
-            csv_of_rows(),
-            io.TextIOWrapper(unpacked, "utf-8-sig", "replace", newline="") as text,
-        ):
-            for _ in csv.reader(text, delimiter=delimiter, strict=True):
-                row += 1
-    except csv.Error:
-        if not span.is_whole:
-            raise SpanAstray from None
-        raise ExtractError(
-            f"{listed.name}: a quoted cell of row {row} goes on after the quote that closes it; "
-            "a quote in it is not doubled, or it has swallowed rows because its own is missing"
-        ) from None
-
-
-class _EndMark:
-    def __init__(self, listed: Listed) -> None:
-        self._chunks = text_chunks(listed)
-        self.ended = False
-
-    def lines(self) -> Iterator[str]:
-        rest = b""
-        for chunk in self._chunks:
-            *lines, rest = (rest + chunk).split(b"\n")
-            for line in lines:
-                yield line.decode("utf-8", "replace") + "\n"
-        if rest:
-            yield rest.decode("utf-8", "replace") + "\n"
-        self.ended = True
-        yield "end\n"
-
-
-def _refuse_open_quote(listed: Listed, delimiter: str) -> None:
-    """Refuse a file in which the quote that opens the last cell is never closed.
-
-    A parser reads everything after such a quote as one cell. To name the row, the file is read
-    again with the module `csv` and an end line added: the row that swallows this line was open.
-
-    Raises:
-        ExtractError: naming the row that is never closed.
-    """
-    mark = _EndMark(listed)
-    row = 0
-    try:
-        with csv_of_rows():
-            for cells in csv.reader(mark.lines(), delimiter=delimiter):
-                row += 1
-                if mark.ended and cells != ["end"]:
-                    break
-            else:
-                return
-    except csv.Error:
-        row += 1  # a cell longer than a row may be
-    raise ExtractError(
-        f"{listed.name}: row {row} opens a quoted cell that is never closed, or is longer than "
-        f"{LONGEST_ROW >> 10} KB; the file is cut off or a quote is not doubled"
-    )

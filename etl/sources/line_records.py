@@ -19,18 +19,10 @@ import pyarrow.compute as pc
 from etl.columns.arrays import Bools, trimmed
 from etl.errors import ExtractError
 from etl.model.canonical_tables import ROW_COLUMN
-from etl.sources.delimited import (
-    WHOLE,
-    Batch,
-    Ragged,
-    RowForm,
-    Span,
-    csv_of_rows,
-    filled_rows,
-    read_batches,
-)
+from etl.sources.delimited import RowForm, read_batches
 from etl.sources.extract_folder import Listed
 from etl.sources.layout import LineForm
+from etl.sources.row_batches import WHOLE, Batch, Ragged, Span, csv_of_rows, filled_rows
 from etl.sources.row_conditions import holds
 
 LINE_DELIMITER: Final = "\x1f"

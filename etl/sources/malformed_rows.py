@@ -30,7 +30,6 @@ import pyarrow.compute as pc
 from etl.columns.digests import Hashes, among, hash_ids, row_digests, seed_of
 from etl.model.canonical_tables import FILE_COLUMN, MEMBERLESS, ROW_COLUMN
 from etl.rows import LOOSE_SCHEMA, findings_at
-from etl.sources.delimited import csv_of_rows
 from etl.sources.extract import SourceFile, spill_names
 from etl.sources.keys import OwnedIds
 from etl.sources.layout import Layout, RawTable
@@ -41,6 +40,7 @@ from etl.sources.partition_rows import (
     Piece,
     partition_of,
 )
+from etl.sources.row_batches import csv_of_rows
 from etl.sources.rule_ids import RAGGED_ROW
 
 LookedUp = Mapping[str, Hashes]

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 from etl.errors import ExtractError
 from etl.model.canonical_tables import ROW_COLUMN
 from etl.sources.arrow_text import text_writer
-from etl.sources.delimited import Batch, refuse_long_rows
 from etl.sources.extract_folder import Listed
+from etl.sources.row_batches import Batch, refuse_long_rows
 
 BATCH_ROWS: Final = 1 << 16
 

@@ -19,7 +19,7 @@ from etl.columns.digests import Hashes, filled, hash_ids, row_digests, seed_of
 from etl.errors import ExtractError
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
 from etl.sources import delimited, file_splits, line_records, parquet
-from etl.sources.delimited import Batch, RowForm, Span
+from etl.sources.delimited import RowForm
 from etl.sources.events import Emit, FileProgress
 from etl.sources.extract import SourceFile, spill_names
 from etl.sources.extract_files import ExtractFiles
@@ -29,6 +29,7 @@ from etl.sources.layout_columns import Condition
 from etl.sources.line_records import RecordFile, RecordType
 from etl.sources.pharmacy_fills import fill_ids
 from etl.sources.raw_rows import RawRows
+from etl.sources.row_batches import Batch, Span
 from etl.sources.row_conditions import holds
 from etl.sources.spilled_rows import gathered_bytes, with_places
 

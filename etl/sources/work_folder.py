@@ -22,7 +22,6 @@ import pyarrow as pa
 
 from etl.errors import ExtractError, StoreError
 from etl.jobs import ALONE, JobRunner
-from etl.sources.delimited import SpanAstray
 from etl.sources.events import Emit
 from etl.sources.external_sort import Run
 from etl.sources.extract_state import file_from, layout_from, layout_state
@@ -31,6 +30,7 @@ from etl.sources.keys import GlobalKeys, HashSet, OwnedIds, Owners, clear_gather
 from etl.sources.malformed_rows import Known, LookedUp
 from etl.sources.partition_rows import OWNER_COLUMN, RAGGED, CutJob, Piece, Refused, cut
 from etl.sources.partitions import PartitionFacts, Partitions
+from etl.sources.row_batches import SpanAstray
 from etl.sources.spilled_rows import (
     Index,
     SpillWriter,

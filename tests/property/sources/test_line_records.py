@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from etl.errors import ExtractError
 from etl.jobs import ALONE
 from etl.sources import open_extract, partition, read_layout
-from etl.sources.delimited import Span
 from etl.sources.extract_files import FolderFiles
 from etl.sources.extract_folder import Listed
 from etl.sources.layout import LineForm
 from etl.sources.layout_columns import Condition
 from etl.sources.line_records import RecordFile, RecordType, read_records
+from etl.sources.row_batches import Span
 from etl.sources.text_conversions import added_up
 from tests.property.sources.test_layout_language import column
 from tests.unit.sources.apart import Apart

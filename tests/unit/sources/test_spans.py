@@ -12,9 +12,9 @@ import pytest
 from etl.errors import ExtractError, StoreError
 from etl.jobs import ALONE
 from etl.sources import Event, Partitions, delimited, open_extract, open_partitions, partition
-from etl.sources.delimited import Span
 from etl.sources.events import FileProgress
 from etl.sources.partition_rows import cut_up
+from etl.sources.row_batches import Span
 from tests.unit.sources.apart import Apart
 from tests.unit.sources.extracts import MEMBER, rows_of, write_extract
 
