@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from etl.pipeline.executor import Cutting, Done, Read, Task
 from etl.pipeline.incremental.dependencies import Dependencies
 from etl.pipeline.partition.check_and_map import PartitionContext
 from etl.pipeline.partition.providers import Providers, providers_of
-from etl.pipeline.target import RunStore
+from etl.pipeline.target import Target
 from etl.pipeline.unit import UnitContext, process_unit
 from etl.sources import (
     Emit,
@@ -31,6 +31,7 @@ from etl.sources import (
     resume_partitions,
 )
 from etl.sources.finished_steps import Inventory
+from etl.storage.port import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +143,7 @@ class _Process:
 
     work: Path
     definitions: Definitions
+    _stores: dict[Target, Store] = field(default_factory=dict)
 
     @cached_property
     def partitions(self) -> Partitions:
@@ -159,6 +161,14 @@ class _Process:
     def inventory(self) -> Inventory:
         return Inventory(self.work)
 
+    def store(self, target: Target | None) -> Store | None:
+        """Return the store of the run's target, opened at its first unit."""
+        if target is None:
+            return None
+        if target not in self._stores:
+            self._stores[target] = target.store()
+        return self._stores[target]
+
     def finish(self, task: Task, unit: range) -> Iterator[Done]:
         """Yield a unit, or each of its partitions where together they are too much.
 
@@ -169,8 +179,7 @@ class _Process:
         if done is None:
             partition_context = PartitionContext(self.definitions, self.providers, task.as_of)
             context = UnitContext(partition_context, self.dependencies, task)
-            store = None if task.target is None else RunStore(task.target, self.work)()
-            rows = self.partitions
+            rows, store = self.partitions, self.store(task.target)
             result = process_unit(context, unit, rows, rows.keys, store)
             if result is None:
                 for index in unit:

@@ -306,7 +306,7 @@ def _with_bulk(
         return manifest
     reading = ParallelReading(
         context.executor,
-        RunStore(publication.target, work),
+        RunStore(publication.target),
         lambda count: context.emit(StageExtended(count)),
         lambda count: context.emit(StageAdvanced(count)),
         publication.reuses,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -53,26 +53,39 @@ class Target:
         return DryStore(store, self.kept) if self.dry else store
 
 
-@dataclass(frozen=True, slots=True)
 class RunStore:
-    """The store of a run's target, opened once in each process: on S3 that costs 0.2 s.
+    """The store of a run's target, opened once in each process: on S3 that costs 0.1 s.
 
-    Attributes:
+    Copies that come to another process, with each of its jobs, share one.
+
+    Args:
         target: the target.
-        work: folder of the run.
     """
 
-    target: Target
-    work: Path
+    def __init__(self, target: Target) -> None:
+        self._target = target
+
+    def __getstate__(self) -> Target:
+        """Leave out the store."""
+        return self._target
+
+    def __setstate__(self, target: Target) -> None:
+        """Take the store of the copies that came before."""
+        self._target = target
+        self._store = _shared(target)
 
     def __call__(self) -> Store:
-        """Return the store: the same for all that is equal to this in one process."""
-        return _opened(self)
+        """Return the store."""
+        return self._store
+
+    @cached_property
+    def _store(self) -> Store:
+        return self._target.store()
 
 
 @lru_cache(maxsize=1)
-def _opened(of: RunStore) -> Store:
-    return of.target.store()
+def _shared(target: Target) -> Store:
+    return target.store()
 
 
 class _ReadStore:

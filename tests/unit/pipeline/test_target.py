@@ -35,11 +35,13 @@ def test_object_storage_has_no_current_folder() -> None:
 
 def test_jobs_of_a_run_that_come_to_a_process_find_one_store(tmp_path: Path) -> None:
     """Each job brings a copy of what it works on; to make clients for each took half of a run."""
-    of_run = RunStore(Target("s3://bucket/published", StoreOptions()), tmp_path / "run")
+    there = Target(str(tmp_path / "published"), StoreOptions())
+    of_run = RunStore(there)
+    assert of_run() is of_run()
     first, second = (pickle.loads(pickle.dumps(of_run)) for _ in range(2))  # noqa: S301
     assert first() is second()
-    of_another_run = RunStore(of_run.target, tmp_path / "another")
-    assert of_another_run() is not first()
+    # The next run of the process that began this one has a store of its own.
+    assert RunStore(there)() is not of_run()
 
 
 def test_a_run_opens_its_target_once_however_many_partitions_there_are(
