@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from etl.pipeline.executor import Cutting, Done, Read, Task
 from etl.pipeline.incremental.dependencies import Dependencies
 from etl.pipeline.partition.check_and_map import PartitionContext
 from etl.pipeline.partition.providers import Providers, providers_of
-from etl.pipeline.target import Target
+from etl.pipeline.target import RunStore
 from etl.pipeline.unit import UnitContext, process_unit
 from etl.sources import (
     Emit,
@@ -31,7 +31,6 @@ from etl.sources import (
     resume_partitions,
 )
 from etl.sources.finished_steps import Inventory
-from etl.storage.port import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,19 +87,21 @@ class LocalExecutor:
         save_directory(read.work, task.directory)
         Checkpoints(read.work, task.fingerprint, Inventory(read.work)).drop_others()
         count = read.partitions.facts.count
+        open_store = None if task.target is None else RunStore(task.target)
         # Each process maps the directory; a job carries no more than its unit may reuse.
         jobs = [
             _UnitJob(
                 read.work,
                 unit,
                 replace(task, directory={}, previous=task.previous.for_partitions(unit, count)),
+                open_store,
             )
             for unit in task.units(count)
         ]
         if self.workers.processes == 1:
             process = _Process(read.work, definitions)
             for job in jobs:
-                yield from process.finish(job.task, job.unit)
+                yield from process.finish(job)
         else:
             for done in self.workers.each(_finish, jobs, ignore):
                 yield from done
@@ -135,6 +136,7 @@ class _UnitJob:
     work: Path
     unit: range
     task: Task
+    open_store: RunStore | None
 
 
 @dataclass
@@ -143,7 +145,6 @@ class _Process:
 
     work: Path
     definitions: Definitions
-    _stores: dict[Target, Store] = field(default_factory=dict)
 
     @cached_property
     def partitions(self) -> Partitions:
@@ -161,29 +162,22 @@ class _Process:
     def inventory(self) -> Inventory:
         return Inventory(self.work)
 
-    def store(self, target: Target | None) -> Store | None:
-        """Return the store of the run's target, opened at its first unit."""
-        if target is None:
-            return None
-        if target not in self._stores:
-            self._stores[target] = target.store()
-        return self._stores[target]
-
-    def finish(self, task: Task, unit: range) -> Iterator[Done]:
+    def finish(self, job: _UnitJob) -> Iterator[Done]:
         """Yield a unit, or each of its partitions where together they are too much.
 
         No more than one partition's work is lost when a run is killed.
         """
+        task, unit = job.task, job.unit
         checkpoints = Checkpoints(self.work, task.fingerprint, self.inventory)
         done = checkpoints.find(unit)
         if done is None:
             partition_context = PartitionContext(self.definitions, self.providers, task.as_of)
             context = UnitContext(partition_context, self.dependencies, task)
-            rows, store = self.partitions, self.store(task.target)
+            rows, store = self.partitions, job.open_store() if job.open_store else None
             result = process_unit(context, unit, rows, rows.keys, store)
             if result is None:
                 for index in unit:
-                    yield from self.finish(task, range(index, index + 1))
+                    yield from self.finish(replace(job, unit=range(index, index + 1)))
                 return
             done = checkpoints.keep(unit, result)
         yield done
@@ -196,4 +190,4 @@ def _process(work: Path) -> _Process:
 
 def _finish(job: _UnitJob, emit: Emit) -> list[Done]:
     del emit
-    return list(_process(job.work).finish(job.task, job.unit))
+    return list(_process(job.work).finish(job))

@@ -45,9 +45,8 @@ class Obligation:
 def of_data(every: tuple[Obligation, ...]) -> tuple[Obligation, ...]:
     """Return the obligations that rows can break, one for each different test."""
     kept: list[Obligation] = []
-    tests: dict[str, list[Test]] = defaultdict(
-        list
-    )  # few a rule; to hash a test goes all through it
+    # A rule has few, and to hash a test goes all through it.
+    tests: dict[str, list[Test]] = defaultdict(list)
     for obligation in every:
         test, same_rule = obligation.test, tests[obligation.rule]
         if test is not None and test not in same_rule:

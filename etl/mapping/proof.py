@@ -303,13 +303,7 @@ def _every(answers: Iterable[bool | None]) -> bool | None:
 
 def _some(answers: Iterable[bool | None]) -> bool | None:
     """Return whether one holds; what comes behind it is not asked."""
-    result: bool | None = False
-    for said in answers:
-        if said is True:
-            return True
-        if said is None:
-            result = None
-    return result
+    return _not(_every(map(_not, answers)))
 
 
 def _not(said: bool | None) -> bool | None:

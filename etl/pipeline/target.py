@@ -64,15 +64,16 @@ class RunStore:
 
     def __init__(self, target: Target) -> None:
         self._target = target
+        self._is_copy = False
 
     def __getstate__(self) -> Target:
         """Leave out the store."""
         return self._target
 
     def __setstate__(self, target: Target) -> None:
-        """Take the store of the copies that came before."""
+        """Be a copy: nothing is opened, for what fails here has no message."""
         self._target = target
-        self._store = _shared(target)
+        self._is_copy = True
 
     def __call__(self) -> Store:
         """Return the store."""
@@ -80,7 +81,7 @@ class RunStore:
 
     @cached_property
     def _store(self) -> Store:
-        return self._target.store()
+        return _shared(self._target) if self._is_copy else self._target.store()
 
 
 @lru_cache(maxsize=1)
