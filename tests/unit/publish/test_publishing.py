@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import json
 import pickle
@@ -417,6 +418,7 @@ def test_a_saved_partition_is_the_partition(tmp_path: Path) -> None:
 @pytest.fixture
 def few_files() -> Iterator[None]:
     """Let this process have no more than 64 files open."""
+    gc.collect()  # closes what earlier tests left open
     before = resource_limits.getrlimit(resource_limits.RLIMIT_NOFILE)
     resource_limits.setrlimit(resource_limits.RLIMIT_NOFILE, (64, before[1]))
     yield
