@@ -6,7 +6,6 @@ import gzip
 import hashlib
 import json
 import shutil
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -39,6 +38,7 @@ from tests.e2e.directory_crawler import Crawler, by_name, dangling, static_serve
 from tests.e2e.test_directory_publishing import manifest_of, seen
 from tests.e2e.test_serving import Running, running
 from tests.unit.publish.samples import patient, publish, stage
+from tests.waiting import until
 
 Json = dict[str, Any]
 INDEX: Final = "plan-finder/H0009/2025/index.json"
@@ -105,8 +105,7 @@ def warnings(called: Called) -> list[str]:
 
 def wait_past(created: str) -> None:
     """Wait until the next release has a later second: Last-Modified tells none of one second."""
-    while f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}" <= created:
-        time.sleep(0.05)
+    until(lambda: f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}" > created)
 
 
 @pytest.fixture(scope="module")
