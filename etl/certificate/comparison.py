@@ -93,8 +93,8 @@ class Compared:
 
 
 @dataclass
-class _Found:
-    """Differences as they are found."""
+class _Differences:
+    """The differences so far."""
 
     places: Mapping[tuple[int, int, str], str]
     explained: list[FactDifference] = field(default_factory=list)
@@ -103,13 +103,13 @@ class _Found:
     facts: int = 0
 
     def add(self, table: str, place: Any, fact: str, reason: str = "", cents: int = 0) -> None:
-        one = FactDifference(table, int(place[0]), int(place[1]), fact, reason, cents)
+        difference = FactDifference(table, int(place[0]), int(place[1]), fact, reason, cents)
         if reason:
-            self.explained.append(one)
+            self.explained.append(difference)
             return
         self.count += 1
         if len(self.unexplained) < MOST:
-            self.unexplained.append(one)
+            self.unexplained.append(difference)
 
     def rule(self, place: Any, column: str) -> str:
         """Return the rule that found something in a cell; empty for none."""
@@ -138,11 +138,12 @@ def compare(
         newly: when claims become visible; None before the first release.
     """
     kept = {
-        name: SourceTable(tables[name].filter(pa.array(among(places_of(tables[name]), one))))
+        name: SourceTable(
+            tables[name].filter(pa.array(among(places_of(tables[name]), fates[name].published)))
+        )
         for name in COMPARED
-        for one in [fates[name].published]
     }
-    found = _Found(_places(findings))
+    differences = _Differences(_places(findings))
     source = SourceClaims(
         kept["claim"],
         kept["claim_line"],
@@ -150,28 +151,34 @@ def compare(
         kept["member"],
         kept["claim_other_payer"],
         kept["claim_adjustment"],
-        found.places,
+        differences.places,
     )
-    _superseded(tables, fates, found, leaves_out=leaves_out)
-    at = _matched(source, published, found)
-    _texts(source, published, at, found)
-    _members(source, published, found)
-    lines = _matched_lines(source, published, at, found)
+    # Rows: each is published once, in quarantine, or superseded by another.
+    _superseded(tables, fates, differences, leaves_out=leaves_out)
+    claim_rows = _matched(source, published, differences)
+    # Facts: of claims, members and lines.
+    _texts(source, published, claim_rows, differences)
+    _members(source, published, differences)
+    line_rows = _matched_lines(source, published, claim_rows, differences)
+    # Amounts: each, and none where the view has none.
     of_rows = source.expected(source.stated, source.stated_lines)
     if states_money:
-        _amounts(source, published, (at, lines), of_rows, found)
+        _amounts(source, published, (claim_rows, line_rows), of_rows, differences)
     else:
-        _no_amounts(published, found)
-    labels = _labels(source, published, at)
-    own = claim_sums(labels, source.stated, source.line_claims, of_rows[2], source.counts)
+        _no_amounts(published, differences)
+    # Sums: those of the rows here, those of the bytes by reading them alone.
+    labels = _labels(source, published, claim_rows)
+    sums = claim_sums(labels, source.stated, source.line_claims, of_rows[2], source.counts)
     return Compared(
-        facts=found.facts,
-        source=own if states_money else own.without_money(),
+        facts=differences.facts,
+        source=sums if states_money else sums.without_money(),
         published=published_sums(published),
-        differences=(*found.explained, *found.unexplained),
-        unexplained=found.count,
-        delays=_delays(source, published, at, newly),
-        files=_by_file(source, published, (at, lines), of_rows[2], found) if states_money else {},
+        differences=(*differences.explained, *differences.unexplained),
+        unexplained=differences.count,
+        delays=_delays(source, published, claim_rows, newly),
+        files=_by_file(source, published, (claim_rows, line_rows), of_rows[2], differences)
+        if states_money
+        else {},
     )
 
 
@@ -180,7 +187,7 @@ def _by_file(
     published: PublishedClaims,
     matched: tuple[Any, Any],
     of_lines: Any,
-    found: _Found,
+    differences: _Differences,
 ) -> dict[FileCell, FileSum]:
     """Return the amounts by the file whose row brought them.
 
@@ -189,42 +196,44 @@ def _by_file(
         published: the bytes.
         matched: rows of the claims and of the items that are published; -1 for none.
         of_lines: amounts of the lines, with those that rows of other tables add to them.
-        found: the differences.
+        differences: the differences.
     """
     sides = (
         (source.claim_files, np.arange(len(source.claims)), source.stated),
         (source.line_files, source.line_claims, of_lines),
     )
-    there = (
+    items = (
         (np.arange(len(published)), published.totals),
         (published.claims, published.lines),
     )
     sums: dict[FileCell, FileSum] = {}
     for level, (files, claims, cents), rows, (owners, read) in zip(
-        LEVELS, sides, matched, there, strict=True
+        LEVELS, sides, matched, items, strict=True
     ):
         for (file, category), (total, _) in sums_by_file(files, claims, cents).items():
             sums[file, level, category] = FileSum(source=total)
-        of = np.concatenate([files, np.full((1, len(CATEGORIES)), -1, dtype=np.int64)])[rows]
-        for (file, category), (total, count) in sums_by_file(of, owners, read).items():
+        # Row -1, for what is published without a row, has no file.
+        files_of = np.concatenate([files, np.full((1, len(CATEGORIES)), -1, dtype=np.int64)])[rows]
+        for (file, category), (total, count) in sums_by_file(files_of, owners, read).items():
             cell = (file, level, category)
             sums[cell] = sums.get(cell, FileSum()) + FileSum(published=total, claims=count)
-    for one in found.explained:
-        level, _, category = one.fact.partition(".")
-        if one.cents and level in LEVELS:
-            cell = (one.file, level, category)
-            sums[cell] = sums.get(cell, FileSum()) + FileSum(explained=one.cents, differences=1)
+    for difference in differences.explained:
+        level, _, category = difference.fact.partition(".")
+        if difference.cents and level in LEVELS:
+            cell = (difference.file, level, category)
+            explained = FileSum(explained=difference.cents, differences=1)
+            sums[cell] = sums.get(cell, FileSum()) + explained
     return sums
 
 
 def _delays(
-    source: SourceClaims, published: PublishedClaims, at: Any, newly: Newly | None
+    source: SourceClaims, published: PublishedClaims, claim_rows: Any, newly: Newly | None
 ) -> Delays:
     if newly is None:
         return Delays(Counter(), ())
     ids = published.texts["id"].to_pylist()
-    new = np.array([one not in newly.known for one in ids], dtype=np.bool_)
-    rows = at[new & (at >= 0)]
+    is_new = np.array([claim not in newly.known for claim in ids], dtype=np.bool_)
+    rows = claim_rows[is_new & (claim_rows >= 0)]
     days = source.claims.dates("adjudication_date").take(pa.array(rows))
     return delays(as_numpy(days), source.claims.places[rows], newly)
 
@@ -261,7 +270,7 @@ def _places(findings: pa.Table) -> dict[tuple[int, int, str], str]:
 def _superseded(
     tables: Mapping[str, pa.Table],
     fates: Mapping[str, Fates],
-    found: _Found,
+    differences: _Differences,
     *,
     leaves_out: bool,
 ) -> None:
@@ -270,63 +279,64 @@ def _superseded(
     A row is superseded by one with its key, or as a part of a claim that is; where superseded
     claims are left out, by a claim of its chain. A row that deletes leaves nothing behind.
     """
-    left = {}
-    for name in ("claim", "claim_line"):
-        whole = SourceTable(tables[name])
-        decided = np.concatenate([fates[name].published, fates[name].quarantined])
-        gone = ~among(whole.places, decided)
-        found.facts += len(gone)
-        left[name] = (whole, gone)
-    (claims, gone), (lines, gone_lines) = left["claim"], left["claim_line"]
+    claims, lines = SourceTable(tables["claim"]), SourceTable(tables["claim_line"])
+    gone, gone_lines = (
+        ~among(rows.places, np.concatenate([fates[name].published, fates[name].quarantined]))
+        for name, rows in (("claim", claims), ("claim_line", lines))
+    )
+    differences.facts += len(gone) + len(gone_lines)
     if not (gone.any() or gone_lines.any()):
         return
     numbers, priors, successors = (
         as_numpy(claims.cells(name))
         for name in ("claim_id", "adjusted_from_claim_id", "adjusted_to_claim_id")
     )
-    there, replaced = set(numbers[~gone].tolist()), set(priors.tolist())
+    present, replaced = set(numbers[~gone].tolist()), set(priors.tolist())
     deleting = as_numpy(claims.small("record_action")) == "d"
     for at in np.flatnonzero(gone):
         is_replaced = leaves_out and (numbers[at] in replaced or priors[at] or successors[at])
-        if not (numbers[at] in there or is_replaced or deleting[at]):
-            found.add("claim", claims.places[at], "superseded by nothing")
-    old = set(numbers[gone].tolist())
+        if not (numbers[at] in present or is_replaced or deleting[at]):
+            differences.add("claim", claims.places[at], "superseded by nothing")
+    gone_claims = set(numbers[gone].tolist())
     keys = list(
         zip(lines.cells("claim_id").to_pylist(), lines.whole("line_number").tolist(), strict=True)
     )
-    there_lines = {
+    present_lines = {
         key for key, is_gone in zip(keys, gone_lines.tolist(), strict=True) if not is_gone
     }
     deleting = as_numpy(lines.small("record_action")) == "d"
     for at in np.flatnonzero(gone_lines):
         key = keys[at]
-        if not (key in there_lines or key[0] in old or deleting[at]):
-            found.add("claim_line", lines.places[at], "superseded by nothing")
+        if not (key in present_lines or key[0] in gone_claims or deleting[at]):
+            differences.add("claim_line", lines.places[at], "superseded by nothing")
 
 
-def _matched(source: SourceClaims, published: PublishedClaims, found: _Found) -> Any:
+def _matched(source: SourceClaims, published: PublishedClaims, differences: _Differences) -> Any:
     """Return the place of the row of each published claim; -1 where it has none of its own."""
-    at = source.rows_of(published.texts["number"])
-    found.facts += len(source.claims)
-    _each_once("claim", source.claims, at, found)
-    return at
+    claim_rows = source.rows_of(published.texts["number"])
+    differences.facts += len(source.claims)
+    _each_once("claim", source.claims, claim_rows, differences)
+    return claim_rows
 
 
-def _each_once(name: str, table: SourceTable, at: Any, found: _Found) -> None:
+def _each_once(name: str, table: SourceTable, rows: Any, differences: _Differences) -> None:
     """Note rows that are not published once, and what is published without a row."""
-    times = np.bincount(at[at >= 0], minlength=len(table))
+    times = np.bincount(rows[rows >= 0], minlength=len(table))
     for row in np.flatnonzero(times != 1):
-        found.add(name, table.places[row], "doubled" if times[row] else "lost")
-    for _ in range(int(np.count_nonzero(at < 0))):
-        found.add(name, (-1, 0), "without a row")
+        differences.add(name, table.places[row], "doubled" if times[row] else "lost")
+    for _ in range(int(np.count_nonzero(rows < 0))):
+        differences.add(name, (-1, 0), "without a row")
 
 
-def _texts(source: SourceClaims, published: PublishedClaims, at: Any, found: _Found) -> None:
-    claims, known = source.claims, at >= 0
+def _texts(
+    source: SourceClaims, published: PublishedClaims, claim_rows: Any, differences: _Differences
+) -> None:
+    """Compare dates, codes and references of claims."""
+    claims, known = source.claims, claim_rows >= 0
     starts, ends = claims.dates("statement_from_date"), claims.dates("statement_thru_date")
     is_reversed = pc.and_(pc.not_equal(ends, ""), pc.less(ends, starts))
     for row in _positions(is_reversed):
-        found.add("claim", claims.places[row], "end", _END)
+        differences.add("claim", claims.places[row], "end", _END)
     expected = {
         "member": (claims.cells("member_id"), "member_id"),
         "type": (source.types, "claim_type"),
@@ -336,32 +346,31 @@ def _texts(source: SourceClaims, published: PublishedClaims, at: Any, found: _Fo
         "paid": (claims.dates("paid_date"), "paid_date"),
         "plan": (source.plans, ""),
     }
-    rows = at[known]
-    own_rows = pa.array(rows)
-    there = {name: each.filter(known) for name, each in published.texts.items()}
+    rows = claim_rows[known]
+    row_numbers = pa.array(rows)
+    texts = {name: column.filter(known) for name, column in published.texts.items()}
     for name, (values, column) in expected.items():
-        is_there = there[name]
-        found.facts += len(rows)
-        for wrong in _positions(pc.not_equal(values.take(own_rows), is_there)):
+        differences.facts += len(rows)
+        for wrong in _positions(pc.not_equal(values.take(row_numbers), texts[name])):
             place = claims.places[rows[wrong]]
-            rule = found.rule(place, column) if is_there[wrong].as_py() == "" else ""
-            found.add("claim", place, name, rule)
+            rule = differences.rule(place, column) if texts[name][wrong].as_py() == "" else ""
+            differences.add("claim", place, name, rule)
     words = {}
-    is_own, is_cancelled = (each[rows] for each in source.statuses())
-    stated = claims.cells("status").take(own_rows).filter(pa.array(is_own))
-    words["status"] = _pairs(stated, there["status"].filter(pa.array(is_own)))
-    replaced = is_cancelled & ~as_numpy(pc.equal(there["status"], "cancelled"))
+    is_own, is_cancelled = (flags[rows] for flags in source.statuses())
+    stated = claims.cells("status").take(row_numbers).filter(pa.array(is_own))
+    words["status"] = _pairs(stated, texts["status"].filter(pa.array(is_own)))
+    replaced = is_cancelled & ~as_numpy(pc.equal(texts["status"], "cancelled"))
     for wrong in np.flatnonzero(replaced):
-        found.add("claim", claims.places[rows[wrong]], "status")
+        differences.add("claim", claims.places[rows[wrong]], "status")
     for name, column in _PAIRED:
-        words[name] = _pairs(claims.cells(column).take(own_rows), there[name])
+        words[name] = _pairs(claims.cells(column).take(row_numbers), texts[name])
         others = frozenset((code, word) for word, code in words[name])
-        _functions({f"{name}, the other way": others}, found)
+        _functions({f"{name}, the other way": others}, differences)
     for word, code in sorted(words["status"]):
         if word.lower() in _STATUSES and word.lower() != code:
-            found.add("claim", (-1, 0), "status by its word")
-    found.facts += (1 + len(_PAIRED)) * len(rows)
-    _functions(words, found)
+            differences.add("claim", (-1, 0), "status by its word")
+    differences.facts += (1 + len(_PAIRED)) * len(rows)
+    _functions(words, differences)
 
 
 def _positions(mask: pa.BooleanArray) -> Any:
@@ -377,63 +386,64 @@ def _pairs(source: pa.StringArray, published: pa.StringArray) -> dict[tuple[str,
     return dict(zip(zip(words, codes, strict=True), counts, strict=True))
 
 
-def _functions(words: Mapping[str, Collection[tuple[str, str]]], found: _Found) -> None:
+def _functions(words: Mapping[str, Collection[tuple[str, str]]], differences: _Differences) -> None:
     """Note words that are published now as one thing and now as another."""
     for fact, pairs in words.items():
         for _, count in sorted(Counter(word for word, _ in pairs).items()):
             if count > 1:
-                found.add("claim", (-1, 0), f"{fact} by its word")
+                differences.add("claim", (-1, 0), f"{fact} by its word")
 
 
-def _members(source: SourceClaims, published: PublishedClaims, found: _Found) -> None:
+def _members(source: SourceClaims, published: PublishedClaims, differences: _Differences) -> None:
     members = source.members
     days = members.dates("birth_date").to_pylist()
-    found.facts += len(members)
-    for at, number in enumerate(members.cells("member_id").to_pylist()):
+    differences.facts += len(members)
+    numbers = members.cells("member_id").to_pylist()
+    for place, number, stated in zip(members.places, numbers, days, strict=True):
         day = published.members.get(number)
         if day is None:
-            found.add("member", members.places[at], "lost")
-        elif day != days[at]:
-            place = members.places[at]
-            found.add("member", place, "birth date", "" if day else found.rule(place, "birth_date"))
-    extra = published.resources.get("Patient", 0) - len(members)
-    for fact, count, there in (
-        ("member", extra, len(members)),
-        (
-            "coverage",
-            published.resources.get("Coverage", 0) - len(source.coverages),
-            len(source.coverages),
-        ),
+            differences.add("member", place, "lost")
+        elif day != stated:
+            rule = "" if day else differences.rule(place, "birth_date")
+            differences.add("member", place, "birth date", rule)
+    for fact, kind, rows in (
+        ("member", "Patient", len(members)),
+        ("coverage", "Coverage", len(source.coverages)),
     ):
-        found.facts += there
-        for _ in range(abs(count)):
-            found.add(fact, (-1, 0), "without a row" if count > 0 else "lost")
+        differences.facts += rows
+        extra = published.resources.get(kind, 0) - rows
+        for _ in range(abs(extra)):
+            differences.add(fact, (-1, 0), "without a row" if extra > 0 else "lost")
 
 
-def _matched_lines(source: SourceClaims, published: PublishedClaims, at: Any, found: _Found) -> Any:
-    """Return the place of the row of each published item; -1 for none."""
+def _matched_lines(
+    source: SourceClaims, published: PublishedClaims, claim_rows: Any, differences: _Differences
+) -> Any:
+    """Return the place of the row of each published item; -1 for none. Their days are compared."""
     lines = source.lines
-    of = source.lines_at(at[published.claims], published.numbers)
-    found.facts += 2 * len(lines)
-    _each_once("claim_line", lines, of, found)
-    known = np.flatnonzero(of >= 0)
-    rows = of[known]
+    line_rows = source.lines_at(claim_rows[published.claims], published.numbers)
+    differences.facts += 2 * len(lines)
+    _each_once("claim_line", lines, line_rows, differences)
+    known = np.flatnonzero(line_rows >= 0)
+    rows = line_rows[known]
     starts, ends = (
         lines.dates(name).take(pa.array(rows)) for name in ("service_from_date", "service_to_date")
     )
     dates = published.dates.take(pa.array(known))
     for wrong in _positions(pc.invert(_is_served(dates, starts, ends))):
-        is_there, start, end = (each[wrong].as_py() for each in (dates, starts, ends))
+        date, start, end = (column[wrong].as_py() for column in (dates, starts, ends))
         row = rows[wrong]
         place, claim = lines.places[row], source.line_claims[row]
         kind = source.types[claim].as_py() if claim >= 0 else ""
-        if is_there == start and kind in _OF_ONE_DAY:
-            found.add("claim_line", place, "date", _NO_PERIOD)
+        if date == start and kind in _OF_ONE_DAY:
+            differences.add("claim_line", place, "date", _NO_PERIOD)
             continue
-        rules = [found.rule(place, name) for name in ("service_from_date", "service_to_date")]
-        left_out = is_there in ("", "/", start, f"{start}/", f"/{end}")
-        found.add("claim_line", place, "date", next(filter(None, rules), "") if left_out else "")
-    return of
+        rules = [differences.rule(place, name) for name in ("service_from_date", "service_to_date")]
+        left_out = date in ("", "/", start, f"{start}/", f"/{end}")
+        differences.add(
+            "claim_line", place, "date", next(filter(None, rules), "") if left_out else ""
+        )
+    return line_rows
 
 
 def _is_served(
@@ -447,12 +457,12 @@ def _is_served(
     return pc.if_else(pc.greater(ends, starts), period, one_day)
 
 
-def _no_amounts(published: PublishedClaims, found: _Found) -> None:
+def _no_amounts(published: PublishedClaims, differences: _Differences) -> None:
     """Note the amounts of a view that has none."""
     for level in (published.totals, published.headers, published.lines, published.payments):
-        found.facts += 1
+        differences.facts += 1
         for _ in range(int(np.count_nonzero(level != ABSENT))):
-            found.add("claim", (-1, 0), "amount in a view without money")
+            differences.add("claim", (-1, 0), "amount in a view without money")
 
 
 def _amounts(
@@ -460,7 +470,7 @@ def _amounts(
     published: PublishedClaims,
     matched: tuple[Any, Any],
     of_rows: tuple[Any, Any, Any],
-    found: _Found,
+    differences: _Differences,
 ) -> None:
     """Compare every amount.
 
@@ -468,10 +478,10 @@ def _amounts(
     """
     claims, lines = matched
     headers, line_cents = source.stated.copy(), source.stated_lines.copy()
-    before = len(found.explained)
-    _leave_out(source.claims, "claim", headers, (published.totals, claims), found)
-    _leave_out(source.lines, "claim_line", line_cents, (published.lines, lines), found)
-    is_whole = len(found.explained) == before
+    before = len(differences.explained)
+    _leave_out(source.claims, "claim", headers, (published.totals, claims), differences)
+    _leave_out(source.lines, "claim_line", line_cents, (published.lines, lines), differences)
+    is_whole = len(differences.explained) == before
     expected = of_rows if is_whole else source.expected(headers, line_cents)
     sides = (
         ("claim", published.totals, claims),
@@ -485,63 +495,65 @@ def _amounts(
     for level, cents, rows, wanted in used:
         name = "claim_line" if level == "claim_line" else "claim"
         table = source.lines if level == "claim_line" else source.claims
-        found.facts += cents.size
+        differences.facts += cents.size
         for at, code in zip(*entries_where(cents != wanted[rows]), strict=True):
-            found.add(name, table.places[rows[at]], f"{level}.{CATEGORIES[code]}")
+            differences.add(name, table.places[rows[at]], f"{level}.{CATEGORIES[code]}")
     rows, payments = claims[claims >= 0], source.claims.cents("payment_amount")
     paid = published.payments[claims >= 0]
-    found.facts += len(rows)
+    differences.facts += len(rows)
     for wrong in np.flatnonzero(paid != payments[rows]):
         place = source.claims.places[rows[wrong]]
-        rule = found.rule(place, "payment_amount") if paid[wrong] == ABSENT else ""
-        found.add("claim", place, "payment", rule)
+        rule = differences.rule(place, "payment_amount") if paid[wrong] == ABSENT else ""
+        differences.add("claim", place, "payment", rule)
     totals = expected[0]
     summed = (totals != ABSENT) & (headers == ABSENT)
     for at, code in zip(*entries_where(summed), strict=True):
         place = source.claims.places[at]
-        found.add("claim", place, f"claim.{CATEGORIES[code]}", _SUMMED, int(totals[at, code]))
+        differences.add("claim", place, f"claim.{CATEGORIES[code]}", _SUMMED, int(totals[at, code]))
 
 
 def _leave_out(
-    table: SourceTable, name: str, cents: Any, there: tuple[Any, Any], found: _Found
+    table: SourceTable, name: str, cents: Any, items: tuple[Any, Any], differences: _Differences
 ) -> None:
     """Remove expected amounts that have a finding and are not published as expected."""
     codes = {f"amount_{category}": code for code, category in enumerate(AMOUNT_CATEGORIES)}
-    cells = sorted(cell for cell in found.places if cell[2] in codes)
+    cells = sorted(cell for cell in differences.places if cell[2] in codes)
     if not cells:
         return
-    published, matched = there
+    published, matched = items
     item_of = np.full(len(table), -1, dtype=np.int64)
     item_of[matched[matched >= 0]] = np.flatnonzero(matched >= 0)
     rows = pair_places(np.array([cell[:2] for cell in cells], dtype=np.int64), table.places)
     for (file, row, column), at in zip(cells, rows.tolist(), strict=True):
-        rule, code = found.places[file, row, column], codes[column]
+        rule, code = differences.places[file, row, column], codes[column]
         if at < 0 or item_of[at] < 0 or cents[at, code] == ABSENT:
             continue
-        there_now, stated = published[item_of[at], code], cents[at, code]
-        if there_now != stated:
+        amount, stated = published[item_of[at], code], cents[at, code]
+        if amount != stated:
             # What rows of other tables add to a line may stand in its place; totals see to theirs.
-            instead = int(there_now) if name == "claim_line" and there_now > NO_CENTS else 0
+            instead = int(amount) if name == "claim_line" and amount > NO_CENTS else 0
             gone = int(stated) if stated > NO_CENTS else 0
-            found.add(name, (file, row), f"{name}.{CATEGORIES[code]}", rule, instead - gone)
+            differences.add(name, (file, row), f"{name}.{CATEGORIES[code]}", rule, instead - gone)
             cents[at, code] = ABSENT
 
 
-def _labels(source: SourceClaims, published: PublishedClaims, at: Any) -> dict[str, pa.StringArray]:
+def _labels(
+    source: SourceClaims, published: PublishedClaims, claim_rows: Any
+) -> dict[str, pa.StringArray]:
     """Return the labels of the rows' sums, words of the source in those that are published."""
-    known = at >= 0
-    payers = source.claims.cells("payer_id").take(pa.array(at[known]))
+    known = claim_rows >= 0
+    payers = source.claims.cells("payer_id").take(pa.array(claim_rows[known]))
     pairs = _pairs(payers, published.texts["insurer"].filter(known))
     # Several references of one payer are a difference; here the most frequent of them counts.
     published_as = dict(sorted(pairs, key=lambda pair: (pairs[pair], pair)))
     item_of = np.full(len(source.claims), -1, dtype=np.int64)
-    item_of[at[known]] = np.flatnonzero(known)
+    item_of[claim_rows[known]] = np.flatnonzero(known)
     status = published.texts["status"].take(pa.array(item_of, mask=item_of < 0))
     claims, text = source.claims, pa.string()
     return {
         "type": source.types,
         "plan": source.plans,
-        "payer": claims.each("payer_id", lambda one: published_as.get(one, one), text),
+        "payer": claims.each("payer_id", lambda payer: published_as.get(payer, payer), text),
         "month": claims.each("statement_from_date", lambda day: day_of(day)[:7], text),
         "status": pc.fill_null(status, ""),
     }

@@ -21,21 +21,21 @@ from etl.columns.navigation import positions
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN, TABLES
 from etl.rows import table_schema
 
-_FOUR: Final = (("phone", "phone"), ("fax", "fax"), ("email", "email"), ("url", "url"))
-_TWO: Final = (("contact_phone", "phone"), ("contact_email", "email"))
+_PHONE_TO_URL: Final = (("phone", "phone"), ("fax", "fax"), ("email", "email"), ("url", "url"))
+_OF_CONTACT: Final = (("contact_phone", "phone"), ("contact_email", "email"))
 _WIDE: Final = (
-    ("organization", "directory_organization", _FOUR),
-    ("organization_contact", "directory_organization", _TWO),
-    ("network_contact", "network", (*_TWO, ("url", "url"))),
-    ("insurance_plan_contact", "insurance_plan", _TWO),
-    ("practitioner", "directory_practitioner", _FOUR),
-    ("location", "location", _FOUR),
+    ("organization", "directory_organization", _PHONE_TO_URL),
+    ("organization_contact", "directory_organization", _OF_CONTACT),
+    ("network_contact", "network", (*_OF_CONTACT, ("url", "url"))),
+    ("insurance_plan_contact", "insurance_plan", _OF_CONTACT),
+    ("practitioner", "directory_practitioner", _PHONE_TO_URL),
+    ("location", "location", _PHONE_TO_URL),
     ("healthcare_service", "healthcare_service", (("phone", "phone"),)),
-    ("provider_role", "provider_role", _FOUR),
+    ("provider_role", "provider_role", _PHONE_TO_URL),
     ("affiliation", "affiliation", (("phone", "phone"),)),
-    ("endpoint_contact", "endpoint", _TWO),
+    ("endpoint_contact", "endpoint", _OF_CONTACT),
 )
-"""Owner, table, and (wide column, system of the telecom that it is)."""
+"""Owner, table, and (wide column, `ContactPoint.system` of the telecom that it is)."""
 
 _ROLE_OWN: Final = ("provider_role", "location", "organization")
 
@@ -147,11 +147,11 @@ def _numbered(owners: Any) -> pa.StringArray:
 def _plan_identifiers(plans: pa.Table) -> pa.Table:
     values, owners = list_values(_cells(plans, "identifiers"))
     parts = [[*text.split("|", 2), "", ""][:3] for text in values.to_pylist()]
-    plain = [[part.strip() or None for part in each] for each in parts]
+    stripped = [[part.strip() or None for part in identifier] for identifier in parts]
     # One that names no system is a value alone.
-    told = [each if each[1] else [None, each[0], None] for each in plain]
+    whole = [three if three[1] else [None, three[0], None] for three in stripped]
     system, value, assigner = (
-        pa.array([each[place] for each in told], pa.string()) for place in range(3)
+        pa.array([three[place] for three in whole], pa.string()) for place in range(3)
     )
     at = pa.array(owners)
     return _made(
@@ -175,7 +175,7 @@ def _languages(practitioners: pa.Table) -> pa.Table:
         for text in _cells(practitioners, "language_proficiency").to_pylist()
     ]
     numbers = _numbered(owners)
-    found = [
+    proficiency = [
         levels[owner][number - 1].strip() or None if number <= len(levels[owner]) else None
         for owner, number in zip(owners.tolist(), map(int, numbers.to_pylist()), strict=True)
     ]
@@ -187,7 +187,7 @@ def _languages(practitioners: pa.Table) -> pa.Table:
             "practitioner_id": _cells(practitioners, "practitioner_id").take(at),
             "sequence": numbers,
             "language": values,
-            "proficiency": pa.array(found, pa.string()),
+            "proficiency": pa.array(proficiency, pa.string()),
             **_places(practitioners, at),
         },
     )
@@ -216,11 +216,10 @@ def _with_wide(tables: Mapping[str, pa.Table]) -> pa.Table:
             }
             parts.append(_made("telecom", len(at), columns))
     whole = pa.concat_tables(parts).combine_chunks()
-    told = [pc.fill_null(_cells(whole, name), "") for name in ("owner", "owner_id", "system")]
-    said = compound_keys(*told, _cells(whole, "value"))
-    unsaid = np.asarray(pc.is_null(said))
-    keep = unsaid.copy()
-    keep[_first_of_each(pc.fill_null(said, ""))] = True
+    named = [pc.fill_null(_cells(whole, name), "") for name in ("owner", "owner_id", "system")]
+    keys = compound_keys(*named, _cells(whole, "value"))
+    keep = np.asarray(pc.is_null(keys)).copy()  # telecoms without a value are like no other
+    keep[_first_of_each(pc.fill_null(keys, ""))] = True
     keep[: own.num_rows] = True
     return whole.filter(pa.array(keep))
 
@@ -235,21 +234,21 @@ def _borrowed(roles: pa.Table, telecoms: pa.Table) -> Iterable[pa.Table]:
     for owner, named in zip(
         _ROLE_OWN, (role_ids, single, _cells(roles, "organization_id")), strict=True
     ):
-        mine = np.flatnonzero(true_where(pc.equal(owners, owner)))
-        has = true_where(pc.is_in(named, value_set=ids.take(pa.array(mine)), skip_nulls=True))
+        lent = np.flatnonzero(true_where(pc.equal(owners, owner)))
+        has = true_where(pc.is_in(named, value_set=ids.take(pa.array(lent)), skip_nulls=True))
         if owner != _ROLE_OWN[0]:
             taking = np.flatnonzero(has & true_where(wanting))
             if len(taking):
-                yield _copies(telecoms, mine, named, role_ids, taking)
+                yield _copies(telecoms.take(pa.array(lent)), named, role_ids, taking)
         wanting = pc.and_(wanting, pa.array(~has))
 
 
 def _marked(roles: pa.Table, telecoms: pa.Table) -> pa.Table:
     """Return the roles, those marked that have neither a telecom nor an endpoint."""
     of_roles = pc.equal(_cells(telecoms, "owner"), "provider_role")
-    told = pc.and_(of_roles, pc.is_valid(_cells(telecoms, "value")))
+    with_value = pc.and_(of_roles, pc.is_valid(_cells(telecoms, "value")))
     reached = pc.is_in(
-        _cells(roles, "role_id"), value_set=_cells(telecoms.filter(told), "owner_id")
+        _cells(roles, "role_id"), value_set=_cells(telecoms.filter(with_value), "owner_id")
     )
     reached = pc.or_(reached, pc.is_valid(_cells(roles, "endpoint_ids")))
     flags = pc.if_else(reached, pa.scalar(None, pa.string()), "Y")
@@ -258,21 +257,27 @@ def _marked(roles: pa.Table, telecoms: pa.Table) -> pa.Table:
 
 
 def _copies(
-    telecoms: pa.Table, mine: Any, named: pa.StringArray, role_ids: pa.StringArray, taking: Any
+    telecoms: pa.Table, named: pa.StringArray, role_ids: pa.StringArray, taking: Any
 ) -> pa.Table:
-    """Return the telecoms of what each role names, as the role's."""
-    source = telecoms.take(pa.array(mine))
-    lent = pa.table({"id": _cells(source, "owner_id"), "row": np.arange(len(mine))})
+    """Return the telecoms of what each role names, as the role's.
+
+    Args:
+        telecoms: of locations, or of organizations.
+        named: the id of the location or organization that each role names.
+        role_ids: the ids of the roles.
+        taking: numpy `int64`: places of the roles that take them.
+    """
+    lent = pa.table({"id": _cells(telecoms, "owner_id"), "row": np.arange(telecoms.num_rows)})
     at = pa.array(taking)
-    asked = pa.table({"id": named.take(at), "role": role_ids.take(at)})
-    both = asked.join(lent, "id", join_type="inner").sort_by(
+    roles = pa.table({"id": named.take(at), "role": role_ids.take(at)})
+    pairs = roles.join(lent, "id", join_type="inner").sort_by(
         [("role", "ascending"), ("row", "ascending")]
     )
-    rows = source.take(both.column("row").combine_chunks())
-    size = both.num_rows
+    rows = telecoms.take(pairs.column("row").combine_chunks())
+    size = pairs.num_rows
     columns = {name: _cells(rows, name) for name in rows.column_names}
     columns["owner"] = pa.repeat("provider_role", size).cast(pa.string())
-    columns["owner_id"] = both.column("role").combine_chunks()
+    columns["owner_id"] = pairs.column("role").combine_chunks()
     columns["sequence"] = pa.nulls(size, pa.string())
     return _made("telecom", size, columns)
 

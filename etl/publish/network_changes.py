@@ -66,9 +66,10 @@ class MovedProvider:
 
     Attributes:
         provider: the practitioner or organization.
-        before: of a network, the networks that who joined it left, or the locations and
-            organizations that who stays is not at any more; of a plan, networks of the plan.
-        after: likewise the networks joined by who left, the new places, the new networks.
+        before: the networks that a provider left who joined this one, or the locations and
+            organizations that one who stays is not at any more; of a plan, its networks before.
+        after: the networks that a provider joined who left this one, or the new locations and
+            organizations of one who stays; of a plan, its networks now.
     """
 
     provider: NamedResource
@@ -79,8 +80,8 @@ class MovedProvider:
         """Return it for machines."""
         return {
             **self.provider.to_json(),
-            "before": [one.to_json() for one in self.before],
-            "after": [one.to_json() for one in self.after],
+            "before": _all_to_json(self.before),
+            "after": _all_to_json(self.after),
         }
 
 
@@ -115,16 +116,16 @@ class ProviderChanges:
         if self.networks_before or self.networks_after:
             networks = {
                 "networks": {
-                    "removed": [one.to_json() for one in self.networks_before],
-                    "added": [one.to_json() for one in self.networks_after],
+                    "removed": _all_to_json(self.networks_before),
+                    "added": _all_to_json(self.networks_after),
                 }
             }
         return {
             **self.of.to_json(),
             **networks,
-            "added": [one.to_json() for one in self.joined],
-            "left": [one.to_json() for one in self.left],
-            "moved": [one.to_json() for one in self.moved],
+            "added": _all_to_json(self.joined),
+            "left": _all_to_json(self.left),
+            "moved": _all_to_json(self.moved),
         }
 
 
@@ -143,9 +144,15 @@ class NetworkChanges:
     def to_json(self) -> dict[str, Any]:
         """Return them for machines."""
         return {
-            "networks": [one.to_json() for one in self.networks],
-            "plans": [one.to_json() for one in self.plans],
+            "networks": _all_to_json(self.networks),
+            "plans": _all_to_json(self.plans),
         }
+
+
+def _all_to_json(
+    values: Sequence[NamedResource | MovedProvider | ProviderChanges],
+) -> list[dict[str, Any]]:
+    return [value.to_json() for value in values]
 
 
 def network_changes(before: Release, after: Release) -> NetworkChanges:
@@ -165,18 +172,20 @@ def network_changes(before: Release, after: Release) -> NetworkChanges:
     if not old_names and not new_names:
         return NetworkChanges()
     old, new = _Side.of(before, old_names), _Side.of(after, new_names)
-    # Of who is in a network by unchanged roles as well, less changed than these roles say.
+    # A provider may be in a network by unchanged roles as well: then less changed than these say.
     touched = None if old.plans != new.plans else old.differing(new)
     same = _unchanged(after, new_names, touched)
     old.add(same, touched)
     new.add(same, touched)
     plans = [_of_plan(plan, old, new) for plan in sorted(old.plans.keys() | new.plans.keys())]
     drafts = [draft for draft in (*_of_networks(old, new), *plans) if draft.is_change]
-    names = _named((after, before), {one for draft in drafts for one in draft.mentioned})
-    made = sorted((draft.made(names) for draft in drafts), key=lambda one: one.of.sort_key)
+    names = _named(
+        (after, before), {reference for draft in drafts for reference in draft.mentioned}
+    )
+    changes = sorted((draft.made(names) for draft in drafts), key=lambda change: change.of.sort_key)
     return NetworkChanges(
-        [one for one in made if not one.is_plan],
-        [one for one in made if one.is_plan],
+        [change for change in changes if not change.is_plan],
+        [change for change in changes if change.is_plan],
     )
 
 
@@ -211,25 +220,30 @@ class _Side:
             of_provider.setdefault(network, set()).update(places)
 
     def differing(self, other: _Side) -> set[str]:
-        """Return the providers of whom the two say something else."""
-        every = self.members.keys() | other.members.keys()
-        return {one for one in every if self.members.get(one) != other.members.get(one)}
+        """Return the providers whose memberships differ."""
+        before, after = self.members, other.members
+        providers = before.keys() | after.keys()
+        return {name for name in providers if before.get(name) != after.get(name)}
 
     def add(self, same: _Side, touched: AbstractSet[str] | None) -> None:
-        """Add what both releases say, and forget providers who are the same in both."""
+        """Add what both releases say, and drop providers that are the same in both."""
         if touched is not None:
-            self.members = {one: self.members[one] for one in touched if one in self.members}
+            self.members = {
+                provider: networks
+                for provider, networks in self.members.items()
+                if provider in touched
+            }
         for provider, networks in same.members.items():
-            mine = self.members.setdefault(provider, {})
+            of_provider = self.members.setdefault(provider, {})
             for network, places in networks.items():
-                mine.setdefault(network, set()).update(places)
+                of_provider.setdefault(network, set()).update(places)
         self.plans |= same.plans
 
     def of_plan(self, plan: str) -> dict[str, frozenset[str]]:
         """Return the providers of a plan: provider -> networks of the plan that it is in."""
         networks = self.plans.get(plan, frozenset())
-        inside = {one: networks & mine.keys() for one, mine in self.members.items()}
-        return {one: mine for one, mine in inside.items() if mine}
+        shared = {provider: networks & there.keys() for provider, there in self.members.items()}
+        return {provider: of_both for provider, of_both in shared.items() if of_both}
 
 
 def _membership(resource: Json) -> tuple[str, list[str], list[str]]:
@@ -258,24 +272,24 @@ def _read(release: Release, names: AbstractSet[Name]) -> Iterator[Json]:
         if unit is not None and unit.block is not None:
             by_shard.setdefault(unit.id, (unit, []))[1].append(name)
 
-    def one(shard: tuple[Unit, list[Name]]) -> list[Json]:
+    def resources_of(shard: tuple[Unit, list[Name]]) -> list[Json]:
         index = open_index(release.store, shard[0])
         index.load("ids")
         rows = [row for name in shard[1] if (row := index.row_of(*name)) is not None]
         lines = read_rows(release.store, index, rows).values()
         return [loads(line, release.store.name) for line in lines]
 
-    for found in mapped(release.store, one, by_shard.values()):
-        yield from found
+    for resources in mapped(release.store, resources_of, by_shard.values()):
+        yield from resources
 
 
 def _unchanged(
     release: Release, changed: AbstractSet[Name], touched: AbstractSet[str] | None
 ) -> _Side:
     """Return what the other resources of a release say of some providers, or of all, and plans."""
-    wanted = None if touched is None else {one.encode() for one in touched}
+    wanted = None if touched is None else {provider.encode() for provider in touched}
 
-    def one(unit: Unit) -> list[Json]:
+    def resources_of(unit: Unit) -> list[Json]:
         index = open_index(release.store, unit)
         index.load("ids")
         rows = [
@@ -294,8 +308,8 @@ def _unchanged(
 
     side = _Side()
     units = [unit for unit in release.manifest.directory if unit is not None and unit.block]
-    for found in mapped(release.store, one, units):
-        for resource in found:
+    for resources in mapped(release.store, resources_of, units):
+        for resource in resources:
             if (
                 touched is None
                 or resource["resourceType"] == _PLAN
@@ -361,14 +375,15 @@ class _Draft:
 
     def made(self, names: Mapping[str, NamedResource]) -> ProviderChanges:
         def all_of(references: Iterable[str]) -> list[NamedResource]:
-            return sorted((names[one] for one in references), key=lambda one: one.sort_key)
+            named = (names[reference] for reference in references)
+            return sorted(named, key=lambda resource: resource.sort_key)
 
-        def moves(found: Iterable[_Move]) -> list[MovedProvider]:
-            made = [
+        def moves(drafted: Iterable[_Move]) -> list[MovedProvider]:
+            providers = [
                 MovedProvider(names[provider], all_of(before), all_of(after))
-                for provider, before, after in found
+                for provider, before, after in drafted
             ]
-            return sorted(made, key=lambda one: one.provider.sort_key)
+            return sorted(providers, key=lambda moved: moved.provider.sort_key)
 
         return ProviderChanges(
             names[self.of],
@@ -383,11 +398,14 @@ def _named(releases: Sequence[Release], references: AbstractSet[str]) -> dict[st
     """Return the names of resources, each from the first release that has it."""
     names: dict[str, NamedResource] = {}
     for release in releases:
-        missing = {_split(one) for one in references if one not in names}
+        missing = {_split(reference) for reference in references if reference not in names}
         for resource in _read(release, missing):
-            found = _named_resource(resource)
-            names[found.reference] = found
-    return {one: names.get(one, NamedResource(one, one)) for one in references}
+            named = _named_resource(resource)
+            names[named.reference] = named
+    return {
+        reference: names.get(reference, NamedResource(reference, reference))
+        for reference in references
+    }
 
 
 def _split(reference: str) -> Name:
@@ -399,7 +417,7 @@ def _named_resource(resource: Json) -> NamedResource:
     reference = f"{resource['resourceType']}/{resource['id']}"
     name = resource.get("name") or reference
     if not isinstance(name, str):  # a person's
-        name = next((one["text"] for one in name if "text" in one), reference)
+        name = next((part["text"] for part in name if "text" in part), reference)
     identifiers = resource.get("identifier", ())
-    npi = next((one["value"] for one in identifiers if one.get("system") == _NPI), None)
+    npi = next((each["value"] for each in identifiers if each.get("system") == _NPI), None)
     return NamedResource(reference, name, npi)

@@ -70,31 +70,31 @@ class SidecarExplainer:
         """
         match subject:
             case ResourceSubject():
-                found = self._matching("resource", _hash(str(subject)))
-                resources = self._resources(found, str(subject))
+                entries = self._matching("resource", _hash(str(subject)))
+                resources = self._resources(entries, str(subject))
                 if not resources:
                     raise UsageError(
                         f"no row whose place the release keeps makes {subject}: a provider "
-                        "whom claims name by an id alone has none, and what is in quarantine makes "
+                        "that claims name by an id alone has none, and what is in quarantine makes "
                         "no resource"
                     )
                 return self._lineage(subject, (), resources)
             case ClaimSubject():
-                found = self._matching("claim", _hash(subject.number))
-                if not found:
+                entries = self._matching("claim", _hash(subject.number))
+                if not entries:
                     raise UsageError(
                         f"no row whose place the release keeps has the claim number of {subject}"
                     )
-                return self._lineage(subject, self._fates(found), self._resources(found))
+                return self._lineage(subject, self._fates(entries), self._resources(entries))
             case RowSubject():
-                found = self._at(subject)
-                return self._lineage(subject, self._fates(found), self._of_rows(found))
+                entries = self._at(subject)
+                return self._lineage(subject, self._fates(entries), self._of_rows(entries))
 
     def _lineage(
         self, subject: Subject, rows: tuple[RowFate, ...], resources: tuple[Explanation, ...]
     ) -> Lineage:
         named = {(row.extract, row.file) for row in rows}
-        named |= {(row.extract, row.file) for one in resources for row in one.rows}
+        named |= {(row.extract, row.file) for resource in resources for row in resource.rows}
         files = [
             NamedFile(title, file.name, file.bytes, file.sha256)
             for mark, title in self._titles.items()
@@ -108,7 +108,8 @@ class SidecarExplainer:
     def _pieces(self) -> Iterator[pa.Table]:
         """Yield the entries of each range of owners, and of the directory."""
         store = self._release.store
-        for _, pieces in groupby(self._sidecar.pieces, key=lambda one: (one.first, one.end)):
+        by_range = groupby(self._sidecar.pieces, key=lambda piece: (piece.first, piece.end))
+        for _, pieces in by_range:
             yield with_rows(all_joined(read_piece(store, piece) for piece in pieces))
         if self._sidecar.directory is not None:
             yield read_piece(store, self._sidecar.directory)
@@ -124,11 +125,11 @@ class SidecarExplainer:
 
     def _taken(self, piece: pa.Table, where: Any) -> list[_Entry]:
         """Return some entries of a piece; all others of their members are kept beside."""
-        found = _entries(piece.filter(where))
-        for owner in {entry.owner for entry in found} - {_NOBODY}:
-            theirs = pc.equal(piece.column("owner"), pa.scalar(owner, pa.uint64()))
-            self._of_owner[owner] = _entries(piece.filter(theirs))
-        return found
+        entries = _entries(piece.filter(where))
+        for owner in {entry.owner for entry in entries} - {_NOBODY}:
+            is_of_owner = pc.equal(piece.column("owner"), pa.scalar(owner, pa.uint64()))
+            self._of_owner[owner] = _entries(piece.filter(is_of_owner))
+        return entries
 
     def _at(self, subject: RowSubject) -> list[_Entry]:
         """Return the entries at a row of a file, of whichever extract.
@@ -136,39 +137,42 @@ class SidecarExplainer:
         Raises:
             UsageError: there are none.
         """
-        places = {
+        numbers = {
             mark: number
             for mark, extract in self._extracts.items()
             for number, file in enumerate(extract.files)
             if file.name == subject.file
         }
-        if not places:
-            names = sorted({file.name for one in self._extracts.values() for file in one.files})
+        if not numbers:
+            extracts = self._extracts.values()
+            names = sorted({file.name for extract in extracts for file in extract.files})
             raise UsageError(
                 f"the release was made of no file {subject.file}; it was of {', '.join(names)}"
             )
-        found = []
-        for piece in self._pieces():
-            at = pc.equal(piece.column("row"), subject.row)
-            found += [one for one in self._taken(piece, at) if places.get(one.extract) == one.file]
-        if not found:
+        entries = [
+            entry
+            for piece in self._pieces()
+            for entry in self._taken(piece, pc.equal(piece.column("row"), subject.row))
+            if numbers.get(entry.extract) == entry.file
+        ]
+        if not entries:
             raise UsageError(
                 f"no row of the release begins in row {subject.row} of {subject.file} (the header "
                 "is row 1); of rows that a layout puts together the first one counts, and of "
                 "members whose rows did not change those of the extract with which they last did"
             )
-        return found
+        return entries
 
     def _beside(self, entry: _Entry) -> list[_Entry]:
         """Return the entries of the same claim, of the same member, or of the same row."""
         others = self._of_owner.get(entry.owner, [entry])
         if entry.claim is not None:
-            return [one for one in others if one.claim == entry.claim]
+            return [other for other in others if other.claim == entry.claim]
         if TABLES[entry.table].key[0] == _MEMBER:
-            return [one for one in others if TABLES[one.table].key[0] == _MEMBER]
-        return [one for one in others if one[1:5] == entry[1:5]]
+            return [other for other in others if TABLES[other.table].key[0] == _MEMBER]
+        return [other for other in others if other[1:5] == entry[1:5]]  # claim, table, file, row
 
-    # What is said of them
+    # Lineages of entries
 
     @property
     def _extracts(self) -> Mapping[str, SidecarExtract]:
@@ -176,43 +180,43 @@ class SidecarExplainer:
 
     @cached_property
     def _titles(self) -> Mapping[str, str]:
-        """Mark of an extract -> it in words; empty where there is one only."""
+        """Mark of an extract -> what it is called; empty where there is one only."""
         if len(self._extracts) == 1:
             return dict.fromkeys(self._extracts, "")
-        days = [one.as_of for one in self._extracts.values()]
+        days = [extract.as_of for extract in self._extracts.values()]
         return {
-            mark: f"extract of {one.as_of}"
-            if one.as_of is not None and days.count(one.as_of) == 1
-            else f"extract published at {one.read}"
-            for mark, one in sorted(self._extracts.items(), key=lambda pair: pair[1].read)
+            mark: f"extract of {extract.as_of}"
+            if extract.as_of is not None and days.count(extract.as_of) == 1
+            else f"extract published at {extract.read}"
+            for mark, extract in sorted(self._extracts.items(), key=lambda pair: pair[1].read)
         }
 
     def _fates(self, entries: Sequence[_Entry]) -> tuple[RowFate, ...]:
         order = [*TABLES]
         rows = {
-            (one.extract, order.index(one.table), one.file, one.row): RowFate(
-                self._extracts[one.extract].files[one.file].name,
-                one.row,
-                one.table,
-                one.fate,
-                extract=self._titles[one.extract],
+            (entry.extract, order.index(entry.table), entry.file, entry.row): RowFate(
+                self._extracts[entry.extract].files[entry.file].name,
+                entry.row,
+                entry.table,
+                entry.fate,
+                extract=self._titles[entry.extract],
             )
-            for one in entries
+            for entry in entries
         }
         return tuple(rows[key] for key in sorted(rows))
 
     def _of_rows(self, entries: Sequence[_Entry]) -> tuple[Explanation, ...]:
         """Return the resources in which some rows have a part."""
-        found: dict[str, Explanation] = {}
-        for entry in entries:
-            found |= {one.resource: one for one in self._resources(self._beside(entry))}
-        return tuple(found.values())
+        resources = (
+            resource for entry in entries for resource in self._resources(self._beside(entry))
+        )
+        return tuple({resource.resource: resource for resource in resources}.values())
 
     def _resources(
         self, entries: Sequence[_Entry], name: str | None = None
     ) -> tuple[Explanation, ...]:
         """Return the resources that begin at some entries, with their rows; of a name, that one."""
-        found = []
+        explanations = []
         for entry in entries:
             plan = self._plans.get(entry.mapping or "")
             if entry.resource is None or plan is None:
@@ -220,12 +224,12 @@ class SidecarExplainer:
             resource = name or self._name_of(plan, entry)
             if resource is None:
                 continue
-            rows = [one for one in self._beside(entry) if one.fate == PUBLISHED]
+            rows = [row for row in self._beside(entry) if row.fate == PUBLISHED]
             rows += self._used(entry, resource)
-            found.append(
+            explanations.append(
                 Explanation(resource, plan.profile, plan.name, (), None, self._fates(rows))
             )
-        return tuple(found)
+        return tuple(explanations)
 
     def _used(self, entry: _Entry, resource: str) -> list[_Entry]:
         """Return the rows of the coverage or organization that a resource refers to."""
@@ -238,8 +242,8 @@ class SidecarExplainer:
             return []
         wanted = {_hash(name.decode()) for name in _USED.findall(line)}
         if entry.owner == _NOBODY:
-            return [one for name in wanted for one in self._matching("resource", name)]
-        return [one for one in self._of_owner[entry.owner] if one.resource in wanted]
+            return [row for name in wanted for row in self._matching("resource", name)]
+        return [row for row in self._of_owner[entry.owner] if row.resource in wanted]
 
     def _name_of(self, plan: Plan, entry: _Entry) -> str | None:
         """Return `Type/id` of the resource at an entry; None where it is not published."""
@@ -251,15 +255,15 @@ class SidecarExplainer:
                 continue
             index = self._release.index(unit)
             ids = [index.ids[row] for row in index.types.get(plan.resource, ())]
-            names = [f"{plan.resource}/{each}" for each in ids]
-            at = np.flatnonzero(hash_ids(pa.array(names, pa.string())) == entry.resource)
-            if len(at):
-                return names[int(at[0])]
+            names = [f"{plan.resource}/{logical_id}" for logical_id in ids]
+            same = np.flatnonzero(hash_ids(pa.array(names, pa.string())) == entry.resource)
+            if len(same):
+                return names[int(same[0])]
         return None
 
 
 def _entries(piece: pa.Table) -> list[_Entry]:
-    return [_Entry(**each) for each in piece.to_pylist()]
+    return [_Entry(**row) for row in piece.to_pylist()]
 
 
 def _hash(text: str) -> int:
