@@ -51,8 +51,8 @@ def skeleton(name: str) -> str:
 
 def imitates(name: str, payer: str) -> bool:
     """Return whether an app's name is, or holds, what looks like the payer's."""
-    theirs = skeleton(payer)
-    return len(theirs) >= SHORTEST_IMITATED and theirs in skeleton(name)
+    of_payer = skeleton(payer)
+    return len(of_payer) >= SHORTEST_IMITATED and of_payer in skeleton(name)
 
 
 def is_taken(name: str, others: Iterable[str]) -> bool:

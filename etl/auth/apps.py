@@ -321,7 +321,7 @@ class Apps:
                 AppRow.client_id != row.client_id, AppRow.status != AppStatus.DELETED.value
             )
         )
-        if is_taken(name, (_unpacked(one).name for one in others if not _is_own(row, one))):
+        if is_taken(name, (_unpacked(other).name for other in others if not _is_own(row, other))):
             raise InvalidForm({"name": "It looks like the name of another app; choose another."})
 
     def _has(self, client_id: str, token: str, column: str) -> bool:

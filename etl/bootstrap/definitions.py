@@ -101,7 +101,7 @@ def load_definitions(settings: Settings, model: DataModel = CLAIMS) -> Definitio
 
 def _rules(texts: Mapping[str, str], model: DataModel) -> tuple[dict[str, str], frozenset[str]]:
     """Return the rule files of a data model, and the ids of rules of other models only."""
-    others = [one.rules for one in DATA_MODELS if one is not model and one.rules]
+    others = [other.rules for other in DATA_MODELS if other is not model and other.rules]
     mine = {
         name: text
         for name, text in texts.items()

@@ -147,8 +147,8 @@ def _other_ids(settings: Settings, served: ServedRelease) -> tuple[str, ...]:
     if settings.auth.mode == "off" or not served.ids:
         return ()
     names = {"payer": "payer.id", "key": "CPCDS_ID_KEY"}
-    mine = id_facts(settings.payer.id, settings.id_key_bytes())
-    return tuple(names[field] for field in changed_ids(served.ids, mine))
+    configured = id_facts(settings.payer.id, settings.id_key_bytes())
+    return tuple(names[field] for field in changed_ids(served.ids, configured))
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -88,7 +88,7 @@ def piece(compared: Compared, before: Sums | None) -> bytes:
         "source": compared.source.to_json(),
         "published": compared.published.to_json(),
         "before": None if before is None else before.to_json(),
-        "differences": [list(astuple(one)) for one in compared.differences],
+        "differences": [list(astuple(difference)) for difference in compared.differences],
         "unexplained": compared.unexplained,
         "days": [list(each) for each in sorted(compared.delays.days.items())],
         "late": [list(each) for each in compared.delays.late],
@@ -157,7 +157,9 @@ def compared_units(pieces: Iterable[bytes]) -> tuple[Certificate, Sums | None]:
 def differences_of(pieces: Iterable[bytes]) -> Iterator[FactDifference]:
     """Yield the differences, unit by unit, by place: those explained, and some that are not."""
     for each in pieces:
-        found = [FactDifference(*one) for one in msgspec.json.decode(each)["differences"]]
+        found = [
+            FactDifference(*difference) for difference in msgspec.json.decode(each)["differences"]
+        ]
         yield from sorted(found, key=astuple)
 
 
@@ -194,8 +196,8 @@ def carried_money(made: Certificate) -> dict[tuple[str, str], tuple[int, int]]:
     found: dict[tuple[str, str], tuple[int, int]] = {}
     for (by, _, level, category), (cents, claims) in (made.release - made.read).money.items():
         if by == "type":
-            mine = found.get((level, category), (0, 0))
-            found[level, category] = (mine[0] + cents, mine[1] + claims)
+            carried = found.get((level, category), (0, 0))
+            found[level, category] = (carried[0] + cents, carried[1] + claims)
     return found
 
 

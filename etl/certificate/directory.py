@@ -116,7 +116,11 @@ def directory_counts(blocks: Iterable[bytes]) -> DirectoryCounts:
             ids.add((found.resource_type, found.id))
             table = _TABLES.get(found.resource_type, found.resource_type)
             if table == _ROLES:
-                own = (one.value for one in _ROLE.decode(line).identifier if one.type.has(_KEY))
+                own = (
+                    identifier.value
+                    for identifier in _ROLE.decode(line).identifier
+                    if identifier.type.has(_KEY)
+                )
                 keys.add(next(own, found.id))
             elif table == "directory_organization" and _is_network(line):
                 tables[_NETWORKS] += 1

@@ -46,8 +46,8 @@ class Sums:
     def _joined(self, other: Sums, sign: int) -> Sums:
         money = dict(self.money)
         for cell, (cents, claims) in other.money.items():
-            mine = money.get(cell, (0, 0))
-            money[cell] = (mine[0] + sign * cents, mine[1] + sign * claims)
+            added = money.get(cell, (0, 0))
+            money[cell] = (added[0] + sign * cents, added[1] + sign * claims)
         return Sums(
             {cell: each for cell, each in money.items() if each != (0, 0)},
             _added(self.claims, other.claims, sign),
@@ -133,12 +133,12 @@ def sums_by_file(files: Any, claims: Any, cents: Any) -> dict[tuple[int, str], t
     of, size = files[rows, categories], int(claims.max(initial=-1)) + 1
     found = {}
     for file in (np.flatnonzero(np.bincount(of + 1)) - 1).tolist():
-        mine = known & (of == file)
-        at = categories[mine]
+        of_file = known & (of == file)
+        at = categories[of_file]
         totals = np.zeros(len(CATEGORIES), dtype=np.int64)
-        np.add.at(totals, at, amounts[mine])
+        np.add.at(totals, at, amounts[of_file])
         some = np.zeros((len(CATEGORIES), size), dtype=np.bool_)
-        some[at, owners[mine]] = True
+        some[at, owners[of_file]] = True
         for category in np.flatnonzero(some.any(axis=1)).tolist():
             count = int(np.count_nonzero(some[category]))
             found[file, CATEGORIES[category]] = (int(totals[category]), count)

@@ -147,14 +147,14 @@ def _show_columns(console: Console, columns: list[dict[str, Any]]) -> None:
             min_width=widest if heading == "may be" else 4,
         )
     for column in columns:
-        said = column["element"] or {
+        meaning = column["element"] or {
             "asked": f"question: {' or '.join(column['others'])}",
             "left out": f"left out: {column['reason']}",
             "unknown": "not known",
         }.get(column["state"], "")
         sure = f"{column['confidence']:.0%}" if column["element"] else ""
         looks = column["looks_like"][0] if column["looks_like"] else ""
-        cells = (column["column"], said, sure, looks, "; ".join(column["why"]))
+        cells = (column["column"], meaning, sure, looks, "; ".join(column["why"]))
         table.add_row(*map(_safe, cells[: len(headings)]))
     console.print(table)
 

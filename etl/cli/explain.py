@@ -77,10 +77,10 @@ def explain_command(
     down: `item[0].net`, or `item` for all items. What is printed is a member's data; it goes to the
     terminal and nowhere else.
     """
-    asked = _subject(subject, row)
+    named = _subject(subject, row)
     settings = context.obj.settings(target=target, layout=layout, publish=viewing(view))
     with progress(quiet=as_json) as emit:
-        found = explain_subject(settings, extracts, asked, emit)
+        found = explain_subject(settings, extracts, named, emit)
     if path:
         found = _narrowed(found, path)
     if page is not None:
@@ -126,8 +126,8 @@ def _narrowed(found: Lineage, path: str) -> Lineage:
         )
     resources = []
     for resource in found.resources:
-        wanted = path.removeprefix(f"{resource.resource.partition('/')[0]}.")
-        origins = tuple(one for one in resource.origins if _is_under(one.path, wanted))
+        below = path.removeprefix(f"{resource.resource.partition('/')[0]}.")
+        origins = tuple(origin for origin in resource.origins if _is_under(origin.path, below))
         if origins:
             resources.append(replace(resource, origins=origins))
     if not resources:
@@ -137,8 +137,8 @@ def _narrowed(found: Lineage, path: str) -> Lineage:
     return replace(found, resources=tuple(resources))
 
 
-def _is_under(path: str, wanted: str) -> bool:
-    return path == wanted or path.startswith((f"{wanted}.", f"{wanted}["))
+def _is_under(path: str, below: str) -> bool:
+    return path == below or path.startswith((f"{below}.", f"{below}["))
 
 
 def _lines(found: Lineage) -> Iterator[str]:

@@ -80,21 +80,21 @@ def test_command(
 
 def _lines(found: Sequence[Row], differences: Sequence[RowDifference]) -> Iterator[str]:
     """Yield every row, those that differ with both texts; then those that are not there."""
-    changed = {id(one.found): one for one in differences if one.found is not None}
+    changed = {id(change.found): change for change in differences if change.found is not None}
     title = ""
     for row in found:
         if _title(row) != title:
             title = _title(row)
             yield click.style(title, bold=True)
-        one = changed.get(id(row))
-        if one is None:
+        change = changed.get(id(row))
+        if change is None:
             yield f"    {_cells(row)}"
-        elif one.expected is None:
+        elif change.expected is None:
             yield click.style(f"  + {_cells(row)}", fg="green")
         else:
             yield f"  ~ {_place(row)}"
-            for name in one.columns:
-                was, now = one.expected.get(name), row.get(name)
+            for name in change.columns:
+                was, now = change.expected.get(name), row.get(name)
                 yield "      " + " ".join(
                     [
                         f"{name}:",
@@ -102,7 +102,11 @@ def _lines(found: Sequence[Row], differences: Sequence[RowDifference]) -> Iterat
                         click.style(f"+{now}" if now is not None else "+", fg="green"),
                     ]
                 )
-    lost = [one.expected for one in differences if one.found is None and one.expected is not None]
+    lost = [
+        change.expected
+        for change in differences
+        if change.found is None and change.expected is not None
+    ]
     if lost:
         yield click.style("expected, and not there", bold=True)
     for row in lost:

@@ -79,14 +79,19 @@ def show_networks(networks: NetworkChanges) -> None:
         print_table(
             (what, "added", "left", "moved"),
             [
-                (one.of.name, f"{len(one.joined):,}", f"{len(one.left):,}", f"{len(one.moved):,}")
-                for one in every
+                (
+                    changes.of.name,
+                    f"{len(changes.joined):,}",
+                    f"{len(changes.left):,}",
+                    f"{len(changes.moved):,}",
+                )
+                for changes in every
             ],
         )
-        for one in every:
-            lines = list(_provider_lines(one))
+        for changes in every:
+            lines = list(_provider_lines(changes))
             if lines:
-                click.echo(f"{one.of.name}:")
+                click.echo(f"{changes.of.name}:")
             for line in lines[:_SHOWN]:
                 click.echo(f"  {line}")
             if len(lines) > _SHOWN:
@@ -106,7 +111,8 @@ def _provider_lines(found: ProviderChanges) -> Iterator[str]:
 
 def _way(move: MovedProvider, sign: str, *, of_plan: bool) -> str:
     before, after = (
-        ", ".join(dict.fromkeys(one.name for one in side)) for side in (move.before, move.after)
+        ", ".join(dict.fromkeys(resource.name for resource in side))
+        for side in (move.before, move.after)
     )
     if sign == "~":
         return f": {before or 'nothing'} → {after or 'nothing'}"

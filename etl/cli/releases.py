@@ -80,34 +80,35 @@ def releases_command(
     if as_json:
         body = [
             {
-                "release": one.release,
-                "parent": one.parent,
-                "created": one.created,
-                "kind": one.kind,
-                "current": one.current,
-                "counts": one.counts,
-                "inputs": list(one.inputs),
-                "rollback_to": one.rolled_back_to,
-                "reason": one.reason or None,
-                "holds": one.holds,
-                **_run_json(runs.get(one.release)),
+                "release": release.release,
+                "parent": release.parent,
+                "created": release.created,
+                "kind": release.kind,
+                "current": release.current,
+                "counts": release.counts,
+                "inputs": list(release.inputs),
+                "rollback_to": release.rolled_back_to,
+                "reason": release.reason or None,
+                "holds": release.holds,
+                **_run_json(runs.get(release.release)),
             }
-            for one in found
+            for release in found
         ]
         click.echo(json.dumps(body, indent=2))
     elif not found:
         click.echo(f"{target}: nothing was published yet")
     else:
-        for one in found:
-            changes = Changes.from_json(one.counts["changes"])
-            touched = _touched(changes, of_members=one.of_members)
-            size = one.counts["patients"]
-            if not one.of_members:
-                size = sum(one.counts["resources"].values())
-            held = f"{size:,} {'members' if one.of_members else 'resources'}"
+        for release in found:
+            changes = Changes.from_json(release.counts["changes"])
+            touched = _touched(changes, of_members=release.of_members)
+            size = release.counts["patients"]
+            if not release.of_members:
+                size = sum(release.counts["resources"].values())
+            held = f"{size:,} {'members' if release.of_members else 'resources'}"
+            seen = "; readers see it" * release.current
             click.echo(
-                f"{one.release}  {one.kind}, {held}: {touched}{'; readers see it' * one.current}"
-                f"{_of_rollback(one)}{_of_run(runs.get(one.release))}"
+                f"{release.release}  {release.kind}, {held}: {touched}{seen}"
+                f"{_of_rollback(release)}{_of_run(runs.get(release.release))}"
             )
 
 
@@ -372,7 +373,7 @@ def _rebuilt_json(remade: Rebuilt) -> dict[str, Any]:
         "same": not remade.problems,
         "release": remade.remade,
         "made_otherwise": list(remade.reasons),
-        "problems": [asdict(one) for one in remade.problems[:_MOST]],
+        "problems": [asdict(problem) for problem in remade.problems[:_MOST]],
         "problem_count": len(remade.problems),
     }
 
@@ -382,7 +383,8 @@ def _verified_json(found: Verified) -> dict[str, Any]:
         "release": found.release,
         "ok": found.ok,
         "problems": [
-            {"kind": one.kind, "key": one.key, "what": one.what} for one in found.problems
+            {"kind": problem.kind, "key": problem.key, "what": problem.what}
+            for problem in found.problems
         ],
         "problem_count": found.count,
         "patients": found.patients,

@@ -42,12 +42,12 @@ def show_rejected(rejected: Rejected) -> None:
 def show_missing(rejected: Rejected) -> None:
     """Print the facts that an extract lacks: empty crosswalks, and cells for which rows go."""
     rows = [
-        (f"{one.crosswalk} is empty: {', '.join(one.columns)}", f"{one.cells:,}")
-        for one in rejected.empty_crosswalks
+        (f"{empty.crosswalk} is empty: {', '.join(empty.columns)}", f"{empty.cells:,}")
+        for empty in rejected.empty_crosswalks
     ]
     rows += [
-        (f"{one.table}{one.column and f'.{one.column}'}: {one.rule}", f"{one.cells:,}")
-        for one in rejected.missing[:MOST_CAUSES]
+        (f"{fact.table}{fact.column and f'.{fact.column}'}: {fact.rule}", f"{fact.cells:,}")
+        for fact in rejected.missing[:MOST_CAUSES]
     ]
     if not rows:
         return
@@ -95,7 +95,7 @@ def show_counts(counts: Mapping[str, RowCounts]) -> None:
 def _print_counts(rows: Iterable[tuple[str, int, int, int, int, int]]) -> None:
     """Print row counts by outcome; claims are never withdrawn, and have no such column."""
     known = list(rows)
-    fates = FATES if any(one[-1] for one in known) else FATES[:-1]
+    fates = FATES if any(row[-1] for row in known) else FATES[:-1]
     print_table(
         ("rows", *fates),
         [(name, *(f"{number:,}" for number in numbers[: len(fates)])) for name, *numbers in known],
@@ -195,22 +195,22 @@ def rejected_json(rejected: Rejected) -> dict[str, object]:
         "claims": rejected.claims,
         "of": rejected.of,
         "causes": [
-            {"rule": one.rule, "says": one.says, "claims": one.claims, "rows": one.rows}
-            for one in rejected.causes
+            {"rule": cause.rule, "says": cause.says, "claims": cause.claims, "rows": cause.rows}
+            for cause in rejected.causes
         ],
         "advice": list(rejected.advice),
         "empty_crosswalks": [
-            {"crosswalk": one.crosswalk, "columns": list(one.columns), "cells": one.cells}
-            for one in rejected.empty_crosswalks
+            {"crosswalk": empty.crosswalk, "columns": list(empty.columns), "cells": empty.cells}
+            for empty in rejected.empty_crosswalks
         ],
         "missing": [
             {
-                "rule": one.rule,
-                "table": one.table,
-                "column": one.column or None,
-                "cells": one.cells,
+                "rule": fact.rule,
+                "table": fact.table,
+                "column": fact.column or None,
+                "cells": fact.cells,
             }
-            for one in rejected.missing
+            for fact in rejected.missing
         ],
     }
 

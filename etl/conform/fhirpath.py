@@ -105,9 +105,9 @@ def _html_checks(values: list[Any]) -> list[bool]:
 def _extension(values: list[Any], url: str) -> list[Any]:
     """Return all extensions of a URL (FHIR R4, FHIRPath: `extension(url)`)."""
     return [
-        _node(one, "Extension")
+        _node(extension, "Extension")
         for value in values
         if isinstance(value, dict)
-        for one in value.get("extension", ())
-        if one["url"] == url
+        for extension in value.get("extension", ())
+        if extension["url"] == url
     ]

@@ -447,7 +447,7 @@ def _not_drafted(file: FileFound) -> str:
 def _stem(name: str) -> str:
     """Return the name of a file without the endings that a layout does not see."""
     for endings in (tuple(COMPRESSIONS), (*ENDINGS, *TEXT_ENDINGS)):
-        ending = next((one for one in endings if name.lower().endswith(one)), "")
+        ending = next((suffix for suffix in endings if name.lower().endswith(suffix)), "")
         name = name.removesuffix(name[len(name) - len(ending) :]) if ending else name
     return name
 
@@ -516,18 +516,18 @@ def _never(header: str) -> str:
 
 def _evidence(column: ColumnFound) -> str:
     match = column.match
-    said = f"{match.confidence:.0%}"
+    sentence = f"{match.confidence:.0%}"
     if BY_VALUES in match.why:
-        said += f"; QUESTION: {BY_VALUES}"
+        sentence += f"; QUESTION: {BY_VALUES}"
     if match.others:
-        said += f"; QUESTION: or {' or '.join(other.key for other in match.others)}"
+        sentence += f"; QUESTION: or {' or '.join(other.key for other in match.others)}"
     if column.profile.ambiguous_date:
-        said += "; QUESTION: day or month first?"
+        sentence += "; QUESTION: day or month first?"
     elif column.profile.date and column.profile.date not in READ_DATES:
-        said += f"; QUESTION: dates are {column.profile.date}, write them YYYY-MM-DD"
+        sentence += f"; QUESTION: dates are {column.profile.date}, write them YYYY-MM-DD"
     elif match.element is not None and match.element.amount and column.profile.is_dressed:
-        said += "; QUESTION: amounts are not plain decimals, write them 1234.56"
-    return said
+        sentence += "; QUESTION: amounts are not plain decimals, write them 1234.56"
+    return sentence
 
 
 def _reason(column: ColumnFound) -> str:

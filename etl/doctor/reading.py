@@ -268,10 +268,10 @@ def _samples_of_types(
     for number, (code, rows) in enumerate(types.items(), start=1):
         headers, cells = _table(rows, has_header=False)
         form = forms[code]
-        told = "first characters" if form.widths else "first cell"
+        place = "first characters" if form.widths else "first cell"
         reads = "record" if form.widths else "record and header: false"
         note = (
-            f"{file} has rows of several types, by the {told}: here {outline(code)}, "
+            f"{file} has rows of several types, by the {place}: here {outline(code)}, "
             f"{len(headers)} columns in all; a layout with {reads} reads it"
         )
         record = RecordCode(file, code, last=whole and code == last)

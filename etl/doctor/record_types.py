@@ -83,14 +83,14 @@ def line_types(lines: Sequence[str]) -> dict[str, list[str]]:
     are letters or digits; where all are digits, two have several lines, as keys before a trailer
     would not. Of several lengths of codes that give the same types the longest counts.
     """
-    told: dict[str, list[str]] = {}
+    of_file: dict[str, list[str]] = {}
     for length in _CODE_LENGTHS:
         types: dict[str, list[str]] = {}
         for line in lines:
             types.setdefault(line[:length], []).append(line)
-        if _are_types(types, length) and len(told) in (0, len(types)):
-            told = types
-    return told
+        if _are_types(types, length) and len(of_file) in (0, len(types)):
+            of_file = types
+    return of_file
 
 
 def _are_types(types: Mapping[str, Sequence[str]], code_length: int) -> bool:

@@ -229,16 +229,16 @@ def signs(claims: pa.Table, lines: pa.Table) -> tuple[Bools, Bools]:
     owner = positions(column_of(lines, "claim_id"), column_of(claims, "claim_id"))
     below = np.zeros(claims.num_rows, dtype=np.bool_)
     above = np.zeros(claims.num_rows, dtype=np.bool_)
-    mine = np.flatnonzero(owner >= 0)
-    own = lines.select(list(AMOUNT_COLUMNS)).take(pa.array(mine))
+    owned = np.flatnonzero(owner >= 0)
+    own = lines.select(list(AMOUNT_COLUMNS)).take(pa.array(owned))
     for name in (*AMOUNT_COLUMNS, "payment_amount"):
         less, more = _signs(column_of(claims, name))
         below |= less
         above |= more
         if name != "payment_amount":
             less, more = _signs(column_of(own, name))
-            below[owner[mine][less]] = True
-            above[owner[mine][more]] = True
+            below[owner[owned][less]] = True
+            above[owner[owned][more]] = True
     return below, above
 
 

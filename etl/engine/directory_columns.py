@@ -58,8 +58,8 @@ def _own_time(partition: RelatedRows, *, absences: bool) -> pa.StringArray:
     """Return the owner's key of rows that are its own hours, or its own absences."""
     whole = pc.is_null(partition.column("availability", "telecom_sequence"))
     absent = pc.is_valid(partition.column("availability", "not_available_text"))
-    wanted = pc.and_(whole, absent if absences else pc.invert(absent))
-    return pc.if_else(wanted, _owner_key("availability")(partition), None)
+    is_own = pc.and_(whole, absent if absences else pc.invert(absent))
+    return pc.if_else(is_own, _owner_key("availability")(partition), None)
 
 
 def _full_name(partition: RelatedRows) -> pa.StringArray:

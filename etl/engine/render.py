@@ -379,8 +379,8 @@ def _within(part: _Part, present: Bools | bool) -> _Part:
 
 
 def _alive(parts: Iterator[_Part]) -> Bools | bool | None:
-    said = [part.alive for part in parts if part.alive is not None]
-    return either(*said) if said else None
+    conditions = [part.alive for part in parts if part.alive is not None]
+    return either(*conditions) if conditions else None
 
 
 def _counts(starts: Indices, kept: Bools | bool) -> Indices:

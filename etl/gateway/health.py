@@ -59,16 +59,16 @@ def readiness(opened: GatewayServices) -> tuple[int, dict[str, object]]:
     served = opened.releases.served
     if served.release is None:
         return 503, {"status": "nothing published yet", "failures": served.failures}
-    told: dict[str, object] = {}
+    of_directory: dict[str, object] = {}
     if opened.has_claims and opened.has_directory:
-        told["directory"] = opened.directory_releases.served.release
+        of_directory["directory"] = opened.directory_releases.served.release
     return 200, {
         "status": "ready" if served.failures == 0 else "ready, but storage does not answer",
         "release": served.release,
         "created": served.created,
         "seen_seconds_ago": None if served.seen is None else round(served.seen, 1),
         "failures": served.failures,
-        **told,
+        **of_directory,
     }
 
 

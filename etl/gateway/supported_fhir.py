@@ -512,7 +512,7 @@ def _answerable_parameter(parameter: SearchParameter, columns: frozenset[str]) -
 
 def revincludes(kind: ResourceType, kinds: Iterable[ResourceType]) -> tuple[SearchInclude, ...]:
     """Return the references of some types that lead to one: the values of its `_revinclude`."""
-    return tuple(inc for one in kinds for inc in one.includes if kind.name in inc.targets)
+    return tuple(inc for source in kinds for inc in source.includes if kind.name in inc.targets)
 
 
 _OF_EVERY_INDEX: Final = ("_id", "_lastUpdated")

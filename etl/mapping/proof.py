@@ -125,9 +125,9 @@ class _Search:
         if self.steps > MOST_STEPS:
             raise _GivenUpError
         self.open.clear()
-        said = self.formula(formula, facts)
-        if said is not None:
-            return said
+        answer = self.formula(formula, facts)
+        if answer is not None:
+            return answer
         key, ways = self.open[0]
         return any(self.can_be(formula, {**facts, key: way}) for way in ways)
 
@@ -187,8 +187,8 @@ class _Search:
             case IsPresent(of=of):
                 return self.there(of, facts)
             case OneOf(of=of, values=values, negated=negated):
-                said = self.one_of(of, values, facts)
-                return _and(self.there(of, facts), _not(said)) if negated else said
+                answer = self.one_of(of, values, facts)
+                return _and(self.there(of, facts), _not(answer)) if negated else answer
             case AllOf(parts=parts):
                 return _every(self.condition(part, facts) for part in parts)
             case AnyOf(parts=parts):
@@ -260,11 +260,11 @@ class _Search:
             case Cast(of=of, kind=kind) if kind in _SAME_TEXT:
                 return self.one_of(of, values, facts)
             case FirstOf(parts=(first, *rest)):
-                said = self.one_of(first, values, facts)
+                answer = self.one_of(first, values, facts)
                 if not rest:
-                    return said
+                    return answer
                 more = self.one_of(FirstOf(tuple(rest), expr.kind), values, facts)
-                return _or(said, _and(_not(self.there(first, facts)), more))
+                return _or(answer, _and(_not(self.there(first, facts)), more))
             case Chosen(condition=condition, then=then, otherwise=otherwise):
                 return self._either(
                     condition,
@@ -293,10 +293,10 @@ class _Search:
 def _every(answers: Iterable[bool | None]) -> bool | None:
     """Return whether all hold; what comes behind one that does not is not asked."""
     result: bool | None = True
-    for said in answers:
-        if said is False:
+    for answer in answers:
+        if answer is False:
             return False
-        if said is None:
+        if answer is None:
             result = None
     return result
 
@@ -306,8 +306,8 @@ def _some(answers: Iterable[bool | None]) -> bool | None:
     return _not(_every(map(_not, answers)))
 
 
-def _not(said: bool | None) -> bool | None:
-    return None if said is None else not said
+def _not(answer: bool | None) -> bool | None:
+    return None if answer is None else not answer
 
 
 def _and(left: bool | None, right: bool | None) -> bool | None:

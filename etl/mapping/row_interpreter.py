@@ -510,8 +510,8 @@ def _moved(element: ExplainedElement, by: int) -> ExplainedElement:
 
 
 def _alive(written: Iterable[_Written]) -> bool | None:
-    said = [one.alive for one in written if one.alive is not None]
-    return any(said) if said else None
+    conditions = [part.alive for part in written if part.alive is not None]
+    return any(conditions) if conditions else None
 
 
 def _leaf(value: str, kind: Kind) -> str:

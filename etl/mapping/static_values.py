@@ -223,17 +223,17 @@ def fits(value: Any, pattern: Any) -> bool | None:
 
 
 def _all(answers: Iterator[bool | None]) -> bool | None:
-    said = list(answers)
-    if False in said:
+    known = list(answers)
+    if False in known:
         return False
-    return None if None in said else True
+    return None if None in known else True
 
 
 def _any(answers: Iterator[bool | None]) -> bool | None:
-    said = list(answers)
-    if True in said:
+    known = list(answers)
+    if True in known:
         return True
-    return None if None in said else False
+    return None if None in known else False
 
 
 def answers(expr: Expr, crosswalks: Mapping[str, Crosswalk]) -> frozenset[str] | None:

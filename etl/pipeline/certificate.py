@@ -171,7 +171,7 @@ def _visible(store: Store, units: Iterable[Unit]) -> Iterator[str]:
         index = open_index(store, unit)
         for row in index.types.get(_CLAIM, range(0)):
             yield index.ids[row]
-        yield from (one.id for one in index.gone if one.type == _CLAIM)
+        yield from (gone.id for gone in index.gone if gone.type == _CLAIM)
 
 
 def _units(catalog: Iterable[bytes]) -> Iterator[Unit]:
@@ -305,12 +305,12 @@ def differences_csv(pieces: Iterable[bytes], files: Sequence[str]) -> Iterator[b
     """
     rows = (
         (
-            *((files[one.file], one.row) if one.file >= 0 else ("", "")),
-            one.table,
-            one.fact,
-            one.reason,
+            *((files[difference.file], difference.row) if difference.file >= 0 else ("", "")),
+            difference.table,
+            difference.fact,
+            difference.reason,
         )
-        for one in differences_of(pieces)
+        for difference in differences_of(pieces)
     )
     return _zipped(("file", "row", "table", "fact", "reason"), rows)
 

@@ -247,10 +247,10 @@ class ProviderSearch:
             if query.page:
                 answer = await self.service.page(self._grant, query.page, base=self.base)
                 return self._listed(json.loads(answer.body))
-            asked = await self._parameters(query)
-            if isinstance(asked, str):
-                return Listings(problem=asked)
-            return self._listed(await self._search(_ROLE, asked))
+            parameters = await self._parameters(query)
+            if isinstance(parameters, str):
+                return Listings(problem=parameters)
+            return self._listed(await self._search(_ROLE, parameters))
         except Refusal as refusal:
             if query.page:
                 return Listings(problem="These pages have expired. Please search again.")
@@ -262,35 +262,40 @@ class ProviderSearch:
 
     async def _parameters(self, query: DoctorQuery) -> Parameters | str:
         """Return the search of a query, or what is wrong with it."""
-        asked: Parameters = []
+        parameters: Parameters = []
         if query.name:
-            asked += [("practitioner.name", _escaped(word)) for word in query.name.split()]
+            parameters += [("practitioner.name", _escaped(word)) for word in query.name.split()]
         if query.specialty:
-            asked.append(("specialty", _escaped(query.specialty)))
+            parameters.append(("specialty", _escaped(query.specialty)))
         if query.network:
-            asked.append(("network", _escaped(query.network)))
+            parameters.append(("network", _escaped(query.network)))
         if query.new_patients:
-            asked.append(("new-patients", NEW_PATIENTS))
+            parameters.append(("new-patients", NEW_PATIENTS))
         if query.near:
             place = _place(query.near)
             if query.within:
                 position = await self._position(place)
                 if position is None:
                     return f"The directory has no place in {query.near}."
-                asked.append(("location.near", f"{position}|{_miles(query.within)}|[mi_us]"))
+                parameters.append(("location.near", f"{position}|{_miles(query.within)}|[mi_us]"))
             else:
-                asked += [(f"location.{name}", value) for name, value in place]
-        asked += [("_include", f"{_ROLE}:{name}") for name in _INCLUDED]
-        return [*asked, ("_count", str(PAGE_SIZE))]
+                parameters += [(f"location.{name}", value) for name, value in place]
+        parameters += [("_include", f"{_ROLE}:{name}") for name in _INCLUDED]
+        return [*parameters, ("_count", str(PAGE_SIZE))]
 
     async def _position(self, place: Parameters) -> str | None:
         """Return the middle of the directory's places in a ZIP or city, as `latitude|longitude`."""
         bundle = await self._search("Location", [*place, ("_count", "50")])
-        at = [one["position"] for one in _resources(bundle, "match") if "position" in one]
+        at = [
+            location["position"]
+            for location in _resources(bundle, "match")
+            if "position" in location
+        ]
         if not at:
             return None
         latitude, longitude = (
-            sum(float(one[axis]) for one in at) / len(at) for axis in ("latitude", "longitude")
+            sum(float(position[axis]) for position in at) / len(at)
+            for axis in ("latitude", "longitude")
         )
         return f"{latitude:.4f}|{longitude:.4f}"
 
@@ -304,7 +309,7 @@ class ProviderSearch:
     # Answers
 
     def _listed(self, bundle: Json) -> Listings:
-        included = {_name(one): one for one in _resources(bundle, "include")}
+        included = {_name(resource): resource for resource in _resources(bundle, "include")}
         matches = _resources(bundle, "match")
         links = {link["relation"]: link["url"] for link in bundle["link"]}
         return Listings(
@@ -315,18 +320,20 @@ class ProviderSearch:
 
     def _listing(self, role: Json, included: Mapping[str, Json]) -> Listing:
         def referred(*references: Json) -> list[Json]:
-            names = [one.get("reference", "") for one in references]
+            names = [reference.get("reference", "") for reference in references]
             return [included[name] for name in names if name in included]
 
         people = referred(role.get("practitioner", {}))
-        organizations = [one["name"] for one in referred(role.get("organization", {}))]
+        organizations = [
+            organization["name"] for organization in referred(role.get("organization", {}))
+        ]
         networks = referred(*_extensions(role, "network-reference", "valueReference"))
         name = next(map(_person, people), "") or next(iter(organizations), "Name not published")
         accepts = _accepts(role)
         return Listing(
             name=name,
             specialties=[*dict.fromkeys(_specialties(role))],
-            organization=next((one for one in organizations if one != name), ""),
+            organization=next((other for other in organizations if other != name), ""),
             network=next((network["name"] for network in networks), ""),
             places=[_told_place(place) for place in referred(*role.get("location", ()))],
             phone=_phone(role),
@@ -361,10 +368,10 @@ class ProviderSearch:
         known = [choice.value for choice in (await self.choices()).specialties]
         known.sort(key=lambda code: code != "207N00000X")
         for specialty in known:
-            asked = [("specialty", specialty), ("new-patients", NEW_PATIENTS)]
-            asked += [("_include", f"{_ROLE}:location"), ("_count", "50")]
-            bundle = await self._search(_ROLE, asked)
-            places = {_name(one): one for one in _resources(bundle, "include")}
+            parameters = [("specialty", specialty), ("new-patients", NEW_PATIENTS)]
+            parameters += [("_include", f"{_ROLE}:location"), ("_count", "50")]
+            bundle = await self._search(_ROLE, parameters)
+            places = {_name(resource): resource for resource in _resources(bundle, "include")}
             for role in _resources(bundle, "match"):
                 networks = _extensions(role, "network-reference", "valueReference")
                 for reference in role.get("location", ()):
@@ -399,8 +406,8 @@ def _place(near: str) -> Parameters:
     if found := _ZIP.fullmatch(near):
         return [("address-postalcode", found[1])]
     city, _, state = (part.strip() for part in near.partition(","))
-    asked = [("address-city", _escaped(city))] if city else []
-    return [*asked, ("address-state", _escaped(state))] if state else asked
+    conditions = [("address-city", _escaped(city))] if city else []
+    return [*conditions, ("address-state", _escaped(state))] if state else conditions
 
 
 def _escaped(text: str) -> str:
@@ -472,6 +479,8 @@ def _located(location: Json) -> str:
 
 
 def _phone(resource: Json) -> str:
-    numbers = (one for one in resource.get("telecom", ()) if one.get("system") == "phone")
-    number: str = next((one["value"] for one in numbers if "value" in one), "")
+    numbers = (
+        telecom for telecom in resource.get("telecom", ()) if telecom.get("system") == "phone"
+    )
+    number: str = next((telecom["value"] for telecom in numbers if "value" in telecom), "")
     return number

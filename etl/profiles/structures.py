@@ -309,8 +309,8 @@ def primitives() -> Mapping[str, str | None]:
 
 @cache
 def _load(guide: Guide, name: str) -> Profile:
-    said = read_facts(guide, name)
-    elements = tuple(_element(entry) for entry in said["elements"])
+    facts = read_facts(guide, name)
+    elements = tuple(_element(entry) for entry in facts["elements"])
     below: dict[str, list[Element]] = {}
     slices: dict[str, list[Element]] = {}
     for element in elements:
@@ -322,13 +322,13 @@ def _load(guide: Guide, name: str) -> Profile:
             below.setdefault(head, []).append(element)
     return Profile(
         guide=guide,
-        name=said["name"],
-        url=said["url"],
-        version=said["version"],
-        type=said["type"],
-        base=said["base"],
+        name=facts["name"],
+        url=facts["url"],
+        version=facts["version"],
+        type=facts["type"],
+        base=facts["base"],
         invariants=MappingProxyType(
-            {key: Invariant(key=key, **entry) for key, entry in said["invariants"].items()}
+            {key: Invariant(key=key, **entry) for key, entry in facts["invariants"].items()}
         ),
         elements=elements,
         by_id=MappingProxyType({element.id: element for element in elements}),
@@ -364,11 +364,11 @@ def _type_choice(choice: str | Mapping[str, Any]) -> TypeChoice:
     )
 
 
-def _binding(said: Mapping[str, Any]) -> Binding:
-    url, _, version = said["value_set"].partition("|")
-    return Binding(said["strength"], url, version or None)
+def _binding(facts: Mapping[str, Any]) -> Binding:
+    url, _, version = facts["value_set"].partition("|")
+    return Binding(facts["strength"], url, version or None)
 
 
-def _slicing(said: Mapping[str, Any]) -> Slicing:
-    by = tuple((kind, path) for kind, path in said["by"])
-    return Slicing(by, said["rules"], said.get("ordered", False))
+def _slicing(facts: Mapping[str, Any]) -> Slicing:
+    by = tuple((kind, path) for kind, path in facts["by"])
+    return Slicing(by, facts["rules"], facts.get("ordered", False))

@@ -82,12 +82,12 @@ def value_set(url: str, guide: Guide = DEFAULT) -> ValueSet:
 @cache
 def _value_set(url: str, guide: Guide) -> ValueSet:
     # The facts of an older version have what differs from the default one.
-    said = _value_sets(guide).get(url) or _value_sets(versions_of(guide)[0]).get(url)
-    if said is None:
+    facts = _value_sets(guide).get(url) or _value_sets(versions_of(guide)[0]).get(url)
+    if facts is None:
         return ValueSet(url, "unavailable", (), frozenset(), frozenset())
-    codes = tuple(Code(**entry) for entry in said["codes"])
+    codes = tuple(Code(**entry) for entry in facts["codes"])
     pairs = frozenset((code.system, code.code) for code in codes)
-    return ValueSet(url, said["status"], codes, frozenset(said["open_systems"]), pairs)
+    return ValueSet(url, facts["status"], codes, frozenset(facts["open_systems"]), pairs)
 
 
 @cache
@@ -103,5 +103,5 @@ def value_set_urls(guide: Guide = DEFAULT) -> tuple[str, ...]:
 @cache
 def code_systems(guide: Guide = DEFAULT) -> Mapping[str, Mapping[str, str]]:
     """Return a guide's own code systems: url -> code -> display."""
-    said = read_facts(guide, "code-systems")
-    return MappingProxyType({url: MappingProxyType(s["codes"]) for url, s in said.items()})
+    facts = read_facts(guide, "code-systems")
+    return MappingProxyType({url: MappingProxyType(s["codes"]) for url, s in facts.items()})

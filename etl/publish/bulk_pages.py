@@ -128,11 +128,11 @@ def untrue_pages(release: Release) -> Iterator[tuple[str, bool]]:
     bulk = release.manifest.bulk
     if not bulk:
         return
-    said: dict[str, list[JSON]] = {}
+    expected: dict[str, list[JSON]] = {}
     for ancestor in lineage(release.store):
         contents = _contents(ancestor)
         for key, content in contents.items():
-            said.setdefault(key, []).append(_told(_page(BulkOptions(), key, content, PENDING)))
+            expected.setdefault(key, []).append(_told(_page(BulkOptions(), key, content, PENDING)))
     chain = [
         page_key(increment["release"]) for increment in bulk["increments"] if "release" in increment
     ]
@@ -140,7 +140,7 @@ def untrue_pages(release: Release) -> Iterator[tuple[str, bool]]:
     updates = [] if _is_directory(bulk) else [updates_key(bulk["snapshot"])]
     for key in (*own, *chain, *updates, ROOT):
         there = _present(release.store, key)
-        if there is None or (key in said and _told(there.data) not in said[key]):
+        if there is None or (key in expected and _told(there.data) not in expected[key]):
             yield key, there is not None
 
 

@@ -87,7 +87,9 @@ def _lost_segments(release: Release, *, read: bool) -> frozenset[str]:
     entries = [entry for entry in release.manifest.segments if entry is not None]
     named = [Named(entry.key, entry.sha256, entry.bytes) for entry in entries]
     there = mapped(release.store, partial(_is_there, release.store, read), named)
-    return frozenset(one.key for one, is_there in zip(named, there, strict=True) if not is_there)
+    return frozenset(
+        segment.key for segment, is_there in zip(named, there, strict=True) if not is_there
+    )
 
 
 def _check_catalog(release: Release) -> None:

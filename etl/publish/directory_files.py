@@ -279,7 +279,7 @@ def is_file_inputs(named: Named) -> bool:
 def all_files(bulk: Mapping[str, JSON]) -> list[JSON]:
     """Return the files that `bulk` of a manifest names, of Plan Finder too; some stand twice."""
     snapshot = bulk["snapshot"]["output"] if bulk else []
-    return [*snapshot, *(file for one in bulk.get("planFinder", ()) for file in one["files"])]
+    return [*snapshot, *(file for plans in bulk.get("planFinder", ()) for file in plans["files"])]
 
 
 def _dated(bulk: JSON, before: Mapping[str, JSON]) -> JSON:
@@ -288,14 +288,15 @@ def _dated(bulk: JSON, before: Mapping[str, JSON]) -> JSON:
     known = {file["content"]: file["modified"] for file in all_files(before) if "modified" in file}
     for file in all_files(bulk):
         file["modified"] = known.get(file["content"], created)
-    lists = {
-        (one["contract"], one["year"], *(file["content"] for file in one["files"])): one["modified"]
-        for one in before.get("planFinder", ())
-    }
-    for one in bulk["planFinder"]:
-        key = (one["contract"], one["year"], *(file["content"] for file in one["files"]))
-        one["modified"] = lists.get(key, created)
+    lists = {_listed(plans): plans["modified"] for plans in before.get("planFinder", ())}
+    for plans in bulk["planFinder"]:
+        plans["modified"] = lists.get(_listed(plans), created)
     return bulk
+
+
+def _listed(plans: JSON) -> tuple[str, ...]:
+    """Return what the list of files of a contract's year says."""
+    return (plans["contract"], plans["year"], *(file["content"] for file in plans["files"]))
 
 
 class _Shards:
@@ -339,7 +340,7 @@ class _Shards:
             (unit, [(number, row) for number, row in zip(*numbers, strict=True) if wanted[number]])
             for unit, numbers in shards
         )
-        for lines in mapped(self._store, self._some_of, (one for one in found if one[1])):
+        for lines in mapped(self._store, self._some_of, (shard for shard in found if shard[1])):
             yield from lines
 
     def _some_of(self, asked: tuple[Unit, Sequence[tuple[int, int]]]) -> list[tuple[int, bytes]]:
@@ -385,10 +386,10 @@ class _Files:
         """
         names = self._shards.graph.names
         every = {file.inputs: file for group in groups for file in group}
-        asked = [file for inputs, file in every.items() if inputs not in self._made]
+        missing = [file for inputs, file in every.items() if inputs not in self._made]
         waiting: dict[int, list[_OpenFile]] = {}  # by the resource that each goes on with
         wanted = bytearray(len(names))
-        for planned, known in zip(asked, self._known.whole(asked), strict=True):
+        for planned, known in zip(missing, self._known.whole(missing), strict=True):
             if known is not None:
                 self._made[planned.inputs] = known
                 continue

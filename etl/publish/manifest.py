@@ -141,7 +141,12 @@ class Manifest:
                 "bits": self.directory_bits,
                 "shards": [None if unit is None else unit.to_json() for unit in self.directory],
                 **(
-                    {"segments": [None if one is None else _plain(one) for one in self.segments]}
+                    {
+                        "segments": [
+                            None if segment is None else _plain(segment)
+                            for segment in self.segments
+                        ]
+                    }
                     if self.segments
                     else {}
                 ),
@@ -217,8 +222,8 @@ class Manifest:
                 value["bulk"],
                 value.get("parentSha256", ""),
                 [
-                    None if one is None else SegmentEntry(**one)
-                    for one in value["directory"].get("segments", ())
+                    None if segment is None else SegmentEntry(**segment)
+                    for segment in value["directory"].get("segments", ())
                 ],
             )
         except (KeyError, TypeError):

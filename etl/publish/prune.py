@@ -109,7 +109,7 @@ def prune(
         with tempfile.TemporaryDirectory() as folder, _InUse(Path(folder)) as used:
             _mark(store, kept, used)
             if expiry.before:
-                present = {one.key for one in base.release.manifest.facts.reports}
+                present = {report.key for report in base.release.manifest.facts.reports}
                 gone = expiry if dry_run else write_expiry(store, expiry)
                 used.keys -= {key for key in used.keys - present if gone.covers(key)}
             objects = size = 0

@@ -90,7 +90,7 @@ def public_pages(manifest: Manifest, base: str, cadence: str) -> dict[str, Publi
     if "planFinder" not in bulk:
         return {}
     snapshot = bulk["snapshot"]
-    plain = {**snapshot, "output": [{**one, "bytes": one["size"]} for one in snapshot["output"]]}
+    plain = {**snapshot, "output": [{**file, "bytes": file["size"]} for file in snapshot["output"]]}
     urls = _urls(ROOT, map(_bulk_path, snapshot["output"]), base)
     pages = {ROOT: PublicPage(directory_root(plain, cadence, urls), snapshot["time"])}
     for plans in bulk["planFinder"]:

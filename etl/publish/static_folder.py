@@ -110,7 +110,10 @@ def _before(release: Release) -> set[str]:
 
 def _replace(folder: Path, place: Path, data: bytes, modified: str) -> None:
     """Write a file under another name, and rename it."""
-    for parent in (folder, *reversed([one for one in place.parents if folder in one.parents])):
+    for parent in (
+        folder,
+        *reversed([above for above in place.parents if folder in above.parents]),
+    ):
         if not parent.is_dir():
             parent.mkdir(parents=parent == folder, exist_ok=True)
             parent.chmod(_FOLDER_MODE)

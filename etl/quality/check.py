@@ -184,7 +184,7 @@ def _lost(bare: pa.Table, findings: pa.Table, book: RuleBook, name: str) -> pa.T
     if not bare.num_rows:
         return bare
     rules = pa.array([rule.id for rule in book.rules if rule.severity.rejects], pa.string())
-    mine = findings.filter(
+    of_rule = findings.filter(
         pc.and_(
             pc.equal(findings.column("table"), name),
             pc.and_(
@@ -193,7 +193,7 @@ def _lost(bare: pa.Table, findings: pa.Table, book: RuleBook, name: str) -> pa.T
             ),
         )
     )
-    return bare.filter(pa.array(np.isin(table_places(bare), _places(mine))))
+    return bare.filter(pa.array(np.isin(table_places(bare), _places(of_rule))))
 
 
 def _places(findings: pa.Table) -> Any:
@@ -206,14 +206,16 @@ def _from_sources(work: Work, findings: pa.Table) -> None:
         if name not in work.frames:
             continue
         frame = work.frames[name]
-        mine = findings.filter(pc.equal(findings.column("table"), name))
+        of_table = findings.filter(pc.equal(findings.column("table"), name))
         own = place_keys(frame.files, frame.rows)
-        for rule_id in pc.unique(mine.column("rule")).to_pylist():
+        for rule_id in pc.unique(of_table.column("rule")).to_pylist():
             rule = work.book[rule_id]
             if not rule.severity.rejects:
                 continue
-            here = mine.filter(
-                pc.and_(pc.equal(mine.column("rule"), rule_id), pc.is_valid(mine.column("row")))
+            here = of_table.filter(
+                pc.and_(
+                    pc.equal(of_table.column("rule"), rule_id), pc.is_valid(of_table.column("row"))
+                )
             )
             work.reject_quietly(rule, frame, np.flatnonzero(np.isin(own, _places(here))))
 

@@ -176,21 +176,21 @@ def _by_file(files: Sequence[FileMoney], most: int) -> Iterator[dict[str, Any]]:
     for each in files:
         groups[each.level, each.category].append(each)
     for (level, category), parts in sorted(groups.items()):
-        shown, rest = pooled({f"{at:06d}": one.claims for at, one in enumerate(parts)}, most)
-        left = [one for at, one in enumerate(parts) if f"{at:06d}" not in shown]
-        whole = [one for at, one in enumerate(parts) if f"{at:06d}" in shown]
-        for one in whole:
-            shows = one.source is not None and not 0 < one.differences <= most
+        shown, rest = pooled({f"{at:06d}": line.claims for at, line in enumerate(parts)}, most)
+        left = [line for at, line in enumerate(parts) if f"{at:06d}" not in shown]
+        whole = [line for at, line in enumerate(parts) if f"{at:06d}" in shown]
+        for line in whole:
+            shows = line.source is not None and not 0 < line.differences <= most
             yield {
-                "file": one.file,
-                "carried": one.source is None,
+                "file": line.file,
+                "carried": line.source is None,
                 "level": LEVEL_NAMES[level],
                 "category": category,
-                "claims": one.claims,
-                "source": cents_text(one.source or 0) if shows else None,
-                "explained": cents_text(one.explained) if shows else None,
-                "published": cents_text(one.published),
-                "adds_up": one.adds_up,
+                "claims": line.claims,
+                "source": cents_text(line.source or 0) if shows else None,
+                "explained": cents_text(line.explained) if shows else None,
+                "published": cents_text(line.published),
+                "adds_up": line.adds_up,
             }
         if left:
             shows = rest > most
@@ -202,8 +202,8 @@ def _by_file(files: Sequence[FileMoney], most: int) -> Iterator[dict[str, Any]]:
                 "claims": rest if shows else None,
                 "source": None,
                 "explained": None,
-                "published": cents_text(sum(one.published for one in left)) if shows else None,
-                "adds_up": all(one.adds_up is not False for one in left),
+                "published": cents_text(sum(line.published for line in left)) if shows else None,
+                "adds_up": all(line.adds_up is not False for line in left),
             }
 
 

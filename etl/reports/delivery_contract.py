@@ -270,12 +270,12 @@ def _header(
 
 
 def _known_by(raw: RawTable) -> str:
-    said = "Compulsory." if raw.compulsory else "May be left out."
+    presence = "Compulsory." if raw.compulsory else "May be left out."
     if raw.named:
-        said += f" Its files are named {' or '.join(raw.named)}."
+        presence += f" Its files are named {' or '.join(raw.named)}."
     if not raw.has_header:
-        return f"{said} They have no row of headers."
-    return f"{said} Headers without which a file is not this one: {', '.join(raw.required)}."
+        return f"{presence} They have no row of headers."
+    return f"{presence} Headers without which a file is not this one: {', '.join(raw.required)}."
 
 
 # --- rules
@@ -307,9 +307,9 @@ def _of_the_delivery(book: RuleBook) -> Iterator[Rule]:
 
 def _once(found: list[RunnableCheck]) -> list[RunnableCheck]:
     kept: list[RunnableCheck] = []
-    for one in found:
-        if one not in kept:
-            kept.append(one)
+    for rule in found:
+        if rule not in kept:
+            kept.append(rule)
     return kept
 
 

@@ -155,8 +155,12 @@ def _facts(report: Report) -> dict[str, Any]:
             for missing_value in report.missing
         ],
         "empty_crosswalks": [
-            {"crosswalk": one.crosswalk, "columns": list(one.columns), "cells": one.cells}
-            for one in report.empty_crosswalks
+            {
+                "crosswalk": empty.crosswalk,
+                "columns": list(empty.columns),
+                "cells": empty.cells,
+            }
+            for empty in report.empty_crosswalks
         ],
         "must_support": must_support_json(report.must_support),
         "unmapped": [
@@ -240,19 +244,19 @@ def _completeness(report: Report) -> list[dict[str, Any]]:
             is_shown = column.required or column.map_ids or is_listed
             if not published or not is_shown or column.name == _ACTION:
                 continue
-            mine = filled[name, column.name]
+            cells = filled[name, column.name]
             lines.append(
                 {
                     "table": name,
                     "column": column.name,
                     "map_ids": list(column.map_ids),
                     "required": column.required,
-                    "filled": mine.total(),
+                    "filled": cells.total(),
                     "of": published,
                     "by_claim_type": [
                         {
                             "claim_type": claim_type,
-                            "filled": mine[claim_type],
+                            "filled": cells[claim_type],
                             "of": by_type[claim_type],
                         }
                         for claim_type in MONEY_TYPES

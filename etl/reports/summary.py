@@ -73,8 +73,8 @@ class Rejected:
         if not self.causes:
             return ""
         causes = [
-            f"{one.rule} ({'' if self.rows else f'{one.claims:,} claims, '}{one.rows:,} rows)"
-            for one in self.causes[:most]
+            f"{cause.rule} ({'' if self.rows else f'{cause.claims:,} claims, '}{cause.rows:,} rows)"
+            for cause in self.causes[:most]
         ]
         return f"First causes: {', '.join(causes)}."
 
@@ -101,7 +101,7 @@ def rejected(
         claims.rows_in,
         tuple(causes),
         advice,
-        tuple(one for one in missing if one.rule in rejecting),
+        tuple(fact for fact in missing if fact.rule in rejecting),
         empty_crosswalks,
         (
             sum(each.quarantined for each in counts.values()),

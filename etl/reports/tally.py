@@ -81,10 +81,10 @@ class Tally:
             self.cells[group["rule"], group["table"], group["column"] or ""] += group["count_all"]
         self._add_unowned(findings)
         for rule in pc.unique(findings.column("rule")).to_pylist():
-            mine = findings.filter(pc.equal(findings.column("rule"), rule))
-            first = mine.take(
+            of_rule = findings.filter(pc.equal(findings.column("rule"), rule))
+            first = of_rule.take(
                 pc.sort_indices(
-                    mine, [("file", "ascending"), ("row", "ascending"), ("column", "ascending")]
+                    of_rule, [("file", "ascending"), ("row", "ascending"), ("column", "ascending")]
                 )[: self._keep]
             )
             examples = [_example(group) for group in first.to_pylist()]

@@ -82,15 +82,18 @@ def brands_bundle(brand: Brand, endpoints: Sequence[BrandEndpoint], base: str) -
         endpoints: its FHIR bases.
         base: URL before `/Type/id` in `fullUrl`.
     """
-    resources = [_organization(brand, endpoints), *(_endpoint(one, brand) for one in endpoints)]
+    resources = [
+        _organization(brand, endpoints),
+        *(_endpoint(endpoint, brand) for endpoint in endpoints),
+    ]
     return {
         "resourceType": "Bundle",
         "meta": _meta(brand, "user-access-brands-bundle"),
         "type": "collection",
         "timestamp": brand.updated,
         "entry": [
-            {"fullUrl": f"{base}/{one['resourceType']}/{one['id']}", "resource": one}
-            for one in resources
+            {"fullUrl": f"{base}/{resource['resourceType']}/{resource['id']}", "resource": resource}
+            for resource in resources
         ],
     }
 
@@ -100,7 +103,7 @@ def _meta(brand: Brand, profile: str) -> dict[str, Any]:
 
 
 def _organization(brand: Brand, endpoints: Sequence[BrandEndpoint]) -> dict[str, Any]:
-    named = {one.id: {"reference": f"Endpoint/{one.id}"} for one in endpoints}
+    named = {endpoint.id: {"reference": f"Endpoint/{endpoint.id}"} for endpoint in endpoints}
     logo = [("brandLogo", brand.logo), ("brandLogoLicense", brand.logo_license)]
     extensions = [
         _extension("organization-brand", [_part(name, "Url", url) for name, url in logo if url])
@@ -113,16 +116,16 @@ def _organization(brand: Brand, endpoints: Sequence[BrandEndpoint]) -> dict[str,
     parts = [_part(*part) for part in portal if part[2]]
     if parts:
         parts += [
-            _part("portalEndpoint", "Reference", named[one.id])
-            for one in endpoints
-            if one.of_portal
+            _part("portalEndpoint", "Reference", named[endpoint.id])
+            for endpoint in endpoints
+            if endpoint.of_portal
         ]
     extensions.append(_extension("organization-portal", parts))
     body = {
         "resourceType": "Organization",
         "id": "payer",
         "meta": _meta(brand, "user-access-brand"),
-        "extension": [one for one in extensions if one["extension"]],
+        "extension": [extension for extension in extensions if extension["extension"]],
         "identifier": [brand.identifier],
         "active": True,
         "type": [{"coding": [{"system": f"{_TERMINOLOGY}organization-type", "code": "ins"}]}],

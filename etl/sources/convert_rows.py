@@ -302,7 +302,7 @@ class _Feed:
         """Read another raw file in the row of the same member, so that partitions do not show."""
         by = [self.agreed(header, spec) for header in source.by]
         made = MadeColumn(
-            pa.nulls(self.count, pa.string()), [note for one in by for note in one.notes]
+            pa.nulls(self.count, pa.string()), [note for answer in by for note in answer.notes]
         )
         on = None
         if source.in_force is not None:
@@ -310,7 +310,7 @@ class _Feed:
             made.notes.extend(day.notes)
             on = day.values
         scope = [self.cell(source.own_scope)] if source.own_scope else []
-        keys = compound_keys(*scope, *(one.values for one in by))
+        keys = compound_keys(*scope, *(answer.values for answer in by))
         members = scope[0] if scope else pa.repeat(pa.scalar("", pa.string()), self.count)
         other = self._rows.get(source.table)
         if other is None:

@@ -178,7 +178,7 @@ def open_extract(
         header = headers.read(listed, fit.layout) if listed.name in raw else ()
         tables = raw.get(listed.name, [])
         parts = _sources(len(sources), listed, file_traits, tables, header, fit.layout)
-        sources += [replace(one, rows=_rows_to_read(listed, one, manifest)) for one in parts]
+        sources += [replace(part, rows=_rows_to_read(listed, part, manifest)) for part in parts]
     return Extract(
         place=place,
         layout=fit.layout,

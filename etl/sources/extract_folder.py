@@ -155,9 +155,9 @@ def files_of(extract: Path | ExtractFiles) -> ExtractFiles:
     if extract.exists():
         beside = FolderFiles(extract.parent)
         listed = listed_as(StoredFile(extract.name, 0), beside)
-        said = said_of(recognize(head_of(listed)), listed.name, listed.delimiter)
-        if said and extract.is_file():
-            raise ExtractError(f"{said}; then {advice('FOLDER')}")
+        problem = said_of(recognize(head_of(listed)), listed.name, listed.delimiter)
+        if problem and extract.is_file():
+            raise ExtractError(f"{problem}; then {advice('FOLDER')}")
         raise ExtractError(f"{extract} is a file; name the folder that holds the extract's files")
     remote = remote_address(str(extract))
     if remote:
@@ -185,8 +185,8 @@ def refuse_other_forms(listed: Listed) -> None:
     """
     form = recognize(head_of(listed))
     if form.kind in OTHER_FORMS and listed.is_data:
-        said = said_of(form, listed.name, listed.delimiter)
-        raise ExtractError(f"{said}; {advice(listed.files.name)}")
+        sentence = said_of(form, listed.name, listed.delimiter)
+        raise ExtractError(f"{sentence}; {advice(listed.files.name)}")
 
 
 def compression_of(name: str) -> str:

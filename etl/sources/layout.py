@@ -244,7 +244,9 @@ class RawTable:
     def may_be(self, stem: str) -> bool:
         """Return whether a file of a name may be one of these."""
         stem = stem.casefold()
-        return not self.named or any(fnmatchcase(stem, one.casefold()) for one in self.named)
+        return not self.named or any(
+            fnmatchcase(stem, pattern.casefold()) for pattern in self.named
+        )
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -98,8 +98,8 @@ class Condition(Model):
             what = "a condition is of a column, or has one of any, all, not"
             yield Mistake("layout-key", what, is_absence=not groups)
         elif self == Condition(self.column):
-            asked = [key for key in self.known_keys()[1:] if key not in ("any", "all", "not")]
-            what = f"a condition asks one of {', '.join(asked)}"
+            tests = [key for key in self.known_keys()[1:] if key not in ("any", "all", "not")]
+            what = f"a condition asks one of {', '.join(tests)}"
             yield Mistake("layout-key", what, is_absence=True)
         del context
 
@@ -109,7 +109,7 @@ class Condition(Model):
     @property
     def columns(self) -> tuple[str, ...]:
         """The headers it reads."""
-        own = tuple(one for one in (self.column, self.differs_from) if one is not None)
+        own = tuple(column for column in (self.column, self.differs_from) if column is not None)
         others = (*self.any_hold, *self.all_hold, *self.none_hold)
         return (*own, *(header for other in others for header in other.columns))
 
@@ -283,7 +283,7 @@ class Lookup(Model):
         """The headers of the other file that it reads."""
         dates = (self.in_force.since, self.in_force.until) if self.in_force else ()
         scope = (self.other_scope,) if self.other_scope else ()
-        return (*self.key, self.value, *(one.column for one in self.order), *dates, *scope)
+        return (*self.key, self.value, *(order.column for order in self.order), *dates, *scope)
 
     def mistakes(self, context: LayoutNames) -> Iterator[Mistake]:
         """Yield headers that the other file has not, and files that nothing joins."""

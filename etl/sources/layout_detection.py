@@ -91,9 +91,9 @@ def _oddity(files: Sequence[Listed], delimiter: str | None) -> str:
     """Return a message on the first file that does not fit its ending, or has no headers."""
     for listed in files:
         found = recognize(head_of(listed))
-        said = said_of(found, listed.name, delimiter or listed.delimiter)
-        if said and not (found.kind == "parquet" and listed.is_parquet):
-            return said
+        sentence = said_of(found, listed.name, delimiter or listed.delimiter)
+        if sentence and not (found.kind == "parquet" and listed.is_parquet):
+            return sentence
         if listed.delimiter and found.kind == "delimited" and lacks_header(head_of(listed), found):
             return (
                 f"{listed.name} has no line of headers: values stand in its first row; "

@@ -131,9 +131,9 @@ def _written_out(value: Any, mark: Mark | None, mistakes: Mistakes) -> Any:
         values: list[Any] = []
         marks: list[Mark] = []
         for entry, place in zip(value, value.marks, strict=True):
-            for one in _entries(entry, place, mistakes):
-                made = _written_out(one, place, mistakes)
-                flat = list(made) if isinstance(made, Seq) and isinstance(one, str) else [made]
+            for column in _entries(entry, place, mistakes):
+                made = _written_out(column, place, mistakes)
+                flat = list(made) if isinstance(made, Seq) and isinstance(column, str) else [made]
                 values += flat
                 marks += [place] * len(flat)
         return _sequence(values, marks, value.mark)

@@ -101,14 +101,14 @@ def canonical_rows(parts: Partitions) -> tuple[Row, ...]:
     findings = pa.concat_tables([parts.facts.findings, *(each.findings for each in loaded)])
     found = [
         {
-            "finding": one["rule"],
-            "table": one["table"],
-            "place": f"{names[one['file']]}:{one['row']}",
-            "in": one["column"],
+            "finding": finding["rule"],
+            "table": finding["table"],
+            "place": f"{names[finding['file']]}:{finding['row']}",
+            "in": finding["column"],
         }
-        for one in findings.to_pylist()
+        for finding in findings.to_pylist()
     ]
-    return (*rows, *sorted(found, key=lambda one: str(tuple(one.values()))))
+    return (*rows, *sorted(found, key=lambda finding: str(tuple(finding.values()))))
 
 
 def rows_text(rows: Iterable[Row]) -> str:

@@ -170,7 +170,7 @@ class RawFile(Model):
     @property
     def headers(self) -> tuple[str, ...]:
         """All its headers."""
-        return (*self.required, *self.columns, *(one.column for one in self.fixed_width))
+        return (*self.required, *self.columns, *(slot.column for slot in self.fixed_width))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -180,7 +180,7 @@ class RawFile(Model):
     def mistakes(self, context: LayoutNames) -> Iterator[Mistake]:
         """Yield headers that stand twice, or that are named and are not there."""
         seen: set[str] = set()
-        fixed = tuple(one.column for one in self.fixed_width)
+        fixed = tuple(slot.column for slot in self.fixed_width)
         for key, headers in (
             ("required", self.required),
             ("columns", self.columns),
@@ -227,11 +227,11 @@ class RawFile(Model):
             what = "totals stand in a record of its own, so record must say which"
             yield Mistake("layout-key", what, at=("totals",))
         start = 1
-        for number, one in enumerate(self.fixed_width):
-            if one.at is not None and one.at != start:
-                what = f"{one.column!r} begins at {start}, behind what stands before it"
+        for number, slot in enumerate(self.fixed_width):
+            if slot.at is not None and slot.at != start:
+                what = f"{slot.column!r} begins at {start}, behind what stands before it"
                 yield Mistake("layout-value", what, at=("fixed_width", number, "at"))
-            start += one.width
+            start += slot.width
 
     def _wrongly_made(self, seen: set[str], name: str) -> Iterator[Mistake]:
         """Yield columns that are made of more than the cells that stand before them."""
@@ -301,8 +301,8 @@ class RawFile(Model):
             has_header=self.has_header and not self.fixed_width,
             lines=self._line_form(),
             totals=tuple(
-                ControlTotal(one.column, one.rows_of, tuple(one.sum_of.items()))
-                for one in self.totals
+                ControlTotal(total.column, total.rows_of, tuple(total.sum_of.items()))
+                for total in self.totals
             ),
             extra_cells=self.extra_cells.most if self.extra_cells else 0,
             cells=RawCells(nulls, dict(self.made)) if nulls or self.made else PLAIN_CELLS,
@@ -311,7 +311,7 @@ class RawFile(Model):
     def _line_form(self) -> LineForm | None:
         if not self.fixed_width and not self.record:
             return None
-        widths = tuple(one.width for one in self.fixed_width)
+        widths = tuple(slot.width for slot in self.fixed_width)
         return LineForm(widths, self.record, self.short_lines)
 
 

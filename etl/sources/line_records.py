@@ -183,12 +183,12 @@ def _records(name: str, rows: pa.RecordBatch, file: RecordFile, done: int) -> Ba
     """Return the records of the type that is read."""
     lines, numbers = rows.columns
     own, cells = file.types[file.own], _Cells(lines, file)
-    mine = _of_type(cells, own, len(lines))
+    of_type = _of_type(cells, own, len(lines))
     if file.own == 0:  # each type has a pass of its own, and one of them looks at every line
         others = (_of_type(cells, kind, len(lines)) for kind in file.types[1:])
-        _refuse_strays(name, numbers, [mine, *others], file)
-    fits = mine & _fits(lines, cells, own, file)
-    odd = pa.array(mine & ~fits)
+        _refuse_strays(name, numbers, [of_type, *others], file)
+    fits = of_type & _fits(lines, cells, own, file)
+    odd = pa.array(of_type & ~fits)
     pairs = zip(numbers.filter(odd).to_pylist(), lines.filter(odd).to_pylist(), strict=True)
     ragged = [Ragged(number, text) for number, text in pairs]
     kept = pa.array(fits)

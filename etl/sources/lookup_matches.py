@@ -109,8 +109,8 @@ def look_up(rows: RawRows, source: Lookup, wanted: SoughtRows) -> LookedUp:
     missing = np.asarray(asked) & ~found & ~ours
     if source.rows != "one":
         missing &= False
-    said = values.take(pa.array(np.where(place < 0, 0, place), mask=place < 0))
-    return LookedUp(pc.if_else(pa.array(ours), None, said), ours, missing)
+    answers = values.take(pa.array(np.where(place < 0, 0, place), mask=place < 0))
+    return LookedUp(pc.if_else(pa.array(ours), None, answers), ours, missing)
 
 
 def _in_force(

@@ -307,7 +307,7 @@ class _Cutter:
             known = are_filled[role]
             if all(made):
                 known = known & np.any(
-                    [holds(one, rows.column, rows.count) for one in made], axis=0
+                    [holds(condition, rows.column, rows.count) for condition in made], axis=0
                 )
             found[role] = hashes[role][known], owner[known]
             if role == "claim" and self._owners.fills is not None:

@@ -245,7 +245,7 @@ class FolderReceiver:
 
     def rows(self, name: str) -> pa.Table:
         """Return all rows of a raw table."""
-        parts = [one.index[name] for one in self._spilled.values() if name in one.index]
+        parts = [spilled.index[name] for spilled in self._spilled.values() if name in spilled.index]
         if parts:
             save_index(self._work, name, parts)
         return read_spilled(self._work, name, None)
@@ -275,10 +275,10 @@ class FolderReceiver:
         self._join()
         index: dict[str, list[Index]] = {}
         files: dict[str, Checksum] = {}
-        for one in self._spilled.values():
-            for name, part in one.index.items():
+        for spilled in self._spilled.values():
+            for name, part in spilled.index.items():
                 index.setdefault(name, []).append(part)
-            files |= one.files
+            files |= spilled.files
         written = [save_index(self._work, name, parts) for name, parts in index.items()]
         written += GlobalKeys.save(self._work, self._members, self._claims, self._coverages)
         written += save_facts(self._work, facts)

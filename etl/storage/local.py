@@ -264,7 +264,7 @@ class LocalStore:
 
     def _above(self, key: str) -> Iterator[Path]:
         """Yield the folders above an object: the tree's own, and the one that the tree is in."""
-        yield from (self._root / one for one in PurePosixPath(key).parents)
+        yield from (self._root / above for above in PurePosixPath(key).parents)
         yield self._root.parent
 
     def _sync_all(self) -> bool:

@@ -61,8 +61,8 @@ def _move(row: Row, moved: int) -> None:
 
 def _discounted(claim: Claim, line: str, moved: int) -> Row:
     rows = claim.rows.setdefault("claim_adjustment", [])
-    mine = [row for row in rows if row["line_number"] == line]
-    for row in mine:
+    of_line = [row for row in rows if row["line_number"] == line]
+    for row in of_line:
         if row["group_code"] == "CO" and row["reason_code"] == "45":
             add_cents(row, "amount", moved)
             return row
@@ -70,12 +70,12 @@ def _discounted(claim: Claim, line: str, moved: int) -> Row:
         "record_action": "A",
         "claim_id": claim.header["claim_id"],
         "line_number": line,
-        "sequence": str(len(mine) + 1),
+        "sequence": str(len(of_line) + 1),
         "group_code": "CO",
         "reason_code": "45",
         "amount": money(moved),
     }
-    place = max((rows.index(other) for other in mine), default=len(rows) - 1) + 1
+    place = max((rows.index(other) for other in of_line), default=len(rows) - 1) + 1
     rows.insert(place, row)
     return row
 

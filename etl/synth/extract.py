@@ -149,9 +149,13 @@ def _write_tables(
         if not rows:
             continue
         count += len(rows)
-        mine = [fault for fault in planted if fault.table == table]
-        first = files.write(table, rows) if not mine else _write_faulty(files, table, rows, mine)
-        for fault in sorted(mine, key=lambda fault: fault.place):
+        of_table = [fault for fault in planted if fault.table == table]
+        first = (
+            files.write(table, rows)
+            if not of_table
+            else _write_faulty(files, table, rows, of_table)
+        )
+        for fault in sorted(of_table, key=lambda fault: fault.place):
             row = str(first + fault.place)
             ledger.append((files.name(table), row, fault.column, fault.rule))
     return count

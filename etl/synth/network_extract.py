@@ -106,8 +106,13 @@ def write_network(
             planted = plant_network(spec.world, number, tables) if spec.fault_rate else []
             first = {name: files.write(name, rows) for name, rows in tables.items() if rows}
             ledger += [
-                (files.name(one.table), str(first[one.table] + one.place), one.column, one.rule)
-                for one in planted
+                (
+                    files.name(fault.table),
+                    str(first[fault.table] + fault.place),
+                    fault.column,
+                    fault.rule,
+                )
+                for fault in planted
             ]
             done = min(spec.practitioners, (number + 1) * PRACTITIONERS)
             if emit:

@@ -169,9 +169,9 @@ def childless_compound(case: Case) -> Found | None:
     """Remove the ingredients of a compound."""
     if case.claim.get("compound_code") != "2":
         return None
-    mine = case.claim["claim_id"]
+    number = case.claim["claim_id"]
     rows = case.tables["claim_ingredient"]
-    case.tables["claim_ingredient"] = [row for row in rows if row["claim_id"] != mine]
+    case.tables["claim_ingredient"] = [row for row in rows if row["claim_id"] != number]
     return "claim", case.claim, ""
 
 

@@ -132,13 +132,15 @@ def _dates(columns: DirectoryColumns, kind: str, sort: SortKey) -> list[dict[int
 
 def _meeting(columns: DirectoryColumns, kind: str, condition: SearchCondition) -> Masks:
     if condition.ids:
-        return columns.rows_of(kind, {reference_key(f"{kind}/{one}") for one in condition.ids})
+        return columns.rows_of(
+            kind, {reference_key(f"{kind}/{logical_id}") for logical_id in condition.ids}
+        )
     if condition.links:
         met = [_linked(columns, kind, link) for link in condition.links]
         return [either(masks) for masks in zip(*met, strict=True)]
     name = condition.column or condition.parameter.name
     found = columns.no_rows(kind)
-    references = [reference_key(one) for one in condition.references]
+    references = [reference_key(reference) for reference in condition.references]
     for column, rows in zip(columns.column(kind, name), found, strict=True):
         if condition.missing is not None:
             for row in column.column.rows:

@@ -92,22 +92,22 @@ class References:
             for column in rule.kind.columns
             if work.frames[table].count
         ]
-        self._rejecting = [one for one in named if one.rule.severity.rejects]
-        self._others = [one for one in named if not one.rule.severity.rejects]
+        self._rejecting = [reference for reference in named if reference.rule.severity.rejects]
+        self._others = [reference for reference in named if not reference.rule.severity.rejects]
 
     def settle(self) -> None:
         """Withdraw and reject dependent rows, then leave out all other references."""
         moved = True
         while moved:
             moved = False
-            for one in self._rejecting:
-                moved |= self._follow(one)
+            for reference in self._rejecting:
+                moved |= self._follow(reference)
         for rule in self._work.book.of_kinds(directory_kinds.WithdrawnName):
             if isinstance(rule.kind, directory_kinds.WithdrawnName):
                 for table in rule.tables:
                     self._shorten(rule, rule.kind, self._work.frames[table])
-        for one in self._others:
-            self._leave_out(one)
+        for reference in self._others:
+            self._leave_out(reference)
         for rule in self._work.book.of_kinds(directory_kinds.Circle):
             if isinstance(rule.kind, directory_kinds.Circle):
                 for table in rule.tables:
@@ -211,7 +211,7 @@ class References:
                 while step != at:
                     circle.append(step)
                     step = int(up[step])
-                last.append(max(circle, key=lambda one: str(names[one])))
+                last.append(max(circle, key=lambda reference: str(names[reference])))
         if last:
             where = np.zeros(frame.count, dtype=bool)
             where[stands[last]] = True

@@ -121,7 +121,7 @@ def run_suites(
         if table not in results
     ]
     # The longest first, so that processes end together.
-    wanted.sort(key=lambda one: -len(one.suite.wanted))
+    wanted.sort(key=lambda run: -len(run.suite.wanted))
     results |= {result.table: result for result in each(wanted)}
     found = tuple(results[table] for table in digests)
     lines = [

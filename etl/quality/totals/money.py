@@ -265,8 +265,10 @@ def _of_counted(accepted: Mapping[str, pa.Table], counted: Any) -> dict[str, pa.
     """Return claims and lines of the claims that count."""
     claims = accepted["claim"].filter(pa.array(counted))
     lines = accepted["claim_line"]
-    mine = pc.is_in(lines.column("claim_id"), value_set=claims.column("claim_id").combine_chunks())
-    return {"claim": claims, "claim_line": lines.filter(mine)}
+    is_counted = pc.is_in(
+        lines.column("claim_id"), value_set=claims.column("claim_id").combine_chunks()
+    )
+    return {"claim": claims, "claim_line": lines.filter(is_counted)}
 
 
 def _type_codes(work: Work, level: str) -> Any:
