@@ -131,7 +131,7 @@ def _alone(settings: Settings) -> Settings:
         serve = settings.serve.model_copy(update={"directory": settings.target})
         return settings.model_copy(update={"target": "", "serve": serve})
     except StoreError:
-        return settings  # found out again, and told, when the server looks
+        return settings  # read and reported again when the server looks
     return settings
 
 

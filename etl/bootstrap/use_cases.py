@@ -160,7 +160,7 @@ def run_extract(
 
 
 def _holds_nothing(settings: Settings) -> bool:
-    """Return whether a target has no release yet; False where that cannot be told."""
+    """Return whether a target has no release yet; False where that is not known."""
     try:
         return open_current(target_store(settings)).release is None
     except EtlError:

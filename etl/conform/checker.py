@@ -146,7 +146,7 @@ _VERSION: Final = re.compile(r"\d{1,3}(\.\d{1,3}){0,2}(-[a-z]{1,12}\d{0,2})?")
 
 
 @cache
-def _told_version(guide: Guide, name: str, severity: IssueSeverity, then: str) -> ConformanceRule:
+def _version_rule(guide: Guide, name: str, severity: IssueSeverity, then: str) -> ConformanceRule:
     versions = known_versions(guide)
     return ConformanceRule(
         "guide-version", severity, f"{name} is not known here; known are {versions}.{then}"
@@ -164,8 +164,8 @@ def _guide_version(guide: Guide, version: str, *, checked: bool) -> ConformanceR
     title = guide.title
     name = f"{title} {version}" if _VERSION.fullmatch(version) else f"That version of {title}"
     if checked:
-        return _told_version(guide, name, IssueSeverity.WARNING, "")
-    return _told_version(
+        return _version_rule(guide, name, IssueSeverity.WARNING, "")
+    return _version_rule(
         guide, name, IssueSeverity.ERROR, " The resource was checked as plain FHIR R4."
     )
 

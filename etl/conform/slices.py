@@ -39,7 +39,7 @@ def classifier(
 def slice_test(profile: Profile, slicing: Slicing, slice_element: Element, guide: Guide) -> Test:
     """Return the test of whether an entry belongs to one slice."""
     tests = [
-        _told_by(discriminator, guide)
+        _discriminator_test(discriminator, guide)
         for discriminator in discriminators(profile, slicing, slice_element)
     ]
     if len(tests) == 1:
@@ -59,7 +59,7 @@ def _by_tests(tests: Sequence[Test]) -> Classify:
     return classify
 
 
-def _told_by(discriminator: Discriminator, guide: Guide) -> Test:
+def _discriminator_test(discriminator: Discriminator, guide: Guide) -> Test:
     if discriminator.value_set is None:
         test = matcher(discriminator.pattern)
     else:

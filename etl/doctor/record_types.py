@@ -67,13 +67,13 @@ def record_types(rows: Sequence[Sequence[str]]) -> dict[str, list[Sequence[str]]
         if len(types) > _MOST_TYPES:
             return {}
     lengths = [{len(row) for row in alike} for alike in types.values()]
-    is_told = (
+    is_typed = (
         all(0 < len(code) <= _LONGEST_CODE for code in types)
         and all(len(found) == 1 for found in lengths)
         and len(set().union(*lengths)) > 1
         and len(rows) > len(types)
     )
-    return types if is_told else {}
+    return types if is_typed else {}
 
 
 def line_types(lines: Sequence[str]) -> dict[str, list[str]]:

@@ -217,7 +217,7 @@ def _legend(rows: Iterable[DictionaryRow]) -> str:
     return (
         f"Where each column goes. {_OF_CLAIMS if has_claims else ''}"
         "A column with the role decides is not written: "
-        "whether the element is there, or which value it has, hangs on it."
+        "whether the element is there, or which value it has, depends on it."
     )
 
 

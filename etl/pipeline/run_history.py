@@ -51,7 +51,7 @@ def read_records(store: Store, most: int | None = None) -> list[RunRecord]:
     keys = sorted(_keys(store), reverse=True)[:most]
     found = mapped(store, lambda key: _read(store, key), keys)
     records = [record for record in found if record is not None]
-    # Names tell seconds; two runs of one second are told apart by their records.
+    # Names have seconds; two runs of one second are distinguished by their records.
     return sorted(records, key=lambda record: record.start.began, reverse=True)
 
 

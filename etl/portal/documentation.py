@@ -49,13 +49,13 @@ class _Pages:
         self._portal = portal
 
     async def home(self, request: Request) -> Response:
-        return await self._told(request, "home")
+        return await self._guide_page(request, "home")
 
     async def patient_access(self, request: Request) -> Response:
-        return await self._told(request, "patient_access")
+        return await self._guide_page(request, "patient_access")
 
     async def quickstart(self, request: Request) -> Response:
-        return await self._told(
+        return await self._guide_page(
             request, "quickstart", files=tuple(FILES), redirect_uris=self._portal.redirect_uris
         )
 
@@ -145,7 +145,7 @@ class _Pages:
     async def contact(self, request: Request) -> Response:
         return await self._portal.show(request, "contact")
 
-    async def _told(self, request: Request, template: str, **values: Any) -> Response:
+    async def _guide_page(self, request: Request, template: str, **values: Any) -> Response:
         return await self._portal.show(
             request,
             template,

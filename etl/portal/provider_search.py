@@ -335,7 +335,7 @@ class ProviderSearch:
             specialties=[*dict.fromkeys(_specialties(role))],
             organization=next((other for other in organizations if other != name), ""),
             network=next((network["name"] for network in networks), ""),
-            places=[_told_place(place) for place in referred(*role.get("location", ()))],
+            places=[_place_of(place) for place in referred(*role.get("location", ()))],
             phone=_phone(role),
             accepts=_ACCEPTS.get(accepts, "Please ask whether new patients are taken"),
             takes_new=accepts == NEW_PATIENTS,
@@ -466,7 +466,7 @@ def _specialties(role: Json) -> Iterator[str]:
             yield text
 
 
-def _told_place(location: Json) -> Place:
+def _place_of(location: Json) -> Place:
     address = location.get("address", {})
     parts = (*address.get("line", ()), address.get("city", ""), address.get("state", ""))
     text = address.get("text", "") or ", ".join(filter(None, parts))

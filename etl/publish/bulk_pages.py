@@ -132,7 +132,9 @@ def untrue_pages(release: Release) -> Iterator[tuple[str, bool]]:
     for ancestor in lineage(release.store):
         contents = _contents(ancestor)
         for key, content in contents.items():
-            expected.setdefault(key, []).append(_told(_page(BulkOptions(), key, content, PENDING)))
+            expected.setdefault(key, []).append(
+                _content_of(_page(BulkOptions(), key, content, PENDING))
+            )
     chain = [
         page_key(increment["release"]) for increment in bulk["increments"] if "release" in increment
     ]
@@ -140,7 +142,7 @@ def untrue_pages(release: Release) -> Iterator[tuple[str, bool]]:
     updates = [] if _is_directory(bulk) else [updates_key(bulk["snapshot"])]
     for key in (*own, *chain, *updates, ROOT):
         there = _present(release.store, key)
-        if there is None or (key in expected and _told(there.data) not in expected[key]):
+        if there is None or (key in expected and _content_of(there.data) not in expected[key]):
             yield key, there is not None
 
 
@@ -156,7 +158,7 @@ def _contents(release: Release) -> dict[str, JSON]:
     return pages if increment is None else {**pages, page_key(release.id): increment}
 
 
-def _told(page: bytes) -> JSON:
+def _content_of(page: bytes) -> JSON:
     """Return a page's content without its settings and its link; None for what is no page."""
     try:
         body = loads(page, "the page")

@@ -87,9 +87,9 @@ def _new_unmapped(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[dic
     the report before has no hashes, the numbers of words are compared.
     """
     known_words = {(word["crosswalk"], word.get("word")) for word in before.get("unmapped", ())}
-    told_apart = all(word for _, word in known_words)
+    are_hashed = all(word for _, word in known_words)
     words: Sequence[Mapping[str, Any]] = now["unmapped"]
-    if told_apart:
+    if are_hashed:
         new = Counter(
             word["crosswalk"]
             for word in words

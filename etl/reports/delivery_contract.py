@@ -65,7 +65,7 @@ def contract(layout: Layout, terms: ContractTerms) -> Entry:
     """Return the contract of a layout as plain values; the same values each time.
 
     Rules become quality checks where SQL or the standard can express them, else text that people
-    read. Those about reading files, about what is mapped, and about what hangs on a rejected row
+    read. Those about reading files, about what is mapped, and about what depends on a rejected row
     are left out: no sender can keep or break them alone.
     """
     model = layout.model

@@ -80,7 +80,7 @@ def _wrong_keys(spec: TableSpec, raw: RawTable, where: str) -> Iterator[MappingE
 
 
 def _wrong_records(layout: Layout, raw: RawTable, where: str) -> Iterator[MappingError]:
-    """Yield records that cannot be told apart, and totals of what is not in their file."""
+    """Yield records that cannot be distinguished, and totals of what is not in their file."""
     if raw.lines is None:
         return
     beside = [

@@ -113,7 +113,7 @@ def guarded(program: str, number: int, make: Callable[[], Iterator[TaskRow]]) ->
         yield from make()
     except EtlError as error:
         yield TaskRow(0, FAILED, type(error).__name__, number, str(error).encode())
-    except Exception as error:  # a bug, of which the text may hold cells: its place alone is told
+    except Exception as error:  # a bug, with a text that may hold cells: only its place goes out
         last = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{type(error).__name__} in {Path(last.filename).name}, line {last.lineno}"
         yield TaskRow(0, FAILED, "", number, f"{place}, on an executor".encode())

@@ -152,8 +152,8 @@ def _answered_otherwise(now: ComparedFacts, before: PreviousMembers) -> Hashes:
     names = before.ledger["names"]
     is_changed = np.isin(names.column("name").to_numpy(), before.changed)
     differs.append(names.column("owner").to_numpy()[is_changed])
-    told_otherwise: Hashes = np.unique(np.concatenate(differs))
-    return told_otherwise
+    owners: Hashes = np.unique(np.concatenate(differs))
+    return owners
 
 
 def reused(before: PreviousMembers, places: Places, members: Hashes) -> tuple[Outcome, Ledger]:

@@ -11,7 +11,7 @@ const KEY = "launch";
 let granted = null;
 
 function tell(text) {
-  document.getElementById("told").textContent = text;
+  document.getElementById("announcement").textContent = text;
 }
 
 function base64url(bytes) {

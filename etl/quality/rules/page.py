@@ -27,13 +27,13 @@ together.
 | severity | |
 |---|---|
 | `warn` | the row is published; the report counts the finding |
-| `reject-row` | the row goes to the quarantine, and what hangs on it with it |
+| `reject-row` | the row goes to the quarantine, and what depends on it with it |
 | `reject-claim` | the whole claim of the row goes to the quarantine |
 
 Only what cannot be published truthfully is rejected: no key, nobody it belongs to, a compulsory
 cell that is empty or unreadable, an amount that cannot be read, rows that contradict each other,
-and what hangs on a rejected row. What is merely odd is a warning: the member is to see the claim as
-it was adjudicated. A rejected line rejects its claim (`line-rejected`), because the money of the
+and what depends on a rejected row. What is merely odd is a warning: the member is to see the claim
+as it was adjudicated. A rejected line rejects its claim (`line-rejected`), because the money of the
 rest would not add up; with `line-rejected` set to `warn` the claim is published without the line.
 
 A rule that **blanks** makes the failing cell absent in what is published: the value is outside a
