@@ -21,13 +21,14 @@ from datetime import datetime
 from typing import Final, Literal
 
 from etl.errors import CommitConflict, NotFound, StoreError
+from etl.publish import object_keys
 from etl.publish.bulk_files import BulkOptions
 from etl.publish.canonical_json import JSON, dumps, loads
 from etl.publish.history import lineage
 from etl.publish.reader import Current, Release, open_current, read_pointer
 from etl.storage.port import Store, Tagged
 
-ROOT: Final = "$bulk-publish"
+ROOT: Final = object_keys.BULK_ROOT
 FOLDER: Final = "publish/"
 MANIFEST_TYPE: Final = "http://hl7.org/fhir/uv/bulkdata/StructureDefinition/BulkPublishManifest"
 PENDING: Final = "#pending"
@@ -101,15 +102,33 @@ def close_pages(store: Store, kept: Sequence[Release], before: datetime) -> int:
         if entry.key in needed or entry.modified >= before:
             continue
         there = store.read(entry.key)
-        page = loads(there.data, entry.key)
-        if page["link"] == [{"relation": "next", "url": CLOSED}]:
+        page = _read_page(there.data)
+        if page is None or _link(page) == CLOSED:
             store.delete([entry.key])
         else:
-            page = {name: page[name] for name in page if name not in {"output", "deleted"}}
-            page["link"] = [{"relation": "next", "url": CLOSED}]
-            store.swap(entry.key, dumps(page) + b"\n", there.tag)
+            store.swap(entry.key, _closed(page), there.tag)
         count += 1
     return count
+
+
+def _read_page(data: bytes) -> dict[str, JSON] | None:
+    """Return a page with one link; None for what is damaged."""
+    try:
+        page = loads(data, "the page")
+        return page if _link(page) else None
+    except (StoreError, AttributeError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _link(page: Mapping[str, JSON]) -> str:
+    (link,) = page["link"]
+    return str(link["url"])
+
+
+def _closed(page: Mapping[str, JSON]) -> bytes:
+    """Return a page without files, at which consumers learn to begin anew at the root."""
+    kept = {name: page[name] for name in page if name not in {"output", "deleted"}}
+    return dumps(kept | {"link": [{"relation": "next", "url": CLOSED}]}) + b"\n"
 
 
 def untrue_pages(release: Release) -> Iterator[tuple[str, bool]]:
@@ -175,10 +194,13 @@ def _content_of(page: bytes) -> JSON:
 
 def _settle_all(store: Store, base: Current, options: BulkOptions) -> list[str]:
     changed: list[str] = []
+    others = {entry.key for entry in store.list(FOLDER)}
 
     def settle(key: str, content: JSON, link: str | None) -> None:
-        data = _page(options, key, content, link)
-        there = _present(store, key)
+        others.discard(key)
+        replace_page(key, _present(store, key), _page(options, key, content, link))
+
+    def replace_page(key: str, there: Tagged | None, data: bytes) -> None:
         if there is not None and there.data == data:
             return
         if _tag(read_pointer(store)) != base.tag:
@@ -205,6 +227,12 @@ def _settle_all(store: Store, base: Current, options: BulkOptions) -> list[str]:
         link = page_key(release.id) if bulk["increment"] is not None else CLOSED
     if root is not None:
         settle(ROOT, root, root_link)
+    # Where `current.json` was put back from a copy, consumers may wait at a release that is lost.
+    for key in sorted(others):
+        there = _present(store, key)
+        page = None if there is None else _read_page(there.data)
+        if page is not None and _link(page) == PENDING:
+            replace_page(key, there, _closed(page))
     return changed
 
 

@@ -1,8 +1,9 @@
 """Objects that a release names and that are missing from the store, or damaged.
 
-Each run checks a sample: the directory and one shard of the catalog. So the cost does not grow with
-the members, and a folder that is gone is detected at once. Where a run detects something, or is
-asked to repair, it checks all objects and makes again what can be made of the extract.
+Each run checks a sample: the directory, one shard of the catalog, and the sizes of bulk files. So
+the cost does not grow with the members, and a folder that is gone is detected at once. Where a run
+detects something, or is asked to repair, it checks all objects and makes again what can be made of
+the extract.
 """
 
 from __future__ import annotations
@@ -62,7 +63,11 @@ def find_lost(release: Release, *, repair: bool) -> Lost:
         number = int(sha256(release.id.encode())[:8], 16) % len(manifest.catalog)
         units = [*directory, *release.units_of(number)]
         whole = not any(lost for _, lost in _lost_units(release.store, units, read=False))
-        if whole and not _lost_segments(release, read=False):
+        if (
+            whole
+            and not _lost_segments(release, read=False)
+            and not _lost_bulk(release, read=False)
+        ):
             return Lost()
     lost_units = list(_lost_units(release.store, directory, read=repair))
     shards = frozenset(int(unit.id) for unit, lost in lost_units if lost)
@@ -72,12 +77,7 @@ def find_lost(release: Release, *, repair: bool) -> Lost:
         if lost:
             patients.add(unit.id)
             damaged += lost
-    files = [
-        bulk_file
-        for bulk_file in bulk_files(manifest)
-        if not _is_there(release.store, repair, bulk_file)
-    ]
-    bulk = [file.key for file in files]
+    bulk = _lost_bulk(release, read=repair)
     segments = _lost_segments(release, read=repair)
     release.store.delete([*damaged, *bulk, *segments])
     return Lost(frozenset(patients), shards, bool(bulk), segments)
@@ -90,6 +90,16 @@ def _lost_segments(release: Release, *, read: bool) -> frozenset[str]:
     return frozenset(
         segment.key for segment, is_there in zip(named, there, strict=True) if not is_there
     )
+
+
+def _lost_bulk(release: Release, *, read: bool) -> list[str]:
+    """Return the keys of bulk files that are lost; their sizes come from one listing a folder."""
+    store, files = release.store, bulk_files(release.manifest)
+    if read:
+        return [file.key for file in files if not _is_there(store, True, file)]
+    folders = sorted({file.key[: file.key.index("/") + 1] for file in files})
+    sizes = {entry.key: entry.size for folder in folders for entry in store.list(folder)}
+    return [file.key for file in files if sizes.get(file.key) != file.bytes]
 
 
 def _check_catalog(release: Release) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 CURRENT: Final = "current.json"
+BULK_ROOT: Final = "$bulk-publish"
+"""Page at which consumers of Bulk Publish begin: written after the pointer, never before."""
 NIGHTS_PAGE: Final = "reports/index.html"
 """Page of all reports: each run makes it again of them, and no release names it."""
 EXPIRY: Final = "reports/expired.json"

@@ -163,11 +163,21 @@ def open_current(store: Store) -> Current:
     """Return the release that readers see now.
 
     Raises:
-        StoreError: there is a pointer, but not the release that it names.
+        StoreError: there is a pointer, but not the release that it names; or it is gone, though
+            releases were published.
     """
     tagged = read_pointer(store)
     if tagged is None:
-        return Current(None, None)
+        trace = _trace_of_releases(store)
+        if trace is None:
+            return Current(None, None)
+        tagged = read_pointer(store)  # the first release may have been published in between
+        if tagged is None:
+            raise StoreError(
+                f"{store.name}: {object_keys.CURRENT} is missing, though {trace} shows that "
+                "releases were published: put it back from a copy, or write it anew for the "
+                "newest of releases/ that was published"
+            )
     pointer = Pointer.from_bytes(tagged.data, f"{store.name}: {object_keys.CURRENT}")
     return Current(open_release(store, pointer.release, pointer.sha256), tagged.tag)
 
@@ -178,6 +188,26 @@ def read_pointer(store: Store) -> Tagged | None:
         return store.read(object_keys.CURRENT)
     except NotFound:
         return None
+
+
+def _trace_of_releases(store: Store) -> str | None:
+    """Return the key of an object that only comes after a commit; None where there is none.
+
+    A first run that died before its commit leaves a manifest, but none with a release before it.
+    """
+    for key in sorted((entry.key for entry in store.list("releases/")), reverse=True):
+        if key.endswith("/manifest.json"):
+            try:
+                manifest = Manifest.from_bytes(store.get(key), f"{store.name}: {key}")
+                if manifest.parent is not None:
+                    return key
+            except StoreError:  # damaged, or gone since
+                continue
+    try:
+        store.read(object_keys.BULK_ROOT)
+    except NotFound:
+        return None
+    return object_keys.BULK_ROOT
 
 
 def open_release(store: Store, release: str, digest: str | None = None) -> Release:
@@ -210,7 +240,9 @@ def checked(store: Store, key: str, digest: str | None = None) -> bytes:
     """
     data = store.get(key)
     if sha256(data) != (digest or object_keys.digest_of(key)):
-        raise StoreError(f"{store.name}: {key} is damaged: its bytes do not have its hash")
+        raise StoreError(
+            f"{store.name}: {key} is damaged: its bytes do not have its hash; run verify"
+        )
     return data
 
 

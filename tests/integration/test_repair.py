@@ -59,6 +59,34 @@ def test_an_object_that_is_gone_is_made_again_by_the_next_night(
     assert payer.release.id == second
 
 
+@pytest.mark.parametrize("left", [None, 10])
+def test_a_bulk_file_that_is_gone_or_cut_off_is_made_again_by_the_next_night(
+    payer: Payer, extracts: Path, left: int | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    payer.begin(full(extracts / "full0", 0))
+    lost = blocks(payer, "bulk")[0]
+    data = lost.read_bytes()
+    lost.unlink()
+    if left is not None:
+        lost.write_bytes(data[:left])
+    assert not verify(payer.release).ok
+    remade(payer, full(extracts / "full1", 1))
+    assert "and bulk files are missing or damaged" in caplog.text
+
+
+def test_a_run_does_not_begin_anew_where_the_pointer_is_gone(payer: Payer, extracts: Path) -> None:
+    payer.begin(full(extracts / "full0", 0))
+    pointer = payer.target / "current.json"
+    data = pointer.read_bytes()
+    pointer.unlink()
+    before = payer.files()
+    with pytest.raises(StoreError, match=r"current\.json is missing"):
+        remade(payer, full(extracts / "full1", 1))
+    assert payer.files() == before
+    pointer.write_bytes(data)
+    remade(payer, full(extracts / "full1", 1))
+
+
 def test_members_who_are_not_lost_stay_remembered(
     payer: Payer, extracts: Path, tmp_path: Path
 ) -> None:

@@ -24,7 +24,7 @@ import pytest
 from etl.errors import StoreError
 from etl.publish.bulk import with_bulk
 from etl.publish.bulk_files import BulkOptions
-from etl.publish.bulk_pages import ROOT, page_key, write_pages
+from etl.publish.bulk_pages import ROOT, close_pages, page_key, write_pages
 from etl.publish.history import rollback
 from etl.publish.prune import prune
 from etl.publish.reader import Release, open_current, read_all
@@ -295,6 +295,36 @@ def test_pages_that_were_not_written_are_written_by_the_next_call() -> None:
             follower.update()
             assert follower.resources == everything(release)
             assert objects(store) == objects(undisturbed)
+
+
+@pytest.mark.parametrize("every", [1, 100])
+def test_a_pointer_that_was_put_back_from_a_copy_leaves_no_consumer_waiting(every: int) -> None:
+    store = MemoryStore()
+    options = replace(OPEN, snapshot_every=every)
+    publish(store, [patient("anna", 1)], 0, options)
+    publish(store, [patient("anna", 2)], 1, options)
+    copy = store.get("current.json")
+    follower = consumer_of(store)
+    for night in (2, 3):
+        publish(store, [patient("anna", night + 1)], night, options)
+        follower.update()
+    store.put("current.json", copy)
+    release = publish(store, [patient("anna", 1), patient("bert", 1)], 4, options)
+    follower.update()
+    assert follower.resources == everything(release)
+    assert follower.restarts == 2
+    assert verify(release).ok
+
+
+@pytest.mark.parametrize("damage", [b"", b"[]", b'{"link":[]}', b'{"link":"next"}'])
+def test_a_damaged_page_that_nobody_needs_stops_neither_a_run_nor_a_prune(damage: bytes) -> None:
+    store = MemoryStore()
+    for night in range(3):
+        release = publish(store, [patient("anna", night + 1)], night)
+    store.put("publish/20200101T000000Z-000000000000.json", damage)
+    write_pages(store, OPEN)
+    assert close_pages(store, [release], datetime.max.replace(tzinfo=UTC)) > 0
+    assert "publish/20200101T000000Z-000000000000.json" not in objects(store)
 
 
 @pytest.mark.parametrize("base_url", ["", "https://api.example/bulk"])

@@ -50,3 +50,25 @@ def test_damage_inside_a_range_of_a_block_is_noticed() -> None:
     store.put(index.block, data[:-10])
     with pytest.raises(StoreError):
         read_rows(store, index, [2])
+
+
+@pytest.mark.parametrize("nights", [1, 2])
+def test_a_pointer_that_is_gone_is_no_empty_target(nights: int) -> None:
+    store = MemoryStore()
+    for night in range(nights):
+        publish(store, [patient("anna", night + 1)], now=f"2026-01-0{night + 1}T00:00:00Z")
+    if nights == 1:
+        store.put("$bulk-publish", b"{}\n")  # comes after the commit
+    pointer = store.get("current.json")
+    store.delete(["current.json"])
+    with pytest.raises(StoreError, match=r"current\.json is missing, though .* were published"):
+        open_current(store)
+    store.put("current.json", pointer)
+    assert open_current(store).release is not None
+
+
+def test_what_a_first_run_leaves_that_died_before_its_commit_is_no_release() -> None:
+    store = MemoryStore()
+    publish(store, [patient("anna", 1)])
+    store.delete(["current.json"])  # its manifest has no release before it
+    assert open_current(store).release is None
