@@ -60,6 +60,7 @@ from etl.publish.bulk_files import BulkOptions, PlanFinderOptions
 from etl.publish.bulk_pages import write_pages
 from etl.publish.canonical_json import as_instant, instant
 from etl.publish.damaged_objects import with_lost
+from etl.publish.directory_files import full_url_base
 from etl.publish.history import find_release, resume, rollback
 from etl.publish.id_fingerprint import changed_ids, id_facts
 from etl.publish.lease import run_lease
@@ -334,12 +335,24 @@ def rebuild_release(settings: Settings, release: Release, extract: Path, emit: E
                 target.store(),
                 base,
                 limits,
-                bulk=_bulk_options(settings) if manifest.bulk else None,
+                bulk=_bulk_options_of(release, settings),
                 keep_rows=settings.publish.deltas,
                 reuses=False,
             )
             made = remake(job.context(Path(folder), when), publication)
             return rebuilt(release, Release(publication.store, made))
+
+
+def _bulk_options_of(release: Release, settings: Settings) -> BulkOptions | None:
+    """Return the options that a release's bulk files are made with again; None where it has none.
+
+    The server may have moved since: `fullUrl` is made as it was.
+    """
+    options = _bulk_options(settings) if release.manifest.bulk else None
+    base = full_url_base(release) if options is not None else None
+    if options is None or base is None:
+        return options
+    return replace(options, plan_finder=replace(options.plan_finder, fhir_base=base))
 
 
 def _parent(release: Release) -> Release | None:

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from etl.errors import MappingError
 from etl.mapping.dictionary import column_read, sources_of
-from etl.mapping.expressions import ColumnOf, Expr, walk
+from etl.mapping.expressions import ColumnOf, Expr, written_parts
 from etl.mapping.plan import (
     Entry,
     Fixed,
@@ -228,7 +228,7 @@ class _Writer:
     def columns(self, expr: Expr) -> set[str]:
         return {
             ".".join(column_read(part, self.sources))
-            for part in walk(expr)
+            for part in written_parts(expr)
             if isinstance(part, ColumnOf)
         }
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Final, Literal
 
-from etl.mapping.expressions import ColumnOf, Condition, Expr, walk
+from etl.mapping.expressions import ColumnOf, Condition, Expr, walk, written_parts
 from etl.mapping.plan import CitedMark, Entry, Fixed, Guarded, Leaf, Loop, Plan, nodes_of
 from etl.mapping.rows import LIST_ITEM, columns_of
 from etl.model.relations import Many, One, relations_of
@@ -34,8 +34,9 @@ class DictionaryRow:
             those that the line cites and no column of the mapping carries.
         path: FHIR path of the element.
         profile: name of the profile.
-        role: `value`: it is written there; `decides`: it only decides whether the element is there,
-            or which value it has; `constant`: the same in every row; `left out`.
+        role: `value`: it is written there, as it is or made into another; `decides`: it only
+            decides whether the element is there, or which value it has; `constant`: the same in
+            every row; `left out`.
         note: why it is left out.
     """
 
@@ -56,7 +57,9 @@ def dictionary(plans: Iterable[Plan]) -> tuple[DictionaryRow, ...]:
 
 def _rows(plan: Plan) -> Iterator[DictionaryRow]:
     reader = _Reader(plan.profile.rpartition("/")[2].partition("|")[0], sources_of(plan))
-    read = list(_of_columns(plan, reader))
+    every = list(_of_columns(plan, reader))
+    written = {_cell(row) for row, _ in every if row.role == "value"}
+    read = [one for one in every if one[0].role == "value" or _cell(one[0]) not in written]
     carried = {number for row, _ in read for number in row.map_ids}
     rest = frozenset(_cited(plan)) - carried
     attached: set[int] = set()
@@ -83,22 +86,31 @@ def _rows(plan: Plan) -> Iterator[DictionaryRow]:
 
 
 def _of_columns(plan: Plan, reader: _Reader) -> Iterator[tuple[DictionaryRow, CitedMark | None]]:
-    """Yield a row for each column that a plan reads, and the place of a line that reads a value."""
+    """Yield a row for each column that a plan reads, and the place of a line that writes it.
+
+    A line that writes constants alone is the place of the columns that decide which.
+    """
     for path, node in nodes_of(plan.body):
         name = _named(plan, path)
         match node:
             case Leaf(expr=expr):
-                yield from ((row, node.place) for row in reader.read(expr, name))
+                values, deciding = reader.written(expr, name), reader.deciding(expr, name)
+                yield from ((row, node.place) for row in values)
+                yield from ((row, None if values else node.place) for row in deciding)
             case Guarded(condition=condition):
-                yield from ((row, None) for row in reader.read(condition, name, "decides"))
+                yield from ((row, None) for row in reader.deciding(condition, name))
             case Loop(condition=condition) if condition is not None:
-                yield from ((row, None) for row in reader.read(condition, name, "decides"))
+                yield from ((row, None) for row in reader.deciding(condition, name))
             case _:
                 continue
-    yield from ((row, None) for row in reader.read(plan.id, f"{plan.resource}.id"))
+    yield from ((row, None) for row in reader.written(plan.id, f"{plan.resource}.id"))
     if plan.last_updated is not None:
         name = f"{plan.resource}.meta.lastUpdated"
-        yield from ((row, None) for row in reader.read(plan.last_updated, name))
+        yield from ((row, None) for row in reader.written(plan.last_updated, name))
+
+
+def _cell(row: DictionaryRow) -> tuple[str, str, str]:
+    return row.table, row.column, row.path
 
 
 def _named(plan: Plan, path: str) -> str:
@@ -117,14 +129,24 @@ class _Reader:
     profile: str
     sources: Mapping[int, tuple[str, str]]
 
-    def read(
-        self, node: Expr | Condition, path: str, role: Role = "value"
-    ) -> Iterator[DictionaryRow]:
-        for part in walk(node):
+    def written(self, expr: Expr, path: str) -> list[DictionaryRow]:
+        """Return the columns that the values of an expression are made of."""
+        return self._rows(written_parts(expr), path, "value")
+
+    def deciding(self, node: Expr | Condition, path: str) -> list[DictionaryRow]:
+        """Return the columns that a condition reads, or an expression in any place."""
+        return self._rows(walk(node), path, "decides")
+
+    def _rows(
+        self, parts: Iterable[Expr | Condition], path: str, role: Role
+    ) -> list[DictionaryRow]:
+        rows = []
+        for part in parts:
             if isinstance(part, ColumnOf):
                 table, name = column_read(part, self.sources)
                 ids = tuple(sorted(columns_of(table)[name].map_ids))
-                yield DictionaryRow(table, name, ids, path, self.profile, role)
+                rows.append(DictionaryRow(table, name, ids, path, self.profile, role))
+        return rows
 
     def row(self, row: DictionaryRow, ids: Iterable[int]) -> DictionaryRow:
         numbers = tuple(sorted(set(ids)))

@@ -375,3 +375,14 @@ def walk(node: Expr | Condition) -> Iterator[Expr | Condition]:
     yield node
     for part in parts_of(node):
         yield from walk(part)
+
+
+def written_parts(node: Expr) -> Iterator[Expr]:
+    """Yield an expression and all inside it that its values are made of.
+
+    What a condition inside it reads is left out: it decides which value is written, or whether.
+    """
+    yield node
+    for part in parts_of(node):
+        if not isinstance(part, Condition):
+            yield from written_parts(part)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from itertools import accumulate
 from typing import Any, Final
 
@@ -20,17 +21,20 @@ from etl.pipeline.executor import Pieces
 from etl.pipeline.partition.mapping import PlanResources
 from etl.pipeline.partition.providers import with_listing
 from etl.pipeline.process import Processed
+from etl.publish.canonical_json import instant
 from etl.publish.catalog import Unit
 from etl.publish.directory import write_directory
 from etl.publish.manifest import Manifest, Named, ReleaseFacts
 from etl.publish.partition_writer import SavedPartition, Written, write_partition
-from etl.publish.reader import open_release
+from etl.publish.reader import Release, open_release
 from etl.publish.release import assemble, commit
 from etl.publish.rendered_resources import PatientResources, Resource
 from etl.storage.port import Store
 
 _STEPS: Final = 256
 """Steps of a stage that are emitted together."""
+_CLOCKS_APART: Final = timedelta(days=1)
+"""Clocks of machines that differ by less do no harm: ages of releases are stated in days."""
 CATALOG_ROWS: Final = "catalog.ndjson"
 """Name of the file with a unit's rows of the catalog."""
 
@@ -265,8 +269,8 @@ def stage(
         when,
         stamp=stamp,
         lost=base.lost,
-        # They are made of what was just written, and a plan writes nothing.
-        columns=not has_members and not publication.target.dry,
+        # They are made of what was just written, and a plan keeps none of it.
+        columns=not has_members and publication.target.is_kept,
     )
     counted = [CountedPartition(one, steps) for one in partitions]
     manifest = assemble(store, base, counted, written, facts, when)
@@ -278,6 +282,23 @@ def stage(
         objects=sum(one.objects for one in parts) + written.objects,
         bytes=sum(one.bytes for one in parts) + written.bytes,
         directory=directory.made,
+    )
+
+
+def clock_note(before: Release | None, when: datetime) -> str:
+    """Return what to do about a release before that is dated after now; empty where it is not.
+
+    Args:
+        before: the release that a run follows.
+        when: time of the run.
+    """
+    if before is None or instant(before.manifest.created) - when < _CLOCKS_APART:
+        return ""
+    return (
+        f"the release before, {before.id}, is dated {before.manifest.created}, after this run: one "
+        "of the two clocks is wrong; ids go on from its id, and its reports and quarantine do not "
+        "expire before that time, so set the clock, and drop that release with `cpcds prune` when "
+        "nobody has to go back to it"
     )
 
 

@@ -90,13 +90,14 @@ def _problems(published: Release, remade: Release) -> Iterator[Problem]:
             yield Problem(
                 "count", key, f"{name} is not what the extract gives{_parts(theirs, ours, name)}"
             )
-    if any(theirs[name] != ours[name] for name in _BY_UNIT):
+    if others := [name for name in _BY_UNIT if theirs[name] != ours[name]]:
         found = False
         for change in (*changed_patients(published, remade), *changed_directory(published, remade)):
             found = True
             yield from _of_unit(change, key)
         if not found:
-            yield Problem("catalog", key, "the catalog is another one, with the same rows")
+            for name in others:
+                yield Problem("catalog", key, f"the {name} is another one, with the same rows")
 
 
 def _facts(manifest: Manifest) -> Mapping[str, Any]:

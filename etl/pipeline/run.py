@@ -28,7 +28,15 @@ from etl.pipeline.masked_samples import ChangedSample, planned_samples
 from etl.pipeline.money import Totals, money_difference, published_money
 from etl.pipeline.must_support import counted_coverage
 from etl.pipeline.process import Processed, process, write_results
-from etl.pipeline.publish import BlockOutput, Published, Staged, certified, publish, stage
+from etl.pipeline.publish import (
+    BlockOutput,
+    Published,
+    Staged,
+    certified,
+    clock_note,
+    publish,
+    stage,
+)
 from etl.pipeline.read import read_release
 from etl.pipeline.release_limits import input_verdicts, retraction_verdicts
 from etl.pipeline.report import (
@@ -202,8 +210,11 @@ def run(context: RunContext, publication: Publication) -> Ran:
     release = staged.manifest.release
     before = release_before(base, prepared.changes)
     about = _about(context, processed, unstated, before, release, staged)
-    note = bulk.plan_finder.note(staged.manifest.bulk) if bulk is not None else ""
-    about = replace(about, notes=(note,) if note else ())
+    notes = (
+        bulk.plan_finder.note(staged.manifest.bulk) if bulk is not None else "",
+        clock_note(base.release, context.when),
+    )
+    about = replace(about, notes=tuple(filter(None, notes)))
     reported = write_reports(context, processed, about, known)
     # All that the manifest names is in the store before the commit makes it the present release.
     files = sum(1 for _ in _files(reported.folder, release))
@@ -291,7 +302,7 @@ def remake(context: RunContext, publication: Publication) -> Manifest:
         UsageError: a delta, and the release that it changes did not keep its rows.
         StoreError: the target cannot be read.
     """
-    if publication.target.dry and not publication.target.elsewhere:
+    if not publication.target.is_kept:
         raise ValueError("what is made again has to be kept")
     rows = read_release(context, publication)
     stamp = default_stamp(context.executor, rows.read, rows.when).instant

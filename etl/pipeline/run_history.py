@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Final
 
 from etl.errors import NotFound, StoreError
@@ -16,6 +17,7 @@ from etl.storage.port import Store
 log = logging.getLogger(__name__)
 
 _ENDING: Final = ".json"
+_EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
 
 
 def write_record(store: Store, record: RunRecord, keep: int) -> None:
@@ -32,10 +34,11 @@ def write_record(store: Store, record: RunRecord, keep: int) -> None:
     try:
         if record.report is None and open_current(store).release is None:
             return
+        own = object_keys.run_record(record.start.run)
         if keep:
-            store.put(object_keys.run_record(record.start.run), record.to_bytes())
-        old = sorted(_keys(store), reverse=True)[keep:]
-        if old:
+            store.put(own, record.to_bytes())
+        others = sorted((key for key in _keys(store) if key != own), reverse=True)
+        if old := others[max(keep - 1, 0) :]:
             store.delete(old)
     except StoreError as error:
         log.warning("%s: the record of this run was not kept", error)
@@ -44,15 +47,27 @@ def write_record(store: Store, record: RunRecord, keep: int) -> None:
 def read_records(store: Store, most: int | None = None) -> list[RunRecord]:
     """Return the records of a target's runs, newest first; damaged ones are warned of.
 
+    Runs with a release are in the order of the releases, whose ids never go back: so they are
+    whatever the clock was. Those without are among them by the time at which they began.
+
     Args:
         store: the target.
         most: how many; None for all.
     """
-    keys = sorted(_keys(store), reverse=True)[:most]
-    found = mapped(store, lambda key: _read(store, key), keys)
-    records = [record for record in found if record is not None]
-    # Names have seconds; two runs of one second are distinguished by their records.
-    return sorted(records, key=lambda record: record.start.began, reverse=True)
+    found = mapped(store, lambda key: _read(store, key), sorted(_keys(store)))
+    return _in_order([record for record in found if record is not None])[::-1][:most]
+
+
+def _in_order(records: Sequence[RunRecord]) -> list[RunRecord]:
+    """Return records, the oldest first."""
+    placed: list[tuple[datetime, str, datetime, RunRecord]] = []
+    latest = _EARLIEST
+    for record in sorted(records, key=lambda record: (record.release or "", record.start.began)):
+        began = record.start.began
+        if record.release is not None:
+            latest = max(latest, began)
+        placed.append((latest if record.release else began, record.release or "", began, record))
+    return [record for *_, record in sorted(placed, key=lambda place: place[:3])]
 
 
 def _keys(store: Store) -> Iterator[str]:

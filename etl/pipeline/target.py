@@ -41,6 +41,11 @@ class Target:
     elsewhere: str = ""
     kept: Path | None = None
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether all that is written can be read again: in the target, or elsewhere."""
+        return not self.dry or bool(self.elsewhere)
+
     def in_any_folder(self) -> Target:
         """Return the same target for processes that have another current folder."""
         return self if "://" in self.name else replace(self, name=str(Path(self.name).absolute()))

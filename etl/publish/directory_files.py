@@ -16,7 +16,9 @@ docs/decisions/0044-directory-files.md.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import re
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -46,6 +48,7 @@ MEMORY: Final = "memory/"
 FILE_INPUTS: Final = "files"
 """Ending of the object in `memory/` that says what the files of a release were made of."""
 
+_FULL_URL: Final = re.compile(rb'"fullUrl":"([^"]*)/[^/"]+/[^/"]+"')
 _INPUTS_FORMAT: Final = 1
 _LEVEL: Final = 1
 _AT_ONCE: Final = 16
@@ -280,6 +283,24 @@ def all_files(bulk: Mapping[str, JSON]) -> list[JSON]:
     """Return the files that `bulk` of a manifest names, of Plan Finder too; some stand twice."""
     snapshot = bulk["snapshot"]["output"] if bulk else []
     return [*snapshot, *(file for plans in bulk.get("planFinder", ()) for file in plans["files"])]
+
+
+def full_url_base(release: Release) -> str | None:
+    """Return the FHIR base that `fullUrl` of a release's Plan Finder files begins with.
+
+    Returns:
+        None where there are no such files, or the first is lost or damaged: `verify` reports it.
+    """
+    plan_finder = release.manifest.bulk.get("planFinder", ())
+    files = [file for plans in plan_finder for file in plans["files"]]
+    if not files:
+        return None
+    try:
+        data = gzip.decompress(checked(release.store, files[0]["key"], files[0]["sha256"]))
+    except StoreError:
+        return None
+    found = _FULL_URL.search(data)
+    return found[1].decode() if found else None
 
 
 def _dated(bulk: JSON, before: Mapping[str, JSON]) -> JSON:

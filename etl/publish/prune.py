@@ -109,9 +109,8 @@ def prune(
         with tempfile.TemporaryDirectory() as folder, _InUse(Path(folder)) as used:
             _mark(store, kept, used)
             if expiry.before:
-                present = {report.key for report in base.release.manifest.facts.reports}
                 gone = expiry if dry_run else write_expiry(store, expiry)
-                used.keys -= {key for key in used.keys - present if gone.covers(key)}
+                used.keys -= _expired(kept, gone)
             objects = size = 0
             for batch in _batches(_unused(store, used, now - grace, progress)):
                 objects += len(batch)
@@ -269,6 +268,20 @@ def named_keys(manifest: Manifest) -> set[str]:
     if manifest.facts.kind == "rollback":
         keys.add(object_keys.resumed(manifest.release))
     return keys
+
+
+def _expired(kept: Sequence[Release], gone: Expiry) -> set[str]:
+    """Return the reports and quarantines that expired for each release that names them.
+
+    Those of the first release, which readers see, never do.
+    """
+    expired: set[str] = set()
+    stay = {report.key for report in kept[0].manifest.facts.reports}
+    for manifest in (release.manifest for release in kept[1:]):
+        for report in manifest.facts.reports:
+            is_gone = gone.covers(report.key, manifest.created)
+            (expired if is_gone else stay).add(report.key)
+    return expired - stay
 
 
 def _keys_in(value: object) -> Iterator[str]:

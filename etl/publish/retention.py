@@ -27,14 +27,20 @@ class Expiry:
 
     before: Mapping[str, datetime] = field(default_factory=dict)
 
-    def covers(self, key: str) -> bool:
-        """Return whether an object's run began before the time of its folder."""
+    def covers(self, key: str, created: str) -> bool:
+        """Return whether an object's run began before the time of its folder.
+
+        Args:
+            key: of the object.
+            created: FHIR instant of a release that names it. The time in a key is later than that
+                of its run where ids count on from a release of a clock that was ahead.
+        """
         folder, _, rest = key.partition("/")
         limit = self.before.get(folder)
         if limit is None:
             return False
         try:
-            return stamp_of(rest.partition("/")[0]) < limit
+            return min(stamp_of(rest.partition("/")[0]), instant(created)) < limit
         except ValueError:
             return False  # of no run: the page of all reports
 

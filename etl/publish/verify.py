@@ -140,7 +140,7 @@ def verify(
     result.add(_check_counts(release, counts, live, retracted))
     expiry = read_expiry(release.store)
     for named in [*manifest.facts.reports, *bulk_files(manifest)]:
-        if expiry.covers(named.key) and not _is_there(release, named):
+        if expiry.covers(named.key, manifest.created) and not _is_there(release, named):
             continue  # a prune has deleted it, as the settings want
         result.add(_check_named(release, named))
         result.objects += 1

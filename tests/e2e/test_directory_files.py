@@ -244,6 +244,14 @@ def test_a_rollback_says_so_too_and_nothing_is_said_where_the_url_is_set(
     assert warnings(quiet) == []
 
 
+def test_a_release_is_made_again_with_the_full_urls_that_it_was_made_with(nights: Nights) -> None:
+    """An audit may take place long after the server has moved to another URL."""
+    first = manifest_of(nights.target)["parent"]
+    command = ("verify", nights.target, "--release", first, "--rebuild", SAMPLES / "directory")
+    moved = {"CPCDS_SERVE__BASE_URL": "https://fhir.acme.example"}
+    assert "the same, bit for bit" in done(cpcds(*command, **SMALL_FILES, **moved)).out
+
+
 def test_with_a_base_url_links_are_absolute(nights: Nights, tmp_path: Path) -> None:
     base = "https://files.acme.example/directory"
     done(cpcds("export", nights.target, "--out", tmp_path / "x", "--base-url", base))

@@ -51,6 +51,29 @@ def test_quarantines_go_when_they_are_old_and_their_releases_stay(tree: Path) ->
         done(cpcds("verify", tree, "--release", release))
 
 
+def test_after_a_clock_that_was_ahead_quarantines_go_by_the_time_of_their_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ids go on from the id of the release that was dated 2099, and say nothing of when."""
+    tree, warned = tmp_path / "tree", []
+    for day, moment in enumerate((BEGAN.replace(year=2099), BEGAN, BEGAN + timedelta(days=1))):
+        monkeypatch.setattr(use_cases, "now", lambda moment=moment: moment)
+        spec = Spec(members=8, seed=3, day=day, change_rate=0.5, fault_rate=0.3)
+        write_extract(tmp_path / f"day{day}", spec)
+        ran = done(cpcds("run", tmp_path / f"day{day}", "--to", tree, **ANY_CHANGE))
+        warned.append("is dated 2099-01-01T02:00:00Z, after this run" in ran.err)
+    assert warned == [False, True, False]
+    ahead, first, last = runs(tree, "releases")
+    assert first.startswith("20990101T020001Z")
+    later = datetime.now(UTC) + timedelta(days=2)
+    monkeypatch.setattr(use_cases, "now", lambda: max(later, BEGAN + timedelta(days=90)))
+    done(cpcds("prune", tree, "--keep", "9", **MONTH))
+    left = [path for path in (tree / "quarantine").rglob("*") if path.is_file()]
+    assert {path.relative_to(tree / "quarantine").parts[0] for path in left} == {ahead, last}
+    for release in (ahead, first, last):
+        done(cpcds("verify", tree, "--release", release))
+
+
 @pytest.mark.slow
 def test_a_release_with_an_expired_report_can_be_gone_back_to(tree: Path) -> None:
     oldest = runs(tree, "releases")[0]

@@ -24,6 +24,7 @@ from etl.mapping.environment import Environment, Provider
 from etl.mapping.library import MappingSet, compile_set
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.model.canonical_tables import FieldType
+from etl.model.tables import Table
 from etl.rows import table_schema
 
 Rows = Iterable[Mapping[str, str]]
@@ -64,10 +65,10 @@ def read_rows(folder: Path) -> dict[str, list[dict[str, str]]]:
     return rows
 
 
-def tables_of(rows: Mapping[str, Rows]) -> dict[str, pa.Table]:
-    """Return every canonical table, in the order of its key, filled with rows."""
+def tables_of(rows: Mapping[str, Rows], model: Mapping[str, Table] = TABLES) -> dict[str, pa.Table]:
+    """Return every canonical table of a data model, in the order of its key, filled with rows."""
     tables: dict[str, pa.Table] = {}
-    for name, table in TABLES.items():
+    for name, table in model.items():
         found = list(rows.get(name, ()))
         unknown = {column for row in found for column in row} - set(table.names)
         if unknown:
@@ -75,7 +76,8 @@ def tables_of(rows: Mapping[str, Rows]) -> dict[str, pa.Table]:
         numeric = {column.name for column in table.columns if column.type is FieldType.INTEGER}
         found.sort(
             key=lambda row: tuple(
-                (int(row[column]) if column in numeric else 0, row[column]) for column in table.key
+                (int(row[column]) if column in numeric else 0, row.get(column, ""))
+                for column in table.key
             )
         )
         schema = table_schema(name)

@@ -43,6 +43,16 @@ def test_a_column_that_an_element_hangs_on_decides() -> None:
     assert row("phone", "Patient.contact").role == "decides"
 
 
+def test_a_column_that_a_value_hangs_on_decides_and_is_not_written() -> None:
+    assert row("deceased", "Patient.birthDate").role == "decides"
+
+
+def test_a_column_that_is_written_is_a_value_though_it_decides_besides() -> None:
+    line = '  birthDate: "{{ member.birth_date | date if not member.birth_date < member.death_date }}"\n'
+    found = {one.column: one.role for one in dictionary(compiled(PATIENT + line).plans)}
+    assert (found["birth_date"], found["death_date"]) == ("value", "decides")
+
+
 def test_a_map_id_that_no_column_carries_stands_with_the_constant() -> None:
     found = row("", "Patient.contact.relationship.text")
     assert (found.map_ids, found.role) == ((998,), "constant")

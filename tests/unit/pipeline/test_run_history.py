@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from etl.pipeline.run_history import read_records
-from etl.pipeline.run_record import RunRecord, RunStart
+from etl.pipeline.run_history import read_records, write_record
+from etl.pipeline.run_record import RunRecord, RunStart, Verdict
 from etl.publish import object_keys
 from tests.memory_store import MemoryStore
 
@@ -23,3 +23,38 @@ def test_runs_of_one_second_are_listed_as_they_began(names: tuple[str, str]) -> 
         record = RunRecord(start, began, "unchanged", 0, ())
         store.put(object_keys.run_record(start.run), record.to_bytes())
     assert [each.start.run[-8:] for each in read_records(store)] == [*reversed(names)]
+    assert [each.start.run[-8:] for each in read_records(store, 1)] == [names[-1]]
+
+
+def test_a_rollback_stands_before_what_it_rolled_back_though_the_clock_was_set_back() -> None:
+    """Names and times say that the run began last; ids of releases go on from one another."""
+    published = ended("published", BEGAN + timedelta(minutes=10), "20260131T021000Z-aaaaaaaaaaaa")
+    failed = ended("failed", BEGAN - timedelta(minutes=1), None)
+    back = ended("rolled-back", BEGAN, "20260131T021001Z-bbbbbbbbbbbb")
+    again = ended("unchanged", BEGAN + timedelta(minutes=1), back.release)
+    store = MemoryStore()
+    for record in (published, failed, back, again):
+        store.put(object_keys.run_record(record.start.run), record.to_bytes())
+    assert read_records(store) == [again, back, published, failed]
+    assert read_records(store, 2) == [again, back]
+
+
+def test_a_record_stays_although_others_are_dated_later() -> None:
+    store = MemoryStore()
+    later = BEGAN + timedelta(days=20_000)
+    future = ended("published", later, "20801104T020000Z-aaaaaaaaaaaa", report="reports/future")
+    own = ended("published", BEGAN, "20801104T020001Z-bbbbbbbbbbbb", report="reports/own")
+    store.put(object_keys.run_record(future.start.run), future.to_bytes())
+    write_record(store, own, keep=2)
+    assert read_records(store) == [own, future]
+    write_record(store, own, keep=1)
+    assert read_records(store) == [own]
+    write_record(store, future, keep=0)
+    assert read_records(store) == []
+
+
+def ended(
+    verdict: Verdict, began: datetime, release: str | None, report: str | None = None
+) -> RunRecord:
+    start = RunStart(f"{began:%Y%m%dT%H%M%SZ}-0000aaaa", began, "/data/in", "/data/tree")
+    return RunRecord(start, began, verdict, 0, (), release, report)

@@ -17,7 +17,7 @@ from etl.publish.bulk import with_bulk
 from etl.publish.bulk_files import BulkOptions, PlanFinderOptions
 from etl.publish.bulk_pages import ROOT, page_key, write_pages
 from etl.publish.canonical_json import JSON
-from etl.publish.directory_files import all_files
+from etl.publish.directory_files import all_files, full_url_base
 from etl.publish.directory_graph import PLAN_FINDER_TYPES, contract_years
 from etl.publish.history import rollback
 from etl.publish.manifest import Manifest, ReleaseFacts
@@ -204,6 +204,15 @@ def test_a_plan_finder_file_is_a_bundle_that_a_person_can_read() -> None:
         f'"resource":{{"resourceType":"InsurancePlan","id":"{key}"'
     )
     assert lines[2:] == ["]}", ""]
+
+
+def test_the_base_of_full_urls_is_read_off_a_releases_plan_finder_files() -> None:
+    store = MemoryStore()
+    release = publish(store, SMALL)
+    assert full_url_base(release) == BASE
+    key = release.manifest.bulk["planFinder"][0]["files"][0]["key"]
+    store.delete([key])
+    assert full_url_base(release) is None
 
 
 def test_the_manifest_of_bulk_publish_has_every_list_and_no_link() -> None:
