@@ -48,8 +48,9 @@ def test_a_column_that_a_value_hangs_on_decides_and_is_not_written() -> None:
 
 
 def test_a_column_that_is_written_is_a_value_though_it_decides_besides() -> None:
-    line = '  birthDate: "{{ member.birth_date | date if not member.birth_date < member.death_date }}"\n'
-    found = {one.column: one.role for one in dictionary(compiled(PATIENT + line).plans)}
+    value = "member.birth_date | date if not member.birth_date < member.death_date"
+    plans = compiled(f'{PATIENT}  birthDate: "{{{{ {value} }}}}"\n').plans
+    found = {one.column: one.role for one in dictionary(plans)}
     assert (found["birth_date"], found["death_date"]) == ("value", "decides")
 
 
