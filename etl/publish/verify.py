@@ -364,7 +364,8 @@ def _check_named(release: Release, named: Named) -> Iterator[Problem]:
 
 
 def _broken(key: str, error: StoreError) -> Problem:
-    return Problem("missing" if isinstance(error, NotFound) else "damaged", key, str(error))
+    what = str(error).removesuffix("; run verify")
+    return Problem("missing" if isinstance(error, NotFound) else "damaged", key, what)
 
 
 def require_whole(release: Release) -> None:
