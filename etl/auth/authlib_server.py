@@ -360,18 +360,18 @@ class _Active:
 def _active(token: str, tools: GrantContext, verifier: LocalVerifier) -> _Active | None:
     if token.count(".") == 2:
         try:
-            found = verifier.active(token)
+            active = verifier.active(token)
         except TokenRefused:
             return None
-        grant = found.grant
+        grant = active.grant
         return _Active(
             grant.client,
             grant.grant,
             " ".join(grant.scopes),
             grant.patient,
             int(grant.expires.timestamp()),
-            found.issued,
-            found,
+            active.issued,
+            active,
         )
     row = tools.refresh_tokens.find(token)
     holder = None if row is None else tools.holder(row.consent_id)
@@ -410,10 +410,10 @@ def read_json(body: bytes) -> tuple[tuple[str, str], ...]:
     Raises:
         ValueError: the body is not such an object.
     """
-    found = json.loads(body)
-    if not isinstance(found, dict):
+    document = json.loads(body)
+    if not isinstance(document, dict):
         raise ValueError("no object")
-    pairs = [(name, value) for name, value in found.items() if value is not None]
+    pairs = [(name, value) for name, value in document.items() if value is not None]
     if any(not isinstance(value, str) for _, value in pairs):
         raise ValueError("no texts")
     return tuple(pairs)

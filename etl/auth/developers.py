@@ -371,10 +371,10 @@ def _developer(row: DeveloperRow) -> Developer:
 
 
 def _problems(email: str, name: str, organization: str) -> dict[str, str]:
-    found = {
+    problems = {
         "email": line_problem(email, 254)
         or ("" if is_email(email) else "It is no e-mail address."),
         "name": line_problem(name, LONGEST_NAME),
         "organization": line_problem(organization, LONGEST_NAME, required=False),
     }
-    return {field: text for field, text in found.items() if text}
+    return {field: text for field, text in problems.items() if text}

@@ -142,9 +142,9 @@ def _counted(session: Session, year: int) -> YearRow:
 
 def as_document(numbers: YearlyNumbers) -> dict[str, Any]:
     """Return the numbers as plain values, with the meaning of a transfer."""
-    found = asdict(numbers) | {"until": numbers.until.isoformat(), "transfer": TRANSFER}
-    found["apps"] = [{"app": name, "members": members} for name, members in numbers.apps]
-    return found
+    document = asdict(numbers) | {"until": numbers.until.isoformat(), "transfer": TRANSFER}
+    document["apps"] = [{"app": name, "members": members} for name, members in numbers.apps]
+    return document
 
 
 def as_csv(numbers: YearlyNumbers) -> str:

@@ -219,7 +219,7 @@ def check_mappings(settings: Settings) -> CheckedMappings:
     Raises:
         MappingError: an error that prevents a mapping, layout or rule from being read at all.
     """
-    found: dict[str, MappingError] = {}
+    mistakes: dict[str, MappingError] = {}
     names: list[str] = []
     all_views: list[str] = []
     for model in DATA_MODELS:
@@ -233,9 +233,9 @@ def check_mappings(settings: Settings) -> CheckedMappings:
                 wrong = list(problems(plan, compiled.crosswalks))
                 if not compiled.view.version:  # another version may lack what this one skips
                     wrong += misplaced_skips(plan, compiled.crosswalks)
-                found |= {str(one): one for one in wrong}
+                mistakes |= {str(one): one for one in wrong}
         names += [plan.name for plan in plans]
-    return CheckedMappings(tuple(names), tuple(all_views), tuple(found.values()))
+    return CheckedMappings(tuple(names), tuple(all_views), tuple(mistakes.values()))
 
 
 def view_of(settings: Settings, model: DataModel) -> str:

@@ -46,29 +46,29 @@ def extract_files(settings: Settings, extract: Path, beside: Path | None) -> Ite
     address = "" if extract.exists() else remote_address(str(extract))
     if address.startswith("s3://"):
         alone = address.lower().endswith(_ENDINGS)
-        found: ExtractFiles = ObjectFiles(address, _source_options(settings), alone=alone)
+        files: ExtractFiles = ObjectFiles(address, _source_options(settings), alone=alone)
         name, called = (address.rpartition("/")[2] if alone else ""), address
     elif extract.is_file():
-        found, name, called = FolderFiles(extract.parent), extract.name, extract.name
+        files, name, called = FolderFiles(extract.parent), extract.name, extract.name
     else:
-        found, name, called = files_of(extract), "", ""
-    if name and not _is_staged(found, name):
+        files, name, called = files_of(extract), "", ""
+    if name and not _is_staged(files, name):
         if address:
             raise ExtractError(f"{address} is no archive; name a prefix that holds files")
         files_of(extract)  # raises, and says what it is
     with ExitStack() as until_the_end:
         if name:
             folder = until_the_end.enter_context(_private_folder(settings, beside))
-            found = stage(found, name, called, folder)
-        if workbooks := workbooks_of(found):
+            files = stage(files, name, called, folder)
+        if workbooks := workbooks_of(files):
             folder = until_the_end.enter_context(_private_folder(settings, beside))
-            found = with_sheets(found, workbooks, folder)
-        yield found
+            files = with_sheets(files, workbooks, folder)
+        yield files
 
 
-def _is_staged(found: ExtractFiles, name: str) -> bool:
+def _is_staged(files: ExtractFiles, name: str) -> bool:
     try:
-        return bool(staged_form(found, name))
+        return bool(staged_form(files, name))
     except OSError as error:
         raise ExtractError(f"{name} cannot be read: {error.strerror}") from None
 

@@ -157,10 +157,10 @@ def compared_units(pieces: Iterable[bytes]) -> tuple[Certificate, Sums | None]:
 def differences_of(pieces: Iterable[bytes]) -> Iterator[FactDifference]:
     """Yield the differences, unit by unit, by place: those explained, and some that are not."""
     for each in pieces:
-        found = [
+        differences = [
             FactDifference(*difference) for difference in msgspec.json.decode(each)["differences"]
         ]
-        yield from sorted(found, key=astuple)
+        yield from sorted(differences, key=astuple)
 
 
 def late_of(pieces: Iterable[bytes]) -> Iterator[tuple[int, int, int]]:
@@ -193,12 +193,12 @@ def broken_files(made: Certificate) -> list[FileCell]:
 
 def carried_money(made: Certificate) -> dict[tuple[str, str], tuple[int, int]]:
     """Return (level, category) -> cents and claims of the members that were not compared."""
-    found: dict[tuple[str, str], tuple[int, int]] = {}
+    money: dict[tuple[str, str], tuple[int, int]] = {}
     for (by, _, level, category), (cents, claims) in (made.release - made.read).money.items():
         if by == "type":
-            carried = found.get((level, category), (0, 0))
-            found[level, category] = (carried[0] + cents, carried[1] + claims)
-    return found
+            carried = money.get((level, category), (0, 0))
+            money[level, category] = (carried[0] + cents, carried[1] + claims)
+    return money
 
 
 def miscounted(made: Certificate, published: Mapping[str, int]) -> list[str]:

@@ -87,9 +87,9 @@ class DirectoryCounts:
     def differing(self, published: Mapping[str, int]) -> list[str]:
         """Return the tables of which another number of rows was counted as published, in words."""
         return [
-            f"{table}: {found:,} where {rows:,} were accepted"
+            f"{table}: {rows_read:,} where {rows:,} were accepted"
             for table in sorted({*_TABLES.values(), _NETWORKS})
-            if (found := self.tables.get(table, 0)) != (rows := published.get(table, 0))
+            if (rows_read := self.tables.get(table, 0)) != (rows := published.get(table, 0))
         ]
 
 
@@ -109,19 +109,19 @@ def directory_counts(blocks: Iterable[bytes]) -> DirectoryCounts:
     for data in blocks:
         plain: bytes = igzip.decompress(data)  # type: ignore[no-untyped-call]
         for line in plain.splitlines():
-            found = _RESOURCE.decode(line)
+            resource = _RESOURCE.decode(line)
             resources += 1
-            if (found.resource_type, found.id) in ids:
+            if (resource.resource_type, resource.id) in ids:
                 continue
-            ids.add((found.resource_type, found.id))
-            table = _TABLES.get(found.resource_type, found.resource_type)
+            ids.add((resource.resource_type, resource.id))
+            table = _TABLES.get(resource.resource_type, resource.resource_type)
             if table == _ROLES:
                 own = (
                     identifier.value
                     for identifier in _ROLE.decode(line).identifier
                     if identifier.type.has(_KEY)
                 )
-                keys.add(next(own, found.id))
+                keys.add(next(own, resource.id))
             elif table == "directory_organization" and _is_network(line):
                 tables[_NETWORKS] += 1
             else:

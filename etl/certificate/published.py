@@ -340,8 +340,8 @@ def _unpacked(data: bytes) -> bytes:
 
 def _type(claim: _Claim) -> str:
     """Return the type of a claim; of an institutional one, whether it is of an inpatient."""
-    found = claim.type.code
-    return claim.sub_type.code or found if found == _INSTITUTIONAL else found
+    code = claim.type.code
+    return claim.sub_type.code or code if code == _INSTITUTIONAL else code
 
 
 def _served(item: _Item) -> str:

@@ -119,8 +119,8 @@ class SourceTable:
 
     def each(self, column: str, read: Callable[[str], object], kind: pa.DataType) -> pa.Array:
         """Return what each text is read as, in Arrow; the same text is read once."""
-        found = self.cells(column).dictionary_encode()
-        return pa.array(map(read, found.dictionary.to_pylist()), kind).take(found.indices)
+        words = self.cells(column).dictionary_encode()
+        return pa.array(map(read, words.dictionary.to_pylist()), kind).take(words.indices)
 
     @cached_property
     def places(self) -> Any:
@@ -472,10 +472,10 @@ def _circular(later: Mapping[int, set[int]], start: int) -> bool:
 
 
 def _amounts(table: SourceTable) -> Any:
-    found = np.full((len(table), len(CATEGORIES)), ABSENT, dtype=np.int64)
+    amounts = np.full((len(table), len(CATEGORIES)), ABSENT, dtype=np.int64)
     for code, category in enumerate(AMOUNT_CATEGORIES):
-        found[:, code] = table.cents(f"amount_{category}")
-    return found
+        amounts[:, code] = table.cents(f"amount_{category}")
+    return amounts
 
 
 def _is(cells: pa.Array, text: str) -> Any:

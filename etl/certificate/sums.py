@@ -60,11 +60,11 @@ class Sums:
 
     def by_category(self, level: str) -> dict[str, int]:
         """Return the cents of a level by category, over all types of claims."""
-        found: dict[str, int] = {}
+        categories: dict[str, int] = {}
         for (by, _, of, category), (cents, _) in self.money.items():
             if by == "type" and of == level:
-                found[category] = found.get(category, 0) + cents
-        return found
+                categories[category] = categories.get(category, 0) + cents
+        return categories
 
     def to_json(self) -> dict[str, Any]:
         """Return them as plain values, in an order of their own."""
@@ -131,7 +131,7 @@ def sums_by_file(files: Any, claims: Any, cents: Any) -> dict[tuple[int, str], t
     rows, categories, amounts = _amounts(cents)
     owners, known = claims[rows], claims[rows] >= 0
     of, size = files[rows, categories], int(claims.max(initial=-1)) + 1
-    found = {}
+    sums = {}
     for file in (np.flatnonzero(np.bincount(of + 1)) - 1).tolist():
         of_file = known & (of == file)
         at = categories[of_file]
@@ -141,15 +141,15 @@ def sums_by_file(files: Any, claims: Any, cents: Any) -> dict[tuple[int, str], t
         some[at, owners[of_file]] = True
         for category in np.flatnonzero(some.any(axis=1)).tolist():
             count = int(np.count_nonzero(some[category]))
-            found[file, CATEGORIES[category]] = (int(totals[category]), count)
-    return found
+            sums[file, CATEGORIES[category]] = (int(totals[category]), count)
+    return sums
 
 
 def _added(mine: Mapping[Any, int], others: Mapping[Any, int], sign: int) -> dict[Any, int]:
-    found = dict(mine)
+    added = dict(mine)
     for key, count in others.items():
-        found[key] = found.get(key, 0) + sign * count
-    return {key: count for key, count in found.items() if count}
+        added[key] = added.get(key, 0) + sign * count
+    return {key: count for key, count in added.items() if count}
 
 
 def claim_sums(

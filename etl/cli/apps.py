@@ -218,16 +218,16 @@ def verify_command(context: click.Context, archives: tuple[Path, ...], as_json: 
     database = open_database(settings.auth.database)
     try:
         migrate(database)
-        found = verify_trail((settings.auth.audit, *archives), database)
+        verified = verify_trail((settings.auth.audit, *archives), database)
     finally:
         database.close()
     if as_json:
-        click.echo(json.dumps(asdict(found), indent=2))
+        click.echo(json.dumps(asdict(verified), indent=2))
     else:
-        click.echo(f"{found.events:,} events in {found.files:,} files")
-        for problem in found.problems:
+        click.echo(f"{verified.events:,} events in {verified.files:,} files")
+        for problem in verified.problems:
             click.echo(f"  {problem}")
-    if found.problems:
+    if verified.problems:
         raise DataRejected("the audit trail is not as it was written")
     if not as_json:
         click.echo("all of them as they were written")

@@ -80,17 +80,17 @@ def explain_command(
     named = _subject(subject, row)
     settings = context.obj.settings(target=target, layout=layout, publish=viewing(view))
     with progress(quiet=as_json) as emit:
-        found = explain_subject(settings, extracts, named, emit)
+        lineage = explain_subject(settings, extracts, named, emit)
     if path:
-        found = _narrowed(found, path)
+        lineage = _narrowed(lineage, path)
     if page is not None:
-        write_file(page, lineage_page(found, shows_values=values))
+        write_file(page, lineage_page(lineage, shows_values=values))
     if as_json:
-        click.echo(json.dumps(lineage_document(found), indent=2, ensure_ascii=False))
+        click.echo(json.dumps(lineage_document(lineage), indent=2, ensure_ascii=False))
     elif page is not None:
         click.echo(f"page: {page}{'' if values else '; values are shown as outlines (--values)'}")
     else:
-        for line in _lines(found):
+        for line in _lines(lineage):
             click.echo(line)
 
 
@@ -113,48 +113,48 @@ def _subject(subject: str | None, row: str | None) -> Subject:
     return ResourceSubject(resource_type, logical_id)
 
 
-def _narrowed(found: Lineage, path: str) -> Lineage:
+def _narrowed(lineage: Lineage, path: str) -> Lineage:
     """Return only the elements under a path.
 
     Raises:
         UsageError: no resource has such an element.
     """
-    if found.through == "sidecar":
+    if lineage.through == "sidecar":
         raise UsageError(
             "without the extract no elements are known, only rows: leave PATH out, or name the "
             "extract with --extract"
         )
     resources = []
-    for resource in found.resources:
+    for resource in lineage.resources:
         below = path.removeprefix(f"{resource.resource.partition('/')[0]}.")
         origins = tuple(origin for origin in resource.origins if _is_under(origin.path, below))
         if origins:
             resources.append(replace(resource, origins=origins))
     if not resources:
         raise UsageError(
-            f"{found.subject} has no element {path}; leave PATH out to see what it has"
+            f"{lineage.subject} has no element {path}; leave PATH out to see what it has"
         )
-    return replace(found, resources=tuple(resources))
+    return replace(lineage, resources=tuple(resources))
 
 
 def _is_under(path: str, below: str) -> bool:
     return path == below or path.startswith((f"{below}.", f"{below}["))
 
 
-def _lines(found: Lineage) -> Iterator[str]:
-    if found.rows:
-        yield f"{found.subject}: what became of its rows"
-        for row in found.rows:
+def _lines(lineage: Lineage) -> Iterator[str]:
+    if lineage.rows:
+        yield f"{lineage.subject}: what became of its rows"
+        for row in lineage.rows:
             yield from _row_lines(row)
-    elif not found.resources:
-        yield f"{found.subject}: the layout makes no row of it"
-    for number, resource in enumerate(found.resources):
-        if number or found.rows:
+    elif not lineage.resources:
+        yield f"{lineage.subject}: the layout makes no row of it"
+    for number, resource in enumerate(lineage.resources):
+        if number or lineage.rows:
             yield ""
         yield from _resource_lines(resource)
     yield ""
-    yield f"answered from {THROUGH[found.through]}"
-    for named in found.files:
+    yield f"answered from {THROUGH[lineage.through]}"
+    for named in lineage.files:
         yield f"  {_of(named.extract)}{named.file}: {named.bytes:,} bytes, SHA-256 {named.sha256}"
 
 

@@ -50,24 +50,24 @@ def test_command(
     if known.file != layout:
         folders = [*map(Path, reversed(settings.mappings)), shipped()]
     folder = samples or samples_of(known, folders)
-    found = sample_rows(known, folder)
+    rows = sample_rows(known, folder)
     path = folder / EXPECTED
     is_new = not path.exists()
-    differences = row_differences(expected_rows(path), found)
+    differences = row_differences(expected_rows(path), rows)
     if write:
-        path.write_text(rows_text(found), encoding="utf-8")
+        path.write_text(rows_text(rows), encoding="utf-8")
     if as_json:
         body = {
             "layout": known.name,
             "samples": str(folder),
-            "rows": list(found),
+            "rows": list(rows),
             "differences": [{"expected": d.expected, "found": d.found} for d in differences],
         }
         click.echo(json.dumps(body, indent=2))
     else:
-        for line in _lines(found, differences):
+        for line in _lines(rows, differences):
             click.echo(line)
-    sizes = f"{counted(len(found), 'row')} and findings of {folder}"
+    sizes = f"{counted(len(rows), 'row')} and findings of {folder}"
     if write:
         click.echo(f"{sizes}: written to {path}", err=as_json)
     elif is_new:
@@ -78,11 +78,11 @@ def test_command(
         click.echo(f"{sizes}: as expected", err=as_json)
 
 
-def _lines(found: Sequence[Row], differences: Sequence[RowDifference]) -> Iterator[str]:
+def _lines(rows: Sequence[Row], differences: Sequence[RowDifference]) -> Iterator[str]:
     """Yield every row, those that differ with both texts; then those that are not there."""
     changed = {id(change.found): change for change in differences if change.found is not None}
     title = ""
-    for row in found:
+    for row in rows:
         if _title(row) != title:
             title = _title(row)
             yield click.style(title, bold=True)

@@ -42,12 +42,12 @@ def layouts_group(context: click.Context, as_json: bool) -> None:
 @click.pass_context
 def show_command(context: click.Context, name: str) -> None:
     """Print the layout NAME as its file has it, then the layouts that it extends."""
-    found = known_layout(name, load_definitions(context.obj.settings()))
-    if not found.text:
-        page = found.model.page
-        click.echo(f"{found.name} is built in: a file a table, as {page} has them")
+    layout = known_layout(name, load_definitions(context.obj.settings()))
+    if not layout.text:
+        page = layout.model.page
+        click.echo(f"{layout.name} is built in: a file a table, as {page} has them")
         return
-    for each in (LayoutText(found.file, found.text), *found.bases.values()):
+    for each in (LayoutText(layout.file, layout.text), *layout.bases.values()):
         click.echo(f"# {each.file}")
         click.echo(each.text.rstrip("\n"))
 
@@ -98,14 +98,14 @@ def contract_command(context: click.Context, name: str, file: Path | None) -> No
     from etl.reports.delivery_contract import ContractTerms, contract
 
     settings = context.obj.settings()
-    found = known_layout(name, load_definitions(settings))
-    book = load_definitions(settings, found.model).book
-    text = write_yaml(contract(found, ContractTerms(version("cpcds-bluebutton"), book)))
+    layout = known_layout(name, load_definitions(settings))
+    book = load_definitions(settings, layout.model).book
+    text = write_yaml(contract(layout, ContractTerms(version("cpcds-bluebutton"), book)))
     if file is None:
         click.echo(text, nl=False)
         return
     file.write_text(text, encoding="utf-8")
-    click.echo(f"{file}: the data contract of layout {found.name}")
+    click.echo(f"{file}: the data contract of layout {layout.name}")
 
 
 layouts_group.add_command(test_command)

@@ -98,15 +98,15 @@ def show_networks(networks: NetworkChanges) -> None:
                 click.echo(f"  and {len(lines) - _SHOWN:,} more: --json has all")
 
 
-def _provider_lines(found: ProviderChanges) -> Iterator[str]:
-    for network in found.networks_after:
+def _provider_lines(changes: ProviderChanges) -> Iterator[str]:
+    for network in changes.networks_after:
         yield f"+ network {network.name}"
-    for network in found.networks_before:
+    for network in changes.networks_before:
         yield f"- network {network.name}"
-    for sign, moves in (("+", found.joined), ("-", found.left), ("~", found.moved)):
+    for sign, moves in (("+", changes.joined), ("-", changes.left), ("~", changes.moved)):
         for move in moves:
             npi = f" (NPI {move.provider.npi})" if move.provider.npi else ""
-            yield f"{sign} {move.provider.name}{npi}{_way(move, sign, of_plan=found.is_plan)}"
+            yield f"{sign} {move.provider.name}{npi}{_way(move, sign, of_plan=changes.is_plan)}"
 
 
 def _way(move: MovedProvider, sign: str, *, of_plan: bool) -> str:
@@ -233,7 +233,7 @@ def plan_page(planned: Planned, target: str, small_cells: int) -> str:
 def difference_page(
     before: Release,
     after: Release,
-    found: Difference,
+    difference: Difference,
     networks: NetworkChanges | None,
     small_cells: int,
 ) -> str:
@@ -247,10 +247,10 @@ def difference_page(
     return changes_page(
         ChangesPage(
             title=f"What changed in {after.store.name}",
-            before=found.before,
-            after=found.after,
-            changes=found.changes,
-            money=_shown(found.changes, found.money, small_cells),
+            before=difference.before,
+            after=difference.after,
+            changes=difference.changes,
+            money=_shown(difference.changes, difference.money, small_cells),
             new_rules=None if news is None else news[0],
             new_unmapped=None if news is None else news[1],
             must_support=None if old is None or new is None else moved_elements(old, new),

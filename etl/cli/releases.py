@@ -75,7 +75,7 @@ def releases_command(
     TARGET is a folder, or s3://bucket/prefix.
     """
     store = target_store(_settings(context, target, endpoint_url))
-    found = releases(store)
+    listed = releases(store)
     runs = {each.release: each for each in read_records(store) if each.verdict == "published"}
     if as_json:
         body = [
@@ -92,13 +92,13 @@ def releases_command(
                 "holds": release.holds,
                 **_run_json(runs.get(release.release)),
             }
-            for release in found
+            for release in listed
         ]
         click.echo(json.dumps(body, indent=2))
-    elif not found:
+    elif not listed:
         click.echo(f"{target}: nothing was published yet")
     else:
-        for release in found:
+        for release in listed:
             changes = Changes.from_json(release.counts["changes"])
             touched = _touched(changes, of_members=release.of_members)
             size = release.counts["patients"]
@@ -178,18 +178,18 @@ def diff_command(
     settings = _settings(context, target, endpoint_url)
     store = target_store(settings)
     old, new = find_release(store, before), find_release(store, after)
-    found = compare(old, new)
+    difference = compare(old, new)
     networks = network_changes(old, new) if of_directory(new) else None
     if page is not None:
         small_cells = settings.report.small_cells
-        write_file(page, difference_page(old, new, found, networks, small_cells))
+        write_file(page, difference_page(old, new, difference, networks, small_cells))
     if as_json:
-        body = {"before": found.before, "after": found.after}
-        changes = changes_json(found.changes, found.money, networks)
+        body = {"before": difference.before, "after": difference.after}
+        changes = changes_json(difference.changes, difference.money, networks)
         click.echo(json.dumps({**body, **changes}, indent=2))
     else:
-        click.echo(f"{found.before} → {found.after}")
-        show_changes(found.changes, found.money, is_directory=of_directory(new))
+        click.echo(f"{difference.before} → {difference.after}")
+        show_changes(difference.changes, difference.money, is_directory=of_directory(new))
         if networks is not None:
             show_networks(networks)
         if page is not None:
@@ -300,24 +300,24 @@ def verify_command(
     members = chosen.manifest.counts["patients"]
     is_directory = of_directory(chosen)
     with counting("verifying", "members", members, quiet=as_json or is_directory) as advance:
-        found = verify(chosen, advance)
+        verified = verify(chosen, advance)
     remade = None
-    if found.ok and extract is not None:
+    if verified.ok and extract is not None:
         remade = rebuild_release(settings, chosen, extract, ignore)
     if as_json:
         proofs: dict[str, Any] = {"signed_by": signed_by, "releases_since": steps}
         proofs["time_stamped"] = None if stamped is None else as_instant(stamped)
         proofs["rebuilt"] = None if remade is None else _rebuilt_json(remade)
-        click.echo(json.dumps({**_verified_json(found), **proofs}, indent=2))
+        click.echo(json.dumps({**_verified_json(verified), **proofs}, indent=2))
     else:
-        _show_problems(found.problems, found.count)
+        _show_problems(verified.problems, verified.count)
         click.echo(
-            f"{found.release}: {_held(found, is_directory)}, "
-            f"{found.objects:,} objects, {found.bytes:,} bytes were checked"
+            f"{verified.release}: {_held(verified, is_directory)}, "
+            f"{verified.objects:,} objects, {verified.bytes:,} bytes were checked"
         )
-    if not found.ok:
+    if not verified.ok:
         raise StoreError(
-            f"{target}: {found.count:,} problems in release {found.release}; "
+            f"{target}: {verified.count:,} problems in release {verified.release}; "
             "`cpcds run` with --repair makes again what is of patients/, directory/ and bulk/; for "
             "the rest restore the objects from a copy, roll back to a release that is whole, or "
             "publish to a new target"
@@ -379,19 +379,19 @@ def _rebuilt_json(remade: Rebuilt) -> dict[str, Any]:
     }
 
 
-def _verified_json(found: Verified) -> dict[str, Any]:
+def _verified_json(verified: Verified) -> dict[str, Any]:
     return {
-        "release": found.release,
-        "ok": found.ok,
+        "release": verified.release,
+        "ok": verified.ok,
         "problems": [
             {"kind": problem.kind, "key": problem.key, "what": problem.what}
-            for problem in found.problems
+            for problem in verified.problems
         ],
-        "problem_count": found.count,
-        "patients": found.patients,
-        "resources": found.resources,
-        "objects": found.objects,
-        "bytes": found.bytes,
+        "problem_count": verified.count,
+        "patients": verified.patients,
+        "resources": verified.resources,
+        "objects": verified.objects,
+        "bytes": verified.bytes,
     }
 
 

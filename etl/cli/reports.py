@@ -104,6 +104,6 @@ def pdf_command(
         what = f"this command needs the package {error.name}, which is not installed"
         raise UsageError(f"{what}: pip install 'cpcds-bluebutton[batch,pdf]'") from error
     settings = context.obj.settings(target=target, store=endpoint(endpoint_url))
-    found = find_release(target_store(settings), release)
-    out.write_bytes(printed_certificate(found, paper))
+    chosen = find_release(target_store(settings), release)
+    out.write_bytes(printed_certificate(chosen, paper))
     click.echo(f"certificate: {out}")

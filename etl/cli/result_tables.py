@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 def show_summary(report: Report) -> None:
     """Print the row counts, the resources made, and the findings."""
-    found = summary(report)
-    _print_counts(found.tables)
-    print_table(("resources", "count"), [(name, f"{count:,}") for name, count in found.resources])
+    totals = summary(report)
+    _print_counts(totals.tables)
+    print_table(("resources", "count"), [(name, f"{count:,}") for name, count in totals.resources])
     console = _console()
-    console.print(f"{found.rejections:,} findings reject rows, {found.warnings:,} are warnings")
-    show_rejected(found.rejected)
-    show_unowned(found.unowned)
-    for sentence in found.broken_limits:
+    console.print(f"{totals.rejections:,} findings reject rows, {totals.warnings:,} are warnings")
+    show_rejected(totals.rejected)
+    show_unowned(totals.unowned)
+    for sentence in totals.broken_limits:
         console.print(f"limit broken: {sentence}")
 
 
@@ -178,14 +178,14 @@ def record_json(record: RunRecord) -> dict[str, object]:
 
 def summary_json(report: Report) -> dict[str, object]:
     """Return the summary of a run as JSON."""
-    found: Summary = summary(report)
+    totals: Summary = summary(report)
     return {
-        "tables": {name: by_fate(numbers) for name, *numbers in found.tables},
-        "resources": dict(found.resources),
-        "findings": {"reject": found.rejections, "warn": found.warnings},
-        "unowned_rows": dict(found.unowned),
-        "broken_limits": list(found.broken_limits),
-        "rejected": rejected_json(found.rejected),
+        "tables": {name: by_fate(numbers) for name, *numbers in totals.tables},
+        "resources": dict(totals.resources),
+        "findings": {"reject": totals.rejections, "warn": totals.warnings},
+        "unowned_rows": dict(totals.unowned),
+        "broken_limits": list(totals.broken_limits),
+        "rejected": rejected_json(totals.rejected),
     }
 
 

@@ -49,14 +49,14 @@ def fixed_columns(lines: Sequence[str]) -> tuple[tuple[int, ...], tuple[int, ...
 
 def _days(lines: Sequence[str]) -> list[int]:
     """Return where days stand on every line, or nothing does; they do not overlap."""
-    found: list[int] = []
+    days: list[int] = []
     for at in range(len(lines[0]) - _DAY + 1):
         cells = [line[at : at + _DAY] for line in lines]
         filled = [cell for cell in cells if cell.strip()]
-        apart = not found or at >= found[-1] + _DAY
+        apart = not days or at >= days[-1] + _DAY
         if apart and len(filled) >= _FEWEST_DAYS and all(map(_is_day, filled)):
-            found.append(at)
-    return found
+            days.append(at)
+    return days
 
 
 def _begins(lines: Sequence[str], at: int) -> bool:

@@ -202,9 +202,9 @@ def _delimiter(lines: list[str]) -> str:
             able.append(delimiter)
     if len(able) > 1:
         sample = "\n".join(lines[:60])[:20_000]
-        found = Detector().detect(sample, delimiters=able)
-        if found is not None and found.delimiter in able:
-            return str(found.delimiter)
+        dialect = Detector().detect(sample, delimiters=able)
+        if dialect is not None and dialect.delimiter in able:
+            return str(dialect.delimiter)
     if able:
         return able[0] if len(able) == 1 else delimiter_of(lines)
     if lines and all(delimiter not in lines[0] for delimiter in DELIMITERS):

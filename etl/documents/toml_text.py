@@ -65,12 +65,12 @@ def _is_code(line: str) -> bool:
 
 def _places(value: Any, place: tuple[Any, ...]) -> list[tuple[Any, ...]]:
     inside = value.items() if isinstance(value, dict) else enumerate(value)
-    found = []
+    places = []
     for key, inner in inside:
-        found.append((*place, key))
+        places.append((*place, key))
         if isinstance(inner, dict | list):
-            found += _places(inner, (*place, key))
-    return found
+            places += _places(inner, (*place, key))
+    return places
 
 
 def _marked(

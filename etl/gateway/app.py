@@ -236,16 +236,16 @@ class Gateway:
     async def _file(
         self, files: DirectoryFiles, route: Route, headers: Mapping[bytes, bytes]
     ) -> Reply:
-        found = await files.at(route.type)
-        if wants.has_it(headers, found.etag, wants.moment_of(found.modified)):
-            return Reply(304, b"", b"", found.headers)
-        if not found.is_file:
-            return await found.reply()
+        file = await files.at(route.type)
+        if wants.has_it(headers, file.etag, wants.moment_of(file.modified)):
+            return Reply(304, b"", b"", file.headers)
+        if not file.is_file:
+            return await file.reply()
         if self._files_under_way >= _MOST_FILES:
             raise Rejection("overloaded", "Too many files at once; try again.", (_RETRY,))
         self._files_under_way += 1  # until it is sent
         try:
-            return await found.reply()
+            return await file.reply()
         except BaseException:
             self._files_under_way -= 1
             raise

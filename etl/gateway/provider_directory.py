@@ -116,11 +116,11 @@ class DirectoryService(Service):
         wanted = [*columns_read(kind, left)]
         wanted += [(kind, sort.parameter) for sort in query.sorts]
         columns = await columns_of(tree, wanted)
-        found = [rows for rows in met if rows is not None]
+        selected = [rows for rows in met if rows is not None]
         for condition in left:
-            found.append(matching_rows(columns, kind, (condition,)))
-            self._kept.keep(tree.digest, kind, condition, found[-1])
-        masks = rows_of_all(found) if found else columns.all_rows(kind)
+            selected.append(matching_rows(columns, kind, (condition,)))
+            self._kept.keep(tree.digest, kind, condition, selected[-1])
+        masks = rows_of_all(selected) if selected else columns.all_rows(kind)
         total = sum(mask.count(1) for mask in masks)
         if query.sorts and here.stop > here.start:
             places = ordered_places(columns, query, masks)[here]
@@ -137,17 +137,17 @@ class DirectoryService(Service):
         keys = {reference_key(f"{kind}/{block.index.ids[row]}") for block, row in matches}
         asked = [(include.type, include.parameter) for include in query.revincludes]
         columns = await columns_of(tree, asked)
-        found: dict[str, Hit] = {}
+        hits: dict[str, Hit] = {}
         left_out = 0
         for source, parameter in asked:
             masks = [bytes(rows) for rows in referring_rows(columns, source, parameter, keys)]
             total = sum(mask.count(1) for mask in masks)
-            most = max(0, MOST_REFERRING - len(found))
+            most = max(0, MOST_REFERRING - len(hits))
             places = columns.page(source, masks, 0, most)
             left_out += total - len(places)
             for block, row in await _hits(tree, source, places, ["ids", "parts"]):
-                found[f"{source}/{block.index.ids[row]}"] = (block, row)
-        return found, left_out
+                hits[f"{source}/{block.index.ids[row]}"] = (block, row)
+        return hits, left_out
 
 
 async def _hits(

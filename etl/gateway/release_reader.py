@@ -132,10 +132,10 @@ class ReleaseTree:
 
     @cached_property
     def _columns(self) -> dict[str, frozenset[str]] | None:
-        found = self.manifest.facts.mapping.get("search")
-        if found is None:
+        stated = self.manifest.facts.mapping.get("search")
+        if stated is None:
             return None
-        return {name: frozenset(columns) for name, columns in found.items()}
+        return {name: frozenset(columns) for name, columns in stated.items()}
 
     async def patient(self, patient_id: str) -> IndexedBlock | None:
         """Return a patient's block; None where there never was such a patient.

@@ -97,20 +97,20 @@ class Records:
         values = tuple(row.get(mine) for mine, _ in plain)
         if None in values:
             return []
-        found = self.where(
+        rows = self.where(
             relation.table,
             tuple(other for _, other in plain),
             values,  # type: ignore[arg-type]
         )
         if not relation.listed:
-            return found
-        return [child for child in found if row.get(ours) in (child.get(theirs) or "").split(";")]
+            return rows
+        return [child for child in rows if row.get(ours) in (child.get(theirs) or "").split(";")]
 
     def one(self, row: Record, relation: One) -> Record:
         """Return the row that a row names; a row without any cell where there is none."""
         named = row.get(relation.column)
-        found = self.where(relation.table, (relation.key,), (named,)) if named else []
-        return found[0] if found else {}
+        rows = self.where(relation.table, (relation.key,), (named,)) if named else []
+        return rows[0] if rows else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -420,8 +420,9 @@ class _Row:
             case LogicalId(resource=resource):
                 return self.environment.logical_id(resource, value)
             case ProviderReference(resource=resource, only=only):
-                found = self.environment.provider(value, resource, only=only)
-                return f"{found.resource}/{self.environment.logical_id(found.resource, found.key)}"
+                provider = self.environment.provider(value, resource, only=only)
+                logical_id = self.environment.logical_id(provider.resource, provider.key)
+                return f"{provider.resource}/{logical_id}"
             case _:
                 raise AssertionError(expr)
 

@@ -52,8 +52,8 @@ def exchange(url: str, seconds: float, data: bytes | None, media_type: str) -> b
     request = Request(url, data, headers)  # noqa: S310 - http and https alone
     try:
         with urlopen(request, timeout=seconds) as answer:  # noqa: S310
-            found: bytes = answer.read(_MOST)
-            return found
+            body: bytes = answer.read(_MOST)
+            return body
     except HTTPError as error:
         with error:
             raise HookFailed(f"{parts.hostname} answered {error.code}") from None

@@ -128,7 +128,7 @@ def _outputs(record: RunRecord, plans: Iterable[Plan]) -> list[Any]:
         return []
     columns = column_sources(plans)
     source = _namespace(record.start.extract)
-    found = []
+    outputs = []
     for kind, count in totals.resources.items():
         fields = {
             path: column_lineage_dataset.Fields(
@@ -155,7 +155,7 @@ def _outputs(record: RunRecord, plans: Iterable[Plan]) -> list[Any]:
         statistics = output_statistics_output_dataset.OutputStatisticsOutputDatasetFacet(count)
         release = dataset_version_dataset.DatasetVersionDatasetFacet(record.release)
         lineage = column_lineage_dataset.ColumnLineageDatasetFacet(fields)
-        found.append(
+        outputs.append(
             OutputDataset(
                 _namespace(record.start.target),
                 kind,
@@ -163,7 +163,7 @@ def _outputs(record: RunRecord, plans: Iterable[Plan]) -> list[Any]:
                 facets={"version": release, "columnLineage": lineage},
             )
         )
-    return found
+    return outputs
 
 
 Source = tuple[str, str, str, tuple[int, ...]]

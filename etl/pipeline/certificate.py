@@ -256,10 +256,10 @@ def verdict(made: Certificate, published: Mapping[str, int], files: Sequence[str
         for file, level, category in broken_files(made)
     ]
     tables = miscounted(made, published)
-    found = made.unexplained + len(wrong) + len(tables)
+    differences = made.unexplained + len(wrong) + len(tables)
     first = made.first
     says = "the published bytes are what the source states"
-    if found:
+    if differences:
         says = (
             f"{made.unexplained:,} of {made.facts:,} facts of the published bytes are not what "
             "the source states"
@@ -271,7 +271,7 @@ def verdict(made: Certificate, published: Mapping[str, int], files: Sequence[str
             says += f"; sums that differ: {', '.join(wrong)}"
         if tables:
             says += f"; counts that differ: {', '.join(tables)}"
-    return Verdict(LIMIT, "0", str(found), not found, says, is_setting=False)
+    return Verdict(LIMIT, "0", str(differences), not differences, says, is_setting=False)
 
 
 def directory_verdict(store: Store, manifest: Manifest, published: Mapping[str, int]) -> Verdict:

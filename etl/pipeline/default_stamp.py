@@ -35,8 +35,8 @@ def default_stamp(executor: Executor, read: Read, when: datetime) -> DefaultStam
     if read.extract.as_of is not None:
         return DefaultStamp(day_instant(read.extract.as_of.isoformat()), "as_of")
     until = f"{when.astimezone(UTC):%Y-%m-%d}"
-    found = executor.each_partition(read, partial(_newest_in_partition, until))
-    stamp = _newest_of(text.decode() for text in found if text)
+    stamps = executor.each_partition(read, partial(_newest_in_partition, until))
+    stamp = _newest_of(text.decode() for text in stamps if text)
     if stamp is not None:
         return DefaultStamp(stamp, "newest_stamp")
     return DefaultStamp(as_instant(when), "clock")

@@ -125,19 +125,19 @@ def _nights(store: Store) -> tuple[list[Night], list[str]]:
         releases[release.id] = release
         if newest and release.id <= newest[-1]:
             break
-    found: dict[str, Night] = {
+    nights: dict[str, Night] = {
         one.id: _rolled_back(one)
         for one in releases.values()
         if one.manifest.facts.kind == "rollback"
     }
     documents = mapped(store, lambda run: _read(store, run), newest)
-    found |= {
+    nights |= {
         run: document
         for run, document in zip(newest, documents, strict=True)
         if document is not None and document["release"] in {None, *releases}
     }
-    shown = sorted(found, reverse=True)[:NIGHTS]
-    return [found[run] for run in shown], runs[NIGHTS:]
+    shown = sorted(nights, reverse=True)[:NIGHTS]
+    return [nights[run] for run in shown], runs[NIGHTS:]
 
 
 def _rolled_back(release: Release) -> RolledBack:

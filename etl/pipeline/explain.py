@@ -174,12 +174,12 @@ def _members(
 ) -> pa.Array:
     """Return the members with rows that map to that id, before any rule is applied."""
     partition = Partition(tables)
-    found = []
+    members = []
     for plan in plans:
         ids = Values(replace(plan, condition=None), partition, environment).text(plan.id, 0)
         at = np.flatnonzero(np.asarray(pc.fill_null(pc.equal(ids, logical_id), False)))
-        found.append(partition.column(plan.table, "member_id").take(pa.array(at)))
-    return pc.unique(pa.concat_arrays(found)).drop_null()
+        members.append(partition.column(plan.table, "member_id").take(pa.array(at)))
+    return pc.unique(pa.concat_arrays(members)).drop_null()
 
 
 def _explained(
@@ -192,8 +192,8 @@ def _explained(
 ) -> Explanation | None:
     records = records_of(partition)
     for plan in plans:
-        for found in explained(plan, records, sources.providers.environment, logical_id):
-            return explanation_of(sources, plan, part, records, found, release)
+        for resource in explained(plan, records, sources.providers.environment, logical_id):
+            return explanation_of(sources, plan, part, records, resource, release)
     return None
 
 

@@ -114,7 +114,7 @@ class Phases:
     @property
     def done(self) -> tuple[Phase, ...]:
         """The phases that are over, in the order of `STAGES`; one that came twice is one."""
-        found = []
+        phases = []
         for stage in STAGES:
             mine = [each for each in self._done if each.stage == stage]
             if mine:
@@ -122,5 +122,5 @@ class Phases:
                     sum(each.seconds for each in mine),
                     sum(each.count for each in mine),
                 )
-                found.append(Phase(stage, seconds, count))
-        return tuple(found)
+                phases.append(Phase(stage, seconds, count))
+        return tuple(phases)

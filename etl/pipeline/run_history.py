@@ -54,8 +54,8 @@ def read_records(store: Store, most: int | None = None) -> list[RunRecord]:
         store: the target.
         most: how many; None for all.
     """
-    found = mapped(store, lambda key: _read(store, key), sorted(_keys(store)))
-    return _in_order([record for record in found if record is not None])[::-1][:most]
+    records = mapped(store, lambda key: _read(store, key), sorted(_keys(store)))
+    return _in_order([record for record in records if record is not None])[::-1][:most]
 
 
 def _in_order(records: Sequence[RunRecord]) -> list[RunRecord]:

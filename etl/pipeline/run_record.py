@@ -258,15 +258,15 @@ def _totals(body: Mapping[str, Any]) -> RunTotals:
 
 def totals_of(report: Report) -> RunTotals:
     """Return the totals of a report."""
-    found = summary(report)
+    summed = summary(report)
     shown = shown_money(report.money, report.small_cells)
     return RunTotals(
-        {name: by_fate(numbers) for name, *numbers in found.tables},
-        dict(found.resources),
-        found.rejections,
-        found.warnings,
-        found.broken_limits,
-        tuple((each.rule, each.claims, each.rows) for each in found.rejected.causes),
+        {name: by_fate(numbers) for name, *numbers in summed.tables},
+        dict(summed.resources),
+        summed.rejections,
+        summed.warnings,
+        summed.broken_limits,
+        tuple((each.rule, each.claims, each.rows) for each in summed.rejected.causes),
         len(report.money),
         all(each.adds_up for each in report.money.values()),
         {

@@ -62,12 +62,12 @@ class _Pages:
     async def provider_directory(self, request: Request) -> Response:
         portal = self._portal
         statement = read_statement(self._directory()())
-        found = None if portal.providers is None else await portal.providers.example()
+        example = None if portal.providers is None else await portal.providers.example()
         return await portal.show(
             request,
             "provider_directory",
             directory=statement,
-            examples=directory_examples(portal.served.directory, found),
+            examples=directory_examples(portal.served.directory, example),
             published=None if portal.providers is None else portal.providers.published(),
             files=() if portal.providers is None else portal.providers.files(),
             brand=portal.served.brand,

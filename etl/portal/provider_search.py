@@ -303,8 +303,8 @@ class ProviderSearch:
         answer = await self.service.search(
             self._grant, resource_type, parameters, base=self.base, strict=True
         )
-        found: Json = json.loads(answer.body)
-        return found
+        bundle: Json = json.loads(answer.body)
+        return bundle
 
     # Answers
 
@@ -347,12 +347,12 @@ class ProviderSearch:
     async def _networks(self) -> list[ListOption]:
         parameters: Parameters = [("type", "ntwk"), ("_count", "100")]
         bundle = await self._search("Organization", parameters)
-        found: list[Json] = list(_resources(bundle, "match"))
+        networks: list[Json] = list(_resources(bundle, "match"))
         while following := [link for link in bundle["link"] if link["relation"] == "next"]:
             cursor = following[0]["url"].rpartition("/_page/")[2]
             bundle = json.loads((await self.service.page(self._grant, cursor, base=self.base)).body)
-            found += _resources(bundle, "match")
-        choices = [ListOption(_name(network), network["name"]) for network in found]
+            networks += _resources(bundle, "match")
+        choices = [ListOption(_name(network), network["name"]) for network in networks]
         return sorted(choices, key=lambda choice: choice.label)
 
     async def _specialties(self, tree: ReleaseTree) -> list[ListOption]:
@@ -403,8 +403,8 @@ def _miles(within: str) -> int:
 
 def _place(near: str) -> Parameters:
     """Return the conditions of a ZIP code, a city, or a city and its state."""
-    if found := _ZIP.fullmatch(near):
-        return [("address-postalcode", found[1])]
+    if zip_code := _ZIP.fullmatch(near):
+        return [("address-postalcode", zip_code[1])]
     city, _, state = (part.strip() for part in near.partition(","))
     conditions = [("address-city", _escaped(city))] if city else []
     return [*conditions, ("address-state", _escaped(state))] if state else conditions

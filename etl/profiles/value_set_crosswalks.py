@@ -29,14 +29,14 @@ def value_set_crosswalks(guide: Guide, folder: str) -> Mapping[str, Crosswalk]:
         folder: beginning of the crosswalks' names; the last part of the value set's url follows.
     """
     closed = _closed_sets(guide)
-    found: dict[str, Crosswalk] = {}
+    crosswalks: dict[str, Crosswalk] = {}
     for url in value_set_urls(guide):
         values = value_set(url, guide)
         name = f"{folder}/{url.rpartition('/')[2]}"
         rows = {code.code.lower(): (code.code, code.system) for code in values.codes}
         systems = values.open_systems if url in closed else _ANY
-        found[name] = Crosswalk(name, _COLUMNS, MappingProxyType(rows), systems=systems)
-    return MappingProxyType(found)
+        crosswalks[name] = Crosswalk(name, _COLUMNS, MappingProxyType(rows), systems=systems)
+    return MappingProxyType(crosswalks)
 
 
 def open_set(name: str) -> Crosswalk:

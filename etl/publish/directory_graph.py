@@ -162,14 +162,14 @@ def contract_years(plan: JSON) -> list[tuple[str, str]]:
     The year is that of the identifier's period; without one, that in which the plan begins.
     Identifiers without a contract or a year are left out.
     """
-    found = []
+    years = []
     for identifier in plan.get("identifier", ()):
         contract = _CONTRACT.match(identifier.get("value", ""))
         period = identifier.get("period") or plan.get("period") or {}
         year = _YEAR.match(period.get("start", ""))
         if identifier.get("system") == MA_PLAN_ID and contract and year:
-            found.append((contract[1], year[0]))
-    return found
+            years.append((contract[1], year[0]))
+    return years
 
 
 def stated_networks(resource: JSON) -> Iterator[str]:

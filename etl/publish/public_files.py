@@ -72,10 +72,10 @@ def public_files(manifest: Manifest) -> dict[str, PublicFile]:
     bulk = manifest.bulk
     if "planFinder" not in bulk:  # an older release of a directory, or one of claims
         return {}
-    found = {_bulk_path(file): _public(file, NDJSON) for file in bulk["snapshot"]["output"]}
+    files = {_bulk_path(file): _public(file, NDJSON) for file in bulk["snapshot"]["output"]}
     for plans in bulk["planFinder"]:
-        found |= {_finder_path(file): _public(file, PLAIN) for file in plans["files"]}
-    return found
+        files |= {_finder_path(file): _public(file, PLAIN) for file in plans["files"]}
+    return files
 
 
 def public_pages(manifest: Manifest, base: str, cadence: str) -> dict[str, PublicPage]:

@@ -163,13 +163,13 @@ class Segment:
     def __init__(self, what: str, head: bytes) -> None:
         self._what = what
         self._base = len(head)
-        found: JSON = loads(head, what)
-        check = found.pop(_CHECK, None)
-        if check != zlib.crc32(dumps(found)):
+        document: JSON = loads(head, what)
+        check = document.pop(_CHECK, None)
+        if check != zlib.crc32(dumps(document)):
             raise StoreError(f"{what}: its head is damaged; run verify")
-        self._columns: Mapping[str, Sequence[int]] = found["columns"]
-        self._references = frozenset(found["references"])
-        self._runs: Mapping[str, Sequence[tuple[int, int]]] = found["types"]
+        self._columns: Mapping[str, Sequence[int]] = document["columns"]
+        self._references = frozenset(document["references"])
+        self._runs: Mapping[str, Sequence[tuple[int, int]]] = document["types"]
 
     def count(self, kind: str) -> int:
         """Return how many rows a type has."""
@@ -185,8 +185,8 @@ class Segment:
 
     def place(self, name: str) -> tuple[int, int] | None:
         """Return start and length of a section in the object; None where there is none."""
-        found = self._columns.get(name)
-        return None if found is None else (self._base + found[0], found[1])
+        place = self._columns.get(name)
+        return None if place is None else (self._base + place[0], place[1])
 
     def keys(self, kind: str, data: bytes) -> array[int]:
         """Return the key of each row of a type, of its section `_keys`."""

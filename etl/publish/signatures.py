@@ -52,9 +52,9 @@ class SigningKey:
         Raises:
             UsageError: it cannot be read, or holds no such key.
         """
-        found = cls(_bytes_of(path))
-        _signer(found, str(path))
-        return found
+        key = cls(_bytes_of(path))
+        _signer(key, str(path))
+        return key
 
     def sign(self, manifest: Manifest, data: bytes) -> bytes:
         """Return the signature of a manifest, the same for the same bytes (RFC 8032, 5.1.6).

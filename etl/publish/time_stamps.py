@@ -59,13 +59,13 @@ class StampRequest:
         from rfc3161_client import PKIStatus, decode_timestamp_response
 
         try:
-            found = decode_timestamp_response(answer)
-            granted = PKIStatus(found.status) == PKIStatus.GRANTED
+            stamp = decode_timestamp_response(answer)
+            granted = PKIStatus(stamp.status) == PKIStatus.GRANTED
         except ValueError:
             raise StoreError("the authority's answer is no time stamp (RFC 3161)") from None
         if not granted:
             raise StoreError("the authority refused a time stamp")
-        info = found.tst_info
+        info = stamp.tst_info
         if info.message_imprint.message != self.digest or info.nonce != self.nonce:
             raise StoreError("the authority stamped something else")
 
@@ -98,14 +98,14 @@ def check_time_stamp(release: Release, roots: Sequence[Path]) -> datetime:
         intermediates=[each for each in certificates if each.issuer != each.subject],
     )
     try:
-        found = decode_timestamp_response(answer)
-        verifier.build().verify_message(found, store.get(release.manifest.key))
+        stamp = decode_timestamp_response(answer)
+        verifier.build().verify_message(stamp, store.get(release.manifest.key))
     except (VerificationError, ValueError):
         raise StoreError(
             f"{store.name}: {key} is no time stamp of this manifest by an authority that was given:"
             " another authority made it, or one of them was changed"
         ) from None
-    return found.tst_info.gen_time
+    return stamp.tst_info.gen_time
 
 
 def _certificates(path: Path) -> Sequence[Certificate]:

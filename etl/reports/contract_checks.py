@@ -88,10 +88,10 @@ def _rows(rule: Rule, subject: ContractTable) -> tuple[str, ...] | None:
     """Return which rows a rule is for, as conditions; None where SQL of one table cannot tell."""
     if any(clause.of_claim for clause in (*rule.when, *rule.unless)):
         return None
-    found = [_holds(clause, subject) for clause in rule.when]
+    conditions = [_holds(clause, subject) for clause in rule.when]
     if rule.unless:
-        found.append(f"NOT ({_all(rule.unless, subject)})")
-    return tuple(found)
+        conditions.append(f"NOT ({_all(rule.unless, subject)})")
+    return tuple(conditions)
 
 
 def _all(condition: Condition, subject: ContractTable) -> str:

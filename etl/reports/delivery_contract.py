@@ -136,17 +136,17 @@ def _canonical(table: Table, book: RuleBook) -> Entry:
 
 
 def _property(column: Column, key: tuple[str, ...], quality: list[Entry], to: list[str]) -> Entry:
-    found: Entry = {"name": column.name, **_TYPES[column.type]}
+    entry: Entry = {"name": column.name, **_TYPES[column.type]}
     if column.name in key:
-        found |= {"primaryKey": True, "primaryKeyPosition": key.index(column.name) + 1}
-    found["required"] = column.required
+        entry |= {"primaryKey": True, "primaryKeyPosition": key.index(column.name) + 1}
+    entry["required"] = column.required
     if to:
-        found["relationships"] = [{"to": parent} for parent in to]
+        entry["relationships"] = [{"to": parent} for parent in to]
     if column.map_ids:
-        found["customProperties"] = [_custom("cpcdsMapIds", list(column.map_ids))]
+        entry["customProperties"] = [_custom("cpcdsMapIds", list(column.map_ids))]
     if quality:
-        found["quality"] = quality
-    return found
+        entry["quality"] = quality
+    return entry
 
 
 def _parents(table: Table, column: Column, book: RuleBook) -> list[str]:
@@ -165,8 +165,8 @@ def _custom(name: str, value: Any) -> Entry:
 
 
 def _table(head: Entry, properties: list[Entry], quality: list[Entry]) -> Entry:
-    found = {**head, "properties": properties}
-    return {**found, "quality": quality} if quality else found
+    entry = {**head, "properties": properties}
+    return {**entry, "quality": quality} if quality else entry
 
 
 # --- other layouts
@@ -251,22 +251,22 @@ def _header(
     quality: list[Entry],
 ) -> Entry:
     types = {column.type for column in plain}
-    found: Entry = {
+    entry: Entry = {
         "name": header,
         **(_TYPES[types.pop()] if len(types) == 1 else _TYPES[FieldType.TEXT]),
     }
-    found["required"] = header in raw.ids.values() or any(column.required for column in plain)
+    entry["required"] = header in raw.ids.values() or any(column.required for column in plain)
     if header in raw.unused:
-        found["description"] = f"Not used: {' '.join(raw.unused[header].split())}."
+        entry["description"] = f"Not used: {' '.join(raw.unused[header].split())}."
     map_ids = sorted({number for column in plain for number in column.map_ids})
     custom = [_custom("cpcdsElements", uses)] if uses else []
     if map_ids:
         custom.append(_custom("cpcdsMapIds", map_ids))
     if custom:
-        found["customProperties"] = custom
+        entry["customProperties"] = custom
     if quality:
-        found["quality"] = quality
-    return found
+        entry["quality"] = quality
+    return entry
 
 
 def _known_by(raw: RawTable) -> str:
@@ -305,9 +305,9 @@ def _of_the_delivery(book: RuleBook) -> Iterator[Rule]:
             yield rule
 
 
-def _once(found: list[RunnableCheck]) -> list[RunnableCheck]:
+def _once(checks: list[RunnableCheck]) -> list[RunnableCheck]:
     kept: list[RunnableCheck] = []
-    for rule in found:
+    for rule in checks:
         if rule not in kept:
             kept.append(rule)
     return kept

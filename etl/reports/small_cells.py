@@ -122,10 +122,10 @@ def _withheld_of_all(
         rows: the sums of each claim type, and which of them are withheld.
         most: sums over at most so many claims are withheld.
     """
-    found = set()
+    withheld = set()
     for name in _PARTS:
         if _give_away([getattr(e, f"{name}_claims") for e, names in rows if name in names], most):
-            found.add(name)
+            withheld.add(name)
     # The shown published sums, less the net ones, disclose the claims that do not count.
     hidden = [(totals, "published" not in names) for totals, names in rows if "net" in names]
     for counts_of_group in (
@@ -136,8 +136,8 @@ def _withheld_of_all(
         net = [totals.net_claims for totals in counts_of_group]
         not_counting = [totals.published_claims - totals.net_claims for totals in counts_of_group]
         if _give_away(net, most) or _give_away(not_counting, most):
-            found.add("net")
-    return _with_source(found)
+            withheld.add("net")
+    return _with_source(withheld)
 
 
 def _with_source(names: set[str]) -> frozenset[str]:

@@ -161,15 +161,15 @@ class PartitionOrigins:
             source: raw table that its row came from.
             column: canonical column.
         """
-        found: dict[str, None] = {}
+        headers: dict[str, None] = {}
         place = ""
         for feed in self._feeds:
             if feed.spec.table == table and feed.spec.source == source and column in feed.columns:
                 raw = self._layout.raw[source]
                 written = _as_written(feed.columns[column].headers(), raw)
-                found |= dict.fromkeys(sorted(written, key=raw.columns.index))
+                headers |= dict.fromkeys(sorted(written, key=raw.columns.index))
                 place = place or self._line(feed, column)
-        return RawHeaders(tuple(found), place)
+        return RawHeaders(tuple(headers), place)
 
     def rows_of(self, place: Place) -> Iterator[tuple[str, Place]]:
         """Yield table and place of each canonical row that a row of a file went into.
@@ -191,15 +191,15 @@ class PartitionOrigins:
 
     @cached_property
     def _feeds(self) -> tuple[_Feed, ...]:
-        found = []
+        feeds = []
         count: dict[str, int] = {}
         for spec in self._layout.tables:
             number = count.setdefault(spec.table, 0)
             count[spec.table] += 1
             for entry, columns in enumerate(spec.rows or ({},)):
                 made = {**spec.columns, **columns}
-                found.append(_Feed(spec, made, (spec.table, number, entry), number, entry))
-        return tuple(found)
+                feeds.append(_Feed(spec, made, (spec.table, number, entry), number, entry))
+        return tuple(feeds)
 
     @cached_property
     def _with_fills(self) -> Mapping[str, RawRows]:
@@ -228,17 +228,17 @@ class PartitionOrigins:
         A row of a file can be several rows of a table. The feed is taken that made the cells of the
         row.
         """
-        found: list[tuple[int, _Feed, int]] = []
+        rows: list[tuple[int, _Feed, int]] = []
         place = (int(record[FILE_COLUMN] or 0), int(record[ROW_COLUMN] or 0))
         for feed in self._feeds:
             if feed.spec.table != table or feed.spec.source not in self._rows:
                 continue
             groups = self._group(feed)
             ours = np.flatnonzero(np.isin(groups.first, _at(groups.rows, place))).tolist()
-            found += [(self._alike(feed, group, record), feed, group) for group in ours]
-        if not found:
+            rows += [(self._alike(feed, group, record), feed, group) for group in ours]
+        if not rows:
             return None, 0
-        _, feed, group = max(found, key=lambda each: each[0])
+        _, feed, group = max(rows, key=lambda each: each[0])
         return feed, group
 
     def _alike(self, feed: _Feed, group: int, record: Record) -> int:
@@ -388,11 +388,11 @@ def _at(rows: RawRows, place: Place) -> Indices:
 
 def _as_written(headers: frozenset[str], raw: RawTable) -> frozenset[str]:
     """Return the headers that the file has, those behind made ones in their place."""
-    found: set[str] = set()
+    texts: set[str] = set()
     for header in headers:
         made = raw.cells.made.get(header)
-        found |= {header} if made is None else _as_written(made.headers(), raw)
-    return frozenset(found & set(raw.columns))
+        texts |= {header} if made is None else _as_written(made.headers(), raw)
+    return frozenset(texts & set(raw.columns))
 
 
 def _place(rows: RawRows, at: int) -> Place:

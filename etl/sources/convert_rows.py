@@ -260,7 +260,7 @@ class _Feed:
         return table if kept.all() else table.filter(pa.array(kept))
 
     def _findings(self, name: str, column: MadeColumn, kept: Bools) -> list[pa.Table]:
-        found = []
+        findings = []
         for rule, mask in column.notes:
             # For a row that is not made, only the cell that prevented it is reported.
             needed = name in self._spec.needs or name in self._spec.needs_any
@@ -268,8 +268,8 @@ class _Feed:
             if not len(at):
                 continue
             files, numbers = (place.take(pa.array(at)) for place in self._places)
-            found.append(findings_at(rule, self._spec.table, files, numbers, name))
-        return found
+            findings.append(findings_at(rule, self._spec.table, files, numbers, name))
+        return findings
 
     def cell(self, header: str) -> Any:
         """Return each group's cell under a header."""

@@ -345,19 +345,19 @@ def _sources(
     if not raw:
         yield _source(first, listed, file_traits, None, (), layout)
         return
-    found = []
+    sources = []
     for number, table in enumerate(raw):
         columns = header if table.has_header else table.columns
         source = _source(first + number, listed, file_traits, table, columns, layout)
-        found.append(
+        sources.append(
             source if len(raw) == 1 else replace(source, name=f"{listed.name}#{table.name}")
         )
     if raw[0].lines is None:
-        yield from found
+        yield from sources
         return
-    types = tuple((source.table, spill_names(source)) for source in found)
+    types = tuple((source.table, spill_names(source)) for source in sources)
     has_header = any(table.has_header for table in raw)
-    for source, table in zip(found, raw, strict=True):
+    for source, table in zip(sources, raw, strict=True):
         widths = table.lines.widths if table.lines else ()
         yield replace(source, widths=widths, types=types, has_header=has_header)
 

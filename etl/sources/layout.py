@@ -112,13 +112,13 @@ class TableSpec(Model):
 
     def headers(self) -> frozenset[str]:
         """Return every header of the raw file that is read."""
-        found = {*self.grain, *self.order, *(self.split.columns if self.split else ())}
+        headers = {*self.grain, *self.order, *(self.split.columns if self.split else ())}
         for condition in self.where:
-            found.update(condition.columns)
+            headers.update(condition.columns)
         for columns in (self.columns, *self.rows):
             for spec in columns.values():
-                found |= spec.headers()
-        return frozenset(found)
+                headers |= spec.headers()
+        return frozenset(headers)
 
     def looked_up(self) -> frozenset[str]:
         """Return the names of other raw files that it looks cells up in."""
@@ -330,7 +330,7 @@ class Layout:
         Beside the conditions of the layout, the needed cells that are taken unchanged must be
         filled.
         """
-        found = []
+        conditions = []
         for spec in self.tables:
             if (spec.table, spec.source) == (table, source):
                 needed = (spec.columns[name] for name in spec.needs if name in spec.columns)
@@ -339,8 +339,8 @@ class Layout:
                     for one in needed
                     if isinstance(one.source, FromColumn) and one == ColumnSpec(one.source)
                 ]
-                found.append((*spec.where, *plain))
-        return tuple(found)
+                conditions.append((*spec.where, *plain))
+        return tuple(conditions)
 
     def record_types(self, stem: str) -> tuple[RawTable, ...]:
         """Return the raw files whose records a file of a name has; empty for other files."""
@@ -359,8 +359,8 @@ class Layout:
             directory: those of the tables that belong to no member, and those that are shared, or
                 those of the tables that do.
         """
-        found: set[str] = set(self.shared if directory else ())
+        files: set[str] = set(self.shared if directory else ())
         for spec in self.tables:
             if (spec.table in MEMBERLESS) == directory:
-                found |= {spec.source, *spec.looked_up()}
-        return tuple(sorted(found if directory else found - self.shared))
+                files |= {spec.source, *spec.looked_up()}
+        return tuple(sorted(files if directory else files - self.shared))

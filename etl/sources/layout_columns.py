@@ -431,10 +431,10 @@ class ColumnSpec(Model):
 
     def headers(self) -> frozenset[str]:
         """Return the headers of its own raw file that it reads."""
-        found: set[str] = set()
+        headers: set[str] = set()
         match self.source:
             case FromColumn(column) | EachRow(column):
-                found.add(column)
+                headers.add(column)
             case (
                 FirstColumn(options)
                 | DecimalSum(options)
@@ -442,16 +442,16 @@ class ColumnSpec(Model):
                 | DecimalProduct(options)
             ):
                 for option in options:
-                    found |= option.headers()
+                    headers |= option.headers()
             case JoinedColumns(columns):
-                found.update(columns)
+                headers.update(columns)
             case Lookup(by=by, own_scope=scope, in_force=in_force):
-                found.update(by, (scope,) if scope else (), (in_force.on,) if in_force else ())
+                headers.update(by, (scope,) if scope else (), (in_force.on,) if in_force else ())
             case ConstantText() | Number():
                 pass
         for condition in (*self.among, *self.when, *(self.accept.where if self.accept else ())):
-            found.update(condition.columns)
-        return frozenset(found)
+            headers.update(condition.columns)
+        return frozenset(headers)
 
     def foreign(self) -> frozenset[tuple[str, str]]:
         """Return the (raw file, header) pairs of other raw files that it reads."""

@@ -243,19 +243,19 @@ def _shape(form: str) -> list[tuple[str, int, int]]:
         return [("digit", 1, 15)]
     if form == ISO:
         form = "YYYY-MM-DD"
-    found: list[tuple[str, int, int]] = []
+    parts: list[tuple[str, int, int]] = []
     at = 0
     for token in (*_TOKEN.finditer(form), None):
-        found += [(mark, 1, 1) for mark in form[at : token.start() if token else None]]
+        parts += [(mark, 1, 1) for mark in form[at : token.start() if token else None]]
         if token:
             least, most = _WIDTHS.get(token.group(), (2, 2))
             kind = "letter" if token.group() == "Mon" else "digit"
-            if kind == "digit" and found and found[-1][0] == "digit":
-                least, most = least + found[-1][1], most + found[-1][2]
-                found.pop()
-            found.append((kind, least, most))
+            if kind == "digit" and parts and parts[-1][0] == "digit":
+                least, most = least + parts[-1][1], most + parts[-1][2]
+                parts.pop()
+            parts.append((kind, least, most))
             at = token.end()
-    return found
+    return parts
 
 
 def _meet(one: str, other: str) -> bool:

@@ -90,11 +90,11 @@ def _why_none(files: Sequence[Listed], fits: Sequence[Fit]) -> str:
 def _oddity(files: Sequence[Listed], delimiter: str | None) -> str:
     """Return a message on the first file that does not fit its ending, or has no headers."""
     for listed in files:
-        found = recognize(head_of(listed))
-        sentence = said_of(found, listed.name, delimiter or listed.delimiter)
-        if sentence and not (found.kind == "parquet" and listed.is_parquet):
+        form = recognize(head_of(listed))
+        sentence = said_of(form, listed.name, delimiter or listed.delimiter)
+        if sentence and not (form.kind == "parquet" and listed.is_parquet):
             return sentence
-        if listed.delimiter and found.kind == "delimited" and lacks_header(head_of(listed), found):
+        if listed.delimiter and form.kind == "delimited" and lacks_header(head_of(listed), form):
             return (
                 f"{listed.name} has no line of headers: values stand in its first row; "
                 "put a line of headers first, or write a layout with header: false"

@@ -349,8 +349,8 @@ def read_layout(
     for name, entry in raws.items():
         with mistakes.collected():
             names.raw_name = _raw_name(name, raws)
-            found = read_as(RawFile, entry, str(raws.marks[name]), _IDS, names)
-            names.raws[name] = found.table(name, mains.get(name, "*"), nulls)
+            raw = read_as(RawFile, entry, str(raws.marks[name]), _IDS, names)
+            names.raws[name] = raw.table(name, mains.get(name, "*"), nulls)
     specs: list[TableSpec] = []
     for table, value in tables.items():
         with mistakes.collected():
@@ -380,9 +380,9 @@ def read_layout(
 
 def _map_under(document: Any, key: str) -> Map:
     """Return the map under a key; an empty one if there is none, which is reported elsewhere."""
-    found = document.get(key) if isinstance(document, Map) else None
-    if isinstance(found, Map):
-        return found
+    value = document.get(key) if isinstance(document, Map) else None
+    if isinstance(value, Map):
+        return value
     empty = Map()
     empty.marks = {}
     return empty

@@ -150,11 +150,11 @@ def _slice(lines: Any, widths: Sequence[int], at: int) -> Any:
 def _element(cells: Any, at: int, there: Any) -> Any:
     """Return one cell of each list; null where a list is too short."""
     where = pc.indices_nonzero(there)
-    found = pc.list_element(cells.take(where), at)
+    element = pc.list_element(cells.take(where), at)
     numbers = np.zeros(len(cells), dtype=np.int64)
     kept = there.to_numpy(zero_copy_only=False)
     numbers[kept] = np.arange(len(where))
-    return found.take(pa.array(numbers, mask=~kept))
+    return element.take(pa.array(numbers, mask=~kept))
 
 
 def _with_quoted(lines: Any, cells: Any, delimiter: str) -> Any:

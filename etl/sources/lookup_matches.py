@@ -105,8 +105,8 @@ def look_up(rows: RawRows, source: Lookup, wanted: SoughtRows) -> LookedUp:
         asked = pc.and_(asked, wanted.on.is_valid())
     for own, lost in ((wanted.keys, unread_keys), (wanted.scope, anything)):
         ours |= np.asarray(pc.and_(pc.is_in(own, value_set=lost), asked))
-    found = np.append(counts, 0)[place] > 0
-    missing = np.asarray(asked) & ~found & ~ours
+    is_there = np.append(counts, 0)[place] > 0
+    missing = np.asarray(asked) & ~is_there & ~ours
     if source.rows != "one":
         missing &= False
     answers = values.take(pa.array(np.where(place < 0, 0, place), mask=place < 0))
@@ -186,10 +186,10 @@ def _unread(rows: RawRows, source: Lookup) -> tuple[Any, Any]:
 
 def _ranks(rows: RawRows, order: tuple[RowOrder, ...]) -> list[Any]:
     """Return the keys that put rows in order, the first the most important."""
-    found = []
+    ranks = []
     for key in order:
         cells = rows.column(key.column)
         absent = cells.is_null().to_numpy(zero_copy_only=False)
         sign = -1 if key.descending else 1
-        found += [absent, *(np.where(absent, 0, sign * rank) for rank in number_rank(cells))]
-    return found
+        ranks += [absent, *(np.where(absent, 0, sign * rank) for rank in number_rank(cells))]
+    return ranks

@@ -192,14 +192,14 @@ def loose_lines(
         layout: what the rows would have meant.
         unowned: file name -> numbers of rows.
     """
-    found = []
+    lines = []
     for raw_row in ragged.to_pylist():
         file, number = files[raw_row[FILE_COLUMN]], raw_row[ROW_COLUMN]
         of_lines = layout.raw[file.table].main == "claim_line"
         if of_lines and number in unowned.get(file.name, ()):
             row = _Row(file, number, raw_row["text"], {}, 0)
-            found.append({FILE_COLUMN: file.index, ROW_COLUMN: number, "cells": _cells(row)})
-    return pa.Table.from_pylist(found, schema=LOOSE_SCHEMA)
+            lines.append({FILE_COLUMN: file.index, ROW_COLUMN: number, "cells": _cells(row)})
+    return pa.Table.from_pylist(lines, schema=LOOSE_SCHEMA)
 
 
 def readable(rows: pa.Table) -> pa.Table:
@@ -278,26 +278,26 @@ def _role(raw: RawTable) -> str:
 
 def _possible_ids(rows: Sequence[_Row], raw: RawTable) -> list[tuple[_Row, str]]:
     """Return the cells of each row that may be the id which it must name."""
-    found: list[tuple[_Row, str]] = []
+    ids: list[tuple[_Row, str]] = []
     for row in rows:
         place = _ids_of(row.file, raw).get(_role(raw))
         if place is not None and row.file.widths:
             cells = _shifted(row, place)
-            found += [(row, text) for text in cells if text.strip()]
+            ids += [(row, text) for text in cells if text.strip()]
         elif place is not None:
             cells = _candidates(_cells(row), place, len(row.file.columns))
-            found += [(row, text) for text in cells if text.strip()]
-    return found
+            ids += [(row, text) for text in cells if text.strip()]
+    return ids
 
 
 def _find(rows: Sequence[_Row], raw: RawTable, known: Known) -> None:
     """Set for each row the one known id that can be read in it."""
-    role, found = _role(raw), _possible_ids(rows, raw)
+    role, ids = _role(raw), _possible_ids(rows, raw)
     there = known.claims.ids if role == "claim" else known.members
-    hashes = np.array(_hashes(text for _, text in found), dtype=np.uint64)
+    hashes = np.array(_hashes(text for _, text in ids), dtype=np.uint64)
     hits: dict[int, dict[int, str]] = {}
     for (row, text), value, is_known in zip(
-        found, hashes.tolist(), among(hashes, there).tolist(), strict=True
+        ids, hashes.tolist(), among(hashes, there).tolist(), strict=True
     ):
         if is_known:
             hits.setdefault(id(row), {})[value] = text
@@ -350,8 +350,8 @@ def _cells(row: _Row) -> list[str]:
 
 
 def _hashes(texts: Iterable[str]) -> list[int]:
-    found: list[int] = hash_ids(pa.array(list(texts), pa.string())).tolist()
-    return found
+    hashes: list[int] = hash_ids(pa.array(list(texts), pa.string())).tolist()
+    return hashes
 
 
 def _batch(

@@ -41,8 +41,8 @@ class ObjectFiles:
             raise UsageError(f"{address}: there is no bucket in it; write s3://bucket/prefix")
         self._name, self._options = address, options
         self._prefix, _, only = key.rpartition("/") if alone else (key, "", "")
-        found = [self._objects.find(only)] if alone else list(self._objects.objects())
-        self._found = {item.name: item for item in found if item is not None}
+        listed = [self._objects.find(only)] if alone else list(self._objects.objects())
+        self._found = {item.name: item for item in listed if item is not None}
         if not self._found:
             raise ExtractError(f"{address} holds no objects; name the prefix of the extract")
 
@@ -73,10 +73,10 @@ class ObjectFiles:
 
     def open(self, name: str) -> BinaryIO:
         """Return the bytes of an object."""
-        found = self._found.get(name)
-        if found is None:
+        entry = self._found.get(name)
+        if entry is None:
             raise FileNotFoundError(2, "there is no such object", name)
-        return cast("BinaryIO", _ObjectStream(self._objects, found))
+        return cast("BinaryIO", _ObjectStream(self._objects, entry))
 
 
 def _opened(bucket: str, prefix: str, options: StoreOptions) -> S3Prefix:

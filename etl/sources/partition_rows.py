@@ -328,8 +328,8 @@ class _Cutter:
             other = hashes.get("claim", hashes.get("coverage"))
             if other is None:
                 return hashes["member"]
-            found: Hashes = np.where(there["member"], hashes["member"], other)
-            return found
+            owners: Hashes = np.where(there["member"], hashes["member"], other)
+            return owners
         if "claim" not in hashes or "claim" in self._owners.feeds:
             return next(iter(hashes.values()))
         if self._directory is None:

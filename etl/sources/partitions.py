@@ -257,7 +257,7 @@ class Partitions:
             index: the partition.
             places: `place_keys` of the rows that are wanted; None for all of them.
         """
-        found = {}
+        rows = {}
         spilled: dict[str, pa.Table] = {}
         for file in self.facts.files:
             if not file.table:
@@ -270,8 +270,8 @@ class Partitions:
                 wanted &= np.isin(table_places(table), places)
             at = np.flatnonzero(wanted)
             if len(at):
-                found[file.name] = _as_written(table.take(pa.array(at)), file)
-        return found
+                rows[file.name] = _as_written(table.take(pa.array(at)), file)
+        return rows
 
     def ragged_rows(self) -> pa.Table:
         """Return the rows with too few or too many cells: `text` as it was, `_file`, `_row`.
@@ -285,8 +285,8 @@ class Partitions:
 def _of(rows: pa.Table, owners: Hashes | None) -> pa.Table:
     if owners is None or OWNER_COLUMN not in rows.column_names:
         return rows
-    found = among(rows.column(OWNER_COLUMN).to_numpy(), owners)
-    return rows if found.all() else rows.take(pa.array(np.flatnonzero(found)))
+    is_of = among(rows.column(OWNER_COLUMN).to_numpy(), owners)
+    return rows if is_of.all() else rows.take(pa.array(np.flatnonzero(is_of)))
 
 
 def _in_order(rows: pa.Table) -> pa.Table:

@@ -136,13 +136,13 @@ def read_formatted_dates(column: Any, format_: DateFormat) -> tuple[Any, Bools]:
     """
 
     def kernel(texts: Any) -> tuple[Any, Bools]:
-        found = pa.nulls(len(texts), pa.string())
+        days = pa.nulls(len(texts), pa.string())
         for form in format_.formats:
             read = (
                 _counted(texts, form, format_) if form in EPOCHS else _dated(texts, form, format_)
             )
-            found = pc.coalesce(found, read)
-        return found, found.is_null().to_numpy(zero_copy_only=False)
+            days = pc.coalesce(days, read)
+        return days, days.is_null().to_numpy(zero_copy_only=False)
 
     return over_distinct_texts(column, kernel)
 
@@ -172,31 +172,31 @@ def _dated(texts: Any, form: str, format_: DateFormat) -> Any:
     """Return the days, or instants, that texts of one format name; null where they name none."""
     pattern = date_pattern(form)
     pieces = pc.extract_regex(texts, pattern=pattern)
-    found = {name: pc.struct_field(pieces, name) for name in _PARTS if f"(?P<{name}>" in pattern}
-    year = found.get("year")
+    parts = {name: pc.struct_field(pieces, name) for name in _PARTS if f"(?P<{name}>" in pattern}
+    year = parts.get("year")
     if year is None:
-        below = pc.less(pc.cast(found["short"], pa.int64()), format_.pivot or 0)
-        year = pc.binary_join_element_wise(pc.if_else(below, "20", "19"), found["short"], "")
-    month = found.get("month")
+        below = pc.less(pc.cast(parts["short"], pa.int64()), format_.pivot or 0)
+        year = pc.binary_join_element_wise(pc.if_else(below, "20", "19"), parts["short"], "")
+    month = parts.get("month")
     if month is None:
         names = pa.array(_MONTHS, pa.string())
-        number = pc.index_in(pc.utf8_lower(found["name"]), value_set=names)
+        number = pc.index_in(pc.utf8_lower(parts["name"]), value_set=names)
         month = pc.cast(pc.add(number, 1), pa.string())
-    two = (pc.utf8_lpad(part, 2, "0") for part in (month, found["day"]))
+    two = (pc.utf8_lpad(part, 2, "0") for part in (month, parts["day"]))
     day = as_array(pc.binary_join_element_wise(year, *two, "-"))
     values = read_dates(day).values
-    if "hour" not in found:
+    if "hour" not in parts:
         return values
-    return _timed(values, found, format_)
+    return _timed(values, parts, format_)
 
 
-def _timed(days: Any, found: dict[str, Any], format_: DateFormat) -> Any:
+def _timed(days: Any, parts: dict[str, Any], format_: DateFormat) -> Any:
     """Return days, and instants where times are kept; null where a time is none."""
-    hour, minute = (pc.fill_null(found[name], "") for name in ("hour", "minute"))
-    second = pc.fill_null(found["second"], "") if "second" in found else pa.scalar("")
+    hour, minute = (pc.fill_null(parts[name], "") for name in ("hour", "minute"))
+    second = pc.fill_null(parts["second"], "") if "second" in parts else pa.scalar("")
     second = pc.if_else(pc.equal(second, ""), "00", second)
-    fraction = pc.fill_null(found["fraction"], "") if "fraction" in found else pa.scalar("")
-    zone = pc.fill_null(found["zone"], "") if "zone" in found else pa.scalar("")
+    fraction = pc.fill_null(parts["fraction"], "") if "fraction" in parts else pa.scalar("")
+    zone = pc.fill_null(parts["zone"], "") if "zone" in parts else pa.scalar("")
     zone = pc.replace_substring_regex(zone, r"^([+-][0-9]{2})([0-9]{2})$", r"\1:\2")
     zone = pc.if_else(pc.equal(zone, ""), format_.zone or "Z", zone)
     time = pc.binary_join_element_wise(hour, minute, second, ":")

@@ -118,9 +118,9 @@ class SparkExecutor:
         with sentences():
             rows = sorted_by_place(partitions.raw.rows, partitions.facts.count)
             packed_call = pickled((call, _on_executors(partitions)))
-            found = rows.mapInArrow(calling(program_text(), packed_call), ROWS).collect()
-        raise_failed(found)
-        yield from (bytes(row.body) for row in found if row.kind == FOUND)
+            answers = rows.mapInArrow(calling(program_text(), packed_call), ROWS).collect()
+        raise_failed(answers)
+        yield from (bytes(row.body) for row in answers if row.kind == FOUND)
         yield call(partitions, partitions.facts.count)
 
     def process(self, read: Read, task: Task, definitions: Definitions) -> Iterator[Done]:

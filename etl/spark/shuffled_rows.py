@@ -128,13 +128,13 @@ class ShuffledTables:
             for table, ids in unit.foreign.items():
                 asked[table].append(ids)
         wanted = {table: np.unique(np.concatenate(ids)) for table, ids in asked.items() if ids}
-        found = {table: owned.ids for table, owned in self.known(wanted).items()}
+        known = {table: owned.ids for table, owned in self.known(wanted).items()}
         none = NO_HASHES
         return replace(
             keys,
-            members=found.get("member", none),
-            claims=found.get("claim", none),
-            coverages=found.get("coverage", none),
+            members=known.get("member", none),
+            claims=known.get("claim", none),
+            coverages=known.get("coverage", none),
         )
 
     def release_rows(self) -> None:
@@ -233,9 +233,9 @@ class ShuffleReceiver:
     def known(self, ids: LookedUp) -> Known:
         """Return which of some ids there are."""
         self._follow()
-        found = _known(self._ids, ids)
+        known = _known(self._ids, ids)
         nobodys = OwnedIds(NO_HASHES, NO_HASHES)
-        return Known(found.get("member", nobodys).ids, found.get("claim", nobodys))
+        return Known(known.get("member", nobodys).ids, known.get("claim", nobodys))
 
     def place(self, name: str, pieces: Sequence[Piece]) -> None:
         """Keep malformed rows: those of members go to the executors."""
@@ -347,11 +347,11 @@ def _known(ids: Any, asked: Mapping[str, Hashes]) -> dict[str, OwnedIds]:
     if not wanted:
         return {}
     with sentences():
-        found = ids.mapInArrow(answering(program_text(), wanted), ROWS).collect()
-    raise_failed(found)
+        rows = ids.mapInArrow(answering(program_text(), wanted), ROWS).collect()
+    raise_failed(rows)
     known = {}
     for table in wanted:
-        bodies = [row.body for row in found if row.name == table]
+        bodies = [row.body for row in rows if row.name == table]
         if table == "claim":
             parts = [owned_from(body) for body in bodies]
             claims = np.concatenate([NO_HASHES, *(part.ids for part in parts)])

@@ -253,7 +253,7 @@ def plant(spec: Spec, index: int, tables: MemberRows) -> list[Planted]:
     queues begin.
     """
     dice = Dice(spec.seed, Purpose.FAULT, index)
-    found: list[tuple[Fault, Found]] = []
+    places: list[tuple[Fault, Found]] = []
     common = [fault for fault in COMMON_FAULTS if not (fault.ragged and spec.format == "parquet")]
     queue = [
         *_turned(STAY_FAULTS, index),
@@ -263,12 +263,12 @@ def plant(spec: Spec, index: int, tables: MemberRows) -> list[Planted]:
     for claim in list(tables["claim"]):
         chosen = dice.random() < spec.fault_rate
         if chosen and not _LINKS & claim.keys():
-            found += _first_fitting(queue, Case(spec, index, tables, claim, dice))
+            places += _first_fitting(queue, Case(spec, index, tables, claim, dice))
     for kinds in (MEMBER_FAULTS, COVERAGE_FAULTS):
         if tables["member"] and dice.random() < spec.fault_rate:
             case = Case(spec, index, tables, tables["member"][0], dice)
-            found += _first_fitting(_turned(kinds, index), case)
-    return [planted for fault, spoiled in found for planted in _planted(fault, spoiled, tables)]
+            places += _first_fitting(_turned(kinds, index), case)
+    return [planted for fault, spoiled in places for planted in _planted(fault, spoiled, tables)]
 
 
 def _turned(kinds: Sequence[Fault], by: int) -> list[Fault]:

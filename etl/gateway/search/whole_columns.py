@@ -115,7 +115,7 @@ class DirectoryColumns:
 
     def page(self, kind: str, masks: Masks, start: int, stop: int) -> list[tuple[int, int]]:
         """Return shard, and row of the type there, of some of the rows that are meant, in order."""
-        found: list[tuple[int, int]] = []
+        page: list[tuple[int, int]] = []
         before = 0
         for segment, mask in zip(self._segments, masks, strict=True):
             here = mask.count(1)
@@ -123,14 +123,14 @@ class DirectoryColumns:
                 at = mask.find(1)
                 while at >= 0 and before < stop:
                     if before >= start:
-                        found.append(segment.shard_of(kind, at))
+                        page.append(segment.shard_of(kind, at))
                     before += 1
                     at = mask.find(1, at + 1)
             else:
                 before += here
             if before >= stop:
                 break
-        return found
+        return page
 
 
 _NO_KEYS: Final[array[int]] = array("Q")

@@ -50,10 +50,10 @@ def matching_rows(
 
 def rows_of_all(several: Sequence[Masks]) -> Masks:
     """Return the rows that all of some conditions are met by."""
-    found = several[0]
+    rows = several[0]
     for met in several[1:]:
-        found = [both(one, other) for one, other in zip(found, met, strict=True)]
-    return found
+        rows = [both(one, other) for one, other in zip(rows, met, strict=True)]
+    return rows
 
 
 class KeptRows:
@@ -120,14 +120,14 @@ def ordered_places(columns: DirectoryColumns, query: Query, masks: Masks) -> lis
 def _dates(columns: DirectoryColumns, kind: str, sort: SortKey) -> list[dict[int, int]]:
     """Return for each segment the date of its rows that have one."""
     choose = max if sort.descending else min
-    found = []
+    spans = []
     for column in columns.column(kind, sort.parameter):
         starts = [stored_span(str(value))[0] for value in column.column.values]
         dates: dict[int, int] = {}
         for code, row in zip(column.column.codes, column.column.rows, strict=True):
             dates[row] = choose(dates.get(row, starts[code]), starts[code])
-        found.append(dates)
-    return found
+        spans.append(dates)
+    return spans
 
 
 def _meeting(columns: DirectoryColumns, kind: str, condition: SearchCondition) -> Masks:
@@ -193,22 +193,22 @@ def _codes_of_keys(column: WholeColumn, keys: Collection[int]) -> list[int]:
     if len(keys) > len(values) // _FEW:
         wanted = keys if isinstance(keys, set) else set(keys)
         return list(compress(range(len(values)), map(wanted.__contains__, values)))
-    found = []
+    codes = []
     for key in keys:
         at = bisect_left(values, key)
         if at < len(values) and values[at] == key:
-            found.append(at)
-    return sorted(found)
+            codes.append(at)
+    return sorted(codes)
 
 
 def _referred(columns: DirectoryColumns, kind: str, parameter: str, masks: Masks) -> set[int]:
     """Return the keys that some rows of a type refer to."""
-    found: set[int] = set()
+    keys: set[int] = set()
     for column, mask in zip(columns.column(kind, parameter), masks, strict=True):
         codes = set(compress(column.column.codes, map(mask.__getitem__, column.column.rows)))
         values = column.column.values
-        found.update(
+        keys.update(
             value if isinstance(value, int) else reference_key(str(value))
             for value in map(values.__getitem__, codes)
         )
-    return found
+    return keys

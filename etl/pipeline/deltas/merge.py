@@ -118,15 +118,15 @@ def merged_origins(
     Raises:
         StoreError: a layer is missing or damaged.
     """
-    found: dict[str, TableOrigins] = {}
+    origins: dict[str, TableOrigins] = {}
 
     def keep(name: str, rows: _Rows, merged: pa.Table) -> None:
         numbers = merged.column(_NUMBER).to_numpy()
-        found[name] = TableOrigins(rows.table.drop_columns(_NUMBER), numbers, rows.deleted)
+        origins[name] = TableOrigins(rows.table.drop_columns(_NUMBER), numbers, rows.deleted)
 
     _merge(store, layers, folder, CLAIMS, keep)
     (folder / "manifest.json").write_text('{"layout": "cpcds", "kind": "full"}', encoding="utf-8")
-    return found
+    return origins
 
 
 def _merge(
@@ -222,13 +222,13 @@ def _milliseconds(text: str, otherwise: int) -> int:
 
 def _deletions(rows: _Rows, key: str) -> Deletions:
     """Return the ranks at which each key was deleted."""
-    found: Deletions = {}
+    deletions: Deletions = {}
     at = np.flatnonzero(rows.deleted)
     keys = rows.table.column(key).take(pa.array(at)).to_pylist()
     for name, time in zip(keys, rows.times[at].tolist(), strict=True):
         if name is not None:
-            found.setdefault(name, []).append(time)
-    return found
+            deletions.setdefault(name, []).append(time)
+    return deletions
 
 
 def _gone_with_member(rows: _Rows, key: str, members: Deletions) -> Deletions:
@@ -255,14 +255,14 @@ def _taken(owners: list[tuple[int, str]], members: Deletions) -> list[int]:
         members: when each member was deleted. Of one rank, deletions come before rows.
     """
     gone = {(time, False, one) for _, one in owners for time in members.get(one, ())}
-    found, owner = [], _NOBODY
+    taken, owner = [], _NOBODY
     for time, is_row, member in sorted(gone | {(time, True, one) for time, one in owners}):
         if is_row:
             owner = member
         elif owner == member:
-            found.append(time)
+            taken.append(time)
             owner = _NOBODY
-    return found
+    return taken
 
 
 def _joined(first: Deletions, second: Deletions) -> Deletions:

@@ -80,16 +80,18 @@ class CachedResults:
         Entries of members in partitions beside them may be among them. What is lost or damaged is
         left out.
         """
-        found = (_ledger(store, one.named) for one in self.for_partitions(indexes, count).ledgers)
-        return joined(ledger for ledger in found if ledger is not None)
+        ledgers = (
+            _ledger(store, cached.named) for cached in self.for_partitions(indexes, count).ledgers
+        )
+        return joined(ledger for ledger in ledgers if ledger is not None)
 
     def for_partitions(self, indexes: range, count: int) -> CachedResults:
         """Return what ledgers there are of the members in some of `count` partitions now."""
         touching = [
-            one
-            for one in self.ledgers
-            if one.first * count < indexes.stop * self.count
-            and indexes.start * self.count < one.end * count
+            ledger
+            for ledger in self.ledgers
+            if ledger.first * count < indexes.stop * self.count
+            and indexes.start * self.count < ledger.end * count
         ]
         return replace(self, ledgers=touching, names=(NO_HASHES, NO_HASHES))
 

@@ -23,7 +23,7 @@ def explanation_of(
     plan: Plan,
     part: MappedPartition,
     records: Records,
-    found: ExplainedResource,
+    resource: ExplainedResource,
     release: Release | None,
 ) -> Explanation:
     """Return the origins of a resource's elements.
@@ -33,15 +33,15 @@ def explanation_of(
         plan: the mapping that made the resource.
         part: the partition that its rows are in.
         records: its rows, as the mapping ran over them.
-        found: the resource.
+        resource: the resource.
         release: the release to compare it with; None to compare it with nothing.
     """
-    made = found.made
+    made = resource.made
     return Explanation(
         resource=f"{plan.resource}/{made.id}",
         profile=plan.profile,
         mapping=plan.name,
-        origins=tuple(_origin(sources, part, records, one) for one in found.elements),
+        origins=tuple(_origin(sources, part, records, one) for one in resource.elements),
         agrees=None if release is None else _agrees(release, plan, made),
     )
 

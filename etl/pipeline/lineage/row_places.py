@@ -57,8 +57,8 @@ class ExtractRows:
         if place not in self._partitions:
             rows, key = self.read.partitions, place_keys([place[0]], [place[1]])
             numbers = range(rows.facts.count + 1)
-            found = (number for number in numbers if rows.raw_rows(number, key))
-            self._partitions[place] = next(found, None)
+            holding = (number for number in numbers if rows.raw_rows(number, key))
+            self._partitions[place] = next(holding, None)
         return self._partitions[place]
 
     def origins(self, partition: int) -> PartitionOrigins:
@@ -229,10 +229,10 @@ class LayerPlaces:
                 ),
                 "",
             )
-        found = PartitionOrigins(layout, (), {}).headers(table, file.table, name)
+        headers = PartitionOrigins(layout, (), {}).headers(table, file.table, name)
         return CellsOfPayer(
-            tuple(SourceCell(file.name, row.row, each, None, title) for each in found.headers),
-            found.place,
+            tuple(SourceCell(file.name, row.row, each, None, title) for each in headers.headers),
+            headers.place,
         )
 
 

@@ -83,7 +83,7 @@ def decided_directory(
 
 def providers_of(tables: Mapping[str, pa.Table], definitions: Definitions) -> Providers:
     """Return the accepted rows of the directory as plans and rules read them."""
-    found: dict[str, list[Provider]] = defaultdict(list)
+    providers: dict[str, list[Provider]] = defaultdict(list)
     for column in ("key", "npi"):
         for table, (key, resource) in _KEYS.items():
             if table not in tables:
@@ -92,13 +92,13 @@ def providers_of(tables: Mapping[str, pa.Table], definitions: Definitions) -> Pr
             keys = tables[table].column(key).to_pylist()
             for name, business_key in zip(names, keys, strict=True):
                 provider = Provider(resource, business_key)
-                if name is not None and provider not in found[name]:
-                    found[name].append(provider)
+                if name is not None and provider not in providers[name]:
+                    providers[name].append(provider)
     environment = Environment(
         payer=definitions.payer,
         id_key=definitions.id_key,
         crosswalks=definitions.crosswalks,
-        providers=MappingProxyType({name: tuple(all_of) for name, all_of in found.items()}),
+        providers=MappingProxyType({name: tuple(all_of) for name, all_of in providers.items()}),
     )
     own = {name: table for name, table in tables.items() if name in MEMBERLESS}
     return Providers(own, _known(tables), environment)

@@ -121,10 +121,10 @@ class Sidecar:
     def for_partitions(self, indexes: range, count: int) -> Sidecar:
         """Return the pieces with members of some of `count` partitions now."""
         touching = [
-            one
-            for one in self.pieces
-            if one.first * count < indexes.stop * self.count
-            and indexes.start * self.count < one.end * count
+            piece
+            for piece in self.pieces
+            if piece.first * count < indexes.stop * self.count
+            and indexes.start * self.count < piece.end * count
         ]
         return Sidecar(self.count, touching)
 
@@ -242,9 +242,9 @@ class SidecarUpdate:
         pieces, entries = list(self.before.pieces), list(self.before.entries)
         newest = self.fresh
         if not self.before.is_range:
-            theirs = all_joined(entries)
-            ours = np.isin(theirs.column("owner").to_numpy(), self.present)
-            newest = joined(theirs.filter(pa.array(ours)), newest)
+            earlier = all_joined(entries)
+            is_present = np.isin(earlier.column("owner").to_numpy(), self.present)
+            newest = joined(earlier.filter(pa.array(is_present)), newest)
             pieces, entries = [], []
         gone = np.setdiff1d(_owners(entries), self.present)
         newest = joined(newest, owners_alone(gone))
@@ -253,16 +253,16 @@ class SidecarUpdate:
             pieces.pop()
         if not entries:
             newest = with_rows(newest)
-        found = [replace(one, first=unit.start, end=unit.stop) for one in pieces]
+        written = [replace(piece, first=unit.start, end=unit.stop) for piece in pieces]
         if newest.num_rows:
-            found.append(_written(store, newest, unit))
-        return tuple(found)
+            written.append(_written(store, newest, unit))
+        return tuple(written)
 
 
 def _owners(tables: Sequence[pa.Table]) -> Hashes:
     owners = [table.column("owner").to_numpy() for table in tables]
-    found: Hashes = np.unique(np.concatenate([np.empty(0, np.uint64), *owners]))
-    return found
+    distinct: Hashes = np.unique(np.concatenate([np.empty(0, np.uint64), *owners]))
+    return distinct
 
 
 def _written(store: Store, piece: pa.Table, unit: range) -> SidecarPiece:

@@ -116,10 +116,10 @@ def configured_once() -> Iterator[None]:
     plain: Any = Expectation.configuration
 
     def configuration(expectation: Any) -> Any:
-        found = kept.get(id(expectation))
-        if found is None:
-            found = kept[id(expectation)] = (expectation, plain.fget(expectation))
-        return found[1]
+        known = kept.get(id(expectation))
+        if known is None:
+            known = kept[id(expectation)] = (expectation, plain.fget(expectation))
+        return known[1]
 
     of_class: Any = Expectation
     of_class.configuration = property(configuration)

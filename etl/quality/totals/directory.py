@@ -410,9 +410,9 @@ def _of_types(column: pa.StringArray, types: Crosswalk) -> Bools:
     """Return which organizations give care; shape (n,)."""
     words, owners = list_values(column)
     codes = over_distinct(words, lambda texts: map(types.answer, texts))
-    found = np.zeros(len(column), dtype=bool)
-    found[owners[true_where(pc.is_in(codes, value_set=pa.array(_PROVIDERS)))]] = True
-    return found
+    is_of_type = np.zeros(len(column), dtype=bool)
+    is_of_type[owners[true_where(pc.is_in(codes, value_set=pa.array(_PROVIDERS)))]] = True
+    return is_of_type
 
 
 def _parents(rows: _Rows) -> Indices:
