@@ -291,7 +291,7 @@ class SourceClaims:
         last[at] = single & after[at] & ~self._negative(at)
         frequency = self.claims.cells("bill_frequency")
         bill = self.claims.each("type_of_bill", lambda text: text.lstrip("0")[2:3], pa.string())
-        voids = np.where(_is(frequency, ""), _is(bill, "8"), _is(frequency, "8"))
+        voids = np.where(_is(bill, ""), _is(frequency, "8"), _is(bill, "8"))
         replaced = np.zeros(len(words), dtype=np.bool_)
         replaced[[at for at in later if not _circular(later, at)]] = True
         own = ~(_is(words, "") | _is(words, "active")) | last & ~voids

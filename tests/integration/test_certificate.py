@@ -84,6 +84,29 @@ def test_what_other_payers_paid_may_stand_for_an_amount_of_the_line_that_is_left
     assert broken_files(found.certificate) == []
 
 
+@pytest.mark.parametrize(("bill", "frequency"), [("138", "1"), ("131", "8")])
+def test_a_type_of_bill_and_its_third_digit_may_disagree_on_a_void(
+    bill: str, frequency: str, tmp_path: Path
+) -> None:
+    """The type of bill is published, so it decides; one claim holds up no night."""
+    write_extract(tmp_path / "extract", Spec(8, seed=5, since=date(2022, 1, 1)))
+    tables = read_tables(tmp_path / "extract")
+    of_members: dict[str, list[dict[str, str]]] = {}
+    linked = {row["adjusted_from_claim_id"] for row in tables["claim"]}
+    for row in tables["claim"]:
+        is_alone = not row["adjusted_from_claim_id"] and row["claim_id"] not in linked
+        if is_alone and row["claim_type"] == "outpatient":
+            of_members.setdefault(row["member_id"], []).append(row)
+    first, second, *_ = max(of_members.values(), key=len)
+    second["adjusted_from_claim_id"] = first["claim_id"]
+    second |= {"type_of_bill": bill, "bill_frequency": frequency}
+    day = date(2026, 1, 1).isoformat()
+    extract = write_tables(tables, tmp_path / "changed", tmp_path / "extract", day)
+    found = Unit.read(extract, tmp_path / "work").outcome()
+    assert found is not None
+    assert (found.wrong, found.facts) == (0, ())
+
+
 def assert_seen(wrong: Outcome, right: Outcome) -> None:
     """Check that a wrong byte is seen; rows that rules reject are in quarantine, for all to see."""
     if wrong.bytes_of == right.bytes_of:

@@ -35,6 +35,8 @@ def check_relations(work: Work, frame: Frame, rule: Rule) -> None:
             _outside(work, frame, rule, outside)
         case kinds.SumOfLines():
             _sum_of_lines(work, frame, rule)
+        case kinds.SumOfPayments():
+            _sum_of_payments(work, frame, rule)
         case kinds.NoAmount(summed):
             _no_amount(work, frame, rule, summed=summed)
         case kinds.LacksLine():
@@ -186,6 +188,24 @@ def _sum_of_lines(work: Work, frame: Frame, rule: Rule) -> None:
         if where.any():
             looked_at = work.holds(rule, frame) if looked_at is None else looked_at
             work.fail(rule, frame, where & looked_at & ~frame.superseded, column)
+
+
+def _sum_of_payments(work: Work, frame: Frame, rule: Rule) -> None:
+    """Fail the payments for a claim, or for a line, that states another sum of them itself."""
+    column = "amount_priorpayerpaid"
+    paid = frame.filled(column) & frame.live
+    if not paid.any():
+        return
+    of_line, cents = frame.filled("line_number"), frame.cents(column)
+    where = np.zeros(frame.count, dtype=bool)
+    for parent, here in (("claim", paid & ~of_line), ("claim_line", paid & of_line)):
+        above, up = work.frames[parent], work.above(frame, parent)
+        at = np.flatnonzero(here & (up >= 0))
+        total = np.zeros(above.count, dtype=np.int64)
+        np.add.at(total, up[at], cents[at])
+        where[at] = (above.filled(column) & (total != above.cents(column)))[up[at]]
+    if where.any():
+        work.fail(rule, frame, where & work.holds(rule, frame), column)
 
 
 def _no_amount(work: Work, frame: Frame, rule: Rule, *, summed: bool) -> None:

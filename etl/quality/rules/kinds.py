@@ -421,6 +421,13 @@ class SumOfLines(RelationKind):
 
 
 @dataclass(frozen=True)
+class SumOfPayments(RelationKind):
+    """Payments of other payers, by their rows, are not what the claim or the line states."""
+
+    only: ClassVar = ("claim_other_payer",)
+
+
+@dataclass(frozen=True)
 class NoAmount(RelationKind):
     """Neither the claim nor any of its lines carries an amount.
 

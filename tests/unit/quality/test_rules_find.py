@@ -200,6 +200,30 @@ CASES = [
     cell("surface-without-tooth", "claim_line.tooth_surfaces", 4, "M", tooth_number=""),
     row("note-without-text", "claim_note", 0, text=""),
     row("other-payer-unnamed", "claim_other_payer", 0, payer_name=""),
+    # what the profile of the claim's type has no place for
+    cell("inpatient-fact-misplaced", "claim.admission_date", 1, "2024-03-01", "2024-03-01"),
+    cell("inpatient-fact-misplaced", "claim.drg_code", 2, "470", "470"),
+    cell("institutional-fact-misplaced", "claim.bill_frequency", 2, "7", "7"),
+    cell("institutional-fact-misplaced", "claim.discharge_status", 5, "01", "01"),
+    cell("drug-fact-misplaced", "claim.days_supply", 0, "30", "30"),
+    cell("drug-fact-misplaced", "claim.compound_code", 4, "1", "1"),
+    cell("dental-fact-misplaced", "claim.orthodontics", 3, "Y", "Y"),
+    cell("drg-version-without-code", "claim.drg_version", 0, "41", "41", drg_code=""),
+    cell("revenue-code-misplaced", "claim_line.revenue_code", 2, "0450", "0450"),
+    cell("service-misplaced", "claim_line.place_of_service", 5, "11", "11"),
+    cell("drug-misplaced", "claim_line.ndc_quantity", 4, "3", "3"),
+    cell("drug-quantity-without-drug", "claim_line.ndc_quantity", 1, "3", "3"),
+    cell("body-site-misplaced", "claim_line.tooth_number", 2, "12", "12"),
+    row("tooth-misplaced", "claim_tooth", 0, claim_id="K2"),
+    row("procedure-misplaced", "claim_procedure", 0, claim_id="K5"),
+    Case(
+        "service-of-several-days",
+        "claim_line",
+        1,
+        {"service_to_date": "2024-03-03"},
+        "service_from_date",
+        "2024-03-02",
+    ),
     # codes
     cell("icd-version-unknown", "claim_diagnosis.icd_version", 0, "ICD-10", "10"),
     cell("icd-version-nine", "claim_diagnosis.icd_version", 0, "icd9", "9", code="25000"),
@@ -250,6 +274,7 @@ CASES = [
     row("member-without-coverage", "member", 2, **(world()["member"][1] | {"member_id": "M3"})),
     cell("coverage-of-another", "claim.coverage_id", 0, "C2"),
     cell("payer-of-coverage", "claim.payer_id", 0, "P2", "P2"),
+    cell("other-payer-of-coverage", "claim_other_payer.payer_id", 0, "P2", "P2", coverage_id="C1"),
     cell("orphan-claim", "claim_note.claim_id", 0, "K99"),
     cell("orphan-line", "claim_adjustment.line_number", 0, "99"),
     row("claim-without-lines", "claim", 6, **(world()["claim"][5] | {"claim_id": "K6"})),
@@ -262,6 +287,7 @@ CASES = [
 ELSEWHERE = {
     "claim-lacks-line",
     "claim-without-amount",
+    "total-of-other-payers",
     "totals-summed",
     "service-after-death",
     "npi",
@@ -331,6 +357,27 @@ def test_a_claim_without_any_amount_is_told() -> None:
     assert not {rule for rule, *_ in found(run(of))} & {"claim-without-amount"}
 
 
+def test_other_payers_together_paid_what_the_claim_or_the_line_states() -> None:
+    of = world()
+    of["claim"][2]["amount_priorpayerpaid"] = "30.00"
+    of["claim_line"][2]["amount_priorpayerpaid"] = "30.00"
+    paid = {"claim_id": "K2", "payer_name": "Other"}
+    of["claim_other_payer"] = [
+        paid | {"sequence": "1", "amount_priorpayerpaid": "20"},
+        paid | {"sequence": "2", "amount_priorpayerpaid": "10.00"},
+        paid | {"sequence": "3"},
+        paid | {"sequence": "4", "amount_priorpayerpaid": "30", "line_number": "1"},
+    ]
+    assert found(run(of)) == set()
+    of["claim_other_payer"][3]["amount_priorpayerpaid"] = "29.99"
+    where = ("total-of-other-payers", "claim_other_payer", 5, "amount_priorpayerpaid")
+    assert found(run(of)) == {where}
+    del of["claim_line"][2]["amount_priorpayerpaid"]
+    assert found(run(of)) == set()
+    of["claim_other_payer"][0]["amount_priorpayerpaid"] = "20.01"
+    assert {place[2] for place in found(run(of))} == {2, 3}
+
+
 def test_a_claim_whose_totals_are_the_sums_of_its_lines_is_told() -> None:
     of = world()
     for name in [name for name in of["claim"][2] if name.startswith("amount_")]:
@@ -381,13 +428,13 @@ def test_canonical_forms_are_no_findings() -> None:
     of["claim"][0] |= {
         "statement_from_date": "20240301",
         "amount_copay": ".00",
-        "orthodontics": "no",
         "claim_type": "Inpatient",
         "currency": "usd",
         "type_of_bill": "0111",
         "denial_reason": " 45 ; N130;",
         "last_updated": "2024-03-10T08:00:00.5-05:00",
     }
+    of["claim"][4]["orthodontics"] = "no"
     of["claim_line"][5] |= {"ndc": "12345-678-90", "ndc_quantity": "030.0", "units": "1.50"}
     of["claim_line"][1] |= {"line_number": "01", "modifier_1": "lt"}
     of["claim_note"][0] |= {"line_number": "1.0"}
@@ -396,9 +443,10 @@ def test_canonical_forms_are_no_findings() -> None:
     assert found(checked) == set()
     claim = {
         name: accepted(checked, "claim", name)[0]
-        for name in ("statement_from_date", "amount_copay", "orthodontics", "claim_type")
+        for name in ("statement_from_date", "amount_copay", "claim_type")
     }
-    assert list(claim.values()) == ["2024-03-01", "0.00", "N", "inpatient"]
+    assert list(claim.values()) == ["2024-03-01", "0.00", "inpatient"]
+    assert accepted(checked, "claim", "orthodontics")[4] == "N"
     assert accepted(checked, "claim", "denial_reason")[0] == "45;N130"
     assert accepted(checked, "claim", "type_of_bill")[0] == "111"
     assert accepted(checked, "claim", "currency")[0] == "USD"
