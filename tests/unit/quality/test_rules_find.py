@@ -128,6 +128,7 @@ CASES = [
     cell("payment-status-unknown", "claim.payment_status", 0, "lost", "lost"),
     cell("payee-type-unknown", "claim.payee_type", 0, "lawyer", "lawyer"),
     cell("payee-unknown", "claim.payee_type", 0, "other", None),
+    cell("payee-type-missing", "claim.payee_id", 0, "P9", "P9"),
     cell("network-status-unknown", "claim.rendering_network_status", 0, "maybe", "maybe"),
     cell("benefit-status-unknown", "claim_line.benefit_payment_status", 0, "maybe", "maybe"),
     row("oral-network-status-assumed", "claim", 4, billing_network_status=""),
