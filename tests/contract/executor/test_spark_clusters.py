@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import sys
 import threading
 from contextlib import suppress
@@ -22,6 +21,7 @@ from tests.contract.executor.spark import MARKS, cluster, on_spark, spark_or_ski
 from tests.contract.executor.spark_programs import children, processes, program, said, standalone
 from tests.contract.executor.test_executor_contract import Payer, load
 from tests.contract.store.seaweed import BUCKET, SECRETS, find_weed, start_weed
+from tests.ports import free_port
 from tests.unit.publish.samples import objects
 from tests.waiting import until
 
@@ -63,9 +63,7 @@ def test_spark_connect_makes_the_same_tree(
 ) -> None:
     spark_or_skip("grpc")
     os.environ["PYSPARK_PYTHON"] = sys.executable
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     service = "org.apache.spark.sql.connect.service.SparkConnectServer"
     options = ("--class", service, "--master", "local[2]", "--conf")
     binding = f"spark.connect.grpc.binding.port={port}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from etl.storage.port import StoreOptions
 from etl.storage.s3 import S3Store
+from tests.ports import free_port
 from tests.waiting import until
 
 BUCKET = "fhir"
@@ -65,7 +65,7 @@ def start_weed(weed: str, folder: Path) -> Iterator[Seaweed]:
         for name in SECRETS
     ]
     config.write_text(json.dumps({"identities": identities}))
-    s3, filer, master, volume, admin = _free_ports(5)
+    s3, filer, master, volume, admin = (free_port() for _ in range(5))
     command = [weed, "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
     command += [f"-s3.config={config}", "-disableHttp", "-admin.ui=false", "-webdav=false"]
     command += ["-s3.port.iceberg=0", "-s3.port.lance=0", f"-s3.port={s3}", f"-filer.port={filer}"]
@@ -100,21 +100,3 @@ def _wait_until_ready(server: Seaweed, process: subprocess.Popen[bytes], log: Pa
 
     until(is_ready, 60, passing=(BotoCoreError, ClientError))
     assert process.poll() is None, f"weed did not start: {log.read_text()[-2000:]}"
-
-
-def _free_ports(count: int) -> list[int]:
-    """Return free ports whose neighbour at +10000 (weed's gRPC port) is free as well."""
-    found: list[int] = []
-    while len(found) < count:
-        with socket.socket() as one:
-            one.bind(("127.0.0.1", 0))
-            port = one.getsockname()[1] % 20000 + 20000
-            with socket.socket() as other, socket.socket() as third:
-                try:
-                    third.bind(("127.0.0.1", port))
-                    other.bind(("127.0.0.1", port + 10000))
-                except OSError:
-                    continue
-        if port not in found:
-            found.append(port)
-    return found

@@ -136,10 +136,3 @@ def stand_up(
         server.should_exit = True
         thread.join(20)
         listening.close()
-
-
-def free_port() -> int:
-    """Return a port of the loopback address that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port: int = listening.getsockname()[1]
-        return port

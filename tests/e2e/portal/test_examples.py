@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page
 
-from tests.e2e.portal.standing import Standing, free_port, registered
+from tests.e2e.portal.standing import Standing, registered
 from tests.e2e.portal.walking import consent, first_member
+from tests.ports import free_port
 
 COMMANDS = {
     "first_claim.py": (sys.executable, "-u"),

@@ -23,8 +23,8 @@ from etl.auth.database_tables import Base
 from etl.auth.records import InvalidForm, Issued, SignInRefused
 from etl.errors import MappingError
 from tests.integration.auth import standing as acting
-from tests.integration.auth.databases import free_port
 from tests.integration.auth.standing import ANA, PUBLIC, Standing, stand_up
+from tests.ports import free_port
 from tests.waiting import until
 
 GOOD = "a rather long passphrase"

@@ -19,9 +19,9 @@ from etl.auth.members import IsPublished
 from etl.auth.records import Happening
 from etl.errors import StoreError
 from tests.integration.auth import standing as acting
-from tests.integration.auth.databases import free_port
 from tests.integration.auth.provider import MEMBER, provider
 from tests.integration.auth.standing import ANA, BASE, Standing, stand_up
+from tests.ports import free_port
 
 PATIENT = f"patient-of-{MEMBER}"
 

@@ -15,10 +15,10 @@ from aiosmtpd.smtp import AuthResult, Envelope, Session
 
 from etl.auth.mail import Mail, MailNotSent, MailServer, smtp_mailer
 from etl.auth.records import AppStatus, InvalidForm, NoSuchAccount
-from tests.integration.auth.databases import free_port
 from tests.integration.auth.standing import DRAFT
 from tests.integration.portal.conftest import FORM, PASSWORD, browser, link_of
 from tests.integration.portal.served import Standing, in_production, stand_up
+from tests.ports import free_port
 
 
 def test_no_app_is_registered_before_the_address_is_confirmed(production: Standing) -> None:

@@ -7,7 +7,6 @@ import gzip
 import json
 import os
 import shutil
-import socket
 import subprocess
 import threading
 import urllib.error
@@ -35,6 +34,7 @@ from etl.storage.local import LocalStore
 from etl.storage.port import Store
 from tests.fault.faulty import FaultyStore, Killed
 from tests.memory_store import MemoryStore
+from tests.ports import free_port
 from tests.unit.publish.bulk_consumer import Consumer
 from tests.unit.publish.samples import claim, logical_id, objects, patient, payer, resource, stage
 from tests.waiting import until
@@ -460,9 +460,7 @@ def test_nginx_serves_the_tree_with_the_headers_of_the_ballot(tmp_path: Path) ->
     store = LocalStore(tmp_path / "tree")
     (tmp_path / "nginx").mkdir()
     tmp_path.chmod(0o755)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     config = tmp_path / "nginx/nginx.conf"
     config.write_text(NGINX.format(folder=tmp_path / "nginx", tree=store.name, port=port))
     user = ["-g", "user root;"] if os.geteuid() == 0 else []
