@@ -76,11 +76,10 @@ SAID_WITH_OTHERS: Final = {
     ("claim", "bill_facility_type"),
     ("claim", "bill_frequency"),
     ("claim_line", "service_code_system"),
-    ("claim_line", "units"),
     ("claim_other_payer", "line_number"),
 }
 """Columns that say something beside others only: a digit of a type of bill, the system of a code,
-units of a drug whose quantity is not stated, the line that a payment is for."""
+the line that a payment is for."""
 
 
 def fillable(table: str) -> Iterator[Column]:

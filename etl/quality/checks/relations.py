@@ -20,6 +20,10 @@ from etl.quality.rules import directory_kinds, kinds
 from etl.quality.rules.book import Rule
 
 
+_END_OF_FRACTION: Final = r"^(-?\d+(?:\.\d*?[1-9])?)\.?0*$"
+"""A number in canonical form, without the zeros that end its fraction."""
+
+
 def check_relations(work: Work, frame: Frame, rule: Rule) -> None:
     """Run one rule about rows and what they belong to over one table."""
     match rule.kind:
@@ -29,8 +33,8 @@ def check_relations(work: Work, frame: Frame, rule: Rule) -> None:
             _childless(work, frame, rule, child)
         case kinds.OfAnother():
             _of_another(work, frame, rule)
-        case kinds.Disagrees(parent, column):
-            _disagrees(work, frame, rule, parent, column)
+        case kinds.Disagrees() as disagrees:
+            _disagrees(work, frame, rule, disagrees)
         case kinds.Outside() as outside:
             _outside(work, frame, rule, outside)
         case kinds.SumOfLines():
@@ -142,12 +146,53 @@ def _childless(work: Work, frame: Frame, rule: Rule, child: str) -> None:
         work.fail(rule, frame, where & work.holds(rule, frame))
 
 
-def _disagrees(work: Work, frame: Frame, rule: Rule, parent: str, column: str) -> None:
-    up = work.above(frame, parent)
-    theirs = work.frames[parent].cells(column).text.take(pa.array(up, mask=up < 0))
-    differs = true_where(pc.not_equal(frame.cells(column).text, theirs))
-    if differs.any():
-        work.fail(rule, frame, differs & work.holds(rule, frame) & ~frame.superseded, column)
+def _disagrees(work: Work, frame: Frame, rule: Rule, kind: kinds.Disagrees) -> None:
+    other, up = frame, np.arange(frame.count)
+    if kind.parent:
+        other, up = work.frames[kind.parent], work.above(frame, kind.parent)
+    above = pa.array(up, mask=up < 0)
+    for column in kind.columns:
+        if frame.cells(column).empty:
+            continue
+        mine = _meaning(frame, column, rule)
+        compared = stated = np.zeros(frame.count, dtype=bool)
+        for name in kind.compared(column):
+            if not other.cells(name).empty:
+                theirs = _meaning(other, name, rule).take(above)
+                compared = compared | true_where(pc.is_valid(theirs))
+                stated = stated | true_where(pc.equal(mine, theirs))
+        where = frame.filled(column) & compared & ~stated
+        if where.any():
+            if kind.without_line_amounts:
+                where &= _without_line_amounts(work, frame)
+            work.fail(rule, frame, where & work.holds(rule, frame) & ~frame.superseded, column)
+
+
+def _meaning(frame: Frame, column: str, rule: Rule) -> Any:
+    """Return the cells of a column so that those which say the same are equal."""
+    cells, words = frame.cells(column), frame.cells(column).words
+    match frame.spec.column(column).type:  # type: ignore[union-attr]
+        case FieldType.DECIMAL | FieldType.MONEY | FieldType.INTEGER:
+            plain = pc.replace_substring_regex(words, pattern=_END_OF_FRACTION, replacement=r"\1")
+        case FieldType.TEXT:
+            plain = pc.utf8_lower(words)
+        case _ if rule.crosswalk is not None:
+            crosswalk = rule.crosswalk
+            answers = [crosswalk.answer(word) or word.lower() for word in words.to_pylist()]
+            plain = pa.array(answers, pa.string())
+        case _:
+            return cells.text
+    return as_array(plain.take(pa.array(cells.codes, mask=cells.codes < 0)))
+
+
+def _without_line_amounts(work: Work, frame: Frame) -> Any:
+    """Return the rows of claims of which no line carries an amount."""
+    claims, lines = work.frames["claim"], work.frames["claim_line"]
+    with_amounts = np.zeros(claims.count, dtype=bool)
+    for column in AMOUNT_COLUMNS:
+        _mark_claims(work, with_amounts, lines, lines.filled(column))
+    up = np.arange(frame.count) if frame.name == "claim" else work.above(frame, "claim")
+    return (up >= 0) & ~np.append(with_amounts, True)[up]
 
 
 def _outside(work: Work, frame: Frame, rule: Rule, outside: kinds.Outside) -> None:

@@ -41,7 +41,7 @@ from etl.model.severity import Severity
 from etl.model.tables import Table
 from etl.quality.rules.directory_kinds import Elsewhere, HangsOnWithdrawn, Stale
 from etl.quality.rules.kind import KINDS, RULE_KEYS, Clause, Condition, RuleKind
-from etl.quality.rules.kinds import Allowed, HangsOnRejected, LineRejected, Unmet
+from etl.quality.rules.kinds import Allowed, Disagrees, HangsOnRejected, LineRejected, Unmet
 from etl.quality.rules.parameters import CrosswalkName, RawTexts, RuleNames, unknown_columns
 
 SINGLE: Final = frozenset({HangsOnRejected, LineRejected, HangsOnWithdrawn})
@@ -350,6 +350,8 @@ def _looked_up(kind: RuleKind, crosswalks: Mapping[str, Crosswalk]) -> Crosswalk
     """Return the crosswalk that a rule looks values up in; None where it needs none."""
     match kind:
         case Elsewhere(crosswalk=name):
+            return crosswalks[name]
+        case Disagrees(crosswalk=name) if name:
             return crosswalks[name]
         case Allowed(crosswalk=name) if name and crosswalks[name].systems:
             return crosswalks[name]

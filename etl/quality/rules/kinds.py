@@ -13,7 +13,7 @@ from typing import ClassVar, Literal
 
 from etl.documents.models import Flag, Mistake, RawText, Whole
 from etl.documents.nearest import nearest
-from etl.model.canonical_tables import FieldType
+from etl.model.canonical_tables import CLAIM_TABLES, FieldType
 from etl.quality.rules.kind import CellKind, RelationKind, RowKind, RuleKind
 from etl.quality.rules.parameters import (
     DATES,
@@ -359,21 +359,42 @@ class Childless(RelationKind):
 
 @dataclass(frozen=True)
 class Disagrees(RelationKind):
-    """The row that this one names says otherwise.
+    """A cell says otherwise than the row that its row names, or than other cells of its own row.
+
+    It fails where it is none of what it is compared with, of which one cell at least is filled.
+    Numbers are compared as numbers, text without regard to case, all else as it stands.
 
     Attributes:
-        parent: table of that row.
-        column: column of both, compared.
+        columns: the cells.
+        parent: table of the other row; the row itself where empty.
+        against: columns of that row; those of the same name where empty.
+        crosswalk: words to which it gives one answer say the same.
+        without_line_amounts: only rows of claims of which no line carries an amount.
     """
 
-    parent: Parent
-    column: ColumnName
+    columns: Columns
+    parent: Parent = ""
+    against: RawTexts = ()
+    crosswalk: CrosswalkName = ""
+    without_line_amounts: Flag = False
+
+    def compared(self, column: str) -> tuple[str, ...]:
+        """Return the columns of the other row that a column is compared with."""
+        return self.against or (column,)
 
     def mistakes(self, context: RuleNames) -> Iterator[Mistake]:
-        """Yield that the rows do not belong to the parent, or it lacks the column."""
+        """Yield rows that name no row of the parent, columns that it lacks, and no comparison."""
         yield from super().mistakes(context)
-        yield from steps(context.tables, self.parent, "parent")
-        yield from unknown_columns(self.column, [self.parent], below=("column",))
+        if self.parent:
+            yield from steps(context.tables, self.parent, "parent")
+        elif not self.against:
+            yield Mistake("rule-key", "this check needs 'parent' or 'against'", is_absence=True)
+        key = "against" if self.against else "columns"
+        tables = [self.parent] if self.parent else context.tables
+        for column in self.against or self.columns:
+            yield from unknown_columns(column, tables, below=(key,))
+        if self.without_line_amounts and not set(context.tables) <= {"claim", *CLAIM_TABLES}:
+            yield Mistake("rule-column", "the table belongs to no claim", at=("table",))
 
 
 @dataclass(frozen=True)

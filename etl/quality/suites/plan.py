@@ -117,7 +117,7 @@ def _columns(rule: Rule, table: str) -> tuple[str, ...]:
             return ("code",)
         case kinds.Sentinel(columns=()):
             return tuple(each.name for each in TABLES[table].columns if each.type is FieldType.DATE)
-        case kinds.NamesNoLine(column=column) | kinds.Disagrees(column=column):
+        case kinds.NamesNoLine(column=column):
             return (column,)
         case _:
             columns: tuple[str, ...] = getattr(rule.kind, "columns", ())

@@ -75,12 +75,29 @@ CASES = {
         "'member' is named by member_id",
     ),
     "rows that belong to no such parent": (
-        "table: claim_note, check: disagrees, parent: coverage, column: claim_id",
+        "table: claim_note, check: disagrees, parent: coverage, columns: claim_id",
         "no row of 'claim_note' belongs to 'coverage'",
     ),
     "a column that the parent has not": (
-        "table: claim, check: disagrees, parent: coverage, column: outcome",
+        "table: claim, check: disagrees, parent: coverage, columns: outcome",
         "table 'coverage' has no column 'outcome'",
+    ),
+    "a column of the parent that it has not": (
+        "table: coverage, check: disagrees, parent: member, columns: status, against: [gendr]",
+        "did you mean 'gender'?",
+    ),
+    "a column of the row that it has not": (
+        "table: claim_line, check: disagrees, columns: units, against: ndc_qantity",
+        "did you mean 'ndc_quantity'?",
+    ),
+    "nothing that a column is compared with": (
+        "table: claim_line, check: disagrees, columns: units",
+        "this check needs 'parent' or 'against'",
+    ),
+    "amounts of lines of what is no claim": (
+        "table: coverage, check: disagrees, columns: status, against: plan_id,"
+        " without-line-amounts: true",
+        "the table belongs to no claim",
     ),
     "children that belong to others": (
         "table: member, check: childless, child: claim_line",
@@ -162,7 +179,7 @@ def test_a_mistake_in_a_parameter_is_named_by_its_line(case: str) -> None:
     assert told in str(caught.value)
 
 
-FREE = {"values", "becomes", "start", "end", "named_in", "areas", "in_force"}
+FREE = {"values", "becomes", "start", "end", "named_in", "areas", "in_force", "against"}
 """Texts that are held to something beside their own meaning, or may be any."""
 
 

@@ -114,6 +114,10 @@ CASES = [
     cell("subscriber-gender-unknown", "coverage.subscriber_gender", 1, "X9", "X9"),
     row("subscriber-missing", "coverage", 1, relationship="child", subscriber_id="S"),
     row("subscriber-id-missing", "coverage", 1, relationship="child", subscriber_given_name="S"),
+    cell("subscriber-otherwise", "coverage.subscriber_family_name", 0, "Roe", "Roe"),
+    cell("subscriber-otherwise", "coverage.subscriber_birth_date", 0, "1980-05-07", "1980-05-07"),
+    cell("subscriber-gender-otherwise", "coverage.subscriber_gender", 0, "M", "M"),
+    cell("subscriber-related-to-self", "coverage.subscriber_relationship", 0, "MTH", "MTH"),
     cell("coverage-status-unknown", "coverage.status", 1, "lapsed-ish", "lapsed-ish"),
     cell("coverage-type-unknown", "coverage.coverage_type", 1, "golden", "golden"),
     cell("card-of-another", "coverage.card_member_id", 0, M2, M2),
@@ -129,6 +133,7 @@ CASES = [
     cell("payee-type-unknown", "claim.payee_type", 0, "lawyer", "lawyer"),
     cell("payee-unknown", "claim.payee_type", 0, "other", None),
     cell("payee-type-missing", "claim.payee_id", 0, "P9", "P9"),
+    cell("payee-otherwise", "claim.payee_id", 0, "M2", "M2", payee_type="patient"),
     cell("network-status-unknown", "claim.rendering_network_status", 0, "maybe", "maybe"),
     cell("benefit-status-unknown", "claim_line.benefit_payment_status", 0, "maybe", "maybe"),
     row("oral-network-status-assumed", "claim", 4, billing_network_status=""),
@@ -199,6 +204,10 @@ CASES = [
     cell("tooth-unknown", "claim_line.tooth_number", 4, "99", None),
     cell("tooth-surface-unknown", "claim_line.tooth_surfaces", 4, "M;Q", "M"),
     cell("surface-without-tooth", "claim_line.tooth_surfaces", 4, "M", tooth_number=""),
+    cell("drug-units-otherwise", "claim_line.units", 5, "1", "1"),
+    cell("allowed-units-without-amount", "claim_line.allowed_units", 1, "2", "2", units="3"),
+    cell("benefit-status-without-amount", "claim_line.benefit_payment_status", 1, "other", "other"),
+    cell("benefit-status-of-claim", "claim_line.benefit_payment_status", 2, "other", "other"),
     row("note-without-text", "claim_note", 0, text=""),
     row("other-payer-unnamed", "claim_other_payer", 0, payer_name=""),
     # what the profile of the claim's type has no place for
@@ -320,6 +329,11 @@ def after(case: Case) -> World:
     table[case.at] = {k: v for k, v in (table[case.at] | case.cells).items() if v}
     if case.rule in ("line-rejected", "hangs-on-rejected"):
         of["claim_line"][0].pop("revenue_code")
+    if case.rule.startswith("benefit-status-"):
+        of["claim"][case.at]["benefit_payment_status"] = "innetwork"
+    if case.rule.endswith("-without-amount"):
+        for name in [name for name in table[case.at] if name.startswith("amount_")]:
+            del table[case.at][name]
     if case.rule == "compound-without-ingredient":
         of["claim_ingredient"].clear()
     if case.rule == "pharmacy-line-without-drug":
@@ -364,6 +378,44 @@ def test_a_claim_without_any_amount_is_told() -> None:
     assert ("claim-without-amount", "claim", 4, None) in found(run(of))
     of["claim_line"][2]["amount_copay"] = "0.00"
     assert not {rule for rule, *_ in found(run(of))} & {"claim-without-amount"}
+
+
+def test_a_cell_that_says_the_same_in_other_words_does_not_disagree() -> None:
+    of = world()
+    of["coverage"][0] |= {
+        "subscriber_id": "S1",
+        "subscriber_family_name": "DOE",
+        "subscriber_given_name": "jan",
+        "subscriber_birth_date": "19800506",
+        "subscriber_gender": "Female",
+        "subscriber_relationship": "ONESELF",
+    }
+    for at, payee in enumerate(("M1", "S1")):
+        of["claim"][at] |= {"payee_type": "subscriber", "payee_id": payee}
+    of["claim_line"][5]["units"] = "30.00"
+    of["claim"][1]["benefit_payment_status"] = of["claim"][2]["benefit_payment_status"] = "In"
+    for at in (1, 2):
+        of["claim_line"][at] |= {"benefit_payment_status": "INNETWORK", "allowed_units": "2.0"}
+    of["claim_line"][1] = {
+        name: text for name, text in of["claim_line"][1].items() if not name.startswith("amount_")
+    } | {"units": "2"}
+    assert found(run(of)) == set()
+
+
+def test_numbers_that_only_look_alike_disagree() -> None:
+    for units in ("3", "300", "30.01", "-30", "0.30"):
+        of = world()
+        of["claim_line"][5]["units"] = units
+        assert ("drug-units-otherwise", "claim_line", 7, "units") in found(run(of)), units
+
+
+def test_a_line_beside_one_with_an_amount_is_adjudicated() -> None:
+    of = world()
+    bare = {"claim_id": "K1", "line_number": "2", "service_from_date": "2024-03-02"}
+    of["claim_line"].append(
+        bare | {"revenue_code": "0450", "service_code": "99213", "units": "3", "allowed_units": "2"}
+    )
+    assert found(run(of)) == set()
 
 
 def test_other_payers_together_paid_what_the_claim_or_the_line_states() -> None:
@@ -444,8 +496,8 @@ def test_canonical_forms_are_no_findings() -> None:
         "last_updated": "2024-03-10T08:00:00.5-05:00",
     }
     of["claim"][4]["orthodontics"] = "no"
-    of["claim_line"][5] |= {"ndc": "12345-678-90", "ndc_quantity": "030.0", "units": "1.50"}
-    of["claim_line"][1] |= {"line_number": "01", "modifier_1": "lt"}
+    of["claim_line"][5] |= {"ndc": "12345-678-90", "ndc_quantity": "030.0", "units": "030.00"}
+    of["claim_line"][1] |= {"line_number": "01", "modifier_1": "lt", "units": "1.50"}
     of["claim_note"][0] |= {"line_number": "1.0"}
     of["claim_care_team"][0] |= {"line_numbers": "01; 1"}
     checked = run(of)
