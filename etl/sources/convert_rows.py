@@ -34,6 +34,8 @@ from etl.sources.row_conditions import holds
 from etl.sources.row_merging import Groups, number_rank
 
 _IDS: Final[tuple[str, ...]] = ("member_id", "coverage_id", "claim_id")
+_NO_FACTS: Final = (*_IDS, "line_number", "line_numbers", "icd_version")
+"""Columns that say nothing by themselves: what a row belongs to, and the version of its code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +227,8 @@ class _Feed:
                 if name in self._spec.needs or name in self._spec.needs_any:
                     for _, mask in column.notes:
                         lost |= mask & ~kept
+            if not kept.all():
+                self.findings.extend(self._without_row(entry, made, ~kept & ~lost))
             if lost.any():
                 ids = {name: made[name] for name in _IDS if name in made}
                 self.bare.append(self._table(ids, lost))
@@ -270,6 +274,26 @@ class _Feed:
             files, numbers = (place.take(pa.array(at)) for place in self._places)
             findings.append(findings_at(rule, self._spec.table, files, numbers, name))
         return findings
+
+    def _without_row(
+        self, entry: Mapping[str, ColumnSpec], made: Mapping[str, MadeColumn], unmade: Bools
+    ) -> Iterator[pa.Table]:
+        """Yield findings of cells that are about a row which is not made.
+
+        Args:
+            entry: the columns that make this row and no other of the group; empty: all do.
+            made: every column.
+            unmade: groups without a needed cell, of which no finding says that it was there.
+        """
+        named = {*self._spec.needs, *self._spec.needs_any, *TABLES[self._spec.table].key, *_NO_FACTS}
+        for name, spec in (entry or self._spec.columns).items():
+            if name not in named and spec.of_cells:
+                filled = made[name].values.is_valid().to_numpy(zero_copy_only=False)
+                at = pa.array(np.flatnonzero(unmade & filled))
+                if len(at):
+                    files, numbers = (place.take(at) for place in self._places)
+                    rule = rule_ids.FACT_WITHOUT_ROW
+                    yield findings_at(rule, self._spec.table, files, numbers, name)
 
     def cell(self, header: str) -> Any:
         """Return each group's cell under a header."""

@@ -389,6 +389,17 @@ class ColumnSpec(Model):
     conflict: ConflictRule = "dialect-conflict"
     finding: MaybeFindingRule = None
 
+    @property
+    def of_cells(self) -> bool:
+        """Whether a value that is there was in a cell: it is no constant and no number of rows."""
+        match self.source:
+            case ConstantText() | Number():
+                return False
+            case FirstColumn(options):
+                return all(option.of_cells for option in options)
+            case _:
+                return True
+
     @classmethod
     def known_keys(cls) -> tuple[str, ...]:
         """Return the keys of all sources and of what is done with their text."""

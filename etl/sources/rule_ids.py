@@ -20,6 +20,7 @@ UNKNOWN_STATUS: Final = "dialect-unknown-status"
 WORD_WITHOUT_CODE: Final = "dialect-word-without-code"
 FOREIGN_CODE_SYSTEM: Final = "dialect-foreign-code-system"
 STAND_IN_VALUE: Final = "dialect-stand-in-value"
+FACT_WITHOUT_ROW: Final = "dialect-fact-without-row"
 
 RULES: Final = (
     UNKNOWN_FILE,
@@ -38,6 +39,7 @@ RULES: Final = (
     WORD_WITHOUT_CODE,
     FOREIGN_CODE_SYSTEM,
     STAND_IN_VALUE,
+    FACT_WITHOUT_ROW,
 )
 NAMED_IN_LAYOUTS: Final = (UNMAPPED_WORD, UNKNOWN_STATUS, FOREIGN_CODE_SYSTEM, STAND_IN_VALUE)
 """Those that a layout file may name for a column."""
