@@ -285,15 +285,23 @@ class _Feed:
             made: every column.
             unmade: groups without a needed cell, of which no finding says that it was there.
         """
-        named = {*self._spec.needs, *self._spec.needs_any, *TABLES[self._spec.table].key, *_NO_FACTS}
+        named = {
+            *self._spec.needs,
+            *self._spec.needs_any,
+            *TABLES[self._spec.table].key,
+            *_NO_FACTS,
+        }
         for name, spec in (entry or self._spec.columns).items():
             if name not in named and spec.of_cells:
                 filled = made[name].values.is_valid().to_numpy(zero_copy_only=False)
+                for rule, mask in made[name].notes:
+                    if rule not in (rule_ids.SENTINEL_DATE, rule_ids.WORD_WITHOUT_CODE):
+                        filled = filled | mask
                 at = pa.array(np.flatnonzero(unmade & filled))
                 if len(at):
                     files, numbers = (place.take(at) for place in self._places)
-                    rule = rule_ids.FACT_WITHOUT_ROW
-                    yield findings_at(rule, self._spec.table, files, numbers, name)
+                    found = rule_ids.FACT_WITHOUT_ROW
+                    yield findings_at(found, self._spec.table, files, numbers, name)
 
     def cell(self, header: str) -> Any:
         """Return each group's cell under a header."""

@@ -19,7 +19,6 @@ from etl.quality.checks.incomplete_claims import find_lacking
 from etl.quality.rules import directory_kinds, kinds
 from etl.quality.rules.book import Rule
 
-
 _END_OF_FRACTION: Final = r"^(-?\d+(?:\.\d*?[1-9])?)\.?0*$"
 """A number in canonical form, without the zeros that end its fraction."""
 

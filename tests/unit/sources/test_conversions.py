@@ -247,17 +247,22 @@ def test_columns_turn_into_rows_and_are_numbered(tmp_path: Path) -> None:
 def test_a_cell_about_a_row_that_is_not_made_is_found(tmp_path: Path) -> None:
     text = LAYOUT.replace("provider_id: Doctor }", "provider_id: Doctor, taxonomy_code: Note }")
     text = text.replace("constant: principal, when: {", "first_of: [Note, Kind], when: {")
+    text = text.replace(
+        "type: { first_of",
+        "present_on_admission: { column: Paid, crosswalk: sexes }\n      type: { first_of",
+    )
     text = text.replace("{ column: Code, filled: true }", "{ column: Row, filled: true }")
     parts = run(
         tmp_path,
         "B1,M1,1,oral,2024-01-05,2024-01-09,,,,O1,,,207Q00000X",
         "B2,M1,1,oral,2024-01-05,2024-01-09,,,D1,,I10,ICD,208D00000X",
-        "B3,M1,1,oral,2024-01-05,2024-01-09,,,,,?,other,",
+        "B3,M1,1,oral,2024-01-05,x,,,,,,other,",
         text=text,
     )
     found = [note for note in notes(parts) if note[0] == "dialect-fact-without-row"]
     assert found == [
         ("dialect-fact-without-row", "claim_care_team", 2, "taxonomy_code"),
+        ("dialect-fact-without-row", "claim_diagnosis", 2, "present_on_admission"),
         ("dialect-fact-without-row", "claim_diagnosis", 2, "type"),
     ]
     assert len(rows_of(parts, "claim_care_team")) == 2
