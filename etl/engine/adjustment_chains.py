@@ -28,10 +28,9 @@ _NEEDED: Final = (
     "last_updated",
     "type_of_bill",
     "bill_frequency",
-    "payment_amount",
-    *AMOUNT_COLUMNS,
 )
-"""Columns of a claim that chains read."""
+"""Columns of a linked claim that chains read, beside its amounts."""
+_AMOUNTS: Final = (*AMOUNT_COLUMNS, "payment_amount")
 _NOUGHT: Final = pa.array(["0.00", "-0.00"])
 _VOID: Final = "8"
 """Bill frequency of a claim that voids or cancels a prior one (NUBC, type of bill, third digit)."""
@@ -85,8 +84,10 @@ def chains_of(tables: Mapping[str, pa.Table]) -> Chains:
     claims = tables["claim"]
     size = claims.num_rows
     positions = _linked(claims)
-    linked = _as_linked(claims, tables["claim_line"], positions)
+    negative = _negative(claims, tables["claim_line"])
+    linked = _as_linked(claims, negative, positions)
     chains = places(linked)
+    negative[positions] = False
     both = list(zip(linked, chains, strict=True))
     nothing = pa.nulls(size, pa.string())
     return Chains(
@@ -111,7 +112,7 @@ def chains_of(tables: Mapping[str, pa.Table]) -> Chains:
         ),
         rivals=_where([place.rival for place in chains], positions, size),
         circular=_where([place.circular for place in chains], positions, size),
-        unpaired=_unpaired(claims, tables["claim_line"], positions),
+        unpaired=negative,
     )
 
 
@@ -121,15 +122,17 @@ def _where(flags: list[bool], positions: Indices, size: int) -> Bools:
     return flags_of_all
 
 
-def _unpaired(claims: pa.Table, lines: pa.Table, linked: Indices) -> Bools:
+def _negative(claims: pa.Table, lines: pa.Table) -> Bools:
+    """Return which claims have an amount below zero, and none above it; shape (claims,)."""
     negative = _with_minus(claims)
     owners = pc.unique(column_of(lines, "claim_id").filter(pa.array(_with_minus(lines))))
     if len(owners):
         negative |= true_where(pc.is_in(column_of(claims, "claim_id"), value_set=owners))
-    negative[linked] = False
     positions = np.flatnonzero(negative)  # of most partitions none
     if len(positions):
-        below, above = signs(claims.select(list(_NEEDED)).take(pa.array(positions)), lines)
+        below, above = _signs_of_claims(
+            claims.select(["claim_id", *_AMOUNTS]).take(pa.array(positions)), lines
+        )
         negative[positions] = below & ~above
     return negative
 
@@ -137,7 +140,7 @@ def _unpaired(claims: pa.Table, lines: pa.Table, linked: Indices) -> Bools:
 def _with_minus(table: pa.Table) -> Bools:
     """Return the rows in which some amount begins with a minus."""
     has_minus = np.zeros(table.num_rows, dtype=np.bool_)
-    for name in (*AMOUNT_COLUMNS, "payment_amount"):
+    for name in _AMOUNTS:
         if name in table.column_names and table.column(name).null_count < table.num_rows:
             minus = pc.starts_with(table.column(name), "-")
             if pc.any(minus).as_py():
@@ -188,22 +191,10 @@ def _linked(claims: pa.Table) -> Indices:
     return np.flatnonzero(is_linked & np.asarray(has_keys))
 
 
-def _as_linked(claims: pa.Table, lines: pa.Table, positions: Indices) -> list[Linked]:
+def _as_linked(claims: pa.Table, negative: Bools, positions: Indices) -> list[Linked]:
     taken = claims.select(list(_NEEDED)).take(pa.array(positions))
-    void = voids(taken)
-    below, above = signs(taken, lines)
-    negative = below & ~above
-    texts = {
-        name: column_of(taken, name).to_pylist()
-        for name in (
-            "member_id",
-            "claim_id",
-            "adjusted_from_claim_id",
-            "adjusted_to_claim_id",
-            "adjudication_date",
-            "last_updated",
-        )
-    }
+    void, below = voids(taken), negative[positions]
+    texts = {name: column_of(taken, name).to_pylist() for name in _NEEDED}
     return [
         Linked(
             owner=texts["member_id"][number],
@@ -213,13 +204,13 @@ def _as_linked(claims: pa.Table, lines: pa.Table, positions: Indices) -> list[Li
             adjudicated=texts["adjudication_date"][number],
             updated=texts["last_updated"][number],
             voids=bool(void[number]),
-            negative=bool(negative[number]),
+            negative=bool(below[number]),
         )
         for number in range(len(positions))
     ]
 
 
-def signs(claims: pa.Table, lines: pa.Table) -> tuple[Bools, Bools]:
+def _signs_of_claims(claims: pa.Table, lines: pa.Table) -> tuple[Bools, Bools]:
     """Return which claims have an amount below zero, and which have one above it.
 
     Args:
@@ -231,7 +222,7 @@ def signs(claims: pa.Table, lines: pa.Table) -> tuple[Bools, Bools]:
     above = np.zeros(claims.num_rows, dtype=np.bool_)
     owned = np.flatnonzero(owner >= 0)
     own = lines.select(list(AMOUNT_COLUMNS)).take(pa.array(owned))
-    for name in (*AMOUNT_COLUMNS, "payment_amount"):
+    for name in _AMOUNTS:
         less, more = _signs(column_of(claims, name))
         below |= less
         above |= more

@@ -170,23 +170,26 @@ class Values:
     def text(self, expr: Expr, level: int) -> pa.StringArray:
         """Return the values of an expression; shape (rows of the level,), null where absent."""
         key = (expr, level)
-        if key not in self._texts:
-            home = self.home(expr)
+        texts = self._texts.get(key)
+        if texts is None:
+            home = self.home(expr) if level else 0
             if home == level:
-                self._texts[key] = self._evaluate(expr, level)
+                texts = self._evaluate(expr, level)
                 self._at_home.append(key)
             else:
-                self._texts[key] = self.text(expr, home).take(pa.array(self.up(level, home)))
-        return self._texts[key]
+                texts = self.text(expr, home).take(pa.array(self.up(level, home)))
+            self._texts[key] = texts
+        return texts
 
     def json_text(self, expr: Expr, level: int) -> pa.StringArray:
         """Return the values of an expression, escaped for JSON where they may need it."""
         if expr.kind.plain or isinstance(expr, LogicalId | ProviderReference):
             return self.text(expr, level)
         key = (expr, level)
-        if key not in self._escaped:
-            self._escaped[key] = escaped(self.text(expr, level))
-        return self._escaped[key]
+        texts = self._escaped.get(key)
+        if texts is None:
+            texts = self._escaped[key] = escaped(self.text(expr, level))
+        return texts
 
     def _evaluate(self, expr: Expr, level: int) -> pa.StringArray:
         match expr:
@@ -317,15 +320,16 @@ class Values:
     def holds(self, condition: Condition, level: int) -> Bools | bool:
         """Return where a condition holds; True or False where that is the same in every row."""
         key = (condition, level)
-        if key not in self._conditions:
-            home = self.home(condition)
+        holds = self._conditions.get(key)
+        if holds is None:
+            home = self.home(condition) if level else 0
             if home == level:
-                self._conditions[key] = self._decide(condition, level)
+                holds = self._decide(condition, level)
             else:
                 outer = self.holds(condition, home)
-                up = outer if isinstance(outer, bool) else outer[self.up(level, home)]
-                self._conditions[key] = up
-        return self._conditions[key]
+                holds = outer if isinstance(outer, bool) else outer[self.up(level, home)]
+            self._conditions[key] = holds
+        return holds
 
     def _decide(self, condition: Condition, level: int) -> Bools | bool:
         match condition:

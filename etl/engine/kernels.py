@@ -19,7 +19,12 @@ from etl.mapping.environment import Environment
 from etl.model.logical_ids import ID_BYTES
 
 _QUOTE, _BACKSLASH, _FIRST_PRINTABLE = 0x22, 0x5C, 0x20
-_BASE32: Final = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz234567", dtype=np.uint8)
+_BASE32: Final = "abcdefghijklmnopqrstuvwxyz234567"
+_PAIRS: Final = np.frombuffer(
+    "".join(first + second for first in _BASE32 for second in _BASE32).encode(), dtype=np.uint16
+)
+"""Ten bits -> the two characters that they are in base 32, as one number."""
+_TENS: Final = np.array([30, 20, 10, 0], dtype=np.uint64)
 _ID_CHARACTERS: Final = ID_BYTES * 8 // 5
 _SHORT: Final = {8: "\\b", 9: "\\t", 10: "\\n", 12: "\\f", 13: "\\r"}
 _CONTROLS: Final = tuple((chr(code), _SHORT.get(code, f"\\u{code:04x}")) for code in range(0x20))
@@ -61,10 +66,9 @@ def hashed_ids(keys: Sequence[str], resource: str, environment: Environment) -> 
         state = salted.copy()
         state.update(key.encode())
         digests.append(state.digest())
-    bits = np.unpackbits(np.frombuffer(b"".join(digests), dtype=np.uint8))
-    fives = bits.reshape(-1, 5)
-    values = fives @ np.array([16, 8, 4, 2, 1], dtype=np.uint8)
+    fives = np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(-1, 5)
+    numbers = np.zeros((len(fives), 8), dtype=np.uint8)
+    numbers[:, 3:] = fives
+    tens = numbers.view(">u8").astype(np.uint64) >> _TENS & np.uint64(0x3FF)
     offsets = np.arange(len(keys) + 1, dtype=np.int32) * np.int32(_ID_CHARACTERS)
-    return pa.StringArray.from_buffers(
-        len(keys), pa.py_buffer(offsets), pa.py_buffer(_BASE32[values])
-    )
+    return pa.StringArray.from_buffers(len(keys), pa.py_buffer(offsets), pa.py_buffer(_PAIRS[tens]))

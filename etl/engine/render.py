@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -409,7 +410,9 @@ def _commas(level: Level, kept: Bools | bool) -> pa.StringArray:
     return pc.if_else(pa.array(kept), commas, pa.scalar(None, pa.string()))
 
 
+@cache
 def _quoted(text: str) -> str:
+    """Return a text of a mapping as JSON: there are as many as the mappings hold."""
     return json.dumps(text, ensure_ascii=False)
 
 

@@ -7,7 +7,7 @@ through others, are one chain; of each chain exactly one claim is the last. Deci
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Final
@@ -96,28 +96,28 @@ def places(claims: Sequence[Linked]) -> list[ChainPosition]:
     in a circle and no claim is without a successor, all are candidates.
     """
     before, after = _neighbours(claims)
-    circles = _circular(before, after)
     positions: list[ChainPosition] = [ChainPosition()] * len(claims)
     for chain in _chains(before, after):
         back = {index: _takes_back(claims[index], before[index]) for index in chain}
         ends = [index for index in chain if not after[index]] or chain
         pool = [index for index in ends if not back[index]] or ends
         last = max(pool, key=lambda index: _weight(claims[index]))
+        circles = _circular(chain, before, after)
         for index in chain:
-            place = ChainPosition(
+            positions[index] = ChainPosition(
                 role=_role(claims[index], last=index == last, back=back[index]),
                 last=index == last,
-                priors=tuple(
-                    sorted(before[index], key=lambda neighbour: claims[neighbour].claim_id)
-                ),
-                successors=tuple(
-                    sorted(after[index], key=lambda neighbour: claims[neighbour].claim_id)
-                ),
+                priors=_by_number(claims, before[index]),
+                successors=_by_number(claims, after[index]),
                 rival=index in pool and index != last and not back[index],
                 circular=index in circles,
+                updated=_updated(claims, index, last),
             )
-            positions[index] = replace(place, updated=_updated(claims, index, place, last))
     return positions
+
+
+def _by_number(claims: Sequence[Linked], indices: set[int]) -> tuple[int, ...]:
+    return tuple(sorted(indices, key=lambda index: claims[index].claim_id))
 
 
 def _neighbours(claims: Sequence[Linked]) -> tuple[list[set[int]], list[set[int]]]:
@@ -153,9 +153,13 @@ def _chains(before: Sequence[set[int]], after: Sequence[set[int]]) -> Iterator[l
         yield chain
 
 
-def _circular(before: Sequence[set[int]], after: Sequence[set[int]]) -> set[int]:
-    """Return the claims that lie on a circle of links, or between two."""
-    left = set(range(len(before)))
+def _circular(
+    chain: Sequence[int], before: Sequence[set[int]], after: Sequence[set[int]]
+) -> set[int]:
+    """Return the claims of a chain that lie on a circle of links, or between two."""
+    if sum(len(after[index]) for index in chain) < len(chain):
+        return set()  # as many links as connect the claims, so that none leads back
+    left = set(chain)
     for ways in (before, after):
         todo = [index for index in left if not ways[index] & left]
         while todo:
@@ -187,9 +191,9 @@ def _role(claim: Linked, *, last: bool, back: bool) -> Role:
     return Role.SUPERSEDED if _elsewhere(claim, claim.successor) else Role.CURRENT
 
 
-def _updated(claims: Sequence[Linked], index: int, place: ChainPosition, last: int) -> str | None:
+def _updated(claims: Sequence[Linked], index: int, last: int) -> str | None:
     own = claims[index].updated
-    if own is None or place.last:
+    if own is None or index == last:
         return own
     cause = claims[last].updated
     return cause if cause is not None and moment(cause) > moment(own) else own
