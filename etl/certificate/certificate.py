@@ -10,8 +10,10 @@ from typing import Any, Final
 
 import msgspec
 
-from etl.certificate.comparison import Compared, FactDifference
-from etl.certificate.sums import COUNTED, LEVELS, FileCell, FileSum, Sums
+from etl.certificate.comparison import Compared
+from etl.certificate.differences import FactDifference
+from etl.certificate.file_sums import FileCell, FileSum
+from etl.certificate.sums import COUNTED, LEVELS, Sums
 
 _FORMAT: Final = 2
 """Of pieces and states; 1 had no business days."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl.certificate.differences import Differences, FactDifference
+from etl.certificate.file_sums import FileCell, FileSum, file_sums
 from etl.certificate.published import ABSENT, CATEGORIES, NO_CENTS, PublishedClaims
 from etl.certificate.source import (
     COMPARED,
@@ -23,20 +25,9 @@ from etl.certificate.source import (
     pair_places,
     places_of,
 )
-from etl.certificate.sums import (
-    LEVELS,
-    FileCell,
-    FileSum,
-    Sums,
-    claim_sums,
-    entries_where,
-    sums_by_file,
-)
+from etl.certificate.sums import Sums, claim_sums, entries_where, published_sums
 from etl.certificate.timeliness import Delays, Newly, delays
 from etl.model.canonical_tables import AMOUNT_CATEGORIES
-
-MOST: Final = 1_000
-"""Unexplained differences of a unit that are listed; the others are counted."""
 
 _SUMMED: Final = "sum-of-lines"
 _END: Final = "end-before-start"
@@ -46,27 +37,6 @@ _OF_ONE_DAY: Final = ("outpatient", "pharmacy")
 _STATUSES: Final = ("active", "cancelled", "draft", "entered-in-error")
 """Of explanations of benefits, in FHIR."""
 _PAIRED: Final = (("insurer", "payer_id"), ("coverage", "coverage_id"))
-
-
-@dataclass(frozen=True, slots=True)
-class FactDifference:
-    """A fact that is published otherwise than its row states it.
-
-    Attributes:
-        table: table of the row.
-        file: index of its file; -1 where no row is known.
-        row: number of the row.
-        fact: which fact; an amount by level and category, such as `total.benefit`.
-        reason: the rule that left it out or derived it; empty where nothing explains it.
-        cents: what is published less what the row states, of amounts; else 0.
-    """
-
-    table: str
-    file: int
-    row: int
-    fact: str
-    reason: str = ""
-    cents: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,30 +60,6 @@ class Compared:
     unexplained: int
     delays: Delays
     files: Mapping[FileCell, FileSum]
-
-
-@dataclass
-class _Differences:
-    """The differences so far."""
-
-    places: Mapping[tuple[int, int, str], str]
-    explained: list[FactDifference] = field(default_factory=list)
-    unexplained: list[FactDifference] = field(default_factory=list)
-    count: int = 0
-    facts: int = 0
-
-    def add(self, table: str, place: Any, fact: str, reason: str = "", cents: int = 0) -> None:
-        difference = FactDifference(table, int(place[0]), int(place[1]), fact, reason, cents)
-        if reason:
-            self.explained.append(difference)
-            return
-        self.count += 1
-        if len(self.unexplained) < MOST:
-            self.unexplained.append(difference)
-
-    def rule(self, place: Any, column: str) -> str:
-        """Return the rule that found something in a cell; empty for none."""
-        return self.places.get((int(place[0]), int(place[1]), column), "")
 
 
 def compare(
@@ -143,7 +89,7 @@ def compare(
         )
         for name in COMPARED
     }
-    differences = _Differences(_places(findings))
+    differences = Differences.of(findings)
     source = SourceClaims(
         kept["claim"],
         kept["claim_line"],
@@ -176,54 +122,12 @@ def compare(
         differences=(*differences.explained, *differences.unexplained),
         unexplained=differences.count,
         delays=_delays(source, published, claim_rows, newly),
-        files=_by_file(source, published, (claim_rows, line_rows), of_rows[2], differences)
+        files=file_sums(
+            source, published, (claim_rows, line_rows), of_rows[2], differences.explained
+        )
         if states_money
         else {},
     )
-
-
-def _by_file(
-    source: SourceClaims,
-    published: PublishedClaims,
-    matched: tuple[Any, Any],
-    of_lines: Any,
-    differences: _Differences,
-) -> dict[FileCell, FileSum]:
-    """Return the amounts by the file whose row brought them.
-
-    Args:
-        source: the rows.
-        published: the bytes.
-        matched: rows of the claims and of the items that are published; -1 for none.
-        of_lines: amounts of the lines, with those that rows of other tables add to them.
-        differences: the differences.
-    """
-    sides = (
-        (source.claim_files, np.arange(len(source.claims)), source.stated),
-        (source.line_files, source.line_claims, of_lines),
-    )
-    items = (
-        (np.arange(len(published)), published.totals),
-        (published.claims, published.lines),
-    )
-    sums: dict[FileCell, FileSum] = {}
-    for level, (files, claims, cents), rows, (owners, read) in zip(
-        LEVELS, sides, matched, items, strict=True
-    ):
-        for (file, category), (total, _) in sums_by_file(files, claims, cents).items():
-            sums[file, level, category] = FileSum(source=total)
-        # Row -1, for what is published without a row, has no file.
-        files_of = np.concatenate([files, np.full((1, len(CATEGORIES)), -1, dtype=np.int64)])[rows]
-        for (file, category), (total, count) in sums_by_file(files_of, owners, read).items():
-            cell = (file, level, category)
-            sums[cell] = sums.get(cell, FileSum()) + FileSum(published=total, claims=count)
-    for difference in differences.explained:
-        level, _, category = difference.fact.partition(".")
-        if difference.cents and level in LEVELS:
-            cell = (difference.file, level, category)
-            explained = FileSum(explained=difference.cents, differences=1)
-            sums[cell] = sums.get(cell, FileSum()) + explained
-    return sums
 
 
 def _delays(
@@ -238,39 +142,10 @@ def _delays(
     return delays(as_numpy(days), source.claims.places[rows], newly)
 
 
-def published_sums(published: PublishedClaims) -> Sums:
-    """Return the sums of some blocks."""
-    texts = published.texts
-    labels = {
-        "type": texts["type"],
-        "plan": texts["plan"],
-        "payer": texts["insurer"],
-        "month": pc.utf8_slice_codeunits(texts["start"], 0, 7),
-        "status": texts["status"],
-    }
-    counts = {
-        "claim": len(published),
-        "claim_line": len(published.claims),
-        "member": published.resources.get("Patient", 0),
-        "coverage": published.resources.get("Coverage", 0),
-    }
-    return claim_sums(labels, published.totals, published.claims, published.lines, counts)
-
-
-def _places(findings: pa.Table) -> dict[tuple[int, int, str], str]:
-    names = ("file", "row", "column", "rule")
-    columns = (findings.column(name).to_pylist() for name in names)
-    return {
-        (file, row, column): rule
-        for file, row, column, rule in zip(*columns, strict=True)
-        if file is not None and row is not None and column
-    }
-
-
 def _superseded(
     tables: Mapping[str, pa.Table],
     fates: Mapping[str, Fates],
-    differences: _Differences,
+    differences: Differences,
     *,
     leaves_out: bool,
 ) -> None:
@@ -311,7 +186,7 @@ def _superseded(
             differences.add("claim_line", lines.places[at], "superseded by nothing")
 
 
-def _matched(source: SourceClaims, published: PublishedClaims, differences: _Differences) -> Any:
+def _matched(source: SourceClaims, published: PublishedClaims, differences: Differences) -> Any:
     """Return the place of the row of each published claim; -1 where it has none of its own."""
     claim_rows = source.rows_of(published.texts["number"])
     differences.facts += len(source.claims)
@@ -319,7 +194,7 @@ def _matched(source: SourceClaims, published: PublishedClaims, differences: _Dif
     return claim_rows
 
 
-def _each_once(name: str, table: SourceTable, rows: Any, differences: _Differences) -> None:
+def _each_once(name: str, table: SourceTable, rows: Any, differences: Differences) -> None:
     """Note rows that are not published once, and what is published without a row."""
     times = np.bincount(rows[rows >= 0], minlength=len(table))
     for row in np.flatnonzero(times != 1):
@@ -329,7 +204,7 @@ def _each_once(name: str, table: SourceTable, rows: Any, differences: _Differenc
 
 
 def _texts(
-    source: SourceClaims, published: PublishedClaims, claim_rows: Any, differences: _Differences
+    source: SourceClaims, published: PublishedClaims, claim_rows: Any, differences: Differences
 ) -> None:
     """Compare dates, codes and references of claims."""
     claims, known = source.claims, claim_rows >= 0
@@ -386,7 +261,7 @@ def _pairs(source: pa.StringArray, published: pa.StringArray) -> dict[tuple[str,
     return dict(zip(zip(words, codes, strict=True), counts, strict=True))
 
 
-def _functions(words: Mapping[str, Collection[tuple[str, str]]], differences: _Differences) -> None:
+def _functions(words: Mapping[str, Collection[tuple[str, str]]], differences: Differences) -> None:
     """Note words that are published now as one thing and now as another."""
     for fact, pairs in words.items():
         for _, count in sorted(Counter(word for word, _ in pairs).items()):
@@ -394,7 +269,7 @@ def _functions(words: Mapping[str, Collection[tuple[str, str]]], differences: _D
                 differences.add("claim", (-1, 0), f"{fact} by its word")
 
 
-def _members(source: SourceClaims, published: PublishedClaims, differences: _Differences) -> None:
+def _members(source: SourceClaims, published: PublishedClaims, differences: Differences) -> None:
     members = source.members
     days = members.dates("birth_date").to_pylist()
     differences.facts += len(members)
@@ -417,7 +292,7 @@ def _members(source: SourceClaims, published: PublishedClaims, differences: _Dif
 
 
 def _matched_lines(
-    source: SourceClaims, published: PublishedClaims, claim_rows: Any, differences: _Differences
+    source: SourceClaims, published: PublishedClaims, claim_rows: Any, differences: Differences
 ) -> Any:
     """Return the place of the row of each published item; -1 for none. Their days are compared."""
     lines = source.lines
@@ -457,7 +332,7 @@ def _is_served(
     return pc.if_else(pc.greater(ends, starts), period, one_day)
 
 
-def _no_amounts(published: PublishedClaims, differences: _Differences) -> None:
+def _no_amounts(published: PublishedClaims, differences: Differences) -> None:
     """Note the amounts of a view that has none."""
     for level in (published.totals, published.headers, published.lines, published.payments):
         differences.facts += 1
@@ -470,7 +345,7 @@ def _amounts(
     published: PublishedClaims,
     matched: tuple[Any, Any],
     of_rows: tuple[Any, Any, Any],
-    differences: _Differences,
+    differences: Differences,
 ) -> None:
     """Compare every amount.
 
@@ -513,7 +388,7 @@ def _amounts(
 
 
 def _leave_out(
-    table: SourceTable, name: str, cents: Any, items: tuple[Any, Any], differences: _Differences
+    table: SourceTable, name: str, cents: Any, items: tuple[Any, Any], differences: Differences
 ) -> None:
     """Remove expected amounts that have a finding and are not published as expected."""
     codes = {f"amount_{category}": code for code, category in enumerate(AMOUNT_CATEGORIES)}

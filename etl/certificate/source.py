@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.certificate.published import ABSENT, ADJUSTMENT, CATEGORIES, NO_CENTS
-from etl.certificate.sums import entries_where
+from etl.certificate.sums import sums_by
 from etl.model.canonical_tables import AMOUNT_CATEGORIES, FILE_COLUMN, ROW_COLUMN
 
 COMPARED: Final[Mapping[str, tuple[str, ...]]] = {
@@ -385,8 +385,8 @@ class SourceClaims:
         totals[:, _PRIOR] = _first(headers[:, _PRIOR], paid_whole)
         states = (totals != ABSENT).any(axis=1)
         stateless = np.flatnonzero(~np.append(states, True)[of])
-        sums = _sums_by(of[stateless], lines[stateless], size)
-        prior = _sums_by(of, paid_lines[:, np.newaxis], size)[:, 0]
+        sums = sums_by(of[stateless], lines[stateless], size)
+        prior = sums_by(of, paid_lines[:, np.newaxis], size)[:, 0]
         sums[:, _PRIOR] = _first(sums[:, _PRIOR], prior)
         totals[~states] = _first(totals, sums)[~states]
         # Adjudication: of lines, and of the header.
@@ -411,22 +411,22 @@ class SourceClaims:
         cents, of = self.payers.cents("amount_priorpayerpaid"), self.payer_claims
         numbers, size = self.payers.whole("line_number"), len(self.claims)
         amounts = cents[:, np.newaxis]
-        whole = _sums_by(np.where(numbers < 0, of, -1), amounts, size)[:, 0]
+        whole = sums_by(np.where(numbers < 0, of, -1), amounts, size)[:, 0]
         return (
             whole,
-            _sums_by(self.payer_lines, amounts, len(self.lines))[:, 0],
-            _sums_by(of, amounts, size)[:, 0],
+            sums_by(self.payer_lines, amounts, len(self.lines))[:, 0],
+            sums_by(of, amounts, size)[:, 0],
         )
 
     @cached_property
     def _adjusted(self) -> Any:
         amounts = self._adjustment_amounts
-        return _sums_by(self.adjustment_lines, amounts, len(self.lines))[:, 0]
+        return sums_by(self.adjustment_lines, amounts, len(self.lines))[:, 0]
 
     @cached_property
     def _adjusted_claims(self) -> Any:
         amounts = self._adjustment_amounts
-        return _sums_by(self.adjustment_claims, amounts, len(self.claims))[:, 0]
+        return sums_by(self.adjustment_claims, amounts, len(self.claims))[:, 0]
 
     @cached_property
     def _adjustment_amounts(self) -> Any:
@@ -495,15 +495,3 @@ def _any_below(amounts: Any) -> Any:
 
 def _first(one: Any, other: Any) -> Any:
     return np.where(one == ABSENT, other, one)
-
-
-def _sums_by(owners: Any, amounts: Any, size: int) -> Any:
-    """Return sums of rows by owner, -1 for no owner; `ABSENT` where there is nothing to add."""
-    width = amounts.shape[1]
-    rows, columns = entries_where((amounts > NO_CENTS) & (owners >= 0)[:, np.newaxis])
-    at = owners[rows] * width + columns
-    sums, some = np.zeros(size * width, dtype=np.int64), np.zeros(size * width, dtype=np.bool_)
-    np.add.at(sums, at, amounts[rows, columns])
-    some[at] = True
-    sums[~some] = ABSENT
-    return sums.reshape(size, width)

@@ -8,8 +8,9 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from etl.certificate.published import ABSENT, CATEGORIES, NO_CENTS
+from etl.certificate.published import ABSENT, CATEGORIES, NO_CENTS, PublishedClaims
 
 BY: Final = ("type", "plan", "payer", "month", "status")
 """Dimensions of the sums: each divides the same claims."""
@@ -19,8 +20,6 @@ COUNTED: Final = ("claim", "claim_line", "member", "coverage")
 
 Cell: TypeAlias = tuple[str, str, str, str]
 """Dimension, its value, level, category."""
-FileCell: TypeAlias = tuple[int, str, str]
-"""Index of a file of the extract, -1 where no row is known; level, category."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,69 +86,30 @@ class Sums:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class FileSum:
-    """Sum of the amounts that rows of one file brought, in cents.
-
-    Attributes:
-        source: what the rows state.
-        explained: what is published less what they state, where a reason is known.
-        published: what is published of these rows.
-        claims: how many published claims have such an amount.
-        differences: how many differences `explained` is made of.
-    """
-
-    source: int = 0
-    explained: int = 0
-    published: int = 0
-    claims: int = 0
-    differences: int = 0
-
-    def __add__(self, other: FileSum) -> FileSum:
-        return FileSum(
-            self.source + other.source,
-            self.explained + other.explained,
-            self.published + other.published,
-            self.claims + other.claims,
-            self.differences + other.differences,
-        )
-
-    @property
-    def holds(self) -> bool:
-        """Whether the published amounts are those of the rows, or explained."""
-        return self.source + self.explained == self.published
-
-
-def sums_by_file(files: Any, claims: Any, cents: Any) -> dict[tuple[int, str], tuple[int, int]]:
-    """Return (file, category) -> cents, and how many claims have such an amount.
-
-    Args:
-        files: numpy `int64`, shape (rows, categories): the file of each amount.
-        claims: the claim of each row; rows of -1 are left out.
-        cents: of each row, shape (rows, categories).
-    """
-    rows, categories, amounts = _amounts(cents)
-    owners, known = claims[rows], claims[rows] >= 0
-    of, size = files[rows, categories], int(claims.max(initial=-1)) + 1
-    sums = {}
-    for file in (np.flatnonzero(np.bincount(of + 1)) - 1).tolist():
-        of_file = known & (of == file)
-        at = categories[of_file]
-        totals = np.zeros(len(CATEGORIES), dtype=np.int64)
-        np.add.at(totals, at, amounts[of_file])
-        some = np.zeros((len(CATEGORIES), size), dtype=np.bool_)
-        some[at, owners[of_file]] = True
-        for category in np.flatnonzero(some.any(axis=1)).tolist():
-            count = int(np.count_nonzero(some[category]))
-            sums[file, CATEGORIES[category]] = (int(totals[category]), count)
-    return sums
-
-
 def _added(mine: Mapping[Any, int], others: Mapping[Any, int], sign: int) -> dict[Any, int]:
     added = dict(mine)
     for key, count in others.items():
         added[key] = added.get(key, 0) + sign * count
     return {key: count for key, count in added.items() if count}
+
+
+def published_sums(published: PublishedClaims) -> Sums:
+    """Return the sums of some blocks."""
+    texts = published.texts
+    labels = {
+        "type": texts["type"],
+        "plan": texts["plan"],
+        "payer": texts["insurer"],
+        "month": pc.utf8_slice_codeunits(texts["start"], 0, 7),
+        "status": texts["status"],
+    }
+    counts = {
+        "claim": len(published),
+        "claim_line": len(published.claims),
+        "member": published.resources.get("Patient", 0),
+        "coverage": published.resources.get("Coverage", 0),
+    }
+    return claim_sums(labels, published.totals, published.claims, published.lines, counts)
 
 
 def claim_sums(
@@ -180,7 +140,7 @@ def claim_sums(
     parts = [
         (level, *_grouped(group, len(sizes), cents))
         for level, cents in zip(
-            LEVELS, (headers, _by_claim(claims, lines, len(headers))), strict=True
+            LEVELS, (headers, sums_by(claims, lines, len(headers))), strict=True
         )
     ]
     money: dict[Cell, tuple[int, int]] = {}
@@ -202,7 +162,7 @@ def _grouped(group: Any, size: int, cents: Any) -> tuple[Any, Any]:
 
     Two of numpy `int64`, shape (groups, categories).
     """
-    claims, categories, amounts = _amounts(cents)
+    claims, categories, amounts = amounts_of(cents)
     at = group[claims] * len(CATEGORIES) + categories
     sums = np.zeros(size * len(CATEGORIES), dtype=np.int64)
     np.add.at(sums, at, amounts)
@@ -217,7 +177,7 @@ def _added_up(of: Any, numbers: Any, size: int) -> Any:
     return sums
 
 
-def _amounts(cents: Any) -> tuple[Any, Any, Any]:
+def amounts_of(cents: Any) -> tuple[Any, Any, Any]:
     """Return claim, category and cents of each amount that a claim has: numpy `int64`."""
     claims, categories = entries_where(cents > NO_CENTS)
     return claims, categories, cents[claims, categories]
@@ -230,13 +190,13 @@ def entries_where(mask: Any) -> tuple[Any, Any]:
     return rows, at - rows * width
 
 
-def _by_claim(claims: Any, lines: Any, size: int) -> Any:
-    """Return the sums of lines by their claims; `ABSENT` where there is nothing to add."""
-    rows, categories, cents = _amounts(lines)
-    known = claims[rows] >= 0
-    at = (claims[rows] * len(CATEGORIES) + categories)[known]
-    sums, some = np.zeros(size * len(CATEGORIES), np.int64), np.zeros(size * len(CATEGORIES), bool)
-    np.add.at(sums, at, cents[known])
+def sums_by(owners: Any, amounts: Any, size: int) -> Any:
+    """Return sums of rows by owner, -1 for no owner; `ABSENT` where there is nothing to add."""
+    width = amounts.shape[1]
+    rows, columns = entries_where((amounts > NO_CENTS) & (owners >= 0)[:, np.newaxis])
+    at = owners[rows] * width + columns
+    sums, some = np.zeros(size * width, dtype=np.int64), np.zeros(size * width, dtype=np.bool_)
+    np.add.at(sums, at, amounts[rows, columns])
     some[at] = True
     sums[~some] = ABSENT
-    return sums.reshape(size, len(CATEGORIES))
+    return sums.reshape(size, width)

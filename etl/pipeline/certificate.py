@@ -28,11 +28,11 @@ from etl.certificate.certificate import (
     state_from,
     state_to_bytes,
 )
-from etl.certificate.comparison import compare, published_sums
+from etl.certificate.comparison import compare
 from etl.certificate.directory import directory_counts
 from etl.certificate.published import BlockReader
 from etl.certificate.source import COMPARED, Fates, places_of
-from etl.certificate.sums import Sums
+from etl.certificate.sums import Sums, published_sums
 from etl.certificate.timeliness import Newly
 from etl.errors import StoreError
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN

@@ -18,9 +18,8 @@ import pytest
 from etl.bootstrap.definitions import load_definitions
 from etl.bootstrap.settings import read_settings
 from etl.certificate.certificate import broken_files, broken_sums, state_from
-from etl.certificate.comparison import published_sums
 from etl.certificate.published import BlockReader
-from etl.certificate.sums import Sums
+from etl.certificate.sums import Sums, published_sums
 from etl.errors import MappingError
 from etl.synth.extract import write_extract
 from etl.synth.spec import Spec
