@@ -15,11 +15,11 @@ from typing import Final
 from etl.gateway.access import may
 from etl.gateway.bundle import Entries
 from etl.gateway.includes import ReferenceResolver
-from etl.gateway.refusals import wrong
+from etl.gateway.refusals import refused
 from etl.gateway.release_reader import IndexedBlock, ReleaseTree, column_name
 from etl.gateway.search.dates import BEGINNING, END, Span, asked_span, stored_span
 from etl.gateway.search.parameter_values import count
-from etl.gateway.search.parsing import EMPTY, HTTP, LeavingOut
+from etl.gateway.search.parsing import EMPTY, HTTP, UnsupportedParameters
 from etl.gateway.supported_fhir import EVERYTHING, TYPES
 from etl.publish.manifest import RELEASE
 from etl.smart.grants import Grant
@@ -102,33 +102,33 @@ def parse(parameters: Iterable[tuple[str, str]], *, strict: bool) -> EverythingR
         Refusal: 400.
     """
     values: dict[str, str] = {}
-    leaving = LeavingOut(strict)
+    unsupported = UnsupportedParameters(strict)
     for name, value in parameters:
         if name in HTTP:
             continue
         if name not in EVERYTHING.parameters:
             names = ", ".join(EVERYTHING.parameters)
-            leaving.leave_out(name, "not-supported", f"is no parameter of $everything: {names}")
+            unsupported.ignore(name, "not-supported", f"is no parameter of $everything: {names}")
             continue
         if not value:
-            leaving.leave_out(name, "invalid", EMPTY)
+            unsupported.ignore(name, "invalid", EMPTY)
             continue
         if name == "_type" and name in values:
             value = f"{values[name]},{value}"
         elif name in values:
-            raise wrong(name, "invalid", "may be given once")
+            raise refused(name, "invalid", "may be given once")
         values[name] = value
     start, end = _date(values, "start"), _date(values, "end")
     care = (start[0] if start else BEGINNING, end[1] if end else END)
     if care[0] >= care[1]:
-        raise wrong("start", "invalid", "is after the end")
+        raise refused("start", "invalid", "is after the end")
     return EverythingRequest(
         care,
         _since(values),
         _types(values),
         count(values["_count"], 1) if "_count" in values else None,
         tuple(values.items()),
-        tuple(leaving.ignored),
+        tuple(unsupported.ignored),
     )
 
 
@@ -197,7 +197,7 @@ def _date(values: dict[str, str], name: str) -> Span | None:
     try:
         return asked_span(text)
     except ValueError:
-        raise wrong(name, "invalid", "takes a date such as 2024-05-31 or an instant") from None
+        raise refused(name, "invalid", "takes a date such as 2024-05-31 or an instant") from None
 
 
 def _since(values: dict[str, str]) -> SeenRelease | int | None:
@@ -210,7 +210,7 @@ def _since(values: dict[str, str]) -> SeenRelease | int | None:
     try:
         return asked_span(text)[0]
     except ValueError:
-        raise wrong(
+        raise refused(
             "_since", "invalid", "takes what the link `monitor` of an earlier answer has, or a date"
         ) from None
 
@@ -221,7 +221,7 @@ def _types(values: dict[str, str]) -> frozenset[str] | None:
         return None
     types = frozenset(text.split(","))
     if not types <= TYPES.keys():
-        raise wrong("_type", "invalid", f"takes {', '.join(TYPES)}")
+        raise refused("_type", "invalid", f"takes {', '.join(TYPES)}")
     return types
 
 

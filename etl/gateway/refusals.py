@@ -29,7 +29,7 @@ class Refusal(Exception):
         self.expression = expression
 
 
-def wrong(name: str, code: str, text: str) -> Refusal:
+def refused(name: str, code: str, text: str) -> Refusal:
     """Return the refusal of a parameter: 400.
 
     Args:

@@ -20,7 +20,7 @@ from etl.gateway.refusals import Refusal
 from etl.gateway.release_reader import IndexedBlock, ReleaseTree
 from etl.gateway.resource_subset import subset
 from etl.gateway.search.matching import matching, ordered, sections
-from etl.gateway.search.parsing import LeavingOut, parse, parse_shape
+from etl.gateway.search.parsing import UnsupportedParameters, parse, parse_shape
 from etl.gateway.search.query import Query
 from etl.gateway.served_releases import Releases
 from etl.gateway.supported_fhir import TYPES, ResourceType, answerable
@@ -273,15 +273,17 @@ class Service:
                 has further parameters; 410 it is too old, or its release was pruned; 403 the scopes
                 are no longer sufficient.
         """
-        leaving = LeavingOut(strict)
+        unsupported = UnsupportedParameters(strict)
         for name, _ in parameters:
-            leaving.leave_out(name, "not-supported", "cannot be added to a page link")
+            unsupported.ignore(name, "not-supported", "cannot be added to a page link")
         position = self._sealer.open(cursor, grant)
         current = self._releases.current()
         try:
             tree = self._seen(await self._releases.open(position.release, position.digest))
             url = f"{base}/_page/{cursor}"
-            return await self._continued(tree, grant, position, base, url, tuple(leaving.ignored))
+            return await self._continued(
+                tree, grant, position, base, url, tuple(unsupported.ignored)
+            )
         except NotFound:
             if position.release == current.id:
                 raise

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from math import asin, cos, inf, radians, sin, sqrt
 from typing import Final, NamedTuple
 
-from etl.gateway.refusals import wrong
+from etl.gateway.refusals import refused
 from etl.gateway.search.dates import Span, asked_span, compares, stored_span
 from etl.gateway.search.parameter_values import plain, split
 from etl.gateway.supported_fhir import SearchParameter
@@ -60,7 +60,7 @@ def token(parameter: SearchParameter, values: list[str]) -> Test:
             else:
                 systems.add(pieces[0])
         else:
-            raise wrong(parameter.name, "invalid", "takes code, system|code, |code or system|")
+            raise refused(parameter.name, "invalid", "takes code, system|code, |code or system|")
 
     def test(value: str) -> bool:
         if value in exact:
@@ -82,7 +82,7 @@ def typed_identifier(parameter: SearchParameter, values: list[str]) -> Test:
     for value in values:
         pieces = [plain(piece) for piece in split(value, "|")]
         if len(pieces) != 3 or not all(pieces):
-            raise wrong(parameter.name, "invalid", "with :of-type takes system|code|value")
+            raise refused(parameter.name, "invalid", "with :of-type takes system|code|value")
         exact.add("|".join(pieces))
     return exact.__contains__
 
@@ -116,14 +116,14 @@ def references(
             continue  # a resource of another server: nothing here refers to it
         kind, slash, resource_id = value.rpartition("/")
         if slash and (not _TYPE.fullmatch(kind) or target not in (None, kind)):
-            raise wrong(parameter.name, "invalid", "takes an id, Type/id or a URL of this server")
+            raise refused(parameter.name, "invalid", "takes an id, Type/id or a URL of this server")
         kind = kind or target or ""
         if kind and kind not in parameter.targets:
-            raise wrong(
+            raise refused(
                 parameter.name, "invalid", f"refers to {' or '.join(parameter.targets)} alone"
             )
         if not ID.fullmatch(resource_id):
-            raise wrong(parameter.name, "invalid", "takes an id of letters, digits, - and .")
+            raise refused(parameter.name, "invalid", "takes an id of letters, digits, - and .")
         exact.update(f"{one}/{resource_id}" for one in ((kind,) if kind else parameter.targets))
     return frozenset(exact)
 
@@ -162,13 +162,13 @@ def _dated(parameter: SearchParameter, raw: str) -> tuple[str, Span]:
     try:
         span = asked_span(text)
     except ValueError:
-        raise wrong(
+        raise refused(
             parameter.name,
             "invalid",
             "takes a date such as 2024, 2024-05, 2024-05-31 or 2024-05-31T10:00:00Z",
         ) from None
     if prefix not in parameter.prefixes:
-        raise wrong(
+        raise refused(
             parameter.name, "invalid", f"takes the prefixes {', '.join(parameter.prefixes)}"
         )
     return prefix, span
@@ -215,7 +215,7 @@ def _center(parameter: SearchParameter, raw: str) -> _Center:
         latitude = inf
         longitude = distance = unit = 0.0
     if len(pieces) > 4 or not (abs(latitude) <= 90 and abs(longitude) <= 180 and distance >= 0):
-        raise wrong(
+        raise refused(
             parameter.name,
             "invalid",
             f"takes latitude|longitude|distance|units, with units {', '.join(_KILOMETRES)}",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from etl.gateway.refusals import wrong
+from etl.gateway.refusals import refused
 
 _ESCAPED: Final = re.compile(r"\\([,|$\\])")
 _DIGITS: Final = 19
@@ -47,5 +47,5 @@ def count(text: str, least: int) -> int:
     """
     is_number = text.isascii() and text.isdigit() and len(text) <= _DIGITS
     if not is_number or int(text) < least:
-        raise wrong("_count", "invalid", f"takes a whole number from {least}")
+        raise refused("_count", "invalid", f"takes a whole number from {least}")
     return int(text)

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple, get_args
 
-from etl.gateway.refusals import shown, wrong
+from etl.gateway.refusals import refused, shown
 from etl.gateway.search import comparisons
 from etl.gateway.search.parameter_values import count, plain, split
 from etl.gateway.search.query import (
@@ -72,17 +72,17 @@ def parse(
         Refusal: 400.
     """
     if len(parameters) > MOST_PARAMETERS:
-        raise wrong("", "too-costly", f"list of more than {MOST_PARAMETERS} is too long")
-    asked = _Asked(kind, kinds, base, now, chains)
-    taken = _Taken(strict)
+        raise refused("", "too-costly", f"list of more than {MOST_PARAMETERS} is too long")
+    context = _Context(kind, kinds, base, now, chains)
+    parsed = _Parsed(strict)
     for name, value in parameters:
         if name not in HTTP:
-            _take(taken, asked, name, value)
-    if taken.compared > MOST_COMPARED:
-        raise wrong(
+            _parse_parameter(parsed, context, name, value)
+    if parsed.compared > MOST_COMPARED:
+        raise refused(
             "", "too-costly", f"list of more than {MOST_COMPARED} dates or texts is too long"
         )
-    conditions, includes, result = taken.conditions, taken.includes, taken.result
+    conditions, includes, result = parsed.conditions, parsed.includes, parsed.result
     summary = _summary(result, includes)
     matches = count(result["_count"], 0) if "_count" in result else None
     total = _one_of(result, "_total", ("accurate", "estimate", "none"), "accurate")
@@ -90,14 +90,14 @@ def parse(
         kind,
         tuple(conditions),
         tuple(dict.fromkeys(includes)),
-        tuple(dict.fromkeys(taken.revincludes)),
+        tuple(dict.fromkeys(parsed.revincludes)),
         matches,
         _sorts(result),
         summary,
         _elements(result),
         total != "none" or summary == "count" or matches == 0,
-        tuple(taken.used),
-        tuple(taken.ignored),
+        tuple(parsed.used),
+        tuple(parsed.ignored),
     )
 
 
@@ -109,28 +109,28 @@ def parse_shape(
     Raises:
         Refusal: 400.
     """
-    taken = _Taken(strict)
+    parsed = _Parsed(strict)
     for name, value in parameters:
         if name in HTTP:
             continue
         if not value:
-            taken.leave_out(name, "invalid", EMPTY)
+            parsed.ignore(name, "invalid", EMPTY)
         elif name not in ("_summary", "_elements"):
-            taken.leave_out(
+            parsed.ignore(
                 name, "not-supported", "is no parameter here: _summary, _elements, _format"
             )
-        elif name in taken.result:
-            raise wrong(name, "invalid", "may be given once")
+        elif name in parsed.result:
+            raise refused(name, "invalid", "may be given once")
         else:
-            taken.result[name] = value
-    summary = _summary(taken.result, [])
+            parsed.result[name] = value
+    summary = _summary(parsed.result, [])
     if summary == "count":
-        raise wrong("_summary", "invalid", f"takes no count where one {kind.name} is read")
-    return summary, _elements(taken.result)
+        raise refused("_summary", "invalid", f"takes no count where one {kind.name} is read")
+    return summary, _elements(parsed.result)
 
 
 @dataclass(slots=True)
-class LeavingOut:
+class UnsupportedParameters:
     """Parameters that cannot be answered.
 
     Attributes:
@@ -141,7 +141,7 @@ class LeavingOut:
     strict: bool
     ignored: list[str] = field(default_factory=list)
 
-    def leave_out(self, name: str, code: str, text: str) -> None:
+    def ignore(self, name: str, code: str, text: str) -> None:
         """Ignore a parameter that is not supported, or refuse it in strict handling.
 
         Args:
@@ -150,12 +150,12 @@ class LeavingOut:
             text: the reason; continues the sentence after the name.
         """
         if self.strict:
-            raise wrong(name, code, text)
+            raise refused(name, code, text)
         self.ignored.append(f"{shown(name) or 'a parameter'} was ignored: it {text}")
 
 
 @dataclass(slots=True)
-class _Taken(LeavingOut):
+class _Parsed(UnsupportedParameters):
     """Parameters parsed so far."""
 
     conditions: list[SearchCondition] = field(default_factory=list)
@@ -166,7 +166,7 @@ class _Taken(LeavingOut):
     compared: int = 0
 
 
-class _Asked(NamedTuple):
+class _Context(NamedTuple):
     """The context that parameters are parsed in.
 
     Attributes:
@@ -184,56 +184,57 @@ class _Asked(NamedTuple):
     chains: bool
 
 
-def _take(taken: _Taken, asked: _Asked, name: str, value: str) -> None:
-    """Take in one parameter."""
-    kind = asked.kind
+def _parse_parameter(parsed: _Parsed, context: _Context, name: str, value: str) -> None:
+    """Add one parameter to those parsed."""
+    kind = context.kind
     if not value:
-        taken.leave_out(name, "invalid", EMPTY)
+        parsed.ignore(name, "invalid", EMPTY)
         return
     if name in _INCLUDES:
-        followed = _followed(asked, name, value)
+        followed = _followed(context, name, value)
         if not followed:
-            taken.leave_out(name, "not-supported", _includes(asked.kinds))
+            parsed.ignore(name, "not-supported", _includes(context.kinds))
             return
-        taken.includes += followed
-    elif name == _REVINCLUDE and asked.chains:
-        leading = _leading(asked, value)
+        parsed.includes += followed
+    elif name == _REVINCLUDE and context.chains:
+        leading = _leading(context, value)
         if not leading:
-            taken.leave_out(name, "not-supported", _revincludes(asked))
+            parsed.ignore(name, "not-supported", _revincludes(context))
             return
-        taken.revincludes += leading
+        parsed.revincludes += leading
     elif name in _ONCE:
-        if name in taken.result:
-            raise wrong(name, "invalid", "may be given once")
+        if name in parsed.result:
+            raise refused(name, "invalid", "may be given once")
         if name == "_sort":
-            value = _sortable(taken, kind, value)
+            value = _sortable(parsed, kind, value)
             if not value:
                 return
-        taken.result[name] = value
+        parsed.result[name] = value
     elif name.partition(":")[0] in _ONCE:
-        raise wrong(name, "not-supported", "takes no modifier")
+        raise refused(name, "not-supported", "takes no modifier")
     elif name.startswith("_include:"):
-        raise wrong(name, "not-supported", "is not supported; use _include or _include:iterate")
+        raise refused(name, "not-supported", "is not supported; use _include or _include:iterate")
     else:
-        condition = _linked(asked, name, value) if asked.chains else _condition(asked, name, value)
+        condition = (
+            _linked(context, name, value) if context.chains else _condition(context, name, value)
+        )
         if condition is None:
-            names = ", ".join(kind.parameters)
-            taken.leave_out(name, "not-supported", _unknown(asked, name, names))
+            parsed.ignore(name, "not-supported", _unknown(context, name))
             return
-        taken.conditions.append(replace(condition, asked=(name, value)))
+        parsed.conditions.append(replace(condition, asked=(name, value)))
         compared = condition
         while compared.links:
             compared = compared.links[0].condition
         if compared.is_folded or compared.parameter.type in ("date", "string", "special"):
-            taken.compared += value.count(",") + 1
+            parsed.compared += value.count(",") + 1
         if compared.parameter.type == "reference":
             # The base may be another one when a page link is followed.
-            value = ",".join(comparisons.relative(date, asked.base) for date in split(value, ","))
-    taken.used.append((name, value))
+            value = ",".join(comparisons.relative(date, context.base) for date in split(value, ","))
+    parsed.used.append((name, value))
 
 
 def _linked(
-    asked: _Asked, written: str, value: str, follows: int = MOST_LINKS
+    context: _Context, written: str, value: str, follows: int = MOST_LINKS
 ) -> SearchCondition | None:
     """Return the condition of a parameter, a chain or `_has`; None where there is no such one.
 
@@ -243,33 +244,33 @@ def _linked(
     first, dot, rest = written.partition(".")
     is_reverse = written.startswith(_HAS)
     if not dot and not is_reverse:
-        return _condition(asked, written, value)
+        return _condition(context, written, value)
     if not follows:
-        raise wrong(written, "too-costly", f"follows more than {MOST_LINKS} references")
+        raise refused(written, "too-costly", f"follows more than {MOST_LINKS} references")
     if is_reverse:
         other, _, rest = written.removeprefix(_HAS).partition(":")
         name, _, rest = rest.partition(":")
-        source = asked.kinds.get(other)
+        source = context.kinds.get(other)
         parameter = None if source is None else source.parameters.get(name)
-        types = [other] if parameter and asked.kind.name in parameter.targets else []
+        types = [other] if parameter and context.kind.name in parameter.targets else []
     else:
         name, _, target = first.partition(":")
-        parameter = asked.kind.parameters.get(name)
+        parameter = context.kind.parameters.get(name)
         types = [one for one in parameter.targets if target in ("", one)] if parameter else []
     if parameter is None or not types:
         return None
     links = []
     for one in types:
-        there = asked._replace(kind=asked.kinds[one])
+        there = context._replace(kind=context.kinds[one])
         condition = _linked(there, rest, value, follows - 1)
         if condition is not None:
             links.append(ReferenceLink(one, name, is_reverse, condition))
     return SearchCondition(parameter, bool, links=tuple(links)) if links else None
 
 
-def _condition(asked: _Asked, written: str, value: str) -> SearchCondition | None:
+def _condition(context: _Context, written: str, value: str) -> SearchCondition | None:
     """Return the condition of a parameter; None where the type has no such parameter."""
-    kind = asked.kind
+    kind = context.kind
     name, _, modifier = written.partition(":")
     parameter = kind.parameters.get(name)
     if parameter is None or "." in written:
@@ -277,16 +278,16 @@ def _condition(asked: _Asked, written: str, value: str) -> SearchCondition | Non
     target = modifier if modifier in parameter.targets else None
     if (modifier or ":" in written) and target is None and modifier not in parameter.modifiers:
         works = ", ".join(f":{modifier}" for modifier in (*parameter.modifiers, *parameter.targets))
-        raise wrong(name, "not-supported", f"takes {works or 'no modifier'}")
+        raise refused(name, "not-supported", f"takes {works or 'no modifier'}")
     if modifier == "missing":
         if value not in ("true", "false"):
-            raise wrong(name, "invalid", "with :missing takes true or false")
+            raise refused(name, "invalid", "with :missing takes true or false")
         return SearchCondition(parameter, bool, missing=value == "true")
     values = split(value, ",")
     if not all(values):
-        raise wrong(name, "invalid", "has an empty value among others")
+        raise refused(name, "invalid", "has an empty value among others")
     if len(values) > MOST_VALUES:
-        raise wrong(name, "too-costly", f"takes no more than {MOST_VALUES} values")
+        raise refused(name, "too-costly", f"takes no more than {MOST_VALUES} values")
     if name == "_id":
         ids = frozenset(plain(value).removeprefix(f"{kind.name}/") for value in values)
         return SearchCondition(parameter, ids.__contains__, ids=ids)
@@ -300,9 +301,9 @@ def _condition(asked: _Asked, written: str, value: str) -> SearchCondition | Non
         case "token":
             test = comparisons.token(parameter, values)
         case "date":
-            test = comparisons.date(parameter, values, asked.now)
+            test = comparisons.date(parameter, values, context.now)
         case "reference":
-            found = comparisons.references(parameter, values, target, asked.base)
+            found = comparisons.references(parameter, values, target, context.base)
             return SearchCondition(parameter, found.__contains__, references=found)
         case "string":
             test = comparisons.string(values, modifier)
@@ -312,33 +313,33 @@ def _condition(asked: _Asked, written: str, value: str) -> SearchCondition | Non
     return SearchCondition(parameter, test, modifier == "not")
 
 
-def _unknown(asked: _Asked, name: str, names: str) -> str:
+def _unknown(context: _Context, name: str) -> str:
     """Return why a parameter cannot be answered, to continue a sentence after its name."""
-    kind = asked.kind
-    if asked.chains and ("." in name or name.startswith("_has")):
+    kind = context.kind
+    if context.chains and ("." in name or name.startswith("_has")):
         return "follows no reference to a parameter of the type there"
     if "." in name or name.startswith("_has"):
         return "is a chain, which is not supported"
     if name.startswith("_revinclude"):
         return "is not supported; use _include or _include:iterate"
-    return f"is no search parameter of {kind.name}: {names}"
+    return f"is no search parameter of {kind.name}: {', '.join(kind.parameters)}"
 
 
-def _followed(asked: _Asked, name: str, value: str) -> list[RequestedInclude]:
+def _followed(context: _Context, name: str, value: str) -> list[RequestedInclude]:
     """Return the references that an include follows; empty where it is not supported."""
     iterate = name != "_include"
     if value == "*":
-        types = asked.kinds.values() if iterate else (asked.kind,)
+        types = context.kinds.values() if iterate else (context.kind,)
         return [
             RequestedInclude(kind.name, inc.parameter, None, iterate)
             for kind in types
             for inc in kind.includes
         ]
     if not _INCLUDED.fullmatch(value):
-        raise wrong(name, "invalid", _includes(asked.kinds))
+        raise refused(name, "invalid", _includes(context.kinds))
     source, _, rest = value.partition(":")
     code, _, target = rest.partition(":")
-    resource = asked.kinds.get(source)
+    resource = context.kinds.get(source)
     includes = (
         []
         if resource is None
@@ -349,25 +350,25 @@ def _followed(asked: _Asked, name: str, value: str) -> list[RequestedInclude]:
     return [RequestedInclude(source, inc.parameter, target or None, iterate) for inc in includes]
 
 
-def _leading(asked: _Asked, value: str) -> list[RequestedInclude]:
+def _leading(context: _Context, value: str) -> list[RequestedInclude]:
     """Return the references to the searched type that a `_revinclude` names; empty for none."""
     if not _INCLUDED.fullmatch(value):
-        raise wrong(_REVINCLUDE, "invalid", _revincludes(asked))
+        raise refused(_REVINCLUDE, "invalid", _revincludes(context))
     source, _, rest = value.partition(":")
     code, _, target = rest.partition(":")
-    kind = asked.kinds.get(source)
-    if kind is None or target not in ("", asked.kind.name):
+    kind = context.kinds.get(source)
+    if kind is None or target not in ("", context.kind.name):
         return []
     return [
         RequestedInclude(source, inc.parameter, None, False)
         for inc in kind.includes
-        if code == inc.parameter and asked.kind.name in inc.targets
+        if code == inc.parameter and context.kind.name in inc.targets
     ]
 
 
-def _revincludes(asked: _Asked) -> str:
+def _revincludes(context: _Context) -> str:
     """Return the values of `_revinclude`, to continue a sentence after its name."""
-    codes = [inc.code for inc in revincludes(asked.kind, asked.kinds.values())]
+    codes = [inc.code for inc in revincludes(context.kind, context.kinds.values())]
     return f"takes {', '.join(codes)}" if codes else "is not there: nothing refers to this type"
 
 
@@ -377,17 +378,17 @@ def _includes(kinds: Mapping[str, ResourceType]) -> str:
     return f"takes {names}, Type:* or *"
 
 
-def _sortable(taken: _Taken, kind: ResourceType, text: str) -> str:
+def _sortable(parsed: _Parsed, kind: ResourceType, text: str) -> str:
     """Return the keys of `_sort` that a type supports."""
     if text.count(",") >= MOST_SORTS:
-        raise wrong("_sort", "too-costly", f"takes no more than {MOST_SORTS} parameters")
+        raise refused("_sort", "too-costly", f"takes no more than {MOST_SORTS} parameters")
     keys = text.split(",")
     says = f"takes {', '.join(kind.sorts)}"
     if not all(map(_SORTED.fullmatch, keys)):
-        raise wrong("_sort", "invalid", says)
+        raise refused("_sort", "invalid", says)
     good = [key for key in keys if key.removeprefix("-") in kind.sorts]
     if len(good) < len(keys):
-        taken.leave_out("_sort", "not-supported", says)
+        parsed.ignore("_sort", "not-supported", says)
     return ",".join(good)
 
 
@@ -402,9 +403,9 @@ def _summary(result: dict[str, str], includes: list[RequestedInclude]) -> Summar
     value = _one_of(result, "_summary", _SUMMARIES, "false")
     summary = _SUMMARIES[_SUMMARIES.index(value)]
     if summary != "false" and "_elements" in result:
-        raise wrong("_summary", "invalid", "and _elements cannot be asked for together")
+        raise refused("_summary", "invalid", "and _elements cannot be asked for together")
     if summary == "text" and includes:
-        raise wrong("_summary", "invalid", "takes no text together with _include")
+        raise refused("_summary", "invalid", "takes no text together with _include")
     return summary
 
 
@@ -414,14 +415,14 @@ def _elements(result: dict[str, str]) -> tuple[str, ...]:
         return ()
     names = text.split(",")
     if len(names) > MOST_ELEMENTS:
-        raise wrong("_elements", "too-costly", f"takes no more than {MOST_ELEMENTS} names")
+        raise refused("_elements", "too-costly", f"takes no more than {MOST_ELEMENTS} names")
     if not all(_ELEMENT.fullmatch(name) for name in names):
-        raise wrong("_elements", "invalid", "takes names of top-level elements")
+        raise refused("_elements", "invalid", "takes names of top-level elements")
     return tuple(names)
 
 
 def _one_of(result: dict[str, str], name: str, values: Sequence[str], otherwise: str) -> str:
     value = result.get(name, otherwise)
     if value not in values:
-        raise wrong(name, "invalid", f"takes {', '.join(values)}")
+        raise refused(name, "invalid", f"takes {', '.join(values)}")
     return value
