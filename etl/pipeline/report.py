@@ -66,9 +66,9 @@ _SHARES: Final = (50, 90, 95, 99, 100)
 _FINDINGS: Final = "findings.csv.gz"
 _DIRECTORY: Final = "directory-quality.csv.gz"
 _EXACT_MONEY: Final = "sums/money.csv"
+"""Below the quarantine; files of rejected rows are in no folder, so that none is called this."""
 _PAGES: Final = 2
 """Files of a report that are steps of its stage beside quarantines and pages of rules."""
-"""Below the quarantine; files of rejected rows are in no folder, so that none is called this."""
 MOST_CAUSES: Final = 5
 """Most first causes that a message names."""
 _PLACE: Final = (FILE_COLUMN, ROW_COLUMN)
@@ -241,6 +241,7 @@ def write_reports(
         CountsDoNotAddUp: rows or cents got lost (a bug); there is no report then.
     """
     folder, definitions, emit = processed.read.work, context.definitions, context.emit
+    # Suites first: a table's page of Data Docs is linked from the report.
     suites = RanSuites((), {})
     sample = sample_of(processed.read, context.options)
     if sample is not None:
@@ -248,6 +249,7 @@ def write_reports(
         suites = run_stage(
             context, processed, sample, docs, run_name=about.run, known=known_results
         )
+    # Rejected rows, and places of findings: the report states which files of them there are.
     rules = processed.totals.tally.rules(definitions.book)
     pages = sum(bool(rule.findings) for rule in rules)
     emit(StageBegan("report", pages + _PAGES))
@@ -255,6 +257,7 @@ def write_reports(
     found, names = processed.totals.places, [file.name for file in processed.read.extract.files]
     places = found.write(folder / REPORT / _FINDINGS, names) if found is not None else {}
     emit(StageAdvanced(1))
+    # The report's values: all that `report.json` and its pages are made of.
     tally = processed.totals.tally
     report = Report(
         run=about.run,
@@ -301,6 +304,7 @@ def write_reports(
         timeliness=_timeliness(processed, folder / REPORT, about),
         directory=_directory(processed, folder / REPORT, about),
     )
+    # Sums that are withheld from the report stand beside the rejected rows, as confidential.
     if shown_money(report.money, report.small_cells).withheld:
         report = replace(report, exact_money=f"{about.quarantine}/{_EXACT_MONEY}")
         _write(
