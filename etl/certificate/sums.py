@@ -12,14 +12,13 @@ import pyarrow.compute as pc
 
 from etl.certificate.published import ABSENT, CATEGORIES, NO_CENTS, PublishedClaims
 
-BY: Final = ("type", "plan", "payer", "month", "status")
-"""Dimensions of the sums: each divides the same claims."""
 LEVELS: Final = ("claim", "claim_line")
 COUNTED: Final = ("claim", "claim_line", "member", "coverage")
 """Tables with rows that are counted in the bytes: EOBs, items, Patients, Coverages."""
 
 Cell: TypeAlias = tuple[str, str, str, str]
-"""Dimension, its value, level, category."""
+"""Dimension (type, plan, payer, month or status: each divides the same claims), its value, level,
+category."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +27,7 @@ class Sums:
 
     Attributes:
         money: cell -> cents, and how many claims have such an amount.
-        claims: (by, value) -> how many claims.
+        claims: (dimension, value) -> how many claims.
         counts: table -> how many rows.
     """
 
@@ -122,7 +121,7 @@ def claim_sums(
     """Return the sums of some claims.
 
     Args:
-        labels: one of `BY` -> its value for each claim.
+        labels: dimension -> its value for each claim.
         headers: cents of each claim, shape (claims, categories).
         claims: the claim of each line; -1 for none.
         lines: cents of each line, shape (lines, categories).

@@ -84,7 +84,7 @@ class Compiler:
 
     def _value(self, profile: Profile, element: Element, choice: TypeChoice) -> Check:
         """Return the check of one value of an element, of one of its types."""
-        extras = list(self._extras(profile, element, choice))
+        extras = list(self._extras(element, choice))
         if choice.code in primitives():
             tests = list(self._invariants([(profile, element)]))
             return _kept(_primitive(element, choice.code, extras), tests)
@@ -97,7 +97,7 @@ class Compiler:
             check = _kept(check, list(self._invariants([(profile, element)], own)))
         return _targets(check, element, choice) if choice.code == "Reference" else check
 
-    def _extras(self, profile: Profile, element: Element, choice: TypeChoice) -> Iterator[Verdict]:
+    def _extras(self, element: Element, choice: TypeChoice) -> Iterator[Verdict]:
         """Yield what a value must keep beside the structure of its type."""
         if element.fixed is not None:
             yield _fixed(element)

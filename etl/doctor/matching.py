@@ -193,7 +193,7 @@ class Matching:
         for kind, tables in KINDS.items():
             open_to = self._opened[kind]
             pairs = _assigned(np.where(open_to, scores, 0.0), weights)
-            value = self._worth(kind, tables, scores, pairs)
+            value = self._worth(tables, scores, pairs)
             value += self._by_stem(tables[0], stem, all(one.is_nameless for one in candidates))
             if value > best_value + 1e-9:
                 best_kind, best_value, best_pairs = kind, value, pairs
@@ -212,10 +212,8 @@ class Matching:
         settled = _settle_levels(matches, candidates, every, names, open_to)
         return Matched(best_kind, tuple(settled))
 
-    def _worth(
-        self, kind: str, tables: Sequence[str], scores: Any, pairs: Mapping[int, int]
-    ) -> float:
-        """Return how much speaks for a kind of file."""
+    def _worth(self, tables: Sequence[str], scores: Any, pairs: Mapping[int, int]) -> float:
+        """Return how much speaks for a kind of file, by its tables."""
         every = self._elements.every
         value = 0.0
         named: set[tuple[str, str]] = set()

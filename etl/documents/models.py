@@ -262,6 +262,17 @@ def _not_empty(value: Any, _context: Any) -> Any:
     return value
 
 
+def up_to(most: int, error_id: str) -> Check:
+    """Return the check of a whole number from 1 to `most`."""
+
+    def holds(value: int, _context: Any) -> int:
+        if not 0 < value <= most:
+            raise Mistake(error_id, f"{{key}} must be from 1 to {most}")
+        return value
+
+    return Check(holds)
+
+
 RawText: TypeAlias = Annotated[str, _Strict()]
 """Text as it is written; may be empty."""
 Text: TypeAlias = Annotated[str, _Strict(), Check(_as_text, before=True)]

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.columns.arrays import compound_keys, list_values, true_where
+from etl.columns.arrays import column_of, compound_keys, list_values, true_where
 from etl.columns.navigation import positions
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN, TABLES
 from etl.rows import table_schema
@@ -58,11 +58,6 @@ def directory_rows(tables: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
     return made
 
 
-def _cells(table: pa.Table, name: str) -> pa.StringArray:
-    column = table.column(name)
-    return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
-
-
 def _made(name: str, size: int, columns: Mapping[str, Any]) -> pa.Table:
     """Return rows of a table; columns that are not given are absent."""
     arrays = [columns.get(field.name, pa.nulls(size, field.type)) for field in table_schema(name)]
@@ -70,7 +65,7 @@ def _made(name: str, size: int, columns: Mapping[str, Any]) -> pa.Table:
 
 
 def _places(table: pa.Table, at: pa.Array) -> dict[str, Any]:
-    return {name: _cells(table, name).take(at) for name in (FILE_COLUMN, ROW_COLUMN)}
+    return {name: column_of(table, name).take(at) for name in (FILE_COLUMN, ROW_COLUMN)}
 
 
 # Roles -------------------------------------------------------------------------------------------
@@ -83,17 +78,21 @@ def roles_in_networks(roles: pa.Table, exceptions: pa.Table) -> pa.Table:
         roles: accepted rows of `provider_role`.
         exceptions: accepted rows of `provider_role_network`.
     """
-    listed, of_list = list_values(_cells(roles, "network_ids"))
-    named = positions(_cells(exceptions, "role_id"), _cells(roles, "role_id"))
+    listed, of_list = list_values(column_of(roles, "network_ids"))
+    named = positions(column_of(exceptions, "role_id"), column_of(roles, "role_id"))
     there = named >= 0
     network = pa.concat_arrays(
-        [listed, _cells(exceptions, "network_id").filter(pa.array(there)), pa.nulls(0, pa.string())]
+        [
+            listed,
+            column_of(exceptions, "network_id").filter(pa.array(there)),
+            pa.nulls(0, pa.string()),
+        ]
     )
     owner = np.concatenate([of_list, named[there]])
     without = np.setdiff1d(np.arange(roles.num_rows), owner)
     network = pa.concat_arrays([network, pa.nulls(len(without), pa.string())])
     owner = np.concatenate([owner, without])
-    role = _cells(roles, "role_id").take(pa.array(owner))
+    role = column_of(roles, "role_id").take(pa.array(owner))
     keys = compound_keys(role, pc.fill_null(network, ""))
     first = _first_of_each(keys)
     owner, network, role = owner[first], network.take(pa.array(first)), role.take(pa.array(first))
@@ -104,15 +103,15 @@ def roles_in_networks(roles: pa.Table, exceptions: pa.Table) -> pa.Table:
     owner, network = owner[order.to_numpy()], network.take(order)
     rows = roles.take(pa.array(owner))
     differing = positions(
-        compound_keys(_cells(rows, "role_id"), network),
-        compound_keys(_cells(exceptions, "role_id"), _cells(exceptions, "network_id")),
+        compound_keys(column_of(rows, "role_id"), network),
+        compound_keys(column_of(exceptions, "role_id"), column_of(exceptions, "network_id")),
     )
     at = pa.array(differing, mask=differing < 0)
 
     def of_exception(column: str) -> pa.StringArray:
-        return _cells(exceptions, column).take(at)
+        return column_of(exceptions, column).take(at)
 
-    columns = {name: _cells(rows, name) for name in rows.column_names}
+    columns = {name: column_of(rows, name) for name in rows.column_names}
     own_flag, wanted = columns["accepts_new_patients"], columns["accepts_from_network_id"]
     own_holds = pc.or_(pc.is_null(wanted), pc.fill_null(pc.equal(wanted, network), False))
     flag = of_exception("accepts_new_patients")
@@ -145,7 +144,7 @@ def _numbered(owners: Any) -> pa.StringArray:
 
 
 def _plan_identifiers(plans: pa.Table) -> pa.Table:
-    values, owners = list_values(_cells(plans, "identifiers"))
+    values, owners = list_values(column_of(plans, "identifiers"))
     parts = [[*text.split("|", 2), "", ""][:3] for text in values.to_pylist()]
     stripped = [[part.strip() or None for part in identifier] for identifier in parts]
     # One that names no system is a value alone.
@@ -158,7 +157,7 @@ def _plan_identifiers(plans: pa.Table) -> pa.Table:
         "plan_identifier",
         len(owners),
         {
-            "plan_id": _cells(plans, "plan_id").take(at),
+            "plan_id": column_of(plans, "plan_id").take(at),
             "sequence": _numbered(owners),
             "system": system,
             "value": value,
@@ -169,10 +168,10 @@ def _plan_identifiers(plans: pa.Table) -> pa.Table:
 
 
 def _languages(practitioners: pa.Table) -> pa.Table:
-    values, owners = list_values(_cells(practitioners, "languages"))
+    values, owners = list_values(column_of(practitioners, "languages"))
     levels = [
         (text or "").split(";")
-        for text in _cells(practitioners, "language_proficiency").to_pylist()
+        for text in column_of(practitioners, "language_proficiency").to_pylist()
     ]
     numbers = _numbered(owners)
     proficiency = [
@@ -184,7 +183,7 @@ def _languages(practitioners: pa.Table) -> pa.Table:
         "practitioner_language",
         len(owners),
         {
-            "practitioner_id": _cells(practitioners, "practitioner_id").take(at),
+            "practitioner_id": column_of(practitioners, "practitioner_id").take(at),
             "sequence": numbers,
             "language": values,
             "proficiency": pa.array(proficiency, pa.string()),
@@ -203,21 +202,21 @@ def _with_wide(tables: Mapping[str, pa.Table]) -> pa.Table:
     for owner, name, wide in _WIDE:
         table = tables[name]
         for column, system in wide:
-            value = _cells(table, column)
+            value = column_of(table, column)
             at = pa.array(np.flatnonzero(value.is_valid().to_numpy(zero_copy_only=False)))
             if not len(at):
                 continue
             columns = {
                 "owner": pa.repeat(owner, len(at)).cast(pa.string()),
-                "owner_id": _cells(table, TABLES[name].key[0]).take(at),
+                "owner_id": column_of(table, TABLES[name].key[0]).take(at),
                 "system": pa.repeat(system, len(at)).cast(pa.string()),
                 "value": value.take(at),
                 **_places(table, at),
             }
             parts.append(_made("telecom", len(at), columns))
     whole = pa.concat_tables(parts).combine_chunks()
-    named = [pc.fill_null(_cells(whole, name), "") for name in ("owner", "owner_id", "system")]
-    keys = compound_keys(*named, _cells(whole, "value"))
+    named = [pc.fill_null(column_of(whole, name), "") for name in ("owner", "owner_id", "system")]
+    keys = compound_keys(*named, column_of(whole, "value"))
     keep = np.asarray(pc.is_null(keys)).copy()  # telecoms without a value are like no other
     keep[_first_of_each(pc.fill_null(keys, ""))] = True
     keep[: own.num_rows] = True
@@ -226,13 +225,13 @@ def _with_wide(tables: Mapping[str, pa.Table]) -> pa.Table:
 
 def _borrowed(roles: pa.Table, telecoms: pa.Table) -> Iterable[pa.Table]:
     """Yield telecoms for roles that have neither one nor an endpoint of their own."""
-    owners, ids = _cells(telecoms, "owner"), _cells(telecoms, "owner_id")
-    role_ids = _cells(roles, "role_id")
-    locations = _cells(roles, "location_ids")
+    owners, ids = column_of(telecoms, "owner"), column_of(telecoms, "owner_id")
+    role_ids = column_of(roles, "role_id")
+    locations = column_of(roles, "location_ids")
     single = pc.if_else(pc.match_substring(locations, ";"), None, locations)
-    wanting = pc.is_null(_cells(roles, "endpoint_ids"))
+    wanting = pc.is_null(column_of(roles, "endpoint_ids"))
     for owner, named in zip(
-        _ROLE_OWN, (role_ids, single, _cells(roles, "organization_id")), strict=True
+        _ROLE_OWN, (role_ids, single, column_of(roles, "organization_id")), strict=True
     ):
         lent = np.flatnonzero(true_where(pc.equal(owners, owner)))
         has = true_where(pc.is_in(named, value_set=ids.take(pa.array(lent)), skip_nulls=True))
@@ -245,12 +244,12 @@ def _borrowed(roles: pa.Table, telecoms: pa.Table) -> Iterable[pa.Table]:
 
 def _marked(roles: pa.Table, telecoms: pa.Table) -> pa.Table:
     """Return the roles, those marked that have neither a telecom nor an endpoint."""
-    of_roles = pc.equal(_cells(telecoms, "owner"), "provider_role")
-    with_value = pc.and_(of_roles, pc.is_valid(_cells(telecoms, "value")))
+    of_roles = pc.equal(column_of(telecoms, "owner"), "provider_role")
+    with_value = pc.and_(of_roles, pc.is_valid(column_of(telecoms, "value")))
     reached = pc.is_in(
-        _cells(roles, "role_id"), value_set=_cells(telecoms.filter(with_value), "owner_id")
+        column_of(roles, "role_id"), value_set=column_of(telecoms.filter(with_value), "owner_id")
     )
-    reached = pc.or_(reached, pc.is_valid(_cells(roles, "endpoint_ids")))
+    reached = pc.or_(reached, pc.is_valid(column_of(roles, "endpoint_ids")))
     flags = pc.if_else(reached, pa.scalar(None, pa.string()), "Y")
     place = roles.schema.get_field_index("unreached")
     return roles.set_column(place, roles.schema.field(place), flags)
@@ -267,7 +266,7 @@ def _copies(
         role_ids: the ids of the roles.
         taking: numpy `int64`: places of the roles that take them.
     """
-    lent = pa.table({"id": _cells(telecoms, "owner_id"), "row": np.arange(telecoms.num_rows)})
+    lent = pa.table({"id": column_of(telecoms, "owner_id"), "row": np.arange(telecoms.num_rows)})
     at = pa.array(taking)
     roles = pa.table({"id": named.take(at), "role": role_ids.take(at)})
     pairs = roles.join(lent, "id", join_type="inner").sort_by(
@@ -275,7 +274,7 @@ def _copies(
     )
     rows = telecoms.take(pairs.column("row").combine_chunks())
     size = pairs.num_rows
-    columns = {name: _cells(rows, name) for name in rows.column_names}
+    columns = {name: column_of(rows, name) for name in rows.column_names}
     columns["owner"] = pa.repeat("provider_role", size).cast(pa.string())
     columns["owner_id"] = pairs.column("role").combine_chunks()
     columns["sequence"] = pa.nulls(size, pa.string())
@@ -287,9 +286,9 @@ def _in_order(parts: Iterable[pa.Table]) -> pa.Table:
     whole = pa.concat_tables(parts).combine_chunks()
     keys = pa.table(
         {
-            "owner": _cells(whole, "owner"),
-            "id": _cells(whole, "owner_id"),
-            "number": _cells(whole, "sequence").cast(pa.int64()),
+            "owner": column_of(whole, "owner"),
+            "id": column_of(whole, "owner_id"),
+            "number": column_of(whole, "sequence").cast(pa.int64()),
             "place": np.arange(whole.num_rows),
         }
     )

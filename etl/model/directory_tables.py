@@ -287,6 +287,3 @@ OWNERS: Final = MappingProxyType(
     }
 )
 """Word of the column `owner` -> the table that `owner_id` is a key of."""
-
-OWNED_TABLES: Final = ("qualification", "telecom", "availability")
-"""Tables of rows that belong to a row of another table, which `owner` and `owner_id` name."""

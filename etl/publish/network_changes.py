@@ -31,8 +31,6 @@ _PROVIDER: Final = re.compile(rb'"((?:Practitioner|Organization)/[A-Za-z0-9.-]+)
 Json = Mapping[str, Any]
 Places = frozenset[str]
 """References to locations and organizations at which a provider is in a network."""
-Memberships = Mapping[str, Mapping[str, Places]]
-"""Provider -> network -> places, all as references."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,7 +106,7 @@ def read_batches(
         batches = _batches(stream, wide, delimiter, form, quotes, block_bytes, span)
         last, swallowing = yield from _fitted(batches, headers, delimiter, form)
     except (pa.ArrowInvalid, OSError) as error:
-        raise _explained(error, stream, listed, delimiter, block_bytes) from None
+        raise _explained(error, stream, listed, delimiter) from None
     finally:
         stream.close()
     if span.end is None and last is None:
@@ -275,9 +275,7 @@ def _without_extra(batch: Batch, headers: tuple[str, ...], delimiter: str, form:
     return Batch(filled_rows(rows), tuple(ragged), batch.done)
 
 
-def _explained(
-    error: Exception, stream: SpanText, listed: Listed, delimiter: str, block_bytes: int
-) -> Exception:
+def _explained(error: Exception, stream: SpanText, listed: Listed, delimiter: str) -> Exception:
     """Return the error to report for a file that was not read, with its cause and place."""
     if stream.error is not None:
         return stream.error

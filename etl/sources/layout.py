@@ -25,7 +25,7 @@ from etl.documents.models import (
 )
 from etl.model.canonical_tables import MEMBERLESS
 from etl.model.crosswalks import Crosswalk
-from etl.model.data_models import CLAIMS, DataModel, model_of
+from etl.model.data_models import DataModel, model_of
 from etl.sources.layout_columns import ColumnSpec, Condition, Conditions, FromColumn
 from etl.sources.layout_conversions import Mark
 from etl.sources.layout_names import (
@@ -36,9 +36,6 @@ from etl.sources.layout_names import (
     LayoutNames,
     RawFileName,
 )
-
-CANONICAL_NAME: Final = CLAIMS.layout
-"""Name of the product's own layout, as `manifest.json` and `--layout` spell it."""
 
 _APART = re.compile(r"[\W_]+")
 

@@ -21,6 +21,7 @@ from etl.documents.models import (
     RawText,
     Text,
     Whole,
+    up_to,
 )
 from etl.documents.nearest import nearest
 from etl.sources.layout_names import MaybePattern
@@ -36,15 +37,9 @@ def _position(value: int, _context: Any) -> int:
     return value
 
 
-def _size(value: int, _context: Any) -> int:
-    if not 0 < value <= _MOST_CHARACTERS:
-        raise Mistake("layout-value", f"{{key}} must be from 1 to {_MOST_CHARACTERS}")
-    return value
-
-
 _MOST_CHARACTERS: Final = 1000
 Position: TypeAlias = Annotated[Whole, Check(_position)]
-Size: TypeAlias = Annotated[Whole, Check(_size)]
+Size: TypeAlias = Annotated[Whole, up_to(_MOST_CHARACTERS, "layout-value")]
 MaybeSize: TypeAlias = Annotated[int | None, Given(Size)]
 
 

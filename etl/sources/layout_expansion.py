@@ -131,7 +131,7 @@ def _written_out(value: Any, mark: Mark | None, mistakes: Mistakes) -> Any:
         values: list[Any] = []
         marks: list[Mark] = []
         for entry, place in zip(value, value.marks, strict=True):
-            for column in _entries(entry, place, mistakes):
+            for column in _entries(entry, mistakes):
                 made = _written_out(column, place, mistakes)
                 flat = list(made) if isinstance(made, Seq) and isinstance(column, str) else [made]
                 values += flat
@@ -143,7 +143,7 @@ def _written_out(value: Any, mark: Mark | None, mistakes: Mistakes) -> Any:
     return value
 
 
-def _entries(entry: Any, mark: Mark, mistakes: Mistakes) -> list[Any]:
+def _entries(entry: Any, mistakes: Mistakes) -> list[Any]:
     """Return the entries that an entry of a list stands for."""
     if not isinstance(entry, Map) or NUMBERS not in entry:
         return [entry]

@@ -22,6 +22,7 @@ from etl.documents.models import (
     Texts,
     Whole,
     read_as,
+    up_to,
 )
 from etl.documents.nearest import nearest
 from etl.documents.yaml_text import Map, Seq
@@ -94,24 +95,12 @@ class UnusedColumns(Model):
         return self.columns or ((self.column,) if self.column is not None else ())
 
 
-def _most(value: int, _names: Any) -> int:
-    if not 0 < value <= _MOST_EXTRA:
-        raise Mistake("layout-value", f"{{key}} must be from 1 to {_MOST_EXTRA}")
-    return value
-
-
 @dataclass(frozen=True, slots=True)
 class ExtraCells(Model):
     """Cells behind those of the headers, which are left out, and why."""
 
-    most: Annotated[Whole, Check(_most)]
+    most: Annotated[Whole, up_to(_MOST_EXTRA, "layout-value")]
     reason: Text
-
-
-def _width(value: int, _names: Any) -> int:
-    if not 0 < value <= _MOST_WIDE:
-        raise Mistake("layout-value", f"{{key}} must be from 1 to {_MOST_WIDE}")
-    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +114,7 @@ class FixedColumn(Model):
     """
 
     column: Text
-    width: Annotated[Whole, Check(_width)]
+    width: Annotated[Whole, up_to(_MOST_WIDE, "layout-value")]
     at: Annotated[int | None, Given(Whole)] = None
 
 

@@ -40,8 +40,6 @@ HIGH_COLUMN: Final = "_high"
 """The halves of a row's digest."""
 RAGGED: Final = "_ragged"
 """Spill name of rows with too few or too many cells."""
-RAGGED_ROW: Final = "ragged-row"
-"""Rule of the findings about them."""
 _JOBS: Final = 64
 """About how many jobs the largest raw table makes."""
 

@@ -363,7 +363,7 @@ class S3Store:
         try:
             yield
         except ClientError as error:
-            raise _from_answer(error, what, key) from error
+            raise _from_answer(error, what) from error
         except (NoCredentialsError, PartialCredentialsError) as error:
             raise StoreError(
                 f"{what}: there are no credentials; set AWS_ACCESS_KEY_ID and "
@@ -389,7 +389,7 @@ class _NoAnswer(StoreError):
     """The request may or may not have been carried out."""
 
 
-def _from_answer(error: ClientError, what: str, key: str) -> StoreError:
+def _from_answer(error: ClientError, what: str) -> StoreError:
     code = error.response.get("Error", {}).get("Code", "")
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if code in {"NoSuchKey", "404"} or (status == 404 and code != "NoSuchBucket"):

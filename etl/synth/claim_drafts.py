@@ -237,10 +237,9 @@ class Draft:
         priced = [self._price(place, cents, free=free) for place, cents in enumerate(self._charges)]
         self._pay(at_counter, [amounts for amounts, _ in priced])
         self._totals([amounts for amounts, _ in priced])
-        on_lines = on_lines or self.life.whole
-        if on_lines:
+        if on_lines or self.life.whole:
             self._line_amounts(priced, at_counter, rejection)
-        self._outcome([refusal for _, refusal in priced], on_lines, rejection)
+        self._outcome([refusal for _, refusal in priced], rejection)
         self._second_payer()
         signed = self.header["last_updated"] = self._stamp
         for rows in self.rows.values():
@@ -363,7 +362,7 @@ class Draft:
         self.header |= self._cells
         self._benefit = totals["benefit"]
 
-    def _outcome(self, refusals: list[Denial | None], on_lines: bool, rejection: str) -> None:
+    def _outcome(self, refusals: list[Denial | None], rejection: str) -> None:
         header, refused = self.header, [refusal for refusal in refusals if refusal]
         header["payment_status"] = "paid"
         header["payment_amount"] = money(self._benefit)

@@ -48,7 +48,6 @@ def read_data(name: str) -> dict[str, Any]:
 _DATA: Final = read_data("names")
 
 _HERITAGES: Final = tuple(Heritage(**entry) for entry in _DATA["heritage"])
-ENGLISH: Final = _HERITAGES[0]
 HERITAGES: Final = tuple(heritage for heritage in _HERITAGES for _ in range(heritage.share))
 """Every heritage as often as it is drawn."""
 
