@@ -282,7 +282,11 @@ def is_file_inputs(named: Named) -> bool:
 def all_files(bulk: Mapping[str, JSON]) -> list[JSON]:
     """Return the files that `bulk` of a manifest names, of Plan Finder too; some stand twice."""
     snapshot = bulk["snapshot"]["output"] if bulk else []
-    return [*snapshot, *(file for plans in bulk.get("planFinder", ()) for file in plans["files"])]
+    return [*snapshot, *_plan_finder_files(bulk)]
+
+
+def _plan_finder_files(bulk: Mapping[str, JSON]) -> list[JSON]:
+    return [file for plans in bulk.get("planFinder", ()) for file in plans["files"]]
 
 
 def full_url_base(release: Release) -> str | None:
@@ -291,8 +295,7 @@ def full_url_base(release: Release) -> str | None:
     Returns:
         None where there are no such files, or the first is lost or damaged: `verify` reports it.
     """
-    plan_finder = release.manifest.bulk.get("planFinder", ())
-    files = [file for plans in plan_finder for file in plans["files"]]
+    files = _plan_finder_files(release.manifest.bulk)
     if not files:
         return None
     try:

@@ -289,10 +289,10 @@ def _rules(
     texts = []
     for rule in _of_the_delivery(book):
         tables = [table for table in rule.tables if table in subjects]
-        runnable = [one for table in tables for one in checks(rule, subjects[table])]
-        for number, one in enumerate(_once(runnable), start=1):
+        runnable = [check for table in tables for check in checks(rule, subjects[table])]
+        for number, check in enumerate(_once(runnable), start=1):
             name = rule.id if len(runnable) == 1 else f"{rule.id}-{number}"
-            found[one.column].append(_entry(rule, name, one.body))
+            found[check.column].append(_entry(rule, name, check.body))
         if tables and not runnable:
             texts.append(_entry(rule, rule.id, {"type": "text"}))
     return found, texts
@@ -305,11 +305,12 @@ def _of_the_delivery(book: RuleBook) -> Iterator[Rule]:
             yield rule
 
 
-def _once(checks: list[RunnableCheck]) -> list[RunnableCheck]:
+def _once(runnable: list[RunnableCheck]) -> list[RunnableCheck]:
+    """Return each check once; their bodies have no hash."""
     kept: list[RunnableCheck] = []
-    for rule in checks:
-        if rule not in kept:
-            kept.append(rule)
+    for check in runnable:
+        if check not in kept:
+            kept.append(check)
     return kept
 
 

@@ -221,6 +221,8 @@ def cut(job: CutJob, claims: Callable[[], OwnedIds], emit: Emit) -> Iterator[Pie
 
 
 class _Cutter:
+    """Reads the parts of a job, and cuts their rows."""
+
     def __init__(self, job: CutJob, claims: Callable[[], OwnedIds], emit: Emit) -> None:
         self._job, self._owners, self._emit = job, job.owners, emit
         self._claims = claims
@@ -322,6 +324,10 @@ class _Cutter:
     def _owner(
         self, hashes: Mapping[str, Hashes], there: Mapping[str, npt.NDArray[np.bool_]]
     ) -> Hashes:
+        """Return the owner of each row: its member; without one, what stands for one.
+
+        Rows that name a claim of another table, and no member, have the owner of that claim.
+        """
         if "member" in hashes:
             other = hashes.get("claim", hashes.get("coverage"))
             if other is None:

@@ -67,7 +67,8 @@ class Nights:
         crawler: downloaded all of the folder after each.
         said: what each export printed.
         warned: what the run of each warned of, the public id key apart.
-        of_night: what the crawler downloaded after the second.
+        of_night: bulk and Plan Finder resources that the crawler then had.
+        fetched: paths that it downloaded after the second.
     """
 
     target: Path
@@ -85,11 +86,13 @@ def renamed(extract: Path, to: Path) -> Path:
     """Copy an extract in which one practitioner of a senior network has another name."""
     copied(extract, to)
     roles = rows_of(to / "provider_role.csv")
-    who = next(one["practitioner_id"] for one in roles if "NW-SENIOR" in one["network_ids"])
+    renamed_id = next(
+        role["practitioner_id"] for role in roles if "NW-SENIOR" in role["network_ids"]
+    )
     path = to / "practitioner.csv"
     rows = rows_of(path)
     for row in rows:
-        if row["practitioner_id"] == who:
+        if row["practitioner_id"] == renamed_id:
             row["family_name"] = "Newname"
     write_rows(path, columns_of(path), rows)
     as_of = json.loads((extract / "manifest.json").read_bytes())["as_of"]
