@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from etl.pipeline.definitions import Definitions
+from etl.pipeline.tally import Tally
 from etl.quality import RowCounts, Rule, RuleBook
 from etl.quality.rules.kinds import Allowed, AnyFilled, Childless, Required
-from etl.reports import EmptyCrosswalk, MissingCells, RuleTotals, Tally
+from etl.reports import EmptyCrosswalk, MissingCells, RuleTotals
 from etl.sources import Extract, Layout
 
 _FEW: Final = 10

@@ -12,7 +12,8 @@ from etl.engine.must_support import ElementCounts, add_element_counts
 from etl.engine.omitted_rows import OMITTED
 from etl.engine.unmapped import WITHOUT_CODE, Mention
 from etl.pipeline.outcome import Outcome
-from etl.reports import Example, FindingPlaces, Tally, Unmapped
+from etl.pipeline.tally import Tally
+from etl.reports import Example, FindingPlaces, Unmapped
 from etl.rows import no_findings, once_each
 
 _EXAMPLES: Final = 10

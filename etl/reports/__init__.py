@@ -1,9 +1,9 @@
 """Reports for auditors: `report.json` and pages, made from plain values.
 
-`Tally` adds up partitions in bounded memory, `Report` holds all contents of a report,
-`report_document` is what of it may be shown, and all that a page is made of. `write_report` writes
-the files after checking that counts and money add up, `summary` gives the rows that the command
-line prints. No value of a member reaches any of them: places only.
+`Report` holds all contents of a report, `report_document` is what of it may be shown, and all that
+a page is made of. `write_report` writes the files after checking that counts and money add up,
+`summary` gives the rows that the command line prints. No value of a member reaches any of them:
+places only.
 """
 
 from etl.reports.document import FORMAT_VERSION, report_document, report_json
@@ -26,7 +26,6 @@ from etl.reports.report_values import (
 )
 from etl.reports.report_writer import write_report
 from etl.reports.summary import Cause, Rejected, Summary, rejected, summary
-from etl.reports.tally import Tally
 
 __all__ = [
     "FORMAT_VERSION",
@@ -47,7 +46,6 @@ __all__ = [
     "ShownPlace",
     "SuiteLine",
     "Summary",
-    "Tally",
     "Unmapped",
     "rejected",
     "report_document",

@@ -9,8 +9,9 @@ from etl.bootstrap.settings import read_settings
 from etl.model.severity import Severity
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.rejection_advice import advice, empty_crosswalks, missing_cells
+from etl.pipeline.tally import Tally
 from etl.quality import RowCounts
-from etl.reports import EmptyCrosswalk, Example, MissingCells, Tally
+from etl.reports import EmptyCrosswalk, Example, MissingCells
 from etl.reports.summary import rejected
 from etl.rows import FINDINGS_SCHEMA
 from etl.sources import Extract

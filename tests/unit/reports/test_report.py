@@ -16,6 +16,7 @@ import pyarrow as pa
 import pytest
 
 from etl.model.severity import Severity
+from etl.pipeline.tally import Tally
 from etl.quality import (
     Checked,
     CountsDoNotAddUp,
@@ -34,7 +35,6 @@ from etl.reports import (
     QuarantineFile,
     Report,
     SuiteLine,
-    Tally,
     Unmapped,
     report_document,
     report_json,

@@ -1,4 +1,4 @@
-"""Totals of the partitions, in memory that does not grow with the extract."""
+"""Rows, money and findings of a run: counts by table, category and rule, with first places."""
 
 from __future__ import annotations
 
@@ -22,18 +22,14 @@ from etl.quality import (
     add_money,
 )
 from etl.quality.totals.filled import FilledKey, add_filled
-from etl.reports.report_values import Example, RuleTotals
+from etl.reports import Example, RuleTotals
 
 EXAMPLES: Final = 10
 """Number of places kept of each rule."""
-
-
 REQUIRED: Final = "required"
 """The rule about compulsory cells that are empty."""
-
 OWN_COLUMNS: Final = MappingProxyType({"claim": "claim_id", "member": "member_id"})
 """Table of owners -> the column of their own id."""
-
 _NO_FILE: Final = -1
 """File of a finding about the extract as a whole."""
 
