@@ -17,7 +17,8 @@ from typing import Final
 
 from etl.doctor.elements import NOTHING
 from etl.doctor.examination import ColumnFound, Examination, FileFound
-from etl.doctor.matching import BY_VALUES, KINDS, SURE
+from etl.doctor.file_kinds import KINDS
+from etl.doctor.matching import BY_VALUES, SURE
 from etl.doctor.shapes import READ_DATES
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.model.crosswalks import Crosswalk

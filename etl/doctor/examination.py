@@ -67,7 +67,7 @@ class FileFound:
     Attributes:
         name: its name; with `#1` and so on behind it for each type of several.
         form: how it is written.
-        kind: what its rows are, one of `etl.doctor.matching.KINDS`; "" where undecided.
+        kind: what its rows are, one of `etl.doctor.file_kinds.KINDS`; "" where undecided.
         rows: number of rows examined.
         whole: whether these are all.
         columns: its columns in order.

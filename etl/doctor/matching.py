@@ -19,6 +19,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from etl.doctor.elements import NOTHING, Elements, KnownElement
+from etl.doctor.file_kinds import KEYS, KINDS, NAMED_ONCE, possible_elements
 from etl.doctor.names import Header, differing_words
 from etl.doctor.shapes import STRICT, TELLING, ColumnProfile
 from etl.doctor.value_guesses import ASKED, guess
@@ -46,37 +47,6 @@ _UNSAID: Final = frozenset(
     {"claim", "line", "revenue", "center", "total", "header", "amount", "source", "carrier"}
 )
 """Words that do not make one amount of another: those of its level, and of where it is from."""
-_LINE_PARTS: Final = ("claim_diagnosis", "claim_procedure", "claim_care_team", "claim_other_payer")
-KINDS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
-    {
-        "members": ("member", "member_address"),
-        "coverages": ("coverage",),
-        "members with their coverages": ("member", "member_address", "coverage"),
-        "claims": ("claim", *_LINE_PARTS),
-        "lines": ("claim_line", "claim_diagnosis", "claim_procedure"),
-        "claims with their lines": ("claim", "claim_line", *_LINE_PARTS, "claim_adjustment"),
-        "organizations": ("organization",),
-        "practitioners": ("practitioner",),
-        "further addresses": ("member_address",),
-        "further phones": ("member_telecom",),
-        "diagnoses": ("claim_diagnosis",),
-        "procedures": ("claim_procedure",),
-        "care team": ("claim_care_team",),
-        "other payers": ("claim_other_payer",),
-        "adjustments": ("claim_adjustment",),
-        "teeth": ("claim_tooth",),
-        "ingredients": ("claim_ingredient",),
-        "transports": ("claim_transport",),
-        "notes": ("claim_note",),
-    }
-)
-"""Kind of a file -> the canonical tables that it would feed."""
-_KEYS: Final = {
-    "member": (("member_id",), ("birth_date", "gender", "family_name", "full_name")),
-    "coverage": (("member_id", "subscriber_id"), ("start_date", "plan_id", "payer_id", "status")),
-    "claim": (("claim_id",), ("member_id", "claim_type", "statement_from_date", "paid_date")),
-    "claim_line": (("claim_id",), ("line_number", "service_code", "service_from_date", "ndc")),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +103,7 @@ class Matched:
     """The kind of a file, and a match for each candidate.
 
     Attributes:
-        kind: one of `KINDS`; "" where nothing fits.
+        kind: one of `file_kinds.KINDS`; "" where nothing fits.
         matches: in the order of the candidates.
     """
 
@@ -148,7 +118,7 @@ class Matching:
         self._elements = elements
         every = elements.every
         self._is_telling = np.array([element.shape in TELLING for element in every])
-        self._opened = {kind: _open(every, tables) for kind, tables in KINDS.items()}
+        self._opened = {kind: possible_elements(every, tables) for kind, tables in KINDS.items()}
 
     def names(self, header: Header) -> Any:
         """Return how alike a header is to the names of each element; float64, shape (elements,)."""
@@ -222,13 +192,13 @@ class Matching:
             value += scores[row, to] if every[to].table != NOTHING else 0.5 * scores[row, to]
         for table in tables:
             of_table = {column for name, column in named if name == table}
-            must, should = _KEYS.get(table, ((), ()))
+            must, should = KEYS.get(table, ((), ()))
             if table == tables[0] and must and not of_table.intersection(must):
                 value -= 2.0
             if should:
                 value += 0.5 * len(of_table.intersection(should)) - 1.2
         main = tables[0]
-        if main not in _KEYS:
+        if main not in KEYS:
             required = CLAIMS_TABLES[main].required
             have = sum((main, column) in named for column in required)
             value += 0.6 * have - 0.9 * (len(required) - have) - 0.2
@@ -362,22 +332,6 @@ class Matching:
         return match
 
 
-_NAMED_ONCE: Final = frozenset(
-    {"member_id", "claim_id", "line_number", "sequence", "last_updated", "line_numbers"}
-)
-_DRUG_FACTS: Final = frozenset(
-    f"claim.{name}"
-    for name in (
-        "days_supply",
-        "daw_code",
-        "refill_number",
-        "refills_authorized",
-        "rx_origin_code",
-        "brand_generic_code",
-        "compound_code",
-    )
-)
-"""Facts of a claim of drugs that files of lines may have."""
 _SECONDS: Final = frozenset(
     name for table in CLAIMS_TABLES.values() for name in table.names if name.endswith("_2")
 )
@@ -391,41 +345,6 @@ _TARGETS: Final = {
     "practitioner.organization_id": "organization.organization_id",
 }
 """Column, or element, that points to another file -> the key that it points to."""
-
-
-def _open(every: Sequence[KnownElement], tables: Sequence[str]) -> Any:
-    """Return which elements a file may have that feeds some tables; bool, shape (elements,).
-
-    The key columns of the first table are not repeated for the others.
-    """
-    return np.array(
-        [
-            element.table == NOTHING
-            or element.table == tables[:1][0]
-            or (
-                element.table in tables
-                and element.column not in _NAMED_ONCE
-                and _is_beside(element)
-            )
-            or (tables == KINDS["lines"] and element.key in _DRUG_FACTS)
-            or (element.key == "claim_line.line_number" and "claim_line" in tables)
-            for element in every
-        ]
-        if tables
-        else [False] * len(every)
-    )
-
-
-def _is_beside(element: KnownElement) -> bool:
-    """Return whether a file of another table may have it.
-
-    That is no amount, no address without its use, and no provider without a role.
-    """
-    if element.amount and element.table not in ("claim", "claim_line"):
-        return False
-    if element.table == "claim_care_team" and element.column in ("provider_id", "role"):
-        return bool(element.qualifier)
-    return element.table != "member_address" or bool(element.qualifier)
 
 
 def _by_number(candidate: Candidate, element: KnownElement) -> float:
@@ -446,7 +365,7 @@ def _by_level(candidate: Candidate, element: KnownElement) -> float:
     words = candidate.header.base
     of_line, of_claim = bool(_OF_LINES & words), bool({"claim", "total"} & words)
     if not element.amount:
-        if element.column in _NAMED_ONCE:
+        if element.column in NAMED_ONCE:
             return 1.0
         if element.table == "claim_line" and "claim" in words and not of_line:
             return _OTHER_LEVEL
