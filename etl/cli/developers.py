@@ -40,8 +40,8 @@ def list_command(context: click.Context, as_json: bool) -> None:
         return
     for developer, apps in developers:
         note = "" if developer.verified else "  (address not verified)"
-        who = f"{developer.email}  {developer.name}"
-        click.echo(f"{developer.created:%Y-%m-%d}  {apps:>3} apps  {who}{note}")
+        account = f"{developer.email}  {developer.name}"
+        click.echo(f"{developer.created:%Y-%m-%d}  {apps:>3} apps  {account}{note}")
     if not developers:
         click.echo("no accounts")
 

@@ -137,9 +137,9 @@ class LayoutDraft:
         if not has_header and not widths:
             yield "    header: false"
         if raw.file.form.record is not None:
-            told, code = raw.columns[0].header, raw.file.form.record.code
-            raw.used.add(told)
-            yield f"    record: {{ column: {_quoted(told)}, any_of: [{_quoted(code)}] }}"
+            marker, code = raw.columns[0].header, raw.file.form.record.code
+            raw.used.add(marker)
+            yield f"    record: {{ column: {_quoted(marker)}, any_of: [{_quoted(code)}] }}"
         for role, header in raw.ids.items():
             doubt = "" if has_header else f"  # QUESTION: {BY_VALUES}"
             yield f"    {role}: {_quoted(header)}{doubt}"

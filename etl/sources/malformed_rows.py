@@ -120,7 +120,7 @@ def place_unread(
     placed = {}
     for name, rows in _rows_by_table(ragged, files):
         raw = layout.raw[name]
-        _tell(rows, raw, layout, known)
+        _assign_owners(rows, raw, layout, known)
         # Rows of members go into the partition of their owner, all others beside the directory.
         pieces = list[Piece]()
         of_members = [row for row in rows if _names_owners(row.file, raw)]
@@ -158,7 +158,7 @@ def ids_looked_up(ragged: pa.Table, files: Sequence[SourceFile], layout: Layout)
     found: dict[str, list[int]] = {"member": [], "claim": []}
     for name, rows in _rows_by_table(ragged, files):
         raw = layout.raw[name]
-        unsure = _tell_by_place(rows, raw, layout)
+        unsure = _assign_first_ids(rows, raw, layout)
         found["claim"] += [claim for _, claim in _hashed(rows, "claim")]
         found[_role(raw)] += _hashes(text for _, text in _possible_ids(unsure, raw))
     return {role: np.unique(np.array(ids, dtype=np.uint64)) for role, ids in found.items()}
@@ -237,19 +237,19 @@ def _names_owners(file: SourceFile, raw: RawTable) -> bool:
     return made or bool(_ids_of(file, raw))
 
 
-def _tell(rows: Sequence[_Row], raw: RawTable, layout: Layout, known: Known) -> None:
+def _assign_owners(rows: Sequence[_Row], raw: RawTable, layout: Layout, known: Known) -> None:
     """Fill in the ids and owners of rows of one raw table."""
-    unsure = _tell_by_place(rows, raw, layout)
+    unsure = _assign_first_ids(rows, raw, layout)
     for row, owner in _hashed(rows, "member"):
         row.owner, row.is_owned = owner, True
     claims = list(_hashed(rows, "claim"))
     owners = known.claims.owner_of(np.array([claim for _, claim in claims], dtype=np.uint64))
     for (row, _), owner in zip(claims, owners.tolist(), strict=True):
         row.owner, row.is_owned = owner, True
-    _find(unsure, raw, known)
+    _assign_known_ids(unsure, raw, known)
 
 
-def _tell_by_place(rows: Sequence[_Row], raw: RawTable, layout: Layout) -> list[_Row]:
+def _assign_first_ids(rows: Sequence[_Row], raw: RawTable, layout: Layout) -> list[_Row]:
     """Fill in the ids that stand first in rows, and return the rows that must name a known id."""
     fed = {spec.table for spec in layout.tables if spec.source == raw.name and not spec.grain}
     # A row that is merged with others is not the claim itself.
@@ -290,7 +290,7 @@ def _possible_ids(rows: Sequence[_Row], raw: RawTable) -> list[tuple[_Row, str]]
     return ids
 
 
-def _find(rows: Sequence[_Row], raw: RawTable, known: Known) -> None:
+def _assign_known_ids(rows: Sequence[_Row], raw: RawTable, known: Known) -> None:
     """Set for each row the one known id that can be read in it."""
     role, ids = _role(raw), _possible_ids(rows, raw)
     there = known.claims.ids if role == "claim" else known.members
@@ -342,9 +342,9 @@ def _cells(row: _Row) -> list[str]:
         starts = itertools.accumulate(row.file.widths, initial=0)
         pairs = zip(starts, row.file.widths, strict=False)
         return [row.text[at : at + width] for at, width in pairs if at < len(row.text)]
-    lines = io.StringIO(row.text, newline="")
     if not row.file.quoting:
         return row.text.split(row.file.delimiter)
+    lines = io.StringIO(row.text, newline="")
     with csv_of_rows():
         return next(csv.reader(lines, delimiter=row.file.delimiter), [])
 

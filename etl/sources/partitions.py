@@ -189,11 +189,12 @@ class Partitions:
 
         All three are numpy arrays of shape (n,), in the order of raw tables.
         """
-        whose = (FILE_COLUMN, ROW_COLUMN, OWNER_COLUMN)
+        columns = (FILE_COLUMN, ROW_COLUMN, OWNER_COLUMN)
         parts = [
-            self.raw.read(name, index, whose) for name in self.facts.layout.sources(directory=False)
+            self.raw.read(name, index, columns)
+            for name in self.facts.layout.sources(directory=False)
         ]
-        owned = [part.select(whose) for part in parts if OWNER_COLUMN in part.column_names]
+        owned = [part.select(columns) for part in parts if OWNER_COLUMN in part.column_names]
         if not owned:
             return NO_HASHES, NO_HASHES, NO_HASHES
         file, row, owner = pa.concat_tables(owned).columns
