@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from typing import Any, Final
 
@@ -10,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.errors import MappingError
+from tests.unit.documents.spoiled import odd_values, places, replaced
 from tests.unit.mapping.mappings import FRAGMENTS, SET, compiled
 
 _MAPPING: Final[dict[str, Any]] = {
@@ -33,58 +33,26 @@ _MAPPING: Final[dict[str, Any]] = {
     "skip": [{"map_id": [1, 2], "reason": "none"}],
     "assured": {"name": "because"},
 }
-_ODD = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-2, 10**20)
-    | st.floats(allow_nan=False)
-    | st.sampled_from(["", "x", "{{", "}}", "$", "$NPI", "{{ member }}", "m.yaml", "set.yaml"])
+_ODD: Final = odd_values(
+    st.sampled_from(["", "x", "{{", "}}", "$", "$NPI", "{{ member }}", "m.yaml", "set.yaml"])
     | st.sampled_from(["{{ member.gender | default }}", "{{ [1] }}", "{{ {} }}", "{{ 'a' is b }}"])
     | st.sampled_from(["{{ member.gender is present('x') }}", "{{ x.y() }}", "{{ 1 in 1 }}"])
     | st.sampled_from(["{{ first_of(member.gender, b=1) }}", "{{ member.gender | code(*a) }}"])
     | st.text(max_size=8).map(lambda text: "{{ " + text + " }}"),
-    lambda inner: (
-        st.lists(inner, max_size=2)
-        | st.dictionaries(
-            st.sampled_from(["x", "include", "with", "for", "each", "emit", "when", "extends"]),
-            inner,
-            max_size=3,
-        )
-    ),
-    max_leaves=4,
+    ["x", "include", "with", "for", "each", "emit", "when", "extends"],
 )
 
 
-def _places(value: Any, before: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    items: list[tuple[Any, Any]] = []
-    if isinstance(value, dict):
-        items = list(value.items())
-    elif isinstance(value, list):
-        items = list(enumerate(value))
-    return [before, *(place for key, one in items for place in _places(one, (*before, key)))]
-
-
-def _replaced(document: Any, place: tuple[Any, ...], value: Any) -> Any:
-    if not place:
-        return value
-    result = copy.deepcopy(document)
-    inner = result
-    for key in place[:-1]:
-        inner = inner[key]
-    inner[place[-1]] = value
-    return result
-
-
 @settings(max_examples=400, deadline=None)
-@given(place=st.sampled_from(_places(_MAPPING)), value=_ODD)
+@given(place=st.sampled_from(places(_MAPPING)), value=_ODD)
 def test_any_mapping_compiles_or_is_refused(place: tuple[Any, ...], value: Any) -> None:
-    _compiles_or_is_refused({"m.yaml": json.dumps(_replaced(_MAPPING, place, value))})
+    _compiles_or_is_refused({"m.yaml": json.dumps(replaced(_MAPPING, place, value))})
 
 
 @settings(max_examples=200, deadline=None)
-@given(place=st.sampled_from(_places(SET)), value=_ODD)
+@given(place=st.sampled_from(places(SET)), value=_ODD)
 def test_any_set_compiles_or_is_refused(place: tuple[Any, ...], value: Any) -> None:
-    _compiles_or_is_refused({"set.yaml": json.dumps(_replaced(SET, place, value))})
+    _compiles_or_is_refused({"set.yaml": json.dumps(replaced(SET, place, value))})
 
 
 @settings(max_examples=100, deadline=None)
