@@ -44,7 +44,7 @@ _NOTHING: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _AuthorizationRequest:
     """An authorization request that may be put to the member."""
 
     incoming: Incoming
@@ -196,7 +196,7 @@ class AuthorizePages:
             approval = self._approval(considered, session, choice, address_of(request))
         answer = await run_in_threadpool(services.protocol.approve, considered.incoming, approval)
         if approval is None:
-            await run_in_threadpool(self._say_refused, considered, session, address_of(request))
+            await run_in_threadpool(self._record_refusal, considered, session, address_of(request))
         await run_in_threadpool(services.sessions.end, visit.tokens["authorize"])
         if not answer.location:
             return services.pages.problem("The app's request is no longer valid.")
@@ -205,7 +205,9 @@ class AuthorizePages:
         self._browsers.clear(response, "request")
         return response
 
-    def _say_refused(self, considered: _Asked, session: Session, address: str) -> None:
+    def _record_refusal(
+        self, considered: _AuthorizationRequest, session: Session, address: str
+    ) -> None:
         self._services.trail.note(
             Happening(
                 self._services.clock(),
@@ -217,7 +219,7 @@ class AuthorizePages:
             )
         )
 
-    async def _consider(self, incoming: Incoming) -> _Asked | Response:
+    async def _consider(self, incoming: Incoming) -> _AuthorizationRequest | Response:
         try:
             client, scopes, uri = await run_in_threadpool(
                 self._services.protocol.consider, incoming
@@ -228,11 +230,11 @@ class AuthorizePages:
                 return redirect(self._services, answer.location)
             detail = f"{error.error}: {error.description or ''}"
             return self._services.pages.problem("The app's request is not valid.", detail=detail)
-        return _Asked(incoming, client, scopes, uri)
+        return _AuthorizationRequest(incoming, client, scopes, uri)
 
     async def _unsealed(
         self, request: Request, visit: BrowserCookies, sealed: str
-    ) -> _Asked | Response:
+    ) -> _AuthorizationRequest | Response:
         parameters = self._browsers.unseal(visit, sealed)
         if parameters is None:
             return self._services.pages.problem(_STALE)
@@ -282,7 +284,7 @@ class AuthorizePages:
         self,
         visit: BrowserCookies,
         sealed: str,
-        considered: _Asked,
+        considered: _AuthorizationRequest,
         form: Mapping[str, str],
         error: SignInRefused | None = None,
     ) -> Response:
@@ -296,7 +298,7 @@ class AuthorizePages:
         visit: BrowserCookies,
         session: Session,
         sealed: str,
-        considered: _Asked,
+        considered: _AuthorizationRequest,
         choice: _Choice,
         *,
         error: str = "",
@@ -333,12 +335,12 @@ class AuthorizePages:
             error=error,
         )
 
-    def _everything(self, considered: _Asked) -> _Choice:
+    def _everything(self, considered: _AuthorizationRequest) -> _Choice:
         types = scope_rules.types_of(considered.scopes)
         return _Choice(types, True, True, self._configuration.consent_days[0])
 
     def _approval(
-        self, considered: _Asked, session: Session, choice: _Choice, address: str
+        self, considered: _AuthorizationRequest, session: Session, choice: _Choice, address: str
     ) -> Approval:
         configuration = self._configuration
         scopes = scope_rules.narrowed(

@@ -41,7 +41,7 @@ from etl.gateway.request import (
 from etl.gateway.routes import Route, route_of
 from etl.gateway.search.parsing import HTTP
 from etl.gateway.served_releases import Releases
-from etl.gateway.service import Answer, Found, Refusal, Service
+from etl.gateway.service import Answer, ReadResource, Refusal, Service
 from etl.gateway.timeouts import RequestTimeout
 from etl.smart.grants import Access, Grant
 
@@ -260,23 +260,23 @@ class Gateway:
     ) -> Reply:
         """Return the answer with data, or its refusal, after recording it in the audit trail."""
         address = _address(scope)
-        raw_query = _Asked(scope["query_string"])
+        raw_query: bytes = scope["query_string"]
         grant: Grant | None = None
         try:
-            query = _query(raw_query.raw)
+            query = _query(raw_query)
             grant = await self._authenticator.grant_of(headers, address, record)
             if scope["method"] == "POST":
                 body = await body_of(receive, headers, self._options.bounds)
                 posted = _posted(route, body, headers)
                 refuse_tokens(posted)
-                raw_query.raw = b"&".join(part for part in (raw_query.raw, body) if part)
+                raw_query = b"&".join(part for part in (raw_query, body) if part)
                 query = (*query, *posted)
             media = wants.media_of(headers, values_of(query, "_format"))
             reply = await self._data(route, grant, query, headers, record, scope["method"])
             reply.media = media
         except Exception as error:  # see __call__; recorded like an answer
             if grant is None:
-                raw_query.raw = b""  # nothing was searched, and it may hold a token
+                raw_query = b""  # nothing was searched, and it may hold a token
                 error = self._counted(error, address)
             reply = self._failed(error, record)
             if reply.status == 429:
@@ -290,7 +290,7 @@ class Gateway:
                 record.patient,
                 _INTERACTIONS[route.kind],
                 _target(route),
-                route.id if route.kind == "page" else raw_query.raw.decode("latin-1"),
+                route.id if route.kind == "page" else raw_query.decode("latin-1"),
                 reply.status,
                 address,
             )
@@ -307,7 +307,7 @@ class Gateway:
         method: str,
     ) -> Reply:
         service, base = self._service, self._options.base
-        answer: Found | Answer
+        answer: ReadResource | Answer
         extra: list[Header] = []
         prefer = headers.get(b"prefer")
         handling = wants.handling(prefer) if prefer is not None else None
@@ -450,11 +450,6 @@ async def _send_packed(
             break
         await send({"type": "http.response.body", "body": piece, "more_body": True})
     await send({"type": "http.response.body", "body": b""})
-
-
-@dataclass(slots=True)
-class _Asked:
-    raw: bytes
 
 
 _Interaction = Literal["read", "vread", "search", "everything"]

@@ -39,12 +39,12 @@ Parameters = Sequence[tuple[str, str]]
 _Columns = tuple[frozenset[str] | None, ...]
 """Index columns of each type, as `ReleaseTree.columns` gives them."""
 
-__all__ = ["Answer", "Found", "Refusal", "Service"]
+__all__ = ["Answer", "ReadResource", "Refusal", "Service"]
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """One resource.
+class ReadResource:
+    """A resource that was read.
 
     Attributes:
         body: its JSON, without line break.
@@ -158,7 +158,7 @@ class Service:
         parameters: Parameters = (),
         *,
         strict: bool = False,
-    ) -> Found:
+    ) -> ReadResource:
         """Return one resource, or the elements of it that `_elements` and `_summary` ask for.
 
         Raises:
@@ -197,7 +197,7 @@ class Service:
             raise tree.damaged(block)
         if summary != "false" or elements:
             line = subset(line, kind.name, summary, elements)
-        return Found(bytes(line), head.version, head.last_updated)
+        return ReadResource(bytes(line), head.version, head.last_updated)
 
     async def vread(
         self,
@@ -208,7 +208,7 @@ class Service:
         parameters: Parameters = (),
         *,
         strict: bool = False,
-    ) -> Found:
+    ) -> ReadResource:
         """Return one resource, if that is its current version.
 
         Raises:

@@ -199,7 +199,7 @@ class Answers(Model):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked(Model):
+class ColumnCondition(Model):
     """Condition of one column: `filled`, `empty`, words, or answers of a crosswalk."""
 
     filled: bool = True
@@ -219,7 +219,7 @@ class Asked(Model):
         return {"among" if isinstance(value, dict) else "words": value}
 
 
-def _asked_column(name: str, names: RuleNames) -> str:
+def _condition_column(name: str, names: RuleNames) -> str:
     of_claim = name.startswith("claim.")
     if of_claim and not all(table in ("claim", *CLAIM_TABLES) for table in names.tables):
         raise Mistake("rule-column", f"{name!r}: the table belongs to no claim")
@@ -229,21 +229,21 @@ def _asked_column(name: str, names: RuleNames) -> str:
     return name
 
 
-def _clauses(columns: dict[str, Asked], names: RuleNames) -> Condition:
+def _clauses(columns: dict[str, ColumnCondition], names: RuleNames) -> Condition:
     clauses = []
-    for name, asked in columns.items():
-        words = frozenset(word.lower() for word in asked.words)
-        if asked.among is not None:
-            crosswalk, wanted = names.crosswalks[asked.among.crosswalk], asked.among.answers
+    for name, condition in columns.items():
+        words = frozenset(word.lower() for word in condition.words)
+        if condition.among is not None:
+            crosswalk, wanted = names.crosswalks[condition.among.crosswalk], condition.among.answers
             words = frozenset(word for word in crosswalk.rows if crosswalk.answer(word) in wanted)
         column = name.removeprefix("claim.")
-        clauses.append(Clause(name != column, column, words, asked.filled))
+        clauses.append(Clause(name != column, column, words, condition.filled))
     return tuple(clauses)
 
 
 When: TypeAlias = Annotated[
     Condition,
-    Given(dict[Annotated[str, Check(_asked_column)], Asked]),
+    Given(dict[Annotated[str, Check(_condition_column)], ColumnCondition]),
     NOT_EMPTY,
     Check(_clauses),
 ]
