@@ -402,6 +402,7 @@ class Service:
         if query.summary == "count":
             size = 0
         here = slice(position.offset, position.offset + size)
+        # Matches: rows of the member's block, or resources of the directory.
         rows: Sequence[int] | None = None
         hits: Sequence[Hit] = ()
         total = 0
@@ -414,6 +415,7 @@ class Service:
                 in_order = ordered([(own, row) for row in rows], kind.name, query.sorts)
                 rows = [row for _, row in in_order]
             total = len(rows)
+        # Lines of this page alone are read, and cut down to the elements that are wanted.
         following = ReferenceResolver(tree, grant, own, self._kinds)
         if rows is not None and own is not None:
             page = rows[here]
@@ -425,6 +427,7 @@ class Service:
         if query.summary not in ("false", "count") or query.elements:
             lines = [subset(text, kind.name, query.summary, query.elements) for text in lines]
         entries = [Entries(kind.name, lines, "match")]
+        # Then what matches refer to, and what refers to them; what was left out is noted.
         if query.includes and matches:
             included = await following.included(query, matches)
             entries += [Entries(name, (line,), "include") for name, line in included]

@@ -174,12 +174,14 @@ def run(context: RunContext, publication: Publication) -> Ran:
     publication = _observed(publication, context.emit)
     store, base, bulk = publication.store, publication.base, publication.bulk
     facts = facts_of(context.extract, context.definitions)
+    # The same files again: an earlier attempt's last steps are made up for, and no more.
     if base.release is not None and not base.lost and is_published(base, facts):
         if bulk is not None:
             write_pages(store, bulk)  # an attempt that died after its commit did not get there
         store.sync()  # nor may it have got its pointer to the disk
         write_nights_page(store, unless_named=base.release.id)
         return Ran(base.release.id, None, None)
+    # Read, process and write blocks; a limit that does not hold ends the run with its report.
     rows = read_release(context, publication)
     context = replace(context, when=rows.when)
     if rows.layers:  # they name the rows' places themselves
