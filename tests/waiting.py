@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 _PAUSE_SECONDS = 0.02
 
@@ -33,3 +34,11 @@ def until(
             pass
         assert time.monotonic() < end, f"it did not come about in {seconds:g} seconds"
         time.sleep(_PAUSE_SECONDS)
+
+
+def is_alive(pid: int) -> bool:
+    """Return whether a process is there and has not ended; Linux alone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False

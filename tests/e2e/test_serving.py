@@ -25,7 +25,7 @@ from etl.storage.local import LocalStore
 from tests.e2e.commands import COMMAND, SAMPLES
 from tests.unit.gateway.trees import busiest, members, sample_tree
 from tests.unit.publish.samples import LATER, logical_id, patient, publish
-from tests.waiting import until
+from tests.waiting import is_alive, until
 
 HEAVY = ("pyarrow", "pandas", "numpy", "great_expectations")
 TOKEN = "try-me"  # noqa: S105 - of a test
@@ -229,13 +229,6 @@ def test_workers_of_a_server_that_is_killed_end_with_it(tmp_path: Path) -> None:
         assert server.get("/fhir/ExplanationOfBenefit")[0] == 200
         server.process.kill()
         until(lambda: not any(is_alive(pid) for pid in workers))
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def test_a_new_release_is_served_without_a_restart(tmp_path: Path) -> None:

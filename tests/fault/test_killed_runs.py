@@ -42,7 +42,7 @@ from tests.fault.killable import (
     finish,
 )
 from tests.integration.nights import ANY_CHANGE
-from tests.waiting import until
+from tests.waiting import is_alive, until
 
 FIRST = datetime.fromisoformat("2040-01-01T03:00:00Z")
 """So late that every object is old enough to be pruned, whenever the test runs."""
@@ -277,13 +277,6 @@ def workers(running: Running, phase: str) -> list[int]:
 
     until(lambda: len(begun()) == 2, 60)
     return begun()
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="/proc tells who began whom")
