@@ -84,7 +84,6 @@ class AuthConfiguration:
         revocation_seconds: maximum age of the list of revocations; at most 30.
         access_days: days after the end of a year at which its daily counts of apps' reads by member
             are deleted; the numbers of the year stay.
-        sign_in_minutes: how long a member stays signed in on the page of grants.
         plain_apps: ids of apps that may use the plain authorize URL, without scope, state, aud
             and PKCE, beside those approved so.
         introspectors: ids of apps that may introspect every token; others their own only.
@@ -107,7 +106,6 @@ class AuthConfiguration:
     consent_days: tuple[int, ...] = (90, 30, 365)
     revocation_seconds: int = 10
     access_days: int = 180
-    sign_in_minutes: int = 15
     plain_apps: tuple[str, ...] = ()
     introspectors: tuple[str, ...] = ()
     registration: Registration = "off"

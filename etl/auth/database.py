@@ -90,15 +90,6 @@ class Database:
         """Whether it is a file of this machine."""
         return self.engine.dialect.name == "sqlite"
 
-    def is_alive(self) -> bool:
-        """Return whether the database answers."""
-        try:
-            with self.engine.connect() as connection:
-                connection.exec_driver_sql("SELECT 1")
-        except SQLAlchemyError:
-            return False
-        return True
-
 
 def changed(result: Result[Any]) -> int:
     """Return how many rows a statement changed."""

@@ -41,14 +41,12 @@ class AccessToken:
         id: its `jti`.
         issued: its `iat`.
         subject: its `sub`.
-        audience: its `aud`.
     """
 
     grant: Grant
     id: str
     issued: int
     subject: str
-    audience: str
 
 
 class LocalVerifier:
@@ -192,6 +190,4 @@ def _token(claims: dict[str, Any]) -> AccessToken:
         grant=str(claims["grant_id"]),
         expires=datetime.fromtimestamp(int(claims["exp"]), UTC),
     )
-    return AccessToken(
-        grant, str(claims["jti"]), int(claims["iat"]), str(claims["sub"]), str(claims["aud"])
-    )
+    return AccessToken(grant, str(claims["jti"]), int(claims["iat"]), str(claims["sub"]))
