@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from etl.bootstrap.brand import brand_document, brand_of
@@ -17,15 +16,12 @@ from etl.publish.static_folder import WrittenFolder, write_folder
 from etl.smart.brands import BRANDS
 
 
-def export_directory(
-    settings: Settings, folder: Path, step: Callable[[int], None] = lambda _: None
-) -> WrittenFolder:
+def export_directory(settings: Settings, folder: Path) -> WrittenFolder:
     """Write the public files of the release that readers see.
 
     Args:
         settings: name the target.
         folder: made where it is missing.
-        step: called with the number of files looked at so far.
 
     Raises:
         UsageError: nothing was published yet, or it is no provider directory, or has no files.
@@ -51,7 +47,7 @@ def export_directory(
     document = brand_document(settings)
     if document is not None and (brand := brand_of(settings)) is not None:
         pages[BRANDS.lstrip("/")] = PublicPage(document, day_instant(brand.updated))
-    written = write_folder(release, pages, folder, step)
+    written = write_folder(release, pages, folder)
     if document is None:  # it may have been configured before
         (folder / BRANDS.lstrip("/")).unlink(missing_ok=True)
     return written

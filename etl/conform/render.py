@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from etl.conform.findings import ConformanceReport, ConformFinding, IssueSeverity, element_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_SHOWN: Final = 3
+"""Places that are shown of each kind of finding."""
 
-def text_lines(report: ConformanceReport, *, places: int = 3) -> Iterator[str]:
-    """Yield the report for a terminal: findings by kind, errors first, then what was checked.
 
-    Args:
-        report: of a whole check.
-        places: how many places are shown of each kind of finding.
-    """
+def text_lines(report: ConformanceReport) -> Iterator[str]:
+    """Yield the report for a terminal: findings by kind, errors first, then what was checked."""
     examples = _examples(report)
     order = sorted(report.counts, key=lambda kind: (kind[0] is not IssueSeverity.ERROR, *kind[1:]))
     for kind in order:
@@ -26,7 +24,7 @@ def text_lines(report: ConformanceReport, *, places: int = 3) -> Iterator[str]:
         lines = examples.get(kind, [])
         if lines:
             yield f"            {lines[0].message}"
-        for finding in lines[:places]:
+        for finding in lines[:_SHOWN]:
             yield f"            {_place(finding)}"
     if order:
         yield ""

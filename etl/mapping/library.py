@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 from etl.documents.models import read_as
 from etl.documents.yaml_text import Map, Seq, read_yaml
@@ -18,6 +18,9 @@ from etl.mapping.plan import Plan
 from etl.mapping.scope import Library, StaticRow
 from etl.mapping.view import FINANCIAL, View, read_view, viewed
 from etl.model.crosswalks import Crosswalk
+
+SET_FILE: Final = "set.yaml"
+"""Name of a set's own file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,6 @@ def compile_set(
     crosswalks: Mapping[str, Crosswalk],
     payer: Mapping[str, str],
     *,
-    file: str = "set.yaml",
     layers: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
     view: str = FINANCIAL,
 ) -> MappingSet:
@@ -56,7 +58,6 @@ def compile_set(
         texts: file name -> text, of all files of the set and of a payer's overlays.
         crosswalks: by name.
         payer: the payer's settings, as mappings see them.
-        file: the set's own file.
         layers: file name -> every text under that name, the shipped one first: an overlay that
             extends its own name goes on top of the one before it.
         view: which view of the set; one that no file of its `views` describes is refused.
@@ -65,11 +66,11 @@ def compile_set(
         MappingError: every mistake of the set's own file, its fragments and its views; where there
             is none, every mistake of the mappings.
     """
-    document = _document(texts, file, file)
+    document = _document(texts, SET_FILE, SET_FILE)
     mistakes = Mistakes()
     read: SetFile | None = None
     with mistakes.collected():
-        read = read_as(SetFile, document, file, HEADER_IDS)
+        read = read_as(SetFile, document, SET_FILE, HEADER_IDS)
     if not isinstance(document, Map):
         mistakes.report()
     fragments = _fragments(document, texts, mistakes)

@@ -16,6 +16,8 @@ from etl.publish.manifest import Manifest
 from etl.publish.reader import Release
 
 _LONGEST: Final = 40
+_MOST: Final = 5
+"""Most resources that are shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,6 @@ def changed_samples(
     before: Release,
     after: Release,
     is_wanted: Callable[[Unit | None], bool] | None = None,
-    most: int = 5,
 ) -> list[ChangedSample]:
     """Return what differs in some changed resources of patients, at most one of a patient.
 
@@ -58,12 +59,11 @@ def changed_samples(
         before: the earlier release.
         after: the later release.
         is_wanted: chooses patients by their rows in the catalog; None for all.
-        most: most resources.
 
     Raises:
         StoreError: something of the releases is missing or damaged.
     """
-    return list(islice(_samples(before, after, is_wanted), most))
+    return list(islice(_samples(before, after, is_wanted), _MOST))
 
 
 def planned_samples(publication: Publication, manifest: Manifest) -> list[ChangedSample]:

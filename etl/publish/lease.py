@@ -82,7 +82,7 @@ class Lease:
             self.renew()
 
     @contextmanager
-    def renewed_in_background(self, often: timedelta = _OFTEN) -> Iterator[None]:
+    def renewed_in_background(self) -> Iterator[None]:
         """Keep the lease by a timer, however long a step of the holder takes.
 
         A renewal that fails is left to the one before the commit, which refuses if the lease was
@@ -91,7 +91,7 @@ class Lease:
         over = threading.Event()
 
         def keep() -> None:
-            while not over.wait(often.total_seconds()):
+            while not over.wait(_OFTEN.total_seconds()):
                 with suppress(StoreError):
                     self.keep()
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import tempfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,12 +44,7 @@ class WrittenFolder:
     removed: int
 
 
-def write_folder(
-    release: Release,
-    pages: Mapping[str, PublicPage],
-    folder: Path,
-    step: Callable[[int], None] = lambda _: None,
-) -> WrittenFolder:
+def write_folder(release: Release, pages: Mapping[str, PublicPage], folder: Path) -> WrittenFolder:
     """Bring a folder to what a release of a provider directory has for everybody.
 
     Folders get mode 0755 and files 0644 whatever the umask; a file's time is that at which its
@@ -60,7 +55,6 @@ def write_folder(
         pages: documents by path.
         folder: made where it is missing. What lies elsewhere in it than in `bulk/` and
             `plan-finder/` stays.
-        step: called with the number of files looked at so far.
 
     Raises:
         StoreError: the target cannot be read, or the folder cannot be written.
@@ -68,12 +62,11 @@ def write_folder(
     files = public_files(release.manifest)
     written = 0
     try:
-        for number, (path, file) in enumerate(files.items(), start=1):
+        for path, file in files.items():
             place = folder / path
             if not _is_there(place, file):
                 _replace(folder, place, _plain(release, file), file.modified)
                 written += 1
-            step(number)
         for path, page in pages.items():
             _replace(folder, folder / path, page.body, page.modified)
         kept = {*files, *pages, *_before(release)}

@@ -19,6 +19,8 @@ _ANCILLARY: Final = (
     ("0260", 9900),
 )
 """(NUBC revenue code, cents) of what a stay is billed for beside room, drugs and laboratory."""
+_ONCE: Final = "1"
+"""NUBC frequency of a bill: from admission to discharge."""
 _HEADER_ONLY: Final = 450
 """Thousandths of institutional claims that state amounts on the header alone."""
 
@@ -80,15 +82,15 @@ def _admitted(visit: Encounter, claim_type: str, role: str, end: int, bill: str)
     return draft
 
 
-def _bill(draft: Draft, bill: str, frequency: str = "1") -> None:
+def _bill(draft: Draft, bill: str) -> None:
     """State the type of bill whole, or as its three parts (MapIDs 17, 114 to 116)."""
     header, dice = draft.header, draft.dice
     if dice.chance(800):
-        header["type_of_bill"] = bill + frequency
+        header["type_of_bill"] = bill + _ONCE
     else:
         header["bill_facility_type"] = bill[0]
         header["bill_classification"] = bill[1]
-        header["bill_frequency"] = frequency
+        header["bill_frequency"] = _ONCE
     header["patient_account_number"] = f"PAT-{dice.below(10_000_000):07d}"
     header["medical_record_number"] = f"{draft.life.number:09d}"
 
