@@ -62,7 +62,7 @@ def write_pages(store: Store, options: BulkOptions | None = None) -> list[str]:
         if base.release is None:
             return []
         try:
-            return _settle_all(store, base, options or BulkOptions())
+            return _update_pages(store, base, options or BulkOptions())
         except CommitConflict:  # another run has published, and its pages are newer
             continue
         except StoreError as error:
@@ -192,11 +192,16 @@ def _content_of(page: bytes) -> JSON:
         return None
 
 
-def _settle_all(store: Store, base: Current, options: BulkOptions) -> list[str]:
+def _update_pages(store: Store, base: Current, options: BulkOptions) -> list[str]:
+    """Write the pages that are not as the manifests say, the newest first; return their keys.
+
+    Raises:
+        CommitConflict: another release was published meanwhile.
+    """
     changed: list[str] = []
     others = {entry.key for entry in store.list(FOLDER)}
 
-    def settle(key: str, content: JSON, link: str | None) -> None:
+    def update(key: str, content: JSON, link: str | None) -> None:
         others.discard(key)
         replace_page(key, _present(store, key), _page(options, key, content, link))
 
@@ -208,6 +213,7 @@ def _settle_all(store: Store, base: Current, options: BulkOptions) -> list[str]:
         store.swap(key, data, there.tag if there is not None else None)
         changed.append(key)
 
+    # From the newest release backwards: each page leads to that of the release after it.
     link = PENDING
     root: JSON = None
     root_link: str | None = None
@@ -221,12 +227,12 @@ def _settle_all(store: Store, base: Current, options: BulkOptions) -> list[str]:
             root_link = updates_key(bulk["snapshot"])
         root = root or bulk["snapshot"]
         if bulk["increment"] is not None:
-            settle(page_key(release.id), bulk["increment"], link)
+            update(page_key(release.id), bulk["increment"], link)
         if not bulk["increments"]:  # it has a snapshot of its own
-            settle(updates_key(bulk["snapshot"]), {"time": bulk["snapshot"]["time"]}, link)
+            update(updates_key(bulk["snapshot"]), {"time": bulk["snapshot"]["time"]}, link)
         link = page_key(release.id) if bulk["increment"] is not None else CLOSED
     if root is not None:
-        settle(ROOT, root, root_link)
+        update(ROOT, root, root_link)
     # Where `current.json` was put back from a copy, consumers may wait at a release that is lost.
     for key in sorted(others):
         there = _present(store, key)
