@@ -20,7 +20,7 @@ from etl.publish import object_keys
 from etl.publish.canonical_json import sha256
 from etl.publish.catalog import Unit, find_row, shard_number
 from etl.publish.manifest import Manifest
-from etl.publish.reader import runs, views
+from etl.publish.reader import check_head, runs, views
 from etl.publish.search_index import HEAD, WHOLE, BlockPart, Index, IndexColumn
 from etl.publish.segments import Segment, SegmentEntry
 from etl.storage.async_port import Line, Objects, Transient
@@ -184,7 +184,8 @@ class ReleaseTree:
         what = f"{self._objects.name}: {entry.key}"
 
         async def headed() -> Segment:
-            return Segment(what, await self._objects.get_range(entry.key, 0, entry.head))
+            head = await self._objects.get_range(entry.key, 0, entry.head)
+            return Segment(what, head, entry.bytes)
 
         return await self._cache.get(
             entry.key, lambda: self._twice(headed), lambda _: _PARSED * entry.head
@@ -358,7 +359,9 @@ class ReleaseTree:
 
         async def headed() -> IndexedBlock:
             head = await self._objects.get_range(unit.index, 0, HEAD)
-            return IndexedBlock(Index(what, head, _never), unit.index, len(head))
+            index = Index(what, head, _never)
+            check_head(index, unit, what)
+            return IndexedBlock(index, unit.index, len(head))
 
         return await self._twice(headed)
 

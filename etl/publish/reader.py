@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final
 
 from etl.errors import NotFound, StoreError
 from etl.publish import object_keys
 from etl.publish.block import unpack
-from etl.publish.canonical_json import sha256
+from etl.publish.canonical_json import loads, sha256
 from etl.publish.catalog import Unit, by_shard, find_row, parse_shard, shard_number
 from etl.publish.manifest import Manifest, Pointer, Shard
 from etl.publish.search_index import HEAD, WHOLE, BlockPart, Index
@@ -193,21 +194,33 @@ def read_pointer(store: Store) -> Tagged | None:
 def _trace_of_releases(store: Store) -> str | None:
     """Return the key of an object that only comes after a commit; None where there is none.
 
-    A first run that died before its commit leaves a manifest, but none with a release before it.
+    A first run that died before its commit leaves a manifest, but none with a release before it,
+    and no record that names a release.
     """
-    for key in sorted((entry.key for entry in store.list("releases/")), reverse=True):
-        if key.endswith("/manifest.json"):
-            try:
-                manifest = Manifest.from_bytes(store.get(key), f"{store.name}: {key}")
-                if manifest.parent is not None:
-                    return key
-            except StoreError:  # damaged, or gone since
-                continue
+    traces = chain(
+        _naming(store, "releases/", "/manifest.json", "parent"),
+        _naming(store, object_keys.RUN_RECORDS, ".json", "release"),
+    )
+    trace = next(traces, None)
+    if trace is not None:
+        return trace
     try:
         store.read(object_keys.BULK_ROOT)
     except NotFound:
         return None
     return object_keys.BULK_ROOT
+
+
+def _naming(store: Store, folder: str, ending: str, member: str) -> Iterator[str]:
+    """Yield the keys of a folder's JSON objects that name a release so, the newest first."""
+    for key in sorted((entry.key for entry in store.list(folder)), reverse=True):
+        if key.endswith(ending):
+            try:
+                named = loads(store.get(key), f"{store.name}: {key}")[member]
+            except (StoreError, KeyError, TypeError):  # damaged, or gone since
+                continue
+            if named is not None:
+                yield key
 
 
 def open_release(store: Store, release: str, digest: str | None = None) -> Release:
@@ -252,7 +265,23 @@ def open_index(store: Store, unit: Unit) -> Index:
     if unit.index_bytes <= WHOLE:
         return Index.of(checked(store, unit.index), what)
     head = store.get_range(unit.index, 0, HEAD)
-    return Index(what, head, lambda start, length: store.get_range(unit.index, start, length))
+    index = Index(what, head, lambda start, length: store.get_range(unit.index, start, length))
+    check_head(index, unit, what)
+    return index
+
+
+def check_head(index: Index, unit: Unit, what: str) -> None:
+    """Check an index of which only the head was read, so that its hash is not known.
+
+    Raises:
+        StoreError: it is of another block, or of another size, than its row of the catalog says.
+    """
+    try:
+        stated = (index.head["block"], index.head["bytes"], index.object_size)
+    except (KeyError, TypeError, ValueError):  # the head of an older tree, which has no checksum
+        stated = None
+    if stated != (unit.block, unit.bytes, unit.index_bytes):
+        raise StoreError(f"{what} is another index than the catalog names; run verify")
 
 
 def read_rows(store: Store, index: Index, rows: Iterable[int]) -> dict[int, bytes]:

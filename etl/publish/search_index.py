@@ -211,6 +211,11 @@ class Index:
         """Return how many bytes of the object a section takes."""
         return self._place(name)[1]
 
+    @property
+    def object_size(self) -> int:
+        """Size of the whole object, as its head states it."""
+        return self._base + max(at + size for at, size, _ in self.head["sections"].values()) + 2
+
     def has(self, name: str) -> bool:
         """Return whether there is such a section."""
         return name in self.head["sections"]

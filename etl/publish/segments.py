@@ -155,12 +155,13 @@ class Segment:
     Args:
         what: what messages call it.
         head: its first line.
+        size: bytes of the whole object, as the manifest states it.
 
     Raises:
-        StoreError: it is damaged.
+        StoreError: it is damaged, or another segment.
     """
 
-    def __init__(self, what: str, head: bytes) -> None:
+    def __init__(self, what: str, head: bytes, size: int) -> None:
         self._what = what
         self._base = len(head)
         document: JSON = loads(head, what)
@@ -168,6 +169,8 @@ class Segment:
         if check != zlib.crc32(dumps(document)):
             raise StoreError(f"{what}: its head is damaged; run verify")
         self._columns: Mapping[str, Sequence[int]] = document["columns"]
+        if self._base + sum(length for _, length, _ in self._columns.values()) != size:
+            raise StoreError(f"{what} is another segment than the manifest names; run verify")
         self._references = frozenset(document["references"])
         self._runs: Mapping[str, Sequence[tuple[int, int]]] = document["types"]
 

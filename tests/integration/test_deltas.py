@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from etl.errors import DataRejected, UsageError
+from etl.errors import DataRejected, StoreError, UsageError
 from etl.publish.reader import open_current
 from etl.publish.verify import verify
 from etl.storage.local import LocalStore
@@ -76,6 +76,26 @@ def test_a_delta_needs_rows_that_were_kept(payer: Payer, extracts: Path) -> None
     with pytest.raises(UsageError, match=r"set publish\.deltas"):
         payer.run(delta(extracts / "delta1", 1))
     assert payer.files() == before
+
+
+def test_a_delta_over_damaged_rows_is_refused_and_a_full_extract_gets_through(
+    payer: Payer, extracts: Path
+) -> None:
+    payer.begin(full(extracts / "full0", 0))
+    release = payer.release
+    reports = release.manifest.facts.reports
+    rows = [payer.target / named.key for named in reports if named.key.startswith("rows/")]
+    (listed,) = (path for path in rows if path.suffix == ".json")
+    table = max(rows, key=lambda path: path.stat().st_size)
+    whole = table.read_bytes()
+    for path, damage in ((table, Path.unlink), (listed, lambda path: path.write_bytes(b"{}"))):
+        damage(path)
+        with pytest.raises(StoreError, match=rf"{path.name}, rows .*, or publish a full extract"):
+            payer.run(delta(extracts / "delta1", 1))
+        table.write_bytes(whole)
+    assert payer.release.id == release.id
+    payer.run(full(extracts / "full1", 1))
+    assert verify(payer.release).ok
 
 
 def test_a_delta_with_a_torn_row_is_not_applied_at_all(

@@ -23,13 +23,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from etl.columns.places import place_keys
-from etl.errors import DataRejected, StoreError, UsageError
+from etl.errors import DataRejected, NotFound, StoreError, UsageError
 from etl.model.canonical_tables import CLAIM_TABLES, FILE_COLUMN, ROW_COLUMN, TABLES
 from etl.model.severity import Severity
 from etl.pipeline.definitions import Definitions
-from etl.publish.canonical_json import JSON
+from etl.publish.canonical_json import JSON, sha256
 from etl.publish.manifest import Named
-from etl.publish.reader import Current, Release, checked
+from etl.publish.reader import Current, Release
 from etl.publish.release import put_by_content
 from etl.quality.rules.kinds import LineRejected
 from etl.sources import Extract, Loaded, Partitions
@@ -139,12 +139,31 @@ def kept_layers(release: Release) -> tuple[Layer, ...]:
     store = release.store
     for named in release.manifest.facts.reports:
         if named.key.startswith(FOLDER) and named.key.endswith(".json"):
-            value = json.loads(checked(store, named.key, named.sha256))
+            value = json.loads(kept_object(store, named))
             if value["format"] not in (_WITHOUT_PLACES, _FORMAT):
                 what = f"{store.name}: {named.key}"
                 raise StoreError(f"{what} is of a later format: update the program")
             return tuple(Layer.from_json(layer) for layer in value["layers"])
     return ()
+
+
+def kept_object(store: Store, named: Named) -> bytes:
+    """Return an object of kept rows, checked against its hash.
+
+    Raises:
+        StoreError: it is missing or damaged.
+    """
+    state = "damaged: its bytes do not have its hash"
+    try:
+        data = store.get(named.key)
+        if sha256(data) == named.sha256:
+            return data
+    except NotFound:
+        state = "missing"
+    raise StoreError(
+        f"{store.name}: {named.key}, rows that deltas are put on top of, is {state}; restore it "
+        "from a copy, or publish a full extract, which needs no rows that were kept"
+    )
 
 
 def layer_of(layers: Sequence[Layer], extract: Extract) -> int:

@@ -24,8 +24,7 @@ import pyarrow.parquet as pq
 
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN, TABLES
 from etl.model.data_models import CLAIMS, DataModel
-from etl.pipeline.deltas.layers import Layer
-from etl.publish.reader import checked
+from etl.pipeline.deltas.layers import Layer, kept_object
 from etl.storage.port import Store
 
 Times: TypeAlias = npt.NDArray[np.int64]
@@ -170,7 +169,7 @@ def _rows_of(
         named = layer.tables.get(name)
         if named is None:
             continue
-        table = pq.read_table(io.BytesIO(checked(store, named.key, named.sha256)))
+        table = pq.read_table(io.BytesIO(kept_object(store, named)))
         tables.append(table.select(schema.names).cast(schema))
         if has_places:
             places.append(_places_of(store, layer, number, name, table.num_rows))
@@ -194,7 +193,7 @@ def _places_of(store: Store, layer: Layer, number: int, name: str, count: int) -
     columns = [pa.nulls(count, pa.int32()), pa.nulls(count, pa.int64())]
     named = layer.places.get(name)
     if named is not None:
-        table = pq.read_table(io.BytesIO(checked(store, named.key, named.sha256)))
+        table = pq.read_table(io.BytesIO(kept_object(store, named)))
         columns = [table.column(FILE_COLUMN), table.column(ROW_COLUMN)]
     numbers = pa.array(np.full(count, number, np.int32))
     return pa.table([numbers, *columns], schema=_PLACES_SCHEMA)

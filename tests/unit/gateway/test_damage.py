@@ -14,7 +14,7 @@ from tests.memory_store import MemoryStore
 from tests.unit.gateway.faulty import Watched
 from tests.unit.gateway.memory_objects import MemoryObjects
 from tests.unit.gateway.trees import BASE, grant, opened, run
-from tests.unit.publish.samples import logical_id, patient, publish
+from tests.unit.publish.samples import LATER, logical_id, patient, publish
 
 EOB = "ExplanationOfBenefit"
 ANN, BOB = logical_id("ann"), logical_id("bob")
@@ -93,6 +93,26 @@ def test_a_catalog_that_leads_to_another_members_block_shows_nothing(store: Memo
     made.targets[0].cache.put((shard.key, ANN), bob, 1)
     with pytest.raises(StoreError, match="another patient's"):
         answered(made)
+
+
+@pytest.mark.parametrize("near", [True, False])
+def test_the_large_index_of_an_earlier_release_is_not_taken_for_the_present_one(
+    near: bool,
+) -> None:
+    """Only the head of a large index is read first, so that its hash is not known."""
+    big = logical_id("big")
+    store = MemoryStore()
+    before = publish(store, [patient("big", 1500)]).unit(big)
+    release = publish(store, [patient("big", 1500, amount="13.50")], now=LATER)
+    now = release.unit(big)
+    assert before is not None
+    assert now is not None
+    store.put(now.index, store.get(before.index))
+    made, _ = watched(store, near=near)
+    with pytest.raises(StoreError, match="another index than the catalog names"):
+        answered(made, big)
+    with pytest.raises(StoreError, match="another index than the catalog names"):
+        release.index(now)
 
 
 @pytest.mark.parametrize("kind", ["catalog/", ".index.json", ".ndjson.gz"])

@@ -52,13 +52,25 @@ def test_damage_inside_a_range_of_a_block_is_noticed() -> None:
         read_rows(store, index, [2])
 
 
-@pytest.mark.parametrize("nights", [1, 2])
-def test_a_pointer_that_is_gone_is_no_empty_target(nights: int) -> None:
+@pytest.mark.parametrize(
+    "trace",
+    [
+        {},
+        {"$bulk-publish": b"{}\n"},
+        {
+            "runs/20260101T000000Z-0a.json": b'{"release":"20260101T000000Z-0123456789ab"}\n',
+            "runs/20260101T010000Z-0b.json": b'{"release":null}\n',
+            "runs/20260101T020000Z-0c.json": b"{",
+        },
+    ],
+    ids=["a release before it", "pages", "records of runs"],
+)
+def test_a_pointer_that_is_gone_is_no_empty_target(trace: dict[str, bytes]) -> None:
     store = MemoryStore()
-    for night in range(nights):
+    for night in range(1 if trace else 2):
         publish(store, [patient("anna", night + 1)], now=f"2026-01-0{night + 1}T00:00:00Z")
-    if nights == 1:
-        store.put("$bulk-publish", b"{}\n")  # comes after the commit
+    for key, data in trace.items():  # what comes after the commit
+        store.put(key, data)
     pointer = store.get("current.json")
     store.delete(["current.json"])
     with pytest.raises(StoreError, match=r"current\.json is missing, though .* were published"):
@@ -71,4 +83,5 @@ def test_what_a_first_run_leaves_that_died_before_its_commit_is_no_release() -> 
     store = MemoryStore()
     publish(store, [patient("anna", 1)])
     store.delete(["current.json"])  # its manifest has no release before it
+    store.put("runs/20260101T000000Z-0a.json", b'{"release":null}\n')
     assert open_current(store).release is None

@@ -62,7 +62,7 @@ def rows(release: Release, parameter: str) -> set[tuple[object, int]]:
     found: set[tuple[object, int]] = set()
     for entry in entries(release):
         data = release.store.get(entry.key)
-        segment = Segment("it", data[: entry.head])
+        segment = Segment("it", data[: entry.head], entry.bytes)
 
         def section(name: str, data: bytes = data, segment: Segment = segment) -> bytes:
             start, length = segment.place(name) or (0, 0)
@@ -177,3 +177,14 @@ def test_damage_anywhere_in_a_segment_is_noticed() -> None:
             read_all(release)
     store.put(entry.key, data)
     assert all(read_all(release))
+
+
+def test_another_segment_is_not_taken_for_the_one_that_the_manifest_names() -> None:
+    store = MemoryStore()
+    before = entries(publish(store, map(place, range(PLACES))))[0]
+    now = entries(publish(store, [place(number, "New") for number in range(PLACES)], LATER))[0]
+    assert before.key != now.key
+    data = store.get(before.key)
+    Segment("it", data[: before.head], before.bytes)
+    with pytest.raises(StoreError, match="another segment than the manifest names"):
+        Segment("it", data[: before.head], now.bytes)
