@@ -23,8 +23,8 @@ _EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
 def write_record(store: Store, record: RunRecord, keep: int) -> None:
     """Keep the record of a run, and delete the oldest beyond those that are to stay.
 
-    Nothing depends on it: where it cannot be kept, a warning is logged. A run that failed before
-    anything was published leaves the target as it was.
+    Nothing depends on it: where it cannot be kept, a warning is logged, unless storage is why the
+    run failed. A run that failed before anything was published leaves the target as it was.
 
     Args:
         store: the target.
@@ -41,7 +41,8 @@ def write_record(store: Store, record: RunRecord, keep: int) -> None:
         if old := others[max(keep - 1, 0) :]:
             store.delete(old)
     except StoreError as error:
-        log.warning("%s: the record of this run was not kept", error)
+        if record.exit_code != StoreError.exit_code:  # else the run's own error is about storage
+            log.warning("%s: the record of this run was not kept", error)
 
 
 def read_records(store: Store, most: int | None = None) -> list[RunRecord]:

@@ -17,6 +17,10 @@ from etl.publish.segments import SegmentEntry
 Kind = Literal["full", "delta", "rollback"]
 
 RELEASE: Final = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{12}")
+RESTORE_POINTER: Final = (
+    "put it back from a copy, or write it anew for the newest of releases/ that was published"
+)
+"""What to do where `current.json` is lost or damaged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,17 +264,19 @@ class Pointer:
         Raises:
             StoreError: it is none.
         """
-        value = loads(data, what)
         try:
+            value = loads(data, what)
             fence = value.get("fence", 0)
             pointer = cls(value["release"], value["manifest"], value["sha256"], int(fence))
             if RELEASE.fullmatch(pointer.release) and pointer.manifest == object_keys.manifest(
                 pointer.release
             ):
                 return pointer
-        except (AttributeError, KeyError, TypeError, ValueError):
+        except (StoreError, AttributeError, KeyError, TypeError, ValueError):
             pass
-        raise StoreError(f"{what} is no pointer to a release: the object is damaged")
+        raise StoreError(
+            f"{what} is no pointer to a release: the object is damaged; {RESTORE_POINTER}"
+        )
 
 
 def _plain(value: Named | Shard | Pointer | SegmentEntry) -> dict[str, JSON]:

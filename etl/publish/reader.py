@@ -16,7 +16,7 @@ from etl.publish import object_keys
 from etl.publish.block import unpack
 from etl.publish.canonical_json import loads, sha256
 from etl.publish.catalog import Unit, by_shard, find_row, parse_shard, shard_number
-from etl.publish.manifest import Manifest, Pointer, Shard
+from etl.publish.manifest import RESTORE_POINTER, Manifest, Pointer, Shard
 from etl.publish.search_index import HEAD, WHOLE, BlockPart, Index
 from etl.storage.port import Store, Tagged
 
@@ -176,8 +176,7 @@ def open_current(store: Store) -> Current:
         if tagged is None:
             raise StoreError(
                 f"{store.name}: {object_keys.CURRENT} is missing, though {trace} shows that "
-                "releases were published: put it back from a copy, or write it anew for the "
-                "newest of releases/ that was published"
+                f"releases were published: {RESTORE_POINTER}"
             )
     pointer = Pointer.from_bytes(tagged.data, f"{store.name}: {object_keys.CURRENT}")
     return Current(open_release(store, pointer.release, pointer.sha256), tagged.tag)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -50,6 +51,17 @@ def test_a_record_stays_although_others_are_dated_later() -> None:
     write_record(store, own, keep=1)
     assert read_records(store) == [own]
     write_record(store, future, keep=0)
+    assert read_records(store) == []
+
+
+@pytest.mark.parametrize("exit_code", [1, 5])
+def test_a_run_that_storage_failed_says_so_once(
+    exit_code: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = MemoryStore()
+    store.put(object_keys.CURRENT, b"{")
+    write_record(store, replace(ended("failed", BEGAN, None), exit_code=exit_code), keep=2)
+    assert bool(caplog.records) == (exit_code != 5)
     assert read_records(store) == []
 
 

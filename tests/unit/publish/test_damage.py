@@ -79,6 +79,15 @@ def test_a_pointer_that_is_gone_is_no_empty_target(trace: dict[str, bytes]) -> N
     assert open_current(store).release is not None
 
 
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"release":"20260101T000000Z-0123456789ab"}'])
+def test_a_damaged_pointer_says_what_to_do(data: bytes) -> None:
+    store = MemoryStore()
+    publish(store, [patient("anna", 1)])
+    store.put("current.json", data)
+    with pytest.raises(StoreError, match=r"current\.json is no pointer .*: .*; put it back from a"):
+        open_current(store)
+
+
 def test_what_a_first_run_leaves_that_died_before_its_commit_is_no_release() -> None:
     store = MemoryStore()
     publish(store, [patient("anna", 1)])
