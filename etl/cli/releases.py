@@ -318,9 +318,9 @@ def verify_command(
     if not verified.ok:
         raise StoreError(
             f"{target}: {verified.count:,} problems in release {verified.release}; "
-            "`cpcds run` with --repair makes again what is of patients/, directory/ and bulk/; for "
-            "the rest restore the objects from a copy, roll back to a release that is whole, or "
-            "publish to a new target"
+            "`cpcds run` with --repair makes again what is of patients/, directory/ and bulk/, and "
+            "the next run of other files what is of memory/; for the rest restore the objects from "
+            "a copy, roll back to a release that is whole, or publish to a new target"
         )
     if not as_json:
         click.echo("nothing is broken")

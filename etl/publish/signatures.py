@@ -91,7 +91,7 @@ def check_signature(release: Release, keys: Sequence[Path]) -> str:
     try:
         envelope = library.dsse.Envelope.from_dict(json.loads(data))
         accepted = envelope.verify(public, 1)
-    except (library.exceptions.Error, KeyError, TypeError, ValueError):
+    except (library.exceptions.Error, AttributeError, KeyError, TypeError, ValueError):
         raise StoreError(
             f"{store.name}: {key} is no signature by a key that was given: it was signed with "
             "another key, or was changed"

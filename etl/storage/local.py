@@ -38,6 +38,7 @@ _WHY: Final = {
     errno.ENOTDIR: "a file stands where a folder should be",
     errno.EEXIST: "a file stands where a folder should be",
     errno.EISDIR: "a folder stands where a file should be",
+    errno.ELOOP: "a link stands where a file should be",
     errno.EMFILE: "too many files are open; raise the limit (ulimit -n)",
 }
 
@@ -365,7 +366,8 @@ class LocalStore:
             raise NotFound(f"{self.name}: there is no object {key}") from None
         except OSError as error:
             why = _WHY.get(error.errno or 0) or error.strerror or str(error)
-            raise StoreError(f"{self.name}: cannot {verb} {key}: {why}") from error
+            at = "" if key in str(error.filename or key) else f" ({error.filename})"
+            raise StoreError(f"{self.name}: cannot {verb} {key}: {why}{at}") from error
 
 
 def _folder_of(key: str) -> str:

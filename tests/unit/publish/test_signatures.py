@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from etl.errors import StoreError, UsageError
-from etl.publish.canonical_json import sha256
+from etl.publish.canonical_json import dumps, loads, sha256
 from etl.publish.history import rollback
 from etl.publish.manifest import Manifest
 from etl.publish.prune import prune
@@ -107,6 +107,15 @@ def test_another_key_a_changed_manifest_and_no_signature_are_detected(
         with pytest.raises(StoreError, match=r"signature|signs another"):
             check_signature(release, [public])
     assert len(data) > 500
+    for member, value in (
+        ("payload", 7),
+        ("payload", None),
+        ("signatures", [7]),
+        ("signatures", 7),
+    ):
+        store.put(key, dumps({**loads(data, "it"), member: value}))
+        with pytest.raises(StoreError, match="no signature by a key that was given"):
+            check_signature(release, [public])
     store.delete([key])
     with pytest.raises(StoreError, match="is not signed"):
         check_signature(release, [public])

@@ -162,6 +162,19 @@ def test_a_folder_in_the_place_of_an_object_is_one_sentence(store: LocalStore) -
         store.put("a/b/c", b"x")
 
 
+@pytest.mark.parametrize("what", ["a folder", "a link"])
+def test_what_stands_in_the_place_of_the_lock_is_named(tmp_path: Path, what: str) -> None:
+    lock = tmp_path / ".lock"
+    if what == "a link":
+        lock.symlink_to(tmp_path / "elsewhere")
+    else:
+        lock.mkdir()
+    store = LocalStore(tmp_path)
+    with pytest.raises(StoreError, match=rf"key: {what} stands where .* be \({lock}\)"):
+        store.swap("key", b"x", None)
+    assert not (tmp_path / "key").exists()
+
+
 def test_a_lock_that_is_held_elsewhere_is_waited_for_and_then_named(store: LocalStore) -> None:
     store.put("a", b"x")
     code = (
