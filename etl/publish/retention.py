@@ -93,5 +93,5 @@ def _expiry(there: Tagged, name: str) -> Expiry:
     try:
         before = loads(there.data, what)["before"]
         return Expiry({folder: instant(before[folder]) for folder in FOLDERS if folder in before})
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (StoreError, KeyError, TypeError, ValueError, AttributeError):
         raise StoreError(f"{what} is damaged: restore it from a copy") from None

@@ -6,6 +6,7 @@ import pytest
 
 from etl.errors import StoreError
 from etl.publish.reader import Release, open_current, open_index, read_all, read_rows
+from etl.publish.retention import read_expiry
 from tests.memory_store import MemoryStore
 from tests.unit.publish.samples import logical_id, objects, patient, publish
 
@@ -94,3 +95,11 @@ def test_what_a_first_run_leaves_that_died_before_its_commit_is_no_release() -> 
     store.delete(["current.json"])  # its manifest has no release before it
     store.put("runs/20260101T000000Z-0a.json", b'{"release":null}\n')
     assert open_current(store).release is None
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"before":7}', b'{"before":{"reports":"x"}}'])
+def test_a_damaged_record_of_what_was_deleted_is_named(data: bytes) -> None:
+    store = MemoryStore()
+    store.put("reports/expired.json", data)
+    with pytest.raises(StoreError, match=r"reports/expired\.json is damaged: restore it"):
+        read_expiry(store)
