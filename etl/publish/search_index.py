@@ -214,7 +214,8 @@ class Index:
     @property
     def object_size(self) -> int:
         """Size of the whole object, as its head states it."""
-        return self._base + max(at + size for at, size, _ in self.head["sections"].values()) + 2
+        end: int = max(start + length for start, length, _ in self.head["sections"].values())
+        return self._base + end + 2  # the brace and the line break
 
     def has(self, name: str) -> bool:
         """Return whether there is such a section."""
