@@ -20,7 +20,7 @@ RELEASE: Final = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{12}")
 RESTORE_POINTER: Final = (
     "put it back from a copy, or write it anew for the newest of releases/ that was published"
 )
-"""What to do where `current.json` is lost or damaged."""
+"""Advice where `current.json` is lost or damaged."""
 
 
 @dataclass(frozen=True, slots=True)
