@@ -251,7 +251,13 @@ def _mark(store: Store, kept: Sequence[Release], used: _InUse) -> None:
                 used.add_key(segment.key)
 
     def rows(shard: Shard) -> list[Unit]:
-        return parse_shard(checked(store, shard.key, shard.sha256), shard.key)
+        try:
+            return parse_shard(checked(store, shard.key, shard.sha256), shard.key)
+        except StoreError as error:
+            raise StoreError(
+                f"{error}: what a kept release names is not known, so that nothing was deleted; "
+                "where the object is lost or damaged, restore it from a copy, or keep fewer releases"
+            ) from None
 
     for units in mapped(store, rows, fresh()):
         for unit in units:

@@ -463,7 +463,7 @@ def test_prune_deletes_nothing_where_a_kept_release_cannot_be_read() -> None:
     assert shard is not None
     store.delete([shard.key])
     before = but_pointer(store)
-    with pytest.raises(StoreError):
+    with pytest.raises(StoreError, match=rf"{shard.key}: what .* so that nothing was deleted; "):
         prune(store, clock_at(DAYS[20]), keep=1)
     assert but_pointer(store) == before
 
