@@ -256,7 +256,7 @@ def _mark(store: Store, kept: Sequence[Release], used: _InUse) -> None:
         except StoreError as error:
             raise StoreError(
                 f"{error}: what a kept release names is not known, so that nothing was deleted; "
-                "where the object is lost or damaged, restore it from a copy, or keep fewer releases"
+                "if the object is lost or damaged, restore it from a copy, or keep fewer releases"
             ) from None
 
     for units in mapped(store, rows, fresh()):
