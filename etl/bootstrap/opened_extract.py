@@ -19,6 +19,7 @@ from etl.errors import UsageError
 from etl.local.executor import LocalExecutor
 from etl.local.forked_workers import forked_workers
 from etl.local.memory_budget import MemoryBudget
+from etl.local.memory_pool import choose_memory_pool
 from etl.local.workers import Workers
 from etl.pipeline.context import RunContext, RunOptions
 from etl.pipeline.definitions import Definitions
@@ -111,6 +112,7 @@ def opened(
     Raises:
         StoreError: the job cannot be done with so little memory.
     """
+    choose_memory_pool()
     budget = _memory_budget(settings)
     if budget is not None:
         processes = budget.processes(settings.run.workers or os.cpu_count() or 1)

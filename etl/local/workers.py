@@ -18,6 +18,7 @@ from typing import Final
 
 from etl.errors import StoreError
 from etl.jobs import ALONE, EmitAny, Found, Job, no_event
+from etl.local.memory_pool import choose_memory_pool
 from etl.pipeline.definitions import Definitions, LoadDefinitions
 
 _AHEAD: Final = 4
@@ -151,6 +152,7 @@ def definitions_here() -> Definitions:
 
 def _begin(load_definitions: LoadDefinitions, stop: Connection) -> None:
     threading.Thread(target=end_with_the_run, args=(stop,), daemon=True).start()
+    choose_memory_pool()
     global _definitions
     _definitions = load_definitions()
 
