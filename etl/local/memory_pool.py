@@ -7,8 +7,8 @@ from typing import Final
 
 import pyarrow as pa
 
-_QUICKEST: Final = "jemalloc"
-"""Allocator that gave pages back, and asked for them again, at the least cost (decision 0014)."""
+_ALLOCATOR: Final = "jemalloc"
+"""The one with which a run holds the least memory (decision 0014)."""
 _VARIABLE: Final = "ARROW_DEFAULT_MEMORY_POOL"
 """Arrow's own setting, which counts where somebody has set it."""
 
@@ -18,5 +18,5 @@ def choose_memory_pool() -> None:
 
     Buffers that are there already stay with the allocator that they came from.
     """
-    if _VARIABLE not in os.environ and _QUICKEST in pa.supported_memory_backends():
+    if _VARIABLE not in os.environ and _ALLOCATOR in pa.supported_memory_backends():
         pa.set_memory_pool(pa.jemalloc_memory_pool())
