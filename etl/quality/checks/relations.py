@@ -186,12 +186,8 @@ def _meaning(frame: Frame, column: str, rule: Rule) -> Any:
 
 def _without_line_amounts(work: Work, frame: Frame) -> Any:
     """Return the rows of claims of which no line carries an amount."""
-    claims, lines = work.frames["claim"], work.frames["claim_line"]
-    with_amounts = np.zeros(claims.count, dtype=bool)
-    for column in AMOUNT_COLUMNS:
-        _mark_claims(work, with_amounts, lines, lines.filled(column))
     up = np.arange(frame.count) if frame.name == "claim" else work.above(frame, "claim")
-    return (up >= 0) & ~np.append(with_amounts, True)[up]
+    return (up >= 0) & ~np.append(_with_line_amounts(work), True)[up]
 
 
 def _outside(work: Work, frame: Frame, rule: Rule, outside: kinds.Outside) -> None:
@@ -253,22 +249,29 @@ def _sum_of_payments(work: Work, frame: Frame, rule: Rule) -> None:
 
 
 def _no_amount(work: Work, frame: Frame, rule: Rule, *, summed: bool) -> None:
-    lines, others = work.frames["claim_line"], work.frames["claim_other_payer"]
+    others = work.frames["claim_other_payer"]
     header = np.zeros(frame.count, dtype=bool)
     for column in AMOUNT_COLUMNS:
         if not frame.cells(column).empty:
             header |= frame.filled(column)
     if header.all():
         return
-    of_lines = np.zeros(frame.count, dtype=bool)
-    for column in AMOUNT_COLUMNS:
-        _mark_claims(work, of_lines, lines, lines.filled(column))
+    of_lines = _with_line_amounts(work)
     if summed:
         paid, of_line = others.filled("amount_priorpayerpaid"), others.filled("line_number")
         _mark_claims(work, header, others, paid & ~of_line)
         _mark_claims(work, of_lines, others, paid & of_line)
     where = ~header & (of_lines if summed else ~of_lines)
     work.fail(rule, frame, where & work.holds(rule, frame) & ~frame.superseded)
+
+
+def _with_line_amounts(work: Work) -> Any:
+    """Return the claims of which a remaining line carries an amount."""
+    lines = work.frames["claim_line"]
+    claims = np.zeros(work.frames["claim"].count, dtype=bool)
+    for column in AMOUNT_COLUMNS:
+        _mark_claims(work, claims, lines, lines.filled(column))
+    return claims
 
 
 def _mark_claims(work: Work, claims: Any, children: Frame, where: Any) -> None:
