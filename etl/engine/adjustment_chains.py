@@ -19,17 +19,15 @@ from etl.columns.navigation import positions
 from etl.model.adjustment_chains import Linked, Role, places
 from etl.model.canonical_tables import AMOUNT_COLUMNS
 
-_NEEDED: Final = (
+_TEXTS: Final = (
     "member_id",
     "claim_id",
     "adjusted_from_claim_id",
     "adjusted_to_claim_id",
     "adjudication_date",
     "last_updated",
-    "type_of_bill",
-    "bill_frequency",
 )
-"""Columns of a linked claim that chains read, beside its amounts."""
+"""Columns of a linked claim that chains read as they stand."""
 _AMOUNTS: Final = (*AMOUNT_COLUMNS, "payment_amount")
 _NOUGHT: Final = pa.array(["0.00", "-0.00"])
 _VOID: Final = "8"
@@ -83,9 +81,10 @@ def chains_of(tables: Mapping[str, pa.Table]) -> Chains:
     """
     claims = tables["claim"]
     size = claims.num_rows
-    positions = _linked(claims)
+    is_void = voids(claims)
+    positions = _linked(claims, is_void)
     negative = _negative(claims, tables["claim_line"])
-    linked = _as_linked(claims, negative, positions)
+    linked = _as_linked(claims, is_void, negative, positions)
     chains = places(linked)
     negative[positions] = False
     both = list(zip(linked, chains, strict=True))
@@ -176,12 +175,12 @@ def _spread(
     return pc.if_else(pa.array(here), taken, otherwise)
 
 
-def _linked(claims: pa.Table) -> Indices:
+def _linked(claims: pa.Table, is_void: Bools) -> Indices:
     """Return the claims that name another, are named by another or void one.
 
     One without a number or a member is in no chain; it is rejected.
     """
-    is_linked = voids(claims)
+    is_linked = is_void.copy()
     ids = column_of(claims, "claim_id")
     for name in ("adjusted_from_claim_id", "adjusted_to_claim_id"):
         named = column_of(claims, name)
@@ -191,10 +190,12 @@ def _linked(claims: pa.Table) -> Indices:
     return np.flatnonzero(is_linked & np.asarray(has_keys))
 
 
-def _as_linked(claims: pa.Table, negative: Bools, positions: Indices) -> list[Linked]:
-    taken = claims.select(list(_NEEDED)).take(pa.array(positions))
-    void, below = voids(taken), negative[positions]
-    texts = {name: column_of(taken, name).to_pylist() for name in _NEEDED}
+def _as_linked(
+    claims: pa.Table, is_void: Bools, negative: Bools, positions: Indices
+) -> list[Linked]:
+    taken = claims.select(list(_TEXTS)).take(pa.array(positions))
+    void, below = is_void[positions], negative[positions]
+    texts = {name: column_of(taken, name).to_pylist() for name in _TEXTS}
     return [
         Linked(
             owner=texts["member_id"][number],
