@@ -22,10 +22,13 @@ _MONTH_DAYS: Final = np.array([0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31
 _HYPHEN: Final = ord("-")
 
 _INSTANT: Final = (
-    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:(?:[0-5][0-9]|60)"
+    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
     r"(?:\.[0-9]{1,9})?(?:Z|[+-](?:(?:0[0-9]|1[0-3]):[0-5][0-9]|14:00))$"
 )
-"""FHIR R4 `instant`: seconds and zone are compulsory, a leap second may be written."""
+"""FHIR R4 `instant`: seconds and zone are compulsory.
+
+FHIR allows a leap second (`:60`). We refuse it: neither Python nor most clients can read one.
+"""
 
 
 @dataclass(frozen=True, slots=True)

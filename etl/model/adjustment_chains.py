@@ -81,8 +81,6 @@ def moment(text: str | None) -> datetime:
     """Return a date or an instant as a time that can be compared; absent sorts first."""
     if text is None:
         return _LONG_AGO
-    if text[16:19] == ":60":  # a leap second, which Python's calendar does not have
-        text = f"{text[:17]}59{text[19:]}"
     instant = datetime.fromisoformat(text)
     return instant if instant.tzinfo is not None else instant.replace(tzinfo=UTC)
 

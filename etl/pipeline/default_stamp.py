@@ -74,8 +74,4 @@ def _since_year_1(day: str) -> timedelta:
 
 
 def _newest_of(stamps: Iterable[str]) -> str | None:
-    return max(stamps, key=lambda text: (_moment(text), text), default=None)
-
-
-def _moment(text: str) -> datetime:
-    return instant(text.replace(":60", ":59"))  # a leap second, which Python has not
+    return max(stamps, key=lambda text: (instant(text), text), default=None)

@@ -365,3 +365,19 @@ def test_a_file_that_ends_too_early_is_not_taken_for_an_interruption(
     monkeypatch.setattr("etl.bootstrap.recorded_run.run_extract", ends)
     with pytest.raises(RuntimeError, match="ended before its end"):
         cpcds("run", SAMPLES, "--to", tmp_path / "target")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_stamp_that_no_calendar_has_is_a_finding_of_every_command(
+    tmp_path: Path, command: str
+) -> None:
+    extract = copied(SAMPLES, tmp_path / "in")
+    rows = rows_of(extract / "claim.csv")
+    rows[0]["last_updated"] = "2016-12-31T23:59:60Z"  # a real leap second
+    rows[1]["last_updated"] = "0001-01-01T00:00:00+14:00"  # before the calendar begins, in UTC
+    write_rows(extract / "claim.csv", list(rows[0]), rows)
+    done(call(command, extract, tmp_path / "out", CPCDS_LIMITS__REJECTED_MEMBERS="1"))
+    if command != "convert":
+        (report,) = (tmp_path / "out").rglob("report.json")
+        rules = json.loads(report.read_text())["rules"]
+        assert {one["rule"]: one["findings"] for one in rules}["timestamp-unreadable"] == 1

@@ -133,11 +133,8 @@ def _moment(stamp: str | None) -> tuple[datetime, str]:
         stamp += "T00:00:00Z"
     body, zone = (stamp[:-1], "+00:00") if stamp.endswith("Z") else (stamp[:-6], stamp[-6:])
     whole, _, fraction = body.partition(".")
-    # A leap second has no place in `datetime`: it is compared as the fraction after all others.
-    leap = whole.endswith(":60")
-    whole = whole[:-2] + "59" if leap else whole
     try:
         moment = datetime.fromisoformat(whole + zone).astimezone(UTC)
     except OverflowError:  # a zone that leads out of the calendar, in the years 1 and 9999
         moment = datetime.fromisoformat(whole + "+00:00")
-    return moment, ("~" if leap else "") + fraction.rstrip("0")
+    return moment, fraction.rstrip("0")

@@ -71,7 +71,7 @@ def one_timestamp(text: str) -> str | None:
     if shape is None or one_date(shape[1]) is None:
         return None
     hour, minute, second = int(shape[2]), int(shape[3]), int(shape[4])
-    if hour > 23 or minute > 59 or second > 60:
+    if hour > 23 or minute > 59 or second > 59:
         return None
     if shape[7] and (int(shape[7]), int(shape[8])) > (14, 0):
         return None

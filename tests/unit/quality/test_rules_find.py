@@ -55,6 +55,7 @@ CASES = [
     cell("date-unreadable", "claim.received_date", 0, "2024/03/06", None),
     cell("date-unreadable", "claim_line.service_to_date", 0, "20240230", None),
     cell("timestamp-unreadable", "claim.last_updated", 0, "2024-03-06T10:00:00", None),
+    cell("timestamp-unreadable", "claim.last_updated", 0, "2016-12-31T23:59:60Z", None),
     cell("amount-unreadable", "claim.amount_submitted", 0, "1,234.50"),
     cell("amount-unreadable", "claim_adjustment.amount", 0, "(5.00)"),
     cell("amount-beyond-cents", "claim_line.amount_copay", 0, "1.234"),
