@@ -30,8 +30,7 @@ from etl.pipeline.incremental.dependencies import Dependencies, changed_names, d
 from etl.pipeline.incremental.reuse import PreviousRelease
 from etl.pipeline.outcome import Outcome
 from etl.pipeline.partition.directory import (
-    accepted_directory,
-    listed_directory,
+    check_directory,
     mapped_directory,
     row_owners,
 )
@@ -147,14 +146,11 @@ def process(
     # The directory comes first: rules and mappings of members' rows look up its accepted rows.
     context.emit(StageBegan("directory"))
     directory = rows.directory()
-    made: Mapped | None = None
-    if definitions.model.has_members:  # mapped at the end, when all that claims name is known
-        decided = accepted_directory(directory, definitions, as_of=read.as_of)
-        checked = check_totals(decided)
-        totals.add(Outcome(checked=checked, unmapped={}, resources={}))
+    decided, made = check_directory(directory, definitions, as_of=read.as_of)
+    checked = check_totals(decided)
+    if definitions.model.has_members:  # mapped again at the end, with all that claims name
+        totals.add(Outcome(checked, made.unmapped, resources={}))
     else:
-        decided, made = listed_directory(directory, definitions, as_of=read.as_of)
-        checked = check_totals(decided)
         totals.add(Outcome(checked, made.unmapped, made.resources, made.elements))
     providers = providers_of(checked.tables, definitions)
     directory_files = {}
@@ -213,7 +209,7 @@ def process(
         unowned,
         directory_files,
         tuple(files),
-        made,
+        None if has_members else made,
         replace(now, ledgers=ledgers),
         previous,
         directory_rows=directory,

@@ -19,7 +19,7 @@ from etl.pipeline.certificate import Certifying, certified_rows, compare_unit
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.events import ignore
 from etl.pipeline.partition.check_and_map import PartitionContext, check_and_map
-from etl.pipeline.partition.directory import accepted_directory
+from etl.pipeline.partition.directory import check_directory
 from etl.pipeline.partition.providers import providers_of
 from etl.pipeline.publish import CATALOG_ROWS, BlockOutput
 from etl.quality import check_totals
@@ -74,7 +74,7 @@ class Unit:
                 for name, rows in tables.items()
             }
             loaded = replace(loaded, tables=made)
-        directory = accepted_directory(self.partitions.directory(), definitions, as_of=None)
+        directory, _ = check_directory(self.partitions.directory(), definitions, as_of=None)
         providers = providers_of(check_totals(directory).tables, definitions)
         context = PartitionContext(definitions, providers, None)
         _, checked, mapped = check_and_map(context, loaded, self.partitions.keys)

@@ -13,12 +13,11 @@ import pyarrow.compute as pc
 
 from etl.columns.digests import Hashes, hash_ids
 from etl.columns.places import table_places
-from etl.engine.render import render
-from etl.engine.unmapped import Mention, findings
+from etl.engine.unmapped import Mention
 from etl.errors import MappingError
 from etl.model.canonical_tables import MEMBERLESS, TABLES
 from etl.pipeline.definitions import Definitions
-from etl.pipeline.partition.conformance import ObligationChecks, rejecting_words, with_broken
+from etl.pipeline.partition.conformance import rejecting_words, with_broken
 from etl.pipeline.partition.mapping import Mapped, mapped
 from etl.pipeline.partition.providers import (
     Providers,
@@ -46,61 +45,42 @@ _STUBS: Final = (
 """One of each kind of row that is made for a provider whom claims name by an id alone."""
 
 
-def accepted_directory(
+def check_directory(
     loaded: Loaded, definitions: Definitions, *, as_of: int | None
-) -> DecidedRows:
-    """Return the directory's rows, decided on; what is accepted makes resources that conform.
+) -> tuple[DecidedRows, Mapped]:
+    """Check and map the directory's rows, until all resources conform to their profiles.
 
-    A row that would break its profile is rejected like any other. Its provider is published from
-    what claims state.
+    A row that would break its profile is rejected like any other. A provider of claims is then
+    published from what the claims state.
+
+    Returns:
+        The decided rows, and what they make. The directory of claims has resources for `_STUBS`
+        beside those of its rows, and lacks those that only claims name (`mapped_directory`).
 
     Raises:
         MappingError: `map-unmet`: even a provider with nothing but an id would not conform.
-    """
-    findings = loaded.findings
-    while True:
-        asked = replace(loaded, findings=findings)
-        decided = decided_directory(asked, definitions, as_of=as_of)
-        broken = _broken(decided.accepted, definitions)
-        if not broken.num_rows:
-            return decided
-        findings = with_broken(findings, broken)
-
-
-def listed_directory(
-    loaded: Loaded, definitions: Definitions, *, as_of: int | None
-) -> tuple[DecidedRows, Mapped]:
-    """Check and map an extract that is a directory, until all resources conform to their profiles.
-
-    Its rows are named by nothing else, so that the resources are those that will be published.
     """
     findings, rejecting = loaded.findings, rejecting_words(definitions.book)
     while True:
         decided = decided_directory(replace(loaded, findings=findings), definitions, as_of=as_of)
         made = mapped(
             definitions.directory_plans,
-            partition_of(decided.accepted, definitions, ()),
+            partition_of(decided.accepted, definitions, _STUBS),
             providers_of(decided.accepted, definitions).environment,
             definitions,
             rejecting,
         )
         if not made.broken.num_rows:
-            return decided, made
+            return decided, replace(made, unmapped=_without_stubs(made.unmapped))
         findings = with_broken(findings, _of_files(made.broken))
 
 
-def _broken(accepted: Mapping[str, pa.Table], definitions: Definitions) -> pa.Table:
-    environment = providers_of(accepted, definitions).environment
-    partition = partition_of(accepted, definitions, _STUBS)
-    checks = ObligationChecks(definitions.obligations)
-    every = [render(plan, partition, environment).values for plan in definitions.directory_plans]
-    checks.expect(every)
-    rejecting, noticed = rejecting_words(definitions.book), list[pa.Table]()
-    for values in every:
-        checks.check(values)
-        if rejecting:
-            noticed += findings(values).values()
-    return _of_files(checks.broken(noticed, rejecting))
+def _without_stubs(unmapped: Mapping[str, pa.Table]) -> Mapping[str, pa.Table]:
+    """Return the findings about rows of files, by crosswalk."""
+    of_files = {
+        name: words.filter(pc.is_valid(words.column("row"))) for name, words in unmapped.items()
+    }
+    return {name: words for name, words in of_files.items() if words.num_rows}
 
 
 def row_owners(loaded: Loaded) -> tuple[Any, Hashes]:

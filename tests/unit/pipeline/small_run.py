@@ -23,7 +23,7 @@ from etl.pipeline.incremental.cache import CachedLedger, CachedResults
 from etl.pipeline.incremental.dependencies import Dependencies, directory_digests
 from etl.pipeline.incremental.reuse import PreviousRelease
 from etl.pipeline.partition.check_and_map import PartitionContext
-from etl.pipeline.partition.directory import accepted_directory
+from etl.pipeline.partition.directory import check_directory
 from etl.pipeline.partition.mapping import PlanResources
 from etl.pipeline.partition.providers import Providers, providers_of
 from etl.pipeline.unit import UnitContext, UnitResult, process_unit
@@ -59,7 +59,7 @@ def cut(of: World, folder: Path, count: int = 1) -> Partitions:
 
 def directory_of(rows: Partitions) -> Providers:
     """Return the accepted directory."""
-    decided = accepted_directory(rows.directory(), definitions(), as_of=None)
+    decided, _ = check_directory(rows.directory(), definitions(), as_of=None)
     return providers_of(decided.accepted, definitions())
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pyarrow as pa
 
 from etl.engine.unmapped import Mention
+from etl.pipeline.partition.directory import check_directory
 from etl.pipeline.partition.providers import with_stubs
 from etl.rows import table_schema
+from tests.unit.pipeline.small_run import cut, definitions, two_members
 
 NPI = "1234567893"
 
@@ -55,3 +59,21 @@ def test_the_order_of_mentions_does_not_show() -> None:
     named = [Mention("Organization", name, payer=False) for name in "DAC"]
     made = [with_stubs(directory(), order)["organization"] for order in (named, named[::-1])]
     assert made[0].equals(made[1])
+
+
+def test_cells_of_the_directory_without_a_code_are_found(tmp_path: Path) -> None:
+    extract = two_members()
+    extract["organization"] += [
+        {"organization_id": "O2", "name": "Two", "naic": "1234", "clia": "9", "kind": "clinic"}
+    ]
+    _, made = check_directory(cut(extract, tmp_path).directory(), definitions(), as_of=None)
+    found = {
+        (finding["rule"], finding["table"], finding["column"], finding["row"])
+        for words in made.unmapped.values()
+        for finding in words.to_pylist()
+    }
+    assert found == {
+        ("misshapen-identifier", "organization", "naic", 3),
+        ("misshapen-identifier", "organization", "clia", 3),
+        ("unmapped-word", "organization", "kind", 3),
+    }
