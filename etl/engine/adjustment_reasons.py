@@ -20,8 +20,6 @@ from etl.columns.arrays import (
     list_values,
     lists_of,
 )
-from etl.columns.navigation import positions
-from etl.engine.related_rows import RelatedRows
 
 
 def reasons_once(tables: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
@@ -51,28 +49,6 @@ def reasons_once(tables: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
         ),
         "claim_adjustment": _remarks_once(adjustments, places),
     }
-
-
-def all_reasons(partition: RelatedRows) -> pa.StringArray:
-    """Return the reasons that the lists of each claim and of its lines state, each once.
-
-    Those that an adjustment of the claim states are left out. List of codes; null for none.
-    """
-    claims = partition.column("claim", "claim_id")
-    adjustments = partition.tables["claim_adjustment"]
-    codes, owners = [], []
-    for table in ("claim", "claim_line"):
-        listed, rows = list_values(partition.column(table, "denial_reason"))
-        codes.append(listed)
-        owners.append(positions(partition.column(table, "claim_id"), claims)[rows])
-    all_codes, owner = pa.concat_arrays(codes), np.concatenate(owners)
-    keys = compound_keys(
-        claims.take(pa.array(owner)), _systems(all_codes), pc.ascii_upper(all_codes)
-    )
-    stated = _stated(adjustments, column_of(adjustments, "claim_id"))
-    kept = np.flatnonzero(first_of_each(keys) & ~_among(keys, stated))
-    kept = kept[np.argsort(owner[kept], kind="stable")]
-    return lists_of(all_codes.take(pa.array(kept)), owner[kept], len(claims))
 
 
 def _lists_once(

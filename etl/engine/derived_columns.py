@@ -26,7 +26,6 @@ from etl.columns.arrays import (
 from etl.columns.navigation import Children
 from etl.columns.numbers import cents, money_of_cents
 from etl.engine import directory_columns
-from etl.engine.adjustment_reasons import all_reasons
 from etl.engine.related_rows import RelatedRows
 from etl.model.canonical_tables import AMOUNT_CATEGORIES, AMOUNT_COLUMNS
 from etl.model.code_shapes import SERVICE_SYSTEMS
@@ -285,6 +284,14 @@ def _first_of_payer(partition: RelatedRows) -> pa.StringArray:
     return _flag(first_of_each(compound_keys(*parts)))
 
 
+def _among_other_payers(partition: RelatedRows) -> pa.StringArray:
+    """Return Y for the rows of claims with more than one other payer."""
+    claims = partition.column("claim_other_payer", "claim_id").dictionary_encode().indices
+    codes = np.asarray(claims, dtype=np.int64)
+    is_first = np.asarray(pc.equal(partition.column("claim_other_payer", "first"), "Y"))
+    return _flag(np.bincount(codes[is_first], minlength=len(codes))[codes] > 1)
+
+
 def _masked(partition: RelatedRows) -> pa.StringArray:
     """Return Y where the code, though compulsory, was taken out."""
     return _flag(np.asarray(partition.column("claim_diagnosis", "code").is_null()))
@@ -309,7 +316,6 @@ _DERIVED: Final[Mapping[tuple[str, str], Callable[[RelatedRows], pa.StringArray]
             ("claim", "has_line_amounts"): _any_line_amount,
             ("claim", "line_benefit_payment_status"): _line_status,
             ("claim", "names_principal"): _names_principal,
-            ("claim", "all_reasons"): all_reasons,
             **{("claim", f"total_{category}"): _total(category) for category in AMOUNT_CATEGORIES},
             ("claim", "chain_role"): lambda partition: partition.chains.role,
             ("claim", "other_priors"): lambda partition: partition.chains.priors,
@@ -328,6 +334,7 @@ _DERIVED: Final[Mapping[tuple[str, str], Callable[[RelatedRows], pa.StringArray]
             ("claim_care_team", "taxonomy"): _taxonomy,
             ("claim_other_payer", "own_coverage_id"): _own_coverage,
             ("claim_other_payer", "first"): _first_of_payer,
+            ("claim_other_payer", "among_others"): _among_other_payers,
         }
     )
 )

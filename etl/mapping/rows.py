@@ -69,7 +69,6 @@ _DERIVED: Final[Mapping[str, tuple[Column, ...]]] = MappingProxyType(
             Column("has_line_amounts", FieldType.FLAG, required=True),
             Column("line_benefit_payment_status", FieldType.CODE, (142,)),
             Column("names_principal", FieldType.FLAG, required=True),
-            Column("all_reasons", FieldType.LIST, (92,)),
             Column("chain_role", FieldType.CODE, required=True),
             Column("other_priors", FieldType.LIST, (111,)),
             Column("other_successors", FieldType.LIST, (112,)),
@@ -91,6 +90,7 @@ _DERIVED: Final[Mapping[str, tuple[Column, ...]]] = MappingProxyType(
         "claim_other_payer": (
             Column("own_coverage_id", FieldType.CODE),
             Column("first", FieldType.FLAG, required=True),
+            Column("among_others", FieldType.FLAG, required=True),
         ),
         **_OF_DIRECTORY,
     }

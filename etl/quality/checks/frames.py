@@ -332,7 +332,8 @@ class Work:
 
         Returns:
             numpy `int64`, shape (n,): place in the parent's frame; -1 where there is none. Rows
-            that are superseded are not parents, and a claim has no coverage but its member's.
+            that are superseded are not parents, and a claim and its other payers have no coverage
+            but its member's.
         """
         key = (frame.name, parent)
         if key not in self._above:
@@ -343,18 +344,25 @@ class Work:
     def _named_above(self, frame: Frame, parent: str) -> Any:
         above = self.frames[parent]
         places = self._parents(above)
-        if (frame.name, parent) == ("claim", "coverage"):
+        if parent == "coverage":
             # Another member's coverage is never the claim's, in whatever partition it lies.
-            keys, cells = (
-                _with_member(above, "coverage_id"),
-                Cells(_with_member(frame, "coverage_id")),
-            )
+            covered, members = above.cells("member_id").text, self.members_of_claims(frame)
+            keys = compound_keys(above.cells("coverage_id").text, covered)
+            cells = Cells(compound_keys(frame.cells("coverage_id").text, members))
         else:
             keys, cells = above.cells(KEYS[parent]).text, frame.cells(KEYS[parent])
         if len(places) != above.count or above.ambiguous:
             keys = keys.take(pa.array(places))
         index = positions(cells.words, keys)
         return cells.spread(np.where(index < 0, -1, np.append(places, -1)[index]), -1)
+
+    def members_of_claims(self, frame: Frame) -> pa.StringArray:
+        """Return the member of each row's claim; null where it is not known."""
+        members = self.frames["claim"].cells("member_id").text
+        if frame.name == "claim":
+            return members
+        claims = self.above(frame, "claim")
+        return members.take(pa.array(claims, mask=claims < 0))
 
     def _parents(self, above: Frame) -> Any:
         """Return the places of rows that can be a parent; of rows with one key the first counts.
@@ -397,9 +405,3 @@ class Work:
     def forget_above(self) -> None:
         """Clear the cached parents: some rows are superseded now."""
         self._above.clear()
-
-
-def _with_member(frame: Frame, column: str) -> Any:
-    """Return a column with the row's member after it: absent where either is."""
-    member = frame.cells("member_id").text
-    return compound_keys(frame.cells(column).text, member)

@@ -115,13 +115,13 @@ def _without_those_of_unread_lines(work: Work, frame: Frame, where: Any) -> Any:
 
 
 def _of_another(work: Work, frame: Frame, rule: Rule) -> None:
-    """Fail claims with a coverage that exists, but is not their member's.
+    """Fail rows of claims with a coverage that exists, but is not their member's.
 
     Another member's coverage may lie in another partition. A coverage that exists, but not here,
     is not this member's.
     """
     stray = (work.above(frame, "coverage") < 0) & frame.filled("coverage_id")
-    stray &= frame.filled("member_id") & ~frame.superseded
+    stray &= ~frame.superseded & work.members_of_claims(frame).is_valid().to_numpy(False)
     if stray.any():
         cells = frame.cells("coverage_id")
         stray &= cells.spread(_exists(work, "coverage", cells.words), False)

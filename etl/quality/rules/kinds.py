@@ -399,9 +399,10 @@ class Disagrees(RelationKind):
 
 @dataclass(frozen=True)
 class OfAnother(RelationKind):
-    """The coverage that the claim names belongs to another member."""
+    """The coverage that the row names belongs to another member than the claim."""
 
-    reads: ClassVar = ("coverage_id", "member_id")
+    only: ClassVar = ("claim", "claim_other_payer")
+    reads: ClassVar = ("coverage_id",)
 
 
 @dataclass(frozen=True)

@@ -113,6 +113,10 @@ def without_money(resource: Any) -> Any:
         left["payment"] = payment
         if not payment:
             del left["payment"]
+    # Notes without a number say who paid what.
+    left["processNote"] = [note for note in left.get("processNote", ()) if "number" in note]
+    if not left["processNote"]:
+        del left["processNote"]
     for part in (left, *left["item"]):
         part["adjudication"] = [
             {key: value for key, value in entry.items() if key != "amount"}

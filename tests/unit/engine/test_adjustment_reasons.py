@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tests.unit.engine.rows import column, prepared
+from tests.unit.engine.rows import prepared
 
 
 def reasons(
@@ -51,23 +51,6 @@ def test_a_lines_reason_that_its_adjustment_states_is_written_once() -> None:
 
 def test_a_reason_is_written_once_of_a_list_that_repeats_it() -> None:
     assert reasons("oral", lines=("16;96;16",))[1] == ["16;96"]
-
-
-def test_the_reasons_of_a_claim_and_its_lines_are_each_once_and_no_adjustments() -> None:
-    claims = [
-        {"claim_id": name, "claim_type": "inpatient", "member_id": "M1"} for name in ("C1", "C2")
-    ]
-    claims[0]["denial_reason"] = "29;45"
-    lines = [
-        {"claim_id": "C1", "line_number": "1", "denial_reason": "29;96"},
-        {"claim_id": "C1", "line_number": "2", "denial_reason": "96;n130;N20"},
-        {"claim_id": "C2", "line_number": "1", "denial_reason": "45"},
-        {"claim_id": "C2", "line_number": "2"},
-    ]
-    adjustment = {"claim_id": "C1", "line_number": "1", "sequence": "1"}
-    rows = [adjustment | {"reason_code": "45", "remark_code": "N130"}]
-    got = column("claim", "all_reasons", claim=claims, claim_line=lines, claim_adjustment=rows)
-    assert got == ["29;96;N20", "45"]
 
 
 def test_a_claim_and_its_lines_may_state_the_same() -> None:

@@ -17,6 +17,18 @@ def line(number: str, claim: str = "C1", **cells: str) -> Row:
     return {"claim_id": claim, "line_number": number, **cells}
 
 
+def test_only_rows_of_claims_with_several_other_payers_are_among_others() -> None:
+    rows = [
+        {"claim_id": claim, "sequence": str(at), "payer_name": name}
+        for at, (claim, name) in enumerate(
+            [("C1", "A"), ("C2", "A"), ("C1", "A"), ("C2", "B"), ("C3", "B")]
+        )
+    ]
+    got = column("claim_other_payer", "among_others", claim_other_payer=rows)
+    assert got == ["N", "Y", "N", "Y", "N"]
+    assert column("claim_other_payer", "among_others") == []
+
+
 # -- totals ------------------------------------------------------------------------------------
 
 

@@ -294,6 +294,8 @@ CASES = [
     cell("coverage-of-another", "claim.coverage_id", 0, "C2"),
     cell("payer-of-coverage", "claim.payer_id", 0, "P2", "P2"),
     cell("other-payer-of-coverage", "claim_other_payer.payer_id", 0, "P2", "P2", coverage_id="C1"),
+    cell("other-payer-coverage-unknown", "claim_other_payer.coverage_id", 0, "C9", "C9"),
+    cell("other-payer-coverage-of-another", "claim_other_payer.coverage_id", 0, "C2", "C2"),
     cell("orphan-claim", "claim_note.claim_id", 0, "K99"),
     cell("orphan-line", "claim_adjustment.line_number", 0, "99"),
     row("claim-without-lines", "claim", 6, **(world()["claim"][5] | {"claim_id": "K6"})),
