@@ -47,7 +47,9 @@ $(TOOLS)/installed: requirements/tools.txt
 		--requirement requirements/tools.txt
 	@touch $@
 
-install: $(VENV)/serving ## Set up .venv/ with the cpcds command and all that its commands need.
+install: $(VENV)/serving $(if $(EXTRAS),$(TOOLS)/installed) ## Set up .venv/ with the cpcds command (EXTRAS=delta,sign: and what these extras need).
+	@$(if $(EXTRAS),$(TOOLS)/bin/uv pip install --quiet --python $(BIN)/python --no-build-isolation \
+		--constraint requirements/extras.txt --editable '.[$(EXTRAS)]')
 
 develop: $(VENV)/developed ## Set up what tests and checks need as well.
 
@@ -140,7 +142,7 @@ screenshots: develop ## Picture every page of the portal and of reports into .sc
 COMPILE := UV_CUSTOM_COMPILE_COMMAND="make lock" $(TOOLS)/bin/uv pip compile --quiet \
 	--universal --generate-hashes --no-annotate
 PROJECT := $(COMPILE) pyproject.toml --group build
-EXTRAS := batch serve executor spark verify postgres lineage sign notify xlsx delta iceberg sql snowflake bigquery pdf
+SHIPPED_EXTRAS := batch serve executor spark verify postgres lineage sign notify delta iceberg sql snowflake bigquery
 
 lock: $(TOOLS)/installed ## Pin what pyproject.toml asks for, with hashes: requirements/ (UPGRADE=--upgrade: newer versions).
 	$(PROJECT) $(UPGRADE) --extra dev --output-file requirements/dev.txt
@@ -148,7 +150,7 @@ lock: $(TOOLS)/installed ## Pin what pyproject.toml asks for, with hashes: requi
 	$(PROJECT) --extra serve --constraint requirements/dev.txt --output-file requirements/serve.txt
 	$(PROJECT) --extra executor --constraint requirements/dev.txt --output-file requirements/executor.txt
 	$(PROJECT) --extra spark --constraint requirements/dev.txt --output-file requirements/spark.txt
-	$(PROJECT) $(EXTRAS:%=--extra %) --constraint requirements/dev.txt --output-file requirements/extras.txt
+	$(PROJECT) $(SHIPPED_EXTRAS:%=--extra %) --constraint requirements/dev.txt --output-file requirements/extras.txt
 	$(COMPILE) $(UPGRADE) --group tools --output-file requirements/tools.txt
 
 audit: $(TOOLS)/installed ## Look the locked versions up in a database of known vulnerabilities.

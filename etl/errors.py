@@ -24,6 +24,15 @@ from typing import ClassVar, TypeVar
 T = TypeVar("T")
 
 
+def not_installed(extra: str = "") -> str:
+    """Return the end of a message about a missing package: how to install it in a clone.
+
+    Args:
+        extra: the extra of pyproject.toml that brings it; empty if every installation has it.
+    """
+    return f"which is not installed: make install{f' EXTRAS={extra}' if extra else ''}"
+
+
 class EtlError(Exception):
     """An error raised on purpose: one sentence that says what, where and what to do."""
 

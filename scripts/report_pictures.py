@@ -49,10 +49,6 @@ def report_pictures(browser: Browser, work: Path, folder: Path) -> int:
                 if page.locator("details").count():
                     page.evaluate(_OPEN)
                     count += _picture(page, folder, f"{name}-open-{look}")
-    for paper in ("letter", "A4"):
-        out = folder / f"certificate-{paper.lower()}.pdf"
-        done(cpcds("report", "pdf", work / "nights", "--out", out, "--paper", paper))
-        count += 1
     return count
 
 

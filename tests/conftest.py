@@ -4,7 +4,10 @@ import gc
 import os
 import signal
 
+import pytest
 from hypothesis import settings
+
+from tests.loaded_libraries import LoadedLibraries
 
 # Arrow reads this at its first join. Where buffers lie badly it says so on standard error, in a
 # run of ours before a user; in tests, and in all processes that they begin, it is an error.
@@ -21,3 +24,8 @@ gc.set_threshold(50_000, 20, 100)
 # A machine that others use too is slow now and then; that says nothing of what is tested.
 settings.register_profile("project", deadline=None)
 settings.load_profile("project")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Fail a run that needs a shared library that `make` did not install."""
+    config.pluginmanager.register(LoadedLibraries())

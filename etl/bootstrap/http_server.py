@@ -7,8 +7,8 @@ import os
 import signal
 import socket
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from uvicorn.supervisors import Multiprocess
 
 from etl.bootstrap.connection_limits import ConnectionBounds
 from etl.bootstrap.gc_policy import gc_disabled
-from etl.bootstrap.served_app import opened, prepared, served_by_worker
+from etl.bootstrap.served_app import application, opened, prepared, served_by_worker
 from etl.bootstrap.settings import Settings
 from etl.errors import StoreError, UsageError
 from etl.gateway.metrics import FOLDER
@@ -79,8 +79,16 @@ def bind(settings: Settings) -> Bound:
     return Bound(settings, listening, served, "", _other_ids(settings, served))
 
 
-def run(bound: Bound) -> None:
-    """Serve until SIGINT or SIGTERM; requests under way are finished first."""
+def run(bound: Bound, announce: Callable[[], None]) -> None:
+    """Serve until SIGINT or SIGTERM; requests under way are finished first.
+
+    Args:
+        bound: the server.
+        announce: called once when every setting has proved valid, before the first request.
+
+    Raises:
+        MappingError: a setting of the authorization server, portal or brand is invalid.
+    """
     serve = bound.settings.serve
     bounds = ConnectionBounds(
         head_bytes=serve.header_bytes,
@@ -106,7 +114,9 @@ def run(bound: Bound) -> None:
         timeout_keep_alive=serve.idle_seconds,
         timeout_graceful_shutdown=serve.shutdown_seconds,
     )
-    with _quietly_stopped():
+    with closing(bound.socket), _quietly_stopped():
+        application(bound.settings)  # finds mistakes; each worker makes its own
+        announce()
         if serve.workers == 1:
             Server(config).run(sockets=[bound.socket])
         else:

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from etl.bootstrap.gc_policy import gc_disabled
-from etl.cli.commands import COMMANDS, EXAMPLES, PARTS, CommandPlace
+from etl.cli.commands import COMMANDS, EXAMPLES, PARTS
 from etl.cli.console_log import log_to_console
 from etl.cli.signals import exit_code, interruption_of, terminable, what_now
 from etl.cli.system_errors import sentence_of
-from etl.errors import EtlError, StoreError, UsageError
+from etl.errors import EtlError, StoreError, UsageError, not_installed
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     from etl.bootstrap.settings import Settings
 
-CALLED: Final = "etl.cli.command"  # the key of the called command's name in `Context.meta`
 CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -50,7 +49,6 @@ class Main(click.Group):
         place = COMMANDS.get(cmd_name)
         if place is None:
             return None
-        ctx.meta[CALLED] = cmd_name
         with gc_disabled():
             return place.load()
 
@@ -101,7 +99,7 @@ class Main(click.Group):
                 click.echo(f"error: {line}", err=True)
             ctx.exit(error.exit_code)
         except ModuleNotFoundError as error:
-            missing = _not_installed(error, COMMANDS.get(ctx.meta.get(CALLED, "")))
+            missing = _not_installed(error)
             if missing is None:
                 raise
             click.echo(f"error: {missing}", err=True)
@@ -116,15 +114,12 @@ class Main(click.Group):
             ctx.exit(StoreError.exit_code)
 
 
-def _not_installed(error: ModuleNotFoundError, place: CommandPlace | None) -> str | None:
+def _not_installed(error: ModuleNotFoundError) -> str | None:
     """Return the message of a missing package; None for a module of this program, a bug."""
     package = (error.name or "").partition(".")[0]
-    if place is None or package in ("", "etl"):
+    if package in ("", "etl"):
         return None
-    return (
-        f"this command needs the package {package}, which is not installed: "
-        f"pip install 'cpcds-bluebutton[{place.extra}]'"
-    )
+    return f"this command needs the package {package}, {not_installed()}"
 
 
 @click.group(cls=Main, context_settings=CONTEXT_SETTINGS)

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from etl.cli.options import endpoint, json_option, write_file
-from etl.errors import UsageError
-
-if TYPE_CHECKING:
-    from etl.reports.certificate_pdf import Paper
+from etl.cli.options import json_option, write_file
 
 
 @click.group("report")
 def report_group() -> None:
-    """Make what payers hand to others: numbers for CMS, a certificate for auditors."""
+    """Make the numbers that payers report to others."""
 
 
 @report_group.command("cms")
@@ -61,49 +56,3 @@ def cms_command(
         click.echo(f"  {name}: {members:,}")
     if not numbers.is_whole:
         click.echo(f"The year is not over: counted until {numbers.until}.")
-
-
-@report_group.command("pdf")
-@click.argument("target")
-@click.argument("release", default="current")
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
-    required=True,
-    help="The file to write.",
-)
-@click.option(
-    "--paper",
-    type=click.Choice(["letter", "A4"]),
-    default="letter",
-    show_default=True,
-    help="Size of a sheet.",
-)
-@click.option("--endpoint-url", help="S3-compatible server other than AWS.")
-@click.pass_context
-def pdf_command(
-    context: click.Context,
-    target: str,
-    release: str,
-    out: Path,
-    paper: Paper,
-    endpoint_url: str | None,
-) -> None:
-    """Write the certificate of a release of TARGET as PDF, to print and to hand on.
-
-    RELEASE is an id, or a beginning of it that no other has; what readers see where it is not
-    given.
-    """
-    try:
-        from etl.bootstrap.targets import target_store
-        from etl.pipeline.earlier_reports import printed_certificate
-        from etl.publish.history import find_release
-    except ModuleNotFoundError as error:
-        if (error.name or "etl").partition(".")[0] == "etl":
-            raise
-        what = f"this command needs the package {error.name}, which is not installed"
-        raise UsageError(f"{what}: pip install 'cpcds-bluebutton[batch,pdf]'") from error
-    settings = context.obj.settings(target=target, store=endpoint(endpoint_url))
-    chosen = find_release(target_store(settings), release)
-    out.write_bytes(printed_certificate(chosen, paper))
-    click.echo(f"certificate: {out}")

@@ -63,6 +63,10 @@ def serve_command(
         target=target, store=endpoint(endpoint_url), serve=given or None
     )
     bound = bind(settings)
+    run(bound, lambda: _announce(bound))
+
+
+def _announce(bound: Bound) -> None:
     for line in greeting(bound):
         click.echo(line)
     if bound.other_ids:
@@ -72,7 +76,6 @@ def serve_command(
             "it; set what it was published with",
             err=True,
         )
-    run(bound)
 
 
 def greeting(bound: Bound) -> list[str]:

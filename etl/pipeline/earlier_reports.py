@@ -7,14 +7,12 @@ import logging
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from etl.errors import CommitConflict, NotFound, StoreError, UsageError
+from etl.errors import CommitConflict, NotFound, StoreError
 from etl.publish import object_keys
-from etl.publish.canonical_json import sha256
 from etl.publish.change_counts import Changes
 from etl.publish.history import lineage
 from etl.publish.reader import Current, Release, checked
 from etl.reports import FORMAT_VERSION, ReleaseBefore
-from etl.reports.certificate_pdf import Paper, certificate_page, pdf_of
 from etl.reports.report_index import NIGHTS, Night, RolledBack, nights_page
 from etl.storage.parallel_reads import mapped
 from etl.storage.port import Store, Tagged
@@ -54,26 +52,6 @@ def report_of(release: Release) -> Mapping[str, Any] | None:
                 return None
             return document if isinstance(document, dict) else None
     return None
-
-
-def printed_certificate(release: Release, paper: Paper) -> bytes:
-    """Return the certificate of a release as PDF.
-
-    Args:
-        release: its report tells what was certified; of a rollback, what it went back to.
-        paper: size of a sheet.
-
-    Raises:
-        UsageError: its report is gone, or of a program that made no certificate yet; or what makes
-            a PDF is not installed.
-    """
-    document, store = report_of(release), release.store
-    if document is None:
-        raise UsageError(f"{store.name}: the report of release {release.id} is not there any more")
-    if not document.get("certificate"):
-        raise UsageError(f"{store.name}: the report of release {release.id} has no certificate")
-    manifest = store.get(object_keys.manifest(document["release"]))
-    return pdf_of(certificate_page(document, sha256(manifest), paper))
 
 
 def write_nights_page(store: Store, *, unless_named: str = "") -> None:

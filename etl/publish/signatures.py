@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from etl.errors import NotFound, StoreError, UsageError
+from etl.errors import NotFound, StoreError, UsageError, not_installed
 from etl.publish import object_keys
 from etl.publish.canonical_json import JSON, dumps, sha256
 from etl.publish.manifest import Manifest
@@ -27,9 +27,6 @@ from etl.storage.port import Store
 PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE: Final = "urn:cpcds-bluebutton:release:1"
-_EXTRA: Final = (
-    "signatures need a library that is not installed: pip install 'cpcds-bluebutton[sign]'"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +161,7 @@ class _Library:
             from cryptography.hazmat.primitives import serialization
             from securesystemslib import dsse, exceptions, signer
         except ImportError:
-            raise UsageError(_EXTRA) from None
+            raise UsageError(f"signatures need a package {not_installed('sign')}") from None
         self.serialization: Any = serialization
         self.dsse: Any = dsse
         self.exceptions: Any = exceptions

@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from etl.errors import NotFound, StoreError, UsageError
+from etl.errors import NotFound, StoreError, UsageError, not_installed
 from etl.publish import object_keys
 from etl.publish.reader import Release
 
@@ -89,9 +89,7 @@ def check_time_stamp(release: Release, roots: Sequence[Path]) -> datetime:
     try:
         from rfc3161_client import VerificationError, VerifierBuilder, decode_timestamp_response
     except ImportError:
-        raise UsageError(
-            "time stamps need a library that is not installed: pip install 'cpcds-bluebutton[sign]'"
-        ) from None
+        raise UsageError(f"time stamps need a package {not_installed('sign')}") from None
     certificates = [each for path in roots for each in _certificates(path)]
     verifier = VerifierBuilder(
         roots=[each for each in certificates if each.issuer == each.subject],

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from etl.errors import EtlError, ExtractError, StoreError
+from etl.errors import EtlError, ExtractError, StoreError, not_installed
 from etl.sources.extract_files import TableVersion
 from etl.sources.extract_tables import DatabaseConnection
 from etl.sources.table_rows import TableRows
@@ -19,6 +19,8 @@ _ONE_STATE: Final = {
     "postgresql": "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY",
 }
 """Driver -> statement after which a transaction sees one state and changes nothing."""
+_EXTRAS: Final = {"postgresql": "sql", "snowflake": "snowflake", "bigquery": "bigquery"}
+"""Driver -> the extra that installs it."""
 
 
 def read_queries(
@@ -76,9 +78,10 @@ def _driver(name: str) -> Any:
     try:
         return importlib.import_module(f"adbc_driver_{name}.dbapi")
     except (ImportError, ValueError):
+        is_ours = name in _EXTRAS
+        hint = not_installed(_EXTRAS[name]) if is_ours else "which is not installed"
         raise ExtractError(
-            f"there is no ADBC driver {name!r} here: install cpcds-bluebutton[sql] for PostgreSQL, "
-            f"or adbc-driver-{name.replace('_', '-')}"
+            f"driver {name!r} needs the package adbc-driver-{name.replace('_', '-')}, {hint}"
         ) from None
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from etl.errors import ExtractError, StoreError
+from etl.errors import ExtractError, StoreError, not_installed
 from etl.sources.extract_files import TableVersion
 from etl.sources.table_rows import TableRows
 
@@ -72,7 +72,7 @@ def _deltalake() -> ModuleType:
         import deltalake
     except ImportError:
         raise ExtractError(
-            "Delta tables need the library deltalake: install cpcds-bluebutton[delta]"
+            f"Delta tables need the package deltalake, {not_installed('delta')}"
         ) from None
     module: Any = deltalake
     return module  # type: ignore[no-any-return]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from etl.errors import ExtractError, StoreError
+from etl.errors import ExtractError, StoreError, not_installed
 from etl.sources.extract_files import TableVersion
 from etl.sources.table_rows import TableRows
 
@@ -70,8 +70,8 @@ def _opened(table: str, catalog: str | None) -> Any:
 
 def _missing() -> ExtractError:
     return ExtractError(
-        "Iceberg tables need the library pyiceberg: install cpcds-bluebutton[iceberg], and what "
-        "its catalog needs"
+        f"Iceberg tables need the package pyiceberg, {not_installed('iceberg')}; some catalogs "
+        "need more packages"
     )
 
 

@@ -1,4 +1,4 @@
-"""Excel workbooks, read with calamine (extra `xlsx`): each sheet becomes a delimited file.
+"""Excel workbooks, read with calamine: each sheet becomes a delimited file.
 
 Row numbers stay those of the sheet. Numbers are written with the digits that Excel has, 15 at
 most; what it does not keep (leading zeros of a number) is not in the workbook.
@@ -35,16 +35,11 @@ def stage_workbook(stream: BinaryIO, size: int, name: str, folder: Path) -> tupl
 
     Raises:
         ExtractError: it is broken, encrypted, too large unpacked, has a hidden sheet with cells, or
-            a cell whose value Excel has rounded; or calamine is not installed.
+            a cell whose value Excel has rounded.
         StoreError: the disk is full.
     """
-    try:
-        from python_calamine import CalamineError, CalamineWorkbook, SheetVisibleEnum
-    except ImportError:
-        raise ExtractError(
-            f"{name}: Excel workbooks need the library python-calamine: install "
-            "cpcds-bluebutton[xlsx], or save each sheet as CSV UTF-8"
-        ) from None
+    from python_calamine import CalamineError, CalamineWorkbook, SheetVisibleEnum
+
     refuse_bomb(stream, size, name)
     stream.seek(0)
     try:

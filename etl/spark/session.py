@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
-from etl.errors import UsageError
+from etl.errors import UsageError, not_installed
 
 _CONNECT: Final = "sc://"
 _OWN: Final = {
@@ -36,9 +36,7 @@ def require_spark(master: str | None) -> None:
         UsageError: pyspark or Java is not installed.
     """
     if find_spec("pyspark") is None:
-        raise UsageError(
-            "Spark needs a library that is not installed: pip install 'cpcds-bluebutton[spark]'"
-        )
+        raise UsageError(f"Spark needs the package pyspark, {not_installed('spark')}")
     if _is_remote(master):
         return
     home = os.environ.get("JAVA_HOME")

@@ -326,7 +326,7 @@ def sentences() -> Iterator[None]:
             raise
         if "No module named 'etl" in str(error):
             raise StoreError(
-                "the executors of Spark have not this program: install cpcds-bluebutton there"
+                "the executors of Spark do not have this program: install it there (docs/scale.md)"
             ) from None
         raise StoreError(
             f"Spark gave up ({type(error).__name__}); its log has the reason, and running the same "

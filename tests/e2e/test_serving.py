@@ -340,6 +340,13 @@ def test_before_the_first_release_it_waits_for_one(tmp_path: Path) -> None:
         (("TREE",), {"CPCDS_SERVE__RATE_LIMIT": "often"}, 3, "'often' is no rate"),
         (("TREE",), {"CPCDS_SERVE__PAGE_SIZE": "5000"}, 3, "larger than serve.page_limit"),
         (("TREE", "--host", "192.0.2.1", "--base-url", "http://x"), {}, 2, "cannot listen on"),
+        (("TREE", "--development-token", "x=y"), {"CPCDS_AUTH__MODE": "sandbox"}, 3, "exclude"),
+        (
+            ("TREE", "--development-token", "x=y", "--workers", "2"),
+            {"CPCDS_AUTH__MODE": "sandbox"},
+            3,
+            "exclude each other",
+        ),
     ],
 )
 def test_what_cannot_be_served_is_said_in_one_sentence(

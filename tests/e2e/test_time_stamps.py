@@ -16,7 +16,10 @@ from etl.synth import Spec, write_extract
 from tests.e2e.commands import cpcds, done
 
 OPENSSL = shutil.which("openssl")
-pytestmark = pytest.mark.skipif(OPENSSL is None, reason="openssl is not there")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(OPENSSL is None, reason="openssl is not installed"),
+]
 # Without `certs`: openssl does not write that set in the order of DER, which is checked.
 CONFIG = """
 [tsa]

@@ -313,9 +313,9 @@ def test_tables_and_states_that_are_not_there_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("said", "library", "extra"),
     [
-        ('delta = "x"', "deltalake", "[delta]"),
-        ('iceberg = "x"', "pyiceberg.catalog", "[iceberg]"),
-        ('sql = "x"\nconnection = "w"', "adbc_driver_postgresql.dbapi", "[sql]"),
+        ('delta = "x"', "deltalake", "EXTRAS=delta"),
+        ('iceberg = "x"', "pyiceberg.catalog", "EXTRAS=iceberg"),
+        ('sql = "x"\nconnection = "w"', "adbc_driver_postgresql.dbapi", "EXTRAS=sql"),
     ],
 )
 def test_a_library_that_is_not_installed_is_named_with_its_extra(

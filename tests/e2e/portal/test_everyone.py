@@ -14,7 +14,6 @@ from tests.e2e.portal.standing import Standing
 GRAVE = ("serious", "critical")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_grave_on_any_page(
     chromium: Browser, sandbox: Standing, scheme: Literal["light", "dark"]
@@ -33,7 +32,7 @@ def test_axe_finds_nothing_grave_on_any_page(
     assert found == []
 
 
-@pytest.mark.parametrize("width", [pytest.param(320, marks=pytest.mark.slow), 360])
+@pytest.mark.parametrize("width", [320, 360])
 def test_no_page_scrolls_sideways_on_a_narrow_screen_or_breaks_its_own_policy(
     chromium: Browser, sandbox: Standing, width: int
 ) -> None:

@@ -23,7 +23,7 @@ COMMANDS = {
 }
 
 
-@pytest.mark.parametrize("kind", ["confidential", pytest.param("public", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", ["confidential", "public"])
 @pytest.mark.parametrize("name", COMMANDS)
 def test_an_example_file_fetches_claims_and_revokes(
     page: Page, sandbox: Standing, tmp_path: Path, name: str, kind: str

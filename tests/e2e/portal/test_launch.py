@@ -34,7 +34,6 @@ def test_try_it_does_the_whole_launch_in_the_page(page: Page) -> None:
     expect(page.get_by_role("status")).to_have_text("401: OperationOutcome")
 
 
-@pytest.mark.slow
 def test_try_it_works_from_the_keyboard(page: Page) -> None:
     username, password = first_member(page)
     page.goto("/try")
@@ -57,7 +56,6 @@ def test_try_it_works_from_the_keyboard(page: Page) -> None:
     expect(page.get_by_role("status")).to_have_text("200: Bundle")
 
 
-@pytest.mark.slow
 def test_try_it_says_when_the_member_refuses(page: Page) -> None:
     username, password = first_member(page)
     page.goto("/try")
@@ -75,7 +73,7 @@ def test_try_it_stops_where_state_is_not_its_own(page: Page) -> None:
     assert urlsplit(page.url).query == ""
 
 
-@pytest.mark.parametrize("as_json", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("as_json", [True, False])
 def test_everything_works_without_javascript(
     scriptless: Page, sandbox: Standing, as_json: bool
 ) -> None:
@@ -137,7 +135,6 @@ def test_tabs_of_examples_work_without_javascript_and_from_the_keyboard(scriptle
     assert not form.locator(".panel").nth(0).is_visible()
 
 
-@pytest.mark.slow
 def test_a_disabled_app_is_refused_and_its_developer_sees_why(page: Page) -> None:
     sign_up(page)
     client_id, _ = register(page)

@@ -51,7 +51,7 @@ def test_a_newcomer_gets_to_a_first_claim_by_the_quickstart(page: Page, tmp_path
     assert "ExplanationOfBenefit" in types
 
 
-@pytest.mark.parametrize("tab", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("tab", [0, 1])
 def test_every_example_of_the_patient_access_page_works_in_a_shell(
     page: Page, tmp_path: Path, tab: int
 ) -> None:

@@ -206,7 +206,6 @@ def test_a_wrong_secret_is_invalid_client(sandbox: Standing, told: dict[str, Any
     assert answer.json()["error"] == "invalid_client"
 
 
-@pytest.mark.slow
 def test_an_app_in_production_works_from_the_approval_on(
     chromium: Browser, target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

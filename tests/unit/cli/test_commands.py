@@ -80,7 +80,7 @@ def test_a_command_completes_from_its_first_letters_and_options_come_after() -> 
     assert "--to" in [item.value for item in complete.get_completions(["run", "folder"], "--t")]
 
 
-def test_a_package_that_is_not_installed_is_named_with_the_extra_that_brings_it(
+def test_a_package_that_is_not_installed_is_named_with_how_to_install_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def missing(place: CommandPlace) -> click.Command:
@@ -90,8 +90,7 @@ def test_a_package_that_is_not_installed_is_named_with_the_extra_that_brings_it(
     ended = CliRunner().invoke(main, ["validate", "folder"])
     assert ended.exit_code == 2
     assert ended.stderr == (
-        "error: this command needs the package pyarrow, which is not installed: "
-        "pip install 'cpcds-bluebutton[batch]'\n"
+        "error: this command needs the package pyarrow, which is not installed: make install\n"
     )
 
 

@@ -454,6 +454,7 @@ http {{
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(NGINX_BINARY is None, reason="nginx is not installed: apt install nginx-light")
 def test_nginx_serves_the_tree_with_the_headers_of_the_ballot(tmp_path: Path) -> None:
     assert NGINX_BINARY is not None

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from etl.cli.main import main
 from etl.spark import session
 
-NO_PYSPARK = "Spark needs a library that is not installed: pip install 'cpcds-bluebutton[spark]'"
+NO_PYSPARK = "Spark needs the package pyspark, which is not installed: make install EXTRAS=spark"
 
 
 def _run(*options: str) -> tuple[int, str]:
