@@ -8,6 +8,7 @@
   + DataRejected       the data is invalid, past the agreed limit                   exit 4
   + StoreError         storage refused, or did not answer                           exit 5
     - NotFound         no object under that key
+    - DamagedObject    an object has other bytes than those that were written
     - CommitConflict   someone published first; nothing changed; safe to plan again
     - CommitUnknown    the answer was lost; it may have landed; delete nothing
 
@@ -174,6 +175,10 @@ class StoreError(EtlError):
 
 class NotFound(StoreError):
     """There is no object under that key."""
+
+
+class DamagedObject(StoreError):
+    """An object has other bytes than those that were written."""
 
 
 class CommitConflict(StoreError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -35,7 +36,7 @@ from etl.bootstrap.release_approvals import (
 from etl.bootstrap.served_rooms import DIRECTORY
 from etl.bootstrap.settings import Settings
 from etl.bootstrap.targets import store_options, target_store
-from etl.errors import EtlError, NotFound, StoreError, UsageError
+from etl.errors import DamagedObject, EtlError, NotFound, StoreError, UsageError
 from etl.local.executor import LocalExecutor
 from etl.local.workers import Workers
 from etl.model.data_models import CLAIMS, stated_model
@@ -74,6 +75,8 @@ from etl.reports.lineage import Lineage
 from etl.sources.extract_files import ExtractFiles
 from etl.sources.extract_folder import files_of
 
+log = logging.getLogger(__name__)
+
 
 def now() -> datetime:
     """Return the time: the one place where the clock is read."""
@@ -109,8 +112,9 @@ def run_extract(
 ) -> Ran:
     """Publish an extract to the target.
 
-    Two runs on one machine never use one folder at the same time. Published objects that a quick
-    check finds missing from the store are rebuilt.
+    Two runs on one machine never use one folder at the same time. Published objects that are
+    missing or damaged are rebuilt: those that a check finds before the work, and all of them where
+    the work comes upon one.
 
     Args:
         settings: name the target and the options.
@@ -125,7 +129,22 @@ def run_extract(
         MappingError: the target's ids were made with another key or payer id.
         DataRejected: a limit does not hold; the published release is unchanged.
         StoreError: another run is at work on the target, or storage failed.
+        DamagedObject: what is damaged cannot be rebuilt.
     """
+    approvals = Approvals(rekey, after_rollback)
+    try:
+        return _publish_extract(settings, extract, emit, approvals, repair=repair)
+    except DamagedObject as error:
+        if repair:
+            raise
+        what = str(error).removesuffix("; run verify")
+        log.warning("%s; the run begins again, and reads all objects of the release", what)
+    return _publish_extract(settings, extract, emit, approvals, repair=True)
+
+
+def _publish_extract(
+    settings: Settings, extract: Path, emit: Emit, approvals: Approvals, *, repair: bool
+) -> Ran:
     settings = settings.of_a_run()
     check_executor(settings)  # what is not installed is reported before the work
     first = partial(_holds_nothing, settings)  # after a release it is known later what is due
@@ -135,7 +154,7 @@ def run_extract(
     ):
         store = target_store(settings)
         moment = now()
-        approvals, definitions = Approvals(rekey, after_rollback), job.definitions
+        definitions = job.definitions
         key = signing_key(settings)  # before the work, so that an unreadable key is reported first
         check_base(settings, store, open_current(store), definitions, approvals)
         with (

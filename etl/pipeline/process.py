@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC
 from pathlib import Path
+from typing import Final
 
 import numpy as np
+import pyarrow as pa
 
 from etl.certificate.certificate import Certificate
 from etl.columns.digests import NO_HASHES
@@ -47,7 +49,11 @@ from etl.pipeline.totals import Totals
 from etl.publish.manifest import Named
 from etl.quality import Checked, Verdict, check_totals, reconcile, verdicts
 from etl.reports import FindingPlaces, Rejected, rejected
+from etl.rows import findings_at
 from etl.sources import Loaded, Partitions
+
+DAMAGED_OBJECT: Final = "damaged-object"
+"""The rule about objects of the previous release that are missing or damaged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +149,9 @@ def process(
     definitions, rows = context.definitions, read.partitions
     totals = Totals(FindingPlaces(read.work / "findings") if is_reported else None)
     totals.add_findings(rows.facts.findings)
+    if publication is not None and publication.base.lost:
+        nowhere = pa.nulls(1)  # it is about no file of the extract
+        totals.add_findings(findings_at(DAMAGED_OBJECT, "", nowhere, nowhere, None))
     # The directory comes first: rules and mappings of members' rows look up its accepted rows.
     context.emit(StageBegan("directory"))
     directory = rows.directory()

@@ -67,6 +67,7 @@ from etl.publish.bulk import ParallelReading, with_bulk
 from etl.publish.bulk_pages import write_pages
 from etl.publish.canonical_json import as_instant
 from etl.publish.change_counts import Changes
+from etl.publish.damaged_objects import damage_note
 from etl.publish.id_fingerprint import id_facts
 from etl.publish.manifest import Manifest, Named, ReleaseFacts
 from etl.publish.network_changes import NetworkChanges, network_changes
@@ -215,6 +216,7 @@ def run(context: RunContext, publication: Publication) -> Ran:
     notes = (
         bulk.plan_finder.note(staged.manifest.bulk) if bulk is not None else "",
         clock_note(base.release, context.when),
+        damage_note(publication.base),
     )
     about = replace(about, notes=tuple(filter(None, notes)))
     reported = write_reports(context, processed, about, known)

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 import deflate
 
-from etl.errors import StoreError
+from etl.errors import DamagedObject
 from etl.publish.rendered_resources import rank
 from etl.publish.search_index import BlockPart, IndexRow
 
@@ -151,7 +151,7 @@ def unpack(data: bytes | memoryview, part: BlockPart, what: str) -> bytearray:
         what: what messages call the block.
 
     Raises:
-        StoreError: length, checksum or size are not what they should be.
+        DamagedObject: length, checksum or size are not what they should be.
     """
     if len(data) == part.length:
         try:
@@ -160,4 +160,4 @@ def unpack(data: bytes | memoryview, part: BlockPart, what: str) -> bytearray:
             plain = bytearray()
         if len(plain) == part.size:
             return plain
-    raise StoreError(f"{what}: bytes {part.offset} to {part.offset + part.length} are damaged")
+    raise DamagedObject(f"{what}: bytes {part.offset} to {part.offset + part.length} are damaged")

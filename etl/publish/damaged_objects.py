@@ -1,27 +1,33 @@
 """Objects that a release names and that are missing from the store, or damaged.
 
-Each run checks a sample: the directory, one shard of the catalog, and the sizes of bulk files. So
-the cost does not grow with the members, and a folder that is gone is detected at once. Where a run
-detects something, or is asked to repair, it checks all objects and makes again what can be made of
-the extract.
+A run looks before its work, because what it finds must be made again of the extract: whoever stays
+as the previous release has them is not rendered. It reads and hashes the catalog and a share of all
+other objects, another one each time, so that every object is read within `SHARES` runs and no
+night's cost is that of reading the whole release. Of the directory, the bulk files and the catalog
+shards that the share is in, it looks at the sizes as well, so that a missing folder is detected at
+once. Where it finds something, or is asked to repair, it looks at all objects.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 
 from etl.errors import NotFound, StoreError
 from etl.publish.canonical_json import sha256
-from etl.publish.catalog import Unit
-from etl.publish.manifest import Named
+from etl.publish.catalog import Unit, place
+from etl.publish.manifest import SHARES, Named
 from etl.publish.object_keys import digest_of
 from etl.publish.reader import Current, Lost, Release
 from etl.publish.verify import bulk_files
 from etl.storage.parallel_reads import mapped
 from etl.storage.port import Store
+
+IsRead = Callable[[str], bool]
+"""Whether an object with such a place or hash (64 hex digits) is read, not only its size."""
 
 log = logging.getLogger(__name__)
 
@@ -30,18 +36,24 @@ def with_lost(base: Current, *, repair: bool) -> Current:
     """Return what readers see, with what of it is to be made again; arguments as of `find_lost`."""
     if base.release is None:
         return base
-    lost = find_lost(base.release, repair=repair)
-    if lost:
-        log.warning(
-            "%s: of release %s, objects of %d members and of %d shards of the directory%s are "
-            "missing or damaged; they are made again",
-            base.release.store.name,
-            base.release.id,
-            len(lost.patients),
-            len(lost.shards),
-            ", and bulk files" if lost.bulk else "",
-        )
-    return replace(base, lost=lost)
+    damaged = replace(base, lost=find_lost(base.release, repair=repair))
+    note = damage_note(damaged)
+    if note:
+        log.warning("%s: %s", base.release.store.name, note)
+    return damaged
+
+
+def damage_note(base: Current) -> str:
+    """Return what of the release that readers see is made again; empty where nothing is."""
+    lost = base.lost
+    if base.release is None or not lost:
+        return ""
+    bulk = ", and bulk files" if lost.bulk else ""
+    return (
+        f"of release {base.release.id}, objects of {len(lost.patients):,} members and of "
+        f"{len(lost.shards) + len(lost.segments):,} shards of the directory{bulk} are missing or "
+        f"damaged ({lost.objects:,} in all, the first is {lost.first}); they are made again"
+    )
 
 
 def find_lost(release: Release, *, repair: bool) -> Lost:
@@ -51,89 +63,102 @@ def find_lost(release: Release, *, repair: bool) -> Lost:
 
     Args:
         release: what readers see.
-        repair: whether to read all objects instead of checking a sample.
+        repair: whether to read all objects, not only the share that is due.
 
     Raises:
         StoreError: storage failed, or the catalog itself is damaged: only a copy helps there.
     """
     _check_catalog(release)
-    manifest = release.manifest
+    manifest, store = release.manifest, release.store
+    share = manifest.due_share - 1
+
+    def is_read(at: str) -> bool:
+        return repair or int(at[:8], 16) * SHARES >> 32 == share
+
     directory = [unit for unit in manifest.directory if unit is not None]
     if not repair:
-        number = int(sha256(release.id.encode())[:8], 16) % len(manifest.catalog)
-        units = [*directory, *release.units_of(number)]
-        whole = not any(lost for _, lost in _lost_units(release.store, units, read=False))
+        bits = manifest.catalog_bits
+        shards = range((share << bits) // SHARES, -(-(share + 1 << bits) // SHARES))
+        sample = chain(directory, chain.from_iterable(map(release.units_of, shards)))
         if (
-            whole
-            and not _lost_segments(release, read=False)
-            and not _lost_bulk(release, read=False)
+            not any(keys for _, keys in _lost_units(store, sample, is_read))
+            and not _lost_segments(release, is_read)
+            and not _lost_bulk(release, is_read)
         ):
             return Lost()
-    lost_units = list(_lost_units(release.store, directory, read=repair))
-    shards = frozenset(int(unit.id) for unit, lost in lost_units if lost)
-    patients = set[str]()
-    damaged = [key for _, lost in lost_units for key in lost]
-    for unit, lost in _lost_units(release.store, release.all_units(), read=repair):
-        if lost:
-            patients.add(unit.id)
-            damaged += lost
-    bulk = _lost_bulk(release, read=repair)
-    segments = _lost_segments(release, read=repair)
-    release.store.delete([*damaged, *bulk, *segments])
-    return Lost(frozenset(patients), shards, bool(bulk), segments)
+    # Something is lost: where there is one, there may be more.
+    lost_shards = [(unit, keys) for unit, keys in _lost_units(store, directory, is_read) if keys]
+    lost_units = _lost_units(store, release.all_units(), is_read)
+    lost_members = [(unit.id, keys) for unit, keys in lost_units if keys]
+    segments, bulk = _lost_segments(release, is_read), _lost_bulk(release, is_read)
+    found = (keys for _, keys in [*lost_shards, *lost_members])
+    damaged = [*chain.from_iterable(found), *bulk, *sorted(segments)]
+    store.delete(damaged)
+    return Lost(
+        frozenset(patient for patient, _ in lost_members),
+        frozenset(int(unit.id) for unit, _ in lost_shards),
+        bool(bulk),
+        segments,
+        len(damaged),
+        damaged[0] if damaged else "",
+    )
 
 
-def _lost_segments(release: Release, *, read: bool) -> frozenset[str]:
+def _lost_segments(release: Release, is_read: IsRead) -> frozenset[str]:
     entries = [entry for entry in release.manifest.segments if entry is not None]
     named = [Named(entry.key, entry.sha256, entry.bytes) for entry in entries]
-    there = mapped(release.store, partial(_is_there, release.store, read), named)
+    there = mapped(
+        release.store, lambda one: _is_there(release.store, one, read=is_read(one.sha256)), named
+    )
     return frozenset(
         segment.key for segment, is_there in zip(named, there, strict=True) if not is_there
     )
 
 
-def _lost_bulk(release: Release, *, read: bool) -> list[str]:
+def _lost_bulk(release: Release, is_read: IsRead) -> list[str]:
     """Return the keys of bulk files that are lost; their sizes come from one listing a folder."""
     store, files = release.store, bulk_files(release.manifest)
-    if read:
-        return [file.key for file in files if not _is_there(store, True, file)]
     folders = sorted({file.key[: file.key.index("/") + 1] for file in files})
     sizes = {entry.key: entry.size for folder in folders for entry in store.list(folder)}
-    return [file.key for file in files if sizes.get(file.key) != file.bytes]
+    return [
+        file.key
+        for file in files
+        if sizes.get(file.key) != file.bytes
+        or (is_read(file.sha256) and not _is_there(store, file, read=True))
+    ]
 
 
 def _check_catalog(release: Release) -> None:
     store = release.store
     shards = [shard for shard in release.manifest.catalog if shard is not None]
     named = [Named(shard.key, shard.sha256, shard.bytes) for shard in shards]
-    there = mapped(store, partial(_is_there, store, False), named)
+    there = mapped(store, partial(_is_there, store, read=True), named)
     gone = [shard.key for shard, whole in zip(named, there, strict=True) if not whole]
     if gone:
         raise StoreError(
             f"{store.name}: {len(gone)} objects of the catalog of {release.id} are missing "
-            f"or cut off, the first is {gone[0]}; restore them from a copy, or roll back to a "
+            f"or damaged, the first is {gone[0]}; restore them from a copy, or roll back to a "
             "release that is whole"
         )
 
 
 def _lost_units(
-    store: Store, units: Iterable[Unit], *, read: bool
+    store: Store, units: Iterable[Unit], is_read: IsRead
 ) -> Iterator[tuple[Unit, list[str]]]:
     """Yield each unit with the keys of its objects that are missing or damaged."""
 
     def lost(unit: Unit) -> tuple[Unit, list[str]]:
+        read = is_read(place(unit.id))
         named = [Named(unit.index, digest_of(unit.index), unit.index_bytes)]
         if unit.block is not None:
             named.append(Named(unit.block, digest_of(unit.block), unit.bytes))
-        return unit, [
-            named_object.key for named_object in named if not _is_there(store, read, named_object)
-        ]
+        return unit, [one.key for one in named if not _is_there(store, one, read=read)]
 
     yield from mapped(store, lost, units)
 
 
-def _is_there(store: Store, read: bool, named: Named) -> bool:
-    """Return whether an object is as long as it should be; where it is read, whether it is whole.
+def _is_there(store: Store, named: Named, *, read: bool) -> bool:
+    """Return whether an object has its size; where it is read, whether it has its bytes.
 
     Raises:
         StoreError: storage failed.

@@ -16,6 +16,9 @@ from etl.publish.segments import SegmentEntry
 
 Kind = Literal["full", "delta", "rollback"]
 
+SHARES: Final = 30
+"""Shares of a release's objects, one of which each run reads before it publishes."""
+
 RELEASE: Final = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{12}")
 RESTORE_POINTER: Final = (
     "put it back from a copy, or write it anew for the newest of releases/ that was published"
@@ -99,6 +102,8 @@ class Manifest:
         bulk: what the bulk files of this release are; see docs/published-tree.md.
         parent_sha256: of the bytes of the parent's manifest; "" for the first release, and where
             an older version of the program wrote this one.
+        share_read: number of the share of its parent's objects that the run read, from 1 on; 0 for
+            the first release, and where an older version of the program wrote this one.
     """
 
     release: str
@@ -113,6 +118,12 @@ class Manifest:
     bulk: Mapping[str, JSON] = field(default_factory=dict)
     parent_sha256: str = ""
     segments: Sequence[SegmentEntry | None] = ()
+    share_read: int = 0
+
+    @property
+    def due_share(self) -> int:
+        """Number of the share of this release's objects that the next run reads."""
+        return self.share_read % SHARES + 1
 
     @property
     def key(self) -> str:
@@ -158,6 +169,7 @@ class Manifest:
             "bulk": dict(self.bulk),
             **({"ids": dict(facts.ids)} if facts.ids else {}),
             **({"parentSha256": self.parent_sha256} if self.parent_sha256 else {}),
+            **({"shareRead": self.share_read} if self.share_read else {}),
         }
 
     def named(self, parent: Manifest | None) -> Manifest:
@@ -229,6 +241,7 @@ class Manifest:
                     None if segment is None else SegmentEntry(**segment)
                     for segment in value["directory"].get("segments", ())
                 ],
+                value.get("shareRead", 0),
             )
         except (KeyError, TypeError):
             raise StoreError(f"{what} is no manifest: the object is damaged; run verify") from None

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Final
 
-from etl.errors import NotFound, StoreError
+from etl.errors import DamagedObject, NotFound, StoreError
 from etl.publish import object_keys
 from etl.publish.block import unpack
 from etl.publish.canonical_json import loads, sha256
@@ -33,12 +33,16 @@ class Lost:
         shards: numbers of the directory's shards.
         bulk: whether bulk files are among it.
         segments: keys of the directory's segments.
+        objects: how many objects there are of all these.
+        first: key of the first of them.
     """
 
     patients: frozenset[str] = frozenset()
     shards: frozenset[int] = frozenset()
     bulk: bool = False
     segments: frozenset[str] = frozenset()
+    objects: int = 0
+    first: str = ""
 
     def __bool__(self) -> bool:
         """Whether there is anything."""
@@ -248,11 +252,11 @@ def checked(store: Store, key: str, digest: str | None = None) -> bytes:
 
     Raises:
         NotFound: it is missing.
-        StoreError: it is damaged.
+        DamagedObject: it is.
     """
     data = store.get(key)
     if sha256(data) != (digest or object_keys.digest_of(key)):
-        raise StoreError(
+        raise DamagedObject(
             f"{store.name}: {key} is damaged: its bytes do not have its hash; run verify"
         )
     return data
@@ -273,14 +277,14 @@ def check_head(index: Index, unit: Unit, what: str) -> None:
     """Check an index of which only the head was read, so that its hash is not known.
 
     Raises:
-        StoreError: it is of another block, or of another size, than its row of the catalog says.
+        DamagedObject: it is of another block, or of another size, than its row of the catalog says.
     """
     try:
         stated = (index.head["block"], index.head["bytes"], index.object_size)
     except (KeyError, TypeError, ValueError):  # the head of an older tree, which has no checksum
         stated = None
     if stated != (unit.block, unit.bytes, unit.index_bytes):
-        raise StoreError(f"{what} is another index than the catalog names; run verify")
+        raise DamagedObject(f"{what} is another index than the catalog names; run verify")
 
 
 def read_rows(store: Store, index: Index, rows: Iterable[int]) -> dict[int, bytes]:
@@ -350,7 +354,7 @@ def lines_of(store: Store, index: Index, part: BlockPart, data: memoryview) -> l
     """Return the JSON lines of one part, checked against its checksum.
 
     Raises:
-        StoreError: the part is damaged.
+        DamagedObject: the part is damaged.
     """
     return [bytes(line) for line in views(data, part, f"{store.name}: {index.block}")]
 
@@ -364,7 +368,7 @@ def views(data: bytes | memoryview, part: BlockPart, what: str) -> list[bytes | 
         what: what messages call the block.
 
     Raises:
-        StoreError: the part is damaged.
+        DamagedObject: the part is damaged.
     """
     text = unpack(data, part, what)
     view = memoryview(text)
@@ -377,5 +381,5 @@ def views(data: bytes | memoryview, part: BlockPart, what: str) -> list[bytes | 
         lines.append(view[start:end])
         start = end + 1
     if len(lines) != part.rows or start != len(text):
-        raise StoreError(f"{what} and its index disagree; run verify")
+        raise DamagedObject(f"{what} and its index disagree; run verify")
     return lines

@@ -108,6 +108,7 @@ def assemble(
         directory_bits=directory.bits,
         directory=directory.shards,
         segments=directory.segments,
+        share_read=parent.due_share if parent is not None else 0,
     )
     return manifest.named(parent)
 

@@ -19,7 +19,7 @@ from functools import cached_property
 from itertools import accumulate, chain
 from typing import Final, NamedTuple
 
-from etl.errors import StoreError
+from etl.errors import DamagedObject
 from etl.publish import object_keys
 from etl.publish.canonical_json import JSON, dumps, loads
 
@@ -151,7 +151,7 @@ class Index:
         fetch: returns bytes of the object by start and length; not called for what is in `head`.
 
     Raises:
-        StoreError: (from every method) the object is damaged.
+        DamagedObject: (from every method) the object is damaged.
     """
 
     def __init__(self, what: str, head: bytes, fetch: Callable[[int, int], bytes]) -> None:
@@ -160,12 +160,12 @@ class Index:
         self._fetch = fetch
         end = head.find(b",\n")
         if end < 0 or not head.startswith(b'{"head":'):
-            raise StoreError(f"{what} is no index: the object is damaged; run verify")
+            raise DamagedObject(f"{what} is no index: the object is damaged; run verify")
         self._base = end + 2
         self.head: JSON = loads(head[8:end], what)
         check = self.head.pop(_CHECK, None)
         if check is not None and check != zlib.crc32(dumps(self.head)):
-            raise StoreError(f"{what}: its head is damaged; run verify")
+            raise DamagedObject(f"{what}: its head is damaged; run verify")
         self._loaded: dict[str, JSON] = {}
 
     @classmethod
@@ -318,7 +318,7 @@ class Index:
         try:
             start, length, check = self.head["sections"][name]
         except (KeyError, TypeError, ValueError):
-            raise StoreError(f"{self._what} has no section {name}; run verify") from None
+            raise DamagedObject(f"{self._what} has no section {name}; run verify") from None
         return start, length, check
 
     def _section(self, name: str) -> JSON:
@@ -334,7 +334,7 @@ class Index:
 
     def _parsed(self, name: str, text: bytes, check: int) -> JSON:
         if zlib.crc32(text) != check:
-            raise StoreError(f"{self._what}: section {name} is damaged; run verify")
+            raise DamagedObject(f"{self._what}: section {name} is damaged; run verify")
         return loads(text, self._what)
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from etl.bootstrap import use_cases
 from etl.errors import StoreError
 from etl.pipeline.events import ignore
+from etl.publish.catalog import place
+from etl.publish.manifest import SHARES
 from etl.publish.verify import verify
-from tests.integration.nights import Payer, full
+from tests.integration.nights import Payer, full, live
 
 
 @pytest.fixture
@@ -131,6 +135,51 @@ def test_repair_makes_again_what_is_damaged_as_well(
     payer.begin(extract)
     damage(blocks(payer, prefix)[0])
     remade(payer, extract, repair=True)
+
+
+def report_of(payer: Payer) -> dict[str, Any]:
+    """Return the report of the present release."""
+    page = payer.target / "reports" / payer.release.id / "report.json"
+    report: dict[str, Any] = json.loads(page.read_bytes())
+    return report
+
+
+def rules_found(payer: Payer) -> dict[str, int]:
+    """Return how many findings of each rule the report of the present release has."""
+    return {rule["rule"]: rule["findings"] for rule in report_of(payer)["rules"]}
+
+
+@pytest.mark.parametrize("prefix", ["patients", "directory", "bulk"])
+def test_damage_in_the_share_that_is_due_is_made_again_and_told(
+    payer: Payer, extracts: Path, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("manifest", "damaged_objects"):
+        monkeypatch.setattr(f"etl.publish.{module}.SHARES", 1)
+    extract = full(extracts / "full0", 0)
+    payer.begin(extract)
+    damaged = blocks(payer, prefix)[0]
+    flipped(damaged)
+    remade(payer, extract)
+    (note,) = report_of(payer)["notes"]
+    assert f"of release {payer.release.manifest.parent}, objects of " in note
+    assert f"1 in all, the first is {damaged.relative_to(payer.target).as_posix()}" in note
+    assert rules_found(payer)["damaged-object"] == 1
+
+
+def test_damage_that_the_work_comes_upon_is_made_again(
+    payer: Payer, extracts: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    night = full(extracts / "full1", 1)
+    whole = Payer(payer.target.with_name("whole"), payer.patch)
+    whole.begin(full(extracts / "full0", 0))
+    whole.run(night)
+    payer.begin(full(extracts / "full0", 0))
+    changed = [unit for unit in live(payer.release) if whole.release.unit(unit.id) != unit]
+    not_due = [unit for unit in changed if int(place(unit.id)[:8], 16) * SHARES >> 32]
+    flipped(payer.target / not_due[0].index)
+    remade(payer, night)
+    assert "the run begins again" in caplog.text
+    assert rules_found(payer)["damaged-object"] == 1
 
 
 def test_a_catalog_that_is_gone_is_told_before_any_work_is_done(

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from etl.errors import StoreError
+from etl.publish.damaged_objects import find_lost
+from etl.publish.manifest import SHARES
 from etl.publish.reader import Release, open_current, open_index, read_all, read_rows
 from etl.publish.retention import read_expiry
 from tests.memory_store import MemoryStore
@@ -103,3 +107,70 @@ def test_a_damaged_record_of_what_was_deleted_is_named(data: bytes) -> None:
     store.put("reports/expired.json", data)
     with pytest.raises(StoreError, match=r"reports/expired\.json is damaged: restore it"):
         read_expiry(store)
+
+
+def damage(store: MemoryStore, key: str) -> None:
+    """Flip a bit: the object keeps its size."""
+    data = store.get(key)
+    store.put(key, data[:-1] + bytes([data[-1] ^ 1]))
+
+
+def nights_to_find(store: MemoryStore, names: list[str], key: str) -> int:
+    """Publish the same members night after night; return with which one a damaged key is found."""
+    damage(store, key)
+    for night in range(1, SHARES + 1):
+        base = open_current(store)
+        assert base.release is not None
+        lost = find_lost(base.release, repair=False)
+        if lost:
+            assert (lost.objects, lost.first) == (1, key)
+            return night
+        publish(store, [patient(name, 1) for name in names], now=f"2027-01-{night:02}T00:00:00Z")
+    raise AssertionError(f"{key} was not read in {SHARES} nights")
+
+
+@pytest.mark.parametrize("kind", ["block", "index"])
+def test_a_damaged_object_of_the_same_size_is_found_within_thirty_nights(kind: str) -> None:
+    names = ["anna", "bert", "carl", "dora"]
+    nights = set()
+    for name in names:
+        store = MemoryStore()
+        unit = publish(store, [patient(each, 1) for each in names]).unit(logical_id(name))
+        assert unit is not None
+        nights.add(nights_to_find(store, names, getattr(unit, kind)))
+    assert len(nights) > 1, "each night reads a share, not everything"
+
+
+def test_every_member_is_in_one_share_whatever_the_number_of_shards(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("etl.publish.release.CATALOG_TARGET", 2)
+    store = MemoryStore()
+    people = [patient(f"p{number}", 1) for number in range(40)]
+    for night in range(1, SHARES + 1):
+        release = publish(store, people[night % 2 :], now=f"2027-01-{night:02}T00:00:00Z")
+    assert len(release.manifest.catalog) > SHARES
+    reads: list[str] = []
+    get = store.get
+
+    def counted(key: str) -> bytes:
+        reads.append(key)
+        return get(key)
+
+    monkeypatch.setattr(store, "get", counted)
+    monkeypatch.setattr(store, "get_range", lambda key, start, size: get(key)[start : start + size])
+    for night in range(SHARES):
+        release.manifest = replace(release.manifest, share_read=night)
+        assert not find_lost(release, repair=False)
+    units = [*release.all_units(), *(unit for unit in release.manifest.directory if unit)]
+    named = [key for unit in units for key in (unit.block, unit.index) if key is not None]
+    assert sorted(key for key in reads if not key.startswith("catalog/")) == sorted(named)
+
+
+def test_a_damaged_catalog_is_told_before_the_work() -> None:
+    store = MemoryStore()
+    release = publish(store, [patient("anna", 1)])
+    (shard,) = filter(None, release.manifest.catalog)
+    damage(store, shard.key)
+    with pytest.raises(StoreError, match=r"objects of the catalog .* or damaged, the first is"):
+        find_lost(release, repair=False)
