@@ -10,7 +10,8 @@ before it deletes, and then does neither. A run that pauses between renewal and 
 the fence that each prune puts up (`release.fenced`).
 
 A lease has run out only where the clock of the process that checks it and the store's clock both
-say so: one clock that is wrong breaks no lease in use.
+say so: one clock that is wrong breaks no lease in use. Where the system says that the holder was
+killed, its lease need not run out, unless object storage may still carry out its last deletion.
 """
 
 from __future__ import annotations
@@ -21,12 +22,14 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
+from functools import cache
+from pathlib import Path
 from socket import gethostname
 from typing import Final, Literal
 
 from etl.errors import CommitConflict, NotFound, StoreError
-from etl.publish.canonical_json import dumps, instant, loads
-from etl.storage.port import Store, Tagged
+from etl.publish.canonical_json import JSON, dumps, instant, loads
+from etl.storage.port import Store
 
 PREFIX: Final = "leases/"
 LEASE_TIME: Final = timedelta(hours=2)
@@ -51,7 +54,7 @@ class Lease:
         self._kind = kind
         self.key = f"{PREFIX}{kind}-{secrets.token_hex(8)}.json"
         self._started = self._renewed = clock()
-        self._stays = False
+        self._stays = self._deletes = False
         self._renewing = threading.Lock()
         self._tag = store.swap(self.key, self._text(), None)
 
@@ -71,6 +74,15 @@ class Lease:
                 f"{self._store.name}: this {self._kind} was at rest for so long that a prune took "
                 "it for dead; nothing was published, run it again"
             ) from None
+
+    def renew_to_delete(self) -> None:
+        """Renew the lease, and say that objects are deleted from now on.
+
+        Raises:
+            StoreError: as `renew`.
+        """
+        self._deletes = True
+        self.renew()
 
     def keep(self) -> None:
         """Renew the lease unless that was done lately; after a clock was set back, renew it.
@@ -120,7 +132,10 @@ class Lease:
             {
                 "kind": self._kind,
                 "process": os.getpid(),
+                "processStarted": _process_start(os.getpid()),
+                "processes": _process_namespace(),
                 "host": gethostname(),
+                "deletes": self._deletes,
                 "started": self._started.isoformat(),
                 "expires": (now + LEASE_TIME).isoformat(),
             }
@@ -136,11 +151,8 @@ def run_lease(store: Store, clock: Clock) -> Iterator[Lease]:
     """
     lease = Lease(store, "run", clock)
     try:
-        for key in _standing(store, lease, "prune-", clock()):
-            raise StoreError(
-                f"{store.name}: a prune is under way ({_holder(store, key)}); "
-                "run again when it is done"
-            )
+        for holder in _standing(store, lease, "prune-", clock()):
+            raise StoreError(f"{store.name}: a prune {holder}")
         yield lease
     finally:
         lease.release()
@@ -155,18 +167,15 @@ def prune_lease(store: Store, clock: Clock) -> Iterator[Lease]:
     """
     lease = Lease(store, "prune", clock)
     try:
-        for key in _standing(store, lease, "", clock()):
-            raise StoreError(
-                f"{store.name}: something is under way ({_holder(store, key)}); "
-                "prune when it is done"
-            )
+        for holder in _standing(store, lease, "", clock()):
+            raise StoreError(f"{store.name}: something {holder}")
         yield lease
     finally:
         lease.release()
 
 
 def _standing(store: Store, own: Lease, kind: str, now: datetime) -> Iterator[str]:
-    """Yield the leases of others that are in the way; those that have run out are broken."""
+    """Break the leases of others that have ended; yield of the rest what messages say of each."""
     entries = list(store.list(PREFIX))
     written = {entry.key: entry.modified for entry in entries}
     for key in written:
@@ -176,28 +185,39 @@ def _standing(store: Store, own: Lease, kind: str, now: datetime) -> Iterator[st
             there = store.read(key)
         except NotFound:
             continue
-        expires = _expires(there, f"{store.name}: {key}")
+        lease, expires = _parsed(there.data, f"{store.name}: {key}")
         rested = own.key in written and written[own.key] - written[key] >= LEASE_TIME
-        if (expires is not None and (expires > now or not rested)) or not _broken(
-            store, key, there
-        ):
-            yield key
+        has_run_out = expires is None or (expires <= now and rested)
+        is_over = has_run_out or (_was_killed(lease) and not _may_delete(store, lease))
+        if not is_over or not _broken(store, key, there.tag):
+            yield _described(store, key, lease)
 
 
-def _holder(store: Store, key: str) -> str:
-    """Return the key of a lease, with the process that holds it where the lease says so."""
+def _described(store: Store, key: str, lease: JSON) -> str:
+    """Return the end of a sentence: what is in the way, and when to run again."""
     try:
-        lease = loads(store.get(key), key)
-        started = instant(lease["started"]).isoformat(timespec="seconds")
-        return f"{key}: process {int(lease['process'])} on {lease['host']} since {started}"
-    except (StoreError, KeyError, TypeError, ValueError):
-        return key
+        since = instant(lease["started"]).isoformat(timespec="seconds")
+        until = instant(lease["expires"]).isoformat(timespec="seconds")
+        holder = f"{key}: process {int(lease['process'])} on {lease['host']} since {since}"
+    except (KeyError, TypeError, ValueError):  # written by an older version, or broken just now
+        return f"is under way ({key}); run again when it is done"
+    if _was_killed(lease) and _may_delete(store, lease):
+        return (
+            f"was killed while it deleted objects ({holder}), and the storage may still carry out "
+            f"the last deletion; run again when its lease has run out, at {until}"
+        )
+    if _is_visible(lease):
+        return f"is under way ({holder}); run again when it is done"
+    return (
+        f"is under way on another machine, or was killed there ({holder}); run again when it is "
+        f"done, or when its lease has run out, at {until}"
+    )
 
 
-def _broken(store: Store, key: str, there: Tagged) -> bool:
+def _broken(store: Store, key: str, tag: str) -> bool:
     """Break a lease; return whether it is out of the way."""
     try:
-        store.swap(key, b'{"broken":true}', there.tag)
+        store.swap(key, b'{"broken":true}', tag)
     except CommitConflict:  # renewed at this moment
         return False
     with suppress(StoreError):
@@ -205,13 +225,73 @@ def _broken(store: Store, key: str, there: Tagged) -> bool:
     return True
 
 
-def _expires(there: Tagged, what: str) -> datetime | None:
-    """Return when a lease runs out; None where it was broken."""
+def _parsed(data: bytes, what: str) -> tuple[JSON, datetime | None]:
+    """Return a lease, and when it runs out; None where it was broken."""
     try:
-        expires = loads(there.data, what).get("expires")
-        return None if expires is None else instant(expires)
+        lease = loads(data, what)
+        expires = lease.get("expires")
+        return lease, None if expires is None else instant(expires)
     except (StoreError, TypeError, ValueError, AttributeError):
         raise StoreError(
             f"{what} is no lease: the object is damaged, and whether anything is under way cannot "
             "be determined; make sure that no run and no prune is, then delete it"
         ) from None
+
+
+def _may_delete(store: Store, lease: JSON) -> bool:
+    """Return whether a deletion that a killed holder has sent may take place yet.
+
+    Object storage may carry out a request after its sender has died. A folder cannot.
+    """
+    return bool(lease.get("deletes")) and "://" in store.name
+
+
+def _is_visible(lease: JSON) -> bool:
+    """Return whether this process would see the holder of a lease."""
+    namespace = _process_namespace()
+    return namespace != "" and bool(lease.get("processes") == namespace)
+
+
+def _was_killed(lease: JSON) -> bool:
+    """Return whether the system knows that the holder of a lease has ended.
+
+    A process that has its id now and began at another time is not the holder. What another user's
+    process is may be hidden: then it counts as the holder.
+    """
+    pid = lease.get("process")
+    if not _is_visible(lease) or type(pid) is not int:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:  # another user's
+        pass
+    began, holder_began = _process_start(pid), lease.get("processStarted")
+    return None not in (began, holder_began) and began != holder_began
+
+
+def _process_start(pid: int) -> int | None:
+    """Return when a process began, in clock ticks since the machine did (proc(5)).
+
+    0 for one that has ended and that its parent has not noticed yet; None where the system does not
+    say.
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        return 0 if fields[0] in (b"Z", b"X") else int(fields[19])
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+@cache
+def _process_namespace() -> str:
+    """Return what names the processes that this one sees; empty where the system does not say.
+
+    Containers on one machine have the same host name at times, and process ids of their own.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return ""

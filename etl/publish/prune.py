@@ -115,9 +115,11 @@ def prune(
             for batch in _batches(_unused(store, used, now - grace, progress)):
                 objects += len(batch)
                 size += sum(entry.size for entry in batch)
-                lease.renew()
-                if not dry_run:
-                    _delete(store, batch, lease)
+                if dry_run:
+                    lease.renew()
+                    continue
+                lease.renew_to_delete()
+                _delete(store, batch, lease)
         if not dry_run:
             close_pages(store, kept, now - grace)
             store.clean(now - grace)

@@ -5,15 +5,20 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from etl.errors import CommitConflict, CommitUnknown, StoreError, UsageError
-from etl.publish.canonical_json import sha256
+from etl.publish.canonical_json import dumps, sha256
 from etl.publish.change_counts import ChangeCounts, Changes
 from etl.publish.diff import compare
 from etl.publish.history import find_release, holds, releases, resume, rollback
@@ -526,6 +531,83 @@ def test_a_run_breaks_the_lease_of_a_prune_that_came_to_rest() -> None:
             assert len(list(store.list("leases/"))) == 1
         with pytest.raises(StoreError, match="took it for dead"):
             rested.keep()
+
+
+KILLED_HOLDER = """
+import os, sys
+from datetime import UTC, datetime
+from etl.publish import lease
+from etl.storage.local import LocalStore
+held = lease.Lease(LocalStore(sys.argv[1]), sys.argv[2], lambda: datetime.now(UTC))
+held.renew_to_delete()
+os._exit(9)
+"""
+
+
+def with_killed_holder(folder: Path, kind: str) -> tuple[LocalStore, dict[str, Any]]:
+    """Return a store with the lease of a process that was killed, and the lease."""
+    subprocess.run([sys.executable, "-c", KILLED_HOLDER, str(folder), kind], check=False)
+    store = LocalStore(folder)
+    (entry,) = store.list("leases/")
+    lease: dict[str, Any] = json.loads(store.get(entry.key))
+    return store, lease
+
+
+def now_utc() -> datetime:
+    return datetime.now(UTC)
+
+
+@pytest.mark.parametrize(
+    ("kind", "held"), [("prune", run_lease), ("prune", prune_lease), ("run", prune_lease)]
+)
+def test_the_lease_of_a_killed_process_of_this_machine_is_broken_at_once(
+    tmp_path: Path, kind: str, held: Callable[..., AbstractContextManager[object]]
+) -> None:
+    store, _ = with_killed_holder(tmp_path, kind)
+    with held(store, now_utc):
+        assert len(list(store.list("leases/"))) == 1
+    assert not list(store.list("leases/"))
+
+
+@pytest.mark.parametrize(
+    ("changed", "is_broken", "says"),
+    [
+        ({"process": os.getpid()}, True, ""),  # the id was given to another process since
+        ({"processes": "another boot pid:[1]"}, False, "on another machine, or was killed there"),
+        ({"process": os.getpid(), "processStarted": None}, False, "is under way"),
+        ({"process": "x"}, False, r"is under way \(leases/prune-1.json\); run again"),
+    ],
+)
+def test_who_holds_a_lease_is_asked_by_process_id_and_start(
+    tmp_path: Path, changed: dict[str, object], is_broken: bool, says: str
+) -> None:
+    _, lease = with_killed_holder(tmp_path, "prune")
+    store = MemoryStore()
+    store.put("leases/prune-1.json", dumps({**lease, **changed}))
+    if is_broken:
+        with run_lease(store, now_utc):
+            pass
+        return
+    with pytest.raises(StoreError, match=says), run_lease(store, now_utc):
+        pass
+
+
+def test_a_deletion_that_object_storage_may_still_carry_out_keeps_runs_out(tmp_path: Path) -> None:
+    _, lease = with_killed_holder(tmp_path, "prune")
+
+    class Bucket(MemoryStore):
+        @property
+        def name(self) -> str:
+            return "s3://bucket/prefix"
+
+    store = Bucket()
+    store.put("leases/prune-1.json", dumps({**lease, "deletes": False}))
+    with run_lease(store, now_utc):
+        pass
+    store.put("leases/prune-1.json", dumps(lease))
+    says = r"was killed while it deleted objects .* run again when its lease has run out, at "
+    with pytest.raises(StoreError, match=says), run_lease(store, now_utc):
+        pass
 
 
 def test_a_prune_of_a_target_where_nothing_is_published_deletes_nothing() -> None:
