@@ -15,7 +15,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help install develop run test test-slow test-spark test-long check lint types imports format bench bench-rivals bench-doctor bench-gateway \
-	soak simulate validate nightly conformance s3-demo samples sandbox screenshots lock audit sbom clean
+	size soak simulate validate nightly conformance s3-demo samples sandbox screenshots lock audit sbom clean
 
 help: ## List the targets.
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -86,6 +86,9 @@ check: lint types imports ## What CI runs beside the tests.
 format: develop ## Put the style right.
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+size: $(VENV)/installed ## Print how large the project is: code, modules, imports, docs.
+	$(BIN)/python -m scripts.code_size
 
 bench: develop ## Print how fast it is on this machine; fails where it is a fifth slower than it was beside its rivals.
 	$(BIN)/python -m benchmarks
