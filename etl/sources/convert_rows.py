@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.columns.arrays import Bools, compound_keys
+from etl.columns.arrays import Bools, compound_keys, first_of_each
 from etl.model.canonical_tables import (
     AMOUNT_COLUMNS,
     FILE_COLUMN,
@@ -75,7 +75,10 @@ def convert(layout: Layout, raw: Mapping[str, pa.Table], *, directory: bool) -> 
             for spec in layout.tables:
                 if spec.table == name and spec.source in rows and rows[spec.source].count:
                     feed = _Feed(spec, rows)
-                    pieces.append(feed.run())
+                    made = feed.run()
+                    # A claim's rows name providers again and again.
+                    of_members = directory and layout.raw[spec.source].ids
+                    pieces.append(without_repeats(made) if of_members else made)
                     findings.extend(feed.findings)
                     if feed.bare:
                         bare.setdefault(name, []).extend(feed.bare)
@@ -143,6 +146,17 @@ def _short_forms(tables: dict[str, pa.Table], claims: RawRows) -> None:
         }
         if numbered:
             tables[name] = add_short_forms(tables[name], tables["claim"], pa.table(numbered), name)
+
+
+def without_repeats(table: pa.Table) -> pa.Table:
+    """Return the first of the rows that are equal but for their places; empty ones are left out."""
+    cells = table.drop_columns([FILE_COLUMN, ROW_COLUMN])
+    texts = [pc.fill_null(column.combine_chunks(), "") for column in cells.columns]
+    if not texts:
+        return table.slice(0, 0)
+    keys = compound_keys(*texts)
+    empty = pc.equal(keys, "\x1f" * (len(texts) - 1))
+    return table.filter(pc.and_(pa.array(first_of_each(keys)), pc.invert(empty)))
 
 
 def sort_rows(table: pa.Table, name: str) -> pa.Table:

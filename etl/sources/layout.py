@@ -339,6 +339,17 @@ class Layout:
                 conditions.append((*spec.where, *plain))
         return tuple(conditions)
 
+    def provider_headers(self, source: str) -> tuple[str, ...]:
+        """Return the file's own headers that tables without members read of a raw file."""
+        headers: set[str] = set()
+        for spec in self.tables:
+            if spec.table in MEMBERLESS and spec.source == source:
+                headers |= spec.headers()
+        made = self.raw[source].cells.made
+        while found := headers & made.keys():
+            headers = (headers - found).union(*(made[header].headers() for header in found))
+        return tuple(sorted(headers))
+
     def record_types(self, stem: str) -> tuple[RawTable, ...]:
         """Return the raw files whose records a file of a name has; empty for other files."""
         return tuple(raw for raw in self.raw.values() if raw.lines is not None and raw.may_be(stem))

@@ -7,7 +7,7 @@ from typing import Final
 
 from etl.documents.nearest import nearest
 from etl.errors import MappingError, Mistakes
-from etl.model.canonical_tables import CLAIM_TABLES, TABLES
+from etl.model.canonical_tables import CLAIM_TABLES, MEMBERLESS, TABLES
 from etl.sources.layout import Layout, RawTable, TableSpec
 from etl.sources.layout_columns import ColumnSpec, FromColumn
 
@@ -44,6 +44,7 @@ def check_layout(layout: Layout, raw_at: Where, table_at: Where) -> None:
         for error in (
             *_missing_columns(spec, table_at(spec.table)),
             *_wrong_keys(spec, layout.raw[spec.source], table_at(spec.table)),
+            *_wrong_lookups(spec, layout, table_at(spec.table)),
         ):
             mistakes.add(error)
     for raw in layout.raw.values():
@@ -77,6 +78,14 @@ def _wrong_keys(spec: TableSpec, raw: RawTable, where: str) -> Iterator[MappingE
                 "layout-keys",
                 f"{column} must be {header!r}, the {role} of {raw.name}, without any conversion",
             )
+
+
+def _wrong_lookups(spec: TableSpec, layout: Layout, where: str) -> Iterator[MappingError]:
+    """Yield lookups of a table without members in files of members."""
+    for name in sorted(spec.looked_up()):
+        if spec.table in MEMBERLESS and layout.raw[name].ids:
+            what = f"{spec.table} belongs to no member, so it cannot look up {name}, whose rows do"
+            yield MappingError(where, "layout-keys", what)
 
 
 def _wrong_records(layout: Layout, raw: RawTable, where: str) -> Iterator[MappingError]:

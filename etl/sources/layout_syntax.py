@@ -27,7 +27,7 @@ from etl.documents.models import (
 from etl.documents.nearest import nearest
 from etl.documents.yaml_text import Map, Seq
 from etl.errors import MappingError, Mistakes
-from etl.model.canonical_tables import TABLES
+from etl.model.canonical_tables import MEMBERLESS, TABLES
 from etl.model.crosswalks import Crosswalk
 from etl.sources.layout import (
     PLAIN_CELLS,
@@ -384,14 +384,17 @@ def _source(entry: Any) -> Any:
 def _mains(tables: Map) -> dict[str, str]:
     """Return the table under which findings about whole rows of each raw file are counted.
 
-    It is the first that has a row for each of them, or else the first that the file feeds.
+    It is the first that has a row for each of them, or else the first that the file feeds; a table
+    of providers only of a file that feeds no other.
     """
     fed: dict[str, str] = {}
     once: dict[str, str] = {}
-    for table, value in tables.items():
+    for table, value in sorted(tables.items(), key=lambda item: item[0] in MEMBERLESS):
         for entry in value if isinstance(value, Seq) else [value]:
             if isinstance(_source(entry), str):
-                fed.setdefault(entry["from"], table)
+                of_members = fed.setdefault(entry["from"], table) not in MEMBERLESS
+                if table in MEMBERLESS and of_members:
+                    continue
                 if not {"grain", "where", "rows"} & entry.keys():
                     once.setdefault(entry["from"], table)
     return fed | once

@@ -21,7 +21,7 @@ from etl.columns.places import table_places
 from etl.errors import StoreError, UsageError
 from etl.model.canonical_tables import FILE_COLUMN, MEMBERLESS, ROW_COLUMN
 from etl.rows import LOOSE_SCHEMA, PLACE_FIELDS, Unread
-from etl.sources.convert_rows import column_values, convert
+from etl.sources.convert_rows import column_values, convert, without_repeats
 from etl.sources.extract import SourceFile, spill_names
 from etl.sources.keys import GlobalKeys
 from etl.sources.layout import Layout
@@ -34,6 +34,7 @@ from etl.sources.partition_rows import (
 )
 
 MARKS: Final = (FILE_COLUMN, ROW_COLUMN, OWNER_COLUMN, LOW_COLUMN, HIGH_COLUMN)
+_PLACE: Final = tuple(field.name for field in PLACE_FIELDS)
 _MOST_LOOSE: Final = 1000
 """Most rows that each partition's claims are compared with; with more, a file is broken."""
 
@@ -205,14 +206,36 @@ class Partitions:
         return self._load(self.facts.count, directory=True)
 
     def _load(self, *indexes: int, directory: bool, owners: Hashes | None = None) -> Loaded:
-        raw = {}
+        raw, read = {}, {}
         for name in self.facts.layout.sources(directory=directory):
+            if directory and self.facts.layout.raw[name].ids:
+                raw[name], count = self._provider_rows(name)
+                if name not in self.facts.layout.sources(directory=False):
+                    read[name] = count
+                continue
             parts = [_of(self.raw.read(name, index), owners) for index in indexes]
             raw[name] = _in_order(pa.concat_tables(parts, promote_options="default"))
+            read[name] = raw[name].num_rows
         made = convert(self.facts.layout, {**self._shared, **raw}, directory=directory)
         loose = LOOSE_SCHEMA.empty_table() if directory else self._loose
-        read = {name: rows.num_rows for name, rows in raw.items()}
         return Loaded(made.tables, made.findings, self.facts.names, read, Unread(made.bare, loose))
+
+    def _provider_rows(self, name: str) -> tuple[pa.Table, int]:
+        """Return what rows of members say of providers, and how many rows there are.
+
+        Of rows that say the same the first is returned, with only the columns that are read:
+        what is held in memory grows with the providers, not with the claims.
+        """
+        headers = self.facts.layout.provider_headers(name)
+        found, count = pa.schema(PLACE_FIELDS).empty_table(), 0
+        for index in range(self.facts.count):
+            rows = self.raw.read(name, index)
+            count += rows.num_rows
+            columns = [*(column for column in headers if column in rows.column_names), *_PLACE]
+            new = _in_order(readable(rows).select(columns))
+            both = pa.concat_tables([found, without_repeats(new)], promote_options="default")
+            found = without_repeats(_in_order(both))
+        return found, count
 
     @cached_property
     def _shared(self) -> Mapping[str, pa.Table]:
@@ -264,7 +287,7 @@ class Partitions:
             if not file.table:
                 continue
             if file.table not in spilled:
-                spilled[file.table] = readable(self.raw.read(file.table, index))
+                spilled[file.table] = readable(self._raw_table(file.table, index, places))
             table = spilled[file.table]
             wanted = table.column(FILE_COLUMN).to_numpy() == file.index
             if places is not None:
@@ -273,6 +296,13 @@ class Partitions:
             if len(at):
                 rows[file.name] = _as_written(table.take(pa.array(at)), file)
         return rows
+
+    def _raw_table(self, name: str, index: int, places: Any) -> pa.Table:
+        """Return the rows of a raw table in a partition, or of it all if it is the directory's."""
+        layout = self.facts.layout
+        if index < self.facts.count or not (layout.raw[name].ids and layout.provider_headers(name)):
+            return self.raw.read(name, index)
+        return self._provider_rows(name)[0] if places is None else self.raw.read(name, None)
 
     def ragged_rows(self) -> pa.Table:
         """Return the rows with too few or too many cells: `text` as it was, `_file`, `_row`.

@@ -61,13 +61,16 @@ def is_for_executors(extract: Extract) -> bool:
     """Return whether executors can read an extract, if they see its files.
 
     They do not where totals that files state are compared with all rows, nor where rows that follow
-    claims make coverages or members; a directory has no rows of members.
+    claims make coverages or members, nor where rows of members make providers; a directory has no
+    rows of members.
     """
     layout, raw = extract.layout, extract.layout.raw
     files = [file for file in extract.files if file.table]
     for file in files:
         owners = OwnerColumns.of(raw[file.table], layout)
         if raw[file.table].totals or (owners.follow_claims(file) and owners.feeds):
+            return False
+        if raw[file.table].ids and layout.provider_headers(file.table):
             return False
     return layout.model.has_members
 
