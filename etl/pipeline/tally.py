@@ -30,6 +30,8 @@ REQUIRED: Final = "required"
 """The rule about compulsory cells that are empty."""
 OWN_COLUMNS: Final = MappingProxyType({"claim": "claim_id", "member": "member_id"})
 """Table of owners -> the column of their own id."""
+_ID_COLUMNS: Final = frozenset({*OWNER_COLUMNS.values(), *OWN_COLUMNS.values()})
+_IDS: Final = pa.array(sorted(_ID_COLUMNS))
 _NO_FILE: Final = -1
 """File of a finding about the extract as a whole."""
 
@@ -78,11 +80,12 @@ class Tally:
         self._add_unowned(findings)
         for rule in pc.unique(findings.column("rule")).to_pylist():
             of_rule = findings.filter(pc.equal(findings.column("rule"), rule))
-            first = of_rule.take(
-                pc.sort_indices(
-                    of_rule, [("file", "ascending"), ("row", "ascending"), ("column", "ascending")]
-                )[: self._keep]
-            )
+            # In a row that lacks its ids, what they would have found is lacking too.
+            is_other = pc.invert(pc.is_in(of_rule["column"], value_set=_IDS))
+            keys = {"file": of_rule["file"], "row": of_rule["row"], "other": is_other}
+            keys["column"] = of_rule["column"]
+            order = pc.sort_indices(pa.table(keys), [(name, "ascending") for name in keys])
+            first = of_rule.take(order[: self._keep])
             examples = [_example(group) for group in first.to_pylist()]
             kept = {*self._examples.get(rule, []), *examples}
             self._examples[rule] = heapq.nsmallest(self._keep, kept, key=_place)
@@ -94,8 +97,7 @@ class Tally:
         is published. But a row that makes a claim *and* a line of it is, in layouts
         that put claims together from their lines, a line of another claim.
         """
-        ids = pa.array(sorted({*OWNER_COLUMNS.values(), *OWN_COLUMNS.values()}))
-        of_ids = pc.is_in(findings["column"], value_set=ids)
+        of_ids = pc.is_in(findings["column"], value_set=_IDS)
         empty = findings.filter(pc.and_(pc.equal(findings["rule"], REQUIRED), of_ids))
         own: set[tuple[int, int]] = set()
         derived: set[tuple[int, int]] = set()
@@ -160,8 +162,9 @@ def _example(finding: Mapping[str, Any]) -> Example:
     return Example(_NO_FILE if file is None else file, finding["row"], finding["column"] or "")
 
 
-def _place(example: Example) -> tuple[int, int, str]:
-    return example.file, -1 if example.row is None else example.row, example.column
+def _place(example: Example) -> tuple[int, int, bool, str]:
+    row = -1 if example.row is None else example.row
+    return example.file, row, example.column not in _ID_COLUMNS, example.column
 
 
 def _weight(totals: RuleTotals) -> tuple[bool, int, int, str]:

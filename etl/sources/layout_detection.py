@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import pyarrow as pa
+
+from etl.columns.digests import filled
 from etl.errors import ExtractError
 from etl.model.data_models import DATA_MODELS
+from etl.sources import delimited, parquet
 from etl.sources.canonical_layout import required_columns
 from etl.sources.extract_folder import Listed, head_of
 from etl.sources.layout import Layout, RawTable, spelling
 from etl.sources.physical import advice, lacks_header, recognize, said_of
+from etl.sources.raw_rows import RawRows
+from etl.sources.row_batches import SpanAstray
 
 Headers = Callable[[Listed, Layout], tuple[str, ...]]
 _NAMED = 6
@@ -64,12 +70,14 @@ def choose(
     # A delta may hold organizations alone, which claims and directories both have.
     canonical = [fit for fit in whole if fit.layout.canonical]
     whole = [fit for fit in whole if fit not in canonical[1:]]
+    names = {fit.layout.name for fit in whole}
+    whole = [fit for fit in whole if not names.intersection(fit.layout.bases)]
     if len(whole) == 1:
         return whole[0]
     if whole:
-        names = " and ".join(fit.layout.name for fit in whole)
+        fitting = " and ".join(fit.layout.name for fit in whole)
         raise ExtractError(
-            f"{_names(files)} fit the layouts {names}; say which it is with --layout"
+            f"{_names(files)} fit the layouts {fitting}; say which it is with --layout"
         )
     raise ExtractError(f"{_why_none(files, fits)}; {advice(files[0].files.name)}")
 
@@ -112,6 +120,13 @@ def match(files: Sequence[Listed], layout: Layout, headers: Headers, *, delta: b
         tables = {file: (name,) for file, name in names.items()}
     else:
         tables, lacks = _match_headers(data, cells, layout)
+        if not lacks and not delta:
+            lacks = [
+                f"{listed.name} has no value in {header}, by which its rows are known"
+                for listed in data
+                for name in tables.get(listed.name, ())
+                for header in _blank_ids(listed, cells[listed.name], layout.raw[name], layout)
+            ]
     known = sum(_overlap(layout, cells[listed.name]) for listed in data)
     total = sum(len(names) for names in cells.values())
     return Fit(layout, tables, tuple(lacks), known / max(total, 1))
@@ -223,6 +238,48 @@ def _match_headers(
         if raw.compulsory and raw.name not in there
     ]
     return tables, lacks
+
+
+def _blank_ids(
+    listed: Listed, header: tuple[str, ...], raw: RawTable, layout: Layout
+) -> tuple[str, ...]:
+    """Return the ids of a raw file that are empty in all of its rows; reads until each has a value.
+
+    What makes the file unreadable is left to the reading of its rows, which says where it is.
+    """
+    blank = set(raw.ids.values())
+    if raw.lines is not None or not blank:
+        return ()
+    columns = [raw.column(name) if raw.has_header else name for name in header]
+    names = tuple(
+        name if name and name not in columns[:number] else f"?{number}"
+        for number, name in enumerate(columns)
+    )
+    has_rows = False
+    try:
+        for batch in (
+            parquet.read_batches(listed, names, 1)
+            if listed.is_parquet
+            else delimited.read_batches(
+                listed,
+                names,
+                layout.delimiter or listed.delimiter,
+                form=delimited.RowForm(layout.quoting, raw.has_header, raw.extra_cells),
+            )
+        ):
+            has_rows |= batch.rows.num_rows > 0
+            rows = RawRows(pa.Table.from_batches([batch.rows]), cells=raw.cells)
+            blank -= {name for name in blank if filled(rows.column(name)).any()}
+            if not blank:
+                break
+    except (ExtractError, SpanAstray):
+        return ()
+    made = raw.cells.made
+    return tuple(
+        " and ".join(sorted(made[name].headers())) if name in made else name
+        for name in raw.ids.values()
+        if has_rows and name in blank
+    )
 
 
 def _no_file(raw: RawTable, near: tuple[int, str, list[str]] | None) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+
 from etl.bootstrap.settings import read_settings
 from etl.model.severity import Severity
 from etl.pipeline.definitions import Definitions
@@ -120,3 +122,15 @@ def test_missing_cells_for_which_rows_go_are_named_and_others_are_not() -> None:
         for rule in found.rules(definitions().book)
     ]
     assert rejected(rules, found.counts, (), missing).missing == missing[:1]
+
+
+def test_of_a_row_without_its_id_that_id_is_named_and_not_what_was_looked_up_by_it() -> None:
+    found = tally("claim", 3, 3, "required")
+    columns = ["adjudication_date", "birth_date", "member_id"]
+    rows = [
+        {"rule": "required", "table": "claim", "file": 0, "row": 2, "column": column}
+        for column in columns
+    ]
+    found.add_findings(pa.Table.from_pylist(rows, FINDINGS_SCHEMA))
+    (sentence,) = advice(found, definitions().book, extract())
+    assert "Look at claims.csv row 2, column member_id, and" in sentence

@@ -117,8 +117,10 @@ def test_of_the_rows_that_speak_an_empty_cell_contradicts_a_filled_one(
 
 
 def test_rows_without_a_claim_id_are_not_put_together(tmp_path: Path) -> None:
-    parts = run(tmp_path, ",M1,1,oral,,,,,,,,,", ",M1,2,vision,,,,,,,,,")
-    assert [row["claim_type"] for row in rows_of(parts, "claim")] == ["oral", "vision"]
+    unnamed = (",M1,1,oral,,,,,,,,,", ",M1,2,vision,,,,,,,,,")
+    parts = run(tmp_path, *unnamed, "B1,M1,1,pharmacy,,,,,,,,,")
+    types = sorted(row["claim_type"] for row in rows_of(parts, "claim"))
+    assert types == ["oral", "pharmacy", "vision"]
 
 
 def test_one_claim_id_of_two_members_stays_two_claims(tmp_path: Path) -> None:

@@ -282,6 +282,7 @@ def test_every_shipped_layout_can_be_read() -> None:
         "synthea-2019-first",
         "synthea-members",
         "synthea-patients",
+        "tuva-input-persons",
         "tuva-input",
     ]
     assert all(found.title and found.description for found in layouts)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from etl.errors import ExtractError
 from etl.sources import Layout, open_extract
 from tests.unit.sources.dialects import shipped_layouts
 from tests.unit.sources.extracts import read
@@ -26,6 +27,7 @@ NAMES = (
     "synthea-2019-first",
     "synthea-patients",
     "tuva-input",
+    "tuva-input-persons",
 )
 
 
@@ -80,3 +82,30 @@ def test_the_headers_of_a_source_are_known_for_its_layout_and_each_of_them_is_na
     assert extract.layout.name == name
     assert len(extract.files) == len(files)
     assert extract.findings.num_rows == 0
+
+
+def test_a_file_without_a_value_in_its_ids_is_of_no_layout_and_the_message_says_so(
+    tmp_path: Path, layouts: tuple[Layout, ...]
+) -> None:
+    for file in (GOLDEN / "tuva-input/input").iterdir():
+        rows = [line.split(",") for line in file.read_text(encoding="utf-8").splitlines()]
+        for row in rows[1:]:
+            row[rows[0].index("member_id")] = "  "
+        text = "\n".join(",".join(row) for row in rows)
+        (tmp_path / file.name).write_text(text, encoding="utf-8")
+    for named in ("tuva-input", None):
+        with pytest.raises(ExtractError, match=r"\.csv has no value in (member|person)_id"):
+            open_extract(tmp_path, layouts, layout=named)
+
+
+def test_the_layout_that_is_extended_counts_where_both_fit(
+    tmp_path: Path, layouts: tuple[Layout, ...]
+) -> None:
+    """Where some rows have a member, the others are no members by their person."""
+    for file in (GOLDEN / "tuva-input-persons/input").iterdir():
+        header, row, *rows = file.read_text(encoding="utf-8").splitlines()
+        cells = row.split(",")
+        cells[header.split(",").index("member_id")] = "m7"
+        text = "\n".join([header, ",".join(cells), *rows])
+        (tmp_path / file.name).write_text(text, encoding="utf-8")
+    assert open_extract(tmp_path, layouts).layout.name == "tuva-input"
