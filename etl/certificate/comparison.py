@@ -83,12 +83,7 @@ def compare(
         leaves_out: whether claims that others of their chain replace are not published.
         newly: when claims become visible; None before the first release.
     """
-    kept = {
-        name: SourceTable(
-            tables[name].filter(pa.array(among(places_of(tables[name]), fates[name].published)))
-        )
-        for name in COMPARED
-    }
+    kept = {name: _rows_at(tables[name], fates[name].published) for name in COMPARED}
     differences = Differences.of(findings)
     source = SourceClaims(
         kept["claim"],
@@ -97,6 +92,7 @@ def compare(
         kept["member"],
         kept["claim_other_payer"],
         kept["claim_adjustment"],
+        _rows_at(tables["claim"], fates["claim"].quarantined),
         differences.places,
     )
     # Rows: each is published once, in quarantine, or superseded by another.
@@ -128,6 +124,10 @@ def compare(
         if states_money
         else {},
     )
+
+
+def _rows_at(table: pa.Table, places: Any) -> SourceTable:
+    return SourceTable(table.filter(pa.array(among(places_of(table), places))))
 
 
 def _delays(

@@ -196,6 +196,7 @@ class SourceClaims:
 
     Attributes:
         claims, lines, coverages, members, payers, adjustments: the published rows of the tables.
+        rejected: claims in quarantine, which still say what they replace.
         places: (file, row, column) of cells that a rule found something in -> the rule.
     """
 
@@ -205,6 +206,7 @@ class SourceClaims:
     members: SourceTable
     payers: SourceTable
     adjustments: SourceTable
+    rejected: SourceTable
     places: Mapping[tuple[int, int, str], str]
 
     @property
@@ -275,9 +277,10 @@ class SourceClaims:
     def statuses(self) -> tuple[Any, Any]:
         """Return which claims have the status of the source, and which have to be cancelled.
 
-        A claim that another one replaces is cancelled (decision 0007). A claim without links, or at
-        the one end of its chain, has the status of the source, and so has a claim that the source
-        does not call active. For others the chain decides, which is not derived here.
+        A claim that another one replaces is cancelled, in quarantine or not (decision 0007). A
+        claim without links, or at the one end of its chain, has the status of the source, and so
+        has a claim that the source does not call active. For others the chain decides, which is
+        not derived here.
 
         Returns:
             Two of numpy `bool`.
@@ -286,26 +289,32 @@ class SourceClaims:
         after = _is(self.claims.cells("adjusted_to_claim_id"), "")
         linked, later = self._links()
         last, ends = ~linked, _ends(later)
-        at = np.fromiter(ends, np.int64, len(ends))
-        single = np.fromiter(ends.values(), np.int64, len(ends)) == 1
+        at = np.array([end for end in ends if end < len(words)], dtype=np.int64)
+        single = np.array([ends[end] == 1 for end in at.tolist()], dtype=np.bool_)
         last[at] = single & after[at] & ~self._negative(at)
         frequency = self.claims.cells("bill_frequency")
         bill = self.claims.each("type_of_bill", lambda text: text.lstrip("0")[2:3], pa.string())
         voids = np.where(_is(bill, ""), _is(frequency, "8"), _is(bill, "8"))
         replaced = np.zeros(len(words), dtype=np.bool_)
-        replaced[[at for at in later if not _circular(later, at)]] = True
+        replaced[[at for at in later if at < len(words) and not _circular(later, at)]] = True
         own = ~(_is(words, "") | _is(words, "active")) | last & ~voids
         return own, np.where(own, _is(words, "cancelled"), replaced)
 
     def _links(self) -> tuple[Any, dict[int, set[int]]]:
-        """Return which claims are linked, and the claims that replace a claim."""
-        owners = self.claims.cells("member_id").dictionary_encode().indices.to_numpy()
+        """Return which published claims are linked, and the claims that replace a claim.
+
+        Rejected claims are counted on from the last of the published.
+        """
+        rows = self.claims
+        if len(self.rejected):
+            rows = SourceTable(pa.concat_tables([rows.table, self.rejected.table]))
+        owners = rows.cells("member_id").dictionary_encode().indices.to_numpy()
         linked = np.zeros(len(owners), dtype=np.bool_)
         later: dict[int, set[int]] = {}
         for column, is_prior in (("adjusted_from_claim_id", True), ("adjusted_to_claim_id", False)):
-            named = self.claims.cells(column)
+            named = rows.cells(column)
             naming = np.flatnonzero(~_is(named, ""))
-            others = self.rows_of(named.take(pa.array(naming)))
+            others = text_places(named.take(pa.array(naming)), rows.cells("claim_id"))
             for at, other in zip(naming.tolist(), others.tolist(), strict=True):
                 if other == at:
                     continue
@@ -314,7 +323,7 @@ class SourceClaims:
                     linked[other] = True
                     first, second = (other, at) if is_prior else (at, other)
                     later.setdefault(first, set()).add(second)
-        return linked, later
+        return linked[: len(self.claims)], later
 
     def _negative(self, claims: Any) -> Any:
         """Return which of some claims have an amount below nought, of their own or of a line."""

@@ -1,4 +1,4 @@
-"""Chains of adjustments in the accepted rows of a partition, as columns.
+"""Chains of adjustments in the rows of a partition, as columns.
 
 Few claims are linked to others. Those are selected by column, and only they are processed one by
 one (`etl.model.adjustment_chains`).
@@ -7,7 +7,7 @@ one (`etl.model.adjustment_chains`).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -44,9 +44,7 @@ class Chains:
         priors: claims directly before it that it does not name itself, by `;`; null for none.
         successors: claims directly after it that it does not name itself.
         updated: `last_updated`, or that of the claim which superseded this one, if later.
-        rivals: claims of a chain that nothing replaces and that lost to another such claim.
-        circular: claims with links that lead back to themselves.
-        unpaired: claims of negative amounts only that name no claim, nor are named by one.
+        findings: rule -> the claims that it finds irregular.
     """
 
     role: pa.StringArray
@@ -54,9 +52,7 @@ class Chains:
     priors: pa.StringArray
     successors: pa.StringArray
     updated: pa.StringArray
-    rivals: Bools
-    circular: Bools
-    unpaired: Bools
+    findings: Mapping[str, Bools] = field(default_factory=dict)
 
     def only(self, keep: Bools) -> Chains:
         """Return the same of some of the claims."""
@@ -67,24 +63,26 @@ class Chains:
             self.priors.filter(mask),
             self.successors.filter(mask),
             self.updated.filter(mask),
-            self.rivals[keep],
-            self.circular[keep],
-            self.unpaired[keep],
+            {rule: where[keep] for rule, where in self.findings.items()},
         )
 
 
-def chains_of(tables: Mapping[str, pa.Table]) -> Chains:
+def chains_of(tables: Mapping[str, pa.Table], rejected: Bools | None = None) -> Chains:
     """Return the chains of the claims of a partition.
 
     Args:
-        tables: accepted rows; `claim` and `claim_line` are read.
+        tables: rows of `claim` and `claim_line`.
+        rejected: which of the claims are not published, shape (claims,); None for none. Their links
+            count as those of the others do.
     """
     claims = tables["claim"]
     size = claims.num_rows
     is_void = voids(claims)
     positions = _linked(claims, is_void)
     negative = _negative(claims, tables["claim_line"])
-    linked = _as_linked(claims, is_void, negative, positions)
+    if rejected is None:
+        rejected = np.zeros(size, dtype=np.bool_)
+    linked = _as_linked(claims, is_void, negative, rejected, positions)
     chains = places(linked)
     negative[positions] = False
     both = list(zip(linked, chains, strict=True))
@@ -109,9 +107,12 @@ def chains_of(tables: Mapping[str, pa.Table]) -> Chains:
         updated=_spread(
             [place.updated for place in chains], positions, column_of(claims, "last_updated")
         ),
-        rivals=_where([place.rival for place in chains], positions, size),
-        circular=_where([place.circular for place in chains], positions, size),
-        unpaired=negative,
+        findings={
+            "claim-replaced-twice": _where([place.rival for place in chains], positions, size),
+            "claim-chain-circle": _where([place.circular for place in chains], positions, size),
+            "claim-successor-rejected": _where([place.bereft for place in chains], positions, size),
+            "reversal-without-claim": negative,
+        },
     )
 
 
@@ -156,10 +157,14 @@ def voids(claims: pa.Table) -> Bools:
 def _others(linked: list[Linked], neighbours: tuple[int, ...], stated: str | None) -> str | None:
     """Return the numbers of neighbours that the claim does not name itself.
 
-    A number with the separator in it is left out: the other claim names this one.
+    A number with the separator in it is left out: the other claim names this one. So is a rejected
+    claim without a number.
     """
-    numbers = [linked[neighbour].claim_id for neighbour in neighbours]
-    return ";".join(number for number in numbers if number != stated and ";" not in number) or None
+    numbers = dict.fromkeys(linked[neighbour].claim_id or "" for neighbour in neighbours)
+    return (
+        ";".join(number for number in numbers if number not in ("", stated) and ";" not in number)
+        or None
+    )
 
 
 def _spread(
@@ -178,7 +183,7 @@ def _spread(
 def _linked(claims: pa.Table, is_void: Bools) -> Indices:
     """Return the claims that name another, are named by another or void one.
 
-    One without a number or a member is in no chain; it is rejected.
+    One without a member is in no chain: it is rejected, and lies in any partition.
     """
     is_linked = is_void.copy()
     ids = column_of(claims, "claim_id")
@@ -186,15 +191,15 @@ def _linked(claims: pa.Table, is_void: Bools) -> Indices:
         named = column_of(claims, name)
         if named.null_count < len(named):
             is_linked |= np.asarray(named.is_valid()) | true_where(pc.is_in(ids, value_set=named))
-    has_keys = pc.and_(ids.is_valid(), column_of(claims, "member_id").is_valid())
-    return np.flatnonzero(is_linked & np.asarray(has_keys))
+    has_member = column_of(claims, "member_id").is_valid()
+    return np.flatnonzero(is_linked & np.asarray(has_member))
 
 
 def _as_linked(
-    claims: pa.Table, is_void: Bools, negative: Bools, positions: Indices
+    claims: pa.Table, is_void: Bools, negative: Bools, rejected: Bools, positions: Indices
 ) -> list[Linked]:
     taken = claims.select(list(_TEXTS)).take(pa.array(positions))
-    void, below = is_void[positions], negative[positions]
+    void, below, is_rejected = is_void[positions], negative[positions], rejected[positions]
     texts = {name: column_of(taken, name).to_pylist() for name in _TEXTS}
     return [
         Linked(
@@ -206,6 +211,7 @@ def _as_linked(
             updated=texts["last_updated"][number],
             voids=bool(void[number]),
             negative=bool(below[number]),
+            rejected=bool(is_rejected[number]),
         )
         for number in range(len(positions))
     ]

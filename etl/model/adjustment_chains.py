@@ -6,7 +6,7 @@ through others, are one chain; of each chain exactly one claim is the last. Deci
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
@@ -30,23 +30,25 @@ class Linked:
 
     Attributes:
         owner: the member; links never lead to another's claim.
-        claim_id: its number; unique within the owner.
+        claim_id: its number, unique within the owner; rejected claims may share one or have none.
         prior: the claim that it says it replaces.
         successor: the claim that it says replaced it.
-        adjudicated: `YYYY-MM-DD`.
+        adjudicated: `YYYY-MM-DD`; None only for rejected claims.
         updated: `last_updated`, a date or an instant.
         voids: its bill frequency is 8, void or cancel of a prior claim (NUBC).
         negative: one of its amounts is below zero, and none is above.
+        rejected: it is not published, but its links count.
     """
 
     owner: str
-    claim_id: str
+    claim_id: str | None
     prior: str | None
     successor: str | None
-    adjudicated: str
+    adjudicated: str | None
     updated: str | None = None
     voids: bool = False
     negative: bool = False
+    rejected: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +57,12 @@ class ChainPosition:
 
     Attributes:
         role: what it is.
-        last: whether it is the last of its chain, as a claim without a chain is. What is not is
-            superseded by a claim that is here.
+        last: whether it is the last published claim of its chain, as a claim without a chain is.
+            What is not is superseded by a claim that is published.
         priors: places of the claims directly before it, linked from either end, by their numbers.
         successors: places of those directly after it.
         rival: whether it lost to another claim that nothing replaces either.
+        bereft: whether it is `last` only because the claim that stands in its place was rejected.
         circular: whether following the links leads back to where one was.
         updated: the latest `last_updated` of itself and, where another claim made it what it is,
             of that; None where it states none.
@@ -70,11 +73,14 @@ class ChainPosition:
     priors: tuple[int, ...] = ()
     successors: tuple[int, ...] = ()
     rival: bool = False
+    bereft: bool = False
     circular: bool = False
     updated: str | None = None
 
 
 _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
+_UNKNOWN_DAY: Final = "9999-12-31"
+"""Day of a rejected claim without a readable one: it may have come after all others."""
 
 
 def moment(text: str | None) -> datetime:
@@ -92,46 +98,62 @@ def places(claims: Sequence[Linked]) -> list[ChainPosition]:
     before one that does, then one that does not name a successor elsewhere, then the one that was
     adjudicated last, then the one that was updated last, then the greatest number. Where links run
     in a circle and no claim is without a successor, all are candidates.
+
+    A rejected claim is followed as any other. If the last claim of a chain is rejected, nothing
+    stands: all others are superseded, and the last of those that are published is bereft.
     """
     before, after = _neighbours(claims)
     positions: list[ChainPosition] = [ChainPosition()] * len(claims)
     for chain in _chains(before, after):
         back = {index: _takes_back(claims[index], before[index]) for index in chain}
-        ends = [index for index in chain if not after[index]] or chain
-        pool = [index for index in ends if not back[index]] or ends
-        last = max(pool, key=lambda index: _weight(claims[index]))
+        pool = _candidates(set(chain), after, back)
+        last = shown = max(pool, key=lambda index: _weight(claims[index]))
+        left = set(chain)
+        while claims[shown].rejected and len(left) > 1:
+            left.remove(shown)
+            rest = _candidates(left, after, back)
+            shown = max(rest, key=lambda index: _weight(claims[index]))
         circles = _circular(chain, before, after)
         for index in chain:
             positions[index] = ChainPosition(
-                role=_role(claims[index], last=index == last, back=back[index]),
-                last=index == last,
+                role=_role(claims[index], last=index == last == shown, back=back[index]),
+                last=index == shown,
                 priors=_by_number(claims, before[index]),
                 successors=_by_number(claims, after[index]),
                 rival=index in pool and index != last and not back[index],
+                bereft=index == shown != last and not claims[shown].rejected,
                 circular=index in circles,
                 updated=_updated(claims, index, last),
             )
     return positions
 
 
+def _candidates(
+    chain: set[int], after: Sequence[set[int]], back: Mapping[int, bool]
+) -> Collection[int]:
+    """Return the claims that may be the last of a chain."""
+    ends = [index for index in chain if not after[index] & chain] or chain
+    return [index for index in ends if not back[index]] or ends
+
+
 def _by_number(claims: Sequence[Linked], indices: set[int]) -> tuple[int, ...]:
-    return tuple(sorted(indices, key=lambda index: claims[index].claim_id))
+    return tuple(sorted(indices, key=lambda index: claims[index].claim_id or ""))
 
 
 def _neighbours(claims: Sequence[Linked]) -> tuple[list[set[int]], list[set[int]]]:
-    numbers: Mapping[tuple[str, str], int] = {
-        (claim.owner, claim.claim_id): index for index, claim in enumerate(claims)
-    }
+    of_number: dict[tuple[str, str | None], list[int]] = {}
+    for index, claim in enumerate(claims):
+        of_number.setdefault((claim.owner, claim.claim_id), []).append(index)
     before: list[set[int]] = [set() for _ in claims]
     after: list[set[int]] = [set() for _ in claims]
     for index, claim in enumerate(claims):
         for named, later in ((claim.prior, False), (claim.successor, True)):
-            other = None if named is None else numbers.get((claim.owner, named))
-            if other is None or other == index:
+            if named is None or named == claim.claim_id:
                 continue
-            first, second = (index, other) if later else (other, index)
-            before[second].add(first)
-            after[first].add(second)
+            for other in of_number.get((claim.owner, named), ()):
+                first, second = (index, other) if later else (other, index)
+                before[second].add(first)
+                after[first].add(second)
     return before, after
 
 
@@ -178,7 +200,8 @@ def _elsewhere(claim: Linked, named: str | None) -> bool:
 
 def _weight(claim: Linked) -> tuple[bool, str, datetime, str]:
     gone = _elsewhere(claim, claim.successor)
-    return not gone, claim.adjudicated, moment(claim.updated), claim.claim_id
+    day = claim.adjudicated or _UNKNOWN_DAY
+    return not gone, day, moment(claim.updated), claim.claim_id or ""
 
 
 def _role(claim: Linked, *, last: bool, back: bool) -> Role:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from etl.bootstrap import use_cases
 from etl.pipeline.events import ignore
+from etl.pipeline.run import Ran
 from etl.publish.diff import compare
 from etl.publish.reader import Release, open_index, open_release, read_all
 from etl.storage.local import LocalStore
@@ -65,6 +67,12 @@ def related(eob: Any) -> list[tuple[str, str]]:
     ]
 
 
+def findings(ran: Ran, rule: str) -> int:
+    """Return how many findings of a rule the report states."""
+    assert ran.reported is not None
+    return sum(each.findings for each in ran.reported.report.rules if each.rule == rule)
+
+
 def leaving_out(payer: Payer, target: Path) -> Payer:
     changed = {**payer.changed, "claims": {"superseded": "leave-out"}}
     return replace(payer, target=target, changed=changed)
@@ -110,7 +118,9 @@ def test_what_is_superseded_is_retracted_and_its_rows_counted(payer: Payer, tmp_
         assert (counts[table].published, counts[table].superseded) == (1, 1)
 
 
-def test_a_replacement_that_was_rejected_replaces_nothing(payer: Payer, tmp_path: Path) -> None:
+def test_a_replacement_that_was_rejected_cancels_what_it_replaces(
+    payer: Payer, tmp_path: Path
+) -> None:
     payer = leaving_out(payer, tmp_path / "left-out")
     folder = extract(
         tmp_path / "one", "full", A=("2024-03-10", "", "100.00"), B=("2024-04-10", "A", "9.00")
@@ -118,10 +128,52 @@ def test_a_replacement_that_was_rejected_replaces_nothing(payer: Payer, tmp_path
     (folder / "claim_line.csv").write_text(
         "\n".join((folder / "claim_line.csv").read_text().splitlines()[:2]) + "\n"
     )
-    payer.run(folder)
+    ran = payer.run(folder)
     found = eobs(payer.release)
     assert set(found) == {"A"}  # B has no line
-    assert found["A"]["status"] == "active"  # only B said that it replaced A
+    assert found["A"]["status"] == "cancelled"
+    assert related(found["A"]) == [("replacedby", "B")]
+    totals = payer.release.manifest.facts.totals
+    assert totals["professional"]["claim.submitted"] == "0.00"
+    assert findings(ran, "claim-successor-rejected") == 1
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda line: line.replace(",9.00", ",nine"),  # kept, and rejected again each night
+        lambda line: f"{line},,,",  # not kept: nobody can say which cell is which
+    ],
+    ids=["unreadable amount", "ragged line"],
+)
+def test_what_a_rejected_claim_replaces_stays_cancelled_on_later_nights(
+    spoil: Callable[[str], str], payer: Payer, tmp_path: Path
+) -> None:
+    first = {"A": ("2024-03-10", "", "100.00"), "B": ("2024-04-10", "A", "9.00")}
+    later = {"C": ("2024-05-10", "", "7.00")}
+
+    def spoiled(folder: Path) -> Path:
+        path = folder / "claim_line.csv"
+        lines = path.read_text().splitlines()
+        path.write_text("\n".join(spoil(x) if x.startswith("B,") else x for x in lines) + "\n")
+        return folder
+
+    payer.run(spoiled(extract(tmp_path / "one", "full", **first)))
+    ran = payer.run(extract(tmp_path / "two", "delta", **later))
+    assert findings(ran, "claim-successor-rejected") == 1
+    statuses = {number: eob["status"] for number, eob in eobs(payer.release).items()}
+    assert statuses == {"A": "cancelled", "C": "active"}
+    fresh = replace(payer, target=tmp_path / "fresh")
+    fresh.run(spoiled(extract(tmp_path / "three", "full", **first, **later)))
+    versions = [
+        {key: eob["meta"]["versionId"] for key, eob in eobs(each.release).items()}
+        for each in (payer, fresh)
+    ]
+    assert versions[0] == versions[1]
+    # The replacement comes whole.
+    payer.run(extract(tmp_path / "four", "delta", B=("2024-06-10", "A", "9.00")))
+    statuses = {number: eob["status"] for number, eob in eobs(payer.release).items()}
+    assert statuses == {"A": "cancelled", "B": "active", "C": "active"}
 
 
 @pytest.mark.slow

@@ -106,6 +106,25 @@ def test_a_type_of_bill_and_its_third_digit_may_disagree_on_a_void(
     assert (found.wrong, found.facts) == (0, ())
 
 
+def test_a_claim_with_a_replacement_in_quarantine_must_be_cancelled(tmp_path: Path) -> None:
+    write_extract(tmp_path / "extract", Spec(8, seed=5, since=date(2022, 1, 1)))
+    tables = read_tables(tmp_path / "extract")
+    of_members: dict[str, list[dict[str, str]]] = {}
+    for row in tables["claim"]:
+        row |= dict.fromkeys(("adjusted_from_claim_id", "adjusted_to_claim_id", "status"), "")
+        row |= dict.fromkeys(("type_of_bill", "bill_frequency"), "")
+        of_members.setdefault(row["member_id"], []).append(row)
+    first, second, *_ = max(of_members.values(), key=len)
+    second |= {"adjusted_from_claim_id": first["claim_id"], "amount_submitted": "ten"}
+    day = date(2026, 1, 1).isoformat()
+    extract = write_tables(tables, tmp_path / "changed", tmp_path / "extract", day)
+    unit = Unit.read(extract, tmp_path / "work")
+    found = unit.outcome()
+    assert found is not None
+    assert (found.wrong, found.facts) == (0, ())
+    assert_mistake_seen(unit, tmp_path / "mappings", "never cancelled")
+
+
 def assert_seen(wrong: Outcome, right: Outcome) -> None:
     """Check that a wrong byte is seen; rows that rules reject are in quarantine, for all to see."""
     if wrong.bytes_of == right.bytes_of:

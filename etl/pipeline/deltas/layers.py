@@ -201,7 +201,7 @@ def write_layer(
     """Write the rows of an extract as a layer; one table's file is held in memory at a time.
 
     Rows that could not be read are left out, and claims that are incomplete without them: they
-    were reported, and stay in quarantine.
+    were reported, and stay in quarantine. What is kept of such a claim is that it replaces another.
 
     Raises:
         DataRejected: some rows of a delta cannot be read. It is applied whole or not at
@@ -221,6 +221,8 @@ def write_layer(
             gone = _gone(loaded, unfit, definitions)
             for name, table in loaded.tables.items():
                 kept = _without(table, unfit, gone.get(name, {}))
+                if name == "claim" and name in gone:
+                    kept = pa.concat_tables([kept, _replacing(table, gone[name]["claim_id"])])
                 fit = kept.select(TABLES[name].names)
                 if fit.num_rows:
                     places.setdefault(name, []).append(kept.select(_PLACES))
@@ -321,6 +323,20 @@ def _gone(
             claims += [_at(table, mine).column("claim_id").combine_chunks() for table in rows]
     ids = pc.unique(pa.concat_arrays(claims)).drop_null()
     return gone | {name: {"claim_id": ids} for name in ("claim", *CLAIM_TABLES) if len(ids)}
+
+
+def _replacing(claims: pa.Table, incomplete: pa.Array) -> pa.Table:
+    """Return the incomplete claims that replace others, without their type.
+
+    So they are rejected until they come whole, and what they replace stays cancelled.
+    """
+    is_kept = pc.and_(
+        pc.is_in(claims.column("claim_id"), value_set=incomplete),
+        pc.is_valid(claims.column("adjusted_from_claim_id")),
+    )
+    rows = claims.filter(is_kept)
+    at = rows.schema.get_field_index("claim_type")
+    return rows.set_column(at, "claim_type", pa.nulls(rows.num_rows, pa.string()))
 
 
 def _unreadable(count: int) -> DataRejected:

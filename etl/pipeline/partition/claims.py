@@ -19,9 +19,18 @@ from etl.mapping.environment import Environment
 from etl.model.adjustment_chains import Role
 from etl.model.crosswalks import Crosswalk
 from etl.pipeline.definitions import Definitions
-from etl.quality.checks.cascade import DecidedRows, decide_rows
-from etl.quality.checks.claims import Noticed, leave_out, note, whole_rows
+from etl.quality.checks.cascade import SUCCESSOR_REJECTED, DecidedRows, decide_rows
+from etl.quality.checks.claims import (
+    Noticed,
+    chained_rows,
+    in_frame,
+    is_readable,
+    leave_out,
+    note,
+    readable_rows,
+)
 from etl.quality.checks.frames import Work
+from etl.quality.checks.rejections import Rejections
 
 _STATUS: Final = "claim_status"
 _ACTIVE: Final = "active"
@@ -87,13 +96,19 @@ class ClaimRules:
         Irregular chains, and sensitive codes that cannot be masked, may reject rows. Which claims
         are left out, and which count in net sums, follows from the accepted rows.
         """
-        tables = whole_rows(work)
-        chains, size = chains_of(tables), _size(tables)
+        tables = readable_rows(work)
+        chains = chains_of(tables)
         note(work, self._noticed(tables, chains))
-        decided = decide_rows(work)
-        # Accepted rows are some of those: as many are the same.
-        if size != _size(decided.accepted):
-            chains = chains_of(decided.accepted)
+
+        def find_bereft(rejected: Mapping[str, Rejections]) -> Bools:
+            nonlocal chains
+            if any(rejected[name].rows.any() for name in ("claim", "claim_line")):
+                chains = chains_of(*chained_rows(work, rejected))
+            return in_frame(work.frames["claim"], chains.findings[SUCCESSOR_REJECTED])
+
+        decided = decide_rows(work, find_bereft)
+        accepted = ~decided.rejected["claim"].rows
+        chains = chains.only(accepted[is_readable(work.frames["claim"])])
         counted = np.asarray(pc.equal(chains.role, Role.CURRENT.value))
         counted = counted & self._active(decided.accepted)
         left_out = ~chains.last if self.leave_out else np.zeros(len(chains.last), dtype=np.bool_)
@@ -103,11 +118,7 @@ class ClaimRules:
 
     def _noticed(self, tables: Mapping[str, pa.Table], chains: Chains) -> Iterator[Noticed]:
         """Yield irregular chains, and the places of sensitive codes."""
-        for rule, where in (
-            ("claim-replaced-twice", chains.rivals),
-            ("claim-chain-circle", chains.circular),
-            ("reversal-without-claim", chains.unpaired),
-        ):
+        for rule, where in chains.findings.items():
             yield Noticed(rule, "claim", None, where)
         for cell in self.masker.masks(tables).cells:
             yield Noticed("sensitive-code", cell.table, cell.column, cell.where)
@@ -122,7 +133,3 @@ class ClaimRules:
             lambda words: [word if statuses is None else statuses.answer(word) for word in words],
         )
         return np.asarray(pc.equal(pc.coalesce(is_active, _ACTIVE), _ACTIVE))
-
-
-def _size(tables: Mapping[str, pa.Table]) -> tuple[int, int]:
-    return tables["claim"].num_rows, tables["claim_line"].num_rows

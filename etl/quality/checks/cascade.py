@@ -2,16 +2,16 @@
 
     member ─▶ coverage ─▶ claim ─▶ its lines and other children ─▶ children of a line
                             ▲
-    a child that rejects its claim, or (by its own rule) a rejected line
+    a child that rejects its claim, or (by their own rules) a rejected line or successor
 
 Every rejected row has the rule that rejected it and the rule where the chain began.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -26,12 +26,20 @@ from etl.quality.checks.references import References
 from etl.quality.checks.rejections import NO_RULE, Rejections
 from etl.quality.rules import kinds
 
+SUCCESSOR_REJECTED: Final = "claim-successor-rejected"
+"""Rule of a claim that only rejected claims of its chain supersede."""
+
+FindBereft: TypeAlias = Callable[[Mapping[str, Rejections]], Any]
+"""Takes the rejected rows, gives the claims that only rejected ones supersede: numpy `bool`, shape
+(claims,)."""
+
 
 @dataclass(slots=True)
 class _Cascade:
     """The way from failures to rejected rows of one partition."""
 
     work: Work
+    find_bereft: FindBereft | None = None
     of: dict[str, Rejections] = field(default_factory=dict)
 
     def run(self) -> Mapping[str, Rejections]:
@@ -54,6 +62,7 @@ class _Cascade:
         self._hang("claim", "member")
         self._hang("claim", "coverage")
         self._lines_reject_claims()
+        self._successors_reject_claims()
         for child in CLAIM_TABLES:
             self._hang(child, "claim")
         for child in LINE_TABLES:
@@ -118,6 +127,18 @@ class _Cascade:
             cause[up[::-1]] = self.of["claim_line"].cause[rejected[::-1]]
             self.of["claim"].add(self.work.book.numbers[rule.id], where, cause)
 
+    def _successors_reject_claims(self) -> None:
+        """Report claims that a rejected claim of their chain supersedes; the rule may reject."""
+        if self.find_bereft is None:
+            return
+        rule, claims = self.work.book[SUCCESSOR_REJECTED], self.work.frames["claim"]
+        # Once a claim is rejected, the one before it in the chain has a rejected successor too.
+        while (where := self.find_bereft(self.of)).any():
+            self.work.record(rule, claims, np.flatnonzero(where), None)
+            if not rule.severity.rejects:
+                break
+            self.of["claim"].add(self.work.book.numbers[rule.id], where)
+
     def _hang(self, child: str, parent: str) -> None:
         """Reject rows with a rejected parent row."""
         below = self.work.frames[child]
@@ -172,9 +193,14 @@ class DecidedRows:
     counted: Any = None
 
 
-def decide_rows(work: Work) -> DecidedRows:
-    """Reject the rows that failed and their dependent rows; record findings about the latter."""
-    return decided_rows(work, _Cascade(work).run())
+def decide_rows(work: Work, find_bereft: FindBereft | None = None) -> DecidedRows:
+    """Reject the rows that failed and their dependent rows; record findings about the latter.
+
+    Args:
+        work: the partition, checked.
+        find_bereft: follows chains of adjustments; None if they have no consequence.
+    """
+    return decided_rows(work, _Cascade(work, find_bereft).run())
 
 
 def decided_rows(

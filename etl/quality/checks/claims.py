@@ -7,7 +7,7 @@ quarantine add up with them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -15,10 +15,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.columns.arrays import true_where
+from etl.columns.arrays import Bools, true_where
 from etl.model.canonical_tables import CLAIM_TABLES
 from etl.quality.checks.cascade import DecidedRows, decided_rows
 from etl.quality.checks.frames import Frame, Work
+from etl.quality.checks.rejections import Rejections
 
 SUPERSEDED: Final = "claim-superseded"
 """Rule of a claim that is left out because another of its chain replaces it."""
@@ -41,22 +42,42 @@ class Noticed:
     where: Any
 
 
-def whole_rows(work: Work) -> dict[str, pa.Table]:
-    """Return readable rows with a key of one member only; rules may still reject them."""
-    return {name: frame.table(_stands(frame)) for name, frame in work.frames.items()}
+def readable_rows(work: Work) -> dict[str, pa.Table]:
+    """Return the readable rows that no other replaces; rules may still reject them."""
+    return {name: frame.table(is_readable(frame)) for name, frame in work.frames.items()}
 
 
 def note(work: Work, noticed: Iterable[Noticed]) -> None:
-    """Record what is noticed in the tables of `whole_rows`."""
+    """Record what is noticed in the tables of `readable_rows`."""
     for finding in noticed:
         rule, frame = work.book[finding.rule], work.frames[finding.table]
-        where = np.zeros(frame.count, dtype=bool)
-        where[np.flatnonzero(_stands(frame))[finding.where]] = True
+        where = in_frame(frame, finding.where)
         work.fail(rule, frame, where & work.holds(rule, frame), finding.column)
 
 
-def _stands(frame: Frame) -> Any:
-    return frame.whole_rows & ~frame.shared
+def chained_rows(work: Work, rejected: Mapping[str, Rejections]) -> tuple[dict[str, pa.Table], Any]:
+    """Return the claims and lines of chains, and which of the claims are rejected.
+
+    Of claims that are published, rejected lines are left out.
+    """
+    claims, lines = work.frames["claim"], work.frames["claim_line"]
+    is_rejected = rejected["claim"].rows
+    of_rejected = np.append(is_rejected, False)[work.above(lines, "claim")]
+    kept = is_readable(lines) & (of_rejected | ~rejected["claim_line"].rows)
+    tables = {"claim": claims.table(is_readable(claims)), "claim_line": lines.table(kept)}
+    return tables, is_rejected[is_readable(claims)]
+
+
+def in_frame(frame: Frame, of_readable: Any) -> Bools:
+    """Return which rows of a frame are meant by a mask over those of `readable_rows`."""
+    where = np.zeros(frame.count, dtype=np.bool_)
+    where[np.flatnonzero(is_readable(frame))[of_readable]] = True
+    return where
+
+
+def is_readable(frame: Frame) -> Any:
+    """Return which rows of a frame can be read and are not replaced by one with their key."""
+    return ~(frame.superseded | frame.bare)
 
 
 def leave_out(decided: DecidedRows, where: Any, counted: Any) -> DecidedRows:

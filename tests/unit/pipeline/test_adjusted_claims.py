@@ -1,0 +1,164 @@
+"""What is published of claims whose chain of adjustments has a rejected claim."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from etl.bootstrap.settings import Settings
+from etl.pipeline.partition.claims import ClaimRules, SettledClaims
+from etl.quality import RuleContext, check_rows, check_totals
+from etl.rows import no_findings
+from tests.e2e.commands import same_definitions
+from tests.unit.quality.world import LISTED, KeysInMemory, World, book, found, tables, world
+
+RULE = "claim-successor-rejected"
+
+
+def chained(**links: str) -> World:
+    """Return professional claims in a chain: number -> the claim that it replaces, or ""."""
+    of = world()
+    claim, line = of["claim"][2], of["claim_line"][2]
+    of["claim"] = [
+        {**claim, "claim_id": number, "adjudication_date": f"2024-03-{day}"}
+        | ({"adjusted_from_claim_id": prior} if prior else {})
+        for day, (number, prior) in enumerate(links.items(), 10)
+    ]
+    of["claim_line"] = [{**line, "claim_id": number} for number in links]
+    of["claim_diagnosis"] = [{"claim_id": key, "sequence": "1", "code": "E11.65"} for key in links]
+    rest = ("claim", "claim_line", "claim_diagnosis")
+    return {name: rows for name, rows in of.items() if name in rest or "claim" not in name}
+
+
+def settled(of: World, *, leave_out: bool = False, **severities: str) -> SettledClaims:
+    definitions = same_definitions(Settings())
+    rules = ClaimRules.of(definitions)
+    context = RuleContext(book(**severities), KeysInMemory(), LISTED)
+    rules = ClaimRules(rules.masker, rules.statuses, leave_out)
+    return rules.settle(check_rows(tables(of), no_findings(), context))
+
+
+def roles(claims: SettledClaims) -> dict[str, str]:
+    """Return what each published claim is within its chain."""
+    numbers = claims.decided.accepted["claim"].column("claim_id").to_pylist()
+    return dict(zip(numbers, claims.chains.role.to_pylist(), strict=True))
+
+
+def told(claims: SettledClaims, rule: str = RULE) -> set[int]:
+    """Return the rows of claims that a rule finds."""
+    return {row for name, _, row, _ in found(check_totals(claims.decided)) if name == rule}
+
+
+def bad_amount(of: World) -> None:
+    of["claim"][-1]["amount_submitted"] = "twelve"
+
+
+def bad_line(of: World) -> None:
+    of["claim_line"][-1]["service_from_date"] = "2024-13-45"
+
+
+def no_line(of: World) -> None:
+    del of["claim_line"][-1]
+
+
+def unknown_coverage(of: World) -> None:
+    of["claim"][-1]["coverage_id"] = "C9"
+
+
+def contradiction(of: World) -> None:
+    of["claim"].append(of["claim"][-1] | {"amount_submitted": "1.00"})
+
+
+def no_number(of: World) -> None:
+    del of["claim"][-1]["claim_id"]
+
+
+def no_date(of: World) -> None:
+    del of["claim"][-1]["adjudication_date"]
+
+
+def two_members(of: World) -> None:
+    of["claim"].append(of["claim"][-1] | {"member_id": "M2", "coverage_id": "C2"})
+
+
+FAULTS = [
+    bad_amount, bad_line, no_line, unknown_coverage, contradiction, no_number, no_date, two_members
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("leave_out", [False, True])
+@pytest.mark.parametrize("frequency", ["", "8"], ids=["replacement", "void"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_claim_with_a_rejected_successor_is_cancelled_and_counts_nothing(
+    fault: Callable[[World], Any], frequency: str, leave_out: bool
+) -> None:
+    of = chained(O="", R="O")
+    if frequency:
+        of["claim"][-1]["bill_frequency"] = frequency
+    fault(of)
+    claims = settled(of, leave_out=leave_out)
+    assert roles(claims) == {"O": "superseded"}
+    assert claims.decided.counted.tolist() == [False]
+    named = None if fault is no_number else "R"
+    assert claims.chains.successors.to_pylist() == [named]
+    assert told(claims) == {2}
+
+
+def test_a_successor_that_the_original_names_counts_as_well_when_it_is_rejected() -> None:
+    of = chained(O="", R="")
+    of["claim"][0]["adjusted_to_claim_id"] = "R"
+    bad_amount(of)
+    claims = settled(of)
+    assert roles(claims) == {"O": "superseded"}
+    assert told(claims) == {2}
+
+
+def test_replacements_of_the_first_number_are_cancelled_by_a_later_rejected_one() -> None:
+    of = chained(O="", R1="O", R2="O")
+    bad_amount(of)
+    claims = settled(of)
+    assert roles(claims) == {"O": "superseded", "R1": "superseded"}
+    assert told(claims) == {3}  # nothing but R2 stands in the place of R1
+
+
+def test_a_rejected_claim_between_two_connects_them() -> None:
+    of = chained(O="", R1="O", R2="R1")
+    of["claim_line"][1]["service_from_date"] = "2024-13-45"
+    claims = settled(of)
+    assert roles(claims) == {"O": "superseded", "R2": "current"}
+    assert not told(claims)
+    assert roles(settled(of, leave_out=True)) == {"R2": "current"}
+
+
+def test_a_rejected_reversal_beside_a_replacement_takes_nothing_from_it() -> None:
+    of = chained(O="", R="O", V="O")
+    for row in (of["claim"][-1], of["claim_line"][-1]):
+        row.update({name: "-100.00" for name in row if name.startswith("amount_")})
+    no_line(of)
+    claims = settled(of)
+    assert roles(claims) == {"O": "superseded", "R": "current"}
+    assert not told(claims)
+
+
+def test_a_payer_may_hold_back_the_whole_chain_of_a_rejected_claim() -> None:
+    of = chained(O="", R1="O", R2="R1", N="")
+    of["claim"][2]["amount_submitted"] = "twelve"
+    claims = settled(of, claim_successor_rejected="reject-claim")
+    assert roles(claims) == {"N": "current"}
+    assert told(claims) == {2, 3}
+    rejected = check_totals(claims.decided).rejected.to_pylist()
+    assert {row["rule"] for row in rejected if row["table"] == "claim"} >= {RULE}
+    assert {
+        row["cause"] for row in rejected if row["row"] == 2 and row["table"] == "claim_line"
+    } == {RULE}
+
+
+def test_a_deleted_or_replaced_row_of_a_rejected_claim_is_no_successor() -> None:
+    of = chained(O="", R="O")
+    newer = of["claim"][-1] | {"last_updated": "2024-05-02", "amount_submitted": "twelve"}
+    del newer["adjusted_from_claim_id"]
+    of["claim"][-1]["last_updated"] = "2024-05-01"
+    of["claim"].append(newer)
+    assert roles(settled(of)) == {"O": "current"}
