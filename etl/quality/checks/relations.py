@@ -42,6 +42,8 @@ def check_relations(work: Work, frame: Frame, rule: Rule) -> None:
             _sum_of_payments(work, frame, rule)
         case kinds.NoAmount(summed):
             _no_amount(work, frame, rule, summed=summed)
+        case kinds.UnlikeLines(columns, child):
+            _unlike_lines(work, frame, rule, columns, child)
         case kinds.LacksLine():
             find_lacking(work, frame, rule)
         case kinds.NamesNoLine(column):
@@ -263,6 +265,23 @@ def _no_amount(work: Work, frame: Frame, rule: Rule, *, summed: bool) -> None:
         _mark_claims(work, of_lines, others, paid & of_line)
     where = ~header & (of_lines if summed else ~of_lines)
     work.fail(rule, frame, where & work.holds(rule, frame) & ~frame.superseded)
+
+
+def _unlike_lines(
+    work: Work, frame: Frame, rule: Rule, columns: tuple[str, ...], child: str
+) -> None:
+    """Fail lines that have neither a column nor a child, where another line of the claim does."""
+    has = np.zeros(frame.count, dtype=bool)
+    for column in columns:
+        has |= frame.filled(column)
+    below = work.frames[child]
+    up = work.above(below, frame.name)[below.live]
+    has[up[up >= 0]] = True
+    claims = np.zeros(work.frames["claim"].count + 1, dtype=bool)
+    _mark_claims(work, claims, frame, has)
+    where = ~has & claims[work.above(frame, "claim")]
+    if where.any():
+        work.fail(rule, frame, where & work.holds(rule, frame) & ~frame.superseded)
 
 
 def _with_line_amounts(work: Work) -> Any:

@@ -462,6 +462,25 @@ class NoAmount(RelationKind):
 
 
 @dataclass(frozen=True)
+class UnlikeLines(RelationKind):
+    """The line has nothing that another line of its claim has.
+
+    Attributes:
+        columns: what a line may have.
+        child: a table of which it may have rows.
+    """
+
+    columns: Columns
+    child: Child
+    only: ClassVar = ("claim_line",)
+
+    def mistakes(self, context: RuleNames) -> Iterator[Mistake]:
+        """Yield a table of which lines have no rows."""
+        yield from super().mistakes(context)
+        yield from steps([self.child], "claim_line", "child")
+
+
+@dataclass(frozen=True)
 class LacksLine(RelationKind):
     """The claim lacks a line, and one that cannot be read and names no claim may be it."""
 
