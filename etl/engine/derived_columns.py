@@ -298,15 +298,35 @@ def _masked(partition: RelatedRows) -> pa.StringArray:
 
 
 _PRINCIPAL: Final = pa.array(["principal", "primary"])
+_FIRST: Final = pa.array(["0", "1"])
+"""Numbers of a claim's first diagnosis or procedure; some sources count from 0."""
 
 
-def _names_principal(partition: RelatedRows) -> pa.StringArray:
-    """Return Y where one of the claim's diagnoses is said to be the principal one."""
-    diagnoses = _related(partition, "claim", "diagnoses")
-    words = pc.ascii_lower(partition.column("claim_diagnosis", "type"))
-    named = np.asarray(pc.is_in(words, value_set=_PRINCIPAL))[diagnoses.rows]
-    size = partition.size("claim")
-    return _flag(np.bincount(diagnoses.parents[named], minlength=size) > 0)
+def _role(table: str, relation: str) -> Callable[[RelatedRows], pa.StringArray]:
+    """Return a function for the role of each of a claim's diagnoses, or of its procedures.
+
+    A row without a type is the principal one if it is numbered 1 (or 0), comes first, and no row of
+    its claim is said to be principal. A first row with a higher number follows one that is missing
+    or was rejected, and that one may have been the principal one.
+    """
+
+    def role(partition: RelatedRows) -> pa.StringArray:
+        stated = partition.column(table, "type")
+        if stated.null_count == 0:
+            return stated
+        children = _related(partition, "claim", relation)
+        named = np.asarray(pc.is_in(pc.ascii_lower(stated), value_set=_PRINCIPAL))[children.rows]
+        size = partition.size("claim")
+        names_principal = np.bincount(children.parents[named], minlength=size) > 0
+        firsts = children.rows[
+            children.starts[:-1][~names_principal & (np.diff(children.starts) > 0)]
+        ]
+        is_first = np.zeros(len(stated), dtype=np.bool_)
+        is_first[firsts] = True
+        is_first &= true_where(pc.is_in(partition.column(table, "sequence"), value_set=_FIRST))
+        return pc.coalesce(stated, pc.if_else(pa.array(is_first), "principal", "secondary"))
+
+    return role
 
 
 _DERIVED: Final[Mapping[tuple[str, str], Callable[[RelatedRows], pa.StringArray]]] = (
@@ -315,13 +335,14 @@ _DERIVED: Final[Mapping[tuple[str, str], Callable[[RelatedRows], pa.StringArray]
             ("claim", "has_amounts"): lambda partition: _flag(_any_amount(partition, "claim")),
             ("claim", "has_line_amounts"): _any_line_amount,
             ("claim", "line_benefit_payment_status"): _line_status,
-            ("claim", "names_principal"): _names_principal,
             **{("claim", f"total_{category}"): _total(category) for category in AMOUNT_CATEGORIES},
             ("claim", "chain_role"): lambda partition: partition.chains.role,
             ("claim", "other_priors"): lambda partition: partition.chains.priors,
             ("claim", "other_successors"): lambda partition: partition.chains.successors,
             ("claim", "chain_updated"): lambda partition: partition.chains.updated,
             ("claim_diagnosis", "masked"): _masked,
+            ("claim_diagnosis", "role"): _role("claim_diagnosis", "diagnoses"),
+            ("claim_procedure", "role"): _role("claim_procedure", "procedures"),
             ("claim_line", "line_key"): _line_key("claim_line"),
             ("claim_line", "has_amounts"): lambda part: _flag(_any_amount(part, "claim_line")),
             ("claim_line", "service_system"): _service_system,

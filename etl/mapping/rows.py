@@ -68,14 +68,17 @@ _DERIVED: Final[Mapping[str, tuple[Column, ...]]] = MappingProxyType(
             Column("has_amounts", FieldType.FLAG, required=True),
             Column("has_line_amounts", FieldType.FLAG, required=True),
             Column("line_benefit_payment_status", FieldType.CODE, (142,)),
-            Column("names_principal", FieldType.FLAG, required=True),
             Column("chain_role", FieldType.CODE, required=True),
             Column("other_priors", FieldType.LIST, (111,)),
             Column("other_successors", FieldType.LIST, (112,)),
             Column("chain_updated", FieldType.TIMESTAMP, (163,)),
             *(Column(f"total_{name}", FieldType.MONEY, (20, 148)) for name in AMOUNT_CATEGORIES),
         ),
-        "claim_diagnosis": (Column("masked", FieldType.FLAG, required=True),),
+        "claim_diagnosis": (
+            Column("masked", FieldType.FLAG, required=True),
+            Column("role", FieldType.CODE, (189,), required=True),
+        ),
+        "claim_procedure": (Column("role", FieldType.CODE, (187,), required=True),),
         "claim_line": (
             _LINE_KEY,
             Column("has_amounts", FieldType.FLAG, required=True),
@@ -98,7 +101,11 @@ _DERIVED: Final[Mapping[str, tuple[Column, ...]]] = MappingProxyType(
 
 
 PASSED_ON: Final[Mapping[tuple[str, str], tuple[str, ...]]] = MappingProxyType(
-    {("claim_line", "service_system"): ("service_code_system", "service_code")}
+    {
+        ("claim_line", "service_system"): ("service_code_system", "service_code"),
+        ("claim_diagnosis", "role"): ("type",),
+        ("claim_procedure", "role"): ("type",),
+    }
 )
 """Derived columns that copy a cell: (table, column) -> columns, the first filled one."""
 

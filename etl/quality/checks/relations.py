@@ -19,6 +19,7 @@ from etl.quality.checks.incomplete_claims import find_lacking
 from etl.quality.rules import directory_kinds, kinds
 from etl.quality.rules.book import Rule
 
+_REJECTING: Final = (Severity.REJECT_ROW, Severity.REJECT_CLAIM)
 _END_OF_FRACTION: Final = r"^(-?\d+(?:\.\d*?[1-9])?)\.?0*$"
 """A number in canonical form, without the zeros that end its fraction."""
 
@@ -60,6 +61,8 @@ def check_relations(work: Work, frame: Frame, rule: Rule) -> None:
                     _LINK_FAULTS[fault](work, frame, rule, column)
         case kinds.Repeated() as repeated:
             _repeated(work, frame, rule, repeated)
+        case kinds.NoFirst():
+            _no_first(work, frame, rule)
         case (
             directory_kinds.Unnamed()
             | directory_kinds.NoPlace()
@@ -136,7 +139,7 @@ def _childless(work: Work, frame: Frame, rule: Rule, child: str) -> None:
     counted = below.live
     if child != "claim_line":
         # So do rows that reject their claim because they could not be read.
-        gone = work.rejected_so_far(below, Severity.REJECT_ROW, Severity.REJECT_CLAIM)
+        gone = work.rejected_so_far(below, *_REJECTING)
         unread = below.bare & work.rejected_so_far(below, Severity.REJECT_CLAIM)
         counted = counted & (~gone | unread)
     up = work.above(below, frame.name)[counted]
@@ -395,6 +398,19 @@ def _repeated(work: Work, frame: Frame, rule: Rule, repeated: kinds.Repeated) ->
             theirs = _plain(above.cells(column).text).take(pa.array(up, mask=up < 0))
             where |= looked_at & true_where(pc.equal(parts[0], theirs))
     work.fail(rule, frame, where, first)
+
+
+def _no_first(work: Work, frame: Frame, rule: Rule) -> None:
+    """Fail the remaining row of a claim with the lowest sequence if that is above 1."""
+    claims = work.above(frame, "claim")
+    rejected = work.rejected_so_far(frame, *_REJECTING)
+    at = np.flatnonzero(frame.live & ~rejected & (claims >= 0) & frame.filled("sequence"))
+    sequences = frame.whole("sequence")
+    at = at[np.lexsort((sequences[at], claims[at]))]
+    _, firsts = np.unique(claims[at], return_index=True)
+    where = np.zeros(frame.count, dtype=bool)
+    where[at[firsts]] = True
+    work.fail(rule, frame, where & (sequences > 1) & work.holds(rule, frame), "sequence")
 
 
 def _plain(text: Any) -> Any:

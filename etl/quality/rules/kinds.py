@@ -318,6 +318,13 @@ class Repeated(RelationKind):
 
 
 @dataclass(frozen=True)
+class NoFirst(RelationKind):
+    """The first row of a claim by its sequence, those that are rejected aside, is not number 1."""
+
+    reads: ClassVar = ("claim_id", "sequence")
+
+
+@dataclass(frozen=True)
 class Orphan(RelationKind):
     """The row that this one belongs to is not there.
 

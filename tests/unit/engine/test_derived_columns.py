@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from decimal import Decimal
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -145,15 +146,26 @@ def test_the_status_of_a_claim_is_what_its_lines_agree_on() -> None:
     assert got == ["innetwork", "other", None]
 
 
-def test_a_claim_names_its_principal_diagnosis_where_one_is_said_to_be_it() -> None:
-    claims = [{**PROFESSIONAL, "claim_id": name} for name in ("C1", "C2", "C3")]
-    diagnoses = [
-        {"claim_id": "C1", "sequence": "1", "code": "E11.9"},
-        {"claim_id": "C1", "sequence": "2", "code": "I10", "type": "Principal"},
-        {"claim_id": "C2", "sequence": "1", "code": "I10", "type": "secondary"},
-    ]
-    got = column("claim", "names_principal", claim=claims, claim_diagnosis=diagnoses)
-    assert got == ["Y", "N", "N"]
+@pytest.mark.parametrize(
+    ("rows", "roles"),
+    [
+        ({"1": "", "2": ""}, ["principal", "secondary"]),
+        ({"0": "", "1": ""}, ["principal", "secondary"]),
+        ({"1": "", "2": "Principal"}, ["secondary", "Principal"]),
+        ({"1": "other", "2": ""}, ["other", "secondary"]),
+        ({"2": "", "3": ""}, ["secondary", "secondary"]),
+    ],
+)
+def test_a_row_is_principal_by_its_type_or_as_number_one(
+    rows: dict[str, str], roles: list[str]
+) -> None:
+    claims = [{**PROFESSIONAL, "claim_id": name} for name in ("C0", "C1")]
+    for table in ("claim_diagnosis", "claim_procedure"):
+        made = [
+            {"claim_id": "C1", "sequence": number, "code": "I10"} | ({"type": word} if word else {})
+            for number, word in rows.items()
+        ]
+        assert column(table, "role", claim=claims, **{table: made}) == roles
 
 
 def test_the_system_of_a_service_code_is_told_by_its_shape() -> None:

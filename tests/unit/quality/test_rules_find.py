@@ -261,6 +261,19 @@ CASES = [
     cell("icd-shape", "claim_diagnosis.code", 0, "EE1", "EE1"),
     cell("icd-impossible", "claim_diagnosis.code", 0, "73211009"),
     cell("diagnosis-type-unknown", "claim_diagnosis.type", 0, "vague", "vague"),
+    cell("diagnosis-type-not-inpatient", "claim_diagnosis.type", 0, "PatientReasonForVisit"),
+    cell("diagnosis-type-not-outpatient", "claim_diagnosis.type", 1, "admitting", "admitting"),
+    cell("diagnosis-type-not-professional", "claim_diagnosis.type", 2, "External Cause"),
+    cell("diagnosis-type-not-professional", "claim_diagnosis.type", 3, "admitting", "admitting"),
+    cell("first-row-missing", "claim_diagnosis.sequence", 0, "2", "2", type=""),
+    cell("first-row-missing", "claim_procedure.sequence", 0, "2", "2", type=""),
+    Case(
+        "principal-twice",
+        "claim_diagnosis",
+        4,
+        {"claim_id": "K0", "sequence": "2", "code": "I10", "type": "Primary"},
+        "claim_id",
+    ),
     cell("procedure-type-unknown", "claim_procedure.type", 0, "vague", "vague"),
     cell("poa-unknown", "claim_diagnosis.present_on_admission", 0, "Q", None),
     cell("lost-zero-revenue", "claim_line.revenue_code", 0, "450", "0450"),
@@ -390,6 +403,17 @@ def test_a_claim_without_any_amount_is_told() -> None:
     assert ("claim-without-amount", "claim", 4, None) in found(run(of))
     of["claim_line"][2]["amount_copay"] = "0.00"
     assert not {rule for rule, *_ in found(run(of))} & {"claim-without-amount"}
+
+
+def test_a_row_behind_a_rejected_first_one_is_not_taken_for_the_first() -> None:
+    of = world()
+    code = {"claim_id": "K0", "code": "E11.9"}
+    of["claim_diagnosis"][0] = code | {"sequence": "1", "code": "73211009", "type": "principal"}
+    of["claim_diagnosis"] += [code | {"sequence": number} for number in ("10", "2")]
+    wrong = {finding[1:] for finding in found(run(of)) if finding[0] == "first-row-missing"}
+    assert wrong == {("claim_diagnosis", 7, "sequence")}
+    of["claim_diagnosis"][0]["code"] = "E11.9"
+    assert "first-row-missing" not in {rule for rule, *_ in found(run(of))}
 
 
 def test_a_cell_that_says_the_same_in_other_words_does_not_disagree() -> None:
