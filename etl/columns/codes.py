@@ -93,7 +93,8 @@ class Icd:
             as it was sent where `impossible`.
         misplaced: numpy `bool`: the point stood in another place, and was corrected.
         unusual: numpy `bool`: could be such a code, but not by its shape.
-        impossible: numpy `bool`: cannot be a code of this classification.
+        impossible: numpy `bool`: cannot be a code of this classification; nor can one of ICD-10
+            that is an external cause of ICD-9 by its point, such as `E885.9`.
     """
 
     values: Any
@@ -107,17 +108,24 @@ class _IcdShape:
     usual: str
     possible: str
     point: tuple[str, str] | None
+    other_version: str = ""
 
 
+_ICD_9_EXTERNAL_CAUSE: Final = "E(?:0[0-3]|[89][0-9])[0-9]"
+"""The categories E000 to E030 and E800 to E999 of ICD-9-CM."""
 _ICD: Final[Mapping[str, _IcdShape]] = MappingProxyType(
     {
         "icd-10-cm": _IcdShape(
-            r"^[A-Z][0-9][0-9A-Z]{1,5}$", r"^[A-Z][0-9A-Z]{1,7}$", (r"^(.{3})(.+)$", r"\1.\2")
+            # All codes of transport accidents (V00 to V99) have seven characters.
+            r"^(?:[A-UW-Z][0-9][0-9A-Z]{1,5}|V[0-9]{2}[0-9X]{3}[ADS])$",
+            r"^[A-Z][0-9A-Z]{1,7}$",
+            (r"^(.{3})(.+)$", r"\1.\2"),
+            rf"^{_ICD_9_EXTERNAL_CAUSE}\.[0-9]$",
         ),
         "icd-10-pcs": _IcdShape(r"^[0-9A-HJ-NP-Z]{7}$", r"^[0-9A-Z]{7}$", None),
         "icd-9-cm": _IcdShape(
-            r"^(?:[0-9]{3,5}|V[0-9]{2,4}|E[0-9]{3,4})$",
-            r"^[0-9EV][0-9]{1,5}$",
+            rf"^(?:[0-9]{{3,5}}|V[0-9]{{2,4}}|{_ICD_9_EXTERNAL_CAUSE}[0-9]?)$",
+            rf"^(?:[0-9]{{2,6}}|V[0-9]{{1,5}}|{_ICD_9_EXTERNAL_CAUSE}[0-9]{{0,2}})$",
             (r"^(E.{3}|[^E].{2})(.+)$", r"\1.\2"),
         ),
         "icd-9-pcs": _IcdShape(r"^[0-9]{3,4}$", r"^[0-9]{2,4}$", (r"^(.{2})(.+)$", r"\1.\2")),
@@ -141,6 +149,8 @@ def read_icd(column: Any, kind: IcdKind) -> Icd:
         placed = pc.replace_substring_regex(bare, pattern=pattern, replacement=replacement)
     there = pc.is_valid(column).to_numpy(zero_copy_only=False)
     impossible = there & ~matches(bare, shape.possible)
+    if shape.other_version:
+        impossible |= matches(upper, shape.other_version)
     unusual = there & ~impossible & ~matches(bare, shape.usual)
     pointed = matches(column, r"\.")
     moved = true_where(pc.not_equal(upper, placed))

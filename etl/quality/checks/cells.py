@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -16,11 +16,14 @@ import pyarrow.compute as pc
 
 from etl.columns import codes, dates, numbers
 from etl.columns.arrays import Parsed, as_array, blanked, list_values, matches, true_where
+from etl.columns.dates import NO_DAY
 from etl.model.canonical_tables import FieldType
 from etl.model.code_shapes import NPI_DIGITS, NPI_FIRST_DIGITS
 from etl.quality.checks.frames import Cells, Frame, Work
 from etl.quality.rules import kinds
 from etl.quality.rules.book import Rule
+
+_ICD_VERSIONS: Final[tuple[Literal["9", "10"], ...]] = ("9", "10")
 
 _KERNELS: Final[Mapping[FieldType, Callable[[Any], Parsed]]] = MappingProxyType(
     {
@@ -126,6 +129,8 @@ def check_cells(work: Work, frame: Frame, rule: Rule) -> None:
                 _rewrite(work, frame, rule, column, pattern, becomes)
         case kinds.IcdPoint() | kinds.IcdShape():
             _icd(work, frame, rule)
+        case kinds.IcdVersion() as version:
+            _icd_version(work, frame, rule, version)
         case kinds.AtLeast(columns, least):
             _numbers_at_least(work, frame, rule, columns, least)
         case kinds.Sentinel(columns=()):
@@ -259,25 +264,25 @@ def _rewrite(work: Work, frame: Frame, rule: Rule, column: str, pattern: str, be
     frame.put(column, as_array(pc.if_else(pa.array(where), changed, text)))
 
 
+def _icd_kind(frame: Frame, version: Literal["9", "10"]) -> codes.IcdKind:
+    if frame.name == "claim_procedure":
+        return "icd-9-pcs" if version == "9" else "icd-10-pcs"
+    return "icd-9-cm" if version == "9" else "icd-10-cm"
+
+
 def _icd(work: Work, frame: Frame, rule: Rule) -> None:
     """ICD codes by their version; 10 where none is given."""
     cells = frame.cells("code")
     if cells.empty:
         return
     nine = cells_equal(frame.cells("icd_version"), "9")
-    procedure = frame.name == "claim_procedure"
     looked_at = work.holds(rule, frame)
     where = np.zeros(frame.count, dtype=bool)
     text = cells.text
-    for version, here in (("10", ~nine), ("9", nine)):
+    for version, here in zip(_ICD_VERSIONS, (nine, ~nine), strict=True):
         if not here.any():
             continue
-        kind: codes.IcdKind
-        if version == "10":
-            kind = "icd-10-pcs" if procedure else "icd-10-cm"
-        else:
-            kind = "icd-9-pcs" if procedure else "icd-9-cm"
-        read = codes.read_icd(cells.words, kind)
+        read = codes.read_icd(cells.words, _icd_kind(frame, version))
         match rule.kind:
             case kinds.IcdPoint():
                 failing = read.misplaced
@@ -292,6 +297,49 @@ def _icd(work: Work, frame: Frame, rule: Rule) -> None:
     if text is not cells.text:
         frame.put("code", text)
     work.fail(rule, frame, where & looked_at, "code")
+
+
+def _icd_version(work: Work, frame: Frame, rule: Rule, kind: kinds.IcdVersion) -> None:
+    """Fill in ICD-9 by the day of the claim, or fail versions that no day of the claim has."""
+    versions, codes_of_rows = frame.cells("icd_version"), frame.cells("code")
+    starts_before, ends_before, starts_after = (
+        np.append(claims, False)[work.above(frame, "claim")]
+        for claims in _claims_by_icd(work.frames["claim"], dates.day_number(kind.ten_from))
+    )
+    if not starts_before.any() and (versions.empty or not kind.contradicts):
+        return
+    absent, nine = ~frame.filled("icd_version"), cells_equal(versions, "9")
+    if kind.contradicts:
+        ten = absent | cells_equal(versions, "10")
+        where = ends_before & ten | starts_after & nine
+    else:
+        readings = [
+            codes.read_icd(codes_of_rows.words, _icd_kind(frame, version))
+            for version in _ICD_VERSIONS
+        ]
+        no_nine, no_ten = (reading.impossible | reading.misplaced for reading in readings)
+        where = absent & starts_before & codes_of_rows.spread(~no_nine | no_ten, absent=False)
+    where &= work.holds(rule, frame) & ~frame.bare
+    if not where.any():
+        return
+    work.record(rule, frame, np.flatnonzero(where), "icd_version")
+    if not kind.contradicts:
+        frame.put("icd_version", as_array(pc.if_else(pa.array(where), "9", versions.text)))
+
+
+def _claims_by_icd(claims: Frame, ten_from: int) -> tuple[Any, Any, Any]:
+    """Return the claims that ICD-9 is read for, those that end before ICD-10, and that begin in it.
+
+    The discharge decides of inpatient claims, the start of the statement of all others.
+    """
+    start = claims.days("statement_from_date")
+    end = np.maximum(start, claims.days("statement_thru_date"))
+    end = np.maximum(end, claims.days("discharge_date"))
+    inpatient = cells_equal(claims.cells("claim_type"), "inpatient")
+    # NO_DAY is the smallest number of all, so a claim without any day ends before all others.
+    ends_before = (end < ten_from) & (end != NO_DAY)
+    starts_before = (start < ten_from) & (start != NO_DAY) & ~inpatient
+    return starts_before | ends_before, ends_before, start >= ten_from
 
 
 def _numbers_at_least(

@@ -143,6 +143,23 @@ class Allowed(CellKind):
 
 
 @dataclass(frozen=True)
+class IcdVersion(CellKind):
+    """No version of an ICD code is stated, and the day of its claim says ICD-9; it is filled in.
+
+    The discharge decides of inpatient claims (else the statement's end), the statement's start of
+    all others. A code that only ICD-10 can have is none of ICD-9, whatever the day.
+
+    Attributes:
+        ten_from: the first day of ICD-10.
+        contradicts: fail versions instead that are not used on any day of the claim.
+    """
+
+    ten_from: Day
+    contradicts: Flag = False
+    reads: ClassVar = ("claim_id", "code", "icd_version")
+
+
+@dataclass(frozen=True)
 class IcdPoint(CellKind):
     """An ICD code has its point in the wrong place; it is put right."""
 

@@ -105,7 +105,9 @@ def _last_rewrite(book: RuleBook, table: str) -> dict[str, int]:
     """Return, for each column that rules put right, the number of the last such rule."""
     last: dict[str, int] = {}
     for number, rule in enumerate(book.rules):
-        if table in rule.tables and isinstance(rule.kind, kinds.Rewrite | kinds.IcdPoint):
+        if table in rule.tables and isinstance(
+            rule.kind, kinds.Rewrite | kinds.IcdPoint | kinds.IcdVersion
+        ):
             last.update(dict.fromkeys(_columns(rule, table), number))
     return last
 
@@ -115,6 +117,8 @@ def _columns(rule: Rule, table: str) -> tuple[str, ...]:
     match rule.kind:
         case kinds.IcdPoint() | kinds.IcdShape():
             return ("code",)
+        case kinds.IcdVersion():
+            return ("icd_version",)
         case kinds.Sentinel(columns=()):
             return tuple(each.name for each in TABLES[table].columns if each.type is FieldType.DATE)
         case kinds.NamesNoLine(column=column):

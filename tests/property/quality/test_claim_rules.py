@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from datetime import date
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -45,3 +48,54 @@ def test_a_first_row_is_missing_where_a_slow_look_says_so(
         if left and min(left)[0] > 1 and not made[min(left)[1]][2]:
             expected.add(("claim_diagnosis", min(left)[1]))
     assert places(of, "first-row-missing") == expected
+
+
+DAYS = st.sampled_from(["2014-01-01", "2015-09-30", "2015-10-01", "2024-03-01"])
+CODES = ["E885.9", "E8859", "E88.59", "E11.9", "V58.69", "25000", "I10", "J45.909", "0DTJ4ZZ"]
+TEN_FROM = date(2015, 10, 1)
+
+
+def slow_version(claim_type: str, days: dict[str, str], code: str, stated: str) -> tuple[str, bool]:
+    """Return the version that a diagnosis is read in, and whether no day of its claim has it."""
+    start, thru, discharge = (
+        date.fromisoformat(days[name]) if days[name] else date.min
+        for name in ("statement_from_date", "statement_thru_date", "discharge_date")
+    )
+    end = max(start, thru, discharge)
+    nine = r"[0-9]{3}\.?[0-9]*|V[0-9]{2}\.?[0-9]*|E(0[0-3]|[89][0-9])[0-9](\.?[0-9])?"
+    ten = r"[A-Z][0-9A-Z]{1,7}|[A-Z][0-9A-Z]{2}\.[0-9A-Z]{1,5}"
+    version = stated or "10"
+    decides = end if claim_type == "inpatient" else start
+    if not stated and decides < TEN_FROM:
+        is_ten_only = re.fullmatch(ten, code) and not re.fullmatch(nine, code)
+        version = "10" if is_ten_only else "9"
+    return version, end < TEN_FROM if version == "10" else start >= TEN_FROM
+
+
+@few
+@given(
+    st.sampled_from(["inpatient", "outpatient", "oral"]),
+    st.fixed_dictionaries(
+        {
+            "statement_from_date": DAYS,
+            "statement_thru_date": st.one_of(st.just(""), DAYS),
+            "discharge_date": st.one_of(st.just(""), DAYS),
+        }
+    ),
+    st.sampled_from(CODES),
+    st.sampled_from(["", "9", "10"]),
+)
+def test_the_version_of_icd_is_what_a_slow_look_makes_of_the_claim(
+    claim_type: str, days: dict[str, str], code: str, stated: str
+) -> None:
+    of = world()
+    of["claim"][0] |= {"claim_type": claim_type} | days
+    of["claim"][0] = {name: text for name, text in of["claim"][0].items() if text}
+    diagnosis = {"claim_id": "K0", "sequence": "1", "code": code, "icd_version": stated}
+    of["claim_diagnosis"] = [{name: text for name, text in diagnosis.items() if text}]
+    of["claim_procedure"] = []
+    version, contradicts = slow_version(claim_type, days, code, stated)
+    by_day = {("claim_diagnosis", 0)} if not stated and version == "9" else set()
+    assert places(of, "icd-version-by-day") == by_day
+    wrong = {("claim_diagnosis", 0)} if contradicts else set()
+    assert places(of, "icd-version-of-other-days") == wrong

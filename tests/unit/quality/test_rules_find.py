@@ -256,6 +256,7 @@ CASES = [
     cell("icd-version-unknown", "claim_diagnosis.icd_version", 0, "ICD-10", "10"),
     cell("icd-version-nine", "claim_diagnosis.icd_version", 0, "icd9", "9", code="25000"),
     cell("icd-version", "claim_diagnosis.icd_version", 1, "11"),
+    cell("icd-version-of-other-days", "claim_diagnosis.icd_version", 0, "9", "9", code="250.00"),
     cell("icd-point", "claim_diagnosis.code", 0, "E116.5", "E11.65"),
     cell("icd-point", "claim_procedure.code", 0, "0DT.J4ZZ", "0DTJ4ZZ"),
     cell("icd-shape", "claim_diagnosis.code", 0, "EE1", "EE1"),
@@ -328,6 +329,7 @@ CASES = [
 ]
 
 ELSEWHERE = {
+    "icd-version-by-day",
     "claim-lacks-line",
     "claim-without-amount",
     "total-of-other-payers",
@@ -403,6 +405,68 @@ def test_a_claim_without_any_amount_is_told() -> None:
     assert ("claim-without-amount", "claim", 4, None) in found(run(of))
     of["claim_line"][2]["amount_copay"] = "0.00"
     assert not {rule for rule, *_ in found(run(of))} & {"claim-without-amount"}
+
+
+BY_DAY, OTHER_DAYS = "icd-version-by-day", "icd-version-of-other-days"
+
+
+@pytest.mark.parametrize(
+    ("day", "code", "stated", "published", "rules"),
+    [
+        # The day decides where the row does not say.
+        ("2015-09-30", "E885.9", "", ("9", "E885.9"), {BY_DAY}),
+        ("2015-09-30", "E8859", "", ("9", "E885.9"), {BY_DAY}),
+        ("2015-09-30", "V5869", "", ("9", "V58.69"), {BY_DAY}),
+        ("2014-01-01", "25000", "", ("9", "250.00"), {BY_DAY}),
+        ("2015-10-01", "E1165", "", (None, "E11.65"), set()),
+        ("2024-03-01", "V4352XA", "", (None, "V43.52XA"), set()),
+        # Only ICD-10 has such a code.
+        ("2015-09-30", "E11.9", "", (None, "E11.9"), {OTHER_DAYS}),
+        ("2015-09-30", "E88.59", "", (None, "E88.59"), {OTHER_DAYS}),
+        ("2015-09-30", "J45.909", "", (None, "J45.909"), {OTHER_DAYS}),
+        # What is stated contradicts the day.
+        ("2014-01-01", "E11.9", "10", ("10", "E11.9"), {OTHER_DAYS}),
+        ("2024-01-01", "250.00", "9", ("9", "250.00"), {OTHER_DAYS}),
+        ("2014-01-01", "250.00", "ICD9", ("9", "250.00"), {"icd-version-nine"}),
+        # What is stated contradicts the code, or its point does.
+        ("2014-01-01", "E11.9", "9", None, {"icd-impossible", "icd-shape"}),
+        ("2014-01-01", "E88.59", "9", ("9", "E885.9"), {"icd-point"}),
+        ("2024-01-01", "E885.9", "10", None, {"icd-impossible", "icd-shape"}),
+        ("2024-01-01", "E885.9", "", None, {"icd-impossible", "icd-shape"}),
+        ("2024-01-01", "V58.69", "", (None, "V58.69"), {"icd-shape"}),
+    ],
+)
+def test_the_version_of_icd_is_that_of_the_row_or_of_its_day(
+    day: str, code: str, stated: str, published: tuple[str | None, str] | None, rules: set[str]
+) -> None:
+    of = world()
+    of["claim"][2] |= {"statement_from_date": day, "statement_thru_date": day}
+    of["claim_diagnosis"][2] |= {"code": code} | ({"icd_version": stated} if stated else {})
+    checked = run(of)
+    assert {rule for rule, table, *_ in found(checked) if table == "claim_diagnosis"} == rules
+    versions = accepted(checked, "claim_diagnosis", "icd_version")
+    codes = accepted(checked, "claim_diagnosis", "code")
+    assert len(codes) == (4 if published else 3)
+    if published:
+        assert (versions[2], codes[2]) == published
+
+
+def test_the_discharge_decides_the_version_of_icd_of_a_stay() -> None:
+    of = world()
+    stay = {"admission_date": "2015-09-28", "statement_from_date": "2015-09-28"}
+    of["claim"][0] |= stay | {"discharge_date": "2015-10-02", "statement_thru_date": "2015-10-02"}
+    of["claim"][1] |= stay | {"statement_thru_date": "2015-10-02"}
+    of["claim_procedure"] = []
+    by_day = {finding[1:3] for finding in found(run(of)) if finding[0] == BY_DAY}
+    assert by_day == set()  # `E11.65` can be ICD-10 only
+    of["claim_diagnosis"] = [row | {"code": "V58.69"} for row in of["claim_diagnosis"]]
+    by_day = {finding[1:3] for finding in found(run(of)) if finding[0] == BY_DAY}
+    assert by_day == {("claim_diagnosis", 3)}
+    of["claim"][0] |= {"discharge_date": "2015-09-30", "statement_thru_date": "2015-09-30"}
+    of["claim_procedure"] = [{"claim_id": "K0", "sequence": "1", "code": "4719"}]
+    checked = run(of)
+    assert BY_DAY in {rule for rule, table, *_ in found(checked) if table == "claim_procedure"}
+    assert accepted(checked, "claim_procedure", "code") == ["47.19"]
 
 
 def test_a_row_behind_a_rejected_first_one_is_not_taken_for_the_first() -> None:
@@ -517,7 +581,7 @@ def test_icd_nine_codes_get_the_point_of_their_own_version() -> None:
     of["claim_diagnosis"][2] |= {"code": "E1165"}
     checked = run(of)
     assert accepted(checked, "claim_diagnosis", "code")[:3] == ["250.00", "E812.0", "E11.65"]
-    assert found(checked) == set()
+    assert {rule for rule, *_ in found(checked)} == {OTHER_DAYS}
 
 
 def test_canonical_forms_are_no_findings() -> None:
