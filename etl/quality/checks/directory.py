@@ -35,8 +35,8 @@ def check_directory(work: Work, frame: Frame, rule: Rule) -> None:
                 named = _names(work, name)
                 where = where & ~true_where(pc.is_in(key, value_set=named))
             work.fail(rule, frame, where)
-        case directory_kinds.SharedValue(column=column):
-            work.fail(rule, frame, looked_at & _shared(frame, column), column)
+        case directory_kinds.SharedValue(column=column, or_key=or_key):
+            work.fail(rule, frame, looked_at & _shared(frame, column, or_key=or_key), column)
         case directory_kinds.Stale(days=days):
             _stale(work, frame, rule, looked_at, int(days))
         case directory_kinds.Elsewhere(columns=columns):
@@ -56,11 +56,16 @@ def _names(work: Work, name: str) -> Any:
     return text.drop_null()
 
 
-def _shared(frame: Frame, column: str) -> Any:
-    """Return which rows have a value that another row with another key has as well."""
-    text = frame.cells(column).text
+def _shared(frame: Frame, column: str, *, or_key: bool) -> Any:
+    """Return which rows have a value that another row with another key has as well.
+
+    With `or_key`, also those with a value that is the key of another row.
+    """
+    text, keys = frame.cells(column).text, frame.cells(frame.spec.key[0]).text
     live = pa.array(frame.live & ~frame.withdrawn)
-    pairs = pa.table({"value": text, "key": frame.cells(frame.spec.key[0]).text}).filter(live)
+    pairs = pa.table({"value": text, "key": keys}).filter(live)
+    if or_key:
+        pairs = pa.concat_tables([pairs, pa.table({"value": keys, "key": keys}).filter(live)])
     counts = pairs.group_by("value").aggregate([("key", "count_distinct")])
     twice = counts.filter(pc.greater(counts.column("key_count_distinct"), 1)).column("value")
     return true_where(pc.is_in(text, value_set=twice.combine_chunks().drop_null()))

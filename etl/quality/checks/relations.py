@@ -49,10 +49,14 @@ def check_relations(work: Work, frame: Frame, rule: Rule) -> None:
             find_lacking(work, frame, rule)
         case kinds.NamesNoLine(column):
             _names_no_line(work, frame, rule, column)
-        case kinds.NotInDirectory(columns, of):
+        case kinds.NotInDirectory(columns, of, listed):
+            directory = work.context.directory
             for column in columns:
                 words = frame.cells(column).words
-                _fail_words(work, frame, rule, column, ~work.context.directory.holds(words, of))
+                failing = ~directory.holds(words, of)
+                if listed:
+                    failing &= directory.holds(words, listed)
+                _fail_words(work, frame, rule, column, failing)
         case kinds.CardOfAnother():
             _card_of_another(work, frame, rule)
         case kinds.UnknownClaim(columns, fault):

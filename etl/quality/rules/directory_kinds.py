@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from etl.documents.models import Mistake, RawText, Whole
+from etl.documents.models import Flag, Mistake, RawText, Whole
 from etl.model.canonical_tables import TABLES
 from etl.quality.rules.kind import RelationKind, RowKind, RuleKind
 from etl.quality.rules.parameters import (
@@ -148,9 +148,15 @@ class NoPlace(RelationKind):
 
 @dataclass(frozen=True)
 class SharedValue(RelationKind):
-    """Another row has the same value."""
+    """Another row has the same value.
+
+    Attributes:
+        column: the value.
+        or_key: a key of another row counts as well.
+    """
 
     column: ColumnName
+    or_key: Flag = False
 
 
 @dataclass(frozen=True)

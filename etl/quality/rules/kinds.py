@@ -524,10 +524,12 @@ class NotInDirectory(RelationKind):
     Attributes:
         columns: the ids.
         of: `organization`, `practitioner`, or both.
+        listed: only ids that the other table lists.
     """
 
     columns: Columns
     of: DirectoryTables
+    listed: DirectoryTables = ()
 
 
 @dataclass(frozen=True)

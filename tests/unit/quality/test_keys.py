@@ -194,6 +194,32 @@ def test_an_npi_of_an_unassigned_range_is_warned_of_and_stays() -> None:
     assert accepted(checked, "organization", "npi") == [*cells[:3], None, cells[4]]
 
 
+def test_an_npi_that_names_several_rows_is_found() -> None:
+    first, second, third = "1234567893", "2234567891", "1111111112"
+    both = tables(
+        {
+            table: [
+                {key: "A", "npi": first},
+                {key: "B", "npi": first},
+                {key: second, "npi": second},  # its own key
+                {key: third},
+                {key: "C", "npi": third},
+            ]
+            for table, key in (
+                ("organization", "organization_id"),
+                ("practitioner", "practitioner_id"),
+            )
+        }
+    )
+    directory = read_directory(both["organization"], both["practitioner"])
+    checked = check(both, no_findings(), RuleContext(standard_book(), NoKeys(), directory))
+    assert {finding for finding in found(checked) if finding[0] == "npi-of-several"} == {
+        ("npi-of-several", table, row, "npi")
+        for table in ("organization", "practitioner")
+        for row in (2, 3, 6)
+    }
+
+
 def test_the_directory_knows_ids_and_npis() -> None:
     assert LISTED.holds(pa.array(["P1", "X", None]), ["organization"]).tolist() == [
         True,

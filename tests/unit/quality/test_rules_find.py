@@ -50,6 +50,7 @@ def row(rule: str, table: str, at: int, column: str | None = None, **cells: str)
 
 
 M2 = "M2"
+AS_PHYSICIAN = ("claim_care_team", 0, "provider_id")
 CASES = [
     # types
     cell("date-unreadable", "claim.received_date", 0, "2024/03/06", None),
@@ -155,6 +156,7 @@ CASES = [
     row("claim-with-billing-provider", "claim", 0, billing_provider_id=""),
     cell("claim-provider-unlisted", "claim.service_facility_id", 0, "F9", "F9"),
     cell("claim-payer-unlisted", "claim.payer_id", 0, "P9", "P9"),
+    cell("practitioner-as-facility", "claim.service_facility_id", 1, "D1", "D1"),
     cell("amount-negative", "claim.amount_benefit", 0, "-1.00", "-1.00"),
     cell("eligible-equation", "claim.amount_eligible", 0, "71.00", "71.00"),
     cell("liability-equation", "claim_line.amount_memberliability", 0, "16", "16.00"),
@@ -182,6 +184,9 @@ CASES = [
     cell("role-not-pharmacy", "claim_care_team.role", 0, "rendering", claim_id="K5"),
     cell("taxonomy-shape", "claim_care_team.taxonomy_code", 0, "surgeon", None),
     cell("care-team-provider-unlisted", "claim_care_team.provider_id", 0, "D9", "D9"),
+    cell("organization-in-care-team", "claim_care_team.provider_id", 0, "P1", "P1"),
+    row("organization-as-physician", *AS_PHYSICIAN, claim_id="K0", role="PCP", provider_id="P1"),
+    cell("organization-as-rendering", "claim_line.rendering_provider_id", 2, "P1", "P1"),
     cell("line-unknown", "claim_care_team.line_numbers", 0, "1;99", "1;99"),
     cell("note-line-unknown", "claim_note.line_number", 0, "99", "99"),
     row("transport-misplaced", "claim_transport", 0, claim_id="K0"),
@@ -337,6 +342,7 @@ ELSEWHERE = {
     "service-after-death",
     "npi",
     "npi-unassigned",
+    "npi-of-several",
     "practitioner-organization-unknown",
     "practitioner-without-name",
     "duplicate-identical",

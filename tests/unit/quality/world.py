@@ -177,7 +177,7 @@ def book(**severities: str) -> RuleBook:
     return load_rules(rule_texts(), Policy(severities=told), crosswalks())
 
 
-LISTED = DirectoryIds(pa.array(["P1", "1234567893"]), pa.array(["1234567893"]))
+LISTED = DirectoryIds(pa.array(["P1", "1234567893"]), pa.array(["1234567893", "D1"]))
 
 
 def run(
