@@ -30,7 +30,7 @@ from etl.sources.extract_folder import (
 from etl.sources.extract_manifest import MANIFEST_NAME, ExtractManifest, Kind, read_manifest
 from etl.sources.file_splits import Cut
 from etl.sources.layout import Layout, RawTable, spelling
-from etl.sources.layout_detection import Fit, choose
+from etl.sources.layout_detection import Fit, choose, row_form
 from etl.sources.line_records import LINE_DELIMITER
 from etl.sources.parquet import parquet_headers, parquet_rows
 
@@ -143,8 +143,6 @@ def open_extract(
     """
     place = files_of(extract)
     files = list_files(place)
-    for listed in files:
-        refuse_other_forms(listed)
     manifest = _manifest(place, files)
     known_layouts = (
         *CANONICAL_LAYOUTS.values(),
@@ -162,14 +160,14 @@ def open_extract(
     files = tuple(_as_taken(listed, raw.get(listed.name, []), fit.layout) for listed in files)
     for listed in files:
         for table in raw.get(listed.name, []):
-            if table.has_header:
+            if row_form(listed, table, fit.layout)[1].has_header:
                 _refuse_doubles(listed, headers.read(listed, fit.layout), table)
     if manifest.kind == "full":
         _refuse_no_rows(files, fit)
     sources: list[SourceFile] = []
     every = runner.each(
         partial(_traits, layout_quoting=fit.layout.quoting),
-        [(listed, any(table.lines for table in raw.get(listed.name, []))) for listed in files],
+        [(listed, raw.get(listed.name, [])) for listed in files],
         emit,
     )
     for listed, file_traits in zip(files, every, strict=True):
@@ -209,9 +207,12 @@ def expected_model(extract: ExtractFiles, layout: str | None) -> DataModel:
     return CLAIMS if named is None else named.model
 
 
-def _traits(job: tuple[Listed, bool], emit: Emit, *, layout_quoting: bool) -> Traits:
+def _traits(job: tuple[Listed, Sequence[RawTable]], emit: Emit, *, layout_quoting: bool) -> Traits:
     del emit
-    listed, in_lines = job
+    listed, raw = job
+    if not raw:  # a file that is not used may hold anything
+        return traits(replace(listed, delimiter=""))
+    in_lines = any(table.lines for table in raw)
     return traits(listed, quoting=layout_quoting and not in_lines)
 
 
@@ -229,26 +230,23 @@ class _Headers:
         self._read: dict[tuple[str, str, bool], tuple[str, ...]] = {}
 
     def read(self, listed: Listed, layout: Layout) -> tuple[str, ...]:
-        delimiter = _delimiter(listed, layout)
+        delimiter, form = row_form(listed, None, layout)
         types = layout.record_types(listed.stem)
         alike = types or [raw for raw in layout.raw.values() if raw.may_be(listed.stem)]
         headless = next((raw for raw in alike if not raw.has_header), None)
         if types and any(raw.has_header for raw in types):
             headless = None
-        if headless is not None and not listed.is_parquet:
+        if headless is not None and not listed.is_parquet and listed.origin is None:
             return headless.columns
-        key = (listed.name, delimiter, layout.quoting)
+        key = (listed.name, delimiter, form.quoting)
         if key not in self._read:
+            refuse_other_forms(listed)
             self._read[key] = (
                 parquet_headers(listed)
                 if listed.is_parquet
-                else read_header(listed, delimiter, quoting=layout.quoting)
+                else read_header(listed, delimiter, quoting=form.quoting)
             )
         return self._read[key]
-
-
-def _delimiter(listed: Listed, layout: Layout) -> str:
-    return "" if listed.is_parquet else layout.delimiter or listed.delimiter
 
 
 def _manifest(place: ExtractFiles, files: tuple[Listed, ...]) -> ExtractManifest:
@@ -347,7 +345,7 @@ def _sources(
         return
     sources = []
     for number, table in enumerate(raw):
-        columns = header if table.has_header else table.columns
+        columns = header if row_form(listed, table, layout)[1].has_header else table.columns
         source = _source(first + number, listed, file_traits, table, columns, layout)
         sources.append(
             source if len(raw) == 1 else replace(source, name=f"{listed.name}#{table.name}")
@@ -370,6 +368,7 @@ def _source(
     columns: tuple[str, ...],
     layout: Layout,
 ) -> SourceFile:
+    delimiter, form = row_form(listed, raw, layout)
     return SourceFile(
         index=index,
         name=listed.name,
@@ -379,10 +378,10 @@ def _source(
         sha256=file_traits.sha256,
         columns=columns,
         known=tuple(raw.column(header) for header in columns) if raw else (),
-        delimiter=_delimiter(listed, layout) if listed.is_data else "",
-        quoting=layout.quoting,
-        has_header=raw is None or raw.has_header,
-        extra_cells=raw.extra_cells if raw else 0,
+        delimiter=delimiter if listed.is_data else "",
+        quoting=form.quoting,
+        has_header=form.has_header,
+        extra_cells=form.extra_cells,
         compression=listed.compression,
         cuts=file_traits.cuts,
         lines=file_traits.lines,

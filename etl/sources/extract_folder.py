@@ -39,6 +39,8 @@ TEXT_ENDINGS: Final = (".txt", ".dat")
 COMPRESSIONS: Final = {".gz": "gzip", ".zst": "zstd"}
 """Ending behind that of a delimited file -> how it is compressed."""
 PARQUET_ENDING: Final = ".parquet"
+_LONGEST_ENDING: Final = 6
+"""Characters of the longest ending that is taken for one, as `sha256`."""
 BOM: Final = b"\xef\xbb\xbf"
 HEADER_BYTES: Final = 1 << 20
 """A header line longer than this is refused."""
@@ -89,9 +91,13 @@ class Listed:
 
     @property
     def is_other_text(self) -> bool:
-        """Whether its ending says at most that it is text, so that a layout may take it."""
+        """Whether its ending says at most that it is text, so that a layout may take it.
+
+        The last part of a mainframe's name (`P.A0001.ACO.ZC5Y24.D240801.T0102030`) is no ending.
+        """
         plain = self.name.lower()[: self.name.rfind(".") if self.compression else None]
-        return not self.is_data and (plain.endswith(TEXT_ENDINGS) or "." not in plain)
+        has_ending = "." in plain and len(plain) - plain.rfind(".") <= _LONGEST_ENDING + 1
+        return not self.is_data and (plain.endswith(TEXT_ENDINGS) or not has_ending)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,8 +189,7 @@ def refuse_other_forms(listed: Listed) -> None:
     Raises:
         ExtractError: it is a workbook, an archive, a PDF, or text in UTF-16.
     """
-    form = recognize(head_of(listed))
-    if form.kind in OTHER_FORMS and listed.is_data:
+    if listed.is_data and (form := recognize(head_of(listed))).kind in OTHER_FORMS:
         sentence = said_of(form, listed.name, listed.delimiter)
         raise ExtractError(f"{sentence}; {advice(listed.files.name)}")
 

@@ -239,11 +239,11 @@ class RawTable:
     totals: tuple[ControlTotal, ...] = ()
 
     def may_be(self, stem: str) -> bool:
-        """Return whether a file of a name may be one of these."""
+        """Return whether a file of a name may be one of these; one of their own name may."""
         stem = stem.casefold()
-        return not self.named or any(
-            fnmatchcase(stem, pattern.casefold()) for pattern in self.named
-        )
+        if not self.named or (self.lines is None and stem == self.name):
+            return True
+        return any(fnmatchcase(stem, pattern.casefold()) for pattern in self.named)
 
     @property
     def names(self) -> tuple[str, ...]:

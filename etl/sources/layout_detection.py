@@ -12,6 +12,7 @@ from etl.errors import ExtractError
 from etl.model.data_models import DATA_MODELS
 from etl.sources import delimited, parquet
 from etl.sources.canonical_layout import required_columns
+from etl.sources.delimited import RowForm
 from etl.sources.extract_folder import Listed, head_of
 from etl.sources.layout import Layout, RawTable, spelling
 from etl.sources.physical import advice, lacks_header, recognize, said_of
@@ -34,12 +35,15 @@ class Fit:
             type of record.
         lacks: what is missing, a clause each; empty where it fits.
         share: share of all headers that the layout has, 0 to 1.
+        unreadable: why the headers of a file that may be of the layout cannot be read; empty where
+            all can.
     """
 
     layout: Layout
     tables: dict[str, tuple[str, ...]]
     lacks: tuple[str, ...]
     share: float
+    unreadable: str = ""
 
 
 def choose(
@@ -61,12 +65,14 @@ def choose(
             known = ", ".join(sorted(known.name for known in layouts))
             raise ExtractError(f"there is no layout {named!r}; there are {known}")
         fit = match(files, layout, headers, delta=delta)
+        if fit.unreadable:
+            raise ExtractError(fit.unreadable)
         if fit.lacks:
             odd = _oddity(files, layout.delimiter)
             raise ExtractError(f"the extract is not in layout {named}: {odd or fit.lacks[0]}")
         return fit
     fits = [match(files, layout, headers, delta=delta) for layout in layouts]
-    whole = [fit for fit in fits if not fit.lacks]
+    whole = [fit for fit in fits if not fit.lacks and not fit.unreadable]
     # A delta may hold organizations alone, which claims and directories both have.
     canonical = [fit for fit in whole if fit.layout.canonical]
     whole = [fit for fit in whole if fit not in canonical[1:]]
@@ -79,6 +85,9 @@ def choose(
         raise ExtractError(
             f"{_names(files)} fit the layouts {fitting}; say which it is with --layout"
         )
+    unreadable = next((fit.unreadable for fit in fits if fit.unreadable), "")
+    if unreadable:
+        raise ExtractError(unreadable)
     raise ExtractError(f"{_why_none(files, fits)}; {advice(files[0].files.name)}")
 
 
@@ -112,15 +121,24 @@ def _oddity(files: Sequence[Listed], delimiter: str | None) -> str:
 
 def match(files: Sequence[Listed], layout: Layout, headers: Headers, *, delta: bool) -> Fit:
     """Return how a layout fits: canonical files are known by name, all others by their headers."""
-    data = [listed for listed in files if listed.is_data or takes(layout, listed)]
-    cells = {listed.name: headers(listed, layout) for listed in data}
+    data, cells, unreadable = list[Listed](), dict[str, tuple[str, ...]](), ""
+    for listed in files:
+        if not listed.is_data and not takes(layout, listed):
+            continue
+        try:
+            cells[listed.name] = headers(listed, layout)
+        except ExtractError as error:
+            if _may_be_of(layout, listed):
+                unreadable = unreadable or str(error)
+            continue
+        data.append(listed)
     tables: dict[str, tuple[str, ...]]
     if layout.canonical:
         names, lacks = _match_names(data, cells, layout, delta=delta)
         tables = {file: (name,) for file, name in names.items()}
     else:
         tables, lacks = _match_headers(data, cells, layout)
-        if not lacks and not delta:
+        if not lacks and not unreadable and not delta:
             lacks = [
                 f"{listed.name} has no value in {header}, by which its rows are known"
                 for listed in data
@@ -129,7 +147,7 @@ def match(files: Sequence[Listed], layout: Layout, headers: Headers, *, delta: b
             ]
     known = sum(_overlap(layout, cells[listed.name]) for listed in data)
     total = sum(len(names) for names in cells.values())
-    return Fit(layout, tables, tuple(lacks), known / max(total, 1))
+    return Fit(layout, tables, tuple(lacks), known / max(total, 1), unreadable)
 
 
 def takes(layout: Layout, listed: Listed) -> bool:
@@ -139,6 +157,24 @@ def takes(layout: Layout, listed: Listed) -> bool:
         for raw in layout.raw.values()
         if layout.delimiter or (raw.lines is not None and raw.lines.widths)
     )
+
+
+def _may_be_of(layout: Layout, listed: Listed) -> bool:
+    """Return whether a file may be of a layout, as far as its name says."""
+    if layout.canonical:
+        return _table_named(listed.stem, layout) is not None
+    return any(raw.may_be(listed.stem) for raw in layout.raw.values())
+
+
+def row_form(listed: Listed, raw: RawTable | None, layout: Layout) -> tuple[str, RowForm]:
+    """Return what stands between the cells of a file ("" for Parquet), and the form of its rows.
+
+    A table or query is staged in our own form, whatever the layout's files have.
+    """
+    if listed.is_parquet or listed.origin is not None:
+        return listed.delimiter, RowForm()
+    form = RowForm(layout.quoting, raw is None or raw.has_header, raw.extra_cells if raw else 0)
+    return layout.delimiter or listed.delimiter, form
 
 
 def _overlap(layout: Layout, header: tuple[str, ...]) -> int:
@@ -250,7 +286,8 @@ def _blank_ids(
     blank = set(raw.ids.values())
     if raw.lines is not None or not blank:
         return ()
-    columns = [raw.column(name) if raw.has_header else name for name in header]
+    delimiter, form = row_form(listed, raw, layout)
+    columns = [raw.column(name) if form.has_header else name for name in header]
     names = tuple(
         name if name and name not in columns[:number] else f"?{number}"
         for number, name in enumerate(columns)
@@ -260,12 +297,7 @@ def _blank_ids(
         for batch in (
             parquet.read_batches(listed, names, 1)
             if listed.is_parquet
-            else delimited.read_batches(
-                listed,
-                names,
-                layout.delimiter or listed.delimiter,
-                form=delimited.RowForm(layout.quoting, raw.has_header, raw.extra_cells),
-            )
+            else delimited.read_batches(listed, names, delimiter, form=form)
         ):
             has_rows |= batch.rows.num_rows > 0
             rows = RawRows(pa.Table.from_batches([batch.rows]), cells=raw.cells)

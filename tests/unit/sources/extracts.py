@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.sources import Loaded, Partitions, open_extract, partition
+from etl.sources.extract_files import ExtractFiles
 
 Row = Mapping[str, str]
 
@@ -89,7 +90,7 @@ def write_extract(
     return folder
 
 
-def read(folder: Path, work: Path, count: int = 1, **options: Any) -> Partitions:
+def read(folder: Path | ExtractFiles, work: Path, count: int = 1, **options: Any) -> Partitions:
     """Open and partition an extract."""
     layouts = options.pop("layouts", ())
     return partition(open_extract(folder, layouts, **options), work, partitions=count)

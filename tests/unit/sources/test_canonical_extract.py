@@ -490,3 +490,27 @@ def test_a_work_folder_without_one_of_its_parts_is_to_be_read_again(
     (tmp_path / "work" / lost).unlink()
     with pytest.raises(StoreError, match="holds no partitions; read the extract again"):
         open_partitions(tmp_path / "work")
+
+
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [
+        ("odd.csv", b""),
+        ("odd.csv", b"\n\n"),
+        ("odd.csv", "a,b\n1,2\n".encode("utf-16")),
+        ("odd.csv", b"a,b\n1,\0\n"),
+        ("odd.csv", b"a,b\n\xe9,1\n"),
+        ("odd.csv", b"%PDF-1.7"),
+        ("odd.csv.gz", b"no gzip"),
+        ("odd.parquet", b"no Parquet"),
+        ("odd.zip", b"PK\x03\x04"),
+    ],
+)
+def test_a_file_that_cannot_be_of_the_layout_by_its_name_is_a_finding_whatever_it_holds(
+    name: str, body: bytes, tmp_path: Path
+) -> None:
+    folder = write_extract(tmp_path / "in")
+    (folder / name).write_bytes(body)
+    parts = read(folder, tmp_path / "work")
+    assert findings_of(parts) == [("unknown-file", "*", name, None, None)]
+    assert rows_of(parts, "member") == [MEMBER]

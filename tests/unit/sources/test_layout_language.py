@@ -11,6 +11,7 @@ import pytest
 
 from etl.errors import MappingError
 from etl.sources import Layout, LayoutText, open_extract, read_layout
+from etl.sources.extract_files import FolderFiles, TableVersion
 from tests.unit.sources.dialects import CROSSWALKS, LAYOUT, layout, write
 from tests.unit.sources.extracts import all_loaded, findings_of, read, rows_of
 from tests.unit.sources.golden import as_text
@@ -244,3 +245,20 @@ def test_rows_that_cannot_be_read_are_counted_where_keys_are_made_and_files_are_
     assert [row for _, table, _, row, _ in torn if table == "coverage"] == [2, 3, 4, 5]
     assert all("plan_name" not in row for row in rows_of(parts, "coverage"))
     assert set(parts.facts.unowned) == {"lines.csv", "bills.csv"}
+
+
+def test_a_table_is_known_by_the_name_of_its_raw_file_and_has_headers_whatever_files_have(
+    tmp_path: Path,
+) -> None:
+    text = LAYOUT.replace("layout: tiny\n", "layout: tiny\ndelimiter: '|'\nquoting: false\n")
+    for name in ("persons", "bills"):
+        text = text.replace(f"  {name}:\n", f"  {name}:\n    named: 'X_*'\n    header: false\n", 1)
+    staged = tmp_path / "in"
+    staged.mkdir()
+    (staged / "persons.csv").write_text('Policy,Person,Born,Name\nP1,M1,1970-05-30,"Bo, Al"\n')
+    (staged / "bills.csv").write_text("Row,Bill,Person,Kind\n1,B1,M1,oral\n")
+    origins = {f"{name}.csv": TableVersion("sql", name) for name in ("persons", "bills")}
+    files = FolderFiles(staged, "extract.toml", origins)
+    parts = read(files, tmp_path / "work", layouts=[read_layout(text, "tiny.yaml", CROSSWALKS)])
+    assert [row["full_name"] for row in rows_of(parts, "member")] == ["Bo, Al"]
+    assert [row["claim_id"] for row in rows_of(parts, "claim")] == ["B1"]

@@ -206,3 +206,17 @@ def test_a_mistake_is_told_with_its_line(
     first = caught.value.every[0]
     assert (sentence in str(first), first.error_id) == (True, error_id), str(first)
     assert first.where == f"dock.yaml:{line}"
+
+
+def test_a_name_of_a_mainframe_has_no_ending_and_is_taken_by_its_pattern(tmp_path: Path) -> None:
+    folder = shutil.copytree(GOLDEN / "input", tmp_path / "in")
+    (folder / "claims_0105.dat").rename(folder / "P.A0001.ACO.ZC5Y24.D240801.T0102030")
+    (folder / "P.A0001.ACO.ZC8Y24.D240801.T0102030").write_text("of another kind")
+    (folder / "P.A0001.ACO.ZC5Y24.D240801.sha256").write_text("no rows")
+    layout = dock(TEXT.replace('named: "claims_*"', 'named: "P.*.ZC5*"'))
+    parts = read(folder, tmp_path / "work", layouts=[layout])
+    assert len(rows_of(parts, "claim")) == 3
+    assert [finding[2] for finding in findings_of(parts) if finding[0] == "unknown-file"] == [
+        "P.A0001.ACO.ZC5Y24.D240801.sha256",
+        "P.A0001.ACO.ZC8Y24.D240801.T0102030",
+    ]
