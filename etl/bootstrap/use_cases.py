@@ -473,6 +473,7 @@ def prune_target(
         older_than=older_than,
         dry_run=dry_run,
         expiry=expiry,
+        key=signing_key(settings),
         progress=progress,
     )
     if not dry_run:

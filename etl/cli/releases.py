@@ -300,7 +300,8 @@ def verify_command(
     members = chosen.manifest.counts["patients"]
     is_directory = of_directory(chosen)
     with counting("verifying", "members", members, quiet=as_json or is_directory) as advance:
-        verified = verify(chosen, advance)
+        base_url = settings.publish.base_url
+        verified = verify(chosen, advance, base_url=base_url, keys=keys)
     remade = None
     if verified.ok and extract is not None:
         remade = rebuild_release(settings, chosen, extract, ignore)

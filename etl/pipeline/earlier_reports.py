@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from etl.errors import CommitConflict, NotFound, StoreError
 from etl.publish import object_keys
+from etl.publish.canonical_json import loads
 from etl.publish.change_counts import Changes
 from etl.publish.history import lineage
 from etl.publish.reader import Current, Release, checked
@@ -44,10 +44,10 @@ def report_of(release: Release) -> Mapping[str, Any] | None:
     for each in release.manifest.facts.reports:
         if each.key.startswith(_REPORTS) and each.key.endswith(_REPORT):
             try:
-                document = json.loads(checked(release.store, each.key, each.sha256))
+                document = loads(checked(release.store, each.key, each.sha256), each.key)
             except NotFound:
                 return None
-            except (StoreError, ValueError) as error:
+            except StoreError as error:
                 log.warning("%s: changes of rules and words are not reported", error)
                 return None
             return document if isinstance(document, dict) else None
@@ -132,9 +132,14 @@ def _runs(store: Store) -> Iterator[str]:
 
 def _read(store: Store, run: str) -> Mapping[str, Any] | None:
     """Return what a report holds; None where it is damaged, or of another format."""
+    key = f"{_REPORTS}{run}{_REPORT}"
     try:
-        document = json.loads(store.get(f"{_REPORTS}{run}{_REPORT}"))
-    except (NotFound, ValueError):
+        data = store.get(key)
+    except NotFound:
+        return None
+    try:
+        document = loads(data, key)
+    except StoreError:
         return None
     is_known = isinstance(document, dict) and document.get("format") == FORMAT_VERSION
     return document if is_known else None

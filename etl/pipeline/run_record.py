@@ -19,7 +19,7 @@ from etl.pipeline.events import STAGES
 from etl.pipeline.phases import Phase
 from etl.pipeline.report import LimitBroken
 from etl.pipeline.run import Ran
-from etl.publish.canonical_json import instant
+from etl.publish.canonical_json import instant, loads
 from etl.publish.manifest import Manifest
 from etl.reports import Report, summary
 from etl.reports.small_cells import shown_money
@@ -213,7 +213,7 @@ class RunRecord:
             StoreError: it is none, or of a later format.
         """
         try:
-            body = json.loads(data)
+            body = loads(data, what)
             if body["format"] != RECORD_FORMAT:
                 raise StoreError(f"{what} is of a later format: update the program")
             totals = body["totals"]

@@ -18,6 +18,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import product
 from typing import Final, Literal
 
 from etl.errors import CommitConflict, NotFound, StoreError
@@ -131,12 +132,16 @@ def _closed(page: Mapping[str, JSON]) -> bytes:
     return dumps(kept | {"link": [{"relation": "next", "url": CLOSED}]}) + b"\n"
 
 
-def untrue_pages(release: Release) -> Iterator[tuple[str, bool]]:
+def untrue_pages(release: Release, base_url: str = "") -> Iterator[tuple[str, bool]]:
     """Yield the keys of a release's pages that are missing or match no manifest.
 
     These are the page of its increment, those of the increments and of the updates on its snapshot,
     and the root. A page that is behind is not reported: a run that died after its commit leaves
     such pages, and the next run updates them.
+
+    Args:
+        release: the release.
+        base_url: URL that links begin with; empty for that of the pages themselves.
 
     Yields:
         The key, and whether the page is there.
@@ -147,49 +152,79 @@ def untrue_pages(release: Release) -> Iterator[tuple[str, bool]]:
     bulk = release.manifest.bulk
     if not bulk:
         return
-    expected: dict[str, list[JSON]] = {}
-    for ancestor in lineage(release.store):
-        contents = _contents(ancestor)
-        for key, content in contents.items():
-            expected.setdefault(key, []).append(
-                _content_of(_page(BulkOptions(), key, content, PENDING))
-            )
+    expected = _expected_pages(release.store)
     chain = [
         page_key(increment["release"]) for increment in bulk["increments"] if "release" in increment
     ]
     own = [page_key(release.id)] if bulk["increment"] is not None else []
     updates = [] if _is_directory(bulk) else [updates_key(bulk["snapshot"])]
-    for key in (*own, *chain, *updates, ROOT):
-        there = _present(release.store, key)
-        if there is None or (key in expected and _content_of(there.data) not in expected[key]):
+    pages = {key: _present(release.store, key) for key in (*own, *chain, *updates, ROOT)}
+    base_url = base_url or _base_of(pages[ROOT], *pages.values())
+    for key, there in pages.items():
+        if there is None or not any(
+            _is_page(there.data, key, content, link, base_url)
+            for content, link in product(*expected.get(key, ()))
+        ):
             yield key, there is not None
 
 
-def _contents(release: Release) -> dict[str, JSON]:
-    """Return the contents of the pages that follow from one release, by key."""
-    bulk = release.manifest.bulk
-    if not bulk:
-        return {}
-    snapshot, increment = bulk["snapshot"], bulk["increment"]
-    if _is_directory(bulk):
-        return {ROOT: snapshot}
-    pages = {ROOT: snapshot, updates_key(snapshot): {"time": snapshot["time"]}}
-    return pages if increment is None else {**pages, page_key(release.id): increment}
+def _expected_pages(store: Store) -> dict[str, tuple[list[JSON], list[str | None]]]:
+    """Return what pages may hold and link to, by key, as far as manifests say."""
+    expected: dict[str, tuple[list[JSON], list[str | None]]] = {}
+
+    def add(key: str, content: JSON, *links: str | None) -> None:
+        contents, all_links = expected.setdefault(key, ([], []))
+        contents.append(content)
+        all_links.extend(links)
+
+    after = PENDING  # link of the page of the release at hand
+    for release in lineage(store):
+        bulk = release.manifest.bulk
+        if not bulk or _is_directory(bulk):
+            if bulk:
+                add(ROOT, bulk["snapshot"], None)
+            after = CLOSED
+            continue
+        snapshot, increments = bulk["snapshot"], bulk["increments"]
+        updates = updates_key(snapshot)
+        add(ROOT, snapshot, updates)
+        keys = [updates, *(page_key(each.get("release", release.id)) for each in increments)]
+        contents = [{"time": snapshot["time"]}, *increments]
+        for key, content, link in zip(keys, contents, [*keys[1:], after], strict=True):
+            add(key, content, link, PENDING)
+        if bulk["increment"] is not None:
+            add(page_key(release.id), bulk["increment"], after, PENDING)
+        after = page_key(release.id) if bulk["increment"] is not None else CLOSED
+    return expected
 
 
-def _content_of(page: bytes) -> JSON:
-    """Return a page's content without its settings and its link; None for what is no page."""
+def _base_of(*pages: Tagged | None) -> str:
+    """Return the URL that links begin with in the first page that has any; empty if relative."""
+    for page in pages:
+        try:
+            body = loads(b"" if page is None else page.data, "the page")
+            entries = [*body.get("output", ()), *body.get("link", ())]
+            urls = [entry["url"] for entry in entries if not entry["url"].startswith("#")]
+        except (StoreError, AttributeError, KeyError, TypeError):
+            continue
+        if urls:
+            url: str = urls[0]
+            return url.rsplit("/", 2)[0] if "://" in url else ""  # a key has two parts here
+    return ""
+
+
+def _is_page(data: bytes, key: str, content: JSON, link: str | None, base_url: str) -> bool:
+    """Return whether a page has such a content and link, whatever its other settings are."""
     try:
-        body = loads(page, "the page")
-        return body["transactionTime"], *(
-            [
-                (file.get("type"), posixpath.basename(file["url"]), file["count"], file["fileSize"])
-                for file in body.get(name, ())
-            ]
-            for name in ("output", "deleted")
+        body = loads(data, "the page")
+        options = BulkOptions(
+            base_url=base_url,
+            cadence=body["updateCadence"],
+            requires_access_token=body["requiresAccessToken"],
         )
-    except (StoreError, AttributeError, KeyError, TypeError):
-        return None
+    except (StoreError, KeyError, TypeError):
+        return False
+    return _page(options, key, content, link) == data
 
 
 def _update_pages(store: Store, base: Current, options: BulkOptions) -> list[str]:

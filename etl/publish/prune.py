@@ -20,6 +20,7 @@ from etl.publish.manifest import Manifest, Shard, stamp_of
 from etl.publish.reader import Release, checked, open_current
 from etl.publish.release import fenced
 from etl.publish.retention import Expiry, write_expiry
+from etl.publish.signatures import SigningKey
 from etl.storage.parallel_reads import mapped
 from etl.storage.port import Entry, Store
 
@@ -71,6 +72,7 @@ def prune(
     grace: timedelta = GRACE,
     dry_run: bool = False,
     expiry: Expiry = NO_EXPIRY,
+    key: SigningKey | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Pruned:
     """Delete old releases, and every object that no kept release names.
@@ -88,6 +90,7 @@ def prune(
         dry_run: count, and delete nothing.
         expiry: reports and quarantines that are deleted although their releases stay; those of the
             present release never are.
+        key: signs the record of those; None to sign nothing.
         progress: called with the number of folders looked through so far, of `FOLDERS`.
 
     Raises:
@@ -109,7 +112,7 @@ def prune(
         with tempfile.TemporaryDirectory() as folder, _InUse(Path(folder)) as used:
             _mark(store, kept, used)
             if expiry.before:
-                gone = expiry if dry_run else write_expiry(store, expiry)
+                gone = expiry if dry_run else write_expiry(store, expiry, key)
                 used.keys -= _expired(kept, gone)
             objects = size = 0
             for batch in _batches(_unused(store, used, now - grace, progress)):

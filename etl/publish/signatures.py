@@ -11,7 +11,6 @@ the one home of securesystemslib.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any, Final
 
 from etl.errors import NotFound, StoreError, UsageError, not_installed
 from etl.publish import object_keys
-from etl.publish.canonical_json import JSON, dumps, sha256
+from etl.publish.canonical_json import JSON, dumps, loads, sha256
 from etl.publish.manifest import Manifest
 from etl.publish.reader import Release
 from etl.storage.port import Store
@@ -60,10 +59,17 @@ class SigningKey:
             manifest: of the release.
             data: its bytes.
         """
-        dsse = _Library().dsse
-        envelope = dsse.Envelope(dumps(_statement(manifest, data)), PAYLOAD_TYPE, {})
+        return dumps(self.envelope(dumps(_statement(manifest, data)), PAYLOAD_TYPE)) + b"\n"
+
+    def envelope(self, payload: bytes, payload_type: str) -> JSON:
+        """Return a signed envelope around some bytes, the same for the same bytes."""
+        envelope = _Library().dsse.Envelope(payload, payload_type, {})
         envelope.sign(_signer(self, "the key"))
-        return dumps(envelope.to_dict()) + b"\n"
+        return envelope.to_dict()
+
+    def public(self) -> JSON:
+        """Return the public key that belongs to it."""
+        return _signer(self, "the key").public_key
 
 
 def check_signature(release: Release, keys: Sequence[Path]) -> str:
@@ -83,23 +89,45 @@ def check_signature(release: Release, keys: Sequence[Path]) -> str:
         data = store.get(key)
     except NotFound:
         raise StoreError(f"{store.name}: release {manifest.release} is not signed") from None
-    public = [_public_key(path) for path in keys]
-    library = _Library()
-    try:
-        envelope = library.dsse.Envelope.from_dict(json.loads(data))
-        accepted = envelope.verify(public, 1)
-    except (library.exceptions.Error, AttributeError, KeyError, TypeError, ValueError):
+    public = [read_public_key(path) for path in keys]
+    opened = open_envelope(data, PAYLOAD_TYPE, public)
+    if opened is None:
         raise StoreError(
             f"{store.name}: {key} is no signature by a key that was given: it was signed with "
             "another key, or was changed"
-        ) from None
-    if envelope.payload_type != PAYLOAD_TYPE or envelope.payload != dumps(
-        _statement(manifest, store.get(manifest.key))
-    ):
+        )
+    payload, key_id = opened
+    if payload != dumps(_statement(manifest, store.get(manifest.key))):
         raise StoreError(
             f"{store.name}: {key} signs another manifest: the one that is there was changed"
         )
-    return str(next(iter(accepted)))
+    return key_id
+
+
+def open_envelope(
+    data: bytes, payload_type: str, public_keys: Sequence[Any]
+) -> tuple[bytes, str] | None:
+    """Return the payload of an envelope, and the id of the key that signed it.
+
+    Returns None if it is no envelope of this type by one of the keys.
+
+    Args:
+        data: JSON text.
+        payload_type: what the payload must be declared as.
+        public_keys: as of `read_public_key`.
+    """
+    library = _Library()
+    try:
+        envelope = library.dsse.Envelope.from_dict(loads(data, "the envelope"))
+        accepted = envelope.verify(list(public_keys), 1)
+    except (
+        *(StoreError, library.exceptions.Error),
+        *(AttributeError, KeyError, TypeError, ValueError),
+    ):
+        return None
+    if envelope.payload_type != payload_type:
+        return None
+    return envelope.payload, str(next(iter(accepted)))
 
 
 def check_descent(store: Store, release: Release, known: str) -> int:
@@ -183,7 +211,12 @@ def _signer(key: SigningKey, name: str) -> Any:
     return signer
 
 
-def _public_key(path: Path) -> Any:
+def read_public_key(path: Path) -> Any:
+    """Return the public key of a file.
+
+    Raises:
+        UsageError: it cannot be read, or holds no such key.
+    """
     library = _Library()
     try:
         public = library.serialization.load_pem_public_key(_bytes_of(path))

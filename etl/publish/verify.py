@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
+from pathlib import Path
 from typing import Final, Literal
 
 from etl.errors import NotFound, StoreError
@@ -14,10 +15,10 @@ from etl.publish.block import Line, hashed_head, header_line, line_head, unpack
 from etl.publish.bulk_pages import untrue_pages
 from etl.publish.canonical_json import dumps, instant, short_hash
 from etl.publish.catalog import Unit, parse_shard, shard_number
-from etl.publish.manifest import Manifest, Named, Shard
-from etl.publish.reader import Release, checked, open_index
+from etl.publish.manifest import Manifest, Named, Pointer, Shard
+from etl.publish.reader import Release, checked, open_index, read_pointer
 from etl.publish.rendered_resources import REFERENCE
-from etl.publish.retention import read_expiry
+from etl.publish.retention import Expiry, read_expiry
 from etl.publish.search_index import Index, IndexRow, rows_of
 from etl.publish.segments import render_segment, shard_range
 from etl.publish.unit_writer import body_of, content_hash
@@ -90,7 +91,12 @@ class _Checked:
 
 
 def verify(
-    release: Release, progress: Callable[[int], None] = lambda _: None, *, pages: bool = True
+    release: Release,
+    progress: Callable[[int], None] = lambda _: None,
+    *,
+    pages: bool = True,
+    base_url: str = "",
+    keys: Sequence[Path] = (),
 ) -> Verified:
     """Check everything that a release names.
 
@@ -103,6 +109,8 @@ def verify(
         release: what to check.
         progress: called with the number of patients checked so far, shard by shard.
         pages: whether to look at Bulk Publish pages, which are no part of a release.
+        base_url: URL that links of pages must begin with; empty where any may.
+        keys: files with public keys: a prune that deleted reports must have signed that.
     """
     result = Verified(release.id)
     manifest = release.manifest
@@ -138,7 +146,7 @@ def verify(
         progress(live)
     # Then the counts of the manifest, and the other objects that it names.
     result.add(_check_counts(release, counts, live, retracted))
-    expiry = read_expiry(release.store)
+    expiry = _expiry_of(release, keys)
     for named in [*manifest.facts.reports, *bulk_files(manifest)]:
         if expiry.covers(named.key, manifest.created) and not _is_there(release, named):
             continue  # a prune has deleted it, as the settings want
@@ -152,9 +160,25 @@ def verify(
         Problem("damaged", key, "it does not say what the manifests say; a run writes it anew")
         if there
         else Problem("missing", key, "the page is not there; a run writes it anew")
-        for key, there in untrue_pages(release)
+        for key, there in untrue_pages(release, base_url)
     )
     return result
+
+
+def _expiry_of(release: Release, keys: Sequence[Path]) -> Expiry:
+    """Return what a prune may have deleted of a release: of what readers see, nothing.
+
+    But a rollback names the reports of the release that it went back to.
+    """
+    pointer = read_pointer(release.store)
+    what = f"{release.store.name}: {object_keys.CURRENT}"
+    if (
+        release.manifest.facts.kind != "rollback"
+        and pointer is not None
+        and Pointer.from_bytes(pointer.data, what).release == release.id
+    ):
+        return Expiry()
+    return read_expiry(release.store, keys)
 
 
 def _note(result: Verified, done: _Checked) -> None:

@@ -14,6 +14,7 @@ from typing import Final
 from etl.errors import NotFound, StoreError
 from etl.storage.async_port import Transient
 from etl.storage.port import checked_key
+from etl.storage.regular_files import open_regular_file
 
 _MISSING: Final = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
 _PASSING: Final = (errno.EIO, errno.EMFILE, errno.ENFILE, errno.ESTALE, errno.ETIMEDOUT)
@@ -53,10 +54,10 @@ class FolderObjects:
     def _read(self, key: str, start: int, length: int | None) -> bytes:
         path = f"{self._root}/{checked_key(key)}"
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor, size = open_regular_file(path)
             try:
                 if length is None:
-                    length = os.fstat(descriptor).st_size
+                    length = size
                 data = os.pread(descriptor, length, start)
                 while data and len(data) < length:  # a signal may interrupt a read
                     more = os.pread(descriptor, length - len(data), start + len(data))

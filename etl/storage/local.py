@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 
 from etl.errors import CommitConflict, CommitUnknown, NotFound, StoreError
 from etl.storage.port import OWNER, Entry, Tagged, checked_key
+from etl.storage.regular_files import open_regular_file
 
 STAGING: Final = ".staging"
 """Staging folder of files that have no name yet. Its content after a crash is garbage."""
@@ -148,13 +149,11 @@ class LocalStore:
         path = self._path(key)
         with self._explained("read", key):
             try:
-                descriptor = os.open(path, os.O_RDONLY)
-            except NotADirectoryError:
+                descriptor, _ = open_regular_file(path)
+            except (IsADirectoryError, NotADirectoryError):
                 raise FileNotFoundError from None
             try:
                 return _read_range(descriptor, start, length)
-            except IsADirectoryError:
-                raise FileNotFoundError from None
             finally:
                 os.close(descriptor)
 
@@ -376,8 +375,11 @@ def _folder_of(key: str) -> str:
 
 
 def _read(path: str) -> bytes:
-    with open(path, "rb", buffering=0) as file:
-        return file.read()
+    descriptor, size = open_regular_file(path)
+    try:
+        return _read_range(descriptor, 0, size)
+    finally:
+        os.close(descriptor)
 
 
 def _make_folder(folder: Path) -> bool:

@@ -24,6 +24,7 @@ from etl.errors import StoreError
 from etl.publish.bulk import with_bulk
 from etl.publish.bulk_files import BulkOptions
 from etl.publish.bulk_pages import ROOT, close_pages, page_key, write_pages
+from etl.publish.canonical_json import dumps
 from etl.publish.history import rollback
 from etl.publish.prune import prune
 from etl.publish.reader import Release, open_current, read_all
@@ -342,16 +343,45 @@ def test_verify_names_a_page_that_says_what_no_manifest_says(base_url: str) -> N
         spoilt = [
             b"",
             b"[]",
-            json.dumps(page | {"transactionTime": "2020-01-01T00:00:00Z"}).encode(),
+            dumps(page | {"transactionTime": "2020-01-01T00:00:00Z"}) + b"\n",
+            dumps(page | {"link": [{"relation": "next", "url": "#closed"}]}) + b"\n",
+            dumps(page | {"link": [{"relation": "next", "url": "https://other.example/x"}]})
+            + b"\n",
         ]
         if "output" in page:
-            spoilt.append(json.dumps(page | {"output": page["output"][1:]}).encode())
+            spoilt.append(dumps(page | {"output": page["output"][1:]}) + b"\n")
+            last = page["output"][-1]
+            moved = {**last, "url": f"https://other.example/{last['url']}"}
+            spoilt.append(dumps(page | {"output": [*page["output"][:-1], moved]}) + b"\n")
         for data in spoilt:
             store.swap(key, data, store.read(key).tag)
             assert [(one.kind, one.key) for one in verify(release).problems] == [("damaged", key)]
         assert write_pages(store, options) == [key]
         assert verify(release).ok
         assert store.get(key) == there.data
+
+
+def test_verify_holds_links_to_the_url_that_is_set() -> None:
+    store = MemoryStore()
+    release = publish(store, [patient("anna", 1)], 0, replace(OPEN, base_url="https://one.example"))
+    assert verify(release).ok
+    assert verify(release, base_url="https://one.example/").ok
+    # The page of the updates has no file and no link yet, so that it names no server.
+    problems = verify(release, base_url="https://other.example").problems
+    assert [(one.kind, one.key) for one in problems] == [("damaged", ROOT)]
+
+
+def test_pages_of_releases_that_were_pruned_are_held_to_what_a_later_manifest_says() -> None:
+    store = MemoryStore(lambda: datetime(2020, 1, 1, tzinfo=UTC))
+    for night in range(4):
+        release = publish(store, [patient("anna", night + 1)], night)
+    prune(store, lambda: datetime(2027, 1, 1, tzinfo=UTC), keep=1)
+    assert verify(release).ok
+    updates = "publish/updates-first.json"
+    page = json.loads(store.get(updates))
+    link = [{"relation": "next", "url": page_key(release.id).removeprefix("publish/")}]
+    store.put(updates, dumps(page | {"link": link}) + b"\n")
+    assert [(one.kind, one.key) for one in verify(release).problems] == [("damaged", updates)]
 
 
 def test_verify_names_a_page_that_is_not_there() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from etl.errors import StoreError, UsageError
 from etl.publish.canonical_json import dumps, loads, sha256
 from etl.publish.history import rollback
-from etl.publish.manifest import Manifest
+from etl.publish.manifest import Manifest, Named, ReleaseFacts
 from etl.publish.prune import prune
 from etl.publish.reader import Release, open_current
+from etl.publish.retention import Expiry, read_expiry
 from etl.publish.signatures import SigningKey, check_descent, check_signature
 from etl.publish.verify import verify
 from tests.memory_store import MemoryStore
@@ -116,6 +118,9 @@ def test_another_key_a_changed_manifest_and_no_signature_are_detected(
         store.put(key, dumps({**loads(data, "it"), member: value}))
         with pytest.raises(StoreError, match="no signature by a key that was given"):
             check_signature(release, [public])
+    store.put(key, b"[" * 100_000)
+    with pytest.raises(StoreError, match="no signature by a key that was given"):
+        check_signature(release, [public])
     store.delete([key])
     with pytest.raises(StoreError, match="is not signed"):
         check_signature(release, [public])
@@ -187,3 +192,47 @@ def test_a_file_that_holds_no_such_key_is_named(tmp_path: Path) -> None:
     right.write_bytes(private_pem(PRIVATE))
     assert SigningKey.read(right).pem == private_pem(PRIVATE)
     assert "PRIVATE" not in repr(SigningKey.read(right))
+
+
+def with_reports(store: MemoryStore, keys: list[str]) -> list[Release]:
+    """Publish two releases, each with the report of a key."""
+    releases = []
+    for key, now in zip(keys, (NOW, LATER), strict=True):
+        store.put(key, b"x")
+        facts = ReleaseFacts("full", reports=[Named(key, sha256(b"x"), 1)])
+        releases.append(publish(store, [patient("anna", 1)], now=now, facts=facts))
+    return releases
+
+
+REPORT_KEYS = [f"reports/2026112{day}T000000Z-0123456789ab/index.html" for day in (4, 5)]
+FORGED = dumps({"before": {"reports": "2099-01-01T00:00:00+00:00"}, "format": 1}) + b"\n"
+
+
+def test_a_prune_signs_what_it_deleted_and_verify_with_a_key_believes_nothing_else(
+    public: Path, tmp_path: Path
+) -> None:
+    store = old_store()
+    older, _ = with_reports(store, REPORT_KEYS)
+    store.put("reports/expired.json", FORGED)
+    store.delete([REPORT_KEYS[0]])
+    assert verify(older).ok
+    assert [one.key for one in verify(older, keys=[public]).problems] == [REPORT_KEYS[0]]
+    # A prune that signs takes over no record that its key did not sign.
+    expiry = Expiry({"reports": datetime(2026, 11, 25, tzinfo=UTC)})
+    key = SigningKey(private_pem(PRIVATE))
+    prune(store, clock_at("2026-11-30T00:00:00Z"), keep=2, expiry=expiry, key=key)
+    assert read_expiry(store, [public]) == read_expiry(store) == expiry
+    assert verify(older, keys=[public]).ok
+    other = write_public(OTHER, tmp_path / "other.pem")
+    assert [one.key for one in verify(older, keys=[other]).problems] == [REPORT_KEYS[0]]
+    signed = loads(store.get("reports/expired.json"), "it")
+    store.put("reports/expired.json", dumps({**signed, **loads(FORGED, "it")}))
+    assert read_expiry(store, [public]) == expiry
+
+
+def test_reports_of_the_present_release_never_expire() -> None:
+    store = old_store()
+    _, present = with_reports(store, REPORT_KEYS)
+    store.put("reports/expired.json", FORGED)
+    store.delete(REPORT_KEYS)
+    assert [one.key for one in verify(present).problems] == [REPORT_KEYS[1]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import hashlib
 import os
@@ -17,6 +18,7 @@ import pytest
 
 from etl.errors import CommitUnknown, NotFound, StoreError
 from etl.storage import local
+from etl.storage.async_local import FolderObjects
 from etl.storage.local import STAGING, LocalStore
 
 
@@ -291,3 +293,21 @@ def test_a_pointer_that_was_replaced_and_may_not_be_on_the_disk_is_not_said_to_h
     with pytest.raises(CommitUnknown, match=r"current\.json was replaced"):
         store.swap("current.json", b"new", tag)
     assert store.get("current.json") == b"new"
+
+
+@pytest.mark.parametrize("kind", ["device", "pipe"])
+def test_what_is_no_file_is_not_read(store: LocalStore, kind: str) -> None:
+    """Reading a device never ends, and opening a pipe waits for a writer."""
+    store.put("releases/r/manifest.json", b"x")
+    path = store.path("releases/r/signature.json")
+    if kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        os.mkfifo(path)
+    says = "cannot read .*signature.json: a device or a pipe stands where a file should be"
+    with pytest.raises(StoreError, match=says):
+        store.get("releases/r/signature.json")
+    with pytest.raises(StoreError, match=says):
+        store.get_range("releases/r/signature.json", 0, 10)
+    with pytest.raises(StoreError, match="a device or a pipe"):
+        asyncio.run(FolderObjects(store.name).get("releases/r/signature.json"))
