@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import orjson
 from isal import isal_zlib
@@ -27,6 +27,7 @@ from etl.gateway.directory_files import DirectoryFiles
 from etl.gateway.header_cache import cached_parse
 from etl.gateway.metrics import Metrics
 from etl.gateway.operation_outcomes import Rejection, rejection_of, reply_of
+from etl.gateway.processor_time import ProcessorTime
 from etl.gateway.request import (
     RequestLimits,
     body_of,
@@ -272,7 +273,8 @@ class Gateway:
                 raw_query = b"&".join(part for part in (raw_query, body) if part)
                 query = (*query, *posted)
             media = wants.media_of(headers, values_of(query, "_format"))
-            reply = await self._data(route, grant, query, headers, record, scope["method"])
+            data = self._data(route, grant, query, headers, record, scope["method"])
+            reply = await (self._timed(data, address) if self._authenticator.public else data)
             reply.media = media
         except Exception as error:  # see __call__; recorded like an answer
             if grant is None:
@@ -296,6 +298,14 @@ class Gateway:
             )
         )
         return reply
+
+    async def _timed(self, data: Coroutine[Any, Any, Reply], address: str) -> Reply:
+        """Return an answer; its processor time counts in the limit of the address."""
+        spent = ProcessorTime()
+        try:
+            return await spent.measure(data)
+        finally:
+            self._authenticator.count_time(address, spent.seconds)
 
     async def _data(
         self,

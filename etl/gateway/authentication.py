@@ -49,6 +49,9 @@ class Authenticator(Protocol):
             Rejection: 429.
         """
 
+    def count_time(self, address: str, seconds: float) -> None:
+        """Count the processor time of a request, where limits are by address."""
+
     async def record(self, access: Access) -> None:
         """Record an access before it is answered.
 
@@ -96,6 +99,9 @@ class TokenAuthenticator:
         """Count a request that was refused before authentication."""
         self._limits.count_refused(address)
 
+    def count_time(self, address: str, seconds: float) -> None:
+        """Do nothing: the limit is by app and member."""
+
     async def record(self, access: Access) -> None:
         """Record an access before it is answered."""
         try:
@@ -133,6 +139,10 @@ class PublicAuthenticator:
     def count_refused(self, address: str) -> None:
         """Count a request that was refused before authentication."""
         self._limits.count("public", caller_of(address))
+
+    def count_time(self, address: str, seconds: float) -> None:
+        """Count the processor time of a request."""
+        self._limits.count_time("public", caller_of(address), seconds)
 
     async def record(self, access: Access) -> None:
         """Do nothing: no member's data is returned."""

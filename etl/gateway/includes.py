@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import starmap
 from typing import Final
 
 from etl.gateway.access import may
@@ -150,8 +150,9 @@ class ReferenceResolver:
         """
         wanted = [(text, *text.split("/", 1)) for text in references]
         blocks = await self._blocks([(kind, resource_id) for _, kind, resource_id in wanted])
-        for one in dict.fromkeys(block for block in blocks if block is not None):
-            await self._tree.need(one, ("ids", "parts", *names))
+        opened = dict.fromkeys(block for block in blocks if block is not None)
+        needed = ("ids", "parts", *names)
+        await self._tree.in_turns(self._tree.need(block, needed) for block in opened)
         hits: dict[str, Hit] = {}
         for (reference, kind, resource_id), block in zip(wanted, blocks, strict=True):
             row = block.index.row_of(kind, resource_id) if block is not None else None
@@ -164,11 +165,8 @@ class ReferenceResolver:
         rows: dict[IndexedBlock, list[int]] = {}
         for block, row in hits.values():
             rows.setdefault(block, []).append(row)
-        read = [self._tree.lines(block, numbers) for block, numbers in rows.items()]
         lines: dict[Hit, Line] = {}
-        texts = (
-            await asyncio.gather(*read) if len(read) > 1 else [await reading for reading in read]
-        )
+        texts = await self._tree.in_turns(starmap(self._tree.lines, rows.items()))
         for (block, numbers), of_block in zip(rows.items(), texts, strict=True):
             for row, line in zip(numbers, of_block, strict=True):
                 lines[block, row] = line
@@ -176,8 +174,7 @@ class ReferenceResolver:
 
     async def _blocks(self, wanted: Sequence[tuple[str, str]]) -> list[IndexedBlock | None]:
         shared = [reference for reference in wanted if self._kinds[reference[0]].shared]
-        opening = [self._tree.shard_of(*reference) for reference in shared]
-        opened = await asyncio.gather(*opening) if len(opening) > 1 else [await x for x in opening]
+        opened = await self._tree.in_turns(starmap(self._tree.shard_of, shared))
         shards = dict(zip(shared, opened, strict=True))
         return [
             shards.get(reference, self._own) if self._kinds[reference[0]].shared else self._own

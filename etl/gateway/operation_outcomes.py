@@ -46,6 +46,7 @@ KINDS: Final[Mapping[str, IssueKind]] = MappingProxyType(
         "parameters-too-many": IssueKind(400, "too-costly", "Too many parameters"),
         "parameter-invalid": IssueKind(400, "value", "Parameter with an invalid value"),
         "parameter-unsupported": IssueKind(400, "not-supported", "Parameter not supported"),
+        "too-costly": IssueKind(400, "too-costly", "Search too costly"),
         "request-invalid": IssueKind(400, "invalid", "Request not understood"),
         "link-invalid": IssueKind(400, "invalid", "Page link not made by this server for this app"),
         "token-in-url": IssueKind(400, "security", "Access token outside the Authorization header"),
@@ -113,6 +114,8 @@ def code_of(refusal: Refusal) -> str:
     match refusal.status, refusal.code:
         case 400, "not-supported":
             return "parameter-unsupported"
+        case 400, "too-costly":
+            return "too-costly"
         case 400, _:
             return "parameter-invalid" if refusal.expression else "request-invalid"
         case 403, _:

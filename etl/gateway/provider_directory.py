@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from types import MappingProxyType
 from typing import Final
 
@@ -19,7 +20,7 @@ from etl.gateway.plan_net import PLAN_NET_TYPES
 from etl.gateway.release_reader import IndexedBlock, ReleaseTree, column_name
 from etl.gateway.search.matching import matching, ordered, sections
 from etl.gateway.search.query import Query
-from etl.gateway.search.whole_columns import columns_of
+from etl.gateway.search.whole_columns import Masks, RowNumbers, columns_of, row_numbers
 from etl.gateway.search.whole_matching import (
     KeptRows,
     columns_read,
@@ -75,14 +76,15 @@ class NamedProviders(Service):
         query = replace(query, conditions=conditions)
         if any(condition.ids for condition in query.conditions):
             return await super()._shared(tree, grant, own, query, here)
-        hits: list[Hit] = []
         names = ("ids", "parts", *sections(query))
-        for block in await tree.shards():
+
+        async def public_hits(block: IndexedBlock) -> list[Hit]:
             await tree.need(block, names)
             rows = matching(block, query.kind.name, query.conditions)
-            public = await public_rows(tree, block, query.kind.name, rows)
-            hits += [(block, row) for row in public]
-        hits.sort(key=lambda hit: hit[0].index.ids[hit[1]])
+            return [(block, row) for row in await public_rows(tree, block, query.kind.name, rows)]
+
+        found = await tree.in_turns(map(public_hits, await tree.shards()))
+        hits = sorted(chain.from_iterable(found), key=lambda hit: hit[0].index.ids[hit[1]])
         return len(hits), ordered(hits, query.kind.name, query.sorts)[here]
 
 
@@ -111,21 +113,27 @@ class DirectoryService(Service):
     ) -> tuple[int, Sequence[Hit]]:
         """Return the matches in the order of the shards, or as they are to be sorted."""
         kind = query.kind.name
-        met = [self._kept.meeting(tree.digest, kind, condition) for condition in query.conditions]
-        left = [one for one, rows in zip(query.conditions, met, strict=True) if rows is None]
-        wanted = [*columns_read(kind, left)]
+        kept = [self._kept.get(tree.digest, kind, condition) for condition in query.conditions]
+        unknown = [one for one, rows in zip(query.conditions, kept, strict=True) if rows is None]
+        wanted = [*columns_read(kind, unknown)]
         wanted += [(kind, sort.parameter) for sort in query.sorts]
         columns = await columns_of(tree, wanted)
-        selected = [rows for rows in met if rows is not None]
-        for condition in left:
-            selected.append(matching_rows(columns, kind, (condition,)))
-            self._kept.keep(tree.digest, kind, condition, selected[-1])
-        masks = rows_of_all(selected) if selected else columns.all_rows(kind)
-        total = sum(mask.count(1) for mask in masks)
-        if query.sorts and here.stop > here.start:
-            places = ordered_places(columns, query, masks)[here]
-        else:
-            places = columns.page(kind, masks, here.start, here.stop)
+
+        def match() -> tuple[int, list[tuple[int, int]], list[RowNumbers]]:
+            """Return the total, the places of a page, and the rows of each unknown condition."""
+            met = [matching_rows(columns, kind, condition) for condition in unknown]
+            found = [row_numbers(masks) for masks in met]
+            met += [columns.masks_of(kind, rows) for rows in kept if rows is not None]
+            masks = rows_of_all(met) if met else columns.all_rows(kind)
+            total = sum(mask.count(1) for mask in masks)
+            if query.sorts and here.stop > here.start:
+                return total, ordered_places(columns, query, masks, here), found
+            return total, columns.page(kind, masks, here.start, here.stop), found
+
+        size = query.cost * tree.resources
+        total, places, found = await self._long_work.run(size, match)
+        for condition, rows in zip(unknown, found, strict=True):
+            self._kept.keep(tree.digest, kind, condition, rows)
         names = ["ids", "parts"]
         names += [column_name(include.type, include.parameter) for include in query.includes]
         return total, await _hits(tree, kind, places, names)
@@ -137,10 +145,17 @@ class DirectoryService(Service):
         keys = {reference_key(f"{kind}/{block.index.ids[row]}") for block, row in matches}
         asked = [(include.type, include.parameter) for include in query.revincludes]
         columns = await columns_of(tree, asked)
+
+        def refer() -> list[Masks]:
+            return [
+                [bytes(rows) for rows in referring_rows(columns, source, parameter, keys)]
+                for source, parameter in asked
+            ]
+
         hits: dict[str, Hit] = {}
         left_out = 0
-        for source, parameter in asked:
-            masks = [bytes(rows) for rows in referring_rows(columns, source, parameter, keys)]
+        referring = await self._long_work.run(query.cost * tree.resources, refer)
+        for (source, _), masks in zip(asked, referring, strict=True):
             total = sum(mask.count(1) for mask in masks)
             most = max(0, MOST_REFERRING - len(hits))
             places = columns.page(source, masks, 0, most)
@@ -154,8 +169,12 @@ async def _hits(
     tree: ReleaseTree, kind: str, places: Sequence[tuple[int, int]], names: Sequence[str]
 ) -> list[Hit]:
     """Return the resources of a type at some places: a shard, and a row of the type there."""
-    blocks: dict[int, IndexedBlock] = {}
-    for number in dict.fromkeys(number for number, _ in places):
-        blocks[number] = await tree.shard(number)
-        await tree.need(blocks[number], names)
+
+    async def opened(number: int) -> IndexedBlock:
+        block = await tree.shard(number)
+        await tree.need(block, names)
+        return block
+
+    numbers = list(dict.fromkeys(number for number, _ in places))
+    blocks = dict(zip(numbers, await tree.in_turns(map(opened, numbers)), strict=True))
     return [(blocks[number], blocks[number].rows(kind).start + row) for number, row in places]

@@ -1,4 +1,4 @@
-"""Rate limits: requests of an app for one member, refusals of an address.
+"""Rate limits: requests of an app for one member, requests and refusals of an address.
 
 Each worker counts for itself, in fixed windows, in memory. Rates are parsed by the library
 `limits`. Its own storage in memory scans all counters up to a hundred times a second, in a thread,
@@ -16,6 +16,9 @@ from limits import RateLimitItem, parse
 
 from etl.gateway.operation_outcomes import Rejection
 from etl.smart.callers import caller_of
+
+SECONDS_A_REQUEST: Final = 0.01
+"""Processor time that counts as one more request."""
 
 _MOST: Final = 100_000
 """Windows that are kept; past them the oldest are dropped, so that memory is bounded."""
@@ -65,6 +68,12 @@ class Windows:
                 ((b"retry-after", b"%d" % seconds),),
             )
 
+    def add(self, more: int, *caller: str) -> None:
+        """Count so many more requests of a caller whose window is open."""
+        count, end = self._open.get(caller, (0, 0.0))
+        if end > self._now():
+            self._open[caller] = (count + more, end)
+
 
 def rate_of(text: str) -> RateLimitItem | None:
     """Return a rate such as `600/minute`; None for an empty text, which sets no limit.
@@ -103,6 +112,12 @@ class RateLimits:
         """
         if self._member is not None:
             self._member.count(client, patient)
+
+    def count_time(self, client: str, patient: str, seconds: float) -> None:
+        """Count a request's processor time: once more for each `SECONDS_A_REQUEST`."""
+        more = int(seconds / SECONDS_A_REQUEST)
+        if more and self._member is not None:
+            self._member.add(more, client, patient)
 
     def count_refused(self, address: str) -> None:
         """Count a request with a missing or refused token.

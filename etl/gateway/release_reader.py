@@ -9,8 +9,9 @@ checksums. Data that fails verification is read once more before it is reported 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from functools import cached_property
+from itertools import islice
 from typing import Any, Final, TypeVar
 
 from etl.errors import NotFound, StoreError
@@ -30,6 +31,10 @@ View = TypeVar("View", bound="ReleaseTree")
 
 _TOGETHER: Final = 1024 * 1024
 """Parts of a block that span no more than this are fetched with one request."""
+
+_NEAR_TURN: Final = 4
+_FAR_TURN: Final = 16
+"""Reads after which other requests have their turn in the event loop: some milliseconds."""
 
 _UNIT_COST: Final = 1_000
 _BLOCK_COST: Final = 8_000
@@ -113,6 +118,23 @@ class ReleaseTree:
         """Return the same release as another kind of tree."""
         return kind(self._objects, self._cache, self.manifest, self.digest)
 
+    async def in_turns(self, reads: Iterable[Coroutine[Any, Any, Result]]) -> list[Result]:
+        """Return the results of some reads, in order; other requests are answered in between.
+
+        Objects that are near are read one after the other: a task costs more than such a read.
+        """
+        results: list[Result] = []
+        if self._is_near:
+            for reading in reads:
+                results.append(await reading)
+                if len(results) % _NEAR_TURN == 0:
+                    await asyncio.sleep(0)
+            return results
+        waiting = iter(reads)
+        while turn := list(islice(waiting, _FAR_TURN)):
+            results += await asyncio.gather(*turn) if len(turn) > 1 else [await turn[0]]
+        return results
+
     async def whole(self, key: str, digest: str) -> bytes:
         """Return a whole object that the manifest names; it is not cached.
 
@@ -120,6 +142,11 @@ class ReleaseTree:
             StoreError: it is missing or damaged, or storage failed.
         """
         return await checked(self._objects, key, digest)
+
+    @cached_property
+    def resources(self) -> int:
+        """Number of resources of the directory and all members together."""
+        return sum(self.manifest.counts["resources"].values())
 
     @cached_property
     def now(self) -> int:
@@ -170,7 +197,8 @@ class ReleaseTree:
 
     async def shards(self) -> list[IndexedBlock]:
         """Return all shards of the directory that are not empty."""
-        return [await self._block(unit) for unit in self.manifest.directory if unit is not None]
+        units = [unit for unit in self.manifest.directory if unit is not None]
+        return await self.in_turns(map(self._block, units))
 
     async def shard(self, number: int) -> IndexedBlock:
         """Return a shard of the directory that is not empty, by its number."""

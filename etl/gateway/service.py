@@ -16,6 +16,7 @@ from etl.gateway.directory_access import reaches, tells_of_what_is_gone
 from etl.gateway.header_cache import LONGEST
 from etl.gateway.includes import Hit, ReferenceResolver, relevant_to
 from etl.gateway.paging import Position, Sealer, etag_of, url_of
+from etl.gateway.processor_time import LongWork
 from etl.gateway.refusals import Refusal
 from etl.gateway.release_reader import IndexedBlock, ReleaseTree
 from etl.gateway.resource_subset import subset
@@ -29,6 +30,9 @@ from etl.smart.grants import Grant
 
 _REMEMBERED: Final = 512
 """Size of the cache of parsed searches."""
+
+_SUBSET_SIZE: Final = 10_000
+"""Cost of parsing a resource and cutting it down, in the unit of `LongWork`."""
 
 _FEW: Final = 4
 """Size of the cache of types by index columns: releases seldom differ in them."""
@@ -135,6 +139,7 @@ class Service:
         self._releases = releases
         self._sealer = sealer
         self._pages = pages or PageSizes()
+        self._long_work = LongWork()
         self._remembered = lru_cache(maxsize=_REMEMBERED)(self._understood)
         self._every_kind = tuple(self._kinds.values())
         self._answerable = lru_cache(maxsize=_FEW)(self._kinds_with)
@@ -410,10 +415,10 @@ class Service:
             total, hits = await self._shared(tree, grant, own, query, here)
         elif own is not None:
             await tree.need(own, question.columns)
-            rows = matching(own, kind.name, query.conditions)
-            if query.sorts:
-                in_order = ordered([(own, row) for row in rows], kind.name, query.sorts)
-                rows = [row for _, row in in_order]
+            block = own
+            rows = await self._long_work.run(
+                query.cost * len(block.rows(kind.name)), lambda: _rows_in_order(block, query)
+            )
             total = len(rows)
         # Lines of this page alone are read, and cut down to the elements that are wanted.
         following = ReferenceResolver(tree, grant, own, self._kinds)
@@ -425,7 +430,13 @@ class Service:
             matches = hits
             lines = [line for _, line in await following.read(_named(matches, kind.name))]
         if query.summary not in ("false", "count") or query.elements:
-            lines = [subset(text, kind.name, query.summary, query.elements) for text in lines]
+            whole_lines = lines
+            lines = await self._long_work.run(
+                _SUBSET_SIZE * len(lines),
+                lambda: [
+                    subset(text, kind.name, query.summary, query.elements) for text in whole_lines
+                ],
+            )
         entries = [Entries(kind.name, lines, "match")]
         # Then what matches refer to, and what refers to them; what was left out is noted.
         if query.includes and matches:
@@ -562,6 +573,15 @@ class Service:
 
     def _size(self, count: int | None, otherwise: int) -> int:
         return min(otherwise if count is None else count, self._pages.limit)
+
+
+def _rows_in_order(own: IndexedBlock, query: Query) -> Sequence[int]:
+    """Return the rows of a member's block that match, sorted as the search asks."""
+    rows = matching(own, query.kind.name, query.conditions)
+    if not query.sorts:
+        return rows
+    in_order = ordered([(own, row) for row in rows], query.kind.name, query.sorts)
+    return [row for _, row in in_order]
 
 
 async def _without(tree: ReleaseTree, own: IndexedBlock | None, patient_id: str) -> Refusal:

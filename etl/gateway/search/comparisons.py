@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable
-from math import asin, cos, inf, radians, sin, sqrt
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from math import cos, inf, pi, radians, sin
 from typing import Final, NamedTuple
 
 from etl.gateway.refusals import refused
@@ -36,6 +37,8 @@ class _Center(NamedTuple):
     latitude: float
     longitude: float
     angle: float
+    chord: float
+    """Square of half the chord of that angle, on a sphere of radius 1; the haversine function."""
 
 
 _PREFIX: Final = 2
@@ -61,6 +64,9 @@ def token(parameter: SearchParameter, values: list[str]) -> Test:
                 systems.add(pieces[0])
         else:
             raise refused(parameter.name, "invalid", "takes code, system|code, |code or system|")
+
+    if not codes and not systems:
+        return exact.__contains__
 
     def test(value: str) -> bool:
         if value in exact:
@@ -140,11 +146,20 @@ def string(values: list[str], modifier: str) -> Test:
     """
     texts = [plain(value) for value in values]
     if modifier == "exact":
-        return lambda value: value in texts
-    parts = tuple(folded(value) for value in texts)
-    if modifier == "contains":
-        return lambda value: any(part in value for part in parts)
-    return lambda value: value.startswith(parts)
+        return frozenset(texts).__contains__
+    parts = tuple(dict.fromkeys(map(folded, texts)))
+    if modifier != "contains":
+        return lambda value: value.startswith(parts)
+    if len(parts) == 1:
+        return lambda value: parts[0] in value
+
+    def contains(value: str) -> bool:
+        for part in parts:  # noqa: SIM110 - a generator for each value would cost three times as much
+            if part in value:
+                return True
+        return False
+
+    return contains
 
 
 def folded(text: str) -> str:
@@ -184,22 +199,33 @@ def near(parameter: SearchParameter, values: list[str]) -> Test:
     centers = [_center(parameter, value) for value in values]
 
     def test(value: str) -> bool:
-        latitude, _, longitude = value.partition("|")
-        try:
-            here = (radians(float(latitude)), radians(float(longitude)))
-        except ValueError:
-            return False
-        return any(_is_within(here, center) for center in centers)
+        position = _position(value)
+        return position is not None and _is_within(position, centers)
 
     return test
 
 
-def _is_within(here: tuple[float, float], center: _Center) -> bool:
-    if abs(here[0] - center.latitude) > center.angle:
-        return False
-    half = sin((here[0] - center.latitude) / 2) ** 2
-    half += cos(here[0]) * cos(center.latitude) * sin((here[1] - center.longitude) / 2) ** 2
-    return 2 * asin(min(1.0, sqrt(half))) <= center.angle
+@lru_cache(maxsize=16_384)
+def _position(value: str) -> tuple[float, float, float] | None:
+    """Return latitude and longitude in radians, and the cosine of the latitude."""
+    latitude, _, longitude = value.partition("|")
+    try:
+        angle = radians(float(latitude))
+        return angle, radians(float(longitude)), cos(angle)
+    except ValueError:
+        return None
+
+
+def _is_within(position: tuple[float, float, float], centers: Sequence[_Center]) -> bool:
+    latitude, longitude, cosine = position
+    for center in centers:
+        difference = latitude - center.latitude
+        if abs(difference) <= center.angle:
+            chord = sin(difference / 2) ** 2
+            chord += cosine * cos(center.latitude) * sin((longitude - center.longitude) / 2) ** 2
+            if chord <= center.chord:
+                return True
+    return False
 
 
 def _center(parameter: SearchParameter, raw: str) -> _Center:
@@ -220,4 +246,6 @@ def _center(parameter: SearchParameter, raw: str) -> _Center:
             "invalid",
             f"takes latitude|longitude|distance|units, with units {', '.join(_KILOMETRES)}",
         )
-    return _Center(radians(latitude), radians(longitude), distance * unit / _EARTH)
+    angle = distance * unit / _EARTH
+    chord = sin(angle / 2) ** 2 if angle < pi else inf
+    return _Center(radians(latitude), radians(longitude), angle, chord)

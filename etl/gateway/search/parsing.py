@@ -14,6 +14,7 @@ from typing import Final, NamedTuple, get_args
 
 from etl.gateway.refusals import refused, shown
 from etl.gateway.search import comparisons
+from etl.gateway.search.cost import require_affordable
 from etl.gateway.search.parameter_values import count, plain, split
 from etl.gateway.search.query import (
     Query,
@@ -27,9 +28,6 @@ from etl.gateway.supported_fhir import ResourceType, revincludes
 
 MOST_PARAMETERS: Final = 100
 MOST_VALUES: Final = 500
-MOST_COMPARED: Final = 100
-"""Most dates and texts of one search: each is compared with each value of the index."""
-
 MOST_ELEMENTS: Final = 100
 MOST_SORTS: Final = 10
 EMPTY: Final = "has no value"
@@ -78,24 +76,25 @@ def parse(
     for name, value in parameters:
         if name not in HTTP:
             _parse_parameter(parsed, context, name, value)
-    if parsed.compared > MOST_COMPARED:
-        raise refused(
-            "", "too-costly", f"list of more than {MOST_COMPARED} dates or texts is too long"
-        )
-    conditions, includes, result = parsed.conditions, parsed.includes, parsed.result
+    conditions, result = parsed.conditions, parsed.result
+    includes = tuple(dict.fromkeys(parsed.includes))
+    revincludes = tuple(dict.fromkeys(parsed.revincludes))
+    sorts = _sorts(result)
+    cost = require_affordable(conditions, sorts, includes, revincludes)
     summary = _summary(result, includes)
     matches = count(result["_count"], 0) if "_count" in result else None
     total = _one_of(result, "_total", ("accurate", "estimate", "none"), "accurate")
     return Query(
         kind,
         tuple(conditions),
-        tuple(dict.fromkeys(includes)),
-        tuple(dict.fromkeys(parsed.revincludes)),
+        includes,
+        revincludes,
         matches,
-        _sorts(result),
+        sorts,
         summary,
         _elements(result),
         total != "none" or summary == "count" or matches == 0,
+        cost,
         tuple(parsed.used),
         tuple(parsed.ignored),
     )
@@ -163,7 +162,6 @@ class _Parsed(UnsupportedParameters):
     revincludes: list[RequestedInclude] = field(default_factory=list)
     result: dict[str, str] = field(default_factory=dict)
     used: list[tuple[str, str]] = field(default_factory=list)
-    compared: int = 0
 
 
 class _Context(NamedTuple):
@@ -225,8 +223,6 @@ def _parse_parameter(parsed: _Parsed, context: _Context, name: str, value: str) 
         compared = condition
         while compared.links:
             compared = compared.links[0].condition
-        if compared.is_folded or compared.parameter.type in ("date", "string", "special"):
-            parsed.compared += value.count(",") + 1
         if compared.parameter.type == "reference":
             # The base may be another one when a page link is followed.
             value = ",".join(comparisons.relative(date, context.base) for date in split(value, ","))
@@ -291,26 +287,31 @@ def _condition(context: _Context, written: str, value: str) -> SearchCondition |
     if name == "_id":
         ids = frozenset(plain(value).removeprefix(f"{kind.name}/") for value in values)
         return SearchCondition(parameter, ids.__contains__, ids=ids)
+    compared = len(values)
     match parameter.type:
         case "token" if modifier == "text":
             test = comparisons.string(values, "")
-            return SearchCondition(parameter, test, is_folded=True, column=written)
+            return SearchCondition(
+                parameter, test, is_folded=True, compared=compared, column=written
+            )
         case "token" if modifier == "of-type":
             test = comparisons.typed_identifier(parameter, values)
             return SearchCondition(parameter, test, column=written)
         case "token":
             test = comparisons.token(parameter, values)
-        case "date":
-            test = comparisons.date(parameter, values, context.now)
+            return SearchCondition(parameter, test, modifier == "not")
         case "reference":
             found = comparisons.references(parameter, values, target, context.base)
             return SearchCondition(parameter, found.__contains__, references=found)
         case "string":
             test = comparisons.string(values, modifier)
-            return SearchCondition(parameter, test, is_folded=modifier != "exact")
+            is_folded = modifier != "exact"
+            return SearchCondition(parameter, test, is_folded=is_folded, compared=compared)
+        case "date":
+            test = comparisons.date(parameter, values, context.now)
         case "special":
             test = comparisons.near(parameter, values)
-    return SearchCondition(parameter, test, modifier == "not")
+    return SearchCondition(parameter, test, compared=compared)
 
 
 def _unknown(context: _Context, name: str) -> str:
@@ -399,7 +400,7 @@ def _sorts(result: dict[str, str]) -> tuple[SortKey, ...]:
     return tuple(SortKey(key.removeprefix("-"), key.startswith("-")) for key in text.split(","))
 
 
-def _summary(result: dict[str, str], includes: list[RequestedInclude]) -> Summary:
+def _summary(result: dict[str, str], includes: Sequence[RequestedInclude]) -> Summary:
     value = _one_of(result, "_summary", _SUMMARIES, "false")
     summary = _SUMMARIES[_SUMMARIES.index(value)]
     if summary != "false" and "_elements" in result:

@@ -25,6 +25,8 @@ class SearchCondition:
         is_folded: whether `test` takes texts without case and accents (`comparisons.folded`).
         links: for a chain or `_has`, by way of what it is put on other resources; one of them has
             to be met. Empty for conditions on the resource itself.
+        compared: values asked for that are compared with each value of the column one by one:
+            dates, texts, places.
         column: the search column that `test` takes; empty for that of the parameter's name.
         asked: name and value as they were asked: equal for equal conditions on a type. Empty for
             those within a link.
@@ -38,6 +40,7 @@ class SearchCondition:
     references: frozenset[str] = frozenset()
     is_folded: bool = False
     links: tuple[ReferenceLink, ...] = ()
+    compared: int = 0
     column: str = ""
     asked: tuple[str, str] = ("", "")
 
@@ -99,6 +102,7 @@ class Query:
         summary: which elements of the matches.
         elements: top-level elements that are wanted; empty for all.
         total: whether the number of matches is returned.
+        cost: points (`search.cost`).
         used: supported parameters, as requested.
         ignored: what was left out and why, one sentence each.
     """
@@ -112,5 +116,6 @@ class Query:
     summary: Summary
     elements: tuple[str, ...]
     total: bool
+    cost: int
     used: tuple[tuple[str, str], ...]
     ignored: tuple[str, ...]

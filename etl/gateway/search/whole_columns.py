@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,11 +10,14 @@ from typing import Final
 
 from etl.errors import StoreError
 from etl.gateway.release_reader import ReleaseTree
-from etl.gateway.search.comparisons import folded
+from etl.gateway.search.comparisons import Test, folded
 from etl.publish.segments import KEYS, Segment, SegmentColumn
 
 Masks = Sequence[bytes]
 """For each segment, a byte for each row of a type: 1 where it is meant, else 0."""
+
+RowNumbers = Sequence["array[int]"]
+"""For each segment, the rows of a type that are meant: what masks of few rows are kept as."""
 
 _TEXT: Final = 120
 """Bytes in memory of a short text and its folded form."""
@@ -39,12 +41,19 @@ class WholeColumn:
         """Whether its values are keys."""
         return isinstance(self.column.values, array)
 
-    @property
-    def folded(self) -> Sequence[str]:
-        """The texts without case and accents."""
-        if not self._folded:
-            self._folded = list(map(folded, self.column.values))  # type: ignore[arg-type]
-        return self._folded
+    def codes_meeting(self, test: Test, *, is_folded: bool) -> list[int]:
+        """Return the numbers of the texts that pass a test. The column has no references.
+
+        Args:
+            test: takes a text.
+            is_folded: whether it takes texts without case and accents.
+        """
+        texts: Sequence[str] = self.column.values  # type: ignore[assignment]
+        if is_folded:
+            if not self._folded:
+                self._folded = list(map(folded, texts))
+            texts = self._folded
+        return [code for code, text in enumerate(texts) if test(text)]
 
     @property
     def cost(self) -> int:
@@ -79,6 +88,14 @@ class DirectoryColumns:
         """Return none of the rows of a type, to add some."""
         return [bytearray(segment.count(kind)) for segment in self._segments]
 
+    def masks_of(self, kind: str, rows: RowNumbers) -> Masks:
+        """Return rows of a type as masks."""
+        masks = self.no_rows(kind)
+        for mask, of_segment in zip(masks, rows, strict=True):
+            for row in of_segment:
+                mask[row] = 1
+        return [bytes(mask) for mask in masks]
+
     def column(self, kind: str, parameter: str) -> Iterator[WholeColumn]:
         """Yield a column, segment by segment."""
         name = f"{kind}/{parameter}"
@@ -105,13 +122,9 @@ class DirectoryColumns:
         """Return the rows that have one of some keys."""
         return [bytes(map(keys.__contains__, of_segment)) for of_segment in self.keys(kind)]
 
-    def places(self, kind: str, masks: Masks) -> Iterator[tuple[int, int, int, int]]:
-        """Yield segment and row of each row that is meant, and its shard and row there."""
-        for number, (segment, mask) in enumerate(zip(self._segments, masks, strict=True)):
-            at = mask.find(1)
-            while at >= 0:
-                yield number, at, *segment.shard_of(kind, at)
-                at = mask.find(1, at + 1)
+    def place(self, kind: str, segment: int, row: int) -> tuple[int, int]:
+        """Return the shard of a row of a segment, and its row of the type there."""
+        return self._segments[segment].shard_of(kind, row)
 
     def page(self, kind: str, masks: Masks, start: int, stop: int) -> list[tuple[int, int]]:
         """Return shard, and row of the type there, of some of the rows that are meant, in order."""
@@ -134,6 +147,11 @@ class DirectoryColumns:
 
 
 _NO_KEYS: Final[array[int]] = array("Q")
+
+
+def row_numbers(masks: Masks) -> RowNumbers:
+    """Return the rows that are meant by masks."""
+    return [array("I", compress(range(len(mask)), mask)) for mask in masks]
 
 
 def flipped(mask: bytes) -> bytes:
@@ -171,7 +189,7 @@ async def columns_of(tree: ReleaseTree, wanted: Iterable[tuple[str, str]]) -> Di
     entries = [entry for entry in tree.manifest.segments if entry is not None]
     if not entries and any(tree.manifest.directory):
         raise StoreError(f"release {tree.id} has no columns to search; publish it with a run")
-    segments = await asyncio.gather(*(tree.segment(entry) for entry in entries))
+    segments = await tree.in_turns(map(tree.segment, entries))
 
     async def section(number: int, kind: str, parameter: str) -> array[int] | WholeColumn:
         segment, name = segments[number], f"{kind}/{parameter}"
@@ -194,7 +212,7 @@ async def columns_of(tree: ReleaseTree, wanted: Iterable[tuple[str, str]]) -> Di
                 held[number][name] = kept
             elif segments[number].place(name) is not None:
                 missing.append((number, kind, parameter))
-    read = await asyncio.gather(*(section(*one) for one in missing))
+    read = await tree.in_turns(section(*one) for one in missing)
     for (number, kind, parameter), found in zip(missing, read, strict=True):
         held[number][f"{kind}/{parameter}"] = found
     return DirectoryColumns(segments, held)

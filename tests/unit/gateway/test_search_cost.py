@@ -1,0 +1,232 @@
+"""What a search may cost, where costly ones run, and how their time counts."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from itertools import count
+from typing import Any
+from urllib.parse import parse_qsl
+
+import pytest
+
+from benchmarks.hostile_searches import hostile_searches
+from etl.gateway import processor_time, provider_directory
+from etl.gateway.operation_outcomes import Rejection
+from etl.gateway.plan_net import PLAN_NET_TYPES
+from etl.gateway.processor_time import LongWork, ProcessorTime
+from etl.gateway.provider_directory import DirectoryService
+from etl.gateway.rate_limits import SECONDS_A_REQUEST, RateLimits
+from etl.gateway.refusals import Refusal
+from etl.gateway.search.cost import BUDGET
+from etl.gateway.search.parsing import parse
+from etl.gateway.search.whole_columns import DirectoryColumns, WholeColumn, columns_of
+from etl.gateway.search.whole_matching import KeptRows
+from tests.unit.gateway.calls import Server, served
+from tests.unit.gateway.trees import LISTED, grant, opened, run, sample_tree
+
+NEAR = "_has:PractitionerRole:practitioner:location.near=42|-72|3{}"
+
+
+def cost(search: str, *, strict: bool = True) -> int:
+    """Return the points of a search of a directory."""
+    kind, _, query = search.partition("?")
+    return parse(
+        PLAN_NET_TYPES[kind],
+        parse_qsl(query),
+        kinds=PLAN_NET_TYPES,
+        base="",
+        strict=strict,
+        now=0,
+        chains=True,
+    ).cost
+
+
+@pytest.mark.parametrize(
+    ("search", "points"),
+    [
+        ("Practitioner", 0),
+        ("Practitioner?_id=a,b,c", 3),
+        ("Practitioner?identifier=a,b,c&identifier:not=d", 6),
+        ("Practitioner?name:contains=a,b,c", 6),
+        ("Practitioner?name:missing=true", 3),
+        ("PractitionerRole?period=ge2024,lt2020", 5),
+        ("Location?near=42|-72,43|-72", 5),
+        ("PractitionerRole?practitioner.name=mer", 9),
+        ("Practitioner?_has:PractitionerRole:practitioner:location.near=42|-72", 14),
+        ("PractitionerRole?location:Location.partof.partof.partof.address=x&_count=100", 24),
+        ("PractitionerRole?_sort=period,-_lastUpdated", 32),
+        ("PractitionerRole?_include=*", 6),
+        ("Practitioner?_revinclude=PractitionerRole:practitioner", 10),
+        # What an app of a directory asks at most.
+        (
+            "PractitionerRole?specialty=207N00000X&network=a&location.near=42|-72|10"
+            "&practitioner.name=mer&organization.name=clinic&new-patients=newpt"
+            "&_include=*&_sort=_lastUpdated",
+            58,
+        ),
+    ],
+)
+def test_a_search_costs_what_its_conditions_and_references_cost(search: str, points: int) -> None:
+    assert cost(search) == points <= BUDGET
+
+
+@pytest.fixture(scope="module")
+def server() -> Server:
+    """A directory of the payer, served alone."""
+    return served(opened(sample_tree(), listed=sample_tree(LISTED)))
+
+
+@pytest.mark.parametrize(
+    "search",
+    [
+        "Practitioner?" + "&".join(NEAR.format(one) for one in range(100)),
+        "Practitioner?" + "&".join(f"name:contains={one}" for one in range(17)),
+        "Practitioner?" + "&".join(["identifier:not=a"] * 22),
+        "Location?near=" + ",".join(["42|-72"] * 62),
+        "PractitionerRole?_sort=" + ",".join(["period", "-_lastUpdated"] * 4),
+        "Organization?_include=*&_include:iterate=*"
+        + "&_revinclude=".join(
+            ("", "PractitionerRole:network", "Organization:partof", "Location:organization")
+        )
+        + "&_sort=period",
+    ],
+)
+def test_a_search_over_the_budget_is_refused_before_any_work(
+    server: Server, search: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(provider_directory, "columns_of", None)
+    got = server.call(f"/directory/{search}".replace("|", "%7C"), token=None)
+    assert (got.status, got.code) == (400, "too-costly")
+    (issue,) = got.json["issue"]
+    assert issue["code"] == "too-costly"
+    assert f"{BUDGET} are allowed" in issue["diagnostics"]
+
+
+class CountedColumns(DirectoryColumns):
+    """Columns that count what is looked at: values and rows of each column, and keys."""
+
+    looked_at = 0
+
+    def column(self, kind: str, parameter: str) -> Iterator[WholeColumn]:
+        for column in super().column(kind, parameter):
+            self.looked_at += len(column.column.values) + len(column.column.rows)
+            yield column
+
+    def keys(self, kind: str) -> Iterator[Any]:
+        for keys in super().keys(kind):
+            self.looked_at += len(keys)
+            yield keys
+
+
+@pytest.mark.parametrize("many", [60, pytest.param(2_000, marks=pytest.mark.slow)])
+def test_an_accepted_search_looks_at_no_more_than_its_points_allow(
+    many: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = opened(None, listed=sample_tree(LISTED)).directory
+    assert isinstance(service, DirectoryService)
+    looks: list[CountedColumns] = []
+
+    async def counted(*arguments: Any) -> DirectoryColumns:
+        columns = await columns_of(*arguments)
+        looks.append(CountedColumns(columns._segments, columns._held))
+        return looks[-1]
+
+    monkeypatch.setattr(provider_directory, "columns_of", counted)
+    monkeypatch.setattr(KeptRows, "get", lambda *_: None)
+    tree = service._releases.current()
+    accepted = 0
+    for search in hostile_searches(many, many):
+        kind, _, query = search.partition("?")
+        looks.clear()
+        try:
+            run(service.search(grant(""), kind, parse_qsl(query), base="", strict=False))
+        except Refusal:
+            continue
+        accepted += 1
+        points = cost(search, strict=False)
+        assert points <= BUDGET
+        assert sum(one.looked_at for one in looks) <= points * tree.resources
+    assert accepted > many // 3
+
+
+def test_long_work_leaves_the_event_loop_and_short_work_does_not() -> None:
+    long_work = LongWork()
+
+    async def threads() -> list[int]:
+        sizes = (processor_time.LARGEST_ON_LOOP, processor_time.LARGEST_ON_LOOP + 1)
+        return [await long_work.run(size, threading.get_ident) for size in sizes]
+
+    short, long = run(threads())
+    assert short == threading.get_ident() != long
+
+
+def test_processor_time_is_that_of_the_steps_and_of_long_work_and_not_of_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clocks: dict[int, Iterator[int]] = {}
+
+    def clock() -> float:
+        """A second passes within each step of each thread."""
+        return next(clocks.setdefault(threading.get_ident(), count()))
+
+    monkeypatch.setattr(ProcessorTime.__init__, "__defaults__", (clock,))
+    spent = ProcessorTime()
+
+    async def request() -> str:
+        await asyncio.sleep(0)
+        return await LongWork().run(processor_time.LARGEST_ON_LOOP + 1, lambda: "done")
+
+    async def measured() -> str:
+        return await spent.measure(request())
+
+    assert run(measured()) == "done"
+    assert spent.seconds == 4  # three steps in the event loop, one in the thread
+
+
+def test_a_failure_and_a_cancellation_reach_what_is_measured() -> None:
+    seen = []
+
+    async def request() -> None:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            seen.append("cancelled")
+            raise ValueError from None
+
+    async def cancelled() -> None:
+        task = asyncio.ensure_future(ProcessorTime().measure(request()))
+        await asyncio.sleep(0)
+        task.cancel()
+        await task
+
+    with pytest.raises(ValueError):  # noqa: PT011 - the one above
+        run(cancelled())
+    assert seen == ["cancelled"]
+
+
+def test_ten_milliseconds_count_as_one_more_request_of_the_address() -> None:
+    limits = RateLimits("5/minute", "", lambda: 0.0)
+    limits.count("public", "192.0.2.1")
+    limits.count_time("public", "192.0.2.1", 0.9 * SECONDS_A_REQUEST)
+    limits.count_time("public", "192.0.2.1", 3.5 * SECONDS_A_REQUEST)
+    limits.count("public", "192.0.2.1")
+    with pytest.raises(Rejection, match="rate-limited"):
+        limits.count("public", "192.0.2.1")
+    limits.count("public", "192.0.2.2")
+
+
+def test_the_time_of_a_directory_search_counts_in_the_limit_of_its_address(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ProcessorTime, "run", _slow_run)
+    server = served(opened(sample_tree(), listed=sample_tree(LISTED)), rate_limit="20/minute")
+    statuses = [server.call("/directory/Location", token=None).status for _ in range(4)]
+    assert statuses == [200, 429, 429, 429]
+    assert server.call("/fhir/Patient").status == 200
+
+
+def _slow_run(spent: ProcessorTime, work: Callable[[], Any]) -> Any:
+    spent.seconds += 20 * SECONDS_A_REQUEST
+    return work()
