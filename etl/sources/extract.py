@@ -166,8 +166,12 @@ def open_extract(
         _refuse_no_rows(files, fit)
     sources: list[SourceFile] = []
     every = runner.each(
-        partial(_traits, layout_quoting=fit.layout.quoting),
-        [(listed, raw.get(listed.name, [])) for listed in files],
+        partial(_traits, without_quotes=frozenset(_without_quotes(fit))),
+        [
+            # A file that is not used may hold anything.
+            listed if listed.name in raw else replace(listed, delimiter="")
+            for listed in files
+        ],
         emit,
     )
     for listed, file_traits in zip(files, every, strict=True):
@@ -207,13 +211,16 @@ def expected_model(extract: ExtractFiles, layout: str | None) -> DataModel:
     return CLAIMS if named is None else named.model
 
 
-def _traits(job: tuple[Listed, Sequence[RawTable]], emit: Emit, *, layout_quoting: bool) -> Traits:
+def _traits(listed: Listed, emit: Emit, *, without_quotes: frozenset[str]) -> Traits:
     del emit
-    listed, raw = job
-    if not raw:  # a file that is not used may hold anything
-        return traits(replace(listed, delimiter=""))
-    in_lines = any(table.lines for table in raw)
-    return traits(listed, quoting=layout_quoting and not in_lines)
+    return traits(listed, quoting=listed.name not in without_quotes)
+
+
+def _without_quotes(fit: Fit) -> Iterator[str]:
+    """Yield the names of files in which a quote never opens a cell over a line end."""
+    for name, tables in fit.tables.items():
+        if not fit.layout.quoting or any(fit.layout.raw[table].lines for table in tables):
+            yield name
 
 
 def _as_taken(listed: Listed, raw: Sequence[RawTable], layout: Layout) -> Listed:
