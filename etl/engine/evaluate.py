@@ -61,6 +61,7 @@ class Level:
         parent: level of the rows around them; None for level 0.
         parents: position of each row's parent in that level, ascending; None for level 0.
         items: texts of a list column, where the rows are those.
+        list_column: level of the rows with that column, and its name.
         size: how many rows.
     """
 
@@ -70,6 +71,7 @@ class Level:
     parent: int | None = None
     parents: Indices | None = None
     items: pa.StringArray | None = None
+    list_column: tuple[int, str] = (0, "")
 
     @cached_property
     def starts(self) -> Indices:
@@ -144,7 +146,8 @@ class Values:
         parents = np.asarray(pc.list_parent_indices(lists), dtype=np.int64)
         items = pc.list_flatten(lists)
         table = self.plan.tables[loop.level]
-        return Level(table, len(items), None, loop.around, parents, items)
+        owner = (loop.parent, column)
+        return Level(table, len(items), None, loop.around, parents, items, owner)
 
     def up(self, from_level: int, to_level: int) -> Indices:
         """Return, for each row of a level, the position of its row in a level around it."""

@@ -211,7 +211,9 @@ def _places(values: Values, column: ColumnOf, at: int, rows: Indices, rule: str)
     """Return findings about the cells of a column in some rows of a level."""
     level = values.levels[at]
     if level.table == LIST_ITEM:
-        return no_findings()  # its own column is read whole elsewhere, or is free text
+        owner, name = level.list_column
+        listed = ColumnOf(owner, (), name, Kind.LIST, nullable=True)
+        return _places(values, listed, owner, np.unique(values.up(at, owner)[rows]), rule)
     table, positions = level.table, rows if level.rows is None else level.rows[rows]
     for step in column.via:
         relation = relations_of(table)[step]

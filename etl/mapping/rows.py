@@ -105,6 +105,7 @@ PASSED_ON: Final[Mapping[tuple[str, str], tuple[str, ...]]] = MappingProxyType(
         ("claim_line", "service_system"): ("service_code_system", "service_code"),
         ("claim_diagnosis", "role"): ("type",),
         ("claim_procedure", "role"): ("type",),
+        ("availability", "open_days"): ("days",),
     }
 )
 """Derived columns that copy a cell: (table, column) -> columns, the first filled one."""

@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.columns import dates, numbers
-from etl.columns.arrays import as_array, blanked, compound_keys, true_where
+from etl.columns.arrays import as_array, blanked, compound_keys, list_values, true_where
 from etl.columns.navigation import positions, positions_of_keys
-from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN, TABLES
+from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN, TABLES, FieldType
 from etl.model.relations import KEYS
 from etl.model.severity import Severity
 from etl.quality.checks.keys_elsewhere import DirectoryIds, KnownKeys
@@ -321,6 +321,12 @@ class Work:
         lower = pc.utf8_lower(cells.words)
         words = pa.array(sorted(clause.words), pa.string())
         here = true_where(pc.is_in(lower, value_set=words))
+        spec = frame.spec.column(clause.column)
+        if spec is not None and spec.type is FieldType.LIST:  # one of its values is enough
+            values, owners = list_values(lower)
+            here = np.isin(
+                np.arange(len(lower)), owners[true_where(pc.is_in(values, value_set=words))]
+            )
         return cells.spread(here, absent="" in clause.words)
 
     def above(self, frame: Frame, parent: str) -> Any:

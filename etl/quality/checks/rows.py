@@ -29,6 +29,10 @@ def check_single_rows(work: Work, frame: Frame, rule: Rule) -> None:
             work.fail(rule, frame, work.holds(rule, frame) & (_filled(frame, columns) == 0))
         case kinds.Together(columns):
             work.fail(rule, frame, work.holds(rule, frame) & (_filled(frame, columns) > 1))
+        case kinds.UnequalLists(column, beside):
+            unequal = _list_sizes(frame, column) != _list_sizes(frame, beside)
+            unequal &= frame.filled(column)
+            work.fail(rule, frame, work.holds(rule, frame) & unequal, column)
         case kinds.Unexpected(columns):
             for column in columns:
                 if not frame.cells(column).empty:
@@ -116,3 +120,10 @@ def _equation(work: Work, frame: Frame, rule: Rule, equation: kinds.Equation) ->
     where = stated & (difference != 0)
     if where.any():
         work.fail(rule, frame, where & work.holds(rule, frame), equation.total)
+
+
+def _list_sizes(frame: Frame, column: str) -> Any:
+    """Return how many values the list of each row has."""
+    cells = frame.cells(column)
+    sizes = pc.add(pc.count_substring(cells.words, ";"), 1)
+    return cells.spread(sizes.to_numpy(zero_copy_only=False), 0)

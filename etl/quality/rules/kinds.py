@@ -282,6 +282,19 @@ class Together(RowKind):
 
 
 @dataclass(frozen=True)
+class UnequalLists(RowKind):
+    """A list has values, but not as many as the one that it stands beside.
+
+    Attributes:
+        column: the list.
+        beside: the other one.
+    """
+
+    column: ColumnName
+    beside: ColumnName
+
+
+@dataclass(frozen=True)
 class Unexpected(RowKind):
     """One of the columns is filled, though (the rule's `when`) it should not be."""
 

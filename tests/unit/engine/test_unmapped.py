@@ -93,6 +93,12 @@ def test_a_word_is_found_though_only_the_must_support_element_itself_is_left_out
     assert found(member=members, member_telecom=[telecom]) == {("member_telecom", "use")}
 
 
+def test_a_word_of_a_list_is_found_in_the_row_of_the_list() -> None:
+    members = [{"member_id": "M1"}, {"member_id": "M2", "race": "2106-3;of no race"}]
+    assert found(UNMAPPED, member=members) == {("member", "race")}
+    assert found(UNMAPPED, member=members[:1]) == set()
+
+
 def test_a_word_is_found_where_its_row_is_left_out_for_it() -> None:
     claim = CLAIM | {"claim_type": "pharmacy"}
     team = {"claim_id": "C1", "sequence": "1", "role": "scribe", "provider_id": "X1"}

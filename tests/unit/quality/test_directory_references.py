@@ -316,3 +316,52 @@ def test_hours_and_absences_that_no_element_takes_are_rejected() -> None:
         ("directory-absence-of-telecom", "availability", 3),
         ("directory-absence-without-text", "availability", 4),
     }
+
+
+PRACTITIONER = {"practitioner_id": "D1", "family_name": "Doe"}
+TELECOM = {"owner": "practitioner", "owner_id": "D1", "sequence": "1"}
+SERVICE = {"service_id": "S1", "category": "hosp", "organization_id": "O1"}
+
+
+@pytest.mark.parametrize(
+    ("rule", "table", "column", "cells", "good"),
+    [
+        (
+            "directory-telecom-shape",
+            "telecom",
+            "value",
+            TELECOM | {"system": "phone", "value": "555-12"},
+            {"value": "860-555-0103"},
+        ),
+        (
+            "directory-telecom-email-shape",
+            "telecom",
+            "value",
+            TELECOM | {"system": "email", "value": "desk"},
+            {"system": "url"},
+        ),
+        (
+            "directory-proficiencies-of-languages",
+            "directory_practitioner",
+            "language_proficiency",
+            PRACTITIONER | {"languages": "en", "language_proficiency": "30;50"},
+            {"languages": "en;es"},
+        ),
+        (
+            "directory-modality-without-virtual",
+            "healthcare_service",
+            "virtual_modalities",
+            SERVICE | {"delivery_methods": "physical", "virtual_modalities": "phone"},
+            {"delivery_methods": "physical;virtual"},
+        ),
+    ],
+)
+def test_a_cell_is_found_and_its_right_form_is_not(
+    rule: str, table: str, column: str, cells: Row, good: Row
+) -> None:
+    world = {
+        "directory_organization": [{"organization_id": "O1", "name": "One", "type": "fac"}],
+        "directory_practitioner": [PRACTITIONER],
+    }
+    assert (rule, table, 2, column) in found(checked(world | {table: [cells]}))
+    assert rule not in {rule for rule, *_ in found(checked(world | {table: [cells | good]}))}
