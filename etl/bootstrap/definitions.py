@@ -16,12 +16,15 @@ from etl.bootstrap.mappings import Files, read_crosswalks, read_folder, shipped
 from etl.bootstrap.setting_groups import STALE_DAYS
 from etl.bootstrap.settings import Settings
 from etl.errors import MappingError, Mistakes
+from etl.gateway.plan_net import PLAN_NET_TYPES
+from etl.gateway.supported_fhir import TYPES
 from etl.mapping.coverage import misplaced_skips
 from etl.mapping.library import compile_set
 from etl.mapping.must_support import must_support
 from etl.mapping.obligations import obligations, of_data
 from etl.mapping.plan import Plan
 from etl.mapping.profile_checks import problems
+from etl.mapping.search_checks import search_problems
 from etl.mapping.view import FINANCIAL
 from etl.model.crosswalks import Crosswalk
 from etl.model.data_models import CLAIMS, DATA_MODELS, DIRECTORY, DataModel
@@ -233,9 +236,16 @@ def check_mappings(settings: Settings) -> CheckedMappings:
                 wrong = list(problems(plan, compiled.crosswalks))
                 if not compiled.view.version:  # another version may lack what this one skips
                     wrong += misplaced_skips(plan, compiled.crosswalks)
+                wrong += search_problems(plan, _search_types(plan, model))
                 mistakes |= {str(one): one for one in wrong}
         names += [plan.name for plan in plans]
     return CheckedMappings(tuple(names), tuple(all_views), tuple(mistakes.values()))
+
+
+def _search_types(plan: Plan, model: DataModel) -> dict[str, str]:
+    """Return the type of each search parameter that the gateway has for a plan's resources."""
+    resource = (TYPES if model is CLAIMS else PLAN_NET_TYPES).get(plan.resource)
+    return {} if resource is None else {name: one.type for name, one in resource.parameters.items()}
 
 
 def view_of(settings: Settings, model: DataModel) -> str:
