@@ -20,6 +20,7 @@ from etl.quality.rules.kinds import (
     NotBefore,
     Order,
     Orphan,
+    Outside,
     Together,
     Unexpected,
 )
@@ -86,7 +87,7 @@ def checks(rule: Rule, subject: ContractTable) -> tuple[RunnableCheck, ...]:
 
 def _rows(rule: Rule, subject: ContractTable) -> tuple[str, ...] | None:
     """Return which rows a rule is for, as conditions; None where SQL of one table cannot tell."""
-    if any(clause.of_claim for clause in (*rule.when, *rule.unless)):
+    if any(clause.above for clause in (*rule.when, *rule.unless)):
         return None
     conditions = [_holds(clause, subject) for clause in rule.when]
     if rule.unless:
@@ -162,7 +163,7 @@ def _(
 def _(
     kind: Order, rule: Rule, subject: ContractTable, where: tuple[str, ...]
 ) -> Iterator[RunnableCheck]:
-    for earlier, later in kind.columns():
+    for earlier, later in () if kind.apart else kind.columns():  # engines count days differently
         yield _sql("", where, f"{subject.sql(earlier)} > {subject.sql(later)}")
 
 
@@ -175,7 +176,10 @@ def _(
     there = tuple(f"{subject.sql(column)} IS NOT NULL" for column in kind.needs)
     # Engines may read amounts as binary floating point, so less than half a cent is none.
     total = subject.sql(kind.total)
-    yield _sql("", (*where, *there), f"ABS({total} - ({plus}{minus})) >= 0.005")
+    difference = f"ABS({total} - ({plus}{minus}))"
+    if kind.at_most:
+        difference = f"ABS({total}) - ABS({plus}{minus})"
+    yield _sql("", (*where, *there), f"{difference} >= 0.005")
 
 
 @_checks.register
@@ -239,10 +243,28 @@ def _(
     kind: Childless, rule: Rule, subject: ContractTable, where: tuple[str, ...]
 ) -> Iterator[RunnableCheck]:
     if not subject.alone and subject.table in PARENT_KEYS:
-        yield _sql("", where, _lacks(kind.child, subject.table))
+        yield _sql("", where, _lacks(kind.child, subject.table, kind.filled))
 
 
-def _lacks(other: str, parent: str) -> str:
-    """Return that no row of another table has the parent's key of a row."""
-    same = " AND ".join(f"other.{column} = ${{table}}.{column}" for column in PARENT_KEYS[parent])
-    return f"NOT EXISTS (SELECT 1 FROM {other} AS other WHERE {same})"  # noqa: S608 # table names
+@_checks.register
+def _(
+    kind: Outside, rule: Rule, subject: ContractTable, where: tuple[str, ...]
+) -> Iterator[RunnableCheck]:
+    if not subject.alone and len(kind.above) == 1:
+        column, (parent,) = f"${{table}}.{kind.column}", kind.above
+        sides = [f"{column} < other.{kind.start}"] * bool(kind.start)
+        sides += [f"{column} > other.{kind.end}"] * bool(kind.end)
+        outside = _exists(parent, parent, f"({' OR '.join(sides)})")
+        yield _sql(subject.names[kind.column], where, outside)
+
+
+def _lacks(other: str, parent: str, filled: str = "") -> str:
+    """Return that no row of another table has the parent's key of a row, and the column filled."""
+    return f"NOT {_exists(other, parent, *([f'other.{filled} IS NOT NULL'] if filled else []))}"
+
+
+def _exists(other: str, parent: str, *conditions: str) -> str:
+    """Return that a row of another table has the parent's key of a row, and fulfils conditions."""
+    same = [f"other.{column} = ${{table}}.{column}" for column in PARENT_KEYS[parent]]
+    matching = " AND ".join((*same, *conditions))
+    return f"EXISTS (SELECT 1 FROM {other} AS other WHERE {matching})"  # noqa: S608 # table names

@@ -306,9 +306,9 @@ class Work:
     def _holds(self, condition: Condition, frame: Frame) -> Any:
         holds = np.ones(frame.count, dtype=bool)
         for clause in condition:
-            if clause.of_claim and frame.name != "claim":
-                there = np.append(self._clause(self.frames["claim"], clause), False)
-                holds &= there[self.above(frame, "claim")]
+            if clause.above and frame.name != clause.above:
+                there = np.append(self._clause(self.frames[clause.above], clause), False)
+                holds &= there[self.above(frame, clause.above)]
             else:
                 holds &= self._clause(frame, clause)
         return holds

@@ -29,8 +29,8 @@ def check_relations(work: Work, frame: Frame, rule: Rule) -> None:
     match rule.kind:
         case kinds.Orphan(parent, by):
             _orphan(work, frame, rule, parent, by)
-        case kinds.Childless(child):
-            _childless(work, frame, rule, child)
+        case kinds.Childless(child, filled):
+            _childless(work, frame, rule, child, filled)
         case kinds.OfAnother():
             _of_another(work, frame, rule)
         case kinds.Disagrees() as disagrees:
@@ -137,7 +137,7 @@ def _of_another(work: Work, frame: Frame, rule: Rule) -> None:
         work.fail(rule, frame, stray & work.holds(rule, frame), "coverage_id")
 
 
-def _childless(work: Work, frame: Frame, rule: Rule, child: str) -> None:
+def _childless(work: Work, frame: Frame, rule: Rule, child: str, filled: str) -> None:
     below = work.frames[child]
     # Lines that are rejected reject their claim by a rule of their own.
     counted = below.live
@@ -146,6 +146,8 @@ def _childless(work: Work, frame: Frame, rule: Rule, child: str) -> None:
         gone = work.rejected_so_far(below, *_REJECTING)
         unread = below.bare & work.rejected_so_far(below, Severity.REJECT_CLAIM)
         counted = counted & (~gone | unread)
+    if filled:
+        counted = counted & below.filled(filled)
     up = work.above(below, frame.name)[counted]
     has = np.zeros(frame.count, dtype=bool)
     has[up[up >= 0]] = True

@@ -22,7 +22,7 @@ def check_single_rows(work: Work, frame: Frame, rule: Rule) -> None:
             _required(work, frame, rule)
         case kinds.Order() as order:
             for earlier, later in order.columns():
-                _order(work, frame, rule, earlier, later)
+                _order(work, frame, rule, earlier, later, apart=order.apart)
         case kinds.Equation() as equation:
             _equation(work, frame, rule, equation)
         case kinds.AnyFilled(columns):
@@ -90,12 +90,14 @@ def _filled(frame: Frame, columns: tuple[str, ...]) -> Any:
     return count
 
 
-def _order(work: Work, frame: Frame, rule: Rule, earlier: str, later: str) -> None:
+def _order(work: Work, frame: Frame, rule: Rule, earlier: str, later: str, *, apart: int) -> None:
     if frame.cells(earlier).empty or frame.cells(later).empty:
         return
     first, last = frame.days(earlier), frame.days(later)
     # NO_DAY is the smallest number of all, so an absent first day is never after anything.
     where = (first > last) & (last != NO_DAY)
+    if apart:
+        where = (last.astype(np.int64) - first > apart) & (first != NO_DAY)
     if where.any():
         work.fail(rule, frame, where & work.holds(rule, frame), later)
 
@@ -117,7 +119,9 @@ def _equation(work: Work, frame: Frame, rule: Rule, equation: kinds.Equation) ->
     for column in parts:
         amount = frame.cents(column)
         difference += amount if column in equation.minus else -amount
-    where = stated & (difference != 0)
+    total = frame.cents(equation.total)
+    exceeds = np.abs(total) > np.abs(total - difference)
+    where = stated & (exceeds if equation.at_most else difference != 0)
     if where.any():
         work.fail(rule, frame, where & work.holds(rule, frame), equation.total)
 

@@ -42,7 +42,7 @@ from etl.model.tables import Table
 from etl.quality.rules.directory_kinds import Elsewhere, HangsOnWithdrawn, Stale
 from etl.quality.rules.kind import KINDS, RULE_KEYS, Clause, Condition, RuleKind
 from etl.quality.rules.kinds import Allowed, Disagrees, HangsOnRejected, LineRejected, Unmet
-from etl.quality.rules.parameters import CrosswalkName, RawTexts, RuleNames, unknown_columns
+from etl.quality.rules.parameters import CrosswalkName, RawTexts, RuleNames, steps, unknown_columns
 
 SINGLE: Final = frozenset({HangsOnRejected, LineRejected, HangsOnWithdrawn})
 """Kinds of which a rule book holds exactly one rule: the cascade looks it up by its kind."""
@@ -220,13 +220,21 @@ class ColumnCondition(Model):
 
 
 def _condition_column(name: str, names: RuleNames) -> str:
-    of_claim = name.startswith("claim.")
-    if of_claim and not all(table in ("claim", *CLAIM_TABLES) for table in names.tables):
+    above, column = _parts(name)
+    if above == "claim" and not all(table in ("claim", *CLAIM_TABLES) for table in names.tables):
         raise Mistake("rule-column", f"{name!r}: the table belongs to no claim")
-    tables = ["claim"] if of_claim else names.tables
-    for mistake in unknown_columns(name.removeprefix("claim."), tables):
+    if above == "coverage":
+        for mistake in steps(names.tables, above, name):
+            raise mistake
+    for mistake in unknown_columns(column, [above] if above else names.tables):
         raise mistake
     return name
+
+
+def _parts(name: str) -> tuple[str, str]:
+    """Return the table above that a condition's column is one of, or "", and the column."""
+    above, _, column = name.rpartition(".")
+    return (above, column) if above in ("claim", "coverage") else ("", name)
 
 
 def _clauses(columns: dict[str, ColumnCondition], names: RuleNames) -> Condition:
@@ -236,8 +244,7 @@ def _clauses(columns: dict[str, ColumnCondition], names: RuleNames) -> Condition
         if condition.among is not None:
             crosswalk, wanted = names.crosswalks[condition.among.crosswalk], condition.among.answers
             words = frozenset(word for word in crosswalk.rows if crosswalk.answer(word) in wanted)
-        column = name.removeprefix("claim.")
-        clauses.append(Clause(name != column, column, words, condition.filled))
+        clauses.append(Clause(*_parts(name), words, condition.filled))
     return tuple(clauses)
 
 

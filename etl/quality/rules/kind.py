@@ -15,17 +15,17 @@ from etl.quality.rules.parameters import RuleNames, hyphened, unknown_columns
 
 @dataclass(frozen=True, slots=True)
 class Clause:
-    """One condition on one column of the row or of the claim it belongs to.
+    """One condition on one column of the row, or of the claim or coverage it belongs to.
 
     Attributes:
-        of_claim: the column is one of the row's claim.
+        above: `claim` or `coverage`: the column is one of the row's claim or coverage; else "".
         column: the column.
         words: the column holds one of these, in lower case, `""` standing for an
             empty cell; no words where only `filled` counts.
         filled: the column is filled (or, where false and `words` is empty, is empty).
     """
 
-    of_claim: bool
+    above: str
     column: str
     words: frozenset[str]
     filled: bool

@@ -28,6 +28,7 @@ from etl.quality.rules.parameters import (
     DateName,
     DatePairs,
     Dates,
+    DatesOrTimestamps,
     Day,
     Days,
     DirectoryTables,
@@ -216,9 +217,9 @@ class NotBefore(CellKind):
 
 @dataclass(frozen=True)
 class NotAfterExtract(CellKind):
-    """A date is later than the day of the extract (its `as_of`; not looked at without one)."""
+    """A date or instant is later than the day of the extract (its `as_of`; else not looked at)."""
 
-    columns: Dates
+    columns: DatesOrTimestamps
 
 
 @dataclass(frozen=True)
@@ -240,9 +241,11 @@ class Order(RowKind):
 
     Attributes:
         pairs: `earlier_column <= later_column`, one or more.
+        apart: fail pairs instead of which the second is more than so many days later; 0: none.
     """
 
     pairs: DatePairs
+    apart: Whole = 0
 
     def columns(self) -> tuple[tuple[str, str], ...]:
         """Return the pairs, taken apart."""
@@ -259,12 +262,14 @@ class Equation(RowKind):
         plus: amounts added.
         minus: amounts taken off.
         needs: rows without all of these pass too.
+        at_most: fail only totals greater than the sum, both without their sign.
     """
 
     total: Amount
     plus: Amounts
     minus: Amounts = ()
     needs: Columns = ()
+    at_most: Flag = False
 
 
 @dataclass(frozen=True)
@@ -379,9 +384,15 @@ class Orphan(RelationKind):
 
 @dataclass(frozen=True)
 class Childless(RelationKind):
-    """No row of another table belongs to this one."""
+    """No row of another table belongs to this one.
+
+    Attributes:
+        child: that table.
+        filled: only rows with this column filled count.
+    """
 
     child: Child
+    filled: RawText = ""
 
     def mistakes(self, context: RuleNames) -> Iterator[Mistake]:
         """Yield tables that the children do not belong to."""
@@ -389,6 +400,8 @@ class Childless(RelationKind):
         for table in context.tables:
             if table in PARENT_KEYS:
                 yield from steps([self.child], table, "child")
+                if self.filled:
+                    yield from unknown_columns(self.filled, [self.child], below=("filled",))
             else:
                 what = f"no rows of others belong to {table!r}"
                 yield Mistake("rule-column", what, at=("table",))

@@ -112,7 +112,7 @@ def _rule(rule: Rule, every: tuple[str, ...]) -> str:
 
 
 def _clause(clause: Clause) -> str:
-    column = f"claim.{clause.column}" if clause.of_claim else clause.column
+    column = f"{clause.above}.{clause.column}" if clause.above else clause.column
     if not clause.words:
         return f"`{column}` is {'filled' if clause.filled else 'empty'}"
     words = ", ".join(f"`{word}`" if word else "empty" for word in sorted(clause.words))

@@ -169,6 +169,9 @@ ColumnName: TypeAlias = Annotated[RawText, _column()]
 Columns: TypeAlias = Annotated[tuple[ColumnName, ...], LISTED, NOT_EMPTY]
 DateName: TypeAlias = Annotated[RawText, _column(DATES)]
 Dates: TypeAlias = Annotated[tuple[DateName, ...], LISTED, NOT_EMPTY]
+DatesOrTimestamps: TypeAlias = Annotated[
+    tuple[Annotated[RawText, _column(DATES | {FieldType.TIMESTAMP})], ...], LISTED, NOT_EMPTY
+]
 Amount: TypeAlias = Annotated[RawText, _column(_MONEY)]
 Amounts: TypeAlias = Annotated[tuple[Amount, ...], LISTED, NOT_EMPTY]
 Numbers: TypeAlias = Annotated[tuple[Annotated[RawText, _column(_NUMBERS)], ...], LISTED, NOT_EMPTY]

@@ -148,7 +148,7 @@ def _native(rule: Rule, table: str) -> tuple[Wanted, ...]:
             return each(columns, "regex", (pattern,)) if not values else ()
         case kinds.Sentinel(days):
             return each(_columns(rule, table), "not-in-set", days)
-        case kinds.Order() as order:
+        case kinds.Order(apart=0) as order:
             return tuple(
                 Wanted(rule, "pair", (later, earlier)) for earlier, later in order.columns()
             )

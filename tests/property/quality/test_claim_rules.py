@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from datetime import date
+from datetime import date, timedelta
+from decimal import Decimal
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -99,3 +100,49 @@ def test_the_version_of_icd_is_what_a_slow_look_makes_of_the_claim(
     assert places(of, "icd-version-by-day") == by_day
     wrong = {("claim_diagnosis", 0)} if contradicts else set()
     assert places(of, "icd-version-of-other-days") == wrong
+
+
+AMOUNTS = st.one_of(st.just(""), st.decimals("-9.99", "9.99", places=2).map(str))
+
+
+@few
+@given(AMOUNTS, AMOUNTS)
+def test_more_is_paid_than_allowed_where_the_numbers_say_so(paid: str, allowed: str) -> None:
+    of = world()
+    amounts = {"amount_benefit": paid, "amount_eligible": allowed}
+    of["claim_line"][0] |= amounts
+    of["claim_line"][0] = {name: text for name, text in of["claim_line"][0].items() if text}
+    above = bool(paid and allowed) and abs(Decimal(paid)) > abs(Decimal(allowed))
+    assert places(of, "benefit-above-eligible") == ({("claim_line", 0)} if above else set())
+
+
+@few
+@given(st.dates(date(2010, 1, 1), date(2030, 1, 1)), st.integers(-10, 10))
+def test_an_admission_is_late_where_a_calendar_says_so(start: date, after: int) -> None:
+    of = world()
+    admission = start + timedelta(days=after)
+    of["claim"][0] |= {
+        "statement_from_date": start.isoformat(),
+        "admission_date": admission.isoformat(),
+        "type_of_bill": "111",
+    }
+    late = {("claim", 0)} if after > 3 else set()
+    assert places(of, "admission-after-start") == late
+    assert places(of, "admission-before-start") == ({("claim", 0)} if after < 0 else set())
+
+
+@few
+@given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=8), st.booleans())
+def test_a_status_is_missing_where_neither_claim_nor_line_has_it(
+    lines: list[tuple[int, bool]], stated: bool
+) -> None:
+    of = world()
+    if not stated:
+        for claim in of["claim"]:
+            del claim["benefit_payment_status"]
+    for number, (at, has_status) in enumerate(lines, 2):
+        row = of["claim_line"][at] | {"line_number": str(number)}
+        of["claim_line"].append(row | ({"benefit_payment_status": "other"} if has_status else {}))
+    having = {at for at, has_status in lines if has_status}
+    expected = set() if stated else {0, 1, 4, 5} - having
+    assert places(of, "benefit-status-missing") == {("claim", at) for at in expected}

@@ -194,6 +194,14 @@ def test_an_npi_of_an_unassigned_range_is_warned_of_and_stays() -> None:
     assert accepted(checked, "organization", "npi") == [*cells[:3], None, cells[4]]
 
 
+def test_a_tax_id_has_nine_digits() -> None:
+    numbers = ["12-3456789", "123456789", "123-45-6789", "1-2345678", "12345678"]
+    both = tables({"organization": [{"organization_id": n, "tax_id": n} for n in numbers]})
+    directory = read_directory(both["organization"], both["practitioner"])
+    checked = check(both, no_findings(), RuleContext(standard_book(), NoKeys(), directory))
+    assert {row for rule, _, row, _ in found(checked) if rule == "tax-id-shape"} == {5, 6}
+
+
 def test_an_npi_that_names_several_rows_is_found() -> None:
     first, second, third = "1234567893", "2234567891", "1111111112"
     both = tables(

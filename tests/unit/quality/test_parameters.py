@@ -94,6 +94,14 @@ CASES = {
         "table: claim_line, check: disagrees, columns: units",
         "this check needs 'parent' or 'against'",
     ),
+    "a cell that children do not have": (
+        "table: claim, check: childless, child: claim_note, filled: amount_copay",
+        "table 'claim_note' has no column 'amount_copay'",
+    ),
+    "a condition of a coverage on what has none": (
+        "table: organization, check: unexpected, columns: npi, when: {coverage.status: [draft]}",
+        "no row of 'organization' belongs to 'coverage'",
+    ),
     "amounts of lines of what is no claim": (
         "table: coverage, check: disagrees, columns: status, against: plan_id,"
         " without-line-amounts: true",
@@ -179,7 +187,7 @@ def test_a_mistake_in_a_parameter_is_named_by_its_line(case: str) -> None:
     assert told in str(caught.value)
 
 
-FREE = {"values", "becomes", "start", "end", "named_in", "areas", "in_force", "against"}
+FREE = {"values", "becomes", "start", "end", "named_in", "areas", "in_force", "against", "filled"}
 """Texts that are held to something beside their own meaning, or may be any."""
 
 

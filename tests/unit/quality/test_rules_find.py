@@ -50,6 +50,7 @@ def row(rule: str, table: str, at: int, column: str | None = None, **cells: str)
 
 
 M2 = "M2"
+NO_PARTS = {"amount_deductible": "", "amount_noncovered": ""}
 AS_PHYSICIAN = ("claim_care_team", 0, "provider_id")
 CASES = [
     # types
@@ -71,6 +72,12 @@ CASES = [
     cell("date-sentinel", "claim.paid_date", 0, "19691231", None),
     cell("birth-date-sentinel", "member.birth_date", 0, "1970-01-01", "1970-01-01"),
     cell("date-in-future", "claim.paid_date", 0, "2025-01-01", "2025-01-01"),
+    cell("date-in-future", "claim.statement_thru_date", 0, "2025-01-01", "2025-01-01"),
+    cell("service-date-in-future", "claim_line.service_to_date", 0, "2025-01-01", "2025-01-01"),
+    cell("procedure-in-future", "claim_procedure.procedure_date", 0, "2025-01-01", "2025-01-01"),
+    cell("updated-in-future", "claim.last_updated", 0, "2025-01-01T00:00:00Z"),
+    cell("updated-in-future", "member.last_updated", 0, "2034-01-01", "2034-01-01"),
+    cell("claim-date-implausible", "claim.admission_date", 0, "1924-03-01", "1924-03-01"),
     cell("service-date-in-future", "claim_line.service_from_date", 0, "2025-01-01"),
     cell("birth-in-future", "member.birth_date", 1, "2025-01-01"),
     cell("birth-date-implausible", "member.birth_date", 1, "1880-01-01", "1880-01-01"),
@@ -82,6 +89,7 @@ CASES = [
     cell("pharmacy-number-negative", "claim.days_supply", 5, "-30", None),
     # members and coverages
     cell("gender-unknown", "member.gender", 0, "X9", "X9"),
+    cell("gender-x", "member.gender", 0, "x", "x"),
     cell("birth-sex-unknown", "member.birth_sex", 0, "Q", "Q"),
     cell("race-unknown", "member.race", 0, "2106-3;martian", "2106-3;martian"),
     cell("ethnicity-unknown", "member.ethnicity", 0, "martian", "martian"),
@@ -91,6 +99,8 @@ CASES = [
     cell("death-before-birth", "member.death_date", 1, "1970-05-06"),
     cell("dead-but-not-deceased", "member.death_date", 1, "2020-05-06", deceased="N"),
     cell("state-shape", "member.state", 0, "Ohio", "Ohio"),
+    cell("state-unknown", "member.state", 0, "QQ", "QQ"),
+    cell("zip-of-another-state", "member.postal_code", 0, "90210", "90210"),
     cell("lost-zero-zip", "member.postal_code", 0, "6511", "06511"),
     cell("lost-zero-zip", "member.postal_code", 0, "6511-1234", "06511-1234", country="usa"),
     cell("zip-shape", "member.postal_code", 0, "441", "441"),
@@ -114,6 +124,14 @@ CASES = [
     cell("relationship-unknown", "coverage.relationship", 1, "acquaintance", "acquaintance"),
     cell("subscriber-relationship-unknown", "coverage.subscriber_relationship", 1, "boss", "boss"),
     cell("subscriber-gender-unknown", "coverage.subscriber_gender", 1, "X9", "X9"),
+    cell("subscriber-gender-x", "coverage.subscriber_gender", 0, "X", "X"),
+    cell(
+        "subscriber-younger",
+        "coverage.subscriber_birth_date",
+        1,
+        "1981-01-01",
+        relationship="child",
+    ),
     row("subscriber-missing", "coverage", 1, relationship="child", subscriber_id="S"),
     row("subscriber-id-missing", "coverage", 1, relationship="child", subscriber_given_name="S"),
     cell("subscriber-otherwise", "coverage.subscriber_family_name", 0, "Roe", "Roe"),
@@ -135,11 +153,19 @@ CASES = [
     cell("payee-type-unknown", "claim.payee_type", 0, "lawyer", "lawyer"),
     cell("payee-unknown", "claim.payee_type", 0, "other", None),
     cell("payee-type-missing", "claim.payee_id", 0, "P9", "P9"),
+    cell("payee-unlisted", "claim.payee_id", 0, "P9", "P9", payee_type="provider"),
     cell("payee-otherwise", "claim.payee_id", 0, "M2", "M2", payee_type="patient"),
     cell("network-status-unknown", "claim.rendering_network_status", 0, "maybe", "maybe"),
     cell("benefit-status-unknown", "claim_line.benefit_payment_status", 0, "maybe", "maybe"),
-    row("oral-network-status-assumed", "claim", 4, billing_network_status=""),
+    row("benefit-status-missing", "claim", 5, benefit_payment_status=""),
+    row("oral-network-status-assumed", "claim", 4, rendering_network_status=""),
+    cell("currency-of-nothing", "claim.currency", 0, "xxx"),
     cell("currency-shape", "claim.currency", 0, "dollars"),
+    cell("admission-after-start", "claim.admission_date", 0, "2024-03-05", "2024-03-05"),
+    cell("admission-before-start", "claim.admission_date", 0, "2024-02-29", type_of_bill="111"),
+    cell("stay-of-decades", "claim.discharge_date", 0, "2034-03-03", "2034-03-03"),
+    cell("date-order", "claim.statement_thru_date", 0, "2024-03-02", admission_date="2024-03-03"),
+    row("coverage-not-real", "claim", 0, "coverage_id"),
     cell("date-order", "claim.discharge_date", 0, "2024-02-01", "2024-02-01"),
     cell("claim-unknown", "claim.adjusted_from_claim_id", 0, "K99", "K99"),
     cell("claim-without-adjustment-target", "claim.adjusted_to_claim_id", 0, "K99", "K99"),
@@ -160,6 +186,10 @@ CASES = [
     cell("amount-negative", "claim.amount_benefit", 0, "-1.00", "-1.00"),
     cell("eligible-equation", "claim.amount_eligible", 0, "71.00", "71.00"),
     cell("liability-equation", "claim_line.amount_memberliability", 0, "16", "16.00"),
+    cell("liability-without-parts", "claim.amount_memberliability", 0, "15.00", **NO_PARTS),
+    cell("benefit-above-eligible", "claim_line.amount_benefit", 0, "70.01", "70.01"),
+    cell("paid-above-eligible", "claim.amount_paidtoprovider", 0, "-70.01", "-70.01"),
+    cell("payment-otherwise", "claim.payment_amount", 0, "51", amount_paidtoprovider="50"),
     cell("total-of-lines", "claim.amount_submitted", 0, "101", amount_eligible="71"),
     cell("payment-negative", "claim.payment_amount", 0, "-5", "-5.00"),
     cell("denied-but-paid", "claim.payment_amount", 0, "5", "5.00", payment_status="denied"),
@@ -168,8 +198,12 @@ CASES = [
     cell("line-after-claim", "claim_line.service_from_date", 0, "2024-03-06", "2024-03-06"),
     cell("line-before-claim", "claim_line.service_from_date", 0, "2024-02-28", "2024-02-28"),
     cell("coverage-not-in-force", "claim_line.service_from_date", 0, "2019-12-31", "2019-12-31"),
+    cell("procedure-outside-claim", "claim_procedure.procedure_date", 0, "2024-02-29"),
+    cell("procedure-outside-claim", "claim_procedure.procedure_date", 0, "2044-03-05"),
+    cell("procedure-after-discharge", "claim_procedure.procedure_date", 0, "2024-03-06"),
     cell("service-before-birth", "claim_line.service_from_date", 0, "1980-05-05", "1980-05-05"),
     cell("line-provider-unlisted", "claim_line.rendering_provider_id", 0, "X", "X"),
+    row("place-missing", "claim_line", 4, place_of_service=""),
     cell("place-unknown", "claim_line.place_of_service", 2, "98", "98"),
     cell("line-reason-shape", "claim_line.denial_reason", 0, "45;not covered;N130", "45;N130"),
     cell("denial-reason-shape", "claim.denial_reason", 0, "denied", None),
@@ -221,9 +255,11 @@ CASES = [
     cell("surface-without-tooth", "claim_line.tooth_surfaces", 4, "M", tooth_number=""),
     cell("drug-units-otherwise", "claim_line.units", 5, "1", "1"),
     cell("allowed-units-without-amount", "claim_line.allowed_units", 1, "2", "2", units="3"),
+    row("line-benefit-status-missing", "claim_line", 2),
     cell("benefit-status-without-amount", "claim_line.benefit_payment_status", 1, "other", "other"),
     cell("benefit-status-of-claim", "claim_line.benefit_payment_status", 2, "other", "other"),
     row("note-without-text", "claim_note", 0, text=""),
+    cell("other-payer-unlisted", "claim_other_payer.payer_id", 0, "P9", "P9"),
     row("other-payer-unnamed", "claim_other_payer", 0, payer_name=""),
     # what the profile of the claim's type has no place for
     cell("inpatient-fact-misplaced", "claim.admission_date", 1, "2024-03-01", "2024-03-01"),
@@ -287,6 +323,8 @@ CASES = [
     cell("lost-zero-place", "claim_line.place_of_service", 2, "2", "02"),
     cell("lost-zero-ndc", "claim_line.ndc", 2, "1234567890", None),
     cell("ndc-length", "claim_line.ndc", 2, "123456789012", None),
+    cell("ndc-placeholder", "claim_line.ndc", 5, "00000-0000-00", "00000000000"),
+    cell("ndc-placeholder", "claim_ingredient.ndc", 0, "99999999999", "99999999999"),
     cell("drug-unit-unknown", "claim_line.ndc_unit", 5, "spoon", "spoon"),
     cell("service-code-shape", "claim_line.service_code", 1, "9921", "9921"),
     cell("service-system-unknown", "claim_line.service_code_system", 1, "HOME", "HOME"),
@@ -306,6 +344,7 @@ CASES = [
     cell("lost-zero-drg", "claim.drg_code", 0, "65", "065"),
     cell("lost-zeros-drg", "claim.drg_code", 0, "5", "005"),
     cell("drg-shape", "claim.drg_code", 0, "none", None),
+    cell("ms-drg-shape", "claim.drg_code", 0, "1394", "1394"),
     cell("drg-system-unknown", "claim.drg_system", 0, "my own", "my own"),
     cell("npi-of-claim", "claim.service_facility_id", 0, "1234567890", "1234567890"),
     cell("npi-of-line", "claim_line.rendering_provider_id", 0, "1234567890"),
@@ -343,6 +382,7 @@ ELSEWHERE = {
     "npi",
     "npi-unassigned",
     "npi-of-several",
+    "tax-id-shape",
     "practitioner-organization-unknown",
     "practitioner-without-name",
     "duplicate-identical",
@@ -362,11 +402,13 @@ def after(case: Case) -> World:
     table[case.at] = {k: v for k, v in (table[case.at] | case.cells).items() if v}
     if case.rule in ("line-rejected", "hangs-on-rejected"):
         of["claim_line"][0].pop("revenue_code")
-    if case.rule.startswith("benefit-status-"):
-        of["claim"][case.at]["benefit_payment_status"] = "innetwork"
     if case.rule.endswith("-without-amount"):
         for name in [name for name in table[case.at] if name.startswith("amount_")]:
             del table[case.at][name]
+    if case.rule == "coverage-not-real":
+        of["coverage"][0]["status"] = "Draft"
+    if case.rule == "line-benefit-status-missing":
+        del of["claim"][case.at]["benefit_payment_status"]
     if case.rule == "compound-without-ingredient":
         of["claim_ingredient"].clear()
     if case.rule == "pharmacy-line-without-drug":

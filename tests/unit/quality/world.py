@@ -53,6 +53,8 @@ def world() -> World:
         "payer_id": "P1",
         "billing_provider_id": "1234567893",
         "billing_network_status": "innetwork",
+        "rendering_network_status": "innetwork",
+        "benefit_payment_status": "innetwork",
         "amount_submitted": "100.00",
         "amount_noncovered": "10.00",
         "amount_discount": "20.00",
