@@ -162,7 +162,7 @@ def _head(listed: Listed) -> tuple[bytes, bool]:
             head = raw.read(SAMPLE_BYTES + 1)
         packing = "gzip" if head.startswith(b"\x1f\x8b") else listed.compression
         if packing:
-            with listed.open() as raw, unpacked(raw, packing) as stream:
+            with listed.open() as raw, unpacked(raw, packing, listed.name) as stream:
                 head = stream.read(SAMPLE_BYTES + 1)
     except (OSError, *PACKING_ERRORS) as error:
         reason = getattr(error, "strerror", None) or "its compression is broken"

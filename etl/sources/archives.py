@@ -21,14 +21,10 @@ from pathlib import Path
 from typing import IO, BinaryIO, Final, cast
 
 from etl.errors import ExtractError, StoreError
-from etl.sources.extract_folder import CHUNK_BYTES
+from etl.sources.extract_folder import CHUNK_BYTES, UnpackedBudget
 from etl.sources.spilled_rows import disk_error
 
 MOST_MEMBERS: Final = 10_000
-FREE_BYTES: Final = 1 << 30
-"""Any archive may unpack to this much, however small it is."""
-MOST_RATIO: Final = 100
-"""An archive may unpack to this many times its size, and `FREE_BYTES`; text comes to 5 to 30."""
 MOST_AT_ONCE: Final = 16 << 20
 """No header of a tar archive is longer."""
 _BROKEN: Final = (
@@ -99,7 +95,7 @@ def unpack_zip(stream: BinaryIO, size: int, name: str, folder: Path) -> None:
             raise ExtractError(f"{name}: its members overlap, as those of a ZIP bomb do")
         members = [_Member(info.orig_filename, info.file_size, _is_plain(info)) for info in infos]
         wanted = _wanted(members, name)
-        budget = _Budget(size, name)
+        budget = UnpackedBudget(size, name)
         budget.take(sum(member.bytes for member in wanted.values()))
         for info in infos:
             member = wanted.get(info.orig_filename)
@@ -125,7 +121,7 @@ def refuse_bomb(stream: BinaryIO, size: int, name: str) -> None:
     Args, Raises: as for `unpack_zip`.
     """
     with _explained(name), zipfile.ZipFile(stream) as archive:
-        _Budget(size, name).take(sum(info.file_size for info in archive.infolist()))
+        UnpackedBudget(size, name).take(sum(info.file_size for info in archive.infolist()))
 
 
 def unpack_tar(stream: BinaryIO, size: int, name: str, folder: Path) -> None:
@@ -164,7 +160,7 @@ class _Bounded:
 def _unpack_tar(stream: _Bounded, size: int, name: str, folder: Path) -> None:
     # What is wanted shows once every name is known, but a compressed archive is gone through once:
     # so files are unpacked by number, and named at the end.
-    members, budget = list[_Member](), _Budget(size, name)
+    members, budget = list[_Member](), UnpackedBudget(size, name)
     with tarfile.open(fileobj=cast("IO[bytes]", stream), mode="r:") as archive:
         for info in archive:
             if info.isdir():
@@ -245,21 +241,6 @@ def _is_hidden(path: str) -> bool:
 def _is_plain(info: zipfile.ZipInfo) -> bool:
     kind = stat.S_IFMT(info.external_attr >> 16)
     return kind in (0, stat.S_IFREG)
-
-
-class _Budget:
-    """Bytes that an archive may unpack to."""
-
-    def __init__(self, size: int, name: str) -> None:
-        self._left, self._name = FREE_BYTES + MOST_RATIO * size, name
-
-    def take(self, size: int) -> None:
-        self._left -= size
-        if size < 0 or self._left < 0:
-            raise ExtractError(
-                f"{self._name} unpacks to more than {MOST_RATIO} times its size, as an archive "
-                "does that is made to fill disks; unpack it into a folder and name the folder"
-            )
 
 
 def _too_many(name: str) -> ExtractError:

@@ -44,6 +44,8 @@ from etl.sources.span_text import SpanText
 
 BLOCK_BYTES: Final = LONGEST_ROW
 """Bytes parsed at a time: the longest row must fit in; and no size is quicker."""
+MOST_BLANK: Final = 10_000_000
+"""Most blank rows, one after the other; a spreadsheet has a million."""
 _END: Final = "\0"
 """First cell of the sentinel row that follows the last row: no file has a NUL in it."""
 _EXTRA: Final = "\0extra"
@@ -169,7 +171,7 @@ def _batches(
             check_utf8=False, column_types=dict.fromkeys(headers, pa.string())
         ),
     )
-    number, last, swallowing = span.row + first, None, None
+    number, blank, last, swallowing = span.row + first, 0, None, None
     for batch in reader:
         # Row numbers of this batch: from here on, without the skipped ones.
         numbers = np.arange(number, number + batch.num_rows + len(skipped), dtype=np.int64)
@@ -189,7 +191,11 @@ def _batches(
         _refuse_long_rows(rows, taken, stream.name)
         if quotes is not None and quotes.has_seen_any and swallowing is None:
             swallowing = swallowing_row(rows, taken, delimiter)
-        yield Batch(filled_rows(rows), taken, stream.done)
+        full = filled_rows(rows)
+        blank = 0 if full.num_rows or taken else blank + rows.num_rows
+        if blank > MOST_BLANK:
+            raise ExtractError(f"{stream.name}: {blank:,} rows up to row {number} are blank")
+        yield Batch(full, taken, stream.done)
     return last, swallowing
 
 
@@ -220,7 +226,7 @@ def _wide(
 
 
 def _span_head(listed: Listed, span: Span) -> bytes:
-    with listed.open() as raw, unpacked(raw, listed.compression) as file:
+    with listed.open() as raw, unpacked(raw, listed.compression, listed.name) as file:
         if span.start:
             file.seek(span.start)
         try:

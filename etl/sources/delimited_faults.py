@@ -143,6 +143,8 @@ class _EndMark:
             *lines, rest = (rest + chunk).split(b"\n")
             for line in lines:
                 yield line.decode("utf-8", "replace") + "\n"
+            if len(rest) > LONGEST_ROW:
+                raise csv.Error
         if rest:
             yield rest.decode("utf-8", "replace") + "\n"
         self.ended = True

@@ -6,6 +6,7 @@ import csv
 import gzip
 import hashlib
 import io
+import os
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -45,6 +46,10 @@ BOM: Final = b"\xef\xbb\xbf"
 HEADER_BYTES: Final = 1 << 20
 """A header line longer than this is refused."""
 CHUNK_BYTES: Final = 1 << 20
+FREE_BYTES: Final = 1 << 30
+"""Anything may unpack to this much, however small it is."""
+MOST_RATIO: Final = 100
+"""What is compressed may unpack to this many times its size, and `FREE_BYTES`; text: 5 to 30."""
 
 
 class BrokenPacking(Exception):
@@ -331,7 +336,7 @@ def text_chunks(listed: Listed) -> Iterator[bytes]:
         ExtractError: the file cannot be read, or its compression is broken or cut off.
     """
     try:
-        with listed.open() as raw, unpacked(raw, listed.compression) as stream:
+        with listed.open() as raw, unpacked(raw, listed.compression, listed.name) as stream:
             while chunk := stream.read(CHUNK_BYTES):
                 yield chunk
     except PACKING_ERRORS:
@@ -340,14 +345,64 @@ def text_chunks(listed: Listed) -> Iterator[bytes]:
         raise ExtractError(f"{listed.name} cannot be read: {error.strerror}") from None
 
 
-def unpacked(raw: BinaryIO, compression: str) -> Any:
+class UnpackedBudget:
+    """Bytes that a compressed file or an archive may unpack to.
+
+    Args:
+        size: its size as it is stored.
+        name: what messages call it.
+    """
+
+    def __init__(self, size: int, name: str) -> None:
+        self._left, self._name = FREE_BYTES + MOST_RATIO * size, name
+
+    def take(self, size: int) -> None:
+        """Count bytes that are unpacked.
+
+        Raises:
+            ExtractError: they are more than an honest file has.
+        """
+        self._left -= size
+        if size < 0 or self._left < 0:
+            raise ExtractError(
+                f"{self._name} unpacks to more than {MOST_RATIO} times its size, as a file does "
+                "that is made to fill disks; unpack it into a folder and name the folder"
+            )
+
+
+def unpacked(raw: BinaryIO, compression: str, name: str) -> Any:
     """Return the bytes of a file unpacked, given those that are stored.
 
-    Reading them raises one of `PACKING_ERRORS` where the compression is broken or cut off.
+    Reading them raises one of `PACKING_ERRORS` where the compression is broken or cut off, and
+    `ExtractError` where they are too many.
     """
-    if compression == "gzip":
-        return gzip.GzipFile(fileobj=raw)
-    return _Zstandard(raw) if compression == "zstd" else raw
+    if not compression:
+        return raw
+    budget = UnpackedBudget(raw.seek(0, os.SEEK_END), name)
+    raw.seek(0)
+    stream = gzip.GzipFile(fileobj=raw) if compression == "gzip" else _Zstandard(raw)
+    return _Budgeted(stream, budget)
+
+
+class _Budgeted:
+    """Unpacked bytes that are counted."""
+
+    def __init__(self, stream: Any, budget: UnpackedBudget) -> None:
+        self._stream, self._budget = stream, budget
+
+    def __enter__(self) -> _Budgeted:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def read(self, size: int) -> bytes:
+        data: bytes = self._stream.read(size)
+        self._budget.take(len(data))
+        return data
+
+    def close(self) -> None:
+        self._stream.close()
 
 
 class _Zstandard:
@@ -355,12 +410,6 @@ class _Zstandard:
 
     def __init__(self, raw: BinaryIO) -> None:
         self._stream = pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), "zstd")
-
-    def __enter__(self) -> _Zstandard:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def read(self, size: int) -> bytes:
         try:

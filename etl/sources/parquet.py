@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Final
 
@@ -13,10 +14,13 @@ import pyarrow.parquet as pq
 from etl.errors import ExtractError
 from etl.model.canonical_tables import ROW_COLUMN
 from etl.sources.arrow_text import text_writer
-from etl.sources.extract_folder import Listed
-from etl.sources.row_batches import Batch, refuse_long_rows
+from etl.sources.extract_folder import MOST_RATIO, Listed, UnpackedBudget
+from etl.sources.row_batches import LONGEST_ROW, Batch, row_too_long
 
 BATCH_ROWS: Final = 1 << 16
+BATCH_BYTES: Final = 32 << 20
+FREE_PAGE: Final = 64 << 20
+"""Bytes that any column chunk may decompress to: its largest page is held in memory whole."""
 
 
 def parquet_headers(listed: Listed) -> tuple[str, ...]:
@@ -55,22 +59,71 @@ def read_batches(listed: Listed, headers: tuple[str, ...], size: int) -> Iterato
     """
     number = 2
     try:
-        with listed.open() as stored, pq.ParquetFile(stored) as file:
+        with listed.open() as stored, pq.ParquetFile(stored) as plain:
+            _refuse_bomb(plain.metadata, listed.name)
+            texts = [field.name for field in plain.schema_arrow if _is_text(field.type)]
+        with listed.open() as stored, pq.ParquetFile(stored, read_dictionary=texts) as file:
             total = max(file.metadata.num_rows, 1)
-            for batch in file.iter_batches(batch_size=BATCH_ROWS, use_threads=False):
-                numbers = np.arange(number, number + batch.num_rows, dtype=np.int64)
-                number += batch.num_rows
-                arrays = [
-                    pc.fill_null(text_writer(field, listed.name)(column), "")
-                    for field, column in zip(batch.schema, batch.columns, strict=True)
-                ]
-                rows = pa.RecordBatch.from_arrays(
-                    [*arrays, pa.array(numbers)], [*headers, ROW_COLUMN]
-                )
-                refuse_long_rows(rows, listed.name)
-                yield Batch(_filled(rows), (), size * (number - 2) // total)
+            budget = UnpackedBudget(stored.seek(0, os.SEEK_END), listed.name)
+            for whole in file.iter_batches(batch_size=BATCH_ROWS, use_threads=False):
+                for batch in _slices(whole, number, listed.name, budget):
+                    numbers = np.arange(number, number + batch.num_rows, dtype=np.int64)
+                    number += batch.num_rows
+                    arrays = [
+                        pc.fill_null(text_writer(field, listed.name)(column), "")
+                        for field, column in zip(batch.schema, batch.columns, strict=True)
+                    ]
+                    rows = pa.RecordBatch.from_arrays(
+                        [*arrays, pa.array(numbers)], [*headers, ROW_COLUMN]
+                    )
+                    yield Batch(_filled(rows), (), size * (number - 2) // total)
     except (pa.ArrowException, OSError):
         raise _broken(listed) from None
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _refuse_bomb(metadata: pq.FileMetaData, name: str) -> None:
+    """Refuse a column chunk that is decompressed to far more than it is stored as, or its rows may.
+
+    Raises:
+        ExtractError: naming the file.
+    """
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        for chunk in map(group.column, range(group.num_columns)):
+            if chunk.total_uncompressed_size > LONGEST_ROW * (group.num_rows + 1):
+                raise ExtractError(f"{name}: a row is longer than {LONGEST_ROW >> 10} KB")
+            if chunk.total_uncompressed_size > FREE_PAGE + MOST_RATIO * chunk.total_compressed_size:
+                raise ExtractError(
+                    f"{name}: column {chunk.path_in_schema} unpacks to more than {MOST_RATIO} "
+                    "times its size, as a file does that is made to fill memory; write it as CSV"
+                )
+
+
+def _slices(
+    batch: pa.RecordBatch, number: int, name: str, budget: UnpackedBudget
+) -> Iterator[pa.RecordBatch]:
+    """Yield rows in pieces whose cells have at most `BATCH_BYTES` when each stands by itself.
+
+    Texts come as dictionaries, because one long value in each of many rows takes no space there.
+    """
+    lengths = np.full(batch.num_rows, batch.num_columns, dtype=np.int64)
+    for column in batch.columns:
+        if pa.types.is_dictionary(column.type):
+            of_value = pc.binary_length(column.dictionary)
+            lengths += pc.fill_null(of_value.take(column.indices), 0).to_numpy(zero_copy_only=False)
+    if lengths.max(initial=0) > LONGEST_ROW:
+        raise row_too_long(name, number + int(np.argmax(lengths > LONGEST_ROW)))
+    ends = np.cumsum(lengths)
+    budget.take(int(lengths.sum()))
+    start = 0
+    while start < batch.num_rows:
+        before = ends[start] - lengths[start]
+        end = max(int(np.searchsorted(ends, before + BATCH_BYTES, "right")), start + 1)
+        yield batch.slice(start, end - start)
+        start = end
 
 
 def _filled(batch: pa.RecordBatch) -> pa.RecordBatch:

@@ -37,7 +37,7 @@ class SpanText(io.RawIOBase):
         self.name = listed.name
         self._listed = listed
         self._raw = listed.open()
-        self._stream = unpacked(self._raw, listed.compression)
+        self._stream = unpacked(self._raw, listed.compression, listed.name)
         if span.start:
             self._stream.seek(span.start)
         self._start = span.start

@@ -183,7 +183,7 @@ def test_a_method_that_is_not_known_is_named(tmp_path: Path) -> None:
 def test_an_archive_that_would_fill_the_disk_is_refused_before_it_does(
     packed: Packed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(archives, "FREE_BYTES", 1 << 20)
+    monkeypatch.setattr("etl.sources.extract_folder.FREE_BYTES", 1 << 20)
     bomb = packed({"claim.csv": bytes(8 << 20)})
     with pytest.raises(ExtractError, match="unpacks to more than 100 times its size"):
         unpacked(bomb, tmp_path)

@@ -13,7 +13,7 @@ import openpyxl
 import pytest
 
 from etl.errors import ExtractError
-from etl.sources import archives, open_extract
+from etl.sources import open_extract
 from etl.sources.extract_files import FolderFiles
 from etl.sources.staging import stage, with_sheets, workbooks_of
 from tests.unit.sources.extracts import SMALL, headers_of, write_extract
@@ -100,7 +100,7 @@ def test_a_workbook_that_is_cut_off_is_called_broken(tmp_path: Path) -> None:
 def test_a_workbook_that_would_fill_memory_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(archives, "FREE_BYTES", 1 << 10)
+    monkeypatch.setattr("etl.sources.extract_folder.FREE_BYTES", 1 << 10)
     path = workbook(tmp_path / "claims.xlsx", {"claim": [["claim_id"]]})
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("xl/media/x.bin", bytes(8 << 20))
