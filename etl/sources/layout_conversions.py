@@ -79,6 +79,9 @@ class Part(Model):
         return value["part"]
 
 
+_GROUP: Final = re.compile(r"\\([0-9]|g<)")
+
+
 @dataclass(frozen=True, slots=True)
 class Replace(Model):
     """Replacement of every place where a text or a pattern stands.
@@ -99,10 +102,13 @@ class Replace(Model):
         return value["replace"]
 
     def mistakes(self, context: Any) -> Iterator[Mistake]:
-        """Yield that not one thing is replaced."""
+        """Yield that not one thing is replaced, or that a group of the pattern is named."""
         del context
         if (self.text is None) == (self.pattern is None):
             yield Mistake("layout-key", "replace has text or pattern, one of them")
+        if self.pattern is not None and _GROUP.search(self.by):
+            what = "with stands as it is written: groups of the pattern (\\1) are not put in"
+            yield Mistake("layout-value", what, at=("with",))
 
 
 @dataclass(frozen=True, slots=True)

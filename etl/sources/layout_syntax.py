@@ -218,7 +218,9 @@ class RawFile(Model):
         start = 1
         for number, slot in enumerate(self.fixed_width):
             if slot.at is not None and slot.at != start:
-                what = f"{slot.column!r} begins at {start}, behind what stands before it"
+                what = (
+                    f"{slot.column!r} begins at {start}, by the widths before it, not at {slot.at}"
+                )
                 yield Mistake("layout-value", what, at=("fixed_width", number, "at"))
             start += slot.width
 

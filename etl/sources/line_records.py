@@ -25,6 +25,8 @@ from etl.sources.layout import LineForm
 from etl.sources.row_batches import WHOLE, Batch, Ragged, Span, csv_of_rows, filled_rows
 from etl.sources.row_conditions import holds
 
+_FEW: Final = 10
+"""Fewer lines of another length than the layout's are findings, even where there are no others."""
 LINE_DELIMITER: Final = "\x1f"
 """Delimiter under which lines are read: one that stands in a line makes it no other line."""
 _LINE: Final = "line"
@@ -188,6 +190,12 @@ def _records(name: str, rows: pa.RecordBatch, file: RecordFile, done: int) -> Ba
         others = (_of_type(cells, kind, len(lines)) for kind in file.types[1:])
         _refuse_strays(name, numbers, [of_type, *others], file)
     fits = of_type & _fits(lines, cells, own, file)
+    if own.form.widths and not fits.any() and of_type.sum() >= _FEW and numbers[0].as_py() == 1:
+        length = pc.utf8_length(lines).filter(pa.array(of_type))[0].as_py()
+        raise ExtractError(
+            f"{name}: its lines have {length} characters, and those of {own.table} in the layout "
+            f"have {sum(own.form.widths)}"
+        )
     odd = pa.array(of_type & ~fits)
     pairs = zip(numbers.filter(odd).to_pylist(), lines.filter(odd).to_pylist(), strict=True)
     ragged = [Ragged(number, text) for number, text in pairs]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from etl.errors import ExtractError
+from etl.sources.database import own_words
 from etl.sources.extract_files import FolderFiles
 from etl.sources.extract_tables import DatabaseConnection, ExtractTable, read_tables
 
@@ -95,3 +96,27 @@ def test_every_mistake_is_one_sentence_and_no_secret_is_shown(
     for sentence in sentences:
         assert sentence in str(raised.value)
     assert "hunter2" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        (
+            '[libpq] Failed to execute query: ERROR:  column "gone" does not exist\nLINE 1: select',
+            'column "gone" does not exist',
+        ),
+        ('ERROR:  invalid input syntax for type numeric: "SMITH"', "…"),
+        ('ERROR:  invalid input syntax for type date: "O"Brien gone"', "…"),
+        ("Conversion Error: Could not convert string 'SMITH' to INT32", "…"),
+        ("Out of Range Error: Overflow in INT32 (123456789 * 12)!", "INT32 (… * …)!"),
+        (
+            "Catalog Error: Table with name 'claim' does not exist!\nDid you mean",
+            "'claim' does not",
+        ),
+        ("ERROR:  duplicate key\nDETAIL:  Key (ssn)=(123-45-6789) exists", "duplicate key"),
+    ],
+)
+def test_a_database_has_its_own_words_and_no_value_in_them(message: str, shown: str) -> None:
+    words = own_words(message, "select gone from claim")
+    assert shown in words
+    assert not any(value in words for value in ("SMITH", "Brien", "123", "select"))

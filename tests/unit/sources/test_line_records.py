@@ -220,3 +220,15 @@ def test_a_name_of_a_mainframe_has_no_ending_and_is_taken_by_its_pattern(tmp_pat
         "P.A0001.ACO.ZC5Y24.D240801.sha256",
         "P.A0001.ACO.ZC8Y24.D240801.T0102030",
     ]
+
+
+def test_where_no_line_has_the_length_of_the_layout_both_lengths_are_told(tmp_path: Path) -> None:
+    folder = shutil.copytree(GOLDEN / "input", tmp_path / "in")
+    (line, *_) = (folder / "members.txt").read_text(encoding="utf-8").splitlines()
+    (folder / "members.txt").write_text(f"{line}   \n" * 12, encoding="utf-8")
+    with pytest.raises(ExtractError) as refused:
+        read(folder, tmp_path / "work", layouts=[dock()])
+    assert str(refused.value) == (
+        f"members.txt: its lines have {len(line) + 3} characters, and those of people in the "
+        f"layout have {len(line)}"
+    )
