@@ -136,7 +136,7 @@ PLAN_NET_TYPES: Final[Mapping[str, ResourceType]] = MappingProxyType(
                         *COLUMN_MODIFIERS,
                     ),
                 ),
-                ("administered-by", "owned-by", "coverage-area"),
+                ("administered-by", "owned-by", "coverage-area", "network"),
                 "A product that a payer offers, with its plans, networks and areas.",
             ),
             _kind(

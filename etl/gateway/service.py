@@ -445,7 +445,8 @@ class Service:
         notes = [Note("not-supported", text) for text in query.ignored]
         if query.revincludes and matches:
             referring, left_out = await self._referring(tree, query, matches)
-            further = {name: hit for name, hit in referring.items() if name not in following.seen}
+            answered = following.seen.union(_named(matches, kind.name))
+            further = {name: hit for name, hit in referring.items() if name not in answered}
             read = await following.read(further)
             entries += [Entries(name, (line,), "include") for name, line in read]
             if left_out:

@@ -47,6 +47,8 @@ class SearchParameter:
             For a reference, the target types work as modifiers too (`patient:Patient=…`).
         prefixes: accepted prefixes of a value; empty except for dates.
         targets: types that a reference may name.
+        has_implicit_system: whether its element is a code, whose system is not in the resource:
+            `|code` finds it too (FHIR R4, search 3.1.1.4.10).
     """
 
     name: str
@@ -56,6 +58,7 @@ class SearchParameter:
     modifiers: tuple[str, ...] = ()
     prefixes: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
+    has_implicit_system: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,10 +264,13 @@ TYPES: Final[Mapping[str, ResourceType]] = MappingProxyType(
                         f"{_CARIN}explanationofbenefit-billable-period-start",
                         "Start of the billable period.",
                     ),
-                    token_parameter(
-                        "status",
-                        f"{_R4}ExplanationOfBenefit-status",
-                        "Whether the claim counts: active, cancelled, draft, entered-in-error.",
+                    replace(
+                        token_parameter(
+                            "status",
+                            f"{_R4}ExplanationOfBenefit-status",
+                            "Whether the claim counts: active, cancelled, draft, entered-in-error.",
+                        ),
+                        has_implicit_system=True,
                     ),
                     date_parameter(
                         "created",

@@ -121,8 +121,10 @@ def viewed(plan: Plan, view: View, canonical: str) -> Plan:
         }
         plan = replace(plan, unfed=MappingProxyType({**plan.unfed, **unfed}))
     if profile is not None and profile.type == plan.resource:
-        body = _Leaving(view).object(plan.body, profile, profile.root, plan.resource)
-        plan = replace(plan, body=body or ObjectNode((), plan.body.place))
+        left = _Leaving(view).object(plan.body, profile, profile.root, plan.resource)
+        body = left or ObjectNode((), plan.body.place)
+        if body is not plan.body:
+            plan = replace(plan, body=body, search=_shown_search(plan, body))
     if not view.states_money:
         for place, expr in _read(plan):
             if _tells_of_amounts(expr):
@@ -195,6 +197,35 @@ class _Leaving:
         return self.node(member, owner, at, below)
 
 
+def _shown_search(plan: Plan, body: ObjectNode) -> Mapping[str, ListNode]:
+    """Return the search values that an element of the view can explain to a client.
+
+    Left out are those of columns of which no element of the view has any.
+    """
+    shown = _columns_read(body)
+    columns = {name: _columns_read(node) for name, node in plan.search.items()}
+    return MappingProxyType(
+        {
+            name: node
+            for name, node in plan.search.items()
+            if not columns[name] or columns[name] & shown
+        }
+    )
+
+
+def _columns_read(whole: ObjectNode | ListNode) -> set[tuple[bool, tuple[str, ...], str]]:
+    """Return for each column whether it is of the mapping's own row, its relations and its name.
+
+    Each loop has a level of its own, so that those of two nodes cannot be compared.
+    """
+    return {
+        (part.level == 0, part.via, part.column)
+        for _, expr in _expressions(whole)
+        for part in walk(expr)
+        if isinstance(part, ColumnOf)
+    }
+
+
 def _read(plan: Plan) -> Iterator[tuple[CitedMark, Expr | Condition]]:
     """Yield every expression and condition of a plan, with where it is written."""
     for part in (plan.id, plan.compartment, plan.last_updated, plan.condition):
@@ -202,16 +233,23 @@ def _read(plan: Plan) -> Iterator[tuple[CitedMark, Expr | Condition]]:
             yield plan.body.place, part
     wholes: tuple[ObjectNode | ListNode, ...] = (plan.body, *plan.search.values())
     for whole in wholes:
-        for _, node in nodes_of(whole):
-            match node:
-                case Leaf(expr=expr):
-                    yield node.place, expr
-                case Guarded(condition=condition):
-                    yield node.place, condition
-                case Loop(condition=condition) if condition is not None:
-                    yield node.place, condition
-                case _:
-                    continue
+        yield from _expressions(whole)
+
+
+def _expressions(
+    whole: ObjectNode | ListNode,
+) -> Iterator[tuple[CitedMark, Expr | Condition]]:
+    """Yield every expression and condition below a node, with where it is written."""
+    for _, node in nodes_of(whole):
+        match node:
+            case Leaf(expr=expr):
+                yield node.place, expr
+            case Guarded(condition=condition):
+                yield node.place, condition
+            case Loop(condition=condition) if condition is not None:
+                yield node.place, condition
+            case _:
+                continue
 
 
 def _tells_of_amounts(expr: Expr | Condition) -> bool:

@@ -11,6 +11,8 @@ import pytest
 
 from etl.bootstrap.coverage import extract_coverage
 from etl.bootstrap.settings import read_settings
+from etl.publish.reader import open_current
+from etl.storage.local import LocalStore
 from tests.e2e.commands import SAMPLES, contents, cpcds, done, rows_of
 from tests.e2e.directories import directory_rows, write_directory
 
@@ -208,6 +210,12 @@ def test_plan_net_1_1_0_is_made_of_the_same_mappings(tmp_path: Path) -> None:
     practitioners = resources(tmp_path / "out", "Practitioner")
     assert {one["meta"]["profile"][0].partition("|")[2] for one in practitioners} == {"1.1.0"}
     assert {"extension" in one for one in practitioners} == {False}  # practitioner-period is newer
+    done(cpcds("run", SAMPLES / "directory", "--to", tmp_path / "tree", **older))
+    release = open_current(LocalStore(tmp_path / "tree")).release
+    assert release is not None
+    searched = release.manifest.facts.mapping["search"]
+    assert "period" not in searched["Practitioner"]
+    assert "period" in searched["Organization"]
 
 
 def test_staleness_is_a_setting(tmp_path: Path) -> None:

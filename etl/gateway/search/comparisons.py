@@ -58,7 +58,9 @@ def token(parameter: SearchParameter, values: list[str]) -> Test:
         if len(pieces) == 1:
             codes.add(pieces[0])
         elif len(pieces) == 2 and any(pieces):
-            if pieces[1]:
+            if parameter.has_implicit_system and not pieces[0]:
+                codes.add(pieces[1])
+            elif pieces[1]:
                 exact.add("|".join(pieces))
             else:
                 systems.add(pieces[0])

@@ -310,6 +310,22 @@ def test_a_refresh_token_belongs_to_its_app(standing: Standing) -> None:
     assert own.status_code == 200
 
 
+@pytest.mark.parametrize("client", [None, "", "another"])
+def test_a_refresh_of_a_public_app_names_the_app(standing: Standing, client: str | None) -> None:
+    issued, another = standing.register(PUBLIC), standing.register(PUBLIC, name="Another")
+    data = {} if client is None else {"client_id": client and another.app.client_id}
+    with standing.client() as browser:
+        token = acting.tokens(browser, issued)["refresh_token"]
+        data |= {"grant_type": "refresh_token", "refresh_token": token}
+        as_form = browser.post("/oauth/token", data=data)
+        as_json = browser.post("/oauth/token", json=data)
+        own = acting.refresh(browser, issued, token)
+    assert as_form.status_code in (400, 401)
+    assert as_form.json()["error"] == ("invalid_grant" if client else "invalid_client")
+    assert as_json.json() == as_form.json()
+    assert own.status_code == 200
+
+
 @pytest.mark.parametrize("scope", ["patient/*.rs", "patient/Coverage.rs openid", "system/*.rs"])
 def test_a_refresh_cannot_widen_the_scope(standing: Standing, scope: str) -> None:
     issued = standing.register()

@@ -123,6 +123,29 @@ def test_what_refers_to_a_match_comes_with_it_once(server: Server) -> None:
     assert len(ids(page, "include")) == len(wanted) > 1
 
 
+def test_a_match_that_refers_to_a_match_is_not_repeated_as_an_include(server: Server) -> None:
+    page = found(server, "Organization?_count=200&_revinclude=Organization:partof").json
+    assert len(ids(page)) == page["total"]
+    assert ids(page, "include") == []
+    parts = {
+        name
+        for name, one in directory(LISTED).items()
+        if name.startswith("Organization/") and "partOf" in one
+    }
+    wholes = {directory(LISTED)[name]["partOf"]["reference"] for name in parts}
+    some = ",".join(sorted(wholes))
+    page = found(server, f"Organization?_id={some}&_revinclude=Organization:partof").json
+    assert set(ids(page)) == wholes
+    assert set(ids(page, "include")) == parts - wholes != set()
+
+
+def test_the_networks_of_a_plan_come_with_it(server: Server) -> None:
+    plans = [one for name, one in directory(LISTED).items() if name.startswith("InsurancePlan/")]
+    networks = {network["reference"] for plan in plans for network in plan.get("network", ())}
+    page = found(server, "InsurancePlan?_include=InsurancePlan:network&_count=100").json
+    assert set(ids(page, "include")) == networks != set()
+
+
 @pytest.mark.parametrize(
     ("query", "status", "sentence"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -573,12 +574,36 @@ def test_of_several_dates_the_earliest_counts_and_descending_the_latest() -> Non
     assert found_in(periods, "_sort=-service-date") == [1, 0]
 
 
+@pytest.mark.parametrize("part", ["prefix", "suffix"])
+def test_people_are_found_by_the_prefix_and_suffix_of_their_name(part: str) -> None:
+    everyone = {
+        f"{one['resourceType']}/{one['id']}": one
+        for one in (*chain.from_iterable(members().values()), *directory().values())
+        if one["resourceType"] in ("Patient", "Practitioner")
+    }
+    having = [
+        (reference, name[part][0])
+        for reference, one in everyone.items()
+        for name in one["name"]
+        if part in name
+    ]
+    services = opened(sample_tree())
+    assert having
+    for reference, text in having:
+        kind, _, logical_id = reference.partition("/")
+        service = services.service if kind == "Patient" else services.directory
+        pairs = [("name", text.lower()), ("_count", "100")]
+        answer = service.search(grant(logical_id), kind, pairs, base=BASE, strict=True)
+        assert reference in ids(bundle(run(answer)))
+
+
 def test_claims_are_found_and_sorted_by_status_and_date_of_adjudication(service: Service) -> None:
     claims = [one for one in members()[busiest()] if one["resourceType"] == EOB]
     system = "http://hl7.org/fhir/explanationofbenefit-status"
-    for query in ("status=active", f"status={system}|active"):
+    for query in ("status=active", f"status={system}|active", "status=|active"):
         found = bundle(asked(service, query))
         assert found["total"] == len([one for one in claims if one["status"] == "active"]) > 0
+    assert bundle(asked(service, "type=|pharmacy"))["total"] == 0  # a Coding, which has a system
     found = bundle(asked(service, "_sort=-created&_count=100"))
     dates = [one["resource"]["created"] for one in found["entry"]]
     assert dates == sorted(dates, reverse=True)

@@ -121,6 +121,25 @@ def test_the_search_index_tells_no_amount_either() -> None:
     assert (found.error_id, found.where) == ("map-view", "m.yaml:8")
 
 
+def test_what_no_element_of_the_view_shows_is_not_searched() -> None:
+    search = """\
+search:
+  payment: [ "{{ claim.payment_status }}" ]
+  outcome: [ "{{ claim.outcome }}" ]
+  note: [ { for: note in claim.notes, emit: "{{ note.text }}" } ]
+  active: [ active ]
+"""
+    every = {"payment", "outcome", "note", "active"}
+    for left_out, gone in (
+        ("Money", set[str]()),
+        ("ExplanationOfBenefit.payment", {"payment"}),
+        ("ExplanationOfBenefit.processNote", {"note"}),
+        ("ExplanationOfBenefit.adjudication", {"outcome"}),
+    ):
+        view = BASIS.replace("[Money]", f"[Money, {left_out}]")
+        assert set(viewed(CLAIM + search, view).plans[0].search) == every - gone
+
+
 def test_columns_of_related_rows_are_given_and_found_out_too() -> None:
     line = "  disposition: \"{{ claim.outcome if claim.prior.has_line_amounts == 'Y' }}\"\n"
     assert refusal(EOB + line).error_id == "map-view"
