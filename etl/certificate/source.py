@@ -291,7 +291,7 @@ class SourceClaims:
         last, ends = ~linked, _ends(later)
         at = np.array([end for end in ends if end < len(words)], dtype=np.int64)
         single = np.array([ends[end] == 1 for end in at.tolist()], dtype=np.bool_)
-        last[at] = single & after[at] & ~self._negative(at)
+        last[at] = single & after[at] & ~self._reverses(at)
         frequency = self.claims.cells("bill_frequency")
         bill = self.claims.each("type_of_bill", lambda text: text.lstrip("0")[2:3], pa.string())
         voids = np.where(_is(bill, ""), _is(frequency, "8"), _is(bill, "8"))
@@ -325,15 +325,17 @@ class SourceClaims:
                     later.setdefault(first, set()).add(second)
         return linked[: len(self.claims)], later
 
-    def _negative(self, claims: Any) -> Any:
-        """Return which of some claims have an amount below nought, of their own or of a line."""
-        below = np.zeros(len(self.claims) + 1, dtype=np.bool_)  # the last is that of no claim
-        wanted = below.copy()
+    def _reverses(self, claims: Any) -> Any:
+        """Return which of some claims have amounts, of their own or of lines, of zero or less."""
+        size = len(self.claims)
+        wanted = np.zeros(size + 1, dtype=np.bool_)  # the last is that of no claim
         wanted[claims] = True
         lines = np.flatnonzero(wanted[self.line_claims])
-        below[claims] = _any_below(self.stated[claims])
-        below[self.line_claims[lines[_any_below(self.stated_lines[lines])]]] = True
-        return below[claims]
+        of_lines = sums_by(self.line_claims[lines], self.stated_lines[lines], size)
+        payments = self.claims.cents("payment_amount")[claims, np.newaxis]
+        amounts = np.concatenate([self.stated[claims], of_lines[claims], payments], axis=1)
+        is_there = amounts > NO_CENTS
+        return is_there.any(axis=1) & (np.where(is_there, amounts, 0).sum(axis=1) <= 0)
 
     # -- amounts: numpy `int64`, in cents, with a column for each of `CATEGORIES` ---------------
 
@@ -495,11 +497,6 @@ def _is(cells: pa.Array, text: str) -> Any:
 def as_numpy(values: pa.Array) -> Any:
     """Return values as numpy: texts as `object`, truth values as `bool`."""
     return values.to_numpy(zero_copy_only=False)
-
-
-def _any_below(amounts: Any) -> Any:
-    """Return which rows have an amount below nought: numpy `bool`."""
-    return ((amounts < 0) & (amounts > NO_CENTS)).any(axis=1)
 
 
 def _first(one: Any, other: Any) -> Any:

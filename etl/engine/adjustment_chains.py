@@ -6,7 +6,7 @@ one (`etl.model.adjustment_chains`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl.columns import numbers
 from etl.columns.arrays import Bools, Indices, column_of, true_where
 from etl.columns.navigation import positions
 from etl.model.adjustment_chains import Linked, Role, places
@@ -29,9 +30,14 @@ _TEXTS: Final = (
 )
 """Columns of a linked claim that chains read as they stand."""
 _AMOUNTS: Final = (*AMOUNT_COLUMNS, "payment_amount")
-_NOUGHT: Final = pa.array(["0.00", "-0.00"])
 _VOID: Final = "8"
 """Bill frequency of a claim that voids or cancels a prior one (NUBC, type of bill, third digit)."""
+_NEEDS_PRIOR: Final = pa.array(["7", _VOID])
+"""Bill frequencies of claims that replace or void a prior one."""
+_PARTIAL: Final = pa.array(["2", "3", "4", "5"])
+"""Bill frequencies of claims that stand beside others: interim ones, and late charges."""
+_DIGITS: Final = ("bill_facility_type", "bill_classification", "bill_frequency")
+"""Columns of the digits of a type of bill, in their order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +51,7 @@ class Chains:
         successors: claims directly after it that it does not name itself.
         updated: `last_updated`, or that of the claim which superseded this one, if later.
         findings: rule -> the claims that it finds irregular.
+        cell_findings: rule, table, column and rows of the table, of irregular cells.
     """
 
     role: pa.StringArray
@@ -53,9 +60,10 @@ class Chains:
     successors: pa.StringArray
     updated: pa.StringArray
     findings: Mapping[str, Bools] = field(default_factory=dict)
+    cell_findings: Sequence[tuple[str, str, str, Bools]] = ()
 
     def only(self, keep: Bools) -> Chains:
-        """Return the same of some of the claims."""
+        """Return the same of some of the claims, without findings of cells."""
         mask = pa.array(keep)
         return Chains(
             self.role.filter(mask),
@@ -75,16 +83,29 @@ def chains_of(tables: Mapping[str, pa.Table], rejected: Bools | None = None) -> 
         rejected: which of the claims are not published, shape (claims,); None for none. Their links
             count as those of the others do.
     """
-    claims = tables["claim"]
+    claims, lines = tables["claim"], tables["claim_line"]
     size = claims.num_rows
-    is_void = voids(claims)
+    frequency = _frequency(claims)
+    is_void = true_where(pc.equal(frequency, _VOID))
     positions = _linked(claims, is_void)
-    negative = _negative(claims, tables["claim_line"])
+    minus = {"claim": _minus_cells(claims), "claim_line": _minus_cells(lines)}
+    signs = _signs_of(claims, lines, positions, minus)
     if rejected is None:
         rejected = np.zeros(size, dtype=np.bool_)
-    linked = _as_linked(claims, is_void, negative, rejected, positions)
+    linked = _as_linked(claims, is_void, signs, rejected, positions)
     chains = places(linked)
-    negative[positions] = False
+    unlinked = ~_where([True] * len(linked), positions, size)
+    has_prior = _where(
+        [
+            bool(place.priors) or claim.names_prior
+            for claim, place in zip(linked, chains, strict=True)
+        ],
+        positions,
+        size,
+    )
+    reverses = signs.reverses & has_prior & ~is_void
+    # Of other claims `amount-negative` and `payment-negative` report negative amounts.
+    replaces = np.asarray(column_of(claims, "adjusted_from_claim_id").is_valid()) & ~is_void
     both = list(zip(linked, chains, strict=True))
     nothing = pa.nulls(size, pa.string())
     return Chains(
@@ -111,8 +132,17 @@ def chains_of(tables: Mapping[str, pa.Table], rejected: Bools | None = None) -> 
             "claim-replaced-twice": _where([place.rival for place in chains], positions, size),
             "claim-chain-circle": _where([place.circular for place in chains], positions, size),
             "claim-successor-rejected": _where([place.bereft for place in chains], positions, size),
-            "reversal-without-claim": negative,
+            "reversal-without-claim": unlinked & (signs.total < 0),
+            "reversal-positive": reverses & signs.above,
+            "replacement-without-claim": true_where(pc.is_in(frequency, value_set=_NEEDS_PRIOR))
+            & ~has_prior,
+            "partial-bill-replaces": true_where(pc.is_in(frequency, value_set=_PARTIAL))
+            & has_prior,
         },
+        cell_findings=[
+            *_negative_replacements(tables, replaces & ~reverses, minus),
+            *_other_digits(claims),
+        ],
     )
 
 
@@ -122,36 +152,103 @@ def _where(flags: list[bool], positions: Indices, size: int) -> Bools:
     return flags_of_all
 
 
-def _negative(claims: pa.Table, lines: pa.Table) -> Bools:
-    """Return which claims have an amount below zero, and none above it; shape (claims,)."""
-    negative = _with_minus(claims)
-    owners = pc.unique(column_of(lines, "claim_id").filter(pa.array(_with_minus(lines))))
-    if len(owners):
-        negative |= true_where(pc.is_in(column_of(claims, "claim_id"), value_set=owners))
-    positions = np.flatnonzero(negative)  # of most partitions none
-    if len(positions):
-        below, above = _signs_of_claims(
-            claims.select(["claim_id", *_AMOUNTS]).take(pa.array(positions)), lines
-        )
-        negative[positions] = below & ~above
-    return negative
+@dataclass(frozen=True, slots=True)
+class _Signs:
+    """Signs of the amounts of claims and their lines; every array has shape (claims,).
+
+    Attributes:
+        total: their sum in cents, numpy `int64`; 0 for claims that were not looked at.
+        states: whether there is any.
+        above: whether one is above zero.
+    """
+
+    total: Indices
+    states: Bools
+    above: Bools
+
+    @property
+    def reverses(self) -> Bools:
+        """Which claims take back the claim before them, if there is one."""
+        return self.states & (self.total <= 0)
 
 
-def _with_minus(table: pa.Table) -> Bools:
-    """Return the rows in which some amount begins with a minus."""
-    has_minus = np.zeros(table.num_rows, dtype=np.bool_)
+def _signs_of(
+    claims: pa.Table, lines: pa.Table, linked: Indices, minus: Mapping[str, Mapping[str, Bools]]
+) -> _Signs:
+    """Return the signs of claims that are linked or have a negative amount."""
+    ids, owners = column_of(claims, "claim_id"), column_of(lines, "claim_id")
+    wanted = np.zeros(len(ids), dtype=np.bool_)
+    wanted[linked] = True
+    for cells in minus["claim"].values():
+        wanted |= cells
+    for cells in minus["claim_line"].values():
+        wanted |= true_where(pc.is_in(ids, value_set=owners.filter(pa.array(cells))))
+    total = np.zeros(len(ids), dtype=np.int64)
+    states, above = (np.zeros(len(ids), dtype=np.bool_) for _ in range(2))
+    at = np.flatnonzero(wanted)
+    names = pc.unique(ids.take(pa.array(at))).drop_null()
+    # Rejected claims may share a number: the lines are those of each of them.
+    own, of_line = positions(ids.take(pa.array(at)), names), positions(owners, names)
+    some_lines = np.flatnonzero(of_line >= 0)
+    some = lines.select(list(AMOUNT_COLUMNS)).take(pa.array(some_lines))
+    for name in _AMOUNTS:
+        amounts = column_of(claims, name).take(pa.array(at))
+        cents, stated = numbers.cents(amounts), np.asarray(amounts.is_valid())
+        total[at] += cents
+        states[at] |= stated
+        above[at] |= cents > 0
+        if name == "payment_amount":
+            continue
+        amounts = column_of(some, name)
+        cents, stated = numbers.cents(amounts), np.asarray(amounts.is_valid())
+        for flags, of_lines in ((states, stated), (above, cents > 0)):
+            found = np.zeros(len(names) + 1, dtype=np.bool_)  # the last is of claims without lines
+            found[of_line[some_lines[of_lines]]] = True
+            flags[at] |= found[own]
+        sums = np.zeros(len(names) + 1, dtype=np.int64)
+        np.add.at(sums, of_line[some_lines], cents)
+        total[at] += sums[own]
+    return _Signs(total, states, above)
+
+
+def _minus_cells(table: pa.Table) -> dict[str, Bools]:
+    """Return the cells of amounts below zero, by column; columns without any are left out."""
+    cells = {}
     for name in _AMOUNTS:
         if name in table.column_names and table.column(name).null_count < table.num_rows:
-            minus = pc.starts_with(table.column(name), "-")
-            if pc.any(minus).as_py():
-                has_minus |= true_where(minus)
-    return has_minus
+            minus = true_where(pc.starts_with(column_of(table, name), "-"))
+            if minus.any():
+                cells[name] = minus
+    return cells
 
 
-def voids(claims: pa.Table) -> Bools:
-    """Return which claims void another by their bill frequency; shape (claims,)."""
+def _negative_replacements(
+    tables: Mapping[str, pa.Table], replaces: Bools, minus: Mapping[str, Mapping[str, Bools]]
+) -> Iterator[tuple[str, str, str, Bools]]:
+    """Yield the negative cells of claims that replace another, and do not take it back."""
+    if not replaces.any():
+        return
+    ids = column_of(tables["claim"], "claim_id").filter(pa.array(replaces))
+    for name, cells_of in minus.items():
+        for column, cells in cells_of.items():
+            of_them = true_where(pc.is_in(column_of(tables[name], "claim_id"), value_set=ids))
+            yield "replacement-negative", name, column, cells & of_them
+
+
+def _other_digits(claims: pa.Table) -> Iterator[tuple[str, str, str, Bools]]:
+    """Yield the cells that state another digit than the type of bill."""
+    bill = column_of(claims, "type_of_bill")
+    for index, name in enumerate(_DIGITS):
+        digit = column_of(claims, name)
+        if digit.null_count < len(digit) and bill.null_count < len(bill):
+            of_bill = pc.utf8_slice_codeunits(bill, index, index + 1)
+            yield "type-of-bill-otherwise", "claim", name, true_where(pc.not_equal(digit, of_bill))
+
+
+def _frequency(claims: pa.Table) -> pa.StringArray:
+    """Return the bill frequency of each claim: the last digit of its type of bill."""
     stated = pc.coalesce(column_of(claims, "type_of_bill"), column_of(claims, "bill_frequency"))
-    return true_where(pc.ends_with(stated, _VOID))
+    return pc.utf8_slice_codeunits(stated, -1)
 
 
 def _others(linked: list[Linked], neighbours: tuple[int, ...], stated: str | None) -> str | None:
@@ -196,10 +293,12 @@ def _linked(claims: pa.Table, is_void: Bools) -> Indices:
 
 
 def _as_linked(
-    claims: pa.Table, is_void: Bools, negative: Bools, rejected: Bools, positions: Indices
+    claims: pa.Table, is_void: Bools, signs: _Signs, rejected: Bools, positions: Indices
 ) -> list[Linked]:
     taken = claims.select(list(_TEXTS)).take(pa.array(positions))
-    void, below, is_rejected = is_void[positions], negative[positions], rejected[positions]
+    void, reverses, is_rejected = (
+        flags[positions] for flags in (is_void, signs.reverses, rejected)
+    )
     texts = {name: column_of(taken, name).to_pylist() for name in _TEXTS}
     return [
         Linked(
@@ -210,42 +309,8 @@ def _as_linked(
             adjudicated=texts["adjudication_date"][number],
             updated=texts["last_updated"][number],
             voids=bool(void[number]),
-            negative=bool(below[number]),
+            reverses=bool(reverses[number]),
             rejected=bool(is_rejected[number]),
         )
         for number in range(len(positions))
     ]
-
-
-def _signs_of_claims(claims: pa.Table, lines: pa.Table) -> tuple[Bools, Bools]:
-    """Return which claims have an amount below zero, and which have one above it.
-
-    Args:
-        claims: some claims.
-        lines: lines of these and of others.
-    """
-    owner = positions(column_of(lines, "claim_id"), column_of(claims, "claim_id"))
-    below = np.zeros(claims.num_rows, dtype=np.bool_)
-    above = np.zeros(claims.num_rows, dtype=np.bool_)
-    owned = np.flatnonzero(owner >= 0)
-    own = lines.select(list(AMOUNT_COLUMNS)).take(pa.array(owned))
-    for name in _AMOUNTS:
-        less, more = _signs(column_of(claims, name))
-        below |= less
-        above |= more
-        if name != "payment_amount":
-            less, more = _signs(column_of(own, name))
-            below[owner[owned][less]] = True
-            above[owner[owned][more]] = True
-    return below, above
-
-
-def _signs(amounts: pa.StringArray) -> tuple[Bools, Bools]:
-    """Return which amounts are below zero, and which are above it."""
-    if amounts.null_count == len(amounts):
-        nowhere = np.zeros(len(amounts), dtype=np.bool_)
-        return nowhere, nowhere
-    has_amount = true_where(pc.invert(pc.is_in(amounts, value_set=_NOUGHT)))
-    minus = true_where(pc.starts_with(amounts, "-"))
-    has_amount &= true_where(amounts.is_valid())
-    return has_amount & minus, has_amount & ~minus

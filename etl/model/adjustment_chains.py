@@ -36,7 +36,7 @@ class Linked:
         adjudicated: `YYYY-MM-DD`; None only for rejected claims.
         updated: `last_updated`, a date or an instant.
         voids: its bill frequency is 8, void or cancel of a prior claim (NUBC).
-        negative: one of its amounts is below zero, and none is above.
+        reverses: it states amounts, and they add up to zero or less.
         rejected: it is not published, but its links count.
     """
 
@@ -47,8 +47,13 @@ class Linked:
     adjudicated: str | None
     updated: str | None = None
     voids: bool = False
-    negative: bool = False
+    reverses: bool = False
     rejected: bool = False
+
+    @property
+    def names_prior(self) -> bool:
+        """Whether it says that it replaces another claim, wherever that is."""
+        return self.prior not in (None, self.claim_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,15 +196,15 @@ def _circular(
 
 
 def _takes_back(claim: Linked, before: set[int]) -> bool:
-    return claim.voids or (claim.negative and (bool(before) or _elsewhere(claim, claim.prior)))
+    return claim.voids or (claim.reverses and (bool(before) or claim.names_prior))
 
 
-def _elsewhere(claim: Linked, named: str | None) -> bool:
-    return named is not None and named != claim.claim_id
+def _names_successor(claim: Linked) -> bool:
+    return claim.successor not in (None, claim.claim_id)
 
 
 def _weight(claim: Linked) -> tuple[bool, str, datetime, str]:
-    gone = _elsewhere(claim, claim.successor)
+    gone = _names_successor(claim)
     day = claim.adjudicated or _UNKNOWN_DAY
     return not gone, day, moment(claim.updated), claim.claim_id or ""
 
@@ -209,7 +214,7 @@ def _role(claim: Linked, *, last: bool, back: bool) -> Role:
         return Role.SUPERSEDED
     if back:
         return Role.VOID
-    return Role.SUPERSEDED if _elsewhere(claim, claim.successor) else Role.CURRENT
+    return Role.SUPERSEDED if _names_successor(claim) else Role.CURRENT
 
 
 def _updated(claims: Sequence[Linked], index: int, last: int) -> str | None:

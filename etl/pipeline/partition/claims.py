@@ -120,6 +120,8 @@ class ClaimRules:
         """Yield irregular chains, and the places of sensitive codes."""
         for rule, where in chains.findings.items():
             yield Noticed(rule, "claim", None, where)
+        for cells in chains.cell_findings:
+            yield Noticed(*cells)
         for cell in self.masker.masks(tables).cells:
             yield Noticed("sensitive-code", cell.table, cell.column, cell.where)
             if cell.withholds.any():

@@ -38,7 +38,7 @@ def linked(draw: st.DrawFn) -> list[Linked]:
                         st.sampled_from([None, "2024-04-01", "2024-04-01T01:00:00+02:00"])
                     ),
                     voids=draw(st.integers(0, 5)) == 0,
-                    negative=draw(st.integers(0, 3)) == 0,
+                    reverses=draw(st.integers(0, 3)) == 0,
                     rejected=draw(st.integers(0, 3)) == 0,
                 )
             )
@@ -76,7 +76,7 @@ def chain(claim: Linked, claims: Sequence[Linked]) -> list[Linked]:
 def takes_back(claim: Linked, claims: Sequence[Linked]) -> bool:
     names_one = claim.prior not in (None, claim.claim_id)
     return claim.voids or (
-        claim.negative and (names_one or any(follows(one, claim) for one in claims))
+        claim.reverses and (names_one or any(follows(one, claim) for one in claims))
     )
 
 
@@ -171,7 +171,7 @@ def test_columns_say_what_the_chains_of_the_rows_are(claims: list[Linked]) -> No
             "adjudication_date": claim.adjudicated,
             "last_updated": claim.updated,
             "bill_frequency": "8" if claim.voids else "1",
-            "amount_benefit": "-1.00" if claim.negative else "1.00",
+            "amount_benefit": "-1.00" if claim.reverses else "1.00",
             "amount_copay": "0.00",
         }
         for claim in claims

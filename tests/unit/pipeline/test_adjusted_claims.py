@@ -162,3 +162,77 @@ def test_a_deleted_or_replaced_row_of_a_rejected_claim_is_no_successor() -> None
     of["claim"][-1]["last_updated"] = "2024-05-01"
     of["claim"].append(newer)
     assert roles(settled(of)) == {"O": "current"}
+
+
+REVERSED = dict.fromkeys(("amount_submitted", "amount_eligible", "amount_copay"), "-100.00")
+
+
+@pytest.mark.parametrize(
+    ("amounts", "role", "rules"),
+    [
+        (REVERSED, "void", set()),
+        (REVERSED | {"amount_copay": "5.00"}, "void", {"reversal-positive"}),
+        (dict.fromkeys(REVERSED, "0.00"), "void", set()),
+        (dict.fromkeys(REVERSED, "100.00"), "current", set()),
+        ({"amount_submitted": "90.00", "payment_amount": "-20.00"}, "current",
+         {"replacement-negative"}),
+        ({"amount_submitted": "90.00", "amount_discount": "-5.00"}, "current",
+         {"replacement-negative"}),
+        ({}, "current", set()),
+    ],
+    ids=["all negative", "one positive", "all zero", "all positive", "negative payment",
+         "negative discount", "none"],
+)  # fmt: skip
+@pytest.mark.parametrize("table", ["claim", "claim_line"])
+def test_a_linked_claim_takes_back_when_its_amounts_add_up_to_zero_or_less(
+    table: str, amounts: dict[str, str], role: str, rules: set[str]
+) -> None:
+    of = chained(O="", R="O")
+    for name in ("claim", "claim_line"):
+        row = of[name][-1]
+        of[name][-1] = {key: cell for key, cell in row.items() if not key.startswith("amount_")}
+    of["claim"][-1] |= amounts if table == "claim" else {}
+    of["claim_line"][-1] |= {k: v for k, v in amounts.items() if table != "claim" and k[0] == "a"}
+    if table != "claim" and "payment_amount" in amounts:
+        role, rules = "current", set()
+    claims = settled(of)
+    assert roles(claims) == {"O": "superseded", "R": role}
+    signs = {"reversal-positive", "replacement-negative", "amount-negative", "payment-negative"}
+    assert {name for name, *_ in found(check_totals(claims.decided))} & signs == rules
+
+
+@pytest.mark.parametrize(
+    ("cells", "links", "rules"),
+    [
+        ({"type_of_bill": "0138"}, {}, {"replacement-without-claim"}),
+        ({"type_of_bill": "137"}, {}, {"replacement-without-claim"}),
+        ({"bill_frequency": "7"}, {}, {"replacement-without-claim"}),
+        ({"type_of_bill": "137"}, {"adjusted_from_claim_id": "A"}, set()),
+        ({"type_of_bill": "137"}, {"adjusted_from_claim_id": "elsewhere"}, set()),
+        ({"type_of_bill": "131", "bill_frequency": "8"}, {}, {"type-of-bill-otherwise"}),
+        ({"type_of_bill": "0131", "bill_facility_type": "1", "bill_classification": "3",
+          "bill_frequency": "1"}, {}, set()),
+        ({"type_of_bill": "112"}, {}, set()),
+        ({"type_of_bill": "114"}, {"adjusted_from_claim_id": "A"}, {"partial-bill-replaces"}),
+        ({"type_of_bill": "113"}, {"adjusted_from_claim_id": "elsewhere"},
+         {"partial-bill-replaces"}),
+    ],
+)  # fmt: skip
+def test_what_a_bill_says_of_itself_and_its_links_are_held_to_each_other(
+    cells: dict[str, str], links: dict[str, str], rules: set[str]
+) -> None:
+    of = chained(A="", B="")
+    of["claim"][1] |= cells | links
+    claims = settled(of)
+    told = {name for name, *_ in found(check_totals(claims.decided))}
+    bills = {"replacement-without-claim", "type-of-bill-otherwise", "partial-bill-replaces"}
+    assert told & bills == rules
+
+
+def test_a_bill_that_the_prior_claim_names_has_its_link() -> None:
+    of = chained(A="", B="")
+    of["claim"][0]["adjusted_to_claim_id"] = "B"
+    of["claim"][1]["type_of_bill"] = "137"
+    assert not told(settled(of), "replacement-without-claim")
+    of["claim"][1]["type_of_bill"] = "114"
+    assert told(settled(of), "partial-bill-replaces") == {3}
