@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final
 
@@ -61,7 +62,9 @@ class Developers:
         """Open an account. Its address is not verified yet: `ask_verification`.
 
         In production an unverified account without apps is replaced by a new one: an address
-        belongs to whoever reads its mail, not to whoever named it first.
+        belongs to whoever reads its mail, not to whoever named it first. An address of another
+        account is accepted like any other, or sign-up would tell who has an account; the new
+        account is never confirmed then, and the owner of the address is told by mail.
 
         Raises:
             InvalidForm: `email`, `name`, `organization` or `password` is not accepted.
@@ -71,24 +74,23 @@ class Developers:
         problems |= self._weakness(password, email, name, organization)
         if problems:
             raise InvalidForm(problems)
+        developer = new_token(self._randomness, 16)
         row = DeveloperRow(
-            id=new_token(self._randomness, 16),
-            email=email,
+            id=developer,
+            email=_second_address(email, developer),
             name=name.strip(),
             organization=organization.strip(),
             password_hash=password_hash(password),
             created=seconds(self._clock),
             verified=None,
         )
-        try:
-            with self._database.write() as session:
-                if (other := _with_email(session, email)) is not None and self._gives_way(
-                    session, other
-                ):
-                    _delete(session, other)
-                session.add(row)
-        except IntegrityError:
-            raise InvalidForm({"email": "There is an account with this address."}) from None
+        with self._database.write() as session:
+            session.add(row)
+        with (
+            suppress(IntegrityError),
+            self._database.write() as session,
+        ):  # two at once: one gets it
+            _row(session, developer).email = row.email = self._address(session, email, developer)
         self._say("account-opened", row.id, address)
         return _developer(row)
 
@@ -101,12 +103,16 @@ class Developers:
         email = email.strip().lower()
         self._lockout.check(email, address)
         with self._database.read() as session:
-            row = _with_email(session, email)
-        if not is_password(password[:LONGEST_PASSWORD], row.password_hash if row else None):
+            rows = _all_with_email(session, email)
+        hashes: list[str | None] = [row.password_hash for row in rows]
+        hashes += [None] * (2 - len(rows))  # takes as long for no account, for one and for two
+        given = password[:LONGEST_PASSWORD]
+        matches = [is_password(given, password_hash) for password_hash in hashes]
+        if True not in matches:
             self._lockout.failed(email, address)
-            self._say("developer-sign-in", row.id if row else "", address, succeeded=False)
+            self._say("developer-sign-in", rows[0].id if rows else "", address, succeeded=False)
             raise SignInRefused(REFUSED)
-        assert row is not None  # noqa: S101 - no password matches where there is no account
+        row = rows[matches.index(True)]
         self._lockout.succeeded(email)
         self._say("developer-sign-in", row.id, address)
         return _developer(row)
@@ -135,13 +141,10 @@ class Developers:
             raise InvalidForm(problems)
         with self._database.write() as session:
             row = _row(session, developer)
-            if email != row.email and not self.can_verify:
+            if email != _shown_address(row) and not self.can_verify:
                 raise InvalidForm(
                     {"email": "It can be changed by the payer only: no mail is sent."}
                 )
-            other = _with_email(session, email)
-            if other not in (None, row) and not self._gives_way(session, other):
-                raise InvalidForm({"email": "There is an account with this address."})
             row.name, row.organization = name.strip(), organization.strip()
         self._say("account-edited", developer, address)
         return _developer(row)
@@ -172,14 +175,17 @@ class Developers:
         """
         to = email.strip().lower() or self.get(developer).email
         if self._addresses.sends:
-            self._addresses.send(developer, to)
+            with self._database.read() as session:
+                is_taken = self._is_taken(session, to, developer)
+            self._addresses.send(developer, to, is_taken=is_taken)
             return None
         return self._addresses.mail(developer, to) if self.shows_mail else None
 
     def verify(self, developer: str, token: str, *, address: str = "") -> bool:
         """Give an account the address that a link confirms; return whether the link was good.
 
-        As in `sign_up`, an unverified account with this address is replaced.
+        As in `sign_up`, an unverified account with this address is replaced. A sandbox shows the
+        mail to anyone, so the link of another account's address is good there as well.
 
         Raises:
             NoSuchAccount: there is none of that id.
@@ -190,10 +196,10 @@ class Developers:
         try:
             with self._database.write() as session:
                 row = _row(session, developer)
-                other = _with_email(session, email)
-                if other not in (None, row) and self._gives_way(session, other):
-                    _delete(session, other)
-                row.email, row.verified = email, seconds(self._clock)
+                address_stored = self._address(session, email, developer)
+                if address_stored != email and not self._configuration.sandbox:
+                    return False
+                row.email, row.verified = address_stored, seconds(self._clock)
         except IntegrityError:  # another account has verified it since
             return False
         self._say("account-verified", developer, address)
@@ -230,11 +236,12 @@ class Developers:
         """
         with self._database.read() as session:
             row = _row(session, developer)
-        self._lockout.check(row.email, address)
+        email = _shown_address(row)
+        self._lockout.check(email, address)
         if not is_password(old[:LONGEST_PASSWORD], row.password_hash):
-            self._lockout.failed(row.email, address)
+            self._lockout.failed(email, address)
             raise InvalidForm({"old": "That is not the present password."})
-        problems = self._weakness(new, row.email, row.name, row.organization)
+        problems = self._weakness(new, email, row.name, row.organization)
         if problems:
             raise InvalidForm({"new": problems["password"]})
         fresh = password_hash(new)
@@ -303,12 +310,29 @@ class Developers:
             _delete(session, _row(session, developer))
         self._say("account-deleted", developer, address)
 
+    def _address(self, session: Session, email: str, developer: str) -> str:
+        """Return what an account's address is stored as; delete accounts that give way to it."""
+        for other in _all_with_email(session, email):
+            if other.id != developer and self._gives_way(session, other):
+                _delete(session, other)
+        is_taken = self._is_taken(session, email, developer)
+        return _second_address(email, developer) if is_taken else email
+
+    def _is_taken(self, session: Session, email: str, developer: str) -> bool:
+        """Return whether another account has an address, and does not give way."""
+        other = _with_email(session, email)
+        if other is None or other.id == developer:
+            return False
+        return not self._gives_way(session, other)
+
     def _gives_way(self, session: Session, row: DeveloperRow) -> bool:
         """Return whether an account can be replaced by whoever reads the mail of its address.
 
-        In production, where its address is not verified and it has no apps.
+        Its address is not verified and it has no apps; in a sandbox, which verifies none, it is
+        also not the first with this address.
         """
-        if self._configuration.sandbox or row.verified is not None:
+        is_first = row.email == _shown_address(row)
+        if row.verified is not None or (self._configuration.sandbox and is_first):
             return False
         apps = select(AppRow.client_id).where(AppRow.developer == row.id)
         return session.scalar(apps.limit(1)) is None
@@ -348,6 +372,22 @@ def _with_email(session: Session, email: str) -> DeveloperRow | None:
     return session.scalar(select(DeveloperRow).where(DeveloperRow.email == email))
 
 
+def _all_with_email(session: Session, email: str) -> list[DeveloperRow]:
+    """Return the accounts that say an address is theirs: first the one that nobody can doubt."""
+    is_second = DeveloperRow.email.startswith(_second_address(email, ""), autoescape=True)
+    either = (DeveloperRow.email == email) | is_second
+    return list(session.scalars(select(DeveloperRow).where(either).order_by(DeveloperRow.email)))
+
+
+def _second_address(email: str, developer: str) -> str:
+    """Return how an address is stored that another account has: no address holds a blank."""
+    return f"{email} {developer}"
+
+
+def _shown_address(row: DeveloperRow) -> str:
+    return row.email.partition(" ")[0]
+
+
 def _by_email(session: Session, email: str) -> DeveloperRow:
     row = _with_email(session, email.strip().lower())
     if row is None:
@@ -367,7 +407,7 @@ def _delete(session: Session, row: DeveloperRow) -> None:
 def _developer(row: DeveloperRow) -> Developer:
     created = datetime.fromtimestamp(row.created, UTC)
     verified = None if row.verified is None else datetime.fromtimestamp(row.verified, UTC)
-    return Developer(row.id, row.email, row.name, row.organization, created, verified)
+    return Developer(row.id, _shown_address(row), row.name, row.organization, created, verified)
 
 
 def _problems(email: str, name: str, organization: str) -> dict[str, str]:

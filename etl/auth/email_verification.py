@@ -28,6 +28,17 @@ To confirm that it is yours, sign in there and open this link within a day:
 If it was not you, do nothing: the account is of no use without your confirmation.
 """
 
+_TAKEN: Final = """\
+Somebody, you we hope, gave this address for an account for developers at {payer}.
+
+You have an account with it already. Sign in to that one:
+
+{link}
+
+If you forgot its password, {payer} gives you a new one. If it was not you, do nothing.
+"""
+SIGN_IN_PATH: Final = "/sign-in"
+
 
 class Addresses:
     """Makes and checks the links that verify addresses.
@@ -65,14 +76,24 @@ class Addresses:
         payer = self._configuration.payer
         return Mail(email, "Confirm your e-mail address", _TEXT.format(payer=payer, link=link))
 
-    def send(self, developer: str, email: str) -> None:
+    def send(self, developer: str, email: str, *, is_taken: bool = False) -> None:
         """Send that mail; nothing where no mail server is configured.
+
+        Args:
+            developer: id of the account.
+            email: the address to verify.
+            is_taken: whether another account has it: then the mail says so, and confirms nothing.
 
         Raises:
             MailNotSent: the server did not take it.
         """
-        if self._mailer is not None:
-            self._mailer(self.mail(developer, email))
+        if self._mailer is None:
+            return
+        mail = self.mail(developer, email)
+        if is_taken:
+            payer, link = self._configuration.payer, self._configuration.url(SIGN_IN_PATH)
+            mail = Mail(email, mail.subject, _TAKEN.format(payer=payer, link=link))
+        self._mailer(mail)
 
     def confirmed(self, token: str, developer: str) -> str | None:
         """Return the address that a link confirms for an account; None for an invalid link."""

@@ -57,10 +57,16 @@ from etl.documents.nearest import nearest
 from etl.errors import MappingError, Mistakes
 
 FILE: Final = "cpcds.toml"
+SANDBOX_DATABASE: Final = "cpcds-auth.sqlite3"
+"""Name of the database of a sandbox that no setting names."""
 DEMO_ID_KEY: Final = "the public key of the demonstration"
 """Key of the hash behind logical ids until a payer sets its own. It is public: ids made with it can
 be guessed from member ids."""
 
+
+SHORTEST_ID_KEY: Final = 32
+"""Fewest characters of a key: a shorter one can be found by trying, from the id of one member whose
+number is known."""
 
 LONGEST_ID_KEY: Final = 64
 """Most bytes of a key of BLAKE2b (RFC 7693 section 2.1)."""
@@ -152,14 +158,17 @@ class Settings(BaseSettings):
         """Return the key of the hash behind logical ids.
 
         Raises:
-            MappingError: `config-value`: it is empty or too long.
+            MappingError: `config-value`: it is too short or too long.
         """
-        key = self.id_key.get_secret_value().encode()
-        if not 1 <= len(key) <= LONGEST_ID_KEY:
+        text = self.id_key.get_secret_value()
+        key = text.encode()
+        if len(text) < SHORTEST_ID_KEY or len(key) > LONGEST_ID_KEY:
             raise MappingError(
                 "CPCDS_ID_KEY",
                 "config-value",
-                f"setting id_key: 1 to {LONGEST_ID_KEY} bytes make a key",
+                f"setting id_key: a key has {SHORTEST_ID_KEY} characters at least, and "
+                f"{LONGEST_ID_KEY} bytes at most",
+                hint="`openssl rand -hex 32` makes one",
             )
         return key
 
@@ -230,7 +239,7 @@ def read_settings(file: Path | None, **flags: Any) -> Settings:
     for variable in _unknown_variables():
         mistakes.add(_unknown(variable, variable, map(variable_of, _names())))
     try:
-        settings = Settings.of(_FromFile(**options), path, given)
+        settings = _with_database(Settings.of(_FromFile(**options), path, given))
         with mistakes.collected():
             settings.id_key_bytes()
     except ValidationError as error:
@@ -250,6 +259,20 @@ def read_settings(file: Path | None, **flags: Any) -> Settings:
         mistakes.add(MappingError(where, "config-file", f"not TOML: {what}"))
     mistakes.report()
     return settings
+
+
+def _with_database(settings: Settings) -> Settings:
+    """Return settings whose sandbox keeps its database, and so its secret, beside the target.
+
+    One that is in the working folder already is used; elsewhere nothing is left there.
+    """
+    auth, target = settings.auth, settings.target
+    file = Path(SANDBOX_DATABASE)
+    is_default = auth.mode == "sandbox" and "database" not in auth.model_fields_set
+    if not is_default or not target or "://" in target or file.exists():
+        return settings
+    database = f"sqlite:///{Path(target).absolute().parent / file}"
+    return settings.model_copy(update={"auth": auth.model_copy(update={"database": database})})
 
 
 def _unknown(where: str, name: str, names: Iterable[str]) -> MappingError:

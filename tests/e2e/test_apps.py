@@ -65,7 +65,7 @@ def test_an_app_is_registered_shown_stopped_and_deleted(tmp_path: Path) -> None:
 def test_in_production_an_app_is_approved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CPCDS_AUTH__MODE", "production")
     cpcds("apps", "list", code=3)  # the public id key
-    monkeypatch.setenv("CPCDS_ID_KEY", "a key of this payer's own")
+    monkeypatch.setenv("CPCDS_ID_KEY", "a key of this payer's own, and long enough")
     registered(tmp_path, "--client-id", "compass")
     assert cpcds("apps", "approve", "compass", code=1, typed="n\n").output.endswith("Aborted!\n")
     asked = cpcds("apps", "approve", "compass", typed="y\n").output
@@ -77,7 +77,7 @@ def test_an_app_that_changed_since_it_was_looked_at_is_not_approved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CPCDS_AUTH__MODE", "production")
-    monkeypatch.setenv("CPCDS_ID_KEY", "a key of this payer's own")
+    monkeypatch.setenv("CPCDS_ID_KEY", "a key of this payer's own, and long enough")
     registered(tmp_path, "--client-id", "compass")
     seen = json.loads(cpcds("apps", "show", "compass", "--json").output)["revision"]
     with auth.services(read_settings(None)) as services:

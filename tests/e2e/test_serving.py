@@ -291,7 +291,7 @@ def test_only_a_trusted_proxy_says_where_a_request_comes_from(tmp_path: Path, tr
 def test_a_server_with_another_id_key_than_the_trees_says_so_at_its_start(tmp_path: Path) -> None:
     members_file = {"CPCDS_AUTH__DEMO_MEMBERS": str(SAMPLES / "member.csv")}
     sandbox = {"CPCDS_AUTH__MODE": "sandbox", **members_file}
-    with running(sample_tree(), tmp_path, CPCDS_ID_KEY="another", **sandbox) as server:
+    with running(sample_tree(), tmp_path, CPCDS_ID_KEY="7" * 64, **sandbox) as server:
         (warning,) = [line for line in server.log.read_text().splitlines() if "warning" in line]
         assert f"{sample_tree()} was published with another CPCDS_ID_KEY" in warning
         assert "no member who signs in is found" in warning

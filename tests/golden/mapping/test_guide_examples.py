@@ -16,11 +16,14 @@ from etl.bootstrap import use_cases
 from etl.mapping.environment import Environment
 from etl.pipeline.events import ignore
 from tests.golden.mapping.comparing import differences
-from tests.golden.mapping.rendering import ID_KEY, exact, read_rows, resources
+from tests.golden.mapping.rendering import ID_KEY as MAPPED_ID_KEY
 from tests.golden.mapping.rendering import PAYER as GOLDEN
+from tests.golden.mapping.rendering import exact, read_rows, resources
 from tests.property.conforming.hostile import write
 from tests.property.conforming.publishing import settings
 
+ID_KEY: Final = b"an id key of the guide's own examples"
+"""Key of the whole program; what is only mapped has a shorter one."""
 HERE: Final = Path(__file__).parents[1] / "guide-examples"
 GUIDE: Final = Path(__file__).parents[4] / "shared" / "ig" / "examples"
 PAYER: Final = {
@@ -61,15 +64,14 @@ pytestmark = [
 @cache
 def names() -> dict[str, str]:
     """Return the guide's reference for each of ours."""
-    environment = Environment("golden", ID_KEY, {}, {})
-    found = {
-        f"Patient/{environment.logical_id('Patient', key)}": f"Patient/{name}"
-        for key, name in PATIENTS.items()
-    }
-    for table, resource, column in KEYS:
-        for row in SHARED[table]:
-            ours = f"{resource}/{environment.logical_id(resource, row[column])}"
-            found[ours] = f"{resource}/{row[column]}"
+    found = {}
+    for environment in (Environment("golden", key, {}, {}) for key in (MAPPED_ID_KEY, ID_KEY)):
+        for key, name in PATIENTS.items():
+            found[f"Patient/{environment.logical_id('Patient', key)}"] = f"Patient/{name}"
+        for table, resource, column in KEYS:
+            for row in SHARED[table]:
+                ours = f"{resource}/{environment.logical_id(resource, row[column])}"
+                found[ours] = f"{resource}/{row[column]}"
     return found
 
 

@@ -20,7 +20,7 @@ from etl.auth.authorization_server import tidy
 from etl.auth.clients import SignedAssertion
 from etl.auth.database import latest_version, migrate, open_database, present_version
 from etl.auth.database_tables import Base
-from etl.auth.records import InvalidForm, Issued, SignInRefused
+from etl.auth.records import Issued, SignInRefused
 from etl.errors import MappingError
 from tests.integration.auth import standing as acting
 from tests.integration.auth.standing import ANA, PUBLIC, Standing, stand_up
@@ -60,8 +60,11 @@ def test_a_whole_life(lasting: Standing) -> None:
     developer = services.developers.sign_up(
         email="Jo@App.example ", name="Jo", password=GOOD, organization="Compass"
     )
-    with pytest.raises(InvalidForm):
-        services.developers.sign_up(email="jo@app.example", name="Jo", password=GOOD)
+    other = services.developers.sign_up(email="jo@app.example", name="Jo", password=f"{GOOD}!")
+    found = services.developers.sign_in(email="jo@app.example", password=f"{GOOD}!")
+    assert found.id == other.id != developer.id
+    assert services.developers.of_email("jo@app.example").id == developer.id
+    services.developers.delete(other.id)
     issued = services.apps.register(PUBLIC, developer=developer.id)
     assert services.apps.of_developer(developer.id) == (issued.app,)
     with lasting.client() as browser:

@@ -69,7 +69,7 @@ def test_the_app_behind_try_it_follows_the_servers_address(tmp_path: Path) -> No
 
 
 def test_production_registers_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CPCDS_ID_KEY", "a key of the test")
+    monkeypatch.setenv("CPCDS_ID_KEY", "a key of the test, and long enough for one")
     assert started(settings(tmp_path, mode="production")) == ()
 
 

@@ -63,7 +63,7 @@ def test_the_same_settings_give_tools_of_the_same_fingerprint(fingerprint: str) 
 @pytest.mark.parametrize(
     "toml",
     [
-        "id_key = 'another'",
+        "id_key = 'another key, and as long as one has to be'",
         "[payer]\nname = 'Another'",
         "[rules.severities]\nnpi = 'reject-row'",
     ],
@@ -79,7 +79,7 @@ def test_what_does_not_change_the_output_does_not_change_the_fingerprint(fingerp
 
 
 def test_the_id_key_is_not_printed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CPCDS_ID_KEY", "a-secret-of-ours")
+    monkeypatch.setenv("CPCDS_ID_KEY", "a-secret-of-ours-that-is-long-enough")
     found = read_settings(None)
     assert not found.is_demo_key
     definitions = load_definitions(found)
@@ -90,15 +90,35 @@ def test_the_id_key_is_not_printed(monkeypatch: pytest.MonkeyPatch) -> None:
         repr(definitions),
         definitions.fingerprint,
     ):
-        assert "a-secret-of-ours" not in text
+        assert "a-secret-of-ours-that-is-long-enough" not in text
 
 
-def test_a_wrong_secret_is_not_printed_either(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CPCDS_ID_KEY", "s3cret" * 20)
-    with pytest.raises(MappingError) as told:
+@pytest.mark.parametrize("key", ["", "s3cret", "s3cret" * 5, "s3cret" * 20])
+def test_a_key_that_is_too_short_or_too_long_is_refused_and_not_printed(
+    monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.setenv("CPCDS_ID_KEY", key)
+    with pytest.raises(MappingError, match="a key has 32 characters at least") as told:
         load_definitions(read_settings(None))
     assert "s3cret" not in str(told.value)
     assert told.value.where == "CPCDS_ID_KEY"
+    assert told.value.exit_code == 3
+
+
+def test_the_database_of_a_sandbox_is_beside_its_target(tmp_path: Path) -> None:
+    sandbox = {"mode": "sandbox"}
+    folder = tmp_path / "elsewhere" / "published"
+    beside = f"sqlite:///{tmp_path}/elsewhere/cpcds-auth.sqlite3"
+    default = "sqlite:///cpcds-auth.sqlite3"
+    for target, auth, database in (
+        (str(folder), sandbox, beside),
+        ("s3://bucket/tree", sandbox, default),
+        (str(folder), {"mode": "production"}, default),
+        (str(folder), {**sandbox, "database": "sqlite:///own.db"}, "sqlite:///own.db"),
+    ):
+        assert read_settings(None, target=target, auth=auth).auth.database == database
+    Path("cpcds-auth.sqlite3").touch()  # one of before
+    assert read_settings(None, target=str(folder), auth=sandbox).auth.database == default
 
 
 def test_the_public_key_is_known_as_such() -> None:

@@ -20,7 +20,7 @@ from etl.storage.port import Store
 NOW = "2026-11-24T16:25:19Z"
 LATER = "2026-11-25T16:25:19Z"
 PAYER = "samples"
-ID_KEY = b"no secret"
+ID_KEY = b"no secret, but as long as one has to be"
 PROFILE = "http://hl7.org/fhir/us/carin-bb/StructureDefinition/"
 
 
