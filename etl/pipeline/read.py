@@ -45,11 +45,13 @@ class ReleaseRows:
         read: everything that the release is to hold, cut by member.
         layers: what the release is to keep of it; empty where no delta is to follow.
         when: when the run began, or the attempt that it goes on from.
+        notes: sentences about rows of a delta that change nothing.
     """
 
     read: Read
     layers: Sequence[Layer]
     when: datetime
+    notes: tuple[str, ...] = ()
 
 
 def open_with(
@@ -110,11 +112,11 @@ def read_release(context: RunContext, publication: Publication) -> ReleaseRows:
         return ReleaseRows(rows, layers, when)
     # A delta is published as the full extract that all layers together make.
     model = definitions.model
-    folder = merged_extract(store, layers, rows.work / "merged", day, extract.payer, model)
+    folder, notes = merged_extract(store, layers, rows.work / "merged", day, extract.payer, model)
     whole = open_with(folder, definitions, model.layout, context.emit)
     merged = read(replace(context, extract=whole), digests=True)
     _began(context, publication, merged.work)
-    return ReleaseRows(merged, layers, when)
+    return ReleaseRows(merged, layers, when, () if known else notes)
 
 
 def _began(context: RunContext, publication: Publication, work: Path) -> datetime:

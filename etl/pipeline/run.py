@@ -217,6 +217,7 @@ def run(context: RunContext, publication: Publication) -> Ran:
         bulk.plan_finder.note(staged.manifest.bulk) if bulk is not None else "",
         clock_note(base.release, context.when),
         damage_note(publication.base),
+        *rows.notes,
     )
     about = replace(about, notes=tuple(filter(None, notes)))
     reported = write_reports(context, processed, about, known)

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from etl.errors import DataRejected, StoreError, UsageError
+from etl.pipeline.run import Ran
 from etl.publish.reader import open_current
 from etl.publish.verify import verify
 from etl.storage.local import LocalStore
 from tests.e2e.commands import published
 from tests.integration.nights import Payer, blocks, delta, full
+from tests.integration.test_adjustment_chains import extract
 
 
 @pytest.mark.slow
@@ -47,6 +49,34 @@ def test_a_delta_sent_again_changes_no_patient(payer: Payer, extracts: Path) -> 
     changes = payer.release.manifest.counts["changes"]
     assert changes["patients"] == {"added": 0, "changed": 0, "retracted": 0}
     assert changes["resources"] == {}
+
+
+def test_rows_of_a_delta_that_change_nothing_are_told(payer: Payer, tmp_path: Path) -> None:
+    payer.run(extract(tmp_path / "full", "full", A=("2024-03-10", "", "100.00")))
+    before = blocks(payer.release)
+    older = extract(tmp_path / "older", "delta", A=("2024-01-10", "", "90.00"))
+    (older / "claim_diagnosis.csv").write_text("claim_id,sequence,code\n")
+    assert notes(payer.run(older)) == [
+        "rows of the delta that are older than what they meet (`last_updated`, else the day of the "
+        "extract) change nothing: 4 (member.csv, row 2; coverage.csv, row 2; claim.csv, row 2; "
+        "claim_line.csv, row 2)"
+    ]
+    assert blocks(payer.release) == before
+    deleting = extract(tmp_path / "deleting", "delta", A=("2024-04-10", "", "100.00"))
+    (deleting / "claim.csv").write_text(
+        "record_action,claim_id,member_id,claim_type\nD,Z,M1,\nD,A,M1,\n"
+    )
+    (deleting / "claim_line.csv").write_text("claim_id,line_number\n")
+    (deleting / "claim_diagnosis.csv").write_text("claim_id,sequence,code\n")
+    assert notes(payer.run(deleting)) == [
+        "rows of the delta that delete what is not there change nothing: 1 (claim.csv, row 2)"
+    ]
+
+
+def notes(ran: Ran) -> list[str]:
+    """Return what the report says of the delta's rows."""
+    assert ran.reported is not None
+    return [note for note in ran.reported.report.notes if "delta" in note]
 
 
 def test_the_order_of_a_deltas_rows_decides_nothing(

@@ -9,8 +9,9 @@ there twice changes nothing. docs/decisions/0005-deltas.md gives the reasons.
 from __future__ import annotations
 
 import io
+import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +30,9 @@ from etl.storage.port import Store
 
 Times: TypeAlias = npt.NDArray[np.int64]
 _NEVER: Final = np.iinfo(np.int64).min
+_NOWHERE: Final = np.empty(0, np.int64)
+_NAMED_PLACES: Final = 5
+"""Most rows that a note names."""
 _MEMBER: Final = "member_id"
 _OWNERS: Final = ("member", "coverage", "claim")
 _NUMBER: Final = "_number"
@@ -64,6 +68,19 @@ class _Rows:
 
 
 @dataclass(frozen=True, slots=True)
+class _IdleRows:
+    """Rows of one table in the last layer, by their number there, that change nothing.
+
+    Attributes:
+        older: what they meet in the layers before is later.
+        needless: they delete what is not there.
+    """
+
+    older: npt.NDArray[np.int64]
+    needless: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
 class TableOrigins:
     """The rows of all layers of one table, and which of them make the merged one.
 
@@ -86,7 +103,7 @@ def merged_extract(
     as_of: str | None = None,
     payer: str | None = None,
     model: DataModel = CLAIMS,
-) -> Path:
+) -> tuple[Path, tuple[str, ...]]:
     """Write all layers as one full extract; one table is held in memory at a time.
 
     A deleted row of a directory takes none along: what still refers to it is reported as such.
@@ -99,14 +116,17 @@ def merged_extract(
         payer: the payer of the extract; None where it is not stated.
         model: what the rows are about.
 
+    Returns:
+        The folder, and sentences about rows of the last layer that change nothing.
+
     Raises:
         StoreError: a layer is missing or damaged.
     """
-    _merge(store, layers, folder, model)
+    idle = _merge(store, layers, folder, model)
     manifest = {"layout": model.layout, "kind": "full", "as_of": as_of, "payer": payer}
     text = json.dumps({name: value for name, value in manifest.items() if value is not None})
     (folder / "manifest.json").write_text(text, encoding="utf-8")
-    return folder
+    return folder, tuple(_idle_notes(store, layers[-1], idle))
 
 
 def merged_origins(
@@ -134,10 +154,15 @@ def _merge(
     folder: Path,
     model: DataModel,
     keep: Callable[[str, _Rows, pa.Table], None] | None = None,
-) -> None:
-    """Write the merged tables; hand over each table's name, all its rows, and those that count."""
+) -> dict[str, _IdleRows]:
+    """Write the merged tables; hand over each table's name, all its rows, and those that count.
+
+    Returns:
+        Table -> its rows in the last layer that change nothing.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     gone: dict[str, Deletions] = {}
+    idle: dict[str, _IdleRows] = {}
     # Deletions of members decide on coverages and claims, and those on all that depends on them.
     first = _OWNERS if model.has_members else ()
     for name in (*first, *(other for other in model.tables if other not in first)):
@@ -150,12 +175,77 @@ def _merge(
             if not is_member:
                 taken = _gone_with_member(rows, owner, gone[_MEMBER])
                 gone[owner] = _joined(gone[owner], taken)
+        idle[name] = _idle_rows(rows, name, len(layers), {} if is_member else gone.get(owner, {}))
         if not is_member and owner in gone:
             rows = rows.only(_survives(rows, owner, gone[owner]))
         merged = _present(rows, name)
         if keep is not None and all_rows is not None:
             keep(name, all_rows, merged)
         _write(folder, name, merged.select(TABLES[name].names))
+    return idle
+
+
+def _idle_rows(rows: _Rows, name: str, layers: int, gone: Deletions) -> _IdleRows:
+    """Return the rows of the last layer that change nothing.
+
+    Args:
+        rows: of one table, of all layers.
+        name: the table.
+        layers: how many layers there are; a rank leaves the layer's number as its remainder.
+        gone: when the owners of the rows were deleted.
+    """
+    is_last = rows.times % layers == layers - 1
+    if layers == 1 or not is_last.any():
+        return _IdleRows(_NOWHERE, _NOWHERE)
+    of, size = _keys(rows.table, name)
+    before = np.full(size + 1, _NEVER, np.int64)  # the last is of rows without a key
+    np.maximum.at(before, of[~is_last], rows.times[~is_last])
+    before[-1] = _NEVER
+    is_there = np.zeros(size + 1, np.bool_)
+    is_there[of[~rows.deleted]] = True
+    is_there[-1] = True
+    earlier = {
+        key: times
+        for key, ranks in gone.items()
+        if (times := [rank for rank in ranks if rank % layers != layers - 1])
+    }
+    is_older = (rows.times < before[of]) | ~_survives(rows, TABLES[name].key[0], earlier)
+    last = np.flatnonzero(is_last)
+    is_needless = rows.deleted & ~is_there[of] & ~is_older
+    return _IdleRows(np.flatnonzero(is_older[last]), np.flatnonzero(is_needless[last]))
+
+
+def _idle_notes(store: Store, layer: Layer, idle: Mapping[str, _IdleRows]) -> Iterator[str]:
+    """Yield a sentence about each way in which rows of a layer change nothing, with places."""
+    for says, of_tables in (
+        (
+            "are older than what they meet (`last_updated`, else the day of the extract)",
+            {name: rows.older for name, rows in idle.items()},
+        ),
+        (
+            "delete what is not there",
+            {name: rows.needless for name, rows in idle.items()},
+        ),
+    ):
+        count = sum(map(len, of_tables.values()))
+        if count:
+            places = itertools.chain.from_iterable(
+                _places_in_words(store, layer, name, rows) for name, rows in of_tables.items()
+            )
+            named = "; ".join(itertools.islice(places, _NAMED_PLACES))
+            more = "; …" if count > _NAMED_PLACES else ""
+            where = f" ({named}{more})" if named else ""
+            yield f"rows of the delta that {says} change nothing: {count:,}{where}"
+
+
+def _places_in_words(
+    store: Store, layer: Layer, name: str, rows: npt.NDArray[np.int64]
+) -> Iterator[str]:
+    if len(rows) and name in layer.places:
+        table = pq.read_table(io.BytesIO(kept_object(store, layer.places[name])))
+        files, numbers = (table.column(column).to_pylist() for column in (FILE_COLUMN, ROW_COLUMN))
+        for row in rows[:_NAMED_PLACES].tolist():
+            yield f"{layer.files[files[row]].name}, row {numbers[row]}"
 
 
 def _rows_of(
@@ -286,18 +376,22 @@ def _present(rows: _Rows, name: str) -> pa.Table:
     deletion beside another row is an update sent as two rows. Rows without a key stay, for the
     rules to reject.
     """
-    keys = TABLES[name].key
-    joined = pc.binary_join_element_wise(
-        *[rows.table.column(key) for key in keys], "\x1f", null_handling="emit_null"
-    )
-    codes = joined.combine_chunks().dictionary_encode()
-    of = np.asarray(pc.fill_null(codes.indices, -1), dtype=np.int64)
-    latest = np.full(len(codes.dictionary) + 1, _NEVER, np.int64)
+    of, size = _keys(rows.table, name)
+    latest = np.full(size + 1, _NEVER, np.int64)
     np.maximum.at(latest, of, rows.times)
     keep = ((rows.times == latest[of]) | (of < 0)) & ~rows.deleted
     table = rows.table.filter(pa.array(keep))
     at = table.schema.get_field_index("record_action")
     return table.set_column(at, "record_action", pa.nulls(table.num_rows, pa.string()))
+
+
+def _keys(table: pa.Table, name: str) -> tuple[npt.NDArray[np.int64], int]:
+    """Return the number of each row's key, -1 if it is incomplete, and how many keys there are."""
+    joined = pc.binary_join_element_wise(
+        *[table.column(key) for key in TABLES[name].key], "\x1f", null_handling="emit_null"
+    )
+    codes = joined.combine_chunks().dictionary_encode()
+    return np.asarray(pc.fill_null(codes.indices, -1), dtype=np.int64), len(codes.dictionary)
 
 
 def _write(folder: Path, name: str, table: Any) -> None:
