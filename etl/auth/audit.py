@@ -296,10 +296,11 @@ class AuditTrail:
     def _count(self, access: Access) -> None:
         second = int(access.when.timestamp())
         parts = access.what.split("/")
-        what = parts[-1] if access.interaction == "search" else parts[0]
-        read = _Read(access.grant, _day(second // _DAY), what, access.client, access.patient)
-        count, last = self._unsettled.get(read, (0, 0))
-        self._unsettled[read] = count + 1, max(last, second)
+        requested = parts[-1] if access.interaction == "search" else parts[0]
+        for what in access.delivered or (requested,):
+            read = _Read(access.grant, _day(second // _DAY), what, access.client, access.patient)
+            count, last = self._unsettled.get(read, (0, 0))
+            self._unsettled[read] = count + 1, max(last, second)
 
     def _opened(self) -> _Open:
         now = self._clock().astimezone(UTC)

@@ -62,6 +62,8 @@ def of_access(access: Access) -> bytes:
     entities.append(_NAMED % (b'"request"', _text(access.request)))
     if access.grant:
         entities.append(_NAMED % (b'"consent"', _text(access.grant)))
+    if access.delivered and access.delivered != (access.what.split("/")[-1 if is_search else 0],):
+        entities.append(_NAMED % (b'"delivered"', _text(", ".join(access.delivered))))
     for name, value in sorted(access.detail.items()):
         entities.append(_NAMED % (_text(name), _text(value)))
     return _ACCESS % (

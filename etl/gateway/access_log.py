@@ -42,6 +42,7 @@ class RequestRecord:
         client: id of the app; empty where no token was accepted.
         patient: logical id of the Patient; empty likewise. Never logged as it is.
         release: id of the release that was answered from; empty where none was.
+        delivered: resource types in the answer; for the audit trail.
         code: stable code of the error; empty where there was none.
         status: HTTP status; 0 where nothing was sent.
         sent: bytes of the body as they went out.
@@ -53,6 +54,7 @@ class RequestRecord:
     client: str = ""
     patient: str = ""
     release: str = ""
+    delivered: tuple[str, ...] = ()
     code: str = ""
     status: int = 0
     sent: int = 0

@@ -295,6 +295,7 @@ class Gateway:
                 route.id if route.kind == "page" else raw_query.decode("latin-1"),
                 reply.status,
                 address,
+                delivered=record.delivered if reply.status == 200 else (),
             )
         )
         return reply
@@ -347,8 +348,9 @@ class Gateway:
                     raise Rejection("link-invalid", refusal.diagnostics) from None
         if isinstance(answer, Answer):
             etag, changed = answer.etag, answer.last_updated
-            record.release = answer.release
+            record.release, record.delivered = answer.release, answer.types
         else:
+            record.delivered = (route.type,)
             # The payer's time of change of a resource is not that of its bytes.
             etag, changed = f'W/"{answer.version}"', self._releases.served.created
         fields: list[Header] = [

@@ -75,6 +75,11 @@ class Entries(NamedTuple):
     mode: Mode
 
 
+def types_of(entries: Iterable[Entries]) -> tuple[str, ...]:
+    """Return the resource types that some entries have, sorted."""
+    return tuple(sorted({each.type for each in entries if each.lines}))
+
+
 def head_of(line: Line) -> Head:
     """Return the parsed start of a line.
 

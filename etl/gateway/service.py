@@ -10,7 +10,7 @@ from typing import ClassVar, Final, NamedTuple
 from etl.errors import NotFound, StoreError
 from etl.gateway import compartment
 from etl.gateway.access import may, require
-from etl.gateway.bundle import Entries, Note, head_of, searchset
+from etl.gateway.bundle import Entries, Note, head_of, searchset, types_of
 from etl.gateway.changes_since import difference, seen
 from etl.gateway.directory_access import reaches, tells_of_what_is_gone
 from etl.gateway.header_cache import LONGEST
@@ -71,12 +71,14 @@ class Answer:
         release: id of that release.
         etag: weak entity tag, as in the header (`W/"…"`): equal for the same search, grant and
             release.
+        types: resource types in it, included ones too; sorted.
     """
 
     body: bytes
     last_updated: str | None
     release: str
     etag: str
+    types: tuple[str, ...]
 
 
 class _Question(NamedTuple):
@@ -465,7 +467,8 @@ class Service:
             entries=entries,
             notes=notes,
         )
-        return Answer(body, tree.created, tree.id, etag_of(grant, tree.id, links, query.ignored))
+        etag = etag_of(grant, tree.id, links, query.ignored)
+        return Answer(body, tree.created, tree.id, etag, types_of(entries))
 
     async def _referring(
         self, tree: ReleaseTree, query: Query, matches: Sequence[Hit]
@@ -570,7 +573,8 @@ class Service:
             entries=entries,
             notes=notes,
         )
-        return Answer(body, tree.created, tree.id, etag_of(grant, tree.id, links, request.ignored))
+        etag = etag_of(grant, tree.id, links, request.ignored)
+        return Answer(body, tree.created, tree.id, etag, types_of(entries))
 
     def _size(self, count: int | None, otherwise: int) -> int:
         return min(otherwise if count is None else count, self._pages.limit)

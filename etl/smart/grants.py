@@ -69,6 +69,7 @@ class Access(NamedTuple):
         query: the search as requested, for the audit trail only; never for a log.
         outcome: HTTP status of the answer.
         address: client address, as far as proxies forward it.
+        delivered: resource types in the answer: the requested one, and what was included.
     """
 
     when: datetime
@@ -82,6 +83,7 @@ class Access(NamedTuple):
     outcome: int
     address: str
     detail: Mapping[str, str] = MappingProxyType({})
+    delivered: tuple[str, ...] = ()
 
 
 class Recorder(Protocol):

@@ -95,6 +95,22 @@ def test_what_members_are_shown_is_added_up_again_after_an_outage(standing: Stan
     assert day.count == 2
 
 
+def test_members_are_shown_every_type_that_an_app_was_given(standing: Standing) -> None:
+    client_id = standing.register().app.client_id
+    claims = acting.access(1, "consent", client_id)
+    included = claims._replace(delivered=("Coverage", "ExplanationOfBenefit"))
+    page = claims._replace(what="_page", delivered=("ExplanationOfBenefit", "Practitioner"))
+    for access in (claims, included, page):
+        asyncio.run(standing.services.trail.record(access))
+    standing.services.trail.settle()
+    days = standing.services.consents.history(ANA.patient)
+    assert {day.what: day.count for day in days} == {
+        "Coverage": 1,
+        "ExplanationOfBenefit": 3,
+        "Practitioner": 1,
+    }
+
+
 def test_a_refresh_that_fails_half_way_leaves_the_old_token_good(
     standing: Standing, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,6 +32,17 @@ TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
 INTERACTION = st.sampled_from(["read", "vread", "search", "everything"])
 
 
+def test_an_event_names_types_that_were_delivered_beside_the_requested_one() -> None:
+    search = READ._replace(interaction="search", what="ExplanationOfBenefit")
+    for delivered, named_types in (
+        (("ExplanationOfBenefit",), []),
+        (("Coverage", "ExplanationOfBenefit"), ["Coverage, ExplanationOfBenefit"]),
+    ):
+        event = json.loads(audit_events.of_access(search._replace(delivered=delivered)))
+        entities = [each for each in event["entity"] if each.get("name") == "delivered"]
+        assert [each["what"]["identifier"]["value"] for each in entities] == named_types
+
+
 def named(name: str, value: str) -> dict[str, Any]:
     return {"what": {"identifier": {"value": value}}, "name": name}
 

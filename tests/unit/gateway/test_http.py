@@ -320,6 +320,27 @@ def test_a_compartment_is_searched_by_its_address(server: Server) -> None:
     assert (other.status, other.code) == (404, "not-found")
 
 
+def test_the_trail_names_every_type_that_was_delivered(server: Server) -> None:
+    first = server.call(f"{EOB}?_count=2&_include=*").json
+    following = next(link["url"] for link in first["link"] if link["relation"] == "next")
+    path = f"/fhir/Patient/{busiest()}"
+    for target in (
+        f"{EOB}?_count=2&_include=*",
+        following.removeprefix(BASE),
+        f"{path}/$everything",
+        f"{path}",
+        f"{EOB}?_count=2",
+        f"{EOB}?_summary=count",
+    ):
+        body = server.call(target).json
+        found = [one["resource"] for one in body.get("entry", ())] or [body]
+        types = {each["resourceType"] for each in found} - {"Bundle", "OperationOutcome"}
+        assert server.trail.kept[-1].delivered == tuple(sorted(types)), target
+    assert len(server.trail.kept[1].delivered) > 2
+    assert server.call(f"{EOB}?_count=2", (b"if-none-match", b"*")).status == 304
+    assert server.trail.kept[-1].delivered == ()
+
+
 # Posted searches
 
 
