@@ -10,28 +10,21 @@ from etl.quality import MoneyKey, MoneyTotals
 
 Totals: TypeAlias = Mapping[str, Mapping[str, str]]
 
+Claims: TypeAlias = Mapping[str, Mapping[str, int]]
+"""Claim type -> name -> how many claims have an amount in that sum."""
+
 _CENT: Final = Decimal(1).scaleb(-2)
 
 
-def published_money(money: Mapping[MoneyKey, MoneyTotals]) -> Totals:
-    """Return the net sums: of each chain of adjustments one claim counts, or none.
+def published_money(money: Mapping[MoneyKey, MoneyTotals]) -> tuple[Totals, Claims]:
+    """Return the net sums, and their claims: of each chain of adjustments one counts, or none.
 
     Names are `level.category`, such as `claim_line.benefit`.
     """
-    by_category: dict[str, dict[str, str]] = {}
+    sums: dict[str, dict[str, str]] = {}
+    claims: dict[str, dict[str, int]] = {}
     for key, totals in money.items():
-        amounts = by_category.setdefault(key.claim_type, {})
-        amounts[f"{key.level}.{key.category}"] = str(Decimal(totals.net) * _CENT)
-    return by_category
-
-
-def money_difference(before: Totals, after: Totals) -> Totals:
-    """Return what was added to each sum, without those that stay."""
-    differences: dict[str, dict[str, str]] = {}
-    for claim_type in sorted(before.keys() | after.keys()):
-        old, new = before.get(claim_type, {}), after.get(claim_type, {})
-        for name in sorted(old.keys() | new.keys()):
-            more = Decimal(new.get(name, "0.00")) - Decimal(old.get(name, "0.00"))
-            if more:
-                differences.setdefault(claim_type, {})[name] = str(more)
-    return differences
+        name = f"{key.level}.{key.category}"
+        sums.setdefault(key.claim_type, {})[name] = str(Decimal(totals.net) * _CENT)
+        claims.setdefault(key.claim_type, {})[name] = totals.net_claims
+    return sums, claims

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 from typing import Any, Final
 
 from etl.model.canonical_tables import TABLES
@@ -21,8 +21,12 @@ from etl.quality.totals.limits import FEW, percent
 
 _SMALL: Final = Decimal("0.01")
 """Share of an amount's sum over all claim types below which a change is not checked."""
+_FEW_CLAIMS: Final = 20
+_LITTLE_MONEY: Final = Decimal(1000)
+"""Of a sum over fewer claims, or a change of less money, one claim may be the most: not checked."""
 
 _CLAIMS: Final = "ExplanationOfBenefit"
+_LEVELS: Final = {"claim": "claims", "claim_line": "claim lines"}
 _SHOWN: Final = 3
 
 
@@ -33,7 +37,8 @@ class ReleaseLimits:
     Attributes:
         fewer_rows: rows of a table that may be missing.
         fewer_claims: published claims that may be missing.
-        money_change: share by which a net sum of a claim type may change, in either direction.
+        money_change: share of a net sum of a claim type that may go missing, or by which it may
+            grow beyond its number of claims.
         retracted_members: published members that may be retracted.
         retracted_claims: published claims that may be retracted.
         retracted_resources: published resources of a type that may be retracted.
@@ -86,7 +91,7 @@ def input_verdicts(
     verdicts = [
         _verdict("fewer_rows", limits.fewer_rows, _rows(before.facts, now), " fewer"),
         _verdict("fewer_claims", limits.fewer_claims, _claims(before.facts, now), " fewer"),
-        _verdict("money_change", limits.money_change, _sums(before.facts.totals, now.totals)),
+        _verdict("money_change", limits.money_change, _sums(before.facts, now)),
     ]
     return [verdict for verdict in verdicts if verdict is not None]
 
@@ -162,24 +167,61 @@ def _fewer(what: str, were: int, are: int) -> _Loss:
     return _Loss(lost, whole, f"{are} {what} come after {were} of the release before{share}")
 
 
-def _sums(
-    before: Mapping[str, Mapping[str, str]], now: Mapping[str, Mapping[str, str]]
-) -> list[_Loss]:
-    """Return by how much each sum would move; of a sum that was nothing there is no share."""
+def _sums(before: ReleaseFacts, now: ReleaseFacts) -> list[_Loss]:
+    """Return how much of each sum would go missing, or come without claims.
+
+    Of a sum that was nothing there is no share. Money is told to two digits and shares in whole
+    percents, so that no sum over few claims is the difference of two.
+    """
     sums = []
-    for claim_type, amounts in sorted(before.items()):
+    for claim_type, amounts in sorted(before.totals.items()):
         for name, text in sorted(amounts.items()):
-            was, new = Decimal(text), Decimal(now.get(claim_type, {}).get(name, "0"))
-            moved = abs(new - was)
-            small = _SMALL * max(_whole(before, name), _whole(now, name))
-            if was and moved > small:
-                share = percent((new - was) / abs(was))
-                says = f"the net sum {name} of {claim_type} claims would change by {share}"
-                sums.append(_Loss(moved, abs(was), says))
-    if before and not sums:
-        nothing = "no net sum of a claim type would change by 1 % of that sum over all claims"
+            was, new = Decimal(text), Decimal(now.totals.get(claim_type, {}).get(name, "0"))
+            counts = [facts.claims.get(claim_type, {}).get(name) for facts in (before, now)]
+            # What an older manifest does not state is taken to be the same.
+            claims_before = counts[0]
+            claims_now = claims_before if claims_before is None else counts[1] or 0
+            moved = _moved(was, new, claims_before, claims_now)
+            small = _SMALL * max(_whole(before.totals, name), _whole(now.totals, name))
+            is_few = claims_before is not None and claims_before < _FEW_CLAIMS
+            if not was or is_few or moved <= small or moved < _LITTLE_MONEY:
+                continue
+            share = _whole_percents(moved / abs(was))
+            level, _, category = name.partition(".")
+            way = "grow, beyond its claims," if abs(new) > abs(was) else "shrink"
+            says = (
+                f"the net {category} of {claim_type} {_LEVELS[level]} would {way} by about "
+                f"{_rounded(moved):,} ({percent(share)})"
+            )
+            if claims_before is not None:
+                says += f", of {claims_before:,} claims before and {claims_now:,} now"
+            sums.append(_Loss(share * abs(was), abs(was), says))
+    if before.totals and not sums:
+        nothing = (
+            f"no net sum of a claim type over {_FEW_CLAIMS} claims or more would lose, or gain "
+            f"beyond its claims, {_LITTLE_MONEY:,} and 1 % of that sum over all claims"
+        )
         sums.append(_Loss(Decimal(0), Decimal(1), nothing))
     return sums
+
+
+def _moved(
+    was: Decimal, new: Decimal, claims_before: int | None, claims_now: int | None
+) -> Decimal:
+    """Return what of a sum is missing, or what came to it beyond what more claims bring."""
+    if was * new > 0 and abs(new) > abs(was):
+        more = Decimal(claims_now or 0) / claims_before if claims_before else Decimal(1)
+        return max(abs(new) - abs(was) * max(more, Decimal(1)), Decimal(0))
+    return abs(new - was)
+
+
+def _whole_percents(share: Decimal) -> Decimal:
+    return (share * 100).to_integral_value(ROUND_CEILING) / 100
+
+
+def _rounded(amount: Decimal) -> Decimal:
+    """Return an amount with two digits that are not zero."""
+    return amount.quantize(Decimal(1).scaleb(amount.adjusted() - 1)).quantize(Decimal(1))
 
 
 def _whole(totals: Mapping[str, Mapping[str, str]], name: str) -> Decimal:

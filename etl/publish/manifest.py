@@ -70,6 +70,7 @@ class ReleaseFacts:
         mapping: version of the mapping set, of the profiles, of the program.
         run: counts of rows in, quarantined, superseded, and the like.
         totals: money: claim type -> name -> decimal text.
+        claims: claim type -> name -> how many claims have an amount in that sum.
         reports: reports and quarantine files, already in the store.
         ids: what logical ids are made with (`id_fingerprint.id_facts`); empty in older releases.
     """
@@ -81,6 +82,7 @@ class ReleaseFacts:
     totals: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     reports: Sequence[Named] = ()
     ids: Mapping[str, JSON] = field(default_factory=dict)
+    claims: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +170,11 @@ class Manifest:
             },
             "bulk": dict(self.bulk),
             **({"ids": dict(facts.ids)} if facts.ids else {}),
+            **(
+                {"claims": {name: dict(counts) for name, counts in facts.claims.items()}}
+                if facts.claims
+                else {}
+            ),
             **({"parentSha256": self.parent_sha256} if self.parent_sha256 else {}),
             **({"shareRead": self.share_read} if self.share_read else {}),
         }
@@ -217,6 +224,7 @@ class Manifest:
                 value["totals"],
                 [Named(**report) for report in value["reports"]],
                 value.get("ids", {}),
+                value.get("claims", {}),
             )
             catalog = [
                 None if shard is None else Shard(**shard) for shard in value["catalog"]["shards"]

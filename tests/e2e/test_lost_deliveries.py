@@ -64,7 +64,8 @@ def test_a_claim_file_cut_to_a_third_stops_the_run(
     assert called.code == 4
     assert seen(target) == before
     assert f"claim rows come after {len(lines) - 1} of the release before" in called.sentence
-    assert "CPCDS_LIMITS__FEWER_CLAIMS=1" in called.sentence
+    assert "CPCDS_LIMITS__FEWER_CLAIMS=0.67" in called.sentence
+    assert "Apart from that, rows were rejected. First causes: " in called.sentence
     (page,) = (one for one in target.glob("reports/*/index.html") if before not in str(one))
     assert f"report: {page}" in called.out
     assert "orphan-claim" in called.out

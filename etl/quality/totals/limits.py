@@ -14,6 +14,10 @@ from etl.model.data_models import model_of
 from etl.quality.rules.book import Limits
 from etl.quality.totals.rows import RowCounts
 
+REJECTION_LIMITS: Final = frozenset(
+    {"rejected_claims", "rejected_members", "rejected_rows", "findings", "unowned_rows"}
+)
+"""Limits on what rules reject; all others are on what is there."""
 FEW: Final = 10
 """Of a table or resource type with fewer, one is a large share, and no sign of a bad delivery."""
 
@@ -147,7 +151,7 @@ def _way_through(verdict: Verdict) -> str:
     name, _, rule = verdict.limit.partition(".")
     share = verdict.found.removesuffix(" %")
     is_share = share != verdict.found
-    value = str(max(1, ceil(Decimal(share) / 100))) if is_share else verdict.found
+    value = str(Decimal(ceil(Decimal(share))) / 100) if is_share else verdict.found
     if rule:
         value = f"'{{\"{rule}\": {value}}}'"
     return f"CPCDS_LIMITS__{name.upper()}={value}"

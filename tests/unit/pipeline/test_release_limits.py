@@ -6,6 +6,8 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
+import pytest
+
 from etl.pipeline.release_limits import ReleaseLimits, input_verdicts, retraction_verdicts
 from etl.publish.manifest import Manifest, ReleaseFacts
 from etl.quality import Verdict
@@ -27,6 +29,10 @@ def rows(**tables: int) -> dict[str, Any]:
 
 def money(**types: str) -> dict[str, dict[str, str]]:
     return {name: {"claim.submitted": amount} for name, amount in types.items()}
+
+
+def claims(**types: int) -> dict[str, dict[str, int]]:
+    return {name: {"claim.submitted": count} for name, count in types.items()}
 
 
 def manifest(facts: ReleaseFacts, **resources: int) -> Manifest:
@@ -51,7 +57,8 @@ def retracted(patients: int, **types: int) -> dict[str, Any]:
 BEFORE = ReleaseFacts(
     "full",
     run=rows(member=100, claim=900, claim_line=2000, claim_note=9),
-    totals=money(oral="100.00", pharmacy="300.00", vision="3.00"),
+    totals=money(oral="100000.00", pharmacy="300000.00", vision="3000.00"),
+    claims=claims(oral=100, pharmacy=300, vision=90),
 )
 
 
@@ -92,11 +99,63 @@ def test_a_limit_holds_up_to_the_share_itself() -> None:
 
 
 def test_money_that_goes_or_multiplies_breaks_its_limit_by_claim_type() -> None:
-    for oral, share in (("40.00", "-60 %"), ("10000.00", "9900 %")):
+    for oral, says in (
+        ("40000.00", "would shrink by about 60,000 (60 %), of 100 claims before and 100 now"),
+        ("10000000.00", "would grow, beyond its claims, by about 9,900,000 (9900 %), of 100"),
+    ):
         now = replace(BEFORE, totals={**BEFORE.totals, **money(oral=oral)})
         found = input_verdicts(LIMITS, manifest(BEFORE), now)
         assert broken(found) == ["money_change"]
-        assert f"claim.submitted of oral claims would change by {share}" in found[2].sentence
+        assert f"the net submitted of oral claims {says}" in found[2].sentence
+
+
+def compared(was: str, claims_before: int, new: str, claims_now: int) -> Verdict:
+    """Return the verdict on the money of one claim type."""
+    facts = [
+        replace(BEFORE, totals=money(oral=amount), claims=claims(oral=count))
+        for amount, count in ((was, claims_before), (new, claims_now))
+    ]
+    return input_verdicts(LIMITS, manifest(facts[0]), facts[1])[2]
+
+
+@pytest.mark.parametrize(
+    ("was", "claims_before", "new", "claims_now", "holds"),
+    [
+        ("700.00", 7, "1100.00", 11, True),  # a good night
+        ("7000.00", 7, "0.00", 0, True),  # few claims
+        ("999.00", 90, "0.00", 0, True),  # little money
+        ("90000.00", 90, "180000.00", 180, True),  # twice the claims, twice the money
+        ("90000.00", 90, "9000000.00", 90, False),  # cents taken for dollars
+        ("90000.00", 90, "9000000.00", 180, False),
+        ("90000.00", 90, "30000.00", 30, False),  # two thirds are missing
+        ("90000.00", 90, "50000.00", 50, True),
+        ("-90000.00", 90, "90000.00", 90, False),  # another sign
+    ],
+)
+def test_money_is_compared_where_claims_are_many_and_what_is_missing_counts(
+    was: str, claims_before: int, new: str, claims_now: int, *, holds: bool
+) -> None:
+    assert compared(was, claims_before, new, claims_now).holds is holds
+
+
+def test_the_value_that_is_named_for_a_change_of_money_lets_just_this_night_through() -> None:
+    night = ("90000.00", 90, "30123.45", 30)
+    verdict = compared(*night)
+    assert verdict.found == "67 %"
+    assert "59876" not in verdict.sentence, "money of what is missing is told to two digits"
+    assert "CPCDS_LIMITS__MONEY_CHANGE=0.67." in refusal([verdict])
+    now = replace(BEFORE, totals=money(oral=night[2]), claims=claims(oral=30))
+    before = manifest(replace(BEFORE, totals=money(oral=night[0]), claims=claims(oral=90)))
+    for allowed, holds in (("0.67", True), ("0.66", False)):
+        limits = replace(LIMITS, money_change=Decimal(allowed))
+        assert input_verdicts(limits, before, now)[2].holds is holds
+
+
+def test_a_manifest_without_numbers_of_claims_is_compared_by_money_alone() -> None:
+    old = replace(BEFORE, claims={})
+    for oral, names in (("40000.00", ["money_change"]), ("140000.00", [])):
+        now = replace(BEFORE, totals={**BEFORE.totals, **money(oral=oral)})
+        assert broken(input_verdicts(LIMITS, manifest(old), now)) == names
 
 
 def test_a_claim_type_of_little_money_may_vary() -> None:
@@ -125,7 +184,9 @@ def test_what_is_retracted_is_a_share_of_what_is_published() -> None:
 
 
 def test_a_refusal_names_the_setting_that_lets_a_meant_change_through() -> None:
-    now = replace(BEFORE, run=rows(member=100), totals=money(oral="10000.00", pharmacy="300.00"))
+    now = replace(
+        BEFORE, run=rows(member=100), totals=money(oral="10000000.00", pharmacy="300000.00")
+    )
     text = refusal(input_verdicts(LIMITS, manifest(BEFORE), now))
     assert "CPCDS_LIMITS__FEWER_ROWS=1 CPCDS_LIMITS__FEWER_CLAIMS=1" in text
     assert "CPCDS_LIMITS__MONEY_CHANGE=99" in text
