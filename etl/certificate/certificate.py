@@ -15,8 +15,8 @@ from etl.certificate.differences import FactDifference
 from etl.certificate.file_sums import FileCell, FileSum
 from etl.certificate.sums import COUNTED, LEVELS, Sums
 
-_FORMAT: Final = 2
-"""Of pieces and states; 1 had no business days."""
+_FORMAT: Final = 3
+"""Of pieces and states; 1 had no business days, 2 no claims by several dimensions."""
 
 
 @dataclass(frozen=True, slots=True)

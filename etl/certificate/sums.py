@@ -15,6 +15,8 @@ from etl.certificate.published import ABSENT, CATEGORIES, NO_CENTS, PublishedCla
 LEVELS: Final = ("claim", "claim_line")
 COUNTED: Final = ("claim", "claim_line", "member", "coverage")
 """Tables with rows that are counted in the bytes: EOBs, items, Patients, Coverages."""
+JOINT: Final = ("type", "payer", "plan")
+"""Dimensions that claims are counted by together: a plan is of one payer, a payer of one type."""
 
 Cell: TypeAlias = tuple[str, str, str, str]
 """Dimension (type, plan, payer, month or status: each divides the same claims), its value, level,
@@ -28,12 +30,14 @@ class Sums:
     Attributes:
         money: cell -> cents, and how many claims have such an amount.
         claims: (dimension, value) -> how many claims.
+        joint: a value of each dimension of `JOINT` -> how many claims.
         counts: table -> how many rows.
     """
 
     money: Mapping[Cell, tuple[int, int]] = field(default_factory=dict)
     claims: Mapping[tuple[str, str], int] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
+    joint: Mapping[tuple[str, ...], int] = field(default_factory=dict)
 
     def __add__(self, other: Sums) -> Sums:
         return self._joined(other, 1)
@@ -50,11 +54,12 @@ class Sums:
             {cell: each for cell, each in money.items() if each != (0, 0)},
             _added(self.claims, other.claims, sign),
             _added(self.counts, other.counts, sign),
+            _added(self.joint, other.joint, sign),
         )
 
     def without_money(self) -> Sums:
         """Return the counts alone."""
-        return Sums({}, self.claims, self.counts)
+        return Sums({}, self.claims, self.counts, self.joint)
 
     def by_category(self, level: str) -> dict[str, int]:
         """Return the cents of a level by category, over all types of claims."""
@@ -70,6 +75,7 @@ class Sums:
             "money": [[*cell, *each] for cell, each in sorted(self.money.items())],
             "claims": [[*key, count] for key, count in sorted(self.claims.items())],
             "counts": dict(sorted(self.counts.items())),
+            "joint": [[*key, count] for key, count in sorted(self.joint.items())],
         }
 
     @classmethod
@@ -82,6 +88,7 @@ class Sums:
             },
             {(by, name): count for by, name, count in value["claims"]},
             dict(value["counts"]),
+            {tuple(values): count for *values, count in value["joint"]},
         )
 
 
@@ -153,7 +160,18 @@ def claim_sums(
             for at, category in zip(*entries_where(counted > 0), strict=True):
                 cell = (by, words[at], level, CATEGORIES[category])
                 money[cell] = (int(sums[at, category]), int(counted[at, category]))
-    return Sums(money, of_claims, dict(counts))
+    together, numbers = np.unique(
+        np.stack([codes[by][first] for by in JOINT], axis=1), axis=0, return_inverse=True
+    )
+    joint = {
+        tuple(names[by][code] for by, code in zip(JOINT, values, strict=True)): count
+        for values, count in zip(
+            together.tolist(),
+            _added_up(numbers.ravel(), sizes, len(together)).tolist(),
+            strict=True,
+        )
+    }
+    return Sums(money, of_claims, dict(counts), joint)
 
 
 def _grouped(group: Any, size: int, cents: Any) -> tuple[Any, Any]:

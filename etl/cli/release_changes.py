@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -25,11 +25,9 @@ from etl.publish.diff import Difference
 from etl.publish.network_changes import MovedProvider, NetworkChanges, ProviderChanges
 from etl.publish.reader import Release
 from etl.quality import enforce
-from etl.reports.changes import news_since
+from etl.reports.changes import money_changes, news_since
 from etl.reports.changes_page import ChangesPage, LimitLine, changes_page, moved_elements
 
-_MAIN: Final = ("submitted", "eligible", "benefit", "memberliability")
-"""Amounts of the claim itself that fit on a line; all are in the JSON output."""
 _SHOWN: Final = 20
 """Providers of a network that are printed."""
 
@@ -40,9 +38,9 @@ def of_directory(release: Release) -> bool:
 
 
 def show_changes(
-    changes: Changes, money: Mapping[str, Mapping[str, str]] | None, *, is_directory: bool
+    changes: Changes, money: Sequence[Mapping[str, Any]] | None, *, is_directory: bool
 ) -> None:
-    """Print the changes of members and resources, and of sums of money."""
+    """Print the changes of members and resources, and of sums of money as reports show them."""
     print_table(
         ("what", "added", "changed", "retracted"),
         [
@@ -53,21 +51,19 @@ def show_changes(
     if is_directory:
         return
     if money is None:
-        click.echo("money: one of the releases states no totals")
+        click.echo("money: not compared, a report is missing")
     elif money:
         print_table(
-            ("money of claims", *_MAIN),
+            (f"net money ({money[0]['level']})", "before", "now", "change"),
             [
                 (
-                    claim_type,
-                    *(_amount(amounts.get(f"claim.{category}", "0.00")) for category in _MAIN),
+                    sums["category"],
+                    *(_amount(sums[name]) for name in ("before", "now")),
+                    _amount(sums["change"], "+,"),
                 )
-                for claim_type, amounts in sorted(money.items())
+                for sums in money
             ],
         )
-        click.echo("--json has the other amounts, and those of lines")
-    else:
-        click.echo("money: no sum differs")
 
 
 def show_networks(networks: NetworkChanges) -> None:
@@ -138,16 +134,14 @@ def _touched(changes: Changes, *, is_directory: bool) -> Iterator[tuple[str, Cha
 
 def changes_json(
     changes: Changes,
-    money: Mapping[str, Mapping[str, str]] | None,
+    money: Sequence[Mapping[str, Any]] | None,
     networks: NetworkChanges | None = None,
 ) -> dict[str, object]:
     """Return the same for machines; amounts are decimal text. Networks are of a directory."""
     return {
         **changes.to_json(),
         **({} if networks is None else networks.to_json()),
-        "money": None
-        if money is None
-        else {name: dict(amounts) for name, amounts in money.items()},
+        "money": money,
     }
 
 
@@ -204,7 +198,7 @@ def _plans_directory(planned: Planned) -> bool:
     return processed is not None and not processed.read.extract.layout.model.has_members
 
 
-def plan_page(planned: Planned, target: str, small_cells: int) -> str:
+def plan_page(planned: Planned, target: str) -> str:
     """Return the page of a plan."""
     verdicts = () if planned.processed is None else planned.processed.verdicts
     broken = [verdict.sentence for verdict in verdicts if not verdict.holds]
@@ -216,7 +210,7 @@ def plan_page(planned: Planned, target: str, small_cells: int) -> str:
             before=planned.parent,
             after=None,
             changes=planned.changes,
-            money=_shown(planned.changes, planned.money, small_cells),
+            money=planned.money,
             limits=[LimitLine(each.sentence, each.holds) for each in verdicts],
             stops="; ".join([*refusal, *broken]),
             causes=[(each.rule, each.claims, each.rows) for each in planned.rejected.causes],
@@ -230,12 +224,17 @@ def plan_page(planned: Planned, target: str, small_cells: int) -> str:
     )
 
 
+def money_between(before: Release, after: Release, changes: Changes) -> list[dict[str, Any]] | None:
+    """Return the net sums of two releases as their reports show them; None if one is missing."""
+    old, new = report_of(before), report_of(after)
+    return None if old is None or new is None else money_changes(old, new, changes)
+
+
 def difference_page(
     before: Release,
     after: Release,
     difference: Difference,
     networks: NetworkChanges | None,
-    small_cells: int,
 ) -> str:
     """Return the page of the difference of two releases, with samples of changed resources.
 
@@ -250,7 +249,7 @@ def difference_page(
             before=difference.before,
             after=difference.after,
             changes=difference.changes,
-            money=_shown(difference.changes, difference.money, small_cells),
+            money=money_between(before, after, difference.changes),
             new_rules=None if news is None else news[0],
             new_unmapped=None if news is None else news[1],
             must_support=None if old is None or new is None else moved_elements(old, new),
@@ -261,15 +260,5 @@ def difference_page(
     )
 
 
-def _shown(
-    changes: Changes, money: Mapping[str, Mapping[str, str]] | None, small_cells: int
-) -> Mapping[str, Mapping[str, str | None]] | None:
-    """Return differences of money for a page; amounts are withheld where few claims changed."""
-    claims = changes.resources.get("ExplanationOfBenefit", ChangeCounts())
-    if money is None or not 0 < claims.touched <= small_cells:
-        return money
-    return {kind: dict.fromkeys(amounts) for kind, amounts in money.items()}
-
-
-def _amount(text: str) -> str:
-    return f"{Decimal(text):+,}" if Decimal(text) else "0"
+def _amount(text: str | None, form: str = ",") -> str:
+    return "withheld" if text is None else format(Decimal(text), form)

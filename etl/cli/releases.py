@@ -25,6 +25,7 @@ from etl.cli.progress import counting
 from etl.cli.release_changes import (
     changes_json,
     difference_page,
+    money_between,
     of_directory,
     show_changes,
     show_networks,
@@ -181,15 +182,15 @@ def diff_command(
     difference = compare(old, new)
     networks = network_changes(old, new) if of_directory(new) else None
     if page is not None:
-        small_cells = settings.report.small_cells
-        write_file(page, difference_page(old, new, difference, networks, small_cells))
+        write_file(page, difference_page(old, new, difference, networks))
+    money = money_between(old, new, difference.changes)
     if as_json:
         body = {"before": difference.before, "after": difference.after}
-        changes = changes_json(difference.changes, difference.money, networks)
+        changes = changes_json(difference.changes, money, networks)
         click.echo(json.dumps({**body, **changes}, indent=2))
     else:
         click.echo(f"{difference.before} → {difference.after}")
-        show_changes(difference.changes, difference.money, is_directory=of_directory(new))
+        show_changes(difference.changes, money, is_directory=of_directory(new))
         if networks is not None:
             show_networks(networks)
         if page is not None:

@@ -13,7 +13,7 @@ from etl.pipeline.report import MOST_CAUSES
 from etl.pipeline.run_record import GOOD, RunRecord, RunTotals
 from etl.quality import RowCounts
 from etl.reports import Rejected, Report, Summary, summary
-from etl.reports.summary import FATES, by_fate, counted
+from etl.reports.summary import FATES, by_fate, counted, shown_fate
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def show_summary(report: Report) -> None:
     """Print the row counts, the resources made, and the findings."""
     totals = summary(report)
-    _print_counts(totals.tables)
+    _print_counts(totals.tables, is_published=report.release is not None)
     print_table(("resources", "count"), [(name, f"{count:,}") for name, count in totals.resources])
     console = _console()
     console.print(f"{totals.rejections:,} findings reject rows, {totals.warnings:,} are warnings")
@@ -89,15 +89,17 @@ def show_unowned(unowned: Mapping[str, int]) -> None:
 
 def show_counts(counts: Mapping[str, RowCounts]) -> None:
     """Print the row counts of each table, by outcome."""
-    _print_counts(_rows(counts))
+    _print_counts(_rows(counts), is_published=False)
 
 
-def _print_counts(rows: Iterable[tuple[str, int, int, int, int, int]]) -> None:
+def _print_counts(
+    rows: Iterable[tuple[str, int, int, int, int, int]], *, is_published: bool
+) -> None:
     """Print row counts by outcome; claims are never withdrawn, and have no such column."""
     known = list(rows)
     fates = FATES if any(row[-1] for row in known) else FATES[:-1]
     print_table(
-        ("rows", *fates),
+        ("rows", *(shown_fate(fate, is_published=is_published) for fate in fates)),
         [(name, *(f"{number:,}" for number in numbers[: len(fates)])) for name, *numbers in known],
     )
 

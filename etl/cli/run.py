@@ -134,9 +134,7 @@ def run_command(
                     after_rollback=after_rollback,
                 )
             if page is not None:
-                small_cells = settings.report.small_cells
-                text = plan_page(planned, settings.target, small_cells)
-                write_file(page, text)
+                write_file(page, plan_page(planned, settings.target))
             show_plan(planned, settings.target, as_json=as_json)
             return
         if settings.is_demo_key:

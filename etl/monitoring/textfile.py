@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 from prometheus_client.parser import text_string_to_metric_families
 
 from etl.pipeline.run_record import GOOD, RunRecord, Verdict
+from etl.reports.summary import shown_fate
 
 _LAST_GOOD: Final = "cpcds_run_last_success_timestamp_seconds"
 _MODE: Final = 0o644
@@ -56,7 +57,8 @@ def write_textfile(path: Path, record: RunRecord) -> None:
         rows = gauge("rows", "Rows of the last run by table and outcome.", "table", "outcome")
         for table, outcomes in totals.tables.items():
             for outcome, count in outcomes.items():
-                rows.labels(target, table, outcome).set(count)
+                fate = shown_fate(outcome, is_published=record.release is not None)
+                rows.labels(target, table, fate).set(count)
         findings = gauge("findings", "Findings of the last run.", "severity")
         findings.labels(target, "reject").set(totals.rejecting)
         findings.labels(target, "warn").set(totals.warnings)

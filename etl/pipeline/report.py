@@ -39,7 +39,7 @@ from etl.pipeline.unit import REJECTED
 from etl.quality.quarantine import quarantine_csv, reasons
 from etl.quality.suites.expectations import SuiteResult
 from etl.quality.totals.directory import directory_quality
-from etl.quality.totals.limits import refusal
+from etl.quality.totals.limits import REJECTION_LIMITS, refusal
 from etl.reports import (
     DefaultStamp,
     ExtractFacts,
@@ -116,7 +116,13 @@ class LimitBroken(DataRejected):
 
     def __init__(self, processed: Processed, report: Report | None = None, page: str = "") -> None:
         self.processed, self.report, self.page = processed, report, page
-        says = [refusal(processed.verdicts), processed.rejected.sentence(MOST_CAUSES)]
+        causes = processed.rejected.sentence(MOST_CAUSES)
+        broken = {
+            verdict.limit.partition(".")[0] for verdict in processed.verdicts if not verdict.holds
+        }
+        if causes and not broken.intersection(REJECTION_LIMITS):
+            causes = f"Apart from that, rows were rejected. {causes}"
+        says = [refusal(processed.verdicts), causes]
         says.append(f"The report: {page}" if page else "`cpcds validate` writes the report.")
         super().__init__(" ".join(part for part in says if part))
 
@@ -335,6 +341,7 @@ def _certificate(processed: Processed, folder: Path) -> CertificateFacts | None:
         },
         reasons=made.reasons,
         money=made.release.money,
+        joint=made.release.joint,
         differences=_DIFFERENCES if has_differences else "",
         holds=all(one.holds for one in processed.verdicts if one.limit == LIMIT),
     )

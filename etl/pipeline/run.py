@@ -25,7 +25,7 @@ from etl.pipeline.events import (
 )
 from etl.pipeline.executor import Read
 from etl.pipeline.masked_samples import ChangedSample, planned_samples
-from etl.pipeline.money import Totals, money_difference, published_money
+from etl.pipeline.money import published_money
 from etl.pipeline.must_support import counted_coverage
 from etl.pipeline.process import Processed, process, write_results
 from etl.pipeline.publish import (
@@ -75,9 +75,11 @@ from etl.publish.reader import Current, Release
 from etl.publish.release import is_published, put_named
 from etl.quality.totals.by_member import NOBODY
 from etl.reports import DefaultStamp, Rejected, ReleaseBefore
-from etl.reports.changes import news_since
+from etl.reports.changes import money_changes, news_since
 from etl.reports.changes_page import MovedElement, moved_elements
+from etl.reports.document import money_document
 from etl.reports.must_support import must_support_json
+from etl.reports.small_cells import shown_money
 from etl.sources import Extract
 from etl.storage.observed import ObservedStore
 from etl.storage.port import Store
@@ -95,14 +97,15 @@ class Ran:
         published: the release; None where the same was published before.
         reported: the report; None where the same was published before.
         changes: members and resources that it added, changed and retracted.
-        money: claim type -> name of the total -> what was added to it.
+        money: net sums before and now, as `etl.reports.changes.money_changes` has them; None if the
+            report of the release before is missing.
     """
 
     release: str
     published: Published | None
     reported: Reported | None
     changes: Changes = field(default_factory=Changes)
-    money: Totals = field(default_factory=dict)
+    money: Sequence[Mapping[str, Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +118,7 @@ class Planned:
             published already, and the run would do nothing.
         manifest: what would be published; its bulk files and reports are not in it.
         changes: patients and resources that would be added, changed and retracted.
-        money: claim type -> name of the total -> what would be added to it.
+        money: as of `Ran`.
         rejected: what would be rejected, by first cause.
         refusal: why the run would stop all the same; None where it would not.
         news: rules that newly find something, and newly unmapped words by crosswalk; None where
@@ -131,7 +134,7 @@ class Planned:
     processed: Processed | None
     manifest: Manifest | None
     changes: Changes
-    money: Totals
+    money: Sequence[Mapping[str, Any]] | None
     rejected: Rejected
     refusal: EtlError | None = None
     news: tuple[Sequence[str], Sequence[Mapping[str, Any]]] | None = None
@@ -158,10 +161,17 @@ class _Prepared:
     def changes(self) -> Changes:
         return Changes.from_json(self.staged.manifest.counts["changes"])
 
-    def money(self, publication: Publication) -> Totals:
-        parent = publication.base.release
-        before = {} if parent is None else parent.manifest.facts.totals
-        return money_difference(before, self.facts.totals)
+    def money(
+        self, context: RunContext, before: Mapping[str, Any] | None
+    ) -> list[dict[str, Any]] | None:
+        """Return net sums before and now; None if there is no report of the release before."""
+        if before is None:
+            return None
+        tally, small_cells = self.processed.totals.tally, context.options.small_cells
+        shown = shown_money(tally.money, small_cells)
+        rules = _rules(self.processed)
+        now = {**money_document(tally.money, shown, small_cells), "rules": rules}
+        return money_changes(before, now, self.changes)
 
 
 def run(context: RunContext, publication: Publication) -> Ran:
@@ -241,7 +251,9 @@ def run(context: RunContext, publication: Publication) -> Ran:
         if bulk is not None:
             write_pages(store, bulk)
     write_nights_page(store)
-    return Ran(release, published, reported, prepared.changes, prepared.money(publication))
+    earlier = {} if before is None else before.document
+    money = prepared.money(context, earlier)
+    return Ran(release, published, reported, prepared.changes, money)
 
 
 def _observed(publication: Publication, emit: Emit) -> Publication:
@@ -266,7 +278,7 @@ def plan(context: RunContext, publication: Publication) -> Planned:
     base = publication.base
     parent = base.release.id if base.release is not None else None
     if is_published(base, facts_of(context.extract, context.definitions)):
-        return Planned(parent, None, None, Changes(), {}, Rejected(0, 0, ()))
+        return Planned(parent, None, None, Changes(), None, Rejected(0, 0, ()))
     rows = read_release(context, publication)
     stamp = default_stamp(context.executor, rows.read, context.when).instant
     prepared = _prepare(context, publication, rows.read, stamp)
@@ -280,7 +292,7 @@ def plan(context: RunContext, publication: Publication) -> Planned:
         prepared.processed,
         prepared.staged.manifest,
         prepared.changes,
-        prepared.money(publication),
+        prepared.money(context, {} if base.release is None else before),
         prepared.processed.rejected,
         news=None if before is None else _news(before, prepared.processed),
         must_support=None if before is None else _moved(before, prepared),
@@ -335,17 +347,21 @@ def _news(
     before: Mapping[str, Any], processed: Processed
 ) -> tuple[Sequence[str], Sequence[Mapping[str, Any]]]:
     """Return what a plan finds that the release before did not have, by its report."""
-    rules = processed.totals.tally.rules(processed.definitions.book)
     unmapped = processed.totals.unmapped()
     return news_since(
         before,
         {
-            "rules": [{"rule": each.rule, "findings": each.findings} for each in rules],
+            "rules": _rules(processed),
             "unmapped": [
                 {"crosswalk": each.crosswalk, "word": each.word or None} for each in unmapped
             ],
         },
     )
+
+
+def _rules(processed: Processed) -> list[dict[str, Any]]:
+    rules = processed.totals.tally.rules(processed.definitions.book)
+    return [{"rule": each.rule, "findings": each.findings} for each in rules]
 
 
 def _prepare(
@@ -474,7 +490,11 @@ def facts_of(
     ]
     counts = processed.totals.tally.counts if processed is not None else {}
     # A tree without amounts states no sums of them either.
-    is_summed = processed is not None and definitions.mappings.view.states_money
+    totals, claims = published_money(
+        processed.totals.tally.money
+        if processed is not None and definitions.mappings.view.states_money
+        else {}
+    )
     return ReleaseFacts(
         kind=extract.kind,
         inputs=inputs,
@@ -498,6 +518,7 @@ def facts_of(
             for table, each in counts.items()
             if each.rows_in
         },
-        totals=published_money(processed.totals.tally.money) if processed and is_summed else {},
+        totals=totals,
         ids=id_facts(definitions.payer, definitions.id_key),
+        claims=claims,
     )

@@ -22,7 +22,8 @@ from etl.pipeline.run import Ran
 from etl.publish.canonical_json import instant, loads
 from etl.publish.manifest import Manifest
 from etl.reports import Report, summary
-from etl.reports.small_cells import shown_money
+from etl.reports.changes import money_level
+from etl.reports.small_cells import LEVEL_NAMES, shown_money
 from etl.reports.summary import by_fate, is_directory
 
 RECORD_FORMAT: Final = 1
@@ -37,7 +38,6 @@ published again; `stopped`: a limit does not hold, with a report; `failed`: any 
 
 GOOD: Final = frozenset({"published", "unchanged", "rolled-back"})
 """Verdicts of runs that went well."""
-_HEADER: Final = "claim"
 _ROLLBACK: Final = ("rollback_to", "reason")
 
 
@@ -71,7 +71,8 @@ class RunTotals:
         causes: (rule, claims, rows) by first cause, those that rejected most claims first.
         sums: how many sums of money were compared between the source and its outcome.
         adds_up: whether all of them agree.
-        net: category -> net sum of the claims' headers, decimal text; None where it is withheld.
+        net: category -> net sum of the claims' headers, or of their lines if totals are summed from
+            them; decimal text, None where it is withheld.
         findings: rule -> table -> how many findings.
     """
 
@@ -260,6 +261,8 @@ def totals_of(report: Report) -> RunTotals:
     """Return the totals of a report."""
     summed = summary(report)
     shown = shown_money(report.money, report.small_cells)
+    rules = [{"rule": each.rule, "findings": each.findings} for each in report.rules]
+    money_of = money_level([{"rules": rules}])
     return RunTotals(
         {name: by_fate(numbers) for name, *numbers in summed.tables},
         dict(summed.resources),
@@ -272,7 +275,7 @@ def totals_of(report: Report) -> RunTotals:
         {
             category: None if sums.net is None else cents_text(sums.net)
             for (level, category), sums in shown.totals.items()
-            if level == _HEADER
+            if LEVEL_NAMES[level] == money_of
         },
         {each.rule: dict(each.tables) for each in report.rules if each.findings},
     )

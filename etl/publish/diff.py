@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 
 from etl.publish.catalog import Unit, parse_rows, place, row_lines
 from etl.publish.change_counts import ChangeCounts, Changes, total
-from etl.publish.manifest import Manifest, Shard
+from etl.publish.manifest import Shard
 from etl.publish.reader import Release, open_index
 from etl.publish.search_index import Index
 from etl.storage.parallel_reads import mapped
@@ -29,14 +28,11 @@ class Difference:
         before: id of the one.
         after: id of the other.
         changes: patients touched, and resources added, changed and retracted by type.
-        money: claim type -> name of the total -> difference as decimal text; what did not change
-            is left out. None where one of them states no totals.
     """
 
     before: str
     after: str
     changes: Changes
-    money: Mapping[str, Mapping[str, str]] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +81,7 @@ def compare(before: Release, after: Release) -> Difference:
     changes += [
         Changes(resources=unit.tally().resources) for unit in changed_directory(before, after)
     ]
-    return Difference(before.id, after.id, total(changes), _money(before.manifest, after.manifest))
+    return Difference(before.id, after.id, total(changes))
 
 
 def changed_patients(
@@ -205,17 +201,3 @@ def _change(
     changed = [name for name, state in states.items() if old.get(name, state) != state]
     retracted = [name for name in old if name not in states]
     return UnitChange(before, after, new, added, changed, retracted)
-
-
-def _money(before: Manifest, after: Manifest) -> Mapping[str, Mapping[str, str]] | None:
-    old, new = before.facts.totals, after.facts.totals
-    if not old or not new:
-        return None
-    by_category: dict[str, dict[str, str]] = {}
-    for claim_type in sorted(old.keys() | new.keys()):
-        a, b = old.get(claim_type, {}), new.get(claim_type, {})
-        for name in sorted(a.keys() | b.keys()):
-            more = Decimal(b.get(name, "0")) - Decimal(a.get(name, "0"))
-            if more:
-                by_category.setdefault(claim_type, {})[name] = str(more)
-    return by_category

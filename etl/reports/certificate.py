@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 from etl.columns.numbers import cents_text
-from etl.reports.small_cells import LEVEL_NAMES, pooled
+from etl.quality import MoneyKey, MoneyTotals
+from etl.reports.small_cells import (
+    LEVEL_NAMES,
+    Cell,
+    MoneyTable,
+    Name,
+    Pool,
+    ShownMoney,
+    jointly_pooled,
+    pooled,
+)
 
 REASONS: Final = {
     "sum-of-lines": "the claim states no total: it is the sum of its lines",
@@ -19,12 +29,14 @@ REASONS: Final = {
 
 _BY: Final = ("payer", "plan", "month", "status")
 """Dimensions of the sums; those by claim type stand among the money of the rows."""
+_JOINT: Final = ("type", "payer", "plan")
+"""Dimensions of `CertificateFacts.joint`."""
 
 _DAYS: Final = ((0, 0), (1, 1), (2, 2), (3, 3), (4, 5), (6, 10), (11, 20), (21, None))
 """Bars of the histogram of business days: the first and the last."""
 
-Cell: TypeAlias = tuple[str, str, str, str]
-"""Dimension, its value, level, category."""
+Total: TypeAlias = tuple[str, str]
+"""Level, category."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +79,13 @@ class CertificateFacts:
         carried: claims that were compared in an earlier run, and have unchanged blocks.
         counted: table -> rows that were published, and how many the bytes hold.
         reasons: (reason, fact) -> differences that it explains, and their cents together.
-        money: sums of all bytes of the release: cell -> cents, and how many claims have one.
+        money: sums of all bytes of the release: dimension, its value, level and category -> cents,
+            and how many claims have such an amount.
         differences: path of the file with every difference; empty where there are none.
         holds: whether every fact is as its row states it, or explained.
         files: amounts by the file whose row brought them.
         payers: FHIR reference of a payer -> its name, of those that have one.
+        joint: claim type, payer and plan -> how many claims of the release have them.
     """
 
     facts: int
@@ -79,11 +93,12 @@ class CertificateFacts:
     carried: int
     counted: Mapping[str, tuple[int, int]]
     reasons: Mapping[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
-    money: Mapping[Cell, tuple[int, int]] = field(default_factory=dict)
+    money: Mapping[tuple[str, str, str, str], tuple[int, int]] = field(default_factory=dict)
     differences: str = ""
     holds: bool = True
     files: Sequence[FileMoney] = ()
     payers: Mapping[str, str] = field(default_factory=dict)
+    joint: Mapping[tuple[str, ...], int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,13 +153,141 @@ def _histogram(days: Mapping[int, int]) -> Iterator[tuple[str, int]]:
         yield name, sum(claims for taken, claims in days.items() if first <= taken <= end)
 
 
-def certificate_document(facts: CertificateFacts, small_cells: int) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class _Divisions:
+    """Decides how far the sums of the bytes may be divided, beside the sums of the rows.
+
+    Attributes:
+        most: sums over at most so many claims are withheld; 0 to withhold none.
+        shown: sums of the rows, as far as they are shown.
+        more: level and category -> claims and cents that the bytes have beyond the rows.
+        reasons: fact -> number and cents of the differences of each reason.
+        pools: level and category -> dimension -> cells that are not shown each.
+    """
+
+    most: int
+    shown: Mapping[Total, ShownMoney]
+    more: Mapping[Total, Cell]
+    reasons: Mapping[str, Sequence[Cell]]
+    pools: Mapping[Total, Mapping[str, Pool[str]]]
+
+    def withholds_total(self, level: str, category: str) -> bool:
+        """Return whether no table may show the total of the bytes.
+
+        Less the total of the rows it is what the bytes have beyond them: that may be of few claims.
+        """
+        of_rows, more = self.shown.get((level, category)), self.more[level, category]
+        is_withheld = of_rows is not None and of_rows.published is None
+        return self.most > 0 and (is_withheld or (any(more) and abs(more[0]) <= self.most))
+
+    def divides_by_status(self, level: str, category: str) -> bool:
+        """Return whether the sum of active claims may be shown: it is the net sum of the rows.
+
+        Totals that are summed from lines have the net sum of the lines, or an unknown part of it.
+        """
+        has_more = any(self.more[level, category])
+        beside = [
+            self.shown.get((each, category)) for each in (LEVEL_NAMES if has_more else (level,))
+        ]
+        is_withheld = any(sums is not None and sums.net is None for sums in beside)
+        return self.most == 0 or not (is_withheld or (has_more and (level, category) in self.shown))
+
+    def pool(
+        self,
+        cells: Mapping[Name, Cell],
+        level: str,
+        category: str,
+        *,
+        divides: bool,
+        known: Pool[Name] | None = None,
+    ) -> Pool[Name]:
+        """Return the parts of a total that are not shown each: all of them unless `divides`."""
+        pool = known or pooled(cells, self.most)
+        is_withheld = self.withholds_total(level, category)
+        if divides and not is_withheld:
+            return pool
+        claims, cents = (sum(part) for part in zip(*cells.values(), strict=True))
+        return Pool(tuple(cells), claims, cents, pool.is_withheld or is_withheld)
+
+    def shows_reasons(self, fact: str) -> bool:
+        """Return whether the amounts that each reason explains are shown."""
+        level, _, category = fact.partition(".")
+        differences = self.reasons[fact]
+        are_all = sum(cents for _, cents in differences) == self.more[level, category][1]
+        are_many = all(count > self.most for count, _ in differences)
+        return self.most == 0 or (
+            are_all and are_many and not self.withholds_total(level, category)
+        )
+
+
+def _divisions(
+    facts: CertificateFacts,
+    money: Mapping[MoneyKey, MoneyTotals],
+    shown: MoneyTable,
+    small_cells: int,
+) -> _Divisions:
+    claims, cents = Counter[Total](), Counter[Total]()
+    for (by, _, level, category), (amount, count) in facts.money.items():
+        if by == "type":
+            claims[level, category] += count
+            cents[level, category] += amount
+    for key, sums in money.items():
+        claims[key.level, key.category] -= sums.published_claims
+        cents[key.level, key.category] -= sums.published
+    reasons = defaultdict[str, list[Cell]](list)
+    for (_, fact), difference in facts.reasons.items():
+        reasons[fact].append(difference)
+    more = {total: (claims[total], cents[total]) for total in claims.keys() | cents.keys()}
+    return _Divisions(
+        small_cells,
+        shown.totals,
+        defaultdict(lambda: (0, 0), more),
+        reasons,
+        dict(_pools(facts, money, shown, small_cells)),
+    )
+
+
+def _pools(
+    facts: CertificateFacts,
+    money: Mapping[MoneyKey, MoneyTotals],
+    shown: MoneyTable,
+    most: int,
+) -> Iterator[tuple[Total, Mapping[str, Pool[str]]]]:
+    """Yield what is not shown each of the sums by claim type, payer and plan."""
+    groups: dict[Total, dict[str, dict[str, Cell]]] = defaultdict(lambda: {by: {} for by in _JOINT})
+    for (by, value, level, category), (cents, claims) in sorted(facts.money.items()):
+        if by in _JOINT:
+            groups[level, category][by][value] = (claims, cents)
+    for (level, category), tables in groups.items():
+        withheld = {
+            key.claim_type
+            for key, sums in shown.cells.items()
+            if (key.level, key.category) == (level, category) and sums.published is None
+        }
+        fixed = {"type": withheld}
+        for claim_type, (claims, _) in tables["type"].items():
+            stated = money.get(MoneyKey(level, claim_type, category), MoneyTotals())
+            if 0 < abs(claims - stated.published_claims) <= most:
+                # Less the sum of the rows, the sum of a type would be that of few summed totals.
+                fixed |= {"payer": set(tables["payer"]), "plan": set(tables["plan"])}
+        yield (level, category), jointly_pooled(tables, fixed, facts.joint, most)
+
+
+def certificate_document(
+    facts: CertificateFacts,
+    money: Mapping[MoneyKey, MoneyTotals],
+    shown: MoneyTable,
+    small_cells: int,
+) -> dict[str, Any]:
     """Return the certificate as a report states it.
 
     Args:
         facts: what was compared.
+        money: sums of the rows.
+        shown: what the report shows of them.
         small_cells: sums of money over at most so many claims are withheld; 0 to withhold none.
     """
+    divisions = _divisions(facts, money, shown, small_cells)
     return {
         "holds": facts.holds,
         "facts": facts.facts,
@@ -160,27 +303,38 @@ def certificate_document(facts: CertificateFacts, small_cells: int) -> dict[str,
                 "says": REASONS.get(reason),
                 "fact": fact,
                 "count": count,
-                "amount": cents_text(cents) if cents and count > small_cells else None,
+                "amount": cents_text(cents) if cents and divisions.shows_reasons(fact) else None,
             }
             for (reason, fact), (count, cents) in facts.reasons.items()
         ],
-        "files": list(_by_file(facts.files, small_cells)),
-        "money": list(_lines(facts.money, facts.payers, small_cells)),
+        "files": list(_by_file(facts.files, divisions)),
+        "money": list(_by_label(facts, divisions)),
         "differences": facts.differences or None,
     }
 
 
-def _by_file(files: Sequence[FileMoney], most: int) -> Iterator[dict[str, Any]]:
+def _by_file(files: Sequence[FileMoney], divisions: _Divisions) -> Iterator[dict[str, Any]]:
     """Yield the sums by file; those of few claims together, so that none can be worked out."""
     groups: dict[tuple[str, str], list[FileMoney]] = defaultdict(list)
     for each in files:
         groups[each.level, each.category].append(each)
     for (level, category), parts in sorted(groups.items()):
-        shown, rest = pooled({f"{at:06d}": line.claims for at, line in enumerate(parts)}, most)
-        left = [line for at, line in enumerate(parts) if f"{at:06d}" not in shown]
-        whole = [line for at, line in enumerate(parts) if f"{at:06d}" in shown]
-        for line in whole:
-            shows = line.source is not None and not 0 < line.differences <= most
+        cells = {at: (part.claims, part.published) for at, part in enumerate(parts)}
+        # A file may have all claims of a type or a payer: beside small ones, files are not told.
+        beside = divisions.pools.get((level, category), {})
+        divides = len(parts) == 1 or not (
+            pooled(cells, divisions.most).names
+            or any(beside[by].names for by in ("type", "payer") if by in beside)
+        )
+        pool = divisions.pool(cells, level, category, divides=divides)
+        # The sources of all files come to the sum of the rows: none is shown, or each.
+        shows_source = not any(
+            0 < count <= divisions.most
+            for part in parts
+            for count in (part.differences, part.claims - part.differences)
+        )
+        for line in (part for at, part in enumerate(parts) if at not in pool.names):
+            shows = line.source is not None and shows_source
             yield {
                 "file": line.file,
                 "carried": line.source is None,
@@ -192,40 +346,40 @@ def _by_file(files: Sequence[FileMoney], most: int) -> Iterator[dict[str, Any]]:
                 "published": cents_text(line.published),
                 "adds_up": line.adds_up,
             }
-        if left:
-            shows = rest > most
+        if pool.names:
             yield {
                 "file": None,
                 "carried": None,
                 "level": LEVEL_NAMES[level],
                 "category": category,
-                "claims": rest if shows else None,
+                "claims": None if pool.is_withheld else pool.claims,
                 "source": None,
                 "explained": None,
-                "published": cents_text(sum(line.published for line in left)) if shows else None,
-                "adds_up": all(line.adds_up is not False for line in left),
+                "published": None if pool.is_withheld else cents_text(pool.cents),
+                "adds_up": all(parts[at].adds_up is not False for at in pool.names),
             }
 
 
-def _lines(
-    money: Mapping[Cell, tuple[int, int]], payers: Mapping[str, str], most: int
-) -> Iterator[dict[str, Any]]:
-    groups: dict[tuple[str, str, str], dict[str, tuple[int, int]]] = defaultdict(dict)
-    for (by, value, level, category), each in money.items():
+def _by_label(facts: CertificateFacts, divisions: _Divisions) -> Iterator[dict[str, Any]]:
+    """Yield the sums by payer, plan, month and status; those of few claims together."""
+    groups: dict[tuple[str, str, str], dict[str, Cell]] = defaultdict(dict)
+    for (by, value, level, category), (cents, claims) in sorted(facts.money.items()):
         if by in _BY and level in LEVEL_NAMES:
-            groups[by, level, category][value] = each
-    for (by, level, category), values in sorted(groups.items()):
-        shown, rest = pooled({name: claims for name, (_, claims) in values.items()}, most)
-        cents_left = sum(cents for name, (cents, _) in values.items() if name not in shown)
-        parts = [(name, values[name][0], claims) for name, claims in sorted(shown.items())]
-        others: list[tuple[str | None, int, int]] = [(None, cents_left, rest)] if rest else []
-        for label, cents, claims in [*parts, *others]:
+            groups[by, level, category][value] = (claims, cents)
+    for (by, level, category), cells in sorted(groups.items()):
+        divides = by != "status" or divisions.divides_by_status(level, category)
+        known = divisions.pools.get((level, category), {}).get(by)
+        pool = divisions.pool(cells, level, category, divides=divides, known=known)
+        parts = [(name, cells[name]) for name in cells if name not in pool.names]
+        others: list[tuple[str | None, Cell]] = [(None, (pool.claims, pool.cents))]
+        for label, (claims, cents) in [*parts, *(others if pool.names else [])]:
+            is_shown = label is not None or not pool.is_withheld
             yield {
                 "by": by,
                 "value": label,
-                "name": payers.get(label) if by == "payer" and label is not None else None,
+                "name": facts.payers.get(label) if by == "payer" and label is not None else None,
                 "level": LEVEL_NAMES[level],
                 "category": category,
-                "claims": claims if claims > most else None,
-                "amount": cents_text(cents) if claims > most else None,
+                "claims": claims if is_shown else None,
+                "amount": cents_text(cents) if is_shown else None,
             }

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final
 
 from etl.publish.change_counts import ChangeCounts, Changes
 from etl.reports.report_values import ReleaseBefore
+from etl.reports.small_cells import LEVEL_NAMES
 
 CLAIMS: Final = "ExplanationOfBenefit"
 COMPARED_MONEY: Final = ("submitted", "eligible", "benefit", "memberliability")
-"""Categories with net sums of headers that are compared: those that every claim states."""
+"""Categories with net sums that are compared: those that every claim states."""
+TOTALS_SUMMED: Final = "totals-summed"
+"""The rule that counts claims with totals that are summed from their lines."""
 
 _SUMS: Final = ("before", "now", "change")
 
@@ -29,7 +32,7 @@ def changes_since(before: ReleaseBefore, document: Mapping[str, Any]) -> dict[st
         "since": before.release,
         "members": None if made is None else made.patients.to_json(),
         "resources": {} if made is None else made.to_json()["resources"],
-        "money": [] if made is None or there is None else _money(there, document, made),
+        "money": [] if made is None or there is None else money_changes(there, document, made),
         "new_rules": None if there is None else _new_rules(there, document),
         "new_unmapped": None if there is None else _new_unmapped(there, document),
     }
@@ -47,31 +50,53 @@ def news_since(
     return _new_rules(before, now), _new_unmapped(before, now)
 
 
-def _money(
+def money_changes(
     before: Mapping[str, Any], now: Mapping[str, Any], made: Changes
 ) -> list[dict[str, Any]]:
-    """Return by how much net sums changed; the difference that few claims make is their amount."""
+    """Return by how much net sums changed; the difference that few claims make is their amount.
+
+    Args:
+        before: a report's document; empty before the first release.
+        now: another one; `money_totals`, `money_check` and `rules` of it are enough.
+        made: members and resources that changed.
+    """
     claims = made.resources.get(CLAIMS, ChangeCounts())
     is_few = 0 < claims.touched <= now["money_check"]["small_cells"]
-    was, new = _net(before), _net(now)
+    level = money_level([before, now])
+    old_sums, new_sums = (_net(document, level) for document in (before, now))
     changes = []
     for category in COMPARED_MONEY:
-        old, present = was.get(category), new.get(category)
-        if category not in was and category not in new:
+        if category not in old_sums and category not in new_sums:
             continue
-        sums: list[str | None] = [None, None, None]
-        if not (is_few or old is None or present is None):
-            sums = [old, present, str(Decimal(present) - Decimal(old))]
-        changes.append({"category": category, **dict(zip(_SUMS, sums, strict=True))})
+        old, new = (sums.get(category, "0.00") for sums in (old_sums, new_sums))
+        shown: list[str | None] = [None, None, None]
+        if not (is_few or old is None or new is None):
+            shown = [old, new, str(Decimal(new) - Decimal(old))]
+        sums = dict(zip(_SUMS, shown, strict=True))
+        changes.append({"level": level, "category": category, **sums})
     return changes
 
 
-def _net(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the net sums of headers over all claim types: None where one is withheld."""
+def money_level(documents: Iterable[Mapping[str, Any]]) -> str:
+    """Return the level that has the money of all claims of some reports.
+
+    A header that states no total is published with the sum of its lines: then those of headers
+    are not all, and the lines have them.
+    """
+    is_summed = any(
+        rule["rule"] == TOTALS_SUMMED and rule["findings"]
+        for document in documents
+        for rule in document.get("rules", ())
+    )
+    return LEVEL_NAMES["claim_line" if is_summed else "claim"]
+
+
+def _net(document: Mapping[str, Any], level: str) -> dict[str, Any]:
+    """Return the net sums of a level over all claim types: None where one is withheld."""
     return {
         total["category"]: total["net"]
         for total in document.get("money_totals", ())
-        if total["level"] == "header"
+        if total["level"] == level
     }
 
 

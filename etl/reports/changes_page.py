@@ -54,8 +54,7 @@ class ChangesPage:
         before: id of the release before; None before the first.
         after: id of the release after; None where it is planned.
         changes: members and resources.
-        money: claim type -> name of the total -> what was added, None where it is withheld;
-            None where it is not known.
+        money: net sums before and now (`changes.money_changes`); None if a report is missing.
         limits: limits of a planned run.
         stops: why the run would stop; empty where it would not.
         causes: (rule, claims, rows) that a planned run would reject, by first cause.
@@ -73,7 +72,7 @@ class ChangesPage:
     before: str | None
     after: str | None
     changes: Changes
-    money: Mapping[str, Mapping[str, str | None]] | None
+    money: Sequence[Mapping[str, Any]] | None
     limits: Sequence[LimitLine] = ()
     stops: str = ""
     causes: Sequence[tuple[str, int, int]] = ()
@@ -87,12 +86,7 @@ class ChangesPage:
 
 def changes_page(page: ChangesPage) -> str:
     """Return the page, which needs no script and loads nothing."""
-    names = sorted({name for amounts in (page.money or {}).values() for name in amounts})
-    return (
-        environment()
-        .get_template("changes.html.j2")
-        .render(page=page, money_names=names, shown=_SHOWN)
-    )
+    return environment().get_template("changes.html.j2").render(page=page, shown=_SHOWN)
 
 
 def moved_elements(

@@ -14,13 +14,21 @@ from typing import Any, Final
 from etl.columns.numbers import cents_text
 from etl.model.canonical_tables import TABLES
 from etl.model.data_models import DIRECTORY
+from etl.quality import MoneyKey, MoneyTotals
 from etl.quality.totals.money import MONEY_TYPES
 from etl.reports.certificate import certificate_document, timeliness_document
 from etl.reports.changes import changes_since
 from etl.reports.directory import directory_document
 from etl.reports.must_support import must_support_json
 from etl.reports.report_values import Example, Report
-from etl.reports.small_cells import LEVEL_NAMES, SUMS, ShownMoney, pooled, shown_money
+from etl.reports.small_cells import (
+    LEVEL_NAMES,
+    SUMS,
+    MoneyTable,
+    ShownMoney,
+    pooled,
+    shown_money,
+)
 
 FORMAT_VERSION: Final = "2"
 """Goes up when a reader of `report.json` has to change; docs/reports.md describes how."""
@@ -118,28 +126,9 @@ def _facts(report: Report) -> dict[str, Any]:
             }
             for rule in report.rules
         ],
-        "money": [
-            {
-                "level": LEVEL_NAMES[key.level],
-                "claim_type": key.claim_type,
-                "category": key.category,
-                **_sums(cell),
-            }
-            for key, cell in money.cells.items()
-        ],
-        "money_totals": [
-            {"level": LEVEL_NAMES[level], "category": category, **_sums(total)}
-            for (level, category), total in money.totals.items()
-        ],
-        "money_check": {
-            "compared": len(report.money),
-            "adds_up": all(sums.adds_up for sums in report.money.values()),
-            "small_cells": report.small_cells,
-            "withheld": money.withheld,
-            "exact": report.exact_money or None,
-        },
+        **money_document(report.money, money, report.small_cells, report.exact_money),
         "certificate": report.certificate
-        and certificate_document(report.certificate, report.small_cells),
+        and certificate_document(report.certificate, report.money, money, report.small_cells),
         "timeliness": report.timeliness and timeliness_document(report.timeliness),
         "directory": report.directory and directory_document(report.directory),
         "resources": dict(sorted(report.resources.items())),
@@ -192,6 +181,41 @@ def _facts(report: Report) -> dict[str, Any]:
         "findings_file": report.findings_file or None,
         "advice": list(report.advice),
         "all_reports": report.all_reports or None,
+    }
+
+
+def money_document(
+    exact: Mapping[MoneyKey, MoneyTotals], shown: MoneyTable, small_cells: int, path: str = ""
+) -> dict[str, Any]:
+    """Return the sums of money as a report states them.
+
+    Args:
+        exact: the sums.
+        shown: what is shown of them.
+        small_cells: sums over at most so many claims are withheld.
+        path: of the file with the exact sums; empty without one.
+    """
+    return {
+        "money": [
+            {
+                "level": LEVEL_NAMES[key.level],
+                "claim_type": key.claim_type,
+                "category": key.category,
+                **_sums(cell),
+            }
+            for key, cell in shown.cells.items()
+        ],
+        "money_totals": [
+            {"level": LEVEL_NAMES[level], "category": category, **_sums(total)}
+            for (level, category), total in shown.totals.items()
+        ],
+        "money_check": {
+            "compared": len(exact),
+            "adds_up": all(sums.adds_up for sums in exact.values()),
+            "small_cells": small_cells,
+            "withheld": shown.withheld,
+            "exact": path or None,
+        },
     }
 
 
@@ -278,9 +302,14 @@ def _claims_by_month(report: Report) -> list[dict[str, Any]]:
             claims[key.claim_type][key.month] += rows
     lines = []
     for claim_type in (name for name in MONEY_TYPES if name in claims):
-        months, rest = pooled(claims[claim_type], report.small_cells)
-        lines += [_line(claim_type, month, months[month]) for month in sorted(months)]
-        lines += [_line(claim_type, None, rest)] if rest else []
+        months = claims[claim_type]
+        pool = pooled({month: (months[month],) * 2 for month in sorted(months)}, report.small_cells)
+        lines += [
+            _line(claim_type, month, months[month])
+            for month in sorted(months)
+            if month not in pool.names
+        ]
+        lines += [_line(claim_type, None, pool.claims)] if pool.names else []
     return lines
 
 

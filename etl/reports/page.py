@@ -16,7 +16,7 @@ import jinja2
 
 from etl.model.canonical_tables import CLAIM_TYPES
 from etl.quality.totals.money import UNKNOWN_TYPE
-from etl.reports.changes import CLAIMS, COMPARED_MONEY
+from etl.reports.changes import CLAIMS, COMPARED_MONEY, money_level
 from etl.reports.directory import directory_page
 from etl.reports.finding_places import ShownPlace
 from etl.reports.must_support import must_support_page
@@ -65,6 +65,7 @@ def report_page(document: Mapping[str, Any]) -> str:
     missing: Sequence[Mapping[str, Any]] = document["missing"]
     # A directory's rules about what people look for warn; nothing in a profile requires it.
     is_wanted = is_directory(document["tables"])
+    level = money_level([document])
     wanting = {rule["rule"] for rule in rules if is_wanted and not rejects(rule)}
     return (
         environment()
@@ -84,7 +85,7 @@ def report_page(document: Mapping[str, Any]) -> str:
             headline_money=[
                 total
                 for total in document["money_totals"]
-                if total["level"] == "header" and total["category"] in COMPARED_MONEY
+                if total["level"] == level and total["category"] in COMPARED_MONEY
             ],
             money_by_type=[
                 (claim_type, rows)

@@ -12,7 +12,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final, TypeAlias
 
-from etl.reports.changes import CLAIMS, COMPARED_MONEY
+from etl.reports.changes import CLAIMS, COMPARED_MONEY, money_level
 from etl.reports.directory import directory_page, directory_trends
 from etl.reports.page import all_rows, causes, environment, of_table, rejects
 from etl.reports.percentages import share
@@ -137,15 +137,16 @@ def _plots(nights: Sequence[Mapping[str, Any]]) -> list[Plot]:
     ]
     if noun == "Rows":
         return plots + directory_trends(nights, labels)
+    level = money_level(nights)
     return [
         *plots,
         Plot(
             "money",
             "Net amounts of claims",
-            f"Net sums of all claims' headers, {span}; a gap where a sum or its change is withheld "
-            "or nothing was published.",
+            f"Net sums of all claims ({level}), {span}; a gap where a sum or its change is "
+            "withheld or nothing was published.",
             labels,
-            {category: _nets(nights, category) for category in COMPARED_MONEY},
+            {category: _nets(nights, level, category) for category in COMPARED_MONEY},
             kind="lines",
         ),
     ]
@@ -156,7 +157,7 @@ def _rejected_percent(document: Mapping[str, Any]) -> float:
     return 100 * rows["quarantined"] / rows["in"] if rows["in"] else 0.0
 
 
-def _nets(nights: Sequence[Mapping[str, Any]], category: str) -> list[Decimal | None]:
+def _nets(nights: Sequence[Mapping[str, Any]], level: str, category: str) -> list[Decimal | None]:
     """Return the net sum of each night, oldest first; None where it is not shown.
 
     A sum that differs from the one shown before by the money of a few claims would disclose it.
@@ -165,7 +166,7 @@ def _nets(nights: Sequence[Mapping[str, Any]], category: str) -> list[Decimal | 
     shown: list[Decimal | None] = []
     most_changed: int | None = None
     for night in nights:
-        net = _net(night, category)
+        net = _net(night, level, category)
         if most_changed is not None:
             most_changed = max(most_changed, _changed_claims(night))
             if 0 < most_changed <= night["money_check"]["small_cells"]:
@@ -185,10 +186,10 @@ def _changed_claims(document: Mapping[str, Any]) -> int:
     return sum(touched.values())
 
 
-def _net(document: Mapping[str, Any], category: str) -> Decimal | None:
+def _net(document: Mapping[str, Any], level: str, category: str) -> Decimal | None:
     if document["release"] is None:
         return None
     for total in document.get("money_totals", ()):
-        if (total["level"], total["category"]) == ("header", category) and total["net"] is not None:
+        if (total["level"], total["category"]) == (level, category) and total["net"] is not None:
             return Decimal(total["net"])
     return None

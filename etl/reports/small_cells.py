@@ -1,12 +1,14 @@
 """Suppression of small cells: no sum of money over a few claims, and none from which one follows.
 
 A sum over one claim is its amount. So a sum over 1 to `most` claims is withheld, and of the sums
-that it could be worked out from, enough that it cannot:
+that it could be worked out from, enough that it cannot. All tables of money of a run divide the
+same totals: by claim type, payer, plan, month, status or file. Whoever has a total and all parts of
+it but one has that one. So of a total that is shown, `pooled` withholds either no part of a table,
+or several parts that are over more than `most` claims together, and `jointly_pooled` tries what
+follows from several tables:
 
 * The source is published + quarantined + superseded: it is withheld where one of them is.
 * Published less net is what does not count: where that is of few claims, the net is withheld.
-* A sum over all claim types, less those of the types that are shown, leaves those that are not: it
-  is withheld where they are of one type, or of few claims together.
 """
 
 from __future__ import annotations
@@ -14,9 +16,11 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, Generic, TypeAlias, TypeVar
+
+import numpy as np
 
 from etl.columns.numbers import cents_text
 from etl.model.canonical_tables import AMOUNT_CATEGORIES
@@ -30,6 +34,12 @@ SUMS: Final = ("source", "published", "quarantined", "superseded", "net")
 _PARTS: Final = ("published", "quarantined", "superseded")
 LEVEL_NAMES: Final = {"claim": "header", "claim_line": "lines"}
 """Levels, as a report calls them."""
+
+_TINY: Final = 1e-9
+
+Name = TypeVar("Name")
+Cell: TypeAlias = tuple[int, int]
+"""How many claims a sum is over, and its cents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,91 +100,212 @@ def shown_money(money: Mapping[MoneyKey, MoneyTotals], most: int) -> MoneyTable:
             }
             if not rows:
                 continue
-            hidden = {key: _withheld(totals, most) for key, totals in rows.items()}
-            cells |= {key: _shown(totals, hidden[key]) for key, totals in rows.items()}
-            whole = sum(rows.values(), MoneyTotals())
-            totals[level, category] = _shown(
-                whole,
-                _withheld_of_all([(totals, hidden[key]) for key, totals in rows.items()], most),
-            )
+            withheld, withheld_totals = _withheld(rows, most)
+            for key, sums in rows.items():
+                cells[key] = _shown(sums, {name for name in SUMS if key in withheld[name]})
+            totals[level, category] = _shown(sum(rows.values(), MoneyTotals()), withheld_totals)
     return MoneyTable({key: cells[key] for key in money}, totals)
 
 
-def _withheld(totals: MoneyTotals, most: int) -> frozenset[str]:
-    """Return which sums of one claim type are withheld."""
-    names = {
-        name
-        for name in (*_PARTS, "net")
-        if _is_small(getattr(totals, f"{name}_claims"), getattr(totals, name), most)
-    }
-    not_counting = totals.published_claims - totals.net_claims
-    if "published" in names or _is_small(not_counting, totals.published - totals.net, most):
-        names.add("net")
-    return _with_source(names)
+def _withheld(
+    rows: Mapping[MoneyKey, MoneyTotals], most: int
+) -> tuple[dict[str, set[MoneyKey]], set[str]]:
+    """Return the claim types of which each sum is withheld, and the sums of all types that are."""
+    withheld: dict[str, set[MoneyKey]] = {}
+    of_all: set[str] = set()
+    for name in _PARTS:
+        pool = pooled({key: _part(totals, name) for key, totals in rows.items()}, most)
+        withheld[name] = set(pool.names)
+        if pool.is_withheld:
+            of_all.add(name)
+    withheld["source"] = set().union(*(withheld[name] for name in _PARTS))
+    withheld["net"], is_net_withheld = _withheld_nets(rows, withheld["published"], most)
+    if of_all:
+        of_all.add("source")
+    if is_net_withheld or "published" in of_all:
+        of_all.add("net")
+    return withheld, of_all
 
 
-def _withheld_of_all(
-    rows: Sequence[tuple[MoneyTotals, frozenset[str]]], most: int
-) -> frozenset[str]:
-    """Return which sums over all claim types are withheld.
+def _part(totals: MoneyTotals, name: str) -> Cell:
+    return getattr(totals, f"{name}_claims"), getattr(totals, name)
+
+
+def _withheld_nets(
+    rows: Mapping[MoneyKey, MoneyTotals], unpublished: set[MoneyKey], most: int
+) -> tuple[set[MoneyKey], bool]:
+    """Return the claim types with a net sum that is withheld, and whether that of all types is.
 
     Args:
-        rows: the sums of each claim type, and which of them are withheld.
+        rows: the sums of each claim type.
+        unpublished: those with a published sum that is withheld.
         most: sums over at most so many claims are withheld.
     """
-    withheld = set()
-    for name in _PARTS:
-        if _give_away([getattr(e, f"{name}_claims") for e, names in rows if name in names], most):
-            withheld.add(name)
-    # The shown published sums, less the net ones, disclose the claims that do not count.
-    hidden = [(totals, "published" not in names) for totals, names in rows if "net" in names]
-    for counts_of_group in (
-        [totals for totals, _ in hidden],
-        [totals for totals, with_published in hidden if with_published],
-        [totals for totals, _ in hidden if totals.net_claims],
+    net = {key: _part(totals, "net") for key, totals in rows.items()}
+    other = {
+        key: (totals.published_claims - totals.net_claims, totals.published - totals.net)
+        for key, totals in rows.items()
+    }
+    withheld = unpublished | {
+        key
+        for part in (net, other)
+        for key, cell in part.items()
+        if most and any(cell) and cell[0] <= most
+    }
+    # A net sum is only unknown beside its published sum where some claims count and some do not.
+    candidates = sorted(
+        (key for key in rows if key not in withheld and net[key][0] and other[key][0]),
+        key=lambda key: rows[key].published_claims,
+    )
+    while any(
+        _discloses([part[key] for key in group if part[key][1]], most)
+        for group in (
+            withheld,
+            withheld - unpublished,
+            {key for key in withheld if any(net[key])},
+        )
+        for part in (net, other)
     ):
-        net = [totals.net_claims for totals in counts_of_group]
-        not_counting = [totals.published_claims - totals.net_claims for totals in counts_of_group]
-        if _give_away(net, most) or _give_away(not_counting, most):
-            withheld.add("net")
-    return _with_source(withheld)
+        if not candidates:
+            return withheld, True
+        withheld.add(candidates.pop(0))
+    return withheld, False
 
 
-def _with_source(names: set[str]) -> frozenset[str]:
-    return frozenset(names | ({"source"} if names.intersection(_PARTS) else set()))
+def _discloses(cells: Iterable[Cell], most: int) -> bool:
+    """Return whether the sum of some withheld cells discloses one of them, or few claims.
+
+    If it is nothing, so is each of them: amounts are seldom negative.
+    """
+    filled = [cell for cell in cells if any(cell)]
+    return (
+        len(filled) == 1
+        or 0 < sum(claims for claims, _ in filled) <= most
+        or (bool(filled) and not any(cents for _, cents in filled))
+    )
 
 
-def _is_small(claims: int, cents: int, most: int) -> bool:
-    # An amount without a claim would be a bug of counting: it is not shown either.
-    return most > 0 and (0 < claims <= most or (claims == 0 and cents != 0))
-
-
-def _give_away(counts: Sequence[int], most: int) -> bool:
-    """Return whether the sum over some withheld cells discloses few claims."""
-    filled = [count for count in counts if count]
-    return len(filled) == 1 or 0 < sum(filled) <= most
-
-
-def _shown(totals: MoneyTotals, withheld: frozenset[str]) -> ShownMoney:
+def _shown(totals: MoneyTotals, withheld: Set[str]) -> ShownMoney:
     sums = {name: None if name in withheld else getattr(totals, name) for name in SUMS}
     return ShownMoney(**sums, adds_up=totals.adds_up)
 
 
-def pooled(counts: Mapping[str, int], most: int) -> tuple[dict[str, int], int]:
-    """Return the counts that may be shown, and the sum of those that may not.
+@dataclass(frozen=True, slots=True)
+class Pool(Generic[Name]):
+    """Cells of a table that are not shown each.
+
+    Attributes:
+        names: of the cells; empty if all are shown.
+        claims: how many claims they are over together.
+        cents: their sum.
+        is_withheld: whether that sum is withheld too, and with it the total of the table.
+    """
+
+    names: tuple[Name, ...]
+    claims: int
+    cents: int
+    is_withheld: bool
+
+
+def pooled(cells: Mapping[Name, Cell], most: int) -> Pool[Name]:
+    """Return the cells of a table that are not shown: the small ones, and what would tell them.
 
     The small ones are put together, with the next larger ones until their sum is not small either:
     where only one is left out, it is the sum of all less what is shown.
 
     Args:
-        counts: of claims, by name.
-        most: counts of at most so many claims are not shown alone; 0 to show every count.
+        cells: claims and cents, by name; the parts of a total.
+        most: sums over at most so many claims are not shown; 0 to show every one.
     """
-    shown = {name: count for name, count in sorted(counts.items()) if count > most}
-    rest = sum(counts.values()) - sum(shown.values())
-    while 0 < rest <= most and shown:
-        rest += shown.pop(min(shown, key=lambda name: (shown[name], name)))
-    return shown, rest
+    # An amount without a claim would be a bug of counting: it is not shown either.
+    filled = sorted((name for name in cells if any(cells[name])), key=lambda name: cells[name][0])
+    pool = [name for name in filled if most and cells[name][0] <= most]
+    rest = filled[len(pool) :]
+    while pool and rest and _discloses([cells[name] for name in pool], most):
+        pool.append(rest.pop(0))
+    return _pool(cells, pool, most)
+
+
+def jointly_pooled(
+    tables: Mapping[str, Mapping[str, Cell]],
+    fixed: Mapping[str, Iterable[str]],
+    together: Mapping[tuple[str, ...], int],
+    most: int,
+) -> dict[str, Pool[str]]:
+    """Return the cells that are not shown, of several tables that divide one total.
+
+    A plan is of one payer, and a payer may have one type of claims: then cells of one table, less
+    those of another, are a small cell. Each small cell, and each few claims that have their values
+    of all dimensions together, is tried against all that is shown.
+
+    Args:
+        tables: dimension -> its cells.
+        fixed: dimension -> its cells that are not shown, where that is decided.
+        together: values that claims have together, one of each table -> how many claims.
+        most: sums over at most so many claims are not shown; 0 to show every one.
+    """
+    pools = {by: set(fixed.get(by, pooled(cells, most).names)) for by, cells in tables.items()}
+    parts = [
+        values
+        for values in together
+        if all(value in cells for value, cells in zip(values, tables.values(), strict=True))
+    ]
+    sums = {
+        (by, name): np.array([values[at] == name for values in parts], dtype=float)
+        for at, (by, cells) in enumerate(tables.items())
+        for name in cells
+    }
+    small = [
+        sums[by, name]
+        for by, cells in tables.items()
+        for name, cell in cells.items()
+        if most and any(cell) and cell[0] <= most
+    ]
+    small += [
+        row
+        for values, row in zip(parts, np.eye(len(parts)), strict=True)
+        if together[values] <= most
+    ]
+    candidates = sorted(
+        ((by, name) for by, cells in tables.items() if by not in fixed for name in cells),
+        key=lambda each: tables[each[0]][each[1]][0],
+    )
+
+    def shown(*, but: tuple[str, str] | None = None) -> Any:
+        rows = [
+            row for (by, name), row in sums.items() if name not in pools[by] and (by, name) != but
+        ]
+        return np.stack([np.ones(len(parts)), *rows])
+
+    while parts and (found := _first_spanned(small, shown())) is not None:
+        candidates = [(by, name) for by, name in candidates if name not in pools[by]]
+        if not candidates:
+            break
+        enough = (each for each in candidates if _first_spanned([found], shown(but=each)) is None)
+        by, name = next(enough, candidates[0])
+        pools[by].add(name)
+    return {by: _pool(tables[by], pools[by], most) for by in tables}
+
+
+def _first_spanned(wanted: Iterable[Any], rows: Any) -> Any:
+    """Return the first vector that is a linear combination of some rows; None if none is."""
+    _, sizes, basis = np.linalg.svd(rows, full_matrices=False)
+    basis = basis[sizes > _TINY]
+    for vector in wanted:
+        if np.abs(vector - vector @ basis.T @ basis).max() < _TINY:
+            return vector
+    return None
+
+
+def _pool(cells: Mapping[Name, Cell], names: Iterable[Name], most: int) -> Pool[Name]:
+    kept = tuple(name for name in cells if name in names)
+    parts = [cells[name] for name in kept]
+    return Pool(
+        kept,
+        sum(claims for claims, _ in parts),
+        sum(cents for _, cents in parts),
+        bool(parts) and _discloses(parts, most),
+    )
 
 
 def exact_csv(money: Mapping[MoneyKey, MoneyTotals], key: bytes) -> bytes:

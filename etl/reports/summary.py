@@ -160,6 +160,11 @@ FATES: Final = ("in", "published", "quarantined", "superseded", "withdrawn")
 """Names of the numbers of `Summary.tables`, in order."""
 
 
+def shown_fate(fate: str, *, is_published: bool) -> str:
+    """Return what a fate is called: rows are `accepted` if the run published nothing."""
+    return "accepted" if fate == "published" and not is_published else fate
+
+
 def by_fate(numbers: Iterable[int]) -> dict[str, int]:
     """Return the numbers of a table by what they are; `withdrawn` only where there are any."""
     fates = dict(zip(FATES, numbers, strict=True))

@@ -220,12 +220,20 @@ def test_the_textfile_has_what_a_run_came_to(tmp_path: Path) -> None:
     assert found["cpcds_run_duration_seconds",] == 90
     assert found["cpcds_run_phase_seconds", "partitions"] == 60
     assert found["cpcds_run_rows", "quarantined", "claim"] == 12
+    assert found["cpcds_run_rows", "published", "claim"] == 880
     assert found["cpcds_run_verdict", "published"] == 1
     assert found["cpcds_run_verdict", "failed"] == 0
     assert found["cpcds_run_money_adds_up",] == 1
     assert found["cpcds_run_changes", "added", "member"] == 2
     assert S_IMODE(path.stat().st_mode) == 0o644
     assert [each.name for each in tmp_path.iterdir()] == ["cpcds.prom"]
+
+
+def test_rows_of_a_run_that_published_nothing_are_accepted(tmp_path: Path) -> None:
+    write_textfile(tmp_path / "cpcds.prom", replace(GOOD, verdict="stopped", release=None))
+    found = samples(tmp_path / "cpcds.prom")
+    assert found["cpcds_run_rows", "accepted", "claim"] == 880
+    assert ("cpcds_run_rows", "published", "claim") not in found
 
 
 def test_a_failure_keeps_the_time_of_the_last_success(tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+from etl.columns.numbers import cents_text
 from etl.mapping.coverage import ElementCoverage, ProfileCoverage
+from etl.pipeline.run_record import totals_of
 from etl.publish.change_counts import ChangeCounts, Changes
 from etl.quality import RowCounts
 from etl.reports import (
@@ -210,7 +212,8 @@ def money_of(made: Report, *, small_cells: int, touched: int) -> list[Mapping[st
 def test_money_is_compared_net_and_to_the_cent() -> None:
     money = money_of(report(), small_cells=0, touched=1)
     [benefit] = [each for each in money if each["category"] == "benefit"]
-    assert benefit == {"category": "benefit", "before": "1.00", "now": "-1.00", "change": "-2.00"}
+    sums = {"before": "1.00", "now": "-1.00", "change": "-2.00"}
+    assert benefit == {"level": "header", "category": "benefit", **sums}
 
 
 def test_the_money_that_few_claims_changed_is_withheld() -> None:
@@ -223,6 +226,29 @@ def test_the_money_that_few_claims_changed_is_withheld() -> None:
         some = {replace(key, level="claim", category="benefit"): whole}
         [each] = money_of(replace(made, money=some), small_cells=10, touched=touched)
         assert (each["change"] is not None) is is_shown
+
+
+def test_a_stopped_run_names_the_release_that_limits_compare_it_with() -> None:
+    stopped = replace(report(), release=None, before=before(report_document(report()), None))
+    page = report_page(report_document(stopped))
+    assert "There is nothing to compare with" not in page
+    assert 'members see what release <code>release-6</code> holds. <a href="#limits">' in page
+    assert '<th class="n">accepted</th>' in page
+    assert '<th class="n">published</th>' not in page
+
+
+def test_money_is_that_of_lines_where_totals_are_summed_from_them() -> None:
+    summed = replace(report().rules[0], rule="totals-summed", findings=3)
+    made = replace(report(), small_cells=0, rules=(*report().rules, summed))
+    lines = {key: sums for key, sums in made.money.items() if key.level == "claim_line"}
+    assert lines
+    page = report_page(report_document(made))
+    assert "<th>amounts of lines</th>" in page
+    now = replace(made, before=before(report_document(made)))
+    money = report_document(now)["changes"]["money"]
+    assert {each["level"] for each in money} == {"lines"}
+    net = sum(sums.net for key, sums in lines.items() if key.category == "submitted")
+    assert totals_of(made).net["submitted"] == cents_text(net)
 
 
 def test_required_cells_that_are_missing_are_counted_by_column() -> None:

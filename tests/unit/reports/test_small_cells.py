@@ -46,18 +46,27 @@ def test_an_amount_without_a_claim_is_not_shown() -> None:
     assert shown_money({KEY: quarantined(0)}, 10).cells[KEY].quarantined is None
 
 
-def test_a_total_is_withheld_where_it_would_tell_of_one_type_or_of_few_claims() -> None:
+def test_a_total_is_shown_unless_it_is_of_few_claims_and_a_second_type_is_withheld() -> None:
     few, many = quarantined(6), quarantined(500)
-    for cells, hidden in (
-        ([few, many], True),
-        ([few, few], False),
-        ([quarantined(5), quarantined(5)], True),
-        ([many, many], False),
+    for cells, withheld, of_all in (
+        ([few, many], 2, False),
+        ([few, few], 2, False),
+        ([quarantined(5), quarantined(5)], 2, True),
+        ([few, quarantined(0, 0)], 1, True),
+        ([many, many], 0, False),
     ):
         shown = shown_money(dict(zip((KEY, OTHER), cells, strict=True)), 10)
         whole = shown.totals["claim", "benefit"]
-        assert (whole.quarantined is None) is (whole.source is None) is hidden
+        assert sum(each.quarantined is None for each in shown.cells.values()) == withheld
+        assert (whole.quarantined is None) is (whole.source is None) is of_all
         assert whole.published == 2_000_000
+
+
+def test_amounts_that_come_to_nothing_are_each_nothing_and_withheld_with_more() -> None:
+    nothing = [quarantined(claims, 0) for claims in (6, 500)]
+    shown = shown_money(dict(zip((KEY, OTHER), nothing, strict=True)), 10)
+    assert {each.quarantined for each in shown.cells.values()} == {None}
+    assert shown.totals["claim", "benefit"].quarantined is None
 
 
 def test_page_and_json_say_what_is_withheld_and_that_all_adds_up() -> None:
@@ -99,21 +108,27 @@ def test_exact_sums_have_a_seal_that_the_key_alone_makes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("counts", "shown", "rest"),
+    ("counts", "names", "is_withheld"),
     [
-        ({"a": 20, "b": 30}, {"a": 20, "b": 30}, 0),
-        ({"a": 20, "b": 3}, {}, 23),
-        ({"a": 20, "b": 3, "c": 40}, {"c": 40}, 23),
-        ({"a": 20, "b": 6, "c": 7}, {"a": 20}, 13),
-        ({"a": 3}, {}, 3),
-        ({}, {}, 0),
+        ({"a": 20, "b": 30}, "", False),
+        ({"a": 20, "b": 3}, "ab", False),
+        ({"a": 20, "b": 3, "c": 40}, "ab", False),
+        ({"a": 20, "b": 6, "c": 7}, "bc", False),
+        ({"a": 3}, "a", True),
+        ({"a": 3, "b": 7, "c": 0}, "ab", True),
+        ({}, "", False),
     ],
 )
-def test_small_counts_are_put_together_so_that_none_is_left_alone(
-    counts: dict[str, int], shown: dict[str, int], rest: int
+def test_small_sums_are_put_together_so_that_none_is_left_alone(
+    counts: dict[str, int], names: str, *, is_withheld: bool
 ) -> None:
-    assert pooled(counts, 10) == (shown, rest)
-    assert pooled(counts, 0) == (counts, 0)
+    cells = {name: (count, 100 * count) for name, count in counts.items()}
+    pool = pooled(cells, 10)
+    assert pool.names == tuple(names)
+    assert pool.claims == sum(counts[name] for name in names)
+    assert pool.cents == 100 * pool.claims
+    assert pool.is_withheld is is_withheld
+    assert pooled(cells, 0).names == ()
 
 
 def test_claims_by_month_name_no_month_of_few_claims() -> None:
@@ -148,21 +163,22 @@ def test_claims_by_month_name_no_month_of_few_claims() -> None:
 def by_file(*files: FileMoney) -> list[tuple[object, ...]]:
     """Return file, claims, source and published sum of each line of a certificate."""
     facts = CertificateFacts(facts=1, sums=1, carried=0, counted={}, files=files)
-    shown = certificate_document(facts, 10)["files"]
+    shown = certificate_document(facts, {}, shown_money({}, 10), 10)["files"]
     return [
         tuple(each[name] for name in ("file", "claims", "source", "published")) for each in shown
     ]
 
 
-def test_a_files_sum_of_few_claims_stands_with_the_next_larger_one() -> None:
+def test_files_are_not_told_beside_one_of_few_claims() -> None:
     few, more, most = (
         FileMoney(name, "claim", "benefit", claims, cents, cents)
         for name, claims, cents in (("a.csv", 3, 100), ("b.csv", 20, 2_000), ("c.csv", 30, 30_000))
     )
-    assert by_file(few, more, most) == [
+    assert by_file(more, most) == [
+        ("b.csv", 20, "20.00", "20.00"),
         ("c.csv", 30, "300.00", "300.00"),
-        (None, 23, None, "21.00"),
     ]
+    assert by_file(few, more, most) == [(None, 53, None, "321.00")]
     assert by_file(few) == [(None, None, None, None)]
 
 
