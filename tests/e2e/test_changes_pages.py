@@ -52,7 +52,7 @@ def test_the_page_of_a_plan_says_what_the_plan_says(nights: Path, tmp_path: Path
 def test_the_page_of_a_plan_says_what_would_stop_it(nights: Path, tmp_path: Path) -> None:
     page = tmp_path / "plan.html"
     arguments = ("run", nights / "day1", "--to", nights / "tree", "--dry-run", "--html", page)
-    assert cpcds(*arguments, CPCDS_LIMITS__MONEY_CHANGE="0").code == 4
+    assert cpcds(*arguments, CPCDS_LIMITS__RETRACTED_CLAIMS="0").code == 4
     assert "✗ The run would stop: " in page.read_text()
     assert '<li class="bad">✗ ' in page.read_text()
 
