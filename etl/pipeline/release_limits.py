@@ -194,7 +194,7 @@ def _sums(before: ReleaseFacts, now: ReleaseFacts) -> list[_Loss]:
                 f"{_rounded(moved):,} ({percent(share)})"
             )
             if claims_before is not None:
-                says += f", of {claims_before:,} claims before and {claims_now:,} now"
+                says += f", from {claims_before:,} claims to {claims_now:,}"
             sums.append(_Loss(share * abs(was), abs(was), says))
     if before.totals and not sums:
         nothing = (

@@ -267,8 +267,9 @@ def _pools(
         fixed = {"type": withheld}
         for claim_type, (claims, _) in tables["type"].items():
             stated = money.get(MoneyKey(level, claim_type, category), MoneyTotals())
-            if 0 < abs(claims - stated.published_claims) <= most:
-                # Less the sum of the rows, the sum of a type would be that of few summed totals.
+            summed = abs(claims - stated.published_claims)
+            if 0 < summed <= most or (summed and 0 < stated.published_claims <= most):
+                # A type has the sum of its rows and of its summed totals: neither may be few.
                 fixed |= {"payer": set(tables["payer"]), "plan": set(tables["plan"])}
         yield (level, category), jointly_pooled(tables, fixed, facts.joint, most)
 
@@ -320,19 +321,20 @@ def _by_file(files: Sequence[FileMoney], divisions: _Divisions) -> Iterator[dict
         groups[each.level, each.category].append(each)
     for (level, category), parts in sorted(groups.items()):
         cells = {at: (part.claims, part.published) for at, part in enumerate(parts)}
-        # A file may have all claims of a type or a payer: beside small ones, files are not told.
-        beside = divisions.pools.get((level, category), {})
-        divides = len(parts) == 1 or not (
-            pooled(cells, divisions.most).names
-            or any(beside[by].names for by in ("type", "payer") if by in beside)
-        )
-        pool = divisions.pool(cells, level, category, divides=divides)
         # The sources of all files come to the sum of the rows: none is shown, or each.
         shows_source = not any(
             0 < count <= divisions.most
             for part in parts
             for count in (part.differences, part.claims - part.differences)
         )
+        # A file may have all claims of a type or a payer: beside small ones, files are not told.
+        beside = divisions.pools.get((level, category), {})
+        divides = len(parts) == 1 or not (
+            not shows_source
+            or pooled(cells, divisions.most).names
+            or any(beside[by].names for by in ("type", "payer") if by in beside)
+        )
+        pool = divisions.pool(cells, level, category, divides=divides)
         for line in (part for at, part in enumerate(parts) if at not in pool.names):
             shows = line.source is not None and shows_source
             yield {

@@ -158,7 +158,7 @@ def _withheld_nets(
         key=lambda key: rows[key].published_claims,
     )
     while any(
-        _discloses([part[key] for key in group if part[key][1]], most)
+        _discloses_beside_zeros([part[key] for key in group], most)
         for group in (
             withheld,
             withheld - unpublished,
@@ -183,6 +183,12 @@ def _discloses(cells: Iterable[Cell], most: int) -> bool:
         or 0 < sum(claims for claims, _ in filled) <= most
         or (bool(filled) and not any(cents for _, cents in filled))
     )
+
+
+def _discloses_beside_zeros(cells: Iterable[Cell], most: int) -> bool:
+    """Return the same of a reader who knows which of the cells are nothing."""
+    filled = [cell for cell in cells if any(cell)]
+    return bool(filled) and _discloses([cell for cell in filled if cell[1]] or filled, most)
 
 
 def _shown(totals: MoneyTotals, withheld: Set[str]) -> ShownMoney:
@@ -245,10 +251,14 @@ def jointly_pooled(
         most: sums over at most so many claims are not shown; 0 to show every one.
     """
     pools = {by: set(fixed.get(by, pooled(cells, most).names)) for by, cells in tables.items()}
+    # Where a cell comes to nothing, so does each part of it, and the reader knows that.
     parts = [
         values
         for values in together
-        if all(value in cells for value, cells in zip(values, tables.values(), strict=True))
+        if all(
+            cells.get(value, (0, 0))[1]
+            for value, cells in zip(values, tables.values(), strict=True)
+        )
     ]
     sums = {
         (by, name): np.array([values[at] == name for values in parts], dtype=float)

@@ -27,7 +27,7 @@ def test_a_line_is_what_a_json_library_makes_of_it(
 ) -> None:
     route, client, patient, release, code = texts
     record = RequestRecord(
-        "0123456789abcdef", 0.0, route, client, patient, release, code, status, sent
+        "0123456789abcdef", 0.0, route, client, patient, release, (), code, status, sent
     )
     written: list[bytes] = []
     AccessLog(written.append, b"k" * 32, lambda: now).request(record, "GET", seconds)

@@ -100,8 +100,8 @@ def test_a_limit_holds_up_to_the_share_itself() -> None:
 
 def test_money_that_goes_or_multiplies_breaks_its_limit_by_claim_type() -> None:
     for oral, says in (
-        ("40000.00", "would shrink by about 60,000 (60 %), of 100 claims before and 100 now"),
-        ("10000000.00", "would grow, beyond its claims, by about 9,900,000 (9900 %), of 100"),
+        ("40000.00", "would shrink by about 60,000 (60 %), from 100 claims to 100"),
+        ("10000000.00", "would grow, beyond its claims, by about 9,900,000 (9900 %), from 100"),
     ):
         now = replace(BEFORE, totals={**BEFORE.totals, **money(oral=oral)})
         found = input_verdicts(LIMITS, manifest(BEFORE), now)
