@@ -39,7 +39,7 @@ _TINY: Final = 1e-9
 
 Name = TypeVar("Name")
 Cell: TypeAlias = tuple[int, int]
-"""How many claims a sum is over, and its cents."""
+"""Number of claims behind a sum, and its cents."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from decimal import Decimal
 from pathlib import Path
 from stat import S_IMODE
@@ -142,14 +143,19 @@ def test_the_money_of_a_type_with_few_claims_is_nowhere_in_what_a_run_shows(tmp_
         for row in rows_of(target / "quarantine" / release.id / "sums" / "money.csv")
     }
     withheld = {
-        exact[cell["level"], cell["claim_type"], cell["category"]][name]
+        exact[cell["level"], cell["claim_type"], cell["category"]]["published"]
         for cell in told["money"]
-        for name in ("published", "net")
-        if cell[name] is None
-    } - {"0.00"}
-    assert len(withheld) > 20
+        if cell["claim_type"] in ("vision", "inpatient")
+    }
+    # Smaller amounts are met by chance.
+    large = {amount for amount in withheld if Decimal(amount) >= 1_000}
+    assert len(large) > 5
     for name, text in shown.items():
-        found = {amount for amount in withheld if amount in text or f"{Decimal(amount):,}" in text}
+        found = {
+            amount
+            for amount in large
+            if re.search(rf"(?<![\d,.])({re.escape(amount)}|{Decimal(amount):,})(?!\d)", text)
+        }
         assert not found, name
     (total,) = (
         line
