@@ -49,7 +49,7 @@ CHUNK_BYTES: Final = 1 << 20
 FREE_BYTES: Final = 1 << 30
 """Anything may unpack to this much, however small it is."""
 MOST_RATIO: Final = 100
-"""What is compressed may unpack to this many times its size, and `FREE_BYTES`; text: 5 to 30."""
+"""Times its size that compressed text may unpack to, beside `FREE_BYTES`; honest text: 5 to 30."""
 
 
 class BrokenPacking(Exception):
