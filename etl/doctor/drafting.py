@@ -64,11 +64,10 @@ class _Raw:
         return [column for column in self.columns if _table(column) == table]
 
     def named(self, table: str, column: str) -> str | None:
-        """Return the header of an element that is no one of several, and note that it is used."""
+        """Return the header of an element that is no one of several."""
         for one in self.columns_of(table):
             element = one.match.element
             if element and element.column == column and not element.qualifier:
-                self.used.add(one.header)
                 return one.header
         return None
 
@@ -251,6 +250,7 @@ class LayoutDraft:
         yield f"from: {raw.name}"
         keys = [raw.ids[role] for role in ("claim", "member") if role in raw.ids]
         line = raw.named("claim_line", "line_number") if wide else None
+        raw.used |= {line} if line else set()
         single = table in _TYPED and table != raw.tables[0] and _is_single(groups)
         if single:
             keys.append(groups[0]["code"].header)
@@ -287,6 +287,7 @@ class LayoutDraft:
             raw.named("claim", "coverage_id"),
         )
         if other and own:
+            raw.used |= {other, own}
             yield f"where: {{ column: {_quoted(other)}, differs_from: {_quoted(own)} }}"
         names = dict.fromkeys(
             column.match.element.column
@@ -335,7 +336,7 @@ class LayoutDraft:
     def _lacking(self, raw: _Raw, table: str, name: str) -> str:
         """Return a required column without a header: looked up if possible, else always absent."""
         if (table, name) == ("claim", "payer_id") and (text := self._payer_of_coverage(raw)):
-            return f"payer_id:  # the payer of the coverage\n      {text}"
+            return f"payer_id: {text}  # the payer of the coverage"
         key = next(iter(raw.ids.values()), raw.columns[0].header)
         raw.used.add(key)
         hint = ""
@@ -354,9 +355,11 @@ class LayoutDraft:
                 and other is not raw
                 and {"member"} <= raw.ids.keys() & other.ids
             ):
+                raw.used.add(by)
+                other.used |= {key, value}
                 parts = {"table": other.name, "key": key, "by": by, "value": value}
                 inside = ", ".join(f"{name}: {_quoted(text)}" for name, text in parts.items())
-                return f"  lookup: {{ {inside} }}"
+                return f"{{ lookup: {{ {inside} }} }}"
         return ""
 
     def _row(
@@ -421,6 +424,7 @@ def _raw(file: FileFound, names: set[str]) -> _Raw:
             header = raw.named(table, column)
             if header is not None:
                 raw.ids[role] = header
+                raw.used.add(header)
     return raw
 
 

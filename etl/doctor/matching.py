@@ -118,6 +118,7 @@ class Matching:
         self._elements = elements
         every = elements.every
         self._is_telling = np.array([element.shape in TELLING for element in every])
+        self._is_id = np.array([_is_key(element) for element in every])
         self._opened = {kind: possible_elements(every, tables) for kind, tables in KINDS.items()}
 
     def names(self, header: Header) -> Any:
@@ -151,12 +152,15 @@ class Matching:
             return Matched("", ())
         names = np.array([self.names(candidate.header) for candidate in candidates])
         scores = np.zeros(names.shape)
+        has_rows = any(candidate.profile.filled for candidate in candidates)
         for index, candidate in enumerate(candidates):
             # What is less alike can be raised by keys of other files, or by a telling shape.
             able = (names[index] >= _UNLIKE) | self._is_telling
             able |= bool(candidate.joins) or candidate.is_nameless
             for to in np.flatnonzero(able):
                 scores[index, to] = self._score(candidate, every[to], float(names[index, to]))
+            if has_rows and not candidate.profile.filled:  # no row is known by an empty cell
+                scores[index, self._is_id] = 0.0
         # What fits many numbered columns is theirs, rather than that of a single one.
         weights = np.array([float(len(candidate.places)) ** 0.5 for candidate in candidates])
         best_kind, best_value, best_pairs = "", 0.0, {}
