@@ -168,7 +168,7 @@ def _publish_extract(
             publication = Publication(
                 Target(settings.target, store_options(settings)),
                 store,
-                with_lost(base, repair=repair),
+                with_lost(base, repair=repair, now=moment),
                 limits_against(settings, base, definitions),
                 lease,
                 _bulk_options(settings),

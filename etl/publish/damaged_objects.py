@@ -13,11 +13,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from itertools import chain
 
 from etl.errors import NotFound, StoreError
-from etl.publish.canonical_json import sha256
+from etl.publish.canonical_json import instant, sha256
 from etl.publish.catalog import Unit, place
 from etl.publish.manifest import SHARES, Named
 from etl.publish.object_keys import digest_of
@@ -32,11 +33,11 @@ IsRead = Callable[[str], bool]
 log = logging.getLogger(__name__)
 
 
-def with_lost(base: Current, *, repair: bool) -> Current:
+def with_lost(base: Current, *, repair: bool, now: datetime | None = None) -> Current:
     """Return what readers see, with what of it is to be made again; arguments as of `find_lost`."""
     if base.release is None:
         return base
-    damaged = replace(base, lost=find_lost(base.release, repair=repair))
+    damaged = replace(base, lost=find_lost(base.release, repair=repair, now=now))
     note = damage_note(damaged)
     if note:
         log.warning("%s: %s", base.release.store.name, note)
@@ -56,7 +57,7 @@ def damage_note(base: Current) -> str:
     )
 
 
-def find_lost(release: Release, *, repair: bool) -> Lost:
+def find_lost(release: Release, *, repair: bool, now: datetime | None = None) -> Lost:
     """Return what of a release is to be made again; usually nothing.
 
     Objects that are there and damaged are deleted: not every store replaces them.
@@ -64,22 +65,29 @@ def find_lost(release: Release, *, repair: bool) -> Lost:
     Args:
         release: what readers see.
         repair: whether to read all objects, not only the share that is due.
+        now: time of the run: a share is due for each day since the release, in which runs with the
+            same files may have published nothing. None for one share.
 
     Raises:
         StoreError: storage failed, or the catalog itself is damaged: only a copy helps there.
     """
     _check_catalog(release)
     manifest, store = release.manifest, release.store
-    share = manifest.due_share - 1
+    days = 0 if now is None else (now - instant(manifest.created)).days
+    shares = {(manifest.share_read + more) % SHARES for more in range(max(1, min(days, SHARES)))}
 
     def is_read(at: str) -> bool:
-        return repair or int(at[:8], 16) * SHARES >> 32 == share
+        return repair or int(at[:8], 16) * SHARES >> 32 in shares
 
     directory = [unit for unit in manifest.directory if unit is not None]
     if not repair:
         bits = manifest.catalog_bits
-        shards = range((share << bits) // SHARES, -(-(share + 1 << bits) // SHARES))
-        sample = chain(directory, chain.from_iterable(map(release.units_of, shards)))
+        shards = {
+            number
+            for share in shares
+            for number in range((share << bits) // SHARES, -(-(share + 1 << bits) // SHARES))
+        }
+        sample = chain(directory, chain.from_iterable(map(release.units_of, sorted(shards))))
         if (
             not any(keys for _, keys in _lost_units(store, sample, is_read))
             and not _lost_segments(release, is_read)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from etl.errors import StoreError
+from etl.publish.catalog import place
 from etl.publish.damaged_objects import find_lost
 from etl.publish.manifest import SHARES
 from etl.publish.reader import Release, open_current, open_index, read_all, read_rows
@@ -165,6 +167,18 @@ def test_every_member_is_in_one_share_whatever_the_number_of_shards(
     units = [*release.all_units(), *(unit for unit in release.manifest.directory if unit)]
     named = [key for unit in units for key in (unit.block, unit.index) if key is not None]
     assert sorted(key for key in reads if not key.startswith("catalog/")) == sorted(named)
+
+
+def test_nights_that_publish_nothing_read_the_shares_that_follow() -> None:
+    store = MemoryStore()
+    names = [f"p{number}" for number in range(8)]
+    release = publish(store, [patient(name, 1) for name in names], now="2027-01-01T02:00:00Z")
+    units = {int(place(unit.id)[:8], 16) * SHARES >> 32: unit for unit in release.all_units()}
+    share, unit = max(units.items())
+    damage(store, unit.index)
+    created = datetime(2027, 1, 1, 2, tzinfo=UTC)
+    assert not find_lost(release, repair=False, now=created + timedelta(days=share))
+    assert find_lost(release, repair=False, now=created + timedelta(days=share + 1)).objects == 1
 
 
 def test_a_damaged_catalog_is_told_before_the_work() -> None:
