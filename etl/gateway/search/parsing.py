@@ -14,7 +14,13 @@ from typing import Final, NamedTuple, get_args
 
 from etl.gateway.refusals import refused, shown
 from etl.gateway.search import comparisons
-from etl.gateway.search.cost import require_affordable
+from etl.gateway.search.cost import (
+    INCLUDE,
+    REVINCLUDE,
+    SORT_KEY,
+    condition_cost,
+    require_affordable,
+)
 from etl.gateway.search.parameter_values import count, plain, split
 from etl.gateway.search.query import (
     Query,
@@ -80,7 +86,7 @@ def parse(
     includes = tuple(dict.fromkeys(parsed.includes))
     revincludes = tuple(dict.fromkeys(parsed.revincludes))
     sorts = _sorts(result)
-    cost = require_affordable(conditions, sorts, includes, revincludes)
+    cost = require_affordable(parsed.cost + SORT_KEY * len(sorts))
     summary = _summary(result, includes)
     matches = count(result["_count"], 0) if "_count" in result else None
     total = _one_of(result, "_total", ("accurate", "estimate", "none"), "accurate")
@@ -162,6 +168,11 @@ class _Parsed(UnsupportedParameters):
     revincludes: list[RequestedInclude] = field(default_factory=list)
     result: dict[str, str] = field(default_factory=dict)
     used: list[tuple[str, str]] = field(default_factory=list)
+    cost: int = 0
+
+    def spend(self, points: int) -> None:
+        """Add to the cost; refuse the search if it exceeds the budget."""
+        self.cost = require_affordable(self.cost + points)
 
 
 class _Context(NamedTuple):
@@ -193,12 +204,14 @@ def _parse_parameter(parsed: _Parsed, context: _Context, name: str, value: str) 
         if not followed:
             parsed.ignore(name, "not-supported", _includes(context.kinds))
             return
+        parsed.spend(INCLUDE * len(followed))
         parsed.includes += followed
     elif name == _REVINCLUDE and context.chains:
         leading = _leading(context, value)
         if not leading:
             parsed.ignore(name, "not-supported", _revincludes(context))
             return
+        parsed.spend(REVINCLUDE * len(leading))
         parsed.revincludes += leading
     elif name in _ONCE:
         if name in parsed.result:
@@ -219,6 +232,7 @@ def _parse_parameter(parsed: _Parsed, context: _Context, name: str, value: str) 
         if condition is None:
             parsed.ignore(name, "not-supported", _unknown(context, name))
             return
+        parsed.spend(condition_cost(condition))
         parsed.conditions.append(replace(condition, asked=(name, value)))
         compared = condition
         while compared.links:

@@ -19,6 +19,7 @@ from etl.gateway.processor_time import LongWork, ProcessorTime
 from etl.gateway.provider_directory import DirectoryService
 from etl.gateway.rate_limits import SECONDS_A_REQUEST, RateLimits
 from etl.gateway.refusals import Refusal
+from etl.gateway.search import comparisons
 from etl.gateway.search.cost import BUDGET
 from etl.gateway.search.parsing import parse
 from etl.gateway.search.whole_columns import DirectoryColumns, WholeColumn, columns_of
@@ -101,7 +102,18 @@ def test_a_search_over_the_budget_is_refused_before_any_work(
     assert (got.status, got.code) == (400, "too-costly")
     (issue,) = got.json["issue"]
     assert issue["code"] == "too-costly"
-    assert f"{BUDGET} are allowed" in issue["diagnostics"]
+    assert f"more than {BUDGET} points" in issue["diagnostics"]
+
+
+def test_parsing_stops_where_the_budget_is_spent(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed = []
+    near = comparisons.near
+    monkeypatch.setattr(
+        comparisons, "near", lambda *arguments: parsed.append(arguments) or near(*arguments)
+    )
+    with pytest.raises(Refusal, match="more than"):
+        cost("Practitioner?" + "&".join(NEAR.format(one) for one in range(100)))
+    assert len(parsed) == 5
 
 
 class CountedColumns(DirectoryColumns):

@@ -181,8 +181,8 @@ REFUSED = [
     ("_total=exact", "invalid", "_total takes"),
     ("&".join(["type=a"] * 101), "too-costly", "100"),
     ("_id=" + ",".join(["a"] * 501), "too-costly", "500"),
-    ("service-date=" + ",".join(["2024"] * 101), "too-costly", "104 points, and 64 are"),
-    ("&".join(["service-date=2024,2023"] * 13), "too-costly", "65 points, and 64 are allowed"),
+    ("service-date=" + ",".join(["2024"] * 101), "too-costly", "more than 64 points"),
+    ("&".join(["service-date=2024,2023"] * 13), "too-costly", "more than 64 points"),
     ("_sort=" + ",".join(["_id"] * 11), "too-costly", "10"),
     ("_elements=" + ",".join(["item"] * 101), "too-costly", "100"),
 ]
