@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Any
+from unittest.mock import Mock
 from urllib.parse import parse_qsl
 
 import pytest
@@ -106,14 +107,11 @@ def test_a_search_over_the_budget_is_refused_before_any_work(
 
 
 def test_parsing_stops_where_the_budget_is_spent(monkeypatch: pytest.MonkeyPatch) -> None:
-    parsed = []
-    near = comparisons.near
-    monkeypatch.setattr(
-        comparisons, "near", lambda *arguments: parsed.append(arguments) or near(*arguments)
-    )
+    near = Mock(wraps=comparisons.near)
+    monkeypatch.setattr(comparisons, "near", near)
     with pytest.raises(Refusal, match="more than"):
         cost("Practitioner?" + "&".join(NEAR.format(one) for one in range(100)))
-    assert len(parsed) == 5
+    assert near.call_count == 5
 
 
 class CountedColumns(DirectoryColumns):
