@@ -214,13 +214,28 @@ class Protocol(AuthorizationServer):  # type: ignore[misc]
         named = request.payload.client_id
         is_named = named or "client_assertion" in request.form or "authorization" in request.headers
         if not is_named:
-            raise InvalidClientError(
-                status_code=401,
-                description="'client_id' is missing; a public app sends it with every request.",
-            )
+            public_app = self._public_app_of(request) if endpoint == "token" else None
+            if public_app is not None:
+                return public_app
+            raise InvalidClientError(status_code=401, description="'client_id' is missing.")
         client: Client = super().authenticate_client(request, methods, endpoint)
         if named and named != client.get_client_id():
             raise InvalidClientError(description="The client_id is not the authenticated one.")
+        return client
+
+    def _public_app_of(self, request: _Request) -> Client | None:
+        """Return the public app that a refresh token was issued to; None for any other request.
+
+        RFC 6749 section 6 asks a public client for no `client_id`, and some libraries send none.
+        The token is bound to its app, and a second use of it ends the consent's tokens.
+        """
+        if request.payload.grant_type != "refresh_token":
+            return None
+        row = self._tools.refresh_tokens.find(request.form.get("refresh_token", ""))
+        client = None if row is None else self.query_client(row.client_id)
+        if client is None or not client.check_endpoint_auth_method("none", "token"):
+            return None
+        request.auth_method = "none"
         return client
 
     def get_authorization_grant(self, request: _Request) -> Any:

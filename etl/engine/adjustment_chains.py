@@ -168,7 +168,7 @@ class _Signs:
 
     @property
     def reverses(self) -> Bools:
-        """Which claims take back the claim before them, if there is one."""
+        """Whether each claim takes back the claim before it, if there is one."""
         return self.states & (self.total <= 0)
 
 

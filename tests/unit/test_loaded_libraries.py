@@ -17,7 +17,7 @@ MAPS = """\
 7f01 r-xp 00000000 08:01 2 /usr/lib/x86_64-linux-gnu/libc.so.6
 7f02 r-xp 00000000 08:01 3 /usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2
 7f03 r-xp 00000000 08:01 4 /usr/lib/python3.11/lib-dynload/_ssl.cpython-311-x86_64-linux-gnu.so
-7f04 r-xp 00000000 08:01 5 /home/payer/.venv/lib/python3.11/site-packages/pyarrow/libarrow.so.2600
+7f04 r-xp 00000000 08:01 5 /home/payer/.venv/lib/python3.11/pyarrow/libarrow.so.2600
 7f05 r-xp 00000000 08:01 6 /usr/lib/x86_64-linux-gnu/libpango-1.0.so.0.5000.12
 7f06 rw-p 00000000 00:00 0
 7f07 r--p 00000000 08:01 7 /usr/lib/locale/C.utf8/LC_CTYPE

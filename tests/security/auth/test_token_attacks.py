@@ -310,19 +310,38 @@ def test_a_refresh_token_belongs_to_its_app(standing: Standing) -> None:
     assert own.status_code == 200
 
 
-@pytest.mark.parametrize("client", [None, "", "another"])
-def test_a_refresh_of_a_public_app_names_the_app(standing: Standing, client: str | None) -> None:
+def _refresh(token: str, **more: str) -> dict[str, str]:
+    return {"grant_type": "refresh_token", "refresh_token": token, **more}
+
+
+def test_a_public_app_refreshes_without_its_id_for_the_token_is_bound_to_it(
+    standing: Standing,
+) -> None:
+    issued = standing.register(PUBLIC)
+    with standing.client() as browser:
+        first = acting.tokens(browser, issued)["refresh_token"]
+        second = browser.post("/oauth/token", data=_refresh(first))
+        third = browser.post("/oauth/token", json=_refresh(second.json()["refresh_token"]))
+        replayed = browser.post("/oauth/token", data=_refresh(first))
+        ended = browser.post("/oauth/token", data=_refresh(third.json()["refresh_token"]))
+    assert (second.status_code, third.status_code) == (200, 200)
+    assert replayed.json()["error"] == ended.json()["error"] == "invalid_grant"
+
+
+def test_only_a_refresh_token_of_a_public_app_stands_for_its_id(standing: Standing) -> None:
     issued, another = standing.register(PUBLIC), standing.register(PUBLIC, name="Another")
-    data = {} if client is None else {"client_id": client and another.app.client_id}
+    confidential = standing.register()
     with standing.client() as browser:
         token = acting.tokens(browser, issued)["refresh_token"]
-        data |= {"grant_type": "refresh_token", "refresh_token": token}
-        as_form = browser.post("/oauth/token", data=data)
-        as_json = browser.post("/oauth/token", json=data)
+        stolen = browser.post("/oauth/token", data=_refresh(token, client_id=another.app.client_id))
+        unknown = browser.post("/oauth/token", data=_refresh("no-such-token"))
+        bound = acting.tokens(browser, confidential)["refresh_token"]
+        without_secret = browser.post("/oauth/token", data=_refresh(bound))
+        revoked = browser.post("/oauth/revoke", data={"token": token})
         own = acting.refresh(browser, issued, token)
-    assert as_form.status_code in (400, 401)
-    assert as_form.json()["error"] == ("invalid_grant" if client else "invalid_client")
-    assert as_json.json() == as_form.json()
+    assert stolen.json()["error"] == "invalid_grant"
+    for refused in (unknown, without_secret, revoked):
+        assert (refused.status_code, refused.json()["error"]) == (401, "invalid_client")
     assert own.status_code == 200
 
 
