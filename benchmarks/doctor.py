@@ -33,10 +33,8 @@ from etl.model.canonical_tables import CLAIM_TABLES, CLAIMS_TABLES, DIRECTORY_TA
 
 TRUTH: Final = Path(__file__).parent / "doctor_truth"
 SAMPLES: Final = Path(__file__).parent.parent / "cpcds_samples"
-DERIVED: Final = ("tuva-input", "cms-idr", "cms-rif-synthea", "apcd-cdl")
+DERIVED: Final = ("tuva-input", "cms-idr", "cms-rif-synthea")
 """Layouts whose columns are taken from their layout files; those of others stand in `TRUTH`."""
-HEADLESS: Final = "apcd-cdl"
-"""The layout without headers: what a column is can only be seen from its values."""
 LEAST: Final = 0.9
 VARIANTS: Final = 40
 SEED: Final = 20_240_229
@@ -69,7 +67,6 @@ class Made:
     delimiter: str = ","
     encoding: str = "utf-8"
     done: tuple[str, ...] = ()
-    has_headers: bool = True
 
 
 @dataclass(frozen=True)
@@ -191,8 +188,7 @@ def write(made: Made, folder: Path) -> None:
         base, places = _base(columns), dict[str, int]()
         with (folder / file).open("w", encoding=made.encoding, newline="", errors="replace") as out:
             writer = csv.writer(out, delimiter=made.delimiter, lineterminator="\n")
-            if made.has_headers:
-                writer.writerow([column.header for column in columns])
+            writer.writerow([column.header for column in columns])
             for row in tables()[base][: _CLAIMS * (2 if base == "claim_line" else 1)]:
                 place = places[row.get("claim_id", "")] = (
                     places.get(row.get("claim_id", ""), -1) + 1
@@ -250,8 +246,7 @@ def _of_layout(name: str) -> Made:
             Column(header, (*unused.get(header, ()), *right) if NOTHING in right else right)
             for header, right in columns.items()
         )
-    has_headers = all(layout.raw[raw].has_header for raw in elements_of(layout))
-    return Made(name, files, layout.delimiter or ",", has_headers=has_headers)
+    return Made(name, files, layout.delimiter or ",")
 
 
 _SYNONYMS: Final = {
@@ -411,7 +406,7 @@ def _split_lines(made: Made) -> Made:
 def variant(number: int, layouts: Mapping[str, Made]) -> Made:
     """Return one spoilt layout; the same for the same number."""
     chance = random.Random(SEED + number)  # noqa: S311 # made-up files are no secrets
-    names = [name for name in layouts if name not in ("synthea-2019-first", HEADLESS)]
+    names = [name for name in layouts if name != "synthea-2019-first"]
     made = layouts[names[number % len(names)]]
     if made.name == "cpcds":
         which = chance.choice(("files", "names", "both"))
@@ -503,20 +498,16 @@ def main() -> int:
     heads = f"{'shipped':>9}{'held out':>10}{'asked':>7}{'wrong':>7}{'blind':>9}"
     print(f"{'layout':22}{'columns':>8}{heads}")
     whole, strict, unseen = Score(), Score(), Score()
-    headed = [Score(), Score(), Score()]
     for made in layouts.values():
         headers = {one.header for columns in made.files.values() for one in columns}
         taken = ((), own_headers(made), headers)
         one, two, three = (score(made, elements(frozenset(without))) for without in taken)
         whole, strict, unseen = whole + one, strict + two, unseen + three
-        if made.has_headers:
-            headed = [held + new for held, new in zip(headed, (one, two, three), strict=True)]
         _print(made.name, one, two, three)
         if show:
             _show(one, "")
             _show(two, "held out: ")
             _show(three, "blind: ")
-    _print("all with headers", *headed)
     _print("all", whole, strict, unseen)
     print(
         f"amounts taken for others: shipped {whole.amounts_wrong}, held out "

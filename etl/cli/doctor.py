@@ -83,21 +83,26 @@ def write_draft(examination: Examination, definitions: Definitions, path: Path) 
     """Write a draft layout; return a message about it.
 
     Raises:
-        UsageError: the file exists, or no file of the extract is a table.
+        UsageError: the file exists, or the files say too little for a layout without mistakes.
     """
     if not any(map(can_be_drafted, examination.files)):
-        raise UsageError("no file has columns that could be named; no layout was written")
+        reasons = [
+            f"{file.name}: {file.form.not_drafted}"
+            for file in examination.files
+            if file.form.not_drafted
+        ]
+        cause = "; ".join(reasons) or "no file has columns that could be named"
+        raise UsageError(f"no layout was written: {cause}")
     name = re.sub(r"[^a-z0-9]+", "-", path.stem.lower()).strip("-") or "mine"
     text = LayoutDraft(examination, name, definitions.layouts).text()
+    if mistakes := mistakes_of(text, str(path), definitions):
+        raise UsageError(f"no layout was written: {'; '.join(map(str, mistakes))}")
     try:
         with path.open("x", encoding="utf-8") as stream:
             stream.write(text)
     except FileExistsError:
         raise UsageError(f"{path} is there already; name another file") from None
-    lines = [f"layout: {path}; put it into layouts/ of a folder of yours and name it: --mappings"]
-    mistakes = mistakes_of(text, str(path), definitions)
-    lines += [f"still to be said: {mistake}" for mistake in mistakes]
-    return tuple(lines)
+    return (f"layout: {path}; put it into layouts/ of a folder of yours and name it: --mappings",)
 
 
 def _next(extract: Path, examination: Examination) -> tuple[str, ...]:

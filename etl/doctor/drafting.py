@@ -18,7 +18,7 @@ from typing import Final
 from etl.doctor.elements import NOTHING
 from etl.doctor.examination import ColumnFound, Examination, FileFound
 from etl.doctor.file_kinds import KINDS
-from etl.doctor.matching import BY_VALUES, SURE
+from etl.doctor.matching import SURE
 from etl.doctor.shapes import READ_DATES
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.model.crosswalks import Crosswalk
@@ -41,18 +41,19 @@ _IDS: Final = {
 
 
 def can_be_drafted(file: FileFound) -> bool:
-    """Return whether a layout can be started for a file, or for one type of record in it."""
+    """Return whether a layout can be started for a file."""
     return bool(file.kind and file.columns) and not _not_drafted(file)
 
 
 @dataclass(slots=True)
 class _Raw:
-    """A file, or one type of record in it, as the layout has it."""
+    """A file as the layout has it."""
 
     name: str
     file: FileFound
     ids: dict[str, str]
     used: set[str] = field(default_factory=set)
+    stand_ins: dict[str, str] = field(default_factory=dict)
     columns: tuple[ColumnFound, ...] = ()
 
     @property
@@ -84,12 +85,11 @@ class LayoutDraft:
     def __init__(self, examination: Examination, name: str, layouts: Iterable[Layout] = ()) -> None:
         self._found, self._name = examination, name
         self._crosswalks = _crosswalks_of(layouts)
-        drafted = {file.file for file in examination.files if can_be_drafted(file)}
         self._raws = [
             _raw(file, names)
             for names in [set[str]()]
             for file in examination.files
-            if can_be_drafted(file) or (file.form.record is not None and file.file in drafted)
+            if can_be_drafted(file)
         ]
         self._table_lines: list[str] = []
 
@@ -97,7 +97,7 @@ class LayoutDraft:
         """Return the YAML."""
         self._table_lines = list(self._tables())
         delimiters = {raw.file.form.physical.delimiter for raw in self._raws} - {""}
-        files = dict.fromkeys(raw.file.file for raw in self._raws)
+        files = [raw.file.name for raw in self._raws]
         head = [
             "# Started by `cpcds doctor`. Look for QUESTION and MISSING. docs/layouts.md explains",
             "# the language; `cpcds layouts check` says what is wrong with the file.",
@@ -109,16 +109,11 @@ class LayoutDraft:
             head.append(f"delimiter: {_DELIMITERS[only]}")
         elif delimiters:
             head.append("# QUESTION: the files have several delimiters; write them alike")
-        head += dict.fromkeys(
-            f"# QUESTION: {file.file} is not in this draft: {reason}"
+        head += [
+            f"# QUESTION: {file.name} is not in this draft: {reason}"
             for file in self._found.files
-            if file.file not in files and (reason := _not_drafted(file))
-        )
-        head += dict.fromkeys(
-            f"# QUESTION: {raw.file.file} was not read to its end: are there other types of rows?"
-            for raw in self._raws
-            if raw.file.form.record is not None and not raw.file.whole
-        )
+            if (reason := _not_drafted(file))
+        ]
         body = [line for raw in self._raws for line in self._raw_lines(raw)]
         return "\n".join([*head, "", "raw:", *body, "tables:", *self._table_lines, ""])
 
@@ -129,69 +124,37 @@ class LayoutDraft:
         yield f"  {raw.name}:  # {raw.file.name}: {kind}"
         if any(TABLES[table].compulsory for table in raw.tables):
             yield "    compulsory: true"
-        has_header = raw.file.form.has_header
-        widths = raw.file.form.widths
-        if not has_header:
-            yield f"    named: {_quoted(escape(_stem(raw.file.file)))}"
-        if not has_header and not widths:
-            yield "    header: false"
-        if raw.file.form.record is not None:
-            marker, code = raw.columns[0].header, raw.file.form.record.code
-            raw.used.add(marker)
-            yield f"    record: {{ column: {_quoted(marker)}, any_of: [{_quoted(code)}] }}"
+        if self._takes_another(raw):
+            yield f"    named: {_quoted(escape(_stem(raw.file.name)))}"
         for role, header in raw.ids.items():
-            doubt = "" if has_header else f"  # QUESTION: {BY_VALUES}"
-            yield f"    {role}: {_quoted(header)}{doubt}"
-        yield from _fixed_lines(raw) if widths else self._header_lines(raw)
-        yield from self._totals(raw)
-        unused = [column for column in raw.columns if column.header not in raw.used]
-        if unused:
-            yield "    unused:"
-        for column in unused:
-            reason = _quoted(self._asked(raw, column) or _reason(column))
-            yield f"      - {{ column: {_quoted(column.header)}, reason: {reason} }}"
-        yield ""
-
-    def _header_lines(self, raw: _Raw) -> Iterator[str]:
-        must = dict.fromkeys(raw.ids.values())
-        for column in raw.columns:
-            element = column.match.element
-            needed = element is not None and element.is_required
-            if needed and TABLES[_table(column)].compulsory and column.match.confidence > 0.8:
-                must[column.header] = None
-        required = list(must) or [column.header for column in raw.columns[:3]]
-        if not raw.file.form.has_header:
-            required = [raw.columns[0].header]  # cells are in the order of required and columns
+            yield f"    {role}: {_quoted(header)}"
+        for role, header in raw.stand_ins.items():
+            yield f"    {role}: {_quoted(header)}  # MISSING: which column is it?"
+        if extra_cells := raw.file.form.extra_cells:
+            yield f"    extra_cells: {{ most: {extra_cells}, reason: empty in every row }}"
+        required = _required(raw)
         yield f"    required: [{', '.join(map(_quoted, required))}]"
         rest = [column.header for column in raw.columns if column.header not in required]
         yield "    columns:" if rest else "    columns: []"
         for header in rest:
             yield f"      - {_quoted(header)}"
+        unused = [column for column in raw.columns if column.header not in raw.used]
+        if unused:
+            yield "    unused:"
+        for column in unused:
+            reason = _quoted(_reason(column))
+            yield f"      - {{ column: {_quoted(column.header)}, reason: {reason} }}"
+        yield ""
 
-    def _totals(self, raw: _Raw) -> Iterator[str]:
-        """Yield the figures of a trailer that can be of one set of rows only."""
-        names = {other.file.name: other.name for other in self._raws}
-        lines = []
-        for figure in raw.file.figures:
-            if len(figure.rows_of) == 1:
-                raw.used.add(figure.header)
-                rows_of = ", ".join(names[name] for name in figure.rows_of[0])
-                part = f"{{ column: {_quoted(figure.header)}, rows_of: [{rows_of}] }}"
-                lines.append(f"      - {part}  # QUESTION: {BY_VALUES}")
-        if lines:
-            yield "    totals:"
-            yield from lines
-
-    def _asked(self, raw: _Raw, column: ColumnFound) -> str:
-        """Return the question which total a column of a trailer states; "" where it is none."""
-        names = {other.file.name: other.name for other in self._raws}
-        for figure in raw.file.figures:
-            if figure.header == column.header:
-                rows = (", ".join(names[name] for name in one) for one in figure.rows_of)
-                asked = [f"rows_of: [{one}]" for one in rows]
-                asked += [f"sum_of: {{ {names[name]}: {one} }}" for name, one in figure.sum_of]
-                return f"QUESTION: totals, {' or '.join(asked)}?"
-        return ""
+    def _takes_another(self, raw: _Raw) -> bool:
+        """Return whether another file has headers by which it would be taken for this one."""
+        required, known = set(_required(raw)), {spelling(one.header) for one in raw.columns}
+        of_others = (
+            {spelling(one.header) for one in other.columns}
+            for other in self._raws
+            if other is not raw
+        )
+        return any(set(map(spelling, required)) <= other <= known for other in of_others)
 
     # --- tables
 
@@ -226,21 +189,22 @@ class LayoutDraft:
     def _stand_in(self, table: str) -> Iterator[str]:
         """Yield a table that no file has, made of the ids alone: none of its rows is published."""
         roles = _IDS.get(table, {"claim": "claim_id"})
-        for raw in self._raws:
-            ids = {role: raw.ids.get(role) or raw.ids.get("member", "") for role in roles}
-            if not all(ids.values()) or ("claim" in roles and "claim" not in raw.ids):
-                continue
-            raw.ids |= ids
-            raw.used |= set(ids.values())
-            yield f"from: {raw.name}  # MISSING: no file says it; its rows go to the quarantine"
-            yield f"grain: [{', '.join(map(_quoted, dict.fromkeys(ids.values())))}]"
-            yield "columns:"
-            for role, column in roles.items():
-                yield f"  {column}: {_quoted(ids[role])}"
-            for column in TABLES[table].required:
-                if column not in roles.values():
-                    yield f"  {column}: {_never(next(iter(ids.values())))}  # MISSING"
+        if not self._raws:
             return
+        raw = max(self._raws, key=lambda raw: len(raw.ids.keys() & {"member", *roles}))
+        filled = (column.header for column in raw.columns if column.has_values)
+        key = raw.ids.get("member") or next(filled, raw.columns[0].header)
+        ids = {role: raw.ids.get(role, key) for role in roles}
+        raw.stand_ins |= {role: key for role in roles if role not in raw.ids}
+        raw.used |= {key, *ids.values()}
+        yield f"from: {raw.name}  # MISSING: no file says it; its rows go to the quarantine"
+        yield f"grain: [{', '.join(map(_quoted, dict.fromkeys(ids.values())))}]"
+        yield "columns:"
+        for role, column in roles.items():
+            yield f"  {column}: {_quoted(ids[role])}"
+        for column in TABLES[table].required:
+            if column not in roles.values():
+                yield f"  {column}: {_never(key)}  # MISSING"
 
     def _table(self, raw: _Raw, table: str) -> Iterator[str]:
         wide = len(raw.tables) > 1 and "claim" in raw.tables and "claim_line" in raw.tables
@@ -397,9 +361,7 @@ class LayoutDraft:
 
 
 def _raw(file: FileFound, names: set[str]) -> _Raw:
-    stem = spelling(file.file.partition(".")[0]).strip("_")
-    if file.form.record is not None:
-        stem += f"_{spelling(file.form.record.code) or file.name.rpartition('#')[2]}"
+    stem = spelling(file.name.partition(".")[0]).strip("_")
     name = re.sub(r"[^a-z0-9_]", "", stem)
     name = name if name[:1].isalpha() else f"file_{name}".rstrip("_")
     while name in names:
@@ -408,10 +370,10 @@ def _raw(file: FileFound, names: set[str]) -> _Raw:
     seen: set[str] = set()
     columns = []
     for one in file.columns:
-        is_named = one.header != f"column {one.place}" or not file.form.has_header
-        if is_named and spelling(one.header) not in seen:
+        if one.header != f"column {one.place}" and spelling(one.header) not in seen:
             seen.add(spelling(one.header))
-            columns.append(_doubted(one) if one.match.confidence < SURE else one)
+            is_doubtful = one.match.confidence < SURE or (file.rows and not one.profile.filled)
+            columns.append(_doubted(one) if is_doubtful else one)
     raw = _Raw(name, file, {}, columns=tuple(columns))
     for role, column in (
         ("member", "member_id"),
@@ -428,25 +390,22 @@ def _raw(file: FileFound, names: set[str]) -> _Raw:
     return raw
 
 
-def _fixed_lines(raw: _Raw) -> Iterator[str]:
-    """Yield the columns of a file of fixed width, each with the place where it begins."""
-    form, at = raw.file.form, 1
-    if form.has_short_lines:
-        yield "    short_lines: true"
-    yield "    fixed_width:"
-    for column, width in zip(raw.columns, form.widths, strict=True):
-        doubt = "  # QUESTION: does it begin and end here?" if column.place in form.doubtful else ""
-        yield f"      - {{ column: {_quoted(column.header)}, width: {width}, at: {at} }}{doubt}"
-        at += width
+def _required(raw: _Raw) -> list[str]:
+    """Return the columns by which a file is known: its ids, and others that are sure."""
+    required = dict.fromkeys(raw.ids.values())
+    for column in raw.columns:
+        element = column.match.element
+        needed = element is not None and element.is_required
+        if needed and TABLES[_table(column)].compulsory and column.match.confidence > 0.8:
+            required[column.header] = None
+    return list(required) or [column.header for column in raw.columns[:3]]
 
 
 def _not_drafted(file: FileFound) -> str:
     """Return why no layout can be started for a file; "" where one can, or where it is no table."""
-    if file.form.widths and file.form.has_header:
-        return "a line of headers stands above its columns of fixed width"
     if file.columns and not file.kind:
-        return "nothing says what its rows are"
-    return ""
+        return file.form.not_drafted or "nothing says what its rows are"
+    return file.form.not_drafted
 
 
 def _stem(name: str) -> str:
@@ -521,9 +480,9 @@ def _never(header: str) -> str:
 
 def _evidence(column: ColumnFound) -> str:
     match = column.match
-    sentence = f"{match.confidence:.0%}"
-    if BY_VALUES in match.why:
-        sentence += f"; QUESTION: {BY_VALUES}"
+    sentence = f"{column.confidence:.0%}"
+    if not column.has_values:
+        sentence += "; QUESTION: no value was seen"
     if match.others:
         sentence += f"; QUESTION: or {' or '.join(other.key for other in match.others)}"
     if column.profile.ambiguous_date:

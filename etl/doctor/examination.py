@@ -10,8 +10,7 @@ from typing import Final, TypeAlias
 
 from etl.doctor.elements import NOTHING, Elements, KnownElement
 from etl.doctor.matching import Candidate, Match, Matched, Matching
-from etl.doctor.reading import FileForm, FileSample, read_samples
-from etl.doctor.record_types import TrailerFigure, trailer_figures
+from etl.doctor.reading import FileForm, FileSample, read_sample
 from etl.doctor.shapes import ColumnProfile, pooled, profile
 from etl.model.canonical_tables import CLAIMS_TABLES
 from etl.sources.extract_files import ExtractFiles
@@ -29,6 +28,7 @@ _KEYS: Final = (
     "practitioner.practitioner_id",
 )
 _FEWEST_CLAIMS: Final = 3
+_MOST_BY_HEADER: Final = 0.5
 _Key: TypeAlias = tuple[str, frozenset[str], bool]
 """The file that has a key, the key's values, and whether these are all."""
 
@@ -39,10 +39,11 @@ class ColumnFound:
 
     Attributes:
         place: its number, from 1.
-        header: as the file has it; `column 3` where the file has none.
+        header: as the file has it; `column 3` where it has none.
         number: which of several of its kind; None where there is one.
         match: what it was found to be.
         profile: what its values look like; of all of its kind where there are several.
+        has_values: whether one of its own cells is not empty.
     """
 
     place: int
@@ -50,6 +51,13 @@ class ColumnFound:
     number: int | None
     match: Match
     profile: ColumnProfile
+    has_values: bool = True
+
+    @property
+    def confidence(self) -> float:
+        """The confidence of its match; 0.5 at most if its header alone speaks for it."""
+        confidence = self.match.confidence
+        return confidence if self.has_values else min(confidence, _MOST_BY_HEADER)
 
     @property
     def element(self) -> str:
@@ -62,16 +70,15 @@ class ColumnFound:
 
 @dataclass(frozen=True, slots=True)
 class FileFound:
-    """A file, or one type of record in it, and what it holds.
+    """A file, and what it holds.
 
     Attributes:
-        name: its name; with `#1` and so on behind it for each type of several.
+        name: its name.
         form: how it is written.
         kind: what its rows are, one of `etl.doctor.file_kinds.KINDS`; "" where undecided.
         rows: number of rows examined.
         whole: whether these are all.
         columns: its columns in order.
-        figures: what it states of the other rows of its file, where it is a trailer.
     """
 
     name: str
@@ -80,12 +87,6 @@ class FileFound:
     rows: int
     whole: bool
     columns: tuple[ColumnFound, ...]
-    figures: tuple[TrailerFigure, ...] = ()
-
-    @property
-    def file(self) -> str:
-        """The name of the file that has its rows."""
-        return self.form.record.file if self.form.record is not None else self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,12 +151,7 @@ def examine(extract: Path | ExtractFiles, elements: Elements) -> Examination:
     """
     listed = list_files(extract)
     return examine_samples(
-        [
-            sample
-            for listed_file in listed
-            for sample in read_samples(listed_file, elements.words, elements.written)
-        ],
-        elements,
+        [read_sample(file, elements.words, elements.written) for file in listed], elements
     )
 
 
@@ -165,42 +161,24 @@ def examine_samples(samples: Iterable[FileSample], elements: Elements) -> Examin
     files = [_grouped(sample, elements, matching) for sample in samples]
     for file in files:
         file.matched = _matched(file, elements, matching, {})
-    keys: list[dict[str, _Key]] = []
+    keys: dict[str, _Key] | None = None
     for _ in range(2):
         # The kind of one file decides the keys of another; two rounds are enough.
-        before, keys = keys, _keys_by_file(files)
+        before, keys = keys, _keys(files)
         if before == keys:
             break
-        for file, known in zip(files, keys, strict=True):
-            file.matched = _matched(file, elements, matching, known)
-    examined = tuple(_found(file, elements, _figures(file, files)) for file in files)
+        for file in files:
+            file.matched = _matched(file, elements, matching, keys)
+    examined = tuple(_found(file, elements) for file in files)
     return Examination(examined, _joins(files), MappingProxyType(_missing(examined)))
 
 
 def _matched(
     file: _File, elements: Elements, matching: Matching, keys: Mapping[str, _Key]
 ) -> Matched:
-    """Return what a file holds. A type of record with one row is a header or a trailer.
-
-    The name of a file says nothing of one type of its records.
-    """
-    sample = file.sample
-    if sample.form.record is not None and sample.rows == 1:
-        return Matched("", tuple(Match(None, 0.0) for _ in file.groups))
-    stem = "" if sample.form.record is not None else sample.name.partition(".")[0]
+    """Return what a file holds."""
+    stem = file.sample.name.partition(".")[0]
     return matching.match(_candidates(file, elements, keys), stem)
-
-
-def _figures(file: _File, files: Sequence[_File]) -> tuple[TrailerFigure, ...]:
-    """Return the figures of a file's trailer that its other types of records bear out."""
-    record = file.sample.form.record
-    if record is None or not record.last or file.sample.rows != 1:
-        return ()
-    types = {
-        other.sample.name: dict(zip(other.sample.headers, other.sample.columns, strict=True))
-        for other in (*_types_beside(file, files), file)
-    }
-    return trailer_figures(file.sample.name, types)
 
 
 def _grouped(sample: FileSample, elements: Elements, matching: Matching) -> _File:
@@ -208,8 +186,7 @@ def _grouped(sample: FileSample, elements: Elements, matching: Matching) -> _Fil
     groups: dict[object, list[int]] = {}
     for index, name in enumerate(sample.headers[:_MOST_COLUMNS]):
         header = elements.vocabulary.read(name)
-        numbered = header.number is not None and sample.form.has_header
-        repeats = numbered and matching.is_repeated(header)
+        repeats = header.number is not None and matching.is_repeated(header)
         groups.setdefault((header.base, True) if repeats else index, []).append(index)
     places = tuple(tuple(group) for group in groups.values())
     profiles = tuple(
@@ -235,12 +212,11 @@ def _candidates(file: _File, elements: Elements, keys: Mapping[str, _Key]) -> li
             elif share < _APART and whole:
                 clashes.add(key)
         headers = [elements.vocabulary.read(sample.headers[index]) for index in group]
-        read = headers[0] if sample.form.has_header else elements.vocabulary.read("")
         candidates.append(
             Candidate(
                 places=group,
                 numbers=tuple(header.number for header in headers),
-                header=read,
+                header=headers[0],
                 profile=seen,
                 joins=MappingProxyType(joins),
                 clashes=frozenset(clashes),
@@ -295,26 +271,9 @@ def _keys(files: Sequence[_File]) -> dict[str, _Key]:
     return keys
 
 
-def _keys_by_file(files: Sequence[_File]) -> list[dict[str, _Key]]:
-    """Return the keys that each file may join: those of its own types of records come first."""
-    every = _keys(files)
-    return [every | _keys(_types_beside(file, files)) for file in files]
-
-
-def _types_beside(file: _File, files: Sequence[_File]) -> list[_File]:
-    """Return the other types of records in the file of one; empty where it has one type."""
-    record = file.sample.form.record
-    return [
-        other
-        for other in files
-        if record is not None and other is not file
-        if other.sample.form.record is not None and other.sample.form.record.file == record.file
-    ]
-
-
 def _joins(files: Sequence[_File]) -> tuple[JoinFound, ...]:
-    joins = []
-    for file, keys in zip(files, _keys_by_file(files), strict=True):
+    joins, keys = [], _keys(files)
+    for file in files:
         for group, match in zip(file.groups, file.matched.matches, strict=True):
             values = file.sample.columns[group[0]] if file.sample.columns else ()
             distinct = {value for value in values if len(value) >= _SHORTEST_KEY}
@@ -345,25 +304,19 @@ def _header_of(file: _File, key: str) -> str:
     return ""
 
 
-def _found(file: _File, elements: Elements, figures: tuple[TrailerFigure, ...]) -> FileFound:
+def _found(file: _File, elements: Elements) -> FileFound:
     sample = file.sample
-    why = {figure.header: (figure.said,) for figure in figures}
     columns = []
     for group, match, seen in zip(file.groups, file.matched.matches, file.profiles, strict=True):
         for index in group:
-            read = elements.vocabulary.read(sample.headers[index])
-            number = read.number if sample.form.has_header else None
+            header = sample.headers[index]
+            number = elements.vocabulary.read(header).number
             own = match if _has_number(match.element, number) else Match(None, 0.0)
-            if sample.form.record is not None and index == 0:
-                own = Match(None, 0.0, ("the type of the record",))
-            elif sample.headers[index] in why:
-                own = Match(None, 0.0, why[sample.headers[index]])
-            columns.append(ColumnFound(index + 1, sample.headers[index], number, own, seen))
+            has_values = any(sample.columns[index])
+            columns.append(ColumnFound(index + 1, header, number, own, seen, has_values))
     columns.sort(key=lambda column: column.place)
     kind = file.matched.kind
-    return FileFound(
-        sample.name, sample.form, kind, sample.rows, sample.whole, tuple(columns), figures
-    )
+    return FileFound(sample.name, sample.form, kind, sample.rows, sample.whole, tuple(columns))
 
 
 def _has_number(element: KnownElement | None, number: int | None) -> bool:

@@ -22,7 +22,6 @@ from etl.doctor.elements import NOTHING, Elements, KnownElement
 from etl.doctor.file_kinds import KEYS, KINDS, NAMED_ONCE, possible_elements
 from etl.doctor.names import Header, differing_words
 from etl.doctor.shapes import STRICT, TELLING, ColumnProfile
-from etl.doctor.value_guesses import ASKED, guess
 from etl.model.canonical_tables import CLAIMS_TABLES
 
 LEAST: Final = 0.55
@@ -30,8 +29,6 @@ LEAST: Final = 0.55
 _UNLIKE: Final = 0.4
 SURE: Final = 0.6
 """Least fit of an amount's name; a draft has columns of less confidence as questions."""
-BY_VALUES: Final = "by its values alone"
-"""The reason for which a column without a header is named."""
 _APART: Final = 0.08
 """By how much the name of an amount must fit better than that of any other."""
 _POWER: Final = 4
@@ -72,11 +69,6 @@ class Candidate:
     clashes: frozenset[str] = frozenset()
     steady: float | None = None
     unique: float = 1.0
-
-    @property
-    def is_nameless(self) -> bool:
-        """Whether there is no word in its header."""
-        return not self.header.words
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +148,7 @@ class Matching:
         for index, candidate in enumerate(candidates):
             # What is less alike can be raised by keys of other files, or by a telling shape.
             able = (names[index] >= _UNLIKE) | self._is_telling
-            able |= bool(candidate.joins) or candidate.is_nameless
+            able |= bool(candidate.joins)
             for to in np.flatnonzero(able):
                 scores[index, to] = self._score(candidate, every[to], float(names[index, to]))
             if has_rows and not candidate.profile.filled:  # no row is known by an empty cell
@@ -168,7 +160,7 @@ class Matching:
             open_to = self._opened[kind]
             pairs = _assigned(np.where(open_to, scores, 0.0), weights)
             value = self._worth(tables, scores, pairs)
-            value += self._by_stem(tables[0], stem, all(one.is_nameless for one in candidates))
+            value += self._by_stem(tables[0], stem)
             if value > best_value + 1e-9:
                 best_kind, best_value, best_pairs = kind, value, pairs
         open_to = self._opened.get(best_kind, np.zeros(len(every), dtype=bool))
@@ -178,11 +170,9 @@ class Matching:
                 np.where(open_to, scores[index], 0.0),
                 names[index],
                 best_pairs.get(index),
-                open_to,
             )
             for index, candidate in enumerate(candidates)
         ]
-        matches = _sole_guesses(matches, candidates, scores, best_pairs)
         settled = _settle_levels(matches, candidates, every, names, open_to)
         return Matched(best_kind, tuple(settled))
 
@@ -208,14 +198,12 @@ class Matching:
             value += 0.6 * have - 0.9 * (len(required) - have) - 0.2
         return value
 
-    def _by_stem(self, main: str, stem: str, is_headless: bool) -> float:
-        """Return how much the name of a file speaks for a table; without headers a part of it."""
+    def _by_stem(self, main: str, stem: str) -> float:
+        """Return how much the name of a file speaks for a table."""
         words = self._elements.vocabulary.read(stem).base
         called = [main, *self._elements.tables.get(main, ())]
         names = [set(self._elements.vocabulary.plain(name)) for name in called]
-        if words in names:
-            return 1.5
-        return 1.0 if is_headless and any(name and name <= words for name in names) else 0.0
+        return 1.5 if words in names else 0.0
 
     def _score(self, candidate: Candidate, element: KnownElement, name: float) -> float:
         """Return how well a column fits an element."""
@@ -223,7 +211,7 @@ class Matching:
         if len(candidate.places) > 1 and not element.is_repeated:
             return 0.0
         name *= _by_number(candidate, element) * _by_level(candidate, element)
-        if element.table == "member_address" and element.qualifier and not candidate.is_nameless:
+        if element.table == "member_address" and element.qualifier:
             words = self._elements.uses.get(element.qualifier, frozenset())
             name *= 1.0 if words & candidate.header.base else _OTHER_USE
         score = name * self._by_values(profile, element)
@@ -231,8 +219,6 @@ class Matching:
             share = profile.share(element.shape)
             if share >= 0.95 and profile.distinct >= 8 and element.column in ("code", "ndc", "npi"):
                 score = max(score, LEAST)
-        if candidate.is_nameless:
-            score = guess(key, profile, candidate.unique, candidate.places[0])
         return self._by_keys(candidate, element, key, score)
 
     def _by_values(self, profile: ColumnProfile, element: KnownElement) -> float:
@@ -265,8 +251,7 @@ class Matching:
         target = _TARGETS.get(element.column) or _TARGETS.get(key)
         if target is not None and element.table + "." + element.column != target:
             if target in candidate.joins:
-                least = LEAST if candidate.is_nameless else 0.0
-                score = (0.45 + 0.5 * max(score, least)) * (1.0 + 0.3 * candidate.joins[target])
+                score = (0.45 + 0.5 * score) * (1.0 + 0.3 * candidate.joins[target])
             elif target in candidate.clashes:
                 score *= 0.72
         elif element.column == "payer_id" and "coverage.coverage_id" in candidate.joins:
@@ -285,28 +270,11 @@ class Matching:
             score *= 0.75 + 0.3 * candidate.unique if candidate.profile.filled else 1.0
         return score
 
-    def _asked(self, profile: ColumnProfile, open_to: Any) -> Match | None:
-        """Return the question what a column without a header is, where its values narrow it."""
-        possible = [self._elements.every[at] for at in np.flatnonzero(open_to)]
-        for shape, wanted in ASKED:
-            fitting = [
-                one for one in possible if one.shape == wanted and one.column != "last_updated"
-            ]
-            if fitting and profile.share(shape) > 0.9:
-                fitting.sort(key=lambda one: not one.is_required)
-                return Match(None, 0.0, (), tuple(fitting[:3]), question=True)
-        return None
-
-    def _matched(
-        self, candidate: Candidate, scores: Any, names: Any, to: int | None, open_to: Any
-    ) -> Match:
+    def _matched(self, candidate: Candidate, scores: Any, names: Any, to: int | None) -> Match:
         every = self._elements.every
         order = np.lexsort((np.arange(len(scores)), -scores))[:4]
         near = [int(index) for index in order if scores[index] >= LEAST]
         if to is None:
-            asked = self._asked(candidate.profile, open_to) if candidate.is_nameless else None
-            if asked is not None:
-                return asked
             others = tuple(every[index] for index in near[:3])
             is_amount = bool(others) and bool(others[0].amount)
             return Match(None, 0.0, (), others, question=is_amount)
@@ -318,7 +286,7 @@ class Matching:
             and scores[index] >= _CLOSE * score
             and every[index].column != element.column
         )
-        why = [BY_VALUES if candidate.is_nameless else f"name {names[to]:.0%} alike"]
+        why = [f"name {names[to]:.0%} alike"]
         if candidate.profile.filled and element.shape:
             why.append(f"{candidate.profile.share(element.shape):.0%} look like {element.shape}")
         target = _TARGETS.get(element.column) or _TARGETS.get(element.key)
@@ -394,28 +362,6 @@ def _assigned(scores: Any, weights: Any) -> dict[int, int]:
     return {
         int(row): int(to) for row, to in zip(rows, columns, strict=True) if able[row, to] >= LEAST
     }
-
-
-def _sole_guesses(
-    matches: Sequence[Match],
-    candidates: Sequence[Candidate],
-    scores: Any,
-    pairs: Mapping[int, int],
-) -> list[Match]:
-    """Return matches: where the values of several columns without a header fit, none is named.
-
-    Keys are: they join, or the first of a file is taken.
-    """
-    nameless = np.array([candidate.is_nameless for candidate in candidates])
-    fitting = (scores[nameless] >= LEAST).sum(axis=0)
-    sole = []
-    for index, match in enumerate(matches):
-        element = match.element
-        if nameless[index] and element and not _is_key(element) and fitting[pairs[index]] > 1:
-            sole.append(Match(None, 0.0, match.why, (element,), question=True))
-        else:
-            sole.append(match)
-    return sole
 
 
 def _amount(

@@ -7,19 +7,16 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
 import charset_normalizer
 from clevercsv.detect import Detector
 
-from etl.doctor.fixed_columns import fixed_columns
-from etl.doctor.record_types import RecordCode, line_types, record_types
 from etl.doctor.shapes import SHAPES
 from etl.errors import ExtractError
-from etl.model.outlines import outline
 from etl.sources.extract_folder import PACKING_ERRORS, Listed, unpacked
 from etl.sources.parquet import parquet_headers, read_batches
 from etl.sources.physical import (
@@ -40,6 +37,8 @@ _WESTERN: Final = "\u2018\u2019\u201c\u201d\u2013\u2014\u20ac\xb0\xb7"
 _NOTHING: Final = frozenset({"", "null", "na", "n/a", "none", "unknown", "unk", "nil", "?"})
 _LONG_NUMBER: Final = re.compile(r"\d{4}")
 _TEXT_KINDS: Final = ("delimited", "fixed width", "one column", "UTF-16")
+NOT_DRAFTED: Final = "{}; such a file needs a header or a layout"
+"""The sentence about files that the doctor does not draft."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,41 +49,35 @@ class FileForm:
         physical: what its first bytes say.
         encoding: of its text; "" where it is none.
         quoted: whether cells are quoted.
-        has_header: whether its first row names the columns.
-        widths: of columns of fixed width.
-        doubtful: numbers, from 1, of columns of fixed width that may begin or end elsewhere.
-        has_short_lines: whether lines of fixed width differ in length.
-        record: the type of its rows, where the file has several; None where it has one.
+        extra_cells: how many cells, all empty, each row has behind those of the headers.
+        not_drafted: why no layout can be started for it, a sentence; "" if one can.
         notes: what else is to be known, a sentence each.
     """
 
     physical: Physical
     encoding: str = ""
     quoted: bool = False
-    has_header: bool = True
-    widths: tuple[int, ...] = ()
-    doubtful: tuple[int, ...] = ()
-    has_short_lines: bool = False
-    record: RecordCode | None = None
+    extra_cells: int = 0
+    not_drafted: str = ""
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class FileSample:
-    """The first rows of a file, or those of one type of record in it.
+    """The first rows of a file.
 
     Attributes:
-        name: of the file; with `#1`, `#2` and so on behind it for each type of several.
+        name: of the file.
         form: how it is written.
-        headers: of its columns; `column 1` and so on where it has none.
+        headers: of its columns; `column 3` for one without a header of its own.
         columns: the cells of each, trimmed, in the order of the rows.
         whole: whether these are all of its rows.
     """
 
     name: str
     form: FileForm
-    headers: tuple[str, ...]
-    columns: tuple[tuple[str, ...], ...]
+    headers: tuple[str, ...] = ()
+    columns: tuple[tuple[str, ...], ...] = ()
     whole: bool = True
 
     @property
@@ -93,12 +86,10 @@ class FileSample:
         return len(self.columns[0]) if self.columns else 0
 
 
-def read_samples(
-    listed: Listed, words: frozenset[str], known: Iterable[str]
-) -> tuple[FileSample, ...]:
-    """Return the first rows of a file, one sample for each type of record in it.
+def read_sample(listed: Listed, words: frozenset[str], known: Iterable[str]) -> FileSample:
+    """Return the first rows of a file.
 
-    There are no columns where it cannot be read as a table.
+    There are no columns where it cannot be read as a table with a header.
 
     Args:
         listed: the file.
@@ -111,48 +102,41 @@ def read_samples(
     head, whole = _head(listed)
     physical = recognize(head[:65536])
     if physical.kind == "parquet":
-        return (_parquet(listed),)
+        return _parquet(listed)
     if physical.kind not in _TEXT_KINDS:
-        return (FileSample(listed.name, FileForm(physical, has_header=False), (), ()),)
+        return FileSample(listed.name, FileForm(physical))
     encoding, text = _decoded(head, whole=whole)
     lines = text.splitlines()
     if not whole and len(lines) > 1:
         lines.pop()
     some = [line for line in lines[:_LINES] if line.strip()]
-    notes = []
-    widths: tuple[int, ...] = ()
-    doubtful: tuple[int, ...] = ()
     delimiter = "" if is_fixed_width(some) else _delimiter(some)
     if delimiter:
         kind = "UTF-16" if physical.kind == "UTF-16" else "delimited"
         physical = Physical(kind, delimiter)
-    elif parted := line_types([line for line in lines[:SAMPLE_ROWS] if line.strip()]):
-        return _samples_of_lines(listed.name, encoding, parted, lines, whole=whole)
     elif physical.kind == "fixed width" or is_even(some):
-        physical = Physical("fixed width")
-        widths, doubtful = fixed_columns([line for line in lines[:SAMPLE_ROWS] if line.strip()])
+        sentence = NOT_DRAFTED.format("it has columns of fixed width")
+        form = FileForm(Physical("fixed width"), encoding, not_drafted=sentence)
+        return FileSample(listed.name, form)
     quoted = any(part.startswith('"') for line in some for part in line.split(delimiter or "\0"))
-    rows = _rows(text if whole else "\n".join(lines), delimiter, widths, quoted=quoted)
+    rows = _rows(text if whole else "\n".join(lines), delimiter, quoted=quoted)
     whole = whole and len(rows) <= SAMPLE_ROWS
-    if types := record_types(rows):
-        form = FileForm(physical, encoding, quoted, has_header=False)
-        forms = dict.fromkeys(types, form)
-        return _samples_of_types(listed.name, forms, types, rows[-1][0], whole=whole)
-    has_header = _has_header(rows, words, frozenset(name.lower() for name in known))
-    headers, cells = _table(rows, has_header=has_header)
+    extra_cells = _extra_cells(rows)
+    rows = [rows[0], *(row[: len(row) - extra_cells] for row in rows[1:])] if rows else []
+    if not _has_header(rows, words, frozenset(name.lower() for name in known)):
+        sentence = NOT_DRAFTED.format("it has no header")
+        form = FileForm(physical, encoding, quoted, not_drafted=sentence)
+        return FileSample(listed.name, form)
+    headers, cells = _table(rows)
+    notes = []
     if ragged := sum(len(row) != len(headers) for row in rows):
         notes.append(f"{ragged:,} of {len(rows):,} rows have another number of cells")
-    form = FileForm(
-        physical,
-        encoding,
-        quoted,
-        has_header,
-        widths,
-        doubtful=doubtful,
-        has_short_lines=bool(widths) and len({len(line) for line in lines if line.strip()}) > 1,
-        notes=tuple(notes),
-    )
-    return (FileSample(listed.name, form, headers, cells, whole),)
+    if extra_cells:
+        notes.append(f"each row ends in more cells than the header, all empty: {extra_cells}")
+    has_trailer = whole and len(rows[-1]) != len(headers)
+    sentence = NOT_DRAFTED.format("it ends with a trailer") if has_trailer else ""
+    form = FileForm(physical, encoding, quoted, extra_cells, sentence, tuple(notes))
+    return FileSample(listed.name, form, headers, cells, whole)
 
 
 def _head(listed: Listed) -> tuple[bytes, bool]:
@@ -213,16 +197,7 @@ def _delimiter(lines: list[str]) -> str:
     return "" if is_even(lines) else delimiter_of(lines)
 
 
-def _rows(text: str, delimiter: str, widths: Sequence[int], *, quoted: bool) -> list[list[str]]:
-    if widths:
-        found = []
-        for line in text.splitlines()[: SAMPLE_ROWS + 1]:
-            cells, at = [], 0
-            for width in widths:
-                cells.append(line[at : at + width].strip())
-                at += width
-            found.append(cells)
-        return [row for row in found if any(row)]
+def _rows(text: str, delimiter: str, *, quoted: bool) -> list[list[str]]:
     reader = csv.reader(
         io.StringIO(text, newline=""),
         delimiter=delimiter or "\0",
@@ -234,50 +209,12 @@ def _rows(text: str, delimiter: str, widths: Sequence[int], *, quoted: bool) -> 
     return [row for row in rows if any(row)]
 
 
-def _samples_of_lines(
-    file: str, encoding: str, types: Mapping[str, Sequence[str]], lines: list[str], *, whole: bool
-) -> tuple[FileSample, ...]:
-    """Return a sample for each type of lines of fixed width; the code is the first column."""
-    forms, rows = {}, {}
-    for code, alike in types.items():
-        rest = [line[len(code) :] for line in alike]
-        widths, doubtful = fixed_columns(rest)
-        forms[code] = FileForm(
-            Physical("fixed width"),
-            encoding,
-            has_header=False,
-            widths=(len(code), *widths),
-            doubtful=(1, *(place + 1 for place in doubtful)),
-        )
-        rows[code] = _rows("\n".join(alike), "", forms[code].widths, quoted=False)
-    last = next(line for line in reversed(lines) if line.strip())
-    ends = next((code for code in types if last.startswith(code)), "")
-    return _samples_of_types(file, forms, rows, ends, whole=whole and len(lines) <= SAMPLE_ROWS)
-
-
-def _samples_of_types(
-    file: str,
-    forms: Mapping[str, FileForm],
-    types: Mapping[str, Sequence[Sequence[str]]],
-    last: str,
-    *,
-    whole: bool,
-) -> tuple[FileSample, ...]:
-    """Return a sample for each type of record; `last` is the type of the file's last row."""
-    samples = []
-    for number, (code, rows) in enumerate(types.items(), start=1):
-        headers, cells = _table(rows, has_header=False)
-        form = forms[code]
-        place = "first characters" if form.widths else "first cell"
-        reads = "record" if form.widths else "record and header: false"
-        note = (
-            f"{file} has rows of several types, by the {place}: here {outline(code)}, "
-            f"{len(headers)} columns in all; a layout with {reads} reads it"
-        )
-        record = RecordCode(file, code, last=whole and code == last)
-        own = replace(form, record=record, notes=(note,))
-        samples.append(FileSample(f"{file}#{number}", own, headers, cells, whole))
-    return tuple(samples)
+def _extra_cells(rows: Sequence[Sequence[str]]) -> int:
+    """Return how many empty cells stand at the end of every row, but not of the first one."""
+    extra = {len(row) - len(rows[0]) for row in rows[1:]}
+    count = max(0, *extra) if extra else 0
+    is_empty = not any(cell for row in rows[1:] for cell in row[len(rows[0]) :])
+    return count if len(extra) == 1 and is_empty else 0
 
 
 def _has_header(
@@ -285,10 +222,10 @@ def _has_header(
 ) -> bool:
     """Return whether the first row names the columns. In doubt it does not: it may be a member's.
 
-    A name is no number or date. Either most are made of words of the field, or what stands below
-    is of another kind: numbers and dates.
+    A header has as many cells as most rows, and a name is no number or date. Either most are made
+    of words of the field, or what stands below is of another kind: numbers and dates.
     """
-    if not rows:
+    if not rows or len(rows[0]) != Counter(map(len, rows)).most_common(1)[0][0]:
         return False
     first, rest = rows[0], rows[1:200]
     filled = [cell for cell in first if cell]
@@ -319,16 +256,11 @@ def _is_value(cell: str) -> bool:
     )
 
 
-def _table(
-    rows: Sequence[Sequence[str]], *, has_header: bool
-) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
-    if not rows:
-        return (), ()
-    count = len(rows[0]) if has_header else Counter(map(len, rows)).most_common(1)[0][0]
-    body = [row for row in rows[int(has_header) :] if len(row) == count]
-    named = rows[0] if has_header else [""] * count
-    headers = tuple(name or f"column {at}" for at, name in enumerate(named, start=1))
-    return headers, tuple(tuple(row[at] for row in body) for at in range(count))
+def _table(rows: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+    """Return the headers of a file and the cells of each column, without rows of other lengths."""
+    headers = tuple(name or f"column {at}" for at, name in enumerate(rows[0], start=1))
+    body = [row for row in rows[1:] if len(row) == len(headers)]
+    return headers, tuple(tuple(row[at] for row in body) for at in range(len(headers)))
 
 
 def _parquet(listed: Listed) -> FileSample:

@@ -43,20 +43,16 @@ def report_of(examination: Examination) -> dict[str, Any]:
 
 def _file(file: FileFound) -> dict[str, Any]:
     form = file.form
-    lowered = file.file.lower().removesuffix(".gz")
+    lowered = file.name.lower().removesuffix(".gz")
     ending = next((cells for end, cells in ENDINGS.items() if lowered.endswith(end)), "")
-    notes = [said_of(form.physical, file.file, ending)] if form.physical.kind != "parquet" else []
+    is_named = form.physical.kind in ("parquet", "fixed width")
+    notes = [] if is_named else [said_of(form.physical, file.name, ending)]
     if form.encoding and not form.encoding.startswith("UTF-"):
         notes.append(
             f"text is {form.encoding}, not UTF-8; write it as UTF-8 "
-            f"(iconv -f {form.encoding} -t UTF-8 {file.file})"
+            f"(iconv -f {form.encoding} -t UTF-8 {file.name})"
         )
-    if file.columns and not form.has_header and not form.widths and form.record is None:
-        notes.append(
-            "there is no header: columns are numbered; a layout with header: false reads it"
-        )
-    notes += form.notes
-    notes += [f"{figure.header} is {figure.said}" for figure in file.figures]
+    notes += [form.not_drafted, *form.notes]
     return {
         "file": file.name,
         "form": _form(file),
@@ -75,12 +71,8 @@ def _form(file: FileFound) -> str:
         parts.append(DELIMITER_NAMES[form.physical.delimiter])
     if form.encoding:
         parts.append(form.encoding)
-    if form.widths:
-        parts.append("widths " + " ".join(map(str, form.widths)))
     if form.quoted:
         parts.append("quoted")
-    if file.columns and not form.has_header:
-        parts.append("no header")
     return ", ".join(parts)
 
 
@@ -98,7 +90,7 @@ def _column(column: ColumnFound) -> dict[str, Any]:
         "column": column.header,
         "element": column.element,
         "map_ids": list(match.element.map_ids) if match.element is not None else [],
-        "confidence": round(match.confidence, 2),
+        "confidence": round(column.confidence, 2),
         "state": "asked"
         if match.question
         else "left out"

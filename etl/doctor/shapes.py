@@ -55,9 +55,6 @@ SHAPES: Final[Mapping[str, Callable[[str], bool]]] = MappingProxyType(
         "phone": full_match(r"[+(]?[\d][\d ().-]{6,16}\d"),
         "email": full_match(r"[^@\s]+@[^@\s]+\.[a-zA-Z]+"),
         "date": lambda text: any(fits(text) for fits in DATES.values()),
-        "last_century": full_match(
-            r"19\d\d[-/.]?\d\d[-/.]?\d\d.*|\d{1,2}[-/. ](?:\d{1,2}|[A-Za-z]{3})[-/. ]19\d\d.*"
-        ),
         "money": _is_amount,
         "number": _is_number,
         "decimal": full_match(r"[($-]*\d[\d,]*\.\d+\)?-?"),

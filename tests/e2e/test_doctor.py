@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -57,46 +56,6 @@ def test_the_first_day_with_an_unknown_extract_from_the_message_to_published_cla
     for table in ("member", "coverage", "claim", "claim_line"):
         assert counts["theirs"][table] == counts["ours"][table]
     assert counts["ours"]["claim"]["published"] > 100
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("case", "rows"),
-    [("headless", (3, 3, 4, 8)), ("fixed", (6, 6, 6, 12)), ("records", (3, 3, 9, 15))],
-)
-def test_the_draft_of_files_without_a_header_reads_every_row(
-    tmp_path: Path, case: str, rows: tuple[int, ...]
-) -> None:
-    extract = ROOT / "tests/golden/doctor" / case / "extract"
-    layouts = tmp_path / "own" / "layouts"
-    layouts.mkdir(parents=True)
-    done(cpcds("doctor", extract, "--write", layouts / "mine.yaml"))
-    assert done(cpcds("layouts", "check", layouts / "mine.yaml")).out.endswith("no mistakes\n")
-    own = ("--mappings", tmp_path / "own")
-    called = cpcds(*own, "validate", extract, "--report", tmp_path / "report", "--json", *ALONE)
-    tables = json.loads(called.out)["tables"]
-    counts = dict(zip(("member", "coverage", "claim", "claim_line"), rows, strict=True))
-    assert {table: tables[table]["in"] for table in counts} == counts
-    assert tables["claim"]["published"] == 0  # what no column says has to be answered first
-
-
-@pytest.mark.slow
-def test_a_file_without_a_line_that_its_trailer_counts_is_refused_by_the_draft(
-    tmp_path: Path,
-) -> None:
-    extract = tmp_path / "in"
-    shutil.copytree(ROOT / "tests/golden/doctor/records/extract", extract)
-    layouts = tmp_path / "own" / "layouts"
-    layouts.mkdir(parents=True)
-    done(cpcds("doctor", extract, "--write", layouts / "mine.yaml"))
-    lines = (extract / "claims_202405.psv").read_text(encoding="utf-8").splitlines(keepends=True)
-    (extract / "claims_202405.psv").write_text("".join(lines[:3] + lines[4:]), encoding="utf-8")
-    own = ("--mappings", tmp_path / "own")
-    called = cpcds(*own, "validate", extract, "--report", tmp_path / "report", *ALONE)
-    assert called.code == 2
-    assert "claims_202405.psv" in called.err
-    assert "5" in called.err
-    assert "4" in called.err
 
 
 def small(folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""The draft of each example's files is a layout without mistakes, and reads them."""
+"""The draft of files that have headers is a layout without mistakes, and reads them."""
 
 from __future__ import annotations
 
@@ -7,34 +7,71 @@ from pathlib import Path
 import pytest
 
 from etl.sources import open_extract, partition, read_layout
-from tests.e2e.commands import cpcds, done
+from tests.e2e.commands import ROOT, SAMPLES, cpcds, done
+from tests.unit.doctor.world import GOLDEN
 from tests.unit.sources.dialects import shipped_layouts
 
-GOLDEN = Path(__file__).parents[2] / "golden/layouts"
+LAYOUTS = ROOT / "tests/golden/layouts"
+SHARED = ROOT.parent / "shared/data/cpcds"
 CROSSWALKS = {
     name: crosswalk for layout in shipped_layouts() for name, crosswalk in layout.crosswalks.items()
 }
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "apcd-cdl",
-        "cms-idr",
-        "healthsparq",
-        "onyx-a",
-        "onyx-b",
-        "synthea-2019-first",
-        "synthea-members",
-        "synthea-patients",
-        "tuva-input",
-        "tuva-input-persons",
-    ],
+NOT_DRAFTED = "such a file needs a header or a layout"
+WITHOUT_HEADERS = {LAYOUTS / name / "input" for name in ("apcd-cdl", "records")}
+OTHER_ENCODINGS = GOLDEN / "odd/extract"
+"""Its files are read when they are written as the doctor's notes say."""
+WITH_HEADERS = sorted(
+    {SAMPLES, *LAYOUTS.glob("*/input"), *GOLDEN.glob("*/extract")}
+    - WITHOUT_HEADERS
+    - {OTHER_ENCODINGS}
 )
-def test_the_draft_of_an_example_has_no_mistakes_and_reads_it(name: str, tmp_path: Path) -> None:
-    draft = tmp_path / "mine.yaml"
-    done(cpcds("doctor", GOLDEN / name / "input", "--write", draft))
+
+
+def check_draft(extract: Path, folder: Path) -> None:
+    """Check that the draft of an extract has no mistakes and that each of its files is read."""
+    draft = folder / "mine.yaml"
+    done(cpcds("doctor", extract, "--write", draft))
     layout = read_layout(draft.read_text(encoding="utf-8"), "mine.yaml", CROSSWALKS)
-    extract = open_extract(GOLDEN / name / "input", [layout], layout=layout.name)
-    parts = partition(extract, tmp_path / "work", partitions=1)
-    assert sum(parts.facts.rows_read.values())
+    opened = open_extract(extract, [layout], layout=layout.name)
+    parts = partition(opened, folder / "work", partitions=1)
+    files = {file.table: file.name for file in opened.files if file.table}
+    assert files.keys() == layout.raw.keys()
+    assert all(parts.facts.rows_read[name] for name in files.values())
+
+
+@pytest.mark.parametrize("extract", WITH_HEADERS, ids=lambda path: path.parent.name)
+def test_a_draft_has_no_mistakes_and_reads_the_files_that_it_came_from(
+    extract: Path, tmp_path: Path
+) -> None:
+    check_draft(extract, tmp_path)
+
+
+@pytest.mark.shared
+@pytest.mark.slow
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the design folder is not beside the project")
+@pytest.mark.parametrize(
+    "name", ["cms-idr", "cms-rif-synthea", "google-bigquery-layout", "synthea-members-layout"]
+)
+def test_the_draft_of_real_files_has_no_mistakes_and_reads_them(name: str, tmp_path: Path) -> None:
+    check_draft(SHARED / name, tmp_path)
+
+
+def test_a_draft_of_headers_alone_has_no_mistakes(tmp_path: Path) -> None:
+    for path in (LAYOUTS / "tuva-input/input").glob("*.csv"):
+        header = path.read_text(encoding="utf-8").partition("\n")[0]
+        (tmp_path / path.name).write_text(f"{header}\n", encoding="utf-8")
+    draft = tmp_path / "mine.yaml"
+    done(cpcds("layouts", "init", tmp_path, "--write", draft))
+    text = draft.read_text(encoding="utf-8")
+    assert read_layout(text, "mine.yaml", CROSSWALKS).raw["medical_claim"].ids["claim"]
+    assert "# 50%; QUESTION: no value was seen" in text
+
+
+@pytest.mark.parametrize("extract", sorted(WITHOUT_HEADERS), ids=lambda path: path.parent.name)
+def test_files_that_the_doctor_does_not_draft_need_a_header_or_a_layout(
+    extract: Path, tmp_path: Path
+) -> None:
+    called = cpcds("doctor", extract, "--write", tmp_path / "mine.yaml")
+    assert called.code == 2
+    assert NOT_DRAFTED in called.err
+    assert not (tmp_path / "mine.yaml").exists()

@@ -27,9 +27,8 @@ def test_a_key_made_of_columns_may_be_the_name_of_each_and_members_of_other_file
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["cms-idr", "apcd-cdl"])
-def test_of_a_layout_that_is_hard_to_read_no_amount_is_taken_for_another(name: str) -> None:
-    made = doctor.known_layouts()[name]
+def test_of_a_layout_that_is_hard_to_read_no_amount_is_taken_for_another() -> None:
+    made = doctor.known_layouts()["cms-idr"]
     assert doctor.score(made, doctor.elements()).amounts_wrong == 0
 
 
