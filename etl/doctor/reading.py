@@ -223,7 +223,7 @@ def _has_header(
     """Return whether the first row names the columns. In doubt it does not: it may be a member's.
 
     A header has as many cells as most rows, and a name is no number or date. Either most are made
-    of words of the field, or what stands below is of another kind: numbers and dates.
+    of words of the field, or they are words above cells of another kind: numbers and dates.
     """
     if not rows or len(rows[0]) != Counter(map(len, rows)).most_common(1)[0][0]:
         return False
@@ -239,8 +239,13 @@ def _has_header(
         below = [row[at] for row in rest if at < len(row) and row[at].lower() not in _NOTHING]
         if len(below) >= 2 and sum(map(_is_value, below)) >= 0.9 * len(below):
             numbers += 1
-            contrast += cell.lower() not in _NOTHING
+            contrast += cell.lower() not in _NOTHING and _has_few_digits(cell)
     return numbers > 0 and contrast == numbers
+
+
+def _has_few_digits(cell: str) -> bool:
+    """Return whether a cell can be a name that nobody knows: `Q4 total`, and not `555Q6`."""
+    return sum(character.isdigit() for character in cell) <= 2
 
 
 def _is_named(cell: str, words: frozenset[str], known: frozenset[str]) -> bool:
