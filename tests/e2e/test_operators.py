@@ -83,9 +83,8 @@ def test_a_run_ends_with_its_phases_what_was_rejected_the_money_and_a_verdict(
     for phase in PHASES:
         assert re.search(rf"^{phase} +[\d,]+ [a-z]+ +[\d.,]+$", out, re.MULTILINE), phase
     assert re.search(r"^rejected: \d+ of [\d,]+ claims, [\d.]+ %; [\d,]+ rows of all", out, re.M)
-    assert re.search(
-        r"^money: all \d+ sums add up, to the cent; plan paid [\d,.]+ net$", out, re.MULTILINE
-    )
+    # What the plan paid would tell the sum of a few claims.
+    assert re.search(r"^money: all \d+ sums add up, to the cent$", out, re.MULTILINE)
     assert re.search(r"^verdict: published, after [\d.]+ s \(run \S+\)$", out, re.MULTILINE)
     assert out.splitlines()[-1].startswith("report: ")
 

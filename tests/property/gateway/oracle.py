@@ -109,8 +109,9 @@ def tokens(resource: Resource, parameter: str) -> list[tuple[str | None, str]]:
     """Return system and code of what a token parameter's expression finds."""
     if parameter == "_id":
         return [(None, resource["id"])]
-    if parameter == "status":
-        return [("http://hl7.org/fhir/explanationofbenefit-status", resource["status"])]
+    if parameter == "status":  # a code without a system of its own: `|code` finds it, too
+        systems = ("http://hl7.org/fhir/explanationofbenefit-status", None)
+        return [(system, resource["status"]) for system in systems]
     if parameter == "specialty":
         codings = [one for of in resource.get("specialty", []) for one in of.get("coding", [])]
         return [(one.get("system"), one["code"]) for one in codings]

@@ -200,7 +200,7 @@ def test_a_failure_and_a_cancellation_reach_what_is_measured() -> None:
 
     async def request() -> None:
         try:
-            await asyncio.sleep(3600)
+            await asyncio.Event().wait()
         except asyncio.CancelledError:
             seen.append("cancelled")
             raise ValueError from None
