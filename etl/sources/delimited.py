@@ -172,30 +172,34 @@ def _batches(
         ),
     )
     number, blank, last, swallowing = span.row + first, 0, None, None
-    for batch in reader:
-        # Row numbers of this batch: from here on, without the skipped ones.
-        numbers = np.arange(number, number + batch.num_rows + len(skipped), dtype=np.int64)
-        if skipped:
-            gone = np.array(skipped, dtype=np.int64)
-            numbers = numbers[~np.isin(numbers, gone)]
-        numbers = numbers[: batch.num_rows]
-        if len(numbers):
-            number = int(numbers[-1]) + 1
-            skipped[:] = [row for row in skipped if row >= number]
-        rows = batch.append_column(ROW_COLUMN, pa.array(numbers))
-        if batch.num_rows and batch.column(0)[-1].as_py() == _END:
-            last, rows = number - 1, rows.slice(0, batch.num_rows - 1)
-        # The parser may be a block ahead, so only the rows taken here are removed.
-        taken = tuple(ragged)
-        del ragged[: len(taken)]
-        _refuse_long_rows(rows, taken, stream.name)
-        if quotes is not None and quotes.has_seen_any and swallowing is None:
-            swallowing = swallowing_row(rows, taken, delimiter)
-        full = filled_rows(rows)
-        blank = 0 if full.num_rows or taken else blank + rows.num_rows
-        if blank > MOST_BLANK:
-            raise ExtractError(f"{stream.name}: {blank:,} rows up to row {number} are blank")
-        yield Batch(full, taken, stream.done)
+    try:
+        for batch in reader:
+            # Row numbers of this batch: from here on, without the skipped ones.
+            numbers = np.arange(number, number + batch.num_rows + len(skipped), dtype=np.int64)
+            if skipped:
+                gone = np.array(skipped, dtype=np.int64)
+                numbers = numbers[~np.isin(numbers, gone)]
+            numbers = numbers[: batch.num_rows]
+            if len(numbers):
+                number = int(numbers[-1]) + 1
+                skipped[:] = [row for row in skipped if row >= number]
+            rows = batch.append_column(ROW_COLUMN, pa.array(numbers))
+            if batch.num_rows and batch.column(0)[-1].as_py() == _END:
+                last, rows = number - 1, rows.slice(0, batch.num_rows - 1)
+            # The parser may be a block ahead, so only the rows taken here are removed.
+            taken = tuple(ragged)
+            del ragged[: len(taken)]
+            _refuse_long_rows(rows, taken, stream.name)
+            if quotes is not None and quotes.has_seen_any and swallowing is None:
+                swallowing = swallowing_row(rows, taken, delimiter)
+            full = filled_rows(rows)
+            blank = 0 if full.num_rows or taken else blank + rows.num_rows
+            if blank > MOST_BLANK:
+                raise ExtractError(f"{stream.name}: {blank:,} rows up to row {number} are blank")
+            yield Batch(full, taken, stream.done)
+    finally:
+        stream.close()
+        del reader  # ends the thread in which it reads ahead
     return last, swallowing
 
 

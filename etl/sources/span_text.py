@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import codecs
 import io
+from threading import Event, Lock
+from typing import Final
 
 from etl.errors import EtlError, ExtractError
 from etl.sources.extract_folder import (
@@ -16,9 +18,14 @@ from etl.sources.extract_folder import (
 from etl.sources.file_splits import QuoteWatch
 from etl.sources.row_batches import Span
 
+_LAST_READ_SECONDS: Final = 0.2
+
 
 class SpanText(io.RawIOBase):
     """The bytes of a span: unpacked, checked to be text, and followed by a sentinel row.
+
+    The parser reads ahead in a thread of its own. Closing lets that thread read the end of the text
+    first: one that still reads while the interpreter shuts down would abort the process.
 
     Args:
         listed: the file.
@@ -48,6 +55,9 @@ class SpanText(io.RawIOBase):
         self._before = span.start
         self._line = 1
         self.error: EtlError | None = None
+        self._reading = Lock()
+        self._is_over = False
+        self._end_was_read = Event()
 
     def readable(self) -> bool:
         """Return that it can be read."""
@@ -65,6 +75,17 @@ class SpanText(io.RawIOBase):
             ExtractError: they are no UTF-8 text, have a NUL, or cannot be read; kept in `error`.
             OSError: likewise.
         """
+        with self._reading:
+            try:
+                text = b"" if self._is_over else self._next(size)
+            except BaseException:
+                self._end_was_read.set()
+                raise
+            if not text:
+                self._end_was_read.set()
+            return text
+
+    def _next(self, size: int) -> bytes:
         # Arrow raises an exception of its own instead of ours, so ours is kept here.
         try:
             chunk: bytes = self._stream.read(size if self._left is None else min(size, self._left))
@@ -106,8 +127,11 @@ class SpanText(io.RawIOBase):
             ) from None
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, once the parser has read the end or reads no more."""
         if not self.closed:
+            with self._reading:
+                self._is_over = True
+            self._end_was_read.wait(_LAST_READ_SECONDS)
             self._stream.close()
             self._raw.close()
         super().close()
