@@ -74,6 +74,11 @@ def read_dates(column: Any) -> Dates:
     return Dates(blanked(values, bad), pa.array(bad), days)
 
 
+def stated_days(words: pa.StringArray) -> Any:
+    """Return the days of dates, and of instants as written; numpy `int32`, `NO_DAY` for others."""
+    return read_dates(pc.utf8_slice_codeunits(words, 0, len("2026-01-01"))).days
+
+
 def _calendar(rows: Any, picks: tuple[int, ...]) -> tuple[Any, Any]:
     """Return which rows name a day of the calendar, and its number."""
     digits = rows[:, picks].astype(np.int32) - ord("0")

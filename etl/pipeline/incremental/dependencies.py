@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.columns.dates import NO_DAY, read_dates
+from etl.columns.dates import NO_DAY, stated_days
 from etl.columns.digests import Hashes, changes, hash_ids, row_digests, seed_of
 from etl.engine.partition_columns import Partition
 from etl.mapping.expressions import ColumnOf, Condition, Expr, LogicalId, ProviderReference, walk
@@ -235,7 +235,7 @@ def latest_days(
         table = tables[name]
         if table.num_rows:
             encoded = table.column(column).combine_chunks().dictionary_encode()
-            days = np.append(read_dates(encoded.dictionary).days, NO_DAY)
+            days = np.append(stated_days(encoded.dictionary), NO_DAY)
             cells = days[pc.fill_null(encoded.indices, len(days) - 1).to_numpy()]
             np.maximum.at(latest, _codes(table, owners), cells)
     return latest

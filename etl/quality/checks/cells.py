@@ -25,7 +25,6 @@ from etl.quality.rules.book import Rule
 
 _ICD_VERSIONS: Final[tuple[Literal["9", "10"], ...]] = ("9", "10")
 
-_DAY: Final = len("2026-01-01")
 
 _KERNELS: Final[Mapping[FieldType, Callable[[Any], Parsed]]] = MappingProxyType(
     {
@@ -207,7 +206,7 @@ def word_fails(rule: Rule, words: Any, as_of: int | None) -> Any:
             return (found < dates.day_number(day)) & (found != dates.NO_DAY)
         case kinds.NotAfterExtract():
             limit = np.iinfo(np.int32).max if as_of is None else as_of
-            return dates.read_dates(pc.utf8_slice_codeunits(words, 0, _DAY)).days > limit
+            return dates.stated_days(words) > limit
         case kinds.Allowed() as allowed:
             return ~_allowed(rule, allowed, words)
         case _:

@@ -308,5 +308,5 @@ def test_every_kind_of_mistake_has_a_case() -> None:
     kinds = set(re.findall(r'"(map-[a-z-]+)"', text))
     cases = {case[2] for case in (*IN_PATIENT.values(), *WHOLE.values(), *AGAINST_PATIENT.values())}
     elsewhere = {"map-parameter", "map-required", "map-pattern", "map-unknown-profile"}
-    # Those have cases in test_view.py, test_coverage.py, test_obligations.py, test_search_checks.py.
+    # Those have cases in test_{view,coverage,obligations,search_checks}.py.
     assert kinds - cases == elsewhere | {"map-view", "map-skip", "map-unchecked", "map-search"}
