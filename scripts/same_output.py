@@ -1,0 +1,344 @@
+"""Compare what the program makes with what it made before a refactoring.
+
+    python -m scripts.same_output [--work FOLDER]
+
+Checks the commit BEFORE out beside this one, runs the same commands with both programs, and
+compares every file, exit code, output and HTTP answer byte for byte. Clock and random names are
+fixed. Differences that are meant are listed in MEANT, each with its reason; any other difference is
+printed, and ends the comparison with exit code 1. Goes when the refactoring is done.
+"""
+
+from __future__ import annotations
+
+import difflib
+import gzip
+import http.client
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice, product
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any, Final
+
+ROOT: Final = Path(__file__).parents[1]
+BEFORE: Final = "06f30ca5"
+"""The commit to compare with."""
+
+MEANT: Final[Mapping[str, str]] = {}
+"""Pattern of a file's path -> why it differs."""
+
+SAMPLES: Final = "cpcds_samples"
+ANY_CHANGE: Final = {
+    **{
+        f"CPCDS_LIMITS__{name}": "1"
+        for name in (
+            *("FEWER_ROWS", "FEWER_CLAIMS", "RETRACTED_MEMBERS"),
+            *("RETRACTED_CLAIMS", "RETRACTED_RESOURCES"),
+        )
+    },
+    "CPCDS_LIMITS__MONEY_CHANGE": "1000000",
+}
+ENVIRONMENT: Final = {
+    **ANY_CHANGE,
+    "CPCDS_ID_KEY": "the id key of comparisons, made up of more than 32 characters",
+    "CPCDS_SERVE__CURSOR_KEY": "the cursor key of comparisons, 32 characters and more",
+    "CPCDS_SERVE__LOG": "off",
+    "CPCDS_SERVE__RATE_LIMIT": "100000/minute",
+    "CPCDS_PUBLISH__DELTAS": "true",
+    "COLUMNS": "120",
+    "PYTHONHASHSEED": "0",
+}
+
+FIXED_CLOCK: Final = """
+import ctypes, datetime, gc, os, secrets
+def now(cls, tz=None):
+    return cls.fromisoformat(os.environ["SAME_OUTPUT_NOW"]).astimezone(tz)
+# C code needs the real class, so its method is replaced in place.
+gc.get_referents(datetime.datetime.__dict__)[0]["now"] = classmethod(now)
+ctypes.pythonapi.PyType_Modified(ctypes.py_object(datetime.datetime))
+real = secrets.token_hex
+secrets.token_hex = lambda size=32: "0a" * 4 if size == 4 else real(size)  # ids of runs have 4
+"""
+"""sitecustomize.py of every process of a comparison."""
+
+_VARYING: Final = (
+    (re.compile(rb'("(?:seconds|wall_seconds|cpu_seconds|rate)": ?)[\d.e+-]+'), rb"\1 0"),
+    (re.compile(rb"^process \d+ on "), b"process on "),
+    (re.compile(rb"\b\d+(\.\d+)? s\b"), b"0 s"),
+    (re.compile(rb" +\d+\.\d$", re.MULTILINE), b" 0.0"),
+    (re.compile(rb"_page=[\w.~%-]+"), b"_page=sealed"),
+)
+"""What differs from run to run of one program -> what takes its place."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A call of `cpcds`: its words, and the day on which it is made."""
+
+    words: tuple[str, ...]
+    day: int = 1
+
+
+def commands() -> Iterator[Command]:
+    """Return the commands in order; all of them are run in one folder."""
+    yield Command(("run", SAMPLES, "--to", "samples"))
+    yield Command(("run", f"{SAMPLES}/faulty", "--to", "samples", "--json"), 2)
+    yield Command(("validate", f"{SAMPLES}/faulty", "--report", "validated", "--json"))
+    yield Command(("convert", SAMPLES, "--out", "converted"))
+    yield Command(("convert", SAMPLES, "--out", "basis", "--view", "basis", "--json"))
+    synth = ("synth", "--members", "1000", "--seed", "7", "--since", "2024-06-01")
+    yield Command((*synth, "--out", "first", "--fault-rate", "0.002"))
+    yield Command((*synth, "--out", "second", "--day", "1"))
+    yield Command((*synth, "--out", "delta", "--day", "2", "--kind", "delta"))
+    yield Command(("run", "first", "--to", "members"))
+    yield Command(("run", "second", "--to", "members", "--dry-run", "--html", "plan.html"), 2)
+    yield Command(("run", "second", "--to", "members", "--json"), 2)
+    yield Command(("run", "delta", "--to", "members", "--json"), 3)
+    yield Command(("history", "members", "--json"), 3)
+    yield Command(("rollback", "members", "20260102", "--reason", "a comparison"), 4)
+    yield Command(("verify", "members"), 4)
+    yield Command(("run", f"{SAMPLES}/directory", "--to", "directory", "--json"))
+    yield Command(("synth", "--directory", "--practitioners", "60", "--seed", "5", "--out", "dir"))
+    yield Command(("run", "dir", "--to", "directory", "--json"), 2)
+    yield Command(("mapping", "docs"))
+    yield Command(("mapping", "coverage", SAMPLES))
+    yield Command(("layouts", "--json"))
+    for layout in sorted(path.name for path in (ROOT / "tests/golden/layouts").iterdir()):
+        golden = f"golden/{layout}"
+        if not (ROOT / "tests/golden/layouts" / layout / "layout.yaml").exists():
+            yield Command(("convert", f"{golden}/input", "--out", f"from-{layout}", "--json"))
+            yield Command(("doctor", f"{golden}/input"))
+
+
+@dataclass(frozen=True)
+class Program:
+    """A checkout of the project and the folder in which its commands run."""
+
+    root: Path
+    folder: Path
+
+    def environment(self, day: int, **more: str) -> dict[str, str]:
+        """Return the environment of a command."""
+        inherited = {name: text for name, text in os.environ.items() if "CPCDS" not in name}
+        return {
+            **inherited,
+            **ENVIRONMENT,
+            "PYTHONPATH": f"{self.folder.parent / 'clock'}{os.pathsep}{self.root}",
+            "SAME_OUTPUT_NOW": f"2026-01-{day:02}T03:00:00+00:00",
+            **more,
+        }
+
+    def prepare(self) -> None:
+        """Copy the extracts of this checkout into the folder, the same for both programs."""
+        self.folder.mkdir(parents=True)
+        shutil.copytree(ROOT / SAMPLES, self.folder / SAMPLES)
+        shutil.copytree(ROOT / "tests/golden/layouts", self.folder / "golden")
+
+    def run_all(self) -> None:
+        """Run every command, and keep its exit code and output beside what it wrote."""
+        for number, command in enumerate(commands()):
+            done = subprocess.run(  # noqa: S603 - our own words
+                [sys.executable, "-c", "from etl.cli import main; main()", *command.words],
+                cwd=self.folder,
+                env=self.environment(command.day),
+                capture_output=True,
+                check=False,
+            )
+            name = f"{number:02}-{'-'.join(command.words[:2]).replace('/', '-')}"
+            printed = f"exit code {done.returncode}\n".encode() + done.stdout + done.stderr
+            (self.folder / f"{name}.printed").write_bytes(printed)
+
+    @contextmanager
+    def serving(self, target: str, *options: str) -> Iterator[int]:
+        """Serve a target; yield the port."""
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        words = ("serve", target, "--port", str(port), "--base-url", "https://payer.example")
+        process = subprocess.Popen(  # noqa: S603 - our own words
+            [sys.executable, "-c", "from etl.cli import main; main()", *words, *options],
+            cwd=self.folder,
+            env=self.environment(5),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            for _ in range(300):
+                if _answer(port, "/readyz", None)[0] == 200:
+                    break
+                time.sleep(0.1)
+            yield port
+        finally:
+            process.terminate()
+            process.wait(20)
+
+    def ask_all(self, patients: Sequence[str], requests: Sequence[tuple[str, str | None]]) -> None:
+        """Send every request, and keep status, headers and body of its answer."""
+        tokens = [
+            word for one in patients for word in ("--development-token", f"token-{one}={one}")
+        ]
+        with self.serving("samples", "--directory", "directory", *tokens) as port:
+            answers = [(path, *_answer(port, path, token)) for path, token in requests]
+        answered = [
+            f"GET {path}\n{status}\n{headers}\n".encode() + body
+            for path, status, headers, body in answers
+        ]
+        (self.folder / "http.printed").write_bytes(b"\n".join(answered))
+
+
+def _answer(port: int, path: str, token: str | None) -> tuple[int, str, bytes]:
+    """Return status, headers and body; status 0 where nothing listens yet."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    try:
+        connection.request("GET", path, headers=headers)
+        answer = connection.getresponse()
+        kept = [
+            f"{name}: {text}"
+            for name, text in answer.getheaders()
+            if name.lower() not in ("date", "x-request-id", "content-length")
+        ]
+        return answer.status, "\n".join(sorted(kept)), answer.read()
+    except OSError:
+        return 0, "", b""
+    finally:
+        connection.close()
+
+
+def requests_over(converted: Path) -> tuple[list[str], list[tuple[str, str | None]]]:
+    """Return patients, and 400 requests about them as path and token.
+
+    Args:
+        converted: the samples as NDJSON.
+    """
+    resources = {
+        path.stem: [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+        for path in sorted(converted.glob("*.ndjson"))
+    }
+    claims: dict[str, list[dict[str, Any]]] = {}
+    for claim in resources["ExplanationOfBenefit"]:
+        claims.setdefault(claim["patient"]["reference"].removeprefix("Patient/"), []).append(claim)
+    patients = sorted(claims, key=lambda one: (-len(claims[one]), one))[:3]
+    requests: list[tuple[str, str | None]] = [
+        (path, None)
+        for base in ("/fhir", "/directory")
+        for path in (f"{base}/metadata", f"{base}/openapi.json", f"{base}/Patient", f"{base}/no")
+    ]
+    for patient in patients:
+        requests += [(path, f"token-{patient}") for path in islice(_paths(claims[patient]), 100)]
+    requests += [(path, None) for path in islice(_directory_paths(resources), 400 - len(requests))]
+    return patients, requests
+
+
+def _paths(claims: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    patient = claims[0]["patient"]["reference"]
+    identifier = claims[0]["identifier"][0]["value"]
+    day = claims[0]["billablePeriod"]["start"]
+    yield f"/fhir/{patient}"
+    yield f"/fhir/{patient}/$everything"
+    yield f"/fhir/{patient}/$everything?_type=Coverage&_count=1"
+    yield "/fhir/Coverage"
+    yield "/fhir/Patient?_revinclude=Coverage:beneficiary"
+    filters = (
+        *("", f"identifier={identifier}", "type=pharmacy", "type=oral,vision", "status=active"),
+        *(f"service-date=ge{day}", f"service-date=lt{day[:4]}", f"billable-period-start={day}"),
+        *(f"patient={patient}", "_lastUpdated=ge2020", "created=gt2024", "service-date=never"),
+        f"_id={claims[0]['id']},{claims[-1]['id']}",
+    )
+    results = (
+        *("", "_count=2", "_summary=count", "_summary=true", "_elements=total", "_sort=-created"),
+        *("_include=ExplanationOfBenefit:patient", "_include=*", "_total=none", "_count=0"),
+    )
+    for text in product(filters, results):
+        query = "&".join(filter(None, text))
+        yield f"/fhir/ExplanationOfBenefit{'?' if query else ''}{query}"
+
+
+def _directory_paths(resources: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[str]:
+    for kind in ("Practitioner", "Organization", "Location", "PractitionerRole", "InsurancePlan"):
+        for query in (
+            *("", "_count=3", "_summary=count", "name=a", "name:contains=e", "_include=*"),
+            *("active=true", "address-state=NY", "specialty=207Q00000X", "_sort=_id", "_id=x"),
+            *("_revinclude=PractitionerRole:practitioner", "near=42|-71|50|km", "identifier=1"),
+            *("_has:PractitionerRole:practitioner:specialty=207Q00000X", "organization.name=a"),
+        ):
+            yield f"/directory/{kind}{'?' if query else ''}{query}"
+        for resource in resources.get(kind, ())[:6]:
+            yield f"/fhir/{kind}/{resource['id']}"
+
+
+def content(path: Path) -> bytes:
+    """Return what is in a file, unpacked, without what differs from run to run."""
+    data = path.read_bytes()
+    if data[:2] == b"\x1f\x8b":
+        data = gzip.decompress(data)
+    if b"\0" in data[:1024]:
+        return data
+    for pattern, replacement in _VARYING:
+        data = pattern.sub(replacement, data)
+    return data
+
+
+def differences(before: Path, after: Path) -> Iterator[str]:
+    """Yield a text about each file that only one program made, or that differs."""
+    names = {
+        path.relative_to(folder).as_posix()
+        for folder in (before, after)
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+    for name in sorted(names):
+        if any(re.search(pattern, name) for pattern in MEANT):
+            continue
+        paths = before / name, after / name
+        if not all(path.exists() for path in paths):
+            yield f"only {'before' if paths[0].exists() else 'after'}: {name}"
+        elif paths[0].read_bytes() != paths[1].read_bytes():
+            texts = [content(path) for path in paths]
+            if texts[0] != texts[1]:
+                yield f"differs: {name}\n{_first_difference(*texts)}"
+
+
+def _first_difference(before: bytes, after: bytes) -> str:
+    lines = [data.decode("utf-8", "replace").splitlines() for data in (before, after)]
+    changes = (line for line in difflib.unified_diff(*lines, lineterm="", n=0) if line[:3] != "---")
+    return "\n".join(f"    {line[:300]}" for line in islice(changes, 6))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run both programs side by side; return the exit code."""
+    work = Path(arguments[1]) if arguments[:1] == ["--work"] else Path(mkdtemp(prefix="same-"))
+    checkout = work / "checkout"
+    git = ("git", "-C", str(ROOT), "worktree")
+    subprocess.run([*git, "add", "--force", "--detach", checkout, BEFORE], check=True)  # noqa: S603
+    try:
+        (work / "clock").mkdir()
+        (work / "clock/sitecustomize.py").write_text(FIXED_CLOCK)
+        programs = Program(checkout, work / "before"), Program(ROOT, work / "after")
+        for program in programs:
+            program.prepare()
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(Program.run_all, programs))
+            patients, requests = requests_over(programs[0].folder / "converted")
+            list(pool.map(lambda one: one.ask_all(patients, requests), programs))
+        found = list(differences(programs[0].folder, programs[1].folder))
+    finally:
+        subprocess.run([*git, "remove", "--force", checkout], check=True)  # noqa: S603
+    for text in found:
+        print(text)
+    files = sum(path.is_file() for path in programs[1].folder.rglob("*"))
+    print(f"{files:,} files and {len(requests)} answers compared, {len(found)} differ")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
