@@ -1,15 +1,21 @@
 """Compare what the program makes with what it made before a refactoring.
 
-    python -m scripts.same_output [--work FOLDER]
+    python -m scripts.same_output [--before FOLDER] [--only PATTERN]
 
 Checks the commit BEFORE out beside this one, runs the same commands with both programs, and
 compares every file, exit code, output and HTTP answer byte for byte. Clock and random names are
 fixed. Differences that are meant are listed in MEANT, each with its reason; any other difference is
 printed, and ends the comparison with exit code 1. Goes when the refactoring is done.
+
+`--before` keeps what the earlier program made in a folder; the next comparison uses it. `--only`
+runs the commands whose words match a regular expression (their prerequisites must match as well),
+and compares the files that these write. HTTP requests are sent if `serve` matches; they need the
+two runs of the samples.
 """
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import gzip
 import http.client
@@ -23,7 +29,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice, product
 from pathlib import Path
@@ -144,9 +150,11 @@ class Program:
         shutil.copytree(ROOT / SAMPLES, self.folder / SAMPLES)
         shutil.copytree(ROOT / "tests/golden/layouts", self.folder / "golden")
 
-    def run_all(self) -> None:
-        """Run every command, and keep its exit code and output beside what it wrote."""
+    def run_all(self, pattern: str) -> None:
+        """Run the matching commands, and keep their exit codes and output with their files."""
         for number, command in enumerate(commands()):
+            if not re.search(pattern, " ".join(command.words)):
+                continue
             done = subprocess.run(  # noqa: S603 - our own words
                 [sys.executable, "-c", "from etl.cli import main; main()", *command.words],
                 cwd=self.folder,
@@ -288,11 +296,15 @@ def content(path: Path) -> bytes:
     return data
 
 
-def differences(before: Path, after: Path) -> Iterator[str]:
-    """Yield a text about each file that only one program made, or that differs."""
+def differences(before: Path, after: Path, is_whole: bool) -> Iterator[str]:
+    """Yield a text about each file that only one program made, or that differs.
+
+    Args:
+        is_whole: whether files that only the earlier program made are differences.
+    """
     names = {
         path.relative_to(folder).as_posix()
-        for folder in (before, after)
+        for folder in ((before, after) if is_whole else (after,))
         for path in folder.rglob("*")
         if path.is_file()
     }
@@ -314,31 +326,54 @@ def _first_difference(before: bytes, after: bytes) -> str:
     return "\n".join(f"    {line[:300]}" for line in islice(changes, 6))
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Run both programs side by side; return the exit code."""
-    work = Path(arguments[1]) if arguments[:1] == ["--work"] else Path(mkdtemp(prefix="same-"))
-    checkout = work / "checkout"
+@contextmanager
+def _checkout(folder: Path) -> Iterator[None]:
+    """Check the commit BEFORE out for a while."""
     git = ("git", "-C", str(ROOT), "worktree")
-    subprocess.run([*git, "add", "--force", "--detach", checkout, BEFORE], check=True)  # noqa: S603
+    subprocess.run([*git, "add", "--force", "--detach", folder, BEFORE], check=True)  # noqa: S603
     try:
-        (work / "clock").mkdir()
-        (work / "clock/sitecustomize.py").write_text(FIXED_CLOCK)
-        programs = Program(checkout, work / "before"), Program(ROOT, work / "after")
-        for program in programs:
-            program.prepare()
-        with ThreadPoolExecutor(2) as pool:
-            list(pool.map(Program.run_all, programs))
-            patients, requests = requests_over(programs[0].folder / "converted")
-            list(pool.map(lambda one: one.ask_all(patients, requests), programs))
-        found = list(differences(programs[0].folder, programs[1].folder))
+        yield
     finally:
-        subprocess.run([*git, "remove", "--force", checkout], check=True)  # noqa: S603
+        subprocess.run([*git, "remove", "--force", folder], check=True)  # noqa: S603
+
+
+def _make_output(program: Program, pattern: str) -> int:
+    """Run the commands and send the requests; return the number of requests."""
+    (program.folder.parent / "clock").mkdir(parents=True, exist_ok=True)
+    (program.folder.parent / "clock/sitecustomize.py").write_text(FIXED_CLOCK)
+    program.prepare()
+    program.run_all(pattern)
+    if not re.search(pattern, "serve"):
+        return 0
+    patients, requests = requests_over(program.folder / "converted")
+    program.ask_all(patients, requests)
+    return len(requests)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run both programs side by side; return the exit code."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--before", type=Path)
+    parser.add_argument("--only", default="")
+    options = parser.parse_args(arguments)
+    work = Path(mkdtemp(prefix="same-"))
+    before = Program(work / "checkout", (options.before or work).absolute() / "before")
+    after = Program(ROOT, work / "after")
+    with ThreadPoolExecutor(2) as pool, ExitStack() as stack:
+        making = [pool.submit(_make_output, after, options.only)]
+        if not before.folder.exists():
+            stack.enter_context(_checkout(before.root))
+            making.append(pool.submit(_make_output, before, ""))
+        request_counts = [made.result() for made in making]
+    found = list(differences(before.folder, after.folder, is_whole=not options.only))
     for text in found:
         print(text)
-    files = sum(path.is_file() for path in programs[1].folder.rglob("*"))
-    print(f"{files:,} files and {len(requests)} answers compared, {len(found)} differ")
+    files = sum(path.is_file() for path in after.folder.rglob("*"))
+    print(f"{files:,} files and {request_counts[0]} answers compared, {len(found)} differ")
+    if not found:
+        shutil.rmtree(work)
     return 1 if found else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())
