@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from importlib.metadata import version
 from pathlib import Path
 
 import click
@@ -12,7 +11,6 @@ from etl.bootstrap.definitions import load_definitions
 from etl.cli.layout_files import known_layout, layout_text, mistakes_of
 from etl.cli.layout_test import test_command
 from etl.cli.options import json_option
-from etl.documents.yaml_text import write_yaml
 from etl.errors import MappingErrors
 from etl.sources import CANONICAL_LAYOUTS, LayoutText
 
@@ -82,30 +80,6 @@ def init_command(context: click.Context, extract: Path, layout: Path) -> None:
     definitions = load_definitions(context.obj.settings())
     for line in write_draft(diagnose(context, definitions, extract), definitions, layout):
         click.echo(line)
-
-
-@layouts_group.command("contract")
-@click.argument("name")
-@click.option(
-    "--write",
-    "file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Write it there instead of printing it; one that is there is overwritten.",
-)
-@click.pass_context
-def contract_command(context: click.Context, name: str, file: Path | None) -> None:
-    """Write the layout NAME as a data contract (ODCS 3) for the team that delivers."""
-    from etl.reports.delivery_contract import ContractTerms, contract
-
-    settings = context.obj.settings()
-    layout = known_layout(name, load_definitions(settings))
-    book = load_definitions(settings, layout.model).book
-    text = write_yaml(contract(layout, ContractTerms(version("cpcds-bluebutton"), book)))
-    if file is None:
-        click.echo(text, nl=False)
-        return
-    file.write_text(text, encoding="utf-8")
-    click.echo(f"{file}: the data contract of layout {layout.name}")
 
 
 layouts_group.add_command(test_command)

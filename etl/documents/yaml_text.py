@@ -17,7 +17,6 @@ from etl.errors import MappingError
 
 _NOTE: Final = re.compile(r"\s#")
 _Loader: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_Dumper: Final = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 MOST_CHARACTERS: Final = 4 * 1024 * 1024
 """Longest document. The longest of the shipped ones has 26,000."""
@@ -190,17 +189,3 @@ class _Reading:
             mark = Mark(self._name, line + 1, text[note.end() :].strip() if note else "")
             self._marks[line] = mark
         return mark
-
-
-def write_yaml(value: Any) -> str:
-    """Return plain maps, lists and values as a YAML document, keys in their order."""
-    return yaml.dump(_apart(value), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
-
-
-def _apart(value: Any) -> Any:
-    """Return values that share no part, so that each is written where it is used."""
-    if isinstance(value, dict):
-        return {name: _apart(each) for name, each in value.items()}
-    if isinstance(value, list):
-        return [_apart(each) for each in value]
-    return value
