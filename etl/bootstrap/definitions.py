@@ -10,9 +10,11 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
+from etl.bootstrap.compiled_definitions import read_compiled, write_compiled
 from etl.bootstrap.gc_policy import gc_disabled
-from etl.bootstrap.mappings import Files, read_crosswalks, read_folder, shipped
+from etl.bootstrap.mappings import Files, crosswalks_in, read_folder, shipped
 from etl.bootstrap.setting_groups import STALE_DAYS
 from etl.bootstrap.settings import Settings
 from etl.errors import MappingError, Mistakes
@@ -54,9 +56,37 @@ def load_definitions(settings: Settings, model: DataModel = CLAIMS) -> Definitio
             before those of files that use them.
     """
     roots = mapping_roots(settings)
-    crosswalks = read_crosswalks(roots, of_plan_net=model is DIRECTORY)
-    folders = {model.mappings: "*.yaml", "rules": "**/*.yaml", "layouts": "*.yaml"}
+    folders = {
+        "crosswalks": "**/*.csv",
+        model.mappings: "*.yaml",
+        "rules": "**/*.yaml",
+        "layouts": "*.yaml",
+    }
     files = {folder: read_folder(roots, folder, names) for folder, names in folders.items()}
+    facts = _facts(settings, files, model)
+    definitions = read_compiled(facts, settings.id_key_bytes())
+    if definitions is None:
+        definitions = _compiled(settings, files, model)
+        write_compiled(definitions, facts)
+    return definitions
+
+
+def _facts(settings: Settings, files: Mapping[str, Files], model: DataModel) -> dict[str, Any]:
+    """Return all that the definitions depend on, beside the program and the id key."""
+    return {
+        "model": model.name,
+        "files": {folder: dict(layered.layers) for folder, layered in files.items()},
+        "settings": [
+            group.model_dump(mode="json")
+            for group in (settings.payer, settings.rules, settings.limits, settings.claims)
+        ],
+        "sensitive": _sensitive_text(settings),
+        "view": view_of(settings, model),
+    }
+
+
+def _compiled(settings: Settings, files: Mapping[str, Files], model: DataModel) -> Definitions:
+    crosswalks = crosswalks_in(files["crosswalks"], of_plan_net=model is DIRECTORY)
     rules, elsewhere = _rules(files["rules"].texts, model)
     mistakes = Mistakes()
     layouts: tuple[Layout, ...] = ()
@@ -189,7 +219,11 @@ def _fingerprint(
     stale = settings.rules.stale_days
     facts = {
         "program": version("cpcds-bluebutton"),
-        "files": {folder: dict(layered.layers) for folder, layered in files.items()},
+        "files": {
+            folder: dict(layered.layers)
+            for folder, layered in files.items()
+            if folder != "crosswalks"
+        },
         "crosswalks": {name: dict(crosswalk.rows) for name, crosswalk in crosswalks.items()},
         "payer": payer_facts(settings),
         "severities": settings.rules.severities,

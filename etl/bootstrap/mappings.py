@@ -91,7 +91,15 @@ def read_crosswalks(roots: Iterable[Path], *, of_plan_net: bool = False) -> Mapp
         MappingError: as of `read_folder`, `crosswalk-header`, `crosswalk-row`,
             `crosswalk-duplicate`; all errors of all files together.
     """
-    files = read_folder(roots, "crosswalks", "**/*.csv")
+    return crosswalks_in(read_folder(roots, "crosswalks", "**/*.csv"), of_plan_net=of_plan_net)
+
+
+def crosswalks_in(files: Files, *, of_plan_net: bool = False) -> Mapping[str, Crosswalk]:
+    """Return all crosswalks by name (see `read_crosswalks`).
+
+    Raises:
+        MappingError: as of `read_crosswalks`, but for those of `read_folder`.
+    """
     crosswalks = dict(value_set_crosswalks(PLAN_NET, _OF_PLAN_NET)) if of_plan_net else {}
     mistakes = Mistakes()
     for file, texts in files.layers.items():
