@@ -52,7 +52,7 @@ def bind(settings: Settings) -> Bound:
         UsageError: the target is invalid, or the address cannot be bound.
         MappingError: a setting is invalid; see `etl.bootstrap.served_app.prepared`.
     """
-    for target in filter(None, (settings.target, settings.serve.directory_target)):
+    for target in filter(None, (settings.target, settings.serve.directory)):
         if "://" not in target and not Path(target).is_dir():
             raise UsageError(
                 f"{target}: there is no such folder; publish to it with cpcds run --to"
@@ -131,7 +131,7 @@ def _alone(settings: Settings) -> Settings:
     Raises:
         UsageError: it does, and members could sign in.
     """
-    if settings.serve.directory != "true":
+    if settings.serve.directory:
         return settings
     try:
         asyncio.run(_looked(settings))

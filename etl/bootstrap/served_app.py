@@ -3,7 +3,7 @@
 | path | room |
 |---|---|
 | `/fhir` | the gateway: Patient Access, with a token |
-| `/directory` | the gateway: Provider Directory, public |
+| `/directory` | the gateway: Provider Directory, public, if a directory target is served |
 | `/.well-known/…`, `/oauth`, … | the authorization server, where there is one |
 | `/healthz`, `/readyz`, `/metrics` | the gateway |
 | `/` | the developer portal, where there is one |
@@ -197,7 +197,7 @@ def opened(settings: Settings) -> GatewayServices:
         deadline_seconds=serve.deadline_seconds,
     )
     key = serve.cursor_key.get_secret_value().encode()
-    directory = serve.directory_target
+    directory = serve.directory
     return open_service(settings.target, (key,), options, store_options(settings), directory)
 
 
@@ -334,10 +334,9 @@ def application(
         answers = service.directory
         everybody = PublicAuthenticator(sorted(kind.name for kind in answers.kinds()), limits)
         documents = _directory_documents(settings, description.directory, answers)
-        releases, files = service.directory_releases, None
-        if service.has_directory:
-            url = f"{serve.base_url}{DIRECTORY}"
-            files = DirectoryFiles(releases, url, settings.publish.cadence)
+        releases = service.directory_releases
+        url = f"{serve.base_url}{DIRECTORY}"
+        files = DirectoryFiles(releases, url, settings.publish.cadence)
         bases.append(base(DIRECTORY, answers, releases, everybody, documents, files))
     # Everything else goes through Starlette's routing, the portal's mount last.
     routes = health_routes(service, metrics, with_metrics=serve.metrics)
@@ -390,12 +389,8 @@ def describe_server(
     return ServerDescription(
         base_url=serve.base_url,
         capability=lambda: capability_statement(access, service.service.kinds()),
-        directory=(
-            lambda: directory_statement(
-                directory, service.directory.kinds(), listed=service.has_directory
-            )
-        )
-        if serve.has_directory
+        directory=(lambda: directory_statement(directory, service.directory.kinds()))
+        if service.has_directory
         else None,
         smart=_smart(settings, authorized.endpoints) if authorized.endpoints else None,
     )
@@ -442,8 +437,7 @@ def _directory_documents(
 
     def described() -> dict[str, Any]:
         title = "Provider Directory API"
-        listed = service.follows_chains
-        return openapi(base, title, _version(), service.kinds(), public=True, listed=listed)
+        return openapi(base, title, _version(), service.kinds(), public=True)
 
     return {
         "metadata": _ReleaseDocument(service, statement),

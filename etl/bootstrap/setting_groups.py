@@ -5,14 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Final, Literal
+from typing import Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, SecretStr
-
-
-def _word(value: object) -> object:
-    """Return true and false as words, for a setting that takes other texts beside them."""
-    return str(value).lower() if isinstance(value, bool) else value
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, SecretStr
 
 
 class SettingGroup(BaseModel):
@@ -414,12 +409,11 @@ class ServeSettings(SettingGroup):
     log: Literal["json", "off"] = Field("json", description="Whether requests are logged.")
     metrics: bool = Field(True, description="Whether `/metrics` is there.")
     gzip: bool = Field(True, description="Whether answers are compressed for clients that take it.")
-    directory: Annotated[str, BeforeValidator(_word)] = Field(
-        "true",
+    directory: str = Field(
+        "",
         description=(
-            "What is served at `/directory`, to everybody: a target with a provider directory, a "
-            "folder or `s3://bucket/prefix`; `true` for the providers that claims name; `false` "
-            "for nothing."
+            "Target with a provider directory, a folder or `s3://bucket/prefix`, served at "
+            "`/directory` to everybody; none if empty."
         ),
     )
     cors_origins: tuple[str, ...] = Field(
@@ -481,16 +475,6 @@ class ServeSettings(SettingGroup):
     development_anywhere: bool = Field(
         False, description="Whether development mode may listen on more than loopback."
     )
-
-    @property
-    def directory_target(self) -> str:
-        """The target with a provider directory; empty for none."""
-        return "" if self.directory in ("", "true", "false") else self.directory
-
-    @property
-    def has_directory(self) -> bool:
-        """Whether anything is served at `/directory`."""
-        return self.directory not in ("", "false")
 
     @property
     def reached_at(self) -> str:

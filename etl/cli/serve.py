@@ -83,10 +83,8 @@ def greeting(bound: Bound) -> list[str]:
     settings, serve = bound.settings, bound.settings.serve
     fhir, directory = f"{serve.base_url}{FHIR}", f"{serve.base_url}{DIRECTORY}"
     where = [f"{settings.target} at {fhir}"] if settings.target else []
-    if serve.directory_target:
+    if serve.directory:
         where.append(f"{serve.directory} at {directory}")
-    elif serve.has_directory:
-        where[0] += f" and {directory}"
     lines = [f"serving {', '.join(where)}"]
     if bound.served is not None:
         lines.append(f"release {bound.served.release}, made {bound.served.created}")

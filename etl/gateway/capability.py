@@ -77,32 +77,25 @@ def capability_statement(about: StatementFacts, kinds: Iterable[ResourceType]) -
     return cleaned
 
 
-def directory_statement(
-    about: StatementFacts, kinds: Iterable[ResourceType], *, listed: bool
-) -> dict[str, Any]:
+def directory_statement(about: StatementFacts, kinds: Iterable[ResourceType]) -> dict[str, Any]:
     """Return the CapabilityStatement of the Provider Directory API, which needs no token.
 
     Args:
         about: facts beside the capability itself.
         kinds: types, with the parameters that the served release can be searched by.
-        listed: whether it is over a directory of the payer; else over what claims name.
     """
     served = tuple(kinds)
     statement = _head(about, "ProviderDirectory", "Provider Directory API")
-    if listed:
-        statement["instantiates"] = [PLAN_NET_STATEMENT]
-        statement["implementationGuide"] = [_PLAN_NET]
+    statement["instantiates"] = [PLAN_NET_STATEMENT]
+    statement["implementationGuide"] = [_PLAN_NET]
     statement["rest"] = [
         {
             "mode": "server",
             "documentation": "Read-only and public: no access token is needed. "
-            + (_LISTED if listed else _NAMED),
+            + _FOLLOWED_REFERENCES,
             "security": {"cors": True, "description": "Public; no authorization."},
-            "resource": [
-                _resource(kind, referring=revincludes(kind, served) if listed else ())
-                for kind in served
-            ],
-            "operation": [_operation(BULK_PUBLISH)] if listed else [],
+            "resource": [_resource(kind, referring=revincludes(kind, served)) for kind in served],
+            "operation": [_operation(BULK_PUBLISH)],
         }
     ]
     cleaned: dict[str, Any] = _without_empty(statement)
@@ -129,13 +122,10 @@ def _head(about: StatementFacts, name: str, title: str) -> dict[str, Any]:
     }
 
 
-_LISTED: Final = (
+_FOLLOWED_REFERENCES: Final = (
     "It is the payer's directory. References are followed in searches: "
     "`parameter.parameter=value`, `parameter:Type.parameter=value` and "
     "`_has:Type:parameter:parameter=value`."
-)
-_NAMED: Final = (
-    "It is not a directory of the payer's network: it holds the providers that claims name."
 )
 _DEVELOPMENT: Final = (
     "DEVELOPMENT MODE: access tokens stand in this server's configuration. Not for members' data."

@@ -13,7 +13,6 @@ from typing import Final
 
 from etl.errors import NotFound
 from etl.gateway import compartment
-from etl.gateway.access import may
 from etl.gateway.bundle import Note
 from etl.gateway.includes import Hit, ReferenceResolver, referenced
 from etl.gateway.operation_outcomes import KINDS, SYSTEM
@@ -146,7 +145,7 @@ def _mark(marks: dict[str, tuple[Hit, Mark]], name: str) -> Mark | None:
 def seen(tree: ReleaseTree, grant: Grant) -> compartment.SeenRelease:
     """Return what an app's scopes let it see of a release."""
     return compartment.SeenRelease(
-        tree.id, frozenset(name for name in TYPES if may(grant, name, "r"))
+        tree.id, frozenset(name for name in TYPES if grant.may(name, "r"))
     )
 
 

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from etl.gateway.access import may
 from etl.gateway.bundle import Entries
 from etl.gateway.includes import ReferenceResolver
 from etl.gateway.refusals import refused
@@ -160,7 +159,7 @@ async def whole(
 ) -> tuple[list[Entries], int]:
     """Return a page of the requested resources, and their number on all pages."""
     await tree.need(own, SECTIONS)
-    own_types = [name for name in OWN if may(grant, name, "r")]
+    own_types = [name for name in OWN if grant.may(name, "r")]
     emitted = [name for name in own_types if request.wants(name)]
     shared = request.types is None or any(TYPES[kind].shared for kind in request.types)
     # Where directory types are requested, all rows that refer to them are read.

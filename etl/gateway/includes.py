@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import starmap
 from typing import Final
 
-from etl.gateway.access import may
 from etl.gateway.release_reader import IndexedBlock, ReleaseTree, column_name
 from etl.gateway.search.query import Query, RequestedInclude
 from etl.gateway.supported_fhir import TYPES, ResourceType
@@ -135,7 +134,7 @@ class ReferenceResolver:
         names = []
         for reference in references:
             target = reference.partition("/")[0]
-            if target in self._kinds and not may(self._grant, target, "r"):
+            if target in self._kinds and not self._grant.may(target, "r"):
                 self.withheld.add(target)
             elif target in self._kinds:
                 names.append(reference)

@@ -31,7 +31,6 @@ def openapi(
     kinds: Iterable[ResourceType],
     *,
     public: bool,
-    listed: bool = False,
 ) -> dict[str, Any]:
     """Return the description.
 
@@ -40,15 +39,14 @@ def openapi(
         title: of the API.
         version: of the software.
         kinds: types, with the parameters that the served release can be searched by.
-        public: whether it is the Provider Directory, which needs no token.
-        listed: whether it is over a directory of the payer, whose searches follow references.
+        public: whether it is the Provider Directory, which needs no token and follows references.
     """
     paths: dict[str, Any] = {
         "/metadata": {
             "get": _operation("metadata", "What this server does.", [_format()], "Resource", {406})
         }
     }
-    shaping = (*RESULT_PARAMETERS, REVINCLUDE) if listed else RESULT_PARAMETERS
+    shaping = (*RESULT_PARAMETERS, REVINCLUDE) if public else RESULT_PARAMETERS
     for kind in kinds:
         paths |= _paths(kind, shaping)
     if not public:
@@ -64,7 +62,7 @@ def openapi(
                 _SEARCH,
             )
         }
-    if listed:
+    if public:
         paths["/$bulk-publish"] = {
             "get": _operation("bulkPublish", BULK_PUBLISH.documentation, [], "Manifest", {404, 503})
         }

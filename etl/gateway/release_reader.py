@@ -27,7 +27,6 @@ from etl.publish.segments import Segment, SegmentEntry
 from etl.storage.async_port import Line, Objects, Transient
 
 Result = TypeVar("Result")
-View = TypeVar("View", bound="ReleaseTree")
 
 _TOGETHER: Final = 1024 * 1024
 """Parts of a block that span no more than this are fetched with one request."""
@@ -114,10 +113,6 @@ class ReleaseTree:
         self.created = manifest.created
         self.digest = digest
 
-    def seen_as(self, kind: type[View]) -> View:
-        """Return the same release as another kind of tree."""
-        return kind(self._objects, self._cache, self.manifest, self.digest)
-
     async def in_turns(self, reads: Iterable[Coroutine[Any, Any, Result]]) -> list[Result]:
         """Return the results of some reads, in order; other requests are answered in between.
 
@@ -194,11 +189,6 @@ class ReleaseTree:
         bits = self.manifest.directory_bits
         unit = self.manifest.directory[shard_number(f"{resource_type}/{resource_id}", bits)]
         return None if unit is None else await self._block(unit)
-
-    async def shards(self) -> list[IndexedBlock]:
-        """Return all shards of the directory that are not empty."""
-        units = [unit for unit in self.manifest.directory if unit is not None]
-        return await self.in_turns(map(self._block, units))
 
     async def shard(self, number: int) -> IndexedBlock:
         """Return a shard of the directory that is not empty, by its number."""

@@ -9,10 +9,9 @@ from typing import ClassVar, Final, NamedTuple
 
 from etl.errors import NotFound, StoreError
 from etl.gateway import compartment
-from etl.gateway.access import may, require
+from etl.gateway.access import answers_deleted, may_read, require
 from etl.gateway.bundle import Entries, Note, head_of, searchset, types_of
 from etl.gateway.changes_since import difference, seen
-from etl.gateway.directory_access import reaches, tells_of_what_is_gone
 from etl.gateway.header_cache import LONGEST
 from etl.gateway.includes import Hit, ReferenceResolver, relevant_to
 from etl.gateway.paging import Position, Sealer, etag_of, url_of
@@ -172,7 +171,7 @@ class Service:
             Refusal: 404 missing or another member's (indistinguishable), or an unsupported type;
                 403 outside the scopes; 410 it was retracted; 400 a parameter is invalid.
         """
-        tree = self._seen(self._releases.current())
+        tree = self._releases.current()
         kind = self._kind(resource_type)
         require(grant, kind, "r")
         summary, elements = (
@@ -189,13 +188,13 @@ class Service:
             raise _missing(kind)
         await tree.need(block, ("parts", "ids"))
         row = block.index.row_of(resource_type, resource_id)
-        if row is not None and not await self._reaches(tree, grant, (block, row), kind):
+        if row is not None and not await self._may_read(tree, grant, (block, row), kind):
             raise _missing(kind)
         if row is None:
             await tree.need(block, ("gone",))
             name = (resource_type, resource_id)
             is_gone = any((gone.type, gone.id) == name for gone in block.index.gone)
-            if is_gone and self._tells_of_what_is_gone(kind):
+            if is_gone and self._answers_deleted(kind):
                 raise Refusal(410, "deleted", f"this {resource_type} was retracted")
             raise _missing(kind)
         (line,) = await tree.lines(block, (row,))
@@ -250,7 +249,7 @@ class Service:
             Refusal: 400 a value is invalid, or (`strict`) a parameter not supported; 403 outside
                 the scopes; 404 an unsupported type, or no such Patient.
         """
-        tree = self._seen(self._releases.current())
+        tree = self._releases.current()
         kind = self._kind(resource_type)
         require(grant, kind, "s")
         if within not in (None, grant.patient):
@@ -286,7 +285,7 @@ class Service:
         position = self._sealer.open(cursor, grant)
         current = self._releases.current()
         try:
-            tree = self._seen(await self._releases.open(position.release, position.digest))
+            tree = await self._releases.open(position.release, position.digest)
             url = f"{base}/_page/{cursor}"
             return await self._continued(
                 tree, grant, position, base, url, tuple(unsupported.ignored)
@@ -313,7 +312,7 @@ class Service:
         Raises:
             Refusal: as `search`; 404 not the grant's patient.
         """
-        tree = self._seen(self._releases.current())
+        tree = self._releases.current()
         kind = TYPES["Patient"]
         require(grant, kind, "r")
         if patient_id != grant.patient:
@@ -323,17 +322,15 @@ class Service:
         url = url_of(base, f"Patient/{patient_id}/$everything", request.used, self._pages.limit)
         return await self._everything(tree, grant, request, position, base, url)
 
-    def _seen(self, tree: ReleaseTree) -> ReleaseTree:
-        """Return the view of a release that this API's callers may see."""
-        return tree
-
-    async def _reaches(self, tree: ReleaseTree, grant: Grant, hit: Hit, kind: ResourceType) -> bool:
+    async def _may_read(
+        self, tree: ReleaseTree, grant: Grant, hit: Hit, kind: ResourceType
+    ) -> bool:
         """Return whether a resource is open to a grant."""
-        return await reaches(tree, grant, hit, kind)
+        return await may_read(tree, grant, hit, kind)
 
-    def _tells_of_what_is_gone(self, kind: ResourceType) -> bool:
-        """Return whether a retracted resource of a type is answered otherwise than an unknown."""
-        return tells_of_what_is_gone(kind)
+    def _answers_deleted(self, kind: ResourceType) -> bool:
+        """Return whether deleted resources of a type are answered 410, unlike unknown ids."""
+        return answers_deleted(kind)
 
     def _columns(self, tree: ReleaseTree) -> _Columns:
         return tuple(map(tree.columns, self._kinds))
@@ -506,7 +503,7 @@ class Service:
             found = {
                 name: hit
                 for name, hit in found.items()
-                if await self._reaches(tree, grant, hit, kind)
+                if await self._may_read(tree, grant, hit, kind)
             }
         candidates: dict[IndexedBlock, set[int]] = {}
         for block, row in found.values():
@@ -554,7 +551,7 @@ class Service:
             ]
             notes += change.notes() if position.offset == 0 else []
         # Types outside the scopes are named, so that none is left out silently.
-        barred = [name for name in compartment.OWN if not may(grant, name, "r")]
+        barred = [name for name in compartment.OWN if not grant.may(name, "r")]
         notes += [
             Note("forbidden", f"{name} was left out: {_needs(name)}")
             for name in sorted(following.withheld.union(barred))

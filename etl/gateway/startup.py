@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from etl.errors import UsageError
 from etl.gateway.cache import Cache
 from etl.gateway.paging import Sealer
-from etl.gateway.provider_directory import DirectoryService, NamedProviders
+from etl.gateway.provider_directory import DirectoryService
 from etl.gateway.served_releases import Releases
 from etl.gateway.service import PageSizes, Service
 from etl.model.data_models import CLAIMS, DIRECTORY, DataModel
@@ -116,8 +116,7 @@ class GatewayServices:
         self.releases = self.targets[0].releases
         self.directory_releases = self.targets[-1].releases
         self.service = Service(self.releases, sealer, pages)
-        kind = NamedProviders if directory is None else DirectoryService
-        self.directory: Service = kind(self.directory_releases, sealer, pages)
+        self.directory = DirectoryService(self.directory_releases, sealer, pages)
 
     def counts(self) -> ReadCounts:
         """Return the counters of storage and cache."""

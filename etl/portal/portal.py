@@ -81,7 +81,7 @@ class Portal:
         members: gives the sandbox's members; None outside a sandbox.
         password: the sandbox members' one password; public.
         try_client: client id of the app behind `/try`; empty for none.
-        providers: searches the payer's directory; None where what claims name is served.
+        providers: searches the provider directory; None if none is served.
     """
 
     site: Site
@@ -124,7 +124,7 @@ class Portal:
         html = self.templates.get_template(f"{template}.html.j2").render(
             site=self.site,
             served=self.served,
-            menu=MENU,
+            menu=[entry for entry in MENU if self._is_shown(entry[0])],
             here=request.url.path,
             providers=self.providers,
             developer=visit.developer,
@@ -137,6 +137,9 @@ class Portal:
         if forms:  # a page without forms sets no cookie
             self.entrance.greet(visit, response)
         return response
+
+    def _is_shown(self, path: str) -> bool:
+        return path != "/provider-directory" or self.served.directory_capability is not None
 
     def protect(self, response: Response, *, fresh: bool) -> None:
         """Set the security headers of a page (no inline script or style)."""

@@ -29,7 +29,7 @@ class Grant:
     grant: str
     expires: datetime
 
-    def allows(self, resource_type: str, interaction: smart_scopes.Interaction) -> bool:
+    def may(self, resource_type: str, interaction: smart_scopes.Interaction) -> bool:
         """Return whether the scopes open an interaction with a resource type."""
         return smart_scopes.allows(self.scopes, resource_type, interaction)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal
 
 PLAIN: Final = ("launch/patient", "openid", "fhirUser", "offline_access", "online_access")
@@ -42,10 +43,6 @@ class ResourceScope:
     type: str
     interactions: str
 
-    def allows(self, resource_type: str, interaction: Interaction) -> bool:
-        """Return whether this scope opens an interaction with a resource type."""
-        return self.type in (EVERY, resource_type) and interaction in self.interactions
-
 
 def parse(text: str) -> ResourceScope | None:
     """Return a scope that opens a resource type; None for any other text.
@@ -59,20 +56,16 @@ def parse(text: str) -> ResourceScope | None:
     return ResourceScope(text, level, resource_type, "rs" if letters == "read" else letters)
 
 
-def split(text: str) -> tuple[str, ...]:
-    """Return the scopes of a space-separated list, each once, in the order they first stand."""
-    return tuple(dict.fromkeys(text.split()))
-
-
 def grantable(scopes: Iterable[str]) -> tuple[str, ...]:
     """Return the scopes that this product can grant, in the order given."""
     return tuple(scope for scope in scopes if scope in PLAIN or parse(scope) is not None)
 
 
-def allows(scopes: Iterable[str], resource_type: str, interaction: Interaction) -> bool:
+@lru_cache(maxsize=4096)
+def allows(scopes: tuple[str, ...], resource_type: str, interaction: Interaction) -> bool:
     """Return whether any of some scopes opens an interaction with a resource type."""
     return any(
-        scope.allows(resource_type, interaction)
+        scope.type in (EVERY, resource_type) and interaction in scope.interactions
         for scope in map(parse, scopes)
         if scope is not None
     )

@@ -17,7 +17,7 @@ from conformance.engine import UnavailableError, judge, prepare
 from tests.integration.auth import standing as acting
 from tests.integration.auth.standing import stand_up
 from tests.unit.gateway.calls import served
-from tests.unit.gateway.trees import busiest
+from tests.unit.gateway.trees import LISTED, busiest, opened, sample_tree
 
 pytestmark = [pytest.mark.slow, pytest.mark.shared]
 
@@ -28,7 +28,7 @@ KNOWN = re.compile(r"Sub-extension url '(introspect|revoke)' is not defined by t
 
 def told() -> list[bytes]:
     """Statements, errors, and Bundles without resources of members."""
-    server = served()
+    server = served(opened(sample_tree(), listed=sample_tree(LISTED)))
     answers = [server.call(f"/{base}/metadata", token=None) for base in ("fhir", "directory")]
     answers += [server.call(path) for path in ("/fhir/Claim", f"{EOB}?type=|", f"{EOB}/unknown")]
     answers += [

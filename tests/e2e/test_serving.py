@@ -147,7 +147,7 @@ def test_a_server_says_what_it_serves_and_serves_it(tmp_path: Path) -> None:
         assert server.get("/fhir/ExplanationOfBenefit", None)[0] == 401
         status, headers, _ = server.get(f"/fhir/Patient/{busiest()}")
         assert (status, headers["x-development-mode"]) == (200, "on")
-        assert server.get("/directory/Organization", None)[0] == 200
+        assert server.get("/directory/Organization", None)[0] == 404
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(10) == 0
         lines = [json.loads(line) for line in server.log.read_text().splitlines()]

@@ -88,7 +88,7 @@ def stand_up(
     Args:
         target: what is published.
         folder: for the database and the audit trail.
-        directory: target of a provider directory; None for what claims name.
+        directory: target of a provider directory; None for none.
         auth: settings of the authorization server that are to be others than the sandbox's.
     """
     listening = socket.create_server(("127.0.0.1", 0))
@@ -100,7 +100,7 @@ def stand_up(
             target=str(target),
             payer=PayerSettings(name="Alder Health Plan"),
             serve=ServeSettings(
-                base_url=base, port=port, log="off", directory=str(directory) if directory else True
+                base_url=base, port=port, log="off", directory=str(directory or "")
             ),
             auth=AuthSettings(
                 database=f"sqlite:///{folder / 'auth.db'}",

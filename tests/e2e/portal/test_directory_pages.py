@@ -223,7 +223,7 @@ def test_the_day_of_the_last_release_is_on_the_page(page: Page, api: Client) -> 
     expect(current).to_contain_text(f"{created[:4]} at {created[11:16]} UTC")
 
 
-def test_without_a_directory_the_page_says_what_claims_name(
+def test_without_a_directory_the_portal_shows_none(
     chromium: Browser, target: Path, tmp_path: Path
 ) -> None:
     with (
@@ -231,11 +231,10 @@ def test_without_a_directory_the_page_says_what_claims_name(
         chromium.new_context(base_url=standing.base) as context,
     ):
         page = context.new_page()
-        page.goto("/provider-directory")
-        expect(page.get_by_role("main")).to_contain_text(
-            "providers that appear on published claims"
-        )
+        page.goto("/")
+        expect(page.get_by_role("link", name="Provider Directory API")).to_have_count(0)
         expect(page.get_by_role("link", name="Find a doctor")).to_have_count(0)
-        answer = page.goto("/find-a-doctor")
-        assert answer is not None
-        assert answer.status == 404
+        for path in ("/provider-directory", "/find-a-doctor"):
+            answer = page.goto(path)
+            assert answer is not None
+            assert answer.status == 404

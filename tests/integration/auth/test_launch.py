@@ -53,7 +53,7 @@ def test_the_access_token_opens_that_members_data_and_no_longer_than_it_says(
     assert grant.patient == ANA.patient
     assert grant.client == issued.app.client_id
     assert grant.scopes == tuple(SCOPE.split())
-    assert grant.allows("ExplanationOfBenefit", "s")
+    assert grant.may("ExplanationOfBenefit", "s")
 
 
 @pytest.mark.parametrize(

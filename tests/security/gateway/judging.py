@@ -7,12 +7,19 @@ from functools import cache
 
 from etl.gateway.operation_outcomes import KINDS
 from tests.unit.gateway.calls import FHIR, OTHER_TOKEN, Got, Server, another, served
-from tests.unit.gateway.trees import busiest, directory, members
+from tests.unit.gateway.trees import (
+    LISTED,
+    busiest,
+    directory,
+    members,
+    opened,
+    sample_tree,
+)
 
 
 @cache
 def server() -> Server:
-    return served()
+    return served(opened(sample_tree(), listed=sample_tree(LISTED)))
 
 
 def of(member: str, kind: str) -> dict[str, str]:

@@ -25,7 +25,7 @@ from tests.unit.gateway.calls import (
     bearer,
     served,
 )
-from tests.unit.gateway.trees import busiest, directory, members
+from tests.unit.gateway.trees import LISTED, busiest, members, opened, sample_tree
 
 EOB = "/fhir/ExplanationOfBenefit"
 WRONG = "no-token-of-ours"
@@ -35,6 +35,11 @@ FORM = (b"content-type", b"application/x-www-form-urlencoded")
 @pytest.fixture(scope="module")
 def server() -> Server:
     return served()
+
+
+@pytest.fixture(scope="module")
+def listed() -> Server:
+    return served(opened(sample_tree(), listed=sample_tree(LISTED)))
 
 
 @pytest.fixture
@@ -269,7 +274,6 @@ def test_errors_can_be_read_by_browser_apps(server: Server) -> None:
         f"{EOB}?_count=2",
         "/fhir/Patient/[id]",
         "/fhir/Patient/[id]/$everything",
-        "/directory/Organization",
         "/healthz",
         "/readyz",
         "/metrics",
@@ -280,7 +284,7 @@ def test_head_is_get_without_the_body(server: Server, path: str) -> None:
     path = path.replace("[id]", busiest())
     full, head = server.call(path), server.call(path, method="HEAD")
     assert head.status == full.status
-    if path.startswith(("/fhir", "/directory")):  # for the others, the server leaves it out
+    if path.startswith("/fhir"):  # for the others, the server leaves it out
         assert head.body == b""
     once = ("x-request-id", "content-length" if path == "/metrics" else "")
     assert {k: v for k, v in head.headers.items() if k not in once} == {
@@ -681,6 +685,11 @@ def test_an_address_of_the_same_ipv6_network_is_the_same_caller() -> None:
     mine = [f"2001:db8:1:2::{n:x}" for n in (1, 0xFFFF, 0xABCD)]
     assert [server.call(EOB, token=WRONG, client=one).status for one in mine] == [401, 401, 429]
     assert server.call(EOB, token=WRONG, client="2001:db8:1:3::1").status == 401
+
+
+def test_the_limit_of_the_directory_counts_an_ipv6_network_once() -> None:
+    server = served(opened(None, listed=sample_tree(LISTED)), rate_limit="2/hour")
+    mine = [f"2001:db8:1:2::{n:x}" for n in (1, 0xFFFF, 0xABCD)]
     shared = [server.call("/directory/Organization", token=None, client=one).status for one in mine]
     assert shared == [200, 200, 429]
 
@@ -696,28 +705,28 @@ def test_what_is_wrong_before_the_token_is_looked_at_is_counted_as_well() -> Non
 # Long searches
 
 
-def test_the_pages_of_a_search_that_only_fits_into_a_form_can_be_followed(server: Server) -> None:
-    first = server.call("/directory/Organization?_count=100", token=None).json
+def test_the_pages_of_a_search_that_only_fits_into_a_form_can_be_followed(listed: Server) -> None:
+    first = listed.call("/directory/Organization?_count=100", token=None).json
     known = [one["resource"]["id"] for one in first["entry"]]
     unknown = [sha256(b"%d" % n).hexdigest()[:32] for n in range(500 - len(known))]
     body = f"_count=9&_id={','.join([*known, *unknown])}".encode()
-    bundle = server.call(
+    bundle = listed.call(
         "/directory/Organization/_search", FORM, method="POST", body=body, token=None
     ).json
     found = [one["resource"]["id"] for one in bundle["entry"]]
     while following := [one["url"] for one in bundle["link"] if one["relation"] == "next"]:
-        bundle = server.call(following[0].removeprefix(BASE), token=None).json
+        bundle = listed.call(following[0].removeprefix(BASE), token=None).json
         found += [one["resource"]["id"] for one in bundle["entry"]]
     assert sorted(found) == sorted(known)
 
 
-def test_a_search_that_is_too_long_for_page_links_is_refused_at_once(server: Server) -> None:
-    first = server.call("/directory/Organization?_count=100", token=None).json
+def test_a_search_that_is_too_long_for_page_links_is_refused_at_once(listed: Server) -> None:
+    first = listed.call("/directory/Organization?_count=100", token=None).json
     known = [one["resource"]["id"] for one in first["entry"]]
     unknown = [sha256(b"%d" % n).hexdigest() for n in range(900)]
     halves = (unknown[:450], unknown[450:])
     body = "&".join(["_count=9", *(f"_id={','.join([*known, *half])}" for half in halves)])
-    got = server.call(
+    got = listed.call(
         "/directory/Organization/_search", FORM, method="POST", body=body.encode(), token=None
     )
     assert got.status == 400
@@ -852,43 +861,22 @@ def test_metrics_can_be_left_out() -> None:
 # The directory
 
 
-def test_the_directory_needs_no_token_and_is_searched_whole(server: Server) -> None:
-    held = directory()
-    for kind in ("Organization", "Practitioner", "PractitionerRole", "Location"):
-        wanted = sorted(x["id"] for x in held.values() if x["resourceType"] == kind)
-        got = server.call(f"/directory/{kind}?_count=100", token=None)
-        assert got.status == 200
-        assert sorted(entry["resource"]["id"] for entry in got.json.get("entry", [])) == wanted
-        assert got.json["total"] == len(wanted)
-    one = next(x for x in held.values() if x["resourceType"] == "Organization")
-    got = server.call(f"/directory/Organization/{one['id']}", token=None)
-    # Some identifiers are masked, and so a masked resource has a version of its own.
-    own = {"identifier": one["identifier"], "meta": one["meta"]}
-    assert ({**got.json, **own}, got.headers["cache-control"]) == (one, "public, max-age=60")
-    assert got.json["meta"]["profile"] == one["meta"]["profile"]
-    named = server.call(f"/directory/Organization?name={one['name'].split()[0]}", token=None)
-    assert one["id"] in [entry["resource"]["id"] for entry in named.json["entry"]]
-    role = next(x for x in held.values() if x["resourceType"] == "PractitionerRole")
-    person = role["practitioner"]["reference"]
-    got = server.call(f"/directory/PractitionerRole?practitioner={person}", token=None)
-    assert role["id"] in [entry["resource"]["id"] for entry in got.json["entry"]]
-
-
-def test_the_directory_pages(server: Server) -> None:
-    got = server.call("/directory/Organization?_count=1", token=None)
+def test_the_directory_pages(listed: Server) -> None:
+    got = listed.call("/directory/Organization?_count=1", token=None)
     (following,) = [x["url"] for x in got.json["link"] if x["relation"] == "next"]
     assert following.startswith(f"{BASE}/directory/_page/")
-    assert server.call(following.removeprefix(BASE), token=None).status == 200
+    assert listed.call(following.removeprefix(BASE), token=None).status == 200
 
 
 @pytest.mark.parametrize("kind", ["Patient", "Coverage", "ExplanationOfBenefit", "RelatedPerson"])
-def test_the_directory_has_nothing_of_a_member(server: Server, kind: str) -> None:
+def test_the_directory_has_nothing_of_a_member(listed: Server, kind: str) -> None:
     for token in (None, TOKEN):
-        got = server.call(f"/directory/{kind}", token=token)
+        got = listed.call(f"/directory/{kind}", token=token)
         assert (got.status, got.code) == (404, "type-unknown")
         one = "1" if kind == "RelatedPerson" else own(kind)["id"]
-        assert server.call(f"/directory/{kind}/{one}", token=token).status == 404
+        assert listed.call(f"/directory/{kind}/{one}", token=token).status == 404
 
 
-def test_the_directory_can_be_left_out() -> None:
-    assert served(directory=False).call("/directory/Organization").status == 404
+def test_without_a_directory_target_nothing_is_at_directory(server: Server) -> None:
+    for path in ("/directory", "/directory/metadata", "/directory/Organization"):
+        assert server.call(path, token=None).status == 404
