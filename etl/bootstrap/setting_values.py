@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 from etl.bootstrap.setting_locations import PREFIX, Location, variable_of
 from etl.documents.nearest import nearest
 
-_SEE: Final = "see docs/configuration.md"
+_SEE: Final = "see `cpcds settings`"
 _ONE: Final = {
     bool: "true or false",
     int: "a whole number",

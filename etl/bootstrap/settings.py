@@ -2,8 +2,7 @@
 
 Flags of a command override the environment, the environment overrides `cpcds.toml`, and that
 overrides the defaults here. An environment variable is named after the setting: `CPCDS_PAYER__ID`,
-`CPCDS_LIMITS__REJECTED_CLAIMS`. docs/configuration.md lists them all; a test compares it with this
-file and with the groups of `etl.bootstrap.setting_groups`.
+`CPCDS_LIMITS__REJECTED_CLAIMS`. `cpcds settings` lists them all.
 """
 
 from __future__ import annotations
@@ -276,7 +275,7 @@ def _with_database(settings: Settings) -> Settings:
 
 
 def _unknown(where: str, name: str, names: Iterable[str]) -> MappingError:
-    hint = nearest(name, names) or "see docs/configuration.md"
+    hint = nearest(name, names) or "`cpcds settings` lists them"
     return MappingError(where, "config-unknown-setting", f"there is no setting {name!r}", hint=hint)
 
 

@@ -14,11 +14,11 @@ JOB: Final = "The job"
 TREE: Final = "Looking after a published tree"
 SERVING: Final = "Serving"
 AUTHORIZATION: Final = "Looking after the authorization server"
-MAPPINGS: Final = "Mappings"
+MAPPINGS: Final = "Mappings, rules and settings"
 OTHERS: Final = "FHIR of anyone, and synthetic extracts"
 
 PARTS: Final = (JOB, TREE, SERVING, AUTHORIZATION, MAPPINGS, OTHERS)
-"""Headings of `--help`, in its order: those of docs/cli.md."""
+"""Headings of `--help`, in its order."""
 
 EXAMPLES: Final = (
     ("check an extract", "cpcds validate /data/in/2026-01-31"),
@@ -137,6 +137,11 @@ COMMANDS: Final[Mapping[str, CommandPlace]] = MappingProxyType(
             "Publish what RELEASE of TARGET held once more, as a new release on top.",
             TREE,
         ),
+        "rules": CommandPlace(
+            "references:rules_command",
+            "List the rules: what each looks for, what a failure does, what it spoils.",
+            MAPPINGS,
+        ),
         "run": CommandPlace(
             "run:run_command",
             "Load, check, map and publish the CPCDS extract EXTRACT, and report.",
@@ -146,6 +151,11 @@ COMMANDS: Final[Mapping[str, CommandPlace]] = MappingProxyType(
             "serve:serve_command",
             "Serve what is published in TARGET as a FHIR API.",
             SERVING,
+        ),
+        "settings": CommandPlace(
+            "references:settings_command",
+            "List the settings: name, default, meaning.",
+            MAPPINGS,
         ),
         "synth": CommandPlace(
             "synth:synth_command",

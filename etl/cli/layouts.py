@@ -39,11 +39,16 @@ def layouts_group(context: click.Context, as_json: bool) -> None:
 @click.argument("name")
 @click.pass_context
 def show_command(context: click.Context, name: str) -> None:
-    """Print the layout NAME as its file has it, then the layouts that it extends."""
+    """Print the layout NAME as its file has it, then the layouts that it extends.
+
+    For a canonical layout: its tables, with the columns' marks, types, MapIDs and meanings.
+    """
     layout = known_layout(name, load_definitions(context.obj.settings()))
     if not layout.text:
-        page = layout.model.page
-        click.echo(f"{layout.name} is built in: a file a table, as {page} has them")
+        from etl.cli.references import canonical_lines  # it loads the rules' checks
+
+        for line in canonical_lines(layout):
+            click.echo(line)
         return
     for each in (LayoutText(layout.file, layout.text), *layout.bases.values()):
         click.echo(f"# {each.file}")

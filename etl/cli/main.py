@@ -53,7 +53,7 @@ class Main(click.Group):
             return place.load()
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the commands of `--help` by purpose, in the order of docs/cli.md."""
+        """Write the commands of `--help` by purpose."""
         for part in PARTS:
             with formatter.section(part):
                 formatter.write_dl(

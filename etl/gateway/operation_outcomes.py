@@ -1,6 +1,6 @@
 """Errors as OperationOutcomes: one stable code and one remedy each.
 
-The table below is complete: docs/gateway.md lists the same codes, and a test compares the two. None
+The table below is complete; the portal's page of errors is made of it. None
 of them holds a value of the request or a member's data.
 
 Sources: FHIR R4 `http.html` and `operationoutcome.html`, value set issue-type; RFC 6750 section 3.

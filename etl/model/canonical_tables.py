@@ -2,7 +2,7 @@
 
 CPCDS names elements and numbers them (MapID) but gives no file format. This is the product's own
 physical layout; every other layout is a dialect that turns its files into these tables.
-`docs/canonical-layout.md` is the page for people, and a test holds the two together.
+`docs/canonical-layout.md` is the page for people; `column_meanings.toml` says what columns mean.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 They hold no member's data. Names of tables are unique over all data models, so that the two that
 claims have as well are called otherwise here than their files (`Table.file`).
-`docs/directory-layout.md` is the page for people, and a test holds the two together.
+`docs/directory.md` is the page for people; `column_meanings.toml` says what columns mean.
 """
 
 from __future__ import annotations

@@ -49,6 +49,7 @@ LOADING: Final = (
     "etl.cli.layout_test",
     "etl.cli.layouts",
     "etl.cli.mapping",
+    "etl.cli.references",
 )
 """Modules that load definitions, but for those that check them."""
 

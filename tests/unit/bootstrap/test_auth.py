@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -179,11 +178,3 @@ def test_a_limit_that_is_none_is_refused_at_the_start(
 ) -> None:
     with pytest.raises(MappingError, match=says):
         auth.prepared(settings(tmp_path, limits=limits))
-
-
-def test_the_page_of_settings_lists_the_limits_that_hold() -> None:
-    text = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
-    (row,) = [line for line in text.splitlines() if line.startswith("| `auth.limits`")]
-    assert "token" in RATES
-    for endpoint, rate in RATES.items():
-        assert re.search(rf"`{endpoint}`( \([^)]*\))? {rate}[,.]", row), endpoint

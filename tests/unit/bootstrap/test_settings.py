@@ -203,7 +203,7 @@ def _said_of(toml: str, **flags: object) -> list[str]:
 @pytest.mark.parametrize(
     ("toml", "said"),
     [
-        ("limits.rejected_claims = 2", "must be a number from 0 to 1; see docs/configuration.md"),
+        ("limits.rejected_claims = 2", "must be a number from 0 to 1; see `cpcds settings`"),
         ("limits.fewer_rows = 'half'", "must be a number from 0 to 1; leave it out for the def"),
         ("run.workers = 1.5", "must be a whole number, 0 or more; leave it out for the default, 0"),
         ("store.read_seconds = 0", "must be a number above 0; leave it out for the default, 60.0"),
@@ -213,10 +213,10 @@ def _said_of(toml: str, **flags: object) -> list[str]:
         ("payer.name = 7", "must be text; put it in quotes"),
         ("run.work = 7", "must be a path; put it in quotes"),
         ("serve.cors_origins = '*'", "must be a list of texts; put it in square brackets"),
-        ("auth.consent_days = []", "must be a list of whole numbers, at least 1; see docs/config"),
-        ("limits.findings.npi = 'few'", "findings.npi must be a whole number; see docs/config"),
+        ("auth.consent_days = []", "must be a list of whole numbers, at least 1; see `cpcds sett"),
+        ("limits.findings.npi = 'few'", "findings.npi must be a whole number; see `cpcds sett"),
         ("rules.severities.npi = 'wrn'", "must be one of warn, reject-row, reject-claim; did you"),
-        ("limits.findings = 3", "findings must be a table, each value a whole number; see docs"),
+        ("limits.findings = 3", "findings must be a table, each value a whole number; see `cpcds"),
         ("payer = 'acme'", "setting payer must be a table of settings: id, name, "),
         (
             "serve.development_tokens = [{token = 'a'}]",

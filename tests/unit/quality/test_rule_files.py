@@ -20,8 +20,7 @@ from etl.quality import (
     reconcile,
     verdicts,
 )
-from etl.quality.rules.page import rules_page, shipped_books
-from tests.unit.quality.world import MAPPINGS, book, crosswalks, rule_texts, standard_book
+from tests.unit.quality.world import book, crosswalks, rule_texts, standard_book
 
 CASCADE = """
 - {id: hangs, table: claim, check: hangs-on-rejected, severity: reject-row, says: a, spoils: b}
@@ -113,16 +112,6 @@ def test_severities_of_the_payer_replace_those_of_the_file() -> None:
 
 def test_a_rule_book_travels_to_worker_processes() -> None:
     assert pickle.loads(pickle.dumps(standard_book())) == standard_book()  # noqa: S301 (our own)
-
-
-def test_every_rule_is_documented() -> None:
-    page = (MAPPINGS.parent / "docs" / "rules.md").read_text("utf-8")
-    books = tuple(shipped_books(MAPPINGS))
-    assert page == rules_page(books), (
-        "write it anew: python -m etl.quality.rules.page > docs/rules.md"
-    )
-    for rule in (rule for each in books for rule in each.rules):
-        assert f"### {rule.id}\n" in page
 
 
 def test_rules_say_nothing_twice_and_end_their_sentences() -> None:

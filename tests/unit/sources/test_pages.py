@@ -5,15 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
 import yaml
 
-from etl.model.canonical_tables import AMOUNT_COLUMNS, EVERY_TABLE, Column, FieldType
-from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
-from etl.model.data_models import DIRECTORY
-from etl.model.directory_tables import OWNERS
 from etl.model.severity import Severity
-from etl.model.short_forms import SHORT_FORMS
 from etl.sources import CANONICAL_LAYOUTS, open_extract, read_layout
 from etl.sources.layout import Fills, Split, TableSpec
 from etl.sources.layout_columns import (
@@ -49,7 +43,7 @@ from tests.unit.sources.extracts import CLAIM, read, rows_of, write_extract
 
 ROOT = Path(__file__).parents[3]
 CANONICAL_PAGE = (ROOT / "docs/canonical-layout.md").read_text(encoding="utf-8")
-DIRECTORY_PAGE = (ROOT / "docs/directory-layout.md").read_text(encoding="utf-8")
+DIRECTORY_PAGE = (ROOT / "docs/directory.md").read_text(encoding="utf-8")
 LAYOUT_MODULES = (
     "layout",
     "layout_columns",
@@ -74,37 +68,6 @@ def table_after(page: str, heading: str) -> list[list[str]]:
     return rows
 
 
-def as_written(column: Column, key: tuple[str, ...]) -> list[str]:
-    """What the page must say of a column, but for its meaning."""
-    marks = ["K"] * (column.name in key) + ["R"] * column.required
-    map_ids = " ".join(map(str, column.map_ids))
-    return [f"`{column.name}`", " ".join(marks), column.type.value, map_ids]
-
-
-@pytest.mark.parametrize("name", TABLES)
-def test_the_canonical_page_has_every_column_of_every_table(name: str) -> None:
-    table = TABLES[name]
-    rows = table_after(CANONICAL_PAGE, f"`{name}`")
-    expected = []
-    for column in table.columns:
-        wide = name in ("claim", "claim_line") and column.name in AMOUNT_COLUMNS
-        if column in EVERY_TABLE or (wide and column.name != AMOUNT_COLUMNS[0]):
-            continue
-        said = as_written(column, table.key)
-        expected.append(["`amount_*`", *said[1:]] if wide else said)
-    assert [row[:4] for row in rows] == expected
-    assert all(row[4] for row in rows)
-
-
-@pytest.mark.parametrize("name", DIRECTORY.tables)
-def test_the_page_of_a_directory_has_every_column_of_every_table(name: str) -> None:
-    table = DIRECTORY.tables[name]
-    rows = table_after(DIRECTORY_PAGE, f"`{table.file_name}`")
-    told = [column for column in table.columns if column not in EVERY_TABLE]
-    assert [row[:3] for row in rows] == [as_written(column, table.key)[:3] for column in told]
-    assert all(row[3] for row in rows)
-
-
 def test_the_smallest_extract_of_the_page_of_a_directory_loads(tmp_path: Path) -> None:
     for name, header in re.findall(r"^  (\w+\.csv) +(\S+)$", DIRECTORY_PAGE, re.MULTILINE):
         cells = ",".join("x" for _ in header.split(","))
@@ -112,29 +75,6 @@ def test_the_smallest_extract_of_the_page_of_a_directory_loads(tmp_path: Path) -
     assert len(list(tmp_path.iterdir())) == 2
     extract = open_extract(tmp_path, ())
     assert (extract.layout.name, extract.findings.num_rows) == ("cpcds-directory", 0)
-
-
-def test_the_page_of_a_directory_has_every_owner() -> None:
-    said = {word for row in table_after(DIRECTORY_PAGE, "Owners") for word in row[0].split(", ")}
-    assert said == {f"`{word}`" for word in OWNERS}
-
-
-def test_the_canonical_page_has_what_every_table_has() -> None:
-    rows = table_after(CANONICAL_PAGE, "In every table")
-    assert [row[:4] for row in rows] == [as_written(column, ()) for column in EVERY_TABLE]
-    assert [row[0] for row in table_after(CANONICAL_PAGE, "Amounts")] == [
-        f"`{name}`" for name in AMOUNT_COLUMNS
-    ]
-    assert {f"| {kind.value} |" in CANONICAL_PAGE for kind in FieldType} == {True}
-    for row, (child, words) in zip(
-        table_after(CANONICAL_PAGE, "Short forms"), SHORT_FORMS.items(), strict=True
-    ):
-        stem = child.removeprefix("claim_")
-        assert row == [
-            ", ".join(f"`{stem}_{word}_n`" for word in words),
-            f"`{child}`",
-            ", ".join(f"`{column}`" for column in words.values()),
-        ]
 
 
 def test_the_smallest_extract_of_the_canonical_page_loads(tmp_path: Path) -> None:

@@ -1,0 +1,211 @@
+"""References that the program prints: rules, settings, and columns of the canonical tables."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+import tomllib
+from collections.abc import Iterator, Mapping
+from importlib.resources import files
+from typing import Any, Final
+
+import click
+
+from etl.bootstrap.definitions import load_definitions, mapping_roots
+from etl.bootstrap.mappings import read_folder
+from etl.bootstrap.settings import Settings, setting_names
+from etl.cli.options import json_option
+from etl.documents.nearest import nearest
+from etl.errors import UsageError
+from etl.model.data_models import CLAIMS, DATA_MODELS
+from etl.model.short_forms import SHORT_FORM_COUNT, SHORT_FORMS
+from etl.model.tables import Table
+from etl.quality.rules.book import Rule
+from etl.quality.rules.kind import KINDS, Clause
+from etl.sources import Layout
+
+MOST_TABLES: Final = 13
+"""A rule of this many tables or more is one of every table."""
+
+
+@click.command("rules")
+@click.argument("words", nargs=-1, metavar="[WORD]...")
+@click.option("--checks", is_flag=True, help="List the checks that a rule can use instead.")
+@json_option
+@click.pass_context
+def rules_command(
+    context: click.Context, words: tuple[str, ...], checks: bool, as_json: bool
+) -> None:
+    """List the rules: what each looks for, what a failure does, what it spoils.
+
+    Your own rules and severities are included. WORD narrows the list to ids that contain it.
+    Rules that follow from FHIR profiles are listed if WORD names a part of their id.
+    """
+    if checks:
+        listed = [_check_fields(name) for name in sorted(KINDS)]
+    else:
+        listed = [_rule_fields(rule) for rule in _rules(context.obj.settings(), words)]
+    if not listed:
+        raise UsageError(f"no rule id contains {' or '.join(words)!r}")
+    if as_json:
+        click.echo(json.dumps(listed, indent=2))
+        return
+    for fields in listed:
+        title, *lines = (_check_lines if checks else _rule_lines)(fields)
+        click.secho(title, bold=True)
+        for line in lines:
+            click.echo(f"    {line}")
+
+
+def _rules(settings: Settings, words: tuple[str, ...]) -> Iterator[Rule]:
+    """Yield the rules of all data models, each once; those of profiles only if asked for."""
+    rule_files = read_folder(mapping_roots(settings), "rules", "**/*.yaml").texts
+    printed_ids = set[str]()
+    for model in DATA_MODELS:
+        for rule in load_definitions(settings, model).book.rules:
+            is_from_file = rule.where.partition(":")[0] in rule_files
+            matches = any(word in rule.id for word in words) if words else is_from_file
+            if matches and rule.id not in printed_ids:
+                printed_ids.add(rule.id)
+                yield rule
+
+
+def _rule_fields(rule: Rule) -> dict[str, Any]:
+    columns = getattr(rule.kind, "columns", ())
+    return {
+        "id": rule.id,
+        "severity": rule.severity.value,
+        "default": rule.default.value,
+        "firm": rule.firm,
+        "blanks": rule.blanks,
+        "check": rule.check,
+        "tables": list(rule.tables),
+        "columns": list(columns) if isinstance(columns, tuple) else [],
+        "says": rule.says,
+        "spoils": rule.spoils,
+        "when": [_clause(clause) for clause in rule.when],
+        "unless": [_clause(clause) for clause in rule.unless],
+        "where": rule.where,
+    }
+
+
+def _rule_lines(rule: Mapping[str, Any]) -> Iterator[str]:
+    severity = rule["severity"]
+    if severity != rule["default"]:
+        severity += f" (by rules.severities; {rule['default']} by default)"
+    marks = ["firm"] * rule["firm"] + ["blanks the cell"] * rule["blanks"]
+    tables = rule["tables"]
+    table_text = ", ".join(tables) if len(tables) < MOST_TABLES else "every table"
+    yield rule["id"]
+    yield " · ".join([severity, *marks, f"check {rule['check']}", table_text])
+    yield rule["says"]
+    yield f"Spoils: {rule['spoils']}"
+    for title, key, joint in (
+        ("Columns", "columns", ", "),
+        ("Only if", "when", " and "),
+        ("Not if", "unless", " and "),
+    ):
+        if rule[key]:
+            yield f"{title}: {joint.join(rule[key])}"
+
+
+def _clause(clause: Clause) -> str:
+    column = f"{clause.above}.{clause.column}" if clause.above else clause.column
+    if not clause.words:
+        return f"{column} is {'filled' if clause.filled else 'empty'}"
+    return f"{column} is {' or '.join(word or 'empty' for word in sorted(clause.words))}"
+
+
+def _check_fields(name: str) -> dict[str, Any]:
+    kind = KINDS[name]
+    parameters = [field.name.replace("_", "-") for field in dataclasses.fields(kind)]
+    fails = (inspect.getdoc(kind) or "").split("\n")[0]
+    return {"check": name, "fails": fails, "parameters": parameters, "tables": list(kind.only)}
+
+
+def _check_lines(check: Mapping[str, Any]) -> Iterator[str]:
+    yield check["check"]
+    yield check["fails"]
+    if check["parameters"]:
+        yield f"Parameters: {', '.join(check['parameters'])}"
+    if check["tables"]:
+        yield f"Only for: {', '.join(check['tables'])}"
+
+
+@click.command("settings")
+@click.argument("words", nargs=-1, metavar="[WORD]...")
+@json_option
+def settings_command(words: tuple[str, ...], as_json: bool) -> None:
+    """List the settings: name, default, meaning. WORD narrows the list to names with it.
+
+    A setting is given in cpcds.toml, or by an environment variable: `payer.id` is
+    CPCDS_PAYER__ID. What is set now is not printed.
+    """
+    descriptions = {
+        name: text
+        for name, text in setting_names().items()
+        if not words or any(word in name for word in words)
+    }
+    if not descriptions:
+        hint = nearest(words[0], setting_names())
+        raise UsageError(
+            f"no setting has {' or '.join(words)!r} in its name" + f"; {hint}" * bool(hint)
+        )
+    defaults = {name: _default(name) for name in descriptions}
+    if as_json:
+        listed = [
+            {"name": name, "default": defaults[name], "description": text}
+            for name, text in descriptions.items()
+        ]
+        click.echo(json.dumps(listed, indent=2, default=str))
+        return
+    for name, text in descriptions.items():
+        value = defaults[name]
+        click.secho(name, bold=True, nl=False)
+        click.echo("" if value in (None, "", (), {}) else f" = {json.dumps(value, default=str)}")
+        click.echo(f"    {text}")
+
+
+def _default(name: str) -> Any:
+    """Return the default of a setting; None for secrets."""
+    value: Any = Settings.model_construct()
+    for part in name.split("."):
+        value = getattr(value, part)
+    return None if hasattr(value, "get_secret_value") else value
+
+
+def canonical_lines(layout: Layout) -> Iterator[str]:
+    """Yield the tables of a canonical layout: columns, marks, types, MapIDs, meanings."""
+    model = layout.model
+    yield f"{layout.name}: one file per table. {model.page} describes files, headers and cells."
+    yield "K: part of the key. R: compulsory in each row. The numbers are MapIDs."
+    meanings = column_meanings()[layout.name]
+    for table in model.tables.values():
+        yield ""
+        yield f"{table.file_name}: one row per {table.grain.removeprefix('a ').removeprefix('an ')}"
+        own_meanings = meanings.get(table.file_name, {})
+        for column in table.columns:
+            meaning = own_meanings.get(column.name, meanings["shared"].get(column.name, ""))
+            marks = "K" * (column.name in table.key) + "R" * column.required
+            map_ids = " ".join(map(str, column.map_ids))
+            yield (
+                f"    {column.name:<34} {marks:<2} {column.type.value:<9} {map_ids:<8} {meaning}"
+            ).rstrip()
+    if model is CLAIMS:
+        yield from _short_form_lines(model.tables)
+
+
+def _short_form_lines(tables: Mapping[str, Table]) -> Iterator[str]:
+    yield ""
+    yield f"claim: short forms, numbered from 1 to {SHORT_FORM_COUNT}"
+    for child, columns in SHORT_FORMS.items():
+        stem = child.removeprefix("claim_")
+        for word, column in columns.items():
+            yield f"    {f'{stem}_{word}_1':<34} the cell of {tables[child].name}.{column}"
+
+
+def column_meanings() -> Mapping[str, Mapping[str, Mapping[str, str]]]:
+    """Return what columns mean: layout → table → column; `shared` is for every table."""
+    text = files("etl.model").joinpath("column_meanings.toml").read_text("utf-8")
+    return tomllib.loads(text)
