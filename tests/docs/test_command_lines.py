@@ -11,15 +11,17 @@ import pytest
 from etl.cli import main
 from tests.docs.pages import page, tracked
 
-PAGES = sorted(name for name in tracked() if re.fullmatch(r"README.md|CONTRIBUTING.md|docs/.*\.md", name))
-COMMAND = re.compile(r"(?:`|^ +(?:\S*/)?|[;&] )cpcds (?P<words>[^`\n]+)", re.MULTILINE)
+PAGES = sorted(
+    name for name in tracked() if re.fullmatch(r"README.md|CONTRIBUTING.md|docs/.*\.md", name)
+)
+COMMAND = re.compile(r"(?:`|^ +(?:\S*/)?|[;&] )cpcds ([^`\n]+)", re.MULTILINE)
 
 
 def shown_commands(name: str) -> Iterator[tuple[click.Command, list[str], str]]:
     """Yield each command of a page, the words after it, and the line."""
     text = re.sub(r"\\\n\s*", "", page(name))
     for line in COMMAND.finditer(text):
-        words = re.sub(r"(^| )#.*", "", line["words"]).split()
+        words = re.sub(r"(^| )#.*", "", line[1]).split()
         while words and words[0].startswith("-"):  # options before the command take a value
             words = words[2:] if words[0] in ("--config", "--mappings") else words[1:]
         command: click.Command | None = main
