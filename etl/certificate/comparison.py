@@ -13,7 +13,13 @@ import pyarrow.compute as pc
 
 from etl.certificate.differences import Differences, FactDifference
 from etl.certificate.file_sums import FileCell, FileSum, file_sums
-from etl.certificate.published import ABSENT, CATEGORIES, NO_CENTS, PublishedClaims
+from etl.certificate.published import (
+    ABSENT,
+    ADJUSTMENT,
+    CATEGORIES,
+    NO_CENTS,
+    PublishedClaims,
+)
 from etl.certificate.source import (
     COMPARED,
     Fates,
@@ -103,7 +109,7 @@ def compare(
     _members(source, published, differences)
     line_rows = _matched_lines(source, published, claim_rows, differences)
     # Amounts: each, and none where the view has none.
-    of_rows = source.expected(source.stated, source.stated_lines)
+    of_rows = source.expected(source.stated, source.stated_lines, source.stated_adjustments)
     if states_money:
         _amounts(source, published, (claim_rows, line_rows), of_rows, differences)
     else:
@@ -356,8 +362,9 @@ def _amounts(
     before = len(differences.explained)
     _leave_out(source.claims, "claim", headers, (published.totals, claims), differences)
     _leave_out(source.lines, "claim_line", line_cents, (published.lines, lines), differences)
+    adjustments = _adjustments_left_in(source, published, matched, of_rows, differences)
     is_whole = len(differences.explained) == before
-    expected = of_rows if is_whole else source.expected(headers, line_cents)
+    expected = of_rows if is_whole else source.expected(headers, line_cents, adjustments)
     sides = (
         ("claim", published.totals, claims),
         ("header", published.headers, claims),
@@ -410,6 +417,49 @@ def _leave_out(
             gone = int(stated) if stated > NO_CENTS else 0
             differences.add(name, (file, row), f"{name}.{CATEGORIES[code]}", rule, instead - gone)
             cents[at, code] = ABSENT
+
+
+def _adjustments_left_in(
+    source: SourceClaims,
+    published: PublishedClaims,
+    matched: tuple[Any, Any],
+    of_rows: tuple[Any, Any, Any],
+    differences: Differences,
+) -> Any:
+    """Return the adjustments, but for those with a finding that the bytes are short of."""
+    adjustments = source.stated_adjustments
+    rules = {
+        cell[:2]: rule
+        for column in ("amount", "reason_code")  # the finding about the code says more
+        for cell, rule in differences.places.items()
+        if cell[2] == column
+    }
+    places = np.array(sorted(rules), dtype=np.int64).reshape(-1, 2)
+    rows = pair_places(places, source.adjustments.places)
+    rows = rows[(rows >= 0) & (adjustments[rows, 0] > NO_CENTS)]
+    if not len(rows):
+        return adjustments
+    left_in = adjustments.copy()
+    left_in[rows] = ABSENT
+    without = source.expected(source.stated, source.stated_lines, left_in)
+    code = CATEGORIES.index(ADJUSTMENT)
+    levels = (
+        ("header", source.adjustment_claims, published.headers, matched[0], 1),
+        ("claim_line", source.adjustment_lines, published.lines, matched[1], 2),
+    )
+    is_left_out = np.zeros(len(adjustments), dtype=np.bool_)
+    for level, owners, amounts, items, at in levels:
+        is_short = np.zeros(len(of_rows[at]) + 1, dtype=np.bool_)  # the last is of no owner
+        known = items >= 0
+        with_all, with_some = (expected[at][items[known], code] for expected in (of_rows, without))
+        is_short[items[known]] = (with_all != with_some) & (amounts[known, code] == with_some)
+        for row in rows[is_short[owners[rows]]].tolist():
+            place, cents = source.adjustments.places[row], int(adjustments[row, 0])
+            rule = rules[int(place[0]), int(place[1])]
+            differences.add("claim_adjustment", place, f"{level}.{ADJUSTMENT}", rule, -cents)
+            is_left_out[row] = True
+    left_in[~is_left_out] = adjustments[~is_left_out]
+    return left_in
 
 
 def _labels(

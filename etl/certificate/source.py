@@ -349,6 +349,12 @@ class SourceClaims:
         """Amounts that the lines' rows state."""
         return _amounts(self.lines)
 
+    @cached_property
+    def stated_adjustments(self) -> Any:
+        """Amounts of the adjustments' rows, in one column; none without a reason code."""
+        without = _is(self.adjustments.cells("reason_code"), "")
+        return np.where(without, ABSENT, self.adjustments.cents("amount"))[:, np.newaxis]
+
     # -- the file whose row brought an amount: numpy `int64`, with a column for each category ------
 
     @cached_property
@@ -377,7 +383,7 @@ class SourceClaims:
             files[line[rows], category] = table.places[rows, 0]
         return files
 
-    def expected(self, headers: Any, lines: Any) -> tuple[Any, Any, Any]:
+    def expected(self, headers: Any, lines: Any, adjustments: Any) -> tuple[Any, Any, Any]:
         """Return the totals, the header's and the lines' amounts that are to be published.
 
         Totals are what the header states, or else, where it states none, sums of the lines.
@@ -386,6 +392,7 @@ class SourceClaims:
         Args:
             headers: as `stated`, without what rules left out.
             lines: as `stated_lines`.
+            adjustments: as `stated_adjustments`.
         """
         size, of = len(self.claims), self.line_claims
         has_lines = np.zeros(size + 1, dtype=np.bool_)  # the last is that of no claim
@@ -403,13 +410,14 @@ class SourceClaims:
         # Adjudication: of lines, and of the header.
         full = lines.copy()
         full[:, _PRIOR] = _first(lines[:, _PRIOR], paid_lines)
-        full[:, _ADJUSTED] = self._adjusted
+        full[:, _ADJUSTED] = sums_by(self.adjustment_lines, adjustments, len(full))[:, 0]
         in_header = self._institutional & ~has_lines[:-1]
         full[np.append(in_header, False)[of]] = ABSENT
         head = np.full_like(headers, ABSENT)
         head[in_header] = headers[in_header]
         head[in_header, _PRIOR] = _first(headers[:, _PRIOR], paid_all)[in_header]
-        head[in_header, _ADJUSTED] = self._adjusted_claims[in_header]
+        adjusted = sums_by(self.adjustment_claims, adjustments, size)[:, 0]
+        head[in_header, _ADJUSTED] = adjusted[in_header]
         return totals, head, full
 
     @cached_property
@@ -428,22 +436,6 @@ class SourceClaims:
             sums_by(self.payer_lines, amounts, len(self.lines))[:, 0],
             sums_by(of, amounts, size)[:, 0],
         )
-
-    @cached_property
-    def _adjusted(self) -> Any:
-        amounts = self._adjustment_amounts
-        return sums_by(self.adjustment_lines, amounts, len(self.lines))[:, 0]
-
-    @cached_property
-    def _adjusted_claims(self) -> Any:
-        amounts = self._adjustment_amounts
-        return sums_by(self.adjustment_claims, amounts, len(self.claims))[:, 0]
-
-    @cached_property
-    def _adjustment_amounts(self) -> Any:
-        cents = self.adjustments.cents("amount")
-        without = _is(self.adjustments.cells("reason_code"), "")
-        return np.where(without, ABSENT, cents)[:, np.newaxis]
 
 
 def _ends(later: Mapping[int, set[int]]) -> dict[int, int]:

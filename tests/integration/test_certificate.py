@@ -83,6 +83,33 @@ def test_what_other_payers_paid_may_stand_for_an_amount_of_the_line_that_is_left
     assert broken_files(found.certificate) == []
 
 
+@pytest.mark.parametrize(
+    ("claim_type", "level"), [("professional", "claim_line"), ("inpatient", "header")]
+)
+def test_an_adjustment_without_a_reason_code_that_can_be_published_is_explained(
+    claim_type: str, level: str, tmp_path: Path
+) -> None:
+    write_extract(tmp_path / "extract", Spec(30, seed=5, since=date(2022, 1, 1)))
+    tables = read_tables(tmp_path / "extract")
+    claims = {row["claim_id"] for row in tables["claim"] if row["claim_type"] == claim_type}
+    adjustment = next(row for row in tables["claim_adjustment"] if row["claim_id"] in claims)
+    adjustment |= {"reason_code": "12.50", "amount": "10.00"}
+    if level == "header":  # a hospital's claim with amounts in its header alone
+        for line in tables["claim_line"]:
+            if line["claim_id"] == adjustment["claim_id"]:
+                line |= {name: "" for name in line if name.startswith("amount_")}
+    day = date(2026, 1, 1).isoformat()
+    extract = write_tables(tables, tmp_path / "changed", tmp_path / "extract", day)
+    found = Unit.read(extract, tmp_path / "work").outcome()
+    assert found is not None
+    assert (found.wrong, found.facts) == (0, ())
+    reasons = dict(found.certificate.reasons)
+    explained = reasons["adjustment-reason-shape", f"{level}.adjustmentreason"]
+    assert explained == (1, -1000)
+    assert broken_sums(found.certificate) == []
+    assert broken_files(found.certificate) == []
+
+
 @pytest.mark.parametrize(("bill", "frequency"), [("138", "1"), ("131", "8")])
 def test_a_type_of_bill_and_its_third_digit_may_disagree_on_a_void(
     bill: str, frequency: str, tmp_path: Path
