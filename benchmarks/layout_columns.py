@@ -17,9 +17,6 @@ from etl.sources.layout import Layout, LayoutText, RawTable, TableSpec
 from etl.sources.layout_columns import (
     ColumnSpec,
     ConstantText,
-    DecimalDifference,
-    DecimalProduct,
-    DecimalSum,
     EachRow,
     FirstColumn,
     FromColumn,
@@ -148,9 +145,6 @@ def _sources(raw: str, made: ColumnSpec, layout: Layout) -> Iterator[tuple[str, 
             for index, option in enumerate(columns):
                 for file, header, is_whole in _sources(raw, option, layout):
                     yield file, header, is_whole and index == 0
-        case DecimalSum(options) | DecimalDifference(options) | DecimalProduct(options):
-            for option in options:
-                yield from _sources(raw, option, layout)
         case Lookup(table=table, value=value):
             yield from (
                 (table, header, is_whole) for header, is_whole in _read(value, layout.raw[table])

@@ -25,9 +25,6 @@ from etl.sources.extract import SourceFile, spill_names
 from etl.sources.layout import Layout, RawTable, TableSpec
 from etl.sources.layout_columns import (
     ColumnSpec,
-    DecimalDifference,
-    DecimalProduct,
-    DecimalSum,
     FirstColumn,
     Lookup,
     Number,
@@ -39,10 +36,6 @@ from etl.sources.row_merging import Groups
 Record: TypeAlias = Mapping[str, str | None]
 Place: TypeAlias = tuple[int, int]
 """Number of a file, and of a row in it; its header is row 1."""
-
-
-_Compound = FirstColumn | DecimalSum | DecimalDifference | DecimalProduct
-"""Sources that are made of several columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +257,7 @@ class PartitionOrigins:
         groups = self._group(feed)
         numbers, members = groups.numbered()
         ours = members[numbers == group].tolist()
-        is_made_of_others = isinstance(spec.source, _Compound)
+        is_made_of_others = isinstance(spec.source, FirstColumn)
         headers = _conditions(spec) if is_made_of_others else spec.headers()
         raw = self._layout.raw[feed.spec.source]
         for header in sorted(_as_written(headers, raw), key=raw.columns.index):
@@ -275,14 +268,12 @@ class PartitionOrigins:
 
     def _parts(self, feed: _Feed, spec: ColumnSpec, group: int) -> Iterable[ColumnSpec]:
         """Return the columns that a column is made of; of alternatives, the one that was taken."""
-        match spec.source:
-            case FirstColumn(options):
-                taken = (one for one in options if self._value(feed, one, group) is not None)
-                return itertools.islice(taken, 1)
-            case DecimalSum(parts) | DecimalDifference(parts) | DecimalProduct(parts):
-                return parts
-            case _:
-                return ()
+        if not isinstance(spec.source, FirstColumn):
+            return ()
+        options = spec.source.options
+        return itertools.islice(
+            (one for one in options if self._value(feed, one, group) is not None), 1
+        )
 
     def _value(self, feed: _Feed, spec: ColumnSpec, group: int) -> str | None:
         """Return the value of an unnamed column."""

@@ -21,16 +21,12 @@ from etl.sources.layout_columns import (
     Accept,
     ColumnSpec,
     ConstantText,
-    DecimalDifference,
-    DecimalProduct,
-    DecimalSum,
     FirstColumn,
     FromColumn,
     JoinedColumns,
 )
 from etl.sources.row_conditions import holds
 from etl.sources.text_conversions import (
-    calculated,
     read_formatted_dates,
     read_formatted_numbers,
     stepped,
@@ -122,12 +118,6 @@ def _source(spec: ColumnSpec, cells: RowCells) -> MadeColumn:
             notes = [note for part in parts for note in part.notes]
             texts = [part.values for part in parts]
             return MadeColumn(_joined(texts, between, complete=complete), notes)
-        case DecimalSum(operands):
-            return _calculated("sum", operands, cells)
-        case DecimalDifference(operands):
-            return _calculated("difference", operands, cells)
-        case DecimalProduct(operands):
-            return _calculated("product", operands, cells)
         case _:
             return cells.of_other_rows(spec)
 
@@ -145,23 +135,6 @@ def _first_of(options: tuple[ColumnSpec, ...], cells: RowCells) -> MadeColumn:
     return made
 
 
-def _calculated(operation: str, operands: tuple[ColumnSpec, ...], cells: RowCells) -> MadeColumn:
-    parts = [make(operand, cells) for operand in operands]
-    values, bad = calculated(operation, [part.values for part in parts])
-    for part in parts:
-        for _, mask in part.notes:
-            # An operand is unknown, and so is the result.
-            bad |= mask & part.values.is_null().to_numpy(zero_copy_only=False)
-    made = MadeColumn(pc.if_else(pa.array(bad), None, values), [])
-    for part in parts:
-        made.notes.extend(part.notes)
-        for rule, mask in part.notes:
-            if rule == rule_ids.UNREADABLE_VALUE:
-                bad &= ~mask  # it is reported already
-    made.note(rule_ids.UNREADABLE_VALUE, bad)
-    return made
-
-
 def _joined(texts: list[Any], between: str, *, complete: bool) -> Any:
     if complete:
         return pc.binary_join_element_wise(*texts, between)
@@ -176,7 +149,7 @@ def _translate(made: MadeColumn, spec: ColumnSpec, cells: RowCells) -> None:
     accepted = _accepted(made.values, spec.accept, cells)
     encoded = made.values.dictionary_encode()
     words = encoded.dictionary.to_pylist()
-    answers = [_answer(spec.crosswalk, word, spec.answer) for word in words]
+    answers = [_answer(spec.crosswalk, word) for word in words]
     translated = pa.array([answer for answer, _ in answers], pa.string()).take(encoded.indices)
     known = pa.array([known for _, known in answers], pa.bool_()).take(encoded.indices)
     there = made.values.is_valid().to_numpy(zero_copy_only=False)
@@ -197,8 +170,8 @@ def _accepted(values: Any, accept: Accept | None, cells: RowCells) -> Bools:
     return mask
 
 
-def _answer(crosswalk: Crosswalk | None, word: str, column: str | None) -> tuple[str | None, bool]:
+def _answer(crosswalk: Crosswalk | None, word: str) -> tuple[str | None, bool]:
     """Return a crosswalk's answer, and whether it has a line for the word."""
     if crosswalk is None:
         return None, False
-    return crosswalk.answer(word, column), word.strip().lower() in crosswalk.rows
+    return crosswalk.answer(word), word.strip().lower() in crosswalk.rows

@@ -174,26 +174,6 @@ class LineForm:
 
 
 @dataclass(frozen=True, slots=True)
-class ControlTotal:
-    """Figure of a trailer that must be what its file holds.
-
-    Attributes:
-        column: header of the figure.
-        rows_of: raw files whose rows are counted; empty where cells are added up.
-        sum_of: raw file -> header of the cells that are added up.
-    """
-
-    column: str
-    rows_of: tuple[str, ...] = ()
-    sum_of: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def tables(self) -> tuple[str, ...]:
-        """The raw files that are counted or added up."""
-        return (*self.rows_of, *(name for name, _ in self.sum_of))
-
-
-@dataclass(frozen=True, slots=True)
 class RawTable:
     """One kind of file of a layout.
 
@@ -217,7 +197,6 @@ class RawTable:
         extra_cells: how many cells a row may have behind those of the headers.
         lines: how its lines are known and cut; None where a row is delimited and may have line
             breaks in its cells.
-        totals: what its one row states of the file that it stands in.
     """
 
     name: str
@@ -236,7 +215,6 @@ class RawTable:
     has_header: bool = True
     extra_cells: int = 0
     lines: LineForm | None = None
-    totals: tuple[ControlTotal, ...] = ()
 
     def may_be(self, stem: str) -> bool:
         """Return whether a file of a name may be one of these; one of their own name may."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from etl.documents.nearest import nearest
 from etl.errors import MappingError, Mistakes
 from etl.model.canonical_tables import CLAIM_TABLES, MEMBERLESS, TABLES
 from etl.sources.layout import Layout, RawTable, TableSpec
@@ -89,7 +88,7 @@ def _wrong_lookups(spec: TableSpec, layout: Layout, where: str) -> Iterator[Mapp
 
 
 def _wrong_records(layout: Layout, raw: RawTable, where: str) -> Iterator[MappingError]:
-    """Yield records that cannot be distinguished, and totals of what is not in their file."""
+    """Yield records of one file that cannot be distinguished."""
     if raw.lines is None:
         return
     beside = [
@@ -103,16 +102,6 @@ def _wrong_records(layout: Layout, raw: RawTable, where: str) -> Iterator[Mappin
     if beside and raw.has_header and any(one.has_header for one in beside if one.lines):
         what = "one type of record at most has the headers; of the others say header: false"
         yield MappingError(where, "layout-key", what)
-    for total in raw.totals:
-        for name in total.tables:
-            if name in layout.raw and layout.raw[name].lines is None:
-                what = f"totals are of records in the same file, and {name} has no record"
-                yield MappingError(where, "layout-key", what)
-        for name, header in total.sum_of:
-            if name in layout.raw and header not in layout.raw[name].names:
-                what = f"{name} has no column {header!r}"
-                hint = nearest(header, layout.raw[name].names)
-                yield MappingError(where, "layout-header", what, hint=hint)
 
 
 def _unaccounted(layout: Layout, raw: RawTable, where: str) -> Iterator[MappingError]:
@@ -121,10 +110,6 @@ def _unaccounted(layout: Layout, raw: RawTable, where: str) -> Iterator[MappingE
         used |= made.headers()
     for condition in raw.lines.record if raw.lines else ():
         used.update(condition.columns)
-    used |= {total.column for total in raw.totals}
-    for other in layout.raw.values():
-        summed = (pair for total in other.totals for pair in total.sum_of)
-        used |= {header for name, header in summed if name == raw.name}
     for spec in layout.tables:
         if spec.source == raw.name:
             used |= spec.headers()

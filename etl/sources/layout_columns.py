@@ -16,13 +16,11 @@ from etl.documents.models import (
     Flag,
     Given,
     MaybeFlag,
-    MaybeText,
     Mistake,
     Model,
     Text,
     Texts,
 )
-from etl.documents.nearest import nearest
 from etl.sources.layout_conversions import (
     Mark,
     MaybeDateFormat,
@@ -36,7 +34,6 @@ from etl.sources.layout_names import (
     Header,
     Headers,
     LayoutNames,
-    MaybeBound,
     MaybeFindingRule,
     MaybeHeader,
     MaybePattern,
@@ -56,22 +53,13 @@ LIST_SEPARATOR: Final = ";"
 class Condition(Model):
     """Condition of a row: of one of its cells, or made of others. Case does not count in words.
 
-    What is compared is numbers or days: a cell that is not of the kind of the bound is on neither
-    side of it, so no such condition holds for it.
-
     Attributes:
-        column: header of the source; None where the condition is made of others.
+        column: header of the source; None if the condition denies others.
         any_of: the cell is one of these; empty: not asked.
         none_of: the cell is none of these (an empty cell is none of them); empty: not asked.
         filled: whether the cell must be filled (True) or empty (False); None: not asked.
         differs_from: header of a cell that must not hold the same text; None: not asked.
         pattern: regular expression for the whole cell; None: not asked.
-        less_than: a number, or a day `YYYY-MM-DD`, that the cell must be below.
-        at_most: likewise, or the same.
-        greater_than: likewise, above.
-        at_least: likewise, above or the same.
-        any_hold: conditions of which one at least holds; empty: not asked.
-        all_hold: conditions that all hold; empty: not asked.
         none_hold: conditions that do not all hold; empty: not asked.
     """
 
@@ -81,37 +69,26 @@ class Condition(Model):
     filled: MaybeFlag = None
     differs_from: MaybeHeader = None
     pattern: MaybePattern = None
-    less_than: MaybeBound = None
-    at_most: MaybeBound = None
-    greater_than: MaybeBound = None
-    at_least: MaybeBound = None
-    any_hold: Conditions = field(default=(), metadata={"alias": "any"})
-    all_hold: Conditions = field(default=(), metadata={"alias": "all"})
     none_hold: Conditions = field(default=(), metadata={"alias": "not"})
 
     def mistakes(self, context: LayoutNames) -> Iterator[Mistake]:
         """Yield the mistake of a condition that asks nothing, or asks it of no one thing."""
-        groups = [group for group in (self.any_hold, self.all_hold, self.none_hold) if group]
-        if self.column is None and len(groups) == 1 and self == self._of_others():
+        del context
+        if self.none_hold and self == Condition(none_hold=self.none_hold):
             return
-        if self.column is None or groups:
-            what = "a condition is of a column, or has one of any, all, not"
-            yield Mistake("layout-key", what, is_absence=not groups)
+        if self.column is None or self.none_hold:
+            what = "a condition is of a column, or has not"
+            yield Mistake("layout-key", what, is_absence=not self.none_hold)
         elif self == Condition(self.column):
-            tests = [key for key in self.known_keys()[1:] if key not in ("any", "all", "not")]
+            tests = [key for key in self.known_keys()[1:] if key != "not"]
             what = f"a condition asks one of {', '.join(tests)}"
             yield Mistake("layout-key", what, is_absence=True)
-        del context
-
-    def _of_others(self) -> Condition:
-        return Condition(any_hold=self.any_hold, all_hold=self.all_hold, none_hold=self.none_hold)
 
     @property
     def columns(self) -> tuple[str, ...]:
         """The headers it reads."""
         own = tuple(column for column in (self.column, self.differs_from) if column is not None)
-        others = (*self.any_hold, *self.all_hold, *self.none_hold)
-        return (*own, *(header for other in others for header in other.columns))
+        return (*own, *(header for other in self.none_hold for header in other.columns))
 
 
 Conditions: TypeAlias = Annotated[tuple[Condition, ...], LISTED]
@@ -170,33 +147,6 @@ class JoinedColumns(Model):
         """Take what stands below its key: headers alone, too."""
         joined = value["join"]
         return joined if isinstance(joined, dict) else {"columns": joined}
-
-
-@dataclass(frozen=True, slots=True)
-class DecimalSum(Model):
-    """The sum of decimals; absent ones are skipped."""
-
-    operands: tuple[ColumnSpec, ...] = field(metadata={"alias": "sum"})
-
-
-@dataclass(frozen=True, slots=True)
-class DecimalDifference(Model):
-    """A decimal less others; absent where the first is."""
-
-    operands: tuple[ColumnSpec, ...] = field(metadata={"alias": "difference"})
-
-
-@dataclass(frozen=True, slots=True)
-class DecimalProduct(Model):
-    """The product of two decimals; absent where one is."""
-
-    operands: tuple[ColumnSpec, ...] = field(metadata={"alias": "product"})
-
-    def mistakes(self, context: LayoutNames) -> Iterator[Mistake]:
-        """Yield that there are not two."""
-        del context
-        if len(self.operands) != 2:
-            yield Mistake("layout-value", "product must have two operands", at=("product",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,9 +277,6 @@ def _sources() -> Mapping[str, type[Model]]:
         "constant": ConstantText,
         "first_of": FirstColumn,
         "join": JoinedColumns,
-        "sum": DecimalSum,
-        "difference": DecimalDifference,
-        "product": DecimalProduct,
         "each_row": EachRow,
         "lookup": Lookup,
         "number_within": Number,
@@ -337,16 +284,7 @@ def _sources() -> Mapping[str, type[Model]]:
 
 
 Source: TypeAlias = Annotated[
-    FromColumn
-    | ConstantText
-    | FirstColumn
-    | JoinedColumns
-    | DecimalSum
-    | DecimalDifference
-    | DecimalProduct
-    | EachRow
-    | Lookup
-    | Number,
+    FromColumn | ConstantText | FirstColumn | JoinedColumns | EachRow | Lookup | Number,
     ByKey(_sources, "layout-key"),
 ]
 
@@ -366,7 +304,6 @@ class ColumnSpec(Model):
         number: how a number is written; None likewise.
         accept: values that need no crosswalk; None where every value goes through it.
         crosswalk: words into codes; None where the text is taken as it is.
-        answer: answer column of the crosswalk; None for its first.
         rule: finding for a value that is neither accepted nor known to the crosswalk.
         amount: binary-float text is rounded to cents, each cell with a finding.
         conflict: finding where rows that become one contradict each other; the value is absent
@@ -383,7 +320,6 @@ class ColumnSpec(Model):
     number: MaybeNumberFormat = None
     accept: Annotated[Accept | None, Given(Accept)] = None
     crosswalk: NamedCrosswalk = None
-    answer: MaybeText = None
     rule: FindingRule = "dialect-unmapped-word"
     amount: Flag = False
     conflict: ConflictRule = "dialect-conflict"
@@ -414,26 +350,13 @@ class ColumnSpec(Model):
         rest = {key: part for key, part in value.items() if key not in source}
         return {"source": source, **rest}
 
-    def mistakes(self, context: LayoutNames) -> Iterator[Mistake]:
-        """Yield an answer that the crosswalk has no column for."""
-        del context
-        columns = self.crosswalk.columns if self.crosswalk else ()
-        if self.answer is not None and self.answer not in columns:
-            what, hint = f"no answer column {self.answer!r}", nearest(self.answer, columns)
-            yield Mistake("layout-crosswalk", what, hint, at=("answer",))
-
     @property
     def is_of_its_row(self) -> bool:
         """Whether it is made of cells of one row, and of text alone."""
         plain = ColumnSpec(self.source, (), self.when, self.sentinels, self.steps)
         same = self == replace(plain, date=self.date, number=self.number)
         match self.source:
-            case (
-                FirstColumn(options)
-                | DecimalSum(options)
-                | DecimalDifference(options)
-                | DecimalProduct(options)
-            ):
+            case FirstColumn(options):
                 return same and all(option.is_of_its_row for option in options)
             case EachRow() | Lookup() | Number():
                 return False
@@ -446,12 +369,7 @@ class ColumnSpec(Model):
         match self.source:
             case FromColumn(column) | EachRow(column):
                 headers.add(column)
-            case (
-                FirstColumn(options)
-                | DecimalSum(options)
-                | DecimalDifference(options)
-                | DecimalProduct(options)
-            ):
+            case FirstColumn(options):
                 for option in options:
                     headers |= option.headers()
             case JoinedColumns(columns):
@@ -469,12 +387,7 @@ class ColumnSpec(Model):
         match self.source:
             case Lookup(table=table):
                 return frozenset((table, header) for header in self.source.read)
-            case (
-                FirstColumn(options)
-                | DecimalSum(options)
-                | DecimalDifference(options)
-                | DecimalProduct(options)
-            ):
+            case FirstColumn(options):
                 return frozenset().union(*(option.foreign() for option in options))
             case _:
                 return frozenset()

@@ -24,59 +24,15 @@ from etl.documents.models import (
     up_to,
 )
 from etl.documents.nearest import nearest
-from etl.sources.layout_names import MaybePattern
+from etl.sources.layout_names import Pattern
 
 Mark: TypeAlias = Annotated[RawText, NOT_EMPTY]
-MaybeMark: TypeAlias = Annotated[str | None, Given(Mark)]
 Side: TypeAlias = Literal["left", "right", "both"]
 
 
-def _position(value: int, _context: Any) -> int:
-    if not value:
-        raise Mistake("layout-value", "{key} counts from 1, or from the end from -1")
-    return value
-
-
 _MOST_CHARACTERS: Final = 1000
-Position: TypeAlias = Annotated[Whole, Check(_position)]
 Size: TypeAlias = Annotated[Whole, up_to(_MOST_CHARACTERS, "layout-value")]
 MaybeSize: TypeAlias = Annotated[int | None, Given(Size)]
-
-
-@dataclass(frozen=True, slots=True)
-class Substring(Model):
-    """Characters of a text.
-
-    Attributes:
-        first: number of the first, from 1; from -1 counted from the end.
-        length: how many; None for all that follow.
-    """
-
-    first: Position = field(metadata={"alias": "from"})
-    length: MaybeSize = None
-
-    @classmethod
-    def shaped(cls, value: Any) -> Any:
-        """Take what stands below its key."""
-        return value["substring"]
-
-
-@dataclass(frozen=True, slots=True)
-class Part(Model):
-    """One of the parts of a text between separators; absent where there are fewer.
-
-    Attributes:
-        number: which one, from 1; from -1 counted from the end.
-        by: the separator.
-    """
-
-    number: Position
-    by: Mark
-
-    @classmethod
-    def shaped(cls, value: Any) -> Any:
-        """Take what stands below its key."""
-        return value["part"]
 
 
 _GROUP: Final = re.compile(r"\\([0-9]|g<)")
@@ -84,17 +40,15 @@ _GROUP: Final = re.compile(r"\\([0-9]|g<)")
 
 @dataclass(frozen=True, slots=True)
 class Replace(Model):
-    """Replacement of every place where a text or a pattern stands.
+    """Replacement of every match of a pattern.
 
     Attributes:
-        text: what is replaced, as it is; None where `pattern` says it.
-        pattern: regular expression for what is replaced.
-        by: what stands there instead; may be empty.
+        pattern: regular expression.
+        by: the replacement, taken literally; may be empty.
     """
 
+    pattern: Pattern
     by: RawText = field(metadata={"alias": "with"})
-    text: MaybeMark = None
-    pattern: MaybePattern = None
 
     @classmethod
     def shaped(cls, value: Any) -> Any:
@@ -102,11 +56,9 @@ class Replace(Model):
         return value["replace"]
 
     def mistakes(self, context: Any) -> Iterator[Mistake]:
-        """Yield that not one thing is replaced, or that a group of the pattern is named."""
+        """Yield that a group of the pattern is named."""
         del context
-        if (self.text is None) == (self.pattern is None):
-            yield Mistake("layout-key", "replace has text or pattern, one of them")
-        if self.pattern is not None and _GROUP.search(self.by):
+        if _GROUP.search(self.by):
             what = "with stands as it is written: groups of the pattern (\\1) are not put in"
             yield Mistake("layout-value", what, at=("with",))
 
@@ -165,8 +117,6 @@ class LetterCase(Model):
 def _steps() -> Mapping[str, type[Model]]:
     """Return the steps by the key of each: a new one gets its line here."""
     return {
-        "substring": Substring,
-        "part": Part,
         "replace": Replace,
         "trim": Trim,
         "pad": Pad,
@@ -174,14 +124,11 @@ def _steps() -> Mapping[str, type[Model]]:
     }
 
 
-Step: TypeAlias = Annotated[
-    Substring | Part | Replace | Trim | Pad | LetterCase, ByKey(_steps, "layout-key")
-]
+Step: TypeAlias = Annotated[Replace | Trim | Pad | LetterCase, ByKey(_steps, "layout-key")]
 Steps: TypeAlias = Annotated[tuple[Step, ...], LISTED]
 
 _TOKENS: Final = {
     "YYYY": r"(?P<year>[0-9]{4})",
-    "YY": r"(?P<short>[0-9]{2})",
     "MM": r"(?P<month>[0-9]{2})",
     "Mon": r"(?P<name>[A-Za-z]{3})",
     "M": r"(?P<month>[0-9]{1,2})",
@@ -193,8 +140,6 @@ _TOKENS: Final = {
 }
 _WIDTHS: Final = {"YYYY": (4, 4), "Mon": (3, 3), "M": (1, 2), "D": (1, 2)}
 _TOKEN: Final = re.compile("|".join(sorted(_TOKENS, key=len, reverse=True)))
-EPOCHS: Final = {"epoch-days": 86_400_000, "epoch-seconds": 1000, "epoch-milliseconds": 1}
-"""Formats that count from 1970-01-01T00:00:00Z -> milliseconds of one."""
 ISO: Final = "iso"
 ISO_PATTERN: Final = (
     r"^(?P<year>[0-9]{4})-(?P<month>[0-9]{2})-(?P<day>[0-9]{2})"
@@ -202,7 +147,6 @@ ISO_PATTERN: Final = (
     r"(?P<fraction>\.[0-9]{1,9})?)?"
     r" ?(?P<zone>Z|[+-][0-9]{2}:?[0-9]{2})?)?$"
 )
-_ZONE: Final = re.compile(r"Z|[+-][0-9]{2}:[0-9]{2}")
 
 
 def date_pattern(form: str) -> str:
@@ -222,14 +166,14 @@ def _tokens(form: str) -> list[str]:
 
 def _date_format(form: str, _context: Any) -> str:
     """Refuse a format that does not name a day, or that names a part of it twice."""
-    if form == ISO or form in EPOCHS:
+    if form == ISO:
         return form
     tokens = _tokens(form)
     parts = sorted(token[0] for token in tokens if token[0] in "YMD")
     rest = _TOKEN.sub("", form)
     if parts != ["D", "M", "Y"] or len(set(tokens)) != len(tokens) or re.search("[A-Za-z]", rest):
-        words = (ISO, *EPOCHS, "YYYY-MM-DD", "MM/DD/YYYY", "DD/MM/YYYY", "DD-Mon-YYYY")
-        what = f"{form!r} is no format of dates; one has YYYY or YY, MM, M or Mon, and DD or D"
+        words = (ISO, "YYYY-MM-DD", "MM/DD/YYYY", "DD/MM/YYYY", "DD-Mon-YYYY")
+        what = f"{form!r} is no format of dates; one has YYYY, MM, M or Mon, and DD or D"
         raise Mistake("layout-value", what, nearest(form, words))
     return form
 
@@ -240,8 +184,6 @@ def _shape(form: str) -> list[tuple[str, int, int]]:
     Adjacent parts of digits are one run: two formats that read the same text have overlapping
     shapes.
     """
-    if form in EPOCHS:
-        return [("digit", 1, 15)]
     if form == ISO:
         form = "YYYY-MM-DD"
     parts: list[tuple[str, int, int]] = []
@@ -277,17 +219,11 @@ class DateFormat(Model):
 
     Attributes:
         formats: each of them; no text may mean different days by two of them.
-        pivot: two-digit years below it are of the 2000s, others of the 1900s; None where no format
-            has such years.
-        zone: times are kept, as RFC 3339 instants, and this is the zone of those that name none;
-            None where only the day is kept, as it is written.
     """
 
     formats: Annotated[tuple[Annotated[Text, Check(_date_format)], ...], LISTED, NOT_EMPTY] = field(
         metadata={"alias": "format"}
     )
-    pivot: Annotated[int | None, Given(Whole)] = None
-    zone: Annotated[str | None, Given(Text)] = None
 
     @classmethod
     def shaped(cls, value: Any) -> Any:
@@ -295,21 +231,13 @@ class DateFormat(Model):
         return value if isinstance(value, dict) else {"format": value}
 
     def mistakes(self, context: Any) -> Iterator[Mistake]:
-        """Yield formats that contradict each other, and two-digit years without a pivot."""
+        """Yield formats that contradict each other."""
         del context
         for number, form in enumerate(self.formats):
             for other in self.formats[:number]:
                 if form == other or _meet(form, other):
                     what = f"a date may be read as {other} and as {form}: say which it is"
                     yield Mistake("layout-ambiguous", what)
-        short = any("YY" in _tokens(form) for form in self.formats)
-        if short and self.pivot is None:
-            yield Mistake("layout-key", "two-digit years need a pivot", is_absence=True)
-        if self.pivot is not None and not (short and 0 <= self.pivot <= 100):
-            what = "pivot must be from 0 to 100, and a format have two-digit years"
-            yield Mistake("layout-value", what, at=("pivot",))
-        if self.zone is not None and not _ZONE.fullmatch(self.zone):
-            yield Mistake("layout-value", "zone must be Z or such as -05:00", at=("zone",))
 
 
 _LOCALES: Final = {"us": (".", ","), "eu": (",", ".")}

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -109,19 +108,6 @@ def _pattern(pattern: str, _names: LayoutNames) -> str:
     return pattern
 
 
-NUMBER_PATTERN: Final = r"-?[0-9]{1,20}(?:\.[0-9]{1,17})?"
-DAY_PATTERN: Final = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
-
-
-def _bound(value: Any, _names: LayoutNames) -> Any:
-    # A number or date written without quotes means its text.
-    text = str(value) if isinstance(value, int | float | date) else value
-    known = isinstance(text, str) and re.fullmatch(f"{NUMBER_PATTERN}|{DAY_PATTERN}", text)
-    if not known or isinstance(value, bool):
-        raise Mistake("layout-value", "{key} must be a number, or a day as YYYY-MM-DD")
-    return text
-
-
 def _lower(words: frozenset[str], _names: LayoutNames) -> frozenset[str]:
     return frozenset(word.lower() for word in words)
 
@@ -139,9 +125,8 @@ NamedCrosswalk: TypeAlias = Annotated[
 FindingRule: TypeAlias = Annotated[str, Given(Annotated[Text, Check(_finding)])]
 MaybeFindingRule: TypeAlias = Annotated[str | None, Given(FindingRule)]
 ConflictRule: TypeAlias = Annotated[str, Given(Annotated[Text, Check(_conflict)])]
-MaybePattern: TypeAlias = Annotated[str | None, Given(Annotated[Text, Check(_pattern)])]
-MaybeBound: TypeAlias = Annotated[str | None, Given(Annotated[str, Check(_bound, before=True)])]
-"""A number or a day that something is compared with."""
+Pattern: TypeAlias = Annotated[Text, Check(_pattern)]
+MaybePattern: TypeAlias = Annotated[str | None, Given(Pattern)]
 Words: TypeAlias = Annotated[
     frozenset[str], Given(Annotated[frozenset[Text], LISTED, Check(_lower)])
 ]

@@ -9,7 +9,6 @@ from types import MappingProxyType
 from typing import Annotated, Any, Final
 
 from etl.documents.models import (
-    LISTED,
     Check,
     ErrorIds,
     Flag,
@@ -31,7 +30,6 @@ from etl.model.canonical_tables import MEMBERLESS, TABLES
 from etl.model.crosswalks import Crosswalk
 from etl.sources.layout import (
     PLAIN_CELLS,
-    ControlTotal,
     Fills,
     Layout,
     LayoutText,
@@ -44,7 +42,7 @@ from etl.sources.layout import (
 from etl.sources.layout_checks import check_layout
 from etl.sources.layout_columns import ColumnSpec, Conditions
 from etl.sources.layout_expansion import NO_BASES, extended, without_loops
-from etl.sources.layout_names import LayoutNames, RawFileName, unknown_header
+from etl.sources.layout_names import LayoutNames, unknown_header
 
 _IDS: Final = ErrorIds(key="layout-key", missing="layout-key", value="layout-value")
 _RAW_NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
@@ -119,22 +117,6 @@ class FixedColumn(Model):
 
 
 @dataclass(frozen=True, slots=True)
-class Total(Model):
-    """Figure of a trailer: the rows of raw files are counted, or cells of them are added up."""
-
-    column: Text
-    rows_of: Annotated[tuple[RawFileName, ...], LISTED] = ()
-    sum_of: dict[RawFileName, Text] = field(default_factory=dict)
-
-    def mistakes(self, context: LayoutNames) -> Iterator[Mistake]:
-        """Yield that it says neither or both."""
-        del context
-        if bool(self.rows_of) == bool(self.sum_of):
-            what = "a total has one of rows_of and sum_of"
-            yield Mistake("layout-key", what, is_absence=not self.rows_of)
-
-
-@dataclass(frozen=True, slots=True)
 class RawFile(Model):
     """Entry of one raw file in a layout file."""
 
@@ -154,7 +136,6 @@ class RawFile(Model):
     fixed_width: tuple[FixedColumn, ...] = ()
     short_lines: Flag = False
     record: Conditions = ()
-    totals: Annotated[tuple[Total, ...], LISTED] = ()
 
     @property
     def headers(self) -> tuple[str, ...]:
@@ -212,9 +193,6 @@ class RawFile(Model):
         if (self.fixed_width or self.record) and not self.named:
             what = "a file of lines must be named: by its headers it is not known"
             yield Mistake("layout-key", what, is_absence=True)
-        if self.totals and not self.record:
-            what = "totals stand in a record of its own, so record must say which"
-            yield Mistake("layout-key", what, at=("totals",))
         start = 1
         for number, slot in enumerate(self.fixed_width):
             if slot.at is not None and slot.at != start:
@@ -253,8 +231,6 @@ class RawFile(Model):
         for role in ("member", "claim", "coverage"):
             if getattr(self, role) is not None:
                 yield getattr(self, role), (role,)
-        for number, total in enumerate(self.totals):
-            yield total.column, ("totals", number, "column")
         if self.fills is not None:
             yield self.fills.by, ("fills", "by")
             for condition in self.fills.where:
@@ -291,10 +267,6 @@ class RawFile(Model):
             named=self.named,
             has_header=self.has_header and not self.fixed_width,
             lines=self._line_form(),
-            totals=tuple(
-                ControlTotal(total.column, total.rows_of, tuple(total.sum_of.items()))
-                for total in self.totals
-            ),
             extra_cells=self.extra_cells.most if self.extra_cells else 0,
             cells=RawCells(nulls, dict(self.made)) if nulls or self.made else PLAIN_CELLS,
         )

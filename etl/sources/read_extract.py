@@ -17,7 +17,6 @@ import pyarrow as pa
 
 from etl.errors import UsageError
 from etl.jobs import ALONE, JobRunner
-from etl.sources.control_totals import check_totals
 from etl.sources.events import Emit, FileProgress, Partitioned, ignore
 from etl.sources.extract import UNKNOWN_TABLE, Extract, SourceFile, check_rows
 from etl.sources.malformed_rows import Known, LookedUp, ids_looked_up, place_unread
@@ -54,9 +53,6 @@ class Receiver(Protocol):
 
     def finish_claims(self) -> None:
         """Take note that all jobs were read whose rows do not follow claims."""
-
-    def rows(self, name: str) -> pa.Table:
-        """Return all rows of a raw table, for totals that its file states."""
 
     def ragged_rows(self) -> pa.Table:
         """Return the rows with too few or too many cells: `text`, `_file`, `_row`."""
@@ -164,8 +160,6 @@ class _Reading:
             check_rows(stored, sum(self.rows_read[part.name] for part in parts))
         # Malformed rows come last: all ids are known by then.
         self._place_malformed()
-        # Compare the totals that files state with their rows.
-        check_totals(files, raw, self.rows_read, self._receiver.rows)
         return self._receiver.close(self._facts())
 
     def _read_tables(self, files: Sequence[SourceFile], owners: Mapping[str, OwnerColumns]) -> None:

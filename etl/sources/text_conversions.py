@@ -7,63 +7,32 @@ conversions of layouts. Null stays null, and a text that becomes empty becomes n
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from decimal import Decimal
+from collections.abc import Callable, Sequence
+from datetime import date, time
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.columns.arrays import Bools, as_array, true_where, without_empty
-from etl.columns.dates import read_dates, read_timestamps
+from etl.columns.arrays import Bools, true_where, without_empty
 from etl.sources.layout_conversions import (
-    EPOCHS,
     DateFormat,
     LetterCase,
     NumberFormat,
     Pad,
-    Part,
     Replace,
     Step,
-    Substring,
     Trim,
     date_pattern,
 )
 
-_MONTHS: Final = (
-    "jan",
-    "feb",
-    "mar",
-    "apr",
-    "may",
-    "jun",
-    "jul",
-    "aug",
-    "sep",
-    "oct",
-    "nov",
-    "dec",
+_MONTH_NAMES: Final = (
+    *("Jan", "Feb", "Mar", "Apr", "May", "Jun"),
+    *("Jul", "Aug", "Sep", "Oct", "Nov", "Dec"),
 )
-_PARTS: Final = (
-    "year",
-    "short",
-    "month",
-    "name",
-    "day",
-    "hour",
-    "minute",
-    "second",
-    "fraction",
-    "zone",
-)
-_DAY: Final = 86_400_000
-_FRACTION: Final = 17
-"""Fraction digits of what is calculated with: as many as a binary float of an amount has."""
-_OPERAND: Final = pa.decimal256(37, _FRACTION)
-_SUM: Final = pa.decimal256(60, _FRACTION)
-DECIMAL_PATTERN: Final = rf"^-?[0-9]{{1,{37 - _FRACTION}}}(?:\.[0-9]{{1,{_FRACTION}}})?$"
-"""Decimals that can be calculated with."""
+_TIME: Final = ("hour", "minute", "second")
+_ZONE: Final = re.compile(r"Z|[+-](?:(?:0[0-9]|1[0-3]):?[0-5][0-9]|14:?00)")
 
 Kernel = Callable[[Any], tuple[Any, Bools]]
 
@@ -94,25 +63,8 @@ def stepped(column: Any, steps: tuple[Step, ...]) -> Any:
 
 def _step(texts: Any, step: Step) -> Any:
     match step:
-        case Substring(first, length):
-            # Arrow counts from 0, and from the end where a number is below it.
-            start = first - 1 if first > 0 else first
-            stop = None if length is None or start < 0 <= start + length else start + length
-            return pc.utf8_slice_codeunits(texts, start, stop)
-        case Part(number, by):
-            lists = pc.split_pattern(texts, by)
-            counts = pc.list_value_length(lists)
-            place = number - 1 if number > 0 else number
-            at = pc.add(counts, place) if place < 0 else pc.add(pc.multiply(counts, 0), place)
-            inside = true_where(pc.and_(pc.greater_equal(at, 0), pc.less(at, counts)))
-            offsets = np.asarray(lists.offsets)[:-1] - np.asarray(lists.offsets)[0]
-            places = offsets + pc.fill_null(at, 0).to_numpy(zero_copy_only=False)
-            return pc.list_flatten(lists).take(pa.array(np.where(inside, places, 0), mask=~inside))
-        case Replace(by, text, pattern) if pattern is not None:
-            del text
+        case Replace(pattern, by):
             return pc.replace_substring_regex(texts, pattern, by.replace("\\", "\\\\"))
-        case Replace(by, text):
-            return pc.replace_substring(texts, text, by)
         case Trim(characters, "left"):
             return pc.utf8_ltrim(texts, characters)
         case Trim(characters, "right"):
@@ -130,84 +82,34 @@ def _step(texts: Any, step: Step) -> Any:
 
 
 def read_formatted_dates(column: Any, format_: DateFormat) -> tuple[Any, Bools]:
-    """Return dates that are written in a format as `YYYY-MM-DD`, and which cannot be read.
-
-    Where the format keeps times, texts that have one become RFC 3339 instants.
-    """
+    """Return dates that are written in a format as `YYYY-MM-DD`, and which cannot be read."""
+    patterns = [re.compile(date_pattern(form)) for form in format_.formats]
 
     def kernel(texts: Any) -> tuple[Any, Bools]:
-        days = pa.nulls(len(texts), pa.string())
-        for form in format_.formats:
-            read = (
-                _counted(texts, form, format_) if form in EPOCHS else _dated(texts, form, format_)
-            )
-            days = pc.coalesce(days, read)
+        days = pa.array([_day(text, patterns) for text in texts.to_pylist()], pa.string())
         return days, days.is_null().to_numpy(zero_copy_only=False)
 
     return over_distinct_texts(column, kernel)
 
 
-def _counted(texts: Any, form: str, format_: DateFormat) -> Any:
-    """Return the days, or instants, of numbers since 1970."""
-    numeric = pc.match_substring_regex(texts, r"^-?[0-9]{1,15}$")
-    numbers = pc.cast(pc.if_else(numeric, texts, "0"), pa.int64()).to_numpy()
-    unit = EPOCHS[form]
-    near = np.abs(numbers) < 2**53 // unit
-    milliseconds = np.where(near, numbers, 0) * unit
-    days = np.floor_divide(milliseconds, _DAY)
-    # Days of years that have four digits.
-    fine = true_where(numeric) & near & (days >= -719162) & (days <= 2932896)
-    moments = np.where(fine, milliseconds, 0).astype("datetime64[ms]")
-    if format_.zone is None or form == "epoch-days":
-        written = pa.array(np.datetime_as_string(moments, unit="D").tolist(), pa.string())
-    else:
-        written = pa.array(np.datetime_as_string(moments, unit="ms").tolist(), pa.string())
-        written = pc.binary_join_element_wise(
-            pc.replace_substring_regex(written, r"\.000$", ""), "Z", ""
-        )
-    return pc.if_else(pa.array(fine), written, None)
-
-
-def _dated(texts: Any, form: str, format_: DateFormat) -> Any:
-    """Return the days, or instants, that texts of one format name; null where they name none."""
-    pattern = date_pattern(form)
-    pieces = pc.extract_regex(texts, pattern=pattern)
-    parts = {name: pc.struct_field(pieces, name) for name in _PARTS if f"(?P<{name}>" in pattern}
-    year = parts.get("year")
-    if year is None:
-        below = pc.less(pc.cast(parts["short"], pa.int64()), format_.pivot or 0)
-        year = pc.binary_join_element_wise(pc.if_else(below, "20", "19"), parts["short"], "")
-    month = parts.get("month")
-    if month is None:
-        names = pa.array(_MONTHS, pa.string())
-        number = pc.index_in(pc.utf8_lower(parts["name"]), value_set=names)
-        month = pc.cast(pc.add(number, 1), pa.string())
-    two = (pc.utf8_lpad(part, 2, "0") for part in (month, parts["day"]))
-    day = as_array(pc.binary_join_element_wise(year, *two, "-"))
-    values = read_dates(day).values
-    if "hour" not in parts:
-        return values
-    return _timed(values, parts, format_)
-
-
-def _timed(days: Any, parts: dict[str, Any], format_: DateFormat) -> Any:
-    """Return days, and instants where times are kept; null where a time is none."""
-    hour, minute = (pc.fill_null(parts[name], "") for name in ("hour", "minute"))
-    second = pc.fill_null(parts["second"], "") if "second" in parts else pa.scalar("")
-    second = pc.if_else(pc.equal(second, ""), "00", second)
-    fraction = pc.fill_null(parts["fraction"], "") if "fraction" in parts else pa.scalar("")
-    zone = pc.fill_null(parts["zone"], "") if "zone" in parts else pa.scalar("")
-    zone = pc.replace_substring_regex(zone, r"^([+-][0-9]{2})([0-9]{2})$", r"\1:\2")
-    zone = pc.if_else(pc.equal(zone, ""), format_.zone or "Z", zone)
-    time = pc.binary_join_element_wise(hour, minute, second, ":")
-    instant = pc.binary_join_element_wise(
-        pc.binary_join_element_wise(days, time, "T"), fraction, zone, ""
-    )
-    read = read_timestamps(as_array(instant))
-    has_time = pc.not_equal(hour, "")
-    if format_.zone is not None:
-        return pc.if_else(has_time, read.values, days)
-    return pc.if_else(pc.and_(has_time, read.bad), None, days)
+def _day(text: str, patterns: Sequence[re.Pattern[str]]) -> str | None:
+    """Return the day that a text names by the first pattern that fits; None if it names none."""
+    for pattern in patterns:
+        found = pattern.fullmatch(text)
+        if found is None:
+            continue
+        parts = {name: part for name, part in found.groupdict().items() if part}
+        try:
+            month = parts.get("month") or _MONTH_NAMES.index(parts["name"].title()) + 1
+            day = date(int(parts["year"]), int(month), int(parts["day"]))
+            # The time is left out, but a date with an impossible one is not trusted.
+            hour, minute, second = (int(parts.get(name, 0)) for name in _TIME)
+            time(hour, minute, second)
+        except ValueError:
+            continue
+        if _ZONE.fullmatch(parts.get("zone", "Z")):
+            return day.isoformat()
+    return None
 
 
 def read_formatted_numbers(column: Any, format_: NumberFormat) -> tuple[Any, Bools]:
@@ -251,63 +153,3 @@ def read_formatted_numbers(column: Any, format_: NumberFormat) -> tuple[Any, Boo
         return pc.if_else(pa.array(fine), text, None), ~fine
 
     return over_distinct_texts(column, kernel)
-
-
-def calculated(operation: str, operands: list[Any]) -> tuple[Any, Bools]:
-    """Return sums, differences or products of decimals, exactly, and where one is no decimal.
-
-    Absent operands of a sum are skipped; a difference is absent where its first operand is, a
-    product where any is. An operand that is no decimal, or has too many digits, makes the result
-    absent.
-
-    Args:
-        operation: `sum`, `difference` or `product` (of two).
-        operands: `string`, shape (n,) each.
-    """
-    bad = np.zeros(len(operands[0]), dtype=bool)
-    numbers = []
-    for operand in operands:
-        shaped = true_where(pc.match_substring_regex(operand, DECIMAL_PATTERN))
-        bad |= true_where(operand.is_valid()) & ~shaped
-        text = pc.if_else(pa.array(shaped), operand, pa.scalar(None, pa.string()))
-        numbers.append(pc.cast(text, _OPERAND))
-    if operation == "product":
-        result, scale = pc.multiply(numbers[0], numbers[1]), 2 * _FRACTION
-        there = numbers[0].is_valid()
-    else:
-        combine = pc.add if operation == "sum" else pc.subtract
-        zero = pa.scalar(0).cast(_SUM)
-        result = pc.fill_null(numbers[0].cast(_SUM), zero)
-        there = numbers[0].is_valid()
-        for number in numbers[1:]:
-            result = combine(result, pc.fill_null(number.cast(_SUM), zero)).cast(_SUM)
-            if operation == "sum":
-                there = pc.or_(there, number.is_valid())
-        scale = _FRACTION
-    keep = pc.and_(there, pa.array(~bad))
-    return pc.if_else(keep, _plain(result, scale), None), bad
-
-
-def added_up(column: Any) -> tuple[Decimal, int]:
-    """Return the exact sum of decimals, and how many texts are none; absent ones are skipped.
-
-    Args:
-        column: `string`, shape (n,).
-    """
-    shaped = true_where(pc.match_substring_regex(column, DECIMAL_PATTERN))
-    unread = int(np.count_nonzero(true_where(column.is_valid()) & ~shaped))
-    total = pc.sum(pc.cast(column.filter(pa.array(shaped)), _OPERAND).cast(_SUM)).as_py()
-    return total or Decimal(0), unread
-
-
-def _plain(numbers: Any, scale: int) -> Any:
-    """Return decimals as text without exponents and without zeros at the end of the fraction."""
-    width = numbers.type.precision
-    whole = pa.Array.from_buffers(pa.decimal256(width, 0), len(numbers), numbers.buffers())
-    text = pc.cast(whole, pa.string())
-    minus = pc.starts_with(text, "-")
-    digits = pc.ascii_lpad(pc.ascii_ltrim(text, "-"), scale + 1, "0")
-    part = pc.ascii_rtrim(pc.utf8_slice_codeunits(digits, -scale, None), "0")
-    fraction = pc.if_else(pc.equal(part, ""), "", pc.binary_join_element_wise(".", part, ""))
-    front = pc.utf8_slice_codeunits(digits, 0, -scale)
-    return pc.binary_join_element_wise(pc.if_else(minus, "-", ""), front, fraction, "")

@@ -243,16 +243,13 @@ class FolderReceiver:
         self._join()
         self._claims.directory()
 
-    def rows(self, name: str) -> pa.Table:
-        """Return all rows of a raw table."""
-        parts = [spilled.index[name] for spilled in self._spilled.values() if name in spilled.index]
-        if parts:
-            save_index(self._work, name, parts)
-        return read_spilled(self._work, name, None)
-
     def ragged_rows(self) -> pa.Table:
         """Return the rows with too few or too many cells."""
-        return self.rows(RAGGED)
+        indexes = [spilled.index for spilled in self._spilled.values()]
+        parts = [index[RAGGED] for index in indexes if RAGGED in index]
+        if parts:
+            save_index(self._work, RAGGED, parts)
+        return read_spilled(self._work, RAGGED, None)
 
     def known(self, ids: LookedUp) -> Known:
         """Return all ids."""

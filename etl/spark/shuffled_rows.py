@@ -60,15 +60,14 @@ class UnseenError(Exception):
 def is_for_executors(extract: Extract) -> bool:
     """Return whether executors can read an extract, if they see its files.
 
-    They do not where totals that files state are compared with all rows, nor where rows that follow
-    claims make coverages or members, nor where rows of members make providers; a directory has no
-    rows of members.
+    They cannot if rows that follow claims make coverages or members, or if rows of members make
+    providers; a directory has no rows of members.
     """
     layout, raw = extract.layout, extract.layout.raw
     files = [file for file in extract.files if file.table]
     for file in files:
         owners = OwnerColumns.of(raw[file.table], layout)
-        if raw[file.table].totals or (owners.follow_claims(file) and owners.feeds):
+        if owners.follow_claims(file) and owners.feeds:
             return False
         if raw[file.table].ids and layout.provider_headers(file.table):
             return False
@@ -214,14 +213,6 @@ class ShuffleReceiver:
 
     def finish_claims(self) -> None:
         """Do nothing: rows that follow claims meet them in a shuffle."""
-
-    def rows(self, name: str) -> pa.Table:
-        """Refuse: no one has all rows of a raw table.
-
-        Raises:
-            AssertionError: always.
-        """
-        raise AssertionError(f"the rows of {name} are on the executors alone (a bug)")
 
     def ragged_rows(self) -> pa.Table:
         """Return the rows with too few or too many cells."""

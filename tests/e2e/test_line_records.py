@@ -1,4 +1,4 @@
-"""Files of lines, end to end: every record is published or quarantined, and a trailer is kept."""
+"""Files of lines, end to end: every record is published or quarantined."""
 
 from __future__ import annotations
 
@@ -31,15 +31,3 @@ def test_records_of_one_file_have_a_quarantine_each(tmp_path: Path) -> None:
     }
     (ragged,) = rows_of(quarantine / "claims_0105-lines.ragged.csv")
     assert (ragged["cpcds_row"], ragged["text"]) == ("10", "20C0003002000000000 ")
-
-
-def test_a_trailer_that_differs_ends_the_run_with_both_figures(tmp_path: Path) -> None:
-    own = ("--mappings", mappings(tmp_path / "own"))
-    folder = tmp_path / "in"
-    shutil.copytree(CASE / "input", folder)
-    file = folder / "claims_0105.dat"
-    file.write_bytes(file.read_bytes().replace(b"99000003000010", b"99000003000012"))
-    told = cpcds(*own, "run", folder, "--to", tmp_path / "tree", "--workers", "1")
-    assert told.code == 2
-    assert "says 12 rows of file_start, claims, lines, file_end, and 10 were read" in told.err
-    assert not (tmp_path / "tree/current.json").exists()

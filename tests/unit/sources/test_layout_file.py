@@ -28,7 +28,6 @@ MISTAKES = [
     ("full_name: Name", "fullname: Name", 26, "layout-column", "did you mean 'full_name'"),
     ("full_name: Name", "full_name: Nmae", 26, "layout-header", "did you mean 'Name'"),
     ("crosswalk: sexes", "crosswalk: sex", 28, "layout-crosswalk", "did you mean 'sexes'"),
-    ("crosswalk: sexes", "crosswalk: sexes, answer: b", 28, "layout-crosswalk", "answer column"),
     ("{ constant: self }", "{ constant: self, column: Sex }", 34, "layout-key", "only one"),
     ("{ constant: self }", "{ amount: true }", 34, "layout-key", "must be there"),
     ("finding: dialect-stand-in-value", "finding: x", 47, "layout-rule", "must be one of"),

@@ -1,4 +1,4 @@
-"""Files of lines: fixed width, several types of record, trailers with control totals."""
+"""Files of lines: fixed width, several types of record."""
 
 from __future__ import annotations
 
@@ -78,30 +78,12 @@ def test_a_file_is_listed_once_and_its_records_are_counted_by_type(tmp_path: Pat
 @pytest.mark.parametrize(
     ("name", "old", "new", "sentence"),
     [
-        ("policies.psv", "TRAILER|3", "TRAILER|4",
-         "policies.psv: 'Rows' of policies_end says 4 rows of policies, and 3 were read"),
-        ("policies.psv", "TRAILER|3\n", "",
-         "policies.psv has 0 records of policies_end, where one states its totals"),
-        ("policies.psv", "TRAILER|3\n", "TRAILER|3\nTRAILER|3\n",
-         "policies.psv has 2 records of policies_end"),
-        ("policies.psv", "TRAILER|3", "TRAILER|", "'Rows' of policies_end is no number"),
-        ("policies.psv", "TRAILER|3", "TRAILER|three", "'Rows' of policies_end is no number"),
-        ("policies.psv", "TRAILER|3", "TRAILER|3|3", "'Rows' of policies_end is no number"),
-        ("claims_0105.dat", "99000003000010", "99000003000011",
-         "says 11 rows of file_start, claims, lines, file_end, and 10 were read"),
-        ("claims_0105.dat", "0000000180450", "0000000180440",
-         "'Amount claimed' of file_end says 180.44 in all of claims, and the sum is 180.45; "
-         "copy the extract again"),
-        ("claims_0105.dat", "000012345\r", "00001234x\r",
-         "says 180.45 in all of claims, and the sum is 57 without 1 that cannot be read"),
-        ("claims_0105.dat", "20C0001001000010000", "20C0001001000010001",
-         "says 180.45 in all of lines, and the sum is 180.46 without 1 that cannot be read"),
         ("claims_0105.dat", "0020240201", "7720240201",
          "row 1 is by its record none of file_start, claims, lines, file_end"),
         ("claims_0105.dat", "20C0003001", "2xC0003001", "row 9 is by its record none of"),
     ],
 )  # fmt: skip
-def test_what_a_file_does_not_keep_is_refused_with_both_figures(
+def test_a_line_of_no_type_is_refused(
     tmp_path: Path, name: str, old: str, new: str, sentence: str
 ) -> None:
     folder = changed(tmp_path / "in", name, old, new)
@@ -119,36 +101,9 @@ def test_a_line_of_two_types_is_refused(tmp_path: Path) -> None:
         read(GOLDEN / "input", tmp_path / "work", layouts=[dock(text)])
 
 
-def test_sums_are_exact(tmp_path: Path) -> None:
-    """As binary floating point numbers, 0.1 + 0.2 would not be 0.3."""
-    text = TEXT.replace("Amount claimed: { column: Claimed, number: { implied: 2 } }",
-                        "Amount claimed: { column: Claimed, number: { implied: 1 } }")  # fmt: skip
-    folder = changed(tmp_path / "in", "claims_0105.dat", "000000018045", "000000001805")
-    with pytest.raises(ExtractError, match=r"says 180\.5 in all of claims, and the sum is 180\.45"):
-        read(folder, tmp_path / "work", layouts=[dock(text)])
-
-
-def without_totals() -> Layout:
-    """The layout, its trailers compared with nothing."""
-    lines = [
-        line
-        for line in TEXT.split("\n")
-        if not line.strip().startswith(("totals:", "- { column: Claims, rows", "Amount cl",
-                                        "Amount ch", "- { column: Records, rows",
-                                        "- { column: Amount"))
-    ]  # fmt: skip
-    text = "\n".join(lines)
-    claimed = (
-        "    unused: [{ columns: [Claims, Records, Claimed, Charged], reason: not compared }]\n"
-    )
-    text = text.replace("    made:\ntables:", f"{claimed}tables:")
-    rows = "    required: [Mark, Rows]\n"
-    return dock(text.replace(rows, rows + "    unused: [{ column: Rows, reason: not compared }]\n"))
-
-
 def test_a_line_of_another_length_belongs_to_the_claim_that_it_names(tmp_path: Path) -> None:
     folder = changed(tmp_path / "in", "claims_0105.dat", "20C0002001", "20C000200001")
-    parts = read(folder, tmp_path / "work", layouts=[without_totals()])
+    parts = read(folder, tmp_path / "work", layouts=[dock()])
     ragged = {place[2:4] for place in findings_of(parts) if place[0] == "ragged-row"}
     assert ragged == {("claims_0105.dat#lines", 6), ("claims_0105.dat#lines", 10)}
     assert not parts.facts.unowned
@@ -157,7 +112,7 @@ def test_a_line_of_another_length_belongs_to_the_claim_that_it_names(tmp_path: P
 
 def test_a_claim_of_another_length_may_be_anybody_s(tmp_path: Path) -> None:
     folder = changed(tmp_path / "in", "claims_0105.dat", "M002P02out", "M002P02XXout")
-    parts = read(folder, tmp_path / "work", layouts=[without_totals()])
+    parts = read(folder, tmp_path / "work", layouts=[dock()])
     assert parts.facts.unowned == {"claims_0105.dat#claims": (5,)}
 
 
@@ -178,20 +133,8 @@ MISTAKES = [
     ('    named: "members*"\n', "", 6, "layout-key", "must be named"),
     ("record: { column: Policy, none_of", "record: { column: Polcy, none_of", 23, "layout-header",
      "did you mean 'Policy'"),
-    ("rows_of: policies }", "rows_of: polices }", 31, "layout-table", "did you mean 'policies'"),
-    ("{ column: Rows, rows_of: policies }", "{ column: Rows }", 31, "layout-key",
-     "one of rows_of and sum_of"),
-    ("{ column: Rows, rows_of: policies }", "{ column: Row, rows_of: policies }", 31,
-     "layout-header", "did you mean 'Rows'"),
-    ("{ column: Rows, rows_of: policies }",
-     "{ column: Rows, rows_of: people, sum_of: {people: Sex} }", 31,
-     "layout-key", "one of rows_of and sum_of"),
-    ("    record: { column: Mark, any_of: [TRAILER] }\n", "", 30, "layout-key",
-     "so record must say which"),
-    ("sum_of: { lines: Charge amount }", "sum_of: { lines: Charged }", 68, "layout-header",
-     "lines has no column 'Charged'"),
     ("    header: false\n", "", 18, "layout-key", "one type of record at most has the headers"),
-    ('    record: { column: Kind of record, any_of: ["10"] }\n', "", 40, "layout-key",
+    ('    record: { column: Kind of record, any_of: ["10"] }\n', "", 41, "layout-key",
      "record must tell them apart"),
 ]  # fmt: skip
 

@@ -24,9 +24,7 @@ from etl.sources.layout_conversions import (
     LetterCase,
     NumberFormat,
     Pad,
-    Part,
     Replace,
-    Substring,
     Trim,
 )
 from etl.sources.layout_syntax import (
@@ -34,7 +32,6 @@ from etl.sources.layout_syntax import (
     FixedColumn,
     LayoutFile,
     RawFile,
-    Total,
     UnusedColumns,
 )
 from etl.sources.rule_ids import NAMED_IN_LAYOUTS, RULES
@@ -99,8 +96,8 @@ def test_the_layouts_page_names_every_layout_key_rule_and_mistake() -> None:
         assert f"\n| `{layout.name}` |" in LAYOUTS_PAGE
     files = (LayoutFile, RawFile, UnusedColumns, ExtraCells, TableSpec)
     of_columns = (ColumnSpec, Accept, Condition, JoinedColumns, Lookup, InForce, RowOrder)
-    conversions = (DateFormat, NumberFormat, Substring, Part, Replace, Trim, Pad, LetterCase)
-    models = (*files, *of_columns, *conversions, Fills, FixedColumn, Split, Total)
+    conversions = (DateFormat, NumberFormat, Replace, Trim, Pad, LetterCase)
+    models = (*files, *of_columns, *conversions, Fills, FixedColumn, Split)
     keys = [key for model in models for key in model.known_keys()]
     assert {"lookup", "number_within", "differs_from", "any_of", "needs_any"} <= set(keys)
     for key in keys:

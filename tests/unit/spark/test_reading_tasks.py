@@ -83,9 +83,5 @@ def test_executors_read_extracts_of_claims(extract: Extract) -> None:
     assert buckets_of(extract) == 8
 
 
-def test_directories_and_totals_of_files_are_for_the_driver(extract: Extract) -> None:
+def test_directories_are_for_the_driver() -> None:
     assert not is_for_executors(open_extract(SAMPLES / "directory", ()))
-    raw, layout = extract.layout.raw, extract.layout
-    stating = replace(raw["claim"], totals=("a total",))  # type: ignore[arg-type] # not looked at
-    stated = replace(layout, raw={**raw, "claim": stating})
-    assert not is_for_executors(replace(extract, layout=stated))
