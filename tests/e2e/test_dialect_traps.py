@@ -20,7 +20,7 @@ import pytest
 from etl.errors import ExtractError
 from etl.sources import Layout
 from tests.e2e.commands import ROOT, cpcds, done
-from tests.unit.sources.dialects import shipped_layouts
+from tests.unit.sources.dialects import known_layouts
 from tests.unit.sources.extracts import all_loaded, findings_of, read
 from tests.unit.sources.golden import as_text
 
@@ -109,7 +109,7 @@ class Sprung:
 
 @pytest.fixture(scope="module")
 def layouts() -> tuple[Layout, ...]:
-    return shipped_layouts()
+    return known_layouts()
 
 
 @pytest.fixture(scope="module")

@@ -78,13 +78,13 @@ def test_a_layout_of_a_folder_of_ones_own_is_tested_by_its_name(
     shutil.move(layout, tmp_path / "own/layouts/dock.yaml")
     own = ("--mappings", tmp_path / "own")
     done(cpcds(*own, "layouts", "test", "dock"))
-    done(cpcds("layouts", "test", "onyx-a", "--samples", ROOT / "tests/golden/layouts/onyx-a"))
+    done(cpcds("layouts", "test", "onyx-b", "--samples", ROOT / "tests/golden/layouts/onyx-b"))
 
 
 @pytest.mark.parametrize(
     ("layout", "code", "sentence"),
     [
-        ("onyx-a", 2, "there are no sample files in "),
+        ("onyx-b", 2, "there are no sample files in "),
         ("onyx-q", 2, "no layout 'onyx-q'; did you mean 'onyx-b'"),
         ("cpcds", 2, "cpcds is built in and has no samples"),
         ("nowhere.yaml", 2, "nowhere.yaml: there is no such file"),

@@ -93,8 +93,8 @@ def dialect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[History]:
     """A payer's own layout: the delta sends all claims again, the last one first."""
     folder = tmp_path_factory.mktemp("dialect")
     for name, day in (("full", "2024-06-01"), ("delta", "2024-06-02")):
-        shutil.copytree(LAYOUTS / "onyx-a" / "input", folder / name)
-        manifest = {"layout": "onyx-a", "kind": name, "as_of": day}
+        shutil.copytree(LAYOUTS / "onyx-b" / "input", folder / name)
+        manifest = {"layout": "onyx-b", "kind": name, "as_of": day}
         (folder / name / "manifest.json").write_text(json.dumps(manifest))
     for path in (folder / "delta").glob("*.csv"):
         header, *rows = path.read_text(encoding="utf-8-sig").splitlines()

@@ -33,8 +33,9 @@ from tests.e2e.commands import rows_of
 from tests.integration.mutated import read_tables, write_tables
 from tests.integration.nights import Payer
 from tests.integration.test_lineage import LAYOUTS, silent
+from tests.unit.sources.dialects import OWN
 
-FAST = ("canonical", "onyx-a")
+FAST = ("canonical", "onyx-b")
 """The canonical layout, and one of a payer with several files and rows that it looks up."""
 NAMES = ("canonical", *sorted(path.name for path in LAYOUTS.iterdir() if path.is_dir()))
 CASES = [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in NAMES]
@@ -58,7 +59,7 @@ def case(
 ) -> Iterator[Case]:
     folder = tmp_path_factory.mktemp("sidecar")
     golden, extract = LAYOUTS / str(request.param), folder / "extract"
-    mappings: tuple[Path, ...] = ()
+    mappings: tuple[Path, ...] = (OWN,)
     if request.param == "canonical":
         write_extract(extract, Spec(members=2, seed=5, since=RECENT, fault_rate=0.1))
         (extract / "faults.csv").unlink()

@@ -9,6 +9,9 @@ from etl.bootstrap.mappings import read_crosswalks, shipped
 from etl.model.crosswalks import Crosswalk
 from etl.sources import Layout, LayoutText, read_layout
 
+OWN = Path(__file__).parents[2] / "golden/own-mappings"
+"""A mappings folder of a payer's own: four layouts that do not ship, two of them overlays."""
+
 LAYOUT = """\
 layout: tiny
 title: Tiny
@@ -117,13 +120,22 @@ def layout(text: str = LAYOUT) -> Layout:
 
 def shipped_layouts() -> tuple[Layout, ...]:
     """The layouts that come with the program."""
-    folder = "layouts/"
+    return _layouts_in(shipped())
+
+
+def known_layouts() -> tuple[Layout, ...]:
+    """The layouts that come with the program, and examples of a payer's own."""
+    return _layouts_in(shipped(), OWN)
+
+
+def _layouts_in(*folders: Path) -> tuple[Layout, ...]:
+    prefix = "layouts/"
     crosswalks = {
-        name.removeprefix(folder): found
-        for name, found in read_crosswalks([shipped()]).items()
-        if name.startswith(folder)
+        name.removeprefix(prefix): found
+        for name, found in read_crosswalks(folders).items()
+        if name.startswith(prefix)
     }
-    paths = sorted((shipped() / "layouts").glob("*.yaml"))
+    paths = sorted(path for folder in folders for path in (folder / "layouts").glob("*.yaml"))
     texts = {path.stem: LayoutText(str(path), path.read_text()) for path in paths}
     return tuple(read_layout(each.text, each.file, crosswalks, texts) for each in texts.values())
 

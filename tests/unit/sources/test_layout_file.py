@@ -275,12 +275,8 @@ def test_every_shipped_layout_can_be_read() -> None:
         "apcd-cdl",
         "cms-idr",
         "cms-rif-synthea",
-        "healthsparq",
-        "onyx-a",
         "onyx-b",
-        "synthea-2019-first",
         "synthea-members",
-        "synthea-patients",
         "tuva-input-persons",
         "tuva-input",
     ]

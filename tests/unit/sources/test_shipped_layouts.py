@@ -1,4 +1,4 @@
-"""The layouts that come with the program: their golden rows, and samples where they are at hand."""
+"""Layouts that ship, and examples of a payer's own: golden rows, and samples if at hand."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from etl.errors import ExtractError
 from etl.sources import Layout, open_extract
-from tests.unit.sources.dialects import shipped_layouts
+from tests.unit.sources.dialects import known_layouts
 from tests.unit.sources.extracts import read
 from tests.unit.sources.golden import as_text
 
@@ -33,7 +33,7 @@ NAMES = (
 
 @pytest.fixture(scope="module")
 def layouts() -> tuple[Layout, ...]:
-    return shipped_layouts()
+    return known_layouts()
 
 
 def test_every_layout_has_golden_rows(layouts: tuple[Layout, ...]) -> None:
