@@ -23,6 +23,9 @@ from tempfile import NamedTemporaryFile
 from types import MappingProxyType
 from typing import Any, Final
 
+import numpy as np
+import pyarrow as pa
+
 import etl
 from etl.pipeline.definitions import Definitions
 
@@ -100,9 +103,13 @@ def _short(id_key: bytes) -> bytes:
 
 @cache
 def _program() -> list[Any]:
-    """Return what tells this program from an older one: Python, and each file with its age."""
+    """Return what tells this program from another: versions, and each file's last change.
+
+    A file's ctime is compared, for builders of packages and images set mtime to what they like.
+    """
     root = Path(etl.__file__).parent
-    return [sys.version, str(root), *sorted(_files(root))]
+    versions = [sys.version, np.__version__, pa.__version__]
+    return [*versions, str(root), *sorted(_files(root))]
 
 
 def _files(folder: Path) -> Iterator[tuple[str, int, int]]:
@@ -111,7 +118,7 @@ def _files(folder: Path) -> Iterator[tuple[str, int, int]]:
             yield from _files(Path(entry.path)) if entry.name != "__pycache__" else ()
         else:
             facts = entry.stat()
-            yield entry.path, facts.st_mtime_ns, facts.st_size
+            yield entry.path, facts.st_ctime_ns, facts.st_size
 
 
 def _read_only(values: dict[Any, Any]) -> MappingProxyType[Any, Any]:
