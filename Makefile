@@ -59,13 +59,12 @@ run: $(VENV)/installed ## Run the main job on cpcds_samples/: validate, map, pub
 test: develop ## Run the tests that take seconds, on two processors (JOBS=8 make test: on eight).
 	$(BIN)/pytest -n $(JOBS) --dist worksteal
 
-test-slow: develop ## Run the tests that take minutes, side by side; the soak by itself, for it measures.
-	$(BIN)/pytest -m slow -n $(JOBS) --dist worksteal --ignore tests/soak
-	$(BIN)/pytest -m slow tests/soak
+test-slow: develop ## Run the tests that take minutes, side by side.
+	$(BIN)/pytest -m 'slow and not long' -n $(JOBS) --dist worksteal --ignore tests/soak
 
 test-spark: develop ## Run the tests of Apache Spark (needs Java; installs pyspark).
 	$(LOCKED) --requirement requirements/spark.txt
-	$(BIN)/pytest -m slow tests/contract/executor -k Spark -rs
+	$(BIN)/pytest -m 'slow and not long' tests/contract/executor -k Spark -rs
 
 test-long: develop ## Run the tests that take many minutes each; CI does not.
 	$(BIN)/pytest -m long -n $(JOBS) --dist worksteal

@@ -71,7 +71,7 @@ def test_a_publisher_killed_at_any_moment_leaves_a_whole_release(tmp_path: Path)
 
 @pytest.mark.parametrize(
     "kills",
-    [pytest.param(40, marks=pytest.mark.slow), pytest.param(200, marks=pytest.mark.long)],
+    [pytest.param(15, marks=pytest.mark.slow), pytest.param(200, marks=pytest.mark.long)],
 )
 def test_kill_after_kill_leaves_a_whole_release_each_time(tmp_path: Path, kills: int) -> None:
     check(tmp_path / "killed", tmp_path / "whole", kills, seed=2)

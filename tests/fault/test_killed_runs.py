@@ -244,7 +244,7 @@ def test_nights_killed_at_random_moments_leave_one_whole_release_or_the_next(
 @pytest.mark.parametrize(
     ("spec", "kills", "in_each"),
     [
-        pytest.param(SPEC, 25, 3, marks=pytest.mark.slow, id="claims"),
+        pytest.param(SPEC, 12, 1, marks=pytest.mark.slow, id="claims"),
         pytest.param(DIRECTORY, 10, 1, marks=pytest.mark.slow, id="directory"),
         pytest.param(SPEC, 200, 20, marks=pytest.mark.long, id="claims long"),
         pytest.param(DIRECTORY, 200, 20, marks=pytest.mark.long, id="directory long"),
@@ -284,10 +284,10 @@ def workers(running: Running, phase: str) -> list[int]:
     ("phase", "wait"),
     [
         (PROCESSING, 1.5),
-        pytest.param("reading", 0.0, marks=pytest.mark.slow),
         pytest.param("reading", 1.5, marks=pytest.mark.slow),
-        pytest.param(PROCESSING, 0.0, marks=pytest.mark.slow),
-        pytest.param(PROCESSING, 3.0, marks=pytest.mark.slow),
+        pytest.param("reading", 0.0, marks=pytest.mark.long),
+        pytest.param(PROCESSING, 0.0, marks=pytest.mark.long),
+        pytest.param(PROCESSING, 3.0, marks=pytest.mark.long),
     ],
 )
 def test_workers_of_a_run_that_is_killed_end_with_it(
@@ -335,8 +335,8 @@ def test_a_run_whose_worker_is_killed_says_so_and_is_finished_by_the_next(
     [
         pytest.param(what, spec, step, marks=mark, id=f"{what} of {name}, {step}")
         for spec, name, kinds, often in (
-            (FEW, "claims", ("first night", "night", "prune", "rollback"), 4),
-            (DIRECTORY, "a directory", ("first night", "night"), 16),
+            (FEW, "claims", ("first night", "night", "prune", "rollback"), 12),
+            (DIRECTORY, "a directory", ("first night", "night"), 48),
         )
         for step, mark in ((often, pytest.mark.slow), (1, pytest.mark.long))
         for what in kinds

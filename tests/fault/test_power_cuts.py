@@ -159,7 +159,7 @@ def cut(folder: Path, random: Random, *, killed_before: bool) -> tuple[int, int]
 @pytest.mark.skipif(bool(why_not()), reason=f"power is not cut here: {why_not()}")
 @pytest.mark.parametrize(
     "cuts",
-    [pytest.param(10, marks=pytest.mark.slow), pytest.param(30, marks=pytest.mark.long)],
+    [pytest.param(5, marks=pytest.mark.slow), pytest.param(30, marks=pytest.mark.long)],
 )
 @pytest.mark.parametrize("killed_before", [False, True], ids=["undisturbed", "after a kill"])
 def test_a_power_cut_leaves_all_that_the_pointer_names_and_the_last_release_that_was_told(

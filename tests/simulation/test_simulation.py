@@ -9,7 +9,7 @@ import pytest
 from tests.simulation.mutations import MUTATIONS
 from tests.simulation.schedule import simulate
 
-SEEDS = 500
+SEEDS = 200
 """Schedules that CI plays; `make simulate` goes on from there."""
 
 QUICK = (

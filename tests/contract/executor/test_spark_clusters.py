@@ -28,7 +28,7 @@ from tests.waiting import until
 pytestmark = list(MARKS)
 
 
-@pytest.mark.parametrize("victim", ["executor", "Python"])
+@pytest.mark.parametrize("victim", ["executor", pytest.param("Python", marks=pytest.mark.long)])
 def test_an_executor_or_its_python_that_is_killed_leaves_the_same_tree(
     definitions: Definitions,
     extract: Path,
@@ -77,7 +77,9 @@ def test_spark_connect_makes_the_same_tree(
     assert payer.files() == expected
 
 
-@pytest.mark.parametrize("source", ["s3", "the driver's disk"])
+@pytest.mark.parametrize(
+    "source", ["s3", pytest.param("the driver's disk", marks=pytest.mark.long)]
+)
 def test_executors_publish_to_s3_themselves_and_read_from_there(
     definitions: Definitions,
     extract: Path,

@@ -49,7 +49,9 @@ def expected(
     return first, second
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize(
+    "stage", [STAGES[0], *(pytest.param(stage, marks=pytest.mark.long) for stage in STAGES[1:])]
+)
 def test_a_driver_that_is_killed_changes_nothing_for_readers_and_the_next_ends_as_undisturbed(
     definitions: Definitions,
     extracts: tuple[Path, Path],
@@ -111,7 +113,13 @@ def _found(folders: list[Path], values: set[bytes]) -> list[tuple[Path, bytes]]:
     return found
 
 
-@pytest.mark.parametrize("encrypted", [True, False], ids=["encrypted", "plain"])
+@pytest.mark.parametrize(
+    "encrypted",
+    [
+        pytest.param(True, id="encrypted"),
+        pytest.param(False, marks=pytest.mark.long, id="plain"),
+    ],
+)
 def test_machines_that_are_killed_leave_no_members_data_but_in_the_work_folder_and_encrypted(
     definitions: Definitions,
     extracts: tuple[Path, Path],
