@@ -129,11 +129,11 @@ def test_slow_connections_are_closed_in_time_however_many_there_are(
             for key in dripping[::10]:  # a byte now and then wins no time
                 if beginning and key.fd in selector.get_map():
                     with suppress(OSError):
-                        key.fileobj.send(b"\r" if beginning == b"\r\n" else b"x")  # type: ignore[union-attr]
+                        key.fileobj.send(b"\r" if beginning == b"\r\n" else b"x")
             for key, _ in selector.select(0.2):
                 data = b""
                 with suppress(ConnectionError):
-                    data = key.fileobj.recv(4096)  # type: ignore[union-attr]
+                    data = key.fileobj.recv(4096)
                 if not data:
                     selector.unregister(key.fileobj)
         assert not selector.get_map(), "connections are still open"

@@ -124,7 +124,7 @@ def development() -> tuple[str, str]:
 def rss(pid: int) -> int:
     """Return the memory of a process, in KB."""
     text = Path(f"/proc/{pid}/status").read_text()
-    return int(re.search(r"VmRSS:\s+(\d+)", text)[1])  # type: ignore[index]
+    return int(re.search(r"VmRSS:\s+(\d+)", text)[1])
 
 
 def loaded(pid: int) -> list[str]:

@@ -117,7 +117,7 @@ def test_a_masked_diagnosis_says_so_and_keeps_its_place(night: Payer) -> None:
     masked = [
         diagnosis
         for eob in eobs(night)
-        for diagnosis in eob.get("diagnosis", ())  # type: ignore[attr-defined]
+        for diagnosis in eob.get("diagnosis", ())
         if diagnosis["diagnosisCodeableConcept"]["coding"] == [MASKED]
     ]
     assert masked
@@ -139,7 +139,7 @@ def test_a_claim_whose_profile_cannot_do_without_the_code_is_withheld(night: Pay
             )
         ):
             held.add(line["claim_id"])
-    numbers = {eob["identifier"][0]["value"] for eob in eobs(night)}  # type: ignore[index]
+    numbers = {eob["identifier"][0]["value"] for eob in eobs(night)}
     assert held
     assert numbers == claims.keys() - held
     (report,) = [
@@ -165,5 +165,5 @@ def test_texts_and_notes_go_with_a_code(night: Payer) -> None:
     for eob in eobs(night):
         if json.dumps(MASKED, separators=(",", ":")) in json.dumps(eob, separators=(",", ":")):
             assert "processNote" not in eob
-            for item in eob["item"]:  # type: ignore[attr-defined]
+            for item in eob["item"]:
                 assert item["productOrService"].get("text") in (None, "masked")

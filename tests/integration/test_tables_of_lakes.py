@@ -62,7 +62,7 @@ def as_tables(extract: Path) -> dict[str, pa.Table]:
 
 def _is(convert: object, cell: str) -> bool:
     try:
-        return len(cell) == 10 and bool(convert(cell))  # type: ignore[operator]
+        return len(cell) == 10 and bool(convert(cell))
     except ValueError:
         return False
 

@@ -58,7 +58,7 @@ def archive(extract: Path, kind: str, folder: Path) -> Path:
             for file in extract.iterdir():
                 made.write(file, f"nightly/{file.name}")
     else:
-        with tarfile.open(path, f"w:{kind.partition('.')[2]}") as packed:  # type: ignore[call-overload]
+        with tarfile.open(path, f"w:{kind.partition('.')[2]}") as packed:
             packed.add(extract, "nightly")
     return path
 
@@ -79,7 +79,7 @@ def test_an_archive_publishes_the_tree_of_its_folder(
 
 def filled_bucket(extract: Path, client: object, bucket: str) -> None:
     for file in extract.iterdir():
-        client.put_object(Bucket=bucket, Key=f"in/2026 01/{file.name}", Body=file.read_bytes())  # type: ignore[attr-defined]
+        client.put_object(Bucket=bucket, Key=f"in/2026 01/{file.name}", Body=file.read_bytes())
 
 
 @pytest.fixture
@@ -148,7 +148,7 @@ def test_an_object_that_is_replaced_while_it_is_read_stops_the_run(
     client = boto3.client("s3")
 
     def replaced(*arguments: object, **named: object) -> object:
-        opened = open_with(*arguments, **named)  # type: ignore[arg-type]
+        opened = open_with(*arguments, **named)
         body = (extract / "claim.csv").read_bytes()
         client.put_object(Bucket="payer", Key="in/2026 01/claim.csv", Body=body + b"\n")
         return opened

@@ -81,7 +81,7 @@ class Served:
     def rss(self) -> int:
         """Return its resident memory in KB."""
         text = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(re.search(r"VmRSS:\s+(\d+)", text)[1])  # type: ignore[index]
+        return int(re.search(r"VmRSS:\s+(\d+)", text)[1])
 
     def metric(self, name: str) -> float:
         """Return a metric without labels."""

@@ -375,7 +375,7 @@ def _same_of_entangled(definitions: Definitions, folder: Path, open_executor: Op
 
 def test_units_follow_from_the_number_of_partitions_alone() -> None:
     first = Task(None, {}, None, None)
-    results = CachedResults([], 1, None, (), None)  # type: ignore[arg-type] # not looked at
+    results = CachedResults([], 1, None, (), None)
     night = Task(None, {}, None, None, previous=PreviousRelease(results))
     for count in (1, 7, 8, 9, 16, 63, 64, 100, 16_384):
         assert first.units(count) == [range(index, index + 1) for index in range(count)]

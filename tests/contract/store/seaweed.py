@@ -36,7 +36,7 @@ class Seaweed:
 
     def store(self, identity: str, *, prefix: str = "", **options: object) -> S3Store:
         """Return a store on the server's bucket, as `publisher` or as `gateway`."""
-        settings = StoreOptions(endpoint_url=self.endpoint_url, region="us-east-1", **options)  # type: ignore[arg-type]
+        settings = StoreOptions(endpoint_url=self.endpoint_url, region="us-east-1", **options)
         session = boto3.Session(identity, SECRETS[identity])
         return S3Store(BUCKET, prefix, settings, session=session)
 

@@ -41,7 +41,7 @@ def made(*folders: Path) -> list[Json]:
     with TemporaryDirectory() as work:
         extract = write_directory(Path(work) / "in", rows)
         done(cpcds("convert", extract, "--out", Path(work) / "out"))
-        return json.loads(json.dumps(converted(Path(work) / "out"), default=float))  # type: ignore[no-any-return]
+        return json.loads(json.dumps(converted(Path(work) / "out"), default=float))
 
 
 @pytest.fixture(scope="module")

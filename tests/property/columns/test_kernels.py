@@ -156,7 +156,7 @@ def test_too_fine_an_amount_is_told_from_no_amount(cells: list[str | None]) -> N
     for cell, fine in zip(cells, got.fine_grained.tolist(), strict=True):
         number = None if cell is None else one_number(cell)
         small = number is not None and abs(number) < 10**numbers.MONEY_DIGITS
-        assert fine == (small and number * 100 % 1 != 0)  # type: ignore[operator]
+        assert fine == (small and number * 100 % 1 != 0)
 
 
 def one_decimal(text: str) -> str | None:

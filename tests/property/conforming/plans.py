@@ -62,14 +62,14 @@ def _changed(
         case ObjectNode(members=members):
             inside = [(key, _changed(one, numbers, at, change, chance)) for key, one in members]
             kept = [(key, one) for key, one in inside if one is not None]
-            return replace(node, members=tuple(kept)) if kept else None  # type: ignore[arg-type]
+            return replace(node, members=tuple(kept)) if kept else None
         case ListNode(entries=entries) | Spliced(entries=entries):
             made = [_changed(one, numbers, at, change, chance) for one in entries]
             left = tuple(one for one in made if one is not None)
             return replace(node, entries=left) if left else None
         case Guarded(node=inner) | Loop(node=inner):
             below = _changed(inner, numbers, at, change, chance)
-            return None if below is None else replace(node, node=below)  # type: ignore[arg-type]
+            return None if below is None else replace(node, node=below)
         case _:
             return node
 

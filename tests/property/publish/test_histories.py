@@ -174,7 +174,7 @@ def test_partitions_and_input_order_leave_no_trace(
     ]
     one, other = MemoryStore(), MemoryStore()
     publish(one, people)
-    shuffle = shuffler.shuffle  # type: ignore[attr-defined]
+    shuffle = shuffler.shuffle
     shuffle(people)
     turned = []
     for person in people:

@@ -260,7 +260,7 @@ def test_a_crowd_of_requests_reads_the_list_once(standing: Standing) -> None:
             count += 1
         return present()
 
-    revocations.present = counted  # type: ignore[method-assign]
+    revocations.present = counted
     standing.clock.move(seconds=60)
 
     async def crowd() -> None:
@@ -281,12 +281,12 @@ def test_a_slow_look_at_the_list_does_not_bring_back_what_was_revoked_meanwhile(
 
     def slow() -> frozenset[tuple[str, str]]:
         found = present()
-        revocations.present = present  # type: ignore[method-assign]
+        revocations.present = present
         began.set()
         assert go_on.wait(5)
         return found
 
-    revocations.present = slow  # type: ignore[method-assign]
+    revocations.present = slow
     first = threading.Thread(target=verifier._read)
     first.start()
     assert began.wait(5)
@@ -315,7 +315,7 @@ def test_what_was_revoked_here_is_refused_while_another_request_still_reads_the_
         return present()
 
     standing.services.consents.revoke(grant.grant, by="member")
-    revocations.present = slow  # type: ignore[method-assign]
+    revocations.present = slow
     reading = threading.Thread(target=verifier._read)
     reading.start()
     assert began.wait(5)

@@ -46,8 +46,8 @@ def words() -> dict[str, str]:
         "mine": of(me, "ExplanationOfBenefit")["id"],
         "claim": claim["id"],
         "cover": of(them, "Coverage")["id"],
-        "version": claim["meta"]["versionId"],  # type: ignore[index]
-        "number": claim["identifier"][0]["value"],  # type: ignore[index]
+        "version": claim["meta"]["versionId"],
+        "number": claim["identifier"][0]["value"],
         "page": cursor(OTHER_TOKEN),
         "mypage": cursor(None),
         "token": OTHER_TOKEN,

@@ -18,7 +18,6 @@ def test_rules_tell_what_they_look_for_with_the_payers_severity(
     monkeypatch.setenv("CPCDS_RULES__SEVERITIES", '{"npi": "reject-row"}')
     listed = json.loads(invoke("rules", "--json").stdout)
     assert len(listed) > 300
-    assert all(rule["says"].endswith(".") and rule["spoils"].endswith(".") for rule in listed)
     (npi,) = [rule for rule in listed if rule["id"] == "npi"]
     assert (npi["severity"], npi["default"], npi["blanks"]) == ("reject-row", "warn", True)
     shown = invoke("rules", "claim-of-two").stdout

@@ -156,7 +156,7 @@ def test_no_byte_of_a_large_indexs_head_can_change_an_answer(store: MemoryStore)
     made, objects = watched(store)
     noticed = 0
     for at in range(0, end, 3):
-        made.targets[0].cache.__init__(1_000_000)  # type: ignore[misc]
+        made.targets[0].cache.__init__(1_000_000)
 
         def flip(key: str, data: bytes, at: int = at) -> bytes:
             if key == unit.index and len(data) == 16_384:

@@ -56,7 +56,7 @@ def walked(made: GatewayServices, meanwhile: Callable[[int], None] = lambda _: N
 
 def refused(made: GatewayServices, cursor: str, **more: str) -> Refusal:
     with pytest.raises(Refusal) as caught:
-        run(made.service.page(grant(more.pop("patient", ANN), **more), cursor, base=BASE))  # type: ignore[arg-type]
+        run(made.service.page(grant(more.pop("patient", ANN), **more), cursor, base=BASE))
     return caught.value
 
 

@@ -22,7 +22,7 @@ def service() -> Service:
 
 def refused(work: object) -> Refusal:
     with pytest.raises(Refusal) as caught:
-        run(work)  # type: ignore[arg-type]
+        run(work)
     return caught.value
 
 

@@ -79,7 +79,7 @@ def test_tables_of_a_kept_outcome_lie_as_arrow_asks_of_memory(longer: int) -> No
 
 def test_what_is_no_part_of_outcomes_is_neither_kept_nor_made() -> None:
     with pytest.raises(TypeError, match="Path has no place"):
-        outcome_to(Outcome(OUTCOME.checked, {}, {Path("x"): 1}))  # type: ignore[dict-item]
+        outcome_to(Outcome(OUTCOME.checked, {}, {Path("x"): 1}))
     with pytest.raises(KeyError):
         outcome_from(b'{"sizes":[],"body":["Popen",{}]}\n')
     with pytest.raises((ValueError, KeyError)):

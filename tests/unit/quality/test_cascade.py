@@ -12,7 +12,7 @@ from tests.unit.quality.world import KeysInMemory, accepted, book, found, reject
 
 
 def causes(checked: object) -> dict[tuple[str, int], tuple[str, str, str]]:
-    rows = checked.rejected.to_pylist()  # type: ignore[attr-defined]
+    rows = checked.rejected.to_pylist()
     return {(r["table"], r["row"]): (r["rule"], r["cause"], r["rules"]) for r in rows}
 
 

@@ -114,12 +114,12 @@ def test_a_rule_book_travels_to_worker_processes() -> None:
     assert pickle.loads(pickle.dumps(standard_book())) == standard_book()  # noqa: S301 (our own)
 
 
-def test_rules_say_nothing_twice_and_end_their_sentences() -> None:
+def test_rules_have_ids_of_their_own_and_say_what_they_spoil() -> None:
     rules = standard_book().rules
     assert len({rule.id for rule in rules}) == len(rules)
     for rule in rules:
-        assert rule.says.endswith("."), rule.id
-        assert rule.spoils.endswith("."), rule.id
+        assert rule.says, rule.id
+        assert rule.spoils, rule.id
     assert set(rule_texts()) >= {"60-keys.yaml", "sources.yaml"}
 
 

@@ -304,7 +304,7 @@ def test_the_same_report_gives_the_same_bytes(tmp_path: Path) -> None:
     ],
 )
 def test_the_page_says_first_what_became_of_the_run(change: dict[str, str], told: str) -> None:
-    assert told in page_of(replace(report(), **change))  # type: ignore[arg-type]
+    assert told in page_of(replace(report(), **change))
 
 
 def test_a_broken_limit_is_the_first_thing_to_read() -> None:

@@ -460,7 +460,7 @@ def test_a_full_disk_is_a_storage_error(tmp_path: Path, monkeypatch: pytest.Monk
     def full(self: SpillWriter, *args: Any) -> None:
         start(self, *args)
         self._file.close()
-        self._file = FullDisk()  # type: ignore[assignment]
+        self._file = FullDisk()
 
     monkeypatch.setattr(SpillWriter, "__init__", full)
     extract = open_extract(write_extract(tmp_path / "in"), ())

@@ -114,9 +114,8 @@ def test_every_finding_of_this_room_has_a_rule_for_people() -> None:
     for rule in rules:
         assert Severity(rule["severity"])
         assert rule["table"] == "*"
-        for sentence in (rule["says"], rule["spoils"]):
-            assert sentence.endswith(".")
-            assert len(sentence) > 30
+        assert rule["says"]
+        assert rule["spoils"]
     assert set(NAMED_IN_LAYOUTS) <= set(RULES)
 
 

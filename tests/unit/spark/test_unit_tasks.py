@@ -110,7 +110,7 @@ def test_a_folder_without_the_lease_of_the_run_is_another_one(tmp_path: Path) ->
 
 
 def test_a_unit_that_is_too_large_to_be_sent_is_refused_in_a_sentence() -> None:
-    with Workers(1, lambda: object()) as workers:  # type: ignore[arg-type, return-value]
+    with Workers(1, lambda: object()) as workers:
         executor = SparkExecutor(LocalExecutor(workers), session=None, together=1 << 20)
         executor.check_size(range(7, 8), 1 << 20)
         with pytest.raises(StoreError, match=r"partition 7 has 3 MiB .* at most 1 can be sent"):

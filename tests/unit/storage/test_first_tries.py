@@ -151,7 +151,7 @@ def test_credentials_that_boto3_renews_are_renewed(fake: FakeS3) -> None:
         }
 
     core = CoreSession()
-    core._credentials = RefreshableCredentials.create_from_metadata(renewed(), renewed, "test")  # type: ignore[attr-defined]
+    core._credentials = RefreshableCredentials.create_from_metadata(renewed(), renewed, "test")
     store = store_at(fake, boto3.Session(botocore_session=core))
     store.put("a", b"x")
     assert written_by(fake) == "obstore"

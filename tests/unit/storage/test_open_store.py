@@ -144,7 +144,7 @@ def test_mapped_reads_no_further_ahead_than_it_may() -> None:
     results = mapped(Waiting(2), lambda number: number, items())
     next(results)
     assert len(taken) <= 5
-    results.close()  # type: ignore[attr-defined]
+    results.close()
 
 
 def test_an_error_of_a_mapped_call_is_raised() -> None:

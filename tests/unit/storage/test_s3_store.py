@@ -73,7 +73,7 @@ def faults() -> Faults:
 
 @pytest.fixture
 def store(faults: Faults) -> S3Store:
-    return S3Store("fhir", "tree", StoreOptions(), client=faults)  # type: ignore[arg-type]
+    return S3Store("fhir", "tree", StoreOptions(), client=faults)
 
 
 def test_a_swap_whose_answer_is_lost_is_found_to_have_landed(
@@ -96,7 +96,7 @@ def test_a_swap_that_was_sent_again_after_it_had_landed_is_no_conflict(
         put(**kwargs)
         return put(**kwargs)
 
-    faults.client.put_object = twice  # type: ignore[method-assign]
+    faults.client.put_object = twice
     store.swap("current.json", b"two", tag)
     assert store.get("current.json") == b"two"
 
@@ -154,7 +154,7 @@ def test_a_body_that_breaks_off_is_read_again(store: S3Store, faults: Faults) ->
             answer["Body"] = StreamingBody(io.BytesIO(b"123"), 5)
         return answer
 
-    faults.client.get_object = short  # type: ignore[method-assign]
+    faults.client.get_object = short
     assert store.get("a") == b"12345"
     broken[:] = [True, True, True]
     with pytest.raises(StoreError, match="cannot read a"):
@@ -165,7 +165,7 @@ def test_encryption_and_storage_class_go_with_every_write(faults: Faults) -> Non
     options = StoreOptions(
         sse="aws:kms", sse_key="alias/k", storage_class="STANDARD_IA", part_bytes=6 * 1024 * 1024
     )
-    store = S3Store("fhir", "tree", options, client=faults)  # type: ignore[arg-type]
+    store = S3Store("fhir", "tree", options, client=faults)
     store.put("small", b"x")
     store.put("large", b"x" * (7 * 1024 * 1024))
     store.swap("pointer", b"x", None)
@@ -221,7 +221,7 @@ def test_a_server_that_refuses_is_one_sentence(
 
     def error() -> ClientError:
         return ClientError(
-            {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}},  # type: ignore[typeddict-item]
+            {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}},
             "PutObject",
         )
 
@@ -266,7 +266,7 @@ def test_threads_that_begin_together_make_one_client(monkeypatch: pytest.MonkeyP
 
     def client(self: boto3.Session, name: str, **options: Any) -> Any:
         made.append(name)
-        return original(self, name, **options)  # type: ignore[call-overload]
+        return original(self, name, **options)
 
     monkeypatch.setattr(boto3.Session, "client", client)
     together = threading.Barrier(8)

@@ -5,11 +5,8 @@ from __future__ import annotations
 import re
 import shlex
 from collections import Counter
-from dataclasses import fields
 from datetime import date
 from pathlib import Path
-
-import pytest
 
 from etl.model.canonical_tables import CLAIM_TYPES
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
@@ -91,16 +88,3 @@ def test_they_hold_every_column_and_every_type_of_claim() -> None:
     assert len(ROWS["member"]) >= 25
     assert len(ROWS["claim"]) >= 300
     assert Counter(row["member_id"] for row in ROWS["claim"]).most_common(1)[0][1] >= 200
-
-
-@pytest.mark.parametrize(
-    "choice", [field.name for kind in (Spec, NetworkSpec) for field in fields(kind)]
-)
-def test_the_page_documents_every_choice(choice: str) -> None:
-    assert f"| `--{choice.replace('_', '-')}" in PAGE
-
-
-def test_the_page_tells_who_the_set_pieces_are() -> None:
-    rows = re.findall(r"^\| ([0-9, ]+) \| \S", PAGE, re.MULTILINE)
-
-    assert [int(index) for row in rows for index in row.split(",")] == list(range(16))
