@@ -8,7 +8,7 @@ and one too many splits the file that it goes into.
 
 A release keeps of each file what it was made of, as a hash: the next one takes over a file of which
 that is the same, without reading its resources again
-(docs/decisions/0048-public-files-that-stay.md).
+(docs/decisions/0044-directory-files.md).
 
 The form of Plan Finder files is known from implementers, not from a published guide:
 docs/decisions/0044-directory-files.md.
