@@ -61,7 +61,6 @@ class Apps:
         developer: str = "",
         origin: Origin = "portal",
         client_id: str | None = None,
-        registration_token: str = "",
         address: str = "",
     ) -> Issued:
         """Register an app: active at once in sandbox mode, else waiting for approval.
@@ -71,7 +70,6 @@ class Apps:
             developer: id of the developer's account; empty for none.
             origin: where it is registered. The operator's own are active at once.
             client_id: a chosen id; random where not given.
-            registration_token: token that manages it by RFC 7592; empty for none.
             address: where the request came from, for the audit trail.
 
         Raises:
@@ -94,7 +92,7 @@ class Apps:
             is_plain=at_once and draft.plain_launch,
             is_approved=at_once,
             disabled_by="",
-            registration_hash=hash_of(registration_token) if registration_token else "",
+            registration_hash="",
         )
         with self._database.write() as session:
             self._check_account(session, row)
@@ -139,7 +137,6 @@ class Apps:
         draft: AppDraft,
         *,
         developer: str | None = None,
-        by: Origin = "operator",
         address: str = "",
     ) -> Issued:
         """Change what is said of an app. Its id stays.
@@ -174,7 +171,7 @@ class Apps:
                         row.status = AppStatus.PENDING.value
                         self._revocations.add(session, "app", client_id)
         self._revocations.announce()
-        self._say("app-edited", row, by=_by(developer or "", by), address=address)
+        self._say("app-edited", row, by=_by(developer or ""), address=address)
         return Issued(self._app(row), secret)
 
     def rotate_secret(
@@ -264,7 +261,6 @@ class Apps:
         client_id: str,
         *,
         developer: str | None = None,
-        by: Origin = "operator",
         address: str = "",
     ) -> None:
         """Delete an app: its consents end, its secret is forgotten, its name stays in histories.
@@ -275,19 +271,17 @@ class Apps:
         with self._database.write() as session:
             row = _row(session, client_id, developer)
             row.status = AppStatus.DELETED.value
-            row.secret_hash, row.secret_made, row.registration_hash = "", None, ""
+            row.secret_hash, row.secret_made = "", None
             end_consents(session, seconds(self._clock), client_id=client_id)
             self._revocations.add(session, "app", client_id)
         self._revocations.announce()
-        self._say("app-deleted", row, by=_by(developer or "", by), address=address)
+        self._say("app-deleted", row, by=_by(developer or ""), address=address)
 
     def has_secret(self, client_id: str, secret: str) -> bool:
         """Return whether that is the app's secret, in constant time."""
-        return self._has(client_id, secret, "secret_hash")
-
-    def has_registration_token(self, client_id: str, token: str) -> bool:
-        """Return whether that token manages the app (RFC 7592), in constant time."""
-        return self._has(client_id, token, "registration_hash")
+        with self._database.read() as session:
+            row = session.get(AppRow, client_id)
+            return row is not None and is_same(secret, row.secret_hash)
 
     def _check_account(self, session: Session, row: AppRow) -> None:
         if not self._is_verified(session, row):
@@ -323,11 +317,6 @@ class Apps:
         )
         if is_taken(name, (_unpacked(other).name for other in others if not _is_own(row, other))):
             raise InvalidForm({"name": "It looks like the name of another app; choose another."})
-
-    def _has(self, client_id: str, token: str, column: str) -> bool:
-        with self._database.read() as session:
-            row = session.get(AppRow, client_id)
-            return row is not None and is_same(token, getattr(row, column))
 
     def _turned(self, row: AppRow, action: Action, developer: str | None, address: str) -> App:
         self._revocations.announce()
@@ -404,4 +393,4 @@ def _is_weightier(was: AppDraft, now: AppDraft) -> bool:
 
 
 def _by(developer: str, origin: Origin = "operator") -> str:
-    return "developer" if developer or origin in ("portal", "dynamic") else "operator"
+    return "developer" if developer or origin == "portal" else "operator"

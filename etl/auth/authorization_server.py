@@ -17,7 +17,6 @@ from etl.auth.configuration import AuthConfiguration, Clock, Randomness
 from etl.auth.consents import Consents
 from etl.auth.database import Database
 from etl.auth.developers import Developers
-from etl.auth.dynamic_registration import DynamicRegistration
 from etl.auth.email_verification import Addresses
 from etl.auth.endpoints import ProgramEndpoints
 from etl.auth.form_protection import Browsers
@@ -152,7 +151,6 @@ def routes_of(services: Services) -> list[Route]:
         *ProgramEndpoints(services).routes(),
         *AuthorizePages(services).routes(),
         *MemberPages(services).routes(),
-        *DynamicRegistration(services).routes(),
     ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final, Literal
+from typing import Final
 
 from etl.auth.records import DemoMember
 
@@ -14,9 +14,6 @@ Clock = Callable[[], datetime]
 
 Randomness = Callable[[int], bytes]
 """Gives that many unpredictable bytes; `secrets.token_bytes` outside tests."""
-
-Registration = Literal["off", "token", "open"]
-"""Dynamic registration (RFC 7591): none, with an initial access token, for anyone."""
 
 LONGEST_ACCESS_SECONDS: Final = 600
 """Longest lifetime of an access token in seconds; revocations are kept for as long."""
@@ -87,8 +84,6 @@ class AuthConfiguration:
         plain_apps: ids of apps that may use the plain authorize URL, without scope, state, aud
             and PKCE, beside those approved so.
         introspectors: ids of apps that may introspect every token; others their own only.
-        registration: dynamic registration.
-        registration_token: the initial access token where registration needs one. Not printed.
         identity_provider: where members sign in; None where the demo directory serves.
         demo: the demo directory; None for none.
         most_apps: how many apps an account may have.
@@ -108,8 +103,6 @@ class AuthConfiguration:
     access_days: int = 180
     plain_apps: tuple[str, ...] = ()
     introspectors: tuple[str, ...] = ()
-    registration: Registration = "off"
-    registration_token: str = field(default="", repr=False)
     identity_provider: IdentityProvider | None = None
     demo: DemoDirectory | None = None
     most_apps: int = 20

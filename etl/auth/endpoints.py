@@ -45,7 +45,6 @@ def endpoints_of(configuration: AuthConfiguration) -> AuthEndpoints:
         introspection=url("/oauth/introspect"),
         revocation=url("/oauth/revoke"),
         management=url("/member"),
-        registration=url("/oauth/register") if configuration.registration != "off" else "",
         scopes=(
             *PLAIN,
             *(

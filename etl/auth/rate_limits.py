@@ -18,7 +18,7 @@ from etl.smart.callers import caller_of
 
 Endpoint = Literal[
     "authorize", "sign-in", "consent", "token", "client-failure", "introspect", "revoke",
-    "register", "sign-up", "verify", "member", "find",
+    "sign-up", "verify", "member", "find",
 ]  # fmt: skip
 
 RATES: Final[dict[Endpoint, str]] = {
@@ -29,7 +29,6 @@ RATES: Final[dict[Endpoint, str]] = {
     "client-failure": "20/minute",
     "introspect": "600/minute",
     "revoke": "120/minute",
-    "register": "20/hour",
     "sign-up": "20/hour",
     "verify": "10/hour",
     "member": "120/minute",

@@ -18,8 +18,8 @@ ClientType = Literal["confidential", "public"]
 Authentication = Literal["secret", "private_key_jwt", "none"]
 """Authentication of an app: a secret (Basic or in the body), a signed assertion, or none."""
 
-Origin = Literal["portal", "dynamic", "operator"]
-"""Origin of a registration: the portal, RFC 7591, the command line or settings."""
+Origin = Literal["portal", "operator"]
+"""Origin of a registration: the portal, or the command line."""
 
 ATTESTATIONS: Final[dict[str, str]] = {
     "hipaa": (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -13,7 +13,13 @@ from joserfc.jwk import KeySet
 
 from etl.auth import scopes as scope_rules
 from etl.auth.app_names import has_invisible
-from etl.auth.records import ATTESTATIONS, AppDraft, InvalidForm
+from etl.auth.records import (
+    ATTESTATIONS,
+    DEFAULT_SCOPES,
+    AppDraft,
+    Authentication,
+    InvalidForm,
+)
 from etl.smart import scopes as smart_scopes
 
 LONGEST_NAME: Final = 80
@@ -227,6 +233,81 @@ def _contact_phone(draft: AppDraft) -> str:
     if not draft.contact_phone or _PHONE.fullmatch(draft.contact_phone):
         return ""
     return "Digits, blanks and + ( ) - . / only, please."
+
+
+_METADATA_METHODS: Final[dict[str, Authentication]] = {
+    "client_secret_basic": "secret",
+    "client_secret_post": "secret",
+    "private_key_jwt": "private_key_jwt",
+    "none": "none",
+}
+
+
+def draft_of_metadata(metadata: Mapping[str, Any]) -> AppDraft:
+    """Return the draft that client metadata describe (RFC 7591); unknown metadata are ignored.
+
+    The operator who registers an app in this way confirms the attestations.
+
+    Raises:
+        InvalidForm: a member has an invalid type, or a value that is not supported.
+    """
+    method = _METADATA_METHODS.get(
+        _text(metadata, "token_endpoint_auth_method") or "client_secret_basic"
+    )
+    problems: dict[str, str] = {}
+    if method is None:
+        problems["token_endpoint_auth_method"] = "This method is not supported."  # noqa: S105
+    if not set(_texts(metadata, "grant_types")) <= {"authorization_code", "refresh_token"}:
+        problems["grant_types"] = "Only authorization_code and refresh_token are supported."
+    if not set(_texts(metadata, "response_types")) <= {"code"}:
+        problems["response_types"] = "Only code is supported."
+    if "jwks_uri" in metadata:
+        problems["jwks_uri"] = "Keys are given as jwks; nothing is fetched from here."
+    if problems or method is None:
+        raise InvalidForm(problems)
+    contacts = _texts(metadata, "contacts")
+    name = _text(metadata, "client_name")
+    jwks = metadata.get("jwks")
+    return AppDraft(
+        name=name,
+        organization=_text(metadata, "organization") or name,
+        client_type="public" if method == "none" else "confidential",
+        authentication=method,
+        redirect_uris=_texts(metadata, "redirect_uris"),
+        policy_uri=_text(metadata, "policy_uri"),
+        contact_name=_text(metadata, "contact_name") or name,
+        contact_email=contacts[0] if contacts else "",
+        attestations=tuple(ATTESTATIONS),
+        description=_text(metadata, "description"),
+        website=_text(metadata, "client_uri"),
+        logo_uri=_text(metadata, "logo_uri"),
+        terms_uri=_text(metadata, "tos_uri"),
+        scopes=_grantable_or_default(_text(metadata, "scope").split()),
+        jwks=json.dumps(jwks) if jwks is not None else "",
+    )
+
+
+def _grantable_or_default(wanted: list[str]) -> tuple[str, ...]:
+    """Return the scopes to register, without those granted to no app (RFC 7591, section 2)."""
+    return (
+        tuple(scope for scope in wanted if not scope_rules.problem(scope))
+        or tuple(wanted)
+        or DEFAULT_SCOPES
+    )
+
+
+def _text(metadata: Mapping[str, Any], name: str) -> str:
+    value = metadata.get(name, "")
+    if not isinstance(value, str):
+        raise InvalidForm({name: "This has to be a text."})
+    return value
+
+
+def _texts(metadata: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    value = metadata.get(name, [])
+    if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
+        raise InvalidForm({name: "This has to be a list of texts."})
+    return tuple(value)
 
 
 _CHECKS: Final[dict[str, Callable[[AppDraft], str]]] = {

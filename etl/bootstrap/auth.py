@@ -81,8 +81,6 @@ def mistakes_of(settings: Settings) -> Iterator[MappingError]:
             "config-value",
             "setting id_key: with the public key anyone can work out a Patient's id",
         )
-    if auth.registration == "token" and len(auth.registration_token.get_secret_value()) < 16:
-        yield _wrong(settings, "registration_token", "it needs at least 16 characters")
     try:
         rates_of(auth.limits)
     except ValueError as error:
@@ -247,8 +245,6 @@ def configuration(settings: Settings, base_url: str) -> AuthConfiguration:
         access_days=auth.access_days,
         plain_apps=auth.plain_apps,
         introspectors=auth.introspectors,
-        registration=auth.registration,
-        registration_token=auth.registration_token.get_secret_value(),
         identity_provider=provider,
         demo=demo,
         most_apps=auth.most_apps,

@@ -118,7 +118,6 @@ _LIMITED: Final[Mapping[Endpoint, str]] = MappingProxyType(
         "authorize": "Launches",
         "sign-in": "Sign-ins of members",
         "token": "Calls of the token endpoint by one app",
-        "register": "Dynamic registrations",
     }
 )
 """Limits of the authorization server that developers are shown."""

@@ -24,6 +24,7 @@ from contextlib import (
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from ipaddress import ip_address
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -48,17 +49,15 @@ from etl.errors import MappingError, Mistakes, StoreError
 from etl.gateway.access_log import AccessLog, AccessLogMiddleware
 from etl.gateway.app import Document, Gateway, GatewayOptions
 from etl.gateway.asgi import App, Header
-from etl.gateway.authentication import Authenticator, PublicAuthenticator, TokenAuthenticator
+from etl.gateway.authentication import (
+    Authenticator,
+    ClosedVerifier,
+    NoTrail,
+    PublicAuthenticator,
+    TokenAuthenticator,
+)
 from etl.gateway.capability import StatementFacts, capability_statement, directory_statement
 from etl.gateway.cors import CorsPolicy
-from etl.gateway.development_tokens import (
-    HEADER,
-    ClosedVerifier,
-    DevelopmentToken,
-    DevelopmentVerifier,
-    NoTrail,
-    is_loopback,
-)
 from etl.gateway.directory_files import DirectoryFiles
 from etl.gateway.health import health_routes, renew
 from etl.gateway.log_writer import LogWriter
@@ -110,8 +109,7 @@ def prepared(settings: Settings) -> Settings:
     It is called once, before workers start, so that all of them share the same settings.
 
     Raises:
-        MappingError: `config-base-url`, `config-key`, `config-development`, `config-rate`,
-            `config-paging`.
+        MappingError: `config-base-url`, `config-key`, `config-rate`, `config-paging`.
     """
     serve = settings.serve
     mistakes = Mistakes()
@@ -152,7 +150,7 @@ def _mistakes(settings: Settings) -> Iterator[MappingError]:
             "serve.base_url is no URL of scheme, host and port alone",
             hint="for instance https://fhir.example.org",
         )
-    if not serve.base_url.rstrip("/") and not is_loopback(serve.host):
+    if not serve.base_url.rstrip("/") and not _is_loopback(serve.host):
         yield MappingError(
             "serve.base_url",
             "config-base-url",
@@ -173,13 +171,14 @@ def _mistakes(settings: Settings) -> Iterator[MappingError]:
     if serve.page_size > serve.page_limit:
         what = "serve.page_size is larger than serve.page_limit"
         yield MappingError(settings.origin("serve", "page_size"), "config-paging", what)
-    if serve.development_tokens and not (serve.development_anywhere or is_loopback(serve.host)):
-        yield MappingError(
-            settings.origin("serve", "development_tokens"),
-            "config-development",
-            f"development mode does not listen on {serve.host}: whoever knows a token reads data",
-            hint="listen on 127.0.0.1, or set serve.development_anywhere for made-up data",
-        )
+
+
+def _is_loopback(host: str) -> bool:
+    """Return whether an address to listen on can be reached from this machine alone."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def opened(settings: Settings) -> GatewayServices:
@@ -202,44 +201,27 @@ def opened(settings: Settings) -> GatewayServices:
 
 
 def authorization(settings: Settings, releases: Releases | None = None) -> Authorization:
-    """Return the authorization: the server's own, development tokens, or none.
-
-    Without a server: tokens of the configuration in development mode, else no access.
+    """Return the authorization server, or one that refuses every token if there is none.
 
     Args:
         settings: as `prepared` returns them.
         releases: the served releases; a member who is not in them is not asked for consent.
     """
-    tokens = settings.serve.development_tokens
-    if settings.auth.mode != "off":
-        if tokens:
-            raise MappingError(
-                "serve.development_tokens",
-                "config-development",
-                "development tokens and an authorization server (auth.mode) exclude each other",
-            )
-        # Imported here: a gateway without database and OAuth libraries starts in half the time.
-        from etl.auth.authorization_server import routes_of
-        from etl.auth.endpoints import endpoints_of
-        from etl.bootstrap import auth
-
-        services = auth.opened(settings, settings.serve.base_url, releases=releases)
-        return Authorization(
-            services.verifier,
-            services.trail,
-            endpoints_of(services.configuration),
-            ServedRoom(tuple(routes_of(services)), lambda: auth.lifespan(services)),
-            services,
-        )
-    if not tokens:
+    if settings.auth.mode == "off":
         return Authorization(ClosedVerifier(), NoTrail())
-    verifier = DevelopmentVerifier(
-        DevelopmentToken(
-            token.token.get_secret_value(), token.patient, token.client, tuple(token.scopes.split())
-        )
-        for token in tokens
+    # Imported here: a gateway without database and OAuth libraries starts in half the time.
+    from etl.auth.authorization_server import routes_of
+    from etl.auth.endpoints import endpoints_of
+    from etl.bootstrap import auth
+
+    services = auth.opened(settings, settings.serve.base_url, releases=releases)
+    return Authorization(
+        services.verifier,
+        services.trail,
+        endpoints_of(services.configuration),
+        ServedRoom(tuple(routes_of(services)), lambda: auth.lifespan(services)),
+        services,
     )
-    return Authorization(verifier, NoTrail())
 
 
 def rooms_of(
@@ -382,7 +364,6 @@ def describe_server(
             version=_version(),
             date=datetime.now(UTC).date().isoformat(),
             endpoints=authorized.endpoints,
-            development=bool(serve.development_tokens),
         )
 
     access, directory = about(FHIR), about(DIRECTORY)
@@ -400,11 +381,6 @@ def served_by_worker(settings: Settings) -> Starlette:
     """Return a worker's application; the function that each worker calls."""
     configure_logging()
     end_with_parent()
-    if settings.serve.development_tokens:
-        log.warning(
-            "DEVELOPMENT MODE: access tokens of the configuration are accepted; "
-            "never serve real members' data like this"
-        )
     with gc_disabled():
         app = application(settings)
     relax_gc()
@@ -498,8 +474,6 @@ def _standing(serve: ServeSettings) -> tuple[Header, ...]:
     headers: list[Header] = [(b"x-content-type-options", b"nosniff")]
     if serve.base_url.startswith("https://"):
         headers.append((b"strict-transport-security", b"max-age=31536000"))
-    if serve.development_tokens:
-        headers.append(HEADER)
     return tuple(headers)
 
 

@@ -380,15 +380,6 @@ class BrandSettings(SettingGroup):
     states: tuple[str, ...] = Field((), description="States with plans, two letters each.")
 
 
-class DevelopmentTokenSettings(SettingGroup):
-    """An access token that is accepted in development mode."""
-
-    token: SecretStr = Field(description="The access token.")
-    patient: str = Field(description="Logical id of the Patient that it opens.")
-    client: str = Field("development", description="Id of the app that it stands for.")
-    scopes: str = Field("patient/*.rs", description="SMART scopes, separated by blanks.")
-
-
 class ServeSettings(SettingGroup):
     """Serving of the published tree."""
 
@@ -467,13 +458,6 @@ class ServeSettings(SettingGroup):
     read_seconds: float = Field(5.0, gt=0, description="The longest that one try may take.")
     deadline_seconds: float = Field(
         10.0, gt=0, description="The longest that all tries of one read may take together."
-    )
-    development_tokens: tuple[DevelopmentTokenSettings, ...] = Field(
-        (),
-        description="Access tokens of development mode, which is off where there is none.",
-    )
-    development_anywhere: bool = Field(
-        False, description="Whether development mode may listen on more than loopback."
     )
 
     @property
@@ -572,12 +556,6 @@ class AuthSettings(SettingGroup):
     )
     introspectors: tuple[str, ...] = Field(
         (), description="Ids of apps that may introspect everyone's tokens."
-    )
-    registration: Literal["off", "token", "open"] = Field(
-        "off", description="Dynamic registration of apps (RFC 7591)."
-    )
-    registration_token: SecretStr = Field(
-        SecretStr(""), description="The initial access token that `token` asks for."
     )
     most_apps: int = Field(20, ge=1, description="Apps that an account of a developer may have.")
     smtp_host: str = Field(

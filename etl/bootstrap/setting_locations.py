@@ -13,10 +13,7 @@ PREFIX: Final = "CPCDS_"
 _SYNTAX: Final = re.compile(r"(?P<what>.*) \(at line (?P<line>\d+), column \d+\)", re.DOTALL)
 Location = tuple[int | str, ...]
 """Name of a setting, part by part, as pydantic states it."""
-_OPTIONS: Final[Mapping[str, str]] = {
-    "target": "--to or TARGET",
-    "serve.development_tokens": "--development-token",
-}
+_OPTIONS: Final[Mapping[str, str]] = {"target": "--to or TARGET"}
 """Setting -> its option, where that is not the last part of its name."""
 
 

@@ -40,9 +40,6 @@ def mistake_in(error: ErrorDetails, settings: type[BaseModel], origin: str) -> t
     """
     name = ".".join(str(part) for part in error["loc"])
     kind, field = _declared(settings, error["loc"])
-    if error["type"] == "missing":
-        described = (field.description or "").rstrip(".") if field is not None else ""
-        return f"setting {name} is missing", f"add it: {described}" if described else _SEE
     what = f"setting {name} must be {_words(kind)}{_bounds(field)}"
     return what, _hint(error, kind, origin) or _default(field) or _SEE
 

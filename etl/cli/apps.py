@@ -11,8 +11,8 @@ import click
 
 from etl.auth.audit_verification import verify_trail
 from etl.auth.database import migrate, open_database, present_version
-from etl.auth.dynamic_registration import draft_of
 from etl.auth.records import App, AppStatus, Issued
+from etl.auth.registration import draft_of_metadata
 from etl.auth.yearly_numbers import yearly_numbers
 from etl.bootstrap import auth
 from etl.bootstrap.settings import Settings
@@ -81,7 +81,7 @@ def register_command(
         raise UsageError(f"{file} is not UTF-8; write it as UTF-8") from None
     if not isinstance(metadata, dict):
         raise UsageError(f"{file}: it is no JSON object")
-    draft = replace(draft_of(metadata), plain_launch=plain)
+    draft = replace(draft_of_metadata(metadata), plain_launch=plain)
     with auth.services(context.obj.settings()) as services:
         issued = services.apps.register(draft, origin="operator", client_id=client_id)
     _tell_secret(issued, as_json)

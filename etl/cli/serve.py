@@ -9,7 +9,6 @@ import click
 from etl.bootstrap.http_server import Bound, bind, run
 from etl.bootstrap.served_rooms import DIRECTORY, FHIR
 from etl.cli.options import endpoint
-from etl.errors import UsageError
 
 
 @click.command("serve")
@@ -20,13 +19,6 @@ from etl.errors import UsageError
 )
 @click.option("--workers", type=click.IntRange(min=1), help="Processes; one where not given.")
 @click.option("--base-url", help="Scheme, host and port by which apps reach the server.")
-@click.option(
-    "--development-token",
-    "tokens",
-    multiple=True,
-    metavar="TOKEN=PATIENT",
-    help="Development mode: accept TOKEN for the Patient with this logical id. May be repeated.",
-)
 @click.option(
     "--directory",
     metavar="TARGET",
@@ -41,7 +33,6 @@ def serve_command(
     port: int | None,
     workers: int | None,
     base_url: str | None,
-    tokens: tuple[str, ...],
     directory: str | None,
     endpoint_url: str | None,
 ) -> None:
@@ -56,7 +47,6 @@ def serve_command(
         "workers": workers,
         "base_url": base_url,
         "directory": directory,
-        "development_tokens": tuple(_token(token) for token in tokens) or None,
     }
     given = {name: value for name, value in flags.items() if value is not None}
     settings = context.obj.settings(
@@ -92,24 +82,12 @@ def greeting(bound: Bound) -> list[str]:
         lines.append(f"no release yet, so requests are answered 503: {bound.trouble}")
     if not settings.target:
         lines.append("mode: public. A provider directory alone, which needs no token")
-    elif serve.development_tokens:
-        lines.append(
-            "mode: DEVELOPMENT. Access tokens of the configuration are accepted; "
-            "never serve real members' data like this"
-        )
     elif settings.auth.mode != "off":
         portal = f"; developer portal at {serve.base_url}/" if settings.portal.enabled else ""
         lines.append(f"mode: {settings.auth.mode}{portal}")
     else:
         lines.append(
             "mode: closed. No authorization is configured, so every access token is refused; "
-            "to try it out, see --development-token"
+            "to try it out, see auth.mode sandbox"
         )
     return lines
-
-
-def _token(text: str) -> dict[str, str]:
-    token, _, patient = text.rpartition("=")
-    if not token or not patient:
-        raise UsageError("--development-token is written TOKEN=PATIENT, with the Patient's id")
-    return {"token": token, "patient": patient}

@@ -148,6 +148,25 @@ class PublicAuthenticator:
         """Do nothing: no member's data is returned."""
 
 
+class ClosedVerifier:
+    """A verifier that refuses every token, used where no authorization is configured."""
+
+    async def grant_of(self, token: str) -> Grant:
+        """Refuse.
+
+        Raises:
+            TokenRefused: always.
+        """
+        raise TokenRefused("This server has no authorization configured; it accepts no token.")
+
+
+class NoTrail:
+    """A recorder for servers that answer no member's data: it keeps nothing."""
+
+    async def record(self, access: Access) -> None:
+        """Keep nothing."""
+
+
 def refuse_tokens(names: Sequence[tuple[str, str]]) -> None:
     """Refuse a request with a token among its parameters.
 

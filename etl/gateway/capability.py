@@ -40,7 +40,6 @@ class StatementFacts:
         version: of the software.
         date: FHIR date of the statement: when this server was started.
         endpoints: where the authorization server is; None where there is none.
-        development: whether tokens of the configuration are accepted.
     """
 
     base: str
@@ -48,7 +47,6 @@ class StatementFacts:
     version: str
     date: str
     endpoints: AuthEndpoints | None
-    development: bool
 
 
 def capability_statement(about: StatementFacts, kinds: Iterable[ResourceType]) -> dict[str, Any]:
@@ -110,10 +108,10 @@ def _head(about: StatementFacts, name: str, title: str) -> dict[str, Any]:
         "name": name,
         "title": title,
         "status": "active",
-        "experimental": about.development,
+        "experimental": False,
         "date": about.date,
         "publisher": about.publisher,
-        "description": _DEVELOPMENT if about.development else f"{title} of {about.publisher}.",
+        "description": f"{title} of {about.publisher}.",
         "kind": "instance",
         "software": {"name": "cpcds-bluebutton", "version": about.version},
         "implementation": {"description": f"{title} of {about.publisher}", "url": about.base},
@@ -127,20 +125,13 @@ _FOLLOWED_REFERENCES: Final = (
     "`parameter.parameter=value`, `parameter:Type.parameter=value` and "
     "`_has:Type:parameter:parameter=value`."
 )
-_DEVELOPMENT: Final = (
-    "DEVELOPMENT MODE: access tokens stand in this server's configuration. Not for members' data."
-)
 
 
 def _security(about: StatementFacts) -> dict[str, Any]:
     if about.endpoints is None:
-        text = (
-            _DEVELOPMENT
-            if about.development
-            else "No authorization server is configured: no access token is accepted."
-        )
+        text = "No authorization server is configured: no access token is accepted."
         return {"cors": True, "description": text}
-    security: dict[str, Any] = {
+    return {
         "extension": [
             {
                 "url": OAUTH_URIS,
@@ -160,9 +151,6 @@ def _security(about: StatementFacts) -> dict[str, Any]:
         ],
         "description": "SMART App Launch, standalone; access tokens in the Authorization header.",
     }
-    if about.development:
-        security["description"] = f"{_DEVELOPMENT} {security['description']}"
-    return security
 
 
 def _resource(

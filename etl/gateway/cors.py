@@ -13,8 +13,7 @@ from typing import Final
 from etl.gateway.asgi import Header
 
 EXPOSED: Final = (
-    b"etag, last-modified, retry-after, www-authenticate, x-request-id, preference-applied, "
-    b"x-development-mode"
+    b"etag, last-modified, retry-after, www-authenticate, x-request-id, preference-applied"
 )
 ASKED: Final = (
     b"authorization, content-type, accept, prefer, if-none-match, if-modified-since, "

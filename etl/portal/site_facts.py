@@ -140,11 +140,6 @@ class ServerFacts:
         return self._endpoint("introspection_endpoint")
 
     @property
-    def register(self) -> str:
-        """URL of dynamic registration (RFC 7591); empty where it is switched off."""
-        return self._endpoint("registration_endpoint")
-
-    @property
     def brand(self) -> str:
         """URL of the payer's brand bundle; empty where there is none."""
         return self._endpoint("user_access_brand_bundle")

@@ -36,7 +36,7 @@ class AuthEndpoints:
         authorization: authorize endpoint.
         token: token endpoint.
         jwks: key set of id tokens; empty likewise.
-        introspection, revocation, management, registration: empty where there is none.
+        introspection, revocation, management: empty if there is none.
         scopes: scopes that can be requested.
         capabilities: SMART capabilities.
         grant_types: OAuth grant types.
@@ -51,7 +51,6 @@ class AuthEndpoints:
     introspection: str = ""
     revocation: str = ""
     management: str = ""
-    registration: str = ""
     scopes: tuple[str, ...] = ()
     capabilities: tuple[str, ...] = CAPABILITIES
     grant_types: tuple[str, ...] = ("authorization_code", "refresh_token")
@@ -69,7 +68,6 @@ def smart_configuration(endpoints: AuthEndpoints) -> dict[str, Any]:
         "introspection_endpoint": endpoints.introspection,
         "revocation_endpoint": endpoints.revocation,
         "management_endpoint": endpoints.management,
-        "registration_endpoint": endpoints.registration,
         "scopes_supported": list(endpoints.scopes),
         "response_types_supported": ["code"],
         "grant_types_supported": list(endpoints.grant_types),
@@ -86,7 +84,6 @@ def oauth_uris(endpoints: AuthEndpoints) -> list[tuple[str, str]]:
     extension = (
         ("authorize", endpoints.authorization),
         ("token", endpoints.token),
-        ("register", endpoints.registration),
         ("manage", endpoints.management),
         ("introspect", endpoints.introspection),
         ("revoke", endpoints.revocation),

@@ -14,7 +14,7 @@ import pytest
 from conformance.engine import UnavailableError, compiled
 from tests.conformance.plan_net_client import PlanNetTester
 from tests.e2e.commands import SAMPLES, cpcds, done
-from tests.e2e.test_serving import development, running
+from tests.e2e.test_serving import running
 from tests.unit.gateway.trees import sample_tree
 
 pytestmark = pytest.mark.slow
@@ -39,7 +39,7 @@ def served(
     view = {"CPCDS_PUBLISH__PLAN_NET": version}
     done(cpcds("run", SAMPLES / "directory", "--to", target, "--workers", "1", **view))
     settings = {"CPCDS_SERVE__DIRECTORY": str(target), "CPCDS_SERVE__RATE_LIMIT": ""}
-    with running(sample_tree(), folder, *development(), **settings) as server:
+    with running(sample_tree(), folder, **settings) as server:
         yield ServedDirectory(f"{server.base}/directory", version)
 
 

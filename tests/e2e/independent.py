@@ -64,6 +64,21 @@ class App:
     key: ECKey | RSAKey | None = field(default=None, repr=False)
 
 
+def app_metadata(method: str, key: ECKey | RSAKey | None = None) -> Json:
+    """Return client metadata, as `cpcds apps register` takes them."""
+    metadata: Json = {
+        "client_name": "Tester",
+        "redirect_uris": [CALLBACK],
+        "token_endpoint_auth_method": method,
+        "policy_uri": "https://tester.example/privacy",
+        "contacts": ["it@tester.example"],
+        "scope": SCOPE + MORE,
+    }
+    if key is not None:
+        metadata["jwks"] = {"keys": [key.as_dict(private=False, kid="tester")]}
+    return metadata
+
+
 class Unavailable(Exception):
     """The server answered 503: it did nothing, and the same may be tried again."""
 
@@ -100,23 +115,6 @@ class Stranger:
         assert answer.status_code == 200
         found: Json = answer.json()
         return found
-
-    def register(self, method: str, key: ECKey | RSAKey | None = None) -> App:
-        """Register a client dynamically."""
-        metadata: Json = {
-            "client_name": "Tester",
-            "redirect_uris": [CALLBACK],
-            "token_endpoint_auth_method": method,
-            "policy_uri": "https://tester.example/privacy",
-            "contacts": ["it@tester.example"],
-            "scope": SCOPE + MORE,
-        }
-        if key is not None:
-            metadata["jwks"] = {"keys": [key.as_dict(private=False, kid="tester")]}
-        answer = self.http.post(self.smart()["registration_endpoint"], json=metadata)
-        assert answer.status_code == 201, answer.text
-        told = answer.json()
-        return App(told["client_id"], told.get("client_secret", ""), key)
 
     def code(
         self,

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.commands import ROOT, SAMPLES, cpcds, done
-from tests.e2e.test_serving import development, running
-from tests.unit.gateway.trees import sample_tree
+from tests.e2e.test_serving import running
+from tests.unit.gateway.trees import busiest, sample_tree
 
 pytestmark = pytest.mark.slow
 
@@ -66,15 +66,8 @@ def test_a_host_that_only_serves_needs_no_arrow(
     installed: Callable[[str], Path], tmp_path: Path
 ) -> None:
     command = installed("serve")
-    sandbox = {
-        "CPCDS_AUTH__MODE": "sandbox",
-        "CPCDS_AUTH__DEMO_MEMBERS": str(SAMPLES / "member.csv"),
-        "CPCDS_AUTH__DATABASE": f"sqlite:///{tmp_path / 'auth.sqlite3'}",
-        "CPCDS_AUTH__AUDIT": str(tmp_path / "audit"),
-    }
-    with running(sample_tree(), tmp_path, *development(), command=[str(command)]) as server:
+    with running(sample_tree(), tmp_path, patient=busiest(), command=[str(command)]) as server:
         assert server.json("/fhir/ExplanationOfBenefit")["total"] > 0
-    with running(sample_tree(), tmp_path, command=[str(command)], **sandbox) as server:
         assert server.get("/", None)[0] == 200
         assert server.get("/oauth/jwks", None)[0] == 200
     refused = subprocess.run([command, "validate", SAMPLES], capture_output=True, text=True)

@@ -18,6 +18,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey, RSAKey
 
+from etl.auth.registration import draft_of_metadata
 from tests.e2e.independent import (
     CALLBACK,
     MORE,
@@ -26,6 +27,7 @@ from tests.e2e.independent import (
     App,
     Json,
     Stranger,
+    app_metadata,
     challenge,
     references,
     resources_of,
@@ -64,7 +66,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standing]:
     folder = tmp_path_factory.mktemp("inferno")
-    with stand_up(publish(folder), folder, registration="open") as standing:
+    with stand_up(publish(folder), folder) as standing:
         yield standing
 
 
@@ -74,19 +76,25 @@ def stranger(sandbox: Standing) -> Iterator[Stranger]:
         yield Stranger(f"{sandbox.base}/fhir", http)
 
 
-@pytest.fixture(scope="module")
-def confidential(stranger: Stranger) -> App:
-    return stranger.register("client_secret_basic")
+def registered(sandbox: Standing, method: str, key: ECKey | RSAKey | None = None) -> App:
+    draft = draft_of_metadata(app_metadata(method, key))
+    issued = sandbox.services.apps.register(draft, origin="operator")
+    return App(issued.app.client_id, issued.secret or "", key)
 
 
 @pytest.fixture(scope="module")
-def public(stranger: Stranger) -> App:
-    return stranger.register("none")
+def confidential(sandbox: Standing) -> App:
+    return registered(sandbox, "client_secret_basic")
 
 
 @pytest.fixture(scope="module")
-def asymmetric(stranger: Stranger) -> App:
-    return stranger.register("private_key_jwt", ECKey.generate_key("P-384"))
+def public(sandbox: Standing) -> App:
+    return registered(sandbox, "none")
+
+
+@pytest.fixture(scope="module")
+def asymmetric(sandbox: Standing) -> App:
+    return registered(sandbox, "private_key_jwt", ECKey.generate_key("P-384"))
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +163,6 @@ def test_both_sources_tell_the_same_endpoints(stranger: Stranger) -> None:
         "token": "token_endpoint",
         "introspect": "introspection_endpoint",
         "manage": "management_endpoint",
-        "register": "registration_endpoint",
         "revoke": "revocation_endpoint",
     }
     assert in_statement == {name: smart[of] for name, of in names.items() if of in smart}
@@ -199,7 +206,7 @@ def test_a_standalone_launch_gives_what_carin_asks_for(
 
 
 def test_a_key_of_either_kind_signs_a_client_in(stranger: Stranger, member: str) -> None:
-    app = stranger.register("private_key_jwt", RSAKey.generate_key(2048))
+    app = registered(sandbox, "private_key_jwt", RSAKey.generate_key(2048))
     assert stranger.launched(app, member, PASSWORD)["access_token"]
 
 

@@ -19,7 +19,13 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from joserfc import jwt
 
+from etl.auth.signing_keys import ALGORITHM
+from etl.auth.verifier import TOKEN_TYPE
+from etl.bootstrap.auth import opened, prepared
+from etl.bootstrap.setting_groups import AuthSettings
+from etl.bootstrap.settings import Settings
 from etl.cli import main
 from etl.storage.local import LocalStore
 from tests.e2e.commands import COMMAND, SAMPLES
@@ -28,7 +34,6 @@ from tests.unit.publish.samples import LATER, logical_id, patient, publish
 from tests.waiting import is_alive, until
 
 HEAVY = ("pyarrow", "pandas", "numpy", "great_expectations")
-TOKEN = "try-me"  # noqa: S105 - of a test
 ANYWHERE = "0.0.0.0"  # noqa: S104 - refused, which is what is tested
 RSS = 150 * 1024
 SERVING = {
@@ -59,10 +64,12 @@ class Running:
     base: str
     greeting: list[str]
     log: Path
+    token: str = ""
 
     def get(
-        self, path: str, token: str | None = TOKEN, **headers: str
+        self, path: str, token: str | None = "", **headers: str
     ) -> tuple[int, dict[str, str], bytes]:
+        token = self.token if token == "" else token
         request = urllib.request.Request(f"{self.base}{path}", headers=headers)  # noqa: S310
         if token:
             request.add_header("Authorization", f"Bearer {token}")
@@ -73,7 +80,7 @@ class Running:
             with error:
                 return error.code, dict(error.headers), error.read()
 
-    def json(self, path: str, token: str | None = TOKEN) -> dict[str, Any]:
+    def json(self, path: str, token: str | None = "") -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.get(path, token)[2])
         return found
 
@@ -89,9 +96,13 @@ def running(
     folder: Path,
     *options: str,
     command: Sequence[str] = COMMAND,
+    patient: str = "",
     **environment: str,
 ) -> Iterator[Running]:
+    """Serve a tree; with a Patient's id, as a sandbox, and with an access token for them."""
     log = folder / "log"
+    if patient:
+        environment = {**sandbox(folder), **environment}
     with log.open("w") as errors:
         process = subprocess.Popen(
             [*command, "serve", str(tree), "--port", "0", *options],
@@ -106,7 +117,8 @@ def running(
             greeting = [process.stdout.readline().rstrip() for _ in range(3)]
             match = re.search(r"(http://[^/ ]+)/(fhir|directory)", greeting[0])
             assert match, (greeting, log.read_text())
-            server = Running(process, match[1], greeting, log)
+            token = access_token(match[1], patient, folder) if patient else ""
+            server = Running(process, match[1], greeting, log, token)
             until(lambda: server.get("/readyz", None)[0] in (200, 503))
             yield server
         finally:
@@ -117,8 +129,40 @@ def running(
             process.stdout.close()
 
 
-def development() -> tuple[str, str]:
-    return ("--development-token", f"{TOKEN}={busiest()}")
+def sandbox(folder: Path) -> dict[str, str]:
+    """Return the settings of a sandbox that keeps its files in a folder."""
+    return {
+        "CPCDS_AUTH__MODE": "sandbox",
+        "CPCDS_AUTH__DATABASE": f"sqlite:///{folder / 'auth.sqlite3'}",
+        "CPCDS_AUTH__AUDIT": str(folder / "audit"),
+    }
+
+
+def access_token(base: str, patient: str, folder: Path) -> str:
+    """Return an access token signed with the key of the sandbox that serves `base`."""
+    database = f"sqlite:///{folder / 'auth.sqlite3'}"
+    auth = AuthSettings(mode="sandbox", database=database, audit=folder / "token-audit")
+    services = opened(prepared(Settings(auth=auth)), base)
+    now = int(services.clock().timestamp())
+    claims = {
+        "iss": base,
+        "aud": f"{base}/fhir",
+        "sub": patient,
+        "client_id": "tests",
+        "iat": now,
+        "exp": now + 600,
+        "jti": "1",
+        "grant_id": "tests",
+        "patient": patient,
+        "scope": "patient/*.rs",
+    }
+    key = services.keys.signing("access")
+    algorithm = ALGORITHM["access"]
+    header = {"alg": algorithm, "kid": key.kid, "typ": TOKEN_TYPE}
+    token = jwt.encode(header, claims, key, algorithms=[algorithm])
+    services.trail.close()
+    services.database.close()
+    return token
 
 
 def rss(pid: int) -> int:
@@ -134,43 +178,30 @@ def loaded(pid: int) -> list[str]:
 
 
 def test_a_server_says_what_it_serves_and_serves_it(tmp_path: Path) -> None:
-    with running(sample_tree(), tmp_path, *development()) as server:
+    with running(sample_tree(), tmp_path, patient=busiest()) as server:
         where, what, mode = server.greeting
         assert where.startswith(f"serving {sample_tree()} at {server.base}/fhir")
         release = server.json("/readyz", None)["release"]
         assert what.startswith(f"release {release}, made ")
-        assert mode.startswith("mode: DEVELOPMENT")
+        assert mode.startswith("mode: sandbox")
         claims = [x for x in members()[busiest()] if x["resourceType"] == "ExplanationOfBenefit"]
         found = server.json("/fhir/ExplanationOfBenefit?_count=100")
         assert found["total"] == len(claims)
         assert found["link"][0]["url"].startswith(f"{server.base}/fhir/")
         assert server.get("/fhir/ExplanationOfBenefit", None)[0] == 401
-        status, headers, _ = server.get(f"/fhir/Patient/{busiest()}")
-        assert (status, headers["x-development-mode"]) == (200, "on")
+        assert server.get(f"/fhir/Patient/{busiest()}")[0] == 200
         assert server.get("/directory/Organization", None)[0] == 404
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(10) == 0
         lines = [json.loads(line) for line in server.log.read_text().splitlines()]
-        assert any("DEVELOPMENT MODE" in line.get("message", "") for line in lines)
         assert any(line.get("route") == "/fhir/Patient/[id]" for line in lines)
         assert busiest() not in server.log.read_text()
 
 
 def test_the_served_process_is_thin(tmp_path: Path) -> None:
-    with running(sample_tree(), tmp_path, *development()) as server:
+    with running(sample_tree(), tmp_path, patient=busiest()) as server:
         for path in ("ExplanationOfBenefit?_include=*", f"Patient/{busiest()}/$everything"):
             assert server.get(f"/fhir/{path}")[0] == 200
-        assert loaded(server.process.pid) == []
-        assert rss(server.process.pid) < RSS
-
-
-def test_authorization_server_and_portal_leave_it_thin(tmp_path: Path) -> None:
-    settings = {
-        "CPCDS_AUTH__MODE": "sandbox",
-        "CPCDS_AUTH__DATABASE": f"sqlite:///{tmp_path / 'auth.sqlite3'}",
-        "CPCDS_AUTH__AUDIT": str(tmp_path / "audit"),
-    }
-    with running(sample_tree(), tmp_path, **settings) as server:
         for path in ("/", "/oauth/jwks", "/fhir/metadata"):
             assert server.get(path, None)[0] == 200, path
         assert loaded(server.process.pid) == []
@@ -201,7 +232,7 @@ def test_the_command_loads_the_libraries_that_it_needs(modules: str, expected: s
 
 
 def test_workers_count_together_are_thin_and_end_together(tmp_path: Path) -> None:
-    with running(sample_tree(), tmp_path, "--workers", "2", *development()) as server:
+    with running(sample_tree(), tmp_path, "--workers", "2", patient=busiest()) as server:
         until(lambda: len(server.processes()) >= 3)
         for _ in range(20):
             assert server.get("/fhir/ExplanationOfBenefit")[0] == 200
@@ -223,7 +254,7 @@ def test_workers_count_together_are_thin_and_end_together(tmp_path: Path) -> Non
 
 
 def test_workers_of_a_server_that_is_killed_end_with_it(tmp_path: Path) -> None:
-    with running(sample_tree(), tmp_path, "--workers", "2", *development()) as server:
+    with running(sample_tree(), tmp_path, "--workers", "2", patient=busiest()) as server:
         until(lambda: len(server.processes()) >= 3)
         workers = server.processes()[1:]
         assert server.get("/fhir/ExplanationOfBenefit")[0] == 200
@@ -234,8 +265,7 @@ def test_workers_of_a_server_that_is_killed_end_with_it(tmp_path: Path) -> None:
 def test_a_new_release_is_served_without_a_restart(tmp_path: Path) -> None:
     store = LocalStore(tmp_path / "tree")
     publish(store, [patient("ann", 3)])
-    token = ("--development-token", f"{TOKEN}={logical_id('ann')}")
-    with running(tmp_path / "tree", tmp_path, *token) as server:
+    with running(tmp_path / "tree", tmp_path, patient=logical_id("ann")) as server:
         found = server.json("/fhir/ExplanationOfBenefit?_count=1")
         assert found["total"] == 3
         (following,) = [one["url"] for one in found["link"] if one["relation"] == "next"]
@@ -254,12 +284,12 @@ def listens(host: str, port: int) -> bool:
 
 
 def test_what_is_under_way_is_finished_before_the_server_ends(tmp_path: Path) -> None:
-    with running(sample_tree(), tmp_path, *development()) as server:
+    with running(sample_tree(), tmp_path, patient=busiest()) as server:
         host, _, port = server.base.removeprefix("http://").partition(":")
         body = b"_count=1"
         head = (
             f"POST /fhir/ExplanationOfBenefit/_search HTTP/1.1\r\nHost: x\r\n"
-            f"Authorization: Bearer {TOKEN}\r\nContent-Length: {len(body)}\r\n"
+            f"Authorization: Bearer {server.token}\r\nContent-Length: {len(body)}\r\n"
             "Content-Type: application/x-www-form-urlencoded\r\n\r\n"
         )
         with socket.create_connection((host, int(port)), timeout=10) as connection:
@@ -290,14 +320,14 @@ def test_only_a_trusted_proxy_says_where_a_request_comes_from(tmp_path: Path, tr
 
 def test_a_server_with_another_id_key_than_the_trees_says_so_at_its_start(tmp_path: Path) -> None:
     members_file = {"CPCDS_AUTH__DEMO_MEMBERS": str(SAMPLES / "member.csv")}
-    sandbox = {"CPCDS_AUTH__MODE": "sandbox", **members_file}
-    with running(sample_tree(), tmp_path, CPCDS_ID_KEY="7" * 64, **sandbox) as server:
+    settings = {"CPCDS_AUTH__MODE": "sandbox", **members_file}
+    with running(sample_tree(), tmp_path, CPCDS_ID_KEY="7" * 64, **settings) as server:
         (warning,) = [line for line in server.log.read_text().splitlines() if "warning" in line]
         assert f"{sample_tree()} was published with another CPCDS_ID_KEY" in warning
         assert "no member who signs in is found" in warning
-    with running(sample_tree(), tmp_path, CPCDS_PAYER__ID="other", **sandbox) as server:
+    with running(sample_tree(), tmp_path, CPCDS_PAYER__ID="other", **settings) as server:
         assert "published with another payer.id" in server.log.read_text()
-    with running(sample_tree(), tmp_path, **sandbox) as server:
+    with running(sample_tree(), tmp_path, **settings) as server:
         assert "warning" not in server.log.read_text()
 
 
@@ -308,7 +338,7 @@ def test_before_the_first_release_it_waits_for_one(tmp_path: Path) -> None:
         assert server.greeting[1].startswith("no release yet")
         assert server.greeting[2].startswith("mode: closed")
         assert server.get("/readyz", None)[0] == 503
-        assert server.get("/fhir/Patient")[0] == 401
+        assert server.get("/fhir/Patient", "a-token")[0] == 401
         publish(LocalStore(tree), [patient("ann", 1)])
         until(lambda: server.get("/readyz", None)[0] == 200)
 
@@ -321,32 +351,10 @@ def test_before_the_first_release_it_waits_for_one(tmp_path: Path) -> None:
         (("TREE", "--host", ANYWHERE), {}, 3, "serve.base_url: it must be given"),
         (("TREE", "--base-url", "https://a.example/fhir"), {}, 3, "scheme, host and port alone"),
         (("TREE", "--base-url", "a.example"), {}, 3, "scheme, host and port alone"),
-        (("TREE", "--development-token", "x"), {}, 2, "TOKEN=PATIENT"),
-        (
-            (
-                "TREE",
-                "--host",
-                ANYWHERE,
-                "--base-url",
-                "https://a.example",
-                "--development-token",
-                "x=y",
-            ),
-            {},
-            3,
-            "development mode does not listen on 0.0.0.0",
-        ),
         (("TREE",), {"CPCDS_SERVE__CURSOR_KEY": "short"}, 3, "shorter than 32"),
         (("TREE",), {"CPCDS_SERVE__RATE_LIMIT": "often"}, 3, "'often' is no rate"),
         (("TREE",), {"CPCDS_SERVE__PAGE_SIZE": "5000"}, 3, "larger than serve.page_limit"),
         (("TREE", "--host", "192.0.2.1", "--base-url", "http://x"), {}, 2, "cannot listen on"),
-        (("TREE", "--development-token", "x=y"), {"CPCDS_AUTH__MODE": "sandbox"}, 3, "exclude"),
-        (
-            ("TREE", "--development-token", "x=y", "--workers", "2"),
-            {"CPCDS_AUTH__MODE": "sandbox"},
-            3,
-            "exclude each other",
-        ),
     ],
 )
 def test_what_cannot_be_served_is_said_in_one_sentence(

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from etl.errors import NotFound
-from etl.gateway.development_tokens import NoTrail
+from etl.gateway.authentication import NoTrail
 from etl.gateway.startup import ServiceOptions, serve_objects
 from etl.publish import object_keys
 from etl.publish.reader import open_current

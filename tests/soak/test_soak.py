@@ -29,13 +29,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-import httpx2
 import orjson
 import pytest
 
 from tests.contract.store.seaweed import BUCKET, SECRETS, find_weed, start_weed
 from tests.e2e.commands import COMMAND
-from tests.e2e.independent import App, Stranger
+from tests.e2e.independent import App, app_metadata
 from tests.soak.apps import TOKEN_SECONDS, Client, Leaver, Member, Seen, World, together
 from tests.soak.crowd import HEADER_SECONDS, Crowd
 from tests.soak.faulty_proxy import KINDS, Proxy, proxied
@@ -121,7 +120,6 @@ def settings(proxy: Proxy, payer: Payer, folder: Path) -> dict[str, str]:
         "CPCDS_AUTH__DATABASE": f"sqlite:///{folder / 'auth.sqlite3'}",
         "CPCDS_AUTH__AUDIT": str(folder / "audit"),
         "CPCDS_AUTH__ACCESS_SECONDS": str(TOKEN_SECONDS),
-        "CPCDS_AUTH__REGISTRATION": "open",
         "CPCDS_SERVE__TRUSTED_PROXIES": json.dumps(["127.0.0.1"]),
         "CPCDS_SERVE__RATE_LIMIT": "",
         "CPCDS_SERVE__POLL_SECONDS": "0.5",
@@ -179,9 +177,18 @@ def wait_until_ready(base: str, created: str | None = None) -> None:
     until(is_ready)
 
 
-def registered(base: str) -> App:
-    with httpx2.Client() as http:
-        return Stranger(f"{base}/fhir", http).register("client_secret_basic")
+def registered(environment: dict[str, str], folder: Path) -> App:
+    metadata = folder / "app.json"
+    metadata.write_text(json.dumps(app_metadata("client_secret_basic")))
+    done = subprocess.run(
+        command("apps", "register", str(metadata), "--json"),
+        stdout=subprocess.PIPE,
+        cwd=folder,
+        env={**os.environ, **environment},
+        check=True,
+    )
+    issued = json.loads(done.stdout)
+    return App(issued["client_id"], issued["client_secret"])
 
 
 def nights(world: World) -> None:
@@ -262,7 +269,9 @@ def test_ten_minutes_of_faults_and_releases_give_no_wrong_answer(
         with proxied((host, int(port)), READ_SECONDS + 0.5) as proxy:
             environment = settings(proxy, payer, tmp_path)
             with served(environment, tmp_path) as server:
-                seen, figures = soaked(server, proxy, payer, SECONDS)
+                seen, figures = soaked(
+                    server, registered(environment, tmp_path), proxy, payer, SECONDS
+                )
     with capsys.disabled():
         sys.stdout.write(f"\n{report(seen, server, proxy, payer, SECONDS)}\n")
         sys.stdout.write(f"slow and endless requests that were cut off: {figures[2]:,}\n")
@@ -278,13 +287,13 @@ def test_ten_minutes_of_faults_and_releases_give_no_wrong_answer(
 
 
 def soaked(
-    server: Served, proxy: Proxy, payer: Payer, seconds: float
+    server: Served, app: App, proxy: Proxy, payer: Payer, seconds: float
 ) -> tuple[Seen, tuple[float, float, int]]:
     """Let it all happen; return what clients saw.
 
     And how often reads were repeated, how often they failed, and how many requests were cut off.
     """
-    world = World(server.base, registered(server.base), payer, REQUEST_SECONDS, PHASES[0][0])
+    world = World(server.base, app, payer, REQUEST_SECONDS, PHASES[0][0])
     leaving, staying = MEMBERS[0], MEMBERS[1:]
     with ExitStack() as stack:
         members = [

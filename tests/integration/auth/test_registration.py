@@ -1,4 +1,4 @@
-"""Registering apps: by the registry, and by RFC 7591 and RFC 7592 where that is switched on."""
+"""Registering apps: on the portal, and from client metadata by the operator."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from joserfc.jwk import ECKey
 from sqlalchemy.exc import IntegrityError
 
 from etl.auth.database_tables import DeveloperRow
-from etl.auth.records import InvalidForm, Issued, NoSuchApp
-from tests.integration.auth import standing as acting
+from etl.auth.records import InvalidForm, NoSuchApp
+from etl.auth.registration import draft_of_metadata
 from tests.integration.auth.standing import CALLBACK, DRAFT, PUBLIC, Standing, stand_up
 
 METADATA: dict[str, Any] = {
@@ -24,124 +24,43 @@ METADATA: dict[str, Any] = {
     "contacts": ["jo@app.example"],
     "software_version": "ignored",
 }
-TOKEN = "an-initial-access-token"  # noqa: S105
-
 GOOD = "a rather long passphrase"
 
 
-def bearer(token: str) -> dict[str, str]:
-    return {"authorization": f"Bearer {token}"}
-
-
-def test_dynamic_registration_is_off_unless_it_is_switched_on(standing: Standing) -> None:
-    with standing.client() as browser:
-        answer = browser.post("/oauth/register", json=METADATA)
-        document = browser.get("/.well-known/openid-configuration").json()
-    assert answer.status_code == 404
-    assert "registration_endpoint" not in document
-
-
-def test_dynamic_registration_asks_for_its_token(tmp_path: Path) -> None:
-    with (
-        stand_up(tmp_path, registration="token", registration_token=TOKEN) as standing,
-        standing.client() as browser,
-    ):
-        bare = browser.post("/oauth/register", json=METADATA)
-        wrong = browser.post("/oauth/register", json=METADATA, headers=bearer("wrong"))
-        fine = browser.post("/oauth/register", json=METADATA, headers=bearer(TOKEN))
-    assert bare.status_code == wrong.status_code == 401
-    assert bare.headers["www-authenticate"].startswith("Bearer")
-    assert fine.status_code == 201
-
-
-def test_a_registered_app_works_and_looks_after_itself(tmp_path: Path) -> None:
-    with stand_up(tmp_path, registration="open") as standing, standing.client() as browser:
-        answer = browser.post("/oauth/register", json=METADATA)
-        document = answer.json()
-        assert answer.headers["cache-control"] == "no-store"
-        assert document["client_secret_expires_at"] == 0
-        client_id = document["client_id"]
-        issued = Issued(standing.services.apps.get(client_id), document["client_secret"])
-        assert acting.tokens(browser, issued)["patient"]
-        path = document["registration_client_uri"].removeprefix(acting.BASE)
-        own = bearer(document["registration_access_token"])
-        assert browser.get(path, headers=own).json()["client_name"] == "Claims Compass"
-        changed = browser.put(path, json={**METADATA, "client_name": "Renamed"}, headers=own)
-        assert changed.json()["client_name"] == "Renamed"
-        assert "client_secret" not in changed.json()
-        assert browser.get(path, headers=bearer("wrong")).status_code == 401
-        assert browser.delete(path, headers=bearer("wrong")).status_code == 401
-        assert browser.delete(path, headers=own).status_code == 204
-        assert browser.get(path, headers=own).status_code == 401
-
-
-def test_in_production_a_registered_app_waits(tmp_path: Path) -> None:
-    with (
-        stand_up(tmp_path, registration="open", sandbox=False) as standing,
-        standing.client() as browser,
-    ):
-        document = browser.post("/oauth/register", json=METADATA).json()
-        assert standing.services.apps.get(document["client_id"]).status == "pending"
-
-
 @pytest.mark.parametrize(
-    ("changes", "error"),
+    ("changes", "field"),
     [
-        ({"redirect_uris": ["http://app.example/x"]}, "invalid_redirect_uri"),
-        ({"redirect_uris": []}, "invalid_redirect_uri"),
-        ({"redirect_uris": "https://app.example"}, "invalid_redirect_uri"),
-        ({"client_name": 7}, "invalid_client_metadata"),
-        ({"client_name": "x" * 500}, "invalid_client_metadata"),
-        ({"client_name": "Claims\u202eCompass"}, "invalid_client_metadata"),
-        ({"token_endpoint_auth_method": "tls_client_auth"}, "invalid_client_metadata"),
-        ({"grant_types": ["password"]}, "invalid_client_metadata"),
-        ({"response_types": ["token"]}, "invalid_client_metadata"),
-        ({"scope": "system/*.rs"}, "invalid_client_metadata"),
-        ({"policy_uri": "javascript:alert(1)"}, "invalid_client_metadata"),
-        ({"policy_uri": "http://169.254.169.254/"}, "invalid_client_metadata"),
-        ({"contacts": ["nobody"]}, "invalid_client_metadata"),
+        ({"redirect_uris": ["http://app.example/x"]}, "redirect_uris"),
+        ({"redirect_uris": []}, "redirect_uris"),
+        ({"redirect_uris": "https://app.example"}, "redirect_uris"),
+        ({"client_name": 7}, "client_name"),
+        ({"client_name": "x" * 500}, "name"),
+        ({"client_name": "Claims\u202eCompass"}, "name"),
+        ({"token_endpoint_auth_method": "tls_client_auth"}, "token_endpoint_auth_method"),
+        ({"grant_types": ["password"]}, "grant_types"),
+        ({"response_types": ["token"]}, "response_types"),
+        ({"scope": "system/*.rs"}, "scopes"),
+        ({"policy_uri": "javascript:alert(1)"}, "policy_uri"),
+        ({"policy_uri": "http://169.254.169.254/"}, "policy_uri"),
+        ({"contacts": ["nobody"]}, "contact_email"),
+        ({"jwks_uri": "http://169.254.169.254/keys"}, "jwks_uri"),
     ],
 )
 def test_metadata_that_cannot_be_taken_are_refused(
-    tmp_path: Path, changes: dict[str, Any], error: str
+    standing: Standing, changes: dict[str, Any], field: str
 ) -> None:
-    with stand_up(tmp_path, registration="open") as standing, standing.client() as browser:
-        answer = browser.post("/oauth/register", json={**METADATA, **changes})
-    assert answer.status_code == 400
-    assert answer.json()["error"] == error
+    with pytest.raises(InvalidForm) as refused:
+        standing.services.apps.register(
+            draft_of_metadata({**METADATA, **changes}), origin="operator"
+        )
+    assert field in refused.value.problems
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"x" * 100_000])
-def test_a_body_that_is_no_object_is_refused(tmp_path: Path, content: bytes) -> None:
-    with stand_up(tmp_path, registration="open") as standing, standing.client() as browser:
-        assert browser.post("/oauth/register", content=content).status_code == 400
-
-
-def test_keys_behind_an_address_are_not_fetched(tmp_path: Path) -> None:
-    metadata = {
-        **METADATA,
-        "token_endpoint_auth_method": "private_key_jwt",
-        "jwks_uri": "http://169.254.169.254/keys",
-    }
-    key = ECKey.generate_key("P-384", auto_kid=True)
-    given = {**metadata, "jwks": {"keys": [key.as_dict(private=False)]}}
-    del given["jwks_uri"]
-    with stand_up(tmp_path, registration="open") as standing, standing.client() as browser:
-        refused = browser.post("/oauth/register", json=metadata)
-        fine = browser.post("/oauth/register", json=given)
-    assert refused.status_code == 400
-    assert fine.status_code == 201
-    assert fine.json()["jwks"] == json.loads(json.dumps(given["jwks"]))
-
-
-def test_registering_is_limited_in_number(tmp_path: Path) -> None:
-    rates = {"register": "2/hour"}
-    with (
-        stand_up(tmp_path, registration="open", rates=rates) as standing,
-        standing.client() as browser,
-    ):
-        codes = [browser.post("/oauth/register", json=METADATA).status_code for _ in range(3)]
-    assert codes == [201, 201, 429]
+def test_nothing_registers_itself(standing: Standing) -> None:
+    with standing.client() as browser:
+        assert browser.post("/oauth/register", json=METADATA).status_code == 404
+        document = browser.get("/.well-known/openid-configuration").json()
+    assert "registration_endpoint" not in document
 
 
 def test_a_developer_reaches_own_apps_only(standing: Standing) -> None:
@@ -228,52 +147,15 @@ def test_what_the_operator_disabled_a_developer_cannot_enable(standing: Standing
     assert apps.enable(client_id).status == "active"
 
 
-@pytest.mark.parametrize("field", ["client_name", "description", "organization"])
+@pytest.mark.parametrize("field", ["name", "description", "organization"])
 @pytest.mark.parametrize("text", ["a\x1b]0;owned\x07", "a\x9b31m", "a\u202egnp.exe", "a\ud800"])
 def test_no_text_holds_what_a_terminal_or_a_page_would_obey_or_stumble_over(
-    tmp_path: Path, field: str, text: str
+    standing: Standing, field: str, text: str
 ) -> None:
-    with stand_up(tmp_path, registration="open") as standing, standing.client() as browser:
-        answer = browser.post(
-            "/oauth/register",
-            content=json.dumps({**METADATA, field: text}),
-            headers={"content-type": "application/json"},
-        )
-        several = browser.post("/oauth/register", json={**METADATA, "description": "a\r\n\tb"})
-    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_client_metadata")
-    assert several.status_code == 201
-
-
-def test_what_an_app_changes_of_itself_is_not_told_to_be_the_operators_doing(
-    tmp_path: Path,
-) -> None:
-    with stand_up(tmp_path, registration="open") as standing, standing.client() as browser:
-        made = browser.post("/oauth/register", json=METADATA).json()
-        url, key = made["registration_client_uri"], bearer(made["registration_access_token"])
-        assert browser.put(url, json={**METADATA, "client_name": "B"}, headers=key).is_success
-        assert browser.delete(url, headers=key).is_success
-        standing.services.trail.settle()
-        (file,) = (tmp_path / "audit").iterdir()
-        events = [json.loads(line) for line in file.read_bytes().splitlines()]
-    doers = {
-        one["subtype"][0]["code"]: one["agent"][0]["type"]["text"]
-        for one in events
-        if one["subtype"][0]["code"].startswith("app-")
-    }
-    assert doers == {
-        "app-registered": "developer",
-        "app-edited": "developer",
-        "app-deleted": "developer",
-    }
-
-
-def test_inventing_ids_to_manage_is_counted(tmp_path: Path) -> None:
-    with (
-        stand_up(tmp_path, registration="open", rates={"register": "3/hour"}) as standing,
-        standing.client() as browser,
-    ):
-        codes = [browser.get(f"/oauth/register/x{n}").status_code for n in range(5)]
-    assert codes == [401, 401, 401, 429, 429]
+    with pytest.raises(InvalidForm) as refused:
+        standing.register(**{field: text})
+    assert field in refused.value.problems
+    standing.register(description="a\r\n\tb")
 
 
 def test_an_error_of_the_database_does_not_tell_what_was_to_be_stored(standing: Standing) -> None:

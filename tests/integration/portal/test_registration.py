@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from etl.auth.records import ATTESTATIONS, AppStatus
-from etl.portal.app import portal_app
 from tests.integration.portal.conftest import FORM, Browser, browser
-from tests.integration.portal.served import BASE, Standing, smart
+from tests.integration.portal.served import Standing
 
 
 def test_a_sandbox_app_works_at_once_and_its_secret_is_shown_once(
@@ -179,14 +176,3 @@ def test_every_change_is_in_the_audit_trail(sandbox: Standing, developer: Browse
         "account-opened", "app-registered", "secret-rotated", "app-deleted",
     ]  # fmt: skip
     assert all(one.by == "developer" for one in sandbox.happenings)
-
-
-def test_dynamic_registration_is_told_where_it_is_switched_on(sandbox: Standing) -> None:
-    assert "RFC 7591" not in browser(sandbox).get("/apps").text
-    register = f"{BASE}/oauth/register"
-    served = replace(
-        sandbox.portal.served, smart=lambda: {**smart(), "registration_endpoint": register}
-    )
-    app = portal_app(replace(sandbox.portal, served=served))
-    text = browser(replace(sandbox, app=app)).get("/apps").text
-    assert f"POST {register}" in text

@@ -420,7 +420,6 @@ HEADERS: Final = [
             ("cookie", "session={token}; access_token={token}"),
             ("x-access-token", "{token}"),
             ("proxy-authorization", "Bearer {token}"),
-            ("x-development-mode", "on"),
             ("accept", "application/fhir+json;patient={them}"),
             ("if-none-match", "*"),
             ("range", "bytes=0-100000"),

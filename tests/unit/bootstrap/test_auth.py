@@ -100,8 +100,6 @@ def test_a_file_without_members_is_refused(tmp_path: Path, content: str) -> None
         ({"oidc_issuer": "https://idp.example", "demo_members": SAMPLES}, "demo_members"),
         ({"oidc_issuer": "https://idp.example"}, "oidc_client_id"),
         ({"mode": "production"}, "id_key"),
-        ({"registration": "token"}, "registration_token"),
-        ({"registration": "token", "registration_token": "short"}, "registration_token"),
         ({"consent_days": (0,)}, "consent_days"),
         ({"secret": "too short"}, "secret"),
         ({"database": "postgresql://nobody@127.0.0.1:1/none"}, "secret"),

@@ -7,6 +7,7 @@ import gzip
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from starlette.applications import Starlette
@@ -14,10 +15,9 @@ from starlette.applications import Starlette
 from etl.bootstrap.served_app import Authorization, application, prepared
 from etl.bootstrap.setting_groups import ServeSettings
 from etl.bootstrap.settings import Settings
-from etl.gateway.development_tokens import DevelopmentToken, DevelopmentVerifier
 from etl.gateway.startup import GatewayServices
 from etl.smart.discovery import AuthEndpoints
-from etl.smart.grants import Access, Recorder
+from etl.smart.grants import Access, Grant, Recorder, TokenRefused
 from tests.unit.gateway.trees import busiest, members, opened, run, sample_tree
 
 BASE: Final = "https://payer.example"
@@ -163,15 +163,18 @@ def another() -> str:
     )
 
 
-def verifier() -> DevelopmentVerifier:
-    """Return a verifier of the three tokens above."""
-    return DevelopmentVerifier(
-        [
-            DevelopmentToken(TOKEN, busiest(), "app-1", ("patient/*.read",)),
-            DevelopmentToken(OTHER_TOKEN, another(), "app-2", ("patient/*.read",)),
-            DevelopmentToken(NARROW_TOKEN, busiest(), "app-1", ("patient/Coverage.rs",)),
-        ]
-    )
+class Tokens:
+    """A verifier that accepts the three tokens above."""
+
+    async def grant_of(self, token: str) -> Grant:
+        held = {
+            TOKEN: (busiest(), "app-1", ("patient/*.read",)),
+            OTHER_TOKEN: (another(), "app-2", ("patient/*.read",)),
+            NARROW_TOKEN: (busiest(), "app-1", ("patient/Coverage.rs",)),
+        }
+        if token not in held:
+            raise TokenRefused("The access token is unknown.")
+        return Grant(*held[token], "consent", datetime(9999, 12, 31, tzinfo=UTC))
 
 
 def served(
@@ -188,7 +191,7 @@ def served(
     app = application(
         settings(**serve),
         service=service,
-        authorized=Authorization(verifier(), recorder or trail, endpoints),
+        authorized=Authorization(Tokens(), recorder or trail, endpoints),
         write=log.append,
     )
     return Server(app, service, log, trail)

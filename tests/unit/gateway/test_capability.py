@@ -174,7 +174,6 @@ def test_both_places_tell_the_same_endpoints() -> None:
         "introspect": "introspection_endpoint",
         "revoke": "revocation_endpoint",
         "manage": "management_endpoint",
-        "register": "registration_endpoint",
     }
     security = statement()["rest"][0]["security"]
     assert security["service"][0]["coding"][0]["code"] == "SMART-on-FHIR"
@@ -217,16 +216,6 @@ def test_without_an_authorization_server_the_statement_says_so() -> None:
     assert "No authorization server" in security["description"]
     assert "service" not in security
     assert closed.call("/fhir/.well-known/smart-configuration").status == 404
-
-
-def test_development_mode_is_told_in_statement_and_answers() -> None:
-    token = {"token": "x", "patient": "1"}
-    mine = served(development_tokens=(token,))
-    got = mine.call("/fhir/metadata")
-    assert got.headers["x-development-mode"] == "on"
-    assert got.json["description"].startswith("DEVELOPMENT MODE")
-    assert "DEVELOPMENT MODE" in got.json["rest"][0]["security"]["description"]
-    assert "x-development-mode" not in server().call("/fhir/metadata").headers
 
 
 def test_it_is_a_valid_statement() -> None:

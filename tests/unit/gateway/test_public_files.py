@@ -11,7 +11,7 @@ import pytest
 
 from etl.bootstrap.served_app import Authorization, application
 from etl.bootstrap.setting_groups import BrandSettings
-from tests.unit.gateway.calls import ENDPOINTS, Server, Trail, called, served, settings, verifier
+from tests.unit.gateway.calls import ENDPOINTS, Server, Tokens, Trail, called, served, settings
 from tests.unit.gateway.trees import LISTED, directory, opened, run, sample_tree
 
 BASE = "https://payer.example/directory"
@@ -121,7 +121,7 @@ def test_more_files_at_once_than_memory_is_meant_for_are_refused(server: Server)
 def branded(**brand: Any) -> Server:
     service, trail, log = opened(sample_tree()), Trail(), list[bytes]()
     changed = settings().model_copy(update={"brand": BrandSettings(**brand)})
-    authorized = Authorization(verifier(), trail, ENDPOINTS)
+    authorized = Authorization(Tokens(), trail, ENDPOINTS)
     app = application(changed, service=service, authorized=authorized, write=log.append)
     return Server(app, service, log, trail)
 
