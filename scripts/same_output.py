@@ -65,6 +65,35 @@ ENVIRONMENT: Final = {
     "PYTHONHASHSEED": "0",
 }
 
+SANDBOX: Final = {
+    "CPCDS_AUTH__MODE": "sandbox",
+    "CPCDS_AUTH__DATABASE": "sqlite:///auth/auth.sqlite3",
+    "CPCDS_AUTH__AUDIT": "auth/audit",
+}
+"""Settings of the authorization server whose files `differences` leaves out."""
+
+SIGN_TOKENS: Final = """
+import json, sys
+from joserfc import jwt
+from etl.bootstrap.auth import opened, prepared
+from etl.bootstrap.settings import read_settings
+
+base = "https://payer.example"
+services = opened(prepared(read_settings(None, serve={"base_url": base})), base)
+now, key = int(services.clock().timestamp()), services.keys.signing("access")
+alg = key.as_dict(private=False).get("alg") or ("ES256" if key.key_type == "EC" else "RS256")
+claims = {
+    "iss": base, "aud": base + "/fhir", "client_id": "development", "grant_id": "development",
+    "iat": now, "exp": now + 600, "jti": "1", "scope": "patient/*.rs",
+}
+header = {"alg": alg, "kid": key.kid, "typ": "at+jwt"}
+print(json.dumps({
+    patient: jwt.encode(header, {**claims, "sub": patient, "patient": patient}, key, [alg])
+    for patient in sys.argv[1:]
+}))
+services.trail.close()
+"""
+
 FIXED_CLOCK: Final = """
 import ctypes, datetime, gc, os, secrets
 def now(cls, tz=None):
@@ -83,6 +112,10 @@ _VARYING: Final = (
     (re.compile(rb"\b\d+(\.\d+)? s\b"), b"0 s"),
     (re.compile(rb" +\d+\.\d$", re.MULTILINE), b" 0.0"),
     (re.compile(rb"_page=[\w.~%-]+"), b"_page=sealed"),
+    # The earlier program served these requests in its development mode.
+    (re.compile(rb"^x-development-mode: on\n", re.MULTILINE), b""),
+    (re.compile(rb", x-development-mode\b"), b""),
+    (re.compile(rb"(?s)^GET /fhir/metadata\n.*?(?=^GET )", re.MULTILINE), b""),
 )
 """What differs from run to run of one program -> what takes its place."""
 
@@ -133,6 +166,11 @@ class Program:
     root: Path
     folder: Path
 
+    @property
+    def has_development_tokens(self) -> bool:
+        """Whether `cpcds serve` takes tokens of its command line."""
+        return (self.root / "etl/gateway/development_tokens.py").exists()
+
     def environment(self, day: int, **more: str) -> dict[str, str]:
         """Return the environment of a command."""
         inherited = {name: text for name, text in os.environ.items() if "CPCDS" not in name}
@@ -167,7 +205,7 @@ class Program:
             (self.folder / f"{name}.printed").write_bytes(printed)
 
     @contextmanager
-    def serving(self, target: str, *options: str) -> Iterator[int]:
+    def serving(self, target: str, *options: str, **more: str) -> Iterator[int]:
         """Serve a target; yield the port."""
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
@@ -175,7 +213,7 @@ class Program:
         process = subprocess.Popen(  # noqa: S603 - our own words
             [sys.executable, "-c", "from etl.cli import main; main()", *words, *options],
             cwd=self.folder,
-            env=self.environment(5),
+            env=self.environment(5, **more),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -189,13 +227,33 @@ class Program:
             process.terminate()
             process.wait(20)
 
+    def access_tokens(self, patients: Sequence[str]) -> dict[str, str]:
+        """Return an access token for each patient, of the grant of a development token."""
+        done = subprocess.run(  # noqa: S603 - our own words
+            [sys.executable, "-c", SIGN_TOKENS, *patients],
+            cwd=self.folder,
+            env=self.environment(5, **SANDBOX),
+            stdout=subprocess.PIPE,
+            check=True,
+        )
+        tokens: dict[str, str] = json.loads(done.stdout)
+        return tokens
+
     def ask_all(self, patients: Sequence[str], requests: Sequence[tuple[str, str | None]]) -> None:
         """Send every request, and keep status, headers and body of its answer."""
-        tokens = [
-            word for one in patients for word in ("--development-token", f"token-{one}={one}")
-        ]
-        with self.serving("samples", "--directory", "directory", *tokens) as port:
-            answers = [(path, *_answer(port, path, token)) for path, token in requests]
+        if self.has_development_tokens:
+            tokens = {patient: f"token-{patient}" for patient in patients}
+            given = [f"{tokens[patient]}={patient}" for patient in patients]
+            options = [word for token in given for word in ("--development-token", token)]
+            environment = {}
+        else:
+            options, environment = [], SANDBOX
+            tokens = self.access_tokens(patients)
+        with self.serving("samples", "--directory", "directory", *options, **environment) as port:
+            answers = [
+                (path, *_answer(port, path, tokens[patient] if patient else None))
+                for path, patient in requests
+            ]
         answered = [
             f"GET {path}\n{status}\n{headers}\n".encode() + body
             for path, status, headers, body in answers
@@ -223,7 +281,7 @@ def _answer(port: int, path: str, token: str | None) -> tuple[int, str, bytes]:
 
 
 def requests_over(converted: Path) -> tuple[list[str], list[tuple[str, str | None]]]:
-    """Return patients, and 400 requests about them as path and token.
+    """Return patients, and 400 requests about them as path and the patient whose token is sent.
 
     Args:
         converted: the samples as NDJSON.
@@ -242,7 +300,7 @@ def requests_over(converted: Path) -> tuple[list[str], list[tuple[str, str | Non
         for path in (f"{base}/metadata", f"{base}/openapi.json", f"{base}/Patient", f"{base}/no")
     ]
     for patient in patients:
-        requests += [(path, f"token-{patient}") for path in islice(_paths(claims[patient]), 100)]
+        requests += [(path, patient) for path in islice(_paths(claims[patient]), 100)]
     requests += [(path, None) for path in islice(_directory_paths(resources), 400 - len(requests))]
     return patients, requests
 
@@ -309,7 +367,7 @@ def differences(before: Path, after: Path, is_whole: bool) -> Iterator[str]:
         if path.is_file()
     }
     for name in sorted(names):
-        if any(re.search(pattern, name) for pattern in MEANT):
+        if name.startswith("auth/") or any(re.search(pattern, name) for pattern in MEANT):
             continue
         paths = before / name, after / name
         if not all(path.exists() for path in paths):

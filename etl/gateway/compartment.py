@@ -1,7 +1,7 @@
 """A member's compartment for `$everything`: parameters, and rows of the block.
 
 FHIR R4, Patient operation `everything`. `start` and `end` are dates of care and choose among
-claims. `_since` names a release; the answer is what changed after it (`etl.gateway.changes_since`).
+claims. With `_since` the answer is what changed after an instant (`etl.gateway.changes_since`).
 Without it, directory resources come with the page that refers to them.
 """
 
@@ -20,7 +20,6 @@ from etl.gateway.search.dates import BEGINNING, END, Span, asked_span, stored_sp
 from etl.gateway.search.parameter_values import count
 from etl.gateway.search.parsing import EMPTY, HTTP, UnsupportedParameters
 from etl.gateway.supported_fhir import EVERYTHING, TYPES
-from etl.publish.manifest import RELEASE
 from etl.smart.grants import Grant
 from etl.storage.async_port import Line
 
@@ -30,39 +29,10 @@ _REFERENCE: Final = re.compile(
     rb'"reference":"((?:%b)/[A-Za-z0-9.-]{1,64})[/"]' % "|".join(_SHARED).encode()
 )
 _CLAIM: Final = "ExplanationOfBenefit"
-_BITS: Final = (*OWN, *_SHARED)
-"""Types by their bit in a token. Tokens are kept for weeks: a new type goes to the end."""
+_INSTANT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+ -]\d\d:\d\d)")
+"""A FHIR instant, also with the `+` of its zone decoded to a blank."""
 
-_HEX: Final = re.compile(r"[0-9a-f]{2}")
 SECTIONS: Final = ("ids", "parts", column_name(_CLAIM, "service-date"))
-
-
-@dataclass(frozen=True, slots=True)
-class SeenRelease:
-    """A release, as far as an app's scopes let it be read.
-
-    Attributes:
-        release: id of the release.
-        types: resource types that it could read.
-    """
-
-    release: str
-    types: frozenset[str]
-
-    @property
-    def token(self) -> str:
-        """The value of `_since`: the release, `.`, and a bit for each type, as hex digits."""
-        bits = sum(1 << bit for bit, name in enumerate(_BITS) if name in self.types)
-        return f"{self.release}.{bits:02x}"
-
-    @classmethod
-    def of(cls, token: str) -> SeenRelease | None:
-        """Return the release of a token; None for an invalid one."""
-        release, _, bits = token.partition(".")
-        if not RELEASE.fullmatch(release) or not _HEX.fullmatch(bits):
-            return None
-        types = (name for bit, name in enumerate(_BITS) if int(bits, 16) >> bit & 1)
-        return cls(release, frozenset(types))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +41,7 @@ class EverythingRequest:
 
     Attributes:
         care: the dates of care.
-        since: the release seen by the app, or an instant in nanoseconds; None for all there is.
+        since: an instant in nanoseconds; None for all there is.
         types: types that are wanted; None for all.
         count: resources of the member a page; None leaves it to the server.
         used: the parameters, as requested.
@@ -79,7 +49,7 @@ class EverythingRequest:
     """
 
     care: Span
-    since: SeenRelease | int | None
+    since: int | None
     types: frozenset[str] | None
     count: int | None
     used: tuple[tuple[str, str], ...]
@@ -199,18 +169,17 @@ def _date(values: dict[str, str], name: str) -> Span | None:
         raise refused(name, "invalid", "takes a date such as 2024-05-31 or an instant") from None
 
 
-def _since(values: dict[str, str]) -> SeenRelease | int | None:
+def _since(values: dict[str, str]) -> int | None:
     text = values.get("_since")
     if text is None:
         return None
-    seen = SeenRelease.of(text)
-    if seen is not None:
-        return seen
     try:
+        if not _INSTANT.fullmatch(text):
+            raise ValueError(text)
         return asked_span(text)[0]
     except ValueError:
         raise refused(
-            "_since", "invalid", "takes what the link `monitor` of an earlier answer has, or a date"
+            "_since", "invalid", "takes an instant: meta.lastUpdated of an earlier answer"
         ) from None
 
 

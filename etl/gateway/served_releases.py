@@ -199,31 +199,39 @@ class Releases:
         return await self._cache.get(("earlier", release), read, _cost)
 
     async def since(self, tree: ReleaseTree, instant: int) -> Sequence[ReleaseTree]:
-        """Return the releases behind a given one that an app may have seen at an instant, or after.
+        """Return the releases that an app may have seen at an instant, back from a given one.
 
-        A release is stamped when its run begins and published when the run ends. So the earliest
-        release returned is the parent of the newest one stamped a day or more before the instant:
-        it was surely published by then. All later ones are returned with it; none are where that
-        parent is not kept, or is more than `_MOST_COMPARED` releases back.
+        If the instant is the stamp of a release, as `meta.lastUpdated` of an answer is, the app
+        saw that release. Any other instant is of a clock: a release is stamped when its run begins
+        and published when the run ends, so the app may have seen any release back to the parent of
+        the newest one stamped a day or more before; that parent was surely published by then.
+
+        Empty if those releases are not kept, or are more than `_MOST_COMPARED` releases back.
 
         Args:
             tree: where to begin.
             instant: nanoseconds.
         """
-        trees: list[ReleaseTree] = []
+        stamped: list[ReleaseTree] = []
+        possible: list[ReleaseTree] = []
         current = tree
-        is_before = False
-        try:
-            while not is_before:
-                is_before = current.now <= instant - DAY
-                parent = current.manifest.parent
-                if parent is None or len(trees) == _MOST_COMPARED:
-                    return ()
+        while len(possible) < _MOST_COMPARED:
+            if current.now == instant:
+                stamped.append(current)
+            elif stamped:
+                return stamped
+            is_before = current.now <= instant - DAY
+            parent = current.manifest.parent
+            if parent is None:
+                break
+            try:
                 current = await self.earlier(parent)
-                trees.append(current)
-        except NotFound:
-            return ()
-        return trees
+            except NotFound:
+                break
+            possible.append(current)
+            if is_before:
+                return possible
+        return stamped
 
     def forget(self, release: str) -> None:
         """Close a release with missing objects."""

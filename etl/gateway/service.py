@@ -11,7 +11,7 @@ from etl.errors import NotFound, StoreError
 from etl.gateway import compartment
 from etl.gateway.access import answers_deleted, may_read, require
 from etl.gateway.bundle import Entries, Note, head_of, searchset, types_of
-from etl.gateway.changes_since import difference, seen
+from etl.gateway.changes_since import difference
 from etl.gateway.header_cache import LONGEST
 from etl.gateway.includes import Hit, ReferenceResolver, relevant_to
 from etl.gateway.paging import Position, Sealer, etag_of, url_of
@@ -531,7 +531,7 @@ class Service:
             raise await _without(tree, own, grant.patient)
         for name in request.types or ():
             require(grant, TYPES[name], "r")
-        # The page's entries: the whole compartment, or what changed since a release.
+        # The page's entries: the whole compartment, or what changed since an instant.
         following = ReferenceResolver(tree, grant, own, self._kinds)
         notes = [Note("not-supported", text) for text in request.ignored]
         size = self._size(request.count, self._pages.limit)
@@ -556,12 +556,7 @@ class Service:
             Note("forbidden", f"{name} was left out: {_needs(name)}")
             for name in sorted(following.withheld.union(barred))
         ]
-        # Links: the pages, and the same request for changes after this release.
         links = self._sealer.links(grant, position, base, url, size, total)
-        later = [pair for pair in request.used if pair[0] != "_since"]
-        later.append(("_since", seen(tree, grant).token))
-        path = f"Patient/{grant.patient}/$everything"
-        links.append(("monitor", url_of(base, path, later, self._pages.limit)))
         body = searchset(
             base=base,
             created=tree.created,

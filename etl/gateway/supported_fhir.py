@@ -545,7 +545,7 @@ EVERYTHING: Final = Operation(
     "http://hl7.org/fhir/OperationDefinition/Patient-everything",
     ("start", "end", "_since", "_type", "_count"),
     "The member's Patient, coverages, related persons and claims, and what they refer to in the "
-    "directory. The link `monitor` of an answer leads to what is new and what is gone since.",
+    "directory. With `_since`, the `meta.lastUpdated` of an earlier answer: what is new and gone.",
 )
 
 OPERATIONS: Final = (EVERYTHING,)

@@ -408,7 +408,7 @@ done
 """
 
 _SYNCING: Final = """\
-URL=$(cat monitor.url 2>/dev/null || echo "{fhir}/Patient/$PATIENT/\\$everything")
+URL="{fhir}/Patient/$PATIENT/\\$everything$(cat since.query 2>/dev/null)"
 while [ -n "$URL" ]; do
   PAGE=$(curl -sS "$URL" -H "authorization: Bearer $ACCESS_TOKEN")
   printf '%s\\n' "$PAGE" | jq -r '.entry[]?.resource | select(.id)
@@ -417,5 +417,5 @@ while [ -n "$URL" ]; do
     | "drop \\(.details.text)"'
   URL=$(printf '%s\\n' "$PAGE" | jq -r '.link[] | select(.relation == "next").url')
 done
-printf '%s\\n' "$PAGE" | jq -r '.link[] | select(.relation == "monitor").url' > monitor.url
+printf '%s\\n' "$PAGE" | jq -r '"?_since=" + .meta.lastUpdated' > since.query
 """

@@ -83,7 +83,7 @@ def test_an_app_that_changed_since_it_was_looked_at_is_not_approved(
     with auth.services(read_settings(None)) as services:
         draft = services.apps.get("compass").draft
         worse = replace(draft, redirect_uris=("https://elsewhere.example/done",))
-        services.apps.edit("compass", worse, by="dynamic")
+        services.apps.edit("compass", worse)
     refused = cpcds("apps", "approve", "compass", "--revision", seen, code=2).output
     assert "look at the app again: cpcds apps show compass" in refused
     assert json.loads(cpcds("apps", "show", "compass", "--json").output)["status"] == "pending"

@@ -205,7 +205,9 @@ def test_a_standalone_launch_gives_what_carin_asks_for(
     assert answer.json()["id"] == got["patient"]
 
 
-def test_a_key_of_either_kind_signs_a_client_in(stranger: Stranger, member: str) -> None:
+def test_a_key_of_either_kind_signs_a_client_in(
+    sandbox: Standing, stranger: Stranger, member: str
+) -> None:
     app = registered(sandbox, "private_key_jwt", RSAKey.generate_key(2048))
     assert stranger.launched(app, member, PASSWORD)["access_token"]
 

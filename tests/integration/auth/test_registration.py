@@ -153,7 +153,7 @@ def test_no_text_holds_what_a_terminal_or_a_page_would_obey_or_stumble_over(
     standing: Standing, field: str, text: str
 ) -> None:
     with pytest.raises(InvalidForm) as refused:
-        standing.register(**{field: text})
+        standing.services.apps.register(replace(DRAFT, **{field: text}))
     assert field in refused.value.problems
     standing.register(description="a\r\n\tb")
 

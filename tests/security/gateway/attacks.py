@@ -215,7 +215,7 @@ SEARCHES: Final = [
         /fhir/RelatedPerson
         /fhir/Organization?name=a
         /fhir/Patient/{me}/$everything
-        /fhir/Patient/{me}/$everything?_since=1900-01-01
+        /fhir/Patient/{me}/$everything?_since=1900-01-01T00:00:00Z
         /fhir/Patient/{me}/$everything?start=1900-01-01&end=2999-12-31
         """,
     ),

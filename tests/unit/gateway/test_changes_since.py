@@ -1,4 +1,4 @@
-"""`Patient/[id]/$everything?_since=…`: an app that follows its link `monitor` misses nothing."""
+"""`$everything?_since=…`: an app that sends `meta.lastUpdated` back misses nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from etl.gateway.compartment import SeenRelease
 from etl.gateway.refusals import Refusal
 from etl.gateway.startup import GatewayServices
 from etl.gateway.supported_fhir import TYPES
@@ -54,7 +53,7 @@ def organizations(*names: str, words: str = "as ever") -> list[Resource]:
 
 
 class App:
-    """An app's copy of a member's data, kept right by following links alone."""
+    """An app's copy of a member's data, kept right by sending `meta.lastUpdated` back."""
 
     def __init__(
         self, made: GatewayServices, patient: str = ANN, scopes: tuple[str, ...] = ALL
@@ -84,12 +83,8 @@ class App:
             page = bundle(run(service.page(self.who, links["next"].rpartition("/")[2], base=BASE)))
         if self.is_whole:
             self.copy = {name: self.copy[name] for name in self.taken}
-        query = links["monitor"].partition("?")[2]
-        self.later = [
-            (name, value)
-            for name, _, value in (one.partition("=") for one in query.split("&"))
-            if name != "_count"
-        ]
+        self.later = [pair for pair in self.later if pair[0] != "_since"]
+        self.later.append(("_since", page["meta"]["lastUpdated"]))
 
     def _take(self, entry: dict[str, Any]) -> None:
         one = entry["resource"]
@@ -215,21 +210,7 @@ def test_an_organization_that_changed_comes_though_no_claim_did() -> None:
     assert app.taken == [f"Organization/{logical_id('clinic')}"]
 
 
-def test_what_a_wider_consent_opens_is_new_to_the_app() -> None:
-    store = MemoryStore()
-    publish(store, [of("ann", [claim("one")])], directory=organizations("clinic"), now=day(0))
-    made = opened(store)
-    app = fresh(made, scopes=("patient/Patient.r",))
-    assert set(app.copy) == {f"Patient/{ANN}"}
-    app.who = grant(ANN)
-    app.visit()
-    assert set(app.taken) == {
-        f"{EOB}/{logical_id('one')}",
-        f"Organization/{logical_id('clinic')}",
-    }
-
-
-def test_a_token_keeps_to_the_types_and_dates_that_were_asked_for() -> None:
+def test_changes_keep_to_the_types_and_dates_that_were_asked_for() -> None:
     store = MemoryStore()
     publish(store, [of("ann", [claim("one")])], directory=organizations("clinic"), now=day(0))
     made = opened(store)
@@ -248,7 +229,7 @@ def test_a_token_keeps_to_the_types_and_dates_that_were_asked_for() -> None:
     assert app.taken == []
 
 
-def test_an_app_whose_release_was_pruned_is_told_to_begin_anew() -> None:
+def test_an_app_whose_release_was_pruned_gets_everything_and_is_told_so() -> None:
     store = MemoryStore()
     for night in range(3):
         claims = [claim(f"claim-{night}")]
@@ -256,13 +237,35 @@ def test_an_app_whose_release_was_pruned_is_told_to_begin_anew() -> None:
         if night == 0:
             app = fresh(opened(store))
     prune(store, lambda: START + timedelta(days=400), keep=1)
-    for made in (opened(store), app.made):
-        refreshed(made)
+    app.made = opened(store)
+    app.visit()
+    assert app.is_whole
+    assert app.own() == fresh(app.made).own()
+
+
+def test_releases_stamped_in_the_same_second_are_all_compared() -> None:
+    store = MemoryStore()
+    publish(store, [of("ann", [claim("first")])], now=day(0))
+    publish(store, [of("ann", [claim("passing")])], now=day(1))
+    app = fresh(opened(store))
+    publish(store, [of("ann", [claim("third")])], now=day(1))
+    publish(store, [of("ann", [claim("first")])], now=day(2))
+    app.made = opened(store)
+    app.visit()
+    assert app.own() == fresh(app.made).own()
+
+
+def test_an_app_that_meets_a_server_with_an_older_release_catches_up() -> None:
+    store = MemoryStore()
+    publish(store, [of("ann", [claim("one"), claim("gone")])], now=day(0))
+    behind = opened(store)
+    publish(store, [of("ann", [claim("one", amount=2), claim("two")])], now=day(1))
+    ahead = opened(store)
+    app = fresh(ahead)
+    for made in (behind, ahead):
         app.made = made
-        with pytest.raises(Refusal) as caught:
-            app.visit()
-        assert (caught.value.status, caught.value.code) == (410, "expired")
-        assert "begin anew" in caught.value.diagnostics
+        app.visit()
+    assert app.own() == fresh(ahead).own()
 
 
 def test_an_instant_misses_nothing_that_was_published_after_it_whatever_its_stamp() -> None:
@@ -273,7 +276,11 @@ def test_an_instant_misses_nothing_that_was_published_after_it_whatever_its_stam
         publish(store, [of("ann", claims)], directory=organizations("clinic"), now=day(night))
     made = opened(store)
     app = App(made)
-    for instant, least in ((day(3), 3), (day(4), 4), ("2026-01-04T12:00:00Z", 4)):
+    for instant, least in (
+        ("2026-01-04T00:00:01Z", 3),
+        ("2026-01-05T00:00:01Z", 4),
+        ("2026-01-04T12:00:00Z", 4),
+    ):
         app.later = [("_since", instant)]
         app.visit()
         assert {f"{EOB}/{logical_id(f'claim-{one}')}" for one in range(least, 5)} <= set(app.taken)
@@ -294,7 +301,7 @@ def test_an_instant_names_what_came_and_went_and_gives_what_changed_and_changed_
         held = [claim(name, amount=amount) for name, amount in claims]
         publish(store, [of("ann", held)], directory=organizations("clinic"), now=day(night))
     app.made = opened(store)
-    for instant in ("2026-01-04T06:00:00Z", "2026-01-04"):
+    for instant in ("2026-01-04T06:00:00Z", "2026-01-04T00:00:01Z"):
         app.later = [("_since", instant)]
         app.visit()
         assert app.dropped == [f"{EOB}/{logical_id('passing')}"]
@@ -303,7 +310,7 @@ def test_an_instant_names_what_came_and_went_and_gives_what_changed_and_changed_
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_an_app_that_knows_no_link_and_names_its_last_visit_has_all_that_one_that_begins_anew_has(
+def test_an_app_that_sends_instants_of_its_own_clock_misses_nothing(
     seed: int,
 ) -> None:
     chance = random.Random(seed)
@@ -340,7 +347,11 @@ def test_an_instant_before_all_that_is_kept_gives_everything_and_says_so() -> No
     publish(store, [of("ann", [claim("one")])], now=day(1))
     made = opened(store)
     found = bundle(
-        run(made.service.everything(grant(ANN), ANN, [("_since", "2001-01-01")], base=BASE))
+        run(
+            made.service.everything(
+                grant(ANN), ANN, [("_since", "2001-01-01T00:00:00Z")], base=BASE
+            )
+        )
     )
     assert len([one for one in found["entry"] if one["search"]["mode"] == "match"]) == 2
     issues = found["entry"][-1]["resource"]["issue"]
@@ -355,7 +366,7 @@ def test_a_page_after_a_prune_is_410_where_there_is_nothing_left_to_compare_with
     for night in range(4):
         claims = [claim(f"claim-{one}") for one in range(4 * night)]
         publish(store, [of("ann", claims)], directory=organizations("clinic"), now=day(night))
-    for instant, status in ((day(3), 410), ("2001-01-01", 200)):
+    for instant, status in ((day(1), 410), ("2001-01-01T00:00:00Z", 200)):
         made = opened(store)
         asked = [("_since", instant), ("_count", "2")]
         first = bundle(run(made.service.everything(grant(ANN), ANN, asked, base=BASE)))
@@ -403,7 +414,6 @@ def test_a_poll_that_finds_nothing_reads_no_line_and_little_else() -> None:
 def test_a_manifest_that_was_changed_is_not_believed() -> None:
     store = MemoryStore()
     first = publish(store, [of("ann", [claim("one")])], now=day(0))
-    token = SeenRelease(first.id, frozenset(TYPES)).token
     publish(store, [of("ann", [])], now=day(1))
     data = store.get(first.manifest.key)
     spoilt = MemoryStore()
@@ -413,14 +423,4 @@ def test_a_manifest_that_was_changed_is_not_believed() -> None:
     assert open_current(spoilt).release is not None
     made = opened(spoilt)
     with pytest.raises(Exception, match="damaged"):
-        run(made.service.everything(grant(ANN), ANN, [("_since", token)], base=BASE))
-
-
-def test_a_token_says_release_and_types_and_no_other_text_is_one() -> None:
-    release = "20260201T000000Z-0123456789ab"
-    for types in (frozenset[str](), frozenset(["Patient"]), frozenset(TYPES)):
-        token = SeenRelease(release, types).token
-        assert SeenRelease.of(token) == SeenRelease(release, types)
-    assert SeenRelease(release, frozenset(TYPES)).token == f"{release}.ff"
-    for text in ("", release, f"{release}.", f"{release}.f", f"../{release}.ff", f"{release}.FF"):
-        assert SeenRelease.of(text) is None
+        run(made.service.everything(grant(ANN), ANN, [("_since", day(0))], base=BASE))
