@@ -15,7 +15,7 @@ from etl.auth.app_names import imitates, is_taken
 from etl.auth.configuration import AuthConfiguration, Clock, Randomness, seconds
 from etl.auth.consents import end_consents
 from etl.auth.database import Database
-from etl.auth.database_tables import AppRow, DeveloperRow
+from etl.auth.database_tables import AppRow
 from etl.auth.records import (
     Action,
     App,
@@ -73,8 +73,7 @@ class Apps:
             address: where the request came from, for the audit trail.
 
         Raises:
-            InvalidForm: a field is invalid, the account has as many apps as it may have, or, in
-                production, its address is not verified.
+            InvalidForm: a field is invalid, or the account has as many apps as it may have.
         """
         draft = registration.check(draft)
         at_once = self._configuration.sandbox or origin == "operator"
@@ -92,7 +91,6 @@ class Apps:
             is_plain=at_once and draft.plain_launch,
             is_approved=at_once,
             disabled_by="",
-            registration_hash="",
         )
         with self._database.write() as session:
             self._check_account(session, row)
@@ -200,8 +198,7 @@ class Apps:
 
         Raises:
             NoSuchApp: see `get`.
-            InvalidForm: it was changed since the review, its name is another app's by now, or its
-                developer's address is not verified.
+            InvalidForm: it was changed since the review, or its name is another app's by now.
         """
         with self._database.write() as session:
             row = _row(session, client_id, None)
@@ -211,10 +208,6 @@ class Apps:
                         "revision": "It is not that of the app as it is; look at the app again: "
                         f"cpcds apps show {client_id}"
                     }
-                )
-            if not self._is_verified(session, row):
-                raise InvalidForm(
-                    {"developer": "Nobody has verified the address: cpcds developers verify EMAIL"}
                 )
             self._check_name(session, row)
             row.is_approved, row.disabled_by = True, ""
@@ -284,21 +277,12 @@ class Apps:
             return row is not None and is_same(secret, row.secret_hash)
 
     def _check_account(self, session: Session, row: AppRow) -> None:
-        if not self._is_verified(session, row):
-            raise InvalidForm({"name": "Confirm your e-mail address first, on your profile."})
         own = select(func.count()).where(
             AppRow.developer == row.developer, AppRow.status != AppStatus.DELETED.value
         )
         most = self._configuration.most_apps
         if row.developer and (session.scalar(own) or 0) >= most:
             raise InvalidForm({"name": f"An account can have {most} apps; delete one first."})
-
-    def _is_verified(self, session: Session, row: AppRow) -> bool:
-        """Return whether the address behind an app is verified, where that is required."""
-        if self._configuration.sandbox or not row.developer:
-            return True
-        account = session.get(DeveloperRow, row.developer)
-        return account is not None and account.verified is not None
 
     def _check_name(self, session: Session, row: AppRow) -> None:
         """Refuse a name that looks like the payer's; in production, like another's app, too.

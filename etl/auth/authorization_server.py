@@ -17,7 +17,6 @@ from etl.auth.configuration import AuthConfiguration, Clock, Randomness
 from etl.auth.consents import Consents
 from etl.auth.database import Database
 from etl.auth.developers import Developers
-from etl.auth.email_verification import Addresses
 from etl.auth.endpoints import ProgramEndpoints
 from etl.auth.form_protection import Browsers
 from etl.auth.grant_types import GrantContext
@@ -30,6 +29,7 @@ from etl.auth.rate_limits import EndpointLimits
 from etl.auth.revocations import Revocations
 from etl.auth.services import Services
 from etl.auth.sessions import Sessions
+from etl.auth.sign_in_links import SignInLinks
 from etl.auth.signing_keys import Keys
 from etl.auth.tokens import AccessTokens, IdTokens, RefreshTokens
 from etl.auth.verifier import LocalVerifier
@@ -90,14 +90,9 @@ def open_authorization(
         revocations=revocations,
         verifier=verifier,
         apps=apps,
-        developers=Developers(
-            database,
-            lockout,
-            Addresses(configuration, mailer, clock),
-            configuration,
-            clock=clock,
-            randomness=randomness,
-            note=trail.note,
+        developers=Developers(database, clock=clock, randomness=randomness, note=trail.note),
+        sign_in_links=SignInLinks(
+            configuration, database, mailer, clock=clock, randomness=randomness
         ),
         consents=consents,
         sessions=Sessions(database, clock=clock, randomness=randomness),

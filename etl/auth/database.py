@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 BUSY_SECONDS: Final = 10
 _WRITES: Final = "cpcds_writes"
+_FIRST_VERSION: Final = "0004"
+"""Version of the tables in the first release; no migration leads there from earlier ones."""
 
 
 class Database:
@@ -61,7 +63,7 @@ class Database:
             yield session
 
     def add_if_missing(self, session: Session, table: type[Base], **values: Any) -> bool:
-        """Add a row unless there is one with its key; two processes may try at once.
+        """Add a row unless one has its key or a unique value; two processes may try at once.
 
         Returns:
             Whether it was added.
@@ -162,8 +164,14 @@ def migrate(database: Database) -> None:
     Raises:
         StoreError: the database does not answer or refuses.
     """
-    if present_version(database) == latest_version():
+    present = present_version(database)
+    if present == latest_version():
         return
+    if present is not None and present < _FIRST_VERSION:
+        raise StoreError(
+            "the database of the authorization server was made by a version before the first "
+            "release; begin with a new one"
+        )
     # Imported here: it takes a third of a second, and most starts find the tables up to date.
     from alembic import command
     from alembic.config import Config

@@ -1,8 +1,8 @@
 """Tables of the authorization server's database.
 
-Instants are whole seconds since 1970 in UTC, so that both databases compare them alike. Passwords
-are argon2 hashes; secrets, codes, refresh tokens and session ids, which are random and 256 bits
-long, are SHA-256 hashes. No usable credential can be read out of this database.
+Instants are whole seconds since 1970 in UTC, so that both databases compare them alike. Secrets,
+codes, refresh tokens and session ids, which are random and 256 bits long, are SHA-256 hashes. No
+usable credential can be read out of this database.
 """
 
 from __future__ import annotations
@@ -28,9 +28,7 @@ class DeveloperRow(Base):
     email: Mapped[str] = mapped_column(unique=True)
     name: Mapped[str]
     organization: Mapped[str]
-    password_hash: Mapped[str]
     created: Mapped[int]
-    verified: Mapped[int | None]
 
 
 class AppRow(Base):
@@ -49,7 +47,6 @@ class AppRow(Base):
     is_plain: Mapped[bool]
     is_approved: Mapped[bool]
     disabled_by: Mapped[str]
-    registration_hash: Mapped[str]
 
 
 class ConsentRow(Base):
@@ -126,7 +123,7 @@ class KeyRow(Base):
 
 
 class AssertionRow(Base):
-    """A client assertion that was used, until it expires."""
+    """A client assertion or a sign-in link that was used, until it expires."""
 
     __tablename__ = "assertion"
 

@@ -18,7 +18,7 @@ from etl.smart.callers import caller_of
 
 Endpoint = Literal[
     "authorize", "sign-in", "consent", "token", "client-failure", "introspect", "revoke",
-    "sign-up", "verify", "member", "find",
+    "link", "mailbox", "member", "find",
 ]  # fmt: skip
 
 RATES: Final[dict[Endpoint, str]] = {
@@ -29,12 +29,15 @@ RATES: Final[dict[Endpoint, str]] = {
     "client-failure": "20/minute",
     "introspect": "600/minute",
     "revoke": "120/minute",
-    "sign-up": "20/hour",
-    "verify": "10/hour",
+    "link": "20/hour",
+    "mailbox": "5/hour",
     "member": "120/minute",
     "find": "120/minute",
 }
-"""Endpoint → most calls: of an address, or of an app from an address; empty for any number."""
+"""Endpoint → most calls: of an address, or of an app from an address; empty for any number.
+
+`link`: sign-in links that an address asks for; `mailbox`: those that are sent to one mailbox.
+"""
 
 
 def rates_of(changed: Mapping[str, str]) -> dict[Endpoint, str]:

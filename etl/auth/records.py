@@ -166,11 +166,9 @@ class Developer:
 
     Attributes:
         id: random; not the e-mail address.
-        email: lower case; what one signs in with.
-        name: the person.
-        organization: may be empty.
+        email: lower case; sign-in links are sent to it.
+        name: the person; may be empty, as the organization.
         created: when the account was opened.
-        verified: when its owner opened the link that was sent to the address; None before.
     """
 
     id: str
@@ -178,7 +176,6 @@ class Developer:
     name: str
     organization: str
     created: datetime
-    verified: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,8 +290,7 @@ class SignInRefused(UsageError):
 
 Action = Literal[
     "app-registered", "app-edited", "app-approved", "app-disabled", "app-enabled", "app-deleted",
-    "secret-rotated", "account-opened", "account-edited", "account-verified", "account-deleted",
-    "password-changed",
+    "secret-rotated", "account-opened", "account-edited", "account-deleted",
     "developer-sign-in", "member-sign-in", "consent-given", "consent-refused", "consent-revoked",
     "code-issued", "code-replayed", "token-issued", "token-refreshed", "token-revoked",
     "refresh-replayed", "client-refused", "keys-rotated",

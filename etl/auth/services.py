@@ -18,6 +18,7 @@ from etl.auth.pages import PageRenderer
 from etl.auth.rate_limits import EndpointLimits
 from etl.auth.revocations import Revocations
 from etl.auth.sessions import Sessions
+from etl.auth.sign_in_links import SignInLinks
 from etl.auth.signing_keys import Keys
 from etl.auth.verifier import LocalVerifier
 
@@ -36,6 +37,7 @@ class Services:
     verifier: LocalVerifier
     apps: Apps
     developers: Developers
+    sign_in_links: SignInLinks
     consents: Consents
     sessions: Sessions
     browsers: Browsers

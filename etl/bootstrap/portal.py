@@ -59,6 +59,7 @@ def portal_room(
         served=served_of(settings, description, services),
         apps=services.apps,
         developers=services.developers,
+        links=services.sign_in_links,
         limits=services.limits,
         entrance=PortalSessions(services.browsers, services.sessions, services.developers),
         templates=open_templates(site.templates),

@@ -559,7 +559,7 @@ class AuthSettings(SettingGroup):
     )
     most_apps: int = Field(20, ge=1, description="Apps that an account of a developer may have.")
     smtp_host: str = Field(
-        "", description="Mail server for links that verify developers' addresses; empty for none."
+        "", description="Mail server for developers' sign-in links; empty for none."
     )
     smtp_port: int = Field(587, ge=1, le=65535, description="Its port.")
     smtp_encryption: Literal["starttls", "tls", "none"] = Field(

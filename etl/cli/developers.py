@@ -31,7 +31,6 @@ def list_command(context: click.Context, as_json: bool) -> None:
             {
                 **asdict(developer),
                 "created": developer.created.isoformat(),
-                "verified": developer.verified.isoformat() if developer.verified else None,
                 "apps": apps,
             }
             for developer, apps in developers
@@ -39,44 +38,7 @@ def list_command(context: click.Context, as_json: bool) -> None:
         click.echo(json.dumps(documents, indent=2))
         return
     for developer, apps in developers:
-        note = "" if developer.verified else "  (address not verified)"
-        account = f"{developer.email}  {developer.name}"
-        click.echo(f"{developer.created:%Y-%m-%d}  {apps:>3} apps  {account}{note}")
+        account = f"{developer.email}  {developer.name}".rstrip()
+        click.echo(f"{developer.created:%Y-%m-%d}  {apps:>3} apps  {account}")
     if not developers:
         click.echo("no accounts")
-
-
-@developers_group.command("reset-password")
-@click.argument("email")
-@click.pass_context
-def reset_password_command(context: click.Context, email: str) -> None:
-    """Give the account of EMAIL a new random password, and sign it out everywhere.
-
-    Verify the requester's identity by other means. Apps that were registered before the address was
-    verified are disabled: another person may have registered them.
-    """
-    disabled = 0
-    with auth.services(context.obj.settings()) as services:
-        password = services.developers.reset_password(email)
-        developer = services.developers.of_email(email)
-        if developer.verified is None:
-            for app in services.apps.of_developer(developer.id):
-                services.apps.disable(app.client_id)
-                disabled += 1
-    if disabled:
-        click.echo(f"{disabled} apps disabled: the address of their account was never verified")
-    click.echo(f"new password: {password}")
-    click.echo("It is shown this once. Its owner should change it under Settings.")
-
-
-@developers_group.command("verify")
-@click.argument("email")
-@click.pass_context
-def verify_command(context: click.Context, email: str) -> None:
-    """Take EMAIL, the address of an account, for verified.
-
-    For portals without a mail server: make sure by other means that its owner has the account.
-    """
-    with auth.services(context.obj.settings()) as services:
-        services.developers.verify_by_operator(email)
-    click.echo("the address is verified; its owner can register apps")

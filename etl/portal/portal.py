@@ -20,6 +20,7 @@ from etl.auth.developers import Developers
 from etl.auth.pages import HSTS
 from etl.auth.rate_limits import Endpoint, EndpointLimits, TooMany
 from etl.auth.records import App, DemoMember, Developer, NoSuchApp
+from etl.auth.sign_in_links import SignInLinks
 from etl.portal import error_reference
 from etl.portal.capability_tables import Statement, read_statement
 from etl.portal.examples import LOOPBACK, page_examples
@@ -75,6 +76,7 @@ class Portal:
         served: facts of the running server.
         apps: the registry of apps.
         developers: the developers' accounts.
+        links: sends and redeems sign-in links.
         limits: rate limits of forms.
         entrance: sessions of visitors.
         templates: see `rendering.open_templates`.
@@ -88,6 +90,7 @@ class Portal:
     served: ServerFacts
     apps: Apps
     developers: Developers
+    links: SignInLinks
     limits: EndpointLimits
     entrance: PortalSessions
     templates: Environment
@@ -135,7 +138,7 @@ class Portal:
         response = HTMLResponse(html, status)
         self.protect(response, fresh=fresh or visit.developer is not None or bool(forms))
         if forms:  # a page without forms sets no cookie
-            self.entrance.greet(visit, response)
+            self.entrance.set_form_cookie(visit, response)
         return response
 
     def _is_shown(self, path: str) -> bool:
@@ -173,15 +176,20 @@ class Portal:
             raise HTTPException(403, "csrf")
         return form
 
-    async def count(self, request: Request, endpoint: Endpoint) -> PortalVisit:
+    async def count(self, request: Request, endpoint: Endpoint, caller: str = "") -> PortalVisit:
         """Count a request against a rate limit; return its visit.
+
+        Args:
+            request: the request.
+            endpoint: the limit.
+            caller: whose calls are counted together; those of its address if not given.
 
         Raises:
             HTTPException: 429 there were too many.
         """
         visit = await self.entrance.visit(request)
         try:
-            self.limits.hit(endpoint, "portal", visit.address)
+            self.limits.hit(endpoint, "portal", caller or visit.address)
         except TooMany as error:
             raise HTTPException(429, headers={"retry-after": str(error.retry_after)}) from None
         return visit

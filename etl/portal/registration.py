@@ -44,8 +44,6 @@ class _Pages:
     async def new(self, request: Request) -> Response:
         portal = self._portal
         visit, developer = await portal.signed_in(request)
-        if developer.verified is None and not portal.site.sandbox:
-            return to("/profile")
         if request.method != "POST":
             form = blank_draft(
                 name=developer.name,

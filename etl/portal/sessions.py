@@ -13,7 +13,7 @@ from etl.auth.developers import Developers
 from etl.auth.form_protection import Browsers
 from etl.auth.http import address_of
 from etl.auth.records import Developer, NoSuchAccount
-from etl.auth.sessions import Session, Sessions
+from etl.auth.sessions import Sessions
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,17 +22,15 @@ class PortalVisit:
 
     Attributes:
         developer: the signed-in developer; None for none.
-        session: hash of the session, for `Developers.change_password`; empty for none.
         csrf: token that every form of this visitor carries.
         address: where the request comes from, for the audit trail.
-        came: cookies of the request.
+        cookies: cookies of the request.
     """
 
     developer: Developer | None
-    session: str
     csrf: str = field(repr=False)
     address: str
-    came: form_protection.BrowserCookies = field(repr=False)
+    cookies: form_protection.BrowserCookies = field(repr=False)
 
 
 class PortalSessions:
@@ -48,47 +46,46 @@ class PortalSessions:
         known: PortalVisit | None = getattr(request.state, "visit", None)
         if known is not None:
             return known
-        came = self._browsers.visit(request)
-        developer, session = await run_in_threadpool(self._who, came.tokens["developer"])
+        cookies = self._browsers.visit(request)
+        developer = await run_in_threadpool(self._developer, cookies.tokens["developer"])
         visit = PortalVisit(
             developer,
-            session.hash if session is not None else "",
-            self._browsers.form_token(came, "developer"),
+            self._browsers.form_token(cookies, "developer"),
             address_of(request),
-            came,
+            cookies,
         )
         request.state.visit = visit
         return visit
 
     def is_genuine(self, request: Request, visit: PortalVisit, token: str) -> bool:
         """Return whether a form was made by one of our pages for this visitor (CSRF)."""
-        return self._browsers.is_own_form(request, visit.came, token, "developer")
+        return self._browsers.is_own_form(request, visit.cookies, token, "developer")
 
-    async def admit(self, visit: PortalVisit, response: Response, developer: Developer) -> None:
+    async def sign_in(self, visit: PortalVisit, response: Response, developer: Developer) -> None:
         """Sign a developer in, under a new session, which prevents session fixation."""
         await self._end(visit)
         token = await run_in_threadpool(self._sessions.start, "developer", developer.id)
         self._browsers.set(response, "developer", token)
 
-    async def dismiss(self, visit: PortalVisit, response: Response) -> None:
+    async def sign_out(self, visit: PortalVisit, response: Response) -> None:
         """End the session on the server, not only in the browser."""
         await self._end(visit)
         self._browsers.clear(response, "developer")
 
-    def greet(self, visit: PortalVisit, response: Response) -> None:
+    def set_form_cookie(self, visit: PortalVisit, response: Response) -> None:
         """Give a browser the cookie that its forms need."""
-        self._browsers.greet(response, visit.came)
+        self._browsers.greet(response, visit.cookies)
 
     async def _end(self, visit: PortalVisit) -> None:
-        token = visit.came.tokens["developer"]
+        token = visit.cookies.tokens["developer"]
         if token:
             await run_in_threadpool(self._sessions.end, token)
 
-    def _who(self, token: str) -> tuple[Developer | None, Session | None]:
+    def _developer(self, token: str) -> Developer | None:
         session = self._sessions.find("developer", token)
         if session is None:
-            return None, None
+            return None
         try:
-            return self._developers.get(session.subject), session
+            return self._developers.get(session.subject)
         except NoSuchAccount:  # deleted since, in another window
-            return None, None
+            return None

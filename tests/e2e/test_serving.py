@@ -43,8 +43,7 @@ SERVING = {
 """Libraries that a gateway loads: what its start takes follows from them (`make bench-gateway`)."""
 
 AUTHORIZING = {
-    *("argon2", "authlib", "itsdangerous", "jinja2", "joserfc", "pwdlib", "pygments"),
-    "sqlalchemy",
+    *("authlib", "itsdangerous", "jinja2", "joserfc", "pygments", "sqlalchemy"),
 }
 """Those that the authorization server and the portal need beside them."""
 

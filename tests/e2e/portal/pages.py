@@ -7,7 +7,7 @@ from typing import Final
 
 from playwright.sync_api import Locator, Page
 
-from tests.e2e.portal.walking import first_member, register, sign_up
+from tests.e2e.portal.walking import first_member, register, sign_in
 
 PUBLIC: Final = {
     "home": "/",
@@ -26,7 +26,6 @@ PUBLIC: Final = {
     "try": "/try",
     "contact": "/contact",
     "sign-in": "/sign-in",
-    "sign-up": "/sign-up",
     "apps": "/apps",
     "not-found": "/nowhere",
 }
@@ -37,10 +36,15 @@ def every_page(page: Page) -> Iterator[str]:
     for name, path in PUBLIC.items():
         page.goto(path)
         yield name
-    page.goto("/sign-up")
-    _follow(page, page.get_by_role("main").get_by_role("button", name="Sign up"))
-    yield "sign-up-wrong"
-    sign_up(page)
+    page.goto("/sign-in")
+    _follow(page, page.get_by_role("button", name="Send the link"))
+    yield "sign-in-wrong"
+    page.get_by_label("E-mail").fill("eve@lens.example")
+    _follow(page, page.get_by_role("button", name="Send the link"))
+    yield "link-sent"
+    _follow(page, page.locator("pre.mail a"))
+    yield "link"
+    sign_in(page)
     yield "form"
     _follow(page, page.get_by_role("button", name="Register the app"))
     yield "form-wrong"

@@ -116,7 +116,7 @@ def stand_up(
         )
     )
     # All tests come from one address; that forms are counted is tested where they are.
-    with patch.dict(RATES, {"sign-up": "10000/hour", "sign-in": "10000/hour"}):
+    with patch.dict(RATES, {"link": "10000/hour", "sign-in": "10000/hour"}):
         authorized = authorization(settings)
     services = authorized.services
     assert services is not None

@@ -15,7 +15,7 @@ from tests.e2e.portal.walking import (
     consent,
     first_member,
     register,
-    sign_up,
+    sign_in,
 )
 
 
@@ -77,7 +77,7 @@ def test_try_it_stops_where_state_is_not_its_own(page: Page) -> None:
 def test_everything_works_without_javascript(
     scriptless: Page, sandbox: Standing, as_json: bool
 ) -> None:
-    sign_up(scriptless)
+    sign_in(scriptless)
     client_id, secret = register(scriptless)
     redirect_uri = f"{sandbox.base}/code"
     username, password = first_member(scriptless)
@@ -136,7 +136,7 @@ def test_tabs_of_examples_work_without_javascript_and_from_the_keyboard(scriptle
 
 
 def test_a_disabled_app_is_refused_and_its_developer_sees_why(page: Page) -> None:
-    sign_up(page)
+    sign_in(page)
     client_id, _ = register(page)
     page.goto(f"/apps/{client_id}")
     page.get_by_role("button", name="Disable").click()

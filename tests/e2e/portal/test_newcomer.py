@@ -16,15 +16,15 @@ from tests.e2e.portal.walking import (
     first_member,
     in_shell,
     register,
-    sign_up,
+    sign_in,
 )
 
 
 def test_a_newcomer_gets_to_a_first_claim_by_the_quickstart(page: Page, tmp_path: Path) -> None:
     page.goto("/")
     page.get_by_role("link", name="Fetch a first claim").click()
-    page.get_by_role("link", name="Sign up and open the form").click()
-    sign_up(page)
+    page.get_by_role("link", name="Sign in and open the form").click()
+    sign_in(page)
     _, secret = register(page)
     with page.expect_navigation():
         page.get_by_role("link", name="Quickstart with this app").click()
@@ -55,7 +55,7 @@ def test_a_newcomer_gets_to_a_first_claim_by_the_quickstart(page: Page, tmp_path
 def test_every_example_of_the_patient_access_page_works_in_a_shell(
     page: Page, tmp_path: Path, tab: int
 ) -> None:
-    sign_up(page)
+    sign_in(page)
     _, secret = register(page)
     username, password = first_member(page)
     page.goto("/patient-access")

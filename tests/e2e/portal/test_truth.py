@@ -14,9 +14,10 @@ import pytest
 from httpx2 import Client
 from playwright.sync_api import Browser, Page, expect
 
+from etl.auth.mail import Mail
 from etl.portal import error_reference
 from tests.e2e.portal.standing import Standing, registered, stand_up
-from tests.e2e.portal.walking import code_by_hand, first_member, register, sign_up
+from tests.e2e.portal.walking import code_by_hand, first_member, register, sign_in
 
 
 @pytest.fixture(scope="module")
@@ -210,14 +211,14 @@ def test_an_app_in_production_works_from_the_approval_on(
     chromium: Browser, target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CPCDS_ID_KEY", "a key of the test")
+    mails: list[Mail] = []
+    monkeypatch.setattr("etl.bootstrap.auth.mailer_of", lambda settings: mails.append)
     with (
         stand_up(target, tmp_path, mode="production", demo_members=None) as standing,
         chromium.new_context(base_url=standing.base) as context,
     ):
         page = context.new_page()
-        email = sign_up(page, then="Profile")
-        standing.services.developers.verify_by_operator(email)
-        page.goto("/apps/new")
+        sign_in(page, mails=mails)
         client_id, _ = register(page, redirect_uris="https://lens.example/done")
         expect(page.get_by_text("It is waiting for approval")).to_be_visible()
         link = f"/oauth/authorize?client_id={client_id}&response_type=code"

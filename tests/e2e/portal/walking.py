@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 import subprocess
+from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 from typing import Final
@@ -15,27 +16,30 @@ from urllib.parse import urlencode
 
 from playwright.sync_api import Page, expect
 
+from etl.auth.mail import Mail
 from etl.auth.records import ATTESTATIONS
 
-PASSWORD: Final = "correct horse battery staple"  # noqa: S105 - of tests
 _NUMBERS: Final = count(1)
 
 
-def sign_up(page: Page, *, then: str = "Application Registration Form") -> str:
+def sign_in(page: Page, *, mails: Sequence[Mail] = ()) -> str:
     """Open an account; return its e-mail address.
 
     Args:
         page: of somebody who is not signed in.
-        then: heading of the page that follows: in production the profile, until the address is
-            confirmed.
+        mails: what the server sends; a sandbox shows the link on the page.
     """
     email = f"dana{next(_NUMBERS)}.{os.getpid()}@lens.example"
-    page.goto("/sign-up?next=/apps/new")
-    page.get_by_label("Your name").fill("Dana Developer")
+    page.goto("/sign-in?next=/apps/new")
     page.get_by_label("E-mail").fill(email)
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("main").get_by_role("button", name="Sign up").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text(then)
+    page.get_by_role("button", name="Send the link").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Your link to sign in")
+    if mails:
+        page.goto(re.findall(r"/sign-in/\S+", mails[-1].text)[0])
+    else:
+        page.locator("pre.mail a").click()
+    page.get_by_role("main").get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Application Registration Form")
     return email
 
 
@@ -43,6 +47,7 @@ def register(page: Page, *, redirect_uris: str = "", public: bool = False) -> tu
     """Fill in the form that is open; return client id and secret."""
     page.get_by_label("Name", exact=True).first.fill("Claim Lens")
     page.get_by_role("textbox", name="Organization").fill("Lens LLC")
+    page.locator("#contact_name").fill("Dana Developer")
     page.get_by_role("textbox", name="Privacy policy").fill("https://lens.example/privacy")
     if public:
         page.get_by_label("No: it runs on a phone or in a browser").check()

@@ -16,14 +16,13 @@ from etl.auth.configuration import AuthConfiguration
 from etl.auth.database import Database, open_database
 from etl.auth.database_tables import Base
 from etl.auth.developers import Developers
-from etl.auth.email_verification import Addresses
 from etl.auth.form_protection import Browsers
-from etl.auth.lockout import Lockout
 from etl.auth.mail import Mail, Mailer
 from etl.auth.rate_limits import EndpointLimits
 from etl.auth.records import DemoMember, Happening
 from etl.auth.revocations import Revocations
 from etl.auth.sessions import Sessions
+from etl.auth.sign_in_links import SignInLinks
 from etl.gateway.supported_fhir import TYPES
 from etl.portal.app import portal_app
 from etl.portal.portal import Portal, SandboxMember
@@ -161,9 +160,6 @@ def stand_up(
     )
     developers = Developers(
         database,
-        Lockout(database, clock),
-        Addresses(configuration, mailer, clock),
-        configuration,
         clock=clock,
         randomness=secrets.token_bytes,
         note=happenings.append,
@@ -193,6 +189,9 @@ def stand_up(
         ),
         apps=apps,
         developers=developers,
+        links=SignInLinks(
+            configuration, database, mailer, clock=clock, randomness=secrets.token_bytes
+        ),
         limits=EndpointLimits(),
         entrance=PortalSessions(browsers, sessions, developers),
         templates=open_templates(site.templates),

@@ -18,7 +18,7 @@ from tests.integration.portal.served import BASE, SITE, Standing, stand_up
 PUBLIC = (
     "/", "/patient-access", "/patient-access/capability", "/provider-directory",
     "/provider-directory/capability", "/quickstart", "/sandbox", "/code", "/try", "/contact",
-    "/sign-in", "/sign-up", "/apps",
+    "/sign-in", "/apps",
 )  # fmt: skip
 OWN = ("/profile", "/settings", "/settings/delete", "/apps", "/apps/new")
 ELSEWHERE = ("/member", "/fhir", "/oauth", "/directory")

@@ -41,7 +41,7 @@ def test_a_public_app_has_no_secret(sandbox: Standing, developer: Browser) -> No
 
 
 def test_an_app_in_production_waits_for_approval(production: Standing) -> None:
-    developer = browser(production).sign_up().confirm(production)
+    developer = browser(production).sign_in(production)
     client_id, _ = developer.register()
     assert production.portal.apps.get(client_id).status is AppStatus.PENDING
     assert "Waiting for approval" in developer.get("/apps").text
@@ -145,16 +145,16 @@ def test_an_app_is_deleted_after_one_more_question(sandbox: Standing, developer:
 
 @pytest.mark.parametrize("step", ["", "/edit", "/delete"])
 def test_another_developers_app_is_not_there(sandbox: Standing, step: str) -> None:
-    client_id, _ = browser(sandbox).sign_up("dana").register()
-    other = browser(sandbox).sign_up("eve")
+    client_id, _ = browser(sandbox).sign_in(sandbox).register()
+    other = browser(sandbox).sign_in(sandbox, "eve")
     assert other.get(f"/apps/{client_id}{step}").status_code == 404
     assert client_id not in other.get("/apps").text
 
 
 @pytest.mark.parametrize("step", ["secret", "disable", "enable", "delete", "edit"])
 def test_another_developers_app_cannot_be_touched(sandbox: Standing, step: str) -> None:
-    client_id, secret = browser(sandbox).sign_up("dana").register()
-    other = browser(sandbox).sign_up("eve")
+    client_id, secret = browser(sandbox).sign_in(sandbox).register()
+    other = browser(sandbox).sign_in(sandbox, "eve")
     answer = other.send(f"/apps/{client_id}/{step}", FORM, page="/profile")
     assert answer.status_code == 404
     app = sandbox.portal.apps.get(client_id)
@@ -173,6 +173,6 @@ def test_every_change_is_in_the_audit_trail(sandbox: Standing, developer: Browse
     developer.send(f"/apps/{client_id}/secret", {}, page=f"/apps/{client_id}")
     developer.send(f"/apps/{client_id}/delete", {})
     assert [one.action for one in sandbox.happenings] == [
-        "account-opened", "app-registered", "secret-rotated", "app-deleted",
+        "account-opened", "developer-sign-in", "app-registered", "secret-rotated", "app-deleted",
     ]  # fmt: skip
     assert all(one.by == "developer" for one in sandbox.happenings)

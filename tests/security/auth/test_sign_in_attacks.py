@@ -1,4 +1,4 @@
-"""Attacks on passwords and sessions, of members and of developers. One test for each."""
+"""Attacks on members' sign-in and on sessions. One test for each."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ import pytest
 from httpx2 import Response
 from starlette.testclient import TestClient
 
-from etl.auth.records import InvalidForm, SignInRefused
+from etl.auth.records import SignInRefused
 from tests.integration.auth import standing as acting
 from tests.integration.auth.standing import ANA, Standing, stand_up
 
-GOOD = "a rather long passphrase"
 WRONG = "wrong"
 
 
@@ -23,10 +22,6 @@ def try_member(browser: TestClient, password: str, username: str = "ana") -> Res
         data={**acting.hidden(page), "username": username, "password": password},
     )
     return answer
-
-
-def sign_up(standing: Standing, email: str = "jo@app.example") -> str:
-    return standing.services.developers.sign_up(email=email, name="Jo Park", password=GOOD).id
 
 
 def test_a_member_account_is_locked_after_five_wrong_passwords(standing: Standing) -> None:
@@ -62,29 +57,24 @@ def test_each_further_failure_locks_longer_up_to_a_quarter_of_an_hour(standing: 
 
 
 def test_lockout_holds_in_every_process(standing: Standing) -> None:
-    sign_up(standing)
     url = str(standing.services.database.engine.url)
     with stand_up(standing.folder, url=url, clock=standing.clock) as other:
         for one in (standing, other, standing, other, standing):
-            with pytest.raises(SignInRefused):
-                one.services.developers.sign_in(email="jo@app.example", password=WRONG)
-        with pytest.raises(SignInRefused) as refused:
-            other.services.developers.sign_in(email="jo@app.example", password=GOOD)
-    assert refused.value.retry_after > 0
+            with one.client() as browser:
+                assert try_member(browser, WRONG).status_code == 401
+        with other.client() as browser:
+            assert try_member(browser, acting.PASSWORD).status_code == 429
 
 
 def test_an_address_that_tries_many_accounts_is_locked(standing: Standing) -> None:
     """Password spraying."""
-    sign_up(standing)
-    developers = standing.services.developers
-    with pytest.raises(SignInRefused):
-        developers.sign_in(email="x@app.example", password=GOOD, address="10.0.0.1")
-    for number in range(29):
-        standing.services.lockout.failed(f"x{number}@app.example", "10.0.0.1")
+    lockout = standing.services.lockout
+    for number in range(30):
+        lockout.failed(f"x{number}", "10.0.0.1")
     with pytest.raises(SignInRefused) as refused:
-        developers.sign_in(email="jo@app.example", password=GOOD, address="10.0.0.1")
+        lockout.check("ana", "10.0.0.1")
     assert refused.value.retry_after > 0
-    assert developers.sign_in(email="jo@app.example", password=GOOD, address="10.0.0.2")
+    lockout.check("ana", "10.0.0.2")
 
 
 def test_all_addresses_of_one_ipv6_network_are_one_address(standing: Standing) -> None:
@@ -104,11 +94,10 @@ def test_an_office_whose_people_mistype_now_and_then_is_not_locked(standing: Sta
 
 
 def test_an_unknown_account_is_refused_in_the_same_words(standing: Standing) -> None:
-    sign_up(standing)
     sentences = set()
-    for email in ("jo@app.example", "nobody@app.example"):
+    for username in ("ana", "nobody"):
         with pytest.raises(SignInRefused) as refused:
-            standing.services.developers.sign_in(email=email, password=WRONG)
+            standing.services.demo.sign_in(username, WRONG, "10.0.0.1")
         sentences.add(str(refused.value))
     assert len(sentences) == 1
 
@@ -129,40 +118,6 @@ def test_authorize_and_token_are_limited_in_number(tmp_path: Path) -> None:
     assert [one.status_code for one in pages] == [400, 400, 429]
     assert [one.status_code for one in answers] == [400, 400, 429]
     assert int(answers[-1].headers["retry-after"]) >= 1
-
-
-@pytest.mark.parametrize("password", ["short", "jo@app.example", "aaaaaaaaaaaaaaaa", "x" * 500])
-def test_passwords_that_are_easy_to_guess_are_not_taken(standing: Standing, password: str) -> None:
-    with pytest.raises(InvalidForm):
-        standing.services.developers.sign_up(
-            email="jo@app.example", name="Jo Park", password=password
-        )
-
-
-def test_a_new_password_ends_all_other_sessions(standing: Standing) -> None:
-    developer = sign_up(standing)
-    sessions = standing.services.sessions
-    here, there = sessions.start("developer", developer), sessions.start("developer", developer)
-    kept = sessions.find("developer", here)
-    assert kept is not None
-    standing.services.developers.change_password(
-        developer, old=GOOD, new="another long passphrase", keep_session=kept.hash
-    )
-    assert sessions.find("developer", here)
-    assert sessions.find("developer", there) is None
-
-
-def test_the_old_password_is_asked_for_and_counted(standing: Standing) -> None:
-    developer = sign_up(standing)
-    for _ in range(5):
-        with pytest.raises(InvalidForm):
-            standing.services.developers.change_password(
-                developer, old="wrong", new="another long passphrase"
-            )
-    with pytest.raises(SignInRefused):
-        standing.services.developers.change_password(
-            developer, old=GOOD, new="another long passphrase"
-        )
 
 
 def test_a_session_is_new_with_each_sign_in_and_cannot_be_fixed_before(standing: Standing) -> None:

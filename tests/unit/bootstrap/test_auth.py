@@ -144,13 +144,13 @@ def test_plain_http_is_for_loopback_only(tmp_path: Path) -> None:
 
 def test_limits_of_endpoints_are_settings(tmp_path: Path) -> None:
     prepared = auth.prepared(
-        settings(tmp_path, limits={"sign-in": "3/minute", "token": "", "sign-up": "2/hour"})
+        settings(tmp_path, limits={"sign-in": "3/minute", "token": "", "link": "2/hour"})
     )
     services = auth.opened(prepared, "https://api.example")
     try:
         limits = services.limits
         assert limits.rates == {
-            **RATES, "sign-in": "3/minute", "token": "", "sign-up": "2/hour",
+            **RATES, "sign-in": "3/minute", "token": "", "link": "2/hour",
         }  # fmt: skip
         for _ in range(3):
             limits.hit("sign-in", "192.0.2.1")

@@ -1,11 +1,11 @@
-"""The first version of all tables."""
+"""All tables."""
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0001"
+revision = "0004"
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -26,6 +26,15 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_access_patient"), "access", ["patient"], unique=False)
     op.create_table(
+        "access_year",
+        sa.Column("year", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("members", sa.BigInteger(), nullable=False),
+        sa.Column("more_than_once", sa.BigInteger(), nullable=False),
+        sa.Column("several_apps", sa.BigInteger(), nullable=False),
+        sa.Column("apps", sa.JSON(), nullable=False),
+        sa.PrimaryKeyConstraint("year"),
+    )
+    op.create_table(
         "app",
         sa.Column("client_id", sa.String(length=255), nullable=False),
         sa.Column("developer", sa.String(length=255), nullable=False),
@@ -38,7 +47,6 @@ def upgrade() -> None:
         sa.Column("is_plain", sa.Boolean(), nullable=False),
         sa.Column("is_approved", sa.Boolean(), nullable=False),
         sa.Column("disabled_by", sa.String(length=255), nullable=False),
-        sa.Column("registration_hash", sa.String(length=255), nullable=False),
         sa.PrimaryKeyConstraint("client_id"),
     )
     op.create_index(op.f("ix_app_developer"), "app", ["developer"], unique=False)
@@ -64,7 +72,6 @@ def upgrade() -> None:
         sa.Column("email", sa.String(length=255), nullable=False),
         sa.Column("name", sa.String(length=255), nullable=False),
         sa.Column("organization", sa.String(length=255), nullable=False),
-        sa.Column("password_hash", sa.String(length=255), nullable=False),
         sa.Column("created", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("email"),
@@ -169,31 +176,3 @@ def upgrade() -> None:
         op.f("ix_refresh_token_consent_id"), "refresh_token", ["consent_id"], unique=False
     )
     op.create_index(op.f("ix_refresh_token_expires"), "refresh_token", ["expires"], unique=False)
-
-
-def downgrade() -> None:
-    """Drop the tables."""
-    op.drop_index(op.f("ix_refresh_token_expires"), table_name="refresh_token")
-    op.drop_index(op.f("ix_refresh_token_consent_id"), table_name="refresh_token")
-    op.drop_table("refresh_token")
-    op.drop_index(op.f("ix_authorization_code_expires"), table_name="authorization_code")
-    op.drop_table("authorization_code")
-    op.drop_index(op.f("ix_consent_client_id"), table_name="consent")
-    op.drop_index("consent_patient", table_name="consent")
-    op.drop_table("consent")
-    op.drop_table("signing_key")
-    op.drop_index(op.f("ix_session_subject"), table_name="session")
-    op.drop_index(op.f("ix_session_expires"), table_name="session")
-    op.drop_table("session")
-    op.drop_index(op.f("ix_revocation_until"), table_name="revocation")
-    op.drop_table("revocation")
-    op.drop_index(op.f("ix_failure_last"), table_name="failure")
-    op.drop_table("failure")
-    op.drop_table("developer")
-    op.drop_table("audit_trail")
-    op.drop_index(op.f("ix_assertion_expires"), table_name="assertion")
-    op.drop_table("assertion")
-    op.drop_index(op.f("ix_app_developer"), table_name="app")
-    op.drop_table("app")
-    op.drop_index(op.f("ix_access_patient"), table_name="access")
-    op.drop_table("access")

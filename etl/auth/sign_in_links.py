@@ -1,0 +1,137 @@
+"""One-time sign-in links for developers, sent by mail.
+
+A link works for 15 minutes, once, and only in the browser that asked for it: who reads the mail
+alone, or gets it forwarded, cannot use it. It opens a page with a button, so that a mail scanner
+that fetches links does not use it up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Final
+
+from itsdangerous import BadData, URLSafeSerializer
+from sqlalchemy import delete
+
+from etl.auth.configuration import AuthConfiguration, Clock, Randomness, seconds
+from etl.auth.database import Database
+from etl.auth.database_tables import AssertionRow
+from etl.auth.mail import Mail, Mailer
+from etl.auth.secrets import derived_key, hash_of, new_token
+
+LINK_SECONDS: Final = 15 * 60
+SIGN_IN_PATH: Final = "/sign-in"
+
+_USED: Final = "sign-in link"
+"""Client id under which used links are kept, beside the assertions that apps used."""
+
+_TEXT: Final = """\
+Somebody, you we hope, wants to sign in to the portal for developers of {payer}.
+
+Open this link within 15 minutes, in the browser in which you asked for it:
+
+{link}
+
+It works once. If it was not you, do nothing: the link is of no use in another browser.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class RedeemedLink:
+    """A sign-in link that was valid, and is used up.
+
+    Attributes:
+        email: the address that it was sent to.
+        next_path: page of the portal to go on to.
+    """
+
+    email: str
+    next_path: str
+
+
+class SignInLinks:
+    """Makes, sends and redeems sign-in links.
+
+    Args:
+        configuration: the server's.
+        database: keeps the used links until they expire.
+        mailer: sends the mail; None if no mail server is configured.
+        clock: gives the present time.
+        randomness: gives unpredictable bytes.
+    """
+
+    def __init__(
+        self,
+        configuration: AuthConfiguration,
+        database: Database,
+        mailer: Mailer | None,
+        *,
+        clock: Clock,
+        randomness: Randomness,
+    ) -> None:
+        self._configuration = configuration
+        self._database = database
+        self._mailer = mailer
+        self._clock = clock
+        self._randomness = randomness
+        self._signer = URLSafeSerializer(
+            derived_key(configuration.secret, "sign-in links"),
+            signer_kwargs={"digest_method": sha256},
+        )
+
+    @property
+    def reach_developers(self) -> bool:
+        """Whether links reach a developer: by mail, or shown on the page of a sandbox."""
+        return self._mailer is not None or self._configuration.sandbox
+
+    def send(self, email: str, browser: str, next_path: str) -> Mail | None:
+        """Send a link to an address.
+
+        Args:
+            email: the address, in lower case.
+            browser: random name of the browser that asks.
+            next_path: page of the portal to go on to.
+
+        Returns:
+            The mail, if it is not sent but shown: in a sandbox without a mail server.
+
+        Raises:
+            MailNotSent: the mail server did not take it.
+        """
+        content = [
+            email,
+            hash_of(browser),
+            next_path,
+            seconds(self._clock) + LINK_SECONDS,
+            new_token(self._randomness, 16),
+        ]
+        link = self._configuration.url(f"{SIGN_IN_PATH}/{self._signer.dumps(content)}")
+        text = _TEXT.format(payer=self._configuration.payer, link=link)
+        mail = Mail(email, "Your link to sign in", text)
+        if self._mailer is not None:
+            self._mailer(mail)
+            return None
+        return mail if self._configuration.sandbox else None
+
+    def redeem(self, token: str, browser: str) -> RedeemedLink | None:
+        """Use a link up; None if it is forged, expired, used, or was asked for elsewhere.
+
+        Waits for the database: call it in a thread.
+        """
+        try:
+            email, asked_by, next_path, expires, _ = self._signer.loads(token)
+        except BadData:
+            return None
+        if asked_by != hash_of(browser) or seconds(self._clock) >= expires:
+            return None
+        with self._database.write() as session:
+            session.execute(
+                delete(AssertionRow).where(
+                    AssertionRow.client_id == _USED, AssertionRow.expires < seconds(self._clock)
+                )
+            )
+            is_first = self._database.add_if_missing(
+                session, AssertionRow, client_id=_USED, jti_hash=hash_of(token), expires=expires
+            )
+        return RedeemedLink(str(email), str(next_path)) if is_first else None
