@@ -12,15 +12,8 @@ from etl.conform.compiler import Compiler, is_resource
 from etl.conform.findings import ConformanceRule, Issue, IssueSeverity, fixed_rule
 from etl.conform.visit import Check, Visit
 from etl.errors import UsageError
+from etl.profiles import structures as st
 from etl.profiles.guides import GUIDES, Guide, known_versions, unknown_version, versions_of
-from etl.profiles.structures import (
-    Profile,
-    find_canonical,
-    is_type,
-    load_profile,
-    load_type,
-    profile_names,
-)
 
 NOT_FOR_THE_GUIDE = frozenset({"Parameters"})
 """Types that bulk files hold besides resources of members: the header of a resource block."""
@@ -62,7 +55,7 @@ class Checker:
             guide: Compiler(guide, strict=strict) for guide in GUIDES if guide.binding
         }
         self._checks: dict[str, Check] = {}
-        self._chosen: dict[str, list[Profile]] = {}
+        self._chosen: dict[str, list[st.Profile]] = {}
         for name in profiles:
             profile = profile_named(name)
             self._chosen.setdefault(profile.type, []).append(profile)
@@ -74,13 +67,13 @@ class Checker:
             return CheckedResource("", issues=(("", Issue(_no_resource(resource))),))
         if kind in NOT_FOR_THE_GUIDE:
             return CheckedResource(kind, skipped="header")
-        if not is_type(kind) or not is_resource(load_type(kind)):
+        if not st.is_type(kind) or not is_resource(st.load_type(kind)):
             return CheckedResource(
                 "", issues=(("", Issue(fixed_rule("type-unknown"))),), skipped="type-unknown"
             )
         profiles, issues = self._profiles_of(resource, kind)
         references: list[str] = []
-        for profile in profiles or [load_type(kind)]:
+        for profile in profiles or [st.load_type(kind)]:
             visit = self._visit(profile, resource)
             issues += [(profile.canonical if profiles else "", issue) for issue in visit.issues]
             references = references or visit.references
@@ -90,7 +83,7 @@ class Checker:
             kind, tuple(p.canonical for p in profiles), tuple(issues), tuple(references)
         )
 
-    def _visit(self, profile: Profile, resource: dict[str, Any]) -> Visit:
+    def _visit(self, profile: st.Profile, resource: dict[str, Any]) -> Visit:
         check = self._checks.get(profile.canonical)
         if check is None:
             check = self._compilers[profile.terminology].resource(profile)
@@ -104,20 +97,20 @@ class Checker:
 
     def _profiles_of(
         self, resource: dict[str, Any], kind: str
-    ) -> tuple[list[Profile], list[tuple[str, Issue]]]:
+    ) -> tuple[list[st.Profile], list[tuple[str, Issue]]]:
         """Return the profiles to check against, and the issues of meta.profile itself."""
         if kind in self._chosen:
             return self._chosen[kind], []
         meta = resource.get("meta")
         named = meta.get("profile") if type(meta) is dict else None
-        profiles: list[Profile] = []
+        profiles: list[st.Profile] = []
         issues: list[tuple[str, Issue]] = []
         versions: list[tuple[Guide, str, str]] = []
         for index, canonical in enumerate(named if type(named) is list else ()):
             if type(canonical) is not str:
                 continue
             place = f"meta.profile[{index}]"
-            profile = find_canonical(canonical)
+            profile = st.find_canonical(canonical)
             if profile is None:
                 other = unknown_version(canonical)
                 if other is not None:
@@ -198,12 +191,12 @@ _VALUE: Final = ConformanceRule(
 )
 
 
-def _asks_for_version(profile: Profile) -> bool:
+def _asks_for_version(profile: st.Profile) -> bool:
     """Whether an invariant of the profile says so already."""
     return any(key.endswith("-meta-profile-version") for key in profile.invariants)
 
 
-def profile_named(name: str) -> Profile:
+def profile_named(name: str) -> st.Profile:
     """Return the profile of a name or canonical, `|` and a version after it or not.
 
     Raises:
@@ -212,14 +205,14 @@ def profile_named(name: str) -> Profile:
     bare = name.partition("|")[0]
     canonical = name
     if "/" not in name:
-        guides = (guide for guide in GUIDES if guide.binding and bare in profile_names(guide))
+        guides = (guide for guide in GUIDES if guide.binding and bare in st.profile_names(guide))
         if (guide := next(guides, None)) is not None:
             canonical = f"{guide.canonical}{name}"
     if (other := unknown_version(canonical)) is not None:
         guide, version = other
         versions = known_versions(guide)
         raise UsageError(f"{guide.title} {version} is not known here; known are {versions}")
-    profile = find_canonical(canonical)
+    profile = st.find_canonical(canonical)
     if profile is None or not is_resource(profile):
         versions = "; ".join(
             f"the {guide.title} profiles are {', '.join(_resource_profiles(guide))}"
@@ -232,6 +225,6 @@ def profile_named(name: str) -> Profile:
 
 def _resource_profiles(guide: Guide) -> Iterator[str]:
     """Yield the names of a guide's profiles of resources; its extensions are left out."""
-    for name in profile_names(guide):
-        if is_resource(load_profile(name, guide)):
+    for name in st.profile_names(guide):
+        if is_resource(st.load_profile(name, guide)):
             yield name

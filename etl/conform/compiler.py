@@ -11,41 +11,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+from etl.conform import members as mb
 from etl.conform.codes import Verdict, binding_verdict, coding_verdict
 from etl.conform.findings import ConformanceRule, Issue
 from etl.conform.guide_rules import guide_check
 from etl.conform.invariants import rule_of, test_of
-from etl.conform.members import (
-    Bounds,
-    Slice,
-    array,
-    beside_array,
-    beside_single,
-    error,
-    forbidden,
-    single,
-    sliced,
-)
 from etl.conform.objects import Choice, RequiredElement, object_check
 from etl.conform.patterns import described, matcher
 from etl.conform.primitives import TESTS, json_kind
 from etl.conform.references import is_local, resolved_type, stated_type
 from etl.conform.slices import classifier
 from etl.conform.visit import Check, Holds, Member, Visit
+from etl.profiles import structures as st
 from etl.profiles.absent_reasons import ABSENT_REASONS, DATA_ABSENT_REASON
 from etl.profiles.guides import DEFAULT, US_CORE, Guide
 from etl.profiles.invariants import NOT_CHECKED, guide_rules
 from etl.profiles.shapes import target_types
-from etl.profiles.structures import (
-    Element,
-    Profile,
-    TypeChoice,
-    choice_names,
-    find_canonical,
-    is_type,
-    load_type,
-    primitives,
-)
 
 _BACKBONE: Final = frozenset({"BackboneElement", "Element"})
 """Types of objects with elements that the snapshot around them lists."""
@@ -66,9 +47,9 @@ class Compiler:
         self._coding = coding_verdict(guide)
         self._extensions: dict[str, Check] = {}
 
-    def resource(self, profile: Profile) -> Check:
+    def resource(self, profile: st.Profile) -> Check:
         """Return the check of a whole resource against a profile or plain type."""
-        check = self._object(profile, profile.root, TypeChoice(profile.type))
+        check = self._object(profile, profile.root, st.TypeChoice(profile.type))
         rules = guide_rules(profile)
         checks = (check, *(guide_check(rule, self._guide, strict=self._strict) for rule in rules))
         if len(checks) == 1:
@@ -82,10 +63,10 @@ class Compiler:
 
     # Values --------------------------------------------------------------------------------------
 
-    def _value(self, profile: Profile, element: Element, choice: TypeChoice) -> Check:
+    def _value(self, profile: st.Profile, element: st.Element, choice: st.TypeChoice) -> Check:
         """Return the check of one value of an element, of one of its types."""
         extras = list(self._extras(element, choice))
-        if choice.code in primitives():
+        if choice.code in st.primitives():
             tests = list(self._invariants([(profile, element)]))
             return _kept(_primitive(element, choice.code, extras), tests)
         if choice.code == "Resource":
@@ -97,7 +78,7 @@ class Compiler:
             check = _kept(check, list(self._invariants([(profile, element)], own)))
         return _targets(check, element, choice) if choice.code == "Reference" else check
 
-    def _extras(self, element: Element, choice: TypeChoice) -> Iterator[Verdict]:
+    def _extras(self, element: st.Element, choice: st.TypeChoice) -> Iterator[Verdict]:
         """Yield what a value must keep beside the structure of its type."""
         if element.fixed is not None:
             yield _fixed(element)
@@ -110,7 +91,7 @@ class Compiler:
             if verdict is not None and not (is_asked and verdict(element.pattern)):
                 yield verdict
 
-    def _object(self, profile: Profile, element: Element, choice: TypeChoice) -> Check:
+    def _object(self, profile: st.Profile, element: st.Element, choice: st.TypeChoice) -> Check:
         """Return the check of an object that is an element of a type; made when first needed."""
         where, declared, kind = self._definition(profile, element, choice)
         key = (where.canonical, declared.id, kind)
@@ -127,17 +108,17 @@ class Compiler:
         return self._made[key]
 
     def _definition(
-        self, profile: Profile, element: Element, choice: TypeChoice
-    ) -> tuple[Profile, Element, str]:
+        self, profile: st.Profile, element: st.Element, choice: st.TypeChoice
+    ) -> tuple[st.Profile, st.Element, str]:
         """Return where the children of an element are defined, the type being the last resort."""
         for declared in _with_children(profile, element):
             return profile, declared, choice.code
-        if choice.profiles and (target := find_canonical(choice.profiles[0])) is not None:
+        if choice.profiles and (target := st.find_canonical(choice.profiles[0])) is not None:
             return target, target.root, choice.code
-        kind = load_type(choice.code)
+        kind = st.load_type(choice.code)
         return kind, kind.root, choice.code
 
-    def _unfold(self, profile: Profile, element: Element, kind: str) -> Check:
+    def _unfold(self, profile: st.Profile, element: st.Element, kind: str) -> Check:
         """Return the check of an object, all its members compiled."""
         children = self._children(profile, element, kind)
         members: dict[str, Member] = {}
@@ -151,8 +132,8 @@ class Compiler:
         if element is profile.root and is_resource(profile):
             members["resourceType"] = _ignored
         around = [(profile, element)]
-        if is_type(kind) and kind not in _BACKBONE:
-            around.append((load_type(kind), load_type(kind).root))
+        if st.is_type(kind) and kind not in _BACKBONE:
+            around.append((st.load_type(kind), st.load_type(kind).root))
         invariants = list(self._invariants(around))
         check = object_check(
             element.id, members, required, choices, invariants, id_alone=kind == "Element"
@@ -166,12 +147,12 @@ class Compiler:
         return check
 
     def _children(
-        self, profile: Profile, element: Element, kind: str
-    ) -> list[tuple[Profile, Element]]:
+        self, profile: st.Profile, element: st.Element, kind: str
+    ) -> list[tuple[st.Profile, st.Element]]:
         """Return the children of an object: those of the type, the profile's own in their place."""
-        children: dict[str, tuple[Profile, Element]] = {}
-        if is_type(kind) and kind not in _BACKBONE:
-            base = load_type(kind)
+        children: dict[str, tuple[st.Profile, st.Element]] = {}
+        if st.is_type(kind) and kind not in _BACKBONE:
+            base = st.load_type(kind)
             if base.name != profile.name:
                 children = {child.name: (base, child) for child in base.children(base.root.id)}
         for child in profile.children(element.id):
@@ -179,7 +160,7 @@ class Compiler:
         return list(children.values())
 
     def _invariants(
-        self, around: Sequence[tuple[Profile, Element]], keys: Sequence[str] | None = None
+        self, around: Sequence[tuple[st.Profile, st.Element]], keys: Sequence[str] | None = None
     ) -> Iterator[tuple[Holds, ConformanceRule]]:
         """Yield the invariants that elements name (those of `keys` only, if given), each once."""
         seen = set(NOT_CHECKED)
@@ -193,7 +174,7 @@ class Compiler:
 
     # Members -------------------------------------------------------------------------------------
 
-    def _members(self, profile: Profile, element: Element) -> Iterator[tuple[str, Member]]:
+    def _members(self, profile: st.Profile, element: st.Element) -> Iterator[tuple[str, Member]]:
         """Yield the JSON members that an element may be, and the check of each."""
         if not element.name.endswith("[x]"):
             if element.content is not None:
@@ -205,52 +186,57 @@ class Compiler:
             element_of_code.types[0].code: element_of_code
             for element_of_code in profile.slices(element.id)
         }
-        for name, choice in choice_names(element).items():
+        for name, choice in st.choice_names(element).items():
             child = slices.get(choice.code, element)
             kind = child.types[0] if child is not element else choice
             yield from self._typed(profile, child, name, kind)
 
-    def _content(self, profile: Profile, element: Element) -> Member:
+    def _content(self, profile: st.Profile, element: st.Element) -> Member:
         """Return the member with entries like another element's (contentReference)."""
         other = profile.by_id[element.content or ""]
-        bounds = Bounds(element.id, element.min, element.max)
-        return self._entries(profile, other, element.name, bounds, TypeChoice("BackboneElement"))
+        bounds = mb.Bounds(element.id, element.min, element.max)
+        return self._entries(profile, other, element.name, bounds, st.TypeChoice("BackboneElement"))
 
     def _typed(
-        self, profile: Profile, element: Element, name: str, choice: TypeChoice
+        self, profile: st.Profile, element: st.Element, name: str, choice: st.TypeChoice
     ) -> Iterator[tuple[str, Member]]:
         """Yield the member of one name and type, and that of its `_name` if it is primitive."""
-        bounds = Bounds(element.id, element.min, element.max)
-        primitive = choice.code in primitives()
+        bounds = mb.Bounds(element.id, element.min, element.max)
+        primitive = choice.code in st.primitives()
         if element.max == 0:
-            yield name, forbidden(bounds, name)
+            yield name, mb.forbidden(bounds, name)
         elif element.array:
             yield name, self._entries(profile, element, name, bounds, choice)
         else:
-            yield name, single(name, element.id, self._value(profile, element, choice))
+            yield name, mb.single(name, element.id, self._value(profile, element, choice))
         if primitive:
-            beside = self._object(load_type("Element"), load_type("Element").root, _ELEMENT)
-            make = beside_array if element.array else beside_single
+            beside = self._object(st.load_type("Element"), st.load_type("Element").root, _ELEMENT)
+            make = mb.beside_array if element.array else mb.beside_single
             yield f"_{name}", make(name, element.id, beside)
 
     def _entries(
-        self, profile: Profile, element: Element, name: str, bounds: Bounds, choice: TypeChoice
+        self,
+        profile: st.Profile,
+        element: st.Element,
+        name: str,
+        bounds: mb.Bounds,
+        choice: st.TypeChoice,
     ) -> Member:
         """Return the check of an array, with the element's slices if it has any."""
         check = self._value(profile, element, choice)
         slices = profile.slices(element.id)
         if element.slicing is None or not slices:
-            return array(name, bounds, check, primitive=choice.code in primitives())
+            return mb.array(name, bounds, check, primitive=choice.code in st.primitives())
         made = [
-            Slice(
+            mb.Slice(
                 slice_element.slice_name or "",
-                Bounds(element.id, slice_element.min, slice_element.max),
+                mb.Bounds(element.id, slice_element.min, slice_element.max),
                 self._value(profile, slice_element, slice_element.types[0]),
             )
             for slice_element in slices
         ]
         classify = classifier(profile, element.slicing, slices, self._guide)
-        return sliced(name, bounds, check, classify, made)
+        return mb.sliced(name, bounds, check, classify, made)
 
     # Types with a twist --------------------------------------------------------------------------
 
@@ -267,7 +253,7 @@ class Compiler:
                 absent(value, visit)
             else:
                 if url not in extensions and US_CORE.covers(url):
-                    profile = find_canonical(url)
+                    profile = st.find_canonical(url)
                     if profile is not None and profile.type == "Extension":
                         extensions[url] = self._unfold(profile, profile.root, "Extension")
                 extensions.get(url, check)(value, visit)
@@ -276,22 +262,22 @@ class Compiler:
 
     def _contained(self) -> Check:
         """Return the check of a contained resource, as plain FHIR R4 of its type."""
-        shape = error("shape", "A contained resource must be an object with a resourceType.")
+        shape = mb.error("shape", "A contained resource must be an object with a resourceType.")
 
         def contained(value: Any, visit: Visit) -> None:
             kind = value.get("resourceType") if type(value) is dict else None
             if type(kind) is not str:
                 visit.issues.append(Issue(shape))
-            elif is_type(kind) and is_resource(load_type(kind)):
-                self.resource(load_type(kind))(value, visit)
+            elif st.is_type(kind) and is_resource(st.load_type(kind)):
+                self.resource(st.load_type(kind))(value, visit)
 
         return contained
 
 
-_ELEMENT: Final = TypeChoice("Element")
+_ELEMENT: Final = st.TypeChoice("Element")
 
 
-_OTHER_TYPE: Final = error(
+_OTHER_TYPE: Final = mb.error(
     "reference-type", "Reference.type names another type than the one that is pointed to."
 )
 
@@ -313,12 +299,12 @@ def _reference(check: Check) -> Check:
     return reference
 
 
-def _targets(check: Check, element: Element, choice: TypeChoice) -> Check:
+def _targets(check: Check, element: st.Element, choice: st.TypeChoice) -> Check:
     """Return the check of a Reference followed by that of the type it points to."""
     types = target_types(choice)
     if not types:
         return check
-    rule = error(
+    rule = mb.error(
         "reference-type", f"{element.id} must point to {' or '.join(sorted(types))}, and does not."
     )
 
@@ -333,7 +319,9 @@ def _targets(check: Check, element: Element, choice: TypeChoice) -> Check:
 
 def _absent_reason(check: Check) -> Check:
     """Return the check of the extension that says why a value is absent."""
-    rule = error("absent-reason", "A data-absent-reason must be one of FHIR's codes, as valueCode.")
+    rule = mb.error(
+        "absent-reason", "A data-absent-reason must be one of FHIR's codes, as valueCode."
+    )
 
     def absent(value: Any, visit: Visit) -> None:
         check(value, visit)
@@ -344,16 +332,16 @@ def _absent_reason(check: Check) -> Check:
     return absent
 
 
-def is_resource(profile: Profile) -> bool:
+def is_resource(profile: st.Profile) -> bool:
     """Whether it constrains a resource, not a data type or extension."""
-    return is_type(profile.type) and f"{profile.type}.meta" in load_type(profile.type).by_id
+    return st.is_type(profile.type) and f"{profile.type}.meta" in st.load_type(profile.type).by_id
 
 
 def _ignored(value: Any, obj: dict[str, Any], visit: Visit) -> None:
     del value, obj, visit
 
 
-def _with_children(profile: Profile, element: Element) -> Iterator[Element]:
+def _with_children(profile: st.Profile, element: st.Element) -> Iterator[st.Element]:
     """Yield the element that lists the children of one: itself, or what it is a slice of."""
     if element.id == profile.root.id:
         yield element
@@ -366,48 +354,52 @@ def _with_children(profile: Profile, element: Element) -> Iterator[Element]:
             yield profile.by_id[plain]
 
 
-def _required(profile: Profile, element: Element) -> Iterator[RequiredElement]:
+def _required(profile: st.Profile, element: st.Element) -> Iterator[RequiredElement]:
     """Yield what must be there of an element: any of it, and each slice that is required."""
     slices = profile.slices(element.id)
-    bounds = Bounds(element.id, element.min, element.max)
+    bounds = mb.Bounds(element.id, element.min, element.max)
     choice = element.name.endswith("[x]")
-    names = tuple(choice_names(element)) or (element.name,)
+    names = tuple(st.choice_names(element)) or (element.name,)
     if element.min > 0 and not (choice and any(slice_element.min for slice_element in slices)):
-        rule = error("min", f"{element.id} is missing, and the profile requires it.")
+        rule = mb.error("min", f"{element.id} is missing, and the profile requires it.")
         yield RequiredElement(names, rule)
     for slice_element in slices:
         if slice_element.min > 0 and choice:
-            (named,) = choice_names(replace(element, types=slice_element.types))
-            rule = error("min", f"{element.id} must be there as {named}; the profile requires it.")
+            (named,) = st.choice_names(replace(element, types=slice_element.types))
+            rule = mb.error(
+                "min", f"{element.id} must be there as {named}; the profile requires it."
+            )
             yield RequiredElement((named,), rule)
         elif slice_element.min > 0 and element.min == 0:
             yield RequiredElement(names, bounds.too_few(slice_element.slice_name))
 
 
-def _choice(element: Element) -> Choice:
-    twice = error("choice", f"{element.id} is there with more than one type.")
-    return Choice(element.name[:-3], frozenset(choice_names(element)), twice)
+def _choice(element: st.Element) -> Choice:
+    twice = mb.error("choice", f"{element.id} is there with more than one type.")
+    return Choice(element.name[:-3], frozenset(st.choice_names(element)), twice)
 
 
-def _fixed(element: Element) -> Verdict:
-    rule = error("fixed", f"{element.id} must be {described(element.fixed)}.")
+def _fixed(element: st.Element) -> Verdict:
+    rule = mb.error("fixed", f"{element.id} must be {described(element.fixed)}.")
     fixed = element.fixed
     return lambda value: None if value == fixed else rule
 
 
-def _pattern(element: Element) -> Verdict:
-    rule = error("pattern", f"{element.id} must have {described(element.pattern)}.")
+def _pattern(element: st.Element) -> Verdict:
+    rule = mb.error("pattern", f"{element.id} must have {described(element.pattern)}.")
     matches = matcher(element.pattern)
     return lambda value: None if matches(value) else rule
 
 
-def _primitive(element: Element, code: str, extras: list[Verdict]) -> Check:
+def _primitive(element: st.Element, code: str, extras: list[Verdict]) -> Check:
     """Return the check of a primitive value: its form, and then what else is required of it."""
     # A resource's id is a string in the definitions of R4, and an id by its own.
-    if element.name == "id" and element.id.count(".") == 1 and is_type(element.id[:-3]):
-        code = "id" if f"{element.id[:-3]}.meta" in load_type(element.id[:-3]).by_id else code
+    if element.name == "id" and element.id.count(".") == 1 and st.is_type(element.id[:-3]):
+        code = "id" if f"{element.id[:-3]}.meta" in st.load_type(element.id[:-3]).by_id else code
     fits = TESTS[code]
-    rule = error("form", f"{element.id} is no FHIR {code}: {json_kind(code)} of its form is due.")
+    rule = mb.error(
+        "form", f"{element.id} is no FHIR {code}: {json_kind(code)} of its form is due."
+    )
     if not extras:
 
         def check(value: Any, visit: Visit) -> None:

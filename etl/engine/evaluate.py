@@ -15,37 +15,8 @@ from etl.columns.codes import npi_holds
 from etl.columns.navigation import Children, starts_of
 from etl.engine.kernels import escaped, logical_ids
 from etl.engine.partition_columns import Partition
+from etl.mapping import expressions as ex
 from etl.mapping.environment import Environment
-from etl.mapping.expressions import (
-    Absent,
-    AllOf,
-    AnyOf,
-    Before,
-    Cased,
-    Cast,
-    Chosen,
-    ColumnOf,
-    Condition,
-    Constant,
-    Expr,
-    FirstOf,
-    IsPresent,
-    Joined,
-    Kind,
-    Left,
-    LogicalId,
-    LoopIndex,
-    Not,
-    OneOf,
-    Plus,
-    ProviderReference,
-    Same,
-    Shaped,
-    Translated,
-    TranslatedAll,
-    Truth,
-    walk,
-)
 from etl.mapping.plan import Loop, Plan
 from etl.model.code_shapes import SHAPES
 from etl.model.relations import Many, One, relations_of
@@ -91,10 +62,10 @@ class Values:
     environment: Environment
     levels: dict[int, Level] = field(default_factory=dict)
     kept: dict[int, Bools | bool] = field(default_factory=dict)
-    _texts: dict[tuple[Expr, int], pa.StringArray] = field(default_factory=dict)
-    _at_home: list[tuple[Expr, int]] = field(default_factory=list)
-    _escaped: dict[tuple[Expr, int], pa.StringArray] = field(default_factory=dict)
-    _conditions: dict[tuple[Condition, int], Bools | bool] = field(default_factory=dict)
+    _texts: dict[tuple[ex.Expr, int], pa.StringArray] = field(default_factory=dict)
+    _at_home: list[tuple[ex.Expr, int]] = field(default_factory=list)
+    _escaped: dict[tuple[ex.Expr, int], pa.StringArray] = field(default_factory=dict)
+    _conditions: dict[tuple[ex.Condition, int], Bools | bool] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         table = self.plan.table
@@ -160,17 +131,18 @@ class Values:
 
     # -- texts -------------------------------------------------------------------------------
 
-    def evaluated(self) -> tuple[tuple[Expr, int], ...]:
+    def evaluated(self) -> tuple[tuple[ex.Expr, int], ...]:
         """Return every expression that was evaluated, with its own level."""
         return tuple(self._at_home)
 
-    def home(self, node: Expr | Condition) -> int:
+    def home(self, node: ex.Expr | ex.Condition) -> int:
         """Return the deepest level that an expression or condition reads."""
         return max(
-            (part.level for part in walk(node) if isinstance(part, ColumnOf | LoopIndex)), default=0
+            (part.level for part in ex.walk(node) if isinstance(part, ex.ColumnOf | ex.LoopIndex)),
+            default=0,
         )
 
-    def text(self, expr: Expr, level: int) -> pa.StringArray:
+    def text(self, expr: ex.Expr, level: int) -> pa.StringArray:
         """Return the values of an expression; shape (rows of the level,), null where absent."""
         key = (expr, level)
         texts = self._texts.get(key)
@@ -184,9 +156,9 @@ class Values:
             self._texts[key] = texts
         return texts
 
-    def json_text(self, expr: Expr, level: int) -> pa.StringArray:
+    def json_text(self, expr: ex.Expr, level: int) -> pa.StringArray:
         """Return the values of an expression, escaped for JSON where they may need it."""
-        if expr.kind.plain or isinstance(expr, LogicalId | ProviderReference):
+        if expr.kind.plain or isinstance(expr, ex.LogicalId | ex.ProviderReference):
             return self.text(expr, level)
         key = (expr, level)
         texts = self._escaped.get(key)
@@ -194,40 +166,41 @@ class Values:
             texts = self._escaped[key] = escaped(self.text(expr, level))
         return texts
 
-    def _evaluate(self, expr: Expr, level: int) -> pa.StringArray:
+    def _evaluate(self, expr: ex.Expr, level: int) -> pa.StringArray:
         match expr:
-            case Constant(value=value):
+            case ex.Constant(value=value):
                 return pa.repeat(value, self.levels[level].size).cast(pa.string())
-            case Absent():
+            case ex.Absent():
                 return pa.nulls(self.levels[level].size, pa.string())
-            case ColumnOf(via=via, column=column):
+            case ex.ColumnOf(via=via, column=column):
                 return self._column(level, via, column)
-            case LoopIndex():
+            case ex.LoopIndex():
                 return self._loop_index(level)
-            case Joined(parts=parts):
+            case ex.Joined(parts=parts):
                 return self._joined(parts, level)
-            case FirstOf(parts=parts):
+            case ex.FirstOf(parts=parts):
                 return pc.coalesce(*(self._scalar_or_text(part, level) for part in parts))
-            case Chosen(condition=condition, then=then, otherwise=otherwise):
+            case ex.Chosen(condition=condition, then=then, otherwise=otherwise):
                 return self._chosen(condition, then, otherwise, level)
             case _:
                 return self._changed(expr, self.text(expr.of, level))
 
-    def _scalar_or_text(self, expr: Expr, level: int) -> pa.StringArray | pa.StringScalar:
-        if isinstance(expr, Constant):
+    def _scalar_or_text(self, expr: ex.Expr, level: int) -> pa.StringArray | pa.StringScalar:
+        if isinstance(expr, ex.Constant):
             return pa.scalar(expr.value, pa.string())
-        if isinstance(expr, Absent):
+        if isinstance(expr, ex.Absent):
             return pa.scalar(None, pa.string())
         return self.text(expr, level)
 
-    def _joined(self, parts: Sequence[Expr], level: int) -> pa.StringArray:
+    def _joined(self, parts: Sequence[ex.Expr], level: int) -> pa.StringArray:
         pieces = [
-            part.value if isinstance(part, Constant) else self.text(part, level) for part in parts
+            part.value if isinstance(part, ex.Constant) else self.text(part, level)
+            for part in parts
         ]
         return join(*pieces, absent_as_empty=False)
 
     def _chosen(
-        self, condition: Condition, then: Expr, otherwise: Expr, level: int
+        self, condition: ex.Condition, then: ex.Expr, otherwise: ex.Expr, level: int
     ) -> pa.StringArray:
         holds = self.holds(condition, level)
         if isinstance(holds, bool):
@@ -235,26 +208,26 @@ class Values:
         yes, no = (self._scalar_or_text(part, level) for part in (then, otherwise))
         return pc.if_else(pa.array(holds), yes, no)
 
-    def _changed(self, expr: Expr, of: pa.StringArray) -> pa.StringArray:
+    def _changed(self, expr: ex.Expr, of: pa.StringArray) -> pa.StringArray:
         match expr:
-            case Cast(kind=Kind.INSTANT):
+            case ex.Cast(kind=ex.Kind.INSTANT):
                 dated = pc.equal(pc.binary_length(of), 10)
                 midnight = join(of, "T00:00:00Z", absent_as_empty=False)
                 return pc.if_else(dated, midnight, of)
-            case Cast(kind=Kind.BOOLEAN, of=inner) if inner.kind is Kind.FLAG:
+            case ex.Cast(kind=ex.Kind.BOOLEAN, of=inner) if inner.kind is ex.Kind.FLAG:
                 return pc.if_else(pc.equal(of, "Y"), "true", "false")
-            case Cast():
+            case ex.Cast():
                 return of
-            case Cased(case=case):
+            case ex.Cased(case=case):
                 return pc.ascii_lower(of) if case == "lower" else pc.ascii_upper(of)
-            case Plus(amount=amount):
+            case ex.Plus(amount=amount):
                 return pc.add(of.cast(pa.int64()), amount).cast(pa.string())
-            case Translated(crosswalk=name, column=column):
+            case ex.Translated(crosswalk=name, column=column):
                 crosswalk = self.environment.crosswalks[name]
                 return over_distinct(
                     of, lambda texts: [crosswalk.answer(text, column) for text in texts]
                 )
-            case TranslatedAll(crosswalk=name, column=column, separator=separator):
+            case ex.TranslatedAll(crosswalk=name, column=column, separator=separator):
                 crosswalk = self.environment.crosswalks[name]
                 return over_distinct(
                     of,
@@ -265,16 +238,16 @@ class Values:
                         for text in texts
                     ],
                 )
-            case Shaped(shape=shape):
+            case ex.Shaped(shape=shape):
                 if shape == "npi":
                     return pc.if_else(pa.array(npi_holds(of)), of, pa.scalar(None, pa.string()))
                 fits = SHAPES[shape]
                 return over_distinct(of, lambda texts: [t if fits(t) else None for t in texts])
-            case Left(length=length):
+            case ex.Left(length=length):
                 return over_distinct(of, lambda texts: [text[:length] for text in texts])
-            case LogicalId(resource=resource):
+            case ex.LogicalId(resource=resource):
                 return logical_ids(of, resource, self.environment)
-            case ProviderReference(resource=resource, only=only):
+            case ex.ProviderReference(resource=resource, only=only):
                 return over_distinct(of, lambda texts: self._providers(texts, resource, only))
             case _:
                 raise AssertionError(expr)
@@ -320,7 +293,7 @@ class Values:
 
     # -- conditions --------------------------------------------------------------------------
 
-    def holds(self, condition: Condition, level: int) -> Bools | bool:
+    def holds(self, condition: ex.Condition, level: int) -> Bools | bool:
         """Return where a condition holds; True or False where that is the same in every row."""
         key = (condition, level)
         holds = self._conditions.get(key)
@@ -334,31 +307,31 @@ class Values:
             self._conditions[key] = holds
         return holds
 
-    def _decide(self, condition: Condition, level: int) -> Bools | bool:
+    def _decide(self, condition: ex.Condition, level: int) -> Bools | bool:
         match condition:
-            case Truth(holds=holds):
+            case ex.Truth(holds=holds):
                 return holds
-            case IsPresent(of=of):
+            case ex.IsPresent(of=of):
                 return valid(self.text(of, level))
-            case OneOf(of=of, values=values, negated=negated):
+            case ex.OneOf(of=of, values=values, negated=negated):
                 text = self.text(of, level)
                 is_listed = pc.is_in(text, value_set=pa.array(values, pa.string()))
                 if negated:
                     is_listed = pc.and_(pc.invert(is_listed), text.is_valid())
                 return _settled(np.asarray(is_listed))
-            case Same(left=left, right=right, negated=negated):
+            case ex.Same(left=left, right=right, negated=negated):
                 texts = self.text(left, level), self.text(right, level)
                 same = pc.not_equal(*texts) if negated else pc.equal(*texts)
                 return _settled(true_where(same))
-            case Before(left=left, right=right, or_same=or_same):
+            case ex.Before(left=left, right=right, or_same=or_same):
                 texts = self._scalar_or_text(left, level), self._scalar_or_text(right, level)
                 is_listed = pc.less_equal(*texts) if or_same else pc.less(*texts)
                 return _settled(true_where(is_listed))
-            case AllOf(parts=parts):
+            case ex.AllOf(parts=parts):
                 return both(*(self.holds(part, level) for part in parts))
-            case AnyOf(parts=parts):
+            case ex.AnyOf(parts=parts):
                 return either(*(self.holds(part, level) for part in parts))
-            case Not(of=inner):
+            case ex.Not(of=inner):
                 return opposite(self.holds(inner, level))
 
 

@@ -19,19 +19,8 @@ import pyarrow.compute as pc
 
 from etl.columns.arrays import Bools, Indices, over_distinct, text_bytes, true_where
 from etl.engine.evaluate import Values, both, either, opposite
+from etl.mapping import formulas as fm
 from etl.mapping.expressions import Constant, Expr
-from etl.mapping.formulas import (
-    All,
-    Amount,
-    Any_,
-    Begins,
-    Coded,
-    Formula,
-    Misshapen,
-    No,
-    Some,
-    When,
-)
 from etl.mapping.plan import Loop
 from etl.model.code_shapes import SHAPES
 from etl.profiles.structures import primitives
@@ -69,7 +58,7 @@ class FormulaMasks:
         size = self.values.levels[level].size
         return np.arange(size) if mask is True else np.flatnonzero(mask)
 
-    def mask(self, formula: Formula, level: int) -> Bools | bool:
+    def mask(self, formula: fm.Formula, level: int) -> Bools | bool:
         """Return where a formula is true; True or False where that is the same in every row."""
         if isinstance(formula, bool):
             return formula
@@ -78,45 +67,45 @@ class FormulaMasks:
             self._masks[key] = _settled(self._mask(formula, level))
         return self._masks[key]
 
-    def _mask(self, formula: Formula, level: int) -> Bools | bool:
+    def _mask(self, formula: fm.Formula, level: int) -> Bools | bool:
         match formula:
             case bool():
                 return formula
-            case When(condition=condition):
+            case fm.When(condition=condition):
                 return self.values.holds(condition, level)
-            case No(of=of):
+            case fm.No(of=of):
                 return opposite(self.mask(of, level))
-            case All(parts=parts):
+            case fm.All(parts=parts):
                 result: Bools | bool = True
                 for part in parts:
                     result = _settled(both(result, self.mask(part, level)))
                     if result is False:
                         return False
                 return result
-            case Any_(parts=parts):
+            case fm.Any_(parts=parts):
                 result = False
                 for part in parts:
                     result = _settled(either(result, self.mask(part, level)))
                     if result is True:
                         return True
                 return result
-            case Some(loop=loop, inner=inner):
+            case fm.Some(loop=loop, inner=inner):
                 return self._lifted_some(loop, inner, level)
-            case Amount(entries=entries, least=least):
+            case fm.Amount(entries=entries, least=least):
                 return self._count(entries, level) >= least
-            case Misshapen(of=of, type=name):
+            case fm.Misshapen(of=of, type=name):
                 return self._misshapen(of, name, level)
-            case Begins(of=of, text=text):
+            case fm.Begins(of=of, text=text):
                 return true_where(pc.starts_with(self.values.text(of, level), text))
-            case Coded():
+            case fm.Coded():
                 return self._coded(formula, level)
 
-    def _lifted_some(self, loop: Loop, inner: Formula, level: int) -> Bools | bool:
+    def _lifted_some(self, loop: Loop, inner: fm.Formula, level: int) -> Bools | bool:
         if level != loop.around:
             return self._lifted(self._some(loop, inner), loop.around, level)
         return self._some(loop, inner)
 
-    def _some(self, loop: Loop, inner: Formula) -> Bools | bool:
+    def _some(self, loop: Loop, inner: fm.Formula) -> Bools | bool:
         rows = self.values.enter(loop)
         mask = self.mask(inner, loop.level)
         if mask is False or rows.size == 0:
@@ -131,7 +120,7 @@ class FormulaMasks:
             return mask
         return mask[self.values.up(level, home)]
 
-    def _count(self, entries: Sequence[tuple[tuple[Loop, ...], Formula]], level: int) -> Indices:
+    def _count(self, entries: Sequence[tuple[tuple[Loop, ...], fm.Formula]], level: int) -> Indices:
         size = self.values.levels[level].size
         total = np.zeros(size, dtype=np.int64)
         for loops, formula in entries:
@@ -143,7 +132,7 @@ class FormulaMasks:
             total += np.bincount(self.values.up(positions, level)[rows], minlength=size)
         return total
 
-    def _coded(self, formula: Coded, level: int) -> Bools | bool:
+    def _coded(self, formula: fm.Coded, level: int) -> Bools | bool:
         system, code = formula.system, formula.code
         if isinstance(system, Constant):
             if system.value in formula.open_systems:

@@ -22,20 +22,10 @@ from etl.columns.arrays import Bools, Indices, join, joined_runs, valid
 from etl.engine.evaluate import Level, Values, both, either
 from etl.engine.must_support import filled_bits
 from etl.engine.partition_columns import Partition
+from etl.mapping import plan as pl
 from etl.mapping.environment import Environment
 from etl.mapping.expressions import Constant, Joined, Kind
 from etl.mapping.must_support import MustSupport
-from etl.mapping.plan import (
-    Entry,
-    Fixed,
-    Guarded,
-    Leaf,
-    ListNode,
-    Loop,
-    ObjectNode,
-    Plan,
-    Spliced,
-)
 
 CHUNK_BYTES: Final = 16 << 20
 """Approximate number of bytes of JSON that are joined at a time."""
@@ -59,7 +49,7 @@ class Rendered:
             `must_support.filled_bits` has them; no bytes where they were not wanted.
     """
 
-    plan: Plan
+    plan: pl.Plan
     ids: pa.StringArray
     compartments: pa.StringArray
     last_updated: pa.StringArray
@@ -94,7 +84,7 @@ class Rendering:
         elements: the must-support elements that are counted.
     """
 
-    plan: Plan
+    plan: pl.Plan
     values: Values
     search: bool
     elements: MustSupport = ()
@@ -105,7 +95,7 @@ class Rendering:
 
 
 def render(
-    plan: Plan,
+    plan: pl.Plan,
     partition: Partition,
     environment: Environment,
     *,
@@ -125,7 +115,7 @@ def render(
 
 
 def _runs(
-    plan: Plan, values: Values, elements: MustSupport, *, with_search: bool
+    plan: pl.Plan, values: Values, elements: MustSupport, *, with_search: bool
 ) -> Iterator[Rendered]:
     size = values.levels[0].size
     if size == 0:
@@ -227,12 +217,12 @@ class _Resolver:
 
     values: Values
 
-    def resource(self, plan: Plan) -> list[_Piece]:
+    def resource(self, plan: pl.Plan) -> list[_Piece]:
         members = self.members(plan.body, 0)
         head = f'"profile":[{_quoted(plan.profile)}]}}'
         return [head, *self.following(members, 0), "}"]
 
-    def search(self, plan: Plan) -> list[_Piece]:
+    def search(self, plan: pl.Plan) -> list[_Piece]:
         """Return the search values as canonical JSON: by name, what has none left out."""
         values = [
             (f"{_quoted(parameter)}:", self.listing(node, 0, "[", "]"))
@@ -240,29 +230,29 @@ class _Resolver:
         ]
         return ["{", *self.sequence(values, 0), "}"]
 
-    def node(self, node: Entry, level: int) -> _Part:
+    def node(self, node: pl.Entry, level: int) -> _Part:
         match node:
-            case Fixed(json=text):
+            case pl.Fixed(json=text):
                 return _Part([text], present=True, alive=None)
-            case Leaf():
+            case pl.Leaf():
                 return self.leaf(node, level)
-            case Guarded(condition=condition, node=inner):
+            case pl.Guarded(condition=condition, node=inner):
                 holds = self.values.holds(condition, level)
                 if holds is False:
                     return _Part([], present=False, alive=False)
                 part = self.node(inner, level)
                 present = both(holds, part.present)
                 return _Part(part.pieces, present, present)
-            case ObjectNode():
+            case pl.ObjectNode():
                 return self.structure(node, level)
-            case ListNode():
+            case pl.ListNode():
                 return self.listing(node, level, "[", "]")
-            case Spliced():
+            case pl.Spliced():
                 return self.listing(node, level, "", "")
-            case Loop():
+            case pl.Loop():
                 raise AssertionError("a loop stands in a list")
 
-    def leaf(self, leaf: Leaf, level: int) -> _Part:
+    def leaf(self, leaf: pl.Leaf, level: int) -> _Part:
         expr = leaf.expr
         if isinstance(expr, Joined):
             pieces: list[_Piece] = ['"']
@@ -283,10 +273,10 @@ class _Resolver:
                 pieces = ['"', column, '"']
         return _Part(pieces, present, None if leaf.weak else present)
 
-    def members(self, node: ObjectNode, level: int) -> list[tuple[str, _Part]]:
+    def members(self, node: pl.ObjectNode, level: int) -> list[tuple[str, _Part]]:
         return [(f"{_quoted(key)}:", self.node(member, level)) for key, member in node.members]
 
-    def structure(self, node: ObjectNode, level: int) -> _Part:
+    def structure(self, node: pl.ObjectNode, level: int) -> _Part:
         members = self.members(node, level)
         alive = _alive(part for _, part in members)
         present = either(*(part.present for _, part in members)) if alive is None else alive
@@ -295,7 +285,9 @@ class _Resolver:
         inside = [(label, _within(part, present)) for label, part in members]
         return _Part(["{", *self.sequence(inside, level), "}"], present, alive)
 
-    def listing(self, node: ListNode | Spliced, level: int, opening: str, closing: str) -> _Part:
+    def listing(
+        self, node: pl.ListNode | pl.Spliced, level: int, opening: str, closing: str
+    ) -> _Part:
         entries = [("", self.entry(entry, level)) for entry in node.entries]
         present = either(*(part.present for _, part in entries))
         alive = _alive(part for _, part in entries)
@@ -304,10 +296,10 @@ class _Resolver:
         inside = [(label, _within(part, present)) for label, part in entries]
         return _Part([opening, *self.sequence(inside, level), closing], present, alive)
 
-    def entry(self, entry: Entry, level: int) -> _Part:
-        return self.loop(entry) if isinstance(entry, Loop) else self.node(entry, level)
+    def entry(self, entry: pl.Entry, level: int) -> _Part:
+        return self.loop(entry) if isinstance(entry, pl.Loop) else self.node(entry, level)
 
-    def loop(self, loop: Loop) -> _Part:
+    def loop(self, loop: pl.Loop) -> _Part:
         inner = self.values.enter(loop)
         holds = self.values.kept[loop.level]
         if inner.size == 0 or holds is False:

@@ -13,24 +13,7 @@ import pyarrow.compute as pc
 
 from etl.columns.arrays import Bools, Indices, true_where, valid
 from etl.engine.evaluate import Values, both, either, opposite
-from etl.mapping.expressions import (
-    Absent,
-    Cased,
-    Cast,
-    Chosen,
-    ColumnOf,
-    Condition,
-    Constant,
-    Expr,
-    FirstOf,
-    Joined,
-    Kind,
-    LogicalId,
-    LoopIndex,
-    ProviderReference,
-    Shaped,
-    Translated,
-)
+from etl.mapping import expressions as ex
 from etl.mapping.plan import Feed
 from etl.mapping.rows import LIST_ITEM, PASSED_ON
 from etl.model.canonical_tables import TABLES
@@ -70,11 +53,11 @@ def mentions(values: Values) -> frozenset[Mention]:
     wanted: set[Mention] = set()
     for expr, level in values.evaluated():
         match expr:
-            case LogicalId(of=of, resource=("Organization" | "Practitioner") as resource):
+            case ex.LogicalId(of=of, resource=("Organization" | "Practitioner") as resource):
                 payer = any(column.column == "payer_id" for column in _columns(of))
                 keys = values.text(of, level).unique().to_pylist()
                 wanted |= {Mention(resource, key, payer) for key in keys if key is not None}
-            case ProviderReference(of=of, resource=resource, only=only):
+            case ex.ProviderReference(of=of, resource=resource, only=only):
                 for key in values.text(of, level).unique().to_pylist():
                     if key is not None:
                         meant = values.environment.provider(key, resource, only=only)
@@ -98,9 +81,9 @@ def findings(values: Values) -> dict[str, pa.Table]:
     for expr, level in values.evaluated():
         is_known: Callable[[str], bool]
         match expr:
-            case Translated(of=of, crosswalk=name):
+            case ex.Translated(of=of, crosswalk=name):
                 is_known, rule = values.environment.crosswalks[name].knows, UNMAPPED
-            case Shaped(of=of, shape=name):
+            case ex.Shaped(of=of, shape=name):
                 is_known, rule = SHAPES[name], MISSHAPEN
             case _:
                 continue
@@ -152,19 +135,19 @@ def _without_code(values: Values, feed: Feed) -> Iterator[pa.Table]:
 
 def _shows(values: Values, feed: Feed, level: int) -> Bools | bool:
     """Return the rows in which a word without a code would be missed."""
-    if isinstance(feed.use, Condition):
+    if isinstance(feed.use, ex.Condition):
         return opposite(values.holds(feed.use, level))
     there = valid(values.text(feed.use, level))
     is_asked = _asked(values, feed.use, feed.answer, level)
     return is_asked if feed.vital else both(is_asked, there)
 
 
-def _asked(values: Values, expr: Expr, answer: Translated, level: int) -> Bools | bool:
+def _asked(values: Values, expr: ex.Expr, answer: ex.Translated, level: int) -> Bools | bool:
     """Return the rows in which an expression looks a word up in a crosswalk."""
     match expr:
-        case Translated():
+        case ex.Translated():
             return expr == answer
-        case FirstOf(parts=parts):
+        case ex.FirstOf(parts=parts):
             is_asked_somewhere: Bools | bool = False
             before: Bools | bool = False
             for part in parts:
@@ -172,15 +155,15 @@ def _asked(values: Values, expr: Expr, answer: Translated, level: int) -> Bools 
                 is_asked_somewhere = either(is_asked_somewhere, both(mine, opposite(before)))
                 before = either(before, valid(values.text(part, level)))
             return is_asked_somewhere
-        case Joined(parts=parts):
+        case ex.Joined(parts=parts):
             return either(*(_asked(values, part, answer, level) for part in parts))
-        case Chosen(condition=condition, then=then, otherwise=otherwise):
+        case ex.Chosen(condition=condition, then=then, otherwise=otherwise):
             holds = values.holds(condition, level)
             return either(
                 both(holds, _asked(values, then, answer, level)),
                 both(opposite(holds), _asked(values, otherwise, answer, level)),
             )
-        case Constant() | Absent() | ColumnOf() | LoopIndex():
+        case ex.Constant() | ex.Absent() | ex.ColumnOf() | ex.LoopIndex():
             return False
         case _:
             return _asked(values, expr.of, answer, level)
@@ -191,28 +174,28 @@ def _token(word: str, key: bytes) -> str:
     return blake2b(word.strip().casefold().encode(), digest_size=6, key=key).hexdigest()
 
 
-def _columns(expr: Expr) -> Iterator[ColumnOf]:
+def _columns(expr: ex.Expr) -> Iterator[ex.ColumnOf]:
     """Yield the columns with text that an expression passes on unchanged (or in another case)."""
     match expr:
-        case ColumnOf(kind=Kind.LIST):
+        case ex.ColumnOf(kind=ex.Kind.LIST):
             return  # read as a whole: its values are looked up one by one elsewhere
-        case ColumnOf():
+        case ex.ColumnOf():
             yield expr
-        case Cast(of=of) | Cased(of=of):
+        case ex.Cast(of=of) | ex.Cased(of=of):
             yield from _columns(of)
-        case FirstOf(parts=parts):
+        case ex.FirstOf(parts=parts):
             for part in parts:
                 yield from _columns(part)
         case _:
             return
 
 
-def _places(values: Values, column: ColumnOf, at: int, rows: Indices, rule: str) -> pa.Table:
+def _places(values: Values, column: ex.ColumnOf, at: int, rows: Indices, rule: str) -> pa.Table:
     """Return findings about the cells of a column in some rows of a level."""
     level = values.levels[at]
     if level.table == LIST_ITEM:
         owner, name = level.list_column
-        listed = ColumnOf(owner, (), name, Kind.LIST, nullable=True)
+        listed = ex.ColumnOf(owner, (), name, ex.Kind.LIST, nullable=True)
         return _places(values, listed, owner, np.unique(values.up(at, owner)[rows]), rule)
     table, positions = level.table, rows if level.rows is None else level.rows[rows]
     for step in column.via:
@@ -243,9 +226,9 @@ def mentioning_rows(values: Values, wanted: frozenset[Mention]) -> set[tuple[int
     pairs: set[tuple[int, Mention]] = set()
     for expr, level in values.evaluated():
         match expr:
-            case LogicalId(of=of, resource="Organization" | "Practitioner"):
+            case ex.LogicalId(of=of, resource="Organization" | "Practitioner"):
                 payer = any(column.column == "payer_id" for column in _columns(of))
-            case ProviderReference(of=of):
+            case ex.ProviderReference(of=of):
                 payer = False
             case _:
                 continue
@@ -257,7 +240,7 @@ def mentioning_rows(values: Values, wanted: frozenset[Mention]) -> set[tuple[int
         named = texts.take(pa.array(rows)).to_pylist()
         meant = {}
         for key in set(named):
-            if isinstance(expr, ProviderReference):
+            if isinstance(expr, ex.ProviderReference):
                 provider = values.environment.provider(key, expr.resource, only=expr.only)
                 meant[key] = Mention(provider.resource, provider.key, payer)
             else:

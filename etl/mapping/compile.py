@@ -17,23 +17,11 @@ from etl.documents.models import read_as
 from etl.documents.nearest import nearest
 from etl.documents.yaml_text import Map, Mark, Seq
 from etl.errors import MappingError, Mistakes
+from etl.mapping import plan as pl
 from etl.mapping.combinations import conjunction
 from etl.mapping.expressions import Absent, Condition, Constant, Expr, Truth, walk
 from etl.mapping.expressions import LoopIndex as LoopIndexOf
 from etl.mapping.headers import HEADER_IDS, MappingHeader, skipped
-from etl.mapping.plan import (
-    CitedMark,
-    Entry,
-    Fixed,
-    Guarded,
-    Leaf,
-    ListNode,
-    Loop,
-    Node,
-    ObjectNode,
-    Plan,
-    Spliced,
-)
 from etl.mapping.rows import LIST_ITEM, columns_of
 from etl.mapping.scope import Binding, Library, Parameter, Row, Scope, StaticRow
 from etl.mapping.syntax import parse_condition, parse_leaf
@@ -46,7 +34,7 @@ _EACH: Final = re.compile(r"(\w+) in (\w+)")
 _MAP_IDS: Final = re.compile(r"[\d ,]+")
 
 
-def compile_mapping(document: Any, name: str, library: Library, canonical: str) -> Plan:
+def compile_mapping(document: Any, name: str, library: Library, canonical: str) -> pl.Plan:
     """Return the plan of one mapping.
 
     Args:
@@ -87,12 +75,12 @@ def _fail(
     raise MappingError(f"{mark.file}:{mark.line}", error_id, what, hint=hint)
 
 
-def _place(mark: Mark, around: CitedMark | None = None) -> CitedMark:
+def _place(mark: Mark, around: pl.CitedMark | None = None) -> pl.CitedMark:
     if mark.note and _MAP_IDS.fullmatch(mark.note):
         cited = tuple(int(number) for number in re.findall(r"\d+", mark.note))
     else:
         cited = around.map_ids if around else ()
-    return CitedMark(mark.file, mark.line, map_ids=cited)
+    return pl.CitedMark(mark.file, mark.line, map_ids=cited)
 
 
 @dataclass
@@ -103,7 +91,7 @@ class _Compiler:
     levels: list[str] = field(default_factory=list)
     mistakes: Mistakes = field(default_factory=Mistakes)
 
-    def mapping(self, document: Any, name: str, canonical: str) -> Plan:
+    def mapping(self, document: Any, name: str, canonical: str) -> pl.Plan:
         header: MappingHeader | None = None
         with self.mistakes.collected():
             header = read_as(MappingHeader, document, name, HEADER_IDS)
@@ -117,7 +105,7 @@ class _Compiler:
         body = document.get("emit")
         if not isinstance(body, Map) or next(iter(body), None) != "id":
             _fail(document.mark, "map-no-id", "emit is an object whose first member is id")
-        search: dict[str, ListNode] = {}
+        search: dict[str, pl.ListNode] = {}
         for parameter, values in (header.search if header else {}).items():
             at = _place(document["search"].marks[parameter])
             values = document["search"][parameter]
@@ -135,9 +123,9 @@ class _Compiler:
         header = self.mistakes.made(header)
         map_ids, elements = skipped(header.skip)
         (first, id_node), *rest = members
-        if not isinstance(id_node, Leaf) or id_node.expr.nullable or first != "id":
+        if not isinstance(id_node, pl.Leaf) or id_node.expr.nullable or first != "id":
             _fail(body.marks["id"], "map-no-id", "id can be absent; make it of compulsory columns")
-        return Plan(
+        return pl.Plan(
             name=name,
             resource=resource,
             profile=(
@@ -151,7 +139,7 @@ class _Compiler:
             id=id_node.expr,
             compartment=compartment,
             last_updated=last_updated,
-            body=ObjectNode(tuple(rest), place),
+            body=pl.ObjectNode(tuple(rest), place),
             search=MappingProxyType(search),
             skipped=map_ids,
             unfed=elements,
@@ -177,7 +165,7 @@ class _Compiler:
 
     # -- nodes -------------------------------------------------------------------------------
 
-    def node(self, value: Any, scope: Scope, place: CitedMark, path: str) -> Node:
+    def node(self, value: Any, scope: Scope, place: pl.CitedMark, path: str) -> pl.Node:
         match value:
             case Map():
                 return self.object(value, scope, place, path)
@@ -186,10 +174,10 @@ class _Compiler:
             case _:
                 return self.leaf(value, scope, place, path)
 
-    def leaf(self, value: Any, scope: Scope, place: CitedMark, path: str) -> Fixed | Leaf:
+    def leaf(self, value: Any, scope: Scope, place: pl.CitedMark, path: str) -> pl.Fixed | pl.Leaf:
         match value:
             case bool() | int():
-                return Fixed(json.dumps(value), place)
+                return pl.Fixed(json.dumps(value), place)
             case str():
                 parsed = parse_leaf(value, scope, str(place))
             case None:
@@ -201,29 +189,29 @@ class _Compiler:
                 if not text:
                     _fail(place, "map-empty", f"{path}: an empty text is no FHIR value")
                 is_text = kind.json == "string"
-                return Fixed(json.dumps(text, ensure_ascii=False) if is_text else text, place)
+                return pl.Fixed(json.dumps(text, ensure_ascii=False) if is_text else text, place)
             case expr:
-                return Leaf(expr, parsed.weak, place)
+                return pl.Leaf(expr, parsed.weak, place)
 
-    def object(self, value: Map, scope: Scope, place: CitedMark, path: str) -> Node:
+    def object(self, value: Map, scope: Scope, place: pl.CitedMark, path: str) -> pl.Node:
         for word in ("for", "each", "emit"):
             if word in value:
                 _fail(value.marks[word], "map-directive", f"{path}: {word} is for list entries")
         condition = self.condition(value, scope)
-        node = ObjectNode(tuple(self.members(value, scope, place, path)), place)
+        node = pl.ObjectNode(tuple(self.members(value, scope, place, path)), place)
         return self.guarded(condition, node, place)
 
-    def guarded(self, condition: Condition, node: Node, place: CitedMark) -> Node:
+    def guarded(self, condition: Condition, node: pl.Node, place: pl.CitedMark) -> pl.Node:
         if condition == Truth(holds=True):
             return node
-        if isinstance(node, Guarded):
-            return Guarded(conjunction((condition, node.condition)), node.node, place)
-        return Guarded(condition, node, place)
+        if isinstance(node, pl.Guarded):
+            return pl.Guarded(conjunction((condition, node.condition)), node.node, place)
+        return pl.Guarded(condition, node, place)
 
     def members(
-        self, value: Map, scope: Scope, place: CitedMark, path: str
-    ) -> list[tuple[str, Node]]:
-        result: dict[str, Node] = {}
+        self, value: Map, scope: Scope, place: pl.CitedMark, path: str
+    ) -> list[tuple[str, pl.Node]]:
+        result: dict[str, pl.Node] = {}
         if "include" in value:
             body, inner = self.fragment(value, scope, path)
             if not isinstance(body, Map):
@@ -241,14 +229,14 @@ class _Compiler:
                     result[key] = node
         return list(result.items())
 
-    def listing(self, value: Seq, scope: Scope, place: CitedMark, path: str) -> ListNode:
-        entries: list[Entry] = []
+    def listing(self, value: Seq, scope: Scope, place: pl.CitedMark, path: str) -> pl.ListNode:
+        entries: list[pl.Entry] = []
         for entry, mark in zip(value, value.marks, strict=True):
             with self.mistakes.collected():
                 entries.extend(self.entries(entry, scope, _place(mark, place), path))
-        return ListNode(tuple(entry for entry in entries if not _is_nothing(entry)), place)
+        return pl.ListNode(tuple(entry for entry in entries if not _is_nothing(entry)), place)
 
-    def entries(self, value: Any, scope: Scope, place: CitedMark, path: str) -> list[Entry]:
+    def entries(self, value: Any, scope: Scope, place: pl.CitedMark, path: str) -> list[pl.Entry]:
         """Return what one entry of a list in a mapping stands for."""
         if not isinstance(value, Map):
             return [self.node(value, scope, place, path)]
@@ -270,15 +258,15 @@ class _Compiler:
                 return [self.only_where(condition, entry) for entry in spliced]
         return [self.single(value, scope, place, path)]
 
-    def only_where(self, condition: Condition, entry: Entry) -> Entry:
-        if not isinstance(entry, Loop):
+    def only_where(self, condition: Condition, entry: pl.Entry) -> pl.Entry:
+        if not isinstance(entry, pl.Loop):
             return self.guarded(condition, entry, entry.place)
         if condition == Truth(holds=True):
             return entry
         both = conjunction((condition, entry.condition or Truth(holds=True)))
         return replace(entry, condition=both)
 
-    def single(self, value: Map, scope: Scope, place: CitedMark, path: str) -> Node:
+    def single(self, value: Map, scope: Scope, place: pl.CitedMark, path: str) -> pl.Node:
         """Return one entry that is no loop: an object, or a scalar under `emit`."""
         if "emit" not in value:
             return self.object(value, scope, place, path)
@@ -299,7 +287,7 @@ class _Compiler:
             _fail(mark, "map-each", f"{path}: no static table {table!r}", (table, tables))
         return [(name, row) for row in tables[table]]
 
-    def loop(self, value: Map, scope: Scope, place: CitedMark, path: str) -> Loop:
+    def loop(self, value: Map, scope: Scope, place: pl.CitedMark, path: str) -> pl.Loop:
         mark, text = value.marks["for"], str(value["for"])
         match = _FOR.fullmatch(text)
         if match is None:
@@ -318,16 +306,16 @@ class _Compiler:
         node = self.looped(value.without("for", "when"), inner, place, path)
         holds = None if condition == Truth(holds=True) else condition
         around = scope.loop or 0
-        return Loop(around, parent.level, level, relation, holds, node, place)
+        return pl.Loop(around, parent.level, level, relation, holds, node, place)
 
-    def looped(self, value: Map, scope: Scope, place: CitedMark, path: str) -> Node:
+    def looped(self, value: Map, scope: Scope, place: pl.CitedMark, path: str) -> pl.Node:
         """Return what a loop writes for one row: one entry, or several that are spliced."""
         if "include" in value:
             body, inner = self.fragment(value, scope, path)
             if isinstance(body, Seq):
-                return Spliced(self.listing(body, inner, place, path).entries, place)
+                return pl.Spliced(self.listing(body, inner, place, path).entries, place)
         if isinstance(value.get("emit"), Seq) and len(value) == 1:
-            return Spliced(self.listing(value["emit"], scope, place, path).entries, place)
+            return pl.Spliced(self.listing(value["emit"], scope, place, path).entries, place)
         return self.single(value, scope, place, path)
 
     def related(self, table: str, rows: str, mark: Mark, path: str) -> tuple[Many | str, str]:
@@ -362,28 +350,28 @@ class _Compiler:
             inner = inner.bound(parameter, self.argument(argument, scope, place, path))
         return fragments[name], inner
 
-    def argument(self, value: Any, scope: Scope, place: CitedMark, path: str) -> Binding:
+    def argument(self, value: Any, scope: Scope, place: pl.CitedMark, path: str) -> Binding:
         if isinstance(value, str) and value in scope.names:
             return scope.names[value]
         if isinstance(value, Map | Seq):
             _fail(place, "map-fragment", f"{path}: a parameter is a row or a leaf")
         node = self.leaf(value, scope, place, path)
-        if isinstance(node, Leaf):
+        if isinstance(node, pl.Leaf):
             return Parameter(node, None)
         decoded = json.loads(node.json)
         return Parameter(node, decoded if isinstance(decoded, str) else None)
 
 
-def _is_nothing(node: Entry) -> bool:
+def _is_nothing(node: pl.Entry) -> bool:
     """Return whether a node can never be there; such a node is left out of the plan."""
     match node:
-        case Guarded(condition=Truth(holds=False)) | Loop(condition=Truth(holds=False)):
+        case pl.Guarded(condition=Truth(holds=False)) | pl.Loop(condition=Truth(holds=False)):
             return True
-        case Leaf(expr=Absent()):
+        case pl.Leaf(expr=Absent()):
             return True
-        case Guarded(node=inner) | Loop(node=inner):
+        case pl.Guarded(node=inner) | pl.Loop(node=inner):
             return _is_nothing(inner)
-        case ListNode(entries=()) | Spliced(entries=()) | ObjectNode(members=()):
+        case pl.ListNode(entries=()) | pl.Spliced(entries=()) | pl.ObjectNode(members=()):
             return True
         case _:
             return False

@@ -12,20 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
 from etl.errors import MappingError
+from etl.mapping import plan as pl
 from etl.mapping.dictionary import column_read, sources_of
 from etl.mapping.expressions import ColumnOf, Expr, written_parts
-from etl.mapping.plan import (
-    Entry,
-    Fixed,
-    Guarded,
-    Leaf,
-    ListNode,
-    Loop,
-    ObjectNode,
-    Plan,
-    Spliced,
-    nodes_of,
-)
 from etl.mapping.static_values import answers, static_value
 from etl.model.crosswalks import Crosswalk
 from etl.profiles.shapes import Discriminator, discriminators
@@ -91,7 +80,7 @@ class ProfileCoverage:
 
 
 def coverage(
-    plans: Iterable[Plan],
+    plans: Iterable[pl.Plan],
     crosswalks: Mapping[str, Crosswalk],
     filled: Mapping[str, Filled] | None = None,
 ) -> tuple[ProfileCoverage, ...]:
@@ -103,7 +92,7 @@ def coverage(
         filled: by a profile's canonical, what resources made of rows have in them; None for
             what the mappings can produce of any rows.
     """
-    by_profile: dict[str, list[Plan]] = defaultdict(list)
+    by_profile: dict[str, list[pl.Plan]] = defaultdict(list)
     for plan in plans:
         by_profile[plan.profile].append(plan)
     profiles: list[ProfileCoverage] = []
@@ -117,7 +106,7 @@ def coverage(
 
 def _of_profile(
     profile: Profile,
-    plans: Iterable[Plan],
+    plans: Iterable[pl.Plan],
     crosswalks: Mapping[str, Crosswalk],
     filled: Filled | None,
 ) -> ProfileCoverage:
@@ -148,7 +137,7 @@ def _of_element(
     return ElementCoverage(name, "could be", read, "no mapping writes it", count)
 
 
-def misplaced_skips(plan: Plan, crosswalks: Mapping[str, Crosswalk]) -> Iterator[MappingError]:
+def misplaced_skips(plan: pl.Plan, crosswalks: Mapping[str, Crosswalk]) -> Iterator[MappingError]:
     """Yield mistakes of the elements that a plan skips: not marked, or written nevertheless."""
     profile = find_canonical(plan.profile)
     if profile is None or not plan.unfed:
@@ -168,7 +157,7 @@ def misplaced_skips(plan: Plan, crosswalks: Mapping[str, Crosswalk]) -> Iterator
 # -- what a plan writes ----------------------------------------------------------------------
 
 
-def made(plan: Plan, crosswalks: Mapping[str, Crosswalk]) -> Made:
+def made(plan: pl.Plan, crosswalks: Mapping[str, Crosswalk]) -> Made:
     """Return the elements, slices among them, that a plan can write, and the columns in them."""
     profile = find_canonical(plan.profile)
     if profile is None:
@@ -196,14 +185,14 @@ class _Writer:
     sources: Mapping[int, tuple[str, str]]
     found: dict[str, set[str]] = field(default_factory=dict)
 
-    def object(self, node: ObjectNode, element: Element) -> None:
+    def object(self, node: pl.ObjectNode, element: Element) -> None:
         members = dict(node.members)
         for child_element in self.profile.children(element.id):
             for name in tuple(choice_names(child_element)) or (child_element.name,):
                 if name in members:
                     self.member(name, members[name], child_element)
 
-    def member(self, name: str, node: Entry, element: Element) -> None:
+    def member(self, name: str, node: pl.Entry, element: Element) -> None:
         slices = self.profile.slices(element.id)
         for entry in values_of(node):
             for declared in (
@@ -215,13 +204,13 @@ class _Writer:
                 ),
             ):
                 self.found.setdefault(declared.id, set()).update(self.columns_in(entry))
-                if isinstance(entry, ObjectNode):
+                if isinstance(entry, pl.ObjectNode):
                     self.object(entry, declared)
 
-    def columns_in(self, node: Entry) -> set[str]:
+    def columns_in(self, node: pl.Entry) -> set[str]:
         columns: set[str] = set()
-        for _, inner in nodes_of(node):
-            if isinstance(inner, Leaf):
+        for _, inner in pl.nodes_of(node):
+            if isinstance(inner, pl.Leaf):
                 columns |= self.columns(inner.expr)
         return columns
 
@@ -245,7 +234,7 @@ class SliceMatcher:
     profile: Profile
     crosswalks: Mapping[str, Crosswalk]
 
-    def may_be(self, entry: Entry, name: str, whole: Element, part: Element) -> bool:
+    def may_be(self, entry: pl.Entry, name: str, whole: Element, part: Element) -> bool:
         """Return whether an entry can belong to a slice, whatever its row holds."""
         if whole.name.endswith("[x]"):
             return part.slice_name == name
@@ -256,7 +245,7 @@ class SliceMatcher:
             for discriminator in discriminators(self.profile, whole.slicing, part)
         )
 
-    def may_fit(self, entry: Entry, discriminator: Discriminator) -> bool:
+    def may_fit(self, entry: pl.Entry, discriminator: Discriminator) -> bool:
         """Return whether an entry can have the value that identifies the entries of a slice."""
         nodes = list(_at(entry, discriminator.path)) if discriminator.path else [entry]
         if discriminator.value_set is not None:
@@ -264,10 +253,10 @@ class SliceMatcher:
             return any(self.may_hold(node, allowed) for node in nodes)
         return any(self.may_equal(node, discriminator.pattern) for node in nodes)
 
-    def may_equal(self, node: Entry, wanted: Any) -> bool:
+    def may_equal(self, node: pl.Entry, wanted: Any) -> bool:
         """Return whether a node can contain a pattern (FHIR's pattern[x])."""
         if isinstance(wanted, Mapping):
-            members = dict(node.members) if isinstance(node, ObjectNode) else {}
+            members = dict(node.members) if isinstance(node, pl.ObjectNode) else {}
             return all(
                 key in members and self.may_equal(_opened(members[key]), part)
                 for key, part in wanted.items()
@@ -278,10 +267,10 @@ class SliceMatcher:
         said = self.answers(node)
         return said is None or str(wanted) in said
 
-    def may_hold(self, node: Entry, allowed: ValueSet) -> bool:
+    def may_hold(self, node: pl.Entry, allowed: ValueSet) -> bool:
         """Return whether a CodeableConcept can have a coding of a value set."""
         for coding in _at(node, ["coding"]):
-            members = dict(coding.members) if isinstance(coding, ObjectNode) else {}
+            members = dict(coding.members) if isinstance(coding, pl.ObjectNode) else {}
             systems, codes = (
                 self.answers(members[key]) if key in members else frozenset()
                 for key in ("system", "code")
@@ -292,42 +281,42 @@ class SliceMatcher:
                 return True
         return False
 
-    def answers(self, node: Entry) -> frozenset[str] | None:
+    def answers(self, node: pl.Entry) -> frozenset[str] | None:
         """Return every text that a node can be; None where that depends on the rows."""
         match node:
-            case Fixed():
+            case pl.Fixed():
                 return frozenset({str(static_value(node))})
-            case Leaf(expr=expr):
+            case pl.Leaf(expr=expr):
                 return answers(expr, self.crosswalks)
-            case Guarded():
+            case pl.Guarded():
                 return self.answers(node.node)
             case _:
                 return frozenset()
 
 
-def values_of(node: Entry) -> Iterator[Fixed | Leaf | ObjectNode]:
+def values_of(node: pl.Entry) -> Iterator[pl.Fixed | pl.Leaf | pl.ObjectNode]:
     """Yield the values that stand under one name; lists, guards and loops are opened."""
     match node:
-        case ListNode(entries=entries) | Spliced(entries=entries):
+        case pl.ListNode(entries=entries) | pl.Spliced(entries=entries):
             for entry in entries:
                 yield from values_of(entry)
-        case Guarded(node=inner) | Loop(node=inner):
+        case pl.Guarded(node=inner) | pl.Loop(node=inner):
             yield from values_of(inner)
         case _:
             yield node
 
 
-def _opened(node: Entry) -> Entry:
+def _opened(node: pl.Entry) -> pl.Entry:
     """Return what a guard guards."""
-    return node.node if isinstance(node, Guarded) else node
+    return node.node if isinstance(node, pl.Guarded) else node
 
 
-def _at(node: Entry, path: Sequence[str]) -> Iterator[Fixed | Leaf | ObjectNode]:
+def _at(node: pl.Entry, path: Sequence[str]) -> Iterator[pl.Fixed | pl.Leaf | pl.ObjectNode]:
     """Yield the values at a path below a node."""
     for value in values_of(node):
         if not path:
             yield value
-        elif isinstance(value, ObjectNode):
+        elif isinstance(value, pl.ObjectNode):
             for key, member in value.members:
                 if key == path[0]:
                     yield from _at(member, path[1:])

@@ -11,36 +11,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
+from etl.mapping import expressions as ex
+from etl.mapping import plan as pl
 from etl.mapping.coverage import SliceMatcher, values_of
-from etl.mapping.expressions import (
-    Absent,
-    AllOf,
-    Chosen,
-    ColumnOf,
-    Condition,
-    Constant,
-    Expr,
-    FirstOf,
-    IsPresent,
-    Joined,
-    LoopIndex,
-    Not,
-    OneOf,
-    Translated,
-    walk,
-)
-from etl.mapping.plan import (
-    Entry,
-    Feed,
-    Guarded,
-    Leaf,
-    ListNode,
-    Loop,
-    ObjectNode,
-    Plan,
-    Spliced,
-    nodes_of,
-)
 from etl.mapping.static_values import is_strong
 from etl.model.crosswalks import Crosswalk
 from etl.profiles.structures import Element, choice_names, find_canonical
@@ -51,7 +24,7 @@ _OF_A_CODE: Final = frozenset({"system", "version"})
 _Elements: TypeAlias = tuple[Element, ...]
 
 
-def feeds_of(plan: Plan, crosswalks: Mapping[str, Crosswalk]) -> tuple[Feed, ...]:
+def feeds_of(plan: pl.Plan, crosswalks: Mapping[str, Crosswalk]) -> tuple[pl.Feed, ...]:
     """Return the places of answers that a crosswalk may lack for a word that it lists."""
     profile = find_canonical(plan.profile)
     uncertain = {part for part in _expressions(plan.body) if _may_lack(part, crosswalks)}
@@ -70,75 +43,77 @@ def feeds_of(plan: Plan, crosswalks: Mapping[str, Crosswalk]) -> tuple[Feed, ...
     )
 
 
-def _may_lack(part: Expr | Condition, crosswalks: Mapping[str, Crosswalk]) -> bool:
-    return isinstance(part, Translated) and crosswalks[part.crosswalk].lacks_codes(part.column)
+def _may_lack(part: ex.Expr | ex.Condition, crosswalks: Mapping[str, Crosswalk]) -> bool:
+    return isinstance(part, ex.Translated) and crosswalks[part.crosswalk].lacks_codes(part.column)
 
 
-def _expressions(body: Entry) -> Iterator[Expr | Condition]:
-    for _, node in nodes_of(body):
+def _expressions(body: pl.Entry) -> Iterator[ex.Expr | ex.Condition]:
+    for _, node in pl.nodes_of(body):
         match node:
-            case Leaf(expr=expr):
-                yield from walk(expr)
-            case Guarded(condition=condition) | Loop(condition=condition) if condition is not None:
-                yield from walk(condition)
+            case pl.Leaf(expr=expr):
+                yield from ex.walk(expr)
+            case pl.Guarded(condition=condition) | pl.Loop(condition=condition) if (
+                condition is not None
+            ):
+                yield from ex.walk(condition)
             case _:
                 continue
 
 
-def _coded(body: Entry) -> frozenset[str]:
+def _coded(body: pl.Entry) -> frozenset[str]:
     """Return the crosswalks of which a plan writes more than the system of a code."""
     return frozenset(
         answer.crosswalk
-        for path, node in nodes_of(body)
-        if isinstance(node, Leaf) and path.rpartition(".")[2] not in _OF_A_CODE
+        for path, node in pl.nodes_of(body)
+        if isinstance(node, pl.Leaf) and path.rpartition(".")[2] not in _OF_A_CODE
         for answer, _ in _answers_in(node.expr)
     )
 
 
-def _replaced(body: Entry) -> frozenset[Expr]:
+def _replaced(body: pl.Entry) -> frozenset[ex.Expr]:
     """Return the answers that something else is written for where they are absent."""
     return frozenset(
         there.of
         for part in _expressions(body)
-        if isinstance(part, Not)
-        for there in walk(part)
-        if isinstance(there, IsPresent)
+        if isinstance(part, ex.Not)
+        for there in ex.walk(part)
+        if isinstance(there, ex.IsPresent)
     )
 
 
-def _conjuncts(condition: Condition | None) -> tuple[Condition, ...]:
+def _conjuncts(condition: ex.Condition | None) -> tuple[ex.Condition, ...]:
     if condition is None:
         return ()
-    return condition.parts if isinstance(condition, AllOf) else (condition,)
+    return condition.parts if isinstance(condition, ex.AllOf) else (condition,)
 
 
-def _wanted_by(condition: Condition) -> Iterator[Translated]:
+def _wanted_by(condition: ex.Condition) -> Iterator[ex.Translated]:
     """Yield the answers without which a condition may not hold."""
     match condition:
-        case Not():
+        case ex.Not():
             return
-        case IsPresent(of=of) | OneOf(of=of, negated=False):
-            yield from (part for part in walk(of) if isinstance(part, Translated))
+        case ex.IsPresent(of=of) | ex.OneOf(of=of, negated=False):
+            yield from (part for part in ex.walk(of) if isinstance(part, ex.Translated))
         case _:
             for part in getattr(condition, "parts", ()):
                 yield from _wanted_by(part)
 
 
-def _answers_in(expr: Expr, *, in_place: bool = False) -> Iterator[tuple[Translated, bool]]:
+def _answers_in(expr: ex.Expr, *, in_place: bool = False) -> Iterator[tuple[ex.Translated, bool]]:
     """Yield the answers that an expression may be made of, and whether another may be instead."""
     match expr:
-        case Translated():
+        case ex.Translated():
             yield expr, in_place
-        case FirstOf(parts=parts):
+        case ex.FirstOf(parts=parts):
             for part in parts:
                 yield from _answers_in(part, in_place=True)
-        case Joined(parts=parts):
+        case ex.Joined(parts=parts):
             for part in parts:
                 yield from _answers_in(part, in_place=in_place)
-        case Chosen(then=then, otherwise=otherwise):
+        case ex.Chosen(then=then, otherwise=otherwise):
             yield from _answers_in(then, in_place=in_place)
             yield from _answers_in(otherwise, in_place=in_place)
-        case Constant() | Absent() | ColumnOf() | LoopIndex():
+        case ex.Constant() | ex.Absent() | ex.ColumnOf() | ex.LoopIndex():
             return
         case _:
             yield from _answers_in(expr.of, in_place=in_place)
@@ -149,12 +124,17 @@ class _Walker:
     """Walks a plan beside its profile; `lost`: with the node goes an element that matters."""
 
     slices: SliceMatcher
-    asked: frozenset[Expr | Condition]
-    replaced: frozenset[Expr]
-    found: list[tuple[str, Feed]] = field(default_factory=list)
+    asked: frozenset[ex.Expr | ex.Condition]
+    replaced: frozenset[ex.Expr]
+    found: list[tuple[str, pl.Feed]] = field(default_factory=list)
 
     def object(
-        self, node: ObjectNode, elements: _Elements, *, lost: bool, needs: tuple[Condition, ...]
+        self,
+        node: pl.ObjectNode,
+        elements: _Elements,
+        *,
+        lost: bool,
+        needs: tuple[ex.Condition, ...],
     ) -> None:
         strong = sum(is_strong(member) for _, member in node.members)
         for name, member in node.members:
@@ -169,7 +149,7 @@ class _Walker:
             if name == child.name or name in choice_names(child)
         )
 
-    def fitting(self, name: str, node: Entry, elements: _Elements) -> _Elements:
+    def fitting(self, name: str, node: pl.Entry, elements: _Elements) -> _Elements:
         """Return the elements that a value is of, the slices that it may be among them."""
         slices = (
             part
@@ -182,53 +162,55 @@ class _Walker:
     def value(
         self,
         name: str,
-        node: Entry,
+        node: pl.Entry,
         elements: _Elements,
         lost: bool,
-        needs: tuple[Condition, ...],
+        needs: tuple[ex.Condition, ...],
     ) -> None:
         if self.asked.isdisjoint(_expressions(node)):
             return
         match node:
-            case ListNode(entries=entries) | Spliced(entries=entries):
+            case pl.ListNode(entries=entries) | pl.Spliced(entries=entries):
                 alone = sum(is_strong(entry) for entry in entries) == 1
                 for entry in entries:
                     self.value(name, entry, elements, lost and alone, needs)
-            case Guarded(condition=condition) | Loop(condition=condition):
-                lost = lost and isinstance(node, Guarded)
+            case pl.Guarded(condition=condition) | pl.Loop(condition=condition):
+                lost = lost and isinstance(node, pl.Guarded)
                 fitting = self.fitting(name, node, elements)
                 parts = _conjuncts(condition)
                 self.tested(name, parts, lost or _matters(fitting), needs)
                 self.value(name, node.node, elements, lost, (*needs, *parts))
-            case ObjectNode():
+            case pl.ObjectNode():
                 at = self.fitting(name, node, elements)
                 self.object(node, at, lost=lost or _matters(at), needs=needs)
-            case Leaf(expr=expr):
+            case pl.Leaf(expr=expr):
                 vital = lost or _matters(self.fitting(name, node, elements))
                 self.written(name, expr, vital, needs)
             case _:
                 return
 
-    def written(self, name: str, expr: Expr, vital: bool, needs: tuple[Condition, ...]) -> None:
+    def written(
+        self, name: str, expr: ex.Expr, vital: bool, needs: tuple[ex.Condition, ...]
+    ) -> None:
         for answer, in_place in _answers_in(expr):
             counts = vital or answer in self.replaced
             if answer in self.asked and (counts or in_place):
-                others = tuple(need for need in needs if answer not in walk(need))
-                self.found.append((name, Feed(answer, expr, others, counts)))
+                others = tuple(need for need in needs if answer not in ex.walk(need))
+                self.found.append((name, pl.Feed(answer, expr, others, counts)))
 
     def tested(
         self,
         name: str,
-        parts: tuple[Condition, ...],
+        parts: tuple[ex.Condition, ...],
         lost: bool,
-        needs: tuple[Condition, ...],
+        needs: tuple[ex.Condition, ...],
     ) -> None:
         for part in parts:
             for answer in _wanted_by(part):
                 if answer in self.asked and (lost or answer in self.replaced):
                     others = (*needs, *(one for one in parts if one is not part))
-                    kept = tuple(other for other in others if answer not in walk(other))
-                    self.found.append((name, Feed(answer, part, kept, vital=True)))
+                    kept = tuple(other for other in others if answer not in ex.walk(other))
+                    self.found.append((name, pl.Feed(answer, part, kept, vital=True)))
 
 
 def _matters(elements: _Elements) -> bool:

@@ -8,16 +8,10 @@ from etl.mapping.formulas import Formula, all_of, at_least, exists, matches, no
 from etl.mapping.invariants import Subject, fulfilled
 from etl.mapping.plan import Loop
 from etl.mapping.row_tests import Nowhere, Rows, Test, Twice, entries_of, numbers
-from etl.profiles.guide_rules import (
-    ForbiddenEntry,
-    GuideRule,
-    ListedNumbers,
-    MarkedEntry,
-    UniqueNumbers,
-)
+from etl.profiles import guide_rules as gr
 
 
-def guide_rule_tests(rule: GuideRule, subject: Subject) -> Iterator[tuple[str, Test]]:
+def guide_rule_tests(rule: gr.GuideRule, subject: Subject) -> Iterator[tuple[str, Test]]:
     """Yield the path that a rule is about, and the test that finds the rows which break it.
 
     Args:
@@ -26,11 +20,11 @@ def guide_rule_tests(rule: GuideRule, subject: Subject) -> Iterator[tuple[str, T
     """
     root = subject.root
     match rule:
-        case MarkedEntry(name=name, mark=mark):
+        case gr.MarkedEntry(name=name, mark=mark):
             marked = tuple(_marked(subject, name, mark))
             yield f"{name}.{mark}", Rows((), no(at_least(1, marked)))
             yield f"{name}.{mark}", Rows((), at_least(2, marked))
-        case UniqueNumbers(lists=lists, inner=inner, number=number):
+        case gr.UniqueNumbers(lists=lists, inner=inner, number=number):
             for name in lists:
                 yield f"{name}.{number}", Twice(numbers(root, (name, number)))
             for outer, name in inner:
@@ -38,9 +32,9 @@ def guide_rule_tests(rule: GuideRule, subject: Subject) -> Iterator[tuple[str, T
                     found = numbers(entry, (name, number), loops=loops, given=given)
                     if found.sources:
                         yield f"{outer}.{name}.{number}", Twice(found, loops)
-        case ListedNumbers():
+        case gr.ListedNumbers():
             yield from _listed(rule, subject)
-        case ForbiddenEntry(given=given, name=name, forbidden=forbidden):
+        case gr.ForbiddenEntry(given=given, name=name, forbidden=forbidden):
             entered = exists(root, (name,), lambda inner: fulfilled(forbidden, inner, subject))
             together = all_of(fulfilled(given, root, subject), entered)
             yield f"{name}:{rule.slice_name}.{rule.at}", Rows((), together)
@@ -51,7 +45,7 @@ def _marked(subject: Subject, name: str, mark: str) -> Iterator[tuple[tuple[Loop
         yield loops, all_of(given, exists(entry, (mark,), lambda inner: matches(inner, True)))
 
 
-def _listed(rule: ListedNumbers, subject: Subject) -> Iterator[tuple[str, Test]]:
+def _listed(rule: gr.ListedNumbers, subject: Subject) -> Iterator[tuple[str, Test]]:
     """Yield the tests of numbers that a plan names; what it names nowhere needs none."""
     for name in rule.lists:
         for depth in range(len(rule.inner) + 1):

@@ -12,37 +12,10 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
+from etl.mapping import formulas as fm
+from etl.mapping import row_tests as rt
 from etl.mapping.expressions import Before
-from etl.mapping.formulas import (
-    Codes,
-    Formula,
-    Misshapen,
-    all_of,
-    any_of,
-    at_least,
-    exists,
-    expr_of,
-    has,
-    holds,
-    matches,
-    members_of,
-    no,
-    opened,
-    presence,
-)
 from etl.mapping.plan import Entry, ListNode, Loop, ObjectNode
-from etl.mapping.row_tests import (
-    Alone,
-    Nowhere,
-    Numbers,
-    Rows,
-    Shared,
-    Test,
-    Twice,
-    begins,
-    entries_of,
-    numbers,
-)
 from etl.profiles import constraints
 from etl.profiles.constraints import Constraint, EntriesNamed, NumberPath
 from etl.profiles.guides import Guide
@@ -65,13 +38,13 @@ class Subject:
     node: Entry
     root: Entry
     loops: tuple[Loop, ...]
-    given: Formula
-    codes: Codes
+    given: fm.Formula
+    codes: fm.Codes
     guide: Guide
 
-    def rows(self, broken: Formula) -> Rows:
+    def rows(self, broken: fm.Formula) -> rt.Rows:
         """Return the test that finds rows in which the object is there and something is true."""
-        return Rows(self.loops, all_of(broken, self.given))
+        return rt.Rows(self.loops, fm.all_of(broken, self.given))
 
 
 _NONE_CONTAINED: Final = "a mapping contains no resources"
@@ -98,7 +71,7 @@ def reason_of(key: str, constraint: Constraint | None, node: Entry) -> str:
     return "" if contains else _PROVED.get(key, "")
 
 
-def tests_of(constraint: Constraint, subject: Subject) -> Iterator[Test]:
+def tests_of(constraint: Constraint, subject: Subject) -> Iterator[rt.Test]:
     """Yield the tests that find the rows which break a constraint.
 
     Raises:
@@ -106,64 +79,64 @@ def tests_of(constraint: Constraint, subject: Subject) -> Iterator[Test]:
     """
     match constraint:
         case constraints.NumbersListed(numbers=named, among=known):
-            yield Nowhere(_numbers(named, subject), _numbers(known, subject))
+            yield rt.Nowhere(_numbers(named, subject), _numbers(known, subject))
         case constraints.NumbersApart(numbers=left, others=right):
-            yield Shared(_numbers(left, subject), _numbers(right, subject))
+            yield rt.Shared(_numbers(left, subject), _numbers(right, subject))
         case EntriesNamed():
             yield from _entries_named(constraint, subject)
         case constraints.Distinct(path=path):
-            yield Twice(replace(numbers(subject.node, path), are_texts=True), subject.loops)
+            yield rt.Twice(replace(rt.numbers(subject.node, path), are_texts=True), subject.loops)
         case _:
             yield subject.rows(broken(constraint, subject.node, subject))
 
 
-def _numbers(path: NumberPath, subject: Subject) -> Numbers:
+def _numbers(path: NumberPath, subject: Subject) -> rt.Numbers:
     if path.where is None:
-        return numbers(subject.root, path.path)
+        return rt.numbers(subject.root, path.path)
     where = path.where
-    return numbers(subject.root, path.path, lambda entry: fulfilled(where, entry, subject))
+    return rt.numbers(subject.root, path.path, lambda entry: fulfilled(where, entry, subject))
 
 
-def _entries_named(constraint: EntriesNamed, subject: Subject) -> Iterator[Alone]:
+def _entries_named(constraint: EntriesNamed, subject: Subject) -> Iterator[rt.Alone]:
     listed = _numbers(constraint.known, subject)
-    for loops, given, entry in entries_of(subject.root, constraint.name):
-        lacking = all_of(given, fulfilled(constraint.where, entry, subject))
+    for loops, given, entry in rt.entries_of(subject.root, constraint.name):
+        lacking = fm.all_of(given, fulfilled(constraint.where, entry, subject))
         if lacking is not False:
-            named = numbers(entry, (constraint.member,), loops=loops)
-            yield Alone(loops, lacking, named, listed)
+            named = rt.numbers(entry, (constraint.member,), loops=loops)
+            yield rt.Alone(loops, lacking, named, listed)
 
 
-def broken(constraint: Constraint, node: Entry, subject: Subject) -> Formula:
+def broken(constraint: Constraint, node: Entry, subject: Subject) -> fm.Formula:
     """Return the formula that a node, which is there, breaks a constraint."""
     match constraint:
         case constraints.Implication(given=given, then=then):
-            return all_of(fulfilled(given, node, subject), broken(then, node, subject))
+            return fm.all_of(fulfilled(given, node, subject), broken(then, node, subject))
         case constraints.Conjunction(parts=parts):
-            return any_of(*(broken(part, node, subject) for part in parts))
+            return fm.any_of(*(broken(part, node, subject) for part in parts))
         case constraints.Negation(of=of):
             return fulfilled(of, node, subject)
         case constraints.OneOfTwo(left=left, right=right):
             first, second = fulfilled(left, node, subject), fulfilled(right, node, subject)
-            return any_of(all_of(first, second), all_of(no(first), no(second)))
+            return fm.any_of(fm.all_of(first, second), fm.all_of(fm.no(first), fm.no(second)))
         case constraints.FewerThan(count=count, name=name, pattern=pattern):
-            return at_least(count, _entries_like(node, name, pattern))
+            return fm.at_least(count, _entries_like(node, name, pattern))
         case constraints.PeriodOrder():
             return _out_of_order(node)
         case constraints.ValueShape(shape=shape):
-            return any_of(
+            return fm.any_of(
                 *(
-                    all_of(given, Misshapen(expr, shape))
-                    for given, value in members_of(node, "value")
-                    if (expr := expr_of(value)) is not None
+                    fm.all_of(given, fm.Misshapen(expr, shape))
+                    for given, value in fm.members_of(node, "value")
+                    if (expr := fm.expr_of(value)) is not None
                 )
             )
         case constraints.ContainedTarget():  # a mapping contains no resources
             return _refers_to(node, "#")
         case _:
-            return no(fulfilled(constraint, node, subject))
+            return fm.no(fulfilled(constraint, node, subject))
 
 
-def fulfilled(constraint: Constraint, node: Entry, subject: Subject) -> Formula:
+def fulfilled(constraint: Constraint, node: Entry, subject: Subject) -> fm.Formula:
     """Return the formula that a node, which is there, fulfils a constraint.
 
     Raises:
@@ -171,25 +144,25 @@ def fulfilled(constraint: Constraint, node: Entry, subject: Subject) -> Formula:
     """
     match constraint:
         case constraints.Present(names=names):
-            return has(node, *names)
+            return fm.has(node, *names)
         case constraints.ValuePresent():
-            return has(node, *_value_names(node))
+            return fm.has(node, *_value_names(node))
         case constraints.Contains(pattern=pattern):
-            return matches(node, pattern)
+            return fm.matches(node, pattern)
         case constraints.InValueSet(url=url):
             return subject.codes.concept_in(node, value_set(url, subject.guide), surely=False)
         case constraints.Exists(path=path, constraint=inner):
-            return exists(node, path, lambda inner_node: fulfilled(inner, inner_node, subject))
+            return fm.exists(node, path, lambda inner_node: fulfilled(inner, inner_node, subject))
         case constraints.Conjunction(parts=parts):
-            return all_of(*(fulfilled(part, node, subject) for part in parts))
+            return fm.all_of(*(fulfilled(part, node, subject) for part in parts))
         case constraints.Disjunction(parts=parts):
-            return any_of(*(fulfilled(part, node, subject) for part in parts))
+            return fm.any_of(*(fulfilled(part, node, subject) for part in parts))
         case constraints.ReferenceTarget(name=name, type=wanted):
-            return exists(node, (name,), lambda reference: _refers_to(reference, f"{wanted}/"))
+            return fm.exists(node, (name,), lambda reference: _refers_to(reference, f"{wanted}/"))
         case constraints.Uncontained():
             return True
         case _ if isinstance(constraint, _TOLD_BROKEN):
-            return no(broken(constraint, node, subject))
+            return fm.no(broken(constraint, node, subject))
         case _:
             raise UncheckableError
 
@@ -208,32 +181,33 @@ def _value_names(node: Entry) -> tuple[str, ...]:
 
 def _entries_like(
     node: Entry, name: str, pattern: object
-) -> Iterator[tuple[tuple[Loop, ...], Formula]]:
+) -> Iterator[tuple[tuple[Loop, ...], fm.Formula]]:
     """Yield the entries of a list that may contain a pattern: loops, and when each is there."""
-    for _, member in members_of(node, name):
+    for _, member in fm.members_of(node, name):
         if isinstance(member, ListNode):
             for entry in member.entries:
-                for loops, given, inner in opened(entry):
-                    if matches(inner, pattern) is not False:
-                        yield loops, all_of(given, presence(inner))
+                for loops, given, inner in fm.opened(entry):
+                    if fm.matches(inner, pattern) is not False:
+                        yield loops, fm.all_of(given, fm.presence(inner))
 
 
-def _out_of_order(node: Entry) -> Formula:
-    return any_of(
+def _out_of_order(node: Entry) -> fm.Formula:
+    return fm.any_of(
         *(
-            all_of(first, then, holds(Before(end, start)))
-            for first, opening in members_of(node, "start")
-            for then, closing in members_of(node, "end")
-            if (start := expr_of(opening)) is not None and (end := expr_of(closing)) is not None
+            fm.all_of(first, then, fm.holds(Before(end, start)))
+            for first, opening in fm.members_of(node, "start")
+            for then, closing in fm.members_of(node, "end")
+            if (start := fm.expr_of(opening)) is not None
+            and (end := fm.expr_of(closing)) is not None
         )
     )
 
 
-def _refers_to(reference: Entry, beginning: str) -> Formula:
-    return any_of(
+def _refers_to(reference: Entry, beginning: str) -> fm.Formula:
+    return fm.any_of(
         *(
-            all_of(given, begins(expr, beginning))
-            for given, value in members_of(reference, "reference")
-            if (expr := expr_of(value)) is not None
+            fm.all_of(given, rt.begins(expr, beginning))
+            for given, value in fm.members_of(reference, "reference")
+            if (expr := fm.expr_of(value)) is not None
         )
     )

@@ -17,26 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from etl.errors import MappingError
-from etl.mapping.formulas import (
-    Coded,
-    Codes,
-    Formula,
-    all_of,
-    any_of,
-    at_least,
-    exists,
-    expr_of,
-    has,
-    holds,
-    matches,
-    members_of,
-    no,
-    opened,
-    presence,
-    says,
-    there,
-    through,
-)
+from etl.mapping import formulas as fm
 from etl.mapping.guide_rules import guide_rule_tests
 from etl.mapping.invariants import Subject, UncheckableError, reason_of, tests_of
 from etl.mapping.obligation import Obligation, What, of_data, profile_slug
@@ -47,6 +28,7 @@ from etl.mapping.proof import Names, never
 from etl.mapping.row_tests import At, Nowhere, Points, Rows, Shared, Test, Twice, begins
 from etl.mapping.static_values import answers, static_value
 from etl.model.crosswalks import Crosswalk
+from etl.profiles import structures as st
 from etl.profiles.absent_reasons import ABSENT_REASONS, DATA_ABSENT_REASON
 from etl.profiles.guides import US_CORE, Guide
 from etl.profiles.invariants import NOT_CHECKED, constraint_of, guide_rules
@@ -56,16 +38,6 @@ from etl.profiles.shapes import (
     Shape,
     discriminators,
     target_types,
-)
-from etl.profiles.structures import (
-    Element,
-    Invariant,
-    Profile,
-    TypeChoice,
-    choice_names,
-    find_canonical,
-    is_type,
-    load_type,
 )
 from etl.profiles.value_sets import code_systems, value_set
 
@@ -86,12 +58,12 @@ def obligations(plan: Plan, crosswalks: Mapping[str, Crosswalk]) -> tuple[Obliga
         MappingError: `map-unchecked`: an invariant of something that the plan makes can neither be
             proved nor checked; `map-unknown-profile`.
     """
-    profile = find_canonical(plan.profile)
+    profile = st.find_canonical(plan.profile)
     if profile is None:
         raise MappingError(
             str(plan.body.place), "map-unknown-profile", f"no profile {plan.profile}"
         )
-    walker = _Walker(plan, profile, profile.terminology, Codes(crosswalks))
+    walker = _Walker(plan, profile, profile.terminology, fm.Codes(crosswalks))
     walker.object(plan.body, Shape(profile, profile.root), "", At())
     for rule in guide_rules(profile):
         for path, test in guide_rule_tests(rule, walker.subject(plan.body, At())):
@@ -102,9 +74,9 @@ def obligations(plan: Plan, crosswalks: Mapping[str, Crosswalk]) -> tuple[Obliga
 @dataclass(slots=True)
 class _Walker:
     plan: Plan
-    profile: Profile
+    profile: st.Profile
     guide: Guide
-    codes: Codes
+    codes: fm.Codes
     names: Names = field(default_factory=Names)
     found: list[Obligation] = field(default_factory=list)
 
@@ -142,7 +114,7 @@ class _Walker:
         """Add what the profile requires of an object and of all below it."""
         for key, member in node.members:
             guard, inner = (
-                (holds(member.condition), member.node)
+                (fm.holds(member.condition), member.node)
                 if isinstance(member, Guarded)
                 else (True, member)
             )
@@ -166,14 +138,14 @@ class _Walker:
         else:
             self.value(inner, shape, path, at)
 
-    def rows(self, at: At, broken: Formula) -> Rows:
+    def rows(self, at: At, broken: fm.Formula) -> Rows:
         # What is broken comes first: it is nearly always false, and then nothing else is evaluated.
-        return Rows(at.loops, all_of(broken, at.given))
+        return Rows(at.loops, fm.all_of(broken, at.given))
 
     def required(self, node: ObjectNode, shape: Shape, path: str, at: At) -> None:
         """Add that an element is there wherever the object is, and of one type only."""
         element = shape.element
-        names = tuple(choice_names(element)) or (element.name,)
+        names = tuple(st.choice_names(element)) or (element.name,)
         is_choice = element.name.endswith("[x]")
         below = f"{path}.{element.name}" if path else element.name
         needed = [
@@ -185,20 +157,20 @@ class _Walker:
         place = mine[0].place if mine else node.place
         if is_choice and needed:
             for slice_element in needed:
-                (spelt,) = choice_names(replace(element, types=slice_element.types))
-                self.add("required", below, place, self.rows(at, no(has(node, spelt))))
+                (spelt,) = st.choice_names(replace(element, types=slice_element.types))
+                self.add("required", below, place, self.rows(at, fm.no(fm.has(node, spelt))))
         elif element.min > 0:
-            self.add("required", below, place, self.rows(at, no(has(node, *names))))
+            self.add("required", below, place, self.rows(at, fm.no(fm.has(node, *names))))
         elif needed and not mine:
             self.add("required", below, place, self.rows(at, True))
         if is_choice:
-            several = at_least(2, (((), has(node, name)) for name in names))
+            several = fm.at_least(2, (((), fm.has(node, name)) for name in names))
             self.add("limit", below, place, self.rows(at, several))
 
     def invariants(self, node: ObjectNode, shape: Shape, path: str, at: At) -> None:
         around = {key: shape.profile.invariants[key] for key in shape.element.invariants}
-        if shape.choice is not None and is_type(shape.choice.code):
-            kind = load_type(shape.choice.code)
+        if shape.choice is not None and st.is_type(shape.choice.code):
+            kind = st.load_type(shape.choice.code)
             around |= {key: kind.invariants[key] for key in kind.root.invariants}
         for key, invariant in around.items():
             if key in NOT_CHECKED:
@@ -211,7 +183,9 @@ class _Walker:
     def subject(self, node: ObjectNode, at: At) -> Subject:
         return Subject(node, self.plan.body, at.loops, at.given, self.codes, self.guide)
 
-    def tests(self, node: ObjectNode, path: str, at: At, invariant: Invariant) -> list[Test | str]:
+    def tests(
+        self, node: ObjectNode, path: str, at: At, invariant: st.Invariant
+    ) -> list[Test | str]:
         """Return the tests of an invariant, or a text that says why none is needed."""
         constraint = constraint_of(invariant.key, invariant.expression)
         if reason := reason_of(invariant.key, constraint, node):
@@ -228,8 +202,8 @@ class _Walker:
 
     def listing(self, node: ListNode, shape: Shape, path: str, at: At) -> None:
         """Add how many entries and slices there have to be, and what each has to have."""
-        flat = [opened_entry for entry in node.entries for opened_entry in opened(entry)]
-        whole = [(loops, all_of(given, presence(inner))) for loops, given, inner in flat]
+        flat = [opened_entry for entry in node.entries for opened_entry in fm.opened(entry)]
+        whole = [(loops, fm.all_of(given, fm.presence(inner))) for loops, given, inner in flat]
         self.limits(path, node.place, at, whole, shape.element)
         slices = [
             (part, f"{path}:{part.element.slice_name}", self.belonging(flat, shape, part))
@@ -237,7 +211,7 @@ class _Walker:
         ]
         for part, below, belongs in slices:
             entries = [
-                (loops, all_of(given, presence(inner), is_in))
+                (loops, fm.all_of(given, fm.presence(inner), is_in))
                 for (loops, given, inner), is_in in zip(flat, belongs, strict=True)
                 if is_in is not False
             ]
@@ -254,8 +228,8 @@ class _Walker:
                     self.value(inner, part, below, here.when(is_in))
 
     def belonging(
-        self, flat: list[tuple[tuple[Loop, ...], Formula, Entry]], shape: Shape, part: Shape
-    ) -> list[Formula]:
+        self, flat: list[tuple[tuple[Loop, ...], fm.Formula, Entry]], shape: Shape, part: Shape
+    ) -> list[fm.Formula]:
         """Return of each entry, where it is there, that it is in a slice."""
         slicing = shape.element.slicing
         if slicing is None:
@@ -268,8 +242,8 @@ class _Walker:
         path: str,
         place: CitedMark,
         at: At,
-        entries: list[tuple[tuple[Loop, ...], Formula]],
-        element: Element,
+        entries: list[tuple[tuple[Loop, ...], fm.Formula]],
+        element: st.Element,
         *,
         is_slice: bool = False,
     ) -> None:
@@ -280,12 +254,12 @@ class _Walker:
                 "required",
                 path,
                 place,
-                self.rows(at, no(any_of(*(through(*entry) for entry in entries)))),
+                self.rows(at, fm.no(fm.any_of(*(fm.through(*entry) for entry in entries)))),
             )
         elif least > 1:
-            self.add("required", path, place, self.rows(at, no(at_least(least, entries))))
+            self.add("required", path, place, self.rows(at, fm.no(fm.at_least(least, entries))))
         if element.max is not None:
-            self.add("limit", path, place, self.rows(at, at_least(element.max + 1, entries)))
+            self.add("limit", path, place, self.rows(at, fm.at_least(element.max + 1, entries)))
 
     # -- values ------------------------------------------------------------------------------
 
@@ -293,7 +267,7 @@ class _Walker:
         """Add what the profile requires of one value and of all below it."""
         wanted = shape.wanted
         if wanted is not None:
-            self.add("pattern", path, node.place, self.rows(at, no(matches(node, wanted))))
+            self.add("pattern", path, node.place, self.rows(at, fm.no(fm.matches(node, wanted))))
         if not isinstance(node, ObjectNode):
             self.leaf(node, shape, path, at)
             return
@@ -301,7 +275,7 @@ class _Walker:
         if choice is not None and choice.code == "Extension":
             shape = self.extension(node, shape, path, at)
         elif choice is not None and choice.profiles:
-            other = find_canonical(choice.profiles[0])
+            other = st.find_canonical(choice.profiles[0])
             if other is not None and not shape.profile.children(shape.element.id):
                 shape = Shape(other, other.root, choice)
         self.bound(node, shape, path, at)
@@ -316,14 +290,16 @@ class _Walker:
         value = static_value(node)
         url = value.get("url") if isinstance(value, Mapping) else None
         if url == DATA_ABSENT_REASON:
-            reason = exists(
+            reason = fm.exists(
                 node,
                 ("valueCode",),
-                lambda inner: any_of(*(matches(inner, word) for word in sorted(ABSENT_REASONS))),
+                lambda inner: fm.any_of(
+                    *(fm.matches(inner, word) for word in sorted(ABSENT_REASONS))
+                ),
             )
-            self.add("code", path, node.place, self.rows(at, no(reason)))
+            self.add("code", path, node.place, self.rows(at, fm.no(reason)))
         elif isinstance(url, str) and US_CORE.covers(url):
-            target = find_canonical(url)
+            target = st.find_canonical(url)
             if target is not None and target.type == "Extension":
                 return Shape(target, target.root, shape.choice)
         if shape.profile.children(shape.element.id):
@@ -339,7 +315,7 @@ class _Walker:
             self.listed("binding", path, node.place, "the codes of the value set are not to be had")
             return
         inside = self.codes.concept_in(node, allowed, surely=False)
-        self.add("binding", path, node.place, self.rows(at, no(inside)))
+        self.add("binding", path, node.place, self.rows(at, fm.no(inside)))
 
     def listed(self, what: What, path: str, place: CitedMark, reason: str) -> None:
         rule = f"{profile_slug(self.profile)}.{path}"
@@ -350,10 +326,10 @@ class _Walker:
         own = code_systems(self.guide)
         for (of_system, system), (of_code, code) in (
             (system, other)
-            for system in members_of(node, "system")
-            for other in members_of(node, "code")
+            for system in fm.members_of(node, "system")
+            for other in fm.members_of(node, "code")
         ):
-            left, right = expr_of(system), expr_of(code)
+            left, right = fm.expr_of(system), fm.expr_of(code)
             if left is None or right is None:
                 continue
             systems = answers(left, self.codes.crosswalks)
@@ -361,9 +337,9 @@ class _Walker:
                 continue
             pairs = frozenset((url, code) for url, codes in own.items() for code in codes)
             is_known = (
-                says(right, *own[next(iter(systems))])
+                fm.says(right, *own[next(iter(systems))])
                 if systems is not None and len(systems) == 1
-                else Coded(left, right, pairs, frozenset())
+                else fm.Coded(left, right, pairs, frozenset())
             )
             said = answers(right, self.codes.crosswalks)
             if (
@@ -375,35 +351,38 @@ class _Walker:
             ):
                 self.add("code", path, node.place, "every answer is a code of its system")
                 continue
-            broken = all_of(
-                of_system, of_code, says(left, *sorted(own)), there(right), no(is_known)
+            broken = fm.all_of(
+                of_system, of_code, fm.says(left, *sorted(own)), fm.there(right), fm.no(is_known)
             )
             self.add("code", path, node.place, self.rows(at, broken))
-            if has(node, "display") is not False:
+            if fm.has(node, "display") is not False:
                 what = f"{self.plan.resource}.{path}: a display of the guide's own codes"
                 raise MappingError(str(node.place), "map-unchecked", what, hint="use text")
 
-    def reference(self, node: ObjectNode, choice: TypeChoice, path: str, at: At) -> None:
+    def reference(self, node: ObjectNode, choice: st.TypeChoice, path: str, at: At) -> None:
         """Add that a reference points to a type that the profile allows."""
         allowed = target_types(choice)
-        for given, value in members_of(node, "reference"):
-            expr = expr_of(value)
+        for given, value in fm.members_of(node, "reference"):
+            expr = fm.expr_of(value)
             if expr is None:
                 continue
-            here = all_of(at.given, given, there(expr))
+            here = fm.all_of(at.given, given, fm.there(expr))
             self.add("reference", path, node.place, Points(at.loops, here, expr), _UNRESOLVED)
             types = set(reference_types(expr))
             if not allowed or (types and types <= allowed):
                 self.add("reference", path, node.place, "the types that the mapping can name")
                 continue
-            right = any_of(*(begins(expr, f"{name}/") for name in sorted(allowed)))
+            right = fm.any_of(*(begins(expr, f"{name}/") for name in sorted(allowed)))
             self.add(
-                "reference", path, node.place, self.rows(at, all_of(given, there(expr), no(right)))
+                "reference",
+                path,
+                node.place,
+                self.rows(at, fm.all_of(given, fm.there(expr), fm.no(right))),
             )
 
     def leaf(self, node: Entry, shape: Shape, path: str, at: At) -> None:
         """Add the form of a primitive value, and what its code is bound to."""
-        expr = expr_of(node)
+        expr = fm.expr_of(node)
         if shape.choice is None:
             return
         said = None if expr is None else answers(expr, self.codes.crosswalks)
@@ -421,5 +400,5 @@ class _Walker:
         if said is not None and said <= codes:
             self.add("binding", path, node.place, "every answer is of the value set")
             return
-        broken = all_of(there(expr), no(says(expr, *sorted(codes))))
+        broken = fm.all_of(fm.there(expr), fm.no(fm.says(expr, *sorted(codes))))
         self.add("binding", path, node.place, self.rows(at, broken))

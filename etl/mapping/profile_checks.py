@@ -12,25 +12,13 @@ from typing import Any, Final
 
 from etl.documents.nearest import nearest
 from etl.errors import MappingError
+from etl.mapping import plan as pl
 from etl.mapping.expressions import (
     Constant,
     Expr,
     Joined,
     Kind,
     ProviderReference,
-)
-from etl.mapping.plan import (
-    CitedMark,
-    Entry,
-    Fixed,
-    Guarded,
-    Leaf,
-    ListNode,
-    Loop,
-    Node,
-    ObjectNode,
-    Plan,
-    Spliced,
 )
 from etl.mapping.static_values import UNKNOWN, Facts, answers, covers, fits, is_strong, static_value
 from etl.model.crosswalks import Crosswalk
@@ -53,7 +41,7 @@ _KINDS: Final[Mapping[str, frozenset[Kind]]] = {
 _NO_TEXT: Final = frozenset({Kind.MONEY, Kind.DECIMAL, Kind.INTEGER, Kind.BOOLEAN})
 
 
-def problems(plan: Plan, crosswalks: Mapping[str, Crosswalk]) -> list[MappingError]:
+def problems(plan: pl.Plan, crosswalks: Mapping[str, Crosswalk]) -> list[MappingError]:
     """Return the mistakes of a plan, in the order of the mapping.
 
     Args:
@@ -75,41 +63,41 @@ def problems(plan: Plan, crosswalks: Mapping[str, Crosswalk]) -> list[MappingErr
 
 @dataclass(frozen=True, slots=True)
 class _Checker:
-    plan: Plan
+    plan: pl.Plan
     crosswalks: Mapping[str, Crosswalk]
     found: list[MappingError] = field(default_factory=list)
 
     def problem(
-        self, place: CitedMark, error_id: str, path: str, what: str, hint: str = ""
+        self, place: pl.CitedMark, error_id: str, path: str, what: str, hint: str = ""
     ) -> None:
         name = f"{self.plan.resource}.{path}" if path else self.plan.resource
         self.found.append(MappingError(str(place), error_id, f"{name}: {what}", hint=hint))
 
     # -- shape -------------------------------------------------------------------------------
 
-    def member(self, node: Node, shape: Shape, path: str, facts: Facts) -> None:
+    def member(self, node: pl.Node, shape: Shape, path: str, facts: Facts) -> None:
         """Check what stands under one name of an object."""
         element = shape.element
-        if isinstance(node, Guarded):
+        if isinstance(node, pl.Guarded):
             self.member(node.node, shape, path, facts.given(node.condition))
         elif element.max == 0:
             self.problem(node.place, "map-cardinality", path, "the profile forbids it")
-        elif element.array != isinstance(node, ListNode):
+        elif element.array != isinstance(node, pl.ListNode):
             what = "FHIR has a list here" if element.array else "FHIR has no list here"
             self.problem(node.place, "map-cardinality", path, what)
-        elif isinstance(node, ListNode):
+        elif isinstance(node, pl.ListNode):
             self.entries(node, shape, path, facts)
         else:
             self.value(node, shape, path, facts)
 
-    def entries(self, node: ListNode, shape: Shape, path: str, facts: Facts) -> None:
+    def entries(self, node: pl.ListNode, shape: Shape, path: str, facts: Facts) -> None:
         flat = list(_flat(node.entries, facts))
         unguarded = [entry for entry, _, guarded in flat if not guarded]
-        loops = [entry for entry in node.entries if isinstance(entry, Loop)]
+        loops = [entry for entry in node.entries if isinstance(entry, pl.Loop)]
         if shape.element.max == 1 and (len(unguarded) > 1 or loops):
             self.problem(node.place, "map-cardinality", path, "the profile allows one entry")
         slices = shape.slices()
-        used: dict[str, list[Entry]] = {part.element.id: [] for part in slices}
+        used: dict[str, list[pl.Entry]] = {part.element.id: [] for part in slices}
         for entry, known, _ in flat:
             value = static_value(entry)
             part = next((part for part in slices if _is_of_slice(value, shape, part)), None)
@@ -123,14 +111,14 @@ class _Checker:
                 what = f"the profile requires slice {name}, and it can be absent"
                 self.problem(node.place, "map-required", path, what)
 
-    def value(self, node: Entry, shape: Shape, path: str, facts: Facts) -> None:
+    def value(self, node: pl.Entry, shape: Shape, path: str, facts: Facts) -> None:
         """Check one value: a leaf against a primitive type, an object against its children."""
         match node:
-            case Guarded(condition=condition, node=inner):
+            case pl.Guarded(condition=condition, node=inner):
                 self.value(inner, shape, path, facts.given(condition))
-            case Fixed() | Leaf():
+            case pl.Fixed() | pl.Leaf():
                 self.leaf(node, shape, path)
-            case ObjectNode():
+            case pl.ObjectNode():
                 choice = shape.choice
                 if choice is not None and not is_type(choice.code):
                     self.problem(node.place, "map-type", path, f"a {choice.code} is no object")
@@ -142,7 +130,7 @@ class _Checker:
             case _:
                 self.problem(node.place, "map-type", path, "FHIR has no list in a list")
 
-    def structure(self, node: ObjectNode, shape: Shape, path: str, facts: Facts) -> None:
+    def structure(self, node: pl.ObjectNode, shape: Shape, path: str, facts: Facts) -> None:
         children = shape.children()
         for key, member in node.members:
             below = f"{path}.{key}" if path else key
@@ -161,7 +149,7 @@ class _Checker:
             if required.element.min > 0 and not (path == "" and name in ENGINE_MADE):
                 self.required(node, required, f"{path}.{name}" if path else name, facts)
 
-    def required(self, node: ObjectNode, shape: Shape, path: str, facts: Facts) -> None:
+    def required(self, node: pl.ObjectNode, shape: Shape, path: str, facts: Facts) -> None:
         """Check that an element is there whenever the object that it is required in is there."""
         spelt = set(choice_names(shape.element)) or {shape.element.name}
         spelt |= {f"_{name}" for name in spelt}
@@ -191,14 +179,14 @@ class _Checker:
 
     # -- values ------------------------------------------------------------------------------
 
-    def leaf(self, node: Fixed | Leaf, shape: Shape, path: str) -> None:
+    def leaf(self, node: pl.Fixed | pl.Leaf, shape: Shape, path: str) -> None:
         choice = shape.choice
         if choice is None or is_type(choice.code):
             name = choice.code if choice else "an object"
             self.problem(node.place, "map-type", path, f"FHIR has {name} here, not a single value")
             return
         wanted = _KINDS.get(choice.code)
-        if isinstance(node, Leaf):
+        if isinstance(node, pl.Leaf):
             kind = node.expr.kind
             if wanted is not None and kind not in wanted:
                 names = ", ".join(sorted(kind.value for kind in wanted))
@@ -213,7 +201,7 @@ class _Checker:
         self.code(node, shape, path)
 
     def fixed(
-        self, node: Fixed, choice: TypeChoice, wanted: frozenset[Kind] | None, path: str
+        self, node: pl.Fixed, choice: TypeChoice, wanted: frozenset[Kind] | None, path: str
     ) -> None:
         is_text = node.json.startswith('"')
         if wanted is None or not wanted & _NO_TEXT:
@@ -226,14 +214,14 @@ class _Checker:
             self.problem(node.place, "map-type", path, f"{node.json} is no {choice.code}")
 
     def pattern(
-        self, node: Fixed | Leaf | ObjectNode, shape: Shape, path: str, where: str = ""
+        self, node: pl.Fixed | pl.Leaf | pl.ObjectNode, shape: Shape, path: str, where: str = ""
     ) -> None:
         wanted = shape.wanted
         if wanted is not None and fits(static_value(node), wanted) is not True:
             what = f"the profile wants {wanted!r}{where}"
             self.problem(node.place, "map-pattern", path, what)
 
-    def code(self, node: Fixed | Leaf, shape: Shape, path: str) -> None:
+    def code(self, node: pl.Fixed | pl.Leaf, shape: Shape, path: str) -> None:
         if shape.choice is None or shape.choice.code != "code" or shape.required_values is None:
             return
         allowed = value_set(shape.required_values)
@@ -244,17 +232,17 @@ class _Checker:
             what = f"{answer!r} is not in the required value set"
             self.problem(node.place, "map-binding", path, what, nearest(answer, codes))
 
-    def answers(self, node: Entry | None) -> frozenset[str] | None:
+    def answers(self, node: pl.Entry | None) -> frozenset[str] | None:
         match node:
-            case Fixed():
+            case pl.Fixed():
                 value = static_value(node)
                 return frozenset({value}) if isinstance(value, str) else None
-            case Leaf(expr=expr):
+            case pl.Leaf(expr=expr):
                 return answers(expr, self.crosswalks)
             case _:
                 return None
 
-    def bindings(self, node: ObjectNode, shape: Shape, path: str) -> None:
+    def bindings(self, node: pl.ObjectNode, shape: Shape, path: str) -> None:
         """Check the codings of a CodeableConcept, or a Coding, against a required binding."""
         if shape.required_values is None:
             return
@@ -279,12 +267,12 @@ class _Checker:
                         what = f"{code!r} is not in the required value set"
                         self.problem(coding.place, "map-binding", f"{path}.coding", what)
 
-    def references(self, node: ObjectNode, shape: Shape, path: str) -> None:
+    def references(self, node: pl.ObjectNode, shape: Shape, path: str) -> None:
         if shape.choice is None or shape.choice.code != "Reference":
             return
         member = dict(node.members).get("reference")
         allowed = target_types(shape.choice)
-        if not isinstance(member, Leaf) or not allowed:
+        if not isinstance(member, pl.Leaf) or not allowed:
             return
         for name in reference_types(member.expr):
             if name not in allowed:
@@ -293,23 +281,23 @@ class _Checker:
                 self.problem(member.place, "map-reference", path, what)
 
 
-def _flat(entries: tuple[Entry, ...], facts: Facts) -> Iterator[tuple[Node, Facts, bool]]:
+def _flat(entries: tuple[pl.Entry, ...], facts: Facts) -> Iterator[tuple[pl.Node, Facts, bool]]:
     """Yield the entries of a list, loops and splices opened, and whether each is guarded."""
     for entry in entries:
         match entry:
-            case Loop():
+            case pl.Loop():
                 facts_here = facts if entry.condition is None else facts.given(entry.condition)
                 inner = entry.node
-                if isinstance(inner, Spliced):
+                if isinstance(inner, pl.Spliced):
                     yield from (
                         (inner, facts_inner, True)
                         for inner, facts_inner, _ in _flat(inner.entries, facts_here)
                     )
                 else:
                     yield inner, facts_here, True
-            case Guarded():
+            case pl.Guarded():
                 yield entry, facts, True
-            case Spliced():
+            case pl.Spliced():
                 yield from _flat(entry.entries, facts)
             case _:
                 yield entry, facts, False
@@ -340,14 +328,14 @@ def _is_of_slice(value: Any, shape: Shape, part: Shape) -> bool:
     return True
 
 
-def _codings(node: ObjectNode) -> list[ObjectNode]:
-    codings: list[ObjectNode] = []
+def _codings(node: pl.ObjectNode) -> list[pl.ObjectNode]:
+    codings: list[pl.ObjectNode] = []
     for key, member in node.members:
-        inner = member.node if isinstance(member, Guarded) else member
-        if key == "coding" and isinstance(inner, ListNode):
+        inner = member.node if isinstance(member, pl.Guarded) else member
+        if key == "coding" and isinstance(inner, pl.ListNode):
             for entry, _, _ in _flat(inner.entries, Facts()):
-                coding = entry.node if isinstance(entry, Guarded) else entry
-                if isinstance(coding, ObjectNode):
+                coding = entry.node if isinstance(entry, pl.Guarded) else entry
+                if isinstance(coding, pl.ObjectNode):
                     codings.append(coding)
     return codings
 

@@ -12,42 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-from etl.mapping.expressions import (
-    Absent,
-    AllOf,
-    AnyOf,
-    Before,
-    Cast,
-    Chosen,
-    ColumnOf,
-    Condition,
-    Constant,
-    Expr,
-    FirstOf,
-    IsPresent,
-    Joined,
-    Kind,
-    Left,
-    LoopIndex,
-    Not,
-    OneOf,
-    Same,
-    Shaped,
-    Translated,
-    Truth,
-)
-from etl.mapping.formulas import (
-    All,
-    Amount,
-    Any_,
-    Begins,
-    Coded,
-    Formula,
-    Misshapen,
-    No,
-    Some,
-    When,
-)
+from etl.mapping import expressions as ex
+from etl.mapping import formulas as fm
 from etl.mapping.rows import EMPTIED
 
 MOST_STEPS: Final = 3000
@@ -56,10 +22,14 @@ _OTHER: Final = "\x00other"
 """Stands for every text that a formula does not name."""
 
 _Known: TypeAlias = dict[int, "str | bool | None"]
-_SAME_TEXT: Final = frozenset({Kind.TEXT, Kind.CODE, Kind.DATE, Kind.DATETIME, Kind.DECIMAL})
+_SAME_TEXT: Final = frozenset(
+    {ex.Kind.TEXT, ex.Kind.CODE, ex.Kind.DATE, ex.Kind.DATETIME, ex.Kind.DECIMAL}
+)
 
 
-def never(formula: Formula, given: Condition | None = None, names: Names | None = None) -> bool:
+def never(
+    formula: fm.Formula, given: ex.Condition | None = None, names: Names | None = None
+) -> bool:
     """Return whether no row can make a formula true; False also where no proof was found.
 
     Args:
@@ -70,7 +40,7 @@ def never(formula: Formula, given: Condition | None = None, names: Names | None 
     if isinstance(formula, bool):
         return not formula
     search = _Search(names or Names())
-    both = formula if given is None else All((When(given), formula))
+    both = formula if given is None else fm.All((fm.When(given), formula))
     try:
         return not search.can_be(both, {})
     except _GivenUpError:
@@ -119,7 +89,7 @@ class _Search:
     open: list[tuple[int, tuple[str | bool | None, ...]]] = field(default_factory=list)
     named: dict[int, set[str]] = field(default_factory=dict)
 
-    def can_be(self, formula: Formula, facts: _Known) -> bool:
+    def can_be(self, formula: fm.Formula, facts: _Known) -> bool:
         """Return whether some row that agrees with the known facts makes the formula true."""
         self.steps += 1
         if self.steps > MOST_STEPS:
@@ -145,7 +115,7 @@ class _Search:
             self.open.append((key, ways))
         raise LookupError
 
-    def settled(self, key: object, facts: _Known, *needs: Expr) -> bool | None:
+    def settled(self, key: object, facts: _Known, *needs: ex.Expr) -> bool | None:
         """Return whether something opaque is true; it cannot be where what it needs is absent."""
         present = [self.there(need, facts) for need in needs]
         if False in present:
@@ -159,132 +129,132 @@ class _Search:
 
     # -- formulas ----------------------------------------------------------------------------
 
-    def formula(self, formula: Formula, facts: _Known) -> bool | None:
+    def formula(self, formula: fm.Formula, facts: _Known) -> bool | None:
         match formula:
             case bool():
                 return formula
-            case All(parts=parts):
+            case fm.All(parts=parts):
                 return _every(self.formula(part, facts) for part in parts)
-            case Any_(parts=parts):
+            case fm.Any_(parts=parts):
                 return _some(self.formula(part, facts) for part in parts)
-            case No(of=of):
+            case fm.No(of=of):
                 return _not(self.formula(of, facts))
-            case When(condition=condition):
+            case fm.When(condition=condition):
                 return self.condition(condition, facts)
-            case Coded(system=system, code=code):
+            case fm.Coded(system=system, code=code):
                 return self.settled(formula, facts, system, code)
-            case Misshapen(of=of) | Begins(of=of):
+            case fm.Misshapen(of=of) | fm.Begins(of=of):
                 return self.settled(formula, facts, of)
-            case Some() | Amount():
+            case fm.Some() | fm.Amount():
                 return self.settled(formula, facts)
 
     # -- conditions --------------------------------------------------------------------------
 
-    def condition(self, condition: Condition, facts: _Known) -> bool | None:
+    def condition(self, condition: ex.Condition, facts: _Known) -> bool | None:
         match condition:
-            case Truth(holds=holds):
+            case ex.Truth(holds=holds):
                 return holds
-            case IsPresent(of=of):
+            case ex.IsPresent(of=of):
                 return self.there(of, facts)
-            case OneOf(of=of, values=values, negated=negated):
+            case ex.OneOf(of=of, values=values, negated=negated):
                 answer = self.one_of(of, values, facts)
                 return _and(self.there(of, facts), _not(answer)) if negated else answer
-            case AllOf(parts=parts):
+            case ex.AllOf(parts=parts):
                 return _every(self.condition(part, facts) for part in parts)
-            case AnyOf(parts=parts):
+            case ex.AnyOf(parts=parts):
                 return _some(self.condition(part, facts) for part in parts)
-            case Not(of=of):
+            case ex.Not(of=of):
                 return _not(self.condition(of, facts))
-            case Same(left=left, right=right) | Before(left=left, right=right):
+            case ex.Same(left=left, right=right) | ex.Before(left=left, right=right):
                 return self.settled(condition, facts, left, right)
 
     # -- expressions -------------------------------------------------------------------------
 
-    def there(self, expr: Expr, facts: _Known) -> bool | None:
+    def there(self, expr: ex.Expr, facts: _Known) -> bool | None:
         match expr:
-            case Constant() | LoopIndex():
+            case ex.Constant() | ex.LoopIndex():
                 return True
-            case ColumnOf(nullable=False, column=column) if column not in EMPTIED:
+            case ex.ColumnOf(nullable=False, column=column) if column not in EMPTIED:
                 return True  # the rule `required` is firm; derived columns are never absent
-            case Absent():
+            case ex.Absent():
                 return False
-            case FirstOf(parts=parts):
+            case ex.FirstOf(parts=parts):
                 return _some(self.there(part, facts) for part in parts)
-            case Joined(parts=parts):
+            case ex.Joined(parts=parts):
                 return _every(self.there(part, facts) for part in parts)
-            case Chosen(condition=condition, then=then, otherwise=otherwise):
+            case ex.Chosen(condition=condition, then=then, otherwise=otherwise):
                 return self._either(
                     condition, self.there(then, facts), self.there(otherwise, facts), facts
                 )
-            case Translated(of=of) | Shaped(of=of):
+            case ex.Translated(of=of) | ex.Shaped(of=of):
                 if self.there(of, facts) is False:
                     return False
                 said = self.value(expr, facts)
                 return None if said is ... else said is not None
-            case ColumnOf():
+            case ex.ColumnOf():
                 said = self.value(expr, facts)
                 return None if said is ... else said is not None
             case _:
                 return self.there(expr.of, facts)
 
     def _either(
-        self, condition: Condition, then: bool | None, otherwise: bool | None, facts: _Known
+        self, condition: ex.Condition, then: bool | None, otherwise: bool | None, facts: _Known
     ) -> bool | None:
         holds = self.condition(condition, facts)
         if holds is None:
             return then if then is not None and then == otherwise else None
         return then if holds else otherwise
 
-    def value(self, expr: Expr, facts: _Known) -> object:
+    def value(self, expr: ex.Expr, facts: _Known) -> object:
         """Return the text that is assumed of an expression; None: absent; `...`: still open."""
         number = self.names.number(expr)
         named = tuple(sorted(self.named.get(number, ())))
-        if expr.kind is Kind.FLAG:
+        if expr.kind is ex.Kind.FLAG:
             ways: tuple[str | None, ...] = ("Y", "N")
         else:
             ways = (*named, _OTHER)
-        if expr.nullable or (isinstance(expr, ColumnOf) and expr.column in EMPTIED):
+        if expr.nullable or (isinstance(expr, ex.ColumnOf) and expr.column in EMPTIED):
             ways = (None, *ways)
         try:
             return self.ask(number, ways, facts)
         except LookupError:
             return ...
 
-    def one_of(self, expr: Expr, values: tuple[str, ...], facts: _Known) -> bool | None:
+    def one_of(self, expr: ex.Expr, values: tuple[str, ...], facts: _Known) -> bool | None:
         """Return whether an expression is one of some texts."""
         match expr:
-            case Constant(value=value):
+            case ex.Constant(value=value):
                 return value in values
-            case Absent():
+            case ex.Absent():
                 return False
-            case Cast(of=of, kind=kind) if kind in _SAME_TEXT:
+            case ex.Cast(of=of, kind=kind) if kind in _SAME_TEXT:
                 return self.one_of(of, values, facts)
-            case FirstOf(parts=(first, *rest)):
+            case ex.FirstOf(parts=(first, *rest)):
                 answer = self.one_of(first, values, facts)
                 if not rest:
                     return answer
-                more = self.one_of(FirstOf(tuple(rest), expr.kind), values, facts)
+                more = self.one_of(ex.FirstOf(tuple(rest), expr.kind), values, facts)
                 return _or(answer, _and(_not(self.there(first, facts)), more))
-            case Chosen(condition=condition, then=then, otherwise=otherwise):
+            case ex.Chosen(condition=condition, then=then, otherwise=otherwise):
                 return self._either(
                     condition,
                     self.one_of(then, values, facts),
                     self.one_of(otherwise, values, facts),
                     facts,
                 )
-            case Joined() | Left():
-                return self.settled(OneOf(expr, values), facts, expr)
+            case ex.Joined() | ex.Left():
+                return self.settled(ex.OneOf(expr, values), facts, expr)
             case _:
                 return self._plainly(expr, values, facts)
 
-    def _plainly(self, expr: Expr, values: tuple[str, ...], facts: _Known) -> bool | None:
+    def _plainly(self, expr: ex.Expr, values: tuple[str, ...], facts: _Known) -> bool | None:
         if self.there(expr, facts) is False:
             return False
         number = self.names.number(expr)
         before = self.named.setdefault(number, set())
         if not before.issuperset(values):
             if number in facts:  # assumed before this comparison was met
-                return self.settled(OneOf(expr, values), facts, expr)
+                return self.settled(ex.OneOf(expr, values), facts, expr)
             before.update(values)
         said = self.value(expr, facts)
         return None if said is ... else said in values

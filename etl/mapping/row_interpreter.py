@@ -13,49 +13,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Final, TypeAlias
 
+from etl.mapping import expressions as ex
+from etl.mapping import plan as pl
 from etl.mapping.environment import Environment
-from etl.mapping.expressions import (
-    Absent,
-    AllOf,
-    AnyOf,
-    Before,
-    Cased,
-    Cast,
-    Chosen,
-    ColumnOf,
-    Condition,
-    Constant,
-    Expr,
-    FirstOf,
-    IsPresent,
-    Joined,
-    Kind,
-    Left,
-    LogicalId,
-    LoopIndex,
-    Not,
-    OneOf,
-    Plus,
-    ProviderReference,
-    Same,
-    Shaped,
-    Translated,
-    TranslatedAll,
-    Truth,
-    parts_of,
-)
-from etl.mapping.plan import (
-    CitedMark,
-    Entry,
-    Fixed,
-    Guarded,
-    Leaf,
-    ListNode,
-    Loop,
-    ObjectNode,
-    Plan,
-    Spliced,
-)
 from etl.model.code_shapes import SHAPES
 from etl.model.relations import Many, One, relations_of
 
@@ -182,7 +142,7 @@ class ExplainedElement:
 
     path: tuple[str | int, ...]
     json: str
-    place: CitedMark
+    place: pl.CitedMark
     cells: tuple[Cell, ...] = ()
     answers: tuple[CrosswalkAnswer, ...] = ()
 
@@ -229,7 +189,7 @@ class ExplainedResource:
 
 
 def explained(
-    plan: Plan, records: Records, environment: Environment, logical_id: str | None = None
+    plan: pl.Plan, records: Records, environment: Environment, logical_id: str | None = None
 ) -> Iterator[ExplainedResource]:
     """Yield the resources of a plan with their origins, or the one with an id."""
     for row in records.tables.get(plan.table, ()):
@@ -240,7 +200,7 @@ def explained(
             yield ExplainedResource(row, at)
 
 
-def interpret(plan: Plan, records: Records, environment: Environment) -> Iterator[Made]:
+def interpret(plan: pl.Plan, records: Records, environment: Environment) -> Iterator[Made]:
     """Yield the resource of each row of the plan's table for which the plan's condition holds."""
     for row in records.tables.get(plan.table, ()):
         at = _Row(plan, records, environment, {0: row}, {})
@@ -250,7 +210,7 @@ def interpret(plan: Plan, records: Records, environment: Environment) -> Iterato
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    plan: Plan
+    plan: pl.Plan
     records: Records
     environment: Environment
     rows: Mapping[int, Record]
@@ -280,28 +240,28 @@ class _Row:
             search=f"{{{parameters}}}",
         )
 
-    def write(self, node: Entry) -> _Written:
+    def write(self, node: pl.Entry) -> _Written:
         match node:
-            case Fixed():
+            case pl.Fixed():
                 return _Written(node.json, None, (ExplainedElement((), node.json, node.place),))
-            case Leaf():
+            case pl.Leaf():
                 return self.write_leaf(node)
-            case Guarded():
+            case pl.Guarded():
                 if not self.holds(node.condition):
                     return _Written(None, alive=False)
                 inner = self.write(node.node)
                 return replace(inner, alive=inner.text is not None)
-            case ObjectNode():
+            case pl.ObjectNode():
                 return self.write_object(node)
-            case ListNode():
+            case pl.ListNode():
                 made = self.write_entries(node)
                 return made if made.text is None else replace(made, text=f"[{made.text}]")
-            case Spliced():
+            case pl.Spliced():
                 return self.write_entries(node)
-            case Loop():
+            case pl.Loop():
                 raise AssertionError("a loop stands in a list")
 
-    def write_leaf(self, leaf: Leaf) -> _Written:
+    def write_leaf(self, leaf: pl.Leaf) -> _Written:
         value = self.value(leaf.expr)
         if value is None:
             return _Written(None, None if leaf.weak else False)
@@ -312,7 +272,7 @@ class _Row:
         element = ExplainedElement((), text, leaf.place, cells, answers)
         return _Written(text, None if leaf.weak else True, (element,))
 
-    def write_object(self, node: ObjectNode) -> _Written:
+    def write_object(self, node: pl.ObjectNode) -> _Written:
         written = [(key, self.write(member)) for key, member in node.members]
         alive = _alive(member for _, member in written)
         texts = [f"{_json(key)}:{to.text}" for key, to in written if to.text is not None]
@@ -321,7 +281,7 @@ class _Row:
         elements = tuple(each.under(key) for key, to in written for each in to.elements)
         return _Written(f"{{{','.join(texts)}}}", alive, elements)
 
-    def write_entries(self, node: ListNode | Spliced) -> _Written:
+    def write_entries(self, node: pl.ListNode | pl.Spliced) -> _Written:
         written: list[_Written] = []
         elements: list[ExplainedElement] = []
         at = 0
@@ -340,9 +300,9 @@ class _Row:
         texts = [entry.text for entry in written if entry.text is not None]
         return _Written(",".join(texts) or None, _alive(written), tuple(elements))
 
-    def entries(self, entry: Entry) -> list[tuple[_Written, bool]]:
+    def entries(self, entry: pl.Entry) -> list[tuple[_Written, bool]]:
         """Return what an entry of a list writes, and for each whether it is entries itself."""
-        if not isinstance(entry, Loop):
+        if not isinstance(entry, pl.Loop):
             return [(self.write(entry), _splices(entry))]
         written: list[tuple[_Written, bool]] = []
         index = 0
@@ -356,7 +316,7 @@ class _Row:
                 written.append((replace(made, alive=True), _splices(entry.node)))
         return written or [(_Written(None, alive=False), False)]
 
-    def related(self, loop: Loop) -> list[Record]:
+    def related(self, loop: pl.Loop) -> list[Record]:
         row = self.rows[loop.parent]
         if isinstance(loop.relation, Many):
             return self.records.many(row, loop.relation)
@@ -372,24 +332,24 @@ class _Row:
             {**self.indexes, level: index},
         )
 
-    def value(self, expr: Expr) -> str | None:
+    def value(self, expr: ex.Expr) -> str | None:
         match expr:
-            case Constant():
+            case ex.Constant():
                 return expr.value
-            case Absent():
+            case ex.Absent():
                 return None
-            case ColumnOf():
+            case ex.ColumnOf():
                 return self.column(expr)
-            case LoopIndex():
+            case ex.LoopIndex():
                 return str(self.indexes[expr.level])
-            case Joined():
+            case ex.Joined():
                 parts = [self.value(part) for part in expr.parts]
                 return None if None in parts else "".join(parts)  # type: ignore[arg-type]
-            case FirstOf():
+            case ex.FirstOf():
                 return next(
                     (value for part in expr.parts if (value := self.value(part)) is not None), None
                 )
-            case Chosen():
+            case ex.Chosen():
                 return self.value(expr.then if self.holds(expr.condition) else expr.otherwise)
             case _:
                 value = self.value(expr.of)
@@ -397,76 +357,76 @@ class _Row:
 
     def changed(self, expr: Any, value: str) -> str | None:
         match expr:
-            case Cast(kind=Kind.INSTANT):
+            case ex.Cast(kind=ex.Kind.INSTANT):
                 return value if "T" in value else f"{value}T00:00:00Z"
-            case Cast(kind=Kind.BOOLEAN, of=of) if of.kind is Kind.FLAG:
+            case ex.Cast(kind=ex.Kind.BOOLEAN, of=of) if of.kind is ex.Kind.FLAG:
                 return "true" if value == "Y" else "false"
-            case Cast():
+            case ex.Cast():
                 return value
-            case Cased(case=case):
+            case ex.Cased(case=case):
                 return value.translate(_LOWER if case == "lower" else _UPPER)
-            case Plus(amount=amount):
+            case ex.Plus(amount=amount):
                 return str(int(value) + amount)
-            case Translated(crosswalk=name, column=column):
+            case ex.Translated(crosswalk=name, column=column):
                 return self.environment.crosswalks[name].answer(value, column)
-            case TranslatedAll(crosswalk=name, column=column, separator=separator):
+            case ex.TranslatedAll(crosswalk=name, column=column, separator=separator):
                 crosswalk = self.environment.crosswalks[name]
                 values = value.split(";")
                 return separator.join(crosswalk.answer(one, column) or one for one in values)
-            case Shaped(shape=shape):
+            case ex.Shaped(shape=shape):
                 return value if SHAPES[shape](value) else None
-            case Left(length=length):
+            case ex.Left(length=length):
                 return value[:length]
-            case LogicalId(resource=resource):
+            case ex.LogicalId(resource=resource):
                 return self.environment.logical_id(resource, value)
-            case ProviderReference(resource=resource, only=only):
+            case ex.ProviderReference(resource=resource, only=only):
                 provider = self.environment.provider(value, resource, only=only)
                 logical_id = self.environment.logical_id(provider.resource, provider.key)
                 return f"{provider.resource}/{logical_id}"
             case _:
                 raise AssertionError(expr)
 
-    def column(self, expr: ColumnOf) -> str | None:
+    def column(self, expr: ex.ColumnOf) -> str | None:
         row, _ = self.row_of(expr)
         return row.get(expr.column)
 
-    def taken(self, node: Expr | Condition) -> Iterator[Expr | Condition]:
+    def taken(self, node: ex.Expr | ex.Condition) -> Iterator[ex.Expr | ex.Condition]:
         """Yield a node and all inside it: of alternatives only the one that was taken."""
         yield node
-        parts: Sequence[Expr | Condition]
+        parts: Sequence[ex.Expr | ex.Condition]
         match node:
-            case FirstOf():
+            case ex.FirstOf():
                 parts = [one for one in node.parts if self.value(one) is not None][:1]
-            case Chosen():
+            case ex.Chosen():
                 chosen = node.then if self.holds(node.condition) else node.otherwise
                 parts = [node.condition, chosen]
             case _:
-                parts = parts_of(node)
+                parts = ex.parts_of(node)
         for part in parts:
             yield from self.taken(part)
 
-    def cell(self, node: Expr | Condition) -> Iterator[Cell]:
+    def cell(self, node: ex.Expr | ex.Condition) -> Iterator[Cell]:
         """Yield the cell that a column is."""
-        if isinstance(node, ColumnOf):
+        if isinstance(node, ex.ColumnOf):
             row, table = self.row_of(node)
             value = row.get(node.column)
             if value is not None:
                 yield Cell(table, node.column, row, value)
 
-    def answers(self, node: Expr | Condition) -> Iterator[CrosswalkAnswer]:
+    def answers(self, node: ex.Expr | ex.Condition) -> Iterator[CrosswalkAnswer]:
         """Yield the look-ups of a translation in its crosswalk."""
-        if not isinstance(node, Translated | TranslatedAll):
+        if not isinstance(node, ex.Translated | ex.TranslatedAll):
             return
         value, crosswalk = self.value(node.of), self.environment.crosswalks[node.crosswalk]
         words = [] if value is None else [value]
-        if value is not None and isinstance(node, TranslatedAll):
+        if value is not None and isinstance(node, ex.TranslatedAll):
             words = value.split(";")
         for word in words:
             answer = crosswalk.answer(word, node.column)
             place = crosswalk.places.get(word.strip().lower())
             yield CrosswalkAnswer(crosswalk.name, node.column, word, answer, place)
 
-    def row_of(self, expr: ColumnOf) -> tuple[Record, str]:
+    def row_of(self, expr: ex.ColumnOf) -> tuple[Record, str]:
         row, table = self.rows[expr.level], self.plan.tables[expr.level]
         for step in expr.via:
             relation = relations_of(table)[step]
@@ -475,34 +435,34 @@ class _Row:
             row, table = self.records.one(row, relation), relation.table
         return row, table
 
-    def holds(self, condition: Condition) -> bool:
+    def holds(self, condition: ex.Condition) -> bool:
         match condition:
-            case Truth():
+            case ex.Truth():
                 return condition.holds
-            case IsPresent():
+            case ex.IsPresent():
                 return self.value(condition.of) is not None
-            case OneOf():
+            case ex.OneOf():
                 value = self.value(condition.of)
                 return value is not None and (value in condition.values) != condition.negated
-            case Same():
+            case ex.Same():
                 left, right = self.value(condition.left), self.value(condition.right)
                 both = left is not None and right is not None
                 return both and (left == right) != condition.negated
-            case Before():
+            case ex.Before():
                 left, right = self.value(condition.left), self.value(condition.right)
                 if left is None or right is None:
                     return False
                 return left <= right if condition.or_same else left < right
-            case AllOf():
+            case ex.AllOf():
                 return all(self.holds(part) for part in condition.parts)
-            case AnyOf():
+            case ex.AnyOf():
                 return any(self.holds(part) for part in condition.parts)
-            case Not():
+            case ex.Not():
                 return not self.holds(condition.of)
 
 
-def _splices(node: Entry) -> bool:
-    return isinstance(node, Spliced) or (isinstance(node, Guarded) and _splices(node.node))
+def _splices(node: pl.Entry) -> bool:
+    return isinstance(node, pl.Spliced) or (isinstance(node, pl.Guarded) and _splices(node.node))
 
 
 def _moved(element: ExplainedElement, by: int) -> ExplainedElement:
@@ -515,7 +475,7 @@ def _alive(written: Iterable[_Written]) -> bool | None:
     return any(conditions) if conditions else None
 
 
-def _leaf(value: str, kind: Kind) -> str:
+def _leaf(value: str, kind: ex.Kind) -> str:
     return _json(value) if kind.json == "string" else value
 
 

@@ -6,29 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from etl.mapping.expressions import (
-    Absent,
-    Chosen,
-    Constant,
-    Expr,
-    FirstOf,
-    Joined,
-    LogicalId,
-    ProviderReference,
-)
-from etl.mapping.formulas import (
-    Begins,
-    Formula,
-    all_of,
-    any_of,
-    expr_of,
-    holds,
-    members_of,
-    no,
-    opened,
-    presence,
-    there,
-)
+from etl.mapping import expressions as ex
+from etl.mapping import formulas as fm
 from etl.mapping.plan import Entry, Fixed, ListNode, Loop
 from etl.mapping.static_values import keeps_alive, static_value
 
@@ -44,22 +23,22 @@ class At:
     """
 
     loops: tuple[Loop, ...] = ()
-    guards: Formula = True
-    given: Formula = True
+    guards: fm.Formula = True
+    given: fm.Formula = True
 
-    def inside(self, node: Entry, guard: Formula, loops: tuple[Loop, ...] = ()) -> At:
+    def inside(self, node: Entry, guard: fm.Formula, loops: tuple[Loop, ...] = ()) -> At:
         """Return where something stands that is made under one more guard, and is there.
 
         What keeps all around it alive can be taken away by guards only; anything else is there
         where all around it is.
         """
-        guards = all_of(self.guards, guard)
-        around = guards if keeps_alive(node) else all_of(self.given, guards)
-        return At((*self.loops, *loops), guards, all_of(around, presence(node)))
+        guards = fm.all_of(self.guards, guard)
+        around = guards if keeps_alive(node) else fm.all_of(self.given, guards)
+        return At((*self.loops, *loops), guards, fm.all_of(around, fm.presence(node)))
 
-    def when(self, more: Formula) -> At:
+    def when(self, more: fm.Formula) -> At:
         """Return this place under one more condition."""
-        return replace(self, guards=all_of(self.guards, more), given=all_of(self.given, more))
+        return replace(self, guards=fm.all_of(self.guards, more), given=fm.all_of(self.given, more))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +51,7 @@ class Rows:
     """
 
     loops: tuple[Loop, ...]
-    broken: Formula
+    broken: fm.Formula
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +63,7 @@ class Numbers:
         are_texts: it is a text that is compared as it stands.
     """
 
-    sources: tuple[tuple[tuple[Loop, ...], Formula, Expr | int], ...]
+    sources: tuple[tuple[tuple[Loop, ...], fm.Formula, ex.Expr | int], ...]
     are_texts: bool = False
 
 
@@ -129,7 +108,7 @@ class Alone:
     """
 
     loops: tuple[Loop, ...]
-    given: Formula
+    given: fm.Formula
     named: Numbers
     known: Numbers
 
@@ -145,8 +124,8 @@ class Points:
     """
 
     loops: tuple[Loop, ...]
-    given: Formula
-    reference: Expr
+    given: fm.Formula
+    reference: ex.Expr
 
 
 Test: TypeAlias = Rows | Twice | Nowhere | Shared | Alone | Points
@@ -155,38 +134,38 @@ Test: TypeAlias = Rows | Twice | Nowhere | Shared | Alone | Points
 # -- of a plan's nodes -----------------------------------------------------------------------
 
 
-def begins(expr: Expr, text: str) -> Formula:
+def begins(expr: ex.Expr, text: str) -> fm.Formula:
     """Return that an expression is there and begins with a text."""
     match expr:
-        case Constant(value=value):
+        case ex.Constant(value=value):
             return value.startswith(text)
-        case Joined(parts=(Constant(value=value), *_)) if len(value) >= len(text):
-            return all_of(there(expr), value.startswith(text))
-        case ProviderReference(resource=resource, only=only):
+        case ex.Joined(parts=(ex.Constant(value=value), *_)) if len(value) >= len(text):
+            return fm.all_of(fm.there(expr), value.startswith(text))
+        case ex.ProviderReference(resource=resource, only=only):
             named = (f"{resource}/",) if only else ("Organization/", "Practitioner/")
             if not any(name.startswith(text) for name in named):
                 return False
-            return there(expr) if only else Begins(expr, text)
-        case FirstOf(parts=(first, *rest)):
-            later = begins(FirstOf(tuple(rest), expr.kind), text) if rest else False
-            return any_of(begins(first, text), all_of(no(there(first)), later))
-        case Chosen(condition=condition, then=then, otherwise=otherwise):
-            return any_of(
-                all_of(holds(condition), begins(then, text)),
-                all_of(no(holds(condition)), begins(otherwise, text)),
+            return fm.there(expr) if only else fm.Begins(expr, text)
+        case ex.FirstOf(parts=(first, *rest)):
+            later = begins(ex.FirstOf(tuple(rest), expr.kind), text) if rest else False
+            return fm.any_of(begins(first, text), fm.all_of(fm.no(fm.there(first)), later))
+        case ex.Chosen(condition=condition, then=then, otherwise=otherwise):
+            return fm.any_of(
+                fm.all_of(fm.holds(condition), begins(then, text)),
+                fm.all_of(fm.no(fm.holds(condition)), begins(otherwise, text)),
             )
-        case Absent() | LogicalId():
+        case ex.Absent() | ex.LogicalId():
             return False
         case _:
-            return Begins(expr, text)
+            return fm.Begins(expr, text)
 
 
 def numbers(
     node: Entry,
     path: tuple[str, ...],
-    where: Callable[[Entry], Formula] = lambda entry: True,
+    where: Callable[[Entry], fm.Formula] = lambda entry: True,
     loops: tuple[Loop, ...] = (),
-    given: Formula = True,
+    given: fm.Formula = True,
 ) -> Numbers:
     """Return the numbers at a path below a node.
 
@@ -203,21 +182,21 @@ def numbers(
 def _numbers(
     node: Entry,
     path: tuple[str, ...],
-    where: Callable[[Entry], Formula],
+    where: Callable[[Entry], fm.Formula],
     loops: tuple[Loop, ...],
-    given: Formula,
-) -> Iterator[tuple[tuple[Loop, ...], Formula, Expr | int]]:
+    given: fm.Formula,
+) -> Iterator[tuple[tuple[Loop, ...], fm.Formula, ex.Expr | int]]:
     if isinstance(node, ListNode):
         for entry in node.entries:
-            for more, held, inner in opened(entry):
-                here = all_of(given, held, presence(inner))
+            for more, held, inner in fm.opened(entry):
+                here = fm.all_of(given, held, fm.presence(inner))
                 if path:  # an entry of the first list, or of one further down
-                    here = all_of(here, where(inner))
+                    here = fm.all_of(here, where(inner))
                 yield from _numbers(inner, path, lambda _: True, (*loops, *more), here)
         return
     if path:
-        for held, member in members_of(node, path[0]):
-            here = all_of(given, held, presence(member))
+        for held, member in fm.members_of(node, path[0]):
+            here = fm.all_of(given, held, fm.presence(member))
             yield from _numbers(member, path[1:], where, loops, here)
         return
     if given is False:
@@ -226,14 +205,14 @@ def _numbers(
         value = static_value(node)
         if isinstance(value, int):
             yield loops, given, value
-    elif (expr := expr_of(node)) is not None:
+    elif (expr := fm.expr_of(node)) is not None:
         yield loops, given, expr
 
 
-def entries_of(node: Entry, name: str) -> Iterator[tuple[tuple[Loop, ...], Formula, Entry]]:
+def entries_of(node: Entry, name: str) -> Iterator[tuple[tuple[Loop, ...], fm.Formula, Entry]]:
     """Yield the entries of one list of an object: loops, when it is there, and the entry."""
-    for given, member in members_of(node, name):
+    for given, member in fm.members_of(node, name):
         if isinstance(member, ListNode):
             for entry in member.entries:
-                for loops, held, inner in opened(entry):
-                    yield loops, all_of(given, held, presence(inner)), inner
+                for loops, held, inner in fm.opened(entry):
+                    yield loops, fm.all_of(given, held, fm.presence(inner)), inner

@@ -7,16 +7,7 @@ from types import MappingProxyType
 from typing import Final
 
 from etl.errors import MappingError
-from etl.mapping.expressions import (
-    Absent,
-    Cased,
-    Chosen,
-    Constant,
-    Expr,
-    FirstOf,
-    Joined,
-    ProviderReference,
-)
+from etl.mapping import expressions as ex
 from etl.mapping.plan import Fixed, Leaf, Plan, nodes_of
 
 _SEPARATORS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
@@ -49,22 +40,22 @@ def _holds(node: Fixed | Leaf, separator: str) -> bool:
     return _always_has(node.expr, separator)
 
 
-def _always_has(expr: Expr, separator: str) -> bool:
+def _always_has(expr: ex.Expr, separator: str) -> bool:
     """Return whether each value of an expression holds a separator that the mapping writes."""
     match expr:
-        case Constant(value=value):
+        case ex.Constant(value=value):
             return separator in value
-        case Joined(parts=parts):
+        case ex.Joined(parts=parts):
             return any(_always_has(part, separator) for part in parts)
-        case FirstOf(parts=parts):
+        case ex.FirstOf(parts=parts):
             return all(_always_has(part, separator) for part in parts)
-        case Chosen(then=then, otherwise=otherwise):
+        case ex.Chosen(then=then, otherwise=otherwise):
             return _always_has(then, separator) and _always_has(otherwise, separator)
-        case Cased(of=of):
+        case ex.Cased(of=of):
             return _always_has(of, separator)
-        case ProviderReference():
+        case ex.ProviderReference():
             return separator == "/"
-        case Absent():
+        case ex.Absent():
             return True
         case _:
             return False

@@ -7,24 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from etl.mapping.expressions import (
-    Absent,
-    AllOf,
-    Chosen,
-    ColumnOf,
-    Condition,
-    Constant,
-    Expr,
-    FirstOf,
-    IsPresent,
-    Joined,
-    Left,
-    LoopIndex,
-    Not,
-    OneOf,
-    Same,
-    Translated,
-)
+from etl.mapping import expressions as ex
 from etl.mapping.plan import Entry, Fixed, Guarded, Leaf, ListNode, Loop, ObjectNode, Spliced
 from etl.model.crosswalks import Crosswalk
 from etl.model.relations import Many
@@ -44,35 +27,35 @@ UNKNOWN: Final = _Unknown()
 class Facts:
     """Facts known at a node: expressions that are there, conditions that hold."""
 
-    present: frozenset[Expr] = frozenset()
-    holding: frozenset[Condition] = frozenset()
+    present: frozenset[ex.Expr] = frozenset()
+    holding: frozenset[ex.Condition] = frozenset()
 
-    def given(self, condition: Condition) -> Facts:
+    def given(self, condition: ex.Condition) -> Facts:
         """Return these facts and what follows from one more condition."""
         return Facts(
             self.present | frozenset(_present_in(condition)),
             self.holding | frozenset(_conjuncts(condition)),
         )
 
-    def surely(self, expr: Expr) -> bool:
+    def surely(self, expr: ex.Expr) -> bool:
         """Return whether an expression cannot be absent here."""
         if not expr.nullable or expr in self.present:
             return True
         match expr:
-            case FirstOf(parts=parts):
+            case ex.FirstOf(parts=parts):
                 return any(self.surely(part) for part in parts)
-            case Joined(parts=parts):
+            case ex.Joined(parts=parts):
                 return all(self.surely(part) for part in parts)
-            case Chosen(condition=condition, then=then, otherwise=otherwise):
+            case ex.Chosen(condition=condition, then=then, otherwise=otherwise):
                 if condition in self.holding:
                     return self.given(condition).surely(then)
-                return self.given(condition).surely(then) and self.given(Not(condition)).surely(
+                return self.given(condition).surely(then) and self.given(ex.Not(condition)).surely(
                     otherwise
                 )
-            case Translated():
+            case ex.Translated():
                 return False
             case _:
-                return hasattr(expr, "of") and not isinstance(expr, Left) and self.kept(expr)
+                return hasattr(expr, "of") and not isinstance(expr, ex.Left) and self.kept(expr)
 
     def kept(self, expr: Any) -> bool:
         """Return whether a change of a value that is there cannot make it absent."""
@@ -80,35 +63,35 @@ class Facts:
         return not lossy and self.surely(expr.of)
 
 
-def _conjuncts(condition: Condition) -> Iterator[Condition]:
-    if isinstance(condition, AllOf):
+def _conjuncts(condition: ex.Condition) -> Iterator[ex.Condition]:
+    if isinstance(condition, ex.AllOf):
         for part in condition.parts:
             yield from _conjuncts(part)
     else:
         yield condition
 
 
-def _present_in(condition: Condition) -> Iterator[Expr]:
+def _present_in(condition: ex.Condition) -> Iterator[ex.Expr]:
     for part in _conjuncts(condition):
         match part:
-            case IsPresent(of=of) | OneOf(of=of):
+            case ex.IsPresent(of=of) | ex.OneOf(of=of):
                 yield from _with_inner(of)
-            case Same(left=left, right=right):
+            case ex.Same(left=left, right=right):
                 yield from (*_with_inner(left), *_with_inner(right))
             case _:
                 continue
 
 
-def _with_inner(expr: Expr) -> Iterator[Expr]:
+def _with_inner(expr: ex.Expr) -> Iterator[ex.Expr]:
     """Yield an expression that is there, and those inside that must then be there too."""
     yield expr
     match expr:
-        case FirstOf() | Chosen() | Constant() | Absent() | ColumnOf():
+        case ex.FirstOf() | ex.Chosen() | ex.Constant() | ex.Absent() | ex.ColumnOf():
             return
-        case Joined(parts=parts):
+        case ex.Joined(parts=parts):
             for part in parts:
                 yield from _with_inner(part)
-        case LoopIndex():
+        case ex.LoopIndex():
             return
         case _:
             yield from _with_inner(expr.of)
@@ -164,23 +147,23 @@ def _complementary(nodes: tuple[Entry, ...], facts: Facts) -> bool:
     """Return whether one node is there where a condition holds, and another where it does not."""
     sure = {condition for node in nodes for condition in _sure_when(node, facts)}
     return any(
-        (condition.of if isinstance(condition, Not) else Not(condition)) in sure
+        (condition.of if isinstance(condition, ex.Not) else ex.Not(condition)) in sure
         for condition in sure
     )
 
 
-def _sure_when(node: Entry, facts: Facts) -> Iterator[Condition]:
+def _sure_when(node: Entry, facts: Facts) -> Iterator[ex.Condition]:
     """Yield conditions under each of which a node is surely there."""
     match node:
         case Guarded(condition=condition, node=inner):
             if is_sure(inner, facts.given(condition)):
                 yield condition
-        case Leaf(expr=Chosen(condition=condition, then=then, otherwise=Absent())):
+        case Leaf(expr=ex.Chosen(condition=condition, then=then, otherwise=ex.Absent())):
             if facts.given(condition).surely(then):
                 yield condition
-            yield IsPresent(node.expr)
+            yield ex.IsPresent(node.expr)
         case Leaf():
-            yield IsPresent(node.expr)
+            yield ex.IsPresent(node.expr)
         case _:
             return
 
@@ -236,19 +219,19 @@ def _any(answers: Iterator[bool | None]) -> bool | None:
     return None if None in known else False
 
 
-def answers(expr: Expr, crosswalks: Mapping[str, Crosswalk]) -> frozenset[str] | None:
+def answers(expr: ex.Expr, crosswalks: Mapping[str, Crosswalk]) -> frozenset[str] | None:
     """Return every text that an expression can yield; None where that depends on the rows."""
     match expr:
-        case Constant(value=value):
+        case ex.Constant(value=value):
             return frozenset({value})
-        case Absent():
+        case ex.Absent():
             return frozenset()
-        case Translated(crosswalk=name, column=column):
+        case ex.Translated(crosswalk=name, column=column):
             return crosswalks[name].answers(column)
-        case FirstOf(parts=parts):
+        case ex.FirstOf(parts=parts):
             return _union(parts, crosswalks)
-        case Chosen(condition=condition, then=then, otherwise=otherwise):
-            if isinstance(condition, OneOf) and condition.of == then and not condition.negated:
+        case ex.Chosen(condition=condition, then=then, otherwise=otherwise):
+            if isinstance(condition, ex.OneOf) and condition.of == then and not condition.negated:
                 rest = answers(otherwise, crosswalks)
                 return None if rest is None else rest | frozenset(condition.values)
             return _union((then, otherwise), crosswalks)
@@ -256,7 +239,9 @@ def answers(expr: Expr, crosswalks: Mapping[str, Crosswalk]) -> frozenset[str] |
             return None
 
 
-def _union(parts: tuple[Expr, ...], crosswalks: Mapping[str, Crosswalk]) -> frozenset[str] | None:
+def _union(
+    parts: tuple[ex.Expr, ...], crosswalks: Mapping[str, Crosswalk]
+) -> frozenset[str] | None:
     parts_answers = [answers(part, crosswalks) for part in parts]
     if any(answers_of_part is None for answers_of_part in parts_answers):
         return None

@@ -16,6 +16,7 @@ from jinja2 import nodes
 
 from etl.documents.nearest import nearest
 from etl.errors import MappingError
+from etl.mapping import expressions as ex
 from etl.mapping.combinations import (
     common_kind,
     conjunction,
@@ -23,21 +24,6 @@ from etl.mapping.combinations import (
     first_of,
     joined,
     negation,
-)
-from etl.mapping.expressions import (
-    Absent,
-    Before,
-    Chosen,
-    ColumnOf,
-    Condition,
-    Constant,
-    Expr,
-    IsPresent,
-    Kind,
-    LoopIndex,
-    OneOf,
-    Same,
-    Truth,
 )
 from etl.mapping.filters import FILTERS, NAMES
 from etl.mapping.plan import Fixed, Leaf
@@ -53,7 +39,7 @@ _CONSTANT: Final = re.compile(r"\$([A-Z][A-Z0-9_]*)")
 class ParsedLeaf:
     """A leaf: its expression, and whether only others decide if its element is there."""
 
-    expr: Expr
+    expr: ex.Expr
     weak: bool
 
 
@@ -63,23 +49,23 @@ def parse_leaf(text: str, scope: Scope, where: str) -> ParsedLeaf:
     Raises:
         MappingError: `map-syntax` and every id that an expression can raise.
     """
-    parts: list[Expr] = []
+    parts: list[ex.Expr] = []
     weak = False
     for piece in _pieces(text, where):
         if isinstance(piece, nodes.TemplateData):
-            parts.append(Constant(_with_constants(piece.data, scope, where)))
+            parts.append(ex.Constant(_with_constants(piece.data, scope, where)))
             continue
         expr, is_weak = _weakness(piece)
         weak = weak or is_weak
         parts.append(_Reader(scope, where).expression(expr))
     if not parts:
-        return ParsedLeaf(Constant(""), weak=False)
+        return ParsedLeaf(ex.Constant(""), weak=False)
     if len(parts) == 1:
         return ParsedLeaf(parts[0], weak)
     return ParsedLeaf(joined(parts), weak)
 
 
-def parse_condition(text: str, scope: Scope, where: str) -> Condition:
+def parse_condition(text: str, scope: Scope, where: str) -> ex.Condition:
     """Return the condition that a `when` stands for.
 
     Raises:
@@ -146,7 +132,7 @@ class _Reader:
     ) -> NoReturn:
         _fail(self.where, error_id, what, near=near)
 
-    def expression(self, node: nodes.Expr) -> Expr:
+    def expression(self, node: nodes.Expr) -> ex.Expr:
         match node:
             case nodes.Const(value=value):
                 return self.constant(value)
@@ -168,24 +154,24 @@ class _Reader:
                     f"{type(node).__name__} is not part of the language, see docs/mapping.md",
                 )
 
-    def constant(self, value: object) -> Expr:
+    def constant(self, value: object) -> ex.Expr:
         match value:
             case bool():
-                return Constant("true" if value else "false", Kind.BOOLEAN)
+                return ex.Constant("true" if value else "false", ex.Kind.BOOLEAN)
             case int():
-                return Constant(str(value), Kind.INTEGER)
+                return ex.Constant(str(value), ex.Kind.INTEGER)
             case str():
-                return Constant(_with_constants(value, self.scope, self.where))
+                return ex.Constant(_with_constants(value, self.scope, self.where))
             case _:
                 self.fail("map-expression", "a constant is a text, an integer, true or false")
 
-    def name(self, name: str) -> Expr:
+    def name(self, name: str) -> ex.Expr:
         binding = self.scope.names.get(name)
         match binding:
             case Parameter(node=Fixed(), text=text):
                 if text is None:
                     self.fail("map-parameter", f"{name} is no text")
-                return Constant(text)
+                return ex.Constant(text)
             case Parameter(node=Leaf(expr=expr)):
                 return expr
             case Row() | StaticRow():
@@ -195,7 +181,7 @@ class _Reader:
                     "map-unknown-name", f"no row or parameter {name!r}", (name, self.scope.names)
                 )
 
-    def column(self, node: nodes.Getattr | nodes.Getitem) -> Expr:
+    def column(self, node: nodes.Getattr | nodes.Getitem) -> ex.Expr:
         path = self.path(node)
         first, *rest = path
         if first == "payer" and first not in self.scope.names:
@@ -203,16 +189,16 @@ class _Reader:
             settings = self.scope.library.payer
             if setting not in settings:
                 self.fail("map-unknown-setting", f"no setting payer.{setting}", (setting, settings))
-            return Constant(settings[setting]) if settings[setting] else Absent()
+            return ex.Constant(settings[setting]) if settings[setting] else ex.Absent()
         if first == "loop":
             if rest != ["index"] or self.scope.loop is None:
                 self.fail("map-loop", "loop.index is all there is, and only inside a for")
-            return LoopIndex(self.scope.loop)
+            return ex.LoopIndex(self.scope.loop)
         binding = self.scope.names.get(first)
         match binding:
             case StaticRow(cells=cells):
                 value = cells.get(rest[0])
-                return Absent() if value is None else Constant(value)
+                return ex.Absent() if value is None else ex.Constant(value)
             case Row(level=level, table=table):
                 return self.column_of(level, table, rest, ".".join(path))
             case _:
@@ -227,13 +213,13 @@ class _Reader:
                 return [*self.path(inner), attr]
             case nodes.Getitem(node=inner, arg=arg):
                 key = self.expression(arg)
-                if not isinstance(key, Constant):
+                if not isinstance(key, ex.Constant):
                     self.fail("map-expression", "row[…] takes a constant or a static row's cell")
                 return [*self.path(inner), key.value]
             case _:
                 self.fail("map-expression", "a column is written row.column")
 
-    def column_of(self, level: int, table: str, rest: list[str], name: str) -> Expr:
+    def column_of(self, level: int, table: str, rest: list[str], name: str) -> ex.Expr:
         *via, column = rest
         certain = True
         for step in via:
@@ -249,26 +235,26 @@ class _Reader:
         if column not in columns:
             self.fail("map-unknown-column", f"{name}: {table} has no {column!r}", (column, columns))
         column_found = columns[column]
-        kind = Kind(column_found.type.value)
+        kind = ex.Kind(column_found.type.value)
         given = self.scope.library.given.get((table, column))
         if given is not None:
-            return Constant(given, kind)
-        return ColumnOf(level, tuple(via), column, kind, not (column_found.required and certain))
+            return ex.Constant(given, kind)
+        return ex.ColumnOf(level, tuple(via), column, kind, not (column_found.required and certain))
 
-    def chosen(self, test: nodes.Expr, then: nodes.Expr, otherwise: nodes.Expr | None) -> Expr:
+    def chosen(self, test: nodes.Expr, then: nodes.Expr, otherwise: nodes.Expr | None) -> ex.Expr:
         condition = self.condition(test)
         yes = self.expression(then)
-        no = self.expression(otherwise) if otherwise is not None else Absent()
-        if isinstance(condition, Truth):
+        no = self.expression(otherwise) if otherwise is not None else ex.Absent()
+        if isinstance(condition, ex.Truth):
             return yes if condition.holds else no
-        return Chosen(condition, yes, no, common_kind((yes, no)))
+        return ex.Chosen(condition, yes, no, common_kind((yes, no)))
 
-    def first_of(self, parts: list[Expr]) -> Expr:
+    def first_of(self, parts: list[ex.Expr]) -> ex.Expr:
         if not parts:
             self.fail("map-arguments", "first_of takes at least one argument")
         return first_of(parts)
 
-    def filtered(self, value: Expr, name: str, args: list[nodes.Expr]) -> Expr:
+    def filtered(self, value: ex.Expr, name: str, args: list[nodes.Expr]) -> ex.Expr:
         if name == "weak":
             self.fail("map-weak", "weak stands last, on the whole expression")
         build = FILTERS.get(name)
@@ -276,7 +262,7 @@ class _Reader:
             self.fail("map-unknown-filter", f"no filter {name!r}", (name, NAMES))
         return build(self, value, [self.expression(arg) for arg in args])
 
-    def condition(self, node: nodes.Expr) -> Condition:
+    def condition(self, node: nodes.Expr) -> ex.Condition:
         match node:
             case nodes.And(left=left, right=right):
                 return conjunction((self.condition(left), self.condition(right)))
@@ -285,7 +271,7 @@ class _Reader:
             case nodes.Not(node=inner):
                 return negation(self.condition(inner))
             case nodes.Const(value=bool() as value):
-                return Truth(value)
+                return ex.Truth(value)
             case nodes.Test(node=inner, name="present"):
                 return self.presence(inner)
             case nodes.Test(node=inner, name="absent"):
@@ -298,16 +284,16 @@ class _Reader:
                     "a condition is ==, !=, in, not in, is present, is absent, and, or, not",
                 )
 
-    def presence(self, node: nodes.Expr) -> Condition:
+    def presence(self, node: nodes.Expr) -> ex.Condition:
         inner = self.expression(node)
-        if isinstance(inner, Absent):
-            return Truth(holds=False)
-        return IsPresent(inner) if inner.nullable else Truth(holds=True)
+        if isinstance(inner, ex.Absent):
+            return ex.Truth(holds=False)
+        return ex.IsPresent(inner) if inner.nullable else ex.Truth(holds=True)
 
-    def comparison(self, left_node: nodes.Expr, operand: nodes.Operand) -> Condition:
+    def comparison(self, left_node: nodes.Expr, operand: nodes.Operand) -> ex.Condition:
         left, negated = self.expression(left_node), operand.op in {"ne", "notin"}
-        if isinstance(left, Absent):
-            return Truth(holds=False)
+        if isinstance(left, ex.Absent):
+            return ex.Truth(holds=False)
         if operand.op in {"lt", "lteq", "gt", "gteq"}:
             return self.order(left, operand.op, self.expression(operand.expr))
         match operand.op, operand.expr:
@@ -315,26 +301,26 @@ class _Reader:
                 values = [self.expression(item) for item in items]
             case (("eq" | "ne"), other):
                 right = self.expression(other)
-                if isinstance(right, Absent):
-                    return Truth(holds=False)
-                if not isinstance(right, Constant):
-                    return Same(left, right, negated)
+                if isinstance(right, ex.Absent):
+                    return ex.Truth(holds=False)
+                if not isinstance(right, ex.Constant):
+                    return ex.Same(left, right, negated)
                 values = [right]
             case _:
                 self.fail("map-condition", "compare with ==, != or in ['…', '…']")
-        if not all(isinstance(value, Constant) for value in values):
+        if not all(isinstance(value, ex.Constant) for value in values):
             self.fail("map-condition", "what follows in is a list of constants")
-        texts = tuple(value.value for value in values if isinstance(value, Constant))
-        if isinstance(left, Constant):
-            return Truth((left.value in texts) != negated)
-        return OneOf(left, texts, negated)
+        texts = tuple(value.value for value in values if isinstance(value, ex.Constant))
+        if isinstance(left, ex.Constant):
+            return ex.Truth((left.value in texts) != negated)
+        return ex.OneOf(left, texts, negated)
 
-    def order(self, left: Expr, op: str, right: Expr) -> Condition:
-        if isinstance(right, Absent):
-            return Truth(holds=False)
+    def order(self, left: ex.Expr, op: str, right: ex.Expr) -> ex.Condition:
+        if isinstance(right, ex.Absent):
+            return ex.Truth(holds=False)
         for side in (left, right):
-            if side.kind is not Kind.DATE and not isinstance(side, Constant):
+            if side.kind is not ex.Kind.DATE and not isinstance(side, ex.Constant):
                 self.fail("map-kind", f"<, <=, > and >= are for dates, not for {side.kind.value}")
         if op in {"gt", "gteq"}:
             left, right = right, left
-        return Before(left, right, or_same=op.endswith("eq"))
+        return ex.Before(left, right, or_same=op.endswith("eq"))

@@ -14,21 +14,9 @@ from typing import Any, Final
 
 from etl.documents.models import read_as
 from etl.errors import MappingError
+from etl.mapping import plan as pl
 from etl.mapping.expressions import ColumnOf, Condition, Expr, Kind, walk
 from etl.mapping.headers import HEADER_IDS, ViewFile, skipped
-from etl.mapping.plan import (
-    CitedMark,
-    Entry,
-    Fixed,
-    Guarded,
-    Leaf,
-    ListNode,
-    Loop,
-    ObjectNode,
-    Plan,
-    Spliced,
-    nodes_of,
-)
 from etl.mapping.rows import TELLS_OF_AMOUNTS
 from etl.mapping.static_values import is_strong
 from etl.profiles.structures import Element, Profile, child, choice_names, find_canonical
@@ -93,7 +81,7 @@ def read_view(document: Any, file: str) -> View:
     )
 
 
-def viewed(plan: Plan, view: View, canonical: str) -> Plan:
+def viewed(plan: pl.Plan, view: View, canonical: str) -> pl.Plan:
     """Return a plan as a view has it.
 
     Args:
@@ -122,7 +110,7 @@ def viewed(plan: Plan, view: View, canonical: str) -> Plan:
         plan = replace(plan, unfed=MappingProxyType({**plan.unfed, **unfed}))
     if profile is not None and profile.type == plan.resource:
         left = _Leaving(view).object(plan.body, profile, profile.root, plan.resource)
-        body = left or ObjectNode((), plan.body.place)
+        body = left or pl.ObjectNode((), plan.body.place)
         if body is not plan.body:
             plan = replace(plan, body=body, search=_shown_search(plan, body))
     if not view.states_money:
@@ -140,30 +128,34 @@ class _Leaving:
 
     view: View
 
-    def node(self, node: Entry, profile: Profile, element: Element, path: str) -> Entry | None:
+    def node(
+        self, node: pl.Entry, profile: Profile, element: Element, path: str
+    ) -> pl.Entry | None:
         """Return a node without what is left out: itself where that is nothing."""
         match node:
-            case Fixed() | Leaf():
+            case pl.Fixed() | pl.Leaf():
                 return node
-            case ObjectNode():
+            case pl.ObjectNode():
                 return self.object(node, profile, element, path)
-            case ListNode() | Spliced():
+            case pl.ListNode() | pl.Spliced():
                 nodes = [self.node(entry, profile, element, path) for entry in node.entries]
                 if all(left is same for left, same in zip(nodes, node.entries, strict=True)):
                     return node
                 kept = tuple(kept_node for kept_node in nodes if kept_node is not None)
                 return replace(node, entries=kept) if kept else None
-            case Guarded() | Loop():
+            case pl.Guarded() | pl.Loop():
                 inner = self.node(node.node, profile, element, path)
                 if inner is node.node:
                     return node
                 return (
-                    None if inner is None or isinstance(inner, Loop) else replace(node, node=inner)
+                    None
+                    if inner is None or isinstance(inner, pl.Loop)
+                    else replace(node, node=inner)
                 )
 
     def object(
-        self, node: ObjectNode, profile: Profile, element: Element, path: str
-    ) -> ObjectNode | None:
+        self, node: pl.ObjectNode, profile: Profile, element: Element, path: str
+    ) -> pl.ObjectNode | None:
         """Return an object without what is left out; None where only constants stand then."""
         kept: list[tuple[str, Any]] = []
         is_less = False
@@ -179,8 +171,8 @@ class _Leaving:
         return replace(node, members=tuple(kept))
 
     def member(
-        self, key: str, member: Entry, profile: Profile, element: Element, path: str
-    ) -> Entry | None:
+        self, key: str, member: pl.Entry, profile: Profile, element: Element, path: str
+    ) -> pl.Entry | None:
         name = key.removeprefix("_")
         below = f"{path}.{name}"
         if below in self.view.paths:
@@ -197,7 +189,7 @@ class _Leaving:
         return self.node(member, owner, at, below)
 
 
-def _shown_search(plan: Plan, body: ObjectNode) -> Mapping[str, ListNode]:
+def _shown_search(plan: pl.Plan, body: pl.ObjectNode) -> Mapping[str, pl.ListNode]:
     """Return the search values that an element of the view can explain to a client.
 
     Left out are those of columns of which no element of the view has any.
@@ -213,7 +205,7 @@ def _shown_search(plan: Plan, body: ObjectNode) -> Mapping[str, ListNode]:
     )
 
 
-def _columns_read(whole: ObjectNode | ListNode) -> set[tuple[bool, tuple[str, ...], str]]:
+def _columns_read(whole: pl.ObjectNode | pl.ListNode) -> set[tuple[bool, tuple[str, ...], str]]:
     """Return for each column whether it is of the mapping's own row, its relations and its name.
 
     Each loop has a level of its own, so that those of two nodes cannot be compared.
@@ -226,27 +218,27 @@ def _columns_read(whole: ObjectNode | ListNode) -> set[tuple[bool, tuple[str, ..
     }
 
 
-def _read(plan: Plan) -> Iterator[tuple[CitedMark, Expr | Condition]]:
+def _read(plan: pl.Plan) -> Iterator[tuple[pl.CitedMark, Expr | Condition]]:
     """Yield every expression and condition of a plan, with where it is written."""
     for part in (plan.id, plan.compartment, plan.last_updated, plan.condition):
         if part is not None:
             yield plan.body.place, part
-    wholes: tuple[ObjectNode | ListNode, ...] = (plan.body, *plan.search.values())
+    wholes: tuple[pl.ObjectNode | pl.ListNode, ...] = (plan.body, *plan.search.values())
     for whole in wholes:
         yield from _expressions(whole)
 
 
 def _expressions(
-    whole: ObjectNode | ListNode,
-) -> Iterator[tuple[CitedMark, Expr | Condition]]:
+    whole: pl.ObjectNode | pl.ListNode,
+) -> Iterator[tuple[pl.CitedMark, Expr | Condition]]:
     """Yield every expression and condition below a node, with where it is written."""
-    for _, node in nodes_of(whole):
+    for _, node in pl.nodes_of(whole):
         match node:
-            case Leaf(expr=expr):
+            case pl.Leaf(expr=expr):
                 yield node.place, expr
-            case Guarded(condition=condition):
+            case pl.Guarded(condition=condition):
                 yield node.place, condition
-            case Loop(condition=condition) if condition is not None:
+            case pl.Loop(condition=condition) if condition is not None:
                 yield node.place, condition
             case _:
                 continue

@@ -9,30 +9,24 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from etl.profiles import guide_rules as gr
 from etl.profiles.c4bb_invariants import ADMISSION_TYPES, NEWBORN
 from etl.profiles.constraints import Exists, coded, of_system
-from etl.profiles.guide_rules import (
-    ForbiddenEntry,
-    GuideRule,
-    ListedNumbers,
-    MarkedEntry,
-    UniqueNumbers,
-)
 
 _SEQUENCE_LINK: Final = "guide-sequence-link"
 _NO_ENTRY: Final = "No entry has the sequence that is named here."
 
-C4BB_GUIDE_RULES: Final[Mapping[str, tuple[GuideRule, ...]]] = MappingProxyType(
+C4BB_GUIDE_RULES: Final[Mapping[str, tuple[gr.GuideRule, ...]]] = MappingProxyType(
     {
         "ExplanationOfBenefit": (
             # The guide's own expression looks at one insurance at a time.
-            MarkedEntry(
+            gr.MarkedEntry(
                 "guide-focal",
                 "More than one insurance is focal; at most one may be.",
                 "insurance",
                 "focal",
             ),
-            UniqueNumbers(
+            gr.UniqueNumbers(
                 "guide-sequence",
                 "Another entry of this list has the same sequence.",
                 ("careTeam", "supportingInfo", "diagnosis", "procedure", "item"),
@@ -40,7 +34,7 @@ C4BB_GUIDE_RULES: Final[Mapping[str, tuple[GuideRule, ...]]] = MappingProxyType(
                 "sequence",
             ),
             # The official example EOBOral2 names sequences that are not there.
-            ListedNumbers(
+            gr.ListedNumbers(
                 _SEQUENCE_LINK,
                 _NO_ENTRY,
                 ("item",),
@@ -52,14 +46,14 @@ C4BB_GUIDE_RULES: Final[Mapping[str, tuple[GuideRule, ...]]] = MappingProxyType(
                 ),
                 lenient=True,
             ),
-            ListedNumbers(
+            gr.ListedNumbers(
                 _SEQUENCE_LINK,
                 _NO_ENTRY,
                 ("addItem",),
                 (("itemSequence", ("item", "sequence")),),
                 lenient=True,
             ),
-            ListedNumbers(
+            gr.ListedNumbers(
                 "guide-note",
                 "No processNote has the number that is named here.",
                 ("item", "addItem"),
@@ -67,7 +61,7 @@ C4BB_GUIDE_RULES: Final[Mapping[str, tuple[GuideRule, ...]]] = MappingProxyType(
                 inner=("detail", "subDetail"),
             ),
             # The guide's own expression compares with a system that no coding has.
-            ForbiddenEntry(
+            gr.ForbiddenEntry(
                 "guide-newborn",
                 "A newborn admission must have a point of origin for newborns.",
                 given=Exists(("supportingInfo",), coded("code", NEWBORN, ADMISSION_TYPES)),

@@ -13,23 +13,16 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from etl.profiles import constraints as c
 from etl.profiles.c4bb_guide_rules import C4BB_GUIDE_RULES
 from etl.profiles.c4bb_invariants import C4BB_INVARIANTS
-from etl.profiles.constraints import (
-    Constraint,
-    Disjunction,
-    Implication,
-    ProfileClaim,
-    ReferenceTarget,
-    coded,
-)
 from etl.profiles.guide_rules import GuideRule
 from etl.profiles.guides import C4BB
 from etl.profiles.plan_net_invariants import PLAN_NET_INVARIANTS
 from etl.profiles.r4_invariants import R4_INVARIANTS
 from etl.profiles.structures import Profile
 
-INVARIANTS: Final[Mapping[tuple[str, str], Constraint]] = MappingProxyType(
+INVARIANTS: Final[Mapping[tuple[str, str], c.Constraint]] = MappingProxyType(
     {**R4_INVARIANTS, **C4BB_INVARIANTS, **PLAN_NET_INVARIANTS}
 )
 """Of all guides: (key, signature of the expression) -> constraint."""
@@ -55,17 +48,17 @@ def signature(expression: str) -> str:
     return hashlib.sha256(_squeezed(expression).encode()).hexdigest()[:8]
 
 
-def constraint_of(key: str, expression: str) -> Constraint | None:
+def constraint_of(key: str, expression: str) -> c.Constraint | None:
     """Return what an invariant asks; None where only FHIRPath can evaluate it."""
     constraint = INVARIANTS.get((key, signature(expression)))
     if constraint is not None:
         return constraint
     if (match := _META_PROFILE.fullmatch(expression)) is not None:
-        return ProfileClaim(match[1])
+        return c.ProfileClaim(match[1])
     if (match := _CARE_TEAM.fullmatch(_squeezed(expression))) is not None:
         roles = re.findall(r"'([^']*)'", match[1])
-        acting = Disjunction(tuple(coded("role", role) for role in roles))
-        return Implication(acting, ReferenceTarget("provider", match[2]))
+        acting = c.Disjunction(tuple(c.coded("role", role) for role in roles))
+        return c.Implication(acting, c.ReferenceTarget("provider", match[2]))
     return None
 
 

@@ -6,50 +6,39 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from etl.profiles.constraints import (
-    Conjunction,
-    Constraint,
-    Contains,
-    Disjunction,
-    Distinct,
-    Exists,
-    Implication,
-    Negation,
-    coded,
-    present,
+from etl.profiles import constraints as c
+
+_CLOSED: Final = c.Conjunction(
+    (c.Contains({"url": "acceptingPatients"}), c.coded("valueCodeableConcept", "no"))
 )
 
-_CLOSED: Final = Conjunction(
-    (Contains({"url": "acceptingPatients"}), coded("valueCodeableConcept", "no"))
-)
-
-PLAN_NET_INVARIANTS: Final[Mapping[tuple[str, str], Constraint]] = MappingProxyType(
+PLAN_NET_INVARIANTS: Final[Mapping[tuple[str, str], c.Constraint]] = MappingProxyType(
     {
         # The code system has no such code: what the guide means is `nopt`.
-        ("new-patients-characteristics", "7fa4fd93"): Implication(
-            Exists(("extension",), _CLOSED),
-            Negation(Exists(("extension",), Contains({"url": "characteristics"}))),
+        ("new-patients-characteristics", "7fa4fd93"): c.Implication(
+            c.Exists(("extension",), _CLOSED),
+            c.Negation(c.Exists(("extension",), c.Contains({"url": "characteristics"}))),
         ),
-        ("ipn-1", "6505f06e"): present("identifier", "name"),
-        ("network-or-plan-Network", "8dc92e8e"): Disjunction(
-            (present("network"), Exists(("plan",), present("network")))
+        ("ipn-1", "6505f06e"): c.present("identifier", "name"),
+        ("network-or-plan-Network", "8dc92e8e"): c.Disjunction(
+            (c.present("network"), c.Exists(("plan",), c.present("network")))
         ),
-        ("plan-type-is-distinct", "ed43b4d5"): Distinct(("plan", "type", "coding", "code")),
-        ("organization-or-participatingOrganization", "780cdc27"): present(
+        ("plan-type-is-distinct", "ed43b4d5"): c.Distinct(("plan", "type", "coding", "code")),
+        ("organization-or-participatingOrganization", "780cdc27"): c.present(
             "organization", "participatingOrganization"
         ),
-        ("practitioner-or-organization-or-healthcareservice-or-location", "4fd0e183"): present(
+        ("practitioner-or-organization-or-healthcareservice-or-location", "4fd0e183"): c.present(
             "practitioner", "organization", "healthcareService", "location"
         ),
         # As 1.1.0 words them: an element that there is not, and a function named without brackets,
         # which makes the second part hold of anything.
-        ("practitioner-or-organization-or-healthcareservice-or-location", "e586ed09"): present(
+        ("practitioner-or-organization-or-healthcareservice-or-location", "e586ed09"): c.present(
             "practitioner", "organization", "location"
         ),
-        ("network-or-plan-Network", "9c08de61"): Conjunction(()),
-        ("new-patients-characteristics", "db348785"): Implication(
-            Exists(("extension",), _CLOSED),
-            Negation(Exists(("extension",), Contains({"url": "characteristics"}))),
+        ("network-or-plan-Network", "9c08de61"): c.Conjunction(()),
+        ("new-patients-characteristics", "db348785"): c.Implication(
+            c.Exists(("extension",), _CLOSED),
+            c.Negation(c.Exists(("extension",), c.Contains({"url": "characteristics"}))),
         ),
     }
 )

@@ -11,18 +11,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from etl.profiles.structures import (
-    Element,
-    Profile,
-    Slicing,
-    TypeChoice,
-    child,
-    choice_names,
-    find_canonical,
-    is_type,
-    load_type,
-    unsliced_ids,
-)
+from etl.profiles import structures as st
 
 CONCEPT_TYPES: Final = frozenset({"CodeableConcept", "Coding"})
 """Types with codings that a binding applies to."""
@@ -42,14 +31,14 @@ class Shape:
         choice: the type; None for the root of a resource and where another element's content is.
     """
 
-    profile: Profile
-    element: Element
-    choice: TypeChoice | None = None
+    profile: st.Profile
+    element: st.Element
+    choice: st.TypeChoice | None = None
 
     @classmethod
     def of_type(cls, name: str) -> Shape:
         """Return the shape of a data type of FHIR."""
-        kind = load_type(name)
+        kind = st.load_type(name)
         return cls(kind, kind.root)
 
     @property
@@ -65,7 +54,7 @@ class Shape:
 
     def member(self, name: str) -> Shape | None:
         """Return the shape under a JSON name, or None where there is no such member."""
-        declared = child(self.profile, self._narrowed(), name)
+        declared = st.child(self.profile, self._narrowed(), name)
         return None if declared is None else _shape_of(*declared, name)
 
     def children(self) -> list[Shape]:
@@ -73,13 +62,13 @@ class Shape:
         element = self._narrowed()
         base = element if element.content is None else self.profile.by_id[element.content]
         names: dict[str, None] = {}
-        for element_id in {base.id, *unsliced_ids(base.id)}:
+        for element_id in {base.id, *st.unsliced_ids(base.id)}:
             names |= dict.fromkeys(element.name for element in self.profile.children(element_id))
         for choice in element.types:
-            if is_type(choice.code):
-                kind = load_type(choice.code)
+            if st.is_type(choice.code):
+                kind = st.load_type(choice.code)
                 names |= dict.fromkeys(element.name for element in kind.children(kind.root.id))
-        declared = (child(self.profile, element, name) for name in names)
+        declared = (st.child(self.profile, element, name) for name in names)
         return [_shape_of(*pair) for pair in declared if pair is not None]
 
     def slices(self) -> list[Shape]:
@@ -91,15 +80,15 @@ class Shape:
             for slice_element in self.profile.slices(self.element.id)
         ]
 
-    def _narrowed(self) -> Element:
+    def _narrowed(self) -> st.Element:
         """Return the element as one of its type alone."""
         if self.choice is None or len(self.element.types) < 2:
             return self.element
         return replace(self.element, types=(self.choice,))
 
 
-def _shape_of(profile: Profile, element: Element, name: str = "") -> Shape:
-    choice = choice_names(element).get(name) or (element.types[0] if element.types else None)
+def _shape_of(profile: st.Profile, element: st.Element, name: str = "") -> Shape:
+    choice = st.choice_names(element).get(name) or (element.types[0] if element.types else None)
     if name and name != element.name and choice is not None:
         typed = (
             slice_element
@@ -126,7 +115,7 @@ class Discriminator:
 
 
 def discriminators(
-    profile: Profile, slicing: Slicing, slice_element: Element
+    profile: st.Profile, slicing: st.Slicing, slice_element: st.Element
 ) -> tuple[Discriminator, ...]:
     """Return the discriminators of a slice; its entries have all of them.
 
@@ -136,7 +125,7 @@ def discriminators(
     return tuple(_discriminator(profile, slice_element, path) for _, path in slicing.by)
 
 
-def _discriminator(profile: Profile, slice_element: Element, path: str) -> Discriminator:
+def _discriminator(profile: st.Profile, slice_element: st.Element, path: str) -> Discriminator:
     target = slice_element if path == "$this" else profile.element(f"{slice_element.id}.{path}")
     names = () if path == "$this" else tuple(path.split("."))
     if target is not None:
@@ -152,13 +141,13 @@ def _discriminator(profile: Profile, slice_element: Element, path: str) -> Discr
 _TYPE: Final = re.compile(r"[A-Z][A-Za-z]+")
 
 
-def target_types(choice: TypeChoice) -> frozenset[str]:
+def target_types(choice: st.TypeChoice) -> frozenset[str]:
     """Return the types of resources that a Reference may lead to; none for no restriction."""
     types = set()
     for canonical in choice.targets:
         url = canonical.partition("|")[0]
         name = url.rpartition("/")[2]
-        profile = find_canonical(url)
+        profile = st.find_canonical(url)
         named = profile.type if profile is not None else _OTHER_TARGETS.get(name, name)
         if name == "Resource" or not _TYPE.fullmatch(named):
             return frozenset()

@@ -11,16 +11,8 @@ from typing import ClassVar
 
 from etl.documents.models import Flag, Mistake, RawText, Whole
 from etl.model.canonical_tables import TABLES
+from etl.quality.rules import parameters as p
 from etl.quality.rules.kind import RelationKind, RowKind, RuleKind
-from etl.quality.rules.parameters import (
-    Child,
-    ColumnName,
-    Columns,
-    CrosswalkName,
-    DateName,
-    RawTexts,
-    RuleNames,
-)
 
 
 @dataclass(frozen=True)
@@ -34,10 +26,10 @@ class NotActive(RowKind):
         until: a date that is before the day of the extract then.
     """
 
-    flag: ColumnName = ""
-    status: ColumnName = ""
-    in_force: RawTexts = ()
-    until: DateName = ""
+    flag: p.ColumnName = ""
+    status: p.ColumnName = ""
+    in_force: p.RawTexts = ()
+    until: p.DateName = ""
 
 
 @dataclass(frozen=True)
@@ -49,8 +41,8 @@ class PastMidnight(RowKind):
         closes: column with the later one.
     """
 
-    opens: ColumnName
-    closes: ColumnName
+    opens: p.ColumnName
+    closes: p.ColumnName
 
 
 @dataclass(frozen=True)
@@ -68,10 +60,10 @@ class NamesNobody(RuleKind):
             there are none.
     """
 
-    columns: Columns
-    of: Child
-    along: Columns = ()
-    within: Columns = ()
+    columns: p.Columns
+    of: p.Child
+    along: p.Columns = ()
+    within: p.Columns = ()
 
 
 @dataclass(frozen=True)
@@ -85,8 +77,8 @@ class WithdrawnName(RuleKind):
         by: that table: its key is the key of the row, then the name.
     """
 
-    column: ColumnName
-    by: Child
+    column: p.ColumnName
+    by: p.Child
 
 
 @dataclass(frozen=True)
@@ -97,7 +89,7 @@ class Circle(RuleKind):
         column: that names another row of the table.
     """
 
-    column: ColumnName
+    column: p.ColumnName
 
 
 @dataclass(frozen=True)
@@ -106,7 +98,7 @@ class HangsOnWithdrawn(RuleKind):
 
     only: ClassVar = ("directory_organization",)
 
-    def mistakes(self, context: RuleNames) -> Iterator[Mistake]:
+    def mistakes(self, context: p.RuleNames) -> Iterator[Mistake]:
         """Yield nothing: it is for every table of a directory."""
         del context
         return iter(())
@@ -122,7 +114,7 @@ class Unnamed(RelationKind):
 
     named_in: RawText
 
-    def mistakes(self, context: RuleNames) -> Iterator[Mistake]:
+    def mistakes(self, context: p.RuleNames) -> Iterator[Mistake]:
         """Yield that there is no such column."""
         yield from super().mistakes(context)
         yield from _unknown_places([self.named_in], "named-in")
@@ -137,10 +129,10 @@ class NoPlace(RelationKind):
         areas: lists of other tables (`table.column`) that name areas.
     """
 
-    columns: Columns
-    areas: RawTexts = ()
+    columns: p.Columns
+    areas: p.RawTexts = ()
 
-    def mistakes(self, context: RuleNames) -> Iterator[Mistake]:
+    def mistakes(self, context: p.RuleNames) -> Iterator[Mistake]:
         """Yield columns that there are not."""
         yield from super().mistakes(context)
         yield from _unknown_places(self.areas, "areas")
@@ -155,7 +147,7 @@ class SharedValue(RelationKind):
         or_key: a key of another row counts as well.
     """
 
-    column: ColumnName
+    column: p.ColumnName
     or_key: Flag = False
 
 
@@ -175,8 +167,8 @@ class Elsewhere(RelationKind):
         columns: `postal_code`, or `latitude` and `longitude`.
     """
 
-    crosswalk: CrosswalkName
-    columns: Columns
+    crosswalk: p.CrosswalkName
+    columns: p.Columns
     reads: ClassVar = ("state",)
 
 

@@ -14,36 +14,8 @@ from typing import ClassVar, Literal
 from etl.documents.models import Flag, Mistake, RawText, Whole
 from etl.documents.nearest import nearest
 from etl.model.canonical_tables import CLAIM_TABLES, FieldType
+from etl.quality.rules import parameters as p
 from etl.quality.rules.kind import CellKind, RelationKind, RowKind, RuleKind
-from etl.quality.rules.parameters import (
-    DATES,
-    PARENT_KEYS,
-    Amount,
-    Amounts,
-    Child,
-    ColumnName,
-    Columns,
-    ColumnType,
-    CrosswalkName,
-    DateName,
-    DatePairs,
-    Dates,
-    DatesOrTimestamps,
-    Day,
-    Days,
-    DirectoryTables,
-    MemberColumns,
-    Numbers,
-    Obligations,
-    Parent,
-    Parents,
-    Pattern,
-    RawTexts,
-    RuleNames,
-    replacement_fault,
-    steps,
-    unknown_columns,
-)
 
 
 @dataclass(frozen=True)
@@ -60,7 +32,7 @@ class Unmet(RuleKind):
             are reported under this rule instead of their own.
     """
 
-    obligations: Obligations
+    obligations: p.Obligations
 
     def names(self, rule_id: str) -> bool:
         """Return whether an obligation is one of these."""
@@ -77,10 +49,10 @@ class Unreadable(RuleKind):
             rule without it covers the other ones.
     """
 
-    type: ColumnType
+    type: p.ColumnType
     beyond_cents: Flag = False
 
-    def mistakes(self, context: RuleNames) -> Iterator[Mistake]:
+    def mistakes(self, context: p.RuleNames) -> Iterator[Mistake]:
         """Yield `beyond_cents` with a type other than money."""
         yield from super().mistakes(context)
         if self.beyond_cents and self.type != FieldType.MONEY.value:
@@ -97,14 +69,14 @@ class Rewrite(CellKind):
         becomes: replacement; `\1` is the first group.
     """
 
-    columns: Columns
-    pattern: Pattern
+    columns: p.Columns
+    pattern: p.Pattern
     becomes: RawText
 
-    def mistakes(self, context: RuleNames) -> Iterator[Mistake]:
+    def mistakes(self, context: p.RuleNames) -> Iterator[Mistake]:
         """Yield that the replacement names a group that the pattern lacks."""
         yield from super().mistakes(context)
-        reason = replacement_fault(self.pattern, self.becomes)
+        reason = p.replacement_fault(self.pattern, self.becomes)
         if reason:
             yield Mistake("rule-value", f"no replacement: {reason}", at=("becomes",))
 
@@ -113,8 +85,8 @@ class Rewrite(CellKind):
 class Forbidden(CellKind):
     """A cell fails where it matches `pattern` (RE2)."""
 
-    columns: Columns
-    pattern: Pattern
+    columns: p.Columns
+    pattern: p.Pattern
 
 
 @dataclass(frozen=True)
@@ -129,13 +101,13 @@ class Allowed(CellKind):
         each: whether a list's values are checked one by one.
     """
 
-    columns: Columns
-    values: RawTexts = ()
-    pattern: Pattern = ""
-    crosswalk: CrosswalkName = ""
+    columns: p.Columns
+    values: p.RawTexts = ()
+    pattern: p.Pattern = ""
+    crosswalk: p.CrosswalkName = ""
     each: Flag = False
 
-    def mistakes(self, context: RuleNames) -> Iterator[Mistake]:
+    def mistakes(self, context: p.RuleNames) -> Iterator[Mistake]:
         """Yield that no allowed values are given."""
         yield from super().mistakes(context)
         if not (self.values or self.pattern or self.crosswalk):
@@ -155,7 +127,7 @@ class IcdVersion(CellKind):
         contradicts: fail versions instead that are not used on any day of the claim.
     """
 
-    ten_from: Day
+    ten_from: p.Day
     contradicts: Flag = False
     reads: ClassVar = ("claim_id", "code", "icd_version")
 
@@ -189,7 +161,7 @@ class Npi(CellKind):
         unassigned: fail the NPIs instead that begin with a digit that none given out begins with.
     """
 
-    columns: Columns
+    columns: p.Columns
     only_ten_digits: Flag = False
     unassigned: Flag = False
 
@@ -203,30 +175,30 @@ class Sentinel(CellKind):
         columns: which cells; every date where empty.
     """
 
-    days: Days
-    columns: Dates = ()
+    days: p.Days
+    columns: p.Dates = ()
 
 
 @dataclass(frozen=True)
 class NotBefore(CellKind):
     """A date is earlier than can be."""
 
-    columns: Dates
-    day: Day
+    columns: p.Dates
+    day: p.Day
 
 
 @dataclass(frozen=True)
 class NotAfterExtract(CellKind):
     """A date or instant is later than the day of the extract (its `as_of`; else not looked at)."""
 
-    columns: DatesOrTimestamps
+    columns: p.DatesOrTimestamps
 
 
 @dataclass(frozen=True)
 class AtLeast(CellKind):
     """A number is smaller than `least`."""
 
-    columns: Numbers
+    columns: p.Numbers
     least: Whole
 
 
@@ -244,7 +216,7 @@ class Order(RowKind):
         apart: fail pairs instead of which the second is more than so many days later; 0: none.
     """
 
-    pairs: DatePairs
+    pairs: p.DatePairs
     apart: Whole = 0
 
     def columns(self) -> tuple[tuple[str, str], ...]:
@@ -265,10 +237,10 @@ class Equation(RowKind):
         at_most: fail only totals greater than the sum, both without their sign.
     """
 
-    total: Amount
-    plus: Amounts
-    minus: Amounts = ()
-    needs: Columns = ()
+    total: p.Amount
+    plus: p.Amounts
+    minus: p.Amounts = ()
+    needs: p.Columns = ()
     at_most: Flag = False
 
 
@@ -276,14 +248,14 @@ class Equation(RowKind):
 class AnyFilled(RowKind, check="one-of"):
     """None of the columns is filled."""
 
-    columns: Columns
+    columns: p.Columns
 
 
 @dataclass(frozen=True)
 class Together(RowKind):
     """More than one of the columns is filled."""
 
-    columns: Columns
+    columns: p.Columns
 
 
 @dataclass(frozen=True)
@@ -295,15 +267,15 @@ class UnequalLists(RowKind):
         beside: the other one.
     """
 
-    column: ColumnName
-    beside: ColumnName
+    column: p.ColumnName
+    beside: p.ColumnName
 
 
 @dataclass(frozen=True)
 class Unexpected(RowKind):
     """One of the columns is filled, though (the rule's `when`) it should not be."""
 
-    columns: Columns
+    columns: p.Columns
 
 
 @dataclass(frozen=True)
@@ -340,16 +312,16 @@ class Repeated(RelationKind):
         also: columns of the row's own member that are compared with the first of `columns`.
     """
 
-    columns: Columns
-    within: ColumnName
-    also: MemberColumns = ()
+    columns: p.Columns
+    within: p.ColumnName
+    also: p.MemberColumns = ()
     reads: ClassVar = ("sequence",)
 
-    def mistakes(self, context: RuleNames) -> Iterator[Mistake]:
+    def mistakes(self, context: p.RuleNames) -> Iterator[Mistake]:
         """Yield that the rows belong to no member."""
         yield from super().mistakes(context)
         if self.also:
-            yield from steps(context.tables, "member", "also")
+            yield from p.steps(context.tables, "member", "also")
 
 
 @dataclass(frozen=True)
@@ -368,15 +340,15 @@ class Orphan(RelationKind):
         by: the column that names it; for `claim_line` also `line_number`.
     """
 
-    parent: Parent
-    by: ColumnName
+    parent: p.Parent
+    by: p.ColumnName
 
-    def mistakes(self, context: RuleNames) -> Iterator[Mistake]:
+    def mistakes(self, context: p.RuleNames) -> Iterator[Mistake]:
         """Yield that the rows do not belong to the parent, or name it by another column."""
         yield from super().mistakes(context)
-        keys = PARENT_KEYS[self.parent]
+        keys = p.PARENT_KEYS[self.parent]
         if self.by in keys:
-            yield from steps(context.tables, self.parent, "parent")
+            yield from p.steps(context.tables, self.parent, "parent")
         else:
             what = f"{self.parent!r} is named by {' and '.join(keys)}, not by {self.by!r}"
             yield Mistake("rule-column", what, nearest(self.by, keys), at=("by",))
@@ -391,17 +363,17 @@ class Childless(RelationKind):
         filled: only rows with this column filled count.
     """
 
-    child: Child
+    child: p.Child
     filled: RawText = ""
 
-    def mistakes(self, context: RuleNames) -> Iterator[Mistake]:
+    def mistakes(self, context: p.RuleNames) -> Iterator[Mistake]:
         """Yield tables that the children do not belong to."""
         yield from super().mistakes(context)
         for table in context.tables:
-            if table in PARENT_KEYS:
-                yield from steps([self.child], table, "child")
+            if table in p.PARENT_KEYS:
+                yield from p.steps([self.child], table, "child")
                 if self.filled:
-                    yield from unknown_columns(self.filled, [self.child], below=("filled",))
+                    yield from p.unknown_columns(self.filled, [self.child], below=("filled",))
             else:
                 what = f"no rows of others belong to {table!r}"
                 yield Mistake("rule-column", what, at=("table",))
@@ -422,27 +394,27 @@ class Disagrees(RelationKind):
         without_line_amounts: only rows of claims of which no line carries an amount.
     """
 
-    columns: Columns
-    parent: Parent = ""
-    against: RawTexts = ()
-    crosswalk: CrosswalkName = ""
+    columns: p.Columns
+    parent: p.Parent = ""
+    against: p.RawTexts = ()
+    crosswalk: p.CrosswalkName = ""
     without_line_amounts: Flag = False
 
     def compared(self, column: str) -> tuple[str, ...]:
         """Return the columns of the other row that a column is compared with."""
         return self.against or (column,)
 
-    def mistakes(self, context: RuleNames) -> Iterator[Mistake]:
+    def mistakes(self, context: p.RuleNames) -> Iterator[Mistake]:
         """Yield rows that name no row of the parent, columns that it lacks, and no comparison."""
         yield from super().mistakes(context)
         if self.parent:
-            yield from steps(context.tables, self.parent, "parent")
+            yield from p.steps(context.tables, self.parent, "parent")
         elif not self.against:
             yield Mistake("rule-key", "this check needs 'parent' or 'against'", is_absence=True)
         key = "against" if self.against else "columns"
         tables = [self.parent] if self.parent else context.tables
         for column in self.against or self.columns:
-            yield from unknown_columns(column, tables, below=(key,))
+            yield from p.unknown_columns(column, tables, below=(key,))
         if self.without_line_amounts and not set(context.tables) <= {"claim", *CLAIM_TABLES}:
             yield Mistake("rule-column", "the table belongs to no claim", at=("table",))
 
@@ -466,23 +438,23 @@ class Outside(RelationKind):
         end: its last day; not checked where empty.
     """
 
-    column: DateName
-    above: Parents
+    column: p.DateName
+    above: p.Parents
     start: RawText = ""
     end: RawText = ""
 
-    def mistakes(self, context: RuleNames) -> Iterator[Mistake]:
+    def mistakes(self, context: p.RuleNames) -> Iterator[Mistake]:
         """Yield a step up that is none, and what is no period of the uppermost row."""
         yield from super().mistakes(context)
         below = context.tables
         for parent in self.above:
-            yield from steps(below, parent, "above")
+            yield from p.steps(below, parent, "above")
             below = (parent,)
         if not (self.start or self.end):
             yield Mistake("rule-key", "this check needs 'start' or 'end'", is_absence=True)
         for key, name in (("start", self.start), ("end", self.end)):
             if name:
-                yield from unknown_columns(name, self.above[-1:], DATES, below=(key,))
+                yield from p.unknown_columns(name, self.above[-1:], p.DATES, below=(key,))
 
 
 @dataclass(frozen=True)
@@ -520,14 +492,14 @@ class UnlikeLines(RelationKind):
         child: a table of which it may have rows.
     """
 
-    columns: Columns
-    child: Child
+    columns: p.Columns
+    child: p.Child
     only: ClassVar = ("claim_line",)
 
-    def mistakes(self, context: RuleNames) -> Iterator[Mistake]:
+    def mistakes(self, context: p.RuleNames) -> Iterator[Mistake]:
         """Yield a table of which lines have no rows."""
         yield from super().mistakes(context)
-        yield from steps([self.child], "claim_line", "child")
+        yield from p.steps([self.child], "claim_line", "child")
 
 
 @dataclass(frozen=True)
@@ -539,7 +511,7 @@ class LacksLine(RelationKind):
 class NamesNoLine(RelationKind):
     """`column` names a line that the claim does not have."""
 
-    column: ColumnName
+    column: p.ColumnName
     reads: ClassVar = ("claim_id",)
 
 
@@ -553,9 +525,9 @@ class NotInDirectory(RelationKind):
         listed: only ids that the other table lists.
     """
 
-    columns: Columns
-    of: DirectoryTables
-    listed: DirectoryTables = ()
+    columns: p.Columns
+    of: p.DirectoryTables
+    listed: p.DirectoryTables = ()
 
 
 @dataclass(frozen=True)
@@ -575,7 +547,7 @@ class UnknownClaim(RelationKind):
             it is in the extract, and another member's.
     """
 
-    columns: Columns
+    columns: p.Columns
     fault: Literal["absent", "itself", "another"] = "absent"
     reads: ClassVar = ("claim_id", "member_id")
 

@@ -8,86 +8,76 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Final
 
+from etl.mapping import plan as pl
 from etl.mapping.expressions import Absent, Constant, FirstOf
-from etl.mapping.plan import (
-    Entry,
-    Fixed,
-    Guarded,
-    Leaf,
-    ListNode,
-    Loop,
-    ObjectNode,
-    Plan,
-    Spliced,
-)
 
-Change = Callable[[Entry, random.Random], Entry | None]
+Change = Callable[[pl.Entry, random.Random], pl.Entry | None]
 """Returns what stands in the place of a node; None where nothing does."""
 
 
-def spoilt(plan: Plan, chance: random.Random) -> Plan:
+def spoilt(plan: pl.Plan, chance: random.Random) -> pl.Plan:
     """Return a plan with one change somewhere in what it writes."""
     count = sum(1 for _ in _nodes(plan.body))
     at = chance.randrange(1, count)
     body = _changed(plan.body, iter(range(count)), at, chance.choice(_CHANGES), chance)
-    if not isinstance(body, ObjectNode):
+    if not isinstance(body, pl.ObjectNode):
         raise AssertionError(body)
     return replace(plan, body=body)
 
 
-def _nodes(node: Entry) -> Iterator[Entry]:
+def _nodes(node: pl.Entry) -> Iterator[pl.Entry]:
     yield node
     match node:
-        case ObjectNode(members=members):
+        case pl.ObjectNode(members=members):
             for _, member in members:
                 yield from _nodes(member)
-        case ListNode(entries=entries) | Spliced(entries=entries):
+        case pl.ListNode(entries=entries) | pl.Spliced(entries=entries):
             for entry in entries:
                 yield from _nodes(entry)
-        case Guarded(node=inner) | Loop(node=inner):
+        case pl.Guarded(node=inner) | pl.Loop(node=inner):
             yield from _nodes(inner)
         case _:
             return
 
 
 def _changed(
-    node: Entry, numbers: Iterator[int], at: int, change: Change, chance: random.Random
-) -> Entry | None:
+    node: pl.Entry, numbers: Iterator[int], at: int, change: Change, chance: random.Random
+) -> pl.Entry | None:
     """Return a node in which the one of that number, counted as `_nodes` does, is changed."""
     if next(numbers) == at:
         for _ in range(sum(1 for _ in _nodes(node)) - 1):
             next(numbers)
         return change(node, chance)
     match node:
-        case ObjectNode(members=members):
+        case pl.ObjectNode(members=members):
             inside = [(key, _changed(one, numbers, at, change, chance)) for key, one in members]
             kept = [(key, one) for key, one in inside if one is not None]
             return replace(node, members=tuple(kept)) if kept else None
-        case ListNode(entries=entries) | Spliced(entries=entries):
+        case pl.ListNode(entries=entries) | pl.Spliced(entries=entries):
             made = [_changed(one, numbers, at, change, chance) for one in entries]
             left = tuple(one for one in made if one is not None)
             return replace(node, entries=left) if left else None
-        case Guarded(node=inner) | Loop(node=inner):
+        case pl.Guarded(node=inner) | pl.Loop(node=inner):
             below = _changed(inner, numbers, at, change, chance)
             return None if below is None else replace(node, node=below)
         case _:
             return node
 
 
-def _gone(node: Entry, chance: random.Random) -> Entry | None:
+def _gone(node: pl.Entry, chance: random.Random) -> pl.Entry | None:
     del node, chance
     return None
 
 
-def _twice(node: Entry, chance: random.Random) -> Entry | None:
+def _twice(node: pl.Entry, chance: random.Random) -> pl.Entry | None:
     del chance
-    if isinstance(node, ListNode):
+    if isinstance(node, pl.ListNode):
         return replace(node, entries=(*node.entries, node.entries[0]))
     return node
 
 
-def _other_constant(node: Entry, chance: random.Random) -> Entry | None:
-    if isinstance(node, Fixed):
+def _other_constant(node: pl.Entry, chance: random.Random) -> pl.Entry | None:
+    if isinstance(node, pl.Fixed):
         value = json.loads(node.json)
         if isinstance(value, str):
             other = chance.choice(("other", "unknown", "A  B", "http://example.org/x", value + "x"))
@@ -98,23 +88,23 @@ def _other_constant(node: Entry, chance: random.Random) -> Entry | None:
     return node
 
 
-def _unguarded(node: Entry, chance: random.Random) -> Entry | None:
+def _unguarded(node: pl.Entry, chance: random.Random) -> pl.Entry | None:
     del chance
-    if isinstance(node, Guarded):
+    if isinstance(node, pl.Guarded):
         return node.node
-    if isinstance(node, Loop):
+    if isinstance(node, pl.Loop):
         return replace(node, condition=None)
     return node
 
 
-def _weak(node: Entry, chance: random.Random) -> Entry | None:
+def _weak(node: pl.Entry, chance: random.Random) -> pl.Entry | None:
     del chance
-    return replace(node, weak=not node.weak) if isinstance(node, Leaf) else node
+    return replace(node, weak=not node.weak) if isinstance(node, pl.Leaf) else node
 
 
-def _without_default(node: Entry, chance: random.Random) -> Entry | None:
+def _without_default(node: pl.Entry, chance: random.Random) -> pl.Entry | None:
     del chance
-    if isinstance(node, Leaf) and isinstance(node.expr, FirstOf):
+    if isinstance(node, pl.Leaf) and isinstance(node.expr, FirstOf):
         parts = tuple(Absent() if isinstance(one, Constant) else one for one in node.expr.parts)
         return replace(node, expr=replace(node.expr, parts=parts))
     return node

@@ -7,18 +7,7 @@ from dataclasses import replace
 import pytest
 
 from etl.errors import MappingError
-from etl.mapping.expressions import (
-    Chosen,
-    ColumnOf,
-    Constant,
-    FirstOf,
-    IsPresent,
-    Joined,
-    Kind,
-    Not,
-    OneOf,
-    Translated,
-)
+from etl.mapping import expressions as ex
 from etl.mapping.formulas import Formula, When, all_of, any_of, no, says, there
 from etl.mapping.obligations import Obligation, obligations
 from etl.mapping.plan import CitedMark, Fixed, Leaf, ListNode, ObjectNode, Plan
@@ -27,11 +16,11 @@ from etl.mapping.row_tests import At, Rows
 from etl.profiles import invariants
 from tests.golden.mapping.rendering import mapping_set
 
-A = ColumnOf(0, (), "a", Kind.TEXT, nullable=True)
-B = ColumnOf(0, (), "b", Kind.TEXT, nullable=True)
-SURE = ColumnOf(0, (), "sure", Kind.TEXT, nullable=False)
-FLAG = ColumnOf(0, (), "flag", Kind.FLAG, nullable=False)
-WORD = Translated(A, "words", "code")
+A = ex.ColumnOf(0, (), "a", ex.Kind.TEXT, nullable=True)
+B = ex.ColumnOf(0, (), "b", ex.Kind.TEXT, nullable=True)
+SURE = ex.ColumnOf(0, (), "sure", ex.Kind.TEXT, nullable=False)
+FLAG = ex.ColumnOf(0, (), "flag", ex.Kind.FLAG, nullable=False)
+WORD = ex.Translated(A, "words", "code")
 HERE = CitedMark("mine.yaml", 7)
 
 
@@ -40,15 +29,15 @@ HERE = CitedMark("mine.yaml", 7)
     [
         all_of(there(A), no(there(A))),
         no(there(SURE)),
-        no(there(FirstOf((A, Constant("x")), Kind.TEXT))),
-        all_of(there(Joined((A, B))), no(there(B))),
+        no(there(ex.FirstOf((A, ex.Constant("x")), ex.Kind.TEXT))),
+        all_of(there(ex.Joined((A, B))), no(there(B))),
         all_of(says(A, "x"), says(A, "y")),
         all_of(says(A, "x"), no(there(A))),
         all_of(no(says(FLAG, "Y")), no(says(FLAG, "N"))),
         all_of(there(WORD), no(there(A))),
-        all_of(When(IsPresent(A)), When(Not(IsPresent(A)))),
-        all_of(no(there(Chosen(IsPresent(A), A, Constant("x"), Kind.TEXT)))),
-        all_of(When(OneOf(A, ("x",), negated=True)), any_of(says(A, "x"), no(there(A)))),
+        all_of(When(ex.IsPresent(A)), When(ex.Not(ex.IsPresent(A)))),
+        all_of(no(there(ex.Chosen(ex.IsPresent(A), A, ex.Constant("x"), ex.Kind.TEXT)))),
+        all_of(When(ex.OneOf(A, ("x",), negated=True)), any_of(says(A, "x"), no(there(A)))),
     ],
 )
 def test_what_no_row_can_do_is_proved(formula: Formula) -> None:
@@ -61,13 +50,13 @@ def test_what_no_row_can_do_is_proved(formula: Formula) -> None:
         True,
         there(A),
         no(there(A)),
-        no(there(FirstOf((A, B), Kind.TEXT))),
-        all_of(there(A), no(there(Joined((A, B))))),
+        no(there(ex.FirstOf((A, B), ex.Kind.TEXT))),
+        all_of(there(A), no(there(ex.Joined((A, B))))),
         all_of(no(says(A, "x")), no(says(A, "y"))),
         all_of(there(A), no(there(WORD))),
         all_of(says(FLAG, "Y"), no(says(A, "Y"))),
-        no(there(Chosen(IsPresent(A), A, B, Kind.TEXT))),
-        When(OneOf(A, ("x",), negated=True)),
+        no(there(ex.Chosen(ex.IsPresent(A), A, B, ex.Kind.TEXT))),
+        When(ex.OneOf(A, ("x",), negated=True)),
     ],
 )
 def test_what_some_row_can_do_is_not_proved(formula: Formula) -> None:
@@ -75,7 +64,7 @@ def test_what_some_row_can_do_is_not_proved(formula: Formula) -> None:
 
 
 def test_what_the_whole_mapping_says_of_its_rows_counts() -> None:
-    assert never(no(says(A, "x", "y")), OneOf(A, ("x",)))
+    assert never(no(says(A, "x", "y")), ex.OneOf(A, ("x",)))
 
 
 def test_a_list_with_an_entry_of_constants_does_not_keep_alone_what_is_around_it() -> None:

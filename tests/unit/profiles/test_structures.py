@@ -6,17 +6,9 @@ import pytest
 
 from etl.errors import UsageError
 from etl.profiles import structures
+from etl.profiles import structures as st
 from etl.profiles.fact_files import read_facts
 from etl.profiles.guides import C4BB, C4BB_2_1_0, R4, US_CORE, known_versions, unknown_version
-from etl.profiles.structures import (
-    child,
-    choice_names,
-    find_canonical,
-    load_profile,
-    load_type,
-    primitives,
-    profile_names,
-)
 from etl.profiles.value_sets import code_systems, value_set, value_set_urls
 
 INPATIENT = "C4BB-ExplanationOfBenefit-Inpatient-Institutional"
@@ -25,34 +17,34 @@ ADJUDICATION = "http://hl7.org/fhir/us/carin-bb/ValueSet/C4BBAdjudication"
 
 
 def every_profile() -> list[structures.Profile]:
-    names = [(name, guide) for guide in (C4BB, C4BB_2_1_0) for name in profile_names(guide)]
+    names = [(name, guide) for guide in (C4BB, C4BB_2_1_0) for name in st.profile_names(guide)]
     assert len(names) == 2 * 16
     us_core = ("us-core-race", "us-core-location", "us-core-practitionerrole")
     names += [(name, US_CORE) for name in us_core]
-    return [load_profile(name, guide) for name, guide in names]
+    return [st.load_profile(name, guide) for name, guide in names]
 
 
 def test_every_version_has_the_sixteen_profiles_of_the_guide() -> None:
     for guide in (C4BB, C4BB_2_1_0):
-        names = profile_names(guide)
+        names = st.profile_names(guide)
         assert len(names) == 16
         assert sum(name.endswith("-Basis") for name in names) == 5
 
 
 def test_a_canonical_names_the_version() -> None:
-    profile = load_profile("C4BB-Patient")
+    profile = st.load_profile("C4BB-Patient")
     assert profile.canonical == f"{C4BB.canonical}C4BB-Patient|2.2.0"
 
 
 def test_2_2_0_wants_the_version_of_claim_type_and_2_1_0_does_not() -> None:
     kind = "ExplanationOfBenefit.type"
-    (new,) = load_profile(INPATIENT).by_id[kind].pattern["coding"]
-    (old,) = load_profile(INPATIENT, C4BB_2_1_0).by_id[kind].pattern["coding"]
+    (new,) = st.load_profile(INPATIENT).by_id[kind].pattern["coding"]
+    (old,) = st.load_profile(INPATIENT, C4BB_2_1_0).by_id[kind].pattern["coding"]
     assert new == {**old, "version": "1.0.1"}
 
 
 def test_an_amount_slice_is_told_apart_by_a_required_binding() -> None:
-    profile = load_profile(INPATIENT)
+    profile = st.load_profile(INPATIENT)
     slices = {s.slice_name: s for s in profile.slices("ExplanationOfBenefit.item.adjudication")}
     assert set(slices) >= {"adjudicationamounttype", "adjustmentreason", "allowedunits"}
     amounts = slices["adjudicationamounttype"]
@@ -63,7 +55,7 @@ def test_an_amount_slice_is_told_apart_by_a_required_binding() -> None:
 
 
 def test_an_inpatient_claim_requires_its_admission_period_and_revenue_codes() -> None:
-    profile = load_profile(INPATIENT)
+    profile = st.load_profile(INPATIENT)
     required = {element.id for element in profile.required()}
     assert "ExplanationOfBenefit.supportingInfo:admissionperiod" in required
     assert "ExplanationOfBenefit.item.revenue" in required
@@ -91,63 +83,67 @@ def test_every_type_that_an_element_names_is_known() -> None:
     for profile in every_profile():
         for element in profile.elements:
             for choice in element.types:
-                known = choice.code in primitives() or structures.is_type(choice.code)
+                known = choice.code in st.primitives() or structures.is_type(choice.code)
                 assert known or choice.code == "Resource", (element.id, choice.code)
 
 
 def test_a_child_is_found_in_its_type_where_the_profile_is_silent() -> None:
-    profile = load_profile(INPATIENT)
-    found = child(profile, profile.by_id["ExplanationOfBenefit.insurer"], "reference")
+    profile = st.load_profile(INPATIENT)
+    found = st.child(profile, profile.by_id["ExplanationOfBenefit.insurer"], "reference")
     assert found is not None
     assert found[1].id == "Reference.reference"
 
 
 def test_a_child_is_found_where_a_content_reference_points() -> None:
-    profile = load_profile(ORAL)
-    found = child(profile, profile.by_id["ExplanationOfBenefit.item.detail.adjudication"], "amount")
+    profile = st.load_profile(ORAL)
+    found = st.child(
+        profile, profile.by_id["ExplanationOfBenefit.item.detail.adjudication"], "amount"
+    )
     assert found is not None
     assert found[1].id == "ExplanationOfBenefit.item.adjudication.amount"
 
 
 def test_a_slice_that_is_not_unfolded_has_the_children_of_the_unsliced_element() -> None:
-    profile = load_profile("C4BB-Patient")
+    profile = st.load_profile("C4BB-Patient")
     slices = profile.slices("Patient.extension")
     assert slices
-    found = child(profile, slices[0], "url")
+    found = st.child(profile, slices[0], "url")
     assert found is not None
     assert found[1].id == "Extension.url"
 
 
 def test_a_choice_is_found_by_the_json_name_of_each_of_its_types_and_no_other() -> None:
-    profile = load_profile(INPATIENT)
+    profile = st.load_profile(INPATIENT)
     info = profile.by_id["ExplanationOfBenefit.supportingInfo"]
     for name in ("timing[x]", "timingDate", "timingPeriod"):
-        found = child(profile, info, name)
+        found = st.child(profile, info, name)
         assert found is not None, name
         assert found[1].path == "ExplanationOfBenefit.supportingInfo.timing[x]"
-    assert child(profile, info, "timingString") is None
-    assert child(profile, info, "timing") is None
+    assert st.child(profile, info, "timingString") is None
+    assert st.child(profile, info, "timing") is None
 
 
 def test_choice_names_of_an_ordinary_element_are_its_own_name() -> None:
-    element = load_type("Identifier").by_id["Identifier.value"]
-    assert {name: kind.code for name, kind in choice_names(element).items()} == {"value": "string"}
+    element = st.load_type("Identifier").by_id["Identifier.value"]
+    assert {name: kind.code for name, kind in st.choice_names(element).items()} == {
+        "value": "string"
+    }
 
 
 def test_the_path_is_the_id_without_slices() -> None:
-    profile = load_profile(INPATIENT)
+    profile = st.load_profile(INPATIENT)
     found = profile.by_id["ExplanationOfBenefit.supportingInfo:admissionperiod.timing[x]"]
     assert found.path == "ExplanationOfBenefit.supportingInfo.timing[x]"
     assert found.slice_name is None
 
 
 def test_an_array_stays_one_where_the_profile_allows_a_single_entry() -> None:
-    payor = load_profile("C4BB-Coverage").by_id["Coverage.payor"]
+    payor = st.load_profile("C4BB-Coverage").by_id["Coverage.payor"]
     assert (payor.max, payor.array) == (1, True)
-    diagnosis = load_profile(INPATIENT).by_id["ExplanationOfBenefit.diagnosis.type"]
+    diagnosis = st.load_profile(INPATIENT).by_id["ExplanationOfBenefit.diagnosis.type"]
     assert (diagnosis.max, diagnosis.array) == (1, True)
-    assert not load_profile(INPATIENT).by_id["ExplanationOfBenefit.payment"].array
-    assert load_type("CodeableConcept").by_id["CodeableConcept.coding"].array
+    assert not st.load_profile(INPATIENT).by_id["ExplanationOfBenefit.payment"].array
+    assert st.load_type("CodeableConcept").by_id["CodeableConcept.coding"].array
 
 
 def test_a_complete_value_set_says_no_and_an_open_one_says_it_cannot_know() -> None:
@@ -190,27 +186,27 @@ def test_map_ids_point_at_elements_that_exist() -> None:
     rows = read_facts(C4BB, "map-ids")
     assert len({map_id for map_id, _, _ in rows}) == 108
     for _, name, element in rows:
-        assert element in load_profile(name).by_id
+        assert element in st.load_profile(name).by_id
 
 
 def test_canonicals_are_found_with_and_without_a_version() -> None:
     for text in ("C4BB-Patient", "C4BB-Patient|2.2.0", "C4BB-Patient|2.2"):
-        found = find_canonical(C4BB.canonical + text)
-        assert found is load_profile("C4BB-Patient")
-    old = find_canonical(C4BB.canonical + "C4BB-Patient|2.1.0")
+        found = st.find_canonical(C4BB.canonical + text)
+        assert found is st.load_profile("C4BB-Patient")
+    old = st.find_canonical(C4BB.canonical + "C4BB-Patient|2.1.0")
     assert old is not None
     assert old.version == "2.1.0"
-    assert find_canonical(C4BB.canonical + "C4BB-Patient|1.0.0") is None
-    assert find_canonical(C4BB.canonical + "C4BB-Nobody") is None
-    assert find_canonical(f"{US_CORE.canonical}us-core-location|7.0.0") is not None
-    assert find_canonical(R4.canonical + "Patient") is load_type("Patient")
-    assert find_canonical("http://example.org/StructureDefinition/x") is None
+    assert st.find_canonical(C4BB.canonical + "C4BB-Patient|1.0.0") is None
+    assert st.find_canonical(C4BB.canonical + "C4BB-Nobody") is None
+    assert st.find_canonical(f"{US_CORE.canonical}us-core-location|7.0.0") is not None
+    assert st.find_canonical(R4.canonical + "Patient") is st.load_type("Patient")
+    assert st.find_canonical("http://example.org/StructureDefinition/x") is None
 
 
 @pytest.mark.parametrize("name", ["C4BB-Nobody", "value-sets", "../r4/Patient"])
 def test_an_unknown_profile_is_a_usage_error(name: str) -> None:
     with pytest.raises(UsageError, match="no profile"):
-        load_profile(name)
+        st.load_profile(name)
 
 
 def test_a_version_that_is_not_known_is_told_with_its_guide() -> None:
@@ -226,13 +222,13 @@ def test_a_version_that_is_not_known_is_told_with_its_guide() -> None:
 
 def test_an_unknown_type_or_us_core_profile_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match="no FHIR type"):
-        load_type("primitives")
+        st.load_type("primitives")
     with pytest.raises(UsageError, match=r"no profile 'us-core-nothing' in US Core 7\.0\.0"):
-        load_profile("us-core-nothing", US_CORE)
+        st.load_profile("us-core-nothing", US_CORE)
 
 
 def test_the_us_core_location_needs_a_name_and_the_role_a_way_to_reach_it() -> None:
-    assert load_profile("us-core-location", US_CORE).by_id["Location.name"].min == 1
-    role = load_profile("us-core-practitionerrole", US_CORE)
+    assert st.load_profile("us-core-location", US_CORE).by_id["Location.name"].min == 1
+    role = st.load_profile("us-core-practitionerrole", US_CORE)
     assert {"pd-1", "us-core-13"} <= set(role.root.invariants)
     assert role.by_id["PractitionerRole.telecom.value"].min == 1
