@@ -15,8 +15,7 @@ import pyarrow.compute as pc
 
 from etl.columns.arrays import compound_keys, joined_lists
 from etl.engine.related_rows import RelatedRows
-from etl.model.canonical_tables import TABLES
-from etl.model.directory_tables import OWNERS
+from etl.model.canonical_tables import OWNERS, TABLES
 from etl.model.relations import RELATIONS, Many
 
 _WEEK: Final = "mon;tue;wed;thu;fri;sat;sun"

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Final
 
-from etl.model.canonical_tables import CLAIMS_TABLES, MEMBERLESS
-from etl.model.directory_tables import LISTED_TABLES
+from etl.model.canonical_tables import CLAIMS_TABLES, LISTED_TABLES, MEMBERLESS
 from etl.model.tables import Table
 
 _MODEL: Final = "model"
@@ -82,7 +80,7 @@ DIRECTORY: Final = DataModel(
     title="Canonical layout of a provider directory",
     what="a provider directory",
     page="docs/directory.md",
-    tables=MappingProxyType({table.name: table for table in LISTED_TABLES}),
+    tables=LISTED_TABLES,
     one_of=("network", "directory_practitioner", "location"),
     filled="directory_organization",
     main="directory_organization",
