@@ -169,8 +169,9 @@ class Compiler:
                 if key not in seen:
                     seen.add(key)
                     invariant = where.invariants[key]
-                    test = test_of(invariant, declared.path, self._guide)
-                    yield test, rule_of(invariant, where, declared)
+                    test = test_of(invariant, self._guide)
+                    if test is not None:
+                        yield test, rule_of(invariant, where, declared)
 
     # Members -------------------------------------------------------------------------------------
 

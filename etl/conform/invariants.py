@@ -1,8 +1,7 @@
 """Invariants of profiles as tests of JSON.
 
 A constraint (`etl.profiles.invariants`) becomes a closure, which is called on any JSON, even of an
-invalid structure. An invariant without a constraint is evaluated by the FHIRPath library. Property
-tests compare the closures with the library's answers.
+invalid structure. Property tests compare the closures with the answers of a FHIRPath library.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
-from etl.conform import fhirpath
 from etl.conform.codes import member_of
 from etl.conform.findings import ConformanceRule, IssueSeverity
 from etl.conform.json_elements import entries, there
@@ -25,26 +23,12 @@ from etl.profiles.invariants import constraint_of
 from etl.profiles.structures import Element, Invariant, Profile
 from etl.profiles.value_sets import value_set
 
-_WHERE_CONTAINED: Final = frozenset({"dom-3"})
-"""Left to the library, and about nothing in a resource that contains no others."""
-
 _LONGEST: Final = 160
 
 
-def test_of(invariant: Invariant, path: str, guide: Guide) -> Holds:
-    """Return the test of an invariant: a closure where its constraint is known, else FHIRPath."""
-    test = native(invariant.key, invariant.expression, guide)
-    if test is not None:
-        return test
-    evaluated = fhirpath.holds(invariant.expression, path, guide)
-    if invariant.key in _WHERE_CONTAINED:
-        return lambda value, root: "contained" not in value or evaluated(value, root)
-    return evaluated
-
-
-def native(key: str, expression: str, guide: Guide) -> Holds | None:
-    """Return the closure that tests an invariant, or None where only the library can."""
-    constraint = constraint_of(key, expression)
+def test_of(invariant: Invariant, guide: Guide) -> Holds | None:
+    """Return the test of an invariant; None if its wording is unknown."""
+    constraint = constraint_of(invariant.key, invariant.expression)
     return None if constraint is None else compiled(constraint, guide)
 
 
@@ -124,6 +108,8 @@ def _test_of_subject(constraint: Constraint, guide: Guide) -> Holds:
             return _in_order
         case constraints.ContainedTarget():
             return _is_contained
+        case constraints.ContainedUsed():
+            return _all_used
         case constraints.ReferenceTarget(name=name, type=wanted):
             return lambda value, root: all(
                 resolved_type(reference, root) == wanted for reference in entries(value, name)
@@ -203,6 +189,30 @@ def _is_contained(value: Any, root: dict[str, Any]) -> bool:
         type(inner) is dict and inner.get("id") == reference[1:]
         for inner in entries(root, "contained")
     )
+
+
+def _all_used(value: Any, root: dict[str, Any]) -> bool:
+    contained = [inner for inner in entries(value, "contained") if type(inner) is dict]
+    named = _texts(root) if contained else frozenset()
+    return all(
+        "id" not in inner or f"#{inner['id']}" in named or "#" in _texts(inner)
+        for inner in contained
+    )
+
+
+def _texts(value: Any) -> frozenset[str]:
+    """Return all texts inside a value."""
+    found: set[str] = set()
+    waiting = [value]
+    while waiting:
+        inner = waiting.pop()
+        if isinstance(inner, str):
+            found.add(inner)
+        elif isinstance(inner, dict):
+            waiting.extend(inner.values())
+        elif isinstance(inner, list):
+            waiting.extend(inner)
+    return frozenset(found)
 
 
 def _shaped(fits: Callable[[str], bool]) -> Holds:

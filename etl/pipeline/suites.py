@@ -25,6 +25,7 @@ from etl.publish.manifest import Named
 from etl.publish.reader import checked
 from etl.publish.release import put_by_content
 from etl.quality.suites.expectations import (
+    ExpectationResult,
     SuiteResult,
     SuiteRun,
     due,
@@ -32,13 +33,12 @@ from etl.quality.suites.expectations import (
     run_suites,
     suite_digests,
 )
-from etl.quality.suites.pages import Page
 from etl.quality.suites.rows import SuiteRows
 from etl.quality.suites.sample import Sample, Share
 from etl.sources import Emit
 from etl.storage.port import Store
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 
 
 def sample_of(read: Read, options: RunOptions) -> Sample | None:
@@ -152,10 +152,7 @@ def keep_results(store: Store, results: Sequence[SuiteResult]) -> Named | None:
 
 def to_bytes(results: Iterable[SuiteResult]) -> bytes:
     """Return results of suites as bytes, the same for the same results."""
-    tables = [
-        {**asdict(each), "unexpected": [[*key, count] for key, count in each.unexpected.items()]}
-        for each in results
-    ]
+    tables = [asdict(result) for result in results]
     body = json.dumps({"format": _FORMAT, "tables": tables}, separators=(",", ":"))
     return gzip.compress(body.encode(), mtime=0)
 
@@ -169,12 +166,12 @@ def from_bytes(data: bytes, what: str) -> Mapping[str, SuiteResult]:
     try:
         body = json.loads(gzip.decompress(data))
         if body["format"] != _FORMAT:
-            raise StoreError(f"{what} is of a later format: update the program")
+            raise StoreError(f"{what} is of another format")
         return {each["table"]: _result(each) for each in body["tables"]}
     except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError):
         raise StoreError(f"{what} holds no suites: the object is damaged; run verify") from None
 
 
-def _result(each: Mapping[str, Any]) -> SuiteResult:
-    unexpected = {(rule, columns): count for rule, columns, count in each["unexpected"]}
-    return SuiteResult(**{**each, "unexpected": unexpected, "page": Page(**each["page"])})
+def _result(table: Mapping[str, Any]) -> SuiteResult:
+    expectations = tuple(ExpectationResult(**each) for each in table["expectations"])
+    return SuiteResult(**{**table, "expectations": expectations})

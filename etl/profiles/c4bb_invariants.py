@@ -43,6 +43,7 @@ def _origin(system: str) -> c.Constraint:
     return c.Exists(("supportingInfo",), c.of_system("code", system))
 
 
+_SPECIALTIES: Final = "http://cts.nlm.nih.gov/fhir/ValueSet/2.16.840.1.114222.4.11.1066"
 _NEWBORN_CODE: Final = c.coded("code", NEWBORN)
 
 C4BB_INVARIANTS: Final[Mapping[tuple[str, str], c.Constraint]] = MappingProxyType(
@@ -107,6 +108,13 @@ C4BB_INVARIANTS: Final[Mapping[tuple[str, str], c.Constraint]] = MappingProxyTyp
             c.Conjunction((c.present("subSite"), c.Negation(c.of_system("bodySite", _TOOTH)))),
             "informationSequence",
             _information(c.Conjunction((_BODY_SITE, c.of_system("code", _TOOTH)))),
+        ),
+        # Version 2.1.0 words these otherwise.
+        ("EOB-careteam-qualification", "e09d6ac5"): c.Implication(
+            c.coded("role", "rendering"), c.Exists(("qualification",), c.InValueSet(_SPECIALTIES))
+        ),
+        ("Practitioner-identifier", "07fb0ef4"): c.Exists(
+            ("identifier",), c.Disjunction((c.coded("type", "NPI"), c.coded("type", "TAX")))
         ),
     }
 )

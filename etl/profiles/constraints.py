@@ -121,6 +121,11 @@ class ContainedTarget:
 
 
 @dataclass(frozen=True, slots=True)
+class ContainedUsed:
+    """Something refers to each contained resource, or it refers to the resource around it."""
+
+
+@dataclass(frozen=True, slots=True)
 class ReferenceTarget:
     """Every reference at a member leads to a type of resource; one of no known type does not."""
 
@@ -223,6 +228,7 @@ Constraint: TypeAlias = (
     | Distinct
     | PeriodOrder
     | ContainedTarget
+    | ContainedUsed
     | ReferenceTarget
     | NarrativeText
     | ValueShape

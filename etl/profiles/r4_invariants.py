@@ -37,17 +37,34 @@ def _shape(name: str, fits: Callable[[str], bool] | None = None) -> c.Constraint
     return c.ValueShape(name, fits or SHAPES[name])
 
 
+_UCUM: Final = c.Implication(
+    c.present("system"), c.Contains({"system": "http://unitsofmeasure.org"})
+)
+_TIMINGS: Final = ("timingTiming", "timingReference", "timingDate", "timingDateTime")
+_ON_DATA: Final = c.Disjunction(
+    tuple(
+        c.Contains({"type": f"data-{kind}"})
+        for kind in ("changed", "added", "modified", "removed", "accessed", "access-ended")
+    )
+)
+
+
+def _needs(name: str, other: str) -> c.Constraint:
+    return c.Implication(c.present(name), c.present(other))
+
+
 R4_INVARIANTS: Final[Mapping[tuple[str, str], c.Constraint]] = MappingProxyType(
     {
         ("ext-1", "168c91f9"): c.OneOfTwo(c.present("extension"), c.ValuePresent()),
         ("per-1", "891669ee"): c.PeriodOrder(),
-        ("qty-3", "84af2edc"): c.Implication(c.present("code"), c.present("system")),
-        ("att-1", "a437bf9c"): c.Implication(c.present("data"), c.present("contentType")),
-        ("cpt-2", "915d6a8b"): c.Implication(c.present("value"), c.present("system")),
+        ("qty-3", "84af2edc"): _needs("code", "system"),
+        ("att-1", "a437bf9c"): _needs("data", "contentType"),
+        ("cpt-2", "915d6a8b"): _needs("value", "system"),
         ("ref-1", "191d0564"): c.ContainedTarget(),
         ("txt-1", "bcaf87d2"): c.NarrativeText(),
         ("txt-2", "bcaf87d2"): c.NarrativeText(),
         ("dom-2", "f0704c44"): c.Negation(c.Exists(("contained",), c.present("contained"))),
+        ("dom-3", "8409be09"): c.ContainedUsed(),
         ("dom-4", "3a8a768e"): c.Negation(
             c.Exists(("contained", "meta"), c.present("versionId", "lastUpdated"))
         ),
@@ -73,5 +90,36 @@ R4_INVARIANTS: Final[Mapping[tuple[str, str], c.Constraint]] = MappingProxyType(
         ("us-core-18", "ad2561b6"): _shape("clia"),
         ("us-core-19", "abd61292"): _shape("naic"),
         ("us-core-23", "c4858e6e"): c.Implication(_UNKNOWN, c.FewerThan(2, "extension", _CATEGORY)),
+        # Of data types that these resources have in values of extensions only.
+        ("dis-1", "5b90695b"): c.Conjunction((_needs("value", "code"), _UCUM)),
+        ("drq-1", "b7946473"): c.OneOfTwo(c.present("path"), c.present("searchParam")),
+        ("drq-2", "b7946473"): c.OneOfTwo(c.present("path"), c.present("searchParam")),
+        ("drt-1", "81e2fcde"): c.Implication(
+            c.present("code"), c.Conjunction((_UCUM, c.present("value")))
+        ),
+        ("exp-1", "32b1b8f0"): c.present("expression", "reference"),
+        ("rat-1", "b5d0aa56"): c.Conjunction(
+            (
+                c.Negation(c.OneOfTwo(c.present("numerator"), c.present("denominator"))),
+                c.present("numerator", "extension"),
+            )
+        ),
+        ("tim-1", "d619082e"): _needs("duration", "durationUnit"),
+        ("tim-2", "ab27980e"): _needs("period", "periodUnit"),
+        ("tim-6", "4f06ea7e"): _needs("periodMax", "period"),
+        ("tim-7", "5eeeb84c"): _needs("durationMax", "duration"),
+        ("tim-8", "fac4fff9"): _needs("countMax", "count"),
+        ("tim-10", "8690db26"): c.Negation(
+            c.Conjunction((c.present("timeOfDay"), c.present("when")))
+        ),
+        ("trd-1", "8631aab6"): c.Negation(c.Conjunction((c.present("data"), c.present(*_TIMINGS)))),
+        ("trd-2", "32df8292"): _needs("condition", "data"),
+        ("trd-3", "6de4fc46"): c.Conjunction(
+            (
+                c.Implication(c.Contains({"type": "named-event"}), c.present("name")),
+                c.Implication(c.Contains({"type": "periodic"}), c.present(*_TIMINGS)),
+                c.Implication(_ON_DATA, c.present("data")),
+            )
+        ),
     }
 )

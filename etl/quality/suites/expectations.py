@@ -16,15 +16,36 @@ from typing import Any, Final
 import pyarrow as pa
 
 from etl.model.canonical_tables import TABLES
-from etl.quality.suites import library, pages
-from etl.quality.suites.pages import Page
+from etl.quality.suites import library
+from etl.quality.suites.pages import write_pages
 from etl.quality.suites.plan import Suite, Wanted
 from etl.quality.suites.rows import SuiteRows, passed
 
-_PAGE_FORM: Final = 2
-"""Raised when pages of the same results become others: earlier ones are made anew then."""
 RESULT_FORMAT: Final[Mapping[str, Any]] = {"result_format": "BASIC", "partial_unexpected_count": 0}
 """Counts and percentages, and not one sample of what failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectationResult:
+    """Result of one expectation.
+
+    Attributes:
+        rule: id of the rule behind it.
+        severity: the rule's.
+        says: what the rule says.
+        columns: of the expectation, joined by `, `.
+        expectation: its name in Great Expectations, such as `expect_column_values_to_be_in_set`.
+        values: how many values or rows it looked at.
+        unexpected: how many of them fail.
+    """
+
+    rule: str
+    severity: str
+    says: str
+    columns: str
+    expectation: str
+    values: int
+    unexpected: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,18 +56,18 @@ class SuiteResult:
         table: the table.
         digest: of the rows that the suite checked, and of the library (`SuiteRows.digest`).
         covered: how many they are.
-        expectations: how many there are.
-        passed: how many hold for every checked row.
-        unexpected: (rule id, columns joined by `, `) -> rows that fail, where some do.
+        expectations: in the order of the rule book.
     """
 
     table: str
     digest: str
     covered: int
-    expectations: int
-    passed: int
-    unexpected: Mapping[tuple[str, str], int]
-    page: Page
+    expectations: tuple[ExpectationResult, ...]
+
+    @property
+    def passed(self) -> int:
+        """Count of expectations that hold for every checked row."""
+        return sum(not expectation.unexpected for expectation in self.expectations)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +78,11 @@ class SuiteRun:
         suite: the suite.
         rows: the rows (`SuiteRows.rows`).
         digest: of the rows (`SuiteRows.digest`).
-        run_name: what the pages call the run.
-        run_time: when the run began.
     """
 
     suite: Suite
     rows: pa.Table
     digest: str
-    run_name: str
-    run_time: datetime
 
 
 def run_each(runs: Sequence[SuiteRun]) -> Iterable[SuiteResult]:
@@ -75,7 +92,7 @@ def run_each(runs: Sequence[SuiteRun]) -> Iterable[SuiteResult]:
 
 def suite_digests(rows: SuiteRows) -> dict[str, str]:
     """Return a digest of what each suite is run over: rows, rules, program and library."""
-    library = f"{version('great_expectations')}, pages {_PAGE_FORM}"
+    library = version("great_expectations")
     return {table: rows.digest(table, library) for table in TABLES if rows.covered.get(table)}
 
 
@@ -116,7 +133,7 @@ def run_suites(
     digests = suite_digests(rows)
     results = {table: known[table] for table in digests if table not in due(digests, known)}
     wanted = [
-        SuiteRun(rows.suites[table], rows.rows(table), digest, run_name, run_time)
+        SuiteRun(rows.suites[table], rows.rows(table), digest)
         for table, digest in digests.items()
         if table not in results
     ]
@@ -124,85 +141,53 @@ def run_suites(
     wanted.sort(key=lambda run: -len(run.suite.wanted))
     results |= {result.table: result for result in each(wanted)}
     found = tuple(results[table] for table in digests)
-    lines = [
-        pages.SummaryLine(
-            result.table, result.covered, rows.of[result.table], result.expectations, result.passed
-        )
-        for result in found
-    ]
-    built = {result.table: result.page for result in found}
-    pages.write(out, built, lines, run_name=run_name, run_time=run_time)
+    write_pages(out, found, rows.of, run_name=run_name, run_time=run_time)
     return found
 
 
 def run_suite(run: SuiteRun) -> SuiteResult:
-    """Run a suite, and return its result with its pages."""
-    with library.quiet():
-        expectations, result = _validated(run)
-        of_results, of_rules, view = library.renderers()
-        page = Page.of(
-            view.render(of_results.render(result)), view.render(of_rules.render(expectations))
-        )
-    unexpected = _unexpected(run.suite, result)
-    count = len(run.suite.wanted)
-    return SuiteResult(
-        table=run.suite.table,
-        digest=run.digest,
-        covered=run.rows.num_rows,
-        expectations=count,
-        passed=count - len(unexpected),
-        unexpected=unexpected,
-        page=page,
-    )
+    """Run a suite over its rows.
 
-
-def _validated(run: SuiteRun) -> tuple[Any, Any]:
-    """Validate the rows of a run; return its suite and its result as the library has them.
-
-    Neither is stored: the library would write each as JSON several times, to read it again.
+    Nothing is stored: the library would write suite and result as JSON several times, to read
+    them again.
     """
-    context = library.context()
+    with library.quiet():
+        context = library.context()
 
-    import great_expectations as gx
-    from great_expectations.core.run_identifier import RunIdentifier
+        import great_expectations as gx
 
-    table = run.suite.table
-    source = context.data_sources.add_pandas(table)
-    try:
-        asset = source.add_dataframe_asset(table)
-        rows = asset.add_batch_definition_whole_dataframe("rows")
-        batch = rows.get_batch(batch_parameters={"dataframe": _frame(run)})
-        suite = gx.ExpectationSuite(
-            name=table, expectations=[_expectation(wanted) for wanted in run.suite.wanted]
-        )
-        with library.configured_once():
-            result = batch.validate(suite, result_format=dict(RESULT_FORMAT))
-    finally:
-        context.data_sources.delete(table)
-    result.meta["run_id"] = RunIdentifier(run_name=run.run_name, run_time=run.run_time)
-    # Its renderers still look for the asset's name where its older versions had it.
-    result.meta["batch_spec"] = {"data_asset_name": table}
-    return suite, result
-
-
-def _unexpected(suite: Suite, result: Any) -> dict[tuple[str, str], int]:
-    """Return (rule id, columns) -> rows that fail, where some do."""
-    unexpected: dict[tuple[str, str], int] = {}
-    for wanted, each in zip(suite.wanted, _in_order(suite, result), strict=True):
-        if not each.success:
-            if "unexpected_count" not in each.result:  # it did not fail: it broke
-                raise RuntimeError(
-                    f"suite of {suite.table}: the expectation of {wanted.rule.id} broke"
-                )
-            key = (wanted.rule.id, ", ".join(wanted.columns))
-            unexpected[key] = int(each.result["unexpected_count"])
-    return unexpected
+        table = run.suite.table
+        source = context.data_sources.add_pandas(table)
+        try:
+            rows = source.add_dataframe_asset(table).add_batch_definition_whole_dataframe("rows")
+            batch = rows.get_batch(batch_parameters={"dataframe": _frame(run)})
+            suite = gx.ExpectationSuite(
+                name=table, expectations=[_expectation(wanted) for wanted in run.suite.wanted]
+            )
+            found = batch.validate(suite, result_format=dict(RESULT_FORMAT)).results
+        finally:
+            context.data_sources.delete(table)
+    # The library groups results by column.
+    by_number = {each.expectation_config.meta["number"]: each for each in found}
+    expectations = tuple(
+        _result(run.suite.table, wanted, by_number[_number(wanted)]) for wanted in run.suite.wanted
+    )
+    return SuiteResult(run.suite.table, run.digest, run.rows.num_rows, expectations)
 
 
-def _in_order(suite: Suite, result: Any) -> list[Any]:
-    """Return the results in the order of the plan: the library groups them by column."""
-    by_number = {each.expectation_config.meta["number"]: each for each in result.results}
-    return [by_number[_number(each)] for each in suite.wanted]
+def _result(table: str, wanted: Wanted, found: Any) -> ExpectationResult:
+    rule, counts = wanted.rule, found.result
+    if "unexpected_count" not in counts:  # it did not fail: it broke
+        raise RuntimeError(f"suite of {table}: the expectation of {rule.id} broke")
+    return ExpectationResult(
+        rule.id,
+        rule.severity.value,
+        rule.says,
+        ", ".join(wanted.columns),
+        found.expectation_config.type,
+        int(counts["element_count"]) - int(counts.get("missing_count") or 0),
+        int(counts["unexpected_count"]),
+    )
 
 
 def _number(wanted: Wanted) -> str:
@@ -215,8 +200,7 @@ def _expectation(wanted: Wanted) -> Any:
     gxe: Any = expectations  # its names are exported, but not so that a type checker sees it
     rule, columns = wanted.rule, wanted.columns
     common: dict[str, Any] = {
-        "notes": f"{rule.id} ({rule.severity.value}). {rule.says} {rule.spoils}",
-        "meta": {"number": _number(wanted), "rule": rule.id, "severity": rule.severity.value},
+        "meta": {"number": _number(wanted)},
         "severity": "critical" if rule.severity.rejects else "warning",
     }
     match wanted.form:
@@ -266,13 +250,3 @@ def _frame(run: SuiteRun) -> Any:
         if wanted.form == "rule":
             columns[wanted.columns[0]] = passed(run.rows, wanted.rule.id)
     return pd.DataFrame(columns, index=pd.RangeIndex(run.rows.num_rows))
-
-
-__all__ = [
-    "RESULT_FORMAT",
-    "SuiteResult",
-    "SuiteRun",
-    "run_each",
-    "run_suite",
-    "run_suites",
-]

@@ -1,4 +1,4 @@
-"""Invariants as FHIRPath, evaluated by fhirpathpy: the one home of that library.
+"""Invariants as FHIRPath, evaluated by fhirpathpy: the judge of our own constraints.
 
 It lacks `memberOf`, `resolve`, `hasValue` and `htmlChecks`, and its `extension` gives one where an
 element has several of a URL: they are added here. An empty answer counts as kept, only `false` as
@@ -25,29 +25,9 @@ from etl.profiles.value_sets import value_set
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from etl.conform.visit import Holds
-
 
 _ROOT: ContextVar[dict[str, Any]] = ContextVar("root")
 """The current resource: `resolve` needs it, and the library passes functions only their input."""
-
-
-def holds(expression: str, path: str, guide: Guide) -> Holds:
-    """Return the test of an invariant.
-
-    Args:
-        expression: FHIRPath.
-        path: of the element it is about, from which the library takes types and choices.
-        guide: source of the value sets for `memberOf`.
-    """
-
-    def test(value: Any, root: dict[str, Any]) -> bool:
-        try:
-            return answer(expression, path, guide, value, root) != [False]
-        except Exception:  # the library raises bare ones on input of an invalid structure
-            return True
-
-    return test
 
 
 def answer(expression: str, path: str, guide: Guide, value: Any, root: dict[str, Any]) -> list[Any]:
