@@ -1,9 +1,9 @@
 """Look the locked versions up in a database of known vulnerabilities (`make audit`).
 
-    python -m scripts.audit [LOCK...]
+    python -m scripts.audit
 
-Exit code 1 where one is known. A version that could not be looked up, because the service was out
-of reach or does not know it, is named: nothing is said of it, and nothing is taken for safe.
+Exit code 1 if one is known. A version that could not be looked up, because the service cannot be
+reached or does not know it, is named: nothing is taken for safe.
 """
 
 from __future__ import annotations
@@ -11,34 +11,38 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final
 
-LOCKS: Final = tuple(f"requirements/{lock}.txt" for lock in ("extras", "dev", "tools"))
+AUDITOR: Final = Path(".tools/bin/python")
 
 
-def main(locks: Sequence[str]) -> int:
+def main() -> int:
     """Print what is known; return the exit code."""
-    packages: dict[tuple[str, str], dict[str, Any]] = {}
-    for lock in locks:  # one at a time: two locks may hold a package in two versions
+    with tempfile.TemporaryDirectory() as folder:
+        lock = Path(folder, "requirements.txt")
+        command = ["uv", "export", "--quiet", "--frozen", "--all-extras", "--all-groups"]
+        options = ["--no-emit-project", "--output-file", str(lock)]
+        subprocess.run([sys.executable, "-m", *command, *options], check=True)  # noqa: S603
         asked = subprocess.run(  # noqa: S603
-            [sys.executable, "-m", "pip_audit", "--disable-pip", "--format", "json", "-r", lock],
+            [AUDITOR, "-m", "pip_audit", "--disable-pip", "--format", "json", "-r", lock],
             capture_output=True,
             text=True,
             check=False,
         )
-        try:
-            answers: list[dict[str, Any]] = json.loads(asked.stdout)["dependencies"]
-        except ValueError:
-            last = (asked.stderr.strip().splitlines() or ["no answer"])[-1]
-            print(f"audit: {lock} NOT DONE, the service could not be asked ({last[:200]})")
-            continue
-        packages |= {(each["name"], each.get("version", "")): each for each in answers}
-    return report(list(packages.values())) if packages else 0
+    try:
+        answers: list[dict[str, Any]] = json.loads(asked.stdout)["dependencies"]
+    except ValueError:
+        last = (asked.stderr.strip().splitlines() or ["no answer"])[-1]
+        print(f"audit: NOT DONE, the service could not be asked ({last[:200]})")
+        return 0
+    return report(answers)
 
 
 def report(packages: Sequence[dict[str, Any]]) -> int:
-    """Print what was answered of each package; return 1 where a vulnerability is known."""
+    """Print what was answered for each package; return 1 if a vulnerability is known."""
     known = [package for package in packages if package.get("vulns")]
     unknown = sorted({package["name"] for package in packages if "skip_reason" in package})
     for package in known:
@@ -56,4 +60,4 @@ def report(packages: Sequence[dict[str, Any]]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:] or LOCKS))
+    sys.exit(main())

@@ -123,7 +123,7 @@ def main() -> None:
         ("pipeline/: imports between them", sum(map(len, imports.values()))),
         ("code of tests/", _code(_tracked("tests/*.py"))),
         ("lines of docs/", _text_lines(_tracked("docs/*"))),
-        ("lines of lock files", _text_lines(_tracked("requirements/*.txt"))),
+        ("lines of lock files", _text_lines(_tracked("uv.lock"))),
         ("settings", len(setting_names())),
     ]
     rooms = sorted(

