@@ -1,9 +1,9 @@
 """EOBs a second: rendering by column, beside what else could make the same bytes.
 
 Everything is measured in one run on one core, in processor time, in turns; the median of the
-rounds counts. Only ratios of one run say anything, because machines are shared and noisy. A ratio
-that is a fifth below what it was fails the run (exit 1). `make bench-rivals` has more rivals, and
-takes longer.
+rounds counts. Only ratios of one run say anything, because machines are shared and noisy. The ratio
+to orjson follows the speed of memory (0.5 to 1.0 on different machines) and has no gate; the gate
+to fhir.resources holds on every machine and finds a rendering that became several times slower.
 """
 
 from __future__ import annotations
@@ -41,10 +41,8 @@ from etl.synth import Spec, write_extract
 ORJSON = "orjson.dumps of ready dicts"
 FHIR_RESOURCES = "fhir.resources: build, validate, dump"
 RENDERING = "rendering by column"
-RECORDED = {ORJSON: 0.85, FHIR_RESOURCES: 230.0}
-"""Rival -> how many times its rate rendering by column has."""
-KEPT = 0.8
-"""Least share of a recorded ratio."""
+GATES = {ORJSON: 0.0, FHIR_RESOURCES: 100.0}
+"""Rival -> least ratio of the rates of rendering by column and of the rival."""
 JOINS_GATE = 0.5
 """Least share of the canonical layout's rows a second that a layout with ten joins reads."""
 
@@ -88,7 +86,7 @@ class Claims:
         )
 
     def ways(self) -> dict[str, Callable[[], int]]:
-        """Return the ways of making EOBs that have recorded ratios."""
+        """Return the ways of making EOBs."""
         dicts = [orjson.loads(line) for line in self.lines]
         few = dicts[:: max(1, len(dicts) // 150)]
 
@@ -108,14 +106,15 @@ class Claims:
 
 
 def fallen(found: Mapping[str, float]) -> list[str]:
-    """Print the ratios to each rival, and return those that are a fifth below what they were."""
+    """Print the ratios to each rival, and return those that are below their gate."""
     below = []
-    for name, recorded in RECORDED.items():
-        ratio, least = found[RENDERING] / found[name], KEPT * recorded
+    for name, least in GATES.items():
+        ratio = found[RENDERING] / found[name]
         if ratio < least:
             below.append(name)
         verdict = "FAILS" if ratio < least else "holds"
-        print(f"rendering is {ratio:,.2f} times {name} (gate {least:,.2f}: {verdict})")
+        gate = f" (gate {least:,.0f}: {verdict})" if least else ""
+        print(f"rendering is {ratio:,.2f} times {name}{gate}")
     return below
 
 

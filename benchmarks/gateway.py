@@ -6,7 +6,7 @@
 Members of the generator with forty claims or more, 500 of them, are searched for ten claims each in
 random order, by wrk, from a folder and from SeaweedFS on loopback, with one and two workers. Tokens
 are real: signed by the server's own authorization server, checked, limited, logged and audited on
-every request. Beside it, in the same run, stand servers that parse and serialise the same Bundles.
+every request.
 
 A directory of 100,000 practitioners is searched for roles by specialty, network and city: each
 search another combination of what its roles have.
@@ -29,13 +29,13 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from statistics import median
 
 from benchmarks.directory_searches import published_directory, resource_counts, role_searches
-from benchmarks.gateway_serving import Server, environment, served, started, tokens
+from benchmarks.gateway_serving import Server, environment, served, tokens
 from etl.bootstrap.settings import read_settings
 from etl.bootstrap.use_cases import run_extract
 from etl.pipeline.events import ignore
@@ -99,14 +99,14 @@ def main() -> None:
     parser.add_argument("--directory", type=Path, help="a tree of such a directory, likewise")
     parser.add_argument(
         "--only",
-        choices=("start", "parts", "folder", "s3", "rivals", "directory"),
+        choices=("start", "folder", "s3", "directory"),
         action="append",
     )
     given = parser.parse_args()
     if shutil.which("wrk") is None:
         sys.exit("wrk is not installed, so nothing was measured: apt-get install wrk")
     asked = Asked(given.members, given.seconds, given.rounds)
-    only = given.only or ["start", "parts", "folder", "rivals", "s3", "directory"]
+    only = given.only or ["start", "folder", "s3", "directory"]
     with tempfile.TemporaryDirectory(prefix="gateway-bench-") as name:
         folder = Path(name)
         if "directory" in only:
@@ -119,10 +119,8 @@ def main() -> None:
         _say(f"{len(patients)} patients of {CLAIMS} claims or more; {_yardstick()}")
         if "start" in only:
             _started(tree, folder)
-        if "parts" in only:
-            _parts(tree, folder)
-        if "folder" in only or "rivals" in only:
-            _folder(tree, folder, patients, asked, only)
+        if "folder" in only:
+            _folder(tree, folder, patients, asked)
         if "s3" in only:
             _s3(tree, folder, patients, asked)
 
@@ -187,28 +185,11 @@ def _started(tree: Path, folder: Path) -> None:
         _say(f"| {name} | {wall:.2f} s | {processor:.2f} s | {memory:.0f} MB |")
 
 
-def _parts(tree: Path, folder: Path) -> None:
-    # In a process of its own: what is loaded and collected here would be in the figures.
-    listed = folder / "patients"
-    listed.write_text("\n".join(_patients(tree)))
-    command = [sys.executable, "-m", "benchmarks.gateway_parts", str(tree), str(listed)]
-    _say("")
-    _say(subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip())  # noqa: S603
-
-
-def _folder(
-    tree: Path, folder: Path, patients: Sequence[str], asked: Asked, only: Sequence[str]
-) -> None:
+def _folder(tree: Path, folder: Path, patients: Sequence[str], asked: Asked) -> None:
     with served(str(tree), folder, 1, environment(folder)) as server:
         given = tokens(server, folder, patients)
         _fetch(server, patients[0], given[patients[0]])
-        first = [_fetch(server, one, given[one]) for one in patients[:: PATIENTS // PAGES]]
-    if "folder" in only:
-        _gateway("folder", str(tree), folder, patients, asked, {})
-    if "rivals" in only:
-        bundles = folder / "bundles"
-        bundles.write_bytes(b"\n".join(first))
-        _rivals(bundles, len(first), folder, asked)
+    _gateway("folder", str(tree), folder, patients, asked, {})
 
 
 def _gateway(
@@ -252,27 +233,6 @@ def _first(server: Server, what: str, patients: Sequence[str], given: dict[str, 
     rate = 1000 * len(took) / sum(took)
     found = Measured(rate, median(took), took[len(took) * 99 // 100], processor, 0)
     _row(f"{what}, each member, token and connection for the first time", 1, found, server.memory())
-
-
-def _rivals(bundles: Path, number: int, folder: Path, asked: Asked) -> None:
-    requests = folder / "numbers"
-    requests.write_text("".join(f"/Bundle/{one} -\n" for one in range(number)))
-    ways = {
-        "bare": "the HTTP alone, ready bytes, without Starlette",
-        "bytes": "the HTTP alone, ready bytes",
-        "json": "json, parse and dump",
-        "models": "fhir.resources, the same",
-    }
-    for way, name in ways.items():
-        command = [sys.executable, "-m", "benchmarks.gateway_rivals", way, str(bundles)]
-        with started(command, folder / "rival.log", {}, "/ready") as server:
-            _load(server, requests, 8, 2)
-            # What answers a few requests a second has answered none of 64 when a round is over.
-            slow = way == "models"
-            longer = replace(asked, seconds=max(8, asked.seconds), rounds=1) if slow else asked
-            for connections in CONCURRENCY[:2] if slow else CONCURRENCY:
-                measured = _rounds(server, requests, connections, longer)
-                _row(name, connections, measured, server.memory())
 
 
 def _s3(tree: Path, folder: Path, patients: Sequence[str], asked: Asked) -> None:

@@ -41,7 +41,7 @@ def spark_or_skip(*modules: str) -> None:
         pytest.skip("Java is not installed")
     for module in ("pyspark", *modules):
         if find_spec(module) is None:
-            pytest.skip(f"{module} is not installed: make test-spark")
+            pytest.skip(f"{module} is not installed: make install EXTRAS=spark")
 
 
 def _end_java() -> None:
