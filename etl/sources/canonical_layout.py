@@ -50,7 +50,7 @@ def _layout(model: DataModel) -> Layout:
         title=model.title,
         description=(
             "The product's own layout: one file a table, named after it. "
-            f"{model.page} has every table and column."
+            f"`cpcds layouts show {model.layout}` prints every table and column."
         ),
         raw=MappingProxyType({table.file_name: _raw(table) for table in model.tables.values()}),
         tables=tuple(_spec(table) for table in model.tables.values()),
