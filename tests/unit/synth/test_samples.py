@@ -17,7 +17,6 @@ from tests.unit.synth.written import hashes, plain, read
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "cpcds_samples"
 README = (FOLDER / "README.md").read_text(encoding="utf-8")
-PAGE = (ROOT / "docs" / "samples.md").read_text(encoding="utf-8")
 ROWS = plain(read(FOLDER))
 
 
