@@ -40,7 +40,7 @@ SERVING = {
     *("click", "cryptography", "deflate", "filelock", "httptools", "isal", "limits", "orjson"),
     *("prometheus_client", "pydantic", "pydantic_settings", "starlette", "uvicorn"),
 }
-"""Libraries that a gateway loads: what its start takes follows from them (`python -m benchmarks.gateway`)."""
+"""Libraries that a gateway loads: what its start takes follows from them (benchmarks.gateway)."""
 
 AUTHORIZING = {
     *("authlib", "itsdangerous", "jinja2", "joserfc", "pygments", "sqlalchemy"),
