@@ -6,8 +6,7 @@ where a row came from, so that every finding can name file and row.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from typing import Any, Final
 
 import pyarrow as pa
@@ -33,23 +32,6 @@ _COMPRESSED: Final = pa.ipc.IpcWriteOptions(compression="zstd", use_threads=Fals
 
 OF_LINE: Final = "_of_line"
 """Column of the care team that mappings run over: whether the row was made of a claim line."""
-
-LOOSE_SCHEMA: Final = pa.schema([*PLACE_FIELDS, pa.field("cells", pa.list_(pa.string()))])
-"""One claim line a row that cannot be read and names no claim: its place and its cells."""
-
-
-@dataclass(frozen=True, slots=True)
-class Unread:
-    """Facts about rows that could not be read, or not be made.
-
-    Attributes:
-        bare: canonical table -> rows of which only the ids are known; each has a finding.
-            Tables that have none are left out.
-        loose: claim lines of the whole extract that name no claim; `LOOSE_SCHEMA`.
-    """
-
-    bare: Mapping[str, pa.Table] = field(default_factory=dict)
-    loose: pa.Table = field(default_factory=LOOSE_SCHEMA.empty_table)
 
 
 def arrow_stream(*tables: pa.Table, compressed: bool) -> pa.Buffer:

@@ -64,7 +64,6 @@ class Outcome:
                 counts=add_counts([mine.counts, theirs.counts]),
                 money=add_money([mine.money, theirs.money]),
                 filled=add_filled([mine.filled, theirs.filled]),
-                owned=mine.owned | theirs.owned,
             ),
             unmapped={
                 name: once_each(

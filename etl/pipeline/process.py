@@ -9,12 +9,10 @@ from datetime import UTC
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 import pyarrow as pa
 
 from etl.certificate.certificate import Certificate
 from etl.columns.digests import NO_HASHES
-from etl.columns.places import place_keys
 from etl.engine.unmapped import Mention
 from etl.pipeline.certificate import Certifying
 from etl.pipeline.context import Publication, RunContext
@@ -291,10 +289,9 @@ def _unowned(partitions: Partitions, totals: Totals) -> dict[str, int]:
 
     Rows that cannot be read, and rows of claims and members that name none.
     """
-    left = {}
-    for file in partitions.facts.files:
-        rows = np.array(partitions.facts.unowned.get(file.name, ()), dtype=np.int64)
-        places = place_keys(np.full(len(rows), file.index), rows).tolist()
-        unread = sum(place not in totals.owned for place in places)
-        left[file.name] = unread + totals.tally.unowned[file.index]
+    facts = partitions.facts
+    left = {
+        file.name: len(facts.unowned.get(file.name, ())) + totals.tally.unowned[file.index]
+        for file in facts.files
+    }
     return {file: count for file, count in left.items() if count}

@@ -39,7 +39,6 @@ class Totals:
     elements: ElementCounts = field(default_factory=dict)
     missing: set[Mention] = field(default_factory=set)
     rejected: list[pa.Table] = field(default_factory=list)
-    owned: set[int] = field(default_factory=set)
     _unmapped: Counter[str] = field(default_factory=Counter)
     _where: dict[str, pa.Table] = field(default_factory=dict)
 
@@ -52,7 +51,6 @@ class Totals:
         self.resources.update(outcome.resources)
         self.elements = add_element_counts([self.elements, outcome.elements])
         self.missing |= outcome.missing
-        self.owned |= outcome.checked.owned
         if outcome.checked.rejected.num_rows:
             self.rejected.append(outcome.checked.rejected)
         for crosswalk, words in outcome.unmapped.items():

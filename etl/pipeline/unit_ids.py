@@ -50,7 +50,7 @@ def _ids(context: UnitContext, loaded: Loaded, ledger: Ledger) -> UnitIds:
         named = [
             _hashes(tables[name], column)
             for name, column in (*columns, (table, KEYS[table]))
-            for tables in (loaded.tables, loaded.unread.bare)
+            for tables in (loaded.tables, loaded.unread)
             if name in tables
         ]
         foreign[table] = np.setdiff1d(

@@ -35,7 +35,7 @@ from etl.quality.totals.by_member import (
 from etl.quality.totals.filled import FilledKey, filled_totals
 from etl.quality.totals.money import MoneyKey, MoneyTotals, money_totals
 from etl.quality.totals.rows import RowCounts
-from etl.rows import FINDINGS_SCHEMA, Unread, empty_table, findings_at
+from etl.rows import FINDINGS_SCHEMA, empty_table, findings_at
 
 REJECTED_SCHEMA: Final = pa.schema(
     [
@@ -64,7 +64,6 @@ class Checked:
         filled: filled cells of accepted rows.
         shares: each member's part in counts, money and filled; None unless requested, and where
             they cannot be computed.
-        owned: `place_keys` of loose lines that some rejected claim lacks.
     """
 
     tables: Mapping[str, pa.Table]
@@ -74,14 +73,13 @@ class Checked:
     money: Mapping[MoneyKey, MoneyTotals]
     filled: Mapping[FilledKey, int]
     shares: Shares | None = None
-    owned: frozenset[int] = frozenset()
 
 
 def check(
     tables: Mapping[str, pa.Table],
     from_sources: pa.Table,
     context: RuleContext,
-    unread: Unread | None = None,
+    unread: Mapping[str, pa.Table] | None = None,
 ) -> Checked:
     """Check the rows of one partition in which no claims are to be settled, from beginning to end.
 
@@ -94,7 +92,7 @@ def check_rows(
     tables: Mapping[str, pa.Table],
     from_sources: pa.Table,
     context: RuleContext,
-    unread: Unread | None = None,
+    unread: Mapping[str, pa.Table] | None = None,
 ) -> Work:
     """Run every rule over the rows of one partition.
 
@@ -102,18 +100,17 @@ def check_rows(
         tables: canonical tables by name, raw text; those left out are empty.
         from_sources: findings of reading; a rejecting finding takes its row out.
         context: the rules, and what they look up outside the partition.
-        unread: rows that could not be read; None for none. Of those of which ids are known, the
-            ones that a rejecting finding of `sources` is about are in quarantine, with what they
-            belong to.
+        unread: rows of which only ids are known, by table. Those that a rejecting finding of
+            reading is about are in quarantine, with what they belong to.
     """
-    unread = unread or Unread()
+    unread = unread or {}
     frames = {}
     for name in context.book.model.tables:
         whole = tables.get(name, empty_table(name))
-        bare = unread.bare.get(name, empty_table(name))
+        bare = unread.get(name, empty_table(name))
         lost = _lost(bare, from_sources, context.book, name)
         frames[name] = Frame(name, pa.concat_tables([whole, lost]), lost.num_rows)
-    work = Work(frames, context, from_sources, unread.loose)
+    work = Work(frames, context, from_sources)
     _from_sources(work, from_sources)
     _look(work)
     return work
@@ -152,7 +149,6 @@ def check_totals(decided: DecidedRows, owners: RowOwners | None = None) -> Check
         money=money,
         filled=filled,
         shares=by_member,
-        owned=frozenset(work.owned),
     )
 
 

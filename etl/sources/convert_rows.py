@@ -27,7 +27,7 @@ from etl.sources.column_making import MadeColumn, make
 from etl.sources.layout import Layout, TableSpec
 from etl.sources.layout_columns import ColumnSpec, EachRow, Lookup, Number
 from etl.sources.lookup_matches import SoughtRows, look_up
-from etl.sources.malformed_rows import readable, unread
+from etl.sources.malformed_rows import malformed_rows, readable_rows
 from etl.sources.pharmacy_fills import FILL, with_fills
 from etl.sources.raw_rows import RawRows
 from etl.sources.row_conditions import holds
@@ -88,7 +88,7 @@ def convert(layout: Layout, raw: Mapping[str, pa.Table], *, directory: bool) -> 
     for spec in layout.tables:
         tables[spec.table] = _numbered(tables[spec.table], spec)
     for name, table in raw.items():
-        main, lost = layout.raw[name].main, unread(table)
+        main, lost = layout.raw[name].main, malformed_rows(table)
         if lost.num_rows and main in TABLES and (main in MEMBERLESS) == directory:
             ids = {f"{role}_id": header for role, header in layout.raw[name].ids.items()}
             bare.setdefault(main, []).append(_bare(main, ids, lost))
@@ -101,7 +101,7 @@ def convert(layout: Layout, raw: Mapping[str, pa.Table], *, directory: bool) -> 
 
 
 def _raw_rows(layout: Layout, name: str, table: pa.Table) -> RawRows:
-    return RawRows(readable(table), unread(table), layout.raw[name].cells)
+    return RawRows(readable_rows(table), malformed_rows(table), layout.raw[name].cells)
 
 
 def column_values(

@@ -20,12 +20,12 @@ from etl.columns.digests import NO_HASHES, Hashes, among
 from etl.columns.places import table_places
 from etl.errors import StoreError, UsageError
 from etl.model.canonical_tables import FILE_COLUMN, MEMBERLESS, ROW_COLUMN
-from etl.rows import LOOSE_SCHEMA, PLACE_FIELDS, Unread
+from etl.rows import PLACE_FIELDS
 from etl.sources.convert_rows import column_values, convert, without_repeats
 from etl.sources.extract import SourceFile, spill_names
 from etl.sources.keys import GlobalKeys
 from etl.sources.layout import Layout
-from etl.sources.malformed_rows import loose_lines, readable
+from etl.sources.malformed_rows import readable_rows
 from etl.sources.partition_rows import (
     HIGH_COLUMN,
     LOW_COLUMN,
@@ -35,8 +35,6 @@ from etl.sources.partition_rows import (
 
 MARKS: Final = (FILE_COLUMN, ROW_COLUMN, OWNER_COLUMN, LOW_COLUMN, HIGH_COLUMN)
 _PLACE: Final = tuple(field.name for field in PLACE_FIELDS)
-_MOST_LOOSE: Final = 1000
-"""Most rows that each partition's claims are compared with; with more, a file is broken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +47,15 @@ class Loaded:
         findings: of converting them; `etl.rows.FINDINGS_SCHEMA`.
         files: names of the extract's files; `_file` is an index into them.
         rows: raw table -> how many of its rows these were made of.
-        unread: facts about rows that could not be read or converted.
+        unread: canonical table -> rows that could not be read, or not be made: only their ids are
+            known, and each has a finding. Tables without such rows are left out.
     """
 
     tables: dict[str, pa.Table]
     findings: pa.Table
     files: tuple[str, ...]
     rows: Mapping[str, int]
-    unread: Unread
+    unread: Mapping[str, pa.Table]
 
 
 class RawTables(Protocol):
@@ -104,11 +103,6 @@ class PartitionFacts:
     def names(self) -> tuple[str, ...]:
         """Names of the extract's files."""
         return tuple(file.name for file in self.files)
-
-    @property
-    def compares_unowned(self) -> bool:
-        """Whether claims are compared with the unowned rows: not where there are very many."""
-        return 0 < sum(len(rows) for rows in self.unowned.values()) <= _MOST_LOOSE
 
     def check_all_there(self, loaded: Mapping[str, int], work: Path) -> None:
         """Check that partitions and directory together have every row that was read.
@@ -217,8 +211,7 @@ class Partitions:
             raw[name] = _in_order(pa.concat_tables(parts, promote_options="default"))
             read[name] = raw[name].num_rows
         made = convert(self.facts.layout, {**self._shared, **raw}, directory=directory)
-        loose = LOOSE_SCHEMA.empty_table() if directory else self._loose
-        return Loaded(made.tables, made.findings, self.facts.names, read, Unread(made.bare, loose))
+        return Loaded(made.tables, made.findings, self.facts.names, read, made.bare)
 
     def _provider_rows(self, name: str) -> tuple[pa.Table, int]:
         """Return what rows of members say of providers, and how many rows there are.
@@ -232,7 +225,7 @@ class Partitions:
             rows = self.raw.read(name, index)
             count += rows.num_rows
             columns = [*(column for column in headers if column in rows.column_names), *_PLACE]
-            new = _in_order(readable(rows).select(columns))
+            new = _in_order(readable_rows(rows).select(columns))
             both = pa.concat_tables([found, without_repeats(new)], promote_options="default")
             found = without_repeats(_in_order(both))
         return found, count
@@ -242,15 +235,6 @@ class Partitions:
         """The rows of files that are shared by all members."""
         names = sorted(self.facts.layout.shared)
         return {name: self.raw.read(name, self.facts.count) for name in names}
-
-    @cached_property
-    def _loose(self) -> pa.Table:
-        """Claim lines that cannot be read and name no claim; none where there are very many."""
-        if not self.facts.compares_unowned:
-            return LOOSE_SCHEMA.empty_table()
-        return loose_lines(
-            self.ragged_rows(), self.facts.files, self.facts.layout, self.facts.unowned
-        )
 
     def values(self, column: str, index: int) -> Iterator[Any]:
         """Yield the cells of one canonical column in every table of a partition that has it.
@@ -287,7 +271,7 @@ class Partitions:
             if not file.table:
                 continue
             if file.table not in spilled:
-                spilled[file.table] = readable(self._raw_table(file.table, index, places))
+                spilled[file.table] = readable_rows(self._raw_table(file.table, index, places))
             table = spilled[file.table]
             wanted = table.column(FILE_COLUMN).to_numpy() == file.index
             if places is not None:

@@ -19,7 +19,7 @@ from etl.errors import UsageError
 from etl.jobs import ALONE, JobRunner
 from etl.sources.events import Emit, FileProgress, Partitioned, ignore
 from etl.sources.extract import UNKNOWN_TABLE, Extract, SourceFile, check_rows
-from etl.sources.malformed_rows import Known, LookedUp, ids_looked_up, place_unread
+from etl.sources.malformed_rows import IdHashes, KnownIds, leading_ids, place_malformed
 from etl.sources.partition_rows import (
     CutJob,
     FilePart,
@@ -57,7 +57,7 @@ class Receiver(Protocol):
     def ragged_rows(self) -> pa.Table:
         """Return the rows with too few or too many cells: `text`, `_file`, `_row`."""
 
-    def known(self, ids: LookedUp) -> Known:
+    def known(self, ids: IdHashes) -> KnownIds:
         """Return what is known of some ids; more may be in it."""
 
     def place(self, name: str, pieces: Sequence[Piece]) -> None:
@@ -248,11 +248,11 @@ class _Reading:
         extract, ragged = self._extract, self._receiver.ragged_rows()
         if not ragged.num_rows:
             return
-        placed = place_unread(
+        placed = place_malformed(
             ragged,
             extract.files,
             extract.layout,
-            self._receiver.known(ids_looked_up(ragged, extract.files, extract.layout)),
+            self._receiver.known(leading_ids(ragged, extract.files, extract.layout)),
             partitions=self._count,
             digests=self._digests,
         )

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import pyarrow as pa
 
-from etl.columns.places import place_keys, table_places
 from etl.rows import PLACE_FIELDS
-from etl.sources.partition_rows import RAGGED
 from etl.sources.partitions import PartitionFacts, Partitions
 
 Tables = Mapping[tuple[str, int | None], pa.Table]
@@ -47,27 +44,14 @@ def unit_tables(partitions: Partitions, unit: range) -> Tables:
 
 
 def shared_tables(partitions: Partitions) -> Tables:
-    """Return the rows that every partition is loaded with: shared files, and unowned rows."""
+    """Return the rows that every partition is loaded with: those of shared files."""
     facts, read = partitions.facts, partitions.raw.read
-    tables: dict[tuple[str, int | None], pa.Table] = {
-        (name, facts.count): read(name, facts.count) for name in facts.layout.shared
-    }
-    if facts.compares_unowned:
-        ragged = partitions.ragged_rows()
-        unowned = [
-            place_keys(np.full(len(facts.unowned[file.name]), file.index), facts.unowned[file.name])
-            for file in facts.files
-            if file.name in facts.unowned
-        ]
-        wanted = np.isin(table_places(ragged), np.concatenate(unowned))
-        tables[RAGGED, None] = ragged.filter(pa.array(wanted))
-    return _filled(tables)
+    return _filled({(name, facts.count): read(name, facts.count) for name in facts.layout.shared})
 
 
 def unit_facts(facts: PartitionFacts) -> PartitionFacts:
     """Return what units need of the facts of an extract: what may be long is left out."""
-    unowned = facts.unowned if facts.compares_unowned else {}
-    return replace(facts, findings=facts.findings.slice(0, 0), rows_read={}, unowned=unowned)
+    return replace(facts, findings=facts.findings.slice(0, 0), rows_read={}, unowned={})
 
 
 def _filled(tables: Tables) -> Tables:

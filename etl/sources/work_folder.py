@@ -27,7 +27,7 @@ from etl.sources.external_sort import Run
 from etl.sources.extract_state import file_from, layout_from, layout_state
 from etl.sources.finished_steps import Checksum, Inventory, checksum_of
 from etl.sources.keys import GlobalKeys, HashSet, OwnedIds, Owners, clear_gathered
-from etl.sources.malformed_rows import Known, LookedUp
+from etl.sources.malformed_rows import IdHashes, KnownIds
 from etl.sources.partition_rows import OWNER_COLUMN, RAGGED, CutJob, Piece, Refused, cut
 from etl.sources.partitions import PartitionFacts, Partitions
 from etl.sources.row_batches import SpanAstray
@@ -251,11 +251,11 @@ class FolderReceiver:
             save_index(self._work, RAGGED, parts)
         return read_spilled(self._work, RAGGED, None)
 
-    def known(self, ids: LookedUp) -> Known:
+    def known(self, ids: IdHashes) -> KnownIds:
         """Return all ids."""
         del ids
         self._join()
-        return Known(self._members.sorted(), self._claims.directory())
+        return KnownIds(self._members.sorted(), self._claims.directory())
 
     def place(self, name: str, pieces: Sequence[Piece]) -> None:
         """Write rows that no job has cut."""

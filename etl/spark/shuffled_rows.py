@@ -21,7 +21,7 @@ from etl.errors import ExtractError, StoreError
 from etl.sources import Emit, Extract, GlobalKeys, PartitionFacts, Partitions, RawTables
 from etl.sources.extract_files import FolderFiles
 from etl.sources.keys import OwnedIds, UnitIds
-from etl.sources.malformed_rows import Known, LookedUp
+from etl.sources.malformed_rows import IdHashes, KnownIds
 from etl.sources.partition_rows import RAGGED, CutJob, OwnerColumns, Piece, Refused
 from etl.sources.spilled_rows import Gathering
 from etl.sources.work_folder import FolderReceiver
@@ -224,12 +224,12 @@ class ShuffleReceiver:
         self._of_driver.clear()
         return self._here.ragged_rows()
 
-    def known(self, ids: LookedUp) -> Known:
+    def known(self, ids: IdHashes) -> KnownIds:
         """Return which of some ids there are."""
         self._follow()
         known = _known(self._ids, ids)
         nobodys = OwnedIds(NO_HASHES, NO_HASHES)
-        return Known(known.get("member", nobodys).ids, known.get("claim", nobodys))
+        return KnownIds(known.get("member", nobodys).ids, known.get("claim", nobodys))
 
     def place(self, name: str, pieces: Sequence[Piece]) -> None:
         """Keep malformed rows: those of members go to the executors."""

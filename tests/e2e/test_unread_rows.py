@@ -137,25 +137,27 @@ def published(extract: Path, target: Path, **environment: str) -> Any:
     return cpcds("run", extract, "--to", target, "--workers", "1", **environment)
 
 
+@pytest.mark.parametrize(
+    ("table", "how"), [("claim_diagnosis", "trailer"), ("claim_line", "no-key")]
+)
 def test_a_row_that_names_no_claim_stops_a_run_and_is_stated_elsewhere(
-    extract: Path, tmp_path: Path
+    extract: Path, tmp_path: Path, table: str, how: str
 ) -> None:
-    torn(extract, "claim_diagnosis", 2, "trailer")
+    torn(extract, table, 2, how)
     called = published(extract, tmp_path / "tree")
     assert called.code == 4
     assert "1 rows cannot be read" in called.sentence
-    assert "claim_diagnosis.csv: 1" in called.sentence
+    assert f"{table}.csv: 1" in called.sentence
     assert not (tmp_path / "tree" / "current.json").exists()
     stated = (
-        "claim_diagnosis.csv: 1 rows cannot be read or name no owner, "
-        "so what they belong to is unknown"
+        f"{table}.csv: 1 rows cannot be read or name no owner, so what they belong to is unknown"
     )
     for command, option in (("convert", "--out"), ("validate", "--report")):
         said = done(cpcds(command, extract, option, tmp_path / command, "--workers", "1"))
         assert stated in said.out.replace("\n", " ")
     report = json.loads((tmp_path / "validate" / "report" / "report.json").read_bytes())
     unowned = {one["name"]: one["unowned_rows"] for one in report["extract"]["files"]}
-    assert unowned["claim_diagnosis.csv"] == 1
+    assert unowned[f"{table}.csv"] == 1
     assert sum(unowned.values()) == 1
 
 
@@ -166,30 +168,6 @@ def test_the_limit_on_rows_without_an_owner_is_the_payers(extract: Path, tmp_pat
     refused = {"CPCDS_LIMITS__UNOWNED_ROWS": "0"}
     out = tmp_path / "out"
     assert cpcds("convert", extract, "--out", out, "--workers", "1", **refused).code == 4
-
-
-def test_a_line_that_names_no_claim_rejects_the_claim_that_lacks_its_amount(
-    extract: Path, tmp_path: Path
-) -> None:
-    torn(extract, "claim_line", 3, "no-key")
-    assert numbers(converted(extract, tmp_path / "out")) == ["K2"]
-    report = validated(extract, tmp_path)
-    assert sum(one["unowned_rows"] for one in report["extract"]["files"]) == 0
-    assert quarantine(tmp_path)["claim.csv:2"] == "claim-lacks-line"
-    done(published(extract, tmp_path / "tree"))
-
-
-def test_a_line_that_names_no_claim_rejects_the_claim_that_lacks_its_number(
-    tmp_path: Path,
-) -> None:
-    claims = [{k: v for k, v in one.items() if k != "amount_submitted"} for one in (K1, K2)]
-    lines = [LINES[0] | {"line_number": "1"}, *LINES[1:]]
-    third = {**LINES[1], "line_number": "3"}
-    extract = write_extract(
-        tmp_path / "extract", {**WHOLE, "claim": claims, "claim_line": [*lines, third]}
-    )
-    torn(extract, "claim_line", 3, "no-key")
-    assert numbers(converted(extract, tmp_path / "out")) == ["K2"]
 
 
 def test_severity_of_unread_rows_is_the_payers_but_never_a_warning(

@@ -303,9 +303,9 @@ def _gone(
     book = definitions.book
     gone: dict[str, dict[str, pa.Array]] = {}
     for name in ("member", "coverage"):
-        if name in loaded.unread.bare:
+        if name in loaded.unread:
             (key,) = TABLES[name].key
-            gone[name] = {key: loaded.unread.bare[name].column(key).combine_chunks()}
+            gone[name] = {key: loaded.unread[name].column(key).combine_chunks()}
     claims = [pa.array([], pa.string())]
     for name in ("claim", *CLAIM_TABLES):
         whole = name == "claim" or (
@@ -319,7 +319,7 @@ def _gone(
             )
         )
         if mine.num_rows:
-            rows = [table[name] for table in (loaded.tables, loaded.unread.bare) if name in table]
+            rows = [table[name] for table in (loaded.tables, loaded.unread) if name in table]
             claims += [_at(table, mine).column("claim_id").combine_chunks() for table in rows]
     ids = pc.unique(pa.concat_arrays(claims)).drop_null()
     return gone | {name: {"claim_id": ids} for name in ("claim", *CLAIM_TABLES) if len(ids)}

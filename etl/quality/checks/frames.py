@@ -23,7 +23,7 @@ from etl.model.severity import Severity
 from etl.quality.checks.keys_elsewhere import DirectoryIds, KnownKeys
 from etl.quality.rules.book import Rule, RuleBook
 from etl.quality.rules.kind import Clause, Condition
-from etl.rows import FINDINGS_SCHEMA, LOOSE_SCHEMA
+from etl.rows import FINDINGS_SCHEMA
 
 _LINE_SHIFT: Final = 32
 
@@ -234,9 +234,7 @@ class Work:
         frames: every table by name.
         context: the rules, and what they look up outside the partition.
         from_sources: findings of reading; `etl.rows.FINDINGS_SCHEMA`.
-        loose: claim lines that cannot be read and name no claim; `etl.rows.LOOSE_SCHEMA`.
         failures: what was found so far, in the order of finding.
-        owned: `place_keys` of loose lines that some claim was found to lack.
         of_unread_lines: table -> numpy `bool`, shape (n,): rows that name a line which their claim
             does not have, where a line of it has no number that could be read: it may be that one.
     """
@@ -244,9 +242,7 @@ class Work:
     frames: Mapping[str, Frame]
     context: RuleContext
     from_sources: pa.Table = field(default_factory=FINDINGS_SCHEMA.empty_table)
-    loose: pa.Table = field(default_factory=LOOSE_SCHEMA.empty_table)
     failures: list[Failure] = field(default_factory=list)
-    owned: set[int] = field(default_factory=set)
     of_unread_lines: dict[str, Any] = field(default_factory=dict)
     _above: dict[tuple[str, str], Any] = field(default_factory=dict)
 

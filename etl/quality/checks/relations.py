@@ -15,7 +15,6 @@ from etl.model.relations import KEYS
 from etl.model.severity import Severity
 from etl.quality.checks.directory import check_directory
 from etl.quality.checks.frames import Frame, Work
-from etl.quality.checks.incomplete_claims import find_lacking
 from etl.quality.rules import directory_kinds, kinds
 from etl.quality.rules.book import Rule
 
@@ -45,8 +44,6 @@ def check_relations(work: Work, frame: Frame, rule: Rule) -> None:
             _no_amount(work, frame, rule, summed=summed)
         case kinds.UnlikeLines(columns, child):
             _unlike_lines(work, frame, rule, columns, child)
-        case kinds.LacksLine():
-            find_lacking(work, frame, rule)
         case kinds.NamesNoLine(column):
             _names_no_line(work, frame, rule, column)
         case kinds.NotInDirectory(columns, of, listed):

@@ -503,11 +503,6 @@ class UnlikeLines(RelationKind):
 
 
 @dataclass(frozen=True)
-class LacksLine(RelationKind):
-    """The claim lacks a line, and one that cannot be read and names no claim may be it."""
-
-
-@dataclass(frozen=True)
 class NamesNoLine(RelationKind):
     """`column` names a line that the claim does not have."""
 

@@ -7,7 +7,7 @@ import pytest
 
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.quality import RowCounts
-from etl.rows import FINDINGS_SCHEMA, LOOSE_SCHEMA, Unread, table_schema
+from etl.rows import FINDINGS_SCHEMA, table_schema
 from tests.unit.quality.world import KeysInMemory, accepted, book, found, rejected, run, world
 
 
@@ -155,7 +155,7 @@ def findings_of_sources(*rows: tuple[str, str, int, int]) -> pa.Table:
 
 def test_a_row_that_could_not_be_read_is_in_quarantine_with_what_hangs_on_it() -> None:
     # claim is file 6: row 4 has a status that is unknown, of row 99 only the id could be read.
-    unread = Unread({"claim": bare("claim", 99, claim_id="K5")})
+    unread = {"claim": bare("claim", 99, claim_id="K5")}
     findings = findings_of_sources(("ragged-row", "claim", 6, 4), ("ragged-row", "claim", 6, 99))
     of = world()
     of["claim"] = [row for row in of["claim"] if row["claim_id"] != "K5"]
@@ -180,7 +180,7 @@ def bare(table: str, row: int, **ids: str) -> pa.Table:
 @pytest.mark.parametrize("table", ["claim_line", "claim_diagnosis", "claim_care_team"])
 def test_a_child_that_could_not_be_read_takes_its_claim_along(table: str) -> None:
     file = list(TABLES).index(table)
-    unread = Unread({table: bare(table, 99, claim_id="K2")})
+    unread = {table: bare(table, 99, claim_id="K2")}
     checked = run(
         world(), findings=findings_of_sources(("ragged-row", table, file, 99)), unread=unread
     )
@@ -202,7 +202,7 @@ def test_what_names_a_line_that_could_not_be_read_is_rejected_because_of_it(
     rules = book(line_rejected=line_rejected)
     of = world()
     of[table].append(of[table][0] | {"sequence": "2", column: "2"})
-    torn = Unread({"claim_line": bare("claim_line", 99, claim_id="K2")})
+    torn = {"claim_line": bare("claim_line", 99, claim_id="K2")}
     file = list(TABLES).index("claim_line")
     findings = findings_of_sources(("ragged-row", "claim_line", file, 99))
     told = causes(run(of, rules=rules, findings=findings, unread=torn))
@@ -233,36 +233,9 @@ def test_a_row_with_the_key_of_one_that_could_not_be_read_is_rejected(
 ) -> None:
     # Which of the two is the later one cannot be told.
     findings = findings_of_sources(("ragged-row", table, list(TABLES).index(table), 99))
-    checked = run(world(), findings=findings, unread=Unread({table: bare(table, 99, **ids)}))
+    checked = run(world(), findings=findings, unread={table: bare(table, 99, **ids)})
     assert causes(checked)[hangs][1] == "ragged-row"
     assert causes(checked)["claim", 4][1] == "ragged-row"
-
-
-def loose(*rows: tuple[int, list[str]]) -> pa.Table:
-    """Lines that could not be read and name no claim: row and cells."""
-    file = list(TABLES).index("claim_line")
-    columns = [[file] * len(rows), [row for row, _ in rows], [cells for _, cells in rows]]
-    return pa.table(columns, schema=LOOSE_SCHEMA)
-
-
-@pytest.mark.parametrize(
-    ("cells", "owned"),
-    [
-        (["?", "2", "40.00"], True),
-        (["?", "2", "40"], True),
-        (["?", "2", "39.99"], False),
-        (["TRAILER", "7"], False),
-    ],
-)
-def test_a_line_that_names_no_claim_may_be_the_one_that_a_claim_lacks(
-    cells: list[str], owned: bool
-) -> None:
-    of = world()
-    of["claim_line"][2]["amount_submitted"] = "60.00"  # of 100.00
-    checked = run(of, unread=Unread({}, loose((99, cells))))
-    assert (("claim", 4, "claim-lacks-line") in rejected(checked)) == owned
-    assert bool(checked.owned) == owned
-    assert [row for row in rejected(checked) if row[0] == "claim"][1:] == []
 
 
 @pytest.mark.parametrize("severity", ["warn", "reject-claim"])
@@ -280,20 +253,8 @@ def test_a_line_with_a_mistyped_claim_is_kept_and_the_claim_that_lacks_it_is_nam
     assert (("claim", 4, "total-of-lines") in rejected(checked)) is (severity == "reject-claim")
 
 
-@pytest.mark.parametrize(("numbers", "owned"), [(("1", "3"), True), (("1", "2"), False)])
-def test_where_no_amount_can_be_compared_a_missing_number_tells(
-    numbers: tuple[str, str], owned: bool
-) -> None:
-    of = world()
-    lines = [of["claim_line"][2] | {"line_number": number} for number in numbers]
-    of["claim_line"][2:3] = [{k: v for k, v in one.items() if "amount" not in k} for one in lines]
-    checked = run(of, unread=Unread({}, loose((99, ["?", "2", "x"]))))
-    assert (("claim", 4, "claim-lacks-line") in rejected(checked)) == owned
-    assert bool(checked.owned) == owned
-
-
 def test_a_row_that_is_not_made_with_a_warning_is_no_row() -> None:
-    unread = Unread({"claim_diagnosis": bare("claim_diagnosis", 99, claim_id="K2")})
+    unread = {"claim_diagnosis": bare("claim_diagnosis", 99, claim_id="K2")}
     file = list(TABLES).index("claim_diagnosis")
     findings = findings_of_sources(("dialect-foreign-code-system", "claim_diagnosis", file, 99))
     checked = run(world(), findings=findings, unread=unread)

@@ -374,7 +374,6 @@ CASES = [
 
 ELSEWHERE = {
     "icd-version-by-day",
-    "claim-lacks-line",
     "claim-without-amount",
     "total-of-other-payers",
     "totals-summed",

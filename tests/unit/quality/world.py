@@ -29,7 +29,7 @@ from etl.quality import (
     load_rules,
     reconcile,
 )
-from etl.rows import Unread, no_findings, table_schema
+from etl.rows import no_findings, table_schema
 
 MAPPINGS = Path(__file__).parents[3] / "mappings"
 Row = dict[str, str]
@@ -189,7 +189,7 @@ def run(
     known: KnownKeys | None = None,
     findings: pa.Table | None = None,
     as_of: int | None = None,
-    unread: Unread | None = None,
+    unread: Mapping[str, pa.Table] | None = None,
 ) -> Checked:
     """Check a world; its counts must add up, whatever is wrong with it."""
     context = RuleContext(rules or standard_book(), known or KeysInMemory(), LISTED, as_of)

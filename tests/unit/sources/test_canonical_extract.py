@@ -132,7 +132,7 @@ def test_rows_keep_their_numbers_around_blank_and_ragged_ones(tmp_path: Path) ->
         ("ragged-row", "member", "member.csv", 7, None),
     ]
     ragged = parts.ragged_rows()
-    assert parts.load(0).unread.bare["member"].column("member_id").to_pylist() == ["B", "C"]
+    assert parts.load(0).unread["member"].column("member_id").to_pylist() == ["B", "C"]
     assert ragged.column("text").to_pylist() == ["B,Ng", 'C,"N\ng",1970-01-01,F,x']
     assert ragged.column("_row").to_pylist() == [4, 7]
 

@@ -18,8 +18,8 @@ def bare(parts: Partitions, table: str) -> list[str | None]:
     return [
         row[f"{table if table in ('member', 'coverage') else 'claim'}_id"]
         for loaded in all_loaded(parts)
-        if table in loaded.unread.bare
-        for row in loaded.unread.bare[table].to_pylist()
+        if table in loaded.unread
+        for row in loaded.unread[table].to_pylist()
     ]
 
 
@@ -47,30 +47,33 @@ def test_an_id_in_the_first_column_is_where_it_should_be(tmp_path: Path, row: st
     assert parts.facts.unowned == {}
 
 
-@pytest.mark.parametrize(
-    ("row", "owner"),
-    [
-        ("x,2024-01-05,CL2,1,a", "CL2"),
-        ("x,y,2024-01-05,CL2,1", "CL2"),
-        ("2024-01-05,CL2,1", "CL2"),
-        # Moved or not: both cells name a claim, and nobody can say which is meant.
-        ("x,2024-01-05,CL2,CL1,1", None),
-        ("x,2024-01-05,CL9,1,a", None),
-    ],
-)
-def test_an_id_further_on_may_have_been_moved_and_must_be_known(
-    tmp_path: Path, row: str, owner: str | None
-) -> None:
+@pytest.mark.parametrize("row", ["x,2024-01-05,CL2,1,a", "2024-01-05,CL2,1", "CL2,x,y,z,1"])
+def test_an_id_further_on_is_not_trusted(tmp_path: Path, row: str) -> None:
     header = "service_text,service_from_date,claim_id,line_number\n"
     parts = lines(tmp_path, "x,2024-01-05,CL1,1", row, header=header)
-    assert bare(parts, "claim_line") == [owner]
-    assert parts.facts.unowned == ({} if owner else {"claim_line.csv": (3,)})
+    assert bare(parts, "claim_line") == [None]
+    assert parts.facts.unowned == {"claim_line.csv": (3,)}
+
+
+def test_an_id_of_which_nothing_can_be_read_elsewhere_is_not_trusted(tmp_path: Path) -> None:
+    parts = lines(tmp_path, "CL1,1,2024-01-05,x", "CL9,1,2024-01-05,x,y", " ,1,2024-01-05,x,y")
+    assert bare(parts, "claim_line") == [None, None]
+    assert parts.facts.unowned == {"claim_line.csv": (3, 4)}
+
+
+def test_a_claim_is_known_by_its_own_id_where_no_claim_can_be_read(tmp_path: Path) -> None:
+    folder = write_extract(tmp_path / "in", {"claim": [CLAIM], "claim_line": []})
+    path = folder / "claim.csv"
+    path.write_text(path.read_text(encoding="utf-8").rstrip("\n") + ",x\n", encoding="utf-8")
+    parts = read(folder, tmp_path / "work")
+    assert bare(parts, "claim") == [CLAIM["claim_id"]]
+    assert parts.facts.unowned == {}
 
 
 def test_a_row_lies_in_the_partition_of_what_it_belongs_to(tmp_path: Path) -> None:
     parts = lines(tmp_path, "CL1,1,2024-01-05,x", "CL2,1,2024-01-05,a,b")
     (of_claims,) = (n for n in range(3) if parts.load(n).tables["claim"].num_rows)
-    assert parts.load(of_claims).unread.bare["claim_line"].num_rows == 1
+    assert parts.load(of_claims).unread["claim_line"].num_rows == 1
     findings = parts.load(of_claims).findings.to_pylist()
     assert [(one["rule"], one["table"], one["row"]) for one in findings] == [
         ("ragged-row", "claim_line", 3)
@@ -84,13 +87,13 @@ def test_a_coverage_says_whose_it_is_and_is_told_only_with_its_member(tmp_path: 
         "C1,M1,self,P1,x\nC2,x,M1,self,P1\nC3,M9,self,P1,x\n"
     )
     parts = read(folder, tmp_path / "work")
-    rows = parts.load(0).unread.bare["coverage"].to_pylist()
+    rows = parts.load(0).unread["coverage"].to_pylist()
     assert sorted((one["coverage_id"] or "", one["member_id"] or "") for one in rows) == [
         ("", ""),
+        ("", ""),
         ("C1", "M1"),
-        ("C2", "M1"),
     ]
-    assert parts.facts.unowned == {"coverage.csv": (4,)}
+    assert parts.facts.unowned == {"coverage.csv": (3, 4)}
 
 
 def test_rows_of_the_directory_belong_to_nobody(tmp_path: Path) -> None:
@@ -98,7 +101,7 @@ def test_rows_of_the_directory_belong_to_nobody(tmp_path: Path) -> None:
     with (folder / "organization.csv").open("a") as file:
         file.write("O2,x,y,z\n")
     parts = read(folder, tmp_path / "work")
-    assert parts.directory().unread.bare["organization"].num_rows == 1
+    assert parts.directory().unread["organization"].num_rows == 1
     assert parts.facts.unowned == {}
 
 
@@ -121,8 +124,8 @@ def test_a_dialects_row_of_persons_is_a_member(tmp_path: Path) -> None:
 def test_cells_are_cut_as_the_file_is_read(tmp_path: Path) -> None:
     folder = write_extract(tmp_path / "in", {"member": [MEMBER, {**MEMBER, "member_id": "M2"}]})
     (folder / "member_telecom.psv").write_text(
-        'value|member_id|sequence|system\n"a|b"|M2|1|phone|x\nM1|1|phone\n'
+        'member_id|value|sequence|system\n"M2"|"a|b"|1|phone|x\nM1|1|phone\n'
     )
     parts = read(folder, tmp_path / "work")
-    rows = parts.load(0).unread.bare["member_telecom"].to_pylist()
+    rows = parts.load(0).unread["member_telecom"].to_pylist()
     assert [one["member_id"] for one in rows] == ["M2", "M1"]
