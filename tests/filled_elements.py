@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from etl.conform.patterns import Test
+from etl.conform.json_elements import Test
 from etl.conform.slices import slice_test
 from etl.profiles.structures import Element, Profile, choice_names, find_canonical
 

@@ -9,8 +9,7 @@ from functools import cache
 from typing import Any, Final
 
 from etl.conform.compiler import Compiler, is_resource
-from etl.conform.findings import ConformanceRule, Issue, IssueSeverity, fixed_rule
-from etl.conform.visit import Check, Visit
+from etl.conform.findings import Check, ConformanceRule, Issue, IssueSeverity, Visit, fixed_rule
 from etl.errors import UsageError
 from etl.profiles import structures as st
 from etl.profiles.guides import GUIDES, Guide, known_versions, unknown_version, versions_of

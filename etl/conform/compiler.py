@@ -13,20 +13,19 @@ from typing import Any, Final
 
 from etl.conform import members as mb
 from etl.conform.codes import Verdict, binding_verdict, coding_verdict
-from etl.conform.findings import ConformanceRule, Issue
+from etl.conform.findings import Check, ConformanceRule, Holds, Issue, Member, Visit
 from etl.conform.guide_rules import guide_check
 from etl.conform.invariants import rule_of, test_of
+from etl.conform.json_elements import described, matcher
 from etl.conform.objects import Choice, RequiredElement, object_check
-from etl.conform.patterns import described, matcher
 from etl.conform.primitives import TESTS, json_kind
 from etl.conform.references import is_local, resolved_type, stated_type
 from etl.conform.slices import classifier
-from etl.conform.visit import Check, Holds, Member, Visit
 from etl.profiles import structures as st
-from etl.profiles.absent_reasons import ABSENT_REASONS, DATA_ABSENT_REASON
 from etl.profiles.guides import DEFAULT, US_CORE, Guide
 from etl.profiles.invariants import NOT_CHECKED, guide_rules
 from etl.profiles.shapes import target_types
+from etl.profiles.value_sets import ABSENT_REASONS, DATA_ABSENT_REASON
 
 _BACKBONE: Final = frozenset({"BackboneElement", "Element"})
 """Types of objects with elements that the snapshot around them lists."""

@@ -6,18 +6,17 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
-from etl.conform.findings import ConformanceRule, Issue, IssueSeverity
+from etl.conform.findings import Check, ConformanceRule, Issue, IssueSeverity, Visit
 from etl.conform.invariants import compiled
 from etl.conform.json_elements import Json
-from etl.conform.visit import Check, Visit
-from etl.profiles import guide_rules as gr
+from etl.profiles import constraints as c
 from etl.profiles.guides import Guide
 
 _Breaches: TypeAlias = Callable[[Json], Iterator[str]]
 """Yields the paths at which a resource breaks a rule."""
 
 
-def guide_check(rule: gr.GuideRule, guide: Guide, *, strict: bool) -> Check:
+def guide_check(rule: c.GuideRule, guide: Guide, *, strict: bool) -> Check:
     """Return the check of a rule.
 
     Args:
@@ -25,7 +24,7 @@ def guide_check(rule: gr.GuideRule, guide: Guide, *, strict: bool) -> Check:
         guide: source of the value sets.
         strict: a rule that official examples break is an error; else a warning.
     """
-    lenient = isinstance(rule, gr.ListedNumbers) and rule.lenient and not strict
+    lenient = isinstance(rule, c.ListedNumbers) and rule.lenient and not strict
     severity = IssueSeverity.WARNING if lenient else IssueSeverity.ERROR
     broken = ConformanceRule(rule.rule, severity, rule.says)
     breaches = _breaches_of(rule, guide)
@@ -36,15 +35,15 @@ def guide_check(rule: gr.GuideRule, guide: Guide, *, strict: bool) -> Check:
     return check
 
 
-def _breaches_of(rule: gr.GuideRule, guide: Guide) -> _Breaches:
+def _breaches_of(rule: c.GuideRule, guide: Guide) -> _Breaches:
     match rule:
-        case gr.MarkedEntry():
+        case c.MarkedEntry():
             return partial(_marked_again, rule)
-        case gr.UniqueNumbers():
+        case c.UniqueNumbers():
             return partial(_repeated, rule)
-        case gr.ListedNumbers():
+        case c.ListedNumbers():
             return partial(_unlisted, rule)
-        case gr.ForbiddenEntry():
+        case c.ForbiddenEntry():
             return _forbidden(rule, guide)
 
 
@@ -55,12 +54,12 @@ def _entries(value: Any, name: str) -> Iterator[tuple[int, Json]]:
         yield from ((index, entry) for index, entry in enumerate(inner) if type(entry) is dict)
 
 
-def _marked_again(rule: gr.MarkedEntry, value: Json) -> Iterator[str]:
+def _marked_again(rule: c.MarkedEntry, value: Json) -> Iterator[str]:
     marked = [i for i, entry in _entries(value, rule.name) if entry.get(rule.mark) is True]
     yield from (f"{rule.name}[{index}].{rule.mark}" for index in marked[1:])
 
 
-def _repeated(rule: gr.UniqueNumbers, value: Json) -> Iterator[str]:
+def _repeated(rule: c.UniqueNumbers, value: Json) -> Iterator[str]:
     for name in rule.lists:
         yield from _repeated_in(value, name, rule.number)
     for outer, name in rule.inner:
@@ -80,7 +79,7 @@ def _repeated_in(value: Json, name: str, number: str) -> Iterator[str]:
             seen.add(number_of_entry)
 
 
-def _unlisted(rule: gr.ListedNumbers, value: Json) -> Iterator[str]:
+def _unlisted(rule: c.ListedNumbers, value: Json) -> Iterator[str]:
     listed = {
         member: {n for _, entry in _entries(value, name) if type(n := entry.get(number)) is int}
         for member, (name, number) in rule.members
@@ -101,7 +100,7 @@ def _unlisted_in(value: Json, lists: Sequence[str], listed: dict[str, set[int]])
             yield from (f"{name}[{at}].{path}" for path in _unlisted_in(entry, inner, listed))
 
 
-def _forbidden(rule: gr.ForbiddenEntry, guide: Guide) -> _Breaches:
+def _forbidden(rule: c.ForbiddenEntry, guide: Guide) -> _Breaches:
     applies, forbidden = compiled(rule.given, guide), compiled(rule.forbidden, guide)
 
     def breaches(value: Json) -> Iterator[str]:

@@ -11,11 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from etl.conform.codes import member_of
-from etl.conform.findings import ConformanceRule, IssueSeverity
+from etl.conform.findings import ConformanceRule, Holds, IssueSeverity
 from etl.conform.json_elements import entries, there
 from etl.conform.narrative import is_narrative
 from etl.conform.references import is_local, resolved_type
-from etl.conform.visit import Holds
 from etl.profiles import constraints
 from etl.profiles.constraints import Constraint, EntriesNamed, NumberPath
 from etl.profiles.guides import Guide

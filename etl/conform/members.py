@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from etl.conform.findings import ConformanceRule, Issue, IssueSeverity, prefix
+from etl.conform.findings import Check, ConformanceRule, Issue, IssueSeverity, Member, Visit, prefix
 from etl.conform.slices import Classify
-from etl.conform.visit import Check, Member, Visit
 
 
 def error(rule_id: str, text: str) -> ConformanceRule:

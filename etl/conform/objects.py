@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from etl.conform.findings import ConformanceRule, Issue
+from etl.conform.findings import Check, ConformanceRule, Holds, Issue, Member, Visit
 from etl.conform.members import error
-from etl.conform.visit import Check, Holds, Member, Visit
 
 _TELLABLE: Final = re.compile(r"_?[a-z][A-Za-z]{0,63}")
 """Names that a message repeats: letters only; a value that was put where a name belongs is not."""

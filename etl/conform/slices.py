@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from etl.conform.codes import codings_of, member_of
-from etl.conform.patterns import Test, matcher
+from etl.conform.json_elements import Test, matcher
 from etl.profiles.guides import Guide
 from etl.profiles.shapes import Discriminator, discriminators
 from etl.profiles.structures import Element, Profile, Slicing

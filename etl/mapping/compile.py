@@ -18,8 +18,7 @@ from etl.documents.nearest import nearest
 from etl.documents.yaml_text import Map, Mark, Seq
 from etl.errors import MappingError, Mistakes
 from etl.mapping import plan as pl
-from etl.mapping.combinations import conjunction
-from etl.mapping.expressions import Absent, Condition, Constant, Expr, Truth, walk
+from etl.mapping.expressions import Absent, Condition, Constant, Expr, Truth, conjunction, walk
 from etl.mapping.expressions import LoopIndex as LoopIndexOf
 from etl.mapping.headers import HEADER_IDS, MappingHeader, skipped
 from etl.mapping.rows import LIST_ITEM, columns_of

@@ -7,7 +7,6 @@ from types import MappingProxyType
 from typing import Any, Final, NoReturn, Protocol, TypeAlias
 
 from etl.mapping import expressions as ex
-from etl.mapping.combinations import first_of
 from etl.mapping.scope import Scope
 from etl.model.code_shapes import SHAPES
 
@@ -62,7 +61,7 @@ def _datetime(reader: Reader, value: ex.Expr, args: list[ex.Expr]) -> ex.Expr:
 def _default(reader: Reader, value: ex.Expr, args: list[ex.Expr]) -> ex.Expr:
     if len(args) != 1:
         reader.fail("map-arguments", "default takes one argument")
-    return first_of((value, args[0]))
+    return ex.first_of((value, args[0]))
 
 
 def _plus(reader: Reader, of: ex.Expr, args: list[ex.Expr]) -> ex.Expr:

@@ -211,3 +211,55 @@ def _refers_to(reference: Entry, beginning: str) -> fm.Formula:
             if (expr := fm.expr_of(value)) is not None
         )
     )
+
+
+def guide_rule_tests(
+    rule: constraints.GuideRule, subject: Subject
+) -> Iterator[tuple[str, rt.Test]]:
+    """Yield the path that a rule is about, and the test that finds the rows which break it.
+
+    Args:
+        rule: about whole resources.
+        subject: the root of a plan.
+    """
+    root = subject.root
+    match rule:
+        case constraints.MarkedEntry(name=name, mark=mark):
+            marked = tuple(_marked(subject, name, mark))
+            yield f"{name}.{mark}", rt.Rows((), fm.no(fm.at_least(1, marked)))
+            yield f"{name}.{mark}", rt.Rows((), fm.at_least(2, marked))
+        case constraints.UniqueNumbers(lists=lists, inner=inner, number=number):
+            for name in lists:
+                yield f"{name}.{number}", rt.Twice(rt.numbers(root, (name, number)))
+            for outer, name in inner:
+                for loops, given, entry in rt.entries_of(root, outer):
+                    found = rt.numbers(entry, (name, number), loops=loops, given=given)
+                    if found.sources:
+                        yield f"{outer}.{name}.{number}", rt.Twice(found, loops)
+        case constraints.ListedNumbers():
+            yield from _listed(rule, subject)
+        case constraints.ForbiddenEntry(given=given, name=name, forbidden=forbidden):
+            entered = fm.exists(root, (name,), lambda inner: fulfilled(forbidden, inner, subject))
+            together = fm.all_of(fulfilled(given, root, subject), entered)
+            yield f"{name}:{rule.slice_name}.{rule.at}", rt.Rows((), together)
+
+
+def _marked(
+    subject: Subject, name: str, mark: str
+) -> Iterator[tuple[tuple[Loop, ...], fm.Formula]]:
+    for loops, given, entry in rt.entries_of(subject.root, name):
+        yield (
+            loops,
+            fm.all_of(given, fm.exists(entry, (mark,), lambda inner: fm.matches(inner, True))),
+        )
+
+
+def _listed(rule: constraints.ListedNumbers, subject: Subject) -> Iterator[tuple[str, rt.Test]]:
+    """Yield the tests of numbers that a plan names; what it names nowhere needs none."""
+    for name in rule.lists:
+        for depth in range(len(rule.inner) + 1):
+            for member, listed in rule.members:
+                path = (name, *rule.inner[:depth], member)
+                named = rt.numbers(subject.root, path)
+                if named.sources:
+                    yield ".".join(path), rt.Nowhere(named, rt.numbers(subject.root, listed))

@@ -12,24 +12,23 @@ What can be none of them is a mistake of the mapping: `map-unchecked`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 from etl.errors import MappingError
 from etl.mapping import formulas as fm
-from etl.mapping.guide_rules import guide_rule_tests
-from etl.mapping.invariants import Subject, UncheckableError, reason_of, tests_of
-from etl.mapping.obligation import Obligation, What, of_data, profile_slug
-from etl.mapping.plan import CitedMark, Entry, Guarded, ListNode, Loop, ObjectNode, Plan
-from etl.mapping.primitive_forms import form_of
+from etl.mapping.expressions import Kind, LogicalId
+from etl.mapping.invariants import Subject, UncheckableError, guide_rule_tests, reason_of, tests_of
+from etl.mapping.plan import CitedMark, Entry, Fixed, Guarded, ListNode, Loop, ObjectNode, Plan
 from etl.mapping.profile_checks import reference_types
 from etl.mapping.proof import Names, never
 from etl.mapping.row_tests import At, Nowhere, Points, Rows, Shared, Test, Twice, begins
 from etl.mapping.static_values import answers, static_value
 from etl.model.crosswalks import Crosswalk
 from etl.profiles import structures as st
-from etl.profiles.absent_reasons import ABSENT_REASONS, DATA_ABSENT_REASON
 from etl.profiles.guides import US_CORE, Guide
 from etl.profiles.invariants import NOT_CHECKED, constraint_of, guide_rules
 from etl.profiles.shapes import (
@@ -39,7 +38,103 @@ from etl.profiles.shapes import (
     discriminators,
     target_types,
 )
-from etl.profiles.value_sets import code_systems, value_set
+from etl.profiles.value_sets import ABSENT_REASONS, DATA_ABSENT_REASON, code_systems, value_set
+
+_MARK_FREE: Final = frozenset({"code", "uri", "url", "canonical", "oid", "uuid", "id"})
+"""Types with a form that forbids blanks which a text may have."""
+
+_COUNTED: Final = frozenset({"positiveInt", "unsignedInt"})
+
+
+def form_of(node: Entry, code: str, said: frozenset[str] | None) -> str | fm.Formula | None:
+    """Return why a value has the form of its type, or what breaks that; None for no leaf.
+
+    Args:
+        node: the value.
+        code: its FHIR type.
+        said: every text that it can be, where that is known.
+    """
+    pattern = st.primitives().get(code)
+    if pattern is None:
+        return None
+    form = re.compile(pattern, re.ASCII)
+    if isinstance(node, Fixed):
+        value = static_value(node)
+        text = value if isinstance(value, str) else node.json
+        return "the constant has the form" if form.fullmatch(text) else True
+    expr = fm.expr_of(node)
+    if expr is None:
+        return None
+    if said is not None:
+        if all(form.fullmatch(text) for text in said):
+            return "every answer has the form"
+    elif not (code in _COUNTED and expr.kind is Kind.INTEGER) and (
+        code not in _MARK_FREE or isinstance(expr, LogicalId)
+    ):
+        return "the type of the column, which reading makes sure of"
+    return fm.Misshapen(expr, code)
+
+
+What: TypeAlias = Literal[
+    "required", "limit", "pattern", "binding", "form", "code", "reference", "invariant", "guide"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Obligation:
+    """One thing that a profile requires of the resources of a plan.
+
+    Attributes:
+        rule: id under which a row that breaks it is reported: `c4bb.oral.adjudication`, or the
+            key of the invariant.
+        what: kind of obligation.
+        path: FHIR path with slices, without the resource type.
+        profile: name of the profile.
+        place: where the mapping makes what it is about.
+        proved: why no row can break it; "" where one could.
+        test: finds the rows that break it; None where it is proved or listed.
+        listed: why it is not checked; "" else.
+    """
+
+    rule: str
+    what: What
+    path: str
+    profile: str
+    place: CitedMark
+    proved: str = ""
+    test: Test | None = None
+    listed: str = ""
+
+
+def of_data(every: tuple[Obligation, ...]) -> tuple[Obligation, ...]:
+    """Return the obligations that rows can break, one for each different test."""
+    kept: list[Obligation] = []
+    # A rule has few, and to hash a test goes all through it.
+    tests: dict[str, list[Test]] = defaultdict(list)
+    for obligation in every:
+        test, same_rule = obligation.test, tests[obligation.rule]
+        if test is not None and test not in same_rule:
+            same_rule.append(test)
+            kept.append(obligation)
+    return tuple(kept)
+
+
+def profile_slug(profile: st.Profile) -> str:
+    """Return how rule ids name a profile: `c4bb.oral`, `c4bb.patient`, `us-core-location`."""
+    name = profile.name.removeprefix("C4BB-")
+    if name == profile.name:
+        return name.lower()
+    return "c4bb." + (name.removeprefix("ExplanationOfBenefit-") or "eob").lower()
+
+
+def counted(every: Iterable[Obligation]) -> Mapping[str, int]:
+    """Return how many obligations are proved, checked in the run, and listed."""
+    result = {"proved": 0, "of data": 0, "listed": 0}
+    for obligation in every:
+        key = "proved" if obligation.proved else "listed" if obligation.listed else "of data"
+        result[key] += 1
+    return result
+
 
 __all__ = ["Obligation", "obligations", "of_data"]
 

@@ -17,14 +17,6 @@ from jinja2 import nodes
 from etl.documents.nearest import nearest
 from etl.errors import MappingError
 from etl.mapping import expressions as ex
-from etl.mapping.combinations import (
-    common_kind,
-    conjunction,
-    disjunction,
-    first_of,
-    joined,
-    negation,
-)
 from etl.mapping.filters import FILTERS, NAMES
 from etl.mapping.plan import Fixed, Leaf
 from etl.mapping.rows import columns_of
@@ -62,7 +54,7 @@ def parse_leaf(text: str, scope: Scope, where: str) -> ParsedLeaf:
         return ParsedLeaf(ex.Constant(""), weak=False)
     if len(parts) == 1:
         return ParsedLeaf(parts[0], weak)
-    return ParsedLeaf(joined(parts), weak)
+    return ParsedLeaf(ex.joined(parts), weak)
 
 
 def parse_condition(text: str, scope: Scope, where: str) -> ex.Condition:
@@ -141,7 +133,7 @@ class _Reader:
             case nodes.Getattr() | nodes.Getitem():
                 return self.column(node)
             case nodes.Concat(nodes=parts):
-                return joined(self.expression(part) for part in parts)
+                return ex.joined(self.expression(part) for part in parts)
             case nodes.CondExpr(test=test, expr1=then, expr2=otherwise):
                 return self.chosen(test, then, otherwise)
             case nodes.Call(node=nodes.Name(name="first_of"), args=args):
@@ -247,12 +239,12 @@ class _Reader:
         no = self.expression(otherwise) if otherwise is not None else ex.Absent()
         if isinstance(condition, ex.Truth):
             return yes if condition.holds else no
-        return ex.Chosen(condition, yes, no, common_kind((yes, no)))
+        return ex.Chosen(condition, yes, no, ex.common_kind((yes, no)))
 
     def first_of(self, parts: list[ex.Expr]) -> ex.Expr:
         if not parts:
             self.fail("map-arguments", "first_of takes at least one argument")
-        return first_of(parts)
+        return ex.first_of(parts)
 
     def filtered(self, value: ex.Expr, name: str, args: list[nodes.Expr]) -> ex.Expr:
         if name == "weak":
@@ -265,17 +257,17 @@ class _Reader:
     def condition(self, node: nodes.Expr) -> ex.Condition:
         match node:
             case nodes.And(left=left, right=right):
-                return conjunction((self.condition(left), self.condition(right)))
+                return ex.conjunction((self.condition(left), self.condition(right)))
             case nodes.Or(left=left, right=right):
-                return disjunction((self.condition(left), self.condition(right)))
+                return ex.disjunction((self.condition(left), self.condition(right)))
             case nodes.Not(node=inner):
-                return negation(self.condition(inner))
+                return ex.negation(self.condition(inner))
             case nodes.Const(value=bool() as value):
                 return ex.Truth(value)
             case nodes.Test(node=inner, name="present"):
                 return self.presence(inner)
             case nodes.Test(node=inner, name="absent"):
-                return negation(self.presence(inner))
+                return ex.negation(self.presence(inner))
             case nodes.Compare(expr=left, ops=[operand]):
                 return self.comparison(left, operand)
             case _:

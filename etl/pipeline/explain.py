@@ -12,8 +12,7 @@ import pyarrow.compute as pc
 
 from etl.columns.places import place_keys, table_places
 from etl.engine.evaluate import Values
-from etl.engine.partition_columns import Partition
-from etl.engine.row_records import records_of
+from etl.engine.partition_columns import Partition, records_of
 from etl.engine.unmapped import Mention
 from etl.errors import UsageError
 from etl.mapping.environment import Environment

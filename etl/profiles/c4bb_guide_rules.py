@@ -9,24 +9,23 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from etl.profiles import guide_rules as gr
+from etl.profiles import constraints as c
 from etl.profiles.c4bb_invariants import ADMISSION_TYPES, NEWBORN
-from etl.profiles.constraints import Exists, coded, of_system
 
 _SEQUENCE_LINK: Final = "guide-sequence-link"
 _NO_ENTRY: Final = "No entry has the sequence that is named here."
 
-C4BB_GUIDE_RULES: Final[Mapping[str, tuple[gr.GuideRule, ...]]] = MappingProxyType(
+C4BB_GUIDE_RULES: Final[Mapping[str, tuple[c.GuideRule, ...]]] = MappingProxyType(
     {
         "ExplanationOfBenefit": (
             # The guide's own expression looks at one insurance at a time.
-            gr.MarkedEntry(
+            c.MarkedEntry(
                 "guide-focal",
                 "More than one insurance is focal; at most one may be.",
                 "insurance",
                 "focal",
             ),
-            gr.UniqueNumbers(
+            c.UniqueNumbers(
                 "guide-sequence",
                 "Another entry of this list has the same sequence.",
                 ("careTeam", "supportingInfo", "diagnosis", "procedure", "item"),
@@ -34,7 +33,7 @@ C4BB_GUIDE_RULES: Final[Mapping[str, tuple[gr.GuideRule, ...]]] = MappingProxyTy
                 "sequence",
             ),
             # The official example EOBOral2 names sequences that are not there.
-            gr.ListedNumbers(
+            c.ListedNumbers(
                 _SEQUENCE_LINK,
                 _NO_ENTRY,
                 ("item",),
@@ -46,14 +45,14 @@ C4BB_GUIDE_RULES: Final[Mapping[str, tuple[gr.GuideRule, ...]]] = MappingProxyTy
                 ),
                 lenient=True,
             ),
-            gr.ListedNumbers(
+            c.ListedNumbers(
                 _SEQUENCE_LINK,
                 _NO_ENTRY,
                 ("addItem",),
                 (("itemSequence", ("item", "sequence")),),
                 lenient=True,
             ),
-            gr.ListedNumbers(
+            c.ListedNumbers(
                 "guide-note",
                 "No processNote has the number that is named here.",
                 ("item", "addItem"),
@@ -61,12 +60,12 @@ C4BB_GUIDE_RULES: Final[Mapping[str, tuple[gr.GuideRule, ...]]] = MappingProxyTy
                 inner=("detail", "subDetail"),
             ),
             # The guide's own expression compares with a system that no coding has.
-            gr.ForbiddenEntry(
+            c.ForbiddenEntry(
                 "guide-newborn",
                 "A newborn admission must have a point of origin for newborns.",
-                given=Exists(("supportingInfo",), coded("code", NEWBORN, ADMISSION_TYPES)),
+                given=c.Exists(("supportingInfo",), c.coded("code", NEWBORN, ADMISSION_TYPES)),
                 name="supportingInfo",
-                forbidden=of_system("code", "https://www.nubc.org/CodeSystem/PointOfOrigin"),
+                forbidden=c.of_system("code", "https://www.nubc.org/CodeSystem/PointOfOrigin"),
                 at="code",
                 slice_name="pointoforigin",
             ),

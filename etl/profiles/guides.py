@@ -7,9 +7,11 @@ further guide is one more value here and one more folder under `facts/`
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from functools import cache
-from typing import Final
+from importlib import resources
+from typing import Any, Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,3 +105,16 @@ def unknown_version(canonical: str) -> tuple[Guide, str] | None:
 def known_versions(guide: Guide) -> str:
     """Return the versions of a guide as messages list them: `2.2.0 and 2.1.0`."""
     return " and ".join(version.version for version in versions_of(guide))
+
+
+@cache
+def fact_names(guide: Guide) -> frozenset[str]:
+    """Return the names of a guide's facts: those of its profiles, `value-sets` and others."""
+    place = resources.files("etl.profiles") / "facts" / guide.id / guide.version
+    return frozenset(entry.name.removesuffix(".json") for entry in place.iterdir())
+
+
+def read_facts(guide: Guide, name: str) -> Any:
+    """Return the JSON of one file of a guide, named without `.json`."""
+    place = resources.files("etl.profiles") / "facts" / guide.id / guide.version
+    return json.loads(place.joinpath(f"{name}.json").read_bytes())

@@ -9,7 +9,7 @@ from typing import Final
 
 from etl.model.code_shapes import NPI_DIGITS, SHAPES, is_npi
 from etl.profiles import constraints as c
-from etl.profiles.absent_reasons import DATA_ABSENT_REASON
+from etl.profiles.value_sets import DATA_ABSENT_REASON
 
 _MEMBER_NUMBER: Final = {
     "type": {"coding": [{"code": "MB", "system": "http://terminology.hl7.org/CodeSystem/v2-0203"}]}

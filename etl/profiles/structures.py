@@ -19,8 +19,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from etl.errors import UsageError
-from etl.profiles.fact_files import fact_names, read_facts
-from etl.profiles.guides import DEFAULT, GUIDES, R4, Guide
+from etl.profiles.guides import DEFAULT, GUIDES, R4, Guide, fact_names, read_facts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

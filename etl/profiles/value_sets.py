@@ -9,10 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
-from etl.profiles.fact_files import read_facts
-from etl.profiles.guides import DEFAULT, Guide, versions_of
+from etl.profiles.guides import DEFAULT, Guide, read_facts, versions_of
 
 Status = Literal["complete", "partial", "open", "unavailable"]
 
@@ -105,3 +104,28 @@ def code_systems(guide: Guide = DEFAULT) -> Mapping[str, Mapping[str, str]]:
     """Return a guide's own code systems: url -> code -> display."""
     facts = read_facts(guide, "code-systems")
     return MappingProxyType({url: MappingProxyType(s["codes"]) for url, s in facts.items()})
+
+
+DATA_ABSENT_REASON: Final = "http://hl7.org/fhir/StructureDefinition/data-absent-reason"
+"""The extension (FHIR R4)."""
+
+ABSENT_REASONS: Final = frozenset(
+    {
+        "unknown",
+        "asked-unknown",
+        "temp-unknown",
+        "not-asked",
+        "asked-declined",
+        "masked",
+        "not-applicable",
+        "unsupported",
+        "as-text",
+        "error",
+        "not-a-number",
+        "negative-infinity",
+        "positive-infinity",
+        "not-performed",
+        "not-permitted",
+    }
+)
+"""Its codes: the value set data-absent-reason of FHIR R4."""

@@ -7,15 +7,23 @@ and check the totals, `verdicts` the limits. Great Expectations stays behind `su
 
 from etl.quality.check import REJECTED_SCHEMA, Checked, check, check_rows, check_totals
 from etl.quality.checks.cascade import decide_rows
-from etl.quality.checks.frames import RuleContext
-from etl.quality.checks.keys_elsewhere import (
+from etl.quality.checks.frames import (
     DirectoryIds,
     KnownKeys,
     NoKeys,
+    RuleContext,
     read_directory,
 )
-from etl.quality.rules.book import Limits, Policy, Rule, RuleBook, load_rules, read_rules
-from etl.quality.rules.profile_rules import named, rules_of
+from etl.quality.rules.book import (
+    Limits,
+    Policy,
+    Rule,
+    RuleBook,
+    load_rules,
+    named,
+    read_rules,
+    rules_of,
+)
 from etl.quality.totals.limits import Verdict, enforce, verdicts
 from etl.quality.totals.money import MoneyKey, MoneyTotals, add_money
 from etl.quality.totals.rows import CountsDoNotAddUp, RowCounts, add_counts, reconcile

@@ -6,9 +6,9 @@ about single cells runs over the distinct values only, and on clean data costs n
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -20,10 +20,64 @@ from etl.columns.navigation import positions, positions_of_keys
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN, TABLES, FieldType
 from etl.model.relations import KEYS
 from etl.model.severity import Severity
-from etl.quality.checks.keys_elsewhere import DirectoryIds, KnownKeys
 from etl.quality.rules.book import Rule, RuleBook
 from etl.quality.rules.kind import Clause, Condition
 from etl.rows import FINDINGS_SCHEMA
+
+
+class KnownKeys(Protocol):
+    """Answers about the whole extract.
+
+    Both take `string` of shape (n,) and give `bool` of shape (n,), never null.
+    """
+
+    def exists(self, table: str, ids: Any) -> Any:
+        """Return which ids are in a table: `member`, `coverage` or `claim`."""
+        ...
+
+    def shared(self, table: str, ids: Any) -> Any:
+        """Return which ids of `coverage` or `claim` stand on rows of more than one member."""
+        ...
+
+
+class NoKeys:
+    """`KnownKeys` of an extract of one partition: nothing is elsewhere."""
+
+    def exists(self, table: str, ids: Any) -> Any:
+        """Return that no id is in a table."""
+        del table
+        return pa.repeat(False, len(ids))
+
+    shared = exists
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryIds:
+    """Ids that the directory's tables hold.
+
+    Attributes:
+        organizations, practitioners: `string`; ids and NPIs alike.
+    """
+
+    organizations: Any = field(default_factory=lambda: pa.array([], pa.string()))
+    practitioners: Any = field(default_factory=lambda: pa.array([], pa.string()))
+
+    def holds(self, ids: Any, tables: Iterable[str]) -> Any:
+        """Return which ids stand in any of the tables, as numpy `bool`."""
+        listed = {"organization": self.organizations, "practitioner": self.practitioners}
+        known = pa.concat_arrays([listed[table] for table in tables])
+        return true_where(pc.is_in(ids, value_set=known))
+
+
+def read_directory(organization: pa.Table, practitioner: pa.Table) -> DirectoryIds:
+    """Return the ids and NPIs of the directory's canonical tables."""
+
+    def ids(table: pa.Table, key: str) -> Any:
+        both = pa.concat_arrays([as_array(table.column(key)), as_array(table.column("npi"))])
+        return as_array(pc.drop_null(pc.unique(both)))
+
+    return DirectoryIds(ids(organization, "organization_id"), ids(practitioner, "practitioner_id"))
+
 
 _LINE_SHIFT: Final = 32
 

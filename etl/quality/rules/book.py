@@ -34,6 +34,7 @@ from etl.documents.models import (
 from etl.documents.nearest import nearest
 from etl.documents.yaml_text import Map, Seq, read_yaml
 from etl.errors import MappingError, Mistakes
+from etl.mapping.obligations import Obligation
 from etl.model.canonical_tables import CLAIM_TABLES, TABLES
 from etl.model.crosswalks import Crosswalk
 from etl.model.data_models import CLAIMS, DATA_MODELS, DataModel
@@ -41,7 +42,14 @@ from etl.model.severity import Severity
 from etl.model.tables import Table
 from etl.quality.rules.directory_kinds import Elsewhere, HangsOnWithdrawn, Stale
 from etl.quality.rules.kind import KINDS, RULE_KEYS, Clause, Condition, RuleKind
-from etl.quality.rules.kinds import Allowed, Disagrees, HangsOnRejected, LineRejected, Unmet
+from etl.quality.rules.kinds import (
+    Allowed,
+    Disagrees,
+    HangsOnRejected,
+    LineRejected,
+    Reading,
+    Unmet,
+)
 from etl.quality.rules.parameters import CrosswalkName, RawTexts, RuleNames, steps, unknown_columns
 
 SINGLE: Final = frozenset({HangsOnRejected, LineRejected, HangsOnWithdrawn})
@@ -427,4 +435,65 @@ def _rule(entry: Any, where: str, names: RuleNames) -> Rule:
         where=where,
         known_words=frozenset(words),
         crosswalk=_looked_up(kind, names.crosswalks),
+    )
+
+
+_SAYS: Final = {
+    "required": "The resource would lack {path}, which {profile} requires.",
+    "limit": "The resource would have more of {path} than {profile} allows.",
+    "pattern": "The resource would not have at {path} what {profile} prescribes there.",
+    "binding": "The code at {path} would be none of the value set to which {profile} binds it.",
+    "form": "The value at {path} has not the form that FHIR asks for.",
+    "code": "The code at {path} would be none of its code system.",
+    "reference": "The reference at {path} leads to nothing, or to a type that {profile} forbids.",
+    "invariant": "The resource would break an invariant of {profile}.",
+    "guide": "The resource would break at {path} what the guide says in words.",
+}
+_SPOILS: Final = "The resource would not conform to its profile, so it is not published."
+
+
+def rules_of(obligations: Iterable[Obligation], table: str) -> tuple[Rule, ...]:
+    """Return one rule an id.
+
+    Args:
+        obligations: of one plan.
+        table: the table that the plan makes resources of.
+    """
+    claims = table == "claim"
+    severity = Severity.REJECT_CLAIM if claims else Severity.REJECT_ROW
+    made: dict[str, Rule] = {}
+    for obligation in obligations:
+        if obligation.test is None or obligation.rule in made:
+            continue
+        says = _SAYS[obligation.what].format(
+            path=obligation.path or "its root", profile=obligation.profile
+        )
+        made[obligation.rule] = Rule(
+            id=obligation.rule,
+            tables=(table, "claim_line") if claims else (table,),
+            kind=Reading(),
+            severity=severity,
+            default=severity,
+            blanks=False,
+            firm=True,
+            when=(),
+            unless=(),
+            says=says,
+            spoils=_SPOILS,
+            where=str(obligation.place),
+        )
+    return tuple(made.values())
+
+
+def named(obligations: Iterable[Obligation], book: RuleBook) -> tuple[Obligation, ...]:
+    """Return obligations under the rules that report them (`check: unmet`)."""
+    speaking = [(rule.id, rule.kind) for rule in book.rules if isinstance(rule.kind, Unmet)]
+    return tuple(
+        replace(
+            obligation,
+            rule=next(
+                (name for name, kind in speaking if kind.names(obligation.rule)), obligation.rule
+            ),
+        )
+        for obligation in obligations
     )

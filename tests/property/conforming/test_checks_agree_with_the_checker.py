@@ -15,8 +15,7 @@ import pytest
 
 from etl.engine.partition_columns import Partition
 from etl.mapping.environment import Environment
-from etl.mapping.obligation import counted
-from etl.mapping.obligations import obligations
+from etl.mapping.obligations import counted, obligations
 from etl.mapping.plan import Plan
 from tests.golden.mapping.rendering import mapping_set
 from tests.property.conforming.plans import spoilt

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from etl.engine import render as render_module
+from etl.engine.partition_columns import records_of
 from etl.engine.render import render
-from etl.engine.row_records import records_of
 from etl.mapping.environment import Environment, Provider
 from etl.mapping.library import compile_set
 from etl.mapping.plan import Plan

@@ -20,7 +20,7 @@ from tests.unit.conform import fhirpath_library
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from etl.conform.visit import Holds
+    from etl.conform.findings import Holds
 
 Json = dict[str, Any]
 Case = tuple[str, str, str, Guide]

@@ -7,8 +7,15 @@ import pytest
 from etl.errors import UsageError
 from etl.profiles import structures
 from etl.profiles import structures as st
-from etl.profiles.fact_files import read_facts
-from etl.profiles.guides import C4BB, C4BB_2_1_0, R4, US_CORE, known_versions, unknown_version
+from etl.profiles.guides import (
+    C4BB,
+    C4BB_2_1_0,
+    R4,
+    US_CORE,
+    known_versions,
+    read_facts,
+    unknown_version,
+)
 from etl.profiles.value_sets import code_systems, value_set, value_set_urls
 
 INPATIENT = "C4BB-ExplanationOfBenefit-Inpatient-Institutional"
