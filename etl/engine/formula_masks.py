@@ -73,16 +73,16 @@ class FormulaMasks:
                 return formula
             case fm.When(condition=condition):
                 return self.values.holds(condition, level)
-            case fm.No(of=of):
+            case fm.NotFormula(of=of):
                 return opposite(self.mask(of, level))
-            case fm.All(parts=parts):
+            case fm.AllFormulas(parts=parts):
                 result: Bools | bool = True
                 for part in parts:
                     result = _settled(both(result, self.mask(part, level)))
                     if result is False:
                         return False
                 return result
-            case fm.Any_(parts=parts):
+            case fm.AnyFormula(parts=parts):
                 result = False
                 for part in parts:
                     result = _settled(either(result, self.mask(part, level)))
@@ -91,7 +91,7 @@ class FormulaMasks:
                 return result
             case fm.Some(loop=loop, inner=inner):
                 return self._lifted_some(loop, inner, level)
-            case fm.Amount(entries=entries, least=least):
+            case fm.MinCount(entries=entries, least=least):
                 return self._count(entries, level) >= least
             case fm.Misshapen(of=of, type=name):
                 return self._misshapen(of, name, level)

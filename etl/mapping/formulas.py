@@ -79,8 +79,8 @@ class Some:
 
 
 @dataclass(frozen=True, slots=True)
-class Amount:
-    """So many of several entries are there: `least` or more.
+class MinCount:
+    """At least `least` of several entries are there.
 
     Attributes:
         entries: loops that lead to the rows that each make one, and where it is there.
@@ -92,55 +92,66 @@ class Amount:
 
 
 @dataclass(frozen=True, slots=True)
-class All:
+class AllFormulas:
     """All of some formulas are true."""
 
     parts: tuple[Formula, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Any_:
+class AnyFormula:
     """One of some formulas is true."""
 
     parts: tuple[Formula, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class No:
+class NotFormula:
     """A formula is not true."""
 
     of: Formula
 
 
-Formula: TypeAlias = bool | When | Coded | Misshapen | Begins | Some | Amount | All | Any_ | No
+Formula: TypeAlias = (
+    bool
+    | When
+    | Coded
+    | Misshapen
+    | Begins
+    | Some
+    | MinCount
+    | AllFormulas
+    | AnyFormula
+    | NotFormula
+)
 
 
 def all_of(*parts: Formula) -> Formula:
-    """Return that all parts are true, without what says nothing."""
+    """Return the conjunction of the parts, without the constant ones."""
     kept: list[Formula] = []
     for part in parts:
         if part is False:
             return False
         if part is not True:
-            kept += part.parts if isinstance(part, All) else (part,)
+            kept += part.parts if isinstance(part, AllFormulas) else (part,)
     if not kept:
         return True
     once = _once_each(kept)
-    return once[0] if len(once) == 1 else All(once)
+    return once[0] if len(once) == 1 else AllFormulas(once)
 
 
 def any_of(*parts: Formula) -> Formula:
-    """Return that one of the parts is true, without what says nothing."""
+    """Return the disjunction of the parts, without the constant ones."""
     kept: list[Formula] = []
     for part in parts:
         if part is True:
             return True
         if part is not False:
-            kept += part.parts if isinstance(part, Any_) else (part,)
+            kept += part.parts if isinstance(part, AnyFormula) else (part,)
     if not kept:
         return False
     once = _once_each(kept)
-    return once[0] if len(once) == 1 else Any_(once)
+    return once[0] if len(once) == 1 else AnyFormula(once)
 
 
 def _once_each(parts: list[Formula]) -> tuple[Formula, ...]:
@@ -149,10 +160,10 @@ def _once_each(parts: list[Formula]) -> tuple[Formula, ...]:
 
 
 def no(formula: Formula) -> Formula:
-    """Return that a formula is not true."""
+    """Return the negation of a formula."""
     if isinstance(formula, bool):
         return not formula
-    return formula.of if isinstance(formula, No) else No(formula)
+    return formula.of if isinstance(formula, NotFormula) else NotFormula(formula)
 
 
 def holds(condition: Condition | None) -> Formula:
@@ -187,7 +198,7 @@ def at_least(least: int, entries: Iterable[tuple[tuple[Loop, ...], Formula]]) ->
     if sure >= least:
         return True
     few = len(kept) < least and not any(loops for loops, _ in kept)
-    return False if few else Amount(kept, least)
+    return False if few else MinCount(kept, least)
 
 
 def presence(node: Entry) -> Formula:

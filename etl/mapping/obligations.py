@@ -75,7 +75,7 @@ def form_of(node: Entry, code: str, said: frozenset[str] | None) -> str | fm.For
     return fm.Misshapen(expr, code)
 
 
-What: TypeAlias = Literal[
+ObligationKind: TypeAlias = Literal[
     "required", "limit", "pattern", "binding", "form", "code", "reference", "invariant", "guide"
 ]
 
@@ -97,7 +97,7 @@ class Obligation:
     """
 
     rule: str
-    what: What
+    what: ObligationKind
     path: str
     profile: str
     place: CitedMark
@@ -176,7 +176,7 @@ class _Walker:
     found: list[Obligation] = field(default_factory=list)
 
     def add(
-        self, what: What, path: str, place: CitedMark, test: Test | str, rule: str = ""
+        self, what: ObligationKind, path: str, place: CitedMark, test: Test | str, rule: str = ""
     ) -> None:
         """Add an obligation: a test, what would break it, or a text that says why it is proved."""
         name = f"{profile_slug(self.profile)}.{path}" if path else profile_slug(self.profile)
@@ -412,7 +412,7 @@ class _Walker:
         inside = self.codes.concept_in(node, allowed, surely=False)
         self.add("binding", path, node.place, self.rows(at, fm.no(inside)))
 
-    def listed(self, what: What, path: str, place: CitedMark, reason: str) -> None:
+    def listed(self, what: ObligationKind, path: str, place: CitedMark, reason: str) -> None:
         rule = f"{profile_slug(self.profile)}.{path}"
         self.found.append(Obligation(rule, what, path, self.profile.name, place, listed=reason))
 

@@ -40,7 +40,7 @@ def never(
     if isinstance(formula, bool):
         return not formula
     search = _Search(names or Names())
-    both = formula if given is None else fm.All((fm.When(given), formula))
+    both = formula if given is None else fm.AllFormulas((fm.When(given), formula))
     try:
         return not search.can_be(both, {})
     except _GivenUpError:
@@ -133,11 +133,11 @@ class _Search:
         match formula:
             case bool():
                 return formula
-            case fm.All(parts=parts):
+            case fm.AllFormulas(parts=parts):
                 return _every(self.formula(part, facts) for part in parts)
-            case fm.Any_(parts=parts):
+            case fm.AnyFormula(parts=parts):
                 return _some(self.formula(part, facts) for part in parts)
-            case fm.No(of=of):
+            case fm.NotFormula(of=of):
                 return _not(self.formula(of, facts))
             case fm.When(condition=condition):
                 return self.condition(condition, facts)
@@ -145,7 +145,7 @@ class _Search:
                 return self.settled(formula, facts, system, code)
             case fm.Misshapen(of=of) | fm.Begins(of=of):
                 return self.settled(formula, facts, of)
-            case fm.Some() | fm.Amount():
+            case fm.Some() | fm.MinCount():
                 return self.settled(formula, facts)
 
     # -- conditions --------------------------------------------------------------------------
