@@ -45,7 +45,7 @@ _OF_CLAIMS: Final = ("members", "since", "parts", "short_form", "change_rate", "
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["csv", "psv", "tsv", "parquet"]),
+    type=click.Choice(["csv", "parquet"]),
     default="csv",
     show_default=True,
     help="Form of the files.",

@@ -24,7 +24,6 @@ from etl.errors import StoreError, UsageError
 from etl.model.canonical_tables import TABLES
 from etl.synth.directory import Row
 
-DELIMITERS: Final = {"csv": ",", "psv": "|", "tsv": "\t"}
 LEDGER: Final = "faults.csv"
 MANIFEST: Final = "manifest.json"
 _FLUSH_CHARACTERS: Final = 1 << 18
@@ -94,11 +93,9 @@ class RowFile(Protocol):
 
 
 class TextFile:
-    """Rows as delimited text: RFC 4180 quoting, LF, UTF-8 without a BOM, absent is empty."""
+    """Rows as CSV: RFC 4180 quoting, LF, UTF-8 without a BOM, absent is empty."""
 
-    def __init__(
-        self, file: HashedFile, columns: Sequence[str], delimiter: str, *, packed: bool
-    ) -> None:
+    def __init__(self, file: HashedFile, columns: Sequence[str], *, packed: bool) -> None:
         self._columns = tuple(columns)
         # A name or a time in the gzip header would change the bytes of the same rows.
         self._packer = (
@@ -107,21 +104,20 @@ class TextFile:
             else None
         )
         self._stream = self._packer or file
-        self._delimiter = delimiter
         self._blank = dict.fromkeys(self._columns, "")
         self._buffer = io.StringIO(newline="")
-        self._writer = csv.writer(self._buffer, delimiter=delimiter, lineterminator="\n")
+        self._writer = csv.writer(self._buffer, lineterminator="\n")
         self._writer.writerow(self._columns)
 
     def write(self, rows: Sequence[Row]) -> None:
         """Write rows."""
-        blank, delimiter, put = self._blank, self._delimiter, self._buffer.write
+        blank, put = self._blank, self._buffer.write
         between = len(blank) - 1
         for row in rows:
             # Joining is three times as fast as the csv writer; what needs quotes goes to that.
             cells = (blank | row).values()
-            line = delimiter.join(cells)
-            plain = line.count(delimiter) == between and '"' not in line and "\n" not in line
+            line = ",".join(cells)
+            plain = line.count(",") == between and '"' not in line and "\n" not in line
             if not plain or "\r" in line:
                 self._writer.writerow(cells)
             else:
@@ -230,9 +226,7 @@ class Folder:
             if self._ending == "parquet":
                 self._open[name] = ParquetFile(file, columns[table])
             else:
-                self._open[name] = TextFile(
-                    file, columns[table], DELIMITERS[self._ending], packed=self._packed
-                )
+                self._open[name] = TextFile(file, columns[table], packed=self._packed)
 
     def _new(self, name: str) -> HashedFile:
         file = HashedFile(self._out / f"{name}{_PARTIAL}")

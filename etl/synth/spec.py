@@ -13,7 +13,7 @@ from typing import Final, Literal, get_args
 from etl.errors import UsageError
 
 Kind = Literal["full", "delta"]
-Format = Literal["csv", "psv", "tsv", "parquet"]
+Format = Literal["csv", "parquet"]
 
 AS_OF: Final = date(2025, 12, 31)
 """Default day 0 of every generated world."""

@@ -67,8 +67,8 @@ def test_a_larger_world_of_one_region_has_the_same_directory() -> None:
     "spec",
     [
         replace(WORLD, gzip=True),
-        replace(WORLD, format="psv", parts=3),
-        replace(WORLD, format="tsv", gzip=True, parts=2),
+        replace(WORLD, parts=3),
+        replace(WORLD, gzip=True, parts=2),
     ],
 )
 def test_every_format_and_cut_says_the_same_rows(spec: Spec) -> None:
@@ -96,10 +96,10 @@ def test_a_compressed_file_holds_no_time_and_no_name() -> None:
 
 
 def test_a_part_holds_a_run_of_members_and_its_own_header() -> None:
-    folder = folder_of(replace(WORLD, format="psv", parts=3))
+    folder = folder_of(replace(WORLD, parts=3))
     parts = [
         [placed.cells["member_id"] for placed in read(folder)["member"] if placed.file == name]
-        for name in ("member-00001.psv", "member-00002.psv", "member-00003.psv")
+        for name in ("member-00001.csv", "member-00002.csv", "member-00003.csv")
     ]
 
     assert [len(part) for part in parts] == [20, 20, 20]

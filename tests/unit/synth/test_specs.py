@@ -15,7 +15,7 @@ from etl.synth import Spec
         ({"members": 0}, "members must be 1"),
         ({"members": 10**10}, "members must be 1"),
         ({"kind": "part"}, "kind must be one of full, delta"),
-        ({"format": "xlsx"}, "format must be one of csv, psv, tsv, parquet"),
+        ({"format": "xlsx"}, "format must be one of csv, parquet"),
         ({"kind": "delta"}, "a delta needs a day"),
         ({"day": -1}, "day must be 0"),
         ({"parts": 0}, "parts must be 1"),

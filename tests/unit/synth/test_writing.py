@@ -89,7 +89,7 @@ def test_a_folder_with_another_extract_is_refused_and_left_as_it_was(
     (tmp_path / other).write_text("mine")
 
     with pytest.raises(UsageError, match=f"holds {other} of another extract"):
-        write_extract(tmp_path, replace(SMALL, format="tsv"))
+        write_extract(tmp_path, replace(SMALL, gzip=True))
 
     assert [path.name for path in tmp_path.iterdir()] == [other]
 

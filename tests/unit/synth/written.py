@@ -18,7 +18,6 @@ from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.synth import Spec, write_extract
 
 Row = dict[str, str]
-DELIMITERS = {"csv": ",", "psv": "|", "tsv": "\t"}
 
 
 @dataclass(frozen=True)
@@ -39,8 +38,7 @@ def rows_of_file(path: Path) -> Iterator[tuple[int, list[str], list[str]]]:
     data = path.read_bytes()
     if path.suffix == ".gz":
         data = gzip.decompress(data)
-    delimiter = DELIMITERS[path.name.split(".")[1]]
-    reader = csv.reader(io.StringIO(data.decode(), newline=""), delimiter=delimiter)
+    reader = csv.reader(io.StringIO(data.decode(), newline=""), delimiter=",")
     headers = next(reader)
     for number, cells in enumerate(reader, start=2):
         yield number, headers, cells
