@@ -22,10 +22,9 @@ from urllib.parse import quote
 
 from benchmarks.directory_searches import published_directory, resource_counts
 from benchmarks.gateway_serving import Server, served
-from etl.gateway.plan_net import PLAN_NET_TYPES
-from etl.gateway.refusals import Refusal
+from etl.gateway.fhir_errors import FhirError
 from etl.gateway.search.parsing import parse
-from etl.gateway.supported_fhir import COLUMN_MODIFIERS, ResourceType, revincludes
+from etl.gateway.supported_fhir import COLUMN_MODIFIERS, PLAN_NET_TYPES, ResourceType, revincludes
 
 SEARCHES = 2_000
 CLIENTS = 6
@@ -111,7 +110,7 @@ def _parameter(chosen: random.Random, kind: ResourceType) -> tuple[str, str]:
 def _is_accepted(kind: ResourceType, pairs: Sequence[tuple[str, str]]) -> bool:
     try:
         parse(kind, pairs, kinds=PLAN_NET_TYPES, base="", strict=False, now=0, chains=True)
-    except Refusal:
+    except FhirError:
         return False
     return True
 

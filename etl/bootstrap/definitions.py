@@ -18,8 +18,7 @@ from etl.bootstrap.mappings import Files, crosswalks_in, read_folder, shipped
 from etl.bootstrap.setting_groups import STALE_DAYS
 from etl.bootstrap.settings import Settings
 from etl.errors import MappingError, Mistakes
-from etl.gateway.plan_net import PLAN_NET_TYPES
-from etl.gateway.supported_fhir import TYPES
+from etl.gateway.supported_fhir import PLAN_NET_TYPES, TYPES
 from etl.mapping.coverage import misplaced_skips
 from etl.mapping.library import compile_set
 from etl.mapping.must_support import must_support

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from etl.gateway.fhir_errors import FhirError
 from etl.gateway.includes import Hit, referenced
-from etl.gateway.refusals import Refusal
 from etl.gateway.release_reader import ReleaseTree, column_name
 from etl.gateway.supported_fhir import ResourceType
 from etl.publish.rendered_resources import LISTED, NAMED, ROW
@@ -32,11 +32,11 @@ def require(grant: Grant, kind: ResourceType, interaction: Interaction) -> None:
     """Refuse what is outside the scopes.
 
     Raises:
-        Refusal: 403.
+        FhirError: 403.
     """
     if not grant.may(kind.name, interaction):
         wanted = f"patient/{kind.name}.{interaction}"
-        raise Refusal(403, "forbidden", f"the token has no scope for this: it needs {wanted}")
+        raise FhirError("scope-insufficient", f"the token has no scope for this: it needs {wanted}")
 
 
 async def may_read(tree: ReleaseTree, grant: Grant, hit: Hit, kind: ResourceType) -> bool:

@@ -24,9 +24,9 @@ from etl.gateway.asgi import Header, Receive, Reply, Scope, Send
 from etl.gateway.authentication import Authenticator, refuse_tokens, scope_challenge
 from etl.gateway.cors import CorsPolicy
 from etl.gateway.directory_files import DirectoryFiles
+from etl.gateway.fhir_errors import FhirError, reply_of
 from etl.gateway.header_cache import cached_parse
 from etl.gateway.metrics import Metrics
-from etl.gateway.operation_outcomes import Rejection, rejection_of, reply_of
 from etl.gateway.processor_time import ProcessorTime
 from etl.gateway.request import (
     RequestLimits,
@@ -42,7 +42,7 @@ from etl.gateway.request import (
 from etl.gateway.routes import Route, route_of
 from etl.gateway.search.parsing import HTTP
 from etl.gateway.served_releases import Releases
-from etl.gateway.service import Answer, ReadResource, Refusal, Service
+from etl.gateway.service import Answer, ReadResource, Service
 from etl.gateway.timeouts import RequestTimeout
 from etl.smart.grants import Access, Grant
 
@@ -203,7 +203,7 @@ class Gateway:
         method = scope["method"]
         if method not in route.methods:
             allowed = ", ".join(route.methods)
-            raise Rejection(
+            raise FhirError(
                 "method-not-allowed",
                 f"This address takes {allowed}.",
                 ((b"allow", allowed.encode()),),
@@ -214,7 +214,7 @@ class Gateway:
         if route.kind == "document":
             return self._document(route, scope, headers)
         if self._under_way > self._options.most:
-            raise Rejection("overloaded", "Too many requests at once; try again.", (_RETRY,))
+            raise FhirError("overloaded", "Too many requests at once; try again.", (_RETRY,))
         if route.kind == "file" and self._files is not None:
             return await self._file(self._files, route, headers)
         return await self._audited(route, scope, receive, headers, record)
@@ -243,7 +243,7 @@ class Gateway:
         if not file.is_file:
             return await file.reply()
         if self._files_under_way >= _MOST_FILES:
-            raise Rejection("overloaded", "Too many files at once; try again.", (_RETRY,))
+            raise FhirError("overloaded", "Too many files at once; try again.", (_RETRY,))
         self._files_under_way += 1  # until it is sent
         try:
             return await file.reply()
@@ -342,10 +342,10 @@ class Gateway:
                 wanted = [pair for pair in query if pair[0] not in HTTP]
                 try:
                     answer = await service.page(grant, route.id, wanted, base=base, strict=strict)
-                except Refusal as refusal:
-                    if refusal.status != 400 or refusal.code == "not-supported":
+                except FhirError as error:
+                    if error.status != 400 or error.code == "parameter-unsupported":
                         raise
-                    raise Rejection("link-invalid", refusal.diagnostics) from None
+                    raise FhirError("link-invalid", error.diagnostics) from None
         if isinstance(answer, Answer):
             etag, changed = answer.etag, answer.last_updated
             record.release, record.delivered = answer.release, answer.types
@@ -379,39 +379,37 @@ class Gateway:
 
         The authenticator counted refused tokens. Every refusal counts, since each is recorded.
         """
-        if isinstance(error, Rejection) and error.status == 400:
+        if isinstance(error, FhirError) and error.status == 400:
             try:
                 self._authenticator.count_refused(address)
-            except Rejection as many:
+            except FhirError as many:
                 return many
         return error
 
     def _failed(self, error: Exception, record: RequestRecord) -> Reply:
         """Return the OperationOutcome of a failure; unexpected errors are logged by their place."""
         match error:
-            case Rejection():
-                rejection = error
+            case FhirError():
+                refusal = error
+                if error.code == "scope-insufficient":
+                    error.headers = (scope_challenge(),)
                 if error.__cause__ is not None:
                     self._log.fault(record, error.__cause__)
-            case Refusal():
-                rejection = rejection_of(error)
-                if rejection.status == 403:
-                    rejection.headers = (scope_challenge(),)
             case StoreError() if self._releases.served.release is None:
-                rejection = Rejection("not-published", "Nothing is published yet.", (_RETRY,))
+                refusal = FhirError("not-published", "Nothing is published yet.", (_RETRY,))
             case StoreError() | TimeoutError():
                 self._log.fault(record, error)
-                rejection = Rejection(
+                refusal = FhirError(
                     "storage-unavailable", "The data cannot be read now; try again.", (_RETRY,)
                 )
             case _:
                 self._log.fault(record, error)
-                rejection = Rejection(
+                refusal = FhirError(
                     "internal-error", "This is a fault of the server; the request id finds it."
                 )
-        record.code = rejection.code
-        self._metrics.refused(rejection.code)
-        reply = reply_of(rejection)
+        record.code = refusal.code
+        self._metrics.refused(refusal.code)
+        reply = reply_of(refusal)
         reply.headers.append(_ERROR)
         return reply
 
@@ -501,9 +499,9 @@ def _parameters(body: bytes) -> list[tuple[str, str]]:
     """Return name and value of a FHIR Parameters resource.
 
     Raises:
-        Rejection: `body-malformed`.
+        FhirError: `body-malformed`.
     """
-    wrong = Rejection("body-malformed", "The body is no Parameters resource with simple values.")
+    wrong = FhirError("body-malformed", "The body is no Parameters resource with simple values.")
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 from etl.gateway.access_log import RequestRecord
 from etl.gateway.asgi import Header
-from etl.gateway.operation_outcomes import Rejection
+from etl.gateway.fhir_errors import FhirError
 from etl.gateway.rate_limits import RateLimits
 from etl.smart.callers import caller_of
 from etl.smart.grants import Access, Grant, Recorder, TokenRefused, Verifier
@@ -39,14 +39,14 @@ class Authenticator(Protocol):
         """Return the grant of a request.
 
         Raises:
-            Rejection: 401, 429, or 400 for a header that cannot be read.
+            FhirError: 401, 429, or 400 for a header that cannot be read.
         """
 
     def count_refused(self, address: str) -> None:
         """Count a request that was refused before authentication.
 
         Raises:
-            Rejection: 429.
+            FhirError: 429.
         """
 
     def count_time(self, address: str, seconds: float) -> None:
@@ -56,7 +56,7 @@ class Authenticator(Protocol):
         """Record an access before it is answered.
 
         Raises:
-            Rejection: `audit-unavailable`: it could not be recorded.
+            FhirError: `audit-unavailable`: it could not be recorded.
         """
 
 
@@ -85,8 +85,8 @@ class TokenAuthenticator:
         except TokenRefused as error:
             self._limits.count_refused(address)
             text = f"{str(error).rstrip('.').capitalize()}."
-            raise Rejection("token-invalid", text, (_challenge("invalid_token"),)) from None
-        except Rejection as error:
+            raise FhirError("token-invalid", text, (_challenge("invalid_token"),)) from None
+        except FhirError as error:
             if error.status == 401:
                 self._limits.count_refused(address)
             raise
@@ -107,7 +107,7 @@ class TokenAuthenticator:
         try:
             await self._recorder.record(access)
         except Exception as error:  # of any kind: no access is answered unrecorded
-            raise Rejection(
+            raise FhirError(
                 "audit-unavailable",
                 "The access could not be recorded, so nothing is answered; try again.",
                 ((b"retry-after", b"5"),),
@@ -171,10 +171,10 @@ def refuse_tokens(names: Sequence[tuple[str, str]]) -> None:
     """Refuse a request with a token among its parameters.
 
     Raises:
-        Rejection: `token-in-url`.
+        FhirError: `token-in-url`.
     """
     if any(name.lower() in _TOKEN_NAMES for name, _ in names):
-        raise Rejection(
+        raise FhirError(
             "token-in-url",
             "Send the token in the Authorization header only, and hold this one for disclosed.",
             (_challenge("invalid_request"),),
@@ -189,7 +189,7 @@ def scope_challenge() -> Header:
 def _token(headers: Mapping[bytes, bytes]) -> str:
     header = headers.get(b"authorization")
     if header is None:
-        raise Rejection(
+        raise FhirError(
             "token-missing",
             "Send an access token: Authorization: Bearer, then the token.",
             (_challenge(""),),
@@ -203,7 +203,7 @@ def _token(headers: Mapping[bytes, bytes]) -> str:
         or not bare
         or bare.translate(None, _OF_TOKENS)
     ):
-        raise Rejection(
+        raise FhirError(
             "token-invalid",
             "The Authorization header holds no bearer token.",
             (_challenge("invalid_token"),),

@@ -10,11 +10,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from etl.gateway.plan_net import INSTANTIATES as PLAN_NET_STATEMENT
 from etl.gateway.supported_fhir import (
     BULK_PUBLISH,
     INSTANTIATES,
     OPERATIONS,
+    PLAN_NET_STATEMENT,
     Operation,
     ResourceType,
     SearchInclude,

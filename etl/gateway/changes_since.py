@@ -14,8 +14,8 @@ from typing import Final
 from etl.errors import NotFound
 from etl.gateway import compartment
 from etl.gateway.bundle import Note
+from etl.gateway.fhir_errors import KINDS, SYSTEM
 from etl.gateway.includes import Hit, ReferenceResolver, referenced
-from etl.gateway.operation_outcomes import KINDS, SYSTEM
 from etl.gateway.release_reader import ReleaseTree
 from etl.gateway.served_releases import Releases
 from etl.gateway.supported_fhir import TYPES

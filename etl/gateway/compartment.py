@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from etl.gateway.bundle import Entries
+from etl.gateway.fhir_errors import refused
 from etl.gateway.includes import ReferenceResolver
-from etl.gateway.refusals import refused
 from etl.gateway.release_reader import IndexedBlock, ReleaseTree, column_name
 from etl.gateway.search.dates import BEGINNING, END, Span, asked_span, stored_span
 from etl.gateway.search.parameter_values import count
@@ -68,7 +68,7 @@ def parse(parameters: Iterable[tuple[str, str]], *, strict: bool) -> EverythingR
         strict: whether a parameter that is not supported or empty is refused.
 
     Raises:
-        Refusal: 400.
+        FhirError: 400.
     """
     values: dict[str, str] = {}
     unsupported = UnsupportedParameters(strict)

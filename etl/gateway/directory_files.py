@@ -11,8 +11,8 @@ from typing import Final
 
 from etl.errors import NotFound
 from etl.gateway.asgi import Header, Reply
+from etl.gateway.fhir_errors import FhirError
 from etl.gateway.negotiation import http_date
-from etl.gateway.operation_outcomes import Rejection
 from etl.gateway.release_reader import ReleaseTree
 from etl.gateway.served_releases import Releases
 from etl.publish.manifest import Manifest
@@ -40,7 +40,7 @@ class DirectoryFiles:
         """Return what is at a path.
 
         Raises:
-            Rejection: `address-unknown`: there is nothing.
+            FhirError: `address-unknown`: there is nothing.
             StoreError: no release was read yet, or storage failed.
         """
         tree = self._releases.current()
@@ -57,7 +57,7 @@ class DirectoryFiles:
             else:
                 if (file := self._listed(before).files.get(path)) is not None:
                     return FoundFile(before, file)
-        raise Rejection(
+        raise FhirError(
             "address-unknown",
             "No file of the directory is at this address; $bulk-publish lists those there are.",
         )

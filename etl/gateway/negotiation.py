@@ -13,8 +13,8 @@ from email.utils import formatdate, parsedate
 from functools import lru_cache
 from typing import Final
 
+from etl.gateway.fhir_errors import FhirError
 from etl.gateway.header_cache import cached_parse
-from etl.gateway.operation_outcomes import Rejection
 
 FHIR_JSON: Final = b"application/fhir+json"
 JSON: Final = b"application/json"
@@ -39,22 +39,22 @@ def media_of(headers: Mapping[bytes, bytes], formats: Sequence[str]) -> bytes:
         formats: values of `_format`, which beats Accept.
 
     Raises:
-        Rejection: `format-not-acceptable`; `parameter-invalid` where two `_format` differ.
+        FhirError: `format-not-acceptable`; `parameter-invalid` where two `_format` differ.
     """
     if formats:
         if len(set(formats)) > 1:
-            raise Rejection("parameter-invalid", "Give _format once.", (), ("http._format",))
+            raise FhirError("parameter-invalid", "Give _format once.", (), ("http._format",))
         kind, _, parameters = formats[0].partition(";")
         media = _FORMATS.get(kind.strip().lower())
         if media is None or not _speaks(parameters):
-            raise Rejection("format-not-acceptable", _REFUSED, (), ("http._format",))
+            raise FhirError("format-not-acceptable", _REFUSED, (), ("http._format",))
         return media
     accept = headers.get(b"accept")
     if accept is None:
         return FHIR_JSON
     accepted = _accepted(accept)
     if accepted is None:
-        raise Rejection("format-not-acceptable", _REFUSED)
+        raise FhirError("format-not-acceptable", _REFUSED)
     return accepted
 
 
@@ -157,18 +157,18 @@ def check_preconditions(
     Tags are compared weakly: FHIR's are weak, and nothing is changed here.
 
     Raises:
-        Rejection: `precondition-failed`.
+        FhirError: `precondition-failed`.
     """
     tags = headers.get(b"if-match")
     if tags is not None:
         if not _names(tags, etag):
-            raise Rejection("precondition-failed", "The resource has another version now.")
+            raise FhirError("precondition-failed", "The resource has another version now.")
         return
     since = headers.get(b"if-unmodified-since")
     if since is not None and changed is not None:
         then = _http_date(since)
         if then is not None and changed > then:
-            raise Rejection("precondition-failed", "It may have changed since then.")
+            raise FhirError("precondition-failed", "It may have changed since then.")
 
 
 def _names(tags: bytes, etag: str) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from etl.gateway.operation_outcomes import KINDS
+from etl.gateway.fhir_errors import KINDS
 from etl.gateway.routes import COMPARTMENT
 from etl.gateway.supported_fhir import (
     BULK_PUBLISH,

@@ -22,7 +22,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
 from etl.errors import UsageError
-from etl.gateway.refusals import Refusal
+from etl.gateway.fhir_errors import FhirError
 from etl.smart.grants import Grant
 
 KEY_BYTES: Final = 32
@@ -88,15 +88,15 @@ class Sealer:
         """Return the link's last part: letters, digits, `-` and `_`.
 
         Raises:
-            Refusal: 400, the search is too long to be held by a link.
+            FhirError: 400, the search is too long to be held by a link.
         """
         text = orjson.dumps([self.expires(), *position])
         if len(text) > _SHORT:
             text = zlib.compress(text)
         sealed = _text(self._ciphers[0].encrypt(text, _bound(grant)))
         if len(sealed) > LONGEST_LINK:
-            raise Refusal(
-                400, "too-costly", "this search is too long for page links: ask for fewer values"
+            raise FhirError(
+                "too-costly", "this search is too long for page links: ask for fewer values"
             )
         return sealed
 
@@ -104,12 +104,12 @@ class Sealer:
         """Return the position that a link points to.
 
         Raises:
-            Refusal: 400 it is forged, changed, or another's; 410 it is too old.
+            FhirError: 400 it is forged, changed, or another's; 410 it is too old.
         """
         text = self._opened(cursor, grant)
         expires, what, resource_type, parameters, offset, release, digest = orjson.loads(text)
         if expires <= self._clock():
-            raise Refusal(410, "expired", "this page link is too old; search again")
+            raise FhirError("link-expired", "this page link is too old; search again")
         pairs = tuple((name, value) for name, value in parameters)
         return Position(what, resource_type, pairs, offset, release, digest)
 
@@ -158,9 +158,8 @@ class Sealer:
                 if packed.startswith(b"["):
                     return packed
                 return zlib.decompressobj().decompress(packed, _LARGEST)
-        raise Refusal(
-            400,
-            "invalid",
+        raise FhirError(
+            "link-invalid",
             "this is no page link that this server made for this app and member; search again",
         )
 

@@ -12,7 +12,6 @@ from typing import Final
 
 from etl.gateway.includes import Hit
 from etl.gateway.paging import Sealer
-from etl.gateway.plan_net import PLAN_NET_TYPES
 from etl.gateway.release_reader import IndexedBlock, ReleaseTree, column_name
 from etl.gateway.search.query import Query
 from etl.gateway.search.whole_columns import Masks, RowNumbers, columns_of, row_numbers
@@ -26,7 +25,7 @@ from etl.gateway.search.whole_matching import (
 )
 from etl.gateway.served_releases import Releases
 from etl.gateway.service import PageSizes, Service
-from etl.gateway.supported_fhir import ResourceType
+from etl.gateway.supported_fhir import PLAN_NET_TYPES, ResourceType
 from etl.publish.segments import reference_key
 from etl.smart.grants import Grant
 

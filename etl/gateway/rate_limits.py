@@ -14,7 +14,7 @@ from typing import Final
 
 from limits import RateLimitItem, parse
 
-from etl.gateway.operation_outcomes import Rejection
+from etl.gateway.fhir_errors import FhirError
 from etl.smart.callers import caller_of
 
 SECONDS_A_REQUEST: Final = 0.01
@@ -49,7 +49,7 @@ class Windows:
         """Count one request; a window begins with its first.
 
         Raises:
-            Rejection: `rate-limited`.
+            FhirError: `rate-limited`.
         """
         now = self._now()
         count, end = self._open.get(caller, (0, 0.0))
@@ -61,7 +61,7 @@ class Windows:
         self._open[caller] = (count + 1, end)
         if count >= self._amount:
             seconds = max(1, math.ceil(end - now))
-            raise Rejection(
+            raise FhirError(
                 "rate-limited",
                 f"Wait {seconds} seconds; the limit is {self._amount} requests in "
                 f"{self._seconds} seconds.",
@@ -108,7 +108,7 @@ class RateLimits:
         """Count a request of an app for a member.
 
         Raises:
-            Rejection: `rate-limited`.
+            FhirError: `rate-limited`.
         """
         if self._member is not None:
             self._member.count(client, patient)
@@ -123,7 +123,7 @@ class RateLimits:
         """Count a request with a missing or refused token.
 
         Raises:
-            Rejection: `rate-limited`.
+            FhirError: `rate-limited`.
         """
         if self._refused is not None:
             self._refused.count(caller_of(address))

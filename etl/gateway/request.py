@@ -13,8 +13,8 @@ from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from etl.gateway.asgi import Receive, Scope
+from etl.gateway.fhir_errors import FhirError
 from etl.gateway.header_cache import cached_parse
-from etl.gateway.operation_outcomes import Rejection
 from etl.gateway.paging import LONGEST_LINK
 
 MAX_PARAMETERS: Final = 100
@@ -50,7 +50,7 @@ def headers_of(scope: Scope) -> dict[bytes, bytes]:
     """Return the headers by lower-case name; repeated list headers are joined.
 
     Raises:
-        Rejection: `header-repeated`.
+        FhirError: `header-repeated`.
     """
     values: dict[bytes, bytes] = {}
     for name, value in scope["headers"]:
@@ -58,7 +58,7 @@ def headers_of(scope: Scope) -> dict[bytes, bytes]:
             if name in _LISTS:
                 value = values[name] + b"," + value
             elif name in _ONCE:
-                raise Rejection("header-repeated", f"The header {name.decode()} came twice.")
+                raise FhirError("header-repeated", f"The header {name.decode()} came twice.")
         values[name] = value
     return values
 
@@ -67,7 +67,7 @@ def path_of(scope: Scope, prefix: str, bounds: RequestLimits) -> bytes:
     """Return the raw path of a URL that is not too long.
 
     Raises:
-        Rejection: `url-too-long`.
+        FhirError: `url-too-long`.
     """
     raw: bytes = scope.get("raw_path") or scope["path"].encode()
     longest = bounds.url_bytes
@@ -76,7 +76,7 @@ def path_of(scope: Scope, prefix: str, bounds: RequestLimits) -> bytes:
         if raw.startswith(f"{prefix}/_page/".encode()):
             longest += LONGEST_LINK  # a page link holds a search, which may have come by POST
         if length > longest:
-            raise Rejection(
+            raise FhirError(
                 "url-too-long",
                 f"The URL is longer than {longest} bytes; search by POST to _search.",
             )
@@ -87,12 +87,12 @@ def segments_of(raw: bytes, prefix: str) -> tuple[str, ...]:
     """Return the parts of the path behind a prefix, each decoded once; none for the prefix itself.
 
     Raises:
-        Rejection: `url-malformed`, `address-unknown`.
+        FhirError: `url-malformed`, `address-unknown`.
     """
     start = prefix.encode()
     if not raw.startswith(start) or raw[len(start) : len(start) + 1] not in (b"", b"/"):
         # Its first part was written with escapes, which no honest client does.
-        raise Rejection("address-unknown", "Write the path without escapes.")
+        raise FhirError("address-unknown", "Write the path without escapes.")
     rest = raw[len(start) :]
     if b"%" in rest:
         # Split first: an encoded slash is no slash.
@@ -114,13 +114,13 @@ def parameters_of(raw: bytes, where: str = "query") -> list[tuple[str, str]]:
         where: `query` or `form`, for the message.
 
     Raises:
-        Rejection: `url-malformed` not decodable; `parameters-too-many`.
+        FhirError: `url-malformed` not decodable; `parameters-too-many`.
     """
     if not raw:
         return []
     parts = raw.split(b"&")
     if len(parts) > MAX_PARAMETERS:
-        raise Rejection("parameters-too-many", f"There are more than {MAX_PARAMETERS} parameters.")
+        raise FhirError("parameters-too-many", f"There are more than {MAX_PARAMETERS} parameters.")
     parameters: list[tuple[str, str]] = []
     plain = b"%" not in raw and b"+" not in raw
     for part in parts:
@@ -142,13 +142,13 @@ def decoded(raw: bytes, where: str) -> str:
     """Return percent-encoded text, decoded once.
 
     Raises:
-        Rejection: `url-malformed`.
+        FhirError: `url-malformed`.
     """
     start = raw.find(b"%")
     while start >= 0:
         pair = raw[start + 1 : start + 3]
         if len(pair) != 2 or not _HEX.issuperset(pair):
-            raise Rejection(
+            raise FhirError(
                 "url-malformed", f"A % in the {where} is not followed by two hex digits."
             )
         start = raw.find(b"%", start + 3)
@@ -159,14 +159,14 @@ def text_of(raw: bytes, where: str) -> str:
     """Return bytes as text.
 
     Raises:
-        Rejection: `url-malformed`: not UTF-8, or a control character.
+        FhirError: `url-malformed`: not UTF-8, or a control character.
     """
     try:
         text = raw.decode()
     except UnicodeDecodeError:
-        raise Rejection("url-malformed", f"The {where} is not UTF-8.") from None
+        raise FhirError("url-malformed", f"The {where} is not UTF-8.") from None
     if not text.isprintable() and any(character < " " or character == "\x7f" for character in text):
-        raise Rejection("url-malformed", f"There is a control character in the {where}.")
+        raise FhirError("url-malformed", f"There is a control character in the {where}.")
     return text
 
 
@@ -174,11 +174,11 @@ async def body_of(receive: Receive, headers: Mapping[bytes, bytes], bounds: Requ
     """Return a request's body.
 
     Raises:
-        Rejection: `body-too-large`; `media-type-unsupported` where it is compressed;
+        FhirError: `body-too-large`; `media-type-unsupported` where it is compressed;
             `client-gone` where the client disconnected before the end.
     """
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
-        raise Rejection("media-type-unsupported", "Send the body without Content-Encoding.")
+        raise FhirError("media-type-unsupported", "Send the body without Content-Encoding.")
     chunks: list[bytes] = []
     size = 0
     length = headers.get(b"content-length", b"0")
@@ -187,7 +187,7 @@ async def body_of(receive: Receive, headers: Mapping[bytes, bytes], bounds: Requ
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise Rejection("client-gone", "The connection was closed before the body was whole.")
+            raise FhirError("client-gone", "The connection was closed before the body was whole.")
         chunk: bytes = message.get("body", b"")
         size += len(chunk)
         if size > bounds.body_bytes:
@@ -197,8 +197,8 @@ async def body_of(receive: Receive, headers: Mapping[bytes, bytes], bounds: Requ
             return b"".join(chunks)
 
 
-def _too_large(bounds: RequestLimits) -> Rejection:
-    return Rejection("body-too-large", f"The body is larger than {bounds.body_bytes} bytes.")
+def _too_large(bounds: RequestLimits) -> FhirError:
+    return FhirError("body-too-large", f"The body is larger than {bounds.body_bytes} bytes.")
 
 
 @cached_parse
@@ -215,12 +215,12 @@ def form_parameters(body: bytes, headers: Mapping[bytes, bytes]) -> list[tuple[s
     """Return the parameters of a posted form.
 
     Raises:
-        Rejection: `media-type-unsupported`, and what `parameters_of` raises.
+        FhirError: `media-type-unsupported`, and what `parameters_of` raises.
     """
     kind, parameters = media_type(headers.get(b"content-type", FORM.encode()))
     charset = parameters.get("charset", "utf-8")
     if (body and b"content-type" not in headers) or kind != FORM or charset not in _CHARSETS:
-        raise Rejection("media-type-unsupported", f"Post the search as {FORM}, in UTF-8.")
+        raise FhirError("media-type-unsupported", f"Post the search as {FORM}, in UTF-8.")
     return parameters_of(body, "form")
 
 

@@ -1,15 +1,15 @@
 """Parts of a resource: `_elements` and `_summary`.
 
-Kept elements are copied as text, so that an amount of 12.30 stays 12.30.
-
-Source of the lists: FHIR R4, `isSummary` and minimum cardinality of the top-level elements.
+Kept elements are copied as text, so that an amount of 12.30 stays 12.30. `elements.toml` lists the
+elements.
 """
 
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Iterator, Mapping
-from types import MappingProxyType
+from pathlib import Path
 from typing import Final
 
 from etl.gateway.search.query import Summary
@@ -19,59 +19,14 @@ _ALWAYS: Final = ("resourceType", "id", "meta", "implicitRules")
 _TAG: Final = (
     '{"system":"http://terminology.hl7.org/CodeSystem/v3-ObservationValue","code":"SUBSETTED"}'
 )
-_PERSON: Final = ("identifier", "active", "name", "telecom", "gender", "birthDate", "address")
-
-MANDATORY: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
-    {
-        "ExplanationOfBenefit": (
-            *("status", "type", "use", "patient", "created"),
-            *("insurer", "provider", "outcome", "insurance"),
-        ),
-        "Coverage": ("status", "beneficiary", "payor"),
-        "RelatedPerson": ("patient",),
-        "Endpoint": ("status", "connectionType", "payloadType", "address"),
-    }
-)
-SUMMARY: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
-    {
-        "ExplanationOfBenefit": ("billablePeriod", "total", *MANDATORY["ExplanationOfBenefit"]),
-        "Coverage": (
-            *("identifier", "status", "type", "policyHolder", "subscriber", "subscriberId"),
-            *("beneficiary", "dependent", "period", "payor", "order", "network"),
-        ),
-        "Patient": (
-            *_PERSON,
-            *("deceasedBoolean", "deceasedDateTime", "managingOrganization", "link"),
-        ),
-        "RelatedPerson": ("patient", "relationship", *_PERSON),
-        "Organization": ("identifier", "active", "type", "name", "partOf"),
-        "Practitioner": _PERSON,
-        "PractitionerRole": (
-            *("identifier", "active", "period", "practitioner", "organization", "code"),
-            *("specialty", "location", "telecom"),
-        ),
-        "Location": (
-            *("identifier", "status", "operationalStatus", "name", "description", "mode", "type"),
-            *("physicalType", "managingOrganization"),
-        ),
-        "Endpoint": (
-            *("identifier", "status", "connectionType", "name", "managingOrganization", "period"),
-            *("payloadType", "payloadMimeType", "address"),
-        ),
-        "HealthcareService": (
-            *("identifier", "active", "providedBy", "category", "type", "specialty", "location"),
-            *("name", "comment", "photo"),
-        ),
-        "InsurancePlan": (
-            *("identifier", "status", "type", "name", "ownedBy", "administeredBy"),
-            "coverageArea",
-        ),
-        "OrganizationAffiliation": (
-            *("identifier", "active", "period", "organization", "participatingOrganization"),
-            *("network", "code", "specialty", "location", "telecom"),
-        ),
-    }
-)
+_TABLES: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
+    table: {name: tuple(elements) for name, elements in types.items()}
+    for table, types in tomllib.loads(
+        Path(__file__).with_name("elements.toml").read_text(encoding="utf-8")
+    ).items()
+}
+MANDATORY: Final = _TABLES["mandatory"]
+SUMMARY: Final = _TABLES["summary"]
 
 
 def subset(line: Line, resource_type: str, summary: Summary, elements: tuple[str, ...]) -> bytes:

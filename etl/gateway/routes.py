@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from etl.gateway.operation_outcomes import Rejection
+from etl.gateway.fhir_errors import FhirError
 from etl.gateway.supported_fhir import EVERYTHING, TYPES
 
 Kind = Literal["document", "search", "read", "vread", "everything", "page", "file"]
@@ -57,7 +57,7 @@ def route_of(
         with_files: whether a directory's files are served here.
 
     Raises:
-        Rejection: `address-unknown`, `type-unknown`.
+        FhirError: `address-unknown`, `type-unknown`.
     """
     match segments:
         case (kind,) if kind in types:
@@ -84,8 +84,8 @@ def route_of(
     if path in documents:
         return Route("document", f"/{path}", READING, path)
     if segments and segments[0][:1].isupper() and segments[0] not in types:
-        raise Rejection("type-unknown", f"Resource types served here: {', '.join(sorted(types))}.")
-    raise Rejection(
+        raise FhirError("type-unknown", f"Resource types served here: {', '.join(sorted(types))}.")
+    raise FhirError(
         "address-unknown", "There is nothing at this address; /metadata lists what there is."
     )
 

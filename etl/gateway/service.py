@@ -12,11 +12,11 @@ from etl.gateway import compartment
 from etl.gateway.access import answers_deleted, may_read, require
 from etl.gateway.bundle import Entries, Note, head_of, searchset, types_of
 from etl.gateway.changes_since import difference
+from etl.gateway.fhir_errors import FhirError
 from etl.gateway.header_cache import LONGEST
 from etl.gateway.includes import Hit, ReferenceResolver, relevant_to
 from etl.gateway.paging import Position, Sealer, etag_of, url_of
 from etl.gateway.processor_time import LongWork
-from etl.gateway.refusals import Refusal
 from etl.gateway.release_reader import IndexedBlock, ReleaseTree
 from etl.gateway.resource_subset import subset
 from etl.gateway.search.matching import matching, ordered, sections
@@ -41,8 +41,6 @@ Parameters = Sequence[tuple[str, str]]
 
 _Columns = tuple[frozenset[str] | None, ...]
 """Index columns of each type, as `ReleaseTree.columns` gives them."""
-
-__all__ = ["Answer", "ReadResource", "Refusal", "Service"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +109,7 @@ class Service:
     """FHIR read and search over the releases of one tree.
 
     Every method takes the current release once, at its start, and answers from it alone. Every
-    method may raise `Refusal`, and `StoreError` where storage failed or no release was read yet;
+    method may raise `FhirError`, and `StoreError` where storage failed or no release was read yet;
     the HTTP part answers the latter with 503 and Retry-After.
 
     The HTTP part does not pass `_format` and `_pretty` (they are ignored). For a `POST _search` it
@@ -168,7 +166,7 @@ class Service:
         """Return one resource, or the elements of it that `_elements` and `_summary` ask for.
 
         Raises:
-            Refusal: 404 missing or another member's (indistinguishable), or an unsupported type;
+            FhirError: 404 missing or another member's (indistinguishable), or an unsupported type;
                 403 outside the scopes; 410 it was retracted; 400 a parameter is invalid.
         """
         tree = self._releases.current()
@@ -195,7 +193,7 @@ class Service:
             name = (resource_type, resource_id)
             is_gone = any((gone.type, gone.id) == name for gone in block.index.gone)
             if is_gone and self._answers_deleted(kind):
-                raise Refusal(410, "deleted", f"this {resource_type} was retracted")
+                raise FhirError("resource-deleted", f"this {resource_type} was retracted")
             raise _missing(kind)
         (line,) = await tree.lines(block, (row,))
         head = head_of(line)
@@ -218,11 +216,11 @@ class Service:
         """Return one resource, if that is its current version.
 
         Raises:
-            Refusal: as `read`; 404 for another version, since only the current one is kept.
+            FhirError: as `read`; 404 for another version, since only the current one is kept.
         """
         outcome = await self.read(grant, resource_type, resource_id, parameters, strict=strict)
         if outcome.version != version:
-            raise Refusal(404, "not-found", "no such version; the present one alone is kept")
+            raise FhirError("not-found", "no such version; the present one alone is kept")
         return outcome
 
     async def search(
@@ -246,7 +244,7 @@ class Service:
             within: id of the Patient whose compartment is searched; None where none was named.
 
         Raises:
-            Refusal: 400 a value is invalid, or (`strict`) a parameter not supported; 403 outside
+            FhirError: 400 a value is invalid, or (`strict`) a parameter not supported; 403 outside
                 the scopes; 404 an unsupported type, or no such Patient.
         """
         tree = self._releases.current()
@@ -275,9 +273,9 @@ class Service:
         """Return the page of a link from an earlier answer, from the same release.
 
         Raises:
-            Refusal: 400 the link was changed, or is another client's or member's, or (`strict`) it
-                has further parameters; 410 it is too old, or its release was pruned; 403 the scopes
-                are no longer sufficient.
+            FhirError: 400 the link was changed, or is another client's or member's, or (`strict`)
+                it has further parameters; 410 it is too old, or its release was pruned; 403 the
+                scopes are no longer sufficient.
         """
         unsupported = UnsupportedParameters(strict)
         for name, _ in parameters:
@@ -294,8 +292,8 @@ class Service:
             if position.release == current.id:
                 raise
             self._releases.forget(position.release)
-            raise Refusal(
-                410, "expired", "the release of this page link was taken down; search again"
+            raise FhirError(
+                "link-expired", "the release of this page link was taken down; search again"
             ) from None
 
     async def everything(
@@ -310,7 +308,7 @@ class Service:
         """Return the first page of `Patient/[id]/$everything`.
 
         Raises:
-            Refusal: as `search`; 404 not the grant's patient.
+            FhirError: as `search`; 404 not the grant's patient.
         """
         tree = self._releases.current()
         kind = TYPES["Patient"]
@@ -342,7 +340,7 @@ class Service:
         kind = self._kinds.get(resource_type)
         if kind is None:
             names = ", ".join(self._kinds)
-            raise Refusal(404, "not-supported", f"this server has {names} alone")
+            raise FhirError("type-unknown", f"this server has {names} alone")
         return kind
 
     def _understood(
@@ -541,7 +539,7 @@ class Service:
         else:
             change = await difference(self._releases, tree, grant, request)
             if position.offset and change.is_whole != (position.what == "whole"):
-                raise Refusal(410, "expired", "releases since _since were taken down: begin anew")
+                raise FhirError("link-expired", "releases since _since were taken down: begin anew")
             position = position._replace(what="whole" if change.is_whole else "everything")
             page = dict(list(change.hits.items())[here])
             total = len(change.hits)
@@ -581,12 +579,12 @@ def _rows_in_order(own: IndexedBlock, query: Query) -> Sequence[int]:
     return [row for _, row in in_order]
 
 
-async def _without(tree: ReleaseTree, own: IndexedBlock | None, patient_id: str) -> Refusal:
+async def _without(tree: ReleaseTree, own: IndexedBlock | None, patient_id: str) -> FhirError:
     """Return the refusal of a Patient without resources: retracted, or unknown."""
     if own is not None:
         await tree.need(own, ("gone",))
         if any((gone.type, gone.id) == ("Patient", patient_id) for gone in own.index.gone):
-            return Refusal(410, "deleted", "this Patient was retracted")
+            return FhirError("resource-deleted", "this Patient was retracted")
     return _missing(TYPES["Patient"])
 
 
@@ -598,5 +596,5 @@ def _needs(name: str) -> str:
     return f"the token needs patient/{name}.r"
 
 
-def _missing(kind: ResourceType) -> Refusal:
-    return Refusal(404, "not-found", f"there is no such {kind.name}")
+def _missing(kind: ResourceType) -> FhirError:
+    return FhirError("not-found", f"there is no such {kind.name}")

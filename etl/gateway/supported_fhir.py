@@ -3,19 +3,19 @@
 The search parses parameters by it; the capability statement is made from it. So the documented and
 the actual behaviour cannot differ.
 
-Sources: the CapabilityStatement `c4bb` and the SearchParameters of CARIN Blue Button 2.2.0; FHIR R4
-`search.html` and the SearchParameters of the base types; `ExplanationOfBenefit-payee` is R4's own,
-because the guide asks for the include and defines no parameter.
+`carin.toml` and `plan_net.toml` hold the types; both name their sources.
 """
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
-from etl.profiles.guides import C4BB, US_CORE
+from etl.profiles.guides import C4BB, PLAN_NET
 
 ParameterType = Literal["token", "date", "reference", "string", "special"]
 Interaction = Literal["read", "vread", "search-type"]
@@ -27,11 +27,13 @@ are not supported."""
 PREFIXES: Final = ("eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap")
 """Prefixes of date values, FHIR R4 search 3.1.1.4.5."""
 
-_CARIN: Final = f"{C4BB.base}SearchParameter/"
 _R4: Final = "http://hl7.org/fhir/SearchParameter/"
 
 INSTANTIATES: Final = f"{C4BB.base}CapabilityStatement/c4bb"
 """Canonical of the guide's requirements, without version, as its test kit expects it."""
+
+PLAN_NET_STATEMENT: Final = f"{PLAN_NET.base}CapabilityStatement/plan-net"
+"""Canonical of the guide's requirements; 1.2.0 itself prints that of another guide for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,30 +138,6 @@ class Operation:
     documentation: str
 
 
-def date_parameter(name: str, definition: str, documentation: str) -> SearchParameter:
-    """Return a parameter of dates, with all prefixes."""
-    return SearchParameter(name, "date", definition, documentation, ("missing",), PREFIXES)
-
-
-def token_parameter(
-    name: str, definition: str, documentation: str, *modifiers: str
-) -> SearchParameter:
-    """Return a parameter of codes or identifiers, with modifiers beside `missing` and `not`."""
-    return SearchParameter(name, "token", definition, documentation, ("missing", "not", *modifiers))
-
-
-def string_parameter(name: str, definition: str, documentation: str) -> SearchParameter:
-    """Return a parameter of texts."""
-    modifiers = ("missing", "exact", "contains")
-    return SearchParameter(name, "string", definition, documentation, modifiers)
-
-
-def reference_parameter(name: str, definition: str, what: str, *targets: str) -> SearchParameter:
-    """Return a parameter of references to some types."""
-    text = f"{what}: an id, `Type/id`, or a URL under this server's base."
-    return SearchParameter(name, "reference", definition, text, ("missing",), (), targets)
-
-
 _ID: Final = SearchParameter(
     "_id", "token", f"{_R4}Resource-id", "Logical id; several separated by commas."
 )
@@ -171,295 +149,95 @@ _LAST_UPDATED: Final = SearchParameter(
     (),
     PREFIXES,
 )
-_ORGANIZATIONS: Final = ("Organization",)
-_PROVIDERS: Final = ("Practitioner", "Organization", "PractitionerRole")
-_ALL: Final[tuple[Interaction, ...]] = ("read", "vread", "search-type")
+_MODIFIERS: Final[Mapping[ParameterType, tuple[str, ...]]] = MappingProxyType(
+    {
+        "date": ("missing",),
+        "token": ("missing", "not"),
+        "string": ("missing", "exact", "contains"),
+        "reference": ("missing",),
+        "special": ("missing",),
+    }
+)
+"""Modifiers that every parameter of a type takes."""
+
+_DEFINITIONS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "carin": f"{C4BB.base}SearchParameter/",
+        "plan-net": f"{PLAN_NET.base}SearchParameter/",
+        "r4": _R4,
+    }
+)
+"""Prefix of a definition in the files -> beginning of its canonical."""
 
 
-def resource_type(
-    name: str,
-    profiles: tuple[str, ...],
-    parameters: tuple[SearchParameter, ...],
-    includes: tuple[str, ...],
-    documentation: str,
-    *,
-    shared: bool = False,
-    through: tuple[str, str] | None = None,
-) -> ResourceType:
-    """Return a type that is read, read by version and searched.
+def read_types(
+    file: str, profiles: str, *, shared: bool = False, sorts_by_id: bool = True
+) -> Mapping[str, ResourceType]:
+    """Return the resource types of one of the TOML files beside this module.
 
     Args:
-        name: FHIR resource type.
-        profiles: canonicals of its profiles, or names of C4BB's.
-        parameters: beside `_id` and `_lastUpdated`, which every type has.
-        includes: those that hold references for `_include`.
-        documentation: a sentence or two for developers.
-        shared: as in `ResourceType`.
-        through: as in `ResourceType`.
+        file: its name.
+        profiles: beginning of the canonicals of the profiles.
+        shared: whether all of its types are the payer's, and none a member's.
+        sorts_by_id: whether `_sort` accepts `_id`.
     """
-    by_name = {parameter.name: parameter for parameter in (_ID, _LAST_UPDATED, *parameters)}
-    targets = {parameter.name: parameter.targets for parameter in parameters}
-    return ResourceType(
-        name,
-        tuple(
-            profile if "://" in profile else f"{C4BB.canonical}{profile}" for profile in profiles
-        ),
-        _ALL,
-        MappingProxyType(by_name),
-        tuple(
-            SearchInclude(f"{name}:{include}", include, targets[include]) for include in includes
-        ),
-        ("_id", *(parameter.name for parameter in by_name.values() if parameter.type == "date")),
-        shared,
-        through,
-        documentation,
+    text = Path(__file__).with_name(file).read_text(encoding="utf-8")
+    return MappingProxyType(
+        {
+            name: _resource_type(name, entry, profiles, shared, sorts_by_id)
+            for name, entry in tomllib.loads(text).items()
+        }
     )
 
 
-_DIRECTORY: Final = (
-    "Shared by all members. Any can be read by its id, and be searched for by `_id`; other "
-    "searches look through those that the member's own claims and coverages refer to."
-)
+def _resource_type(
+    name: str, entry: Mapping[str, Any], profiles: str, shared: bool, sorts_by_id: bool
+) -> ResourceType:
+    own = (_parameter(*item) for item in entry["parameters"].items())
+    parameters = {parameter.name: parameter for parameter in (_ID, _LAST_UPDATED, *own)}
+    dates = (parameter.name for parameter in parameters.values() if parameter.type == "date")
+    return ResourceType(
+        name,
+        tuple(
+            profile if "://" in profile else f"{profiles}{profile}" for profile in entry["profiles"]
+        ),
+        ("read", "vread", "search-type"),
+        MappingProxyType(parameters),
+        tuple(
+            SearchInclude(f"{name}:{include}", include, parameters[include].targets)
+            for include in entry["includes"]
+        ),
+        (*(("_id",) if sorts_by_id else ()), *dates),
+        entry.get("shared", shared),
+        tuple(entry["through"]) if "through" in entry else None,
+        entry["documentation"],
+    )
 
-TYPES: Final[Mapping[str, ResourceType]] = MappingProxyType(
-    {
-        parameter.name: parameter
-        for parameter in (
-            resource_type(
-                "ExplanationOfBenefit",
-                (
-                    "C4BB-ExplanationOfBenefit",
-                    "C4BB-ExplanationOfBenefit-Inpatient-Institutional",
-                    "C4BB-ExplanationOfBenefit-Outpatient-Institutional",
-                    "C4BB-ExplanationOfBenefit-Oral",
-                    "C4BB-ExplanationOfBenefit-Pharmacy",
-                    "C4BB-ExplanationOfBenefit-Professional-NonClinician",
-                ),
-                (
-                    reference_parameter(
-                        "patient", f"{_CARIN}explanationofbenefit-patient", "The member", "Patient"
-                    ),
-                    token_parameter(
-                        "type",
-                        f"{_CARIN}explanationofbenefit-type",
-                        "Kind of claim: institutional, oral, pharmacy, professional, vision.",
-                    ),
-                    token_parameter(
-                        "identifier",
-                        f"{_CARIN}explanationofbenefit-identifier",
-                        "The payer's claim number.",
-                    ),
-                    date_parameter(
-                        "service-date",
-                        f"{_CARIN}explanationofbenefit-service-date",
-                        "The billable period, or the date or period of any item.",
-                    ),
-                    date_parameter(
-                        "service-start-date",
-                        f"{_CARIN}explanationofbenefit-service-start-date",
-                        "Start of the billable period, or of any item.",
-                    ),
-                    date_parameter(
-                        "billable-period-start",
-                        f"{_CARIN}explanationofbenefit-billable-period-start",
-                        "Start of the billable period.",
-                    ),
-                    replace(
-                        token_parameter(
-                            "status",
-                            f"{_R4}ExplanationOfBenefit-status",
-                            "Whether the claim counts: active, cancelled, draft, entered-in-error.",
-                        ),
-                        has_implicit_system=True,
-                    ),
-                    date_parameter(
-                        "created",
-                        f"{_R4}ExplanationOfBenefit-created",
-                        "When the claim was adjudicated.",
-                    ),
-                    reference_parameter(
-                        "coverage",
-                        f"{_CARIN}explanationofbenefit-coverage",
-                        "A coverage that the claim was made under",
-                        "Coverage",
-                    ),
-                    reference_parameter(
-                        "insurer",
-                        f"{_CARIN}explanationofbenefit-insurer",
-                        "The payer",
-                        *_ORGANIZATIONS,
-                    ),
-                    reference_parameter(
-                        "provider",
-                        f"{_CARIN}explanationofbenefit-provider",
-                        "The billing provider",
-                        *_PROVIDERS,
-                    ),
-                    reference_parameter(
-                        "care-team",
-                        f"{_CARIN}explanationofbenefit-care-team",
-                        "A member of the care team",
-                        *_PROVIDERS,
-                    ),
-                    reference_parameter(
-                        "payee",
-                        f"{_R4}ExplanationOfBenefit-payee",
-                        "Who was paid",
-                        *_PROVIDERS,
-                        "Patient",
-                        "RelatedPerson",
-                    ),
-                ),
-                ("patient", "provider", "care-team", "coverage", "insurer", "payee"),
-                "One claim with what was paid and what is owed. Newest first by billable period.",
-            ),
-            resource_type(
-                "Coverage",
-                ("C4BB-Coverage",),
-                (
-                    reference_parameter(
-                        "patient", f"{_R4}Coverage-patient", "The member", "Patient"
-                    ),
-                    reference_parameter(
-                        "beneficiary",
-                        f"{_R4}Coverage-beneficiary",
-                        "The member",
-                        "Patient",
-                    ),
-                    reference_parameter(
-                        "payor",
-                        f"{_CARIN}coverage-payor",
-                        "The payer",
-                        *_ORGANIZATIONS,
-                        "Patient",
-                        "RelatedPerson",
-                    ),
-                    reference_parameter(
-                        "subscriber",
-                        f"{_R4}Coverage-subscriber",
-                        "The subscriber",
-                        "Patient",
-                        "RelatedPerson",
-                    ),
-                ),
-                ("payor", "patient", "beneficiary", "subscriber"),
-                "One coverage of the member, with the data in force while it held.",
-            ),
-            resource_type(
-                "Patient",
-                ("C4BB-Patient",),
-                (
-                    token_parameter("identifier", f"{_R4}Patient-identifier", "A member id."),
-                    string_parameter(
-                        "name", f"{_R4}Patient-name", "Start of a family or given name."
-                    ),
-                    date_parameter("birthdate", f"{_R4}individual-birthdate", "Date of birth."),
-                ),
-                (),
-                "The member whose data the token opens.",
-            ),
-            resource_type(
-                "RelatedPerson",
-                ("C4BB-RelatedPerson",),
-                (
-                    reference_parameter(
-                        "patient", f"{_R4}RelatedPerson-patient", "The member", "Patient"
-                    ),
-                ),
-                ("patient",),
-                "A subscriber who is not the member.",
-            ),
-            resource_type(
-                "Organization",
-                ("C4BB-Organization",),
-                (
-                    token_parameter(
-                        "identifier",
-                        f"{_R4}Organization-identifier",
-                        "NPI, tax id, NAIC, CLIA, or the payer's own.",
-                    ),
-                    string_parameter("name", f"{_R4}Organization-name", "Start of the name."),
-                ),
-                (),
-                f"A payer, provider or facility. {_DIRECTORY}",
-                shared=True,
-            ),
-            resource_type(
-                "Practitioner",
-                ("C4BB-Practitioner",),
-                (
-                    token_parameter(
-                        "identifier",
-                        f"{_R4}Practitioner-identifier",
-                        "NPI, tax id, or the payer's own.",
-                    ),
-                    string_parameter(
-                        "name",
-                        f"{_R4}Practitioner-name",
-                        "Start of a family or given name.",
-                    ),
-                ),
-                (),
-                f"A person who gives care. {_DIRECTORY}",
-                shared=True,
-            ),
-            resource_type(
-                "PractitionerRole",
-                (f"{US_CORE.canonical}us-core-practitionerrole",),
-                (
-                    reference_parameter(
-                        "practitioner",
-                        f"{_R4}PractitionerRole-practitioner",
-                        "The person",
-                        "Practitioner",
-                    ),
-                    reference_parameter(
-                        "organization",
-                        f"{_R4}PractitionerRole-organization",
-                        "The organization",
-                        *_ORGANIZATIONS,
-                    ),
-                    reference_parameter(
-                        "location",
-                        f"{_R4}PractitionerRole-location",
-                        "The place",
-                        "Location",
-                    ),
-                    token_parameter(
-                        "specialty",
-                        f"{_R4}PractitionerRole-specialty",
-                        "NUCC taxonomy code.",
-                    ),
-                ),
-                ("practitioner", "organization", "location"),
-                "What a practitioner does for an organization. Shared by all members. Any can be "
-                "read by its id, and be searched for by `_id`; other searches look through those "
-                "of the practitioners that the member's own claims refer to.",
-                shared=True,
-                through=("Practitioner", "role"),
-            ),
-            resource_type(
-                "Location",
-                (f"{US_CORE.canonical}us-core-location",),
-                (
-                    string_parameter("name", f"{_R4}Location-name", "Start of the name."),
-                    reference_parameter(
-                        "organization",
-                        f"{_R4}Location-organization",
-                        "Who runs it",
-                        *_ORGANIZATIONS,
-                    ),
-                ),
-                ("organization",),
-                "Where care is given. Shared by all members. Any can be read by its id, and be "
-                "searched for by `_id`; other searches look through those of the organizations "
-                "that the member's own claims and coverages refer to.",
-                shared=True,
-                through=("Organization", "location"),
-            ),
-        )
-    }
+
+def _parameter(name: str, entry: Mapping[str, Any]) -> SearchParameter:
+    guide, _, definition = entry.get("definition", "").partition(":")
+    suffix = _REFERENCE_TEXT if entry["type"] == "reference" else ""
+    return SearchParameter(
+        name,
+        entry["type"],
+        f"{_DEFINITIONS[guide]}{definition}" if guide else "",
+        f"{entry['text']}{suffix}",
+        (*_MODIFIERS[entry["type"]], *entry.get("modifiers", ())),
+        PREFIXES if entry["type"] == "date" else (),
+        tuple(entry.get("targets", ())),
+        entry.get("implicit_system", False),
+    )
+
+
+_REFERENCE_TEXT: Final = ": an id, `Type/id`, or a URL under this server's base."
+
+TYPES: Final = read_types("carin.toml", C4BB.canonical)
+"""Types of the Patient Access API, by name."""
+
+PLAN_NET_TYPES: Final = read_types(
+    "plan_net.toml", f"{PLAN_NET.canonical}plannet-", shared=True, sorts_by_id=False
 )
+"""Types of the Provider Directory API, by name: the eight of Plan-Net."""
 
 _ADDED: Final = frozenset(
     {

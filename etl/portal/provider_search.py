@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
 
 from etl.errors import StoreError
-from etl.gateway.refusals import Refusal
+from etl.gateway.fhir_errors import FhirError
 from etl.gateway.release_reader import ReleaseTree
 from etl.gateway.search.whole_columns import columns_of
 from etl.gateway.served_releases import Releases
 from etl.gateway.service import Service
-from etl.portal.specialties import SPECIALTIES
 from etl.publish.public_files import public_pages
 from etl.smart.grants import Grant
 
@@ -28,6 +29,11 @@ PAGE_SIZE: Final = 20
 DISTANCES: Final = (5, 10, 25, 50)
 """Miles that a person may choose from."""
 NEW_PATIENTS: Final = "newpt"
+
+SPECIALTIES: Final[Mapping[str, str]] = tomllib.loads(
+    Path(__file__).with_name("specialties.toml").read_text(encoding="utf-8")
+)
+"""Specialties in plain words, by NUCC taxonomy code."""
 
 _ROLE: Final = "PractitionerRole"
 _TAXONOMY: Final = "http://nucc.org/provider-taxonomy"
@@ -224,7 +230,10 @@ class ProviderSearch:
             if self._choices[0] != tree.id:
                 made = Choices(await self._networks(), await self._specialties(tree))
                 self._choices = (tree.id, made)
-        except (StoreError, Refusal):  # nothing yet, or a release that cannot be searched by these
+        except (
+            StoreError,
+            FhirError,
+        ):  # nothing yet, or a release that cannot be searched by these
             return Choices()
         return self._choices[1]
 
@@ -237,7 +246,7 @@ class ProviderSearch:
             tree = self.releases.current()
             if self._example[0] != tree.id:
                 self._example = (tree.id, await self._found_example())
-        except (StoreError, Refusal):
+        except (StoreError, FhirError):
             return None
         return self._example[1]
 
@@ -251,7 +260,7 @@ class ProviderSearch:
             if isinstance(parameters, str):
                 return Listings(problem=parameters)
             return self._listed(await self._search(_ROLE, parameters))
-        except Refusal as refusal:
+        except FhirError as refusal:
             if query.page:
                 return Listings(problem="These pages have expired. Please search again.")
             return Listings(problem=f"This cannot be searched: {refusal.diagnostics}.")

@@ -9,7 +9,7 @@ from functools import lru_cache
 from math import cos, inf, pi, radians, sin
 from typing import Final, NamedTuple
 
-from etl.gateway.refusals import refused
+from etl.gateway.fhir_errors import refused
 from etl.gateway.search.dates import Span, asked_span, compares, stored_span
 from etl.gateway.search.parameter_values import plain, split
 from etl.gateway.supported_fhir import SearchParameter

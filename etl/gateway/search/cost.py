@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from etl.gateway.refusals import Refusal
+from etl.gateway.fhir_errors import FhirError
 from etl.gateway.search.query import SearchCondition
 
 BUDGET: Final = 64
@@ -34,11 +34,10 @@ def require_affordable(points: int) -> int:
     """Return the points of a search, or of its parameters so far.
 
     Raises:
-        Refusal: 400 `too-costly`: they exceed the budget.
+        FhirError: 400 `too-costly`: they exceed the budget.
     """
     if points > BUDGET:
-        raise Refusal(
-            400,
+        raise FhirError(
             "too-costly",
             f"this search costs more than {BUDGET} points: ask for fewer chains, conditions, "
             "dates, texts, places, includes or sort keys at once",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from etl.gateway.refusals import refused
+from etl.gateway.fhir_errors import refused
 
 _ESCAPED: Final = re.compile(r"\\([,|$\\])")
 _DIGITS: Final = 19
@@ -43,7 +43,7 @@ def count(text: str, least: int) -> int:
         least: the smallest accepted value.
 
     Raises:
-        Refusal: 400.
+        FhirError: 400.
     """
     is_number = text.isascii() and text.isdigit() and len(text) <= _DIGITS
     if not is_number or int(text) < least:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple, get_args
 
-from etl.gateway.refusals import refused, shown
+from etl.gateway.fhir_errors import ParameterIssue, refused, shown
 from etl.gateway.search import comparisons
 from etl.gateway.search.cost import (
     INCLUDE,
@@ -73,7 +73,7 @@ def parse(
         chains: whether the API follows chains, `_has` and `_revinclude`.
 
     Raises:
-        Refusal: 400.
+        FhirError: 400.
     """
     if len(parameters) > MOST_PARAMETERS:
         raise refused("", "too-costly", f"list of more than {MOST_PARAMETERS} is too long")
@@ -112,7 +112,7 @@ def parse_shape(
     """Return the requested elements of one resource, by `_summary` and `_elements`.
 
     Raises:
-        Refusal: 400.
+        FhirError: 400.
     """
     parsed = _Parsed(strict)
     for name, value in parameters:
@@ -146,16 +146,16 @@ class UnsupportedParameters:
     strict: bool
     ignored: list[str] = field(default_factory=list)
 
-    def ignore(self, name: str, code: str, text: str) -> None:
+    def ignore(self, name: str, issue: ParameterIssue, text: str) -> None:
         """Ignore a parameter that is not supported, or refuse it in strict handling.
 
         Args:
             name: the parameter.
-            code: FHIR IssueType.
+            issue: kind of the error.
             text: the reason; continues the sentence after the name.
         """
         if self.strict:
-            raise refused(name, code, text)
+            raise refused(name, issue, text)
         self.ignored.append(f"{shown(name) or 'a parameter'} was ignored: it {text}")
 
 

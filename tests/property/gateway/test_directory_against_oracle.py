@@ -9,8 +9,8 @@ from unittest.mock import patch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from etl.gateway.plan_net import PLAN_NET_TYPES
 from etl.gateway.startup import GatewayServices
+from etl.gateway.supported_fhir import PLAN_NET_TYPES
 from etl.publish import directory as publishing
 from tests.unit.gateway import plan_net_oracle as oracle
 from tests.unit.gateway.calls import FHIR

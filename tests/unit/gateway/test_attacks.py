@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import pytest
 
-from etl.gateway.refusals import Refusal
+from etl.gateway.fhir_errors import FhirError
 from etl.gateway.service import Service
 from etl.gateway.supported_fhir import TYPES
 from tests.unit.gateway.trees import BASE, bundle, grant, link, members, opened, run, sample_tree
@@ -143,7 +143,7 @@ def told(service: Service, kind: str, pairs: list[tuple[str, str]], *, strict: b
     """Return the Bundle without its links, which say again what was asked; or the refusal."""
     try:
         answer = run(service.search(grant(attacker()), kind, pairs, base=BASE, strict=strict))
-    except Refusal as refusal:
+    except FhirError as refusal:
         return f"{refusal.status} {refusal.diagnostics}"
     return json.dumps({**bundle(answer), "link": []})
 
@@ -176,10 +176,10 @@ def test_no_read_reaches_another_member(service: Service) -> None:
     for kind in TYPES:
         for of in OWN:
             for value in spellings(of, first(of)):
-                with pytest.raises(Refusal) as caught:
+                with pytest.raises(FhirError) as caught:
                     run(service.read(grant(attacker()), kind, value))
                 assert caught.value.status == 404
-                with pytest.raises(Refusal) as caught:
+                with pytest.raises(FhirError) as caught:
                     run(service.vread(grant(attacker()), kind, value, "1"))
                 assert caught.value.status == 404
                 assert not leaks(caught.value.diagnostics)
@@ -187,7 +187,7 @@ def test_no_read_reaches_another_member(service: Service) -> None:
 
 def test_no_everything_reaches_another_member(service: Service) -> None:
     for value in spellings("Patient", victim()):
-        with pytest.raises(Refusal) as caught:
+        with pytest.raises(FhirError) as caught:
             run(service.everything(grant(attacker()), value, [], base=BASE))
         assert caught.value.status == 404
     found = run(service.everything(grant(attacker()), attacker(), [], base=BASE))
@@ -200,7 +200,7 @@ def test_no_page_link_of_another_member_works(service: Service) -> None:
     )
     cursor = link(found, "next") or ""
     for text in (cursor, cursor + "=", cursor[:-1], cursor[::-1], quote(cursor), cursor.lower()):
-        with pytest.raises(Refusal) as caught:
+        with pytest.raises(FhirError) as caught:
             run(service.page(grant(attacker()), text, base=BASE))
         assert caught.value.status == 400
 
@@ -217,5 +217,5 @@ def test_a_grant_of_a_patient_that_is_none_reaches_nothing(service: Service) -> 
     ):
         found = bundle(run(service.search(grant(who), EOB, [], base=BASE, strict=True)))
         assert found["total"] == 0
-        with pytest.raises(Refusal):
+        with pytest.raises(FhirError):
             run(service.read(grant(who), "Patient", victim()))

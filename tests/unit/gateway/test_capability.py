@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from etl.gateway.plan_net import PLAN_NET_TYPES
-from etl.gateway.supported_fhir import INSTANTIATES, TYPES
+from etl.gateway.supported_fhir import INSTANTIATES, PLAN_NET_TYPES, TYPES
 from etl.publish.manifest import ReleaseFacts
 from etl.publish.rendered_resources import PatientResources
 from tests.memory_store import MemoryStore

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from etl.gateway.refusals import Refusal
+from etl.gateway.fhir_errors import FhirError
 from etl.gateway.startup import GatewayServices
 from etl.gateway.supported_fhir import TYPES
 from etl.publish.history import rollback
@@ -378,9 +378,9 @@ def test_a_page_after_a_prune_is_410_where_there_is_nothing_left_to_compare_with
         if status == 200:
             assert len(bundle(run(following))["entry"]) == 2
         else:
-            with pytest.raises(Refusal) as caught:
+            with pytest.raises(FhirError) as caught:
                 run(following)
-            assert (caught.value.status, caught.value.code) == (status, "expired")
+            assert (caught.value.status, caught.value.code) == (status, "link-expired")
 
 
 def test_a_member_who_was_retracted_is_410_and_one_who_never_was_404() -> None:
@@ -390,10 +390,10 @@ def test_a_member_who_was_retracted_is_410_and_one_who_never_was_404() -> None:
     app = fresh(made)
     publish(store, [of("bob", [])], now=day(1))
     refreshed(made)
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(FhirError) as caught:
         app.visit()
-    assert (caught.value.status, caught.value.code) == (410, "deleted")
-    with pytest.raises(Refusal) as caught:
+    assert (caught.value.status, caught.value.code) == (410, "resource-deleted")
+    with pytest.raises(FhirError) as caught:
         fresh(made, logical_id("nobody"))
     assert caught.value.status == 404
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from etl.gateway.service import Refusal, Service
+from etl.gateway.fhir_errors import FhirError
+from etl.gateway.service import Service
 from etl.gateway.startup import GatewayServices
 from etl.publish.rendered_resources import LISTED, NAMED, ROW, PatientResources, Resource
 from tests.memory_store import MemoryStore
@@ -75,7 +76,7 @@ def readable(service: Service, of: Any) -> list[str]:
     for one in PROVIDERS:
         try:
             run(service.read(of, "Organization", one.id))
-        except Refusal:
+        except FhirError:
             continue
         found.append(json.loads(b"{" + bytes(one.body).partition(b"},")[2])["name"])
     return sorted(found)
@@ -84,7 +85,7 @@ def readable(service: Service, of: Any) -> list[str]:
 def test_nothing_tells_a_hidden_provider_from_one_that_is_not_there(tree: GatewayServices) -> None:
     said = []
     for resource_id in (logical_id("payer"), logical_id("nobody")):
-        with pytest.raises(Refusal) as refused:
+        with pytest.raises(FhirError) as refused:
             run(tree.service.read(grant(logical_id("ben")), "Organization", resource_id))
         said.append((refused.value.status, refused.value.code, refused.value.diagnostics))
     assert said[0] == said[1]
@@ -99,11 +100,11 @@ def test_nothing_tells_a_hidden_provider_that_was_retracted_from_one_that_never_
     service, ben = opened(store).service, grant(logical_id("ben"))
     said = set()
     for resource_id in (logical_id("of-nobody"), logical_id("with-npi"), logical_id("nobody")):
-        with pytest.raises(Refusal) as refused:
+        with pytest.raises(FhirError) as refused:
             run(service.read(ben, "Organization", resource_id))
         said.add((refused.value.status, refused.value.code, refused.value.diagnostics))
     assert len(said) == 1
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(FhirError) as refused:
         run(service.read(ben, "PractitionerRole", role.id))
     assert refused.value.status == 410
 

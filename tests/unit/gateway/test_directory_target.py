@@ -10,8 +10,7 @@ from urllib.parse import quote
 import pytest
 
 from etl.errors import StoreError
-from etl.gateway.plan_net import PLAN_NET_TYPES
-from etl.gateway.supported_fhir import answerable
+from etl.gateway.supported_fhir import PLAN_NET_TYPES, answerable
 from tests.unit.gateway.calls import Got, Server, bearer, served
 from tests.unit.gateway.plan_net_oracle import values_at
 from tests.unit.gateway.trees import LISTED, TEXTS, directory, ids, opened, run, sample_tree

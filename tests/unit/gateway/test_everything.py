@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from etl.gateway.refusals import Refusal
+from etl.gateway.fhir_errors import FhirError
 from etl.gateway.service import Service
 from etl.publish.rendered_resources import PatientResources
 from tests.memory_store import MemoryStore
@@ -127,7 +127,7 @@ REFUSED = [
 def test_what_is_wrong_is_refused(
     service: Service, query: str, scopes: tuple[str, ...], status: int
 ) -> None:
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(FhirError) as caught:
         everything(service, query, scopes=scopes)
     assert caught.value.status == status
 
@@ -146,7 +146,7 @@ def test_any_count_and_any_zone_are_taken_as_in_a_search(service: Service) -> No
 def test_another_members_everything_is_not_found(service: Service) -> None:
     other = next(one for one in members() if one != busiest())
     for patient_id in (other, "nobody", "", "../x"):
-        with pytest.raises(Refusal) as caught:
+        with pytest.raises(FhirError) as caught:
             run(service.everything(grant(busiest()), patient_id, [], base=BASE))
         assert caught.value.status == 404
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from etl.errors import StoreError
-from etl.gateway.operation_outcomes import KINDS, SYSTEM
+from etl.gateway.fhir_errors import KINDS, SYSTEM
 from etl.gateway.service import Service
 from etl.smart.grants import Grant
 from etl.storage.async_port import Objects
@@ -593,10 +593,10 @@ def test_every_error_is_an_outcome_with_a_code_of_the_table(server: Server) -> N
 
 
 def test_a_retracted_resource_is_410(monkeypatch: pytest.MonkeyPatch, fresh: Server) -> None:
-    from etl.gateway.service import Refusal
+    from etl.gateway.fhir_errors import FhirError
 
     async def gone(self: Service, grant: Grant, kind: str, one: str, *more: Any, **_: Any) -> Any:
-        raise Refusal(410, "deleted", "this claim was retracted")
+        raise FhirError("resource-deleted", "this claim was retracted")
 
     monkeypatch.setattr(Service, "read", gone)
     got = fresh.call(f"{EOB}/1")

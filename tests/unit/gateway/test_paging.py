@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 import pytest
 
 from etl.errors import UsageError
+from etl.gateway.fhir_errors import FhirError
 from etl.gateway.paging import Position, Sealer
-from etl.gateway.refusals import Refusal
 from etl.gateway.startup import GatewayServices
 from etl.publish.history import rollback
 from etl.publish.prune import prune
@@ -54,8 +54,8 @@ def walked(made: GatewayServices, meanwhile: Callable[[int], None] = lambda _: N
     return seen
 
 
-def refused(made: GatewayServices, cursor: str, **more: str) -> Refusal:
-    with pytest.raises(Refusal) as caught:
+def refused(made: GatewayServices, cursor: str, **more: str) -> FhirError:
+    with pytest.raises(FhirError) as caught:
         run(made.service.page(grant(more.pop("patient", ANN), **more), cursor, base=BASE))
     return caught.value
 
@@ -112,7 +112,7 @@ def test_a_link_of_a_pruned_release_is_refused_clearly() -> None:
     run(made.releases.refresh())
     for workers in (made, opened(store, page_size=10)):
         said = refused(workers, cursor)
-        assert (said.status, said.code) == (410, "expired")
+        assert (said.status, said.code) == (410, "link-expired")
         assert "search again" in said.diagnostics
 
 
@@ -151,7 +151,7 @@ def test_no_character_of_a_link_can_be_changed(place: int) -> None:
     for character in "A_-z9=.":
         if cursor[place] != character:
             said = refused(made, cursor[:place] + character + cursor[place + 1 :])
-            assert (said.status, said.code) == (400, "invalid")
+            assert (said.status, said.code) == (400, "link-invalid")
 
 
 def test_the_last_character_has_one_spelling() -> None:
@@ -161,7 +161,7 @@ def test_the_last_character_has_one_spelling() -> None:
         alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
         assert made[-1] in alphabet
         for one in alphabet.replace(made[-1], ""):
-            with pytest.raises(Refusal):
+            with pytest.raises(FhirError):
                 sealer.open(made[:-1] + one, grant(ANN))
 
 
@@ -181,7 +181,7 @@ def test_a_link_is_of_no_use_to_another_member_or_app() -> None:
 def test_a_link_does_not_outlive_its_scopes() -> None:
     _, made = two_releases()
     cursor = link(first(made), "next") or ""
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(FhirError) as caught:
         run(made.service.page(grant(ANN, ("patient/Coverage.rs",)), cursor, base=BASE))
     assert caught.value.status == 403
 
@@ -210,16 +210,16 @@ def test_a_link_ends() -> None:
     now[0] += 3599
     assert sealer.open(cursor, grant(ANN)) == POSITION
     now[0] += 3602
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(FhirError) as caught:
         sealer.open(cursor, grant(ANN))
-    assert (caught.value.status, caught.value.code) == (410, "expired")
+    assert (caught.value.status, caught.value.code) == (410, "link-expired")
 
 
 def test_keys_can_be_changed_without_breaking_links() -> None:
     old, new = b"o" * 32, b"n" * 32
     cursor = Sealer([old], 60, lambda: NOW).seal(POSITION, grant(ANN))
     assert Sealer([new, old], 60, lambda: NOW).open(cursor, grant(ANN)) == POSITION
-    with pytest.raises(Refusal):
+    with pytest.raises(FhirError):
         Sealer([new], 60, lambda: NOW).open(cursor, grant(ANN))
 
 

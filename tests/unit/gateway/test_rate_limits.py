@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.gateway.operation_outcomes import Rejection
+from etl.gateway.fhir_errors import FhirError
 from etl.gateway.rate_limits import RateLimits, Windows, rate_of
 from etl.gateway.timeouts import RequestTimeout
 from tests.virtual_time import pass_time, run_virtually
@@ -28,7 +28,7 @@ def refused(windows: Windows, *who: str) -> int | None:
     """Return the seconds to wait where a request is refused."""
     try:
         windows.count(*who)
-    except Rejection as rejection:
+    except FhirError as rejection:
         return int(dict(rejection.headers)[b"retry-after"])
     return None
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from etl.gateway.refusals import Refusal
+from etl.gateway.fhir_errors import FhirError
 from etl.gateway.service import Service
 from etl.gateway.supported_fhir import TYPES
 from etl.publish.reader import open_current
@@ -20,8 +20,8 @@ def service() -> Service:
     return opened(sample_tree()).service
 
 
-def refused(work: object) -> Refusal:
-    with pytest.raises(Refusal) as caught:
+def refused(work: object) -> FhirError:
+    with pytest.raises(FhirError) as caught:
         run(work)
     return caught.value
 
@@ -66,7 +66,7 @@ def test_an_id_that_is_none_is_not_found(
 def test_a_type_that_is_not_here_is_not_found(service: Service) -> None:
     for name in ("Observation", "patient", "", "Parameters", "Bundle", "_page"):
         said = refused(service.read(grant(busiest()), name, "x"))
-        assert (said.status, said.code) == (404, "not-supported")
+        assert (said.status, said.code) == (404, "type-unknown")
 
 
 @pytest.mark.parametrize("resource_type", sorted(TYPES))
@@ -74,7 +74,7 @@ def test_a_type_outside_the_scopes_is_forbidden(service: Service, resource_type:
     others = tuple(f"patient/{name}.rs" for name in TYPES if name != resource_type)
     for scopes in ((), ("openid", "launch/patient"), others, (f"patient/{resource_type}.s",)):
         said = refused(service.read(grant(busiest(), scopes), resource_type, "x"))
-        assert (said.status, said.code) == (403, "forbidden")
+        assert (said.status, said.code) == (403, "scope-insufficient")
     allowed = grant(busiest(), (f"user/{resource_type}.r",))
     assert refused(service.read(allowed, resource_type, "x")).status == 404
 

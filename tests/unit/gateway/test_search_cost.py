@@ -14,17 +14,16 @@ import pytest
 
 from benchmarks.hostile_searches import hostile_searches
 from etl.gateway import processor_time, provider_directory
-from etl.gateway.operation_outcomes import Rejection
-from etl.gateway.plan_net import PLAN_NET_TYPES
+from etl.gateway.fhir_errors import FhirError
 from etl.gateway.processor_time import LongWork, ProcessorTime
 from etl.gateway.provider_directory import DirectoryService
 from etl.gateway.rate_limits import SECONDS_A_REQUEST, RateLimits
-from etl.gateway.refusals import Refusal
 from etl.gateway.search import comparisons
 from etl.gateway.search.cost import BUDGET
 from etl.gateway.search.parsing import parse
 from etl.gateway.search.whole_columns import DirectoryColumns, WholeColumn, columns_of
 from etl.gateway.search.whole_matching import KeptRows
+from etl.gateway.supported_fhir import PLAN_NET_TYPES
 from tests.unit.gateway.calls import Server, served
 from tests.unit.gateway.trees import LISTED, grant, opened, run, sample_tree
 
@@ -109,7 +108,7 @@ def test_a_search_over_the_budget_is_refused_before_any_work(
 def test_parsing_stops_where_the_budget_is_spent(monkeypatch: pytest.MonkeyPatch) -> None:
     near = Mock(wraps=comparisons.near)
     monkeypatch.setattr(comparisons, "near", near)
-    with pytest.raises(Refusal, match="more than"):
+    with pytest.raises(FhirError, match="more than"):
         cost("Practitioner?" + "&".join(NEAR.format(one) for one in range(100)))
     assert near.call_count == 5
 
@@ -152,7 +151,7 @@ def test_an_accepted_search_looks_at_no_more_than_its_points_allow(
         looks.clear()
         try:
             run(service.search(grant(""), kind, parse_qsl(query), base="", strict=False))
-        except Refusal:
+        except FhirError:
             continue
         accepted += 1
         points = cost(search, strict=False)
@@ -222,7 +221,7 @@ def test_ten_milliseconds_count_as_one_more_request_of_the_address() -> None:
     limits.count_time("public", "192.0.2.1", 0.9 * SECONDS_A_REQUEST)
     limits.count_time("public", "192.0.2.1", 3.5 * SECONDS_A_REQUEST)
     limits.count("public", "192.0.2.1")
-    with pytest.raises(Rejection, match="rate-limited"):
+    with pytest.raises(FhirError, match="rate-limited"):
         limits.count("public", "192.0.2.1")
     limits.count("public", "192.0.2.2")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from etl.gateway.refusals import Refusal
+from etl.gateway.fhir_errors import FhirError
 from etl.gateway.service import Answer, Service
 from etl.gateway.supported_fhir import TYPES
 from etl.publish.manifest import ReleaseFacts
@@ -51,8 +51,8 @@ def asked(
     return run(service.search(who, kind, pairs, base=BASE, strict=strict))
 
 
-def refused(service: Service, query: str, **more: Any) -> Refusal:
-    with pytest.raises(Refusal) as caught:
+def refused(service: Service, query: str, **more: Any) -> FhirError:
+    with pytest.raises(FhirError) as caught:
         asked(service, query, **more)
     return caught.value
 
@@ -126,59 +126,63 @@ def test_a_system_alone_finds_all_of_it_and_a_bar_before_a_code_means_no_system(
 
 
 REFUSED = [
-    ("nonsense=1", "not-supported", "nonsense is no search parameter"),
-    ("_text=a", "not-supported", "_text"),
-    ("_revinclude=Provenance:target", "not-supported", "_revinclude is not supported"),
-    ("_include:recurse=Coverage:payor", "not-supported", "use _include or _include:iterate"),
-    ("_include=Claim:patient", "not-supported", "ExplanationOfBenefit:patient"),
-    ("_include=ExplanationOfBenefit:claim", "not-supported", "_include takes"),
-    ("_include=ExplanationOfBenefit:patient:Group", "not-supported", "_include takes"),
-    ("_include=../x", "invalid", "_include takes"),
-    ("_include=Coverage", "invalid", "_include takes"),
-    ("patient.name=x", "not-supported", "chain"),
-    ("patient:Patient.name=x", "not-supported", "chain"),
-    ("_has:Coverage:payor:x=y", "not-supported", "chain"),
-    ("type:above=x", "not-supported", "type takes :missing, :not"),
-    ("type:text=x", "not-supported", "type takes"),
-    ("service-date:exact=2024", "not-supported", "service-date takes :missing"),
-    ("_id:not=x", "not-supported", "_id takes no modifier"),
-    ("type:=x", "not-supported", "type takes"),
-    ("type:missing=maybe", "invalid", "true or false"),
-    ("service-date=2024-13-01", "invalid", "takes a date"),
-    ("service-date=2023-02-29", "invalid", "takes a date"),
-    ("service-date=2024-1-1", "invalid", "takes a date"),
-    ("service-date=20240101", "invalid", "takes a date"),
-    ("service-date=2024-01-01T25:00", "invalid", "takes a date"),
-    ("service-date=2024-01-01T10:00:00+15:00", "invalid", "takes a date"),
-    ("service-date=xx2024", "invalid", "prefixes"),
-    ("service-date=notadate", "invalid", "takes a date"),
-    ("service-date=ge", "invalid", "takes a date"),
-    ("service-date=", "invalid", "has no value"),
-    ("_count=", "invalid", "has no value"),
-    ("_include=", "invalid", "has no value"),
-    ("service-date=2024,,2025", "invalid", "empty"),
-    ("service-date=٢٠٢٤", "invalid", "takes a date"),
-    ("patient=", "invalid", "has no value"),
-    ("patient=,", "invalid", "empty"),
-    ("patient=Group/x", "invalid", "refers to Patient alone"),
-    ("patient=Organization/x", "invalid", "refers to Patient alone"),
-    ("patient=a/b/c", "invalid", "takes an id"),
-    ("patient=Patient/x/_history/1", "invalid", "takes an id"),
-    ("patient=../x", "invalid", "takes an id"),
-    ("identifier=a|b|c", "invalid", "system|code"),
-    ("identifier=|", "invalid", "system|code"),
-    ("_count=-1", "invalid", "whole number"),
-    ("_count=ten", "invalid", "whole number"),
-    ("_count=٣", "invalid", "whole number"),
-    ("_count=1&_count=1", "invalid", "once"),
-    ("_count=" + "9" * 5000, "invalid", "whole number"),
-    ("_sort=patient", "not-supported", "_sort takes"),
-    ("_sort=--service-date", "invalid", "_sort takes"),
-    ("_summary=all", "invalid", "_summary takes"),
-    ("_summary=true&_elements=total", "invalid", "together"),
-    ("_summary=text&_include=*", "invalid", "together"),
-    ("_elements=item.sequence", "invalid", "top-level"),
-    ("_total=exact", "invalid", "_total takes"),
+    ("nonsense=1", "parameter-unsupported", "nonsense is no search parameter"),
+    ("_text=a", "parameter-unsupported", "_text"),
+    ("_revinclude=Provenance:target", "parameter-unsupported", "_revinclude is not supported"),
+    (
+        "_include:recurse=Coverage:payor",
+        "parameter-unsupported",
+        "use _include or _include:iterate",
+    ),
+    ("_include=Claim:patient", "parameter-unsupported", "ExplanationOfBenefit:patient"),
+    ("_include=ExplanationOfBenefit:claim", "parameter-unsupported", "_include takes"),
+    ("_include=ExplanationOfBenefit:patient:Group", "parameter-unsupported", "_include takes"),
+    ("_include=../x", "parameter-invalid", "_include takes"),
+    ("_include=Coverage", "parameter-invalid", "_include takes"),
+    ("patient.name=x", "parameter-unsupported", "chain"),
+    ("patient:Patient.name=x", "parameter-unsupported", "chain"),
+    ("_has:Coverage:payor:x=y", "parameter-unsupported", "chain"),
+    ("type:above=x", "parameter-unsupported", "type takes :missing, :not"),
+    ("type:text=x", "parameter-unsupported", "type takes"),
+    ("service-date:exact=2024", "parameter-unsupported", "service-date takes :missing"),
+    ("_id:not=x", "parameter-unsupported", "_id takes no modifier"),
+    ("type:=x", "parameter-unsupported", "type takes"),
+    ("type:missing=maybe", "parameter-invalid", "true or false"),
+    ("service-date=2024-13-01", "parameter-invalid", "takes a date"),
+    ("service-date=2023-02-29", "parameter-invalid", "takes a date"),
+    ("service-date=2024-1-1", "parameter-invalid", "takes a date"),
+    ("service-date=20240101", "parameter-invalid", "takes a date"),
+    ("service-date=2024-01-01T25:00", "parameter-invalid", "takes a date"),
+    ("service-date=2024-01-01T10:00:00+15:00", "parameter-invalid", "takes a date"),
+    ("service-date=xx2024", "parameter-invalid", "prefixes"),
+    ("service-date=notadate", "parameter-invalid", "takes a date"),
+    ("service-date=ge", "parameter-invalid", "takes a date"),
+    ("service-date=", "parameter-invalid", "has no value"),
+    ("_count=", "parameter-invalid", "has no value"),
+    ("_include=", "parameter-invalid", "has no value"),
+    ("service-date=2024,,2025", "parameter-invalid", "empty"),
+    ("service-date=٢٠٢٤", "parameter-invalid", "takes a date"),
+    ("patient=", "parameter-invalid", "has no value"),
+    ("patient=,", "parameter-invalid", "empty"),
+    ("patient=Group/x", "parameter-invalid", "refers to Patient alone"),
+    ("patient=Organization/x", "parameter-invalid", "refers to Patient alone"),
+    ("patient=a/b/c", "parameter-invalid", "takes an id"),
+    ("patient=Patient/x/_history/1", "parameter-invalid", "takes an id"),
+    ("patient=../x", "parameter-invalid", "takes an id"),
+    ("identifier=a|b|c", "parameter-invalid", "system|code"),
+    ("identifier=|", "parameter-invalid", "system|code"),
+    ("_count=-1", "parameter-invalid", "whole number"),
+    ("_count=ten", "parameter-invalid", "whole number"),
+    ("_count=٣", "parameter-invalid", "whole number"),
+    ("_count=1&_count=1", "parameter-invalid", "once"),
+    ("_count=" + "9" * 5000, "parameter-invalid", "whole number"),
+    ("_sort=patient", "parameter-unsupported", "_sort takes"),
+    ("_sort=--service-date", "parameter-invalid", "_sort takes"),
+    ("_summary=all", "parameter-invalid", "_summary takes"),
+    ("_summary=true&_elements=total", "parameter-invalid", "together"),
+    ("_summary=text&_include=*", "parameter-invalid", "together"),
+    ("_elements=item.sequence", "parameter-invalid", "top-level"),
+    ("_total=exact", "parameter-invalid", "_total takes"),
     ("&".join(["type=a"] * 101), "too-costly", "100"),
     ("_id=" + ",".join(["a"] * 501), "too-costly", "500"),
     ("service-date=" + ",".join(["2024"] * 101), "too-costly", "more than 64 points"),
@@ -245,7 +249,7 @@ def test_what_is_not_supported_or_empty_is_ignored_named_and_left_out_of_the_sel
     [
         one
         for one, code, _ in REFUSED
-        if code != "not-supported" and not one.endswith("=") and one.count("=a") < 100
+        if code != "parameter-unsupported" and not one.endswith("=") and one.count("=a") < 100
     ]
     + ["type:in=x", "_sort:desc=_id", "_count:exact=1", "_total:=none", "_elements:exclude=item"]
     + ["type:=x", "_id:not=x", "_include:recurse=Coverage:payor"],
@@ -294,7 +298,7 @@ def test_a_compartment_is_searched_as_its_type_is(service: Service) -> None:
 def test_another_members_compartment_is_not_found(service: Service) -> None:
     other = next(one for one in members() if one != busiest())
     for name in (other, "nobody", ""):
-        with pytest.raises(Refusal) as caught:
+        with pytest.raises(FhirError) as caught:
             run(service.search(grant(busiest()), EOB, [], base=BASE, strict=False, within=name))
         assert caught.value.status == 404
 
@@ -371,7 +375,7 @@ def test_searching_needs_the_scope_to_search(service: Service) -> None:
     assert "ExplanationOfBenefit" in TYPES
     for kind in TYPES:
         said = refused(service, "_id=x", kind=kind, scopes=(f"patient/{kind}.r",))
-        assert (said.status, said.code) == (403, "forbidden")
+        assert (said.status, said.code) == (403, "scope-insufficient")
         assert f"patient/{kind}.s" in said.diagnostics
 
 
@@ -640,11 +644,11 @@ def test_what_a_release_has_no_column_for_is_ignored_and_named() -> None:
         found = bundle(asked(old, query, patient=who, strict=False))
         assert found["total"] == 1
         assert f"{query.partition('=')[0]} was ignored" in repr(found["entry"][-1])
-        assert refused(old, query, patient=who).code == "not-supported"
+        assert refused(old, query, patient=who).code == "parameter-unsupported"
     assert bundle(asked(old, "type=oral", patient=who))["total"] == 1
     facts = ReleaseFacts("full", mapping={"search": {EOB: ["type"], "Patient": ["birthdate"]}})
     publish(store, [PatientResources(who, [resource("Patient", "ann")])], facts=facts, now=LATER)
     new = opened(store).service
     assert bundle(asked(new, "birthdate=1970", kind="Patient", patient=who))["total"] == 0
-    assert refused(new, "provider=x", patient=who).code == "not-supported"
+    assert refused(new, "provider=x", patient=who).code == "parameter-unsupported"
     assert bundle(asked(new, "type=oral", patient=who))["total"] == 0

@@ -8,15 +8,15 @@ Sources: FHIR R4 `http.html` and `operationoutcome.html`, value set issue-type; 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Literal
 
 import orjson
 
 from etl.gateway.asgi import Header, Reply
-from etl.gateway.refusals import Refusal
 
 SYSTEM: Final = "urn:cpcds:gateway:error"
 """System of the codes in `issue.details.coding`."""
@@ -75,14 +75,15 @@ KINDS: Final[Mapping[str, IssueKind]] = MappingProxyType(
 """Code in `issue.details.coding` → its kind of error."""
 
 
-class Rejection(Exception):
-    """A request that the HTTP part of the gateway refuses.
+class FhirError(Exception):
+    """A request that is answered with an OperationOutcome of one error.
 
     Attributes:
         code: a key of `KINDS`.
         diagnostics: one sentence for the app's developer; it repeats no value of the request.
         headers: headers of the answer beside the common ones.
-        expression: names of parameters, as `http.<name>`.
+        expression: what it is about, for `OperationOutcome.issue.expression`: names of parameters
+            as `http.<name>`; empty if nothing can be named.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class Rejection(Exception):
         headers: tuple[Header, ...] = (),
         expression: tuple[str, ...] = (),
     ) -> None:
-        super().__init__(code)
+        super().__init__(f"{code}: {diagnostics}")
         self.code = code
         self.diagnostics = diagnostics
         self.headers = headers
@@ -104,32 +105,37 @@ class Rejection(Exception):
         return KINDS[self.code].status
 
 
-def rejection_of(refusal: Refusal) -> Rejection:
-    """Return a refusal of the service as a rejection, with its code and headers."""
-    return Rejection(code_of(refusal), refusal.diagnostics, (), refusal.expression)
+ParameterIssue = Literal["invalid", "not-supported", "too-costly"]
+"""FHIR IssueType of an error in a parameter."""
+
+_PARAMETER_CODES: Final[Mapping[ParameterIssue, str]] = MappingProxyType(
+    {
+        "invalid": "parameter-invalid",
+        "not-supported": "parameter-unsupported",
+        "too-costly": "too-costly",
+    }
+)
+_PARAMETER_NAME: Final = re.compile(r"[$_A-Za-z][A-Za-z0-9_:.-]{0,63}")
 
 
-def code_of(refusal: Refusal) -> str:
-    """Return the stable code of a refusal of the service."""
-    match refusal.status, refusal.code:
-        case 400, "not-supported":
-            return "parameter-unsupported"
-        case 400, "too-costly":
-            return "too-costly"
-        case 400, _:
-            return "parameter-invalid" if refusal.expression else "request-invalid"
-        case 403, _:
-            return "scope-insufficient"
-        case 404, "not-supported":
-            return "type-unknown"
-        case 404, _:
-            return "not-found"
-        case 410, "deleted":
-            return "resource-deleted"
-        case 410, _:
-            return "link-expired"
-        case _:
-            return "request-invalid"
+def refused(name: str, issue: ParameterIssue, text: str) -> FhirError:
+    """Return the error of a parameter: 400.
+
+    Args:
+        name: the parameter as requested; repeated only if it looks like a name.
+        issue: kind of the error.
+        text: the error; continues the sentence after the name.
+    """
+    name_shown = shown(name)
+    expression = (f"http.{name_shown}",) if name_shown else ()
+    is_unnamed = issue == "invalid" and not expression
+    code = "request-invalid" if is_unnamed else _PARAMETER_CODES[issue]
+    return FhirError(code, f"{name_shown or 'a parameter'} {text}", (), expression)
+
+
+def shown(name: str) -> str:
+    """Return a parameter's name if it may be repeated to the app; else nothing."""
+    return name if _PARAMETER_NAME.fullmatch(name) else ""
 
 
 def outcome(code: str, diagnostics: str, expression: tuple[str, ...] = ()) -> bytes:
@@ -155,7 +161,7 @@ def outcome(code: str, diagnostics: str, expression: tuple[str, ...] = ()) -> by
     return orjson.dumps({"resourceType": "OperationOutcome", "issue": [issue]})
 
 
-def reply_of(rejection: Rejection) -> Reply:
+def reply_of(error: FhirError) -> Reply:
     """Return the answer to a refused request."""
-    body = outcome(rejection.code, rejection.diagnostics, rejection.expression)
-    return Reply(rejection.status, body, headers=list(rejection.headers))
+    body = outcome(error.code, error.diagnostics, error.expression)
+    return Reply(error.status, body, headers=list(error.headers))
