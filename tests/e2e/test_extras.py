@@ -1,4 +1,4 @@
-"""The program installed from its locks, by hash, with one extra and nothing else."""
+"""The program installed from its lock, by hash, with one extra and nothing else."""
 
 from __future__ import annotations
 
@@ -29,7 +29,11 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
         folder = tmp_path_factory.mktemp(extra)
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
         pip = (*PIP, "--python", str(folder / "bin" / "python"), "install")
-        lock = ROOT / "requirements" / f"{extra}.txt"
+        lock = folder / "requirements.txt"
+        export = ("--frozen", "--quiet", "--no-emit-project", "--output-file", lock)
+        subprocess.run(
+            [sys.executable, "-m", "uv", "export", "--extra", extra, *export], cwd=ROOT, check=True
+        )
         locked = subprocess.run(
             [*pip, "--require-hashes", "--requirement", lock], capture_output=True, text=True
         )

@@ -36,7 +36,11 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return an environment with the extra `executor` and the program, packed."""
     spark_or_skip()
     folder = tmp_path_factory.mktemp("archive")
-    environment, lock = folder / "environment", ROOT / "requirements" / "executor.txt"
+    environment, lock = folder / "environment", folder / "requirements.txt"
+    export = ("--frozen", "--quiet", "--no-emit-project", "--output-file", lock)
+    subprocess.run(
+        [sys.executable, "-m", "uv", "export", "--extra", "executor", *export], cwd=ROOT, check=True
+    )
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
     pip = (*PIP, "--python", str(environment / "bin" / "python"), "install")
     locked = subprocess.run(
