@@ -32,8 +32,8 @@ from etl.local.executor import LocalExecutor
 from etl.local.workers import Workers
 from etl.pipeline.context import RunContext, RunOptions
 from etl.pipeline.definitions import Definitions
-from etl.pipeline.events import ignore
 from etl.pipeline.partition.providers import Providers, decided_directory, providers_of
+from etl.pipeline.progress import ignore
 from etl.pipeline.read import open_with, read
 from etl.quality import RuleContext, check
 from etl.synth import Spec, write_extract

@@ -26,9 +26,9 @@ from etl.engine.evaluate import Values
 from etl.engine.partition_columns import Partition
 from etl.engine.render import render
 from etl.pipeline.definitions import Definitions
-from etl.pipeline.events import ignore
-from etl.pipeline.partition.conformance import ObligationChecks
+from etl.pipeline.partition.mapping import ObligationChecks
 from etl.pipeline.partition.providers import Providers
+from etl.pipeline.progress import ignore
 from etl.synth import Spec, write_extract
 
 GATE = 0.25

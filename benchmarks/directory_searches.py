@@ -10,7 +10,7 @@ from urllib.parse import quote
 from benchmarks.gateway_serving import CPCDS
 from etl.bootstrap.settings import read_settings
 from etl.bootstrap.use_cases import run_extract
-from etl.pipeline.events import ignore
+from etl.pipeline.progress import ignore
 from etl.publish.reader import Release, open_current
 from etl.storage.local import LocalStore
 

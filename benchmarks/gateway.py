@@ -38,7 +38,7 @@ from benchmarks.directory_searches import published_directory, resource_counts, 
 from benchmarks.gateway_serving import Server, environment, served, tokens
 from etl.bootstrap.settings import read_settings
 from etl.bootstrap.use_cases import run_extract
-from etl.pipeline.events import ignore
+from etl.pipeline.progress import ignore
 from etl.publish.reader import open_current
 from etl.storage.local import LocalStore
 from etl.storage.port import Store

@@ -15,7 +15,7 @@ with gc_disabled():  # as the command line loads them
     from etl.bootstrap.settings import read_settings
     from etl.bootstrap.targets import target_store
     from etl.bootstrap.use_cases import run_extract
-    from etl.pipeline.phases import Phases
+    from etl.pipeline.progress import Phases
     from etl.publish.reader import open_current
 
 

@@ -237,17 +237,11 @@ def configuration(settings: Settings, base_url: str) -> AuthConfiguration:
         secret=_secret(settings),
         sandbox=auth.mode != "production",
         access_seconds=auth.access_seconds,
-        code_seconds=auth.code_seconds,
-        refresh_idle_days=auth.refresh_idle_days,
-        online_hours=auth.online_hours,
         consent_days=auth.consent_days,
-        revocation_seconds=auth.revocation_seconds,
-        access_days=auth.access_days,
         plain_apps=auth.plain_apps,
         introspectors=auth.introspectors,
         identity_provider=provider,
         demo=demo,
-        most_apps=auth.most_apps,
     )
 
 

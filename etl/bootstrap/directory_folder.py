@@ -10,9 +10,8 @@ from etl.bootstrap.targets import target_store
 from etl.errors import UsageError
 from etl.model.data_models import DIRECTORY, stated_model
 from etl.publish.canonical_json import day_instant
-from etl.publish.public_files import PublicPage, public_pages
+from etl.publish.public_files import PublicPage, WrittenFolder, public_pages, write_folder
 from etl.publish.reader import open_current
-from etl.publish.static_folder import WrittenFolder, write_folder
 from etl.smart.brands import BRANDS
 
 

@@ -23,7 +23,7 @@ from etl.bootstrap.settings import Settings
 from etl.errors import StoreError, UsageError
 from etl.gateway.metrics import FOLDER
 from etl.gateway.served_releases import OtherModel, ServedRelease
-from etl.publish.id_fingerprint import changed_ids, id_facts
+from etl.publish.manifest import changed_ids, id_facts
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +91,8 @@ def run(bound: Bound, announce: Callable[[], None]) -> None:
     """
     serve = bound.settings.serve
     bounds = ConnectionBounds(
-        head_bytes=serve.header_bytes,
-        headers=serve.header_count,
+        head_bytes=32 * 1024,
+        headers=100,
         head_seconds=serve.header_seconds,
         body_seconds=serve.request_seconds + serve.header_seconds,  # the application's is first
         idle_seconds=serve.idle_seconds,
@@ -112,7 +112,7 @@ def run(bound: Bound, announce: Callable[[], None]) -> None:
         proxy_headers=bool(serve.trusted_proxies),
         forwarded_allow_ips=list(serve.trusted_proxies),
         timeout_keep_alive=serve.idle_seconds,
-        timeout_graceful_shutdown=serve.shutdown_seconds,
+        timeout_graceful_shutdown=20,
     )
     with closing(bound.socket), _quietly_stopped():
         application(bound.settings)  # finds mistakes; each worker makes its own

@@ -8,28 +8,28 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from etl.bootstrap.definitions import load_definitions
 from etl.bootstrap.settings import Settings
 from etl.bootstrap.targets import target_store
 from etl.errors import StoreError
 from etl.monitoring.http_calls import HookFailed, exchange
-from etl.monitoring.notification import notify_services, ping, post, run_command
+from etl.monitoring.notification import notify_services, run_command
 from etl.monitoring.openlineage_events import LineageOptions, emit_end, emit_start
 from etl.pipeline.run_record import GOOD, RunRecord, RunStart
 from etl.publish import object_keys
 from etl.publish.reader import open_current
-from etl.publish.time_stamps import MEDIA_TYPE, StampRequest
+from etl.publish.signatures import MEDIA_TYPE, StampRequest
 
 log = logging.getLogger(__name__)
+
+HOOK_SECONDS: Final = 10.0
+"""Time limit of each hook."""
 
 
 def run_began(settings: Settings, start: RunStart) -> None:
     """Notify monitors of the start of a run."""
-    wanted = settings.monitoring
-    if wanted.ping_url:
-        url = wanted.ping_url.get_secret_value()
-        _tried("ping", lambda: ping(url, "start", wanted.seconds))
     if settings.lineage.to:
         _tried("lineage", lambda: emit_start(_lineage(settings), start))
 
@@ -40,9 +40,6 @@ def run_ended(settings: Settings, record: RunRecord) -> None:
     if wanted.textfile is not None:
         path = wanted.textfile
         _tried("textfile", lambda: _write_textfile(path, record))
-    if wanted.ping_url:
-        url = wanted.ping_url.get_secret_value()
-        _tried("ping", lambda: ping(url, "success" if is_good else "failure", wanted.seconds))
     if settings.publish.timestamp_url and is_good:
         url = settings.publish.timestamp_url.get_secret_value()
         _tried("timestamp_url", lambda: _stamp(settings, url))
@@ -65,7 +62,7 @@ def _stamp(settings: Settings, url: str) -> None:
     if release is None or any(store.list(object_keys.time_stamp(release.id))):
         return
     request = StampRequest.of(store.get(release.manifest.key))
-    answer = exchange(url, settings.monitoring.seconds, request.body, MEDIA_TYPE)
+    answer = exchange(url, HOOK_SECONDS, request.body, MEDIA_TYPE)
     try:
         request.check(answer)
     except StoreError as error:
@@ -76,11 +73,8 @@ def _stamp(settings: Settings, url: str) -> None:
 
 def _notify(settings: Settings, record: RunRecord) -> None:
     wanted = settings.monitoring
-    if wanted.notify_url:
-        url = wanted.notify_url.get_secret_value()
-        _tried("notify_url", lambda: post(url, record, wanted.seconds))
     if wanted.notify_command:
-        _tried("notify_command", lambda: run_command(wanted.notify_command, record, wanted.seconds))
+        _tried("notify_command", lambda: run_command(wanted.notify_command, record, HOOK_SECONDS))
     if wanted.notify_services:
         services = [each.get_secret_value() for each in wanted.notify_services]
         _tried("notify_services", lambda: notify_services(services, record))
@@ -89,7 +83,7 @@ def _notify(settings: Settings, record: RunRecord) -> None:
 def _lineage(settings: Settings) -> LineageOptions:
     wanted = settings.lineage
     key = wanted.api_key.get_secret_value()
-    return LineageOptions(wanted.to, wanted.namespace, key, settings.monitoring.seconds)
+    return LineageOptions(wanted.to, wanted.namespace, key, HOOK_SECONDS)
 
 
 def _emit_end(settings: Settings, record: RunRecord) -> None:

@@ -17,18 +17,14 @@ from etl.bootstrap.gc_policy import gc_disabled, gc_relaxed
 from etl.bootstrap.settings import Settings
 from etl.errors import UsageError
 from etl.local.executor import LocalExecutor
-from etl.local.forked_workers import forked_workers
-from etl.local.memory_budget import MemoryBudget
-from etl.local.memory_pool import choose_memory_pool
-from etl.local.workers import Workers
+from etl.local.memory import MemoryBudget, choose_memory_pool
+from etl.local.workers import Workers, forked_workers
 from etl.pipeline.context import RunContext, RunOptions
 from etl.pipeline.definitions import Definitions
-from etl.pipeline.events import Emit
 from etl.pipeline.executor import Executor
+from etl.pipeline.progress import Emit
 from etl.pipeline.read import expected_partitions, open_with, own_folder
 from etl.sources import Extract, expected_model
-from etl.spark.executor import SparkExecutor
-from etl.spark.session import require_spark, spark_session
 
 WORK = ".cpcds-work"
 SUITES = "etl.quality.suites.preloaded"
@@ -154,6 +150,8 @@ def check_executor(settings: Settings) -> None:
     """
     run = settings.run
     if run.executor == "spark":
+        from etl.spark.session import require_spark  # runs of this machine do not need it
+
         require_spark(run.master)
     elif run.master is not None:
         raise UsageError("--master (run.master) is where Spark runs: it goes with --executor spark")
@@ -166,6 +164,9 @@ def with_executor(job: OpenedExtract) -> Iterator[OpenedExtract]:
     if run.executor == "local":
         yield job
         return
+    from etl.spark.executor import SparkExecutor
+    from etl.spark.session import spark_session
+
     with spark_session(run.master) as session:
         yield replace(job, executor=SparkExecutor(job.executor, session))
 

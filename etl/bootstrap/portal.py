@@ -19,7 +19,7 @@ from etl.auth.services import Services
 from etl.bootstrap.served_rooms import DIRECTORY, FHIR, ServedRoom, ServerDescription
 from etl.bootstrap.settings import Settings
 from etl.errors import MappingError
-from etl.gateway.startup import GatewayServices
+from etl.gateway.startup import PAGE_LIMIT, GatewayServices
 from etl.portal.app import portal_app
 from etl.portal.portal import Portal
 from etl.portal.provider_search import ProviderSearch
@@ -148,7 +148,7 @@ def served_of(
         online_seconds=auth.online_hours * 3600,
         consent_terms=tuple(duration_text(days * 86_400) for days in sorted(auth.consent_days)),
         page_default=serve.page_size,
-        page_most=serve.page_limit,
+        page_most=PAGE_LIMIT,
         limits=limits,
     )
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from etl.bootstrap.monitors import run_began, run_ended
 from etl.bootstrap.release_approvals import Approvals
@@ -14,16 +16,15 @@ from etl.bootstrap.settings import Settings
 from etl.bootstrap.targets import target_store
 from etl.bootstrap.use_cases import now, roll_back, run_extract
 from etl.errors import EtlError
-from etl.pipeline.events import Emit, to_all
-from etl.pipeline.phases import Phase, Phases
-from etl.pipeline.run import Ran
-from etl.pipeline.run_history import write_record
+from etl.pipeline.progress import Emit, Phase, Phases, to_all
+from etl.pipeline.run import RunResult
 from etl.pipeline.run_record import (
     RunRecord,
     RunStart,
     record_of,
     record_of_error,
     record_of_rollback,
+    write_record,
 )
 from etl.publish.manifest import Manifest
 
@@ -57,7 +58,7 @@ def run_and_record(
     approvals: Approvals,
     *,
     repair: bool = False,
-) -> Ran:
+) -> RunResult:
     """Publish an extract to the target, and keep a record of the run there.
 
     Args:
@@ -106,7 +107,7 @@ def roll_back_and_record(settings: Settings, release: str, reason: str) -> tuple
         manifest, to = roll_back(settings, release, reason)
     except BaseException as error:
         record = record_of_error(start, now(), (), error)
-        _keep(settings, replace(record, rollback=(release, reason)))
+        _keep(settings, replace(record, rollback_to=release, reason=reason))
         raise
     _keep(settings, record_of_rollback(start, now(), to, manifest))
     return manifest, to

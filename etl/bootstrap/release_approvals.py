@@ -13,7 +13,7 @@ from etl.model.data_models import CLAIMS, DataModel, stated_model
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.release_limits import ReleaseLimits
 from etl.publish.history import holds
-from etl.publish.id_fingerprint import changed_ids, id_facts
+from etl.publish.manifest import changed_ids, id_facts
 from etl.publish.reader import Current
 from etl.storage.port import Store
 

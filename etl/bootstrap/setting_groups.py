@@ -225,12 +225,6 @@ class MonitoringSettings(SettingGroup):
     textfile: Path | None = Field(
         None, description="File with metrics of the last run, for Prometheus' node exporter."
     )
-    ping_url: SecretStr | None = Field(
-        None, description="URL that is called: `/start`, nothing after a success, `/fail`."
-    )
-    notify_url: SecretStr | None = Field(
-        None, description="URL that a summary is posted to as JSON when a run is over."
-    )
     notify_command: tuple[str, ...] = Field(
         (), description="Program, with arguments, that gets the summary as JSON on standard input."
     )
@@ -240,7 +234,6 @@ class MonitoringSettings(SettingGroup):
     notify_on: Literal["always", "failure"] = Field(
         "always", description="Whether a summary goes out after every run, or failures alone."
     )
-    seconds: float = Field(10.0, gt=0, description="Time limit of each hook.")
 
 
 class LineageSettings(SettingGroup):
@@ -269,15 +262,6 @@ class StorageSettings(SettingGroup):
     )
     storage_class: str | None = Field(
         None, description="Storage class of what is written; the bucket's default where not set."
-    )
-    concurrency: int = Field(16, ge=1, le=256, description="Requests at once, a process.")
-    attempts: int = Field(5, ge=1, description="Tries of one request before it counts as failed.")
-    connect_seconds: float = Field(5.0, gt=0, description="How long to wait for a connection.")
-    read_seconds: float = Field(60.0, gt=0, description="How long to wait for an answer.")
-    part_bytes: int = Field(
-        64 * 1024 * 1024,
-        ge=5 * 1024 * 1024,
-        description="Larger objects are sent in parts of this size.",
     )
 
 
@@ -398,8 +382,6 @@ class ServeSettings(SettingGroup):
         description="Secret of the hash that stands for patients in logs; made at start if empty.",
     )
     log: Literal["json", "off"] = Field("json", description="Whether requests are logged.")
-    metrics: bool = Field(True, description="Whether `/metrics` is there.")
-    gzip: bool = Field(True, description="Whether answers are compressed for clients that take it.")
     directory: str = Field(
         "",
         description=(
@@ -407,6 +389,7 @@ class ServeSettings(SettingGroup):
             "`/directory` to everybody; none if empty."
         ),
     )
+    metrics: bool = Field(True, description="Whether `/metrics` is there.")
     cors_origins: tuple[str, ...] = Field(
         ("*",), description="Origins of browser apps that may read members' data with a token."
     )
@@ -419,19 +402,7 @@ class ServeSettings(SettingGroup):
     refused_limit: str = Field(
         "60/minute", description="Requests with no or an invalid token, by address and worker."
     )
-    requests_at_once: int = Field(
-        1000, ge=1, description="Requests under way at once, a worker; more are asked to retry."
-    )
     request_seconds: float = Field(30.0, gt=0, description="How long a request may take.")
-    shutdown_seconds: int = Field(
-        20, ge=0, description="How long requests under way have when the server is stopped."
-    )
-    url_bytes: int = Field(8192, ge=256, description="Longest URL.")
-    body_bytes: int = Field(65536, ge=1024, description="Largest body of a request.")
-    header_bytes: int = Field(
-        32768, ge=1024, description="Largest URL and headers of a request together."
-    )
-    header_count: int = Field(100, ge=1, description="Most headers of a request.")
     header_seconds: float = Field(
         10.0, gt=0, description="How long URL and headers of a request may take to come."
     )
@@ -447,14 +418,6 @@ class ServeSettings(SettingGroup):
         5.0, gt=0, description="Seconds between two looks for a new release."
     )
     page_size: int = Field(10, ge=1, description="Matches a page where `_count` is not given.")
-    page_limit: int = Field(100, ge=1, description="Most matches a page.")
-    cursor_seconds: int = Field(
-        24 * 3600, ge=60, description="How long a page link works, at least."
-    )
-    releases_open: int = Field(
-        4, ge=0, description="Earlier releases kept open for page links, a worker."
-    )
-    read_attempts: int = Field(3, ge=1, description="Tries of one read of storage.")
     read_seconds: float = Field(5.0, gt=0, description="The longest that one try may take.")
     deadline_seconds: float = Field(
         10.0, gt=0, description="The longest that all tries of one read may take together."
@@ -525,26 +488,10 @@ class AuthSettings(SettingGroup):
     )
     demo_password: str = Field("sandbox", description="The one, public password of them all.")
     access_seconds: int = Field(600, ge=60, le=600, description="Life of an access token.")
-    code_seconds: int = Field(60, ge=10, le=60, description="Life of an authorization code.")
-    refresh_idle_days: int = Field(
-        90, ge=1, description="Days without use after which a refresh token is over."
-    )
-    online_hours: int = Field(12, ge=1, le=24, description="Hours that `online_access` lasts.")
     consent_days: tuple[int, ...] = Field(
         (90, 30, 365),
         min_length=1,
         description="Terms of a consent that members choose from, the preselected first.",
-    )
-    revocation_seconds: int = Field(
-        10, ge=1, le=30, description="Age at which the list of what was revoked is read again."
-    )
-    access_days: int = Field(
-        180,
-        ge=90,
-        description=(
-            "Days after the end of a year at which its daily counts of apps' reads by member are "
-            "deleted; the numbers of the year stay."
-        ),
     )
     limits: dict[str, str] = Field(
         default_factory=dict,
@@ -557,7 +504,6 @@ class AuthSettings(SettingGroup):
     introspectors: tuple[str, ...] = Field(
         (), description="Ids of apps that may introspect everyone's tokens."
     )
-    most_apps: int = Field(20, ge=1, description="Apps that an account of a developer may have.")
     smtp_host: str = Field(
         "", description="Mail server for developers' sign-in links; empty for none."
     )

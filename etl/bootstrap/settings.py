@@ -23,35 +23,16 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from etl.bootstrap.setting_groups import (
-    AuthSettings,
-    BrandSettings,
-    ClaimsSettings,
-    ExtractSettings,
-    LimitsSettings,
-    LineageSettings,
-    MonitoringSettings,
-    PayerSettings,
-    PlanFinderSettings,
-    PortalSettings,
-    PublishSettings,
-    ReportSettings,
-    RetentionSettings,
-    RulesSettings,
-    RunSettings,
-    ServeSettings,
-    SettingGroup,
-    StorageSettings,
-)
-from etl.bootstrap.setting_locations import (
+from etl.bootstrap import setting_groups as groups
+from etl.bootstrap.setting_errors import (
     PREFIX,
     Location,
     locations_in,
+    mistake_in,
     origin_of,
     syntax_error,
     variable_of,
 )
-from etl.bootstrap.setting_values import mistake_in
 from etl.documents.nearest import nearest
 from etl.errors import MappingError, Mistakes
 
@@ -90,47 +71,23 @@ class Settings(BaseSettings):
         SecretStr(DEMO_ID_KEY),
         description="Key of the hash behind logical ids. Set it by environment (CPCDS_ID_KEY).",
     )
-    payer: PayerSettings = Field(default_factory=PayerSettings, description="The payer.")
-    rules: RulesSettings = Field(default_factory=RulesSettings, description="Severities.")
-    claims: ClaimsSettings = Field(
-        default_factory=ClaimsSettings, description="Chains of adjustments, and sensitive codes."
-    )
-    limits: LimitsSettings = Field(default_factory=LimitsSettings, description="Limits.")
-    run: RunSettings = Field(default_factory=RunSettings, description="How a run is done.")
-    report: ReportSettings = Field(
-        default_factory=ReportSettings, description="The validation report."
-    )
-    retention: RetentionSettings = Field(
-        default_factory=RetentionSettings, description="What is kept in the target, how long."
-    )
-    monitoring: MonitoringSettings = Field(
-        default_factory=MonitoringSettings, description="Hooks of runs."
-    )
-    lineage: LineageSettings = Field(
-        default_factory=LineageSettings, description="OpenLineage events of runs."
-    )
-    extract: ExtractSettings = Field(
-        default_factory=ExtractSettings, description="Object storage that extracts are read from."
-    )
-    store: StorageSettings = Field(default_factory=StorageSettings, description="Object storage.")
-    publish: PublishSettings = Field(
-        default_factory=PublishSettings, description="The view of claims, deltas and bulk files."
-    )
-    brand: BrandSettings = Field(
-        default_factory=BrandSettings, description="The payer's brand and endpoints."
-    )
-    plan_finder: PlanFinderSettings = Field(
-        default_factory=PlanFinderSettings, description="Plan Finder files of a directory."
-    )
-    auth: AuthSettings = Field(
-        default_factory=AuthSettings, description="The authorization server."
-    )
-    serve: ServeSettings = Field(
-        default_factory=ServeSettings, description="How the published tree is served."
-    )
-    portal: PortalSettings = Field(
-        default_factory=PortalSettings, description="The developer portal."
-    )
+    payer: groups.PayerSettings = groups.PayerSettings()
+    rules: groups.RulesSettings = groups.RulesSettings()
+    claims: groups.ClaimsSettings = groups.ClaimsSettings()
+    limits: groups.LimitsSettings = groups.LimitsSettings()
+    run: groups.RunSettings = groups.RunSettings()
+    report: groups.ReportSettings = groups.ReportSettings()
+    retention: groups.RetentionSettings = groups.RetentionSettings()
+    monitoring: groups.MonitoringSettings = groups.MonitoringSettings()
+    lineage: groups.LineageSettings = groups.LineageSettings()
+    extract: groups.ExtractSettings = groups.ExtractSettings()
+    store: groups.StorageSettings = groups.StorageSettings()
+    publish: groups.PublishSettings = groups.PublishSettings()
+    brand: groups.BrandSettings = groups.BrandSettings()
+    plan_finder: groups.PlanFinderSettings = groups.PlanFinderSettings()
+    auth: groups.AuthSettings = groups.AuthSettings()
+    serve: groups.ServeSettings = groups.ServeSettings()
+    portal: groups.PortalSettings = groups.PortalSettings()
 
     _file: Path = PrivateAttr(default=Path(FILE))
     _flags: frozenset[Location] = PrivateAttr(default=frozenset())
@@ -297,7 +254,7 @@ def _unknown_variables() -> list[str]:
 
 def is_part(kind: Any) -> TypeGuard[type[BaseModel]]:
     """Return whether settings of a type have settings of their own below them."""
-    return isinstance(kind, type) and issubclass(kind, SettingGroup)
+    return isinstance(kind, type) and issubclass(kind, groups.SettingGroup)
 
 
 def setting_names(model: type[BaseModel] = Settings, before: str = "") -> dict[str, str]:

@@ -41,32 +41,29 @@ from etl.local.executor import LocalExecutor
 from etl.local.workers import Workers
 from etl.model.data_models import CLAIMS, stated_model
 from etl.pipeline.context import Publication, RunContext
-from etl.pipeline.convert import Converted, convert
-from etl.pipeline.deltas.layer_rows import LayerRows
 from etl.pipeline.deltas.layers import kept_layers, layer_of
-from etl.pipeline.deltas.merge import merged_origins
+from etl.pipeline.deltas.merge import LayerRows, merged_origins
 from etl.pipeline.earlier_reports import write_nights_page
-from etl.pipeline.events import Emit
 from etl.pipeline.explain import Explainer, Layers, require_same
 from etl.pipeline.lineage.row_places import ExtractRows
 from etl.pipeline.lineage.subjects import Subject
+from etl.pipeline.one_off import Conversion, Validation, check_report_folder, convert, validate
+from etl.pipeline.progress import Emit
 from etl.pipeline.read import open_with, read
-from etl.pipeline.rebuild import Rebuilt, rebuilt
-from etl.pipeline.run import Planned, Ran, plan, remake, run
+from etl.pipeline.rebuild import RebuildResult, rebuilt
+from etl.pipeline.run import PlanResult, RunResult, plan, remake, run
 from etl.pipeline.sidecar.answers import SidecarExplainer
 from etl.pipeline.sidecar.pieces import sidecar_of
 from etl.pipeline.target import Target
-from etl.pipeline.validate import Validated, check_report_folder, validate
 from etl.publish.bulk_files import BulkOptions, PlanFinderOptions
 from etl.publish.bulk_pages import write_pages
 from etl.publish.canonical_json import as_instant, instant
 from etl.publish.damaged_objects import with_lost
 from etl.publish.directory_files import full_url_base
 from etl.publish.history import find_release, resume, rollback
-from etl.publish.id_fingerprint import changed_ids, id_facts
 from etl.publish.lease import run_lease
-from etl.publish.manifest import Manifest
-from etl.publish.prune import Pruned, prune
+from etl.publish.manifest import Manifest, changed_ids, id_facts
+from etl.publish.prune import PruneResult, prune
 from etl.publish.reader import Current, Release, open_current, open_release
 from etl.publish.retention import Expiry
 from etl.publish.signatures import SigningKey
@@ -83,7 +80,7 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def convert_extract(settings: Settings, extract: Path, out: Path, emit: Emit) -> Converted:
+def convert_extract(settings: Settings, extract: Path, out: Path, emit: Emit) -> Conversion:
     """Write an extract as plain bulk NDJSON into a folder."""
     with opened(settings, extract, emit, out) as job:
         moment = now()
@@ -91,7 +88,7 @@ def convert_extract(settings: Settings, extract: Path, out: Path, emit: Emit) ->
             return convert(job.context(work, moment), out)
 
 
-def validate_extract(settings: Settings, extract: Path, report: Path, emit: Emit) -> Validated:
+def validate_extract(settings: Settings, extract: Path, report: Path, emit: Emit) -> Validation:
     """Check an extract and write the report into a folder."""
     with opened(settings, extract, emit, report, suites_due=lambda: True) as job:
         moment = now()
@@ -109,7 +106,7 @@ def run_extract(
     rekey: bool = False,
     after_rollback: bool = False,
     repair: bool = False,
-) -> Ran:
+) -> RunResult:
     """Publish an extract to the target.
 
     Two runs on one machine never use one folder at the same time. Published objects that are
@@ -144,7 +141,7 @@ def run_extract(
 
 def _publish_extract(
     settings: Settings, extract: Path, emit: Emit, approvals: Approvals, *, repair: bool
-) -> Ran:
+) -> RunResult:
     settings = settings.of_a_run()
     check_executor(settings)  # what is not installed is reported before the work
     first = partial(_holds_nothing, settings)  # after a release it is known later what is due
@@ -285,7 +282,7 @@ def plan_extract(
     *,
     rekey: bool = False,
     after_rollback: bool = False,
-) -> Planned:
+) -> PlanResult:
     """Return what publishing an extract to the target would do. Nothing is written to the target.
 
     Args: as for `run_extract`.
@@ -305,14 +302,16 @@ def plan_extract(
             settings.run.work.mkdir(parents=True, exist_ok=True, mode=0o700)
         limits = limits_against(settings, base, definitions)
         with TemporaryDirectory(prefix="cpcds-plan-", dir=settings.run.work) as work:
-            kept = Path(work) / "kept"
-            target = Target(settings.target, store_options(settings), dry=True, kept=kept)
+            overlay = str(Path(work, "tree"))
+            target = Target(settings.target, store_options(settings), overlay)
             publication = Publication(target, target.store(), base, limits)
             planned = plan(job.context(Path(work), now()), publication)
             return replace(planned, refusal=refusal)
 
 
-def rebuild_release(settings: Settings, release: Release, extract: Path, emit: Emit) -> Rebuilt:
+def rebuild_release(
+    settings: Settings, release: Release, extract: Path, emit: Emit
+) -> RebuildResult:
     """Make a release again, in a temporary folder and at its own time, and compare every object.
 
     Nothing is taken over from the release before but what states when resources changed.
@@ -347,8 +346,8 @@ def rebuild_release(settings: Settings, release: Release, extract: Path, emit: E
         base = Current(_parent(release), None)
         limits = limits_against(settings, base, definitions)
         with TemporaryDirectory(prefix="cpcds-rebuild-", dir=settings.run.work) as folder:
-            options, elsewhere = store_options(settings), str(Path(folder, "tree"))
-            target = Target(settings.target, options, dry=True, elsewhere=elsewhere)
+            overlay = str(Path(folder, "tree"))
+            target = Target(settings.target, store_options(settings), overlay)
             publication = Publication(
                 target,
                 target.store(),
@@ -444,7 +443,7 @@ def prune_target(
     *,
     dry_run: bool,
     progress: Callable[[int], None] = lambda _: None,
-) -> Pruned:
+) -> PruneResult:
     """Drop old releases of the target, and every object that only they named.
 
     Args:

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import Final
 
 from rich.console import Console
 from rich.filesize import decimal
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 BYTES: Final = "bytes"
@@ -25,38 +32,12 @@ class _Steps(ProgressColumn):
         return Text(f"{_amount(done, task)}{of}{unit}", style="progress.download")
 
 
-class _Rate(ProgressColumn):
-    """Steps a second."""
-
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed if task.finished else task.speed
-        if not speed or not task.completed or ("count" in task.fields and not task.fields["count"]):
-            return Text("")
-        rate = decimal(int(speed)) if _is_bytes(task) else f"{speed:,.1f}"
-        return Text(f"{rate}/s", style="progress.data.speed")
-
-
-class _Time(ProgressColumn):
-    """Remaining time; for a completed phase its duration."""
-
-    def render(self, task: Task) -> Text:
-        if task.finished:
-            return Text(f"took {_seconds(task.finished_time)}", style="progress.elapsed")
-        if task.time_remaining is not None:
-            return Text(f"{_seconds(task.time_remaining)} left", style="progress.remaining")
-        return Text(_seconds(task.elapsed), style="progress.elapsed")
-
-
 def _is_bytes(task: Task) -> bool:
     return bool(task.fields["unit"] == BYTES)
 
 
 def _amount(count: int, task: Task) -> str:
     return decimal(count) if _is_bytes(task) else f"{count:,}"
-
-
-def _seconds(seconds: float | None) -> str:
-    return str(timedelta(seconds=int(seconds or 0)))
 
 
 @contextmanager
@@ -66,8 +47,7 @@ def bars() -> Iterator[Progress]:
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
         _Steps(),
-        _Rate(),
-        _Time(),
+        TimeRemainingColumn(elapsed_when_finished=True),
         console=Console(stderr=True),
     ) as shown:
         yield shown

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
-from etl.bootstrap.conformance import conform_to_guide
-from etl.cli.options import json_option
+from etl.bootstrap.inspections import conform_to_guide
+from etl.cli.options import json_option, print_json
 from etl.cli.progress import counting
 from etl.conform.render import as_json as report_json
 from etl.conform.render import text_lines
@@ -34,7 +32,7 @@ def conform_command(
     with counting("checking", "resources", quiet=as_json) as advance:
         report = conform_to_guide(what, profiles=profile, strict=strict, progress=advance)
     if as_json:
-        click.echo(json.dumps(report_json(report), indent=2))
+        print_json(report_json(report))
     else:
         for line in text_lines(report):
             click.echo(line)

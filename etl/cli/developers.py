@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 
 import click
 
 from etl.bootstrap import auth
-from etl.cli.options import json_option
+from etl.cli.options import json_option, print_json
 
 
 @click.group("developers")
@@ -35,7 +34,7 @@ def list_command(context: click.Context, as_json: bool) -> None:
             }
             for developer, apps in developers
         ]
-        click.echo(json.dumps(documents, indent=2))
+        print_json(documents)
         return
     for developer, apps in developers:
         account = f"{developer.email}  {developer.name}".rstrip()

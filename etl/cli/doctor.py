@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from etl.bootstrap.definitions import load_definitions, mapping_roots
 from etl.bootstrap.extracts import extract_files
 from etl.bootstrap.mappings import read_folder
 from etl.cli.layout_files import mistakes_of
-from etl.cli.options import json_option, write_file
+from etl.cli.options import json_option, print_json, write_file
 from etl.doctor.drafting import LayoutDraft, can_be_drafted
 from etl.doctor.elements import read_elements
 from etl.doctor.examination import Examination, examine
@@ -56,7 +55,7 @@ def doctor_command(
         write_file(page, page_of(examination, extract.name))
     sentences = write_draft(examination, definitions, layout) if layout is not None else ()
     if as_json:
-        click.echo(json.dumps(report_of(examination), indent=2))
+        print_json(report_of(examination))
         return
     _show(report_of(examination))
     for line in sentences or _next(extract, examination):

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from etl.bootstrap.use_cases import explain_subject
-from etl.cli.options import json_option, layout_option, view_option, viewing, write_file
+from etl.cli import options
 from etl.cli.progress import progress
 from etl.errors import UsageError
 from etl.pipeline.lineage.subjects import ClaimSubject, ResourceSubject, RowSubject, Subject
@@ -54,9 +54,9 @@ from etl.reports.lineage import (
     help="Write the answer as an HTML page; values are shown as outlines.",
 )
 @click.option("--values", is_flag=True, help="Show values on the HTML page too.")
-@view_option
-@layout_option
-@json_option
+@options.view_option
+@options.layout_option
+@options.json_option
 @click.pass_context
 def explain_command(
     context: click.Context,
@@ -78,13 +78,13 @@ def explain_command(
     terminal and nowhere else.
     """
     named = _subject(subject, row)
-    settings = context.obj.settings(target=target, layout=layout, publish=viewing(view))
+    settings = context.obj.settings(target=target, layout=layout, publish=options.viewing(view))
     with progress(quiet=as_json) as emit:
         lineage = explain_subject(settings, extracts, named, emit)
     if path:
         lineage = _narrowed(lineage, path)
     if page is not None:
-        write_file(page, lineage_page(lineage, shows_values=values))
+        options.write_file(page, lineage_page(lineage, shows_values=values))
     if as_json:
         click.echo(json.dumps(lineage_document(lineage), indent=2, ensure_ascii=False))
     elif page is not None:

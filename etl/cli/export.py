@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from etl.bootstrap.directory_folder import export_directory
-from etl.cli.options import endpoint, json_option
+from etl.cli.options import endpoint, json_option, print_json
 from etl.errors import if_interrupted
 
 _INTERRUPTED = "what was written before is served on; running the same again goes on from here"
@@ -45,7 +44,7 @@ def export_command(
     with if_interrupted(_INTERRUPTED):
         written = export_directory(settings, out)
     if as_json:
-        click.echo(json.dumps({"folder": str(out), **asdict(written)}, indent=2))
+        print_json({"folder": str(out), **asdict(written)})
         return
     click.echo(
         f"{out}: {written.documents:,} documents and {written.files:,} files; "

@@ -2,21 +2,133 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
 
 from etl.bootstrap.definitions import load_definitions
-from etl.cli.layout_files import known_layout, layout_text, mistakes_of
-from etl.cli.layout_test import test_command
-from etl.cli.options import json_option
-from etl.errors import MappingErrors
+from etl.bootstrap.mappings import shipped
+from etl.cli import options
+from etl.cli.layout_files import known_layout, layout_text, mistakes_of, named_or_read
+from etl.errors import DataRejected, MappingErrors
+from etl.reports.summary import counted
 from etl.sources import CANONICAL_LAYOUTS, LayoutText
+from etl.sources.layout_samples import (
+    EXPECTED,
+    Row,
+    RowDifference,
+    expected_rows,
+    row_differences,
+    rows_text,
+    sample_rows,
+    samples_of,
+)
+
+_PLACE = ("finding", "table", "place")
+
+
+@click.command("test")
+@click.argument("layout", metavar="LAYOUT")
+@click.option(
+    "--samples",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Their folder; that with the layout's name beside it where not given.",
+)
+@click.option("--write", is_flag=True, help="Keep the rows as those that are expected.")
+@options.json_option
+@click.pass_context
+def test_command(
+    context: click.Context, layout: str, samples: Path | None, *, write: bool, as_json: bool
+) -> None:
+    """Show the canonical rows of the sample rows of LAYOUT, a file or the name of a known one.
+
+    Exit code 4 where they are not those that are expected.
+    """
+    settings = context.obj.settings()
+    known, folders = named_or_read(layout, load_definitions(settings)), [Path()]
+    if known.file != layout:
+        folders = [*map(Path, reversed(settings.mappings)), shipped()]
+    folder = samples or samples_of(known, folders)
+    rows = sample_rows(known, folder)
+    path = folder / EXPECTED
+    is_new = not path.exists()
+    differences = row_differences(expected_rows(path), rows)
+    if write:
+        path.write_text(rows_text(rows), encoding="utf-8")
+    if as_json:
+        body = {
+            "layout": known.name,
+            "samples": str(folder),
+            "rows": list(rows),
+            "differences": [{"expected": d.expected, "found": d.found} for d in differences],
+        }
+        options.print_json(body)
+    else:
+        for line in _lines(rows, differences):
+            click.echo(line)
+    sizes = f"{counted(len(rows), 'row')} and findings of {folder}"
+    if write:
+        click.echo(f"{sizes}: written to {path}", err=as_json)
+    elif is_new:
+        raise DataRejected(f"{sizes}: there is no {path}; look at them, and keep them with --write")
+    elif differences:
+        raise DataRejected(f"{sizes}: {len(differences):,} are not as {path} has them")
+    else:
+        click.echo(f"{sizes}: as expected", err=as_json)
+
+
+def _lines(rows: Sequence[Row], differences: Sequence[RowDifference]) -> Iterator[str]:
+    """Yield every row, those that differ with both texts; then those that are not there."""
+    changed = {id(change.found): change for change in differences if change.found is not None}
+    title = ""
+    for row in rows:
+        if _title(row) != title:
+            title = _title(row)
+            yield click.style(title, bold=True)
+        change = changed.get(id(row))
+        if change is None:
+            yield f"    {_cells(row)}"
+        elif change.expected is None:
+            yield click.style(f"  + {_cells(row)}", fg="green")
+        else:
+            yield f"  ~ {_place(row)}"
+            for name in change.columns:
+                was, now = change.expected.get(name), row.get(name)
+                yield "      " + " ".join(
+                    [
+                        f"{name}:",
+                        click.style(f"-{was}" if was is not None else "-", fg="red"),
+                        click.style(f"+{now}" if now is not None else "+", fg="green"),
+                    ]
+                )
+    lost = [
+        change.expected
+        for change in differences
+        if change.found is None and change.expected is not None
+    ]
+    if lost:
+        yield click.style("expected, and not there", bold=True)
+    for row in lost:
+        yield click.style(f"  - {_title(row)} {_cells(row)}", fg="red")
+
+
+def _title(row: Row) -> str:
+    return "findings" if "finding" in row else str(row["table"])
+
+
+def _place(row: Row) -> str:
+    finding = f"{row['finding']} {row['table']} " if "finding" in row else ""
+    return f"{finding}{row['place']}"
+
+
+def _cells(row: Row) -> str:
+    cells = (f"{name}={text}" for name, text in row.items() if name not in _PLACE and text)
+    return "  ".join((_place(row), *cells))
 
 
 @click.group("layouts", invoke_without_command=True)
-@json_option
+@options.json_option
 @click.pass_context
 def layouts_group(context: click.Context, as_json: bool) -> None:
     """List the layouts of extracts that are known, the canonical one first."""
@@ -28,7 +140,7 @@ def layouts_group(context: click.Context, as_json: bool) -> None:
             {"name": layout.name, "title": layout.title, "description": layout.description}
             for layout in layouts
         ]
-        click.echo(json.dumps(body, indent=2))
+        options.print_json(body)
         return
     for layout in layouts:
         click.echo(f"{layout.name}: {layout.title}")

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from etl.bootstrap.gc_policy import gc_disabled
-from etl.cli.commands import COMMANDS, EXAMPLES, PARTS
-from etl.cli.console_log import log_to_console
-from etl.cli.signals import exit_code, interruption_of, terminable, what_now
-from etl.cli.system_errors import sentence_of
+from etl.cli.commands import COMMANDS, EXAMPLES
+from etl.cli.console import (
+    exit_code,
+    interruption_of,
+    log_to_console,
+    sentence_of,
+    terminable,
+    what_now,
+)
 from etl.errors import EtlError, StoreError, UsageError, not_installed
 
 if TYPE_CHECKING:
@@ -42,27 +48,23 @@ class Main(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands."""
-        return sorted(COMMANDS)
+        return sorted(name for commands in COMMANDS.values() for name in commands)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return a command, imported on demand; None for an unknown name."""
-        place = COMMANDS.get(cmd_name)
-        if place is None:
-            return None
-        with gc_disabled():
-            return place.load()
+        for commands in COMMANDS.values():
+            if cmd_name in commands:
+                module, _, attribute = commands[cmd_name][0].partition(":")
+                with gc_disabled():
+                    command: click.Command = getattr(import_module(f"etl.cli.{module}"), attribute)
+                return command
+        return None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands of `--help` by purpose."""
-        for part in PARTS:
-            with formatter.section(part):
-                formatter.write_dl(
-                    [
-                        (name, place.summary)
-                        for name, place in COMMANDS.items()
-                        if place.part == part
-                    ]
-                )
+        for heading, commands in COMMANDS.items():
+            with formatter.section(heading):
+                formatter.write_dl([(name, summary) for name, (_, summary) in commands.items()])
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write examples, and where to read on."""
@@ -76,8 +78,9 @@ class Main(click.Group):
         from click.shell_completion import CompletionItem  # needed for shell completion only
 
         names = [
-            CompletionItem(name, help=place.summary)
-            for name, place in COMMANDS.items()
+            CompletionItem(name, help=summary)
+            for commands in COMMANDS.values()
+            for name, (_, summary) in commands.items()
             if name.startswith(incomplete)
         ]
         # The group itself would load each command to ask for its summary.

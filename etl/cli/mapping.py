@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
-from etl.bootstrap.coverage import extract_coverage, mapping_coverage
 from etl.bootstrap.definitions import CheckedMappings, check_mappings, load_definitions
-from etl.cli.options import json_option, layout_option, view_option, viewing, workers_option
+from etl.bootstrap.inspections import extract_coverage, mapping_coverage
+from etl.cli import options
 from etl.cli.progress import progress
 from etl.cli.result_tables import print_table
 from etl.errors import MappingError, UsageError
@@ -27,7 +26,7 @@ def mapping_group() -> None:
 
 
 @mapping_group.command("check")
-@json_option
+@options.json_option
 @click.pass_context
 def check(context: click.Context, as_json: bool) -> None:
     """Compile every mapping and hold it against its FHIR profile; nothing is read."""
@@ -43,7 +42,7 @@ def check(context: click.Context, as_json: bool) -> None:
     ]
     if as_json:
         body = {"mappings": checked.names, "views": checked.views, "problems": listed}
-        click.echo(json.dumps(body, indent=2))
+        options.print_json(body)
     else:
         for problem in listed:
             click.echo(problem["message"])
@@ -62,8 +61,8 @@ def check(context: click.Context, as_json: bool) -> None:
     help="Form of the dictionary.",
 )
 @click.option("--directory", is_flag=True, help="Of a provider directory in place of claims.")
-@view_option
-@json_option
+@options.view_option
+@options.json_option
 @click.pass_context
 def docs(
     context: click.Context, form: str, directory: bool, view: str | None, as_json: bool
@@ -71,11 +70,11 @@ def docs(
     """Print the data dictionary: column, MapIDs, FHIR path, profile."""
     if directory and view is not None:
         raise UsageError("--view is of claims: leave it out with --directory")
-    settings = context.obj.settings(publish=viewing(view))
+    settings = context.obj.settings(publish=options.viewing(view))
     model = DIRECTORY if directory else CLAIMS
     rows = dictionary(load_definitions(settings, model).mappings.plans)
     if as_json:
-        click.echo(json.dumps([asdict(row) for row in rows], indent=2))
+        options.print_json([asdict(row) for row in rows])
         return
     render = {"markdown": as_markdown, "html": as_html, "csv": as_csv}[form]
     click.echo(render(rows), nl=False)
@@ -92,10 +91,10 @@ def docs(
     show_default=True,
     help="Form of the tables; Markdown lists every element.",
 )
-@view_option
-@layout_option
-@workers_option
-@json_option
+@options.view_option
+@options.layout_option
+@options.workers_option
+@options.json_option
 @click.pass_context
 def coverage_command(
     context: click.Context,
@@ -112,7 +111,7 @@ def coverage_command(
     Without EXTRACT: what the mappings can produce of any rows. With it: what they produce of the
     rows in that folder, and how many resources have each element.
     """
-    flags = {"layout": layout, "publish": viewing(view)}
+    flags = {"layout": layout, "publish": options.viewing(view)}
     settings = context.obj.settings(**flags).with_workers(workers)
     if extract is None:
         profiles = mapping_coverage(settings)
@@ -120,7 +119,7 @@ def coverage_command(
         with progress(quiet=as_json) as emit:
             profiles = extract_coverage(settings, extract, emit)
     if as_json:
-        click.echo(json.dumps([_coverage_json(profile) for profile in profiles], indent=2))
+        options.print_json([_coverage_json(profile) for profile in profiles])
     elif form == "markdown":
         click.echo(coverage_markdown(profiles), nl=False)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any, Final
@@ -52,6 +53,11 @@ master_option: Final = click.option(
 def running(**given: str | None) -> dict[str, Any] | None:
     """Return the settings of the group `run` that were given; None where none was."""
     return {name: value for name, value in given.items() if value is not None} or None
+
+
+def print_json(value: object) -> None:
+    """Print a value as indented JSON: what `--json` asks for."""
+    click.echo(json.dumps(value, indent=2))
 
 
 def write_file(path: Path, text: str) -> None:

@@ -7,8 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Protocol
 
-from etl.pipeline.events import STAGES, Emit, Event, StageBegan, StageExtended, ignore
-from etl.pipeline.phases import StepCounter
+from etl.pipeline.progress import (
+    STAGES,
+    Emit,
+    Event,
+    StageBegan,
+    StageExtended,
+    StepCounter,
+    ignore,
+)
 from etl.sources import Partitioned
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import click
 from etl.bootstrap.definitions import load_definitions, mapping_roots
 from etl.bootstrap.mappings import read_folder
 from etl.bootstrap.settings import Settings, setting_names
-from etl.cli.options import json_option
+from etl.cli.options import json_option, print_json
 from etl.documents.nearest import nearest
 from etl.errors import UsageError
 from etl.model.data_models import CLAIMS, DATA_MODELS
@@ -49,7 +49,7 @@ def rules_command(
     if not listed:
         raise UsageError(f"no rule id contains {' or '.join(words)!r}")
     if as_json:
-        click.echo(json.dumps(listed, indent=2))
+        print_json(listed)
         return
     for fields in listed:
         title, *lines = (_check_lines if checks else _rule_lines)(fields)

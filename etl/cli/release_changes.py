@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final
 
 import click
 
+from etl.cli.options import print_json
 from etl.cli.result_tables import (
     counts_json,
     print_table,
@@ -19,7 +19,7 @@ from etl.cli.result_tables import (
 from etl.model.data_models import stated_model
 from etl.pipeline.earlier_reports import report_of
 from etl.pipeline.masked_samples import changed_samples
-from etl.pipeline.run import Planned
+from etl.pipeline.run import PlanResult
 from etl.publish.change_counts import ChangeCounts, Changes
 from etl.publish.diff import Difference
 from etl.publish.network_changes import MovedProvider, NetworkChanges, ProviderChanges
@@ -145,7 +145,7 @@ def changes_json(
     }
 
 
-def show_plan(planned: Planned, target: str, *, as_json: bool) -> None:
+def show_plan(planned: PlanResult, target: str, *, as_json: bool) -> None:
     """Print what a run would do.
 
     Raises:
@@ -175,7 +175,7 @@ def show_plan(planned: Planned, target: str, *, as_json: bool) -> None:
                 for verdict in processed.verdicts
             ]
             body["rejected"] = rejected_json(planned.rejected)
-        click.echo(json.dumps(body, indent=2))
+        print_json(body)
     elif processed is None:
         click.echo(f"nothing to do: release {planned.parent} was made of the same files")
     else:
@@ -193,12 +193,12 @@ def show_plan(planned: Planned, target: str, *, as_json: bool) -> None:
         enforce(processed.verdicts)
 
 
-def _plans_directory(planned: Planned) -> bool:
+def _plans_directory(planned: PlanResult) -> bool:
     processed = planned.processed
     return processed is not None and not processed.read.extract.layout.model.has_members
 
 
-def plan_page(planned: Planned, target: str) -> str:
+def plan_page(planned: PlanResult, target: str) -> str:
     """Return the page of a plan."""
     verdicts = () if planned.processed is None else planned.processed.verdicts
     broken = [verdict.sentence for verdict in verdicts if not verdict.holds]

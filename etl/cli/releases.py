@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import timedelta
@@ -20,7 +19,7 @@ from etl.bootstrap.use_cases import (
     rebuild_release,
     resume_target,
 )
-from etl.cli.options import endpoint, json_option, page_option, write_file
+from etl.cli import options
 from etl.cli.progress import counting
 from etl.cli.release_changes import (
     changes_json,
@@ -33,19 +32,18 @@ from etl.cli.release_changes import (
 from etl.cli.result_tables import totals_text
 from etl.errors import StoreError, if_interrupted
 from etl.model.data_models import stated_model
-from etl.pipeline.events import ignore
-from etl.pipeline.rebuild import Rebuilt
-from etl.pipeline.run_history import read_records
-from etl.pipeline.run_record import RunRecord
+from etl.pipeline.progress import ignore
+from etl.pipeline.rebuild import RebuildResult
+from etl.pipeline.run_record import GOOD, RunRecord, read_records
 from etl.publish.canonical_json import as_instant
 from etl.publish.change_counts import ChangeCounts, Changes
 from etl.publish.diff import compare
 from etl.publish.history import ReleaseInfo, find_release, releases
 from etl.publish.network_changes import network_changes
 from etl.publish.prune import FOLDERS
-from etl.publish.signatures import check_descent, check_signature
-from etl.publish.time_stamps import check_time_stamp
-from etl.publish.verify import Problem, Verified, verify
+from etl.publish.signatures import check_descent, check_signature, check_time_stamp
+from etl.publish.verify import Problem, VerifyResult, verify
+from etl.reports.report_index import runs_page
 from etl.reports.summary import counted
 
 _SHOWN: Final = 20
@@ -61,7 +59,7 @@ def on_target(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _settings(context: click.Context, target: str, endpoint_url: str | None) -> Settings:
-    settings: Settings = context.obj.settings(target=target, store=endpoint(endpoint_url))
+    settings: Settings = context.obj.settings(target=target, store=options.endpoint(endpoint_url))
     return settings
 
 
@@ -95,7 +93,7 @@ def releases_command(
             }
             for release in listed
         ]
-        click.echo(json.dumps(body, indent=2))
+        options.print_json(body)
     elif not listed:
         click.echo(f"{target}: nothing was published yet")
     else:
@@ -127,7 +125,7 @@ def _run_json(record: RunRecord | None) -> dict[str, object]:
         return {"run": None, "verdict": None, "seconds": None, "rejected": None, "money": None}
     body, totals = record.to_json(), record.totals
     return {
-        "run": record.start.run,
+        "run": record.run,
         "verdict": record.verdict,
         "seconds": body["seconds"],
         "rejected": {
@@ -159,9 +157,9 @@ def _touched(changes: Changes, *, of_members: bool) -> str:
 @click.argument("target")
 @click.argument("before")
 @click.argument("after")
-@page_option
+@options.page_option
 @click.option("--endpoint-url", help="S3-compatible server other than AWS.")
-@json_option
+@options.json_option
 @click.pass_context
 def diff_command(
     context: click.Context,
@@ -182,12 +180,12 @@ def diff_command(
     difference = compare(old, new)
     networks = network_changes(old, new) if of_directory(new) else None
     if page is not None:
-        write_file(page, difference_page(old, new, difference, networks))
+        options.write_file(page, difference_page(old, new, difference, networks))
     money = money_between(old, new, difference.changes)
     if as_json:
         body = {"before": difference.before, "after": difference.after}
         changes = changes_json(difference.changes, money, networks)
-        click.echo(json.dumps({**body, **changes}, indent=2))
+        options.print_json({**body, **changes})
     else:
         click.echo(f"{difference.before} → {difference.after}")
         show_changes(difference.changes, money, is_directory=of_directory(new))
@@ -202,7 +200,7 @@ def diff_command(
 @click.argument("release")
 @click.option("--reason", default="", help="Why: kept in the new release. No member's data.")
 @click.option("--endpoint-url", help="S3-compatible server other than AWS.")
-@json_option
+@options.json_option
 @click.pass_context
 def rollback_command(
     context: click.Context,
@@ -226,7 +224,7 @@ def rollback_command(
     changes = Changes.from_json(manifest.counts["changes"])
     if as_json:
         body = {"release": manifest.release, "parent": manifest.parent, "rollback_to": model}
-        click.echo(json.dumps({**body, **changes.to_json()}, indent=2))
+        options.print_json({**body, **changes.to_json()})
     else:
         of_members = stated_model(manifest.facts.mapping).has_members
         touched = _touched(changes, of_members=of_members)
@@ -244,7 +242,7 @@ def resume_command(
     """Let runs publish to TARGET again after a rollback."""
     resumed = resume_target(_settings(context, target, endpoint_url))
     if as_json:
-        click.echo(json.dumps({"target": target, "resumed": resumed}, indent=2))
+        options.print_json({"target": target, "resumed": resumed})
     elif resumed is None:
         click.echo(f"nothing to do: no rollback holds in {target}")
     else:
@@ -310,7 +308,7 @@ def verify_command(
         proofs: dict[str, Any] = {"signed_by": signed_by, "releases_since": steps}
         proofs["time_stamped"] = None if stamped is None else as_instant(stamped)
         proofs["rebuilt"] = None if remade is None else _rebuilt_json(remade)
-        click.echo(json.dumps({**_verified_json(verified), **proofs}, indent=2))
+        options.print_json({**_verified_json(verified), **proofs})
     else:
         _show_problems(verified.problems, verified.count)
         click.echo(
@@ -336,7 +334,7 @@ def verify_command(
         _show_rebuilt(remade, target, is_directory, as_json=as_json)
 
 
-def _held(checked: Verified | Rebuilt, is_directory: bool) -> str:
+def _held(checked: VerifyResult | RebuildResult, is_directory: bool) -> str:
     members = "" if is_directory else f"{checked.patients:,} members, "
     return f"{members}{checked.resources:,} resources"
 
@@ -348,7 +346,7 @@ def _show_problems(problems: Sequence[Problem], count: int) -> None:
         click.echo(f"… and {count - _SHOWN:,} more")
 
 
-def _show_rebuilt(remade: Rebuilt, target: str, is_directory: bool, *, as_json: bool) -> None:
+def _show_rebuilt(remade: RebuildResult, target: str, is_directory: bool, *, as_json: bool) -> None:
     """Print what a rebuild came to.
 
     Raises:
@@ -371,7 +369,7 @@ def _show_rebuilt(remade: Rebuilt, target: str, is_directory: bool, *, as_json: 
         )
 
 
-def _rebuilt_json(remade: Rebuilt) -> dict[str, Any]:
+def _rebuilt_json(remade: RebuildResult) -> dict[str, Any]:
     return {
         "same": not remade.problems,
         "release": remade.remade,
@@ -381,7 +379,7 @@ def _rebuilt_json(remade: Rebuilt) -> dict[str, Any]:
     }
 
 
-def _verified_json(verified: Verified) -> dict[str, Any]:
+def _verified_json(verified: VerifyResult) -> dict[str, Any]:
     return {
         "release": verified.release,
         "ok": verified.ok,
@@ -441,7 +439,7 @@ def prune_command(
             "objects": done.objects,
             "bytes": done.bytes,
         }
-        click.echo(json.dumps(body, indent=2))
+        options.print_json(body)
         return
     for release in done.dropped:
         click.echo(f"{'would drop' if dry_run else 'dropped'} {release}")
@@ -451,3 +449,58 @@ def prune_command(
         f"{counted(done.objects, 'object')} of {counted(done.bytes, 'byte')} "
         f"{'would be' if dry_run else 'were'} deleted"
     )
+
+
+@click.command("history")
+@click.option(
+    "--last", type=click.IntRange(min=1), default=30, show_default=True, help="How many runs."
+)
+@options.page_option
+@on_target
+@click.pass_context
+def history_command(
+    context: click.Context,
+    target: str,
+    endpoint_url: str | None,
+    as_json: bool,
+    last: int,
+    page: Path | None,
+) -> None:
+    """List the runs of TARGET, newest first: verdict, duration, what was rejected, money.
+
+    TARGET is a folder, or s3://bucket/prefix. Runs that failed before anything was published there
+    leave no record.
+    """
+    settings = context.obj.settings(target=target, store=options.endpoint(endpoint_url))
+    records = read_records(target_store(settings), last)
+    if page is not None:
+        options.write_file(page, runs_page([each.to_json() for each in records]))
+    if as_json:
+        options.print_json([each.to_json() for each in records])
+        return
+    for record in records:
+        _show(record)
+    if not records:
+        click.echo(f"{target}: no record of a run is kept there")
+    if page is not None:
+        click.echo(f"page: {page}")
+
+
+def _show(record: RunRecord) -> None:
+    good = record.verdict in GOOD
+    began = record.began_at.isoformat(sep=" ", timespec="seconds")
+    line = click.style(f"{record.verdict:<11}", fg="green" if good else "red", bold=True)
+    click.echo(f"{began}  {line} {record.seconds:>9,.1f} s  {record.run}")
+    if record.totals is not None:
+        click.echo(f"  {totals_text(record.totals)}")
+    slow = sorted(record.phases, key=lambda each: -each.seconds)[:3]
+    if slow:
+        phases = ", ".join(f"{each.stage} {each.seconds:,.1f} s" for each in slow)
+        click.echo(f"  slowest phases: {phases}")
+    if record.rollback_to:
+        reason = f": {record.reason}" if record.reason else ""
+        click.echo(f"  back to release {record.rollback_to}{reason}")
+    if record.error:
+        click.echo(f"  {record.error}")
+    elif record.release is not None:
+        click.echo(f"  release {record.release}")

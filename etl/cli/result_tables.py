@@ -7,13 +7,14 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
 from etl.model.canonical_tables import TABLES
 from etl.pipeline.report import MOST_CAUSES
 from etl.pipeline.run_record import GOOD, RunRecord, RunTotals
 from etl.quality import RowCounts
-from etl.reports import Rejected, Report, Summary, summary
-from etl.reports.summary import FATES, by_fate, counted, shown_fate
+from etl.reports.report_values import Report
+from etl.reports.summary import FATES, Rejected, Summary, by_fate, counted, shown_fate, summary
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -128,10 +129,12 @@ def show_record(record: RunRecord) -> None:
         some = "yellow" if totals.rejected_rows else "green"
         click.secho(f"rejected: {_rejected_share(totals)}", fg=some)
         if not totals.is_directory:
-            click.secho(f"money: {_money_text(totals)}", fg="green" if totals.adds_up else "red")
+            click.secho(
+                f"money: {_money_text(totals)}", fg="green" if totals.money.adds_up else "red"
+            )
     good = record.verdict in GOOD
     click.secho(
-        f"verdict: {record.verdict}, after {record.seconds:,.1f} s (run {record.start.run})",
+        f"verdict: {record.verdict}, after {record.seconds:,.1f} s (run {record.run})",
         fg="green" if good else "red",
         bold=True,
     )
@@ -158,11 +161,15 @@ def _rejected_share(totals: RunTotals) -> str:
 
 def _money_text(totals: RunTotals) -> str:
     """Return whether every sum of money is accounted for, and what the plan paid."""
-    if not totals.sums:
+    if not totals.money.compared:
         return "no sum was compared"
-    sums = counted(totals.sums, "sum")
-    proof = f"all {sums} add up, to the cent" if totals.adds_up else f"some of {sums} do not add up"
-    paid = totals.net.get("benefit")
+    sums = counted(totals.money.compared, "sum")
+    proof = (
+        f"all {sums} add up, to the cent"
+        if totals.money.adds_up
+        else f"some of {sums} do not add up"
+    )
+    paid = totals.money.net.get("benefit")
     return proof if paid is None else f"{proof}; plan paid {Decimal(paid):,} net"
 
 
@@ -193,28 +200,9 @@ def summary_json(report: Report) -> dict[str, object]:
 
 def rejected_json(rejected: Rejected) -> dict[str, object]:
     """Return what was rejected, by first cause; claims of all causes sum to `claims`."""
-    return {
-        "claims": rejected.claims,
-        "of": rejected.of,
-        "causes": [
-            {"rule": cause.rule, "says": cause.says, "claims": cause.claims, "rows": cause.rows}
-            for cause in rejected.causes
-        ],
-        "advice": list(rejected.advice),
-        "empty_crosswalks": [
-            {"crosswalk": empty.crosswalk, "columns": list(empty.columns), "cells": empty.cells}
-            for empty in rejected.empty_crosswalks
-        ],
-        "missing": [
-            {
-                "rule": fact.rule,
-                "table": fact.table,
-                "column": fact.column or None,
-                "cells": fact.cells,
-            }
-            for fact in rejected.missing
-        ],
-    }
+    body: dict[str, object] = msgspec.to_builtins(rejected)
+    del body["rows"]
+    return body
 
 
 def counts_json(counts: Mapping[str, RowCounts]) -> dict[str, object]:

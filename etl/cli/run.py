@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Final
 
@@ -11,28 +10,15 @@ import click
 from etl.bootstrap.recorded_run import RunObserver, run_and_record, start_of
 from etl.bootstrap.release_approvals import Approvals
 from etl.bootstrap.use_cases import plan_extract
-from etl.cli.options import (
-    endpoint,
-    executor_option,
-    json_option,
-    layout_option,
-    master_option,
-    memory_option,
-    page_option,
-    running,
-    view_option,
-    viewing,
-    workers_option,
-    write_file,
-)
+from etl.cli import options
 from etl.cli.progress import progress
 from etl.cli.release_changes import changes_json, changes_text, plan_page, show_changes, show_plan
 from etl.cli.result_tables import record_json, show_record, show_summary, summary_json
 from etl.cli.run_log import LogFormat, run_log
 from etl.errors import UsageError, if_interrupted
-from etl.pipeline.events import to_all
+from etl.pipeline.progress import to_all
 from etl.pipeline.report import LimitBroken, page_of
-from etl.pipeline.run import Ran
+from etl.pipeline.run import RunResult
 from etl.pipeline.run_record import RunRecord
 from etl.reports.summary import is_directory
 
@@ -56,18 +42,18 @@ NOTHING_WRITTEN: Final = "nothing was written; run it again"
 @click.option("--rekey", is_flag=True, help="Publish under new ids: id key or payer id changed.")
 @click.option("--after-rollback", is_flag=True, help="Publish over a rollback that holds.")
 @click.option("--dry-run", is_flag=True, help="Say what would be published; write nothing there.")
-@page_option
+@options.page_option
 @click.option(
     "--repair",
     is_flag=True,
     help="Read all that is published, and make again what is missing or damaged.",
 )
-@view_option
-@layout_option
-@workers_option
-@memory_option
-@executor_option
-@master_option
+@options.view_option
+@options.layout_option
+@options.workers_option
+@options.memory_option
+@options.executor_option
+@options.master_option
 @click.option(
     "--log",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -80,7 +66,7 @@ NOTHING_WRITTEN: Final = "nothing was written; run it again"
     show_default=True,
     help="Form of the lines of --log: text, or a JSON object each.",
 )
-@json_option
+@options.json_option
 @click.pass_context
 def run_command(
     context: click.Context,
@@ -118,9 +104,9 @@ def run_command(
         settings = context.obj.settings(
             layout=layout,
             target=target,
-            store=endpoint(endpoint_url),
-            publish=viewing(view),
-            run=running(memory=memory, executor=executor, master=master),
+            store=options.endpoint(endpoint_url),
+            publish=options.viewing(view),
+            run=options.running(memory=memory, executor=executor, master=master),
         ).with_workers(workers)
         start = start_of(settings, extract)
         lines.run = start.run
@@ -134,7 +120,7 @@ def run_command(
                     after_rollback=after_rollback,
                 )
             if page is not None:
-                write_file(page, plan_page(planned, settings.target))
+                options.write_file(page, plan_page(planned, settings.target))
             show_plan(planned, settings.target, as_json=as_json)
             return
         if settings.is_demo_key:
@@ -164,7 +150,7 @@ def run_command(
         lines.info(f"{done} release {ran.release}")
     (record,) = ended
     if as_json:
-        click.echo(json.dumps(_as_json(ran, record), indent=2))
+        options.print_json(_as_json(ran, record))
     elif ran.reported is None:
         click.echo(f"nothing to do: release {ran.release} was made of the same files")
     else:
@@ -180,18 +166,18 @@ def _show_stopped(stopped: LimitBroken, record: RunRecord, *, as_json: bool) -> 
     if stopped.report is None:
         return
     if as_json:
-        body: dict[str, object] = {"target": record.start.target, "release": None}
+        body: dict[str, object] = {"target": record.target, "release": None}
         body |= {"published": False, "stopped": True, **summary_json(stopped.report)}
         body |= {"report": stopped.page, **record_json(record)}
-        click.echo(json.dumps(body, indent=2))
+        options.print_json(body)
     else:
         show_summary(stopped.report)
         show_record(record)
         click.echo(f"report: {stopped.page}")
 
 
-def _as_json(ran: Ran, record: RunRecord) -> dict[str, object]:
-    target = record.start.target
+def _as_json(ran: RunResult, record: RunRecord) -> dict[str, object]:
+    target = record.target
     body: dict[str, object] = {
         "target": target,
         "release": ran.release,

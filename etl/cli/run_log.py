@@ -9,13 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
-from etl.cli.console_log import LOG_TIME
+from etl.cli.console import LOG_TIME, exit_code, sentence_of, what_now
 from etl.cli.result_tables import totals_text
-from etl.cli.signals import exit_code, what_now
-from etl.cli.system_errors import sentence_of
 from etl.errors import EtlError, StoreError, UsageError
-from etl.pipeline.events import Event, StageBegan
-from etl.pipeline.phases import Phase
+from etl.pipeline.progress import Event, Phase, StageBegan
 from etl.pipeline.run_record import RunRecord
 from etl.reports.summary import counted
 from etl.sources import Partitioned
@@ -85,7 +82,7 @@ class RunLog:
             claims=totals.claims,
             rejected_claims=totals.rejected_claims,
             rejected_rows=totals.rejected_rows,
-            money_adds_up=totals.adds_up,
+            money_adds_up=totals.money.adds_up,
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
@@ -12,19 +11,10 @@ from typing import Final, Literal
 import click
 from click.core import ParameterSource
 
-from etl.cli.options import json_option
+from etl import synth
+from etl.cli.options import json_option, print_json
 from etl.cli.progress import counting
 from etl.errors import UsageError
-from etl.synth import (
-    AS_OF,
-    SINCE,
-    NetworkSpec,
-    Progress,
-    Spec,
-    WrittenExtract,
-    write_extract,
-    write_network,
-)
 
 _OF_CLAIMS: Final = ("members", "since", "parts", "short_form", "change_rate", "whole_claims")
 """Options that a provider directory has not."""
@@ -54,7 +44,7 @@ _OF_CLAIMS: Final = ("members", "since", "parts", "short_form", "change_rate", "
 @click.option(
     "--as-of",
     type=click.DateTime(["%Y-%m-%d"]),
-    default=AS_OF.isoformat(),
+    default=synth.AS_OF.isoformat(),
     show_default=True,
     help="Day of the extract.",
 )
@@ -69,7 +59,7 @@ _OF_CLAIMS: Final = ("members", "since", "parts", "short_form", "change_rate", "
 @click.option(
     "--since",
     type=click.DateTime(["%Y-%m-%d"]),
-    default=SINCE.isoformat(),
+    default=synth.SINCE.isoformat(),
     show_default=True,
     help="No coverage starts earlier.",
 )
@@ -107,9 +97,9 @@ def synth_command(
 ) -> None:
     """Write a synthetic extract in the canonical layout: the same for the same seed."""
     _check_options(context, directory=directory)
-    write: Callable[[Callable[[Progress], None]], WrittenExtract]
+    write: Callable[[Callable[[synth.Progress], None]], synth.WrittenExtract]
     if directory:
-        network = NetworkSpec(
+        network = synth.NetworkSpec(
             practitioners=practitioners,
             seed=seed,
             fault_rate=fault_rate,
@@ -119,9 +109,13 @@ def synth_command(
             kind=kind,
             day=day,
         )
-        unit, total, write = "practitioners", practitioners, partial(write_network, out, network)
+        unit, total, write = (
+            "practitioners",
+            practitioners,
+            partial(synth.write_network, out, network),
+        )
     else:
-        spec = Spec(
+        spec = synth.Spec(
             members=members,
             seed=seed,
             fault_rate=fault_rate,
@@ -136,11 +130,11 @@ def synth_command(
             change_rate=change_rate,
             whole_claims=whole_claims,
         )
-        unit, total, write = "members", spec.population, partial(write_extract, out, spec)
+        unit, total, write = "members", spec.population, partial(synth.write_extract, out, spec)
     with counting("writing", unit, total, quiet=as_json) as advance:
         written = write(lambda progress: advance(progress.done))
     if as_json:
-        click.echo(json.dumps({"out": str(out), "rows": dict(written.rows)}, indent=2))
+        print_json({"out": str(out), "rows": dict(written.rows)})
         return
     for table, count in written.rows.items():
         click.echo(f"{count:>12,} {table}")

@@ -34,12 +34,12 @@ def read_toml(text: str, file: str, error_id: str) -> Map:
         what = match["what"] if match else "it is no TOML"
         where = f"{file}:{line}" if line else file
         raise MappingError(where, error_id, what[:1].lower() + what[1:]) from None
-    marked: Map = _marked(document, (), _lines(text), file)
+    marked: Map = _marked(document, (), lines_by_place(text), file)
     return marked
 
 
-def _lines(text: str) -> dict[tuple[Any, ...], int]:
-    """Return the line of each key and entry, from 1.
+def lines_by_place(text: str) -> dict[tuple[Any, ...], int]:
+    """Return the line of each key and entry, from 1, by its place in the document.
 
     The parser reports no lines. But a prefix of a document that ends with a whole statement is
     valid too: what is new in it stands in its last statement.

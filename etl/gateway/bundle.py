@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, NamedTuple
 import orjson
 
 from etl.errors import StoreError
-from etl.storage.async_port import Line
+from etl.storage.port import Line
 
 Mode = Literal["match", "include"]
 

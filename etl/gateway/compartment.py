@@ -21,7 +21,7 @@ from etl.gateway.search.parameter_values import count
 from etl.gateway.search.parsing import EMPTY, HTTP, UnsupportedParameters
 from etl.gateway.supported_fhir import EVERYTHING, TYPES
 from etl.smart.grants import Grant
-from etl.storage.async_port import Line
+from etl.storage.port import Line
 
 OWN: Final = tuple(name for name, kind in TYPES.items() if not kind.shared)
 _SHARED: Final = tuple(name for name, kind in TYPES.items() if kind.shared)

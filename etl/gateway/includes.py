@@ -10,7 +10,7 @@ from etl.gateway.release_reader import IndexedBlock, ReleaseTree, column_name
 from etl.gateway.search.query import Query, RequestedInclude
 from etl.gateway.supported_fhir import TYPES, ResourceType
 from etl.smart.grants import Grant
-from etl.storage.async_port import Line
+from etl.storage.port import Line
 
 Hit = tuple[IndexedBlock, int]
 """A block and a row in it."""

@@ -19,12 +19,12 @@ from etl.gateway.cache import Cache
 from etl.gateway.search.dates import stored_span
 from etl.publish import object_keys
 from etl.publish.canonical_json import sha256
-from etl.publish.catalog import Unit, find_row, shard_number
+from etl.publish.catalog import CatalogEntry, find_row, shard_number
 from etl.publish.manifest import Manifest
 from etl.publish.reader import check_head, runs, views
 from etl.publish.search_index import HEAD, WHOLE, BlockPart, Index, IndexColumn
 from etl.publish.segments import Segment, SegmentEntry
-from etl.storage.async_port import Line, Objects, Transient
+from etl.storage.port import Line, Objects, Transient
 
 Result = TypeVar("Result")
 
@@ -170,7 +170,7 @@ class ReleaseTree:
         if shard is None:
             return None
         key = (shard.key, patient_id)
-        unit: Unit | None = self._cache.peek(key)
+        unit: CatalogEntry | None = self._cache.peek(key)
         if unit is None:
             data = await self._cache.get(shard.key, lambda: self._checked(shard.key), len)
             unit = find_row(data, patient_id, shard.key)
@@ -357,19 +357,19 @@ class ReleaseTree:
         except StoreError:  # the retry of `_twice`, at half the cost
             return views(await self._objects.get_range(key, part.offset, part.length), part, what)
 
-    async def _block(self, unit: Unit) -> IndexedBlock:
+    async def _block(self, unit: CatalogEntry) -> IndexedBlock:
         block: IndexedBlock | None = self._cache.peek(unit.index)
         return block if block is not None else await self._once(unit)
 
-    async def _once(self, unit: Unit) -> IndexedBlock:
+    async def _once(self, unit: CatalogEntry) -> IndexedBlock:
         return await self._cache.once(unit.index, lambda: self._kept(unit))
 
-    async def _kept(self, unit: Unit) -> IndexedBlock:
+    async def _kept(self, unit: CatalogEntry) -> IndexedBlock:
         block = await self._opened(unit)
         self._cache.put(unit.index, block, block.cost)
         return block
 
-    async def _opened(self, unit: Unit) -> IndexedBlock:
+    async def _opened(self, unit: CatalogEntry) -> IndexedBlock:
         what = f"{self._objects.name}: {unit.index}"
         if unit.index_bytes <= WHOLE:
             data = await self._checked(unit.index)

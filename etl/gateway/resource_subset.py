@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from etl.gateway.search.query import Summary
-from etl.storage.async_port import Line
+from etl.storage.port import Line
 
 _ALWAYS: Final = ("resourceType", "id", "meta", "implicitRules")
 _TAG: Final = (

@@ -18,7 +18,7 @@ from etl.model.data_models import CLAIMS, DIRECTORY, DataModel, stated_model
 from etl.publish import object_keys
 from etl.publish.canonical_json import sha256
 from etl.publish.manifest import Manifest, Pointer, is_named
-from etl.storage.async_port import Objects
+from etl.storage.port import Objects
 
 log = logging.getLogger(__name__)
 

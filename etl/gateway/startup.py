@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 from urllib.parse import urlsplit
 
 from etl.errors import UsageError
@@ -15,9 +16,11 @@ from etl.gateway.served_releases import Releases
 from etl.gateway.service import PageSizes, Service
 from etl.model.data_models import CLAIMS, DIRECTORY, DataModel
 from etl.storage.async_local import FolderObjects
-from etl.storage.async_port import Objects
 from etl.storage.async_retry import RetryingObjects, RetryPolicy
-from etl.storage.port import StoreOptions
+from etl.storage.port import Objects, StoreOptions
+
+PAGE_LIMIT: Final = 100
+"""Most matches of a page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,7 @@ class ServiceOptions:
     cache_bytes: int = 64 * 1024 * 1024
     poll_seconds: float = 5.0
     page_size: int = 10
-    page_limit: int = 100
+    page_limit: int = PAGE_LIMIT
     cursor_seconds: int = 24 * 3600
     releases_open: int = 4
     read_attempts: int = 3

@@ -10,7 +10,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from etl.pipeline.executor import Done, Pieces
+from etl.pipeline.executor import Pieces, TaskOutput
 from etl.pipeline.outcome import outcome_from, outcome_to
 from etl.pipeline.unit import UnitResult
 from etl.rows import table_schema
@@ -37,16 +37,16 @@ class Checkpoints:
     task: str
     inventory: Inventory
 
-    def find(self, unit: range) -> Done | None:
+    def find(self, unit: range) -> TaskOutput | None:
         """Return a unit that an earlier attempt finished; None where it did not."""
         step = self.inventory.step(self._name(unit))
         if step is None:
             return None
         begins = f"{self._name(unit)}."
         files = {name.removeprefix(begins): self.work / name for name in step.files}
-        return Done(unit, outcome_from(files.pop(_OUTCOME).read_bytes()), files)
+        return TaskOutput(unit, outcome_from(files.pop(_OUTCOME).read_bytes()), files)
 
-    def keep(self, unit: range, result: UnitResult) -> Done:
+    def keep(self, unit: range, result: UnitResult) -> TaskOutput:
         """Keep the result of a unit."""
         (self.work / self._folder).mkdir(parents=True, exist_ok=True, mode=0o700)
         pieces: dict[str, Pieces] = {**result.files, _OUTCOME: [outcome_to(result.outcome)]}
@@ -57,7 +57,7 @@ class Checkpoints:
                 file.writelines(parts)
         self.inventory.add_files(self._name(unit), paths.values())
         del paths[_OUTCOME]
-        return Done(unit, result.outcome, paths)
+        return TaskOutput(unit, result.outcome, paths)
 
     def drop_others(self) -> None:
         """Delete the finished units of other tasks."""

@@ -10,14 +10,14 @@ from pathlib import Path
 from etl.errors import StoreError
 from etl.jobs import EmitAny, Found, Job
 from etl.local.checkpoints import Checkpoints, open_directory, save_directory
-from etl.local.memory_budget import MANY_ROWS, MemoryBudget, free_here
+from etl.local.memory import MANY_ROWS, MemoryBudget, free_here
 from etl.local.workers import Workers, definitions_here
 from etl.pipeline.definitions import Definitions
-from etl.pipeline.events import ignore
-from etl.pipeline.executor import Cutting, Done, Read, Task
+from etl.pipeline.executor import Cutting, PartitionedExtract, Task, TaskOutput
 from etl.pipeline.incremental.dependencies import Dependencies
 from etl.pipeline.partition.check_and_map import PartitionContext
 from etl.pipeline.partition.providers import Providers, providers_of
+from etl.pipeline.progress import ignore
 from etl.pipeline.target import RunStore
 from etl.pipeline.unit import UnitContext, process_unit
 from etl.sources import (
@@ -76,13 +76,15 @@ class LocalExecutor:
             self.memory.check_largest(largest, self.workers.processes)
 
     def each_partition(
-        self, read: Read, call: Callable[[Partitions, int], bytes]
+        self, read: PartitionedExtract, call: Callable[[Partitions, int], bytes]
     ) -> Iterator[bytes]:
         """Yield what a function returns of each partition, and of the directory."""
         for index in range(read.partitions.facts.count + 1):
             yield call(read.partitions, index)
 
-    def process(self, read: Read, task: Task, definitions: Definitions) -> Iterator[Done]:
+    def process(
+        self, read: PartitionedExtract, task: Task, definitions: Definitions
+    ) -> Iterator[TaskOutput]:
         """Yield the units of an extract as they are finished, in order."""
         save_directory(read.work, task.directory)
         Checkpoints(read.work, task.fingerprint, Inventory(read.work)).drop_others()
@@ -162,7 +164,7 @@ class _Process:
     def inventory(self) -> Inventory:
         return Inventory(self.work)
 
-    def finish(self, job: _UnitJob) -> Iterator[Done]:
+    def finish(self, job: _UnitJob) -> Iterator[TaskOutput]:
         """Yield a unit, or each of its partitions where together they are too much.
 
         No more than one partition's work is lost when a run is killed.
@@ -188,6 +190,6 @@ def _process(work: Path) -> _Process:
     return _Process(work, definitions_here())
 
 
-def _finish(job: _UnitJob, emit: Emit) -> list[Done]:
+def _finish(job: _UnitJob, emit: Emit) -> list[TaskOutput]:
     del emit
     return list(_process(job.work).finish(job))

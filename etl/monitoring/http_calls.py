@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
@@ -16,39 +14,22 @@ class HookFailed(Exception):
     """A hook did not work: one sentence, without what a URL keeps secret."""
 
 
-def call(url: str, seconds: float, body: Any = None) -> None:
-    """Send a GET; with a body, a POST of it as JSON.
+def exchange(url: str, seconds: float, data: bytes, media_type: str) -> bytes:
+    """Post some bytes, and return the beginning of the answer, 64 KB at most.
 
     Args:
         url: http or https. Only its host is named in errors: paths of such URLs are often secrets.
         seconds: time limit of the connection and of each wait for an answer.
-        body: plain values; None for none.
+        data: what is posted.
+        media_type: of the data.
 
     Raises:
         HookFailed: the URL is none, no answer came, or one of an error.
     """
-    data = None if body is None else json.dumps(body, ensure_ascii=False).encode()
-    exchange(url, seconds, data, "application/json")
-
-
-def exchange(url: str, seconds: float, data: bytes | None, media_type: str) -> bytes:
-    """Send a GET, or a POST of some bytes; return the beginning of the answer, 64 KB at most.
-
-    Args:
-        url: as for `call`.
-        seconds: as for `call`.
-        data: what is posted; None for a GET.
-        media_type: of the data.
-
-    Raises:
-        HookFailed: as for `call`.
-    """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise HookFailed("the URL is not http:// or https:// with a host")
-    headers = {"User-Agent": "cpcds-bluebutton"}
-    if data is not None:
-        headers["Content-Type"] = media_type
+    headers = {"User-Agent": "cpcds-bluebutton", "Content-Type": media_type}
     request = Request(url, data, headers)  # noqa: S310 - http and https alone
     try:
         with urlopen(request, timeout=seconds) as answer:  # noqa: S310

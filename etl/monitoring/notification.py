@@ -6,25 +6,48 @@ import json
 import subprocess
 import warnings
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
-from etl.monitoring.http_calls import HookFailed, call
-from etl.monitoring.summary_text import summary_lines, title_of
+from etl.monitoring.http_calls import HookFailed
 from etl.pipeline.run_record import GOOD, RunRecord
+from etl.reports.summary import counted
 
-Moment = Literal["start", "success", "failure"]
+_MOST_CAUSES = 3
 
 
-def ping(url: str, moment: Moment, seconds: float) -> None:
-    """Call the URL of a monitor of scheduled jobs.
+def title_of(record: RunRecord) -> str:
+    """Return the run in a line."""
+    return f"cpcds run {record.verdict}: {record.target}"
 
-    `URL/start`, `URL` after a success, `URL/fail` after a failure, as Healthchecks has them.
 
-    Raises:
-        HookFailed: it did not answer, or with an error.
-    """
-    ending = {"start": "/start", "success": "", "failure": "/fail"}[moment]
-    call(url.rstrip("/") + ending, seconds)
+def summary_lines(record: RunRecord) -> list[str]:
+    """Return the result of the run, a sentence a line."""
+    lines = [f"Run {record.run}: {record.verdict} after {record.seconds:,.0f} s."]
+    totals = record.totals
+    if totals is not None:
+        lines.append(
+            f"Claims: {totals.claims:,} came in, {totals.rejected_claims:,} were rejected; "
+            f"rows rejected: {totals.rejected_rows:,}."
+        )
+        if totals.causes:
+            worst = [f"{cause.rule} ({counted(cause.claims, 'claim')})" for cause in totals.causes]
+            lines.append(f"First causes: {', '.join(worst[:_MOST_CAUSES])}.")
+        proof = "all add up" if totals.money.adds_up else "not all add up"
+        lines.append(f"Money: {counted(totals.money.compared, 'sum')}, {proof}.")
+        lines += [f"Limit broken: {each}" for each in totals.broken_limits]
+    if record.changes is not None:
+        members = record.changes["patients"]
+        lines.append(
+            f"Members: {members['added']:,} added, {members['changed']:,} changed, "
+            f"{members['retracted']:,} retracted."
+        )
+    if record.release is not None:
+        lines.append(f"Readers see release {record.release}.")
+    if record.error and not (totals and totals.broken_limits):
+        lines.append(f"Error: {record.error}")
+    if record.report is not None:
+        lines.append(f"Report: {record.target.rstrip('/')}/{record.report}")
+    return lines
 
 
 def message_of(record: RunRecord) -> dict[str, Any]:
@@ -34,15 +57,6 @@ def message_of(record: RunRecord) -> dict[str, Any]:
         "text": "\n".join(summary_lines(record)),
         "run": record.to_json(),
     }
-
-
-def post(url: str, record: RunRecord, seconds: float) -> None:
-    """Post the message to a URL as JSON.
-
-    Raises:
-        HookFailed: it did not answer, or with an error.
-    """
-    call(url, seconds, message_of(record))
 
 
 def run_command(command: Sequence[str], record: RunRecord, seconds: float) -> None:

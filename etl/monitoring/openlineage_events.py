@@ -78,7 +78,7 @@ def emit_end(options: LineageOptions, record: RunRecord, plans: Iterable[Plan]) 
         facets["errorMessage"] = error_message_run.ErrorMessageRunFacet(record.error, "en")
     inputs = _inputs(record)
     outputs = _outputs(record, plans) if record.verdict == "published" else []
-    _send(options, record.start, state, record.ended.isoformat(), facets, inputs, outputs)
+    _send(options, record, state, record.ended_at.isoformat(), facets, inputs, outputs)
 
 
 def _inputs(record: RunRecord) -> list[Any]:
@@ -92,14 +92,14 @@ def _inputs(record: RunRecord) -> list[Any]:
     if totals is None:
         return []
     by_table: dict[str, list[Any]] = defaultdict(list)
-    for rule, tables in totals.findings.items():
+    for rule, tables in totals.findings.rules.items():
         for table, count in tables.items():
             by_table[table].append(
                 assertions.Assertion(assertion=rule, success=False, actual=f"{count} findings")
             )
     return [
         InputDataset(
-            _namespace(record.start.extract),
+            _namespace(record.extract),
             table,
             inputFacets={
                 "inputStatistics": statistics.InputStatisticsInputDatasetFacet(rowCount=rows["in"]),
@@ -127,7 +127,7 @@ def _outputs(record: RunRecord, plans: Iterable[Plan]) -> list[Any]:
     if totals is None or record.release is None:
         return []
     columns = column_sources(plans)
-    source = _namespace(record.start.extract)
+    source = _namespace(record.extract)
     outputs = []
     for kind, count in totals.resources.items():
         fields = {
@@ -157,7 +157,7 @@ def _outputs(record: RunRecord, plans: Iterable[Plan]) -> list[Any]:
         lineage = column_lineage_dataset.ColumnLineageDatasetFacet(fields)
         outputs.append(
             OutputDataset(
-                _namespace(record.start.target),
+                _namespace(record.target),
                 kind,
                 outputFacets={"outputStatistics": statistics},
                 facets={"version": release, "columnLineage": lineage},
@@ -190,7 +190,7 @@ def _namespace(place: str) -> str:
 
 def _send(
     options: LineageOptions,
-    start: RunStart,
+    start: RunStart | RunRecord,
     state: Any,
     when: str,
     facets: Mapping[str, Any],

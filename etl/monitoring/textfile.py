@@ -32,12 +32,12 @@ def write_textfile(path: Path, record: RunRecord) -> None:
         OSError: the file cannot be written.
     """
     registry = CollectorRegistry()
-    target = record.start.target
+    target = record.target
 
     def gauge(name: str, text: str, *labels: str) -> Gauge:
         return Gauge(f"cpcds_run_{name}", text, ("target", *labels), registry=registry)
 
-    ended = record.ended.timestamp()
+    ended = record.ended_at.timestamp()
     good = ended if record.verdict in GOOD else _last_good(path, target)
     if good is not None:
         gauge("last_success_timestamp_seconds", "End of the last good run.").labels(target).set(
@@ -60,13 +60,13 @@ def write_textfile(path: Path, record: RunRecord) -> None:
                 fate = shown_fate(outcome, is_published=record.release is not None)
                 rows.labels(target, table, fate).set(count)
         findings = gauge("findings", "Findings of the last run.", "severity")
-        findings.labels(target, "reject").set(totals.rejecting)
-        findings.labels(target, "warn").set(totals.warnings)
+        findings.labels(target, "reject").set(totals.findings.reject)
+        findings.labels(target, "warn").set(totals.findings.warn)
         resources = gauge("resources", "Resources that the last run made.", "type")
         for kind, count in totals.resources.items():
             resources.labels(target, kind).set(count)
         proof = gauge("money_adds_up", "Whether every sum of money is accounted for.")
-        proof.labels(target).set(totals.adds_up)
+        proof.labels(target).set(totals.money.adds_up)
     changes = gauge("changes", "Resources that the last run touched.", "type", "change")
     for kind, change, count in _changes(record):
         changes.labels(target, kind, change).set(count)

@@ -37,13 +37,13 @@ from etl.certificate.timeliness import Newly
 from etl.errors import StoreError
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
 from etl.publish.canonical_json import loads
-from etl.publish.catalog import Unit
-from etl.publish.manifest import Manifest, Named
-from etl.publish.reader import Current, Release, checked, open_index, open_release
-from etl.publish.release import put_by_content
+from etl.publish.catalog import CatalogEntry
+from etl.publish.kept_objects import MEMORY, ObjectRef, checked, put_by_content
+from etl.publish.manifest import Manifest
+from etl.publish.reader import Current, Release, open_index, open_release
 from etl.quality import Checked, Verdict
 from etl.sources import Loaded
-from etl.storage.parallel_reads import mapped
+from etl.storage.parallel import mapped
 from etl.storage.port import Store
 
 PIECE: Final = "certificate.json"
@@ -51,7 +51,6 @@ PIECE: Final = "certificate.json"
 LIMIT: Final = "certificate"
 """Name of the verdict."""
 
-_FOLDER: Final = "memory/"
 _ROWS_TOGETHER: Final = 4096
 _KIND: Final = "certificate"
 _CLAIM: Final = "ExplanationOfBenefit"
@@ -165,7 +164,7 @@ def compare_unit(
     return piece(compared, before)
 
 
-def _visible(store: Store, units: Iterable[Unit]) -> Iterator[str]:
+def _visible(store: Store, units: Iterable[CatalogEntry]) -> Iterator[str]:
     """Yield the ids of claims that a release has or had of some patients."""
     for unit in units:
         index = open_index(store, unit)
@@ -174,14 +173,14 @@ def _visible(store: Store, units: Iterable[Unit]) -> Iterator[str]:
         yield from (gone.id for gone in index.gone if gone.type == _CLAIM)
 
 
-def _units(catalog: Iterable[bytes]) -> Iterator[Unit]:
+def _units(catalog: Iterable[bytes]) -> Iterator[CatalogEntry]:
     for line in catalog:
         value = loads(line, "a row of the catalog")
         if "id" in value and "block" in value:
-            yield Unit.from_json(value.pop("id"), value)
+            yield CatalogEntry.from_json(value.pop("id"), value)
 
 
-def _read(store: Store, units: Iterable[Unit]) -> BlockReader:
+def _read(store: Store, units: Iterable[CatalogEntry]) -> BlockReader:
     reading = BlockReader()
     for unit in units:
         if unit.block is not None:
@@ -204,7 +203,7 @@ def certify(
     made, before = compared_units(pieces)
     if base.release is None:
         return made
-    state = _carried(store, base.release)
+    state = _carried(base.release)
     earlier = Counter() if state is None else state[1]
     if not kept:
         return made.with_others(Sums(), earlier)
@@ -220,17 +219,15 @@ def certify(
     return made.with_others(whole - made.read, earlier)
 
 
-def _carried(store: Store, before: Release) -> tuple[Sums, Counter[int]] | None:
-    for named in before.manifest.facts.reports:
-        if named.key.startswith(_FOLDER) and named.key.endswith(f".{_KIND}"):
-            try:
-                return state_from(checked(store, named.key, named.sha256))
-            except (StoreError, ValueError, KeyError, TypeError):
-                return None
-    return None
+def _carried(before: Release) -> tuple[Sums, Counter[int]] | None:
+    ref = before.kept(MEMORY, f".{_KIND}")
+    try:
+        return None if ref is None else state_from(checked(before.store, ref.key, ref.sha256))
+    except (StoreError, ValueError, KeyError, TypeError):
+        return None
 
 
-def _gone(before: Release, after: Release) -> Iterator[Unit]:
+def _gone(before: Release, after: Release) -> Iterator[CatalogEntry]:
     """Yield the patients of a release who have no block in the next one."""
     same = {shard.key for shard in after.manifest.catalog if shard is not None}
     for number, shard in enumerate(before.manifest.catalog):
@@ -337,6 +334,6 @@ def _zipped(header: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator
     yield packer.flush()
 
 
-def write_state(store: Store, made: Certificate) -> Named:
+def write_state(store: Store, made: Certificate) -> ObjectRef:
     """Write what the next release carries on from."""
-    return put_by_content(store, _FOLDER, state_to_bytes(made), _KIND)
+    return put_by_content(store, MEMORY, state_to_bytes(made), _KIND)

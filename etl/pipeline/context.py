@@ -8,8 +8,8 @@ from pathlib import Path
 
 from etl.jobs import ALONE, PreparedRunner
 from etl.pipeline.definitions import Definitions
-from etl.pipeline.events import Emit
 from etl.pipeline.executor import Executor
+from etl.pipeline.progress import Emit
 from etl.pipeline.release_limits import ReleaseLimits
 from etl.pipeline.target import Target
 from etl.publish.bulk_files import BulkOptions
@@ -65,7 +65,7 @@ class Publication:
     """The target of a run, the release before it, and the limits against that.
 
     Attributes:
-        target: the store, as every process opens it; dry where nothing is to be written.
+        target: the store, as every process opens it.
         store: the store, open.
         base: what readers see now, and what of it is to be made again.
         limits: what may be missing or moved against the previous release.

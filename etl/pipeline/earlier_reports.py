@@ -11,10 +11,12 @@ from etl.publish import object_keys
 from etl.publish.canonical_json import loads
 from etl.publish.change_counts import Changes
 from etl.publish.history import lineage
-from etl.publish.reader import Current, Release, checked
-from etl.reports import FORMAT_VERSION, ReleaseBefore
+from etl.publish.kept_objects import checked
+from etl.publish.reader import Current, Release
+from etl.reports.document import FORMAT_VERSION
 from etl.reports.report_index import NIGHTS, Night, RolledBack, nights_page
-from etl.storage.parallel_reads import mapped
+from etl.reports.report_values import ReleaseBefore
+from etl.storage.parallel import mapped
 from etl.storage.port import Store, Tagged
 
 log = logging.getLogger(__name__)
@@ -41,17 +43,17 @@ def report_of(release: Release) -> Mapping[str, Any] | None:
 
     A rollback names the report of the release that it went back to.
     """
-    for each in release.manifest.facts.reports:
-        if each.key.startswith(_REPORTS) and each.key.endswith(_REPORT):
-            try:
-                document = loads(checked(release.store, each.key, each.sha256), each.key)
-            except NotFound:
-                return None
-            except StoreError as error:
-                log.warning("%s: changes of rules and words are not reported", error)
-                return None
-            return document if isinstance(document, dict) else None
-    return None
+    ref = release.kept(_REPORTS, _REPORT)
+    if ref is None:
+        return None
+    try:
+        document = loads(checked(release.store, ref.key, ref.sha256), ref.key)
+    except NotFound:
+        return None
+    except StoreError as error:
+        log.warning("%s: changes of rules and words are not reported", error)
+        return None
+    return document if isinstance(document, dict) else None
 
 
 def write_nights_page(store: Store, *, unless_named: str = "") -> None:

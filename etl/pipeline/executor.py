@@ -115,7 +115,7 @@ class Task:
 
         What another use case, or an attempt on top of another release, finished is of no use.
         """
-        target = self.target and (self.target.name, self.target.dry, self.target.elsewhere)
+        target = self.target and (self.target.name, self.target.overlay)
         facts = (
             *(self.output, self.as_of, self.row_output, target, self.keeps_rejected),
             self.certifying,
@@ -137,7 +137,7 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class TaskOutput:
     """A unit that is finished.
 
     Attributes:
@@ -170,7 +170,7 @@ class Cutting:
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
+class PartitionedExtract:
     """An extract, cut by member.
 
     Attributes:
@@ -198,7 +198,7 @@ class Executor(JobRunner, Protocol):
         """
 
     def each_partition(
-        self, read: Read, call: Callable[[Partitions, int], bytes]
+        self, read: PartitionedExtract, call: Callable[[Partitions, int], bytes]
     ) -> Iterator[bytes]:
         """Yield what a function returns of each partition, and of the directory, in any order.
 
@@ -208,7 +208,9 @@ class Executor(JobRunner, Protocol):
                 one is there, and its number; that of the directory is how many there are.
         """
 
-    def process(self, read: Read, task: Task, definitions: Definitions) -> Iterator[Done]:
+    def process(
+        self, read: PartitionedExtract, task: Task, definitions: Definitions
+    ) -> Iterator[TaskOutput]:
         """Yield the units of an extract as they are finished, in order.
 
         A unit that an earlier attempt at the same task finished is not processed again.

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
 
-from etl.pipeline.context import Publication
-from etl.pipeline.target import DryStore
-from etl.publish.catalog import Unit
 from etl.publish.diff import UnitChange, changed_patients
-from etl.publish.manifest import Manifest
 from etl.publish.reader import Release
 
 _LONGEST: Final = 40
@@ -48,44 +44,18 @@ class ChangedSample:
     elements: tuple[ChangedElement, ...]
 
 
-def changed_samples(
-    before: Release,
-    after: Release,
-    is_wanted: Callable[[Unit | None], bool] | None = None,
-) -> list[ChangedSample]:
+def changed_samples(before: Release, after: Release) -> list[ChangedSample]:
     """Return what differs in some changed resources of patients, at most one of a patient.
-
-    Args:
-        before: the earlier release.
-        after: the later release.
-        is_wanted: chooses patients by their rows in the catalog; None for all.
 
     Raises:
         StoreError: something of the releases is missing or damaged.
     """
-    return list(islice(_samples(before, after, is_wanted), _MOST))
-
-
-def planned_samples(publication: Publication, manifest: Manifest) -> list[ChangedSample]:
-    """Return such samples of a plan, of those patients whose blocks the dry run kept."""
-    before, store = publication.base.release, publication.store
-    if before is None or not isinstance(store, DryStore):
-        return []
-
-    def is_kept(unit: Unit | None) -> bool:
-        keys = () if unit is None else (unit.block, unit.index)
-        return bool(keys) and all(key is not None and store.has_kept(key) for key in keys)
-
-    return changed_samples(before, Release(store, manifest), is_kept)
-
-
-def _samples(
-    before: Release, after: Release, is_wanted: Callable[[Unit | None], bool] | None
-) -> Iterator[ChangedSample]:
-    for change in changed_patients(before, after, is_wanted):
-        if change.before is None or change.after is None or not change.changed:
-            continue
-        yield _sample(before, after, change)
+    samples = (
+        _sample(before, after, change)
+        for change in changed_patients(before, after)
+        if change.before is not None and change.after is not None and change.changed
+    )
+    return list(islice(samples, _MOST))
 
 
 def _sample(before: Release, after: Release, change: UnitChange) -> ChangedSample:

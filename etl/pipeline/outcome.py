@@ -20,7 +20,7 @@ import pyarrow as pa
 from etl.engine.must_support import ElementCounts, add_element_counts
 from etl.engine.unmapped import Mention
 from etl.pipeline.sidecar.pieces import SidecarPiece
-from etl.publish.manifest import Named
+from etl.publish.kept_objects import ObjectRef
 from etl.quality import Checked, RowCounts, add_counts, add_money
 from etl.quality.totals.filled import FilledKey, add_filled
 from etl.quality.totals.money import MoneyKey, MoneyTotals
@@ -49,7 +49,7 @@ class Outcome:
     elements: ElementCounts = field(default_factory=dict)
     missing: frozenset[Mention] = field(default=frozenset())
     reused: int = 0
-    ledger: Named | None = None
+    ledger: ObjectRef | None = None
     rows: Mapping[str, int] = field(default_factory=dict)
     sidecar: tuple[SidecarPiece, ...] = ()
 
@@ -89,7 +89,7 @@ _CLASSES: Final[Mapping[str, Callable[..., Any]]] = {
         MoneyTotals,
         FilledKey,
         Mention,
-        Named,
+        ObjectRef,
         SidecarPiece,
     )
 }

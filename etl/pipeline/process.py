@@ -17,10 +17,8 @@ from etl.engine.unmapped import Mention
 from etl.pipeline.certificate import Certifying
 from etl.pipeline.context import Publication, RunContext
 from etl.pipeline.definitions import Definitions
-from etl.pipeline.events import PartitionDone, StageAdvanced, StageBegan
-from etl.pipeline.executor import Output, Read, RowOutput, Task
+from etl.pipeline.executor import Output, PartitionedExtract, RowOutput, Task
 from etl.pipeline.incremental.cache import (
-    CachedLedger,
     CachedResults,
     made_by,
     open_cache,
@@ -36,6 +34,7 @@ from etl.pipeline.partition.directory import (
 )
 from etl.pipeline.partition.mapping import Mapped
 from etl.pipeline.partition.providers import Providers, providers_of
+from etl.pipeline.progress import PartitionDone, StageAdvanced, StageBegan
 from etl.pipeline.rejection_advice import advice, empty_crosswalks, missing_cells
 from etl.pipeline.sidecar.pieces import (
     Sidecar,
@@ -44,9 +43,10 @@ from etl.pipeline.sidecar.pieces import (
     sidecar_before,
 )
 from etl.pipeline.totals import Totals
-from etl.publish.manifest import Named
+from etl.publish.kept_objects import ObjectRef, RangeRef
 from etl.quality import Checked, Verdict, check_totals, reconcile, verdicts
-from etl.reports import FindingPlaces, Rejected, rejected
+from etl.reports.finding_places import FindingPlaces
+from etl.reports.summary import Rejected, rejected
 from etl.rows import findings_at
 from etl.sources import Loaded, Partitions
 
@@ -55,7 +55,7 @@ DAMAGED_OBJECT: Final = "damaged-object"
 
 
 @dataclass(frozen=True, slots=True)
-class Processed:
+class ProcessedExtract:
     """An extract, checked and mapped.
 
     Attributes:
@@ -76,7 +76,7 @@ class Processed:
         sidecar: the pieces that name the members' rows; None where none are kept.
     """
 
-    read: Read
+    read: PartitionedExtract
     definitions: Definitions
     totals: Totals
     providers: Providers
@@ -115,20 +115,20 @@ class Processed:
             empty_crosswalks(tally, extract.layout),
         )
 
-    def with_verdicts(self, more: Sequence[Verdict]) -> Processed:
+    def with_verdicts(self, more: Sequence[Verdict]) -> ProcessedExtract:
         """Return this with the verdicts of further limits."""
         return replace(self, verdicts=(*self.verdicts, *more))
 
 
 def process(
     context: RunContext,
-    read: Read,
+    read: PartitionedExtract,
     output: Output | None = None,
     publication: Publication | None = None,
     row_output: RowOutput | None = None,
     *,
     is_reported: bool = False,
-) -> Processed:
+) -> ProcessedExtract:
     """Check and map every row of an extract.
 
     Args:
@@ -187,7 +187,7 @@ def process(
         sidecar=extract_mark(read.extract) if _keeps_places(context, publication) else None,
     )
     kept_places: list[SidecarPiece] = []
-    ledgers: list[CachedLedger] = []
+    ledgers: list[RangeRef] = []
     files: list[Mapping[str, Path]] = []
     seen = Counter(directory.rows)
     for done in context.executor.process(read, task, definitions) if has_members else ():
@@ -196,7 +196,7 @@ def process(
         seen.update(outcome.rows)
         files.append(done.files)
         if outcome.ledger is not None:
-            ledgers.append(CachedLedger(unit.start, unit.stop, outcome.ledger))
+            ledgers.append(RangeRef.of(outcome.ledger, unit))
         kept_places += outcome.sidecar
         members = outcome.checked.counts["member"].published
         resources = sum(outcome.resources.values())
@@ -206,7 +206,7 @@ def process(
     tally = totals.tally
     reconcile(tally.counts, tally.causes.values())
     unowned = _unowned(rows, totals)
-    return Processed(
+    return ProcessedExtract(
         read,
         definitions,
         totals,
@@ -225,7 +225,10 @@ def process(
 
 
 def _previous(
-    context: RunContext, publication: Publication | None, read: Read, now: CachedResults
+    context: RunContext,
+    publication: Publication | None,
+    read: PartitionedExtract,
+    now: CachedResults,
 ) -> PreviousRelease:
     """Return what may be reused; of a first run, nothing."""
     if publication is None or not publication.reuses:
@@ -247,7 +250,7 @@ def _keeps_places(context: RunContext, publication: Publication | None) -> bool:
     return (
         publication is not None
         and publication.keep_places
-        and not publication.target.dry
+        and not publication.target.is_trial
         and context.definitions.model.has_members
     )
 
@@ -257,7 +260,7 @@ def _certifying(
 ) -> Certifying | None:
     """Return how blocks are compared with their rows; None where none can be read back."""
     has_members = context.definitions.model.has_members
-    if publication is None or publication.target.dry or not has_members:
+    if publication is None or publication.target.is_trial or not has_members:
         return None
     release = publication.base.release
     parent = None if release is None else release.id
@@ -271,8 +274,8 @@ def _certifying(
 
 
 def write_results(
-    processed: Processed, publication: Publication, suites: Named | None
-) -> list[Named]:
+    processed: ProcessedExtract, publication: Publication, suites: ObjectRef | None
+) -> list[ObjectRef]:
     """Write what the next run may reuse of this one; return what the manifest is to name.
 
     Args:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import accumulate
@@ -16,16 +16,16 @@ from etl.engine.must_support import ElementCounts
 from etl.engine.render import Rendered
 from etl.pipeline.certificate import PieceFiles, certify, directory_verdict, verdict
 from etl.pipeline.context import Publication
-from etl.pipeline.events import Emit, StageAdvanced, StageExtended, ignore
 from etl.pipeline.executor import Pieces
 from etl.pipeline.partition.mapping import PlanResources
 from etl.pipeline.partition.providers import with_listing
-from etl.pipeline.process import Processed
+from etl.pipeline.process import ProcessedExtract
+from etl.pipeline.progress import Emit, StageAdvanced, StageExtended, ignore
 from etl.publish.canonical_json import instant
-from etl.publish.catalog import Unit
 from etl.publish.directory import write_directory
-from etl.publish.manifest import Manifest, Named, ReleaseFacts
-from etl.publish.partition_writer import SavedPartition, Written, write_partition
+from etl.publish.kept_objects import ObjectRef
+from etl.publish.manifest import Manifest, ReleaseFacts
+from etl.publish.partition_writer import CATALOG_ROWS, SavedPartition, write_partition
 from etl.publish.reader import Release, open_release
 from etl.publish.release import assemble, commit
 from etl.publish.rendered_resources import PatientResources, Resource
@@ -35,8 +35,6 @@ _STEPS: Final = 256
 """Steps of a stage that are emitted together."""
 _CLOCKS_APART: Final = timedelta(days=1)
 """Clocks of machines that differ by less do no harm: ages of releases are stated in days."""
-CATALOG_ROWS: Final = "catalog.ndjson"
-"""Name of the file with a unit's rows of the catalog."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,60 +136,8 @@ def _text(texts: tuple[memoryview, list[int]], at: int) -> memoryview:
     return data[bounds[at] : bounds[at + 1]]
 
 
-class StepsTogether:
-    """Emits the steps of a stage, many at a time: each of millions would cost more than its work.
-
-    Args:
-        emit: takes the events.
-    """
-
-    def __init__(self, emit: Emit) -> None:
-        self._emit, self._count = emit, 0
-
-    def __call__(self) -> None:
-        """Take one step."""
-        self._count += 1
-        if self._count == _STEPS:
-            self.end()
-
-    def end(self) -> None:
-        """Emit the steps that were not emitted yet."""
-        self._emit(StageAdvanced(self._count))
-        self._count = 0
-
-
 @dataclass(frozen=True, slots=True)
-class CountedPartition:
-    """A finished partition whose rows are steps of a stage (`partition_writer.PartitionUnits`).
-
-    Attributes:
-        partition: the partition.
-        step: called for each row that is read.
-    """
-
-    partition: SavedPartition
-    step: Callable[[], None]
-
-    @property
-    def written(self) -> Written:
-        """Changes to patients and resources."""
-        return self.partition.written
-
-    def units(self) -> Iterator[Unit]:
-        """Yield the rows of its patients, ordered by place."""
-        for unit in self.partition.units():
-            self.step()
-            yield unit
-
-    def kept(self) -> Iterator[str]:
-        """Yield the ids of patients whose rows stay as they are, ordered by place."""
-        for patient in self.partition.kept():
-            self.step()
-            yield patient
-
-
-@dataclass(frozen=True, slots=True)
-class Staged:
+class StagedRelease:
     """A release that is written, and that readers do not see yet.
 
     Attributes:
@@ -212,7 +158,7 @@ class Staged:
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class PublishedRelease:
     """A published release.
 
     Attributes:
@@ -229,13 +175,13 @@ class Published:
 
 
 def stage(
-    processed: Processed,
+    processed: ProcessedExtract,
     publication: Publication,
     facts: ReleaseFacts,
     when: str,
     stamp: str,
     emit: Emit = ignore,
-) -> Staged:
+) -> StagedRelease:
     """Write the shared directory and the catalog of a release, without bulk files.
 
     Args:
@@ -247,7 +193,10 @@ def stage(
         emit: takes events: rows of the catalog and resources of the directory.
     """
     store, base = publication.store, publication.base
-    steps = StepsTogether(emit)
+
+    def advance(count: int) -> None:
+        emit(StageAdvanced(count))
+
     directory = processed.mapped_directory()
     claimed = frozenset((one.resource, one.key) for one in processed.missing)
     has_members = processed.definitions.model.has_members  # without them everybody may see it all
@@ -257,7 +206,7 @@ def stage(
             for plan, runs, partition in directory.made
             for run in runs
         ],
-        steps,
+        advance,
     )
     partitions = [SavedPartition(files[CATALOG_ROWS]) for files in processed.files]
     parts = [one.written for one in partitions]
@@ -269,13 +218,11 @@ def stage(
         when,
         stamp=stamp,
         lost=base.lost,
-        # They are made of what was just written, and a plan keeps none of it.
-        columns=not has_members and publication.target.is_kept,
+        columns=not has_members,
     )
-    counted = [CountedPartition(one, steps) for one in partitions]
-    manifest = assemble(store, base, counted, written, facts, when)
-    steps.end()
-    return Staged(
+    advance(len(listed) % _STEPS)
+    manifest = assemble(store, base, partitions, written, facts, when, advance)
+    return StagedRelease(
         manifest=manifest,
         resources=directory.resources,
         elements=directory.elements,
@@ -302,7 +249,9 @@ def clock_note(before: Release | None, when: datetime) -> str:
     )
 
 
-def certified(processed: Processed, publication: Publication, staged: Staged) -> Processed:
+def certified(
+    processed: ProcessedExtract, publication: Publication, staged: StagedRelease
+) -> ProcessedExtract:
     """Return a processed extract with the certificate of its release, and the verdict on it.
 
     A certificate is about claims: of a provider directory there is the verdict alone.
@@ -321,7 +270,9 @@ def certified(processed: Processed, publication: Publication, staged: Staged) ->
     return replace(processed, certificate=made)
 
 
-def publish(staged: Staged, reports: Sequence[Named], publication: Publication) -> Published:
+def publish(
+    staged: StagedRelease, reports: Sequence[ObjectRef], publication: Publication
+) -> PublishedRelease:
     """Make a staged release the one that readers see.
 
     Raises:
@@ -331,7 +282,7 @@ def publish(staged: Staged, reports: Sequence[Named], publication: Publication) 
     manifest, base = staged.manifest.with_reports(reports), publication.base
     commit(publication.store, manifest, base, publication.lease, publication.key)
     previous = base.release.id if base.release is not None else None
-    return Published(manifest, previous, staged.objects, staged.bytes)
+    return PublishedRelease(manifest, previous, staged.objects, staged.bytes)
 
 
 class _Resources:
@@ -339,11 +290,11 @@ class _Resources:
 
     Args:
         runs: all of them.
-        step: called for each that is made, the first time.
+        advance: called with how many were made, whenever some hundreds were.
     """
 
-    def __init__(self, runs: Sequence[Rendered], step: Callable[[], None]) -> None:
-        self._step, self._next = step, 0
+    def __init__(self, runs: Sequence[Rendered], advance: Callable[[int], None]) -> None:
+        self._advance, self._next = advance, 0
         self._columns = [_RunColumns.of(run) for run in runs]
         self._ends = list(accumulate(len(run.ids) for run in runs))
 
@@ -353,7 +304,8 @@ class _Resources:
     def __getitem__(self, at: int) -> Resource:
         if at >= self._next:  # made in order first, and then again by shard
             self._next = at + 1
-            self._step()
+            if not self._next % _STEPS:
+                self._advance(_STEPS)
         number = bisect_right(self._ends, at)
         columns = self._columns[number]
         return columns.resource(at - self._ends[number] + len(columns.ids))

@@ -8,25 +8,91 @@ import os
 import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from etl.columns.dates import day_number
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl.columns.dates import day_number, read_timestamps
 from etl.errors import StoreError
 from etl.jobs import ALONE, JobRunner
 from etl.pipeline.context import Publication, RunContext
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.deltas.layers import Layer, layers_of, write_layer
 from etl.pipeline.deltas.merge import merged_extract
-from etl.pipeline.events import Emit, StageBegan
-from etl.pipeline.executor import Cutting, Read
-from etl.publish.canonical_json import as_instant, day_instant
-from etl.sources import Extract, open_extract
+from etl.pipeline.executor import Cutting, Executor, PartitionedExtract
+from etl.pipeline.progress import Emit, StageBegan
+from etl.publish.canonical_json import as_instant, day_instant, instant
+from etl.reports.report_values import DefaultStamp
+from etl.sources import Extract, Partitions, open_extract
 from etl.sources.extract_files import ExtractFiles
 from etl.sources.extract_folder import compression_of, files_of
 from etl.sources.finished_steps import Inventory
 from etl.sources.read_extract import MAX_PARTITIONS
+
+_COLUMN: Final = "last_updated"
+_ZONES: Final = timedelta(days=2)
+"""More than two instants can differ in that are written with the same day."""
+
+
+def default_stamp(executor: Executor, read: PartitionedExtract, when: datetime) -> DefaultStamp:
+    """Return the stamp of an extract's resources that state none.
+
+    It is the day of the extract, else the newest `last_updated` in it, so that two runs of one
+    extract give the same bytes whenever they are; the clock only where there is neither.
+
+    Args:
+        executor: read the extract.
+        read: the extract.
+        when: when the run began.
+    """
+    if read.extract.as_of is not None:
+        return DefaultStamp(day_instant(read.extract.as_of.isoformat()), "as_of")
+    until = f"{when.astimezone(UTC):%Y-%m-%d}"
+    stamps = executor.each_partition(read, partial(_newest_in_partition, until))
+    stamp = _newest_of(text.decode() for text in stamps if text)
+    if stamp is not None:
+        return DefaultStamp(stamp, "newest_stamp")
+    return DefaultStamp(as_instant(when), "clock")
+
+
+def newest(columns: Iterable[Any], until: str) -> str | None:
+    """Return the newest of many stamps as a FHIR instant; None where none can be read.
+
+    Args:
+        columns: `string` arrays of any length, as the source wrote them; null where absent.
+        until: the last day that counts, as `YYYY-MM-DD`: 9999-12-31 is no stamp.
+    """
+    return _newest_of(stamp for column in columns for stamp in _newest_days(column, until))
+
+
+def _newest_in_partition(until: str, partitions: Partitions, index: int) -> bytes:
+    return (newest(partitions.values(_COLUMN, index), until) or "").encode()
+
+
+def _newest_days(column: Any, until: str) -> set[str]:
+    """Return those stamps of a column that can be the newest, as instants."""
+    stamps = pc.drop_null(pc.unique(read_timestamps(column).values))
+    stamps = stamps.filter(pc.less_equal(pc.utf8_slice_codeunits(stamps, 0, 10), until))
+    last = pc.max(pc.utf8_slice_codeunits(stamps, 0, 10)).as_py()
+    if last is None:
+        return set()
+    since = pa.scalar((date.fromisoformat(last) - min(_ZONES, _since_year_1(last))).isoformat())
+    return {
+        day_instant(text) for text in stamps.filter(pc.greater_equal(stamps, since)).to_pylist()
+    }
+
+
+def _since_year_1(day: str) -> timedelta:
+    return date.fromisoformat(day) - date.min
+
+
+def _newest_of(stamps: Iterable[str]) -> str | None:
+    return max(stamps, key=lambda text: (instant(text), text), default=None)
+
 
 _ROW_BYTES: Final = 120
 """About how many bytes a row of input has, as text."""
@@ -48,7 +114,7 @@ class ReleaseRows:
         notes: sentences about rows of a delta that change nothing.
     """
 
-    read: Read
+    read: PartitionedExtract
     layers: Sequence[Layer]
     when: datetime
     notes: tuple[str, ...] = ()
@@ -67,7 +133,9 @@ def open_with(
     return open_extract(stored, definitions.layouts, layout=layout, runner=runner, emit=emit)
 
 
-def read(context: RunContext, *, digests: bool = False, keeps_rows: bool = False) -> Read:
+def read(
+    context: RunContext, *, digests: bool = False, keeps_rows: bool = False
+) -> PartitionedExtract:
     """Return the extract cut by member, read unless an earlier attempt at the same did.
 
     Args:
@@ -83,7 +151,9 @@ def read(context: RunContext, *, digests: bool = False, keeps_rows: bool = False
     cutting = Cutting(own, count, digests, keeps_rows)
     partitions = context.executor.read(extract, cutting, context.emit)
     as_of = extract.as_of
-    return Read(extract, partitions, own, None if as_of is None else day_number(as_of.isoformat()))
+    return PartitionedExtract(
+        extract, partitions, own, None if as_of is None else day_number(as_of.isoformat())
+    )
 
 
 def read_release(context: RunContext, publication: Publication) -> ReleaseRows:

@@ -23,7 +23,7 @@ _BY_UNIT: Final = ("catalog", "directory")
 
 
 @dataclass(frozen=True, slots=True)
-class Rebuilt:
+class RebuildResult:
     """A release that was made again.
 
     Attributes:
@@ -43,7 +43,7 @@ class Rebuilt:
     problems: tuple[Problem, ...]
 
 
-def rebuilt(published: Release, remade: Release) -> Rebuilt:
+def rebuilt(published: Release, remade: Release) -> RebuildResult:
     """Return what differs between a published release and the same made again.
 
     Args:
@@ -51,7 +51,7 @@ def rebuilt(published: Release, remade: Release) -> Rebuilt:
         remade: the other, with a store that holds the objects of both.
     """
     counts = remade.manifest.counts
-    return Rebuilt(
+    return RebuildResult(
         published.id,
         remade.id,
         counts["patients"],

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from etl.pipeline.definitions import Definitions
-from etl.pipeline.tally import Tally
+from etl.pipeline.totals import Tally
 from etl.quality import RowCounts, Rule, RuleBook
 from etl.quality.rules.kinds import Allowed, AnyFilled, Childless, Required
-from etl.reports import EmptyCrosswalk, MissingCells, RuleTotals
+from etl.reports.report_values import EmptyCrosswalk, MissingCells, RuleTotals
 from etl.sources import Extract, Layout
 
 _FEW: Final = 10
@@ -54,11 +54,11 @@ def missing_cells(tally: Tally, definitions: Definitions) -> tuple[MissingCells,
         if obligation.what == "required"
     }
     missing = [
-        MissingCells(rule, table, column, cells)
+        MissingCells(rule, table, column or None, cells)
         for (rule, table, column), cells in tally.cells.items()
         if rule in asking
     ]
-    missing.sort(key=lambda value: (-value.cells, value.rule, value.table, value.column))
+    missing.sort(key=lambda value: (-value.cells, value.rule, value.table, value.column or ""))
     return tuple(missing)
 
 

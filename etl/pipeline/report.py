@@ -29,18 +29,20 @@ from etl.errors import DataRejected
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
 from etl.pipeline.certificate import LIMIT, PieceFiles, differences_csv, late_csv
 from etl.pipeline.context import RunContext
-from etl.pipeline.events import Emit, StageAdvanced, StageBegan, StageExtended, ignore
-from etl.pipeline.executor import Read
-from etl.pipeline.must_support import counted_coverage
-from etl.pipeline.process import Processed
+from etl.pipeline.executor import PartitionedExtract
+from etl.pipeline.process import ProcessedExtract
+from etl.pipeline.progress import Emit, StageAdvanced, StageBegan, StageExtended, ignore
 from etl.pipeline.rejection_advice import empty_crosswalks, missing_cells
 from etl.pipeline.suites import RanSuites, run_stage, sample_of
+from etl.pipeline.totals import counted_coverage
 from etl.pipeline.unit import REJECTED
 from etl.quality.quarantine import quarantine_csv, reasons
 from etl.quality.suites.expectations import SuiteResult
 from etl.quality.totals.directory import directory_quality
 from etl.quality.totals.limits import REJECTION_LIMITS, refusal
-from etl.reports import (
+from etl.reports.certificate import CertificateFacts, FileMoney, TimelinessFacts
+from etl.reports.directory import DirectoryFacts
+from etl.reports.report_values import (
     DefaultStamp,
     ExtractFacts,
     ExtractFile,
@@ -49,10 +51,8 @@ from etl.reports import (
     ReleaseBefore,
     Report,
     SuiteLine,
-    write_report,
 )
-from etl.reports.certificate import CertificateFacts, FileMoney, TimelinessFacts
-from etl.reports.directory import DirectoryFacts
+from etl.reports.report_writer import write_report
 from etl.reports.small_cells import exact_csv, shown_money
 from etl.sources import Extract, Partitions
 from etl.sources.rule_ids import RAGGED_ROW
@@ -114,7 +114,9 @@ class LimitBroken(DataRejected):
         page: where the report's page is; empty where none was written.
     """
 
-    def __init__(self, processed: Processed, report: Report | None = None, page: str = "") -> None:
+    def __init__(
+        self, processed: ProcessedExtract, report: Report | None = None, page: str = ""
+    ) -> None:
         self.processed, self.report, self.page = processed, report, page
         causes = processed.rejected.sentence(MOST_CAUSES)
         broken = {
@@ -128,7 +130,7 @@ class LimitBroken(DataRejected):
 
 
 @dataclass(frozen=True, slots=True)
-class Reported:
+class WrittenReport:
     """Files of a report.
 
     Attributes:
@@ -147,7 +149,7 @@ class Reported:
         return self.folder / REPORT / "index.html"
 
 
-def run_id(when: datetime, read: Read) -> str:
+def run_id(when: datetime, read: PartitionedExtract) -> str:
     """Return the id of a run: its time, and a hash of what it worked on."""
     return f"{when:%Y%m%dT%H%M%SZ}-{read.work.name[:8]}"
 
@@ -158,7 +160,7 @@ def page_of(target: str, run: str) -> str:
 
 
 def write_quarantine(
-    processed: Processed, folder: Path, emit: Emit = ignore
+    processed: ProcessedExtract, folder: Path, emit: Emit = ignore
 ) -> tuple[tuple[str, int, str], ...]:
     """Write rejected rows as they were, a file a source file; return (source, rows, file name)."""
     partitions = processed.read.partitions
@@ -180,7 +182,7 @@ def write_quarantine(
     return (*written, *_write_ragged(partitions, reasons_by_file, folder))
 
 
-def _rejected_of(processed: Processed, number: int) -> Iterator[pa.Table]:
+def _rejected_of(processed: ProcessedExtract, number: int) -> Iterator[pa.Table]:
     """Yield the rejected rows of a source file: of the directory, then of each unit."""
     partitions, rejected = processed.read.partitions, processed.directory.rejected
     if pc.any(pc.equal(rejected.column("file"), number)).as_py():
@@ -230,10 +232,10 @@ def _write(path: Path, pieces: Iterator[bytes]) -> None:
 
 def write_reports(
     context: RunContext,
-    processed: Processed,
+    processed: ProcessedExtract,
     about: About,
     known_results: Mapping[str, SuiteResult] = MappingProxyType({}),
-) -> Reported:
+) -> WrittenReport:
     """Write the report, its Data Docs and the quarantine into the run's folder.
 
     Args:
@@ -318,10 +320,10 @@ def write_reports(
         )
     write_report(report, folder / REPORT, places)
     emit(StageAdvanced(pages + 1))
-    return Reported(report, folder, suites.results)
+    return WrittenReport(report, folder, suites.results)
 
 
-def _certificate(processed: Processed, folder: Path) -> CertificateFacts | None:
+def _certificate(processed: ProcessedExtract, folder: Path) -> CertificateFacts | None:
     """Return the certificate for the report, and write its differences beside it."""
     made, counts = processed.certificate, processed.totals.tally.counts
     if made is None:
@@ -370,7 +372,7 @@ def _money_by_file(made: Certificate, extract: Extract) -> Iterator[FileMoney]:
         yield FileMoney(names[0] if len(names) == 1 else None, level, category, claims, cents)
 
 
-def _payer_names(made: Certificate, processed: Processed) -> Mapping[str, str]:
+def _payer_names(made: Certificate, processed: ProcessedExtract) -> Mapping[str, str]:
     """Return reference -> name, of the payers of the sums whose Organization has a name."""
     wanted = {value for by, value, _, _ in made.release.money if by == "payer"}
     rows, found = processed.providers.tables["organization"], dict[str, str]()
@@ -383,7 +385,7 @@ def _payer_names(made: Certificate, processed: Processed) -> Mapping[str, str]:
     return found
 
 
-def _timeliness(processed: Processed, folder: Path, about: About) -> TimelinessFacts | None:
+def _timeliness(processed: ProcessedExtract, folder: Path, about: About) -> TimelinessFacts | None:
     """Return timeliness for the report, and write the late claims beside it."""
     made = processed.certificate
     if made is None or about.parent is None:
@@ -401,7 +403,7 @@ def _timeliness(processed: Processed, folder: Path, about: About) -> TimelinessF
     )
 
 
-def _directory(processed: Processed, folder: Path, about: About) -> DirectoryFacts | None:
+def _directory(processed: ProcessedExtract, folder: Path, about: About) -> DirectoryFacts | None:
     """Return the quality of a directory for the report, and write the rows behind it beside it."""
     definitions, tables = processed.definitions, processed.providers.tables
     if definitions.model.has_members:
@@ -426,15 +428,15 @@ def _suite_lines(suites: RanSuites) -> Iterator[SuiteLine]:
     for suite_result in suites.results:
         yield SuiteLine(
             suite_result.table,
-            suite_result.covered,
             suites.of[suite_result.table],
+            suite_result.covered,
             len(suite_result.expectations),
             suite_result.passed,
             f"{_DOCS}/{suite_result.table}.html",
         )
 
 
-def _extract_facts(processed: Processed) -> ExtractFacts:
+def _extract_facts(processed: ProcessedExtract) -> ExtractFacts:
     extract, rows = processed.read.extract, processed.read.partitions.facts.rows_read
     return ExtractFacts(
         layout=extract.layout.name,
@@ -443,7 +445,7 @@ def _extract_facts(processed: Processed) -> ExtractFacts:
         payer=extract.payer or "",
         files=tuple(
             ExtractFile(
-                file.name, rows.get(file.name, 0), file.sha256, processed.unowned.get(file.name, 0)
+                file.name, rows.get(file.name, 0), processed.unowned.get(file.name, 0), file.sha256
             )
             for file in extract.files
         ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -12,39 +12,36 @@ from etl.errors import EtlError, if_interrupted
 from etl.mapping.library import MappingSet
 from etl.pipeline.certificate import write_state
 from etl.pipeline.context import Publication, RunContext
-from etl.pipeline.default_stamp import default_stamp
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.deltas.layers import keep_layers
 from etl.pipeline.earlier_reports import release_before, report_of, write_nights_page
-from etl.pipeline.events import (
+from etl.pipeline.executor import PartitionedExtract
+from etl.pipeline.masked_samples import ChangedSample, changed_samples
+from etl.pipeline.process import ProcessedExtract, process, write_results
+from etl.pipeline.progress import (
     Emit,
     ObjectWritten,
     StageAdvanced,
     StageBegan,
     StageExtended,
 )
-from etl.pipeline.executor import Read
-from etl.pipeline.masked_samples import ChangedSample, planned_samples
-from etl.pipeline.money import published_money
-from etl.pipeline.must_support import counted_coverage
-from etl.pipeline.process import Processed, process, write_results
 from etl.pipeline.publish import (
     BlockOutput,
-    Published,
-    Staged,
+    PublishedRelease,
+    StagedRelease,
     certified,
     clock_note,
     publish,
     stage,
 )
-from etl.pipeline.read import read_release
+from etl.pipeline.read import default_stamp, read_release
 from etl.pipeline.release_limits import input_verdicts, retraction_verdicts
 from etl.pipeline.report import (
     QUARANTINE,
     REPORT,
     About,
     LimitBroken,
-    Reported,
+    WrittenReport,
     page_of,
     run_id,
     write_reports,
@@ -63,23 +60,25 @@ from etl.pipeline.suites import (
     sample_of,
 )
 from etl.pipeline.target import RunStore
+from etl.pipeline.totals import counted_coverage, published_money
 from etl.publish.bulk import ParallelReading, with_bulk
 from etl.publish.bulk_pages import write_pages
 from etl.publish.canonical_json import as_instant
 from etl.publish.change_counts import Changes
 from etl.publish.damaged_objects import damage_note
-from etl.publish.id_fingerprint import id_facts
-from etl.publish.manifest import Manifest, Named, ReleaseFacts
+from etl.publish.kept_objects import ObjectRef
+from etl.publish.manifest import Manifest, ReleaseFacts, id_facts
 from etl.publish.network_changes import NetworkChanges, network_changes
 from etl.publish.reader import Current, Release
 from etl.publish.release import is_published, put_named
 from etl.quality.totals.by_member import NOBODY
-from etl.reports import DefaultStamp, Rejected, ReleaseBefore
 from etl.reports.changes import money_changes, news_since
 from etl.reports.changes_page import MovedElement, moved_elements
 from etl.reports.document import money_document
 from etl.reports.must_support import must_support_json
+from etl.reports.report_values import DefaultStamp, ReleaseBefore
 from etl.reports.small_cells import shown_money
+from etl.reports.summary import Rejected
 from etl.sources import Extract
 from etl.storage.observed import ObservedStore
 from etl.storage.port import Store
@@ -89,7 +88,7 @@ _OTHER_OBJECTS: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Ran:
+class RunResult:
     """The result of a run.
 
     Attributes:
@@ -102,14 +101,14 @@ class Ran:
     """
 
     release: str
-    published: Published | None
-    reported: Reported | None
+    published: PublishedRelease | None
+    reported: WrittenReport | None
     changes: Changes = field(default_factory=Changes)
     money: Sequence[Mapping[str, Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
+class PlanResult:
     """The result of a plan: the release that a run would publish.
 
     Attributes:
@@ -118,7 +117,7 @@ class Planned:
             published already, and the run would do nothing.
         manifest: what would be published; its bulk files and reports are not in it.
         changes: patients and resources that would be added, changed and retracted.
-        money: as of `Ran`.
+        money: as of `RunResult`.
         rejected: what would be rejected, by first cause.
         refusal: why the run would stop all the same; None where it would not.
         news: rules that newly find something, and newly unmapped words by crosswalk; None where
@@ -131,7 +130,7 @@ class Planned:
     """
 
     parent: str | None
-    processed: Processed | None
+    processed: ProcessedExtract | None
     manifest: Manifest | None
     changes: Changes
     money: Sequence[Mapping[str, Any]] | None
@@ -153,8 +152,8 @@ class _Prepared:
         facts: what its manifest states of the run.
     """
 
-    processed: Processed
-    staged: Staged
+    processed: ProcessedExtract
+    staged: StagedRelease
     facts: ReleaseFacts
 
     @property
@@ -174,7 +173,7 @@ class _Prepared:
         return money_changes(before, now, self.changes)
 
 
-def run(context: RunContext, publication: Publication) -> Ran:
+def run(context: RunContext, publication: Publication) -> RunResult:
     """Publish an extract.
 
     Raises:
@@ -191,26 +190,20 @@ def run(context: RunContext, publication: Publication) -> Ran:
             write_pages(store, bulk)  # an attempt that died after its commit did not get there
         store.sync()  # nor may it have got its pointer to the disk
         write_nights_page(store, unless_named=base.release.id)
-        return Ran(base.release.id, None, None)
+        return RunResult(base.release.id, None, None)
     # Read, process and write blocks; a limit that does not hold ends the run with its report.
     rows = read_release(context, publication)
     context = replace(context, when=rows.when)
     if rows.layers:  # they name the rows' places themselves
         publication = replace(publication, keep_places=False)
     unstated = default_stamp(context.executor, rows.read, rows.when)
-
-    def stop_at_limits(processed: Processed) -> None:
-        if all(verdict.holds for verdict in processed.verdicts):
-            return
-        own = run_id(context.when, rows.read)
-        about = _about(context, processed, unstated, release_before(base, None), own)
-        reported = write_reports(context, processed, about)
-        _store_reports(store, reported, own, base)
-        write_nights_page(store)
-        page = page_of(publication.target.name, own)
-        raise LimitBroken(processed, reported.report, page)
-
-    prepared = _prepare(context, publication, rows.read, unstated.instant, stop_at_limits)
+    # Limits on what came in are checked before the release is written, the others right after.
+    processed, facts = _process(context, publication, rows.read, unstated.instant)
+    if not _holds(processed):
+        raise _stop(context, publication, rows.read, processed, unstated)
+    prepared = _write(context, publication, processed, facts, unstated.instant)
+    if not _holds(prepared.processed):
+        raise _stop(context, publication, rows.read, prepared.processed, unstated)
     staged, processed = prepared.staged, prepared.processed
     known = known_results(store, processed.previous.results)
     begin_due_suites(context, processed, known)
@@ -253,7 +246,7 @@ def run(context: RunContext, publication: Publication) -> Ran:
     write_nights_page(store)
     earlier = {} if before is None else before.document
     money = prepared.money(context, earlier)
-    return Ran(release, published, reported, prepared.changes, money)
+    return RunResult(release, published, reported, prepared.changes, money)
 
 
 def _observed(publication: Publication, emit: Emit) -> Publication:
@@ -262,32 +255,33 @@ def _observed(publication: Publication, emit: Emit) -> Publication:
     return replace(publication, store=store)
 
 
-def plan(context: RunContext, publication: Publication) -> Planned:
+def plan(context: RunContext, publication: Publication) -> PlanResult:
     """Process an extract as a run would, writing nothing to the target.
 
     Args:
         context: of the run; its folder is the plan's own: what is in it never was written, so no
             run may go on from it.
-        publication: as for a run, with a dry target.
+        publication: as for a run, with an overlay over the target.
 
     Raises:
         StoreError: the target cannot be read.
     """
-    if not publication.target.dry:
-        raise ValueError("a plan needs a dry target")
+    _require_trial(publication)
     base = publication.base
     parent = base.release.id if base.release is not None else None
     if is_published(base, facts_of(context.extract, context.definitions)):
-        return Planned(parent, None, None, Changes(), None, Rejected(0, 0, ()))
+        return PlanResult(parent, None, None, Changes(), None, Rejected(0, 0, ()))
     rows = read_release(context, publication)
     stamp = default_stamp(context.executor, rows.read, context.when).instant
-    prepared = _prepare(context, publication, rows.read, stamp)
+    prepared = _write_trial(context, publication, rows.read, stamp)
     before = None if base.release is None else report_of(base.release)
-    networks = None
-    if base.release is not None and not context.definitions.model.has_members:
-        staged = Release(publication.store, prepared.staged.manifest)
-        networks = network_changes(base.release, staged)
-    return Planned(
+    planned = Release(publication.store, prepared.staged.manifest)
+    networks, samples = None, list[ChangedSample]()
+    if base.release is not None and context.definitions.model.has_members:
+        samples = changed_samples(base.release, planned)
+    elif base.release is not None:
+        networks = network_changes(base.release, planned)
+    return PlanResult(
         parent,
         prepared.processed,
         prepared.staged.manifest,
@@ -296,7 +290,7 @@ def plan(context: RunContext, publication: Publication) -> Planned:
         prepared.processed.rejected,
         news=None if before is None else _news(before, prepared.processed),
         must_support=None if before is None else _moved(before, prepared),
-        samples=planned_samples(publication, prepared.staged.manifest),
+        samples=samples,
         networks=networks,
     )
 
@@ -319,11 +313,11 @@ def remake(context: RunContext, publication: Publication) -> Manifest:
         UsageError: a delta, and the release that it changes did not keep its rows.
         StoreError: the target cannot be read.
     """
-    if not publication.target.is_kept:
-        raise ValueError("what is made again has to be kept")
+    _require_trial(publication)
     rows = read_release(context, publication)
     stamp = default_stamp(context.executor, rows.read, rows.when).instant
-    staged = _prepare(replace(context, when=rows.when), publication, rows.read, stamp).staged
+    trial = replace(context, when=rows.when)
+    staged = _write_trial(trial, publication, rows.read, stamp).staged
     return _with_bulk(context, publication, staged.manifest, rows.read.work)
 
 
@@ -344,7 +338,7 @@ def _with_bulk(
 
 
 def _news(
-    before: Mapping[str, Any], processed: Processed
+    before: Mapping[str, Any], processed: ProcessedExtract
 ) -> tuple[Sequence[str], Sequence[Mapping[str, Any]]]:
     """Return what a plan finds that the release before did not have, by its report."""
     unmapped = processed.totals.unmapped()
@@ -359,50 +353,90 @@ def _news(
     )
 
 
-def _rules(processed: Processed) -> list[dict[str, Any]]:
+def _rules(processed: ProcessedExtract) -> list[dict[str, Any]]:
     rules = processed.totals.tally.rules(processed.definitions.book)
     return [{"rule": each.rule, "findings": each.findings} for each in rules]
 
 
-def _prepare(
+def _require_trial(publication: Publication) -> None:
+    if not publication.target.is_trial:
+        raise ValueError("what is written here must go to an overlay")
+
+
+def _holds(processed: ProcessedExtract) -> bool:
+    return all(verdict.holds for verdict in processed.verdicts)
+
+
+def _stop(
     context: RunContext,
     publication: Publication,
-    read: Read,
-    stamp: str,
-    stop_at_limits: Callable[[Processed], None] = lambda _: None,
-) -> _Prepared:
-    """Process an extract and write its release; check each limit as soon as it can be."""
-    base, now = publication.base, as_instant(context.when)
-    parent = base.release.manifest if base.release is not None else None
+    read: PartitionedExtract,
+    processed: ProcessedExtract,
+    unstated: DefaultStamp,
+) -> LimitBroken:
+    """Write the report of a run that a limit stops, and return the error that ends it."""
+    own = run_id(context.when, read)
+    base = publication.base
+    about = _about(context, processed, unstated, release_before(base, None), own)
+    reported = write_reports(context, processed, about)
+    _store_reports(publication.store, reported, own, base)
+    write_nights_page(publication.store)
+    return LimitBroken(processed, reported.report, page_of(publication.target.name, own))
+
+
+def _process(
+    context: RunContext, publication: Publication, read: PartitionedExtract, stamp: str
+) -> tuple[ProcessedExtract, ReleaseFacts]:
+    """Check and map an extract and write its blocks; return it with the limits on its input."""
+    base = publication.base
     output = BlockOutput(
         None if base.release is None else base.release.id,
-        now,
+        as_instant(context.when),
         stamp,
         tuple(sorted(base.lost.patients)),
     )
-    reported = not publication.target.dry
+    reported = not publication.target.is_trial
     sample = sample_of(read, context.options) if reported else None
     processed = process(context, read, output, publication, sample, is_reported=reported)
     facts = facts_of(context.extract, context.definitions, processed)
-    processed = processed.with_verdicts(input_verdicts(publication.limits, parent, facts))
-    stop_at_limits(processed)
+    parent = None if base.release is None else base.release.manifest
+    return processed.with_verdicts(input_verdicts(publication.limits, parent, facts)), facts
+
+
+def _write(
+    context: RunContext,
+    publication: Publication,
+    processed: ProcessedExtract,
+    facts: ReleaseFacts,
+    stamp: str,
+) -> _Prepared:
+    """Write directory and catalog of a release; check what it retracts, and its certificate."""
+    base, now = publication.base, as_instant(context.when)
+    parent = None if base.release is None else base.release.manifest
     context.emit(StageBegan("publish"))
     staged = stage(processed, publication, facts, now, stamp, context.emit)
     counts = staged.manifest.counts
     processed = processed.with_verdicts(retraction_verdicts(publication.limits, parent, counts))
-    if not publication.target.dry:
+    if not publication.target.is_trial:
         processed = certified(processed, publication, staged)
-    stop_at_limits(processed)
     return _Prepared(processed, staged, facts)
+
+
+def _write_trial(
+    context: RunContext, publication: Publication, read: PartitionedExtract, stamp: str
+) -> _Prepared:
+    """Process an extract and write its release to an overlay, whatever the limits say."""
+    processed, facts = _process(context, publication, read, stamp)
+    return _write(context, publication, processed, facts, stamp)
 
 
 def _about(
     context: RunContext,
-    processed: Processed,
+    processed: ProcessedExtract,
     unstated: DefaultStamp,
     before: ReleaseBefore | None,
     run: str,
-    staged: Staged | None = None,
+    staged: StagedRelease | None = None,
 ) -> About:
     """Return what a report states of a run; `staged` is None where nothing is published."""
     totals = processed.totals
@@ -425,8 +459,8 @@ def _about(
 
 
 def _store_reports(
-    store: Store, reported: Reported, name: str, base: Current
-) -> tuple[list[Named], Current]:
+    store: Store, reported: WrittenReport, name: str, base: Current
+) -> tuple[list[ObjectRef], Current]:
     """Put the files of a report into the store, and return their entries for the manifest.
 
     An attempt that died before its commit may have left others under the same keys, if it ran
@@ -437,7 +471,7 @@ def _store_reports(
     for key, path in _files(reported.folder, name):
         data = path.read_bytes()
         base = put_named(store, key, data, base)
-        named.append(Named(key, hashlib.sha256(data).hexdigest(), len(data)))
+        named.append(ObjectRef(key, hashlib.sha256(data).hexdigest(), len(data)))
     return named, base
 
 
@@ -449,7 +483,9 @@ def _files(folder: Path, name: str) -> Iterator[tuple[str, Path]]:
                 yield f"{prefix}/{name}/{path.relative_to(root).as_posix()}", path
 
 
-def _kept_places(context: RunContext, publication: Publication, prepared: _Prepared) -> list[Named]:
+def _kept_places(
+    context: RunContext, publication: Publication, prepared: _Prepared
+) -> list[ObjectRef]:
     """Write the sidecar, and return all of it that the manifest is to name."""
     processed, staged = prepared.processed, prepared.staged
     if processed.sidecar is None or processed.directory_rows is None:
@@ -476,7 +512,7 @@ def _searched(mappings: MappingSet) -> dict[str, list[str]]:
 
 
 def facts_of(
-    extract: Extract, definitions: Definitions, processed: Processed | None = None
+    extract: Extract, definitions: Definitions, processed: ProcessedExtract | None = None
 ) -> ReleaseFacts:
     """Return what the manifest states of a run; of its rows and money once it is processed."""
     inputs: list[Mapping[str, Any]] = [

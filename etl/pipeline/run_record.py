@@ -8,23 +8,31 @@ money that the report withholds.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, TypeAlias
 
+import msgspec
+from msgspec.structs import replace
+
 from etl.columns.numbers import cents_text
-from etl.errors import EtlError, StoreError
-from etl.pipeline.events import STAGES
-from etl.pipeline.phases import Phase
+from etl.errors import EtlError, NotFound, StoreError
+from etl.pipeline.progress import Phase
 from etl.pipeline.report import LimitBroken
-from etl.pipeline.run import Ran
-from etl.publish.canonical_json import instant, loads
+from etl.pipeline.run import RunResult
+from etl.publish import object_keys
+from etl.publish.canonical_json import instant
+from etl.publish.kept_objects import from_bytes
 from etl.publish.manifest import Manifest
-from etl.reports import Report, summary
+from etl.publish.reader import open_current
 from etl.reports.changes import money_level
+from etl.reports.report_values import Report
 from etl.reports.small_cells import LEVEL_NAMES, shown_money
-from etl.reports.summary import by_fate, is_directory
+from etl.reports.summary import by_fate, is_directory, summary
+from etl.storage.parallel import mapped
+from etl.storage.port import Store
 
 RECORD_FORMAT: Final = 1
 """Version of a record's JSON; docs/published-tree.md describes its content."""
@@ -38,7 +46,6 @@ published again; `stopped`: a limit does not hold, with a report; `failed`: any 
 
 GOOD: Final = frozenset({"published", "unchanged", "rolled-back"})
 """Verdicts of runs that went well."""
-_ROLLBACK: Final = ("rollback_to", "reason")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,34 +65,52 @@ class RunStart:
     target: str
 
 
-@dataclass(frozen=True, slots=True)
-class RunTotals:
+class FindingTotals(msgspec.Struct, frozen=True):
+    """Findings of a run: how many reject, how many warn, and rule -> table -> how many."""
+
+    reject: int = 0
+    warn: int = 0
+    rules: Mapping[str, Mapping[str, int]] = msgspec.field(default_factory=dict)
+
+
+class RejectionCause(msgspec.Struct, frozen=True):
+    """A rule that began the rejection of claims and rows."""
+
+    rule: str
+    claims: int
+    rows: int
+
+
+class MoneyProof(msgspec.Struct, frozen=True):
+    """The comparison of sums of money: how many, whether all agree, and net sums by category.
+
+    Net sums are those of the claims' headers, or of their lines if totals are summed from them;
+    decimal text, None where it is withheld.
+    """
+
+    compared: int = 0
+    adds_up: bool = True
+    net: Mapping[str, str | None] = msgspec.field(default_factory=dict)
+
+
+class RunTotals(msgspec.Struct, frozen=True):
     """The totals of a run that wrote a report.
 
     Attributes:
         tables: table -> `in`, `published`, `quarantined`, `superseded` rows; tables with rows only.
         resources: resource type -> how many.
-        rejecting: findings that reject.
-        warnings: findings that do not.
+        findings: of all rules.
         broken_limits: a sentence each.
-        causes: (rule, claims, rows) by first cause, those that rejected most claims first.
-        sums: how many sums of money were compared between the source and its outcome.
-        adds_up: whether all of them agree.
-        net: category -> net sum of the claims' headers, or of their lines if totals are summed from
-            them; decimal text, None where it is withheld.
-        findings: rule -> table -> how many findings.
+        causes: by first cause, those that rejected most claims first.
+        money: sums of money between the source and its outcome.
     """
 
-    tables: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    resources: Mapping[str, int] = field(default_factory=dict)
-    rejecting: int = 0
-    warnings: int = 0
+    tables: Mapping[str, Mapping[str, int]]
+    resources: Mapping[str, int]
+    findings: FindingTotals = FindingTotals()
     broken_limits: tuple[str, ...] = ()
-    causes: tuple[tuple[str, int, int], ...] = ()
-    sums: int = 0
-    adds_up: bool = True
-    net: Mapping[str, str | None] = field(default_factory=dict)
-    findings: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    causes: tuple[RejectionCause, ...] = ()
+    money: MoneyProof = MoneyProof()
 
     @property
     def claims(self) -> int:
@@ -105,22 +130,26 @@ class RunTotals:
     @property
     def rows(self) -> int:
         """Rows that came in, of all tables."""
-        return sum(each["in"] for each in self.tables.values())
+        return sum(fates["in"] for fates in self.tables.values())
 
     @property
     def rejected_rows(self) -> int:
         """Rows in quarantine, of all tables."""
-        return sum(each["quarantined"] for each in self.tables.values())
+        return sum(fates["quarantined"] for fates in self.tables.values())
 
 
-@dataclass(frozen=True, slots=True)
-class RunRecord:
-    """A run that is over.
+class RunRecord(msgspec.Struct, frozen=True):
+    """A run that is over. Its fields are the members of its JSON.
 
     Attributes:
-        start: what it was.
-        ended: when it ended.
-        verdict: how.
+        format: version of the JSON.
+        run: its id: the time, and a random end.
+        extract: the folder, as it was named; empty for a rollback.
+        target: the target, as it was named.
+        began: ISO 8601 with milliseconds, UTC.
+        ended: likewise.
+        seconds: how long it took.
+        verdict: how it ended.
         exit_code: of the command.
         phases: in order.
         release: the release that readers see because of it; None where it published nothing.
@@ -128,132 +157,72 @@ class RunRecord:
         totals: those of its report; None where no report was written.
         changes: members and resources that were added, changed and retracted, as in a manifest;
             None where nothing was published.
-        error: why it ended; empty where all went well.
-        rollback: the release to go back to, as it was named, and the reason that was given; None
-            where the run is no rollback. Its extract is empty.
+        error: why it ended; None where all went well.
+        rollback_to: the release to go back to, as it was named; only of rollbacks.
+        reason: of the rollback.
     """
 
-    start: RunStart
-    ended: datetime
+    format: int
+    run: str
+    extract: str
+    target: str
+    began: str
+    ended: str
+    seconds: float
     verdict: Verdict
     exit_code: int
-    phases: tuple[Phase, ...]
+    phases: tuple[Phase, ...] = ()
     release: str | None = None
     report: str | None = None
     totals: RunTotals | None = None
     changes: Mapping[str, Any] | None = None
-    error: str = ""
-    rollback: tuple[str, str] | None = None
+    error: str | None = None
+    rollback_to: str | msgspec.UnsetType = msgspec.UNSET
+    reason: str | msgspec.UnsetType = msgspec.UNSET
 
     @property
-    def seconds(self) -> float:
-        """Duration in seconds: the difference of both times as they are written."""
-        began, ended = (
-            moment.replace(microsecond=moment.microsecond // 1000 * 1000)
-            for moment in (self.start.began, self.ended)
-        )
-        return (ended - began).total_seconds()
+    def began_at(self) -> datetime:
+        """The time of `began`."""
+        return instant(self.began)
+
+    @property
+    def ended_at(self) -> datetime:
+        """The time of `ended`."""
+        return instant(self.ended)
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as plain values."""
-        totals = self.totals
-        return {
-            "format": RECORD_FORMAT,
-            "run": self.start.run,
-            "extract": self.start.extract,
-            "target": self.start.target,
-            "began": _stamp(self.start.began),
-            "ended": _stamp(self.ended),
-            "seconds": round(self.seconds, 3),
-            "verdict": self.verdict,
-            "exit_code": self.exit_code,
-            "phases": [
-                {
-                    "phase": each.stage,
-                    "seconds": round(each.seconds, 3),
-                    "count": each.count,
-                    "unit": each.unit,
-                }
-                for each in self.phases
-            ],
-            "release": self.release,
-            "report": self.report,
-            "totals": totals
-            and {
-                "tables": {name: dict(each) for name, each in totals.tables.items()},
-                "resources": dict(totals.resources),
-                "findings": {
-                    "reject": totals.rejecting,
-                    "warn": totals.warnings,
-                    "rules": {rule: dict(tables) for rule, tables in totals.findings.items()},
-                },
-                "broken_limits": list(totals.broken_limits),
-                "causes": [
-                    {"rule": rule, "claims": claims, "rows": rows}
-                    for rule, claims, rows in totals.causes
-                ],
-                "money": {
-                    "compared": totals.sums,
-                    "adds_up": totals.adds_up,
-                    "net": dict(totals.net),
-                },
-            },
-            "changes": self.changes,
-            "error": self.error or None,
-        } | ({} if self.rollback is None else dict(zip(_ROLLBACK, self.rollback, strict=True)))
+        record: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
+        return record
 
     def to_bytes(self) -> bytes:
         """Return the record as a line of JSON."""
         return json.dumps(self.to_json(), ensure_ascii=False).encode() + b"\n"
 
-    @classmethod
-    def from_bytes(cls, data: bytes, what: str) -> RunRecord:
-        """Return the record of some bytes.
 
-        Raises:
-            StoreError: it is none, or of a later format.
-        """
-        try:
-            body = loads(data, what)
-            if body["format"] != RECORD_FORMAT:
-                raise StoreError(f"{what} is of a later format: update the program")
-            totals = body["totals"]
-            return cls(
-                RunStart(body["run"], instant(body["began"]), body["extract"], body["target"]),
-                instant(body["ended"]),
-                body["verdict"],
-                body["exit_code"],
-                tuple(map(_phase, body["phases"])),
-                body["release"],
-                body["report"],
-                None if totals is None else _totals(totals),
-                body["changes"],
-                body["error"] or "",
-                (body["rollback_to"], body["reason"]) if "rollback_to" in body else None,
-            )
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise StoreError(f"{what} is no record of a run: the object is damaged") from None
-
-
-def _phase(body: Mapping[str, Any]) -> Phase:
-    stage, unit = body["phase"], body["unit"]
-    other = "" if unit == STAGES[stage] else unit
-    return Phase(stage, body["seconds"], body["count"], other)
-
-
-def _totals(body: Mapping[str, Any]) -> RunTotals:
-    money = body["money"]
-    return RunTotals(
-        body["tables"],
-        body["resources"],
-        body["findings"]["reject"],
-        body["findings"]["warn"],
-        tuple(body["broken_limits"]),
-        tuple((each["rule"], each["claims"], each["rows"]) for each in body["causes"]),
-        money["compared"],
-        money["adds_up"],
-        money["net"],
-        body["findings"].get("rules", {}),
+def new_record(
+    start: RunStart,
+    ended: datetime,
+    verdict: Verdict,
+    phases: Sequence[Phase] = (),
+    **facts: Any,
+) -> RunRecord:
+    """Return the record of a run, with other fields of it."""
+    stamps = [
+        moment.astimezone(UTC).isoformat(timespec="milliseconds") for moment in (start.began, ended)
+    ]
+    return RunRecord(
+        format=RECORD_FORMAT,
+        run=start.run,
+        extract=start.extract,
+        target=start.target,
+        began=stamps[0],
+        ended=stamps[1],
+        # The difference of both times as they are written.
+        seconds=(instant(stamps[1]) - instant(stamps[0])).total_seconds(),
+        verdict=verdict,
+        phases=tuple(replace(phase, seconds=round(phase.seconds, 3)) for phase in phases),
+        **{"exit_code": 0, **facts},
     )
 
 
@@ -263,27 +232,30 @@ def totals_of(report: Report) -> RunTotals:
     shown = shown_money(report.money, report.small_cells)
     rules = [{"rule": each.rule, "findings": each.findings} for each in report.rules]
     money_of = money_level([{"rules": rules}])
+    net = {
+        category: None if sums.net is None else cents_text(sums.net)
+        for (level, category), sums in shown.totals.items()
+        if LEVEL_NAMES[level] == money_of
+    }
+    adds_up = all(sums.adds_up for sums in report.money.values())
+    by_rule = {rule.rule: dict(rule.tables) for rule in report.rules if rule.findings}
     return RunTotals(
         {name: by_fate(numbers) for name, *numbers in summed.tables},
         dict(summed.resources),
-        summed.rejections,
-        summed.warnings,
+        FindingTotals(summed.rejections, summed.warnings, by_rule),
         summed.broken_limits,
-        tuple((each.rule, each.claims, each.rows) for each in summed.rejected.causes),
-        len(report.money),
-        all(each.adds_up for each in report.money.values()),
-        {
-            category: None if sums.net is None else cents_text(sums.net)
-            for (level, category), sums in shown.totals.items()
-            if LEVEL_NAMES[level] == money_of
-        },
-        {each.rule: dict(each.tables) for each in report.rules if each.findings},
+        tuple(
+            RejectionCause(cause.rule, cause.claims, cause.rows) for cause in summed.rejected.causes
+        ),
+        MoneyProof(len(report.money), adds_up, net),
     )
 
 
-def record_of(start: RunStart, ended: datetime, phases: Sequence[Phase], ran: Ran) -> RunRecord:
+def record_of(
+    start: RunStart, ended: datetime, phases: Sequence[Phase], ran: RunResult
+) -> RunRecord:
     """Return the record of a run that went well."""
-    record = RunRecord(start, ended, "unchanged", 0, tuple(phases), ran.release)
+    record = new_record(start, ended, "unchanged", phases, release=ran.release)
     if ran.reported is None:
         return record
     return replace(
@@ -298,15 +270,14 @@ def record_of(start: RunStart, ended: datetime, phases: Sequence[Phase], ran: Ra
 def record_of_rollback(start: RunStart, ended: datetime, to: str, manifest: Manifest) -> RunRecord:
     """Return the record of a rollback that went well; its release states how much it changed."""
     run = manifest.facts.run
-    return RunRecord(
+    return new_record(
         start,
         ended,
         "rolled-back",
-        0,
-        (),
-        manifest.release,
+        release=manifest.release,
         changes=manifest.counts["changes"],
-        rollback=(to, str(run.get("reason", ""))),
+        rollback_to=to,
+        reason=str(run.get("reason", "")),
     )
 
 
@@ -318,7 +289,7 @@ def record_of_error(
     The message of a system error may contain a path; of such an error and of a bug, only the class
     is recorded.
     """
-    record = RunRecord(start, ended, "failed", 1, tuple(phases), error=type(error).__name__)
+    record = new_record(start, ended, "failed", phases, exit_code=1, error=type(error).__name__)
     match error:
         case LimitBroken(report=report) if report is not None:
             record = replace(
@@ -335,9 +306,78 @@ def record_of_error(
     return record
 
 
-def _stamp(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds")
-
-
 def _page(run: str) -> str:
     return f"reports/{run}/index.html"
+
+
+log = logging.getLogger(__name__)
+
+_ENDING: Final = ".json"
+_EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
+
+
+def write_record(store: Store, record: RunRecord, keep: int) -> None:
+    """Keep the record of a run, and delete the oldest beyond those that are to stay.
+
+    Nothing depends on it: where it cannot be kept, a warning is logged, unless storage is why the
+    run failed. A run that failed before anything was published leaves the target as it was.
+
+    Args:
+        store: the target.
+        record: the run.
+        keep: how many records stay; 0 to keep none.
+    """
+    try:
+        if record.report is None and open_current(store).release is None:
+            return
+        own = object_keys.run_record(record.run)
+        if keep:
+            store.put(own, record.to_bytes())
+        others = sorted((key for key in _keys(store) if key != own), reverse=True)
+        if old := others[max(keep - 1, 0) :]:
+            store.delete(old)
+    except StoreError as error:
+        if record.exit_code != StoreError.exit_code:  # else the run's own error is about storage
+            log.warning("%s: the record of this run was not kept", error)
+
+
+def read_records(store: Store, most: int | None = None) -> list[RunRecord]:
+    """Return the records of a target's runs, newest first; damaged ones are warned of.
+
+    Runs with a release are in the order of the releases, whose ids never go back: so they are
+    whatever the clock was. Those without are among them by the time at which they began.
+
+    Args:
+        store: the target.
+        most: how many; None for all.
+    """
+    records = mapped(store, lambda key: _read(store, key), sorted(_keys(store)))
+    return _in_order([record for record in records if record is not None])[::-1][:most]
+
+
+def _in_order(records: Sequence[RunRecord]) -> list[RunRecord]:
+    """Return records, the oldest first."""
+    placed: list[tuple[datetime, str, datetime, RunRecord]] = []
+    latest = _EARLIEST
+    for record in sorted(records, key=lambda record: (record.release or "", record.began_at)):
+        began = record.began_at
+        if record.release is not None:
+            latest = max(latest, began)
+        placed.append((latest if record.release else began, record.release or "", began, record))
+    return [record for *_, record in sorted(placed, key=lambda place: place[:3])]
+
+
+def _keys(store: Store) -> Iterator[str]:
+    for entry in store.list(object_keys.RUN_RECORDS):
+        if entry.key.endswith(_ENDING):
+            yield entry.key
+
+
+def _read(store: Store, key: str) -> RunRecord | None:
+    try:
+        return from_bytes(store.get(key), RunRecord, f"{store.name}: {key}", (RECORD_FORMAT,))
+    except NotFound:
+        return None
+    except StoreError as error:
+        log.warning("%s", error)
+        return None

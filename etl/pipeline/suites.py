@@ -17,13 +17,11 @@ from typing import Any, Final
 
 from etl.errors import StoreError
 from etl.pipeline.context import RunContext, RunOptions
-from etl.pipeline.events import StageAdvanced, StageBegan
-from etl.pipeline.executor import Read
-from etl.pipeline.incremental.cache import FOLDER, CachedResults
-from etl.pipeline.process import Processed
-from etl.publish.manifest import Named
-from etl.publish.reader import checked
-from etl.publish.release import put_by_content
+from etl.pipeline.executor import PartitionedExtract
+from etl.pipeline.incremental.cache import CachedResults
+from etl.pipeline.process import ProcessedExtract
+from etl.pipeline.progress import StageAdvanced, StageBegan
+from etl.publish.kept_objects import MEMORY, ObjectRef, checked, put_by_content
 from etl.quality.suites.expectations import (
     ExpectationResult,
     SuiteResult,
@@ -41,7 +39,7 @@ from etl.storage.port import Store
 _FORMAT: Final = 2
 
 
-def sample_of(read: Read, options: RunOptions) -> Sample | None:
+def sample_of(read: PartitionedExtract, options: RunOptions) -> Sample | None:
     """Return what writes the sample of an extract; None where no suites are run."""
     if not options.gx_rows:
         return None
@@ -52,7 +50,7 @@ def sample_of(read: Read, options: RunOptions) -> Sample | None:
 
 
 def begin_due_suites(
-    context: RunContext, processed: Processed, known: Mapping[str, SuiteResult]
+    context: RunContext, processed: ProcessedExtract, known: Mapping[str, SuiteResult]
 ) -> None:
     """Load what suites need in the background, where one is due.
 
@@ -81,7 +79,7 @@ class RanSuites:
 
 def run_stage(
     context: RunContext,
-    processed: Processed,
+    processed: ProcessedExtract,
     sample: Sample,
     docs: Path,
     *,
@@ -117,7 +115,7 @@ def run_stage(
     return RanSuites(results, rows.of)
 
 
-def _rows(processed: Processed, sample: Sample) -> SuiteRows:
+def _rows(processed: ProcessedExtract, sample: Sample) -> SuiteRows:
     return SuiteRows.open(
         (processed.directory_files, *processed.files),
         processed.totals.tally.counts,
@@ -145,9 +143,9 @@ def known_results(store: Store, previous: CachedResults | None) -> Mapping[str, 
         return {}
 
 
-def keep_results(store: Store, results: Sequence[SuiteResult]) -> Named | None:
+def keep_results(store: Store, results: Sequence[SuiteResult]) -> ObjectRef | None:
     """Write the results of the suites for the next release; None where none were run."""
-    return put_by_content(store, FOLDER, to_bytes(results), "suites") if results else None
+    return put_by_content(store, MEMORY, to_bytes(results), "suites") if results else None
 
 
 def to_bytes(results: Iterable[SuiteResult]) -> bytes:

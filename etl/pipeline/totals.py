@@ -1,20 +1,226 @@
-"""Totals of a run: sums over its partitions, in memory that does not grow with them."""
+"""Totals of a run, summed up unit by unit."""
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Any, Final, TypeAlias
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from etl.engine.must_support import ElementCounts, add_element_counts
 from etl.engine.omitted_rows import OMITTED
 from etl.engine.unmapped import WITHOUT_CODE, Mention
+from etl.mapping.coverage import Filled, ProfileCoverage, coverage
+from etl.model.canonical_tables import OWNER_COLUMNS, TABLES
+from etl.pipeline.definitions import Definitions
 from etl.pipeline.outcome import Outcome
-from etl.pipeline.tally import Tally
-from etl.reports import Example, FindingPlaces, Unmapped
+from etl.quality import (
+    Checked,
+    MoneyKey,
+    MoneyTotals,
+    RowCounts,
+    RuleBook,
+    add_counts,
+    add_money,
+)
+from etl.quality.totals.filled import FilledKey, add_filled
+from etl.reports.finding_places import FindingPlaces
+from etl.reports.report_values import Example, RuleTotals, Unmapped
 from etl.rows import no_findings, once_each
+
+NetSums: TypeAlias = Mapping[str, Mapping[str, str]]
+
+NetClaims: TypeAlias = Mapping[str, Mapping[str, int]]
+"""Claim type -> name -> how many claims have an amount in that sum."""
+
+_CENT: Final = Decimal(1).scaleb(-2)
+
+
+def published_money(money: Mapping[MoneyKey, MoneyTotals]) -> tuple[NetSums, NetClaims]:
+    """Return the net sums, and their claims: of each chain of adjustments one counts, or none.
+
+    Names are `level.category`, such as `claim_line.benefit`.
+    """
+    sums: dict[str, dict[str, str]] = {}
+    claims: dict[str, dict[str, int]] = {}
+    for key, totals in money.items():
+        name = f"{key.level}.{key.category}"
+        sums.setdefault(key.claim_type, {})[name] = str(Decimal(totals.net) * _CENT)
+        claims.setdefault(key.claim_type, {})[name] = totals.net_claims
+    return sums, claims
+
+
+def counted_coverage(
+    definitions: Definitions, counts: ElementCounts
+) -> tuple[ProfileCoverage, ...]:
+    """Return how many resources have each must-support element, by profile.
+
+    Args:
+        definitions: mappings that made the resources.
+        counts: of all resources.
+    """
+    filled: dict[str, Filled] = {}
+    for plan in definitions.mappings.plans:
+        if plan.profile in counts:
+            resources, *elements = counts[plan.profile]
+            ids = (element for element, _ in definitions.elements[plan.name])
+            filled[plan.profile] = Filled(resources, dict(zip(ids, elements, strict=False)))
+    return coverage(definitions.mappings.plans, definitions.crosswalks, filled)
+
+
+EXAMPLES: Final = 10
+"""Number of places kept of each rule."""
+REQUIRED: Final = "required"
+"""The rule about compulsory cells that are empty."""
+OWN_COLUMNS: Final = MappingProxyType({"claim": "claim_id", "member": "member_id"})
+"""Table of owners -> the column of their own id."""
+_ID_COLUMNS: Final = frozenset({*OWNER_COLUMNS.values(), *OWN_COLUMNS.values()})
+_IDS: Final = pa.array(sorted(_ID_COLUMNS))
+_NO_FILE: Final = -1
+"""File of a finding about the extract as a whole."""
+
+
+class Tally:
+    """Totals of the partitions seen so far, whatever their order.
+
+    Attributes:
+        counts: table -> counts of its rows, by fate.
+        money: sums by level, claim type and category.
+        filled: filled cells of accepted rows.
+        cells: (rule id, table, column) -> how many findings; column is empty for whole rows.
+        causes: (rule id, table) -> rows in quarantine for which the rule began the chain.
+        unowned: number of a file -> its rows that name no claim or member that they are part of.
+    """
+
+    def __init__(self, examples: int = EXAMPLES) -> None:
+        self.counts: dict[str, RowCounts] = {}
+        self.money: dict[MoneyKey, MoneyTotals] = {}
+        self.filled: dict[FilledKey, int] = {}
+        self.cells: Counter[tuple[str, str, str]] = Counter()
+        self.causes: Counter[tuple[str, str]] = Counter()
+        self.unowned: Counter[int] = Counter()
+        self._examples: dict[str, list[Example]] = {}
+        self._keep = examples
+
+    def add(self, checked: Checked) -> None:
+        """Add one partition (or the directory)."""
+        self.counts = add_counts([self.counts, checked.counts])
+        self.money = add_money([self.money, checked.money])
+        self.filled = add_filled([self.filled, checked.filled])
+        causes = checked.rejected.group_by(["cause", "table"]).aggregate([([], "count_all")])
+        for cause in causes.to_pylist():
+            self.causes[cause["cause"], cause["table"]] += cause["count_all"]
+        self.add_findings(checked.findings)
+
+    def add_findings(self, findings: pa.Table) -> None:
+        """Add findings alone: those about whole files belong to no partition.
+
+        Args:
+            findings: `etl.rows.FINDINGS_SCHEMA`.
+        """
+        grouped = findings.group_by(["rule", "table", "column"]).aggregate([([], "count_all")])
+        for group in grouped.to_pylist():
+            self.cells[group["rule"], group["table"], group["column"] or ""] += group["count_all"]
+        self._add_unowned(findings)
+        for rule in pc.unique(findings.column("rule")).to_pylist():
+            of_rule = findings.filter(pc.equal(findings.column("rule"), rule))
+            # In a row that lacks its ids, what they would have found is lacking too.
+            is_other = pc.invert(pc.is_in(of_rule["column"], value_set=_IDS))
+            keys = {"file": of_rule["file"], "row": of_rule["row"], "other": is_other}
+            keys["column"] = of_rule["column"]
+            order = pc.sort_indices(pa.table(keys), [(name, "ascending") for name in keys])
+            first = of_rule.take(order[: self._keep])
+            examples = [_example(group) for group in first.to_pylist()]
+            kept = {*self._examples.get(rule, []), *examples}
+            self._examples[rule] = heapq.nsmallest(self._keep, kept, key=_place)
+
+    def _add_unowned(self, findings: pa.Table) -> None:
+        """Count the rows of files that name no owner, each once.
+
+        A claim's or member's own row without its id covers what is derived from it: nothing of it
+        is published. But a row that makes a claim *and* a line of it is, in layouts
+        that put claims together from their lines, a line of another claim.
+        """
+        of_ids = pc.is_in(findings["column"], value_set=_IDS)
+        empty = findings.filter(pc.and_(pc.equal(findings["rule"], REQUIRED), of_ids))
+        own: set[tuple[int, int]] = set()
+        derived: set[tuple[int, int]] = set()
+        lines: set[tuple[int, int]] = set()
+        for row in empty.to_pylist():
+            place = (row["file"], row["row"])
+            if OWN_COLUMNS.get(row["table"]) == row["column"]:
+                own.add(place)
+            elif OWNER_COLUMNS.get(row["table"]) == row["column"]:
+                (lines if row["table"] == "claim_line" else derived).add(place)
+        self.unowned.update(file for file, _ in lines | (derived - own))
+
+    @property
+    def findings(self) -> Mapping[tuple[str, str], int]:
+        """(rule id, table) -> how many findings."""
+        totals: Counter[tuple[str, str]] = Counter()
+        for (rule, table, _), count in self.cells.items():
+            totals[rule, table] += count
+        return totals
+
+    @property
+    def findings_of(self) -> Mapping[str, int]:
+        """Rule id -> how many findings, over all tables."""
+        totals: Counter[str] = Counter()
+        for (rule, _, _), count in self.cells.items():
+            totals[rule] += count
+        return totals
+
+    def rules(self, book: RuleBook) -> tuple[RuleTotals, ...]:
+        """Return what each rule found: rejecting rules first, by the rows that they cost."""
+        totals, by_table = self.findings_of, self.findings
+        lost: Counter[str] = Counter()
+        for (rule_id, _), count in self.causes.items():
+            lost[rule_id] += count
+        limited = set(book.limits.findings)
+        facts = [
+            RuleTotals(
+                rule=rule.id,
+                severity=rule.severity,
+                default=rule.default,
+                says=rule.says,
+                spoils=rule.spoils,
+                findings=totals.get(rule.id, 0),
+                tables={
+                    table: by_table[rule.id, table]
+                    for table in TABLES
+                    if by_table.get((rule.id, table))
+                },
+                rejected_rows=lost[rule.id],
+                rejected_claims=self.causes.get((rule.id, "claim"), 0),
+                examples=tuple(self._examples.get(rule.id, ())),
+            )
+            for rule in book.rules
+            if totals.get(rule.id) or lost[rule.id] or rule.id in limited
+        ]
+        facts.sort(key=_weight)
+        return tuple(facts)
+
+
+def _example(finding: Mapping[str, Any]) -> Example:
+    file = finding["file"]
+    return Example(_NO_FILE if file is None else file, finding["row"], finding["column"] or "")
+
+
+def _place(example: Example) -> tuple[int, int, bool, str]:
+    row = -1 if example.row is None else example.row
+    return example.file, row, example.column not in _ID_COLUMNS, example.column
+
+
+def _weight(totals: RuleTotals) -> tuple[bool, int, int, str]:
+    rejects = totals.severity.rejects
+    return not rejects, -totals.rejected_rows, -totals.findings, totals.rule
+
 
 _EXAMPLES: Final = 10
 

@@ -10,24 +10,25 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.columns.digests import NO_HASHES, Hashes, among
+from etl.columns.digests import NO_HASHES, Hashes, among, filled, hash_ids
 from etl.columns.places import place_keys
 from etl.pipeline.certificate import PIECE, CertifiedRows, certified_rows, compare_unit
 from etl.pipeline.executor import Pieces, Task
 from etl.pipeline.incremental.attribution import Attribution, owners_of
 from etl.pipeline.incremental.cache import write_ledger
-from etl.pipeline.incremental.dependencies import Dependencies
-from etl.pipeline.incremental.ledger import Ledger, Places, joined, missing_of
+from etl.pipeline.incremental.dependencies import KEYS, Dependencies
+from etl.pipeline.incremental.ledger import Ledger, Places, joined, missing_of, no_ledger
 from etl.pipeline.incremental.reuse import ComparedFacts, PreviousMembers, reused, unchanged
 from etl.pipeline.outcome import Outcome
 from etl.pipeline.partition.check_and_map import PartitionContext, check_and_map
 from etl.pipeline.partition.mapping import PlanResources
-from etl.pipeline.publish import CATALOG_ROWS
 from etl.pipeline.sidecar.entries import entries_of, owners_alone, with_owners
 from etl.pipeline.sidecar.pieces import SidecarUpdate, UnitSidecar
+from etl.publish.partition_writer import CATALOG_ROWS
 from etl.quality import Checked
 from etl.rows import arrow_stream
-from etl.sources import GlobalKeys, Partitions
+from etl.sources import GlobalKeys, Loaded, Partitions
+from etl.sources.keys import UnitIds
 from etl.storage.port import Store
 
 REJECTED: Final = "rejected-"
@@ -63,7 +64,7 @@ class UnitResult:
 
 
 @dataclass(frozen=True, slots=True)
-class _Processed:
+class _MemberResults:
     """A unit, checked and mapped.
 
     Attributes:
@@ -129,7 +130,7 @@ def process_unit(
 
 def _all_members(
     context: UnitContext, unit: range, rows: Partitions, keys: GlobalKeys
-) -> _Processed:
+) -> _MemberResults:
     """Process a unit of which nothing is kept for a next release."""
     (index,) = unit
     loaded = rows.load(index)
@@ -148,12 +149,12 @@ def _all_members(
     if row_output is not None:
         files, numbers, owners = rows.owners(index)
         written |= row_output(decided, place_keys(files, numbers), owners)
-    return _Processed(outcome, made.made, rows=written)
+    return _MemberResults(outcome, made.made, rows=written)
 
 
 def _incremental(
     context: UnitContext, unit: range, rows: Partitions, keys: GlobalKeys, store: Store
-) -> _Processed | None:
+) -> _MemberResults | None:
     """Process a unit but for members with reusable results; a first run has none.
 
     Returns:
@@ -189,7 +190,7 @@ def _members(
     now: ComparedFacts,
     before: PreviousMembers,
     kept: Hashes,
-) -> _Processed | None:
+) -> _MemberResults | None:
     """Process a unit but for `kept`; None where those share a patient with others."""
     places, row_output = now.places, context.task.row_output
     old, old_ledger = reused(before, places, kept)
@@ -200,7 +201,7 @@ def _members(
     if not len(fresh):
         sidecar = _sidecar(context, before, places, owners_alone(fresh))
         whole = replace(old, rows=total)
-        return _Processed(whole, (), own, joined([old_ledger]), sidecar=sidecar)
+        return _MemberResults(whole, (), own, joined([old_ledger]), sidecar=sidecar)
     loaded = rows.load_members(unit, fresh)
     attribution = Attribution(owners_of(places, fresh), places, context.partition.providers)
     decided, checked, made = check_and_map(
@@ -227,7 +228,7 @@ def _members(
         owners, extract = attribution.owners, context.task.sidecar
         entries = entries_of(loaded, checked, made.made, owners, extract)
         sidecar = _sidecar(context, before, places, with_owners(entries, fresh))
-    return _Processed(whole, made.made, own, joined(ledgers), written, certified, sidecar)
+    return _MemberResults(whole, made.made, own, joined(ledgers), written, certified, sidecar)
 
 
 def _sidecar(
@@ -256,3 +257,51 @@ def _rejected_rows(
             parts.setdefault(f"{REJECTED}{rows.facts.names.index(name):05d}", []).append(table)
     for name, tables in parts.items():
         yield name, [arrow_stream(*tables, compressed=True)]
+
+
+_NO_KEYS: Final = GlobalKeys(*[NO_HASHES] * 6)
+
+
+def unit_ids(context: UnitContext, unit: range, rows: Partitions, store: Store | None) -> UnitIds:
+    """Return the ids that `process_unit` may look up for a unit.
+
+    Args:
+        context: rules, mappings, and the task.
+        unit: the partitions.
+        rows: their rows; the keys are not looked at.
+        store: the target; None where nothing is published.
+    """
+    if store is None:
+        (index,) = unit
+        return _ids(context, rows.load(index), no_ledger())
+    # Of members whose rows are as they were, the ledger has the ids that they name.
+    places, task = Places.of(rows, unit), context.task
+    before = task.previous.members(store, unit, rows.facts.count)
+    canonical = rows.facts.layout.canonical
+    now = ComparedFacts(places, _NO_KEYS, context.dependencies, context.partition.as_of, canonical)
+    owners = np.setdiff1d(places.marks.column("owner").to_numpy(), unchanged(now, before))
+    return _ids(context, rows.load_members(unit, owners), before.ledger)
+
+
+def _ids(context: UnitContext, loaded: Loaded, ledger: Ledger) -> UnitIds:
+    kinds = ledger["asked"].column("kind").cast(pa.string()).to_numpy(zero_copy_only=False)
+    remembered = ledger["asked"].column("id").to_numpy()
+    own, foreign = {}, {}
+    for table, columns in context.dependencies.ids.items():
+        own[table] = np.unique(_hashes(loaded.tables[table], KEYS[table]))
+        # Rows of which only the ids are known are looked up like others, and are nobody's own.
+        named = [
+            _hashes(tables[name], column)
+            for name, column in (*columns, (table, KEYS[table]))
+            for tables in (loaded.tables, loaded.unread)
+            if name in tables
+        ]
+        foreign[table] = np.setdiff1d(
+            np.concatenate([remembered[kinds == table], *named]), own[table]
+        )
+    return UnitIds(own, foreign)
+
+
+def _hashes(table: pa.Table, column: str) -> Hashes:
+    texts = table.column(column)
+    return hash_ids(texts)[filled(texts)]

@@ -24,23 +24,21 @@ from etl.jobs import ALONE, EmitAny, JobRunner, no_event
 from etl.model.data_models import stated_model
 from etl.publish.bulk_files import BulkFiles, BulkOptions
 from etl.publish.canonical_json import JSON, dumps
-from etl.publish.catalog import Unit
+from etl.publish.catalog import CatalogEntry
 from etl.publish.change_counts import Changes
 from etl.publish.diff import Name, UnitChange, changed_directory, changed_patients
 from etl.publish.directory_files import (
     FILE_INPUTS,
-    MEMORY,
     KnownFiles,
     is_file_inputs,
     write_directory_files,
 )
-from etl.publish.manifest import Manifest, Named
-from etl.publish.reader import Current, Release, checked, lines_of, open_index, read_parts
-from etl.publish.release import put_by_content
+from etl.publish.kept_objects import MEMORY, ObjectRef, checked, write_object
+from etl.publish.manifest import Manifest
+from etl.publish.reader import Current, Release, lines_of, open_index, read_parts
 from etl.publish.rendered_resources import rank
 from etl.publish.search_index import BlockPart, Index
-from etl.storage.parallel_reads import mapped
-from etl.storage.parallel_writes import Writer
+from etl.storage.parallel import Writer, mapped
 from etl.storage.port import Store
 
 _DELETES: Final = 100
@@ -104,7 +102,7 @@ def with_bulk(
             known = KnownFiles.of(base.release)
         with Writer(store) as writer:
             files = write_directory_files(writer, release, before, known, options)
-        inputs = put_by_content(store, MEMORY, files.inputs, FILE_INPUTS)
+        inputs = write_object(store, MEMORY, files.inputs, FILE_INPUTS)
         reading.copied(count)
         store.sync()
         return _with_files(manifest, files.bulk, inputs).named(parent)
@@ -129,7 +127,7 @@ def with_bulk(
     return replace(manifest, bulk=bulk).named(parent)
 
 
-def _with_files(manifest: Manifest, bulk: JSON, inputs: Named) -> Manifest:
+def _with_files(manifest: Manifest, bulk: JSON, inputs: ObjectRef) -> Manifest:
     """Return a manifest that names the files of a directory, and what they were made of."""
     others = [named for named in manifest.facts.reports if not is_file_inputs(named)]
     facts = replace(manifest.facts, reports=[*others, inputs])
@@ -173,7 +171,7 @@ def _snapshot(
 
 
 def _copied_units(
-    open_store: Callable[[], Store], units: Sequence[Unit], emit: EmitAny
+    open_store: Callable[[], Store], units: Sequence[CatalogEntry], emit: EmitAny
 ) -> list[tuple[str, bytes, int]]:
     """Return the compressed parts of some blocks; in any process."""
     del emit
@@ -181,7 +179,7 @@ def _copied_units(
     return list(chain.from_iterable(mapped(store, partial(_copied, store), units)))
 
 
-def _copied(store: Store, unit: Unit) -> list[tuple[str, bytes, int]]:
+def _copied(store: Store, unit: CatalogEntry) -> list[tuple[str, bytes, int]]:
     """Return the compressed parts of a block with their type and number of resources."""
     if unit.block is None:
         return []

@@ -19,7 +19,7 @@ import deflate
 from etl.errors import StoreError
 from etl.publish.canonical_json import JSON, sha256
 from etl.publish.rendered_resources import rank
-from etl.storage.parallel_writes import Writer
+from etl.storage.parallel import Writer
 
 FOLDER: Final = "bulk/"
 _LEVEL: Final = 1

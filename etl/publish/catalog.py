@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from etl.errors import StoreError
 from etl.publish.canonical_json import JSON, dumps, loads
+from etl.publish.kept_objects import ObjectRef
+from etl.publish.object_keys import digest_of
 
 ID: Final = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 """FHIR's data type id."""
@@ -26,7 +28,7 @@ DIRECTORY_TARGET: Final = 512
 
 
 @dataclass(frozen=True, slots=True)
-class Unit:
+class CatalogEntry:
     """One row of the catalog: a patient, or one shard of the directory.
 
     Attributes:
@@ -51,6 +53,12 @@ class Unit:
     last_updated: str
     retracted: str | None = None
 
+    def objects(self) -> Iterator[ObjectRef]:
+        """Yield its index, and its block where it has one."""
+        yield ObjectRef(self.index, digest_of(self.index), self.index_bytes)
+        if self.block is not None:
+            yield ObjectRef(self.block, digest_of(self.block), self.bytes)
+
     def to_json(self) -> JSON:
         """Return the row as its JSON object, the id left out."""
         if self.block is None:
@@ -70,7 +78,7 @@ class Unit:
         }
 
     @classmethod
-    def from_json(cls, unit_id: str, value: JSON) -> Unit:
+    def from_json(cls, unit_id: str, value: JSON) -> CatalogEntry:
         """Return the unit of a row.
 
         Other members are ignored: rows of older trees may have `source`.
@@ -120,7 +128,7 @@ def choose_bits(count: int, previous: int | None, target: int) -> int:
     return previous
 
 
-def render_shard(bits: int, number: int, units: Sequence[Unit]) -> bytes:
+def render_shard(bits: int, number: int, units: Sequence[CatalogEntry]) -> bytes:
     """Return the object of one shard: canonical JSON, but for a line break around each row.
 
     The line breaks let a reader find one patient without parsing the rest (`find_row`).
@@ -132,11 +140,11 @@ def render_shard(bits: int, number: int, units: Sequence[Unit]) -> bytes:
     return b'{"bits":%d,"patients":{\n%b\n},"shard":%d}\n' % (bits, b",\n".join(rows), number)
 
 
-def parse_shard(data: bytes, what: str) -> list[Unit]:
+def parse_shard(data: bytes, what: str) -> list[CatalogEntry]:
     """Return the rows of a shard, ordered by place."""
     rows: dict[str, JSON] = loads(data, what)["patients"]
     return sorted(
-        (Unit.from_json(patient, value) for patient, value in rows.items()),
+        (CatalogEntry.from_json(patient, value) for patient, value in rows.items()),
         key=lambda unit: place(unit.id),
     )
 
@@ -147,13 +155,13 @@ def row_lines(data: bytes) -> frozenset[bytes]:
     return frozenset(line.removesuffix(b",") for line in lines if line)
 
 
-def parse_rows(lines: Iterable[bytes], what: str) -> list[Unit]:
+def parse_rows(lines: Iterable[bytes], what: str) -> list[CatalogEntry]:
     """Return rows of `row_lines`, in no order."""
     rows: dict[str, JSON] = loads(b"{%b}" % b",".join(lines), what)
-    return [Unit.from_json(patient, value) for patient, value in rows.items()]
+    return [CatalogEntry.from_json(patient, value) for patient, value in rows.items()]
 
 
-def find_row(data: bytes, patient_id: str, what: str) -> Unit | None:
+def find_row(data: bytes, patient_id: str, what: str) -> CatalogEntry | None:
     """Return one patient's row of a shard, or None; only that line is parsed."""
     if not ID.fullmatch(patient_id):
         return None
@@ -163,7 +171,7 @@ def find_row(data: bytes, patient_id: str, what: str) -> Unit | None:
         return None
     start += len(mark)
     line = data[start : data.index(b"\n", start)].removesuffix(b",")
-    return Unit.from_json(patient_id, loads(line, what))
+    return CatalogEntry.from_json(patient_id, loads(line, what))
 
 
 def by_shard(ids: Iterable[str], bits: int) -> dict[int, list[str]]:

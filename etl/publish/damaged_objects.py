@@ -19,12 +19,11 @@ from itertools import chain
 
 from etl.errors import NotFound, StoreError
 from etl.publish.canonical_json import instant, sha256
-from etl.publish.catalog import Unit, place
-from etl.publish.manifest import SHARES, Named
-from etl.publish.object_keys import digest_of
-from etl.publish.reader import Current, Lost, Release
-from etl.publish.verify import bulk_files
-from etl.storage.parallel_reads import mapped
+from etl.publish.catalog import CatalogEntry, place
+from etl.publish.kept_objects import ObjectRef
+from etl.publish.manifest import SHARES
+from etl.publish.reader import Current, LostObjects, Release
+from etl.storage.parallel import mapped
 from etl.storage.port import Store
 
 IsRead = Callable[[str], bool]
@@ -57,7 +56,7 @@ def damage_note(base: Current) -> str:
     )
 
 
-def find_lost(release: Release, *, repair: bool, now: datetime | None = None) -> Lost:
+def find_lost(release: Release, *, repair: bool, now: datetime | None = None) -> LostObjects:
     """Return what of a release is to be made again; usually nothing.
 
     Objects that are there and damaged are deleted: not every store replaces them.
@@ -93,7 +92,7 @@ def find_lost(release: Release, *, repair: bool, now: datetime | None = None) ->
             and not _lost_segments(release, is_read)
             and not _lost_bulk(release, is_read)
         ):
-            return Lost()
+            return LostObjects()
     # Something is lost: where there is one, there may be more.
     lost_shards = [(unit, keys) for unit, keys in _lost_units(store, directory, is_read) if keys]
     lost_units = _lost_units(store, release.all_units(), is_read)
@@ -102,7 +101,7 @@ def find_lost(release: Release, *, repair: bool, now: datetime | None = None) ->
     found = (keys for _, keys in [*lost_shards, *lost_members])
     damaged = [*chain.from_iterable(found), *bulk, *sorted(segments)]
     store.delete(damaged)
-    return Lost(
+    return LostObjects(
         frozenset(patient for patient, _ in lost_members),
         frozenset(int(unit.id) for unit, _ in lost_shards),
         bool(bulk),
@@ -113,8 +112,7 @@ def find_lost(release: Release, *, repair: bool, now: datetime | None = None) ->
 
 
 def _lost_segments(release: Release, is_read: IsRead) -> frozenset[str]:
-    entries = [entry for entry in release.manifest.segments if entry is not None]
-    named = [Named(entry.key, entry.sha256, entry.bytes) for entry in entries]
+    named = release.manifest.objects_of("segment")
     there = mapped(
         release.store, lambda one: _is_there(release.store, one, read=is_read(one.sha256)), named
     )
@@ -125,7 +123,7 @@ def _lost_segments(release: Release, is_read: IsRead) -> frozenset[str]:
 
 def _lost_bulk(release: Release, is_read: IsRead) -> list[str]:
     """Return the keys of bulk files that are lost; their sizes come from one listing a folder."""
-    store, files = release.store, bulk_files(release.manifest)
+    store, files = release.store, release.manifest.objects_of("bulk")
     folders = sorted({file.key[: file.key.index("/") + 1] for file in files})
     sizes = {entry.key: entry.size for folder in folders for entry in store.list(folder)}
     return [
@@ -138,8 +136,7 @@ def _lost_bulk(release: Release, is_read: IsRead) -> list[str]:
 
 def _check_catalog(release: Release) -> None:
     store = release.store
-    shards = [shard for shard in release.manifest.catalog if shard is not None]
-    named = [Named(shard.key, shard.sha256, shard.bytes) for shard in shards]
+    named = release.manifest.objects_of("catalog")
     there = mapped(store, partial(_is_there, store, read=True), named)
     gone = [shard.key for shard, whole in zip(named, there, strict=True) if not whole]
     if gone:
@@ -151,21 +148,18 @@ def _check_catalog(release: Release) -> None:
 
 
 def _lost_units(
-    store: Store, units: Iterable[Unit], is_read: IsRead
-) -> Iterator[tuple[Unit, list[str]]]:
+    store: Store, units: Iterable[CatalogEntry], is_read: IsRead
+) -> Iterator[tuple[CatalogEntry, list[str]]]:
     """Yield each unit with the keys of its objects that are missing or damaged."""
 
-    def lost(unit: Unit) -> tuple[Unit, list[str]]:
+    def lost(unit: CatalogEntry) -> tuple[CatalogEntry, list[str]]:
         read = is_read(place(unit.id))
-        named = [Named(unit.index, digest_of(unit.index), unit.index_bytes)]
-        if unit.block is not None:
-            named.append(Named(unit.block, digest_of(unit.block), unit.bytes))
-        return unit, [one.key for one in named if not _is_there(store, one, read=read)]
+        return unit, [one.key for one in unit.objects() if not _is_there(store, one, read=read)]
 
     yield from mapped(store, lost, units)
 
 
-def _is_there(store: Store, named: Named, *, read: bool) -> bool:
+def _is_there(store: Store, named: ObjectRef, *, read: bool) -> bool:
     """Return whether an object has its size; where it is read, whether it has its bytes.
 
     Raises:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from etl.publish.catalog import Unit, parse_rows, place, row_lines
+from etl.publish.catalog import CatalogEntry, parse_rows, place, row_lines
 from etl.publish.change_counts import ChangeCounts, Changes, total
 from etl.publish.manifest import Shard
 from etl.publish.reader import Release, open_index
 from etl.publish.search_index import Index
-from etl.storage.parallel_reads import mapped
+from etl.storage.parallel import mapped
 from etl.storage.port import Store
 
 Name = tuple[str, str]
@@ -48,8 +48,8 @@ class UnitChange:
         retracted: resources that are gone.
     """
 
-    before: Unit | None
-    after: Unit | None
+    before: CatalogEntry | None
+    after: CatalogEntry | None
     new: Index | None
     added: Sequence[Name]
     changed: Sequence[Name]
@@ -84,20 +84,14 @@ def compare(before: Release, after: Release) -> Difference:
     return Difference(before.id, after.id, total(changes))
 
 
-def changed_patients(
-    before: Release | None, after: Release, is_wanted: Callable[[Unit | None], bool] | None = None
-) -> Iterator[UnitChange]:
+def changed_patients(before: Release | None, after: Release) -> Iterator[UnitChange]:
     """Yield every patient whose row differs, ordered by place.
 
     Args:
         before: the earlier release; None for all patients of the later one.
         after: the later release.
-        is_wanted: chooses patients by their rows after; None for all.
     """
-    rows = _changed_rows(before, after)
-    if is_wanted is not None:
-        rows = (pair for pair in rows if is_wanted(pair[1]))
-    yield from _compared(after.store, rows)
+    yield from _compared(after.store, _changed_rows(before, after))
 
 
 def changed_directory(before: Release | None, after: Release) -> Iterator[UnitChange]:
@@ -113,7 +107,7 @@ def changed_directory(before: Release | None, after: Release) -> Iterator[UnitCh
 
 def _changed_rows(
     before: Release | None, after: Release
-) -> Iterator[tuple[Unit | None, Unit | None]]:
+) -> Iterator[tuple[CatalogEntry | None, CatalogEntry | None]]:
     bits = after.manifest.catalog_bits
     coarse = bits if before is None else min(bits, before.manifest.catalog_bits)
     for number in range(1 << coarse):
@@ -145,7 +139,7 @@ def _lines(release: Release | None, shards: Iterable[Shard]) -> frozenset[bytes]
     return frozenset().union(*(row_lines(release.shard_bytes(shard)) for shard in shards))
 
 
-def _parsed(release: Release | None, lines: Iterable[bytes]) -> dict[str, Unit]:
+def _parsed(release: Release | None, lines: Iterable[bytes]) -> dict[str, CatalogEntry]:
     if release is None:
         return {}
     what = f"{release.store.name}: the catalog of {release.id}"
@@ -153,9 +147,9 @@ def _parsed(release: Release | None, lines: Iterable[bytes]) -> dict[str, Unit]:
 
 
 def _compared(
-    store: Store, pairs: Iterable[tuple[Unit | None, Unit | None]]
+    store: Store, pairs: Iterable[tuple[CatalogEntry | None, CatalogEntry | None]]
 ) -> Iterator[UnitChange]:
-    def one(pair: tuple[Unit | None, Unit | None]) -> UnitChange:
+    def one(pair: tuple[CatalogEntry | None, CatalogEntry | None]) -> UnitChange:
         old, new = (_live_index(store, unit) for unit in pair)
         return _change(pair[0], pair[1], _states(old), new)
 
@@ -163,7 +157,7 @@ def _compared(
 
 
 def _resharded(
-    store: Store, old: Sequence[Unit | None], new: Sequence[Unit | None]
+    store: Store, old: Sequence[CatalogEntry | None], new: Sequence[CatalogEntry | None]
 ) -> Iterator[UnitChange]:
     left: dict[Name, State] = {}
     for unit in old:
@@ -175,7 +169,7 @@ def _resharded(
     yield UnitChange(None, None, None, (), (), sorted(left))
 
 
-def _live_index(store: Store, unit: Unit | None) -> Index | None:
+def _live_index(store: Store, unit: CatalogEntry | None) -> Index | None:
     return open_index(store, unit) if unit is not None and unit.block is not None else None
 
 
@@ -194,7 +188,10 @@ def _states(index: Index | None) -> dict[Name, State]:
 
 
 def _change(
-    before: Unit | None, after: Unit | None, old: Mapping[Name, State], new: Index | None
+    before: CatalogEntry | None,
+    after: CatalogEntry | None,
+    old: Mapping[Name, State],
+    new: Index | None,
 ) -> UnitChange:
     states = _states(new)
     added = [name for name in states if name not in old]

@@ -7,9 +7,9 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import partial
 
-from etl.publish.catalog import DIRECTORY_TARGET, Unit, choose_bits, shard_number
+from etl.publish.catalog import DIRECTORY_TARGET, CatalogEntry, choose_bits, shard_number
 from etl.publish.change_counts import Changes, total
-from etl.publish.reader import NOTHING_LOST, Lost, Release, open_index
+from etl.publish.reader import NOTHING_LOST, LostObjects, Release, open_index
 from etl.publish.rendered_resources import Resources
 from etl.publish.search_index import Gone
 from etl.publish.segments import SegmentEntry, write_segments
@@ -21,7 +21,7 @@ from etl.publish.unit_writer import (
     to_line,
     write_unit,
 )
-from etl.storage.parallel_writes import Writer
+from etl.storage.parallel import Writer
 from etl.storage.port import Store
 
 
@@ -39,7 +39,7 @@ class DirectoryResult:
     """
 
     bits: int
-    shards: Sequence[Unit | None]
+    shards: Sequence[CatalogEntry | None]
     changes: Changes
     objects: int
     bytes: int
@@ -53,7 +53,7 @@ def write_directory(
     now: str,
     *,
     stamp: str = "",
-    lost: Lost = NOTHING_LOST,
+    lost: LostObjects = NOTHING_LOST,
     columns: bool = False,
 ) -> DirectoryResult:
     """Publish the directory: what is not handed in is retracted.
@@ -79,12 +79,12 @@ def write_directory(
         by_shard.setdefault(_shard(resource.type, resource.id, bits), []).append(position)
     # Previous content, by the new shards where their number has changed.
     moved: Mapping[int, PreviousUnit] | None = None
-    old: Sequence[Unit | None] = [None] * (1 << bits)
+    old: Sequence[CatalogEntry | None] = [None] * (1 << bits)
     if before is not None and before.directory_bits == bits:
         old = before.directory
     elif before is not None:
         moved = _moved(store, before.directory, bits, lost.shards)
-    shards: list[Unit | None] = []
+    shards: list[CatalogEntry | None] = []
     changes: list[Changes] = []
     # A shard is written where it has resources, or had some.
     with Writer(store) as writer:
@@ -128,7 +128,7 @@ def _shard(resource_type: str, resource_id: str, bits: int) -> int:
 
 
 def _moved(
-    store: Store, shards: Iterable[Unit | None], bits: int, lost: AbstractSet[int]
+    store: Store, shards: Iterable[CatalogEntry | None], bits: int, lost: AbstractSet[int]
 ) -> Mapping[int, PreviousUnit]:
     """Return what the directory held, by the shards of another number of bits."""
     previous: dict[int, dict[tuple[str, str], tuple[str, str, bool]]] = {}

@@ -29,22 +29,21 @@ from pathlib import Path
 from typing import Final
 
 import deflate
+import msgspec
 
 from etl.errors import StoreError
 from etl.publish.bulk_files import BulkOptions, PlanFinderOptions, Spool
-from etl.publish.canonical_json import JSON, dumps, loads, sha256
-from etl.publish.catalog import Unit
+from etl.publish.canonical_json import JSON, dumps, sha256
+from etl.publish.catalog import CatalogEntry
 from etl.publish.directory_graph import PLACE_BITS, PLAN_FINDER_TYPES, DirectoryGraph
-from etl.publish.manifest import Named
-from etl.publish.reader import Release, checked, lines_of, open_index, read_all, read_parts
+from etl.publish.kept_objects import MEMORY, ObjectRef, checked, read_object
+from etl.publish.reader import Release, lines_of, open_index, read_all, read_parts
 from etl.publish.rendered_resources import rank
-from etl.storage.parallel_reads import mapped
-from etl.storage.parallel_writes import Writer
+from etl.storage.parallel import Writer, mapped
 from etl.storage.port import Store
 
 BULK: Final = "bulk/"
 PLAN_FINDER: Final = "plan-finder/"
-MEMORY: Final = "memory/"
 FILE_INPUTS: Final = "files"
 """Ending of the object in `memory/` that says what the files of a release were made of."""
 
@@ -57,17 +56,29 @@ _TOGETHER: Final = 256
 """Resources that are written to a file together."""
 
 
+class FileInputs(msgspec.Struct, frozen=True):
+    """The files of a release, by a hash of what they were made of.
+
+    Attributes:
+        format: of this object.
+        inputs: hash of the inputs → key of the file.
+    """
+
+    format: int
+    inputs: Mapping[str, str]
+
+
 @dataclass(frozen=True, slots=True)
 class MadeFiles:
     """The files of a release of a directory.
 
     Attributes:
         bulk: `bulk` of its manifest.
-        inputs: what the next release may take over, as an object of `FILE_INPUTS` holds it.
+        inputs: what the next release may take over.
     """
 
     bulk: JSON
-    inputs: bytes
+    inputs: FileInputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,18 +96,20 @@ class KnownFiles:
     @classmethod
     def of(cls, release: Release) -> KnownFiles:
         """Return the files of a release; none where what they were made of is not known."""
-        for named in filter(is_file_inputs, release.manifest.facts.reports):
-            try:
-                value = loads(checked(release.store, named.key, named.sha256), named.key)
-            except StoreError:  # lost or damaged: `verify` reports it
-                break
-            if value.get("format") != _INPUTS_FORMAT:
-                break
-            there = {file["key"]: file for file in all_files(release.manifest.bulk)}
-            inputs = value["inputs"].items()
-            files = {digest: there[name] for digest, name in inputs if name in there}
-            return cls(release.store, files)
-        return cls(release.store)
+        ref = release.kept(MEMORY, f".{FILE_INPUTS}")
+        try:
+            made = (
+                None
+                if ref is None
+                else read_object(release.store, ref, FileInputs, (_INPUTS_FORMAT,))
+            )
+        except StoreError:  # lost or damaged: `verify` reports it
+            made = None
+        if made is None:
+            return cls(release.store)
+        there = {file["key"]: file for file in all_files(release.manifest.bulk)}
+        files = {digest: there[name] for digest, name in made.inputs.items() if name in there}
+        return cls(release.store, files)
 
     def whole(self, planned: Iterable[_PlannedFile]) -> Iterator[JSON | None]:
         """Yield of each file the same one; None where there is none, or it is lost or damaged."""
@@ -274,7 +287,7 @@ def _of_contract(chosen: bytearray, form: _Form, graph: DirectoryGraph) -> list[
     ]
 
 
-def is_file_inputs(named: Named) -> bool:
+def is_file_inputs(named: ObjectRef) -> bool:
     """Return whether an object says what the files of a release were made of."""
     return named.key.startswith(MEMORY) and named.key.endswith(f".{FILE_INPUTS}")
 
@@ -342,7 +355,7 @@ class _Shards:
             rows = [row for *_, row in resources]
             self._numbers.append((array("L", numbers), array("L", rows)))
 
-    def _all_of(self, unit: Unit) -> list[tuple[bytes, bytes, bytes, int]]:
+    def _all_of(self, unit: CatalogEntry) -> list[tuple[bytes, bytes, bytes, int]]:
         """Return place, name, JSON and row of the resources of a shard, ordered by place."""
         index = open_index(self._store, unit)
         lines, ids = read_all(self._store, index), index.ids
@@ -367,7 +380,9 @@ class _Shards:
         for lines in mapped(self._store, self._some_of, (shard for shard in found if shard[1])):
             yield from lines
 
-    def _some_of(self, asked: tuple[Unit, Sequence[tuple[int, int]]]) -> list[tuple[int, bytes]]:
+    def _some_of(
+        self, asked: tuple[CatalogEntry, Sequence[tuple[int, int]]]
+    ) -> list[tuple[int, bytes]]:
         unit, pairs = asked
         index = open_index(self._store, unit)
         is_asked = bytearray(index.count)
@@ -429,10 +444,11 @@ class _Files:
                     self._made[file.planned.inputs] = file.put(self._writer)
         return [[dict(self._made[file.inputs]) for file in group] for group in groups]
 
-    def inputs(self) -> bytes:
-        """Return what the next release may take over, as an object of `FILE_INPUTS` holds it."""
-        keys = {inputs: file["key"] for inputs, file in self._made.items()}
-        return dumps({"format": _INPUTS_FORMAT, "inputs": keys}) + b"\n"
+    def inputs(self) -> FileInputs:
+        """Return what the next release may take over."""
+        return FileInputs(
+            _INPUTS_FORMAT, {inputs: file["key"] for inputs, file in self._made.items()}
+        )
 
 
 class _OpenFile:

@@ -2,19 +2,56 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from itertools import chain
 from typing import Final, Literal
 
 from etl.errors import StoreError
 from etl.publish import object_keys
 from etl.publish.canonical_json import JSON, dumps, instant, loads, sha256
-from etl.publish.catalog import Unit
+from etl.publish.catalog import CatalogEntry
+from etl.publish.kept_objects import ObjectRef
 from etl.publish.segments import SegmentEntry
 
+_SALT: Final = b"cpcds: fingerprint of the id key"
+_COST: Final = 1 << 14
+
+
+@lru_cache(maxsize=4)
+def id_facts(payer: str, key: bytes) -> Mapping[str, str]:
+    """Return what a manifest says of the ids in its release: `payer`, and `key`, a fingerprint.
+
+    The fingerprint is scrypt (RFC 7914) of the key over a constant, so that it does not give the
+    key away: each guess costs some 50 ms and 16 MiB, and a random key cannot be guessed at all.
+
+    Args:
+        payer: the payer's id, a part of every logical id.
+        key: the key of the hash behind logical ids.
+    """
+    digest = hashlib.scrypt(key, salt=_SALT, n=_COST, r=8, p=1, dklen=16)
+    return {"payer": payer, "key": digest.hex()}
+
+
+def changed_ids(there: Mapping[str, object], wanted: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the inputs of logical ids that differ from those of a release: `payer`, `key`.
+
+    Args:
+        there: what the release's manifest says; empty for a release that is older than these
+            facts, with which nothing is compared.
+        wanted: `id_facts` of a run.
+    """
+    return tuple(name for name in wanted if name in there and there[name] != wanted[name])
+
+
 Kind = Literal["full", "delta", "rollback"]
+Role = Literal["patient", "catalog", "directory", "segment", "report", "bulk"]
+"""What an object is to its release: of a patient or of the directory, its block or index; report,
+quarantine and kept state; bulk file."""
 
 SHARES: Final = 30
 """Shares of a release's objects, one of which each run reads before it publishes."""
@@ -24,21 +61,6 @@ RESTORE_POINTER: Final = (
     "put it back from a copy, or write it anew for the newest of releases/ that was published"
 )
 """Advice where `current.json` is lost or damaged."""
-
-
-@dataclass(frozen=True, slots=True)
-class Named:
-    """An object that a manifest names.
-
-    Attributes:
-        key: its key.
-        sha256: of its bytes.
-        bytes: its size.
-    """
-
-    key: str
-    sha256: str
-    bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +102,7 @@ class ReleaseFacts:
     mapping: Mapping[str, JSON] = field(default_factory=dict)
     run: Mapping[str, JSON] = field(default_factory=dict)
     totals: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    reports: Sequence[Named] = ()
+    reports: Sequence[ObjectRef] = ()
     ids: Mapping[str, JSON] = field(default_factory=dict)
     claims: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
@@ -116,7 +138,7 @@ class Manifest:
     catalog_bits: int
     catalog: Sequence[Shard | None]
     directory_bits: int
-    directory: Sequence[Unit | None]
+    directory: Sequence[CatalogEntry | None]
     bulk: Mapping[str, JSON] = field(default_factory=dict)
     parent_sha256: str = ""
     segments: Sequence[SegmentEntry | None] = ()
@@ -131,6 +153,41 @@ class Manifest:
     def key(self) -> str:
         """Key of the manifest."""
         return object_keys.manifest(self.release)
+
+    def objects(self) -> Iterator[tuple[Role, ObjectRef]]:
+        """Yield every object that the manifest names, with its role.
+
+        With the blocks and indexes of its patients, which the catalog names (`Release.objects`),
+        these are all objects of a release: what is not among them is deleted by a prune.
+        """
+        for shard in self.catalog:
+            if shard is not None:
+                yield "catalog", ObjectRef(shard.key, shard.sha256, shard.bytes)
+        for entry in self.directory:
+            for ref in () if entry is None else entry.objects():
+                yield "directory", ref
+        for segment in self.segments:
+            if segment is not None:
+                yield "segment", ObjectRef(segment.key, segment.sha256, segment.bytes)
+        for ref in self.facts.reports:
+            yield "report", ref
+        for ref in self._bulk_files():
+            yield "bulk", ref
+
+    def objects_of(self, *roles: Role) -> list[ObjectRef]:
+        """Return the objects that have one of some roles."""
+        return [ref for role, ref in self.objects() if role in roles]
+
+    def _bulk_files(self) -> Iterable[ObjectRef]:
+        if not self.bulk:
+            return ()
+        files: dict[str, ObjectRef] = {}
+        parts = (self.bulk["snapshot"], self.bulk["increment"] or {}, *self.bulk["increments"])
+        for part in (*parts, *self.bulk.get("planFinder", ())):
+            lists = (part.get(name, ()) for name in ("output", "deleted", "files"))
+            for entry in chain.from_iterable(lists):
+                files[entry["key"]] = ObjectRef(entry["key"], entry["sha256"], entry["bytes"])
+        return files.values()
 
     def to_bytes(self) -> bytes:
         """Return the manifest as canonical JSON."""
@@ -198,7 +255,7 @@ class Manifest:
     def _with_id(self, stamp: datetime) -> Manifest:
         return replace(self, release=f"{stamp:%Y%m%dT%H%M%SZ}-{_mark_of(self._to_json())}")
 
-    def with_reports(self, reports: Sequence[Named]) -> Manifest:
+    def with_reports(self, reports: Sequence[ObjectRef]) -> Manifest:
         """Return this manifest naming reports and quarantine files that are in the store."""
         return replace(self, facts=replace(self.facts, reports=reports))
 
@@ -222,7 +279,7 @@ class Manifest:
                 value["mapping"],
                 value["run"],
                 value["totals"],
-                [Named(**report) for report in value["reports"]],
+                [ObjectRef(**report) for report in value["reports"]],
                 value.get("ids", {}),
                 value.get("claims", {}),
             )
@@ -230,7 +287,7 @@ class Manifest:
                 None if shard is None else Shard(**shard) for shard in value["catalog"]["shards"]
             ]
             directory = [
-                None if unit is None else Unit.from_json(str(number), unit)
+                None if unit is None else CatalogEntry.from_json(str(number), unit)
                 for number, unit in enumerate(value["directory"]["shards"])
             ]
             return cls(
@@ -300,7 +357,7 @@ class Pointer:
         )
 
 
-def _plain(value: Named | Shard | Pointer | SegmentEntry) -> dict[str, JSON]:
+def _plain(value: ObjectRef | Shard | Pointer | SegmentEntry) -> dict[str, JSON]:
     return {field.name: getattr(value, field.name) for field in fields(value)}
 
 

@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from etl.publish.canonical_json import loads
-from etl.publish.catalog import Unit
+from etl.publish.catalog import CatalogEntry
 from etl.publish.diff import Name, changed_directory
 from etl.publish.directory_graph import stated_networks
 from etl.publish.reader import Release, open_index, read_rows
-from etl.storage.parallel_reads import mapped
+from etl.storage.parallel import mapped
 
 _ROLE: Final = "PractitionerRole"
 _AFFILIATION: Final = "OrganizationAffiliation"
@@ -264,13 +264,13 @@ def _references(values: Iterable[Json]) -> list[str]:
 
 def _read(release: Release, names: AbstractSet[Name]) -> Iterator[Json]:
     """Yield resources by name, in no order; those that the release has not are left out."""
-    by_shard: dict[str, tuple[Unit, list[Name]]] = {}
+    by_shard: dict[str, tuple[CatalogEntry, list[Name]]] = {}
     for name in sorted(names):
         unit = release.directory_unit(*name)
         if unit is not None and unit.block is not None:
             by_shard.setdefault(unit.id, (unit, []))[1].append(name)
 
-    def resources_of(shard: tuple[Unit, list[Name]]) -> list[Json]:
+    def resources_of(shard: tuple[CatalogEntry, list[Name]]) -> list[Json]:
         index = open_index(release.store, shard[0])
         index.load("ids")
         rows = [row for name in shard[1] if (row := index.row_of(*name)) is not None]
@@ -287,7 +287,7 @@ def _unchanged(
     """Return what the other resources of a release say of some providers, or of all, and plans."""
     wanted = None if touched is None else {provider.encode() for provider in touched}
 
-    def resources_of(unit: Unit) -> list[Json]:
+    def resources_of(unit: CatalogEntry) -> list[Json]:
         index = open_index(release.store, unit)
         index.load("ids")
         rows = [

@@ -9,19 +9,25 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Final, Protocol
 
+import msgspec
+
 from etl.publish.block import Line
 from etl.publish.canonical_json import JSON, dumps, loads
-from etl.publish.catalog import Unit, place
-from etl.publish.change_counts import ChangeCounts, Changes, total
+from etl.publish.catalog import CatalogEntry, place
+from etl.publish.change_counts import Changes, total
+from etl.publish.kept_objects import to_bytes
 from etl.publish.rendered_resources import PatientResources
 from etl.publish.unit_writer import Owner, to_line, write_unit
-from etl.storage.parallel_writes import Writer
+from etl.storage.parallel import Writer
 from etl.storage.port import Store
+
+CATALOG_ROWS: Final = "catalog.ndjson"
+"""Name of the file with a unit's rows of the catalog."""
 
 _STAYS: Final = b'{"stays":'
 _PIECE: Final = 16 * 1024
@@ -31,7 +37,7 @@ _FOLD: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class WriteCounts:
     """Result of publishing one partition.
 
     Attributes:
@@ -55,10 +61,10 @@ class PartitionUnits(Protocol):
     """A finished partition: in memory, or saved in a file."""
 
     @property
-    def written(self) -> Written:
+    def written(self) -> WriteCounts:
         """Changes to patients and resources."""
 
-    def units(self) -> Iterator[Unit]:
+    def units(self) -> Iterator[CatalogEntry]:
         """Yield the rows of its patients, ordered by place. Can be called again."""
 
     def kept(self) -> Iterator[str]:
@@ -75,11 +81,11 @@ class PartitionResult:
         staying: ids of patients whose rows stay as they are, ordered by place.
     """
 
-    written: Written
-    rows: Sequence[Unit]
+    written: WriteCounts
+    rows: Sequence[CatalogEntry]
     staying: Sequence[str] = ()
 
-    def units(self) -> Iterator[Unit]:
+    def units(self) -> Iterator[CatalogEntry]:
         """Yield the rows of its patients, ordered by place."""
         yield from self.rows
 
@@ -98,17 +104,7 @@ class PartitionResult:
 
     def lines(self) -> Iterator[bytes]:
         """Yield the result as lines of a file that `SavedPartition` reads."""
-        written = self.written
-        yield _line(
-            {
-                "changes": _changes_to_json(written.changes),
-                "orphans": [list(orphan) for orphan in written.orphans],
-                "objects": written.objects,
-                "bytes": written.bytes,
-                "count": written.count,
-                "kept": written.kept,
-            }
-        )
+        yield to_bytes(self.written)
         for unit in self.rows:
             yield _line({"id": unit.id, **unit.to_json()})
         for patient_id in self.staying:
@@ -126,26 +122,18 @@ class SavedPartition:
     path: Path
 
     @property
-    def written(self) -> Written:
+    def written(self) -> WriteCounts:
         """Changes to patients and resources."""
         with self.path.open("rb") as file:
-            top = loads(file.readline(), str(self.path))
-        return Written(
-            _changes_from_json(top["changes"]),
-            [(name, resource_id) for name, resource_id in top["orphans"]],
-            top["objects"],
-            top["bytes"],
-            top["count"],
-            top["kept"],
-        )
+            return msgspec.json.decode(file.readline(), type=WriteCounts)
 
-    def units(self) -> Iterator[Unit]:
+    def units(self) -> Iterator[CatalogEntry]:
         """Yield the rows of its patients, ordered by place."""
         for line in islice(self._lines(), 1, None):
             value = loads(line, str(self.path))
             if "stays" in value:
                 return
-            yield Unit.from_json(value.pop("id"), value)
+            yield CatalogEntry.from_json(value.pop("id"), value)
 
     def kept(self) -> Iterator[str]:
         """Yield the ids of patients whose rows stay as they are, ordered by place."""
@@ -173,7 +161,7 @@ class SavedPartition:
 
 def write_partition(
     store: Store,
-    previous: Mapping[str, Unit],
+    previous: Mapping[str, CatalogEntry],
     patients: Iterable[PatientResources],
     now: str,
     *,
@@ -200,7 +188,7 @@ def write_partition(
     Raises:
         StoreError: storage failed. Nothing that a reader sees was changed.
     """
-    units: dict[str, Unit] = {}
+    units: dict[str, CatalogEntry] = {}
     changes: list[Changes] = []
     orphans: list[tuple[str, str]] = []
     with Writer(store) as writer:
@@ -222,11 +210,11 @@ def write_partition(
                 changes = [total(changes)]
     store.sync()
     rows = sorted(units.values(), key=lambda unit: place(unit.id))
-    written = Written(total(changes), orphans, writer.objects, writer.bytes, len(rows))
+    written = WriteCounts(total(changes), orphans, writer.objects, writer.bytes, len(rows))
     return PartitionResult(written, rows)
 
 
-def merged_units(partitions: Iterable[PartitionUnits]) -> Iterator[Unit]:
+def merged_units(partitions: Iterable[PartitionUnits]) -> Iterator[CatalogEntry]:
     """Yield the rows of many partitions, ordered by place.
 
     Raises:
@@ -252,15 +240,3 @@ def _line(value: JSON) -> bytes:
 
 def _has_patient(lines: Iterable[Line], patient_id: str) -> bool:
     return any(line.row.type == "Patient" and line.row.id == patient_id for line in lines)
-
-
-def _changes_to_json(changes: Changes) -> JSON:
-    return {
-        "patients": astuple(changes.patients),
-        "resources": {name: astuple(tally) for name, tally in changes.resources.items()},
-    }
-
-
-def _changes_from_json(value: JSON) -> Changes:
-    resources = {name: ChangeCounts(*counts) for name, counts in value["resources"].items()}
-    return Changes(ChangeCounts(*value["patients"]), resources)

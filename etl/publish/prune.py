@@ -13,15 +13,16 @@ from etl.errors import CommitUnknown, StoreError, UsageError
 from etl.publish import object_keys
 from etl.publish.bulk_pages import close_pages
 from etl.publish.canonical_json import instant
-from etl.publish.catalog import Unit, parse_shard
+from etl.publish.catalog import CatalogEntry, parse_shard
 from etl.publish.history import LostRelease, lineage
+from etl.publish.kept_objects import checked
 from etl.publish.lease import LEASE_TIME, Clock, Lease, prune_lease
 from etl.publish.manifest import Manifest, Shard, stamp_of
-from etl.publish.reader import Release, checked, open_current
+from etl.publish.reader import Release, open_current
 from etl.publish.release import fenced
 from etl.publish.retention import Expiry, write_expiry
 from etl.publish.signatures import SigningKey
-from etl.storage.parallel_reads import mapped
+from etl.storage.parallel import mapped
 from etl.storage.port import Entry, Store
 
 GRACE: Final = timedelta(days=1)
@@ -45,7 +46,7 @@ _BUCKETS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Pruned:
+class PruneResult:
     """Result of a prune, done or planned.
 
     Attributes:
@@ -74,7 +75,7 @@ def prune(
     expiry: Expiry = NO_EXPIRY,
     key: SigningKey | None = None,
     progress: Callable[[int], None] = lambda _: None,
-) -> Pruned:
+) -> PruneResult:
     """Delete old releases, and every object that no kept release names.
 
     The present release always stays. Manifests go first: a prune that dies leaves no release that
@@ -104,7 +105,7 @@ def prune(
         now = clock()
         base = open_current(store)
         if base.release is None:  # the first run to publish relies on what is there
-            return Pruned([], [], [], 0, 0)
+            return PruneResult([], [], [], 0, 0)
         if not dry_run:
             fenced(store, base)
         chosen = _chosen(store, keep, now - older_than, now - grace)
@@ -126,7 +127,7 @@ def prune(
         if not dry_run:
             close_pages(store, kept, now - grace)
             store.clean(now - grace)
-    return Pruned(
+    return PruneResult(
         [release_kept.id for release_kept in kept], chosen.young, chosen.dropped, objects, size
     )
 
@@ -179,17 +180,14 @@ class _InUse:
             for file in files:
                 file.close()
 
-    def add(self, unit: Unit) -> None:
-        """Note the objects of a unit."""
-        for key in (unit.block, unit.index):
-            if key is not None:
-                self.add_key(key)
-
-    def add_key(self, key: str) -> None:
-        """Note an object of `patients/` or `directory/`."""
+    def add(self, key: str) -> None:
+        """Note an object."""
+        folder = key.partition("/")[0] + "/"
+        if folder not in self._files:
+            self.keys.add(key)
+            return
         digest = bytes.fromhex(object_keys.digest_of(key))
-        bucket = digest[0] * _BUCKETS // 256
-        self._files[key.partition("/")[0] + "/"][bucket].write(digest)
+        self._files[folder][digest[0] * _BUCKETS // 256].write(digest)
 
     def digests(self, prefix: str, bucket: int) -> set[bytes]:
         """Return the hashes in use of one bucket of `patients/` or `directory/`."""
@@ -247,15 +245,11 @@ def _mark(store: Store, kept: Sequence[Release], used: _InUse) -> None:
                     yield shard
 
     for release in kept:
-        used.keys |= named_keys(release.manifest)
-        for unit in release.manifest.directory:
-            if unit is not None:
-                used.add(unit)
-        for segment in release.manifest.segments:
-            if segment is not None:
-                used.add_key(segment.key)
+        used.keys |= own_keys(release.manifest)
+        for _, ref in release.manifest.objects():
+            used.add(ref.key)
 
-    def rows(shard: Shard) -> list[Unit]:
+    def rows(shard: Shard) -> list[CatalogEntry]:
         try:
             return parse_shard(checked(store, shard.key, shard.sha256), shard.key)
         except StoreError as error:
@@ -264,18 +258,16 @@ def _mark(store: Store, kept: Sequence[Release], used: _InUse) -> None:
                 "if the object is lost or damaged, restore it from a copy, or keep fewer releases"
             ) from None
 
-    for units in mapped(store, rows, fresh()):
-        for unit in units:
-            used.add(unit)
+    for entries in mapped(store, rows, fresh()):
+        for entry in entries:
+            for ref in entry.objects():
+                used.add(ref.key)
 
 
-def named_keys(manifest: Manifest) -> set[str]:
-    """Return the keys that a manifest names, blocks and indexes left out, and its own."""
+def own_keys(manifest: Manifest) -> set[str]:
+    """Return the keys of a manifest, and of what is said about it beside it."""
     keys = {manifest.key, object_keys.signature(manifest.release)}
     keys.add(object_keys.time_stamp(manifest.release))
-    keys |= {shard.key for shard in manifest.catalog if shard is not None}
-    keys |= {report.key for report in manifest.facts.reports}
-    keys |= set(_keys_in(dict(manifest.bulk)))
     if manifest.facts.kind == "rollback":
         keys.add(object_keys.resumed(manifest.release))
     return keys
@@ -293,17 +285,6 @@ def _expired(kept: Sequence[Release], gone: Expiry) -> set[str]:
             is_gone = gone.covers(report.key, manifest.created)
             (expired if is_gone else stay).add(report.key)
     return expired - stay
-
-
-def _keys_in(value: object) -> Iterator[str]:
-    if isinstance(value, dict):
-        key = value.get("key")
-        if isinstance(key, str):
-            yield key
-        value = list(value.values())
-    if isinstance(value, list):
-        for item in value:
-            yield from _keys_in(item)
 
 
 def _unused(

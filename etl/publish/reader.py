@@ -14,9 +14,10 @@ from typing import Final
 from etl.errors import DamagedObject, NotFound, StoreError
 from etl.publish import object_keys
 from etl.publish.block import unpack
-from etl.publish.canonical_json import loads, sha256
-from etl.publish.catalog import Unit, by_shard, find_row, parse_shard, shard_number
-from etl.publish.manifest import RESTORE_POINTER, Manifest, Pointer, Shard
+from etl.publish.canonical_json import loads
+from etl.publish.catalog import CatalogEntry, by_shard, find_row, parse_shard, shard_number
+from etl.publish.kept_objects import ObjectRef, checked
+from etl.publish.manifest import RESTORE_POINTER, Manifest, Pointer, Role, Shard
 from etl.publish.search_index import HEAD, WHOLE, BlockPart, Index
 from etl.storage.port import Store, Tagged
 
@@ -25,7 +26,7 @@ _FAR: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class LostObjects:
     """Units of a release that the store has lost, to be made again.
 
     Attributes:
@@ -49,7 +50,7 @@ class Lost:
         return bool(self.patients or self.shards or self.bulk or self.segments)
 
 
-NOTHING_LOST: Final = Lost()
+NOTHING_LOST: Final = LostObjects()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ class Current:
 
     release: Release | None
     tag: str | None
-    lost: Lost = NOTHING_LOST
+    lost: LostObjects = NOTHING_LOST
 
 
 class Release:
@@ -84,7 +85,25 @@ class Release:
         """The release's id."""
         return self.manifest.release
 
-    def unit(self, patient_id: str) -> Unit | None:
+    def objects(self) -> Iterator[tuple[Role, ObjectRef]]:
+        """Yield every object of the release but for its manifest and signatures, with its role.
+
+        Raises:
+            StoreError: the catalog is damaged or cannot be read.
+        """
+        yield from self.manifest.objects()
+        for entry in self.all_units():
+            for ref in entry.objects():
+                yield "patient", ref
+
+    def kept(self, folder: str, ending: str) -> ObjectRef | None:
+        """Return the object in a folder of kept state with a key that ends so; None without one."""
+        for ref in self.manifest.facts.reports:
+            if ref.key.startswith(folder) and ref.key.endswith(ending):
+                return ref
+        return None
+
+    def unit(self, patient_id: str) -> CatalogEntry | None:
         """Return a patient's row of the catalog; None where there never was such a patient.
 
         Raises:
@@ -95,12 +114,12 @@ class Release:
             return None
         return find_row(self.shard_bytes(shard), patient_id, shard.key)
 
-    def units(self, patient_ids: Iterable[str]) -> dict[str, Unit]:
+    def units(self, patient_ids: Iterable[str]) -> dict[str, CatalogEntry]:
         """Return the rows of many patients; each shard is read once.
 
         Patients that there never were are left out.
         """
-        units: dict[str, Unit] = {}
+        units: dict[str, CatalogEntry] = {}
         for number, ids in sorted(by_shard(patient_ids, self.manifest.catalog_bits).items()):
             shard = self.manifest.catalog[number]
             if shard is not None:
@@ -111,12 +130,12 @@ class Release:
                         units[patient_id] = unit
         return units
 
-    def units_of(self, number: int) -> list[Unit]:
+    def units_of(self, number: int) -> list[CatalogEntry]:
         """Return the rows of one shard of the catalog."""
         shard = self.manifest.catalog[number]
         return [] if shard is None else parse_shard(self.shard_bytes(shard), shard.key)
 
-    def all_units(self) -> Iterator[Unit]:
+    def all_units(self) -> Iterator[CatalogEntry]:
         """Yield every row of the catalog, ordered by place; one shard is held at a time."""
         for number in range(len(self.manifest.catalog)):
             yield from self.units_of(number)
@@ -129,12 +148,12 @@ class Release:
         """
         return checked(self.store, shard.key, shard.sha256)
 
-    def directory_unit(self, resource_type: str, resource_id: str) -> Unit | None:
+    def directory_unit(self, resource_type: str, resource_id: str) -> CatalogEntry | None:
         """Return the directory shard that would hold a resource; None where it is empty."""
         bits = self.manifest.directory_bits
         return self.manifest.directory[shard_number(f"{resource_type}/{resource_id}", bits)]
 
-    def index(self, unit: Unit) -> Index:
+    def index(self, unit: CatalogEntry) -> Index:
         """Return the search index of a patient or of a directory shard."""
         return open_index(self.store, unit)
 
@@ -155,7 +174,7 @@ class Release:
         unit = self.directory_unit(resource_type, resource_id)
         return self._resource(unit, resource_type, resource_id)
 
-    def _resource(self, unit: Unit | None, resource_type: str, resource_id: str) -> bytes:
+    def _resource(self, unit: CatalogEntry | None, resource_type: str, resource_id: str) -> bytes:
         if unit is not None:
             index = self.index(unit)
             row = index.row_of(resource_type, resource_id)
@@ -247,22 +266,7 @@ def open_release(store: Store, release: str, digest: str | None = None) -> Relea
     return Release(store, manifest)
 
 
-def checked(store: Store, key: str, digest: str | None = None) -> bytes:
-    """Return a whole object, checked against the given SHA-256 or the one in its key.
-
-    Raises:
-        NotFound: it is missing.
-        DamagedObject: it is.
-    """
-    data = store.get(key)
-    if sha256(data) != (digest or object_keys.digest_of(key)):
-        raise DamagedObject(
-            f"{store.name}: {key} is damaged: its bytes do not have its hash; run verify"
-        )
-    return data
-
-
-def open_index(store: Store, unit: Unit) -> Index:
+def open_index(store: Store, unit: CatalogEntry) -> Index:
     """Return the index of a unit: a small one read whole, of a large one only the head."""
     what = f"{store.name}: {unit.index}"
     if unit.index_bytes <= WHOLE:
@@ -273,7 +277,7 @@ def open_index(store: Store, unit: Unit) -> Index:
     return index
 
 
-def check_head(index: Index, unit: Unit, what: str) -> None:
+def check_head(index: Index, unit: CatalogEntry, what: str) -> None:
     """Check an index of which only the head was read, so that its hash is not known.
 
     Raises:

@@ -10,7 +10,7 @@ commit(store, manifest, base)
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from functools import lru_cache
@@ -21,7 +21,7 @@ from etl.publish import object_keys
 from etl.publish.canonical_json import JSON, sha256
 from etl.publish.catalog import (
     CATALOG_TARGET,
-    Unit,
+    CatalogEntry,
     choose_bits,
     parse_shard,
     render_shard,
@@ -30,12 +30,12 @@ from etl.publish.catalog import (
 from etl.publish.change_counts import Changes, total
 from etl.publish.directory import DirectoryResult
 from etl.publish.lease import Lease
-from etl.publish.manifest import Manifest, Named, Pointer, ReleaseFacts, Shard
+from etl.publish.manifest import Manifest, Pointer, ReleaseFacts, Shard
 from etl.publish.partition_writer import PartitionUnits, merged_kept, merged_units
 from etl.publish.reader import Current, Release, open_release, read_pointer
 from etl.publish.signatures import SigningKey
 from etl.publish.unit_writer import Owner, write_unit
-from etl.storage.parallel_writes import Writer
+from etl.storage.parallel import Writer
 from etl.storage.port import Store
 
 
@@ -46,6 +46,7 @@ def assemble(
     directory: DirectoryResult,
     facts: ReleaseFacts,
     now: str,
+    advance: Callable[[int], None] = lambda _: None,
 ) -> Manifest:
     """Write the catalog of a release, and return its manifest. Readers see nothing of it yet.
 
@@ -60,6 +61,7 @@ def assemble(
         directory: the release's directory.
         facts: what else the manifest is to say.
         now: FHIR instant of the run.
+        advance: called with the number of rows that each shard takes from the partitions.
 
     Raises:
         StoreError: storage failed. Nothing that a reader sees was changed.
@@ -80,7 +82,7 @@ def assemble(
     counts = _Counts(parent)
     with Writer(store) as writer:
         for number in range(1 << bits):
-            new: list[Unit] = []
+            new: list[CatalogEntry] = []
             if here is not None and here[0] == number:
                 new = here[1]
                 here = next(merged, None)
@@ -95,6 +97,8 @@ def assemble(
             rows = [*new, *(unit for unit in left if unit.id in stay), *gone]
             counts.replace((unit for unit in old if unit.id not in stay), [*new, *gone])
             shards.append(_write_shard(writer, bits, number, rows, before.shard(number)))
+            if new or stay:
+                advance(len(new) + len(stay))
     # The manifest names all of it, and gets its own name from that.
     everything = total([*changes, directory.changes])
     manifest = Manifest(
@@ -220,14 +224,6 @@ def put_named(store: Store, key: str, data: bytes, base: Current) -> Current:
     return base
 
 
-def put_by_content(store: Store, folder: str, data: bytes, ending: str) -> Named:
-    """Write an object that is named after its content: `<folder><sha256>.<ending>`."""
-    digest = sha256(data)
-    key = f"{folder}{digest}.{ending}"
-    store.put(key, data)
-    return Named(key, digest, len(data))
-
-
 def _landed(store: Store, release: str) -> bool:
     """Return whether a release is the present one or an ancestor of it."""
     try:
@@ -266,7 +262,7 @@ class _PreviousRows:
             return None
         return release.manifest.catalog[number]
 
-    def rows(self, number: int) -> list[Unit]:
+    def rows(self, number: int) -> list[CatalogEntry]:
         """Return the previous rows of what is now one shard."""
         if self._release is None:
             return []
@@ -282,7 +278,7 @@ class _PreviousRows:
             for unit in self._parsed(old)
         ]
 
-    def _parse(self, number: int) -> list[Unit]:
+    def _parse(self, number: int) -> list[CatalogEntry]:
         assert self._release is not None  # noqa: S101 - for the type checker; rows() has asked
         shard = self._release.manifest.catalog[number]
         if shard is None:
@@ -290,7 +286,7 @@ class _PreviousRows:
         return parse_shard(self._release.shard_bytes(shard), shard.key)
 
 
-def _grouped(units: Iterator[Unit], bits: int) -> Iterator[tuple[int, list[Unit]]]:
+def _grouped(units: Iterator[CatalogEntry], bits: int) -> Iterator[tuple[int, list[CatalogEntry]]]:
     for number, group in groupby(units, key=lambda unit: shard_number(unit.id, bits)):
         yield number, list(group)
 
@@ -315,7 +311,7 @@ class _Staying:
         return None if group is None else (group[0], set(group[1]))
 
 
-def _check_there(store: Store, stay: set[str], left: Iterable[Unit]) -> None:
+def _check_there(store: Store, stay: set[str], left: Iterable[CatalogEntry]) -> None:
     """Check that every patient that stays has a block in the catalog, and no new row."""
     lost = stay - {unit.id for unit in left if unit.block is not None}
     if lost:
@@ -325,14 +321,14 @@ def _check_there(store: Store, stay: set[str], left: Iterable[Unit]) -> None:
         )
 
 
-def _left_out(old: Sequence[Unit], new: Sequence[Unit]) -> list[Unit]:
+def _left_out(old: Sequence[CatalogEntry], new: Sequence[CatalogEntry]) -> list[CatalogEntry]:
     ids = {unit.id for unit in new}
     return [unit for unit in old if unit.id not in ids]
 
 
 def _retract(
-    store: Store, writer: Writer, units: Iterable[Unit], now: str, lost: AbstractSet[str]
-) -> tuple[list[Unit], Changes]:
+    store: Store, writer: Writer, units: Iterable[CatalogEntry], now: str, lost: AbstractSet[str]
+) -> tuple[list[CatalogEntry], Changes]:
     done = [
         write_unit(store, writer, Owner.patient(unit.id), (), unit, now, lost=unit.id in lost)
         for unit in units
@@ -341,7 +337,7 @@ def _retract(
 
 
 def _write_shard(
-    writer: Writer, bits: int, number: int, rows: Sequence[Unit], before: Shard | None
+    writer: Writer, bits: int, number: int, rows: Sequence[CatalogEntry], before: Shard | None
 ) -> Shard | None:
     if not rows:
         return None
@@ -368,7 +364,7 @@ class _Counts:
             for unit in parent.directory:
                 self.resources.subtract(unit.counts if unit is not None else {})
 
-    def replace(self, old: Iterable[Unit], new: Iterable[Unit]) -> None:
+    def replace(self, old: Iterable[CatalogEntry], new: Iterable[CatalogEntry]) -> None:
         """Count rows that take the place of others."""
         for units, sign in ((old, -1), (new, 1)):
             for unit in units:

@@ -23,7 +23,7 @@ from typing import Final, NamedTuple
 from etl.errors import StoreError
 from etl.publish import object_keys
 from etl.publish.canonical_json import JSON, dumps, loads, sha256
-from etl.publish.catalog import Unit
+from etl.publish.catalog import CatalogEntry
 from etl.publish.search_index import Index, IndexColumn
 
 SHARDS: Final = 32
@@ -213,11 +213,11 @@ class Segment:
 
 
 def write_segments(
-    shards: Sequence[Unit | None],
-    before: Sequence[Unit | None],
+    shards: Sequence[CatalogEntry | None],
+    before: Sequence[CatalogEntry | None],
     entries: Sequence[SegmentEntry | None],
     lost: AbstractSet[str],
-    open_shard: Callable[[Unit], Index],
+    open_shard: Callable[[CatalogEntry], Index],
     put: Callable[[str, bytes], None],
 ) -> list[SegmentEntry | None]:
     """Write the segments of a directory; those of unchanged shards stay.
@@ -248,8 +248,8 @@ def write_segments(
 
 def _written(
     numbers: range,
-    units: Sequence[Unit | None],
-    open_shard: Callable[[Unit], Index],
+    units: Sequence[CatalogEntry | None],
+    open_shard: Callable[[CatalogEntry], Index],
     put: Callable[[str, bytes], None],
 ) -> SegmentEntry | None:
     opened = [
@@ -266,7 +266,7 @@ def _written(
     return SegmentEntry(key, digest, len(data), data.index(b"\n") + 1)
 
 
-def _indexes(units: Iterable[Unit | None]) -> list[str | None]:
+def _indexes(units: Iterable[CatalogEntry | None]) -> list[str | None]:
     return [None if unit is None or unit.block is None else unit.index for unit in units]
 
 

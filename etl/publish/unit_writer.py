@@ -15,12 +15,13 @@ from etl.errors import StoreError
 from etl.publish import object_keys
 from etl.publish.block import Block, Line, hashed_head, in_block_order, line_head, render_block
 from etl.publish.canonical_json import instant, loads, sha256, short_hash
-from etl.publish.catalog import ID, Unit
+from etl.publish.catalog import ID, CatalogEntry
 from etl.publish.change_counts import ChangeCounts, Changes
-from etl.publish.reader import checked, open_index
+from etl.publish.kept_objects import checked
+from etl.publish.reader import open_index
 from etl.publish.rendered_resources import Resource, rank
 from etl.publish.search_index import Gone, IndexRow, render_index
-from etl.storage.parallel_writes import Writer
+from etl.storage.parallel import Writer
 from etl.storage.port import Store
 
 _TYPE: Final = re.compile(r"[A-Z][A-Za-z]{1,63}")
@@ -115,7 +116,7 @@ class PreviousUnit:
     gone: Sequence[Gone]
 
 
-def before_of(store: Store, unit: Unit | None) -> PreviousUnit:
+def before_of(store: Store, unit: CatalogEntry | None) -> PreviousUnit:
     """Return what a unit held, read from its index."""
     if unit is None:
         return PreviousUnit({}, ())
@@ -132,7 +133,7 @@ def before_of(store: Store, unit: Unit | None) -> PreviousUnit:
     return PreviousUnit(before, index.gone)
 
 
-def before_of_damaged(store: Store, unit: Unit | None) -> PreviousUnit:
+def before_of_damaged(store: Store, unit: CatalogEntry | None) -> PreviousUnit:
     """Return what a unit held, read from whatever is left of it: from its block without an index.
 
     Of a unit that lost both, nothing is known: its resources are new, and the record of what was
@@ -159,12 +160,12 @@ def write_unit(
     writer: Writer,
     owner: Owner,
     lines: Iterable[Line],
-    previous: Unit | None,
+    previous: CatalogEntry | None,
     now: str,
     *,
     before: PreviousUnit | None = None,
     lost: bool = False,
-) -> tuple[Unit, Changes]:
+) -> tuple[CatalogEntry, Changes]:
     """Write the block and index of a unit, unless it is what it was.
 
     A unit without lines is retracted: it has no block any more, and an index that says what there
@@ -206,7 +207,7 @@ def write_unit(
     index = render_index(head, block.parts, rows, _gone(before, present, now))
     index_key = owner.index_key(sha256(index))
     writer.put(index_key, index)
-    unit = Unit(
+    unit = CatalogEntry(
         owner.id,
         block_key,
         len(block.data),
@@ -222,7 +223,7 @@ def write_unit(
     return unit, Changes(_fate(previous, unit), resources)
 
 
-def _fate(before: Unit | None, after: Unit) -> ChangeCounts:
+def _fate(before: CatalogEntry | None, after: CatalogEntry) -> ChangeCounts:
     if after.block is None:
         return ChangeCounts(retracted=1)
     if before is None or before.block is None:

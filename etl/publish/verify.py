@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 from typing import Final, Literal
 
@@ -14,15 +13,16 @@ from etl.publish import object_keys
 from etl.publish.block import Line, hashed_head, header_line, line_head, unpack
 from etl.publish.bulk_pages import untrue_pages
 from etl.publish.canonical_json import dumps, instant, short_hash
-from etl.publish.catalog import Unit, parse_shard, shard_number
-from etl.publish.manifest import Manifest, Named, Pointer, Shard
-from etl.publish.reader import Release, checked, open_index, read_pointer
+from etl.publish.catalog import CatalogEntry, parse_shard, shard_number
+from etl.publish.kept_objects import ObjectRef, checked
+from etl.publish.manifest import Pointer, Shard
+from etl.publish.reader import Release, open_index, read_pointer
 from etl.publish.rendered_resources import REFERENCE
 from etl.publish.retention import Expiry, read_expiry
 from etl.publish.search_index import Index, IndexRow, rows_of
 from etl.publish.segments import render_segment, shard_range
 from etl.publish.unit_writer import body_of, content_hash
-from etl.storage.parallel_reads import mapped
+from etl.storage.parallel import mapped
 
 _MOST: Final = 1000
 
@@ -45,7 +45,7 @@ class Problem:
 
 
 @dataclass(slots=True)
-class Verified:
+class VerifyResult:
     """The result of a verification.
 
     Attributes:
@@ -83,7 +83,7 @@ class Verified:
 class _Checked:
     """Result of checking one unit."""
 
-    unit: Unit
+    unit: CatalogEntry
     problems: list[Problem]
     counts: Counter[str]
     names: set[tuple[str, str]]
@@ -97,7 +97,7 @@ def verify(
     pages: bool = True,
     base_url: str = "",
     keys: Sequence[Path] = (),
-) -> Verified:
+) -> VerifyResult:
     """Check everything that a release names.
 
     Every object is read and hashed; every part of every block is decompressed; versions, content
@@ -112,7 +112,7 @@ def verify(
         base_url: URL that links of pages must begin with; empty where any may.
         keys: files with public keys: a prune that deleted reports must have signed that.
     """
-    result = Verified(release.id)
+    result = VerifyResult(release.id)
     manifest = release.manifest
     directory: set[tuple[str, str]] = set()
     counts: Counter[str] = Counter()
@@ -147,7 +147,7 @@ def verify(
     # Then the counts of the manifest, and the other objects that it names.
     result.add(_check_counts(release, counts, live, retracted))
     expiry = _expiry_of(release, keys)
-    for named in [*manifest.facts.reports, *bulk_files(manifest)]:
+    for named in manifest.objects_of("report", "bulk"):
         if expiry.covers(named.key, manifest.created) and not _is_there(release, named):
             continue  # a prune has deleted it, as the settings want
         result.add(_check_named(release, named))
@@ -181,14 +181,16 @@ def _expiry_of(release: Release, keys: Sequence[Path]) -> Expiry:
     return read_expiry(release.store, keys)
 
 
-def _note(result: Verified, done: _Checked) -> None:
+def _note(result: VerifyResult, done: _Checked) -> None:
     result.add(done.problems)
     result.resources += sum(done.counts.values())
     result.objects += 2 if done.unit.block is not None else 1
     result.bytes += done.unit.bytes + done.unit.index_bytes
 
 
-def _shard_rows(release: Release, shard: Shard, number: int) -> tuple[list[Unit], list[Problem]]:
+def _shard_rows(
+    release: Release, shard: Shard, number: int
+) -> tuple[list[CatalogEntry], list[Problem]]:
     try:
         rows = parse_shard(release.shard_bytes(shard), shard.key)
     except StoreError as error:
@@ -204,7 +206,7 @@ def _shard_rows(release: Release, shard: Shard, number: int) -> tuple[list[Unit]
     return rows, problems
 
 
-def _check_segments(release: Release, result: Verified) -> None:
+def _check_segments(release: Release, result: VerifyResult) -> None:
     """Make the segments of the directory again, and compare."""
     shards = release.manifest.directory
     for number, entry in enumerate(release.manifest.segments):
@@ -245,7 +247,9 @@ def _directory_places(release: Release) -> Iterator[Problem]:
                 yield Problem("catalog", unit.index, f"{name} belongs into another shard")
 
 
-def _check_unit(release: Release, unit: Unit, directory: set[tuple[str, str]] | None) -> _Checked:
+def _check_unit(
+    release: Release, unit: CatalogEntry, directory: set[tuple[str, str]] | None
+) -> _Checked:
     """Check one block with its index; `directory` is None for the directory's own."""
     done = _Checked(unit, [], Counter(), set(), [])
     try:
@@ -281,7 +285,7 @@ def _check_unit(release: Release, unit: Unit, directory: set[tuple[str, str]] | 
 
 
 def _check_row(
-    unit: Unit, index: Index, rows: list[IndexRow], is_patient: bool
+    unit: CatalogEntry, index: Index, rows: list[IndexRow], is_patient: bool
 ) -> Iterator[Problem]:
     head = index.head
     if head.get("patient" if is_patient else "shard") != (unit.id if is_patient else int(unit.id)):
@@ -304,7 +308,7 @@ def _check_row(
             )
 
 
-def _lines(block: bytes, index: Index, unit: Unit, is_patient: bool) -> Iterator[bytes]:
+def _lines(block: bytes, index: Index, unit: CatalogEntry, is_patient: bool) -> Iterator[bytes]:
     for number, part in enumerate(index.parts):
         piece = memoryview(block)[part.offset : part.offset + part.length]
         plain = bytes(unpack(piece, part, str(unit.block)))
@@ -315,7 +319,7 @@ def _lines(block: bytes, index: Index, unit: Unit, is_patient: bool) -> Iterator
         yield from plain.removesuffix(b"\n").split(b"\n")
 
 
-def _check_lines(unit: Unit, rows: list[IndexRow], lines: list[bytes]) -> Iterator[Problem]:
+def _check_lines(unit: CatalogEntry, rows: list[IndexRow], lines: list[bytes]) -> Iterator[Problem]:
     key = str(unit.block)
     if len(rows) != len(lines):
         yield Problem("block", key, f"it has {len(lines)} resources, its index {len(rows)}")
@@ -341,7 +345,7 @@ def _references(lines: Iterable[bytes]) -> Iterator[tuple[str, str]]:
             yield kind, resource_id
 
 
-def _nowhere(unit: Unit, names: Iterable[tuple[str, str]]) -> Iterator[Problem]:
+def _nowhere(unit: CatalogEntry, names: Iterable[tuple[str, str]]) -> Iterator[Problem]:
     for name in names:
         yield Problem("reference", str(unit.block), f"nothing is at {'/'.join(name)}")
 
@@ -357,21 +361,7 @@ def _check_counts(
         yield Problem("count", key, "the manifest states another number of patients")
 
 
-def bulk_files(manifest: Manifest) -> list[Named]:
-    """Return the bulk files that a manifest names, each once."""
-    bulk = manifest.bulk
-    if not bulk:
-        return []
-    named_files: dict[str, Named] = {}
-    parts = (bulk["snapshot"], bulk["increment"] or {}, *bulk["increments"])
-    for part in (*parts, *bulk.get("planFinder", ())):
-        lists = (part.get(name, ()) for name in ("output", "deleted", "files"))
-        for entry in chain.from_iterable(lists):
-            named_files[entry["key"]] = Named(entry["key"], entry["sha256"], entry["bytes"])
-    return list(named_files.values())
-
-
-def _is_there(release: Release, named: Named) -> bool:
+def _is_there(release: Release, named: ObjectRef) -> bool:
     try:
         release.store.get_range(named.key, 0, 1)
     except NotFound:
@@ -379,7 +369,7 @@ def _is_there(release: Release, named: Named) -> bool:
     return True
 
 
-def _check_named(release: Release, named: Named) -> Iterator[Problem]:
+def _check_named(release: Release, named: ObjectRef) -> Iterator[Problem]:
     try:
         if len(checked(release.store, named.key, named.sha256)) != named.bytes:
             yield Problem("count", named.key, "the manifest states another size")

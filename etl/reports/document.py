@@ -11,6 +11,8 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import Any, Final
 
+import msgspec
+
 from etl.columns.numbers import cents_text
 from etl.model.canonical_tables import TABLES
 from etl.model.data_models import DIRECTORY
@@ -69,25 +71,10 @@ def _facts(report: Report) -> dict[str, Any]:
             "kind": report.extract.kind,
             "as_of": report.extract.as_of.isoformat() if report.extract.as_of else None,
             "payer": report.extract.payer or None,
-            "default_stamp": report.default_stamp
-            and {"instant": report.default_stamp.instant, "source": report.default_stamp.source},
-            "files": [
-                {
-                    "name": file.name,
-                    "rows": file.rows,
-                    "unowned_rows": file.unowned,
-                    "sha256": file.sha256,
-                }
-                for file in report.extract.files
-            ],
+            "default_stamp": plain(report.default_stamp),
+            "files": plain(report.extract.files),
         },
-        "mapping": report.mapping
-        and {
-            "set": report.mapping.set_name,
-            "version": report.mapping.version,
-            "sha256": report.mapping.sha256,
-            "profiles": list(report.mapping.profiles),
-        },
+        "mapping": plain(report.mapping),
         "tables": {
             name: {
                 "in": count.rows_in,
@@ -134,23 +121,8 @@ def _facts(report: Report) -> dict[str, Any]:
         "resources": dict(sorted(report.resources.items())),
         "completeness": _completeness(report),
         "claims_by_month": _claims_by_month(report),
-        "missing": [
-            {
-                "rule": missing_value.rule,
-                "table": missing_value.table,
-                "column": missing_value.column or None,
-                "cells": missing_value.cells,
-            }
-            for missing_value in report.missing
-        ],
-        "empty_crosswalks": [
-            {
-                "crosswalk": empty.crosswalk,
-                "columns": list(empty.columns),
-                "cells": empty.cells,
-            }
-            for empty in report.empty_crosswalks
-        ],
+        "missing": plain(report.missing),
+        "empty_crosswalks": plain(report.empty_crosswalks),
         "must_support": must_support_json(report.must_support),
         "unmapped": [
             {
@@ -161,21 +133,8 @@ def _facts(report: Report) -> dict[str, Any]:
             }
             for unmapped_word in report.unmapped
         ],
-        "suites": [
-            {
-                "table": suite.table,
-                "rows": suite.of,
-                "looked_at": suite.covered,
-                "expectations": suite.expectations,
-                "met": suite.passed,
-                "page": suite.page or None,
-            }
-            for suite in report.suites
-        ],
-        "quarantine": [
-            {"source": rejected_file.source, "rows": rejected_file.rows, "path": rejected_file.path}
-            for rejected_file in report.quarantine
-        ],
+        "suites": plain(report.suites),
+        "quarantine": plain(report.quarantine),
         "data_docs": report.data_docs or None,
         "notes": list(report.notes),
         "findings_file": report.findings_file or None,
@@ -217,6 +176,11 @@ def money_document(
             "exact": path or None,
         },
     }
+
+
+def plain(value: Any) -> Any:
+    """Return a value as its JSON is read: its fields are the names there."""
+    return msgspec.json.decode(msgspec.json.encode(value))
 
 
 def rule_page_path(rule: str) -> str:

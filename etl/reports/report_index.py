@@ -14,8 +14,7 @@ from typing import Any, Final, TypeAlias
 
 from etl.reports.changes import CLAIMS, COMPARED_MONEY, money_level
 from etl.reports.directory import directory_page, directory_trends
-from etl.reports.page import all_rows, causes, environment, of_table, rejects
-from etl.reports.percentages import share
+from etl.reports.page import all_rows, causes, environment, of_table, rejects, share
 from etl.reports.plots import Plot
 from etl.reports.summary import is_directory
 
@@ -193,3 +192,38 @@ def _net(document: Mapping[str, Any], level: str, category: str) -> Decimal | No
         if (total["level"], total["category"]) == (level, category) and total["net"] is not None:
             return Decimal(total["net"])
     return None
+
+
+def runs_page(records: Sequence[Mapping[str, Any]]) -> str:
+    """Return the page of some runs.
+
+    Args:
+        records: newest first, as `RunRecord.to_json` has them.
+    """
+    named = {each["phase"]: None for record in records for each in record["phases"]}
+    return (
+        environment()
+        .get_template("runs.html.j2")
+        .render(
+            runs=[_row(record, list(named)) for record in records],
+            phases=list(named),
+            of_directory=any(
+                is_directory(record["totals"]["tables"]) for record in records if record["totals"]
+            ),
+        )
+    )
+
+
+def _row(record: Mapping[str, Any], phases: Sequence[str]) -> dict[str, Any]:
+    seconds = {each["phase"]: each["seconds"] for each in record["phases"]}
+    totals = record["totals"]
+    tables: Mapping[str, Mapping[str, int]] = totals["tables"] if totals else {}
+    return {
+        **record,
+        "is_good": record["verdict"] in ("published", "unchanged", "rolled-back"),
+        "seconds_of": [seconds.get(phase) for phase in phases],
+        "claims": tables.get("claim"),
+        "rows_in": sum(each["in"] for each in tables.values()),
+        "rows": sum(each["quarantined"] for each in tables.values()),
+        "money": totals and totals["money"],
+    }

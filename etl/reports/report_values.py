@@ -24,14 +24,14 @@ class ExtractFile:
     Attributes:
         name: path inside the extract.
         rows: rows below the header.
+        unowned_rows: rows of those that cannot be read and have no known owner.
         sha256: of the file as it lies there.
-        unowned: rows of those that cannot be read and have no known owner.
     """
 
     name: str
     rows: int
+    unowned_rows: int
     sha256: str
-    unowned: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +72,13 @@ class MappingFacts:
     """The mappings of a run.
 
     Attributes:
-        set_name: name of the mapping set.
+        set: name of the mapping set.
         version: version of the guide that it maps to.
         sha256: of the compiled mappings and crosswalks.
         profiles: canonical with its version, each profile once.
     """
 
-    set_name: str
+    set: str
     version: str
     sha256: str
     profiles: tuple[str, ...] = ()
@@ -158,19 +158,19 @@ class SuiteLine:
 
     Attributes:
         table: the table.
-        covered: rows checked.
-        of: rows there are.
+        rows: rows there are.
+        looked_at: rows checked.
         expectations: how many.
-        passed: how many of them hold.
-        page: path of its page, relative to the report; empty where there is none.
+        met: how many of them hold.
+        page: path of its page, relative to the report; None where there is none.
     """
 
     table: str
-    covered: int
-    of: int
+    rows: int
+    looked_at: int
     expectations: int
-    passed: int
-    page: str = ""
+    met: int
+    page: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,13 +194,13 @@ class MissingCells:
 
     Attributes:
         rule: the rule that requires them.
-        table, column: which; the column is empty where one of several would do.
+        table, column: which; the column is None where one of several would do.
         cells: how many.
     """
 
     rule: str
     table: str
-    column: str
+    column: str | None
     cells: int
 
 

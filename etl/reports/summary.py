@@ -47,8 +47,8 @@ class Rejected:
         of: claims that came in.
         causes: every rule that began a rejection, the one that cost most claims first.
         advice: what to do, where a whole table or over half of the claims was rejected.
-        missing: cells that must be filled and are not, for which rows are rejected.
         empty_crosswalks: crosswalks of the layout that are to be filled.
+        missing: cells that must be filled and are not, for which rows are rejected.
         rows: (rows in quarantine, rows that came in) of all tables of a directory of providers;
             None where there are claims.
     """
@@ -57,8 +57,8 @@ class Rejected:
     of: int
     causes: tuple[Cause, ...]
     advice: tuple[str, ...] = ()
-    missing: tuple[MissingCells, ...] = ()
     empty_crosswalks: tuple[EmptyCrosswalk, ...] = ()
+    missing: tuple[MissingCells, ...] = ()
     rows: tuple[int, int] | None = None
 
     def share(self) -> str:
@@ -101,8 +101,8 @@ def rejected(
         claims.rows_in,
         tuple(causes),
         advice,
-        tuple(fact for fact in missing if fact.rule in rejecting),
         empty_crosswalks,
+        tuple(fact for fact in missing if fact.rule in rejecting),
         (
             sum(each.quarantined for each in counts.values()),
             sum(each.rows_in for each in counts.values()),
@@ -152,7 +152,9 @@ def summary(report: Report) -> Summary:
         rejected=rejected(
             report.rules, report.counts, report.advice, report.missing, report.empty_crosswalks
         ),
-        unowned={each.name: each.unowned for each in report.extract.files if each.unowned},
+        unowned={
+            file.name: file.unowned_rows for file in report.extract.files if file.unowned_rows
+        },
     )
 
 

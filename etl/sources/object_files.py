@@ -12,7 +12,7 @@ from etl.sources.extract_files import StoredFile
 from etl.storage.port import StoreOptions
 
 if TYPE_CHECKING:
-    from etl.storage.s3_objects import S3Object, S3Prefix
+    from etl.storage.s3 import S3Object, S3Prefix
 
 FIRST_BYTES: Final = 256 << 10
 """Size of the first request at a place: most looks are at a file's beginning or end."""
@@ -80,7 +80,7 @@ class ObjectFiles:
 
 
 def _opened(bucket: str, prefix: str, options: StoreOptions) -> S3Prefix:
-    from etl.storage.s3_objects import S3Prefix  # boto3 is slow to load
+    from etl.storage.s3 import S3Prefix  # boto3 is slow to load
 
     return S3Prefix(bucket, prefix, options)
 

@@ -23,10 +23,10 @@ from etl.errors import StoreError
 from etl.jobs import EmitAny, Found, Job
 from etl.local.checkpoints import Checkpoints
 from etl.pipeline.definitions import Definitions
-from etl.pipeline.events import ignore
-from etl.pipeline.executor import Cutting, Done, Executor, Read, Task
+from etl.pipeline.executor import Cutting, Executor, PartitionedExtract, Task, TaskOutput
 from etl.pipeline.incremental.reuse import PreviousRelease
 from etl.pipeline.outcome import outcome_from
+from etl.pipeline.progress import ignore
 from etl.pipeline.unit import UnitResult
 from etl.publish.lease import PREFIX
 from etl.rows import arrow_stream
@@ -108,7 +108,7 @@ class SparkExecutor:
         return there
 
     def each_partition(
-        self, read: Read, call: Callable[[Partitions, int], bytes]
+        self, read: PartitionedExtract, call: Callable[[Partitions, int], bytes]
     ) -> Iterator[bytes]:
         """Yield what a function returns of each partition that has rows, and of the directory."""
         partitions = read.partitions
@@ -123,7 +123,9 @@ class SparkExecutor:
         yield from (bytes(row.body) for row in answers if row.kind == FOUND)
         yield call(partitions, partitions.facts.count)
 
-    def process(self, read: Read, task: Task, definitions: Definitions) -> Iterator[Done]:
+    def process(
+        self, read: PartitionedExtract, task: Task, definitions: Definitions
+    ) -> Iterator[TaskOutput]:
         """Yield the units of an extract as they are finished, in order."""
         checkpoints = Checkpoints(read.work, task.fingerprint, Inventory(read.work))
         checkpoints.drop_others()
@@ -135,7 +137,7 @@ class SparkExecutor:
             rows = _ShuffledUnits(self, read.partitions, read.partitions.raw, previous)
         units = _Units(checkpoints, rows, _run_facts(read, task, definitions))
         groups = rows.groups(unfinished)
-        finished = dict[range, list[Done]]()
+        finished = dict[range, list[TaskOutput]]()
         with closing(groups):
             for unit in every:
                 done = checkpoints.find(unit) if unit not in finished else None
@@ -213,7 +215,7 @@ class _SentUnits:
     """Units that the driver read, and sends."""
 
     executor: SparkExecutor
-    read: Read
+    read: PartitionedExtract
     previous: Reusable
 
     def groups(self, units: Sequence[range]) -> Generator[_Group, None, None]:
@@ -304,7 +306,7 @@ def _on_executors(partitions: Partitions) -> ExtractOnExecutors:
     return ExtractOnExecutors(unit_facts(partitions.facts), shared, keys)
 
 
-def _run_facts(read: Read, task: Task, definitions: Definitions) -> bytes:
+def _run_facts(read: PartitionedExtract, task: Task, definitions: Definitions) -> bytes:
     leases = tuple[str, ...]()
     if task.target is not None:
         leases = tuple(entry.key for entry in task.target.store().list(f"{PREFIX}run-"))
@@ -323,9 +325,9 @@ class _Units:
     rows: _UnitSource
     facts: bytes
 
-    def finish(self, group: _Group) -> dict[range, list[Done]]:
+    def finish(self, group: _Group) -> dict[range, list[TaskOutput]]:
         """Return what units of a group became: each one unit, or its partitions."""
-        finished = dict[range, list[Done]]()
+        finished = dict[range, list[TaskOutput]]()
         left, answers = list(group.units), dict[int, bytes]()
         while left:
             results, asking = self._results(group.of(left), answers), dict[range, UnitIds]()
@@ -353,7 +355,7 @@ class _Units:
             results.setdefault(unit, _Result()).add(row.kind, row.name, bytes(row.body))
         return results
 
-    def _keep(self, unit: range, result: _Result) -> Done:
+    def _keep(self, unit: range, result: _Result) -> TaskOutput:
         files = {name: [data] for name, data in result.files.items()}
         return self.checkpoints.keep(unit, UnitResult(outcome_from(result.outcome), files))
 

@@ -22,8 +22,7 @@ from etl.pipeline.incremental.reuse import PreviousRelease
 from etl.pipeline.outcome import outcome_to
 from etl.pipeline.partition.check_and_map import PartitionContext
 from etl.pipeline.partition.providers import providers_of
-from etl.pipeline.unit import UnitContext, process_unit
-from etl.pipeline.unit_ids import unit_ids
+from etl.pipeline.unit import UnitContext, process_unit, unit_ids
 from etl.sources import GlobalKeys, PartitionFacts, Partitions
 from etl.sources.keys import UnitKeys
 from etl.sources.unit_rows import Tables, UnitRows

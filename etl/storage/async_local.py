@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Final
 
 from etl.errors import NotFound, StoreError
-from etl.storage.async_port import Transient
-from etl.storage.port import checked_key
-from etl.storage.regular_files import open_regular_file
+from etl.storage.local import open_regular_file
+from etl.storage.port import Transient, checked_key
 
 _MISSING: Final = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
 _PASSING: Final = (errno.EIO, errno.EMFILE, errno.ENFILE, errno.ESTALE, errno.ETIMEDOUT)

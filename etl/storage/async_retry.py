@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from etl.errors import NotFound, StoreError
-from etl.storage.async_port import Objects, Reads, Transient
+from etl.storage.port import Objects, Reads, Transient
 
 _FIRST_PAUSE: Final = 0.05
 """Seconds before the second try, at most; doubled for each further one."""

@@ -22,8 +22,7 @@ from obstore.exceptions import (
 from obstore.store import S3Store
 
 from etl.errors import NotFound, StoreError
-from etl.storage.async_port import Transient
-from etl.storage.port import StoreOptions, checked_key
+from etl.storage.port import StoreOptions, Transient, checked_key
 
 _STATUS: Final = re.compile(r"status (?:code )?:?\s*([45]\d\d)|\b([45]\d\d) [A-Z]")
 _PASSING_STATUS: Final = frozenset({"408", "425", "429"})

@@ -13,14 +13,33 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from stat import S_IMODE
+from stat import S_IMODE, S_ISDIR, S_ISREG
 from typing import Any, Final
 
 from filelock import FileLock, Timeout
 
 from etl.errors import CommitConflict, CommitUnknown, NotFound, StoreError
 from etl.storage.port import OWNER, Entry, Tagged, checked_key
-from etl.storage.regular_files import open_regular_file
+
+
+def open_regular_file(path: str) -> tuple[int, int]:
+    """Return the descriptor of a file that is opened for reading, and its size.
+
+    Raises:
+        OSError: it cannot be opened, or is no regular file: reading such a one may never end.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe waits otherwise
+    try:
+        status = os.fstat(descriptor)
+        if S_ISDIR(status.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+        if not S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "a device or a pipe stands where a file should be", path)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor, status.st_size
+
 
 STAGING: Final = ".staging"
 """Staging folder of files that have no name yet. Its content after a crash is garbage."""

@@ -42,11 +42,11 @@ ANY_CHANGE: Final = {
 """Another extract may follow on the same target."""
 
 LOADING: Final = (
-    "etl.bootstrap.coverage",
+    "etl.bootstrap.inspections",
     "etl.bootstrap.opened_extract",
     "etl.bootstrap.use_cases",
     "etl.cli.doctor",
-    "etl.cli.layout_test",
+    "etl.cli.layouts",
     "etl.cli.layouts",
     "etl.cli.mapping",
     "etl.cli.references",

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pytest
 
-from etl.bootstrap.coverage import extract_coverage
+from etl.bootstrap.inspections import extract_coverage
 from etl.bootstrap.settings import read_settings
 from etl.publish.reader import open_current
 from etl.storage.local import LocalStore

@@ -22,8 +22,9 @@ from etl.bootstrap import recorded_run, use_cases
 from etl.bootstrap.settings import Settings
 from etl.bootstrap.use_cases import run_extract
 from etl.errors import StoreError
-from etl.pipeline.events import Event, StageBegan, StageExtended
-from etl.pipeline.phases import StepCounter
+from etl.pipeline.progress import Event, StageBegan, StageExtended, StepCounter, ignore
+from etl.publish.prune import own_keys
+from etl.publish.reader import open_current
 from etl.storage.local import LocalStore
 from tests.e2e.commands import ANY_CHANGE, COMMAND, NO_SUITES, SAMPLES, Called, cpcds, done
 
@@ -228,7 +229,7 @@ def test_phases_that_are_over_stay_on_a_terminal_and_lines_go_above_them(tmp_pat
         "hashing", "reading", "checking the directory", "checking and mapping", "publishing",
         "writing bulk files", "writing the report", "committing",
     ]  # fmt: skip
-    assert all("took" in line for line in last)
+    assert all(re.search(r"\d:\d\d:\d\d", line) for line in last)
     logged = [line for line in lines if " INFO etl.run: " in line]
     assert logged
     assert all(re.match(r"\d{4}-\d\d-\d\dT", line) and "━" not in line for line in logged)
@@ -280,6 +281,27 @@ def test_other_commands_that_take_long_show_progress(
         r"(writing|verifying|checking|looking through) +━+ [\d,]+ (members|resources|folders)",
         shown,
     )
+
+
+def test_every_object_of_a_fresh_tree_has_a_role(tmp_path: Path) -> None:
+    """A prune deletes what has none: a kind of object that is forgotten there would be lost."""
+    settings = Settings(
+        target=str(tmp_path / "tree"),
+        report={"gx_rows": 0},
+        run={"workers": 1},
+        publish={"deltas": True},
+    )
+    run_extract(settings, FAULTY, ignore)
+    store = LocalStore(tmp_path / "tree")
+    release = open_current(store).release
+    assert release is not None
+    objects = list(release.objects())
+    assert {role for role, _ in objects} == {"patient", "catalog", "directory", "report", "bulk"}
+    named = {ref.key for _, ref in objects} | own_keys(release.manifest)
+    unnamed = {entry.key for entry in store.list() if entry.key not in named}
+    assert unnamed == {"current.json", "$bulk-publish", "publish/updates-first.json"} | {
+        "reports/index.html"
+    }
 
 
 def call_elsewhere(*arguments: str | Path) -> Called:
@@ -413,7 +435,7 @@ def test_a_target_without_runs_has_no_history(tmp_path: Path) -> None:
 
 def test_hooks_that_do_not_work_do_not_fail_a_run_and_are_in_its_log(tmp_path: Path) -> None:
     environment = {
-        "CPCDS_MONITORING__PING_URL": "http://127.0.0.1:9/secret",
+        "CPCDS_PUBLISH__TIMESTAMP_URL": "http://127.0.0.1:9/secret",
         "CPCDS_MONITORING__TEXTFILE": str(tmp_path / "no" / "cpcds.prom"),
         "CPCDS_MONITORING__NOTIFY_COMMAND": json.dumps([str(tmp_path / "nothing")]),
     }
@@ -421,5 +443,5 @@ def test_hooks_that_do_not_work_do_not_fail_a_run_and_are_in_its_log(tmp_path: P
     done(cpcds("run", FAULTY, "--to", tmp_path / "tree", "--log", log, **environment))
     lines = [line for line in log.read_text().splitlines() if "the run is not affected" in line]
     hooks = [line.split(" WARNING ")[1].split()[1].rstrip(":") for line in lines]
-    assert sorted(hooks) == ["notify_command", "ping", "ping", "textfile"]
+    assert sorted(hooks) == ["notify_command", "textfile", "timestamp_url"]
     assert "secret" not in log.read_text()

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from etl.pipeline.tally import EXAMPLES
+from etl.pipeline.totals import EXAMPLES
 from tests.e2e.commands import SAMPLES, Called, columns_of, copied, cpcds, done, rows_of, write_rows
 from tests.unit.reports.test_answers import answers
 

@@ -26,7 +26,7 @@ from etl.bootstrap.settings import Settings
 from etl.bootstrap.targets import target_store
 from etl.errors import EtlError
 from etl.pipeline import target as targets
-from etl.pipeline.events import Event, StageBegan
+from etl.pipeline.progress import Event, StageBegan
 from etl.publish.manifest import Pointer
 from etl.publish.object_keys import CURRENT
 from etl.publish.reader import read_pointer

@@ -16,8 +16,8 @@ import pytest
 from etl.bootstrap import opened_extract
 from etl.errors import EtlError, StoreError
 from etl.local.executor import LocalExecutor
-from etl.pipeline.events import Event, PartitionDone
 from etl.pipeline.executor import Cutting
+from etl.pipeline.progress import Event, PartitionDone
 from etl.sources import Emit, Extract, Partitions
 from etl.sources.finished_steps import LIST
 from etl.synth.extract import write_extract

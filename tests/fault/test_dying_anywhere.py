@@ -12,8 +12,9 @@ from etl.errors import CommitConflict, CommitUnknown, StoreError
 from etl.publish.canonical_json import sha256
 from etl.publish.directory import write_directory
 from etl.publish.history import rollback
+from etl.publish.kept_objects import ObjectRef
 from etl.publish.lease import run_lease
-from etl.publish.manifest import Named, ReleaseFacts
+from etl.publish.manifest import ReleaseFacts
 from etl.publish.partition_writer import write_partition
 from etl.publish.prune import prune
 from etl.publish.reader import Current, open_current
@@ -232,7 +233,7 @@ def test_an_attempt_whose_manifest_was_replaced_by_another_does_not_commit() -> 
     store = started()
     base = open_current(store)
     mine = stage(store, [patient("anna", 1)], base, now=LATER)
-    report = store.put("reports/r", b"r") and Named("reports/r", sha256(b"r"), 1)
+    report = store.put("reports/r", b"r") and ObjectRef("reports/r", sha256(b"r"), 1)
     assert report
     commit(store, mine.with_reports([report]), base)
     with pytest.raises(CommitConflict):
@@ -275,7 +276,9 @@ def test_a_manifest_that_readers_are_on_is_never_replaced() -> None:
     manifest = stage(store, [patient("anna", 1)], base, now=LATER)
     commit(store, manifest, base)
     there = objects(store)
-    other = replace(manifest, facts=replace(manifest.facts, reports=[Named("reports/r", "", 0)]))
+    other = replace(
+        manifest, facts=replace(manifest.facts, reports=[ObjectRef("reports/r", "", 0)])
+    )
     with pytest.raises(CommitConflict):
         commit(store, other, base)
     assert objects(store) == there

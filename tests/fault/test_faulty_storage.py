@@ -21,7 +21,7 @@ from etl.gateway.authentication import NoTrail
 from etl.gateway.startup import ServiceOptions, serve_objects
 from etl.publish import object_keys
 from etl.publish.reader import open_current
-from etl.storage.async_port import Transient
+from etl.storage.port import Transient
 from tests.memory_store import MemoryStore
 from tests.unit.gateway.calls import BASE, TOKEN, Got, Server, bearer, called, served
 from tests.unit.gateway.faulty import Watched

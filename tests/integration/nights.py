@@ -17,9 +17,9 @@ from etl.bootstrap import opened_extract, use_cases
 from etl.bootstrap.settings import Settings, read_settings
 from etl.bootstrap.targets import target_store
 from etl.pipeline import target as targets
-from etl.pipeline.events import ignore
-from etl.pipeline.run import Ran
-from etl.publish.catalog import Unit
+from etl.pipeline.progress import ignore
+from etl.pipeline.run import RunResult
+from etl.publish.catalog import CatalogEntry
 from etl.publish.reader import Release, open_current
 from etl.storage.local import LocalStore
 from etl.storage.port import Store
@@ -158,7 +158,7 @@ class Payer:
         self.patch.setattr(use_cases, "now", lambda: self.at)
         self.patch.setattr(opened_extract, "load_definitions", same_definitions)
 
-    def run(self, extract: Path, budget: Budget | None = None) -> Ran:
+    def run(self, extract: Path, budget: Budget | None = None) -> RunResult:
         """Publish an extract, a day after whatever was done before; die where the budget ends."""
         self._to_the_next_night()
         if budget is None:
@@ -196,6 +196,6 @@ def blocks(release: Release) -> dict[str, str | None]:
     return {unit.id: unit.block for unit in live(release)}
 
 
-def live(release: Release) -> list[Unit]:
+def live(release: Release) -> list[CatalogEntry]:
     """Return the rows of patients who have a block."""
     return [unit for unit in release.all_units() if unit.block is not None]

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from etl.bootstrap import use_cases
-from etl.pipeline.events import ignore
-from etl.pipeline.run import Ran
+from etl.pipeline.progress import ignore
+from etl.pipeline.run import RunResult
 from etl.publish.reader import Release, open_index, read_all
 from tests.e2e.commands import SAMPLES
 from tests.integration.nights import Payer, blocks, delta, full, live
@@ -65,7 +65,7 @@ def related(eob: Any) -> list[tuple[str, str]]:
     ]
 
 
-def findings(ran: Ran, rule: str) -> int:
+def findings(ran: RunResult, rule: str) -> int:
     """Return how many findings of a rule the report states."""
     assert ran.reported is not None
     return sum(each.findings for each in ran.reported.report.rules if each.rule == rule)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from etl.errors import DataRejected, StoreError, UsageError
-from etl.pipeline.run import Ran
+from etl.pipeline.run import RunResult
 from etl.publish.reader import open_current
 from etl.publish.verify import verify
 from etl.storage.local import LocalStore
@@ -73,7 +73,7 @@ def test_rows_of_a_delta_that_change_nothing_are_told(payer: Payer, tmp_path: Pa
     ]
 
 
-def notes(ran: Ran) -> list[str]:
+def notes(ran: RunResult) -> list[str]:
     """Return what the report says of the delta's rows."""
     assert ran.reported is not None
     return [note for note in ran.reported.report.notes if "delta" in note]

@@ -141,7 +141,6 @@ def test_every_storage_setting_reaches_the_store() -> None:
             "sse": "aws:kms",
             "sse_key": "alias/phi",
             "storage_class": "STANDARD_IA",
-            "attempts": 2,
         },
     )
     options = store_options(settings)
@@ -150,7 +149,6 @@ def test_every_storage_setting_reaches_the_store() -> None:
         sse="aws:kms",
         sse_key="alias/phi",
         storage_class="STANDARD_IA",
-        attempts=2,
         closed=CLOSED,
     )
 

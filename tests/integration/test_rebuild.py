@@ -12,8 +12,8 @@ import pytest
 from etl.bootstrap.targets import target_store
 from etl.bootstrap.use_cases import rebuild_release, roll_back
 from etl.errors import UsageError
-from etl.pipeline.events import ignore
-from etl.pipeline.rebuild import Rebuilt
+from etl.pipeline.progress import ignore
+from etl.pipeline.rebuild import RebuildResult
 from etl.publish.history import find_release
 from etl.publish.partition_writer import write_partition
 from etl.publish.rendered_resources import PatientResources
@@ -60,7 +60,7 @@ def releases(payer: Payer) -> list[str]:
     return sorted(path.name for path in (payer.target / "releases").iterdir())
 
 
-def rebuild(payer: Payer, release: str, extract: Path) -> Rebuilt:
+def rebuild(payer: Payer, release: str, extract: Path) -> RebuildResult:
     chosen = find_release(target_store(payer.settings), release)
     return rebuild_release(payer.settings, chosen, extract, ignore)
 

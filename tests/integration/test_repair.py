@@ -11,7 +11,7 @@ import pytest
 
 from etl.bootstrap import use_cases
 from etl.errors import StoreError
-from etl.pipeline.events import ignore
+from etl.pipeline.progress import ignore
 from etl.publish.catalog import place
 from etl.publish.manifest import SHARES
 from etl.publish.verify import verify

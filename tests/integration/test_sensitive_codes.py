@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from etl.bootstrap.conformance import conform_to_guide
+from etl.bootstrap.inspections import conform_to_guide
 from tests.e2e.commands import SAMPLES
 from tests.integration.nights import Payer
 

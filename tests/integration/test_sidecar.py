@@ -16,9 +16,9 @@ from etl.bootstrap import use_cases
 from etl.bootstrap.settings import Settings
 from etl.bootstrap.use_cases import explainer_of, run_extract
 from etl.errors import StoreError, UsageError
-from etl.pipeline.events import Event, PartitionDone
 from etl.pipeline.explain import Explainer
 from etl.pipeline.lineage.subjects import ClaimSubject, ResourceSubject, RowSubject
+from etl.pipeline.progress import Event, PartitionDone
 from etl.pipeline.sidecar.answers import SidecarExplainer
 from etl.pipeline.sidecar.entries import from_bytes
 from etl.pipeline.sidecar.pieces import Sidecar, sidecar_of
@@ -286,9 +286,7 @@ def test_a_night_names_what_it_does_not_change(keeper: Payer, three_nights: list
     (extract.parent / "same" / "note.txt").write_text("another file, the same rows")
     before = sidecar(keeper)
     keeper.run(extract.parent / "same")
-    assert [piece.named for piece in sidecar(keeper).pieces] == [
-        piece.named for piece in before.pieces
-    ]
+    assert [piece.key for piece in sidecar(keeper).pieces] == [piece.key for piece in before.pieces]
 
 
 def reused(payer: Payer, extract: Path, monkeypatch: pytest.MonkeyPatch) -> int:
@@ -310,7 +308,7 @@ def test_a_damaged_piece_is_located_and_made_again(
     keeper: Payer, three_nights: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keeper.run(three_nights[0])
-    piece = max(sidecar(keeper).pieces, key=lambda one: one.named.bytes).named
+    piece = max(sidecar(keeper).pieces, key=lambda one: one.bytes)
     path = keeper.target / piece.key
     path.chmod(0o600)
     path.write_bytes(path.read_bytes()[:-1] + b"x")

@@ -19,7 +19,8 @@ from etl.publish.bulk import with_bulk
 from etl.publish.bulk_files import BulkOptions
 from etl.publish.bulk_pages import write_pages
 from etl.publish.directory import write_directory
-from etl.publish.manifest import Kind, Manifest, Named, ReleaseFacts
+from etl.publish.kept_objects import ObjectRef
+from etl.publish.manifest import Kind, Manifest, ReleaseFacts
 from etl.publish.reader import Current, open_current
 from etl.publish.rendered_resources import PatientResources, Resource
 from etl.publish.verify import require_whole
@@ -200,11 +201,11 @@ def _staged(
 
 def _reports(
     extract: Extract, store: Store, name: str, base: Current
-) -> tuple[Sequence[Named], Current]:
+) -> tuple[Sequence[ObjectRef], Current]:
     """Store a report, as `nightly` does."""
     key, data = f"reports/{name}/report.json", b'{"suites":%d}' % extract.suites
     base = release.put_named(store, key, data, base)
-    return [Named(key, hashlib.sha256(data).hexdigest(), len(data))], base
+    return [ObjectRef(key, hashlib.sha256(data).hexdigest(), len(data))], base
 
 
 def _commit(

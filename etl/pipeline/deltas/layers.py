@@ -9,13 +9,12 @@ manifest names the list and every object of it among its reports.
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -27,10 +26,9 @@ from etl.errors import DataRejected, NotFound, StoreError, UsageError
 from etl.model.canonical_tables import CLAIM_TABLES, FILE_COLUMN, ROW_COLUMN, TABLES
 from etl.model.severity import Severity
 from etl.pipeline.definitions import Definitions
-from etl.publish.canonical_json import JSON, sha256
-from etl.publish.manifest import Named
+from etl.publish.canonical_json import sha256
+from etl.publish.kept_objects import ObjectRef, from_bytes, put_by_content, write_object
 from etl.publish.reader import Current, Release
-from etl.publish.release import put_by_content
 from etl.quality.rules.kinds import LineRejected
 from etl.sources import Extract, Loaded, Partitions
 from etl.storage.port import Store
@@ -56,8 +54,7 @@ class LayerFile(NamedTuple):
     table: str
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
+class Layer(msgspec.Struct, frozen=True, omit_defaults=True):
     """One extract's rows.
 
     Attributes:
@@ -72,44 +69,15 @@ class Layer:
 
     kind: str
     time: str
-    tables: Mapping[str, Named]
-    places: Mapping[str, Named] = field(default_factory=dict)
+    tables: Mapping[str, ObjectRef]
+    places: Mapping[str, ObjectRef] = msgspec.field(default_factory=dict)
     layout: str = ""
     files: tuple[LayerFile, ...] = ()
 
-    def to_json(self) -> JSON:
-        """Return the layer as the list of layers has it."""
-        body = {"kind": self.kind, "time": self.time, "tables": _named_json(self.tables)}
-        if not self.files:
-            return body
-        return body | {
-            "places": _named_json(self.places),
-            "layout": self.layout,
-            "files": [list(each) for each in self.files],
-        }
 
-    @classmethod
-    def from_json(cls, value: JSON) -> Layer:
-        """Return the layer of an entry of the list."""
-        return cls(
-            value["kind"],
-            value["time"],
-            _named_of(value["tables"]),
-            _named_of(value.get("places", {})),
-            value.get("layout", ""),
-            tuple(LayerFile(*each) for each in value.get("files", ())),
-        )
-
-
-def _named_json(objects: Mapping[str, Named]) -> JSON:
-    return {
-        table: {"key": each.key, "sha256": each.sha256, "bytes": each.bytes}
-        for table, each in objects.items()
-    }
-
-
-def _named_of(value: JSON) -> dict[str, Named]:
-    return {table: Named(**each) for table, each in value.items()}
+class _LayerList(msgspec.Struct):
+    format: int
+    layers: tuple[Layer, ...]
 
 
 def layers_of(store: Store, base: Current) -> tuple[Layer, ...]:
@@ -136,18 +104,15 @@ def kept_layers(release: Release) -> tuple[Layer, ...]:
     Raises:
         StoreError: the list is missing or damaged.
     """
-    store = release.store
-    for named in release.manifest.facts.reports:
-        if named.key.startswith(FOLDER) and named.key.endswith(".json"):
-            value = json.loads(kept_object(store, named))
-            if value["format"] not in (_WITHOUT_PLACES, _FORMAT):
-                what = f"{store.name}: {named.key}"
-                raise StoreError(f"{what} is of a later format: update the program")
-            return tuple(Layer.from_json(layer) for layer in value["layers"])
-    return ()
+    ref = release.kept(FOLDER, ".json")
+    if ref is None:
+        return ()
+    what = f"{release.store.name}: {ref.key}"
+    data = kept_object(release.store, ref)
+    return from_bytes(data, _LayerList, what, (_WITHOUT_PLACES, _FORMAT)).layers
 
 
-def kept_object(store: Store, named: Named) -> bytes:
+def kept_object(store: Store, named: ObjectRef) -> bytes:
     """Return an object of kept rows, checked against its hash.
 
     Raises:
@@ -183,16 +148,15 @@ def layer_of(layers: Sequence[Layer], extract: Extract) -> int:
     )
 
 
-def keep_layers(store: Store, layers: Sequence[Layer]) -> list[Named]:
+def keep_layers(store: Store, layers: Sequence[Layer]) -> list[ObjectRef]:
     """Write the list of layers, and return all that the manifest is to name."""
-    body = {"format": _FORMAT, "layers": [layer.to_json() for layer in layers]}
-    data = json.dumps(body, sort_keys=True, separators=(",", ":")).encode() + b"\n"
     objects = {
         object_named.key: object_named
         for layer in layers
         for object_named in (*layer.tables.values(), *layer.places.values())
     }
-    return [put_by_content(store, FOLDER, data, "json"), *(objects[key] for key in sorted(objects))]
+    layer_list = write_object(store, FOLDER, _LayerList(_FORMAT, tuple(layers)), "json")
+    return [layer_list, *(objects[key] for key in sorted(objects))]
 
 
 def write_layer(

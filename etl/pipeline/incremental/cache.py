@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
-from typing import Any, Final
+from typing import Final
 
+import msgspec
 import numpy as np
 
 from etl.columns.digests import NO_HASHES, Hashes
@@ -26,14 +27,19 @@ from etl.pipeline.definitions import Definitions
 from etl.pipeline.incremental.ledger import Ledger, joined
 from etl.pipeline.incremental.ledger import from_bytes as ledger_from
 from etl.pipeline.incremental.ledger import to_bytes as ledger_to
-from etl.publish.manifest import Named
-from etl.publish.reader import Current, checked
-from etl.publish.release import put_by_content
+from etl.publish.kept_objects import (
+    MEMORY,
+    ObjectRef,
+    RangeRef,
+    checked,
+    put_by_content,
+    read_object,
+    write_object,
+)
+from etl.publish.reader import Current
 from etl.sources import Partitions
 from etl.storage.port import Store
 
-FOLDER: Final = "memory/"
-_FORMAT: Final = 1
 CODE: Final = (
     *("documents", "rows.py", "columns", "profiles", "model", "mapping", "sources", "quality"),
     *("engine", "pipeline", "publish", "certificate"),
@@ -41,19 +47,14 @@ CODE: Final = (
 """Rooms that results of rows depend on."""
 
 
-@dataclass(frozen=True, slots=True)
-class CachedLedger:
-    """The ledger of some partitions that follow each other.
-
-    Attributes:
-        first: the first of them.
-        end: the one after the last.
-        named: the object that holds it.
-    """
-
-    first: int
-    end: int
-    named: Named
+class _CacheList(msgspec.Struct, rename="camel"):
+    format: int
+    made_by: str
+    as_of: int | None
+    names: ObjectRef
+    suites: ObjectRef | None
+    partitions: int
+    ledgers: tuple[RangeRef, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +69,11 @@ class CachedResults:
         suites: the object that holds the results of the suites; None where none were run.
     """
 
-    ledgers: Sequence[CachedLedger]
+    ledgers: Sequence[RangeRef]
     count: int
     as_of: int | None
     names: tuple[Hashes, Hashes]
-    suites: Named | None
+    suites: ObjectRef | None
 
     def ledger(self, store: Store, indexes: range, count: int) -> Ledger:
         """Return the cached entries of the members in some of `count` partitions now.
@@ -80,26 +81,19 @@ class CachedResults:
         Entries of members in partitions beside them may be among them. What is lost or damaged is
         left out.
         """
-        ledgers = (
-            _ledger(store, cached.named) for cached in self.for_partitions(indexes, count).ledgers
-        )
+        ledgers = (_ledger(store, cached) for cached in self.for_partitions(indexes, count).ledgers)
         return joined(ledger for ledger in ledgers if ledger is not None)
 
     def for_partitions(self, indexes: range, count: int) -> CachedResults:
         """Return what ledgers there are of the members in some of `count` partitions now."""
-        touching = [
-            ledger
-            for ledger in self.ledgers
-            if ledger.first * count < indexes.stop * self.count
-            and indexes.start * self.count < ledger.end * count
-        ]
+        touching = [ref for ref in self.ledgers if ref.touches(indexes, count, self.count)]
         return replace(self, ledgers=touching, names=(NO_HASHES, NO_HASHES))
 
 
-def _ledger(store: Store, named: Named) -> Ledger | None:
+def _ledger(store: Store, ref: ObjectRef) -> Ledger | None:
     try:
-        data = checked(store, named.key, named.sha256)
-        return ledger_from(data, f"{store.name}: {named.key}")
+        data = checked(store, ref.key, ref.sha256)
+        return ledger_from(data, f"{store.name}: {ref.key}")
     except StoreError:
         return None
 
@@ -160,32 +154,22 @@ def open_cache(store: Store, base: Current, made: str) -> CachedResults | None:
 def _opened(store: Store, base: Current, made: str) -> CachedResults | None:
     if base.release is None:
         return None
-    for named in base.release.manifest.facts.reports:
-        if named.key.startswith(FOLDER) and named.key.endswith(".json"):
-            value = json.loads(checked(store, named.key, named.sha256))
-            if value.get("format") != _FORMAT or value.get("madeBy") != made:
-                return None
-            names = Named(**value["names"])
-            suites = value["suites"]
-            return CachedResults(
-                [
-                    CachedLedger(entry.pop("first"), entry.pop("end"), Named(**entry))
-                    for entry in value["ledgers"]
-                ],
-                value["partitions"],
-                value["asOf"],
-                _names_from(checked(store, names.key, names.sha256), names.key),
-                None if suites is None else Named(**suites),
-            )
-    return None
+    ref = base.release.kept(MEMORY, ".json")
+    if ref is None:
+        return None
+    cached = read_object(store, ref, _CacheList)
+    if cached.made_by != made:
+        return None
+    names = _names_from(checked(store, cached.names.key, cached.names.sha256), cached.names.key)
+    return CachedResults(cached.ledgers, cached.partitions, cached.as_of, names, cached.suites)
 
 
-def write_ledger(store: Store, ledger: Ledger) -> Named:
+def write_ledger(store: Store, ledger: Ledger) -> ObjectRef:
     """Write the ledger of some partitions."""
-    return put_by_content(store, FOLDER, ledger_to(ledger), "ledger")
+    return put_by_content(store, MEMORY, ledger_to(ledger), "ledger")
 
 
-def write_cache(store: Store, results: CachedResults, made: str) -> list[Named]:
+def write_cache(store: Store, results: CachedResults, made: str) -> list[ObjectRef]:
     """Write the list of ledgers, and return all that the manifest is to name.
 
     Args:
@@ -194,26 +178,12 @@ def write_cache(store: Store, results: CachedResults, made: str) -> list[Named]:
         made: what `made_by` returned.
     """
     suites, ledgers = results.suites, results.ledgers
-    directory = put_by_content(store, FOLDER, _names_to(results.names), "names")
-    body = {
-        "format": _FORMAT,
-        "madeBy": made,
-        "asOf": results.as_of,
-        "names": _plain(directory),
-        "suites": None if suites is None else _plain(suites),
-        "partitions": results.count,
-        "ledgers": [
-            {"first": ledger.first, "end": ledger.end, **_plain(ledger.named)} for ledger in ledgers
-        ],
-    }
-    data = json.dumps(body, sort_keys=True, separators=(",", ":")).encode() + b"\n"
-    others = [directory, *(() if suites is None else (suites,))]
-    objects = {named.key: named for named in (*others, *(ledger.named for ledger in ledgers))}
-    return [put_by_content(store, FOLDER, data, "json"), *(objects[key] for key in sorted(objects))]
-
-
-def _plain(named: Named) -> Mapping[str, Any]:
-    return {"key": named.key, "sha256": named.sha256, "bytes": named.bytes}
+    directory = put_by_content(store, MEMORY, _names_to(results.names), "names")
+    body = _CacheList(1, made, results.as_of, directory, suites, results.count, tuple(ledgers))
+    objects = {ledger.key: ObjectRef(ledger.key, ledger.sha256, ledger.bytes) for ledger in ledgers}
+    objects |= {ref.key: ref for ref in (directory, suites) if ref is not None}
+    cache_list = write_object(store, MEMORY, body, "json")
+    return [cache_list, *(objects[key] for key in sorted(objects))]
 
 
 def _names_to(names: tuple[Hashes, Hashes]) -> bytes:

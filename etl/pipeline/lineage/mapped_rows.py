@@ -11,16 +11,50 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl.columns.places import place_keys, table_places
 from etl.engine.partition_columns import Partition
+from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
 from etl.pipeline.definitions import Definitions
-from etl.pipeline.executor import Read
+from etl.pipeline.executor import PartitionedExtract
 from etl.pipeline.lineage.row_places import ExtractRows, RowPlaces
 from etl.pipeline.partition.check_and_map import PartitionContext, check_and_map
 from etl.pipeline.partition.mapping import Mapped
 from etl.pipeline.partition.providers import Providers, decided_directory, providers_of
 from etl.quality import Checked, check_totals
+from etl.reports.lineage import CellFinding, Fate, Reason, RowFate
 from etl.sources import Loaded
 from etl.sources.cell_origins import PartitionOrigins, Place
+
+
+def fates_of(
+    sources: LineageSources, part: MappedPartition, name: str, table: pa.Table
+) -> Iterator[RowFate]:
+    """Yield the fates of some rows of a table, each of its places once."""
+    book = sources.definitions.book
+    rejected = part.checked.rejected
+    ours = rejected.filter(pc.equal(rejected.column("table"), name))
+    why = {(each["file"], each["row"]): each for each in ours.to_pylist()}
+    accepted = set(table_places(part.checked.tables[name]).tolist())
+    places = zip(
+        *(table.column(column).to_pylist() for column in (FILE_COLUMN, ROW_COLUMN)), strict=True
+    )
+    for place in dict.fromkeys(places):
+        fate: Fate = "superseded"
+        reasons: tuple[Reason, ...] = ()
+        each = why.get(place)
+        if each is not None:
+            fate, cause = "quarantined", each["cause"]
+            rules = dict.fromkeys(rule for rule in (*each["rules"].split(";"), cause) if rule)
+            reasons = tuple(Reason(rule, book[rule].says, rule == cause) for rule in rules)
+        elif int(place_keys([place[0]], [place[1]])[0]) in accepted:
+            fate = "published"
+        findings = tuple(
+            CellFinding(rule, column, book[rule].says)
+            for rule, column in part.findings.get((name, place), ())
+        )
+        extract, file, row = sources.places.named(place)
+        yield RowFate(file, row, name, fate, reasons, findings, extract)
+
 
 _CLAIM_ID: Final = "claim_id"
 
@@ -77,7 +111,7 @@ class LineageSources:
     _last: dict[int, MappedPartition] = field(default_factory=dict)
 
     @property
-    def read(self) -> Read:
+    def read(self) -> PartitionedExtract:
         """The extract as it was read."""
         return self.rows.read
 

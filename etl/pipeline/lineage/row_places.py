@@ -16,8 +16,8 @@ from etl.columns.places import place_keys
 from etl.errors import UsageError
 from etl.mapping.row_interpreter import Record
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN, TABLES
-from etl.pipeline.deltas.layer_rows import LayerRow, LayerRows
-from etl.pipeline.executor import Read
+from etl.pipeline.deltas.merge import LayerRow, LayerRows
+from etl.pipeline.executor import PartitionedExtract
 from etl.reports.lineage import Fate, RowFate, SourceCell
 from etl.sources.canonical_layout import CANONICAL_LAYOUTS
 from etl.sources.cell_origins import PartitionOrigins, Place, RawOrigin
@@ -48,7 +48,7 @@ class ExtractRows:
         read: what was read.
     """
 
-    read: Read
+    read: PartitionedExtract
     _origins: dict[int, PartitionOrigins] = field(default_factory=dict)
     _partitions: dict[Place, int | None] = field(default_factory=dict)
 

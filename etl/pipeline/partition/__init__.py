@@ -1,1 +1,1 @@
-"""One partition of members: rows checked, claims settled, resources mapped."""
+"""One partition of members: rows checked, claims finalized, resources mapped."""

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.partition.claims import ClaimRules
-from etl.pipeline.partition.conformance import rejecting_words, with_broken
-from etl.pipeline.partition.mapping import Mapped, Observer, mapped
+from etl.pipeline.partition.mapping import Mapped, Observer, mapped, rejecting_words, with_broken
 from etl.pipeline.partition.providers import Providers
 from etl.quality import Checked, RuleContext, check_rows, check_totals
 from etl.quality.checks.cascade import DecidedRows
@@ -55,7 +54,7 @@ def check_and_map(
     rejecting = rejecting_words(definitions.book)
     findings = loaded.findings
     while True:
-        claims = claim_rules.settle(check_rows(loaded.tables, findings, rules, loaded.unread))
+        claims = claim_rules.finalize(check_rows(loaded.tables, findings, rules, loaded.unread))
         checked = check_totals(claims.decided, owners)
         tables = {**checked.tables, **providers.tables}
         made = mapped(

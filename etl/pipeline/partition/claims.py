@@ -37,8 +37,8 @@ _ACTIVE: Final = "active"
 
 
 @dataclass(frozen=True, slots=True)
-class SettledClaims:
-    """The claims of one partition, settled.
+class FinalizedClaims:
+    """The claims of one partition: chain and masking of each are decided.
 
     Attributes:
         decided: its rows; claims that are left out are superseded.
@@ -90,7 +90,7 @@ class ClaimRules:
             definitions.leave_out_superseded,
         )
 
-    def settle(self, work: Work) -> SettledClaims:
+    def finalize(self, work: Work) -> FinalizedClaims:
         """Decide on the checked rows of a partition and on the chains of their claims.
 
         Irregular chains, and sensitive codes that cannot be masked, may reject rows. Which claims
@@ -112,7 +112,7 @@ class ClaimRules:
         counted = np.asarray(pc.equal(chains.role, Role.CURRENT.value))
         counted = counted & self._active(decided.accepted)
         left_out = ~chains.last if self.leave_out else np.zeros(len(chains.last), dtype=np.bool_)
-        return SettledClaims(
+        return FinalizedClaims(
             leave_out(decided, left_out, counted), chains.only(~left_out), self.masker
         )
 

@@ -17,8 +17,7 @@ from etl.engine.unmapped import Mention
 from etl.errors import MappingError
 from etl.model.canonical_tables import MEMBERLESS, TABLES
 from etl.pipeline.definitions import Definitions
-from etl.pipeline.partition.conformance import rejecting_words, with_broken
-from etl.pipeline.partition.mapping import Mapped, mapped
+from etl.pipeline.partition.mapping import Mapped, mapped, rejecting_words, with_broken
 from etl.pipeline.partition.providers import (
     Providers,
     decided_directory,

@@ -19,7 +19,7 @@ from etl.model.canonical_tables import TABLES
 from etl.pipeline.lineage.subjects import ClaimSubject, ResourceSubject, RowSubject, Subject
 from etl.pipeline.sidecar.entries import PUBLISHED, all_joined, with_rows
 from etl.pipeline.sidecar.pieces import Sidecar, SidecarExtract, read_piece
-from etl.publish.catalog import Unit
+from etl.publish.catalog import CatalogEntry
 from etl.publish.reader import Release
 from etl.reports.lineage import Explanation, Lineage, NamedFile, RowFate
 
@@ -247,7 +247,7 @@ class SidecarExplainer:
 
     def _name_of(self, plan: Plan, entry: _Entry) -> str | None:
         """Return `Type/id` of the resource at an entry; None where it is not published."""
-        units: Iterable[Unit | None] = self._release.manifest.directory
+        units: Iterable[CatalogEntry | None] = self._release.manifest.directory
         if entry.patient is not None:
             units = [self._release.unit(entry.patient)]
         for unit in units:

@@ -13,8 +13,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 
@@ -30,16 +31,21 @@ from etl.pipeline.sidecar.entries import (
     with_rows,
 )
 from etl.publish.canonical_json import as_instant
-from etl.publish.manifest import Named
-from etl.publish.reader import Current, Release, checked
-from etl.publish.release import put_by_content
+from etl.publish.kept_objects import (
+    MEMORY,
+    ObjectRef,
+    RangeRef,
+    checked,
+    put_by_content,
+    read_object,
+    write_object,
+)
+from etl.publish.reader import Current, Release
 from etl.sources import Extract
 from etl.storage.port import Store
 
-_FOLDER: Final = "memory/"
 _LIST: Final = "sidecar"
 _PIECE: Final = "places"
-_FORMAT: Final = 1
 _LARGER: Final = 4
 """Least ratio of the entries of a piece to those of the one after it."""
 
@@ -58,8 +64,7 @@ class SidecarFile(NamedTuple):
     sha256: str
 
 
-@dataclass(frozen=True, slots=True)
-class SidecarExtract:
+class SidecarExtract(msgspec.Struct, frozen=True, rename="camel"):
     """An extract whose rows a sidecar names.
 
     Attributes:
@@ -86,20 +91,22 @@ class SidecarExtract:
 
 
 @dataclass(frozen=True, slots=True)
-class SidecarPiece:
-    """A piece, and the partitions that follow each other whose owners it is of.
+class SidecarPiece(RangeRef):
+    """A piece, and the partitions whose owners it is of.
 
     Attributes:
-        first: the first of them.
-        end: the one after the last.
-        named: the object.
         extracts: marks of the extracts that it names.
     """
 
-    first: int
-    end: int
-    named: Named
     extracts: tuple[str, ...]
+
+
+class _PieceList(msgspec.Struct):
+    format: int
+    partitions: int
+    pieces: tuple[SidecarPiece, ...]
+    directory: SidecarPiece | None
+    extracts: Mapping[str, SidecarExtract]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +127,7 @@ class Sidecar:
 
     def for_partitions(self, indexes: range, count: int) -> Sidecar:
         """Return the pieces with members of some of `count` partitions now."""
-        touching = [
-            piece
-            for piece in self.pieces
-            if piece.first * count < indexes.stop * self.count
-            and indexes.start * self.count < piece.end * count
-        ]
+        touching = [piece for piece in self.pieces if piece.touches(indexes, count, self.count)]
         return Sidecar(self.count, touching)
 
 
@@ -141,27 +143,11 @@ def sidecar_of(release: Release) -> Sidecar | None:
     Raises:
         StoreError: its list is missing or damaged.
     """
-    for named in release.manifest.facts.reports:
-        if named.key.startswith(_FOLDER) and named.key.endswith(f".{_LIST}"):
-            what = f"{release.store.name}: {named.key}"
-            value = json.loads(checked(release.store, named.key, named.sha256))
-            if value["format"] != _FORMAT:
-                raise StoreError(f"{what} is of a later format: update the program")
-            return Sidecar(
-                value["partitions"],
-                [_piece_from(piece) for piece in value["pieces"]],
-                None if value["directory"] is None else _piece_from(value["directory"]),
-                {
-                    mark: SidecarExtract(
-                        each["asOf"],
-                        each["read"],
-                        each["layout"],
-                        tuple(SidecarFile(*file) for file in each["files"]),
-                    )
-                    for mark, each in value["extracts"].items()
-                },
-            )
-    return None
+    ref = release.kept(MEMORY, f".{_LIST}")
+    if ref is None:
+        return None
+    listed = read_object(release.store, ref, _PieceList)
+    return Sidecar(listed.partitions, listed.pieces, listed.directory, listed.extracts)
 
 
 def sidecar_before(base: Current) -> Sidecar | None:
@@ -219,8 +205,8 @@ def read_piece(store: Store, piece: SidecarPiece) -> pa.Table:
     Raises:
         StoreError: it is missing or damaged.
     """
-    data = checked(store, piece.named.key, piece.named.sha256)
-    return from_bytes(data, f"{store.name}: {piece.named.key}")
+    data = checked(store, piece.key, piece.sha256)
+    return from_bytes(data, f"{store.name}: {piece.key}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,8 +252,8 @@ def _owners(tables: Sequence[pa.Table]) -> Hashes:
 
 
 def _written(store: Store, piece: pa.Table, unit: range) -> SidecarPiece:
-    named = put_by_content(store, _FOLDER, to_bytes(piece), _PIECE)
-    return SidecarPiece(unit.start, unit.stop, named, marks_of(piece))
+    ref = put_by_content(store, MEMORY, to_bytes(piece), _PIECE)
+    return SidecarPiece(ref.key, ref.sha256, ref.bytes, unit.start, unit.stop, marks_of(piece))
 
 
 def write_sidecar(
@@ -276,7 +262,7 @@ def write_sidecar(
     directory: pa.Table,
     now: tuple[str, SidecarExtract],
     before: Sidecar | None,
-) -> list[Named]:
+) -> list[ObjectRef]:
     """Write the directory's piece and the list, and return all that the manifest is to name.
 
     Args:
@@ -291,39 +277,8 @@ def write_sidecar(
     every = [*sidecar.pieces, *(() if piece is None else (piece,))]
     used = {mark for one in every for mark in one.extracts}
     known = {mark: extract, **(before.extracts or {} if before is not None else {})}
-    body = {
-        "format": _FORMAT,
-        "partitions": sidecar.count,
-        "pieces": [_plain(one) for one in sidecar.pieces],
-        "directory": None if piece is None else _plain(piece),
-        "extracts": {
-            mark: {
-                "asOf": one.as_of,
-                "read": one.read,
-                "layout": one.layout,
-                "files": [list(file) for file in one.files],
-            }
-            for mark, one in sorted(known.items())
-            if mark in used
-        },
-    }
-    data = json.dumps(body, sort_keys=True, separators=(",", ":")).encode() + b"\n"
-    objects = {one.named.key: one.named for one in every}
-    return [put_by_content(store, _FOLDER, data, _LIST), *(objects[key] for key in sorted(objects))]
-
-
-def _plain(piece: SidecarPiece) -> Mapping[str, Any]:
-    named = piece.named
-    return {
-        "first": piece.first,
-        "end": piece.end,
-        "extracts": list(piece.extracts),
-        "key": named.key,
-        "sha256": named.sha256,
-        "bytes": named.bytes,
-    }
-
-
-def _piece_from(value: Mapping[str, Any]) -> SidecarPiece:
-    named = Named(value["key"], value["sha256"], value["bytes"])
-    return SidecarPiece(value["first"], value["end"], named, tuple(value["extracts"]))
+    extracts = {mark: kept for mark, kept in known.items() if mark in used}
+    body = _PieceList(1, sidecar.count, tuple(sidecar.pieces), piece, extracts)
+    objects = {one.key: ObjectRef(one.key, one.sha256, one.bytes) for one in every}
+    piece_list = write_object(store, MEMORY, body, _LIST)
+    return [piece_list, *(objects[key] for key in sorted(objects))]

@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 
 from etl.storage.async_local import FolderObjects
-from etl.storage.async_port import Objects
 from etl.storage.async_retry import RetryingObjects
 from etl.storage.async_s3 import S3Objects
 from etl.storage.local import LocalStore
-from etl.storage.port import StoreOptions
+from etl.storage.port import Objects, StoreOptions
 from tests.contract.async_storage.fake_s3 import BUCKET, PREFIX, FakeS3, serving
 from tests.contract.store.seaweed import SECRETS, find_weed, start_weed
 from tests.memory_store import MemoryStore

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from etl.errors import NotFound, StoreError
-from etl.storage.async_port import Objects
+from etl.storage.port import Objects
 from tests.contract.async_storage.conftest import Target
 
 KEY = "patients/0f/0f3a.ndjson.gz"

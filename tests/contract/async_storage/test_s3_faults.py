@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from etl.errors import NotFound, StoreError
-from etl.storage.async_port import Transient
 from etl.storage.async_retry import RetryingObjects, RetryPolicy
+from etl.storage.port import Transient
 from tests.contract.async_storage.conftest import fake_objects
 from tests.contract.async_storage.fake_s3 import FakeS3
 

@@ -13,12 +13,11 @@ import pyarrow as pa
 from etl.columns.digests import NO_HASHES
 from etl.jobs import SingleProcess
 from etl.pipeline.definitions import Definitions
-from etl.pipeline.executor import Cutting, Done, Read, Task
+from etl.pipeline.executor import Cutting, PartitionedExtract, Task, TaskOutput
 from etl.pipeline.incremental.dependencies import Dependencies
 from etl.pipeline.partition.check_and_map import PartitionContext
 from etl.pipeline.partition.providers import providers_of
-from etl.pipeline.unit import UnitContext, UnitResult, process_unit
-from etl.pipeline.unit_ids import unit_ids
+from etl.pipeline.unit import UnitContext, UnitResult, process_unit, unit_ids
 from etl.sources import Emit, Extract, GlobalKeys, Partitions, partition
 from etl.sources.unit_rows import UnitRows, shared_tables, unit_facts, unit_tables
 from etl.storage.port import Store
@@ -72,12 +71,14 @@ class DirectExecutor(SingleProcess):
         return partition(extract, cutting.folder, partitions=count, digests=digests, emit=emit)
 
     def each_partition(
-        self, read: Read, call: Callable[[Partitions, int], bytes]
+        self, read: PartitionedExtract, call: Callable[[Partitions, int], bytes]
     ) -> Iterator[bytes]:
         for index in range(read.partitions.facts.count + 1):
             yield call(read.partitions, index)
 
-    def process(self, read: Read, task: Task, definitions: Definitions) -> Iterator[Done]:
+    def process(
+        self, read: PartitionedExtract, task: Task, definitions: Definitions
+    ) -> Iterator[TaskOutput]:
         providers = providers_of(task.directory, definitions)
         context = UnitContext(
             PartitionContext(definitions, providers, task.as_of),
@@ -99,10 +100,10 @@ class DirectExecutor(SingleProcess):
             for name, pieces in result.files.items():
                 files[name] = read.work / f"{unit.start}.{name}"
                 files[name].write_bytes(b"".join(pieces))
-            yield Done(unit, result.outcome, files)
+            yield TaskOutput(unit, result.outcome, files)
 
     def _detached(
-        self, read: Read, context: UnitContext, unit: range, store: Store | None
+        self, read: PartitionedExtract, context: UnitContext, unit: range, store: Store | None
     ) -> UnitResult | None:
         rows, keys = _unit_rows(read.partitions, unit), read.partitions.keys
         with _away(read.work):

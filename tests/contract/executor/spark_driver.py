@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from etl.pipeline.events import Event, PartitionDone, StageBegan
+from etl.pipeline.progress import Event, PartitionDone, StageBegan
 from etl.spark.session import _OWN, spark_session
 from etl.storage.port import StoreOptions
 from tests.contract.executor.faulty_target import FaultyTarget

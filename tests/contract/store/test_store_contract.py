@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from etl.errors import CommitConflict, NotFound, StoreError
-from etl.storage.parallel_writes import Writer
+from etl.storage.parallel import Writer
 from etl.storage.port import Store
 
 

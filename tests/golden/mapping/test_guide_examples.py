@@ -14,7 +14,7 @@ import pytest
 
 from etl.bootstrap import use_cases
 from etl.mapping.environment import Environment
-from etl.pipeline.events import ignore
+from etl.pipeline.progress import ignore
 from tests.golden.mapping.comparing import differences
 from tests.golden.mapping.rendering import ID_KEY as MAPPED_ID_KEY
 from tests.golden.mapping.rendering import PAYER as GOLDEN

@@ -18,8 +18,8 @@ from etl.conform.findings import IssueSeverity
 from etl.conform.resource_files import file_sources
 from etl.conform.run import conform
 from etl.documents.yaml_text import read_yaml
-from etl.pipeline.convert import Converted
-from etl.pipeline.events import ignore
+from etl.pipeline.one_off import Conversion
+from etl.pipeline.progress import ignore
 from tests.golden.mapping.everything import AllRows
 from tests.property.conforming.hostile import write
 
@@ -35,7 +35,7 @@ class Judged:
         claims: how many claims were published.
     """
 
-    converted: Converted
+    converted: Conversion
     folder: Path
     errors: Mapping[str, int]
     claims: int

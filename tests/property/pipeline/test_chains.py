@@ -88,7 +88,7 @@ def made(of: dict[str, pa.Table], *, leave_out: bool) -> Made:
         Masker(SensitiveCodes()), definitions().crosswalks.get("claim_status"), leave_out=leave_out
     )
     context = RuleContext(definitions().book, NoKeys(), LISTED)
-    claims = rules.settle(check_rows(of, no_findings(), context))
+    claims = rules.finalize(check_rows(of, no_findings(), context))
     checked = check_totals(claims.decided)
     environment = Environment("p", b"key", definitions().crosswalks, {})
     partition = claims.partition(checked.tables, environment)

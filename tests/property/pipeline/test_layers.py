@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.pipeline.deltas.layers import Layer
 from etl.pipeline.deltas.merge import merged_extract
-from etl.publish.manifest import Named
+from etl.publish.kept_objects import ObjectRef
 from tests.memory_store import MemoryStore
 
 MEMBERS = ("m1", "m2")
@@ -114,7 +114,7 @@ def merged(layers: list[list[Told]]) -> dict[tuple[str, tuple[str, ...]], str]:
                 data = buffer.getvalue()
                 digest = sha256(data).hexdigest()
                 store.put(f"rows/{digest}.parquet", data)
-                tables[name] = Named(f"rows/{digest}.parquet", digest, len(data))
+                tables[name] = ObjectRef(f"rows/{digest}.parquet", digest, len(data))
         written.append(Layer("delta" if number else "full", "2026-01-01T00:00:00Z", tables))
     found = {}
     with TemporaryDirectory() as folder:

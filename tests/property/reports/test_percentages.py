@@ -7,7 +7,7 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.reports.percentages import percentages, share
+from etl.reports.page import percentages, share
 
 PARTS = st.lists(st.integers(0, 10**9) | st.integers(0, 12), min_size=1, max_size=8)
 

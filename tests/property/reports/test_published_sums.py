@@ -16,8 +16,9 @@ from scipy.optimize import linprog
 
 from etl.pipeline.run_record import totals_of
 from etl.quality import MoneyKey, MoneyTotals
-from etl.reports import Report, report_document
 from etl.reports.certificate import CertificateFacts, FileMoney
+from etl.reports.document import report_document
+from etl.reports.report_values import Report
 from tests.unit.reports.test_report import report
 
 MOST: Final = 10
@@ -209,7 +210,7 @@ def read(groups: list[Group], told: Report) -> Reader:
                     )
         rows[shown] = [(shown, name, fate) for name in types for fate in SOURCES["published"]]
         _read_bytes(reader, document["certificate"], shown, rows[shown])
-    net = totals_of(told).net
+    net = totals_of(told).money.net
     reader.add([("header", name, "net") for name in types], net.get(CATEGORY))
     return reader
 

@@ -116,8 +116,6 @@ def test_what_cannot_be_safe_is_refused_before_the_start(
     "given",
     [
         {"access_seconds": 3600},
-        {"code_seconds": 120},
-        {"revocation_seconds": 60},
         {"consent_days": ()},
         {"mode": "on"},
     ],

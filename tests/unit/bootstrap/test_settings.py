@@ -194,7 +194,7 @@ def _said_of(toml: str, **flags: object) -> list[str]:
         ("limits.rejected_claims = 2", "must be a number from 0 to 1; see `cpcds settings`"),
         ("limits.fewer_rows = 'half'", "must be a number from 0 to 1; leave it out for the def"),
         ("run.workers = 1.5", "must be a whole number, 0 or more; leave it out for the default, 0"),
-        ("store.read_seconds = 0", "must be a number above 0; leave it out for the default, 60.0"),
+        ("serve.read_seconds = 0", "must be a number above 0; leave it out for the default, 5.0"),
         ("publish.bulk = 'perhaps'", "must be true or false; leave it out for the default, true"),
         ("publish.view = 'basic'", "must be one of financial, basis; did you mean 'basis'?"),
         ("publish.mode = 700", "must be one of 0700, 0750, 0755; leave it out for the default, 07"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from etl.storage.async_port import Objects
+from etl.storage.port import Objects
 
 
 class Watched:

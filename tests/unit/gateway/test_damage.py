@@ -9,7 +9,7 @@ import pytest
 from etl.errors import NotFound, StoreError
 from etl.gateway.startup import GatewayServices
 from etl.publish.reader import open_current
-from etl.storage.async_port import Transient
+from etl.storage.port import Transient
 from tests.memory_store import MemoryStore
 from tests.unit.gateway.faulty import Watched
 from tests.unit.gateway.memory_objects import MemoryObjects

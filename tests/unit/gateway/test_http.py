@@ -13,7 +13,7 @@ from etl.errors import StoreError
 from etl.gateway.fhir_errors import KINDS, SYSTEM
 from etl.gateway.service import Service
 from etl.smart.grants import Grant
-from etl.storage.async_port import Objects
+from etl.storage.port import Objects
 from tests.unit.gateway.calls import (
     BASE,
     FHIR,

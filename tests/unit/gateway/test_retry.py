@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from etl.errors import NotFound, StoreError
-from etl.storage.async_port import Transient
 from etl.storage.async_retry import RetryingObjects, RetryPolicy
+from etl.storage.port import Transient
 from tests.memory_store import MemoryStore
 from tests.unit.gateway.faulty import Watched
 from tests.unit.gateway.memory_objects import MemoryObjects

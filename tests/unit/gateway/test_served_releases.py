@@ -12,7 +12,7 @@ from etl.gateway.served_releases import Releases
 from etl.gateway.service import Answer
 from etl.publish.reader import open_current
 from etl.publish.rendered_resources import PatientResources
-from etl.storage.async_port import Transient
+from etl.storage.port import Transient
 from tests.memory_store import MemoryStore
 from tests.unit.gateway.faulty import Watched
 from tests.unit.gateway.memory_objects import MemoryObjects

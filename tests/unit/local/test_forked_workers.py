@@ -14,8 +14,8 @@ import pytest
 from etl.bootstrap.opened_extract import SUITES
 from etl.errors import StoreError
 from etl.jobs import ALONE
-from etl.local.forked_workers import ForkedWorkers, forked_workers
-from etl.pipeline.events import ignore
+from etl.local.workers import ForkedWorkers, forked_workers
+from etl.pipeline.progress import ignore
 from etl.quality.suites.expectations import SuiteResult, SuiteRun, run_each, run_suite, run_suites
 from etl.sources import Emit
 from tests.unit.quality.test_suites import spoiled, suite_rows
@@ -63,7 +63,7 @@ def test_suites_come_to_the_same_wherever_they_are_run(tmp_path: Path) -> None:
 def test_the_library_is_there_before_the_first_job() -> None:
     # In a process of its own: what a fork server of this one was begun with counts.
     code = (
-        "from etl.pipeline.events import ignore;"
+        "from etl.pipeline.progress import ignore;"
         "from tests.unit.local.test_forked_workers import TWO, loaded;"
         "print(list(TWO.each(loaded, ['great_expectations'], ignore)))"
     )

@@ -9,7 +9,7 @@ import pytest
 from etl.bootstrap.settings import read_settings
 from etl.errors import StoreError
 from etl.local.executor import LocalExecutor
-from etl.local.memory_budget import LEAST_ROWS, MemoryBudget, free_here, partition_memory
+from etl.local.memory import LEAST_ROWS, MemoryBudget, free_here, partition_memory
 from etl.local.workers import Workers
 from etl.pipeline.executor import Cutting
 from etl.sources import largest_member, largest_partition, open_extract

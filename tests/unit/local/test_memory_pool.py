@@ -10,9 +10,9 @@ import pytest
 
 from etl.bootstrap.opened_extract import opened
 from etl.bootstrap.settings import Settings
-from etl.local.memory_pool import choose_memory_pool
+from etl.local.memory import choose_memory_pool
 from etl.local.workers import Workers
-from etl.pipeline.events import ignore
+from etl.pipeline.progress import ignore
 from etl.sources import Emit
 from tests.unit.local.test_workers import nothing
 

@@ -12,7 +12,7 @@ import pytest
 from etl.errors import DataRejected, EtlError, ExtractError, StoreError
 from etl.local.workers import Workers
 from etl.pipeline.definitions import Definitions
-from etl.pipeline.events import ignore
+from etl.pipeline.progress import ignore
 from etl.sources import Emit
 
 

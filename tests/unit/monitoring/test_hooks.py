@@ -8,7 +8,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,15 +15,25 @@ from stat import S_IMODE
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
 from etl.bootstrap import monitors
 from etl.bootstrap.settings import Settings
-from etl.monitoring.http_calls import HookFailed, call
+from etl.monitoring.http_calls import HookFailed, exchange
 from etl.monitoring.notification import run_command
 from etl.monitoring.textfile import write_textfile
-from etl.pipeline.phases import Phase
-from etl.pipeline.run_record import RunRecord, RunStart, RunTotals
+from etl.pipeline.progress import Phase
+from etl.pipeline.run_record import (
+    FindingTotals,
+    MoneyProof,
+    RejectionCause,
+    RunRecord,
+    RunStart,
+    RunTotals,
+    new_record,
+)
+from etl.publish.kept_objects import from_bytes
 
 BEGAN = datetime(2026, 1, 31, 2, tzinfo=UTC)
 START = RunStart("20260131T020000Z-0badcafe", BEGAN, "/data/in", "/data/tree")
@@ -34,23 +43,19 @@ TOTALS = RunTotals(
         "member": {"in": 30, "published": 30, "quarantined": 0, "superseded": 0},
     },
     resources={"ExplanationOfBenefit": 888, "Patient": 30},
-    rejecting=12,
-    warnings=3,
-    causes=(("claim-without-line", 12, 12),),
-    sums=174,
-    net={"benefit": "1234.50", "paidbypatient": None},
-    findings={"claim-without-line": {"claim": 12}},
+    findings=FindingTotals(12, 3, {"claim-without-line": {"claim": 12}}),
+    causes=(RejectionCause("claim-without-line", 12, 12),),
+    money=MoneyProof(174, net={"benefit": "1234.50", "paidbypatient": None}),
 )
-GOOD = RunRecord(
+GOOD = new_record(
     START,
     BEGAN + timedelta(seconds=90),
     "published",
-    0,
-    (Phase("read", 2.5, 1000), Phase("partitions", 60.0, 3)),
-    "20260131T020001Z-aaaaaaaaaaaa",
-    "reports/20260131T020001Z-aaaaaaaaaaaa/index.html",
-    TOTALS,
-    {
+    (Phase("read", 2.5, 1000, "bytes"), Phase("partitions", 60.0, 3, "partitions")),
+    release="20260131T020001Z-aaaaaaaaaaaa",
+    report="reports/20260131T020001Z-aaaaaaaaaaaa/index.html",
+    totals=TOTALS,
+    changes={
         "patients": {"added": 2, "changed": 1, "retracted": 0},
         "resources": {"Patient": {"added": 2, "changed": 0, "retracted": 0}},
     },
@@ -64,7 +69,7 @@ BAD = replace(
     totals=None,
     changes=None,
     error="storage did not answer",
-    ended=BEGAN + timedelta(hours=24),
+    ended="2026-02-01T02:00:00.000+00:00",
 )
 
 
@@ -99,36 +104,18 @@ def settings(**monitoring: Any) -> Settings:
     return Settings(monitoring=monitoring)
 
 
-# -- pings -------------------------------------------------------------------------------------
-
-
-def test_a_ping_tells_of_the_start_and_of_success_or_failure() -> None:
-    with server() as (url, got):
-        wanted = settings(ping_url=f"{url}/ping/secret")
-        monitors.run_began(wanted, START)
-        monitors.run_ended(wanted, GOOD)
-        monitors.run_ended(wanted, replace(GOOD, verdict="unchanged"))
-        monitors.run_ended(wanted, BAD)
-    assert [path for _, path, _ in got] == [
-        "/ping/secret/start", "/ping/secret", "/ping/secret", "/ping/secret/fail",
-    ]  # fmt: skip
-
-
-@pytest.mark.parametrize("verdict", ["stopped", "failed", "interrupted"])
-def test_whatever_is_no_success_is_a_failure(verdict: Any) -> None:
-    with server() as (url, got):
-        monitors.run_ended(settings(ping_url=url), replace(BAD, verdict=verdict))
-    assert [path for _, path, _ in got] == ["/fail"]
-
-
 # -- notifications -----------------------------------------------------------------------------
 
 
-def test_a_notification_is_the_summary_and_the_record() -> None:
-    with server() as (url, got):
-        monitors.run_ended(settings(notify_url=f"{url}/hook"), GOOD)
-    ((method, path, body),) = got
-    assert (method, path) == ("POST", "/hook")
+def told(path: Path) -> tuple[str, ...]:
+    """Return a command that adds its standard input to a file as a line."""
+    program = "import sys; open(sys.argv[1], 'a').write(sys.stdin.read() + '\\n')"
+    return (sys.executable, "-c", program, str(path))
+
+
+def test_a_command_gets_the_summary_and_the_record(tmp_path: Path) -> None:
+    monitors.run_ended(settings(notify_command=told(tmp_path / "got")), GOOD)
+    body = json.loads((tmp_path / "got").read_text())
     assert body["title"] == "cpcds run published: /data/tree"
     assert "900 came in, 12 were rejected" in body["text"]
     assert "claim-without-line (12 claims)" in body["text"]
@@ -136,20 +123,20 @@ def test_a_notification_is_the_summary_and_the_record() -> None:
     assert body["run"] == GOOD.to_json()
 
 
-def test_notifications_of_failures_alone() -> None:
-    with server() as (url, got):
-        wanted = settings(notify_url=url, notify_on="failure")
-        monitors.run_ended(wanted, GOOD)
-        monitors.run_ended(wanted, BAD)
-    assert [body["run"]["verdict"] for _, _, body in got] == ["failed"]
-    assert "Error: storage did not answer" in got[0][2]["text"]
+def test_notifications_of_failures_alone(tmp_path: Path) -> None:
+    wanted = settings(notify_command=told(tmp_path / "got"), notify_on="failure")
+    monitors.run_ended(wanted, GOOD)
+    monitors.run_ended(wanted, BAD)
+    (body,) = map(json.loads, (tmp_path / "got").read_text().splitlines())
+    assert body["run"]["verdict"] == "failed"
+    assert "Error: storage did not answer" in body["text"]
 
 
-def test_a_command_gets_the_message_on_its_standard_input(tmp_path: Path) -> None:
-    program = "import sys; open(sys.argv[1], 'w').write(sys.stdin.read())"
-    command = (sys.executable, "-c", program, str(tmp_path / "got"))
-    monitors.run_ended(settings(notify_command=command), GOOD)
-    assert json.loads((tmp_path / "got").read_text())["run"] == GOOD.to_json()
+@pytest.mark.parametrize("verdict", ["stopped", "failed", "interrupted"])
+def test_whatever_is_no_success_is_a_failure(verdict: Any, tmp_path: Path) -> None:
+    wanted = settings(notify_command=told(tmp_path / "got"), notify_on="failure")
+    monitors.run_ended(wanted, replace(BAD, verdict=verdict))
+    assert (tmp_path / "got").exists()
 
 
 def test_apprise_sends_title_and_text_to_a_service() -> None:
@@ -168,27 +155,34 @@ def test_apprise_sends_title_and_text_to_a_service() -> None:
 def test_a_hook_that_does_not_work_is_one_line_without_its_secret(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with server(status=500) as (url, _):
-        wanted = settings(
-            ping_url=f"{url}/secret",
-            notify_url="http://127.0.0.1:9/secret",
-            notify_command=(str(tmp_path / "no-such-program"),),
-            textfile=tmp_path / "no" / "folder.prom",
-        )
-        with caplog.at_level(logging.WARNING):
-            monitors.run_ended(wanted, GOOD)
+    wanted = Settings(
+        monitoring={
+            "notify_command": (str(tmp_path / "no-such-program"),),
+            "textfile": tmp_path / "no" / "folder.prom",
+        },
+        publish={"timestamp_url": "http://127.0.0.1:9/secret"},
+        target=str(tmp_path),
+    )
+    with caplog.at_level(logging.WARNING):
+        monitors.run_ended(wanted, GOOD)
     lines = [record.getMessage() for record in caplog.records]
-    assert [line.partition(":")[0] for line in lines] == [
-        "textfile", "ping", "notify_url", "notify_command",
-    ]  # fmt: skip
+    assert [line.partition(":")[0] for line in lines] == ["textfile", "notify_command"]
     assert all("\n" not in line and "secret" not in line for line in lines)
-    assert "127.0.0.1 answered 500" in lines[1]
+
+
+def test_an_error_of_a_call_names_the_host_and_no_secret() -> None:
+    with (
+        server(status=500) as (url, _),
+        pytest.raises(HookFailed, match=r"127\.0\.0\.1 answered 500") as failed,
+    ):
+        exchange(f"{url}/secret", 1.0, b"{}", "application/json")
+    assert "secret" not in str(failed.value)
 
 
 def test_a_url_of_another_kind_is_refused() -> None:
     for url in ("file:///etc/passwd", "ftp://host/x", "nonsense"):
         with pytest.raises(HookFailed, match="not http"):
-            call(url, 1.0)
+            exchange(url, 1.0, b"", "application/json")
 
 
 def test_a_command_that_fails_says_its_exit_code() -> None:
@@ -216,7 +210,7 @@ def test_the_textfile_has_what_a_run_came_to(tmp_path: Path) -> None:
     path = tmp_path / "cpcds.prom"
     write_textfile(path, GOOD)
     found = samples(path)
-    assert found["cpcds_run_last_success_timestamp_seconds",] == GOOD.ended.timestamp()
+    assert found["cpcds_run_last_success_timestamp_seconds",] == GOOD.ended_at.timestamp()
     assert found["cpcds_run_duration_seconds",] == 90
     assert found["cpcds_run_phase_seconds", "partitions"] == 60
     assert found["cpcds_run_rows", "quarantined", "claim"] == 12
@@ -242,8 +236,8 @@ def test_a_failure_keeps_the_time_of_the_last_success(tmp_path: Path) -> None:
     write_textfile(path, BAD)
     write_textfile(path, BAD)
     found = samples(path)
-    assert found["cpcds_run_last_success_timestamp_seconds",] == GOOD.ended.timestamp()
-    assert found["cpcds_run_last_end_timestamp_seconds",] == BAD.ended.timestamp()
+    assert found["cpcds_run_last_success_timestamp_seconds",] == GOOD.ended_at.timestamp()
+    assert found["cpcds_run_last_end_timestamp_seconds",] == BAD.ended_at.timestamp()
     assert found["cpcds_run_exit_code",] == 5
     assert not [key for key in found if key[0] == "cpcds_run_rows"]
 
@@ -260,7 +254,7 @@ def test_a_first_run_that_fails_had_no_success(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("record", [GOOD, BAD])
 def test_a_record_is_read_as_it_was_written(record: RunRecord) -> None:
-    assert RunRecord.from_bytes(record.to_bytes(), "runs/x.json") == record
+    assert from_bytes(record.to_bytes(), RunRecord, "runs/x.json", (1,)) == record
 
 
 # -- lineage -----------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from etl.bootstrap.settings import read_settings
 from etl.columns.digests import Hashes, hash_ids
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.executor import Task
-from etl.pipeline.incremental.cache import CachedLedger, CachedResults
+from etl.pipeline.incremental.cache import CachedResults
 from etl.pipeline.incremental.dependencies import Dependencies, directory_digests
 from etl.pipeline.incremental.reuse import PreviousRelease
 from etl.pipeline.partition.check_and_map import PartitionContext
@@ -27,6 +27,7 @@ from etl.pipeline.partition.directory import check_directory
 from etl.pipeline.partition.mapping import PlanResources
 from etl.pipeline.partition.providers import Providers, providers_of
 from etl.pipeline.unit import UnitContext, UnitResult, process_unit
+from etl.publish.kept_objects import RangeRef
 from etl.quality.checks.cascade import DecidedRows
 from etl.sources import Partitions, open_extract, partition
 from etl.storage.port import Store
@@ -119,7 +120,7 @@ def night_after(result: UnitResult, rows: Partitions) -> Task:
     assert result.outcome.ledger is not None
     count = rows.facts.count
     names = directory_digests(directory_of(rows), Dependencies.of(definitions()))
-    ledgers = [CachedLedger(0, count, result.outcome.ledger)]
+    ledgers = [RangeRef.of(result.outcome.ledger, range(count))]
     return replace(TASK, previous=PreviousRelease(CachedResults(ledgers, count, None, names, None)))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from etl.bootstrap.settings import Settings
-from etl.pipeline.partition.claims import ClaimRules, SettledClaims
+from etl.pipeline.partition.claims import ClaimRules, FinalizedClaims
 from etl.quality import RuleContext, check_rows, check_totals
 from etl.rows import no_findings
 from tests.e2e.commands import same_definitions
@@ -32,21 +32,21 @@ def chained(**links: str) -> World:
     return {name: rows for name, rows in of.items() if name in rest or "claim" not in name}
 
 
-def settled(of: World, *, leave_out: bool = False, **severities: str) -> SettledClaims:
+def finalized(of: World, *, leave_out: bool = False, **severities: str) -> FinalizedClaims:
     definitions = same_definitions(Settings())
     rules = ClaimRules.of(definitions)
     context = RuleContext(book(**severities), KeysInMemory(), LISTED)
     rules = ClaimRules(rules.masker, rules.statuses, leave_out)
-    return rules.settle(check_rows(tables(of), no_findings(), context))
+    return rules.finalize(check_rows(tables(of), no_findings(), context))
 
 
-def roles(claims: SettledClaims) -> dict[str, str]:
+def roles(claims: FinalizedClaims) -> dict[str, str]:
     """Return what each published claim is within its chain."""
     numbers = claims.decided.accepted["claim"].column("claim_id").to_pylist()
     return dict(zip(numbers, claims.chains.role.to_pylist(), strict=True))
 
 
-def told(claims: SettledClaims, rule: str = RULE) -> set[int]:
+def told(claims: FinalizedClaims, rule: str = RULE) -> set[int]:
     """Return the rows of claims that a rule finds."""
     return {row for name, _, row, _ in found(check_totals(claims.decided)) if name == rule}
 
@@ -98,7 +98,7 @@ def test_a_claim_with_a_rejected_successor_is_cancelled_and_counts_nothing(
     if frequency:
         of["claim"][-1]["bill_frequency"] = frequency
     fault(of)
-    claims = settled(of, leave_out=leave_out)
+    claims = finalized(of, leave_out=leave_out)
     assert roles(claims) == {"O": "superseded"}
     assert claims.decided.counted.tolist() == [False]
     named = None if fault is no_number else "R"
@@ -110,7 +110,7 @@ def test_a_successor_that_the_original_names_counts_as_well_when_it_is_rejected(
     of = chained(O="", R="")
     of["claim"][0]["adjusted_to_claim_id"] = "R"
     bad_amount(of)
-    claims = settled(of)
+    claims = finalized(of)
     assert roles(claims) == {"O": "superseded"}
     assert told(claims) == {2}
 
@@ -118,7 +118,7 @@ def test_a_successor_that_the_original_names_counts_as_well_when_it_is_rejected(
 def test_replacements_of_the_first_number_are_cancelled_by_a_later_rejected_one() -> None:
     of = chained(O="", R1="O", R2="O")
     bad_amount(of)
-    claims = settled(of)
+    claims = finalized(of)
     assert roles(claims) == {"O": "superseded", "R1": "superseded"}
     assert told(claims) == {3}  # nothing but R2 stands in the place of R1
 
@@ -126,10 +126,10 @@ def test_replacements_of_the_first_number_are_cancelled_by_a_later_rejected_one(
 def test_a_rejected_claim_between_two_connects_them() -> None:
     of = chained(O="", R1="O", R2="R1")
     of["claim_line"][1]["service_from_date"] = "2024-13-45"
-    claims = settled(of)
+    claims = finalized(of)
     assert roles(claims) == {"O": "superseded", "R2": "current"}
     assert not told(claims)
-    assert roles(settled(of, leave_out=True)) == {"R2": "current"}
+    assert roles(finalized(of, leave_out=True)) == {"R2": "current"}
 
 
 def test_a_rejected_reversal_beside_a_replacement_takes_nothing_from_it() -> None:
@@ -137,7 +137,7 @@ def test_a_rejected_reversal_beside_a_replacement_takes_nothing_from_it() -> Non
     for row in (of["claim"][-1], of["claim_line"][-1]):
         row.update({name: "-100.00" for name in row if name.startswith("amount_")})
     no_line(of)
-    claims = settled(of)
+    claims = finalized(of)
     assert roles(claims) == {"O": "superseded", "R": "current"}
     assert not told(claims)
 
@@ -145,7 +145,7 @@ def test_a_rejected_reversal_beside_a_replacement_takes_nothing_from_it() -> Non
 def test_a_payer_may_hold_back_the_whole_chain_of_a_rejected_claim() -> None:
     of = chained(O="", R1="O", R2="R1", N="")
     of["claim"][2]["amount_submitted"] = "twelve"
-    claims = settled(of, claim_successor_rejected="reject-claim")
+    claims = finalized(of, claim_successor_rejected="reject-claim")
     assert roles(claims) == {"N": "current"}
     assert told(claims) == {2, 3}
     rejected = check_totals(claims.decided).rejected.to_pylist()
@@ -161,7 +161,7 @@ def test_a_deleted_or_replaced_row_of_a_rejected_claim_is_no_successor() -> None
     del newer["adjusted_from_claim_id"]
     of["claim"][-1]["last_updated"] = "2024-05-01"
     of["claim"].append(newer)
-    assert roles(settled(of)) == {"O": "current"}
+    assert roles(finalized(of)) == {"O": "current"}
 
 
 REVERSED = dict.fromkeys(("amount_submitted", "amount_eligible", "amount_copay"), "-100.00")
@@ -195,7 +195,7 @@ def test_a_linked_claim_takes_back_when_its_amounts_add_up_to_zero_or_less(
     of["claim_line"][-1] |= {k: v for k, v in amounts.items() if table != "claim" and k[0] == "a"}
     if table != "claim" and "payment_amount" in amounts:
         role, rules = "current", set()
-    claims = settled(of)
+    claims = finalized(of)
     assert roles(claims) == {"O": "superseded", "R": role}
     signs = {"reversal-positive", "replacement-negative", "amount-negative", "payment-negative"}
     assert {name for name, *_ in found(check_totals(claims.decided))} & signs == rules
@@ -223,7 +223,7 @@ def test_what_a_bill_says_of_itself_and_its_links_are_held_to_each_other(
 ) -> None:
     of = chained(A="", B="")
     of["claim"][1] |= cells | links
-    claims = settled(of)
+    claims = finalized(of)
     told = {name for name, *_ in found(check_totals(claims.decided))}
     bills = {"replacement-without-claim", "type-of-bill-otherwise", "partial-bill-replaces"}
     assert told & bills == rules
@@ -233,6 +233,6 @@ def test_a_bill_that_the_prior_claim_names_has_its_link() -> None:
     of = chained(A="", B="")
     of["claim"][0]["adjusted_to_claim_id"] = "B"
     of["claim"][1]["type_of_bill"] = "137"
-    assert not told(settled(of), "replacement-without-claim")
+    assert not told(finalized(of), "replacement-without-claim")
     of["claim"][1]["type_of_bill"] = "114"
-    assert told(settled(of), "partial-bill-replaces") == {3}
+    assert told(finalized(of), "partial-bill-replaces") == {3}

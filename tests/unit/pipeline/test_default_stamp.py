@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from etl.pipeline.default_stamp import newest
+from etl.pipeline.read import newest
 
 NEW_YEAR = "2026-01-01"
 

@@ -16,12 +16,13 @@ from etl.pipeline.earlier_reports import release_before, write_nights_page
 from etl.publish.canonical_json import sha256
 from etl.publish.change_counts import Changes
 from etl.publish.history import find_release, rollback
-from etl.publish.manifest import Manifest, Named
+from etl.publish.kept_objects import ObjectRef
+from etl.publish.manifest import Manifest
 from etl.publish.object_keys import NIGHTS_PAGE
 from etl.publish.prune import prune
 from etl.publish.reader import open_current
 from etl.publish.release import commit
-from etl.reports import report_document, report_json
+from etl.reports.document import report_document, report_json
 from etl.reports.report_index import NIGHTS
 from tests.memory_store import MemoryStore
 from tests.unit.publish.samples import objects, patient, stage
@@ -35,11 +36,11 @@ def facts() -> Mapping[str, Any]:
     return report_document(report())
 
 
-def put_report(store: MemoryStore, run: str, when: str, **changes: Any) -> Named:
+def put_report(store: MemoryStore, run: str, when: str, **changes: Any) -> ObjectRef:
     key = f"reports/{run}/report.json"
     data = report_json({**facts(), "run": run, "release": run, "when": when, **changes})
     store.put(key, data)
-    return Named(key, sha256(data), len(data))
+    return ObjectRef(key, sha256(data), len(data))
 
 
 def night(store: MemoryStore, number: int, *, dies: bool = False, **changes: Any) -> Manifest:

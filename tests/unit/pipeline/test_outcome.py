@@ -13,7 +13,7 @@ import pytest
 
 from etl.engine.unmapped import Mention
 from etl.pipeline.outcome import Outcome, outcome_from, outcome_to
-from etl.publish.manifest import Named
+from etl.publish.kept_objects import ObjectRef
 from etl.quality import REJECTED_SCHEMA, Checked, RowCounts
 from etl.quality.totals.filled import FilledKey
 from etl.quality.totals.money import MoneyKey, MoneyTotals
@@ -38,7 +38,7 @@ OUTCOME = Outcome(
         {Mention("Organization", "o", payer=True), Mention("Organization", "p", payer=False)}
     ),
     reused=4,
-    ledger=Named("memory/x", "ab", 3),
+    ledger=ObjectRef("memory/x", "ab", 3),
     rows={"claim": 3},
 )
 

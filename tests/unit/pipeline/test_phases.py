@@ -5,8 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import count
 
-from etl.pipeline.events import Event, PartitionDone, StageAdvanced, StageBegan
-from etl.pipeline.phases import Phase, Phases, StepCounter
+from etl.pipeline.progress import (
+    Event,
+    PartitionDone,
+    Phase,
+    Phases,
+    StageAdvanced,
+    StageBegan,
+    StepCounter,
+)
 from etl.sources import FileProgress, Hashed, Partitioned
 
 
@@ -26,9 +33,12 @@ def test_a_phase_lasts_until_the_next_begins_and_counts_its_own_steps() -> None:
         PartitionDone(2, 1, 4, 40),
     ):
         phases(event)
-    assert ended == [Phase("hash", 1.0, 1000)]
+    assert ended == [Phase("hash", 1.0, 1000, "bytes")]
     phases.end()
-    assert phases.done == (Phase("hash", 1.0, 1000), Phase("partitions", 1.0, 3))
+    assert phases.done == (
+        Phase("hash", 1.0, 1000, "bytes"),
+        Phase("partitions", 1.0, 3, "partitions"),
+    )
     assert [each.steps for each in phases.done] == ["1,000 bytes", "3 partitions"]
 
 
@@ -39,7 +49,7 @@ def test_a_phase_that_comes_twice_is_one() -> None:
         phases(StageBegan(stage))
         phases(StageAdvanced(2))
     phases.end()
-    assert phases.done == (Phase("read", 2.0, 4), Phase("publish", 1.0, 2))
+    assert phases.done == (Phase("read", 2.0, 4, "bytes"), Phase("publish", 1.0, 2, "rows"))
 
 
 def test_an_end_without_a_phase_is_nothing() -> None:

@@ -11,9 +11,9 @@ from etl.bootstrap.settings import read_settings
 from etl.model.severity import Severity
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.rejection_advice import advice, empty_crosswalks, missing_cells
-from etl.pipeline.tally import Tally
+from etl.pipeline.totals import Tally
 from etl.quality import RowCounts
-from etl.reports import EmptyCrosswalk, Example, MissingCells
+from etl.reports.report_values import EmptyCrosswalk, Example, MissingCells
 from etl.reports.summary import rejected
 from etl.rows import FINDINGS_SCHEMA
 from etl.sources import Extract
@@ -114,7 +114,7 @@ def test_missing_cells_for_which_rows_go_are_named_and_others_are_not() -> None:
     found.cells["orphan-claim", "claim_line", ""] = 5
     missing = missing_cells(found, definitions())
     assert missing == (
-        MissingCells("inpatient-line-without-revenue", "claim_line", "", 69),
+        MissingCells("inpatient-line-without-revenue", "claim_line", None, 69),
         MissingCells("required", "member", "birth_date", 2),
     )
     rules = [

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec.structs import replace
 
-from etl.pipeline.run_history import read_records, write_record
-from etl.pipeline.run_record import RunRecord, RunStart, Verdict
+from etl.pipeline.run_record import (
+    RunRecord,
+    RunStart,
+    Verdict,
+    new_record,
+    read_records,
+    write_record,
+)
 from etl.publish import object_keys
 from tests.memory_store import MemoryStore
 
@@ -21,10 +27,10 @@ def test_runs_of_one_second_are_listed_as_they_began(names: tuple[str, str]) -> 
     for at, name in enumerate(names):
         began = BEGAN + timedelta(milliseconds=200 * at)
         start = RunStart(f"20260131T020000Z-{name}", began, "/data/in", "/data/tree")
-        record = RunRecord(start, began, "unchanged", 0, ())
+        record = new_record(start, began, "unchanged")
         store.put(object_keys.run_record(start.run), record.to_bytes())
-    assert [each.start.run[-8:] for each in read_records(store)] == [*reversed(names)]
-    assert [each.start.run[-8:] for each in read_records(store, 1)] == [names[-1]]
+    assert [each.run[-8:] for each in read_records(store)] == [*reversed(names)]
+    assert [each.run[-8:] for each in read_records(store, 1)] == [names[-1]]
 
 
 def test_a_rollback_stands_before_what_it_rolled_back_though_the_clock_was_set_back() -> None:
@@ -35,7 +41,7 @@ def test_a_rollback_stands_before_what_it_rolled_back_though_the_clock_was_set_b
     again = ended("unchanged", BEGAN + timedelta(minutes=1), back.release)
     store = MemoryStore()
     for record in (published, failed, back, again):
-        store.put(object_keys.run_record(record.start.run), record.to_bytes())
+        store.put(object_keys.run_record(record.run), record.to_bytes())
     assert read_records(store) == [again, back, published, failed]
     assert read_records(store, 2) == [again, back]
 
@@ -45,7 +51,7 @@ def test_a_record_stays_although_others_are_dated_later() -> None:
     later = BEGAN + timedelta(days=20_000)
     future = ended("published", later, "20801104T020000Z-aaaaaaaaaaaa", report="reports/future")
     own = ended("published", BEGAN, "20801104T020001Z-bbbbbbbbbbbb", report="reports/own")
-    store.put(object_keys.run_record(future.start.run), future.to_bytes())
+    store.put(object_keys.run_record(future.run), future.to_bytes())
     write_record(store, own, keep=2)
     assert read_records(store) == [own, future]
     write_record(store, own, keep=1)
@@ -69,4 +75,4 @@ def ended(
     verdict: Verdict, began: datetime, release: str | None, report: str | None = None
 ) -> RunRecord:
     start = RunStart(f"{began:%Y%m%dT%H%M%SZ}-0000aaaa", began, "/data/in", "/data/tree")
-    return RunRecord(start, began, verdict, 0, (), release, report)
+    return new_record(start, began, verdict, release=release, report=report)

@@ -11,7 +11,7 @@ import pytest
 from etl.errors import StoreError
 from etl.publish.bulk_files import BulkFiles, BulkOptions
 from etl.storage.local import LocalStore
-from etl.storage.parallel_writes import Writer
+from etl.storage.parallel import Writer
 from tests.memory_store import MemoryStore
 
 MB = 1 << 20

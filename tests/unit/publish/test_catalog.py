@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from etl.publish.catalog import (
-    Unit,
+    CatalogEntry,
     find_row,
     parse_rows,
     parse_shard,
@@ -13,13 +13,19 @@ from etl.publish.catalog import (
     row_lines,
 )
 
-THERE = Unit("a-1", "blocks/1", 7, "index/1", 9, "c", {"Patient": 1}, "2026-01-01T00:00:00Z")
-OTHER = Unit("b.2", "blocks/2", 8, "index/2", 9, "d", {"Patient": 1}, "2026-01-02T00:00:00Z")
-GONE = Unit("c", None, 0, "index/3", 5, "", {}, "2026-01-03T00:00:00Z", "2026-01-03T00:00:00Z")
+THERE = CatalogEntry(
+    "a-1", "blocks/1", 7, "index/1", 9, "c", {"Patient": 1}, "2026-01-01T00:00:00Z"
+)
+OTHER = CatalogEntry(
+    "b.2", "blocks/2", 8, "index/2", 9, "d", {"Patient": 1}, "2026-01-02T00:00:00Z"
+)
+GONE = CatalogEntry(
+    "c", None, 0, "index/3", 5, "", {}, "2026-01-03T00:00:00Z", "2026-01-03T00:00:00Z"
+)
 
 
 @pytest.mark.parametrize("units", [[THERE], [GONE, THERE], [OTHER, GONE, THERE]])
-def test_rows_are_the_same_line_by_line_and_all_together(units: list[Unit]) -> None:
+def test_rows_are_the_same_line_by_line_and_all_together(units: list[CatalogEntry]) -> None:
     data = render_shard(0, 0, units)
     lines = row_lines(data)
     assert len(lines) == len(units)

@@ -19,7 +19,7 @@ from etl.errors import CommitConflict, NotFound, StoreError
 from etl.publish import object_keys
 from etl.publish.block import PART_ROWS, PART_SIZE
 from etl.publish.canonical_json import sha256, short_hash
-from etl.publish.catalog import Unit
+from etl.publish.catalog import CatalogEntry
 from etl.publish.directory import write_directory
 from etl.publish.manifest import Manifest, ReleaseFacts
 from etl.publish.partition_writer import write_partition
@@ -82,7 +82,7 @@ def test_a_block_decompresses_to_one_resource_block_of_plain_ndjson() -> None:
 def test_what_states_no_time_has_the_stamp_given_and_keeps_it_and_never_goes_back() -> None:
     store = MemoryStore()
     early, day, late = (f"2026-0{month}-01T00:00:00Z" for month in (2, 3, 4))
-    units: dict[str, Unit] = {}
+    units: dict[str, CatalogEntry] = {}
     seen = []
     for content, stamp in (("same", day), ("same", late), ("other", early), ("third", late)):
         anna = PatientResources(ANNA, [resource("Patient", "anna", note=content)])

@@ -16,7 +16,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from etl.errors import StoreError, UsageError
 from etl.publish.canonical_json import dumps, loads, sha256
 from etl.publish.history import rollback
-from etl.publish.manifest import Manifest, Named, ReleaseFacts
+from etl.publish.kept_objects import ObjectRef
+from etl.publish.manifest import Manifest, ReleaseFacts
 from etl.publish.prune import prune
 from etl.publish.reader import Release, open_current
 from etl.publish.retention import Expiry, read_expiry
@@ -199,7 +200,7 @@ def with_reports(store: MemoryStore, keys: list[str]) -> list[Release]:
     releases = []
     for key, now in zip(keys, (NOW, LATER), strict=True):
         store.put(key, b"x")
-        facts = ReleaseFacts("full", reports=[Named(key, sha256(b"x"), 1)])
+        facts = ReleaseFacts("full", reports=[ObjectRef(key, sha256(b"x"), 1)])
         releases.append(publish(store, [patient("anna", 1)], now=now, facts=facts))
     return releases
 

@@ -22,9 +22,9 @@ from etl.publish.canonical_json import dumps, sha256
 from etl.publish.change_counts import ChangeCounts, Changes
 from etl.publish.diff import compare
 from etl.publish.history import find_release, holds, releases, resume, rollback
-from etl.publish.id_fingerprint import changed_ids, id_facts
+from etl.publish.kept_objects import ObjectRef
 from etl.publish.lease import LEASE_TIME, prune_lease, run_lease
-from etl.publish.manifest import Manifest, Named, Pointer, ReleaseFacts
+from etl.publish.manifest import Manifest, Pointer, ReleaseFacts, changed_ids, id_facts
 from etl.publish.prune import prune
 from etl.publish.reader import open_current, read_all
 from etl.publish.release import commit
@@ -259,7 +259,7 @@ def test_a_sound_release_verifies_and_is_counted_whole() -> None:
 def test_verify_checks_reports_as_well() -> None:
     store = MemoryStore()
     store.put("reports/r/index.html", b"report")
-    named = Named("reports/r/index.html", sha256(b"report"), 6)
+    named = ObjectRef("reports/r/index.html", sha256(b"report"), 6)
     release = publish(store, [patient("anna", 1)], facts=ReleaseFacts("full", reports=[named]))
     assert verify(release).ok
     store.put(named.key, b"forged")
@@ -400,7 +400,7 @@ def test_reports_and_quarantine_of_a_dropped_release_leave_no_folder_behind(tmp_
     store = LocalStore(tmp_path)
     for number in range(2):
         named = [
-            Named(f"{place}/r{number}/{file}", sha256(b"x"), 1)
+            ObjectRef(f"{place}/r{number}/{file}", sha256(b"x"), 1)
             for place in ("quarantine", "reports")
             for file in ("a.csv", "in/it/b.csv", "z.csv")
         ]

@@ -14,17 +14,11 @@ from etl.mapping.coverage import ElementCoverage, ProfileCoverage
 from etl.pipeline.run_record import totals_of
 from etl.publish.change_counts import ChangeCounts, Changes
 from etl.quality import RowCounts
-from etl.reports import (
-    MissingCells,
-    ReleaseBefore,
-    Report,
-    ShownPlace,
-    Unmapped,
-    report_document,
-    report_page,
-    rule_page,
-    write_report,
-)
+from etl.reports.document import report_document
+from etl.reports.finding_places import ShownPlace
+from etl.reports.page import report_page, rule_page
+from etl.reports.report_values import MissingCells, ReleaseBefore, Report, Unmapped
+from etl.reports.report_writer import write_report
 from tests.unit.quality.world import run, world
 from tests.unit.reports.test_report import report, spoiled, tally_of
 
@@ -248,7 +242,7 @@ def test_money_is_that_of_lines_where_totals_are_summed_from_them() -> None:
     money = report_document(now)["changes"]["money"]
     assert {each["level"] for each in money} == {"lines"}
     net = sum(sums.net for key, sums in lines.items() if key.category == "submitted")
-    assert totals_of(made).net["submitted"] == cents_text(net)
+    assert totals_of(made).money.net["submitted"] == cents_text(net)
 
 
 def test_required_cells_that_are_missing_are_counted_by_column() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from etl.reports import FindingPlaces
+from etl.reports.finding_places import FindingPlaces
 from etl.rows import FINDINGS_SCHEMA
 
 FILES = ("claim.csv", "member, old.csv")

@@ -21,10 +21,11 @@ from etl.quality.totals.directory import (
     EntryAges,
     NetworkCoverage,
 )
-from etl.reports import Report, report_document
 from etl.reports.directory import DirectoryFacts
+from etl.reports.document import report_document
 from etl.reports.plots import HeatMap, Plot
 from etl.reports.report_index import NIGHTS, RolledBack, nights_page
+from etl.reports.report_values import Report
 from tests.unit.reports.test_report import Page, report
 from tests.unit.reports.test_small_cells import quarantined
 

@@ -9,8 +9,9 @@ import pytest
 
 from etl.quality import MoneyKey, MoneyTotals
 from etl.quality.totals.filled import FilledKey
-from etl.reports import report_document, report_page
 from etl.reports.certificate import CertificateFacts, FileMoney, certificate_document
+from etl.reports.document import report_document
+from etl.reports.page import report_page
 from etl.reports.small_cells import exact_csv, pooled, shown_money
 from tests.unit.reports.test_report import report
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import tests.contract.executor.test_executor_contract as contract
 from etl.pipeline.context import RunOptions
 from etl.pipeline.definitions import Definitions
-from etl.pipeline.executor import Done, Read, Task
+from etl.pipeline.executor import PartitionedExtract, Task, TaskOutput
+from etl.pipeline.one_off import validate
 from etl.pipeline.outcome import outcome_to
-from etl.pipeline.validate import validate
 from etl.sources.unit_rows import unit_tables
 from etl.spark.pickling import packed
 from etl.synth import Spec, write_extract
@@ -30,7 +30,9 @@ class MeasuringExecutor(DirectExecutor):
 
     sizes: list[tuple[int, int]] = field(default_factory=list)
 
-    def process(self, read: Read, task: Task, definitions: Definitions) -> Iterator[Done]:
+    def process(
+        self, read: PartitionedExtract, task: Task, definitions: Definitions
+    ) -> Iterator[TaskOutput]:
         for done in super().process(read, task, definitions):
             sent = len(packed(unit_tables(read.partitions, done.unit)))
             files = sum(path.stat().st_size for path in done.files.values())

@@ -10,8 +10,7 @@ import pytest
 from etl.errors import StoreError, UsageError
 from etl.storage.local import LocalStore
 from etl.storage.open_store import open_store
-from etl.storage.parallel_reads import mapped
-from etl.storage.parallel_writes import Writer
+from etl.storage.parallel import Writer, mapped
 from etl.storage.port import Store, StoreOptions
 from tests.memory_store import MemoryStore
 
@@ -83,7 +82,7 @@ def test_a_writer_puts_as_many_at_once_as_the_store_is_worth() -> None:
 
 
 def test_no_more_bytes_wait_than_a_writer_may_hold(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("etl.storage.parallel_writes._BYTES_IN_FLIGHT", 100)
+    monkeypatch.setattr("etl.storage.parallel._BYTES_IN_FLIGHT", 100)
     store = Waiting(4)
     handed, most = 0, 0
     with Writer(store) as writer:

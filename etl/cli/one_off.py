@@ -1,36 +1,76 @@
-"""`cpcds convert`: the one-off use."""
+"""`cpcds convert` and `cpcds validate`: nothing is published."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 import click
 
-from etl.bootstrap.use_cases import convert_extract
-from etl.cli.options import (
-    json_option,
-    layout_option,
-    memory_option,
-    running,
-    view_option,
-    viewing,
-    workers_option,
-)
+from etl.bootstrap.use_cases import convert_extract, validate_extract
+from etl.cli import options
 from etl.cli.progress import progress
 from etl.cli.result_tables import (
     counts_json,
     rejected_json,
     show_counts,
     show_rejected,
+    show_summary,
     show_unowned,
+    summary_json,
 )
 from etl.errors import if_interrupted
-from etl.pipeline.process import Processed
+from etl.pipeline.process import ProcessedExtract
 from etl.pipeline.report import LimitBroken
-from etl.reports import Rejected
+from etl.reports.summary import Rejected
+
+NO_REPORT: Final = "no report was written; running the same again goes on from here"
+
+
+@click.command("validate")
+@click.argument("extract", type=click.Path(path_type=Path))
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("cpcds-report"),
+    show_default=True,
+    help="Folder for the report and the quarantine.",
+)
+@options.view_option
+@options.layout_option
+@options.workers_option
+@options.memory_option
+@options.json_option
+@click.pass_context
+def validate_command(
+    context: click.Context,
+    extract: Path,
+    report: Path,
+    view: str | None,
+    layout: str | None,
+    workers: int | None,
+    memory: str | None,
+    as_json: bool,
+) -> None:
+    """Check the CPCDS extract EXTRACT and write the auditor's report.
+
+    Nothing is published. Exit code 4 says that more was rejected than the limits allow.
+    """
+    settings = context.obj.settings(
+        layout=layout, publish=options.viewing(view), run=options.running(memory=memory)
+    ).with_workers(workers)
+    with if_interrupted(NO_REPORT), progress(quiet=as_json) as emit:
+        validated = validate_extract(settings, extract, report, emit)
+    page = validated.reported.page
+    if as_json:
+        body = summary_json(validated.reported.report)
+        options.print_json({**body, "report": str(page)})
+    else:
+        show_summary(validated.reported.report)
+        click.echo(f"report: {page}")
+    validated.enforce()
+
 
 NOT_WHOLE: Final = "the files were not written; running the same again goes on from here"
 
@@ -43,11 +83,11 @@ NOT_WHOLE: Final = "the files were not written; running the same again goes on f
     required=True,
     help="Folder for <ResourceType>.ndjson; made where it is missing.",
 )
-@view_option
-@layout_option
-@workers_option
-@memory_option
-@json_option
+@options.view_option
+@options.layout_option
+@options.workers_option
+@options.memory_option
+@options.json_option
 @click.pass_context
 def convert_command(
     context: click.Context,
@@ -64,7 +104,7 @@ def convert_command(
     Nothing is configured, published or kept: one file a resource type, for the tools you like.
     """
     settings = context.obj.settings(
-        layout=layout, publish=viewing(view), run=running(memory=memory)
+        layout=layout, publish=options.viewing(view), run=options.running(memory=memory)
     ).with_workers(workers)
     try:
         with if_interrupted(NOT_WHOLE), progress(quiet=as_json) as emit:
@@ -77,7 +117,7 @@ def convert_command(
 
 
 def _show(
-    processed: Processed,
+    processed: ProcessedExtract,
     rejected: Rejected,
     files: Mapping[str, tuple[int, Path]],
     *,
@@ -93,7 +133,7 @@ def _show(
             "unowned_rows": dict(processed.unowned),
             "rejected": rejected_json(rejected),
         }
-        click.echo(json.dumps(body, indent=2))
+        options.print_json(body)
         return
     show_counts(counts)
     show_rejected(rejected)

@@ -1,45 +1,136 @@
-"""Phases of a run: how long each took, and how many steps it had."""
+"""Events of a run, and how long each of its phases took."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from types import MappingProxyType
+from typing import Final, Literal, TypeAlias
 
-from etl.pipeline.events import (
-    STAGES,
-    Event,
-    ObjectWritten,
-    PartitionDone,
-    Stage,
-    StageAdvanced,
-    StageBegan,
-)
+import msgspec
+
 from etl.reports.summary import counted
+from etl.sources import Event as SourceEvent
 from etl.sources import FileProgress, Hashed
+
+Stage: TypeAlias = Literal[
+    "hash", "read", "directory", "partitions", "publish", "bulk", "suites", "report", "commit"
+]
+
+STAGES: Final[Mapping[Stage, str]] = MappingProxyType(
+    {
+        "hash": "bytes",
+        "read": "bytes",
+        "directory": "rows",
+        "partitions": "partitions",
+        "publish": "rows",
+        "bulk": "resources",
+        "suites": "suites",
+        "report": "files",
+        "commit": "objects",
+    }
+)
+"""Stage -> name of its steps, in the order in which a run reaches them.
+
+Rows of `publish` are those of the catalog, and the resources of the shared directory.
+"""
 
 
 @dataclass(frozen=True, slots=True)
-class Phase:
+class StageBegan:
+    """A part of the run began; the one before it is over.
+
+    Attributes:
+        stage: which. Reading begins twice where a delta is put on top of what it changes.
+        total: how many steps it has; None where that is not known.
+    """
+
+    stage: Stage
+    total: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StageAdvanced:
+    """Some steps of the present stage are done.
+
+    Attributes:
+        count: how many more.
+    """
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class StageExtended:
+    """The present stage has more steps than were known.
+
+    Attributes:
+        count: how many more.
+    """
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectWritten:
+    """An object was written to the target: a step of stages that count objects."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionDone:
+    """One partition of members was checked and mapped, or several with little to do.
+
+    Attributes:
+        index: number of the first.
+        count: how many.
+        members: how many members it published.
+        resources: how many resources it has.
+        reused: members whose results are those of the previous release, rejected ones included.
+    """
+
+    index: int
+    count: int
+    members: int
+    resources: int
+    reused: int = 0
+
+
+Event: TypeAlias = (
+    SourceEvent | StageBegan | StageAdvanced | StageExtended | ObjectWritten | PartitionDone
+)
+Emit: TypeAlias = Callable[[Event], None]
+
+
+def ignore(event: Event) -> None:
+    """Emit nothing."""
+    del event
+
+
+def to_all(*receivers: Emit) -> Emit:
+    """Return what hands each event on to all receivers, in their order."""
+
+    def emit(event: Event) -> None:
+        for receiver in receivers:
+            receiver(event)
+
+    return emit
+
+
+class Phase(msgspec.Struct, frozen=True, rename={"stage": "phase"}):
     """A phase of a run, done or under way.
 
     Attributes:
         stage: which.
         seconds: how long it took.
         count: how many steps it had.
-        recorded_unit: name of its steps where an older program counted others; else empty.
+        unit: name of its steps, in the plural.
     """
 
-    stage: Stage
+    stage: str
     seconds: float
     count: int
-    recorded_unit: str = ""
-
-    @property
-    def unit(self) -> str:
-        """Name of its steps, in the plural."""
-        return self.recorded_unit or STAGES[self.stage]
+    unit: str
 
     @property
     def steps(self) -> str:
@@ -106,7 +197,7 @@ class Phases:
         if self._present is None:
             return
         stage, began = self._present
-        phase = Phase(stage, self._clock() - began, self._count)
+        phase = Phase(stage, self._clock() - began, self._count, STAGES[stage])
         self._present, self._count = None, 0
         self._done.append(phase)
         self._ended(phase)
@@ -115,12 +206,12 @@ class Phases:
     def done(self) -> tuple[Phase, ...]:
         """The phases that are over, in the order of `STAGES`; one that came twice is one."""
         phases = []
-        for stage in STAGES:
+        for stage, unit in STAGES.items():
             mine = [each for each in self._done if each.stage == stage]
             if mine:
                 seconds, count = (
                     sum(each.seconds for each in mine),
                     sum(each.count for each in mine),
                 )
-                phases.append(Phase(stage, seconds, count))
+                phases.append(Phase(stage, seconds, count, unit))
         return tuple(phases)

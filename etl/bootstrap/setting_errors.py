@@ -1,7 +1,10 @@
-"""Descriptions of the values that settings may have, for messages about invalid ones."""
+"""Errors of settings: where each stands, and what its type takes."""
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Final, Literal, Union, get_args, get_origin
@@ -11,8 +14,63 @@ from pydantic import BaseModel, ByteSize, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from etl.bootstrap.setting_locations import PREFIX, Location, variable_of
 from etl.documents.nearest import nearest
+
+PREFIX: Final = "CPCDS_"
+_SYNTAX: Final = re.compile(r"(?P<what>.*) \(at line (?P<line>\d+), column \d+\)", re.DOTALL)
+Location = tuple[int | str, ...]
+"""Name of a setting, part by part, as pydantic states it."""
+_OPTIONS: Final[Mapping[str, str]] = {"target": "--to or TARGET"}
+"""Setting -> its option, where that is not the last part of its name."""
+
+
+def variable_of(location: Sequence[int | str]) -> str:
+    """Return the name of the environment variable of a setting."""
+    return PREFIX + "__".join(str(part) for part in location).upper()
+
+
+def option_of(location: Location) -> str:
+    """Return the command's option, or argument, that gives a setting."""
+    name = ".".join(str(part) for part in location[:2])
+    return _OPTIONS.get(name) or f"--{name.rpartition('.')[2].replace('_', '-')}"
+
+
+def locations_in(flags: Mapping[str, Any]) -> Iterator[Location]:
+    """Yield the name of each setting that flags give."""
+    for name, value in flags.items():
+        below = locations_in(value) if isinstance(value, Mapping) else [()]
+        yield from ((name, *rest) for rest in below)
+
+
+def origin_of(location: Location, file: Path, given: Collection[Location]) -> str:
+    """Return where a setting was given: an option, a variable, or a file with its line.
+
+    Args:
+        location: its name, part by part.
+        file: the configuration file, which may be missing.
+        given: names of the settings that a command's flags give.
+    """
+    for end in range(len(location), 0, -1):
+        if location[:end] in given:
+            return option_of(location[:end])
+    for end in range(len(location), 0, -1):
+        if variable_of(location[:end]) in os.environ:
+            return variable_of(location[:end])
+    from etl.documents.toml_text import lines_by_place  # brings in yaml; errors alone need it
+
+    try:
+        lines = lines_by_place(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError):
+        return str(file)
+    places = (location[:end] for end in range(len(location), 0, -1))
+    return next((f"{file}:{lines[place]}" for place in places if place in lines), str(file))
+
+
+def syntax_error(error: ValueError, file: Path) -> tuple[str, str]:
+    """Return the place of a TOML error, and its message."""
+    match = _SYNTAX.fullmatch(str(error))
+    return (str(file), str(error)) if not match else (f"{file}:{match['line']}", match["what"])
+
 
 _SEE: Final = "see `cpcds settings`"
 _ONE: Final = {

@@ -1,4 +1,4 @@
-"""Administration of the authorization server: `apps`, `auth`, `audit`."""
+"""Commands on the authorization server's database: apps, audit trail, yearly numbers."""
 
 from __future__ import annotations
 
@@ -16,9 +16,57 @@ from etl.auth.registration import draft_of_metadata
 from etl.auth.yearly_numbers import yearly_numbers
 from etl.bootstrap import auth
 from etl.bootstrap.settings import Settings
-from etl.cli.options import json_option
+from etl.cli.options import json_option, print_json, write_file
 from etl.documents.json_text import read_json
 from etl.errors import DataRejected, UsageError
+
+
+@click.group("report")
+def report_group() -> None:
+    """Make the numbers that payers report to others."""
+
+
+@report_group.command("cms")
+@click.option("--year", type=click.IntRange(2016, 9999), required=True, help="Calendar year, UTC.")
+@click.option(
+    "--csv", "to_csv", type=click.Path(path_type=Path, dir_okay=False), help="Write CSV to a file."
+)
+@click.option(
+    "--html", "to_page", type=click.Path(path_type=Path, dir_okay=False), help="Write a page."
+)
+@json_option
+@click.pass_context
+def cms_command(
+    context: click.Context,
+    year: int,
+    to_csv: Path | None,
+    to_page: Path | None,
+    as_json: bool,
+) -> None:
+    """Count the members whose data went to an app in a year, and to one more than once.
+
+    These are the yearly numbers on the Patient Access API; no identity is in them.
+    """
+    from etl.auth.yearly_numbers import as_csv, as_document, as_page, yearly_numbers
+    from etl.bootstrap import auth
+
+    settings = context.obj.settings()
+    with auth.services(settings) as services:
+        today = services.clock().date()
+        numbers = yearly_numbers(services.database, year, settings.payer.name, today)
+    if to_csv is not None:
+        write_file(to_csv, as_csv(numbers))
+    if to_page is not None:
+        write_file(to_page, as_page(numbers))
+    if as_json:
+        print_json(as_document(numbers))
+        return
+    click.echo(f"members whose data went to an app: {numbers.members:,}")
+    click.echo(f"members whose data went to an app more than once: {numbers.more_than_once:,}")
+    for name, members in numbers.apps:
+        click.echo(f"  {name}: {members:,}")
+    if not numbers.is_whole:
+        click.echo(f"The year is not over: counted until {numbers.until}.")
 
 
 @click.group("apps")
@@ -39,7 +87,7 @@ def list_command(context: click.Context, status: str | None, as_json: bool) -> N
     with auth.services(context.obj.settings()) as services:
         apps = services.apps.all((AppStatus(status),) if status else ())
     if as_json:
-        click.echo(json.dumps([_document(app) for app in apps], indent=2))
+        print_json([_document(app) for app in apps])
         return
     for app in apps:
         draft = app.draft
@@ -57,7 +105,7 @@ def show_command(context: click.Context, client_id: str, as_json: bool) -> None:
     with auth.services(context.obj.settings()) as services:
         app = services.apps.get(client_id)
     if as_json:
-        click.echo(json.dumps(_document(app), indent=2))
+        print_json(_document(app))
     else:
         _show(app)
 
@@ -161,7 +209,7 @@ def usage_command(context: click.Context, year: int, as_json: bool) -> None:
         numbers = yearly_numbers(services.database, year, "", services.clock().date())
     if as_json:
         counts = {"once": numbers.members, "several": numbers.several_apps}
-        click.echo(json.dumps({"year": year, **counts, "apps": numbers.apps}, indent=2))
+        print_json({"year": year, **counts, "apps": numbers.apps})
         return
     click.echo(f"members whose data went to one app or more: {numbers.members:,}")
     click.echo(f"members whose data went to several apps: {numbers.several_apps:,}")
@@ -222,7 +270,7 @@ def verify_command(context: click.Context, archives: tuple[Path, ...], as_json: 
     finally:
         database.close()
     if as_json:
-        click.echo(json.dumps(asdict(verified), indent=2))
+        print_json(asdict(verified))
     else:
         click.echo(f"{verified.events:,} events in {verified.files:,} files")
         for problem in verified.problems:
