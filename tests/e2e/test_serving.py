@@ -48,7 +48,7 @@ AUTHORIZING = {
 """Those that the authorization server and the portal need beside them."""
 
 BENEATH = {
-    *("_argon2_cffi_bindings", "_cffi_backend", "_distutils_hack", "annotated_types", "anyio"),
+    *("_cffi_backend", "_distutils_hack", "annotated_types", "anyio"),
     *("deprecated", "dotenv", "idna", "markupsafe", "packaging", "pydantic_core", "wrapt"),
     *("python_multipart", "sniffio", "typing_extensions", "typing_inspection", "watchfiles"),
 }
