@@ -62,33 +62,6 @@ def matches(column: Any, pattern: str) -> Any:
     return true_where(pc.match_substring_regex(column, pattern=pattern))
 
 
-def byte_rows(column: Any, width: int) -> Any:
-    """Return the bytes of a column in which every cell has the same width.
-
-    Args:
-        column: `string`, no nulls, every cell `width` bytes.
-        width: bytes a cell.
-
-    Returns:
-        `uint8`, shape (n, width); a view of the column's own buffer.
-    """
-    count = len(column)
-    if count == 0:
-        return np.empty((0, width), dtype=np.uint8)
-    _, offsets, data = column.buffers()
-    first = int(np.frombuffer(offsets, dtype=np.int32, count=1, offset=4 * column.offset)[0])
-    cells = np.frombuffer(data, dtype=np.uint8, count=count * width, offset=first)
-    return cells.reshape(count, width)
-
-
-def text_rows(rows: Any) -> Any:
-    """Return the rows of an ASCII byte matrix as the cells of a `string` array."""
-    count, width = rows.shape
-    offsets = np.arange(count + 1, dtype=np.int32) * np.int32(width)
-    data = np.ascontiguousarray(rows, dtype=np.uint8)
-    return pa.StringArray.from_buffers(count, pa.py_buffer(offsets), pa.py_buffer(data))
-
-
 def replaced(column: Any, where: Any, values: Any) -> Any:
     """Return a column in which the cells at `where` are `values`, in order.
 

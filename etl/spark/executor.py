@@ -33,8 +33,8 @@ from etl.rows import arrow_stream
 from etl.sources import Emit, Extract, GlobalKeys, Partitions, open_partitions
 from etl.sources.finished_steps import Inventory
 from etl.sources.keys import UnitIds
+from etl.sources.partitions import shared_tables, unit_facts, unit_tables
 from etl.sources.read_extract import read_rows
-from etl.sources.unit_rows import shared_tables, unit_facts, unit_tables
 from etl.sources.work_folder import FolderReceiver
 from etl.spark.pickling import packed, pickled
 from etl.spark.program import program_text

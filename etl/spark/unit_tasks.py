@@ -25,7 +25,7 @@ from etl.pipeline.partition.providers import providers_of
 from etl.pipeline.unit import UnitContext, process_unit, unit_ids
 from etl.sources import GlobalKeys, PartitionFacts, Partitions
 from etl.sources.keys import UnitKeys
-from etl.sources.unit_rows import Tables, UnitRows
+from etl.sources.partitions import Tables, UnitRows
 from etl.spark.pickling import unpacked, unpickled
 from etl.spark.task_rows import Batches, TaskRow, batches_of, by_place, guarded, rows_of
 from etl.storage.port import Store

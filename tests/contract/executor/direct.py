@@ -19,7 +19,7 @@ from etl.pipeline.partition.check_and_map import PartitionContext
 from etl.pipeline.partition.providers import providers_of
 from etl.pipeline.unit import UnitContext, UnitResult, process_unit, unit_ids
 from etl.sources import Emit, Extract, GlobalKeys, Partitions, partition
-from etl.sources.unit_rows import UnitRows, shared_tables, unit_facts, unit_tables
+from etl.sources.partitions import UnitRows, shared_tables, unit_facts, unit_tables
 from etl.storage.port import Store
 
 

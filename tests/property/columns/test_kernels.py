@@ -11,7 +11,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from etl.columns import codes, dates, numbers
-from etl.columns.arrays import byte_rows, text_rows
 
 
 def column(cells: list[str | None]) -> pa.Array:
@@ -327,8 +326,3 @@ def test_reading_a_code_twice_changes_nothing(cells: list[str | None]) -> None:
     kept = ~(once.impossible | twice.impossible)
     assert twice.values.filter(pa.array(kept)) == once.values.filter(pa.array(kept))
     assert not (twice.misplaced & kept).any()
-
-
-@given(st.lists(st.text("abcdefghij", min_size=4, max_size=4), max_size=6))
-def test_byte_matrices_are_text_again(cells: list[str]) -> None:
-    assert text_rows(byte_rows(column(list(cells)), 4)).to_pylist() == cells
