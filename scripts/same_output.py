@@ -70,7 +70,7 @@ SANDBOX: Final = {
     "CPCDS_AUTH__DATABASE": "sqlite:///auth/auth.sqlite3",
     "CPCDS_AUTH__AUDIT": "auth/audit",
 }
-"""Settings of the authorization server whose files `differences` leaves out."""
+"""Settings of an authorization server whose files are deleted after the requests."""
 
 SIGN_TOKENS: Final = """
 import json, sys
@@ -112,10 +112,6 @@ _VARYING: Final = (
     (re.compile(rb"\b\d+(\.\d+)? s\b"), b"0 s"),
     (re.compile(rb" +\d+\.\d$", re.MULTILINE), b" 0.0"),
     (re.compile(rb"_page=[\w.~%-]+"), b"_page=sealed"),
-    # The earlier program served these requests in its development mode.
-    (re.compile(rb"^x-development-mode: on\n", re.MULTILINE), b""),
-    (re.compile(rb", x-development-mode\b"), b""),
-    (re.compile(rb"(?s)^GET /fhir/metadata\n.*?(?=^GET )", re.MULTILINE), b""),
 )
 """What differs from run to run of one program -> what takes its place."""
 
@@ -155,7 +151,8 @@ def commands() -> Iterator[Command]:
     for layout in sorted(path.name for path in (ROOT / "tests/golden/layouts").iterdir()):
         golden = f"golden/{layout}"
         if not (ROOT / "tests/golden/layouts" / layout / "layout.yaml").exists():
-            yield Command(("convert", f"{golden}/input", "--out", f"from-{layout}", "--json"))
+            converting = ("convert", f"{golden}/input", "--out", f"from-{layout}", "--json")
+            yield Command(("--mappings", "own-mappings", *converting))
             yield Command(("doctor", f"{golden}/input"))
 
 
@@ -165,11 +162,6 @@ class Program:
 
     root: Path
     folder: Path
-
-    @property
-    def has_development_tokens(self) -> bool:
-        """Whether `cpcds serve` takes tokens of its command line."""
-        return (self.root / "etl/gateway/development_tokens.py").exists()
 
     def environment(self, day: int, **more: str) -> dict[str, str]:
         """Return the environment of a command."""
@@ -187,6 +179,7 @@ class Program:
         self.folder.mkdir(parents=True)
         shutil.copytree(ROOT / SAMPLES, self.folder / SAMPLES)
         shutil.copytree(ROOT / "tests/golden/layouts", self.folder / "golden")
+        shutil.copytree(ROOT / "tests/golden/own-mappings", self.folder / "own-mappings")
 
     def run_all(self, pattern: str) -> None:
         """Run the matching commands, and keep their exit codes and output with their files."""
@@ -228,7 +221,7 @@ class Program:
             process.wait(20)
 
     def access_tokens(self, patients: Sequence[str]) -> dict[str, str]:
-        """Return an access token for each patient, of the grant of a development token."""
+        """Return an access token for each patient."""
         done = subprocess.run(  # noqa: S603 - our own words
             [sys.executable, "-c", SIGN_TOKENS, *patients],
             cwd=self.folder,
@@ -241,15 +234,8 @@ class Program:
 
     def ask_all(self, patients: Sequence[str], requests: Sequence[tuple[str, str | None]]) -> None:
         """Send every request, and keep status, headers and body of its answer."""
-        if self.has_development_tokens:
-            tokens = {patient: f"token-{patient}" for patient in patients}
-            given = [f"{tokens[patient]}={patient}" for patient in patients]
-            options = [word for token in given for word in ("--development-token", token)]
-            environment = {}
-        else:
-            options, environment = [], SANDBOX
-            tokens = self.access_tokens(patients)
-        with self.serving("samples", "--directory", "directory", *options, **environment) as port:
+        tokens = self.access_tokens(patients)
+        with self.serving("samples", "--directory", "directory", **SANDBOX) as port:
             answers = [
                 (path, *_answer(port, path, tokens[patient] if patient else None))
                 for path, patient in requests
@@ -259,6 +245,7 @@ class Program:
             for path, status, headers, body in answers
         ]
         (self.folder / "http.printed").write_bytes(b"\n".join(answered))
+        shutil.rmtree(self.folder / "auth")
 
 
 def _answer(port: int, path: str, token: str | None) -> tuple[int, str, bytes]:
@@ -367,7 +354,7 @@ def differences(before: Path, after: Path, is_whole: bool) -> Iterator[str]:
         if path.is_file()
     }
     for name in sorted(names):
-        if name.startswith("auth/") or any(re.search(pattern, name) for pattern in MEANT):
+        if any(re.search(pattern, name) for pattern in MEANT):
             continue
         paths = before / name, after / name
         if not all(path.exists() for path in paths):

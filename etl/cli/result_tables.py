@@ -47,7 +47,7 @@ def show_missing(rejected: Rejected) -> None:
         for empty in rejected.empty_crosswalks
     ]
     rows += [
-        (f"{fact.table}{fact.column and f'.{fact.column}'}: {fact.rule}", f"{fact.cells:,}")
+        (f"{'.'.join(filter(None, (fact.table, fact.column)))}: {fact.rule}", f"{fact.cells:,}")
         for fact in rejected.missing[:MOST_CAUSES]
     ]
     if not rows:

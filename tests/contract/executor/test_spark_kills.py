@@ -23,7 +23,7 @@ from tests.contract.executor.spark_programs import children, processes, standalo
 from tests.contract.executor.test_executor_contract import Payer
 from tests.waiting import until
 
-pytestmark = list(MARKS)
+pytestmark = [*MARKS, pytest.mark.long]
 
 HERE = {"spark.master": "local[2]", "spark.ui.enabled": "false"}
 _ZSTD = b"\x28\xb5\x2f\xfd"
@@ -49,9 +49,7 @@ def expected(
     return first, second
 
 
-@pytest.mark.parametrize(
-    "stage", [STAGES[0], *(pytest.param(stage, marks=pytest.mark.long) for stage in STAGES[1:])]
-)
+@pytest.mark.parametrize("stage", STAGES)
 def test_a_driver_that_is_killed_changes_nothing_for_readers_and_the_next_ends_as_undisturbed(
     definitions: Definitions,
     extracts: tuple[Path, Path],
@@ -113,13 +111,7 @@ def _found(folders: list[Path], values: set[bytes]) -> list[tuple[Path, bytes]]:
     return found
 
 
-@pytest.mark.parametrize(
-    "encrypted",
-    [
-        pytest.param(True, id="encrypted"),
-        pytest.param(False, marks=pytest.mark.long, id="plain"),
-    ],
-)
+@pytest.mark.parametrize("encrypted", [True, False], ids=["encrypted", "plain"])
 def test_machines_that_are_killed_leave_no_members_data_but_in_the_work_folder_and_encrypted(
     definitions: Definitions,
     extracts: tuple[Path, Path],

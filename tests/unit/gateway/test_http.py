@@ -201,11 +201,6 @@ def test_those_who_do_not_take_it_get_it_plain(server: Server, value: str) -> No
     assert "content-encoding" not in got.headers
 
 
-def test_compression_can_be_switched_off() -> None:
-    got = served(gzip=False).call(EOB, (b"accept-encoding", b"gzip"))
-    assert "content-encoding" not in got.headers
-
-
 # Caches, browsers
 
 
