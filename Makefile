@@ -62,8 +62,8 @@ install: $(VENV)/serving ## Set up .venv/ with the cpcds command (EXTRAS=delta,s
 
 develop: $(VENV)/developed ## Set up what tests and checks need as well.
 
-run: $(VENV)/installed ## Run the main job on cpcds_samples/: validate, map, publish to output/, report.
-	$(BIN)/cpcds run $(EXTRACT) --to $(TARGET)
+run: $(VENV)/installed ## Validate, map, publish cpcds_samples/ to output/, report (nightly: EXTRACT=… TARGET=… LOG=…).
+	$(BIN)/cpcds run $(EXTRACT) --to $(TARGET) $(if $(LOG),--log $(LOG))
 
 test: develop ## Run the tests that take seconds, on two processors (JOBS=8 make test: on eight).
 	$(BIN)/pytest -n $(JOBS) --dist worksteal

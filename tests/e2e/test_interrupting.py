@@ -92,7 +92,7 @@ def test_an_interrupted_make_target_ends_by_its_signal_after_the_sentence(tmp_pa
     extract, tree = tmp_path / "in", tmp_path / "tree"
     write_extract(extract, Spec(120, seed=1, since=date(2022, 1, 1)))
     places = (f"EXTRACT={extract}", f"TARGET={tree}", f"LOG={tmp_path / 'log'}")
-    command = ("make", "-s", "-o", "install", "nightly", f"BIN={Path(sys.executable).parent}")
+    command = ("make", "-s", "-o", ".venv/installed", "run", f"BIN={Path(sys.executable).parent}")
     make = subprocess.Popen(
         [*command, *places],
         cwd=ROOT,
