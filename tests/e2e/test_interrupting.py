@@ -61,7 +61,7 @@ def group(of: int) -> list[int]:
     ("stage", "number", "code"),
     [
         ("reading …", signal.SIGINT, 130),
-        ("checking and mapping …", signal.SIGINT, 130),
+        pytest.param("checking and mapping …", signal.SIGINT, 130, marks=pytest.mark.long),
         ("checking and mapping …", signal.SIGTERM, 143),
     ],
 )
