@@ -128,5 +128,5 @@ def test_the_audit_trail_is_checked(tmp_path: Path) -> None:
 
 
 def test_tables_and_keys_are_looked_after() -> None:
-    assert "version 0003" in cpcds("auth", "migrate").output
+    assert "version 0004" in cpcds("auth", "migrate").output
     assert "new keys" in cpcds("auth", "rotate-keys").output
