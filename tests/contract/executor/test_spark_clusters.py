@@ -28,7 +28,8 @@ from tests.waiting import until
 pytestmark = list(MARKS)
 
 
-@pytest.mark.parametrize("victim", ["executor", pytest.param("Python", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("victim", ["executor", "Python"])
 def test_an_executor_or_its_python_that_is_killed_leaves_the_same_tree(
     definitions: Definitions,
     extract: Path,

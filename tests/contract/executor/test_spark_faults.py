@@ -14,7 +14,7 @@ from tests.contract.executor.spark import MARKS, cluster, on_spark
 from tests.contract.executor.spark_programs import standalone_cluster
 from tests.contract.executor.test_executor_contract import Payer, load
 
-pytestmark = list(MARKS)
+pytestmark = [*MARKS, pytest.mark.long]
 
 SPECULATION = {
     "spark.speculation": "true",
