@@ -21,6 +21,7 @@ from etl.certificate.published import (
     PublishedClaims,
 )
 from etl.certificate.source import (
+    ADJUSTED,
     COMPARED,
     Fates,
     SourceClaims,
@@ -442,7 +443,6 @@ def _adjustments_left_in(
     left_in = adjustments.copy()
     left_in[rows] = ABSENT
     without = source.expected(source.stated, source.stated_lines, left_in)
-    code = CATEGORIES.index(ADJUSTMENT)
     levels = (
         ("header", source.adjustment_claims, published.headers, matched[0], 1),
         ("claim_line", source.adjustment_lines, published.lines, matched[1], 2),
@@ -451,8 +451,10 @@ def _adjustments_left_in(
     for level, owners, amounts, items, at in levels:
         is_short = np.zeros(len(of_rows[at]) + 1, dtype=np.bool_)  # the last is of no owner
         known = items >= 0
-        with_all, with_some = (expected[at][items[known], code] for expected in (of_rows, without))
-        is_short[items[known]] = (with_all != with_some) & (amounts[known, code] == with_some)
+        with_all, with_some = (
+            expected[at][items[known], ADJUSTED] for expected in (of_rows, without)
+        )
+        is_short[items[known]] = (with_all != with_some) & (amounts[known, ADJUSTED] == with_some)
         for row in rows[is_short[owners[rows]]].tolist():
             place, cents = source.adjustments.places[row], int(adjustments[row, 0])
             rule = rules[int(place[0]), int(place[1])]

@@ -43,7 +43,8 @@ COMPARED: Final[Mapping[str, tuple[str, ...]]] = {
 
 _MONEY: Final = pa.decimal128(17, 2)
 _PRIOR: Final = CATEGORIES.index("priorpayerpaid")
-_ADJUSTED: Final = CATEGORIES.index(ADJUSTMENT)
+ADJUSTED: Final = CATEGORIES.index(ADJUSTMENT)
+"""Place of adjustments in `CATEGORIES`."""
 _DAYS: Final = 100_000
 """Days that are read once: several columns have the same ones."""
 _INSTITUTIONAL: Final = ("inpatient", "outpatient")
@@ -373,7 +374,7 @@ class SourceClaims:
         added = (
             (_PRIOR, self.payers, self.payer_lines, self.stated_lines[:, _PRIOR] == ABSENT),
             (
-                *(_ADJUSTED, self.adjustments, self.adjustment_lines),
+                *(ADJUSTED, self.adjustments, self.adjustment_lines),
                 np.ones(len(self.lines), dtype=np.bool_),
             ),
         )
@@ -410,14 +411,14 @@ class SourceClaims:
         # Adjudication: of lines, and of the header.
         full = lines.copy()
         full[:, _PRIOR] = _first(lines[:, _PRIOR], paid_lines)
-        full[:, _ADJUSTED] = sums_by(self.adjustment_lines, adjustments, len(full))[:, 0]
+        full[:, ADJUSTED] = sums_by(self.adjustment_lines, adjustments, len(full))[:, 0]
         in_header = self._institutional & ~has_lines[:-1]
         full[np.append(in_header, False)[of]] = ABSENT
         head = np.full_like(headers, ABSENT)
         head[in_header] = headers[in_header]
         head[in_header, _PRIOR] = _first(headers[:, _PRIOR], paid_all)[in_header]
         adjusted = sums_by(self.adjustment_claims, adjustments, size)[:, 0]
-        head[in_header, _ADJUSTED] = adjusted[in_header]
+        head[in_header, ADJUSTED] = adjusted[in_header]
         return totals, head, full
 
     @cached_property
