@@ -137,10 +137,6 @@ class Settings(BaseSettings):
         """Return these settings with the limits that are on by default for a run alone."""
         return self.model_copy(update={"limits": self.limits.of_a_run()})
 
-    def with_workers(self, workers: int | None) -> Settings:
-        """Return these settings with a number of processes, where one is given."""
-        return self if workers is None else self.with_run(workers=workers)
-
     def with_run(self, **changed: int) -> Settings:
         """Return these settings with others of the group `run`."""
         return self.model_copy(update={"run": self.run.model_copy(update=changed)})

@@ -29,7 +29,7 @@ from etl.reports.lineage import (
 
 
 @click.command("explain")
-@click.argument("target")
+@options.target_argument()
 @click.argument("subject", required=False)
 @click.argument("path", required=False, default="")
 @click.option(
@@ -60,15 +60,12 @@ from etl.reports.lineage import (
 @click.pass_context
 def explain_command(
     context: click.Context,
-    target: str,
     subject: str | None,
     path: str,
     row: str | None,
     extracts: tuple[Path, ...],
     page: Path | None,
     values: bool,
-    view: str | None,
-    layout: str | None,
     as_json: bool,
 ) -> None:
     """Trace a resource in TARGET to its source, or a claim or row to its resources.
@@ -78,7 +75,7 @@ def explain_command(
     terminal and nowhere else.
     """
     named = _subject(subject, row)
-    settings = context.obj.settings(target=target, layout=layout, publish=options.viewing(view))
+    settings = options.read_settings(context)
     with progress(quiet=as_json) as emit:
         lineage = explain_subject(settings, extracts, named, emit)
     if path:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from etl.bootstrap.gc_policy import gc_disabled
-from etl.cli.commands import COMMANDS, EXAMPLES
 from etl.cli.console import (
     exit_code,
     interruption_of,
@@ -27,6 +29,13 @@ if TYPE_CHECKING:
     from etl.bootstrap.settings import Settings
 
 CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+_TABLE: Final = tomllib.loads(files("etl.cli").joinpath("commands.toml").read_text("utf-8"))
+EXAMPLES: Final[Mapping[str, str]] = _TABLE["examples"]
+"""Examples of `--help`: purpose -> command."""
+COMMANDS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = _TABLE["commands"]
+"""Heading of `--help` -> name -> `module:attribute` in this package, and the first sentence of the
+command's help. Only the command that is called is imported: `serve` must not load Arrow and pandas,
+which stay in memory as long as it runs, and `--help` needs none of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +78,7 @@ class Main(click.Group):
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write examples, and where to read on."""
         with formatter.section("Examples"):
-            for what, command in EXAMPLES:
+            for what, command in EXAMPLES.items():
                 formatter.write(f"{'':{formatter.current_indent}}# {what}\n")
                 formatter.write(f"{'':{formatter.current_indent}}{command}\n")
 

@@ -64,15 +64,12 @@ def check(context: click.Context, as_json: bool) -> None:
 @options.view_option
 @options.json_option
 @click.pass_context
-def docs(
-    context: click.Context, form: str, directory: bool, view: str | None, as_json: bool
-) -> None:
+def docs(context: click.Context, form: str, directory: bool, as_json: bool) -> None:
     """Print the data dictionary: column, MapIDs, FHIR path, profile."""
-    if directory and view is not None:
+    if directory and "publish" in options.given_settings(context):
         raise UsageError("--view is of claims: leave it out with --directory")
-    settings = context.obj.settings(publish=options.viewing(view))
     model = DIRECTORY if directory else CLAIMS
-    rows = dictionary(load_definitions(settings, model).mappings.plans)
+    rows = dictionary(load_definitions(options.read_settings(context), model).mappings.plans)
     if as_json:
         options.print_json([asdict(row) for row in rows])
         return
@@ -97,22 +94,14 @@ def docs(
 @options.json_option
 @click.pass_context
 def coverage_command(
-    context: click.Context,
-    extract: Path | None,
-    every: bool,
-    form: str,
-    view: str | None,
-    layout: str | None,
-    workers: int | None,
-    as_json: bool,
+    context: click.Context, extract: Path | None, every: bool, form: str, as_json: bool
 ) -> None:
     """List the must-support elements that are produced, could be, and cannot be, and why.
 
     Without EXTRACT: what the mappings can produce of any rows. With it: what they produce of the
     rows in that folder, and how many resources have each element.
     """
-    flags = {"layout": layout, "publish": options.viewing(view)}
-    settings = context.obj.settings(**flags).with_workers(workers)
+    settings = options.read_settings(context)
     if extract is None:
         profiles = mapping_coverage(settings)
     else:

@@ -29,7 +29,7 @@ NO_REPORT: Final = "no report was written; running the same again goes on from h
 
 
 @click.command("validate")
-@click.argument("extract", type=click.Path(path_type=Path))
+@options.extract_argument
 @click.option(
     "--report",
     type=click.Path(path_type=Path, file_okay=False),
@@ -37,29 +37,15 @@ NO_REPORT: Final = "no report was written; running the same again goes on from h
     show_default=True,
     help="Folder for the report and the quarantine.",
 )
-@options.view_option
-@options.layout_option
-@options.workers_option
-@options.memory_option
+@options.job_options
 @options.json_option
 @click.pass_context
-def validate_command(
-    context: click.Context,
-    extract: Path,
-    report: Path,
-    view: str | None,
-    layout: str | None,
-    workers: int | None,
-    memory: str | None,
-    as_json: bool,
-) -> None:
+def validate_command(context: click.Context, extract: Path, report: Path, as_json: bool) -> None:
     """Check the CPCDS extract EXTRACT and write the auditor's report.
 
     Nothing is published. Exit code 4 says that more was rejected than the limits allow.
     """
-    settings = context.obj.settings(
-        layout=layout, publish=options.viewing(view), run=options.running(memory=memory)
-    ).with_workers(workers)
+    settings = options.read_settings(context)
     with if_interrupted(NO_REPORT), progress(quiet=as_json) as emit:
         validated = validate_extract(settings, extract, report, emit)
     page = validated.reported.page
@@ -76,36 +62,22 @@ NOT_WHOLE: Final = "the files were not written; running the same again goes on f
 
 
 @click.command("convert")
-@click.argument("extract", type=click.Path(path_type=Path))
+@options.extract_argument
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
     required=True,
     help="Folder for <ResourceType>.ndjson; made where it is missing.",
 )
-@options.view_option
-@options.layout_option
-@options.workers_option
-@options.memory_option
+@options.job_options
 @options.json_option
 @click.pass_context
-def convert_command(
-    context: click.Context,
-    extract: Path,
-    out: Path,
-    view: str | None,
-    layout: str | None,
-    workers: int | None,
-    memory: str | None,
-    as_json: bool,
-) -> None:
+def convert_command(context: click.Context, extract: Path, out: Path, as_json: bool) -> None:
     """Convert the CPCDS extract EXTRACT into plain bulk NDJSON.
 
     Nothing is configured, published or kept: one file a resource type, for the tools you like.
     """
-    settings = context.obj.settings(
-        layout=layout, publish=options.viewing(view), run=options.running(memory=memory)
-    ).with_workers(workers)
+    settings = options.read_settings(context)
     try:
         with if_interrupted(NOT_WHOLE), progress(quiet=as_json) as emit:
             converted = convert_extract(settings, extract, out, emit)

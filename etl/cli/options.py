@@ -1,28 +1,101 @@
-"""Options shared by several commands."""
+"""Options shared by several commands; those that give a setting are declared with its name."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
 from etl.errors import UsageError
 
-layout_option: Final = click.option(
-    "--layout", help="Layout of the extract; detected where not given."
+if TYPE_CHECKING:
+    from etl.bootstrap.settings import Settings
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+Decorator = Callable[[Command], Command]
+
+_GIVEN: Final = "etl.cli.settings"
+"""Key of the settings that a command's options gave, in the context of click."""
+
+
+def given_settings(context: click.Context) -> dict[str, Any]:
+    """Return the settings that the command's options gave, by group."""
+    given: dict[str, Any] = context.meta.setdefault(_GIVEN, {})
+    return given
+
+
+def read_settings(context: click.Context) -> Settings:
+    """Return the settings, with those on top that the command's options gave.
+
+    Raises:
+        MappingErrors: settings are unknown or invalid.
+    """
+    settings: Settings = context.obj.settings(**given_settings(context))
+    return settings
+
+
+def _keep(setting: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    """Return a callback of click that keeps the value of an option as that of a setting."""
+    *group, name = setting.split(".")
+
+    def keep(context: click.Context, _: click.Parameter, value: Any) -> None:
+        if value is not None:
+            flags = given_settings(context)
+            for part in group:
+                flags = flags.setdefault(part, {})
+            flags[name] = value
+
+    return keep
+
+
+def setting_option(setting: str, *declarations: str, **attributes: Any) -> Decorator[Any]:
+    """Return an option whose value `read_settings` has; the command's function does not get it."""
+    return click.option(*declarations, expose_value=False, callback=_keep(setting), **attributes)
+
+
+def target_argument(*, required: bool = True) -> Decorator[Any]:
+    """Return the argument TARGET, which gives the setting `target`."""
+    return click.argument("target", required=required, expose_value=False, callback=_keep("target"))
+
+
+def together(*decorators: Decorator[Any]) -> Decorator[Any]:
+    """Return several options as one decorator, in their order."""
+
+    def decorate(command: Command) -> Command:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return decorate
+
+
+layout_option: Final = setting_option(
+    "layout", "--layout", help="Layout of the extract; detected where not given."
 )
-workers_option: Final = click.option(
+workers_option: Final = setting_option(
+    "run.workers",
     "--workers",
     type=click.IntRange(min=0),
     help="Processes; one a processor where not given, or 0.",
 )
-memory_option: Final = click.option(
+memory_option: Final = setting_option(
+    "run.memory",
     "--memory",
     metavar="SIZE",
     help="Most memory of all processes together, such as 1.5GB; no bound where not given.",
+)
+view_option: Final = setting_option(
+    "publish.view",
+    "--view",
+    type=click.Choice(["financial", "basis"]),
+    help="basis: the guide's Basis profiles, without any amount; else the setting publish.view.",
+)
+endpoint_option: Final = setting_option(
+    "store.endpoint_url", "--endpoint-url", help="S3-compatible server other than AWS."
 )
 json_option: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 page_option: Final = click.option(
@@ -31,28 +104,11 @@ page_option: Final = click.option(
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write it as an HTML page as well.",
 )
-view_option: Final = click.option(
-    "--view",
-    type=click.Choice(["financial", "basis"]),
-    help="basis: the guide's Basis profiles, without any amount; else the setting publish.view.",
-)
-
-
-executor_option: Final = click.option(
-    "--executor",
-    type=click.Choice(["local", "spark"]),
-    help="Where members' rows are worked on: this machine, or Apache Spark.",
-)
-master_option: Final = click.option(
-    "--master",
-    metavar="URL",
-    help="Where Spark runs, as for spark-submit; the platform's session where not given.",
-)
-
-
-def running(**given: str | None) -> dict[str, Any] | None:
-    """Return the settings of the group `run` that were given; None where none was."""
-    return {name: value for name, value in given.items() if value is not None} or None
+extract_argument: Final = click.argument("extract", type=click.Path(path_type=Path))
+job_options: Final = together(view_option, layout_option, workers_option, memory_option)
+"""Options of every command that checks and maps an extract."""
+on_target: Final = together(target_argument(), endpoint_option, json_option)
+"""The argument and the options of commands on a published tree."""
 
 
 def print_json(value: object) -> None:
@@ -76,13 +132,3 @@ def write_file(path: Path, text: str) -> None:
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
-
-
-def viewing(view: str | None) -> dict[str, Any] | None:
-    """Return the settings of `--view`; None where it was not given."""
-    return None if view is None else {"view": view}
-
-
-def endpoint(url: str | None) -> dict[str, str] | None:
-    """Return the settings of `--endpoint-url`."""
-    return None if url is None else {"endpoint_url": url}

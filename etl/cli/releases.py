@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
@@ -11,7 +11,6 @@ from typing import Any, Final
 import click
 
 from etl.bootstrap.recorded_run import roll_back_and_record
-from etl.bootstrap.settings import Settings
 from etl.bootstrap.targets import target_store
 from etl.bootstrap.use_cases import (
     plan_finder_note,
@@ -51,29 +50,16 @@ _MOST: Final = 1000
 """Most problems that are printed, and that the JSON output has."""
 
 
-def on_target(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the argument TARGET and the options that all of these have."""
-    command = click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
-    command = click.option("--endpoint-url", help="S3-compatible server other than AWS.")(command)
-    return click.argument("target")(command)
-
-
-def _settings(context: click.Context, target: str, endpoint_url: str | None) -> Settings:
-    settings: Settings = context.obj.settings(target=target, store=options.endpoint(endpoint_url))
-    return settings
-
-
 @click.command("releases")
-@on_target
+@options.on_target
 @click.pass_context
-def releases_command(
-    context: click.Context, target: str, endpoint_url: str | None, as_json: bool
-) -> None:
+def releases_command(context: click.Context, as_json: bool) -> None:
     """List the releases of TARGET that were kept, newest first.
 
     TARGET is a folder, or s3://bucket/prefix.
     """
-    store = target_store(_settings(context, target, endpoint_url))
+    settings = options.read_settings(context)
+    store = target_store(settings)
     listed = releases(store)
     runs = {each.release: each for each in read_records(store) if each.verdict == "published"}
     if as_json:
@@ -95,7 +81,7 @@ def releases_command(
         ]
         options.print_json(body)
     elif not listed:
-        click.echo(f"{target}: nothing was published yet")
+        click.echo(f"{settings.target}: nothing was published yet")
     else:
         for release in listed:
             changes = Changes.from_json(release.counts["changes"])
@@ -154,28 +140,21 @@ def _touched(changes: Changes, *, of_members: bool) -> str:
 
 
 @click.command("diff")
-@click.argument("target")
+@options.target_argument()
 @click.argument("before")
 @click.argument("after")
 @options.page_option
-@click.option("--endpoint-url", help="S3-compatible server other than AWS.")
+@options.endpoint_option
 @options.json_option
 @click.pass_context
 def diff_command(
-    context: click.Context,
-    target: str,
-    before: str,
-    after: str,
-    page: Path | None,
-    endpoint_url: str | None,
-    as_json: bool,
+    context: click.Context, before: str, after: str, page: Path | None, as_json: bool
 ) -> None:
     """Compare release BEFORE of TARGET with release AFTER.
 
     A release is named by its id, by a beginning of it that no other has, or as `current`.
     """
-    settings = _settings(context, target, endpoint_url)
-    store = target_store(settings)
+    store = target_store(options.read_settings(context))
     old, new = find_release(store, before), find_release(store, after)
     difference = compare(old, new)
     networks = network_changes(old, new) if of_directory(new) else None
@@ -196,25 +175,19 @@ def diff_command(
 
 
 @click.command("rollback")
-@click.argument("target")
+@options.target_argument()
 @click.argument("release")
 @click.option("--reason", default="", help="Why: kept in the new release. No member's data.")
-@click.option("--endpoint-url", help="S3-compatible server other than AWS.")
+@options.endpoint_option
 @options.json_option
 @click.pass_context
-def rollback_command(
-    context: click.Context,
-    target: str,
-    release: str,
-    reason: str,
-    endpoint_url: str | None,
-    as_json: bool,
-) -> None:
+def rollback_command(context: click.Context, release: str, reason: str, as_json: bool) -> None:
     """Publish what RELEASE of TARGET held once more, as a new release on top.
 
     It holds: runs stop with exit code 5 until `cpcds resume TARGET`, or with --after-rollback.
     """
-    settings = _settings(context, target, endpoint_url)
+    settings = options.read_settings(context)
+    target = settings.target
     uncertain = f"`cpcds releases {target}` shows what readers see; the same again finishes it"
     with if_interrupted(uncertain):
         manifest, model = roll_back_and_record(settings, release, " ".join(reason.split()))
@@ -234,13 +207,12 @@ def rollback_command(
 
 
 @click.command("resume")
-@on_target
+@options.on_target
 @click.pass_context
-def resume_command(
-    context: click.Context, target: str, endpoint_url: str | None, as_json: bool
-) -> None:
+def resume_command(context: click.Context, as_json: bool) -> None:
     """Let runs publish to TARGET again after a rollback."""
-    resumed = resume_target(_settings(context, target, endpoint_url))
+    settings = options.read_settings(context)
+    target, resumed = settings.target, resume_target(settings)
     if as_json:
         options.print_json({"target": target, "resumed": resumed})
     elif resumed is None:
@@ -273,12 +245,10 @@ def resume_command(
     metavar="EXTRACT",
     help="Folder that it was made from: make it again elsewhere, and compare bit for bit.",
 )
-@on_target
+@options.on_target
 @click.pass_context
 def verify_command(
     context: click.Context,
-    target: str,
-    endpoint_url: str | None,
     as_json: bool,
     release: str,
     keys: tuple[Path, ...],
@@ -290,8 +260,8 @@ def verify_command(
 
     Exit code 5 says that something is broken; it is named.
     """
-    settings = _settings(context, target, endpoint_url)
-    store = target_store(settings)
+    settings = options.read_settings(context)
+    target, store = settings.target, target_store(settings)
     chosen = find_release(store, release)
     signed_by = check_signature(chosen, keys) if keys else None
     stamped = check_time_stamp(chosen, roots) if roots else None
@@ -383,10 +353,7 @@ def _verified_json(verified: VerifyResult) -> dict[str, Any]:
     return {
         "release": verified.release,
         "ok": verified.ok,
-        "problems": [
-            {"kind": problem.kind, "key": problem.key, "what": problem.what}
-            for problem in verified.problems
-        ],
+        "problems": [asdict(problem) for problem in verified.problems],
         "problem_count": verified.count,
         "patients": verified.patients,
         "resources": verified.resources,
@@ -407,23 +374,17 @@ def _verified_json(verified: VerifyResult) -> dict[str, Any]:
     help="Releases of fewer days than this stay as well.",
 )
 @click.option("--dry-run", is_flag=True, help="Count, and delete nothing.")
-@on_target
+@options.on_target
 @click.pass_context
 def prune_command(
-    context: click.Context,
-    target: str,
-    endpoint_url: str | None,
-    as_json: bool,
-    keep: int,
-    days: float,
-    dry_run: bool,
+    context: click.Context, as_json: bool, keep: int, days: float, dry_run: bool
 ) -> None:
     """Delete old releases of TARGET, and every object that no other release names.
 
     The present release always stays, and so do releases and objects written within a day. Reports
     and quarantine of a dropped release go with it.
     """
-    settings = _settings(context, target, endpoint_url)
+    settings = options.read_settings(context)
     with (
         if_interrupted("some objects may be deleted already; the same again deletes the rest"),
         counting("looking through", "folders", FOLDERS, quiet=as_json) as advance,
@@ -456,22 +417,15 @@ def prune_command(
     "--last", type=click.IntRange(min=1), default=30, show_default=True, help="How many runs."
 )
 @options.page_option
-@on_target
+@options.on_target
 @click.pass_context
-def history_command(
-    context: click.Context,
-    target: str,
-    endpoint_url: str | None,
-    as_json: bool,
-    last: int,
-    page: Path | None,
-) -> None:
+def history_command(context: click.Context, as_json: bool, last: int, page: Path | None) -> None:
     """List the runs of TARGET, newest first: verdict, duration, what was rejected, money.
 
     TARGET is a folder, or s3://bucket/prefix. Runs that failed before anything was published there
     leave no record.
     """
-    settings = context.obj.settings(target=target, store=options.endpoint(endpoint_url))
+    settings = options.read_settings(context)
     records = read_records(target_store(settings), last)
     if page is not None:
         options.write_file(page, runs_page([each.to_json() for each in records]))
@@ -481,7 +435,7 @@ def history_command(
     for record in records:
         _show(record)
     if not records:
-        click.echo(f"{target}: no record of a run is kept there")
+        click.echo(f"{settings.target}: no record of a run is kept there")
     if page is not None:
         click.echo(f"page: {page}")
 

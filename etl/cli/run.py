@@ -32,13 +32,14 @@ NOTHING_WRITTEN: Final = "nothing was written; run it again"
 
 
 @click.command("run")
-@click.argument("extract", type=click.Path(path_type=Path))
-@click.option(
+@options.extract_argument
+@options.setting_option(
+    "target",
     "--to",
     "target",
     help="Where to publish: a folder, or s3://bucket/prefix; output/ where not given.",
 )
-@click.option("--endpoint-url", help="S3-compatible server other than AWS.")
+@options.endpoint_option
 @click.option("--rekey", is_flag=True, help="Publish under new ids: id key or payer id changed.")
 @click.option("--after-rollback", is_flag=True, help="Publish over a rollback that holds.")
 @click.option("--dry-run", is_flag=True, help="Say what would be published; write nothing there.")
@@ -48,12 +49,19 @@ NOTHING_WRITTEN: Final = "nothing was written; run it again"
     is_flag=True,
     help="Read all that is published, and make again what is missing or damaged.",
 )
-@options.view_option
-@options.layout_option
-@options.workers_option
-@options.memory_option
-@options.executor_option
-@options.master_option
+@options.job_options
+@options.setting_option(
+    "run.executor",
+    "--executor",
+    type=click.Choice(["local", "spark"]),
+    help="Where members' rows are worked on: this machine, or Apache Spark.",
+)
+@options.setting_option(
+    "run.master",
+    "--master",
+    metavar="URL",
+    help="Where Spark runs, as for spark-submit; the platform's session where not given.",
+)
 @click.option(
     "--log",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -71,19 +79,11 @@ NOTHING_WRITTEN: Final = "nothing was written; run it again"
 def run_command(
     context: click.Context,
     extract: Path,
-    target: str | None,
-    endpoint_url: str | None,
     rekey: bool,
     after_rollback: bool,
     dry_run: bool,
     page: Path | None,
     repair: bool,
-    view: str | None,
-    layout: str | None,
-    workers: int | None,
-    memory: str | None,
-    executor: str | None,
-    master: str | None,
     log: Path | None,
     log_format: LogFormat,
     as_json: bool,
@@ -97,17 +97,11 @@ def run_command(
     """
     if page is not None and not dry_run:
         raise UsageError("--html is the page of a plan: it goes with --dry-run")
-    if dry_run and executor == "spark":
+    if dry_run and options.given_settings(context).get("run", {}).get("executor") == "spark":
         raise UsageError("--dry-run works on this machine: leave out --executor spark")
     approvals = Approvals(rekey, after_rollback)
     with run_log(log, log_format) as lines:
-        settings = context.obj.settings(
-            layout=layout,
-            target=target,
-            store=options.endpoint(endpoint_url),
-            publish=options.viewing(view),
-            run=options.running(memory=memory, executor=executor, master=master),
-        ).with_workers(workers)
+        settings = options.read_settings(context)
         start = start_of(settings, extract)
         lines.run = start.run
         if dry_run:

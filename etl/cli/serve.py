@@ -2,57 +2,48 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from etl.bootstrap.http_server import Bound, bind, run
 from etl.bootstrap.served_rooms import DIRECTORY, FHIR
-from etl.cli.options import endpoint
+from etl.cli import options
 
 
 @click.command("serve")
-@click.argument("target", required=False)
-@click.option("--host", help="Address to listen on; 127.0.0.1 where not given.")
-@click.option(
-    "--port", type=click.IntRange(0, 65535), help="Port; 8000 where not given, 0 for a free one."
+@options.target_argument(required=False)
+@options.setting_option(
+    "serve.host", "--host", help="Address to listen on; 127.0.0.1 where not given."
 )
-@click.option("--workers", type=click.IntRange(min=1), help="Processes; one where not given.")
-@click.option("--base-url", help="Scheme, host and port by which apps reach the server.")
-@click.option(
+@options.setting_option(
+    "serve.port",
+    "--port",
+    type=click.IntRange(0, 65535),
+    help="Port; 8000 where not given, 0 for a free one.",
+)
+@options.setting_option(
+    "serve.workers",
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Processes; one where not given.",
+)
+@options.setting_option(
+    "serve.base_url", "--base-url", help="Scheme, host and port by which apps reach the server."
+)
+@options.setting_option(
+    "serve.directory",
     "--directory",
     metavar="TARGET",
     help="Target with a provider directory, served at /directory beside the claims.",
 )
-@click.option("--endpoint-url", help="S3-compatible server other than AWS.")
+@options.endpoint_option
 @click.pass_context
-def serve_command(
-    context: click.Context,
-    target: str | None,
-    host: str | None,
-    port: int | None,
-    workers: int | None,
-    base_url: str | None,
-    directory: str | None,
-    endpoint_url: str | None,
-) -> None:
+def serve_command(context: click.Context) -> None:
     """Serve what is published in TARGET as a FHIR API.
 
     TARGET is a folder, or s3://bucket/prefix; the setting `target` where not given. One with a
     provider directory is served alone, to everybody.
     """
-    flags: dict[str, Any] = {
-        "host": host,
-        "port": port,
-        "workers": workers,
-        "base_url": base_url,
-        "directory": directory,
-    }
-    given = {name: value for name, value in flags.items() if value is not None}
-    settings = context.obj.settings(
-        target=target, store=endpoint(endpoint_url), serve=given or None
-    )
-    bound = bind(settings)
+    bound = bind(options.read_settings(context))
     run(bound, lambda: _announce(bound))
 
 

@@ -47,7 +47,7 @@ def test_settings_can_be_sent_to_another_process() -> None:
     found = read_settings(None)
     there: Settings = pickle.loads(pickle.dumps(found))  # noqa: S301 - our own
     assert there == found
-    assert there.with_workers(2).run.workers == 2
+    assert there.with_run(workers=2).run.workers == 2
 
 
 @pytest.fixture(scope="module")
