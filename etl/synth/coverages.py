@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from etl.synth.directory import OTHER_PAYERS, VISION_PAYER, Row, address
+from etl.synth.directory import OTHER_PAYERS, Row, address
 from etl.synth.households import DENTAL_PLAN, OPEN, HealthPlan, Household, Person, Term
 from etl.synth.identifiers import phone, shuffled
 from etl.synth.names import SECOND_LINES, State
@@ -16,7 +16,7 @@ SENIOR_PLAN: Final = HealthPlan(
     OTHER_PAYERS[1], "HIP", "SF-1", "Seniors' Plan A & B", "", 0, 0, 0, 0
 )
 VISION_PLAN: Final = HealthPlan(
-    VISION_PAYER, "VISPOL", "V-2", "Clear Pane Basic", "Panes", 0, 1000, 0, 20
+    "PAY0005", "VISPOL", "V-2", "Clear Pane Basic", "Panes", 0, 1000, 0, 20
 )
 _STATUSES: Final = ("active", "active", "active", "active", "active", "Active", "ACTIVE")
 _TELECOMS: Final = (

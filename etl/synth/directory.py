@@ -7,12 +7,12 @@ depend on the member's index alone, and one region at a time is held in memory.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
 from etl.synth.identifiers import clia, npi, phone, tax_id
-from etl.synth.names import HERITAGES, SECOND_LINES, STATES, STREETS, State
+from etl.synth.names import HERITAGES, SECOND_LINES, STATES, STREETS, State, read_data
 from etl.synth.seeded_random import Dice, Purpose, iso, stamp
 from etl.synth.spec import Spec
 
@@ -20,20 +20,13 @@ Row = dict[str, str]
 
 REGION_SIZE: Final = 1000
 
+DIRECTORY_DATA: Final = read_data("directory")
+
 MEDICAL_PAYERS: Final = ("PAY0001", "PAY0002", "PAY0003")
-DENTAL_PAYER: Final = "PAY0004"
-VISION_PAYER: Final = "PAY0005"
 OTHER_PAYERS: Final = ("PAY0006", "PAY0007")
-_PAYER_NAMES: Final = (
-    "Larkspur Mutual Health Plan",
-    "Copperleaf Health, Inc.",
-    "Bayberry State Medical Assistance",
-    "Pine & Ivory Dental Cooperative",
-    "Clear Pane Vision",
-    'Old Quarry Workers\' Fund ("OQWF")',
-    "Seniors' Federation Plan",
-)
-PAYER_NAMES: Final = {f"PAY{place:04d}": name for place, name in enumerate(_PAYER_NAMES, start=1)}
+PAYER_NAMES: Final[dict[str, str]] = {
+    f"PAY{place:04d}": name for place, name in enumerate(DIRECTORY_DATA["payers"], start=1)
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,41 +48,33 @@ class Trade:
     place: str
 
 
-TRADES: Final = (
-    Trade("primary", "207Q00000X", "family doctor", 5, "clinic"),
-    Trade("pediatrician", "208000000X", "children's doctor", 2, "clinic"),
-    Trade("nurse", "363LF0000X", "nurse practitioner", 2, "clinic"),
-    Trade("surgeon", "207X00000X", "bone surgeon", 2, "hospital"),
-    Trade("cardiologist", "207RC0000X", "heart doctor", 1, "hospital"),
-    Trade("nephrologist", "207RN0300X", "kidney doctor", 2, "dialysis"),
-    Trade("oncologist", "207RX0202X", "cancer doctor", 1, "hospital"),
-    Trade("obstetrician", "207V00000X", "birth doctor", 2, "hospital"),
-    Trade("hospitalist", "208M00000X", "hospital doctor", 3, "hospital"),
-    Trade("emergency", "207P00000X", "emergency doctor", 2, "hospital"),
-    Trade("anesthesiologist", "207L00000X", "anesthesia doctor", 1, ""),
-    Trade("radiologist", "2085R0202X", "imaging doctor", 1, ""),
-    Trade("therapist", "225100000X", "physical therapist", 2, "clinic"),
-    Trade("counselor", "101YP2500X", "counselor", 2, ""),
-    Trade("dentist", "1223G0001X", "dentist", 3, "dental"),
-    Trade("orthodontist", "1223X0400X", "braces dentist", 1, "dental"),
-    Trade("optometrist", "152W00000X", "eye doctor", 2, "optical"),
-)
+TRADES: Final = tuple(Trade(*entry) for entry in DIRECTORY_DATA["trades"])
 PRACTITIONERS: Final = sum(trade.count for trade in TRADES)
 """Practitioners of a region."""
-PLACES: Final = (
-    ("hospital", "facility", 2, "Mercy & Tansy Hospital"),
-    ("clinic", "provider", 3, "Crossroads Clinic, P.C."),
-    ("laboratory", "facility", 1, "Bright Drop Laboratory"),
-    ("pharmacy", "pharmacy", 3, "Mortar & Pestle Pharmacy"),
-    ("dental", "provider", 2, 'The "Gentle Molar" Dental Group'),
-    ("optical", "provider", 1, "Two Eyes Optical"),
-    ("ambulance", "provider", 1, "Blue Lantern Ambulance"),
-    ("nursing", "facility", 1, "Quiet Orchard Nursing Home"),
-    ("dialysis", "facility", 1, "Riverstone Dialysis"),
-    ("homecare", "provider", 1, "Hearth & Home Nurses"),
-    ("supplier", "provider", 1, "Steady Hands Medical Supply"),
-)
-"""(role, `kind` in the layout, how many a region has, name)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A kind of organization, as `directory.toml` describes it.
+
+    Attributes:
+        organization, location, service, hours: cells that only this kind has.
+        networks: those that it may be in; none for all medical ones.
+    """
+
+    role: str
+    kind: str
+    count: int
+    name: str
+    codes: Row
+    organization: Row = field(default_factory=dict)
+    location: Row = field(default_factory=dict)
+    service: Row = field(default_factory=dict)
+    hours: Row = field(default_factory=dict)
+    networks: tuple[str, ...] = ()
+
+
+PLACES: Final = tuple(Place(**entry) for entry in DIRECTORY_DATA["places"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,17 +164,17 @@ def region_of(spec: Spec, number: int) -> Region:
     state = STATES[number % len(STATES)]
     places: dict[str, tuple[str, ...]] = {}
     organizations: list[Row] = []
-    for role, kind, count, name in PLACES:
-        rows = [_organization(spec, dice, number, state, kind, name) for _ in range(count)]
+    for place in PLACES:
+        rows = [_organization(spec, dice, number, state, place) for _ in range(place.count)]
         for row in rows:
             serial = number * 100 + len(organizations) + 1
             row["organization_id"] = f"ORG{serial:06d}"
             row["npi"] = npi(serial)
             row["tax_id"] = tax_id(serial)
-            if role in {"laboratory", "hospital"}:
+            if place.role in {"laboratory", "hospital"}:
                 row["clia"] = clia(serial)
             organizations.append(row)
-        places[role] = tuple(row["organization_id"] for row in rows)
+        places[place.role] = tuple(row["organization_id"] for row in rows)
     practitioners: list[Row] = []
     people: list[PractitionerName] = []
     doctors: dict[str, tuple[Doctor, ...]] = {}
@@ -210,11 +195,11 @@ def region_of(spec: Spec, number: int) -> Region:
     )
 
 
-def _organization(spec: Spec, dice: Dice, number: int, state: State, kind: str, name: str) -> Row:
-    row = {"record_action": "A", "kind": kind}
+def _organization(spec: Spec, dice: Dice, number: int, state: State, place: Place) -> Row:
+    row = {"record_action": "A", "kind": place.kind}
     row |= address(dice, state)
     del row["county"]
-    row["name"] = f"{name} of {row['city']}" if number == 0 else f"{name} {number}"
+    row["name"] = f"{place.name} of {row['city']}" if number == 0 else f"{place.name} {number}"
     row["phone"] = phone(state.area, dice.below(100))
     row["active"] = "N" if dice.chance(30) else "Y"
     row["last_updated"] = iso(spec.as_of.toordinal() - dice.below(1500))

@@ -1,58 +1,40 @@
-"""Faults planted on purpose, each in one place that is written down with the rule it should meet.
+r"""Faults planted on purpose, each in one place that is written down with the rule that finds it.
 
-A fault spoils as little as possible: where a changed cell would break a sum or an equation too,
-another cell is chosen. Rows that depend on a rejected one are rejected too; the ledger names the
-cause.
+`faults.csv` lists them. A fault spoils as little as possible: if a changed cell would break a sum
+or an equation too, another cell is chosen. Rows that depend on a rejected one are rejected too; the
+ledger names the cause.
+
+| column of `faults.csv` | meaning |
+|---|---|
+| `group` | where the fault fits; `narrow` ones, for which few claims have room, are tried early |
+| `rule` | id of the rule that should find it, as in `mappings/rules/` |
+| `action` | one of the functions below |
+| `table`, `column` | what is spoiled |
+| `pattern`, `text` | what is replaced in the cell, all of it if empty, and by what |
+| `when` | conditions of the row: filled columns, `column=text\|text`, `!` for the contrary |
+| `blamed` | the column that the rule names, if it is not the spoiled one; `-` for the whole row |
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from datetime import date, timedelta
+from importlib import resources
+from typing import Final, NamedTuple
 
+from etl.model.canonical_tables import CLAIM_TABLES
+from etl.synth.adjustments import add_cents
+from etl.synth.daily_changes import member_on
 from etl.synth.directory import Row
+from etl.synth.households import household_of
 from etl.synth.members import MemberRows
-from etl.synth.row_faults import (
-    Case,
-    Found,
-    Planting,
-    all_hold,
-    another_again,
-    card_of_another,
-    cell,
-    childless_compound,
-    cover_cell,
-    coverage_of_another,
-    filled,
-    holding,
-    icd_point,
-    insert,
-    late_line,
-    later,
-    missing_area,
-    negative,
-    no_lines,
-    not_in_force,
-    of_type,
-    older_again,
-    one_of_several,
-    orphan,
-    place_of,
-    put,
-    ragged,
-    repeated,
-    stranger_cover,
-    stranger_in_coverage,
-    stranger_member,
-    telecom_twice,
-    two_sites,
-    unequal,
-    unless,
-    wrong_total,
-)
+from etl.synth.network_tables import NetworkTables
 from etl.synth.seeded_random import Dice, Purpose
 from etl.synth.spec import Spec
+from etl.synth.templates import fill
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +44,7 @@ class Planted:
     Attributes:
         table: canonical table.
         place: number of the row among those written together, from 0.
-        column: empty where the row as a whole is wrong.
+        column: empty if the row as a whole is wrong.
         rule: id of the rule that should find it.
         ragged: the row gets a cell too many when it is written.
     """
@@ -74,175 +56,248 @@ class Planted:
     ragged: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """A kind of fault.
+class Fault(NamedTuple):
+    """A line of `faults.csv`."""
+
+    group: str
+    rule: str
+    action: str
+    table: str
+    column: str
+    pattern: str
+    text: str
+    when: str
+    blamed: str
+
+    @property
+    def reported(self) -> str:
+        """The column that the rule names; empty for the row as a whole."""
+        return self.blamed.removeprefix("-") if self.blamed else self.column
+
+    def cells(self, row: Row, dice: Dice) -> Row:
+        """Return the cells that `text` states; an empty one is to be removed."""
+        pairs = (cell.partition("=") for cell in self.text.split("|") if cell)
+        return {column: fill(text, row, dice) for column, _, text in pairs}
+
+
+@dataclass(slots=True)
+class Case:
+    """A claim or a member in which a fault is to be planted.
 
     Attributes:
-        rule: id of the rule that should find it, as in `mappings/rules/`.
-        plant: how it is planted.
-        ragged: the row gets a cell too many.
-        blamed: the column that the rule names, where it is not the spoiled one.
-        twin: the row before it is reported as well.
+        tables: all rows of the member; faults change them in place.
+        claim: the claim's row; the member's row if the fault is about the member.
     """
 
-    rule: str
-    plant: Planting
-    ragged: bool = False
-    blamed: str | None = None
-    twin: bool = False
+    spec: Spec
+    index: int
+    tables: MemberRows
+    claim: Row
+    dice: Dice
+
+    def rows(self, table: str) -> list[Row]:
+        """Return the rows of a table that may be spoiled."""
+        if table in {"claim", "member"}:
+            return [self.claim]
+        if table in {"coverage", "member_telecom"}:
+            return self.tables[table][-1:]
+        return [row for row in self.tables[table] if row["claim_id"] == self.claim["claim_id"]]
+
+    @property
+    def headers_only(self) -> bool:
+        """Whether amounts stand on the header alone."""
+        return not any("amount_submitted" in row for row in self.rows("claim_line"))
+
+    @property
+    def bare(self) -> bool:
+        """Whether no row names a line of the claim or needs one."""
+        if any(
+            self.rows(table) for table in ("claim_tooth", "claim_ingredient", "claim_transport")
+        ):
+            return False
+        children = (row for table in CLAIM_TABLES[1:] for row in self.rows(table))
+        return not any("line_numbers" in row or "line_number" in row for row in children)
+
+    def meets(self, when: str, row: Row) -> bool:
+        """Return whether a row of the case meets the conditions."""
+        return all(
+            self._holds(condition.removeprefix("!"), row) != condition.startswith("!")
+            for condition in when.split()
+        )
+
+    def _holds(self, condition: str, row: Row) -> bool:
+        if condition == "headers-only":
+            return self.headers_only
+        if condition == "bare":
+            return self.bare
+        if condition == "several":  # a claim needs one diagnosis, and may lose another
+            return len(self.rows("claim_diagnosis")) > 1
+        return _holds(condition, self.claim if condition.startswith("claim_type=") else row)
 
 
+def _holds(condition: str, row: Row) -> bool:
+    column, equals, text = condition.partition("=")
+    return row.get(column) in text.split("|") if equals else bool(row.get(column))
+
+
+Spoil = Callable[[Fault, Case, Row], Row | None]
+"""Spoils a row that meets the conditions; returns the wrong row, None if it cannot be spoiled."""
+
+
+def _cell(fault: Fault, _: Case, row: Row) -> Row | None:
+    """Spoil a filled cell."""
+    pattern = fault.pattern or "^.*$"
+    if not re.search(pattern, row.get(fault.column, "")) or fault.column not in row:
+        return None
+    text = re.sub(pattern, fault.text, row.pop(fault.column))
+    if text:
+        row[fault.column] = text
+    return row
+
+
+def _days(fault: Fault, _: Case, row: Row) -> Row | None:
+    """Move a date."""
+    if fault.column not in row:
+        return None
+    row[fault.column] = _later(row[fault.column], int(fault.text))
+    return row
+
+
+def _more(fault: Fault, _: Case, row: Row) -> Row | None:
+    """Add cents to an amount."""
+    if fault.column not in row:
+        return None
+    add_cents(row, fault.column, int(fault.text))
+    return row
+
+
+def _cells(fault: Fault, case: Case, row: Row) -> Row:
+    """Write or remove cells, filled or not."""
+    _write(row, fault.cells(row, case.dice))
+    return row
+
+
+def _write(row: Row, cells: Row) -> None:
+    for column, text in cells.items():
+        row.pop(column, None)
+        if text:
+            row[column] = text
+
+
+def _again(fault: Fault, case: Case, _: Row) -> Row:
+    """Write the last row twice, the second time with changes."""
+    rows, last = case.tables[fault.table], case.rows(fault.table)[-1]
+    again = dict(last)
+    _write(again, fault.cells(last, case.dice))
+    rows.insert(_place_of(rows, last) + 1, again)
+    return again
+
+
+def _insert(fault: Fault, case: Case, _: Row) -> Row | None:
+    """Add a child row to a claim that has none."""
+    if case.rows(fault.table):
+        return None
+    row = {"record_action": "A", "claim_id": case.claim["claim_id"]}
+    row |= {**fault.cells(row, case.dice), "last_updated": case.claim["last_updated"]}
+    case.tables[fault.table].append(row)
+    return row
+
+
+def _without(fault: Fault, case: Case, _: Row) -> Row:
+    """Remove the claim's rows of a table."""
+    mine, rows = case.claim["claim_id"], case.tables[fault.table]
+    case.tables[fault.table] = [row for row in rows if row["claim_id"] != mine]
+    return case.claim
+
+
+def _ragged(_: Fault, case: Case, _row: Row) -> Row:
+    """Choose the row that gets a cell too many."""
+    return case.rows("claim_care_team")[-1]
+
+
+def _late_line(_: Fault, case: Case, _row: Row) -> Row | None:
+    """Move the last line behind the end of the claim, but not out of the coverage."""
+    thru = case.claim.get("statement_thru_date")
+    line = case.rows("claim_line")[-1]
+    wanted = case.claim["coverage_id"]
+    cover = next(row for row in case.tables["coverage"] if row["coverage_id"] == wanted)
+    if not thru or "service_to_date" in line or cover.get("end_date", "9999") <= _later(thru, 40):
+        return None
+    line["service_from_date"] = _later(thru, 3)
+    return line
+
+
+def _not_in_force(_: Fault, case: Case, line: Row) -> Row | None:
+    """Name an earlier coverage of the same member and payer, out of force by then."""
+    if len(case.rows("claim_line")) != 1:
+        return None
+    for row in case.tables["coverage"]:
+        has_ended = row.get("end_date", "9999") < line["service_from_date"]
+        if has_ended and row["payer_id"] == case.claim["payer_id"]:
+            case.claim["coverage_id"] = row["coverage_id"]
+            return line
+    return None
+
+
+def _coverage_of_another(_: Fault, case: Case, claim: Row) -> Row | None:
+    """Name the coverage of the first member of the household."""
+    first = household_of(case.spec, case.index).first
+    if first == case.index or (other := member_on(case.spec, first, case.spec.day)).gone:
+        return None
+    for cover in other.covers:
+        start, end = cover.row["start_date"], cover.row.get("end_date", "9999")
+        last = claim.get("statement_thru_date", claim["statement_from_date"])
+        if cover.plan.payer == claim["payer_id"] and (
+            start <= claim["statement_from_date"] and last <= end
+        ):
+            claim["coverage_id"] = cover.identifier
+            return claim
+    return None
+
+
+def _card_of_another(_: Fault, case: Case, _row: Row) -> Row | None:
+    """Write the member id of the first of the household on the card."""
+    first = household_of(case.spec, case.index).first
+    if first == case.index or (other := member_on(case.spec, first, case.spec.day)).gone:
+        return None
+    card = case.tables["coverage"][0]
+    card["card_member_id"] = other.life.member_id
+    return card
+
+
+def _later(text: str, days: int) -> str:
+    return (date.fromisoformat(text) + timedelta(days=days)).isoformat()
+
+
+_ACTIONS: Final[dict[str, Spoil]] = {
+    "cell": _cell,
+    "days": _days,
+    "more": _more,
+    "cells": _cells,
+    "again": _again,
+    "both": _again,
+    "insert": _insert,
+    "without": _without,
+    "ragged": _ragged,
+    "late-line": _late_line,
+    "not-in-force": _not_in_force,
+    "coverage-of-another": _coverage_of_another,
+    "card-of-another": _card_of_another,
+}
+"""`both`: the row and its copy are reported."""
+
+
+def _read_faults() -> tuple[Fault, ...]:
+    text = (resources.files("etl.synth") / "faults.csv").read_text(encoding="utf-8")
+    return tuple(Fault(*line) for line in list(csv.reader(text.splitlines()))[1:])
+
+
+_ALL: Final = _read_faults()
+NETWORK_FAULTS: Final = tuple(fault for fault in _ALL if fault.group == "network")
+"""Every region of a directory that is chosen gets one of each, as far as it has rows for them."""
+FAULTS: Final = tuple(fault for fault in _ALL if fault.group != "network")
 _LINKS: Final = {"adjusted_from_claim_id", "adjusted_to_claim_id"}
 """Claims of a chain are left whole: links to a rejected one would have no target."""
-_PROFESSIONAL: Final = of_type("professional")
-_NOT_PHARMACY: Final = unless(of_type("pharmacy"))
-_TRANSPORT: Final = {"sequence": "1", "kind": "patientweight", "value": "150", "line_numbers": "1"}
-_INGREDIENT: Final = {"line_number": "1", "sequence": "1", "ndc": "00900200299"}
-_NO_SITE: Final = {"line_number": "1", "sequence": "1", "missing": "N"}
-_NO_LINE: Final = {
-    "line_number": "88", "sequence": "1", "group_code": "CO", "reason_code": "45", "amount": "1.00",
-}  # fmt: skip
-
-STAY_FAULTS: Final = (
-    Fault(
-        "newborn-point-of-origin",
-        cell("claim", "admission_type", lambda _: "4", holding("point_of_origin", "1")),
-        blamed="point_of_origin",
-    ),
-    Fault("procedure-type-unknown", cell("claim_procedure", "type", lambda _: "usual")),
-    Fault("drg-shape", cell("claim", "drg_code", lambda _: "DRG")),
-    Fault("date-order", cell("claim", "discharge_date", lambda old: later(old, -60))),
-    Fault("lost-zero-discharge", cell("claim", "discharge_status", lambda _: "1")),
-    Fault("poa-unknown", cell("claim_diagnosis", "present_on_admission", lambda _: "Q")),
-)
-"""Faults that need a stay in hospital."""
-NARROW_FAULTS: Final = (
-    Fault("compound-without-ingredient", childless_compound),
-    Fault("transport-unit", cell("claim_transport", "unit", lambda _: "kg")),
-    Fault("lost-zero-area", cell("claim_tooth", "oral_cavity_area", lambda _: "9")),
-    Fault("missing-area", missing_area),
-    Fault("line-date-order", cell("claim_line", "service_to_date", lambda old: later(old, -90))),
-    Fault("lost-zero-ndc", cell("claim_line", "ndc", lambda old: old[1:], _NOT_PHARMACY)),
-    Fault("ndc-length", cell("claim_line", "ndc", lambda old: f"{old}7", _NOT_PHARMACY)),
-    Fault("claim-without-lines", no_lines),
-    Fault("eligible-equation", unequal("amount_discount", "amount_eligible")),
-    Fault("liability-equation", unequal("amount_memberliability", "amount_memberliability")),
-    Fault("remark-code-shape", cell("claim_adjustment", "remark_code", lambda _: "remark")),
-    Fault("denied-but-paid", put("claim", "payment_amount", "12.00", unless(filled("paid_date")))),
-    Fault("coverage-of-another", coverage_of_another),
-    Fault("coverage-not-in-force", not_in_force),
-    Fault("tooth-surface-unknown", cell("claim_line", "tooth_surfaces", lambda old: f"{old};Z")),
-    Fault(
-        "tooth-unknown",
-        cell("claim_line", "tooth_number", lambda _: "33", unless(filled("tooth_surfaces"))),
-    ),
-    Fault("two-body-sites", two_sites),
-    Fault(
-        "cpt-shape",
-        cell("claim_line", "service_code_system", lambda _: "CPT", of_type("oral")),
-        blamed="service_code",
-    ),
-    Fault("tooth-without-site", insert("claim_tooth", "", _NO_SITE, "oral")),
-    Fault("timestamp-unreadable", cell("claim_note", "last_updated", lambda _: "yesterday")),
-    Fault("type-of-bill-shape", cell("claim", "type_of_bill", lambda old: f"X{old[1:]}")),
-    Fault("lost-zero-revenue", cell("claim_line", "revenue_code", lambda old: old[1:])),
-    Fault("line-unknown", cell("claim_care_team", "line_numbers", lambda _: "99")),
-    Fault(
-        "transport-misplaced", insert("claim_transport", "", _TRANSPORT, "inpatient", "pharmacy")
-    ),
-    Fault(
-        "diagnosis-type-unknown", cell("claim_diagnosis", "type", lambda _: "hunch", one_of_several)
-    ),
-)
-"""Faults that few claims have room for, the narrowest first: they are tried before the others."""
-COMMON_FAULTS: Final = (
-    Fault("ragged-row", ragged, ragged=True),
-    Fault("duplicate-identical", repeated),
-    Fault("duplicate-older", older_again),
-    Fault("duplicate-conflict", another_again, twin=True),
-    Fault("orphan-claim", orphan),
-    Fault("orphan-line", insert("claim_adjustment", "line_number", _NO_LINE, "pharmacy")),
-    Fault("claim-unknown-member", stranger_member),
-    Fault("claim-unknown-coverage", stranger_cover),
-    Fault("required", cell("claim", "adjudication_date", lambda _: "")),
-    Fault("required", cell("claim_care_team", "provider_id", lambda _: "")),
-    Fault("date-unreadable", cell("claim", "received_date", lambda old: old.replace("-", "/"))),
-    Fault("date-unreadable", put("claim_line", "service_to_date", "2021-02-30")),
-    Fault("date-sentinel", cell("claim", "paid_date", lambda _: "1970-01-01")),
-    Fault("date-sentinel", cell("claim", "received_date", lambda _: "1969-12-31")),
-    Fault("date-in-future", cell("claim", "paid_date", lambda old: f"21{old[2:]}")),
-    Fault("amount-unreadable", cell("claim", "payment_amount", lambda _: "1.234,50")),
-    Fault("amount-unreadable", cell("claim_adjustment", "amount", lambda old: f"${old}")),
-    Fault("amount-beyond-cents", cell("claim", "payment_amount", lambda old: f"{old}5")),
-    Fault("amount-negative", negative),
-    Fault("payment-negative", cell("claim", "payment_amount", lambda old: f"-9{old}")),
-    Fault("lost-zero-place", cell("claim_line", "place_of_service", lambda _: "2")),
-    Fault(
-        "service-code-shape",
-        put(
-            "claim_line",
-            "service_code",
-            "9921",
-            all_hold(_PROFESSIONAL, unless(filled("service_code_system"))),
-        ),
-    ),
-    Fault("modifier-shape", cell("claim_line", "modifier_1", lambda old: f"{old}!")),
-    Fault("place-unknown", cell("claim_line", "place_of_service", lambda _: "97")),
-    Fault("claim-type-unknown", cell("claim", "claim_type", lambda _: "veterinary")),
-    Fault("role-unknown", cell("claim_care_team", "role", lambda _: "janitor")),
-    Fault(
-        "role-not-pharmacy",
-        cell("claim_care_team", "role", lambda _: "operating", of_type("pharmacy")),
-    ),
-    Fault("status-unknown", put("claim", "status", "lost")),
-    Fault(
-        "payment-status-unknown", cell("claim", "payment_status", lambda _: "cheque in the post")
-    ),
-    Fault("network-status-unknown", cell("claim", "billing_network_status", lambda _: "nearby")),
-    Fault("total-of-lines", wrong_total),
-    Fault("line-after-claim", late_line),
-    Fault("icd-point", icd_point),
-    Fault(
-        "icd-shape",
-        cell("claim_diagnosis", "code", lambda _: "ABC", unless(holding("icd_version", "9"))),
-    ),
-    Fault("icd-impossible", cell("claim_diagnosis", "code", lambda _: "??", one_of_several)),
-    Fault("group-unknown", cell("claim_adjustment", "group_code", lambda _: "ZZ")),
-    Fault("taxonomy-shape", cell("claim_care_team", "taxonomy_code", lambda old: old[:-1])),
-    Fault("integer-unreadable", cell("claim", "refills_authorized", lambda _: "many")),
-    Fault("pharmacy-without-supply", cell("claim", "days_supply", lambda _: ""), blamed=""),
-    Fault("decimal-unreadable", cell("claim_line", "ndc_quantity", lambda old: f"{old} tablets")),
-    Fault("claim-unknown", put("claim", "adjusted_from_claim_id", "P00000000000000000")),
-    Fault("claim-provider-unlisted", cell("claim", "service_facility_id", lambda old: f"{old}X")),
-    Fault("ingredient-misplaced", insert("claim_ingredient", "", _INGREDIENT, "pharmacy")),
-)
-"""Faults that most claims have room for."""
-
-
-_INSURED_BY_OTHER: Final = filled("subscriber_family_name")
-
-MEMBER_FAULTS: Final = (
-    Fault("gender-unknown", put("member", "gender", "X9")),
-    Fault("lost-zero-zip", cell("member", "postal_code", lambda old: old[1:5])),
-    Fault("flag-unreadable", put("member", "deceased", "maybe")),
-    Fault("telecom-twice", telecom_twice),
-    Fault("race-unknown", put("member", "race", "9999-9")),
-    Fault("email-shape", cell("member", "email", lambda old: old.replace("@", " at "))),
-    Fault("language-shape", cell("member", "language", lambda _: "the usual one")),
-)
-"""Faults of members."""
-COVERAGE_FAULTS: Final = (
-    Fault("coverage-unknown-member", stranger_in_coverage),
-    Fault("date-sentinel", cover_cell("start_date", "1969-12-31")),
-    Fault("card-of-another", card_of_another),
-    Fault("date-sentinel", cover_cell("end_date", "9999-12-31")),
-    Fault("relationship-unknown", cover_cell("relationship", "acquaintance", _INSURED_BY_OTHER)),
-    Fault("coverage-status-unknown", cover_cell("status", "lapsed-ish")),
-    Fault("coverage-type-unknown", cover_cell("coverage_type", "Gold Plus")),
-)
-"""Faults of coverages."""
-FAULTS: Final = (*STAY_FAULTS, *NARROW_FAULTS, *COMMON_FAULTS, *MEMBER_FAULTS, *COVERAGE_FAULTS)
 
 
 def plant(spec: Spec, index: int, tables: MemberRows) -> list[Planted]:
@@ -253,54 +308,74 @@ def plant(spec: Spec, index: int, tables: MemberRows) -> list[Planted]:
     queues begin.
     """
     dice = Dice(spec.seed, Purpose.FAULT, index)
-    places: list[tuple[Fault, Found]] = []
-    common = [fault for fault in COMMON_FAULTS if not (fault.ragged and spec.format == "parquet")]
+    found: list[tuple[Fault, Row]] = []
+    common = [
+        fault
+        for fault in _group("common")
+        if not (fault.action == "ragged" and spec.format == "parquet")
+    ]
     queue = [
-        *_turned(STAY_FAULTS, index),
-        *NARROW_FAULTS,
-        *_turned(common, dice.below(len(common))),
+        *_rotate(_group("stay"), index),
+        *_group("narrow"),
+        *_rotate(common, dice.below(len(common))),
     ]
     for claim in list(tables["claim"]):
         chosen = dice.random() < spec.fault_rate
         if chosen and not _LINKS & claim.keys():
-            places += _first_fitting(queue, Case(spec, index, tables, claim, dice))
-    for kinds in (MEMBER_FAULTS, COVERAGE_FAULTS):
+            found += _plant_first(queue, Case(spec, index, tables, claim, dice))
+    for group in ("member", "coverage"):
         if tables["member"] and dice.random() < spec.fault_rate:
             case = Case(spec, index, tables, tables["member"][0], dice)
-            places += _first_fitting(_turned(kinds, index), case)
-    return [planted for fault, spoiled in places for planted in _planted(fault, spoiled, tables)]
+            found += _plant_first(_rotate(_group(group), index), case)
+    return [planted for fault, row in found for planted in _planted(fault, row, tables)]
 
 
-def _turned(kinds: Sequence[Fault], by: int) -> list[Fault]:
-    start = by % len(kinds)
-    return [*kinds[start:], *kinds[:start]]
+def _group(name: str) -> list[Fault]:
+    return [fault for fault in FAULTS if fault.group == name]
 
 
-def _first_fitting(queue: list[Fault], case: Case) -> list[tuple[Fault, Found]]:
+def _rotate(faults: Sequence[Fault], by: int) -> list[Fault]:
+    start = by % len(faults)
+    return [*faults[start:], *faults[:start]]
+
+
+def _plant_first(queue: list[Fault], case: Case) -> list[tuple[Fault, Row]]:
     for place, fault in enumerate(queue):
-        spoiled = fault.plant(case)
-        if spoiled:
-            queue.append(queue.pop(place))
-            return [(fault, spoiled)]
+        of_claim = fault.action in ("insert", "without")
+        for row in [case.claim] if of_claim else case.rows(fault.table):
+            if case.meets(fault.when, row) and (
+                (spoiled := _ACTIONS[fault.action](fault, case, row)) is not None
+            ):
+                queue.append(queue.pop(place))
+                return [(fault, spoiled)]
     return []
 
 
-def _planted(fault: Fault, found: Found, tables: MemberRows) -> list[Planted]:
-    table, row, column = found
-    blamed = column if fault.blamed is None else fault.blamed
-    place = place_of(tables[table], row)
-    places = [place - 1, place] if fault.twin else [place]
-    return [Planted(table, where, blamed, fault.rule, fault.ragged) for where in places]
+def _planted(fault: Fault, row: Row, tables: MemberRows) -> list[Planted]:
+    table = "claim" if fault.action == "without" else fault.table
+    place = _place_of(tables[table], row)
+    places = [place - 1, place] if fault.action == "both" else [place]
+    is_ragged = fault.action == "ragged"
+    return [Planted(table, where, fault.reported, fault.rule, is_ragged) for where in places]
+
+
+def _place_of(rows: list[Row], wanted: Row) -> int:
+    """Return where a row stands, by identity: rows may be equal."""
+    return next(place for place, row in enumerate(rows) if row is wanted)
 
 
 def plant_directory(spec: Spec, number: int, tables: MemberRows) -> list[Planted]:
-    """Plant one fault of each kind that a directory can have, whatever the rate."""
+    """Plant one fault of each kind that the providers of claims can have, whatever the rate."""
     dice = Dice(spec.seed, Purpose.DIRECTORY_FAULT, number)
-    people, places = tables["practitioner"], tables["organization"]
+    npi = tables["practitioner"][0]["npi"]
+    wrong = npi[:-1] + str((int(npi[-1]) + 1) % 10)
     planted: list[Planted] = []
-
-    def spoil(table: str, rows: list[Row], column: str, text: str, rule: str) -> None:
-        """Spoil a row that is still whole; an empty `text` drops the last character of the cell."""
+    for table, column, text, rule in (
+        ("practitioner", "npi", wrong, "npi"),
+        ("organization", "npi", "", "npi"),  # loses its last digit
+        ("organization", "postal_code", "2138", "lost-zero-zip"),
+    ):
+        rows = tables[table]
         taken = {fault.place for fault in planted if fault.table == table}
         whole = [
             place
@@ -310,10 +385,40 @@ def plant_directory(spec: Spec, number: int, tables: MemberRows) -> list[Planted
         place = dice.pick(whole)
         rows[place] = rows[place] | {column: text or rows[place][column][:-1]}
         planted.append(Planted(table, place, column, rule))
-
-    npi = next(row["npi"] for row in people)
-    wrong = npi[:-1] + str((int(npi[-1]) + 1) % 10)
-    spoil("practitioner", people, "npi", wrong, "npi")
-    spoil("organization", places, "npi", "", "npi")
-    spoil("organization", places, "postal_code", "2138", "lost-zero-zip")
     return planted
+
+
+def plant_network(spec: Spec, number: int, tables: NetworkTables) -> list[Planted]:
+    """Plant faults in the rows of a region; the payers' part stays whole.
+
+    Args:
+        spec: states the seed, and the share of regions that get faults.
+        number: the region; -1 is the payers' part.
+        tables: its rows; spoiled ones are replaced.
+    """
+    dice = Dice(spec.seed, Purpose.NETWORK_FAULT, number)
+    if number < 0 or dice.random() >= spec.fault_rate:
+        return []
+    planted: list[Planted] = []
+    taken: set[tuple[str, int]] = set()
+    for fault in NETWORK_FAULTS:
+        rows = tables.get(fault.table, [])
+        free = [
+            place
+            for place, row in enumerate(rows)
+            if (fault.table, place) not in taken
+            and _is_in_force(row)
+            and all(_holds(condition, row) for condition in fault.when.split())
+        ]
+        if not free:
+            continue
+        place = dice.pick(free)
+        taken.add((fault.table, place))
+        spoiled = rows[place] = dict(rows[place])
+        _write(spoiled, fault.cells({"region": f"{number:06d}"}, dice))
+        planted.append(Planted(fault.table, place, fault.column, fault.rule))
+    return planted
+
+
+def _is_in_force(row: Row) -> bool:
+    return row.get("active", "Y") == "Y" and row.get("status", "active") == "active"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
-from etl.synth.directory import DENTAL_PAYER, MEDICAL_PAYERS
+from etl.synth.directory import MEDICAL_PAYERS
 from etl.synth.names import (
     EMPLOYERS,
     HERITAGES,
@@ -70,7 +70,7 @@ MEDICAL_PLANS: Final = (
     HealthPlan(_BAYBERRY, "HMO", "00000077", "Bayberry Care", "Bayberry", 0, 300, 0, 55),
 )
 DENTAL_PLAN: Final = HealthPlan(
-    DENTAL_PAYER, "DENTAL", "D-010", "Ivory Plus", "Ivory", 5000, 0, 20, 15
+    "PAY0004", "DENTAL", "D-010", "Ivory Plus", "Ivory", 5000, 0, 20, 15
 )
 
 _HOUSES: Final = Weighted(single=30, couple=22, family=30, lone=9, outsider=6, elder=3)

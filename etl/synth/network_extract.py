@@ -18,10 +18,8 @@ from etl.model.data_models import DIRECTORY
 from etl.synth.directory import PAYER_NAMES, PRACTITIONERS, REGION_SIZE, region_of
 from etl.synth.extract import LEDGER_COLUMNS, Progress, WrittenExtract
 from etl.synth.extract_writer import LEDGER, Folder, folder
-from etl.synth.network_faults import plant_network
-from etl.synth.network_payers import NetworkTables, payer_tables
-from etl.synth.network_places import place_tables
-from etl.synth.network_roles import changed_on, role_tables
+from etl.synth.faults import plant_network
+from etl.synth.network_tables import NetworkTables, changed_on, payer_tables, region_tables
 from etl.synth.spec import AS_OF, SINCE, Format, Kind, Spec
 
 MOST_PRACTITIONERS: Final = 10_000_000
@@ -140,10 +138,7 @@ def _pieces(spec: NetworkSpec) -> Iterator[tuple[int, NetworkTables]]:
     for number in range(spec.regions):
         region = region_of(world, number)
         count = min(PRACTITIONERS, spec.practitioners - number * PRACTITIONERS)
-        tables = place_tables(world, region)
-        for name, rows in role_tables(world, region, count).items():
-            tables.setdefault(name, []).extend(rows)
-        yield number, _of_day(tables, world)
+        yield number, _of_day(region_tables(world, region, count), world)
 
 
 def _of_day(tables: NetworkTables, world: Spec) -> NetworkTables:

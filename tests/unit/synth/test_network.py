@@ -13,7 +13,7 @@ import pytest
 from etl.errors import UsageError
 from etl.model.data_models import DIRECTORY
 from etl.synth import NetworkSpec, Spec, write_extract, write_network
-from etl.synth.network_faults import NETWORK_FAULTS
+from etl.synth.faults import NETWORK_FAULTS
 from tests.unit.synth.written import hashes
 
 SAMPLES = Path(__file__).parents[3] / "cpcds_samples"
