@@ -12,7 +12,6 @@ from etl.bootstrap.use_cases import convert_extract, validate_extract
 from etl.cli import options
 from etl.cli.progress import progress
 from etl.cli.result_tables import (
-    counts_json,
     rejected_json,
     show_counts,
     show_rejected,
@@ -23,7 +22,7 @@ from etl.cli.result_tables import (
 from etl.errors import if_interrupted
 from etl.pipeline.process import ProcessedExtract
 from etl.pipeline.report import LimitBroken
-from etl.reports.summary import Rejected
+from etl.reports.summary import Rejected, rows_by_fate
 
 NO_REPORT: Final = "no report was written; running the same again goes on from here"
 
@@ -99,7 +98,7 @@ def _show(
     if as_json:
         body = {
             "layout": processed.read.extract.layout.name,
-            "tables": counts_json(counts),
+            "tables": rows_by_fate(counts),
             "resources": {name: count for name, (count, _) in files.items()},
             "files": {name: str(path) for name, (_, path) in files.items()},
             "unowned_rows": dict(processed.unowned),

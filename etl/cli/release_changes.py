@@ -10,7 +10,6 @@ import click
 
 from etl.cli.options import print_json
 from etl.cli.result_tables import (
-    counts_json,
     print_table,
     rejected_json,
     show_counts,
@@ -27,6 +26,7 @@ from etl.publish.reader import Release
 from etl.quality import enforce
 from etl.reports.changes import money_changes, news_since
 from etl.reports.changes_page import ChangesPage, LimitLine, changes_page, moved_elements
+from etl.reports.summary import rows_by_fate
 
 _SHOWN: Final = 20
 """Providers of a network that are printed."""
@@ -164,7 +164,7 @@ def show_plan(planned: PlanResult, target: str, *, as_json: bool) -> None:
             **changes_json(planned.changes, planned.money, planned.networks),
         }
         if processed is not None:
-            body["tables"] = counts_json(processed.totals.tally.counts)
+            body["tables"] = rows_by_fate(processed.totals.tally.counts)
             body["limits"] = [
                 {
                     "limit": verdict.limit,

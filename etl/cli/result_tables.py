@@ -9,12 +9,21 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from etl.model.canonical_tables import TABLES
 from etl.pipeline.report import MOST_CAUSES
-from etl.pipeline.run_record import GOOD, RunRecord, RunTotals
+from etl.pipeline.run_record import GOOD, RunRecord
 from etl.quality import RowCounts
 from etl.reports.report_values import Report
-from etl.reports.summary import FATES, Rejected, Summary, by_fate, counted, shown_fate, summary
+from etl.reports.summary import (
+    FATES,
+    Rejected,
+    RunTotals,
+    counted,
+    rejected_of,
+    rows_by_fate,
+    shown_fate,
+    totals_of,
+    unowned_rows,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,13 +31,15 @@ if TYPE_CHECKING:
 
 def show_summary(report: Report) -> None:
     """Print the row counts, the resources made, and the findings."""
-    totals = summary(report)
+    totals = totals_of(report)
     _print_counts(totals.tables, is_published=report.release is not None)
-    print_table(("resources", "count"), [(name, f"{count:,}") for name, count in totals.resources])
+    resources = [(name, f"{count:,}") for name, count in totals.resources.items()]
+    print_table(("resources", "count"), resources)
     console = _console()
-    console.print(f"{totals.rejections:,} findings reject rows, {totals.warnings:,} are warnings")
-    show_rejected(totals.rejected)
-    show_unowned(totals.unowned)
+    findings = totals.findings
+    console.print(f"{findings.reject:,} findings reject rows, {findings.warn:,} are warnings")
+    show_rejected(rejected_of(report))
+    show_unowned(unowned_rows(report))
     for sentence in totals.broken_limits:
         console.print(f"limit broken: {sentence}")
 
@@ -90,18 +101,16 @@ def show_unowned(unowned: Mapping[str, int]) -> None:
 
 def show_counts(counts: Mapping[str, RowCounts]) -> None:
     """Print the row counts of each table, by outcome."""
-    _print_counts(_rows(counts), is_published=False)
+    _print_counts(rows_by_fate(counts), is_published=False)
 
 
-def _print_counts(
-    rows: Iterable[tuple[str, int, int, int, int, int]], *, is_published: bool
-) -> None:
+def _print_counts(tables: Mapping[str, Mapping[str, int]], *, is_published: bool) -> None:
     """Print row counts by outcome; claims are never withdrawn, and have no such column."""
-    known = list(rows)
-    fates = FATES if any(row[-1] for row in known) else FATES[:-1]
+    are_withdrawn = any(FATES[-1] in rows for rows in tables.values())
+    fates = FATES if are_withdrawn else FATES[:-1]
     print_table(
         ("rows", *(shown_fate(fate, is_published=is_published) for fate in fates)),
-        [(name, *(f"{number:,}" for number in numbers[: len(fates)])) for name, *numbers in known],
+        [(name, *(f"{rows.get(fate, 0):,}" for fate in fates)) for name, rows in tables.items()],
     )
 
 
@@ -187,14 +196,14 @@ def record_json(record: RunRecord) -> dict[str, object]:
 
 def summary_json(report: Report) -> dict[str, object]:
     """Return the summary of a run as JSON."""
-    totals: Summary = summary(report)
+    totals = totals_of(report)
     return {
-        "tables": {name: by_fate(numbers) for name, *numbers in totals.tables},
-        "resources": dict(totals.resources),
-        "findings": {"reject": totals.rejections, "warn": totals.warnings},
-        "unowned_rows": dict(totals.unowned),
-        "broken_limits": list(totals.broken_limits),
-        "rejected": rejected_json(totals.rejected),
+        "tables": totals.tables,
+        "resources": totals.resources,
+        "findings": {"reject": totals.findings.reject, "warn": totals.findings.warn},
+        "unowned_rows": unowned_rows(report),
+        "broken_limits": totals.broken_limits,
+        "rejected": rejected_json(rejected_of(report)),
     }
 
 
@@ -203,19 +212,6 @@ def rejected_json(rejected: Rejected) -> dict[str, object]:
     body: dict[str, object] = msgspec.to_builtins(rejected)
     del body["rows"]
     return body
-
-
-def counts_json(counts: Mapping[str, RowCounts]) -> dict[str, object]:
-    """Return the row counts of each table, by outcome."""
-    return {name: by_fate(numbers) for name, *numbers in _rows(counts)}
-
-
-def _rows(counts: Mapping[str, RowCounts]) -> list[tuple[str, int, int, int, int, int]]:
-    return [
-        (name, each.rows_in, each.published, each.quarantined, each.superseded, each.withdrawn)
-        for name in TABLES
-        if (each := counts.get(name)) is not None and each.rows_in
-    ]
 
 
 def _console() -> Console:

@@ -78,7 +78,7 @@ from etl.reports.document import money_document
 from etl.reports.must_support import must_support_json
 from etl.reports.report_values import DefaultStamp, ReleaseBefore
 from etl.reports.small_cells import shown_money
-from etl.reports.summary import Rejected
+from etl.reports.summary import Rejected, rows_by_fate, rules_of
 from etl.sources import Extract
 from etl.storage.observed import ObservedStore
 from etl.storage.port import Store
@@ -354,8 +354,7 @@ def _news(
 
 
 def _rules(processed: ProcessedExtract) -> list[dict[str, Any]]:
-    rules = processed.totals.tally.rules(processed.definitions.book)
-    return [{"rule": each.rule, "findings": each.findings} for each in rules]
+    return rules_of(processed.totals.tally.rules(processed.definitions.book))
 
 
 def _require_trial(publication: Publication) -> None:
@@ -543,17 +542,7 @@ def facts_of(
             "search": _searched(definitions.mappings),
             **definitions.model.stated,
         },
-        run={
-            table: {
-                "in": each.rows_in,
-                "published": each.published,
-                "quarantined": each.quarantined,
-                "superseded": each.superseded,
-                **({"withdrawn": each.withdrawn} if each.withdrawn else {}),
-            }
-            for table, each in counts.items()
-            if each.rows_in
-        },
+        run=rows_by_fate(counts),
         totals=totals,
         ids=id_facts(definitions.payer, definitions.id_key),
         claims=claims,

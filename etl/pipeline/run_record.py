@@ -17,7 +17,6 @@ from typing import Any, Final, Literal, TypeAlias
 import msgspec
 from msgspec.structs import replace
 
-from etl.columns.numbers import cents_text
 from etl.errors import EtlError, NotFound, StoreError
 from etl.pipeline.progress import Phase
 from etl.pipeline.report import LimitBroken
@@ -27,10 +26,7 @@ from etl.publish.canonical_json import instant
 from etl.publish.kept_objects import from_bytes
 from etl.publish.manifest import Manifest
 from etl.publish.reader import open_current
-from etl.reports.changes import money_level
-from etl.reports.report_values import Report
-from etl.reports.small_cells import LEVEL_NAMES, shown_money
-from etl.reports.summary import by_fate, is_directory, summary
+from etl.reports.summary import RunTotals, totals_of
 from etl.storage.parallel import mapped
 from etl.storage.port import Store
 
@@ -63,79 +59,6 @@ class RunStart:
     began: datetime
     extract: str
     target: str
-
-
-class FindingTotals(msgspec.Struct, frozen=True):
-    """Findings of a run: how many reject, how many warn, and rule -> table -> how many."""
-
-    reject: int = 0
-    warn: int = 0
-    rules: Mapping[str, Mapping[str, int]] = msgspec.field(default_factory=dict)
-
-
-class RejectionCause(msgspec.Struct, frozen=True):
-    """A rule that began the rejection of claims and rows."""
-
-    rule: str
-    claims: int
-    rows: int
-
-
-class MoneyProof(msgspec.Struct, frozen=True):
-    """The comparison of sums of money: how many, whether all agree, and net sums by category.
-
-    Net sums are those of the claims' headers, or of their lines if totals are summed from them;
-    decimal text, None where it is withheld.
-    """
-
-    compared: int = 0
-    adds_up: bool = True
-    net: Mapping[str, str | None] = msgspec.field(default_factory=dict)
-
-
-class RunTotals(msgspec.Struct, frozen=True):
-    """The totals of a run that wrote a report.
-
-    Attributes:
-        tables: table -> `in`, `published`, `quarantined`, `superseded` rows; tables with rows only.
-        resources: resource type -> how many.
-        findings: of all rules.
-        broken_limits: a sentence each.
-        causes: by first cause, those that rejected most claims first.
-        money: sums of money between the source and its outcome.
-    """
-
-    tables: Mapping[str, Mapping[str, int]]
-    resources: Mapping[str, int]
-    findings: FindingTotals = FindingTotals()
-    broken_limits: tuple[str, ...] = ()
-    causes: tuple[RejectionCause, ...] = ()
-    money: MoneyProof = MoneyProof()
-
-    @property
-    def claims(self) -> int:
-        """Claims that came in."""
-        return self.tables.get("claim", {}).get("in", 0)
-
-    @property
-    def rejected_claims(self) -> int:
-        """Claims in quarantine."""
-        return self.tables.get("claim", {}).get("quarantined", 0)
-
-    @property
-    def is_directory(self) -> bool:
-        """Whether they are of a directory of providers, which has no members, claims and money."""
-        return is_directory(self.tables)
-
-    @property
-    def rows(self) -> int:
-        """Rows that came in, of all tables."""
-        return sum(fates["in"] for fates in self.tables.values())
-
-    @property
-    def rejected_rows(self) -> int:
-        """Rows in quarantine, of all tables."""
-        return sum(fates["quarantined"] for fates in self.tables.values())
 
 
 class RunRecord(msgspec.Struct, frozen=True):
@@ -223,31 +146,6 @@ def new_record(
         verdict=verdict,
         phases=tuple(replace(phase, seconds=round(phase.seconds, 3)) for phase in phases),
         **{"exit_code": 0, **facts},
-    )
-
-
-def totals_of(report: Report) -> RunTotals:
-    """Return the totals of a report."""
-    summed = summary(report)
-    shown = shown_money(report.money, report.small_cells)
-    rules = [{"rule": each.rule, "findings": each.findings} for each in report.rules]
-    money_of = money_level([{"rules": rules}])
-    net = {
-        category: None if sums.net is None else cents_text(sums.net)
-        for (level, category), sums in shown.totals.items()
-        if LEVEL_NAMES[level] == money_of
-    }
-    adds_up = all(sums.adds_up for sums in report.money.values())
-    by_rule = {rule.rule: dict(rule.tables) for rule in report.rules if rule.findings}
-    return RunTotals(
-        {name: by_fate(numbers) for name, *numbers in summed.tables},
-        dict(summed.resources),
-        FindingTotals(summed.rejections, summed.warnings, by_rule),
-        summed.broken_limits,
-        tuple(
-            RejectionCause(cause.rule, cause.claims, cause.rows) for cause in summed.rejected.causes
-        ),
-        MoneyProof(len(report.money), adds_up, net),
     )
 
 

@@ -31,6 +31,7 @@ from etl.reports.small_cells import (
     pooled,
     shown_money,
 )
+from etl.reports.summary import by_fate
 
 FORMAT_VERSION: Final = "2"
 """Goes up when a reader of `report.json` has to change; docs/reports.md describes how."""
@@ -76,14 +77,7 @@ def _facts(report: Report) -> dict[str, Any]:
         },
         "mapping": plain(report.mapping),
         "tables": {
-            name: {
-                "in": count.rows_in,
-                "published": count.published,
-                "quarantined": count.quarantined,
-                "superseded": count.superseded,
-                **({"withdrawn": count.withdrawn} if count.withdrawn else {}),
-                "adds_up": count.adds_up,
-            }
+            name: {**by_fate(count), "adds_up": count.adds_up}
             for name, count in _in_order(report.counts).items()
         },
         "limits": [

@@ -1,14 +1,19 @@
-"""The few rows that the command line prints after a run."""
+"""Totals of a run for its end, its record and its messages: views of its report."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
+import msgspec
+
+from etl.columns.numbers import cents_text
 from etl.model.canonical_tables import TABLES
 from etl.quality import RowCounts
+from etl.reports.changes import money_level
 from etl.reports.report_values import EmptyCrosswalk, MissingCells, Report, RuleTotals
+from etl.reports.small_cells import LEVEL_NAMES, shown_money
 
 
 def is_directory(tables: Collection[str]) -> bool:
@@ -112,54 +117,124 @@ def rejected(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """Totals of a run.
+class FindingTotals(msgspec.Struct, frozen=True):
+    """Findings of a run: how many reject, how many warn, and rule -> table -> how many."""
 
-    Attributes:
-        tables: (table, rows in, published, quarantined, superseded, withdrawn), tables with
-            rows only.
-        resources: (resource type, how many).
-        warnings: findings that reject nothing.
-        rejections: findings that reject a row or a claim.
-        broken_limits: one sentence each.
-        rejected: what was rejected, by first cause.
-        unowned: file -> rows that cannot be read and have no known owner.
+    reject: int = 0
+    warn: int = 0
+    rules: Mapping[str, Mapping[str, int]] = msgspec.field(default_factory=dict)
+
+
+class RejectionCause(msgspec.Struct, frozen=True):
+    """A rule that began the rejection of claims and rows."""
+
+    rule: str
+    claims: int
+    rows: int
+
+
+class MoneyProof(msgspec.Struct, frozen=True):
+    """The comparison of sums of money: how many, whether all agree, and net sums by category.
+
+    Net sums are those of the claims' headers, or of their lines if totals are summed from them;
+    decimal text, None where it is withheld.
     """
 
-    tables: tuple[tuple[str, int, int, int, int, int], ...]
-    resources: tuple[tuple[str, int], ...]
-    warnings: int
-    rejections: int
-    broken_limits: tuple[str, ...]
-    rejected: Rejected
-    unowned: Mapping[str, int]
+    compared: int = 0
+    adds_up: bool = True
+    net: Mapping[str, str | None] = msgspec.field(default_factory=dict)
 
 
-def summary(report: Report) -> Summary:
-    """Return the rows of a summary table."""
+class RunTotals(msgspec.Struct, frozen=True):
+    """The totals of a run that wrote a report.
+
+    Attributes:
+        tables: table -> `in`, `published`, `quarantined`, `superseded` rows; tables with rows only.
+        resources: resource type -> how many.
+        findings: of all rules.
+        broken_limits: a sentence each.
+        causes: by first cause, those that rejected most claims first.
+        money: sums of money between the source and its outcome.
+    """
+
+    tables: Mapping[str, Mapping[str, int]]
+    resources: Mapping[str, int]
+    findings: FindingTotals = FindingTotals()
+    broken_limits: tuple[str, ...] = ()
+    causes: tuple[RejectionCause, ...] = ()
+    money: MoneyProof = MoneyProof()
+
+    @property
+    def claims(self) -> int:
+        """Claims that came in."""
+        return self.tables.get("claim", {}).get("in", 0)
+
+    @property
+    def rejected_claims(self) -> int:
+        """Claims in quarantine."""
+        return self.tables.get("claim", {}).get("quarantined", 0)
+
+    @property
+    def is_directory(self) -> bool:
+        """Whether they are of a directory of providers, which has no members, claims and money."""
+        return is_directory(self.tables)
+
+    @property
+    def rows(self) -> int:
+        """Rows that came in, of all tables."""
+        return sum(fates["in"] for fates in self.tables.values())
+
+    @property
+    def rejected_rows(self) -> int:
+        """Rows in quarantine, of all tables."""
+        return sum(fates["quarantined"] for fates in self.tables.values())
+
+
+def totals_of(report: Report) -> RunTotals:
+    """Return the totals of a report."""
+    shown = shown_money(report.money, report.small_cells)
+    money_of = money_level([{"rules": rules_of(report.rules)}])
+    net = {
+        category: None if sums.net is None else cents_text(sums.net)
+        for (level, category), sums in shown.totals.items()
+        if LEVEL_NAMES[level] == money_of
+    }
+    adds_up = all(sums.adds_up for sums in report.money.values())
     rejecting = sum(rule.findings for rule in report.rules if rule.severity.rejects)
-    return Summary(
-        tables=tuple(
-            (name, each.rows_in, each.published, each.quarantined, each.superseded, each.withdrawn)
-            for name in TABLES
-            if (each := report.counts.get(name)) and each.rows_in
+    warning = sum(rule.findings for rule in report.rules) - rejecting
+    by_rule = {rule.rule: dict(rule.tables) for rule in report.rules if rule.findings}
+    return RunTotals(
+        tables=rows_by_fate(report.counts),
+        resources=dict(sorted(report.resources.items())),
+        findings=FindingTotals(rejecting, warning, by_rule),
+        broken_limits=tuple(verdict.sentence for verdict in report.verdicts if not verdict.holds),
+        causes=tuple(
+            RejectionCause(cause.rule, cause.claims, cause.rows)
+            for cause in rejected_of(report).causes
         ),
-        resources=tuple(sorted(report.resources.items())),
-        warnings=sum(rule.findings for rule in report.rules) - rejecting,
-        rejections=rejecting,
-        broken_limits=tuple(each.sentence for each in report.verdicts if not each.holds),
-        rejected=rejected(
-            report.rules, report.counts, report.advice, report.missing, report.empty_crosswalks
-        ),
-        unowned={
-            file.name: file.unowned_rows for file in report.extract.files if file.unowned_rows
-        },
+        money=MoneyProof(len(report.money), adds_up, net),
     )
 
 
+def rejected_of(report: Report) -> Rejected:
+    """Return what a report's run rejected, by first cause."""
+    return rejected(
+        report.rules, report.counts, report.advice, report.missing, report.empty_crosswalks
+    )
+
+
+def unowned_rows(report: Report) -> dict[str, int]:
+    """Return file -> rows that cannot be read and have no known owner."""
+    return {file.name: file.unowned_rows for file in report.extract.files if file.unowned_rows}
+
+
+def rules_of(rules: Iterable[RuleTotals]) -> list[dict[str, Any]]:
+    """Return what `etl.reports.changes` compares of rules."""
+    return [{"rule": rule.rule, "findings": rule.findings} for rule in rules]
+
+
 FATES: Final = ("in", "published", "quarantined", "superseded", "withdrawn")
-"""Names of the numbers of `Summary.tables`, in order."""
+"""Names of the counts of a table's rows, in order."""
 
 
 def shown_fate(fate: str, *, is_published: bool) -> str:
@@ -167,9 +242,22 @@ def shown_fate(fate: str, *, is_published: bool) -> str:
     return "accepted" if fate == "published" and not is_published else fate
 
 
-def by_fate(numbers: Iterable[int]) -> dict[str, int]:
-    """Return the numbers of a table by what they are; `withdrawn` only where there are any."""
-    fates = dict(zip(FATES, numbers, strict=True))
-    if not fates["withdrawn"]:
-        del fates["withdrawn"]
-    return fates
+def rows_by_fate(counts: Mapping[str, RowCounts]) -> dict[str, dict[str, int]]:
+    """Return the counts of each table that has rows, in the order of the canonical tables."""
+    return {
+        name: by_fate(counts[name]) for name in TABLES if name in counts and counts[name].rows_in
+    }
+
+
+def by_fate(counts: RowCounts) -> dict[str, int]:
+    """Return the counts of a table's rows by fate; `withdrawn` only where there are any."""
+    fates = (
+        counts.rows_in,
+        counts.published,
+        counts.quarantined,
+        counts.superseded,
+        counts.withdrawn,
+    )
+    return {
+        name: rows for name, rows in zip(FATES, fates, strict=True) if rows or name != FATES[-1]
+    }

@@ -14,11 +14,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
-from etl.pipeline.run_record import totals_of
 from etl.quality import MoneyKey, MoneyTotals
 from etl.reports.certificate import CertificateFacts, FileMoney
 from etl.reports.document import report_document
 from etl.reports.report_values import Report
+from etl.reports.summary import totals_of
 from tests.unit.reports.test_report import report
 
 MOST: Final = 10

@@ -11,7 +11,6 @@ from typing import Any
 
 from etl.columns.numbers import cents_text
 from etl.mapping.coverage import ElementCoverage, ProfileCoverage
-from etl.pipeline.run_record import totals_of
 from etl.publish.change_counts import ChangeCounts, Changes
 from etl.quality import RowCounts
 from etl.reports.document import report_document
@@ -19,6 +18,7 @@ from etl.reports.finding_places import ShownPlace
 from etl.reports.page import report_page, rule_page
 from etl.reports.report_values import MissingCells, ReleaseBefore, Report, Unmapped
 from etl.reports.report_writer import write_report
+from etl.reports.summary import totals_of
 from tests.unit.quality.world import run, world
 from tests.unit.reports.test_report import report, spoiled, tally_of
 

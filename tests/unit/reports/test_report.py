@@ -39,7 +39,7 @@ from etl.reports.report_values import (
     Unmapped,
 )
 from etl.reports.report_writer import write_report
-from etl.reports.summary import summary
+from etl.reports.summary import totals_of
 from etl.rows import FINDINGS_SCHEMA
 from tests.unit.quality.test_suites import hosts_asked
 from tests.unit.quality.world import World, book, run, standard_book, world
@@ -276,7 +276,7 @@ def test_the_page_is_whole_and_loads_nothing() -> None:
 def test_nothing_shows_a_value_of_a_member(tmp_path: Path) -> None:
     for path in write_report(report(), tmp_path):
         assert MARK not in path.read_text("utf-8")
-    assert MARK not in repr(summary(report()))
+    assert MARK not in repr(totals_of(report()))
 
 
 def test_names_from_outside_cannot_break_out_of_the_page() -> None:
@@ -310,7 +310,7 @@ def test_a_broken_limit_is_the_first_thing_to_read() -> None:
     assert "Nothing was published: a limit was broken." in page
     assert "1 of 6 claim rows (16.6667 %) are in quarantine; at most 1 % are allowed" in page
     assert report_document(stopped)["stopped"]
-    assert summary(stopped).broken_limits == tuple(each.sentence for each in stopped.verdicts)
+    assert totals_of(stopped).broken_limits == tuple(each.sentence for each in stopped.verdicts)
     assert "accepted" in page
 
 
@@ -323,12 +323,12 @@ def test_a_run_without_faults_says_so() -> None:
 
 
 def test_the_summary_has_the_rows_of_the_command_line() -> None:
-    told = summary(report())
-    assert ("claim", 6, 5, 1, 0, 0) in told.tables
-    assert all(rows_in for _, rows_in, *_ in told.tables)
-    assert told.resources == (("ExplanationOfBenefit", 5), ("Patient", 2))
-    assert told.rejections > 0
-    assert told.warnings > 0
+    told = totals_of(report())
+    assert tuple(told.tables["claim"].values()) == (6, 5, 1, 0)
+    assert all(rows["in"] for rows in told.tables.values())
+    assert told.resources == {"ExplanationOfBenefit": 5, "Patient": 2}
+    assert told.findings.reject > 0
+    assert told.findings.warn > 0
 
 
 def test_shares_are_whole_only_where_they_are() -> None:
