@@ -16,16 +16,9 @@ from etl.bootstrap.settings import Settings
 from etl.bootstrap.targets import target_store
 from etl.bootstrap.use_cases import now, roll_back, run_extract
 from etl.errors import EtlError
+from etl.pipeline import run_record
 from etl.pipeline.progress import Emit, Phase, Phases, to_all
 from etl.pipeline.run import RunResult
-from etl.pipeline.run_record import (
-    RunRecord,
-    RunStart,
-    record_of,
-    record_of_error,
-    record_of_rollback,
-    write_record,
-)
 from etl.publish.manifest import Manifest
 
 
@@ -41,19 +34,19 @@ class RunObserver:
 
     emit: Emit
     phase_ended: Callable[[Phase], None] = lambda _: None
-    run_ended: Callable[[RunRecord], None] = lambda _: None
+    run_ended: Callable[[run_record.RunRecord], None] = lambda _: None
 
 
-def start_of(settings: Settings, extract: Path | str) -> RunStart:
+def start_of(settings: Settings, extract: Path | str) -> run_record.RunStart:
     """Return a run that begins now."""
     began = now()
     run = f"{began:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
-    return RunStart(run, began, str(extract), settings.target)
+    return run_record.RunStart(run, began, str(extract), settings.target)
 
 
 def run_and_record(
     settings: Settings,
-    start: RunStart,
+    start: run_record.RunStart,
     observer: RunObserver,
     approvals: Approvals,
     *,
@@ -83,10 +76,10 @@ def run_and_record(
             repair=repair,
         )
         phases.end()
-        record = record_of(start, now(), phases.done, ran)
+        record = run_record.record_of(start, now(), phases.done, ran)
     except BaseException as error:
         phases.end()
-        _finish(settings, observer, record_of_error(start, now(), phases.done, error))
+        _finish(settings, observer, run_record.record_of_error(start, now(), phases.done, error))
         raise
     _finish(settings, observer, record)
     return ran
@@ -106,22 +99,22 @@ def roll_back_and_record(settings: Settings, release: str, reason: str) -> tuple
     try:
         manifest, to = roll_back(settings, release, reason)
     except BaseException as error:
-        record = record_of_error(start, now(), (), error)
+        record = run_record.record_of_error(start, now(), (), error)
         _keep(settings, replace(record, rollback_to=release, reason=reason))
         raise
-    _keep(settings, record_of_rollback(start, now(), to, manifest))
+    _keep(settings, run_record.record_of_rollback(start, now(), to, manifest))
     return manifest, to
 
 
-def _finish(settings: Settings, observer: RunObserver, record: RunRecord) -> None:
+def _finish(settings: Settings, observer: RunObserver, record: run_record.RunRecord) -> None:
     _keep(settings, record)
     run_ended(settings, record)
     observer.run_ended(record)
 
 
-def _keep(settings: Settings, record: RunRecord) -> None:
+def _keep(settings: Settings, record: run_record.RunRecord) -> None:
     try:
         store = target_store(settings)
     except EtlError:  # the cause of the failed run
         return
-    write_record(store, record, settings.retention.records)
+    run_record.write_record(store, record, settings.retention.records)

@@ -50,16 +50,10 @@ from etl.bootstrap.setting_groups import ServeSettings
 from etl.bootstrap.settings import Settings
 from etl.bootstrap.targets import store_options
 from etl.errors import MappingError, Mistakes, StoreError
+from etl.gateway import authentication
 from etl.gateway.access_log import AccessLog, AccessLogMiddleware, JsonFormatter
 from etl.gateway.app import Document, Gateway, GatewayOptions
 from etl.gateway.asgi import App, Header, Receive, Scope, Send
-from etl.gateway.authentication import (
-    Authenticator,
-    ClosedVerifier,
-    NoTrail,
-    PublicAuthenticator,
-    TokenAuthenticator,
-)
 from etl.gateway.capability import StatementFacts, capability_statement, directory_statement
 from etl.gateway.cors import CorsPolicy
 from etl.gateway.directory_files import DirectoryFiles
@@ -263,7 +257,7 @@ def authorization(settings: Settings, releases: Releases | None = None) -> Autho
         releases: the served releases; a member who is not in them is not asked for consent.
     """
     if settings.auth.mode == "off":
-        return Authorization(ClosedVerifier(), NoTrail())
+        return Authorization(authentication.ClosedVerifier(), authentication.NoTrail())
     # Imported here: a gateway without database and OAuth libraries starts in half the time.
     from etl.auth.authorization_server import routes_of
     from etl.auth.endpoints import endpoints_of
@@ -320,7 +314,7 @@ def application(
     standard_error = LogWriter(2)
     service = service or opened(settings)
     if not service.has_claims:
-        authorized = Authorization(ClosedVerifier(), NoTrail())
+        authorized = Authorization(authentication.ClosedVerifier(), authentication.NoTrail())
     authorized = authorized or authorization(settings, service.releases)
     # Shared by all bases: log, metrics, limits, the documents that describe the server.
     lines = None if serve.log == "off" else write or standard_error
@@ -334,7 +328,7 @@ def application(
         path: str,
         answers: Service,
         releases: Releases,
-        authenticator: Authenticator,
+        authenticator: authentication.Authenticator,
         documents: Mapping[str, Callable[[], Document]],
         files: DirectoryFiles | None = None,
     ) -> tuple[str, AccessLogMiddleware]:
@@ -361,12 +355,14 @@ def application(
     # The bases: members' data with a token, the directory without.
     bases = []
     if service.has_claims:
-        member = TokenAuthenticator(authorized.verifier, authorized.recorder, limits)
+        member = authentication.TokenAuthenticator(authorized.verifier, authorized.recorder, limits)
         documents = _documents(settings, description, service.service)
         bases.append(base(FHIR, service.service, service.releases, member, documents))
     if description.directory is not None:
         answers = service.directory
-        everybody = PublicAuthenticator(sorted(kind.name for kind in answers.kinds()), limits)
+        everybody = authentication.PublicAuthenticator(
+            sorted(kind.name for kind in answers.kinds()), limits
+        )
         documents = _directory_documents(settings, description.directory, answers)
         releases = service.directory_releases
         url = f"{serve.base_url}{DIRECTORY}"

@@ -23,16 +23,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from etl.bootstrap import setting_errors
 from etl.bootstrap import setting_groups as groups
-from etl.bootstrap.setting_errors import (
-    PREFIX,
-    Location,
-    locations_in,
-    mistake_in,
-    origin_of,
-    syntax_error,
-    variable_of,
-)
 from etl.documents.nearest import nearest
 from etl.errors import MappingError, Mistakes
 
@@ -90,10 +82,12 @@ class Settings(BaseSettings):
     portal: groups.PortalSettings = groups.PortalSettings()
 
     _file: Path = PrivateAttr(default=Path(FILE))
-    _flags: frozenset[Location] = PrivateAttr(default=frozenset())
+    _flags: frozenset[setting_errors.Location] = PrivateAttr(default=frozenset())
 
     @classmethod
-    def of(cls, validated: Settings, file: Path, flags: frozenset[Location]) -> Settings:
+    def of(
+        cls, validated: Settings, file: Path, flags: frozenset[setting_errors.Location]
+    ) -> Settings:
         """Return validated settings as an object of this class, which other processes can find.
 
         Args:
@@ -107,7 +101,7 @@ class Settings(BaseSettings):
 
     def origin(self, *name: str) -> str:
         """Return where a setting was given: option, variable, file and line; else its name."""
-        origin = origin_of(name, self._file, self._flags)
+        origin = setting_errors.origin_of(name, self._file, self._flags)
         return ".".join(name) if origin == str(self._file) else origin
 
     def id_key_bytes(self) -> bytes:
@@ -186,28 +180,28 @@ def read_settings(file: Path | None, **flags: Any) -> Settings:
         model_config = SettingsConfigDict(toml_file=path)
 
     options = {name: value for name, value in flags.items() if value is not None}
-    given = frozenset(locations_in(options))
+    given = frozenset(setting_errors.locations_in(options))
     mistakes = Mistakes()
     for variable in _unknown_variables():
-        mistakes.add(_unknown(variable, variable, map(variable_of, _names())))
+        mistakes.add(_unknown(variable, variable, map(setting_errors.variable_of, _names())))
     try:
         settings = _with_database(Settings.of(_FromFile(**options), path, given))
         with mistakes.collected():
             settings.id_key_bytes()
     except ValidationError as error:
         for details in error.errors():
-            where = origin_of(details["loc"], path, given)
+            where = setting_errors.origin_of(details["loc"], path, given)
             if details["type"] == "extra_forbidden":
                 name = ".".join(str(part) for part in details["loc"])
                 mistakes.add(_unknown(where, name, setting_names()))
             else:
-                what, hint = mistake_in(details, Settings, where)
+                what, hint = setting_errors.mistake_in(details, Settings, where)
                 mistakes.add(MappingError(where, "config-value", what, hint=hint))
     except UnicodeDecodeError as error:
         what = f"not UTF-8 at byte {error.start}"
         mistakes.add(MappingError(str(path), "config-file", what, hint="write it as UTF-8"))
     except tomllib.TOMLDecodeError as error:
-        where, what = syntax_error(error, path)
+        where, what = setting_errors.syntax_error(error, path)
         mistakes.add(MappingError(where, "config-file", f"not TOML: {what}"))
     mistakes.report()
     return settings
@@ -240,8 +234,8 @@ def _unknown_variables() -> list[str]:
     """Return the variables that begin with no setting's name; those below a part are validated."""
     unknown = []
     for variable in sorted(os.environ):
-        if variable.startswith(PREFIX):
-            first, *below = variable.removeprefix(PREFIX).lower().split("__")
+        if variable.startswith(setting_errors.PREFIX):
+            first, *below = variable.removeprefix(setting_errors.PREFIX).lower().split("__")
             field = Settings.model_fields.get(first)
             if field is None or (below and not is_part(field.annotation)):
                 unknown.append(variable)

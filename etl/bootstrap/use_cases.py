@@ -15,16 +15,9 @@ from tempfile import TemporaryDirectory
 
 from filelock import FileLock, Timeout
 
+from etl.bootstrap import opened_extract
 from etl.bootstrap.definitions import load_definitions
 from etl.bootstrap.extracts import extract_files
-from etl.bootstrap.opened_extract import (
-    WORK,
-    OpenedExtract,
-    check_executor,
-    opened,
-    with_executor,
-    work_folder,
-)
 from etl.bootstrap.release_approvals import (
     Approvals,
     check_base,
@@ -82,19 +75,19 @@ def now() -> datetime:
 
 def convert_extract(settings: Settings, extract: Path, out: Path, emit: Emit) -> Conversion:
     """Write an extract as plain bulk NDJSON into a folder."""
-    with opened(settings, extract, emit, out) as job:
+    with opened_extract.opened(settings, extract, emit, out) as job:
         moment = now()
-        with work_folder(settings, out) as work:
+        with opened_extract.work_folder(settings, out) as work:
             return convert(job.context(work, moment), out)
 
 
 def validate_extract(settings: Settings, extract: Path, report: Path, emit: Emit) -> Validation:
     """Check an extract and write the report into a folder."""
-    with opened(settings, extract, emit, report, suites_due=lambda: True) as job:
+    with opened_extract.opened(settings, extract, emit, report, suites_due=lambda: True) as job:
         moment = now()
         check_report_folder(report)
         report.mkdir(parents=True, exist_ok=True)
-        with work_folder(settings, report) as work:
+        with opened_extract.work_folder(settings, report) as work:
             return validate(job.context(work, moment), report)
 
 
@@ -143,11 +136,13 @@ def _publish_extract(
     settings: Settings, extract: Path, emit: Emit, approvals: Approvals, *, repair: bool
 ) -> RunResult:
     settings = settings.of_a_run()
-    check_executor(settings)  # what is not installed is reported before the work
+    opened_extract.check_executor(settings)  # what is not installed is reported before the work
     first = partial(_holds_nothing, settings)  # after a release it is known later what is due
     with (
-        opened(settings, extract, emit, _beside(settings), suites_due=first) as opened_job,
-        with_executor(opened_job) as job,
+        opened_extract.opened(
+            settings, extract, emit, _beside(settings), suites_due=first
+        ) as opened_job,
+        opened_extract.with_executor(opened_job) as job,
     ):
         store = target_store(settings)
         moment = now()
@@ -157,7 +152,7 @@ def _publish_extract(
         with (
             _alone(settings),
             run_lease(store, now) as lease,
-            work_folder(settings, _beside(settings)) as work,
+            opened_extract.work_folder(settings, _beside(settings)) as work,
             lease.renewed_in_background(),
         ):
             base = open_current(store)  # another run may have been first
@@ -254,7 +249,9 @@ def explainer_of(
 
         def context(place: ExtractFiles, layout: str | None) -> RunContext:
             files = open_with(place, definitions, layout, emit)
-            return OpenedExtract(settings, files, definitions, executor, emit).context(work, now())
+            return opened_extract.OpenedExtract(
+                settings, files, definitions, executor, emit
+            ).context(work, now())
 
         given = [
             context(
@@ -292,7 +289,7 @@ def plan_extract(
         StoreError: the target cannot be read.
     """
     settings = settings.of_a_run()
-    with opened(settings, extract, emit, None) as job:
+    with opened_extract.opened(settings, extract, emit, None) as job:
         store = target_store(settings)
         base, definitions = open_current(store), job.definitions
         check_model(settings, base, definitions.model)
@@ -333,7 +330,7 @@ def rebuild_release(
             f"release {release.id} is a rollback to {manifest.facts.run['rollbackTo']}, which no "
             "extract made: rebuild that one"
         )
-    with opened(settings, extract, emit) as job:
+    with opened_extract.opened(settings, extract, emit) as job:
         check_model(settings, Current(release, None), job.definitions.model)
         check_view(settings, Current(release, None), job.definitions.mappings)
         require_same(job.extract, release, str(extract))
@@ -499,7 +496,7 @@ def _alone(settings: Settings) -> Iterator[None]:
     """Hold the lock of the target's work folder."""
     folder = _beside(settings)
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{WORK}.lock"
+    path = folder / f"{opened_extract.WORK}.lock"
     lock = FileLock(path)
     try:
         lock.acquire(blocking=False)

@@ -14,18 +14,7 @@ from etl.cli import options
 from etl.cli.progress import progress
 from etl.errors import UsageError
 from etl.pipeline.lineage.subjects import ClaimSubject, ResourceSubject, RowSubject, Subject
-from etl.reports.lineage import (
-    CLAIM_SUBJECT,
-    FATES,
-    THROUGH,
-    CellOrigin,
-    Explanation,
-    Lineage,
-    Origin,
-    RowFate,
-    lineage_document,
-    lineage_page,
-)
+from etl.reports import lineage as lineages
 
 
 @click.command("explain")
@@ -81,9 +70,9 @@ def explain_command(
     if path:
         lineage = _narrowed(lineage, path)
     if page is not None:
-        options.write_file(page, lineage_page(lineage, shows_values=values))
+        options.write_file(page, lineages.lineage_page(lineage, shows_values=values))
     if as_json:
-        click.echo(json.dumps(lineage_document(lineage), indent=2, ensure_ascii=False))
+        click.echo(json.dumps(lineages.lineage_document(lineage), indent=2, ensure_ascii=False))
     elif page is not None:
         click.echo(f"page: {page}{'' if values else '; values are shown as outlines (--values)'}")
     else:
@@ -99,8 +88,8 @@ def _subject(subject: str | None, row: str | None) -> Subject:
         return RowSubject(file, int(number))
     if subject is None or row is not None:
         raise UsageError("name one thing: TYPE/ID of a resource, claim:NUMBER, or --row FILE:ROW")
-    if subject.startswith(CLAIM_SUBJECT) and len(subject) > len(CLAIM_SUBJECT):
-        return ClaimSubject(subject.removeprefix(CLAIM_SUBJECT))
+    if subject.startswith(lineages.CLAIM_SUBJECT) and len(subject) > len(lineages.CLAIM_SUBJECT):
+        return ClaimSubject(subject.removeprefix(lineages.CLAIM_SUBJECT))
     resource_type, separator, logical_id = subject.partition("/")
     if not separator or not logical_id:
         raise UsageError(
@@ -110,7 +99,7 @@ def _subject(subject: str | None, row: str | None) -> Subject:
     return ResourceSubject(resource_type, logical_id)
 
 
-def _narrowed(lineage: Lineage, path: str) -> Lineage:
+def _narrowed(lineage: lineages.Lineage, path: str) -> lineages.Lineage:
     """Return only the elements under a path.
 
     Raises:
@@ -138,7 +127,7 @@ def _is_under(path: str, below: str) -> bool:
     return path == below or path.startswith((f"{below}.", f"{below}["))
 
 
-def _lines(lineage: Lineage) -> Iterator[str]:
+def _lines(lineage: lineages.Lineage) -> Iterator[str]:
     if lineage.rows:
         yield f"{lineage.subject}: what became of its rows"
         for row in lineage.rows:
@@ -150,7 +139,7 @@ def _lines(lineage: Lineage) -> Iterator[str]:
             yield ""
         yield from _resource_lines(resource)
     yield ""
-    yield f"answered from {THROUGH[lineage.through]}"
+    yield f"answered from {lineages.THROUGH[lineage.through]}"
     for named in lineage.files:
         yield f"  {_of(named.extract)}{named.file}: {named.bytes:,} bytes, SHA-256 {named.sha256}"
 
@@ -160,9 +149,9 @@ def _of(extract: str) -> str:
     return f"{extract}, " if extract else ""
 
 
-def _row_lines(row: RowFate) -> Iterator[str]:
+def _row_lines(row: lineages.RowFate) -> Iterator[str]:
     of_table = "" if row.table == "*" else f" ({row.table})"
-    yield f"  {_of(row.extract)}{row.file} row {row.row}{of_table}: {FATES[row.fate]}"
+    yield f"  {_of(row.extract)}{row.file} row {row.row}{of_table}: {lineages.FATES[row.fate]}"
     for reason in row.reasons:
         first = " (the first cause)" if reason.is_cause else ""
         yield f"    {reason.rule}{first}: {reason.says}"
@@ -171,7 +160,7 @@ def _row_lines(row: RowFate) -> Iterator[str]:
         yield f"    found {where}: {finding.rule}: {finding.says}"
 
 
-def _resource_lines(resource: Explanation) -> Iterator[str]:
+def _resource_lines(resource: lineages.Explanation) -> Iterator[str]:
     yield f"{resource.resource}, {resource.profile}, made by {resource.mapping}"
     if resource.agrees is not None:
         yield (
@@ -185,7 +174,7 @@ def _resource_lines(resource: Explanation) -> Iterator[str]:
         yield from _origin_lines(origin)
 
 
-def _origin_lines(origin: Origin) -> Iterator[str]:
+def _origin_lines(origin: lineages.Origin) -> Iterator[str]:
     cited = f", MapID {', '.join(map(str, origin.map_ids))}" if origin.map_ids else ""
     yield ""
     yield f"{origin.path} = {origin.json}"
@@ -198,7 +187,7 @@ def _origin_lines(origin: Origin) -> Iterator[str]:
         yield from _cell_lines(cell)
 
 
-def _cell_lines(cell: CellOrigin) -> Iterator[str]:
+def _cell_lines(cell: lineages.CellOrigin) -> Iterator[str]:
     place = f"{_of(cell.extract)}{cell.file} row {cell.row}, "
     where = place if cell.file is not None else ""
     derived = " (worked out)" if cell.derived else ""

@@ -13,17 +13,7 @@ from etl.cli import options
 from etl.cli.layout_files import known_layout, layout_text, mistakes_of, named_or_read
 from etl.errors import DataRejected, MappingErrors
 from etl.reports.summary import counted
-from etl.sources import CANONICAL_LAYOUTS, LayoutText
-from etl.sources.layout_samples import (
-    EXPECTED,
-    Row,
-    RowDifference,
-    expected_rows,
-    row_differences,
-    rows_text,
-    sample_rows,
-    samples_of,
-)
+from etl.sources import CANONICAL_LAYOUTS, LayoutText, layout_samples
 
 _PLACE = ("finding", "table", "place")
 
@@ -49,13 +39,13 @@ def test_command(
     known, folders = named_or_read(layout, load_definitions(settings)), [Path()]
     if known.file != layout:
         folders = [*map(Path, reversed(settings.mappings)), shipped()]
-    folder = samples or samples_of(known, folders)
-    rows = sample_rows(known, folder)
-    path = folder / EXPECTED
+    folder = samples or layout_samples.samples_of(known, folders)
+    rows = layout_samples.sample_rows(known, folder)
+    path = folder / layout_samples.EXPECTED
     is_new = not path.exists()
-    differences = row_differences(expected_rows(path), rows)
+    differences = layout_samples.row_differences(layout_samples.expected_rows(path), rows)
     if write:
-        path.write_text(rows_text(rows), encoding="utf-8")
+        path.write_text(layout_samples.rows_text(rows), encoding="utf-8")
     if as_json:
         body = {
             "layout": known.name,
@@ -78,7 +68,9 @@ def test_command(
         click.echo(f"{sizes}: as expected", err=as_json)
 
 
-def _lines(rows: Sequence[Row], differences: Sequence[RowDifference]) -> Iterator[str]:
+def _lines(
+    rows: Sequence[layout_samples.Row], differences: Sequence[layout_samples.RowDifference]
+) -> Iterator[str]:
     """Yield every row, those that differ with both texts; then those that are not there."""
     changed = {id(change.found): change for change in differences if change.found is not None}
     title = ""
@@ -113,16 +105,16 @@ def _lines(rows: Sequence[Row], differences: Sequence[RowDifference]) -> Iterato
         yield click.style(f"  - {_title(row)} {_cells(row)}", fg="red")
 
 
-def _title(row: Row) -> str:
+def _title(row: layout_samples.Row) -> str:
     return "findings" if "finding" in row else str(row["table"])
 
 
-def _place(row: Row) -> str:
+def _place(row: layout_samples.Row) -> str:
     finding = f"{row['finding']} {row['table']} " if "finding" in row else ""
     return f"{finding}{row['place']}"
 
 
-def _cells(row: Row) -> str:
+def _cells(row: layout_samples.Row) -> str:
     cells = (f"{name}={text}" for name, text in row.items() if name not in _PLACE and text)
     return "  ".join((_place(row), *cells))
 

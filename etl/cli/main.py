@@ -13,14 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from etl.bootstrap.gc_policy import gc_disabled
-from etl.cli.console import (
-    exit_code,
-    interruption_of,
-    log_to_console,
-    sentence_of,
-    terminable,
-    what_now,
-)
+from etl.cli import console
 from etl.errors import EtlError, StoreError, UsageError, not_installed
 
 if TYPE_CHECKING:
@@ -98,14 +91,14 @@ class Main(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
         try:
-            with terminable():
+            with console.terminable():
                 return super().invoke(ctx)
         except (KeyboardInterrupt, click.Abort) as error:
-            interruption = interruption_of(error)
+            interruption = console.interruption_of(error)
             if interruption is None:
                 raise
-            click.echo(f"interrupted: {what_now(interruption)}", err=True)
-            ctx.exit(exit_code(interruption))
+            click.echo(f"interrupted: {console.what_now(interruption)}", err=True)
+            ctx.exit(console.exit_code(interruption))
         except EtlError as error:
             for line in str(error).split("\n"):
                 click.echo(f"error: {line}", err=True)
@@ -119,7 +112,7 @@ class Main(click.Group):
         except EOFError as error:  # click would treat it as Ctrl-C and print "Aborted!"
             raise RuntimeError("what was read ended before its end") from error
         except OSError as error:
-            sentence = sentence_of(error)
+            sentence = console.sentence_of(error)
             if sentence is None:
                 raise
             click.echo(f"error: {sentence}", err=True)
@@ -153,5 +146,5 @@ def main(
     context: click.Context, config: Path | None, mappings: tuple[Path, ...], verbose: bool
 ) -> None:
     """CPCDS flat files in, CARIN Blue Button FHIR out."""
-    log_to_console(verbose=verbose)
+    console.log_to_console(verbose=verbose)
     context.obj = CommandContext(config, mappings)

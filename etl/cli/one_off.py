@@ -9,16 +9,8 @@ from typing import Final
 import click
 
 from etl.bootstrap.use_cases import convert_extract, validate_extract
-from etl.cli import options
+from etl.cli import options, result_tables
 from etl.cli.progress import progress
-from etl.cli.result_tables import (
-    rejected_json,
-    show_counts,
-    show_rejected,
-    show_summary,
-    show_unowned,
-    summary_json,
-)
 from etl.errors import if_interrupted
 from etl.pipeline.process import ProcessedExtract
 from etl.pipeline.report import LimitBroken
@@ -49,10 +41,10 @@ def validate_command(context: click.Context, extract: Path, report: Path, as_jso
         validated = validate_extract(settings, extract, report, emit)
     page = validated.reported.page
     if as_json:
-        body = summary_json(validated.reported.report)
+        body = result_tables.summary_json(validated.reported.report)
         options.print_json({**body, "report": str(page)})
     else:
-        show_summary(validated.reported.report)
+        result_tables.show_summary(validated.reported.report)
         click.echo(f"report: {page}")
     validated.enforce()
 
@@ -102,12 +94,12 @@ def _show(
             "resources": {name: count for name, (count, _) in files.items()},
             "files": {name: str(path) for name, (_, path) in files.items()},
             "unowned_rows": dict(processed.unowned),
-            "rejected": rejected_json(rejected),
+            "rejected": result_tables.rejected_json(rejected),
         }
         options.print_json(body)
         return
-    show_counts(counts)
-    show_rejected(rejected)
-    show_unowned(processed.unowned)
+    result_tables.show_counts(counts)
+    result_tables.show_rejected(rejected)
+    result_tables.show_unowned(processed.unowned)
     for name, (count, path) in files.items():
         click.echo(f"{count:>9,} {name:<21} {path}")

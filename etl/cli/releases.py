@@ -18,16 +18,8 @@ from etl.bootstrap.use_cases import (
     rebuild_release,
     resume_target,
 )
-from etl.cli import options
+from etl.cli import options, release_changes
 from etl.cli.progress import counting
-from etl.cli.release_changes import (
-    changes_json,
-    difference_page,
-    money_between,
-    of_directory,
-    show_changes,
-    show_networks,
-)
 from etl.cli.result_tables import totals_text
 from etl.errors import StoreError, if_interrupted
 from etl.model.data_models import stated_model
@@ -157,19 +149,21 @@ def diff_command(
     store = target_store(options.read_settings(context))
     old, new = find_release(store, before), find_release(store, after)
     difference = compare(old, new)
-    networks = network_changes(old, new) if of_directory(new) else None
+    networks = network_changes(old, new) if release_changes.of_directory(new) else None
     if page is not None:
-        options.write_file(page, difference_page(old, new, difference, networks))
-    money = money_between(old, new, difference.changes)
+        options.write_file(page, release_changes.difference_page(old, new, difference, networks))
+    money = release_changes.money_between(old, new, difference.changes)
     if as_json:
         body = {"before": difference.before, "after": difference.after}
-        changes = changes_json(difference.changes, money, networks)
+        changes = release_changes.changes_json(difference.changes, money, networks)
         options.print_json({**body, **changes})
     else:
         click.echo(f"{difference.before} → {difference.after}")
-        show_changes(difference.changes, money, is_directory=of_directory(new))
+        release_changes.show_changes(
+            difference.changes, money, is_directory=release_changes.of_directory(new)
+        )
         if networks is not None:
-            show_networks(networks)
+            release_changes.show_networks(networks)
         if page is not None:
             click.echo(f"page: {page}")
 
@@ -267,7 +261,7 @@ def verify_command(
     stamped = check_time_stamp(chosen, roots) if roots else None
     steps = None if since is None else check_descent(store, chosen, since)
     members = chosen.manifest.counts["patients"]
-    is_directory = of_directory(chosen)
+    is_directory = release_changes.of_directory(chosen)
     with counting("verifying", "members", members, quiet=as_json or is_directory) as advance:
         base_url = settings.publish.base_url
         verified = verify(chosen, advance, base_url=base_url, keys=keys)

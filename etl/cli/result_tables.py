@@ -12,18 +12,8 @@ import msgspec
 from etl.pipeline.report import MOST_CAUSES
 from etl.pipeline.run_record import GOOD, RunRecord
 from etl.quality import RowCounts
+from etl.reports import summary
 from etl.reports.report_values import Report
-from etl.reports.summary import (
-    FATES,
-    Rejected,
-    RunTotals,
-    counted,
-    rejected_of,
-    rows_by_fate,
-    shown_fate,
-    totals_of,
-    unowned_rows,
-)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,27 +21,27 @@ if TYPE_CHECKING:
 
 def show_summary(report: Report) -> None:
     """Print the row counts, the resources made, and the findings."""
-    totals = totals_of(report)
+    totals = summary.totals_of(report)
     _print_counts(totals.tables, is_published=report.release is not None)
     resources = [(name, f"{count:,}") for name, count in totals.resources.items()]
     print_table(("resources", "count"), resources)
     console = _console()
     findings = totals.findings
     console.print(f"{findings.reject:,} findings reject rows, {findings.warn:,} are warnings")
-    show_rejected(rejected_of(report))
-    show_unowned(unowned_rows(report))
+    show_rejected(summary.rejected_of(report))
+    show_unowned(summary.unowned_rows(report))
     for sentence in totals.broken_limits:
         console.print(f"limit broken: {sentence}")
 
 
-def show_rejected(rejected: Rejected) -> None:
+def show_rejected(rejected: summary.Rejected) -> None:
     """Print the rules that reject most, claims by first cause, remedies, and what is missing."""
     if rejected.causes:
         _show_causes(rejected)
     show_missing(rejected)
 
 
-def show_missing(rejected: Rejected) -> None:
+def show_missing(rejected: summary.Rejected) -> None:
     """Print the facts that an extract lacks: empty crosswalks, and cells for which rows go."""
     rows = [
         (f"{empty.crosswalk} is empty: {', '.join(empty.columns)}", f"{empty.cells:,}")
@@ -74,7 +64,7 @@ def show_missing(rejected: Rejected) -> None:
     console.print("What fills the others: docs/layouts.md, under the layout's name.", markup=False)
 
 
-def _show_causes(rejected: Rejected) -> None:
+def _show_causes(rejected: summary.Rejected) -> None:
     first, rest = rejected.causes[:MOST_CAUSES], rejected.causes[MOST_CAUSES:]
     rows = [(each.rule, f"{each.claims:,}", f"{each.rows:,}") for each in first]
     if rest:
@@ -101,15 +91,15 @@ def show_unowned(unowned: Mapping[str, int]) -> None:
 
 def show_counts(counts: Mapping[str, RowCounts]) -> None:
     """Print the row counts of each table, by outcome."""
-    _print_counts(rows_by_fate(counts), is_published=False)
+    _print_counts(summary.rows_by_fate(counts), is_published=False)
 
 
 def _print_counts(tables: Mapping[str, Mapping[str, int]], *, is_published: bool) -> None:
     """Print row counts by outcome; claims are never withdrawn, and have no such column."""
-    are_withdrawn = any(FATES[-1] in rows for rows in tables.values())
-    fates = FATES if are_withdrawn else FATES[:-1]
+    are_withdrawn = any(summary.FATES[-1] in rows for rows in tables.values())
+    fates = summary.FATES if are_withdrawn else summary.FATES[:-1]
     print_table(
-        ("rows", *(shown_fate(fate, is_published=is_published) for fate in fates)),
+        ("rows", *(summary.shown_fate(fate, is_published=is_published) for fate in fates)),
         [(name, *(f"{rows.get(fate, 0):,}" for fate in fates)) for name, rows in tables.items()],
     )
 
@@ -149,30 +139,30 @@ def show_record(record: RunRecord) -> None:
     )
 
 
-def totals_text(totals: RunTotals, before_money: str = "; money: ") -> str:
+def totals_text(totals: summary.RunTotals, before_money: str = "; money: ") -> str:
     """Return how many claims and rows were rejected, and whether money adds up.
 
     Of a directory of providers: how many rows.
     """
     if totals.is_directory:
         return f"{_rejected_share(totals)} rejected"
-    rows = counted(totals.rejected_rows, "row")
+    rows = summary.counted(totals.rejected_rows, "row")
     return f"{_rejected_claims(totals)} and {rows} rejected{before_money}{_money_text(totals)}"
 
 
-def _rejected_share(totals: RunTotals) -> str:
+def _rejected_share(totals: summary.RunTotals) -> str:
     if totals.is_directory:
-        return f"{totals.rejected_rows:,} of {counted(totals.rows, 'row')}"
+        return f"{totals.rejected_rows:,} of {summary.counted(totals.rows, 'row')}"
     share = f", {100 * totals.rejected_claims / totals.claims:.1f} %" if totals.claims else ""
-    rows = counted(totals.rejected_rows, "row")
+    rows = summary.counted(totals.rejected_rows, "row")
     return f"{_rejected_claims(totals)}{share}; {rows} of all tables"
 
 
-def _money_text(totals: RunTotals) -> str:
+def _money_text(totals: summary.RunTotals) -> str:
     """Return whether every sum of money is accounted for, and what the plan paid."""
     if not totals.money.compared:
         return "no sum was compared"
-    sums = counted(totals.money.compared, "sum")
+    sums = summary.counted(totals.money.compared, "sum")
     proof = (
         f"all {sums} add up, to the cent"
         if totals.money.adds_up
@@ -182,8 +172,8 @@ def _money_text(totals: RunTotals) -> str:
     return proof if paid is None else f"{proof}; plan paid {Decimal(paid):,} net"
 
 
-def _rejected_claims(totals: RunTotals) -> str:
-    return f"{totals.rejected_claims:,} of {counted(totals.claims, 'claim')}"
+def _rejected_claims(totals: summary.RunTotals) -> str:
+    return f"{totals.rejected_claims:,} of {summary.counted(totals.claims, 'claim')}"
 
 
 def record_json(record: RunRecord) -> dict[str, object]:
@@ -196,18 +186,18 @@ def record_json(record: RunRecord) -> dict[str, object]:
 
 def summary_json(report: Report) -> dict[str, object]:
     """Return the summary of a run as JSON."""
-    totals = totals_of(report)
+    totals = summary.totals_of(report)
     return {
         "tables": totals.tables,
         "resources": totals.resources,
         "findings": {"reject": totals.findings.reject, "warn": totals.findings.warn},
-        "unowned_rows": unowned_rows(report),
+        "unowned_rows": summary.unowned_rows(report),
         "broken_limits": totals.broken_limits,
-        "rejected": rejected_json(rejected_of(report)),
+        "rejected": rejected_json(summary.rejected_of(report)),
     }
 
 
-def rejected_json(rejected: Rejected) -> dict[str, object]:
+def rejected_json(rejected: summary.Rejected) -> dict[str, object]:
     """Return what was rejected, by first cause; claims of all causes sum to `claims`."""
     body: dict[str, object] = msgspec.to_builtins(rejected)
     del body["rows"]

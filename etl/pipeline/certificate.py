@@ -16,18 +16,7 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from etl.certificate.certificate import (
-    Certificate,
-    broken_files,
-    broken_sums,
-    compared_units,
-    differences_of,
-    late_of,
-    miscounted,
-    piece,
-    state_from,
-    state_to_bytes,
-)
+from etl.certificate import certificate as certificates
 from etl.certificate.comparison import compare
 from etl.certificate.directory import directory_counts
 from etl.certificate.published import BlockReader
@@ -161,7 +150,7 @@ def compare_unit(
             before = published_sums(_read(store, old).claims())
         except StoreError:  # lost or damaged: what replaces it is published all the same
             before = None
-    return piece(compared, before)
+    return certificates.piece(compared, before)
 
 
 def _visible(store: Store, units: Iterable[CatalogEntry]) -> Iterator[str]:
@@ -190,7 +179,7 @@ def _read(store: Store, units: Iterable[CatalogEntry]) -> BlockReader:
 
 def certify(
     pieces: Iterable[bytes], store: Store, base: Current, manifest: Manifest, kept: int
-) -> Certificate:
+) -> certificates.Certificate:
     """Return the certificate of a release that is written.
 
     Args:
@@ -200,7 +189,7 @@ def certify(
         manifest: the release.
         kept: how many patients' blocks are taken over from the one before.
     """
-    made, before = compared_units(pieces)
+    made, before = certificates.compared_units(pieces)
     if base.release is None:
         return made
     state = _carried(base.release)
@@ -222,7 +211,11 @@ def certify(
 def _carried(before: Release) -> tuple[Sums, Counter[int]] | None:
     ref = before.kept(MEMORY, f".{_KIND}")
     try:
-        return None if ref is None else state_from(checked(before.store, ref.key, ref.sha256))
+        return (
+            None
+            if ref is None
+            else certificates.state_from(checked(before.store, ref.key, ref.sha256))
+        )
     except (StoreError, ValueError, KeyError, TypeError):
         return None
 
@@ -239,7 +232,9 @@ def _gone(before: Release, after: Release) -> Iterator[CatalogEntry]:
         yield from (unit for unit in old if unit.id not in there)
 
 
-def verdict(made: Certificate, published: Mapping[str, int], files: Sequence[str]) -> Verdict:
+def verdict(
+    made: certificates.Certificate, published: Mapping[str, int], files: Sequence[str]
+) -> Verdict:
     """Return whether a release may be published.
 
     Args:
@@ -247,12 +242,12 @@ def verdict(made: Certificate, published: Mapping[str, int], files: Sequence[str
         published: table -> rows that the run counted as published.
         files: names of the extract's files.
     """
-    wrong = broken_sums(made)
+    wrong = certificates.broken_sums(made)
     wrong += [
         f"{level}.{category} of {files[file] if file >= 0 else 'no file'}"
-        for file, level, category in broken_files(made)
+        for file, level, category in certificates.broken_files(made)
     ]
-    tables = miscounted(made, published)
+    tables = certificates.miscounted(made, published)
     differences = made.unexplained + len(wrong) + len(tables)
     first = made.first
     says = "the published bytes are what the source states"
@@ -307,7 +302,7 @@ def differences_csv(pieces: Iterable[bytes], files: Sequence[str]) -> Iterator[b
             difference.fact,
             difference.reason,
         )
-        for difference in differences_of(pieces)
+        for difference in certificates.differences_of(pieces)
     )
     return _zipped(("file", "row", "table", "fact", "reason"), rows)
 
@@ -319,7 +314,7 @@ def late_csv(pieces: Iterable[bytes], files: Sequence[str]) -> Iterator[bytes]:
         pieces: the comparisons of the run's units.
         files: names of the extract's files.
     """
-    rows = ((files[file], row, days) for file, row, days in late_of(pieces))
+    rows = ((files[file], row, days) for file, row, days in certificates.late_of(pieces))
     return _zipped(("file", "row", "business_days"), rows)
 
 
@@ -334,6 +329,6 @@ def _zipped(header: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator
     yield packer.flush()
 
 
-def write_state(store: Store, made: Certificate) -> ObjectRef:
+def write_state(store: Store, made: certificates.Certificate) -> ObjectRef:
     """Write what the next release carries on from."""
-    return put_by_content(store, MEMORY, state_to_bytes(made), _KIND)
+    return put_by_content(store, MEMORY, certificates.state_to_bytes(made), _KIND)

@@ -16,25 +16,17 @@ from etl.columns.arrays import join, text_bytes
 from etl.columns.digests import Hashes, hash_ids
 from etl.engine.render import Rendered
 from etl.errors import UsageError
+from etl.pipeline import report as report_files
 from etl.pipeline.context import RunContext
 from etl.pipeline.executor import Pieces
 from etl.pipeline.partition.mapping import Mapped, PlanResources
 from etl.pipeline.process import ProcessedExtract, process
 from etl.pipeline.read import default_stamp, read
-from etl.pipeline.report import (
-    QUARANTINE,
-    REPORT,
-    About,
-    LimitBroken,
-    WrittenReport,
-    run_id,
-    write_reports,
-)
 from etl.pipeline.suites import sample_of
 from etl.quality.totals.limits import refusal
 from etl.storage.port import Store
 
-_KINDS: Final = (QUARANTINE, REPORT)
+_KINDS: Final = (report_files.QUARANTINE, report_files.REPORT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +39,7 @@ class Validation:
     """
 
     processed: ProcessedExtract
-    reported: WrittenReport
+    reported: report_files.WrittenReport
 
     def enforce(self) -> None:
         """Stop where a limit does not hold; the report is there.
@@ -56,7 +48,9 @@ class Validation:
             LimitBroken: one does not.
         """
         if self.reported.report.stopped:
-            raise LimitBroken(self.processed, self.reported.report, str(self.reported.page))
+            raise report_files.LimitBroken(
+                self.processed, self.reported.report, str(self.reported.page)
+            )
 
 
 def validate(context: RunContext, folder: Path) -> Validation:
@@ -70,16 +64,16 @@ def validate(context: RunContext, folder: Path) -> Validation:
     sample = sample_of(rows, context.options)
     processed = process(context, rows, row_output=sample, is_reported=True)
     context.executor.dismiss()
-    about = About(
-        run=run_id(context.when, rows),
+    about = report_files.About(
+        run=report_files.run_id(context.when, rows),
         when=context.when,
         release=None,
         parent=None,
         resources=processed.totals.resources,
         elements=processed.totals.elements,
-        quarantine=f"../{QUARANTINE}",
+        quarantine=f"../{report_files.QUARANTINE}",
     )
-    reported = write_reports(context, processed, about)
+    reported = report_files.write_reports(context, processed, about)
     _put_in_place(rows.work, folder)
     return Validation(processed, replace(reported, folder=folder))
 
@@ -90,7 +84,7 @@ def check_report_folder(folder: Path) -> None:
     Raises:
         UsageError: there are folders of the same names that are something else.
     """
-    if (folder / REPORT / "report.json").is_file():
+    if (folder / report_files.REPORT / "report.json").is_file():
         return
     for kind in _KINDS:
         if (folder / kind).exists():
@@ -166,7 +160,7 @@ def convert(context: RunContext, out: Path) -> Conversion:
     processed = process(context, rows, output)
     context.executor.dismiss()
     if refusal(processed.verdicts):
-        raise LimitBroken(processed)
+        raise report_files.LimitBroken(processed)
     directory = processed.mapped_directory()
     files = _gathered([*processed.files, output.files(directory.made)], out)
     for plan in context.definitions.mappings.plans:

@@ -186,7 +186,7 @@ def _sums(before: ReleaseFacts, now: ReleaseFacts) -> list[_Loss]:
             is_few = claims_before is not None and claims_before < _FEW_CLAIMS
             if not was or is_few or moved <= small or moved < _LITTLE_MONEY:
                 continue
-            share = _whole_percents(moved / abs(was))
+            share = (moved / abs(was) * 100).to_integral_value(ROUND_CEILING) / 100
             level, _, category = name.partition(".")
             way = "grow, beyond its claims," if abs(new) > abs(was) else "shrink"
             says = (
@@ -213,10 +213,6 @@ def _moved(
         more = Decimal(claims_now or 0) / claims_before if claims_before else Decimal(1)
         return max(abs(new) - abs(was) * max(more, Decimal(1)), Decimal(0))
     return abs(new - was)
-
-
-def _whole_percents(share: Decimal) -> Decimal:
-    return (share * 100).to_integral_value(ROUND_CEILING) / 100
 
 
 def _rounded(amount: Decimal) -> Decimal:

@@ -40,18 +40,9 @@ from etl.quality.quarantine import quarantine_csv, reasons
 from etl.quality.suites.expectations import SuiteResult
 from etl.quality.totals.directory import directory_quality
 from etl.quality.totals.limits import REJECTION_LIMITS, refusal
+from etl.reports import report_values as values
 from etl.reports.certificate import CertificateFacts, FileMoney, TimelinessFacts
 from etl.reports.directory import DirectoryFacts
-from etl.reports.report_values import (
-    DefaultStamp,
-    ExtractFacts,
-    ExtractFile,
-    MappingFacts,
-    QuarantineFile,
-    ReleaseBefore,
-    Report,
-    SuiteLine,
-)
 from etl.reports.report_writer import write_report
 from etl.reports.small_cells import exact_csv, shown_money
 from etl.sources import Extract, Partitions
@@ -99,8 +90,8 @@ class About:
     resources: Mapping[str, int]
     elements: ElementCounts
     quarantine: str
-    default_stamp: DefaultStamp | None = None
-    before: ReleaseBefore | None = None
+    default_stamp: values.DefaultStamp | None = None
+    before: values.ReleaseBefore | None = None
     all_reports: str = ""
     notes: tuple[str, ...] = ()
 
@@ -115,7 +106,7 @@ class LimitBroken(DataRejected):
     """
 
     def __init__(
-        self, processed: ProcessedExtract, report: Report | None = None, page: str = ""
+        self, processed: ProcessedExtract, report: values.Report | None = None, page: str = ""
     ) -> None:
         self.processed, self.report, self.page = processed, report, page
         causes = processed.rejected.sentence(MOST_CAUSES)
@@ -139,7 +130,7 @@ class WrittenReport:
         suites: the results of the suites.
     """
 
-    report: Report
+    report: values.Report
     folder: Path
     suites: tuple[SuiteResult, ...]
 
@@ -267,14 +258,14 @@ def write_reports(
     emit(StageAdvanced(1))
     # The report's values: all that `report.json` and its pages are made of.
     tally = processed.totals.tally
-    report = Report(
+    report = values.Report(
         run=about.run,
         release=about.release,
         parent=about.parent,
         when=about.when,
         program=f"cpcds-bluebutton {version('cpcds-bluebutton')}",
         extract=_extract_facts(processed),
-        mapping=MappingFacts(
+        mapping=values.MappingFacts(
             definitions.mappings.name,
             definitions.mappings.version,
             definitions.fingerprint,
@@ -290,7 +281,7 @@ def write_reports(
         unmapped=processed.totals.unmapped(),
         suites=tuple(_suite_lines(suites)),
         quarantine=tuple(
-            QuarantineFile(source, rows, f"{about.quarantine}/{name}")
+            values.QuarantineFile(source, rows, f"{about.quarantine}/{name}")
             for source, rows, name in quarantined
         ),
         data_docs=f"{_DOCS}/index.html" if suites.results else "",
@@ -424,9 +415,9 @@ def _directory(processed: ProcessedExtract, folder: Path, about: About) -> Direc
     return DirectoryFacts(quality, _DIRECTORY)
 
 
-def _suite_lines(suites: RanSuites) -> Iterator[SuiteLine]:
+def _suite_lines(suites: RanSuites) -> Iterator[values.SuiteLine]:
     for suite_result in suites.results:
-        yield SuiteLine(
+        yield values.SuiteLine(
             suite_result.table,
             suites.of[suite_result.table],
             suite_result.covered,
@@ -436,15 +427,15 @@ def _suite_lines(suites: RanSuites) -> Iterator[SuiteLine]:
         )
 
 
-def _extract_facts(processed: ProcessedExtract) -> ExtractFacts:
+def _extract_facts(processed: ProcessedExtract) -> values.ExtractFacts:
     extract, rows = processed.read.extract, processed.read.partitions.facts.rows_read
-    return ExtractFacts(
+    return values.ExtractFacts(
         layout=extract.layout.name,
         kind=extract.kind,
         as_of=extract.as_of,
         payer=extract.payer or "",
         files=tuple(
-            ExtractFile(
+            values.ExtractFile(
                 file.name, rows.get(file.name, 0), processed.unowned.get(file.name, 0), file.sha256
             )
             for file in extract.files

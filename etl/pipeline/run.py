@@ -10,6 +10,9 @@ from typing import Any, Final
 
 from etl.errors import EtlError, if_interrupted
 from etl.mapping.library import MappingSet
+from etl.pipeline import progress
+from etl.pipeline import publish as publishing
+from etl.pipeline import report as report_files
 from etl.pipeline.certificate import write_state
 from etl.pipeline.context import Publication, RunContext
 from etl.pipeline.definitions import Definitions
@@ -18,34 +21,8 @@ from etl.pipeline.earlier_reports import release_before, report_of, write_nights
 from etl.pipeline.executor import PartitionedExtract
 from etl.pipeline.masked_samples import ChangedSample, changed_samples
 from etl.pipeline.process import ProcessedExtract, process, write_results
-from etl.pipeline.progress import (
-    Emit,
-    ObjectWritten,
-    StageAdvanced,
-    StageBegan,
-    StageExtended,
-)
-from etl.pipeline.publish import (
-    BlockOutput,
-    PublishedRelease,
-    StagedRelease,
-    certified,
-    clock_note,
-    publish,
-    stage,
-)
 from etl.pipeline.read import default_stamp, read_release
 from etl.pipeline.release_limits import input_verdicts, retraction_verdicts
-from etl.pipeline.report import (
-    QUARANTINE,
-    REPORT,
-    About,
-    LimitBroken,
-    WrittenReport,
-    page_of,
-    run_id,
-    write_reports,
-)
 from etl.pipeline.sidecar.entries import entries_of
 from etl.pipeline.sidecar.pieces import (
     SidecarExtract,
@@ -101,8 +78,8 @@ class RunResult:
     """
 
     release: str
-    published: PublishedRelease | None
-    reported: WrittenReport | None
+    published: publishing.PublishedRelease | None
+    reported: report_files.WrittenReport | None
     changes: Changes = field(default_factory=Changes)
     money: Sequence[Mapping[str, Any]] | None = None
 
@@ -153,7 +130,7 @@ class _Prepared:
     """
 
     processed: ProcessedExtract
-    staged: StagedRelease
+    staged: publishing.StagedRelease
     facts: ReleaseFacts
 
     @property
@@ -208,7 +185,7 @@ def run(context: RunContext, publication: Publication) -> RunResult:
     known = known_results(store, processed.previous.results)
     begin_due_suites(context, processed, known)
     if bulk is not None:
-        context.emit(StageBegan("bulk"))
+        context.emit(progress.StageBegan("bulk"))
         manifest = _with_bulk(context, publication, staged.manifest, rows.read.work)
         staged = replace(staged, manifest=manifest)
     context.executor.dismiss()
@@ -218,15 +195,17 @@ def run(context: RunContext, publication: Publication) -> RunResult:
     about = _about(context, processed, unstated, before, release, staged)
     notes = (
         bulk.plan_finder.note(staged.manifest.bulk) if bulk is not None else "",
-        clock_note(base.release, context.when),
+        publishing.clock_note(base.release, context.when),
         damage_note(publication.base),
         *rows.notes,
     )
     about = replace(about, notes=tuple(filter(None, notes)))
-    reported = write_reports(context, processed, about, known)
+    reported = report_files.write_reports(context, processed, about, known)
     # All that the manifest names is in the store before the commit makes it the present release.
     files = sum(1 for _ in _files(reported.folder, release))
-    context.emit(StageBegan("commit", files + len(processed.results.ledgers) + _OTHER_OBJECTS))
+    context.emit(
+        progress.StageBegan("commit", files + len(processed.results.ledgers) + _OTHER_OBJECTS)
+    )
     named, base = _store_reports(store, reported, release, base)
     named += staged.manifest.facts.reports
     named += write_results(processed, publication, keep_results(store, reported.suites))
@@ -240,7 +219,7 @@ def run(context: RunContext, publication: Publication) -> RunResult:
         "readers see it, and running the same again finishes it"
     )
     with if_interrupted(uncertain):
-        published = publish(staged, named, replace(publication, base=base))
+        published = publishing.publish(staged, named, replace(publication, base=base))
         if bulk is not None:
             write_pages(store, bulk)
     write_nights_page(store)
@@ -249,9 +228,9 @@ def run(context: RunContext, publication: Publication) -> RunResult:
     return RunResult(release, published, reported, prepared.changes, money)
 
 
-def _observed(publication: Publication, emit: Emit) -> Publication:
+def _observed(publication: Publication, emit: progress.Emit) -> Publication:
     """Return the publication with a store that reports what this process writes."""
-    store = ObservedStore(publication.store, lambda: emit(ObjectWritten()))
+    store = ObservedStore(publication.store, lambda: emit(progress.ObjectWritten()))
     return replace(publication, store=store)
 
 
@@ -329,8 +308,8 @@ def _with_bulk(
     reading = ParallelReading(
         context.executor,
         RunStore(publication.target),
-        lambda count: context.emit(StageExtended(count)),
-        lambda count: context.emit(StageAdvanced(count)),
+        lambda count: context.emit(progress.StageExtended(count)),
+        lambda count: context.emit(progress.StageAdvanced(count)),
         publication.reuses,
     )
     bulk = replace(publication.bulk, work=work)
@@ -372,15 +351,17 @@ def _stop(
     read: PartitionedExtract,
     processed: ProcessedExtract,
     unstated: DefaultStamp,
-) -> LimitBroken:
+) -> report_files.LimitBroken:
     """Write the report of a run that a limit stops, and return the error that ends it."""
-    own = run_id(context.when, read)
+    own = report_files.run_id(context.when, read)
     base = publication.base
     about = _about(context, processed, unstated, release_before(base, None), own)
-    reported = write_reports(context, processed, about)
+    reported = report_files.write_reports(context, processed, about)
     _store_reports(publication.store, reported, own, base)
     write_nights_page(publication.store)
-    return LimitBroken(processed, reported.report, page_of(publication.target.name, own))
+    return report_files.LimitBroken(
+        processed, reported.report, report_files.page_of(publication.target.name, own)
+    )
 
 
 def _process(
@@ -388,7 +369,7 @@ def _process(
 ) -> tuple[ProcessedExtract, ReleaseFacts]:
     """Check and map an extract and write its blocks; return it with the limits on its input."""
     base = publication.base
-    output = BlockOutput(
+    output = publishing.BlockOutput(
         None if base.release is None else base.release.id,
         as_instant(context.when),
         stamp,
@@ -412,12 +393,12 @@ def _write(
     """Write directory and catalog of a release; check what it retracts, and its certificate."""
     base, now = publication.base, as_instant(context.when)
     parent = None if base.release is None else base.release.manifest
-    context.emit(StageBegan("publish"))
-    staged = stage(processed, publication, facts, now, stamp, context.emit)
+    context.emit(progress.StageBegan("publish"))
+    staged = publishing.stage(processed, publication, facts, now, stamp, context.emit)
     counts = staged.manifest.counts
     processed = processed.with_verdicts(retraction_verdicts(publication.limits, parent, counts))
     if not publication.target.is_trial:
-        processed = certified(processed, publication, staged)
+        processed = publishing.certified(processed, publication, staged)
     return _Prepared(processed, staged, facts)
 
 
@@ -435,22 +416,22 @@ def _about(
     unstated: DefaultStamp,
     before: ReleaseBefore | None,
     run: str,
-    staged: StagedRelease | None = None,
-) -> About:
+    staged: publishing.StagedRelease | None = None,
+) -> report_files.About:
     """Return what a report states of a run; `staged` is None where nothing is published."""
     totals = processed.totals
     resources, elements = dict(totals.resources), totals.elements
     if staged is not None:
         resources |= staged.resources
         elements = {**elements, **staged.elements}
-    return About(
+    return report_files.About(
         run=run,
         when=context.when,
         release=None if staged is None else run,
         parent=before.release if before is not None else None,
         resources=resources,
         elements=elements,
-        quarantine=f"../../{QUARANTINE}/{run}",
+        quarantine=f"../../{report_files.QUARANTINE}/{run}",
         default_stamp=unstated,
         before=before,
         all_reports="../index.html",
@@ -458,7 +439,7 @@ def _about(
 
 
 def _store_reports(
-    store: Store, reported: WrittenReport, name: str, base: Current
+    store: Store, reported: report_files.WrittenReport, name: str, base: Current
 ) -> tuple[list[ObjectRef], Current]:
     """Put the files of a report into the store, and return their entries for the manifest.
 
@@ -475,7 +456,10 @@ def _store_reports(
 
 
 def _files(folder: Path, name: str) -> Iterator[tuple[str, Path]]:
-    for kind, prefix in ((REPORT, "reports"), (QUARANTINE, QUARANTINE)):
+    for kind, prefix in (
+        (report_files.REPORT, "reports"),
+        (report_files.QUARANTINE, report_files.QUARANTINE),
+    ):
         root = folder / kind
         for path in sorted(root.rglob("*")):
             if path.is_file():

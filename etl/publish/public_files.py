@@ -74,7 +74,7 @@ def write_folder(release: Release, pages: Mapping[str, PublicPage], folder: Path
     try:
         for path, file in files.items():
             place = folder / path
-            if not _is_there(place, file):
+            if not (place.is_file() and place.stat().st_size == file.size):
                 _replace(folder, place, _plain(release, file), file.modified)
                 written += 1
         for path, page in pages.items():
@@ -84,10 +84,6 @@ def write_folder(release: Release, pages: Mapping[str, PublicPage], folder: Path
     except OSError as error:
         raise StoreError(f"{folder}: it cannot be written: {error.strerror or error}") from error
     return WrittenFolder(len(files), written, len(pages), removed)
-
-
-def _is_there(place: Path, file: PublicFile) -> bool:
-    return place.is_file() and place.stat().st_size == file.size
 
 
 def _plain(release: Release, file: PublicFile) -> bytes:

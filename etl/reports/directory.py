@@ -6,13 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from etl.quality.totals.directory import (
-    ACCEPTING,
-    OLD_DAYS,
-    RECENT_DAYS,
-    DirectoryQuality,
-    NetworkCounts,
-)
+from etl.quality.totals import directory
 from etl.reports.plots import Plot
 
 _NAMES: Final = {
@@ -39,7 +33,7 @@ class DirectoryFacts:
             there are none.
     """
 
-    quality: DirectoryQuality
+    quality: directory.DirectoryQuality
     places: str = ""
 
 
@@ -86,10 +80,10 @@ def directory_document(facts: DirectoryFacts) -> dict[str, Any]:
     }
 
 
-def _network(network: NetworkCounts) -> dict[str, Any]:
+def _network(network: directory.NetworkCounts) -> dict[str, Any]:
     return {
         **asdict(network),
-        "accepting": {code: network.accepting[code] for code in ACCEPTING},
+        "accepting": {code: network.accepting[code] for code in directory.ACCEPTING},
         "unstated": network.unstated,
     }
 
@@ -127,9 +121,9 @@ def _age_plot(ages: Sequence[Mapping[str, Any]]) -> Plot | None:
     if not ages:
         return None
     bands = {
-        "recent": f"{RECENT_DAYS} days or less",
-        "aging": f"up to {OLD_DAYS} days",
-        "old": f"more than {OLD_DAYS} days",
+        "recent": f"{directory.RECENT_DAYS} days or less",
+        "aging": f"up to {directory.OLD_DAYS} days",
+        "old": f"more than {directory.OLD_DAYS} days",
         "undated": "without a date",
     }
     in_words = "; ".join(
@@ -159,8 +153,8 @@ def directory_trends(nights: Sequence[Mapping[str, Any]], labels: Sequence[str])
     pages = [directory_page(each) for each in figures]
     span = f"by night, {len(nights)} nights"
     ages = {
-        f"more than {RECENT_DAYS} days": [_older(page, of_old=False) for page in pages],
-        f"more than {OLD_DAYS} days": [_older(page, of_old=True) for page in pages],
+        f"more than {directory.RECENT_DAYS} days": [_older(page, of_old=False) for page in pages],
+        f"more than {directory.OLD_DAYS} days": [_older(page, of_old=True) for page in pages],
     }
     faults = {
         "practitioners in no network": [
@@ -177,8 +171,8 @@ def directory_trends(nights: Sequence[Mapping[str, Any]], labels: Sequence[str])
         Plot(
             "old-entries",
             "Entries last updated longer ago, in percent of all with a date",
-            f"Shares of entries that were last updated more than {RECENT_DAYS} and more than "
-            f"{OLD_DAYS} days before, {span}.",
+            f"Shares of entries that were last updated more than {directory.RECENT_DAYS} and more "
+            f"than {directory.OLD_DAYS} days before, {span}.",
             labels,
             ages,
             kind="lines",

@@ -25,14 +25,7 @@ from etl.engine.must_support import ElementCounts, counts_of_patterns
 from etl.engine.unmapped import Mention
 from etl.errors import StoreError
 from etl.quality import REJECTED_SCHEMA, Checked
-from etl.quality.totals.by_member import (
-    COUNTS_SCHEMA,
-    FILLED_SCHEMA,
-    MONEY_SCHEMA,
-    summed_counts,
-    summed_filled,
-    summed_money,
-)
+from etl.quality.totals import by_member
 from etl.rows import FINDINGS_SCHEMA, arrow_stream
 from etl.sources import Partitions
 
@@ -50,9 +43,9 @@ SCHEMAS: Final[Mapping[str, pa.Schema]] = {
         ("low", pa.uint64()), ("high", pa.uint64()), ("order", pa.uint64()), ("latest", pa.int32())
     ),
     "patients": _schema(("patient", pa.string()), ("own", pa.bool_())),
-    "counts": COUNTS_SCHEMA,
-    "money": MONEY_SCHEMA,
-    "filled": FILLED_SCHEMA,
+    "counts": by_member.COUNTS_SCHEMA,
+    "money": by_member.MONEY_SCHEMA,
+    "filled": by_member.FILLED_SCHEMA,
     "findings": _schema(
         ("crosswalk", _WORD), *_PLACE, ("rule", _WORD), ("table", _WORD), ("column", _WORD)
     ),
@@ -350,9 +343,9 @@ def checked_of(ledger: Ledger, places: Places) -> Checked:
         tables={},
         findings=_findings(mine, places),
         rejected=_rejected(ledger["rejected"], places),
-        counts=summed_counts(ledger["counts"]),
-        money=summed_money(ledger["money"]),
-        filled=summed_filled(ledger["filled"]),
+        counts=by_member.summed_counts(ledger["counts"]),
+        money=by_member.summed_money(ledger["money"]),
+        filled=by_member.summed_filled(ledger["filled"]),
     )
 
 

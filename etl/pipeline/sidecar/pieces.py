@@ -30,16 +30,8 @@ from etl.pipeline.sidecar.entries import (
     to_bytes,
     with_rows,
 )
+from etl.publish import kept_objects
 from etl.publish.canonical_json import as_instant
-from etl.publish.kept_objects import (
-    MEMORY,
-    ObjectRef,
-    RangeRef,
-    checked,
-    put_by_content,
-    read_object,
-    write_object,
-)
 from etl.publish.reader import Current, Release
 from etl.sources import Extract
 from etl.storage.port import Store
@@ -91,7 +83,7 @@ class SidecarExtract(msgspec.Struct, frozen=True, rename="camel"):
 
 
 @dataclass(frozen=True, slots=True)
-class SidecarPiece(RangeRef):
+class SidecarPiece(kept_objects.RangeRef):
     """A piece, and the partitions whose owners it is of.
 
     Attributes:
@@ -143,10 +135,10 @@ def sidecar_of(release: Release) -> Sidecar | None:
     Raises:
         StoreError: its list is missing or damaged.
     """
-    ref = release.kept(MEMORY, f".{_LIST}")
+    ref = release.kept(kept_objects.MEMORY, f".{_LIST}")
     if ref is None:
         return None
-    listed = read_object(release.store, ref, _PieceList)
+    listed = kept_objects.read_object(release.store, ref, _PieceList)
     return Sidecar(listed.partitions, listed.pieces, listed.directory, listed.extracts)
 
 
@@ -205,7 +197,7 @@ def read_piece(store: Store, piece: SidecarPiece) -> pa.Table:
     Raises:
         StoreError: it is missing or damaged.
     """
-    data = checked(store, piece.key, piece.sha256)
+    data = kept_objects.checked(store, piece.key, piece.sha256)
     return from_bytes(data, f"{store.name}: {piece.key}")
 
 
@@ -252,7 +244,7 @@ def _owners(tables: Sequence[pa.Table]) -> Hashes:
 
 
 def _written(store: Store, piece: pa.Table, unit: range) -> SidecarPiece:
-    ref = put_by_content(store, MEMORY, to_bytes(piece), _PIECE)
+    ref = kept_objects.put_by_content(store, kept_objects.MEMORY, to_bytes(piece), _PIECE)
     return SidecarPiece(ref.key, ref.sha256, ref.bytes, unit.start, unit.stop, marks_of(piece))
 
 
@@ -262,7 +254,7 @@ def write_sidecar(
     directory: pa.Table,
     now: tuple[str, SidecarExtract],
     before: Sidecar | None,
-) -> list[ObjectRef]:
+) -> list[kept_objects.ObjectRef]:
     """Write the directory's piece and the list, and return all that the manifest is to name.
 
     Args:
@@ -279,6 +271,6 @@ def write_sidecar(
     known = {mark: extract, **(before.extracts or {} if before is not None else {})}
     extracts = {mark: kept for mark, kept in known.items() if mark in used}
     body = _PieceList(1, sidecar.count, tuple(sidecar.pieces), piece, extracts)
-    objects = {one.key: ObjectRef(one.key, one.sha256, one.bytes) for one in every}
-    piece_list = write_object(store, MEMORY, body, _LIST)
+    objects = {one.key: kept_objects.ObjectRef(one.key, one.sha256, one.bytes) for one in every}
+    piece_list = kept_objects.write_object(store, kept_objects.MEMORY, body, _LIST)
     return [piece_list, *(objects[key] for key in sorted(objects))]

@@ -24,16 +24,9 @@ from etl.monitoring.http_calls import HookFailed, exchange
 from etl.monitoring.notification import run_command
 from etl.monitoring.textfile import write_textfile
 from etl.pipeline.progress import Phase
-from etl.pipeline.run_record import (
-    FindingTotals,
-    MoneyProof,
-    RejectionCause,
-    RunRecord,
-    RunStart,
-    RunTotals,
-    new_record,
-)
+from etl.pipeline.run_record import RunRecord, RunStart, new_record
 from etl.publish.kept_objects import from_bytes
+from etl.reports.summary import FindingTotals, MoneyProof, RejectionCause, RunTotals
 
 BEGAN = datetime(2026, 1, 31, 2, tzinfo=UTC)
 START = RunStart("20260131T020000Z-0badcafe", BEGAN, "/data/in", "/data/tree")
