@@ -69,6 +69,7 @@ def test_a_dry_run_with_another_key_tells_what_a_run_would_do_and_ends_as_it_wou
     assert "retracted" in allowed.out
 
 
+@pytest.mark.slow
 def test_rekey_publishes_under_new_ids_and_the_new_key_is_then_the_trees(
     small: Path, tmp_path: Path
 ) -> None:
@@ -91,6 +92,7 @@ def test_resuming_where_nothing_was_published_writes_nothing(tmp_path: Path) -> 
     assert not (tmp_path / "typo").exists()
 
 
+@pytest.mark.slow
 def test_a_rollback_holds_until_it_is_resumed_from(small: Path, tmp_path: Path) -> None:
     target = tmp_path / "target"
     done(run(small, target))

@@ -49,6 +49,7 @@ def convert(extract: Path, out: Path, rows: str, workers: str) -> dict[str, str]
     return contents(out)
 
 
+@pytest.mark.slow
 def test_convert_gives_the_same_bytes_however_many_partitions_and_in_whatever_order(
     tmp_path: Path,
 ) -> None:
@@ -144,6 +145,7 @@ def unstamped(extract: Path, to: Path, *, but: str = "") -> Path:
     return to
 
 
+@pytest.mark.slow
 def test_first_runs_at_any_time_give_the_same_bytes_where_the_extract_has_a_day(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,6 +181,7 @@ def test_a_run_takes_its_clock_where_the_extract_says_nothing_of_time(
     ]
 
 
+@pytest.mark.slow
 def test_another_night_changes_no_object_of_a_patient(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

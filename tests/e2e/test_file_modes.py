@@ -45,7 +45,14 @@ def written(command: str, out: Path, **environment: str) -> dict[str, tuple[bool
 
 
 @pytest.mark.usefixtures("no_umask")
-@pytest.mark.parametrize("command", OUTPUTS)
+@pytest.mark.parametrize(
+    "command",
+    [
+        "run",
+        pytest.param("convert", marks=pytest.mark.slow),
+        pytest.param("validate", marks=pytest.mark.slow),
+    ],
+)
 def test_what_is_written_is_for_its_owner_alone_whatever_the_umask(
     command: str, tmp_path: Path
 ) -> None:

@@ -88,6 +88,7 @@ def test_a_run_that_is_interrupted_ends_at_once_without_a_word_too_many(
     assert open_current(LocalStore(tree)).release is not None
 
 
+@pytest.mark.slow
 def test_an_interrupted_make_target_ends_by_its_signal_after_the_sentence(tmp_path: Path) -> None:
     extract, tree = tmp_path / "in", tmp_path / "tree"
     write_extract(extract, Spec(120, seed=1, since=date(2022, 1, 1)))

@@ -220,6 +220,7 @@ def without_controls(text: str) -> str:
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).replace("\r", "\n")
 
 
+@pytest.mark.slow
 def test_phases_that_are_over_stay_on_a_terminal_and_lines_go_above_them(tmp_path: Path) -> None:
     shown = on_a_terminal("-v", "run", FAULTY, "--to", tmp_path / "tree")
     assert "\x1b[" in shown
@@ -318,6 +319,7 @@ def test_what_is_no_terminal_gets_no_control_character(tmp_path: Path) -> None:
     assert "checking and mapping …" in called.err
 
 
+@pytest.mark.slow
 def test_rich_is_loaded_where_a_table_or_a_bar_is_shown_alone(tmp_path: Path) -> None:
     program = (
         "import sys\n"

@@ -51,6 +51,7 @@ def test_quarantines_go_when_they_are_old_and_their_releases_stay(tree: Path) ->
         done(cpcds("verify", tree, "--release", release))
 
 
+@pytest.mark.slow
 def test_after_a_clock_that_was_ahead_quarantines_go_by_the_time_of_their_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

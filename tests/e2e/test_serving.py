@@ -252,6 +252,7 @@ def test_workers_count_together_are_thin_and_end_together(tmp_path: Path) -> Non
         until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
 
 
+@pytest.mark.slow
 def test_workers_of_a_server_that_is_killed_end_with_it(tmp_path: Path) -> None:
     with running(sample_tree(), tmp_path, "--workers", "2", patient=busiest()) as server:
         until(lambda: len(server.processes()) >= 3)
@@ -317,6 +318,7 @@ def test_only_a_trusted_proxy_says_where_a_request_comes_from(tmp_path: Path, tr
         assert asked("192.0.2.2") == (401 if trusted != "[]" else 429)
 
 
+@pytest.mark.slow
 def test_a_server_with_another_id_key_than_the_trees_says_so_at_its_start(tmp_path: Path) -> None:
     members_file = {"CPCDS_AUTH__DEMO_MEMBERS": str(SAMPLES / "member.csv")}
     settings = {"CPCDS_AUTH__MODE": "sandbox", **members_file}

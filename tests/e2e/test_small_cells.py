@@ -117,6 +117,7 @@ def test_the_amounts_of_one_claim_in_quarantine_are_nowhere_in_what_a_run_says(
     )
 
 
+@pytest.mark.slow
 def test_the_money_of_a_type_with_few_claims_is_nowhere_in_what_a_run_shows(tmp_path: Path) -> None:
     folder = copied(SAMPLES, tmp_path / "in")
     vision = [row["claim_id"] for row in rows_of(folder / "claim.csv") if is_vision(row)]

@@ -137,6 +137,7 @@ def published(extract: Path, target: Path, **environment: str) -> Any:
     return cpcds("run", extract, "--to", target, "--workers", "1", **environment)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("table", "how"), [("claim_diagnosis", "trailer"), ("claim_line", "no-key")]
 )
@@ -170,6 +171,7 @@ def test_the_limit_on_rows_without_an_owner_is_the_payers(extract: Path, tmp_pat
     assert cpcds("convert", extract, "--out", out, "--workers", "1", **refused).code == 4
 
 
+@pytest.mark.slow
 def test_severity_of_unread_rows_is_the_payers_but_never_a_warning(
     extract: Path, tmp_path: Path
 ) -> None:

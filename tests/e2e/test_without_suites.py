@@ -23,6 +23,7 @@ main()
 """
 
 
+@pytest.mark.slow
 def test_a_run_without_suites_needs_no_great_expectations(tmp_path: Path) -> None:
     extract = tmp_path / "extract"
     assert cpcds("synth", "--members", "2", "--out", extract).code == 0

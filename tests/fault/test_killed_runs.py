@@ -279,6 +279,7 @@ def workers(running: Running, phase: str) -> list[int]:
     return begun()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="/proc tells who began whom")
 @pytest.mark.parametrize(
     ("phase", "wait"),

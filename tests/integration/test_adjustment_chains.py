@@ -189,6 +189,7 @@ def test_deltas_end_where_a_full_extract_does_where_claims_are_left_out(
     assert payer.release.manifest.facts.totals == loaded.release.manifest.facts.totals
 
 
+@pytest.mark.slow
 def test_of_the_samples_no_superseded_claim_is_left_and_reversals_are_cancelled(
     payer: Payer, tmp_path: Path
 ) -> None:

@@ -143,6 +143,7 @@ def test_each_cell_stands_in_the_extract_that_brought_its_row(history: History) 
     assert min(seen.values()) > 10
 
 
+@pytest.mark.slow
 def test_a_row_that_a_delta_sent_again_is_superseded_in_the_full_extract(dialect: History) -> None:
     [of_full, of_delta] = dialect.extracts
     number = rows_of(dialect.extracts[of_full] / CLAIMS)[2]["Claim unique identifier"]

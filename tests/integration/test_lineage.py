@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from _pytest.mark import ParameterSet
 
 from etl.bootstrap.opened_extract import opened
 from etl.bootstrap.settings import Settings
@@ -31,10 +32,22 @@ ROOT = Path(__file__).parent.parent.parent
 LAYOUTS = ROOT / "tests/golden/layouts"
 NOON = datetime(2024, 7, 1, 12, tzinfo=UTC)
 META = ("resourceType", "id", "meta")
-FAST = ("canonical", "onyx-b", "language")
-"""Cases of the fast tests: the canonical layout, one that ships, one with every construct."""
+FAST = ("onyx-b", "language")
+"""Cases of the fast tests: a layout that ships, one with every construct."""
+SLOW = ("canonical", "cms-rif-synthea", "records", "tuva-input")
+"""Cases of a landing besides: the canonical layout, and one of each other kind of file."""
 NAMES = ("canonical", *sorted(path.name for path in LAYOUTS.iterdir() if path.is_dir()))
-CASES = [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in NAMES]
+
+
+def layout_case(name: str, fast: Sequence[str]) -> ParameterSet:
+    """Return the case of a layout, marked by how seldom it is run."""
+    if name in fast:
+        return pytest.param(name)
+    marks = [pytest.mark.slow] if name in SLOW else [pytest.mark.slow, pytest.mark.long]
+    return pytest.param(name, marks=marks)
+
+
+CASES = [layout_case(name, FAST) for name in NAMES]
 
 
 def silent(_event: object) -> None:

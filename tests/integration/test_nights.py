@@ -76,6 +76,7 @@ def test_what_suites_need_is_loaded_beside_a_first_run_from_its_begin(
     assert begun(report={"gx_rows": 400}) == ["definitions"], "it is known later which are due"
 
 
+@pytest.mark.slow
 def test_a_run_that_would_retract_too_many_members_stops_before_the_swap(
     payer: Payer, extracts: Path, tmp_path: Path
 ) -> None:
@@ -141,6 +142,7 @@ def test_work_for_one_target_or_release_is_not_taken_for_another(
     assert mine.exists()
 
 
+@pytest.mark.slow
 def test_of_two_runs_one_wins_and_the_other_changes_nothing(payer: Payer, extracts: Path) -> None:
     payer.begin(full(extracts / "full0", 0))
     first = payer.release.id

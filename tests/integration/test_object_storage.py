@@ -56,6 +56,7 @@ def said(*arguments: object) -> Any:
     return json.loads(called.stdout)
 
 
+@pytest.mark.slow
 def test_a_bucket_holds_the_same_blocks_as_a_folder_and_is_looked_after(
     payer: Payer, extracts: Path, bucket: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

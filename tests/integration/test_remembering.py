@@ -105,6 +105,7 @@ def outcome_of(payer: Payer) -> tuple[str, Mapping[str, Any]]:
     return manifest.release, json.loads(manifest.with_reports(reports).to_bytes())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "seed",
     [

@@ -14,6 +14,8 @@ from etl.bootstrap.inspections import conform_to_guide
 from tests.e2e.commands import SAMPLES
 from tests.integration.nights import Payer
 
+pytestmark = pytest.mark.slow
+
 SENSITIVE = """\
 # made up for the test
 system,code,group

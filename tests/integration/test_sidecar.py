@@ -32,13 +32,13 @@ from etl.synth import Spec, write_extract
 from tests.e2e.commands import rows_of
 from tests.integration.mutated import read_tables, write_tables
 from tests.integration.nights import Payer
-from tests.integration.test_lineage import LAYOUTS, silent
+from tests.integration.test_lineage import LAYOUTS, layout_case, silent
 from tests.unit.sources.dialects import OWN
 
-FAST = ("canonical", "onyx-b")
-"""The canonical layout, and one of a payer with several files and rows that it looks up."""
+FAST = ("onyx-b",)
+"""A layout of a payer with several files and rows that it looks up."""
 NAMES = ("canonical", *sorted(path.name for path in LAYOUTS.iterdir() if path.is_dir()))
-CASES = [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in NAMES]
+CASES = [layout_case(name, FAST) for name in NAMES]
 
 Place = tuple[str, int]
 
@@ -246,6 +246,7 @@ def answers(payer: Payer, extract: Path | None) -> dict[str, Lineage]:
     return found
 
 
+@pytest.mark.slow
 def test_a_member_who_stays_keeps_the_rows_of_the_extract_that_made_him(
     keeper: Payer, three_nights: list[Path]
 ) -> None:
@@ -395,6 +396,7 @@ def test_it_can_be_turned_off_and_on_again(
     assert reused(keeper, three_nights[2], monkeypatch) == 4, "two changed or went"
 
 
+@pytest.mark.slow
 def test_where_rows_are_kept_they_answer_and_nothing_is_kept_twice(
     payer: Payer, tmp_path: Path
 ) -> None:

@@ -114,7 +114,12 @@ def session() -> Iterator[Any]:
 
 @pytest.fixture(
     scope="module",
-    params=[1, 2, pytest.param(FRAMES, marks=pytest.mark.slow), pytest.param(0, marks=MARKS)],
+    params=[
+        1,
+        pytest.param(2, marks=pytest.mark.slow),
+        pytest.param(FRAMES, marks=pytest.mark.slow),
+        pytest.param(0, marks=MARKS),
+    ],
     ids=["one process", "two processes", "frames", "Spark"],
 )
 def kind(request: pytest.FixtureRequest) -> Kind:
@@ -344,6 +349,7 @@ def test_an_interrupted_run_leaves_no_process_and_is_gone_on_from(
     assert payer.files() == expected[0].files()
 
 
+@pytest.mark.slow
 def test_whatever_members_share_is_the_same_from_memory(
     definitions: Definitions, tmp_path: Path
 ) -> None:
@@ -353,7 +359,10 @@ def test_whatever_members_share_is_the_same_from_memory(
 
 
 @pytest.mark.parametrize(
-    "kind", [FRAMES, pytest.param(0, marks=MARKS)], ids=["frames", "Spark"], indirect=True
+    "kind",
+    [pytest.param(FRAMES, marks=pytest.mark.slow), pytest.param(0, marks=MARKS)],
+    ids=["frames", "Spark"],
+    indirect=True,
 )
 def test_whatever_members_share_is_the_same_on_spark(
     kind: Kind, definitions: Definitions, tmp_path: Path

@@ -219,6 +219,7 @@ def test_with_a_provider_nobody_signs_in_with_a_password_here(idp: str, tmp_path
     assert posted.status_code == 403
 
 
+@pytest.mark.slow
 def test_a_second_server_of_this_kind_can_be_the_provider(tmp_path: Path) -> None:
     """The whole code of a provider that this project did not write for the occasion."""
     port = free_port()

@@ -94,7 +94,12 @@ def test_a_rendering_provider_who_is_left_out_is_a_finding(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("severity", "quarantined"), [("warn", 0), ("reject-row", 1), ("reject-claim", 1)]
+    ("severity", "quarantined"),
+    [
+        ("reject-claim", 1),
+        pytest.param("reject-row", 1, marks=pytest.mark.slow),
+        pytest.param("warn", 0, marks=pytest.mark.slow),
+    ],
 )
 def test_a_provider_whom_a_line_alone_names_is_found_and_rejected_there(
     severity: str, quarantined: int, tmp_path: Path

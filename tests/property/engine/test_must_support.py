@@ -29,7 +29,7 @@ BITS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 2**16 - 1)), min_siz
 
 
 @pytest.mark.parametrize("view", ["financial", "basis"])
-@settings(max_examples=12)
+@settings(max_examples=5)
 @given(seed=st.integers(0, 2**32), share=st.sampled_from([0.0, 0.1, 0.5, 0.9]))
 def test_the_elements_of_each_resource_are_those_of_its_json(
     view: str, seed: int, share: float

@@ -129,6 +129,7 @@ def merged(layers: list[list[Told]]) -> dict[tuple[str, tuple[str, ...]], str]:
     return found
 
 
+@pytest.mark.slow
 @given(histories(), st.data())
 def test_any_split_and_order_of_a_history_ends_where_the_history_does(
     history: list[Told], data: st.DataObject

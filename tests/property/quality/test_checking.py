@@ -63,7 +63,7 @@ def checked(parts: dict[str, pa.Table], known: KeysInMemory | None = None) -> Ch
     return check(parts, no_findings(), context)
 
 
-calm = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.data_too_large])
+calm = settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.data_too_large])
 
 
 @calm

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.unit.quality.world import Row, World, found, run, world
 
-few = settings(deadline=None, max_examples=60)
+few = settings(deadline=None, max_examples=25)
 
 
 def places(of: World, rule: str) -> set[tuple[str, int]]:

@@ -341,7 +341,7 @@ MANY: Final = [
 FEW: Final = Group(3, 137, "vision", "payer-1", "payer-1-a", "2026-01", "a.csv", "net", True)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(groups_of_claims)
 @example([*MANY, FEW])
 @example([*MANY, FEW._replace(fate="other")])

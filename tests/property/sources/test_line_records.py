@@ -211,7 +211,7 @@ def everything(folder: Path, work: Path, runner: Any) -> Any:
     return parts.facts.rows_read, parts.ragged_rows().to_pylist(), loaded, parts.facts.unowned
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(record_lines, max_size=25), st.integers(20, 100), st.booleans(), line_ends)
 def test_spans_of_lines_are_read_as_the_whole(
     lines: list[str], every: int, has_stray: bool, end: str

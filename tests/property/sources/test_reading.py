@@ -89,7 +89,7 @@ def members(folder: Path, work: Path, count: int) -> list[dict[str, str]]:
     return sorted(found, key=lambda row: int(row["_row"]))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     rows=tables,
     delimiter=st.sampled_from([",", "|", "\t"]),
@@ -227,7 +227,7 @@ claims = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(facts=claims, seed=st.randoms(use_true_random=False), count=st.integers(2, 9))
 def test_neither_the_cut_nor_the_order_of_rows_shows_in_what_is_read(
     facts: list[tuple[int, int, int]], seed: Any, count: int

@@ -122,7 +122,7 @@ claim_lines = lines(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(members, claims, claim_lines, st.integers(20, 300), st.booleans())
 def test_what_is_read_in_spans_is_what_is_read_as_a_whole(
     member: str, claim: str, line: str, every: int, in_parts: bool

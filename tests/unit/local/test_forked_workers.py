@@ -44,6 +44,7 @@ def pages(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+@pytest.mark.slow
 def test_suites_come_to_the_same_wherever_they_are_run(tmp_path: Path) -> None:
     when = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
     rows = suite_rows(spoiled(), tmp_path / "rows", "claim_note", "member_address")
@@ -60,6 +61,7 @@ def test_suites_come_to_the_same_wherever_they_are_run(tmp_path: Path) -> None:
     assert pages(tmp_path / "here") == pages(tmp_path / "there")
 
 
+@pytest.mark.slow
 def test_the_library_is_there_before_the_first_job() -> None:
     # In a process of its own: what a fork server of this one was begun with counts.
     code = (

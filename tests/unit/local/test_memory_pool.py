@@ -43,6 +43,7 @@ def test_an_opened_extract_is_worked_on_with_it(pool: str, tmp_path: Path) -> No
         assert pa.default_memory_pool().backend_name == pool
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not BUILT_IN, reason="this build of Arrow has no jemalloc")
 def test_worker_processes_allocate_with_it_too() -> None:
     with Workers(2, nothing) as workers:

@@ -425,6 +425,7 @@ def few_files() -> Iterator[None]:
     resource_limits.setrlimit(resource_limits.RLIMIT_NOFILE, before)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_files")
 def test_more_partitions_than_a_process_may_open_files_make_the_release_of_one(
     tmp_path: Path,

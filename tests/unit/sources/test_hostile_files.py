@@ -63,13 +63,18 @@ def one_long_text_in_all_rows(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (newlines, "rows up to row"),
+        pytest.param(newlines, "rows up to row", marks=pytest.mark.slow),
         (long_cell, "row 2 opens a quoted cell that is never closed, or is longer than 1024 KB"),
         (lambda folder: long_cell(folder, b'"'), "or is longer than 1024 KB"),
-        (one_long_text_in_all_rows, "unpacks to more than 100 times its size"),
-        (
+        pytest.param(
+            one_long_text_in_all_rows,
+            "unpacks to more than 100 times its size",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
             lambda folder: parquet(folder, pa.array(["x" * (300 << 20)])),
             "a row is longer than 1024 KB",
+            marks=pytest.mark.slow,
         ),
         (
             lambda folder: parquet(folder, pa.array(["x" * (300 << 20), *["y"] * 999])),

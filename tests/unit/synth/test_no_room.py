@@ -11,8 +11,7 @@ import pytest
 from tests.e2e.commands import COMMAND
 
 
-@pytest.mark.parametrize("form", ["parquet", "csv"])
-@pytest.mark.parametrize("most", [0, 3, 5_000])
+@pytest.mark.parametrize(("form", "most"), [("csv", 3), ("parquet", 0), ("parquet", 5_000)])
 def test_a_disk_without_room_is_told_in_one_sentence_and_nothing_stays(
     tmp_path: Path, form: str, most: int
 ) -> None:
