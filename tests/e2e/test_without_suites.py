@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.commands import NO_SUITES, cpcds
 
 WITHOUT = """
