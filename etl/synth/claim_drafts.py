@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from etl.model.canonical_tables import AMOUNT_CATEGORIES
+from etl.synth.codes import REFUSALS, BilledService, Denial
 from etl.synth.coverages import Cover
 from etl.synth.directory import PAYER_NAMES, Doctor, Region, Row
 from etl.synth.households import Person
 from etl.synth.identifiers import npi, shuffled
 from etl.synth.pricing import ALWAYS, Amounts, Terms, adjustments, money, price
-from etl.synth.sample_codes import REFUSALS, BilledService, Denial
 from etl.synth.seeded_random import Dice, first_of_year, iso, stamp, year_of
 from etl.synth.spec import Spec
 

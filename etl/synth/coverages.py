@@ -5,19 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from etl.synth.directory import OTHER_PAYERS, Row, address
-from etl.synth.households import DENTAL_PLAN, OPEN, HealthPlan, Household, Person, Term
+from etl.synth.codes import DENTAL_PLAN, FAR_PLAN, SENIOR_PLAN, VISION_PLAN, HealthPlan
+from etl.synth.directory import Row, address
+from etl.synth.households import OPEN, Household, Person, Term
 from etl.synth.identifiers import phone, shuffled
 from etl.synth.names import SECOND_LINES, State
 from etl.synth.seeded_random import Dice, iso, stamp
 
-FAR_PLAN: Final = HealthPlan(OTHER_PAYERS[0], "512", "77-B", "Other carrier PPO", "", 0, 0, 0, 0)
-SENIOR_PLAN: Final = HealthPlan(
-    OTHER_PAYERS[1], "HIP", "SF-1", "Seniors' Plan A & B", "", 0, 0, 0, 0
-)
-VISION_PLAN: Final = HealthPlan(
-    "PAY0005", "VISPOL", "V-2", "Clear Pane Basic", "Panes", 0, 1000, 0, 20
-)
 _STATUSES: Final = ("active", "active", "active", "active", "active", "Active", "ACTIVE")
 _TELECOMS: Final = (
     ("phone", "mobile"),

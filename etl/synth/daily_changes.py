@@ -18,11 +18,13 @@ from etl.synth.adjustments import (
     replace_claim,
     void_claim,
 )
-from etl.synth.care_events import Happening, happening, tell
+from etl.synth.care_events import CareEvent, write_claims
 from etl.synth.claim_drafts import MOST_CLAIMS, Claim
+from etl.synth.claim_scenes import Happening
+from etl.synth.codes import MEDICAL_PLANS
 from etl.synth.coverages import Cover
 from etl.synth.directory import Row, address
-from etl.synth.households import MEDICAL_PLANS, OPEN, Term
+from etl.synth.households import OPEN, Term
 from etl.synth.members import Member, MemberRows, joined, member_of
 from etl.synth.scripted_members import Twist
 from etl.synth.seeded_random import Dice, Purpose, Weighted, iso, mixed, stamp
@@ -121,10 +123,9 @@ def _new(member: Member) -> None:
     for _ in range(dice.between(1, 3)):
         name = dice.weighted(_NEW)
         twist = Twist.REFUSED if dice.chance(60) else Twist.NONE
-        what: Happening = happening(
-            _SCENE.get(name, name), life.today - dice.between(12, 40), twist
-        )
-        member.claims += tell(life, what, adjudicated=life.today)
+        day = life.today - dice.between(12, 40)
+        event = CareEvent(day, Happening(_SCENE.get(name, name)), twist)
+        member.claims += write_claims(life, event, adjudicated=life.today)
 
 
 def _standing(member: Member) -> list[Claim]:

@@ -23,7 +23,6 @@ REGION_SIZE: Final = 1000
 DIRECTORY_DATA: Final = read_data("directory")
 
 MEDICAL_PAYERS: Final = ("PAY0001", "PAY0002", "PAY0003")
-OTHER_PAYERS: Final = ("PAY0006", "PAY0007")
 PAYER_NAMES: Final[dict[str, str]] = {
     f"PAY{place:04d}": name for place, name in enumerate(DIRECTORY_DATA["payers"], start=1)
 }

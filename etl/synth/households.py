@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
-from etl.synth.directory import MEDICAL_PAYERS
+from etl.synth.codes import MEDICAL_PLANS, HealthPlan
 from etl.synth.names import (
     EMPLOYERS,
     HERITAGES,
@@ -31,47 +31,6 @@ BLOCK: Final = 6
 OPEN: Final = 3_000_000
 """An ordinal day after every other: the end of what has not ended."""
 
-
-@dataclass(frozen=True, slots=True)
-class HealthPlan:
-    """Benefits of a plan.
-
-    Attributes:
-        payer: organization id.
-        kind: coverage type as the payer writes it.
-        plan_id, name, network: as on the card.
-        deductible: of a year, in cents.
-        copay: of a visit, in cents.
-        coinsurance: per cent that the member pays beyond copay and deductible.
-        discount: per cent off the charges that the payer has agreed with its network.
-    """
-
-    payer: str
-    kind: str
-    plan_id: str
-    name: str
-    network: str
-    deductible: int
-    copay: int
-    coinsurance: int
-    discount: int
-
-
-_LARKSPUR, _COPPERLEAF, _BAYBERRY = MEDICAL_PAYERS
-_WIDE, _LOCAL, _ONE = "Larkspur Wide", "Larkspur Local", "Copperleaf One"
-_SILVER: Final = "Copperleaf Silver, Tier 2"
-_BRONZE: Final = 'Copperleaf "Bronze" & HSA'
-MEDICAL_PLANS: Final = (
-    HealthPlan(_LARKSPUR, "PPO", "00010341", "Larkspur Open 1500", _WIDE, 150000, 3000, 20, 38),
-    HealthPlan(_LARKSPUR, "HMO", "00010342", "Larkspur Circle", _LOCAL, 0, 2500, 0, 44),
-    HealthPlan(_LARKSPUR, "POS", "00010343", "Larkspur Choice", _WIDE, 50000, 3500, 10, 35),
-    HealthPlan(_COPPERLEAF, "PPO", "CPL-77", _BRONZE, _ONE, 300000, 0, 30, 33),
-    HealthPlan(_COPPERLEAF, "EPO", "CPL-81", _SILVER, _ONE, 120000, 4000, 20, 40),
-    HealthPlan(_BAYBERRY, "HMO", "00000077", "Bayberry Care", "Bayberry", 0, 300, 0, 55),
-)
-DENTAL_PLAN: Final = HealthPlan(
-    "PAY0004", "DENTAL", "D-010", "Ivory Plus", "Ivory", 5000, 0, 20, 15
-)
 
 _HOUSES: Final = Weighted(single=30, couple=22, family=30, lone=9, outsider=6, elder=3)
 _STAY_YEARS: Final = ((0.0, 0.3), (0.3, 1.2), (0.65, 2.6), (0.88, 5.0), (1.0, 11.0))

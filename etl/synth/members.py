@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from etl.model.canonical_tables import CLAIM_TABLES
-from etl.synth.care_events import live
+from etl.synth.care_events import claims_of
 from etl.synth.claim_drafts import Claim, Life, claim_number
 from etl.synth.coverages import (
     Cover,
@@ -95,7 +95,7 @@ def member_of(spec: Spec, index: int) -> Member:
         dice=Dice(spec.seed, Purpose.CLAIMS, index),
         number=claim_number(spec, index),
     )
-    member = Member(life, row, addresses, telecoms, covers, covering, live(life, household))
+    member = Member(life, row, addresses, telecoms, covers, covering, claims_of(life, household))
     if index >= spec.members:
         _join(spec, index, member)
     return member

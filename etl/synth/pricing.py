@@ -11,7 +11,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from etl.synth.sample_codes import Denial
+from etl.synth.codes import Denial
 
 Amounts = dict[str, int]
 """Category of `etl.model.canonical_tables.AMOUNT_CATEGORIES` -> cents."""

@@ -22,11 +22,12 @@ Facts = Mapping[str, object]
 """Name -> a text, a whole number, or a function without arguments that draws one."""
 Cell = Callable[[Facts, Dice], str]
 
+_NO_DICE: Final = Dice(0)
 _FIELD: Final = re.compile(r"{([^{}]*)}")
 _NUMBER: Final = re.compile(r"(?:([a-z_]+)([+-]))?(\d+)(?:\.\.(\d+))?")
 
 
-def fill(text: str, facts: Facts, dice: Dice) -> str:
+def fill(text: str, facts: Facts, dice: Dice = _NO_DICE) -> str:
     """Return a template's text; its draws are made from left to right."""
     parts = _parse(text)
     if len(parts) == 1 and isinstance(parts[0], str):

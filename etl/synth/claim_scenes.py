@@ -1,0 +1,530 @@
+"""Claims written by the scenes of `scenes.toml`."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from etl.synth.claim_drafts import Claim, Draft, Encounter
+from etl.synth.codes import (
+    ACUTE,
+    DENTAL_MODIFIER,
+    DRUG_REJECTIONS,
+    DRUGS,
+    SERVICES,
+    STAYS,
+    Ailment,
+    BilledService,
+    Drug,
+    Stay,
+)
+from etl.synth.directory import MEDICAL_PAYERS, Doctor, Row
+from etl.synth.names import read_data
+from etl.synth.seeded_random import Dice, first_of_year, iso, year_of
+from etl.synth.templates import fill
+
+_POA: Final = ("Y", "Y", "Y", "N", "U", "W", "1")
+_ANCILLARY: Final = (
+    ("0270", 18400),
+    ("0305", 6700),
+    ("0324", 31800),
+    ("0730", 12500),
+    ("0260", 9900),
+)
+"""(NUBC revenue code, cents) of what a stay is billed for beside room, drugs and laboratory."""
+_ONCE: Final = "1"
+"""NUBC frequency of a bill: from admission to discharge."""
+_BACK_TEETH: Final = ("2", "3", "14", "15", "18", "19", "30", "31")
+
+Step = tuple[str, tuple[str, ...], tuple[tuple[str, str], ...]]
+"""Verb, its words, and its cells."""
+
+
+def _parse(text: str) -> tuple[Step, ...]:
+    steps = []
+    for line in text.strip().splitlines():
+        verb, *words = shlex.split(line)
+        plain = tuple(word for word in words if "=" not in word)
+        cells = (word.partition("=") for word in words if "=" in word)
+        steps.append((verb, plain, tuple((column, cell) for column, _, cell in cells)))
+    return tuple(steps)
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A kind of event, as `scenes.toml` describes it."""
+
+    covers: str
+    claim: str
+    steps: tuple[Step, ...]
+    doctor: str = ""
+    at: str = ""
+    days: str = ""
+    copay: int | None = None
+    free: bool = False
+    on_lines: int | None = None
+    header_only: int | None = None
+
+
+SCENES: Final = {
+    name: Scene(**{**entry, "steps": _parse(entry["steps"])})
+    for name, entry in read_data("scenes").items()
+}
+
+
+class Happening(NamedTuple):
+    """What a claim is written of.
+
+    Attributes:
+        scene: name of a scene, or of a stay with `-stay` behind it.
+        reason: of a visit; one that goes round at the time if it is None.
+        drug: what is dispensed.
+    """
+
+    scene: str
+    reason: Ailment | None = None
+    drug: Drug = DRUGS["painkiller"]
+    refill: int = 0
+
+    @property
+    def definition(self) -> Scene:
+        """The scene that tells it."""
+        return SCENES.get(self.scene) or SCENES["stay"]
+
+
+def acute_ailment(dice: Dice, day: int) -> Ailment:
+    """Return an acute ailment that goes round in the quarter of the day."""
+    quarter = min(3, (day - first_of_year(year_of(day))) // 92)
+    for _ in range(3):
+        ailment = dice.pick(ACUTE)
+        if dice.below(4) < ailment.season[quarter]:
+            break
+    return ailment
+
+
+def write_claim(visit: Encounter, happening: Happening) -> Claim | None:
+    """Return the claim of a scene; None if its coverage or the days seen end before it does."""
+    return _Writer(visit, happening).write()
+
+
+class _Writer(dict[str, object]):
+    """Writes one claim; as a mapping, the facts that its steps name.
+
+    A fact that was not chosen is what the method of its name returns.
+    """
+
+    def __init__(self, visit: Encounter, happening: Happening) -> None:
+        super().__init__()
+        self._visit, self._life, self._dice = visit, visit.life, visit.life.dice
+        self._happening, self._scene = happening, happening.definition
+        scene = self._scene
+        self._ailment = happening.reason
+        if happening.reason is None and happening.scene in ("office", "telehealth"):
+            self._ailment = acute_ailment(self._dice, visit.day)
+        self._case: Stay | None = STAYS.get(happening.scene.removesuffix("-stay"))
+        self._type, *self._bill = scene.claim.split(" ")
+        self._age = visit.life.person.age(visit.day)
+        self._draft = self._begin()
+
+    def write(self) -> Claim | None:
+        steps, place = self._scene.steps, 0
+        while place < len(steps):
+            verb, words, cells = steps[place]
+            place += 1
+            if verb == "maybe":
+                place += 0 if self._holds(words[0]) else int(words[1]) if words[1:] else 1
+            elif verb == "repeat":
+                low, _, high = words[0].partition("..")
+                for turn in range(self._dice.between(int(low), int(high)) if high else int(low)):
+                    self["turn"] = turn
+                    self._do(*steps[place])
+                place += 1
+            else:
+                self._do(verb, words, cells)
+        rejection = ""
+        if self._type == "pharmacy" and self._visit.refused:
+            rejection = self._dice.pick(DRUG_REJECTIONS)
+        on_lines = True
+        if self._scene.on_lines is not None:
+            on_lines = self._dice.chance(self._scene.on_lines)
+        elif self._scene.header_only is not None:
+            on_lines = not self._dice.chance(self._scene.header_only)
+        return self._draft.close(
+            copay=self._scene.copay,
+            free=self._scene.free,
+            at_counter=self._type == "pharmacy",
+            on_lines=on_lines,
+            rejection=rejection,
+        )
+
+    def __missing__(self, name: str) -> object:
+        fact: Callable[[], object] = getattr(self, f"fact_{name}")
+        return fact()
+
+    def _holds(self, condition: str) -> bool:
+        name, _, scripted = condition.removeprefix("!").partition("/")
+        holds = self._dice.chance(int(name)) if name.isdigit() else bool(self[name])
+        is_scripted = scripted != "" and self._life.person.part is not None
+        return (holds or is_scripted) != condition.startswith("!")
+
+    def _do(self, verb: str, words: tuple[str, ...], cells: tuple[tuple[str, str], ...]) -> None:
+        step: Callable[..., None] = getattr(self, f"_{verb.replace('-', '_')}")
+        filled = {}
+        for column, template in cells:
+            text = self._cell(template) if "{" in template or template[0] == "@" else template
+            if text:
+                filled[column] = text
+        step(*words, **filled)
+
+    def _cell(self, text: str) -> str:
+        if not text.startswith("@"):
+            return fill(text, self, self._dice)
+        if text == "@end":
+            return iso(self._draft.end)
+        low, _, high = text[1:].removeprefix("-").partition("..")
+        return iso(self._visit.day - (self._dice.between(int(low), int(high)) if high else 0))
+
+    # Facts.
+
+    def fact_network(self) -> str:
+        return "outofnetwork" if self._draft.outside else "innetwork"
+
+    def fact_record(self) -> str:
+        return f"{self._life.number:09d}"
+
+    def fact_billing(self) -> str:
+        return self._draft.header["billing_provider_id"]
+
+    def fact_hospital(self) -> str:
+        return self._life.place("hospital")
+
+    def fact_line(self) -> int:
+        return len(self._draft.rows["claim_line"])
+
+    def fact_video_place(self) -> str:
+        return "10" if self._visit.day % 2 else "02"
+
+    def fact_yearly_check(self) -> str:
+        for below, name in ((1, "infant"), (5, "toddler"), (18, "child"), (40, "adult")):
+            if self._age < below:
+                return f"{name}-check"
+        return "later-check" if self._age < 65 else "senior-check"
+
+    def fact_check_code(self) -> str:
+        return "Z00.129" if self._age < 18 else "Z00.00"
+
+    def fact_exact(self) -> str:
+        units = self._dice.chance(300) or self._life.person.part is not None
+        return "units" if units else ""
+
+    def fact_pounds(self) -> str:
+        return "[lb_av]" if self["exact"] else ""
+
+    def fact_mile(self) -> str:
+        return "[mi_i]" if self["exact"] else ""
+
+    def fact_child(self) -> bool:
+        return self._age < 13
+
+    def fact_back_tooth(self) -> str:
+        return _BACK_TEETH[(self._visit.day + int(str(self["turn"]))) % len(_BACK_TEETH)]
+
+    def fact_gap(self) -> int:
+        return int(str(self["first"])) + int(str(self["turn"]))
+
+    def fact_supply(self) -> int:
+        return self._happening.drug.days
+
+    def fact_charge(self) -> int:
+        return self._happening.drug.cents
+
+    def fact_brand(self) -> str:
+        return self._happening.drug.brand
+
+    def fact_ndc(self) -> str:
+        return self._happening.drug.ndc
+
+    def fact_quantity(self) -> str:
+        return self._happening.drug.quantity
+
+    def fact_unit(self) -> str:
+        return self._happening.drug.unit
+
+    def fact_priority(self) -> str:
+        return self._stay.priority
+
+    def fact_planned(self) -> bool:
+        return self._stay.priority == "3"
+
+    def fact_origin(self) -> str:
+        return self._stay.origin
+
+    def fact_discharge(self) -> str:
+        has_died = self._life.person.death == self._draft.end
+        return "20" if has_died else self._dice.pick(("01", "01", "06", "03"))
+
+    # The frame of a claim, by its type.
+
+    def _begin(self) -> Draft:
+        if self._bill:
+            return self._begin_institutional(*self._bill)
+        if self._type == "pharmacy":
+            return self._begin_pharmacy()
+        if self._type == "oral":
+            return self._begin_oral()
+        self._doctor = self._treating()
+        draft = Draft(self._visit, self._type, self._biller())
+        network = "outofnetwork" if draft.outside else "innetwork"
+        draft.header["rendering_network_status"] = network
+        if self._dice.chance(400):
+            draft.header["patient_account_number"] = f"{self._dice.below(1_000_000):06d}-A"
+        return draft
+
+    def _treating(self) -> Doctor:
+        trade = self._scene.doctor
+        if trade == "checking":
+            trade = "pediatrician" if self._age < 18 else "primary"
+        elif trade == "treating" and self._ailment:
+            trade = self._ailment.specialty
+            if self._age < 16 and trade == "primary":
+                trade = "pediatrician"
+            if trade == "primary" and self._dice.chance(200):
+                trade = "nurse"
+        self._trade = trade
+        return self._life.doctor(trade)
+
+    def _biller(self) -> str:
+        doctor, at = self._doctor, self._scene.at
+        if at == "doctor":
+            return doctor.identifier
+        if at == "doctor-by-npi":
+            return doctor.npi if self._dice.chance(300) else doctor.identifier
+        if at == "doctor-or-clinic":
+            if self._trade in {"counselor", "therapist"} and self._dice.chance(600):
+                return doctor.identifier
+            at = "clinic"
+        return self._life.place(at)
+
+    def _begin_pharmacy(self) -> Draft:
+        life, dice, refill = self._life, self._dice, self._happening.refill
+        draft = Draft(self._visit, "pharmacy", life.place("pharmacy"))
+        draft.header |= {
+            "daw_code": dice.pick(("0", "0", "0", "0", "1", "2", "5", "7")),
+            "refill_number": str(refill),
+            "refills_authorized": "1"
+            if self._happening.scene == "compound"
+            else str(max(refill, 3)),
+            "rx_origin_code": dice.pick(("3", "3", "3", "1", "2", "4", "5")),
+        }
+        if dice.chance(300):
+            draft.header["service_facility_id"] = draft.header["billing_provider_id"]
+        draft.care("prescribing", life.doctor("primary"))
+        if dice.chance(60):
+            draft.care("primary", life.doctor("primary"))
+        return draft
+
+    def _begin_oral(self) -> Draft:
+        life, dice = self._life, self._dice
+        draft = Draft(self._visit, "oral", life.place("dental"))
+        network = "outofnetwork" if draft.outside else "innetwork"
+        draft.header["rendering_network_status"] = network
+        if dice.chance(500):
+            draft.header["patient_account_number"] = f"TOOTH/{dice.below(100_000):05d}"
+        draft.care("rendering", life.doctor(self._scene.doctor))
+        if dice.chance(100):
+            draft.care("referring", life.doctor("dentist"))
+        return draft
+
+    def _begin_institutional(self, role: str, bill: str) -> Draft:
+        """State stay and type of bill, whole or as its three parts (MapIDs 17, 114 to 116)."""
+        life, dice, day = self._life, self._dice, self._visit.day
+        days = self._length()
+        draft = Draft(self._visit, self._type, life.place(role))
+        header = draft.header
+        header["service_facility_id"] = header["billing_provider_id"]
+        draft.until(day + days)
+        if self._type == "inpatient":
+            header["admission_date"], header["discharge_date"] = iso(day), iso(draft.end)
+        if dice.chance(800):
+            header["type_of_bill"] = bill + _ONCE
+        else:
+            header["bill_facility_type"], header["bill_classification"] = bill[0], bill[1]
+            header["bill_frequency"] = _ONCE
+        header["patient_account_number"] = f"PAT-{dice.below(10_000_000):07d}"
+        header["medical_record_number"] = f"{life.number:09d}"
+        return draft
+
+    def _length(self) -> int:
+        low, _, high = self._scene.days.partition("..")
+        days = self._dice.between(int(low), int(high)) if high else int(low or 0)
+        if self._case and not self._scene.days:
+            days = self._dice.between(*self._case.days)
+            if self._life.person.death is not None:
+                days = max(0, min(days, self._life.person.death - self._visit.day))
+        self["days"] = days
+        return days
+
+    # Steps.
+
+    def _header(self, **cells: str) -> None:
+        self._draft.header |= cells
+
+    def _choose(self, names: str, *texts: str) -> None:
+        chosen = self._dice.pick(texts) if len(texts) > 1 else texts[0]
+        for name, text in zip(names.split("/"), chosen.split("/"), strict=True):
+            self[name] = fill(text, self, self._dice)
+
+    def _row(self, table: str, **cells: str) -> None:
+        self._draft.add(table, **cells)
+
+    def _raw(self, service: str, cents: str, **cells: str) -> None:
+        amount, times, _ = fill(cents, self, self._dice).partition("*days")
+        total = int(amount) * (int(str(self["days"])) if times else 1)
+        self._draft.line(None if service == "-" else SERVICES[service][0], total, **cells)
+
+    def _line(self, name: str, **cells: str) -> None:
+        services = SERVICES[fill(name, self, self._dice) if "{" in name else name]
+        self._bill_service(self._dice.pick(services) if services[1:] else services[0], **cells)
+
+    def _bill_service(self, service: BilledService, **cells: str) -> None:
+        dice, count = self._dice, cells.get("units", "1")
+        usual = {"units": count, "allowed_units": count}
+        letters = "CPT" if service.code[0].isdigit() else "HCPCS"
+        if self._bill:
+            usual["revenue_code"] = service.revenue
+            coded = dice.chance(300)
+        else:
+            usual |= {"place_of_service": "11", "benefit_payment_status": self.fact_network()}
+            coded = dice.chance(200 if self._type == "oral" else 250)
+        if self._type == "oral":
+            letters = "CDT"
+            if dice.chance(50):
+                usual["modifier_1"] = DENTAL_MODIFIER
+        elif not self._bill:
+            usual["rendering_provider_id"] = self._doctor.identifier
+        if coded:
+            usual["service_code_system"] = letters
+        self._draft.line(service, service.cents * int(count), **(usual | cells))
+
+    def _services(self) -> None:
+        assert self._ailment  # noqa: S101 - only visits have them
+        for name in self._ailment.services:
+            if self._dice.chance(600):
+                self._line(name)
+
+    def _sessions(self) -> None:
+        """Add a week's session of physical therapy, and some by hand."""
+        day = self._visit.day + 7 * int(str(self["turn"]))
+        self._draft.until(day)
+        for name in ("therapy", "manual-therapy"):
+            count = self._dice.between(1, 3)
+            self._draft.line(
+                SERVICES[name][0],
+                SERVICES[name][0].cents * count,
+                day,
+                service_to_date=iso(day),
+                units=str(count),
+                allowed_units=str(min(count, 2)),
+                place_of_service="11",
+                benefit_payment_status=self.fact_network(),
+                rendering_provider_id=self._doctor.identifier,
+            )
+
+    def _nurse_visit(self) -> None:
+        service, day = SERVICES["nurse-at-home"][0], self._visit.day + 7 * int(str(self["turn"]))
+        cells = {"revenue_code": service.revenue, "units": "4", "modifier_1": "CG"}
+        self._draft.line(service, service.cents, day, **cells)
+
+    def _diagnosis(self, code: str, role: str, **cells: str) -> None:
+        self._draft.diagnosis(fill(code, self, self._dice), role, **cells)
+
+    def _diagnoses(self, *codes: str) -> None:
+        """Add diagnoses, of half the claims with the lines that they are for."""
+        found = [fill(code, self, self._dice) for code in codes]
+        if self._ailment:
+            found += self._ailment.diagnosis
+        lines = ";".join(row["line_number"] for row in self._draft.rows["claim_line"])
+        has_lines = self._dice.chance(500)
+        for place, code in enumerate(found):
+            named: Row = {"line_numbers": "1" if place else lines} if has_lines else {}
+            self._draft.diagnosis(code, "secondary" if place else "principal", **named)
+
+    def _care(self, role: str, trade: str, **cells: str) -> None:
+        doctor = self._doctor if trade == "treating" else self._life.doctor(trade)
+        self._draft.care(role, doctor, **cells)
+
+    def _team(self) -> None:
+        life, dice, care = self._life, self._dice, self._draft.care
+        care("performing" if dice.chance(40) else "rendering", self._doctor)
+        if dice.chance(250):
+            care("referring", life.doctor("primary"))
+        if dice.chance(60):
+            care("pcp" if dice.chance(300) else "primary", life.doctor("primary"))
+        if dice.chance(50):
+            care("supervising" if dice.chance(300) else "supervisor", life.doctor("primary"))
+        if dice.chance(20):
+            care("purchasedservice", life.doctor("radiologist"), line_numbers="1")
+
+    # Steps of stays in hospital.
+
+    @property
+    def _stay(self) -> Stay:
+        assert self._case  # noqa: S101 - only stays have these steps
+        return self._case
+
+    def _group(self) -> None:
+        """State the DRG with its version: the federal year less 1983 (MapIDs 33, 32, 113)."""
+        header, end = self._draft.header, self._draft.end
+        header["drg_version"] = str(year_of(end) - 1983 + (iso(end)[5:] >= "10-01"))
+        if self._visit.cover.plan.payer == MEDICAL_PAYERS[2] or self._dice.chance(250):
+            header["drg_code"], header["drg_system"] = self._stay.apr_drg, "APR-DRG"
+        else:
+            header["drg_code"] = self._stay.ms_drg
+            if self._dice.chance(500):
+                header["drg_system"] = "MS-DRG"
+
+    def _stay_lines(self) -> None:
+        draft, stay = self._draft, self._stay
+        days = max(1, int(str(self["days"])))
+        room = {"revenue_code": "0120", "units": str(days), "allowed_units": str(days)}
+        draft.line(None, stay.cents * days, **room)
+        draft.line(None, 42000 * days, revenue_code="0250", units="1", service_text="drugs given")
+        panel = SERVICES["lab-panel"][0]
+        draft.line(panel, panel.cents * 2, revenue_code=panel.revenue, units="2")
+        for revenue, cents in _ANCILLARY[: self._dice.between(1, len(_ANCILLARY))]:
+            draft.line(None, cents, revenue_code=revenue, units="1")
+        if stay.operation:
+            service = BilledService(*stay.operation)
+            day = min(self._visit.day + 1, draft.end)
+            draft.line(service, service.cents, day, revenue_code=service.revenue, units="1")
+
+    def _stay_diagnoses(self) -> None:
+        add = self._draft.diagnosis
+        add(self._stay.admitting, "admitting")
+        for place, code in enumerate(self._stay.diagnosis):
+            present = self._dice.pick(_POA) if place else "Y"
+            add(code, "other" if place else "principal", present_on_admission=present)
+        for code in self._stay.external:
+            add(code, "externalcauseofinjury", present_on_admission="Y")
+
+    def _stay_procedures(self) -> None:
+        for place, code in enumerate(self._stay.procedures):
+            cells = {"icd_version": "10"} if self._dice.chance(300) else {}
+            cells["procedure_date"] = iso(min(self._visit.day + place, self._draft.end))
+            role = ("principal", "other", "secondary")[min(place, 2)]
+            self._draft.add("claim_procedure", code=code, type=role, **cells)
+
+    def _stay_team(self) -> None:
+        life, dice, care = self._life, self._dice, self._draft.care
+        care("attending", life.doctor("hospitalist"))
+        if self._stay.operation:
+            is_birth = self._case is STAYS["delivery"]
+            care("operating", life.doctor("obstetrician" if is_birth else "surgeon"))
+            if dice.chance(400) or self._case is STAYS["knee"]:
+                care("otheroperating", life.doctor("surgeon"))
+        if dice.chance(400):
+            care("referring", life.doctor("primary"))
+        if dice.chance(200):
+            care("pcp" if dice.chance(300) else "primary", life.doctor("primary"))
