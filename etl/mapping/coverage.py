@@ -7,19 +7,17 @@ given rows, none fills it) or *cannot be*, and then a mapping says why under `sk
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from etl.errors import MappingError
 from etl.mapping import plan as pl
 from etl.mapping.dictionary import column_read, sources_of
 from etl.mapping.expressions import ColumnOf, Expr, written_parts
-from etl.mapping.static_values import answers, static_value
+from etl.mapping.must_support import ALWAYS, written_elements
 from etl.model.crosswalks import Crosswalk
-from etl.profiles.shapes import Discriminator, discriminators
-from etl.profiles.structures import Element, Profile, choice_names, find_canonical
-from etl.profiles.value_sets import ValueSet, value_set
+from etl.profiles.structures import Profile, find_canonical
 
 Status = Literal["produced", "could be", "cannot be"]
 STATUSES: Final[tuple[Status, ...]] = ("produced", "could be", "cannot be")
@@ -162,164 +160,29 @@ def made(plan: pl.Plan, crosswalks: Mapping[str, Crosswalk]) -> Made:
     profile = find_canonical(plan.profile)
     if profile is None:
         return {}
-    writer = _Writer(profile, SliceMatcher(profile, crosswalks), sources_of(plan))
-    root = profile.root.id
-    for name in (*_ENGINE_MADE, f"meta.{_STAMP}"):
-        writer.found[f"{root}.{name}"] = set()
+    sources = sources_of(plan)
+    found: dict[str, set[str]] = {f"{profile.root.id}.{name}": set() for name in ALWAYS}
     if plan.last_updated is not None:
-        writer.found[f"{root}.meta.{_STAMP}"] |= writer.columns(plan.last_updated)
-    writer.object(plan.body, profile.root)
-    return {name: frozenset(read) for name, read in writer.found.items()}
+        found[f"{profile.root.id}.{_STAMP}"] |= _columns(plan.last_updated, sources)
+    for name, places in written_elements(plan, profile, crosswalks).items():
+        found[name] = set().union(*(_columns_in(node, sources) for _, node in places))
+    return {name: frozenset(read) for name, read in found.items()}
 
 
-_ENGINE_MADE: Final = ("id", "meta", "meta.profile", "meta.versionId")
-_STAMP: Final = "lastUpdated"
+_STAMP: Final = "meta.lastUpdated"
 
 
-@dataclass(frozen=True, slots=True)
-class _Writer:
-    """Walks a plan beside its profile and notes which elements it writes."""
-
-    profile: Profile
-    slices: SliceMatcher
-    sources: Mapping[int, tuple[str, str]]
-    found: dict[str, set[str]] = field(default_factory=dict)
-
-    def object(self, node: pl.ObjectNode, element: Element) -> None:
-        members = dict(node.members)
-        for child_element in self.profile.children(element.id):
-            for name in tuple(choice_names(child_element)) or (child_element.name,):
-                if name in members:
-                    self.member(name, members[name], child_element)
-
-    def member(self, name: str, node: pl.Entry, element: Element) -> None:
-        slices = self.profile.slices(element.id)
-        for entry in values_of(node):
-            for declared in (
-                element,
-                *(
-                    slice_element
-                    for slice_element in slices
-                    if self.slices.may_be(entry, name, element, slice_element)
-                ),
-            ):
-                self.found.setdefault(declared.id, set()).update(self.columns_in(entry))
-                if isinstance(entry, pl.ObjectNode):
-                    self.object(entry, declared)
-
-    def columns_in(self, node: pl.Entry) -> set[str]:
-        columns: set[str] = set()
-        for _, inner in pl.nodes_of(node):
-            if isinstance(inner, pl.Leaf):
-                columns |= self.columns(inner.expr)
-        return columns
-
-    def columns(self, expr: Expr) -> set[str]:
-        return {
-            ".".join(column_read(part, self.sources))
-            for part in written_parts(expr)
-            if isinstance(part, ColumnOf)
-        }
+def _columns_in(node: pl.Entry, sources: Mapping[int, tuple[str, str]]) -> set[str]:
+    leaves = (inner for _, inner in pl.nodes_of(node) if isinstance(inner, pl.Leaf))
+    return set().union(*(_columns(leaf.expr, sources) for leaf in leaves))
 
 
-@dataclass(frozen=True, slots=True)
-class SliceMatcher:
-    """Matcher of a mapping's entries and the slices of an element that they may belong to.
-
-    Attributes:
-        profile: the one that defines the slices.
-        crosswalks: those that the mapping translates with.
-    """
-
-    profile: Profile
-    crosswalks: Mapping[str, Crosswalk]
-
-    def may_be(self, entry: pl.Entry, name: str, whole: Element, part: Element) -> bool:
-        """Return whether an entry can belong to a slice, whatever its row holds."""
-        if whole.name.endswith("[x]"):
-            return part.slice_name == name
-        if whole.slicing is None:
-            return False
-        return all(
-            self.may_fit(entry, discriminator)
-            for discriminator in discriminators(self.profile, whole.slicing, part)
-        )
-
-    def may_fit(self, entry: pl.Entry, discriminator: Discriminator) -> bool:
-        """Return whether an entry can have the value that identifies the entries of a slice."""
-        nodes = list(_at(entry, discriminator.path)) if discriminator.path else [entry]
-        if discriminator.value_set is not None:
-            allowed = value_set(discriminator.value_set)
-            return any(self.may_hold(node, allowed) for node in nodes)
-        return any(self.may_equal(node, discriminator.pattern) for node in nodes)
-
-    def may_equal(self, node: pl.Entry, wanted: Any) -> bool:
-        """Return whether a node can contain a pattern (FHIR's pattern[x])."""
-        if isinstance(wanted, Mapping):
-            members = dict(node.members) if isinstance(node, pl.ObjectNode) else {}
-            return all(
-                key in members and self.may_equal(_opened(members[key]), part)
-                for key, part in wanted.items()
-            )
-        if isinstance(wanted, list):
-            entries = list(values_of(node))
-            return all(any(self.may_equal(choice, part) for choice in entries) for part in wanted)
-        said = self.answers(node)
-        return said is None or str(wanted) in said
-
-    def may_hold(self, node: pl.Entry, allowed: ValueSet) -> bool:
-        """Return whether a CodeableConcept can have a coding of a value set."""
-        for coding in _at(node, ["coding"]):
-            members = dict(coding.members) if isinstance(coding, pl.ObjectNode) else {}
-            systems, codes = (
-                self.answers(members[key]) if key in members else frozenset()
-                for key in ("system", "code")
-            )
-            if systems is None or codes is None:
-                return True
-            if any(allowed.holds(system, code) for system in systems for code in codes):
-                return True
-        return False
-
-    def answers(self, node: pl.Entry) -> frozenset[str] | None:
-        """Return every text that a node can be; None where that depends on the rows."""
-        match node:
-            case pl.Fixed():
-                return frozenset({str(static_value(node))})
-            case pl.Leaf(expr=expr):
-                return answers(expr, self.crosswalks)
-            case pl.Guarded():
-                return self.answers(node.node)
-            case _:
-                return frozenset()
-
-
-def values_of(node: pl.Entry) -> Iterator[pl.Fixed | pl.Leaf | pl.ObjectNode]:
-    """Yield the values that stand under one name; lists, guards and loops are opened."""
-    match node:
-        case pl.ListNode(entries=entries) | pl.Spliced(entries=entries):
-            for entry in entries:
-                yield from values_of(entry)
-        case pl.Guarded(node=inner) | pl.Loop(node=inner):
-            yield from values_of(inner)
-        case _:
-            yield node
-
-
-def _opened(node: pl.Entry) -> pl.Entry:
-    """Return what a guard guards."""
-    return node.node if isinstance(node, pl.Guarded) else node
-
-
-def _at(node: pl.Entry, path: Sequence[str]) -> Iterator[pl.Fixed | pl.Leaf | pl.ObjectNode]:
-    """Yield the values at a path below a node."""
-    for value in values_of(node):
-        if not path:
-            yield value
-        elif isinstance(value, pl.ObjectNode):
-            for key, member in value.members:
-                if key == path[0]:
-                    yield from _at(member, path[1:])
+def _columns(expr: Expr, sources: Mapping[int, tuple[str, str]]) -> set[str]:
+    return {
+        ".".join(column_read(part, sources))
+        for part in written_parts(expr)
+        if isinstance(part, ColumnOf)
+    }
 
 
 # -- for people --------------------------------------------------------------------------------

@@ -13,10 +13,10 @@ from typing import Final, TypeAlias
 
 from etl.mapping import expressions as ex
 from etl.mapping import plan as pl
-from etl.mapping.coverage import SliceMatcher, values_of
+from etl.mapping.formulas import Codes, opened
 from etl.mapping.static_values import is_strong
 from etl.model.crosswalks import Crosswalk
-from etl.profiles.structures import Element, choice_names, find_canonical
+from etl.profiles.structures import Element, Profile, choice_names, find_canonical
 
 _OF_A_CODE: Final = frozenset({"system", "version"})
 """Parts of a coding that say nothing without its code."""
@@ -30,8 +30,7 @@ def feeds_of(plan: pl.Plan, crosswalks: Mapping[str, Crosswalk]) -> tuple[pl.Fee
     uncertain = {part for part in _expressions(plan.body) if _may_lack(part, crosswalks)}
     if profile is None or not uncertain:
         return ()
-    slices = SliceMatcher(profile, crosswalks)
-    walker = _Walker(slices, frozenset(uncertain), _replaced(plan.body))
+    walker = _Walker(profile, Codes(crosswalks), frozenset(uncertain), _replaced(plan.body))
     walker.object(plan.body, (profile.root,), lost=False, needs=())
     coded = _coded(plan.body)
     return tuple(
@@ -123,7 +122,8 @@ def _answers_in(expr: ex.Expr, *, in_place: bool = False) -> Iterator[tuple[ex.T
 class _Walker:
     """Walks a plan beside its profile; `lost`: with the node goes an element that matters."""
 
-    slices: SliceMatcher
+    profile: Profile
+    codes: Codes
     asked: frozenset[ex.Expr | ex.Condition]
     replaced: frozenset[ex.Expr]
     found: list[tuple[str, pl.Feed]] = field(default_factory=list)
@@ -145,7 +145,7 @@ class _Walker:
         return tuple(
             child
             for element in elements
-            for child in self.slices.profile.children(element.id)
+            for child in self.profile.children(element.id)
             if name == child.name or name in choice_names(child)
         )
 
@@ -154,8 +154,8 @@ class _Walker:
         slices = (
             part
             for whole in elements
-            for part in self.slices.profile.slices(whole.id)
-            if any(self.slices.may_be(written, name, whole, part) for written in values_of(node))
+            for _, _, entry in opened(node)
+            for part, _ in self.codes.slices_of(name, entry, whole, self.profile)
         )
         return (*elements, *slices)
 

@@ -21,7 +21,8 @@ from etl.mapping.plan import Entry, Fixed, Guarded, Leaf, ListNode, Loop, Object
 from etl.mapping.static_values import answers, fits, is_strong, static_value
 from etl.model.crosswalks import Crosswalk
 from etl.profiles.guides import Guide
-from etl.profiles.shapes import Discriminator
+from etl.profiles.shapes import Discriminator, discriminators
+from etl.profiles.structures import Element, Profile
 from etl.profiles.value_sets import ValueSet, value_set
 
 
@@ -345,6 +346,45 @@ class Codes:
     """
 
     crosswalks: Mapping[str, Crosswalk]
+
+    def slices_of(
+        self, name: str, entry: Entry, whole: Element, profile: Profile
+    ) -> Iterator[tuple[Element, Formula]]:
+        """Yield the slices of an element that an entry may belong to, and when it does.
+
+        Args:
+            name: JSON name of the element; decides which slice of a choice it is.
+            entry: what the mapping writes.
+            whole: the element.
+            profile: defines the slices.
+        """
+        for part in profile.slices(whole.id):
+            if whole.name.endswith("[x]"):
+                belongs: Formula = part.slice_name == name
+            elif whole.slicing is None:
+                continue
+            else:
+                telling = discriminators(profile, whole.slicing, part)
+                belongs = self.in_slice(entry, telling, profile.terminology)
+            if self.may_hold(belongs):
+                yield part, belongs
+
+    def may_hold(self, formula: Formula) -> bool:
+        """Return whether a formula can be true, as far as the answers of crosswalks decide that."""
+        match formula:
+            case bool():
+                return formula
+            case AllFormulas(parts=parts):
+                return all(map(self.may_hold, parts))
+            case AnyFormula(parts=parts):
+                return any(map(self.may_hold, parts))
+            case Some(inner=inner):
+                return self.may_hold(inner)
+            case When(condition=OneOf(of=of, values=texts, negated=False)):
+                known = answers(of, self.crosswalks)
+                return known is None or not known.isdisjoint(texts)
+            case _:
+                return True
 
     def in_slice(self, entry: Entry, telling: Iterable[Discriminator], guide: Guide) -> Formula:
         """Return that an entry of a list, where it is there, belongs to a slice.

@@ -1,4 +1,4 @@
-"""Must-support elements as formulas about the row that a resource is made of.
+"""Elements of a profile that a plan writes, as formulas about the row of a resource.
 
 An element is filled where its node is there, and an entry belongs to a slice where it has what
 identifies it. Said of a plan and not of JSON, so that the engine counts a whole column of resources
@@ -7,21 +7,15 @@ at a time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-from etl.mapping.formulas import (
-    Codes,
-    Formula,
-    any_of,
-    opened,
-    through,
-)
+from etl.mapping.formulas import Codes, Formula, any_of, opened, through
 from etl.mapping.plan import Entry, ListNode, Loop, ObjectNode, Plan
 from etl.mapping.row_tests import At
 from etl.model.crosswalks import Crosswalk
-from etl.profiles.shapes import discriminators
 from etl.profiles.structures import Element, Profile, choice_names, find_canonical
 
 MustSupport: TypeAlias = tuple[tuple[str, Formula], ...]
@@ -41,14 +35,30 @@ def must_support(plan: Plan, crosswalks: Mapping[str, Crosswalk]) -> MustSupport
     profile = find_canonical(plan.profile)
     if profile is None:
         return ()
-    walker = _Walker(profile, Codes(crosswalks))
-    walker.object(plan.body, profile.root, At())
-    root = profile.root.id
-    always = {f"{root}.{name}" for name in ALWAYS}
+    written = written_elements(plan, profile, crosswalks)
+    always = {f"{profile.root.id}.{name}" for name in ALWAYS}
     return tuple(
-        (element.id, element.id in always or any_of(*walker.found.get(element.id, ())))
+        (element.id, element.id in always or any_of(*(given for given, _ in written[element.id])))
         for element in profile.must_support()
     )
+
+
+def written_elements(
+    plan: Plan, profile: Profile, crosswalks: Mapping[str, Crosswalk]
+) -> Mapping[str, list[tuple[Formula, Entry]]]:
+    """Return where a plan writes each element: when a row's resource has it, and the node.
+
+    Args:
+        plan: a compiled mapping.
+        profile: the profile of its resources.
+        crosswalks: those that it translates with.
+
+    Returns:
+        Element id -> its places; ids of slices as well, for each entry that may belong to one.
+    """
+    walker = _Walker(profile, Codes(crosswalks))
+    walker.object(plan.body, profile.root, At())
+    return walker.found
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +67,7 @@ class _Walker:
 
     profile: Profile
     codes: Codes
-    found: dict[str, list[Formula]] = field(default_factory=dict)
+    found: dict[str, list[tuple[Formula, Entry]]] = field(default_factory=lambda: defaultdict(list))
 
     def object(self, node: ObjectNode, element: Element, at: At) -> None:
         members = dict(node.members)
@@ -75,22 +85,12 @@ class _Walker:
                 self.value(name, entry, element, here)
 
     def value(self, name: str, entry: Entry, element: Element, at: At) -> None:
-        for declared, belongs in ((element, True), *self.slices(name, entry, element)):
-            if belongs is False:
-                continue
+        slices = self.codes.slices_of(name, entry, element, self.profile)
+        for declared, belongs in ((element, True), *slices):
             here = at if belongs is True else at.when(belongs)
-            self.found.setdefault(declared.id, []).append(through(here.loops, here.given))
+            self.found[declared.id].append((through(here.loops, here.given), entry))
             if isinstance(entry, ObjectNode):
                 self.object(entry, declared, here)
-
-    def slices(self, name: str, entry: Entry, whole: Element) -> Iterator[tuple[Element, Formula]]:
-        """Yield the slices of an element, and where an entry belongs to each."""
-        for part in self.profile.slices(whole.id):
-            if whole.name.endswith("[x]"):
-                yield part, part.slice_name == name
-            elif whole.slicing is not None:
-                telling = discriminators(self.profile, whole.slicing, part)
-                yield part, self.codes.in_slice(entry, telling, self.profile.terminology)
 
 
 def _entries(node: ListNode) -> list[tuple[tuple[Loop, ...], Formula, Entry]]:
