@@ -22,20 +22,20 @@ from etl.errors import MappingError
 from etl.mapping import formulas as fm
 from etl.mapping.expressions import Kind, LogicalId
 from etl.mapping.invariants import Subject, UncheckableError, guide_rule_tests, reason_of, tests_of
-from etl.mapping.plan import CitedMark, Entry, Fixed, Guarded, ListNode, Loop, ObjectNode, Plan
+from etl.mapping.plan import CitedMark, Entry, Fixed, ListNode, Loop, ObjectNode, Plan
 from etl.mapping.profile_checks import reference_types
+from etl.mapping.profile_walk import ListEntry, ListSlice, ProfileWalk
 from etl.mapping.proof import Names, never
 from etl.mapping.row_tests import At, Nowhere, Points, Rows, Shared, Test, Twice, begins
 from etl.mapping.static_values import answers, static_value
 from etl.model.crosswalks import Crosswalk
 from etl.profiles import structures as st
-from etl.profiles.guides import US_CORE, Guide
+from etl.profiles.guides import US_CORE
 from etl.profiles.invariants import NOT_CHECKED, constraint_of, guide_rules
 from etl.profiles.shapes import (
     ENGINE_MADE,
     TEXT_TYPES,
     Shape,
-    discriminators,
     target_types,
 )
 from etl.profiles.value_sets import ABSENT_REASONS, DATA_ABSENT_REASON, code_systems, value_set
@@ -158,8 +158,8 @@ def obligations(plan: Plan, crosswalks: Mapping[str, Crosswalk]) -> tuple[Obliga
         raise MappingError(
             str(plan.body.place), "map-unknown-profile", f"no profile {plan.profile}"
         )
-    walker = _Walker(plan, profile, profile.terminology, fm.Codes(crosswalks))
-    walker.object(plan.body, Shape(profile, profile.root), "", At())
+    walker = _Obligations(plan, profile, fm.Codes(crosswalks))
+    walker.run()
     for rule in guide_rules(profile):
         for path, test in guide_rule_tests(rule, walker.subject(plan.body, At())):
             walker.add("guide", path, plan.body.place, test, rule.rule)
@@ -167,11 +167,7 @@ def obligations(plan: Plan, crosswalks: Mapping[str, Crosswalk]) -> tuple[Obliga
 
 
 @dataclass(slots=True)
-class _Walker:
-    plan: Plan
-    profile: st.Profile
-    guide: Guide
-    codes: fm.Codes
+class _Obligations(ProfileWalk):
     names: Names = field(default_factory=Names)
     found: list[Obligation] = field(default_factory=list)
 
@@ -205,33 +201,18 @@ class _Walker:
 
     # -- objects -----------------------------------------------------------------------------
 
-    def object(self, node: ObjectNode, shape: Shape, path: str, at: At) -> None:
-        """Add what the profile requires of an object and of all below it."""
-        for key, member in node.members:
-            guard, inner = (
-                (fm.holds(member.condition), member.node)
-                if isinstance(member, Guarded)
-                else (True, member)
-            )
-            below = f"{path}.{key}" if path else key
-            self.member(key, inner, shape, below, at.inside(inner, guard))
+    def check_object(self, node: ObjectNode, shape: Shape, path: str, at: At) -> None:
         for part in shape.children():
             if not (path == "" and part.element.name in ENGINE_MADE):
                 self.required(node, part, path, at)
         self.invariants(node, shape, path, at)
 
-    def member(self, key: str, inner: Entry, parent: Shape, path: str, at: At) -> None:
-        if key.startswith("_"):
-            if isinstance(inner, ObjectNode):
-                self.object(inner, Shape.of_type("Element"), path, at)
-            return
+    def check_member(self, key: str, node: Entry, parent: Shape, path: str, at: At) -> bool:
         shape = parent.member(key)
         if shape is None or shape.element.max == 0:
-            self.add("limit", path, inner.place, self.rows(at, True))
-        elif isinstance(inner, ListNode):
-            self.listing(inner, shape, path, at)
-        else:
-            self.value(inner, shape, path, at)
+            self.add("limit", path, node.place, self.rows(at, True))
+            return False
+        return True
 
     def rows(self, at: At, broken: fm.Formula) -> Rows:
         # What is broken comes first: it is nearly always false, and then nothing else is evaluated.
@@ -295,42 +276,25 @@ class _Walker:
 
     # -- lists -------------------------------------------------------------------------------
 
-    def listing(self, node: ListNode, shape: Shape, path: str, at: At) -> None:
-        """Add how many entries and slices there have to be, and what each has to have."""
-        flat = [opened_entry for entry in node.entries for opened_entry in fm.opened(entry)]
-        whole = [(loops, fm.all_of(given, fm.presence(inner))) for loops, given, inner in flat]
+    def check_list(
+        self,
+        node: ListNode,
+        shape: Shape,
+        path: str,
+        at: At,
+        entries: list[ListEntry],
+        slices: list[ListSlice],
+    ) -> None:
+        """Add how many entries there have to be, of all and of each slice."""
+        whole = [(loops, fm.all_of(given, fm.presence(inner))) for loops, given, inner in entries]
         self.limits(path, node.place, at, whole, shape.element)
-        slices = [
-            (part, f"{path}:{part.element.slice_name}", self.belonging(flat, shape, part))
-            for part in shape.slices()
-        ]
-        for part, below, belongs in slices:
-            entries = [
+        for part in slices:
+            of_slice = [
                 (loops, fm.all_of(given, fm.presence(inner), is_in))
-                for (loops, given, inner), is_in in zip(flat, belongs, strict=True)
+                for (loops, given, inner), is_in in zip(entries, part.belongs, strict=True)
                 if is_in is not False
             ]
-            self.limits(below, node.place, at, entries, part.element, is_slice=True)
-        for number, (loops, given, inner) in enumerate(flat):
-            here = at.inside(inner, given, loops)
-            sure = [(part, below) for part, below, belongs in slices if belongs[number] is True]
-            if sure:
-                self.value(inner, *sure[0], here)
-                continue
-            self.value(inner, shape, path, here)
-            for part, below, belongs in slices:
-                if (is_in := belongs[number]) is not False:
-                    self.value(inner, part, below, here.when(is_in))
-
-    def belonging(
-        self, flat: list[tuple[tuple[Loop, ...], fm.Formula, Entry]], shape: Shape, part: Shape
-    ) -> list[fm.Formula]:
-        """Return of each entry, where it is there, that it is in a slice."""
-        slicing = shape.element.slicing
-        if slicing is None:
-            raise AssertionError(part)
-        telling = discriminators(shape.profile, slicing, part.element)
-        return [self.codes.in_slice(inner, telling, self.guide) for _, _, inner in flat]
+            self.limits(part.path, node.place, at, of_slice, part.shape.element, is_slice=True)
 
     def limits(
         self,
@@ -358,14 +322,13 @@ class _Walker:
 
     # -- values ------------------------------------------------------------------------------
 
-    def value(self, node: Entry, shape: Shape, path: str, at: At) -> None:
-        """Add what the profile requires of one value and of all below it."""
+    def check_value(self, node: Entry, shape: Shape, path: str, at: At) -> Shape | None:
         wanted = shape.wanted
         if wanted is not None:
             self.add("pattern", path, node.place, self.rows(at, fm.no(fm.matches(node, wanted))))
         if not isinstance(node, ObjectNode):
             self.leaf(node, shape, path, at)
-            return
+            return None
         choice = shape.choice
         if choice is not None and choice.code == "Extension":
             shape = self.extension(node, shape, path, at)
@@ -378,7 +341,7 @@ class _Walker:
             self.own_code(node, path, at)
         if choice is not None and choice.code == "Reference":
             self.reference(node, choice, path, at)
-        self.object(node, shape, path, at)
+        return shape
 
     def extension(self, node: ObjectNode, shape: Shape, path: str, at: At) -> Shape:
         """Return where an extension is defined; add what its url alone requires."""

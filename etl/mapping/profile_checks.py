@@ -6,23 +6,29 @@ hold is detected here.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import ClassVar, Final
 
 from etl.documents.nearest import nearest
 from etl.errors import MappingError
+from etl.mapping import formulas as fm
 from etl.mapping import plan as pl
 from etl.mapping.expressions import (
+    AllOf,
+    Condition,
     Constant,
     Expr,
     Joined,
     Kind,
     ProviderReference,
 )
-from etl.mapping.static_values import UNKNOWN, Facts, answers, covers, fits, is_strong, static_value
+from etl.mapping.profile_walk import ListEntry, ListSlice, ProfileWalk
+from etl.mapping.row_tests import At
+from etl.mapping.static_values import Facts, answers, covers, fits, is_strong, static_value
 from etl.model.crosswalks import Crosswalk
-from etl.profiles.shapes import ENGINE_MADE, Shape, discriminators, target_types
+from etl.profiles.shapes import ENGINE_MADE, Shape, target_types
 from etl.profiles.structures import TypeChoice, choice_names, find_canonical, is_type
 from etl.profiles.value_sets import value_set
 
@@ -55,101 +61,105 @@ def problems(plan: pl.Plan, crosswalks: Mapping[str, Crosswalk]) -> list[Mapping
     if profile.type != plan.resource:
         what = f"{profile.name} is a profile of {profile.type}, not of {plan.resource}"
         return [MappingError(str(plan.body.place), "map-unknown-profile", what)]
-    checker = _Checker(plan, crosswalks)
-    facts = Facts() if plan.condition is None else Facts().given(plan.condition)
-    checker.structure(plan.body, Shape(profile, profile.root), "", facts)
+    checker = _Checker(plan, profile, fm.Codes(crosswalks))
+    checker.run()
     return checker.found
 
 
-@dataclass(frozen=True, slots=True)
-class _Checker:
-    plan: pl.Plan
-    crosswalks: Mapping[str, Crosswalk]
+@dataclass(slots=True)
+class _Checker(ProfileWalk):
     found: list[MappingError] = field(default_factory=list)
+    visits_uncertain_slices: ClassVar[bool] = False
 
     def problem(
         self, place: pl.CitedMark, error_id: str, path: str, what: str, hint: str = ""
     ) -> None:
-        name = f"{self.plan.resource}.{path}" if path else self.plan.resource
+        name = f"{self.plan.resource}.{_without_slices(path)}" if path else self.plan.resource
         self.found.append(MappingError(str(place), error_id, f"{name}: {what}", hint=hint))
+
+    def facts(self, at: At) -> Facts:
+        """Return what the conditions around a node say of its row."""
+        facts = Facts()
+        for condition in (self.plan.condition, *_conditions(at.guards)):
+            facts = facts if condition is None else facts.given(condition)
+        return facts
 
     # -- shape -------------------------------------------------------------------------------
 
-    def member(self, node: pl.Node, shape: Shape, path: str, facts: Facts) -> None:
-        """Check what stands under one name of an object."""
-        element = shape.element
-        if isinstance(node, pl.Guarded):
-            self.member(node.node, shape, path, facts.given(node.condition))
-        elif element.max == 0:
-            self.problem(node.place, "map-cardinality", path, "the profile forbids it")
-        elif element.array != isinstance(node, pl.ListNode):
-            what = "FHIR has a list here" if element.array else "FHIR has no list here"
-            self.problem(node.place, "map-cardinality", path, what)
-        elif isinstance(node, pl.ListNode):
-            self.entries(node, shape, path, facts)
-        else:
-            self.value(node, shape, path, facts)
+    def check_object(self, node: pl.ObjectNode, shape: Shape, path: str, at: At) -> None:
+        for required in shape.children():
+            name = required.element.name
+            if required.element.min > 0 and not (path == "" and name in ENGINE_MADE):
+                self.required(node, required, f"{path}.{name}" if path else name, at)
 
-    def entries(self, node: pl.ListNode, shape: Shape, path: str, facts: Facts) -> None:
-        flat = list(_flat(node.entries, facts))
-        unguarded = [entry for entry, _, guarded in flat if not guarded]
-        loops = [entry for entry in node.entries if isinstance(entry, pl.Loop)]
-        if shape.element.max == 1 and (len(unguarded) > 1 or loops):
+    def check_extension(self, key: str, node: pl.Entry, parent: Shape, path: str) -> None:
+        self.find_member(key.removeprefix("_"), node, parent, path)
+
+    def find_member(self, key: str, node: pl.Entry, parent: Shape, path: str) -> Shape | None:
+        found = parent.member(key)
+        if found is None:
+            names = [name for child in parent.children() for name in choice_names(child.element)]
+            hint = nearest(key, names)
+            self.problem(node.place, "map-unknown-path", path, "no such element", hint)
+        return found
+
+    def check_member(self, key: str, node: pl.Entry, parent: Shape, path: str, at: At) -> bool:
+        shape = self.find_member(key, node, parent, path)
+        if shape is None:
+            return False
+        element = shape.element
+        if element.max == 0:
+            what = "the profile forbids it"
+        elif element.array and not isinstance(node, pl.ListNode):
+            what = "FHIR has a list here"
+        elif isinstance(node, pl.ListNode) and not element.array:
+            what = "FHIR has no list here"
+        else:
+            return True
+        self.problem(node.place, "map-cardinality", path, what)
+        return False
+
+    def check_list(
+        self,
+        node: pl.ListNode,
+        shape: Shape,
+        path: str,
+        at: At,
+        entries: list[ListEntry],
+        slices: list[ListSlice],
+    ) -> None:
+        looped = any(entry.loops for entry in entries)
+        unguarded = sum(entry.given is True for entry in entries)
+        if shape.element.max == 1 and (unguarded > 1 or looped):
             self.problem(node.place, "map-cardinality", path, "the profile allows one entry")
-        slices = shape.slices()
-        used: dict[str, list[pl.Entry]] = {part.element.id: [] for part in slices}
-        for entry, known, _ in flat:
-            value = static_value(entry)
-            part = next((part for part in slices if _is_of_slice(value, shape, part)), None)
-            if part is not None:
-                used[part.element.id].append(entry)
-            self.value(entry, part or shape, path, known)
         for part in slices:
-            sure = covers(tuple(used[part.element.id]), facts)
-            if part.element.min > 0 and not sure and not self.is_assured(path, part):
-                name = part.element.slice_name
+            used = (
+                _guarded(entry)
+                for entry, belongs in zip(entries, part.belongs, strict=True)
+                if belongs is True
+            )
+            is_needed = part.shape.element.min > 0 and not self.is_assured(path, part.shape)
+            if is_needed and not covers(tuple(used), self.facts(at)):
+                name = part.shape.element.slice_name
                 what = f"the profile requires slice {name}, and it can be absent"
                 self.problem(node.place, "map-required", path, what)
 
-    def value(self, node: pl.Entry, shape: Shape, path: str, facts: Facts) -> None:
-        """Check one value: a leaf against a primitive type, an object against its children."""
-        match node:
-            case pl.Guarded(condition=condition, node=inner):
-                self.value(inner, shape, path, facts.given(condition))
-            case pl.Fixed() | pl.Leaf():
-                self.leaf(node, shape, path)
-            case pl.ObjectNode():
-                choice = shape.choice
-                if choice is not None and not is_type(choice.code):
-                    self.problem(node.place, "map-type", path, f"a {choice.code} is no object")
-                    return
-                self.pattern(node, shape, path, " in it")
-                self.bindings(node, shape, path)
-                self.references(node, shape, path)
-                self.structure(node, shape, path, facts)
-            case _:
-                self.problem(node.place, "map-type", path, "FHIR has no list in a list")
+    def check_value(self, node: pl.Entry, shape: Shape, path: str, at: At) -> Shape | None:
+        choice = shape.choice
+        if isinstance(node, pl.Fixed | pl.Leaf):
+            self.leaf(node, shape, path)
+        elif not isinstance(node, pl.ObjectNode):
+            self.problem(node.place, "map-type", path, "FHIR has no list in a list")
+        elif choice is not None and not is_type(choice.code):
+            self.problem(node.place, "map-type", path, f"a {choice.code} is no object")
+        else:
+            self.pattern(node, shape, path, " in it")
+            self.bindings(node, shape, path)
+            self.references(node, shape, path)
+            return shape
+        return None
 
-    def structure(self, node: pl.ObjectNode, shape: Shape, path: str, facts: Facts) -> None:
-        children = shape.children()
-        for key, member in node.members:
-            below = f"{path}.{key}" if path else key
-            found = shape.member(key.removeprefix("_"))
-            if found is None:
-                names = [
-                    name for child_shape in children for name in choice_names(child_shape.element)
-                ]
-                self.problem(
-                    member.place, "map-unknown-path", below, "no such element", nearest(key, names)
-                )
-            elif not key.startswith("_"):
-                self.member(member, found, below, facts)
-        for required in children:
-            name = required.element.name
-            if required.element.min > 0 and not (path == "" and name in ENGINE_MADE):
-                self.required(node, required, f"{path}.{name}" if path else name, facts)
-
-    def required(self, node: pl.ObjectNode, shape: Shape, path: str, facts: Facts) -> None:
+    def required(self, node: pl.ObjectNode, shape: Shape, path: str, at: At) -> None:
         """Check that an element is there whenever the object that it is required in is there."""
         spelt = set(choice_names(shape.element)) or {shape.element.name}
         spelt |= {f"_{name}" for name in spelt}
@@ -159,7 +169,7 @@ class _Checker:
         if not mine:
             self.problem(node.place, "map-required", path, "the profile requires it")
             return
-        if covers(tuple(mine), facts):
+        if covers(tuple(mine), self.facts(at)):
             return
         strong = [key for key, member in node.members if is_strong(member)]
         if "." in path and strong and set(strong) <= spelt:
@@ -173,7 +183,7 @@ class _Checker:
         )
 
     def is_assured(self, path: str, shape: Shape) -> bool:
-        assured = self.plan.assured
+        path, assured = _without_slices(path), self.plan.assured
         slice_name = shape.element.slice_name
         return path in assured or (slice_name is not None and f"{path}:{slice_name}" in assured)
 
@@ -238,7 +248,7 @@ class _Checker:
                 value = static_value(node)
                 return frozenset({value}) if isinstance(value, str) else None
             case pl.Leaf(expr=expr):
-                return answers(expr, self.crosswalks)
+                return answers(expr, self.codes.crosswalks)
             case _:
                 return None
 
@@ -281,63 +291,35 @@ class _Checker:
                 self.problem(member.place, "map-reference", path, what)
 
 
-def _flat(entries: tuple[pl.Entry, ...], facts: Facts) -> Iterator[tuple[pl.Node, Facts, bool]]:
-    """Yield the entries of a list, loops and splices opened, and whether each is guarded."""
-    for entry in entries:
-        match entry:
-            case pl.Loop():
-                facts_here = facts if entry.condition is None else facts.given(entry.condition)
-                inner = entry.node
-                if isinstance(inner, pl.Spliced):
-                    yield from (
-                        (inner, facts_inner, True)
-                        for inner, facts_inner, _ in _flat(inner.entries, facts_here)
-                    )
-                else:
-                    yield inner, facts_here, True
-            case pl.Guarded():
-                yield entry, facts, True
-            case pl.Spliced():
-                yield from _flat(entry.entries, facts)
-            case _:
-                yield entry, facts, False
+def _without_slices(path: str) -> str:
+    """Return a path as authors of mappings write it."""
+    return re.sub(r":[^.]*", "", path)
 
 
-def _is_of_slice(value: Any, shape: Shape, part: Shape) -> bool:
-    """Return whether a static value is in a slice."""
-    slicing = shape.element.slicing
-    if slicing is None:
-        return False
-    for discriminator in discriminators(shape.profile, slicing, part.element):
-        inner = value
-        for name in discriminator.path:
-            inner = inner.get(name, UNKNOWN) if isinstance(inner, Mapping) else UNKNOWN
-        if discriminator.value_set is not None:
-            codings = inner.get("coding", []) if isinstance(inner, Mapping) else []
-            allowed = value_set(discriminator.value_set)
-            if not any(
-                allowed.holds(str(coding.get("system")), str(coding.get("code"))) is True
-                for coding in codings
-                if isinstance(coding, Mapping)
-            ):
-                return False
-            continue
-        said = fits(inner, discriminator.pattern)
-        if said is False or (said is None and (discriminator.path or inner is UNKNOWN)):
-            return False
-    return True
+def _conditions(formula: fm.Formula) -> list[Condition]:
+    """Return the conditions of the mapping that have to hold for a formula to be true."""
+    parts = formula.parts if isinstance(formula, fm.AllFormulas) else (formula,)
+    return [part.condition for part in parts if isinstance(part, fm.When)]
+
+
+def _guarded(entry: ListEntry) -> pl.Entry:
+    """Return the node of an entry under its own guards; that a loop has a row is assumed."""
+    of_loops = {loop.condition for loop in entry.loops}
+    own = tuple(condition for condition in _conditions(entry.given) if condition not in of_loops)
+    node = entry.node
+    if not own or isinstance(node, pl.Loop):
+        return node
+    return pl.Guarded(own[0] if len(own) == 1 else AllOf(own), node, node.place)
 
 
 def _codings(node: pl.ObjectNode) -> list[pl.ObjectNode]:
-    codings: list[pl.ObjectNode] = []
-    for key, member in node.members:
-        inner = member.node if isinstance(member, pl.Guarded) else member
-        if key == "coding" and isinstance(inner, pl.ListNode):
-            for entry, _, _ in _flat(inner.entries, Facts()):
-                coding = entry.node if isinstance(entry, pl.Guarded) else entry
-                if isinstance(coding, pl.ObjectNode):
-                    codings.append(coding)
-    return codings
+    return [
+        coding
+        for _, listed in fm.members_of(node, "coding")
+        for entry in (listed.entries if isinstance(listed, pl.ListNode) else ())
+        for _, _, coding in fm.opened(entry)
+        if isinstance(coding, pl.ObjectNode)
+    ]
 
 
 def reference_types(expr: Expr) -> Iterator[str]:
