@@ -17,11 +17,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from etl.auth.clients import Client
-from etl.auth.database_tables import ConsentRow
-from etl.auth.records import ATTESTATIONS, AppDraft
+from etl.auth.database_tables import Consent
+from etl.auth.oauth import AccessTokens, Client
+from etl.auth.registration import ATTESTATIONS, AppDraft
 from etl.auth.services import Services
-from etl.auth.tokens import AccessTokens, Holder
 from etl.bootstrap import auth
 from etl.bootstrap.settings import read_settings
 
@@ -161,14 +160,14 @@ def token_of(services: Services, patient: str) -> str:
         signed_in=now,
     )
     with services.database.read() as session:
-        row = session.get_one(ConsentRow, consent)
+        row = session.get_one(Consent, consent)
     making = AccessTokens(
         services.configuration,
         services.keys,
         clock=services.clock,
         randomness=secrets.token_bytes,
     )
-    given = making.generate("authorization_code", Client(app, services.apps), Holder(row), SCOPE)
+    given = making.generate("authorization_code", Client(app, services.apps), row, SCOPE)
     return str(given["access_token"])
 
 

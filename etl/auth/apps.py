@@ -3,35 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict
-from datetime import UTC, datetime
-from typing import Any, Final
+from dataclasses import dataclass, field
+from typing import Final
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from etl.auth import registration
 from etl.auth.app_names import imitates, is_taken
-from etl.auth.configuration import AuthConfiguration, Clock, Randomness, seconds
+from etl.auth.configuration import AuthConfiguration, Clock, Randomness, present_second
 from etl.auth.consents import end_consents
 from etl.auth.database import Database
-from etl.auth.database_tables import AppRow
-from etl.auth.records import (
-    Action,
-    App,
-    AppDraft,
-    AppStatus,
-    Happening,
-    InvalidForm,
-    Issued,
-    NoSuchApp,
-    Note,
-    Origin,
-)
+from etl.auth.database_tables import App
+from etl.auth.records import Action, AppStatus, Happening, InvalidForm, NoSuchApp, Note, Origin
+from etl.auth.registration import AppDraft
 from etl.auth.revocations import Revocations
 from etl.auth.secrets import hash_of, is_same, new_token
 
 _CLIENT_ID_BYTES: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """An app together with the secret that is shown this once; the server keeps its hash only.
+
+    Attributes:
+        secret: its new secret; None for apps that have none. Not printed.
+    """
+
+    app: App
+    secret: str | None = field(repr=False)
 
 
 class Apps:
@@ -73,31 +73,29 @@ class Apps:
             address: where the request came from, for the audit trail.
 
         Raises:
-            InvalidForm: a field is invalid, or the account has as many apps as it may have.
+            InvalidForm: the name is another's, or the account has as many apps as it may have.
         """
-        draft = registration.check(draft)
         at_once = self._configuration.sandbox or origin == "operator"
         secret = self._new_secret(draft)
-        now = seconds(self._clock)
-        row = AppRow(
+        now = present_second(self._clock)
+        app = App(
             client_id=client_id or new_token(self._randomness, _CLIENT_ID_BYTES),
             developer=developer,
-            draft=_packed(draft),
-            status=(AppStatus.ACTIVE if at_once else AppStatus.PENDING).value,
+            draft=draft,
+            status=AppStatus.ACTIVE if at_once else AppStatus.PENDING,
             origin=origin,
             created=now,
             secret_hash=hash_of(secret) if secret else "",
             secret_made=now if secret else None,
             is_plain=at_once and draft.plain_launch,
             is_approved=at_once,
-            disabled_by="",
         )
         with self._database.write() as session:
-            self._check_account(session, row)
-            self._check_name(session, row)
-            session.add(row)
-        self._say("app-registered", row, by=_by(developer, origin), address=address)
-        return Issued(self._app(row), secret)
+            self._check_account(session, app)
+            self._check_name(session, app)
+            session.add(app)
+        self._note_change("app-registered", app, _actor(developer, origin), address)
+        return Issued(self._with_rights(app), secret)
 
     def get(self, client_id: str, *, developer: str | None = None) -> App:
         """Return an app.
@@ -110,7 +108,8 @@ class Apps:
             NoSuchApp: no app has that id, it has another owner, or it was deleted.
         """
         with self._database.read() as session:
-            return self._app(_row(session, client_id, developer))
+            app = _find_app(session, client_id, developer)
+        return self._with_rights(app)
 
     def of_developer(self, developer: str) -> tuple[App, ...]:
         """Return a developer's apps, the newest first, without deleted ones."""
@@ -121,13 +120,12 @@ class Apps:
         wanted = tuple(statuses) or tuple(
             status for status in AppStatus if status != AppStatus.DELETED
         )
+        query = (
+            select(App).where(App.status.in_(wanted)).order_by(App.created.desc(), App.client_id)
+        )
         with self._database.read() as session:
-            rows = session.scalars(
-                select(AppRow)
-                .where(AppRow.status.in_([status.value for status in wanted]))
-                .order_by(AppRow.created.desc(), AppRow.client_id)
-            )
-            return tuple(self._app(row) for row in rows)
+            apps = session.scalars(query).all()
+        return tuple(map(self._with_rights, apps))
 
     def edit(
         self,
@@ -144,33 +142,28 @@ class Apps:
         the app now needs one and has none, and removed where it no longer needs one.
 
         Raises:
-            InvalidForm: a field is invalid.
+            InvalidForm: the name looks like another's.
             NoSuchApp: see `get`.
         """
-        draft = registration.check(draft)
         secret: str | None = None
         with self._database.write() as session:
-            row = _row(session, client_id, developer)
-            was = _unpacked(row)
-            row.draft = _packed(draft)
-            if draft.name != was.name:
-                self._check_name(session, row)
+            app = _find_app(session, client_id, developer)
+            previous_draft, app.draft = app.draft, draft
+            if draft.name != previous_draft.name:
+                self._check_name(session, app)
             if draft.authentication != "secret":
-                row.secret_hash, row.secret_made = "", None
-            elif not row.secret_hash:
-                secret = self._new_secret(draft)
-                row.secret_hash, row.secret_made = hash_of(secret or ""), seconds(self._clock)
-            if _is_weightier(was, draft):
+                app.secret_hash, app.secret_made = "", None
+            elif not app.secret_hash:
+                secret = self._replace_secret(app)
+            if _needs_approval(previous_draft, draft):
                 if self._configuration.sandbox:
-                    row.is_plain = draft.plain_launch
+                    app.is_plain = draft.plain_launch
                 else:
-                    row.is_approved = row.is_plain = False
-                    if row.status == AppStatus.ACTIVE.value:
-                        row.status = AppStatus.PENDING.value
+                    app.is_approved = app.is_plain = False
+                    if app.is_active:
+                        app.status = AppStatus.PENDING
                         self._revocations.add(session, "app", client_id)
-        self._revocations.announce()
-        self._say("app-edited", row, by=_by(developer or ""), address=address)
-        return Issued(self._app(row), secret)
+        return Issued(self._announce("app-edited", app, developer, address), secret)
 
     def rotate_secret(
         self, client_id: str, *, developer: str | None = None, address: str = ""
@@ -181,13 +174,12 @@ class Apps:
             NoSuchApp: see `get`, and where the app has no secret.
         """
         with self._database.write() as session:
-            row = _row(session, client_id, developer)
-            secret = self._new_secret(_unpacked(row))
+            app = _find_app(session, client_id, developer)
+            secret = self._replace_secret(app)
             if secret is None:
                 raise NoSuchApp("the app authenticates without a secret; there is none to change")
-            row.secret_hash, row.secret_made = hash_of(secret), seconds(self._clock)
-        self._say("secret-rotated", row, by=_by(developer or ""), address=address)
-        return Issued(self._app(row), secret)
+        self._note_change("secret-rotated", app, _actor(developer or ""), address)
+        return Issued(self._with_rights(app), secret)
 
     def approve(self, client_id: str, revision: str) -> App:
         """Let a waiting app work; the plain authorize URL too, where it asked for it.
@@ -201,20 +193,20 @@ class Apps:
             InvalidForm: it was changed since the review, or its name is another app's by now.
         """
         with self._database.write() as session:
-            row = _row(session, client_id, None)
-            if self._app(row).revision != revision:
+            app = _find_app(session, client_id, None)
+            if app.revision != revision:
                 raise InvalidForm(
                     {
                         "revision": "It is not that of the app as it is; look at the app again: "
                         f"cpcds apps show {client_id}"
                     }
                 )
-            self._check_name(session, row)
-            row.is_approved, row.disabled_by = True, ""
-            row.is_plain = _unpacked(row).plain_launch
-            row.status = AppStatus.ACTIVE.value
+            self._check_name(session, app)
+            app.is_approved, app.disabled_by = True, ""
+            app.is_plain = app.draft.plain_launch
+            app.status = AppStatus.ACTIVE
             self._revocations.lift(session, "app", client_id)
-        return self._turned(row, "app-approved", None, "")
+        return self._announce("app-approved", app, None, "")
 
     def enable(self, client_id: str, *, developer: str | None = None, address: str = "") -> App:
         """Let a disabled app work again; one that is not approved goes back to waiting.
@@ -224,16 +216,16 @@ class Apps:
                 developer wants it enabled.
         """
         with self._database.write() as session:
-            row = _row(session, client_id, developer)
-            if row.status != AppStatus.DISABLED.value:
+            app = _find_app(session, client_id, developer)
+            if app.status is not AppStatus.DISABLED:
                 raise NoSuchApp("the app is not disabled")
-            if developer is not None and row.disabled_by != "developer":
+            if developer is not None and app.disabled_by != "developer":
                 raise NoSuchApp("the app was disabled by the operator, who alone can enable it")
-            row.disabled_by = ""
-            row.status = (AppStatus.ACTIVE if row.is_approved else AppStatus.PENDING).value
-            if row.is_approved:
+            app.disabled_by = ""
+            app.status = AppStatus.ACTIVE if app.is_approved else AppStatus.PENDING
+            if app.is_approved:
                 self._revocations.lift(session, "app", client_id)
-        return self._turned(row, "app-enabled", developer, address)
+        return self._announce("app-enabled", app, developer, address)
 
     def disable(self, client_id: str, *, developer: str | None = None, address: str = "") -> App:
         """Stop an app at once; members' consents stay, for the case that it is enabled again.
@@ -242,12 +234,12 @@ class Apps:
             NoSuchApp: see `get`.
         """
         with self._database.write() as session:
-            row = _row(session, client_id, developer)
-            if developer is None or row.disabled_by != "operator":
-                row.disabled_by = _by(developer or "")
-            row.status = AppStatus.DISABLED.value
+            app = _find_app(session, client_id, developer)
+            if developer is None or app.disabled_by != "operator":
+                app.disabled_by = _actor(developer or "")
+            app.status = AppStatus.DISABLED
             self._revocations.add(session, "app", client_id)
-        return self._turned(row, "app-disabled", developer, address)
+        return self._announce("app-disabled", app, developer, address)
 
     def delete(
         self,
@@ -262,119 +254,96 @@ class Apps:
             NoSuchApp: see `get`.
         """
         with self._database.write() as session:
-            row = _row(session, client_id, developer)
-            row.status = AppStatus.DELETED.value
-            row.secret_hash, row.secret_made = "", None
-            end_consents(session, seconds(self._clock), client_id=client_id)
+            app = _find_app(session, client_id, developer)
+            app.status = AppStatus.DELETED
+            app.secret_hash, app.secret_made = "", None
+            end_consents(session, present_second(self._clock), client_id=client_id)
             self._revocations.add(session, "app", client_id)
-        self._revocations.announce()
-        self._say("app-deleted", row, by=_by(developer or ""), address=address)
+        self._announce("app-deleted", app, developer, address)
 
     def has_secret(self, client_id: str, secret: str) -> bool:
         """Return whether that is the app's secret, in constant time."""
         with self._database.read() as session:
-            row = session.get(AppRow, client_id)
-            return row is not None and is_same(secret, row.secret_hash)
+            app = session.get(App, client_id)
+        return app is not None and is_same(secret, app.secret_hash)
 
-    def _check_account(self, session: Session, row: AppRow) -> None:
-        own = select(func.count()).where(
-            AppRow.developer == row.developer, AppRow.status != AppStatus.DELETED.value
+    def _check_account(self, session: Session, app: App) -> None:
+        own_apps = select(func.count()).where(
+            App.developer == app.developer, App.status != AppStatus.DELETED
         )
         most = self._configuration.most_apps
-        if row.developer and (session.scalar(own) or 0) >= most:
+        if app.developer and (session.scalar(own_apps) or 0) >= most:
             raise InvalidForm({"name": f"An account can have {most} apps; delete one first."})
 
-    def _check_name(self, session: Session, row: AppRow) -> None:
+    def _check_name(self, session: Session, app: App) -> None:
         """Refuse a name that looks like the payer's; in production, like another's app, too.
 
         In a sandbox apps of one name are many, and no member meets them.
         """
-        name = _unpacked(row).name
-        if row.origin != "operator" and imitates(name, self._configuration.payer):
+        name = app.draft.name
+        if app.origin != "operator" and imitates(name, self._configuration.payer):
             raise InvalidForm({"name": "It looks like the payer's own name; choose another."})
         if self._configuration.sandbox:
             return
         others = session.scalars(
-            select(AppRow).where(
-                AppRow.client_id != row.client_id, AppRow.status != AppStatus.DELETED.value
-            )
+            select(App).where(App.client_id != app.client_id, App.status != AppStatus.DELETED)
         )
-        if is_taken(name, (_unpacked(other).name for other in others if not _is_own(row, other))):
+        other_names = (
+            other.draft.name
+            for other in others
+            if not app.developer or other.developer != app.developer
+        )
+        if is_taken(name, other_names):
             raise InvalidForm({"name": "It looks like the name of another app; choose another."})
-
-    def _turned(self, row: AppRow, action: Action, developer: str | None, address: str) -> App:
-        self._revocations.announce()
-        self._say(action, row, by=_by(developer or ""), address=address)
-        return self._app(row)
 
     def _new_secret(self, draft: AppDraft) -> str | None:
         return new_token(self._randomness) if draft.authentication == "secret" else None
 
-    def _say(self, action: Action, row: AppRow, *, by: str, address: str) -> None:
+    def _replace_secret(self, app: App) -> str | None:
+        secret = self._new_secret(app.draft)
+        if secret is not None:
+            app.secret_hash, app.secret_made = hash_of(secret), present_second(self._clock)
+        return secret
+
+    def _announce(self, action: Action, app: App, developer: str | None, address: str) -> App:
+        """Tell the verifiers of tokens and the audit trail of a change; return the changed app."""
+        self._revocations.announce()
+        self._note_change(action, app, _actor(developer or ""), address)
+        return self._with_rights(app)
+
+    def _note_change(self, action: Action, app: App, actor: str, address: str) -> None:
         self._note(
             Happening(
                 self._clock(),
                 action,
-                client=row.client_id,
-                developer=row.developer,
-                by=by,
+                client=app.client_id,
+                developer=app.developer,
+                by=actor,
                 address=address,
-                detail=row.status,
+                detail=app.status.value,
             )
         )
 
-    def _app(self, row: AppRow) -> App:
-        draft = _unpacked(row)
-        named = row.client_id in self._configuration.plain_apps
-        return App(
-            client_id=row.client_id,
-            draft=draft,
-            status=AppStatus(row.status),
-            developer=row.developer,
-            origin=row.origin,  # type: ignore[arg-type]
-            created=datetime.fromtimestamp(row.created, UTC),
-            secret_made=(
-                None if row.secret_made is None else datetime.fromtimestamp(row.secret_made, UTC)
-            ),
-            is_plain=(row.is_plain or named) and draft.client_type == "confidential",
-        )
+    def _with_rights(self, app: App) -> App:
+        """Return an app whose session is closed, with the rights that the settings give it."""
+        is_named = app.client_id in self._configuration.plain_apps
+        app.is_plain = (app.is_plain or is_named) and app.draft.client_type == "confidential"
+        return app
 
 
-def _row(session: Session, client_id: str, developer: str | None) -> AppRow:
-    row = session.get(AppRow, client_id)
-    is_theirs = row is not None and developer in (None, row.developer) and developer != ""
-    if row is None or row.status == AppStatus.DELETED.value or not is_theirs:
+def _find_app(session: Session, client_id: str, developer: str | None) -> App:
+    app = session.get(App, client_id)
+    is_theirs = app is not None and developer in (None, app.developer) and developer != ""
+    if app is None or app.status is AppStatus.DELETED or not is_theirs:
         raise NoSuchApp("there is no such app")
-    return row
+    return app
 
 
-def _is_own(row: AppRow, other: AppRow) -> bool:
-    return bool(row.developer) and row.developer == other.developer
+def _needs_approval(previous: AppDraft, draft: AppDraft) -> bool:
+    """Return whether a change concerns more than the contact and the attestations."""
+    unimportant = {"contact_name", "contact_email", "contact_phone", "attestations"}
+    return previous.model_dump(exclude=unimportant) != draft.model_dump(exclude=unimportant)
 
 
-def _packed(draft: AppDraft) -> dict[str, object]:
-    return {
-        name: list(value) if isinstance(value, tuple) else value
-        for name, value in asdict(draft).items()
-    }
-
-
-def _unpacked(row: AppRow) -> AppDraft:
-    fields: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in row.draft.items()
-    }
-    return AppDraft(**fields)
-
-
-def _is_weightier(was: AppDraft, now: AppDraft) -> bool:
-    """Return whether a change needs a new approval."""
-    weighty = (
-        "name", "organization", "description", "client_type", "authentication", "redirect_uris",
-        "scopes", "jwks", "plain_launch", "website", "logo_uri", "policy_uri", "terms_uri",
-    )  # fmt: skip
-    return any(getattr(was, name) != getattr(now, name) for name in weighty)
-
-
-def _by(developer: str, origin: Origin = "operator") -> str:
+def _actor(developer: str, origin: Origin = "operator") -> str:
     return "developer" if developer or origin == "portal" else "operator"

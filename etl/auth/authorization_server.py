@@ -10,30 +10,28 @@ from starlette.routing import Route
 
 from etl.auth.apps import Apps
 from etl.auth.audit import AuditTrail
-from etl.auth.authlib_server import Protocol
 from etl.auth.authorize import AuthorizePages
-from etl.auth.clients import Clients
 from etl.auth.configuration import AuthConfiguration, Clock, Randomness
 from etl.auth.consents import Consents
 from etl.auth.database import Database
 from etl.auth.developers import Developers
 from etl.auth.endpoints import ProgramEndpoints
 from etl.auth.form_protection import Browsers
-from etl.auth.grant_types import GrantContext
 from etl.auth.lockout import Lockout
 from etl.auth.mail import Mailer
 from etl.auth.member_pages import MemberPages
 from etl.auth.members import DemoSignIn, IsPublished, PatientOf, ProviderSignIn
+from etl.auth.oauth import AccessTokens, GrantContext, IdTokens, Protocol, RefreshTokens
 from etl.auth.pages import PageRenderer
-from etl.auth.rate_limits import EndpointLimits
+from etl.auth.rate_limits import rates_of
 from etl.auth.revocations import Revocations
 from etl.auth.services import Services
 from etl.auth.sessions import Sessions
 from etl.auth.sign_in_links import SignInLinks
 from etl.auth.signing_keys import Keys
-from etl.auth.tokens import AccessTokens, IdTokens, RefreshTokens
 from etl.auth.verifier import LocalVerifier
 from etl.auth.yearly_numbers import forget_years
+from etl.web.rate_limits import RateLimiter
 
 
 def open_authorization(
@@ -98,10 +96,10 @@ def open_authorization(
         sessions=Sessions(database, clock=clock, randomness=randomness),
         browsers=Browsers(configuration, randomness=randomness),
         lockout=lockout,
-        limits=EndpointLimits(rates),
+        limits=RateLimiter(rates_of(rates or {})),
         protocol=Protocol(
             tools,
-            Clients(apps),
+            apps,
             AccessTokens(configuration, keys, clock=clock, randomness=randomness),
             IdTokens(configuration, keys, clock=clock),
             verifier,

@@ -14,11 +14,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from etl.auth import scopes as scope_rules
-from etl.auth.authlib_server import Incoming, origin_of
-from etl.auth.clients import Client
 from etl.auth.form_protection import REQUEST_SECONDS, BrowserCookies
-from etl.auth.grant_types import Approval
 from etl.auth.http import address_of, for_people, incoming_of, read_form, redirect
+from etl.auth.oauth import Approval, Client, Incoming, origin_of
 from etl.auth.records import Happening, SignInRefused
 from etl.auth.sample_sign_in import patient_signed_in, sign_in_page
 from etl.auth.secrets import hash_of

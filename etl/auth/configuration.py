@@ -30,6 +30,11 @@ def seconds(clock: Clock) -> int:
     return int(clock().timestamp())
 
 
+def present_second(clock: Clock) -> datetime:
+    """Return the present time without a fraction of a second, as the database keeps it."""
+    return clock().replace(microsecond=0)
+
+
 @dataclass(frozen=True, slots=True)
 class IdentityProvider:
     """The payer's OpenID Connect provider, which identifies members.

@@ -6,23 +6,23 @@ from datetime import UTC, datetime
 from typing import Final
 
 from sqlalchemy import delete, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, joinedload
 
-from etl.auth.configuration import Clock, Randomness
+from etl.auth.configuration import Clock, Randomness, present_second, seconds
 from etl.auth.database import Database
-from etl.auth.database_tables import AccessRow, AppRow, CodeRow, ConsentRow, RefreshRow
-from etl.auth.records import AccessDay, Consent, Happening, Note
+from etl.auth.database_tables import AccessRow, App, CodeRow, Consent, RefreshRow
+from etl.auth.records import AccessDay, Happening, Note
 from etl.auth.revocations import Revocations
 from etl.auth.secrets import new_token
 
 _KEPT_SECONDS: Final = 86_400
 
 
-def end_consents(session: Session, now: int, *, client_id: str) -> None:
+def end_consents(session: Session, now: datetime, *, client_id: str) -> None:
     """End all of an app's consents; part of the caller's transaction."""
     session.execute(
-        update(ConsentRow)
-        .where(ConsentRow.client_id == client_id, ConsentRow.revoked.is_(None))
+        update(Consent)
+        .where(Consent.client_id == client_id, Consent.revoked.is_(None))
         .values(revoked=now)
     )
 
@@ -56,57 +56,55 @@ class Consents:
         address: str = "",
     ) -> str:
         """Store a member's consent, and return its id."""
-        row = ConsentRow(
+        consent = Consent(
             id=new_token(self._randomness, 16),
             client_id=client_id,
             patient=patient,
-            scope=" ".join(scopes),
-            given=int(self._clock().timestamp()),
-            expires=int(expires.timestamp()),
-            revoked=None,
-            last_used=None,
+            scopes=scopes,
+            given=present_second(self._clock),
+            expires=expires,
             auth_time=int(signed_in.timestamp()),
         )
         with self._database.write() as session:
-            session.add(row)
+            session.add(consent)
         self._note(
             Happening(
                 self._clock(),
                 "consent-given",
                 client=client_id,
                 patient=patient,
-                consent=row.id,
+                consent=consent.id,
                 by="member",
                 address=address,
-                detail=row.scope,
+                detail=" ".join(scopes),
             )
         )
-        return row.id
+        return consent.id
 
     def of_patient(self, patient: str) -> tuple[Consent, ...]:
         """Return all consents of a member, the newest first, ended ones included."""
+        query = (
+            select(Consent)
+            .where(Consent.patient == patient)
+            .order_by(Consent.given.desc(), Consent.id)
+            .options(joinedload(Consent.app))
+        )
         with self._database.read() as session:
-            rows = session.execute(
-                select(ConsentRow, AppRow)
-                .join(AppRow, AppRow.client_id == ConsentRow.client_id)
-                .where(ConsentRow.patient == patient)
-                .order_by(ConsentRow.given.desc(), ConsentRow.id)
-            )
-            return tuple(_consent(row, app) for row, app in rows)
+            return tuple(session.scalars(query))
 
     def history(self, patient: str) -> tuple[AccessDay, ...]:
         """Return the reads of a member's data by app, type and day, the newest first."""
         with self._database.read() as session:
             rows = session.execute(
-                select(AccessRow, AppRow)
-                .join(AppRow, AppRow.client_id == AccessRow.client_id)
+                select(AccessRow, App)
+                .join(App, App.client_id == AccessRow.client_id)
                 .where(AccessRow.patient == patient)
                 .order_by(AccessRow.last.desc(), AccessRow.what)
             )
             return tuple(
                 AccessDay(
                     row.consent_id,
-                    str(app.draft["name"]),
+                    app.draft.name,
                     row.day,
                     row.what,
                     row.count,
@@ -136,14 +134,13 @@ class Consents:
         Returns:
             Whether there was one to end.
         """
-        now = int(self._clock().timestamp())
         with self._database.write() as session:
-            row = session.get(ConsentRow, consent_id, with_for_update=True)
-            if row is None or (patient is not None and row.patient != patient):
+            consent = session.get(Consent, consent_id, with_for_update=True)
+            if consent is None or patient not in (None, consent.patient):
                 return False
-            was_open = row.revoked is None
+            was_open = consent.revoked is None
             if was_open:
-                row.revoked = now
+                consent.revoked = present_second(self._clock)
             self._revocations.add(session, "consent", consent_id)
         self._revocations.announce()
         if was_open:
@@ -151,8 +148,8 @@ class Consents:
                 Happening(
                     self._clock(),
                     "consent-revoked",
-                    client=row.client_id,
-                    patient=row.patient,
+                    client=consent.client_id,
+                    patient=consent.patient,
                     consent=consent_id,
                     by=by,
                     address=address,
@@ -163,7 +160,7 @@ class Consents:
 
     def forget(self) -> None:
         """Delete codes and refresh tokens a day after they expire, so that replays are detected."""
-        before = int(self._clock().timestamp()) - _KEPT_SECONDS
+        before = seconds(self._clock) - _KEPT_SECONDS
         with self._database.write() as session:
             session.execute(delete(CodeRow).where(CodeRow.expires < before))
             session.execute(delete(RefreshRow).where(RefreshRow.expires < before))
@@ -185,17 +182,3 @@ class Consents:
                 address=address,
             )
         )
-
-
-def _consent(row: ConsentRow, app: AppRow) -> Consent:
-    return Consent(
-        id=row.id,
-        client_id=row.client_id,
-        app_name=str(app.draft["name"]),
-        patient=row.patient,
-        scopes=tuple(row.scope.split()),
-        given=datetime.fromtimestamp(row.given, UTC),
-        expires=datetime.fromtimestamp(row.expires, UTC),
-        revoked=None if row.revoked is None else datetime.fromtimestamp(row.revoked, UTC),
-        last_used=None if row.last_used is None else datetime.fromtimestamp(row.last_used, UTC),
-    )

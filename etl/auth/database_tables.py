@@ -7,20 +7,109 @@ usable credential can be read out of this database.
 
 from __future__ import annotations
 
+import hashlib
+import json
+from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, String, Text, UniqueConstraint
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from authlib.oauth2.rfc6749 import ClientMixin
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Dialect,
+    Enum,
+    ForeignKey,
+    Index,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column, relationship
+
+from etl.auth.records import AppStatus, Origin
+from etl.auth.registration import AppDraft
 
 
-class Base(DeclarativeBase):
-    """All tables."""
+class Instant(TypeDecorator[datetime]):
+    """An instant with its zone; stored as whole seconds since 1970."""
 
-    type_annotation_map = {int: BigInteger, str: String(255), dict[str, Any]: JSON}  # noqa: RUF012
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
+        """Return what is stored."""
+        return None if value is None else int(value.timestamp())
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
+        """Return what was stored."""
+        return None if value is None else datetime.fromtimestamp(value, UTC)
 
 
-class DeveloperRow(Base):
-    """A developer's account."""
+class Words(TypeDecorator[tuple[str, ...]]):
+    """Words; stored as one text with blanks between them."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: tuple[str, ...] | None, dialect: Dialect) -> str:
+        """Return what is stored."""
+        return " ".join(value or ())
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> tuple[str, ...]:
+        """Return what was stored."""
+        return tuple((value or "").split())
+
+
+class DraftJson(TypeDecorator[AppDraft]):
+    """The draft of an app; stored as JSON.
+
+    A stored draft is not checked again: the rules may have changed since it was registered.
+    """
+
+    impl = JSON
+    cache_ok = True
+
+    def process_bind_param(self, value: AppDraft | None, dialect: Dialect) -> Any:
+        """Return what is stored."""
+        return None if value is None else value.model_dump(mode="json")
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> AppDraft:
+        """Return what was stored."""
+        fields: dict[str, Any] = {
+            name: tuple(v) if isinstance(v, list) else v for name, v in value.items()
+        }
+        return AppDraft.model_construct(**fields)
+
+
+class Base(MappedAsDataclass, DeclarativeBase, kw_only=True):
+    """All tables. A row is the value that the rooms pass around, once its session is closed."""
+
+    type_annotation_map = {  # noqa: RUF012
+        int: BigInteger,
+        str: String(255),
+        dict[str, Any]: JSON,
+        datetime: Instant,
+        tuple[str, ...]: Words,
+        AppDraft: DraftJson,
+        AppStatus: Enum(
+            AppStatus,
+            native_enum=False,
+            length=255,
+            values_callable=lambda statuses: [status.value for status in statuses],
+        ),
+        Origin: String(255),
+    }
+
+
+class Developer(Base):
+    """A developer's account on the portal.
+
+    Attributes:
+        id: random; not the e-mail address.
+        email: lower case; sign-in links are sent to it.
+        name: the person; may be empty, as the organization.
+    """
 
     __tablename__ = "developer"
 
@@ -28,29 +117,55 @@ class DeveloperRow(Base):
     email: Mapped[str] = mapped_column(unique=True)
     name: Mapped[str]
     organization: Mapped[str]
-    created: Mapped[int]
+    created: Mapped[datetime]
 
 
-class AppRow(Base):
-    """A registered app."""
+class App(Base):
+    """A registered app.
+
+    Attributes:
+        developer: id of the developer's account; empty if it has none.
+        is_plain: whether it may use the plain authorize URL; granted by the payer (at once in
+            sandbox mode), never by asking alone.
+        disabled_by: `developer` or `operator`; empty if it is not disabled.
+    """
 
     __tablename__ = "app"
 
     client_id: Mapped[str] = mapped_column(primary_key=True)
     developer: Mapped[str] = mapped_column(index=True)
-    draft: Mapped[dict[str, Any]]
-    status: Mapped[str]
-    origin: Mapped[str]
-    created: Mapped[int]
-    secret_hash: Mapped[str]
-    secret_made: Mapped[int | None]
+    draft: Mapped[AppDraft]
+    status: Mapped[AppStatus]
+    origin: Mapped[Origin]
+    created: Mapped[datetime]
+    secret_hash: Mapped[str] = mapped_column(repr=False)
+    secret_made: Mapped[datetime | None]
     is_plain: Mapped[bool]
     is_approved: Mapped[bool]
-    disabled_by: Mapped[str]
+    disabled_by: Mapped[str] = mapped_column(default="")
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it may do anything."""
+        return self.status is AppStatus.ACTIVE
+
+    @property
+    def revision(self) -> str:
+        """Hash of the draft, 16 hex digits: only the reviewed draft can be approved."""
+        draft = json.dumps(self.draft.model_dump(), sort_keys=True)
+        return hashlib.sha256(draft.encode()).hexdigest()[:16]
 
 
-class ConsentRow(Base):
-    """A member's consent. Its tokens are a family, which ends with it."""
+class Consent(Base):
+    """A member's consent: one app, some scopes, until a day. Its tokens end with it.
+
+    Attributes:
+        id: random; in access tokens as `grant_id`.
+        patient: logical id of the member's Patient.
+        revoked: when it was ended before its time; None if it was not.
+        last_used: when the app last got or refreshed a token.
+        auth_time: when the member signed in, in seconds since 1970.
+    """
 
     __tablename__ = "consent"
     __table_args__ = (Index("consent_patient", "patient", "client_id"),)
@@ -58,12 +173,21 @@ class ConsentRow(Base):
     id: Mapped[str] = mapped_column(primary_key=True)
     client_id: Mapped[str] = mapped_column(ForeignKey("app.client_id"), index=True)
     patient: Mapped[str]
-    scope: Mapped[str] = mapped_column(Text)
-    given: Mapped[int]
-    expires: Mapped[int]
-    revoked: Mapped[int | None]
-    last_used: Mapped[int | None]
+    scopes: Mapped[tuple[str, ...]] = mapped_column("scope")
+    given: Mapped[datetime]
+    expires: Mapped[datetime]
     auth_time: Mapped[int]
+    revoked: Mapped[datetime | None] = mapped_column(default=None)
+    last_used: Mapped[datetime | None] = mapped_column(default=None)
+    app: Mapped[App] = relationship(lazy="raise", init=False, repr=False, compare=False)
+
+    def get_user_id(self) -> str:
+        """Return the subject of tokens: the logical id, which reveals nothing by itself."""
+        return self.patient
+
+    def holds(self, now: datetime) -> bool:
+        """Return whether it was neither revoked nor has expired."""
+        return self.revoked is None and self.expires > now
 
 
 class CodeRow(Base):
@@ -94,6 +218,14 @@ class RefreshRow(Base):
     issued: Mapped[int]
     expires: Mapped[int] = mapped_column(index=True)
     used: Mapped[int | None]
+
+    def check_client(self, client: ClientMixin) -> bool:
+        """Return whether it was issued to a client, as Authlib asks."""
+        return bool(self.client_id == client.get_client_id())
+
+    def get_scope(self) -> str:
+        """Return its scope, as Authlib asks."""
+        return self.scope
 
 
 class RevocationRow(Base):

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from etl.auth.configuration import Clock, Randomness, seconds
+from etl.auth.configuration import Clock, Randomness, present_second
 from etl.auth.database import Database
-from etl.auth.database_tables import DeveloperRow, SessionRow
-from etl.auth.records import Action, Developer, Happening, InvalidForm, NoSuchAccount, Note
-from etl.auth.registration import LONGEST_NAME, is_email, line_problem
+from etl.auth.database_tables import Developer, SessionRow
+from etl.auth.records import Action, Happening, InvalidForm, NoSuchAccount, Note
+from etl.auth.registration import LONGEST_NAME, email_problem, line_problem
 from etl.auth.secrets import new_token
 
 
@@ -36,15 +34,14 @@ class Developers:
         with self._database.write() as session:
             is_new = self._database.add_if_missing(
                 session,
-                DeveloperRow,
+                Developer,
                 id=new_token(self._randomness, 16),
                 email=email,
                 name="",
                 organization="",
-                created=seconds(self._clock),
+                created=present_second(self._clock),
             )
-            row = session.scalars(select(DeveloperRow).where(DeveloperRow.email == email)).one()
-            developer = _developer(row)
+            developer = session.scalars(select(Developer).where(Developer.email == email)).one()
         if is_new:
             self._say("account-opened", developer.id, address)
         self._say("developer-sign-in", developer.id, address)
@@ -57,7 +54,7 @@ class Developers:
             NoSuchAccount: there is none of that id.
         """
         with self._database.read() as session:
-            return _developer(_row(session, developer))
+            return _find_developer(session, developer)
 
     def edit(
         self, developer: str, *, name: str, organization: str = "", address: str = ""
@@ -76,18 +73,16 @@ class Developers:
         if any(problems.values()):
             raise InvalidForm({field: text for field, text in problems.items() if text})
         with self._database.write() as session:
-            row = _row(session, developer)
-            row.name, row.organization = name, organization
+            account = _find_developer(session, developer)
+            account.name, account.organization = name, organization
         self._say("account-edited", developer, address)
-        return _developer(row)
+        return account
 
     def all(self) -> tuple[Developer, ...]:
         """Return all accounts, the newest first."""
         with self._database.read() as session:
-            rows = session.scalars(
-                select(DeveloperRow).order_by(DeveloperRow.created.desc(), DeveloperRow.id)
-            )
-            return tuple(_developer(row) for row in rows)
+            query = select(Developer).order_by(Developer.created.desc(), Developer.id)
+            return tuple(session.scalars(query))
 
     def delete(self, developer: str, *, address: str = "") -> None:
         """Delete an account and end its sessions. Delete its apps before (`Apps.delete`).
@@ -96,13 +91,12 @@ class Developers:
             NoSuchAccount: there is none of that id.
         """
         with self._database.write() as session:
-            row = _row(session, developer)
             session.execute(
                 delete(SessionRow).where(
-                    SessionRow.kind == "developer", SessionRow.subject == row.id
+                    SessionRow.kind == "developer", SessionRow.subject == developer
                 )
             )
-            session.delete(row)
+            session.delete(_find_developer(session, developer))
         self._say("account-deleted", developer, address)
 
     def _say(self, action: Action, developer: str, address: str) -> None:
@@ -118,19 +112,14 @@ def checked_email(text: str) -> str:
         InvalidForm: it is none.
     """
     email = text.strip().lower()
-    problem = line_problem(email, 254) or ("" if is_email(email) else "It is no e-mail address.")
+    problem = email_problem(email)
     if problem:
         raise InvalidForm({"email": problem})
     return email
 
 
-def _row(session: Session, developer: str) -> DeveloperRow:
-    row = session.get(DeveloperRow, developer)
-    if row is None:
+def _find_developer(session: Session, developer: str) -> Developer:
+    account = session.get(Developer, developer)
+    if account is None:
         raise NoSuchAccount("there is no such account")
-    return row
-
-
-def _developer(row: DeveloperRow) -> Developer:
-    created = datetime.fromtimestamp(row.created, UTC)
-    return Developer(row.id, row.email, row.name, row.organization, created)
+    return account

@@ -12,8 +12,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from etl.auth.authlib_server import Outgoing
-from etl.auth.clients import ASSERTION_ALGORITHMS, CONFIDENTIAL_METHODS, METHODS
 from etl.auth.configuration import AuthConfiguration
 from etl.auth.http import (
     CrossOrigin,
@@ -24,6 +22,7 @@ from etl.auth.http import (
     open_to_all,
     read_parameters,
 )
+from etl.auth.oauth import ASSERTION_ALGORITHMS, CONFIDENTIAL_METHODS, METHODS, Outgoing
 from etl.auth.rate_limits import Endpoint
 from etl.auth.records import RESOURCE_TYPES, Happening
 from etl.auth.services import Services
@@ -117,7 +116,7 @@ class ProgramEndpoints:
         """Give the public keys (RFC 7517)."""
         del request
         document = await run_in_threadpool(self._services.keys.published)
-        return open_to_all(document, self._services.configuration.is_secure)
+        return open_to_all(document, self._services.configuration)
 
     async def _answer(self, request: Request, endpoint: Endpoint) -> Response:
         services = self._services
@@ -163,6 +162,6 @@ class ProgramEndpoints:
     def _document(self, document: dict[str, Any]) -> Handler:
         async def answer(request: Request) -> Response:
             del request
-            return open_to_all(document, self._services.configuration.is_secure)
+            return open_to_all(document, self._services.configuration)
 
         return answer

@@ -13,11 +13,13 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from etl.auth.authlib_server import Incoming, Outgoing, origin_of, read_json
-from etl.auth.configuration import Clock
-from etl.auth.pages import HSTS, PageRenderer, protect
-from etl.auth.rate_limits import TooMany
+from etl.auth.configuration import AuthConfiguration
+from etl.auth.oauth import Incoming, Outgoing, origin_of, read_json
+from etl.auth.pages import PageRenderer
 from etl.auth.services import Services
+from etl.web.bodies import BodyTooLarge, ClientGone, read_body
+from etl.web.headers import api_headers, page_headers
+from etl.web.rate_limits import TooMany
 
 LONGEST_BODY: Final = 65_536
 MOST_FIELDS: Final = 100
@@ -36,7 +38,15 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 class BadBody(Exception):
-    """A body is too long, or is not what its content type says; the message is for developers."""
+    """A body is too long, or is not what its content type says; the message is for developers.
+
+    Attributes:
+        status: HTTP status for a page of the portal; the endpoints answer 400 (RFC 6749).
+    """
+
+    def __init__(self, text: str, *, status: int = 400) -> None:
+        self.status = status
+        super().__init__(text)
 
 
 def address_of(request: Request) -> str:
@@ -44,29 +54,13 @@ def address_of(request: Request) -> str:
     return request.client.host if request.client is not None else ""
 
 
-async def read_body(request: Request) -> bytes:
-    """Return the body.
-
-    Raises:
-        BadBody: it is too long.
-    """
-    parts: list[bytes] = []
-    size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > LONGEST_BODY:
-            raise BadBody("The body is too long.")
-        parts.append(part)
-    return b"".join(parts)
-
-
 async def read_form(request: Request) -> tuple[tuple[str, str], ...]:
-    """Return the fields of a form, in their order.
+    """Return the fields of a form (`application/x-www-form-urlencoded`), in their order.
 
     Raises:
         BadBody: it is too long or no form.
     """
-    body = await read_body(request)
+    body = await _read_bounded(request)
     try:
         return tuple(
             parse_qsl(
@@ -80,6 +74,15 @@ async def read_form(request: Request) -> tuple[tuple[str, str], ...]:
         raise BadBody("The body is no form.") from None
 
 
+async def _read_bounded(request: Request) -> bytes:
+    try:
+        return await read_body(request.receive, LONGEST_BODY)
+    except BodyTooLarge:
+        raise BadBody("The body is too long.", status=413) from None
+    except ClientGone:
+        raise BadBody("The body is incomplete.") from None
+
+
 async def read_parameters(request: Request) -> tuple[tuple[str, str], ...]:
     """Return the parameters of a body: a form (RFC 6749), or a JSON object of texts.
 
@@ -90,7 +93,7 @@ async def read_parameters(request: Request) -> tuple[tuple[str, str], ...]:
     if kind != "application/json":
         return await read_form(request)
     try:
-        return read_json(await read_body(request))
+        return read_json(await _read_bounded(request))
     except (ValueError, RecursionError):
         raise BadBody("The body is no JSON object of texts.") from None
 
@@ -113,9 +116,8 @@ def json_answer(answer: Outgoing) -> Response:
 
 def redirect(services: Services, location: str) -> Response:
     """Return a redirect that drops the body of a POST (303; RFC 9700 section 4.12)."""
-    response = RedirectResponse(location, status_code=303)
-    protect(response, services.configuration)
-    return response
+    headers = page_headers(services.configuration.base_url)
+    return RedirectResponse(location, 303, headers)
 
 
 def json_error(status: int, error: str, description: str) -> Response:
@@ -127,48 +129,44 @@ def json_error(status: int, error: str, description: str) -> Response:
 def for_programs(handler: Handler) -> Handler:
     """Return a handler with errors as JSON."""
 
-    async def answer(request: Request) -> Response:
-        try:
-            return await handler(request)
-        except TooMany as error:
-            response = json_error(429, "temporarily_unavailable", "Too many requests.")
-            response.headers["Retry-After"] = str(error.retry_after)
-            return response
-        except BadBody as error:
-            return json_error(400, "invalid_request", str(error))
-        except (SQLAlchemyError, OSError) as error:
-            _LOG.error("authorization server: %s", type(error).__name__)
-            response = json_error(503, "temporarily_unavailable", "Please try again later.")
-            response.headers["Retry-After"] = RETRY_AFTER
-            return response
+    def error_response(status: int, detail: str) -> Response:
+        if status == 400:
+            return json_error(400, "invalid_request", detail)
+        text = "Too many requests." if status == 429 else "Please try again later."
+        return json_error(status, "temporarily_unavailable", text)
 
-    return answer
+    return _with_errors(handler, error_response)
 
 
 def for_people(pages: PageRenderer) -> Callable[[Handler], Handler]:
     """Return what gives a handler errors that are pages."""
+    texts = {
+        400: "The form could not be read.",
+        429: "Too many requests. Please wait a little, then try again.",
+        503: "Please try again later.",
+    }
 
-    def wrap(handler: Handler) -> Handler:
-        async def answer(request: Request) -> Response:
-            try:
-                return await handler(request)
-            except TooMany as error:
-                response: Response = pages.problem(
-                    "Too many requests. Please wait a little, then try again.", status=429
-                )
-                response.headers["Retry-After"] = str(error.retry_after)
-                return response
-            except BadBody as error:
-                return pages.problem("The form could not be read.", detail=str(error))
-            except (SQLAlchemyError, OSError) as error:
-                _LOG.error("authorization server: %s", type(error).__name__)
-                response = pages.problem("Please try again later.", status=503)
-                response.headers["Retry-After"] = RETRY_AFTER
-                return response
+    def error_response(status: int, detail: str) -> Response:
+        return pages.problem(texts[status], status=status, detail=detail)
 
-        return answer
+    return lambda handler: _with_errors(handler, error_response)
 
-    return wrap
+
+def _with_errors(handler: Handler, error_response: Callable[[int, str], Response]) -> Handler:
+    async def answer(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except BadBody as error:
+            return error_response(400, str(error))
+        except TooMany as error:
+            response, retry_after = error_response(429, ""), str(error.retry_after)
+        except (SQLAlchemyError, OSError) as error:
+            _LOG.error("authorization server: %s", type(error).__name__)
+            response, retry_after = error_response(503, ""), RETRY_AFTER
+        response.headers["Retry-After"] = retry_after
+        return response
+
+    return answer
 
 
 class CrossOrigin:
@@ -180,7 +178,6 @@ class CrossOrigin:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._clock: Clock = services.clock
         self._known: frozenset[str] = frozenset()
         self._read_at = 0.0
 
@@ -203,7 +200,7 @@ class CrossOrigin:
         return response
 
     async def _is_known(self, origin: str) -> bool:
-        now = self._clock().timestamp()
+        now = self._services.clock().timestamp()
         longest = _ORIGINS_SECONDS if origin in self._known else _UNKNOWN_SECONDS
         if not 0 <= now - self._read_at < longest:
             apps = await run_in_threadpool(self._services.apps.all)
@@ -214,12 +211,10 @@ class CrossOrigin:
         return origin in self._known
 
 
-def open_to_all(body: object, configuration_is_secure: bool) -> Response:
+def open_to_all(body: object, configuration: AuthConfiguration) -> Response:
     """Return a JSON document that every site may read."""
-    response = Response(json.dumps(body), media_type="application/json")
-    response.headers["Access-Control-Allow-Origin"] = "*"
-    response.headers["Cache-Control"] = "public, max-age=300"
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    if configuration_is_secure:
-        response.headers["Strict-Transport-Security"] = HSTS
-    return response
+    headers = api_headers(configuration.base_url) | {
+        "Access-Control-Allow-Origin": "*",
+        "Cache-Control": "public, max-age=300",
+    }
+    return Response(json.dumps(body), headers=headers, media_type="application/json")

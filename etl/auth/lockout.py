@@ -17,7 +17,7 @@ from etl.auth.database import Database
 from etl.auth.database_tables import FailureRow
 from etl.auth.records import SignInRefused
 from etl.auth.secrets import hash_of
-from etl.smart.callers import caller_of
+from etl.web.rate_limits import caller_of
 
 FREE_FAILURES: Final = 5
 FREE_FAILURES_OF_ADDRESS: Final = 30

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse
 
 from etl.auth.configuration import AuthConfiguration
+from etl.web.headers import page_headers
+from etl.web.pages import open_templates
 
 TYPE_NAMES: Final[Mapping[str, tuple[str, str]]] = {
     "Patient": ("About you", "your name, date of birth, address, phone and member numbers"),
@@ -27,21 +28,13 @@ TYPE_NAMES: Final[Mapping[str, tuple[str, str]]] = {
 }
 """FHIR type → what a member calls it, and what it holds."""
 
-HSTS: Final = "max-age=31536000; includeSubDomains"
-
 
 class PageRenderer:
     """Renders pages."""
 
     def __init__(self, configuration: AuthConfiguration) -> None:
         self._configuration = configuration
-        self._environment = Environment(
-            loader=PackageLoader("etl.auth"),
-            autoescape=True,  # whatever the template's name ends in
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
+        self._environment = open_templates("etl.auth")
         self._environment.filters["day"] = _day
         self._environment.filters["clock"] = _clock
         self._environment.filters["moment"] = _moment
@@ -63,31 +56,12 @@ class PageRenderer:
             types=TYPE_NAMES,
             **values,
         )
-        response = HTMLResponse(text, status_code=status)
-        protect(response, self._configuration, form_action=form_action)
-        return response
+        headers = page_headers(self._configuration.base_url, form_action=form_action)
+        return HTMLResponse(text, status, headers)
 
     def problem(self, text: str, *, status: int = 400, detail: str = "") -> HTMLResponse:
         """Return a page that reports an error."""
         return self.page("problem.html.j2", status=status, text=text, detail=detail)
-
-
-def protect(
-    response: Response, configuration: AuthConfiguration, *, form_action: str = "'self'"
-) -> None:
-    """Set the headers against framing, scripts, caches and referrers."""
-    response.headers["Content-Security-Policy"] = (
-        "default-src 'none'; style-src 'self'; img-src 'self'; "
-        f"form-action {form_action}; frame-ancestors 'none'; base-uri 'none'"
-    )
-    response.headers["X-Frame-Options"] = "DENY"
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Referrer-Policy"] = "no-referrer"
-    response.headers["Cache-Control"] = "no-store"
-    response.headers["Pragma"] = "no-cache"
-    response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
-    if configuration.is_secure:
-        response.headers["Strict-Transport-Security"] = HSTS
 
 
 def _day(when: datetime) -> str:

@@ -5,16 +5,10 @@ Invalid passwords are counted across processes, in `etl.auth.lockout`.
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Mapping
 from typing import Final, Literal
 
-from limits import RateLimitItem, parse
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
-
-from etl.smart.callers import caller_of
+from etl.web.rate_limits import parse_rate
 
 Endpoint = Literal[
     "authorize", "sign-in", "consent", "token", "client-failure", "introspect", "revoke",
@@ -40,7 +34,7 @@ RATES: Final[dict[Endpoint, str]] = {
 """
 
 
-def rates_of(changed: Mapping[str, str]) -> dict[Endpoint, str]:
+def rates_of(changed: Mapping[str, str]) -> dict[str, str]:
     """Return the rates of all endpoints.
 
     Args:
@@ -53,71 +47,7 @@ def rates_of(changed: Mapping[str, str]) -> dict[Endpoint, str]:
         if endpoint not in RATES:
             raise ValueError(f"{endpoint!r} is no endpoint; there are {', '.join(RATES)}")
         try:
-            _parsed(rate)
-        except ValueError:
-            raise ValueError(f"{endpoint}: {rate!r} is no rate; write one like 30/minute") from None
+            parse_rate(rate)
+        except ValueError as error:
+            raise ValueError(f"{endpoint}: {error}") from None
     return {endpoint: changed.get(endpoint, rate) for endpoint, rate in RATES.items()}
-
-
-def _parsed(rate: str) -> RateLimitItem | None:
-    return parse(rate) if rate else None
-
-
-class TooMany(Exception):
-    """An endpoint was called too often.
-
-    Attributes:
-        retry_after: seconds to wait.
-    """
-
-    def __init__(self, retry_after: int) -> None:
-        self.retry_after = retry_after
-        super().__init__("too many requests")
-
-
-class EndpointLimits:
-    """Counts calls in this process's memory.
-
-    Args:
-        rates: other limits than `RATES`.
-
-    Attributes:
-        rates: endpoint → most calls; empty for any number.
-    """
-
-    def __init__(self, rates: Mapping[str, str] | None = None) -> None:
-        self._limiter = MovingWindowRateLimiter(MemoryStorage())
-        self.rates = rates_of(rates or {})
-        self._items = {endpoint: _parsed(rate) for endpoint, rate in self.rates.items()}
-
-    def hit(self, endpoint: Endpoint, *caller: str) -> None:
-        """Count a call.
-
-        Args:
-            endpoint: what was called.
-            caller: address, or id of the app and address.
-
-        Raises:
-            TooMany: it was one too many.
-        """
-        item = self._items[endpoint]
-        caller = tuple(map(caller_of, caller))
-        if item is not None and not self._limiter.hit(item, endpoint, *caller):
-            raise self._too_many(item, endpoint, caller)
-
-    def check(self, endpoint: Endpoint, *caller: str) -> None:
-        """Refuse a call where too many were counted, without counting it.
-
-        Raises:
-            TooMany: there were too many.
-        """
-        item = self._items[endpoint]
-        caller = tuple(map(caller_of, caller))
-        if item is not None and not self._limiter.test(item, endpoint, *caller):
-            raise self._too_many(item, endpoint, caller)
-
-    def _too_many(
-        self, item: RateLimitItem, endpoint: Endpoint, caller: tuple[str, ...]
-    ) -> TooMany:
-        window = self._limiter.get_window_stats(item, endpoint, *caller)
-        return TooMany(max(1, math.ceil(window.reset_time - time.time())))

@@ -1,26 +1,61 @@
-"""Validation of an app's registration, field by field."""
+"""The registration of an app: one form for the portal's page, client metadata and commands."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import urlsplit
 
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+)
+from pydantic_core import PydanticCustomError
 
 from etl.auth import scopes as scope_rules
 from etl.auth.app_names import has_invisible
-from etl.auth.records import (
-    ATTESTATIONS,
-    DEFAULT_SCOPES,
-    AppDraft,
-    Authentication,
-    InvalidForm,
-)
+from etl.auth.records import InvalidForm
 from etl.smart import scopes as smart_scopes
+
+ClientType = Literal["confidential", "public"]
+"""RFC 6749 section 2.1: whether the app can keep a secret."""
+
+Authentication = Literal["secret", "private_key_jwt", "none"]
+"""Authentication of an app: a secret (Basic or in the body), a signed assertion, or none."""
+
+ATTESTATIONS: Final[dict[str, str]] = {
+    "hipaa": (
+        "We tell members, before they share anything, that HIPAA does not protect their data in "
+        "our app, and who oversees us instead."
+    ),
+    "use": (
+        "Our privacy policy says how we use, exchange and sell data, and we do nothing with it "
+        "that the policy does not say."
+    ),
+    "consent": "We ask for the member's express consent before data is used, exchanged or sold.",
+    "discontinue": (
+        "A member can stop sharing at any time; our privacy policy says how, and what then "
+        "happens to the data we have."
+    ),
+}
+"""Statements that a developer confirms at registration: id → the sentence. All are required."""
+
+DEFAULT_SCOPES: Final = (
+    "launch/patient",
+    "openid",
+    "fhirUser",
+    "offline_access",
+    "patient/*.rs",
+)
+"""Default scopes of a registration. An app may ask for less."""
 
 LONGEST_NAME: Final = 80
 LONGEST_DESCRIPTION: Final = 1000
@@ -38,23 +73,6 @@ _HOST: Final = re.compile(r"([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?")
 _OWN_SCHEME: Final = re.compile(r"[a-z][a-z0-9+-]*(\.[a-z0-9+-]+)+")
 _LINES: Final = str.maketrans("", "", "\n\r\t")
 """Control characters that a text of several lines may hold."""
-
-
-def check(draft: AppDraft) -> AppDraft:
-    """Return a draft that can be registered: the one given, with outer blanks taken off.
-
-    Raises:
-        InvalidForm: with a sentence for each invalid field.
-    """
-    draft = _trimmed(draft)
-    problems: dict[str, str] = {}
-    for field, judge in _CHECKS.items():
-        sentence = judge(draft)
-        if sentence:
-            problems[field] = sentence
-    if problems:
-        raise InvalidForm(problems)
-    return draft
 
 
 def is_email(text: str) -> bool:
@@ -128,73 +146,74 @@ def _same_but_port(uri: str, registered: str) -> bool:
     return with_port is not None and with_port.group(1) == rest
 
 
-def _trimmed(draft: AppDraft) -> AppDraft:
-    def trim(value: Any) -> Any:
-        if isinstance(value, str):
-            return value.strip()
-        if isinstance(value, tuple):
-            return tuple(dict.fromkeys(text.strip() for text in value if text.strip()))
+def _rule(problem_of: Callable[[Any, Mapping[str, Any]], str]) -> AfterValidator:
+    """Return the check of a field.
+
+    Args:
+        problem_of: takes the field's value and the valid fields before it; returns a sentence for
+            the person who filled it in, empty if the value is valid.
+    """
+
+    def check_field(value: Any, info: ValidationInfo) -> Any:
+        if sentence := problem_of(value, info.data):
+            raise PydanticCustomError("form", "{sentence}", {"sentence": sentence})
         return value
 
-    return AppDraft(**{name: trim(getattr(draft, name)) for name in AppDraft.__slots__})
+    return AfterValidator(check_field)
 
 
-def _link(field: str, *, required: bool = False) -> Callable[[AppDraft], str]:
-    def judge(draft: AppDraft) -> str:
-        uri: str = getattr(draft, field)
-        if not uri:
-            return "Please fill this in." if required else ""
-        problem = redirect_uri_problem(uri)
-        if not problem and not uri.startswith("https://"):
-            problem = "It has to start with https://."
-        return problem
-
-    return judge
+def _description_problem(text: str, _: Mapping[str, Any]) -> str:
+    if len(text) > LONGEST_DESCRIPTION:
+        return f"At most {LONGEST_DESCRIPTION} characters, please."
+    return line_problem(text.translate(_LINES), LONGEST_DESCRIPTION, required=False)
 
 
-def _redirect_uris(draft: AppDraft) -> str:
-    if not draft.redirect_uris:
+def _link_problem(uri: str, _: Mapping[str, Any]) -> str:
+    problem = redirect_uri_problem(uri) if uri else ""
+    if uri and not problem and not uri.startswith("https://"):
+        problem = "It has to start with https://."
+    return problem
+
+
+def _redirect_uris_problem(uris: tuple[str, ...], _: Mapping[str, Any]) -> str:
+    if not uris:
         return "At least one redirect URI is needed."
-    if len(draft.redirect_uris) > MOST_REDIRECT_URIS:
+    if len(uris) > MOST_REDIRECT_URIS:
         return f"At most {MOST_REDIRECT_URIS}, please."
-    for number, uri in enumerate(draft.redirect_uris, 1):
+    for number, uri in enumerate(uris, 1):
         problem = redirect_uri_problem(uri)
         if problem:
             return f"Number {number}: {problem}"
     return ""
 
 
-def _authentication(draft: AppDraft) -> str:
-    if draft.client_type == "public" and draft.authentication != "none":
+def _authentication_problem(authentication: str, others: Mapping[str, Any]) -> str:
+    client_type = others.get("client_type")
+    if client_type == "public" and authentication != "none":
         return "A public app has no secret and no key; choose none."
-    if draft.client_type == "confidential" and draft.authentication == "none":
+    if client_type == "confidential" and authentication == "none":
         return "A confidential app authenticates by a secret or a key."
     return ""
 
 
-def _client_type(draft: AppDraft) -> str:
-    return "" if draft.client_type in ("confidential", "public") else "Choose one of the two."
-
-
-def _scopes(draft: AppDraft) -> str:
-    unknown = [scope for scope in draft.scopes if scope not in smart_scopes.grantable(draft.scopes)]
+def _scopes_problem(scopes: tuple[str, ...], _: Mapping[str, Any]) -> str:
+    unknown = [scope for scope in scopes if scope not in smart_scopes.grantable(scopes)]
     if unknown:
         return f"{scope_rules.problem(unknown[0])}."
-    if not any(smart_scopes.parse(scope) for scope in draft.scopes):
+    if not any(smart_scopes.parse(scope) for scope in scopes):
         return "At least one scope has to open a kind of resource, as patient/*.rs does."
     return ""
 
 
-def _attestations(draft: AppDraft) -> str:
-    missing = [attestation for attestation in ATTESTATIONS if attestation not in draft.attestations]
-    return "Every one of them has to be confirmed." if missing else ""
+def _attestations_problem(confirmed: tuple[str, ...], _: Mapping[str, Any]) -> str:
+    return "" if ATTESTATIONS.keys() <= set(confirmed) else "Every one of them has to be confirmed."
 
 
-def _jwks(draft: AppDraft) -> str:
-    if draft.authentication != "private_key_jwt":
-        return "" if not draft.jwks else "Keys are of use with private_key_jwt only."
+def _jwks_problem(text: str, others: Mapping[str, Any]) -> str:
+    if others.get("authentication") != "private_key_jwt":
+        return "" if not text else "Keys are of use with private_key_jwt only."
     try:
-        key_set = json.loads(draft.jwks)
+        key_set = json.loads(text)
         if not all(map(_is_strong, key_set["keys"])):
             return "RSA keys need 2048 to 8192 bits, others the curve P-256 or P-384."
         keys = KeySet.import_key_set(key_set)
@@ -218,32 +237,133 @@ def _is_strong(key: Any) -> bool:
     return key.get("kty") != "EC" or key.get("crv") in ("P-256", "P-384")
 
 
-def _plain_launch(draft: AppDraft) -> str:
-    if draft.plain_launch and draft.client_type != "confidential":
-        return "A public app cannot do without PKCE."
-    return ""
+def _plain_launch_problem(is_wanted: bool, others: Mapping[str, Any]) -> str:
+    is_public = others.get("client_type") == "public"
+    return "A public app cannot do without PKCE." if is_wanted and is_public else ""
 
 
-def _contact_email(draft: AppDraft) -> str:
-    problem = line_problem(draft.contact_email, 254)
-    return problem or ("" if is_email(draft.contact_email) else "It is no e-mail address.")
+def email_problem(text: str) -> str:
+    """Return the error of an e-mail address for people; empty if it is valid."""
+    return line_problem(text, 254) or ("" if is_email(text) else "It is no e-mail address.")
 
 
-def _contact_phone(draft: AppDraft) -> str:
-    if not draft.contact_phone or _PHONE.fullmatch(draft.contact_phone):
-        return ""
-    return "Digits, blanks and + ( ) - . / only, please."
+def _phone_problem(text: str, _: Mapping[str, Any]) -> str:
+    is_valid = not text or _PHONE.fullmatch(text)
+    return "" if is_valid else "Digits, blanks and + ( ) - . / only, please."
 
 
-_METADATA_METHODS: Final[dict[str, Authentication]] = {
-    "client_secret_basic": "secret",
-    "client_secret_post": "secret",
-    "private_key_jwt": "private_key_jwt",
-    "none": "none",
+_Line = Annotated[str, _rule(lambda text, _: line_problem(text, LONGEST_NAME))]
+_Link = Annotated[str, _rule(_link_problem)]
+_RequiredLink = Annotated[
+    str, _rule(lambda uri, others: _link_problem(uri, others) if uri else "Please fill this in.")
+]
+_Texts = Annotated[
+    tuple[str, ...], AfterValidator(lambda texts: tuple(dict.fromkeys(filter(None, texts))))
+]
+"""Texts without empty and repeated ones."""
+
+_SENTENCES: Final = {
+    "string_type": "This has to be a text.",
+    "missing": "Please fill this in.",
+    "literal_error": "Choose one of these.",
 }
+"""Error of pydantic → what the person who filled the form in is told."""
 
 
-def draft_of_metadata(metadata: Mapping[str, Any]) -> AppDraft:
+class AppDraft(BaseModel):
+    """Fields of the registration form of an app. Making one checks it; blanks are taken off.
+
+    Attributes:
+        name: shown to members on the consent page.
+        organization: the organization behind the app.
+        description: what it does for the member.
+        redirect_uris: exact; https, or http on a loopback address, or an app's own scheme with a
+            dot in it (RFC 8252).
+        website, logo_uri, policy_uri, terms_uri: https. None of them is ever fetched by the server.
+        attestations: ids out of `ATTESTATIONS`; all are required.
+        scopes: the most the app may ask for.
+        jwks: JSON text of the public keys (RFC 7517) for `private_key_jwt`, else empty.
+        plain_launch: the app uses the plain authorize URL of existing portals, without scope,
+            state, aud and PKCE; it is given all its registered scopes. Confidential apps only.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+    name: _Line
+    organization: _Line
+    description: Annotated[str, _rule(_description_problem)] = ""
+    client_type: ClientType
+    authentication: Annotated[Authentication, _rule(_authentication_problem)]
+    redirect_uris: Annotated[_Texts, _rule(_redirect_uris_problem)]
+    website: _Link = ""
+    logo_uri: _Link = ""
+    policy_uri: _RequiredLink
+    terms_uri: _Link = ""
+    contact_name: _Line
+    contact_email: Annotated[str, _rule(lambda text, _: email_problem(text))]
+    contact_phone: Annotated[str, _rule(_phone_problem)] = ""
+    attestations: Annotated[_Texts, _rule(_attestations_problem)]
+    scopes: Annotated[_Texts, _rule(_scopes_problem)] = DEFAULT_SCOPES
+    jwks: Annotated[str, _rule(_jwks_problem), Field(validate_default=True)] = ""
+    plain_launch: Annotated[bool, _rule(_plain_launch_problem)] = False
+
+    def __init__(self, **fields: Any) -> None:
+        """Check the fields of a form.
+
+        Raises:
+            InvalidForm: with a sentence for each invalid field.
+        """
+        try:
+            super().__init__(**fields)
+        except ValidationError as error:
+            raise _invalid(error) from None
+
+    def with_changes(self, **changes: Any) -> Self:
+        """Return the draft with some fields changed, checked again.
+
+        Raises:
+            InvalidForm: with a sentence for each invalid field.
+        """
+        return type(self)(**{**dict(self), **changes})
+
+
+def _invalid(error: ValidationError) -> InvalidForm:
+    # Without their input: a text that is refused may hold what a terminal obeys.
+    problems = error.errors(include_url=False, include_input=False)
+    return InvalidForm(
+        {
+            str(problem["loc"][0]): _SENTENCES.get(problem["type"], problem["msg"])
+            for problem in problems
+        }
+    )
+
+
+class _ClientMetadata(BaseModel):
+    """Client metadata (RFC 7591 section 2), without those that are ignored."""
+
+    client_name: str = ""
+    organization: str = ""
+    token_endpoint_auth_method: Literal[
+        "client_secret_basic", "client_secret_post", "private_key_jwt", "none"
+    ] = "client_secret_basic"  # noqa: S105 - RFC 7591's name
+    grant_types: tuple[Literal["authorization_code", "refresh_token"], ...] = ()
+    response_types: tuple[Literal["code"], ...] = ()
+    redirect_uris: tuple[str, ...] = ()
+    contacts: tuple[str, ...] = ()
+    contact_name: str = ""
+    description: str = ""
+    client_uri: str = ""
+    logo_uri: str = ""
+    policy_uri: str = ""
+    tos_uri: str = ""
+    scope: str = ""
+    jwks: Any = None
+    jwks_uri: Annotated[
+        str | None, _rule(lambda *_: "Keys are given as jwks; nothing is fetched from here.")
+    ] = None
+
+
+def draft_of_metadata(metadata: Mapping[str, Any], *, plain_launch: bool = False) -> AppDraft:
     """Return the draft that client metadata describe (RFC 7591); unknown metadata are ignored.
 
     The operator who registers an app in this way confirms the attestations.
@@ -251,39 +371,28 @@ def draft_of_metadata(metadata: Mapping[str, Any]) -> AppDraft:
     Raises:
         InvalidForm: a member has an invalid type, or a value that is not supported.
     """
-    method = _METADATA_METHODS.get(
-        _text(metadata, "token_endpoint_auth_method") or "client_secret_basic"
-    )
-    problems: dict[str, str] = {}
-    if method is None:
-        problems["token_endpoint_auth_method"] = "This method is not supported."  # noqa: S105
-    if not set(_texts(metadata, "grant_types")) <= {"authorization_code", "refresh_token"}:
-        problems["grant_types"] = "Only authorization_code and refresh_token are supported."
-    if not set(_texts(metadata, "response_types")) <= {"code"}:
-        problems["response_types"] = "Only code is supported."
-    if "jwks_uri" in metadata:
-        problems["jwks_uri"] = "Keys are given as jwks; nothing is fetched from here."
-    if problems or method is None:
-        raise InvalidForm(problems)
-    contacts = _texts(metadata, "contacts")
-    name = _text(metadata, "client_name")
-    jwks = metadata.get("jwks")
+    try:
+        given = _ClientMetadata.model_validate(metadata)
+    except ValidationError as error:
+        raise _invalid(error) from None
+    method = given.token_endpoint_auth_method
     return AppDraft(
-        name=name,
-        organization=_text(metadata, "organization") or name,
+        name=given.client_name,
+        organization=given.organization or given.client_name,
+        description=given.description,
         client_type="public" if method == "none" else "confidential",
-        authentication=method,
-        redirect_uris=_texts(metadata, "redirect_uris"),
-        policy_uri=_text(metadata, "policy_uri"),
-        contact_name=_text(metadata, "contact_name") or name,
-        contact_email=contacts[0] if contacts else "",
+        authentication="secret" if method.startswith("client_secret") else method,
+        redirect_uris=given.redirect_uris,
+        website=given.client_uri,
+        logo_uri=given.logo_uri,
+        policy_uri=given.policy_uri,
+        terms_uri=given.tos_uri,
+        contact_name=given.contact_name or given.client_name,
+        contact_email=next(iter(given.contacts), ""),
         attestations=tuple(ATTESTATIONS),
-        description=_text(metadata, "description"),
-        website=_text(metadata, "client_uri"),
-        logo_uri=_text(metadata, "logo_uri"),
-        terms_uri=_text(metadata, "tos_uri"),
-        scopes=_grantable_or_default(_text(metadata, "scope").split()),
-        jwks=json.dumps(jwks) if jwks is not None else "",
+        scopes=_grantable_or_default(given.scope.split()),
+        jwks=json.dumps(given.jwks) if given.jwks is not None else "",
+        plain_launch=plain_launch,
     )
 
 
@@ -294,42 +403,3 @@ def _grantable_or_default(wanted: list[str]) -> tuple[str, ...]:
         or tuple(wanted)
         or DEFAULT_SCOPES
     )
-
-
-def _text(metadata: Mapping[str, Any], name: str) -> str:
-    value = metadata.get(name, "")
-    if not isinstance(value, str):
-        raise InvalidForm({name: "This has to be a text."})
-    return value
-
-
-def _texts(metadata: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    value = metadata.get(name, [])
-    if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
-        raise InvalidForm({name: "This has to be a list of texts."})
-    return tuple(value)
-
-
-_CHECKS: Final[dict[str, Callable[[AppDraft], str]]] = {
-    "name": lambda draft: line_problem(draft.name, LONGEST_NAME),
-    "organization": lambda draft: line_problem(draft.organization, LONGEST_NAME),
-    "description": lambda draft: (
-        f"At most {LONGEST_DESCRIPTION} characters, please."
-        if len(draft.description) > LONGEST_DESCRIPTION
-        else line_problem(draft.description.translate(_LINES), LONGEST_DESCRIPTION, required=False)
-    ),
-    "client_type": _client_type,
-    "authentication": _authentication,
-    "redirect_uris": _redirect_uris,
-    "website": _link("website"),
-    "logo_uri": _link("logo_uri"),
-    "policy_uri": _link("policy_uri", required=True),
-    "terms_uri": _link("terms_uri"),
-    "contact_name": lambda draft: line_problem(draft.contact_name, LONGEST_NAME),
-    "contact_email": _contact_email,
-    "contact_phone": _contact_phone,
-    "attestations": _attestations,
-    "scopes": _scopes,
-    "jwks": _jwks,
-    "plain_launch": _plain_launch,
-}

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from etl.auth.apps import Apps
 from etl.auth.audit import AuditTrail
-from etl.auth.authlib_server import Protocol
 from etl.auth.configuration import AuthConfiguration, Clock, Randomness
 from etl.auth.consents import Consents
 from etl.auth.database import Database
@@ -14,13 +13,14 @@ from etl.auth.developers import Developers
 from etl.auth.form_protection import Browsers
 from etl.auth.lockout import Lockout
 from etl.auth.members import DemoSignIn, IsPublished, ProviderSignIn
+from etl.auth.oauth import Protocol
 from etl.auth.pages import PageRenderer
-from etl.auth.rate_limits import EndpointLimits
 from etl.auth.revocations import Revocations
 from etl.auth.sessions import Sessions
 from etl.auth.sign_in_links import SignInLinks
 from etl.auth.signing_keys import Keys
 from etl.auth.verifier import LocalVerifier
+from etl.web.rate_limits import RateLimiter
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Services:
     sessions: Sessions
     browsers: Browsers
     lockout: Lockout
-    limits: EndpointLimits
+    limits: RateLimiter
     protocol: Protocol
     pages: PageRenderer
     demo: DemoSignIn | None

@@ -13,15 +13,14 @@ import io
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
-from functools import cache
 from typing import Any, Final
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.orm import Session
 
 from etl.auth.database import Database
-from etl.auth.database_tables import AccessRow, AppRow, YearRow
+from etl.auth.database_tables import AccessRow, App, YearRow
+from etl.web.pages import open_templates
 
 TRANSFER: Final = "a day (UTC) on which one app read the member's data, however often"
 """Meaning of a transfer: apps fetch one copy in many requests."""
@@ -66,8 +65,8 @@ def yearly_numbers(database: Database, year: int, payer: str, today: date) -> Ye
     """
     with database.read() as session:
         row = session.get(YearRow, year) or _counted(session, year)
-        drafts = session.execute(select(AppRow.client_id, AppRow.draft)).all()
-    names = {client: str(draft["name"]) for client, draft in drafts}
+        drafts = session.execute(select(App.client_id, App.draft)).all()
+    names = {client: draft.name for client, draft in drafts}
     return YearlyNumbers(
         year,
         payer,
@@ -163,18 +162,7 @@ def as_csv(numbers: YearlyNumbers) -> str:
 def as_page(numbers: YearlyNumbers) -> str:
     """Return the numbers as one HTML page that loads nothing."""
     document: Mapping[str, Any] = as_document(numbers)
-    page = _environment().get_template("yearly_numbers.html.j2")
+    templates = open_templates("etl.auth")
+    templates.filters["number"] = lambda value: f"{value:,}"
+    page = templates.get_template("yearly_numbers.html.j2")
     return page.render(numbers=document, is_whole=numbers.is_whole)
-
-
-@cache
-def _environment() -> Environment:
-    made = Environment(
-        loader=PackageLoader("etl.auth"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.filters["number"] = lambda value: f"{value:,}"
-    return made

@@ -14,7 +14,8 @@ from starlette.routing import Mount
 
 from etl.auth.apps import Apps
 from etl.auth.rate_limits import Endpoint
-from etl.auth.records import ATTESTATIONS, AppDraft, NoSuchApp
+from etl.auth.records import NoSuchApp
+from etl.auth.registration import ATTESTATIONS, AppDraft
 from etl.auth.services import Services
 from etl.bootstrap.served_rooms import DIRECTORY, FHIR, ServedRoom, ServerDescription
 from etl.bootstrap.settings import Settings

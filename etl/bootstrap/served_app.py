@@ -42,6 +42,7 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from etl.bootstrap.brand import brand_document, brand_of
 from etl.bootstrap.gc_policy import gc_disabled, relax_gc
@@ -53,7 +54,7 @@ from etl.errors import MappingError, Mistakes, StoreError
 from etl.gateway import authentication
 from etl.gateway.access_log import AccessLog, AccessLogMiddleware, JsonFormatter
 from etl.gateway.app import Document, Gateway, GatewayOptions
-from etl.gateway.asgi import App, Header, Receive, Scope, Send
+from etl.gateway.asgi import Header
 from etl.gateway.capability import StatementFacts, capability_statement, directory_statement
 from etl.gateway.cors import CorsPolicy
 from etl.gateway.directory_files import DirectoryFiles
@@ -62,13 +63,14 @@ from etl.gateway.log_writer import LogWriter
 from etl.gateway.metrics import Metrics
 from etl.gateway.negotiation import has_it
 from etl.gateway.openapi import openapi
-from etl.gateway.rate_limits import RateLimits, rate_of
 from etl.gateway.served_releases import Releases
 from etl.gateway.service import Service
 from etl.gateway.startup import PAGE_LIMIT, GatewayServices, ServiceOptions, open_service
 from etl.smart.brands import BRANDS
 from etl.smart.discovery import AuthEndpoints, smart_configuration
 from etl.smart.grants import Recorder, Verifier
+from etl.web.headers import api_headers
+from etl.web.rate_limits import RateLimiter, parse_rate
 
 if TYPE_CHECKING:
     from etl.auth.services import Services
@@ -86,7 +88,7 @@ class PrefixDispatcher(Starlette):
         more: arguments of `Starlette`.
     """
 
-    def __init__(self, bases: Sequence[tuple[str, App]], **more: Any) -> None:
+    def __init__(self, bases: Sequence[tuple[str, ASGIApp]], **more: Any) -> None:
         super().__init__(**more)
         self._bases = tuple(bases)
 
@@ -217,7 +219,7 @@ def _mistakes(settings: Settings) -> Iterator[MappingError]:
             yield MappingError(settings.origin("serve", name), "config-key", what)
     for name in ("rate_limit", "refused_limit"):
         try:
-            rate_of(getattr(serve, name))
+            parse_rate(getattr(serve, name))
         except ValueError as error:
             what = f"serve.{name}: {error}"
             yield MappingError(settings.origin("serve", name), "config-rate", what)
@@ -320,7 +322,7 @@ def application(
     lines = None if serve.log == "off" else write or standard_error
     request_log = AccessLog(lines, serve.log_key.get_secret_value().encode())
     metrics = Metrics()
-    limits = RateLimits(serve.rate_limit, serve.refused_limit)
+    limits = RateLimiter({"member": serve.rate_limit, "refused": serve.refused_limit})
     description = describe_server(settings, authorized, service)
     origins = CorsPolicy(serve.cors_origins)
 
@@ -519,10 +521,8 @@ def _well_known(path: str, body: bytes) -> Route:
 
 
 def _standing(serve: ServeSettings) -> tuple[Header, ...]:
-    headers: list[Header] = [(b"x-content-type-options", b"nosniff")]
-    if serve.base_url.startswith("https://"):
-        headers.append((b"strict-transport-security", b"max-age=31536000"))
-    return tuple(headers)
+    headers = api_headers(serve.base_url)
+    return tuple((name.encode(), value.encode()) for name, value in headers.items())
 
 
 @asynccontextmanager
@@ -556,7 +556,7 @@ async def _watching(
         metrics.leave()
 
 
-def _with_access_log(app: App, log: AccessLog, metrics: Metrics) -> AccessLogMiddleware:
+def _with_access_log(app: ASGIApp, log: AccessLog, metrics: Metrics) -> AccessLogMiddleware:
     return AccessLogMiddleware(app, log, metrics)
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
+from etl.auth.apps import Issued
 from etl.auth.audit_verification import verify_trail
 from etl.auth.database import migrate, open_database, present_version
-from etl.auth.records import App, AppStatus, Issued
+from etl.auth.database_tables import App
+from etl.auth.records import AppStatus
 from etl.auth.registration import draft_of_metadata
 from etl.auth.yearly_numbers import yearly_numbers
 from etl.bootstrap import auth
@@ -129,7 +131,7 @@ def register_command(
         raise UsageError(f"{file} is not UTF-8; write it as UTF-8") from None
     if not isinstance(metadata, dict):
         raise UsageError(f"{file}: it is no JSON object")
-    draft = replace(draft_of_metadata(metadata), plain_launch=plain)
+    draft = draft_of_metadata(metadata, plain_launch=plain)
     with auth.services(context.obj.settings()) as services:
         issued = services.apps.register(draft, origin="operator", client_id=client_id)
     _tell_secret(issued, as_json)
@@ -307,8 +309,4 @@ def _document(app: App) -> dict[str, Any]:
         "plain": app.is_plain,
         "revision": app.revision,
     }
-    draft = {
-        name: list(value) if isinstance(value, tuple) else value
-        for name, value in asdict(app.draft).items()
-    }
-    return facts | draft
+    return facts | app.draft.model_dump(mode="json")

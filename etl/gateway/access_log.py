@@ -20,8 +20,8 @@ from time import perf_counter
 from typing import Final
 
 import orjson
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from etl.gateway.asgi import App, Message, Receive, Scope, Send
 from etl.gateway.metrics import Metrics
 
 RECORD: Final = "cpcds.record"
@@ -177,7 +177,7 @@ class AccessLogMiddleware:
         metrics: what is counted.
     """
 
-    def __init__(self, app: App, log: AccessLog, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, log: AccessLog, metrics: Metrics) -> None:
         self.app = app
         self._log = log
         self._metrics = metrics

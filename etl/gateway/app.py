@@ -16,11 +16,12 @@ from typing import Any, Final, Literal
 
 import orjson
 from isal import isal_zlib
+from starlette.types import Receive, Scope, Send
 
 from etl.errors import StoreError
 from etl.gateway import negotiation as wants
 from etl.gateway.access_log import AccessLog, RequestRecord, record_of
-from etl.gateway.asgi import Header, Receive, Reply, Scope, Send
+from etl.gateway.asgi import Header, Reply
 from etl.gateway.authentication import Authenticator, refuse_tokens, scope_challenge
 from etl.gateway.cors import CorsPolicy
 from etl.gateway.directory_files import DirectoryFiles
@@ -45,6 +46,7 @@ from etl.gateway.served_releases import Releases
 from etl.gateway.service import Answer, ReadResource, Service
 from etl.gateway.timeouts import RequestTimeout
 from etl.smart.grants import Access, Grant
+from etl.web.rate_limits import TooMany
 
 log = logging.getLogger(__name__)
 
@@ -382,7 +384,7 @@ class Gateway:
         if isinstance(error, FhirError) and error.status == 400:
             try:
                 self._authenticator.count_refused(address)
-            except FhirError as many:
+            except TooMany as many:
                 return many
         return error
 
@@ -395,6 +397,12 @@ class Gateway:
                     error.headers = (scope_challenge(),)
                 if error.__cause__ is not None:
                     self._log.fault(record, error.__cause__)
+            case TooMany():
+                refusal = FhirError(
+                    "rate-limited",
+                    f"Wait {error.retry_after} seconds; the limit is {error.limit}.",
+                    ((b"retry-after", b"%d" % error.retry_after),),
+                )
             case StoreError() if self._releases.served.release is None:
                 refusal = FhirError("not-published", "Nothing is published yet.", (_RETRY,))
             case StoreError() | TimeoutError():

@@ -15,11 +15,13 @@ from typing import Final, Protocol
 from etl.gateway.access_log import RequestRecord
 from etl.gateway.asgi import Header
 from etl.gateway.fhir_errors import FhirError
-from etl.gateway.rate_limits import RateLimits
-from etl.smart.callers import caller_of
 from etl.smart.grants import Access, Grant, Recorder, TokenRefused, Verifier
+from etl.web.rate_limits import RateLimiter
 
 LONGEST_TOKEN: Final = 8192
+
+SECONDS_A_REQUEST: Final = 0.01
+"""Processor time of a search of public data that counts as one more request."""
 
 _OF_TOKENS: Final = (string.ascii_letters + string.digits + "._~+/-").encode()
 """Characters of bearer tokens; `=` may stand at their end."""
@@ -39,14 +41,15 @@ class Authenticator(Protocol):
         """Return the grant of a request.
 
         Raises:
-            FhirError: 401, 429, or 400 for a header that cannot be read.
+            FhirError: 401, or 400 for a header that cannot be read.
+            TooMany: there were too many requests.
         """
 
     def count_refused(self, address: str) -> None:
         """Count a request that was refused before authentication.
 
         Raises:
-            FhirError: 429.
+            TooMany: there were too many.
         """
 
     def count_time(self, address: str, seconds: float) -> None:
@@ -66,12 +69,12 @@ class TokenAuthenticator:
     Args:
         verifier: checks the tokens.
         recorder: records every access.
-        limits: rate limits.
+        limits: `member`: requests of an app for one member; `refused`: refusals of an address.
     """
 
     public = False
 
-    def __init__(self, verifier: Verifier, recorder: Recorder, limits: RateLimits) -> None:
+    def __init__(self, verifier: Verifier, recorder: Recorder, limits: RateLimiter) -> None:
         self._verifier = verifier
         self._recorder = recorder
         self._limits = limits
@@ -83,21 +86,21 @@ class TokenAuthenticator:
         try:
             grant = await self._verifier.grant_of(_token(headers))
         except TokenRefused as error:
-            self._limits.count_refused(address)
+            self.count_refused(address)
             text = f"{str(error).rstrip('.').capitalize()}."
             raise FhirError("token-invalid", text, (_challenge("invalid_token"),)) from None
         except FhirError as error:
             if error.status == 401:
-                self._limits.count_refused(address)
+                self.count_refused(address)
             raise
         record.client = grant.client
         record.patient = grant.patient
-        self._limits.count(grant.client, grant.patient)
+        self._limits.hit("member", grant.client, grant.patient)
         return grant
 
     def count_refused(self, address: str) -> None:
         """Count a request that was refused before authentication."""
-        self._limits.count_refused(address)
+        self._limits.hit("refused", address)
 
     def count_time(self, address: str, seconds: float) -> None:
         """Do nothing: the limit is by app and member."""
@@ -119,12 +122,12 @@ class PublicAuthenticator:
 
     Args:
         grant: the public grant.
-        limits: rate limits by address.
+        limits: `member`: here requests of an address.
     """
 
     public = True
 
-    def __init__(self, types: Sequence[str], limits: RateLimits) -> None:
+    def __init__(self, types: Sequence[str], limits: RateLimiter) -> None:
         scopes = tuple(f"patient/{resource_type}.rs" for resource_type in types)
         self._grant = Grant("", "public", scopes, "", datetime(9999, 12, 31, tzinfo=UTC))
         self._limits = limits
@@ -133,16 +136,18 @@ class PublicAuthenticator:
         self, headers: Mapping[bytes, bytes], address: str, record: RequestRecord
     ) -> Grant:
         """Return the public grant."""
-        self._limits.count("public", caller_of(address))
+        self._limits.hit("member", "public", address)
         return self._grant
 
     def count_refused(self, address: str) -> None:
         """Count a request that was refused before authentication."""
-        self._limits.count("public", caller_of(address))
+        self._limits.hit("member", "public", address)
 
     def count_time(self, address: str, seconds: float) -> None:
         """Count the processor time of a request."""
-        self._limits.count_time("public", caller_of(address), seconds)
+        more_requests = int(seconds / SECONDS_A_REQUEST)
+        if more_requests:
+            self._limits.add("member", more_requests, "public", address)
 
     async def record(self, access: Access) -> None:
         """Do nothing: no member's data is returned."""

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-from etl.gateway.asgi import Receive, Scope
+from starlette.types import Receive, Scope
+
 from etl.gateway.fhir_errors import FhirError
 from etl.gateway.header_cache import cached_parse
 from etl.gateway.paging import LONGEST_LINK
+from etl.web.bodies import BodyTooLarge, ClientGone, read_body
 
 MAX_PARAMETERS: Final = 100
 """Most parameters of one request."""
@@ -179,26 +181,17 @@ async def body_of(receive: Receive, headers: Mapping[bytes, bytes], bounds: Requ
     """
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
         raise FhirError("media-type-unsupported", "Send the body without Content-Encoding.")
-    chunks: list[bytes] = []
-    size = 0
     length = headers.get(b"content-length", b"0")
-    if length.isdigit() and int(length) > bounds.body_bytes:
-        raise _too_large(bounds)
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise FhirError("client-gone", "The connection was closed before the body was whole.")
-        chunk: bytes = message.get("body", b"")
-        size += len(chunk)
-        if size > bounds.body_bytes:
-            raise _too_large(bounds)
-        chunks.append(chunk)
-        if not message.get("more_body", False):
-            return b"".join(chunks)
-
-
-def _too_large(bounds: RequestLimits) -> FhirError:
-    return FhirError("body-too-large", f"The body is larger than {bounds.body_bytes} bytes.")
+    try:
+        if length.isdigit() and int(length) > bounds.body_bytes:
+            raise BodyTooLarge
+        return await read_body(receive, bounds.body_bytes)
+    except BodyTooLarge:
+        text = f"The body is larger than {bounds.body_bytes} bytes."
+        raise FhirError("body-too-large", text) from None
+    except ClientGone:
+        text = "The connection was closed before the body was whole."
+        raise FhirError("client-gone", text) from None
 
 
 @cached_parse

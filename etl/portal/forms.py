@@ -5,23 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import parse_qsl
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from etl.auth.records import (
+from etl.auth import http
+from etl.auth.registration import (
     ATTESTATIONS,
     DEFAULT_SCOPES,
     AppDraft,
     Authentication,
     ClientType,
 )
-
-LARGEST: Final = 64 * 1024
-"""Most bytes of a form; one with ten redirect URIs and keys has some 20,000."""
-
-MOST_FIELDS: Final = 100
 
 KINDS: Final[Mapping[str, tuple[ClientType, Authentication]]] = {
     "secret": ("confidential", "secret"),
@@ -63,22 +58,15 @@ class Form:
 
 
 async def read_form(request: Request) -> Form:
-    """Return the form of a POST, `application/x-www-form-urlencoded`.
+    """Return the form of a POST.
 
     Raises:
         HTTPException: 413 it is too large; 400 it cannot be read.
     """
-    body = b""
-    async for piece in request.stream():
-        body += piece
-        if len(body) > LARGEST:
-            raise HTTPException(413)
     try:
-        pairs = parse_qsl(
-            body.decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS, errors="strict"
-        )
-    except ValueError:
-        raise HTTPException(400) from None
+        pairs = await http.read_form(request)
+    except http.BadBody as error:
+        raise HTTPException(error.status) from None
     return Form({name: text.replace("\r\n", "\n") for name, text in pairs})
 
 
@@ -116,7 +104,11 @@ def form_of(draft: AppDraft) -> Form:
 
 
 def draft_of(form: Form) -> AppDraft:
-    """Return the draft of a registration form; the registry validates it."""
+    """Return the draft of a registration form.
+
+    Raises:
+        InvalidForm: with a sentence for each invalid field.
+    """
     client_type, authentication = KINDS.get(form.value("kind"), KINDS["secret"])
     texts = {name: form.value(name) for name in TEXTS}
     if authentication != "private_key_jwt":

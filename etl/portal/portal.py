@@ -16,10 +16,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from etl.auth.apps import Apps
+from etl.auth.database_tables import App, Developer
 from etl.auth.developers import Developers
-from etl.auth.pages import HSTS
-from etl.auth.rate_limits import Endpoint, EndpointLimits, TooMany
-from etl.auth.records import App, DemoMember, Developer, NoSuchApp
+from etl.auth.rate_limits import Endpoint
+from etl.auth.records import DemoMember, NoSuchApp
 from etl.auth.sign_in_links import SignInLinks
 from etl.portal import error_reference
 from etl.portal.capability_tables import Statement, read_statement
@@ -28,6 +28,8 @@ from etl.portal.forms import Form, read_form
 from etl.portal.provider_search import ProviderSearch
 from etl.portal.sessions import PortalSessions, PortalVisit
 from etl.portal.site_facts import ServerFacts, Site
+from etl.web.headers import page_headers
+from etl.web.rate_limits import RateLimiter, TooMany
 
 MENU: Final = (
     ("/", "Home"),
@@ -91,7 +93,7 @@ class Portal:
     apps: Apps
     developers: Developers
     links: SignInLinks
-    limits: EndpointLimits
+    limits: RateLimiter
     entrance: PortalSessions
     templates: Environment
     members: Members | None = None
@@ -146,19 +148,10 @@ class Portal:
 
     def protect(self, response: Response, *, fresh: bool) -> None:
         """Set the security headers of a page (no inline script or style)."""
-        origin = "{0.scheme}://{0.netloc}".format(urlsplit(self.served.base_url))
-        response.headers["content-security-policy"] = (
-            f"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-            f"font-src data:; connect-src 'self' {origin}; form-action 'self'; base-uri 'none'; "
-            f"frame-ancestors 'none'"
-        )
-        response.headers["x-content-type-options"] = "nosniff"
-        response.headers["x-frame-options"] = "DENY"
-        response.headers["referrer-policy"] = "no-referrer"
-        response.headers["cross-origin-opener-policy"] = "same-origin"
-        response.headers["cache-control"] = "no-store" if fresh else "private, no-cache"
-        if self.served.base_url.startswith("https://"):
-            response.headers["strict-transport-security"] = HSTS
+        base_url = self.served.base_url
+        origin = "{0.scheme}://{0.netloc}".format(urlsplit(base_url))
+        cache = "no-store" if fresh else "private, no-cache"
+        response.headers.update(page_headers(base_url, scripts_from=origin, cache=cache))
 
     async def form(self, request: Request, endpoint: Endpoint = "consent") -> Form:
         """Return the form of a POST that one of our own pages made.

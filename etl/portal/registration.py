@@ -8,7 +8,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from etl.auth.records import ATTESTATIONS, App, AppStatus, InvalidForm, Issued, NoSuchApp
+from etl.auth.apps import Issued
+from etl.auth.database_tables import App
+from etl.auth.records import AppStatus, InvalidForm, NoSuchApp
+from etl.auth.registration import ATTESTATIONS
 from etl.portal.forms import Form, blank_draft, draft_of, explained, form_of
 from etl.portal.portal import Portal, to
 

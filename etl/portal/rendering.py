@@ -6,13 +6,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
-from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup, escape
 from pygments import highlight as coloured
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import get_lexer_by_name
 
 from etl.portal.site_facts import duration_text
+from etl.web import pages as web_pages
 
 _LANGUAGES: Final = ("bash", "python", "javascript", "json")
 
@@ -23,16 +24,7 @@ def open_templates(own: Path | None) -> Environment:
     Args:
         own: folder of templates with the portal's names; None for none.
     """
-    loaders: list[FileSystemLoader | PackageLoader] = [PackageLoader("etl.portal")]
-    if own is not None:
-        loaders.insert(0, FileSystemLoader(own))
-    environment = Environment(
-        loader=ChoiceLoader(loaders),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = web_pages.open_templates("etl.portal", own)
     environment.filters["highlight"] = highlighted
     environment.filters["duration"] = duration_text
     environment.filters["code_marks"] = code_marks

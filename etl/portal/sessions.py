@@ -9,10 +9,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from etl.auth import form_protection
+from etl.auth.database_tables import Developer
 from etl.auth.developers import Developers
 from etl.auth.form_protection import Browsers
 from etl.auth.http import address_of
-from etl.auth.records import Developer, NoSuchAccount
+from etl.auth.records import NoSuchAccount
 from etl.auth.sessions import Sessions
 
 

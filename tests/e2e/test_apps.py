@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -82,7 +81,7 @@ def test_an_app_that_changed_since_it_was_looked_at_is_not_approved(
     seen = json.loads(cpcds("apps", "show", "compass", "--json").output)["revision"]
     with auth.services(read_settings(None)) as services:
         draft = services.apps.get("compass").draft
-        worse = replace(draft, redirect_uris=("https://elsewhere.example/done",))
+        worse = draft.with_changes(redirect_uris=("https://elsewhere.example/done",))
         services.apps.edit("compass", worse)
     refused = cpcds("apps", "approve", "compass", "--revision", seen, code=2).output
     assert "look at the app again: cpcds apps show compass" in refused

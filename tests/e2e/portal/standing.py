@@ -15,7 +15,8 @@ from unittest.mock import patch
 import uvicorn
 
 from etl.auth.rate_limits import RATES
-from etl.auth.records import ATTESTATIONS, AppDraft, DemoMember
+from etl.auth.records import DemoMember
+from etl.auth.registration import ATTESTATIONS, AppDraft
 from etl.auth.services import Services
 from etl.bootstrap.served_app import application, authorization, prepared
 from etl.bootstrap.setting_groups import (

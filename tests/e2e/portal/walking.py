@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 from playwright.sync_api import Page, expect
 
 from etl.auth.mail import Mail
-from etl.auth.records import ATTESTATIONS
+from etl.auth.registration import ATTESTATIONS
 
 _NUMBERS: Final = count(1)
 

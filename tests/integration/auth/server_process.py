@@ -8,7 +8,6 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,8 +17,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from etl.auth.apps import Issued
 from etl.auth.authorization_server import routes_of
-from etl.auth.records import Issued
 from etl.smart.grants import TokenRefused
 from tests.integration.auth.standing import DRAFT, Standing, stand_up
 
@@ -56,7 +55,7 @@ def doors(standing: Standing) -> list[Route]:
         name = request.query_params["client_id"]
         if name in known:
             return JSONResponse({"secret": None})
-        draft = replace(DRAFT, redirect_uris=tuple(uris) or DRAFT.redirect_uris)
+        draft = DRAFT.with_changes(redirect_uris=tuple(uris) or DRAFT.redirect_uris)
         issued: Issued = standing.services.apps.register(draft, client_id=name)
         return JSONResponse({"secret": issued.secret})
 

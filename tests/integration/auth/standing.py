@@ -19,11 +19,13 @@ from httpx2 import Client, Response
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
+from etl.auth.apps import Issued
 from etl.auth.authorization_server import open_authorization, routes_of
 from etl.auth.configuration import AuthConfiguration, DemoDirectory
 from etl.auth.database import migrate, open_database
 from etl.auth.members import IsPublished
-from etl.auth.records import ATTESTATIONS, AppDraft, DemoMember, Issued
+from etl.auth.records import DemoMember
+from etl.auth.registration import ATTESTATIONS, AppDraft
 from etl.auth.services import Services
 from etl.smart.grants import Access, TokenRefused
 
@@ -46,7 +48,7 @@ DRAFT = AppDraft(
     contact_email="jo@app.example",
     attestations=tuple(ATTESTATIONS),
 )
-PUBLIC = replace(DRAFT, client_type="public", authentication="none", name="Pocket Claims")
+PUBLIC = DRAFT.with_changes(client_type="public", authentication="none", name="Pocket Claims")
 
 
 @dataclass
@@ -88,7 +90,7 @@ class Standing:
         return TestClient(self.app, base_url=base, follow_redirects=False)
 
     def register(self, draft: AppDraft = DRAFT, **changes: Any) -> Issued:
-        return self.services.apps.register(replace(draft, **changes))
+        return self.services.apps.register(draft.with_changes(**changes))
 
 
 @contextmanager

@@ -15,12 +15,13 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
+from etl.auth.apps import Issued
 from etl.auth.audit_verification import verify_trail
 from etl.auth.authorization_server import tidy
-from etl.auth.clients import SignedAssertion
 from etl.auth.database import latest_version, migrate, open_database, present_version
 from etl.auth.database_tables import Base
-from etl.auth.records import Issued, SignInRefused
+from etl.auth.oauth import SignedAssertion
+from etl.auth.records import SignInRefused
 from etl.errors import MappingError
 from tests.integration.auth import standing as acting
 from tests.integration.auth.standing import ANA, PUBLIC, Standing, stand_up

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
-from etl.auth.records import AppDraft
+from etl.auth.registration import AppDraft
 from tests.integration.auth import standing as acting
 from tests.integration.auth.standing import ANA, DRAFT, PUBLIC, Standing
 
@@ -121,7 +121,7 @@ def test_a_refresh_that_fails_half_way_leaves_the_old_token_good(
     with standing.client() as browser:
         token = acting.tokens(browser, issued)["refresh_token"]
         with monkeypatch.context() as patched:
-            patched.setattr("etl.auth.tokens.RefreshRow.__init__", lambda _, **each: broken(**each))
+            patched.setattr("etl.auth.oauth.RefreshRow.__init__", lambda _, **each: broken(**each))
             assert acting.refresh(browser, issued, token).status_code == 503
         assert acting.refresh(browser, issued, token).status_code == 200
         assert acting.refresh(browser, issued, token).json()["error"] == "invalid_grant"

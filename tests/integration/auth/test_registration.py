@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 from joserfc.jwk import ECKey
 from sqlalchemy.exc import IntegrityError
 
-from etl.auth.database_tables import DeveloperRow
+from etl.auth.database_tables import Developer
 from etl.auth.records import InvalidForm, NoSuchApp
 from etl.auth.registration import draft_of_metadata
 from tests.integration.auth.standing import CALLBACK, DRAFT, PUBLIC, Standing, stand_up
@@ -107,7 +107,7 @@ def test_an_app_that_becomes_public_loses_its_secret_and_gets_one_back(standing:
     apps = standing.services.apps
     issued = standing.register()
     client_id = issued.app.client_id
-    public = apps.edit(client_id, replace(PUBLIC, name="Now public"))
+    public = apps.edit(client_id, PUBLIC.with_changes(name="Now public"))
     assert public.secret is None
     assert not apps.has_secret(client_id, issued.secret or "")
     again = apps.edit(client_id, DRAFT)
@@ -128,7 +128,7 @@ def test_disabling_and_enabling_is_no_way_around_the_approval(tmp_path: Path) ->
         apps.disable(client_id, developer=jo)
         assert apps.enable(client_id, developer=jo).status == "active"
         apps.disable(client_id, developer=jo)
-        evil = replace(DRAFT, redirect_uris=("https://evil.example/x",))
+        evil = DRAFT.with_changes(redirect_uris=("https://evil.example/x",))
         apps.edit(client_id, evil, developer=jo)
         assert apps.enable(client_id, developer=jo).status == "pending"
 
@@ -151,7 +151,7 @@ def test_no_text_holds_what_a_terminal_or_a_page_would_obey_or_stumble_over(
     standing: Standing, field: str, text: str
 ) -> None:
     with pytest.raises(InvalidForm) as refused:
-        standing.services.apps.register(replace(DRAFT, **{field: text}))
+        standing.services.apps.register(DRAFT.with_changes(**{field: text}))
     assert field in refused.value.problems
     standing.register(description="a\r\n\tb")
 
@@ -159,9 +159,9 @@ def test_no_text_holds_what_a_terminal_or_a_page_would_obey_or_stumble_over(
 def test_an_error_of_the_database_does_not_tell_what_was_to_be_stored(standing: Standing) -> None:
     values = {"email": "jo@app.example", "name": "Jo", "organization": ""}
     with standing.services.database.write() as session:
-        session.add(DeveloperRow(id="one", created=1, **values))
+        session.add(Developer(id="one", created=datetime.now(UTC), **values))
     with standing.services.database.read() as session:
-        session.add(DeveloperRow(id="two", created=1, **values))
+        session.add(Developer(id="two", created=datetime.now(UTC), **values))
         with pytest.raises(IntegrityError) as caught:
             session.flush()
         session.rollback()

@@ -7,7 +7,6 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from random import Random
@@ -53,7 +52,7 @@ def numbers(standing: Standing, today: date = LATER) -> YearlyNumbers:
 
 def test_each_member_counts_once_and_a_second_day_is_a_second_transfer(lasting: Standing) -> None:
     compass = lasting.services.apps.register(PUBLIC).app.client_id
-    other = lasting.services.apps.register(replace(PUBLIC, name="Another")).app.client_id
+    other = lasting.services.apps.register(PUBLIC.with_changes(name="Another")).app.client_id
     read(lasting, "one-day", compass, datetime(2026, 3, 1, 9, tzinfo=UTC), times=5)
     read(lasting, "two-days", compass, datetime(2026, 3, 1, 9, tzinfo=UTC))
     read(lasting, "two-days", compass, datetime(2026, 12, 31, 23, tzinfo=UTC))
@@ -74,7 +73,7 @@ def rows_left(standing: Standing) -> list[str]:
 
 def test_identities_go_some_time_after_the_year_and_its_numbers_stay(lasting: Standing) -> None:
     compass = lasting.services.apps.register(PUBLIC).app.client_id
-    other = lasting.services.apps.register(replace(PUBLIC, name="Another")).app.client_id
+    other = lasting.services.apps.register(PUBLIC.with_changes(name="Another")).app.client_id
     read(lasting, "one", compass, datetime(2025, 12, 31, 23, tzinfo=UTC))
     for app in (compass, other):
         read(lasting, "two", app, datetime(2026, 2, 1, tzinfo=UTC))

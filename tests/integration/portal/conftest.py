@@ -11,7 +11,7 @@ import pytest
 from httpx2 import Response
 from starlette.testclient import TestClient
 
-from etl.auth.records import ATTESTATIONS
+from etl.auth.registration import ATTESTATIONS
 from tests.integration.portal.served import BASE, Standing, in_production, stand_up
 
 FORM = {

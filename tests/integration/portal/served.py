@@ -18,7 +18,7 @@ from etl.auth.database_tables import Base
 from etl.auth.developers import Developers
 from etl.auth.form_protection import Browsers
 from etl.auth.mail import Mail, Mailer
-from etl.auth.rate_limits import EndpointLimits
+from etl.auth.rate_limits import RATES
 from etl.auth.records import DemoMember, Happening
 from etl.auth.revocations import Revocations
 from etl.auth.sessions import Sessions
@@ -29,6 +29,7 @@ from etl.portal.portal import Portal, SandboxMember
 from etl.portal.rendering import open_templates
 from etl.portal.sessions import PortalSessions
 from etl.portal.site_facts import Contact, ServerFacts, Site
+from etl.web.rate_limits import RateLimiter
 
 BASE = "https://api.example"
 
@@ -192,7 +193,7 @@ def stand_up(
         links=SignInLinks(
             configuration, database, mailer, clock=clock, randomness=secrets.token_bytes
         ),
-        limits=EndpointLimits(),
+        limits=RateLimiter(RATES),
         entrance=PortalSessions(browsers, sessions, developers),
         templates=open_templates(site.templates),
         members=_members if site.sandbox else None,

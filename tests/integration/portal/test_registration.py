@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from etl.auth.records import ATTESTATIONS, AppStatus
+from etl.auth.records import AppStatus
+from etl.auth.registration import ATTESTATIONS
 from tests.integration.portal.conftest import FORM, Browser, browser
 from tests.integration.portal.served import Standing
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from starlette.concurrency import run_in_threadpool
 
-from etl.auth.records import App, AppStatus
+from etl.auth.database_tables import App
+from etl.auth.records import AppStatus
 from etl.bootstrap import auth
 from etl.bootstrap.portal import TRY_CLIENT, portal_room, site_of
 from etl.bootstrap.served_app import authorization, opened, prepared

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from etl.auth.database_tables import AppRow
-from etl.auth.records import AppDraft, InvalidForm
-from etl.auth.registration import redirect_uri_problem
+from etl.auth.database_tables import App
+from etl.auth.records import InvalidForm
+from etl.auth.registration import AppDraft, redirect_uri_problem
 from tests.integration.auth import standing as acting
 from tests.integration.auth.standing import ANA, BASE, BEN, CALLBACK, DRAFT, PUBLIC, Standing
 
@@ -317,7 +316,7 @@ def test_an_app_that_may_not_work_gets_as_far_as_an_unknown_one(
         apps.delete(client_id)
     elif status == "pending":
         with standing.services.database.write() as session:
-            session.get_one(AppRow, client_id).status = "pending"
+            session.get_one(App, client_id).status = "pending"
     else:
         client_id = "unknown"
     with standing.client() as browser:
@@ -530,7 +529,7 @@ def test_in_production_an_app_waits_and_what_changes_waits_again(tmp_path: Path)
             assert apps.approve(client_id, apps.get(client_id).revision).is_plain
             assert browser.get("/oauth/authorize", params=asking).status_code == 200
             body = acting.tokens(browser, issued)
-            evil = replace(issued.app.draft, redirect_uris=("https://evil.example/x",))
+            evil = issued.app.draft.with_changes(redirect_uris=("https://evil.example/x",))
             assert apps.edit(client_id, evil).app.status == "pending"
             assert browser.get("/oauth/authorize", params=asking).status_code == 400
             assert acting.refresh(browser, issued, body["refresh_token"]).status_code == 401

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from etl.auth.apps import Issued
 from etl.auth.audit_verification import verify_trail
 from etl.auth.authorization_server import tidy
 from etl.auth.configuration import DemoDirectory
-from etl.auth.records import DemoMember, Issued
+from etl.auth.records import DemoMember
 from etl.auth.yearly_numbers import yearly_numbers
 from tests.integration.auth import standing as acting
 from tests.integration.auth.standing import PUBLIC, Standing, stand_up

@@ -16,7 +16,8 @@ from httpx2 import Response
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet, OctKey, RSAKey
 
-from etl.auth.records import InvalidForm, Issued
+from etl.auth.apps import Issued
+from etl.auth.records import InvalidForm
 from tests.integration.auth import standing as acting
 from tests.integration.auth.standing import ANA, BASE, CALLBACK, PUBLIC, VERIFIER, Standing
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from etl.auth.rate_limits import RATES, TooMany
+from etl.auth.rate_limits import RATES
 from etl.bootstrap import auth
 from etl.bootstrap.settings import Settings, read_settings
 from etl.errors import MappingError
+from etl.web.rate_limits import TooMany
 from tests.unit.gateway import trees
 
 ROOT = Path(__file__).parents[3]
@@ -166,7 +167,7 @@ def test_limits_of_endpoints_are_settings(tmp_path: Path) -> None:
     ("limits", "says"),
     [
         ({"sign-on": "3/minute"}, "'sign-on' is no endpoint; there are authorize, sign-in"),
-        ({"token": "many"}, "token: 'many' is no rate; write one like 30/minute"),
+        ({"token": "many"}, "token: 'many' is no rate; write one like 600/minute"),
     ],
 )
 def test_a_limit_that_is_none_is_refused_at_the_start(

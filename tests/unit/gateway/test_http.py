@@ -212,7 +212,7 @@ def test_no_cache_keeps_what_is_a_members(server: Server, path: str) -> None:
     assert got.headers["cache-control"] == "private, no-store"
     assert "authorization" in got.headers["vary"]
     assert got.headers["x-content-type-options"] == "nosniff"
-    assert got.headers["strict-transport-security"] == "max-age=31536000"
+    assert got.headers["strict-transport-security"] == "max-age=31536000; includeSubDomains"
 
 
 def test_browser_apps_of_any_origin_may_read_by_default(server: Server) -> None:

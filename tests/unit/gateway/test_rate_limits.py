@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.gateway.fhir_errors import FhirError
-from etl.gateway.rate_limits import RateLimits, Windows, rate_of
 from etl.gateway.timeouts import RequestTimeout
+from etl.web.rate_limits import RateLimiter, TooMany, Windows, parse_rate
 from tests.virtual_time import pass_time, run_virtually
 
 
@@ -27,14 +26,15 @@ class Clock:
 def refused(windows: Windows, *who: str) -> int | None:
     """Return the seconds to wait where a request is refused."""
     try:
-        windows.count(*who)
-    except FhirError as rejection:
-        return int(dict(rejection.headers)[b"retry-after"])
+        windows.check(who)
+        windows.hit(who)
+    except TooMany as refusal:
+        return refusal.retry_after
     return None
 
 
 def windows(text: str, clock: Clock, most: int = 1000) -> Windows:
-    rate = rate_of(text)
+    rate = parse_rate(text)
     assert rate is not None
     return Windows(rate, clock, most)
 
@@ -78,13 +78,12 @@ def test_a_window_that_is_over_gives_room_first() -> None:
 
 
 def test_an_empty_rate_sets_no_limit_and_nonsense_is_refused() -> None:
-    limits = RateLimits("", "")
+    limits = RateLimiter({"member": ""})
     for _ in range(1000):
-        limits.count("app", "patient")
-        limits.count_refused("192.0.2.1")
+        limits.hit("member", "app", "patient")
     for text in ("often", "10", "10/fortnight", "-1/minute"):
         with pytest.raises(ValueError, match="is no rate"):
-            rate_of(text)
+            parse_rate(text)
 
 
 def test_work_that_is_quick_is_left_alone_and_slow_work_is_ended() -> None:

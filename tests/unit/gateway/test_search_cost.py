@@ -14,16 +14,17 @@ import pytest
 
 from benchmarks.hostile_searches import hostile_searches
 from etl.gateway import processor_time, provider_directory
+from etl.gateway.authentication import SECONDS_A_REQUEST, PublicAuthenticator
 from etl.gateway.fhir_errors import FhirError
 from etl.gateway.processor_time import LongWork, ProcessorTime
 from etl.gateway.provider_directory import DirectoryService
-from etl.gateway.rate_limits import SECONDS_A_REQUEST, RateLimits
 from etl.gateway.search import comparisons
 from etl.gateway.search.cost import BUDGET
 from etl.gateway.search.parsing import parse
 from etl.gateway.search.whole_columns import DirectoryColumns, WholeColumn, columns_of
 from etl.gateway.search.whole_matching import KeptRows
 from etl.gateway.supported_fhir import PLAN_NET_TYPES
+from etl.web.rate_limits import RateLimiter, TooMany
 from tests.unit.gateway.calls import Server, served
 from tests.unit.gateway.trees import LISTED, grant, opened, run, sample_tree
 
@@ -216,14 +217,14 @@ def test_a_failure_and_a_cancellation_reach_what_is_measured() -> None:
 
 
 def test_ten_milliseconds_count_as_one_more_request_of_the_address() -> None:
-    limits = RateLimits("5/minute", "", lambda: 0.0)
-    limits.count("public", "192.0.2.1")
-    limits.count_time("public", "192.0.2.1", 0.9 * SECONDS_A_REQUEST)
-    limits.count_time("public", "192.0.2.1", 3.5 * SECONDS_A_REQUEST)
-    limits.count("public", "192.0.2.1")
-    with pytest.raises(FhirError, match="rate-limited"):
-        limits.count("public", "192.0.2.1")
-    limits.count("public", "192.0.2.2")
+    everybody = PublicAuthenticator((), RateLimiter({"member": "5/minute"}, lambda: 0.0))
+    everybody.count_refused("192.0.2.1")
+    everybody.count_time("192.0.2.1", 0.9 * SECONDS_A_REQUEST)
+    everybody.count_time("192.0.2.1", 3.5 * SECONDS_A_REQUEST)
+    everybody.count_refused("192.0.2.1")
+    with pytest.raises(TooMany):
+        everybody.count_refused("192.0.2.1")
+    everybody.count_refused("192.0.2.2")
 
 
 def test_the_time_of_a_directory_search_counts_in_the_limit_of_its_address(

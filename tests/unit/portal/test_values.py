@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from joserfc.jwk import ECKey
 
-from etl.auth.records import ATTESTATIONS, AppDraft, Authentication, ClientType
+from etl.auth.records import InvalidForm
+from etl.auth.registration import ATTESTATIONS, AppDraft, Authentication, ClientType
 from etl.portal.capability_tables import read_statement
 from etl.portal.examples import FILES, example_file, page_examples
 from etl.portal.forms import KINDS, Form, blank_draft, draft_of, explained, form_of
@@ -41,18 +43,22 @@ SERVED = ServerFacts(
 
 @pytest.mark.parametrize(("client_type", "authentication"), KINDS.values())
 def test_a_draft_survives_its_form(client_type: ClientType, authentication: Authentication) -> None:
-    jwks = '{"keys": []}' if authentication == "private_key_jwt" else ""
-    draft = replace(
-        DRAFT, client_type=client_type, authentication=authentication, jwks=jwks, plain_launch=True
+    key = ECKey.generate_key("P-256").as_dict(private=False)
+    draft = DRAFT.with_changes(
+        client_type=client_type,
+        authentication=authentication,
+        jwks=json.dumps({"keys": [key]}) if authentication == "private_key_jwt" else "",
+        plain_launch=client_type == "confidential",
     )
     assert draft_of(form_of(draft)) == draft
 
 
 @given(st.dictionaries(st.text(max_size=12), st.text(max_size=40), max_size=8))
-def test_whatever_is_sent_makes_a_draft_that_the_registry_can_judge(values: dict[str, str]) -> None:
-    draft = draft_of(Form(values))
-    assert draft.client_type in ("confidential", "public")
-    assert set(draft.attestations) <= set(ATTESTATIONS)
+def test_whatever_is_sent_is_refused_with_sentences_at_fields(values: dict[str, str]) -> None:
+    with pytest.raises(InvalidForm) as refused:
+        draft_of(Form(values))
+    assert set(refused.value.problems) <= set(AppDraft.model_fields)
+    assert all(refused.value.problems.values())
 
 
 def test_the_blank_form_suggests_what_is_known() -> None:

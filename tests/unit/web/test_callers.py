@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from etl.smart.callers import caller_of
+from etl.web.rate_limits import caller_of
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""HTTP for all rooms of the served process: headers, bodies, rate limits, templates."""

@@ -1,0 +1,33 @@
+"""Templates of pages: Jinja2, always escaped; a name that is missing is an error."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jinja2 import (
+    BaseLoader,
+    ChoiceLoader,
+    Environment,
+    FileSystemLoader,
+    PackageLoader,
+    StrictUndefined,
+)
+
+
+def open_templates(package: str, own: Path | None = None) -> Environment:
+    """Return the templates of a room; all of them extend `page.html.j2`, the base page.
+
+    Args:
+        package: the room.
+        own: folder of templates that override the room's by their names; None for none.
+    """
+    loaders: list[BaseLoader] = [PackageLoader(package), PackageLoader("etl.web")]
+    if own is not None:
+        loaders.insert(0, FileSystemLoader(own))
+    return Environment(
+        loader=ChoiceLoader(loaders),
+        autoescape=True,  # whatever the template's name ends in
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
