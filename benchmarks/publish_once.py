@@ -12,8 +12,7 @@ from etl.bootstrap.gc_policy import gc_disabled
 from etl.storage.port import Store
 
 with gc_disabled():  # as the command line loads them
-    from etl.bootstrap.settings import read_settings
-    from etl.bootstrap.targets import target_store
+    from etl.bootstrap.settings import read_settings, target_store
     from etl.bootstrap.use_cases import run_extract
     from etl.pipeline.progress import Phases
     from etl.publish.reader import open_current

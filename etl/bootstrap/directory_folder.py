@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from etl.bootstrap.brand import brand_document, brand_of
-from etl.bootstrap.settings import Settings
-from etl.bootstrap.targets import target_store
+from etl.bootstrap.settings import Settings, target_store
 from etl.errors import UsageError
 from etl.model.data_models import DIRECTORY, stated_model
 from etl.publish.canonical_json import day_instant

@@ -11,11 +11,9 @@ from pathlib import Path
 from typing import Final
 
 from etl.bootstrap.definitions import load_definitions
-from etl.bootstrap.settings import Settings
-from etl.bootstrap.targets import target_store
+from etl.bootstrap.settings import Settings, target_store
 from etl.errors import StoreError
-from etl.monitoring.http_calls import HookFailed, exchange
-from etl.monitoring.notification import notify_services, run_command
+from etl.monitoring.notification import HookFailed, exchange, notify_services, run_command
 from etl.monitoring.openlineage_events import LineageOptions, emit_end, emit_start
 from etl.pipeline.run_record import GOOD, RunRecord, RunStart
 from etl.publish import object_keys

@@ -12,8 +12,7 @@ from msgspec.structs import replace
 
 from etl.bootstrap.monitors import run_began, run_ended
 from etl.bootstrap.release_approvals import Approvals
-from etl.bootstrap.settings import Settings
-from etl.bootstrap.targets import target_store
+from etl.bootstrap.settings import Settings, target_store
 from etl.bootstrap.use_cases import now, roll_back, run_extract
 from etl.errors import EtlError
 from etl.pipeline import run_record

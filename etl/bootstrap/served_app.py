@@ -48,8 +48,7 @@ from etl.bootstrap.brand import brand_document, brand_of
 from etl.bootstrap.gc_policy import gc_disabled, relax_gc
 from etl.bootstrap.served_rooms import DIRECTORY, FHIR, ServedRoom, ServerDescription
 from etl.bootstrap.setting_groups import ServeSettings
-from etl.bootstrap.settings import Settings
-from etl.bootstrap.targets import store_options
+from etl.bootstrap.settings import Settings, store_options
 from etl.errors import MappingError, Mistakes, StoreError
 from etl.gateway import authentication
 from etl.gateway.access_log import AccessLog, AccessLogMiddleware, JsonFormatter

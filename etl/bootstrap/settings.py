@@ -27,6 +27,9 @@ from etl.bootstrap import setting_errors
 from etl.bootstrap import setting_groups as groups
 from etl.documents.nearest import nearest
 from etl.errors import MappingError, Mistakes
+from etl.publish.object_keys import CLOSED
+from etl.storage.open_store import open_store
+from etl.storage.port import Store, StoreOptions
 
 FILE: Final = "cpcds.toml"
 SANDBOX_DATABASE: Final = "cpcds-auth.sqlite3"
@@ -257,3 +260,18 @@ def setting_names(model: type[BaseModel] = Settings, before: str = "") -> dict[s
         else:
             names[f"{before}{name}"] = field.description or ""
     return names
+
+
+def store_options(settings: Settings) -> StoreOptions:
+    """Return the storage options of the target from the settings."""
+    mode = settings.publish.folder_mode
+    return StoreOptions(**settings.store.model_dump(), mode=mode, closed=CLOSED)
+
+
+def target_store(settings: Settings) -> Store:
+    """Return the store of the target.
+
+    Raises:
+        UsageError: the target is neither a folder nor `s3://bucket/prefix`.
+    """
+    return open_store(settings.target, store_options(settings))

@@ -27,8 +27,7 @@ from etl.bootstrap.release_approvals import (
     refusal_of,
 )
 from etl.bootstrap.served_rooms import DIRECTORY
-from etl.bootstrap.settings import Settings
-from etl.bootstrap.targets import store_options, target_store
+from etl.bootstrap.settings import Settings, store_options, target_store
 from etl.errors import DamagedObject, EtlError, NotFound, StoreError, UsageError
 from etl.local.executor import LocalExecutor
 from etl.local.workers import Workers
@@ -36,18 +35,15 @@ from etl.model.data_models import CLAIMS, stated_model
 from etl.pipeline.context import Publication, RunContext
 from etl.pipeline.deltas.layers import kept_layers, layer_of
 from etl.pipeline.deltas.merge import LayerRows, merged_origins
-from etl.pipeline.earlier_reports import write_nights_page
-from etl.pipeline.explain import Explainer, Layers, require_same
+from etl.pipeline.executor import Target
+from etl.pipeline.lineage.explain import Explainer, Layers, require_same
 from etl.pipeline.lineage.row_places import ExtractRows
-from etl.pipeline.lineage.subjects import Subject
 from etl.pipeline.one_off import Conversion, Validation, check_report_folder, convert, validate
 from etl.pipeline.progress import Emit
 from etl.pipeline.read import open_with, read
-from etl.pipeline.rebuild import RebuildResult, rebuilt
 from etl.pipeline.run import PlanResult, RunResult, plan, remake, run
 from etl.pipeline.sidecar.answers import SidecarExplainer
 from etl.pipeline.sidecar.pieces import sidecar_of
-from etl.pipeline.target import Target
 from etl.publish.bulk_files import BulkOptions, PlanFinderOptions
 from etl.publish.bulk_pages import write_pages
 from etl.publish.canonical_json import as_instant, instant
@@ -56,12 +52,13 @@ from etl.publish.directory_files import full_url_base
 from etl.publish.history import find_release, resume, rollback
 from etl.publish.lease import run_lease
 from etl.publish.manifest import Manifest, changed_ids, id_facts
-from etl.publish.prune import PruneResult, prune
+from etl.publish.prune import Expiry, PruneResult, prune
 from etl.publish.reader import Current, Release, open_current, open_release
-from etl.publish.retention import Expiry
+from etl.publish.rebuild import RebuildResult, rebuilt
 from etl.publish.signatures import SigningKey
 from etl.publish.verify import require_whole
-from etl.reports.lineage import Lineage
+from etl.reports.earlier_reports import write_nights_page
+from etl.reports.lineage import Lineage, Subject
 from etl.sources.extract_files import ExtractFiles
 from etl.sources.extract_folder import files_of
 

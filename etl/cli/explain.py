@@ -13,8 +13,8 @@ from etl.bootstrap.use_cases import explain_subject
 from etl.cli import options
 from etl.cli.progress import progress
 from etl.errors import UsageError
-from etl.pipeline.lineage.subjects import ClaimSubject, ResourceSubject, RowSubject, Subject
 from etl.reports import lineage as lineages
+from etl.reports.lineage import ClaimSubject, ResourceSubject, RowSubject, Subject
 
 
 @click.command("explain")

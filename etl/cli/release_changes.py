@@ -16,16 +16,21 @@ from etl.cli.result_tables import (
     show_rejected,
 )
 from etl.model.data_models import stated_model
-from etl.pipeline.earlier_reports import report_of
-from etl.pipeline.masked_samples import changed_samples
 from etl.pipeline.run import PlanResult
-from etl.publish.change_counts import ChangeCounts, Changes
 from etl.publish.diff import Difference
+from etl.publish.manifest import ChangeCounts, Changes
 from etl.publish.network_changes import MovedProvider, NetworkChanges, ProviderChanges
 from etl.publish.reader import Release
 from etl.quality import enforce
 from etl.reports.changes import money_changes, news_since
-from etl.reports.changes_page import ChangesPage, LimitLine, changes_page, moved_elements
+from etl.reports.changes_page import (
+    ChangesPage,
+    LimitLine,
+    changed_samples,
+    changes_page,
+    moved_elements,
+)
+from etl.reports.earlier_reports import report_of
 from etl.reports.summary import rows_by_fate
 
 _SHOWN: Final = 20

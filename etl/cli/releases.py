@@ -11,7 +11,7 @@ from typing import Any, Final
 import click
 
 from etl.bootstrap.recorded_run import roll_back_and_record
-from etl.bootstrap.targets import target_store
+from etl.bootstrap.settings import target_store
 from etl.bootstrap.use_cases import (
     plan_finder_note,
     prune_target,
@@ -24,14 +24,14 @@ from etl.cli.result_tables import totals_text
 from etl.errors import StoreError, if_interrupted
 from etl.model.data_models import stated_model
 from etl.pipeline.progress import ignore
-from etl.pipeline.rebuild import RebuildResult
 from etl.pipeline.run_record import GOOD, RunRecord, read_records
 from etl.publish.canonical_json import as_instant
-from etl.publish.change_counts import ChangeCounts, Changes
 from etl.publish.diff import compare
 from etl.publish.history import ReleaseInfo, find_release, releases
+from etl.publish.manifest import ChangeCounts, Changes
 from etl.publish.network_changes import network_changes
 from etl.publish.prune import FOLDERS
+from etl.publish.rebuild import RebuildResult
 from etl.publish.signatures import check_descent, check_signature, check_time_stamp
 from etl.publish.verify import Problem, VerifyResult, verify
 from etl.reports.report_index import runs_page

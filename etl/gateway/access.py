@@ -17,7 +17,7 @@ from etl.gateway.fhir_errors import FhirError
 from etl.gateway.includes import Hit, referenced
 from etl.gateway.release_reader import ReleaseTree, column_name
 from etl.gateway.supported_fhir import ResourceType
-from etl.publish.rendered_resources import LISTED, NAMED, ROW
+from etl.publish.block import LISTED, NAMED, ROW
 from etl.smart.grants import Grant
 from etl.smart.scopes import Interaction
 

@@ -11,7 +11,7 @@ from typing import Final
 import pyarrow as pa
 
 from etl.pipeline.executor import Pieces, TaskOutput
-from etl.pipeline.outcome import outcome_from, outcome_to
+from etl.pipeline.totals import outcome_from, outcome_to
 from etl.pipeline.unit import UnitResult
 from etl.rows import table_schema
 from etl.sources.finished_steps import Inventory

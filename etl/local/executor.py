@@ -13,12 +13,11 @@ from etl.local.checkpoints import Checkpoints, open_directory, save_directory
 from etl.local.memory import MANY_ROWS, MemoryBudget, free_here
 from etl.local.workers import Workers, definitions_here
 from etl.pipeline.definitions import Definitions
-from etl.pipeline.executor import Cutting, PartitionedExtract, Task, TaskOutput
+from etl.pipeline.executor import Cutting, PartitionedExtract, RunStore, Task, TaskOutput
 from etl.pipeline.incremental.dependencies import Dependencies
-from etl.pipeline.partition.check_and_map import PartitionContext
+from etl.pipeline.partition.mapping import PartitionContext
 from etl.pipeline.partition.providers import Providers, providers_of
 from etl.pipeline.progress import ignore
-from etl.pipeline.target import RunStore
 from etl.pipeline.unit import UnitContext, process_unit
 from etl.sources import (
     Emit,

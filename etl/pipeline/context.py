@@ -8,10 +8,9 @@ from pathlib import Path
 
 from etl.jobs import ALONE, PreparedRunner
 from etl.pipeline.definitions import Definitions
-from etl.pipeline.executor import Executor
+from etl.pipeline.executor import Executor, Target
 from etl.pipeline.progress import Emit
 from etl.pipeline.release_limits import ReleaseLimits
-from etl.pipeline.target import Target
 from etl.publish.bulk_files import BulkOptions
 from etl.publish.lease import Lease
 from etl.publish.reader import Current

@@ -2,6 +2,8 @@
 
 An executor decides where work is done and what survives there. It has no influence on results: the
 units follow from the number of partitions alone, and their outcomes come in order.
+
+A task names the target of its run, which every process opens for itself.
 """
 
 from __future__ import annotations
@@ -9,7 +11,8 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeAlias
 
@@ -20,12 +23,80 @@ from etl.jobs import JobRunner
 from etl.pipeline.certificate import Certifying
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.incremental.reuse import PreviousRelease
-from etl.pipeline.outcome import Outcome
 from etl.pipeline.partition.mapping import PlanResources
-from etl.pipeline.target import Target
+from etl.pipeline.totals import Outcome
 from etl.quality.checks.cascade import DecidedRows
 from etl.sources import Emit, Extract, Partitions
-from etl.storage.port import Store
+from etl.storage.local import LocalStore
+from etl.storage.open_store import open_store
+from etl.storage.port import Store, StoreOptions
+from etl.storage.wrappers import OverlayStore
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The target of a run; can be sent to another process.
+
+    Attributes:
+        name: a folder, or `s3://bucket/prefix`.
+        options: settings of the store.
+        overlay: a folder of this machine that is written to instead; empty for none.
+    """
+
+    name: str
+    options: StoreOptions
+    overlay: str = ""
+
+    @property
+    def is_trial(self) -> bool:
+        """Whether readers never see what is written: it goes to an overlay."""
+        return bool(self.overlay)
+
+    def in_any_folder(self) -> Target:
+        """Return the same target for processes that have another current folder."""
+        return self if "://" in self.name else replace(self, name=str(Path(self.name).absolute()))
+
+    def store(self) -> Store:
+        """Return the store."""
+        store = open_store(self.name, self.options)
+        return OverlayStore(store, LocalStore(Path(self.overlay))) if self.overlay else store
+
+
+class RunStore:
+    """The store of a run's target, opened once in each process: on S3 that costs 0.1 s.
+
+    Copies that come to another process, with each of its jobs, share one.
+
+    Args:
+        target: the target.
+    """
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._is_copy = False
+
+    def __getstate__(self) -> Target:
+        """Leave out the store."""
+        return self._target
+
+    def __setstate__(self, target: Target) -> None:
+        """Restore a pickled store. Opens nothing: an error raised here would be lost."""
+        self._target = target
+        self._is_copy = True
+
+    def __call__(self) -> Store:
+        """Return the store."""
+        return self._store
+
+    @cached_property
+    def _store(self) -> Store:
+        return _shared(self._target) if self._is_copy else self._target.store()
+
+
+@lru_cache(maxsize=1)
+def _shared(target: Target) -> Store:
+    return target.store()
+
 
 _MOST_TOGETHER: Final = 8
 """Most partitions of a unit: their places and ledgers are in memory at once."""

@@ -26,7 +26,6 @@ from etl.pipeline.incremental.cache import (
 )
 from etl.pipeline.incremental.dependencies import Dependencies, changed_names, directory_digests
 from etl.pipeline.incremental.reuse import PreviousRelease
-from etl.pipeline.outcome import Outcome
 from etl.pipeline.partition.directory import (
     check_directory,
     mapped_directory,
@@ -42,7 +41,7 @@ from etl.pipeline.sidecar.pieces import (
     extract_mark,
     sidecar_before,
 )
-from etl.pipeline.totals import Totals
+from etl.pipeline.totals import Outcome, Totals
 from etl.publish.kept_objects import ObjectRef, RangeRef
 from etl.quality import Checked, Verdict, check_totals, reconcile, verdicts
 from etl.reports.finding_places import FindingPlaces

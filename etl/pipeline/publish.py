@@ -21,6 +21,7 @@ from etl.pipeline.partition.mapping import PlanResources
 from etl.pipeline.partition.providers import with_listing
 from etl.pipeline.process import ProcessedExtract
 from etl.pipeline.progress import Emit, StageAdvanced, StageExtended, ignore
+from etl.publish.block import PatientResources, Resource
 from etl.publish.canonical_json import instant
 from etl.publish.directory import write_directory
 from etl.publish.kept_objects import ObjectRef
@@ -28,7 +29,6 @@ from etl.publish.manifest import Manifest, ReleaseFacts
 from etl.publish.partition_writer import CATALOG_ROWS, SavedPartition, write_partition
 from etl.publish.reader import Release, open_release
 from etl.publish.release import assemble, commit
-from etl.publish.rendered_resources import PatientResources, Resource
 from etl.storage.port import Store
 
 _STEPS: Final = 256

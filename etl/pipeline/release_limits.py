@@ -14,8 +14,7 @@ from typing import Any, Final
 
 from etl.model.canonical_tables import TABLES
 from etl.model.data_models import stated_model
-from etl.publish.change_counts import Changes
-from etl.publish.manifest import Manifest, ReleaseFacts
+from etl.publish.manifest import Changes, Manifest, ReleaseFacts
 from etl.quality import Verdict
 from etl.quality.totals.limits import FEW, percent
 

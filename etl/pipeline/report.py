@@ -43,7 +43,7 @@ from etl.quality.totals.limits import REJECTION_LIMITS, refusal
 from etl.reports import report_values as values
 from etl.reports.certificate import CertificateFacts, FileMoney, TimelinessFacts
 from etl.reports.directory import DirectoryFacts
-from etl.reports.report_writer import write_report
+from etl.reports.document import write_report
 from etl.reports.small_cells import exact_csv, shown_money
 from etl.sources import Extract, Partitions
 from etl.sources.rule_ids import RAGGED_ROW

@@ -17,9 +17,7 @@ from etl.pipeline.certificate import write_state
 from etl.pipeline.context import Publication, RunContext
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.deltas.layers import keep_layers
-from etl.pipeline.earlier_reports import release_before, report_of, write_nights_page
-from etl.pipeline.executor import PartitionedExtract
-from etl.pipeline.masked_samples import ChangedSample, changed_samples
+from etl.pipeline.executor import PartitionedExtract, RunStore
 from etl.pipeline.process import ProcessedExtract, process, write_results
 from etl.pipeline.read import default_stamp, read_release
 from etl.pipeline.release_limits import input_verdicts, retraction_verdicts
@@ -36,29 +34,28 @@ from etl.pipeline.suites import (
     known_results,
     sample_of,
 )
-from etl.pipeline.target import RunStore
 from etl.pipeline.totals import counted_coverage, published_money
 from etl.publish.bulk import ParallelReading, with_bulk
 from etl.publish.bulk_pages import write_pages
 from etl.publish.canonical_json import as_instant
-from etl.publish.change_counts import Changes
 from etl.publish.damaged_objects import damage_note
 from etl.publish.kept_objects import ObjectRef
-from etl.publish.manifest import Manifest, ReleaseFacts, id_facts
+from etl.publish.manifest import Changes, Manifest, ReleaseFacts, id_facts
 from etl.publish.network_changes import NetworkChanges, network_changes
 from etl.publish.reader import Current, Release
 from etl.publish.release import is_published, put_named
 from etl.quality.totals.by_member import NOBODY
 from etl.reports.changes import money_changes, news_since
-from etl.reports.changes_page import MovedElement, moved_elements
+from etl.reports.changes_page import ChangedSample, MovedElement, changed_samples, moved_elements
 from etl.reports.document import money_document
+from etl.reports.earlier_reports import release_before, report_of, write_nights_page
 from etl.reports.must_support import must_support_json
 from etl.reports.report_values import DefaultStamp, ReleaseBefore
 from etl.reports.small_cells import shown_money
 from etl.reports.summary import Rejected, rows_by_fate, rules_of
 from etl.sources import Extract
-from etl.storage.observed import ObservedStore
 from etl.storage.port import Store
+from etl.storage.wrappers import ObservedStore
 
 _OTHER_OBJECTS: Final = 6
 """About how many objects a commit writes beside reports and ledgers: lists, manifest, pages."""

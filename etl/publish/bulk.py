@@ -22,10 +22,10 @@ from typing import Final
 
 from etl.jobs import ALONE, EmitAny, JobRunner, no_event
 from etl.model.data_models import stated_model
+from etl.publish.block import rank
 from etl.publish.bulk_files import BulkFiles, BulkOptions
 from etl.publish.canonical_json import JSON, dumps
 from etl.publish.catalog import CatalogEntry
-from etl.publish.change_counts import Changes
 from etl.publish.diff import Name, UnitChange, changed_directory, changed_patients
 from etl.publish.directory_files import (
     FILE_INPUTS,
@@ -34,9 +34,8 @@ from etl.publish.directory_files import (
     write_directory_files,
 )
 from etl.publish.kept_objects import MEMORY, ObjectRef, checked, write_object
-from etl.publish.manifest import Manifest
+from etl.publish.manifest import Changes, Manifest
 from etl.publish.reader import Current, Release, lines_of, open_index, read_parts
-from etl.publish.rendered_resources import rank
 from etl.publish.search_index import BlockPart, Index
 from etl.storage.parallel import Writer, mapped
 from etl.storage.port import Store

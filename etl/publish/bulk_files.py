@@ -17,8 +17,8 @@ from typing import Final
 import deflate
 
 from etl.errors import StoreError
+from etl.publish.block import rank
 from etl.publish.canonical_json import JSON, sha256
-from etl.publish.rendered_resources import rank
 from etl.storage.parallel import Writer
 
 FOLDER: Final = "bulk/"

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from etl.publish.catalog import CatalogEntry, parse_rows, place, row_lines
-from etl.publish.change_counts import ChangeCounts, Changes, total
-from etl.publish.manifest import Shard
+from etl.publish.manifest import ChangeCounts, Changes, Shard, total
 from etl.publish.reader import Release, open_index
 from etl.publish.search_index import Index
 from etl.storage.parallel import mapped

@@ -7,10 +7,10 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import partial
 
+from etl.publish.block import Resources
 from etl.publish.catalog import DIRECTORY_TARGET, CatalogEntry, choose_bits, shard_number
-from etl.publish.change_counts import Changes, total
+from etl.publish.manifest import Changes, total
 from etl.publish.reader import NOTHING_LOST, LostObjects, Release, open_index
-from etl.publish.rendered_resources import Resources
 from etl.publish.search_index import Gone
 from etl.publish.segments import SegmentEntry, write_segments
 from etl.publish.unit_writer import (

@@ -32,13 +32,13 @@ import deflate
 import msgspec
 
 from etl.errors import StoreError
+from etl.publish.block import rank
 from etl.publish.bulk_files import BulkOptions, PlanFinderOptions, Spool
 from etl.publish.canonical_json import JSON, dumps, sha256
 from etl.publish.catalog import CatalogEntry
 from etl.publish.directory_graph import PLACE_BITS, PLAN_FINDER_TYPES, DirectoryGraph
 from etl.publish.kept_objects import MEMORY, ObjectRef, checked, read_object
 from etl.publish.reader import Release, lines_of, open_index, read_all, read_parts
-from etl.publish.rendered_resources import rank
 from etl.storage.parallel import Writer, mapped
 from etl.storage.port import Store
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+from etl.publish.block import REFERENCE
 from etl.publish.canonical_json import JSON, loads
-from etl.publish.rendered_resources import REFERENCE
 
 PLAN_FINDER_TYPES: Final = (
     *("InsurancePlan", "Organization", "Practitioner"),

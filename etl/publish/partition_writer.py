@@ -16,12 +16,11 @@ from typing import Final, Protocol
 
 import msgspec
 
-from etl.publish.block import Line
+from etl.publish.block import Line, PatientResources
 from etl.publish.canonical_json import JSON, dumps, loads
 from etl.publish.catalog import CatalogEntry, place
-from etl.publish.change_counts import Changes, total
 from etl.publish.kept_objects import to_bytes
-from etl.publish.rendered_resources import PatientResources
+from etl.publish.manifest import Changes, total
 from etl.publish.unit_writer import Owner, to_line, write_unit
 from etl.storage.parallel import Writer
 from etl.storage.port import Store

@@ -27,10 +27,9 @@ from etl.publish.catalog import (
     render_shard,
     shard_number,
 )
-from etl.publish.change_counts import Changes, total
 from etl.publish.directory import DirectoryResult
 from etl.publish.lease import Lease
-from etl.publish.manifest import Manifest, Pointer, ReleaseFacts, Shard
+from etl.publish.manifest import Changes, Manifest, Pointer, ReleaseFacts, Shard, total
 from etl.publish.partition_writer import PartitionUnits, merged_kept, merged_units
 from etl.publish.reader import Current, Release, open_release, read_pointer
 from etl.publish.signatures import SigningKey

@@ -13,13 +13,21 @@ from typing import Final
 
 from etl.errors import StoreError
 from etl.publish import object_keys
-from etl.publish.block import Block, Line, hashed_head, in_block_order, line_head, render_block
+from etl.publish.block import (
+    Block,
+    Line,
+    Resource,
+    hashed_head,
+    in_block_order,
+    line_head,
+    rank,
+    render_block,
+)
 from etl.publish.canonical_json import instant, loads, sha256, short_hash
 from etl.publish.catalog import ID, CatalogEntry
-from etl.publish.change_counts import ChangeCounts, Changes
 from etl.publish.kept_objects import checked
+from etl.publish.manifest import ChangeCounts, Changes
 from etl.publish.reader import open_index
-from etl.publish.rendered_resources import Resource, rank
 from etl.publish.search_index import Gone, IndexRow, render_index
 from etl.storage.parallel import Writer
 from etl.storage.port import Store

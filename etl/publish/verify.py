@@ -10,15 +10,14 @@ from typing import Final, Literal
 
 from etl.errors import NotFound, StoreError
 from etl.publish import object_keys
-from etl.publish.block import Line, hashed_head, header_line, line_head, unpack
+from etl.publish.block import REFERENCE, Line, hashed_head, header_line, line_head, unpack
 from etl.publish.bulk_pages import untrue_pages
 from etl.publish.canonical_json import dumps, instant, short_hash
 from etl.publish.catalog import CatalogEntry, parse_shard, shard_number
 from etl.publish.kept_objects import ObjectRef, checked
 from etl.publish.manifest import Pointer, Shard
+from etl.publish.prune import Expiry, read_expiry
 from etl.publish.reader import Release, open_index, read_pointer
-from etl.publish.rendered_resources import REFERENCE
-from etl.publish.retention import Expiry, read_expiry
 from etl.publish.search_index import Index, IndexRow, rows_of
 from etl.publish.segments import render_segment, shard_range
 from etl.publish.unit_writer import body_of, content_hash

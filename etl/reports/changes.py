@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final
 
-from etl.publish.change_counts import ChangeCounts, Changes
+from etl.publish.manifest import ChangeCounts, Changes
 from etl.reports.report_values import ReleaseBefore
 from etl.reports.small_cells import LEVEL_NAMES
 

@@ -1,14 +1,16 @@
 """A report as plain values: what `report.json` holds, and all that the pages are made of.
 
 A page shows nothing that is not here. So no table and no plot can show what is withheld from the
-document.
+document. Files are written only after the report was reconciled: no row or cent may be missing.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
@@ -16,12 +18,14 @@ import msgspec
 from etl.columns.numbers import cents_text
 from etl.model.canonical_tables import TABLES
 from etl.model.data_models import DIRECTORY
-from etl.quality import MoneyKey, MoneyTotals
+from etl.quality import CountsDoNotAddUp, MoneyKey, MoneyTotals, RowCounts, reconcile
 from etl.quality.totals.money import MONEY_TYPES
 from etl.reports.certificate import certificate_document, timeliness_document
 from etl.reports.changes import changes_since
 from etl.reports.directory import directory_document
+from etl.reports.finding_places import ShownPlace
 from etl.reports.must_support import must_support_json
+from etl.reports.page import report_page, rule_page
 from etl.reports.report_values import Example, Report
 from etl.reports.small_cells import (
     LEVEL_NAMES,
@@ -273,3 +277,62 @@ def _claims_by_month(report: Report) -> list[dict[str, Any]]:
 
 def _line(claim_type: str, month: str | None, claims: int) -> dict[str, Any]:
     return {"claim_type": claim_type, "month": month, "claims": claims}
+
+
+CERTIFICATE: Final = "certificate.json"
+"""Name of the file with the certificate alone, beside the report."""
+
+
+def write_report(
+    report: Report, folder: Path, places: Mapping[str, Sequence[ShownPlace]] = MappingProxyType({})
+) -> tuple[Path, Path]:
+    """Write a report into a folder, which is made if it is not there.
+
+    Args:
+        report: its contents.
+        folder: where it goes.
+        places: rule -> the first places of its findings, for its page.
+
+    Returns:
+        The paths of `report.json` and `index.html`.
+
+    Raises:
+        CountsDoNotAddUp: rows or money do not reconcile; nothing is written.
+    """
+    check_report(report)
+    folder.mkdir(parents=True, exist_ok=True)
+    document = report_document(report)
+    machine, page = folder / "report.json", folder / "index.html"
+    machine.write_bytes(report_json(document))
+    page.write_text(report_page(document), encoding="utf-8")
+    if document["certificate"] is not None:
+        (folder / CERTIFICATE).write_bytes(report_json(document["certificate"]))
+    for rule in document["rules"]:
+        if rule["page"] is not None:
+            path = folder / rule["page"]
+            path.parent.mkdir(exist_ok=True)
+            shown = rule_page(document, rule, places.get(rule["rule"], ()))
+            path.write_text(shown, encoding="utf-8")
+    return machine, page
+
+
+def check_report(report: Report) -> None:
+    """Check that the rows and the money of a report reconcile.
+
+    Raises:
+        CountsDoNotAddUp: naming the table, or the level, claim type and category; or claims in
+            quarantine have no first cause.
+    """
+    reconcile(report.counts, (rule.rejected_rows for rule in report.rules))
+    claims = report.counts.get("claim", RowCounts()).quarantined
+    by_cause = sum(rule.rejected_claims for rule in report.rules)
+    if by_cause != claims:
+        raise CountsDoNotAddUp(
+            f"{claims} claims are in quarantine, but {by_cause} have a rule that rejected them"
+        )
+    for key, totals in report.money.items():
+        if not totals.adds_up:
+            raise CountsDoNotAddUp(
+                f"money of {key.level}, {key.claim_type}, {key.category}: what came in is not "
+                "what was published, quarantined and superseded"
+            )

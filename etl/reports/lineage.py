@@ -261,3 +261,38 @@ def lineage_page(lineage: Lineage, *, shows_values: bool) -> str:
 def lineage_document(lineage: Lineage) -> dict[str, Any]:
     """Return the lineage as JSON values, members' data included."""
     return asdict(lineage)
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceSubject:
+    """A resource, by FHIR type and logical id."""
+
+    resource_type: str
+    logical_id: str
+
+    def __str__(self) -> str:
+        return f"{self.resource_type}/{self.logical_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimSubject:
+    """A claim, by the payer's number of it."""
+
+    number: str
+
+    def __str__(self) -> str:
+        return f"{CLAIM_SUBJECT}{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class RowSubject:
+    """A row of a file of the extract; the header is row 1."""
+
+    file: str
+    row: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.row}"
+
+
+Subject: TypeAlias = ResourceSubject | ClaimSubject | RowSubject

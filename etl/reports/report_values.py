@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from etl.mapping.coverage import ProfileCoverage
 from etl.model.severity import Severity
-from etl.publish.change_counts import Changes
+from etl.publish.manifest import Changes
 from etl.quality import MoneyKey, MoneyTotals, RowCounts, Verdict
 from etl.quality.totals.filled import FilledKey
 from etl.reports.certificate import CertificateFacts, TimelinessFacts

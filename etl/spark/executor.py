@@ -25,8 +25,8 @@ from etl.local.checkpoints import Checkpoints
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.executor import Cutting, Executor, PartitionedExtract, Task, TaskOutput
 from etl.pipeline.incremental.reuse import PreviousRelease
-from etl.pipeline.outcome import outcome_from
 from etl.pipeline.progress import ignore
+from etl.pipeline.totals import outcome_from
 from etl.pipeline.unit import UnitResult
 from etl.publish.lease import PREFIX
 from etl.rows import arrow_stream

@@ -19,9 +19,9 @@ from etl.pipeline.definitions import Definitions
 from etl.pipeline.executor import Task
 from etl.pipeline.incremental.dependencies import Dependencies
 from etl.pipeline.incremental.reuse import PreviousRelease
-from etl.pipeline.outcome import outcome_to
-from etl.pipeline.partition.check_and_map import PartitionContext
+from etl.pipeline.partition.mapping import PartitionContext
 from etl.pipeline.partition.providers import providers_of
+from etl.pipeline.totals import outcome_to
 from etl.pipeline.unit import UnitContext, process_unit, unit_ids
 from etl.sources import GlobalKeys, PartitionFacts, Partitions
 from etl.sources.keys import UnitKeys

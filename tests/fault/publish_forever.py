@@ -10,10 +10,10 @@ from __future__ import annotations
 import sys
 from datetime import UTC, datetime, timedelta
 
+from etl.publish.block import PatientResources
 from etl.publish.manifest import ReleaseFacts
 from etl.publish.reader import open_current
 from etl.publish.release import commit
-from etl.publish.rendered_resources import PatientResources
 from etl.storage.local import LocalStore
 from etl.storage.port import Store
 from tests.unit.publish.samples import claim, logical_id, patient, stage

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from etl.errors import CommitConflict, CommitUnknown, StoreError
+from etl.publish.block import PatientResources
 from etl.publish.canonical_json import sha256
 from etl.publish.directory import write_directory
 from etl.publish.history import rollback
@@ -19,7 +20,6 @@ from etl.publish.partition_writer import write_partition
 from etl.publish.prune import prune
 from etl.publish.reader import Current, open_current
 from etl.publish.release import assemble, commit, is_published
-from etl.publish.rendered_resources import PatientResources
 from etl.publish.verify import verify
 from etl.storage.port import Store
 from tests.fault.faulty import FaultyStore, Killed, LostAnswer

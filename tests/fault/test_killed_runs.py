@@ -18,8 +18,7 @@ from typing import Any
 
 import pytest
 
-from etl.bootstrap.settings import Settings, read_settings
-from etl.bootstrap.targets import target_store
+from etl.bootstrap.settings import Settings, read_settings, target_store
 from etl.errors import StoreError
 from etl.publish.history import lineage
 from etl.publish.manifest import Pointer

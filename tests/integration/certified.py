@@ -17,8 +17,8 @@ from etl.bootstrap.settings import read_settings
 from etl.certificate.certificate import Certificate, compared_units, differences_of, miscounted
 from etl.pipeline.certificate import Certifying, certified_rows, compare_unit
 from etl.pipeline.definitions import Definitions
-from etl.pipeline.partition.check_and_map import PartitionContext, check_and_map
 from etl.pipeline.partition.directory import check_directory
+from etl.pipeline.partition.mapping import PartitionContext, check_and_map
 from etl.pipeline.partition.providers import providers_of
 from etl.pipeline.progress import ignore
 from etl.pipeline.publish import BlockOutput

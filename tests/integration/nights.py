@@ -14,9 +14,8 @@ from typing import Final
 import pytest
 
 from etl.bootstrap import opened_extract, use_cases
-from etl.bootstrap.settings import Settings, read_settings
-from etl.bootstrap.targets import target_store
-from etl.pipeline import target as targets
+from etl.bootstrap.settings import Settings, read_settings, target_store
+from etl.pipeline import executor as targets
 from etl.pipeline.progress import ignore
 from etl.pipeline.run import RunResult
 from etl.publish.catalog import CatalogEntry

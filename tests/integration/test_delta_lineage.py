@@ -17,11 +17,10 @@ import pytest
 from etl.bootstrap.settings import Settings
 from etl.bootstrap.use_cases import explainer_of, run_extract
 from etl.errors import UsageError
-from etl.pipeline.explain import Explainer
-from etl.pipeline.lineage.subjects import ClaimSubject, ResourceSubject, RowSubject
+from etl.pipeline.lineage.explain import Explainer
 from etl.pipeline.sidecar.answers import SidecarExplainer
 from etl.publish.reader import open_current, open_index, read_all
-from etl.reports.lineage import Lineage, SourceCell
+from etl.reports.lineage import ClaimSubject, Lineage, ResourceSubject, RowSubject, SourceCell
 from etl.storage.local import LocalStore
 from etl.synth import Spec, write_extract
 from tests.integration.test_lineage import LAYOUTS, META, silent, whole

@@ -19,10 +19,9 @@ from etl.bootstrap.opened_extract import opened
 from etl.bootstrap.settings import Settings
 from etl.errors import UsageError
 from etl.model.canonical_tables import TABLES
-from etl.pipeline.explain import Explainer
-from etl.pipeline.lineage.subjects import ResourceSubject, RowSubject
+from etl.pipeline.lineage.explain import Explainer
 from etl.pipeline.one_off import convert
-from etl.reports.lineage import Explanation, Lineage
+from etl.reports.lineage import Explanation, Lineage, ResourceSubject, RowSubject
 from etl.sources.extract import SourceFile
 from etl.sources.layout import Layout
 from etl.synth import Spec, write_extract

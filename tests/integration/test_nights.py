@@ -16,7 +16,7 @@ from etl.bootstrap import opened_extract, use_cases
 from etl.errors import CommitConflict, DataRejected
 from etl.jobs import SingleProcess
 from etl.pipeline.progress import ignore
-from etl.publish.change_counts import Changes
+from etl.publish.manifest import Changes
 from etl.publish.reader import read_all
 from etl.publish.verify import verify
 from tests.fault.faulty import Killed

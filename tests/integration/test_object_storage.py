@@ -13,8 +13,7 @@ import pytest
 from moto import mock_aws
 
 from etl.bootstrap import opened_extract, use_cases
-from etl.bootstrap.settings import read_settings
-from etl.bootstrap.targets import store_options
+from etl.bootstrap.settings import read_settings, store_options
 from etl.errors import StoreError
 from etl.pipeline import run as nightly
 from etl.publish.object_keys import CLOSED

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from etl.bootstrap.targets import target_store
+from etl.bootstrap.settings import target_store
 from etl.bootstrap.use_cases import rebuild_release, roll_back
 from etl.errors import UsageError
 from etl.pipeline.progress import ignore
-from etl.pipeline.rebuild import RebuildResult
+from etl.publish.block import PatientResources
 from etl.publish.history import find_release
 from etl.publish.partition_writer import write_partition
-from etl.publish.rendered_resources import PatientResources
+from etl.publish.rebuild import RebuildResult
 from etl.publish.verify import verify
 from etl.synth.extract import write_extract
 from etl.synth.spec import Spec

@@ -23,8 +23,8 @@ from etl.jobs import SingleProcess
 from etl.local import executor
 from etl.pipeline import process as job
 from etl.pipeline.incremental.ledger import SCHEMAS
-from etl.pipeline.outcome import Outcome
 from etl.pipeline.progress import Event, PartitionDone
+from etl.pipeline.totals import Outcome
 from etl.pipeline.unit import UnitContext, UnitResult, process_unit
 from etl.publish.verify import verify
 from etl.quality.suites import expectations

@@ -16,8 +16,7 @@ from etl.bootstrap import use_cases
 from etl.bootstrap.settings import Settings
 from etl.bootstrap.use_cases import explainer_of, run_extract
 from etl.errors import StoreError, UsageError
-from etl.pipeline.explain import Explainer
-from etl.pipeline.lineage.subjects import ClaimSubject, ResourceSubject, RowSubject
+from etl.pipeline.lineage.explain import Explainer
 from etl.pipeline.progress import Event, PartitionDone
 from etl.pipeline.sidecar.answers import SidecarExplainer
 from etl.pipeline.sidecar.entries import from_bytes
@@ -26,7 +25,7 @@ from etl.publish.history import rollback
 from etl.publish.prune import prune
 from etl.publish.reader import Release, open_current, open_index
 from etl.publish.verify import verify
-from etl.reports.lineage import Lineage, RowFate
+from etl.reports.lineage import ClaimSubject, Lineage, ResourceSubject, RowFate, RowSubject
 from etl.storage.local import LocalStore
 from etl.synth import Spec, write_extract
 from tests.e2e.commands import rows_of

@@ -15,6 +15,7 @@ from functools import lru_cache
 from etl.errors import CommitUnknown, EtlError, StoreError, UsageError
 from etl.publish import damaged_objects, history, lease, partition_writer, release
 from etl.publish import prune as pruning
+from etl.publish.block import PatientResources, Resource
 from etl.publish.bulk import with_bulk
 from etl.publish.bulk_files import BulkOptions
 from etl.publish.bulk_pages import write_pages
@@ -22,7 +23,6 @@ from etl.publish.directory import write_directory
 from etl.publish.kept_objects import ObjectRef
 from etl.publish.manifest import Kind, Manifest, ReleaseFacts
 from etl.publish.reader import Current, open_current
-from etl.publish.rendered_resources import PatientResources, Resource
 from etl.publish.verify import require_whole
 from etl.storage.port import Store
 from tests.simulation.disk import Disk, store_of

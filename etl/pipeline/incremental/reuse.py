@@ -29,8 +29,8 @@ from etl.pipeline.incremental.ledger import (
     resources_of,
     unmapped_of,
 )
-from etl.pipeline.outcome import Outcome
 from etl.pipeline.sidecar.pieces import Sidecar, UnitSidecar, unit_sidecar
+from etl.pipeline.totals import Outcome
 from etl.sources import GlobalKeys
 from etl.storage.port import Store
 

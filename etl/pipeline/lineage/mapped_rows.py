@@ -17,8 +17,7 @@ from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.executor import PartitionedExtract
 from etl.pipeline.lineage.row_places import ExtractRows, RowPlaces
-from etl.pipeline.partition.check_and_map import PartitionContext, check_and_map
-from etl.pipeline.partition.mapping import Mapped
+from etl.pipeline.partition.mapping import Mapped, PartitionContext, check_and_map
 from etl.pipeline.partition.providers import Providers, decided_directory, providers_of
 from etl.quality import Checked, check_totals
 from etl.reports.lineage import CellFinding, Fate, Reason, RowFate

@@ -25,7 +25,7 @@ from etl.mapping.plan import Plan
 from etl.model.canonical_tables import DIRECTORY_TABLES, MEMBERLESS, ROW_COLUMN
 from etl.model.code_shapes import is_npi
 from etl.pipeline.definitions import Definitions
-from etl.publish.rendered_resources import LISTED, NAMED, ROW
+from etl.publish.block import LISTED, NAMED, ROW
 from etl.quality import (
     DirectoryIds,
     NoKeys,

@@ -16,12 +16,20 @@ from etl.columns.digests import hash_ids
 from etl.errors import NotFound, UsageError
 from etl.mapping.plan import Plan
 from etl.model.canonical_tables import TABLES
-from etl.pipeline.lineage.subjects import ClaimSubject, ResourceSubject, RowSubject, Subject
 from etl.pipeline.sidecar.entries import PUBLISHED, all_joined, with_rows
 from etl.pipeline.sidecar.pieces import Sidecar, SidecarExtract, read_piece
 from etl.publish.catalog import CatalogEntry
 from etl.publish.reader import Release
-from etl.reports.lineage import Explanation, Lineage, NamedFile, RowFate
+from etl.reports.lineage import (
+    ClaimSubject,
+    Explanation,
+    Lineage,
+    NamedFile,
+    ResourceSubject,
+    RowFate,
+    RowSubject,
+    Subject,
+)
 
 _USED: Final = re.compile(rb'"reference":"((?:Coverage|Organization)/[A-Za-z0-9.-]+)"')
 """References to resources whose rows are used as well: of coverages and of organizations."""

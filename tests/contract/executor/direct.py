@@ -15,7 +15,7 @@ from etl.jobs import SingleProcess
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.executor import Cutting, PartitionedExtract, Task, TaskOutput
 from etl.pipeline.incremental.dependencies import Dependencies
-from etl.pipeline.partition.check_and_map import PartitionContext
+from etl.pipeline.partition.mapping import PartitionContext
 from etl.pipeline.partition.providers import providers_of
 from etl.pipeline.unit import UnitContext, UnitResult, process_unit, unit_ids
 from etl.sources import Emit, Extract, GlobalKeys, Partitions, partition

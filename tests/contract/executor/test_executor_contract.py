@@ -23,7 +23,7 @@ from etl.local.executor import LocalExecutor
 from etl.local.workers import Workers
 from etl.pipeline.context import Publication, RunContext, RunOptions
 from etl.pipeline.definitions import Definitions
-from etl.pipeline.executor import Executor, Task
+from etl.pipeline.executor import Executor, Target, Task
 from etl.pipeline.incremental.cache import CachedResults
 from etl.pipeline.incremental.reuse import PreviousRelease
 from etl.pipeline.one_off import convert, validate
@@ -31,7 +31,6 @@ from etl.pipeline.progress import Emit, Event, PartitionDone, StageBegan, ignore
 from etl.pipeline.read import open_with
 from etl.pipeline.release_limits import ReleaseLimits
 from etl.pipeline.run import run
-from etl.pipeline.target import Target
 from etl.publish.bulk_files import BulkOptions
 from etl.publish.reader import open_current
 from etl.sources import FileProgress

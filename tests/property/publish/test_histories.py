@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from etl.publish.block import PatientResources, Resource
 from etl.publish.directory import write_directory
 from etl.publish.manifest import ReleaseFacts
 from etl.publish.partition_writer import write_partition
 from etl.publish.reader import Release, open_current, read_all
 from etl.publish.release import assemble, commit
-from etl.publish.rendered_resources import PatientResources, Resource
 from etl.publish.verify import verify
 from tests.memory_store import MemoryStore
 from tests.unit.publish.samples import claim, logical_id, objects, payer, publish, resource

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.publish import directory as published_directory
+from etl.publish.block import Resource
 from etl.publish.network_changes import MovedProvider, network_changes
 from etl.publish.reader import Release, read_all
-from etl.publish.rendered_resources import Resource
 from tests.memory_store import MemoryStore
 from tests.unit.publish.samples import LATER, NOW, logical_id, payer, publish, resource
 

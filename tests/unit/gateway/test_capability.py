@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from etl.gateway.supported_fhir import INSTANTIATES, PLAN_NET_TYPES, TYPES
+from etl.publish.block import PatientResources
 from etl.publish.manifest import ReleaseFacts
-from etl.publish.rendered_resources import PatientResources
 from tests.memory_store import MemoryStore
 from tests.unit.gateway.calls import ENDPOINTS, FHIR, Server, served
 from tests.unit.gateway.trees import (

@@ -12,10 +12,10 @@ import pytest
 from etl.gateway.fhir_errors import FhirError
 from etl.gateway.startup import GatewayServices
 from etl.gateway.supported_fhir import TYPES
+from etl.publish.block import PatientResources, Resource
 from etl.publish.history import rollback
 from etl.publish.prune import prune
 from etl.publish.reader import open_current, open_release
-from etl.publish.rendered_resources import PatientResources, Resource
 from tests.memory_store import MemoryStore
 from tests.unit.gateway.trees import ALL, BASE, bundle, grant, opened, run
 from tests.unit.publish.samples import logical_id, publish, resource

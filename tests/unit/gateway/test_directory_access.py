@@ -10,7 +10,7 @@ import pytest
 from etl.gateway.fhir_errors import FhirError
 from etl.gateway.service import Service
 from etl.gateway.startup import GatewayServices
-from etl.publish.rendered_resources import LISTED, NAMED, ROW, PatientResources, Resource
+from etl.publish.block import LISTED, NAMED, ROW, PatientResources, Resource
 from tests.memory_store import MemoryStore
 from tests.unit.gateway.trees import BASE, grant, opened, run
 from tests.unit.publish.samples import logical_id, patient, publish, resource

@@ -8,7 +8,7 @@ import pytest
 
 from etl.gateway.fhir_errors import FhirError
 from etl.gateway.service import Service
-from etl.publish.rendered_resources import PatientResources
+from etl.publish.block import PatientResources
 from tests.memory_store import MemoryStore
 from tests.unit.gateway.trees import (
     ALL,

@@ -10,8 +10,8 @@ import pytest
 from etl.gateway.fhir_errors import FhirError
 from etl.gateway.service import Answer, Service
 from etl.gateway.supported_fhir import TYPES
+from etl.publish.block import PatientResources
 from etl.publish.manifest import ReleaseFacts
-from etl.publish.rendered_resources import PatientResources
 from tests.memory_store import MemoryStore
 from tests.unit.gateway.trees import (
     ALL,

@@ -10,8 +10,8 @@ from etl.errors import NotFound, StoreError
 from etl.gateway.cache import Cache
 from etl.gateway.served_releases import Releases
 from etl.gateway.service import Answer
+from etl.publish.block import PatientResources
 from etl.publish.reader import open_current
-from etl.publish.rendered_resources import PatientResources
 from etl.storage.port import Transient
 from tests.memory_store import MemoryStore
 from tests.unit.gateway.faulty import Watched

@@ -20,8 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from etl.bootstrap import monitors
 from etl.bootstrap.settings import Settings
-from etl.monitoring.http_calls import HookFailed, exchange
-from etl.monitoring.notification import run_command
+from etl.monitoring.notification import HookFailed, exchange, run_command
 from etl.monitoring.textfile import write_textfile
 from etl.pipeline.progress import Phase
 from etl.pipeline.run_record import RunRecord, RunStart, new_record

@@ -22,9 +22,8 @@ from etl.pipeline.executor import Task
 from etl.pipeline.incremental.cache import CachedResults
 from etl.pipeline.incremental.dependencies import Dependencies, directory_digests
 from etl.pipeline.incremental.reuse import PreviousRelease
-from etl.pipeline.partition.check_and_map import PartitionContext
 from etl.pipeline.partition.directory import check_directory
-from etl.pipeline.partition.mapping import PlanResources
+from etl.pipeline.partition.mapping import PartitionContext, PlanResources
 from etl.pipeline.partition.providers import Providers, providers_of
 from etl.pipeline.unit import UnitContext, UnitResult, process_unit
 from etl.publish.kept_objects import RangeRef

@@ -10,7 +10,7 @@ import pytest
 
 from etl.pipeline.incremental.attribution import owners_of
 from etl.pipeline.incremental.ledger import Ledger, Places, from_bytes
-from etl.pipeline.partition.check_and_map import PartitionContext, check_and_map
+from etl.pipeline.partition.mapping import PartitionContext, check_and_map
 from etl.quality import check_totals
 from etl.sources import Partitions
 from etl.storage.local import LocalStore

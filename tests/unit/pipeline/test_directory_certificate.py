@@ -8,8 +8,8 @@ import pytest
 
 from etl.certificate.directory import directory_counts
 from etl.pipeline.certificate import directory_verdict
+from etl.publish.block import Resource
 from etl.publish.manifest import Manifest
-from etl.publish.rendered_resources import Resource
 from tests.memory_store import MemoryStore
 from tests.unit.publish.samples import publish, resource
 

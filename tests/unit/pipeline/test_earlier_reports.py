@@ -12,17 +12,16 @@ from typing import Any
 import pytest
 
 from etl.errors import CommitConflict, StoreError
-from etl.pipeline.earlier_reports import release_before, write_nights_page
 from etl.publish.canonical_json import sha256
-from etl.publish.change_counts import Changes
 from etl.publish.history import find_release, rollback
 from etl.publish.kept_objects import ObjectRef
-from etl.publish.manifest import Manifest
+from etl.publish.manifest import Changes, Manifest
 from etl.publish.object_keys import NIGHTS_PAGE
 from etl.publish.prune import prune
 from etl.publish.reader import open_current
 from etl.publish.release import commit
 from etl.reports.document import report_document, report_json
+from etl.reports.earlier_reports import release_before, write_nights_page
 from etl.reports.report_index import NIGHTS
 from tests.memory_store import MemoryStore
 from tests.unit.publish.samples import objects, patient, stage

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from etl.engine.unmapped import Mention
-from etl.pipeline.outcome import Outcome, outcome_from, outcome_to
+from etl.pipeline.totals import Outcome, outcome_from, outcome_to
 from etl.publish.kept_objects import ObjectRef
 from etl.quality import REJECTED_SCHEMA, Checked, RowCounts
 from etl.quality.totals.filled import FilledKey
@@ -88,7 +88,7 @@ def test_what_is_no_part_of_outcomes_is_neither_kept_nor_made() -> None:
 
 def test_nothing_in_the_program_unpickles_files_that_are_not_sealed() -> None:
     texts = {path: path.read_text() for path in (ROOT / "etl").rglob("*.py")}
-    assert ROOT / "etl" / "pipeline" / "outcome.py" in texts
+    assert ROOT / "etl" / "pipeline" / "totals.py" in texts
     # What the driver sends to executors of Spark is no file, and Spark pickles functions itself.
     messages = ROOT / "etl" / "spark" / "pickling.py"
     # Its seal and its folder have tests in unit/bootstrap/test_compiled_definitions.py.

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from etl.pipeline import target
-from etl.pipeline.target import RunStore, Target
+from etl.pipeline import executor as target
+from etl.pipeline.executor import RunStore, Target
 from etl.storage.open_store import open_store
 from etl.storage.port import Store, StoreOptions
 from tests.e2e.commands import cpcds, done

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from etl.pipeline.outcome import Outcome
+from etl.pipeline.totals import Outcome
 from etl.storage.local import LocalStore
 from tests.unit.pipeline.small_run import (
     OF_M2,

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from etl.model import logical_ids
+from etl.publish.block import LISTED, ROW, PatientResources, Resource
 from etl.publish.canonical_json import dumps
 from etl.publish.directory import write_directory
 from etl.publish.manifest import Kind, Manifest, ReleaseFacts
 from etl.publish.partition_writer import PartitionResult, SavedPartition, write_partition
 from etl.publish.reader import Current, Release, open_current
 from etl.publish.release import assemble, commit
-from etl.publish.rendered_resources import LISTED, ROW, PatientResources, Resource
 from etl.publish.signatures import SigningKey
 from etl.storage.port import Store
 

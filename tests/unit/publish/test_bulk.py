@@ -21,6 +21,7 @@ from pathlib import Path
 import pytest
 
 from etl.errors import StoreError
+from etl.publish.block import PatientResources, Resource
 from etl.publish.bulk import with_bulk
 from etl.publish.bulk_files import BulkOptions
 from etl.publish.bulk_pages import ROOT, close_pages, page_key, write_pages
@@ -29,7 +30,6 @@ from etl.publish.history import rollback
 from etl.publish.prune import prune
 from etl.publish.reader import Release, open_current, read_all
 from etl.publish.release import commit
-from etl.publish.rendered_resources import PatientResources, Resource
 from etl.publish.verify import verify
 from etl.storage.local import LocalStore
 from etl.storage.port import Store

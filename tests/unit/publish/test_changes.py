@@ -9,14 +9,13 @@ from dataclasses import replace
 import pytest
 
 from etl.publish import object_keys
+from etl.publish.block import PatientResources, Resource
 from etl.publish.canonical_json import sha256
-from etl.publish.change_counts import ChangeCounts
 from etl.publish.directory import write_directory
-from etl.publish.manifest import Kind, ReleaseFacts, Shard
+from etl.publish.manifest import ChangeCounts, Kind, ReleaseFacts, Shard
 from etl.publish.partition_writer import write_partition
 from etl.publish.reader import Release, open_current, read_all
 from etl.publish.release import assemble, commit
-from etl.publish.rendered_resources import PatientResources, Resource
 from etl.publish.search_index import Gone
 from etl.publish.verify import verify
 from etl.storage.port import Store

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from etl.errors import StoreError
+from etl.publish.block import PatientResources
 from etl.publish.bulk import with_bulk
 from etl.publish.bulk_files import BulkOptions
 from etl.publish.directory import write_directory
@@ -19,7 +20,6 @@ from etl.publish.manifest import ReleaseFacts
 from etl.publish.partition_writer import write_partition
 from etl.publish.reader import open_current
 from etl.publish.release import assemble, commit
-from etl.publish.rendered_resources import PatientResources
 from etl.storage.port import Store
 from tests.memory_store import MemoryStore
 from tests.unit.publish.samples import (

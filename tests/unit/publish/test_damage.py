@@ -11,8 +11,8 @@ from etl.errors import StoreError
 from etl.publish.catalog import place
 from etl.publish.damaged_objects import find_lost
 from etl.publish.manifest import SHARES
+from etl.publish.prune import read_expiry
 from etl.publish.reader import Release, open_current, open_index, read_all, read_rows
-from etl.publish.retention import read_expiry
 from tests.memory_store import MemoryStore
 from tests.unit.publish.samples import logical_id, objects, patient, publish
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 import pytest
 
 from etl.model.data_models import DIRECTORY
+from etl.publish.block import Resource
 from etl.publish.bulk import with_bulk
 from etl.publish.bulk_files import BulkOptions, PlanFinderOptions
 from etl.publish.bulk_pages import ROOT, page_key, write_pages
@@ -25,7 +26,6 @@ from etl.publish.prune import prune
 from etl.publish.public_files import public_files, public_pages
 from etl.publish.reader import Release, open_current
 from etl.publish.release import commit
-from etl.publish.rendered_resources import Resource
 from etl.publish.verify import verify
 from etl.storage.port import Store
 from tests.memory_store import MemoryStore

@@ -13,6 +13,7 @@ import pytest
 
 from etl.jobs import ALONE
 from etl.publish import directory_files
+from etl.publish.block import Resource
 from etl.publish.bulk import ParallelReading, with_bulk
 from etl.publish.bulk_files import BulkOptions
 from etl.publish.bulk_pages import write_pages
@@ -21,7 +22,6 @@ from etl.publish.directory_files import all_files, is_file_inputs
 from etl.publish.history import rollback
 from etl.publish.reader import Release, open_current
 from etl.publish.release import commit
-from etl.publish.rendered_resources import Resource
 from etl.publish.verify import verify
 from etl.storage.port import Store
 from tests.memory_store import MemoryStore

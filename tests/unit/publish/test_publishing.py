@@ -17,7 +17,7 @@ import pytest
 
 from etl.errors import CommitConflict, NotFound, StoreError
 from etl.publish import object_keys
-from etl.publish.block import PART_ROWS, PART_SIZE
+from etl.publish.block import PART_ROWS, PART_SIZE, PatientResources, Resource
 from etl.publish.canonical_json import sha256, short_hash
 from etl.publish.catalog import CatalogEntry
 from etl.publish.directory import write_directory
@@ -31,7 +31,6 @@ from etl.publish.reader import (
     read_rows,
 )
 from etl.publish.release import assemble, commit, is_published
-from etl.publish.rendered_resources import PatientResources, Resource
 from etl.publish.search_index import Index
 from tests.memory_store import MemoryStore
 from tests.unit.publish.samples import (

@@ -12,13 +12,13 @@ import pytest
 
 from etl.errors import StoreError
 from etl.publish import directory as publishing
+from etl.publish.block import Resource
 from etl.publish.damaged_objects import with_lost
 from etl.publish.directory import write_directory
 from etl.publish.manifest import ReleaseFacts
 from etl.publish.prune import prune
 from etl.publish.reader import Current, Release, open_current
 from etl.publish.release import assemble, commit
-from etl.publish.rendered_resources import Resource
 from etl.publish.segments import KEYS, Segment, SegmentEntry, reference_key
 from etl.publish.verify import verify
 from tests.memory_store import MemoryStore

@@ -18,9 +18,8 @@ from etl.publish.canonical_json import dumps, loads, sha256
 from etl.publish.history import rollback
 from etl.publish.kept_objects import ObjectRef
 from etl.publish.manifest import Manifest, ReleaseFacts
-from etl.publish.prune import prune
+from etl.publish.prune import Expiry, prune, read_expiry
 from etl.publish.reader import Release, open_current
-from etl.publish.retention import Expiry, read_expiry
 from etl.publish.signatures import SigningKey, check_descent, check_signature
 from etl.publish.verify import verify
 from tests.memory_store import MemoryStore

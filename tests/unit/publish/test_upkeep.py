@@ -18,17 +18,24 @@ from typing import Any
 import pytest
 
 from etl.errors import CommitConflict, CommitUnknown, StoreError, UsageError
+from etl.publish.block import PatientResources
 from etl.publish.canonical_json import dumps, sha256
-from etl.publish.change_counts import ChangeCounts, Changes
 from etl.publish.diff import compare
 from etl.publish.history import find_release, holds, releases, resume, rollback
 from etl.publish.kept_objects import ObjectRef
 from etl.publish.lease import LEASE_TIME, prune_lease, run_lease
-from etl.publish.manifest import Manifest, Pointer, ReleaseFacts, changed_ids, id_facts
+from etl.publish.manifest import (
+    ChangeCounts,
+    Changes,
+    Manifest,
+    Pointer,
+    ReleaseFacts,
+    changed_ids,
+    id_facts,
+)
 from etl.publish.prune import prune
 from etl.publish.reader import open_current, read_all
 from etl.publish.release import commit
-from etl.publish.rendered_resources import PatientResources
 from etl.publish.verify import verify
 from etl.storage.local import LocalStore
 from tests.memory_store import MemoryStore

@@ -11,13 +11,12 @@ from typing import Any
 
 from etl.columns.numbers import cents_text
 from etl.mapping.coverage import ElementCoverage, ProfileCoverage
-from etl.publish.change_counts import ChangeCounts, Changes
+from etl.publish.manifest import ChangeCounts, Changes
 from etl.quality import RowCounts
-from etl.reports.document import report_document
+from etl.reports.document import report_document, write_report
 from etl.reports.finding_places import ShownPlace
 from etl.reports.page import report_page, rule_page
 from etl.reports.report_values import MissingCells, ReleaseBefore, Report, Unmapped
-from etl.reports.report_writer import write_report
 from etl.reports.summary import totals_of
 from tests.unit.quality.world import run, world
 from tests.unit.reports.test_report import report, spoiled, tally_of

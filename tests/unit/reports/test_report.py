@@ -26,7 +26,7 @@ from etl.quality import (
     RowCounts,
     verdicts,
 )
-from etl.reports.document import FORMAT_VERSION, report_document, report_json
+from etl.reports.document import FORMAT_VERSION, report_document, report_json, write_report
 from etl.reports.page import _money_text, report_page, share
 from etl.reports.report_values import (
     Example,
@@ -38,7 +38,6 @@ from etl.reports.report_values import (
     SuiteLine,
     Unmapped,
 )
-from etl.reports.report_writer import write_report
 from etl.reports.summary import totals_of
 from etl.rows import FINDINGS_SCHEMA
 from tests.unit.quality.test_suites import hosts_asked

@@ -9,9 +9,9 @@ from typing import Any, Final
 from etl.errors import CommitConflict, NotFound, StoreError
 from etl.publish import object_keys
 from etl.publish.canonical_json import loads
-from etl.publish.change_counts import Changes
 from etl.publish.history import lineage
 from etl.publish.kept_objects import checked
+from etl.publish.manifest import Changes
 from etl.publish.reader import Current, Release
 from etl.reports.document import FORMAT_VERSION
 from etl.reports.report_index import NIGHTS, Night, RolledBack, nights_page

@@ -1,82 +1,76 @@
-"""The target of a run, as any process can open it; a trial is written to a folder of its own."""
+"""Stores around a store: one counts what is written, the other writes somewhere else."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property, lru_cache
-from pathlib import Path
 
 from etl.errors import NotFound
-from etl.storage.local import LocalStore
-from etl.storage.open_store import open_store
-from etl.storage.port import Entry, Store, StoreOptions, Tagged
+from etl.storage.port import Entry, Store, Tagged
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """The target of a run; can be sent to another process.
+class ObservedStore:
+    """Another store, and a call for each object that was written.
 
     Attributes:
-        name: a folder, or `s3://bucket/prefix`.
-        options: settings of the store.
-        overlay: a folder of this machine that is written to instead; empty for none.
+        store: the store itself.
+        written: called after each `put`, from the thread that wrote, and after each `swap`.
     """
 
-    name: str
-    options: StoreOptions
-    overlay: str = ""
+    store: Store
+    written: Callable[[], None]
 
     @property
-    def is_trial(self) -> bool:
-        """Whether readers never see what is written: it goes to an overlay."""
-        return bool(self.overlay)
+    def name(self) -> str:
+        """Its name in messages."""
+        return self.store.name
 
-    def in_any_folder(self) -> Target:
-        """Return the same target for processes that have another current folder."""
-        return self if "://" in self.name else replace(self, name=str(Path(self.name).absolute()))
+    @property
+    def concurrency(self) -> int:
+        """Useful number of concurrent requests."""
+        return self.store.concurrency
 
-    def store(self) -> Store:
-        """Return the store."""
-        store = open_store(self.name, self.options)
-        return OverlayStore(store, LocalStore(Path(self.overlay))) if self.overlay else store
+    def get(self, key: str) -> bytes:
+        """Return the whole object."""
+        return self.store.get(key)
 
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        """Return a part of an object."""
+        return self.store.get_range(key, start, length)
 
-class RunStore:
-    """The store of a run's target, opened once in each process: on S3 that costs 0.1 s.
+    def read(self, key: str) -> Tagged:
+        """Return the whole object and its tag."""
+        return self.store.read(key)
 
-    Copies that come to another process, with each of its jobs, share one.
+    def put(self, key: str, data: bytes) -> bool:
+        """Write an object; return whether it was not there."""
+        is_new = self.store.put(key, data)
+        self.written()
+        return is_new
 
-    Args:
-        target: the target.
-    """
+    def swap(self, key: str, data: bytes, expected: str | None) -> str:
+        """Replace an object if it is unchanged; return its new tag."""
+        tag = self.store.swap(key, data, expected)
+        self.written()
+        return tag
 
-    def __init__(self, target: Target) -> None:
-        self._target = target
-        self._is_copy = False
+    def list(self, prefix: str = "") -> Iterator[Entry]:
+        """Yield the objects under a key prefix."""
+        return self.store.list(prefix)
 
-    def __getstate__(self) -> Target:
-        """Leave out the store."""
-        return self._target
+    def delete(self, keys: Iterable[str]) -> int:
+        """Delete objects; return how many keys were given."""
+        return self.store.delete(keys)
 
-    def __setstate__(self, target: Target) -> None:
-        """Restore a pickled store. Opens nothing: an error raised here would be lost."""
-        self._target = target
-        self._is_copy = True
+    def sync(self) -> None:
+        """Make everything that was put durable."""
+        self.store.sync()
 
-    def __call__(self) -> Store:
-        """Return the store."""
-        return self._store
-
-    @cached_property
-    def _store(self) -> Store:
-        return _shared(self._target) if self._is_copy else self._target.store()
-
-
-@lru_cache(maxsize=1)
-def _shared(target: Target) -> Store:
-    return target.store()
+    def clean(self, older_than: datetime) -> int:
+        """Delete what dead writers left; return how many."""
+        return self.store.clean(older_than)
 
 
 class OverlayStore:

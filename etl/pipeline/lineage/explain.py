@@ -24,11 +24,20 @@ from etl.pipeline.deltas.merge import LayerRows
 from etl.pipeline.lineage.element_origins import explanation_of
 from etl.pipeline.lineage.mapped_rows import LineageSources, MappedPartition, fates_of
 from etl.pipeline.lineage.row_places import ExtractPlaces, ExtractRows, LayerPlaces, RowPlaces
-from etl.pipeline.lineage.subjects import ClaimSubject, ResourceSubject, RowSubject, Subject
 from etl.pipeline.partition.providers import with_stubs
 from etl.pipeline.read import read as read_rows
 from etl.publish.reader import Release
-from etl.reports.lineage import Explanation, Lineage, Reason, RowFate, Through
+from etl.reports.lineage import (
+    ClaimSubject,
+    Explanation,
+    Lineage,
+    Reason,
+    ResourceSubject,
+    RowFate,
+    RowSubject,
+    Subject,
+    Through,
+)
 from etl.sources import Extract
 from etl.sources.cell_origins import Place
 from etl.sources.rule_ids import RAGGED_ROW
