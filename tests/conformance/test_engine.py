@@ -6,7 +6,7 @@ import gzip
 import json
 import re
 import shutil
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -16,9 +16,6 @@ from conformance.engine import GUIDE, HERE, EngineIssue, UnavailableError
 from etl.conform.findings import FIXED_RULES
 from etl.profiles.guides import Guide
 from tests.unit.conform import samples
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 ROOT = HERE.parent
 DOC = ROOT / "docs" / "conformance.md"
@@ -32,7 +29,7 @@ def lines(count: int, profile: str = "C4BB-Patient") -> list[bytes]:
     ]
 
 
-def test_a_sample_is_spread_over_the_input_and_the_same_every_time() -> None:
+def test_a_sample_is_spread_over_the_input_and_the_same_every_time():
     many = [*lines(1_000), *lines(3, "C4BB-Practitioner")]
     first, again = run.sampled(many, 10), run.sampled(many, 10)
     assert [s.lines for s in first.values()] == [s.lines for s in again.values()]
@@ -44,11 +41,11 @@ def test_a_sample_is_spread_over_the_input_and_the_same_every_time() -> None:
     assert len(first["C4BB-Practitioner"].lines) == 3
 
 
-def test_every_resource_is_taken_when_all_are_wanted() -> None:
+def test_every_resource_is_taken_when_all_are_wanted():
     assert len(run.sampled(lines(100), None)["C4BB-Patient"].lines) == 100
 
 
-def test_resources_are_read_from_plain_and_gzipped_files_below_a_folder(tmp_path: Path) -> None:
+def test_resources_are_read_from_plain_and_gzipped_files_below_a_folder(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "x.ndjson").write_bytes(b"\n".join(lines(2)) + b"\n")
     (tmp_path / "y.ndjson.gz").write_bytes(gzip.compress(b"\n".join(lines(3)) + b"\n"))
@@ -56,9 +53,7 @@ def test_resources_are_read_from_plain_and_gzipped_files_below_a_folder(tmp_path
     assert len(list(run.resources([tmp_path]))) == 5
 
 
-def test_a_missing_tool_is_a_skip_that_is_said_aloud(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_missing_tool_is_a_skip_that_is_said_aloud(monkeypatch, capsys):
     def missing(guide: Guide) -> list[str]:
         del guide
         raise UnavailableError("java is not installed")
@@ -69,9 +64,7 @@ def test_a_missing_tool_is_a_skip_that_is_said_aloud(
     assert run.main(["--self-test", "--require"]) == 2
 
 
-def test_an_error_or_an_unexplained_warning_fails_and_an_explained_one_does_not(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_error_or_an_unexplained_warning_fails_and_an_explained_one_does_not(tmp_path, capsys):
     path = tmp_path / "C4BB-Patient.ndjson"
     files = {path: run.Sample("C4BB-Patient", lines(1), 1)}
 
@@ -85,7 +78,7 @@ def test_an_error_or_an_unexplained_warning_fails_and_an_explained_one_does_not(
     assert "NOT EXPLAINED" in capsys.readouterr().out
 
 
-def test_every_rule_of_the_checker_is_documented() -> None:
+def test_every_rule_of_the_checker_is_documented():
     text = DOC.read_text("utf-8")
     sources = [path.read_text("utf-8") for path in (ROOT / "etl" / "conform").glob("*.py")]
     called = re.compile(r'(?:error|Rule)\(\s*"([a-z0-9-]+)"')
@@ -97,7 +90,7 @@ def test_every_rule_of_the_checker_is_documented() -> None:
 
 @pytest.mark.shared
 @pytest.mark.skipif(not GUIDE.is_dir(), reason="the guide's definitions are not beside the repo")
-def test_definitions_are_the_guide_s_and_value_sets_from_the_facts(tmp_path: Path) -> None:
+def test_definitions_are_the_guide_s_and_value_sets_from_the_facts(tmp_path):
     lay_out(GUIDE, tmp_path)
     found: list[dict[str, Any]] = [json.loads(p.read_text()) for p in tmp_path.glob("*.json")]
     by_url = {(r["url"], r.get("version")): r for r in found}
@@ -115,9 +108,7 @@ def test_definitions_are_the_guide_s_and_value_sets_from_the_facts(tmp_path: Pat
 @pytest.mark.skipif(
     shutil.which("java") is None or shutil.which("mvn") is None, reason="no Java or no Maven here"
 )
-def test_the_engine_passes_the_examples_and_catches_every_broken_one(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_the_engine_passes_the_examples_and_catches_every_broken_one(capsys):
     code = run.main(["--self-test"])
     told = capsys.readouterr().out
     if "SKIPPED" in told:
@@ -133,9 +124,7 @@ def test_the_engine_passes_the_examples_and_catches_every_broken_one(
 @pytest.mark.skipif(
     shutil.which("java") is None or shutil.which("mvn") is None, reason="no Java or no Maven here"
 )
-def test_the_engine_agrees_that_the_hand_written_resources_conform(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_engine_agrees_that_the_hand_written_resources_conform(tmp_path, capsys):
     text = "".join(json.dumps(resource) + "\n" for resource in samples.population())
     (tmp_path / "all.ndjson").write_text(text, "utf-8")
     code = run.main([str(tmp_path), "--all", "--compare"])

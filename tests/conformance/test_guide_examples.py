@@ -89,12 +89,12 @@ def findings(resource: Any, *severities: IssueSeverity) -> set[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_an_official_example_has_no_error(path: Path) -> None:
+def test_an_official_example_has_no_error(path):
     assert findings(read(path), IssueSeverity.ERROR) == set()
 
 
 @pytest.mark.parametrize("path", OLD, ids=lambda path: path.stem)
-def test_an_official_example_of_2_1_0_has_no_error_by_the_profiles_of_2_1_0(path: Path) -> None:
+def test_an_official_example_of_2_1_0_has_no_error_by_the_profiles_of_2_1_0(path):
     resource = read(path)
     resource["meta"]["profile"] = [
         f"{canonical.partition('|')[0]}|2.1.0" for canonical in resource["meta"]["profile"]
@@ -103,9 +103,7 @@ def test_an_official_example_of_2_1_0_has_no_error_by_the_profiles_of_2_1_0(path
 
 
 @pytest.mark.parametrize("version", PLAN_NET)
-def test_an_official_example_of_plan_net_has_no_error_by_the_profiles_of_its_version(
-    version: str,
-) -> None:
+def test_an_official_example_of_plan_net_has_no_error_by_the_profiles_of_its_version(version):
     assert len(PLAN_NET[version]) >= 48
     for path in PLAN_NET[version]:
         resource = read(path)
@@ -133,19 +131,19 @@ SPOILT: dict[str, tuple[dict[str, Any], tuple[str, str]]] = {
 
 
 @pytest.mark.parametrize("example", SPOILT)
-def test_an_example_of_plan_net_that_is_spoilt_is_found(example: str) -> None:
+def test_an_example_of_plan_net_that_is_spoilt_is_found(example):
     members, reason = SPOILT[example]
     whole = {**read(GUIDE / "plan-net-1.2.0" / "examples" / f"{example}.json"), **members}
     spoilt = {name: value for name, value in whole.items() if value is not None}
     assert reason in findings(spoilt, IssueSeverity.ERROR)
 
 
-def test_the_official_examples_are_whole_together() -> None:
+def test_the_official_examples_are_whole_together():
     report = conform(file_sources([GUIDE / "examples"]), whole=True)
     assert (report.resources.total(), report.errors) == (42, 0)
 
 
-def test_the_dangling_numbers_of_one_official_example_are_found() -> None:
+def test_the_dangling_numbers_of_one_official_example_are_found():
     broken = findings(
         read(GUIDE / "examples" / "ExplanationOfBenefit-EOBOral2.json"), *IssueSeverity
     )
@@ -153,12 +151,12 @@ def test_the_dangling_numbers_of_one_official_example_are_found() -> None:
     assert named == {f"{EOB}.item[0].informationSequence[{index}]" for index in (0, 1, 4)}
 
 
-def test_there_is_a_reason_for_every_broken_example() -> None:
+def test_there_is_a_reason_for_every_broken_example():
     assert [path.name[:3] for path in sorted(BROKEN.glob("*.json"))] == sorted(REASONS)
 
 
 @pytest.mark.parametrize(("name", "reason"), REASONS.items(), ids=REASONS)
-def test_a_broken_example_is_found_by_what_it_breaks(name: str, reason: tuple[str, str]) -> None:
+def test_a_broken_example_is_found_by_what_it_breaks(name, reason):
     (path,) = BROKEN.glob(f"{name}_*.json")
     assert reason in findings(read(path), IssueSeverity.ERROR)
 
@@ -170,7 +168,7 @@ def caught(mutation: Mutation, before: set[tuple[str, str]]) -> str:
     return "warning" if findings(mutation.resource, IssueSeverity.WARNING) - before else "missed"
 
 
-def test_98_percent_of_all_mechanical_mutations_are_found() -> None:
+def test_98_percent_of_all_mechanical_mutations_are_found():
     """Those that are missed leave a resource that conforms: docs/conformance.md says why."""
     totals: Counter[str] = Counter()
     missed: Counter[tuple[str, str]] = Counter()

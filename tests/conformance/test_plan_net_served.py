@@ -43,7 +43,7 @@ def served(
         yield ServedDirectory(f"{server.base}/directory", version)
 
 
-def test_every_check_that_is_not_optional_passes(served: ServedDirectory) -> None:
+def test_every_check_that_is_not_optional_passes(served):
     with httpx2.Client(timeout=30) as client:
         results = list(PlanNetTester(served.base, client, served.version).results())
     assert len(results) > 250
@@ -54,7 +54,7 @@ def test_every_check_that_is_not_optional_passes(served: ServedDirectory) -> Non
     assert {one.outcome for one in modifiers.values()} == {"pass", "skip"}
 
 
-def test_hapis_strict_client_reads_every_resource(served: ServedDirectory) -> None:
+def test_hapis_strict_client_reads_every_resource(served):
     try:
         java = compiled()
     except UnavailableError as error:

@@ -61,7 +61,7 @@ def taken_down(folder: Path) -> list[bytes]:
     ]
 
 
-def test_what_the_server_tells_and_takes_down_is_fhir(tmp_path: Path) -> None:
+def test_what_the_server_tells_and_takes_down_is_fhir(tmp_path):
     try:
         engine = prepare()
     except UnavailableError as error:

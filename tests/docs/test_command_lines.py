@@ -38,12 +38,12 @@ def shown_commands(name: str) -> Iterator[tuple[click.Command, list[str], str]]:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_commands_and_options_that_a_page_shows_exist(name: str) -> None:
+def test_commands_and_options_that_a_page_shows_exist(name):
     for command, words, line in shown_commands(name):
         known = {flag for option in command.params for flag in option.opts} | {"--help"}
         flags = {word.partition("=")[0].rstrip(".,:;)") for word in words if word.startswith("--")}
         assert flags <= known, line
 
 
-def test_commands_are_shown() -> None:
+def test_commands_are_shown():
     assert sum(1 for name in PAGES for _ in shown_commands(name)) > 60

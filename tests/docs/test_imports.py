@@ -16,7 +16,7 @@ MODULES: Final = {
 }
 
 
-def test_no_two_modules_import_each_other() -> None:
+def test_no_two_modules_import_each_other():
     sorter = TopologicalSorter({path: imported(tree) for path, tree in MODULES.items()})
     assert len(list(sorter.static_order())) > 300  # raises CycleError, naming the modules
 

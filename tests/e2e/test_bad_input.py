@@ -88,9 +88,7 @@ EXTRACTS: dict[str, tuple[Spoil, list[str]]] = {
 
 @pytest.mark.parametrize("command", ["run", *map(later, ("convert", "validate"))])
 @pytest.mark.parametrize("case", EXTRACTS)
-def test_an_extract_that_cannot_be_read_is_refused_in_a_sentence(
-    case: str, command: str, small: Path, tmp_path: Path
-) -> None:
+def test_an_extract_that_cannot_be_read_is_refused_in_a_sentence(case, command, small, tmp_path):
     spoil, words = EXTRACTS[case]
     extract = copied(small, tmp_path / "extract")
     spoil(extract)
@@ -112,28 +110,28 @@ def left(out: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_missing_folder_is_refused(command: str, tmp_path: Path) -> None:
+def test_a_missing_folder_is_refused(command, tmp_path):
     called = call(command, tmp_path / "nowhere", tmp_path / "out")
     assert called.code == 2
     assert "nowhere" in called.sentence
     assert not (tmp_path / "out").exists()
 
 
-def test_a_file_instead_of_a_folder_is_refused(small: Path, tmp_path: Path) -> None:
+def test_a_file_instead_of_a_folder_is_refused(small, tmp_path):
     called = call("convert", small / "claim.csv", tmp_path / "out")
     assert called.code == 2
     assert "claim.csv" in called.sentence
     assert "folder" in called.sentence
 
 
-def test_an_unknown_layout_is_refused_with_those_there_are(small: Path, tmp_path: Path) -> None:
+def test_an_unknown_layout_is_refused_with_those_there_are(small, tmp_path):
     called = call("run", small, tmp_path / "out", "--layout", "synthea-member")
     assert called.code in {2, 3}
     assert "synthea-members" in called.sentence
     assert left(tmp_path / "out") == []
 
 
-def test_two_layouts_that_fit_are_refused_with_both_names(small: Path, tmp_path: Path) -> None:
+def test_two_layouts_that_fit_are_refused_with_both_names(small, tmp_path):
     shipped = Path(use_cases.__file__).parents[2] / "mappings/layouts/synthea-members.yaml"
     own = tmp_path / "own/layouts"
     own.mkdir(parents=True)
@@ -170,9 +168,7 @@ def test_two_layouts_that_fit_are_refused_with_both_names(small: Path, tmp_path:
         ("mappings = ['nowhere']", ["nowhere"]),
     ],
 )
-def test_a_wrong_setting_is_named_with_the_nearest_right_one(
-    toml: str, words: list[str], small: Path, tmp_path: Path
-) -> None:
+def test_a_wrong_setting_is_named_with_the_nearest_right_one(toml, words, small, tmp_path):
     Path("cpcds.toml").write_text(toml)
     called = call("run", small, tmp_path / "out")
     assert called.code == 3
@@ -181,22 +177,20 @@ def test_a_wrong_setting_is_named_with_the_nearest_right_one(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_configuration_file_that_is_not_utf_8_is_named(small: Path, tmp_path: Path) -> None:
+def test_a_configuration_file_that_is_not_utf_8_is_named(small, tmp_path):
     Path("cpcds.toml").write_bytes(b"target = '\xff'")
     called = call("run", small, tmp_path / "out")
     assert called.code == 3
     assert "cpcds.toml" in called.sentence
 
 
-def test_a_wrong_environment_variable_is_named_as_such(small: Path, tmp_path: Path) -> None:
+def test_a_wrong_environment_variable_is_named_as_such(small, tmp_path):
     called = call("run", small, tmp_path / "out", CPCDS_RUN__WORKERS="some")
     assert called.code == 3
     assert "CPCDS_RUN__WORKERS" in called.sentence
 
 
-def test_a_folder_of_the_users_own_is_not_taken_for_an_old_report(
-    small: Path, tmp_path: Path
-) -> None:
+def test_a_folder_of_the_users_own_is_not_taken_for_an_old_report(small, tmp_path):
     (tmp_path / "quarantine").mkdir()
     (tmp_path / "quarantine" / "mine.csv").write_text("mine")
     called = call("validate", small, tmp_path)
@@ -205,13 +199,13 @@ def test_a_folder_of_the_users_own_is_not_taken_for_an_old_report(
     assert (tmp_path / "quarantine" / "mine.csv").read_text() == "mine"
 
 
-def test_negative_workers_are_refused(small: Path, tmp_path: Path) -> None:
+def test_negative_workers_are_refused(small, tmp_path):
     called = cpcds("convert", small, "--out", tmp_path / "out", "--workers", "-3")
     assert called.code == 2
     assert not (tmp_path / "out").exists()
 
 
-def test_a_missing_configuration_file_is_named(small: Path, tmp_path: Path) -> None:
+def test_a_missing_configuration_file_is_named(small, tmp_path):
     called = cpcds("--config", tmp_path / "no.toml", "convert", small, "--out", tmp_path / "out")
     assert called.code == 3
     assert "no.toml" in called.sentence
@@ -229,9 +223,7 @@ def test_a_missing_configuration_file_is_named(small: Path, tmp_path: Path) -> N
         ("crosswalks/gender.csv", b"\xff", ["gender.csv", "UTF-8"]),
     ],
 )
-def test_an_unreadable_mappings_overlay_is_named(
-    file: str, text: bytes, words: list[str], small: Path, tmp_path: Path
-) -> None:
+def test_an_unreadable_mappings_overlay_is_named(file, text, words, small, tmp_path):
     path = tmp_path / "own" / file
     path.parent.mkdir(parents=True)
     path.write_bytes(text)
@@ -246,9 +238,7 @@ def test_an_unreadable_mappings_overlay_is_named(
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_file_where_the_results_should_go_is_refused(
-    command: str, small: Path, tmp_path: Path
-) -> None:
+def test_a_file_where_the_results_should_go_is_refused(command, small, tmp_path):
     (tmp_path / "out").write_text("mine")
     called = call(command, small, tmp_path / "out" / "below")
     assert called.code == 5
@@ -259,9 +249,7 @@ def test_a_file_where_the_results_should_go_is_refused(
 
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])
-def test_a_place_that_cannot_be_written_is_refused(
-    command: str, code: int, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_place_that_cannot_be_written_is_refused(command, code, small, tmp_path, monkeypatch):
     out = tmp_path / "out"
     mkdir = Path.mkdir
 
@@ -290,9 +278,7 @@ def no_file_larger_than(size: int) -> Iterator[None]:
 
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("size", [later(0), later(500), 5_000, later(20_000)])
-def test_writes_that_the_system_refuses_leave_nothing_half_written(
-    command: str, size: int, small: Path, tmp_path: Path
-) -> None:
+def test_writes_that_the_system_refuses_leave_nothing_half_written(command, size, small, tmp_path):
     out = tmp_path / "out"
     with no_file_larger_than(size):
         called = call(command, small, out)
@@ -311,9 +297,7 @@ def left_over(command: str, out: Path) -> list[str]:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("kilobytes", [later(48), 400, later(600)])
-def test_a_full_disk_is_said_in_a_sentence_and_leaves_nothing(
-    command: str, kilobytes: int, small: Path, tmp_path: Path
-) -> None:
+def test_a_full_disk_is_said_in_a_sentence_and_leaves_nothing(command, kilobytes, small, tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(
@@ -331,14 +315,14 @@ def test_a_full_disk_is_said_in_a_sentence_and_leaves_nothing(
         subprocess.run(["/bin/umount", str(disk)], check=True)
 
 
-def test_a_log_file_that_cannot_be_written_is_refused(small: Path, tmp_path: Path) -> None:
+def test_a_log_file_that_cannot_be_written_is_refused(small, tmp_path):
     called = call("run", small, tmp_path / "out", "--log", str(tmp_path / "no" / "log"))
     assert called.code == 2
     assert "log" in called.sentence
     assert left(tmp_path / "out") == []
 
 
-def test_mistakes_in_several_files_are_told_at_once_a_line_each(tmp_path: Path) -> None:
+def test_mistakes_in_several_files_are_told_at_once_a_line_each(tmp_path):
     own = tmp_path / "own"
     (own / "layouts").mkdir(parents=True)
     (own / "rules").mkdir()
@@ -356,9 +340,7 @@ def test_mistakes_in_several_files_are_told_at_once_a_line_each(tmp_path: Path) 
     assert len(json.loads(told.out)["problems"]) == len(lines)
 
 
-def test_a_file_that_ends_too_early_is_not_taken_for_an_interruption(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_ends_too_early_is_not_taken_for_an_interruption(tmp_path, monkeypatch):
     def ends(*_: object, **__: object) -> None:
         raise EOFError
 
@@ -368,9 +350,7 @@ def test_a_file_that_ends_too_early_is_not_taken_for_an_interruption(
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_stamp_that_no_calendar_has_is_a_finding_of_every_command(
-    tmp_path: Path, command: str
-) -> None:
+def test_a_stamp_that_no_calendar_has_is_a_finding_of_every_command(tmp_path, command):
     extract = copied(SAMPLES, tmp_path / "in")
     rows = rows_of(extract / "claim.csv")
     rows[0]["last_updated"] = "2016-12-31T23:59:60Z"  # a real leap second

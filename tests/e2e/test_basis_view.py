@@ -34,28 +34,26 @@ def conforms(*what: Path) -> dict[str, Any]:
     return report
 
 
-def test_the_samples_conform_in_the_basis_view_and_hold_no_amount(basis: Path) -> None:
+def test_the_samples_conform_in_the_basis_view_and_hold_no_amount(basis):
     assert conforms(basis)["errors"] == 0
     text = (basis / "ExplanationOfBenefit.ndjson").read_text("utf-8")
     assert MONEY.search(text) is None
 
 
-def test_the_search_for_money_finds_it_in_the_financial_view(ndjson: Path) -> None:
+def test_the_search_for_money_finds_it_in_the_financial_view(ndjson):
     lines = (ndjson / "ExplanationOfBenefit.ndjson").read_text("utf-8").splitlines()
     assert lines
     assert all(MONEY.search(line) for line in lines)
 
 
-def test_every_claim_is_there_under_the_id_that_it_has_in_the_financial_view(
-    ndjson: Path, basis: Path
-) -> None:
+def test_every_claim_is_there_under_the_id_that_it_has_in_the_financial_view(ndjson, basis):
     def ids(folder: Path) -> list[str]:
         return [f"{one['resourceType']}/{one['id']}" for one in converted(folder)]
 
     assert ids(basis) == ids(ndjson)
 
 
-def test_fhir_resources_accepts_basis_claims(basis: Path) -> None:
+def test_fhir_resources_accepts_basis_claims(basis):
     model = import_module("fhir.resources.R4B.explanationofbenefit").ExplanationOfBenefit
     lines = (basis / "ExplanationOfBenefit.ndjson").read_text("utf-8").splitlines()
     assert {model.model_validate_json(line).use for line in lines[::20]} == {"claim"}
@@ -68,7 +66,7 @@ def test_fhir_resources_accepts_basis_claims(basis: Path) -> None:
         *(pytest.param(seed, marks=pytest.mark.long) for seed in range(13, 19)),
     ],
 )
-def test_any_synthetic_extract_conforms_in_the_basis_view(tmp_path: Path, seed: int) -> None:
+def test_any_synthetic_extract_conforms_in_the_basis_view(tmp_path, seed):
     write_extract(tmp_path / "in", Spec(members=40, seed=seed))
     out = tmp_path / "out"
     done(cpcds("convert", tmp_path / "in", "--out", out, "--view", "basis", "--workers", "1"))
@@ -85,7 +83,7 @@ def published(target: Path) -> Iterator[tuple[str, str]]:
             yield name, (gzip.decompress(data) if name.endswith(".gz") else data).decode("utf-8")
 
 
-def test_no_object_of_a_published_tree_holds_an_amount(small: Path, tmp_path: Path) -> None:
+def test_no_object_of_a_published_tree_holds_an_amount(small, tmp_path):
     target = tmp_path / "basis"
     called = cpcds("run", small, "--to", target, CPCDS_PUBLISH__VIEW="basis")
     done(called)
@@ -103,7 +101,7 @@ def names(target: Path) -> list[str]:
     return sorted(path.name for path in target.rglob("*") if "runs" not in path.parts)
 
 
-def test_a_target_holds_one_view_and_another_run_is_refused(small: Path, tmp_path: Path) -> None:
+def test_a_target_holds_one_view_and_another_run_is_refused(small, tmp_path):
     target = tmp_path / "tree"
     done(cpcds("run", small, "--to", target, "--view", "basis"))
     before = names(target)

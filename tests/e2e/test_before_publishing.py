@@ -46,8 +46,8 @@ def published(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     ],
 )
 def test_another_id_key_or_payer_id_stops_a_run_before_it_does_anything(
-    changed: dict[str, str], named: str, small: Path, published: Path
-) -> None:
+    changed, named, small, published
+):
     called = run(small, published, **changed)
     assert called.code == 3
     assert called.sentence.startswith(named)
@@ -58,8 +58,8 @@ def test_another_id_key_or_payer_id_stops_a_run_before_it_does_anything(
 
 
 def test_a_dry_run_with_another_key_tells_what_a_run_would_do_and_ends_as_it_would(
-    small: Path, published: Path
-) -> None:
+    small, published
+):
     called = run(small, published, "--dry-run", "--json", CPCDS_ID_KEY=OTHER_KEY)
     assert called.code == 3
     body = json.loads(called.out)
@@ -70,9 +70,7 @@ def test_a_dry_run_with_another_key_tells_what_a_run_would_do_and_ends_as_it_wou
 
 
 @pytest.mark.slow
-def test_rekey_publishes_under_new_ids_and_the_new_key_is_then_the_trees(
-    small: Path, tmp_path: Path
-) -> None:
+def test_rekey_publishes_under_new_ids_and_the_new_key_is_then_the_trees(small, tmp_path):
     target = tmp_path / "target"
     done(run(small, target))
     before = manifest(target)["ids"]
@@ -85,7 +83,7 @@ def test_rekey_publishes_under_new_ids_and_the_new_key_is_then_the_trees(
     assert "nothing to do" in done(run(small, target, CPCDS_ID_KEY=OTHER_KEY)).out
 
 
-def test_resuming_where_nothing_was_published_writes_nothing(tmp_path: Path) -> None:
+def test_resuming_where_nothing_was_published_writes_nothing(tmp_path):
     tried = cpcds("resume", tmp_path / "typo")
     assert tried.code == 2
     assert tried.sentence.endswith("typo: nothing was published yet")
@@ -93,7 +91,7 @@ def test_resuming_where_nothing_was_published_writes_nothing(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_a_rollback_holds_until_it_is_resumed_from(small: Path, tmp_path: Path) -> None:
+def test_a_rollback_holds_until_it_is_resumed_from(small, tmp_path):
     target = tmp_path / "target"
     done(run(small, target))
     first = json.loads((target / "current.json").read_text())["release"]
@@ -123,7 +121,7 @@ def test_a_rollback_holds_until_it_is_resumed_from(small: Path, tmp_path: Path) 
     done(run(small, target, CPCDS_PAYER__NAME="Another Name"))
 
 
-def test_one_run_may_be_told_to_publish_over_a_rollback(small: Path, tmp_path: Path) -> None:
+def test_one_run_may_be_told_to_publish_over_a_rollback(small, tmp_path):
     target = tmp_path / "target"
     done(run(small, target))
     first = json.loads((target / "current.json").read_text())["release"]

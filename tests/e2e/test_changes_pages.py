@@ -33,7 +33,7 @@ def figures(page: str, row: str) -> list[int]:
     return [int(text.replace(",", "")) for text in re.findall(r">([\d,]+)<", found.group(1))]
 
 
-def test_the_page_of_a_plan_says_what_the_plan_says(nights: Path, tmp_path: Path) -> None:
+def test_the_page_of_a_plan_says_what_the_plan_says(nights, tmp_path):
     page = tmp_path / "plan.html"
     arguments = ("run", nights / "day1", "--to", nights / "tree", "--dry-run", "--html", page)
     said = json.loads(done(cpcds(*arguments, "--json", **ANY_CHANGE)).out)
@@ -49,7 +49,7 @@ def test_the_page_of_a_plan_says_what_the_plan_says(nights: Path, tmp_path: Path
     assert_samples_without_values(html.unescape(text), nights)
 
 
-def test_the_page_of_a_plan_says_what_would_stop_it(nights: Path, tmp_path: Path) -> None:
+def test_the_page_of_a_plan_says_what_would_stop_it(nights, tmp_path):
     page = tmp_path / "plan.html"
     arguments = ("run", nights / "day1", "--to", nights / "tree", "--dry-run", "--html", page)
     assert cpcds(*arguments, CPCDS_LIMITS__RETRACTED_CLAIMS="0").code == 4
@@ -57,7 +57,7 @@ def test_the_page_of_a_plan_says_what_would_stop_it(nights: Path, tmp_path: Path
     assert '<li class="bad">✗ ' in page.read_text()
 
 
-def test_the_page_of_a_difference_shows_samples_and_no_value(nights: Path, tmp_path: Path) -> None:
+def test_the_page_of_a_difference_shows_samples_and_no_value(nights, tmp_path):
     page, tree = tmp_path / "changes.html", tmp_path / "tree"
     shutil.copytree(nights / "tree", tree)
     done(cpcds("run", nights / "day1", "--to", tree, **ANY_CHANGE))
@@ -88,7 +88,7 @@ def assert_samples_without_values(text: str, nights: Path) -> None:
     assert [value for value in values if value in text] == []
 
 
-def test_a_page_of_a_run_that_is_no_plan_is_refused(nights: Path, tmp_path: Path) -> None:
+def test_a_page_of_a_run_that_is_no_plan_is_refused(nights, tmp_path):
     called = cpcds("run", nights / "day0", "--to", tmp_path / "t", "--html", tmp_path / "x.html")
     assert called.code == 2
     assert "--dry-run" in called.sentence

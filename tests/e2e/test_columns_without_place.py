@@ -146,9 +146,7 @@ def said(eob: dict[str, Any]) -> dict[str, Any]:
     return {**eob, "id": "", "identifier": []}
 
 
-def test_a_cell_that_changes_nothing_is_named(
-    planted: tuple[Path, list[tuple[str, str, str]]], tmp_path: Path
-) -> None:
+def test_a_cell_that_changes_nothing_is_named(planted, tmp_path):
     extract, plants = planted
     done(cpcds("convert", extract, "--out", tmp_path / "out", "--workers", "1"))
     done(cpcds("validate", extract, "--report", tmp_path / "report", "--workers", "1", **NO_SUITES))

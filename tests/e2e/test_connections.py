@@ -83,7 +83,7 @@ def answer_to(server: Running, request: bytes) -> bytes:
         CHUNKED + b"1;extension=",
     ],
 )
-def test_what_never_ends_is_cut_off_and_takes_no_memory(server: Running, beginning: bytes) -> None:
+def test_what_never_ends_is_cut_off_and_takes_no_memory(server, beginning):
     before = rss(server.process.pid)
     sent, _ = poured(server, beginning, 100_000_000)
     assert sent < 20_000_000  # what kernels keep between the two, and not 100 MB
@@ -103,9 +103,7 @@ def test_what_never_ends_is_cut_off_and_takes_no_memory(server: Running, beginni
         (b"no request\r\n\r\n", b"400"),
     ],
 )
-def test_a_request_past_a_bound_is_told_which(
-    server: Running, request_text: bytes, status: bytes
-) -> None:
+def test_a_request_past_a_bound_is_told_which(server, request_text, status):
     answer = answer_to(server, request_text)
     assert answer.split(b" ")[1] == status, answer[:200]
     assert answer.count(b"HTTP/1.1") == 1
@@ -114,9 +112,7 @@ def test_a_request_past_a_bound_is_told_which(
 @pytest.mark.parametrize(
     "beginning", [b"", b"\r\n", b"GET /healthz HT", b"GET / HTTP/1.1\r\nA: b\r\n"]
 )
-def test_slow_connections_are_closed_in_time_however_many_there_are(
-    server: Running, beginning: bytes
-) -> None:
+def test_slow_connections_are_closed_in_time_however_many_there_are(server, beginning):
     began = time.monotonic()
     with ExitStack() as stack, DefaultSelector() as selector:
         for _ in range(800 if beginning else 50):
@@ -140,7 +136,7 @@ def test_slow_connections_are_closed_in_time_however_many_there_are(
     assert server.get("/healthz")[0] == 200
 
 
-def test_an_idle_connection_is_kept_for_a_while_and_then_closed(server: Running) -> None:
+def test_an_idle_connection_is_kept_for_a_while_and_then_closed(server):
     request = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
     with connected(server) as connection:
         for _ in range(3):
@@ -150,7 +146,7 @@ def test_an_idle_connection_is_kept_for_a_while_and_then_closed(server: Running)
         assert connection.recv(4096) == b""
 
 
-def test_a_body_that_does_not_come_ends_the_connection(server: Running) -> None:
+def test_a_body_that_does_not_come_ends_the_connection(server):
     began = time.monotonic()
     with connected(server) as connection, suppress(ConnectionError):
         connection.sendall(b"POST /healthz HTTP/1.1\r\nHost: a\r\nContent-Length: 99999\r\n\r\n")
@@ -160,14 +156,14 @@ def test_a_body_that_does_not_come_ends_the_connection(server: Running) -> None:
         pytest.fail("it was taken for ever")
 
 
-def test_a_request_in_pieces_is_answered(server: Running) -> None:
+def test_a_request_in_pieces_is_answered(server):
     with connected(server) as connection:
         for byte in b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n":
             connection.sendall(bytes([byte]))
         assert one_answer(connection).startswith(b"HTTP/1.1 200")
 
 
-def test_requests_that_come_together_are_answered_in_order(server: Running) -> None:
+def test_requests_that_come_together_are_answered_in_order(server):
     one = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
     last = b"GET /nowhere HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
     answer = answer_to(server, one * 3 + last)

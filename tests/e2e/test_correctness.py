@@ -57,16 +57,16 @@ def accepted(path: Path, every: int) -> int:
     return count
 
 
-def test_fhir_resources_accepts_a_share_of_every_type(ndjson: Path) -> None:
+def test_fhir_resources_accepts_a_share_of_every_type(ndjson):
     assert accepted(ndjson, 25) > 40
 
 
 @pytest.mark.slow
-def test_fhir_resources_accepts_every_resource_of_the_samples(ndjson: Path) -> None:
+def test_fhir_resources_accepts_every_resource_of_the_samples(ndjson):
     assert accepted(ndjson, 1) == len(converted(ndjson))
 
 
-def test_no_line_of_ndjson_holds_what_python_calls_a_line_end(ndjson: Path) -> None:
+def test_no_line_of_ndjson_holds_what_python_calls_a_line_end(ndjson):
     """A line separator within a name would split a resource for readers who use splitlines."""
     files = sorted(ndjson.glob("*.ndjson"))
     assert "Patient.ndjson" in {file.name for file in files}
@@ -76,14 +76,14 @@ def test_no_line_of_ndjson_holds_what_python_calls_a_line_end(ndjson: Path) -> N
         assert all(line.startswith("{") and line.endswith("}") for line in text.split("\n")[:-1])
 
 
-def test_every_resource_of_the_samples_conforms_to_the_guide(ndjson: Path) -> None:
+def test_every_resource_of_the_samples_conforms_to_the_guide(ndjson):
     called = done(cpcds("conform", ndjson, "--json"))
     report = json.loads(called.out)
     assert report["errors"] == 0
     assert sum(report["resources"].values()) == len(converted(ndjson))
 
 
-def test_a_published_tree_conforms_to_the_guide(small: Path, tmp_path: Path) -> None:
+def test_a_published_tree_conforms_to_the_guide(small, tmp_path):
     done(cpcds("run", small, "--to", tmp_path / "tree", "--workers", "1"))
     called = done(cpcds("conform", tmp_path / "tree", "--json"))
     resources = json.loads(called.out)["resources"]
@@ -119,12 +119,12 @@ def unresolved(resources: Iterable[Resource]) -> set[str]:
     return missing
 
 
-def test_every_reference_resolves_within_what_was_converted(resources: list[Resource]) -> None:
+def test_every_reference_resolves_within_what_was_converted(resources):
     assert sum(1 for one in resources for _ in references(one)) > 2_000
     assert unresolved(resources) == set()
 
 
-def test_every_reference_resolves_within_the_published_tree(tmp_path: Path) -> None:
+def test_every_reference_resolves_within_the_published_tree(tmp_path):
     write_extract(tmp_path / "faulty", Spec(members=6, seed=11, fault_rate=0.7))
     done(cpcds("run", tmp_path / "faulty", "--to", tmp_path / "tree", "--workers", "1"))
     found = published(tmp_path / "tree")
@@ -132,12 +132,12 @@ def test_every_reference_resolves_within_the_published_tree(tmp_path: Path) -> N
     assert unresolved(found) == set()
 
 
-def test_no_two_resources_have_one_id(resources: list[Resource]) -> None:
+def test_no_two_resources_have_one_id(resources):
     ids = Counter((one["resourceType"], one["id"]) for one in resources)
     assert set(ids.values()) == {1}
 
 
-def test_no_member_id_is_in_a_reference_or_id(resources: list[Resource]) -> None:
+def test_no_member_id_is_in_a_reference_or_id(resources):
     members = {row["member_id"] for row in rows_of(SAMPLES / "member.csv")}
     assert members
     assert resources
@@ -200,12 +200,12 @@ def sums_of(rows: list[dict[str, str]]) -> dict[str, Decimal]:
     return sums
 
 
-def test_every_claim_of_the_samples_is_one_eob(eobs: dict[str, Resource]) -> None:
+def test_every_claim_of_the_samples_is_one_eob(eobs):
     claims = [row["claim_id"] for row in rows_of(SAMPLES / "claim.csv")]
     assert sorted(eobs) == sorted(claims)
 
 
-def test_totals_and_payments_are_the_sources_to_the_cent(eobs: dict[str, Resource]) -> None:
+def test_totals_and_payments_are_the_sources_to_the_cent(eobs):
     lines, others = by_claim("claim_line"), by_claim("claim_other_payer")
     looked_at = 0
     for claim in rows_of(SAMPLES / "claim.csv"):
@@ -221,7 +221,7 @@ def test_totals_and_payments_are_the_sources_to_the_cent(eobs: dict[str, Resourc
     assert looked_at > 3_000
 
 
-def test_amounts_of_lines_are_the_sources_to_the_cent(eobs: dict[str, Resource]) -> None:
+def test_amounts_of_lines_are_the_sources_to_the_cent(eobs):
     others = by_claim("claim_other_payer")
     looked_at = 0
     for name, lines in by_claim("claim_line").items():
@@ -243,7 +243,7 @@ def test_amounts_of_lines_are_the_sources_to_the_cent(eobs: dict[str, Resource])
     assert looked_at > 5_000
 
 
-def test_adjustments_are_the_sources_to_the_cent(eobs: dict[str, Resource]) -> None:
+def test_adjustments_are_the_sources_to_the_cent(eobs):
     wrong = []
     for name, rows in by_claim("claim_adjustment").items():
         eob = eobs[name]
@@ -256,7 +256,7 @@ def test_adjustments_are_the_sources_to_the_cent(eobs: dict[str, Resource]) -> N
     assert wrong == []
 
 
-def test_no_number_of_the_output_was_ever_binary(ndjson: Path) -> None:
+def test_no_number_of_the_output_was_ever_binary(ndjson):
     """An amount that went through a float would show it: 0.1 + 0.2 is 0.30000000000000004."""
     numbers = [
         number
@@ -297,9 +297,7 @@ def crowd(tmp_path_factory: pytest.TempPathFactory) -> Path:
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(names=st.lists(_CELL, min_size=20, max_size=20))
-def test_any_text_of_a_name_survives(
-    names: list[str], crowd: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_any_text_of_a_name_survives(names, crowd, tmp_path_factory):
     folder = tmp_path_factory.mktemp("names")
     extract = copied(crowd, folder / "extract")
     path = extract / "member.csv"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from etl.model.data_models import CLAIMS, DIRECTORY, DataModel
+from etl.model.data_models import CLAIMS, DIRECTORY
 from tests.e2e.commands import cpcds, done
 
 OF_CLAIMS = "Profiles of claims are named without what they all begin with"
@@ -24,15 +24,13 @@ def rows(*arguments: str, **environment: str) -> list[dict[str, Any]]:
     ("arguments", "model", "other"),
     [((), CLAIMS, DIRECTORY), (("--directory",), DIRECTORY, CLAIMS)],
 )
-def test_tables_are_those_of_one_data_model(
-    arguments: tuple[str, ...], model: DataModel, other: DataModel
-) -> None:
+def test_tables_are_those_of_one_data_model(arguments, model, other):
     tables = {row["table"] for row in rows(*arguments)}
     assert len(tables & model.tables.keys()) > 10
     assert not tables & other.tables.keys()
 
 
-def test_each_profile_of_a_directory_has_its_lines() -> None:
+def test_each_profile_of_a_directory_has_its_lines():
     found = rows("--directory")
     assert {row["profile"] for row in found} == {
         f"plannet-{name}"
@@ -50,7 +48,7 @@ def test_each_profile_of_a_directory_has_its_lines() -> None:
     assert npi["role"] == "value"
 
 
-def test_pages_of_a_directory_say_nothing_of_claims() -> None:
+def test_pages_of_a_directory_say_nothing_of_claims():
     for form in ("markdown", "html"):
         assert OF_CLAIMS in done(cpcds("mapping", "docs", "--format", form)).out
         page = done(cpcds("mapping", "docs", "--directory", "--format", form)).out
@@ -58,13 +56,13 @@ def test_pages_of_a_directory_say_nothing_of_claims() -> None:
         assert "insurance_plan" in page
 
 
-def test_the_version_of_plan_net_is_that_of_the_settings() -> None:
+def test_the_version_of_plan_net_is_that_of_the_settings():
     older = rows("--directory", CPCDS_PUBLISH__PLAN_NET="1.1.0")
     assert older
     assert older != rows("--directory")
 
 
-def test_a_directory_has_no_view_of_claims() -> None:
+def test_a_directory_has_no_view_of_claims():
     called = cpcds("mapping", "docs", "--directory", "--view", "basis")
     assert (called.code, called.sentence) == (
         2,

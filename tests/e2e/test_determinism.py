@@ -50,9 +50,7 @@ def convert(extract: Path, out: Path, rows: str, workers: str) -> dict[str, str]
 
 
 @pytest.mark.slow
-def test_convert_gives_the_same_bytes_however_many_partitions_and_in_whatever_order(
-    tmp_path: Path,
-) -> None:
+def test_convert_gives_the_same_bytes_however_many_partitions_and_in_whatever_order(tmp_path):
     # The manifest of the samples states a day, which a copy without it would lack.
     plain = copied(SAMPLES, tmp_path / "plain")
     dated = {"layout": "cpcds", "kind": "full", "as_of": "2025-12-31"}
@@ -68,7 +66,7 @@ def test_convert_gives_the_same_bytes_however_many_partitions_and_in_whatever_or
 
 
 @pytest.mark.slow
-def test_two_processes_write_what_one_does(small: Path, tmp_path: Path) -> None:
+def test_two_processes_write_what_one_does(small, tmp_path):
     one = convert(small, tmp_path / "one", "100", "1")
     two = convert(small, tmp_path / "two", "100", "2")
     assert one == two
@@ -97,8 +95,8 @@ def _one_night(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("_one_night")
 def test_run_publishes_the_same_objects_however_many_partitions_and_in_whatever_order(
-    small: Path, tmp_path: Path
-) -> None:
+    small, tmp_path
+):
     plain = run(copied(small, tmp_path / "plain"), tmp_path / "a", "100000")
     assert {name.partition("/")[0] for name in plain} >= {"patients", "directory", "catalog"}
     assert run(shuffled(small, tmp_path / "s", 5), tmp_path / "b", "90") == plain
@@ -106,16 +104,14 @@ def test_run_publishes_the_same_objects_however_many_partitions_and_in_whatever_
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("_one_night")
-def test_run_publishes_the_same_with_two_processes(tmp_path: Path) -> None:
+def test_run_publishes_the_same_with_two_processes(tmp_path):
     one = run(SAMPLES, tmp_path / "one", "700")
     two = run(SAMPLES, tmp_path / "two", "700", "2")
     assert one == two
 
 
 @pytest.mark.usefixtures("_one_night")
-def test_the_same_run_twice_gives_the_same_tree_to_the_last_byte(
-    small: Path, tmp_path: Path
-) -> None:
+def test_the_same_run_twice_gives_the_same_tree_to_the_last_byte(small, tmp_path):
     for name in ("a", "b"):
         done(cpcds("run", small, "--to", tmp_path / name, "--workers", "1"))
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
@@ -147,8 +143,8 @@ def unstamped(extract: Path, to: Path, *, but: str = "") -> Path:
 
 @pytest.mark.slow
 def test_first_runs_at_any_time_give_the_same_bytes_where_the_extract_has_a_day(
-    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    small, tmp_path, monkeypatch
+):
     extract = unstamped(small, tmp_path / "in")
     dated = {"layout": "cpcds", "kind": "full", "as_of": "2025-12-31"}
     (extract / "manifest.json").write_text(json.dumps(dated))
@@ -158,8 +154,8 @@ def test_first_runs_at_any_time_give_the_same_bytes_where_the_extract_has_a_day(
 
 
 def test_first_runs_at_any_time_give_the_same_bytes_where_the_extract_has_a_stamp(
-    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    small, tmp_path, monkeypatch
+):
     extract = unstamped(small, tmp_path / "in", but="claim")
     (one, two), told = runs_at_two_clocks(extract, tmp_path, monkeypatch)
     assert one == two
@@ -169,9 +165,7 @@ def test_first_runs_at_any_time_give_the_same_bytes_where_the_extract_has_a_stam
     assert told == [{"instant": newest_one, "source": "newest_stamp"}] * 2
 
 
-def test_a_run_takes_its_clock_where_the_extract_says_nothing_of_time(
-    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_takes_its_clock_where_the_extract_says_nothing_of_time(small, tmp_path, monkeypatch):
     extract = unstamped(small, tmp_path / "in")
     (one, two), told = runs_at_two_clocks(extract, tmp_path, monkeypatch)
     assert one != two
@@ -182,9 +176,7 @@ def test_a_run_takes_its_clock_where_the_extract_says_nothing_of_time(
 
 
 @pytest.mark.slow
-def test_another_night_changes_no_object_of_a_patient(
-    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_night_changes_no_object_of_a_patient(small, tmp_path, monkeypatch):
     """What has not changed keeps the time at which it first appeared."""
     monkeypatch.setattr(use_cases, "now", lambda: NIGHT)
     target = tmp_path / "target"

@@ -11,7 +11,7 @@ import gzip
 import json
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -150,7 +150,7 @@ def sprung(tmp_path_factory: pytest.TempPathFactory, layouts: tuple[Layout, ...]
 
 
 @pytest.mark.parametrize("trap", TRAPS, ids=lambda trap: trap.name)
-def test_a_trap_of_synthea_is_read_or_reported(trap: Trap, sprung: Sprung) -> None:
+def test_a_trap_of_synthea_is_read_or_reported(trap, sprung):
     for place, text in trap.becomes.items():
         table, column = place.split(".")
         rows = sprung.rows[trap.name, table]
@@ -196,9 +196,7 @@ def sanitised(text: str) -> str:
     ],
     ids=["headers-respelt", "headers-with-underscores", "crlf", "byte-order-mark", "blank-cells"],
 )
-def test_another_way_of_writing_changes_no_row(
-    rewritten: Callable[[str], str], tmp_path: Path, layouts: tuple[Layout, ...]
-) -> None:
+def test_another_way_of_writing_changes_no_row(rewritten, tmp_path, layouts):
     source, folder = GOLDEN / "synthea-members/input", tmp_path / "in"
     shutil.copytree(source, folder)
     path = folder / CLAIMS  # of a set of files this one alone
@@ -208,7 +206,7 @@ def test_another_way_of_writing_changes_no_row(
     assert any("Z\\u00e1rate" in line for line in expected)
 
 
-def test_a_file_of_another_charset_is_refused(tmp_path: Path, layouts: tuple[Layout, ...]) -> None:
+def test_a_file_of_another_charset_is_refused(tmp_path, layouts):
     folder = tmp_path / "in"
     shutil.copytree(GOLDEN / "synthea-members/input", folder)
     path = folder / "CPCDS_Members.csv"
@@ -217,9 +215,7 @@ def test_a_file_of_another_charset_is_refused(tmp_path: Path, layouts: tuple[Lay
         read(folder, tmp_path / "work", layouts=layouts)
 
 
-def test_a_comma_that_nobody_quoted_makes_a_row_that_cannot_be_read(
-    tmp_path: Path, layouts: tuple[Layout, ...]
-) -> None:
+def test_a_comma_that_nobody_quoted_makes_a_row_that_cannot_be_read(tmp_path, layouts):
     folder = tmp_path / "in"
     shutil.copytree(GOLDEN / "synthea-patients/input", folder)
     path = folder / CLAIMS
@@ -254,16 +250,14 @@ SEEN = [
 
 
 @pytest.mark.parametrize(("layout", "row", "becomes"), SEEN)
-def test_a_trap_of_another_dialect_is_in_its_golden_case(
-    layout: str, row: Cells, becomes: Mapping[str, str | None]
-) -> None:
+def test_a_trap_of_another_dialect_is_in_its_golden_case(layout, row, becomes):
     """That the rows become this is proved by the golden cases."""
     text = (GOLDEN / layout / "expected.ndjson").read_text(encoding="utf-8")
     (found,) = [one for one in map(json.loads, text.splitlines()) if row.items() <= one.items()]
     assert {column: found.get(column) for column in becomes} == becomes
 
 
-def test_marks_of_changes_are_not_read(tmp_path: Path, layouts: tuple[Layout, ...]) -> None:
+def test_marks_of_changes_are_not_read(tmp_path, layouts):
     """A row that says UPDATE counts as one that says INSERT: the files are all there is."""
     source, folder = GOLDEN / "cms-rif-synthea/input", tmp_path / "in"
     shutil.copytree(source, folder)

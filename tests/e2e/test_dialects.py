@@ -33,9 +33,7 @@ def run(name: str, target: Path) -> dict[str, Any]:
         ("cms-rif-synthea", {"claim": (107, 70, 37), "claim_line": (365, 144, 221)}),
     ],
 )
-def test_every_row_of_a_sample_of_cms_is_published_or_quarantined(
-    name: str, counts: dict[str, tuple[int, int, int]], tmp_path: Path
-) -> None:
+def test_every_row_of_a_sample_of_cms_is_published_or_quarantined(name, counts, tmp_path):
     said = run(name, tmp_path / "tree")
     rows = {
         name: (table["in"], table["published"], table["quarantined"])
@@ -57,9 +55,7 @@ def claim_numbers(resources: list[dict[str, Any]]) -> set[str]:
     }
 
 
-def test_all_52_claims_of_synthea_members_are_eobs_or_quarantined_with_a_reason(
-    tmp_path: Path,
-) -> None:
+def test_all_52_claims_of_synthea_members_are_eobs_or_quarantined_with_a_reason(tmp_path):
     said = run("synthea-members-layout", tmp_path / "tree")
     counts = said["tables"]["claim"]
     assert counts["in"] == counts["published"] + counts["quarantined"] == 52
@@ -77,9 +73,7 @@ def test_all_52_claims_of_synthea_members_are_eobs_or_quarantined_with_a_reason(
         assert row == source[place - 2]
 
 
-def test_words_of_synthea_members_never_get_into_a_code_they_do_not_belong_to(
-    tmp_path: Path,
-) -> None:
+def test_words_of_synthea_members_never_get_into_a_code_they_do_not_belong_to(tmp_path):
     run("synthea-members-layout", tmp_path / "tree")
     text = json.dumps(published(tmp_path / "tree"), default=str)
     assert "1969-12-31" not in text
@@ -89,7 +83,7 @@ def test_words_of_synthea_members_never_get_into_a_code_they_do_not_belong_to(
     done(cpcds("conform", tmp_path / "tree"))
 
 
-def test_google_bigquery_is_read_by_its_own_headers(tmp_path: Path) -> None:
+def test_google_bigquery_is_read_by_its_own_headers(tmp_path):
     said = run("google-bigquery-layout", tmp_path / "tree")
     counts = said["tables"]["claim"]
     assert counts["in"] == 4

@@ -35,7 +35,7 @@ def resources(folder: Path, kind: str) -> list[Json]:
     return [json.loads(line) for line in lines]
 
 
-def test_every_row_has_one_of_four_fates(converted: tuple[Path, Json]) -> None:
+def test_every_row_has_one_of_four_fates(converted):
     tables = converted[1]["tables"]
     fates = {
         name: tuple(one.get(fate, 0) for fate in ("in", "published", "quarantined", "withdrawn"))
@@ -53,13 +53,13 @@ def test_every_row_has_one_of_four_fates(converted: tuple[Path, Json]) -> None:
     }
 
 
-def test_what_is_made_conforms(converted: tuple[Path, Json]) -> None:
+def test_what_is_made_conforms(converted):
     told = cpcds("conform", converted[0])
     assert told.code == 0, told.out
     assert " 0 errors" in told.out
 
 
-def test_a_role_stands_once_in_each_of_its_networks(converted: tuple[Path, Json]) -> None:
+def test_a_role_stands_once_in_each_of_its_networks(converted):
     roles = resources(converted[0], "PractitionerRole")
     of_role: dict[str, list[Json]] = {}
     for role in roles:
@@ -87,9 +87,7 @@ def new_patients(role: Json) -> list[Json]:
     return [part for part in found["extension"] if part["url"] == "acceptingPatients"]
 
 
-def test_a_role_without_telecom_takes_those_of_its_only_place(
-    converted: tuple[Path, Json],
-) -> None:
+def test_a_role_without_telecom_takes_those_of_its_only_place(converted):
     phones = {
         role["identifier"][0]["value"]: [one["value"] for one in role["telecom"]]
         for role in resources(converted[0], "PractitionerRole")
@@ -97,7 +95,7 @@ def test_a_role_without_telecom_takes_those_of_its_only_place(
     assert phones == {"R1": ["3"], "R3": ["2"], "R4": ["2"]}
 
 
-def test_an_unknown_code_of_a_list_is_left_out(converted: tuple[Path, Json]) -> None:
+def test_an_unknown_code_of_a_list_is_left_out(converted):
     (codes,) = {
         tuple(one["coding"][0]["code"] for one in role.get("specialty", []))
         for role in resources(converted[0], "PractitionerRole")
@@ -106,7 +104,7 @@ def test_an_unknown_code_of_a_list_is_left_out(converted: tuple[Path, Json]) -> 
     assert codes == ("207R00000X",)
 
 
-def test_a_name_of_a_row_that_is_not_published_is_left_out(converted: tuple[Path, Json]) -> None:
+def test_a_name_of_a_row_that_is_not_published_is_left_out(converted):
     (plan,) = resources(converted[0], "InsurancePlan")
     assert len(plan["network"]) == 1
     assert [one.get("value") for one in plan["identifier"]] == [
@@ -120,7 +118,7 @@ def test_a_name_of_a_row_that_is_not_published_is_left_out(converted: tuple[Path
     assert linked == ["Main"]  # the circle has lost the link of the greater key
 
 
-def test_nothing_that_is_private_is_published(tmp_path: Path) -> None:
+def test_nothing_that_is_private_is_published(tmp_path):
     rows = directory_rows()
     rows["practitioner"][0] |= {"birth_date": "1961-02-03", "tax_id": "987-65-4321"}
     extract = write_directory(tmp_path / "in", rows)
@@ -130,7 +128,7 @@ def test_nothing_that_is_private_is_published(tmp_path: Path) -> None:
     assert "1961-02-03" not in made
 
 
-def test_the_order_of_rows_decides_nothing(tmp_path: Path, converted: tuple[Path, Json]) -> None:
+def test_the_order_of_rows_decides_nothing(tmp_path, converted):
     rows = directory_rows()
     chance = random.Random(7)
     for of_table in rows.values():
@@ -146,7 +144,7 @@ def test_the_order_of_rows_decides_nothing(tmp_path: Path, converted: tuple[Path
     }
 
 
-def test_the_report_and_the_quarantine_are_those_of_any_extract(tmp_path: Path) -> None:
+def test_the_report_and_the_quarantine_are_those_of_any_extract(tmp_path):
     extract = write_directory(tmp_path / "in", directory_rows())
     done(cpcds("validate", extract, "--report", tmp_path / "out"))
     report = json.loads((tmp_path / "out" / "report" / "report.json").read_text("utf-8"))
@@ -156,7 +154,7 @@ def test_the_report_and_the_quarantine_are_those_of_any_extract(tmp_path: Path) 
     assert quarantined == {"organization.csv", "network.csv"}
 
 
-def test_files_of_claims_and_of_a_directory_do_not_mix(tmp_path: Path) -> None:
+def test_files_of_claims_and_of_a_directory_do_not_mix(tmp_path):
     extract = write_directory(tmp_path, directory_rows())
     (extract / "member.csv").write_text(
         "member_id,family_name,birth_date,gender\nm,n,1990-01-01,F\n"
@@ -166,7 +164,7 @@ def test_files_of_claims_and_of_a_directory_do_not_mix(tmp_path: Path) -> None:
     assert told.sentence
 
 
-def test_every_must_support_element_that_the_layout_can_feed_is_in_the_samples() -> None:
+def test_every_must_support_element_that_the_layout_can_feed_is_in_the_samples():
     settings = read_settings(None)
     coverage = extract_coverage(settings, SAMPLES / "directory", lambda event: None)
     assert len(coverage) == 9
@@ -180,7 +178,7 @@ def test_every_must_support_element_that_the_layout_can_feed_is_in_the_samples()
     }
 
 
-def test_the_samples_are_clean_and_what_they_become_conforms(tmp_path: Path) -> None:
+def test_the_samples_are_clean_and_what_they_become_conforms(tmp_path):
     told = json.loads(
         done(cpcds("convert", SAMPLES / "directory", "--out", tmp_path / "out", "--json")).out
     )
@@ -201,7 +199,7 @@ def test_the_samples_are_clean_and_what_they_become_conforms(tmp_path: Path) -> 
     assert all("telecom" not in role for role in unreached)
 
 
-def test_plan_net_1_1_0_is_made_of_the_same_mappings(tmp_path: Path) -> None:
+def test_plan_net_1_1_0_is_made_of_the_same_mappings(tmp_path):
     older = {"CPCDS_PUBLISH__PLAN_NET": "1.1.0"}
     done(cpcds("convert", SAMPLES / "directory", "--out", tmp_path / "out", **older))
     conformed = cpcds("conform", tmp_path / "out")
@@ -218,7 +216,7 @@ def test_plan_net_1_1_0_is_made_of_the_same_mappings(tmp_path: Path) -> None:
     assert "period" in searched["Organization"]
 
 
-def test_staleness_is_a_setting(tmp_path: Path) -> None:
+def test_staleness_is_a_setting(tmp_path):
     found = []
     for days in ("1", "9999"):
         out = tmp_path / days
@@ -230,7 +228,7 @@ def test_staleness_is_a_setting(tmp_path: Path) -> None:
     assert found[1] == 0
 
 
-def test_every_planted_fault_is_found_by_its_rule(tmp_path: Path) -> None:
+def test_every_planted_fault_is_found_by_its_rule(tmp_path):
     extract, out = tmp_path / "in", tmp_path / "out"
     planted = ("--directory", "--practitioners", "68", "--seed", "5", "--fault-rate", "1")
     done(cpcds("synth", *planted, "--out", extract))

@@ -144,15 +144,13 @@ def nights(tmp_path_factory: pytest.TempPathFactory) -> Nights:
     )
 
 
-def test_a_client_has_each_resource_once_from_a_static_server(nights: Nights) -> None:
+def test_a_client_has_each_resource_once_from_a_static_server(nights):
     bulk, _ = nights.of_night
     assert bulk == nights.second
     assert bulk != nights.first
 
 
-def test_a_contracts_files_are_closed_and_have_what_belongs_to_its_networks(
-    nights: Nights,
-) -> None:
+def test_a_contracts_files_are_closed_and_have_what_belongs_to_its_networks(nights):
     _, plans = nights.of_night
     assert dangling(plans) == set()
     contract = [
@@ -187,7 +185,7 @@ def test_a_contracts_files_are_closed_and_have_what_belongs_to_its_networks(
     assert len(plans) < len(nights.second)
 
 
-def test_a_night_downloads_the_documents_and_the_files_of_what_changed(nights: Nights) -> None:
+def test_a_night_downloads_the_documents_and_the_files_of_what_changed(nights):
     assert len(nights.fetched) == 4, nights.fetched
     documents = [path for path in nights.fetched if path in ("/$bulk-publish", f"/{INDEX}")]
     assert len(documents) == 2
@@ -196,9 +194,7 @@ def test_a_night_downloads_the_documents_and_the_files_of_what_changed(nights: N
     assert nights.said[1]["removed"] == 0  # those of the release before may be being fetched
 
 
-def test_files_are_small_and_public_and_those_before_go_with_the_next_release(
-    nights: Nights, tmp_path: Path
-) -> None:
+def test_files_are_small_and_public_and_those_before_go_with_the_next_release(nights, tmp_path):
     files = list((nights.folder / "plan-finder").glob("*.json"))
     assert len(files) > 12
     for path in files:
@@ -218,9 +214,7 @@ def test_files_are_small_and_public_and_those_before_go_with_the_next_release(
     assert fresh["files"] == nights.said[1]["files"]
 
 
-def test_a_run_whose_plan_finder_files_lead_to_this_machine_says_what_to_set(
-    nights: Nights,
-) -> None:
+def test_a_run_whose_plan_finder_files_lead_to_this_machine_says_what_to_set(nights):
     release = manifest_of(nights.target)["release"]
     report = nights.target / "reports" / release
     (note,) = json.loads((report / "report.json").read_bytes())["notes"]
@@ -235,9 +229,7 @@ def test_a_run_whose_plan_finder_files_lead_to_this_machine_says_what_to_set(
     assert entry["fullUrl"].startswith("http://127.0.0.1:8000/directory/")
 
 
-def test_a_rollback_says_so_too_and_nothing_is_said_where_the_url_is_set(
-    nights: Nights, tmp_path: Path
-) -> None:
+def test_a_rollback_says_so_too_and_nothing_is_said_where_the_url_is_set(nights, tmp_path):
     target = tmp_path / "target"
     shutil.copytree(nights.target, target)
     warned = done(cpcds("rollback", target, manifest_of(target)["parent"], **SMALL_FILES))
@@ -247,7 +239,7 @@ def test_a_rollback_says_so_too_and_nothing_is_said_where_the_url_is_set(
     assert warnings(quiet) == []
 
 
-def test_a_release_is_made_again_with_the_full_urls_that_it_was_made_with(nights: Nights) -> None:
+def test_a_release_is_made_again_with_the_full_urls_that_it_was_made_with(nights):
     """An audit may take place long after the server has moved to another URL."""
     first = manifest_of(nights.target)["parent"]
     command = ("verify", nights.target, "--release", first, "--rebuild", SAMPLES / "directory")
@@ -255,7 +247,7 @@ def test_a_release_is_made_again_with_the_full_urls_that_it_was_made_with(nights
     assert "the same bit for bit" in done(cpcds(*command, **SMALL_FILES, **moved)).out
 
 
-def test_with_a_base_url_links_are_absolute(nights: Nights, tmp_path: Path) -> None:
+def test_with_a_base_url_links_are_absolute(nights, tmp_path):
     base = "https://files.acme.example/directory"
     done(cpcds("export", nights.target, "--out", tmp_path / "x", "--base-url", base))
     index = json.loads((tmp_path / "x" / INDEX).read_bytes())
@@ -267,12 +259,12 @@ def test_with_a_base_url_links_are_absolute(nights: Nights, tmp_path: Path) -> N
     assert all(one["url"].startswith(f"{base}/bulk/") for one in manifest["output"])
 
 
-def test_the_brand_is_what_the_configuration_says(nights: Nights) -> None:
+def test_the_brand_is_what_the_configuration_says(nights):
     bundle = json.loads((nights.folder / ".well-known/user-access-brands.json").read_bytes())
     assert bundle == json.loads((Path(__file__).parent / "user-access-brands.json").read_text())
 
 
-def test_a_brand_that_is_configured_no_longer_goes(nights: Nights, tmp_path: Path) -> None:
+def test_a_brand_that_is_configured_no_longer_goes(nights, tmp_path):
     path = tmp_path / ".well-known/user-access-brands.json"
     done(cpcds("export", nights.target, "--out", tmp_path, **BRAND))
     assert path.is_file()
@@ -280,7 +272,7 @@ def test_a_brand_that_is_configured_no_longer_goes(nights: Nights, tmp_path: Pat
     assert not path.exists()
 
 
-def test_the_target_is_whole(nights: Nights) -> None:
+def test_the_target_is_whole(nights):
     assert "nothing is broken" in done(cpcds("verify", nights.target)).out
     bulk = manifest_of(nights.target)["bulk"]
     assert (bulk["increments"], bulk["increment"]) == ([], None)
@@ -294,16 +286,14 @@ def test_the_target_is_whole(nights: Nights) -> None:
         ({"CPCDS_BRAND__UPDATED": "yesterday"}, "brand.updated is no day"),
     ],
 )
-def test_a_wrong_brand_is_said_before_anything_is_written(
-    nights: Nights, tmp_path: Path, environment: dict[str, str], said: str
-) -> None:
+def test_a_wrong_brand_is_said_before_anything_is_written(nights, tmp_path, environment, said):
     called = cpcds("export", nights.target, "--out", tmp_path / "x", **environment)
     assert called.code == 3
     assert said in called.err
     assert not (tmp_path / "x").exists()
 
 
-def test_no_folder_is_made_of_claims_or_of_nothing(tmp_path: Path) -> None:
+def test_no_folder_is_made_of_claims_or_of_nothing(tmp_path):
     target, out = tmp_path / "claims", tmp_path / "x"
     called = cpcds("export", target, "--out", out)
     assert (called.code, called.sentence) == (2, f"{target}: nothing was published yet")
@@ -314,7 +304,7 @@ def test_no_folder_is_made_of_claims_or_of_nothing(tmp_path: Path) -> None:
     assert not out.exists()
 
 
-def test_a_directory_without_files_says_what_to_do(tmp_path: Path) -> None:
+def test_a_directory_without_files_says_what_to_do(tmp_path):
     target = tmp_path / "target"
     publish(LocalStore(target), [], facts=ReleaseFacts("full", mapping=DIRECTORY.stated))
     called = cpcds("export", target, "--out", tmp_path / "x")
@@ -329,7 +319,7 @@ def served(nights: Nights, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield server
 
 
-def test_a_client_has_the_same_from_the_gateway(nights: Nights, served: Running) -> None:
+def test_a_client_has_the_same_from_the_gateway(nights, served):
     crawler = Crawler()
     root, index = (f"{served.base}/directory/{path}" for path in ("$bulk-publish", INDEX))
     assert by_name(crawler.bulk(root)) == nights.second
@@ -345,9 +335,7 @@ def test_a_client_has_the_same_from_the_gateway(nights: Nights, served: Running)
     assert sorted(crawler.unchanged) == sorted(before)
 
 
-def test_what_is_fetched_is_what_its_address_says_and_what_the_folder_has(
-    nights: Nights, served: Running
-) -> None:
+def test_what_is_fetched_is_what_its_address_says_and_what_the_folder_has(nights, served):
     paths = sorted(nights.folder.glob("plan-finder/*.json"))[:3]
     assert len(paths) == 3
     for path in paths:
@@ -365,9 +353,7 @@ def test_what_is_fetched_is_what_its_address_says_and_what_the_folder_has(
         assert served.get(address, None, **since)[0] == 304
 
 
-def test_files_of_the_release_before_are_there_and_no_others(
-    nights: Nights, served: Running
-) -> None:
+def test_files_of_the_release_before_are_there_and_no_others(nights, served):
     listed = {url["url"] for url in served.json("/directory/$bulk-publish", None)["output"]}
     files = {f"{served.base}/directory/bulk/{one.name}" for one in nights.folder.glob("bulk/*")}
     assert files - listed  # the practitioner's of the first night
@@ -382,7 +368,7 @@ def test_files_of_the_release_before_are_there_and_no_others(
     assert served.get("/directory/$bulk-publish", "any token")[0] == 200
 
 
-def test_the_brand_is_at_its_well_known_address(served: Running) -> None:
+def test_the_brand_is_at_its_well_known_address(served):
     status, headers, body = served.get("/.well-known/user-access-brands.json", None)
     assert status == 200
     assert headers["access-control-allow-origin"] == "*"
@@ -394,7 +380,7 @@ def test_the_brand_is_at_its_well_known_address(served: Running) -> None:
     assert served.get("/.well-known/user-access-brands.json", None, **tag)[0] == 304
 
 
-def test_no_file_of_claims_is_ever_served(tmp_path: Path) -> None:
+def test_no_file_of_claims_is_ever_served(tmp_path):
     store = LocalStore(tmp_path / "claims")
     base = open_current(store)
     manifest = stage(store, [patient("ann", 2)], base)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 from tests.e2e.commands import copied, cpcds, done, published, rows_of, write_rows
 from tests.unit.gateway.trees import BASE, grant, opened, run
@@ -11,9 +10,7 @@ from tests.unit.gateway.trees import BASE, grant, opened, run
 NUMBER = "123-45-6789"
 
 
-def test_an_id_that_a_claim_alone_gives_is_shown_to_its_member_and_to_nobody_else(
-    small: Path, tmp_path: Path
-) -> None:
+def test_an_id_that_a_claim_alone_gives_is_shown_to_its_member_and_to_nobody_else(small, tmp_path):
     extract = copied(small, tmp_path / "extract")
     claims = rows_of(extract / "claim.csv")
     claims[0]["billing_provider_id"] = NUMBER

@@ -56,7 +56,7 @@ def nights(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
     return target, folder, first
 
 
-def test_a_release_is_whole_and_conforms(nights: tuple[Path, Path, str]) -> None:
+def test_a_release_is_whole_and_conforms(nights):
     target = nights[0]
     assert "nothing is broken" in done(cpcds("verify", target)).out
     conformed = done(cpcds("conform", target)).out
@@ -70,13 +70,13 @@ def test_a_release_is_whole_and_conforms(nights: tuple[Path, Path, str]) -> None
     assert (mapping["set"], mapping["model"]) == ("plan-net", "directory")
 
 
-def test_nothing_of_a_member_or_a_claim_is_in_it(nights: tuple[Path, Path, str]) -> None:
+def test_nothing_of_a_member_or_a_claim_is_in_it(nights):
     counts = manifest_of(nights[0])["counts"]
     assert counts["patients"] == 0
     assert not (nights[0] / "patients").exists()
 
 
-def test_a_night_writes_what_changed(nights: tuple[Path, Path, str]) -> None:
+def test_a_night_writes_what_changed(nights):
     changes = manifest_of(nights[0])["counts"]["changes"]
     touched = {
         name: (one["added"], one["retracted"], one["changed"])
@@ -88,9 +88,7 @@ def test_a_night_writes_what_changed(nights: tuple[Path, Path, str]) -> None:
     assert 0 < sum(changed for *_, changed in touched.values()) < 30
 
 
-def test_a_night_with_one_practitioner_changed_writes_what_is_his_and_what_all_share(
-    tmp_path: Path,
-) -> None:
+def test_a_night_with_one_practitioner_changed_writes_what_is_his_and_what_all_share(tmp_path):
     target, rows = tmp_path / "target", directory_rows()
     rows["insurance_plan"][0]["plan_year"] = "2027"
 
@@ -133,9 +131,7 @@ def test_a_night_with_one_practitioner_changed_writes_what_is_his_and_what_all_s
     assert b"https://acme.example/directory/" in gzip.decompress((target / finder[0]).read_bytes())
 
 
-def test_a_delta_publishes_what_the_full_extract_of_its_day_does(
-    nights: tuple[Path, Path, str], tmp_path: Path
-) -> None:
+def test_a_delta_publishes_what_the_full_extract_of_its_day_does(nights, tmp_path):
     target = nights[0]
     for name, more in (("day0", ()), ("day1", ("--day", "1"))):
         done(cpcds("run", synth(tmp_path / name, *more), "--to", tmp_path / "target"))
@@ -145,9 +141,7 @@ def test_a_delta_publishes_what_the_full_extract_of_its_day_does(
     assert manifest_of(tmp_path / "target") == before  # the same again is no release
 
 
-def test_a_rollback_shows_readers_what_they_saw(
-    nights: tuple[Path, Path, str], tmp_path: Path
-) -> None:
+def test_a_rollback_shows_readers_what_they_saw(nights, tmp_path):
     target = tmp_path / "target"
     for name, more in (("day0", ()), ("day1", ("--day", "1"))):
         done(cpcds("run", synth(tmp_path / name, *more), "--to", target))
@@ -164,9 +158,7 @@ def test_a_rollback_shows_readers_what_they_saw(
     assert "nothing is broken" in done(cpcds("verify", target)).out
 
 
-def test_claims_and_a_directory_never_share_a_target(
-    nights: tuple[Path, Path, str], tmp_path: Path
-) -> None:
+def test_claims_and_a_directory_never_share_a_target(nights, tmp_path):
     target, folder, _ = nights
     before = manifest_of(target)
     claims = tmp_path / "claims"
@@ -191,9 +183,7 @@ def test_claims_and_a_directory_never_share_a_target(
         assert (served.returncode, sentence in served.stderr) == (2, True)
 
 
-def test_a_target_holds_one_version_of_the_guide(
-    nights: tuple[Path, Path, str],
-) -> None:
+def test_a_target_holds_one_version_of_the_guide(nights):
     target, folder, _ = nights
     older = {"CPCDS_PUBLISH__PLAN_NET": "1.1.0"}
     told = cpcds("run", folder / "day0", "--to", target, **older, **ANY_CHANGE)
@@ -201,19 +191,19 @@ def test_a_target_holds_one_version_of_the_guide(
     assert "holds Plan-Net 1.2.0, and this would be 1.1.0" in told.sentence
 
 
-def test_a_plan_shows_what_a_run_would_do(nights: tuple[Path, Path, str], tmp_path: Path) -> None:
+def test_a_plan_shows_what_a_run_would_do(nights, tmp_path):
     extract = synth(tmp_path / "day2", "--day", "2")
     told = json.loads(done(cpcds("run", extract, "--to", nights[0], "--dry-run", "--json")).out)
     assert told["resources"]["PractitionerRole"]["changed"] > 0
     assert manifest_of(nights[0])["parent"] == nights[2]
 
 
-def test_what_is_for_claims_alone_refuses_a_directory(nights: tuple[Path, Path, str]) -> None:
+def test_what_is_for_claims_alone_refuses_a_directory(nights):
     told = cpcds("explain", nights[0], "Practitioner/x")
     assert (told.code, "only claims are explained" in told.sentence) == (2, True)
 
 
-def test_a_difference_shows_who_joined_left_and_moved_by_network_and_plan(tmp_path: Path) -> None:
+def test_a_difference_shows_who_joined_left_and_moved_by_network_and_plan(tmp_path):
     target, rows = tmp_path / "target", directory_rows()
     rows["organization"] += [{"organization_id": "H4", "type": "prvgrp", "name": "Group"}]
     rows["network"][2]["payer_id"] = "P1"  # N3, "Of nobody", of the plan Gold
@@ -285,13 +275,8 @@ def lessened(extract: Path, file: str, keep: float, **cells: str) -> Path:
     ids=["a tenth", "no plans", "none in force", "all rejected"],
 )
 def test_a_bad_delivery_stops_a_run_before_readers_see_it(
-    nights: tuple[Path, Path, str],
-    tmp_path: Path,
-    file: str,
-    keep: float,
-    cells: dict[str, str],
-    sentence: str,
-) -> None:
+    nights, tmp_path, file, keep, cells, sentence
+):
     target = tmp_path / "target"
     shutil.copytree(nights[0], target)
     before = manifest_of(target)
@@ -304,9 +289,7 @@ def test_a_bad_delivery_stops_a_run_before_readers_see_it(
 
 
 @pytest.mark.slow
-def test_output_speaks_of_the_resources_and_rows_of_a_directory(
-    nights: tuple[Path, Path, str], tmp_path: Path
-) -> None:
+def test_output_speaks_of_the_resources_and_rows_of_a_directory(nights, tmp_path):
     target, _, first = nights
     second = str(manifest_of(target)["release"])
     size = len(seen(target))

@@ -110,7 +110,7 @@ def figures(checked: Path) -> Json:
     return found
 
 
-def test_providers_plans_and_networks_that_do_not_lead_to_one_another(figures: Json) -> None:
+def test_providers_plans_and_networks_that_do_not_lead_to_one_another(figures):
     assert figures["coverage"] == {
         "practitioners": 6,
         "practitioners_without_role": 1,  # D6
@@ -127,7 +127,7 @@ def test_providers_plans_and_networks_that_do_not_lead_to_one_another(figures: J
     }
 
 
-def test_closed_practices_by_network(figures: Json) -> None:
+def test_closed_practices_by_network(figures):
     nobody = {"newpt": 0, "existptfam": 0, "existptonly": 0, "nopt": 0}
     assert figures["networks"] == [
         {"network": "N1", "name": "One", "plans": 1, "organizations": 0, "practitioners": 4}
@@ -140,7 +140,7 @@ def test_closed_practices_by_network(figures: Json) -> None:
     ]
 
 
-def test_ages_are_counted_from_the_day_of_the_extract(figures: Json) -> None:
+def test_ages_are_counted_from_the_day_of_the_extract(figures):
     assert figures["day"] == "2026-11-01"
     ages = {each.pop("table"): each for each in figures["ages"]}
     assert ages["directory_practitioner"] == {
@@ -165,7 +165,7 @@ def test_ages_are_counted_from_the_day_of_the_extract(figures: Json) -> None:
     }
 
 
-def test_addresses_that_lack_a_part_or_cannot_be(figures: Json) -> None:
+def test_addresses_that_lack_a_part_or_cannot_be(figures):
     addresses = {each.pop("table"): each for each in figures["addresses"]}
     assert addresses["location"] == {
         "rows": 8,  # neither the area nor the place abroad
@@ -183,7 +183,7 @@ def test_addresses_that_lack_a_part_or_cannot_be(figures: Json) -> None:
     assert addresses["directory_practitioner"]["absent"] == 2  # D5 and D6
 
 
-def test_entries_that_are_there_twice(figures: Json) -> None:
+def test_entries_that_are_there_twice(figures):
     found = {
         (each["table"], each["by"]): (each["groups"], each["rows"])
         for each in figures["duplicates"]
@@ -197,7 +197,7 @@ def test_entries_that_are_there_twice(figures: Json) -> None:
     }
 
 
-def test_the_rows_behind_each_figure_are_listed(checked: Path, figures: Json) -> None:
+def test_the_rows_behind_each_figure_are_listed(checked, figures):
     assert figures["places"] == "directory-quality.csv.gz"
     listed = rows_of(checked / figures["places"])
     assert set(listed[0]) == {"file", "row", "table", "figure", "group"}
@@ -232,7 +232,7 @@ def test_the_rows_behind_each_figure_are_listed(checked: Path, figures: Json) ->
     }
 
 
-def test_planted_faults_are_in_the_figures_and_nothing_else(tmp_path: Path) -> None:
+def test_planted_faults_are_in_the_figures_and_nothing_else(tmp_path):
     figure_of = {
         "zip-shape": "zip-shape",
         "state-of-zip": "zip-elsewhere",
@@ -262,9 +262,7 @@ def test_planted_faults_are_in_the_figures_and_nothing_else(tmp_path: Path) -> N
     assert places["impossible"] == 8
 
 
-def test_the_page_answers_in_its_first_screen_and_speaks_of_no_claims(
-    checked: Path, figures: Json
-) -> None:
+def test_the_page_answers_in_its_first_screen_and_speaks_of_no_claims(checked, figures):
     page = (checked / "index.html").read_text("utf-8")
     told = answers(page)
     assert tuple(told) == ("how-many", "why", "accounts", "changed", "missing", "current")
@@ -286,9 +284,7 @@ def test_the_page_answers_in_its_first_screen_and_speaks_of_no_claims(
     assert not re.findall(r"(?i)\b(?:claims?|members?|money|cents?|MapID|amounts?)\b", words)
 
 
-def test_a_target_of_a_directory_counts_what_it_published_once_and_shows_its_nights(
-    tmp_path: Path,
-) -> None:
+def test_a_target_of_a_directory_counts_what_it_published_once_and_shows_its_nights(tmp_path):
     target = tmp_path / "target"
     rows = spoiled_rows()
     done(cpcds("run", write_directory(tmp_path / "in", rows), "--to", target, **ANY_CHANGE))
@@ -318,7 +314,7 @@ def test_a_target_of_a_directory_counts_what_it_published_once_and_shows_its_nig
     assert not re.findall(r"(?i)\b(?:claims?|members?|money)\b", history)
 
 
-def test_a_position_of_one_number_alone_lies_nowhere(checked: Path) -> None:
+def test_a_position_of_one_number_alone_lies_nowhere(checked):
     listed = rows_of(checked / "findings.csv.gz")
     found = [
         (row["file"], int(row["row"]))

@@ -54,9 +54,7 @@ def links(page: Json) -> dict[str, str]:
     return {link["relation"]: link["url"] for link in page["link"]}
 
 
-def test_page_links_survive_a_publish_and_new_searches_see_it(
-    server: Running, target: tuple[Path, list[str]]
-) -> None:
+def test_page_links_survive_a_publish_and_new_searches_see_it(server, target):
     tree, (_, second) = target
     search = "/directory/PractitionerRole?practitioner.name:missing=false&_count=2"
     whole = server.json(search.replace("_count=2", "_count=100"), None)
@@ -73,7 +71,7 @@ def test_page_links_survive_a_publish_and_new_searches_see_it(
     assert seen == [entry["resource"] for entry in whole["entry"]]
 
 
-def test_one_process_serves_claims_with_a_token_and_a_directory_without(server: Running) -> None:
+def test_one_process_serves_claims_with_a_token_and_a_directory_without(server):
     assert "at" in server.greeting[0]
     assert server.greeting[0].count("http://") == 2
     assert server.get("/fhir/Coverage", None)[0] == 401
@@ -84,7 +82,7 @@ def test_one_process_serves_claims_with_a_token_and_a_directory_without(server: 
     }
 
 
-def test_a_directory_alone_needs_no_claims(target: tuple[Path, list[str]], tmp_path: Path) -> None:
+def test_a_directory_alone_needs_no_claims(target, tmp_path):
     tree, (first, _) = target
     point_to(tree, first)
     with running(tree, tmp_path) as server:

@@ -30,9 +30,7 @@ def respelt(folder: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_the_first_day_with_an_unknown_extract_from_the_message_to_published_claims(
-    tmp_path: Path,
-) -> None:
+def test_the_first_day_with_an_unknown_extract_from_the_message_to_published_claims(tmp_path):
     extract = respelt(tmp_path / "in")
     refused = cpcds("validate", extract, "--report", tmp_path / "no")
     assert refused.code == 2
@@ -66,7 +64,7 @@ def small(folder: Path) -> Path:
     return folder
 
 
-def test_json_and_the_page_say_what_the_table_says(tmp_path: Path) -> None:
+def test_json_and_the_page_say_what_the_table_says(tmp_path):
     called = done(cpcds("doctor", WIDE, "--json", "--html", tmp_path / "page.html"))
     report = json.loads(called.out)
     assert [file["holds"] for file in report["files"]] == [
@@ -80,7 +78,7 @@ def test_json_and_the_page_say_what_the_table_says(tmp_path: Path) -> None:
     assert "Ambrose" not in page + called.out
 
 
-def test_layouts_init_writes_what_the_doctor_writes(tmp_path: Path) -> None:
+def test_layouts_init_writes_what_the_doctor_writes(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     done(cpcds("doctor", PARTS, "--write", tmp_path / "a" / "mine.yaml"))
@@ -89,7 +87,7 @@ def test_layouts_init_writes_what_the_doctor_writes(tmp_path: Path) -> None:
     assert one == other
 
 
-def test_a_layout_that_is_there_is_not_overwritten(tmp_path: Path) -> None:
+def test_a_layout_that_is_there_is_not_overwritten(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("layout: edited\n")
     called = cpcds("layouts", "init", PARTS, "--write", path)
@@ -98,7 +96,7 @@ def test_a_layout_that_is_there_is_not_overwritten(tmp_path: Path) -> None:
     assert path.read_text() == "layout: edited\n"
 
 
-def test_layouts_check_tells_all_mistakes_at_once(tmp_path: Path) -> None:
+def test_layouts_check_tells_all_mistakes_at_once(tmp_path):
     path = tmp_path / "mine.yaml"
     done(cpcds("layouts", "init", PARTS, "--write", path))
     text = path.read_text(encoding="utf-8")
@@ -111,13 +109,13 @@ def test_layouts_check_tells_all_mistakes_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("extract", ["gs://bucket/extract", "gone"])
-def test_what_cannot_be_read_is_refused(extract: str) -> None:
+def test_what_cannot_be_read_is_refused(extract):
     called = cpcds("doctor", extract)
     assert called.code == 2
     assert called.err.startswith("error: ")
 
 
-def test_layouts_show_prints_a_layout_and_those_that_it_extends() -> None:
+def test_layouts_show_prints_a_layout_and_those_that_it_extends():
     told = done(cpcds("layouts", "show", "onyx-b"))
     files = [line for line in told.out.splitlines() if line.startswith("# layouts/")]
     assert files == [f"# layouts/{name}.yaml" for name in ("onyx-b", "synthea-members")]

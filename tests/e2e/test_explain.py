@@ -33,7 +33,7 @@ def one_of_each_type(target: Path) -> list[dict[str, Any]]:
     return list({one["resourceType"]: one for one in published(target)}.values())
 
 
-def test_every_cell_named_is_in_its_file_at_its_row(target: Path, small: Path) -> None:
+def test_every_cell_named_is_in_its_file_at_its_row(target, small):
     looked_up = 0
     for resource in one_of_each_type(target):
         found = explained(target, resource, "--extract", small)
@@ -47,7 +47,7 @@ def test_every_cell_named_is_in_its_file_at_its_row(target: Path, small: Path) -
     assert looked_up > 100
 
 
-def test_a_path_narrows_it_down_to_one_amount_and_its_line(target: Path, small: Path) -> None:
+def test_a_path_narrows_it_down_to_one_amount_and_its_line(target, small):
     eob = next(one for one in published(target) if one["resourceType"] == EOB)
     found = explained(target, eob, "item[0].sequence", "--extract", small)
     [origin] = found["origins"]
@@ -60,16 +60,14 @@ def test_a_path_narrows_it_down_to_one_amount_and_its_line(target: Path, small: 
     assert "claim_line.line_number = " in text
 
 
-def test_where_rows_are_kept_the_target_alone_is_enough(small: Path, tmp_path: Path) -> None:
+def test_where_rows_are_kept_the_target_alone_is_enough(small, tmp_path):
     kept = {"CPCDS_PUBLISH__DELTAS": "true"}
     done(cpcds("run", small, "--to", tmp_path / "kept", "--workers", "1", **kept))
     eob = next(one for one in published(tmp_path / "kept") if one["resourceType"] == EOB)
     assert explained(tmp_path / "kept", eob)["agrees"] is True
 
 
-def test_without_the_extract_the_places_that_are_kept_name_the_rows(
-    target: Path, small: Path, tmp_path: Path
-) -> None:
+def test_without_the_extract_the_places_that_are_kept_name_the_rows(target, small, tmp_path):
     number = rows_of(small / "claim_line.csv")[0]["claim_id"]
     said = done(cpcds("explain", target, f"claim:{number}")).out
     assert "  claim_line.csv row 2 (claim_line): published" in said
@@ -87,7 +85,7 @@ def test_without_the_extract_the_places_that_are_kept_name_the_rows(
     assert digest in page.read_text()
 
 
-def test_a_claim_is_found_by_its_number_and_a_row_by_its_place(target: Path, small: Path) -> None:
+def test_a_claim_is_found_by_its_number_and_a_row_by_its_place(target, small):
     number, place = rows_of(small / "claim_line.csv")[0]["claim_id"], "claim_line.csv:2"
     claim = json.loads(
         done(cpcds("explain", target, f"claim:{number}", "--extract", small, "--json")).out
@@ -106,7 +104,7 @@ def test_a_claim_is_found_by_its_number_and_a_row_by_its_place(target: Path, sma
     assert "item[0].sequence" in paths < {one["path"] for one in eob["origins"]}
 
 
-def test_a_rejected_claim_names_the_rule_that_was_the_first_cause(tmp_path: Path) -> None:
+def test_a_rejected_claim_names_the_rule_that_was_the_first_cause(tmp_path):
     extract = tmp_path / "extract"
     write_extract(extract, Spec(members=3, seed=3))
     claims = (extract / "claim.csv").read_text().splitlines(keepends=True)
@@ -125,9 +123,7 @@ def test_a_rejected_claim_names_the_rule_that_was_the_first_cause(tmp_path: Path
     assert "claim_line.csv row 2 (claim_line): not published: in quarantine" in said
 
 
-def test_a_page_shows_outlines_unless_values_are_asked_for(
-    target: Path, small: Path, tmp_path: Path
-) -> None:
+def test_a_page_shows_outlines_unless_values_are_asked_for(target, small, tmp_path):
     member = rows_of(small / "member.csv")[0]
     for name, shown in (("masked.html", False), ("values.html", True)):
         options = ["--values"] if shown else []
@@ -140,9 +136,7 @@ def test_a_page_shows_outlines_unless_values_are_asked_for(
         assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
 
 
-def test_the_page_of_a_claim_masks_its_number_too(
-    target: Path, small: Path, tmp_path: Path
-) -> None:
+def test_the_page_of_a_claim_masks_its_number_too(target, small, tmp_path):
     number = rows_of(small / "claim_line.csv")[0]["claim_id"]
     page = tmp_path / "claim.html"
     done(cpcds("explain", target, f"claim:{number}", "--extract", small, "--html", page))
@@ -155,9 +149,7 @@ def refused(called: Called) -> str:
     return called.sentence
 
 
-def test_what_cannot_be_explained_is_said_in_a_sentence(
-    target: Path, small: Path, tmp_path: Path
-) -> None:
+def test_what_cannot_be_explained_is_said_in_a_sentence(target, small, tmp_path):
     eob = next(one for one in published(target) if one["resourceType"] == EOB)
     name = f"{EOB}/{eob['id']}"
     other = tmp_path / "other"

@@ -49,9 +49,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
     return install
 
 
-def test_a_host_that_only_publishes_needs_no_web_server(
-    installed: Callable[[str], Path], tmp_path: Path
-) -> None:
+def test_a_host_that_only_publishes_needs_no_web_server(installed, tmp_path):
     command = installed("batch")
     ran = subprocess.run(
         [command, "run", SAMPLES, "--to", tmp_path / "tree"], capture_output=True, text=True
@@ -66,9 +64,7 @@ def test_a_host_that_only_publishes_needs_no_web_server(
     assert refused.stderr.count("\n") == 1
 
 
-def test_a_host_that_only_serves_needs_no_arrow(
-    installed: Callable[[str], Path], tmp_path: Path
-) -> None:
+def test_a_host_that_only_serves_needs_no_arrow(installed, tmp_path):
     command = installed("serve")
     with running(sample_tree(), tmp_path, patient=busiest(), command=[str(command)]) as server:
         assert server.json("/fhir/ExplanationOfBenefit")["total"] > 0

@@ -53,9 +53,7 @@ def written(command: str, out: Path, **environment: str) -> dict[str, tuple[bool
         pytest.param("validate", marks=pytest.mark.slow),
     ],
 )
-def test_what_is_written_is_for_its_owner_alone_whatever_the_umask(
-    command: str, tmp_path: Path
-) -> None:
+def test_what_is_written_is_for_its_owner_alone_whatever_the_umask(command, tmp_path):
     found = written(command, tmp_path / "new" / "out")
     assert S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
     assert len(found) > 5
@@ -67,7 +65,7 @@ def test_what_is_written_is_for_its_owner_alone_whatever_the_umask(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", OUTPUTS)
-def test_a_mode_opens_what_readers_need_and_never_the_rows(command: str, tmp_path: Path) -> None:
+def test_a_mode_opens_what_readers_need_and_never_the_rows(command, tmp_path):
     found = written(command, tmp_path / "out", **OPEN_TO_GROUP)
     opened = 0
     for name, (is_folder, mode) in found.items():
@@ -81,7 +79,7 @@ def test_a_mode_opens_what_readers_need_and_never_the_rows(command: str, tmp_pat
         assert any(name.startswith("quarantine/") for name in found)
 
 
-def test_exact_sums_are_never_opened_even_where_no_row_was_rejected(tmp_path: Path) -> None:
+def test_exact_sums_are_never_opened_even_where_no_row_was_rejected(tmp_path):
     done(cpcds("validate", SAMPLES, "--report", tmp_path, **OPEN_TO_GROUP, **NO_SUITES))
     found = modes(tmp_path / "quarantine")
     assert found == {
@@ -92,7 +90,7 @@ def test_exact_sums_are_never_opened_even_where_no_row_was_rejected(tmp_path: Pa
     assert modes(tmp_path)["report"] == (True, 0o750)
 
 
-def test_another_mode_is_refused(tmp_path: Path) -> None:
+def test_another_mode_is_refused(tmp_path):
     called = cpcds("run", FAULTY, "--to", tmp_path, CPCDS_PUBLISH__MODE="0777")
     assert called.code == 3
     assert "publish.mode" in called.sentence

@@ -66,8 +66,8 @@ def group(of: int) -> list[int]:
     ],
 )
 def test_a_run_that_is_interrupted_ends_at_once_without_a_word_too_many(
-    stage: str, number: int, code: int, tmp_path: Path
-) -> None:
+    stage, number, code, tmp_path
+):
     extract, tree = tmp_path / "in", tmp_path / "tree"
     write_extract(extract, Spec(120, seed=1, since=date(2022, 1, 1)))
     run = begin(extract, tree)
@@ -89,7 +89,7 @@ def test_a_run_that_is_interrupted_ends_at_once_without_a_word_too_many(
 
 
 @pytest.mark.slow
-def test_an_interrupted_make_target_ends_by_its_signal_after_the_sentence(tmp_path: Path) -> None:
+def test_an_interrupted_make_target_ends_by_its_signal_after_the_sentence(tmp_path):
     extract, tree = tmp_path / "in", tmp_path / "tree"
     write_extract(extract, Spec(120, seed=1, since=date(2022, 1, 1)))
     places = (f"EXTRACT={extract}", f"TARGET={tree}", f"LOG={tmp_path / 'log'}")
@@ -115,8 +115,8 @@ def test_an_interrupted_make_target_ends_by_its_signal_after_the_sentence(tmp_pa
 
 
 def test_an_interruption_while_a_release_is_made_the_present_one_claims_nothing(
-    tmp_path: Path, small: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    tmp_path, small, monkeypatch
+):
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
@@ -127,9 +127,7 @@ def test_an_interruption_while_a_release_is_made_the_present_one_claims_nothing(
     assert f"`cpcds releases {tmp_path / 'tree'}` shows whether readers see it" in called.err
 
 
-def test_ctrl_c_at_a_question_is_an_interruption_and_no_is_an_answer(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_ctrl_c_at_a_question_is_an_interruption_and_no_is_an_answer(monkeypatch):
     def ctrl_c(*_: object) -> str:
         raise KeyboardInterrupt
 

@@ -24,7 +24,7 @@ def layout(tmp_path: Path) -> Path:
     return Path(shutil.copy(CASE / "layout.yaml", tmp_path / "dock.yaml"))
 
 
-def test_sample_rows_that_become_what_is_expected_are_shown(layout: Path) -> None:
+def test_sample_rows_that_become_what_is_expected_are_shown(layout):
     told = done(cpcds("layouts", "test", layout))
     assert "\nclaim\n    claims_0105.dat#claims:2  claim_id=C0001  claim_type=profess" in told.out
     assert told.out.endswith(f"14 rows and findings of {layout.with_suffix('')}: as expected\n")
@@ -32,7 +32,7 @@ def test_sample_rows_that_become_what_is_expected_are_shown(layout: Path) -> Non
     assert (said["layout"], len(said["rows"]), said["differences"]) == ("dock", 14, [])
 
 
-def test_differences_are_coloured_and_end_with_exit_code_4(layout: Path) -> None:
+def test_differences_are_coloured_and_end_with_exit_code_4(layout):
     text = layout.read_text().replace("full_name: Whole name", "family_name: Whole name")
     layout.write_text(text)
     expected = layout.with_suffix("") / "expected.ndjson"
@@ -57,7 +57,7 @@ def test_differences_are_coloured_and_end_with_exit_code_4(layout: Path) -> None
     ]
 
 
-def test_rows_are_kept_with_write_and_are_expected_from_then_on(layout: Path) -> None:
+def test_rows_are_kept_with_write_and_are_expected_from_then_on(layout):
     expected = layout.with_suffix("") / "expected.ndjson"
     before = expected.read_text()
     expected.unlink()
@@ -70,9 +70,7 @@ def test_rows_are_kept_with_write_and_are_expected_from_then_on(layout: Path) ->
     done(cpcds("layouts", "test", layout))
 
 
-def test_a_layout_of_a_folder_of_ones_own_is_tested_by_its_name(
-    layout: Path, tmp_path: Path
-) -> None:
+def test_a_layout_of_a_folder_of_ones_own_is_tested_by_its_name(layout, tmp_path):
     (tmp_path / "own").mkdir()
     shutil.move(tmp_path / "dock", tmp_path / "own/layouts/dock")
     shutil.move(layout, tmp_path / "own/layouts/dock.yaml")
@@ -90,12 +88,12 @@ def test_a_layout_of_a_folder_of_ones_own_is_tested_by_its_name(
         ("nowhere.yaml", 2, "nowhere.yaml: there is no such file"),
     ],
 )
-def test_what_cannot_be_tested_is_named(layout: str, code: int, sentence: str) -> None:
+def test_what_cannot_be_tested_is_named(layout, code, sentence):
     told = cpcds("layouts", "test", layout)
     assert (told.code, sentence in told.err) == (code, True), told.err
 
 
-def test_mistakes_of_the_layout_and_of_the_expected_rows_are_named(layout: Path) -> None:
+def test_mistakes_of_the_layout_and_of_the_expected_rows_are_named(layout):
     expected = layout.with_suffix("") / "expected.ndjson"
     expected.write_text("[]\n")
     told = cpcds("layouts", "test", layout)

@@ -17,7 +17,7 @@ def mappings(base: Path) -> Path:
     return base
 
 
-def test_records_of_one_file_have_a_quarantine_each(tmp_path: Path) -> None:
+def test_records_of_one_file_have_a_quarantine_each(tmp_path):
     own = ("--mappings", mappings(tmp_path / "own"))
     done(cpcds(*own, "validate", CASE / "input", "--report", tmp_path / "report"))
     quarantine = tmp_path / "report/quarantine"

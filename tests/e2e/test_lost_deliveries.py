@@ -53,9 +53,7 @@ def seen(target: Path) -> str:
     return found["release"]
 
 
-def test_a_claim_file_cut_to_a_third_stops_the_run(
-    extract: Path, target: Path, tmp_path: Path
-) -> None:
+def test_a_claim_file_cut_to_a_third_stops_the_run(extract, target, tmp_path):
     cut = copied(extract, tmp_path / "cut")
     lines = (cut / "claim.csv").read_text().splitlines(keepends=True)
     (cut / "claim.csv").write_text("".join(lines[: len(lines) // 3]))
@@ -75,9 +73,7 @@ def test_a_claim_file_cut_to_a_third_stops_the_run(
         assert "First causes: orphan-claim (0 claims," in text
 
 
-def test_claim_files_of_headers_alone_stop_the_run_and_its_plan(
-    extract: Path, target: Path, tmp_path: Path
-) -> None:
+def test_claim_files_of_headers_alone_stop_the_run_and_its_plan(extract, target, tmp_path):
     empty, before = header_only(extract, tmp_path / "empty"), contents(target)
     planned = run(empty, target, "--dry-run", "--json")
     assert planned.code == 4
@@ -98,17 +94,15 @@ def test_claim_files_of_headers_alone_stop_the_run_and_its_plan(
 
 
 def test_a_change_that_is_meant_gets_through_by_the_settings_that_the_refusal_names(
-    extract: Path, target: Path, tmp_path: Path
-) -> None:
+    extract, target, tmp_path
+):
     claims = len(rows_of(extract / "claim.csv"))
     called = done(run(header_only(extract, tmp_path / "empty"), target, **ANY_CHANGE))
     row = next(line for line in called.out.splitlines() if line.startswith("ExplanationOfBenefit "))
     assert row.split()[1:] == ["0", "0", str(claims)]
 
 
-def test_an_optional_table_that_is_gone_stops_the_run(
-    extract: Path, target: Path, tmp_path: Path
-) -> None:
+def test_an_optional_table_that_is_gone_stops_the_run(extract, target, tmp_path):
     copy = copied(extract, tmp_path / "copy")
     lost = len(rows_of(copy / "claim_care_team.csv"))
     (copy / "claim_care_team.csv").unlink()
@@ -119,8 +113,8 @@ def test_an_optional_table_that_is_gone_stops_the_run(
 
 @pytest.mark.slow
 def test_after_a_rollback_a_delivery_is_compared_with_what_was_gone_back_to(
-    extract: Path, target: Path, tmp_path: Path
-) -> None:
+    extract, target, tmp_path
+):
     copy = copied(extract, tmp_path / "copy")
     (copy / "claim_care_team.csv").unlink()
     before = seen(target)
@@ -131,9 +125,7 @@ def test_after_a_rollback_a_delivery_is_compared_with_what_was_gone_back_to(
     assert "0 claim_care_team rows come after" in called.sentence
 
 
-def test_the_end_of_a_run_tells_what_was_added_changed_and_retracted(
-    extract: Path, tmp_path: Path
-) -> None:
+def test_the_end_of_a_run_tells_what_was_added_changed_and_retracted(extract, tmp_path):
     log = tmp_path / "night.log"
     text = done(run(extract, tmp_path / "t", "--log", log)).out
     claims = str(len(rows_of(extract / "claim.csv")))
@@ -164,8 +156,8 @@ def unknown_types(extract: Path, tmp_path: Path) -> tuple[Path, int]:
 
 
 def test_a_run_that_would_reject_more_than_half_of_the_claims_stops_by_default(
-    unknown_types: tuple[Path, int], tmp_path: Path
-) -> None:
+    unknown_types, tmp_path
+):
     copy, most = unknown_types
     called = run(copy, tmp_path / "t")
     assert called.code == 4
@@ -174,9 +166,7 @@ def test_a_run_that_would_reject_more_than_half_of_the_claims_stops_by_default(
     done(run(copy, tmp_path / "t", CPCDS_LIMITS__REJECTED_CLAIMS="1"))
 
 
-def test_validate_and_convert_have_no_limit_by_default_and_name_the_causes(
-    unknown_types: tuple[Path, int], tmp_path: Path
-) -> None:
+def test_validate_and_convert_have_no_limit_by_default_and_name_the_causes(unknown_types, tmp_path):
     copy, most = unknown_types
     for more in (("validate", "--report"), ("convert", "--out")):
         command = (more[0], copy, "--workers", "1", more[1])
@@ -188,9 +178,7 @@ def test_validate_and_convert_have_no_limit_by_default_and_name_the_causes(
         assert said["advice"][0].startswith(f"{most} of ")
 
 
-def test_convert_past_a_limit_tells_the_causes_in_json_and_text(
-    unknown_types: tuple[Path, int], tmp_path: Path
-) -> None:
+def test_convert_past_a_limit_tells_the_causes_in_json_and_text(unknown_types, tmp_path):
     copy, most = unknown_types
     limit = {"CPCDS_LIMITS__REJECTED_CLAIMS": "0.1"}
     called = cpcds("convert", copy, "--out", tmp_path / "out", "--workers", "1", "--json", **limit)

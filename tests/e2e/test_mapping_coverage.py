@@ -20,7 +20,7 @@ def told(*arguments: str | Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("view", ["financial", "basis"])
-def test_the_samples_produce_all_that_can_be(view: str) -> None:
+def test_the_samples_produce_all_that_can_be(view):
     found = told(SAMPLES, "--view", view, "--workers", "1")
     assert len(found) == 12
     assert all(one["resources"] for one in found)
@@ -30,14 +30,14 @@ def test_the_samples_produce_all_that_can_be(view: str) -> None:
     assert missing == []
 
 
-def test_without_rows_it_tells_what_the_mappings_can_produce() -> None:
+def test_without_rows_it_tells_what_the_mappings_can_produce():
     by_profile = {one["profile"]: one for one in told()}
     assert by_profile["C4BB-Patient"]["counts"]["could be"] == 0
     assert by_profile["C4BB-Patient"]["resources"] is None
     assert by_profile["C4BB-RelatedPerson"]["counts"]["cannot be"] == 2
 
 
-def test_rows_that_fill_less_are_told_so_with_the_columns(tmp_path: Path) -> None:
+def test_rows_that_fill_less_are_told_so_with_the_columns(tmp_path):
     write_extract(tmp_path / "in", Spec(members=1, seed=5))
     arguments = (tmp_path / "in", "--workers", "1")
     (compound,) = (
@@ -53,7 +53,7 @@ def test_rows_that_fill_less_are_told_so_with_the_columns(tmp_path: Path) -> Non
     assert compound["reason"] in done(cpcds("mapping", "coverage", *arguments)).out
 
 
-def test_text_and_markdown_say_the_same_numbers() -> None:
+def test_text_and_markdown_say_the_same_numbers():
     text = done(cpcds("mapping", "coverage", "--all")).out
     markdown = done(cpcds("mapping", "coverage", "--format", "markdown")).out
     for one in told():

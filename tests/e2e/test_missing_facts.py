@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
@@ -15,9 +14,7 @@ SYNTHEA = ROOT / "tests/golden/layouts/synthea-members/input"
 @pytest.mark.parametrize(
     ("command", "option"), [("validate", "--report"), ("convert", "--out"), ("run", "--to")]
 )
-def test_empty_crosswalks_and_missing_cells_are_named_with_their_counts(
-    command: str, option: str, tmp_path: Path
-) -> None:
+def test_empty_crosswalks_and_missing_cells_are_named_with_their_counts(command, option, tmp_path):
     def said(*more: str) -> str:
         target = tmp_path / ("json" if more else "text")
         called = cpcds(

@@ -52,9 +52,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("view", ["financial", "basis"])
-def test_that_members_claims_have_every_must_support_element_that_can_be(
-    alone: Path, view: str
-) -> None:
+def test_that_members_claims_have_every_must_support_element_that_can_be(alone, view):
     told = done(cpcds("mapping", "coverage", alone, "--view", view, "--workers", "1", "--json")).out
     of_claims = {
         one["profile"]: one
@@ -74,7 +72,7 @@ def test_that_members_claims_have_every_must_support_element_that_can_be(
     assert lacking == []
 
 
-def test_that_member_breaks_no_rule(alone: Path, tmp_path: Path) -> None:
+def test_that_member_breaks_no_rule(alone, tmp_path):
     done(cpcds("validate", alone, "--report", tmp_path / "report", "--workers", "1"))
     report = json.loads(next(tmp_path.rglob("report.json")).read_text(encoding="utf-8"))
     assert [rule["id"] for rule in report["rules"] if rule["findings"]] == []

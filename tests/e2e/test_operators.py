@@ -77,9 +77,7 @@ def records(target: Path) -> dict[str, dict[str, Any]]:
 # -- the end of a run --------------------------------------------------------------------------
 
 
-def test_a_run_ends_with_its_phases_what_was_rejected_the_money_and_a_verdict(
-    tmp_path: Path,
-) -> None:
+def test_a_run_ends_with_its_phases_what_was_rejected_the_money_and_a_verdict(tmp_path):
     out = done(cpcds("run", FAULTY, "--to", tmp_path / "tree")).out
     for phase in PHASES:
         assert re.search(rf"^{phase} +[\d,]+ [a-z]+ +[\d.,]+$", out, re.MULTILINE), phase
@@ -90,7 +88,7 @@ def test_a_run_ends_with_its_phases_what_was_rejected_the_money_and_a_verdict(
     assert out.splitlines()[-1].startswith("report: ")
 
 
-def test_json_has_the_same(target: Path) -> None:
+def test_json_has_the_same(target):
     first = said(target, "first")
     assert [each["phase"] for each in first["phases"]] == PHASES
     assert first["verdict"] == "published"
@@ -105,7 +103,7 @@ def test_json_has_the_same(target: Path) -> None:
 # -- the log -----------------------------------------------------------------------------------
 
 
-def test_each_line_of_a_log_has_time_zone_and_run(tmp_path: Path) -> None:
+def test_each_line_of_a_log_has_time_zone_and_run(tmp_path):
     log = tmp_path / "night.log"
     done(cpcds("run", FAULTY, "--to", tmp_path / "tree", "--log", log))
     lines = [LINE.fullmatch(line) for line in log.read_text().splitlines()]
@@ -118,7 +116,7 @@ def test_each_line_of_a_log_has_time_zone_and_run(tmp_path: Path) -> None:
     assert re.search(r"\d+ of [\d,]+ claims and \d+ rows rejected; money: all \d+ sums", verdict)
 
 
-def test_a_log_of_json_has_members_for_what_is_counted(target: Path) -> None:
+def test_a_log_of_json_has_members_for_what_is_counted(target):
     lines = log_of(target, "first")
     assert {line["run"] for line in lines} == {said(target, "first")["run"]}
     assert all(datetime.fromisoformat(line["time"]).tzinfo for line in lines)
@@ -131,9 +129,7 @@ def test_a_log_of_json_has_members_for_what_is_counted(target: Path) -> None:
     assert log_of(target, "stopped")[-1]["level"] == "error"
 
 
-def test_what_other_parts_of_the_program_warn_of_is_in_the_log(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_other_parts_of_the_program_warn_of_is_in_the_log(tmp_path, monkeypatch):
     real = LocalStore.put
 
     def refused(store: LocalStore, key: str, data: bytes) -> bool:
@@ -154,7 +150,7 @@ def test_what_other_parts_of_the_program_warn_of_is_in_the_log(
 # -- the record --------------------------------------------------------------------------------
 
 
-def test_a_target_keeps_a_record_of_each_run_however_it_ended(target: Path) -> None:
+def test_a_target_keeps_a_record_of_each_run_however_it_ended(target):
     kept = records(target)
     for name in ("first", "again", "stopped"):
         told = said(target, name)
@@ -169,13 +165,13 @@ def test_a_target_keeps_a_record_of_each_run_however_it_ended(target: Path) -> N
     assert stopped["error"]
 
 
-def test_records_are_their_owners_alone(target: Path) -> None:
+def test_records_are_their_owners_alone(target):
     folder = target / "tree" / "runs"
     assert S_IMODE(folder.stat().st_mode) == 0o700
     assert {S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
 
 
-def test_the_oldest_records_go(tmp_path: Path) -> None:
+def test_the_oldest_records_go(tmp_path):
     runs = []
     for _ in range(3):
         arguments = ("run", FAULTY, "--to", tmp_path / "tree", "--json")
@@ -184,7 +180,7 @@ def test_the_oldest_records_go(tmp_path: Path) -> None:
     assert kept == sorted(runs)[1:]
 
 
-def test_a_run_that_fails_before_anything_was_published_leaves_nothing(tmp_path: Path) -> None:
+def test_a_run_that_fails_before_anything_was_published_leaves_nothing(tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
     assert cpcds("run", empty, "--to", tmp_path / "tree").code == 2
@@ -221,7 +217,7 @@ def without_controls(text: str) -> str:
 
 
 @pytest.mark.slow
-def test_phases_that_are_over_stay_on_a_terminal_and_lines_go_above_them(tmp_path: Path) -> None:
+def test_phases_that_are_over_stay_on_a_terminal_and_lines_go_above_them(tmp_path):
     shown = on_a_terminal("-v", "run", FAULTY, "--to", tmp_path / "tree")
     assert "\x1b[" in shown
     lines = without_controls(shown).splitlines()
@@ -236,7 +232,7 @@ def test_phases_that_are_over_stay_on_a_terminal_and_lines_go_above_them(tmp_pat
     assert all(re.match(r"\d{4}-\d\d-\d\dT", line) and "━" not in line for line in logged)
 
 
-def test_each_phase_reports_as_many_steps_as_it_was_said_to_have(tmp_path: Path) -> None:
+def test_each_phase_reports_as_many_steps_as_it_was_said_to_have(tmp_path):
     counter, planned, done_steps = StepCounter(), dict[str, int](), dict[str, int]()
     stages: list[str] = []
 
@@ -271,9 +267,7 @@ def test_each_phase_reports_as_many_steps_as_it_was_said_to_have(tmp_path: Path)
         ("prune", "{}/t", "--keep", "9", "--dry-run"),
     ],
 )
-def test_other_commands_that_take_long_show_progress(
-    arguments: tuple[str, ...], target: Path, tmp_path: Path
-) -> None:
+def test_other_commands_that_take_long_show_progress(arguments, target, tmp_path):
     (tmp_path / "t").symlink_to(target / "tree")
     shown = without_controls(on_a_terminal(*(each.format(tmp_path) for each in arguments)))
     of = re.search(r"━+ 0 of ([\d,]+) (members|folders)", shown)
@@ -284,7 +278,7 @@ def test_other_commands_that_take_long_show_progress(
     )
 
 
-def test_every_object_of_a_fresh_tree_has_a_role(tmp_path: Path) -> None:
+def test_every_object_of_a_fresh_tree_has_a_role(tmp_path):
     """A prune deletes what has none: a kind of object that is forgotten there would be lost."""
     settings = Settings(
         target=str(tmp_path / "tree"),
@@ -313,14 +307,14 @@ def call_elsewhere(*arguments: str | Path) -> Called:
     return Called(ran.returncode, ran.stdout, ran.stderr)
 
 
-def test_what_is_no_terminal_gets_no_control_character(tmp_path: Path) -> None:
+def test_what_is_no_terminal_gets_no_control_character(tmp_path):
     called = done(call_elsewhere("-v", "run", FAULTY, "--to", tmp_path / "tree"))
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", called.out + called.err)
     assert "checking and mapping …" in called.err
 
 
 @pytest.mark.slow
-def test_rich_is_loaded_where_a_table_or_a_bar_is_shown_alone(tmp_path: Path) -> None:
+def test_rich_is_loaded_where_a_table_or_a_bar_is_shown_alone(tmp_path):
     program = (
         "import sys\n"
         "from etl.cli import main\n"
@@ -338,7 +332,7 @@ def test_rich_is_loaded_where_a_table_or_a_bar_is_shown_alone(tmp_path: Path) ->
 # -- releases and locks ------------------------------------------------------------------------
 
 
-def test_releases_tell_what_the_run_rejected_the_money_and_how_long_it_took(target: Path) -> None:
+def test_releases_tell_what_the_run_rejected_the_money_and_how_long_it_took(target):
     (release,) = json.loads(done(cpcds("releases", target / "tree", "--json")).out)
     first = said(target, "first")
     assert release["run"] == first["run"]
@@ -353,7 +347,7 @@ def test_releases_tell_what_the_run_rejected_the_money_and_how_long_it_took(targ
     assert "sums add up, to the cent" in text
 
 
-def test_releases_without_records_of_their_runs_are_listed_all_the_same(tmp_path: Path) -> None:
+def test_releases_without_records_of_their_runs_are_listed_all_the_same(tmp_path):
     tree = tmp_path / "tree"
     done(cpcds("run", FAULTY, "--to", tree, CPCDS_RETENTION__RECORDS="0"))
     assert not (tree / "runs").exists()
@@ -362,7 +356,7 @@ def test_releases_without_records_of_their_runs_are_listed_all_the_same(tmp_path
     assert "readers see it\n" in done(cpcds("releases", tree)).out
 
 
-def test_a_run_that_waits_for_another_says_which_process_it_is(tmp_path: Path) -> None:
+def test_a_run_that_waits_for_another_says_which_process_it_is(tmp_path):
     tree = tmp_path / "tree"
     tree.mkdir()
     with FileLock(tree / ".cpcds-work.lock"):
@@ -372,9 +366,7 @@ def test_a_run_that_waits_for_another_says_which_process_it_is(tmp_path: Path) -
     assert "(process 4711 on night-1 since 2026-01-31T02:00:00Z); wait for it" in called.sentence
 
 
-def test_the_lock_of_a_run_names_the_run_and_a_prune_names_it_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_lock_of_a_run_names_the_run_and_a_prune_names_it_too(tmp_path, monkeypatch):
     tree, seen = tmp_path / "tree", list[str]()
 
     def look(*_: object, **__: object) -> None:
@@ -392,7 +384,7 @@ def test_the_lock_of_a_run_names_the_run_and_a_prune_names_it_too(
 # -- history and hooks -------------------------------------------------------------------------
 
 
-def test_history_lists_the_runs_of_a_target_newest_first(target: Path, tmp_path: Path) -> None:
+def test_history_lists_the_runs_of_a_target_newest_first(target, tmp_path):
     tree, page = target / "tree", tmp_path / "runs.html"
     listed = json.loads(done(cpcds("history", tree, "--json")).out)
     assert [each["run"] for each in listed] == sorted(records(target), reverse=True)
@@ -408,7 +400,7 @@ def test_history_lists_the_runs_of_a_target_newest_first(target: Path, tmp_path:
     assert newest["run"] == listed[0]["run"]
 
 
-def test_history_lists_rollbacks_with_their_reason_and_those_that_failed(tmp_path: Path) -> None:
+def test_history_lists_rollbacks_with_their_reason_and_those_that_failed(tmp_path):
     tree, page = tmp_path / "tree", tmp_path / "runs.html"
     done(cpcds("run", FAULTY, "--to", tree))
     done(cpcds("run", SAMPLES, "--to", tree, **ANY_CHANGE))
@@ -431,11 +423,11 @@ def test_history_lists_rollbacks_with_their_reason_and_those_that_failed(tmp_pat
     assert S_IMODE(page.stat().st_mode) == 0o600
 
 
-def test_a_target_without_runs_has_no_history(tmp_path: Path) -> None:
+def test_a_target_without_runs_has_no_history(tmp_path):
     assert "no record of a run" in done(cpcds("history", tmp_path)).out
 
 
-def test_hooks_that_do_not_work_do_not_fail_a_run_and_are_in_its_log(tmp_path: Path) -> None:
+def test_hooks_that_do_not_work_do_not_fail_a_run_and_are_in_its_log(tmp_path):
     environment = {
         "CPCDS_PUBLISH__TIMESTAMP_URL": "http://127.0.0.1:9/secret",
         "CPCDS_MONITORING__TEXTFILE": str(tmp_path / "no" / "cpcds.prom"),

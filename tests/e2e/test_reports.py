@@ -62,7 +62,7 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return run_of(FAULTY, tmp_path_factory.mktemp("faulty"), CPCDS_RUN__PARTITION_ROWS="300")
 
 
-def test_every_row_of_every_file_is_published_quarantined_or_superseded(faulty: Run) -> None:
+def test_every_row_of_every_file_is_published_quarantined_or_superseded(faulty):
     for name, counts in faulty.report["tables"].items():
         rows = len(rows_of(FAULTY / f"{name}.csv"))
         assert counts["in"] == rows, name
@@ -71,7 +71,7 @@ def test_every_row_of_every_file_is_published_quarantined_or_superseded(faulty: 
     assert len(faulty.report["tables"]) == len(list(FAULTY.glob("*.csv"))) - 1  # the ledger
 
 
-def test_the_summary_on_the_terminal_says_the_same(faulty: Run) -> None:
+def test_the_summary_on_the_terminal_says_the_same(faulty):
     counts = faulty.report["tables"]["claim_line"]
     numbers = (counts["in"], counts["published"], counts["quarantined"], counts["superseded"])
     line = next(line for line in faulty.called.out.splitlines() if line.startswith("claim_line "))
@@ -79,14 +79,14 @@ def test_the_summary_on_the_terminal_says_the_same(faulty: Run) -> None:
     assert f"reports/{faulty.release}/index.html" in faulty.called.out
 
 
-def test_the_quarantine_has_as_many_rows_as_the_report_says(faulty: Run) -> None:
+def test_the_quarantine_has_as_many_rows_as_the_report_says(faulty):
     said = {Path(one["path"]).name: one["rows"] for one in faulty.report["quarantine"]}
     assert said == {name: len(rows) for name, rows in faulty.quarantine.items()}
     quarantined = sum(counts["quarantined"] for counts in faulty.report["tables"].values())
     assert sum(said.values()) == quarantined > 100
 
 
-def test_the_quarantine_holds_rejected_rows_as_they_were(faulty: Run) -> None:
+def test_the_quarantine_holds_rejected_rows_as_they_were(faulty):
     whole = {name: rows for name, rows in faulty.quarantine.items() if ".ragged." not in name}
     assert whole
     for name, rows in whole.items():
@@ -97,7 +97,7 @@ def test_the_quarantine_holds_rejected_rows_as_they_were(faulty: Run) -> None:
             assert rules, (name, number)
 
 
-def test_rows_that_were_cut_wrong_are_kept_as_text(faulty: Run) -> None:
+def test_rows_that_were_cut_wrong_are_kept_as_text(faulty):
     ragged = {name: rows for name, rows in faulty.quarantine.items() if ".ragged." in name}
     assert ragged
     for name, rows in ragged.items():
@@ -106,7 +106,7 @@ def test_rows_that_were_cut_wrong_are_kept_as_text(faulty: Run) -> None:
             assert row["text"] == lines[int(row["cpcds_row"]) - 1]
 
 
-def test_every_planted_fault_is_found_at_its_file_and_row(faulty: Run) -> None:
+def test_every_planted_fault_is_found_at_its_file_and_row(faulty):
     rules = {one["rule"]: one for one in faulty.report["rules"]}
     quarantined = {
         (name.replace(".ragged", ""), row["cpcds_row"], rule)
@@ -125,13 +125,13 @@ def test_every_planted_fault_is_found_at_its_file_and_row(faulty: Run) -> None:
     assert missed == []
 
 
-def test_money_adds_up_in_every_category(faulty: Run) -> None:
+def test_money_adds_up_in_every_category(faulty):
     assert len(faulty.report["money"]) > 50
     for one in faulty.report["money"]:
         assert one["adds_up"] is True
 
 
-def test_a_clean_extract_has_no_quarantine(small: Path, tmp_path: Path) -> None:
+def test_a_clean_extract_has_no_quarantine(small, tmp_path):
     run = run_of(small, tmp_path)
     assert run.quarantine == {}
     assert {one["severity"] for one in run.report["rules"]} <= {"warn"}
@@ -141,8 +141,8 @@ def test_a_clean_extract_has_no_quarantine(small: Path, tmp_path: Path) -> None:
     "rows_a_partition", ["200000", pytest.param("300", marks=pytest.mark.slow)]
 )
 def test_each_word_that_a_crosswalk_does_not_know_is_listed_with_its_cells_and_places(
-    tmp_path: Path, rows_a_partition: str
-) -> None:
+    tmp_path, rows_a_partition
+):
     """Words are told apart, blanks and case aside, however the extract is cut; none is shown."""
     extract = copied(SAMPLES, tmp_path / "in")
     path = extract / "claim.csv"
@@ -163,9 +163,7 @@ def test_each_word_that_a_crosswalk_does_not_know_is_listed_with_its_cells_and_p
 
 
 @pytest.mark.slow
-def test_a_word_without_a_code_is_told_where_another_status_is_published_and_may_reject(
-    tmp_path: Path,
-) -> None:
+def test_a_word_without_a_code_is_told_where_another_status_is_published_and_may_reject(tmp_path):
     extract = copied(SAMPLES, tmp_path / "in")
     path = extract / "claim.csv"
     rows = rows_of(path)
@@ -189,7 +187,7 @@ def test_a_word_without_a_code_is_told_where_another_status_is_published_and_may
     assert claims == {rows[at]["claim_id"] for at in oral[:2]}
 
 
-def test_the_five_questions_are_answered_by_the_first_screen_alone(faulty: Run) -> None:
+def test_the_five_questions_are_answered_by_the_first_screen_alone(faulty):
     """Of the sample with planted faults; each figure is the one of `report.json`."""
     report = faulty.report
     page = faulty.target / "reports" / faulty.release / "index.html"
@@ -253,7 +251,7 @@ def figures(report: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def test_what_a_reader_of_the_first_screen_wrote_down_is_what_the_report_says(faulty: Run) -> None:
+def test_what_a_reader_of_the_first_screen_wrote_down_is_what_the_report_says(faulty):
     page = faulty.target / "reports" / faulty.release / "index.html"
     sections, right = answers(page.read_text(encoding="utf-8")), figures(faulty.report)
     written = rows_of(ANSWERS)
@@ -329,7 +327,7 @@ def shown(run: Run) -> dict[str, str]:
     return texts
 
 
-def test_no_value_of_a_member_is_shown(told: tuple[Run, set[str]]) -> None:
+def test_no_value_of_a_member_is_shown(told):
     run, secrets = told
     texts = shown(run)
     assert any(name.endswith("data-docs/member.html") for name in texts)
@@ -343,7 +341,7 @@ def test_no_value_of_a_member_is_shown(told: tuple[Run, set[str]]) -> None:
     assert leaked == set()
 
 
-def test_the_marks_were_met(told: tuple[Run, set[str]]) -> None:
+def test_the_marks_were_met(told):
     """What is hidden from the report was there to be shown."""
     run, _ = told
     assert any(_MARK in str(row) for rows in run.quarantine.values() for row in rows)
@@ -358,7 +356,7 @@ _ASKING = re.compile(
 )
 
 
-def test_pages_of_the_report_ask_the_network_for_nothing(told: tuple[Run, set[str]]) -> None:
+def test_pages_of_the_report_ask_the_network_for_nothing(told):
     pages = {name: text for name, text in shown(told[0]).items() if name.endswith(".html")}
     assert len(pages) > 15
     asking = {
@@ -367,7 +365,7 @@ def test_pages_of_the_report_ask_the_network_for_nothing(told: tuple[Run, set[st
     assert asking == {}
 
 
-def test_links_of_the_report_lead_to_files_that_are_there(told: tuple[Run, set[str]]) -> None:
+def test_links_of_the_report_lead_to_files_that_are_there(told):
     run, _ = told
     folder = run.target / "reports" / run.release
     pages = list(folder.rglob("*.html"))
@@ -376,7 +374,7 @@ def test_links_of_the_report_lead_to_files_that_are_there(told: tuple[Run, set[s
             assert (page.parent / link).resolve().exists(), (page.name, link)
 
 
-def test_every_place_of_every_finding_stands_beside_the_report(faulty: Run) -> None:
+def test_every_place_of_every_finding_stands_beside_the_report(faulty):
     folder = faulty.target / "reports" / faulty.release
     path = folder / faulty.report["findings_file"]
     assert path.stat().st_mode & 0o777 == 0o600

@@ -35,7 +35,7 @@ def runs(tree: Path, folder: str) -> list[str]:
     return sorted(path.name for path in (tree / folder).iterdir() if path.is_dir())
 
 
-def test_quarantines_go_when_they_are_old_and_their_releases_stay(tree: Path) -> None:
+def test_quarantines_go_when_they_are_old_and_their_releases_stay(tree):
     releases = runs(tree, "releases")
     assert runs(tree, "quarantine") == releases
     before = contents(tree)
@@ -53,8 +53,8 @@ def test_quarantines_go_when_they_are_old_and_their_releases_stay(tree: Path) ->
 
 @pytest.mark.slow
 def test_after_a_clock_that_was_ahead_quarantines_go_by_the_time_of_their_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    tmp_path, monkeypatch
+):
     """Ids go on from the id of the release that was dated 2099, and say nothing of when."""
     tree, warned = tmp_path / "tree", []
     for day, moment in enumerate((BEGAN.replace(year=2099), BEGAN, BEGAN + timedelta(days=1))):
@@ -76,7 +76,7 @@ def test_after_a_clock_that_was_ahead_quarantines_go_by_the_time_of_their_runs(
 
 
 @pytest.mark.slow
-def test_a_release_with_an_expired_report_can_be_gone_back_to(tree: Path) -> None:
+def test_a_release_with_an_expired_report_can_be_gone_back_to(tree):
     oldest = runs(tree, "releases")[0]
     done(cpcds("prune", tree, "--keep", "9", CPCDS_RETENTION__REPORT_DAYS="30", **MONTH))
     assert not (tree / "reports" / oldest / "report.json").exists()
@@ -85,7 +85,7 @@ def test_a_release_with_an_expired_report_can_be_gone_back_to(tree: Path) -> Non
 
 
 @pytest.mark.slow
-def test_without_the_settings_a_missing_quarantine_is_missed(tree: Path) -> None:
+def test_without_the_settings_a_missing_quarantine_is_missed(tree):
     oldest = runs(tree, "releases")[0]
     done(cpcds("prune", tree, "--keep", "9"))
     assert not (tree / "reports" / "expired.json").exists()
@@ -95,7 +95,7 @@ def test_without_the_settings_a_missing_quarantine_is_missed(tree: Path) -> None
 
 
 @pytest.mark.slow
-def test_what_is_there_of_an_expired_run_is_checked_all_the_same(tree: Path) -> None:
+def test_what_is_there_of_an_expired_run_is_checked_all_the_same(tree):
     newest, oldest = runs(tree, "releases")[-1], runs(tree, "releases")[0]
     done(cpcds("prune", tree, "--keep", "9", **MONTH))
     damaged = tree / "reports" / oldest / "report.json"

@@ -176,7 +176,7 @@ def loaded(pid: int) -> list[str]:
     return [name for name in HEAVY if f"/{name}/" in maps]
 
 
-def test_a_server_says_what_it_serves_and_serves_it(tmp_path: Path) -> None:
+def test_a_server_says_what_it_serves_and_serves_it(tmp_path):
     with running(sample_tree(), tmp_path, patient=busiest()) as server:
         where, what, mode = server.greeting
         assert where.startswith(f"serving {sample_tree()} at {server.base}/fhir")
@@ -197,7 +197,7 @@ def test_a_server_says_what_it_serves_and_serves_it(tmp_path: Path) -> None:
         assert busiest() not in server.log.read_text()
 
 
-def test_the_served_process_is_thin(tmp_path: Path) -> None:
+def test_the_served_process_is_thin(tmp_path):
     with running(sample_tree(), tmp_path, patient=busiest()) as server:
         for path in ("ExplanationOfBenefit?_include=*", f"Patient/{busiest()}/$everything"):
             assert server.get(f"/fhir/{path}")[0] == 200
@@ -218,7 +218,7 @@ def test_the_served_process_is_thin(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_the_command_loads_the_libraries_that_it_needs(modules: str, expected: set[str]) -> None:
+def test_the_command_loads_the_libraries_that_it_needs(modules, expected):
     """A start takes as long as what it loads: each library more is seen here."""
     code = (
         f"import sys, sysconfig; from etl.cli import main; import {modules};"
@@ -230,7 +230,7 @@ def test_the_command_loads_the_libraries_that_it_needs(modules: str, expected: s
     assert set(found.stdout.split()) - BENEATH == expected
 
 
-def test_workers_count_together_are_thin_and_end_together(tmp_path: Path) -> None:
+def test_workers_count_together_are_thin_and_end_together(tmp_path):
     with running(sample_tree(), tmp_path, "--workers", "2", patient=busiest()) as server:
         until(lambda: len(server.processes()) >= 3)
         for _ in range(20):
@@ -253,7 +253,7 @@ def test_workers_count_together_are_thin_and_end_together(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_workers_of_a_server_that_is_killed_end_with_it(tmp_path: Path) -> None:
+def test_workers_of_a_server_that_is_killed_end_with_it(tmp_path):
     with running(sample_tree(), tmp_path, "--workers", "2", patient=busiest()) as server:
         until(lambda: len(server.processes()) >= 3)
         workers = server.processes()[1:]
@@ -262,7 +262,7 @@ def test_workers_of_a_server_that_is_killed_end_with_it(tmp_path: Path) -> None:
         until(lambda: not any(is_alive(pid) for pid in workers))
 
 
-def test_a_new_release_is_served_without_a_restart(tmp_path: Path) -> None:
+def test_a_new_release_is_served_without_a_restart(tmp_path):
     store = LocalStore(tmp_path / "tree")
     publish(store, [patient("ann", 3)])
     with running(tmp_path / "tree", tmp_path, patient=logical_id("ann")) as server:
@@ -283,7 +283,7 @@ def listens(host: str, port: int) -> bool:
     return True
 
 
-def test_what_is_under_way_is_finished_before_the_server_ends(tmp_path: Path) -> None:
+def test_what_is_under_way_is_finished_before_the_server_ends(tmp_path):
     with running(sample_tree(), tmp_path, patient=busiest()) as server:
         host, _, port = server.base.removeprefix("http://").partition(":")
         body = b"_count=1"
@@ -303,7 +303,7 @@ def test_what_is_under_way_is_finished_before_the_server_ends(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("trusted", ['["127.0.0.1"]', "[]"])
-def test_only_a_trusted_proxy_says_where_a_request_comes_from(tmp_path: Path, trusted: str) -> None:
+def test_only_a_trusted_proxy_says_where_a_request_comes_from(tmp_path, trusted):
     publish(LocalStore(tmp_path / "tree"), [patient("ann", 1)])
     settings = {
         "CPCDS_SERVE__TRUSTED_PROXIES": trusted,
@@ -319,7 +319,7 @@ def test_only_a_trusted_proxy_says_where_a_request_comes_from(tmp_path: Path, tr
 
 
 @pytest.mark.slow
-def test_a_server_with_another_id_key_than_the_trees_says_so_at_its_start(tmp_path: Path) -> None:
+def test_a_server_with_another_id_key_than_the_trees_says_so_at_its_start(tmp_path):
     members_file = {"CPCDS_AUTH__DEMO_MEMBERS": str(SAMPLES / "member.csv")}
     settings = {"CPCDS_AUTH__MODE": "sandbox", **members_file}
     with running(sample_tree(), tmp_path, CPCDS_ID_KEY="7" * 64, **settings) as server:
@@ -332,7 +332,7 @@ def test_a_server_with_another_id_key_than_the_trees_says_so_at_its_start(tmp_pa
         assert "warning" not in server.log.read_text()
 
 
-def test_before_the_first_release_it_waits_for_one(tmp_path: Path) -> None:
+def test_before_the_first_release_it_waits_for_one(tmp_path):
     tree = tmp_path / "tree"
     tree.mkdir()
     with running(tree, tmp_path) as server:
@@ -359,12 +359,8 @@ def test_before_the_first_release_it_waits_for_one(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_served_is_said_in_one_sentence(
-    tmp_path: Path,
-    options: tuple[str, ...],
-    environment: dict[str, str],
-    code: int,
-    sentence: str,
-) -> None:
+    tmp_path, options, environment, code, sentence
+):
     given = [str(tmp_path) if one == "TREE" else one for one in options]
     done = CliRunner().invoke(main, ["serve", *given, "--port", "0"], env=environment)
     assert (done.exit_code, sentence in done.output) == (code, True), done.output
@@ -373,8 +369,8 @@ def test_what_cannot_be_served_is_said_in_one_sentence(
 
 
 def test_all_that_keeps_a_server_from_starting_is_said_at_once_with_its_place(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     Path("cpcds.toml").write_text(
         "[serve]\npage_size = 500\n[auth]\nmode = 'production'\ndemo_members = 'member.csv'\n"
@@ -390,7 +386,7 @@ def test_all_that_keeps_a_server_from_starting_is_said_at_once_with_its_place(
     ]
 
 
-def test_a_port_in_use_is_said(tmp_path: Path) -> None:
+def test_a_port_in_use_is_said(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         done = CliRunner().invoke(main, ["serve", str(tmp_path), "--port", port])

@@ -94,15 +94,13 @@ def check_report(report: Path, quarantine: Path, *printed: str) -> None:
 
 
 def test_the_amounts_of_one_claim_in_quarantine_are_nowhere_in_what_validate_says(
-    extract: Path, tmp_path: Path
-) -> None:
+    extract, tmp_path
+):
     called = done(cpcds("validate", extract, "--report", tmp_path, "--json", **NO_SUITES))
     check_report(tmp_path / "report", tmp_path / "quarantine", called.out, called.err)
 
 
-def test_the_amounts_of_one_claim_in_quarantine_are_nowhere_in_what_a_run_says(
-    extract: Path, tmp_path: Path
-) -> None:
+def test_the_amounts_of_one_claim_in_quarantine_are_nowhere_in_what_a_run_says(extract, tmp_path):
     target, log = tmp_path / "tree", tmp_path / "night.log"
     called = done(cpcds("run", extract, "--to", target, "--log", log, "--json"))
     release = json.loads(called.out)["release"]
@@ -118,7 +116,7 @@ def test_the_amounts_of_one_claim_in_quarantine_are_nowhere_in_what_a_run_says(
 
 
 @pytest.mark.slow
-def test_the_money_of_a_type_with_few_claims_is_nowhere_in_what_a_run_shows(tmp_path: Path) -> None:
+def test_the_money_of_a_type_with_few_claims_is_nowhere_in_what_a_run_shows(tmp_path):
     folder = copied(SAMPLES, tmp_path / "in")
     vision = [row["claim_id"] for row in rows_of(folder / "claim.csv") if is_vision(row)]
     assert len(vision) > 3
@@ -175,7 +173,7 @@ def is_vision(row: dict[str, str]) -> bool:
     return row["claim_type"] == "vision"
 
 
-def test_a_payer_may_show_every_sum(extract: Path, tmp_path: Path) -> None:
+def test_a_payer_may_show_every_sum(extract, tmp_path):
     every = {"CPCDS_REPORT__SMALL_CELLS": "0", **NO_SUITES}
     done(cpcds("validate", extract, "--report", tmp_path, **every))
     told = json.loads((tmp_path / "report" / "report.json").read_text("utf-8"))

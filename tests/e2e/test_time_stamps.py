@@ -92,9 +92,7 @@ def server(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     http.server_close()
 
 
-def test_a_release_is_stamped_and_its_stamp_is_checked(
-    server: tuple[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_release_is_stamped_and_its_stamp_is_checked(server, tmp_path, caplog):
     url, root = server
     extract, tree = tmp_path / "extract", tmp_path / "tree"
     write_extract(extract, Spec(members=2, since=date(2024, 10, 1)))

@@ -87,15 +87,15 @@ def numbers(eobs: list[dict[str, Any]]) -> list[str]:
     return sorted(one["identifier"][0]["value"] for one in eobs)
 
 
-def test_the_whole_extract_is_published(extract: Path, tmp_path: Path) -> None:
+def test_the_whole_extract_is_published(extract, tmp_path):
     assert numbers(converted(extract, tmp_path / "out")) == ["K1", "K2"]
 
 
 @pytest.mark.parametrize("how", ["more", "less"])
 @pytest.mark.parametrize(("table", "row"), [("claim_line", 3), ("claim_diagnosis", 2)])
 def test_a_claim_is_rejected_with_a_row_of_it_that_cannot_be_read(
-    extract: Path, tmp_path: Path, table: str, row: int, how: str
-) -> None:
+    extract, tmp_path, table, row, how
+):
     torn(extract, table, row, how)
     assert numbers(converted(extract, tmp_path / "out")) == ["K2"]
     report = validated(extract, tmp_path)
@@ -111,9 +111,7 @@ def test_a_claim_is_rejected_with_a_row_of_it_that_cannot_be_read(
     )
 
 
-def test_a_claim_row_that_cannot_be_read_is_the_cause_of_its_lines_rejection(
-    extract: Path, tmp_path: Path
-) -> None:
+def test_a_claim_row_that_cannot_be_read_is_the_cause_of_its_lines_rejection(extract, tmp_path):
     torn(extract, "claim", 2, "more")
     assert numbers(converted(extract, tmp_path / "out")) == ["K2"]
     validated(extract, tmp_path)
@@ -121,7 +119,7 @@ def test_a_claim_row_that_cannot_be_read_is_the_cause_of_its_lines_rejection(
     assert rules["claim_line.csv:2"] == "hangs-on-rejected;ragged-row"
 
 
-def test_money_of_the_claims_that_are_left_adds_up(extract: Path, tmp_path: Path) -> None:
+def test_money_of_the_claims_that_are_left_adds_up(extract, tmp_path):
     torn(extract, "claim_line", 3, "more")
     (eob,) = converted(extract, tmp_path / "out")
     lines = sum(
@@ -142,8 +140,8 @@ def published(extract: Path, target: Path, **environment: str) -> Any:
     ("table", "how"), [("claim_diagnosis", "trailer"), ("claim_line", "no-key")]
 )
 def test_a_row_that_names_no_claim_stops_a_run_and_is_stated_elsewhere(
-    extract: Path, tmp_path: Path, table: str, how: str
-) -> None:
+    extract, tmp_path, table, how
+):
     torn(extract, table, 2, how)
     called = published(extract, tmp_path / "tree")
     assert called.code == 4
@@ -162,7 +160,7 @@ def test_a_row_that_names_no_claim_stops_a_run_and_is_stated_elsewhere(
     assert sum(unowned.values()) == 1
 
 
-def test_the_limit_on_rows_without_an_owner_is_the_payers(extract: Path, tmp_path: Path) -> None:
+def test_the_limit_on_rows_without_an_owner_is_the_payers(extract, tmp_path):
     torn(extract, "claim_diagnosis", 2, "trailer")
     limit = {"CPCDS_LIMITS__UNOWNED_ROWS": "1"}
     done(published(extract, tmp_path / "tree", **limit))
@@ -172,9 +170,7 @@ def test_the_limit_on_rows_without_an_owner_is_the_payers(extract: Path, tmp_pat
 
 
 @pytest.mark.slow
-def test_severity_of_unread_rows_is_the_payers_but_never_a_warning(
-    extract: Path, tmp_path: Path
-) -> None:
+def test_severity_of_unread_rows_is_the_payers_but_never_a_warning(extract, tmp_path):
     extra = [*DIAGNOSES, {"claim_id": "K1", "sequence": "2", "code": "E119", "type": "secondary"}]
     extract = write_extract(tmp_path / "two", {**WHOLE, "claim_diagnosis": extra})
     torn(extract, "claim_diagnosis", 4, "more")
@@ -201,7 +197,7 @@ def without_key(folder: Path, table: str, row: int) -> Path:
 
 
 @pytest.mark.parametrize("table", ["claim_line", "claim_diagnosis"])
-def test_a_row_that_names_no_claim_stops_a_run(extract: Path, tmp_path: Path, table: str) -> None:
+def test_a_row_that_names_no_claim_stops_a_run(extract, tmp_path, table):
     target = tmp_path / "target"
     stopped = cpcds("run", without_key(extract, table, 3), "--to", target)
     assert stopped.code == 4
@@ -210,9 +206,7 @@ def test_a_row_that_names_no_claim_stops_a_run(extract: Path, tmp_path: Path, ta
     done(cpcds("run", extract, "--to", target, CPCDS_LIMITS__UNOWNED_ROWS="1"))
 
 
-def test_a_claim_without_its_own_id_is_rejected_and_stops_nothing(
-    extract: Path, tmp_path: Path
-) -> None:
+def test_a_claim_without_its_own_id_is_rejected_and_stops_nothing(extract, tmp_path):
     lines = extract / "claim_line.csv"
     kept = lines.read_text(encoding="utf-8").splitlines()
     lines.write_text("\n".join(kept[:3]) + "\n", encoding="utf-8")  # those of K1 alone

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -26,7 +25,7 @@ main()
 
 
 @pytest.mark.slow
-def test_a_run_without_suites_needs_no_great_expectations(tmp_path: Path) -> None:
+def test_a_run_without_suites_needs_no_great_expectations(tmp_path):
     extract = tmp_path / "extract"
     assert cpcds("synth", "--members", "2", "--out", extract).code == 0
     for command in (("run", "--to", "tree"), ("validate", "--report", "report")):

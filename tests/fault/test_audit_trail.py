@@ -84,8 +84,8 @@ def events(tmp_path: Path, database: Database) -> int:
 
 
 def test_a_request_that_was_given_up_while_it_waited_does_not_stop_the_trail(
-    trail: AuditTrail, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    trail, database, tmp_path, monkeypatch
+):
     recorded(trail)
     writing, go_on = threading.Event(), threading.Event()
     append = audit._append
@@ -115,9 +115,7 @@ def test_a_request_that_was_given_up_while_it_waited_does_not_stop_the_trail(
     assert 3 <= events(tmp_path, database) <= 4
 
 
-def test_an_event_that_cannot_be_written_is_refused_alone(
-    trail: AuditTrail, database: Database, tmp_path: Path
-) -> None:
+def test_an_event_that_cannot_be_written_is_refused_alone(trail, database, tmp_path):
     with pytest.raises((TypeError, ValueError), match="surrogates"):
         recorded(trail, READ._replace(client="\ud800"))
     recorded(trail)
@@ -126,12 +124,8 @@ def test_an_event_that_cannot_be_written_is_refused_alone(
 
 
 def test_a_day_that_cannot_begin_is_tried_again_and_closes_no_file_twice(
-    trail: AuditTrail,
-    database: Database,
-    clock: Clock,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    trail, database, clock, tmp_path, monkeypatch
+):
     recorded(trail)
     clock.now += timedelta(days=1)
     opening, closing = os.open, os.close
@@ -159,8 +153,8 @@ def test_a_day_that_cannot_begin_is_tried_again_and_closes_no_file_twice(
 
 
 def test_half_a_line_that_cannot_be_taken_back_spoils_no_line_after_it(
-    trail: AuditTrail, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    trail, database, tmp_path, monkeypatch
+):
     recorded(trail)
     writing = os.write
 
@@ -185,9 +179,7 @@ def test_half_a_line_that_cannot_be_taken_back_spoils_no_line_after_it(
     assert [one.partition(": ")[2] for one in found.problems] == ["line 2 is no event"]
 
 
-def test_a_fault_while_settling_is_made_good_the_next_time(
-    trail: AuditTrail, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_fault_while_settling_is_made_good_the_next_time(trail, database, tmp_path, monkeypatch):
     recorded(trail)
     tell = audit._tell
 
@@ -205,9 +197,7 @@ def test_a_fault_while_settling_is_made_good_the_next_time(
         assert [row.count for row in session.query(AccessRow)] == [2]
 
 
-def test_accesses_and_happenings_of_many_threads_make_one_chain(
-    trail: AuditTrail, database: Database, clock: Clock, tmp_path: Path
-) -> None:
+def test_accesses_and_happenings_of_many_threads_make_one_chain(trail, database, clock, tmp_path):
     async def accesses() -> None:
         for turn in range(40):
             clock.now += timedelta(days=turn == 20)
@@ -231,9 +221,7 @@ def test_accesses_and_happenings_of_many_threads_make_one_chain(
     assert sum(counted.values()) == 400
 
 
-def test_an_access_is_counted_on_its_day_in_utc_whatever_zone_it_is_told_in(
-    trail: AuditTrail, database: Database
-) -> None:
+def test_an_access_is_counted_on_its_day_in_utc_whatever_zone_it_is_told_in(trail, database):
     east, west = (timezone(timedelta(hours=hours)) for hours in (9, -9))
     for when in (
         datetime(2026, 2, 1, tzinfo=UTC),
@@ -299,8 +287,8 @@ def is_stalled(trail: AuditTrail) -> bool:
 
 
 def test_a_disk_that_hangs_refuses_accesses_in_bounded_time_and_health_checks_go_on(
-    database: Database, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    database, clock, tmp_path, monkeypatch
+):
     trail = AuditTrail(
         tmp_path / "audit", database, clock=clock, randomness=os.urandom, patience=PATIENCE
     )
@@ -345,8 +333,8 @@ def test_a_disk_that_hangs_refuses_accesses_in_bounded_time_and_health_checks_go
 
 
 def test_what_was_given_up_while_it_stood_in_the_queue_is_not_written_later(
-    database: Database, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    database, clock, tmp_path, monkeypatch
+):
     trail = AuditTrail(
         tmp_path / "audit", database, clock=clock, randomness=os.urandom, patience=PATIENCE
     )
@@ -370,9 +358,7 @@ def test_what_was_given_up_while_it_stood_in_the_queue_is_not_written_later(
     assert events(tmp_path, database) == 1 + 1
 
 
-def test_accesses_of_one_turn_of_the_loop_are_one_write(
-    trail: AuditTrail, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_accesses_of_one_turn_of_the_loop_are_one_write(trail, database, tmp_path, monkeypatch):
     recorded(trail)
     written: list[int] = []
     append = audit._append

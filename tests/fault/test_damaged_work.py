@@ -120,7 +120,7 @@ OF_AN_EMPTY_FILE = (deleted, lengthened)
 """What of them changes a file that has nothing in it: a set of hashes may be empty."""
 
 
-def test_an_attempt_leaves_every_kind_of_file(attempt: Attempt) -> None:
+def test_an_attempt_leaves_every_kind_of_file(attempt):
     kinds = {name.rpartition("/")[2].partition(".")[2] for name in attempt.files}
     assert {
         "index.npy",
@@ -133,9 +133,7 @@ def test_an_attempt_leaves_every_kind_of_file(attempt: Attempt) -> None:
     } <= kinds
 
 
-def test_what_was_not_damaged_is_gone_on_from(
-    attempt: Attempt, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_was_not_damaged_is_gone_on_from(attempt, monkeypatch):
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("it was read already")
 
@@ -154,14 +152,12 @@ def test_what_was_not_damaged_is_gone_on_from(
         pytest.param(LIST, deleted, marks=pytest.mark.slow),
     ],
 )
-def test_a_run_makes_again_what_was_damaged(
-    attempt: Attempt, damage: Callable[[Path], object], which: str
-) -> None:
+def test_a_run_makes_again_what_was_damaged(attempt, damage, which):
     (name,) = [each for each in attempt.files if PurePath(each).match(which)]
     attempt.finished_after(damage, name)
 
 
-def test_the_list_names_every_file_that_the_next_attempt_believes(attempt: Attempt) -> None:
+def test_the_list_names_every_file_that_the_next_attempt_believes(attempt):
     (work,) = (attempt.kept / opened_extract.WORK).iterdir()
     lines = (work / LIST).read_text().split("\n")
     steps = [json.loads(line.partition(" ")[2]) for line in lines if line]
@@ -175,9 +171,7 @@ def test_the_list_names_every_file_that_the_next_attempt_believes(attempt: Attem
 @pytest.mark.parametrize(
     "most", [pytest.param(3, marks=pytest.mark.slow), pytest.param(999, marks=pytest.mark.long)]
 )
-def test_whichever_file_is_damaged_a_run_publishes_what_an_undisturbed_one_does(
-    attempt: Attempt, most: int
-) -> None:
+def test_whichever_file_is_damaged_a_run_publishes_what_an_undisturbed_one_does(attempt, most):
     """At most so many files of a kind, each with another damage."""
     kinds = Counter[str]()
     sample = []
@@ -193,9 +187,7 @@ def test_whichever_file_is_damaged_a_run_publishes_what_an_undisturbed_one_does(
         attempt.finished_after(damages[number % len(damages)], name)
 
 
-def test_rows_that_vanish_while_a_run_is_at_work_stop_it(
-    attempt: Attempt, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rows_that_vanish_while_a_run_is_at_work_stop_it(attempt, monkeypatch):
     target = attempt.payer.target
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(attempt.kept, target)
@@ -214,7 +206,7 @@ def test_rows_that_vanish_while_a_run_is_at_work_stop_it(
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o770, 0o701])
-def test_a_work_folder_that_others_may_enter_is_refused(attempt: Attempt, mode: int) -> None:
+def test_a_work_folder_that_others_may_enter_is_refused(attempt, mode):
     target = attempt.payer.target
     shutil.rmtree(target, ignore_errors=True)
     (target / opened_extract.WORK).mkdir(parents=True)
@@ -223,7 +215,7 @@ def test_a_work_folder_that_others_may_enter_is_refused(attempt: Attempt, mode: 
         replace(attempt.payer).run(attempt.extract)
 
 
-def test_a_work_folder_that_is_a_link_is_refused(attempt: Attempt, tmp_path: Path) -> None:
+def test_a_work_folder_that_is_a_link_is_refused(attempt, tmp_path):
     target = attempt.payer.target
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir()
@@ -233,7 +225,7 @@ def test_a_work_folder_that_is_a_link_is_refused(attempt: Attempt, tmp_path: Pat
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
-def test_a_work_folder_of_somebody_else_is_refused(attempt: Attempt) -> None:
+def test_a_work_folder_of_somebody_else_is_refused(attempt):
     target = attempt.payer.target
     shutil.rmtree(target, ignore_errors=True)
     (target / opened_extract.WORK).mkdir(parents=True, mode=0o700)

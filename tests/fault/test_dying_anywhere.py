@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -78,9 +77,7 @@ def started() -> MemoryStore:
 
 @pytest.mark.parametrize("run", [full_run, night_run])
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-def test_whenever_a_run_dies_readers_see_one_whole_release(
-    run: Callable[[Store], None], after: bool
-) -> None:
+def test_whenever_a_run_dies_readers_see_one_whole_release(run, after):
     undisturbed = started()
     counting = FaultyStore(undisturbed)
     run(counting)
@@ -100,7 +97,7 @@ def test_whenever_a_run_dies_readers_see_one_whole_release(
         assert objects(store) == expected
 
 
-def test_the_first_release_is_there_whole_or_not_at_all() -> None:
+def test_the_first_release_is_there_whole_or_not_at_all():
     undisturbed = MemoryStore()
     counting = FaultyStore(undisturbed)
     full_run(counting)
@@ -113,7 +110,7 @@ def test_the_first_release_is_there_whole_or_not_at_all() -> None:
         assert objects(store) == objects(undisturbed)
 
 
-def test_storage_that_fails_leaves_readers_where_they_were() -> None:
+def test_storage_that_fails_leaves_readers_where_they_were():
     writes = FaultyStore(started())
     full_run(writes)
     for at in range(1, writes.writes + 1):
@@ -124,7 +121,7 @@ def test_storage_that_fails_leaves_readers_where_they_were() -> None:
         assert store.get("current.json") == before
 
 
-def test_a_prune_that_dies_leaves_every_listed_release_whole() -> None:
+def test_a_prune_that_dies_leaves_every_listed_release_whole():
     def two_releases() -> MemoryStore:
         store = started()
         full_run(store)
@@ -150,7 +147,7 @@ def test_a_prune_that_dies_leaves_every_listed_release_whole() -> None:
         assert open_current(store).release is not None
 
 
-def test_of_two_racing_runs_one_says_so_and_changes_nothing_that_readers_see() -> None:
+def test_of_two_racing_runs_one_says_so_and_changes_nothing_that_readers_see():
     store = started()
     base = open_current(store)
     mine = stage(store, [patient("anna", 1)], base, now=LATER)
@@ -164,7 +161,7 @@ def test_of_two_racing_runs_one_says_so_and_changes_nothing_that_readers_see() -
     assert open_current(store).release is not None
 
 
-def test_a_lost_answer_is_settled_by_reading_the_pointer_back() -> None:
+def test_a_lost_answer_is_settled_by_reading_the_pointer_back():
     store = started()
     base = open_current(store)
     manifest = stage(store, [patient("anna", 1)], base, now=LATER)
@@ -174,7 +171,7 @@ def test_a_lost_answer_is_settled_by_reading_the_pointer_back() -> None:
     assert release.id == manifest.release
 
 
-def test_a_lost_answer_is_settled_even_when_someone_published_on_top() -> None:
+def test_a_lost_answer_is_settled_even_when_someone_published_on_top():
     store = started()
     base = open_current(store)
     manifest = stage(store, [patient("anna", 1)], base, now=LATER)
@@ -193,7 +190,7 @@ def test_a_lost_answer_is_settled_even_when_someone_published_on_top() -> None:
     assert release.manifest.parent == manifest.release
 
 
-def test_a_commit_that_took_place_and_is_refused_all_the_same_is_told_as_published() -> None:
+def test_a_commit_that_took_place_and_is_refused_all_the_same_is_told_as_published():
     """As by S3, where the first attempt's answer was lost and somebody published on top of it."""
     store = started()
     base = open_current(store)
@@ -213,7 +210,7 @@ def test_a_commit_that_took_place_and_is_refused_all_the_same_is_told_as_publish
     assert release.manifest.parent == manifest.release
 
 
-def test_a_rollback_whose_lease_was_broken_does_not_commit() -> None:
+def test_a_rollback_whose_lease_was_broken_does_not_commit():
     time = [datetime(2026, 11, 24, tzinfo=UTC)]
     store = MemoryStore(lambda: time[0])
     first = publish(store, [patient("anna", 1)])
@@ -229,7 +226,7 @@ def test_a_rollback_whose_lease_was_broken_does_not_commit() -> None:
     assert verify(present).ok
 
 
-def test_an_attempt_whose_manifest_was_replaced_by_another_does_not_commit() -> None:
+def test_an_attempt_whose_manifest_was_replaced_by_another_does_not_commit():
     store = started()
     base = open_current(store)
     mine = stage(store, [patient("anna", 1)], base, now=LATER)
@@ -243,7 +240,7 @@ def test_an_attempt_whose_manifest_was_replaced_by_another_does_not_commit() -> 
     assert verify(release).ok
 
 
-def test_an_answer_that_stays_unknown_is_said_to_be() -> None:
+def test_an_answer_that_stays_unknown_is_said_to_be():
     store = started()
     base = open_current(store)
     manifest = stage(store, [patient("anna", 1)], base, now=LATER)
@@ -259,7 +256,7 @@ class KeepsWhatIsThere(MemoryStore):
         return key not in objects(self) and super().put(key, data)
 
 
-def test_a_manifest_that_a_dead_run_left_with_other_reports_is_replaced() -> None:
+def test_a_manifest_that_a_dead_run_left_with_other_reports_is_replaced():
     store = KeepsWhatIsThere(lambda: OLD)
     base = open_current(store)
     manifest = stage(store, [patient("anna", 1)], base, now=LATER)
@@ -270,7 +267,7 @@ def test_a_manifest_that_a_dead_run_left_with_other_reports_is_replaced() -> Non
     assert verify(release).ok
 
 
-def test_a_manifest_that_readers_are_on_is_never_replaced() -> None:
+def test_a_manifest_that_readers_are_on_is_never_replaced():
     store = KeepsWhatIsThere(lambda: OLD)
     base = open_current(store)
     manifest = stage(store, [patient("anna", 1)], base, now=LATER)

@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pytest
-
 from etl.errors import NotFound
 from etl.gateway.authentication import NoTrail
 from etl.gateway.startup import ServiceOptions, serve_objects
@@ -130,7 +128,7 @@ async def walked(failing: Failing, server: Server) -> None:
     await watching
 
 
-def test_no_fault_of_storage_makes_an_answer_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_fault_of_storage_makes_an_answer_wrong(monkeypatch):
     monkeypatch.setattr("tests.unit.gateway.calls.busiest", lambda: logical_id("ann"))
     monkeypatch.setattr("tests.unit.gateway.calls.another", lambda: logical_id("bob"))
     store = MemoryStore()

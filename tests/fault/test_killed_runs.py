@@ -230,9 +230,7 @@ def kill_nights(killed: Nights, whole: Nights, kills: int, seed: int, in_each: i
 
 @pytest.mark.slow
 @pytest.mark.parametrize("spec", [SPEC, DIRECTORY], ids=["claims", "directory"])
-def test_nights_killed_at_random_moments_leave_one_whole_release_or_the_next(
-    nights: Callable[..., Nights], spec: Spec | NetworkSpec
-) -> None:
+def test_nights_killed_at_random_moments_leave_one_whole_release_or_the_next(nights, spec):
     killed, whole = nights("killed", spec=spec), nights("whole", spec=spec)
     kill_nights(killed, whole, 3, seed=1)
     left = {path.name for path in (killed.here / "tree").iterdir() if path.name.startswith(".")}
@@ -249,9 +247,7 @@ def test_nights_killed_at_random_moments_leave_one_whole_release_or_the_next(
         pytest.param(DIRECTORY, 200, 20, marks=pytest.mark.long, id="directory long"),
     ],
 )
-def test_nights_killed_in_every_phase_again_and_again(
-    nights: Callable[..., Nights], spec: Spec | NetworkSpec, kills: int, in_each: int
-) -> None:
+def test_nights_killed_in_every_phase_again_and_again(nights, spec, kills, in_each):
     killed, whole = nights("killed", spec=spec), nights("whole", spec=spec)
     kill_nights(killed, whole, kills, seed=2, in_each=in_each)
 
@@ -290,9 +286,7 @@ def workers(running: Running, phase: str) -> list[int]:
         pytest.param(PROCESSING, 3.0, marks=pytest.mark.long),
     ],
 )
-def test_workers_of_a_run_that_is_killed_end_with_it(
-    nights: Callable[..., Nights], phase: str, wait: float
-) -> None:
+def test_workers_of_a_run_that_is_killed_end_with_it(nights, phase, wait):
     killed = nights("killed", workers=2)
     running = Running(killed.run(0), killed.here)
     alone = workers(running, phase)
@@ -303,9 +297,7 @@ def test_workers_of_a_run_that_is_killed_end_with_it(
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="/proc tells who began whom")
-def test_a_run_whose_worker_is_killed_says_so_and_is_finished_by_the_next(
-    nights: Callable[..., Nights],
-) -> None:
+def test_a_run_whose_worker_is_killed_says_so_and_is_finished_by_the_next(nights):
     killed, whole = nights("killed", workers=2), nights("whole", workers=2)
     waits, night = [("reading", 0.0), ("reading", 1.0), (PROCESSING, 0.5), (PROCESSING, 2.5)], 0
     while waits:
@@ -343,8 +335,8 @@ def test_a_run_whose_worker_is_killed_says_so_and_is_finished_by_the_next(
     ],
 )
 def test_whatever_is_killed_before_any_of_its_writes_is_finished_by_the_next(
-    nights: Callable[..., Nights], what: str, spec: Spec | NetworkSpec, step: int
-) -> None:
+    nights, what, spec, step
+):
     """Each of the last eight, with the commit among them, and every so many of those before."""
     begun = nights("begun", spec=spec, publish={"deltas": what == "first night"})
     for night in range({"first night": 0, "night": 1, "prune": 4, "rollback": 2}[what]):
@@ -400,7 +392,7 @@ def bucket(
 
 
 @pytest.mark.slow
-def test_killed_nights_to_object_storage(bucket: Callable[..., Nights]) -> None:
+def test_killed_nights_to_object_storage(bucket):
     kill_nights(bucket("killed"), bucket("whole"), 10, seed=3, in_each=1)
 
 
@@ -424,13 +416,11 @@ def race(one: Nights, other: Nights) -> None:
 
 
 @pytest.mark.slow
-def test_of_two_runs_into_a_folder_one_wins(nights: Callable[..., Nights]) -> None:
+def test_of_two_runs_into_a_folder_one_wins(nights):
     one, other = nights("one"), nights("other")
     race(one, replace(other, settings=one.settings))
 
 
 @pytest.mark.slow
-def test_of_two_runs_into_a_bucket_from_two_machines_one_wins(
-    bucket: Callable[..., Nights],
-) -> None:
+def test_of_two_runs_into_a_bucket_from_two_machines_one_wins(bucket):
     race(bucket("one", "both"), bucket("other", "both"))

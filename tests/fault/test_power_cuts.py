@@ -163,8 +163,8 @@ def cut(folder: Path, random: Random, *, killed_before: bool) -> tuple[int, int]
 )
 @pytest.mark.parametrize("killed_before", [False, True], ids=["undisturbed", "after a kill"])
 def test_a_power_cut_leaves_all_that_the_pointer_names_and_the_last_release_that_was_told(
-    tmp_path: Path, killed_before: bool, cuts: int
-) -> None:
+    tmp_path, killed_before, cuts
+):
     random = Random(killed_before)
     for _ in range(cuts):
         told, found = cut(tmp_path, random, killed_before=killed_before)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -76,9 +75,7 @@ def leaving_out(payer: Payer, target: Path) -> Payer:
     return replace(payer, target=target, changed=changed)
 
 
-def test_a_replacement_that_comes_later_cancels_the_original_and_its_money(
-    payer: Payer, tmp_path: Path
-) -> None:
+def test_a_replacement_that_comes_later_cancels_the_original_and_its_money(payer, tmp_path):
     payer.run(extract(tmp_path / "one", "full", A=("2024-03-10", "", "100.00")))
     first = payer.release
     assert eobs(first)["A"]["status"] == "active"
@@ -101,7 +98,7 @@ def test_a_replacement_that_comes_later_cancels_the_original_and_its_money(
     assert {each["change"] for each in planned.money} == {None}
 
 
-def test_what_is_superseded_is_retracted_and_its_rows_counted(payer: Payer, tmp_path: Path) -> None:
+def test_what_is_superseded_is_retracted_and_its_rows_counted(payer, tmp_path):
     payer = leaving_out(payer, tmp_path / "left-out")
     payer.run(extract(tmp_path / "one", "full", A=("2024-03-10", "", "100.00")))
     assert set(eobs(payer.release)) == {"A"}
@@ -117,9 +114,7 @@ def test_what_is_superseded_is_retracted_and_its_rows_counted(payer: Payer, tmp_
         assert (counts[table].published, counts[table].superseded) == (1, 1)
 
 
-def test_a_replacement_that_was_rejected_cancels_what_it_replaces(
-    payer: Payer, tmp_path: Path
-) -> None:
+def test_a_replacement_that_was_rejected_cancels_what_it_replaces(payer, tmp_path):
     payer = leaving_out(payer, tmp_path / "left-out")
     folder = extract(
         tmp_path / "one", "full", A=("2024-03-10", "", "100.00"), B=("2024-04-10", "A", "9.00")
@@ -145,9 +140,7 @@ def test_a_replacement_that_was_rejected_cancels_what_it_replaces(
     ],
     ids=["unreadable amount", "ragged line"],
 )
-def test_what_a_rejected_claim_replaces_stays_cancelled_on_later_nights(
-    spoil: Callable[[str], str], payer: Payer, tmp_path: Path
-) -> None:
+def test_what_a_rejected_claim_replaces_stays_cancelled_on_later_nights(spoil, payer, tmp_path):
     first = {"A": ("2024-03-10", "", "100.00"), "B": ("2024-04-10", "A", "9.00")}
     later = {"C": ("2024-05-10", "", "7.00")}
 
@@ -176,9 +169,7 @@ def test_what_a_rejected_claim_replaces_stays_cancelled_on_later_nights(
 
 
 @pytest.mark.slow
-def test_deltas_end_where_a_full_extract_does_where_claims_are_left_out(
-    payer: Payer, extracts: Path, tmp_path: Path
-) -> None:
+def test_deltas_end_where_a_full_extract_does_where_claims_are_left_out(payer, extracts, tmp_path):
     payer = leaving_out(payer, tmp_path / "deltas")
     payer.run(full(extracts / "full0", 0))
     for day in (1, 2, 3):
@@ -190,9 +181,7 @@ def test_deltas_end_where_a_full_extract_does_where_claims_are_left_out(
 
 
 @pytest.mark.slow
-def test_of_the_samples_no_superseded_claim_is_left_and_reversals_are_cancelled(
-    payer: Payer, tmp_path: Path
-) -> None:
+def test_of_the_samples_no_superseded_claim_is_left_and_reversals_are_cancelled(payer, tmp_path):
     payer.run(SAMPLES)
     whole = eobs(payer.release)
     totals = payer.release.manifest.facts.totals

@@ -9,7 +9,7 @@ import pytest
 from etl.bootstrap import use_cases
 from etl.publish.bulk_pages import ROOT
 from etl.publish.verify import verify
-from tests.integration.nights import Payer, delta, full
+from tests.integration.nights import delta, full
 from tests.unit.publish.bulk_consumer import Consumer
 from tests.unit.publish.test_bulk import everything
 
@@ -21,9 +21,7 @@ from tests.unit.publish.test_bulk import everything
         pytest.param(30, id="one snapshot"),
     ],
 )
-def test_who_follows_full_nights_deltas_and_a_rollback_has_what_readers_see(
-    payer: Payer, extracts: Path, every: int
-) -> None:
+def test_who_follows_full_nights_deltas_and_a_rollback_has_what_readers_see(payer, extracts, every):
     payer.changed = {"publish": {"deltas": True, "snapshot_every": every}}
 
     def get(url: str) -> bytes:

@@ -48,14 +48,12 @@ def right(unit: Unit) -> Outcome:
     return found
 
 
-def test_what_is_published_as_the_rows_state_it_is_certified(right: Outcome) -> None:
+def test_what_is_published_as_the_rows_state_it_is_certified(right):
     assert (right.wrong, right.facts) == (0, ())
     assert len(right.bytes_of) > 3
 
 
-def test_what_other_payers_paid_may_stand_for_an_amount_of_the_line_that_is_left_out(
-    tmp_path: Path,
-) -> None:
+def test_what_other_payers_paid_may_stand_for_an_amount_of_the_line_that_is_left_out(tmp_path):
     """Where a payer lets unreadable amounts be left out, rows of other payers fill in."""
     write_extract(tmp_path / "extract", Spec(6, seed=5, since=date(2024, 1, 1)))
     tables = read_tables(tmp_path / "extract")
@@ -87,8 +85,8 @@ def test_what_other_payers_paid_may_stand_for_an_amount_of_the_line_that_is_left
     ("claim_type", "level"), [("professional", "claim_line"), ("inpatient", "header")]
 )
 def test_an_adjustment_without_a_reason_code_that_can_be_published_is_explained(
-    claim_type: str, level: str, tmp_path: Path
-) -> None:
+    claim_type, level, tmp_path
+):
     write_extract(tmp_path / "extract", Spec(30, seed=5, since=date(2022, 1, 1)))
     tables = read_tables(tmp_path / "extract")
     claims = {row["claim_id"] for row in tables["claim"] if row["claim_type"] == claim_type}
@@ -111,9 +109,7 @@ def test_an_adjustment_without_a_reason_code_that_can_be_published_is_explained(
 
 
 @pytest.mark.parametrize(("bill", "frequency"), [("138", "1"), ("131", "8")])
-def test_a_type_of_bill_and_its_third_digit_may_disagree_on_a_void(
-    bill: str, frequency: str, tmp_path: Path
-) -> None:
+def test_a_type_of_bill_and_its_third_digit_may_disagree_on_a_void(bill, frequency, tmp_path):
     """The type of bill is published, so it decides; one claim holds up no night."""
     write_extract(tmp_path / "extract", Spec(8, seed=5, since=date(2022, 1, 1)))
     tables = read_tables(tmp_path / "extract")
@@ -133,7 +129,7 @@ def test_a_type_of_bill_and_its_third_digit_may_disagree_on_a_void(
     assert (found.wrong, found.facts) == (0, ())
 
 
-def test_a_claim_with_a_replacement_in_quarantine_must_be_cancelled(tmp_path: Path) -> None:
+def test_a_claim_with_a_replacement_in_quarantine_must_be_cancelled(tmp_path):
     write_extract(tmp_path / "extract", Spec(8, seed=5, since=date(2022, 1, 1)))
     tables = read_tables(tmp_path / "extract")
     of_members: dict[str, list[dict[str, str]]] = {}
@@ -160,7 +156,7 @@ def assert_seen(wrong: Outcome, right: Outcome) -> None:
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_a_row_that_is_changed_on_its_way_is_seen(unit: Unit, right: Outcome, name: str) -> None:
+def test_a_row_that_is_changed_on_its_way_is_seen(unit, right, name):
     found = next(
         found
         for seed in range(20)
@@ -173,9 +169,7 @@ def test_a_row_that_is_changed_on_its_way_is_seen(unit: Unit, right: Outcome, na
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("name", CHANGES)
-def test_a_row_that_is_changed_anywhere_on_its_way_is_seen(
-    unit: Unit, right: Outcome, name: str, seed: int
-) -> None:
+def test_a_row_that_is_changed_anywhere_on_its_way_is_seen(unit, right, name, seed):
     found = unit.outcome(CHANGES[name], 100 + seed)
     assert found is None or found.bytes_of
     if found is not None:
@@ -199,13 +193,13 @@ def assert_mistake_seen(unit: Unit, folder: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FEW)
-def test_a_mistake_in_a_mapping_is_seen(unit: Unit, tmp_path: Path, name: str) -> None:
+def test_a_mistake_in_a_mapping_is_seen(unit, tmp_path, name):
     assert_mistake_seen(unit, tmp_path / "mappings", name)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in MISTAKES if name not in FEW])
-def test_any_mistake_in_a_mapping_is_seen(unit: Unit, tmp_path: Path, name: str) -> None:
+def test_any_mistake_in_a_mapping_is_seen(unit, tmp_path, name):
     assert_mistake_seen(unit, tmp_path / "mappings", name)
 
 
@@ -248,7 +242,7 @@ def file_of(unit: Unit, name: str) -> int:
     return next(file.index for file in unit.partitions.facts.files if file.name == name)
 
 
-def test_sums_are_of_the_file_that_brought_each_amount(parts: tuple[Path, Unit]) -> None:
+def test_sums_are_of_the_file_that_brought_each_amount(parts):
     extract, unit = parts
     second, first = (
         {row["claim_id"] for row in csv.DictReader((extract / name).read_text().splitlines())}
@@ -284,9 +278,7 @@ def test_sums_are_of_the_file_that_brought_each_amount(parts: tuple[Path, Unit])
 
 @pytest.mark.parametrize("table", ["claim", "claim_line"])
 @pytest.mark.parametrize("part", ["a", "b"])
-def test_a_cent_moved_in_one_of_two_files_is_seen_in_the_sum_of_that_file(
-    parts: tuple[Path, Unit], table: str, part: str
-) -> None:
+def test_a_cent_moved_in_one_of_two_files_is_seen_in_the_sum_of_that_file(parts, table, part):
     _, unit = parts
     file = file_of(unit, f"{table}-{part}.csv")
 
@@ -355,9 +347,7 @@ def state_of(payer: Payer) -> tuple[Sums, Counter[int]]:
     return found
 
 
-def test_nights_carry_the_sums_on_and_say_how_soon_claims_were_visible(
-    payer: Payer, nights: tuple[Path, Path, Path]
-) -> None:
+def test_nights_carry_the_sums_on_and_say_how_soon_claims_were_visible(payer, nights):
     assert report_of(payer)["timeliness"] is None
     before = sums_of_all(payer)
     assert state_of(payer) == (before, Counter())
@@ -374,9 +364,7 @@ def test_nights_carry_the_sums_on_and_say_how_soon_claims_were_visible(
     assert timely["claims"] > 0
 
 
-def test_amounts_of_unchanged_members_stand_under_the_one_file_that_can_hold_them(
-    payer: Payer, nights: tuple[Path, Path, Path]
-) -> None:
+def test_amounts_of_unchanged_members_stand_under_the_one_file_that_can_hold_them(payer, nights):
     payer.changed = {"report": {"gx_rows": 0, "small_cells": 0}}
     payer.run(nights[1])
     certificate = report_of(payer)["certificate"]
@@ -399,9 +387,7 @@ def test_amounts_of_unchanged_members_stand_under_the_one_file_that_can_hold_the
     assert all(f"{escape(name)} (<code>Organization/" in page for name in names)
 
 
-def test_a_state_that_is_lost_is_made_of_all_blocks(
-    payer: Payer, nights: tuple[Path, Path, Path]
-) -> None:
+def test_a_state_that_is_lost_is_made_of_all_blocks(payer, nights):
     for path in (payer.target / "memory").glob("*.certificate"):
         path.unlink()
     payer.run(nights[1])

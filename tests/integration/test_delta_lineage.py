@@ -120,7 +120,7 @@ def cells(found: Lineage) -> list[SourceCell]:
     return [raw for each in resource.origins for cell in each.cells for raw in cell.source]
 
 
-def test_each_cell_stands_in_the_extract_that_brought_its_row(history: History) -> None:
+def test_each_cell_stands_in_the_extract_that_brought_its_row(history):
     seen: Counter[str] = Counter()
     for resource in history.resources:
         subject = ResourceSubject(resource["resourceType"], resource["id"])
@@ -143,7 +143,7 @@ def test_each_cell_stands_in_the_extract_that_brought_its_row(history: History) 
 
 
 @pytest.mark.slow
-def test_a_row_that_a_delta_sent_again_is_superseded_in_the_full_extract(dialect: History) -> None:
+def test_a_row_that_a_delta_sent_again_is_superseded_in_the_full_extract(dialect):
     [of_full, of_delta] = dialect.extracts
     number = rows_of(dialect.extracts[of_full] / CLAIMS)[2]["Claim unique identifier"]
     found = dialect.without.explain(ClaimSubject(number))
@@ -156,7 +156,7 @@ def test_a_row_that_a_delta_sent_again_is_superseded_in_the_full_extract(dialect
     }
 
 
-def test_a_row_of_an_extract_is_asked_for_by_its_folder(dialect: History) -> None:
+def test_a_row_of_an_extract_is_asked_for_by_its_folder(dialect):
     [of_full, _] = dialect.extracts
     with explainer_of(dialect.settings, [dialect.extracts[of_full]], silent) as explainer:
         found = explainer.explain(RowSubject(CLAIMS, 4))
@@ -166,7 +166,7 @@ def test_a_row_of_an_extract_is_asked_for_by_its_folder(dialect: History) -> Non
         assert {each.extract for each in (*found.rows, *member.rows)} == {of_full}
 
 
-def test_a_row_that_deletes_is_said_to(tmp_path: Path) -> None:
+def test_a_row_that_deletes_is_said_to(tmp_path):
     write_extract(tmp_path / "full", Spec(members=1, seed=5))
     shutil.copytree(tmp_path / "full", tmp_path / "delta")
     claims = (tmp_path / "full" / "claim.csv").read_text().splitlines()
@@ -186,7 +186,7 @@ def test_a_row_that_deletes_is_said_to(tmp_path: Path) -> None:
     assert found.resources == ()
 
 
-def test_what_no_extract_has_is_refused(dialect: History, tmp_path: Path) -> None:
+def test_what_no_extract_has_is_refused(dialect, tmp_path):
     with pytest.raises(UsageError, match=r"have no file x\.csv"):
         dialect.without.explain(RowSubject("x.csv", 2))
     with pytest.raises(UsageError, match="begins in row 99 of"):

@@ -21,8 +21,8 @@ from tests.integration.test_adjustment_chains import extract
 @pytest.mark.slow
 @pytest.mark.parametrize("whole_claims", [False, True], ids=["changed-rows", "whole-claims"])
 def test_a_full_extract_and_its_deltas_end_in_the_blocks_of_the_last_full_extract(
-    payer: Payer, extracts: Path, tmp_path: Path, whole_claims: bool
-) -> None:
+    payer, extracts, tmp_path, whole_claims
+):
     payer.begin(full(extracts / "full0", 0))
     first = blocks(payer.release)
     for day in (1, 2, 3):
@@ -39,7 +39,7 @@ def test_a_full_extract_and_its_deltas_end_in_the_blocks_of_the_last_full_extrac
     assert verify(payer.release).ok
 
 
-def test_a_delta_sent_again_changes_no_patient(payer: Payer, extracts: Path) -> None:
+def test_a_delta_sent_again_changes_no_patient(payer, extracts):
     payer.begin(full(extracts / "full0", 0))
     payer.run(delta(extracts / "delta1", 1))
     payer.run(delta(extracts / "delta2", 2))
@@ -51,7 +51,7 @@ def test_a_delta_sent_again_changes_no_patient(payer: Payer, extracts: Path) -> 
     assert changes["resources"] == {}
 
 
-def test_rows_of_a_delta_that_change_nothing_are_told(payer: Payer, tmp_path: Path) -> None:
+def test_rows_of_a_delta_that_change_nothing_are_told(payer, tmp_path):
     payer.run(extract(tmp_path / "full", "full", A=("2024-03-10", "", "100.00")))
     before = blocks(payer.release)
     older = extract(tmp_path / "older", "delta", A=("2024-01-10", "", "90.00"))
@@ -79,9 +79,7 @@ def notes(ran: RunResult) -> list[str]:
     return [note for note in ran.reported.report.notes if "delta" in note]
 
 
-def test_the_order_of_a_deltas_rows_decides_nothing(
-    payer: Payer, extracts: Path, tmp_path: Path
-) -> None:
+def test_the_order_of_a_deltas_rows_decides_nothing(payer, extracts, tmp_path):
     straight = delta(extracts / "delta1", 1)
     turned = tmp_path / "turned"
     turned.mkdir()
@@ -97,7 +95,7 @@ def test_the_order_of_a_deltas_rows_decides_nothing(
     assert blocks(payer.release) == blocks(other.release)
 
 
-def test_a_delta_needs_rows_that_were_kept(payer: Payer, extracts: Path) -> None:
+def test_a_delta_needs_rows_that_were_kept(payer, extracts):
     payer.changed = {}
     with pytest.raises(UsageError, match="nothing was published yet"):
         payer.run(delta(extracts / "delta1", 1))
@@ -108,9 +106,7 @@ def test_a_delta_needs_rows_that_were_kept(payer: Payer, extracts: Path) -> None
     assert payer.files() == before
 
 
-def test_a_delta_over_damaged_rows_is_refused_and_a_full_extract_gets_through(
-    payer: Payer, extracts: Path
-) -> None:
+def test_a_delta_over_damaged_rows_is_refused_and_a_full_extract_gets_through(payer, extracts):
     payer.begin(full(extracts / "full0", 0))
     release = payer.release
     reports = release.manifest.facts.reports
@@ -128,9 +124,7 @@ def test_a_delta_over_damaged_rows_is_refused_and_a_full_extract_gets_through(
     assert verify(payer.release).ok
 
 
-def test_a_delta_with_a_torn_row_is_not_applied_at_all(
-    payer: Payer, extracts: Path, tmp_path: Path
-) -> None:
+def test_a_delta_with_a_torn_row_is_not_applied_at_all(payer, extracts, tmp_path):
     payer.begin(full(extracts / "full0", 0))
     before = payer.release.id
     torn = tmp_path / "torn"
@@ -144,8 +138,8 @@ def test_a_delta_with_a_torn_row_is_not_applied_at_all(
 
 
 def test_a_claim_that_was_not_whole_in_the_full_extract_is_not_published_by_a_delta(
-    payer: Payer, extracts: Path, tmp_path: Path
-) -> None:
+    payer, extracts, tmp_path
+):
     torn = tmp_path / "torn"
     shutil.copytree(full(extracts / "full0", 0), torn)
     head, first, *rest = (torn / "claim_line.csv").read_text(encoding="utf-8").splitlines()
@@ -174,9 +168,7 @@ def claims(payer: Payer) -> set[str]:
     }
 
 
-def test_a_member_who_is_deleted_takes_everything_along(
-    payer: Payer, extracts: Path, tmp_path: Path
-) -> None:
+def test_a_member_who_is_deleted_takes_everything_along(payer, extracts, tmp_path):
     payer.begin(full(extracts / "full0", 0))
     here = blocks(payer.release)
     header, first, *_ = (extracts / "full0" / "member.csv").read_text().splitlines()

@@ -143,7 +143,7 @@ def resources_in(folder: Path) -> Iterator[dict[str, Any]]:
         yield from map(json.loads, path.read_text().splitlines())
 
 
-def test_every_element_is_explained_by_cells_that_stand_where_it_is_said(case: Case) -> None:
+def test_every_element_is_explained_by_cells_that_stand_where_it_is_said(case):
     assert {one["resourceType"] for one in case.resources} >= {"Patient", "Coverage"}
     looked_up = 0
     without: set[tuple[str, str]] = set()
@@ -181,7 +181,7 @@ def fate(found: Lineage) -> set[str]:
     return {row.fate for row in found.rows}
 
 
-def test_the_rows_of_every_file_are_accounted_for(case: Case) -> None:
+def test_the_rows_of_every_file_are_accounted_for(case):
     assert len(case.files) > 2
     for file in case.files.values():
         number = first_row(case, file)

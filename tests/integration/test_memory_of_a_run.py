@@ -58,9 +58,7 @@ print(json.dumps([traced, pa.default_memory_pool().max_memory()]))
 
 
 @pytest.mark.slow
-def test_memory_of_the_committing_process_does_not_grow_with_the_number_of_members(
-    tmp_path: Path,
-) -> None:
+def test_memory_of_the_committing_process_does_not_grow_with_the_number_of_members(tmp_path):
     def peak(members: int) -> tuple[int, int]:
         """Return the most that Python and numpy held, and the most that Arrow did, in bytes."""
         extract = tmp_path / f"in{members}"
@@ -81,7 +79,7 @@ def test_memory_of_the_committing_process_does_not_grow_with_the_number_of_membe
 
 
 @pytest.mark.slow
-def test_a_budget_is_kept_and_changes_no_block(tmp_path: Path) -> None:
+def test_a_budget_is_kept_and_changes_no_block(tmp_path):
     """Of this extract, the processes of an unbounded run take more than twice as much together."""
     extract, budget = tmp_path / "in", 380_000_000
     write_extract(extract, Spec(800, seed=1, since=date(2016, 1, 1)))
@@ -130,7 +128,7 @@ def _write_member(folder: Path, claims: int, lines: int) -> None:
 
 
 @pytest.mark.slow
-def test_one_member_with_100_000_claim_lines_passes_or_is_refused(tmp_path: Path) -> None:
+def test_one_member_with_100_000_claim_lines_passes_or_is_refused(tmp_path):
     extract, budget = tmp_path / "in", 1_800_000_000
     _write_member(extract, 20_000, 5)
 

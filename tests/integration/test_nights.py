@@ -8,7 +8,6 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 
@@ -20,13 +19,11 @@ from etl.publish.manifest import Changes
 from etl.publish.reader import read_all
 from etl.publish.verify import verify
 from tests.fault.faulty import Killed
-from tests.integration.nights import ANY_CHANGE, MEMBERS, Budget, Payer, delta, full
+from tests.integration.nights import ANY_CHANGE, MEMBERS, Budget, delta, full
 
 
 @pytest.mark.slow
-def test_a_dry_run_writes_nothing_and_tells_what_the_run_then_does(
-    payer: Payer, extracts: Path
-) -> None:
+def test_a_dry_run_writes_nothing_and_tells_what_the_run_then_does(payer, extracts):
     nothing = use_cases.plan_extract(payer.settings, full(extracts / "full0", 0), ignore)
     assert not payer.target.exists()
     assert nothing.changes.patients.added == MEMBERS
@@ -51,9 +48,7 @@ class DefinitionsError(Exception):
     """A run is not to go further than where its definitions are loaded."""
 
 
-def test_what_suites_need_is_loaded_beside_a_first_run_from_its_begin(
-    payer: Payer, extracts: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_suites_need_is_loaded_beside_a_first_run_from_its_begin(payer, extracts, monkeypatch):
     extract, steps = full(extracts / "full0", 0), list[str]()
 
     def loading(*_: object) -> None:
@@ -77,9 +72,7 @@ def test_what_suites_need_is_loaded_beside_a_first_run_from_its_begin(
 
 
 @pytest.mark.slow
-def test_a_run_that_would_retract_too_many_members_stops_before_the_swap(
-    payer: Payer, extracts: Path, tmp_path: Path
-) -> None:
+def test_a_run_that_would_retract_too_many_members_stops_before_the_swap(payer, extracts, tmp_path):
     payer.begin(full(extracts / "full0", 0))
     before = payer.release.id
     gone = tmp_path / "gone"
@@ -105,8 +98,8 @@ def test_a_run_that_would_retract_too_many_members_stops_before_the_swap(
     [0.7, *(pytest.param(one, marks=pytest.mark.slow) for one in (0.0, 0.1, 0.4, 0.9, 0.97, 1.0))],
 )
 def test_a_run_that_died_is_finished_by_the_next_to_the_same_bytes(
-    payer: Payer, extracts: Path, tmp_path: Path, share: float
-) -> None:
+    payer, extracts, tmp_path, share
+):
     undisturbed = replace(payer, target=tmp_path / "undisturbed")
     for one in (undisturbed, payer):
         one.begin(full(extracts / "full0", 0))
@@ -127,9 +120,7 @@ def test_a_run_that_died_is_finished_by_the_next_to_the_same_bytes(
     assert payer.files() == undisturbed.files()
 
 
-def test_work_for_one_target_or_release_is_not_taken_for_another(
-    payer: Payer, extracts: Path, tmp_path: Path
-) -> None:
+def test_work_for_one_target_or_release_is_not_taken_for_another(payer, extracts, tmp_path):
     payer.changed = {**payer.changed, "run": {"workers": 1, "work": tmp_path / "work"}}
     (tmp_path / "work").mkdir()
     mine = tmp_path / "work" / "mine.txt"
@@ -143,7 +134,7 @@ def test_work_for_one_target_or_release_is_not_taken_for_another(
 
 
 @pytest.mark.slow
-def test_of_two_runs_one_wins_and_the_other_changes_nothing(payer: Payer, extracts: Path) -> None:
+def test_of_two_runs_one_wins_and_the_other_changes_nothing(payer, extracts):
     payer.begin(full(extracts / "full0", 0))
     first = payer.release.id
     payer.run(full(extracts / "full1", 1))
@@ -159,9 +150,7 @@ def test_of_two_runs_one_wins_and_the_other_changes_nothing(payer: Payer, extrac
     assert verify(payer.release).ok
 
 
-def test_a_night_writes_the_members_that_changed_and_nothing_of_the_others(
-    payer: Payer, extracts: Path
-) -> None:
+def test_a_night_writes_the_members_that_changed_and_nothing_of_the_others(payer, extracts):
     payer.changed = {}
     payer.begin(full(extracts / "full0", 0))
     before, rows = payer.files(), {unit.id: unit for unit in payer.release.all_units()}
@@ -176,9 +165,7 @@ def test_a_night_writes_the_members_that_changed_and_nothing_of_the_others(
     assert payer.release.manifest.counts["changes"]["patients"]["changed"] <= changed
 
 
-def test_the_manifest_states_the_money_of_the_claims_that_stand(
-    payer: Payer, extracts: Path
-) -> None:
+def test_the_manifest_states_the_money_of_the_claims_that_stand(payer, extracts):
     payer.begin(full(extracts / "full0", 0))
     standing = {
         eob["identifier"][0]["value"]

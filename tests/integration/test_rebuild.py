@@ -66,9 +66,7 @@ def rebuild(payer: Payer, release: str, extract: Path) -> RebuildResult:
 
 
 @pytest.mark.parametrize("night", range(3))
-def test_a_release_is_made_again_bit_for_bit(
-    payer: Payer, extracts: list[Path], night: int
-) -> None:
+def test_a_release_is_made_again_bit_for_bit(payer, extracts, night):
     release, before = releases(payer)[night], payer.files()
     found = rebuild(payer, release, extracts[night])
     assert (found.remade, found.problems, found.reasons) == (release, (), ())
@@ -76,14 +74,12 @@ def test_a_release_is_made_again_bit_for_bit(
     assert payer.files() == before
 
 
-def test_another_extract_is_refused(payer: Payer, extracts: list[Path]) -> None:
+def test_another_extract_is_refused(payer, extracts):
     with pytest.raises(UsageError, match=r"is not the extract that release .* was made of"):
         rebuild(payer, releases(payer)[1], extracts[0])
 
 
-def test_what_it_was_made_with_is_named(
-    payer: Payer, extracts: list[Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_it_was_made_with_is_named(payer, extracts, monkeypatch):
     changed = {**payer.changed, "claims": {"superseded": "leave-out"}}
     monkeypatch.setattr(payer, "changed", changed)
     found = rebuild(payer, releases(payer)[0], extracts[0])
@@ -94,9 +90,7 @@ def test_what_it_was_made_with_is_named(
     assert any(problem.what.startswith("mapping is not") for problem in found.problems)
 
 
-def test_a_forged_resource_that_all_hashes_agree_with_is_located(
-    tmp_path: Path, extracts: list[Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_forged_resource_that_all_hashes_agree_with_is_located(tmp_path, extracts, monkeypatch):
     forged: list[str] = []
 
     def forge(store: Any, previous: Any, resources: Any, *given: Any, **named: Any) -> Any:
@@ -125,9 +119,7 @@ def test_a_forged_resource_that_all_hashes_agree_with_is_located(
     assert found.remade != payer.release.id
 
 
-def test_what_cannot_be_made_again_says_why(
-    payer: Payer, extracts: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_cannot_be_made_again_says_why(payer, extracts, tmp_path, monkeypatch):
     tree = Payer(tmp_path / "tree", monkeypatch)
     tree.run(extracts[0])
     tree.run(extracts[1])

@@ -35,7 +35,6 @@ from tests.fault.faulty import Killed
 from tests.integration.mutated import (
     CHANGES,
     TORN,
-    Change,
     directory,
     members,
     order,
@@ -115,8 +114,8 @@ def outcome_of(payer: Payer) -> tuple[str, Mapping[str, Any]]:
     ],
 )
 def test_a_night_that_remembers_publishes_and_reports_what_one_that_does_not_would(
-    payer: Payer, dirty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
-) -> None:
+    payer, dirty, tmp_path, monkeypatch, seed
+):
     random = Random(seed)
     rows = random.choice([1500, 100_000])
     payer.changed = {
@@ -136,9 +135,7 @@ def test_a_night_that_remembers_publishes_and_reports_what_one_that_does_not_wou
 
 
 @pytest.mark.slow
-def test_torn_rows_come_to_the_same_in_nights_that_remember(
-    payer: Payer, dirty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_torn_rows_come_to_the_same_in_nights_that_remember(payer, dirty, tmp_path, monkeypatch):
     random = Random(11)
     payer.changed = {"limits": {"unowned_rows": 1000}}
     tables = read_tables(dirty)
@@ -187,8 +184,8 @@ class Library:
 @pytest.mark.slow
 @pytest.mark.parametrize("rows", [1500, 100_000])
 def test_suites_are_run_again_over_other_rows_alone_and_come_to_what_they_would(
-    payer: Payer, dirty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
-) -> None:
+    payer, dirty, tmp_path, monkeypatch, rows
+):
     payer.changed = {"run": {"workers": 1, "partition_rows": rows}, **SUITES}
     library = Library()
     library.watch(monkeypatch)
@@ -213,8 +210,8 @@ def test_suites_are_run_again_over_other_rows_alone_and_come_to_what_they_would(
 
 @pytest.mark.slow
 def test_a_night_in_which_nobody_of_the_sample_changed_does_not_ask_the_library(
-    payer: Payer, dirty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    payer, dirty, tmp_path, monkeypatch
+):
     payer.changed = {"run": {"workers": 1}, **SUITES}
     tables = read_tables(dirty)
     payer.run(write_tables(tables, tmp_path / "first", dirty, "2026-01-01"))
@@ -274,13 +271,8 @@ def worked_on(payer: Payer, extract: Path, monkeypatch: pytest.MonkeyPatch) -> t
     ],
 )
 def test_only_those_whom_a_change_concerns_are_worked_on(
-    payer: Payer,
-    extracts: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    change: Change,
-    most: int,
-) -> None:
+    payer, extracts, tmp_path, monkeypatch, change, most
+):
     first = full(extracts / "full0", 0)
     tables = read_tables(first)
     same = write_tables(tables, tmp_path / "same", first, "2026-01-01")
@@ -293,9 +285,7 @@ def test_only_those_whom_a_change_concerns_are_worked_on(
 
 
 @pytest.mark.slow
-def test_another_rule_mapping_or_setting_forgets_everything(
-    payer: Payer, extracts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_rule_mapping_or_setting_forgets_everything(payer, extracts, tmp_path, monkeypatch):
     payer.begin(full(extracts / "full0", 0))
     payer.changed = {**payer.changed, "payer": {"id": "other"}}
     _, known = worked_on(payer, full(extracts / "full1", 1), monkeypatch)
@@ -306,9 +296,7 @@ def test_another_rule_mapping_or_setting_forgets_everything(
     "ending",
     [".ledger", *(pytest.param(one, marks=pytest.mark.slow) for one in (".json", ".names"))],
 )
-def test_a_memory_that_is_lost_or_damaged_is_no_memory(
-    payer: Payer, extracts: Path, monkeypatch: pytest.MonkeyPatch, ending: str
-) -> None:
+def test_a_memory_that_is_lost_or_damaged_is_no_memory(payer, extracts, monkeypatch, ending):
     payer.begin(full(extracts / "full0", 0))
     for path in (payer.target / "memory").glob(f"*{ending}"):
         path.chmod(0o600)
@@ -320,9 +308,7 @@ def test_a_memory_that_is_lost_or_damaged_is_no_memory(
 
 
 @pytest.mark.slow
-def test_deltas_and_rollbacks_remember_as_well(
-    payer: Payer, extracts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_deltas_and_rollbacks_remember_as_well(payer, extracts, tmp_path, monkeypatch):
     payer.begin(full(extracts / "full0", 0))
     first = payer.release.id
     payer.run(delta(extracts / "delta1", 1))
@@ -341,8 +327,8 @@ def test_deltas_and_rollbacks_remember_as_well(
 
 
 def test_a_night_with_one_member_changed_writes_what_is_his_and_what_all_share(
-    payer: Payer, extracts: Path, tmp_path: Path
-) -> None:
+    payer, extracts, tmp_path
+):
     payer.changed = {}
     first = full(extracts / "full0", 0)
     tables = read_tables(first)
@@ -364,8 +350,8 @@ def test_a_night_with_one_member_changed_writes_what_is_his_and_what_all_share(
 
 @pytest.mark.slow
 def test_a_night_that_changes_everybody_loses_one_partition_when_it_dies(
-    payer: Payer, extracts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    payer, extracts, tmp_path, monkeypatch
+):
     payer.changed = {"run": {"workers": 1, "partition_rows": 450}}
     first = full(extracts / "full0", 0)
     tables = read_tables(first)
@@ -397,7 +383,7 @@ def test_a_night_that_changes_everybody_loses_one_partition_when_it_dies(
     assert payer.release.manifest.counts["changes"]["patients"]["changed"] == MEMBERS
 
 
-def test_whatever_is_known_of_a_partition_is_remembered_of_its_members() -> None:
+def test_whatever_is_known_of_a_partition_is_remembered_of_its_members():
     told = {"checked", "unmapped", "resources", "elements", "missing"}
     about_the_work = {"reused", "ledger", "rows", "sidecar"}
     assert {one.name for one in fields(Outcome)} == told | about_the_work

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +43,8 @@ def blocks(payer: Payer, prefix: str = "patients/", ending: str = ".ndjson.gz") 
     ],
 )
 def test_an_object_that_is_gone_is_made_again_by_the_next_night(
-    payer: Payer, extracts: Path, prefix: str, ending: str, caplog: pytest.LogCaptureFixture
-) -> None:
+    payer, extracts, prefix, ending, caplog
+):
     extract = full(extracts / "full0", 0)
     payer.begin(extract)
     before = payer.files()
@@ -65,8 +64,8 @@ def test_an_object_that_is_gone_is_made_again_by_the_next_night(
 
 @pytest.mark.parametrize("left", [None, 10])
 def test_a_bulk_file_that_is_gone_or_cut_off_is_made_again_by_the_next_night(
-    payer: Payer, extracts: Path, left: int | None, caplog: pytest.LogCaptureFixture
-) -> None:
+    payer, extracts, left, caplog
+):
     payer.begin(full(extracts / "full0", 0))
     lost = blocks(payer, "bulk")[0]
     data = lost.read_bytes()
@@ -78,7 +77,7 @@ def test_a_bulk_file_that_is_gone_or_cut_off_is_made_again_by_the_next_night(
     assert "and bulk files are missing or damaged" in caplog.text
 
 
-def test_a_run_does_not_begin_anew_where_the_pointer_is_gone(payer: Payer, extracts: Path) -> None:
+def test_a_run_does_not_begin_anew_where_the_pointer_is_gone(payer, extracts):
     payer.begin(full(extracts / "full0", 0))
     pointer = payer.target / "current.json"
     data = pointer.read_bytes()
@@ -91,9 +90,7 @@ def test_a_run_does_not_begin_anew_where_the_pointer_is_gone(payer: Payer, extra
     remade(payer, full(extracts / "full1", 1))
 
 
-def test_members_who_are_not_lost_stay_remembered(
-    payer: Payer, extracts: Path, tmp_path: Path
-) -> None:
+def test_members_who_are_not_lost_stay_remembered(payer, extracts, tmp_path):
     payer.begin(full(extracts / "full0", 0))
     before = payer.files()
     for lost in blocks(payer)[:3]:
@@ -108,7 +105,7 @@ def test_members_who_are_not_lost_stay_remembered(
     assert payer.release.manifest.catalog == whole.release.manifest.catalog
 
 
-def test_a_patient_who_lost_block_and_index_is_published_anew(payer: Payer, extracts: Path) -> None:
+def test_a_patient_who_lost_block_and_index_is_published_anew(payer, extracts):
     extract = full(extracts / "full0", 0)
     payer.begin(extract)
     unit = next(iter(payer.release.all_units()))
@@ -128,9 +125,7 @@ def flipped(path: Path, word: bytes = b"") -> None:
 
 @pytest.mark.parametrize("damage", [flipped, Path.unlink])
 @pytest.mark.parametrize("prefix", ["patients", "directory", "bulk"])
-def test_repair_makes_again_what_is_damaged_as_well(
-    payer: Payer, extracts: Path, prefix: str, damage: Callable[[Path], None]
-) -> None:
+def test_repair_makes_again_what_is_damaged_as_well(payer, extracts, prefix, damage):
     extract = full(extracts / "full0", 0)
     payer.begin(extract)
     damage(blocks(payer, prefix)[0])
@@ -151,8 +146,8 @@ def rules_found(payer: Payer) -> dict[str, int]:
 
 @pytest.mark.parametrize("prefix", ["patients", "directory", "bulk"])
 def test_damage_in_the_share_that_is_due_is_made_again_and_told(
-    payer: Payer, extracts: Path, prefix: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    payer, extracts, prefix, monkeypatch
+):
     for module in ("manifest", "damaged_objects"):
         monkeypatch.setattr(f"etl.publish.{module}.SHARES", 1)
     extract = full(extracts / "full0", 0)
@@ -166,9 +161,7 @@ def test_damage_in_the_share_that_is_due_is_made_again_and_told(
     assert rules_found(payer)["damaged-object"] == 1
 
 
-def test_damage_that_the_work_comes_upon_is_made_again(
-    payer: Payer, extracts: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_damage_that_the_work_comes_upon_is_made_again(payer, extracts, caplog):
     night = full(extracts / "full1", 1)
     whole = Payer(payer.target.with_name("whole"), payer.patch)
     whole.begin(full(extracts / "full0", 0))
@@ -182,9 +175,7 @@ def test_damage_that_the_work_comes_upon_is_made_again(
     assert rules_found(payer)["damaged-object"] == 1
 
 
-def test_a_catalog_that_is_gone_is_told_before_any_work_is_done(
-    payer: Payer, extracts: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_catalog_that_is_gone_is_told_before_any_work_is_done(payer, extracts, monkeypatch):
     extract = full(extracts / "full0", 0)
     payer.begin(extract)
     blocks(payer, "catalog", ".json")[0].unlink()
@@ -193,7 +184,7 @@ def test_a_catalog_that_is_gone_is_told_before_any_work_is_done(
         remade(payer, full(extracts / "full1", 1))
 
 
-def test_a_rollback_to_what_is_not_whole_is_refused(payer: Payer, extracts: Path) -> None:
+def test_a_rollback_to_what_is_not_whole_is_refused(payer, extracts):
     payer.begin(full(extracts / "full0", 0))
     first = payer.release
     payer.run(full(extracts / "full1", 1))
@@ -207,9 +198,7 @@ def test_a_rollback_to_what_is_not_whole_is_refused(payer: Payer, extracts: Path
     assert payer.files() == before
 
 
-def test_an_old_manifest_that_is_damaged_does_not_end_a_run(
-    payer: Payer, extracts: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_old_manifest_that_is_damaged_does_not_end_a_run(payer, extracts, caplog):
     payer.begin(full(extracts / "full0", 0))
     first = payer.release
     payer.run(full(extracts / "full1", 1))

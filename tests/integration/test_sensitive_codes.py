@@ -82,7 +82,7 @@ def published(payer: Payer) -> Iterator[tuple[str, str]]:
             )
 
 
-def test_no_published_file_holds_a_sensitive_code(night: Payer) -> None:
+def test_no_published_file_holds_a_sensitive_code(night):
     word = re.compile(r"[0-9A-Za-z.]+")
     kinds = set()
     for name, content in published(night):
@@ -115,7 +115,7 @@ def rows(table: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_a_masked_diagnosis_says_so_and_keeps_its_place(night: Payer) -> None:
+def test_a_masked_diagnosis_says_so_and_keeps_its_place(night):
     masked = [
         diagnosis
         for eob in eobs(night)
@@ -126,7 +126,7 @@ def test_a_masked_diagnosis_says_so_and_keeps_its_place(night: Payer) -> None:
     assert all(diagnosis["type"] and diagnosis["sequence"] for diagnosis in masked)
 
 
-def test_a_claim_whose_profile_cannot_do_without_the_code_is_withheld(night: Payer) -> None:
+def test_a_claim_whose_profile_cannot_do_without_the_code_is_withheld(night):
     claims = {row["claim_id"]: row for row in rows("claim")}
     held = set()
     for line in rows("claim_line"):
@@ -158,12 +158,12 @@ def test_a_claim_whose_profile_cannot_do_without_the_code_is_withheld(night: Pay
     assert all(line["adds_up"] for line in report["money"])
 
 
-def test_what_is_published_conforms_to_its_profiles(night: Payer) -> None:
+def test_what_is_published_conforms_to_its_profiles(night):
     report = conform_to_guide([str(night.target)], profiles=(), strict=False)
     assert report.errors == 0
 
 
-def test_texts_and_notes_go_with_a_code(night: Payer) -> None:
+def test_texts_and_notes_go_with_a_code(night):
     for eob in eobs(night):
         if json.dumps(MASKED, separators=(",", ":")) in json.dumps(eob, separators=(",", ":")):
             assert "processNote" not in eob

@@ -124,7 +124,7 @@ def cells(found: Lineage) -> set[Place]:
     }
 
 
-def test_every_resource_is_made_of_the_rows_that_the_extract_says(case: Case) -> None:
+def test_every_resource_is_made_of_the_rows_that_the_extract_says(case):
     compared = 0
     for subject in names_in(case.release):
         there = cells(case.with_extract.explain(subject))
@@ -145,7 +145,7 @@ def test_every_resource_is_made_of_the_rows_that_the_extract_says(case: Case) ->
     assert compared > 2
 
 
-def test_every_claim_has_the_rows_and_the_fates_that_the_extract_says(case: Case) -> None:
+def test_every_claim_has_the_rows_and_the_fates_that_the_extract_says(case):
     numbers = claim_numbers(case.with_extract)
     for number in numbers:
         there, found = (
@@ -173,7 +173,7 @@ def claim_numbers(explainer: Explainer) -> set[str]:
     }
 
 
-def test_a_row_leads_to_the_same_resources(case: Case) -> None:
+def test_a_row_leads_to_the_same_resources(case):
     subject = next(name for name in names_in(case.release) if name.resource_type == "Coverage")
     file, row = sorted(cells(case.with_extract.explain(subject)))[0]
     there, found = (
@@ -246,9 +246,7 @@ def answers(payer: Payer, extract: Path | None) -> dict[str, Lineage]:
 
 
 @pytest.mark.slow
-def test_a_member_who_stays_keeps_the_rows_of_the_extract_that_made_him(
-    keeper: Payer, three_nights: list[Path]
-) -> None:
+def test_a_member_who_stays_keeps_the_rows_of_the_extract_that_made_him(keeper, three_nights):
     made: dict[str, dict[str, set[Place]]] = {}
     for day, extract in enumerate(three_nights, 1):
         keeper.run(extract)
@@ -279,7 +277,7 @@ def test_a_member_who_stays_keeps_the_rows_of_the_extract_that_made_him(
             explainer.explain(ClaimSubject(lost.pop()))
 
 
-def test_a_night_names_what_it_does_not_change(keeper: Payer, three_nights: list[Path]) -> None:
+def test_a_night_names_what_it_does_not_change(keeper, three_nights):
     for extract in three_nights[:2]:
         keeper.run(extract)
     shutil.copytree(three_nights[1], extract.parent / "same", dirs_exist_ok=True)
@@ -304,9 +302,7 @@ def reused(payer: Payer, extract: Path, monkeypatch: pytest.MonkeyPatch) -> int:
 
 
 @pytest.mark.slow
-def test_a_damaged_piece_is_located_and_made_again(
-    keeper: Payer, three_nights: list[Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_damaged_piece_is_located_and_made_again(keeper, three_nights, monkeypatch):
     keeper.run(three_nights[0])
     piece = max(sidecar(keeper).pieces, key=lambda one: one.bytes)
     path = keeper.target / piece.key
@@ -335,8 +331,8 @@ def test_a_damaged_piece_is_located_and_made_again(
 
 @pytest.mark.slow
 def test_what_no_kept_release_names_is_pruned_and_a_rollback_answers_as_before(
-    keeper: Payer, three_nights: list[Path]
-) -> None:
+    keeper, three_nights
+):
     keeper.run(three_nights[0])
     first, told = keeper.release, answers(keeper, None)
     keeper.run(three_nights[1])
@@ -351,7 +347,7 @@ def test_what_no_kept_release_names_is_pruned_and_a_rollback_answers_as_before(
     assert answers(keeper, None) == told
 
 
-def test_it_is_a_tenth_of_the_blocks_at_most(tmp_path: Path) -> None:
+def test_it_is_a_tenth_of_the_blocks_at_most(tmp_path):
     write_extract(tmp_path / "extract", Spec(members=25, seed=4))
     settings = Settings(
         target=str(tmp_path / "tree"),
@@ -378,9 +374,7 @@ def test_it_is_a_tenth_of_the_blocks_at_most(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_it_can_be_turned_off_and_on_again(
-    keeper: Payer, three_nights: list[Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_can_be_turned_off_and_on_again(keeper, three_nights, monkeypatch):
     keeper.changed = {**keeper.changed, "publish": {"sidecar": False}}
     keeper.run(three_nights[0])
     assert objects(keeper) == set()
@@ -396,9 +390,7 @@ def test_it_can_be_turned_off_and_on_again(
 
 
 @pytest.mark.slow
-def test_where_rows_are_kept_they_answer_and_nothing_is_kept_twice(
-    payer: Payer, tmp_path: Path
-) -> None:
+def test_where_rows_are_kept_they_answer_and_nothing_is_kept_twice(payer, tmp_path):
     spec = Spec(2, seed=11, since=RECENT, change_rate=1)
     write_extract(tmp_path / "full", spec)
     write_extract(tmp_path / "delta", replace(spec, kind="delta", day=2))

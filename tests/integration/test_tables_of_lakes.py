@@ -112,8 +112,8 @@ def from_folder(
 
 
 def test_delta_tables_publish_the_resources_of_the_folder_and_a_version_is_read_again(
-    extract: Path, from_folder: dict[str, bytes], tmp_path: Path
-) -> None:
+    extract, from_folder, tmp_path
+):
     tables = as_tables(extract)
     for name, table in tables.items():
         half = table.num_rows // 2
@@ -154,8 +154,8 @@ def iceberg(folder: Path, extract: Path) -> dict[str, Table]:
 
 @pytest.mark.slow
 def test_iceberg_tables_publish_the_resources_of_the_folder_and_a_snapshot_is_read_again(
-    extract: Path, from_folder: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    extract, from_folder, tmp_path, monkeypatch
+):
     made = iceberg(tmp_path, extract)
     monkeypatch.setenv("PYICEBERG_CATALOG__MADE__TYPE", "sql")
     monkeypatch.setenv("PYICEBERG_CATALOG__MADE__URI", f"sqlite:///{tmp_path}/catalog.db")
@@ -190,12 +190,8 @@ def server() -> Iterator[str]:
 
 @pytest.mark.slow
 def test_queries_of_postgresql_publish_the_resources_of_the_folder(
-    extract: Path,
-    from_folder: dict[str, bytes],
-    server: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    extract, from_folder, server, tmp_path, monkeypatch
+):
     tables = as_tables(extract)
     with postgresql.connect(server) as connection, connection.cursor() as cursor:
         for name, table in tables.items():
@@ -233,9 +229,7 @@ def staged(text: str, tmp_path: Path) -> dict[str, list[list[str]]]:
 
 
 @pytest.mark.slow
-def test_values_of_postgresql_become_text_exactly(
-    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_values_of_postgresql_become_text_exactly(server, tmp_path, monkeypatch):
     monkeypatch.setenv("WAREHOUSE", server)
     query = """select '007'::text as a, 1234.50::numeric(12,2) as b, 1e20::numeric as c,
       date '2024-05-01' as d, timestamptz '2024-05-01 01:02:03.5+02' as e,
@@ -272,8 +266,8 @@ def test_values_of_postgresql_become_text_exactly(
     ],
 )
 def test_what_cannot_be_read_exactly_is_refused_without_a_value(
-    query: str, sentence: str, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    query, sentence, server, tmp_path, monkeypatch
+):
     monkeypatch.setenv("WAREHOUSE", server)
     (tmp_path / "extract.toml").write_text(
         f'[files.claim]\nsql = "{query}"\nconnection = "w"\n'
@@ -286,8 +280,8 @@ def test_what_cannot_be_read_exactly_is_refused_without_a_value(
 
 
 def test_a_database_that_does_not_answer_is_exit_code_5_and_its_secret_stays_unsaid(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    tmp_path, monkeypatch
+):
     monkeypatch.setenv("WAREHOUSE", "postgresql://reader:hunter2@127.0.0.1:1/claims")
     (tmp_path / "extract.toml").write_text(
         '[files.claim]\nsql = "select 1"\nconnection = "w"\n'
@@ -299,7 +293,7 @@ def test_a_database_that_does_not_answer_is_exit_code_5_and_its_secret_stays_uns
     assert "hunter2" not in called.output
 
 
-def test_tables_and_states_that_are_not_there_are_named(tmp_path: Path) -> None:
+def test_tables_and_states_that_are_not_there_are_named(tmp_path):
     write_deltalake(tmp_path / "there", pa.table({"claim_id": ["C1"]}))
     for said, sentence in {
         'delta = "gone"': "claim: there is no Delta table at",
@@ -322,8 +316,8 @@ def test_tables_and_states_that_are_not_there_are_named(tmp_path: Path) -> None:
     ],
 )
 def test_a_library_that_is_not_installed_is_named_with_its_extra(
-    said: str, library: str, extra: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    said, library, extra, tmp_path, monkeypatch
+):
     monkeypatch.setitem(sys.modules, library, None)
     monkeypatch.setenv("WAREHOUSE", "postgresql://127.0.0.1:1/x")
     (tmp_path / "extract.toml").write_text(

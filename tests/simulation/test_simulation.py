@@ -25,7 +25,7 @@ WITHIN = 1500
 """Most schedules that are tried; one in six hundred meets a prune without a fence."""
 
 
-def test_a_seed_is_a_schedule_to_the_last_call() -> None:
+def test_a_seed_is_a_schedule_to_the_last_call():
     one = simulate(7)
     assert one == simulate(7)
     assert len(one.log) > 100
@@ -33,7 +33,7 @@ def test_a_seed_is_a_schedule_to_the_last_call() -> None:
 
 
 @pytest.mark.slow
-def test_whatever_befalls_a_tree_its_releases_are_whole_and_what_was_told_is_true() -> None:
+def test_whatever_befalls_a_tree_its_releases_are_whole_and_what_was_told_is_true():
     broken = []
     releases = 0
     for seed in range(SEEDS):
@@ -47,7 +47,7 @@ def test_whatever_befalls_a_tree_its_releases_are_whole_and_what_was_told_is_tru
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", QUICK)
-def test_the_simulation_finds_a_broken_mechanism(name: str) -> None:
+def test_the_simulation_finds_a_broken_mechanism(name):
     with MUTATIONS[name]():
         found = next((seed for seed in range(WITHIN) if simulate(seed).broken), None)
     assert found is not None
@@ -55,7 +55,7 @@ def test_the_simulation_finds_a_broken_mechanism(name: str) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", MUTATIONS.keys() - set(QUICK))
-def test_the_simulation_finds_what_hangs_on_more_than_one_accident(name: str) -> None:
+def test_the_simulation_finds_what_hangs_on_more_than_one_accident(name):
     with MUTATIONS[name]():
         found = next((seed for seed in count() if simulate(seed).broken or seed > 20_000), 0)
     assert found <= 20_000

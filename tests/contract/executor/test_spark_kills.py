@@ -51,12 +51,8 @@ def expected(
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_driver_that_is_killed_changes_nothing_for_readers_and_the_next_ends_as_undisturbed(
-    definitions: Definitions,
-    extracts: tuple[Path, Path],
-    expected: tuple[Payer, Payer],
-    tmp_path: Path,
-    stage: str,
-) -> None:
+    definitions, extracts, expected, tmp_path, stage
+):
     spark_or_skip()
     before, after = expected
     payer = Payer(definitions, tmp_path)
@@ -113,13 +109,8 @@ def _found(folders: list[Path], values: set[bytes]) -> list[tuple[Path, bytes]]:
 
 @pytest.mark.parametrize("encrypted", [True, False], ids=["encrypted", "plain"])
 def test_machines_that_are_killed_leave_no_members_data_but_in_the_work_folder_and_encrypted(
-    definitions: Definitions,
-    extracts: tuple[Path, Path],
-    expected: tuple[Payer, Payer],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    encrypted: bool,
-) -> None:
+    definitions, extracts, expected, tmp_path, monkeypatch, encrypted
+):
     """Without encryption the same search finds them: it would have found them with it."""
     spark_or_skip()
     payer, markers, scratch = Payer(definitions, tmp_path / "payer"), tmp_path / "m", tmp_path / "s"

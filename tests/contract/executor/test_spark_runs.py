@@ -32,9 +32,7 @@ def payers(
     return local, spark
 
 
-def test_a_delta_on_top_of_a_full_extract_makes_the_same_tree(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_delta_on_top_of_a_full_extract_makes_the_same_tree(tmp_path, monkeypatch):
     both = payers(tmp_path, monkeypatch, {"publish": {"deltas": True}})
     for extract in (full(tmp_path / "day0", 0), delta(tmp_path / "day1", 1)):
         trees = []
@@ -45,9 +43,7 @@ def test_a_delta_on_top_of_a_full_extract_makes_the_same_tree(
         assert any(name.startswith("rows/") for name in trees[0])
 
 
-def test_a_directory_of_providers_makes_the_same_tree(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_directory_of_providers_makes_the_same_tree(tmp_path, monkeypatch):
     trees = []
     for payer in payers(tmp_path, monkeypatch, {}):
         payer.run(SAMPLES / "directory")

@@ -36,7 +36,7 @@ def _submitted(folder: Path, *arguments: str) -> tuple[int, str]:
     return ended.returncode, ended.stdout
 
 
-def test_a_job_publishes_and_passes_on_the_exit_code_of_the_command(tmp_path: Path) -> None:
+def test_a_job_publishes_and_passes_on_the_exit_code_of_the_command(tmp_path):
     spark_or_skip()
     line = f"run {SAMPLES} --to {tmp_path / 'job'} --executor spark"
     code, said = _submitted(tmp_path, "--JOB_NAME", "night", "--cpcds", line)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import boto3
 import pytest
@@ -19,7 +18,7 @@ from etl.publish.release import commit
 from etl.publish.verify import verify
 from etl.storage.port import StoreOptions
 from etl.storage.s3 import S3Store
-from tests.contract.store.seaweed import BUCKET, Seaweed
+from tests.contract.store.seaweed import BUCKET
 from tests.memory_store import MemoryStore
 from tests.unit.publish.samples import LATER, NOW, logical_id, objects, patient, publish, stage
 
@@ -28,7 +27,7 @@ pytestmark = pytest.mark.slow
 FILE_BYTES = 40_000
 
 
-def test_a_published_tree_is_the_same_on_s3_as_in_memory(seaweed: Seaweed, tmp_path: Path) -> None:
+def test_a_published_tree_is_the_same_on_s3_as_in_memory(seaweed, tmp_path):
     store = seaweed.store("publisher", prefix=tmp_path.name)
     memory = MemoryStore()
     for people, now in (
@@ -47,7 +46,7 @@ def test_a_published_tree_is_the_same_on_s3_as_in_memory(seaweed: Seaweed, tmp_p
     assert verify(release).ok
 
 
-def test_the_gateway_reads_and_cannot_write(seaweed: Seaweed, tmp_path: Path) -> None:
+def test_the_gateway_reads_and_cannot_write(seaweed, tmp_path):
     publish(seaweed.store("publisher", prefix=tmp_path.name), [patient("anna", 12)])
     gateway = seaweed.store("gateway", prefix=tmp_path.name)
     current = open_current(gateway)
@@ -65,7 +64,7 @@ def test_the_gateway_reads_and_cannot_write(seaweed: Seaweed, tmp_path: Path) ->
     assert again.tag == current.tag
 
 
-def test_wrong_credentials_are_one_sentence(seaweed: Seaweed) -> None:
+def test_wrong_credentials_are_one_sentence(seaweed):
     for key, secret, sentence in (
         ("publisher", "wrong", "the secret key is wrong"),
         ("nobody", "wrong", "the access key is unknown"),
@@ -78,7 +77,7 @@ def test_wrong_credentials_are_one_sentence(seaweed: Seaweed) -> None:
             store.put("patients/x", b"x")
 
 
-def test_large_objects_go_in_parts_and_encrypted(seaweed: Seaweed, tmp_path: Path) -> None:
+def test_large_objects_go_in_parts_and_encrypted(seaweed, tmp_path):
     data = bytes(range(256)) * 60_000
     store = seaweed.store(
         "publisher", prefix=tmp_path.name, part_bytes=5 * 1024 * 1024, sse="AES256"
@@ -88,7 +87,7 @@ def test_large_objects_go_in_parts_and_encrypted(seaweed: Seaweed, tmp_path: Pat
     assert store.get_range("bulk/large", 12_345_678, 1000) == data[12_345_678 : 12_345_678 + 1000]
 
 
-def test_two_racing_runs_and_a_prune(seaweed: Seaweed, tmp_path: Path) -> None:
+def test_two_racing_runs_and_a_prune(seaweed, tmp_path):
     store = seaweed.store("publisher", prefix=tmp_path.name)
     first = publish(store, [patient("anna", 5)])
     base = open_current(store)

@@ -11,22 +11,21 @@ import pytest
 
 from etl.errors import CommitConflict, NotFound, StoreError
 from etl.storage.parallel import Writer
-from etl.storage.port import Store
 
 
-def test_what_was_put_is_read_back(store: Store) -> None:
+def test_what_was_put_is_read_back(store):
     assert store.put("patients/0f/0f3a.ndjson.gz", b"block")
     assert store.get("patients/0f/0f3a.ndjson.gz") == b"block"
     assert store.read("patients/0f/0f3a.ndjson.gz").data == b"block"
 
 
 @pytest.mark.parametrize("data", [b"", b"\x00\xff" * 7, b"x" * 300_000], ids=["none", "odd", "big"])
-def test_any_bytes_are_kept_as_they_are(store: Store, data: bytes) -> None:
+def test_any_bytes_are_kept_as_they_are(store, data):
     store.put("some/key", data)
     assert store.get("some/key") == data
 
 
-def test_putting_an_object_again_says_that_it_was_there(store: Store) -> None:
+def test_putting_an_object_again_says_that_it_was_there(store):
     assert store.put("bulk/a.ndjson.gz", b"same")
     assert not store.put("bulk/a.ndjson.gz", b"same")
     assert store.get("bulk/a.ndjson.gz") == b"same"
@@ -44,14 +43,12 @@ def test_putting_an_object_again_says_that_it_was_there(store: Store) -> None:
         (4, 0, b""),
     ],
 )
-def test_a_range_is_what_there_is_of_it(
-    store: Store, start: int, length: int, expected: bytes
-) -> None:
+def test_a_range_is_what_there_is_of_it(store, start, length, expected):
     store.put("digits", b"0123456789")
     assert store.get_range("digits", start, length) == expected
 
 
-def test_a_missing_object_is_not_found(store: Store) -> None:
+def test_a_missing_object_is_not_found(store):
     store.put("there/is/one", b"x")
     for key in ("there", "there/is", "there/is/none", "nothing"):
         with pytest.raises(NotFound, match=key):
@@ -65,26 +62,26 @@ def test_a_missing_object_is_not_found(store: Store) -> None:
 @pytest.mark.parametrize(
     "key", ["", "/a", "a/", "a//b", "..", "../a", "a/../b", ".lock", "a/.hidden", "a b", "ä", "a\n"]
 )
-def test_a_key_that_not_every_store_can_hold_is_refused(store: Store, key: str) -> None:
+def test_a_key_that_not_every_store_can_hold_is_refused(store, key):
     with pytest.raises(StoreError):
         store.put(key, b"x")
     with pytest.raises(StoreError):
         store.get(key)
 
 
-def test_the_key_of_the_publish_operation_is_allowed(store: Store) -> None:
+def test_the_key_of_the_publish_operation_is_allowed(store):
     store.swap("$bulk-publish", b"{}", None)
     assert store.get("$bulk-publish") == b"{}"
 
 
-def test_a_swap_creates_only_what_is_not_there(store: Store) -> None:
+def test_a_swap_creates_only_what_is_not_there(store):
     store.swap("current.json", b"first", None)
     with pytest.raises(CommitConflict):
         store.swap("current.json", b"second", None)
     assert store.get("current.json") == b"first"
 
 
-def test_a_swap_replaces_only_the_state_it_expects(store: Store) -> None:
+def test_a_swap_replaces_only_the_state_it_expects(store):
     first = store.swap("current.json", b"first", None)
     second = store.swap("current.json", b"second", first)
     with pytest.raises(CommitConflict):
@@ -93,7 +90,7 @@ def test_a_swap_replaces_only_the_state_it_expects(store: Store) -> None:
     assert store.read("current.json").tag == second
 
 
-def test_a_swap_of_what_is_gone_is_a_conflict(store: Store) -> None:
+def test_a_swap_of_what_is_gone_is_a_conflict(store):
     tag = store.swap("current.json", b"first", None)
     store.delete(["current.json"])
     with pytest.raises(CommitConflict):
@@ -102,7 +99,7 @@ def test_a_swap_of_what_is_gone_is_a_conflict(store: Store) -> None:
         store.get("current.json")
 
 
-def test_of_many_racing_swaps_exactly_one_wins(store: Store) -> None:
+def test_of_many_racing_swaps_exactly_one_wins(store):
     onto = store.swap("current.json", b"start", None)
 
     def race(number: int) -> int | None:
@@ -118,7 +115,7 @@ def test_of_many_racing_swaps_exactly_one_wins(store: Store) -> None:
     assert store.get("current.json") == b"%d" % won[0]
 
 
-def test_no_increment_is_lost_when_writers_retry_on_conflict(store: Store) -> None:
+def test_no_increment_is_lost_when_writers_retry_on_conflict(store):
     store.swap("counter", b"0", None)
 
     def add(_: int) -> None:
@@ -135,7 +132,7 @@ def test_no_increment_is_lost_when_writers_retry_on_conflict(store: Store) -> No
     assert store.get("counter") == b"20"
 
 
-def test_a_listing_has_every_object_under_its_prefix_and_no_other(store: Store) -> None:
+def test_a_listing_has_every_object_under_its_prefix_and_no_other(store):
     keys = ["a/1", "a/2/x", "a-b", "ab/1", "b"]
     for key in keys:
         store.put(key, key.encode())
@@ -145,14 +142,14 @@ def test_a_listing_has_every_object_under_its_prefix_and_no_other(store: Store) 
     assert not list(store.list("nothing/"))
 
 
-def test_a_listing_says_size_and_time_of_writing(store: Store) -> None:
+def test_a_listing_says_size_and_time_of_writing(store):
     store.put("a/key", b"12345")
     (entry,) = store.list("a/")
     assert entry.size == 5
     assert abs(entry.modified - datetime.now(UTC)) < timedelta(minutes=1)
 
 
-def test_a_listing_goes_past_one_page(store: Store) -> None:
+def test_a_listing_goes_past_one_page(store):
     keys = {f"many/{number:04}" for number in range(1_050)}
     with Writer(store) as writer:
         for key in keys:
@@ -163,21 +160,21 @@ def test_a_listing_goes_past_one_page(store: Store) -> None:
     assert not list(store.list("many/"))
 
 
-def test_deleting_skips_what_is_not_there(store: Store) -> None:
+def test_deleting_skips_what_is_not_there(store):
     store.put("a/1", b"x")
     store.put("a/2", b"x")
     store.delete(["a/1", "a/3", "nothing"])
     assert [entry.key for entry in store.list()] == ["a/2"]
 
 
-def test_an_object_can_be_put_again_after_its_folder_emptied(store: Store) -> None:
+def test_an_object_can_be_put_again_after_its_folder_emptied(store):
     store.put("a/b/1", b"x")
     store.delete(["a/b/1"])
     store.put("a/b/2", b"y")
     assert store.get("a/b/2") == b"y"
 
 
-def test_a_writer_counts_only_what_was_new(store: Store) -> None:
+def test_a_writer_counts_only_what_was_new(store):
     store.put("objects/1", b"11")
     with Writer(store) as writer:
         for number in range(1, 41):
@@ -185,14 +182,14 @@ def test_a_writer_counts_only_what_was_new(store: Store) -> None:
     assert (writer.objects, writer.bytes) == (39, 78)
 
 
-def test_a_store_goes_into_another_process(store: Store) -> None:
+def test_a_store_goes_into_another_process(store):
     if store.name == "memory" or getattr(store, "_given_session", None) is not None:
         pytest.skip("this store lives in one process")
     store.put("a", b"x")
     assert pickle.loads(pickle.dumps(store)).get("a") == b"x"  # noqa: S301
 
 
-def test_sync_may_be_called_at_any_time(store: Store) -> None:
+def test_sync_may_be_called_at_any_time(store):
     store.sync()
     store.put("a", b"x")
     store.sync()
@@ -200,7 +197,7 @@ def test_sync_may_be_called_at_any_time(store: Store) -> None:
     assert store.get("a") == b"x"
 
 
-def test_a_content_key_survives_many_writers_of_the_same_bytes(store: Store) -> None:
+def test_a_content_key_survives_many_writers_of_the_same_bytes(store):
     data = b"the same block" * 1000
     key = f"patients/{hashlib.sha256(data).hexdigest()}"
     with ThreadPoolExecutor(8) as pool:
@@ -208,7 +205,7 @@ def test_a_content_key_survives_many_writers_of_the_same_bytes(store: Store) -> 
     assert store.get(key) == data
 
 
-def test_cleaning_takes_nothing_that_has_a_key(store: Store) -> None:
+def test_cleaning_takes_nothing_that_has_a_key(store):
     store.put("a/key", b"x" * 100)
     assert store.clean(datetime.now(UTC) + timedelta(hours=1)) == 0
     assert store.get("a/key") == b"x" * 100

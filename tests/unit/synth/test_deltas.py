@@ -48,14 +48,14 @@ def contents(tables: Tables) -> Tables:
 
 @pytest.mark.parametrize("spec", [BUSY, replace(BUSY, whole_claims=True),
                                   replace(BUSY, short_form=True)])  # fmt: skip
-def test_the_deltas_lead_from_each_day_to_the_next(spec: Spec) -> None:
+def test_the_deltas_lead_from_each_day_to_the_next(spec):
     tables = on(0, spec)
     for day in range(1, DAYS + 1):
         tables = applied(tables, delta(day, spec))
         assert contents(tables) == contents(on(day, spec))
 
 
-def test_a_delta_holds_rows_that_changed_and_nothing_else() -> None:
+def test_a_delta_holds_rows_that_changed_and_nothing_else():
     for day in range(1, DAYS + 1):
         before = on(day - 1)
         updates = [

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -17,7 +16,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("format_", ["csv", pytest.param("parquet", marks=pytest.mark.long)])
-def test_memory_does_not_grow_with_the_number_of_members(tmp_path: Path, format_: str) -> None:
+def test_memory_does_not_grow_with_the_number_of_members(tmp_path, format_):
     peaks = []
     for members in (1_500, 6_000):
         out = tmp_path / str(members)

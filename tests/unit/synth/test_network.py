@@ -26,14 +26,14 @@ def rows(folder: Path, name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_the_same_arguments_give_the_same_bytes_and_another_seed_others(tmp_path: Path) -> None:
+def test_the_same_arguments_give_the_same_bytes_and_another_seed_others(tmp_path):
     for name, seed in (("a", 7), ("b", 7), ("c", 8)):
         write_network(tmp_path / name, NetworkSpec(practitioners=40, seed=seed))
     assert hashes(tmp_path / "a") == hashes(tmp_path / "b")
     assert hashes(tmp_path / "a") != hashes(tmp_path / "c")
 
 
-def test_more_practitioners_change_nothing_about_the_first_ones(tmp_path: Path) -> None:
+def test_more_practitioners_change_nothing_about_the_first_ones(tmp_path):
     write_network(tmp_path / "few", SMALL)
     write_network(tmp_path / "many", NetworkSpec(practitioners=80, seed=7))
     many = {row["role_id"]: row for row in rows(tmp_path / "many", "provider_role")}
@@ -44,7 +44,7 @@ def test_more_practitioners_change_nothing_about_the_first_ones(tmp_path: Path) 
     assert len(rows(tmp_path / "many", "practitioner")) == 80
 
 
-def test_providers_of_claims_with_the_same_seed_are_in_it_by_npi(tmp_path: Path) -> None:
+def test_providers_of_claims_with_the_same_seed_are_in_it_by_npi(tmp_path):
     write_extract(tmp_path / "claims", Spec(members=1, seed=3))
     write_network(tmp_path / "directory", NetworkSpec(practitioners=34, seed=3))
     for name in ("practitioner", "organization"):
@@ -54,7 +54,7 @@ def test_providers_of_claims_with_the_same_seed_are_in_it_by_npi(tmp_path: Path)
         assert claimed <= listed
 
 
-def test_the_samples_list_every_provider_of_the_claims_samples() -> None:
+def test_the_samples_list_every_provider_of_the_claims_samples():
     for name in ("practitioner", "organization"):
         claimed = {row["npi"] for row in rows(SAMPLES, name) if row["npi"]}
         listed = {row["npi"] for row in rows(SAMPLES / "directory", name)}
@@ -62,7 +62,7 @@ def test_the_samples_list_every_provider_of_the_claims_samples() -> None:
         assert claimed <= listed
 
 
-def test_the_samples_hold_every_column() -> None:
+def test_the_samples_hold_every_column():
     assert len(DIRECTORY.tables) == 13
     empty = [
         f"{table.name}.{column}"
@@ -73,9 +73,7 @@ def test_the_samples_hold_every_column() -> None:
     assert empty == []
 
 
-def test_the_deltas_of_all_days_on_top_of_day_0_are_the_directory_of_the_last(
-    tmp_path: Path,
-) -> None:
+def test_the_deltas_of_all_days_on_top_of_day_0_are_the_directory_of_the_last(tmp_path):
     def written(**choices: Any) -> Path:
         name = "-".join(map(str, choices.values())) or "start"
         write_network(tmp_path / name, NetworkSpec(practitioners=68, seed=7, **choices))
@@ -95,7 +93,7 @@ def test_the_deltas_of_all_days_on_top_of_day_0_are_the_directory_of_the_last(
     assert changed == 12
 
 
-def test_every_kind_of_fault_is_planted_and_listed(tmp_path: Path) -> None:
+def test_every_kind_of_fault_is_planted_and_listed(tmp_path):
     spec = NetworkSpec(practitioners=34, seed=5, fault_rate=1)
     written = write_network(tmp_path, spec)
     ledger = rows(tmp_path, "faults")
@@ -105,7 +103,7 @@ def test_every_kind_of_fault_is_planted_and_listed(tmp_path: Path) -> None:
     assert manifest["layout"] == "cpcds-directory"
 
 
-def test_a_directory_is_not_written_among_claims(tmp_path: Path) -> None:
+def test_a_directory_is_not_written_among_claims(tmp_path):
     write_extract(tmp_path, Spec(members=1))
     before = hashes(tmp_path)
     with pytest.raises(UsageError, match="of another extract"):
@@ -124,6 +122,6 @@ def test_a_directory_is_not_written_among_claims(tmp_path: Path) -> None:
         ({"as_of": date(1969, 1, 1)}, "days must be"),
     ],
 )
-def test_a_choice_out_of_range_is_refused(choices: dict[str, Any], message: str) -> None:
+def test_a_choice_out_of_range_is_refused(choices, message):
     with pytest.raises(UsageError, match=message):
         NetworkSpec(**{"practitioners": 10, **choices})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import resource
 import subprocess
-from pathlib import Path
 
 import pytest
 
@@ -12,9 +11,7 @@ from tests.e2e.commands import COMMAND
 
 
 @pytest.mark.parametrize(("form", "most"), [("csv", 3), ("parquet", 0), ("parquet", 5_000)])
-def test_a_disk_without_room_is_told_in_one_sentence_and_nothing_stays(
-    tmp_path: Path, form: str, most: int
-) -> None:
+def test_a_disk_without_room_is_told_in_one_sentence_and_nothing_stays(tmp_path, form, most):
     out = tmp_path / "out"
     called = subprocess.run(
         [*COMMAND, "synth", "--members", "3", "--format", form, "--out", str(out)],

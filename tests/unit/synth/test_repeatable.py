@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -17,14 +16,14 @@ from etl.synth import Spec, write_extract
 from tests.unit.synth.written import WORLD, folder_of, hashes, plain, read, world
 
 
-def test_writing_twice_gives_the_same_bytes(tmp_path: Path) -> None:
+def test_writing_twice_gives_the_same_bytes(tmp_path):
     write_extract(tmp_path, WORLD)
 
     assert hashes(tmp_path) == hashes(folder_of(WORLD))
 
 
 @pytest.mark.parametrize("seed_of_hashes", ["0", "4711"])
-def test_another_process_gives_the_same_bytes(tmp_path: Path, seed_of_hashes: str) -> None:
+def test_another_process_gives_the_same_bytes(tmp_path, seed_of_hashes):
     spec = Spec(members=12, seed=5, fault_rate=0.3)
     code = (
         "from pathlib import Path; from etl.synth import Spec, write_extract; "
@@ -39,7 +38,7 @@ def test_another_process_gives_the_same_bytes(tmp_path: Path, seed_of_hashes: st
     assert hashes(tmp_path) == hashes(folder_of(spec))
 
 
-def test_another_seed_gives_another_world() -> None:
+def test_another_seed_gives_another_world():
     other = world(replace(WORLD, seed=6))
 
     assert not {row["claim_id"] for row in other["claim"]} & {
@@ -47,7 +46,7 @@ def test_another_seed_gives_another_world() -> None:
     }
 
 
-def test_the_first_members_of_a_larger_world_are_those_of_a_smaller_one() -> None:
+def test_the_first_members_of_a_larger_world_are_those_of_a_smaller_one():
     small, large = folder_of(replace(WORLD, members=20)), folder_of(WORLD)
 
     for table in (*MEMBER_TABLES, *CLAIM_TABLES):
@@ -56,7 +55,7 @@ def test_the_first_members_of_a_larger_world_are_those_of_a_smaller_one() -> Non
     assert len(world(WORLD)["claim"]) > len(world(replace(WORLD, members=20))["claim"])
 
 
-def test_a_larger_world_of_one_region_has_the_same_directory() -> None:
+def test_a_larger_world_of_one_region_has_the_same_directory():
     small, large = folder_of(replace(WORLD, members=20)), folder_of(WORLD)
 
     for table in DIRECTORY_TABLES:
@@ -71,12 +70,12 @@ def test_a_larger_world_of_one_region_has_the_same_directory() -> None:
         replace(WORLD, gzip=True, parts=2),
     ],
 )
-def test_every_format_and_cut_says_the_same_rows(spec: Spec) -> None:
+def test_every_format_and_cut_says_the_same_rows(spec):
     assert world(spec) == world(WORLD)
     assert len(list(folder_of(spec).glob("claim-*"))) == (spec.parts if spec.parts > 1 else 0)
 
 
-def test_parquet_says_the_same_rows_with_null_where_csv_is_empty() -> None:
+def test_parquet_says_the_same_rows_with_null_where_csv_is_empty():
     folder = folder_of(replace(WORLD, format="parquet"))
 
     for table in TABLES:
@@ -87,7 +86,7 @@ def test_parquet_says_the_same_rows_with_null_where_csv_is_empty() -> None:
         ] == world(WORLD)[table]
 
 
-def test_a_compressed_file_holds_no_time_and_no_name() -> None:
+def test_a_compressed_file_holds_no_time_and_no_name():
     for path in folder_of(replace(WORLD, gzip=True)).glob("*.gz"):
         head = path.read_bytes()[:10]
         # RFC 1952: flags (a name is bit 3), then four bytes of modification time.
@@ -95,7 +94,7 @@ def test_a_compressed_file_holds_no_time_and_no_name() -> None:
         assert head[4:8] == b"\x00\x00\x00\x00"
 
 
-def test_a_part_holds_a_run_of_members_and_its_own_header() -> None:
+def test_a_part_holds_a_run_of_members_and_its_own_header():
     folder = folder_of(replace(WORLD, parts=3))
     parts = [
         [placed.cells["member_id"] for placed in read(folder)["member"] if placed.file == name]
@@ -108,7 +107,7 @@ def test_a_part_holds_a_run_of_members_and_its_own_header() -> None:
     ]
 
 
-def test_the_short_form_says_the_same_diagnoses_and_procedures() -> None:
+def test_the_short_form_says_the_same_diagnoses_and_procedures():
     short = plain(read(folder_of(replace(WORLD, short_form=True))))
     rows: dict[str, list[dict[str, str]]] = {"claim_diagnosis": [], "claim_procedure": []}
     for claim in short["claim"]:

@@ -20,7 +20,7 @@ README = (FOLDER / "README.md").read_text(encoding="utf-8")
 ROWS = plain(read(FOLDER))
 
 
-def test_the_samples_are_what_the_generator_writes_byte_for_byte(tmp_path: Path) -> None:
+def test_the_samples_are_what_the_generator_writes_byte_for_byte(tmp_path):
     write_samples(tmp_path)
 
     written = {name: digest for name, digest in hashes(FOLDER).items() if name != "README.md"}
@@ -53,7 +53,7 @@ def _spec_of(command: str) -> tuple[Spec | NetworkSpec, str]:
     )
 
 
-def test_the_readme_names_the_commands_that_make_them() -> None:
+def test_the_readme_names_the_commands_that_make_them():
     commands = [_spec_of(text) for text in re.findall(r"`(cpcds synth [^`]+)`", README)]
 
     assert commands == [
@@ -63,7 +63,7 @@ def test_the_readme_names_the_commands_that_make_them() -> None:
     ]
 
 
-def test_the_readme_counts_right() -> None:
+def test_the_readme_counts_right():
     claims = len(ROWS["claim"])
     faulty = plain(read(FOLDER / "faulty"))
     faults = len((FOLDER / "faulty" / "faults.csv").read_text(encoding="utf-8").splitlines()) - 2
@@ -75,11 +75,11 @@ def test_the_readme_counts_right() -> None:
     )
 
 
-def test_they_are_small_enough_to_be_kept() -> None:
+def test_they_are_small_enough_to_be_kept():
     assert sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file()) < 1_500_000
 
 
-def test_they_hold_every_column_and_every_type_of_claim() -> None:
+def test_they_hold_every_column_and_every_type_of_claim():
     for table in TABLES.values():
         for column in table.names:
             assert any(column in row for row in ROWS[table.name]), f"{table.name}.{column}"

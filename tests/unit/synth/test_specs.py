@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Any
 
 import pytest
 
@@ -30,17 +29,15 @@ from etl.synth import Spec
         ({"as_of": date.min}, "at least a year before"),
     ],
 )
-def test_a_choice_out_of_range_is_refused_before_anything_is_written(
-    choices: dict[str, Any], message: str
-) -> None:
+def test_a_choice_out_of_range_is_refused_before_anything_is_written(choices, message):
     with pytest.raises(UsageError, match=message):
         Spec(**{"members": 10, **choices})
 
 
-def test_the_extract_shows_the_day_after_as_many_days() -> None:
+def test_the_extract_shows_the_day_after_as_many_days():
     assert Spec(5, as_of=date(2025, 12, 31), day=2).date == date(2026, 1, 2)
 
 
-def test_some_members_join_each_day() -> None:
+def test_some_members_join_each_day():
     assert Spec(5000, day=3).population == 5015
     assert Spec(5, day=3).population == 8

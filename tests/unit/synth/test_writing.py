@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +17,7 @@ from tests.unit.synth.written import WORLD, folder_of, hashes, read, world
 SMALL = Spec(members=8, seed=5)
 
 
-def test_the_manifest_tells_layout_kind_day_rows_and_hashes() -> None:
+def test_the_manifest_tells_layout_kind_day_rows_and_hashes():
     folder = folder_of(WORLD)
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     found = hashes(folder)
@@ -37,14 +36,14 @@ def test_the_manifest_tells_layout_kind_day_rows_and_hashes() -> None:
     } == counts
 
 
-def test_the_ledger_is_in_the_manifest_because_a_loader_wants_every_file_there() -> None:
+def test_the_ledger_is_in_the_manifest_because_a_loader_wants_every_file_there():
     folder = folder_of(replace(SMALL, fault_rate=0.5))
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
 
     assert manifest["files"]["faults.csv"]["sha256"] == hashes(folder)["faults.csv"]
 
 
-def test_what_was_written_is_counted(tmp_path: Path) -> None:
+def test_what_was_written_is_counted(tmp_path):
     written = write_extract(tmp_path, replace(SMALL, fault_rate=0.5))
     rows = read(tmp_path)
 
@@ -53,7 +52,7 @@ def test_what_was_written_is_counted(tmp_path: Path) -> None:
     assert written.faults == len((tmp_path / "faults.csv").read_text().splitlines()) - 2
 
 
-def test_progress_is_told_and_ends_with_everybody(tmp_path: Path) -> None:
+def test_progress_is_told_and_ends_with_everybody(tmp_path):
     told: list[Progress] = []
 
     written = write_extract(tmp_path, Spec(members=1100, since=_late()), told.append)
@@ -67,7 +66,7 @@ def _late() -> Any:
     return SMALL.as_of.replace(year=SMALL.as_of.year - 1)
 
 
-def test_writing_again_replaces_the_files_and_leaves_others_alone(tmp_path: Path) -> None:
+def test_writing_again_replaces_the_files_and_leaves_others_alone(tmp_path):
     (tmp_path / "README.md").write_text("mine")
     (tmp_path / "sub").mkdir()
     write_extract(tmp_path, replace(SMALL, seed=6, fault_rate=0.5))
@@ -83,9 +82,7 @@ def test_writing_again_replaces_the_files_and_leaves_others_alone(tmp_path: Path
 @pytest.mark.parametrize(
     "other", ["claim.csv", "claim-00001.csv", "member.parquet", "CLAIM.PSV.GZ"]
 )
-def test_a_folder_with_another_extract_is_refused_and_left_as_it_was(
-    tmp_path: Path, other: str
-) -> None:
+def test_a_folder_with_another_extract_is_refused_and_left_as_it_was(tmp_path, other):
     (tmp_path / other).write_text("mine")
 
     with pytest.raises(UsageError, match=f"holds {other} of another extract"):
@@ -94,7 +91,7 @@ def test_a_folder_with_another_extract_is_refused_and_left_as_it_was(
     assert [path.name for path in tmp_path.iterdir()] == [other]
 
 
-def test_a_file_where_the_folder_should_be_is_a_clear_error(tmp_path: Path) -> None:
+def test_a_file_where_the_folder_should_be_is_a_clear_error(tmp_path):
     (tmp_path / "out").write_text("mine")
 
     with pytest.raises(StoreError, match="cannot be written"):
@@ -104,8 +101,8 @@ def test_a_file_where_the_folder_should_be_is_a_clear_error(tmp_path: Path) -> N
 @pytest.mark.parametrize("format_", ["csv", "parquet"])
 @pytest.mark.parametrize("before", [0, 1, 20_000, 60_000])
 def test_a_full_disk_leaves_nothing_and_keeps_what_was_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: int, format_: Any
-) -> None:
+    tmp_path, monkeypatch, before, format_
+):
     spec = replace(SMALL, format=format_)
     write_extract(tmp_path, replace(spec, seed=6))
     kept = hashes(tmp_path)
@@ -127,7 +124,7 @@ def test_a_full_disk_leaves_nothing_and_keeps_what_was_there(
     assert hashes(tmp_path) == kept
 
 
-def test_an_interruption_leaves_nothing(tmp_path: Path) -> None:
+def test_an_interruption_leaves_nothing(tmp_path):
     def interrupt(_progress: Progress) -> None:
         raise KeyboardInterrupt
 
