@@ -66,14 +66,7 @@ def run_and_record(
     phases = Phases(time.monotonic, observer.phase_ended)
     emit = to_all(phases, observer.emit)
     try:
-        ran = run_extract(
-            settings,
-            Path(start.extract),
-            emit,
-            rekey=approvals.rekey,
-            after_rollback=approvals.after_rollback,
-            repair=repair,
-        )
+        ran = run_extract(settings, Path(start.extract), emit, approvals, repair=repair)
         phases.end()
         record = run_record.record_of(start, now(), phases.done, ran)
     except BaseException as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from etl.bootstrap.definitions import release_limits
 from etl.bootstrap.settings import Settings
@@ -29,6 +30,9 @@ class Approvals:
 
     rekey: bool = False
     after_rollback: bool = False
+
+
+NO_APPROVALS: Final = Approvals()
 
 
 def check_base(

@@ -19,6 +19,7 @@ from etl.bootstrap import opened_extract
 from etl.bootstrap.definitions import load_definitions
 from etl.bootstrap.extracts import extract_files
 from etl.bootstrap.release_approvals import (
+    NO_APPROVALS,
     Approvals,
     check_base,
     check_model,
@@ -92,9 +93,8 @@ def run_extract(
     settings: Settings,
     extract: Path,
     emit: Emit,
+    approvals: Approvals = NO_APPROVALS,
     *,
-    rekey: bool = False,
-    after_rollback: bool = False,
     repair: bool = False,
 ) -> RunResult:
     """Publish an extract to the target.
@@ -107,8 +107,7 @@ def run_extract(
         settings: name the target and the options.
         extract: folder of the extract.
         emit: takes events.
-        rekey: whether ids may be made with another key or payer id than those of the target.
-        after_rollback: whether a run may publish over a rollback that is in effect.
+        approvals: what the caller approves of.
         repair: whether to read the whole current release, and rebuild damaged objects as well.
 
     Raises:
@@ -118,7 +117,6 @@ def run_extract(
         StoreError: another run is at work on the target, or storage failed.
         DamagedObject: what is damaged cannot be rebuilt.
     """
-    approvals = Approvals(rekey, after_rollback)
     try:
         return _publish_extract(settings, extract, emit, approvals, repair=repair)
     except DamagedObject as error:
@@ -270,12 +268,7 @@ def explainer_of(
 
 
 def plan_extract(
-    settings: Settings,
-    extract: Path,
-    emit: Emit,
-    *,
-    rekey: bool = False,
-    after_rollback: bool = False,
+    settings: Settings, extract: Path, emit: Emit, approvals: Approvals = NO_APPROVALS
 ) -> PlanResult:
     """Return what publishing an extract to the target would do. Nothing is written to the target.
 
@@ -291,7 +284,7 @@ def plan_extract(
         base, definitions = open_current(store), job.definitions
         check_model(settings, base, definitions.model)
         check_view(settings, base, definitions.mappings)
-        refusal = refusal_of(settings, store, base, definitions, Approvals(rekey, after_rollback))
+        refusal = refusal_of(settings, store, base, definitions, approvals)
         if settings.run.work is not None:
             settings.run.work.mkdir(parents=True, exist_ok=True, mode=0o700)
         limits = limits_against(settings, base, definitions)

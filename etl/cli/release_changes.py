@@ -8,13 +8,8 @@ from typing import Any, Final
 
 import click
 
+from etl.cli import result_tables
 from etl.cli.options import print_json
-from etl.cli.result_tables import (
-    print_table,
-    rejected_json,
-    show_counts,
-    show_rejected,
-)
 from etl.model.data_models import stated_model
 from etl.pipeline.run import PlanResult
 from etl.publish.diff import Difference
@@ -46,7 +41,7 @@ def show_changes(
     changes: Changes, money: Sequence[Mapping[str, Any]] | None, *, is_directory: bool
 ) -> None:
     """Print the changes of members and resources, and of sums of money as reports show them."""
-    print_table(
+    result_tables.print_table(
         ("what", "added", "changed", "retracted"),
         [
             (name, f"{row.added:,}", f"{row.changed:,}", f"{row.retracted:,}")
@@ -58,7 +53,7 @@ def show_changes(
     if money is None:
         click.echo("money: not compared, a report is missing")
     elif money:
-        print_table(
+        result_tables.print_table(
             (f"net money ({money[0]['level']})", "before", "now", "change"),
             [
                 (
@@ -77,7 +72,7 @@ def show_networks(networks: NetworkChanges) -> None:
         click.echo("networks and plans: no provider was added, left or moved")
         return
     for what, every in (("network", networks.networks), ("plan", networks.plans)):
-        print_table(
+        result_tables.print_table(
             (what, "added", "left", "moved"),
             [
                 (
@@ -179,18 +174,18 @@ def show_plan(planned: PlanResult, target: str, *, as_json: bool) -> None:
                 }
                 for verdict in processed.verdicts
             ]
-            body["rejected"] = rejected_json(planned.rejected)
+            body["rejected"] = result_tables.rejected_json(planned.rejected)
         print_json(body)
     elif processed is None:
         click.echo(f"nothing to do: release {planned.parent} was made of the same files")
     else:
-        show_counts(processed.totals.tally.counts)
+        result_tables.show_counts(processed.totals.tally.counts)
         show_changes(planned.changes, planned.money, is_directory=_plans_directory(planned))
         if planned.networks is not None:
             show_networks(planned.networks)
         for verdict in processed.verdicts:
             click.echo(f"limit {'holds' if verdict.holds else 'broken'}: {verdict.sentence}")
-        show_rejected(planned.rejected)
+        result_tables.show_rejected(planned.rejected)
         click.echo(f"dry run: nothing was written to {target}")
     if planned.refusal is not None:
         raise planned.refusal

@@ -10,14 +10,10 @@ from typing import Any, Final
 
 import click
 
+from etl.bootstrap import use_cases
+from etl.bootstrap.inspections import export_directory
 from etl.bootstrap.recorded_run import roll_back_and_record
 from etl.bootstrap.settings import target_store
-from etl.bootstrap.use_cases import (
-    plan_finder_note,
-    prune_target,
-    rebuild_release,
-    resume_target,
-)
 from etl.cli import options, release_changes
 from etl.cli.progress import counting
 from etl.cli.result_tables import totals_text
@@ -185,7 +181,7 @@ def rollback_command(context: click.Context, release: str, reason: str, as_json:
     uncertain = f"`cpcds releases {target}` shows what readers see; the same again finishes it"
     with if_interrupted(uncertain):
         manifest, model = roll_back_and_record(settings, release, " ".join(reason.split()))
-    note = plan_finder_note(settings, manifest)
+    note = use_cases.plan_finder_note(settings, manifest)
     if note:
         click.echo(f"warning: {note}", err=True)
     changes = Changes.from_json(manifest.counts["changes"])
@@ -206,7 +202,7 @@ def rollback_command(context: click.Context, release: str, reason: str, as_json:
 def resume_command(context: click.Context, as_json: bool) -> None:
     """Let runs publish to TARGET again after a rollback."""
     settings = options.read_settings(context)
-    target, resumed = settings.target, resume_target(settings)
+    target, resumed = settings.target, use_cases.resume_target(settings)
     if as_json:
         options.print_json({"target": target, "resumed": resumed})
     elif resumed is None:
@@ -267,7 +263,7 @@ def verify_command(
         verified = verify(chosen, advance, base_url=base_url, keys=keys)
     remade = None
     if verified.ok and extract is not None:
-        remade = rebuild_release(settings, chosen, extract, ignore)
+        remade = use_cases.rebuild_release(settings, chosen, extract, ignore)
     if as_json:
         proofs: dict[str, Any] = {"signed_by": signed_by, "releases_since": steps}
         proofs["time_stamped"] = None if stamped is None else as_instant(stamped)
@@ -384,7 +380,7 @@ def prune_command(
         counting("looking through", "folders", FOLDERS, quiet=as_json) as advance,
     ):
         older = timedelta(days=days)
-        done = prune_target(settings, keep, older, dry_run=dry_run, progress=advance)
+        done = use_cases.prune_target(settings, keep, older, dry_run=dry_run, progress=advance)
     if as_json:
         body = {
             "dry_run": dry_run,
@@ -452,3 +448,40 @@ def _show(record: RunRecord) -> None:
         click.echo(f"  {record.error}")
     elif record.release is not None:
         click.echo(f"  release {record.release}")
+
+
+_INTERRUPTED = "what was written before is served on; running the same again goes on from here"
+
+
+@click.command("export")
+@options.target_argument()
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="Folder that a web server serves; made where it is missing.",
+)
+@options.setting_option(
+    "publish.base_url",
+    "--base-url",
+    help="URL under which it is served; without one, links are relative.",
+)
+@options.endpoint_option
+@options.json_option
+@click.pass_context
+def export_command(context: click.Context, out: Path, as_json: bool) -> None:
+    """Write the public files of the provider directory in TARGET to a folder for a web server.
+
+    Bulk Publish, Plan Finder files, and the payer's brand: of the release that readers see.
+    Again after the next release it writes what is new, and those who are fetching go on.
+    """
+    settings = options.read_settings(context)
+    with if_interrupted(_INTERRUPTED):
+        written = export_directory(settings, out)
+    if as_json:
+        options.print_json({"folder": str(out), **asdict(written)})
+        return
+    click.echo(
+        f"{out}: {written.documents:,} documents and {written.files:,} files; "
+        f"{written.written:,} files are new, {written.removed:,} were deleted"
+    )

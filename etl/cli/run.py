@@ -106,13 +106,7 @@ def run_command(
         lines.run = start.run
         if dry_run:
             with if_interrupted(NOTHING_WRITTEN), progress(quiet=as_json) as emit:
-                planned = plan_extract(
-                    settings,
-                    extract,
-                    to_all(lines.emit, emit),
-                    rekey=rekey,
-                    after_rollback=after_rollback,
-                )
+                planned = plan_extract(settings, extract, to_all(lines.emit, emit), approvals)
             if page is not None:
                 options.write_file(page, plan_page(planned, settings.target))
             show_plan(planned, settings.target, as_json=as_json)

@@ -18,12 +18,7 @@ from etl.pipeline.certificate import Certifying
 from etl.pipeline.context import Publication, RunContext
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.executor import Output, PartitionedExtract, RowOutput, Task
-from etl.pipeline.incremental.cache import (
-    CachedResults,
-    made_by,
-    open_cache,
-    write_cache,
-)
+from etl.pipeline.incremental import cache
 from etl.pipeline.incremental.dependencies import Dependencies, changed_names, directory_digests
 from etl.pipeline.incremental.reuse import PreviousRelease
 from etl.pipeline.partition.directory import (
@@ -35,12 +30,7 @@ from etl.pipeline.partition.mapping import Mapped
 from etl.pipeline.partition.providers import Providers, providers_of
 from etl.pipeline.progress import PartitionDone, StageAdvanced, StageBegan
 from etl.pipeline.rejection_advice import advice, empty_crosswalks, missing_cells
-from etl.pipeline.sidecar.pieces import (
-    Sidecar,
-    SidecarPiece,
-    extract_mark,
-    sidecar_before,
-)
+from etl.pipeline.sidecar import pieces as sidecars
 from etl.pipeline.totals import Outcome, Totals
 from etl.publish.kept_objects import ObjectRef, RangeRef
 from etl.quality import Checked, Verdict, check_totals, reconcile, verdicts
@@ -85,11 +75,11 @@ class ProcessedExtract:
     directory_files: Mapping[str, Path]
     files: tuple[Mapping[str, Path], ...]
     made: Mapped | None
-    results: CachedResults
+    results: cache.CachedResults
     previous: PreviousRelease
     certificate: Certificate | None = None
     directory_rows: Loaded | None = None
-    sidecar: Sidecar | None = None
+    sidecar: sidecars.Sidecar | None = None
 
     @property
     def missing(self) -> frozenset[Mention]:
@@ -172,7 +162,7 @@ def process(
     if has_members:
         context.emit(StageBegan("partitions", rows.facts.count))
         names = directory_digests(providers, Dependencies.of(definitions))
-    now = CachedResults([], rows.facts.count, read.as_of, names, None)
+    now = cache.CachedResults([], rows.facts.count, read.as_of, names, None)
     previous = _previous(context, publication, read, now)
     task = Task(
         output,
@@ -183,9 +173,11 @@ def process(
         previous,
         keeps_rejected=is_reported,
         certifying=_certifying(context, publication, previous),
-        sidecar=extract_mark(read.extract) if _keeps_places(context, publication) else None,
+        sidecar=sidecars.extract_mark(read.extract)
+        if _keeps_places(context, publication)
+        else None,
     )
-    kept_places: list[SidecarPiece] = []
+    kept_places: list[sidecars.SidecarPiece] = []
     ledgers: list[RangeRef] = []
     files: list[Mapping[str, Path]] = []
     seen = Counter(directory.rows)
@@ -219,7 +211,7 @@ def process(
         replace(now, ledgers=ledgers),
         previous,
         directory_rows=directory,
-        sidecar=None if task.sidecar is None else Sidecar(rows.facts.count, kept_places),
+        sidecar=None if task.sidecar is None else sidecars.Sidecar(rows.facts.count, kept_places),
     )
 
 
@@ -227,7 +219,7 @@ def _previous(
     context: RunContext,
     publication: Publication | None,
     read: PartitionedExtract,
-    now: CachedResults,
+    now: cache.CachedResults,
 ) -> PreviousRelease:
     """Return what may be reused; of a first run, nothing."""
     if publication is None or not publication.reuses:
@@ -235,10 +227,10 @@ def _previous(
     base, results, sidecar = publication.base, None, None
     # Rows that belong to nothing may belong to any member, and are in no member's rows.
     if not read.partitions.facts.unowned:
-        made = made_by(read.partitions, context.definitions)
-        results = open_cache(publication.store, base, made)
+        made = cache.made_by(read.partitions, context.definitions)
+        results = cache.open_cache(publication.store, base, made)
     if results is not None and _keeps_places(context, publication):
-        sidecar = sidecar_before(base)
+        sidecar = sidecars.sidecar_before(base)
         if sidecar is None:  # the places of no member's rows are known
             results = None
     changed = NO_HASHES if results is None else changed_names(results.names, now.names)
@@ -282,8 +274,8 @@ def write_results(
         publication: where to.
         suites: the object with results of the suites; None without.
     """
-    made = made_by(processed.read.partitions, processed.definitions)
-    return write_cache(publication.store, replace(processed.results, suites=suites), made)
+    made = cache.made_by(processed.read.partitions, processed.definitions)
+    return cache.write_cache(publication.store, replace(processed.results, suites=suites), made)
 
 
 def _unowned(partitions: Partitions, totals: Totals) -> dict[str, int]:

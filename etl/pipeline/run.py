@@ -13,6 +13,7 @@ from etl.mapping.library import MappingSet
 from etl.pipeline import progress
 from etl.pipeline import publish as publishing
 from etl.pipeline import report as report_files
+from etl.pipeline import suites as suite_stage
 from etl.pipeline.certificate import write_state
 from etl.pipeline.context import Publication, RunContext
 from etl.pipeline.definitions import Definitions
@@ -21,19 +22,8 @@ from etl.pipeline.executor import PartitionedExtract, RunStore
 from etl.pipeline.process import ProcessedExtract, process, write_results
 from etl.pipeline.read import default_stamp, read_release
 from etl.pipeline.release_limits import input_verdicts, retraction_verdicts
+from etl.pipeline.sidecar import pieces as sidecars
 from etl.pipeline.sidecar.entries import entries_of
-from etl.pipeline.sidecar.pieces import (
-    SidecarExtract,
-    extract_mark,
-    sidecar_before,
-    write_sidecar,
-)
-from etl.pipeline.suites import (
-    begin_due_suites,
-    keep_results,
-    known_results,
-    sample_of,
-)
 from etl.pipeline.totals import counted_coverage, published_money
 from etl.publish.bulk import ParallelReading, with_bulk
 from etl.publish.bulk_pages import write_pages
@@ -179,8 +169,8 @@ def run(context: RunContext, publication: Publication) -> RunResult:
     if not _holds(prepared.processed):
         raise _stop(context, publication, rows.read, prepared.processed, unstated)
     staged, processed = prepared.staged, prepared.processed
-    known = known_results(store, processed.previous.results)
-    begin_due_suites(context, processed, known)
+    known = suite_stage.known_results(store, processed.previous.results)
+    suite_stage.begin_due_suites(context, processed, known)
     if bulk is not None:
         context.emit(progress.StageBegan("bulk"))
         manifest = _with_bulk(context, publication, staged.manifest, rows.read.work)
@@ -205,7 +195,7 @@ def run(context: RunContext, publication: Publication) -> RunResult:
     )
     named, base = _store_reports(store, reported, release, base)
     named += staged.manifest.facts.reports
-    named += write_results(processed, publication, keep_results(store, reported.suites))
+    named += write_results(processed, publication, suite_stage.keep_results(store, reported.suites))
     if processed.certificate is not None:
         named.append(write_state(store, processed.certificate))
     if rows.layers:
@@ -373,7 +363,7 @@ def _process(
         tuple(sorted(base.lost.patients)),
     )
     reported = not publication.target.is_trial
-    sample = sample_of(read, context.options) if reported else None
+    sample = suite_stage.sample_of(read, context.options) if reported else None
     processed = process(context, read, output, publication, sample, is_reported=reported)
     facts = facts_of(context.extract, context.definitions, processed)
     parent = None if base.release is None else base.release.manifest
@@ -470,16 +460,16 @@ def _kept_places(
     processed, staged = prepared.processed, prepared.staged
     if processed.sidecar is None or processed.directory_rows is None:
         return []
-    mark = extract_mark(context.extract)
+    mark = sidecars.extract_mark(context.extract)
     entries = entries_of(
         processed.directory_rows, processed.directory, staged.directory, NOBODY, mark
     )
-    return write_sidecar(
+    return sidecars.write_sidecar(
         publication.store,
         processed.sidecar,
         entries,
-        (mark, SidecarExtract.of(context.extract, context.when)),
-        sidecar_before(publication.base),
+        (mark, sidecars.SidecarExtract.of(context.extract, context.when)),
+        sidecars.sidecar_before(publication.base),
     )
 
 

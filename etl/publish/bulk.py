@@ -22,17 +22,12 @@ from typing import Final
 
 from etl.jobs import ALONE, EmitAny, JobRunner, no_event
 from etl.model.data_models import stated_model
+from etl.publish import directory_files
 from etl.publish.block import rank
 from etl.publish.bulk_files import BulkFiles, BulkOptions
 from etl.publish.canonical_json import JSON, dumps
 from etl.publish.catalog import CatalogEntry
 from etl.publish.diff import Name, UnitChange, changed_directory, changed_patients
-from etl.publish.directory_files import (
-    FILE_INPUTS,
-    KnownFiles,
-    is_file_inputs,
-    write_directory_files,
-)
 from etl.publish.kept_objects import MEMORY, ObjectRef, checked, write_object
 from etl.publish.manifest import Changes, Manifest
 from etl.publish.reader import Current, Release, lines_of, open_index, read_parts
@@ -96,12 +91,12 @@ def with_bulk(
     if not stated_model(manifest.facts.mapping).has_members:
         count = sum(manifest.counts["resources"].values())
         reading.planned(count)
-        known = KnownFiles(store)
+        known = directory_files.KnownFiles(store)
         if base.release is not None and reading.reuses:
-            known = KnownFiles.of(base.release)
+            known = directory_files.KnownFiles.of(base.release)
         with Writer(store) as writer:
-            files = write_directory_files(writer, release, before, known, options)
-        inputs = write_object(store, MEMORY, files.inputs, FILE_INPUTS)
+            files = directory_files.write_directory_files(writer, release, before, known, options)
+        inputs = write_object(store, MEMORY, files.inputs, directory_files.FILE_INPUTS)
         reading.copied(count)
         store.sync()
         return _with_files(manifest, files.bulk, inputs).named(parent)
@@ -128,7 +123,9 @@ def with_bulk(
 
 def _with_files(manifest: Manifest, bulk: JSON, inputs: ObjectRef) -> Manifest:
     """Return a manifest that names the files of a directory, and what they were made of."""
-    others = [named for named in manifest.facts.reports if not is_file_inputs(named)]
+    others = [
+        named for named in manifest.facts.reports if not directory_files.is_file_inputs(named)
+    ]
     facts = replace(manifest.facts, reports=[*others, inputs])
     return replace(manifest, facts=facts, bulk=bulk)
 

@@ -21,7 +21,7 @@ import numpy as np
 from etl.columns.digests import NO_HASHES, Hashes
 from etl.errors import StoreError
 from etl.jobs import EmitAny, Found, Job
-from etl.local.checkpoints import Checkpoints
+from etl.local.executor import Checkpoints
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.executor import Cutting, Executor, PartitionedExtract, Task, TaskOutput
 from etl.pipeline.incremental.reuse import PreviousRelease

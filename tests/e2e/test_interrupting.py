@@ -15,7 +15,6 @@ from click.testing import CliRunner
 
 from etl.cli import main
 from etl.cli.main import Main
-from etl.pipeline import run as nightly
 from etl.publish.reader import open_current
 from etl.storage.local import LocalStore
 from etl.synth import Spec, write_extract
@@ -120,7 +119,7 @@ def test_an_interruption_while_a_release_is_made_the_present_one_claims_nothing(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(nightly, "publish", interrupted)
+    monkeypatch.setattr("etl.pipeline.publish.publish", interrupted)
     called = cpcds("run", small, "--to", tmp_path / "tree", "--workers", "1")
     assert called.code == 130
     assert "nothing was published" not in called.err

@@ -18,10 +18,10 @@ import pyarrow as pa
 import pytest
 
 from etl.bootstrap import use_cases
+from etl.bootstrap.release_approvals import Approvals
 from etl.columns.digests import Hashes, hash_ids
 from etl.jobs import SingleProcess
 from etl.local import executor
-from etl.pipeline import process as job
 from etl.pipeline.incremental.ledger import SCHEMAS
 from etl.pipeline.progress import Event, PartitionDone
 from etl.pipeline.totals import Outcome
@@ -69,7 +69,7 @@ def both(
     shutil.copytree(payer.target, other.target)
     payer.run(second)
     with monkeypatch.context() as patch:
-        patch.setattr(job, "open_cache", lambda *_: None)
+        patch.setattr("etl.pipeline.incremental.cache.open_cache", lambda *_: None)
         other.run(second)
     return payer, other
 
@@ -255,7 +255,9 @@ def worked_on(payer: Payer, extract: Path, monkeypatch: pytest.MonkeyPatch) -> t
     with monkeypatch.context() as patch:
         run = use_cases.run_extract
         patch.setattr(
-            use_cases, "run_extract", lambda settings, one, _: run(settings, one, note, rekey=True)
+            use_cases,
+            "run_extract",
+            lambda settings, one, _: run(settings, one, note, approvals=Approvals(rekey=True)),
         )
         payer.run(extract)
     known = sum(event.reused for event in seen)

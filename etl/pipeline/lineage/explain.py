@@ -21,8 +21,12 @@ from etl.mapping.row_interpreter import ExplainedResource, Records, explained
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN, TABLES
 from etl.pipeline.context import RunContext
 from etl.pipeline.deltas.merge import LayerRows
-from etl.pipeline.lineage.element_origins import explanation_of
-from etl.pipeline.lineage.mapped_rows import LineageSources, MappedPartition, fates_of
+from etl.pipeline.lineage.mapped_rows import (
+    LineageSources,
+    MappedPartition,
+    explanation_of,
+    fates_of,
+)
 from etl.pipeline.lineage.row_places import ExtractPlaces, ExtractRows, LayerPlaces, RowPlaces
 from etl.pipeline.partition.providers import with_stubs
 from etl.pipeline.read import read as read_rows

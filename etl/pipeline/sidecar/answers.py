@@ -20,16 +20,7 @@ from etl.pipeline.sidecar.entries import PUBLISHED, all_joined, with_rows
 from etl.pipeline.sidecar.pieces import Sidecar, SidecarExtract, read_piece
 from etl.publish.catalog import CatalogEntry
 from etl.publish.reader import Release
-from etl.reports.lineage import (
-    ClaimSubject,
-    Explanation,
-    Lineage,
-    NamedFile,
-    ResourceSubject,
-    RowFate,
-    RowSubject,
-    Subject,
-)
+from etl.reports import lineage as lineages
 
 _USED: Final = re.compile(rb'"reference":"((?:Coverage|Organization)/[A-Za-z0-9.-]+)"')
 """References to resources whose rows are used as well: of coverages and of organizations."""
@@ -69,7 +60,7 @@ class SidecarExplainer:
         self._plans = {plan.name: plan for plan in plans}
         self._of_owner: dict[int, list[_Entry]] = {}
 
-    def explain(self, subject: Subject) -> Lineage:
+    def explain(self, subject: lineages.Subject) -> lineages.Lineage:
         """Return the rows of a resource, or the fate of a claim or of a row.
 
         Raises:
@@ -77,7 +68,7 @@ class SidecarExplainer:
             StoreError: a piece is missing or damaged.
         """
         match subject:
-            case ResourceSubject():
+            case lineages.ResourceSubject():
                 entries = self._matching("resource", _hash(str(subject)))
                 resources = self._resources(entries, str(subject))
                 if not resources:
@@ -87,29 +78,32 @@ class SidecarExplainer:
                         "no resource"
                     )
                 return self._lineage(subject, (), resources)
-            case ClaimSubject():
+            case lineages.ClaimSubject():
                 entries = self._matching("claim", _hash(subject.number))
                 if not entries:
                     raise UsageError(
                         f"no row whose place the release keeps has the claim number of {subject}"
                     )
                 return self._lineage(subject, self._fates(entries), self._resources(entries))
-            case RowSubject():
+            case lineages.RowSubject():
                 entries = self._at(subject)
                 return self._lineage(subject, self._fates(entries), self._of_rows(entries))
 
     def _lineage(
-        self, subject: Subject, rows: tuple[RowFate, ...], resources: tuple[Explanation, ...]
-    ) -> Lineage:
+        self,
+        subject: lineages.Subject,
+        rows: tuple[lineages.RowFate, ...],
+        resources: tuple[lineages.Explanation, ...],
+    ) -> lineages.Lineage:
         named = {(row.extract, row.file) for row in rows}
         named |= {(row.extract, row.file) for resource in resources for row in resource.rows}
         files = [
-            NamedFile(title, file.name, file.bytes, file.sha256)
+            lineages.NamedFile(title, file.name, file.bytes, file.sha256)
             for mark, title in self._titles.items()
             for file in self._extracts[mark].files
             if (title, file.name) in named
         ]
-        return Lineage(str(subject), rows, resources, "sidecar", tuple(files))
+        return lineages.Lineage(str(subject), rows, resources, "sidecar", tuple(files))
 
     # Entries
 
@@ -139,7 +133,7 @@ class SidecarExplainer:
             self._of_owner[owner] = _entries(piece.filter(is_of_owner))
         return entries
 
-    def _at(self, subject: RowSubject) -> list[_Entry]:
+    def _at(self, subject: lineages.RowSubject) -> list[_Entry]:
         """Return the entries at a row of a file, of whichever extract.
 
         Raises:
@@ -199,10 +193,10 @@ class SidecarExplainer:
             for mark, extract in sorted(self._extracts.items(), key=lambda pair: pair[1].read)
         }
 
-    def _fates(self, entries: Sequence[_Entry]) -> tuple[RowFate, ...]:
+    def _fates(self, entries: Sequence[_Entry]) -> tuple[lineages.RowFate, ...]:
         order = [*TABLES]
         rows = {
-            (entry.extract, order.index(entry.table), entry.file, entry.row): RowFate(
+            (entry.extract, order.index(entry.table), entry.file, entry.row): lineages.RowFate(
                 self._extracts[entry.extract].files[entry.file].name,
                 entry.row,
                 entry.table,
@@ -213,7 +207,7 @@ class SidecarExplainer:
         }
         return tuple(rows[key] for key in sorted(rows))
 
-    def _of_rows(self, entries: Sequence[_Entry]) -> tuple[Explanation, ...]:
+    def _of_rows(self, entries: Sequence[_Entry]) -> tuple[lineages.Explanation, ...]:
         """Return the resources in which some rows have a part."""
         resources = (
             resource for entry in entries for resource in self._resources(self._beside(entry))
@@ -222,7 +216,7 @@ class SidecarExplainer:
 
     def _resources(
         self, entries: Sequence[_Entry], name: str | None = None
-    ) -> tuple[Explanation, ...]:
+    ) -> tuple[lineages.Explanation, ...]:
         """Return the resources that begin at some entries, with their rows; of a name, that one."""
         explanations = []
         for entry in entries:
@@ -235,7 +229,7 @@ class SidecarExplainer:
             rows = [row for row in self._beside(entry) if row.fate == PUBLISHED]
             rows += self._used(entry, resource)
             explanations.append(
-                Explanation(resource, plan.profile, plan.name, (), None, self._fates(rows))
+                lineages.Explanation(resource, plan.profile, plan.name, (), None, self._fates(rows))
             )
         return tuple(explanations)
 
