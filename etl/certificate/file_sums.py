@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from etl.certificate.differences import FactDifference
 from etl.certificate.published import CATEGORIES, PublishedClaims
-from etl.certificate.source import SourceClaims
+from etl.certificate.source import ADJUSTED, SourceClaims, pair_places
 from etl.certificate.sums import LEVELS, amounts_of
 
 FileCell: TypeAlias = tuple[int, str, str]
@@ -88,12 +88,32 @@ def file_sums(
         files_of = np.concatenate([files, np.full((1, len(CATEGORIES)), -1, dtype=np.int64)])[rows]
         for (file, category), (total, count) in _by_file(files_of, owners, amounts).items():
             add((file, level, category), FileSum(published=total, claims=count))
-    for difference in explained:
-        level, _, category = difference.fact.partition(".")
-        if difference.cents and level in LEVELS:
-            cell = (difference.file, level, category)
-            add(cell, FileSum(explained=difference.cents, differences=1))
+    of_amounts = [
+        (difference, level, category)
+        for difference in explained
+        for level, _, category in [difference.fact.partition(".")]
+        if difference.cents and level in LEVELS
+    ]
+    files = _counted_files(source, [difference for difference, _, _ in of_amounts])
+    for (difference, level, category), file in zip(of_amounts, files, strict=True):
+        add((file, level, category), FileSum(explained=difference.cents, differences=1))
     return sums
+
+
+def _counted_files(source: SourceClaims, differences: Sequence[FactDifference]) -> list[int]:
+    """Return the file in whose sums each difference of an amount is counted.
+
+    It is the file of the row, but for adjustments: those of one line are all counted under the
+    file of the first of them (`SourceClaims.line_files`).
+    """
+    places = np.array([(each.file, each.row) for each in differences], dtype=np.int64)
+    rows = pair_places(places.reshape(-1, 2), source.adjustments.places)
+    return [
+        int(source.line_files[source.adjustment_lines[row], ADJUSTED])
+        if difference.table == "claim_adjustment" and source.adjustment_lines[row] >= 0
+        else difference.file
+        for difference, row in zip(differences, rows.tolist(), strict=True)
+    ]
 
 
 def _by_file(files: Any, claims: Any, cents: Any) -> dict[tuple[int, str], tuple[int, int]]:
