@@ -9,7 +9,8 @@ made.
 
 from __future__ import annotations
 
-from etl.synth.extract import Progress, WrittenExtract, write_extract
+from etl.synth.extract import Progress, write_extract
+from etl.synth.extract_writer import WrittenExtract
 from etl.synth.network_extract import NetworkSpec, write_network
 from etl.synth.spec import AS_OF, SINCE, Spec
 

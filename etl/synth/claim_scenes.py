@@ -124,6 +124,9 @@ class _Writer(dict[str, object]):
         if happening.reason is None and happening.scene in ("office", "telehealth"):
             self._ailment = acute_ailment(self._dice, visit.day)
         self._case: Stay | None = STAYS.get(happening.scene.removesuffix("-stay"))
+        self.update(happening.drug._asdict())
+        if self._case:
+            self.update(self._case._asdict())
         self._type, *self._bill = scene.claim.split(" ")
         self._age = visit.life.person.age(visit.day)
         self._draft = self._begin()
@@ -234,32 +237,8 @@ class _Writer(dict[str, object]):
     def fact_gap(self) -> int:
         return int(str(self["first"])) + int(str(self["turn"]))
 
-    def fact_supply(self) -> int:
-        return self._happening.drug.days
-
-    def fact_charge(self) -> int:
-        return self._happening.drug.cents
-
-    def fact_brand(self) -> str:
-        return self._happening.drug.brand
-
-    def fact_ndc(self) -> str:
-        return self._happening.drug.ndc
-
-    def fact_quantity(self) -> str:
-        return self._happening.drug.quantity
-
-    def fact_unit(self) -> str:
-        return self._happening.drug.unit
-
-    def fact_priority(self) -> str:
-        return self._stay.priority
-
     def fact_planned(self) -> bool:
         return self._stay.priority == "3"
-
-    def fact_origin(self) -> str:
-        return self._stay.origin
 
     def fact_discharge(self) -> str:
         has_died = self._life.person.death == self._draft.end

@@ -327,7 +327,13 @@ def plant(spec: Spec, index: int, tables: MemberRows) -> list[Planted]:
         if tables["member"] and dice.random() < spec.fault_rate:
             case = Case(spec, index, tables, tables["member"][0], dice)
             found += _plant_first(_rotate(_group(group), index), case)
-    return [planted for fault, row in found for planted in _planted(fault, row, tables)]
+    return _in_order(tables, [fault for item in found for fault in _planted(*item, tables)])
+
+
+def _in_order(tables: MemberRows, planted: list[Planted]) -> list[Planted]:
+    """Return faults in the order of the rows that they are in."""
+    order = list(tables)
+    return sorted(planted, key=lambda fault: (order.index(fault.table), fault.place))
 
 
 def _group(name: str) -> list[Fault]:
@@ -385,7 +391,7 @@ def plant_directory(spec: Spec, number: int, tables: MemberRows) -> list[Planted
         place = dice.pick(whole)
         rows[place] = rows[place] | {column: text or rows[place][column][:-1]}
         planted.append(Planted(table, place, column, rule))
-    return planted
+    return _in_order(tables, planted)
 
 
 def plant_network(spec: Spec, number: int, tables: NetworkTables) -> list[Planted]:

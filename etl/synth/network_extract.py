@@ -10,14 +10,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
-from types import MappingProxyType
 from typing import Final
 
 from etl.errors import UsageError
 from etl.model.data_models import DIRECTORY
-from etl.synth.directory import PAYER_NAMES, PRACTITIONERS, REGION_SIZE, region_of
-from etl.synth.extract import LEDGER_COLUMNS, Progress, WrittenExtract
-from etl.synth.extract_writer import LEDGER, Folder, folder
+from etl.synth.directory import PRACTITIONERS, REGION_SIZE, region_of
+from etl.synth.extract import Progress
+from etl.synth.extract_writer import WrittenExtract, extract_files
 from etl.synth.faults import plant_network
 from etl.synth.network_tables import NetworkTables, changed_on, payer_tables, region_tables
 from etl.synth.spec import AS_OF, SINCE, Format, Kind, Spec
@@ -96,39 +95,13 @@ def write_network(
         StoreError: the system refused to write; no file of the extract was left.
     """
     names = {table.file or name: table.names for name, table in DIRECTORY.tables.items()}
-    with folder(out, ending=spec.format, packed=spec.gzip, parts=1) as files:
-        files.begin(names)
-        ledger: list[tuple[str, ...]] = []
-        done = 0
+    with extract_files(out, spec.world, names) as files:
         for number, tables in _pieces(spec):
-            planted = plant_network(spec.world, number, tables) if spec.fault_rate else []
-            first = {name: files.write(name, rows) for name, rows in tables.items() if rows}
-            ledger += [
-                (
-                    files.name(fault.table),
-                    str(first[fault.table] + fault.place),
-                    fault.column,
-                    fault.rule,
-                )
-                for fault in planted
-            ]
+            files.write(tables, plant_network(spec.world, number, tables))
             done = min(spec.practitioners, (number + 1) * PRACTITIONERS)
             if emit:
                 emit(Progress(done, spec.practitioners, sum(files.rows.values())))
-        manifest = {
-            "layout": DIRECTORY.layout,
-            "kind": spec.kind,
-            "as_of": spec.world.date.isoformat(),
-            "payer": next(iter(PAYER_NAMES.values())),
-        }
-        head: list[tuple[str, ...]] = [LEDGER_COLUMNS, (LEDGER, "", "", "unknown-file")]
-        size = files.finish(manifest, [*head, *ledger] if ledger else [])
-        return WrittenExtract(_by_table(files), size, len(ledger))
-
-
-def _by_table(files: Folder) -> MappingProxyType[str, int]:
-    counts = {name.partition(".")[0]: rows for name, rows in files.rows.items() if name != LEDGER}
-    return MappingProxyType(counts)
+        return files.finish(DIRECTORY.layout)
 
 
 def _pieces(spec: NetworkSpec) -> Iterator[tuple[int, NetworkTables]]:

@@ -7,7 +7,8 @@ from datetime import date
 from pathlib import Path
 from typing import Final
 
-from etl.synth.extract import WrittenExtract, write_extract
+from etl.synth.extract import write_extract
+from etl.synth.extract_writer import WrittenExtract
 from etl.synth.network_extract import NetworkSpec, write_network
 from etl.synth.spec import Spec
 

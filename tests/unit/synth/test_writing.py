@@ -11,7 +11,7 @@ import pytest
 
 from etl.errors import StoreError, UsageError
 from etl.synth import Progress, Spec, write_extract
-from etl.synth.extract_writer import HashedFile
+from etl.synth.extract_writer import OutputFile
 from tests.unit.synth.written import WORLD, folder_of, hashes, read, world
 
 SMALL = Spec(members=8, seed=5)
@@ -108,15 +108,15 @@ def test_a_full_disk_leaves_nothing_and_keeps_what_was_there(
     kept = hashes(tmp_path)
     room = before
 
-    def write(self: HashedFile, data: Any) -> int:
+    def write(self: OutputFile, data: Any) -> int:
         nonlocal room
         room -= len(data)
         if room < 0 and not self.abandoned:
             raise OSError(errno.ENOSPC, "No space left on device")
         return whole(self, data)
 
-    whole = HashedFile.write
-    monkeypatch.setattr(HashedFile, "write", write)
+    whole = OutputFile.write
+    monkeypatch.setattr(OutputFile, "write", write)
 
     with pytest.raises(StoreError, match="No space left on device; nothing was left"):
         write_extract(tmp_path, spec)
