@@ -33,7 +33,7 @@ from etl.model.canonical_tables import CLAIM_TABLES, CLAIMS_TABLES, DIRECTORY_TA
 
 TRUTH: Final = Path(__file__).parent / "doctor_truth"
 SAMPLES: Final = Path(__file__).parent.parent / "cpcds_samples"
-DERIVED: Final = ("tuva-input", "cms-idr", "cms-rif-synthea")
+DERIVED: Final = ("tuva-input", "cms-idr")
 """Layouts whose columns are taken from their layout files; those of others stand in `TRUTH`."""
 LEAST: Final = 0.9
 VARIANTS: Final = 40

@@ -12,12 +12,22 @@ from typing import Final
 
 from filelock import FileLock, Timeout
 
+from etl.bootstrap.definitions import mapping_roots
 from etl.bootstrap.settings import Settings
 from etl.errors import ExtractError, StoreError
 from etl.sources.extract_files import ExtractFiles, FolderFiles
 from etl.sources.extract_folder import files_of
+from etl.sources.extract_manifest import MANIFEST_NAME, read_manifest
+from etl.sources.extract_tables import read_tables
 from etl.sources.object_files import ObjectFiles
 from etl.sources.physical import remote_address
+from etl.sources.sql_extract import (
+    SqlExtract,
+    fits,
+    read_sql_extract,
+    read_sql_layout,
+    stage_queries,
+)
 from etl.sources.staging import stage, staged_form, with_sheets, workbooks_of
 from etl.sources.workbooks import WORKBOOK_ENDINGS
 from etl.storage.port import OWNER, StoreOptions
@@ -29,7 +39,9 @@ _ENDINGS: Final = (".zip", ".tar", ".tgz", ".tar.gz", ".toml", *WORKBOOK_ENDINGS
 
 
 @contextmanager
-def extract_files(settings: Settings, extract: Path, beside: Path | None) -> Iterator[ExtractFiles]:
+def extract_files(
+    settings: Settings, extract: Path, beside: Path | None, *, as_sent: bool = False
+) -> Iterator[ExtractFiles]:
     """Give the files of what a command named; those that were staged are deleted afterwards.
 
     Args:
@@ -38,6 +50,7 @@ def extract_files(settings: Settings, extract: Path, beside: Path | None) -> Ite
             bucket.
         beside: where members' data may lie while it is read, unless `run.work` names a place;
             None for the system's folder of temporary files.
+        as_sent: whether no layout in SQL is applied to them.
 
     Raises:
         ExtractError: there is no such extract, or it cannot be unpacked.
@@ -56,14 +69,54 @@ def extract_files(settings: Settings, extract: Path, beside: Path | None) -> Ite
         if address:
             raise ExtractError(f"{address} is no archive; name a prefix that holds files")
         files_of(extract)  # raises, and says what it is
+    queries = _own_queries(files, name)
     with ExitStack() as until_the_end:
-        if name:
+        if name and queries is None:
             folder = until_the_end.enter_context(_private_folder(settings, beside))
             files = stage(files, name, called, folder)
         if workbooks := workbooks_of(files):
             folder = until_the_end.enter_context(_private_folder(settings, beside))
             files = with_sheets(files, workbooks, folder)
+        if queries is None and not as_sent:
+            queries = _fitting_layout(settings, files)
+        if queries is not None and not as_sent:
+            folder = until_the_end.enter_context(_private_folder(settings, beside))
+            files = stage_queries(queries, files, folder)
         yield files
+
+
+def layout_of_rows(settings: Settings) -> str | None:
+    """Return the layout that settings name, but for one in SQL: its rows are canonical."""
+    return None if settings.layout in sql_layouts(settings) else settings.layout
+
+
+def sql_layouts(settings: Settings) -> dict[str, Path]:
+    """Return the folders of the layouts in SQL by name, a payer's own in place of shipped ones."""
+    return {
+        definition.parent.name: definition.parent
+        for root in mapping_roots(settings)
+        for definition in sorted((root / "layouts").glob("*/extract.toml"))
+    }
+
+
+def _own_queries(files: ExtractFiles, name: str) -> SqlExtract | None:
+    """Return the queries of an `extract.toml` that has some."""
+    if not name.lower().endswith(".toml"):
+        return None
+    tables = read_tables(files, name)
+    return read_sql_extract(files, name, tables) if tables.tables else None
+
+
+def _fitting_layout(settings: Settings, files: ExtractFiles) -> SqlExtract | None:
+    """Return the layout in SQL that is named, or that files are of by their names and headers."""
+    folders = sql_layouts(settings)
+    named = settings.layout
+    if named is None and any(entry.name == MANIFEST_NAME for entry in files.entries()):
+        named = read_manifest(files).layout
+    if named is not None:
+        return read_sql_layout(folders[named]) if named in folders else None
+    layouts = map(read_sql_layout, folders.values())
+    return next((layout for layout in layouts if fits(layout, files)), None)
 
 
 def _is_staged(files: ExtractFiles, name: str) -> bool:

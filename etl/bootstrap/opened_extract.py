@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from etl.bootstrap.definitions import load_definitions
-from etl.bootstrap.extracts import extract_files
+from etl.bootstrap.extracts import extract_files, layout_of_rows
 from etl.bootstrap.gc_policy import gc_disabled, gc_relaxed
 from etl.bootstrap.settings import Settings
 from etl.errors import UsageError
@@ -119,7 +119,8 @@ def opened(
         extract_files(settings, extract, beside) as place,
         ExitStack() as until_the_end,
     ):
-        model = expected_model(place, settings.layout)
+        layout = layout_of_rows(settings)
+        model = expected_model(place, layout)
         load = partial(load_definitions, settings, model)
         workers = until_the_end.enter_context(Workers(settings.run.workers, load))
         workers.begin(expected_partitions(place, settings.run.partition_rows))
@@ -129,7 +130,7 @@ def opened(
             definitions = load()
             until_the_end.enter_context(gc_relaxed())
         executor = LocalExecutor(workers, budget)
-        files = open_with(place, definitions, settings.layout, emit, executor)
+        files = open_with(place, definitions, layout, emit, executor)
         if files.layout.model is not definitions.model:
             # Processes keep their definitions: they process members' rows only.
             definitions = load_definitions(settings, files.layout.model)

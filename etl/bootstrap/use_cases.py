@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from etl.bootstrap import opened_extract
 from etl.bootstrap.definitions import load_definitions
-from etl.bootstrap.extracts import extract_files
+from etl.bootstrap.extracts import extract_files, layout_of_rows
 from etl.bootstrap.release_approvals import (
     NO_APPROVALS,
     Approvals,
@@ -251,7 +251,7 @@ def explainer_of(
         given = [
             context(
                 until_the_end.enter_context(extract_files(settings, extract, None)),
-                settings.layout,
+                layout_of_rows(settings),
             )
             for extract in extracts
         ]

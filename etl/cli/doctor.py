@@ -19,11 +19,15 @@ from etl.doctor.drafting import LayoutDraft, can_be_drafted
 from etl.doctor.elements import read_elements
 from etl.doctor.examination import Examination, examine
 from etl.doctor.report import page_of, report_of
+from etl.doctor.sql_drafting import sql_draft
 from etl.errors import UsageError
 from etl.pipeline.definitions import Definitions
+from etl.sources.sql_extract import DEFINITION
 
 _ELEMENTS = "elements.yaml"
 _WIDE = 120
+_SQL = Path("sql")
+"""What `--write` says in place of a file for a draft in SQL."""
 
 
 @click.command("doctor")
@@ -32,7 +36,8 @@ _WIDE = 120
     "--write",
     "layout",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write a layout to start from; a file that is there is never overwritten.",
+    help="Write a layout to start from, or with the word sql an extract.toml and its queries "
+    "into EXTRACT; a file that is there is never overwritten.",
 )
 @click.option(
     "--html",
@@ -53,7 +58,11 @@ def doctor_command(
     examination = diagnose(context, definitions, extract)
     if page is not None:
         write_file(page, page_of(examination, extract.name))
-    sentences = write_draft(examination, definitions, layout) if layout is not None else ()
+    sentences: tuple[str, ...] = ()
+    if layout == _SQL:
+        sentences = write_sql_draft(examination, extract)
+    elif layout is not None:
+        sentences = write_draft(examination, definitions, layout)
     if as_json:
         print_json(report_of(examination))
         return
@@ -74,7 +83,7 @@ def diagnose(context: click.Context, definitions: Definitions, extract: Path) ->
     elements = read_elements(
         texts[_ELEMENTS], f"doctor/{_ELEMENTS}", definitions.crosswalks, definitions.layouts
     )
-    with extract_files(context.obj.settings(), extract, None) as stored:
+    with extract_files(context.obj.settings(), extract, None, as_sent=True) as stored:
         return examine(stored, elements)
 
 
@@ -84,14 +93,7 @@ def write_draft(examination: Examination, definitions: Definitions, path: Path) 
     Raises:
         UsageError: the file exists, or the files say too little for a layout without mistakes.
     """
-    if not any(map(can_be_drafted, examination.files)):
-        reasons = [
-            f"{file.name}: {file.form.not_drafted}"
-            for file in examination.files
-            if file.form.not_drafted
-        ]
-        cause = "; ".join(reasons) or "no file has columns that could be named"
-        raise UsageError(f"no layout was written: {cause}")
+    _refuse_nothing(examination)
     name = re.sub(r"[^a-z0-9]+", "-", path.stem.lower()).strip("-") or "mine"
     text = LayoutDraft(examination, name, definitions.layouts).text()
     if mistakes := mistakes_of(text, str(path), definitions):
@@ -102,6 +104,38 @@ def write_draft(examination: Examination, definitions: Definitions, path: Path) 
     except FileExistsError:
         raise UsageError(f"{path} is there already; name another file") from None
     return (f"layout: {path}; put it into layouts/ of a folder of yours and name it: --mappings",)
+
+
+def write_sql_draft(examination: Examination, folder: Path) -> tuple[str, ...]:
+    """Write a draft in SQL beside the files; return a message about it.
+
+    Raises:
+        UsageError: a file exists, or the files are in no folder, or say too little.
+    """
+    _refuse_nothing(examination)
+    if not folder.is_dir():
+        raise UsageError(f"a draft in SQL is written beside the files: {folder} is no folder")
+    drafts = sql_draft(examination)
+    if existing := next((path for path in drafts if (folder / path).exists()), ""):
+        raise UsageError(f"{folder / existing} is there already; move it away")
+    for path, text in drafts.items():
+        (folder / path).parent.mkdir(exist_ok=True)
+        write_file(folder / path, text)
+    draft = folder / DEFINITION
+    return (
+        f"draft: {draft}; check it with `cpcds layouts check {draft}`, then name it as EXTRACT",
+    )
+
+
+def _refuse_nothing(examination: Examination) -> None:
+    if not any(map(can_be_drafted, examination.files)):
+        reasons = [
+            f"{file.name}: {file.form.not_drafted}"
+            for file in examination.files
+            if file.form.not_drafted
+        ]
+        cause = "; ".join(reasons) or "no file has columns that could be named"
+        raise UsageError(f"no layout was written: {cause}")
 
 
 def _next(extract: Path, examination: Examination) -> tuple[str, ...]:

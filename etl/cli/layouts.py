@@ -9,6 +9,7 @@ from typing import Final
 import click
 
 from etl.bootstrap.definitions import load_definitions
+from etl.bootstrap.extracts import sql_layouts
 from etl.bootstrap.mappings import shipped
 from etl.cli import options
 from etl.documents.nearest import nearest
@@ -16,6 +17,9 @@ from etl.errors import DataRejected, MappingError, MappingErrors, UsageError
 from etl.pipeline.definitions import Definitions
 from etl.reports.summary import counted
 from etl.sources import CANONICAL_LAYOUTS, Layout, LayoutText, layout_samples, read_layout
+from etl.sources.extract_files import FolderFiles
+from etl.sources.extract_tables import read_tables
+from etl.sources.sql_extract import DEFINITION, check, read_sql_extract, read_sql_layout
 
 _OF_LAYOUTS: Final = "layouts/"
 
@@ -70,6 +74,21 @@ def mistakes_of(text: str, file: str, definitions: Definitions) -> tuple[Mapping
     except MappingError as error:
         return error.every
     return ()
+
+
+def unread_by_queries(path: Path) -> tuple[str, ...]:
+    """Check the queries of an `extract.toml` by the files beside it; return files not read.
+
+    Raises:
+        UsageError: it has no queries.
+        ExtractError: a file is missing, or cannot be read.
+        MappingErrors: queries have mistakes.
+    """
+    files = FolderFiles(path.parent)
+    tables = read_tables(files, path.name)
+    if not tables.tables:
+        raise UsageError(f"{path} has no [tables], so there is no query to check")
+    return check(read_sql_extract(files, path.name, tables), files)
 
 
 def _read(text: str, file: str, definitions: Definitions) -> Layout:
@@ -193,17 +212,21 @@ def layouts_group(context: click.Context, as_json: bool) -> None:
     """List the layouts of extracts that are known, the canonical one first."""
     if context.invoked_subcommand is not None:
         return
-    layouts = (*CANONICAL_LAYOUTS.values(), *load_definitions(context.obj.settings()).layouts)
+    settings = context.obj.settings()
+    layouts = [
+        (layout.name, layout.title, layout.description)
+        for layout in (*CANONICAL_LAYOUTS.values(), *load_definitions(settings).layouts)
+    ]
+    for name, layout in sorted(sql_layouts(settings).items()):
+        tables = read_sql_layout(layout).tables
+        layouts.append((name, tables.title or name, tables.description or ""))
     if as_json:
-        body = [
-            {"name": layout.name, "title": layout.title, "description": layout.description}
-            for layout in layouts
-        ]
-        options.print_json(body)
+        keys = ("name", "title", "description")
+        options.print_json([dict(zip(keys, layout, strict=True)) for layout in layouts])
         return
-    for layout in layouts:
-        click.echo(f"{layout.name}: {layout.title}")
-        click.echo(f"    {' '.join(layout.description.split())}")
+    for name, title, description in layouts:
+        click.echo(f"{name}: {title}")
+        click.echo(f"    {' '.join(description.split())}")
 
 
 @layouts_group.command("show")
@@ -214,7 +237,13 @@ def show_command(context: click.Context, name: str) -> None:
 
     For a canonical layout: its tables, with the columns' marks, types, MapIDs and meanings.
     """
-    layout = known_layout(name, load_definitions(context.obj.settings()))
+    settings = context.obj.settings()
+    if (folder := sql_layouts(settings).get(name)) is not None:
+        for path in (folder / DEFINITION, *sorted(folder.glob("*.sql"))):
+            click.echo(f"# layouts/{name}/{path.name}")
+            click.echo(path.read_text(encoding="utf-8").rstrip("\n"))
+        return
+    layout = known_layout(name, load_definitions(settings))
     if not layout.text:
         from etl.cli.references import canonical_lines  # it loads the rules' checks
 
@@ -230,7 +259,14 @@ def show_command(context: click.Context, name: str) -> None:
 @click.argument("layout", type=click.Path(path_type=Path))
 @click.pass_context
 def check_command(context: click.Context, layout: Path) -> None:
-    """Check the layout in file LAYOUT; nothing is read. All mistakes are reported together."""
+    """Check the layout in file LAYOUT; nothing is read. All mistakes are reported together.
+
+    Of an extract.toml every query is held to the headers of the files beside it.
+    """
+    if layout.suffix == ".toml":
+        unread = unread_by_queries(layout)
+        click.echo("\n".join([*(f"not read: {name}" for name in unread), f"{layout}: no mistakes"]))
+        return
     text = layout_text(layout)
     mistakes = mistakes_of(text, str(layout), load_definitions(context.obj.settings()))
     if mistakes:

@@ -46,8 +46,8 @@ def can_be_drafted(file: FileFound) -> bool:
 
 
 @dataclass(slots=True)
-class _Raw:
-    """A file as the layout has it."""
+class RawDraft:
+    """A file as a draft has it."""
 
     name: str
     file: FileFound
@@ -85,12 +85,7 @@ class LayoutDraft:
     def __init__(self, examination: Examination, name: str, layouts: Iterable[Layout] = ()) -> None:
         self._found, self._name = examination, name
         self._crosswalks = _crosswalks_of(layouts)
-        self._raws = [
-            _raw(file, names)
-            for names in [set[str]()]
-            for file in examination.files
-            if can_be_drafted(file)
-        ]
+        self._raws = raw_drafts(examination)
         self._table_lines: list[str] = []
 
     def text(self) -> str:
@@ -110,16 +105,16 @@ class LayoutDraft:
         elif delimiters:
             head.append("# QUESTION: the files have several delimiters; write them alike")
         head += [
-            f"# QUESTION: {file.name} is not in this draft: {reason}"
+            f"# QUESTION: {file.name} is not in this draft: {why}"
             for file in self._found.files
-            if (reason := _not_drafted(file))
+            if (why := _not_drafted(file))
         ]
         body = [line for raw in self._raws for line in self._raw_lines(raw)]
         return "\n".join([*head, "", "raw:", *body, "tables:", *self._table_lines, ""])
 
     # --- raw files
 
-    def _raw_lines(self, raw: _Raw) -> Iterator[str]:
+    def _raw_lines(self, raw: RawDraft) -> Iterator[str]:
         kind = raw.file.kind or "QUESTION: not stated what its rows are"
         yield f"  {raw.name}:  # {raw.file.name}: {kind}"
         if any(TABLES[table].compulsory for table in raw.tables):
@@ -142,11 +137,11 @@ class LayoutDraft:
         if unused:
             yield "    unused:"
         for column in unused:
-            reason = _quoted(_reason(column))
-            yield f"      - {{ column: {_quoted(column.header)}, reason: {reason} }}"
+            why = _quoted(reason(column))
+            yield f"      - {{ column: {_quoted(column.header)}, reason: {why} }}"
         yield ""
 
-    def _takes_another(self, raw: _Raw) -> bool:
+    def _takes_another(self, raw: RawDraft) -> bool:
         """Return whether another file has headers by which it would be taken for this one."""
         required, known = set(_required(raw)), {spelling(one.header) for one in raw.columns}
         of_others = (
@@ -179,7 +174,7 @@ class LayoutDraft:
             if made:
                 yield ""
 
-    def _feeds(self, raw: _Raw, table: str) -> bool:
+    def _feeds(self, raw: RawDraft, table: str) -> bool:
         """Return whether a file has the ids of a table's rows, and columns for it."""
         needs = _IDS.get(table, {"claim": "claim_id"} if table.startswith("claim_") else {})
         if any(role not in raw.ids for role in needs):
@@ -206,16 +201,16 @@ class LayoutDraft:
             if column not in roles.values():
                 yield f"  {column}: {_never(key)}  # MISSING"
 
-    def _table(self, raw: _Raw, table: str) -> Iterator[str]:
+    def _table(self, raw: RawDraft, table: str) -> Iterator[str]:
         wide = len(raw.tables) > 1 and "claim" in raw.tables and "claim_line" in raw.tables
-        groups = _groups(raw, table)
+        groups = column_groups(raw, table)
         if table != raw.tables[0] and table in (*_TYPED, *_WITH_ROLES) and not groups:
             return
         yield f"from: {raw.name}"
         keys = [raw.ids[role] for role in ("claim", "member") if role in raw.ids]
         line = raw.named("claim_line", "line_number") if wide else None
         raw.used |= {line} if line else set()
-        single = table in _TYPED and table != raw.tables[0] and _is_single(groups)
+        single = table in _TYPED and table != raw.tables[0] and is_single(groups)
         if single:
             keys.append(groups[0]["code"].header)
             yield f"where: {{ column: {_quoted(groups[0]['code'].header)}, filled: true }}"
@@ -244,7 +239,7 @@ class LayoutDraft:
             for number, group in enumerate(groups, start=1):
                 yield f"  - {{ {', '.join(self._row(raw, table, group, number))} }}"
 
-    def _of_another_payer(self, raw: _Raw) -> Iterator[str]:
+    def _of_another_payer(self, raw: RawDraft) -> Iterator[str]:
         """Yield which rows name another payer: the coverage is not the claim's own."""
         other, own = (
             raw.named("claim_other_payer", "coverage_id"),
@@ -262,7 +257,7 @@ class LayoutDraft:
 
     def _columns(
         self,
-        raw: _Raw,
+        raw: RawDraft,
         table: str,
         groups: Sequence[Mapping[str, ColumnFound]],
         line: str | None,
@@ -279,7 +274,7 @@ class LayoutDraft:
             given.add("sequence")
             yield "sequence: { number_within: [claim_id] }"
         grouped = {id(column) for group in groups for column in group.values()}
-        single = _is_single(groups)
+        single = is_single(groups)
         for one in raw.columns_of(table):
             element = one.match.element
             name = one.element.partition(".")[2].partition("[")[0]
@@ -287,7 +282,7 @@ class LayoutDraft:
                 continue
             given.add(name)
             raw.used.add(one.header)
-            yield f"{name}: {self._value(one)}  # {_evidence(one)}"
+            yield f"{name}: {self._value(one)}  # {evidence(one)}"
         if single and line and table == "claim_diagnosis":
             yield f"line_numbers: {{ each_row: {_quoted(line)} }}"
         in_rows = {name for group in groups for name in group}
@@ -297,7 +292,7 @@ class LayoutDraft:
             if name not in given and name not in in_rows:
                 yield self._lacking(raw, table, name)
 
-    def _lacking(self, raw: _Raw, table: str, name: str) -> str:
+    def _lacking(self, raw: RawDraft, table: str, name: str) -> str:
         """Return a required column without a header: looked up if possible, else always absent."""
         if (table, name) == ("claim", "payer_id") and (text := self._payer_of_coverage(raw)):
             return f"payer_id: {text}  # the payer of the coverage"
@@ -308,7 +303,7 @@ class LayoutDraft:
             hint = f"; or {{ first_of: [{_quoted(paid)}], finding: dialect-stand-in-value }}"
         return f"{name}: {_never(key)}  # MISSING: nothing says it{hint}"
 
-    def _payer_of_coverage(self, raw: _Raw) -> str:
+    def _payer_of_coverage(self, raw: RawDraft) -> str:
         by = raw.named("claim", "coverage_id")
         for other in self._raws:
             key, value = (other.named("coverage", name) for name in ("coverage_id", "payer_id"))
@@ -327,7 +322,7 @@ class LayoutDraft:
         return ""
 
     def _row(
-        self, raw: _Raw, table: str, group: Mapping[str, ColumnFound], number: int
+        self, raw: RawDraft, table: str, group: Mapping[str, ColumnFound], number: int
     ) -> Iterator[str]:
         first = next(iter(group.values())).match.element
         qualifier = first.qualifier if first else ""
@@ -360,7 +355,13 @@ class LayoutDraft:
         return ""
 
 
-def _raw(file: FileFound, names: set[str]) -> _Raw:
+def raw_drafts(examination: Examination) -> list[RawDraft]:
+    """Return the files that a draft can have, with the columns that are sure."""
+    names: set[str] = set()
+    return [_raw(file, names) for file in examination.files if can_be_drafted(file)]
+
+
+def _raw(file: FileFound, names: set[str]) -> RawDraft:
     stem = spelling(file.name.partition(".")[0]).strip("_")
     name = re.sub(r"[^a-z0-9_]", "", stem)
     name = name if name[:1].isalpha() else f"file_{name}".rstrip("_")
@@ -374,7 +375,7 @@ def _raw(file: FileFound, names: set[str]) -> _Raw:
             seen.add(spelling(one.header))
             is_doubtful = one.match.confidence < SURE or (file.rows and not one.profile.filled)
             columns.append(_doubted(one) if is_doubtful else one)
-    raw = _Raw(name, file, {}, columns=tuple(columns))
+    raw = RawDraft(name, file, {}, columns=tuple(columns))
     for role, column in (
         ("member", "member_id"),
         ("claim", "claim_id"),
@@ -390,7 +391,7 @@ def _raw(file: FileFound, names: set[str]) -> _Raw:
     return raw
 
 
-def _required(raw: _Raw) -> list[str]:
+def _required(raw: RawDraft) -> list[str]:
     """Return the columns by which a file is known: its ids, and others that are sure."""
     required = dict.fromkeys(raw.ids.values())
     for column in raw.columns:
@@ -425,7 +426,7 @@ def _doubted(column: ColumnFound) -> ColumnFound:
     return replace(column, match=replace(match, element=None, others=others, question=True))
 
 
-def _groups(raw: _Raw, table: str) -> list[dict[str, ColumnFound]]:
+def column_groups(raw: RawDraft, table: str) -> list[dict[str, ColumnFound]]:
     """Return columns that make a row together: of one number, or of one role."""
     if table not in (*_TYPED, *_WITH_ROLES) or table == raw.tables[0]:
         return []
@@ -444,7 +445,7 @@ def _groups(raw: _Raw, table: str) -> list[dict[str, ColumnFound]]:
     ]
 
 
-def _is_single(groups: Sequence[Mapping[str, ColumnFound]]) -> bool:
+def is_single(groups: Sequence[Mapping[str, ColumnFound]]) -> bool:
     """Return whether there is one column of codes, without a number or a role of its own."""
     if len(groups) != 1:
         return False
@@ -478,7 +479,7 @@ def _never(header: str) -> str:
     return f"{{ column: {quoted}, when: {{ column: {quoted}, filled: false }} }}"
 
 
-def _evidence(column: ColumnFound) -> str:
+def evidence(column: ColumnFound) -> str:
     match = column.match
     sentence = f"{column.confidence:.0%}"
     if not column.has_values:
@@ -494,7 +495,7 @@ def _evidence(column: ColumnFound) -> str:
     return sentence
 
 
-def _reason(column: ColumnFound) -> str:
+def reason(column: ColumnFound) -> str:
     match = column.match
     if match.question:
         return f"QUESTION: {' or '.join(other.key for other in match.others)}?"

@@ -34,6 +34,8 @@ from etl.sources.layout_detection import Fit, choose, row_form
 from etl.sources.line_records import LINE_DELIMITER
 from etl.sources.parquet import parquet_headers, parquet_rows
 
+SOURCE_PLACES = ("source_file", "source_row")
+"""Columns of a staged table that tell where a query found its rows; the quarantine has them."""
 UNKNOWN_TABLE = "*"
 """Table of a finding about a file that belongs to no table."""
 
@@ -417,7 +419,8 @@ def _unknown(sources: list[SourceFile], layout: Layout) -> pa.Table:
             continue
         pairs = zip(source.columns, source.known, strict=True)
         for number, (header, name) in enumerate(pairs, start=1):
-            if name is None:
+            is_place = source.origin is not None and header in SOURCE_PLACES
+            if name is None and not is_place:
                 main, shown = layout.raw[source.table].main, _shown(header, number, words)
                 rows.append(("unknown-column", main, source.index, None, shown))
     names = FINDINGS_SCHEMA.names

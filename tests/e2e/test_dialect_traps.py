@@ -255,13 +255,3 @@ def test_a_trap_of_another_dialect_is_in_its_golden_case(layout, row, becomes):
     text = (GOLDEN / layout / "expected.ndjson").read_text(encoding="utf-8")
     (found,) = [one for one in map(json.loads, text.splitlines()) if row.items() <= one.items()]
     assert {column: found.get(column) for column in becomes} == becomes
-
-
-def test_marks_of_changes_are_not_read(tmp_path, layouts):
-    """A row that says UPDATE counts as one that says INSERT: the files are all there is."""
-    source, folder = GOLDEN / "cms-rif-synthea/input", tmp_path / "in"
-    shutil.copytree(source, folder)
-    for path in folder.iterdir():
-        path.write_bytes(path.read_bytes().replace(b"INSERT", b"UPDATE"))
-    expected = (source.parent / "expected.ndjson").read_text(encoding="utf-8").splitlines()
-    assert lines_of(folder, tmp_path / "work", layouts) == sorted(expected)

@@ -65,7 +65,7 @@ def test_tables_and_queries_are_read_with_what_a_manifest_says(tmp_path: Path) -
     [
         ("[files.claim\n", ["extract.toml:1: "]),
         ("layout = 'x'\n", ["extract.toml:1: files is missing"]),
-        ("[files.claim]\nversion = 1\n", ["one of delta, iceberg, sql must be there"]),
+        ("[files.claim]\nversion = 1\n", ["one of delta, iceberg, sql, path must be there"]),
         (
             "[files.claim]\ndelta = 'x'\nsnapshot = 1\n\n[files.member]\nsql = 'x'\n",
             ["snapshot belongs to iceberg, not to delta", "connection is missing"],

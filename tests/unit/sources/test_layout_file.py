@@ -274,7 +274,6 @@ def test_every_shipped_layout_can_be_read() -> None:
     assert [found.name for found in layouts] == [
         "apcd-cdl",
         "cms-idr",
-        "cms-rif-synthea",
         "onyx-b",
         "synthea-members",
         "tuva-input-persons",

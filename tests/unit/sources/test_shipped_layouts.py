@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
 from etl.errors import ExtractError
 from etl.sources import Layout, open_extract
+from etl.sources.extract_files import FolderFiles
+from etl.sources.read_extract import partition
+from etl.sources.sql_extract import check, fits, read_sql_layout, stage_queries
 from tests.unit.sources.dialects import known_layouts
 from tests.unit.sources.extracts import read
 from tests.unit.sources.golden import as_text
@@ -20,7 +24,6 @@ HEADERS = ROOT.parent / "shared/data/cpcds/headers"
 NAMES = (
     "apcd-cdl",
     "cms-idr",
-    "cms-rif-synthea",
     "healthsparq",
     "onyx-a",
     "onyx-b",
@@ -55,6 +58,31 @@ def test_files_are_known_and_give_the_rows_that_were_written_down(
     if os.environ.get("WRITE_GOLDEN") == "1":
         expected.write_text(got, encoding="utf-8")
     assert got.splitlines() == expected.read_text(encoding="utf-8").splitlines()
+
+
+def test_the_layout_in_sql_gives_the_rows_that_were_written_down(tmp_path: Path) -> None:
+    """Its files are known by names and headers; equal rows are the same ones, from any file."""
+    layout = read_sql_layout(ROOT / "mappings/layouts/cms-rif-synthea")
+    case = GOLDEN / "cms-rif-synthea"
+    place = FolderFiles(case / "input")
+    assert fits(layout, place)
+    assert check(layout, place) == ()
+    assert not fits(layout, FolderFiles(GOLDEN / "cms-idr/input"))
+    staged = stage_queries(layout, place, tmp_path)
+    extract = open_extract(staged, ())
+    assert extract.findings.num_rows == 0
+    got = as_text(partition(extract, tmp_path / "work", partitions=1))
+    expected = case / "expected.ndjson"
+    if os.environ.get("WRITE_GOLDEN") == "1":
+        expected.write_text(got, encoding="utf-8")
+    assert got.splitlines() == expected.read_text(encoding="utf-8").splitlines()
+
+
+def test_a_kind_of_claims_may_be_missing_from_the_layout_in_sql(tmp_path: Path) -> None:
+    layout = read_sql_layout(ROOT / "mappings/layouts/cms-rif-synthea")
+    for name in ("beneficiary_2021.csv", "pde.csv"):
+        shutil.copy(GOLDEN / "cms-rif-synthea/input" / name, tmp_path)
+    assert fits(layout, FolderFiles(tmp_path))
 
 
 @pytest.mark.shared

@@ -1,0 +1,132 @@
+"""An `extract.toml` to start from, with a SELECT a canonical table, for the files of a folder.
+
+Doubts are handled as in a draft in YAML (`etl.doctor.drafting`): what is uncertain is not read, and
+what nothing says is null, both with a comment.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+
+from etl.doctor.drafting import RawDraft, column_groups, evidence, is_single, raw_drafts, reason
+from etl.doctor.examination import ColumnFound, Examination
+from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
+
+_WITH_SEQUENCE = ("claim_diagnosis", "claim_procedure", "claim_care_team", "member_address")
+_DATE_FORMATS = {
+    "MM/DD/YYYY": "%m/%d/%Y",
+    "DD/MM/YYYY": "%d/%m/%Y",
+    "DD-Mon-YYYY": "%d-%b-%Y",
+    "YYYY/MM/DD": "%Y/%m/%d",
+}
+_QUALIFIED = {"claim_care_team": "role", "member_address": "use"}
+
+
+def sql_draft(examination: Examination) -> dict[str, str]:
+    """Return path -> text of the files of a draft: `extract.toml`, and a query a table."""
+    raws = raw_drafts(examination)
+    queries = {
+        table: "\nunion all by name\n".join(selects)
+        for table in TABLES
+        if (selects := [_select(raw, table) for raw in raws if _feeds(raw, table)])
+    }
+    for name, table in TABLES.items():
+        if table.compulsory and name not in queries and raws:
+            nulls = [f"    null as {column},  -- MISSING" for column in table.required]
+            lines = [
+                "select",
+                *nulls,
+                "    _file,",
+                "    _row",
+                f"from {raws[0].name}",
+                "where false",
+            ]
+            queries[name] = "\n".join(["-- MISSING: no file says it", *lines])
+    toml = [
+        "# Started by `cpcds doctor`. Look for QUESTION and MISSING in the queries;",
+        "# docs/layouts.md explains them, `cpcds layouts check` says what is wrong.",
+        'layout = "cpcds"',
+        "",
+        "[files]",
+        *(_file_line(raw) for raw in raws),
+        "",
+        "[tables]",
+        *(f'{TABLES[table].file_name} = "sql/{table}.sql"' for table in queries),
+    ]
+    drafts = {f"sql/{table}.sql": f"{text}\n" for table, text in queries.items()}
+    return {"extract.toml": "\n".join([*toml, ""]), **drafts}
+
+
+def _file_line(raw: RawDraft) -> str:
+    delimiter = raw.file.form.physical.delimiter
+    said = f", delimiter = {json.dumps(delimiter)}" if delimiter else ""
+    return f"{raw.name} = {{ path = {json.dumps(raw.file.name)}{said} }}"
+
+
+def _feeds(raw: RawDraft, table: str) -> bool:
+    return table in raw.tables and (table == raw.tables[0] or bool(raw.columns_of(table)))
+
+
+def _select(raw: RawDraft, table: str) -> str:
+    """Return the SELECT of a table from a file: one, or one for each group of its columns."""
+    groups = [] if table == raw.tables[0] else column_groups(raw, table)
+    if table != raw.tables[0] and table in _WITH_SEQUENCE and not groups:
+        groups = [{}]
+    repeated = "claim_line" in raw.tables and table != "claim_line" and table != "claim_adjustment"
+    if len(groups) < 2 or is_single(groups):
+        return "\n".join(_lines(raw, table, {}, 1, repeated=repeated))
+    return "\nunion all by name\n".join(
+        "\n".join(_lines(raw, table, group, number, repeated=repeated))
+        for number, group in enumerate(groups, start=1)
+    )
+
+
+def _lines(
+    raw: RawDraft, table: str, group: Mapping[str, ColumnFound], number: int, *, repeated: bool
+) -> Iterator[str]:
+    """Yield the lines of a SELECT; rows that are repeated become one, unless they differ."""
+    columns = group or {
+        one.element.partition(".")[2].partition("[")[0]: one for one in raw.columns_of(table)
+    }
+    values = {name: (_value(one), evidence(one)) for name, one in columns.items()}
+    for role, header in raw.ids.items():
+        if TABLES[table].column(f"{role}_id"):
+            values.setdefault(f"{role}_id", (_name(header), "its key"))
+    qualifier = next(
+        (one.match.element.qualifier for one in group.values() if one.match.element), ""
+    )
+    if qualifier:
+        values[_QUALIFIED.get(table, "type")] = (f"'{qualifier}'", "by its header")
+    if table != raw.tables[0] and table in _WITH_SEQUENCE:
+        values["sequence"] = (str(number), "by its place")
+    for name in TABLES[table].required:
+        values.setdefault(name, ("null", "MISSING: nothing says it"))
+    yield f"-- {raw.file.name}: {raw.file.kind}"
+    yield "select"
+    for name, (value, why) in values.items():
+        yield f"    {value} as {name},  -- {why}"
+    for one in raw.columns if table == raw.tables[0] else ():
+        if not one.element:
+            yield f"    -- {_name(one.header)}: {reason(one)}"
+    yield "    min(_file) as _file," if repeated else "    _file,"
+    yield "    min(_row) as _row" if repeated else "    _row"
+    yield f"from {raw.name}"
+    code = {"claim_care_team": "provider_id"}.get(table, "code")
+    if table in _WITH_SEQUENCE and table != raw.tables[0] and code in columns:
+        yield f"where {_name(columns[code].header)} is not null"
+    if repeated:
+        yield "group by all  -- rows that differ stay apart, and the checks reject their claim"
+
+
+def _value(column: ColumnFound) -> str:
+    """Return how the cell of a column is read: days of a form that is sure become YYYY-MM-DD."""
+    name = _name(column.header)
+    form = _DATE_FORMATS.get(column.profile.date)
+    if not form or column.profile.ambiguous_date:
+        return name
+    return f"coalesce(try_strptime({name}, '{form}')::date::varchar, {name})"
+
+
+def _name(header: str) -> str:
+    return '"' + header.replace('"', '""') + '"'

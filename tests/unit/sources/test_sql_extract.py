@@ -1,0 +1,260 @@
+"""An extract that SQL makes: its results, what is refused before a row is read, and secrets."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from etl.errors import ExtractError, MappingError, StoreError
+from etl.sources.extract_files import FolderFiles, ReplacedFiles
+from etl.sources.extract_tables import read_tables
+from etl.sources.sql_extract import DEFINITION, SqlExtract, check, read_sql_extract, stage_queries
+
+BILLS = """Bill|Person|Line|Day|Total|Charge
+B1|P1|1|03/05/2024|100.00|60.00
+B1|P1|2|03/05/2024|100.00|40.00
+B2|P2|1|03/06/2024| 7.50 |7.50
+"""
+PERSONS = "Person,Born\nP1,1980-01-31\nP2,1990-02-28\n"
+TOML = """
+as_of = 2026-01-31
+
+[files]
+bills = { path = "bills_*", delimiter = "|" }
+persons = { path = "persons.csv" }
+
+[tables]
+member = "member.sql"
+coverage = "coverage.sql"
+claim = "claim.sql"
+claim_line = "claim_line.sql"
+"""
+QUERIES = {
+    "member.sql": "select Person as member_id, Born::date as birth_date, 'F' as gender, "
+    "'X' as full_name from persons",
+    "coverage.sql": "select Person as coverage_id, Person as member_id, 'self' as relationship, "
+    "'acme' as payer_id from persons",
+    "claim.sql": """select
+    Bill as claim_id, Person as member_id, Person as coverage_id, 'acme' as payer_id,
+    'professional' as claim_type,
+    strftime(strptime(Day, '%m/%d/%Y'), '%Y-%m-%d') as statement_from_date,
+    strptime(Day, '%m/%d/%Y')::date as adjudication_date,
+    sum(Charge::decimal(18, 2))::decimal(18, 2) as amount_submitted,
+    min(_file) as _file, min(_row) as _row
+from bills
+group by all
+""",
+    "claim_line.sql": "select Bill as claim_id, Line as line_number, "
+    "strptime(Day, '%m/%d/%Y')::date as service_from_date, Charge as amount_submitted, "
+    "_file, _row from bills",
+}
+
+
+def payer(folder: Path, queries: Mapping[str, str] = QUERIES, toml: str = TOML) -> SqlExtract:
+    folder.mkdir(exist_ok=True)
+    (folder / "bills_2024.csv").write_text(BILLS)
+    (folder / "persons.csv").write_text(PERSONS)
+    (folder / DEFINITION).write_text(toml)
+    for name, text in queries.items():
+        (folder / name).write_text(text)
+    files = FolderFiles(folder)
+    return read_sql_extract(files, DEFINITION, read_tables(files, DEFINITION))
+
+
+def staged(extract: SqlExtract, folder: Path, **options: str) -> ReplacedFiles:
+    work = folder.with_name(f"{folder.name}-work")
+    work.mkdir()
+    return stage_queries(extract, FolderFiles(folder), work, **options)
+
+
+def results(files: ReplacedFiles) -> dict[str, str]:
+    found = {}
+    for entry in files.entries():
+        with files.open(entry.name) as stream:
+            found[entry.name] = stream.read().decode()
+    return found
+
+
+def mistakes(folder: Path, **queries: str) -> list[str]:
+    changed = {f"{name}.sql": text for name, text in queries.items()}
+    extract = payer(folder, QUERIES | changed)
+    with pytest.raises(MappingError) as raised:
+        check(extract, FolderFiles(folder))
+    return [mistake.sentence for mistake in raised.value.every]
+
+
+def test_queries_become_files_of_the_canonical_layout(tmp_path: Path) -> None:
+    found = results(staged(payer(tmp_path / "in"), tmp_path / "in"))
+    assert found["manifest.json"] == '{"layout": "cpcds", "kind": "full", "as_of": "2026-01-31"}'
+    header, *claims = found["claim.csv"].splitlines()
+    assert header.endswith('"amount_submitted","source_file","source_row"')
+    first, second = sorted(claims)
+    assert first.endswith('"100.00","bills_2024.csv","2"')
+    assert first.count('"2024-03-05"') == 2
+    assert second.endswith('"7.50","bills_2024.csv","4"')
+    assert '"P1","1980-01-31","F","X"' in found["member.csv"]
+
+
+def test_equal_rows_give_equal_bytes_however_the_files_are_cut_and_packed(tmp_path: Path) -> None:
+    first = results(staged(payer(tmp_path / "one"), tmp_path / "one"))
+    extract = payer(tmp_path / "two")
+    header, *rows = BILLS.splitlines(keepends=True)
+    (tmp_path / "two/bills_2024.csv").unlink()
+    (tmp_path / "two/bills_a.csv").write_text(header + rows[2])
+    with gzip.open(tmp_path / "two/bills_b.csv.gz", "wt") as packed:
+        packed.write(header + "".join(rows[:2]))
+    second = results(staged(extract, tmp_path / "two"))
+    assert second["member.csv"] == first["member.csv"]
+    again = tmp_path / "two-again"
+    again.mkdir()
+    assert results(stage_queries(extract, FolderFiles(tmp_path / "two"), again)) == second
+
+
+def test_files_that_no_view_reads_stay_in_the_extract(tmp_path: Path) -> None:
+    extract = payer(tmp_path / "in")
+    (tmp_path / "in/notes.csv").write_text("a,b\n1,2\n")
+    assert check(extract, FolderFiles(tmp_path / "in")) == ("notes.csv",)
+    names = {entry.name for entry in staged(extract, tmp_path / "in").entries()}
+    assert {"notes.csv", "claim.csv"} <= names
+    assert names.isdisjoint({"bills_2024.csv", "extract.toml", "claim.sql"})
+
+
+def test_a_column_that_a_file_may_lack_is_null_there(tmp_path: Path) -> None:
+    toml = TOML.replace('"|" }', '"|", columns = ["Note{1..2}"] }')
+    line = QUERIES["claim_line.sql"].replace("_file", "coalesce(Note2, 'none') as units, _file", 1)
+    found = results(
+        staged(payer(tmp_path / "in", QUERIES | {"claim_line.sql": line}, toml), tmp_path / "in")
+    )
+    assert found["claim_line.csv"].count('"none"') == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("select Bil as claim_id from bills",
+         "claim.sql:1:8: Referenced column \"Bil\" not found in FROM clause; did you mean 'Bill'?"),
+        ("select 1\nfrom bils",
+         "claim.sql:2:6: Table with name bils does not exist; did you mean 'bills'?"),
+        ("select Bill,\n  foor(1) from bills", "claim.sql:2:3: Scalar Function with name foor"),
+        ("selec 1", 'claim.sql:1:1: syntax error at or near "selec"'),
+        ("select 1; select 2", "claim.sql:1: the file must hold one SELECT, and nothing else"),
+        ("create table x (a int)", "claim.sql:1: the file must hold one SELECT, and nothing else"),
+        ("select * from read_csv('/etc/passwd')", "file system operations are disabled"),
+        ("select * from '/etc/passwd'", "Table with name /etc/passwd does not exist"),
+        ("select random() as units from bills", "random gives other rows in the next run"),
+        ("select current_date as paid_date", "current_date gives other rows in the next run"),
+        ("select * from bills tablesample 10%", "a sample gives other rows in the next run"),
+    ],
+)  # fmt: skip
+def test_a_query_is_bound_before_a_row_is_read(text: str, sentence: str, tmp_path: Path) -> None:
+    assert any(sentence in mistake for mistake in mistakes(tmp_path / "in", claim=text))
+
+
+def test_all_that_is_wrong_with_results_is_said_at_once(tmp_path: Path) -> None:
+    line = QUERIES["claim_line.sql"].replace("as amount_submitted", "::double as amount_submited")
+    said = mistakes(
+        tmp_path / "in", claim_line=line, member="select Person as member_id from persons"
+    )
+    lacks = "member.sql: the result lacks the compulsory column "
+    assert said == [
+        *(lacks + name for name in ("birth_date", "gender", "family_name or full_name")),
+        "claim_line.sql: the table claim_line has no column 'amount_submited'; "
+        "did you mean 'amount_submitted'?",
+        "claim_line.sql: amount_submited is DOUBLE, but results are text, days or exact decimals: "
+        "cast it",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("statement", "where"),
+    [
+        ("Charge::integer as units", "claim_line.sql:2:7"),
+        ("strptime(Person, '%Y')::date as service_to_date", "claim_line.sql"),
+        ("error(Person) as units", "claim_line.sql"),
+    ],
+)
+def test_no_cell_is_shown_where_a_cell_cannot_be_computed(
+    statement: str, where: str, tmp_path: Path
+) -> None:
+    line = QUERIES["claim_line.sql"].replace("strptime(Day, '%m/%d/%Y')::date", "Day")
+    line = line.replace("Line as", f"\n{statement}, Line as")
+    claim = QUERIES["claim.sql"].replace(
+        "sum(Charge::decimal(18, 2))::decimal(18, 2)", "min(Total)"
+    )
+    extract = payer(tmp_path / "in", QUERIES | {"claim_line.sql": line, "claim.sql": claim})
+    secret = BILLS.replace("P2", "SECRET-PERSON").replace("7.50\n", "SECRET-SUM\n")
+    (tmp_path / "in/bills_2024.csv").write_text(secret)
+    with pytest.raises(ExtractError) as raised:
+        staged(extract, tmp_path / "in")
+    assert str(raised.value).startswith(where)
+    assert "SECRET" not in str(raised.value)
+    assert "try_cast" in str(raised.value)
+
+
+def test_memory_is_bounded(tmp_path: Path) -> None:
+    """What does not fit is spilled; what cannot be is refused with a sentence."""
+    extract = payer(tmp_path / "in")
+    rows = "".join(f"B{n}|P{n}|1|03/05/2024|1.00|1.00\n" for n in range(20_000))
+    (tmp_path / "in/bills_2024.csv").write_text(BILLS.splitlines(keepends=True)[0] + rows)
+    found = results(staged(extract, tmp_path / "in", memory="24MB"))
+    assert found["claim.csv"].count("\n") == 20_001
+    listing = (
+        "select string_agg(repeat(Person, 4000), '') as member_id, 'F' as gender, "
+        "'x' as full_name, 'x' as birth_date from bills, range(4000)"
+    )
+    with pytest.raises((StoreError, ExtractError), match="memory") as raised:
+        staged(
+            payer(tmp_path / "big", QUERIES | {"member.sql": listing}),
+            tmp_path / "big",
+            memory="16MB",
+        )
+    assert "P1" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (("bills_2024.csv", BILLS + "B3|P1\n"), "bills_2024.csv: row 5 has not as many cells"),
+        (("bills_2024.csv", BILLS.replace("Line", "bill")), "column 1 has the header of another"),
+        (("bills_2024.csv", b"\xff\xfe"), "UTF-16"),
+        (("persons.csv", None), "has no file persons.csv for view persons"),
+        (("manifest.json", '{"files": {"persons.csv": {"rows": 3}}}'), "persons.csv has 2 rows"),
+    ],
+)
+def test_files_that_cannot_be_read_whole_are_refused(
+    change: tuple[str, str | bytes | None], sentence: str, tmp_path: Path
+) -> None:
+    extract = payer(tmp_path / "in")
+    name, text = change
+    if text is None:
+        (tmp_path / "in" / name).unlink()
+    else:
+        (tmp_path / "in" / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ExtractError, match=sentence):
+        staged(extract, tmp_path / "in")
+
+
+@pytest.mark.parametrize(
+    ("toml", "sentence"),
+    [
+        (
+            TOML.replace("[tables]", "[tables]\nclaims = 'x.sql'"),
+            "no canonical table 'claims'; did you",
+        ),
+        (
+            TOML.replace("claim_line.sql", "../x.sql"),
+            "claim_line must be the path of an .sql file below",
+        ),
+        (TOML.replace("claim_line.sql", "gone.sql"), "gone.sql cannot be read"),
+        (TOML.split("[tables]")[0], "path names files that queries read"),
+        (TOML.replace('claim = "claim.sql"', ""), "tables lacks the compulsory table claim"),
+        (TOML.replace('"|"', '"x"'), "delimiter must be one of"),
+        (TOML.replace('"|" }', '"|", optional = true }'), "columns is missing"),
+    ],
+)
+def test_an_extract_toml_is_checked(toml: str, sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(ExtractError, match=sentence.replace("(", r"\(")):
+        payer(tmp_path / "in", toml=toml)
