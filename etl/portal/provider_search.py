@@ -24,8 +24,8 @@ from etl.smart.grants import Grant
 Json = Mapping[str, Any]
 Parameters = list[tuple[str, str]]
 
-PAGE_SIZE: Final = 20
-"""Listings of a page."""
+PAGE_SIZE: Final = 100
+"""Roles of a page: as many as the API gives, since a provider is listed once a page."""
 DISTANCES: Final = (5, 10, 25, 50)
 """Miles that a person may choose from."""
 NEW_PATIENTS: Final = "newpt"
@@ -118,14 +118,12 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
-    """A practitioner's role in one network, in words.
+class RoleListing:
+    """What a provider does at some places in one network, in words.
 
     Attributes:
-        name: of the practitioner; of the organization where no practitioner is named.
-        specialties: in words.
-        organization: name; empty where it is the listing's own.
         network: name; empty for none.
+        organization: name; empty if it is the provider's own.
         places: where.
         phone: of the role.
         accepts: whether new patients are taken.
@@ -133,10 +131,8 @@ class Listing:
         url: of the resource.
     """
 
-    name: str
-    specialties: Sequence[str]
-    organization: str
     network: str
+    organization: str
     places: Sequence[Place]
     phone: str
     accepts: str
@@ -145,17 +141,32 @@ class Listing:
 
 
 @dataclass(frozen=True, slots=True)
-class Listings:
+class ProviderListing:
+    """A provider, with the places and networks that match.
+
+    Attributes:
+        name: of the practitioner; of the organization if no practitioner is named.
+        specialties: of all roles, in words.
+        roles: the roles that match, in the order of the search.
+    """
+
+    name: str
+    specialties: list[str]
+    roles: list[RoleListing]
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResults:
     """One page of what was found.
 
     Attributes:
-        listings: in the order of the search.
-        total: number of matches on all pages; None where it is not known.
+        providers: each once, in the order of their first role.
+        total: number of matching roles on all pages; None if it is not known.
         following: page link of the next page; empty for none.
-        problem: one sentence where nothing could be searched.
+        problem: one sentence if nothing could be searched.
     """
 
-    listings: Sequence[Listing] = ()
+    providers: Sequence[ProviderListing] = ()
     total: int | None = None
     following: str = ""
     problem: str = ""
@@ -250,22 +261,22 @@ class ProviderSearch:
             return None
         return self._example[1]
 
-    async def find(self, query: DoctorQuery) -> Listings:
+    async def find(self, query: DoctorQuery) -> SearchResults:
         """Return a page of what a query finds, or a sentence that says why it cannot."""
         try:
             if query.page:
                 answer = await self.service.page(self._grant, query.page, base=self.base)
-                return self._listed(json.loads(answer.body))
+                return self._results(json.loads(answer.body))
             parameters = await self._parameters(query)
             if isinstance(parameters, str):
-                return Listings(problem=parameters)
-            return self._listed(await self._search(_ROLE, parameters))
+                return SearchResults(problem=parameters)
+            return self._results(await self._search(_ROLE, parameters))
         except FhirError as refusal:
             if query.page:
-                return Listings(problem="These pages have expired. Please search again.")
-            return Listings(problem=f"This cannot be searched: {refusal.diagnostics}.")
+                return SearchResults(problem="These pages have expired. Please search again.")
+            return SearchResults(problem=f"This cannot be searched: {refusal.diagnostics}.")
         except StoreError:
-            return Listings(problem="The directory cannot be read just now. Please try again.")
+            return SearchResults(problem="The directory cannot be read just now. Please try again.")
 
     # Parameters
 
@@ -317,34 +328,32 @@ class ProviderSearch:
 
     # Answers
 
-    def _listed(self, bundle: Json) -> Listings:
+    def _results(self, bundle: Json) -> SearchResults:
         included = {_name(resource): resource for resource in _resources(bundle, "include")}
-        matches = _resources(bundle, "match")
         links = {link["relation"]: link["url"] for link in bundle["link"]}
-        return Listings(
-            tuple(self._listing(role, included) for role in matches),
-            bundle.get("total"),
-            links.get("next", "").rpartition("/_page/")[2],
-        )
+        providers: dict[str, ProviderListing] = {}
+        for role in _resources(bundle, "match"):
+            provider = (role.get("practitioner") or role.get("organization") or {}).get("reference")
+            listing = providers.get(provider or _name(role))
+            if listing is None:
+                listing = ProviderListing(_provider_name(role, included), [], [])
+                providers[provider or _name(role)] = listing
+            listing.roles.append(self._role(role, included, listing.name))
+            new_specialties = (
+                text for text in _specialties(role) if text not in listing.specialties
+            )
+            listing.specialties.extend(dict.fromkeys(new_specialties))
+        following = links.get("next", "").rpartition("/_page/")[2]
+        return SearchResults(tuple(providers.values()), bundle.get("total"), following)
 
-    def _listing(self, role: Json, included: Mapping[str, Json]) -> Listing:
-        def referred(*references: Json) -> list[Json]:
-            names = [reference.get("reference", "") for reference in references]
-            return [included[name] for name in names if name in included]
-
-        people = referred(role.get("practitioner", {}))
-        organizations = [
-            organization["name"] for organization in referred(role.get("organization", {}))
-        ]
-        networks = referred(*_extensions(role, "network-reference", "valueReference"))
-        name = next(map(_person, people), "") or next(iter(organizations), "Name not published")
+    def _role(self, role: Json, included: Mapping[str, Json], name: str) -> RoleListing:
+        networks = _referred(included, *_extensions(role, "network-reference", "valueReference"))
+        organizations = _referred(included, role.get("organization", {}))
         accepts = _accepts(role)
-        return Listing(
-            name=name,
-            specialties=[*dict.fromkeys(_specialties(role))],
-            organization=next((other for other in organizations if other != name), ""),
+        return RoleListing(
             network=next((network["name"] for network in networks), ""),
-            places=[_place_of(place) for place in referred(*role.get("location", ()))],
+            organization=next((o["name"] for o in organizations if o["name"] != name), ""),
+            places=[_place_of(place) for place in _referred(included, *role.get("location", ()))],
             phone=_phone(role),
             accepts=_ACCEPTS.get(accepts, "Please ask whether new patients are taken"),
             takes_new=accepts == NEW_PATIENTS,
@@ -434,6 +443,17 @@ def _resources(bundle: Json, mode: str) -> list[Json]:
 
 def _name(resource: Json) -> str:
     return f"{resource['resourceType']}/{resource['id']}"
+
+
+def _referred(included: Mapping[str, Json], *references: Json) -> list[Json]:
+    names = [reference.get("reference", "") for reference in references]
+    return [included[name] for name in names if name in included]
+
+
+def _provider_name(role: Json, included: Mapping[str, Json]) -> str:
+    people = map(_person, _referred(included, role.get("practitioner", {})))
+    organizations = (o["name"] for o in _referred(included, role.get("organization", {})))
+    return next(people, "") or next(organizations, "") or "Name not published"
 
 
 def _person(practitioner: Json) -> str:
