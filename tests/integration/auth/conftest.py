@@ -1,4 +1,4 @@
-"""A server that a test has to itself, and databases of both kinds."""
+"""A server that a test has to itself (`given/auth_server.py`), and databases of both kinds."""
 
 from __future__ import annotations
 
@@ -9,20 +9,10 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import create_engine, text
 
+from tests.given.auth_server import browser, issued, ready_keys, standing
 from tests.integration.auth.databases import postgres_programs, postgres_server
-from tests.integration.auth.keys import new_key
-from tests.integration.auth.standing import Standing, stand_up
 
-
-@pytest.fixture(autouse=True)
-def ready_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("etl.auth.signing_keys._new_key", new_key)
-
-
-@pytest.fixture
-def standing(tmp_path: Path) -> Iterator[Standing]:
-    with stand_up(tmp_path) as one:
-        yield one
+__all__ = ["browser", "issued", "ready_keys", "standing"]
 
 
 @pytest.fixture(scope="session")

@@ -148,6 +148,11 @@ def asking(client_id: str, **changes: str | None) -> dict[str, str]:
     return {name: value for name, value in parameters.items() if value is not None}
 
 
+def ask(browser: Client, client_id: str, **changes: str | None) -> Response:
+    """Return the answer to an authorization request."""
+    return browser.get("/oauth/authorize", params=asking(client_id, **changes))
+
+
 def hidden(page: Response) -> dict[str, str]:
     """Return the hidden fields of a page's first form with any."""
     found = re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', page.text)

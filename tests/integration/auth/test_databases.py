@@ -35,7 +35,7 @@ def lasting(database_url: str, tmp_path: Path) -> Iterator[Standing]:
         yield one
 
 
-def test_migrations_make_the_tables_that_the_program_uses(database_url: str) -> None:
+def test_migrations_make_the_tables_that_the_program_uses(database_url):
     database = open_database(database_url)
     assert present_version(database) is None
     migrate(database)
@@ -49,12 +49,12 @@ def test_migrations_make_the_tables_that_the_program_uses(database_url: str) -> 
 @pytest.mark.parametrize(
     "url", ["nonsense", "mysql://x/y", "sqlite://", "sqlite:///:memory:", "sqlite"]
 )
-def test_a_database_that_cannot_be_used_is_named_as_such(url: str) -> None:
+def test_a_database_that_cannot_be_used_is_named_as_such(url):
     with pytest.raises(MappingError, match=r"auth\.database"):
         open_database(url)
 
 
-def test_a_whole_life(lasting: Standing) -> None:
+def test_a_whole_life(lasting):
     services = lasting.services
     developer = services.developers.sign_in("jo@app.example")
     assert services.developers.sign_in("jo@app.example").id == developer.id
@@ -78,7 +78,7 @@ def test_a_whole_life(lasting: Standing) -> None:
     assert services.apps.all() == ()
 
 
-def test_failures_are_counted_one_by_one_even_at_once(lasting: Standing) -> None:
+def test_failures_are_counted_one_by_one_even_at_once(lasting):
     services = lasting.services
 
     def fail(number: int) -> None:
@@ -91,7 +91,7 @@ def test_failures_are_counted_one_by_one_even_at_once(lasting: Standing) -> None
     assert refused.value.retry_after == 60
 
 
-def test_of_eight_redemptions_at_once_one_at_most_succeeds(lasting: Standing) -> None:
+def test_of_eight_redemptions_at_once_one_at_most_succeeds(lasting):
     issued = lasting.register()
     with lasting.client() as browser:
         code = acting.launched(browser, issued.app.client_id)["code"]
@@ -108,7 +108,7 @@ def test_of_eight_redemptions_at_once_one_at_most_succeeds(lasting: Standing) ->
     assert consent.revoked is not None
 
 
-def test_an_assertion_is_taken_once_of_many_at_once(lasting: Standing) -> None:
+def test_an_assertion_is_taken_once_of_many_at_once(lasting):
     services = lasting.services
     one = SignedAssertion(services.configuration, services.database, lasting.clock)
     claims = {"sub": "app", "exp": int(lasting.clock().timestamp()) + 60}
@@ -139,7 +139,7 @@ def processes(url: str, folder: Path, count: int, plain: str = "none") -> Iterat
         yield [f"http://127.0.0.1:{port}" for _, port in started]
 
 
-def test_two_processes_that_start_at_once_serve_as_one(database_url: str, tmp_path: Path) -> None:
+def test_two_processes_that_start_at_once_serve_as_one(database_url, tmp_path):
     with (
         processes(database_url, tmp_path, 2) as (first, second),
         httpx2.Client(base_url=first) as one,
@@ -150,7 +150,7 @@ def test_two_processes_that_start_at_once_serve_as_one(database_url: str, tmp_pa
         auth = ("shared", secret)
 
         def launch() -> str:
-            page = one.get("/oauth/authorize", params=acting.asking("shared", aud=f"{first}/fhir"))
+            page = acting.ask(one, "shared", aud=f"{first}/fhir")
             consent = acting.sign_in(one, page)
             return acting.returned(acting.decide(one, consent))["code"]
 
@@ -195,7 +195,7 @@ def test_two_processes_that_start_at_once_serve_as_one(database_url: str, tmp_pa
     assert found.events > 10
 
 
-def test_a_secret_of_one_process_is_known_to_the_other(database_url: str, tmp_path: Path) -> None:
+def test_a_secret_of_one_process_is_known_to_the_other(database_url, tmp_path):
     with ExitStack() as stack:
         one = stack.enter_context(stand_up(tmp_path, url=database_url))
         two = stack.enter_context(stand_up(tmp_path, url=database_url, clock=one.clock))
@@ -205,9 +205,7 @@ def test_a_secret_of_one_process_is_known_to_the_other(database_url: str, tmp_pa
 
 
 @pytest.mark.parametrize("text", ["\x00", "a\x00b", "\ud800", "ä" * 300, "x" * 5000])
-def test_odd_characters_are_an_error_of_the_client_not_of_the_database(
-    lasting: Standing, text: str
-) -> None:
+def test_odd_characters_are_an_error_of_the_client_not_of_the_database(lasting, text):
     body = {"grant_type": "refresh_token", "refresh_token": "x", "token": "x"}
     json_type = {"content-type": "application/json"}
     with lasting.client() as browser:

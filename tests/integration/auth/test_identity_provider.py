@@ -52,10 +52,10 @@ def answer_of(idp: str, location: str) -> str:
     return str(back.removeprefix(BASE))
 
 
-def test_a_member_signs_in_there_and_consents_here(idp: str, tmp_path: Path) -> None:
+def test_a_member_signs_in_there_and_consents_here(idp, tmp_path):
     with beside(tmp_path, f"{idp}/honest") as standing, standing.client() as browser:
         issued = standing.register()
-        away = browser.get("/oauth/authorize", params=acting.asking(issued.app.client_id))
+        away = acting.ask(browser, issued.app.client_id)
         assert away.headers["location"].startswith(f"{idp}/honest/authorize?")
         asked = dict(parse_qsl(urlsplit(away.headers["location"]).query))
         assert asked["code_challenge_method"] == "S256"
@@ -70,7 +70,7 @@ def test_a_member_signs_in_there_and_consents_here(idp: str, tmp_path: Path) -> 
     assert body["patient"] == PATIENT
 
 
-def test_the_page_of_grants_asks_the_provider_too(idp: str, tmp_path: Path) -> None:
+def test_the_page_of_grants_asks_the_provider_too(idp, tmp_path):
     with beside(tmp_path, f"{idp}/honest") as standing, standing.client() as browser:
         away = browser.get("/member")
         back = browser.get(answer_of(idp, away.headers["location"]))
@@ -80,8 +80,8 @@ def test_the_page_of_grants_asks_the_provider_too(idp: str, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("way", ["honest", "wrong-nonce"])
 def test_no_happening_is_written_on_the_event_loop_where_a_disk_could_hold_up_all(
-    idp: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
-) -> None:
+    idp, tmp_path, monkeypatch, way
+):
     on_loop: list[bool] = []
     note = AuditTrail.note
 
@@ -98,7 +98,7 @@ def test_no_happening_is_written_on_the_event_loop_where_a_disk_could_hold_up_al
     with beside(tmp_path, f"{idp}/{way}") as standing, standing.client() as browser:
         issued = standing.register()
         on_loop.clear()  # what stands here registers where it stands
-        away = browser.get("/oauth/authorize", params=acting.asking(issued.app.client_id))
+        away = acting.ask(browser, issued.app.client_id)
         back = browser.get(answer_of(idp, away.headers["location"]))
         if way == "honest":
             consent = browser.get(back.headers["location"])
@@ -115,19 +115,17 @@ def test_no_happening_is_written_on_the_event_loop_where_a_disk_could_hold_up_al
         "no-member", "odd-member", "no-id-token", "mix-up", "refuses", "silent",
     ],
 )  # fmt: skip
-def test_an_answer_that_does_not_prove_who_it_is_signs_nobody_in(
-    idp: str, tmp_path: Path, fault: str
-) -> None:
+def test_an_answer_that_does_not_prove_who_it_is_signs_nobody_in(idp, tmp_path, fault):
     with beside(tmp_path, f"{idp}/{fault}") as standing, standing.client() as browser:
         issued = standing.register()
-        away = browser.get("/oauth/authorize", params=acting.asking(issued.app.client_id))
+        away = acting.ask(browser, issued.app.client_id)
         back = browser.get(answer_of(idp, away.headers["location"]))
         assert back.status_code == 400, back.headers
         assert browser.get("/oauth/consent").status_code in (400, 403)
         assert MEMBER not in back.text
 
 
-def test_an_answer_to_another_browser_signs_nobody_in(idp: str, tmp_path: Path) -> None:
+def test_an_answer_to_another_browser_signs_nobody_in(idp, tmp_path):
     """Login CSRF: the attacker's own answer is slipped to the victim."""
     with beside(tmp_path, f"{idp}/honest") as standing:
         issued = standing.register()
@@ -141,25 +139,25 @@ def test_an_answer_to_another_browser_signs_nobody_in(idp: str, tmp_path: Path) 
                 assert fresh.get(slipped).status_code == 400
 
 
-def test_an_answer_is_taken_once(idp: str, tmp_path: Path) -> None:
+def test_an_answer_is_taken_once(idp, tmp_path):
     with beside(tmp_path, f"{idp}/honest") as standing, standing.client() as browser:
         issued = standing.register()
-        away = browser.get("/oauth/authorize", params=acting.asking(issued.app.client_id))
+        away = acting.ask(browser, issued.app.client_id)
         answer = answer_of(idp, away.headers["location"])
         assert browser.get(answer).status_code == 303
         assert browser.get(answer).status_code == 400
 
 
-def test_a_provider_that_does_not_answer_is_said_so(tmp_path: Path) -> None:
+def test_a_provider_that_does_not_answer_is_said_so(tmp_path):
     issuer = f"http://127.0.0.1:{free_port()}"
     with beside(tmp_path, issuer) as standing, standing.client() as browser:
         issued = standing.register()
-        page = browser.get("/oauth/authorize", params=acting.asking(issued.app.client_id))
+        page = acting.ask(browser, issued.app.client_id)
     assert page.status_code == 503
     assert "sign-in service" in page.text
 
 
-def test_a_provider_that_describes_another_issuer_is_asked_again(idp: str, tmp_path: Path) -> None:
+def test_a_provider_that_describes_another_issuer_is_asked_again(idp, tmp_path):
     with beside(tmp_path, f"{idp}/another-at-first") as standing, standing.client() as browser:
         asking = acting.asking(standing.register().app.client_id)
         refused = browser.get("/oauth/authorize", params=asking)
@@ -171,9 +169,7 @@ def test_a_provider_that_describes_another_issuer_is_asked_again(idp: str, tmp_p
         assert browser.get(back.headers["location"]).status_code == 200
 
 
-def test_someone_of_whom_nothing_is_published_reads_so_and_is_not_asked_for_consent(
-    idp: str, tmp_path: Path
-) -> None:
+def test_someone_of_whom_nothing_is_published_reads_so_and_is_not_asked_for_consent(idp, tmp_path):
     asked: list[str] = []
 
     async def nobody(patient: str) -> bool:
@@ -183,7 +179,7 @@ def test_someone_of_whom_nothing_is_published_reads_so_and_is_not_asked_for_cons
     with beside(tmp_path, f"{idp}/honest", is_published=nobody) as standing:
         client_id = standing.register().app.client_id
         with standing.client() as browser:
-            away = browser.get("/oauth/authorize", params=acting.asking(client_id))
+            away = acting.ask(browser, client_id)
             page = browser.get(answer_of(idp, away.headers["location"]))
             assert browser.get("/oauth/consent").status_code == 403
     assert asked == [PATIENT]
@@ -192,22 +188,20 @@ def test_someone_of_whom_nothing_is_published_reads_so_and_is_not_asked_for_cons
     assert "Alder Health Plan" in page.text
 
 
-def test_where_the_published_tree_cannot_be_read_a_sign_in_can_be_tried_again(
-    idp: str, tmp_path: Path
-) -> None:
+def test_where_the_published_tree_cannot_be_read_a_sign_in_can_be_tried_again(idp, tmp_path):
     async def unreadable(patient: str) -> bool:
         raise StoreError("s3://bucket/prefix", "does not answer")
 
     with beside(tmp_path, f"{idp}/honest", is_published=unreadable) as standing:
         client_id = standing.register().app.client_id
         with standing.client() as browser:
-            away = browser.get("/oauth/authorize", params=acting.asking(client_id))
+            away = acting.ask(browser, client_id)
             page = browser.get(answer_of(idp, away.headers["location"]))
     assert page.status_code == 503
     assert "try again" in page.text
 
 
-def test_with_a_provider_nobody_signs_in_with_a_password_here(idp: str, tmp_path: Path) -> None:
+def test_with_a_provider_nobody_signs_in_with_a_password_here(idp, tmp_path):
     with stand_up(
         tmp_path,
         identity_provider=IdentityProvider(f"{idp}/honest", "gateway", "of tests only"),
@@ -220,7 +214,7 @@ def test_with_a_provider_nobody_signs_in_with_a_password_here(idp: str, tmp_path
 
 
 @pytest.mark.slow
-def test_a_second_server_of_this_kind_can_be_the_provider(tmp_path: Path) -> None:
+def test_a_second_server_of_this_kind_can_be_the_provider(tmp_path):
     """The whole code of a provider that this project did not write for the occasion."""
     port = free_port()
     issuer = f"http://127.0.0.1:{port}"
@@ -247,7 +241,7 @@ def test_a_second_server_of_this_kind_can_be_the_provider(tmp_path: Path) -> Non
                 member_claim="sub",
             ) as standing, standing.client() as browser:  # fmt: skip
                 issued = standing.register()
-                away = browser.get("/oauth/authorize", params=acting.asking(issued.app.client_id))
+                away = acting.ask(browser, issued.app.client_id)
                 with httpx2.Client(base_url=issuer) as there:
                     page = there.get(away.headers["location"])
                     answer = acting.decide(there, acting.sign_in(there, page))

@@ -10,17 +10,15 @@ from joserfc import jwt
 from joserfc.jwk import KeySet
 
 from tests.integration.auth import standing as acting
-from tests.integration.auth.standing import ANA, BASE, CALLBACK, FHIR, PUBLIC, SCOPE, Standing
+from tests.integration.auth.standing import ANA, BASE, CALLBACK, FHIR, PUBLIC, SCOPE
 
 
-def test_a_confidential_app_gets_what_smart_promises(standing: Standing) -> None:
-    issued = standing.register()
-    with standing.client() as browser:
-        back = acting.launched(browser, issued.app.client_id, nonce="nonce-1")
-        assert back["state"] == "state-0123456789"
-        assert back["iss"] == BASE
-        answer = acting.redeem(browser, issued, back["code"])
-        keys = KeySet.import_key_set(browser.get("/oauth/jwks").json())
+def test_a_confidential_app_gets_what_smart_promises(issued, browser):
+    back = acting.launched(browser, issued.app.client_id, nonce="nonce-1")
+    assert back["state"] == "state-0123456789"
+    assert back["iss"] == BASE
+    answer = acting.redeem(browser, issued, back["code"])
+    keys = KeySet.import_key_set(browser.get("/oauth/jwks").json())
     assert answer.status_code == 200
     assert answer.headers["cache-control"] == "no-store"
     assert answer.headers["pragma"] == "no-cache"
@@ -40,12 +38,10 @@ def test_a_confidential_app_gets_what_smart_promises(standing: Standing) -> None
 
 
 def test_the_access_token_opens_that_members_data_and_no_longer_than_it_says(
-    standing: Standing,
-) -> None:
-    issued = standing.register()
-    with standing.client() as browser:
-        body = acting.tokens(browser, issued)
-        keys = KeySet.import_key_set(browser.get("/oauth/jwks").json())
+    standing, issued, browser
+):
+    body = acting.tokens(browser, issued)
+    keys = KeySet.import_key_set(browser.get("/oauth/jwks").json())
     claims = jwt.decode(body["access_token"], keys, ["ES256"]).claims
     assert claims["exp"] - claims["iat"] == body["expires_in"] == 600
     assert claims["aud"] == FHIR
@@ -67,35 +63,28 @@ def test_the_access_token_opens_that_members_data_and_no_longer_than_it_says(
         "launch/patient openid fhirUser online_access user/*.rs",
     ],
 )
-def test_scopes_of_both_versions_are_granted_as_they_were_asked_for(
-    standing: Standing, scope: str
-) -> None:
+def test_scopes_of_both_versions_are_granted_as_they_were_asked_for(standing, browser, scope):
     issued = standing.register(scopes=(*SCOPE.split(), "online_access"))
-    with standing.client() as browser:
-        body = acting.tokens(browser, issued, scope=scope)
+    body = acting.tokens(browser, issued, scope=scope)
     assert body["scope"] == scope
     assert ("refresh_token" in body) == ("online_access" in scope)
     assert ("id_token" in body) == ("openid" in scope)
 
 
-def test_the_member_shares_less_than_was_asked_for(standing: Standing) -> None:
-    issued = standing.register()
-    with standing.client() as browser:
-        body = acting.tokens(
-            browser,
-            issued,
-            form={"type": ["Coverage", "Patient"], "identity": [], "long_lived": []},
-        )
+def test_the_member_shares_less_than_was_asked_for(issued, browser):
+    body = acting.tokens(
+        browser,
+        issued,
+        form={"type": ["Coverage", "Patient"], "identity": [], "long_lived": []},
+    )
     assert body["scope"] == "launch/patient patient/Patient.rs patient/Coverage.rs"
     assert "refresh_token" not in body
     assert "id_token" not in body
 
 
-def test_the_member_shares_nothing(standing: Standing) -> None:
-    issued = standing.register()
-    with standing.client() as browser:
-        page = browser.get("/oauth/authorize", params=acting.asking(issued.app.client_id))
-        answer = acting.decide(browser, acting.sign_in(browser, page), "deny")
+def test_the_member_shares_nothing(standing, issued, browser):
+    page = acting.ask(browser, issued.app.client_id)
+    answer = acting.decide(browser, acting.sign_in(browser, page), "deny")
     back = acting.returned(answer)
     assert answer.headers["location"].startswith(CALLBACK + "?")
     assert back["error"] == "access_denied"
@@ -104,79 +93,69 @@ def test_the_member_shares_nothing(standing: Standing) -> None:
     assert standing.services.consents.of_patient(ANA.patient) == ()
 
 
-def test_a_public_app_needs_no_secret_but_pkce(standing: Standing) -> None:
+def test_a_public_app_needs_no_secret_but_pkce(standing, browser):
     issued = standing.register(PUBLIC)
     assert issued.secret is None
-    with standing.client() as browser:
-        body = acting.tokens(browser, issued)
-        again = acting.refresh(browser, issued, body["refresh_token"])
+    body = acting.tokens(browser, issued)
+    again = acting.refresh(browser, issued, body["refresh_token"])
     assert again.status_code == 200
 
 
-def test_the_token_endpoint_takes_json_with_basic_as_state_portals_write_it(
-    standing: Standing,
-) -> None:
+def test_the_token_endpoint_takes_json_with_basic_as_state_portals_write_it(standing, browser):
     issued = standing.register(plain_launch=True)
     assert issued.secret is not None
-    with standing.client() as browser:
-        page = browser.get(
-            "/oauth/authorize",
-            params={
-                "client_id": issued.app.client_id,
+    page = browser.get(
+        "/oauth/authorize",
+        params={
+            "client_id": issued.app.client_id,
+            "redirect_uri": CALLBACK,
+            "response_type": "code",
+        },
+    )
+    back = acting.returned(acting.decide(browser, acting.sign_in(browser, page)))
+    answer = browser.post(
+        "/oauth/token",
+        content=json.dumps(
+            {
+                "code": back["code"],
+                "grant_type": "authorization_code",
                 "redirect_uri": CALLBACK,
-                "response_type": "code",
-            },
-        )
-        back = acting.returned(acting.decide(browser, acting.sign_in(browser, page)))
-        answer = browser.post(
-            "/oauth/token",
-            content=json.dumps(
-                {
-                    "code": back["code"],
-                    "grant_type": "authorization_code",
-                    "redirect_uri": CALLBACK,
-                }
-            ),
-            headers={"content-type": "application/json", "accept": "application/json"},
-            auth=(issued.app.client_id, issued.secret),
-        )
+            }
+        ),
+        headers={"content-type": "application/json", "accept": "application/json"},
+        auth=(issued.app.client_id, issued.secret),
+    )
     assert answer.status_code == 200, answer.text
     assert answer.json()["scope"].split() == list(issued.app.draft.scopes)
     assert answer.json()["patient"] == ANA.patient
 
 
-def test_the_secret_may_stand_in_the_body(standing: Standing) -> None:
-    issued = standing.register()
+def test_the_secret_may_stand_in_the_body(issued, browser):
     assert issued.secret is not None
-    with standing.client() as browser:
-        code = acting.launched(browser, issued.app.client_id)["code"]
-        answer = acting.redeem(
-            browser,
-            issued,
-            code,
-            client_id=issued.app.client_id,
-            client_secret=issued.secret,
-        )
+    code = acting.launched(browser, issued.app.client_id)["code"]
+    answer = acting.redeem(
+        browser,
+        issued,
+        code,
+        client_id=issued.app.client_id,
+        client_secret=issued.secret,
+    )
     assert answer.status_code == 200
 
 
-def test_the_authorize_request_may_be_posted(standing: Standing) -> None:
-    issued = standing.register()
-    with standing.client() as browser:
-        page = browser.post("/oauth/authorize", data=acting.asking(issued.app.client_id))
-        back = acting.returned(acting.decide(browser, acting.sign_in(browser, page)))
+def test_the_authorize_request_may_be_posted(issued, browser):
+    page = browser.post("/oauth/authorize", data=acting.asking(issued.app.client_id))
+    back = acting.returned(acting.decide(browser, acting.sign_in(browser, page)))
     assert "code" in back
 
 
-def test_a_refresh_gives_new_tokens_and_may_ask_for_less(standing: Standing) -> None:
-    issued = standing.register()
-    with standing.client() as browser:
-        first = acting.tokens(browser, issued)
-        second = acting.refresh(browser, issued, first["refresh_token"])
-        third = acting.refresh(
-            browser, issued, second.json()["refresh_token"], scope="patient/Coverage.rs"
-        )
-        fourth = acting.refresh(browser, issued, third.json()["refresh_token"])
+def test_a_refresh_gives_new_tokens_and_may_ask_for_less(issued, browser):
+    first = acting.tokens(browser, issued)
+    second = acting.refresh(browser, issued, first["refresh_token"])
+    third = acting.refresh(
+        browser, issued, second.json()["refresh_token"], scope="patient/Coverage.rs"
+    )
+    fourth = acting.refresh(browser, issued, third.json()["refresh_token"])
     assert second.json()["scope"] == SCOPE
     assert second.json()["patient"] == ANA.patient
     assert second.json()["refresh_token"] != first["refresh_token"]
@@ -185,13 +164,11 @@ def test_a_refresh_gives_new_tokens_and_may_ask_for_less(standing: Standing) -> 
     assert fourth.json()["scope"] == SCOPE
 
 
-def test_introspection_tells_what_the_token_says(standing: Standing) -> None:
-    issued = standing.register()
-    with standing.client() as browser:
-        body = acting.tokens(browser, issued)
-        active = acting.introspect(browser, issued, body["access_token"])
-        refreshing = acting.introspect(browser, issued, body["refresh_token"])
-        unknown = acting.introspect(browser, issued, "invalid_token_value")
+def test_introspection_tells_what_the_token_says(issued, browser):
+    body = acting.tokens(browser, issued)
+    active = acting.introspect(browser, issued, body["access_token"])
+    refreshing = acting.introspect(browser, issued, body["refresh_token"])
+    unknown = acting.introspect(browser, issued, "invalid_token_value")
     told = active.json()
     assert active.status_code == unknown.status_code == 200
     assert told["active"] is True
@@ -204,10 +181,9 @@ def test_introspection_tells_what_the_token_says(standing: Standing) -> None:
     assert unknown.json() == {"active": False}
 
 
-def test_discovery_names_the_same_endpoints_everywhere(standing: Standing) -> None:
-    with standing.client() as browser:
-        answer = browser.get("/.well-known/openid-configuration")
-        other = browser.get("/.well-known/oauth-authorization-server")
+def test_discovery_names_the_same_endpoints_everywhere(browser):
+    answer = browser.get("/.well-known/openid-configuration")
+    other = browser.get("/.well-known/oauth-authorization-server")
     document = answer.json()
     assert document == other.json()
     assert document["issuer"] == BASE

@@ -10,7 +10,6 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
-from etl.auth.registration import AppDraft
 from tests.integration.auth import standing as acting
 from tests.integration.auth.standing import ANA, DRAFT, PUBLIC, Standing
 
@@ -31,17 +30,15 @@ def without(standing: Standing, *tables: str) -> Iterator[None]:
 
 
 def test_without_the_database_programs_and_people_are_told_to_come_back(
-    standing: Standing, caplog: pytest.LogCaptureFixture
-) -> None:
-    issued = standing.register()
+    standing, issued, browser, caplog
+):
     asking = acting.asking(issued.app.client_id)
-    with standing.client() as browser:
-        browser.cookies.set("__Host-cpcds-member", "x", domain="api.example")
-        with without(standing, "app", "session"):
-            page = browser.get("/oauth/authorize", params=asking)
-            member = browser.get("/member")
-            token = acting.refresh(browser, issued, "x")
-        assert browser.get("/oauth/authorize", params=asking).status_code == 200
+    browser.cookies.set("__Host-cpcds-member", "x", domain="api.example")
+    with without(standing, "app", "session"):
+        page = browser.get("/oauth/authorize", params=asking)
+        member = browser.get("/member")
+        token = acting.refresh(browser, issued, "x")
+    assert browser.get("/oauth/authorize", params=asking).status_code == 200
     assert page.status_code == member.status_code == token.status_code == 503
     assert token.json()["error"] == "temporarily_unavailable"
     written = page.text + token.text + caplog.text
@@ -51,40 +48,35 @@ def test_without_the_database_programs_and_people_are_told_to_come_back(
 
 
 def test_a_consent_that_cannot_be_taken_down_is_not_answered_with_a_code(
-    standing: Standing, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    standing, browser, monkeypatch
+):
     def full(*_: object) -> int:
         raise OSError(28, "no space left on device")
 
     issued = standing.register()
-    with standing.client() as browser:
-        page = browser.get("/oauth/authorize", params=acting.asking(issued.app.client_id))
-        consent = acting.sign_in(browser, page)
-        with monkeypatch.context() as patched:
-            patched.setattr("etl.auth.audit.os.write", full)
-            answer = acting.decide(browser, consent)
+    page = acting.ask(browser, issued.app.client_id)
+    consent = acting.sign_in(browser, page)
+    with monkeypatch.context() as patched:
+        patched.setattr("etl.auth.audit.os.write", full)
+        answer = acting.decide(browser, consent)
     assert answer.status_code == 503
     assert "location" not in answer.headers
 
 
-def test_a_token_that_cannot_be_taken_down_is_not_given(
-    standing: Standing, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_token_that_cannot_be_taken_down_is_not_given(standing, browser, monkeypatch):
     def full(*_: object) -> int:
         raise OSError(28, "no space left on device")
 
     issued = standing.register()
-    with standing.client() as browser:
-        code = acting.launched(browser, issued.app.client_id)["code"]
-        with monkeypatch.context() as patched:
-            patched.setattr("etl.auth.audit.os.write", full)
-            answer = acting.redeem(browser, issued, code)
+    code = acting.launched(browser, issued.app.client_id)["code"]
+    with monkeypatch.context() as patched:
+        patched.setattr("etl.auth.audit.os.write", full)
+        answer = acting.redeem(browser, issued, code)
     assert answer.status_code == 503
     assert "access_token" not in answer.text
 
 
-def test_what_members_are_shown_is_added_up_again_after_an_outage(standing: Standing) -> None:
-    issued = standing.register()
+def test_what_members_are_shown_is_added_up_again_after_an_outage(standing, issued):
     client_id = issued.app.client_id
     with without(standing, "access"):
         asyncio.run(standing.services.trail.record(acting.access(1, "consent", client_id)))
@@ -95,7 +87,7 @@ def test_what_members_are_shown_is_added_up_again_after_an_outage(standing: Stan
     assert day.count == 2
 
 
-def test_members_are_shown_every_type_that_an_app_was_given(standing: Standing) -> None:
+def test_members_are_shown_every_type_that_an_app_was_given(standing):
     client_id = standing.register().app.client_id
     claims = acting.access(1, "consent", client_id)
     included = claims._replace(delivered=("Coverage", "ExplanationOfBenefit"))
@@ -111,38 +103,34 @@ def test_members_are_shown_every_type_that_an_app_was_given(standing: Standing) 
     }
 
 
-def test_a_refresh_that_fails_half_way_leaves_the_old_token_good(
-    standing: Standing, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_refresh_that_fails_half_way_leaves_the_old_token_good(standing, browser, monkeypatch):
     def broken(**_: object) -> None:
         raise OperationalError("INSERT", {}, Exception("the connection was lost"))
 
     issued = standing.register(PUBLIC)
-    with standing.client() as browser:
-        token = acting.tokens(browser, issued)["refresh_token"]
-        with monkeypatch.context() as patched:
-            patched.setattr("etl.auth.oauth.RefreshRow.__init__", lambda _, **each: broken(**each))
-            assert acting.refresh(browser, issued, token).status_code == 503
-        assert acting.refresh(browser, issued, token).status_code == 200
-        assert acting.refresh(browser, issued, token).json()["error"] == "invalid_grant"
+    token = acting.tokens(browser, issued)["refresh_token"]
+    with monkeypatch.context() as patched:
+        patched.setattr("etl.auth.oauth.RefreshRow.__init__", lambda _, **each: broken(**each))
+        assert acting.refresh(browser, issued, token).status_code == 503
+    assert acting.refresh(browser, issued, token).status_code == 200
+    assert acting.refresh(browser, issued, token).json()["error"] == "invalid_grant"
 
 
 @pytest.mark.parametrize("draft", [DRAFT, PUBLIC], ids=["confidential", "public"])
 def test_a_refresh_that_cannot_be_taken_down_leaves_the_old_token_good_however_long_it_takes(
-    standing: Standing, monkeypatch: pytest.MonkeyPatch, draft: AppDraft
-) -> None:
+    standing, browser, monkeypatch, draft
+):
     def full(*_: object) -> int:
         raise OSError(28, "no space left on device")
 
     issued = standing.register(draft)
-    with standing.client() as browser:
-        token = acting.tokens(browser, issued)["refresh_token"]
-        with monkeypatch.context() as patched:
-            patched.setattr("etl.auth.audit.os.write", full)
-            for _ in range(3):
-                refused = acting.refresh(browser, issued, token)
-                assert refused.status_code == 503
-                assert refused.headers["retry-after"]
-                standing.clock.move(minutes=1)
-        assert acting.refresh(browser, issued, token).status_code == 200
-        assert acting.refresh(browser, issued, token).json()["error"] == "invalid_grant"
+    token = acting.tokens(browser, issued)["refresh_token"]
+    with monkeypatch.context() as patched:
+        patched.setattr("etl.auth.audit.os.write", full)
+        for _ in range(3):
+            refused = acting.refresh(browser, issued, token)
+            assert refused.status_code == 503
+            assert refused.headers["retry-after"]
+            standing.clock.move(minutes=1)
+    assert acting.refresh(browser, issued, token).status_code == 200
+    assert acting.refresh(browser, issued, token).json()["error"] == "invalid_grant"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from etl.auth.database_tables import Developer
 from etl.auth.records import InvalidForm, NoSuchApp
 from etl.auth.registration import draft_of_metadata
-from tests.integration.auth.standing import CALLBACK, DRAFT, PUBLIC, Standing, stand_up
+from tests.integration.auth.standing import CALLBACK, DRAFT, PUBLIC, stand_up
 
 METADATA: dict[str, Any] = {
     "client_name": "Claims Compass",
@@ -45,9 +44,7 @@ METADATA: dict[str, Any] = {
         ({"jwks_uri": "http://169.254.169.254/keys"}, "jwks_uri"),
     ],
 )
-def test_metadata_that_cannot_be_taken_are_refused(
-    standing: Standing, changes: dict[str, Any], field: str
-) -> None:
+def test_metadata_that_cannot_be_taken_are_refused(standing, changes, field):
     with pytest.raises(InvalidForm) as refused:
         standing.services.apps.register(
             draft_of_metadata({**METADATA, **changes}), origin="operator"
@@ -55,14 +52,13 @@ def test_metadata_that_cannot_be_taken_are_refused(
     assert field in refused.value.problems
 
 
-def test_nothing_registers_itself(standing: Standing) -> None:
-    with standing.client() as browser:
-        assert browser.post("/oauth/register", json=METADATA).status_code == 404
-        document = browser.get("/.well-known/openid-configuration").json()
+def test_nothing_registers_itself(browser):
+    assert browser.post("/oauth/register", json=METADATA).status_code == 404
+    document = browser.get("/.well-known/openid-configuration").json()
     assert "registration_endpoint" not in document
 
 
-def test_a_developer_reaches_own_apps_only(standing: Standing) -> None:
+def test_a_developer_reaches_own_apps_only(standing):
     apps = standing.services.apps
     mine = apps.register(DRAFT, developer="jo").app
     for other in ("someone", ""):
@@ -94,16 +90,14 @@ def test_a_developer_reaches_own_apps_only(standing: Standing) -> None:
         {"logo_uri": "data:image/png;base64,x"},
     ],
 )
-def test_a_form_that_lacks_something_names_the_field(
-    standing: Standing, changes: dict[str, Any]
-) -> None:
+def test_a_form_that_lacks_something_names_the_field(standing, changes):
     with pytest.raises(InvalidForm) as refused:
         standing.register(**changes)
     named = set(refused.value.problems)
     assert named & (set(changes) | {"authentication", "jwks"})
 
 
-def test_an_app_that_becomes_public_loses_its_secret_and_gets_one_back(standing: Standing) -> None:
+def test_an_app_that_becomes_public_loses_its_secret_and_gets_one_back(standing):
     apps = standing.services.apps
     issued = standing.register()
     client_id = issued.app.client_id
@@ -115,7 +109,7 @@ def test_an_app_that_becomes_public_loses_its_secret_and_gets_one_back(standing:
     assert apps.has_secret(client_id, again.secret)
 
 
-def test_disabling_and_enabling_is_no_way_around_the_approval(tmp_path: Path) -> None:
+def test_disabling_and_enabling_is_no_way_around_the_approval(tmp_path):
     with stand_up(tmp_path, sandbox=False) as standing:
         apps, developers = standing.services.apps, standing.services.developers
         jo = developers.sign_in("jo@app.example").id
@@ -133,7 +127,7 @@ def test_disabling_and_enabling_is_no_way_around_the_approval(tmp_path: Path) ->
         assert apps.enable(client_id, developer=jo).status == "pending"
 
 
-def test_what_the_operator_disabled_a_developer_cannot_enable(standing: Standing) -> None:
+def test_what_the_operator_disabled_a_developer_cannot_enable(standing):
     apps = standing.services.apps
     client_id = apps.register(DRAFT, developer="jo").app.client_id
     apps.disable(client_id)
@@ -147,16 +141,14 @@ def test_what_the_operator_disabled_a_developer_cannot_enable(standing: Standing
 
 @pytest.mark.parametrize("field", ["name", "description", "organization"])
 @pytest.mark.parametrize("text", ["a\x1b]0;owned\x07", "a\x9b31m", "a\u202egnp.exe", "a\ud800"])
-def test_no_text_holds_what_a_terminal_or_a_page_would_obey_or_stumble_over(
-    standing: Standing, field: str, text: str
-) -> None:
+def test_no_text_holds_what_a_terminal_or_a_page_would_obey_or_stumble_over(standing, field, text):
     with pytest.raises(InvalidForm) as refused:
         standing.services.apps.register(DRAFT.with_changes(**{field: text}))
     assert field in refused.value.problems
     standing.register(description="a\r\n\tb")
 
 
-def test_an_error_of_the_database_does_not_tell_what_was_to_be_stored(standing: Standing) -> None:
+def test_an_error_of_the_database_does_not_tell_what_was_to_be_stored(standing):
     values = {"email": "jo@app.example", "name": "Jo", "organization": ""}
     with standing.services.database.write() as session:
         session.add(Developer(id="one", created=datetime.now(UTC), **values))
@@ -178,9 +170,7 @@ def test_an_error_of_the_database_does_not_tell_what_was_to_be_stored(standing: 
     ],
     ids=["short", "endless", "P-521", "secp256k1"],
 )
-def test_keys_are_strong_and_of_a_size_that_can_be_checked(
-    standing: Standing, key: dict[str, str]
-) -> None:
+def test_keys_are_strong_and_of_a_size_that_can_be_checked(standing, key):
     with pytest.raises(InvalidForm) as refused:
         standing.register(authentication="private_key_jwt", jwks=json.dumps({"keys": [key]}))
     assert "jwks" in refused.value.problems

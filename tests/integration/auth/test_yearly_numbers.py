@@ -50,7 +50,7 @@ def numbers(standing: Standing, today: date = LATER) -> YearlyNumbers:
     return yearly_numbers(standing.services.database, 2026, PAYER, today)
 
 
-def test_each_member_counts_once_and_a_second_day_is_a_second_transfer(lasting: Standing) -> None:
+def test_each_member_counts_once_and_a_second_day_is_a_second_transfer(lasting):
     compass = lasting.services.apps.register(PUBLIC).app.client_id
     other = lasting.services.apps.register(PUBLIC.with_changes(name="Another")).app.client_id
     read(lasting, "one-day", compass, datetime(2026, 3, 1, 9, tzinfo=UTC), times=5)
@@ -71,7 +71,7 @@ def rows_left(standing: Standing) -> list[str]:
         return sorted(session.scalars(select(AccessRow.day)))
 
 
-def test_identities_go_some_time_after_the_year_and_its_numbers_stay(lasting: Standing) -> None:
+def test_identities_go_some_time_after_the_year_and_its_numbers_stay(lasting):
     compass = lasting.services.apps.register(PUBLIC).app.client_id
     other = lasting.services.apps.register(PUBLIC.with_changes(name="Another")).app.client_id
     read(lasting, "one", compass, datetime(2025, 12, 31, 23, tzinfo=UTC))
@@ -94,7 +94,7 @@ def test_identities_go_some_time_after_the_year_and_its_numbers_stay(lasting: St
         assert "one" not in str([vars(row) for row in kept])
 
 
-def test_the_server_deletes_them_when_it_tidies_up(lasting: Standing) -> None:
+def test_the_server_deletes_them_when_it_tidies_up(lasting):
     app = lasting.services.apps.register(PUBLIC).app.client_id
     year = lasting.services.clock().year
     for each in (year - 2, year):
@@ -104,7 +104,7 @@ def test_the_server_deletes_them_when_it_tidies_up(lasting: Standing) -> None:
     assert rows_left(lasting) == [f"{year}-01-01"]
 
 
-def test_the_numbers_are_those_of_a_plain_count(lasting: Standing) -> None:
+def test_the_numbers_are_those_of_a_plain_count(lasting):
     random = Random(31)
     apps = [lasting.services.apps.register(PUBLIC).app.client_id for _ in range(3)]
     transfers = set()
@@ -119,9 +119,7 @@ def test_the_numbers_are_those_of_a_plain_count(lasting: Standing) -> None:
     assert found.more_than_once == sum(times > 1 for times in by_member.values())
 
 
-def test_what_is_written_names_no_member_and_says_that_a_year_is_not_over(
-    lasting: Standing,
-) -> None:
+def test_what_is_written_names_no_member_and_says_that_a_year_is_not_over(lasting):
     app = lasting.services.apps.register(PUBLIC).app.client_id
     read(lasting, ANA.patient, app, datetime(2026, 3, 1, tzinfo=UTC))
     found = numbers(lasting, date(2026, 6, 1))

@@ -8,7 +8,6 @@ import json
 import threading
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -101,14 +100,14 @@ FORGERIES: dict[str, Callable[[Standing, str], str]] = {
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # joserfc warns of headers that it finds odd
 @pytest.mark.parametrize("forgery", sorted(FORGERIES))
-def test_a_forged_token_opens_nothing(standing: Standing, forgery: str) -> None:
+def test_a_forged_token_opens_nothing(standing, forgery):
     token = issue(standing)
     with pytest.raises(TokenRefused) as refused:
         grant_of(standing.services.verifier, FORGERIES[forgery](standing, token))
     assert ANA.patient not in str(refused.value)
 
 
-def test_a_token_of_another_type_opens_nothing(standing: Standing) -> None:
+def test_a_token_of_another_type_opens_nothing(standing):
     header, claims = parts(issue(standing))
     key = standing.services.keys.signing("access")
     for kind in ("JWT", "id+jwt", None):
@@ -118,7 +117,7 @@ def test_a_token_of_another_type_opens_nothing(standing: Standing) -> None:
             grant_of(standing.services.verifier, token)
 
 
-def test_a_token_is_over_when_it_said_it_would_be(standing: Standing) -> None:
+def test_a_token_is_over_when_it_said_it_would_be(standing):
     token = issue(standing)
     assert grant_of(standing.services.verifier, token).patient == ANA.patient
     standing.clock.move(seconds=600)
@@ -129,39 +128,37 @@ def test_a_token_is_over_when_it_said_it_would_be(standing: Standing) -> None:
         standing.services.verifier.decode(token)
 
 
-def test_a_token_never_outlives_the_consent(standing: Standing) -> None:
+def test_a_token_never_outlives_the_consent(standing, browser):
     issued = standing.register(PUBLIC)
-    with standing.client() as browser:
-        code = acting.launched(browser, issued.app.client_id, form={"days": "30"})["code"]
-        first = acting.redeem(browser, issued, code).json()
-        assert first["expires_in"] == 600
-        token = first["refresh_token"]
-        standing.clock.move(days=29, hours=23, minutes=55)
-        body = acting.refresh(browser, issued, token).json()
+    code = acting.launched(browser, issued.app.client_id, form={"days": "30"})["code"]
+    first = acting.redeem(browser, issued, code).json()
+    assert first["expires_in"] == 600
+    token = first["refresh_token"]
+    standing.clock.move(days=29, hours=23, minutes=55)
+    body = acting.refresh(browser, issued, token).json()
     assert body["expires_in"] <= 300
     _, claims = parts(body["access_token"])
     assert claims["exp"] - claims["iat"] == body["expires_in"]
 
 
-def test_revoking_on_the_members_page_ends_tokens_at_once(standing: Standing) -> None:
+def test_revoking_on_the_members_page_ends_tokens_at_once(standing, browser):
     token = issue(standing)
     assert grant_of(standing.services.verifier, token)
-    with standing.client() as browser:
-        page = browser.get("/member")
-        signed_in = browser.post(
-            "/member/sign-in",
-            data={**acting.hidden(page), "username": "ana", "password": acting.PASSWORD},
-        )
-        page = browser.get(signed_in.headers["location"])
-        assert "Claims Compass" in page.text
-        answer = browser.post("/member/revoke", data=acting.hidden(page))
-        assert answer.status_code == 303
-        assert "No app has access" in browser.get("/member").text
+    page = browser.get("/member")
+    signed_in = browser.post(
+        "/member/sign-in",
+        data={**acting.hidden(page), "username": "ana", "password": acting.PASSWORD},
+    )
+    page = browser.get(signed_in.headers["location"])
+    assert "Claims Compass" in page.text
+    answer = browser.post("/member/revoke", data=acting.hidden(page))
+    assert answer.status_code == 303
+    assert "No app has access" in browser.get("/member").text
     with pytest.raises(TokenRefused):
         grant_of(standing.services.verifier, token)
 
 
-def test_another_process_knows_of_it_within_ten_seconds(standing: Standing) -> None:
+def test_another_process_knows_of_it_within_ten_seconds(standing):
     token = issue(standing)
     url = str(standing.services.database.engine.url)
     with stand_up(standing.folder, url=url, clock=standing.clock) as other:
@@ -173,7 +170,7 @@ def test_another_process_knows_of_it_within_ten_seconds(standing: Standing) -> N
             grant_of(other.services.verifier, token)
 
 
-def test_a_disabled_app_reads_nothing_and_an_enabled_one_again(standing: Standing) -> None:
+def test_a_disabled_app_reads_nothing_and_an_enabled_one_again(standing):
     token = issue(standing)
     (app,) = standing.services.apps.all()
     standing.services.apps.disable(app.client_id)
@@ -186,9 +183,7 @@ def test_a_disabled_app_reads_nothing_and_an_enabled_one_again(standing: Standin
         grant_of(standing.services.verifier, token)
 
 
-def test_where_the_list_cannot_be_read_tokens_are_refused_after_half_a_minute(
-    standing: Standing,
-) -> None:
+def test_where_the_list_cannot_be_read_tokens_are_refused_after_half_a_minute(standing):
     token = issue(standing)
     verifier = standing.services.verifier
     assert grant_of(verifier, token)
@@ -204,7 +199,7 @@ def test_where_the_list_cannot_be_read_tokens_are_refused_after_half_a_minute(
     assert grant_of(verifier, token)
 
 
-def test_keys_rotate_without_ending_tokens_and_are_announced_before(standing: Standing) -> None:
+def test_keys_rotate_without_ending_tokens_and_are_announced_before(standing):
     token = issue(standing)
     keys = standing.services.keys
 
@@ -227,7 +222,7 @@ def test_keys_rotate_without_ending_tokens_and_are_announced_before(standing: St
         standing.services.verifier.decode(token)
 
 
-def test_a_rotation_by_hand_signs_with_new_keys_at_once(standing: Standing) -> None:
+def test_a_rotation_by_hand_signs_with_new_keys_at_once(standing):
     token = issue(standing)
     before = standing.services.keys.signing("access").kid
     standing.services.keys.rotate()
@@ -236,7 +231,7 @@ def test_a_rotation_by_hand_signs_with_new_keys_at_once(standing: Standing) -> N
     assert parts(issue(standing))[0]["kid"] != before
 
 
-def test_stored_keys_are_no_use_without_the_secret(standing: Standing, tmp_path: Path) -> None:
+def test_stored_keys_are_no_use_without_the_secret(standing, tmp_path):
     issue(standing)
     raw = b"".join(path.read_bytes() for path in standing.folder.glob("auth.db*"))
     assert b'"d":' not in raw.replace(b" ", b"")
@@ -248,7 +243,7 @@ def test_stored_keys_are_no_use_without_the_secret(standing: Standing, tmp_path:
         other.services.keys.signing("access")
 
 
-def test_a_crowd_of_requests_reads_the_list_once(standing: Standing) -> None:
+def test_a_crowd_of_requests_reads_the_list_once(standing):
     token = issue(standing)
     verifier, revocations = standing.services.verifier, standing.services.revocations
     count = 0
@@ -270,9 +265,7 @@ def test_a_crowd_of_requests_reads_the_list_once(standing: Standing) -> None:
     assert count == 1
 
 
-def test_a_slow_look_at_the_list_does_not_bring_back_what_was_revoked_meanwhile(
-    standing: Standing,
-) -> None:
+def test_a_slow_look_at_the_list_does_not_bring_back_what_was_revoked_meanwhile(standing):
     """Two threads read the list: the one that began first must not be the one that is believed."""
     token = issue(standing)
     verifier, revocations = standing.services.verifier, standing.services.revocations
@@ -301,9 +294,7 @@ def test_a_slow_look_at_the_list_does_not_bring_back_what_was_revoked_meanwhile(
         asyncio.run(verifier.grant_of(token))
 
 
-def test_what_was_revoked_here_is_refused_while_another_request_still_reads_the_list(
-    standing: Standing,
-) -> None:
+def test_what_was_revoked_here_is_refused_while_another_request_still_reads_the_list(standing):
     token = issue(standing)
     verifier, revocations = standing.services.verifier, standing.services.revocations
     grant = asyncio.run(verifier.grant_of(token))
@@ -325,7 +316,7 @@ def test_what_was_revoked_here_is_refused_while_another_request_still_reads_the_
     reading.join(5)
 
 
-def test_the_audience_is_the_fhir_base_and_nothing_else(standing: Standing) -> None:
+def test_the_audience_is_the_fhir_base_and_nothing_else(standing):
     _, claims = parts(issue(standing))
     assert claims["aud"] == FHIR
     assert claims["iss"] == acting.BASE

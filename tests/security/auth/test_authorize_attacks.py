@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
 from etl.auth.database_tables import App
 from etl.auth.records import InvalidForm
-from etl.auth.registration import AppDraft, redirect_uri_problem
+from etl.auth.registration import redirect_uri_problem
 from tests.integration.auth import standing as acting
-from tests.integration.auth.standing import ANA, BASE, BEN, CALLBACK, DRAFT, PUBLIC, Standing
+from tests.integration.auth.standing import ANA, BASE, BEN, CALLBACK, DRAFT, PUBLIC
 
 LOOPBACK = "http://127.0.0.1:8765/done"
 
@@ -36,20 +35,14 @@ LOOPBACK = "http://127.0.0.1:8765/done"
         "",
     ],
 )
-def test_only_the_very_redirect_uri_is_taken_and_an_error_goes_to_no_other(
-    standing: Standing, uri: str
-) -> None:
-    issued = standing.register()
-    with standing.client() as browser:
-        answer = browser.get(
-            "/oauth/authorize", params=acting.asking(issued.app.client_id, redirect_uri=uri)
-        )
+def test_only_the_very_redirect_uri_is_taken_and_an_error_goes_to_no_other(issued, browser, uri):
+    answer = acting.ask(browser, issued.app.client_id, redirect_uri=uri)
     assert answer.status_code == 400
     assert "location" not in answer.headers
     assert "evil" not in answer.text
 
 
-def test_the_port_of_a_loopback_address_may_differ_and_nothing_else(standing: Standing) -> None:
+def test_the_port_of_a_loopback_address_may_differ_and_nothing_else(standing, browser):
     issued = standing.register(PUBLIC, redirect_uris=(LOOPBACK,))
     cases = {
         "http://127.0.0.1:9999/done": 200,
@@ -61,11 +54,9 @@ def test_the_port_of_a_loopback_address_may_differ_and_nothing_else(standing: St
         "http://127.0.0.1:0/done": 400,
         "http://127.0.0.1:00000/done": 400,
     }
-    with standing.client() as browser:
-        for uri, status in cases.items():
-            asking = acting.asking(issued.app.client_id, redirect_uri=uri)
-            answer = browser.get("/oauth/authorize", params=asking)
-            assert answer.status_code == status, uri
+    for uri, status in cases.items():
+        answer = acting.ask(browser, issued.app.client_id, redirect_uri=uri)
+        assert answer.status_code == status, uri
 
 
 @pytest.mark.parametrize(
@@ -78,7 +69,7 @@ def test_the_port_of_a_loopback_address_may_differ_and_nothing_else(standing: St
         "http://127.0.0.1:0/done", "http://localhost:0/done", "https://app.example:0/callback",
     ],
 )  # fmt: skip
-def test_redirect_uris_that_leak_codes_cannot_be_registered(standing: Standing, uri: str) -> None:
+def test_redirect_uris_that_leak_codes_cannot_be_registered(standing, uri):
     assert redirect_uri_problem(uri)
     with pytest.raises(InvalidForm):
         standing.register(redirect_uris=(uri,))
@@ -95,38 +86,30 @@ def test_redirect_uris_that_leak_codes_cannot_be_registered(standing: Standing, 
         {"code_challenge": "short"},
     ],
 )
-def test_there_is_no_way_around_pkce_with_s256(
-    standing: Standing, draft: AppDraft, changes: dict[str, str | None]
-) -> None:
+def test_there_is_no_way_around_pkce_with_s256(standing, browser, draft, changes):
     issued = standing.register(draft)
-    with standing.client() as browser:
-        asking = acting.asking(issued.app.client_id, **changes)
-        back = acting.returned(browser.get("/oauth/authorize", params=asking))
+    back = acting.returned(acting.ask(browser, issued.app.client_id, **changes))
     assert back["error"] == "invalid_request"
     assert "code" not in back
 
 
-def test_a_verifier_without_a_challenge_is_refused(standing: Standing) -> None:
+def test_a_verifier_without_a_challenge_is_refused(standing, browser):
     """PKCE downgrade (RFC 9700 section 4.8.2): the attacker took the challenge out."""
     issued = standing.register(plain_launch=True)
-    with standing.client() as browser:
-        back = acting.launched(
-            browser, issued.app.client_id, code_challenge=None, code_challenge_method=None
-        )
-        answer = acting.redeem(browser, issued, back["code"])
+    back = acting.launched(
+        browser, issued.app.client_id, code_challenge=None, code_challenge_method=None
+    )
+    answer = acting.redeem(browser, issued, back["code"])
     assert answer.status_code == 400
     assert answer.json()["error"] == "invalid_request"
 
 
-def test_only_an_app_that_the_payer_exempted_may_leave_pkce_state_and_aud_out(
-    standing: Standing,
-) -> None:
+def test_only_an_app_that_the_payer_exempted_may_leave_pkce_state_and_aud_out(standing, browser):
     plain = standing.register(plain_launch=True)
     other = standing.register()
     bare = {"response_type": "code", "redirect_uri": CALLBACK}
-    with standing.client() as browser:
-        fine = browser.get("/oauth/authorize", params={**bare, "client_id": plain.app.client_id})
-        refused = browser.get("/oauth/authorize", params={**bare, "client_id": other.app.client_id})
+    fine = browser.get("/oauth/authorize", params={**bare, "client_id": plain.app.client_id})
+    refused = browser.get("/oauth/authorize", params={**bare, "client_id": other.app.client_id})
     assert fine.status_code == 200
     assert acting.returned(refused)["error"] in ("invalid_scope", "invalid_request")
     with pytest.raises(InvalidForm):
@@ -134,42 +117,29 @@ def test_only_an_app_that_the_payer_exempted_may_leave_pkce_state_and_aud_out(
 
 
 @pytest.mark.parametrize("aud", ["https://evil.example/fhir", f"{BASE}/fhir/../x", BASE, "x", None])
-def test_another_audience_is_refused(standing: Standing, aud: str | None) -> None:
-    issued = standing.register()
-    with standing.client() as browser:
-        asking = acting.asking(issued.app.client_id, aud=aud)
-        back = acting.returned(browser.get("/oauth/authorize", params=asking))
+def test_another_audience_is_refused(issued, browser, aud):
+    back = acting.returned(acting.ask(browser, issued.app.client_id, aud=aud))
     assert back["error"] == "invalid_request"
     assert "code" not in back
 
 
-def test_state_is_required(standing: Standing) -> None:
-    issued = standing.register()
-    with standing.client() as browser:
-        asking = acting.asking(issued.app.client_id, state=None)
-        back = acting.returned(browser.get("/oauth/authorize", params=asking))
+def test_state_is_required(issued, browser):
+    back = acting.returned(acting.ask(browser, issued.app.client_id, state=None))
     assert back["error"] == "invalid_request"
 
 
 @pytest.mark.parametrize("response_type", ["token", "id_token", "code token", 'co"de', "cöde", ""])
-def test_there_is_no_implicit_or_hybrid_flow(standing: Standing, response_type: str) -> None:
-    issued = standing.register()
-    with standing.client() as browser:
-        asking = acting.asking(issued.app.client_id, response_type=response_type)
-        answer = browser.get("/oauth/authorize", params=asking)
+def test_there_is_no_implicit_or_hybrid_flow(issued, browser, response_type):
+    answer = acting.ask(browser, issued.app.client_id, response_type=response_type)
     location = answer.headers.get("location", "")
     assert answer.status_code in (303, 400)
     assert "code=" not in location
     assert "access_token" not in location
 
 
-def test_a_request_without_response_type_is_told_what_is_missing(standing: Standing) -> None:
-    issued = standing.register()
-    with standing.client() as browser:
-        asking = acting.asking(issued.app.client_id, response_type=None)
-        back = acting.returned(browser.get("/oauth/authorize", params=asking))
-        asking = acting.asking("nobody", response_type=None)
-        page = browser.get("/oauth/authorize", params=asking)
+def test_a_request_without_response_type_is_told_what_is_missing(issued, browser):
+    back = acting.returned(acting.ask(browser, issued.app.client_id, response_type=None))
+    page = acting.ask(browser, "nobody", response_type=None)
     assert back["error"] == "unsupported_response_type"
     assert back["error_description"] == "'response_type' has to be code."
     assert (page.status_code, "location" in page.headers) == (400, False)
@@ -184,36 +154,25 @@ def test_a_request_without_response_type_is_told_what_is_missing(standing: Stand
         "patient/Observation.rs", "admin",
     ],
 )  # fmt: skip
-def test_scopes_that_write_or_reach_beyond_the_member_are_refused(
-    standing: Standing, scope: str
-) -> None:
-    issued = standing.register()
-    with standing.client() as browser:
-        asking = acting.asking(issued.app.client_id, scope=scope)
-        back = acting.returned(browser.get("/oauth/authorize", params=asking))
+def test_scopes_that_write_or_reach_beyond_the_member_are_refused(issued, browser, scope):
+    back = acting.returned(acting.ask(browser, issued.app.client_id, scope=scope))
     assert back["error"] == "invalid_scope"
     assert "No scope" in back["error_description"]
     if scope != "launch/patient openid":
         assert f"{scope} " in back["error_description"]
 
 
-def test_scopes_that_can_never_be_granted_are_dropped_and_the_rest_is_granted(
-    standing: Standing,
-) -> None:
-    issued = standing.register()
+def test_scopes_that_can_never_be_granted_are_dropped_and_the_rest_is_granted(issued, browser):
     scope = "launch launch/patient patient/*.write nonsense patient/*.rs system/*.read"
-    with standing.client() as browser:
-        body = acting.tokens(browser, issued, scope=scope)
+    body = acting.tokens(browser, issued, scope=scope)
     assert body["scope"] == "launch/patient patient/*.rs"
 
 
-def test_a_refresh_that_asks_for_more_learns_which_scope_that_is(standing: Standing) -> None:
-    issued = standing.register()
-    with standing.client() as browser:
-        body = acting.tokens(browser, issued, scope="launch/patient offline_access patient/*.s")
-        answer = acting.refresh(
-            browser, issued, body["refresh_token"], scope="patient/Coverage.r patient/*.write"
-        )
+def test_a_refresh_that_asks_for_more_learns_which_scope_that_is(issued, browser):
+    body = acting.tokens(browser, issued, scope="launch/patient offline_access patient/*.s")
+    answer = acting.refresh(
+        browser, issued, body["refresh_token"], scope="patient/Coverage.r patient/*.write"
+    )
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_scope")
     assert answer.json()["error_description"] == (
         "The scope is wider than what was granted: patient/Coverage.r was not granted; "
@@ -221,94 +180,74 @@ def test_a_refresh_that_asks_for_more_learns_which_scope_that_is(standing: Stand
     )
 
 
-def test_a_request_that_names_no_app_learns_that_the_client_id_is_missing(
-    standing: Standing,
-) -> None:
-    with standing.client() as browser:
-        answer = browser.post(
-            "/oauth/token", data={"grant_type": "refresh_token", "refresh_token": "x"}
-        )
+def test_a_request_that_names_no_app_learns_that_the_client_id_is_missing(browser):
+    answer = browser.post(
+        "/oauth/token", data={"grant_type": "refresh_token", "refresh_token": "x"}
+    )
     assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
     assert "'client_id' is missing" in answer.json()["error_description"]
 
 
-def test_an_app_gets_no_scope_that_it_is_not_registered_for(standing: Standing) -> None:
+def test_an_app_gets_no_scope_that_it_is_not_registered_for(standing, browser):
     issued = standing.register(scopes=("launch/patient", "patient/Coverage.rs"))
-    with standing.client() as browser:
-        body = acting.tokens(
-            browser,
-            issued,
-            scope="launch/patient openid offline_access patient/*.rs user/Patient.rs",
-        )
+    body = acting.tokens(
+        browser,
+        issued,
+        scope="launch/patient openid offline_access patient/*.rs user/Patient.rs",
+    )
     assert body["scope"] == "launch/patient patient/Coverage.rs"
     assert "refresh_token" not in body
 
 
-def test_the_consent_form_cannot_widen_what_was_asked_for(standing: Standing) -> None:
-    issued = standing.register()
-    with standing.client() as browser:
-        body = acting.tokens(
-            browser,
-            issued,
-            scope="patient/Coverage.rs",
-            form={
-                "type": ["Coverage", "Patient", "ExplanationOfBenefit", "*"],
-                "identity": "yes",
-                "long_lived": "yes",
-                "days": "99999",
-                "scope": "patient/*.rs",
-                "patient": BEN.patient,
-            },
-        )
+def test_the_consent_form_cannot_widen_what_was_asked_for(standing, issued, browser):
+    body = acting.tokens(
+        browser,
+        issued,
+        scope="patient/Coverage.rs",
+        form={
+            "type": ["Coverage", "Patient", "ExplanationOfBenefit", "*"],
+            "identity": "yes",
+            "long_lived": "yes",
+            "days": "99999",
+            "scope": "patient/*.rs",
+            "patient": BEN.patient,
+        },
+    )
     assert body["scope"] == "patient/Coverage.rs"
     assert body["patient"] == ANA.patient
     (consent,) = standing.services.consents.of_patient(ANA.patient)
     assert (consent.expires - consent.given).total_seconds() <= 660
 
 
-def test_a_term_that_is_not_offered_is_not_taken(standing: Standing) -> None:
-    issued = standing.register()
-    with standing.client() as browser:
-        acting.tokens(browser, issued, form={"days": "99999"})
+def test_a_term_that_is_not_offered_is_not_taken(standing, issued, browser):
+    acting.tokens(browser, issued, form={"days": "99999"})
     (consent,) = standing.services.consents.of_patient(ANA.patient)
     assert (consent.expires - consent.given).days == 90
 
 
-def test_who_answers_stands_in_every_redirect_so_that_servers_cannot_be_mixed_up(
-    standing: Standing,
-) -> None:
-    issued = standing.register()
-    with standing.client() as browser:
-        error = browser.get(
-            "/oauth/authorize", params=acting.asking(issued.app.client_id, scope="nonsense")
-        )
-        assert acting.returned(error)["iss"] == BASE
-        assert acting.launched(browser, issued.app.client_id)["iss"] == BASE
+def test_who_answers_stands_in_every_redirect_so_that_servers_cannot_be_mixed_up(issued, browser):
+    error = acting.ask(browser, issued.app.client_id, scope="nonsense")
+    assert acting.returned(error)["iss"] == BASE
+    assert acting.launched(browser, issued.app.client_id)["iss"] == BASE
 
 
-def test_a_parameter_that_is_there_twice_is_refused(standing: Standing) -> None:
-    issued = standing.register()
+def test_a_parameter_that_is_there_twice_is_refused(issued, browser):
     asking: dict[str, str | list[str]] = {**acting.asking(issued.app.client_id)}
     asking["redirect_uri"] = [CALLBACK, "https://evil.example"]
-    with standing.client() as browser:
-        answer = browser.get("/oauth/authorize", params=asking)
+    answer = browser.get("/oauth/authorize", params=asking)
     assert answer.status_code == 400
     assert "location" not in answer.headers
 
 
-def test_request_objects_are_refused_and_never_fetched(standing: Standing) -> None:
-    issued = standing.register()
-    with standing.client() as browser:
-        asking = acting.asking(issued.app.client_id, request_uri="https://evil.example/request")
-        back = acting.returned(browser.get("/oauth/authorize", params=asking))
+def test_request_objects_are_refused_and_never_fetched(issued, browser):
+    back = acting.returned(
+        acting.ask(browser, issued.app.client_id, request_uri="https://evil.example/request")
+    )
     assert back["error"] == "invalid_request"
 
 
 @pytest.mark.parametrize("status", ["pending", "disabled", "deleted", "unknown"])
-def test_an_app_that_may_not_work_gets_as_far_as_an_unknown_one(
-    standing: Standing, status: str
-) -> None:
-    issued = standing.register()
+def test_an_app_that_may_not_work_gets_as_far_as_an_unknown_one(standing, issued, browser, status):
     apps, client_id = standing.services.apps, issued.app.client_id
     if status == "disabled":
         apps.disable(client_id)
@@ -319,19 +258,16 @@ def test_an_app_that_may_not_work_gets_as_far_as_an_unknown_one(
             session.get_one(App, client_id).status = "pending"
     else:
         client_id = "unknown"
-    with standing.client() as browser:
-        answer = browser.get("/oauth/authorize", params=acting.asking(client_id))
+    answer = acting.ask(browser, client_id)
     assert answer.status_code == 400
     assert "location" not in answer.headers
 
 
-def test_pages_cannot_be_framed_scripted_cached_or_told_on(standing: Standing) -> None:
-    issued = standing.register()
-    with standing.client() as browser:
-        page = browser.get("/oauth/authorize", params=acting.asking(issued.app.client_id))
-        consent = acting.sign_in(browser, page)
-        answer = acting.decide(browser, consent)
-        member = browser.get("/member")
+def test_pages_cannot_be_framed_scripted_cached_or_told_on(issued, browser):
+    page = acting.ask(browser, issued.app.client_id)
+    consent = acting.sign_in(browser, page)
+    answer = acting.decide(browser, consent)
+    member = browser.get("/member")
     for one in (page, consent, answer, member):
         policy = one.headers["content-security-policy"]
         assert "frame-ancestors 'none'" in policy
@@ -348,36 +284,32 @@ def test_pages_cannot_be_framed_scripted_cached_or_told_on(standing: Standing) -
     assert "https://app.example" in consent.headers["content-security-policy"]
 
 
-def test_after_a_form_with_a_password_the_redirect_forgets_the_body(standing: Standing) -> None:
+def test_after_a_form_with_a_password_the_redirect_forgets_the_body(issued, browser):
     """RFC 9700 section 4.12: 303, so that no browser sends the password on."""
-    issued = standing.register()
-    with standing.client() as browser:
-        page = browser.get("/oauth/authorize", params=acting.asking(issued.app.client_id))
-        answer = browser.post(
-            "/oauth/sign-in",
-            data={**acting.hidden(page), "username": "ana", "password": acting.PASSWORD},
-        )
+    page = acting.ask(browser, issued.app.client_id)
+    answer = browser.post(
+        "/oauth/sign-in",
+        data={**acting.hidden(page), "username": "ana", "password": acting.PASSWORD},
+    )
     assert answer.status_code == 303
     assert answer.headers["location"] == "/oauth/consent"
 
 
-def test_what_an_app_says_of_itself_is_shown_as_text(standing: Standing) -> None:
+def test_what_an_app_says_of_itself_is_shown_as_text(standing, browser):
     issued = standing.register(
         name="<script>alert(1)</script>", description='"><img src=x onerror=alert(1)>'
     )
-    with standing.client() as browser:
-        page = browser.get("/oauth/authorize", params=acting.asking(issued.app.client_id))
-        consent = acting.sign_in(browser, page)
+    page = acting.ask(browser, issued.app.client_id)
+    consent = acting.sign_in(browser, page)
     assert "<script>" not in page.text + consent.text
     assert "<img" not in consent.text
 
 
-def test_another_site_cannot_sign_a_member_in(standing: Standing) -> None:
+def test_another_site_cannot_sign_a_member_in(standing, issued):
     """CSRF on the sign-in: the victim would act in the attacker's account."""
-    issued = standing.register()
     with standing.client() as attacker, standing.client() as victim:
-        page = attacker.get("/oauth/authorize", params=acting.asking(issued.app.client_id))
-        victim.get("/oauth/authorize", params=acting.asking(issued.app.client_id))
+        page = acting.ask(attacker, issued.app.client_id)
+        acting.ask(victim, issued.app.client_id)
         answer = victim.post(
             "/oauth/sign-in",
             data={**acting.hidden(page), "username": "ana", "password": acting.PASSWORD},
@@ -387,14 +319,13 @@ def test_another_site_cannot_sign_a_member_in(standing: Standing) -> None:
     assert bare.status_code == 403
 
 
-def test_another_site_cannot_consent_for_a_member(standing: Standing) -> None:
+def test_another_site_cannot_consent_for_a_member(standing, issued):
     """CSRF on the consent: with the victim's cookies, yet without a token of the page."""
-    issued = standing.register()
     evil = standing.register(name="Evil")
     with standing.client() as victim, standing.client() as attacker:
-        page = victim.get("/oauth/authorize", params=acting.asking(issued.app.client_id))
+        page = acting.ask(victim, issued.app.client_id)
         consent = acting.sign_in(victim, page)
-        theirs = attacker.get("/oauth/authorize", params=acting.asking(evil.app.client_id))
+        theirs = acting.ask(attacker, evil.app.client_id)
         everything = {**acting.ticked(consent), "decision": "allow"}
         own = acting.hidden(consent)
         no_token = victim.post("/oauth/consent", data={**everything, "request": own["request"]})
@@ -415,54 +346,47 @@ def test_another_site_cannot_consent_for_a_member(standing: Standing) -> None:
     assert standing.services.consents.of_patient(ANA.patient) == ()
 
 
-def test_a_forged_authorization_request_is_no_use(standing: Standing) -> None:
-    issued = standing.register()
-    with standing.client() as browser:
-        page = browser.get("/oauth/authorize", params=acting.asking(issued.app.client_id))
-        consent = acting.sign_in(browser, page)
-        sealed = acting.hidden(consent)["request"]
-        changed = sealed[:-4] + ("AAAA" if not sealed.endswith("AAAA") else "BBBB")
-        answer = acting.decide(browser, consent, request=changed)
+def test_a_forged_authorization_request_is_no_use(issued, browser):
+    page = acting.ask(browser, issued.app.client_id)
+    consent = acting.sign_in(browser, page)
+    sealed = acting.hidden(consent)["request"]
+    changed = sealed[:-4] + ("AAAA" if not sealed.endswith("AAAA") else "BBBB")
+    answer = acting.decide(browser, consent, request=changed)
     assert answer.status_code == 403
 
 
-def test_without_a_fresh_sign_in_there_is_no_consent(standing: Standing) -> None:
-    issued = standing.register()
-    with standing.client() as browser:
-        acting.tokens(browser, issued)
-        browser.get("/oauth/authorize", params=acting.asking(issued.app.client_id))
-        again = browser.get("/oauth/consent")
-        member = browser.get("/member")
-        assert "Sign in" in member.text
+def test_without_a_fresh_sign_in_there_is_no_consent(issued, browser):
+    acting.tokens(browser, issued)
+    acting.ask(browser, issued.app.client_id)
+    again = browser.get("/oauth/consent")
+    member = browser.get("/member")
+    assert "Sign in" in member.text
     assert again.status_code in (400, 403)
 
 
-def test_a_sign_in_is_good_for_the_request_that_it_was_for_alone(standing: Standing) -> None:
+def test_a_sign_in_is_good_for_the_request_that_it_was_for_alone(standing, browser):
     """Another app's page sends the browser to its own request while the member is deciding."""
     issued, other = standing.register(), standing.register(name="Another One")
-    with standing.client() as browser:
-        page = browser.get("/oauth/authorize", params=acting.asking(issued.app.client_id))
-        consent = acting.sign_in(browser, page)
-        theirs = browser.get("/oauth/authorize", params=acting.asking(other.app.client_id))
-        sealed = acting.hidden(theirs)["request"]
-        forced = acting.decide(browser, consent, request=sealed)
-        name = standing.services.browsers.name("request")
-        cookies = {one.name: one.value for one in browser.cookies.jar} | {name: sealed}
-        header = "; ".join(f"{one}={value}" for one, value in cookies.items())
-        shown = browser.get("/oauth/consent", headers={"cookie": header})
-        fine = acting.decide(browser, consent)
+    page = acting.ask(browser, issued.app.client_id)
+    consent = acting.sign_in(browser, page)
+    theirs = acting.ask(browser, other.app.client_id)
+    sealed = acting.hidden(theirs)["request"]
+    forced = acting.decide(browser, consent, request=sealed)
+    name = standing.services.browsers.name("request")
+    cookies = {one.name: one.value for one in browser.cookies.jar} | {name: sealed}
+    header = "; ".join(f"{one}={value}" for one, value in cookies.items())
+    shown = browser.get("/oauth/consent", headers={"cookie": header})
+    fine = acting.decide(browser, consent)
     assert forced.status_code == shown.status_code == 403
     assert "code" in acting.returned(fine)
 
 
-def test_cookies_are_for_this_host_tls_and_http_alone(standing: Standing) -> None:
-    issued = standing.register()
-    with standing.client() as browser:
-        page = browser.get("/oauth/authorize", params=acting.asking(issued.app.client_id))
-        signed_in = browser.post(
-            "/oauth/sign-in",
-            data={**acting.hidden(page), "username": "ana", "password": acting.PASSWORD},
-        )
+def test_cookies_are_for_this_host_tls_and_http_alone(issued, browser):
+    page = acting.ask(browser, issued.app.client_id)
+    signed_in = browser.post(
+        "/oauth/sign-in",
+        data={**acting.hidden(page), "username": "ana", "password": acting.PASSWORD},
+    )
     cookies = [
         *page.headers.get_list("set-cookie"),
         *signed_in.headers.get_list("set-cookie"),
@@ -476,11 +400,9 @@ def test_cookies_are_for_this_host_tls_and_http_alone(standing: Standing) -> Non
         assert "domain=" not in lowered
 
 
-def test_a_code_goes_nowhere_but_into_the_redirect(standing: Standing) -> None:
-    issued = standing.register()
-    with standing.client() as browser:
-        page = browser.get("/oauth/authorize", params=acting.asking(issued.app.client_id))
-        answer = acting.decide(browser, acting.sign_in(browser, page))
+def test_a_code_goes_nowhere_but_into_the_redirect(issued, browser):
+    page = acting.ask(browser, issued.app.client_id)
+    answer = acting.decide(browser, acting.sign_in(browser, page))
     parts = urlsplit(answer.headers["location"])
     assert f"{parts.scheme}://{parts.netloc}{parts.path}" == CALLBACK
     assert sorted(dict(parse_qsl(parts.query))) == ["code", "iss", "state"]
@@ -488,35 +410,28 @@ def test_a_code_goes_nowhere_but_into_the_redirect(standing: Standing) -> None:
     assert answer.text == ""
 
 
-def test_a_redirect_uri_with_a_query_keeps_it(standing: Standing) -> None:
+def test_a_redirect_uri_with_a_query_keeps_it(standing, browser):
     uri = f"{CALLBACK}?tenant=7"
     issued = standing.register(redirect_uris=(uri,))
-    with standing.client() as browser:
-        back = acting.launched(browser, issued.app.client_id, redirect_uri=uri)
+    back = acting.launched(browser, issued.app.client_id, redirect_uri=uri)
     assert back["tenant"] == "7"
 
 
-def test_no_other_site_may_read_the_authorize_page(standing: Standing) -> None:
-    issued = standing.register()
-    with standing.client() as browser:
-        page = browser.get(
-            "/oauth/authorize",
-            params=acting.asking(issued.app.client_id),
-            headers={"origin": "https://app.example"},
-        )
+def test_no_other_site_may_read_the_authorize_page(issued, browser):
+    page = browser.get(
+        "/oauth/authorize",
+        params=acting.asking(issued.app.client_id),
+        headers={"origin": "https://app.example"},
+    )
     assert "access-control-allow-origin" not in page.headers
 
 
-def test_prompt_none_shows_no_page(standing: Standing) -> None:
-    issued = standing.register()
-    with standing.client() as browser:
-        answer = browser.get(
-            "/oauth/authorize", params=acting.asking(issued.app.client_id, prompt="none")
-        )
+def test_prompt_none_shows_no_page(issued, browser):
+    answer = acting.ask(browser, issued.app.client_id, prompt="none")
     assert acting.returned(answer)["error"] == "login_required"
 
 
-def test_in_production_an_app_waits_and_what_changes_waits_again(tmp_path: Path) -> None:
+def test_in_production_an_app_waits_and_what_changes_waits_again(tmp_path):
     with acting.stand_up(tmp_path, sandbox=False) as standing:
         apps = standing.services.apps
         issued = standing.register(plain_launch=True)

@@ -18,7 +18,7 @@ from etl.auth.configuration import DemoDirectory
 from etl.auth.records import DemoMember
 from etl.auth.yearly_numbers import yearly_numbers
 from tests.integration.auth import standing as acting
-from tests.integration.auth.standing import PUBLIC, Standing, stand_up
+from tests.integration.auth.standing import PUBLIC, stand_up
 
 NAME = "Markedname Planted"
 MEMBER_PASSWORD = "marked-member-password"  # noqa: S105 - planted
@@ -30,9 +30,7 @@ def everything_written(folder: Path, log: pytest.LogCaptureFixture, printed: str
     return files + logged.encode() + printed.encode()
 
 
-def test_no_secret_and_no_name_is_in_database_audit_trail_or_log(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_no_secret_and_no_name_is_in_database_audit_trail_or_log(tmp_path, caplog, capfd):
     caplog.set_level(logging.DEBUG)
     member = DemoMember("ana", NAME, acting.ANA.patient)
     planted: list[str] = [NAME, MEMBER_PASSWORD]
@@ -49,7 +47,7 @@ def test_no_secret_and_no_name_is_in_database_audit_trail_or_log(
         confidential, public = standing.register(), standing.register(PUBLIC)
         fresh = services.apps.rotate_secret(confidential.app.client_id)
         planted += [str(confidential.secret), str(fresh.secret)]
-        page = browser.get("/oauth/authorize", params=acting.asking(public.app.client_id))
+        page = acting.ask(browser, public.app.client_id)
         acting.sign_in(browser, page, password=f"x{MEMBER_PASSWORD}")
         consent = acting.sign_in(browser, page, password=MEMBER_PASSWORD)
         assert NAME in consent.text
@@ -71,29 +69,23 @@ def test_no_secret_and_no_name_is_in_database_audit_trail_or_log(
     assert [one for one in planted if one and one.encode() in written] == []
 
 
-def test_an_error_says_nothing_of_what_was_sent(standing: Standing) -> None:
-    issued = standing.register()
-    with standing.client() as browser:
-        for answer in (
-            acting.redeem(browser, issued, "marked-code"),
-            acting.refresh(browser, issued, "marked-token"),
-            acting.redeem(browser, Issued(issued.app, "marked-secret"), "marked-code"),
-            browser.get(
-                "/oauth/authorize",
-                params=acting.asking(issued.app.client_id, redirect_uri="https://marked.example"),
-            ),
-        ):
-            assert answer.status_code >= 400
-            assert "marked" not in answer.text
+def test_an_error_says_nothing_of_what_was_sent(issued, browser):
+    for answer in (
+        acting.redeem(browser, issued, "marked-code"),
+        acting.refresh(browser, issued, "marked-token"),
+        acting.redeem(browser, Issued(issued.app, "marked-secret"), "marked-code"),
+        acting.ask(browser, issued.app.client_id, redirect_uri="https://marked.example"),
+    ):
+        assert answer.status_code >= 400
+        assert "marked" not in answer.text
 
 
-def test_values_do_not_print_their_secrets(standing: Standing) -> None:
-    issued = standing.register()
+def test_values_do_not_print_their_secrets(standing, issued):
     assert str(issued.secret) not in repr(issued)
     assert "of tests only" not in repr(standing.services.configuration)
 
 
-def test_files_are_for_their_owner_alone(standing: Standing) -> None:
+def test_files_are_for_their_owner_alone(standing):
     standing.register()
     standing.services.trail.settle()
     files = [path for path in standing.folder.rglob("*") if path.is_file()]
@@ -102,23 +94,19 @@ def test_files_are_for_their_owner_alone(standing: Standing) -> None:
         assert path.stat().st_mode & 0o077 == 0, path.name
 
 
-def test_the_members_page_shows_what_was_read(standing: Standing) -> None:
-    issued = standing.register()
-    with standing.client() as browser:
-        acting.tokens(browser, issued)
-        (consent,) = standing.services.consents.of_patient(acting.ANA.patient)
-        for number in range(3):
-            asyncio.run(
-                standing.services.trail.record(
-                    acting.access(number, consent.id, issued.app.client_id)
-                )
-            )
-        page = browser.get("/member")
-        signed_in = browser.post(
-            "/member/sign-in",
-            data={**acting.hidden(page), "username": "ana", "password": acting.PASSWORD},
+def test_the_members_page_shows_what_was_read(standing, issued, browser):
+    acting.tokens(browser, issued)
+    (consent,) = standing.services.consents.of_patient(acting.ANA.patient)
+    for number in range(3):
+        asyncio.run(
+            standing.services.trail.record(acting.access(number, consent.id, issued.app.client_id))
         )
-        page = browser.get(signed_in.headers["location"])
+    page = browser.get("/member")
+    signed_in = browser.post(
+        "/member/sign-in",
+        data={**acting.hidden(page), "username": "ana", "password": acting.PASSWORD},
+    )
+    page = browser.get(signed_in.headers["location"])
     assert "Your claims" in page.text
     assert "1 March 2026" in page.text
     (day,) = standing.services.consents.history(acting.ANA.patient)
@@ -128,15 +116,13 @@ def test_the_members_page_shows_what_was_read(standing: Standing) -> None:
     assert numbers.members == 1
 
 
-def test_what_was_recorded_stands_in_the_file_before_the_answer(standing: Standing) -> None:
+def test_what_was_recorded_stands_in_the_file_before_the_answer(standing):
     asyncio.run(standing.services.trail.record(acting.access(1, "consent", "client")))
     (file,) = (standing.folder / "audit").iterdir()
     assert b'"request-1"' in file.read_bytes()
 
 
-def test_an_access_that_cannot_be_recorded_is_not_answered(
-    standing: Standing, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_access_that_cannot_be_recorded_is_not_answered(standing, monkeypatch):
     def full(*_: object) -> int:
         raise OSError(28, "no space left on device")
 
@@ -164,9 +150,7 @@ def test_an_access_that_cannot_be_recorded_is_not_answered(
         (None, "the file is missing"),
     ],
 )  # fmt: skip
-def test_a_change_of_the_audit_trail_is_noticed(
-    standing: Standing, damage: object, sentence: str
-) -> None:
+def test_a_change_of_the_audit_trail_is_noticed(standing, damage, sentence):
     for number in range(5):
         asyncio.run(standing.services.trail.record(acting.access(number, "consent", "client")))
     standing.services.trail.settle()
@@ -182,7 +166,7 @@ def test_a_change_of_the_audit_trail_is_noticed(
     assert any(sentence in problem for problem in after.problems), after.problems
 
 
-def test_a_file_that_the_server_never_wrote_is_noticed(standing: Standing) -> None:
+def test_a_file_that_the_server_never_wrote_is_noticed(standing):
     asyncio.run(standing.services.trail.record(acting.access(1, "consent", "client")))
     standing.services.trail.settle()
     folder = standing.folder / "audit"
@@ -194,12 +178,11 @@ def test_a_file_that_the_server_never_wrote_is_noticed(standing: Standing) -> No
     assert verify_trail((folder,), None).problems
 
 
-def test_every_change_of_a_grant_leaves_an_event(standing: Standing) -> None:
+def test_every_change_of_a_grant_leaves_an_event(standing, browser):
     issued = standing.register(PUBLIC)
-    with standing.client() as browser:
-        body = acting.tokens(browser, issued)
-        acting.refresh(browser, issued, body["refresh_token"])
-        acting.refresh(browser, issued, body["refresh_token"])
+    body = acting.tokens(browser, issued)
+    acting.refresh(browser, issued, body["refresh_token"])
+    acting.refresh(browser, issued, body["refresh_token"])
     (file,) = (standing.folder / "audit").iterdir()
     text = file.read_text()
     for action in (
@@ -209,11 +192,10 @@ def test_every_change_of_a_grant_leaves_an_event(standing: Standing) -> None:
         assert f'"code":"{action}"' in text, action
 
 
-def test_events_are_fhir(standing: Standing) -> None:
+def test_events_are_fhir(standing, browser):
     audit = pytest.importorskip("fhir.resources.R4B.auditevent")
     issued = standing.register()
-    with standing.client() as browser:
-        acting.tokens(browser, issued)
+    acting.tokens(browser, issued)
     search = acting.access(1, "consent", "client")
     for access in (search, search._replace(query="")):
         asyncio.run(standing.services.trail.record(access))

@@ -49,47 +49,39 @@ def signed(text: str) -> dict[str, str]:
     return {"client_assertion_type": ASSERTION, "client_assertion": text}
 
 
-def test_a_code_is_used_once_and_a_second_use_ends_what_it_opened(standing: Standing) -> None:
-    issued = standing.register()
-    with standing.client() as browser:
-        code = acting.launched(browser, issued.app.client_id)["code"]
-        first = acting.redeem(browser, issued, code)
-        second = acting.redeem(browser, issued, code)
-        body = first.json()
-        told = acting.introspect(browser, issued, body["access_token"])
-        later = acting.refresh(browser, issued, body["refresh_token"])
+def test_a_code_is_used_once_and_a_second_use_ends_what_it_opened(issued, browser):
+    code = acting.launched(browser, issued.app.client_id)["code"]
+    first = acting.redeem(browser, issued, code)
+    second = acting.redeem(browser, issued, code)
+    body = first.json()
+    told = acting.introspect(browser, issued, body["access_token"])
+    later = acting.refresh(browser, issued, body["refresh_token"])
     assert first.status_code == 200
     assert second.json()["error"] == "invalid_grant"
     assert told.json() == {"active": False}
     assert later.json()["error"] == "invalid_grant"
 
 
-def test_of_many_redemptions_at_once_one_at_most_succeeds(standing: Standing) -> None:
-    issued = standing.register()
-    with standing.client() as browser:
-        code = acting.launched(browser, issued.app.client_id)["code"]
+def test_of_many_redemptions_at_once_one_at_most_succeeds(standing, issued, browser):
+    code = acting.launched(browser, issued.app.client_id)["code"]
 
-        def once(_: int) -> Response:
-            with standing.client() as other:
-                return acting.redeem(other, issued, code)
+    def once(_: int) -> Response:
+        with standing.client() as other:
+            return acting.redeem(other, issued, code)
 
-        with ThreadPoolExecutor(8) as pool:
-            answers = list(pool.map(once, range(8)))
-        fine = [one.json() for one in answers if one.status_code == 200]
-        assert len(fine) <= 1
-        assert all(one.status_code in (200, 400) for one in answers)
-        for body in fine:  # seven of them were replays
-            assert acting.introspect(browser, issued, body["access_token"]).json() == {
-                "active": False
-            }
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(once, range(8)))
+    fine = [one.json() for one in answers if one.status_code == 200]
+    assert len(fine) <= 1
+    assert all(one.status_code in (200, 400) for one in answers)
+    for body in fine:  # seven of them were replays
+        assert acting.introspect(browser, issued, body["access_token"]).json() == {"active": False}
 
 
-def test_a_code_is_over_after_a_minute(standing: Standing) -> None:
-    issued = standing.register()
-    with standing.client() as browser:
-        code = acting.launched(browser, issued.app.client_id)["code"]
-        standing.clock.move(seconds=60)
-        answer = acting.redeem(browser, issued, code)
+def test_a_code_is_over_after_a_minute(standing, issued, browser):
+    code = acting.launched(browser, issued.app.client_id)["code"]
+    standing.clock.move(seconds=60)
+    answer = acting.redeem(browser, issued, code)
     assert answer.json()["error"] == "invalid_grant"
 
 
@@ -103,78 +95,66 @@ def test_a_code_is_over_after_a_minute(standing: Standing) -> None:
         ("short", "invalid_request"),
     ],
 )
-def test_a_stolen_code_without_its_verifier_is_no_use(
-    standing: Standing, verifier: str | None, error: str
-) -> None:
+def test_a_stolen_code_without_its_verifier_is_no_use(standing, browser, verifier, error):
     issued = standing.register(PUBLIC)
-    with standing.client() as browser:
-        code = acting.launched(browser, issued.app.client_id)["code"]
-        answer = acting.redeem(browser, issued, code, verifier=verifier)
-        after = acting.redeem(browser, issued, code)
+    code = acting.launched(browser, issued.app.client_id)["code"]
+    answer = acting.redeem(browser, issued, code, verifier=verifier)
+    after = acting.redeem(browser, issued, code)
     assert answer.status_code == 400
     assert answer.json()["error"] == error
     assert after.status_code == 400, "the code was burnt by the wrong try"
 
 
-def test_a_code_of_another_app_is_no_use(standing: Standing) -> None:
+def test_a_code_of_another_app_is_no_use(standing, browser):
     """Code injection: the attacker's own app redeems the victim's code."""
     issued, evil = standing.register(), standing.register(name="Evil")
-    with standing.client() as browser:
-        code = acting.launched(browser, issued.app.client_id)["code"]
-        stolen = acting.redeem(browser, evil, code)
-        own = acting.redeem(browser, issued, code)
+    code = acting.launched(browser, issued.app.client_id)["code"]
+    stolen = acting.redeem(browser, evil, code)
+    own = acting.redeem(browser, issued, code)
     assert stolen.json()["error"] == "invalid_grant"
     assert own.status_code == 200
 
 
-def test_a_code_comes_back_with_the_redirect_uri_that_it_went_to(standing: Standing) -> None:
+def test_a_code_comes_back_with_the_redirect_uri_that_it_went_to(standing, browser):
     other = "https://app.example/other"
     issued = standing.register(redirect_uris=(CALLBACK, other))
-    with standing.client() as browser:
-        code = acting.launched(browser, issued.app.client_id)["code"]
-        answer = acting.redeem(browser, issued, code, redirect_uri=other)
+    code = acting.launched(browser, issued.app.client_id)["code"]
+    answer = acting.redeem(browser, issued, code, redirect_uri=other)
     assert answer.json()["error"] == "invalid_grant"
 
 
-def test_a_wrong_secret_is_refused_with_a_challenge(standing: Standing) -> None:
-    issued = standing.register()
-    with standing.client() as browser:
-        code = acting.launched(browser, issued.app.client_id)["code"]
-        wrong = acting.redeem(browser, Issued(issued.app, "wrong"), code)
-        none = acting.redeem(browser, Issued(issued.app, None), code)
-        fine = acting.redeem(browser, issued, code)
+def test_a_wrong_secret_is_refused_with_a_challenge(issued, browser):
+    code = acting.launched(browser, issued.app.client_id)["code"]
+    wrong = acting.redeem(browser, Issued(issued.app, "wrong"), code)
+    none = acting.redeem(browser, Issued(issued.app, None), code)
+    fine = acting.redeem(browser, issued, code)
     assert wrong.status_code == 401
     assert wrong.headers["www-authenticate"].startswith("Basic")
     assert wrong.json()["error"] == none.json()["error"] == "invalid_client"
     assert fine.status_code == 200
 
 
-def test_a_rotated_secret_is_no_use_any_more(standing: Standing) -> None:
-    issued = standing.register()
+def test_a_rotated_secret_is_no_use_any_more(standing, issued, browser):
     fresh = standing.services.apps.rotate_secret(issued.app.client_id)
-    with standing.client() as browser:
-        code = acting.launched(browser, issued.app.client_id)["code"]
-        assert acting.redeem(browser, issued, code).status_code == 401
-        assert acting.redeem(browser, fresh, code).status_code == 200
+    code = acting.launched(browser, issued.app.client_id)["code"]
+    assert acting.redeem(browser, issued, code).status_code == 401
+    assert acting.redeem(browser, fresh, code).status_code == 200
 
 
-def test_a_client_cannot_name_another_one_beside_its_own_credentials(standing: Standing) -> None:
+def test_a_client_cannot_name_another_one_beside_its_own_credentials(standing, browser):
     issued, other = standing.register(), standing.register()
-    with standing.client() as browser:
-        code = acting.launched(browser, issued.app.client_id)["code"]
-        answer = acting.redeem(browser, issued, code, client_id=other.app.client_id)
+    code = acting.launched(browser, issued.app.client_id)["code"]
+    answer = acting.redeem(browser, issued, code, client_id=other.app.client_id)
     assert answer.json()["error"] == "invalid_client"
 
 
-def test_two_ways_of_authenticating_at_once_are_refused(standing: Standing) -> None:
-    issued = standing.register()
+def test_two_ways_of_authenticating_at_once_are_refused(issued, browser):
     assert issued.secret is not None
-    with standing.client() as browser:
-        answer = browser.post(
-            "/oauth/token",
-            data={"grant_type": "authorization_code", "code": "x", "client_secret": issued.secret},
-            auth=(issued.app.client_id, issued.secret),
-        )
+    answer = browser.post(
+        "/oauth/token",
+        data={"grant_type": "authorization_code", "code": "x", "client_secret": issued.secret},
+        auth=(issued.app.client_id, issued.secret),
+    )
     assert answer.status_code == 400
     assert answer.json()["error"] == "invalid_request"
 
@@ -182,15 +162,12 @@ def test_two_ways_of_authenticating_at_once_are_refused(standing: Standing) -> N
 @pytest.mark.parametrize(
     "header", ["Basic", "Basic !!!", "Basic /////w==", "Bearer abc", "Basic YWJj", "basic Og=="]
 )
-def test_a_header_that_cannot_be_read_is_an_error_not_a_fault(
-    standing: Standing, header: str
-) -> None:
-    with standing.client() as browser:
-        answer = browser.post(
-            "/oauth/token",
-            data={"grant_type": "authorization_code", "code": "x"},
-            headers={"authorization": header},
-        )
+def test_a_header_that_cannot_be_read_is_an_error_not_a_fault(browser, header):
+    answer = browser.post(
+        "/oauth/token",
+        data={"grant_type": "authorization_code", "code": "x"},
+        headers={"authorization": header},
+    )
     assert answer.status_code in (400, 401)
     assert answer.json()["error"] in ("invalid_client", "invalid_request")
 
@@ -211,11 +188,8 @@ def test_a_header_that_cannot_be_read_is_an_error_not_a_fault(
         (b"", "application/x-www-form-urlencoded"),
     ],
 )
-def test_a_body_that_cannot_be_read_is_an_error_not_a_fault(
-    standing: Standing, content: bytes, kind: str
-) -> None:
-    with standing.client() as browser:
-        answer = browser.post("/oauth/token", content=content, headers={"content-type": kind})
+def test_a_body_that_cannot_be_read_is_an_error_not_a_fault(browser, content, kind):
+    answer = browser.post("/oauth/token", content=content, headers={"content-type": kind})
     assert answer.status_code == 400
     assert answer.headers["cache-control"] == "no-store"
     assert "error" in answer.json()
@@ -224,45 +198,40 @@ def test_a_body_that_cannot_be_read_is_an_error_not_a_fault(
 @pytest.mark.parametrize(
     "grant_type", ["password", "client_credentials", "implicit", "urn:ietf:params:oauth:x", ""]
 )
-def test_other_grants_do_not_exist(standing: Standing, grant_type: str) -> None:
-    issued = standing.register()
+def test_other_grants_do_not_exist(issued, browser, grant_type):
     assert issued.secret is not None
-    with standing.client() as browser:
-        answer = browser.post(
-            "/oauth/token",
-            data={"grant_type": grant_type, "username": "ana", "password": acting.PASSWORD},
-            auth=(issued.app.client_id, issued.secret),
-        )
+    answer = browser.post(
+        "/oauth/token",
+        data={"grant_type": grant_type, "username": "ana", "password": acting.PASSWORD},
+        auth=(issued.app.client_id, issued.secret),
+    )
     assert answer.status_code == 400
     assert "access_token" not in answer.json()
 
 
-def test_credentials_in_the_address_are_not_looked_at(standing: Standing) -> None:
-    issued = standing.register()
-    with standing.client() as browser:
-        code = acting.launched(browser, issued.app.client_id)["code"]
-        parameters: dict[str, str] = {
-            "grant_type": "authorization_code",
-            "code": code,
-            "redirect_uri": CALLBACK,
-            "client_id": issued.app.client_id,
-            "client_secret": issued.secret or "",
-            "code_verifier": VERIFIER,
-        }
-        get = browser.get("/oauth/token", params=parameters)
-        post = browser.post("/oauth/token", params=parameters)
+def test_credentials_in_the_address_are_not_looked_at(issued, browser):
+    code = acting.launched(browser, issued.app.client_id)["code"]
+    parameters: dict[str, str] = {
+        "grant_type": "authorization_code",
+        "code": code,
+        "redirect_uri": CALLBACK,
+        "client_id": issued.app.client_id,
+        "client_secret": issued.secret or "",
+        "code_verifier": VERIFIER,
+    }
+    get = browser.get("/oauth/token", params=parameters)
+    post = browser.post("/oauth/token", params=parameters)
     assert get.status_code == 405
     assert post.status_code == 400
 
 
-def test_a_refresh_token_is_used_once_and_a_second_use_ends_the_family(standing: Standing) -> None:
+def test_a_refresh_token_is_used_once_and_a_second_use_ends_the_family(standing, browser):
     issued = standing.register(PUBLIC)
-    with standing.client() as browser:
-        first = acting.tokens(browser, issued)
-        second = acting.refresh(browser, issued, first["refresh_token"])
-        replayed = acting.refresh(browser, issued, first["refresh_token"])
-        newest = acting.refresh(browser, issued, second.json()["refresh_token"])
-        told = standing.services.verifier
+    first = acting.tokens(browser, issued)
+    second = acting.refresh(browser, issued, first["refresh_token"])
+    replayed = acting.refresh(browser, issued, first["refresh_token"])
+    newest = acting.refresh(browser, issued, second.json()["refresh_token"])
+    told = standing.services.verifier
     assert second.status_code == 200
     assert replayed.json()["error"] == "invalid_grant"
     assert newest.json()["error"] == "invalid_grant"
@@ -271,26 +240,22 @@ def test_a_refresh_token_is_used_once_and_a_second_use_ends_the_family(standing:
 
 
 def test_two_workers_of_a_confidential_app_that_refresh_at_once_do_not_lose_the_consent(
-    standing: Standing,
-) -> None:
-    issued = standing.register()
-    with standing.client() as browser:
-        first = acting.tokens(browser, issued)
-        second = acting.refresh(browser, issued, first["refresh_token"])
-        replayed = acting.refresh(browser, issued, first["refresh_token"])
-        third = acting.refresh(browser, issued, second.json()["refresh_token"])
-        standing.clock.move(seconds=11)
-        late = acting.refresh(browser, issued, first["refresh_token"])
-        after = acting.refresh(browser, issued, third.json()["refresh_token"])
+    standing, issued, browser
+):
+    first = acting.tokens(browser, issued)
+    second = acting.refresh(browser, issued, first["refresh_token"])
+    replayed = acting.refresh(browser, issued, first["refresh_token"])
+    third = acting.refresh(browser, issued, second.json()["refresh_token"])
+    standing.clock.move(seconds=11)
+    late = acting.refresh(browser, issued, first["refresh_token"])
+    after = acting.refresh(browser, issued, third.json()["refresh_token"])
     assert replayed.json()["error"] == "invalid_grant"
     assert third.status_code == 200
     assert late.json()["error"] == after.json()["error"] == "invalid_grant"
 
 
-def test_of_many_refreshes_at_once_one_at_most_succeeds(standing: Standing) -> None:
-    issued = standing.register()
-    with standing.client() as browser:
-        token = acting.tokens(browser, issued)["refresh_token"]
+def test_of_many_refreshes_at_once_one_at_most_succeeds(standing, issued, browser):
+    token = acting.tokens(browser, issued)["refresh_token"]
 
     def once(_: int) -> Response:
         with standing.client() as other:
@@ -301,12 +266,11 @@ def test_of_many_refreshes_at_once_one_at_most_succeeds(standing: Standing) -> N
     assert sum(one.status_code == 200 for one in answers) == 1
 
 
-def test_a_refresh_token_belongs_to_its_app(standing: Standing) -> None:
+def test_a_refresh_token_belongs_to_its_app(standing, browser):
     issued, evil = standing.register(), standing.register(name="Evil")
-    with standing.client() as browser:
-        token = acting.tokens(browser, issued)["refresh_token"]
-        stolen = acting.refresh(browser, evil, token)
-        own = acting.refresh(browser, issued, token)
+    token = acting.tokens(browser, issued)["refresh_token"]
+    stolen = acting.refresh(browser, evil, token)
+    own = acting.refresh(browser, issued, token)
     assert stolen.json()["error"] == "invalid_grant"
     assert own.status_code == 200
 
@@ -315,31 +279,27 @@ def _refresh(token: str, **more: str) -> dict[str, str]:
     return {"grant_type": "refresh_token", "refresh_token": token, **more}
 
 
-def test_a_public_app_refreshes_without_its_id_for_the_token_is_bound_to_it(
-    standing: Standing,
-) -> None:
+def test_a_public_app_refreshes_without_its_id_for_the_token_is_bound_to_it(standing, browser):
     issued = standing.register(PUBLIC)
-    with standing.client() as browser:
-        first = acting.tokens(browser, issued)["refresh_token"]
-        second = browser.post("/oauth/token", data=_refresh(first))
-        third = browser.post("/oauth/token", json=_refresh(second.json()["refresh_token"]))
-        replayed = browser.post("/oauth/token", data=_refresh(first))
-        ended = browser.post("/oauth/token", data=_refresh(third.json()["refresh_token"]))
+    first = acting.tokens(browser, issued)["refresh_token"]
+    second = browser.post("/oauth/token", data=_refresh(first))
+    third = browser.post("/oauth/token", json=_refresh(second.json()["refresh_token"]))
+    replayed = browser.post("/oauth/token", data=_refresh(first))
+    ended = browser.post("/oauth/token", data=_refresh(third.json()["refresh_token"]))
     assert (second.status_code, third.status_code) == (200, 200)
     assert replayed.json()["error"] == ended.json()["error"] == "invalid_grant"
 
 
-def test_only_a_refresh_token_of_a_public_app_stands_for_its_id(standing: Standing) -> None:
+def test_only_a_refresh_token_of_a_public_app_stands_for_its_id(standing, browser):
     issued, another = standing.register(PUBLIC), standing.register(PUBLIC, name="Another")
     confidential = standing.register()
-    with standing.client() as browser:
-        token = acting.tokens(browser, issued)["refresh_token"]
-        stolen = browser.post("/oauth/token", data=_refresh(token, client_id=another.app.client_id))
-        unknown = browser.post("/oauth/token", data=_refresh("no-such-token"))
-        bound = acting.tokens(browser, confidential)["refresh_token"]
-        without_secret = browser.post("/oauth/token", data=_refresh(bound))
-        revoked = browser.post("/oauth/revoke", data={"token": token})
-        own = acting.refresh(browser, issued, token)
+    token = acting.tokens(browser, issued)["refresh_token"]
+    stolen = browser.post("/oauth/token", data=_refresh(token, client_id=another.app.client_id))
+    unknown = browser.post("/oauth/token", data=_refresh("no-such-token"))
+    bound = acting.tokens(browser, confidential)["refresh_token"]
+    without_secret = browser.post("/oauth/token", data=_refresh(bound))
+    revoked = browser.post("/oauth/revoke", data={"token": token})
+    own = acting.refresh(browser, issued, token)
     assert stolen.json()["error"] == "invalid_grant"
     for refused in (unknown, without_secret, revoked):
         assert (refused.status_code, refused.json()["error"]) == (401, "invalid_client")
@@ -347,48 +307,43 @@ def test_only_a_refresh_token_of_a_public_app_stands_for_its_id(standing: Standi
 
 
 @pytest.mark.parametrize("scope", ["patient/*.rs", "patient/Coverage.rs openid", "system/*.rs"])
-def test_a_refresh_cannot_widen_the_scope(standing: Standing, scope: str) -> None:
-    issued = standing.register()
-    with standing.client() as browser:
-        body = acting.tokens(browser, issued, scope="offline_access patient/Coverage.rs")
-        answer = acting.refresh(browser, issued, body["refresh_token"], scope=scope)
-        after = acting.refresh(browser, issued, body["refresh_token"])
+def test_a_refresh_cannot_widen_the_scope(issued, browser, scope):
+    body = acting.tokens(browser, issued, scope="offline_access patient/Coverage.rs")
+    answer = acting.refresh(browser, issued, body["refresh_token"], scope=scope)
+    after = acting.refresh(browser, issued, body["refresh_token"])
     assert answer.json()["error"] == "invalid_scope"
     assert after.status_code == 200, "what was refused did not use the token up"
 
 
 def test_a_refresh_token_ends_when_it_lies_idle_and_when_the_consent_does(
-    standing: Standing,
-) -> None:
-    issued = standing.register()
-    with standing.client() as browser:
-        idle = acting.tokens(browser, issued, form={"days": "365"})["refresh_token"]
-        standing.clock.move(days=89)
-        fresh = acting.refresh(browser, issued, idle).json()["refresh_token"]
-        standing.clock.move(days=91)
-        assert acting.refresh(browser, issued, fresh).json()["error"] == "invalid_grant"
-        short = acting.tokens(browser, issued, form={"days": "30"})["refresh_token"]
-        standing.clock.move(days=30)
-        assert acting.refresh(browser, issued, short).json()["error"] == "invalid_grant"
+    standing, issued, browser
+):
+    idle = acting.tokens(browser, issued, form={"days": "365"})["refresh_token"]
+    standing.clock.move(days=89)
+    fresh = acting.refresh(browser, issued, idle).json()["refresh_token"]
+    standing.clock.move(days=91)
+    assert acting.refresh(browser, issued, fresh).json()["error"] == "invalid_grant"
+    short = acting.tokens(browser, issued, form={"days": "30"})["refresh_token"]
+    standing.clock.move(days=30)
+    assert acting.refresh(browser, issued, short).json()["error"] == "invalid_grant"
 
 
-def test_an_app_sees_only_its_own_tokens(standing: Standing, tmp_path: Any) -> None:
+def test_an_app_sees_only_its_own_tokens(standing, browser, tmp_path):
     issued, other = standing.register(), standing.register()
-    with standing.client() as browser:
-        body = acting.tokens(browser, issued)
-        told = acting.introspect(browser, other, body["access_token"])
-        acting.revoke(browser, other, body["access_token"])
-        acting.revoke(browser, other, body["refresh_token"])
-        mine = acting.introspect(browser, issued, body["access_token"])
-        after = acting.refresh(browser, issued, body["refresh_token"])
-        public = acting.introspect(browser, standing.register(PUBLIC), body["access_token"])
+    body = acting.tokens(browser, issued)
+    told = acting.introspect(browser, other, body["access_token"])
+    acting.revoke(browser, other, body["access_token"])
+    acting.revoke(browser, other, body["refresh_token"])
+    mine = acting.introspect(browser, issued, body["access_token"])
+    after = acting.refresh(browser, issued, body["refresh_token"])
+    public = acting.introspect(browser, standing.register(PUBLIC), body["access_token"])
     assert told.json() == {"active": False}
     assert mine.json()["active"] is True
     assert after.status_code == 200
     assert public.status_code == 401
 
 
-def test_a_configured_introspector_sees_all(tmp_path: Any) -> None:
+def test_a_configured_introspector_sees_all(tmp_path):
     with acting.stand_up(tmp_path, introspectors=("gateway",)) as standing:
         gateway = standing.services.apps.register(acting.DRAFT, client_id="gateway")
         issued = standing.register()
@@ -398,46 +353,43 @@ def test_a_configured_introspector_sees_all(tmp_path: Any) -> None:
     assert told.json()["patient"] == ANA.patient
 
 
-def test_a_token_that_is_given_back_is_no_use(standing: Standing) -> None:
+def test_a_token_that_is_given_back_is_no_use(standing, browser):
     issued = standing.register(PUBLIC)
-    with standing.client() as browser:
-        body = acting.tokens(browser, issued)
-        access = acting.revoke(browser, issued, body["access_token"])
-        with pytest.raises(Exception, match="revoked"):
-            standing.services.verifier.active(body["access_token"])
-        fresh = acting.refresh(browser, issued, body["refresh_token"]).json()
-        acting.revoke(browser, issued, fresh["refresh_token"])
-        with pytest.raises(Exception, match="revoked"):
-            standing.services.verifier.active(fresh["access_token"])
-        gone = acting.refresh(browser, issued, fresh["refresh_token"])
-        unknown = acting.revoke(browser, issued, "nonsense")
+    body = acting.tokens(browser, issued)
+    access = acting.revoke(browser, issued, body["access_token"])
+    with pytest.raises(Exception, match="revoked"):
+        standing.services.verifier.active(body["access_token"])
+    fresh = acting.refresh(browser, issued, body["refresh_token"]).json()
+    acting.revoke(browser, issued, fresh["refresh_token"])
+    with pytest.raises(Exception, match="revoked"):
+        standing.services.verifier.active(fresh["access_token"])
+    gone = acting.refresh(browser, issued, fresh["refresh_token"])
+    unknown = acting.revoke(browser, issued, "nonsense")
     assert access.status_code == 200
     assert access.headers["cache-control"] == "no-store"
     assert gone.json()["error"] == "invalid_grant"
     assert unknown.status_code == 200, "RFC 7009 section 2.2"
 
 
-def test_a_signed_assertion_is_as_good_as_a_secret(standing: Standing, signing: Issued) -> None:
-    with standing.client() as browser:
-        code = acting.launched(browser, signing.app.client_id)["code"]
-        answer = acting.redeem(browser, signing, code, **signed(assertion(signing.app.client_id)))
-        told = browser.post(
-            "/oauth/introspect",
-            data={
-                "token": answer.json()["access_token"],
-                **signed(assertion(signing.app.client_id)),
-            },
-        )
+def test_a_signed_assertion_is_as_good_as_a_secret(browser, signing):
+    code = acting.launched(browser, signing.app.client_id)["code"]
+    answer = acting.redeem(browser, signing, code, **signed(assertion(signing.app.client_id)))
+    told = browser.post(
+        "/oauth/introspect",
+        data={
+            "token": answer.json()["access_token"],
+            **signed(assertion(signing.app.client_id)),
+        },
+    )
     assert answer.status_code == 200, answer.text
     assert told.json()["active"] is True
 
 
-def test_an_assertion_is_used_once(standing: Standing, signing: Issued) -> None:
+def test_an_assertion_is_used_once(browser, signing):
     text = assertion(signing.app.client_id)
-    with standing.client() as browser:
-        code = acting.launched(browser, signing.app.client_id)["code"]
-        first = acting.redeem(browser, signing, code, **signed(text))
-        second = acting.refresh(browser, signing, first.json()["refresh_token"], **signed(text))
+    code = acting.launched(browser, signing.app.client_id)["code"]
+    first = acting.redeem(browser, signing, code, **signed(text))
+    second = acting.refresh(browser, signing, first.json()["refresh_token"], **signed(text))
     assert first.status_code == 200
     assert second.json()["error"] == "invalid_client"
 
@@ -469,19 +421,17 @@ FORGERIES: dict[str, Callable[[str], str]] = {
 
 
 @pytest.mark.parametrize("forgery", sorted(FORGERIES))
-def test_a_forged_assertion_is_refused(standing: Standing, signing: Issued, forgery: str) -> None:
-    with standing.client() as browser:
-        code = acting.launched(browser, signing.app.client_id)["code"]
-        text = FORGERIES[forgery](signing.app.client_id)
-        answer = acting.redeem(browser, signing, code, **signed(text))
+def test_a_forged_assertion_is_refused(browser, signing, forgery):
+    code = acting.launched(browser, signing.app.client_id)["code"]
+    text = FORGERIES[forgery](signing.app.client_id)
+    answer = acting.redeem(browser, signing, code, **signed(text))
     assert answer.status_code in (400, 401), answer.text
     assert answer.json()["error"] == "invalid_client"
 
 
-def test_an_app_with_keys_does_not_get_by_with_its_id(standing: Standing, signing: Issued) -> None:
-    with standing.client() as browser:
-        code = acting.launched(browser, signing.app.client_id)["code"]
-        answer = acting.redeem(browser, signing, code)
+def test_an_app_with_keys_does_not_get_by_with_its_id(browser, signing):
+    code = acting.launched(browser, signing.app.client_id)["code"]
+    answer = acting.redeem(browser, signing, code)
     assert answer.json()["error"] == "invalid_client"
 
 
@@ -494,23 +444,22 @@ def test_an_app_with_keys_does_not_get_by_with_its_id(standing: Standing, signin
     ],
     ids=["no JSON", "no set", "empty", "private", "shared secret"],
 )  # fmt: skip
-def test_keys_that_are_none_or_private_cannot_be_registered(standing: Standing, jwks: str) -> None:
+def test_keys_that_are_none_or_private_cannot_be_registered(standing, jwks):
     with pytest.raises(InvalidForm):
         standing.register(authentication="private_key_jwt", jwks=jwks)
 
 
 def test_only_sites_of_registered_apps_may_call_the_token_endpoint_from_a_browser(
-    standing: Standing,
-) -> None:
+    standing, browser
+):
     standing.register(PUBLIC)
-    with standing.client() as browser:
-        known = browser.options("/oauth/token", headers={"origin": "https://app.example"})
-        unknown = browser.options("/oauth/token", headers={"origin": "https://evil.example"})
-        answer = browser.post(
-            "/oauth/token",
-            data={"grant_type": "authorization_code"},
-            headers={"origin": "https://app.example"},
-        )
+    known = browser.options("/oauth/token", headers={"origin": "https://app.example"})
+    unknown = browser.options("/oauth/token", headers={"origin": "https://evil.example"})
+    answer = browser.post(
+        "/oauth/token",
+        data={"grant_type": "authorization_code"},
+        headers={"origin": "https://app.example"},
+    )
     assert known.headers["access-control-allow-origin"] == "https://app.example"
     assert answer.headers["access-control-allow-origin"] == "https://app.example"
     assert "access-control-allow-credentials" not in known.headers
@@ -519,23 +468,22 @@ def test_only_sites_of_registered_apps_may_call_the_token_endpoint_from_a_browse
 
 
 def test_the_site_of_a_new_app_may_call_within_a_second_and_of_a_disabled_one_for_thirty(
-    standing: Standing,
-) -> None:
+    standing, browser
+):
     def is_let_in(browser: Any, origin: str) -> bool:
         answer = browser.options("/oauth/token", headers={"origin": origin})
         return "access-control-allow-origin" in answer.headers
 
-    with standing.client() as browser:
-        assert not is_let_in(browser, "https://app.example")
-        issued = standing.register(PUBLIC)
-        standing.clock.move(seconds=1)
-        assert is_let_in(browser, "https://app.example")
-        standing.services.apps.disable(issued.app.client_id)
-        standing.clock.move(seconds=30)
-        assert not is_let_in(browser, "https://app.example")
+    assert not is_let_in(browser, "https://app.example")
+    issued = standing.register(PUBLIC)
+    standing.clock.move(seconds=1)
+    assert is_let_in(browser, "https://app.example")
+    standing.services.apps.disable(issued.app.client_id)
+    standing.clock.move(seconds=30)
+    assert not is_let_in(browser, "https://app.example")
 
 
-def test_guessing_secrets_is_slowed_down_without_keeping_the_owner_out(tmp_path: Any) -> None:
+def test_guessing_secrets_is_slowed_down_without_keeping_the_owner_out(tmp_path):
     rates = {"client-failure": "3/minute"}
     with acting.stand_up(tmp_path, rates=rates) as standing:
         issued, other = standing.register(), standing.register()
@@ -552,7 +500,7 @@ def test_guessing_secrets_is_slowed_down_without_keeping_the_owner_out(tmp_path:
     assert int(slowed.headers["retry-after"]) > 0
 
 
-def test_inventing_ids_of_apps_is_no_way_around_the_limits(tmp_path: Any) -> None:
+def test_inventing_ids_of_apps_is_no_way_around_the_limits(tmp_path):
     rates = {"client-failure": "3/minute", "token": "5/minute"}
     with acting.stand_up(tmp_path, rates=rates) as standing:
         issued = standing.register()
@@ -577,11 +525,9 @@ def test_inventing_ids_of_apps_is_no_way_around_the_limits(tmp_path: Any) -> Non
     assert written == 3
 
 
-def test_the_id_token_is_no_access_token_and_keys_are_told_apart(standing: Standing) -> None:
-    issued = standing.register()
-    with standing.client() as browser:
-        body = acting.tokens(browser, issued)
-        keys = browser.get("/oauth/jwks").json()
+def test_the_id_token_is_no_access_token_and_keys_are_told_apart(standing, issued, browser):
+    body = acting.tokens(browser, issued)
+    keys = browser.get("/oauth/jwks").json()
     with pytest.raises(Exception, match="not valid"):
         standing.services.verifier.decode(body["id_token"])
     for key in keys["keys"]:
