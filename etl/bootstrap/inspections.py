@@ -17,7 +17,7 @@ from etl.conform.run import conform
 from etl.engine.must_support import add_element_counts
 from etl.errors import UsageError
 from etl.mapping.coverage import ProfileCoverage, coverage
-from etl.model.data_models import DATA_MODELS, DIRECTORY, stated_model
+from etl.model.data_models import DATA_MODELS, DIRECTORY
 from etl.pipeline.progress import Emit
 from etl.pipeline.totals import counted_coverage
 from etl.publish import object_keys
@@ -123,7 +123,7 @@ def export_directory(settings: Settings, folder: Path) -> WrittenFolder:
     release = open_current(target_store(settings)).release
     if release is None:
         raise UsageError(f"{settings.target}: nothing was published yet")
-    model = stated_model(release.manifest.facts.mapping)
+    model = release.manifest.subject.model
     if model is not DIRECTORY:
         raise UsageError(
             f"{settings.target} holds {model.what}, and a folder for everybody is made of "

@@ -10,7 +10,7 @@ from etl.bootstrap.settings import Settings
 from etl.errors import EtlError, MappingError, StoreError, UsageError
 from etl.mapping.library import MappingSet
 from etl.mapping.view import FINANCIAL
-from etl.model.data_models import CLAIMS, DataModel, stated_model
+from etl.model.data_models import DataModel
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.release_limits import ReleaseLimits
 from etl.publish.history import holds
@@ -99,7 +99,7 @@ def check_model(settings: Settings, base: Current, model: DataModel) -> None:
     """
     if base.release is None:
         return
-    there = stated_model(base.release.manifest.facts.mapping)
+    there = base.release.manifest.subject.model
     if there is not model:
         raise UsageError(
             f"{settings.target} holds {there.what}, and this would be {model.what}: "
@@ -119,7 +119,7 @@ def check_view(settings: Settings, base: Current, mappings: MappingSet) -> None:
     there, wanted = str(facts.get("view", FINANCIAL)), mappings.view.name
     if there == wanted:
         return
-    if stated_model(facts) is not CLAIMS:
+    if base.release.manifest.subject.is_directory:
         raise UsageError(
             f"{settings.target} holds Plan-Net {facts['version']}, and this would be "
             f"{mappings.version}: name another target, or set publish.plan_net"

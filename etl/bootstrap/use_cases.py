@@ -32,7 +32,7 @@ from etl.bootstrap.settings import Settings, store_options, target_store
 from etl.errors import DamagedObject, EtlError, NotFound, StoreError, UsageError
 from etl.local.executor import LocalExecutor
 from etl.local.workers import Workers
-from etl.model.data_models import CLAIMS, stated_model
+from etl.model.data_models import CLAIMS
 from etl.pipeline.context import Publication, RunContext
 from etl.pipeline.deltas.layers import kept_layers, layer_of
 from etl.pipeline.deltas.merge import LayerRows, merged_origins
@@ -221,7 +221,7 @@ def explainer_of(
     base = open_current(store)
     if base.release is None:
         raise UsageError(f"{settings.target}: nothing was published yet")
-    if stated_model(base.release.manifest.facts.mapping) is not CLAIMS:
+    if base.release.manifest.subject.model is not CLAIMS:
         raise UsageError(f"{settings.target} holds a provider directory; only claims are explained")
     check_view(settings, base, definitions.mappings)
     layers = kept_layers(base.release)

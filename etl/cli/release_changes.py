@@ -10,10 +10,9 @@ import click
 
 from etl.cli import result_tables
 from etl.cli.options import print_json
-from etl.model.data_models import stated_model
 from etl.pipeline.run import PlanResult
 from etl.publish.diff import Difference
-from etl.publish.manifest import ChangeCounts, Changes
+from etl.publish.manifest import ChangeCounts, Changes, ReleaseSubject
 from etl.publish.network_changes import MovedProvider, NetworkChanges, ProviderChanges
 from etl.publish.reader import Release
 from etl.quality import enforce
@@ -32,23 +31,18 @@ _SHOWN: Final = 20
 """Providers of a network that are printed."""
 
 
-def of_directory(release: Release) -> bool:
-    """Return whether a release is of a directory of providers: without members and money."""
-    return not stated_model(release.manifest.facts.mapping).has_members
-
-
 def show_changes(
-    changes: Changes, money: Sequence[Mapping[str, Any]] | None, *, is_directory: bool
+    changes: Changes, money: Sequence[Mapping[str, Any]] | None, subject: ReleaseSubject
 ) -> None:
     """Print the changes of members and resources, and of sums of money as reports show them."""
     result_tables.print_table(
         ("what", "added", "changed", "retracted"),
         [
             (name, f"{row.added:,}", f"{row.changed:,}", f"{row.retracted:,}")
-            for name, row in _touched(changes, is_directory=is_directory)
+            for name, row in _touched(changes, subject)
         ],
     )
-    if is_directory:
+    if subject.is_directory:
         return
     if money is None:
         click.echo("money: not compared, a report is missing")
@@ -117,18 +111,17 @@ def _way(move: MovedProvider, sign: str, *, of_plan: bool) -> str:
     return f" from {before}" if before else f" to {after}" if after else ""
 
 
-def changes_text(changes: Changes, *, is_directory: bool) -> str:
+def changes_text(changes: Changes, subject: ReleaseSubject) -> str:
     """Return the changes of members and resources, on one line."""
     return "; ".join(
         f"{name} {row.added} added, {row.changed} changed, {row.retracted} retracted"
-        for name, row in _touched(changes, is_directory=is_directory)
+        for name, row in _touched(changes, subject)
     )
 
 
-def _touched(changes: Changes, *, is_directory: bool) -> Iterator[tuple[str, ChangeCounts]]:
+def _touched(changes: Changes, subject: ReleaseSubject) -> Iterator[tuple[str, ChangeCounts]]:
     """Yield the members, or all resources of a directory, then each type that was touched."""
-    every = sum(changes.resources.values(), ChangeCounts())
-    yield ("resources", every) if is_directory else ("members", changes.patients)
+    yield subject.noun, subject.changed(changes)
     yield from ((name, row) for name, row in sorted(changes.resources.items()) if row.touched)
 
 
@@ -153,7 +146,7 @@ def show_plan(planned: PlanResult, target: str, *, as_json: bool) -> None:
         MappingError: ids are made with another key or payer id: the run would stop.
         StoreError: a rollback holds: the run would stop.
     """
-    processed = planned.processed
+    processed, manifest = planned.processed, planned.manifest
     if as_json:
         body: dict[str, object] = {
             "target": target,
@@ -176,11 +169,11 @@ def show_plan(planned: PlanResult, target: str, *, as_json: bool) -> None:
             ]
             body["rejected"] = result_tables.rejected_json(planned.rejected)
         print_json(body)
-    elif processed is None:
+    elif processed is None or manifest is None:
         click.echo(f"nothing to do: release {planned.parent} was made of the same files")
     else:
         result_tables.show_counts(processed.totals.tally.counts)
-        show_changes(planned.changes, planned.money, is_directory=_plans_directory(planned))
+        show_changes(planned.changes, planned.money, manifest.subject)
         if planned.networks is not None:
             show_networks(planned.networks)
         for verdict in processed.verdicts:
@@ -191,11 +184,6 @@ def show_plan(planned: PlanResult, target: str, *, as_json: bool) -> None:
         raise planned.refusal
     if processed is not None:
         enforce(processed.verdicts)
-
-
-def _plans_directory(planned: PlanResult) -> bool:
-    processed = planned.processed
-    return processed is not None and not processed.read.extract.layout.model.has_members
 
 
 def plan_page(planned: PlanResult, target: str) -> str:
@@ -218,7 +206,7 @@ def plan_page(planned: PlanResult, target: str) -> str:
             new_unmapped=None if news is None else news[1],
             must_support=planned.must_support,
             samples=planned.samples,
-            is_directory=_plans_directory(planned),
+            is_directory=planned.manifest is not None and planned.manifest.subject.is_directory,
             networks=planned.networks,
         )
     )
@@ -254,7 +242,7 @@ def difference_page(
             new_unmapped=None if news is None else news[1],
             must_support=None if old is None or new is None else moved_elements(old, new),
             samples=changed_samples(before, after),
-            is_directory=of_directory(after),
+            is_directory=after.manifest.subject.is_directory,
             networks=networks,
         )
     )

@@ -18,13 +18,12 @@ from etl.cli import options, release_changes
 from etl.cli.progress import counting
 from etl.cli.result_tables import totals_text
 from etl.errors import StoreError, if_interrupted
-from etl.model.data_models import stated_model
 from etl.pipeline.progress import ignore
 from etl.pipeline.run_record import GOOD, RunRecord, read_records
 from etl.publish.canonical_json import as_instant
 from etl.publish.diff import compare
 from etl.publish.history import ReleaseInfo, find_release, releases
-from etl.publish.manifest import ChangeCounts, Changes
+from etl.publish.manifest import Changes, ReleaseSubject
 from etl.publish.network_changes import network_changes
 from etl.publish.prune import FOLDERS
 from etl.publish.rebuild import RebuildResult
@@ -73,14 +72,11 @@ def releases_command(context: click.Context, as_json: bool) -> None:
     else:
         for release in listed:
             changes = Changes.from_json(release.counts["changes"])
-            touched = _touched(changes, of_members=release.of_members)
-            size = release.counts["patients"]
-            if not release.of_members:
-                size = sum(release.counts["resources"].values())
-            held = f"{size:,} {'members' if release.of_members else 'resources'}"
+            subject = release.subject
+            held = f"{subject.size(release.counts):,} {subject.noun}"
             seen = "; readers see it" * release.current
             click.echo(
-                f"{release.release}  {release.kind}, {held}: {touched}{seen}"
+                f"{release.release}  {release.kind}, {held}: {_touched(changes, subject)}{seen}"
                 f"{_of_rollback(release)}{_of_run(runs.get(release.release))}"
             )
 
@@ -120,10 +116,9 @@ def _of_run(record: RunRecord | None) -> str:
     )
 
 
-def _touched(changes: Changes, *, of_members: bool) -> str:
+def _touched(changes: Changes, subject: ReleaseSubject) -> str:
     """Return how many members were touched; of a directory of providers, how many resources."""
-    all_of_them = sum(changes.resources.values(), ChangeCounts())
-    counts = changes.patients if of_members else all_of_them
+    counts = subject.changed(changes)
     return f"{counts.added:,} added, {counts.changed:,} changed, {counts.retracted:,} retracted"
 
 
@@ -145,7 +140,8 @@ def diff_command(
     store = target_store(options.read_settings(context))
     old, new = find_release(store, before), find_release(store, after)
     difference = compare(old, new)
-    networks = network_changes(old, new) if release_changes.of_directory(new) else None
+    subject = new.manifest.subject
+    networks = network_changes(old, new) if subject.is_directory else None
     if page is not None:
         options.write_file(page, release_changes.difference_page(old, new, difference, networks))
     money = release_changes.money_between(old, new, difference.changes)
@@ -155,9 +151,7 @@ def diff_command(
         options.print_json({**body, **changes})
     else:
         click.echo(f"{difference.before} → {difference.after}")
-        release_changes.show_changes(
-            difference.changes, money, is_directory=release_changes.of_directory(new)
-        )
+        release_changes.show_changes(difference.changes, money, subject)
         if networks is not None:
             release_changes.show_networks(networks)
         if page is not None:
@@ -189,10 +183,8 @@ def rollback_command(context: click.Context, release: str, reason: str, as_json:
         body = {"release": manifest.release, "parent": manifest.parent, "rollback_to": model}
         options.print_json({**body, **changes.to_json()})
     else:
-        of_members = stated_model(manifest.facts.mapping).has_members
-        touched = _touched(changes, of_members=of_members)
         click.echo(f"release {manifest.release} is published to {target}: what {model} held")
-        click.echo(f"{'members' if of_members else 'resources'}: {touched}")
+        click.echo(f"{manifest.subject.noun}: {_touched(changes, manifest.subject)}")
         click.echo(f"it holds: runs stop until `cpcds resume {target}`")
 
 
@@ -257,7 +249,7 @@ def verify_command(
     stamped = check_time_stamp(chosen, roots) if roots else None
     steps = None if since is None else check_descent(store, chosen, since)
     members = chosen.manifest.counts["patients"]
-    is_directory = release_changes.of_directory(chosen)
+    is_directory = chosen.manifest.subject.is_directory
     with counting("verifying", "members", members, quiet=as_json or is_directory) as advance:
         base_url = settings.publish.base_url
         verified = verify(chosen, advance, base_url=base_url, keys=keys)

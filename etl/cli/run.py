@@ -20,7 +20,6 @@ from etl.pipeline.progress import to_all
 from etl.pipeline.report import LimitBroken, page_of
 from etl.pipeline.run import RunResult
 from etl.pipeline.run_record import RunRecord
-from etl.reports.summary import is_directory
 
 DEMO_KEY_WARNING: Final = (
     "warning: logical ids are made with the public key of the demonstration, so that anyone can "
@@ -129,9 +128,8 @@ def run_command(
             _show_stopped(stopped, ended[0], as_json=as_json)
             raise
         done = "nothing to do, readers see" if ran.reported is None else "published"
-        if ran.reported is not None:
-            of_directory = is_directory(ran.reported.report.counts)
-            lines.info(f"changes: {changes_text(ran.changes, is_directory=of_directory)}")
+        if ran.reported is not None and ran.published is not None:
+            lines.info(f"changes: {changes_text(ran.changes, ran.published.manifest.subject)}")
             for note in ran.reported.report.notes:
                 lines.warning(note)
                 click.echo(f"warning: {note}", err=True)
@@ -139,11 +137,11 @@ def run_command(
     (record,) = ended
     if as_json:
         options.print_json(_as_json(ran, record))
-    elif ran.reported is None:
+    elif ran.reported is None or ran.published is None:
         click.echo(f"nothing to do: release {ran.release} was made of the same files")
     else:
         show_summary(ran.reported.report)
-        show_changes(ran.changes, ran.money, is_directory=is_directory(ran.reported.report.counts))
+        show_changes(ran.changes, ran.money, ran.published.manifest.subject)
         show_record(record)
         click.echo(f"release {ran.release} is published to {settings.target}")
         click.echo(f"report: {page_of(settings.target, ran.release)}")

@@ -21,7 +21,6 @@ from itertools import chain, islice
 from typing import Final
 
 from etl.jobs import ALONE, EmitAny, JobRunner, no_event
-from etl.model.data_models import stated_model
 from etl.publish import directory_files
 from etl.publish.block import rank
 from etl.publish.bulk_files import BulkFiles, BulkOptions
@@ -88,7 +87,7 @@ def with_bulk(
     parent = base.release.manifest if base.release is not None else None
     before = parent.bulk if parent is not None else {}
     reading = reading or ParallelReading(ALONE, lambda: store)
-    if not stated_model(manifest.facts.mapping).has_members:
+    if manifest.subject.is_directory:
         count = sum(manifest.counts["resources"].values())
         reading.planned(count)
         known = directory_files.KnownFiles(store)

@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from etl.errors import NotFound, StoreError, UsageError
-from etl.model.data_models import stated_model
 from etl.publish import object_keys
 from etl.publish.bulk import with_bulk
 from etl.publish.bulk_files import BulkOptions
 from etl.publish.canonical_json import JSON, dumps
 from etl.publish.diff import compare
 from etl.publish.lease import Lease
-from etl.publish.manifest import Manifest, is_named
+from etl.publish.manifest import Manifest, ReleaseSubject, is_named
 from etl.publish.reader import Release, open_current
 from etl.publish.release import commit, fenced
 from etl.publish.signatures import SigningKey
@@ -35,10 +34,10 @@ class ReleaseInfo:
         current: whether readers see it now.
         counts: as its manifest states them.
         inputs: names of the files that it was made from.
+        subject: what it is about.
         rolled_back_to: id of the release that it went back to; None where it is no rollback.
         reason: why it was rolled back; empty where no reason was given.
         holds: whether it is a rollback that no run may publish over.
-        of_members: whether what it holds belongs to members; a directory of providers does not.
     """
 
     release: str
@@ -48,10 +47,10 @@ class ReleaseInfo:
     current: bool
     counts: Mapping[str, JSON]
     inputs: tuple[str, ...]
+    subject: ReleaseSubject
     rolled_back_to: str | None = None
     reason: str = ""
     holds: bool = False
-    of_members: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +128,10 @@ def _info(store: Store, release: Release, current: bool) -> ReleaseInfo:
         current,
         release.manifest.counts,
         tuple(str(extract_file.get("name", "")) for extract_file in facts.inputs),
+        release.manifest.subject,
         rollback.get("rollbackTo"),
         rollback.get("reason", ""),
         current and holds(store, release),
-        stated_model(facts.mapping).has_members,
     )
 
 

@@ -12,6 +12,7 @@ from itertools import chain
 from typing import Final, Literal
 
 from etl.errors import StoreError
+from etl.model.data_models import DataModel, stated_model
 from etl.publish import object_keys
 from etl.publish.canonical_json import JSON, dumps, instant, loads, sha256
 from etl.publish.catalog import CatalogEntry
@@ -61,6 +62,37 @@ RESTORE_POINTER: Final = (
     "put it back from a copy, or write it anew for the newest of releases/ that was published"
 )
 """Advice where `current.json` is lost or damaged."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseSubject:
+    """What a release is about: members and their claims, or the entries of a provider directory.
+
+    Attributes:
+        model: the data model of the extract that it was made of.
+    """
+
+    model: DataModel
+
+    @property
+    def is_directory(self) -> bool:
+        """Whether it is a provider directory: without members, claims and money."""
+        return not self.model.has_members
+
+    @property
+    def noun(self) -> str:
+        """What is counted of it, in the plural."""
+        return "resources" if self.is_directory else "members"
+
+    def size(self, counts: Mapping[str, JSON]) -> int:
+        """Return how many of these a release has, from the counts of its manifest."""
+        return sum(counts["resources"].values()) if self.is_directory else counts["patients"]
+
+    def changed(self, changes: Changes) -> ChangeCounts:
+        """Return how many of these were added, changed and retracted."""
+        if self.is_directory:
+            return sum(changes.resources.values(), ChangeCounts())
+        return changes.patients
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +175,11 @@ class Manifest:
     parent_sha256: str = ""
     segments: Sequence[SegmentEntry | None] = ()
     share_read: int = 0
+
+    @property
+    def subject(self) -> ReleaseSubject:
+        """What the release is about."""
+        return ReleaseSubject(stated_model(self.facts.mapping))
 
     @property
     def due_share(self) -> int:
