@@ -6,14 +6,15 @@ from collections.abc import Iterator
 from datetime import date
 from typing import Final, NamedTuple
 
+from etl.model.canonical_tables import AMOUNT_COLUMNS
 from etl.synth.adjustments import later, pay_after_all, replace_claim, void_claim
 from etl.synth.claim_drafts import MOST_CLAIMS, Claim, Encounter, Life
 from etl.synth.claim_scenes import Happening, acute_ailment, write_claim
-from etl.synth.codes import CHANCE_STAYS, CHRONIC, DRUGS, Ailment
-from etl.synth.example_claims import complete_claim, state_on_header_alone
+from etl.synth.codes import CARE, CHANCE_STAYS, CHRONIC, COMPLETE, DRUGS, WEIGHTS, Ailment
 from etl.synth.households import Household, Person
 from etl.synth.scripted_members import Twist
-from etl.synth.seeded_random import Dice, Weighted, first_of_year, year_of
+from etl.synth.seeded_random import Dice, first_of_year, year_of
+from etl.synth.templates import fill
 
 
 class CareEvent(NamedTuple):
@@ -24,52 +25,10 @@ class CareEvent(NamedTuple):
     twist: Twist = Twist.NONE
 
 
-_RATE: Final = (
-    (0.0, 0.0),
-    (0.25, 0.3),
-    (0.6, 1.2),
-    (0.85, 3.0),
-    (0.96, 7.0),
-    (0.995, 18),
-    (1.0, 70),
-)
-"""Visits a year for an acute reason: most have few, some have very many."""
-_BAD_LUCK: Final = Weighted(office=64, telehealth=9, injury=8, therapy=5, lab=13, compound=1)
-_OLD_LUCK: Final = Weighted(
-    office=46, telehealth=5, injury=7, therapy=9, lab=13, ambulance=5, walker=3, home=3, nursing=2,
-    compound=1, stay=6,
-)  # fmt: skip
-_TEETH: Final = Weighted(
-    **{
-        "filling": 45,
-        "front-filling": 14,
-        "crown": 14,
-        "scaling": 10,
-        "extraction": 13,
-        "denture": 4,
-    }
-)
-_TWISTS: Final = Weighted(none=900, refused=38, partly=27, replaced=25, twice=3, voided=7)
-_TWIST_OF: Final = {
-    "none": Twist.NONE,
-    "refused": Twist.REFUSED,
-    "partly": Twist.PARTLY_REFUSED,
-    "replaced": Twist.REPLACED,
-    "twice": Twist.REPLACED_TWICE,
-    "voided": Twist.VOIDED,
-}
-_REFUSED: Final = {
-    Twist.REFUSED: "all",
-    Twist.REFUSED_REPLACED: "all",
-    Twist.PARTLY_REFUSED: "last",
-    Twist.PARTLY_REFUSED_REPLACED: "last",
-}
-_SUCCESSORS: Final = {
-    Twist.REPLACED: 1,
-    Twist.REPLACED_TWICE: 2,
-    Twist.VOIDED: 1,
-    Twist.PARTLY_REFUSED_REPLACED: 1,
-}
+_VISITS_A_YEAR: Final = CARE["visits_a_year"]
+_REFUSED: Final[dict[str, str]] = CARE["twists"]["refused"]
+_SUCCESSORS: Final[dict[str, int]] = CARE["twists"]["successors"]
+_NOTE: Final = "This claim is made up; it shows what a claim of its type can hold."
 
 
 def write_claims(life: Life, event: CareEvent, adjudicated: int | None = None) -> list[Claim]:
@@ -94,14 +53,14 @@ def write_claims(life: Life, event: CareEvent, adjudicated: int | None = None) -
     if claim is None:
         return []
     if life.whole:
-        complete_claim(claim)
+        _complete(claim)
     chain = [claim]
     if twist is Twist.REFUSED_REPLACED:
         when, paid = later(life.dice, claim), write_claim(visit._replace(refused=""), happening)
         if when > life.today or paid is None:
             return chain
         if life.whole:
-            complete_claim(paid)
+            _complete(paid)
         return [claim, pay_after_all(life, claim, paid, when)]
     for _ in range(_SUCCESSORS.get(twist, 0)):
         when = later(life.dice, chain[-1])
@@ -110,8 +69,31 @@ def write_claims(life: Life, event: CareEvent, adjudicated: int | None = None) -
         successor = void_claim if twist is Twist.VOIDED else replace_claim
         chain.append(successor(life, chain[-1], when))
         if life.whole:
-            state_on_header_alone(chain[-1])
+            _state_on_header_alone(chain[-1])
     return chain
+
+
+def _complete(claim: Claim) -> None:
+    """Fill the empty columns that the claim's profile can show."""
+    header, line = claim.header, claim.rows["claim_line"][0]
+    cells_of = COMPLETE.get(header["claim_type"], {})
+    for name, row in (("header", header), ("line", line)):
+        for column, text in cells_of.get(name, {}).items():
+            row.setdefault(column, fill(text, {"units": "1"} | header | row))
+    notes = claim.rows.setdefault("claim_note", [])
+    if not any("line_number" in note for note in notes):
+        note = {"record_action": "A", "claim_id": header["claim_id"], "text": _NOTE}
+        note |= {"sequence": str(len(notes) + 1), "line_number": line["line_number"]}
+        notes.append(note | {"last_updated": header["last_updated"]})
+
+
+def _state_on_header_alone(claim: Claim) -> None:
+    """Remove the amounts from the lines of an institutional claim, which has one place for them."""
+    if claim.header["claim_type"] in ("inpatient", "outpatient"):
+        claim.rows.pop("claim_adjustment", None)
+        for line in claim.rows["claim_line"]:
+            for column in AMOUNT_COLUMNS:
+                line.pop(column, None)
 
 
 def claims_of(life: Life, household: Household) -> list[Claim]:
@@ -133,7 +115,7 @@ def _events(life: Life, household: Household) -> Iterator[CareEvent]:
         yield from _grave(life)
     if part and not part.busy:
         return
-    rate = dice.quantile(_RATE)
+    rate = dice.quantile(_VISITS_A_YEAR)
     ailments = _chronic(dice, person.age(life.today))
     for start, end in _spans(life):
         share = (end - start + 1) / 365
@@ -155,7 +137,7 @@ def _spans(life: Life) -> Iterator[tuple[int, int]]:
 
 
 def _twist(dice: Dice) -> Twist:
-    return _TWIST_OF[dice.weighted(_TWISTS)]
+    return Twist(dice.weighted(WEIGHTS["twists"]))
 
 
 def _year(life: Life, visits: float, share: float, start: int, end: int) -> Iterator[CareEvent]:
@@ -168,7 +150,7 @@ def _year(life: Life, visits: float, share: float, start: int, end: int) -> Iter
 
     for _ in range(int(visits + dice.random())):
         day = start + dice.below(days)
-        name = dice.weighted(_OLD_LUCK if age >= 60 else _BAD_LUCK)
+        name = dice.weighted(WEIGHTS["accidents_of_the_old" if age >= 60 else "accidents"])
         if name == "stay":
             stay = Happening(f"{dice.pick(CHANCE_STAYS)}-stay")
             yield CareEvent(day, stay, _twist(dice))
@@ -179,7 +161,7 @@ def _year(life: Life, visits: float, share: float, start: int, end: int) -> Iter
     yield from some("check", 0.75 * share if age < 18 or age > 60 else 0.45 * share)
     yield from some("checkup", 1.1 * share if age > 2 else 0)
     if age > 5 and dice.chance(int(300 * share)):
-        work = dice.weighted(_TEETH)
+        work = dice.weighted(WEIGHTS["dental_work"])
         if work in {"denture", "crown", "scaling"} and age < 40:
             work = "filling"
         yield CareEvent(start + dice.below(days), Happening(work), _twist(dice))

@@ -334,20 +334,13 @@ class Draft:
                 _settle(amounts, due, wallet)
 
     def _explain(self, row: Row, amounts: Amounts, refusal: Denial | None) -> None:
-        rows = self.rows.setdefault("claim_adjustment", [])
-        for sequence, found in enumerate(adjustments(amounts, refusal), start=1):
-            cells = {
-                "record_action": "A",
-                "claim_id": row["claim_id"],
-                "line_number": row["line_number"],
-                "sequence": str(sequence),
-                "group_code": found.group,
-                "reason_code": found.reason,
-                "amount": money(found.cents),
-            }
+        self.rows.setdefault("claim_adjustment", [])
+        for found in adjustments(amounts, refusal):
+            cells = {"line_number": row["line_number"], "group_code": found.group}
+            cells |= {"reason_code": found.reason, "amount": money(found.cents)}
             if found.remark:
                 cells["remark_code"] = found.remark
-            rows.append(cells)
+            self.add("claim_adjustment", **cells)
         if refusal:
             row["denial_reason"] = _reasons(refusal)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from etl.synth.names import read_data
+from etl.synth.seeded_random import Weighted
 
 
 class BilledService(NamedTuple):
@@ -112,6 +113,9 @@ DRUG_REJECTIONS: Final[tuple[str, ...]] = _DATA["denials"]["drugs"]
 DENTAL_MODIFIER: Final = "59"
 COMPLETE: Final[dict[str, dict[str, dict[str, str]]]] = _DATA["complete"]
 """Claim type -> `header` or `line` -> the cells of an example claim."""
+
+CARE: Final = read_data("care")
+WEIGHTS: Final = {name: Weighted(**weights) for name, weights in CARE["weights"].items()}
 
 _PLANS: Final = _DATA["plans"]
 MEDICAL_PLANS: Final = tuple(HealthPlan(*entry) for entry in _PLANS["medical"])

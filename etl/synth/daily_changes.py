@@ -21,20 +21,15 @@ from etl.synth.adjustments import (
 from etl.synth.care_events import CareEvent, write_claims
 from etl.synth.claim_drafts import MOST_CLAIMS, Claim
 from etl.synth.claim_scenes import Happening
-from etl.synth.codes import MEDICAL_PLANS
+from etl.synth.codes import MEDICAL_PLANS, WEIGHTS
 from etl.synth.coverages import Cover
 from etl.synth.directory import Row, address
 from etl.synth.households import OPEN, Term
 from etl.synth.members import Member, MemberRows, joined, member_of
 from etl.synth.scripted_members import Twist
-from etl.synth.seeded_random import Dice, Purpose, Weighted, iso, mixed, stamp
+from etl.synth.seeded_random import Dice, Purpose, iso, mixed, stamp
 from etl.synth.spec import Spec
 
-_EVENTS: Final = Weighted(new=52, line=17, adjusted=12, deleted=6, moved=6, plan=5, gone=2)
-_NEW: Final = Weighted(
-    office=40, check=5, lab=10, injury=8, dental=8, eyes=4, fill=20, stay=3, compound=2
-)
-_SCENE: Final = {"dental": "filling", "eyes": "glasses", "stay": "appendix-stay"}
 _CLAIMS: Final = frozenset(("claim", *CLAIM_TABLES))
 
 
@@ -115,16 +110,16 @@ def _apply(spec: Spec, member: Member, index: int, day: int) -> None:
     life = member.life
     life.dice = member.covering.dice = dice
     life.today = spec.as_of.toordinal() + day
-    _HAPPEN[dice.weighted(_EVENTS)](member)
+    _HAPPEN[dice.weighted(WEIGHTS["changes"])](member)
 
 
 def _new(member: Member) -> None:
     life, dice = member.life, member.life.dice
     for _ in range(dice.between(1, 3)):
-        name = dice.weighted(_NEW)
+        name = dice.weighted(WEIGHTS["new_claims"])
         twist = Twist.REFUSED if dice.chance(60) else Twist.NONE
         day = life.today - dice.between(12, 40)
-        event = CareEvent(day, Happening(_SCENE.get(name, name)), twist)
+        event = CareEvent(day, Happening(name), twist)
         member.claims += write_claims(life, event, adjudicated=life.today)
 
 

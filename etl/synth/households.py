@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
-from etl.synth.codes import MEDICAL_PLANS, HealthPlan
+from etl.synth.codes import CARE, MEDICAL_PLANS, WEIGHTS, HealthPlan
 from etl.synth.names import (
     EMPLOYERS,
     HERITAGES,
@@ -24,16 +24,12 @@ from etl.synth.names import (
     Heritage,
 )
 from etl.synth.scripted_members import CAST, CastMember
-from etl.synth.seeded_random import Dice, Purpose, Weighted, first_of_year, year_of
+from etl.synth.seeded_random import Dice, Purpose, first_of_year, year_of
 from etl.synth.spec import SINCE, Spec
 
 BLOCK: Final = 6
 OPEN: Final = 3_000_000
 """An ordinal day after every other: the end of what has not ended."""
-
-
-_HOUSES: Final = Weighted(single=30, couple=22, family=30, lone=9, outsider=6, elder=3)
-_STAY_YEARS: Final = ((0.0, 0.3), (0.3, 1.2), (0.65, 2.6), (0.88, 5.0), (1.0, 11.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +124,7 @@ def _block(spec: Spec, number: int) -> tuple[Household, ...]:
             size = CAST[index].household
             kind = CAST[index].house
         else:
-            kind = dice.weighted(_HOUSES)
+            kind = dice.weighted(WEIGHTS["households"])
             size = _size(dice, kind)
         size = min(size, end - index)
         households.append(_household(spec, dice, index, size, kind))
@@ -257,7 +253,7 @@ def _terms(spec: Spec, dice: Dice, part: CastMember | None, elder: bool) -> tupl
         start = start if part.since < SINCE else max(start, since)
         end = OPEN
     else:
-        days = int(dice.quantile(_STAY_YEARS) * 365)
+        days = int(dice.quantile(CARE["years_of_stay"]) * 365)
         end = OPEN if dice.chance(800) else today - dice.below(700)
         start = max(since, min(end, today) - max(days, 120))
     terms: list[Term] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from etl.synth.codes import WEIGHTS
 from etl.synth.directory import (
     DIRECTORY_DATA,
     MEDICAL_PAYERS,
@@ -21,7 +22,7 @@ from etl.synth.directory import (
 )
 from etl.synth.identifiers import npi, phone
 from etl.synth.names import STATES, State
-from etl.synth.seeded_random import Dice, Purpose, Weighted, iso, stamp
+from etl.synth.seeded_random import Dice, Purpose, iso, stamp
 from etl.synth.spec import Spec
 from etl.synth.templates import Facts, fill
 
@@ -34,25 +35,11 @@ _MEDICAL_NETWORKS: Final[tuple[str, ...]] = DIRECTORY_DATA["medical_networks"]
 _DENTAL: Final = "NW-DENTAL"
 _CLOSED: Final = "NW-OLD"
 _PAYER_OF: Final = {network: payer for network, payer, _ in DIRECTORY_DATA["networks"]}
-_MIDDLES: Final = {
-    "MA": (42.30, -71.80),
-    "NM": (35.00, -106.60),
-    "MN": (45.00, -93.30),
-    "GA": (33.50, -84.00),
-    "OR": (44.60, -122.90),
-}
+_MIDDLES: Final[dict[str, tuple[float, float]]] = DIRECTORY_DATA["middles"]
 _SUBSIDIARIES: Final = ("PAY0002", "PAY0004")
 """Payers that are part of Larkspur: one with plans and an endpoint, one with affiliations."""
-_ROLE_CODES: Final = {
-    "nurse": "apn",
-    "therapist": "pt",
-    "counselor": "co",
-    "dentist": "de",
-    "orthodontist": "de",
-    "optometrist": "oo",
-}
+_ROLE_CODES: Final[dict[str, str]] = DIRECTORY_DATA["role_codes"]
 """Trade -> its role (ProviderRoleCS); all others are physicians."""
-_ACCEPTING: Final = Weighted(newpt=62, nopt=18, existptonly=10, existptfam=6, unsaid=4)
 _WELL_KNOWN: Final = 7
 """One practitioner in so many has every kind of telecom."""
 _RETIRING: Final = 19
@@ -367,7 +354,7 @@ class _Practitioner:
 
     def _add_role(self, ordinal: int, networks: list[str], place: Row) -> Row:
         dice, trade = self._dice, self._trade
-        accepting = dice.weighted(_ACCEPTING)
+        accepting = dice.weighted(WEIGHTS["accepting"])
 
         def direct() -> str:
             return f"EP-DIRECT{self._region.number:06d}" if dice.chance(80) else ""
@@ -378,7 +365,7 @@ class _Practitioner:
             ordinal=ordinal,
             networks=";".join(networks),
             code=_ROLE_CODES.get(trade.role, "ph"),
-            accepting="" if accepting == "unsaid" else accepting,
+            accepting=accepting,
             accepted="children" if trade.role == "pediatrician" else "",
             direct=direct,
             **self._facts,
