@@ -19,7 +19,7 @@ from etl.model.canonical_tables import TABLES
 from etl.quality.suites import library
 from etl.quality.suites.pages import write_pages
 from etl.quality.suites.plan import Suite, Wanted
-from etl.quality.suites.rows import SuiteRows, passed
+from etl.quality.suites.rows import SuiteRows
 
 RESULT_FORMAT: Final[Mapping[str, Any]] = {"result_format": "BASIC", "partial_unexpected_count": 0}
 """Counts and percentages, and not one sample of what failed."""
@@ -224,7 +224,7 @@ def _expectation(wanted: Wanted) -> Any:
             return gxe.ExpectCompoundColumnsToBeUnique(
                 column_list=list(columns), ignore_row_if="any_value_is_missing", **common
             )
-        case "pair":
+        case _:
             return gxe.ExpectColumnPairValuesAToBeGreaterThanB(
                 column_A=columns[0],
                 column_B=columns[1],
@@ -232,12 +232,10 @@ def _expectation(wanted: Wanted) -> Any:
                 ignore_row_if="either_value_is_missing",
                 **common,
             )
-        case _:
-            return gxe.ExpectColumnValuesToBeInSet(column=columns[0], value_set=[True], **common)
 
 
 def _frame(run: SuiteRun) -> Any:
-    """Return a pandas frame: text as pandas' own `str`, results as plain booleans.
+    """Return a pandas frame: text as pandas' own `str`.
 
     Arrow-backed types (`ArrowDtype`) are twice as slow here, and pair expectations break on them.
     """
@@ -246,7 +244,4 @@ def _frame(run: SuiteRun) -> Any:
     columns: dict[str, Any] = {
         name: run.rows.column(name).to_pandas().astype("str") for name in run.suite.texts
     }
-    for wanted in run.suite.wanted:
-        if wanted.form == "rule":
-            columns[wanted.columns[0]] = passed(run.rows, wanted.rule.id)
     return pd.DataFrame(columns, index=pd.RangeIndex(run.rows.num_rows))

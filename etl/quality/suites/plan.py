@@ -1,8 +1,8 @@
 """Suites of expectations, planned from the rule book: there is no second list of rules.
 
-What Great Expectations has an expectation for (not null, regex, in set, unique, pair of dates) is
-planned as such, column by column. Every other rule is one expectation on a result column: whether
-the row passed. Only `expectations` depends on the library that runs the plan.
+A suite holds the rules that Great Expectations can check by itself (not null, regex, in set,
+unique, pair of dates), column by column, as a second opinion by other code. The other rules are
+checked by the run alone. Only `expectations` depends on the library that runs the plan.
 """
 
 from __future__ import annotations
@@ -16,13 +16,7 @@ from etl.quality.rules import kinds
 from etl.quality.rules.book import Rule, RuleBook
 from etl.quality.rules.kind import RelationKind
 
-Form = Literal["not-null", "regex", "not-regex", "in-set", "not-in-set", "unique", "pair", "rule"]
-
-NOT_IN_SUITES: Final = (kinds.Reading,)
-"""Kinds without expectation: findings of `sources` are about files, not about rows of a suite.
-Superseded rows are not among the rows that a suite checks either."""
-
-_SUPERSEDES: Final = ("identical", "older")
+Form = Literal["not-null", "regex", "not-regex", "in-set", "not-in-set", "unique", "pair"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +26,7 @@ class Wanted:
     Attributes:
         rule: the rule it was made from.
         form: which expectation.
-        columns: columns of the suite's frame, in the expectation's order; for `rule` the one
-            result column.
+        columns: columns of the suite's frame, in the expectation's order.
         values: the set, or the one regex.
     """
 
@@ -72,7 +65,7 @@ def plan_suite(book: RuleBook, table: str) -> Suite:
         for column in _columns(rule, table)
     }
     for number, rule in enumerate(book.rules):
-        if table not in rule.tables or not _in_suite(rule):
+        if table not in rule.tables:
             continue
         columns = _columns(rule, table)
         # A native expectation sees the column as it was before any cell of it was blanked, and
@@ -86,19 +79,13 @@ def plan_suite(book: RuleBook, table: str) -> Suite:
             for name in expectation.columns:
                 column = name.removesuffix(_AS_READ)
                 texts[name] = (column, seen)
-        wanted.extend(native or (Wanted(rule, "rule", (rule.id,)),))
+        wanted.extend(native)
         if rule.blanks:
             blanked.update(columns)
     return Suite(table, tuple(wanted), texts)
 
 
 _AS_READ: Final = " (as read)"
-
-
-def _in_suite(rule: Rule) -> bool:
-    if isinstance(rule.kind, kinds.Duplicate):
-        return rule.kind.of not in _SUPERSEDES
-    return not isinstance(rule.kind, NOT_IN_SUITES)
 
 
 def _last_rewrite(book: RuleBook, table: str) -> dict[str, int]:

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +15,7 @@ import pyarrow.compute as pc
 from etl.columns.arrays import as_array
 from etl.quality.rules.book import RuleBook
 from etl.quality.suites.plan import Suite, plan_suite
-from etl.quality.suites.sample import SAMPLE, Share, passed_column
+from etl.quality.suites.sample import SAMPLE, Share
 from etl.quality.totals.rows import RowCounts
 
 
@@ -64,7 +63,7 @@ class SuiteRows:
         return cls({name: plan_suite(book, name) for name in book.model.tables}, covered, of, files)
 
     def rows(self, table: str) -> pa.Table:
-        """Return the rows of a table: the columns of its suite, and which rules they pass."""
+        """Return the rows of a table: the columns of its suite."""
         with ExitStack() as opened:
             return pa.concat_tables(
                 opened.enter_context(pa.ipc.open_stream(path.read_bytes())).read_all()
@@ -76,8 +75,7 @@ class SuiteRows:
 
         The version of the library that runs it is a part of it, because it makes the pages.
 
-        Two tables of the same rules have the same digest only where every expectation has the same
-        result, and so have their pages.
+        Two tables of the same rules with the same digest have the same results and pages.
         """
         digest = hashlib.sha256(library.encode())
         for row in sorted(self._as_bytes(table)):
@@ -86,23 +84,14 @@ class SuiteRows:
 
     def _as_bytes(self, table: str) -> Iterator[bytes]:
         """Yield each row as bytes from which its cells could be restored."""
-        suite, rows = self.suites[table], self.rows(table)
-        marks = [np.empty((rows.num_rows, 0), dtype=bool)]
-        marks += [passed(rows, wanted.rule.id)[:, None] for wanted in suite.wanted]
-        packed = np.packbits(np.concatenate(marks, axis=1), axis=1)
-        columns = [as_array(each) for each in rows.columns if pa.types.is_string(each.type)]
+        columns = [as_array(each) for each in self.rows(table).columns]
         lengths = [pc.fill_null(pc.binary_length(column), -1).to_numpy() for column in columns]
         sizes = np.stack(lengths, axis=1).astype("<i4")
         joined = pc.binary_join_element_wise(
             *columns, "", null_handling="replace", null_replacement=""
         )
-        for size, mark, text in zip(sizes, packed, joined.to_pylist(), strict=True):
-            yield size.tobytes() + mark.tobytes() + text.encode()
-
-
-def passed(rows: pa.Table, rule: str) -> Any:
-    """Return numpy `bool`, shape (n,): which sampled rows pass a rule in every column."""
-    return rows.column(passed_column(rule)).to_numpy()
+        for size, text in zip(sizes, joined.to_pylist(), strict=True):
+            yield size.tobytes() + text.encode()
 
 
 def _count(path: Path) -> int:

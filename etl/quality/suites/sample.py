@@ -26,7 +26,6 @@ from etl.rows import arrow_stream
 
 SAMPLE: Final = "sample-"
 """Beginning of the names of files with sampled rows; the table's name follows."""
-_PASSED: Final = "passed "
 _HASH_BITS: Final = 64
 _MOST_HALVINGS: Final = 32
 
@@ -99,11 +98,6 @@ class Sample:
         return files
 
 
-def passed_column(rule: str) -> str:
-    """Return the name of the column that marks the rows that pass a rule."""
-    return f"{_PASSED}{rule}"
-
-
 def _selected(frame: Frame, wanted: Any) -> Any:
     """Return which rows of a table are sampled; deletions and superseded rows never are."""
     whole = frame.whole_rows
@@ -111,19 +105,11 @@ def _selected(frame: Frame, wanted: Any) -> Any:
 
 
 def _rows(decided: DecidedRows, frame: Frame, kept: Any) -> pa.Table:
-    """Return rows of one table: the columns of its suite, then which rules they pass."""
-    book, suite = decided.work.book, plan_suite(decided.work.book, frame.name)
-    passed = {each.rule.id: np.ones(frame.count, dtype=bool) for each in suite.wanted}
-    for failure in decided.work.failures:
-        rule = book.rules[failure.rule].id
-        if failure.table == frame.name and rule in passed:
-            passed[rule][failure.at] = False
+    """Return rows of one table: the columns of its suite."""
+    suite = plan_suite(decided.work.book, frame.name)
     at = pa.array(kept)
     columns: dict[str, Any] = {}
     for name, (column, seen) in suite.texts.items():
         text = frame.seen.get(column) if seen else None
         columns[name] = as_array(frame.cells(column).text if text is None else text).take(at)
-    if not columns:
-        columns["_"] = pa.nulls(len(kept), pa.string())
-    columns |= {passed_column(rule): pa.array(ok[kept]) for rule, ok in passed.items()}
     return pa.table(columns)
