@@ -21,7 +21,7 @@ from etl.auth.developers import Developers
 from etl.auth.rate_limits import Endpoint
 from etl.auth.records import DemoMember, NoSuchApp
 from etl.auth.sign_in_links import SignInLinks
-from etl.portal import error_reference
+from etl.portal import capability_tables, error_reference
 from etl.portal.capability_tables import Statement, read_statement
 from etl.portal.examples import LOOPBACK, page_examples
 from etl.portal.forms import Form, read_form
@@ -134,6 +134,7 @@ class Portal:
             providers=self.providers,
             developer=visit.developer,
             csrf_field=csrf_field,
+            holds=capability_tables.HOLDS,
             errors={"fhir": error_reference.FHIR, "oauth": error_reference.OAUTH},
             **values,
         )
