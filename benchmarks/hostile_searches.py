@@ -22,7 +22,7 @@ from urllib.parse import quote
 
 from benchmarks.directory_searches import published_directory, resource_counts
 from benchmarks.gateway_serving import Server, served
-from etl.gateway.fhir_errors import FhirError
+from etl.gateway.http.responses import FhirError
 from etl.gateway.search.parsing import parse
 from etl.gateway.supported_fhir import COLUMN_MODIFIERS, PLAN_NET_TYPES, ResourceType, revincludes
 

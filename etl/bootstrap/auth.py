@@ -38,7 +38,7 @@ from etl.auth.registration import is_email
 from etl.auth.services import Services
 from etl.bootstrap.settings import Settings
 from etl.errors import MappingError, Mistakes
-from etl.gateway.served_releases import Releases
+from etl.gateway.release.served_releases import Releases
 from etl.model.logical_ids import logical_id
 
 log = logging.getLogger(__name__)

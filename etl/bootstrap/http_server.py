@@ -21,8 +21,8 @@ from etl.bootstrap.gc_policy import gc_disabled
 from etl.bootstrap.served_app import application, opened, prepared, served_by_worker
 from etl.bootstrap.settings import Settings
 from etl.errors import StoreError, UsageError
-from etl.gateway.metrics import FOLDER
-from etl.gateway.served_releases import OtherModel, ServedRelease
+from etl.gateway.http.monitoring import FOLDER
+from etl.gateway.release.served_releases import OtherModel, ServedRelease
 from etl.publish.manifest import changed_ids, id_facts
 
 

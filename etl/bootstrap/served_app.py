@@ -50,19 +50,27 @@ from etl.bootstrap.served_rooms import DIRECTORY, FHIR, ServedRoom, ServerDescri
 from etl.bootstrap.setting_groups import ServeSettings
 from etl.bootstrap.settings import Settings, store_options
 from etl.errors import MappingError, Mistakes, StoreError
-from etl.gateway import authentication
-from etl.gateway.access_log import AccessLog, AccessLogMiddleware, JsonFormatter
-from etl.gateway.app import Document, Gateway, GatewayOptions
-from etl.gateway.asgi import Header
-from etl.gateway.capability import StatementFacts, capability_statement, directory_statement
-from etl.gateway.cors import CorsPolicy
-from etl.gateway.directory_files import DirectoryFiles
-from etl.gateway.health import health_routes, renew
-from etl.gateway.log_writer import LogWriter
-from etl.gateway.metrics import Metrics
-from etl.gateway.negotiation import has_it
-from etl.gateway.openapi import openapi
-from etl.gateway.served_releases import Releases
+from etl.gateway.access import authentication
+from etl.gateway.capability import (
+    StatementFacts,
+    capability_statement,
+    directory_statement,
+    openapi,
+)
+from etl.gateway.http.app import Document, Gateway, GatewayOptions
+from etl.gateway.http.monitoring import (
+    AccessLog,
+    AccessLogMiddleware,
+    JsonFormatter,
+    LogWriter,
+    Metrics,
+    health_routes,
+    renew,
+)
+from etl.gateway.http.request import has_it
+from etl.gateway.http.responses import CorsPolicy, Header
+from etl.gateway.provider_directory import DirectoryFiles
+from etl.gateway.release.served_releases import Releases
 from etl.gateway.service import Service
 from etl.gateway.startup import PAGE_LIMIT, GatewayServices, ServiceOptions, open_service
 from etl.smart.brands import BRANDS

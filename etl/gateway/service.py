@@ -8,21 +8,20 @@ from functools import lru_cache
 from typing import ClassVar, Final, NamedTuple
 
 from etl.errors import NotFound, StoreError
-from etl.gateway import compartment
-from etl.gateway.access import answers_deleted, may_read, require
-from etl.gateway.bundle import Entries, Note, head_of, searchset, types_of
-from etl.gateway.changes_since import difference
-from etl.gateway.fhir_errors import FhirError
-from etl.gateway.header_cache import LONGEST
-from etl.gateway.includes import Hit, ReferenceResolver, relevant_to
-from etl.gateway.paging import Position, Sealer, etag_of, url_of
-from etl.gateway.processor_time import LongWork
-from etl.gateway.release_reader import IndexedBlock, ReleaseTree
-from etl.gateway.resource_subset import subset
-from etl.gateway.search.matching import matching, ordered, sections
+from etl.gateway.access.member_access import answers_deleted, may_read, require
+from etl.gateway.bundle import everything
+from etl.gateway.bundle.bundle import Entries, Note, head_of, searchset, subset, types_of
+from etl.gateway.bundle.everything import EverythingRequest, difference
+from etl.gateway.bundle.includes import Hit, ReferenceResolver, relevant_to
+from etl.gateway.bundle.paging import Position, Sealer, etag_of, url_of
+from etl.gateway.http.request import LONGEST
+from etl.gateway.http.responses import FhirError
+from etl.gateway.http.time_limits import LongWork
+from etl.gateway.release.release_reader import IndexedBlock, ReleaseTree
+from etl.gateway.release.served_releases import Releases
+from etl.gateway.search.evaluation import matching, ordered, sections
 from etl.gateway.search.parsing import UnsupportedParameters, parse, parse_shape
 from etl.gateway.search.query import Query
-from etl.gateway.served_releases import Releases
 from etl.gateway.supported_fhir import TYPES, ResourceType, answerable
 from etl.publish.catalog import ID
 from etl.smart.grants import Grant
@@ -315,7 +314,7 @@ class Service:
         require(grant, kind, "r")
         if patient_id != grant.patient:
             raise _missing(kind)
-        request = compartment.parse(parameters, strict=strict)
+        request = everything.parse(parameters, strict=strict)
         position = Position("everything", kind.name, request.used, 0, tree.id, tree.digest)
         url = url_of(base, f"Patient/{patient_id}/$everything", request.used, self._pages.limit)
         return await self._everything(tree, grant, request, position, base, url)
@@ -379,7 +378,7 @@ class Service:
         kind = self._kind(position.type)
         if position.what != "search":
             require(grant, kind, "r")
-            request = replace(compartment.parse(position.parameters, strict=True), ignored=ignored)
+            request = replace(everything.parse(position.parameters, strict=True), ignored=ignored)
             return await self._everything(tree, grant, request, position, base, url)
         require(grant, kind, "s")
         columns = self._columns(tree)
@@ -519,7 +518,7 @@ class Service:
         self,
         tree: ReleaseTree,
         grant: Grant,
-        request: compartment.EverythingRequest,
+        request: EverythingRequest,
         position: Position,
         base: str,
         url: str,
@@ -535,7 +534,7 @@ class Service:
         size = self._size(request.count, self._pages.limit)
         here = slice(position.offset, position.offset + size)
         if request.since is None:
-            entries, total = await compartment.whole(tree, grant, own, request, following, here)
+            entries, total = await everything.whole(tree, grant, own, request, following, here)
         else:
             change = await difference(self._releases, tree, grant, request)
             if position.offset and change.is_whole != (position.what == "whole"):
@@ -549,7 +548,7 @@ class Service:
             ]
             notes += change.notes() if position.offset == 0 else []
         # Types outside the scopes are named, so that none is left out silently.
-        barred = [name for name in compartment.OWN if not grant.may(name, "r")]
+        barred = [name for name in everything.OWN if not grant.may(name, "r")]
         notes += [
             Note("forbidden", f"{name} was left out: {_needs(name)}")
             for name in sorted(following.withheld.union(barred))

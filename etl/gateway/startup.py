@@ -9,10 +9,10 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from etl.errors import UsageError
-from etl.gateway.cache import Cache
-from etl.gateway.paging import Sealer
+from etl.gateway.bundle.paging import Sealer
 from etl.gateway.provider_directory import DirectoryService
-from etl.gateway.served_releases import Releases
+from etl.gateway.release.cache import Cache
+from etl.gateway.release.served_releases import Releases
 from etl.gateway.service import PageSizes, Service
 from etl.model.data_models import CLAIMS, DIRECTORY, DataModel
 from etl.storage.async_local import FolderObjects

@@ -13,10 +13,10 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from etl.errors import StoreError
-from etl.gateway.fhir_errors import FhirError
-from etl.gateway.release_reader import ReleaseTree
-from etl.gateway.search.whole_columns import columns_of
-from etl.gateway.served_releases import Releases
+from etl.gateway.http.responses import FhirError
+from etl.gateway.release.release_reader import ReleaseTree
+from etl.gateway.release.served_releases import Releases
+from etl.gateway.search.evaluation import columns_of
 from etl.gateway.service import Service
 from etl.publish.public_files import public_pages
 from etl.smart.grants import Grant

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 from etl.auth.records import DemoMember
 from etl.errors import StoreError
-from etl.gateway.release_reader import ReleaseTree, column_name
-from etl.gateway.served_releases import Releases
+from etl.gateway.release.release_reader import ReleaseTree, column_name
+from etl.gateway.release.served_releases import Releases
 from etl.portal.portal import SandboxMember
 
 _CLAIM = "ExplanationOfBenefit"

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from etl.errors import NotFound
-from etl.gateway.authentication import NoTrail
+from etl.gateway.access.authentication import NoTrail
 from etl.gateway.startup import ServiceOptions, serve_objects
 from etl.publish import object_keys
 from etl.publish.reader import open_current

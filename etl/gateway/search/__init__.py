@@ -1,1 +1,1 @@
-"""FHIR search over the columns of an index: parameters → conditions → rows."""
+"""Searches: parameters to conditions, conditions to rows."""

@@ -12,23 +12,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple, get_args
 
-from etl.gateway.fhir_errors import ParameterIssue, refused, shown
+from etl.gateway.http.responses import ParameterIssue, refused, shown
 from etl.gateway.search import comparisons
-from etl.gateway.search.cost import (
+from etl.gateway.search.comparisons import count, plain, split
+from etl.gateway.search.query import (
     INCLUDE,
     REVINCLUDE,
     SORT_KEY,
-    condition_cost,
-    require_affordable,
-)
-from etl.gateway.search.parameter_values import count, plain, split
-from etl.gateway.search.query import (
     Query,
     ReferenceLink,
     RequestedInclude,
     SearchCondition,
     SortKey,
     Summary,
+    condition_cost,
+    require_affordable,
 )
 from etl.gateway.supported_fhir import ResourceType, revincludes
 

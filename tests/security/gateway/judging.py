@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from functools import cache
 
-from etl.gateway.fhir_errors import KINDS
+from etl.gateway.http.responses import KINDS
 from tests.unit.gateway.calls import FHIR, OTHER_TOKEN, Got, Server, another, served
 from tests.unit.gateway.trees import (
     LISTED,

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from schemathesis import GenerationMode
 
-from etl.gateway.fhir_errors import KINDS
+from etl.gateway.http.responses import KINDS
 from etl.gateway.supported_fhir import RESULT_PARAMETERS, TYPES
 from tests.security.gateway.judging import assert_nothing_of_another, entries, own, server, words
 from tests.unit.gateway.calls import Got

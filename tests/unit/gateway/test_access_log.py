@@ -8,7 +8,7 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.gateway.access_log import AccessLog, RequestRecord
+from etl.gateway.http.monitoring import AccessLog, RequestRecord
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
 ZONES = st.integers(-14 * 60, 14 * 60).map(lambda one: timezone(timedelta(minutes=one)))

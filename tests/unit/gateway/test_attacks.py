@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import pytest
 
-from etl.gateway.fhir_errors import FhirError
+from etl.gateway.http.responses import FhirError
 from etl.gateway.service import Service
 from etl.gateway.supported_fhir import TYPES
 from tests.unit.gateway.trees import BASE, bundle, grant, link, members, opened, run, sample_tree

@@ -8,7 +8,7 @@ import gc
 import pytest
 
 from etl.errors import StoreError
-from etl.gateway.cache import Cache
+from etl.gateway.release.cache import Cache
 
 
 def test_sixty_four_who_miss_at_once_make_one_read() -> None:

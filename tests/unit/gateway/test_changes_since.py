@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from etl.gateway.fhir_errors import FhirError
+from etl.gateway.http.responses import FhirError
 from etl.gateway.startup import GatewayServices
 from etl.gateway.supported_fhir import TYPES
 from etl.publish.block import PatientResources, Resource

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from etl.gateway.fhir_errors import FhirError
+from etl.gateway.http.responses import FhirError
 from etl.gateway.service import Service
 from etl.gateway.startup import GatewayServices
 from etl.publish.block import LISTED, NAMED, ROW, PatientResources, Resource

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from etl.gateway.fhir_errors import FhirError
+from etl.gateway.http.responses import FhirError
 from etl.gateway.service import Service
 from etl.publish.block import PatientResources
 from tests.memory_store import MemoryStore

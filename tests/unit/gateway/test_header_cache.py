@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import tracemalloc
 
-from etl.gateway import negotiation
-from etl.gateway.header_cache import LONGEST, cached_parse
+from etl.gateway.http import request as negotiation
+from etl.gateway.http.request import LONGEST, cached_parse
 
 
 def test_a_short_header_is_read_once_and_a_long_one_each_time() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from etl.errors import StoreError
-from etl.gateway.fhir_errors import KINDS, SYSTEM
+from etl.gateway.http.responses import KINDS, SYSTEM
 from etl.gateway.service import Service
 from etl.smart.grants import Grant
 from etl.storage.port import Objects
@@ -588,7 +588,7 @@ def test_every_error_is_an_outcome_with_a_code_of_the_table(server: Server) -> N
 
 
 def test_a_retracted_resource_is_410(monkeypatch: pytest.MonkeyPatch, fresh: Server) -> None:
-    from etl.gateway.fhir_errors import FhirError
+    from etl.gateway.http.responses import FhirError
 
     async def gone(self: Service, grant: Grant, kind: str, one: str, *more: Any, **_: Any) -> Any:
         raise FhirError("resource-deleted", "this claim was retracted")

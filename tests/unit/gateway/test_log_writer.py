@@ -7,7 +7,7 @@ import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
-from etl.gateway.log_writer import LogWriter
+from etl.gateway.http.monitoring import LogWriter
 
 NOON = datetime(2026, 2, 1, 12, tzinfo=UTC)
 

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 import pytest
 
 from etl.errors import UsageError
-from etl.gateway.fhir_errors import FhirError
-from etl.gateway.paging import Position, Sealer
+from etl.gateway.bundle.paging import Position, Sealer
+from etl.gateway.http.responses import FhirError
 from etl.gateway.startup import GatewayServices
 from etl.publish.history import rollback
 from etl.publish.prune import prune

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.gateway.timeouts import RequestTimeout
+from etl.gateway.http.time_limits import RequestTimeout
 from etl.web.rate_limits import RateLimiter, TooMany, Windows, parse_rate
 from tests.virtual_time import pass_time, run_virtually
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from etl.gateway.fhir_errors import FhirError
+from etl.gateway.http.responses import FhirError
 from etl.gateway.service import Service
 from etl.gateway.supported_fhir import TYPES
 from etl.publish.reader import open_current

@@ -13,16 +13,16 @@ from urllib.parse import parse_qsl
 import pytest
 
 from benchmarks.hostile_searches import hostile_searches
-from etl.gateway import processor_time, provider_directory
-from etl.gateway.authentication import SECONDS_A_REQUEST, PublicAuthenticator
-from etl.gateway.fhir_errors import FhirError
-from etl.gateway.processor_time import LongWork, ProcessorTime
+from etl.gateway import provider_directory
+from etl.gateway.access.authentication import SECONDS_A_REQUEST, PublicAuthenticator
+from etl.gateway.http import time_limits as processor_time
+from etl.gateway.http.responses import FhirError
+from etl.gateway.http.time_limits import LongWork, ProcessorTime
 from etl.gateway.provider_directory import DirectoryService
 from etl.gateway.search import comparisons
-from etl.gateway.search.cost import BUDGET
+from etl.gateway.search.evaluation import DirectoryColumns, KeptRows, WholeColumn, columns_of
 from etl.gateway.search.parsing import parse
-from etl.gateway.search.whole_columns import DirectoryColumns, WholeColumn, columns_of
-from etl.gateway.search.whole_matching import KeptRows
+from etl.gateway.search.query import BUDGET
 from etl.gateway.supported_fhir import PLAN_NET_TYPES
 from etl.web.rate_limits import RateLimiter, TooMany
 from tests.unit.gateway.calls import Server, served

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from etl.gateway.fhir_errors import FhirError
+from etl.gateway.http.responses import FhirError
 from etl.gateway.service import Answer, Service
 from etl.gateway.supported_fhir import TYPES
 from etl.publish.block import PatientResources

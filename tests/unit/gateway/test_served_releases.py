@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from etl.errors import NotFound, StoreError
-from etl.gateway.cache import Cache
-from etl.gateway.served_releases import Releases
+from etl.gateway.release.cache import Cache
+from etl.gateway.release.served_releases import Releases
 from etl.gateway.service import Answer
 from etl.publish.block import PatientResources
 from etl.publish.reader import open_current

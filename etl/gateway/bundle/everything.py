@@ -10,14 +10,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final
 
-from etl.gateway.bundle import Entries
-from etl.gateway.fhir_errors import refused
-from etl.gateway.includes import ReferenceResolver
-from etl.gateway.release_reader import IndexedBlock, ReleaseTree, column_name
+from etl.errors import NotFound
+from etl.gateway.bundle.bundle import Entries, Note
+from etl.gateway.bundle.includes import Hit, ReferenceResolver, referenced
+from etl.gateway.http.responses import KINDS, SYSTEM, refused
+from etl.gateway.release.release_reader import IndexedBlock, ReleaseTree, column_name
+from etl.gateway.release.served_releases import Releases
+from etl.gateway.search.comparisons import count
 from etl.gateway.search.dates import BEGINNING, END, Span, asked_span, stored_span
-from etl.gateway.search.parameter_values import count
 from etl.gateway.search.parsing import EMPTY, HTTP, UnsupportedParameters
 from etl.gateway.supported_fhir import EVERYTHING, TYPES
 from etl.smart.grants import Grant
@@ -195,3 +198,126 @@ def _types(values: dict[str, str]) -> frozenset[str] | None:
 
 def _types_of(block: IndexedBlock, rows: Sequence[int]) -> list[str]:
     return [name for row in rows for name, of_type in block.index.types.items() if row in of_type]
+
+
+_SECTIONS: Final = ("ids", "parts", "versions", "lastUpdated")
+_GONE: Final = "resource-deleted"
+
+
+Mark = tuple[str, str]
+"""Version and time of a resource: an app's copy is valid while both are unchanged."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemberChanges:
+    """Changes that bring an app's copy up to date.
+
+    Attributes:
+        hits: resources to add or replace, by `Type/id`: the member's own first.
+        gone: `Type/id` of the resources to delete.
+        is_whole: whether these are all resources, because there is no release to compare with.
+    """
+
+    hits: dict[str, Hit]
+    gone: Sequence[str]
+    is_whole: bool
+
+    def notes(self) -> list[Note]:
+        """Return its outcome issues: one for each resource that is gone."""
+        lines = [
+            Note(
+                "deleted",
+                f"{name} is gone: drop it",
+                "information",
+                {
+                    "coding": [{"system": SYSTEM, "code": _GONE, "display": KINDS[_GONE].display}],
+                    "text": name,
+                },
+            )
+            for name in self.gone
+        ]
+        if self.is_whole:
+            lines.append(
+                Note(
+                    "incomplete",
+                    "_since lies before the oldest release that is kept, or compared: this is "
+                    "everything there is; drop what is not in it",
+                )
+            )
+        return lines
+
+
+async def difference(
+    releases: Releases, tree: ReleaseTree, grant: Grant, request: EverythingRequest
+) -> MemberChanges:
+    """Return what changed since the instant of `_since`, compared with the release given.
+
+    An instant may stand for several releases. A resource that was added and removed, or changed
+    and changed back, in between is in neither the first nor the last of them, so all are compared.
+    """
+    assert request.since is not None  # noqa: S101 - the caller looked
+    try:
+        previous = [
+            await _reached(release, grant, request)
+            for release in await releases.since(tree, request.since)
+        ]
+    except NotFound:  # pruned meanwhile
+        previous = []
+    present = await _reached(tree, grant, request)
+    if not previous:
+        own = await tree.patient(grant.patient)
+        if own is not None:
+            await tree.need(own, ("gone",))
+        gone = [
+            f"{gone.type}/{gone.id}"
+            for gone in (own.index.gone if own is not None else ())
+            if grant.may(gone.type, "r") and request.wants(gone.type)
+        ]
+        return MemberChanges({name: hit for name, (hit, _) in present.items()}, gone, True)
+    hits = {
+        name: hit
+        for name, (hit, mark) in present.items()
+        if any(_mark(marks, name) != mark for marks in previous)
+    }
+    missing = [name for name in dict.fromkeys(chain.from_iterable(previous)) if name not in present]
+    # A directory resource that still exists but is no longer referred to is not reported.
+    left = await ReferenceResolver(tree, grant, None).hits(
+        name for name in missing if TYPES[name.partition("/")[0]].shared
+    )
+    return MemberChanges(hits, [name for name in missing if name not in left], False)
+
+
+def _mark(marks: dict[str, tuple[Hit, Mark]], name: str) -> Mark | None:
+    entry = marks.get(name)
+    return None if entry is None else entry[1]
+
+
+async def _reached(
+    tree: ReleaseTree,
+    grant: Grant,
+    request: EverythingRequest,
+) -> dict[str, tuple[Hit, Mark]]:
+    """Return all that `$everything` gives in a release without `_since`, each with its mark."""
+    own = await tree.patient(grant.patient)
+    hits: dict[str, Hit] = {}
+    if own is None:
+        return {}
+    await tree.need(own, (*SECTIONS, *_SECTIONS))
+    own_types = [name for name in OWN if grant.may(name, "r")]
+    rows = rows_of(own, request, own_types)
+    for name in own_types:
+        if request.wants(name):
+            of_type = own.rows(name)
+            hits |= {f"{name}/{own.index.ids[row]}": (own, row) for row in rows if row in of_type}
+    chosen = frozenset(rows)
+    for name, kind in TYPES.items():
+        if kind.shared and request.wants(name) and grant.may(name, "r"):
+            references = sorted(await referenced(tree, own, name, chosen))
+            hits |= await ReferenceResolver(tree, grant, None).hits(references, _SECTIONS)
+    return {name: (hit, _mark_of(hit)) for name, hit in hits.items()}
+
+
+def _mark_of(hit: Hit) -> Mark:
+    block, row = hit
+    (stamp,) = block.index.last_updated.values_of(row)
+    return block.index.versions[row], stamp

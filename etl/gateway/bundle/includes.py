@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import starmap
 from typing import Final
 
-from etl.gateway.release_reader import IndexedBlock, ReleaseTree, column_name
+from etl.gateway.release.release_reader import IndexedBlock, ReleaseTree, column_name
 from etl.gateway.search.query import Query, RequestedInclude
 from etl.gateway.supported_fhir import TYPES, ResourceType
 from etl.smart.grants import Grant

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from etl.gateway.fhir_errors import FhirError
-from etl.gateway.includes import Hit, referenced
-from etl.gateway.release_reader import ReleaseTree, column_name
+from etl.gateway.bundle.includes import Hit, referenced
+from etl.gateway.http.responses import FhirError
+from etl.gateway.release.release_reader import ReleaseTree, column_name
 from etl.gateway.supported_fhir import ResourceType
 from etl.publish.block import LISTED, NAMED, ROW
 from etl.smart.grants import Grant

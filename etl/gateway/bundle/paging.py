@@ -22,7 +22,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
 from etl.errors import UsageError
-from etl.gateway.fhir_errors import FhirError
+from etl.gateway.http.responses import FhirError
 from etl.smart.grants import Grant
 
 KEY_BYTES: Final = 32

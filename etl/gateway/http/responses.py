@@ -1,22 +1,44 @@
-"""Errors as OperationOutcomes: one stable code and one remedy each.
+"""Responses and errors: one stable code and one remedy each, as OperationOutcomes; CORS.
 
-The table below is complete; the portal's page of errors is made of it. None
-of them holds a value of the request or a member's data.
+The table of errors below is complete; the portal's page of errors is made of it. None of them holds
+a value of the request or a member's data.
 
-Sources: FHIR R4 `http.html` and `operationoutcome.html`, value set issue-type; RFC 6750 section 3.
+Sources: FHIR R4 `http.html` and `operationoutcome.html`, value set issue-type; RFC 6750 section 3;
+Fetch standard, "CORS protocol". Access tokens are sent by the app itself and never by the browser
+on its own, so an allowed origin can do no more than any other program. Cookies are not allowed.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
 
 import orjson
 
-from etl.gateway.asgi import Header, Reply
+Header: TypeAlias = tuple[bytes, bytes]
+
+
+@dataclass(slots=True)
+class Reply:
+    """A response.
+
+    Attributes:
+        status: HTTP status.
+        body: the bytes, before any compression.
+        headers: those of this answer beside the common ones; names in lower case.
+        media: content type; empty where there is no body.
+        unpacked: bytes that the body has without its compression, where it is gzip already; else 0.
+    """
+
+    status: int
+    body: bytes = b""
+    media: bytes = b"application/fhir+json"
+    headers: list[Header] = field(default_factory=list)
+    unpacked: int = 0
+
 
 SYSTEM: Final = "urn:cpcds:gateway:error"
 """System of the codes in `issue.details.coding`."""
@@ -165,3 +187,55 @@ def reply_of(error: FhirError) -> Reply:
     """Return the answer to a refused request."""
     body = outcome(error.code, error.diagnostics, error.expression)
     return Reply(error.status, body, headers=list(error.headers))
+
+
+EXPOSED: Final = (
+    b"etag, last-modified, retry-after, www-authenticate, x-request-id, preference-applied"
+)
+ASKED: Final = (
+    b"authorization, content-type, accept, prefer, if-none-match, if-modified-since, "
+    b"if-match, if-unmodified-since, x-request-id"
+)
+_ANY: Final[tuple[Header, ...]] = (
+    (b"access-control-allow-origin", b"*"),
+    (b"access-control-expose-headers", EXPOSED),
+)
+
+
+class CorsPolicy:
+    """Allowed origins.
+
+    Args:
+        origins: scheme, host and port of each; `*` for all.
+    """
+
+    def __init__(self, origins: Iterable[str]) -> None:
+        self._known = frozenset(origin.rstrip("/").lower().encode() for origin in origins)
+        self._any = b"*" in self._known
+
+    def headers(self, headers: Mapping[bytes, bytes], *, open_to_all: bool) -> tuple[Header, ...]:
+        """Return the headers of an answer.
+
+        Args:
+            headers: the request's.
+            open_to_all: whether the answer is public.
+        """
+        if self._any or open_to_all:
+            return _ANY
+        origin = headers.get(b"origin")
+        if origin is None or origin.lower() not in self._known:
+            return ((b"vary", b"origin"),)
+        return (
+            (b"access-control-allow-origin", origin),
+            (b"access-control-expose-headers", EXPOSED),
+            (b"vary", b"origin"),
+        )
+
+    @staticmethod
+    def preflight(methods: Iterable[str]) -> tuple[Header, ...]:
+        """Return the further headers of the answer to OPTIONS."""
+        return (
+            (b"access-control-allow-methods", ", ".join(methods).encode()),
+            (b"access-control-allow-headers", ASKED),
+            (b"access-control-max-age", b"7200"),
+        )

@@ -15,7 +15,7 @@ from itertools import islice
 from typing import Any, Final, TypeVar
 
 from etl.errors import NotFound, StoreError
-from etl.gateway.cache import Cache
+from etl.gateway.release.cache import Cache
 from etl.gateway.search.dates import stored_span
 from etl.publish import object_keys
 from etl.publish.canonical_json import sha256

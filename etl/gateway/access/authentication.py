@@ -12,9 +12,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final, Protocol
 
-from etl.gateway.access_log import RequestRecord
-from etl.gateway.asgi import Header
-from etl.gateway.fhir_errors import FhirError
+from etl.gateway.http.monitoring import RequestRecord
+from etl.gateway.http.responses import FhirError, Header
 from etl.smart.grants import Access, Grant, Recorder, TokenRefused, Verifier
 from etl.web.rate_limits import RateLimiter
 

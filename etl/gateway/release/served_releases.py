@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from etl.errors import NotFound, StoreError, UsageError
-from etl.gateway.cache import Cache
-from etl.gateway.release_reader import ReleaseTree, checked
+from etl.gateway.release.cache import Cache
+from etl.gateway.release.release_reader import ReleaseTree, checked
 from etl.gateway.search.dates import DAY
 from etl.model.data_models import CLAIMS, DIRECTORY, DataModel, stated_model
 from etl.publish import object_keys

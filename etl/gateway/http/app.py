@@ -19,32 +19,29 @@ from isal import isal_zlib
 from starlette.types import Receive, Scope, Send
 
 from etl.errors import StoreError
-from etl.gateway import negotiation as wants
-from etl.gateway.access_log import AccessLog, RequestRecord, record_of
-from etl.gateway.asgi import Header, Reply
-from etl.gateway.authentication import Authenticator, refuse_tokens, scope_challenge
-from etl.gateway.cors import CorsPolicy
-from etl.gateway.directory_files import DirectoryFiles
-from etl.gateway.fhir_errors import FhirError, reply_of
-from etl.gateway.header_cache import cached_parse
-from etl.gateway.metrics import Metrics
-from etl.gateway.processor_time import ProcessorTime
-from etl.gateway.request import (
+from etl.gateway.access.authentication import Authenticator, refuse_tokens, scope_challenge
+from etl.gateway.http import request
+from etl.gateway.http.monitoring import AccessLog, Metrics, RequestRecord, record_of
+from etl.gateway.http.request import (
     RequestLimits,
+    Route,
     body_of,
+    cached_parse,
     form_parameters,
     headers_of,
     media_type,
     parameters_of,
     path_of,
+    route_of,
     segments_of,
     values_of,
 )
-from etl.gateway.routes import Route, route_of
+from etl.gateway.http.responses import CorsPolicy, FhirError, Header, Reply, reply_of
+from etl.gateway.http.time_limits import ProcessorTime, RequestTimeout
+from etl.gateway.provider_directory import DirectoryFiles
+from etl.gateway.release.served_releases import Releases
 from etl.gateway.search.parsing import HTTP
-from etl.gateway.served_releases import Releases
 from etl.gateway.service import Answer, ReadResource, Service
-from etl.gateway.timeouts import RequestTimeout
 from etl.smart.grants import Access, Grant
 from etl.web.rate_limits import TooMany
 
@@ -83,7 +80,7 @@ class Document:
 
     Attributes:
         body: its JSON.
-        media: its content type; None for the one that the client wants.
+        media: its content type; None for the one that the client request.
         etag: its entity tag.
     """
 
@@ -226,13 +223,13 @@ class Gateway:
         media = document.media
         if media is None:
             query = parameters_of(scope["query_string"])
-            media = wants.media_of(headers, values_of(query, "_format"))
+            media = request.media_of(headers, values_of(query, "_format"))
         fields: list[Header] = [
             (b"etag", document.etag.encode()),
             (b"cache-control", b"public, max-age=300"),
             (b"vary", b"accept, accept-encoding"),
         ]
-        if wants.has_it(headers, document.etag, None):
+        if request.has_it(headers, document.etag, None):
             return Reply(304, b"", b"", fields)
         return Reply(200, document.body, media, fields)
 
@@ -240,7 +237,7 @@ class Gateway:
         self, files: DirectoryFiles, route: Route, headers: Mapping[bytes, bytes]
     ) -> Reply:
         file = await files.at(route.type)
-        if wants.has_it(headers, file.etag, wants.moment_of(file.modified)):
+        if request.has_it(headers, file.etag, request.moment_of(file.modified)):
             return Reply(304, b"", b"", file.headers)
         if not file.is_file:
             return await file.reply()
@@ -274,7 +271,7 @@ class Gateway:
                 refuse_tokens(posted)
                 raw_query = b"&".join(part for part in (raw_query, body) if part)
                 query = (*query, *posted)
-            media = wants.media_of(headers, values_of(query, "_format"))
+            media = request.media_of(headers, values_of(query, "_format"))
             data = self._data(route, grant, query, headers, record, scope["method"])
             reply = await (self._timed(data, address) if self._authenticator.public else data)
             reply.media = media
@@ -323,7 +320,7 @@ class Gateway:
         answer: ReadResource | Answer
         extra: list[Header] = []
         prefer = headers.get(b"prefer")
-        handling = wants.handling(prefer) if prefer is not None else None
+        handling = request.handling(prefer) if prefer is not None else None
         if handling is not None:
             extra.append((b"preference-applied", f"handling={handling}".encode()))
         strict = handling == "strict"
@@ -360,13 +357,13 @@ class Gateway:
             *self._caching(route),
             *extra,
         ]
-        modified = wants.http_date(answer.last_updated) if answer.last_updated else None
+        modified = request.http_date(answer.last_updated) if answer.last_updated else None
         if modified is not None:
             fields.append((b"last-modified", modified))
         if method != "POST" and not _CONDITIONS.isdisjoint(headers):
-            since = wants.moment_of(changed) if changed else None
-            wants.check_preconditions(headers, etag, since)
-            if wants.has_it(headers, etag, since):
+            since = request.moment_of(changed) if changed else None
+            request.check_preconditions(headers, etag, since)
+            if request.has_it(headers, etag, since):
                 return Reply(304, b"", b"", fields)
         return Reply(200, answer.body, headers=fields)
 
@@ -435,7 +432,7 @@ class Gateway:
         if reply.media and reply.status != 304:
             sent.append((b"content-type", reply.media))
         encodings = headers.get(b"accept-encoding")
-        takes_gzip = self._options.gzip and encodings is not None and wants.takes_gzip(encodings)
+        takes_gzip = self._options.gzip and encodings is not None and request.takes_gzip(encodings)
         if reply.unpacked:
             await _send_packed(send, head, reply, sent, takes_gzip=takes_gzip)
             return

@@ -1,0 +1,1 @@
+"""Who asks: tokens and grants, and which resources a grant opens."""

@@ -1,0 +1,1 @@
+"""Answers: Bundles, page links, includes, `$everything`."""

@@ -1,0 +1,1 @@
+"""HTTP of the FHIR bases: requests, responses, the application, monitoring."""

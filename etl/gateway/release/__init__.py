@@ -1,0 +1,1 @@
+"""The served release: its objects, indexes and cache."""
