@@ -210,8 +210,6 @@ class PartitionOrigins:
         spec = feed.spec
         if id(spec) not in self._groups:
             rows = self._with_fills[spec.source]
-            if spec.split is not None:
-                rows = rows.split(spec.split)
             self._groups[id(spec)] = Groups(rows, spec.where, spec.grain, spec.order)
         return self._groups[id(spec)]
 
@@ -372,7 +370,7 @@ def _distinct(cells: Iterator[RawCell | None]) -> Iterator[RawCell]:
 
 
 def _at(rows: RawRows, place: Place) -> Indices:
-    """Return which rows stand at a place: several, where one was split."""
+    """Return which rows stand at a place."""
     files, numbers = (column.to_numpy() for column in rows.places)
     return np.flatnonzero((files == place[0]) & (numbers == place[1]))
 

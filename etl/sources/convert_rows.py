@@ -211,8 +211,6 @@ class _Feed:
     def __init__(self, spec: TableSpec, rows: Mapping[str, RawRows]) -> None:
         self._spec, self._rows = spec, rows
         own = rows[spec.source]
-        if spec.split is not None:
-            own = own.split(spec.split)
         self._groups = Groups(own, spec.where, spec.grain, spec.order)
         self.count = self._groups.count
         files, numbers = own.places

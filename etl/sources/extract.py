@@ -411,7 +411,9 @@ def spill_names(source: SourceFile) -> tuple[str, ...]:
 
 
 def _unknown(sources: list[SourceFile], layout: Layout) -> pa.Table:
+    """Return findings of unknown files, and of unknown headers in the first file that has them."""
     rows: list[tuple[str, str, int, None, str | None]] = []
+    reported: set[tuple[str, str]] = set()
     words = _words(CANONICAL_LAYOUTS[layout.model.layout]) | _words(layout)
     for source in sources:
         if not source.table:
@@ -420,7 +422,9 @@ def _unknown(sources: list[SourceFile], layout: Layout) -> pa.Table:
         pairs = zip(source.columns, source.known, strict=True)
         for number, (header, name) in enumerate(pairs, start=1):
             is_place = source.origin is not None and header in SOURCE_PLACES
-            if name is None and not is_place:
+            header_of_table = (source.table, spelling(header) or f"{number}")
+            if name is None and not is_place and header_of_table not in reported:
+                reported.add(header_of_table)
                 main, shown = layout.raw[source.table].main, _shown(header, number, words)
                 rows.append(("unknown-column", main, source.index, None, shown))
     names = FINDINGS_SCHEMA.names

@@ -18,7 +18,6 @@ from types import MappingProxyType
 from typing import Annotated, Final, TypeAlias
 
 from etl.documents.models import (
-    NOT_EMPTY,
     Check,
     Given,
     Model,
@@ -27,7 +26,6 @@ from etl.model.canonical_tables import MEMBERLESS
 from etl.model.crosswalks import Crosswalk
 from etl.model.data_models import DataModel, model_of
 from etl.sources.layout_columns import ColumnSpec, Condition, Conditions, FromColumn
-from etl.sources.layout_conversions import Mark
 from etl.sources.layout_names import (
     CanonicalColumn,
     CanonicalColumns,
@@ -60,19 +58,6 @@ Columns: TypeAlias = Annotated[
 
 
 @dataclass(frozen=True, slots=True)
-class Split(Model):
-    """Splitting of a row into one for each part of a cell.
-
-    Attributes:
-        columns: the header of the cell, and of others that have as many parts.
-        by: what stands between two parts.
-    """
-
-    columns: Annotated[Headers, NOT_EMPTY]
-    by: Mark
-
-
-@dataclass(frozen=True, slots=True)
 class TableSpec(Model):
     """Feed of one canonical table from one raw file.
 
@@ -80,7 +65,6 @@ class TableSpec(Model):
         table: the canonical table.
         source: the raw file.
         where: rows of the raw file that count.
-        split: how a row is split into several, before anything else is read; None: it is one.
         grain: headers that identify a canonical row: rows that agree in all of them become one.
             Empty: each row of the file is a row of the table. A row whose first grain cell is
             empty becomes a row of its own.
@@ -95,7 +79,6 @@ class TableSpec(Model):
     source: RawFileName = field(metadata={"alias": "from"})
     columns: Columns = field(default_factory=dict)
     where: Conditions = ()
-    split: Annotated[Split | None, Given(Split)] = None
     grain: Headers = ()
     order: Headers = ()
     needs: CanonicalColumns = ()
@@ -109,7 +92,7 @@ class TableSpec(Model):
 
     def headers(self) -> frozenset[str]:
         """Return every header of the raw file that is read."""
-        headers = {*self.grain, *self.order, *(self.split.columns if self.split else ())}
+        headers = {*self.grain, *self.order}
         for condition in self.where:
             headers.update(condition.columns)
         for columns in (self.columns, *self.rows):

@@ -1,4 +1,4 @@
-"""Checks of a layout as a whole: keys agree, every header is accounted for."""
+"""Checks of a layout as a whole: keys agree, and nothing that is used is called unused."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _KEYS: Final = {
 
 
 def check_layout(layout: Layout, raw_at: Where, table_at: Where) -> None:
-    """Refuse a layout that cannot work or that leaves a header unmentioned.
+    """Refuse a layout that cannot work.
 
     Args:
         layout: the layout.
@@ -49,7 +49,7 @@ def check_layout(layout: Layout, raw_at: Where, table_at: Where) -> None:
     for raw in layout.raw.values():
         for error in _wrong_records(layout, raw, raw_at(raw.name)):
             mistakes.add(error)
-        for error in _unaccounted(layout, raw, raw_at(raw.name)):
+        for error in _wrongly_unused(layout, raw, raw_at(raw.name)):
             mistakes.add(error)
     mistakes.report()
 
@@ -104,7 +104,7 @@ def _wrong_records(layout: Layout, raw: RawTable, where: str) -> Iterator[Mappin
         yield MappingError(where, "layout-key", what)
 
 
-def _unaccounted(layout: Layout, raw: RawTable, where: str) -> Iterator[MappingError]:
+def _wrongly_unused(layout: Layout, raw: RawTable, where: str) -> Iterator[MappingError]:
     used = {header for header in (raw.member, raw.claim, raw.coverage) if header is not None}
     for made in raw.cells.made.values():
         used |= made.headers()
@@ -120,10 +120,4 @@ def _unaccounted(layout: Layout, raw: RawTable, where: str) -> Iterator[MappingE
         if header in used and header in raw.unused:
             yield MappingError(
                 where, "layout-unaccounted", f"{header!r} of {raw.name} is used and called unused"
-            )
-        if header not in used and header not in raw.unused:
-            yield MappingError(
-                where,
-                "layout-unaccounted",
-                f"{header!r} of {raw.name} is neither used nor under unused with a reason",
             )

@@ -22,7 +22,7 @@ _MORE: Final = "+"
 """Suffix of a key: its list is appended to that of the extended layout."""
 _LESS: Final = "-"
 """Suffix of a key: its texts are removed from the list of the extended layout."""
-_OF_COLUMNS: Final = frozenset({"columns", "made"})
+_OF_COLUMNS: Final = frozenset({"columns", "made", "rows"})
 """Keys of maps of columns: what makes a column is replaced as a whole."""
 _RANGE: Final = re.compile(r"([0-9]{1,4})\.\.([0-9]{1,4})")
 _IN_BRACES: Final = re.compile(r"\{([0-9]{1,4}\.\.[0-9]{1,4})\}")
@@ -34,8 +34,9 @@ def extended(
 ) -> tuple[Any, dict[str, LayoutText]]:
     """Return a layout's document merged over what it extends, and the layouts that it extends.
 
-    Maps are merged key by key. A key without a value removes the inherited one, a key that ends
-    with `+` appends its list to the inherited one, and anything else replaces the inherited value.
+    Maps are merged key by key. A map over a list changes entries, each named by a text that no
+    other has. A key without a value removes the inherited one, a key that ends with `+` appends its
+    list to the inherited one, and anything else replaces the inherited value.
 
     Raises:
         MappingError: `layout-extends`, or one of `read_yaml`.
@@ -82,8 +83,31 @@ def _laid_over(base: Map, overlay: Map, *, is_deep: bool = True) -> Map:
             continue
         elif is_deep and isinstance(value, Map) and isinstance(base.get(key), Map):
             value = _laid_over(base[key], value, is_deep=key not in _OF_COLUMNS)
+        elif is_deep and isinstance(value, Map) and isinstance(base.get(key), Seq):
+            value = _laid_over_entries(base[key], value, is_deep=key not in _OF_COLUMNS)
         result[key], result.marks[key] = value, mark
     return result
+
+
+def _laid_over_entries(base: Seq, overlay: Map, *, is_deep: bool) -> Seq:
+    """Return a list in which entries are overlaid, each named by a text that it alone has.
+
+    Raises:
+        MappingError: `layout-extends`: no entry has such a text, or several have.
+    """
+    entries = list(base)
+    for name, change in overlay.items():
+        found = [
+            number
+            for number, entry in enumerate(entries)
+            if isinstance(entry, Map) and name in entry.values()
+        ]
+        if len(found) != 1 or not isinstance(change, Map):
+            what = "has no keys" if found else "is in no entry of the list that is extended"
+            what = "is in several entries of the list" if len(found) > 1 else what
+            raise MappingError(str(overlay.marks[name]), "layout-extends", f"{name!r} {what}")
+        entries[found[0]] = _laid_over(entries[found[0]], change, is_deep=is_deep)
+    return _sequence(entries, list(base.marks), base.mark)
 
 
 def _without(before: Any, gone: Seq, mark: Mark) -> Seq:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.columns.arrays import trimmed
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
-from etl.sources import rule_ids
 from etl.sources.column_making import MadeColumn, make
-from etl.sources.layout import PLAIN_CELLS, RawCells, Split
+from etl.sources.layout import PLAIN_CELLS, RawCells
 from etl.sources.layout_columns import ColumnSpec
 
 
@@ -67,32 +65,6 @@ class RawRows:
             return text
         words = pa.array(sorted(self.cells.nulls), pa.string())
         return pc.if_else(pc.is_in(text, value_set=words), None, text)
-
-    def split(self, split: Split) -> RawRows:
-        """Return a row for each part of a cell; parts of other cells stand beside it, in order.
-
-        A cell with another number of parts than the first column's becomes absent, with a finding.
-        An empty cell stays absent.
-        """
-        first = pc.split_pattern(self.column(split.columns[0]), split.by)
-        counts = pc.fill_null(pc.list_value_length(first), 1).to_numpy(zero_copy_only=False)
-        at = np.repeat(np.arange(self.count), counts)
-        rows = RawRows(self.table.take(pa.array(at)), self.unread, self.cells)
-        starts = np.cumsum(counts) - counts
-        for header in split.columns:
-            own = self.noted(header)
-            lists = pc.split_pattern(own.values, split.by)
-            sizes = pc.fill_null(pc.list_value_length(lists), -1).to_numpy(zero_copy_only=False)
-            even = sizes == counts
-            places = np.cumsum(np.maximum(sizes, 0)) - np.maximum(sizes, 0)
-            number = places[at] + np.arange(len(at)) - starts[at]
-            parts = pc.list_flatten(lists).take(
-                pa.array(np.where(even[at], number, 0), mask=~even[at])
-            )
-            made = MadeColumn(trimmed(parts), [(rule, mask[at]) for rule, mask in own.notes])
-            made.note(rule_ids.UNREADABLE_VALUE, (~even & (sizes >= 0))[at])
-            rows._columns[header] = made
-        return rows
 
     @property
     def places(self) -> tuple[Any, Any]:

@@ -35,7 +35,6 @@ MISTAKES = [
     ("claim_id: Bill\n      line", "claim_id: Row\n      line", 49, "layout-keys", "'Bill'"),
     ("    claim: Bill\n", "", 35, "layout-keys", "so it must declare claim"),
     ("    member: Person\n    claim", "    claim", 43, "layout-keys", "name their member"),
-    ("[Note, Code] }", "[Code] }", 11, "layout-unaccounted", "'Note' of bills is neither"),
     ("column: Extra", "column: Note", 11, "layout-unaccounted", "used and called unused"),
     ('pattern: "[A-Z][0-9.]+"', 'pattern: "["', 79, "layout-value", "not a regular expression"),
     ("{ column: Code, filled: true }", "{ column: Code }", 70, "layout-key", "a condition asks"),

@@ -9,7 +9,7 @@ import yaml
 
 from etl.model.severity import Severity
 from etl.sources import CANONICAL_LAYOUTS, open_extract, read_layout
-from etl.sources.layout import Fills, Split, TableSpec
+from etl.sources.layout import Fills, TableSpec
 from etl.sources.layout_columns import (
     Accept,
     ColumnSpec,
@@ -97,7 +97,7 @@ def test_the_layouts_page_names_every_layout_key_rule_and_mistake() -> None:
     files = (LayoutFile, RawFile, UnusedColumns, ExtraCells, TableSpec)
     of_columns = (ColumnSpec, Accept, Condition, JoinedColumns, Lookup, InForce, RowOrder)
     conversions = (DateFormat, NumberFormat, Replace, Trim, Pad, LetterCase)
-    models = (*files, *of_columns, *conversions, Fills, FixedColumn, Split)
+    models = (*files, *of_columns, *conversions, Fills, FixedColumn)
     keys = [key for model in models for key in model.known_keys()]
     assert {"lookup", "number_within", "differs_from", "any_of", "needs_any"} <= set(keys)
     for key in keys:
