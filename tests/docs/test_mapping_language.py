@@ -18,7 +18,7 @@ from tests.docs.pages import ROOT, codes, page, rows, section
 
 PAGE = page("docs/mapping.md")
 LANGUAGE = PAGE.split("## Error ids")[0]
-ID = re.compile(r"(?:map|crosswalk|rule|config|yaml|layout)(?:-[a-z]+)+")
+ID = re.compile(r"(?:map|crosswalk|rule|config|yaml|layout|sql)(?:-[a-z]+)+")
 
 
 def first_cells(text: str) -> set[str]:
