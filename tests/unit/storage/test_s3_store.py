@@ -14,26 +14,20 @@ import boto3
 import pytest
 from botocore.exceptions import ReadTimeoutError
 from botocore.response import StreamingBody
-from moto import mock_aws
 
 from etl.errors import CommitConflict, CommitUnknown, NotFound, StoreError
 from etl.sources.object_files import ObjectFiles
 from etl.storage.port import StoreOptions
 from etl.storage.s3 import S3Store
-from tests.contract.store.conftest import boto3_alone
+from tests.given.object_storage import moto_bucket
 
 
 @pytest.fixture(autouse=True)
 def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    boto3_alone(monkeypatch)
-    with mock_aws():
-        boto3.client("s3").create_bucket(Bucket="fhir")
+    with moto_bucket(monkeypatch):
         yield
 
 

