@@ -22,6 +22,7 @@ from etl.sources.extract_tables import read_tables
 from etl.sources.object_files import ObjectFiles
 from etl.sources.physical import remote_address
 from etl.sources.sql_extract import (
+    MEMORY,
     SqlExtract,
     fits,
     read_sql_extract,
@@ -81,7 +82,8 @@ def extract_files(
             queries = _fitting_layout(settings, files)
         if queries is not None and not as_sent:
             folder = until_the_end.enter_context(_private_folder(settings, beside))
-            files = stage_queries(queries, files, folder)
+            memory = min(settings.run.memory or MEMORY, MEMORY)
+            files = stage_queries(queries, files, folder, memory=memory)
         yield files
 
 

@@ -215,6 +215,12 @@ class ExtractTables(Model):
                     what = "path names files that queries read: name a query as [tables]"
                     yield Mistake("", what, at=("files", name))
             return
+        views: dict[str, str] = {}
+        for name, table in self.files.items():
+            if table.path is None:
+                yield Mistake("", "queries read files: name them by path", at=("files", name))
+            if views.setdefault(name.casefold(), name) != name:
+                yield Mistake("", f"SQL cannot tell {name} from another view", at=("files", name))
         names = {table.file_name: table for table in self.model.tables.values()}
         if self.layout not in (None, self.model.layout):
             known = " or ".join(model.layout for model in DATA_MODELS)

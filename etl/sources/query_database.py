@@ -34,7 +34,7 @@ _CLOCK: Final = frozenset(
 )
 """Functions that give something else in the next run, beside those that DuckDB calls volatile."""
 _EXACT: Final = re.compile(
-    r'VARCHAR|DATE|DECIMAL\(.*\)|"NULL"|U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER'
+    r'VARCHAR|DATE|DECIMAL\(.*\)|"NULL"|U?(TINY|SMALL|BIG)INT|HUGEINT|U?INTEGER'
 )
 
 
@@ -46,16 +46,16 @@ class QueryDatabase:
     Args:
         folder: where tables and spilled rows lie; private, deleted by its owner. None where
             queries are only bound.
-        memory: most memory, as DuckDB writes it.
+        memory: most bytes in memory; what needs more is spilled.
     """
 
-    def __init__(self, folder: Path | None = None, memory: str = "1GB") -> None:
+    def __init__(self, folder: Path | None = None, memory: int = 1 << 30) -> None:
         self._tables: dict[str, tuple[str, ...]] = {}
         self._connection = duckdb.connect(
             ":memory:" if folder is None else str(folder / "views.duckdb"),
             config={
                 "threads": 1,
-                "memory_limit": memory,
+                "memory_limit": f"{memory}B",
                 "temp_directory": "" if folder is None else str(folder / "spilled"),
                 "errors_as_json": True,
                 "autoinstall_known_extensions": False,

@@ -36,8 +36,8 @@ from etl.sources.table_rows import TableRows, write_rows
 if TYPE_CHECKING:  # DuckDB takes 50 ms to load, and few extracts need it
     from etl.sources.query_database import QueryDatabase
 
-MEMORY: Final = "1GB"
-"""Most memory of the queries of an extract; what needs more is spilled to the work folder."""
+MEMORY: Final = 1 << 30
+"""Most bytes of the queries in memory; what needs more is spilled to the work folder."""
 DEFINITION: Final = "extract.toml"
 """Name of the file that defines such an extract."""
 PLACES: Final = (FILE_COLUMN, ROW_COLUMN)
@@ -154,7 +154,7 @@ def check(extract: SqlExtract, place: ExtractFiles) -> tuple[str, ...]:
 
 
 def stage_queries(
-    extract: SqlExtract, place: ExtractFiles, folder: Path, *, memory: str = MEMORY
+    extract: SqlExtract, place: ExtractFiles, folder: Path, *, memory: int = MEMORY
 ) -> ReplacedFiles:
     """Write the result of each query as a file of the canonical layout.
 
@@ -162,7 +162,7 @@ def stage_queries(
         extract: files and queries.
         place: where the payer's files lie. Those that no view reads stay part of the extract.
         folder: an empty folder that is closed to others.
-        memory: most memory of the queries.
+        memory: most bytes of the queries in memory.
 
     Raises:
         ExtractError: a file cannot be read whole, or a query cannot be carried out.
@@ -266,7 +266,8 @@ def _view(name: str, table: ExtractTable, listed: tuple[Listed, ...], place: str
         in_file = {header.casefold() for header in file.headers}
         columns = {key: header for key, header in columns.items() if key in in_file}
     for header in table.columns:
-        columns.setdefault(header.casefold(), header)
+        if header.casefold() not in PLACES:
+            columns.setdefault(header.casefold(), header)
     return View(name, table, files, tuple(columns.values()))
 
 

@@ -213,7 +213,11 @@ def test_suites_and_findings_count_the_same_failures(docs: Docs) -> None:
     counted = {key: places for key, places in counted.items() if places}
     assert {key: len(places) for key, places in counted.items()} == docs.unexpected
     assert len(docs.unexpected) > 10
-    assert {key[1] for key in docs.unexpected} >= {"required", "date-sentinel", "duplicate-conflict"}
+    assert {key[1] for key in docs.unexpected} >= {
+        "required",
+        "date-sentinel",
+        "duplicate-conflict",
+    }
 
 
 def test_no_value_of_a_member_is_in_anything_that_is_written(docs: Docs) -> None:

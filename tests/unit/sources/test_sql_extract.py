@@ -64,7 +64,7 @@ def payer(folder: Path, queries: Mapping[str, str] = QUERIES, toml: str = TOML) 
     return read_sql_extract(files, DEFINITION, read_tables(files, DEFINITION))
 
 
-def staged(extract: SqlExtract, folder: Path, **options: str) -> ReplacedFiles:
+def staged(extract: SqlExtract, folder: Path, **options: int) -> ReplacedFiles:
     work = folder.with_name(f"{folder.name}-work")
     work.mkdir()
     return stage_queries(extract, FolderFiles(folder), work, **options)
@@ -199,7 +199,7 @@ def test_memory_is_bounded(tmp_path: Path) -> None:
     extract = payer(tmp_path / "in")
     rows = "".join(f"B{n}|P{n}|1|03/05/2024|1.00|1.00\n" for n in range(20_000))
     (tmp_path / "in/bills_2024.csv").write_text(BILLS.splitlines(keepends=True)[0] + rows)
-    found = results(staged(extract, tmp_path / "in", memory="24MB"))
+    found = results(staged(extract, tmp_path / "in", memory=24 << 20))
     assert found["claim.csv"].count("\n") == 20_001
     listing = (
         "select string_agg(repeat(Person, 4000), '') as member_id, 'F' as gender, "
@@ -209,7 +209,7 @@ def test_memory_is_bounded(tmp_path: Path) -> None:
         staged(
             payer(tmp_path / "big", QUERIES | {"member.sql": listing}),
             tmp_path / "big",
-            memory="16MB",
+            memory=16 << 20,
         )
     assert "P1" not in str(raised.value)
 
@@ -252,6 +252,14 @@ def test_files_that_cannot_be_read_whole_are_refused(
         (TOML.split("[tables]")[0], "path names files that queries read"),
         (TOML.replace('claim = "claim.sql"', ""), "tables lacks the compulsory table claim"),
         (TOML.replace('"|"', '"x"'), "delimiter must be one of"),
+        (
+            TOML.replace('path = "persons.csv"', 'delta = "x"'),
+            "queries read files: name them by path",
+        ),
+        (
+            TOML.replace("[tables]", 'Bills = { path = "x" }\n[tables]'),
+            "cannot tell Bills from another",
+        ),
         (TOML.replace('"|" }', '"|", optional = true }'), "columns is missing"),
     ],
 )

@@ -1,0 +1,66 @@
+"""Layouts in SQL from the command line: found, named, shown, checked and drafted."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from tests.e2e.commands import ROOT, cpcds, done, rows_of
+
+GOLDEN = ROOT / "tests/golden/layouts"
+RIF = GOLDEN / "cms-rif-synthea/input"
+ANY_SHARE = {"CPCDS_LIMITS__REJECTED_CLAIMS": "1", "CPCDS_LIMITS__REJECTED_MEMBERS": "1"}
+
+
+def tables_of(*arguments):
+    out = cpcds("validate", *arguments, "--json", "--workers", "1", **ANY_SHARE)
+    return json.loads(out.out)["tables"]
+
+
+@pytest.mark.slow
+def test_a_folder_is_of_a_layout_in_sql_by_its_files_by_name_and_by_manifest(tmp_path):
+    found = tables_of(RIF, "--report", tmp_path / "report")
+    assert found["claim"]["in"] == 8
+    rejected = rows_of(tmp_path / "report/quarantine/claim_line.csv")
+    assert {"source_file", "source_row"} <= rejected[0].keys()
+    assert rejected[0]["source_file"].endswith(".csv")
+    named = tables_of(RIF, "--layout", "cms-rif-synthea", "--report", tmp_path / "named")
+    assert named == found
+    shutil.copytree(RIF, tmp_path / "in")
+    manifest = {"layout": "cms-rif-synthea", "files": {"pde.csv": {"rows": 1}}}
+    files = [path.name for path in RIF.iterdir()]
+    manifest["files"] |= {name: {} for name in files if name != "pde.csv"}
+    (tmp_path / "in/manifest.json").write_text(json.dumps(manifest))
+    assert tables_of(tmp_path / "in", "--report", tmp_path / "by-manifest") == found
+
+
+def test_layouts_in_sql_are_listed_and_shown():
+    assert "cms-rif-synthea: Medicare RIF" in done(cpcds("layouts")).out
+    shown = done(cpcds("layouts", "show", "cms-rif-synthea")).out
+    assert "# layouts/cms-rif-synthea/extract.toml" in shown
+    assert "CLM_ID as claim_id" in shown
+
+
+def test_an_extract_toml_without_queries_has_none_to_check(tmp_path):
+    (tmp_path / "extract.toml").write_text('[files.claim]\ndelta = "x"\n')
+    called = cpcds("layouts", "check", tmp_path / "extract.toml")
+    assert called.code == 2
+    assert "has no [tables]" in called.err
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["tuva-input", *(pytest.param(name, marks=pytest.mark.slow) for name in ("cms-idr", "onyx-b"))],
+)
+def test_the_doctor_drafts_queries_that_can_be_bound(name, tmp_path):
+    folder = tmp_path / "in"
+    shutil.copytree(GOLDEN / name / "input", folder)
+    assert "extract.toml" in done(cpcds("doctor", folder, "--write", "sql")).out
+    said = done(cpcds("layouts", "check", folder / "extract.toml")).out
+    assert "no mistakes" in said
+    assert "-- MISSING" in "".join(path.read_text() for path in folder.glob("sql/*.sql"))
+    again = cpcds("doctor", folder, "--write", "sql")
+    assert again.code == 2
+    assert "is there already" in again.err
