@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from etl.model.canonical_tables import AMOUNT_CATEGORIES
-from etl.synth.codes import REFUSALS, BilledService, Denial
+from etl.synth.codes import CLAIMS, REFUSALS, BilledService, Denial
 from etl.synth.coverages import Cover
 from etl.synth.directory import PAYER_NAMES, Doctor, Region, Row
 from etl.synth.households import Person
@@ -17,15 +17,9 @@ from etl.synth.spec import Spec
 
 MOST_CLAIMS: Final = 989
 """Three digits of a claim id count a member's claims."""
-_ALWAYS: Final = frozenset(ALWAYS)
 _COLUMN: Final = {category: f"amount_{category}" for category in AMOUNT_CATEGORIES}
-_LETTERS: Final = {
-    "inpatient": "I",
-    "outpatient": "H",
-    "professional": "P",
-    "vision": "V",
-    "oral": "D",
-}
+_LETTERS: Final[dict[str, str]] = CLAIMS["letters"]
+_NOTES: Final[tuple[str, ...]] = CLAIMS["refusal_notes"]
 _LIVE: Final = ("active",) * 22 + ("Active", "ACTIVE")
 
 
@@ -398,13 +392,6 @@ class Draft:
         self.add("claim_other_payer", **cells)
 
 
-_NOTES: Final = (
-    "You may ask us to look at this decision again within 180 days.",
-    'Please send us the "other insurance" form.',
-    "We did not get the papers, so we could not pay; your provider may send them again.",
-)
-
-
 def _reasons(refusal: Denial) -> str:
     return f"{refusal.reason};{refusal.remark}" if refusal.remark else refusal.reason
 
@@ -428,7 +415,7 @@ def amount_cells(amounts: Amounts) -> Row:
     return {
         _COLUMN[category]: money(cents) if cents else "0.00"
         for category, cents in amounts.items()
-        if cents or category in _ALWAYS
+        if cents or category in ALWAYS
     }
 
 

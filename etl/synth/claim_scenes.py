@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 from etl.synth.claim_drafts import Claim, Draft, Encounter
 from etl.synth.codes import (
     ACUTE,
+    CLAIMS,
     DENTAL_MODIFIER,
     DRUG_REJECTIONS,
     DRUGS,
@@ -25,18 +26,12 @@ from etl.synth.names import read_data
 from etl.synth.seeded_random import Dice, first_of_year, iso, year_of
 from etl.synth.templates import fill
 
-_POA: Final = ("Y", "Y", "Y", "N", "U", "W", "1")
-_ANCILLARY: Final = (
-    ("0270", 18400),
-    ("0305", 6700),
-    ("0324", 31800),
-    ("0730", 12500),
-    ("0260", 9900),
-)
+_POA: Final[tuple[str, ...]] = CLAIMS["present_on_admission"]
+_ANCILLARY: Final[tuple[tuple[str, int], ...]] = CLAIMS["ancillary"]
 """(NUBC revenue code, cents) of what a stay is billed for beside room, drugs and laboratory."""
 _ONCE: Final = "1"
 """NUBC frequency of a bill: from admission to discharge."""
-_BACK_TEETH: Final = ("2", "3", "14", "15", "18", "19", "30", "31")
+_BACK_TEETH: Final[tuple[str, ...]] = CLAIMS["back_teeth"]
 
 Step = tuple[str, tuple[str, ...], tuple[tuple[str, str], ...]]
 """Verb, its words, and its cells."""

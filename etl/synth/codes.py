@@ -114,6 +114,7 @@ DENTAL_MODIFIER: Final = "59"
 COMPLETE: Final[dict[str, dict[str, dict[str, str]]]] = _DATA["complete"]
 """Claim type -> `header` or `line` -> the cells of an example claim."""
 
+CLAIMS: Final = _DATA["claims"]
 CARE: Final = read_data("care")
 WEIGHTS: Final = {name: Weighted(**weights) for name, weights in CARE["weights"].items()}
 

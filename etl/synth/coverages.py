@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from etl.synth.codes import DENTAL_PLAN, FAR_PLAN, SENIOR_PLAN, VISION_PLAN, HealthPlan
+from etl.synth.codes import CARE, DENTAL_PLAN, FAR_PLAN, SENIOR_PLAN, VISION_PLAN, HealthPlan
 from etl.synth.directory import Row, address
 from etl.synth.households import OPEN, Household, Person, Term
 from etl.synth.identifiers import phone, shuffled
@@ -13,15 +13,7 @@ from etl.synth.names import SECOND_LINES, State
 from etl.synth.seeded_random import Dice, iso, stamp
 
 _STATUSES: Final = ("active", "active", "active", "active", "active", "Active", "ACTIVE")
-_TELECOMS: Final = (
-    ("phone", "mobile"),
-    ("phone", "home"),
-    ("phone", "work"),
-    ("fax", "home"),
-    ("email", "work"),
-    ("url", "home"),
-    ("sms", "mobile"),
-)
+_TELECOMS: Final[tuple[tuple[str, str], ...]] = CARE["telecoms"]
 
 
 @dataclass(slots=True)

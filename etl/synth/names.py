@@ -7,9 +7,6 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Final
 
-WHITE, BLACK, ASIAN = "2106-3", "2054-5", "2028-9"
-NATIVE, OTHER_RACE = "1002-5", "2131-1"
-
 
 @dataclass(frozen=True, slots=True)
 class Heritage:
@@ -51,14 +48,9 @@ _HERITAGES: Final = tuple(Heritage(**entry) for entry in _DATA["heritage"])
 HERITAGES: Final = tuple(heritage for heritage in _HERITAGES for _ in range(heritage.share))
 """Every heritage as often as it is drawn."""
 
-RACE_WORDS: Final = {WHITE: "White", BLACK: "Black", ASIAN: "asian"}
+RACE_WORDS: Final[dict[str, str]] = _DATA["race_words"]
 """Words that some payers send instead of the code; a crosswalk has them."""
-MIXED_RACES: Final = (
-    f"{WHITE};{BLACK}",
-    f"{WHITE};{ASIAN}",
-    f"{BLACK};{NATIVE};{WHITE}",
-    f"{WHITE};{OTHER_RACE}",
-)
+MIXED_RACES: Final[tuple[str, ...]] = _DATA["mixed_races"]
 MIDDLE_NAMES: Final[tuple[str, ...]] = _DATA["middle_names"]
 PREFIXES: Final[dict[str, tuple[str, ...]]] = _DATA["prefixes"]
 SUFFIXES: Final[tuple[str, ...]] = _DATA["suffixes"]

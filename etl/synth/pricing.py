@@ -11,23 +11,13 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from etl.synth.codes import Denial
+from etl.synth.codes import CLAIMS, Denial
 
 Amounts = dict[str, int]
 """Category of `etl.model.canonical_tables.AMOUNT_CATEGORIES` -> cents."""
 
-ALWAYS: Final = (
-    "submitted",
-    "eligible",
-    "deductible",
-    "coinsurance",
-    "copay",
-    "noncovered",
-    "benefit",
-    "discount",
-    "memberliability",
-)
-"""Categories that are stated even where they are zero."""
+ALWAYS: Final = frozenset(CLAIMS["amounts_always_stated"])
+"""Categories that are stated even if they are zero."""
 
 
 class Terms(NamedTuple):
