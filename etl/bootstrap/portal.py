@@ -27,7 +27,8 @@ from etl.portal.provider_search import ProviderSearch
 from etl.portal.rendering import open_templates
 from etl.portal.sandbox import SandboxMembers
 from etl.portal.sessions import PortalSessions
-from etl.portal.site_facts import Contact, ServerFacts, Site, duration_text
+from etl.portal.site_facts import ServerFacts, Site, duration_text
+from etl.portal.site_file import SiteFile, colour_css, read_site_file
 
 TRY_CLIENT: Final = "portal-try-it"
 """Client id of the public app behind `/try`, in a sandbox."""
@@ -85,32 +86,25 @@ def site_of(settings: Settings, *, sandbox: bool) -> Site:
     """Return the portal's look and words.
 
     Raises:
-        MappingError: `config-value`: a file or folder is missing.
+        MappingError: `config-value`: a file or folder is missing, or `portal.toml` is wrong.
     """
     portal = settings.portal
-    for name in ("stylesheet", "logo", "templates"):
-        path = getattr(portal, name)
-        if path is not None and not (path.is_dir() if name == "templates" else path.is_file()):
-            raise MappingError(f"portal.{name}", "config-value", f"{path} is not there")
+    if portal.templates is not None and not portal.templates.is_dir():
+        raise MappingError("portal.templates", "config-value", f"{portal.templates} is not there")
+    said = SiteFile() if portal.file is None else read_site_file(portal.file)
     return Site(
         payer=settings.payer.name,
-        title=portal.title,
+        title=said.title,
         sandbox=sandbox,
-        contact=Contact(
-            portal.contact_name,
-            portal.contact_email,
-            portal.contact_phone,
-            portal.contact_hours,
-            portal.contact_url,
-            portal.contact_address,
-            portal.security_email,
-        ),
-        privacy_url=portal.privacy_url,
-        terms_url=portal.terms_url,
-        sandbox_url=portal.sandbox_url,
+        contact=said.contact,
+        privacy_url=said.links.privacy,
+        terms_url=said.links.terms,
+        sandbox_url=said.links.sandbox,
         member_page=MEMBER_PAGE,
-        stylesheet=portal.stylesheet,
-        logo=portal.logo,
+        colours=colour_css(said.look),
+        texts=said.texts,
+        stylesheet=said.look.stylesheet,
+        logo=said.look.logo,
         templates=portal.templates,
     )
 

@@ -431,24 +431,14 @@ class ServeSettings(SettingGroup):
 
 
 class PortalSettings(SettingGroup):
-    """The developer portal's words and look."""
+    """The developer portal; its words and look are in a file of their own (`portal.toml`)."""
 
     enabled: bool = Field(
         True, description="Whether the portal is there, where there is an authorization server."
     )
-    title: str = Field("Developer Portal", description="The portal's name.")
-    contact_name: str = Field("", description="Team that developers write to.")
-    contact_email: str = Field("", description="Its e-mail address.")
-    contact_phone: str = Field("", description="Its phone number.")
-    contact_hours: str = Field("", description="Hours in which a person answers.")
-    contact_url: str = Field("", description="URL of a help desk.")
-    contact_address: str = Field("", description="Postal address; line breaks are kept.")
-    security_email: str = Field("", description="Where weaknesses are reported.")
-    privacy_url: str = Field("", description="URL of the payer's privacy notice.")
-    terms_url: str = Field("", description="URL of the terms for developers.")
-    sandbox_url: str = Field("", description="URL of the sandbox's portal, shown in production.")
-    stylesheet: Path | None = Field(None, description="CSS file laid over the portal's own.")
-    logo: Path | None = Field(None, description="SVG or PNG file in place of the portal's mark.")
+    file: Path | None = Field(
+        None, description="`portal.toml`: title, contact, links, colours, logo and texts."
+    )
     templates: Path | None = Field(
         None, description="Folder of templates that are taken before the portal's own."
     )

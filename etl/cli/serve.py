@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import click
 
 from etl.bootstrap.http_server import Bound, bind, run
 from etl.bootstrap.served_rooms import DIRECTORY, FHIR
 from etl.cli import options
+from etl.errors import UsageError
 
 
 @click.command("serve")
@@ -82,3 +86,37 @@ def greeting(bound: Bound) -> list[str]:
             "to try it out, see auth.mode sandbox"
         )
     return lines
+
+
+@click.group("portal")
+def portal_group() -> None:
+    """Check what the developer portal says."""
+
+
+@portal_group.command("check")
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+@click.pass_context
+def portal_check_command(context: click.Context, file: Path | None) -> None:
+    """Check a `portal.toml`: keys, texts, links, colours, files.
+
+    FILE is that of the setting `portal.file` where not given.
+    """
+    from etl.portal.site_file import read_site_file
+
+    file = file or options.read_settings(context).portal.file
+    if file is None:
+        raise UsageError("there is no portal.toml to check: name one, or set portal.file")
+    site = read_site_file(file)
+    click.echo(f"{file}: fine; {sum(map(len, site.texts.values()))} texts of your own")
+
+
+@portal_group.command("texts")
+def portal_texts_command() -> None:
+    """Print the portal's texts by page and key, as they may stand in `portal.toml`."""
+    from etl.portal.site_facts import TEXTS
+
+    for page, texts in TEXTS.items():
+        click.echo(f"[texts.{page}]")
+        for key, text in texts.items():
+            click.echo(f"{key} = {json.dumps(text, ensure_ascii=False)}")
+        click.echo()

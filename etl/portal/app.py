@@ -54,15 +54,18 @@ class _Static:
     async def file(self, request: Request) -> Response:
         name = request.path_params["name"]
         site = self._portal.site
-        if name == "own.css" and site.stylesheet is not None:
-            path, media = site.stylesheet, "text/css"
-        elif name == "logo" and site.logo is not None:
+        if name == "own.css" and (site.stylesheet or site.colours):
+            own = site.stylesheet.read_text(encoding="utf-8") if site.stylesheet else ""
+            return self._public(Response(site.colours + own, media_type="text/css"))
+        if name == "logo" and site.logo is not None:
             path, media = site.logo, _LOGOS.get(site.logo.suffix, "application/octet-stream")
         elif name in self._names:
             path, media = self._names[name], _TYPES[self._names[name].suffix]
         else:
             raise HTTPException(404)
-        response = FileResponse(path, media_type=media)
+        return self._public(FileResponse(path, media_type=media))
+
+    def _public(self, response: Response) -> Response:
         self._portal.protect(response, fresh=False)
         response.headers["cache-control"] = "public, max-age=600"
         return response

@@ -6,12 +6,20 @@ configuration. So the documented and the actual values cannot differ.
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Final
+
+from pydantic import ConfigDict
 
 Json = Mapping[str, Any]
+
+TEXTS: Final[Mapping[str, Mapping[str, str]]] = tomllib.loads(
+    Path(__file__).with_name("texts.toml").read_text(encoding="utf-8")
+)
+"""Page → key → the portal's own text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +35,8 @@ class Contact:
         address: postal address; line breaks are kept.
         security_email: where weaknesses are reported.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     name: str = ""
     email: str = ""
@@ -50,6 +60,8 @@ class Site:
         terms_url: of the terms for developers; empty for none.
         sandbox_url: of the sandbox, shown in production; empty for none.
         member_page: path of the page where members see which apps have access; empty for none.
+        colours: CSS that sets the payer's colours; empty for the portal's own.
+        texts: page → key → the payer's text in place of the portal's own.
         stylesheet: CSS laid over the portal's own; None for none.
         logo: an SVG or PNG file in place of the portal's mark; None for none.
         templates: folder of templates that override the portal's own; None for none.
@@ -63,9 +75,17 @@ class Site:
     terms_url: str = ""
     sandbox_url: str = ""
     member_page: str = ""
+    colours: str = ""
+    texts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     stylesheet: Path | None = None
     logo: Path | None = None
     templates: Path | None = None
+
+    def text(self, name: str) -> str:
+        """Return a text of a page by `page.key`."""
+        page, _, key = name.partition(".")
+        text = self.texts.get(page, {}).get(key, "") or TEXTS[page][key]
+        return text.replace("{payer}", self.payer).replace("{title}", self.title)
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,6 +95,16 @@ def stand_up(
     listening = socket.create_server(("127.0.0.1", 0))
     port = listening.getsockname()[1]
     base = f"http://127.0.0.1:{port}"
+    said = folder / "portal.toml"
+    said.write_text(
+        """
+        [contact]
+        name = "API team"
+        email = "api@alder.example"
+        hours = "Monday to Friday, 9 to 5 Eastern"
+        security_email = "security@alder.example"
+        """
+    )
     sandbox = {"mode": "sandbox", "demo_members": SAMPLES / "member.csv"}
     settings = prepared(
         Settings(
@@ -108,12 +118,7 @@ def stand_up(
                 audit=folder / "audit",
                 **{**sandbox, **auth},
             ),
-            portal=PortalSettings(
-                contact_name="API team",
-                contact_email="api@alder.example",
-                contact_hours="Monday to Friday, 9 to 5 Eastern",
-                security_email="security@alder.example",
-            ),
+            portal=PortalSettings(file=said),
         )
     )
     # All tests come from one address; that forms are counted is tested where they are.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from etl.bootstrap.served_rooms import ServerDescription
 from etl.bootstrap.setting_groups import AuthSettings, PortalSettings, ServeSettings
 from etl.bootstrap.settings import Settings
 from etl.errors import MappingError
+from etl.portal.site_facts import TEXTS, Contact, Site
 
 
 def settings(folder: Path, base: str = "https://api.example", **auth: Any) -> Settings:
@@ -74,19 +74,64 @@ def test_production_registers_none(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert started(settings(tmp_path, mode="production")) == ()
 
 
-@pytest.mark.parametrize("name", ["stylesheet", "logo", "templates"])
-def test_a_file_that_is_not_there_is_named_at_the_start(tmp_path: Path, name: str) -> None:
-    known = settings(tmp_path).model_copy(
-        update={"portal": PortalSettings(**{name: tmp_path / "missing"})}
+def site_said(tmp_path: Path, text: str) -> Site:
+    """Return the site of a `portal.toml`."""
+    (tmp_path / "portal.toml").write_text(text)
+    portal = PortalSettings(file=tmp_path / "portal.toml")
+    return site_of(settings(tmp_path).model_copy(update={"portal": portal}), sandbox=False)
+
+
+NO_KEY = "there is no such key; did you mean"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('[look]\nlogo = "none.svg"', "look.logo: none.svg is not there"),
+        ('[look]\nstylesheet = "none.css"', "look.stylesheet: none.css is not there"),
+        ('[look]\nprimary = "#ffff00"\nprimary_dark = "#ffff00"', "look.primary: its contrast"),
+        ('[look]\nprimary = "#0b57a4"', "look: primary and primary_dark belong together"),
+        ('[look]\nprimary = "red"', "look.primary: String should match pattern"),
+        ('[contact]\nemial = "a@b.example"', f"contact.emial: {NO_KEY} email?"),
+        ('[links]\nprivacy = "http://a.example"', "links.privacy: String should match pattern"),
+        ('titel = "Acme"', f"titel: {NO_KEY} title?"),
+        ('[texts.hom]\nlead = "x"', f"texts.hom: {NO_KEY} home?"),
+        ('[texts.home]\nleed = "x"', f"texts.home.leed: {NO_KEY} lead?"),
+        ('[texts.home]\nlead = "{plan}"', "texts.home.lead: {plan} is not filled in"),
+        ("title = ", "it cannot be read"),
+    ],
+)
+def test_what_is_wrong_in_the_file_is_told_at_the_start(
+    tmp_path: Path, text: str, problem: str
+) -> None:
+    with pytest.raises(MappingError) as told:
+        site_said(tmp_path, text)
+    assert f"portal.toml: {problem}" in str(told.value)
+
+
+def test_a_folder_of_templates_that_is_not_there_is_named_at_the_start(tmp_path: Path) -> None:
+    portal = PortalSettings(templates=tmp_path / "missing")
+    with pytest.raises(MappingError, match=r"portal.templates.*missing is not there"):
+        site_of(settings(tmp_path).model_copy(update={"portal": portal}), sandbox=True)
+
+
+def test_the_pages_say_what_the_file_says(tmp_path: Path) -> None:
+    site = site_said(
+        tmp_path,
+        """
+        title = "Acme for developers"
+        [contact]
+        email = "api@acme.example"
+        [look]
+        primary = "#7a1f5c"
+        primary_dark = "#f0a6d8"
+        [texts.home]
+        lead = "{title}: what {payer} paid."
+        """,
     )
-    with pytest.raises(MappingError, match=f"portal.{name}.*missing is not there"):
-        site_of(known, sandbox=True)
-
-
-def test_the_pages_say_what_the_settings_say(tmp_path: Path) -> None:
-    known = settings(tmp_path)
-    portal = PortalSettings(title="Acme for developers", contact_email="api@acme.example")
-    payer = known.payer.model_copy(update={"name": "Acme"})
-    site = site_of(known.model_copy(update={"portal": portal, "payer": payer}), sandbox=False)
-    assert (site.title, site.payer, site.sandbox) == ("Acme for developers", "Acme", False)
-    assert site.contact == replace(site.contact, email="api@acme.example", phone="")
+    assert (site.title, site.sandbox) == ("Acme for developers", False)
+    assert site.contact == Contact(email="api@acme.example")
+    assert site.text("home.lead") == f"Acme for developers: what {site.payer} paid."
+    assert site.text("home.title") == TEXTS["home"]["title"]
+    assert "--pico-primary: light-dark(#7a1f5c, #f0a6d8);" in site.colours
+    assert "--pico-primary-inverse: light-dark(#ffffff, #000000);" in site.colours

@@ -1,0 +1,177 @@
+"""`portal.toml`: all that a payer says on the portal. Title, contact, links, look and texts."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from etl.errors import MappingError, Mistakes
+from etl.portal.site_facts import TEXTS, Contact
+
+_HEX: Final = r"^#[0-9a-fA-F]{6}$"
+_HTTPS: Final = r"^https://\S+$"
+_LEAST_CONTRAST: Final = 4.5
+"""WCAG 2.2, 1.4.3: of text against what is behind it."""
+
+_PAGE_COLOURS: Final = {"primary": "#ffffff", "primary_dark": "#13171f"}
+"""Colour of the key → the page behind it (Pico's), in light and dark."""
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
+
+
+class Links(_Table):
+    """Links of the footer; what is empty is not shown.
+
+    Attributes:
+        privacy: the payer's privacy notice.
+        terms: terms for developers.
+        sandbox: the sandbox's portal, shown in production.
+    """
+
+    privacy: str = Field("", pattern=f"{_HTTPS}|^$")
+    terms: str = Field("", pattern=f"{_HTTPS}|^$")
+    sandbox: str = Field("", pattern=f"{_HTTPS}|^$")
+
+
+class Look(_Table):
+    """Colours, logo and a stylesheet; paths are relative to the file.
+
+    Attributes:
+        primary, primary_dark: colour of links and buttons, in light and dark; `#rrggbb`.
+        logo: an SVG or PNG file in place of the portal's mark.
+        stylesheet: CSS laid over the portal's own.
+    """
+
+    primary: str = Field("", pattern=f"{_HEX}|^$")
+    primary_dark: str = Field("", pattern=f"{_HEX}|^$")
+    logo: Path | None = None
+    stylesheet: Path | None = None
+
+
+class SiteFile(_Table):
+    """The contents of `portal.toml`.
+
+    Attributes:
+        texts: page → key → text, in place of those of `texts.toml`.
+    """
+
+    title: str = "Developer Portal"
+    contact: Contact = Contact()
+    links: Links = Links()
+    look: Look = Look()
+    texts: dict[str, dict[str, str]] = {}
+
+
+def read_site_file(path: Path) -> SiteFile:
+    """Return a `portal.toml`, checked.
+
+    Raises:
+        MappingError: `config-value`: the file cannot be read, or something in it is wrong.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:  # TOMLDecodeError, UnicodeDecodeError
+        raise MappingError(str(path), "config-value", f"it cannot be read: {error}") from None
+    mistakes = Mistakes()
+    try:
+        site = SiteFile.model_validate(document)
+    except ValidationError as error:
+        for problem in error.errors(include_url=False, include_input=False):
+            mistakes.add(_mistake(path, problem["loc"], problem["msg"], problem["type"]))
+        mistakes.report()
+        raise
+    for where, what in (*_text_problems(site), *_look_problems(site, path.parent)):
+        mistakes.add(MappingError(f"{path}: {where}", "config-value", what))
+    mistakes.report()
+    files = {
+        name: path.parent / file
+        for name in ("logo", "stylesheet")
+        if (file := getattr(site.look, name)) is not None
+    }
+    return site.model_copy(update={"look": site.look.model_copy(update=files)})
+
+
+def _mistake(path: Path, loc: tuple[int | str, ...], text: str, kind: str) -> MappingError:
+    place = ".".join(map(str, loc))
+    if kind not in ("extra_forbidden", "unexpected_keyword_argument"):
+        return MappingError(f"{path}: {place}", "config-value", text)
+    table: Any = {
+        "contact": Contact.__dataclass_fields__,
+        "links": Links.model_fields,
+        "look": Look.model_fields,
+    }.get(str(loc[0]), SiteFile.model_fields)
+    return MappingError(f"{path}: {place}", "config-value", _unknown_key(str(loc[-1]), table))
+
+
+def _unknown_key(key: str, known: Any) -> str:
+    near = get_close_matches(key, list(known), 1, 0.4)
+    return f"there is no such key; {f'did you mean {near[0]}?' if near else ', '.join(known)}"
+
+
+def _text_problems(site: SiteFile) -> list[tuple[str, str]]:
+    problems = []
+    for page, texts in site.texts.items():
+        if page not in TEXTS:
+            problems.append((f"texts.{page}", _unknown_key(page, TEXTS)))
+            continue
+        for key, text in texts.items():
+            place = f"texts.{page}.{key}"
+            if key not in TEXTS[page]:
+                problems.append((place, _unknown_key(key, TEXTS[page])))
+            unknown = set(re.findall(r"\{(.*?)\}", text)) - {"payer", "title"}
+            problems += [
+                (place, f"{{{name}}} is not filled in; only {{payer}} and {{title}} are")
+                for name in sorted(unknown)
+            ]
+    return problems
+
+
+def _look_problems(site: SiteFile, folder: Path) -> list[tuple[str, str]]:
+    problems = []
+    for key, page_colour in _PAGE_COLOURS.items():
+        colour = getattr(site.look, key)
+        if colour and contrast(colour, page_colour) < _LEAST_CONTRAST:
+            problems.append(
+                (f"look.{key}", f"its contrast with the page is below {_LEAST_CONTRAST} to 1")
+            )
+    if bool(site.look.primary) != bool(site.look.primary_dark):
+        problems.append(("look", "primary and primary_dark belong together"))
+    for key in ("logo", "stylesheet"):
+        file = getattr(site.look, key)
+        if file is not None and not (folder / file).is_file():
+            problems.append((f"look.{key}", f"{file} is not there"))
+    return problems
+
+
+def contrast(colour: str, other: str) -> float:
+    """Return the contrast of two colours `#rrggbb` (WCAG 2.2, "contrast ratio")."""
+    lighter, darker = sorted(map(_luminance, (colour, other)), reverse=True)
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def _luminance(colour: str) -> float:
+    parts = (int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5))
+    red, green, blue = (
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    )
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def colour_css(look: Look) -> str:
+    """Return the CSS that gives Pico a payer's colours; empty if there are none."""
+    if not look.primary:
+        return ""
+    colours = (look.primary, look.primary_dark)
+    on_colours = [max("#ffffff", "#000000", key=lambda ink: contrast(c, ink)) for c in colours]
+    value = "light-dark({}, {})".format(*colours)
+    names = ("", "-hover", "-background", "-border", "-hover-background", "-hover-border")
+    lines = [f"  --pico-primary{name}: {value};" for name in names]
+    lines.append("  --pico-primary-inverse: light-dark({}, {});".format(*on_colours))
+    return "\n".join([":root:not([data-theme]) {", *lines, "}", ""])
