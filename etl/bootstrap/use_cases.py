@@ -55,9 +55,8 @@ from etl.publish.lease import run_lease
 from etl.publish.manifest import Manifest, changed_ids, id_facts
 from etl.publish.prune import Expiry, PruneResult, prune
 from etl.publish.reader import Current, Release, open_current, open_release
-from etl.publish.rebuild import RebuildResult, rebuilt
 from etl.publish.signatures import SigningKey
-from etl.publish.verify import require_whole
+from etl.publish.verify import RebuildResult, rebuilt, require_whole
 from etl.reports.earlier_reports import write_nights_page
 from etl.reports.lineage import Lineage, Subject
 from etl.sources.extract_files import ExtractFiles

@@ -26,9 +26,8 @@ from etl.publish.history import ReleaseInfo, find_release, releases
 from etl.publish.manifest import Changes, ReleaseSubject
 from etl.publish.network_changes import network_changes
 from etl.publish.prune import FOLDERS
-from etl.publish.rebuild import RebuildResult
 from etl.publish.signatures import check_descent, check_signature, check_time_stamp
-from etl.publish.verify import Problem, VerifyResult, verify
+from etl.publish.verify import Problem, RebuildResult, VerifyResult, verify
 from etl.reports.report_index import runs_page
 from etl.reports.summary import counted
 

@@ -23,7 +23,7 @@ from etl.pipeline.process import ProcessedExtract, process, write_results
 from etl.pipeline.read import default_stamp, read_release
 from etl.pipeline.release_limits import input_verdicts, retraction_verdicts
 from etl.pipeline.sidecar import pieces as sidecars
-from etl.pipeline.sidecar.entries import entries_of
+from etl.pipeline.sidecar.pieces import entries_of
 from etl.pipeline.totals import counted_coverage, published_money
 from etl.publish.bulk import ParallelReading, with_bulk
 from etl.publish.bulk_pages import write_pages

@@ -20,8 +20,13 @@ from etl.pipeline.incremental.dependencies import KEYS, Dependencies
 from etl.pipeline.incremental.ledger import Ledger, Places, joined, missing_of, no_ledger
 from etl.pipeline.incremental.reuse import ComparedFacts, PreviousMembers, reused, unchanged
 from etl.pipeline.partition.mapping import PartitionContext, PlanResources, check_and_map
-from etl.pipeline.sidecar.entries import entries_of, owners_alone, with_owners
-from etl.pipeline.sidecar.pieces import SidecarUpdate, UnitSidecar
+from etl.pipeline.sidecar.pieces import (
+    SidecarUpdate,
+    UnitSidecar,
+    entries_of,
+    owners_alone,
+    with_owners,
+)
 from etl.pipeline.totals import Outcome
 from etl.publish.partition_writer import CATALOG_ROWS
 from etl.quality import Checked

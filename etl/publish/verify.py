@@ -1,21 +1,28 @@
-"""Checking a release down to the last byte: every hash, row, count and reference."""
+"""Checking a release down to the last byte: every hash, row, count and reference.
+
+A release that was made again is compared with the published one: every object that differs is
+named, and why it may. A manifest names the hash of every object of its release, directly or through
+the catalog's shards: where both manifests are the same, so is every byte. Reports and the
+quarantine are not compared: they state when and how long a run was at work.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from etl.errors import NotFound, StoreError
 from etl.publish import object_keys
 from etl.publish.block import REFERENCE, Line, hashed_head, header_line, line_head, unpack
 from etl.publish.bulk_pages import untrue_pages
-from etl.publish.canonical_json import dumps, instant, short_hash
+from etl.publish.canonical_json import dumps, instant, loads, short_hash
 from etl.publish.catalog import CatalogEntry, parse_shard, shard_number
+from etl.publish.diff import UnitChange, changed_directory, changed_patients
 from etl.publish.kept_objects import ObjectRef, checked
-from etl.publish.manifest import Pointer, Shard
+from etl.publish.manifest import Manifest, Pointer, Shard
 from etl.publish.prune import Expiry, read_expiry
 from etl.publish.reader import Release, open_index, read_pointer
 from etl.publish.search_index import Index, IndexRow, rows_of
@@ -396,4 +403,121 @@ def require_whole(release: Release) -> None:
             f"{release.store.name}: {release.id} is not whole, so nothing was rolled back: "
             f"{verified.count:,} problems, the first in {first.key}: {first.what}; "
             "`cpcds verify --release` lists them"
+        )
+
+
+_UNCOMPARED: Final = ("release", "reports")
+_BY_UNIT: Final = ("catalog", "directory")
+"""Facts of a manifest that are compared unit by unit."""
+
+
+@dataclass(frozen=True, slots=True)
+class RebuildResult:
+    """A release that was made again.
+
+    Attributes:
+        release: id of the published one.
+        remade: id of the other.
+        patients: how many patients were made again.
+        resources: how many resources.
+        reasons: what it was made with that is not what the published one was made with.
+        problems: each object that differs.
+    """
+
+    release: str
+    remade: str
+    patients: int
+    resources: int
+    reasons: tuple[str, ...]
+    problems: tuple[Problem, ...]
+
+
+def rebuilt(published: Release, remade: Release) -> RebuildResult:
+    """Return what differs between a published release and the same made again.
+
+    Args:
+        published: the release.
+        remade: the other, with a store that holds the objects of both.
+    """
+    counts = remade.manifest.counts
+    return RebuildResult(
+        published.id,
+        remade.id,
+        counts["patients"],
+        sum(counts["resources"].values()),
+        tuple(_reasons(published.manifest, remade.manifest)),
+        tuple(_problems(published, remade)),
+    )
+
+
+def _reasons(published: Manifest, remade: Manifest) -> Iterator[str]:
+    """Yield what was another when the release was made, as far as the manifest states it."""
+    then, now = published.facts.mapping, remade.facts.mapping
+    for name, words in (
+        ("set", "the mapping set"),
+        ("version", "the version of the mappings"),
+        ("layout", "the layout"),
+        ("view", "the view"),
+    ):
+        if then.get(name) != now.get(name):
+            yield f"{words} is {now.get(name)}, and was {then.get(name)}"
+    if then.get("fingerprint") != now.get("fingerprint"):
+        yield (
+            "the program, mappings, rules, crosswalks, layouts or configuration are not those of "
+            f"the run (fingerprint {str(now.get('fingerprint'))[:12]}, and was "
+            f"{str(then.get('fingerprint'))[:12]})"
+        )
+    if published.bulk and not remade.bulk:
+        yield "bulk files were not made again: the setting publish.bulk is off"
+
+
+def _problems(published: Release, remade: Release) -> Iterator[Problem]:
+    theirs, ours = (_facts(each.manifest) for each in (published, remade))
+    key = published.manifest.key
+    for name in sorted(theirs.keys() | ours.keys()):
+        is_compared = name not in (*_UNCOMPARED, *_BY_UNIT)
+        if name == "claims" and name not in theirs:  # of a program that did not state them
+            continue
+        if is_compared and theirs.get(name) != ours.get(name):
+            yield Problem(
+                "count", key, f"{name} is not what the extract gives{_parts(theirs, ours, name)}"
+            )
+    if others := [name for name in _BY_UNIT if theirs[name] != ours[name]]:
+        found = False
+        for change in (*changed_patients(published, remade), *changed_directory(published, remade)):
+            found = True
+            yield from _of_unit(change, key)
+        if not found:
+            for name in others:
+                yield Problem("catalog", key, f"the {name} is another one, with the same rows")
+
+
+def _facts(manifest: Manifest) -> Mapping[str, Any]:
+    facts: Mapping[str, Any] = loads(manifest.to_bytes(), manifest.key)
+    return facts
+
+
+def _parts(theirs: Mapping[str, Any], ours: Mapping[str, Any], name: str) -> str:
+    """Return which parts of a fact differ."""
+    one, other = theirs.get(name), ours.get(name)
+    if not (isinstance(one, dict) and isinstance(other, dict)):
+        return ""
+    parts = sorted(part for part in one.keys() | other.keys() if one.get(part) != other.get(part))
+    return f": {', '.join(parts)}"
+
+
+def _of_unit(change: UnitChange, key: str) -> Iterator[Problem]:
+    """Yield the resources of a patient, or of a shard of the directory, that differ."""
+    unit = change.before or change.after
+    place = key if unit is None else unit.block or f"{key}: {unit.id}"
+    for names, words in (
+        (change.changed, "is not what the extract gives"),
+        (change.added, "is missing: the extract gives it"),
+        (change.retracted, "is not in the extract"),
+    ):
+        for kind, logical_id in names:
+            yield Problem("block", place, f"{kind}/{logical_id} {words}")
+    if not (change.changed or change.added or change.retracted):
+        yield Problem(
+            "block", place, "its resources are the same, but not its bytes or its catalog row"
         )

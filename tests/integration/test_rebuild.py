@@ -16,8 +16,7 @@ from etl.pipeline.progress import ignore
 from etl.publish.block import PatientResources
 from etl.publish.history import find_release
 from etl.publish.partition_writer import write_partition
-from etl.publish.rebuild import RebuildResult
-from etl.publish.verify import verify
+from etl.publish.verify import RebuildResult, verify
 from etl.synth.extract import write_extract
 from etl.synth.spec import Spec
 from tests.integration.nights import Payer

@@ -19,8 +19,7 @@ from etl.errors import StoreError, UsageError
 from etl.pipeline.lineage.explain import Explainer
 from etl.pipeline.progress import Event, PartitionDone
 from etl.pipeline.sidecar.answers import SidecarExplainer
-from etl.pipeline.sidecar.entries import from_bytes
-from etl.pipeline.sidecar.pieces import Sidecar, sidecar_of
+from etl.pipeline.sidecar.pieces import Sidecar, from_bytes, sidecar_of
 from etl.publish.history import rollback
 from etl.publish.prune import prune
 from etl.publish.reader import Release, open_current, open_index

@@ -16,8 +16,14 @@ from etl.columns.digests import hash_ids
 from etl.errors import NotFound, UsageError
 from etl.mapping.plan import Plan
 from etl.model.canonical_tables import TABLES
-from etl.pipeline.sidecar.entries import PUBLISHED, all_joined, with_rows
-from etl.pipeline.sidecar.pieces import Sidecar, SidecarExtract, read_piece
+from etl.pipeline.sidecar.pieces import (
+    PUBLISHED,
+    Sidecar,
+    SidecarExtract,
+    all_joined,
+    read_piece,
+    with_rows,
+)
 from etl.publish.catalog import CatalogEntry
 from etl.publish.reader import Release
 from etl.reports import lineage as lineages

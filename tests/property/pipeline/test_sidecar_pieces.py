@@ -9,14 +9,17 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.pipeline.sidecar.entries import SCHEMA, all_joined, with_owners, with_rows
 from etl.pipeline.sidecar.pieces import (
+    SCHEMA,
     Sidecar,
     SidecarPiece,
     SidecarUpdate,
     UnitSidecar,
+    all_joined,
     read_piece,
     unit_sidecar,
+    with_owners,
+    with_rows,
 )
 from tests.memory_store import MemoryStore
 
