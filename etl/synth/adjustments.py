@@ -16,7 +16,7 @@ from etl.synth.seeded_random import Dice, iso, stamp
 _PAYOUTS = ("amount_benefit", "amount_paidtoprovider", "amount_paidtopatient")
 
 
-def decided(claim: Claim) -> int:
+def decision_day(claim: Claim) -> int:
     """Return the ordinal day on which a claim was last worked on."""
     header = claim.header
     return date.fromisoformat(header.get("paid_date") or header["adjudication_date"]).toordinal()
@@ -27,7 +27,7 @@ def add_cents(row: Row, column: str, cents: int) -> None:
     row[column] = money(cents_of(row.get(column, "0.00")) + cents)
 
 
-def lower(claim: Claim, percent: int) -> list[Row]:
+def lower_benefit(claim: Claim, percent: int) -> list[Row]:
     """Move a share of the benefit into the discount: the payer found that it had paid too much.
 
     Returns:
@@ -43,15 +43,15 @@ def lower(claim: Claim, percent: int) -> list[Row]:
     moved = cents_of(source["amount_benefit"]) * percent // 100
     changed = [claim.header] if line is None else [claim.header, line]
     for row in changed:
-        _move(row, moved)
+        _move_benefit(row, moved)
     if "payment_amount" in claim.header:
         add_cents(claim.header, "payment_amount", -moved)
     if line is not None and claim.header["claim_type"] != "pharmacy" and moved:
-        changed.append(_discounted(claim, line["line_number"], moved))
+        changed.append(_add_discount(claim, line["line_number"], moved))
     return changed
 
 
-def _move(row: Row, moved: int) -> None:
+def _move_benefit(row: Row, moved: int) -> None:
     add_cents(row, "amount_eligible", -moved)
     add_cents(row, "amount_discount", moved)
     for column in (*_PAYOUTS, "amount_drugcost"):
@@ -59,7 +59,7 @@ def _move(row: Row, moved: int) -> None:
             add_cents(row, column, -moved)
 
 
-def _discounted(claim: Claim, line: str, moved: int) -> Row:
+def _add_discount(claim: Claim, line: str, moved: int) -> Row:
     rows = claim.rows.setdefault("claim_adjustment", [])
     of_line = [row for row in rows if row["line_number"] == line]
     for row in of_line:
@@ -127,7 +127,7 @@ def _count_line(header: Row, line: Row, sign: int) -> None:
         header["payment_amount"] = header["amount_benefit"]
 
 
-def _again(life: Life, claim: Claim, day: int, frequency: str) -> Claim:
+def _make_successor(life: Life, claim: Claim, day: int, frequency: str) -> Claim:
     """Return the claim under a new number as its successor, and mark the old one as superseded."""
     old, dice = claim.header, life.dice
     number = life.claim_id(old["claim_type"], day)
@@ -159,8 +159,8 @@ def _again(life: Life, claim: Claim, day: int, frequency: str) -> Claim:
 
 def replace_claim(life: Life, claim: Claim, day: int) -> Claim:
     """Return the claim that replaces another from a day on, at a lower benefit."""
-    new = _again(life, claim, day, "7")
-    lower(new, life.dice.between(3, 25))
+    new = _make_successor(life, claim, day, "7")
+    lower_benefit(new, life.dice.between(3, 25))
     return new
 
 
@@ -176,7 +176,7 @@ def pay_after_all(life: Life, refused: Claim, paid: Claim, day: int) -> Claim:
     number = {"claim_id": refused.header["claim_id"]}
     rows = {table: [row | number for row in rows] for table, rows in paid.rows.items()}
     first = Claim(paid.header | number, rows)
-    new = _again(life, first, day, "7")
+    new = _make_successor(life, first, day, "7")
     for column in ("adjusted_to_claim_id", "status", "last_updated"):
         refused.header[column] = first.header[column]
     return new
@@ -189,17 +189,17 @@ def void_claim(life: Life, claim: Claim, day: int) -> Claim:
     negative. A pharmacy's is always a reversal, as NCPDP has it. The claim's number decides, not
     chance, so that no other draw of the member depends on it.
     """
-    new = _again(life, claim, day, "8")
+    new = _make_successor(life, claim, day, "8")
     new.header["status"] = "cancelled"
     pharmacy = new.header["claim_type"] == "pharmacy"
     if pharmacy or int(new.header["claim_id"][-1]) % 2:
-        _reverse(new)
+        _negate_amounts(new)
     else:
-        _empty(new)
+        _zero_amounts(new)
     return new
 
 
-def _reverse(claim: Claim) -> None:
+def _negate_amounts(claim: Claim) -> None:
     columns = (*AMOUNT_COLUMNS, "payment_amount", "amount")
     for row in claim.everything():
         for column in columns:
@@ -207,7 +207,7 @@ def _reverse(claim: Claim) -> None:
                 row[column] = money(-cents_of(row[column]))
 
 
-def _empty(claim: Claim) -> None:
+def _zero_amounts(claim: Claim) -> None:
     for row in (claim.header, *claim.rows["claim_line"]):
         for column in AMOUNT_COLUMNS:
             if column in row:
@@ -220,6 +220,6 @@ def _empty(claim: Claim) -> None:
         row.pop("amount_priorpayerpaid", None)
 
 
-def later(dice: Dice, claim: Claim) -> int:
+def later_day(dice: Dice, claim: Claim) -> int:
     """Return a day some weeks after a claim was last worked on."""
-    return decided(claim) + dice.between(15, 90)
+    return decision_day(claim) + dice.between(15, 90)

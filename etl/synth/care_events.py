@@ -7,7 +7,7 @@ from datetime import date
 from typing import Final, NamedTuple
 
 from etl.model.canonical_tables import AMOUNT_COLUMNS
-from etl.synth.adjustments import later, pay_after_all, replace_claim, void_claim
+from etl.synth.adjustments import later_day, pay_after_all, replace_claim, void_claim
 from etl.synth.claim_drafts import MOST_CLAIMS, Claim, Encounter, Life
 from etl.synth.claim_scenes import Happening, acute_ailment, write_claim
 from etl.synth.codes import CARE, CHANCE_STAYS, CHRONIC, COMPLETE, DRUGS, WEIGHTS, Ailment
@@ -56,14 +56,14 @@ def write_claims(life: Life, event: CareEvent, adjudicated: int | None = None) -
         _complete(claim)
     chain = [claim]
     if twist is Twist.REFUSED_REPLACED:
-        when, paid = later(life.dice, claim), write_claim(visit._replace(refused=""), happening)
+        when, paid = later_day(life.dice, claim), write_claim(visit._replace(refused=""), happening)
         if when > life.today or paid is None:
             return chain
         if life.whole:
             _complete(paid)
         return [claim, pay_after_all(life, claim, paid, when)]
     for _ in range(_SUCCESSORS.get(twist, 0)):
-        when = later(life.dice, chain[-1])
+        when = later_day(life.dice, chain[-1])
         if when > life.today:
             break
         successor = void_claim if twist is Twist.VOIDED else replace_claim

@@ -224,17 +224,17 @@ class Draft:
             The claim, or None where its services outlast the coverage, or where it is decided
             after the last day that can be seen.
         """
-        if not self._dates(at_counter):
+        if not self._set_dates(at_counter):
             return None
         plan = self.visit.cover.plan
         self._copay = 0 if free else plan.copay if copay is None else copay
         priced = [self._price(place, cents, free=free) for place, cents in enumerate(self._charges)]
-        self._pay(at_counter, [amounts for amounts, _ in priced])
-        self._totals([amounts for amounts, _ in priced])
+        self._set_payments(at_counter, [amounts for amounts, _ in priced])
+        self._set_totals([amounts for amounts, _ in priced])
         if on_lines or self.life.whole:
             self._line_amounts(priced, at_counter, rejection)
-        self._outcome([refusal for _, refusal in priced], rejection)
-        self._second_payer()
+        self._set_outcome([refusal for _, refusal in priced], rejection)
+        self._add_second_payer()
         signed = self.header["last_updated"] = self._stamp
         for rows in self.rows.values():
             for row in rows:
@@ -248,11 +248,11 @@ class Draft:
         for row, (amounts, refusal) in zip(lines, priced, strict=True):
             row |= self._cells if len(priced) == 1 else amount_cells(amounts)
             if not at_counter:
-                self._explain(row, amounts, refusal)
+                self._add_adjustments(row, amounts, refusal)
             elif refusal and rejection:
                 row["denial_reason"] = rejection
 
-    def _dates(self, at_counter: bool) -> bool:
+    def _set_dates(self, at_counter: bool) -> bool:
         dice, forced = self.dice, self.visit.adjudicated
         if self.end > self.visit.cover.end:
             return False
@@ -304,7 +304,7 @@ class Draft:
         life.deductibles[key] = met + amounts["deductible"]
         return amounts, refusal
 
-    def _pay(self, at_counter: bool, priced: list[Amounts]) -> None:
+    def _set_payments(self, at_counter: bool, priced: list[Amounts]) -> None:
         """State the payee (MapIDs 120, 121), and what the member paid at the desk."""
         dice, header = self.dice, self.header
         draw = dice.below(40) if self.outside else 99
@@ -325,9 +325,9 @@ class Draft:
                 due += amounts["deductible"] + amounts["coinsurance"]
                 amounts["drugcost"] = amounts["eligible"]
             if due and wallet < 8:
-                _settle(amounts, due, wallet)
+                _split_payment(amounts, due, wallet)
 
-    def _explain(self, row: Row, amounts: Amounts, refusal: Denial | None) -> None:
+    def _add_adjustments(self, row: Row, amounts: Amounts, refusal: Denial | None) -> None:
         self.rows.setdefault("claim_adjustment", [])
         for found in adjustments(amounts, refusal):
             cells = {"line_number": row["line_number"], "group_code": found.group}
@@ -336,9 +336,9 @@ class Draft:
                 cells["remark_code"] = found.remark
             self.add("claim_adjustment", **cells)
         if refusal:
-            row["denial_reason"] = _reasons(refusal)
+            row["denial_reason"] = _denial_codes(refusal)
 
-    def _totals(self, priced: list[Amounts]) -> None:
+    def _set_totals(self, priced: list[Amounts]) -> None:
         totals = priced[0]
         for amounts in priced[1:]:
             totals = {
@@ -349,7 +349,7 @@ class Draft:
         self.header |= self._cells
         self._benefit = totals["benefit"]
 
-    def _outcome(self, refusals: list[Denial | None], rejection: str) -> None:
+    def _set_outcome(self, refusals: list[Denial | None], rejection: str) -> None:
         header, refused = self.header, [refusal for refusal in refusals if refusal]
         header["payment_status"] = "paid"
         header["payment_amount"] = money(self._benefit)
@@ -367,14 +367,14 @@ class Draft:
             if rejection:
                 header["denial_reason"] = rejection
         if header["claim_type"] in {"inpatient", "outpatient"}:
-            header["denial_reason"] = _reasons(refused[0])
+            header["denial_reason"] = _denial_codes(refused[0])
         note = {"text": self.dice.pick(_NOTES)}
         if len(refused) == 1:
             place = next(place for place, refusal in enumerate(refusals) if refusal)
             note["line_number"] = self.rows["claim_line"][place]["line_number"]
         self.add("claim_note", **note)
 
-    def _second_payer(self) -> None:
+    def _add_second_payer(self) -> None:
         second = self.visit.second
         if second is None:
             return
@@ -392,11 +392,11 @@ class Draft:
         self.add("claim_other_payer", **cells)
 
 
-def _reasons(refusal: Denial) -> str:
+def _denial_codes(refusal: Denial) -> str:
     return f"{refusal.reason};{refusal.remark}" if refusal.remark else refusal.reason
 
 
-def _settle(amounts: Amounts, due: int, wallet: int) -> None:
+def _split_payment(amounts: Amounts, due: int, wallet: int) -> None:
     """Split what the member paid by where it came from."""
     amounts["paidbypatient"] = due
     if wallet < 4:

@@ -145,7 +145,7 @@ def further_telecoms(
     return rows
 
 
-class Covering:
+class CoverageMaker:
     """Makes the coverages of one member, with their ids in order.
 
     Attributes:
@@ -161,29 +161,27 @@ class Covering:
         self._number = shuffled(person.index, salt)
         self._count = 0
 
-    def all(self, today: int) -> list[Cover]:
+    def make_all(self, today: int) -> list[Cover]:
         """Return every coverage that the member has or had up to `today`."""
         person, household = self._person, self._household
-        covers = [
-            cover for term in household.terms if (cover := self.cover("medical", term, today))
-        ]
+        covers = [cover for term in household.terms if (cover := self.make("medical", term, today))]
         first = household.terms[0].start
         last = household.terms[-1].end
         if household.dental:
-            covers += self._some("dental", Term(DENTAL_PLAN, first, last), today)
+            covers += self._make_some("dental", Term(DENTAL_PLAN, first, last), today)
         if household.vision:
-            covers += self._some("vision", Term(VISION_PLAN, first + 31, last), today)
+            covers += self._make_some("vision", Term(VISION_PLAN, first + 31, last), today)
         second = person.part.other_payer if person.part else self.dice.chance(60)
         if second:
             plan = SENIOR_PLAN if person.age(today) >= 65 else FAR_PLAN
-            covers += self._some("other", Term(plan, first, last), today)
+            covers += self._make_some("other", Term(plan, first, last), today)
         return covers
 
-    def _some(self, role: str, term: Term, today: int) -> list[Cover]:
-        cover = self.cover(role, term, today)
+    def _make_some(self, role: str, term: Term, today: int) -> list[Cover]:
+        cover = self.make(role, term, today)
         return [cover] if cover else []
 
-    def cover(self, role: str, term: Term, today: int) -> Cover | None:
+    def make(self, role: str, term: Term, today: int) -> Cover | None:
         """Return the member's coverage for a term, or None where he was not alive in it."""
         dice, person, plan = self.dice, self._person, term.plan
         start = max(term.start, person.birth)
@@ -225,7 +223,7 @@ class Covering:
             "subscriber_given_name": subscriber.name.given,
             "subscriber_birth_date": iso(subscriber.birth),
             "subscriber_gender": subscriber.sex,
-            "subscriber_relationship": _role(person, subscriber),
+            "subscriber_relationship": _subscriber_role(person, subscriber),
         }
 
     def _plan(self, plan: HealthPlan, role: str) -> Row:
@@ -237,7 +235,7 @@ class Covering:
         return row
 
 
-def _role(person: Person, subscriber: Person) -> str:
+def _subscriber_role(person: Person, subscriber: Person) -> str:
     """Return what the subscriber is to the member (v3-RoleCode)."""
     woman = subscriber.sex == "F"
     return {

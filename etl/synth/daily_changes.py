@@ -13,7 +13,7 @@ from etl.model.canonical_tables import CLAIM_TABLES, TABLES
 from etl.synth.adjustments import (
     add_line,
     drop_line,
-    lower,
+    lower_benefit,
     may_change_lines,
     replace_claim,
     void_claim,
@@ -33,7 +33,7 @@ from etl.synth.spec import Spec
 _CLAIMS: Final = frozenset(("claim", *CLAIM_TABLES))
 
 
-def happens(spec: Spec, index: int, day: int) -> bool:
+def has_change(spec: Spec, index: int, day: int) -> bool:
     """Return whether anything happens to a member on a day after he joined."""
     if day <= joined(spec, index):
         return False
@@ -41,11 +41,11 @@ def happens(spec: Spec, index: int, day: int) -> bool:
 
 
 def member_on(spec: Spec, index: int, day: int) -> Member:
-    """Return a member on a day; `gone` on and after the day he was deleted."""
+    """Return a member on a day; `is_deleted` on and after the day of the deletion."""
     member = member_of(spec, index)
     for today in range(1, day + 1):
-        if not member.gone and happens(spec, index, today):
-            _apply(spec, member, index, today)
+        if not member.is_deleted and has_change(spec, index, today):
+            _apply_change(spec, member, index, today)
     return member
 
 
@@ -58,18 +58,18 @@ def delta_of(spec: Spec, index: int) -> MemberRows:
     day = spec.day
     if joined(spec, index) == day:
         return member_of(spec, index).rows()
-    if not happens(spec, index, day):
+    if not has_change(spec, index, day):
         return {}
     before = member_on(spec, index, day - 1)
-    if before.gone:
+    if before.is_deleted:
         return {}
     old = {table: [dict(row) for row in rows] for table, rows in before.rows().items()}
-    _apply(spec, before, index, day)
+    _apply_change(spec, before, index, day)
     dice = Dice(spec.seed, Purpose.EVENT, index, day, 1)
     signed = stamp(dice, spec.as_of.toordinal() + day)
     delta = difference(old, before.rows(), signed)
     if spec.whole_claims:
-        _whole(delta, before.rows())
+        _send_whole_claims(delta, before.rows())
     return delta
 
 
@@ -91,7 +91,7 @@ def difference(old: MemberRows, new: MemberRows, signed: str) -> MemberRows:
     return delta
 
 
-def _whole(delta: MemberRows, now: MemberRows) -> None:
+def _send_whole_claims(delta: MemberRows, now: MemberRows) -> None:
     """Send the untouched rows of touched claims again, as updates."""
     touched = {row["claim_id"] for table in _CLAIMS for row in delta.get(table, ())}
     for table in ("claim", *CLAIM_TABLES):
@@ -104,16 +104,16 @@ def _whole(delta: MemberRows, now: MemberRows) -> None:
         ]
 
 
-def _apply(spec: Spec, member: Member, index: int, day: int) -> None:
+def _apply_change(spec: Spec, member: Member, index: int, day: int) -> None:
     """Let one event happen to the member."""
     dice = Dice(spec.seed, Purpose.EVENT, index, day)
     life = member.life
-    life.dice = member.covering.dice = dice
+    life.dice = member.coverage_maker.dice = dice
     life.today = spec.as_of.toordinal() + day
-    _HAPPEN[dice.weighted(WEIGHTS["changes"])](member)
+    _CHANGES[dice.weighted(WEIGHTS["changes"])](member)
 
 
-def _new(member: Member) -> None:
+def _add_claims(member: Member) -> None:
     life, dice = member.life, member.life.dice
     for _ in range(dice.between(1, 3)):
         name = dice.weighted(WEIGHTS["new_claims"])
@@ -123,7 +123,7 @@ def _new(member: Member) -> None:
         member.claims += write_claims(life, event, adjudicated=life.today)
 
 
-def _standing(member: Member) -> list[Claim]:
+def _current_claims(member: Member) -> list[Claim]:
     """Return the claims that no other has replaced."""
     return [
         claim
@@ -132,16 +132,16 @@ def _standing(member: Member) -> list[Claim]:
     ]
 
 
-def _line(member: Member) -> None:
+def _change_line(member: Member) -> None:
     """Lower a line's benefit, or add or drop a line: the header's totals follow."""
     life, dice = member.life, member.life.dice
-    claims = _standing(member)
+    claims = _current_claims(member)
     if not claims:
         return
     claim = dice.pick(claims)
     changed: list[Row]
     if not may_change_lines(claim) or dice.chance(500):
-        changed = lower(claim, dice.between(5, 30))
+        changed = lower_benefit(claim, dice.between(5, 30))
     elif len(claim.rows["claim_line"]) > 1 and dice.chance(500):
         changed = drop_line(claim)
     else:
@@ -151,23 +151,25 @@ def _line(member: Member) -> None:
         row["last_updated"] = signed
 
 
-def _adjusted(member: Member) -> None:
+def _adjust_claim(member: Member) -> None:
     life = member.life
-    claims = _standing(member)
+    claims = _current_claims(member)
     if claims and life.count < MOST_CLAIMS:
         successor = void_claim if life.dice.chance(250) else replace_claim
         member.claims.append(successor(life, life.dice.pick(claims), life.today))
 
 
-def _deleted(member: Member) -> None:
+def _delete_claim(member: Member) -> None:
     """Delete a claim that no other claim names."""
-    claims = [claim for claim in _standing(member) if "adjusted_from_claim_id" not in claim.header]
+    claims = [
+        claim for claim in _current_claims(member) if "adjusted_from_claim_id" not in claim.header
+    ]
     if claims:
         doomed = member.life.dice.pick(claims)
         member.claims = [claim for claim in member.claims if claim is not doomed]
 
 
-def _moved(member: Member) -> None:
+def _move_member(member: Member) -> None:
     life = member.life
     old = {column: text for column, text in member.row.items() if column in _ADDRESS}
     signed = stamp(life.dice, life.today)
@@ -194,37 +196,37 @@ _ADDRESS: Final = (
 )  # fmt: skip
 
 
-def _plan(member: Member) -> None:
+def _change_plan(member: Member) -> None:
     """End the medical plan yesterday and begin another today."""
     life, dice = member.life, member.life.dice
     cover = life.cover_on(life.today, "medical")
     if cover is None or cover.end < OPEN or cover.start >= life.today - 1:
         return
     plan = dice.pick([other for other in MEDICAL_PLANS if other is not cover.plan])
-    successor = member.covering.cover("medical", Term(plan, life.today, OPEN), life.today)
+    successor = member.coverage_maker.make("medical", Term(plan, life.today, OPEN), life.today)
     if successor is None:
         return
-    _end(cover, life.today - 1, stamp(dice, life.today))
+    _end_coverage(cover, life.today - 1, stamp(dice, life.today))
     member.covers.append(successor)
 
 
-def _end(cover: Cover, day: int, signed: str) -> None:
+def _end_coverage(cover: Cover, day: int, signed: str) -> None:
     cover.end = day
     cover.row["end_date"] = iso(day)
     cover.row["status"] = "cancelled"
     cover.row["last_updated"] = signed
 
 
-def _gone(member: Member) -> None:
-    member.gone = True
+def _delete_member(member: Member) -> None:
+    member.is_deleted = True
 
 
-_HAPPEN: Final[dict[str, Callable[[Member], None]]] = {
-    "new": _new,
-    "line": _line,
-    "adjusted": _adjusted,
-    "deleted": _deleted,
-    "moved": _moved,
-    "plan": _plan,
-    "gone": _gone,
+_CHANGES: Final[dict[str, Callable[[Member], None]]] = {
+    "new": _add_claims,
+    "line": _change_line,
+    "adjusted": _adjust_claim,
+    "deleted": _delete_claim,
+    "moved": _move_member,
+    "plan": _change_plan,
+    "gone": _delete_member,
 }

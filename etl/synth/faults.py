@@ -242,7 +242,7 @@ def _not_in_force(_: Fault, case: Case, line: Row) -> Row | None:
 def _coverage_of_another(_: Fault, case: Case, claim: Row) -> Row | None:
     """Name the coverage of the first member of the household."""
     first = household_of(case.spec, case.index).first
-    if first == case.index or (other := member_on(case.spec, first, case.spec.day)).gone:
+    if first == case.index or (other := member_on(case.spec, first, case.spec.day)).is_deleted:
         return None
     for cover in other.covers:
         start, end = cover.row["start_date"], cover.row.get("end_date", "9999")
@@ -258,7 +258,7 @@ def _coverage_of_another(_: Fault, case: Case, claim: Row) -> Row | None:
 def _card_of_another(_: Fault, case: Case, _row: Row) -> Row | None:
     """Write the member id of the first of the household on the card."""
     first = household_of(case.spec, case.index).first
-    if first == case.index or (other := member_on(case.spec, first, case.spec.day)).gone:
+    if first == case.index or (other := member_on(case.spec, first, case.spec.day)).is_deleted:
         return None
     card = case.tables["coverage"][0]
     card["card_member_id"] = other.life.member_id

@@ -125,14 +125,14 @@ def _block(spec: Spec, number: int) -> tuple[Household, ...]:
             kind = CAST[index].house
         else:
             kind = dice.weighted(WEIGHTS["households"])
-            size = _size(dice, kind)
+            size = _draw_size(dice, kind)
         size = min(size, end - index)
-        households.append(_household(spec, dice, index, size, kind))
+        households.append(_make_household(spec, dice, index, size, kind))
         index += size
     return tuple(households)
 
 
-def _size(dice: Dice, kind: str) -> int:
+def _draw_size(dice: Dice, kind: str) -> int:
     if kind == "family":
         return dice.between(3, 6)
     if kind == "lone":
@@ -140,7 +140,7 @@ def _size(dice: Dice, kind: str) -> int:
     return {"single": 1, "couple": 2, "outsider": dice.between(1, 2), "elder": 2}[kind]
 
 
-def _household(spec: Spec, dice: Dice, first: int, size: int, kind: str) -> Household:
+def _make_household(spec: Spec, dice: Dice, first: int, size: int, kind: str) -> Household:
     today = spec.as_of.toordinal()
     heritage = dice.pick(HERITAGES)
     family = dice.pick(heritage.families) + (
@@ -149,17 +149,17 @@ def _household(spec: Spec, dice: Dice, first: int, size: int, kind: str) -> Hous
     elder_years = dice.between(66, 88) if dice.chance(280 if size < 3 else 0) else 0
     head_birth = today - 365 * (elder_years or dice.between(24, 58)) - dice.below(365)
     people: list[Person] = []
-    head = _person(dice, heritage, family, head_birth, "self", -1, 0)
+    head = _make_person(dice, heritage, family, head_birth, "self", -1, 0)
     for place in range(size):
         if place == 0 and kind != "outsider":
             person = replace(head, index=first)
         else:
             offset = 1 if kind == "outsider" else 0
-            person = _relative(dice, heritage, family, head, kind, place + offset, today)
+            person = _make_relative(dice, heritage, family, head, kind, place + offset, today)
             person = replace(person, index=first + place)
-        people.append(_cast(dice, person, today))
+        people.append(_apply_script(dice, person, today))
     subscriber = head if kind == "outsider" else people[0]
-    terms = _terms(spec, dice, people[0].part, elder_years > 0)
+    terms = _make_terms(spec, dice, people[0].part, elder_years > 0)
     numbered = dice.chance(750)
     group = (f"{dice.below(100_000):05d}", dice.pick(EMPLOYERS)) if numbered else ("", "")
     part = people[0].part
@@ -169,24 +169,24 @@ def _household(spec: Spec, dice: Dice, first: int, size: int, kind: str) -> Hous
     )
 
 
-def _relative(
+def _make_relative(
     dice: Dice, heritage: Heritage, family: str, head: Person, kind: str, place: int, today: int
 ) -> Person:
     if kind == "couple" or (kind == "family" and place == 1):
         relationship = "spouse" if dice.chance(900) else "common"
-        return _person(
+        return _make_person(
             dice, heritage, family, head.birth + dice.between(-2500, 2500), relationship, -1, place
         )
     if kind == "elder":
         birth = head.birth - 365 * dice.between(22, 30)
-        return _person(dice, heritage, family, birth, "parent", -1, place)
+        return _make_person(dice, heritage, family, birth, "parent", -1, place)
     relationship = "child" if dice.chance(960) else "other"
     birth = head.birth + 365 * dice.between(21, 37) + dice.below(365)
     birth = min(max(birth, today - 26 * 365), today - 20)
-    return _person(dice, heritage, family, birth, relationship, -1, place)
+    return _make_person(dice, heritage, family, birth, relationship, -1, place)
 
 
-def _person(
+def _make_person(
     dice: Dice,
     heritage: Heritage,
     family: str,
@@ -215,7 +215,7 @@ def _person(
     return Person(index, place, relationship, name, sex, birth, None, race, ethnicity, language)
 
 
-def _cast(dice: Dice, person: Person, today: int) -> Person:
+def _apply_script(dice: Dice, person: Person, today: int) -> Person:
     """Return the person as scripted, or with a random death."""
     part = CAST.get(person.index)
     if part is None or part.birth.toordinal() > today - 30:
@@ -243,7 +243,7 @@ def _cast(dice: Dice, person: Person, today: int) -> Person:
     )
 
 
-def _terms(spec: Spec, dice: Dice, part: CastMember | None, elder: bool) -> tuple[Term, ...]:
+def _make_terms(spec: Spec, dice: Dice, part: CastMember | None, elder: bool) -> tuple[Term, ...]:
     """Return plans over time: a start, changes at New Year, perhaps a gap, perhaps an end."""
     today, since = spec.as_of.toordinal(), spec.since.toordinal()
     plans = MEDICAL_PLANS[:3] if elder else MEDICAL_PLANS

@@ -12,7 +12,7 @@ from etl.synth.care_events import claims_of
 from etl.synth.claim_drafts import Claim, Life, claim_number
 from etl.synth.coverages import (
     Cover,
-    Covering,
+    CoverageMaker,
     further_addresses,
     further_telecoms,
     member_id,
@@ -33,7 +33,7 @@ class Member:
     """One member's state on a day; `changes` moves it on.
 
     Attributes:
-        gone: the payer has deleted the member and all the member's rows.
+        is_deleted: the payer has deleted the member and all the member's rows.
     """
 
     life: Life
@@ -41,14 +41,14 @@ class Member:
     addresses: list[Row]
     telecoms: list[Row]
     covers: list[Cover]
-    covering: Covering
+    coverage_maker: CoverageMaker
     claims: list[Claim]
-    gone: bool = False
+    is_deleted: bool = False
 
     def rows(self) -> MemberRows:
         """Return every row of the member by table, in the short form where the spec says so."""
         tables = self.own_rows()
-        return shortened(tables) if self.life.spec.short_form else tables
+        return use_short_form(tables) if self.life.spec.short_form else tables
 
     def own_rows(self) -> MemberRows:
         """Return the rows in the long form; they are the member's own, not copies."""
@@ -59,7 +59,7 @@ class Member:
             "coverage": [cover.row for cover in self.covers],
             "claim": [claim.header for claim in self.claims],
         }
-        if self.gone:
+        if self.is_deleted:
             return {table: [] for table in (*tables, *CLAIM_TABLES)}
         for table in CLAIM_TABLES:
             tables[table] = [row for claim in self.claims for row in claim.rows.get(table, ())]
@@ -84,8 +84,8 @@ def member_of(spec: Spec, index: int) -> Member:
     signed = row["last_updated"]
     addresses = further_addresses(dice, identifier, region.state, today, signed, many)
     telecoms = further_telecoms(dice, identifier, region.state, signed, many)
-    covering = Covering(dice, salt, household, person)
-    covers = covering.all(today)
+    coverage_maker = CoverageMaker(dice, salt, household, person)
+    covers = coverage_maker.make_all(today)
     life = Life(
         spec=spec,
         person=person,
@@ -97,7 +97,9 @@ def member_of(spec: Spec, index: int) -> Member:
         dice=Dice(spec.seed, Purpose.CLAIMS, index),
         number=claim_number(spec, index),
     )
-    member = Member(life, row, addresses, telecoms, covers, covering, claims_of(life, household))
+    member = Member(
+        life, row, addresses, telecoms, covers, coverage_maker, claims_of(life, household)
+    )
     if index >= spec.members:
         _join(spec, index, member)
     return member
@@ -126,7 +128,7 @@ _SAID: Final = {
 }
 
 
-def shortened(tables: dict[str, list[Row]]) -> dict[str, list[Row]]:
+def use_short_form(tables: dict[str, list[Row]]) -> dict[str, list[Row]]:
     """Return a member's rows with the short form wherever it can say everything.
 
     A claim keeps its child rows where one of them has what the numbered columns cannot say (an
@@ -141,7 +143,7 @@ def shortened(tables: dict[str, list[Row]]) -> dict[str, list[Row]]:
         fitting = {claim for claim, rows in of_claim.items() if _fits(child, rows)}
         stem = child.removeprefix("claim_")
         claims = [
-            claim | _numbered(stem, fields, of_claim[claim["claim_id"]])
+            claim | _numbered_cells(stem, fields, of_claim[claim["claim_id"]])
             if claim["claim_id"] in fitting
             else claim
             for claim in claims
@@ -161,7 +163,7 @@ def _fits(child: str, rows: list[Row]) -> bool:
     )
 
 
-def _numbered(stem: str, fields: Mapping[str, str], rows: list[Row]) -> Row:
+def _numbered_cells(stem: str, fields: Mapping[str, str], rows: list[Row]) -> Row:
     cells = {}
     for place, row in enumerate(rows, start=1):
         for field, column in fields.items():

@@ -96,7 +96,7 @@ def write_network(
     """
     names = {table.file or name: table.names for name, table in DIRECTORY.tables.items()}
     with extract_files(out, spec.world, names) as files:
-        for number, tables in _pieces(spec):
+        for number, tables in _parts(spec):
             files.write(tables, plant_network(spec.world, number, tables))
             done = min(spec.practitioners, (number + 1) * PRACTITIONERS)
             if emit:
@@ -104,17 +104,17 @@ def write_network(
         return files.finish(DIRECTORY.layout)
 
 
-def _pieces(spec: NetworkSpec) -> Iterator[tuple[int, NetworkTables]]:
+def _parts(spec: NetworkSpec) -> Iterator[tuple[int, NetworkTables]]:
     """Yield the number of a region, -1 for the payers' part, and its rows."""
     world = spec.world
-    yield -1, _of_day(payer_tables(world), world)
+    yield -1, _rows_of_day(payer_tables(world), world)
     for number in range(spec.regions):
         region = region_of(world, number)
         count = min(PRACTITIONERS, spec.practitioners - number * PRACTITIONERS)
-        yield number, _of_day(region_tables(world, region, count), world)
+        yield number, _rows_of_day(region_tables(world, region, count), world)
 
 
-def _of_day(tables: NetworkTables, world: Spec) -> NetworkTables:
+def _rows_of_day(tables: NetworkTables, world: Spec) -> NetworkTables:
     """Return all rows of a full extract; of a delta, those that changed on its day."""
     if world.kind == "full":
         return tables
