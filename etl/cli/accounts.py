@@ -15,7 +15,7 @@ from etl.auth.database import migrate, open_database, present_version
 from etl.auth.database_tables import App
 from etl.auth.records import AppStatus
 from etl.auth.registration import draft_of_metadata
-from etl.auth.yearly_numbers import yearly_numbers
+from etl.auth.yearly_numbers import as_csv, as_document, as_page, yearly_numbers
 from etl.bootstrap import auth
 from etl.bootstrap.settings import Settings
 from etl.cli.options import json_option, print_json, write_file
@@ -49,9 +49,6 @@ def cms_command(
 
     These are the yearly numbers on the Patient Access API; no identity is in them.
     """
-    from etl.auth.yearly_numbers import as_csv, as_document, as_page, yearly_numbers
-    from etl.bootstrap import auth
-
     settings = context.obj.settings()
     with auth.services(settings) as services:
         today = services.clock().date()
