@@ -89,7 +89,10 @@ def _lines(
     columns = group or {
         one.element.partition(".")[2].partition("[")[0]: one for one in raw.columns_of(table)
     }
-    values = {name: (_value(one), evidence(one)) for name, one in columns.items()}
+    values = {
+        name: (_value(one), evidence(one).partition("; QUESTION: dates are ")[0])
+        for name, one in columns.items()
+    }
     for role, header in raw.ids.items():
         if TABLES[table].column(f"{role}_id"):
             values.setdefault(f"{role}_id", (_name(header), "its key"))
@@ -120,7 +123,10 @@ def _lines(
 
 
 def _value(column: ColumnFound) -> str:
-    """Return how the cell of a column is read: days of a form that is sure become YYYY-MM-DD."""
+    """Return how the cell of a column is read: days of a form that is sure become YYYY-MM-DD.
+
+    Those of another form stay as they are, and the checks report them.
+    """
     name = _name(column.header)
     form = _DATE_FORMATS.get(column.profile.date)
     if not form or column.profile.ambiguous_date:
