@@ -17,14 +17,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.columns.places import place_keys, table_places
+from etl.quality.checks import cells, directory, relations, rows
 from etl.quality.checks.cascade import DecidedRows, decide_rows, rules_of_rows
-from etl.quality.checks.cells import check_cells, read_types
+from etl.quality.checks.cells import read_types
 from etl.quality.checks.duplicates import find_duplicates, find_shared
-from etl.quality.checks.frames import Frame, RuleContext, Work
-from etl.quality.checks.relations import check_relations
-from etl.quality.checks.rows import check_single_rows
+from etl.quality.checks.frames import Checks, Frame, RuleContext, Work
 from etl.quality.rules.book import RuleBook
-from etl.quality.rules.kind import CellKind, RelationKind, RowKind
+from etl.quality.rules.kind import CellKind, RelationKind, RowKind, RuleKind
 from etl.quality.totals.by_member import (
     RowOwners,
     Shares,
@@ -160,19 +159,28 @@ def _look(work: Work) -> None:
     for name in ("claim", "coverage"):
         if name in work.frames and work.frames[name].count:
             find_shared(work, work.frames[name])
-    for phase, run in ((CellKind, check_cells), (RowKind, check_single_rows)):
-        for rule in work.book.of_kinds(phase):
-            for table in rule.tables:
-                if work.frames[table].count:
-                    run(work, work.frames[table], rule)
+    _run_rules(work, CellKind)
+    _run_rules(work, RowKind)
     for frame in work.frames.values():
         if frame.count > 0:
             find_duplicates(work, frame)
     work.forget_above()
-    for rule in work.book.of_kinds(RelationKind):
+    _run_rules(work, RelationKind)
+
+
+_CHECKS: Final[Checks] = {
+    **cells.CHECKS,
+    **rows.CHECKS,
+    **relations.CHECKS,
+    **directory.CHECKS,
+}
+
+
+def _run_rules(work: Work, phase: type[RuleKind]) -> None:
+    for rule in work.book.of_kinds(phase):
         for table in rule.tables:
             if work.frames[table].count:
-                check_relations(work, work.frames[table], rule)
+                _CHECKS[type(rule.kind)](work, work.frames[table], rule, rule.kind)
 
 
 def _lost(bare: pa.Table, findings: pa.Table, book: RuleBook, name: str) -> pa.Table:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -19,9 +19,11 @@ from etl.columns.arrays import Parsed, as_array, blanked, list_values, matches, 
 from etl.columns.dates import NO_DAY
 from etl.model.canonical_tables import FieldType
 from etl.model.code_shapes import NPI_DIGITS, NPI_FIRST_DIGITS
-from etl.quality.checks.frames import Cells, Frame, Work
+from etl.quality.checks.frames import Cells, Checks, Frame, Work
 from etl.quality.rules import kinds
 from etl.quality.rules.book import Rule
+
+_WordKind: TypeAlias = kinds.Forbidden | kinds.Npi | kinds.NotBefore | kinds.NotAfterExtract
 
 _ICD_VERSIONS: Final[tuple[Literal["9", "10"], ...]] = ("9", "10")
 
@@ -122,38 +124,22 @@ def cells_equal(cells: Cells, word: str) -> Any:
     return cells.spread(true_where(pc.equal(cells.words, word)), absent=False)
 
 
-def check_cells(work: Work, frame: Frame, rule: Rule) -> None:
-    """Run one rule about single cells over one table."""
-    match rule.kind:
-        case kinds.Rewrite(columns, pattern, becomes):
-            for column in columns:
-                _rewrite(work, frame, rule, column, pattern, becomes)
-        case kinds.IcdPoint() | kinds.IcdShape():
-            _icd(work, frame, rule)
-        case kinds.IcdVersion() as version:
-            _icd_version(work, frame, rule, version)
-        case kinds.AtLeast(columns, least):
-            _numbers_at_least(work, frame, rule, columns, least)
-        case kinds.Sentinel(columns=()):
-            dated = [column.name for column in frame.spec.columns if column.type is FieldType.DATE]
-            for column in dated:
-                _by_word(work, frame, rule, column)
-        case kinds.Allowed(columns=columns, values=values):
-            for column in columns:
-                if values:
-                    _spell(frame.cells(column), values)
-                _by_word(work, frame, rule, column)
-        case (
-            kinds.Forbidden(columns=columns)
-            | kinds.Npi(columns=columns)
-            | kinds.Sentinel(columns=columns)
-            | kinds.NotBefore(columns=columns)
-            | kinds.NotAfterExtract(columns=columns)
-        ):
-            for column in columns:
-                _by_word(work, frame, rule, column)
-        case _:
-            raise TypeError(f"{rule.check} is no check of cells")
+def _words(work: Work, frame: Frame, rule: Rule, kind: _WordKind) -> None:
+    for column in kind.columns:
+        _by_word(work, frame, rule, column)
+
+
+def _sentinel(work: Work, frame: Frame, rule: Rule, kind: kinds.Sentinel) -> None:
+    dates_of_table = (column.name for column in frame.spec.columns if column.type is FieldType.DATE)
+    for column in kind.columns or dates_of_table:
+        _by_word(work, frame, rule, column)
+
+
+def _allowed_cells(work: Work, frame: Frame, rule: Rule, kind: kinds.Allowed) -> None:
+    for column in kind.columns:
+        if kind.values:
+            _spell(frame.cells(column), kind.values)
+        _by_word(work, frame, rule, column)
 
 
 def _by_word(work: Work, frame: Frame, rule: Rule, column: str) -> None:
@@ -164,9 +150,10 @@ def _by_word(work: Work, frame: Frame, rule: Rule, column: str) -> None:
     failing = word_fails(rule, cells.words, work.context.as_of)
     if not failing.any():
         return
-    where = cells.spread(failing, absent=False) & work.holds(rule, frame)
+    where = cells.spread(failing, absent=False)
     if isinstance(rule.kind, kinds.Allowed) and rule.kind.each and rule.blanks:
         # Of a list only the failing values go.
+        where &= work.holds(rule, frame)
         work.record(rule, frame, np.flatnonzero(where), column)
         frame.remember(column)
         left = as_array(_without_failing(rule, rule.kind, cells.words).take(_places(cells)))
@@ -251,18 +238,17 @@ def _spell(cells: Cells, values: tuple[str, ...]) -> None:
     cells.reword(as_array(pc.coalesce(pc.take(listed, position), words)))
 
 
-def _rewrite(work: Work, frame: Frame, rule: Rule, column: str, pattern: str, becomes: str) -> None:
-    cells = frame.cells(column)
-    if cells.empty:
-        return
-    hit = matches(cells.words, pattern)
-    if not hit.any():
-        return
-    where = cells.spread(hit, absent=False) & work.holds(rule, frame)
-    work.record(rule, frame, np.flatnonzero(where), column)
-    text = cells.text
-    changed = pc.replace_substring_regex(text, pattern=pattern, replacement=becomes)
-    frame.put(column, as_array(pc.if_else(pa.array(where), changed, text)))
+def _rewrite(work: Work, frame: Frame, rule: Rule, kind: kinds.Rewrite) -> None:
+    for column in kind.columns:
+        cells = frame.cells(column)
+        hit = matches(cells.words, kind.pattern)
+        if not hit.any():
+            continue
+        where = cells.spread(hit, absent=False) & work.holds(rule, frame)
+        work.record(rule, frame, np.flatnonzero(where), column)
+        text = cells.text
+        changed = pc.replace_substring_regex(text, pattern=kind.pattern, replacement=kind.becomes)
+        frame.put(column, as_array(pc.if_else(pa.array(where), changed, text)))
 
 
 def _icd_kind(frame: Frame, version: Literal["9", "10"]) -> codes.IcdKind:
@@ -271,20 +257,19 @@ def _icd_kind(frame: Frame, version: Literal["9", "10"]) -> codes.IcdKind:
     return "icd-9-cm" if version == "9" else "icd-10-cm"
 
 
-def _icd(work: Work, frame: Frame, rule: Rule) -> None:
+def _icd(work: Work, frame: Frame, rule: Rule, kind: kinds.IcdPoint | kinds.IcdShape) -> None:
     """ICD codes by their version; 10 where none is given."""
     cells = frame.cells("code")
     if cells.empty:
         return
     nine = cells_equal(frame.cells("icd_version"), "9")
-    looked_at = work.holds(rule, frame)
     where = np.zeros(frame.count, dtype=bool)
     text = cells.text
     for version, here in zip(_ICD_VERSIONS, (nine, ~nine), strict=True):
         if not here.any():
             continue
         read = codes.read_icd(cells.words, _icd_kind(frame, version))
-        match rule.kind:
+        match kind:
             case kinds.IcdPoint():
                 failing = read.misplaced
                 if not read.values.equals(cells.words):
@@ -297,7 +282,7 @@ def _icd(work: Work, frame: Frame, rule: Rule) -> None:
         where |= cells.spread(failing, absent=False) & here
     if text is not cells.text:
         frame.put("code", text)
-    work.fail(rule, frame, where & looked_at, "code")
+    work.fail(rule, frame, where, "code")
 
 
 def _icd_version(work: Work, frame: Frame, rule: Rule, kind: kinds.IcdVersion) -> None:
@@ -343,19 +328,32 @@ def _claims_by_icd(claims: Frame, ten_from: int) -> tuple[Any, Any, Any]:
     return starts_before | ends_before, ends_before, start >= ten_from
 
 
-def _numbers_at_least(
-    work: Work, frame: Frame, rule: Rule, columns: tuple[str, ...], least: int
-) -> None:
-    for column in columns:
+def _at_least(work: Work, frame: Frame, rule: Rule, kind: kinds.AtLeast) -> None:
+    for column in kind.columns:
         cells = frame.cells(column)
         if cells.empty:
             continue
         # Canonical text of a number shows its sign; only integers are compared further.
         small = matches(cells.words, r"^-")
-        if least > 0:
+        if kind.least > 0:
             small |= matches(cells.words, r"^[0-9]{1,9}$") & (
                 numbers.integers(blanked(cells.words, ~matches(cells.words, r"^[0-9]{1,9}$")))
-                < least
+                < kind.least
             )
         if small.any():
-            work.fail(rule, frame, cells.spread(small, False) & work.holds(rule, frame), column)
+            work.fail(rule, frame, cells.spread(small, False), column)
+
+
+CHECKS: Final[Checks] = {
+    kinds.Rewrite: _rewrite,
+    kinds.Allowed: _allowed_cells,
+    kinds.Sentinel: _sentinel,
+    kinds.Forbidden: _words,
+    kinds.Npi: _words,
+    kinds.NotBefore: _words,
+    kinds.NotAfterExtract: _words,
+    kinds.AtLeast: _at_least,
+    kinds.IcdPoint: _icd,
+    kinds.IcdShape: _icd,
+    kinds.IcdVersion: _icd_version,
+}

@@ -52,7 +52,7 @@ def note(work: Work, noticed: Iterable[Noticed]) -> None:
     for finding in noticed:
         rule, frame = work.book[finding.rule], work.frames[finding.table]
         where = in_frame(frame, finding.where)
-        work.fail(rule, frame, where & work.holds(rule, frame), finding.column)
+        work.fail_rows(rule, frame, where & work.holds(rule, frame), finding.column)
 
 
 def chained_rows(work: Work, rejected: Mapping[str, Rejections]) -> tuple[dict[str, pa.Table], Any]:

@@ -6,9 +6,9 @@ about single cells runs over the distinct values only, and on clean data costs n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +21,7 @@ from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN, TABLES, FieldTyp
 from etl.model.relations import KEYS
 from etl.model.severity import Severity
 from etl.quality.rules.book import Rule, RuleBook
-from etl.quality.rules.kind import Clause, Condition
+from etl.quality.rules.kind import Clause, Condition, RuleKind
 from etl.rows import FINDINGS_SCHEMA
 
 
@@ -306,13 +306,19 @@ class Work:
         return self.context.book
 
     def fail(self, rule: Rule, frame: Frame, where: Any, column: str | None = None) -> None:
-        """Record that rows fail a rule; blank the cells where the rule requires it.
+        """Record that rows fail a rule, as far as the rule applies to them.
+
+        Arguments are those of `fail_rows`.
+        """
+        if where.any():
+            self.fail_rows(rule, frame, where & self.holds(rule, frame) & ~frame.superseded, column)
+
+    def fail_rows(self, rule: Rule, frame: Frame, where: Any, column: str | None = None) -> None:
+        """Record that rows fail a rule; blank the cells if the rule says so.
 
         Args:
-            rule: the rule.
-            frame: the table.
             where: numpy `bool`, shape (n,).
-            column: the failing column; None where the row as a whole fails.
+            column: the failing column; None if the row as a whole fails.
         """
         if frame.bare.any():
             where = where & ~frame.bare
@@ -461,3 +467,7 @@ class Work:
     def forget_above(self) -> None:
         """Clear the cached parents: some rows are superseded now."""
         self._above.clear()
+
+
+Checks: TypeAlias = Mapping[type[RuleKind], Callable[[Work, Frame, Rule, Any], None]]
+"""Kind of a rule -> the check behind it: runs one rule of the kind over one table."""

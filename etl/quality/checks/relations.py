@@ -13,9 +13,8 @@ from etl.columns.dates import NO_DAY
 from etl.model.canonical_tables import AMOUNT_COLUMNS, FieldType
 from etl.model.relations import KEYS
 from etl.model.severity import Severity
-from etl.quality.checks.directory import check_directory
-from etl.quality.checks.frames import Frame, Work
-from etl.quality.rules import directory_kinds, kinds
+from etl.quality.checks.frames import Checks, Frame, Work
+from etl.quality.rules import kinds
 from etl.quality.rules.book import Rule
 
 _REJECTING: Final = (Severity.REJECT_ROW, Severity.REJECT_CLAIM)
@@ -23,64 +22,9 @@ _END_OF_FRACTION: Final = r"^(-?\d+(?:\.\d*?[1-9])?)\.?0*$"
 """A number in canonical form, without the zeros that end its fraction."""
 
 
-def check_relations(work: Work, frame: Frame, rule: Rule) -> None:
-    """Run one rule about rows and what they belong to over one table."""
-    match rule.kind:
-        case kinds.Orphan(parent, by):
-            _orphan(work, frame, rule, parent, by)
-        case kinds.Childless(child, filled):
-            _childless(work, frame, rule, child, filled)
-        case kinds.OfAnother():
-            _of_another(work, frame, rule)
-        case kinds.Disagrees() as disagrees:
-            _disagrees(work, frame, rule, disagrees)
-        case kinds.Outside() as outside:
-            _outside(work, frame, rule, outside)
-        case kinds.SumOfLines():
-            _sum_of_lines(work, frame, rule)
-        case kinds.SumOfPayments():
-            _sum_of_payments(work, frame, rule)
-        case kinds.NoAmount(summed):
-            _no_amount(work, frame, rule, summed=summed)
-        case kinds.UnlikeLines(columns, child):
-            _unlike_lines(work, frame, rule, columns, child)
-        case kinds.NamesNoLine(column):
-            _names_no_line(work, frame, rule, column)
-        case kinds.NotInDirectory(columns, of, listed):
-            directory = work.context.directory
-            for column in columns:
-                words = frame.cells(column).words
-                failing = ~directory.holds(words, of)
-                if listed:
-                    failing &= directory.holds(words, listed)
-                _fail_words(work, frame, rule, column, failing)
-        case kinds.CardOfAnother():
-            _card_of_another(work, frame, rule)
-        case kinds.UnknownClaim(columns, fault):
-            for column in columns:
-                if not frame.cells(column).empty:
-                    _LINK_FAULTS[fault](work, frame, rule, column)
-        case kinds.Repeated() as repeated:
-            _repeated(work, frame, rule, repeated)
-        case kinds.NoFirst():
-            _no_first(work, frame, rule)
-        case (
-            directory_kinds.Unnamed()
-            | directory_kinds.NoPlace()
-            | directory_kinds.SharedValue()
-            | directory_kinds.Stale()
-            | (directory_kinds.Elsewhere())
-        ):
-            check_directory(work, frame, rule)
-        case _:
-            raise TypeError(f"{rule.check} is no check of relations")
-
-
 def _fail_words(work: Work, frame: Frame, rule: Rule, column: str, failing: Any) -> None:
     if failing.any():
-        cells = frame.cells(column)
-        where = cells.spread(failing, False) & work.holds(rule, frame) & ~frame.superseded
-        work.fail(rule, frame, where, column)
+        work.fail(rule, frame, frame.cells(column).spread(failing, False), column)
 
 
 def _exists(work: Work, table: str, ids: Any) -> Any:
@@ -91,7 +35,8 @@ def _exists(work: Work, table: str, ids: Any) -> Any:
     )
 
 
-def _orphan(work: Work, frame: Frame, rule: Rule, parent: str, by: str) -> None:
+def _orphan(work: Work, frame: Frame, rule: Rule, kind: kinds.Orphan) -> None:
+    parent, by = kind.parent, kind.by
     up = work.above(frame, parent)
     where = (up < 0) & frame.filled(by) & ~frame.superseded
     if not where.any():
@@ -102,8 +47,8 @@ def _orphan(work: Work, frame: Frame, rule: Rule, parent: str, by: str) -> None:
     else:
         cells = frame.cells(by)
         where &= ~cells.spread(_exists(work, parent, cells.words), False)
-    where &= work.holds(rule, frame)
     if parent == "claim_line":
+        where &= work.holds(rule, frame)
         where = _without_those_of_unread_lines(work, frame, where)
     work.fail(rule, frame, where, by)
 
@@ -120,7 +65,7 @@ def _without_those_of_unread_lines(work: Work, frame: Frame, where: Any) -> Any:
     return where & ~of_unread
 
 
-def _of_another(work: Work, frame: Frame, rule: Rule) -> None:
+def _of_another(work: Work, frame: Frame, rule: Rule, _kind: kinds.OfAnother) -> None:
     """Fail rows of claims with a coverage that exists, but is not their member's.
 
     Another member's coverage may lie in another partition. A coverage that exists, but not here,
@@ -131,26 +76,24 @@ def _of_another(work: Work, frame: Frame, rule: Rule) -> None:
     if stray.any():
         cells = frame.cells("coverage_id")
         stray &= cells.spread(_exists(work, "coverage", cells.words), False)
-        work.fail(rule, frame, stray & work.holds(rule, frame), "coverage_id")
+        work.fail(rule, frame, stray, "coverage_id")
 
 
-def _childless(work: Work, frame: Frame, rule: Rule, child: str, filled: str) -> None:
-    below = work.frames[child]
+def _childless(work: Work, frame: Frame, rule: Rule, kind: kinds.Childless) -> None:
+    below = work.frames[kind.child]
     # Lines that are rejected reject their claim by a rule of their own.
     counted = below.live
-    if child != "claim_line":
+    if kind.child != "claim_line":
         # So do rows that reject their claim because they could not be read.
         gone = work.rejected_so_far(below, *_REJECTING)
         unread = below.bare & work.rejected_so_far(below, Severity.REJECT_CLAIM)
         counted = counted & (~gone | unread)
-    if filled:
-        counted = counted & below.filled(filled)
+    if kind.filled:
+        counted = counted & below.filled(kind.filled)
     up = work.above(below, frame.name)[counted]
     has = np.zeros(frame.count, dtype=bool)
     has[up[up >= 0]] = True
-    where = ~has & ~frame.superseded & frame.filled(frame.spec.key[0])
-    if where.any():
-        work.fail(rule, frame, where & work.holds(rule, frame))
+    work.fail(rule, frame, ~has & frame.filled(frame.spec.key[0]))
 
 
 def _disagrees(work: Work, frame: Frame, rule: Rule, kind: kinds.Disagrees) -> None:
@@ -172,7 +115,7 @@ def _disagrees(work: Work, frame: Frame, rule: Rule, kind: kinds.Disagrees) -> N
         if where.any():
             if kind.without_line_amounts:
                 where &= _without_line_amounts(work, frame)
-            work.fail(rule, frame, where & work.holds(rule, frame) & ~frame.superseded, column)
+            work.fail(rule, frame, where, column)
 
 
 def _meaning(frame: Frame, column: str, rule: Rule) -> Any:
@@ -198,32 +141,28 @@ def _without_line_amounts(work: Work, frame: Frame) -> Any:
     return (up >= 0) & ~np.append(_with_line_amounts(work), True)[up]
 
 
-def _outside(work: Work, frame: Frame, rule: Rule, outside: kinds.Outside) -> None:
-    if frame.cells(outside.column).empty:
+def _outside(work: Work, frame: Frame, rule: Rule, kind: kinds.Outside) -> None:
+    if frame.cells(kind.column).empty:
         return
     up = np.arange(frame.count)
     position = frame
-    for parent in outside.above:
+    for parent in kind.above:
         up = np.append(work.above(position, parent), -1)[up]
         position = work.frames[parent]
-    days = frame.days(outside.column)
+    days = frame.days(kind.column)
     where = np.zeros(frame.count, dtype=bool)
-    if outside.start:
-        start = np.append(position.days(outside.start), NO_DAY)[up]
+    if kind.start:
+        start = np.append(position.days(kind.start), NO_DAY)[up]
         where |= days < start
-    if outside.end:
-        end = np.append(position.days(outside.end), NO_DAY)[up]
+    if kind.end:
+        end = np.append(position.days(kind.end), NO_DAY)[up]
         where |= (days > end) & (end != NO_DAY)
-    where &= days != NO_DAY
-    if where.any():
-        where &= work.holds(rule, frame) & ~frame.superseded
-        work.fail(rule, frame, where, outside.column)
+    work.fail(rule, frame, where & (days != NO_DAY), kind.column)
 
 
-def _sum_of_lines(work: Work, frame: Frame, rule: Rule) -> None:
+def _sum_of_lines(work: Work, frame: Frame, rule: Rule, _kind: kinds.SumOfLines) -> None:
     lines = work.frames["claim_line"]
     up = np.where(lines.live, work.above(lines, "claim"), -1)
-    looked_at: Any = None
     for column in AMOUNT_COLUMNS:
         if frame.cells(column).empty or lines.cells(column).empty:
             continue
@@ -233,12 +172,10 @@ def _sum_of_lines(work: Work, frame: Frame, rule: Rule) -> None:
         has_amounts = np.zeros(frame.count, dtype=bool)
         has_amounts[up[counted]] = True
         where = frame.filled(column) & has_amounts & (total != frame.cents(column))
-        if where.any():
-            looked_at = work.holds(rule, frame) if looked_at is None else looked_at
-            work.fail(rule, frame, where & looked_at & ~frame.superseded, column)
+        work.fail(rule, frame, where, column)
 
 
-def _sum_of_payments(work: Work, frame: Frame, rule: Rule) -> None:
+def _sum_of_payments(work: Work, frame: Frame, rule: Rule, _kind: kinds.SumOfPayments) -> None:
     """Fail the payments for a claim, or for a line, that states another sum of them itself."""
     column = "amount_priorpayerpaid"
     paid = frame.filled(column) & frame.live
@@ -252,11 +189,10 @@ def _sum_of_payments(work: Work, frame: Frame, rule: Rule) -> None:
         total = np.zeros(above.count, dtype=np.int64)
         np.add.at(total, up[at], cents[at])
         where[at] = (above.filled(column) & (total != above.cents(column)))[up[at]]
-    if where.any():
-        work.fail(rule, frame, where & work.holds(rule, frame), column)
+    work.fail(rule, frame, where, column)
 
 
-def _no_amount(work: Work, frame: Frame, rule: Rule, *, summed: bool) -> None:
+def _no_amount(work: Work, frame: Frame, rule: Rule, kind: kinds.NoAmount) -> None:
     others = work.frames["claim_other_payer"]
     header = np.zeros(frame.count, dtype=bool)
     for column in AMOUNT_COLUMNS:
@@ -265,29 +201,24 @@ def _no_amount(work: Work, frame: Frame, rule: Rule, *, summed: bool) -> None:
     if header.all():
         return
     of_lines = _with_line_amounts(work)
-    if summed:
+    if kind.summed:
         paid, of_line = others.filled("amount_priorpayerpaid"), others.filled("line_number")
         _mark_claims(work, header, others, paid & ~of_line)
         _mark_claims(work, of_lines, others, paid & of_line)
-    where = ~header & (of_lines if summed else ~of_lines)
-    work.fail(rule, frame, where & work.holds(rule, frame) & ~frame.superseded)
+    work.fail(rule, frame, ~header & (of_lines if kind.summed else ~of_lines))
 
 
-def _unlike_lines(
-    work: Work, frame: Frame, rule: Rule, columns: tuple[str, ...], child: str
-) -> None:
+def _unlike_lines(work: Work, frame: Frame, rule: Rule, kind: kinds.UnlikeLines) -> None:
     """Fail lines that have neither a column nor a child, where another line of the claim does."""
     has = np.zeros(frame.count, dtype=bool)
-    for column in columns:
+    for column in kind.columns:
         has |= frame.filled(column)
-    below = work.frames[child]
+    below = work.frames[kind.child]
     up = work.above(below, frame.name)[below.live]
     has[up[up >= 0]] = True
     claims = np.zeros(work.frames["claim"].count + 1, dtype=bool)
     _mark_claims(work, claims, frame, has)
-    where = ~has & claims[work.above(frame, "claim")]
-    if where.any():
-        work.fail(rule, frame, where & work.holds(rule, frame) & ~frame.superseded)
+    work.fail(rule, frame, ~has & claims[work.above(frame, "claim")])
 
 
 def _with_line_amounts(work: Work) -> Any:
@@ -306,8 +237,8 @@ def _mark_claims(work: Work, claims: Any, children: Frame, where: Any) -> None:
         claims[above[above >= 0]] = True
 
 
-def _names_no_line(work: Work, frame: Frame, rule: Rule, column: str) -> None:
-    cells = frame.cells(column)
+def _names_no_line(work: Work, frame: Frame, rule: Rule, kind: kinds.NamesNoLine) -> None:
+    column, cells = kind.column, frame.cells(kind.column)
     if cells.empty:
         return
     claims = work.above(frame, "claim")
@@ -325,14 +256,13 @@ def _names_no_line(work: Work, frame: Frame, rule: Rule, column: str) -> None:
     wrong = there & (claim >= 0) & ~(whole & np.isin(named, line_keys))
     where = np.zeros(frame.count, dtype=bool)
     where[owners[wrong]] = True
-    if where.any():
+    if where.any() and rule.severity.rejects:
         where &= work.holds(rule, frame) & ~frame.superseded
-        if rule.severity.rejects:
-            where = _without_those_of_unread_lines(work, frame, where)
-        work.fail(rule, frame, where, column)
+        where = _without_those_of_unread_lines(work, frame, where)
+    work.fail(rule, frame, where, column)
 
 
-def _card_of_another(work: Work, frame: Frame, rule: Rule) -> None:
+def _card_of_another(work: Work, frame: Frame, rule: Rule, _kind: kinds.CardOfAnother) -> None:
     column = "card_member_id"
     cells = frame.cells(column)
     if cells.empty:
@@ -340,8 +270,7 @@ def _card_of_another(work: Work, frame: Frame, rule: Rule) -> None:
     exists = _exists(work, "member", cells.words)
     if exists.any():
         other = true_where(pc.not_equal(cells.text, frame.cells("member_id").text))
-        where = other & cells.spread(exists, False)
-        work.fail(rule, frame, where & work.holds(rule, frame) & ~frame.superseded, column)
+        work.fail(rule, frame, other & cells.spread(exists, False), column)
 
 
 def _unknown_claim(work: Work, frame: Frame, rule: Rule, column: str) -> None:
@@ -350,7 +279,7 @@ def _unknown_claim(work: Work, frame: Frame, rule: Rule, column: str) -> None:
 
 def _claim_itself(work: Work, frame: Frame, rule: Rule, column: str) -> None:
     itself = true_where(pc.equal(frame.cells(column).text, frame.cells("claim_id").text))
-    work.fail(rule, frame, itself & work.holds(rule, frame) & ~frame.superseded, column)
+    work.fail(rule, frame, itself, column)
 
 
 def _claim_of_another(work: Work, frame: Frame, rule: Rule, column: str) -> None:
@@ -365,7 +294,7 @@ def _claim_of_another(work: Work, frame: Frame, rule: Rule, column: str) -> None
     where &= ~true_where(pc.is_in(compound_keys(members, cells.text), value_set=own))
     if where.any():
         where &= cells.spread(_exists(work, "claim", cells.words), False)
-        work.fail(rule, frame, where & work.holds(rule, frame) & ~frame.superseded, column)
+        work.fail(rule, frame, where, column)
 
 
 _LINK_FAULTS: Final = {
@@ -373,6 +302,22 @@ _LINK_FAULTS: Final = {
     "itself": _claim_itself,
     "another": _claim_of_another,
 }
+
+
+def _named_claims(work: Work, frame: Frame, rule: Rule, kind: kinds.UnknownClaim) -> None:
+    for column in kind.columns:
+        if not frame.cells(column).empty:
+            _LINK_FAULTS[kind.fault](work, frame, rule, column)
+
+
+def _not_in_directory(work: Work, frame: Frame, rule: Rule, kind: kinds.NotInDirectory) -> None:
+    directory = work.context.directory
+    for column in kind.columns:
+        words = frame.cells(column).words
+        failing = ~directory.holds(words, kind.of)
+        if kind.listed:
+            failing &= directory.holds(words, kind.listed)
+        _fail_words(work, frame, rule, column, failing)
 
 
 def _repeated(work: Work, frame: Frame, rule: Rule, repeated: kinds.Repeated) -> None:
@@ -403,7 +348,7 @@ def _repeated(work: Work, frame: Frame, rule: Rule, repeated: kinds.Repeated) ->
     work.fail(rule, frame, where, first)
 
 
-def _no_first(work: Work, frame: Frame, rule: Rule) -> None:
+def _no_first(work: Work, frame: Frame, rule: Rule, _kind: kinds.NoFirst) -> None:
     """Fail the remaining row of a claim with the lowest sequence if that is above 1."""
     claims = work.above(frame, "claim")
     rejected = work.rejected_so_far(frame, *_REJECTING)
@@ -413,10 +358,29 @@ def _no_first(work: Work, frame: Frame, rule: Rule) -> None:
     _, firsts = np.unique(claims[at], return_index=True)
     where = np.zeros(frame.count, dtype=bool)
     where[at[firsts]] = True
-    work.fail(rule, frame, where & (sequences > 1) & work.holds(rule, frame), "sequence")
+    work.fail(rule, frame, where & (sequences > 1), "sequence")
 
 
 def _plain(text: Any) -> Any:
     """Return text as it is compared: lower case, without blanks, hyphens, dots and brackets."""
     lower = pc.utf8_lower(text)
     return as_array(pc.replace_substring_regex(lower, pattern=r"[\s().\-]", replacement=""))
+
+
+CHECKS: Final[Checks] = {
+    kinds.Orphan: _orphan,
+    kinds.Childless: _childless,
+    kinds.OfAnother: _of_another,
+    kinds.Disagrees: _disagrees,
+    kinds.Outside: _outside,
+    kinds.SumOfLines: _sum_of_lines,
+    kinds.SumOfPayments: _sum_of_payments,
+    kinds.NoAmount: _no_amount,
+    kinds.UnlikeLines: _unlike_lines,
+    kinds.NamesNoLine: _names_no_line,
+    kinds.NotInDirectory: _not_in_directory,
+    kinds.CardOfAnother: _card_of_another,
+    kinds.UnknownClaim: _named_claims,
+    kinds.Repeated: _repeated,
+    kinds.NoFirst: _no_first,
+}

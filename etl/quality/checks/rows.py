@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -10,47 +10,42 @@ import pyarrow.compute as pc
 
 from etl.columns.arrays import true_where
 from etl.columns.dates import NO_DAY
-from etl.quality.checks.frames import Frame, Work
+from etl.quality.checks.frames import Checks, Frame, Work
 from etl.quality.rules import directory_kinds, kinds
 from etl.quality.rules.book import Rule
 
 
-def check_single_rows(work: Work, frame: Frame, rule: Rule) -> None:
-    """Run one rule about single rows over one table."""
-    match rule.kind:
-        case kinds.Required():
-            _required(work, frame, rule)
-        case kinds.Order() as order:
-            for earlier, later in order.columns():
-                _order(work, frame, rule, earlier, later, apart=order.apart)
-        case kinds.Equation() as equation:
-            _equation(work, frame, rule, equation)
-        case kinds.AnyFilled(columns):
-            work.fail(rule, frame, work.holds(rule, frame) & (_filled(frame, columns) == 0))
-        case kinds.Together(columns):
-            work.fail(rule, frame, work.holds(rule, frame) & (_filled(frame, columns) > 1))
-        case kinds.UnequalLists(column, beside):
-            unequal = _list_sizes(frame, column) != _list_sizes(frame, beside)
-            unequal &= frame.filled(column)
-            work.fail(rule, frame, work.holds(rule, frame) & unequal, column)
-        case kinds.Unexpected(columns):
-            for column in columns:
-                if not frame.cells(column).empty:
-                    where = work.holds(rule, frame) & frame.filled(column)
-                    work.fail(rule, frame, where, column)
-        case directory_kinds.PastMidnight(opens, closes):
-            earlier, later = frame.cells(opens).text, frame.cells(closes).text
-            where = true_where(pc.less(later, earlier))
-            work.fail(rule, frame, work.holds(rule, frame) & where, closes)
-        case directory_kinds.NotActive() as not_active:
-            _not_active(work, frame, rule, not_active)
-        case kinds.Misplaced():
-            work.fail(rule, frame, work.holds(rule, frame))
-        case _:
-            raise TypeError(f"{rule.check} is no check of rows")
+def _any_filled(work: Work, frame: Frame, rule: Rule, kind: kinds.AnyFilled) -> None:
+    work.fail(rule, frame, _filled(frame, kind.columns) == 0)
 
 
-def _required(work: Work, frame: Frame, rule: Rule) -> None:
+def _together(work: Work, frame: Frame, rule: Rule, kind: kinds.Together) -> None:
+    work.fail(rule, frame, _filled(frame, kind.columns) > 1)
+
+
+def _unequal_lists(work: Work, frame: Frame, rule: Rule, kind: kinds.UnequalLists) -> None:
+    unequal = _list_sizes(frame, kind.column) != _list_sizes(frame, kind.beside)
+    work.fail(rule, frame, frame.filled(kind.column) & unequal, kind.column)
+
+
+def _unexpected(work: Work, frame: Frame, rule: Rule, kind: kinds.Unexpected) -> None:
+    for column in kind.columns:
+        if not frame.cells(column).empty:
+            work.fail(rule, frame, frame.filled(column), column)
+
+
+def _past_midnight(
+    work: Work, frame: Frame, rule: Rule, kind: directory_kinds.PastMidnight
+) -> None:
+    opens, closes = frame.cells(kind.opens).text, frame.cells(kind.closes).text
+    work.fail(rule, frame, true_where(pc.less(closes, opens)), kind.closes)
+
+
+def _misplaced(work: Work, frame: Frame, rule: Rule, _kind: kinds.Misplaced) -> None:
+    work.fail(rule, frame, np.ones(frame.count, dtype=bool))
+
+
+def _required(work: Work, frame: Frame, rule: Rule, _kind: kinds.Required) -> None:
     """Every compulsory cell; a deletion needs no more than its key and its member."""
     needed_to_delete = {*frame.spec.key, "member_id"}
     looked_at = work.holds(rule, frame)
@@ -58,7 +53,7 @@ def _required(work: Work, frame: Frame, rule: Rule) -> None:
         if frame.cells(column).text.null_count == 0:
             continue
         rows = looked_at | frame.deleted if column in needed_to_delete else looked_at
-        work.fail(rule, frame, rows & ~frame.filled(column), column)
+        work.fail_rows(rule, frame, rows & ~frame.filled(column), column)
 
 
 def _not_active(work: Work, frame: Frame, rule: Rule, kind: directory_kinds.NotActive) -> None:
@@ -78,7 +73,7 @@ def _not_active(work: Work, frame: Frame, rule: Rule, kind: directory_kinds.NotA
         where |= (days < as_of) & (days != NO_DAY)
     where &= work.holds(rule, frame) & ~frame.bare
     frame.withdrawn |= where
-    work.fail(rule, frame, where)
+    work.fail_rows(rule, frame, where)
 
 
 def _filled(frame: Frame, columns: tuple[str, ...]) -> Any:
@@ -90,16 +85,16 @@ def _filled(frame: Frame, columns: tuple[str, ...]) -> Any:
     return count
 
 
-def _order(work: Work, frame: Frame, rule: Rule, earlier: str, later: str, *, apart: int) -> None:
-    if frame.cells(earlier).empty or frame.cells(later).empty:
-        return
-    first, last = frame.days(earlier), frame.days(later)
-    # NO_DAY is the smallest number of all, so an absent first day is never after anything.
-    where = (first > last) & (last != NO_DAY)
-    if apart:
-        where = (last.astype(np.int64) - first > apart) & (first != NO_DAY)
-    if where.any():
-        work.fail(rule, frame, where & work.holds(rule, frame), later)
+def _order(work: Work, frame: Frame, rule: Rule, kind: kinds.Order) -> None:
+    for earlier, later in kind.columns():
+        if frame.cells(earlier).empty or frame.cells(later).empty:
+            continue
+        first, last = frame.days(earlier), frame.days(later)
+        # NO_DAY is the smallest number of all, so an absent first day is never after anything.
+        where = (first > last) & (last != NO_DAY)
+        if kind.apart:
+            where = (last.astype(np.int64) - first > kind.apart) & (first != NO_DAY)
+        work.fail(rule, frame, where, later)
 
 
 def _equation(work: Work, frame: Frame, rule: Rule, equation: kinds.Equation) -> None:
@@ -122,8 +117,7 @@ def _equation(work: Work, frame: Frame, rule: Rule, equation: kinds.Equation) ->
     total = frame.cents(equation.total)
     exceeds = np.abs(total) > np.abs(total - difference)
     where = stated & (exceeds if equation.at_most else difference != 0)
-    if where.any():
-        work.fail(rule, frame, where & work.holds(rule, frame), equation.total)
+    work.fail(rule, frame, where, equation.total)
 
 
 def _list_sizes(frame: Frame, column: str) -> Any:
@@ -131,3 +125,17 @@ def _list_sizes(frame: Frame, column: str) -> Any:
     cells = frame.cells(column)
     sizes = pc.add(pc.count_substring(cells.words, ";"), 1)
     return cells.spread(sizes.to_numpy(zero_copy_only=False), 0)
+
+
+CHECKS: Final[Checks] = {
+    kinds.Required: _required,
+    kinds.Order: _order,
+    kinds.Equation: _equation,
+    kinds.AnyFilled: _any_filled,
+    kinds.Together: _together,
+    kinds.UnequalLists: _unequal_lists,
+    kinds.Unexpected: _unexpected,
+    kinds.Misplaced: _misplaced,
+    directory_kinds.PastMidnight: _past_midnight,
+    directory_kinds.NotActive: _not_active,
+}

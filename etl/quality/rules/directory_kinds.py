@@ -6,7 +6,6 @@ Kinds of every data model are in `etl.quality.rules.kinds`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import ClassVar
 
 from etl.documents.models import Flag, Mistake, RawText, Whole
@@ -15,7 +14,6 @@ from etl.quality.rules import parameters as p
 from etl.quality.rules.kind import RelationKind, RowKind, RuleKind
 
 
-@dataclass(frozen=True)
 class NotActive(RowKind):
     """The row is not in force: it is counted as withdrawn, and not published.
 
@@ -32,7 +30,6 @@ class NotActive(RowKind):
     until: p.DateName = ""
 
 
-@dataclass(frozen=True)
 class PastMidnight(RowKind):
     """A time of day is before the one that it should follow.
 
@@ -45,7 +42,6 @@ class PastMidnight(RowKind):
     closes: p.ColumnName
 
 
-@dataclass(frozen=True)
 class NamesNobody(RuleKind):
     """A column names a row that is not there, or is not published.
 
@@ -66,7 +62,6 @@ class NamesNobody(RuleKind):
     within: p.Columns = ()
 
 
-@dataclass(frozen=True)
 class WithdrawnName(RuleKind):
     """A list holds a name of which a row of another table, now withdrawn, says more.
 
@@ -81,7 +76,6 @@ class WithdrawnName(RuleKind):
     by: p.Child
 
 
-@dataclass(frozen=True)
 class Circle(RuleKind):
     """A chain of names leads back to where it began; its last link is left out.
 
@@ -92,7 +86,6 @@ class Circle(RuleKind):
     column: p.ColumnName
 
 
-@dataclass(frozen=True)
 class HangsOnWithdrawn(RuleKind):
     """A row that the row belongs to is not in force: the row is withdrawn with it."""
 
@@ -104,7 +97,6 @@ class HangsOnWithdrawn(RuleKind):
         return iter(())
 
 
-@dataclass(frozen=True)
 class Unnamed(RelationKind):
     """No row of another table names this one.
 
@@ -120,7 +112,6 @@ class Unnamed(RelationKind):
         yield from _unknown_places([self.named_in], "named-in")
 
 
-@dataclass(frozen=True)
 class NoPlace(RelationKind):
     """None of the columns is filled, and the row is no area that others name.
 
@@ -138,7 +129,6 @@ class NoPlace(RelationKind):
         yield from _unknown_places(self.areas, "areas")
 
 
-@dataclass(frozen=True)
 class SharedValue(RelationKind):
     """Another row has the same value.
 
@@ -151,14 +141,12 @@ class SharedValue(RelationKind):
     or_key: Flag = False
 
 
-@dataclass(frozen=True)
 class Stale(RelationKind):
     """The row was last updated longer ago than so many days before the day of the extract."""
 
     days: Whole
 
 
-@dataclass(frozen=True)
 class Elsewhere(RelationKind):
     """A ZIP code or a position lies outside the state that the row names.
 

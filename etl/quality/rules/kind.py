@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Final, TypeAlias
+from typing import ClassVar, Final, TypeAlias, dataclass_transform
 
 from pydantic import ConfigDict
 
@@ -35,9 +35,10 @@ Condition: TypeAlias = tuple[Clause, ...]
 """Holds where every clause holds; the empty one always holds."""
 
 
+@dataclass_transform(frozen_default=True)
 @dataclass(frozen=True)
 class RuleKind(Model):
-    """Kind of a rule: the check behind it.
+    """Kind of a rule: the check behind it. Subclasses become frozen dataclasses.
 
     Attributes:
         check: its name in rule files: the class's name with hyphens where it gives no other.
@@ -52,6 +53,7 @@ class RuleKind(Model):
 
     def __init_subclass__(cls, check: str | None = None) -> None:
         """Register the kind under its name; classes with "" are groups of kinds."""
+        dataclass(frozen=True)(cls)
         cls.check = (
             re.sub(r"(?<=.)(?=[A-Z])", "-", cls.__name__).lower() if check is None else check
         )

@@ -7,7 +7,6 @@ with hyphens. The checks themselves are in `etl.quality.checks`.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import ClassVar, Literal
 
@@ -18,12 +17,10 @@ from etl.quality.rules import parameters as p
 from etl.quality.rules.kind import CellKind, RelationKind, RowKind, RuleKind
 
 
-@dataclass(frozen=True)
 class Reading(RuleKind):
     """Raised by `sources` while a file is read; nothing is looked for here."""
 
 
-@dataclass(frozen=True)
 class Unmet(RuleKind):
     """The row would make a resource that breaks its profile; found in what was mapped.
 
@@ -39,7 +36,6 @@ class Unmet(RuleKind):
         return any(fnmatchcase(rule_id, pattern) for pattern in self.obligations)
 
 
-@dataclass(frozen=True)
 class Unreadable(RuleKind):
     """A filled cell cannot be read as the type of its column. The cell is absent afterwards.
 
@@ -59,7 +55,6 @@ class Unreadable(RuleKind):
             yield Mistake("rule-value", "'beyond-cents' is for type money", at=("beyond-cents",))
 
 
-@dataclass(frozen=True)
 class Rewrite(CellKind):
     r"""A cell that matches is put right.
 
@@ -81,7 +76,6 @@ class Rewrite(CellKind):
             yield Mistake("rule-value", f"no replacement: {reason}", at=("becomes",))
 
 
-@dataclass(frozen=True)
 class Forbidden(CellKind):
     """A cell fails where it matches `pattern` (RE2)."""
 
@@ -89,7 +83,6 @@ class Forbidden(CellKind):
     pattern: p.Pattern
 
 
-@dataclass(frozen=True)
 class Allowed(CellKind):
     """A cell fails where it is none of what is allowed. An empty cell passes.
 
@@ -115,7 +108,6 @@ class Allowed(CellKind):
             yield Mistake("rule-key", what, is_absence=True)
 
 
-@dataclass(frozen=True)
 class IcdVersion(CellKind):
     """No version of an ICD code is stated, and the day of its claim says ICD-9; it is filled in.
 
@@ -132,14 +124,12 @@ class IcdVersion(CellKind):
     reads: ClassVar = ("claim_id", "code", "icd_version")
 
 
-@dataclass(frozen=True)
 class IcdPoint(CellKind):
     """An ICD code has its point in the wrong place; it is put right."""
 
     reads: ClassVar = ("code", "icd_version")
 
 
-@dataclass(frozen=True)
 class IcdShape(CellKind):
     """An ICD code does not look like one of its version.
 
@@ -151,7 +141,6 @@ class IcdShape(CellKind):
     reads: ClassVar = ("code", "icd_version")
 
 
-@dataclass(frozen=True)
 class Npi(CellKind):
     """A cell is no National Provider Identifier: not 10 digits, or an invalid check digit.
 
@@ -166,7 +155,6 @@ class Npi(CellKind):
     unassigned: Flag = False
 
 
-@dataclass(frozen=True)
 class Sentinel(CellKind):
     """A date stands for "none", as systems write it that cannot leave a date empty.
 
@@ -179,7 +167,6 @@ class Sentinel(CellKind):
     columns: p.Dates = ()
 
 
-@dataclass(frozen=True)
 class NotBefore(CellKind):
     """A date is earlier than can be."""
 
@@ -187,14 +174,12 @@ class NotBefore(CellKind):
     day: p.Day
 
 
-@dataclass(frozen=True)
 class NotAfterExtract(CellKind):
     """A date or instant is later than the day of the extract (its `as_of`; else not looked at)."""
 
     columns: p.DatesOrTimestamps
 
 
-@dataclass(frozen=True)
 class AtLeast(CellKind):
     """A number is smaller than `least`."""
 
@@ -202,12 +187,10 @@ class AtLeast(CellKind):
     least: Whole
 
 
-@dataclass(frozen=True)
 class Required(RowKind):
     """A compulsory cell is empty, or could not be read."""
 
 
-@dataclass(frozen=True)
 class Order(RowKind):
     """Two dates of a row stand in the wrong order; equal ones pass.
 
@@ -225,7 +208,6 @@ class Order(RowKind):
         return tuple((earlier, later) for earlier, later in both)
 
 
-@dataclass(frozen=True)
 class Equation(RowKind):
     """An amount is not the sum it should be. Absent parts count as nothing.
 
@@ -244,21 +226,18 @@ class Equation(RowKind):
     at_most: Flag = False
 
 
-@dataclass(frozen=True)
 class AnyFilled(RowKind, check="one-of"):
     """None of the columns is filled."""
 
     columns: p.Columns
 
 
-@dataclass(frozen=True)
 class Together(RowKind):
     """More than one of the columns is filled."""
 
     columns: p.Columns
 
 
-@dataclass(frozen=True)
 class UnequalLists(RowKind):
     """A list has values, but not as many as the one that it stands beside.
 
@@ -271,19 +250,16 @@ class UnequalLists(RowKind):
     beside: p.ColumnName
 
 
-@dataclass(frozen=True)
 class Unexpected(RowKind):
     """One of the columns is filled, though (the rule's `when`) it should not be."""
 
     columns: p.Columns
 
 
-@dataclass(frozen=True)
 class Misplaced(RowKind):
     """The row itself should not be there: the rule's `when` says where."""
 
 
-@dataclass(frozen=True)
 class Duplicate(RuleKind):
     """Another row has the same key.
 
@@ -295,14 +271,12 @@ class Duplicate(RuleKind):
     of: Literal["identical", "older", "conflict"]
 
 
-@dataclass(frozen=True)
 class KeyOfTwoMembers(RuleKind):
     """Rows of two members have the same key: its owner is not known."""
 
     reads: ClassVar = ("member_id",)
 
 
-@dataclass(frozen=True)
 class Repeated(RelationKind):
     """A further row says the same.
 
@@ -324,14 +298,12 @@ class Repeated(RelationKind):
             yield from p.steps(context.tables, "member", "also")
 
 
-@dataclass(frozen=True)
 class NoFirst(RelationKind):
     """The first row of a claim by its sequence, those that are rejected aside, is not number 1."""
 
     reads: ClassVar = ("claim_id", "sequence")
 
 
-@dataclass(frozen=True)
 class Orphan(RelationKind):
     """The row that this one belongs to is not there.
 
@@ -354,7 +326,6 @@ class Orphan(RelationKind):
             yield Mistake("rule-column", what, nearest(self.by, keys), at=("by",))
 
 
-@dataclass(frozen=True)
 class Childless(RelationKind):
     """No row of another table belongs to this one.
 
@@ -379,7 +350,6 @@ class Childless(RelationKind):
                 yield Mistake("rule-column", what, at=("table",))
 
 
-@dataclass(frozen=True)
 class Disagrees(RelationKind):
     """A cell says otherwise than the row that its row names, or than other cells of its own row.
 
@@ -419,7 +389,6 @@ class Disagrees(RelationKind):
             yield Mistake("rule-column", "the table belongs to no claim", at=("table",))
 
 
-@dataclass(frozen=True)
 class OfAnother(RelationKind):
     """The coverage that the row names belongs to another member than the claim."""
 
@@ -427,7 +396,6 @@ class OfAnother(RelationKind):
     reads: ClassVar = ("coverage_id",)
 
 
-@dataclass(frozen=True)
 class Outside(RelationKind):
     """A date lies outside the period of a row above.
 
@@ -457,21 +425,18 @@ class Outside(RelationKind):
                 yield from p.unknown_columns(name, self.above[-1:], p.DATES, below=(key,))
 
 
-@dataclass(frozen=True)
 class SumOfLines(RelationKind):
     """An amount of the header is not the sum of its lines, category by category."""
 
     only: ClassVar = ("claim",)
 
 
-@dataclass(frozen=True)
 class SumOfPayments(RelationKind):
     """Payments of other payers, by their rows, are not what the claim or the line states."""
 
     only: ClassVar = ("claim_other_payer",)
 
 
-@dataclass(frozen=True)
 class NoAmount(RelationKind):
     """Neither the claim nor any of its lines carries an amount.
 
@@ -483,7 +448,6 @@ class NoAmount(RelationKind):
     only: ClassVar = ("claim",)
 
 
-@dataclass(frozen=True)
 class UnlikeLines(RelationKind):
     """The line has nothing that another line of its claim has.
 
@@ -502,7 +466,6 @@ class UnlikeLines(RelationKind):
         yield from p.steps([self.child], "claim_line", "child")
 
 
-@dataclass(frozen=True)
 class NamesNoLine(RelationKind):
     """`column` names a line that the claim does not have."""
 
@@ -510,7 +473,6 @@ class NamesNoLine(RelationKind):
     reads: ClassVar = ("claim_id",)
 
 
-@dataclass(frozen=True)
 class NotInDirectory(RelationKind):
     """An id names nobody in the directory's tables.
 
@@ -525,14 +487,12 @@ class NotInDirectory(RelationKind):
     listed: p.DirectoryTables = ()
 
 
-@dataclass(frozen=True)
 class CardOfAnother(RelationKind):
     """`card_member_id` is the member id of somebody else."""
 
     reads: ClassVar = ("card_member_id", "member_id")
 
 
-@dataclass(frozen=True)
 class UnknownClaim(RelationKind):
     """A claim named as earlier or later version is none that can be one.
 
@@ -547,12 +507,10 @@ class UnknownClaim(RelationKind):
     reads: ClassVar = ("claim_id", "member_id")
 
 
-@dataclass(frozen=True)
 class HangsOnRejected(RuleKind):
     """The member, coverage, claim or line of the row was rejected."""
 
 
-@dataclass(frozen=True)
 class LineRejected(RuleKind):
     """A line of the claim was rejected, so that its money would not add up."""
 
