@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.columns.arrays import column_of, compound_keys, list_values, true_where
+from etl.columns.arrays import column_of, compound_keys, first_of_each, list_values, true_where
 from etl.columns.navigation import positions
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN, TABLES
 from etl.rows import table_schema
@@ -94,7 +94,7 @@ def roles_in_networks(roles: pa.Table, exceptions: pa.Table) -> pa.Table:
     owner = np.concatenate([owner, without])
     role = column_of(roles, "role_id").take(pa.array(owner))
     keys = compound_keys(role, pc.fill_null(network, ""))
-    first = _first_of_each(keys)
+    first = np.flatnonzero(first_of_each(keys))
     owner, network, role = owner[first], network.take(pa.array(first)), role.take(pa.array(first))
     order = pc.sort_indices(
         pa.table({"role": role, "network": network}),
@@ -127,11 +127,6 @@ def roles_in_networks(roles: pa.Table, exceptions: pa.Table) -> pa.Table:
     for column in ("start_date", "end_date"):
         columns[column] = pc.coalesce(of_exception(column), columns[column])
     return _made("role_in_network", len(owner), {**columns, "network_id": network})
-
-
-def _first_of_each(keys: pa.StringArray) -> np.ndarray[Any, np.dtype[np.int64]]:
-    codes = np.asarray(keys.dictionary_encode().indices)
-    return np.sort(np.unique(codes, return_index=True)[1])
 
 
 # Lists that become rows --------------------------------------------------------------------------
@@ -217,8 +212,7 @@ def _with_wide(tables: Mapping[str, pa.Table]) -> pa.Table:
     whole = pa.concat_tables(parts).combine_chunks()
     named = [pc.fill_null(column_of(whole, name), "") for name in ("owner", "owner_id", "system")]
     keys = compound_keys(*named, column_of(whole, "value"))
-    keep = np.asarray(pc.is_null(keys)).copy()  # telecoms without a value are like no other
-    keep[_first_of_each(pc.fill_null(keys, ""))] = True
+    keep = first_of_each(keys)  # telecoms without a value are like no other
     keep[: own.num_rows] = True
     return whole.filter(pa.array(keep))
 

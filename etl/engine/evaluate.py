@@ -318,15 +318,15 @@ class Values:
                 is_listed = pc.is_in(text, value_set=pa.array(values, pa.string()))
                 if negated:
                     is_listed = pc.and_(pc.invert(is_listed), text.is_valid())
-                return _settled(np.asarray(is_listed))
+                return settled(np.asarray(is_listed))
             case ex.Same(left=left, right=right, negated=negated):
                 texts = self.text(left, level), self.text(right, level)
                 same = pc.not_equal(*texts) if negated else pc.equal(*texts)
-                return _settled(true_where(same))
+                return settled(true_where(same))
             case ex.Before(left=left, right=right, or_same=or_same):
                 texts = self._scalar_or_text(left, level), self._scalar_or_text(right, level)
                 is_listed = pc.less_equal(*texts) if or_same else pc.less(*texts)
-                return _settled(true_where(is_listed))
+                return settled(true_where(is_listed))
             case ex.AllOf(parts=parts):
                 return both(*(self.holds(part, level) for part in parts))
             case ex.AnyOf(parts=parts):
@@ -353,7 +353,10 @@ def _regrouped(children: Children, wanted: Indices) -> tuple[Indices, Indices]:
     return children.rows[taken], np.repeat(np.arange(len(wanted)), counts)
 
 
-def _settled(mask: Bools) -> Bools | bool:
+def settled(mask: Bools | bool) -> Bools | bool:
+    """Return a mask, or the one value that it has in every row."""
+    if isinstance(mask, bool):
+        return mask
     if mask.all():
         return True
     return mask if mask.any() else False
@@ -364,7 +367,7 @@ def both(*masks: Bools | bool) -> Bools | bool:
     arrays = [mask for mask in masks if not isinstance(mask, bool)]
     if False in [mask for mask in masks if isinstance(mask, bool)]:
         return False
-    return _settled(np.logical_and.reduce(arrays)) if arrays else True
+    return settled(np.logical_and.reduce(arrays)) if arrays else True
 
 
 def either(*masks: Bools | bool) -> Bools | bool:
@@ -372,7 +375,7 @@ def either(*masks: Bools | bool) -> Bools | bool:
     arrays = [mask for mask in masks if not isinstance(mask, bool)]
     if True in [mask for mask in masks if isinstance(mask, bool)]:
         return True
-    return _settled(np.logical_or.reduce(arrays)) if arrays else False
+    return settled(np.logical_or.reduce(arrays)) if arrays else False
 
 
 def opposite(mask: Bools | bool) -> Bools | bool:

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.columns.arrays import Bools, Indices, over_distinct, text_bytes, true_where
-from etl.engine.evaluate import Values, both, either, opposite
+from etl.engine.evaluate import Values, both, either, opposite, settled
 from etl.mapping import formulas as fm
 from etl.mapping.expressions import Constant, Expr
 from etl.mapping.plan import Loop
@@ -64,7 +64,7 @@ class FormulaMasks:
             return formula
         key = (id(formula), level)
         if key not in self._masks:
-            self._masks[key] = _settled(self._mask(formula, level))
+            self._masks[key] = settled(self._mask(formula, level))
         return self._masks[key]
 
     def _mask(self, formula: fm.Formula, level: int) -> Bools | bool:
@@ -78,14 +78,14 @@ class FormulaMasks:
             case fm.AllFormulas(parts=parts):
                 result: Bools | bool = True
                 for part in parts:
-                    result = _settled(both(result, self.mask(part, level)))
+                    result = both(result, self.mask(part, level))
                     if result is False:
                         return False
                 return result
             case fm.AnyFormula(parts=parts):
                 result = False
                 for part in parts:
-                    result = _settled(either(result, self.mask(part, level)))
+                    result = either(result, self.mask(part, level))
                     if result is True:
                         return True
                 return result
@@ -161,7 +161,7 @@ class FormulaMasks:
         home = self.values.home(expr)
         key = (expr, name)
         if key not in self._shapes:
-            self._shapes[key] = _settled(_misshapen_values(self.values.text(expr, home), name))
+            self._shapes[key] = settled(_misshapen_values(self.values.text(expr, home), name))
         return self._lifted(self._shapes[key], home, level)
 
 
@@ -184,11 +184,3 @@ def _holding(texts: pa.StringArray, fits: Callable[[str], bool]) -> pa.BooleanAr
         texts, lambda all_of: ["N" if not fits(text) else None for text in all_of]
     )
     return marks.is_valid()
-
-
-def _settled(mask: Bools | bool) -> Bools | bool:
-    if isinstance(mask, bool):
-        return mask
-    if not mask.any():
-        return False
-    return True if mask.all() else mask

@@ -27,7 +27,11 @@ _Elements: TypeAlias = tuple[Element, ...]
 def feeds_of(plan: pl.Plan, crosswalks: Mapping[str, Crosswalk]) -> tuple[pl.Feed, ...]:
     """Return the places of answers that a crosswalk may lack for a word that it lists."""
     profile = find_canonical(plan.profile)
-    uncertain = {part for part in _expressions(plan.body) if _may_lack(part, crosswalks)}
+    uncertain = {
+        part
+        for part in _expressions(plan.body)
+        if isinstance(part, ex.Translated) and crosswalks[part.crosswalk].lacks_codes(part.column)
+    }
     if profile is None or not uncertain:
         return ()
     walker = _Walker(profile, Codes(crosswalks), frozenset(uncertain), _replaced(plan.body))
@@ -40,10 +44,6 @@ def feeds_of(plan: pl.Plan, crosswalks: Mapping[str, Crosswalk]) -> tuple[pl.Fee
             if name not in _OF_A_CODE or feed.answer.crosswalk not in coded
         )
     )
-
-
-def _may_lack(part: ex.Expr | ex.Condition, crosswalks: Mapping[str, Crosswalk]) -> bool:
-    return isinstance(part, ex.Translated) and crosswalks[part.crosswalk].lacks_codes(part.column)
 
 
 def _expressions(body: pl.Entry) -> Iterator[ex.Expr | ex.Condition]:

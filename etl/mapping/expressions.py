@@ -138,48 +138,42 @@ class Chosen:
 
 
 @dataclass(frozen=True, slots=True)
-class Cast:
+class Conversion:
+    """A value that is made of another, and absent only where that is."""
+
+    of: Expr
+
+    @property
+    def nullable(self) -> bool:
+        """Whether the other value can be absent."""
+        return self.of.nullable
+
+
+@dataclass(frozen=True, slots=True)
+class Cast(Conversion):
     """The same value, declared to be of another kind.
 
     `to` is one of: TEXT (any text of it), CODE, DATETIME, INSTANT (a date becomes midnight UTC),
     BOOLEAN (from a flag), DECIMAL.
     """
 
-    of: Expr
     kind: Kind
-
-    @property
-    def nullable(self) -> bool:
-        """Whether the value can be absent."""
-        return self.of.nullable
 
 
 @dataclass(frozen=True, slots=True)
-class Cased:
+class Cased(Conversion):
     """A text in lower or upper case."""
 
-    of: Expr
     case: Literal["lower", "upper"]
     kind: Kind = Kind.TEXT
 
-    @property
-    def nullable(self) -> bool:
-        """Whether the text can be absent."""
-        return self.of.nullable
-
 
 @dataclass(frozen=True, slots=True)
-class Plus:
+class Plus(Conversion):
     """An integer and a constant."""
 
-    of: Expr
     amount: int
     kind: Kind = Kind.INTEGER
-
-    @property
-    def nullable(self) -> bool:
-        """Whether the integer can be absent."""
-        return self.of.nullable
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,22 +188,16 @@ class Translated:
 
 
 @dataclass(frozen=True, slots=True)
-class TranslatedAll:
+class TranslatedAll(Conversion):
     """The answers of a crosswalk for the values of a list, put together.
 
     A value without an answer keeps its own text.
     """
 
-    of: Expr
     crosswalk: str
     column: str
     separator: str
     kind: Kind = Kind.TEXT
-
-    @property
-    def nullable(self) -> bool:
-        """Whether the list can be absent."""
-        return self.of.nullable
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,35 +211,23 @@ class Shaped:
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
+class Left(Conversion):
     """The first characters of a text."""
 
-    of: Expr
     length: int
     kind: Kind = Kind.TEXT
 
-    @property
-    def nullable(self) -> bool:
-        """Whether the text can be absent."""
-        return self.of.nullable
-
 
 @dataclass(frozen=True, slots=True)
-class LogicalId:
+class LogicalId(Conversion):
     """The keyed hash that is the id of the resource of that type and business key."""
 
-    of: Expr
     resource: str
     kind: Kind = Kind.CODE
 
-    @property
-    def nullable(self) -> bool:
-        """Whether the business key can be absent."""
-        return self.of.nullable
-
 
 @dataclass(frozen=True, slots=True)
-class ProviderReference:
+class ProviderReference(Conversion):
     """`Type/id` of what the directory holds under an id or NPI.
 
     Attributes:
@@ -259,15 +235,9 @@ class ProviderReference:
         only: the type is meant whatever the directory holds.
     """
 
-    of: Expr
     resource: Literal["Organization", "Practitioner"]
     only: bool
     kind: Kind = Kind.CODE
-
-    @property
-    def nullable(self) -> bool:
-        """Whether the id can be absent."""
-        return self.of.nullable
 
 
 Expr: TypeAlias = (

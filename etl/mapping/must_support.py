@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from etl.mapping.formulas import Codes, Formula, any_of, opened, through
-from etl.mapping.plan import Entry, ListNode, Loop, ObjectNode, Plan
+from etl.mapping.plan import Entry, ListNode, ObjectNode, Plan
 from etl.mapping.row_tests import At
 from etl.model.crosswalks import Crosswalk
 from etl.profiles.structures import Element, Profile, choice_names, find_canonical
@@ -78,7 +78,11 @@ class _Walker:
 
     def member(self, name: str, node: Entry, element: Element, at: At) -> None:
         for loops, given, inner in opened(node):
-            entries = [((), True, inner)] if not isinstance(inner, ListNode) else _entries(inner)
+            entries = (
+                [entry for listed in inner.entries for entry in opened(listed)]
+                if isinstance(inner, ListNode)
+                else [((), True, inner)]
+            )
             around = at.inside(inner, given, loops)
             for more, guard, entry in entries:
                 here = around if entry is inner else around.inside(entry, guard, more)
@@ -91,7 +95,3 @@ class _Walker:
             self.found[declared.id].append((through(here.loops, here.given), entry))
             if isinstance(entry, ObjectNode):
                 self.object(entry, declared, here)
-
-
-def _entries(node: ListNode) -> list[tuple[tuple[Loop, ...], Formula, Entry]]:
-    return [entry for listed in node.entries for entry in opened(listed)]

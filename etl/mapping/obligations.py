@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal, TypeAlias
 
@@ -126,17 +126,6 @@ def profile_slug(profile: st.Profile) -> str:
         return name.lower()
     return "c4bb." + (name.removeprefix("ExplanationOfBenefit-") or "eob").lower()
 
-
-def counted(every: Iterable[Obligation]) -> Mapping[str, int]:
-    """Return how many obligations are proved, checked in the run, and listed."""
-    result = {"proved": 0, "of data": 0, "listed": 0}
-    for obligation in every:
-        key = "proved" if obligation.proved else "listed" if obligation.listed else "of data"
-        result[key] += 1
-    return result
-
-
-__all__ = ["Obligation", "obligations", "of_data"]
 
 _UNRESOLVED: Final = "reference-unresolved"
 _MADE_SO: Final = "a constant, a default, or how the mapping is made"

@@ -200,14 +200,6 @@ def explained(
             yield ExplainedResource(row, at)
 
 
-def interpret(plan: pl.Plan, records: Records, environment: Environment) -> Iterator[Made]:
-    """Yield the resource of each row of the plan's table for which the plan's condition holds."""
-    for row in records.tables.get(plan.table, ()):
-        at = _Row(plan, records, environment, {0: row}, {})
-        if plan.condition is None or at.holds(plan.condition):
-            yield at.made()
-
-
 @dataclass(frozen=True, slots=True)
 class _Row:
     plan: pl.Plan

@@ -1,4 +1,4 @@
-"""Invariants of CARIN Blue Button: key and signature of the expression -> what it asks."""
+"""What CARIN Blue Button asks of resources, in invariants and in words."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _TERMINOLOGY: Final = "http://terminology.hl7.org/CodeSystem/"
 _TOOTH: Final = f"{_TERMINOLOGY}ADAUniversalToothDesignationSystem"
 _ABSENT: Final = f"{_TERMINOLOGY}data-absent-reason"
 _NUBC: Final = "https://www.nubc.org/CodeSystem/"
-ADMISSION_TYPES: Final = f"{_NUBC}PriorityTypeOfAdmitOrVisit"
-NEWBORN: Final = "4"
+_ADMISSION_TYPES: Final = f"{_NUBC}PriorityTypeOfAdmitOrVisit"
+_NEWBORN: Final = "4"
 """NUBC, Priority (Type) of Admission or Visit: newborn."""
 _NEWBORN_ORIGINS: Final = f"{_NUBC}PointOfOriginNewborn"
 _NO_SYSTEM: Final = "AHANUBCPointOfOriginForAdmissionOrVisitNonnewborn"
@@ -35,7 +35,7 @@ def _information(where: c.Constraint) -> c.NumberPath:
 
 
 def _admission(code: c.Constraint) -> c.Constraint:
-    kind = c.of_system("code", ADMISSION_TYPES)
+    kind = c.of_system("code", _ADMISSION_TYPES)
     return c.Exists(("supportingInfo",), c.Conjunction((kind, code)))
 
 
@@ -44,7 +44,7 @@ def _origin(system: str) -> c.Constraint:
 
 
 _SPECIALTIES: Final = "http://cts.nlm.nih.gov/fhir/ValueSet/2.16.840.1.114222.4.11.1066"
-_NEWBORN_CODE: Final = c.coded("code", NEWBORN)
+_NEWBORN_CODE: Final = c.coded("code", _NEWBORN)
 
 C4BB_INVARIANTS: Final[Mapping[tuple[str, str], c.Constraint]] = MappingProxyType(
     {
@@ -116,5 +116,69 @@ C4BB_INVARIANTS: Final[Mapping[tuple[str, str], c.Constraint]] = MappingProxyTyp
         ("Practitioner-identifier", "07fb0ef4"): c.Exists(
             ("identifier",), c.Disjunction((c.coded("type", "NPI"), c.coded("type", "TAX")))
         ),
+    }
+)
+
+
+# Rules in words. Sources: the introductions of the EOB profiles, and `C4BBSupportingInfoType`.
+
+_SEQUENCE_LINK: Final = "guide-sequence-link"
+_NO_ENTRY: Final = "No entry has the sequence that is named here."
+
+C4BB_GUIDE_RULES: Final[Mapping[str, tuple[c.GuideRule, ...]]] = MappingProxyType(
+    {
+        "ExplanationOfBenefit": (
+            # The guide's own expression looks at one insurance at a time.
+            c.MarkedEntry(
+                "guide-focal",
+                "More than one insurance is focal; at most one may be.",
+                "insurance",
+                "focal",
+            ),
+            c.UniqueNumbers(
+                "guide-sequence",
+                "Another entry of this list has the same sequence.",
+                ("careTeam", "supportingInfo", "diagnosis", "procedure", "item"),
+                (("item", "detail"),),
+                "sequence",
+            ),
+            # The official example EOBOral2 names sequences that are not there.
+            c.ListedNumbers(
+                _SEQUENCE_LINK,
+                _NO_ENTRY,
+                ("item",),
+                (
+                    ("careTeamSequence", ("careTeam", "sequence")),
+                    ("diagnosisSequence", ("diagnosis", "sequence")),
+                    ("procedureSequence", ("procedure", "sequence")),
+                    ("informationSequence", ("supportingInfo", "sequence")),
+                ),
+                lenient=True,
+            ),
+            c.ListedNumbers(
+                _SEQUENCE_LINK,
+                _NO_ENTRY,
+                ("addItem",),
+                (("itemSequence", ("item", "sequence")),),
+                lenient=True,
+            ),
+            c.ListedNumbers(
+                "guide-note",
+                "No processNote has the number that is named here.",
+                ("item", "addItem"),
+                (("noteNumber", ("processNote", "number")),),
+                inner=("detail", "subDetail"),
+            ),
+            # The guide's own expression compares with a system that no coding has.
+            c.ForbiddenEntry(
+                "guide-newborn",
+                "A newborn admission must have a point of origin for newborns.",
+                given=c.Exists(("supportingInfo",), c.coded("code", _NEWBORN, _ADMISSION_TYPES)),
+                name="supportingInfo",
+                forbidden=c.of_system("code", "https://www.nubc.org/CodeSystem/PointOfOrigin"),
+                at="code",
+                slice_name="pointoforigin",
+            ),
+        )
     }
 )

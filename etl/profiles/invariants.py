@@ -15,8 +15,7 @@ from types import MappingProxyType
 from typing import Final
 
 from etl.profiles import constraints as c
-from etl.profiles.c4bb_guide_rules import C4BB_GUIDE_RULES
-from etl.profiles.c4bb_invariants import C4BB_INVARIANTS
+from etl.profiles.c4bb_invariants import C4BB_GUIDE_RULES, C4BB_INVARIANTS
 from etl.profiles.constraints import GuideRule
 from etl.profiles.guides import C4BB
 from etl.profiles.plan_net_invariants import PLAN_NET_INVARIANTS

@@ -16,7 +16,7 @@ from etl.engine.render import render
 from etl.mapping.environment import Environment, Provider
 from etl.mapping.library import compile_set
 from etl.mapping.plan import Plan
-from etl.mapping.row_interpreter import explained, interpret
+from etl.mapping.row_interpreter import explained
 from etl.mapping.rows import columns_of
 from etl.model.canonical_tables import FieldType
 from etl.model.crosswalks import read_crosswalk
@@ -215,7 +215,9 @@ def test_engine_and_interpreter_write_the_same_bytes(chunk: int, plan: Plan, see
         ]
     want = [
         (made.id, made.compartment, made.last_updated, made.body, made.search)
-        for made in interpret(plan, records_of(partition), ENVIRONMENT)
+        for made in (
+            resource.made for resource in explained(plan, records_of(partition), ENVIRONMENT)
+        )
     ]
     assert got == want
     for _, _, _, body, search in got:
@@ -251,7 +253,7 @@ def test_the_elements_that_are_explained_are_just_those_of_the_resource(
     plan: Plan, seed: int
 ) -> None:
     records = records_of(to_partition(tables(seed), ENVIRONMENT))
-    resources = list(interpret(plan, records, ENVIRONMENT))
+    resources = [resource.made for resource in explained(plan, records, ENVIRONMENT)]
     assert list(explained(plan, records, ENVIRONMENT, "no such id")) == []
     for made in resources:
         first = next(explained(plan, records, ENVIRONMENT, made.id))
