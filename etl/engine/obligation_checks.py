@@ -17,7 +17,16 @@ from etl.columns.arrays import Indices, true_where
 from etl.engine.evaluate import Values
 from etl.engine.formula_masks import FormulaMasks
 from etl.mapping.obligations import Obligation
-from etl.mapping.row_tests import Alone, Nowhere, Numbers, Points, Rows, Shared, Test, Twice
+from etl.mapping.row_tests import (
+    BrokenRows,
+    DanglingReference,
+    EntryNumbers,
+    RepeatedNumber,
+    SharedNumber,
+    Test,
+    UnlistedNumber,
+    UnnamedEntry,
+)
 from etl.rows import no_findings, once_each
 
 _LINES: Final = "claim_line"
@@ -80,23 +89,23 @@ class _Checks:
     def rows(self, test: Test) -> tuple[Indices, int]:
         """Return the rows that a test finds, and their level."""
         match test:
-            case Rows(loops=loops, broken=formula):
+            case BrokenRows(loops=loops, broken=formula):
                 level = self.masks.enter(loops)
                 return self.masks.where(self.masks.mask(formula, level), level), level
-            case Twice(numbers=numbers, loops=loops):
+            case RepeatedNumber(numbers=numbers, loops=loops):
                 level = self.masks.enter(loops)
                 owners, keys = self.numbers(numbers, level)
                 return _repeated(owners, keys), level
-            case Nowhere(named=named, known=known):
+            case UnlistedNumber(named=named, known=known):
                 return self.common(named, known, wanted=False), 0
-            case Shared(left=left, right=right):
+            case SharedNumber(left=left, right=right):
                 return self.common(left, right, wanted=True), 0
-            case Alone():
+            case UnnamedEntry():
                 return self.alone(test)
-            case Points():
+            case DanglingReference():
                 return self.lost(test)
 
-    def numbers(self, numbers: Numbers, level: int) -> tuple[Indices, Indices]:
+    def numbers(self, numbers: EntryNumbers, level: int) -> tuple[Indices, Indices]:
         """Return owners, which are rows of a level, and the numbers that their entries carry."""
         owners: list[Indices] = [np.empty(0, dtype=np.int64)]
         parts: list[Indices] = [np.empty(0, dtype=np.int64)]
@@ -115,7 +124,7 @@ class _Checks:
             parts.append(np.asarray(pc.fill_null(texts.cast(pa.int64()), 0), dtype=np.int64))
         return np.concatenate(owners), np.concatenate(parts)
 
-    def common(self, left: Numbers, right: Numbers, *, wanted: bool) -> Indices:
+    def common(self, left: EntryNumbers, right: EntryNumbers, *, wanted: bool) -> Indices:
         """Return resources with a left number that some right one is, or (`wanted`) is not."""
         owners, named = self.numbers(left, 0)
         if not len(owners):
@@ -123,7 +132,7 @@ class _Checks:
         is_common = np.isin(_keys(owners, named), _keys(*self.numbers(right, 0)))
         return owners[is_common if wanted else ~is_common]
 
-    def alone(self, test: Alone) -> tuple[Indices, int]:
+    def alone(self, test: UnnamedEntry) -> tuple[Indices, int]:
         level = self.masks.enter(test.loops)
         rows = self.masks.where(self.masks.mask(test.given, level), level)
         if not len(rows):
@@ -133,7 +142,7 @@ class _Checks:
         is_known = np.isin(_keys(roots, named), _keys(*self.numbers(test.known, 0)))
         return rows[~np.isin(rows, owners[is_known])], level
 
-    def lost(self, test: Points) -> tuple[Indices, int]:
+    def lost(self, test: DanglingReference) -> tuple[Indices, int]:
         """Return rows with a reference that leads to no resource of the partition."""
         level = self.masks.enter(test.loops)
         if self.made is None:

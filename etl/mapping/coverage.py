@@ -22,7 +22,7 @@ from etl.profiles.structures import Profile, find_canonical
 Status = Literal["produced", "could be", "cannot be"]
 STATUSES: Final[tuple[Status, ...]] = ("produced", "could be", "cannot be")
 
-Made: TypeAlias = Mapping[str, frozenset[str]]
+WrittenColumns: TypeAlias = Mapping[str, frozenset[str]]
 """Id of an element -> the columns, as `table.column`, that are written into it."""
 
 
@@ -111,7 +111,7 @@ def _of_profile(
     columns: dict[str, frozenset[str]] = {}
     unfed: dict[str, str] = {}
     for plan in plans:
-        for name, read in made(plan, crosswalks).items():
+        for name, read in written_columns(plan, crosswalks).items():
             columns[name] = columns.get(name, frozenset()) | read
         unfed |= {f"{plan.resource}.{path}": why for path, why in plan.unfed.items()}
     elements = tuple(
@@ -121,7 +121,7 @@ def _of_profile(
 
 
 def _of_element(
-    name: str, columns: Made, unfed: Mapping[str, str], filled: Filled | None
+    name: str, columns: WrittenColumns, unfed: Mapping[str, str], filled: Filled | None
 ) -> ElementCoverage:
     read = tuple(sorted(columns.get(name, ())))
     count = None if filled is None else filled.elements.get(name, 0)
@@ -141,7 +141,7 @@ def misplaced_skips(plan: pl.Plan, crosswalks: Mapping[str, Crosswalk]) -> Itera
     if profile is None or not plan.unfed:
         return
     wanted = {element.id for element in profile.must_support()}
-    written = made(plan, crosswalks)
+    written = written_columns(plan, crosswalks)
     for path in plan.unfed:
         name = f"{plan.resource}.{path}"
         if name not in wanted:
@@ -155,7 +155,7 @@ def misplaced_skips(plan: pl.Plan, crosswalks: Mapping[str, Crosswalk]) -> Itera
 # -- what a plan writes ----------------------------------------------------------------------
 
 
-def made(plan: pl.Plan, crosswalks: Mapping[str, Crosswalk]) -> Made:
+def written_columns(plan: pl.Plan, crosswalks: Mapping[str, Crosswalk]) -> WrittenColumns:
     """Return the elements, slices among them, that a plan can write, and the columns in them."""
     profile = find_canonical(plan.profile)
     if profile is None:

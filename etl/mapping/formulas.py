@@ -160,7 +160,7 @@ def _once_each(parts: list[Formula]) -> tuple[Formula, ...]:
     return tuple({id(part): part for part in parts}.values())
 
 
-def no(formula: Formula) -> Formula:
+def negate(formula: Formula) -> Formula:
     """Return the negation of a formula."""
     if isinstance(formula, bool):
         return not formula
@@ -174,12 +174,12 @@ def holds(condition: Condition | None) -> Formula:
     return condition.holds if isinstance(condition, Truth) else When(condition)
 
 
-def there(expr: Expr) -> Formula:
+def is_present(expr: Expr) -> Formula:
     """Return that an expression is there."""
     return True if isinstance(expr, Constant) else When(IsPresent(expr))
 
 
-def says(expr: Expr, *texts: str) -> Formula:
+def is_one_of(expr: Expr, *texts: str) -> Formula:
     """Return that an expression is there and is one of some texts."""
     if isinstance(expr, Constant):
         return expr.value in texts
@@ -212,7 +212,7 @@ def presence(node: Entry) -> Formula:
         case Fixed():
             return True
         case Leaf(expr=expr):
-            return there(expr)
+            return is_present(expr)
         case Guarded(condition=condition, node=inner):
             return all_of(holds(condition), presence(inner))
         case ObjectNode(members=members):
@@ -329,7 +329,7 @@ def matches(node: Entry, pattern: Any) -> Formula:
     if isinstance(pattern, list):
         return all_of(*(exists(node, (), _matching(part)) for part in pattern))
     if isinstance(node, Leaf):
-        return says(node.expr, pattern if isinstance(pattern, str) else json.dumps(pattern))
+        return is_one_of(node.expr, pattern if isinstance(pattern, str) else json.dumps(pattern))
     return False
 
 
@@ -432,13 +432,13 @@ class Codes:
         systems, codes = answers(left, self.crosswalks), answers(right, self.crosswalks)
         if systems is not None:
             if systems <= opened_up:
-                return all_of(there(left), there(right))
+                return all_of(is_present(left), is_present(right))
             if not systems & allowed.systems:
                 return False
             if codes is not None:
                 said = {(system, other) for system in systems for other in codes}
                 if all(pair in pairs or pair[0] in opened_up for pair in said):
-                    return all_of(there(left), there(right))
+                    return all_of(is_present(left), is_present(right))
                 if not any(pair in pairs or pair[0] in opened_up for pair in said):
                     return False
         return Coded(left, right, pairs, opened_up)

@@ -42,9 +42,9 @@ class Subject:
     codes: fm.Codes
     guide: Guide
 
-    def rows(self, broken: fm.Formula) -> rt.Rows:
+    def rows(self, broken: fm.Formula) -> rt.BrokenRows:
         """Return the test that finds rows in which the object is there and something is true."""
-        return rt.Rows(self.loops, fm.all_of(broken, self.given))
+        return rt.BrokenRows(self.loops, fm.all_of(broken, self.given))
 
 
 _NONE_CONTAINED: Final = "a mapping contains no resources"
@@ -79,31 +79,33 @@ def tests_of(constraint: Constraint, subject: Subject) -> Iterator[rt.Test]:
     """
     match constraint:
         case constraints.NumbersListed(numbers=named, among=known):
-            yield rt.Nowhere(_numbers(named, subject), _numbers(known, subject))
+            yield rt.UnlistedNumber(_numbers(named, subject), _numbers(known, subject))
         case constraints.NumbersApart(numbers=left, others=right):
-            yield rt.Shared(_numbers(left, subject), _numbers(right, subject))
+            yield rt.SharedNumber(_numbers(left, subject), _numbers(right, subject))
         case EntriesNamed():
             yield from _entries_named(constraint, subject)
         case constraints.Distinct(path=path):
-            yield rt.Twice(replace(rt.numbers(subject.node, path), are_texts=True), subject.loops)
+            yield rt.RepeatedNumber(
+                replace(rt.numbers(subject.node, path), are_texts=True), subject.loops
+            )
         case _:
             yield subject.rows(broken(constraint, subject.node, subject))
 
 
-def _numbers(path: NumberPath, subject: Subject) -> rt.Numbers:
+def _numbers(path: NumberPath, subject: Subject) -> rt.EntryNumbers:
     if path.where is None:
         return rt.numbers(subject.root, path.path)
     where = path.where
     return rt.numbers(subject.root, path.path, lambda entry: fulfilled(where, entry, subject))
 
 
-def _entries_named(constraint: EntriesNamed, subject: Subject) -> Iterator[rt.Alone]:
+def _entries_named(constraint: EntriesNamed, subject: Subject) -> Iterator[rt.UnnamedEntry]:
     listed = _numbers(constraint.known, subject)
     for loops, given, entry in rt.entries_of(subject.root, constraint.name):
         lacking = fm.all_of(given, fulfilled(constraint.where, entry, subject))
         if lacking is not False:
             named = rt.numbers(entry, (constraint.member,), loops=loops)
-            yield rt.Alone(loops, lacking, named, listed)
+            yield rt.UnnamedEntry(loops, lacking, named, listed)
 
 
 def broken(constraint: Constraint, node: Entry, subject: Subject) -> fm.Formula:
@@ -117,7 +119,9 @@ def broken(constraint: Constraint, node: Entry, subject: Subject) -> fm.Formula:
             return fulfilled(of, node, subject)
         case constraints.OneOfTwo(left=left, right=right):
             first, second = fulfilled(left, node, subject), fulfilled(right, node, subject)
-            return fm.any_of(fm.all_of(first, second), fm.all_of(fm.no(first), fm.no(second)))
+            return fm.any_of(
+                fm.all_of(first, second), fm.all_of(fm.negate(first), fm.negate(second))
+            )
         case constraints.FewerThan(count=count, name=name, pattern=pattern):
             return fm.at_least(count, _entries_like(node, name, pattern))
         case constraints.PeriodOrder():
@@ -133,7 +137,7 @@ def broken(constraint: Constraint, node: Entry, subject: Subject) -> fm.Formula:
         case constraints.ContainedTarget():  # a mapping contains no resources
             return _refers_to(node, "#")
         case _:
-            return fm.no(fulfilled(constraint, node, subject))
+            return fm.negate(fulfilled(constraint, node, subject))
 
 
 def fulfilled(constraint: Constraint, node: Entry, subject: Subject) -> fm.Formula:
@@ -162,7 +166,7 @@ def fulfilled(constraint: Constraint, node: Entry, subject: Subject) -> fm.Formu
         case constraints.Uncontained():
             return True
         case _ if isinstance(constraint, _TOLD_BROKEN):
-            return fm.no(broken(constraint, node, subject))
+            return fm.negate(broken(constraint, node, subject))
         case _:
             raise UncheckableError
 
@@ -226,22 +230,22 @@ def guide_rule_tests(
     match rule:
         case constraints.MarkedEntry(name=name, mark=mark):
             marked = tuple(_marked(subject, name, mark))
-            yield f"{name}.{mark}", rt.Rows((), fm.no(fm.at_least(1, marked)))
-            yield f"{name}.{mark}", rt.Rows((), fm.at_least(2, marked))
+            yield f"{name}.{mark}", rt.BrokenRows((), fm.negate(fm.at_least(1, marked)))
+            yield f"{name}.{mark}", rt.BrokenRows((), fm.at_least(2, marked))
         case constraints.UniqueNumbers(lists=lists, inner=inner, number=number):
             for name in lists:
-                yield f"{name}.{number}", rt.Twice(rt.numbers(root, (name, number)))
+                yield f"{name}.{number}", rt.RepeatedNumber(rt.numbers(root, (name, number)))
             for outer, name in inner:
                 for loops, given, entry in rt.entries_of(root, outer):
                     found = rt.numbers(entry, (name, number), loops=loops, given=given)
                     if found.sources:
-                        yield f"{outer}.{name}.{number}", rt.Twice(found, loops)
+                        yield f"{outer}.{name}.{number}", rt.RepeatedNumber(found, loops)
         case constraints.ListedNumbers():
             yield from _listed(rule, subject)
         case constraints.ForbiddenEntry(given=given, name=name, forbidden=forbidden):
             entered = fm.exists(root, (name,), lambda inner: fulfilled(forbidden, inner, subject))
             together = fm.all_of(fulfilled(given, root, subject), entered)
-            yield f"{name}:{rule.slice_name}.{rule.at}", rt.Rows((), together)
+            yield f"{name}:{rule.slice_name}.{rule.at}", rt.BrokenRows((), together)
 
 
 def _marked(
@@ -262,4 +266,4 @@ def _listed(rule: constraints.ListedNumbers, subject: Subject) -> Iterator[tuple
                 path = (name, *rule.inner[:depth], member)
                 named = rt.numbers(subject.root, path)
                 if named.sources:
-                    yield ".".join(path), rt.Nowhere(named, rt.numbers(subject.root, listed))
+                    yield ".".join(path), rt.UnlistedNumber(named, rt.numbers(subject.root, listed))

@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 
 from etl.mapping.formulas import Codes, Formula, any_of, opened, through
 from etl.mapping.plan import Entry, ListNode, ObjectNode, Plan
-from etl.mapping.row_tests import At
+from etl.mapping.row_tests import NodeContext
 from etl.model.crosswalks import Crosswalk
 from etl.profiles.structures import Element, Profile, choice_names, find_canonical
 
@@ -57,7 +57,7 @@ def written_elements(
         Element id -> its places; ids of slices as well, for each entry that may belong to one.
     """
     walker = _Walker(profile, Codes(crosswalks))
-    walker.object(plan.body, profile.root, At())
+    walker.object(plan.body, profile.root, NodeContext())
     return walker.found
 
 
@@ -69,14 +69,14 @@ class _Walker:
     codes: Codes
     found: dict[str, list[tuple[Formula, Entry]]] = field(default_factory=lambda: defaultdict(list))
 
-    def object(self, node: ObjectNode, element: Element, at: At) -> None:
+    def object(self, node: ObjectNode, element: Element, at: NodeContext) -> None:
         members = dict(node.members)
         for child in self.profile.children(element.id):
             for name in tuple(choice_names(child)) or (child.name,):
                 if name in members:
                     self.member(name, members[name], child, at)
 
-    def member(self, name: str, node: Entry, element: Element, at: At) -> None:
+    def member(self, name: str, node: Entry, element: Element, at: NodeContext) -> None:
         for loops, given, inner in opened(node):
             entries = (
                 [entry for listed in inner.entries for entry in opened(listed)]
@@ -88,7 +88,7 @@ class _Walker:
                 here = around if entry is inner else around.inside(entry, guard, more)
                 self.value(name, entry, element, here)
 
-    def value(self, name: str, entry: Entry, element: Element, at: At) -> None:
+    def value(self, name: str, entry: Entry, element: Element, at: NodeContext) -> None:
         slices = self.codes.slices_of(name, entry, element, self.profile)
         for declared, belongs in ((element, True), *slices):
             here = at if belongs is True else at.when(belongs)

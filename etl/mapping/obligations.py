@@ -26,7 +26,16 @@ from etl.mapping.plan import CitedMark, Entry, Fixed, ListNode, Loop, ObjectNode
 from etl.mapping.profile_checks import reference_types
 from etl.mapping.profile_walk import ListEntry, ListSlice, ProfileWalk
 from etl.mapping.proof import Names, never
-from etl.mapping.row_tests import At, Nowhere, Points, Rows, Shared, Test, Twice, begins
+from etl.mapping.row_tests import (
+    BrokenRows,
+    DanglingReference,
+    NodeContext,
+    RepeatedNumber,
+    SharedNumber,
+    Test,
+    UnlistedNumber,
+    begins,
+)
 from etl.mapping.static_values import answers, static_value
 from etl.model.crosswalks import Crosswalk
 from etl.profiles import structures as st
@@ -150,7 +159,7 @@ def obligations(plan: Plan, crosswalks: Mapping[str, Crosswalk]) -> tuple[Obliga
     walker = _Obligations(plan, profile, fm.Codes(crosswalks))
     walker.run()
     for rule in guide_rules(profile):
-        for path, test in guide_rule_tests(rule, walker.subject(plan.body, At())):
+        for path, test in guide_rule_tests(rule, walker.subject(plan.body, NodeContext())):
             walker.add("guide", path, plan.body.place, test, rule.rule)
     return tuple(walker.found)
 
@@ -175,39 +184,41 @@ class _Obligations(ProfileWalk):
 
     def proved(self, test: Test) -> bool:
         match test:
-            case Rows(loops=loops, broken=broken):
+            case BrokenRows(loops=loops, broken=broken):
                 return never(broken, None if loops else self.plan.condition, self.names)
-            case Twice(numbers=numbers):
+            case RepeatedNumber(numbers=numbers):
                 numbers_known = [number for loops, _, number in numbers.sources if not loops]
                 fixed = [number for number in numbers_known if isinstance(number, int)]
                 return len(fixed) == len(numbers.sources) == len(set(fixed))
-            case Nowhere(named=named):
+            case UnlistedNumber(named=named):
                 return not named.sources
-            case Shared(left=left, right=right):
+            case SharedNumber(left=left, right=right):
                 return not left.sources or not right.sources
             case _:
                 return False
 
     # -- objects -----------------------------------------------------------------------------
 
-    def check_object(self, node: ObjectNode, shape: Shape, path: str, at: At) -> None:
+    def check_object(self, node: ObjectNode, shape: Shape, path: str, at: NodeContext) -> None:
         for part in shape.children():
             if not (path == "" and part.element.name in ENGINE_MADE):
                 self.required(node, part, path, at)
         self.invariants(node, shape, path, at)
 
-    def check_member(self, key: str, node: Entry, parent: Shape, path: str, at: At) -> bool:
+    def check_member(
+        self, key: str, node: Entry, parent: Shape, path: str, at: NodeContext
+    ) -> bool:
         shape = parent.member(key)
         if shape is None or shape.element.max == 0:
             self.add("limit", path, node.place, self.rows(at, True))
             return False
         return True
 
-    def rows(self, at: At, broken: fm.Formula) -> Rows:
+    def rows(self, at: NodeContext, broken: fm.Formula) -> BrokenRows:
         # What is broken comes first: it is nearly always false, and then nothing else is evaluated.
-        return Rows(at.loops, fm.all_of(broken, at.given))
+        return BrokenRows(at.loops, fm.all_of(broken, at.given))
 
-    def required(self, node: ObjectNode, shape: Shape, path: str, at: At) -> None:
+    def required(self, node: ObjectNode, shape: Shape, path: str, at: NodeContext) -> None:
         """Add that an element is there wherever the object is, and of one type only."""
         element = shape.element
         names = tuple(st.choice_names(element)) or (element.name,)
@@ -223,16 +234,16 @@ class _Obligations(ProfileWalk):
         if is_choice and needed:
             for slice_element in needed:
                 (spelt,) = st.choice_names(replace(element, types=slice_element.types))
-                self.add("required", below, place, self.rows(at, fm.no(fm.has(node, spelt))))
+                self.add("required", below, place, self.rows(at, fm.negate(fm.has(node, spelt))))
         elif element.min > 0:
-            self.add("required", below, place, self.rows(at, fm.no(fm.has(node, *names))))
+            self.add("required", below, place, self.rows(at, fm.negate(fm.has(node, *names))))
         elif needed and not mine:
             self.add("required", below, place, self.rows(at, True))
         if is_choice:
             several = fm.at_least(2, (((), fm.has(node, name)) for name in names))
             self.add("limit", below, place, self.rows(at, several))
 
-    def invariants(self, node: ObjectNode, shape: Shape, path: str, at: At) -> None:
+    def invariants(self, node: ObjectNode, shape: Shape, path: str, at: NodeContext) -> None:
         around = {key: shape.profile.invariants[key] for key in shape.element.invariants}
         if shape.choice is not None and st.is_type(shape.choice.code):
             kind = st.load_type(shape.choice.code)
@@ -245,11 +256,11 @@ class _Obligations(ProfileWalk):
             for test in self.tests(node, path, at, invariant):
                 self.add("invariant", path, node.place, test, key)
 
-    def subject(self, node: ObjectNode, at: At) -> Subject:
+    def subject(self, node: ObjectNode, at: NodeContext) -> Subject:
         return Subject(node, self.plan.body, at.loops, at.given, self.codes, self.guide)
 
     def tests(
-        self, node: ObjectNode, path: str, at: At, invariant: st.Invariant
+        self, node: ObjectNode, path: str, at: NodeContext, invariant: st.Invariant
     ) -> list[Test | str]:
         """Return the tests of an invariant, or a text that says why none is needed."""
         constraint = constraint_of(invariant.key, invariant.expression)
@@ -270,7 +281,7 @@ class _Obligations(ProfileWalk):
         node: ListNode,
         shape: Shape,
         path: str,
-        at: At,
+        at: NodeContext,
         entries: list[ListEntry],
         slices: list[ListSlice],
     ) -> None:
@@ -289,7 +300,7 @@ class _Obligations(ProfileWalk):
         self,
         path: str,
         place: CitedMark,
-        at: At,
+        at: NodeContext,
         entries: list[tuple[tuple[Loop, ...], fm.Formula]],
         element: st.Element,
         *,
@@ -302,19 +313,21 @@ class _Obligations(ProfileWalk):
                 "required",
                 path,
                 place,
-                self.rows(at, fm.no(fm.any_of(*(fm.through(*entry) for entry in entries)))),
+                self.rows(at, fm.negate(fm.any_of(*(fm.through(*entry) for entry in entries)))),
             )
         elif least > 1:
-            self.add("required", path, place, self.rows(at, fm.no(fm.at_least(least, entries))))
+            self.add("required", path, place, self.rows(at, fm.negate(fm.at_least(least, entries))))
         if element.max is not None:
             self.add("limit", path, place, self.rows(at, fm.at_least(element.max + 1, entries)))
 
     # -- values ------------------------------------------------------------------------------
 
-    def check_value(self, node: Entry, shape: Shape, path: str, at: At) -> Shape | None:
+    def check_value(self, node: Entry, shape: Shape, path: str, at: NodeContext) -> Shape | None:
         wanted = shape.wanted
         if wanted is not None:
-            self.add("pattern", path, node.place, self.rows(at, fm.no(fm.matches(node, wanted))))
+            self.add(
+                "pattern", path, node.place, self.rows(at, fm.negate(fm.matches(node, wanted)))
+            )
         if not isinstance(node, ObjectNode):
             self.leaf(node, shape, path, at)
             return None
@@ -332,7 +345,7 @@ class _Obligations(ProfileWalk):
             self.reference(node, choice, path, at)
         return shape
 
-    def extension(self, node: ObjectNode, shape: Shape, path: str, at: At) -> Shape:
+    def extension(self, node: ObjectNode, shape: Shape, path: str, at: NodeContext) -> Shape:
         """Return where an extension is defined; add what its url alone requires."""
         value = static_value(node)
         url = value.get("url") if isinstance(value, Mapping) else None
@@ -344,7 +357,7 @@ class _Obligations(ProfileWalk):
                     *(fm.matches(inner, word) for word in sorted(ABSENT_REASONS))
                 ),
             )
-            self.add("code", path, node.place, self.rows(at, fm.no(reason)))
+            self.add("code", path, node.place, self.rows(at, fm.negate(reason)))
         elif isinstance(url, str) and US_CORE.covers(url):
             target = st.find_canonical(url)
             if target is not None and target.type == "Extension":
@@ -353,7 +366,7 @@ class _Obligations(ProfileWalk):
             return shape
         return replace(Shape.of_type("Extension"), choice=shape.choice)
 
-    def bound(self, node: ObjectNode, shape: Shape, path: str, at: At) -> None:
+    def bound(self, node: ObjectNode, shape: Shape, path: str, at: NodeContext) -> None:
         """Add that a concept has a code of the value set that it is bound to."""
         if shape.required_values is None:
             return
@@ -362,13 +375,13 @@ class _Obligations(ProfileWalk):
             self.listed("binding", path, node.place, "the codes of the value set are not to be had")
             return
         inside = self.codes.concept_in(node, allowed, surely=False)
-        self.add("binding", path, node.place, self.rows(at, fm.no(inside)))
+        self.add("binding", path, node.place, self.rows(at, fm.negate(inside)))
 
     def listed(self, what: ObligationKind, path: str, place: CitedMark, reason: str) -> None:
         rule = f"{profile_slug(self.profile)}.{path}"
         self.found.append(Obligation(rule, what, path, self.profile.name, place, listed=reason))
 
-    def own_code(self, node: ObjectNode, path: str, at: At) -> None:
+    def own_code(self, node: ObjectNode, path: str, at: NodeContext) -> None:
         """Add that a code, and a display, of the guide's own code systems exists."""
         own = code_systems(self.guide)
         for (of_system, system), (of_code, code) in (
@@ -384,7 +397,7 @@ class _Obligations(ProfileWalk):
                 continue
             pairs = frozenset((url, code) for url, codes in own.items() for code in codes)
             is_known = (
-                fm.says(right, *own[next(iter(systems))])
+                fm.is_one_of(right, *own[next(iter(systems))])
                 if systems is not None and len(systems) == 1
                 else fm.Coded(left, right, pairs, frozenset())
             )
@@ -399,22 +412,30 @@ class _Obligations(ProfileWalk):
                 self.add("code", path, node.place, "every answer is a code of its system")
                 continue
             broken = fm.all_of(
-                of_system, of_code, fm.says(left, *sorted(own)), fm.there(right), fm.no(is_known)
+                of_system,
+                of_code,
+                fm.is_one_of(left, *sorted(own)),
+                fm.is_present(right),
+                fm.negate(is_known),
             )
             self.add("code", path, node.place, self.rows(at, broken))
             if fm.has(node, "display") is not False:
                 what = f"{self.plan.resource}.{path}: a display of the guide's own codes"
                 raise MappingError(str(node.place), "map-unchecked", what, hint="use text")
 
-    def reference(self, node: ObjectNode, choice: st.TypeChoice, path: str, at: At) -> None:
+    def reference(
+        self, node: ObjectNode, choice: st.TypeChoice, path: str, at: NodeContext
+    ) -> None:
         """Add that a reference points to a type that the profile allows."""
         allowed = target_types(choice)
         for given, value in fm.members_of(node, "reference"):
             expr = fm.expr_of(value)
             if expr is None:
                 continue
-            here = fm.all_of(at.given, given, fm.there(expr))
-            self.add("reference", path, node.place, Points(at.loops, here, expr), _UNRESOLVED)
+            here = fm.all_of(at.given, given, fm.is_present(expr))
+            self.add(
+                "reference", path, node.place, DanglingReference(at.loops, here, expr), _UNRESOLVED
+            )
             types = set(reference_types(expr))
             if not allowed or (types and types <= allowed):
                 self.add("reference", path, node.place, "the types that the mapping can name")
@@ -424,10 +445,10 @@ class _Obligations(ProfileWalk):
                 "reference",
                 path,
                 node.place,
-                self.rows(at, fm.all_of(given, fm.there(expr), fm.no(right))),
+                self.rows(at, fm.all_of(given, fm.is_present(expr), fm.negate(right))),
             )
 
-    def leaf(self, node: Entry, shape: Shape, path: str, at: At) -> None:
+    def leaf(self, node: Entry, shape: Shape, path: str, at: NodeContext) -> None:
         """Add the form of a primitive value, and what its code is bound to."""
         expr = fm.expr_of(node)
         if shape.choice is None:
@@ -447,5 +468,5 @@ class _Obligations(ProfileWalk):
         if said is not None and said <= codes:
             self.add("binding", path, node.place, "every answer is of the value set")
             return
-        broken = fm.all_of(fm.there(expr), fm.no(fm.says(expr, *sorted(codes))))
+        broken = fm.all_of(fm.is_present(expr), fm.negate(fm.is_one_of(expr, *sorted(codes))))
         self.add("binding", path, node.place, self.rows(at, broken))

@@ -25,7 +25,7 @@ from etl.mapping.expressions import (
     ProviderReference,
 )
 from etl.mapping.profile_walk import ListEntry, ListSlice, ProfileWalk
-from etl.mapping.row_tests import At
+from etl.mapping.row_tests import NodeContext
 from etl.mapping.static_values import Facts, answers, covers, fits, is_strong, static_value
 from etl.model.crosswalks import Crosswalk
 from etl.profiles.shapes import ENGINE_MADE, Shape, target_types
@@ -77,7 +77,7 @@ class _Checker(ProfileWalk):
         name = f"{self.plan.resource}.{_without_slices(path)}" if path else self.plan.resource
         self.found.append(MappingError(str(place), error_id, f"{name}: {what}", hint=hint))
 
-    def facts(self, at: At) -> Facts:
+    def facts(self, at: NodeContext) -> Facts:
         """Return what the conditions around a node say of its row."""
         facts = Facts()
         for condition in (self.plan.condition, *_conditions(at.guards)):
@@ -86,7 +86,7 @@ class _Checker(ProfileWalk):
 
     # -- shape -------------------------------------------------------------------------------
 
-    def check_object(self, node: pl.ObjectNode, shape: Shape, path: str, at: At) -> None:
+    def check_object(self, node: pl.ObjectNode, shape: Shape, path: str, at: NodeContext) -> None:
         for required in shape.children():
             name = required.element.name
             if required.element.min > 0 and not (path == "" and name in ENGINE_MADE):
@@ -103,7 +103,9 @@ class _Checker(ProfileWalk):
             self.problem(node.place, "map-unknown-path", path, "no such element", hint)
         return found
 
-    def check_member(self, key: str, node: pl.Entry, parent: Shape, path: str, at: At) -> bool:
+    def check_member(
+        self, key: str, node: pl.Entry, parent: Shape, path: str, at: NodeContext
+    ) -> bool:
         shape = self.find_member(key, node, parent, path)
         if shape is None:
             return False
@@ -124,7 +126,7 @@ class _Checker(ProfileWalk):
         node: pl.ListNode,
         shape: Shape,
         path: str,
-        at: At,
+        at: NodeContext,
         entries: list[ListEntry],
         slices: list[ListSlice],
     ) -> None:
@@ -144,7 +146,7 @@ class _Checker(ProfileWalk):
                 what = f"the profile requires slice {name}, and it can be absent"
                 self.problem(node.place, "map-required", path, what)
 
-    def check_value(self, node: pl.Entry, shape: Shape, path: str, at: At) -> Shape | None:
+    def check_value(self, node: pl.Entry, shape: Shape, path: str, at: NodeContext) -> Shape | None:
         choice = shape.choice
         if isinstance(node, pl.Fixed | pl.Leaf):
             self.leaf(node, shape, path)
@@ -159,7 +161,7 @@ class _Checker(ProfileWalk):
             return shape
         return None
 
-    def required(self, node: pl.ObjectNode, shape: Shape, path: str, at: At) -> None:
+    def required(self, node: pl.ObjectNode, shape: Shape, path: str, at: NodeContext) -> None:
         """Check that an element is there whenever the object that it is required in is there."""
         spelt = set(choice_names(shape.element)) or {shape.element.name}
         spelt |= {f"_{name}" for name in spelt}

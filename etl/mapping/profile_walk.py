@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 
 from etl.mapping import formulas as fm
 from etl.mapping import plan as pl
-from etl.mapping.row_tests import At
+from etl.mapping.row_tests import NodeContext
 from etl.profiles.guides import Guide
 from etl.profiles.shapes import Shape, discriminators
 from etl.profiles.structures import Profile
@@ -51,9 +51,9 @@ class ProfileWalk:
 
     def run(self) -> None:
         """Walk the whole plan."""
-        self.visit_object(self.plan.body, Shape(self.profile, self.profile.root), "", At())
+        self.visit_object(self.plan.body, Shape(self.profile, self.profile.root), "", NodeContext())
 
-    def visit_object(self, node: pl.ObjectNode, shape: Shape, path: str, at: At) -> None:
+    def visit_object(self, node: pl.ObjectNode, shape: Shape, path: str, at: NodeContext) -> None:
         """Visit the members of an object, then the object itself."""
         for key, member in node.members:
             guard: fm.Formula = True
@@ -63,7 +63,9 @@ class ProfileWalk:
             self.visit_member(key, member, shape, below, at.inside(member, guard))
         self.check_object(node, shape, path, at)
 
-    def visit_member(self, key: str, node: pl.Entry, parent: Shape, path: str, at: At) -> None:
+    def visit_member(
+        self, key: str, node: pl.Entry, parent: Shape, path: str, at: NodeContext
+    ) -> None:
         """Visit one member of an object: an element, or the extension of a primitive one."""
         shape = parent.member(key.removeprefix("_"))
         if key.startswith("_"):
@@ -77,7 +79,7 @@ class ProfileWalk:
         else:
             self.visit_value(node, shape, path, at)
 
-    def visit_list(self, node: pl.ListNode, shape: Shape, path: str, at: At) -> None:
+    def visit_list(self, node: pl.ListNode, shape: Shape, path: str, at: NodeContext) -> None:
         """Visit a list, then each entry as what it is: of a slice for sure, or of any that it may.
 
         An entry that is surely of a slice is visited as that alone.
@@ -108,7 +110,7 @@ class ProfileWalk:
             found.append(ListSlice(part, f"{path}:{part.element.slice_name}", belongs))
         return found
 
-    def visit_value(self, node: pl.Entry, shape: Shape, path: str, at: At) -> None:
+    def visit_value(self, node: pl.Entry, shape: Shape, path: str, at: NodeContext) -> None:
         """Visit one value, and what is inside it."""
         inside = self.check_value(node, shape, path, at)
         if inside is not None and isinstance(node, pl.ObjectNode):
@@ -116,13 +118,15 @@ class ProfileWalk:
 
     # -- what subclasses check ---------------------------------------------------------------
 
-    def check_object(self, node: pl.ObjectNode, shape: Shape, path: str, at: At) -> None:
+    def check_object(self, node: pl.ObjectNode, shape: Shape, path: str, at: NodeContext) -> None:
         """Check an object as a whole."""
 
     def check_extension(self, key: str, node: pl.Entry, parent: Shape, path: str) -> None:
         """Check the member with the extensions of a primitive element."""
 
-    def check_member(self, key: str, node: pl.Entry, parent: Shape, path: str, at: At) -> bool:
+    def check_member(
+        self, key: str, node: pl.Entry, parent: Shape, path: str, at: NodeContext
+    ) -> bool:
         """Check what stands under a name; return whether to visit it."""
         raise NotImplementedError
 
@@ -131,12 +135,12 @@ class ProfileWalk:
         node: pl.ListNode,
         shape: Shape,
         path: str,
-        at: At,
+        at: NodeContext,
         entries: list[ListEntry],
         slices: list[ListSlice],
     ) -> None:
         """Check a list as a whole."""
 
-    def check_value(self, node: pl.Entry, shape: Shape, path: str, at: At) -> Shape | None:
+    def check_value(self, node: pl.Entry, shape: Shape, path: str, at: NodeContext) -> Shape | None:
         """Check one value; return the shape of its members, None if they are not to be visited."""
         raise NotImplementedError

@@ -13,7 +13,7 @@ from etl.mapping.static_values import keeps_alive, static_value
 
 
 @dataclass(frozen=True, slots=True)
-class At:
+class NodeContext:
     """The place of a node in its plan.
 
     Attributes:
@@ -26,7 +26,7 @@ class At:
     guards: fm.Formula = True
     given: fm.Formula = True
 
-    def inside(self, node: Entry, guard: fm.Formula, loops: tuple[Loop, ...] = ()) -> At:
+    def inside(self, node: Entry, guard: fm.Formula, loops: tuple[Loop, ...] = ()) -> NodeContext:
         """Return where something stands that is made under one more guard, and is there.
 
         What keeps all around it alive can be taken away by guards only; anything else is there
@@ -34,15 +34,15 @@ class At:
         """
         guards = fm.all_of(self.guards, guard)
         around = guards if keeps_alive(node) else fm.all_of(self.given, guards)
-        return At((*self.loops, *loops), guards, fm.all_of(around, fm.presence(node)))
+        return NodeContext((*self.loops, *loops), guards, fm.all_of(around, fm.presence(node)))
 
-    def when(self, more: fm.Formula) -> At:
+    def when(self, more: fm.Formula) -> NodeContext:
         """Return this place under one more condition."""
         return replace(self, guards=fm.all_of(self.guards, more), given=fm.all_of(self.given, more))
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class BrokenRows:
     """Rows of one level for which a formula is true.
 
     Attributes:
@@ -55,7 +55,7 @@ class Rows:
 
 
 @dataclass(frozen=True, slots=True)
-class Numbers:
+class EntryNumbers:
     """Numbers that entries carry, each identified by the row of its loop.
 
     Attributes:
@@ -68,7 +68,7 @@ class Numbers:
 
 
 @dataclass(frozen=True, slots=True)
-class Twice:
+class RepeatedNumber:
     """A number that two entries of one row have.
 
     Attributes:
@@ -76,28 +76,28 @@ class Twice:
         loops: lead to the rows that the lists belong to.
     """
 
-    numbers: Numbers
+    numbers: EntryNumbers
     loops: tuple[Loop, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Nowhere:
+class UnlistedNumber:
     """A number that names an entry of the same resource, and no entry has it."""
 
-    named: Numbers
-    known: Numbers
+    named: EntryNumbers
+    known: EntryNumbers
 
 
 @dataclass(frozen=True, slots=True)
-class Shared:
+class SharedNumber:
     """A number that two kinds of entries of the same resource must not have in common."""
 
-    left: Numbers
-    right: Numbers
+    left: EntryNumbers
+    right: EntryNumbers
 
 
 @dataclass(frozen=True, slots=True)
-class Alone:
+class UnnamedEntry:
     """Rows that have to name one of some entries of the same resource, and do not.
 
     Attributes:
@@ -109,12 +109,12 @@ class Alone:
 
     loops: tuple[Loop, ...]
     given: fm.Formula
-    named: Numbers
-    known: Numbers
+    named: EntryNumbers
+    known: EntryNumbers
 
 
 @dataclass(frozen=True, slots=True)
-class Points:
+class DanglingReference:
     """Rows with a reference that leads to no resource of the run.
 
     Attributes:
@@ -128,7 +128,9 @@ class Points:
     reference: ex.Expr
 
 
-Test: TypeAlias = Rows | Twice | Nowhere | Shared | Alone | Points
+Test: TypeAlias = (
+    BrokenRows | RepeatedNumber | UnlistedNumber | SharedNumber | UnnamedEntry | DanglingReference
+)
 
 
 # -- of a plan's nodes -----------------------------------------------------------------------
@@ -140,19 +142,19 @@ def begins(expr: ex.Expr, text: str) -> fm.Formula:
         case ex.Constant(value=value):
             return value.startswith(text)
         case ex.Joined(parts=(ex.Constant(value=value), *_)) if len(value) >= len(text):
-            return fm.all_of(fm.there(expr), value.startswith(text))
+            return fm.all_of(fm.is_present(expr), value.startswith(text))
         case ex.ProviderReference(resource=resource, only=only):
             named = (f"{resource}/",) if only else ("Organization/", "Practitioner/")
             if not any(name.startswith(text) for name in named):
                 return False
-            return fm.there(expr) if only else fm.Begins(expr, text)
+            return fm.is_present(expr) if only else fm.Begins(expr, text)
         case ex.FirstOf(parts=(first, *rest)):
             later = begins(ex.FirstOf(tuple(rest), expr.kind), text) if rest else False
-            return fm.any_of(begins(first, text), fm.all_of(fm.no(fm.there(first)), later))
+            return fm.any_of(begins(first, text), fm.all_of(fm.negate(fm.is_present(first)), later))
         case ex.Chosen(condition=condition, then=then, otherwise=otherwise):
             return fm.any_of(
                 fm.all_of(fm.holds(condition), begins(then, text)),
-                fm.all_of(fm.no(fm.holds(condition)), begins(otherwise, text)),
+                fm.all_of(fm.negate(fm.holds(condition)), begins(otherwise, text)),
             )
         case ex.Absent() | ex.LogicalId():
             return False
@@ -166,7 +168,7 @@ def numbers(
     where: Callable[[Entry], fm.Formula] = lambda entry: True,
     loops: tuple[Loop, ...] = (),
     given: fm.Formula = True,
-) -> Numbers:
+) -> EntryNumbers:
     """Return the numbers at a path below a node.
 
     Args:
@@ -176,7 +178,7 @@ def numbers(
         loops: lead to the row that makes the node.
         given: when the node is there.
     """
-    return Numbers(tuple(_numbers(node, path, where, loops, given)))
+    return EntryNumbers(tuple(_numbers(node, path, where, loops, given)))
 
 
 def _numbers(

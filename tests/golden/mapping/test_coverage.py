@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from etl.mapping.coverage import Filled, coverage, made, misplaced_skips
+from etl.mapping.coverage import Filled, coverage, misplaced_skips, written_columns
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.profiles.structures import find_canonical, load_profile
 from tests.filled_elements import FilledElements
@@ -55,7 +55,7 @@ def test_what_mappings_are_said_to_produce_is_what_they_produce_of_full_rows(vie
         profile = find_canonical(plan.profile)
         assert profile is not None
         marked = {one.id for one in profile.must_support()}
-        written = set(made(plan, mappings.crosswalks))
+        written = set(written_columns(plan, mappings.crosswalks))
         assert written & marked == set(filled(view)[plan.profile].elements) & marked, plan.name
         assert set(filled(view)[plan.profile].elements) <= written, plan.name
 

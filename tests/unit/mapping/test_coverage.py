@@ -9,8 +9,8 @@ from etl.mapping.coverage import (
     Filled,
     as_markdown,
     coverage,
-    made,
     misplaced_skips,
+    written_columns,
 )
 from tests.unit.mapping.mappings import CROSSWALKS, EOB, PATIENT, compiled
 
@@ -75,7 +75,7 @@ def test_an_entry_is_in_each_slice_that_it_can_belong_to(code: str, slices: set[
         entry = f'{{ category: {{ coding: [ {{ system: "{system}", code: "{code}" }} ] }} }}'
         text = f"{EOB}  item:\n    - for: line in claim.lines\n      adjudication: [ {entry} ]\n"
         (plan,) = compiled(text).plans
-        found |= {name for name in made(plan, CROSSWALKS) if "adjudication:" in name}
+        found |= {name for name in written_columns(plan, CROSSWALKS) if "adjudication:" in name}
     names = {name.partition("adjudication:")[2].partition(".")[0] for name in found}
     assert names & {"adjudicationamounttype", "allowedunits"} == slices
 

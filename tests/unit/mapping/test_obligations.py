@@ -8,11 +8,11 @@ import pytest
 
 from etl.errors import MappingError
 from etl.mapping import expressions as ex
-from etl.mapping.formulas import Formula, When, all_of, any_of, no, says, there
+from etl.mapping.formulas import Formula, When, all_of, any_of, is_one_of, is_present, negate
 from etl.mapping.obligations import Obligation, obligations
 from etl.mapping.plan import CitedMark, Fixed, Leaf, ListNode, ObjectNode, Plan
 from etl.mapping.proof import never
-from etl.mapping.row_tests import At, Rows
+from etl.mapping.row_tests import BrokenRows, NodeContext
 from etl.profiles import invariants
 from tests.golden.mapping.rendering import mapping_set
 
@@ -27,17 +27,20 @@ HERE = CitedMark("mine.yaml", 7)
 @pytest.mark.parametrize(
     "formula",
     [
-        all_of(there(A), no(there(A))),
-        no(there(SURE)),
-        no(there(ex.FirstOf((A, ex.Constant("x")), ex.Kind.TEXT))),
-        all_of(there(ex.Joined((A, B))), no(there(B))),
-        all_of(says(A, "x"), says(A, "y")),
-        all_of(says(A, "x"), no(there(A))),
-        all_of(no(says(FLAG, "Y")), no(says(FLAG, "N"))),
-        all_of(there(WORD), no(there(A))),
+        all_of(is_present(A), negate(is_present(A))),
+        negate(is_present(SURE)),
+        negate(is_present(ex.FirstOf((A, ex.Constant("x")), ex.Kind.TEXT))),
+        all_of(is_present(ex.Joined((A, B))), negate(is_present(B))),
+        all_of(is_one_of(A, "x"), is_one_of(A, "y")),
+        all_of(is_one_of(A, "x"), negate(is_present(A))),
+        all_of(negate(is_one_of(FLAG, "Y")), negate(is_one_of(FLAG, "N"))),
+        all_of(is_present(WORD), negate(is_present(A))),
         all_of(When(ex.IsPresent(A)), When(ex.Not(ex.IsPresent(A)))),
-        all_of(no(there(ex.Chosen(ex.IsPresent(A), A, ex.Constant("x"), ex.Kind.TEXT)))),
-        all_of(When(ex.OneOf(A, ("x",), negated=True)), any_of(says(A, "x"), no(there(A)))),
+        all_of(negate(is_present(ex.Chosen(ex.IsPresent(A), A, ex.Constant("x"), ex.Kind.TEXT)))),
+        all_of(
+            When(ex.OneOf(A, ("x",), negated=True)),
+            any_of(is_one_of(A, "x"), negate(is_present(A))),
+        ),
     ],
 )
 def test_what_no_row_can_do_is_proved(formula: Formula) -> None:
@@ -48,14 +51,14 @@ def test_what_no_row_can_do_is_proved(formula: Formula) -> None:
     "formula",
     [
         True,
-        there(A),
-        no(there(A)),
-        no(there(ex.FirstOf((A, B), ex.Kind.TEXT))),
-        all_of(there(A), no(there(ex.Joined((A, B))))),
-        all_of(no(says(A, "x")), no(says(A, "y"))),
-        all_of(there(A), no(there(WORD))),
-        all_of(says(FLAG, "Y"), no(says(A, "Y"))),
-        no(there(ex.Chosen(ex.IsPresent(A), A, B, ex.Kind.TEXT))),
+        is_present(A),
+        negate(is_present(A)),
+        negate(is_present(ex.FirstOf((A, B), ex.Kind.TEXT))),
+        all_of(is_present(A), negate(is_present(ex.Joined((A, B))))),
+        all_of(negate(is_one_of(A, "x")), negate(is_one_of(A, "y"))),
+        all_of(is_present(A), negate(is_present(WORD))),
+        all_of(is_one_of(FLAG, "Y"), negate(is_one_of(A, "Y"))),
+        negate(is_present(ex.Chosen(ex.IsPresent(A), A, B, ex.Kind.TEXT))),
         When(ex.OneOf(A, ("x",), negated=True)),
     ],
 )
@@ -64,7 +67,7 @@ def test_what_some_row_can_do_is_not_proved(formula: Formula) -> None:
 
 
 def test_what_the_whole_mapping_says_of_its_rows_counts() -> None:
-    assert never(no(says(A, "x", "y")), ex.OneOf(A, ("x",)))
+    assert never(negate(is_one_of(A, "x", "y")), ex.OneOf(A, ("x",)))
 
 
 def test_a_list_with_an_entry_of_constants_does_not_keep_alone_what_is_around_it() -> None:
@@ -73,10 +76,10 @@ def test_a_list_with_an_entry_of_constants_does_not_keep_alone_what_is_around_it
     of_a_column = ObjectNode((("valueString", Leaf(A, weak=False, place=HERE)),), HERE)
     entries = ListNode((of_constants, of_a_column), HERE)
     around = ObjectNode((("url", Fixed('"race"', HERE)), ("extension", entries)), HERE)
-    listed = At().inside(around, True).inside(entries, True)
-    assert listed.given == there(A)
-    assert listed.inside(of_constants, True).given == there(A)
-    assert listed.inside(of_a_column, True).given == there(A)
+    listed = NodeContext().inside(around, True).inside(entries, True)
+    assert listed.given == is_present(A)
+    assert listed.inside(of_constants, True).given == is_present(A)
+    assert listed.inside(of_a_column, True).given == is_present(A)
 
 
 def plan_of(name: str) -> Plan:
@@ -99,7 +102,7 @@ def test_a_default_proves_and_a_column_leaves_it_to_the_rows() -> None:
     oral = {(one.rule, one.what): one for one in found(plan_of("eob-oral"))}
     assert oral["c4bb.oral.status", "required"].proved
     status = oral["c4bb.oral.adjudication:renderingnetworkstatus", "required"]
-    assert isinstance(status.test, Rows)
+    assert isinstance(status.test, BrokenRows)
     assert status.place.file == "eob-oral.yaml"
     assert oral["dom-6", "invariant"].listed
 
@@ -109,7 +112,7 @@ def test_an_element_that_is_left_out_is_found_in_every_row() -> None:
     members = tuple(one for one in plan.body.members if one[0] != "status")
     spoilt = replace(plan, body=replace(plan.body, members=members))
     (one,) = [one for one in found(spoilt) if one.rule == "c4bb.oral.status"]
-    assert one.test == Rows((), True)
+    assert one.test == BrokenRows((), True)
 
 
 def test_an_invariant_that_nobody_can_check_is_a_mistake_of_the_mapping(
