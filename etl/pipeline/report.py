@@ -37,7 +37,7 @@ from etl.pipeline.suites import RanSuites, run_stage, sample_of
 from etl.pipeline.totals import counted_coverage
 from etl.pipeline.unit import REJECTED
 from etl.quality.quarantine import quarantine_csv, reasons
-from etl.quality.suites.expectations import SuiteResult
+from etl.quality.suites.plan import SuiteResult
 from etl.quality.totals.directory import directory_quality
 from etl.quality.totals.limits import REJECTION_LIMITS, refusal
 from etl.reports import report_values as values

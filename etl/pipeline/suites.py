@@ -23,14 +23,13 @@ from etl.pipeline.process import ProcessedExtract
 from etl.pipeline.progress import StageAdvanced, StageBegan
 from etl.publish.kept_objects import MEMORY, ObjectRef, checked, put_by_content
 from etl.quality.suites.expectations import (
-    ExpectationResult,
-    SuiteResult,
     SuiteRun,
     due,
     run_suite,
     run_suites,
     suite_digests,
 )
+from etl.quality.suites.plan import ExpectationResult, SuiteResult
 from etl.quality.suites.rows import SuiteRows
 from etl.quality.suites.sample import Sample, Share
 from etl.sources import Emit

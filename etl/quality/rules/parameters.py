@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,9 +16,6 @@ from etl.documents.models import LISTED, NOT_EMPTY, Check, Location, Mistake, Ra
 from etl.documents.nearest import nearest
 from etl.model.canonical_tables import DIRECTORY_TABLES, TABLES, FieldType
 from etl.model.crosswalks import Crosswalk
-
-if TYPE_CHECKING:
-    from etl.quality.rules.kind import RuleKind
 
 PARENT_KEYS: Final = MappingProxyType(
     {
@@ -43,13 +40,13 @@ class RuleNames:
         crosswalks: all by name.
         every: the tables that `*` stands for.
         tables: the rule's, as far as they are read.
-        kind: its kind, as far as it is read.
+        kind: its `RuleKind`, as far as it is read.
     """
 
     crosswalks: Mapping[str, Crosswalk]
     every: tuple[str, ...] = tuple(TABLES)
     tables: tuple[str, ...] = ()
-    kind: type[RuleKind] | None = None
+    kind: type[Any] | None = None
 
 
 def hyphened(name: str) -> str:

@@ -18,56 +18,11 @@ import pyarrow as pa
 from etl.model.canonical_tables import TABLES
 from etl.quality.suites import library
 from etl.quality.suites.pages import write_pages
-from etl.quality.suites.plan import Suite, Wanted
+from etl.quality.suites.plan import ExpectationResult, Suite, SuiteResult, Wanted
 from etl.quality.suites.rows import SuiteRows
 
 RESULT_FORMAT: Final[Mapping[str, Any]] = {"result_format": "BASIC", "partial_unexpected_count": 0}
 """Counts and percentages, and not one sample of what failed."""
-
-
-@dataclass(frozen=True, slots=True)
-class ExpectationResult:
-    """Result of one expectation.
-
-    Attributes:
-        rule: id of the rule behind it.
-        severity: the rule's.
-        says: what the rule says.
-        columns: of the expectation, joined by `, `.
-        expectation: its name in Great Expectations, such as `expect_column_values_to_be_in_set`.
-        values: how many values or rows it looked at.
-        unexpected: how many of them fail.
-    """
-
-    rule: str
-    severity: str
-    says: str
-    columns: str
-    expectation: str
-    values: int
-    unexpected: int
-
-
-@dataclass(frozen=True, slots=True)
-class SuiteResult:
-    """Result of one table's suite.
-
-    Attributes:
-        table: the table.
-        digest: of the rows that the suite checked, and of the library (`SuiteRows.digest`).
-        covered: how many they are.
-        expectations: in the order of the rule book.
-    """
-
-    table: str
-    digest: str
-    covered: int
-    expectations: tuple[ExpectationResult, ...]
-
-    @property
-    def passed(self) -> int:
-        """Count of expectations that hold for every checked row."""
-        return sum(not expectation.unexpected for expectation in self.expectations)
 
 
 @dataclass(frozen=True, slots=True)

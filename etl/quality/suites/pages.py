@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import jinja2
 
-if TYPE_CHECKING:
-    from etl.quality.suites.expectations import SuiteResult
+from etl.quality.suites.plan import SuiteResult
 
 POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 """Content security policy of every page: styles that are written in the page, and nothing else."""

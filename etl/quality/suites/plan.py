@@ -1,4 +1,4 @@
-"""Suites of expectations, planned from the rule book: there is no second list of rules.
+"""Suites of expectations, planned from the rule book, and their results.
 
 A suite holds the rules that Great Expectations can check by itself (not null, regex, in set,
 unique, pair of dates), column by column, as a second opinion by other code. The other rules are
@@ -50,6 +50,51 @@ class Suite:
     table: str
     wanted: tuple[Wanted, ...]
     texts: Mapping[str, tuple[str, bool]]
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectationResult:
+    """Result of one expectation.
+
+    Attributes:
+        rule: id of the rule behind it.
+        severity: the rule's.
+        says: what the rule says.
+        columns: of the expectation, joined by `, `.
+        expectation: its name in Great Expectations, such as `expect_column_values_to_be_in_set`.
+        values: how many values or rows it looked at.
+        unexpected: how many of them fail.
+    """
+
+    rule: str
+    severity: str
+    says: str
+    columns: str
+    expectation: str
+    values: int
+    unexpected: int
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteResult:
+    """Result of one table's suite.
+
+    Attributes:
+        table: the table.
+        digest: of the rows that the suite checked, and of the library (`SuiteRows.digest`).
+        covered: how many they are.
+        expectations: in the order of the rule book.
+    """
+
+    table: str
+    digest: str
+    covered: int
+    expectations: tuple[ExpectationResult, ...]
+
+    @property
+    def passed(self) -> int:
+        """Count of expectations that hold for every checked row."""
+        return sum(not expectation.unexpected for expectation in self.expectations)
 
 
 def plan_suite(book: RuleBook, table: str) -> Suite:
