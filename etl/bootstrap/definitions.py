@@ -212,6 +212,30 @@ def _layouts(files: Files, crosswalks: Mapping[str, Crosswalk]) -> tuple[Layout,
     return tuple(read_layout(each.text, each.file, own, texts) for each in texts.values())
 
 
+def read_own_layout(text: str, file: str, definitions: Definitions) -> Layout:
+    """Return the layout of a text, with the known layouts and crosswalks.
+
+    Raises:
+        MappingError: it has mistakes.
+    """
+    crosswalks = {
+        name.removeprefix(_OF_LAYOUTS): crosswalk
+        for name, crosswalk in definitions.crosswalks.items()
+        if name.startswith(_OF_LAYOUTS)
+    }
+    bases = {each.name: LayoutText(each.file, each.text) for each in definitions.layouts}
+    return read_layout(text, file, crosswalks, bases)
+
+
+def mistakes_of(text: str, file: str, definitions: Definitions) -> tuple[MappingError, ...]:
+    """Return the errors of a layout; empty where it is valid."""
+    try:
+        read_own_layout(text, file, definitions)
+    except MappingError as error:
+        return error.every
+    return ()
+
+
 def _fingerprint(
     settings: Settings, files: Mapping[str, Files], crosswalks: Mapping[str, Crosswalk], view: str
 ) -> str:

@@ -10,10 +10,9 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from etl.bootstrap.definitions import load_definitions, mapping_roots
+from etl.bootstrap.definitions import load_definitions, mapping_roots, mistakes_of
 from etl.bootstrap.extracts import extract_files
 from etl.bootstrap.mappings import read_folder
-from etl.cli.layouts import mistakes_of
 from etl.cli.options import json_option, print_json, write_file
 from etl.doctor.drafting import LayoutDraft, can_be_drafted
 from etl.doctor.elements import read_elements

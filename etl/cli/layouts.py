@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
 
 import click
 
-from etl.bootstrap.definitions import load_definitions
+from etl.bootstrap.definitions import load_definitions, mistakes_of, read_own_layout
 from etl.bootstrap.extracts import sql_layouts
 from etl.bootstrap.mappings import shipped
 from etl.cli import options
 from etl.documents.nearest import nearest
-from etl.errors import DataRejected, MappingError, MappingErrors, UsageError
+from etl.errors import DataRejected, MappingErrors, UsageError
 from etl.pipeline.definitions import Definitions
 from etl.reports.summary import counted
-from etl.sources import CANONICAL_LAYOUTS, Layout, LayoutText, layout_samples, read_layout
+from etl.sources import CANONICAL_LAYOUTS, Layout, LayoutText, layout_samples
 from etl.sources.extract_files import FolderFiles
 from etl.sources.extract_tables import read_tables
 from etl.sources.sql_extract import DEFINITION, check, read_sql_extract, read_sql_layout
-
-_OF_LAYOUTS: Final = "layouts/"
 
 
 def known_layout(name: str, definitions: Definitions) -> Layout:
@@ -49,7 +46,7 @@ def named_or_read(layout: str, definitions: Definitions) -> Layout:
     """
     path = Path(layout)
     if path.suffix in (".yaml", ".yml") or path.exists():
-        return _read(layout_text(path), str(path), definitions)
+        return read_own_layout(layout_text(path), str(path), definitions)
     return known_layout(layout, definitions)
 
 
@@ -67,15 +64,6 @@ def layout_text(path: Path) -> str:
         raise UsageError(f"{path} is not UTF-8 at byte {error.start + 1}") from None
 
 
-def mistakes_of(text: str, file: str, definitions: Definitions) -> tuple[MappingError, ...]:
-    """Return the errors of a layout; empty where it is valid."""
-    try:
-        _read(text, file, definitions)
-    except MappingError as error:
-        return error.every
-    return ()
-
-
 def unread_by_queries(path: Path) -> tuple[str, ...]:
     """Check the queries of an `extract.toml` by the files beside it; return files not read.
 
@@ -89,16 +77,6 @@ def unread_by_queries(path: Path) -> tuple[str, ...]:
     if not tables.tables:
         raise UsageError(f"{path} has no [tables], so there is no query to check")
     return check(read_sql_extract(files, path.name, tables), files)
-
-
-def _read(text: str, file: str, definitions: Definitions) -> Layout:
-    crosswalks = {
-        name.removeprefix(_OF_LAYOUTS): crosswalk
-        for name, crosswalk in definitions.crosswalks.items()
-        if name.startswith(_OF_LAYOUTS)
-    }
-    bases = {each.name: LayoutText(each.file, each.text) for each in definitions.layouts}
-    return read_layout(text, file, crosswalks, bases)
 
 
 _PLACE = ("finding", "table", "place")
