@@ -21,7 +21,7 @@ def written(folder: Path, heading: str) -> Path:
     return folder
 
 
-def test_the_files_of_the_sql_tutorial_are_published_by_its_queries(tmp_path: Path) -> None:
+def test_the_files_of_the_sql_tutorial_are_published_by_its_queries(tmp_path):
     folder = written(tmp_path, "## SQL")
     assert "no mistakes" in done(cpcds("layouts", "check", folder / "extract.toml")).out
     called = cpcds("validate", folder / "extract.toml", "--report", tmp_path / "r", "--json")
@@ -34,7 +34,7 @@ def test_the_files_of_the_sql_tutorial_are_published_by_its_queries(tmp_path: Pa
     assert counts["claim_diagnosis"] == (3, 0)
 
 
-def test_the_mistake_that_the_sql_tutorial_shows_is_what_the_check_says(tmp_path: Path) -> None:
+def test_the_mistake_that_the_sql_tutorial_shows_is_what_the_check_says(tmp_path):
     folder = written(tmp_path, "## SQL")
     path = folder / "sql/claim.sql"
     text = path.read_text().replace("Service, '%m/%d/%Y')::date", "Servic, '%m/%d/%Y')::date")
@@ -44,7 +44,7 @@ def test_the_mistake_that_the_sql_tutorial_shows_is_what_the_check_says(tmp_path
     assert " ".join(shown.split()) in said
 
 
-def test_the_layout_of_the_example_reads_its_files(tmp_path: Path) -> None:
+def test_the_layout_of_the_example_reads_its_files(tmp_path):
     folder = written(tmp_path, "## An example")
     done(cpcds("--mappings", folder, "layouts", "test", folder / "acme.yaml", "--write"))
     rows = [json.loads(line) for line in (folder / "acme/expected.ndjson").read_text().splitlines()]

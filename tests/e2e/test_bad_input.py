@@ -185,9 +185,9 @@ def test_a_configuration_file_that_is_not_utf_8_is_named(small, tmp_path):
 
 
 def test_a_wrong_environment_variable_is_named_as_such(small, tmp_path):
-    called = call("run", small, tmp_path / "out", CPCDS_RUN__WORKERS="some")
+    called = call("run", small, tmp_path / "out", CPCDS_RUN__PARTITION_ROWS="some")
     assert called.code == 3
-    assert "CPCDS_RUN__WORKERS" in called.sentence
+    assert "CPCDS_RUN__PARTITION_ROWS" in called.sentence
 
 
 def test_a_folder_of_the_users_own_is_not_taken_for_an_old_report(small, tmp_path):

@@ -230,7 +230,7 @@ def stated_by_file(extract: Path) -> Counter[tuple[str, str, str]]:
     return found
 
 
-def test_an_adjustment_left_out_counts_where_the_adjustments_of_its_line_do(tmp_path: Path) -> None:
+def test_an_adjustment_left_out_counts_where_the_adjustments_of_its_line_do(tmp_path):
     """Those of a line count under the file of the first, whichever files they are in."""
     extract = tmp_path / "extract"
     write_extract(extract, Spec(30, seed=5, since=date(2022, 1, 1)))

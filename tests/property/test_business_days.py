@@ -26,7 +26,7 @@ def walked(adjudicated: date, visible: date) -> int:
 
 
 @given(DAYS, st.integers(-30, 200))
-def test_business_days_are_those_that_a_calendar_is_walked_through(day: date, more: int) -> None:
+def test_business_days_are_those_that_a_calendar_is_walked_through(day, more):
     visible = day + timedelta(days=more)
     (found,) = business_days(np.array([day], dtype="datetime64[D]"), visible)
     assert found == walked(day, visible)
@@ -43,14 +43,12 @@ def test_business_days_are_those_that_a_calendar_is_walked_through(day: date, mo
         ("2026-05-04", "2026-05-04", 0),  # the same day
     ],
 )
-def test_weekends_and_federal_holidays_do_not_count(
-    adjudicated: str, visible: str, days: int
-) -> None:
+def test_weekends_and_federal_holidays_do_not_count(adjudicated, visible, days):
     found = business_days(np.array([adjudicated], "datetime64[D]"), date.fromisoformat(visible))
     assert found.tolist() == [days]
 
 
-def test_late_claims_are_named_by_their_place() -> None:
+def test_late_claims_are_named_by_their_place():
     found = delays(
         np.array(["2026-03-06", "", "2026-03-09"], dtype=object),
         np.array([[0, 2], [0, 3], [1, 4]]),
@@ -60,6 +58,6 @@ def test_late_claims_are_named_by_their_place() -> None:
     assert found.late == ((0, 2, 2),)
 
 
-def test_a_percentile_is_the_fewest_days_within_which_that_share_was_visible() -> None:
+def test_a_percentile_is_the_fewest_days_within_which_that_share_was_visible():
     days = Counter({0: 90, 1: 5, 7: 5})
     assert [percentile(days, share) for share in (50, 90, 95, 96, 100)] == [0, 0, 1, 7, 7]

@@ -55,7 +55,7 @@ def added(name: str, known: list[Json]) -> list[Json]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_rows_become_these_resources(name: str, shared: list[Json]) -> None:
+def test_rows_become_these_resources(name, shared):
     expected = json.loads((CASES / name / "expected.json").read_text("utf-8"))
     assert expected
     assert added(name, shared) == expected

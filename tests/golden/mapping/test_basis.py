@@ -79,7 +79,7 @@ ROWS: Final = pytest.mark.parametrize("shape", [lambda rows: rows, without_line_
 
 
 @ROWS
-def test_no_amount_of_the_rows_is_in_a_resource_or_in_the_search_index(shape: Any) -> None:
+def test_no_amount_of_the_rows_is_in_a_resource_or_in_the_search_index(shape):
     rows, amounts = odd_amounts(shape(everything()))
     assert len(amounts) > 100
     financial: set[Decimal] = set()
@@ -92,7 +92,7 @@ def test_no_amount_of_the_rows_is_in_a_resource_or_in_the_search_index(shape: An
 
 @ROWS
 @pytest.mark.parametrize("seed", range(4))
-def test_nothing_that_names_money_is_in_a_resource(shape: Any, seed: int) -> None:
+def test_nothing_that_names_money_is_in_a_resource(shape, seed):
     rows = thinned(shape(everything()), random.Random(seed)) if seed else shape(everything())
     made = resources(rows, view="basis")
     assert {one["resourceType"] for one in made} >= {"ExplanationOfBenefit"}
@@ -140,7 +140,7 @@ def claims(rows: AllRows, view: str) -> list[Any]:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_all_else_stays_as_it_is_in_the_financial_view_its_id_too(seed: int) -> None:
+def test_all_else_stays_as_it_is_in_the_financial_view_its_id_too(seed):
     """Where lines have amounts: else the financial view moves what lines say to the header."""
     rows = thinned(everything(), random.Random(seed)) if seed else everything()
     for row in rows["claim_line"]:
@@ -153,7 +153,7 @@ def ordered(resource: Any) -> str:
     return json.dumps(resource, sort_keys=True, default=str)
 
 
-def test_reasons_of_institutional_lines_stay_on_the_line_whether_or_not_it_has_amounts() -> None:
+def test_reasons_of_institutional_lines_stay_on_the_line_whether_or_not_it_has_amounts():
     """Where they stood would tell whether there were amounts."""
     rows = everything()
     with_amounts, without = claims(rows, "basis"), claims(without_line_amounts(rows), "basis")
@@ -168,7 +168,7 @@ def test_reasons_of_institutional_lines_stay_on_the_line_whether_or_not_it_has_a
     assert ("institutional", "allowedunits") in kinds
 
 
-def test_every_other_resource_is_the_same() -> None:
+def test_every_other_resource_is_the_same():
     rows = everything()
     financial, basis = (
         [*(one for one in resources(rows, view=view) if "total" not in one and "use" not in one)]
@@ -179,12 +179,12 @@ def test_every_other_resource_is_the_same() -> None:
 
 
 @ROWS
-def test_full_rows_become_conforming_basis_claims(shape: Any) -> None:
+def test_full_rows_become_conforming_basis_claims(shape):
     assert errors(shape(everything()), "basis") == []
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_whatever_is_left_of_the_rows_they_become_conforming_basis_claims(seed: int) -> None:
+def test_whatever_is_left_of_the_rows_they_become_conforming_basis_claims(seed):
     assert errors(thinned(everything(), random.Random(seed)), "basis") == []
 
 
@@ -196,11 +196,11 @@ def test_whatever_is_left_of_the_rows_they_become_conforming_basis_claims(seed: 
         *(pytest.param(seed, marks=pytest.mark.long) for seed in range(16, 100)),
     ],
 )
-def test_however_much_is_left_they_become_conforming_basis_claims(seed: int) -> None:
+def test_however_much_is_left_they_become_conforming_basis_claims(seed):
     assert errors(thinned(everything(), random.Random(seed)), "basis") == []
 
 
-def test_a_financial_profile_asks_for_all_that_its_basis_profile_asks_for() -> None:
+def test_a_financial_profile_asks_for_all_that_its_basis_profile_asks_for():
     """So that a view may take away what the one adds, and nothing else."""
     for kind in ("Inpatient-Institutional", "Outpatient-Institutional", "Pharmacy", "Oral"):
         basis = load_profile(f"C4BB-ExplanationOfBenefit-{kind}-Basis")

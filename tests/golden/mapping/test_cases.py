@@ -44,7 +44,7 @@ def by_name(lines: list[str]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("name", "view"), VIEWED)
-def test_a_case_becomes_the_resources_that_are_expected(name: str, view: str) -> None:
+def test_a_case_becomes_the_resources_that_are_expected(name, view):
     expected = by_name((CASES / name / FILES[view]).read_text("utf-8").splitlines())
     made = by_name(added(name, view))
     assert list(made) == list(expected)
@@ -57,7 +57,7 @@ def test_a_case_becomes_the_resources_that_are_expected(name: str, view: str) ->
     assert made == expected, "the order of a list differs"
 
 
-def test_a_claim_of_each_profile_is_expected_in_the_basis_view() -> None:
+def test_a_claim_of_each_profile_is_expected_in_the_basis_view():
     profiles = {
         resource["meta"]["profile"][0].rpartition("/")[2]
         for name, view in VIEWED
@@ -71,7 +71,7 @@ def test_a_claim_of_each_profile_is_expected_in_the_basis_view() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_case_says_what_it_is_for(name: str) -> None:
+def test_a_case_says_what_it_is_for(name):
     assert len((CASES / name / "reason.txt").read_text("utf-8").splitlines()) == 1
 
 

@@ -33,16 +33,16 @@ def errors(rows: AllRows, view: str = "financial") -> list[str]:
     return told
 
 
-def test_the_rows_of_everything_fill_every_column() -> None:
+def test_the_rows_of_everything_fill_every_column():
     assert unfilled(everything()) == []
 
 
-def test_full_rows_become_conforming_resources() -> None:
+def test_full_rows_become_conforming_resources():
     assert errors(everything()) == []
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_whatever_is_left_of_the_rows_they_become_conforming_resources(seed: int) -> None:
+def test_whatever_is_left_of_the_rows_they_become_conforming_resources(seed):
     _assert_conforming(seed)
 
 
@@ -54,7 +54,7 @@ def test_whatever_is_left_of_the_rows_they_become_conforming_resources(seed: int
         *(pytest.param(seed, marks=pytest.mark.long) for seed in range(32, 200)),
     ],
 )
-def test_however_much_is_left_of_the_rows_they_become_conforming_resources(seed: int) -> None:
+def test_however_much_is_left_of_the_rows_they_become_conforming_resources(seed):
     _assert_conforming(seed)
 
 

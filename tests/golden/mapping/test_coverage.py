@@ -35,7 +35,7 @@ def filled(view: str) -> dict[str, Filled]:
 
 
 @VIEWS
-def test_every_must_support_element_is_produced_of_full_rows_or_cannot_be(view: str) -> None:
+def test_every_must_support_element_is_produced_of_full_rows_or_cannot_be(view):
     mappings = mapping_set(view=view)
     found = coverage(mappings.plans, mappings.crosswalks, filled(view))
     assert len(found) == 12
@@ -47,7 +47,7 @@ def test_every_must_support_element_is_produced_of_full_rows_or_cannot_be(view: 
 
 
 @VIEWS
-def test_what_mappings_are_said_to_produce_is_what_they_produce_of_full_rows(view: str) -> None:
+def test_what_mappings_are_said_to_produce_is_what_they_produce_of_full_rows(view):
     """In both directions: nothing is claimed that no row can fill, and nothing overlooked."""
     mappings = mapping_set(view=view)
     assert len(mappings.plans) == 12
@@ -61,7 +61,7 @@ def test_what_mappings_are_said_to_produce_is_what_they_produce_of_full_rows(vie
 
 
 @VIEWS
-def test_what_cannot_be_has_a_reason_and_no_skip_is_out_of_place(view: str) -> None:
+def test_what_cannot_be_has_a_reason_and_no_skip_is_out_of_place(view):
     mappings = mapping_set(view=view)
     assert [
         one for plan in mappings.plans for one in misplaced_skips(plan, mappings.crosswalks)
@@ -82,7 +82,7 @@ def test_what_cannot_be_has_a_reason_and_no_skip_is_out_of_place(view: str) -> N
     }
 
 
-def test_columns_are_named_as_the_layout_names_them() -> None:
+def test_columns_are_named_as_the_layout_names_them():
     mappings = mapping_set()
     by_id = {
         each.element: each.columns
@@ -98,7 +98,7 @@ def test_columns_are_named_as_the_layout_names_them() -> None:
 
 @pytest.mark.shared
 @pytest.mark.skipif(not GUIDE.is_file(), reason="the guide's list is not beside the project")
-def test_the_facts_mark_what_the_guides_list_marks() -> None:
+def test_the_facts_mark_what_the_guides_list_marks():
     theirs: dict[str, set[str]] = defaultdict(set)
     with GUIDE.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):

@@ -241,9 +241,7 @@ def listed_in(name: str) -> dict[Difference, int]:
         ("basis", "differences-basis.csv", 10),
     ],
 )
-def test_our_resources_differ_from_the_guides_examples_in_what_is_listed_only(
-    view: str, list_of: str, count: int
-) -> None:
+def test_our_resources_differ_from_the_guides_examples_in_what_is_listed_only(view, list_of, count):
     listed = listed_in(list_of)
     made = ours(view)
     assert len(made) == count
@@ -253,7 +251,7 @@ def test_our_resources_differ_from_the_guides_examples_in_what_is_listed_only(
 
 
 @pytest.mark.slow
-def test_the_whole_program_makes_of_the_examples_what_the_mappings_do(tmp_path: Path) -> None:
+def test_the_whole_program_makes_of_the_examples_what_the_mappings_do(tmp_path):
     """No rule takes out, and nothing derives, what the examples state: NPIs, totals, statuses."""
     listed = listed_in("differences.csv")
     made = converted(tmp_path)
@@ -263,7 +261,7 @@ def test_the_whole_program_makes_of_the_examples_what_the_mappings_do(tmp_path: 
     assert dict(found) == listed
 
 
-def test_what_is_added_to_the_examples_is_a_payers_id_and_amounts_stated_for_the_claim() -> None:
+def test_what_is_added_to_the_examples_is_a_payers_id_and_amounts_stated_for_the_claim():
     """A claim's amounts are those of its header and its total; the examples have some in one."""
     listed = listed_in("differences.csv")
     added = {

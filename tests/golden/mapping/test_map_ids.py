@@ -48,7 +48,7 @@ def missing(wanted: dict[str, set[int]], view: str) -> dict[str, list[int]]:
 
 
 @VIEWS
-def test_every_map_id_that_a_profile_cites_is_in_the_dictionary(view: str) -> None:
+def test_every_map_id_that_a_profile_cites_is_in_the_dictionary(view):
     by_profile = {
         plan.profile.rpartition("/")[2].partition("|")[0]: plan.name for plan in mapping_set().plans
     }
@@ -62,7 +62,7 @@ def test_every_map_id_that_a_profile_cites_is_in_the_dictionary(view: str) -> No
 @VIEWS
 @pytest.mark.shared
 @pytest.mark.skipif(not INDEX.is_file(), reason="the guide's index is not beside the project")
-def test_every_map_id_of_the_guides_index_is_in_the_dictionary(view: str) -> None:
+def test_every_map_id_of_the_guides_index_is_in_the_dictionary(view):
     wanted: dict[str, set[int]] = defaultdict(set)
     with INDEX.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):

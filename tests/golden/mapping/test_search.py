@@ -41,7 +41,7 @@ def searched(claim: dict[str, str], *lines: dict[str, str]) -> dict[str, list[st
     raise AssertionError("no claim came out")
 
 
-def test_a_claim_is_found_by_its_period_and_by_each_line() -> None:
+def test_a_claim_is_found_by_its_period_and_by_each_line():
     found = searched(
         {"statement_from_date": "2024-05-01", "statement_thru_date": "2024-05-31"},
         {"service_from_date": "2024-05-02"},
@@ -52,7 +52,7 @@ def test_a_claim_is_found_by_its_period_and_by_each_line() -> None:
     assert found["billable-period-start"] == ["2024-05-01"]
 
 
-def test_a_period_without_a_usable_end_is_open() -> None:
+def test_a_period_without_a_usable_end_is_open():
     without = {"statement_from_date": "2024-05-01"}
     wrong = {**without, "statement_thru_date": "2024-04-01"}
     line = {"service_from_date": "2024-05-02"}
@@ -60,7 +60,7 @@ def test_a_period_without_a_usable_end_is_open() -> None:
     assert searched(wrong, line)["service-date"] == ["2024-05-01/", "2024-05-02"]
 
 
-def test_a_claim_is_found_by_what_it_refers_to() -> None:
+def test_a_claim_is_found_by_what_it_refers_to():
     found = searched({"statement_from_date": "2024-05-01"}, {"service_from_date": "2024-05-02"})
     assert found["care-team"] == found["care-team resource"]
     assert found["patient"] == found["patient resource"]
@@ -69,7 +69,7 @@ def test_a_claim_is_found_by_what_it_refers_to() -> None:
     assert "provider" not in found or found["provider"] == []
 
 
-def test_the_directory_is_found_by_every_identifier_and_name_that_is_published() -> None:
+def test_the_directory_is_found_by_every_identifier_and_name_that_is_published():
     rows = {
         **PEOPLE,
         "organization": [

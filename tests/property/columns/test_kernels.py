@@ -46,7 +46,7 @@ odd_text = st.text(max_size=11) | st.text("0123456789-/T ", min_size=8, max_size
 @example(["20200230", "2020-02-29", "2021-02-29", "1900-02-29", "2000-02-29", None])
 @example(["0000-01-01", "0001-01-01", "9999-12-31", "2020-13-01", "2020-00-10", "2020-01-00"])
 @example(["\uff12\uff10\uff12\uff100101", "2020-0101", "202001-01", "2020-01-01 ", ""])
-def test_dates_agree_with_the_calendar(cells: list[str | None]) -> None:
+def test_dates_agree_with_the_calendar(cells):
     got = dates.read_dates(column(cells))
     want = [None if cell is None else one_date(cell) for cell in cells]
     assert got.values.to_pylist() == want
@@ -91,7 +91,7 @@ instants = st.tuples(
 
 @given(cells_of(instants | near_dates | odd_text))
 @example(["2020-02-30T10:00:00Z", "2020-02-29T23:59:60.5+14:00", "20200131", "2020-01-01T10:00:00"])
-def test_timestamps_keep_their_shape_and_name_a_day(cells: list[str | None]) -> None:
+def test_timestamps_keep_their_shape_and_name_a_day(cells):
     got = dates.read_timestamps(column(cells))
     want = [None if cell is None else one_timestamp(cell) for cell in cells]
     assert got.values.to_pylist() == want
@@ -136,7 +136,7 @@ near_numbers = st.tuples(
 @example(["-0.00", "-0", "007.50", ".5", "5.", ".", "-", "", "1.230", "1.234", "0.001", "-.05"])
 @example(["9999999999999.99", "10000000000000.00", "1,234.50", "(12.50)", "1e3", "+5", "\u0967.00"])
 @example(["1.00", "-12.34", "0.10", "-0.01"])
-def test_amounts_are_exact_to_the_cent_or_bad(cells: list[str | None]) -> None:
+def test_amounts_are_exact_to_the_cent_or_bad(cells):
     got = numbers.read_money(column(cells))
     want = [None if cell is None else one_amount(cell) for cell in cells]
     assert got.values.to_pylist() == want
@@ -150,7 +150,7 @@ def test_amounts_are_exact_to_the_cent_or_bad(cells: list[str | None]) -> None:
 
 @given(cells_of(near_numbers))
 @example(["1.234", "1.230", "abc", "12345678901234.567"])
-def test_too_fine_an_amount_is_told_from_no_amount(cells: list[str | None]) -> None:
+def test_too_fine_an_amount_is_told_from_no_amount(cells):
     got = numbers.read_money(column(cells))
     for cell, fine in zip(cells, got.fine_grained.tolist(), strict=True):
         number = None if cell is None else one_number(cell)
@@ -174,7 +174,7 @@ def one_decimal(text: str) -> str | None:
 
 @given(cells_of(near_numbers))
 @example(["1.50", "007", ".5", "5.", "-0.0", "123456789012345678", "1234567890123456789"])
-def test_decimals_keep_their_precision(cells: list[str | None]) -> None:
+def test_decimals_keep_their_precision(cells):
     got = numbers.read_decimals(column(cells))
     assert got.values.to_pylist() == [None if cell is None else one_decimal(cell) for cell in cells]
 
@@ -188,7 +188,7 @@ def one_integer(text: str) -> str | None:
 
 @given(cells_of(near_numbers))
 @example(["30.0", "030", "-5", "2147483647", "2147483648", "1.5", "-0", "30.", ".0"])
-def test_integers_fit_in_32_bits_or_are_bad(cells: list[str | None]) -> None:
+def test_integers_fit_in_32_bits_or_are_bad(cells):
     got = numbers.read_integers(column(cells))
     assert got.values.to_pylist() == [None if cell is None else one_integer(cell) for cell in cells]
     assert numbers.integers(got.values).tolist() == [
@@ -197,7 +197,7 @@ def test_integers_fit_in_32_bits_or_are_bad(cells: list[str | None]) -> None:
 
 
 @given(st.integers(-(10**17), 10**17))
-def test_cents_read_back_as_the_amount_they_were(amount: int) -> None:
+def test_cents_read_back_as_the_amount_they_were(amount):
     assert Decimal(numbers.cents_text(amount)) * 100 == amount
 
 
@@ -205,7 +205,7 @@ def test_cents_read_back_as_the_amount_they_were(amount: int) -> None:
 
 
 @given(cells_of(st.sampled_from(["Y", "n", "Yes", "TRUE", "0", "1", "F", "maybe", "2", ""])))
-def test_flags_are_yes_or_no(cells: list[str | None]) -> None:
+def test_flags_are_yes_or_no(cells):
     got = codes.read_flags(column(cells))
     want = [None if cell is None else codes.FLAG_WORDS.get(cell.lower()) for cell in cells]
     assert got.values.to_pylist() == want
@@ -216,7 +216,7 @@ def test_flags_are_yes_or_no(cells: list[str | None]) -> None:
 
 @given(cells_of(st.text("ab; \t", max_size=10)))
 @example([";", " a ; b;;c ", "a", "", "; ;"])
-def test_lists_have_no_blanks_around_and_no_empty_values(cells: list[str | None]) -> None:
+def test_lists_have_no_blanks_around_and_no_empty_values(cells):
     got = codes.read_lists(column(cells))
     for cell, value in zip(cells, got.values.to_pylist(), strict=True):
         parts = [part.strip() for part in (cell or "").split(";")]
@@ -229,7 +229,7 @@ def test_lists_have_no_blanks_around_and_no_empty_values(cells: list[str | None]
 
 @given(cells_of(st.text(max_size=8)))
 @example(["a\x00b", "\x07", "line\nbreak", "naïve"])
-def test_text_keeps_all_but_what_fhir_forbids(cells: list[str | None]) -> None:
+def test_text_keeps_all_but_what_fhir_forbids(cells):
     got = codes.read_text(column(cells))
     for cell, value, bad in zip(cells, got.values.to_pylist(), got.bad.to_pylist(), strict=True):
         clean = re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f]", "", cell or "")
@@ -256,12 +256,12 @@ def one_npi(text: str) -> bool:
 
 @given(cells_of(st.from_regex(r"\A[0-9]{9,11}\Z") | st.text(max_size=10)))
 @example(["1234567893", "1234567890", "3234567899", "3234567893", "808401234567893", "", None])
-def test_an_npi_holds_when_its_check_digit_does(cells: list[str | None]) -> None:
+def test_an_npi_holds_when_its_check_digit_does(cells):
     got = codes.npi_holds(column(cells)).tolist()
     assert got == [cell is not None and one_npi(cell) for cell in cells]
 
 
-def test_one_in_ten_numbers_is_an_npi() -> None:
+def test_one_in_ten_numbers_is_an_npi():
     block = pa.array([f"12345678{n:02}" for n in range(100)])
     assert int(codes.npi_holds(block).sum()) == 10
 
@@ -282,12 +282,12 @@ segments = st.tuples(*(st.text("0123456789", min_size=0, max_size=n) for n in (6
 
 @given(cells_of(segments.map("-".join) | st.text("0123456789", min_size=9, max_size=12)))
 @example(["1234-5678-90", "12345-678-90", "12345-6789-0", "12345-6789-01", "1234567890"])
-def test_ndcs_are_padded_where_their_hyphens_say_how(cells: list[str | None]) -> None:
+def test_ndcs_are_padded_where_their_hyphens_say_how(cells):
     got = codes.read_ndc(column(cells))
     assert got.values.to_pylist() == [None if cell is None else one_ndc(cell) for cell in cells]
 
 
-def test_icd_points_go_where_each_classification_has_them() -> None:
+def test_icd_points_go_where_each_classification_has_them():
     cases: list[tuple[codes.IcdKind, str, str, bool]] = [
         ("icd-10-cm", "E1165", "E11.65", False),
         ("icd-10-cm", "E11.65", "E11.65", False),
@@ -310,7 +310,7 @@ def test_icd_points_go_where_each_classification_has_them() -> None:
         assert not got.impossible.any(), (kind, sent)
 
 
-def test_codes_of_other_systems_are_no_icd_codes() -> None:
+def test_codes_of_other_systems_are_no_icd_codes():
     got = codes.read_icd(column(["73211009", "??", "E11-65", "11.65", "E11.65"]), "icd-10-cm")
     assert got.impossible.tolist() == [True, True, True, True, False]
     assert got.values.to_pylist()[0] == "73211009"
@@ -320,7 +320,7 @@ def test_codes_of_other_systems_are_no_icd_codes() -> None:
 
 
 @given(cells_of(st.from_regex(r"\A[A-Z][0-9A-Z.]{1,8}\Z")))
-def test_reading_a_code_twice_changes_nothing(cells: list[str | None]) -> None:
+def test_reading_a_code_twice_changes_nothing(cells):
     once = codes.read_icd(column(cells), "icd-10-cm")
     twice = codes.read_icd(once.values, "icd-10-cm")
     kept = ~(once.impossible | twice.impossible)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -42,7 +41,7 @@ def assert_conforming(judged: Judged, least: int) -> None:
 
 
 @pytest.mark.parametrize("seed", [1, 4])
-def test_rows_of_any_kind_become_conforming_resources_or_none(seed: int, tmp_path: Path) -> None:
+def test_rows_of_any_kind_become_conforming_resources_or_none(seed, tmp_path):
     judged = published(tmp_path / "any", hostile(seed, 15), settings(**how(seed)))
     assert_conforming(judged, 45)
 
@@ -55,16 +54,12 @@ def test_rows_of_any_kind_become_conforming_resources_or_none(seed: int, tmp_pat
         *(pytest.param(seed, marks=pytest.mark.long) for seed in range(115, 160)),
     ],
 )
-def test_more_rows_of_any_kind_become_conforming_resources_or_none(
-    seed: int, tmp_path: Path
-) -> None:
+def test_more_rows_of_any_kind_become_conforming_resources_or_none(seed, tmp_path):
     judged = published(tmp_path / "any", hostile(seed, 60, changes=6), settings(**how(seed)))
     assert_conforming(judged, 100)
 
 
-def test_what_breaks_its_profile_is_a_finding_of_its_row_whatever_the_payer_softens(
-    tmp_path: Path,
-) -> None:
+def test_what_breaks_its_profile_is_a_finding_of_its_row_whatever_the_payer_softens(tmp_path):
     rows = hostile(0, 2, changes=0)
     for number in (0, 1):
         claim = next(row for row in rows["claim"] if row["claim_id"] == f"oral-{number}")
@@ -82,7 +77,7 @@ def test_what_breaks_its_profile_is_a_finding_of_its_row_whatever_the_payer_soft
     assert judged.errors == {}
 
 
-def test_a_rendering_provider_who_is_left_out_is_a_finding(tmp_path: Path) -> None:
+def test_a_rendering_provider_who_is_left_out_is_a_finding(tmp_path):
     rows = hostile(0, 1, changes=0)
     for row in rows["claim_care_team"] + rows["practitioner"]:
         if row.get("claim_id", "outpatient-0") == "outpatient-0":
@@ -102,8 +97,8 @@ def test_a_rendering_provider_who_is_left_out_is_a_finding(tmp_path: Path) -> No
     ],
 )
 def test_a_provider_whom_a_line_alone_names_is_found_and_rejected_there(
-    severity: str, quarantined: int, tmp_path: Path
-) -> None:
+    severity, quarantined, tmp_path
+):
     rows = hostile(0, 1, changes=0)
     rows["practitioner"].append({"practitioner_id": "BARE", "family_name": "Bare"})
     line = next(row for row in rows["claim_line"] if row["claim_id"] == "outpatient-0")
@@ -118,7 +113,7 @@ def test_a_provider_whom_a_line_alone_names_is_found_and_rejected_there(
     assert judged.errors == {}
 
 
-def test_a_payer_cannot_let_through_what_breaks_a_profile(tmp_path: Path) -> None:
+def test_a_payer_cannot_let_through_what_breaks_a_profile(tmp_path):
     told = {"oral-without-network-status": "warn"}
     with pytest.raises(Exception, match="rule-firm"):
         published(tmp_path / "soft", hostile(0, 1), settings(rules={"severities": told}))

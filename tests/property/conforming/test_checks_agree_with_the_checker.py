@@ -40,7 +40,7 @@ def assert_agreed(plan: Plan, copies: int) -> None:
 
 
 @pytest.mark.parametrize("name", [plan.name for plan in mapping_set().plans])
-def test_the_shipped_mappings_leave_little_to_the_rows(name: str) -> None:
+def test_the_shipped_mappings_leave_little_to_the_rows(name):
     plan = next(one for one in mapping_set().plans if one.name == name)
     found = obligations(plan, mapping_set().crosswalks)
     proved = sum(bool(one.proved) for one in found)
@@ -50,7 +50,7 @@ def test_the_shipped_mappings_leave_little_to_the_rows(name: str) -> None:
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_of_a_spoilt_mapping_both_find_the_same_resources(seed: int) -> None:
+def test_of_a_spoilt_mapping_both_find_the_same_resources(seed):
     chance = random.Random(seed)
     assert_agreed(spoilt(chance.choice(plans()), chance), 4)
 
@@ -63,13 +63,13 @@ def test_of_a_spoilt_mapping_both_find_the_same_resources(seed: int) -> None:
         *(pytest.param(seed, marks=pytest.mark.long) for seed in range(1080, 1400)),
     ],
 )
-def test_of_more_spoilt_mappings_both_find_the_same_resources(seed: int) -> None:
+def test_of_more_spoilt_mappings_both_find_the_same_resources(seed):
     chance = random.Random(seed)
     assert_agreed(spoilt(chance.choice(plans()), chance), 12)
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_of_mappings_spoilt_in_three_places_as_well(seed: int) -> None:
+def test_of_mappings_spoilt_in_three_places_as_well(seed):
     chance = random.Random(f"three {seed}")
     plan = chance.choice(plans())
     for _ in range(3):

@@ -33,9 +33,7 @@ HEADERS = (
     encoding=st.sampled_from(["utf-8", "utf-16", "cp1252"]),
     ending=st.sampled_from(["csv", "txt"]),
 )
-def test_no_value_of_a_file_comes_out(
-    headers: tuple[str, ...], rows: list[list[str]], delimiter: str, encoding: str, ending: str
-) -> None:
+def test_no_value_of_a_file_comes_out(headers, rows, delimiter, encoding, ending):
     width = len(headers) or 4
     lines = [headers, *(row[:width] + ["zz5xq"] * (width - len(row)) for row in rows)]
     text = "\n".join(delimiter.join(line) for line in lines if line) + "\n"

@@ -120,9 +120,7 @@ def leads_back(claim: Linked, claims: Sequence[Linked]) -> bool:
 
 @given(linked(), st.randoms(use_true_random=False))
 @example([], Random(1))
-def test_a_chain_has_the_last_claim_that_the_oracle_finds_in_any_order(
-    claims: list[Linked], chance: Random
-) -> None:
+def test_a_chain_has_the_last_claim_that_the_oracle_finds_in_any_order(claims, chance):
     found = {claim.claim_id: place for claim, place in zip(claims, places(claims), strict=True)}
     for claim in claims:
         place, mine = found[claim.claim_id], chain(claim, claims)
@@ -149,9 +147,7 @@ def _named(place: ChainPosition, claims: Sequence[Linked]) -> tuple[object, ...]
 
 
 @given(linked())
-def test_each_chain_has_one_last_claim_and_at_most_one_that_is_current(
-    claims: list[Linked],
-) -> None:
+def test_each_chain_has_one_last_claim_and_at_most_one_that_is_current(claims):
     found = dict(zip([claim.claim_id for claim in claims], places(claims), strict=True))
     for claim in claims:
         mine = [found[one.claim_id] for one in chain(claim, claims) if not one.rejected]
@@ -161,7 +157,7 @@ def test_each_chain_has_one_last_claim_and_at_most_one_that_is_current(
 
 
 @given(linked())
-def test_columns_say_what_the_chains_of_the_rows_are(claims: list[Linked]) -> None:
+def test_columns_say_what_the_chains_of_the_rows_are(claims):
     rows: list[dict[str, str | None]] = [
         {
             "claim_id": claim.claim_id,
@@ -203,9 +199,7 @@ MONEY = st.integers(-500, 500).map(lambda cents: f"{cents / 100:.2f}".replace("-
 
 
 @given(st.lists(st.tuples(st.booleans(), MONEY, MONEY, MONEY), max_size=5))
-def test_money_is_published_as_stated_whether_or_not_the_claim_is_a_void(
-    drawn: list[tuple[bool, str, str, str]],
-) -> None:
+def test_money_is_published_as_stated_whether_or_not_the_claim_is_a_void(drawn):
     ids = [f"C{at}" for at in range(len(drawn))]
     tables = {
         "claim": to_table(
@@ -242,7 +236,7 @@ def test_money_is_published_as_stated_whether_or_not_the_claim_is_a_void(
 
 
 @given(linked(), st.sampled_from(NUMBERS))
-def test_a_claim_without_a_member_is_in_no_chain(claims: list[Linked], named: str) -> None:
+def test_a_claim_without_a_member_is_in_no_chain(claims, named):
     rows: list[dict[str, str | None]] = [
         {
             "claim_id": claim.claim_id,

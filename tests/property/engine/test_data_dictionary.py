@@ -197,7 +197,7 @@ def followed(mapped: Mapped, cell: Cell, kind: FieldType, steps: tuple[int, int]
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rows", [of_claims, of_a_directory])
-def test_every_element_that_follows_a_column_is_listed_with_it(rows: Callable[[], Mapped]) -> None:
+def test_every_element_that_follows_a_column_is_listed_with_it(rows):
     mapped = rows()
     roles, cells = listed(mapped), cells_of(mapped)
     assert len(cells) > 150
@@ -210,9 +210,7 @@ def test_every_element_that_follows_a_column_is_listed_with_it(rows: Callable[[]
 
 
 @pytest.mark.parametrize("rows", [of_claims, of_a_directory])
-def test_days_are_values_of_the_elements_that_follow_them_and_of_no_others(
-    rows: Callable[[], Mapped],
-) -> None:
+def test_days_are_values_of_the_elements_that_follow_them_and_of_no_others(rows):
     """Where the end of a period is there may hang on its start, but its text does not."""
     mapped = rows()
     roles, there = listed(mapped), mapped.texts({})

@@ -198,7 +198,7 @@ def plans(draw: st.DrawFn) -> Plan:
 @pytest.mark.parametrize("chunk", [1, 4 << 20])
 @settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
 @given(plan=plans(), seed=st.integers(0, 10_000))
-def test_engine_and_interpreter_write_the_same_bytes(chunk: int, plan: Plan, seed: int) -> None:
+def test_engine_and_interpreter_write_the_same_bytes(chunk, plan, seed):
     partition = to_partition(tables(seed), ENVIRONMENT)
     first = min(chunk, 256)
     with patch.multiple(render_module, CHUNK_BYTES=chunk, _FIRST_CHUNK=first):
@@ -249,9 +249,7 @@ def _put(into: Any, path: tuple[str | int, ...], value: object) -> Any:
 
 @settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
 @given(plan=plans(), seed=st.integers(0, 10_000))
-def test_the_elements_that_are_explained_are_just_those_of_the_resource(
-    plan: Plan, seed: int
-) -> None:
+def test_the_elements_that_are_explained_are_just_those_of_the_resource(plan, seed):
     records = records_of(to_partition(tables(seed), ENVIRONMENT))
     resources = [resource.made for resource in explained(plan, records, ENVIRONMENT)]
     assert list(explained(plan, records, ENVIRONMENT, "no such id")) == []

@@ -31,9 +31,7 @@ BITS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 2**16 - 1)), min_siz
 @pytest.mark.parametrize("view", ["financial", "basis"])
 @settings(max_examples=5)
 @given(seed=st.integers(0, 2**32), share=st.sampled_from([0.0, 0.1, 0.5, 0.9]))
-def test_the_elements_of_each_resource_are_those_of_its_json(
-    view: str, seed: int, share: float
-) -> None:
+def test_the_elements_of_each_resource_are_those_of_its_json(view, seed, share):
     """Any cell of rows with everything in them, keys apart, may be empty."""
     random = Random(seed)
     rows = {
@@ -70,9 +68,7 @@ def test_the_elements_of_each_resource_are_those_of_its_json(
 
 
 @given(BITS)
-def test_counts_are_the_same_however_resources_are_put_together(
-    resources: list[tuple[int, int]],
-) -> None:
+def test_counts_are_the_same_however_resources_are_put_together(resources):
     """At once, in two parts, or by their owners and the sets of elements that they have."""
     owners = np.array([owner for owner, _ in resources], dtype=np.int64)
     bits = np.array([[word >> 8, word & 255] for _, word in resources], dtype=np.uint8)

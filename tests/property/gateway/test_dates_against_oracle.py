@@ -54,9 +54,7 @@ def oracle_range(text: str) -> oracle.Range:
 @example("sa", "2024", "2024-02-28")
 @example("eb", "2024-02", "2024-01-31T23:59:59Z")
 @example("eq", "2024-02-29", "2024-02-28T19:00:00-05:00")
-def test_a_prefix_says_of_any_two_dates_what_the_specification_says(
-    prefix: str, asked: str, stored: str
-) -> None:
+def test_a_prefix_says_of_any_two_dates_what_the_specification_says(prefix, asked, stored):
     now = span_of(NOW.isoformat())[0]
     expected = oracle.date_matches(oracle_range(stored), prefix + asked, NOW)
     assert compares(prefix, span_of(asked), stored_span(stored), now) == expected

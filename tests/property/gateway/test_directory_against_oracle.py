@@ -175,16 +175,14 @@ def searches(draw: st.DrawFn) -> tuple[str, list[Condition]]:
 @example(("Practitioner", [("_has:PractitionerRole:practitioner:specialty:text", "FAMILY")]))
 @example(("Organization", [("_has:InsurancePlan:owned-by:identifier:text", "the key pln-p")]))
 @example(("Location", [("_has:InsurancePlan:coverage-area:owned-by.name", "b")]))
-def test_a_search_finds_what_a_look_at_everything_finds(
-    search: tuple[str, list[Condition]],
-) -> None:
+def test_a_search_finds_what_a_look_at_everything_finds(search):
     kind, conditions = search
     assert set(found(kind, conditions)) == expected(kind, conditions)
 
 
 @settings(max_examples=30)
 @given(searches(), st.integers(1, 7))
-def test_pages_put_together_are_the_whole(search: tuple[str, list[Condition]], size: int) -> None:
+def test_pages_put_together_are_the_whole(search, size):
     kind, conditions = search
     service, caller = services().directory, grant("", SCOPES)
     query = [*conditions, ("_count", str(size))]

@@ -121,8 +121,8 @@ def question(draw: st.DrawFn) -> tuple[str, list[tuple[str, str]], str | None, i
 @settings(max_examples=200, deadline=None)
 @given(question())
 def test_a_search_finds_what_the_specification_finds_in_its_order_on_pages_of_any_size(
-    service: Service, asked: tuple[str, list[tuple[str, str]], str | None, int]
-) -> None:
+    service, asked
+):
     patient, parameters, sort, size = asked
     now = datetime.fromisoformat(service_created(service))
     expected = [
@@ -201,8 +201,8 @@ def within_reach(patient: str, kind: str) -> list[oracle.Resource]:
 @settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_other_types_are_searched_as_the_specification_says_among_what_is_within_reach(
-    service: Service, data: st.DataObject
-) -> None:
+    service, data
+):
     patient = data.draw(st.sampled_from(sorted(members())))
     kind = data.draw(st.sampled_from(sorted(OTHERS)))
     resources = within_reach(patient, kind)
@@ -227,9 +227,7 @@ INCLUDES = [*(f"ExplanationOfBenefit:{one}" for one in REFERENCES), "Explanation
 
 @settings(max_examples=60, deadline=None)
 @given(st.data())
-def test_includes_bring_what_the_matches_refer_to_and_nothing_else(
-    service: Service, data: st.DataObject
-) -> None:
+def test_includes_bring_what_the_matches_refer_to_and_nothing_else(service, data):
     patient = data.draw(st.sampled_from(sorted(members())))
     chosen = data.draw(st.lists(st.sampled_from(INCLUDES), min_size=1, max_size=3))
     iterated = data.draw(st.booleans())

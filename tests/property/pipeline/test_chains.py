@@ -137,8 +137,8 @@ NET = ("submitted", "noncovered", "discount", "eligible", "deductible", "memberl
 @settings(deadline=None, max_examples=30, suppress_health_check=list(HealthCheck))
 @given(of=worlds(), chance=st.randoms(use_true_random=False), leave_out=st.booleans())
 def test_any_order_of_rows_gives_the_same_bytes_and_net_sums_are_those_of_active_claims(
-    of: World, chance: Random, leave_out: bool
-) -> None:
+    of, chance, leave_out
+):
     rows = tables(of)
     found = made(rows, leave_out=leave_out)
     again = made(shuffled(rows, chance), leave_out=leave_out)
@@ -159,7 +159,7 @@ def test_any_order_of_rows_gives_the_same_bytes_and_net_sums_are_those_of_active
 
 @settings(deadline=None, max_examples=15, suppress_health_check=list(HealthCheck))
 @given(of=worlds())
-def test_leaving_out_takes_away_superseded_claims_and_changes_no_other(of: World) -> None:
+def test_leaving_out_takes_away_superseded_claims_and_changes_no_other(of):
     rows = tables(of)
     everything, rest = made(rows, leave_out=False), made(rows, leave_out=True)
     assert rest.bodies.items() <= everything.bodies.items()

@@ -132,9 +132,7 @@ def merged(layers: list[list[Told]]) -> dict[tuple[str, tuple[str, ...]], str]:
 
 @pytest.mark.slow
 @given(histories(), st.data())
-def test_any_split_and_order_of_a_history_ends_where_the_history_does(
-    history: list[Told], data: st.DataObject
-) -> None:
+def test_any_split_and_order_of_a_history_ends_where_the_history_does(history, data):
     expected = replayed(history)
     order = data.draw(st.permutations(history))
     cuts = sorted(data.draw(st.sets(st.integers(0, len(order)), max_size=4)))
@@ -145,7 +143,7 @@ def test_any_split_and_order_of_a_history_ends_where_the_history_does(
     assert merged([[], *layers, layers[again]]) == expected
 
 
-def test_a_claim_that_was_deleted_is_nobodys_when_its_member_is_deleted() -> None:
+def test_a_claim_that_was_deleted_is_nobodys_when_its_member_is_deleted():
     history = [
         Told(0, "claim", ("c1",), "m1", "y", gone=True),
         Told(1, "claim_line", ("c1", "1"), "m2", "y", gone=False),
@@ -154,7 +152,7 @@ def test_a_claim_that_was_deleted_is_nobodys_when_its_member_is_deleted() -> Non
     assert merged([[], history]) == replayed(history) == {("claim_line", ("c1", "1")): "y"}
 
 
-def test_a_claim_that_went_with_its_member_does_not_go_again() -> None:
+def test_a_claim_that_went_with_its_member_does_not_go_again():
     history = [
         Told(0, "claim", ("c1",), "m1", "x", gone=False),
         Told(1, "member", ("m1",), "m1", "x", gone=True),

@@ -80,16 +80,14 @@ def rows_of(some: Sequence[Ledger], name: str) -> Rows:
 
 
 @given(some_ledgers())
-def test_ledgers_put_together_are_ordered_by_member_and_within_one_as_they_came(
-    some: list[Ledger],
-) -> None:
+def test_ledgers_put_together_are_ordered_by_member_and_within_one_as_they_came(some):
     whole = joined(some)
     for name in NAMES:
         assert whole[name].to_pylist() == sorted(rows_of(some, name), key=owner_of)
 
 
 @given(some_ledgers(), st.sets(OWNERS))
-def test_of_a_ledger_only_some_members_are_kept(some: list[Ledger], owners: set[int]) -> None:
+def test_of_a_ledger_only_some_members_are_kept(some, owners):
     whole = joined(some)
     kept = only(whole, np.array(sorted(owners), dtype=np.uint64))
     for name in NAMES:
@@ -99,9 +97,7 @@ def test_of_a_ledger_only_some_members_are_kept(some: list[Ledger], owners: set[
 
 
 @given(some_ledgers(), st.sets(OWNERS))
-def test_a_ledger_taken_apart_and_put_together_has_the_same_bytes(
-    some: list[Ledger], owners: set[int]
-) -> None:
+def test_a_ledger_taken_apart_and_put_together_has_the_same_bytes(some, owners):
     whole = joined(some)
     apart = [
         only(whole, np.array(sorted(part), dtype=np.uint64))
@@ -111,7 +107,7 @@ def test_a_ledger_taken_apart_and_put_together_has_the_same_bytes(
 
 
 @given(some_ledgers())
-def test_a_ledger_comes_back_from_its_bytes(some: list[Ledger]) -> None:
+def test_a_ledger_comes_back_from_its_bytes(some):
     whole = joined(some)
     back = from_bytes(to_bytes(whole), "a ledger")
     assert back.keys() == SCHEMAS.keys()

@@ -83,7 +83,7 @@ def places_of(tables: dict[str, list[Row]]) -> Places:
 
 
 @given(marked())
-def test_digests_of_a_member_are_sums_over_his_rows(tables: dict[str, list[Row]]) -> None:
+def test_digests_of_a_member_are_sums_over_his_rows(tables):
     sums: dict[int, list[int]] = {}
     for number, rows in enumerate(tables.values()):
         counted: dict[int, int] = {}
@@ -101,7 +101,7 @@ def test_digests_of_a_member_are_sums_over_his_rows(tables: dict[str, list[Row]]
 
 
 @given(marked())
-def test_a_place_leads_to_the_members_row_and_back(tables: dict[str, list[Row]]) -> None:
+def test_a_place_leads_to_the_members_row_and_back(tables):
     places = places_of(tables)
     for number, (name, rows) in enumerate(tables.items()):
         for row in rows:

@@ -79,9 +79,7 @@ nights = st.lists(
 
 @settings(max_examples=25)
 @given(nights=nights)
-def test_the_last_piece_with_a_member_counts_and_who_is_gone_is_in_none(
-    nights: list[tuple[int, Night]],
-) -> None:
+def test_the_last_piece_with_a_member_counts_and_who_is_gone_is_in_none(nights):
     store, sidecar = MemoryStore(), None
     known: dict[int, tuple[Rows, str]] = {}
     for number, (count, rows) in enumerate(nights):
@@ -112,7 +110,7 @@ def test_the_last_piece_with_a_member_counts_and_who_is_gone_is_in_none(
             assert one.first != other.first or size >= 4 * smaller
 
 
-def test_a_unit_of_whom_nobody_changed_writes_nothing() -> None:
+def test_a_unit_of_whom_nobody_changed_writes_nothing():
     store = MemoryStore()
     rows = {OWNERS[1]: [2, 3], OWNERS[2]: [4]}
     present = np.array(sorted(rows), np.uint64)

@@ -26,9 +26,7 @@ def shared_bits(places: list[int]) -> int:
 
 
 @given(PLACES, st.integers(1, 20), st.integers(1, 300))
-def test_files_are_whole_in_order_and_within_their_limits(
-    items: list[tuple[int, int]], entries: int, room: int
-) -> None:
+def test_files_are_whole_in_order_and_within_their_limits(items, entries, room):
     made = files(items, entries, room)
     assert [item for file in made for item in file] == items
     for file in made:
@@ -37,9 +35,7 @@ def test_files_are_whole_in_order_and_within_their_limits(
 
 
 @given(PLACES, st.integers(1, 20), st.integers(1, 300))
-def test_no_file_is_cut_that_would_fit(
-    items: list[tuple[int, int]], entries: int, room: int
-) -> None:
+def test_no_file_is_cut_that_would_fit(items, entries, room):
     for left, right in pairwise(files(items, entries, room)):
         bits = shared_bits([left[0][0], right[-1][0]])  # what both are in, were they one
         start = left[0][0] >> (64 - bits) if bits else 0
@@ -48,9 +44,7 @@ def test_no_file_is_cut_that_would_fit(
 
 
 @given(PLACES, st.tuples(st.integers(0, 2**64 - 1), st.integers(1, 100)), st.integers(1, 20))
-def test_one_more_resource_touches_one_file(
-    items: list[tuple[int, int]], more: tuple[int, int], entries: int
-) -> None:
+def test_one_more_resource_touches_one_file(items, more, entries):
     if any(place == more[0] for place, _ in items):
         return
     before = files(items, entries, 10**9)

@@ -104,9 +104,7 @@ def texts(release: Release) -> dict[str, list[bytes]]:
 
 @settings(deadline=None, max_examples=60)
 @given(st.lists(events, max_size=25), st.lists(st.integers(0, 25), max_size=4), st.booleans())
-def test_any_split_of_a_history_into_nights_ends_like_one_full_load(
-    history: list[Event], cuts: list[int], repeat: bool
-) -> None:
+def test_any_split_of_a_history_into_nights_ends_like_one_full_load(history, cuts, repeat):
     store = MemoryStore()
     edges = [0, *sorted(min(cut, len(history)) for cut in cuts), len(history)]
     for number, end in enumerate(edges[1:]):
@@ -134,9 +132,7 @@ def test_any_split_of_a_history_into_nights_ends_like_one_full_load(
 
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.lists(events, max_size=12), min_size=1, max_size=4))
-def test_full_extracts_keep_a_time_exactly_as_long_as_the_content(
-    nights: list[list[Event]],
-) -> None:
+def test_full_extracts_keep_a_time_exactly_as_long_as_the_content(nights):
     store = MemoryStore()
     history: list[Event] = []
     since: dict[str, tuple[bytes, str]] = {}
@@ -165,9 +161,7 @@ def test_full_extracts_keep_a_time_exactly_as_long_as_the_content(
 
 @settings(deadline=None, max_examples=40)
 @given(st.lists(events, max_size=20), st.integers(1, 4), st.randoms(use_true_random=False))
-def test_partitions_and_input_order_leave_no_trace(
-    history: list[Event], partitions: int, shuffler: object
-) -> None:
+def test_partitions_and_input_order_leave_no_trace(history, partitions, shuffler):
     people = [
         PatientResources(logical_id(person), list(mine.values()))
         for person, mine in state_after(history, stated=False).items()

@@ -158,9 +158,7 @@ def referred(moves: Iterable[MovedProvider]) -> set[str]:
 
 @settings(deadline=None, max_examples=80)
 @given(directories, directories, st.booleans())
-def test_changes_are_those_of_the_sets_of_every_resource(
-    first: Directory, second: Directory, keeps_most: bool
-) -> None:
+def test_changes_are_those_of_the_sets_of_every_resource(first, second, keeps_most):
     if keeps_most:  # a night: most of it stays
         number, tie = next(iter(second.ties.items()))
         second = Directory({**first.ties, number: tie}, first.plans)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from decimal import Decimal
 
 import pyarrow as pa
@@ -68,7 +67,7 @@ calm = settings(deadline=None, max_examples=15, suppress_health_check=[HealthChe
 
 @calm
 @given(spoiled_worlds())
-def test_no_row_and_no_cent_is_ever_lost(of: World) -> None:
+def test_no_row_and_no_cent_is_ever_lost(of):
     got = checked(tables(of))
     reconcile(got.counts)
     assert all(totals.adds_up for totals in got.money.values())
@@ -78,7 +77,7 @@ def test_no_row_and_no_cent_is_ever_lost(of: World) -> None:
 
 @calm
 @given(spoiled_worlds(), st.randoms(use_true_random=False))
-def test_the_order_of_rows_decides_nothing(of: World, dice: random.Random) -> None:
+def test_the_order_of_rows_decides_nothing(of, dice):
     straight = tables(of)
     shuffled = {}
     for name, table in straight.items():
@@ -135,7 +134,7 @@ def owners_of(of: World, name: str) -> list[str]:
 
 @calm
 @given(spoiled_worlds())
-def test_partitions_come_to_the_same_as_the_whole(of: World) -> None:
+def test_partitions_come_to_the_same_as_the_whole(of):
     whole, known = tables(of), keys_of(of)
     owners = {name: owners_of(of, name) for name in of}
     parts = [
@@ -165,7 +164,7 @@ def test_partitions_come_to_the_same_as_the_whole(of: World) -> None:
 
 @calm
 @given(spoiled_worlds())
-def test_what_was_accepted_is_accepted_again_as_it_is(of: World) -> None:
+def test_what_was_accepted_is_accepted_again_as_it_is(of):
     once = checked(tables(of))
     again = checked(dict(once.tables))
     changed = {name for name in TABLES if not again.tables[name].equals(once.tables[name])}
@@ -181,7 +180,7 @@ def test_what_was_accepted_is_accepted_again_as_it_is(of: World) -> None:
 
 @calm
 @given(spoiled_worlds())
-def test_published_money_is_the_sum_of_what_is_published(of: World) -> None:
+def test_published_money_is_the_sum_of_what_is_published(of):
     got = checked(tables(of))
     types = dict(
         zip(
@@ -205,7 +204,7 @@ def test_published_money_is_the_sum_of_what_is_published(of: World) -> None:
 
 @calm
 @given(spoiled_worlds())
-def test_every_accepted_row_has_what_it_hangs_on(of: World) -> None:
+def test_every_accepted_row_has_what_it_hangs_on(of):
     got = checked(tables(of))
 
     def ids(table: str, column: str) -> set[str]:

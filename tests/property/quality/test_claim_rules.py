@@ -32,9 +32,7 @@ def places(of: World, rule: str) -> set[tuple[str, int]]:
         unique_by=lambda row: row[:2],
     )
 )
-def test_a_first_row_is_missing_where_a_slow_look_says_so(
-    made: list[tuple[str, int, str, bool]],
-) -> None:
+def test_a_first_row_is_missing_where_a_slow_look_says_so(made):
     of = world()
     of["claim_diagnosis"] = [
         Row(
@@ -86,9 +84,7 @@ def slow_version(claim_type: str, days: dict[str, str], code: str, stated: str) 
     st.sampled_from(CODES),
     st.sampled_from(["", "9", "10"]),
 )
-def test_the_version_of_icd_is_what_a_slow_look_makes_of_the_claim(
-    claim_type: str, days: dict[str, str], code: str, stated: str
-) -> None:
+def test_the_version_of_icd_is_what_a_slow_look_makes_of_the_claim(claim_type, days, code, stated):
     of = world()
     of["claim"][0] |= {"claim_type": claim_type} | days
     of["claim"][0] = {name: text for name, text in of["claim"][0].items() if text}
@@ -107,7 +103,7 @@ AMOUNTS = st.one_of(st.just(""), st.decimals("-9.99", "9.99", places=2).map(str)
 
 @few
 @given(AMOUNTS, AMOUNTS)
-def test_more_is_paid_than_allowed_where_the_numbers_say_so(paid: str, allowed: str) -> None:
+def test_more_is_paid_than_allowed_where_the_numbers_say_so(paid, allowed):
     of = world()
     amounts = {"amount_benefit": paid, "amount_eligible": allowed}
     of["claim_line"][0] |= amounts
@@ -118,7 +114,7 @@ def test_more_is_paid_than_allowed_where_the_numbers_say_so(paid: str, allowed: 
 
 @few
 @given(st.dates(date(2010, 1, 1), date(2030, 1, 1)), st.integers(-10, 10))
-def test_an_admission_is_late_where_a_calendar_says_so(start: date, after: int) -> None:
+def test_an_admission_is_late_where_a_calendar_says_so(start, after):
     of = world()
     admission = start + timedelta(days=after)
     of["claim"][0] |= {
@@ -133,9 +129,7 @@ def test_an_admission_is_late_where_a_calendar_says_so(start: date, after: int) 
 
 @few
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=8), st.booleans())
-def test_a_status_is_missing_where_neither_claim_nor_line_has_it(
-    lines: list[tuple[int, bool]], stated: bool
-) -> None:
+def test_a_status_is_missing_where_neither_claim_nor_line_has_it(lines, stated):
     of = world()
     if not stated:
         for claim in of["claim"]:

@@ -440,9 +440,7 @@ def figures(rows: Rows) -> tuple[DirectoryQuality, pa.Table]:
 
 @settings(max_examples=60)
 @given(DIRECTORIES, PARENTS, EXCEPTIONS)
-def test_figures_are_those_of_a_slow_count(
-    drawn: dict[str, list[Row]], parents: list[str | None], exceptions: Any
-) -> None:
+def test_figures_are_those_of_a_slow_count(drawn, parents, exceptions):
     rows = whole(drawn, parents, exceptions)
     quality, places = figures(rows)
     slow = SlowCount(rows)
@@ -476,9 +474,7 @@ def test_figures_are_those_of_a_slow_count(
 
 @settings(max_examples=60)
 @given(DIRECTORIES, PARENTS)
-def test_rows_of_one_entry_have_one_number_and_others_have_others(
-    drawn: dict[str, list[Row]], parents: list[str | None]
-) -> None:
+def test_rows_of_one_entry_have_one_number_and_others_have_others(drawn, parents):
     rows = whole(drawn, parents, {})
     _, places = figures(rows)
     groups: dict[tuple[str, Any], set[Any]] = {}

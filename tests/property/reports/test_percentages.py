@@ -17,7 +17,7 @@ def number(text: str) -> Decimal:
 
 
 @given(PARTS)
-def test_percentages_sum_to_100_exactly(parts: list[int]) -> None:
+def test_percentages_sum_to_100_exactly(parts):
     texts = percentages(parts)
     if sum(parts):
         assert sum(number(text) for text in texts) == 100
@@ -26,7 +26,7 @@ def test_percentages_sum_to_100_exactly(parts: list[int]) -> None:
 
 
 @given(PARTS)
-def test_each_is_off_by_less_than_its_last_digit(parts: list[int]) -> None:
+def test_each_is_off_by_less_than_its_last_digit(parts):
     whole = sum(parts)
     if not whole:
         return
@@ -40,14 +40,14 @@ def test_each_is_off_by_less_than_its_last_digit(parts: list[int]) -> None:
 
 
 @given(st.integers(0, 10**9), st.integers(0, 10**9))
-def test_0_and_100_are_said_of_none_and_of_all(part: int, rest: int) -> None:
+def test_0_and_100_are_said_of_none_and_of_all(part, rest):
     text = share(part, part + rest)
     if part + rest:
         assert (text == "0 %") == (part == 0)
         assert (text == "100 %") == (rest == 0)
 
 
-def test_thirds_are_rounded_by_largest_remainder() -> None:
+def test_thirds_are_rounded_by_largest_remainder():
     assert percentages([1, 1, 1]) == ["33.4 %", "33.3 %", "33.3 %"]
     assert percentages([1, 99_999]) == ["0.001 %", "99.999 %"]
     assert percentages([1, 10**9]) == ["0.0001 %", "99.9999 %"]

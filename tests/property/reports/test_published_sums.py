@@ -358,16 +358,16 @@ FEW: Final = Group(3, 137, "vision", "payer-1", "payer-1-a", "2026-01", "a.csv",
         ),
     ]
 )
-def test_no_sum_over_few_claims_follows_from_all_that_a_run_publishes(groups: list[Group]) -> None:
+def test_no_sum_over_few_claims_follows_from_all_that_a_run_publishes(groups):
     assert read(groups, made(groups)).disclosed() == []
 
 
-def test_the_solver_finds_what_is_not_withheld() -> None:
+def test_the_solver_finds_what_is_not_withheld():
     every = replace(made([*MANY, FEW]), small_cells=0)
     assert ("header", "vision", "net") in read([*MANY, FEW], every).disclosed()
 
 
-def test_the_total_and_the_sums_of_large_parts_are_shown_beside_a_small_one() -> None:
+def test_the_total_and_the_sums_of_large_parts_are_shown_beside_a_small_one():
     more = Group(900, 137, "inpatient", "payer-1", "payer-1-a", "2026-01", "a.csv", "net", True)
     document = report_document(made([*MANY, FEW, more]))
     (total,) = (line for line in document["money_totals"] if line["level"] == "header")

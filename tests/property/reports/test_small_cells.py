@@ -108,7 +108,7 @@ counts_of_a_type = st.tuples(*[st.sampled_from([0, 0, 1, 4, 6, 10, 11, 500])] * 
 @example([(0, 6, 0, 0), (11, 6, 0, 0), (500, 0, 0, 0)])
 @example([(500, 0, 1, 0), (500, 0, 0, 1), (1, 0, 0, 0)])
 @example([(0, 10, 0, 0), (10, 1, 0, 0), (10, 1, 0, 0)])
-def test_no_withheld_sum_follows_from_those_shown(rows: list[Counts]) -> None:
+def test_no_withheld_sum_follows_from_those_shown(rows):
     _, shown = table(rows)
     equations = known(rows, shown)
     for name in PARTS:
@@ -123,9 +123,7 @@ def test_no_withheld_sum_follows_from_those_shown(rows: list[Counts]) -> None:
 
 @settings(deadline=None)
 @given(st.lists(counts_of_a_type, min_size=1, max_size=4))
-def test_what_is_shown_is_exact_and_with_many_claims_everywhere_all_of_it_is(
-    rows: list[Counts],
-) -> None:
+def test_what_is_shown_is_exact_and_with_many_claims_everywhere_all_of_it_is(rows):
     money, shown = table(rows)
     for key, each in shown.cells.items():
         assert each.adds_up

@@ -26,9 +26,7 @@ numbers = st.integers(0, 2**64 - 1) | st.sampled_from(
     ),
     st.integers(0, 20),
 )
-def test_rows_come_back_ascending_and_once(
-    batches: list[list[tuple[int, ...]]], gathered: int
-) -> None:
+def test_rows_come_back_ascending_and_once(batches, gathered):
     width = next((len(row) for batch in batches for row in batch), 1)
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
         patch.setattr(external_sort, "_GATHERED", gathered)
@@ -45,7 +43,7 @@ def test_rows_come_back_ascending_and_once(
 
 
 @given(st.lists(st.lists(numbers, max_size=5), max_size=5))
-def test_numbers_in_a_file_are_those_that_were_written(pieces: list[list[int]]) -> None:
+def test_numbers_in_a_file_are_those_that_were_written(pieces):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "numbers"
         save_numbers(path, (np.array(piece, dtype=np.uint64) for piece in pieces))

@@ -11,7 +11,6 @@ import pyarrow as pa
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from etl.sources.layout import RawCells, Split
 from etl.sources.layout_columns import Condition, InForce, Lookup, RowOrder
 from etl.sources.layout_conversions import (
     DateFormat,
@@ -63,7 +62,7 @@ def slow_step(text: str, step: Any) -> str | None:
 
 
 @given(texts, st.lists(steps, min_size=1, max_size=3))
-def test_steps(cells: list[str | None], some: list[Any]) -> None:
+def test_steps(cells, some):
     expected = []
     for cell in column(cells).to_pylist():
         for step in some:
@@ -156,7 +155,7 @@ def dated(draw: Any) -> tuple[str, list[str | None]]:
 @settings(max_examples=200)
 @given(dated())
 @example(("DD-Mon-YYYY", ["30-May-2015", "29-Feb-2023", "1-May-2015"]))
-def test_dates(written: tuple[str, list[str | None]]) -> None:
+def test_dates(written):
     form, cells = written
     texts_ = column(cells)
     values, bad = read_formatted_dates(texts_, DateFormat((form,)))
@@ -208,7 +207,7 @@ number_texts = st.lists(
     st.sampled_from([NumberFormat(), NumberFormat(",", "."), NumberFormat(implied=2)]),
 )
 @example(["$1,234.56", "(30.00)", "30.00-", "1,23", "($1,000)", "- 5", "5"], NumberFormat())
-def test_numbers(cells: list[str | None], form: NumberFormat) -> None:
+def test_numbers(cells, form):
     texts_ = column(cells)
     values, bad = read_formatted_numbers(texts_, form)
     expected = [slow_number(cell, form) if cell else None for cell in texts_.to_pylist()]
@@ -256,7 +255,7 @@ def slow_holds(condition: Condition, row: dict[str, str | None]) -> bool:
 
 
 @given(conditions, st.lists(cells_of_two, max_size=6))
-def test_conditions(condition: Condition, rows: list[dict[str, str | None]]) -> None:
+def test_conditions(condition, rows):
     columns = {name: pa.array([row[name] for row in rows], pa.string()) for name in "AB"}
     found = holds([condition], columns.__getitem__, len(rows))
     assert found.tolist() == [slow_holds(condition, row) for row in rows]
@@ -328,13 +327,7 @@ def slow_lookup(
     st.booleans(),
     st.sampled_from(["any", "at most one", "one"]),
 )
-def test_lookups(
-    rows: list[dict[str, str | None]],
-    wanted: list[tuple[str | None, str | None, str | None]],
-    dated_: bool,
-    ordered: bool,
-    cardinality: Any,
-) -> None:
+def test_lookups(rows, wanted, dated_, ordered, cardinality):
     source = Lookup(
         "other",
         ("k",),
@@ -356,33 +349,3 @@ def test_lookups(
     )
     assert got == [slow_lookup(rows, source, *row) for row in wanted]
     del keys
-
-
-@given(st.lists(st.tuples(*[st.none() | st.text("a|b ", max_size=6)] * 2), max_size=6))
-def test_split_cells(rows: list[tuple[str | None, str | None]]) -> None:
-    table = pa.table(
-        {
-            "A": pa.array([a for a, _ in rows], pa.string()),
-            "B": pa.array([b for _, b in rows], pa.string()),
-        }
-    )
-    made = RawRows(table, None, RawCells(frozenset({"b"}))).split(Split(("A", "B"), "|"))
-    expected: list[tuple[str | None, str | None, bool]] = []
-    for row in rows:
-        trimmed = [(cell or "").strip() for cell in row]
-        a, b = (None if cell in ("", "b") else cell for cell in trimmed)
-        parts = a.split("|") if a else [None]
-        others_ = b.split("|") if b else None
-        even = others_ is not None and len(others_) == len(parts)
-        for at, part in enumerate(parts):
-            other = others_[at] if even and others_ else None
-            expected.append(
-                (
-                    (part or "").strip() or None,
-                    (other or "").strip() or None,
-                    others_ is not None and not even,
-                )
-            )
-    uneven = [any(mask[at] for _, mask in made.noted("B").notes) for at in range(made.count)]
-    got = zip(made.column("A").to_pylist(), made.column("B").to_pylist(), uneven, strict=True)
-    assert list(got) == expected

@@ -86,7 +86,7 @@ def batches(text: bytes, file: RecordFile) -> tuple[dict[int, list[str]], dict[i
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(fixed_lines | st.just("") | st.just("  "), max_size=15), line_ends, st.booleans())
-def test_lines_of_fixed_width(lines: list[str], end: str, bom: bool) -> None:
+def test_lines_of_fixed_width(lines, end, bom):
     text = ("\ufeff" * (bom and bool(lines)) + "".join(line + end for line in lines)).encode()
     for own, kind in enumerate(FIXED):
         mark = "h" if own == 0 else "d"
@@ -104,7 +104,7 @@ def test_lines_of_fixed_width(lines: list[str], end: str, bom: bool) -> None:
 @settings(max_examples=150, deadline=None)
 @given(st.lists(parted_lines, max_size=15), line_ends)
 @example(["a|h", '"x', "a||", 'a|"b'], "\n")
-def test_delimited_lines(lines: list[str], end: str) -> None:
+def test_delimited_lines(lines, end):
     text = "".join(line + end for line in lines).encode()
     for own, kind in enumerate(PARTED):
         mine = {}
@@ -213,9 +213,7 @@ def everything(folder: Path, work: Path, runner: Any) -> Any:
 
 @settings(max_examples=20, deadline=None)
 @given(st.lists(record_lines, max_size=25), st.integers(20, 100), st.booleans(), line_ends)
-def test_spans_of_lines_are_read_as_the_whole(
-    lines: list[str], every: int, has_stray: bool, end: str
-) -> None:
+def test_spans_of_lines_are_read_as_the_whole(lines, every, has_stray, end):
     stray = ["?"] if has_stray else []
     text = "".join(line + end for line in [*lines, *stray, "e0000"])
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as base:

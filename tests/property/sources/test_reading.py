@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import ROUND_HALF_EVEN, Decimal
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -99,15 +98,7 @@ def members(folder: Path, work: Path, count: int) -> list[dict[str, str]]:
     bom=st.booleans(),
     count=st.integers(1, 4),
 )
-def test_what_is_written_by_rfc_4180_is_read(
-    rows: list[tuple[str, ...]],
-    delimiter: str,
-    line_end: str,
-    every: list[bool],
-    packed: bool,
-    bom: bool,
-    count: int,
-) -> None:
+def test_what_is_written_by_rfc_4180_is_read(rows, delimiter, line_end, every, packed, bom, count):
     text = quoted([COLUMNS, *rows], delimiter, line_end, every)
     content = (b"\xef\xbb\xbf" if bom else b"") + text.encode()
     ending = {",": "csv", "|": "psv", "\t": "tsv"}[delimiter]
@@ -123,9 +114,7 @@ def test_what_is_written_by_rfc_4180_is_read(
 
 @settings(max_examples=25, deadline=None)
 @given(rows=tables.filter(lambda rows: any(map(any, rows))), count=st.integers(1, 3))
-def test_a_parquet_file_of_the_same_cells_gives_the_same_rows(
-    rows: list[tuple[str, ...]], count: int
-) -> None:
+def test_a_parquet_file_of_the_same_cells_gives_the_same_rows(rows, count):
     columns = {
         name: pa.array([row[at] or None for row in rows], pa.string())
         for at, name in enumerate(COLUMNS)
@@ -152,7 +141,7 @@ plain_rows = st.integers(2, 6).flatmap(
 
 @settings(max_examples=100, deadline=None)
 @given(rows=plain_rows, data=st.data())
-def test_rows_never_become_one_without_a_word(rows: list[list[str]], data: st.DataObject) -> None:
+def test_rows_never_become_one_without_a_word(rows, data):
     """A stray quote begins a cell, and one of a later row (an inch mark) ends another."""
     first = data.draw(st.integers(0, len(rows) - 2))
     second = data.draw(st.integers(first + 1, len(rows) - 1))
@@ -178,9 +167,7 @@ def test_rows_never_become_one_without_a_word(rows: list[list[str]], data: st.Da
     header=st.booleans(),
 )
 @example(rows=[["", "", "", "x"]], block=200, quoting=True, extra=1, header=False)
-def test_row_numbers_agree_with_a_plain_reader(
-    rows: list[list[str]], block: int, quoting: bool, extra: int, header: bool
-) -> None:
+def test_row_numbers_agree_with_a_plain_reader(rows, block, quoting, extra, header):
     """Extra cells, ragged and blank rows among others, at every place of a block's end."""
     if not quoting:
         rows = [["".join(c for c in cell if c not in '",\r\n') for cell in row] for row in rows]
@@ -229,9 +216,7 @@ claims = st.lists(
 
 @settings(max_examples=15, deadline=None)
 @given(facts=claims, seed=st.randoms(use_true_random=False), count=st.integers(2, 9))
-def test_neither_the_cut_nor_the_order_of_rows_shows_in_what_is_read(
-    facts: list[tuple[int, int, int]], seed: Any, count: int
-) -> None:
+def test_neither_the_cut_nor_the_order_of_rows_shows_in_what_is_read(facts, seed, count):
     """Orphans and duplicates included: the union of all partitions is the same rows."""
     some: dict[str, list[dict[str, str]]] = {
         "member": [{**MEMBER, "member_id": f"M{who}"} for who in range(3)],
@@ -275,7 +260,7 @@ floats = st.floats(allow_nan=False, allow_infinity=False)
     st.lists(st.none() | decimals.map(str) | floats.map(repr) | st.text(max_size=6), max_size=20)
 )
 @example(["0E+999", "-0.0", "1e15", "1e16", "9" * 40, "0.005", "0.015"])
-def test_rounding_agrees_with_exact_arithmetic(texts: list[str | None]) -> None:
+def test_rounding_agrees_with_exact_arithmetic(texts):
     values, rounded = to_cents(pa.array(texts, pa.string()))
     for text, value, lost in zip(texts, values.to_pylist(), rounded.tolist(), strict=True):
         if text is None or value is None:

@@ -124,9 +124,7 @@ claim_lines = lines(
 
 @settings(max_examples=40, deadline=None)
 @given(members, claims, claim_lines, st.integers(20, 300), st.booleans())
-def test_what_is_read_in_spans_is_what_is_read_as_a_whole(
-    member: str, claim: str, line: str, every: int, in_parts: bool
-) -> None:
+def test_what_is_read_in_spans_is_what_is_read_as_a_whole(member, claim, line, every, in_parts):
     with written_extract(member, claim, line, every, in_parts) as (folder, base):
         alone = everything(folder, base / "alone", ALONE)
         assert everything(folder, base / "apart", Apart()) == alone
@@ -147,8 +145,8 @@ MALFORMED_TWICE = (
 @given(members, claims, claim_lines, st.integers(20, 300), st.booleans())
 @example(*MALFORMED_TWICE, 20, False)
 def test_what_went_through_a_shuffle_is_what_is_read_as_a_whole(
-    member: str, claim: str, line: str, every: int, in_parts: bool
-) -> None:
+    member, claim, line, every, in_parts
+):
     with written_extract(member, claim, line, every, in_parts) as (folder, base):
         alone = everything(folder, base / "alone", ALONE)
         found = shuffled(folder, base / "shuffled")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.security.gateway.attacks import ATTACKS, Attack
+from tests.security.gateway.attacks import ATTACKS
 from tests.security.gateway.judging import (
     assert_nothing_of_another,
     empty,
@@ -19,14 +19,14 @@ from tests.unit.gateway.calls import BASE, OTHER_TOKEN, served
 WAYS = {"refused": refused, "empty": empty, "own": own}
 
 
-def test_there_are_attacks_enough_and_each_is_another() -> None:
+def test_there_are_attacks_enough_and_each_is_another():
     assert len(ATTACKS) >= 150
     assert len(set(ATTACKS)) == len(ATTACKS)
     assert len(secrets()) > 5
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda one: f"{one.method} {one.target}"[:90])
-def test_an_attack_reaches_nothing_of_another_member(attack: Attack) -> None:
+def test_an_attack_reaches_nothing_of_another_member(attack):
     said = words()
     target = attack.target.format(**said)
     headers = [(n.lower().encode(), v.format(**said).encode()) for n, v in attack.headers]
@@ -36,7 +36,7 @@ def test_an_attack_reaches_nothing_of_another_member(attack: Attack) -> None:
     assert_nothing_of_another(got)
 
 
-def test_the_other_member_reaches_all_of_that() -> None:
+def test_the_other_member_reaches_all_of_that():
     """So that the table above is about something that there is."""
     said = words()
     for target in (
@@ -53,7 +53,7 @@ def test_the_other_member_reaches_all_of_that() -> None:
         assert server().call(path, token=OTHER_TOKEN).json["total"] >= 1
 
 
-def test_nothing_that_was_asked_stands_in_the_log() -> None:
+def test_nothing_that_was_asked_stands_in_the_log():
     said = words()
     mine = served()
     for attack in ATTACKS:

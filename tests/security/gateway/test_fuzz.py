@@ -89,7 +89,7 @@ def one_round(operation: Any, mode: GenerationMode, told: set[int]) -> Counter[i
     "rounds",
     [pytest.param(2, marks=pytest.mark.slow), pytest.param(20, marks=pytest.mark.long)],
 )
-def test_no_request_that_can_be_made_of_the_description_does_harm(rounds: int) -> None:
+def test_no_request_that_can_be_made_of_the_description_does_harm(rounds):
     seen: Counter[int] = Counter()
     for operation in rounds * operations():
         responses = operation.definition.raw["responses"]
@@ -149,24 +149,18 @@ def assert_harmless(path: tuple[str, ...], asked: list[tuple[str, str, str]], po
 @pytest.mark.slow
 @settings(max_examples=1_000, deadline=None)
 @given(paths, parameters, st.booleans())
-def test_no_words_of_this_server_put_together_reach_another_member_for_a_while(
-    path: tuple[str, ...], asked: list[tuple[str, str, str]], post: bool
-) -> None:
+def test_no_words_of_this_server_put_together_reach_another_member_for_a_while(path, asked, post):
     assert_harmless(path, asked, post)
 
 
 @settings(max_examples=250, deadline=None)
 @given(paths, parameters, st.booleans())
-def test_no_words_of_this_server_put_together_reach_another_member(
-    path: tuple[str, ...], asked: list[tuple[str, str, str]], post: bool
-) -> None:
+def test_no_words_of_this_server_put_together_reach_another_member(path, asked, post):
     assert_harmless(path, asked, post)
 
 
 @pytest.mark.long
 @settings(max_examples=20_000, deadline=None)
 @given(paths, parameters, st.booleans())
-def test_no_words_of_this_server_put_together_reach_another_member_for_long(
-    path: tuple[str, ...], asked: list[tuple[str, str, str]], post: bool
-) -> None:
+def test_no_words_of_this_server_put_together_reach_another_member_for_long(path, asked, post):
     assert_harmless(path, asked, post)

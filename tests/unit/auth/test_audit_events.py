@@ -32,7 +32,7 @@ TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
 INTERACTION = st.sampled_from(["read", "vread", "search", "everything"])
 
 
-def test_an_event_names_types_that_were_delivered_beside_the_requested_one() -> None:
+def test_an_event_names_types_that_were_delivered_beside_the_requested_one():
     search = READ._replace(interaction="search", what="ExplanationOfBenefit")
     for delivered, named_types in (
         (("ExplanationOfBenefit",), []),
@@ -47,7 +47,7 @@ def named(name: str, value: str) -> dict[str, Any]:
     return {"what": {"identifier": {"value": value}}, "name": name}
 
 
-def test_a_read_is_an_event_of_app_patient_resource_request_and_consent() -> None:
+def test_a_read_is_an_event_of_app_patient_resource_request_and_consent():
     assert json.loads(audit_events.of_access(READ)) == {
         "resourceType": "AuditEvent",
         "type": {
@@ -95,7 +95,7 @@ def test_a_read_is_an_event_of_app_patient_resource_request_and_consent() -> Non
     }
 
 
-def test_a_search_in_a_compartment_is_an_event_with_its_whole_address() -> None:
+def test_a_search_in_a_compartment_is_an_event_with_its_whole_address():
     what = "Patient/someone/ExplanationOfBenefit"
     access = READ._replace(interaction="search", what=what, query="type=oral")
     (query,) = [
@@ -113,8 +113,8 @@ def test_a_search_in_a_compartment_is_an_event_with_its_whole_address() -> None:
     detail=st.dictionaries(TEXT, TEXT, max_size=3),
 )
 def test_an_access_is_canonical_json_that_holds_each_text_as_it_was(
-    texts: list[str], interaction: Any, outcome: int, detail: dict[str, str]
-) -> None:
+    texts, interaction, outcome, detail
+):
     request, client, grant, patient, query, address = texts
     what = "Coverage/c1" if interaction in ("read", "vread") else f"{query[:3].replace('/', '')}T"
     access = READ._replace(

@@ -33,9 +33,7 @@ def opened(granted: tuple[str, ...]) -> set[tuple[str, str]]:
 
 
 @given(SCOPES, SCOPES)
-def test_nothing_is_granted_that_was_not_both_asked_for_and_registered(
-    asked: list[str], registered: list[str]
-) -> None:
+def test_nothing_is_granted_that_was_not_both_asked_for_and_registered(asked, registered):
     try:
         granted = scopes.granted(asked, registered)
     except scopes.ScopeRefused:
@@ -46,14 +44,14 @@ def test_nothing_is_granted_that_was_not_both_asked_for_and_registered(
 
 
 @given(SCOPES)
-def test_an_app_gets_all_that_it_is_registered_for(registered: list[str]) -> None:
+def test_an_app_gets_all_that_it_is_registered_for(registered):
     if opened(tuple(registered)):
         granted = scopes.granted(registered, registered)
         assert granted == tuple(dict.fromkeys(registered))
 
 
 @given(SCOPES, SCOPES)
-def test_granting_twice_is_granting_once(asked: list[str], registered: list[str]) -> None:
+def test_granting_twice_is_granting_once(asked, registered):
     try:
         granted = scopes.granted(asked, registered)
     except scopes.ScopeRefused:
@@ -62,9 +60,7 @@ def test_granting_twice_is_granting_once(asked: list[str], registered: list[str]
 
 
 @given(SCOPES, st.sets(st.sampled_from(RESOURCE_TYPES)), st.booleans(), st.booleans())
-def test_a_member_can_only_narrow(
-    asked: list[str], types: set[str], identity: bool, long_lived: bool
-) -> None:
+def test_a_member_can_only_narrow(asked, types, identity, long_lived):
     kept = scopes.narrowed(asked, types, identity=identity, long_lived=long_lived)
     assert opened(kept) == {pair for pair in opened(tuple(asked)) if pair[0] in types}
     assert ("openid" in kept) == (identity and "openid" in asked)
@@ -72,9 +68,7 @@ def test_a_member_can_only_narrow(
 
 
 @given(SCOPES, SCOPES)
-def test_a_refresh_is_covered_only_by_what_was_granted(
-    granted: list[str], asked: list[str]
-) -> None:
+def test_a_refresh_is_covered_only_by_what_was_granted(granted, asked):
     if not scopes.beyond(granted, asked):
         assert opened(tuple(asked)) <= opened(tuple(granted))
         assert set(asked) & set(smart.PLAIN) <= set(granted)
@@ -86,18 +80,18 @@ def levels(texts: Iterable[str]) -> set[str]:
 
 
 @pytest.mark.parametrize(("granted", "asked"), [("patient", "user"), ("user", "patient")])
-def test_a_refresh_keeps_the_level_that_was_granted(granted: str, asked: str) -> None:
+def test_a_refresh_keeps_the_level_that_was_granted(granted, asked):
     assert scopes.beyond((f"{granted}/*.rs",), (f"{asked}/Coverage.r",))
     assert not scopes.beyond((f"{granted}/*.rs",), (f"{granted}/Coverage.r",))
 
 
-def test_with_every_type_ticked_the_scope_stays_as_it_was_asked_for() -> None:
+def test_with_every_type_ticked_the_scope_stays_as_it_was_asked_for():
     assert scopes.narrowed(
         ("launch/patient", "patient/*.read"), RESOURCE_TYPES, identity=True, long_lived=True
     ) == ("launch/patient", "patient/*.read")
 
 
-def test_a_wildcard_is_narrowed_in_the_version_that_was_asked_for() -> None:
+def test_a_wildcard_is_narrowed_in_the_version_that_was_asked_for():
     def cut(text: str) -> tuple[str, ...]:
         return scopes.narrowed((text,), ("Coverage",), identity=False, long_lived=False)
 
@@ -105,14 +99,14 @@ def test_a_wildcard_is_narrowed_in_the_version_that_was_asked_for() -> None:
     assert cut("user/*.s") == ("user/Coverage.s",)
 
 
-def test_a_wildcard_beyond_the_registration_becomes_the_types_registered() -> None:
+def test_a_wildcard_beyond_the_registration_becomes_the_types_registered():
     assert scopes.granted(("patient/*.rs",), ("patient/Coverage.read", "patient/Patient.r")) == (
         "patient/Coverage.rs",
     )
 
 
 @pytest.mark.parametrize("text", ["profile", "email", "phone", "address"])
-def test_identity_scopes_without_data_here_are_left_out_not_refused(text: str) -> None:
+def test_identity_scopes_without_data_here_are_left_out_not_refused(text):
     assert scopes.granted((text, "patient/*.rs"), ("patient/*.rs",)) == ("patient/*.rs",)
 
 
@@ -129,14 +123,14 @@ NEVER = [
 
 
 @pytest.mark.parametrize(("text", "why"), NEVER)
-def test_what_can_never_be_granted_is_left_out_and_the_rest_granted(text: str, why: str) -> None:
+def test_what_can_never_be_granted_is_left_out_and_the_rest_granted(text, why):
     assert scopes.granted((text, "patient/*.rs"), ("patient/*.rs",)) == ("patient/*.rs",)
     with pytest.raises(scopes.ScopeRefused) as caught:
         scopes.granted((text, "openid"), ("patient/*.rs", "openid"))
     assert f"{text} {why}" in str(caught.value)
 
 
-def test_an_error_says_of_each_scope_why_it_was_left_out() -> None:
+def test_an_error_says_of_each_scope_why_it_was_left_out():
     with pytest.raises(scopes.ScopeRefused) as caught:
         scopes.granted(("patient/Patient.rs", "nonsense"), ("patient/Coverage.rs",))
     assert str(caught.value) == (
@@ -148,7 +142,7 @@ def test_an_error_says_of_each_scope_why_it_was_left_out() -> None:
 
 
 @given(st.text(max_size=100))
-def test_an_error_holds_what_an_error_description_may_hold_and_no_more(text: str) -> None:
+def test_an_error_holds_what_an_error_description_may_hold_and_no_more(text):
     for said in (scopes.problem(text), scopes.beyond(("patient/*.rs",), (text,))):
         assert said.isascii()
         assert '"' not in said

@@ -28,7 +28,7 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def test_everything_is_made_ready_before_the_workers_start(tmp_path: Path) -> None:
+def test_everything_is_made_ready_before_the_workers_start(tmp_path):
     prepared = auth.prepared(settings(tmp_path))
     kept = tmp_path / "auth.db.secret"
     assert prepared.auth.secret.get_secret_value() == kept.read_text()
@@ -41,9 +41,7 @@ def test_everything_is_made_ready_before_the_workers_start(tmp_path: Path) -> No
     services.database.close()
 
 
-def test_sample_members_get_names_to_sign_in_with_and_the_ids_they_are_published_under(
-    tmp_path: Path,
-) -> None:
+def test_sample_members_get_names_to_sign_in_with_and_the_ids_they_are_published_under(tmp_path):
     members = auth.demo_members(settings(tmp_path), SAMPLES)
     names = [member.username for member in members]
     assert len(names) == len(set(names)) >= 10
@@ -53,7 +51,7 @@ def test_sample_members_get_names_to_sign_in_with_and_the_ids_they_are_published
     assert all(len(member.patient) == 32 for member in members)
 
 
-def test_a_member_is_published_whose_patient_the_served_release_has() -> None:
+def test_a_member_is_published_whose_patient_the_served_release_has():
     is_published = auth.published_in(trees.opened(trees.sample_tree()).releases)
 
     async def ask(patient: str) -> bool:
@@ -63,7 +61,7 @@ def test_a_member_is_published_whose_patient_the_served_release_has() -> None:
     assert not trees.run(ask("a" * 32))
 
 
-def test_the_id_is_the_one_that_a_run_publishes(tmp_path: Path) -> None:
+def test_the_id_is_the_one_that_a_run_publishes(tmp_path):
     from etl.mapping.environment import Environment
 
     one = settings(tmp_path)
@@ -73,7 +71,7 @@ def test_the_id_is_the_one_that_a_run_publishes(tmp_path: Path) -> None:
     )
 
 
-def test_two_who_share_a_first_name_are_told_apart(tmp_path: Path) -> None:
+def test_two_who_share_a_first_name_are_told_apart(tmp_path):
     file = tmp_path / "member.csv"
     file.write_text(
         "member_id,given_name,family_name,full_name,record_action\n"
@@ -85,7 +83,7 @@ def test_two_who_share_a_first_name_are_told_apart(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "member_id\n", "a,b\n1,2\n", "\udcff"])
-def test_a_file_without_members_is_refused(tmp_path: Path, content: str) -> None:
+def test_a_file_without_members_is_refused(tmp_path, content):
     file = tmp_path / "member.csv"
     file.write_bytes(content.encode("utf-8", "surrogateescape"))
     with pytest.raises(MappingError, match="demo_members"):
@@ -106,9 +104,7 @@ def test_a_file_without_members_is_refused(tmp_path: Path, content: str) -> None
         ({"database": "postgresql://nobody@127.0.0.1:1/none"}, "secret"),
     ],
 )
-def test_what_cannot_be_safe_is_refused_before_the_start(
-    tmp_path: Path, given: dict[str, Any], named: str
-) -> None:
+def test_what_cannot_be_safe_is_refused_before_the_start(tmp_path, given, named):
     with pytest.raises(MappingError, match=named):
         auth.prepared(settings(tmp_path, **given))
 
@@ -121,14 +117,12 @@ def test_what_cannot_be_safe_is_refused_before_the_start(
         {"mode": "on"},
     ],
 )
-def test_lifetimes_have_limits_that_no_setting_passes(
-    tmp_path: Path, given: dict[str, Any]
-) -> None:
+def test_lifetimes_have_limits_that_no_setting_passes(tmp_path, given):
     with pytest.raises(MappingError, match="auth"):
         settings(tmp_path, **given)
 
 
-def test_plain_http_is_for_loopback_only(tmp_path: Path) -> None:
+def test_plain_http_is_for_loopback_only(tmp_path):
     given = {"mode": "sandbox", "database": f"sqlite:///{tmp_path / 'auth.db'}"}
     for base, fine in (
         ("http://api.example", False),
@@ -141,7 +135,7 @@ def test_plain_http_is_for_loopback_only(tmp_path: Path) -> None:
         assert all("https" in each for each in told)
 
 
-def test_limits_of_endpoints_are_settings(tmp_path: Path) -> None:
+def test_limits_of_endpoints_are_settings(tmp_path):
     prepared = auth.prepared(
         settings(tmp_path, limits={"sign-in": "3/minute", "token": "", "link": "2/hour"})
     )
@@ -170,8 +164,6 @@ def test_limits_of_endpoints_are_settings(tmp_path: Path) -> None:
         ({"token": "many"}, "token: 'many' is no rate; write one like 600/minute"),
     ],
 )
-def test_a_limit_that_is_none_is_refused_at_the_start(
-    tmp_path: Path, limits: dict[str, str], says: str
-) -> None:
+def test_a_limit_that_is_none_is_refused_at_the_start(tmp_path, limits, says):
     with pytest.raises(MappingError, match=says):
         auth.prepared(settings(tmp_path, limits=limits))

@@ -31,7 +31,7 @@ def definitions(tmp_path_factory: pytest.TempPathFactory) -> Definitions:
         return load_definitions(read_settings(None, id_key=KEY.decode()), DIRECTORY)
 
 
-def test_what_is_read_equals_what_was_compiled(definitions: Definitions, cache: Path) -> None:
+def test_what_is_read_equals_what_was_compiled(definitions, cache):
     assert read_compiled(FACTS, KEY) is None
     write_compiled(definitions, FACTS)
     assert read_compiled(FACTS, KEY) == definitions
@@ -39,7 +39,7 @@ def test_what_is_read_equals_what_was_compiled(definitions: Definitions, cache: 
     assert KEY not in file.read_bytes()
 
 
-def test_other_facts_and_other_keys_find_nothing(definitions: Definitions, cache: Path) -> None:
+def test_other_facts_and_other_keys_find_nothing(definitions, cache):
     write_compiled(definitions, FACTS)
     assert read_compiled({**FACTS, "payer": "another"}, KEY) is None
     assert read_compiled(FACTS, KEY + b"!") is None
@@ -49,9 +49,7 @@ def test_other_facts_and_other_keys_find_nothing(definitions: Definitions, cache
     assert read_compiled(FACTS, KEY) is None
 
 
-def test_a_folder_that_others_can_write_into_is_not_used(
-    definitions: Definitions, cache: Path
-) -> None:
+def test_a_folder_that_others_can_write_into_is_not_used(definitions, cache):
     write_compiled(definitions, FACTS)
     cache.chmod(0o777)
     assert read_compiled(FACTS, KEY) is None
@@ -59,15 +57,13 @@ def test_a_folder_that_others_can_write_into_is_not_used(
     assert len(list(cache.iterdir())) == 1
 
 
-def test_a_cache_that_cannot_be_made_is_done_without(
-    definitions: Definitions, tmp_path: Path
-) -> None:
+def test_a_cache_that_cannot_be_made_is_done_without(definitions, tmp_path):
     (tmp_path / "cache").write_text("no folder")
     write_compiled(definitions, FACTS)
     assert read_compiled(FACTS, KEY) is None
 
 
-def test_a_changed_setting_or_file_is_compiled_again(tmp_path: Path, cache: Path) -> None:
+def test_a_changed_setting_or_file_is_compiled_again(tmp_path, cache):
     settings = read_settings(None, id_key=KEY.decode())
     first = load_definitions(settings, DIRECTORY)
     assert load_definitions(settings, DIRECTORY) == first

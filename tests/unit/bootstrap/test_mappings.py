@@ -12,7 +12,7 @@ from etl.bootstrap.settings import read_settings
 from etl.errors import MappingError
 
 
-def test_a_payers_rows_are_laid_over_the_shipped_ones(tmp_path: Path) -> None:
+def test_a_payers_rows_are_laid_over_the_shipped_ones(tmp_path):
     (tmp_path / "crosswalks").mkdir()
     (tmp_path / "crosswalks" / "gender.csv").write_text("source,code\nq,other\n")
     shipped_alone = read_crosswalks([shipped()])["gender"]
@@ -21,7 +21,7 @@ def test_a_payers_rows_are_laid_over_the_shipped_ones(tmp_path: Path) -> None:
     assert dict(gender.rows) == {**shipped_alone.rows, "q": ("other",)}
 
 
-def test_every_mistake_of_all_crosswalks_is_reported_at_once(tmp_path: Path) -> None:
+def test_every_mistake_of_all_crosswalks_is_reported_at_once(tmp_path):
     folder = tmp_path / "crosswalks"
     folder.mkdir()
     (folder / "gender.csv").write_text("source,gender\nq,other\n")
@@ -35,7 +35,7 @@ def test_every_mistake_of_all_crosswalks_is_reported_at_once(tmp_path: Path) -> 
     ]
 
 
-def test_every_file_that_cannot_be_read_is_reported_at_once(tmp_path: Path) -> None:
+def test_every_file_that_cannot_be_read_is_reported_at_once(tmp_path):
     (tmp_path / "rules" / "a.yaml").mkdir(parents=True)
     (tmp_path / "rules" / "b.yaml").write_bytes(b"\xff")
     with pytest.raises(MappingError) as raised:
@@ -47,7 +47,7 @@ def test_every_file_that_cannot_be_read_is_reported_at_once(tmp_path: Path) -> N
     ]
 
 
-def test_mistakes_in_sensitive_codes_are_reported_beside_those_of_rules(tmp_path: Path) -> None:
+def test_mistakes_in_sensitive_codes_are_reported_beside_those_of_rules(tmp_path):
     (tmp_path / "own" / "rules").mkdir(parents=True)
     (tmp_path / "own" / "rules" / "own.yaml").write_text("- id: x\n")
     (tmp_path / "codes.csv").write_text("system,code\nCPT\nNDX,1\n")

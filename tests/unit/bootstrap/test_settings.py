@@ -17,7 +17,7 @@ def _nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def test_flags_beat_the_environment_which_beats_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flags_beat_the_environment_which_beats_the_file(monkeypatch):
     assert read_settings(None).target == "output"
     Path("cpcds.toml").write_text("target = 'file'\nlayout = 'file'\n[payer]\nname = 'File'\n")
     assert read_settings(None).target == "file"
@@ -27,22 +27,20 @@ def test_flags_beat_the_environment_which_beats_the_file(monkeypatch: pytest.Mon
     assert (found.target, found.layout, found.payer.name) == ("flag", "environment", "File")
 
 
-def test_a_part_set_by_environment_leaves_the_rest_of_it_to_the_file(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_part_set_by_environment_leaves_the_rest_of_it_to_the_file(monkeypatch):
     Path("cpcds.toml").write_text("[payer]\nname = 'File'\nid = 'file'\n")
     monkeypatch.setenv("CPCDS_PAYER__ID", "environment")
     found = read_settings(None)
     assert (found.payer.name, found.payer.id) == ("File", "environment")
 
 
-def test_a_named_file_is_read_instead_of_the_one_in_this_folder(tmp_path: Path) -> None:
+def test_a_named_file_is_read_instead_of_the_one_in_this_folder(tmp_path):
     Path("cpcds.toml").write_text("target = 'here'")
     (tmp_path / "other.toml").write_text("target = 'other'")
     assert read_settings(tmp_path / "other.toml").target == "other"
 
 
-def test_settings_can_be_sent_to_another_process() -> None:
+def test_settings_can_be_sent_to_another_process():
     Path("cpcds.toml").write_text("target = 'file'\n[run]\nworkers = 3\n")
     found = read_settings(None)
     there: Settings = pickle.loads(pickle.dumps(found))  # noqa: S301 - our own
@@ -56,7 +54,7 @@ def fingerprint() -> str:
     return load_definitions(Settings()).fingerprint
 
 
-def test_the_same_settings_give_tools_of_the_same_fingerprint(fingerprint: str) -> None:
+def test_the_same_settings_give_tools_of_the_same_fingerprint(fingerprint):
     assert load_definitions(read_settings(None)).fingerprint == fingerprint
 
 
@@ -68,17 +66,17 @@ def test_the_same_settings_give_tools_of_the_same_fingerprint(fingerprint: str) 
         "[rules.severities]\nnpi = 'reject-row'",
     ],
 )
-def test_whatever_changes_the_output_changes_the_fingerprint(toml: str, fingerprint: str) -> None:
+def test_whatever_changes_the_output_changes_the_fingerprint(toml, fingerprint):
     Path("cpcds.toml").write_text(toml)
     assert load_definitions(read_settings(None)).fingerprint != fingerprint
 
 
-def test_what_does_not_change_the_output_does_not_change_the_fingerprint(fingerprint: str) -> None:
+def test_what_does_not_change_the_output_does_not_change_the_fingerprint(fingerprint):
     Path("cpcds.toml").write_text("target = 'x'\n[run]\nworkers = 7\npartition_rows = 5\n")
     assert load_definitions(read_settings(None)).fingerprint == fingerprint
 
 
-def test_the_id_key_is_not_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_id_key_is_not_printed(monkeypatch):
     monkeypatch.setenv("CPCDS_ID_KEY", "a-secret-of-ours-that-is-long-enough")
     found = read_settings(None)
     assert not found.is_demo_key
@@ -94,9 +92,7 @@ def test_the_id_key_is_not_printed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("key", ["", "s3cret", "s3cret" * 5, "s3cret" * 20])
-def test_a_key_that_is_too_short_or_too_long_is_refused_and_not_printed(
-    monkeypatch: pytest.MonkeyPatch, key: str
-) -> None:
+def test_a_key_that_is_too_short_or_too_long_is_refused_and_not_printed(monkeypatch, key):
     monkeypatch.setenv("CPCDS_ID_KEY", key)
     with pytest.raises(MappingError, match="a key has 32 characters at least") as told:
         load_definitions(read_settings(None))
@@ -105,7 +101,7 @@ def test_a_key_that_is_too_short_or_too_long_is_refused_and_not_printed(
     assert told.value.exit_code == 3
 
 
-def test_the_database_of_a_sandbox_is_beside_its_target(tmp_path: Path) -> None:
+def test_the_database_of_a_sandbox_is_beside_its_target(tmp_path):
     sandbox = {"mode": "sandbox"}
     folder = tmp_path / "elsewhere" / "published"
     beside = f"sqlite:///{tmp_path}/elsewhere/cpcds-auth.sqlite3"
@@ -121,14 +117,12 @@ def test_the_database_of_a_sandbox_is_beside_its_target(tmp_path: Path) -> None:
     assert read_settings(None, target=str(folder), auth=sandbox).auth.database == default
 
 
-def test_the_public_key_is_known_as_such() -> None:
+def test_the_public_key_is_known_as_such():
     assert read_settings(None).is_demo_key
     assert "public" in DEMO_ID_KEY
 
 
-def test_a_variable_that_is_no_setting_is_named_with_the_nearest_that_is(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_variable_that_is_no_setting_is_named_with_the_nearest_that_is(monkeypatch):
     monkeypatch.setenv("CPCDS_TARGTE", "x")
     with pytest.raises(MappingError, match="did you mean 'CPCDS_TARGET'") as told:
         read_settings(None)
@@ -143,18 +137,14 @@ def test_a_variable_that_is_no_setting_is_named_with_the_nearest_that_is(
         read_settings(None)
 
 
-def test_parts_and_tables_may_be_given_by_variables_as_json(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_parts_and_tables_may_be_given_by_variables_as_json(monkeypatch):
     monkeypatch.setenv("CPCDS_PAYER", '{"id": "acme"}')
     monkeypatch.setenv("CPCDS_LIMITS__FINDINGS", '{"npi": 3}')
     found = read_settings(None)
     assert (found.payer.id, found.limits.findings) == ("acme", {"npi": 3})
 
 
-def test_every_mistake_of_a_configuration_is_told_at_once_with_its_place(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_every_mistake_of_a_configuration_is_told_at_once_with_its_place(monkeypatch):
     Path("cpcds.toml").write_text(
         "# ours\ntargte = 'x'\n\n[limits]\n# a share\nrejected_claims = 2\n\n"
     )
@@ -171,9 +161,7 @@ def test_every_mistake_of_a_configuration_is_told_at_once_with_its_place(
     ]
 
 
-def test_what_is_no_toml_is_told_with_its_line_and_beside_what_else_is_wrong(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_what_is_no_toml_is_told_with_its_line_and_beside_what_else_is_wrong(monkeypatch):
     Path("cpcds.toml").write_text("target = 'x'\n[payer]\nid = \n")
     monkeypatch.setenv("CPCDS_TARGTE", "x")
     with pytest.raises(MappingError) as told:
@@ -208,7 +196,7 @@ def _said_of(toml: str, **flags: object) -> list[str]:
         ("payer = 'acme'", "setting payer must be a table of settings: id, name, "),
     ],
 )
-def test_a_wrong_value_is_answered_with_what_the_setting_may_be(toml: str, said: str) -> None:
+def test_a_wrong_value_is_answered_with_what_the_setting_may_be(toml, said):
     (sentence,) = _said_of(toml)
     assert sentence.startswith("cpcds.toml:1: setting ")
     assert said in sentence
@@ -228,18 +216,14 @@ def test_a_wrong_value_is_answered_with_what_the_setting_may_be(toml: str, said:
         ("CPCDS_SERVE__PORT", "http", "must be a whole number from 0 to 65535; leave it out for"),
     ],
 )
-def test_a_wrong_value_of_a_variable_is_answered_likewise(
-    monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
-) -> None:
+def test_a_wrong_value_of_a_variable_is_answered_likewise(monkeypatch, name, value, said):
     monkeypatch.setenv(name, value)
     (sentence,) = _said_of("")
     assert sentence.startswith(f"{name}: setting ")
     assert said in sentence
 
 
-def test_mistakes_of_variables_and_of_the_file_are_told_together_and_hold_no_value(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_mistakes_of_variables_and_of_the_file_are_told_together_and_hold_no_value(monkeypatch):
     monkeypatch.setenv("CPCDS_MAPPINGS", "s3cret")
     monkeypatch.setenv("CPCDS_SERVE__LOG", "s3cret")
     said = _said_of("id_key = ['s3cret']\nlimits.fewer_rows = 's3cret'\n")
@@ -252,7 +236,7 @@ def test_mistakes_of_variables_and_of_the_file_are_told_together_and_hold_no_val
     assert "s3cret" not in str(said)
 
 
-def test_every_setting_can_be_said_to_be_wrong() -> None:
+def test_every_setting_can_be_said_to_be_wrong():
     """No declared type is without words, whatever is given in its place."""
     names = list(setting_names())
     assert len(names) > 100
@@ -261,7 +245,7 @@ def test_every_setting_can_be_said_to_be_wrong() -> None:
     assert all(" must be " in one for one in said)
 
 
-def test_an_option_is_named_where_it_gave_the_value() -> None:
+def test_an_option_is_named_where_it_gave_the_value():
     assert _said_of("", serve={"port": -1}, target=7) == [
         "--to or TARGET: setting target must be text; put it in quotes",
         "--port: setting serve.port must be a whole number from 0 to 65535; "
@@ -273,7 +257,7 @@ def test_an_option_is_named_where_it_gave_the_value() -> None:
     assert read_settings(None).origin("serve", "base_url") == "cpcds.toml:1"
 
 
-def test_a_file_that_is_not_utf_8_is_said_to_be_so() -> None:
+def test_a_file_that_is_not_utf_8_is_said_to_be_so():
     Path("cpcds.toml").write_bytes(b"target = '\xff'")
     with pytest.raises(MappingError) as raised:
         read_settings(None)

@@ -45,11 +45,11 @@ def modules_after(*arguments: str, complete: bool = False) -> set[str]:
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 
-def test_help_loads_no_command() -> None:
+def test_help_loads_no_command():
     assert not HEAVY & modules_after("--help")
 
 
-def test_completion_of_a_command_loads_no_command() -> None:
+def test_completion_of_a_command_loads_no_command():
     assert not HEAVY & modules_after(complete=True)
 
 
@@ -60,11 +60,11 @@ def loaded_command(name: str) -> click.Command:
 
 
 @pytest.mark.parametrize("name", SUMMARIES)
-def test_what_help_says_of_a_command_is_the_first_sentence_of_its_own_help(name: str) -> None:
+def test_what_help_says_of_a_command_is_the_first_sentence_of_its_own_help(name):
     assert loaded_command(name).get_short_help_str(limit=200) == SUMMARIES[name]
 
 
-def test_help_has_each_command_under_one_heading_and_examples_that_can_be_called() -> None:
+def test_help_has_each_command_under_one_heading_and_examples_that_can_be_called():
     text = CliRunner().invoke(main, ["--help"]).output
     for title, commands in COMMANDS.items():
         heading = text.index(f"\n{title}:")
@@ -78,21 +78,19 @@ def test_help_has_each_command_under_one_heading_and_examples_that_can_be_called
             assert {**context.params, **context.meta}
 
 
-def test_help_and_completion_load_neither_rich_nor_structlog() -> None:
+def test_help_and_completion_load_neither_rich_nor_structlog():
     assert not {"rich", "structlog"} & modules_after("--help")
     assert not {"rich", "structlog"} & modules_after(complete=True)
 
 
-def test_a_command_completes_from_its_first_letters_and_options_come_after() -> None:
+def test_a_command_completes_from_its_first_letters_and_options_come_after():
     complete = ShellComplete(main, {}, "cpcds", "_CPCDS_COMPLETE")
     assert [item.value for item in complete.get_completions([], "va")] == ["validate"]
     assert "--config" in [item.value for item in complete.get_completions([], "--c")]
     assert "--to" in [item.value for item in complete.get_completions(["run", "folder"], "--t")]
 
 
-def test_a_package_that_is_not_installed_is_named_with_how_to_install_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_package_that_is_not_installed_is_named_with_how_to_install_it(monkeypatch):
     def missing(module: str) -> ModuleType:
         raise ModuleNotFoundError("No module named 'pyarrow'", name="pyarrow.compute")
 
@@ -104,9 +102,7 @@ def test_a_package_that_is_not_installed_is_named_with_how_to_install_it(
     )
 
 
-def test_a_module_of_the_program_itself_that_is_missing_is_a_bug(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_module_of_the_program_itself_that_is_missing_is_a_bug(monkeypatch):
     def missing(module: str) -> ModuleType:
         raise ModuleNotFoundError("No module named 'etl.gone'", name="etl.gone")
 

@@ -14,9 +14,7 @@ from tests.unit.reports.test_report import report
     ("release", "fate", "other"),
     [("r1", "published", "accepted"), (None, "accepted", "published")],
 )
-def test_rows_are_called_published_only_if_a_release_was_made(
-    release: str | None, fate: str, other: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_rows_are_called_published_only_if_a_release_was_made(release, fate, other, capsys):
     show_summary(replace(report(), release=release))
     header = capsys.readouterr().out.splitlines()[0]
     assert fate in header

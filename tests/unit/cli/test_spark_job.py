@@ -15,12 +15,12 @@ from etl.cli.spark_job import command_line, run_job
 FILE = Path(etl.cli.spark_job.__file__)
 
 
-def test_arguments_are_those_of_the_command() -> None:
+def test_arguments_are_those_of_the_command():
     arguments = ["run", "s3://bucket/in", "--to", "s3://bucket/out", "--executor", "spark"]
     assert command_line(arguments) == arguments
 
 
-def test_parameters_by_name_have_the_command_in_one_of_them() -> None:
+def test_parameters_by_name_have_the_command_in_one_of_them():
     """AWS Glue gives its own ones as well."""
     line = "run 's3://bucket/a folder' --to s3://bucket/out --executor spark"
     given = [
@@ -36,9 +36,7 @@ def test_parameters_by_name_have_the_command_in_one_of_them() -> None:
     ]
 
 
-def test_success_is_a_return_and_failure_an_exit_code(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_success_is_a_return_and_failure_an_exit_code(monkeypatch, capsys):
     (named,) = entry_points(group="console_scripts", name="cpcds-spark-job")
     assert named.load() is run_job
     monkeypatch.setattr(sys, "argv", ["job", "--help"])
@@ -50,7 +48,7 @@ def test_success_is_a_return_and_failure_an_exit_code(
     assert end.value.code == 2
 
 
-def test_the_file_by_itself_is_the_command(tmp_path: Path) -> None:
+def test_the_file_by_itself_is_the_command(tmp_path):
     """Clusters copy it away from the package."""
     copy = tmp_path / "job.py"
     copy.write_bytes(FILE.read_bytes())

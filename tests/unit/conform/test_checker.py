@@ -36,7 +36,7 @@ def warned(resource: Json) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("resource", samples.population(), ids=lambda r: str(r["id"]))
-def test_a_resource_that_conforms_has_no_findings_of_any_kind(resource: Json) -> None:
+def test_a_resource_that_conforms_has_no_findings_of_any_kind(resource):
     assert CHECKER.check(resource).issues == ()
 
 
@@ -307,25 +307,21 @@ GUIDE = {
 
 
 @pytest.mark.parametrize(("broken", "finding"), STRUCTURE.values(), ids=STRUCTURE)
-def test_a_fault_of_structure_is_found_at_its_place(broken: Json, finding: tuple[str, str]) -> None:
+def test_a_fault_of_structure_is_found_at_its_place(broken, finding):
     assert found(broken) == [finding]
 
 
 @pytest.mark.parametrize(("broken", "finding"), PROFILE.values(), ids=PROFILE)
-def test_a_breach_of_the_profile_is_found_at_its_place(
-    broken: Json, finding: tuple[str, str]
-) -> None:
+def test_a_breach_of_the_profile_is_found_at_its_place(broken, finding):
     assert finding in found(broken)
 
 
 @pytest.mark.parametrize(("broken", "finding"), GUIDE.values(), ids=GUIDE)
-def test_a_rule_that_the_guide_only_states_is_checked_too(
-    broken: Json, finding: tuple[str, str]
-) -> None:
+def test_a_rule_that_the_guide_only_states_is_checked_too(broken, finding):
     assert found(broken) == [finding]
 
 
-def test_a_number_that_leads_nowhere_is_a_warning_and_an_error_when_strict() -> None:
+def test_a_number_that_leads_nowhere_is_a_warning_and_an_error_when_strict():
     broken = changed(INPATIENT, "item", 0, "diagnosisSequence", to=[1, 2])
     place = ("ExplanationOfBenefit.item[0].diagnosisSequence[1]", "guide-sequence-link")
     assert found(broken) == []
@@ -333,7 +329,7 @@ def test_a_number_that_leads_nowhere_is_a_warning_and_an_error_when_strict() -> 
     assert found(broken, Checker(strict=True)) == [place]
 
 
-def test_a_newborn_admission_with_a_newborn_point_of_origin_conforms() -> None:
+def test_a_newborn_admission_with_a_newborn_point_of_origin_conforms():
     born = changed(INPATIENT, "supportingInfo", 4, "code", "coding", 0, "code", to="4")
     origin = concept(f"{samples.NUBC}PointOfOriginNewborn", "5")
     assert found(changed(born, "supportingInfo", 3, "code", to=origin)) == []
@@ -341,7 +337,7 @@ def test_a_newborn_admission_with_a_newborn_point_of_origin_conforms() -> None:
     assert found(adult) == [("ExplanationOfBenefit", "EOB-inst-pointoforigin")]
 
 
-def test_a_value_may_be_absent_with_a_reason_where_the_profile_requires_it() -> None:
+def test_a_value_may_be_absent_with_a_reason_where_the_profile_requires_it():
     reason = {
         "extension": [
             {
@@ -355,13 +351,13 @@ def test_a_value_may_be_absent_with_a_reason_where_the_profile_requires_it() -> 
     assert found(without(COVERAGE, "subscriberId") | {"_subscriberId": reason}) == []
 
 
-def test_nulls_beside_extensions_keep_their_places() -> None:
+def test_nulls_beside_extensions_keep_their_places():
     reason = {"extension": [{"url": "http://example.org/why", "valueCode": "unknown"}]}
     name = {"family": "A", "given": [None, "B"], "_given": [reason, None]}
     assert found(changed(PATIENT, "name", to=[name])) == []
 
 
-def test_a_code_of_the_wrong_shape_is_a_warning() -> None:
+def test_a_code_of_the_wrong_shape_is_a_warning():
     broken = changed(PHARMACY, "item", 0, "productOrService", "coding", 0, "code", to="2143301")
     assert found(broken) == []
     assert warned(broken) == [
@@ -369,7 +365,7 @@ def test_a_code_of_the_wrong_shape_is_a_warning() -> None:
     ]
 
 
-def test_the_basis_profile_of_the_same_claim_is_checked_by_its_own_rules() -> None:
+def test_the_basis_profile_of_the_same_claim_is_checked_by_its_own_rules():
     name = "C4BB-ExplanationOfBenefit-Pharmacy-Basis"
     basis = without(PHARMACY, "total") | {"meta": samples.meta(name)}
     bare = without(basis, "item", 0, "adjudication")
@@ -378,13 +374,13 @@ def test_the_basis_profile_of_the_same_claim_is_checked_by_its_own_rules() -> No
     assert judged.profiles == (f"{samples.CANONICAL}{name}|2.2.0",)
 
 
-def test_2_1_0_is_checked_by_the_facts_of_2_1_0() -> None:
+def test_2_1_0_is_checked_by_the_facts_of_2_1_0():
     old = changed(INPATIENT, "type", to=concept(f"{THO}claim-type", "institutional"))
     old["meta"]["profile"] = [old["meta"]["profile"][0].replace("|2.2.0", "|2.1.0")]
     assert found(old) == []
 
 
-def test_without_a_profile_a_resource_is_checked_as_plain_r4() -> None:
+def test_without_a_profile_a_resource_is_checked_as_plain_r4():
     plain = changed(without(PATIENT, "meta", "profile"), "nickname", to="x")
     assert found(plain) == [
         ("Patient.meta.profile", "profile-missing"),
@@ -393,13 +389,13 @@ def test_without_a_profile_a_resource_is_checked_as_plain_r4() -> None:
     assert found(without(PATIENT, "meta")) == [("Patient.meta.profile", "profile-missing")]
 
 
-def test_a_profile_can_be_chosen_whatever_the_resource_says() -> None:
+def test_a_profile_can_be_chosen_whatever_the_resource_says():
     chosen = Checker(["C4BB-Patient"])
     assert found(without(PATIENT, "meta", "profile"), chosen) == [("Patient.meta.profile", "min")]
     assert found(COVERAGE, chosen) == []
 
 
-def test_what_meta_profile_names_is_judged_itself() -> None:
+def test_what_meta_profile_names_is_judged_itself():
     other = changed(PATIENT, "meta", "profile", to=[f"{samples.CANONICAL}C4BB-Coverage|2.2.0"])
     assert ("Patient.meta.profile[0]", "profile-type") in found(other)
     unknown = changed(PATIENT, "meta", "profile", 0, to=f"{samples.CANONICAL}C4BB-Nobody|2.2.0")
@@ -420,7 +416,7 @@ def test_what_meta_profile_names_is_judged_itself() -> None:
         ("JaneDoe", "That version of C4BB"),
     ],
 )
-def test_another_version_of_the_guide_is_named_as_such(version: str, named: str) -> None:
+def test_another_version_of_the_guide_is_named_as_such(version, named):
     profile = f"{samples.CANONICAL}C4BB-Patient|{version}"
     other = changed(PATIENT, "meta", "profile", to=[profile])
     assert found(other) == [("Patient.meta.profile[0]", "guide-version")]
@@ -431,21 +427,21 @@ def test_another_version_of_the_guide_is_named_as_such(version: str, named: str)
     )
 
 
-def test_another_version_beside_one_that_is_known_is_a_warning() -> None:
+def test_another_version_beside_one_that_is_known_is_a_warning():
     names = [f"{samples.CANONICAL}C4BB-Patient|{version}" for version in ("2.0.0", "2.2.0")]
     both = changed(PATIENT, "meta", "profile", to=names)
     assert found(both) == []
     assert warned(both) == [("Patient.meta.profile[0]", "guide-version")]
 
 
-def test_a_chosen_profile_of_another_version_is_refused_with_those_that_are_known() -> None:
+def test_a_chosen_profile_of_another_version_is_refused_with_those_that_are_known():
     for name in ("C4BB-Patient|2.0.0", f"{samples.CANONICAL}C4BB-Patient|2.0.0"):
         with pytest.raises(UsageError, match=r"C4BB 2\.0\.0 .* known are 2\.2\.0 and 2\.1\.0"):
             profile_named(name)
 
 
 @pytest.mark.parametrize("stated", ["Patient", f"{R4.canonical}Patient", "Nonsense"])
-def test_a_logical_reference_is_held_to_the_type_that_it_states(stated: str) -> None:
+def test_a_logical_reference_is_held_to_the_type_that_it_states(stated):
     identifier = {"system": "http://hl7.org/fhir/sid/us-npi", "value": "1234567893"}
     other = changed(INPATIENT, "provider", to={"type": stated, "identifier": identifier})
     assert found(other) == [("ExplanationOfBenefit.provider", "reference-type")]
@@ -454,14 +450,14 @@ def test_a_logical_reference_is_held_to_the_type_that_it_states(stated: str) -> 
         assert found(told) == []
 
 
-def test_a_reference_by_a_search_is_held_to_the_type_that_it_searches() -> None:
+def test_a_reference_by_a_search_is_held_to_the_type_that_it_searches():
     other = changed(INPATIENT, "provider", to={"reference": "Patient?identifier=urn:x|1"})
     assert found(other) == [("ExplanationOfBenefit.provider", "reference-type")]
     right = changed(INPATIENT, "provider", to={"reference": "Organization?identifier=urn:x|1"})
     assert found(right) == []
 
 
-def test_the_type_of_a_reference_is_that_of_what_it_points_to() -> None:
+def test_the_type_of_a_reference_is_that_of_what_it_points_to():
     other = changed(
         INPATIENT, "provider", to={"reference": "Organization/o1", "type": "Practitioner"}
     )
@@ -470,7 +466,7 @@ def test_the_type_of_a_reference_is_that_of_what_it_points_to() -> None:
     assert "reference-type" not in {rule for _, rule in found(missing)}
 
 
-def test_a_profile_is_named_by_its_name_or_canonical() -> None:
+def test_a_profile_is_named_by_its_name_or_canonical():
     assert profile_named("C4BB-Patient").version == "2.2.0"
     assert profile_named("C4BB-Patient|2.1.0").version == "2.1.0"
     assert profile_named(f"{samples.CANONICAL}C4BB-Patient|2.2.0").name == "C4BB-Patient"
@@ -480,7 +476,7 @@ def test_a_profile_is_named_by_its_name_or_canonical() -> None:
 
 
 @pytest.mark.parametrize("value", [None, [], "x", 1, {}, {"resourceType": 1}])
-def test_json_that_is_no_resource_is_one_finding(value: Any) -> None:
+def test_json_that_is_no_resource_is_one_finding(value):
     assert found(value) == [("", "resource")]
 
 
@@ -493,44 +489,44 @@ def test_json_that_is_no_resource_is_one_finding(value: Any) -> None:
         ({"transactionTime": "2024-01-01T00:00:00Z", "output": []}, "a manifest of Bulk Data"),
     ],
 )
-def test_json_that_is_no_resource_is_named_as_what_it_is(value: Any, says: str) -> None:
+def test_json_that_is_no_resource_is_named_as_what_it_is(value, says):
     ((_, issue),) = CHECKER.check(value).issues
     assert says in issue.rule.text
 
 
-def test_a_type_that_the_guide_does_not_know_is_not_checked_and_said_so() -> None:
+def test_a_type_that_the_guide_does_not_know_is_not_checked_and_said_so():
     judged = CHECKER.check({"resourceType": "Appointment", "nonsense": 1})
     assert [issue.rule.id for _, issue in judged.issues] == ["type-unknown"]
     assert judged.skipped == "type-unknown"
 
 
-def test_the_header_of_a_resource_block_is_passed_over() -> None:
+def test_the_header_of_a_resource_block_is_passed_over():
     judged = CHECKER.check({"resourceType": "Parameters", "parameter": []})
     assert (judged.issues, judged.skipped) == ((), "header")
 
 
-def test_a_contained_resource_is_checked_as_plain_r4() -> None:
+def test_a_contained_resource_is_checked_as_plain_r4():
     inside = {"resourceType": "Organization", "id": "o", "name": "A", "nickname": "x"}
     claim = changed(INPATIENT, "contained", to=[inside])
     claim["insurer"] = {"reference": "#o"}
     assert found(claim) == [("ExplanationOfBenefit.contained[0].nickname", "unknown-element")]
 
 
-def test_a_local_reference_has_the_type_of_what_is_contained() -> None:
+def test_a_local_reference_has_the_type_of_what_is_contained():
     inside = {"resourceType": "Organization", "id": "o", "name": "A"}
     claim = changed(INPATIENT, "contained", to=[inside])
     claim["patient"] = {"reference": "#o"}
     assert ("ExplanationOfBenefit.patient", "reference-type") in found(claim)
 
 
-def test_deep_nesting_is_a_finding_and_no_crash() -> None:
+def test_deep_nesting_is_a_finding_and_no_crash():
     extension: Json = {"url": "http://example.org/e", "valueString": "a"}
     for _ in range(2_000):
         extension = {"url": "http://example.org/e", "extension": [extension]}
     assert ("Patient", "depth") in found(changed(PATIENT, "extension", to=[extension]))
 
 
-def test_no_message_holds_a_value_of_the_resource() -> None:
+def test_no_message_holds_a_value_of_the_resource():
     marks = iter(range(10_000, 99_999))
 
     def marked(value: Any) -> Any:
@@ -553,7 +549,7 @@ def test_no_message_holds_a_value_of_the_resource() -> None:
 
 
 @pytest.mark.parametrize("junk", [1, "x", True, None, [], {}, [[]], [{}], {"a": 1}, [1, "a"]])
-def test_junk_at_any_place_is_a_finding_and_no_crash(junk: Any) -> None:
+def test_junk_at_any_place_is_a_finding_and_no_crash(junk):
     for resource in (PATIENT, INPATIENT, ORAL, PROFESSIONAL):
         for path in places(resource):
             there: Any = resource
@@ -579,7 +575,7 @@ def places(value: Any) -> list[tuple[str | int, ...]]:
     return [(step, *rest) for step, inner in parts for rest in [(), *places(inner)]]
 
 
-def test_two_details_of_one_item_do_not_have_the_same_sequence() -> None:
+def test_two_details_of_one_item_do_not_have_the_same_sequence():
     details = [{"sequence": 1, "productOrService": {"text": "a"}} for _ in range(2)]
     claim = {"resourceType": "ExplanationOfBenefit", "item": [{"sequence": 1, "detail": details}]}
     issues = [i for _, i in CHECKER.check(claim).issues if i.rule.id == "guide-sequence"]

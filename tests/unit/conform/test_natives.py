@@ -60,11 +60,11 @@ def cases() -> dict[tuple[str, str], Case]:
 CASES = cases()
 
 
-def test_every_native_stands_for_an_expression_that_a_profile_has() -> None:
+def test_every_native_stands_for_an_expression_that_a_profile_has():
     assert set(INVARIANTS) <= set(CASES)
 
 
-def test_every_invariant_has_a_constraint_or_a_reason_to_have_none() -> None:
+def test_every_invariant_has_a_constraint_or_a_reason_to_have_none():
     left = {
         key
         for profile in all_profiles()
@@ -316,7 +316,7 @@ def _leaves_open(period: Any) -> bool:
 @pytest.mark.parametrize("case", CASES.values(), ids=lambda case: f"{case[0]}-{case[3].version}")
 @settings(max_examples=25, deadline=None)
 @given(data=st.data())
-def test_a_native_answers_as_the_library_does(case: Case, data: st.DataObject) -> None:
+def test_a_native_answers_as_the_library_does(case, data):
     key, expression, path, guide = case
     test = native(key, expression, guide)
     assert test is not None
@@ -346,19 +346,17 @@ def test_a_native_answers_as_the_library_does(case: Case, data: st.DataObject) -
         ("nonsense", "2024", True),
     ],
 )
-def test_a_period_is_compared_as_far_as_both_ends_are_precise(
-    start: str, end: str, kept: bool
-) -> None:
+def test_a_period_is_compared_as_far_as_both_ends_are_precise(start, end, kept):
     test = native("per-1", load_type("Period").invariants["per-1"].expression, C4BB)
     assert test is not None
     assert test({"start": start, "end": end}, {}) is kept
 
 
-def test_an_expression_that_is_worded_otherwise_has_no_constraint() -> None:
+def test_an_expression_that_is_worded_otherwise_has_no_constraint():
     assert native("us-core-16", "value.matches('^[0-9]{9}$')", C4BB) is None
 
 
-def test_the_library_looks_at_all_extensions_of_a_url() -> None:
+def test_the_library_looks_at_all_extensions_of_a_url():
     expression = "extension('a').value.exists(code = 'no')"
     codes = [{"url": "a", "valueCoding": {"code": code}} for code in ("nopt", "no")]
     for extensions, holds in ((codes, True), (codes[:1], False)):

@@ -71,22 +71,22 @@ def contains(pattern: Any, value: Any) -> bool:
     return type(value) is type(pattern) and bool(value == pattern)
 
 
-def test_every_primitive_type_has_a_test() -> None:
+def test_every_primitive_type_has_a_test():
     assert set(TESTS) == set(primitives())
 
 
 @pytest.mark.parametrize(("name", "values"), RIGHT.items(), ids=RIGHT)
-def test_right_values_of_a_type_pass(name: str, values: list[Any]) -> None:
+def test_right_values_of_a_type_pass(name, values):
     assert [value for value in values if not TESTS[name](value)] == []
 
 
 @pytest.mark.parametrize(("name", "values"), WRONG.items(), ids=WRONG)
-def test_wrong_values_of_a_type_fail(name: str, values: list[Any]) -> None:
+def test_wrong_values_of_a_type_fail(name, values):
     assert [value for value in values if TESTS[name](value)] == []
 
 
 @given(st.integers(1, 9999), st.integers(0, 13), st.integers(0, 32))
-def test_a_date_is_right_when_the_calendar_has_it(year: int, month: int, day: int) -> None:
+def test_a_date_is_right_when_the_calendar_has_it(year, month, day):
     known = 1 <= month <= 12 and 1 <= day <= calendar.monthrange(year, month)[1]
     assert TESTS["date"](f"{year:04}-{month:02}-{day:02}") is known
 
@@ -101,13 +101,11 @@ JSON = st.recursive(
 
 
 @given(JSON, JSON)
-def test_a_compiled_pattern_matches_what_the_plain_meaning_matches(
-    pattern: Any, value: Any
-) -> None:
+def test_a_compiled_pattern_matches_what_the_plain_meaning_matches(pattern, value):
     assert matcher(pattern)(value) is contains(pattern, value)
 
 
-def test_a_pattern_is_a_subset_and_its_arrays_match_some_entry() -> None:
+def test_a_pattern_is_a_subset_and_its_arrays_match_some_entry():
     pattern = {"coding": [{"system": "s", "code": "c", "version": "1"}]}
     other = {"system": "t", "code": "d"}
     right = {"system": "s", "code": "c", "version": "1", "display": "x"}
@@ -129,7 +127,7 @@ def sliced_elements() -> list[tuple[str, str]]:
 
 
 @given(st.data())
-def test_the_fast_way_to_an_entry_s_slice_is_the_first_that_fits(data: st.DataObject) -> None:
+def test_the_fast_way_to_an_entry_s_slice_is_the_first_that_fits(data):
     name, element_id = data.draw(st.sampled_from(sliced_elements()))
     profile = load_profile(name)
     slicing = profile.by_id[element_id].slicing
@@ -156,7 +154,7 @@ def test_the_fast_way_to_an_entry_s_slice_is_the_first_that_fits(data: st.DataOb
     assert classifier(profile, slicing, slices, guides.C4BB)(entry) == expected
 
 
-def test_extensions_are_told_apart_by_their_url() -> None:
+def test_extensions_are_told_apart_by_their_url():
     race = load_profile("us-core-race", guides.US_CORE)
     slicing = race.by_id["Extension.extension"].slicing
     assert slicing is not None
@@ -167,7 +165,7 @@ def test_extensions_are_told_apart_by_their_url() -> None:
     assert classify({"url": "other"}) == NO_SLICE
 
 
-def test_a_slice_that_nothing_tells_apart_cannot_be_compiled() -> None:
+def test_a_slice_that_nothing_tells_apart_cannot_be_compiled():
     profile = load_profile("C4BB-Patient")
     slicing = profile.by_id["Patient.identifier"].slicing
     assert slicing is not None
@@ -189,7 +187,7 @@ def div(inner: str, attributes: str = ' xmlns="http://www.w3.org/1999/xhtml"') -
         div("Zoë"),
     ],
 )
-def test_the_xhtml_that_fhir_allows_is_a_narrative(text: str) -> None:
+def test_the_xhtml_that_fhir_allows_is_a_narrative(text):
     assert is_narrative(text)
 
 
@@ -212,7 +210,7 @@ def test_the_xhtml_that_fhir_allows_is_a_narrative(text: str) -> None:
         div("text") + "more",
     ],
 )
-def test_other_text_is_no_narrative(text: str) -> None:
+def test_other_text_is_no_narrative(text):
     assert not is_narrative(text)
 
 
@@ -229,13 +227,11 @@ def test_other_text_is_no_narrative(text: str) -> None:
         ("patient/1", None),
     ],
 )
-def test_a_literal_reference_names_a_type_and_an_id(
-    text: str, target: tuple[str, str] | None
-) -> None:
+def test_a_literal_reference_names_a_type_and_an_id(text, target):
     assert target_of(text) == target
 
 
-def test_the_type_behind_a_reference_may_be_stated_or_contained() -> None:
+def test_the_type_behind_a_reference_may_be_stated_or_contained():
     root = {"resourceType": "Coverage", "contained": [{"resourceType": "Patient", "id": "p"}]}
     assert resolved_type({"reference": "#p"}, root) == "Patient"
     assert resolved_type({"reference": "#"}, root) == "Coverage"
@@ -244,7 +240,7 @@ def test_the_type_behind_a_reference_may_be_stated_or_contained() -> None:
     assert resolved_type({"display": "x"}, root) is None
 
 
-def test_a_profile_allows_the_types_of_the_profiles_it_names() -> None:
+def test_a_profile_allows_the_types_of_the_profiles_it_names():
     base = "http://hl7.org/fhir/"
     targets = (
         f"{base}us/carin-bb/StructureDefinition/C4BB-Patient|2.2.0",
@@ -257,7 +253,7 @@ def test_a_profile_allows_the_types_of_the_profiles_it_names() -> None:
     assert target_types(anything) == frozenset()
 
 
-def test_a_slice_repeats_in_the_snapshot_what_holds_for_every_entry() -> None:
+def test_a_slice_repeats_in_the_snapshot_what_holds_for_every_entry():
     """The checker relies on it: entries of a slice are checked by the slice's elements alone."""
     assert len(profile_names()) == 16
     for name in profile_names():

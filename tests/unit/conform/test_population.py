@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -17,9 +17,6 @@ from etl.conform.run import conform
 from etl.errors import UsageError
 from tests.unit.conform import samples
 from tests.unit.conform.samples import changed, reference, without
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 Json = dict[str, Any]
 ALL = samples.population()
@@ -46,44 +43,44 @@ COVERAGE, INPATIENT = 1, 8
 
 
 @pytest.mark.parametrize("whole", [True, False])
-def test_a_population_that_is_whole_and_right_has_no_findings(*, whole: bool) -> None:
+def test_a_population_that_is_whole_and_right_has_no_findings(*, whole):
     report = check(*ALL, whole=whole)
     assert told(report) == []
     assert report.resources.total() == len(ALL)
     assert report.profiles["http://hl7.org/fhir/us/carin-bb/StructureDefinition/C4BB-Patient|2.2.0"]
 
 
-def test_the_order_of_resources_does_not_matter() -> None:
+def test_the_order_of_resources_does_not_matter():
     assert told(check(*reversed(ALL), whole=True)) == []
 
 
-def test_a_reference_that_leads_nowhere_is_found_where_it_stands() -> None:
+def test_a_reference_that_leads_nowhere_is_found_where_it_stands():
     lost = changed(ALL[INPATIENT], "careTeam", 0, "provider", to=reference("Practitioner", "x"))
     report = check(*swapped(INPATIENT, lost))
     place = "ExplanationOfBenefit.careTeam[0].provider.reference"
     assert told(report) == [(INPATIENT + 1, place, "reference-unresolved")]
 
 
-def test_a_type_that_is_not_there_at_all_is_judged_only_when_the_input_is_whole() -> None:
+def test_a_type_that_is_not_there_at_all_is_judged_only_when_the_input_is_whole():
     rest = [r for r in ALL if r["resourceType"] != "Practitioner"]
     assert told(check(*rest)) == []
     missing = told(check(*rest, whole=True))
     assert [rule for _, _, rule in missing] == ["reference-unresolved"]
 
 
-def test_references_to_servers_are_not_followed_and_versions_are_cut_off() -> None:
+def test_references_to_servers_are_not_followed_and_versions_are_cut_off():
     elsewhere = {"reference": "https://example.org/fhir/Organization/x"}
     versioned = {"reference": "Organization/payer/_history/3"}
     claim = changed(changed(ALL[INPATIENT], "provider", to=elsewhere), "insurer", to=versioned)
     assert told(check(*swapped(INPATIENT, claim), whole=True)) == []
 
 
-def test_the_same_id_twice_is_found() -> None:
+def test_the_same_id_twice_is_found():
     report = check(*ALL, ALL[0])
     assert told(report) == [(len(ALL) + 1, "Patient", "id-duplicate")]
 
 
-def test_the_patient_must_be_the_beneficiary_of_the_coverage() -> None:
+def test_the_patient_must_be_the_beneficiary_of_the_coverage():
     other = changed(samples.patient(), "id", to="other")
     theirs = changed(ALL[COVERAGE], "beneficiary", to=reference("Patient", "other"))
     report = check(*swapped(COVERAGE, theirs), other)
@@ -92,7 +89,7 @@ def test_the_patient_must_be_the_beneficiary_of_the_coverage() -> None:
     ]
 
 
-def test_the_insurer_should_be_the_payor_of_the_focal_coverage() -> None:
+def test_the_insurer_should_be_the_payor_of_the_focal_coverage():
     other = changed(ALL[COVERAGE], "payor", to=[reference("Organization", "hospital")])
     report = check(*swapped(COVERAGE, other))
     assert [(f.rule, f.severity) for f in report.findings] == [
@@ -100,7 +97,7 @@ def test_the_insurer_should_be_the_payor_of_the_focal_coverage() -> None:
     ]
 
 
-def test_a_bundle_is_unpacked_and_its_full_urls_are_known() -> None:
+def test_a_bundle_is_unpacked_and_its_full_urls_are_known():
     urn = "urn:uuid:c757873d-ec9a-4326-a141-556f43239520"
     payer = without(samples.organization("payer"), "id")
     covered = changed(samples.coverage(), "payor", to=[{"reference": urn}])
@@ -117,14 +114,14 @@ def test_a_bundle_is_unpacked_and_its_full_urls_are_known() -> None:
     assert told(report) == [(1, "Bundle.entry[1].resource.status", "binding-required")]
 
 
-def test_a_line_that_is_no_json_is_a_finding_and_the_rest_is_checked() -> None:
+def test_a_line_that_is_no_json_is_a_finding_and_the_rest_is_checked():
     report = check(b'{"resourceType": "Patient"', b"", b"  ", b"\xff", samples.patient())
     assert told(report) == [(1, "", "json"), (4, "", "encoding")]
     assert report.resources == {"Patient": 1}
     assert report.skipped == {"json": 1, "encoding": 1}
 
 
-def test_files_are_ndjson_json_or_gzip_alone_or_in_folders(tmp_path: Path) -> None:
+def test_files_are_ndjson_json_or_gzip_alone_or_in_folders(tmp_path):
     text = b"".join(json.dumps(r).encode() + b"\n" for r in ALL)
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "all.ndjson.gz").write_bytes(gzip.compress(text))
@@ -163,8 +160,8 @@ FILES = [
     ("name", "text", "line", "rule", "says"), FILES, ids=[f"{one[0]}-{one[3]}" for one in FILES]
 )
 def test_a_file_that_is_not_what_it_should_be_is_named_as_what_it_is(
-    name: str, text: bytes, line: int | None, rule: str, says: str, tmp_path: Path
-) -> None:
+    name, text, line, rule, says, tmp_path
+):
     (tmp_path / name).write_bytes(text)
     report = conform(file_sources([tmp_path / name]))
     told_first = next(one for one in report.findings if one.rule == rule)
@@ -172,14 +169,14 @@ def test_a_file_that_is_not_what_it_should_be_is_named_as_what_it_is(
     assert says in told_first.message
 
 
-def test_what_follows_a_byte_order_mark_is_checked() -> None:
+def test_what_follows_a_byte_order_mark_is_checked():
     report = check(MARK + PATIENT, *ALL[1:])
     assert told(report) == [(None, "", "byte-order-mark")]
     assert report.resources.total() == len(ALL)
     assert not report.skipped
 
 
-def test_a_folder_of_single_resources_is_read_when_there_is_no_ndjson(tmp_path: Path) -> None:
+def test_a_folder_of_single_resources_is_read_when_there_is_no_ndjson(tmp_path):
     for resource in ALL:
         name = f"{resource['resourceType']}-{resource['id']}.json"
         (tmp_path / name).write_text(json.dumps(resource))
@@ -187,7 +184,7 @@ def test_a_folder_of_single_resources_is_read_when_there_is_no_ndjson(tmp_path: 
     assert (report.resources.total(), report.errors) == (len(ALL), 0)
 
 
-def test_what_cannot_be_read_is_one_clear_sentence(tmp_path: Path) -> None:
+def test_what_cannot_be_read_is_one_clear_sentence(tmp_path):
     with pytest.raises(UsageError, match="no such file"):
         file_sources([tmp_path / "none.ndjson"])
     with pytest.raises(UsageError, match=r"no \.ndjson"):
@@ -201,7 +198,7 @@ def test_what_cannot_be_read_is_one_clear_sentence(tmp_path: Path) -> None:
         conform(file_sources([cut]))
 
 
-def test_progress_is_told_after_every_source() -> None:
+def test_progress_is_told_after_every_source():
     seen: list[tuple[str, int]] = []
     conform(
         [Lines("a", [json.dumps(ALL[0]).encode()]), Lines("b", [])],
@@ -210,7 +207,7 @@ def test_progress_is_told_after_every_source() -> None:
     assert seen == [("a", 1), ("b", 1)]
 
 
-def test_all_findings_are_counted_and_some_kept() -> None:
+def test_all_findings_are_counted_and_some_kept():
     broken = [
         changed(without(samples.patient(), "gender"), "id", to=f"p{index}") for index in range(5)
     ]
@@ -219,7 +216,7 @@ def test_all_findings_are_counted_and_some_kept() -> None:
     assert [f.line for f in report.findings] == [1, 2]
 
 
-def test_the_report_reads_as_text_and_as_json() -> None:
+def test_the_report_reads_as_text_and_as_json():
     report = check(without(samples.patient(), "gender"), b"x")
     text = list(text_lines(report))
     assert text[0].strip() == "1  error json"
@@ -239,7 +236,7 @@ def test_the_report_reads_as_text_and_as_json() -> None:
     }
 
 
-def test_a_finding_of_an_element_is_counted_whatever_its_indexes() -> None:
+def test_a_finding_of_an_element_is_counted_whatever_its_indexes():
     assert element_path("Patient.name[0].given[12]") == "Patient.name.given"
     assert element_path("Patient.gender") == "Patient.gender"
     report = ConformanceReport(keep=1)
@@ -249,16 +246,14 @@ def test_a_finding_of_an_element_is_counted_whatever_its_indexes() -> None:
     assert list(report.counts.values()) == [3]
 
 
-def test_the_path_of_a_reference_is_found_in_the_resource() -> None:
+def test_the_path_of_a_reference_is_found_in_the_resource():
     value = {"a": [{"b": 1}, {"c": {"reference": "Patient/1"}}]}
     assert path_of(value, "Patient/1") == "a[1].c.reference"
     assert path_of(value, "Patient/2") == ""
 
 
 @pytest.mark.parametrize("within", [False, True])
-def test_pipes_devices_and_dangling_links_are_refused_and_not_waited_for(
-    tmp_path: Path, within: bool
-) -> None:
+def test_pipes_devices_and_dangling_links_are_refused_and_not_waited_for(tmp_path, within):
     os.mkfifo(tmp_path / "a.ndjson")
     (tmp_path / "b.ndjson").symlink_to("/dev/zero")
     for name in ("a.ndjson", "b.ndjson"):

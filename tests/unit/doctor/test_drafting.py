@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from etl.bootstrap.mappings import read_crosswalks, shipped
@@ -20,7 +18,7 @@ def layout_of(found: Examination) -> Layout:
     return read_layout(LayoutDraft(found, "mine").text(), "mine.yaml", {})
 
 
-def test_a_question_is_the_reason_why_a_column_is_unused() -> None:
+def test_a_question_is_the_reason_why_a_column_is_unused():
     layout = layout_of(examine(GOLDEN / "wide/extract", elements()))
     unused = layout.raw["claims"].unused
     assert set(unused) == {"Line Amt"}
@@ -29,7 +27,7 @@ def test_a_question_is_the_reason_why_a_column_is_unused() -> None:
     assert "Line Amt" not in lines.headers()
 
 
-def test_what_no_file_has_is_never_there_and_never_made_up() -> None:
+def test_what_no_file_has_is_never_there_and_never_made_up():
     layout = layout_of(examine(GOLDEN / "parts/extract", elements()))
     claim = next(spec for spec in layout.tables if spec.table == "claim")
     for spec in layout.tables:
@@ -47,14 +45,14 @@ def test_what_no_file_has_is_never_there_and_never_made_up() -> None:
     assert condition.filled is False
 
 
-def test_a_payer_that_only_the_coverage_names_is_looked_up_there() -> None:
+def test_a_payer_that_only_the_coverage_names_is_looked_up_there():
     wide = layout_of(examine(GOLDEN / "wide/extract", elements()))
     source = next(one for one in wide.tables if one.table == "claim").columns["payer_id"].source
     assert isinstance(source, Lookup)
     assert (source.table, source.by, source.value) == ("policies", ("Policy Number",), "Payer Id")
 
 
-def test_tables_that_no_file_has_are_fed_by_the_ids_alone(tmp_path: Path) -> None:
+def test_tables_that_no_file_has_are_fed_by_the_ids_alone(tmp_path):
     found = examined(
         tmp_path,
         members_csv="Member ID,Last Name,DOB,Sex\nM1001,Ng,1970-01-31,F\n",
@@ -65,9 +63,7 @@ def test_tables_that_no_file_has_are_fed_by_the_ids_alone(tmp_path: Path) -> Non
     assert coverage.columns["payer_id"].when
 
 
-def test_words_go_through_the_crosswalk_of_a_known_layout_that_knows_all_of_them(
-    tmp_path: Path,
-) -> None:
+def test_words_go_through_the_crosswalk_of_a_known_layout_that_knows_all_of_them(tmp_path):
     crosswalks = read_crosswalks([shipped()])
     own = {
         name.removeprefix("layouts/"): one
@@ -86,7 +82,7 @@ def test_words_go_through_the_crosswalk_of_a_known_layout_that_knows_all_of_them
     assert "claim_type: { column: Claim Type, crosswalk: synthea-claim-type }" in text
 
 
-def test_headers_are_quoted_where_yaml_would_read_them_as_something_else(tmp_path: Path) -> None:
+def test_headers_are_quoted_where_yaml_would_read_them_as_something_else(tmp_path):
     found = examined(
         tmp_path,
         members_csv='Member ID,"Name: last, of # all",DOB,Sex,NO\nM1001,Ng,1970-01-31,F,x\n',
@@ -96,7 +92,7 @@ def test_headers_are_quoted_where_yaml_would_read_them_as_something_else(tmp_pat
     assert {"Name: last, of # all", "NO"} <= set(columns)
 
 
-def test_files_that_are_not_in_a_draft_are_named_in_it(tmp_path: Path) -> None:
+def test_files_that_are_not_in_a_draft_are_named_in_it(tmp_path):
     found = examined(
         tmp_path,
         members_csv="Member ID,Last Name,DOB,Sex\nM1001,Ng,1970-01-31,F\n",
@@ -112,9 +108,7 @@ def test_files_that_are_not_in_a_draft_are_named_in_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("column", ["Birth Date", "Gender", "Paid Amount", "Dx 1"])
-def test_a_column_without_values_is_a_guess_of_50_percent_at_most(
-    tmp_path: Path, column: str
-) -> None:
+def test_a_column_without_values_is_a_guess_of_50_percent_at_most(tmp_path, column):
     found = examined(
         tmp_path,
         claims_csv=f"Claim Number,Member ID,Claim Type,Paid Date,{column}\n"
@@ -127,7 +121,7 @@ def test_a_column_without_values_is_a_guess_of_50_percent_at_most(
     assert claims.unused[column].startswith("QUESTION")
 
 
-def test_an_empty_column_beside_others_of_its_kind_is_used(tmp_path: Path) -> None:
+def test_an_empty_column_beside_others_of_its_kind_is_used(tmp_path):
     header = "Claim Number,Member ID,Claim Type,Paid Date,Dx 1,Dx 2"
     rows = "".join(f"C{at},M{at},vision,2023-01-0{at},E11.{at},\n" for at in range(1, 5))
     found = examined(tmp_path, claims_csv=f"{header}\n{rows}")
@@ -136,7 +130,7 @@ def test_an_empty_column_beside_others_of_its_kind_is_used(tmp_path: Path) -> No
     assert "Dx 2" not in layout_of(found).raw["claims"].unused
 
 
-def test_files_with_the_same_headers_are_told_apart_by_their_names(tmp_path: Path) -> None:
+def test_files_with_the_same_headers_are_told_apart_by_their_names(tmp_path):
     text = "Member ID,Last Name,DOB,Sex{}\nM1001,Ng,1970-01-31,F{}\n"
     found = examined(
         tmp_path,
@@ -154,7 +148,7 @@ def test_files_with_the_same_headers_are_told_apart_by_their_names(tmp_path: Pat
     }
 
 
-def test_cells_that_end_every_row_are_of_no_column(tmp_path: Path) -> None:
+def test_cells_that_end_every_row_are_of_no_column(tmp_path):
     found = examined(
         tmp_path, claims_csv="Claim Number,Member ID,Claim Type\nC1,M1,vision,\nC2,M2,oral,\n"
     )

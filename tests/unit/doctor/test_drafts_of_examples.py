@@ -40,9 +40,7 @@ def check_draft(extract: Path, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("extract", WITH_HEADERS, ids=lambda path: path.parent.name)
-def test_a_draft_has_no_mistakes_and_reads_the_files_that_it_came_from(
-    extract: Path, tmp_path: Path
-) -> None:
+def test_a_draft_has_no_mistakes_and_reads_the_files_that_it_came_from(extract, tmp_path):
     check_draft(extract, tmp_path)
 
 
@@ -52,11 +50,11 @@ def test_a_draft_has_no_mistakes_and_reads_the_files_that_it_came_from(
 @pytest.mark.parametrize(
     "name", ["cms-idr", "cms-rif-synthea", "google-bigquery-layout", "synthea-members-layout"]
 )
-def test_the_draft_of_real_files_has_no_mistakes_and_reads_them(name: str, tmp_path: Path) -> None:
+def test_the_draft_of_real_files_has_no_mistakes_and_reads_them(name, tmp_path):
     check_draft(SHARED / name, tmp_path)
 
 
-def test_a_draft_of_headers_alone_has_no_mistakes(tmp_path: Path) -> None:
+def test_a_draft_of_headers_alone_has_no_mistakes(tmp_path):
     for path in (LAYOUTS / "tuva-input/input").glob("*.csv"):
         header = path.read_text(encoding="utf-8").partition("\n")[0]
         (tmp_path / path.name).write_text(f"{header}\n", encoding="utf-8")
@@ -68,9 +66,7 @@ def test_a_draft_of_headers_alone_has_no_mistakes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("extract", sorted(WITHOUT_HEADERS), ids=lambda path: path.parent.name)
-def test_files_that_the_doctor_does_not_draft_need_a_header_or_a_layout(
-    extract: Path, tmp_path: Path
-) -> None:
+def test_files_that_the_doctor_does_not_draft_need_a_header_or_a_layout(extract, tmp_path):
     called = cpcds("doctor", extract, "--write", tmp_path / "mine.yaml")
     assert called.code == 2
     assert NOT_DRAFTED in called.err

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 
 import pytest
 
@@ -17,7 +16,7 @@ MEMBERS = "Member ID,Last Name,DOB,Sex\nM1001,Ng,1970-01-31,F\nM1002,Ek,1971-02-
 
 
 @pytest.mark.parametrize("case", sorted(path.name for path in GOLDEN.iterdir()))
-def test_the_report_and_the_layout_of_a_case_are_those_that_a_person_has_read(case: str) -> None:
+def test_the_report_and_the_layout_of_a_case_are_those_that_a_person_has_read(case):
     folder = GOLDEN / case
     found = examine(folder / "extract", elements())
     made = {
@@ -30,7 +29,7 @@ def test_the_report_and_the_layout_of_a_case_are_those_that_a_person_has_read(ca
         assert text == (folder / name).read_text(encoding="utf-8")
 
 
-def test_what_a_column_holds_counts_more_than_what_it_is_called(tmp_path: Path) -> None:
+def test_what_a_column_holds_counts_more_than_what_it_is_called(tmp_path):
     found = examined(
         tmp_path,
         members_csv=MEMBERS,
@@ -45,7 +44,7 @@ def test_what_a_column_holds_counts_more_than_what_it_is_called(tmp_path: Path) 
     assert told["Claim payer identifier"] == "claim.coverage_id"
 
 
-def test_joins_have_their_share_and_cardinality(tmp_path: Path) -> None:
+def test_joins_have_their_share_and_cardinality(tmp_path):
     found = examined(
         tmp_path,
         members_csv=MEMBERS,
@@ -69,9 +68,7 @@ def wide(amounts: str, *cells: str) -> str:
     return WIDE.format(amounts) + "".join(rows)
 
 
-def test_an_amount_that_several_elements_fit_is_asked_about_and_never_named(
-    tmp_path: Path,
-) -> None:
+def test_an_amount_that_several_elements_fit_is_asked_about_and_never_named(tmp_path):
     found = examined(tmp_path, claims_csv=wide("Line Amount", *(f"{at}.50" for at in range(8))))
     assert named(found, "claims.csv")["Line Amount"] == "?"
     ((file, column),) = found.questions
@@ -80,9 +77,7 @@ def test_an_amount_that_several_elements_fit_is_asked_about_and_never_named(
     assert all(other.amount for other in column.match.others)
 
 
-def test_of_which_level_an_amount_is_shows_in_whether_it_differs_within_claims(
-    tmp_path: Path,
-) -> None:
+def test_of_which_level_an_amount_is_shows_in_whether_it_differs_within_claims(tmp_path):
     cells = [f"{at}.50,{at // 2}.25" for at in range(8)]
     found = examined(tmp_path, claims_csv=wide("Copay Amount,Deductible Amount", *cells))
     told = named(found, "claims.csv")
@@ -90,7 +85,7 @@ def test_of_which_level_an_amount_is_shows_in_whether_it_differs_within_claims(
     assert told["Deductible Amount"] == "claim.amount_deductible"
 
 
-def test_an_amount_whose_level_nothing_tells_is_asked_about(tmp_path: Path) -> None:
+def test_an_amount_whose_level_nothing_tells_is_asked_about(tmp_path):
     found = examined(tmp_path, claims_csv=wide("Copay Amount", "1.50", "2.50"))
     column = columns(found, "claims.csv")["Copay Amount"]
     assert column.match.question
@@ -100,7 +95,7 @@ def test_an_amount_whose_level_nothing_tells_is_asked_about(tmp_path: Path) -> N
     }
 
 
-def test_an_amount_never_gets_what_another_amount_has_left_over(tmp_path: Path) -> None:
+def test_an_amount_never_gets_what_another_amount_has_left_over(tmp_path):
     header = "Claim Number,Member ID,Claim Type,Paid Date,Total Allowed Amount,Allowed Amt Total"
     rows = "".join(f"C300{at},M1001,vision,2023-02-01,{at}.50,{at}.75\n" for at in range(4))
     told = named(examined(tmp_path, claims_csv=f"{header}\n{rows}"), "claims.csv")
@@ -109,7 +104,7 @@ def test_an_amount_never_gets_what_another_amount_has_left_over(tmp_path: Path) 
     assert {*amounts} <= {"claim.amount_eligible", "?", ""}
 
 
-def test_an_amount_with_a_word_more_than_its_name_is_asked_about(tmp_path: Path) -> None:
+def test_an_amount_with_a_word_more_than_its_name_is_asked_about(tmp_path):
     headers = "Line Deductible Amount,Line Blood Deductible Amount"
     found = examined(tmp_path, claims_csv=wide(headers, *(f"{at}.50,{at}.25" for at in range(8))))
     told = named(found, "claims.csv")
@@ -117,14 +112,12 @@ def test_an_amount_with_a_word_more_than_its_name_is_asked_about(tmp_path: Path)
     assert told["Line Blood Deductible Amount"] == "?"
 
 
-def test_claims_with_nothing_but_zeros_do_not_say_of_which_level_an_amount_is(
-    tmp_path: Path,
-) -> None:
+def test_claims_with_nothing_but_zeros_do_not_say_of_which_level_an_amount_is(tmp_path):
     found = examined(tmp_path, claims_csv=wide("Coinsurance Amount", *["0.00"] * 10, "9.00", ""))
     assert named(found, "claims.csv")["Coinsurance Amount"] == "?"
 
 
-def test_a_line_has_no_fifth_modifier(tmp_path: Path) -> None:
+def test_a_line_has_no_fifth_modifier(tmp_path):
     headers = ",".join(f"HCPCS Modifier {number}" for number in range(1, 6))
     found = examined(tmp_path, claims_csv=wide(headers, *["25,59,LT,RT,GT"] * 4))
     told = named(found, "claims.csv")
@@ -132,7 +125,7 @@ def test_a_line_has_no_fifth_modifier(tmp_path: Path) -> None:
     assert told["HCPCS Modifier 5"] == ""
 
 
-def test_numbered_external_causes_are_named_by_their_type(tmp_path: Path) -> None:
+def test_numbered_external_causes_are_named_by_their_type(tmp_path):
     headers = "First External Cause Diagnosis Code," + ",".join(
         f"External Cause Code {number},Diagnosis Code {number}" for number in range(1, 4)
     )
@@ -142,7 +135,7 @@ def test_numbered_external_causes_are_named_by_their_type(tmp_path: Path) -> Non
     assert told["Diagnosis Code 3"] == "claim_diagnosis.code"
 
 
-def test_numbered_columns_are_one_element_each_with_its_number(tmp_path: Path) -> None:
+def test_numbered_columns_are_one_element_each_with_its_number(tmp_path):
     header = "Claim Number,Member ID,Claim Type,Dx 1,Dx 2,Dx 3,Dx POA 1,Dx POA 2,Dx POA 3"
     rows = "".join(f"C300{at},M1001,vision,E11.{at},I10,J45.2,Y,N,U\n" for at in range(4))
     found = examined(tmp_path, claims_csv=f"{header}\n{rows}")
@@ -152,16 +145,14 @@ def test_numbered_columns_are_one_element_each_with_its_number(tmp_path: Path) -
     assert told["Dx POA 2"].element == "claim_diagnosis.present_on_admission"
 
 
-def test_what_carin_blue_button_cannot_do_without_is_listed_where_no_column_is_it(
-    tmp_path: Path,
-) -> None:
+def test_what_carin_blue_button_cannot_do_without_is_listed_where_no_column_is_it(tmp_path):
     found = examined(tmp_path, members_csv=MEMBERS.replace("DOB", "Shoe size"))
     assert found.missing["member"] == ("birth_date",)
     assert "relationship" in found.missing["coverage"]
     assert "claim_id" not in found.missing["claim_line"]
 
 
-def test_well_known_headers_that_nothing_carries_say_why(tmp_path: Path) -> None:
+def test_well_known_headers_that_nothing_carries_say_why(tmp_path):
     text = (
         MEMBERS.replace("Sex", "Sex,Client Code")
         .replace(",F\n", ",F,X\n")
@@ -173,7 +164,7 @@ def test_well_known_headers_that_nothing_carries_say_why(tmp_path: Path) -> None
     assert column.match.element.reason == "says where the file came from"
 
 
-def test_the_order_of_columns_and_rows_does_not_change_what_is_found(tmp_path: Path) -> None:
+def test_the_order_of_columns_and_rows_does_not_change_what_is_found(tmp_path):
     rows = [line.split(",") for line in MEMBERS.splitlines()]
     turned = "\n".join(",".join(reversed(row)) for row in (rows[0], *reversed(rows[1:]))) + "\n"
     one = named(examined(tmp_path / "a", members_csv=MEMBERS), "members.csv")

@@ -34,7 +34,7 @@ def best(header: str) -> str:
         ("Attnd Physician NPI", "claim_care_team.provider_id[attending]"),
     ],
 )
-def test_a_header_is_like_its_element_however_it_is_written(header: str, element: str) -> None:
+def test_a_header_is_like_its_element_however_it_is_written(header, element):
     assert best(header) == element
 
 
@@ -48,11 +48,11 @@ def test_a_header_is_like_its_element_however_it_is_written(header: str, element
         ("c2024", None),
     ],
 )
-def test_the_number_of_a_header_is_its_last_small_one(header: str, number: int | None) -> None:
+def test_the_number_of_a_header_is_its_last_small_one(header, number):
     assert elements().vocabulary.read(header).number == number
 
 
-def test_the_same_words_in_the_element_s_order_are_more_alike_than_in_another() -> None:
+def test_the_same_words_in_the_element_s_order_are_more_alike_than_in_another():
     vocabulary = elements().vocabulary
     name = vocabulary.plain("type of service code")
     ordered = vocabulary.alike(vocabulary.read("Type of service code"), name)
@@ -60,7 +60,7 @@ def test_the_same_words_in_the_element_s_order_are_more_alike_than_in_another() 
     assert ordered > vocabulary.alike(vocabulary.read("Service code type"), name)
 
 
-def test_from_and_to_are_not_alike() -> None:
+def test_from_and_to_are_not_alike():
     vocabulary = elements().vocabulary
     name = vocabulary.plain("claim adjusted from identifier")
     likeness = [

@@ -24,9 +24,7 @@ def sample(folder: Path, name: str, content: bytes) -> FileSample:
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "|", "\t", "~"])
-def test_what_stands_between_cells_is_found_whatever_the_ending_says(
-    tmp_path: Path, delimiter: str
-) -> None:
+def test_what_stands_between_cells_is_found_whatever_the_ending_says(tmp_path, delimiter):
     found = sample(tmp_path, "m.csv", TEXT.replace(",", delimiter).encode())
     assert found.form.physical.delimiter == delimiter
     assert found.headers == ("Member ID", "Last Name", "Date of Birth")
@@ -45,14 +43,14 @@ def test_what_stands_between_cells_is_found_whatever_the_ending_says(
         ("cp1252", "cp1252"),
     ],
 )
-def test_text_is_read_in_its_own_encoding(tmp_path: Path, encoding: str, called: str) -> None:
+def test_text_is_read_in_its_own_encoding(tmp_path, encoding, called):
     text = TEXT.replace("Ã", "Núñez").replace("Ek", "Müller")
     found = sample(tmp_path, "m.csv", text.encode(encoding))
     assert found.form.encoding == called
     assert found.columns[1] == ("Ng", "Müller", "Núñez")
 
 
-def test_delimiters_inside_quoted_cells_part_no_cells(tmp_path: Path) -> None:
+def test_delimiters_inside_quoted_cells_part_no_cells(tmp_path):
     text = 'Member ID;Name;City\nM1;"Ng; Bo";"A, B"\nM2;"Ek; Al";"C, D"\n'
     found = sample(tmp_path, "m.csv", text.encode())
     assert found.form.physical.delimiter == ";"
@@ -71,19 +69,17 @@ def test_delimiters_inside_quoted_cells_part_no_cells(tmp_path: Path) -> None:
         ("Smith,Ann,", False),
     ],
 )
-def test_the_first_row_is_a_header_where_it_names_what_stands_below(
-    tmp_path: Path, first: str, is_header: bool
-) -> None:
+def test_the_first_row_is_a_header_where_it_names_what_stands_below(tmp_path, first, is_header):
     found = sample(tmp_path, "m.csv", f"{first}\n{TEXT.partition(chr(10))[2]}".encode())
     assert bool(found.headers) is is_header
 
 
-def test_a_first_row_of_names_above_names_is_taken_for_a_member(tmp_path: Path) -> None:
+def test_a_first_row_of_names_above_names_is_taken_for_a_member(tmp_path):
     found = sample(tmp_path, "m.csv", b"Smith,Ann\nNg,Bo\nEk,Cy\n")
     assert found.headers == ()
 
 
-def test_a_compressed_file_and_a_parquet_file_are_read_too(tmp_path: Path) -> None:
+def test_a_compressed_file_and_a_parquet_file_are_read_too(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     packed = sample(tmp_path / "a", "m.csv.gz", gzip.compress(TEXT.encode()))
@@ -105,19 +101,17 @@ def test_a_compressed_file_and_a_parquet_file_are_read_too(tmp_path: Path) -> No
         (b"", "empty"),
     ],
 )
-def test_what_is_no_table_has_a_name_and_no_columns(
-    tmp_path: Path, content: bytes, kind: str
-) -> None:
+def test_what_is_no_table_has_a_name_and_no_columns(tmp_path, content, kind):
     found = sample(tmp_path, "m.csv", content)
     assert (found.form.physical.kind, found.headers) == (kind, ())
 
 
-def test_broken_compression_is_refused(tmp_path: Path) -> None:
+def test_broken_compression_is_refused(tmp_path):
     with pytest.raises(ExtractError, match=r"m.csv.gz cannot be read: its compression is broken"):
         sample(tmp_path, "m.csv.gz", gzip.compress(TEXT.encode() * 50)[:60])
 
 
-def test_padded_cells_with_delimiters_between_are_delimited(tmp_path: Path) -> None:
+def test_padded_cells_with_delimiters_between_are_delimited(tmp_path):
     lines = "".join(f"M100{at} |{name:<20}|1970010{at}\n" for at, name in enumerate("ABCD"))
     found = sample(tmp_path, "members.txt", lines.encode())
     assert found.form.physical.delimiter == "|"
@@ -143,6 +137,6 @@ def test_padded_cells_with_delimiters_between_are_delimited(tmp_path: Path) -> N
         ),
     ],
 )
-def test_other_files_need_a_header_or_a_layout(tmp_path: Path, text: str, cause: str) -> None:
+def test_other_files_need_a_header_or_a_layout(tmp_path, text, cause):
     found = sample(tmp_path, "m.csv", text.encode())
     assert found.form.not_drafted == NOT_DRAFTED.format(cause)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from etl.doctor.examination import examine
 from etl.doctor.report import page_of, report_of
 from tests.unit.doctor.world import GOLDEN, elements, examined
 
 
-def test_the_page_loads_nothing_and_runs_nothing() -> None:
+def test_the_page_loads_nothing_and_runs_nothing():
     page = page_of(examine(GOLDEN / "wide/extract", elements()), "wide")
     assert "default-src 'none'" in page
     assert "<script" not in page
@@ -19,7 +17,7 @@ def test_the_page_loads_nothing_and_runs_nothing() -> None:
     assert "@media print" in page
 
 
-def test_headers_of_a_file_are_text_on_the_page(tmp_path: Path) -> None:
+def test_headers_of_a_file_are_text_on_the_page(tmp_path):
     found = examined(
         tmp_path, m_csv="Member ID,Last Name <b>x</b>,DOB\nM1,Ng,1970-01-31\nM2,Ek,1970-01-30\n"
     )
@@ -27,7 +25,7 @@ def test_headers_of_a_file_are_text_on_the_page(tmp_path: Path) -> None:
     assert "<i>" not in page_of(found, "<i>extract</i>")
 
 
-def test_a_file_that_is_not_written_as_it_should_be_says_what_to_do() -> None:
+def test_a_file_that_is_not_written_as_it_should_be_says_what_to_do():
     report = report_of(examine(GOLDEN / "odd/extract", elements()))
     notes = {file["file"]: " ".join(file["notes"]) for file in report["files"]}
     assert 'delimiter: ";" reads it' in notes["members.csv"]
@@ -39,7 +37,7 @@ def test_a_file_that_is_not_written_as_it_should_be_says_what_to_do() -> None:
     assert "needs a header or a layout" in notes["mixed.csv"]
 
 
-def test_dates_and_amounts_that_are_not_read_as_they_are_say_so() -> None:
+def test_dates_and_amounts_that_are_not_read_as_they_are_say_so():
     report = report_of(examine(GOLDEN / "parts/extract", elements()))
     why = {
         column["column"]: column["why"] for file in report["files"] for column in file["columns"]

@@ -50,7 +50,7 @@ def refused_well(error: MappingError, file: str) -> None:
 
 @given(place=st.sampled_from(places(yaml.safe_load(LAYOUT))), value=ODD)
 @settings(max_examples=150, deadline=None)
-def test_any_layout_is_read_or_refused(place: tuple[Any, ...], value: Any) -> None:
+def test_any_layout_is_read_or_refused(place, value):
     try:
         layout(spoiled(LAYOUT, place, value))
     except MappingError as error:
@@ -59,13 +59,13 @@ def test_any_layout_is_read_or_refused(place: tuple[Any, ...], value: Any) -> No
 
 @given(place=st.sampled_from(places(yaml.safe_load(RULES))), value=ODD)
 @settings(max_examples=150, deadline=None)
-def test_any_rules_are_read_or_refused(place: tuple[Any, ...], value: Any) -> None:
+def test_any_rules_are_read_or_refused(place, value):
     try:
         read_rules({"mine.yaml": spoiled(RULES, place, value)}, crosswalks())
     except MappingError as error:
         refused_well(error, "mine.yaml")
 
 
-def test_the_documents_that_are_changed_have_no_mistakes() -> None:
+def test_the_documents_that_are_changed_have_no_mistakes():
     assert layout(spoiled(LAYOUT, ("title",), "x")).title == "x"
     assert set(read_rules({"mine.yaml": RULES}, crosswalks())) == {"mine", "two"}

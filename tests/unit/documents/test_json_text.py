@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -20,13 +19,13 @@ VALUES = st.recursive(
 
 
 @given(VALUES, st.sampled_from([None, 0, 2, "\t"]))
-def test_every_document_is_read_as_the_standard_library_reads_it(value: Any, indent: Any) -> None:
+def test_every_document_is_read_as_the_standard_library_reads_it(value, indent):
     text = json.dumps(value, indent=indent)
     assert read_json(f" {text}\n", "a.json") == json.loads(text)
 
 
 @given(st.text(alphabet='{}[]:,"1a \\\n-.eE+tru', max_size=12))
-def test_every_text_that_the_standard_library_refuses_is_refused(text: str) -> None:
+def test_every_text_that_the_standard_library_refuses_is_refused(text):
     try:
         expected = json.loads(text)
     except ValueError:
@@ -39,7 +38,7 @@ def test_every_text_that_the_standard_library_refuses_is_refused(text: str) -> N
         assert "stands twice" in str(error)  # noqa: PT017 - the one thing that it allows
 
 
-def test_every_key_and_entry_has_its_line_and_column() -> None:
+def test_every_key_and_entry_has_its_line_and_column():
     document = read_json('{\n  "a": [1,\n   {"b": 2}],\n  "c": 3}', "a.json")
     assert {key: str(mark) for key, mark in document.marks.items()} == {
         "a": "a.json:2:3",
@@ -64,7 +63,7 @@ def test_every_key_and_entry_has_its_line_and_column() -> None:
         ('{"a": 1,\n "a": 2}', "a.json:2:2: key 'a' stands twice; take one of them away"),
     ],
 )
-def test_a_mistake_has_its_line_and_column(text: str, said: str) -> None:
+def test_a_mistake_has_its_line_and_column(text, said):
     with pytest.raises(UsageError) as raised:
         read_json(text, "a.json")
     assert str(raised.value).startswith(said)

@@ -167,22 +167,22 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_mistake_is_one_sentence_with_its_line_and_the_nearest_word(case: str) -> None:
+def test_a_mistake_is_one_sentence_with_its_line_and_the_nearest_word(case):
     text, told = CASES[case]
     with pytest.raises(MappingError) as caught:
         read(text)
     assert str(caught.value) == told
 
 
-def test_a_document_without_mistakes_becomes_the_value() -> None:
+def test_a_document_without_mistakes_becomes_the_value():
     found = read("title: two   words\nshapes:\n- group: [{radius: 2, colour: blue}]\nsizes: 3\n")
     inner = Shape(Circle(2), "blue")
     assert found == Drawing("two words", sizes=(3,), shapes=(Shape(Group((inner,))),), origin="red")
 
 
-def test_texts_are_text_whatever_yaml_takes_them_for() -> None:
+def test_texts_are_text_whatever_yaml_takes_them_for():
     assert read("title: 2024-01-31").title == "2024-01-31"
 
 
-def test_constructors_of_models_check_nothing() -> None:
+def test_constructors_of_models_check_nothing():
     assert Circle("x").radius == "x"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import pytest
 
@@ -34,7 +33,7 @@ LONG_LINES = {
 
 
 @pytest.mark.parametrize(("text", "code", "says"), COSTLY.values(), ids=COSTLY)
-def test_a_document_past_a_bound_is_refused_at_once(text: str, code: str, says: str) -> None:
+def test_a_document_past_a_bound_is_refused_at_once(text, code, says):
     with pytest.raises(MappingError) as caught:  # what was not bounded would not come to an end
         read_yaml(text, "own.yaml")
     assert code in str(caught.value)
@@ -44,31 +43,31 @@ def test_a_document_past_a_bound_is_refused_at_once(text: str, code: str, says: 
 
 
 @pytest.mark.parametrize(("text", "value"), LONG_LINES.values(), ids=LONG_LINES)
-def test_a_long_line_within_the_bounds_is_read(text: str, value: object) -> None:
+def test_a_long_line_within_the_bounds_is_read(text, value):
     """In time that follows its length: with its square, it would be hours."""
     assert read_yaml(text, "own.yaml") == value
 
 
-def test_aliases_within_the_bounds_stand_for_what_they_name() -> None:
+def test_aliases_within_the_bounds_stand_for_what_they_name():
     assert read_yaml("a: &a [1, 2]\nb: [*a, *a]  # twice", "own.yaml") == {
         "a": [1, 2],
         "b": [[1, 2], [1, 2]],
     }
 
 
-def test_a_note_is_the_comment_at_the_end_of_a_line() -> None:
+def test_a_note_is_the_comment_at_the_end_of_a_line():
     found = read_yaml("a: 1  # 94, 95 \nb: '#1'\nc: 3 # x # y\n", "own.yaml")
     assert [mark.note for mark in found.marks.values()] == ["94, 95", "", "x # y"]
 
 
-def test_a_pipe_among_the_mappings_is_refused(tmp_path: Path) -> None:
+def test_a_pipe_among_the_mappings_is_refused(tmp_path):
     (tmp_path / "rules").mkdir()
     os.mkfifo(tmp_path / "rules" / "own.yaml")
     with pytest.raises(MappingError, match="no regular file"):
         read_folder([tmp_path], "rules", "*.yaml")
 
 
-def test_a_large_file_among_the_mappings_is_not_read(tmp_path: Path) -> None:
+def test_a_large_file_among_the_mappings_is_not_read(tmp_path):
     (tmp_path / "rules").mkdir()
     with (tmp_path / "rules" / "own.yaml").open("wb") as file:
         file.truncate(1 << 40)

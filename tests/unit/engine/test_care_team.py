@@ -43,13 +43,13 @@ def _filled(**cells: str) -> Row:
     return {name: text for name, text in cells.items() if text}
 
 
-def test_a_person_named_by_npi_and_by_the_payers_id_is_one_member() -> None:
+def test_a_person_named_by_npi_and_by_the_payers_id_is_one_member():
     assert team([("rendering", NPI, "", ""), ("rendering", "D1", "", "")]) == [
         ("1", "rendering", NPI, None, None)
     ]
 
 
-def test_the_lines_of_both_names_are_kept() -> None:
+def test_the_lines_of_both_names_are_kept():
     rows = [("rendering", NPI, "", "2"), ("referring", "D1", "", ""), ("rendering", "D1", "", "3")]
     assert team(rows, ["D1", NPI, ""]) == [
         ("1", "rendering", NPI, None, "2;3;1"),
@@ -57,7 +57,7 @@ def test_the_lines_of_both_names_are_kept() -> None:
     ]
 
 
-def test_who_rendered_which_line_is_kept_where_the_team_names_no_lines() -> None:
+def test_who_rendered_which_line_is_kept_where_the_team_names_no_lines():
     rows = [("rendering", "A", "", ""), ("rendering", "B", "", "")]
     assert team(rows, ["B", "A", "B"]) == [
         ("1", "rendering", "A", None, "2"),
@@ -65,7 +65,7 @@ def test_who_rendered_which_line_is_kept_where_the_team_names_no_lines() -> None
     ]
 
 
-def test_words_for_one_role_are_one_role() -> None:
+def test_words_for_one_role_are_one_role():
     rows = [("pcp", "D1", "", ""), ("Primary", "D1", "", ""), ("operating", NPI, "", "1")]
     assert team(rows, ["", "D1"]) == [
         ("1", "pcp", "D1", None, None),
@@ -74,17 +74,17 @@ def test_words_for_one_role_are_one_role() -> None:
     ]
 
 
-def test_what_is_one_role_for_one_profile_may_be_two_for_another() -> None:
+def test_what_is_one_role_for_one_profile_may_be_two_for_another():
     rows = [("operating", "D1", "", ""), ("rendering", "D1", "", "")]
     assert len(team(rows, claim_type="inpatient")) == 2
 
 
-def test_a_taxonomy_code_stays_whichever_row_states_it() -> None:
+def test_a_taxonomy_code_stays_whichever_row_states_it():
     rows = [("rendering", NPI, "", ""), ("rendering", "D1", "207Q00000X", "")]
     assert team(rows) == [("1", "rendering", NPI, "207Q00000X", None)]
 
 
-def test_two_taxonomy_codes_are_two_members() -> None:
+def test_two_taxonomy_codes_are_two_members():
     rows = [
         ("rendering", "D1", "207Q00000X", "1"),
         ("rendering", NPI, "208D00000X", "2"),
@@ -96,12 +96,12 @@ def test_two_taxonomy_codes_are_two_members() -> None:
     ]
 
 
-def test_a_person_in_two_roles_and_two_persons_in_one_stay_apart() -> None:
+def test_a_person_in_two_roles_and_two_persons_in_one_stay_apart():
     rows = [("rendering", "D1", "", ""), ("referring", "D1", "", ""), ("rendering", "X", "", "")]
     assert len(team(rows)) == 3
 
 
-def test_claims_do_not_share_members() -> None:
+def test_claims_do_not_share_members():
     claims = [{"claim_id": name, "claim_type": "oral", "member_id": "M1"} for name in ("C1", "C2")]
     rows = [
         {"claim_id": name, "sequence": "1", "role": "rendering", "provider_id": "D1"}

@@ -18,7 +18,7 @@ def line(number: str, claim: str = "C1", **cells: str) -> Row:
     return {"claim_id": claim, "line_number": number, **cells}
 
 
-def test_only_rows_of_claims_with_several_other_payers_are_among_others() -> None:
+def test_only_rows_of_claims_with_several_other_payers_are_among_others():
     rows = [
         {"claim_id": claim, "sequence": str(at), "payer_name": name}
         for at, (claim, name) in enumerate(
@@ -33,18 +33,18 @@ def test_only_rows_of_claims_with_several_other_payers_are_among_others() -> Non
 # -- totals ------------------------------------------------------------------------------------
 
 
-def test_a_stated_total_stands_whatever_the_lines_say() -> None:
+def test_a_stated_total_stands_whatever_the_lines_say():
     claim = [{**PROFESSIONAL, "amount_copay": "5.00"}]
     lines = [line("1", amount_copay="1.10"), line("2", amount_copay="2.20")]
     assert column("claim", "total_copay", claim=claim, claim_line=lines) == ["5.00"]
 
 
-def test_totals_are_the_sums_of_the_lines_where_the_claim_states_none() -> None:
+def test_totals_are_the_sums_of_the_lines_where_the_claim_states_none():
     lines = [line("1", amount_copay="0.10"), line("2"), line("3", amount_copay="0.20")]
     assert column("claim", "total_copay", claim=[PROFESSIONAL], claim_line=lines) == ["0.30"]
 
 
-def test_no_total_is_summed_beside_a_stated_one() -> None:
+def test_no_total_is_summed_beside_a_stated_one():
     claims = [{**PROFESSIONAL, "amount_paidtoprovider": "620.00"}]
     lines = [line("1", amount_benefit="20.00", amount_paidtoprovider="20.00")]
     rows: dict[str, Sequence[Row]] = {"claim": claims, "claim_line": lines}
@@ -52,7 +52,7 @@ def test_no_total_is_summed_beside_a_stated_one() -> None:
     assert column("claim", "total_benefit", **rows) == [None]
 
 
-def test_a_total_that_nobody_states_is_absent_and_zero_is_not_absent() -> None:
+def test_a_total_that_nobody_states_is_absent_and_zero_is_not_absent():
     lines = [line("1", amount_copay="0.00")]
     claims = [PROFESSIONAL]
     assert column("claim", "total_copay", claim=claims, claim_line=lines) == ["0.00"]
@@ -63,7 +63,7 @@ def other_payer(sequence: str, amount: str, **cells: str) -> Row:
     return {"claim_id": "C1", "sequence": sequence, "amount_priorpayerpaid": amount, **cells}
 
 
-def test_what_other_payers_paid_for_the_claim_is_stated_and_keeps_lines_from_being_summed() -> None:
+def test_what_other_payers_paid_for_the_claim_is_stated_and_keeps_lines_from_being_summed():
     paid = [other_payer("1", "7.00"), other_payer("2", "0.50")]
     lines = [line("1", amount_priorpayerpaid="1.00", amount_copay="2.00")]
     rows: dict[str, Sequence[Row]] = {
@@ -75,7 +75,7 @@ def test_what_other_payers_paid_for_the_claim_is_stated_and_keeps_lines_from_bei
     assert column("claim", "total_copay", **rows) == [None]
 
 
-def test_what_other_payers_paid_stands_beside_other_stated_totals_unless_stated_itself() -> None:
+def test_what_other_payers_paid_stands_beside_other_stated_totals_unless_stated_itself():
     claims = [
         {**PROFESSIONAL, "amount_copay": "2.00"},
         {**PROFESSIONAL, "claim_id": "C2", "amount_priorpayerpaid": "9.00"},
@@ -85,7 +85,7 @@ def test_what_other_payers_paid_stands_beside_other_stated_totals_unless_stated_
     assert column("claim", "total_priorpayerpaid", **rows) == ["7.00", "9.00"]
 
 
-def test_what_other_payers_paid_for_lines_is_summed_last() -> None:
+def test_what_other_payers_paid_for_lines_is_summed_last():
     paid = [other_payer("1", "7.00", line_number="1"), other_payer("2", "0.50", line_number="2")]
     name = "total_priorpayerpaid"
     bare = [line("1"), line("2")]
@@ -103,7 +103,7 @@ AMOUNT = st.none() | st.integers(-(10**11), 10**11)
 
 
 @given(st.lists(st.tuples(AMOUNT, st.lists(AMOUNT, max_size=4)), max_size=5))
-def test_totals_are_the_decimal_sums(claims: list[tuple[int | None, list[int | None]]]) -> None:
+def test_totals_are_the_decimal_sums(claims):
     headers: list[Row] = []
     lines: list[Row] = []
     wanted: list[str | None] = []
@@ -120,7 +120,7 @@ def test_totals_are_the_decimal_sums(claims: list[tuple[int | None, list[int | N
     assert column("claim", "total_copay", claim=headers, claim_line=lines) == wanted
 
 
-def test_which_rows_carry_amounts() -> None:
+def test_which_rows_carry_amounts():
     claims = [PROFESSIONAL, {**PROFESSIONAL, "claim_id": "C2", "amount_benefit": "0.00"}]
     lines = [line("1", amount_copay="1.00"), line("1", "C2")]
     rows = {"claim": claims, "claim_line": lines}
@@ -132,7 +132,7 @@ def test_which_rows_carry_amounts() -> None:
 # -- lines -------------------------------------------------------------------------------------
 
 
-def test_the_status_of_a_claim_is_what_its_lines_agree_on() -> None:
+def test_the_status_of_a_claim_is_what_its_lines_agree_on():
     claims = [{**PROFESSIONAL, "claim_id": name} for name in ("C1", "C2", "C3")]
     status = "benefit_payment_status"
     lines = [
@@ -156,9 +156,7 @@ def test_the_status_of_a_claim_is_what_its_lines_agree_on() -> None:
         ({"2": "", "3": ""}, ["secondary", "secondary"]),
     ],
 )
-def test_a_row_is_principal_by_its_type_or_as_number_one(
-    rows: dict[str, str], roles: list[str]
-) -> None:
+def test_a_row_is_principal_by_its_type_or_as_number_one(rows, roles):
     claims = [{**PROFESSIONAL, "claim_id": name} for name in ("C0", "C1")]
     for table in ("claim_diagnosis", "claim_procedure"):
         made = [
@@ -168,7 +166,7 @@ def test_a_row_is_principal_by_its_type_or_as_number_one(
         assert column(table, "role", claim=claims, **{table: made}) == roles
 
 
-def test_the_system_of_a_service_code_is_told_by_its_shape() -> None:
+def test_the_system_of_a_service_code_is_told_by_its_shape():
     codes = ["99213", "J1100", "D0120", "hm", "0001U"]
     lines = [line(str(at), service_code=code) for at, code in enumerate(codes, 1)]
     lines.append(line("9", service_code="12345", service_code_system="hcpcs"))
@@ -176,7 +174,7 @@ def test_the_system_of_a_service_code_is_told_by_its_shape() -> None:
     assert got == ["CPT", "HCPCS", "CDT", None, "CPT", "HCPCS"]
 
 
-def test_positions_count_the_rows_of_each_claim() -> None:
+def test_positions_count_the_rows_of_each_claim():
     claims = [PROFESSIONAL, {**PROFESSIONAL, "claim_id": "C2"}]
     team = [
         {"claim_id": name, "sequence": number, "role": "rendering", "provider_id": "P"}
@@ -189,7 +187,7 @@ def test_positions_count_the_rows_of_each_claim() -> None:
     ]
 
 
-def test_a_line_without_a_site_has_that_of_its_first_tooth_that_is_there() -> None:
+def test_a_line_without_a_site_has_that_of_its_first_tooth_that_is_there():
     claim = [{**PROFESSIONAL, "claim_type": "oral"}]
     teeth: list[Row] = [
         line("1", sequence="1", tooth_number="3", missing="Y"),
@@ -211,7 +209,7 @@ def test_a_line_without_a_site_has_that_of_its_first_tooth_that_is_there() -> No
 # -- before mapping ----------------------------------------------------------------------------
 
 
-def test_who_renders_a_line_joins_the_care_team_once_for_all_its_lines() -> None:
+def test_who_renders_a_line_joins_the_care_team_once_for_all_its_lines():
     lines = [
         line("1", rendering_provider_id="A"),
         line("2", rendering_provider_id="B"),
@@ -226,7 +224,7 @@ def test_who_renders_a_line_joins_the_care_team_once_for_all_its_lines() -> None
     ]
 
 
-def test_the_care_team_stays_in_the_order_of_its_numbers() -> None:
+def test_the_care_team_stays_in_the_order_of_its_numbers():
     team = [
         {
             "claim_id": "C1",
@@ -247,7 +245,7 @@ def lifted(claim: Row, lines: Sequence[Row]) -> list[str | None]:
     return found
 
 
-def test_the_only_line_of_a_claim_carries_the_headers_amounts_where_items_need_them() -> None:
+def test_the_only_line_of_a_claim_carries_the_headers_amounts_where_items_need_them():
     claim = {**PROFESSIONAL, "amount_copay": "5.00"}
     assert lifted(claim, [line("1")]) == ["5.00"]
     assert lifted({**claim, "claim_type": "inpatient"}, [line("1")]) == [None]

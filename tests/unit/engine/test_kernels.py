@@ -29,39 +29,35 @@ def sliced(values: list[str | None], before: int) -> pa.StringArray:
 
 @given(values=COLUMN, before=st.integers(0, 3))
 @example(values=["".join(map(chr, range(0x80))), "\u2028\U0001f600é"], before=1)
-def test_escaped_is_what_json_writes_between_the_quotes(
-    values: list[str | None], before: int
-) -> None:
+def test_escaped_is_what_json_writes_between_the_quotes(values, before):
     wanted = [None if v is None else json.dumps(v, ensure_ascii=False)[1:-1] for v in values]
     assert escaped(sliced(values, before)).to_pylist() == wanted
 
 
 @given(values=COLUMN, before=st.integers(0, 3))
-def test_escaped_text_is_read_back_as_it_was(values: list[str | None], before: int) -> None:
+def test_escaped_text_is_read_back_as_it_was(values, before):
     got = escaped(sliced(values, before)).to_pylist()
     assert [None if v is None else json.loads(f'"{v}"') for v in got] == values
 
 
-def test_a_column_that_needs_no_escape_is_not_copied() -> None:
+def test_a_column_that_needs_no_escape_is_not_copied():
     column = pa.array(["plain", "Nguyễn", None])
     assert escaped(column) is column
 
 
 @given(values=COLUMN, before=st.integers(0, 3), large=st.booleans())
-def test_text_bytes_are_the_bytes_of_all_texts(
-    values: list[str | None], before: int, large: bool
-) -> None:
+def test_text_bytes_are_the_bytes_of_all_texts(values, before, large):
     column = sliced(values, before).cast(pa.large_string() if large else pa.string())
     assert text_bytes(column).tobytes() == "".join(v or "" for v in values).encode()
 
 
 @given(keys=st.lists(st.none() | TEXT, max_size=12), resource=st.sampled_from(["Patient", "X"]))
-def test_logical_ids_are_those_of_the_environment(keys: list[str | None], resource: str) -> None:
+def test_logical_ids_are_those_of_the_environment(keys, resource):
     wanted = [None if key is None else ENVIRONMENT.logical_id(resource, key) for key in keys]
     assert logical_ids(pa.array(keys, pa.string()), resource, ENVIRONMENT).to_pylist() == wanted
 
 
-def test_logical_ids_differ_by_type_payer_key_and_secret() -> None:
+def test_logical_ids_differ_by_type_payer_key_and_secret():
     others = [
         Environment("payer2", b"key", {}, {}).logical_id("Patient", "1"),
         Environment("payer", b"key2", {}, {}).logical_id("Patient", "1"),
@@ -73,9 +69,7 @@ def test_logical_ids_differ_by_type_payer_key_and_secret() -> None:
 
 
 @given(cents=st.lists(CENTS, max_size=12), data=st.data())
-def test_money_of_cents_is_the_decimal_with_two_digits(
-    cents: list[int], data: st.DataObject
-) -> None:
+def test_money_of_cents_is_the_decimal_with_two_digits(cents, data):
     there = data.draw(st.lists(st.booleans(), min_size=len(cents), max_size=len(cents)))
     got = numbers.money_of_cents(np.array(cents, dtype=np.int64), np.array(there, dtype=np.bool_))
     wanted = [
@@ -85,21 +79,21 @@ def test_money_of_cents_is_the_decimal_with_two_digits(
 
 
 @given(amounts=st.lists(st.none() | CENTS, max_size=12))
-def test_cents_and_money_are_each_others_way_back(amounts: list[int | None]) -> None:
+def test_cents_and_money_are_each_others_way_back(amounts):
     money = [None if c is None else f"{Decimal(c).scaleb(-2):.2f}" for c in amounts]
     got = numbers.cents(pa.array(money, pa.string()))
     assert got.tolist() == [c or 0 for c in amounts]
 
 
 @given(groups=st.lists(st.lists(CENTS, max_size=4), max_size=6))
-def test_totals_are_exact(groups: list[list[int]]) -> None:
+def test_totals_are_exact(groups):
     values = np.array([value for group in groups for value in group], dtype=np.int64)
     numbers = np.array([at for at, group in enumerate(groups) for _ in group], dtype=np.int64)
     assert total_of_groups(values, numbers, len(groups)).tolist() == [sum(g) for g in groups]
 
 
 @given(runs=st.lists(st.lists(st.sampled_from(["a", "", "é,", "{}"]), max_size=3), max_size=6))
-def test_joined_lists_are_joined_with_commas(runs: list[list[str]]) -> None:
+def test_joined_lists_are_joined_with_commas(runs):
     column = pa.array([text for run in runs for text in run], pa.string())
     counts = np.array([len(run) for run in runs], dtype=np.int64)
     assert joined_lists(column, counts, ",").to_pylist() == [",".join(run) for run in runs]
@@ -109,9 +103,7 @@ def test_joined_lists_are_joined_with_commas(runs: list[list[str]]) -> None:
     runs=st.lists(st.lists(st.sampled_from(["a", "", "é,", None]), max_size=3), max_size=6),
     before=st.lists(st.sampled_from(["b", None]), max_size=2),
 )
-def test_joined_runs_are_the_texts_of_each_run(
-    runs: list[list[str | None]], before: list[str | None]
-) -> None:
+def test_joined_runs_are_the_texts_of_each_run(runs, before):
     texts = [*before, *(text for run in runs for text in run)]
     column = pa.array(texts, pa.string()).slice(len(before))
     starts = np.cumsum([0, *map(len, runs)])
@@ -122,9 +114,7 @@ def test_joined_runs_are_the_texts_of_each_run(
 
 @pytest.mark.parametrize("absent_as_empty", [True, False])
 @given(left=COLUMN, data=st.data())
-def test_pieces_are_put_together_row_by_row(
-    absent_as_empty: bool, left: list[str | None], data: st.DataObject
-) -> None:
+def test_pieces_are_put_together_row_by_row(absent_as_empty, left, data):
     right = data.draw(st.lists(st.none() | TEXT, min_size=len(left), max_size=len(left)))
     got = join(
         pa.array(left, pa.string()), "·", pa.array(right, pa.string()),

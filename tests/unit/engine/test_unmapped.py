@@ -66,40 +66,40 @@ def found(rule: str = WITHOUT_CODE, **rows: Sequence[Row]) -> set[tuple[str, str
     return places
 
 
-def test_a_status_in_whose_place_another_is_published_is_found() -> None:
+def test_a_status_in_whose_place_another_is_published_is_found():
     claim = ORAL | {"rendering_network_status": "other", "billing_network_status": "innetwork"}
     assert found(claim=[claim]) == {("claim", "rendering_network_status")}
 
 
-def test_a_status_that_nobody_asks_for_is_not_found() -> None:
+def test_a_status_that_nobody_asks_for_is_not_found():
     claim = ORAL | {"rendering_network_status": "in", "benefit_payment_status": "other"}
     assert found(claim=[claim]) == set()
 
 
-def test_a_status_asked_for_last_is_found_where_the_payers_default_stands_in() -> None:
+def test_a_status_asked_for_last_is_found_where_the_payers_default_stands_in():
     claim = ORAL | {"benefit_payment_status": "other"}
     assert found(claim=[claim]) == {("claim", "benefit_payment_status")}
 
 
 @pytest.mark.parametrize("claim_type", ["inpatient", "outpatient", "professional", "pharmacy"])
-def test_a_word_is_found_where_a_must_support_element_is_left_out_for_it(claim_type: str) -> None:
+def test_a_word_is_found_where_a_must_support_element_is_left_out_for_it(claim_type):
     claim = CLAIM | {"claim_type": claim_type, "billing_network_status": "Other"}
     assert found(claim=[claim]) == {("claim", "billing_network_status")}
 
 
-def test_a_word_is_found_though_only_the_must_support_element_itself_is_left_out() -> None:
+def test_a_word_is_found_though_only_the_must_support_element_itself_is_left_out():
     telecom = {"member_id": "M1", "sequence": "1", "system": "phone", "value": "1", "use": "beeper"}
     members = [{"member_id": "M1"}]
     assert found(member=members, member_telecom=[telecom]) == {("member_telecom", "use")}
 
 
-def test_a_word_of_a_list_is_found_in_the_row_of_the_list() -> None:
+def test_a_word_of_a_list_is_found_in_the_row_of_the_list():
     members = [{"member_id": "M1"}, {"member_id": "M2", "race": "2106-3;of no race"}]
     assert found(UNMAPPED, member=members) == {("member", "race")}
     assert found(UNMAPPED, member=members[:1]) == set()
 
 
-def test_a_word_is_found_where_its_row_is_left_out_for_it() -> None:
+def test_a_word_is_found_where_its_row_is_left_out_for_it():
     claim = CLAIM | {"claim_type": "pharmacy"}
     team = {"claim_id": "C1", "sequence": "1", "role": "scribe", "provider_id": "X1"}
     assert found(claim=[claim], claim_care_team=[team]) == {("claim_care_team", "role")}
@@ -107,12 +107,12 @@ def test_a_word_is_found_where_its_row_is_left_out_for_it() -> None:
     assert found(claim=[claim], claim_care_team=[team | {"role": "prescribing"}]) == set()
 
 
-def test_a_word_for_which_a_default_is_published_is_found() -> None:
+def test_a_word_for_which_a_default_is_published_is_found():
     coverage = {"coverage_id": "V1", "member_id": "M1", "payer_id": "P1", "relationship": "friend"}
     assert ("coverage", "relationship") in found(coverage=[coverage])
 
 
-def test_a_code_system_that_a_profile_does_not_have_is_found_at_the_cell_that_names_it() -> None:
+def test_a_code_system_that_a_profile_does_not_have_is_found_at_the_cell_that_names_it():
     line = LINE | {"service_code": "AB123"}
     stated = line | {"service_code_system": "HIPPS"}
     assert found(claim=[ORAL], claim_line=[stated]) == {("claim_line", "service_code_system")}
@@ -120,13 +120,13 @@ def test_a_code_system_that_a_profile_does_not_have_is_found_at_the_cell_that_na
     assert found(claim=[ORAL], claim_line=[told]) == {("claim_line", "service_code")}
 
 
-def test_a_word_that_only_a_lesser_element_is_without_is_not_found() -> None:
+def test_a_word_that_only_a_lesser_element_is_without_is_not_found():
     member = {"member_id": "M1", "race": "UNK;2131-1", "ethnicity": "UNK"}
     address = {"member_id": "M1", "sequence": "1", "use": "mailing", "city": "Elm"}
     assert found(member=[member], member_address=[address]) == set()
 
 
-def test_words_with_a_code_and_words_that_are_not_known_are_not_found() -> None:
+def test_words_with_a_code_and_words_that_are_not_known_are_not_found():
     claim = ORAL | {"rendering_network_status": "par", "billing_network_status": "sometimes"}
     assert found(claim=[claim]) == set()
     assert found(UNMAPPED, claim=[claim]) == {("claim", "billing_network_status")}

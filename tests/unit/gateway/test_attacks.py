@@ -152,7 +152,7 @@ def leaks(text: str) -> list[str]:
     return sorted(marks().intersection(re.findall(r"[A-Za-z0-9.-]+", text)))
 
 
-def test_the_table_is_long_and_the_marks_are_many() -> None:
+def test_the_table_is_long_and_the_marks_are_many():
     assert len(searches()) >= 150
     assert len(marks()) >= 1_000
     assert leaks(json.dumps(members()[victim()]))
@@ -160,7 +160,7 @@ def test_the_table_is_long_and_the_marks_are_many() -> None:
 
 
 @pytest.mark.parametrize("strict", [True, False])
-def test_no_search_reaches_another_member(service: Service, strict: bool) -> None:
+def test_no_search_reaches_another_member(service, strict):
     answered = 0
     for kind, name, value in searches():
         for more in ((), (("patient", attacker()),), (("_count", "1000"),)):
@@ -171,7 +171,7 @@ def test_no_search_reaches_another_member(service: Service, strict: bool) -> Non
     assert answered > 100
 
 
-def test_no_read_reaches_another_member(service: Service) -> None:
+def test_no_read_reaches_another_member(service):
     assert TYPES.keys() >= set(OWN)
     for kind in TYPES:
         for of in OWN:
@@ -185,7 +185,7 @@ def test_no_read_reaches_another_member(service: Service) -> None:
                 assert not leaks(caught.value.diagnostics)
 
 
-def test_no_everything_reaches_another_member(service: Service) -> None:
+def test_no_everything_reaches_another_member(service):
     for value in spellings("Patient", victim()):
         with pytest.raises(FhirError) as caught:
             run(service.everything(grant(attacker()), value, [], base=BASE))
@@ -194,7 +194,7 @@ def test_no_everything_reaches_another_member(service: Service) -> None:
     assert not leaks(found.body.decode())
 
 
-def test_no_page_link_of_another_member_works(service: Service) -> None:
+def test_no_page_link_of_another_member_works(service):
     found = bundle(
         run(service.search(grant(victim()), EOB, [("_count", "1")], base=BASE, strict=True))
     )
@@ -205,7 +205,7 @@ def test_no_page_link_of_another_member_works(service: Service) -> None:
         assert caught.value.status == 400
 
 
-def test_a_grant_of_a_patient_that_is_none_reaches_nothing(service: Service) -> None:
+def test_a_grant_of_a_patient_that_is_none_reaches_nothing(service):
     for who in (
         "",
         "*",

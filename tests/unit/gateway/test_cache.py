@@ -11,7 +11,7 @@ from etl.errors import StoreError
 from etl.gateway.release.cache import Cache
 
 
-def test_sixty_four_who_miss_at_once_make_one_read() -> None:
+def test_sixty_four_who_miss_at_once_make_one_read():
     cache = Cache(1_000_000)
     loads = 0
 
@@ -28,7 +28,7 @@ def test_sixty_four_who_miss_at_once_make_one_read() -> None:
     assert loads == 1
 
 
-def test_what_was_not_asked_for_longest_goes_first_and_bytes_are_bounded() -> None:
+def test_what_was_not_asked_for_longest_goes_first_and_bytes_are_bounded():
     cache = Cache(3_000)
     for name in "abc":
         cache.put(name, name.upper(), 600)
@@ -39,7 +39,7 @@ def test_what_was_not_asked_for_longest_goes_first_and_bytes_are_bounded() -> No
     assert cache.bytes <= 3_000
 
 
-def test_what_is_larger_than_the_cache_is_given_and_not_kept() -> None:
+def test_what_is_larger_than_the_cache_is_given_and_not_kept():
     cache = Cache(1_000)
 
     async def load() -> bytes:
@@ -50,7 +50,7 @@ def test_what_is_larger_than_the_cache_is_given_and_not_kept() -> None:
     assert cache.bytes == 0
 
 
-def test_a_value_put_twice_counts_once() -> None:
+def test_a_value_put_twice_counts_once():
     cache = Cache(10_000)
     cache.put("a", "1", 100)
     cache.put("a", "2", 300)
@@ -60,7 +60,7 @@ def test_a_value_put_twice_counts_once() -> None:
     assert cache.peek("a") == "2"
 
 
-def test_an_error_goes_to_all_who_wait_and_the_next_who_asks_tries_again() -> None:
+def test_an_error_goes_to_all_who_wait_and_the_next_who_asks_tries_again():
     cache = Cache(1_000)
     loads = 0
 
@@ -82,7 +82,7 @@ def test_an_error_goes_to_all_who_wait_and_the_next_who_asks_tries_again() -> No
     assert loads == 2
 
 
-def test_one_who_gives_up_does_not_take_the_others_along() -> None:
+def test_one_who_gives_up_does_not_take_the_others_along():
     cache = Cache(1_000)
     answered = asyncio.Event()
 
@@ -104,7 +104,7 @@ def test_one_who_gives_up_does_not_take_the_others_along() -> None:
     assert cache.peek("key") == "value"
 
 
-def test_nothing_is_said_of_an_error_that_nobody_waits_for_any_more() -> None:
+def test_nothing_is_said_of_an_error_that_nobody_waits_for_any_more():
     cache = Cache(1_000)
     told: list[object] = []
     answered = asyncio.Event()

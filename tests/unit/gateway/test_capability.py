@@ -72,7 +72,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("base", "kind"), CASES)
-def test_every_interaction_works(base: str, kind: str) -> None:
+def test_every_interaction_works(base, kind):
     told = resources(statement() if base == "/fhir" else public())[kind]
     for interaction in told["interaction"]:
         found = held(base, kind)
@@ -94,7 +94,7 @@ def test_every_interaction_works(base: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize(("base", "kind"), CASES)
-def test_every_search_parameter_and_include_works_and_no_other_does(base: str, kind: str) -> None:
+def test_every_search_parameter_and_include_works_and_no_other_does(base, kind):
     told = resources(statement() if base == "/fhir" else public())[kind]
     names = {one["name"]: one["type"] for one in told["searchParam"]}
     for name, of in names.items():
@@ -115,7 +115,7 @@ def test_every_search_parameter_and_include_works_and_no_other_does(base: str, k
     assert server().call(nothing, STRICT).status == 400
 
 
-def test_every_resource_has_a_profile_that_it_is_told_to_have() -> None:
+def test_every_resource_has_a_profile_that_it_is_told_to_have():
     for base, told in (("/fhir", statement()), ("/directory", public())):
         for kind, of in resources(told).items():
             profiles = set(of["supportedProfile"])
@@ -123,14 +123,14 @@ def test_every_resource_has_a_profile_that_it_is_told_to_have() -> None:
                 assert {profile.partition("|")[0] for profile in one["meta"]["profile"]} <= profiles
 
 
-def test_every_operation_works() -> None:
+def test_every_operation_works():
     (operation,) = resources(statement())["Patient"]["operation"]
     got = server().call(f"/fhir/Patient/{busiest()}/${operation['name']}")
     assert got.status == 200
     assert got.json["type"] == "searchset"
 
 
-def test_what_is_not_told_is_not_there() -> None:
+def test_what_is_not_told_is_not_there():
     told = set(resources(statement()))
     assert told == set(TYPES)
     assert set(resources(public())) == set(PLAN_NET_TYPES)
@@ -138,7 +138,7 @@ def test_what_is_not_told_is_not_there() -> None:
         assert server().call(f"/fhir/{kind}").status == 404
 
 
-def test_it_is_one_that_the_guide_and_its_testers_look_for() -> None:
+def test_it_is_one_that_the_guide_and_its_testers_look_for():
     told = statement()
     assert told["instantiates"] == [INSTANTIATES]
     assert INSTANTIATES == "http://hl7.org/fhir/us/carin-bb/CapabilityStatement/c4bb"
@@ -150,7 +150,7 @@ def test_it_is_one_that_the_guide_and_its_testers_look_for() -> None:
 
 @pytest.mark.shared
 @pytest.mark.skipif(not GUIDE.exists(), reason="the guide's statement is not beside the project")
-def test_it_covers_all_that_the_guide_asks_for() -> None:
+def test_it_covers_all_that_the_guide_asks_for():
     asked = resources(json.loads(GUIDE.read_text()))
     told = resources(statement())
     for kind, of in asked.items():
@@ -166,7 +166,7 @@ def test_it_covers_all_that_the_guide_asks_for() -> None:
                 assert definitions[one["name"]] == one["definition"]
 
 
-def test_both_places_tell_the_same_endpoints() -> None:
+def test_both_places_tell_the_same_endpoints():
     names = {
         "authorize": "authorization_endpoint",
         "token": "token_endpoint",
@@ -190,7 +190,7 @@ def test_both_places_tell_the_same_endpoints() -> None:
     assert told["authorize"] == ENDPOINTS.authorization
 
 
-def test_the_discovery_document_has_what_smart_asks_for() -> None:
+def test_the_discovery_document_has_what_smart_asks_for():
     document = server().call("/fhir/.well-known/smart-configuration").json
     assert document["code_challenge_methods_supported"] == ["S256"]
     assert "authorization_code" in document["grant_types_supported"]
@@ -209,7 +209,7 @@ def test_the_discovery_document_has_what_smart_asks_for() -> None:
     assert document["jwks_uri"]
 
 
-def test_without_an_authorization_server_the_statement_says_so() -> None:
+def test_without_an_authorization_server_the_statement_says_so():
     closed = served(endpoints=None)
     security = closed.call("/fhir/metadata").json["rest"][0]["security"]
     assert "No authorization server" in security["description"]
@@ -217,13 +217,13 @@ def test_without_an_authorization_server_the_statement_says_so() -> None:
     assert closed.call("/fhir/.well-known/smart-configuration").status == 404
 
 
-def test_it_is_a_valid_statement() -> None:
+def test_it_is_a_valid_statement():
     fhir = pytest.importorskip("fhir.resources.R4B.capabilitystatement")
     for told in (statement(), public(), served(endpoints=None).call("/fhir/metadata").json):
         fhir.CapabilityStatement.model_validate(told)
 
 
-def test_it_is_told_without_a_token_to_everybody_and_can_be_kept() -> None:
+def test_it_is_told_without_a_token_to_everybody_and_can_be_kept():
     got = server().call("/fhir/metadata", (b"origin", b"https://app.example"), token=None)
     assert (got.status, got.headers["content-type"]) == (200, "application/fhir+json")
     assert got.headers["access-control-allow-origin"] == "*"
@@ -234,7 +234,7 @@ def test_it_is_told_without_a_token_to_everybody_and_can_be_kept() -> None:
     assert got.json["implementation"]["url"] == FHIR
 
 
-def test_the_statement_names_what_the_served_release_can_be_searched_by() -> None:
+def test_the_statement_names_what_the_served_release_can_be_searched_by():
     """A tree of an earlier version lacks columns; the statement follows each release."""
     store = MemoryStore()
     who = logical_id("ann")
@@ -273,7 +273,7 @@ def test_the_statement_names_what_the_served_release_can_be_searched_by() -> Non
     assert parameters(after.json, "ExplanationOfBenefit") == own
 
 
-def test_the_openapi_description_names_every_address() -> None:
+def test_the_openapi_description_names_every_address():
     for base, of in (("/fhir", statement()), ("/directory", public())):
         document = server().call(f"{base}/openapi.json", token=None).json
         assert document["servers"][0]["url"].endswith(base)

@@ -119,9 +119,7 @@ def refreshed(made: GatewayServices) -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_an_app_that_polls_through_ten_releases_has_what_one_that_begins_anew_has(
-    seed: int,
-) -> None:
+def test_an_app_that_polls_through_ten_releases_has_what_one_that_begins_anew_has(seed):
     """Back-dated claims, changes, retractions, claims that move, a rollback, a changing payer."""
     dice = random.Random(seed)
     store, made = MemoryStore(), None
@@ -162,7 +160,7 @@ def test_an_app_that_polls_through_ten_releases_has_what_one_that_begins_anew_ha
     assert len(truth.own()) > 3
 
 
-def test_a_claim_stamped_before_the_last_visit_and_published_after_it_is_found() -> None:
+def test_a_claim_stamped_before_the_last_visit_and_published_after_it_is_found():
     store = MemoryStore()
     publish(store, [of("ann", [claim("old")])], directory=organizations("clinic"), now=day(0))
     made = opened(store)
@@ -176,7 +174,7 @@ def test_a_claim_stamped_before_the_last_visit_and_published_after_it_is_found()
     assert (app.taken, app.dropped) == ([], [])
 
 
-def test_what_is_gone_is_named_once_and_what_is_elsewhere_is_not_told() -> None:
+def test_what_is_gone_is_named_once_and_what_is_elsewhere_is_not_told():
     store = MemoryStore()
     directory = organizations("clinic", "lab")
     both = [of("ann", [claim("one"), claim("two", provider="lab")]), of("bob", [claim("three")])]
@@ -198,7 +196,7 @@ def test_what_is_gone_is_named_once_and_what_is_elsewhere_is_not_told() -> None:
     assert ann.dropped == []
 
 
-def test_an_organization_that_changed_comes_though_no_claim_did() -> None:
+def test_an_organization_that_changed_comes_though_no_claim_did():
     store = MemoryStore()
     publish(store, [of("ann", [claim("one")])], directory=organizations("clinic"), now=day(0))
     made = opened(store)
@@ -210,7 +208,7 @@ def test_an_organization_that_changed_comes_though_no_claim_did() -> None:
     assert app.taken == [f"Organization/{logical_id('clinic')}"]
 
 
-def test_changes_keep_to_the_types_and_dates_that_were_asked_for() -> None:
+def test_changes_keep_to_the_types_and_dates_that_were_asked_for():
     store = MemoryStore()
     publish(store, [of("ann", [claim("one")])], directory=organizations("clinic"), now=day(0))
     made = opened(store)
@@ -229,7 +227,7 @@ def test_changes_keep_to_the_types_and_dates_that_were_asked_for() -> None:
     assert app.taken == []
 
 
-def test_an_app_whose_release_was_pruned_gets_everything_and_is_told_so() -> None:
+def test_an_app_whose_release_was_pruned_gets_everything_and_is_told_so():
     store = MemoryStore()
     for night in range(3):
         claims = [claim(f"claim-{night}")]
@@ -243,7 +241,7 @@ def test_an_app_whose_release_was_pruned_gets_everything_and_is_told_so() -> Non
     assert app.own() == fresh(app.made).own()
 
 
-def test_releases_stamped_in_the_same_second_are_all_compared() -> None:
+def test_releases_stamped_in_the_same_second_are_all_compared():
     store = MemoryStore()
     publish(store, [of("ann", [claim("first")])], now=day(0))
     publish(store, [of("ann", [claim("passing")])], now=day(1))
@@ -255,7 +253,7 @@ def test_releases_stamped_in_the_same_second_are_all_compared() -> None:
     assert app.own() == fresh(app.made).own()
 
 
-def test_an_app_that_meets_a_server_with_an_older_release_catches_up() -> None:
+def test_an_app_that_meets_a_server_with_an_older_release_catches_up():
     store = MemoryStore()
     publish(store, [of("ann", [claim("one"), claim("gone")])], now=day(0))
     behind = opened(store)
@@ -268,7 +266,7 @@ def test_an_app_that_meets_a_server_with_an_older_release_catches_up() -> None:
     assert app.own() == fresh(ahead).own()
 
 
-def test_an_instant_misses_nothing_that_was_published_after_it_whatever_its_stamp() -> None:
+def test_an_instant_misses_nothing_that_was_published_after_it_whatever_its_stamp():
     """A run is stamped at its start: what was asked in between has to come again."""
     store = MemoryStore()
     for night in range(5):
@@ -287,7 +285,7 @@ def test_an_instant_misses_nothing_that_was_published_after_it_whatever_its_stam
         assert len(app.taken) < 5
 
 
-def test_an_instant_names_what_came_and_went_and_gives_what_changed_and_changed_back() -> None:
+def test_an_instant_names_what_came_and_went_and_gives_what_changed_and_changed_back():
     """What an app saw in between differs from both ends."""
     store = MemoryStore()
     nights = (
@@ -310,9 +308,7 @@ def test_an_instant_names_what_came_and_went_and_gives_what_changed_and_changed_
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_an_app_that_sends_instants_of_its_own_clock_misses_nothing(
-    seed: int,
-) -> None:
+def test_an_app_that_sends_instants_of_its_own_clock_misses_nothing(seed):
     chance = random.Random(seed)
     store = MemoryStore()
     held: dict[str, int] = {}
@@ -341,7 +337,7 @@ def test_an_app_that_sends_instants_of_its_own_clock_misses_nothing(
         app.later = [("_since", day(night)[:-9] + "06:00:00Z")]
 
 
-def test_an_instant_before_all_that_is_kept_gives_everything_and_says_so() -> None:
+def test_an_instant_before_all_that_is_kept_gives_everything_and_says_so():
     store = MemoryStore()
     publish(store, [of("ann", [claim("one"), claim("two")])], now=day(0))
     publish(store, [of("ann", [claim("one")])], now=day(1))
@@ -360,7 +356,7 @@ def test_an_instant_before_all_that_is_kept_gives_everything_and_says_so() -> No
     assert "oldest release that is kept" in issues[1]["diagnostics"]
 
 
-def test_a_page_after_a_prune_is_410_where_there_is_nothing_left_to_compare_with() -> None:
+def test_a_page_after_a_prune_is_410_where_there_is_nothing_left_to_compare_with():
     """Its offset would count in other answers than the first page's."""
     store = MemoryStore()
     for night in range(4):
@@ -383,7 +379,7 @@ def test_a_page_after_a_prune_is_410_where_there_is_nothing_left_to_compare_with
             assert (caught.value.status, caught.value.code) == (status, "link-expired")
 
 
-def test_a_member_who_was_retracted_is_410_and_one_who_never_was_404() -> None:
+def test_a_member_who_was_retracted_is_410_and_one_who_never_was_404():
     store = MemoryStore()
     publish(store, [of("ann", [claim("one")]), of("bob", [])], now=day(0))
     made = opened(store)
@@ -398,7 +394,7 @@ def test_a_member_who_was_retracted_is_410_and_one_who_never_was_404() -> None:
     assert caught.value.status == 404
 
 
-def test_a_poll_that_finds_nothing_reads_no_line_and_little_else() -> None:
+def test_a_poll_that_finds_nothing_reads_no_line_and_little_else():
     store = MemoryStore()
     for night in range(2):
         claims = [claim(f"claim-{one}") for one in range(night + 30)]
@@ -411,7 +407,7 @@ def test_a_poll_that_finds_nothing_reads_no_line_and_little_else() -> None:
     assert made.counts().reads == before
 
 
-def test_a_manifest_that_was_changed_is_not_believed() -> None:
+def test_a_manifest_that_was_changed_is_not_believed():
     store = MemoryStore()
     first = publish(store, [of("ann", [claim("one")])], now=day(0))
     publish(store, [of("ann", [])], now=day(1))

@@ -49,9 +49,7 @@ def search(made: GatewayServices, who: str, *pairs: tuple[str, str]) -> dict[str
         (("_lastUpdated", "ge2021"), ("identifier:missing", "false"), ("_sort", "service-date")),
     ],
 )
-def test_a_cold_search_reads_four_objects_at_most_and_a_warm_one_one(
-    store: MemoryStore, who: str, pairs: tuple[tuple[str, str], ...]
-) -> None:
+def test_a_cold_search_reads_four_objects_at_most_and_a_warm_one_one(store, who, pairs):
     made, objects = cold(store)
     query = [(name, value.format(who)) for name, value in pairs]
     found = search(made, who, *query)
@@ -67,7 +65,7 @@ def test_a_cold_search_reads_four_objects_at_most_and_a_warm_one_one(
     assert objects.reads == []
 
 
-def test_a_default_page_is_one_part_of_the_block(store: MemoryStore) -> None:
+def test_a_default_page_is_one_part_of_the_block(store):
     made, objects = cold(store)
     search(made, BIG)
     blocks = [one for one in objects.reads if one[0].endswith(".ndjson.gz")]
@@ -78,9 +76,7 @@ def test_a_default_page_is_one_part_of_the_block(store: MemoryStore) -> None:
 
 
 @pytest.mark.parametrize("number", [0, 1, 2_500, MANY - 1])
-def test_reading_one_of_five_thousand_claims_touches_little_of_the_block(
-    store: MemoryStore, number: int
-) -> None:
+def test_reading_one_of_five_thousand_claims_touches_little_of_the_block(store, number):
     made, objects = cold(store)
     claim = logical_id(f"big-claim-{number}")
     found = run(made.service.read(grant(BIG), EOB, claim))
@@ -94,7 +90,7 @@ def test_reading_one_of_five_thousand_claims_touches_little_of_the_block(
     assert len(objects.reads) <= 4
 
 
-def test_sixty_four_at_once_read_what_one_reads(store: MemoryStore) -> None:
+def test_sixty_four_at_once_read_what_one_reads(store):
     made, objects = cold(store)
     search(made, BIG)
     alone = list(objects.reads)
@@ -111,14 +107,14 @@ def test_sixty_four_at_once_read_what_one_reads(store: MemoryStore) -> None:
     assert sorted(objects.reads, key=repr) == sorted(alone, key=repr)
 
 
-def test_memory_is_bounded_whatever_is_read(store: MemoryStore) -> None:
+def test_memory_is_bounded_whatever_is_read(store):
     made, _ = cold(store, cache_bytes=100_000)
     for who in (BIG, SMALL) * 3:
         assert search(made, who)["entry"]
         assert made.counts().cached_bytes <= 100_000
 
 
-def test_an_index_costs_its_bytes_and_what_was_parsed_of_it(store: MemoryStore) -> None:
+def test_an_index_costs_its_bytes_and_what_was_parsed_of_it(store):
     made, objects = cold(store)
     search(made, SMALL)
     read = sum(len(store.get(key)) for key, _, length in objects.reads if length is None)
@@ -132,7 +128,7 @@ def test_an_index_costs_its_bytes_and_what_was_parsed_of_it(store: MemoryStore) 
     assert made.counts().cached_bytes == parsed
 
 
-def test_counters_tell_what_was_done(store: MemoryStore) -> None:
+def test_counters_tell_what_was_done(store):
     made, objects = cold(store)
     before = made.counts()
     search(made, SMALL)
@@ -144,7 +140,7 @@ def test_counters_tell_what_was_done(store: MemoryStore) -> None:
     assert (after.retries, after.failures) == (0, 0)
 
 
-def test_claims_that_lie_apart_in_a_block_of_no_great_size_are_one_read(store: MemoryStore) -> None:
+def test_claims_that_lie_apart_in_a_block_of_no_great_size_are_one_read(store):
     made, objects = cold(store)
     ends = ",".join(logical_id(f"big-claim-{number}") for number in (0, MANY // 2, MANY - 1))
     found = search(made, BIG, ("_id", ends))

@@ -40,9 +40,7 @@ def answered(made: GatewayServices, who: str = ANN) -> bytes:
 @pytest.mark.parametrize("near", [True, False])
 @pytest.mark.parametrize("who", [ANN, logical_id("big")])
 @pytest.mark.parametrize("kind", ["catalog/", ".index.json", ".ndjson.gz"])
-def test_bytes_that_changed_are_noticed_wherever_they_are(
-    store: MemoryStore, kind: str, who: str, near: bool
-) -> None:
+def test_bytes_that_changed_are_noticed_wherever_they_are(store, kind, who, near):
     right = answered(opened(store), who)
     chance = random.Random(7)
     noticed = 0
@@ -66,7 +64,7 @@ def test_bytes_that_changed_are_noticed_wherever_they_are(
 
 
 @pytest.mark.parametrize("kind", ["catalog/", ".index.json", ".ndjson.gz"])
-def test_what_was_damaged_on_the_way_is_read_once_more(store: MemoryStore, kind: str) -> None:
+def test_what_was_damaged_on_the_way_is_read_once_more(store, kind):
     made, objects = watched(store)
     lies = [b"", b"{}", b"\x00" * 100]
 
@@ -80,7 +78,7 @@ def test_what_was_damaged_on_the_way_is_read_once_more(store: MemoryStore, kind:
     assert answered(made) == answered(opened(store))
 
 
-def test_a_catalog_that_leads_to_another_members_block_shows_nothing(store: MemoryStore) -> None:
+def test_a_catalog_that_leads_to_another_members_block_shows_nothing(store):
     """Even where every hash is right: the index says whose it is."""
     release = open_current(store).release
     assert release is not None
@@ -96,9 +94,7 @@ def test_a_catalog_that_leads_to_another_members_block_shows_nothing(store: Memo
 
 
 @pytest.mark.parametrize("near", [True, False])
-def test_the_large_index_of_an_earlier_release_is_not_taken_for_the_present_one(
-    near: bool,
-) -> None:
+def test_the_large_index_of_an_earlier_release_is_not_taken_for_the_present_one(near):
     """Only the head of a large index is read first, so that its hash is not known."""
     big = logical_id("big")
     store = MemoryStore()
@@ -116,9 +112,7 @@ def test_the_large_index_of_an_earlier_release_is_not_taken_for_the_present_one(
 
 
 @pytest.mark.parametrize("kind", ["catalog/", ".index.json", ".ndjson.gz"])
-def test_an_object_that_is_missing_is_an_error_and_no_empty_answer(
-    store: MemoryStore, kind: str
-) -> None:
+def test_an_object_that_is_missing_is_an_error_and_no_empty_answer(store, kind):
     made, objects = watched(store)
 
     def lose(key: str, data: bytes) -> bytes:
@@ -131,7 +125,7 @@ def test_an_object_that_is_missing_is_an_error_and_no_empty_answer(
         answered(made)
 
 
-def test_storage_that_is_down_is_an_error_and_comes_back(store: MemoryStore) -> None:
+def test_storage_that_is_down_is_an_error_and_comes_back(store):
     made, objects = watched(store)
 
     def fail(key: str, data: bytes) -> bytes:
@@ -145,7 +139,7 @@ def test_storage_that_is_down_is_an_error_and_comes_back(store: MemoryStore) -> 
     assert answered(made) == answered(opened(store))
 
 
-def test_no_byte_of_a_large_indexs_head_can_change_an_answer(store: MemoryStore) -> None:
+def test_no_byte_of_a_large_indexs_head_can_change_an_answer(store):
     big = logical_id("big")
     right = answered(opened(store), big)
     release = open_current(store).release

@@ -82,7 +82,7 @@ def readable(service: Service, of: Any) -> list[str]:
     return sorted(found)
 
 
-def test_nothing_tells_a_hidden_provider_from_one_that_is_not_there(tree: GatewayServices) -> None:
+def test_nothing_tells_a_hidden_provider_from_one_that_is_not_there(tree):
     said = []
     for resource_id in (logical_id("payer"), logical_id("nobody")):
         with pytest.raises(FhirError) as refused:
@@ -92,7 +92,7 @@ def test_nothing_tells_a_hidden_provider_from_one_that_is_not_there(tree: Gatewa
     assert said[0][0] == 404
 
 
-def test_nothing_tells_a_hidden_provider_that_was_retracted_from_one_that_never_was() -> None:
+def test_nothing_tells_a_hidden_provider_that_was_retracted_from_one_that_never_was():
     store = MemoryStore()
     role = resource("PractitionerRole", "role")
     publish(store, [patient("ben", 0)], directory=[*PROVIDERS, role])
@@ -109,9 +109,7 @@ def test_nothing_tells_a_hidden_provider_that_was_retracted_from_one_that_never_
     assert refused.value.status == 410
 
 
-def test_a_provider_whom_a_claim_alone_names_is_for_those_whose_claim_it_is(
-    tree: GatewayServices,
-) -> None:
+def test_a_provider_whom_a_claim_alone_names_is_for_those_whose_claim_it_is(tree):
     ann, ben = (grant(logical_id(name)) for name in ("ann", "ben"))
     assert readable(tree.service, ann) == sorted([*OPEN, "payer"])
     assert readable(tree.service, ben) == OPEN

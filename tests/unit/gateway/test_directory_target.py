@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from shutil import copytree
 from typing import Final
 from urllib.parse import quote
@@ -23,7 +22,7 @@ def server() -> Server:
 
 
 @pytest.mark.parametrize("kind", sorted(PLAN_NET_TYPES))
-def test_every_resource_is_read_and_listed(server: Server, kind: str) -> None:
+def test_every_resource_is_read_and_listed(server, kind):
     wanted = {name: one for name, one in directory(LISTED).items() if name.startswith(f"{kind}/")}
     assert wanted
     for name, resource in wanted.items():
@@ -39,7 +38,7 @@ def test_every_resource_is_read_and_listed(server: Server, kind: str) -> None:
     assert found == wanted.keys()
 
 
-def test_a_token_is_neither_needed_nor_refused(server: Server) -> None:
+def test_a_token_is_neither_needed_nor_refused(server):
     plain = server.call("/directory/Location", token=None)
     sent = server.call("/directory/Location", bearer("of-nobody"), token=None)
     assert (sent.status, sent.body, sent.headers["etag"]) == (
@@ -52,14 +51,14 @@ def test_a_token_is_neither_needed_nor_refused(server: Server) -> None:
     assert server.call("/fhir/Location", token=None).status == 401
 
 
-def test_the_statement_instantiates_plan_net(server: Server) -> None:
+def test_the_statement_instantiates_plan_net(server):
     listed = server.call("/directory/metadata", token=None).json
     base = "http://hl7.org/fhir/us/davinci-pdex-plan-net"
     assert listed["instantiates"] == [f"{base}/CapabilityStatement/plan-net"]
     assert {one["type"] for one in listed["rest"][0]["resource"]} == set(PLAN_NET_TYPES)
 
 
-def test_what_was_served_stays_while_the_pointer_cannot_be_read(tmp_path: Path) -> None:
+def test_what_was_served_stays_while_the_pointer_cannot_be_read(tmp_path):
     tree = tmp_path / "tree"
     copytree(sample_tree(LISTED), tree)
     made = opened(sample_tree(), listed=tree)
@@ -78,7 +77,7 @@ def found(server: Server, query: str, *headers: tuple[bytes, bytes]) -> Got:
     return server.call(f"/directory/{query}", *headers, token=None)
 
 
-def test_the_statement_names_what_is_answered(server: Server) -> None:
+def test_the_statement_names_what_is_answered(server):
     (rest,) = server.call("/directory/metadata", token=None).json["rest"]
     strict = (b"prefer", b"handling=strict")
     for resource in rest["resource"]:
@@ -99,7 +98,7 @@ def test_the_statement_names_what_is_answered(server: Server) -> None:
     assert sum(parameters.values()) == sum(len(one.parameters) for one in PLAN_NET_TYPES.values())
 
 
-def test_what_refers_to_a_match_comes_with_it_once(server: Server) -> None:
+def test_what_refers_to_a_match_comes_with_it_once(server):
     everything = directory(LISTED)
     roles = {
         name: one["practitioner"]["reference"]
@@ -118,7 +117,7 @@ def test_what_refers_to_a_match_comes_with_it_once(server: Server) -> None:
     assert len(ids(page, "include")) == len(wanted) > 1
 
 
-def test_a_match_that_refers_to_a_match_is_not_repeated_as_an_include(server: Server) -> None:
+def test_a_match_that_refers_to_a_match_is_not_repeated_as_an_include(server):
     page = found(server, "Organization?_count=200&_revinclude=Organization:partof").json
     assert len(ids(page)) == page["total"]
     assert ids(page, "include") == []
@@ -134,7 +133,7 @@ def test_a_match_that_refers_to_a_match_is_not_repeated_as_an_include(server: Se
     assert set(ids(page, "include")) == parts - wholes != set()
 
 
-def test_the_networks_of_a_plan_come_with_it(server: Server) -> None:
+def test_the_networks_of_a_plan_come_with_it(server):
     plans = [one for name, one in directory(LISTED).items() if name.startswith("InsurancePlan/")]
     networks = {network["reference"] for plan in plans for network in plan.get("network", ())}
     page = found(server, "InsurancePlan?_include=InsurancePlan:network&_count=100").json
@@ -163,9 +162,7 @@ def test_the_networks_of_a_plan_come_with_it(server: Server) -> None:
         ("InsurancePlan?identifier:of-type=x||PLN-PPO", 400, "takes system|code|value"),
     ],
 )
-def test_what_cannot_be_followed_is_refused(
-    server: Server, query: str, status: int, sentence: str
-) -> None:
+def test_what_cannot_be_followed_is_refused(server, query, status, sentence):
     got = found(server, query.replace("|", "%7C"), (b"prefer", b"handling=strict"))
     assert got.status == status
     assert sentence in got.json["issue"][0]["diagnostics"]
@@ -184,9 +181,7 @@ TYPED: Final = "http://terminology.hl7.org/CodeSystem/v2-0203|RI|PLN-"
         (f"{TYPED}PPO".replace("|PLN", "|\\|PLN"), []),
     ],
 )
-def test_a_plan_is_found_by_its_key_and_the_type_of_that(
-    server: Server, value: str, plans: list[str]
-) -> None:
+def test_a_plan_is_found_by_its_key_and_the_type_of_that(server, value, plans):
     query = f"identifier:of-type={quote(value)}"
     page = found(server, f"InsurancePlan?{query}").json
     everything = directory(LISTED)
@@ -206,9 +201,7 @@ def test_a_plan_is_found_by_its_key_and_the_type_of_that(
         ("specialty:text=care", set()),
     ],
 )
-def test_texts_that_mappings_write_are_searched_from_their_beginning(
-    query: str, words: set[str]
-) -> None:
+def test_texts_that_mappings_write_are_searched_from_their_beginning(query, words):
     server = served(opened(sample_tree(), listed=sample_tree(LISTED, *TEXTS)))
     page = found(server, f"PractitionerRole?{quote(query, '=')}&_count=200").json
     everything = directory(LISTED, *TEXTS)
@@ -222,7 +215,7 @@ def test_texts_that_mappings_write_are_searched_from_their_beginning(
     assert set(ids(page)) == wanted
 
 
-def test_modifiers_go_with_the_columns_of_a_release() -> None:
+def test_modifiers_go_with_the_columns_of_a_release():
     kind = PLAN_NET_TYPES["InsurancePlan"]
 
     def modifiers(*columns: str) -> tuple[str, ...]:
@@ -235,14 +228,14 @@ def test_modifiers_go_with_the_columns_of_a_release() -> None:
     assert answerable(kind, None).parameters["identifier"].modifiers == ("missing", "not")
 
 
-def test_what_is_not_supported_is_ignored_and_named(server: Server) -> None:
+def test_what_is_not_supported_is_ignored_and_named(server):
     page = found(server, "Practitioner?practitioner.birthdate=2000&_count=1").json
     assert page["total"] == sum(name.startswith("Practitioner/") for name in directory(LISTED))
     (outcome,) = [one for one in page["entry"] if one["search"]["mode"] == "outcome"]
     assert "was ignored" in outcome["resource"]["issue"][0]["diagnostics"]
 
 
-def test_a_page_and_a_version_may_be_kept_for_good(server: Server) -> None:
+def test_a_page_and_a_version_may_be_kept_for_good(server):
     page = found(server, "Location?_count=1")
     (link,) = [one["url"] for one in page.json["link"] if one["relation"] == "next"]
     name = ids(page.json)[0]
@@ -256,7 +249,7 @@ def test_a_page_and_a_version_may_be_kept_for_good(server: Server) -> None:
 
 
 @pytest.mark.parametrize("kind", sorted(PLAN_NET_TYPES))
-def test_parts_and_totals_of_an_answer(server: Server, kind: str) -> None:
+def test_parts_and_totals_of_an_answer(server, kind):
     total = sum(name.startswith(f"{kind}/") for name in directory(LISTED))
     assert found(server, f"{kind}?_summary=count").json["total"] == total
     assert "total" not in found(server, f"{kind}?_total=none&_count=1").json

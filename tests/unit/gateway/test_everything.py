@@ -55,9 +55,7 @@ def own(pages: list[dict[str, Any]]) -> list[str]:
 
 
 @pytest.mark.parametrize("count", ["", "_count=7", "_count=1000"])
-def test_it_is_the_whole_block_each_resource_once_and_what_that_refers_to(
-    service: Service, count: str
-) -> None:
+def test_it_is_the_whole_block_each_resource_once_and_what_that_refers_to(service, count):
     pages = everything(service, count)
     assert own(pages) == named(members()[busiest()])
     text = repr(members()[busiest()])
@@ -67,7 +65,7 @@ def test_it_is_the_whole_block_each_resource_once_and_what_that_refers_to(
         assert len(ids(page, "include")) == len(set(ids(page, "include")))
 
 
-def test_dates_of_care_choose_among_claims(service: Service) -> None:
+def test_dates_of_care_choose_among_claims(service):
     claims = [one for one in members()[busiest()] if one["resourceType"] == EOB]
     year = claims[len(claims) // 2]["billablePeriod"]["start"][:4]
     pages = everything(service, f"start={year}&end={year}&_type={EOB},Patient,Coverage")
@@ -81,7 +79,7 @@ def test_dates_of_care_choose_among_claims(service: Service) -> None:
     assert 0 < len(chosen) < len(claims)
 
 
-def test_types_choose_what_comes(service: Service) -> None:
+def test_types_choose_what_comes(service):
     coverages = [one for one in named(members()[busiest()]) if one.startswith("Coverage/")]
     pages = everything(service, "_type=Coverage")
     assert own(pages) == coverages
@@ -94,7 +92,7 @@ def test_types_choose_what_comes(service: Service) -> None:
     }
 
 
-def test_types_outside_the_scopes_are_left_out_and_told(service: Service) -> None:
+def test_types_outside_the_scopes_are_left_out_and_told(service):
     scopes = ("patient/Patient.r", "patient/Coverage.r")
     (page,) = everything(service, scopes=scopes)
     assert {one.partition("/")[0] for one in ids(page)} == {"Patient", "Coverage"}
@@ -124,15 +122,13 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("query", "scopes", "status"), REFUSED)
-def test_what_is_wrong_is_refused(
-    service: Service, query: str, scopes: tuple[str, ...], status: int
-) -> None:
+def test_what_is_wrong_is_refused(service, query, scopes, status):
     with pytest.raises(FhirError) as caught:
         everything(service, query, scopes=scopes)
     assert caught.value.status == status
 
 
-def test_any_count_and_any_zone_are_taken_as_in_a_search(service: Service) -> None:
+def test_any_count_and_any_zone_are_taken_as_in_a_search(service):
     whole = own(everything(service, ""))
     assert own(everything(service, f"_count={2**31 - 1}")) == whole
     assert own(everything(service, "start=2024-05&end=2024-05")) == own(
@@ -143,7 +139,7 @@ def test_any_count_and_any_zone_are_taken_as_in_a_search(service: Service) -> No
     assert own(blank) == own(everything(service, "_since=2020-01-01T00:00:00+01:00"))
 
 
-def test_another_members_everything_is_not_found(service: Service) -> None:
+def test_another_members_everything_is_not_found(service):
     other = next(one for one in members() if one != busiest())
     for patient_id in (other, "nobody", "", "../x"):
         with pytest.raises(FhirError) as caught:
@@ -151,7 +147,7 @@ def test_another_members_everything_is_not_found(service: Service) -> None:
         assert caught.value.status == 404
 
 
-def test_a_claim_that_reaches_into_the_dates_of_care_is_among_them() -> None:
+def test_a_claim_that_reaches_into_the_dates_of_care_is_among_them():
     ann = logical_id("ann")
     stays = ("2024-01-15/2024-02-10", "2024-02-28/", "2024-01-01/2024-01-31", "2024-03-01")
     claims = [

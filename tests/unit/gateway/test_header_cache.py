@@ -8,7 +8,7 @@ from etl.gateway.http import request as negotiation
 from etl.gateway.http.request import LONGEST, cached_parse
 
 
-def test_a_short_header_is_read_once_and_a_long_one_each_time() -> None:
+def test_a_short_header_is_read_once_and_a_long_one_each_time():
     read: list[bytes] = []
 
     @cached_parse
@@ -21,7 +21,7 @@ def test_a_short_header_is_read_once_and_a_long_one_each_time() -> None:
     assert [len(one) for one in read] == [LONGEST, *[LONGEST + 1] * 3]
 
 
-def test_headers_of_a_stranger_do_not_fill_memory() -> None:
+def test_headers_of_a_stranger_do_not_fill_memory():
     tracemalloc.start()
     before, _ = tracemalloc.get_traced_memory()
     for number in range(200):

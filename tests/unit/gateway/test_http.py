@@ -79,9 +79,7 @@ def accept(value: str) -> tuple[bytes, bytes]:
         ),
     ],
 )
-def test_the_format_asked_for_is_the_format_answered(
-    server: Server, wanted: str | None, media: str
-) -> None:
+def test_the_format_asked_for_is_the_format_answered(server, wanted, media):
     got = server.call(f"/fhir/Patient/{busiest()}", *([] if wanted is None else [accept(wanted)]))
     assert (got.status, got.headers["content-type"]) == (200, media)
 
@@ -98,7 +96,7 @@ def test_the_format_asked_for_is_the_format_answered(
         "application/json;q=nonsense",
     ],
 )
-def test_a_format_that_is_not_served_is_406(server: Server, wanted: str) -> None:
+def test_a_format_that_is_not_served_is_406(server, wanted):
     got = server.call(f"/fhir/Patient/{busiest()}", accept(wanted))
     assert (got.status, got.code) == (406, "format-not-acceptable")
     assert got.headers["content-type"] == "application/fhir+json"
@@ -120,7 +118,7 @@ def test_a_format_that_is_not_served_is_406(server: Server, wanted: str) -> None
         ("json&_format=json", 200),
     ],
 )
-def test_the_parameter_beats_the_header(server: Server, value: str, status: int) -> None:
+def test_the_parameter_beats_the_header(server, value, status):
     for path in (f"/fhir/Patient/{busiest()}", EOB, "/fhir/metadata"):
         assert server.call(f"{path}?_format={value}", accept("text/html")).status == status
 
@@ -128,7 +126,7 @@ def test_the_parameter_beats_the_header(server: Server, value: str, status: int)
 # Validators
 
 
-def test_a_resource_that_the_client_has_is_not_sent_again(server: Server) -> None:
+def test_a_resource_that_the_client_has_is_not_sent_again(server):
     path = f"/fhir/Patient/{busiest()}"
     got = server.call(path)
     assert got.headers["etag"] == f'W/"{own("Patient")["meta"]["versionId"]}"'
@@ -142,7 +140,7 @@ def test_a_resource_that_the_client_has_is_not_sent_again(server: Server) -> Non
     assert server.call(path, (b"if-none-match", b'W/"other"')).status == 200
 
 
-def test_a_search_that_the_client_has_is_not_sent_again(server: Server) -> None:
+def test_a_search_that_the_client_has_is_not_sent_again(server):
     got = server.call(f"{EOB}?_count=2")
     tag = (b"if-none-match", got.headers["etag"].encode())
     assert server.call(f"{EOB}?_count=2", tag).status == 304
@@ -150,7 +148,7 @@ def test_a_search_that_the_client_has_is_not_sent_again(server: Server) -> None:
     assert server.call(f"{EOB}?_count=2", tag, token=OTHER_TOKEN).status == 200
 
 
-def test_the_time_of_a_change_is_told_and_believed_only_where_it_can_be(server: Server) -> None:
+def test_the_time_of_a_change_is_told_and_believed_only_where_it_can_be(server):
     path = f"/fhir/Patient/{busiest()}"
     got = server.call(path)
     told = got.headers["last-modified"]
@@ -165,7 +163,7 @@ def test_the_time_of_a_change_is_told_and_believed_only_where_it_can_be(server: 
     assert server.call(EOB, (b"if-modified-since", searched)).status == 304
 
 
-def test_a_precondition_that_fails_is_412(server: Server) -> None:
+def test_a_precondition_that_fails_is_412(server):
     path = f"/fhir/Patient/{busiest()}"
     tag = server.call(path).headers["etag"].encode()
     assert server.call(path, (b"if-match", tag)).status == 200
@@ -175,7 +173,7 @@ def test_a_precondition_that_fails_is_412(server: Server) -> None:
     assert server.call(path, old).status == 412
 
 
-def test_only_the_present_version_is_there(server: Server) -> None:
+def test_only_the_present_version_is_there(server):
     version = own("Patient")["meta"]["versionId"]
     path = f"/fhir/Patient/{busiest()}/_history"
     assert server.call(f"{path}/{version}").json == own("Patient")
@@ -186,7 +184,7 @@ def test_only_the_present_version_is_there(server: Server) -> None:
 
 
 @pytest.mark.parametrize("value", ["gzip", "br, gzip;q=0.5", "*", "x-gzip", "GZIP"])
-def test_large_answers_are_compressed_for_those_who_take_it(server: Server, value: str) -> None:
+def test_large_answers_are_compressed_for_those_who_take_it(server, value):
     plain = server.call(EOB)
     got = server.call(EOB, (b"accept-encoding", value.encode()))
     assert got.headers["content-encoding"] == "gzip"
@@ -196,7 +194,7 @@ def test_large_answers_are_compressed_for_those_who_take_it(server: Server, valu
 
 
 @pytest.mark.parametrize("value", ["", "br", "gzip;q=0", "identity", "*;q=0", "gzip;q=x"])
-def test_those_who_do_not_take_it_get_it_plain(server: Server, value: str) -> None:
+def test_those_who_do_not_take_it_get_it_plain(server, value):
     got = server.call(EOB, (b"accept-encoding", value.encode()))
     assert "content-encoding" not in got.headers
 
@@ -207,7 +205,7 @@ def test_those_who_do_not_take_it_get_it_plain(server: Server, value: str) -> No
 @pytest.mark.parametrize(
     "path", ["Patient/[id]", "ExplanationOfBenefit", "Patient/[id]/$everything"]
 )
-def test_no_cache_keeps_what_is_a_members(server: Server, path: str) -> None:
+def test_no_cache_keeps_what_is_a_members(server, path):
     got = server.call(f"/fhir/{path.replace('[id]', busiest())}")
     assert got.headers["cache-control"] == "private, no-store"
     assert "authorization" in got.headers["vary"]
@@ -215,14 +213,14 @@ def test_no_cache_keeps_what_is_a_members(server: Server, path: str) -> None:
     assert got.headers["strict-transport-security"] == "max-age=31536000; includeSubDomains"
 
 
-def test_browser_apps_of_any_origin_may_read_by_default(server: Server) -> None:
+def test_browser_apps_of_any_origin_may_read_by_default(server):
     got = server.call(EOB, (b"origin", b"https://app.example"))
     assert got.headers["access-control-allow-origin"] == "*"
     assert "access-control-allow-credentials" not in got.headers
     assert "x-request-id" in got.headers["access-control-expose-headers"]
 
 
-def test_origins_can_be_named() -> None:
+def test_origins_can_be_named():
     server = served(cors_origins=("https://app.example",))
     mine, other = (b"origin", b"https://app.example"), (b"origin", b"https://evil.example")
     got = server.call(EOB, mine)
@@ -235,7 +233,7 @@ def test_origins_can_be_named() -> None:
         assert server.call(path, other).headers["access-control-allow-origin"] == "*"
 
 
-def test_a_browser_may_ask_first_without_a_token(server: Server) -> None:
+def test_a_browser_may_ask_first_without_a_token(server):
     got = server.call(
         f"/fhir/Patient/{busiest()}",
         (b"origin", b"https://app.example"),
@@ -250,7 +248,7 @@ def test_a_browser_may_ask_first_without_a_token(server: Server) -> None:
     assert got.headers["allow"] == "GET, HEAD, OPTIONS"
 
 
-def test_errors_can_be_read_by_browser_apps(server: Server) -> None:
+def test_errors_can_be_read_by_browser_apps(server):
     got = server.call(EOB, token=WRONG)
     assert (got.status, got.headers["access-control-allow-origin"]) == (401, "*")
 
@@ -275,7 +273,7 @@ def test_errors_can_be_read_by_browser_apps(server: Server) -> None:
         "/fhir/nothing",
     ],
 )
-def test_head_is_get_without_the_body(server: Server, path: str) -> None:
+def test_head_is_get_without_the_body(server, path):
     path = path.replace("[id]", busiest())
     full, head = server.call(path), server.call(path, method="HEAD")
     assert head.status == full.status
@@ -289,13 +287,13 @@ def test_head_is_get_without_the_body(server: Server, path: str) -> None:
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "TRACE", "POST", "BREW"])
 @pytest.mark.parametrize("path", ["Patient", "Patient/[id]", "Patient/[id]/_history/1", "metadata"])
-def test_nothing_can_be_written(server: Server, method: str, path: str) -> None:
+def test_nothing_can_be_written(server, method, path):
     got = server.call(f"/fhir/{path.replace('[id]', busiest())}", method=method, body=b"{}")
     assert (got.status, got.code) == (405, "method-not-allowed")
     assert got.headers["allow"] == "GET, HEAD, OPTIONS"
 
 
-def test_a_search_may_be_asked_for_at_its_address_of_posting(server: Server) -> None:
+def test_a_search_may_be_asked_for_at_its_address_of_posting(server):
     plain = server.call(f"{EOB}?_count=2")
     got = server.call(f"{EOB}/_search?_count=2")
     assert (got.status, got.json) == (200, plain.json)
@@ -303,7 +301,7 @@ def test_a_search_may_be_asked_for_at_its_address_of_posting(server: Server) -> 
     assert (refused.status, refused.headers["allow"]) == (405, "GET, HEAD, OPTIONS, POST")
 
 
-def test_a_compartment_is_searched_by_its_address(server: Server) -> None:
+def test_a_compartment_is_searched_by_its_address(server):
     path = f"/fhir/Patient/{busiest()}/ExplanationOfBenefit"
     plain = server.call(f"{EOB}?_count=2&_include=*")
     for got in (
@@ -319,7 +317,7 @@ def test_a_compartment_is_searched_by_its_address(server: Server) -> None:
     assert (other.status, other.code) == (404, "not-found")
 
 
-def test_the_trail_names_every_type_that_was_delivered(server: Server) -> None:
+def test_the_trail_names_every_type_that_was_delivered(server):
     first = server.call(f"{EOB}?_count=2&_include=*").json
     following = next(link["url"] for link in first["link"] if link["relation"] == "next")
     assert len(server.trail.kept[-1].delivered) > 2
@@ -343,7 +341,7 @@ def test_the_trail_names_every_type_that_was_delivered(server: Server) -> None:
 # Posted searches
 
 
-def test_a_posted_search_is_the_same_search(server: Server) -> None:
+def test_a_posted_search_is_the_same_search(server):
     asked = server.call(f"{EOB}?_count=3&type=pharmacy")
     for target, body in (("", b"_count=3&type=pharmacy"), ("?_count=3", b"type=pharmacy")):
         got = server.call(f"{EOB}/_search{target}", FORM, method="POST", body=body)
@@ -364,17 +362,17 @@ def test_a_posted_search_is_the_same_search(server: Server) -> None:
         (b"content-type", b"application/x-www-form-urlencoded; charset=utf-16"),
     ],
 )
-def test_only_a_form_can_be_posted(server: Server, header: tuple[bytes, bytes]) -> None:
+def test_only_a_form_can_be_posted(server, header):
     got = server.call(f"{EOB}/_search", header, method="POST", body=b"_count=3")
     assert (got.status, got.code) == (415, "media-type-unsupported")
 
 
-def test_a_form_may_say_its_charset(server: Server) -> None:
+def test_a_form_may_say_its_charset(server):
     header = (b"content-type", b"application/x-www-form-urlencoded; charset=UTF-8")
     assert server.call(f"{EOB}/_search", header, method="POST", body=b"_count=3").status == 200
 
 
-def test_a_compressed_or_too_large_body_is_not_read(server: Server) -> None:
+def test_a_compressed_or_too_large_body_is_not_read(server):
     packed = server.call(
         f"{EOB}/_search", FORM, (b"content-encoding", b"gzip"), method="POST", body=b"x"
     )
@@ -385,7 +383,7 @@ def test_a_compressed_or_too_large_body_is_not_read(server: Server) -> None:
     assert server.call(f"{EOB}/_search", FORM, told, method="POST", body=b"").status == 413
 
 
-def test_everything_can_be_posted_as_parameters(server: Server) -> None:
+def test_everything_can_be_posted_as_parameters(server):
     path = f"/fhir/Patient/{busiest()}/$everything"
     header = (b"content-type", b"application/fhir+json")
     body = {
@@ -405,7 +403,7 @@ def test_everything_can_be_posted_as_parameters(server: Server) -> None:
 # Tokens
 
 
-def test_without_a_token_the_answer_is_401_and_says_how(server: Server) -> None:
+def test_without_a_token_the_answer_is_401_and_says_how(server):
     got = server.call(EOB, token=None)
     assert (got.status, got.code) == (401, "token-missing")
     assert got.headers["www-authenticate"] == 'Bearer realm="FHIR"'
@@ -423,20 +421,20 @@ def test_without_a_token_the_answer_is_401_and_says_how(server: Server) -> None:
         b"x" * 9000,
     ],
 )
-def test_a_token_that_is_none_is_401(server: Server, value: bytes) -> None:
+def test_a_token_that_is_none_is_401(server, value):
     got = server.call(EOB, (b"authorization", value), token=None)
     assert (got.status, got.code) == (401, "token-invalid")
     assert 'error="invalid_token"' in got.headers["www-authenticate"]
 
 
-def test_the_scheme_is_read_in_any_case(server: Server) -> None:
+def test_the_scheme_is_read_in_any_case(server):
     assert (
         server.call(EOB, (b"authorization", f"bEARER {TOKEN}".encode()), token=None).status == 200
     )
 
 
 @pytest.mark.parametrize("name", ["access_token", "ACCESS_TOKEN", "token", "acces%73_token"])
-def test_a_token_in_the_url_or_the_form_is_refused(server: Server, name: str) -> None:
+def test_a_token_in_the_url_or_the_form_is_refused(server, name):
     for token in (TOKEN, None):
         got = server.call(f"{EOB}?{name}={TOKEN}", token=token)
         assert (got.status, got.code) == (400, "token-in-url")
@@ -445,12 +443,12 @@ def test_a_token_in_the_url_or_the_form_is_refused(server: Server, name: str) ->
     assert (got.status, got.code) == (400, "token-in-url")
 
 
-def test_two_tokens_are_none(server: Server) -> None:
+def test_two_tokens_are_none(server):
     got = server.call(EOB, bearer(OTHER_TOKEN))
     assert (got.status, got.code) == (400, "header-repeated")
 
 
-def test_a_scope_that_is_missing_is_403_and_says_which(server: Server) -> None:
+def test_a_scope_that_is_missing_is_403_and_says_which(server):
     got = server.call(EOB, token=NARROW_TOKEN)
     assert (got.status, got.code) == (403, "scope-insufficient")
     assert 'error="insufficient_scope"' in got.headers["www-authenticate"]
@@ -494,23 +492,19 @@ def test_a_scope_that_is_missing_is_403_and_says_which(server: Server) -> None:
         ("/fhir/_page/made-up", 400, "link-invalid"),
     ],
 )
-def test_what_is_wrong_with_an_address_is_said(
-    server: Server, path: str, status: int, code: str
-) -> None:
+def test_what_is_wrong_with_an_address_is_said(server, path, status, code):
     got = server.call(path.replace("[id]", busiest()))
     assert (got.status, got.code) == (status, code)
     assert got.headers["content-type"] == "application/fhir+json"
 
 
-def test_links_are_made_from_the_configured_address_whatever_the_host_header_says(
-    server: Server,
-) -> None:
+def test_links_are_made_from_the_configured_address_whatever_the_host_header_says(server):
     got = server.call(f"{EOB}?_count=1", (b"x-forwarded-host", b"evil.example"))
     assert b"evil.example" not in got.body
     assert all(link["url"].startswith(FHIR) for link in got.json["link"])
 
 
-def test_pages_lead_to_every_claim_once(server: Server) -> None:
+def test_pages_lead_to_every_claim_once(server):
     got = server.call(f"{EOB}?_count=1")
     seen = []
     while True:
@@ -529,9 +523,7 @@ def test_pages_lead_to_every_claim_once(server: Server) -> None:
 STRICT = (b"prefer", b"return=minimal; handling=strict")
 
 
-def test_what_is_not_supported_is_ignored_unless_the_client_wants_it_refused(
-    server: Server,
-) -> None:
+def test_what_is_not_supported_is_ignored_unless_the_client_wants_it_refused(server):
     page = server.call(f"{EOB}?_count=1").json["link"][-1]["url"].removeprefix(BASE)
     for path in (
         f"{EOB}?unknown=1",
@@ -556,7 +548,7 @@ def test_what_is_not_supported_is_ignored_unless_the_client_wants_it_refused(
         )
 
 
-def test_a_read_takes_what_shapes_it_and_passes_over_the_rest(server: Server) -> None:
+def test_a_read_takes_what_shapes_it_and_passes_over_the_rest(server):
     path = f"/fhir/Patient/{busiest()}"
     whole = server.call(path).json
     for query in ("_total=none", "_pretty=true", "name=x", "_include=*", "_elements="):
@@ -575,7 +567,7 @@ def test_a_read_takes_what_shapes_it_and_passes_over_the_rest(server: Server) ->
 # Errors
 
 
-def test_every_error_is_an_outcome_with_a_code_of_the_table(server: Server) -> None:
+def test_every_error_is_an_outcome_with_a_code_of_the_table(server):
     for path in (f"{EOB}?service-date=x", "/fhir/Claim", "/fhir/Patient/unknown"):
         got = server.call(path)
         (issue,) = got.json["issue"]
@@ -587,7 +579,7 @@ def test_every_error_is_an_outcome_with_a_code_of_the_table(server: Server) -> N
         assert got.headers["cache-control"] == "no-store"
 
 
-def test_a_retracted_resource_is_410(monkeypatch: pytest.MonkeyPatch, fresh: Server) -> None:
+def test_a_retracted_resource_is_410(monkeypatch, fresh):
     from etl.gateway.http.responses import FhirError
 
     async def gone(self: Service, grant: Grant, kind: str, one: str, *more: Any, **_: Any) -> Any:
@@ -608,8 +600,8 @@ def test_a_retracted_resource_is_410(monkeypatch: pytest.MonkeyPatch, fresh: Ser
     ],
 )
 def test_a_fault_is_answered_without_a_word_of_what_went_wrong(
-    monkeypatch: pytest.MonkeyPatch, fresh: Server, error: Exception, status: int, code: str
-) -> None:
+    monkeypatch, fresh, error, status, code
+):
     async def broken(*args: Any, **more: Any) -> Any:
         raise error
 
@@ -625,7 +617,7 @@ def test_a_fault_is_answered_without_a_word_of_what_went_wrong(
     assert "test_http.py" in text  # where it was, all the same
 
 
-def test_a_request_that_takes_too_long_is_503(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_that_takes_too_long_is_503(monkeypatch):
     import asyncio
 
     async def slow(*args: Any, **more: Any) -> Any:
@@ -636,7 +628,7 @@ def test_a_request_that_takes_too_long_is_503(monkeypatch: pytest.MonkeyPatch) -
     assert (got.status, got.code) == (503, "storage-unavailable")
 
 
-def test_before_the_first_release_the_answer_is_503_and_says_so() -> None:
+def test_before_the_first_release_the_answer_is_503_and_says_so():
     from etl.gateway.startup import ServiceOptions, serve_objects
     from tests.memory_store import MemoryStore
     from tests.unit.gateway.trees import KEY
@@ -657,7 +649,7 @@ def test_before_the_first_release_the_answer_is_503_and_says_so() -> None:
 # Rates, load
 
 
-def test_an_app_that_asks_too_often_is_told_when_to_come_back() -> None:
+def test_an_app_that_asks_too_often_is_told_when_to_come_back():
     server = served(rate_limit="2/hour")
     assert [server.call(EOB).status for _ in range(3)] == [200, 200, 429]
     got = server.call(EOB)
@@ -667,7 +659,7 @@ def test_an_app_that_asks_too_often_is_told_when_to_come_back() -> None:
     assert len(server.trail.kept) == 3
 
 
-def test_an_address_that_tries_tokens_is_slowed_down() -> None:
+def test_an_address_that_tries_tokens_is_slowed_down():
     server = served(refused_limit="2/hour")
     tries = [server.call(EOB, token=WRONG).status for _ in range(3)]
     assert tries == [401, 401, 429]
@@ -675,21 +667,21 @@ def test_an_address_that_tries_tokens_is_slowed_down() -> None:
     assert server.call(EOB).status == 200
 
 
-def test_an_address_of_the_same_ipv6_network_is_the_same_caller() -> None:
+def test_an_address_of_the_same_ipv6_network_is_the_same_caller():
     server = served(refused_limit="2/hour", rate_limit="2/hour")
     mine = [f"2001:db8:1:2::{n:x}" for n in (1, 0xFFFF, 0xABCD)]
     assert [server.call(EOB, token=WRONG, client=one).status for one in mine] == [401, 401, 429]
     assert server.call(EOB, token=WRONG, client="2001:db8:1:3::1").status == 401
 
 
-def test_the_limit_of_the_directory_counts_an_ipv6_network_once() -> None:
+def test_the_limit_of_the_directory_counts_an_ipv6_network_once():
     server = served(opened(None, listed=sample_tree(LISTED)), rate_limit="2/hour")
     mine = [f"2001:db8:1:2::{n:x}" for n in (1, 0xFFFF, 0xABCD)]
     shared = [server.call("/directory/Organization", token=None, client=one).status for one in mine]
     assert shared == [200, 200, 429]
 
 
-def test_what_is_wrong_before_the_token_is_looked_at_is_counted_as_well() -> None:
+def test_what_is_wrong_before_the_token_is_looked_at_is_counted_as_well():
     server = served(refused_limit="2/hour")
     wrong = [f"{EOB}?token=x", f"{EOB}?a=%zz", f"{EOB}?token=y"]
     assert [server.call(one, token=None).status for one in wrong] == [400, 400, 429]
@@ -700,7 +692,7 @@ def test_what_is_wrong_before_the_token_is_looked_at_is_counted_as_well() -> Non
 # Long searches
 
 
-def test_the_pages_of_a_search_that_only_fits_into_a_form_can_be_followed(listed: Server) -> None:
+def test_the_pages_of_a_search_that_only_fits_into_a_form_can_be_followed(listed):
     first = listed.call("/directory/Organization?_count=100", token=None).json
     known = [one["resource"]["id"] for one in first["entry"]]
     unknown = [sha256(b"%d" % n).hexdigest()[:32] for n in range(500 - len(known))]
@@ -715,7 +707,7 @@ def test_the_pages_of_a_search_that_only_fits_into_a_form_can_be_followed(listed
     assert sorted(found) == sorted(known)
 
 
-def test_a_search_that_is_too_long_for_page_links_is_refused_at_once(listed: Server) -> None:
+def test_a_search_that_is_too_long_for_page_links_is_refused_at_once(listed):
     first = listed.call("/directory/Organization?_count=100", token=None).json
     known = [one["resource"]["id"] for one in first["entry"]]
     unknown = [sha256(b"%d" % n).hexdigest() for n in range(900)]
@@ -731,7 +723,7 @@ def test_a_search_that_is_too_long_for_page_links_is_refused_at_once(listed: Ser
 # The audit trail
 
 
-def test_no_token_that_stood_in_a_url_gets_into_the_trail(fresh: Server) -> None:
+def test_no_token_that_stood_in_a_url_gets_into_the_trail(fresh):
     fresh.call(f"{EOB}?access_token={TOKEN}")
     fresh.call(f"{EOB}?type=oral&token={TOKEN}", token=None)
     fresh.call(f"{EOB}/_search", FORM, method="POST", body=f"token={TOKEN}".encode())
@@ -739,7 +731,7 @@ def test_no_token_that_stood_in_a_url_gets_into_the_trail(fresh: Server) -> None
     assert TOKEN not in repr(fresh.trail.kept)
 
 
-def test_every_access_is_taken_down_before_it_is_answered(fresh: Server) -> None:
+def test_every_access_is_taken_down_before_it_is_answered(fresh):
     fresh.call(f"/fhir/Patient/{busiest()}", (b"x-request-id", b"0123456789abcdef"))
     fresh.call(f"{EOB}?type=oral&_count=2")
     fresh.call(f"{EOB}/_search", FORM, method="POST", body=b"type=oral")
@@ -766,7 +758,7 @@ def test_every_access_is_taken_down_before_it_is_answered(fresh: Server) -> None
     assert first.when.tzinfo is not None
 
 
-def test_what_cannot_be_taken_down_is_not_answered(fresh: Server) -> None:
+def test_what_cannot_be_taken_down_is_not_answered(fresh):
     fresh.trail.fails = True
     for path in (f"/fhir/Patient/{busiest()}", EOB, f"/fhir/Patient/{busiest()}/$everything"):
         got = fresh.call(path)
@@ -778,7 +770,7 @@ def test_what_cannot_be_taken_down_is_not_answered(fresh: Server) -> None:
 # Request ids and the log
 
 
-def test_a_request_id_is_taken_over_if_it_is_well_formed(server: Server) -> None:
+def test_a_request_id_is_taken_over_if_it_is_well_formed(server):
     mine = b"3f2c7a9e-1b4d-4c56-8e9a-0f1e2d3c4b5a"
     assert server.call(EOB, (b"x-request-id", mine)).headers["x-request-id"] == mine.decode()
     for bad in (b"Jane-Roe", b"", b"a" * 100, b"0123456789abcdef\r\nx: y", b"short"):
@@ -789,7 +781,7 @@ def test_a_request_id_is_taken_over_if_it_is_well_formed(server: Server) -> None
     assert a != b
 
 
-def test_a_log_line_says_what_was_done_and_nothing_of_whom(fresh: Server) -> None:
+def test_a_log_line_says_what_was_done_and_nothing_of_whom(fresh):
     claim = own("ExplanationOfBenefit")
     number = claim["identifier"][0]["value"]
     fresh.call(f"{EOB}/{claim['id']}")
@@ -810,7 +802,7 @@ def test_a_log_line_says_what_was_done_and_nothing_of_whom(fresh: Server) -> Non
     assert {"time", "request", "method", "ms", "bytes"} <= set(read)
 
 
-def test_the_hash_of_a_patient_hangs_on_the_key() -> None:
+def test_the_hash_of_a_patient_hangs_on_the_key():
     hashes = set()
     for key in ("a" * 32, "b" * 32, "a" * 32):
         server = served(log_key=key)
@@ -822,13 +814,13 @@ def test_the_hash_of_a_patient_hangs_on_the_key() -> None:
 # Health and metrics
 
 
-def test_readiness_names_the_release(server: Server) -> None:
+def test_readiness_names_the_release(server):
     got = server.call("/readyz", token=None)
     assert got.json["release"] == server.service.releases.served.release
     assert got.headers["cache-control"] == "no-store"
 
 
-def test_metrics_count_requests_reads_and_the_age_of_the_release(fresh: Server) -> None:
+def test_metrics_count_requests_reads_and_the_age_of_the_release(fresh):
     fresh.call(EOB)
     fresh.call(f"/fhir/Patient/{another()}")
     text = fresh.call("/metrics", token=None).body.decode()
@@ -849,14 +841,14 @@ def test_metrics_count_requests_reads_and_the_age_of_the_release(fresh: Server) 
     assert another() not in text
 
 
-def test_metrics_can_be_left_out() -> None:
+def test_metrics_can_be_left_out():
     assert served(metrics=False).call("/metrics", token=None).status == 404
 
 
 # The directory
 
 
-def test_the_directory_pages(listed: Server) -> None:
+def test_the_directory_pages(listed):
     got = listed.call("/directory/Organization?_count=1", token=None)
     (following,) = [x["url"] for x in got.json["link"] if x["relation"] == "next"]
     assert following.startswith(f"{BASE}/directory/_page/")
@@ -864,7 +856,7 @@ def test_the_directory_pages(listed: Server) -> None:
 
 
 @pytest.mark.parametrize("kind", ["Patient", "Coverage", "ExplanationOfBenefit", "RelatedPerson"])
-def test_the_directory_has_nothing_of_a_member(listed: Server, kind: str) -> None:
+def test_the_directory_has_nothing_of_a_member(listed, kind):
     for token in (None, TOKEN):
         got = listed.call(f"/directory/{kind}", token=token)
         assert (got.status, got.code) == (404, "type-unknown")
@@ -872,6 +864,6 @@ def test_the_directory_has_nothing_of_a_member(listed: Server, kind: str) -> Non
         assert listed.call(f"/directory/{kind}/{one}", token=token).status == 404
 
 
-def test_without_a_directory_target_nothing_is_at_directory(server: Server) -> None:
+def test_without_a_directory_target_nothing_is_at_directory(server):
     for path in ("/directory", "/directory/metadata", "/directory/Organization"):
         assert server.call(path, token=None).status == 404

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import threading
 from datetime import UTC, datetime
-from pathlib import Path
 
 from etl.gateway.http.monitoring import LogWriter
 
 NOON = datetime(2026, 2, 1, 12, tzinfo=UTC)
 
 
-def test_lines_of_many_threads_stand_whole_and_each_ones_in_order(tmp_path: Path) -> None:
+def test_lines_of_many_threads_stand_whole_and_each_ones_in_order(tmp_path):
     file = tmp_path / "log"
     descriptor = os.open(file, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
     write = LogWriter(descriptor)
@@ -33,7 +32,7 @@ def test_lines_of_many_threads_stand_whole_and_each_ones_in_order(tmp_path: Path
         assert [number for one, number in found if one == who] == list(range(500))
 
 
-def test_a_pipe_that_nobody_reads_holds_up_nobody_and_what_was_dropped_is_told() -> None:
+def test_a_pipe_that_nobody_reads_holds_up_nobody_and_what_was_dropped_is_told():
     reading, writing = os.pipe()
     write = LogWriter(writing, most=100, now=lambda: NOON)
     line = b"x" * 1023 + b"\n"

@@ -66,7 +66,7 @@ def two_releases() -> tuple[MemoryStore, GatewayServices]:
     return store, opened(store)
 
 
-def test_each_claim_is_on_one_page_though_releases_come_and_go_between_them() -> None:
+def test_each_claim_is_on_one_page_though_releases_come_and_go_between_them():
     store, made = two_releases()
     release = open_current(store).release
     assert release is not None
@@ -90,7 +90,7 @@ def test_each_claim_is_on_one_page_though_releases_come_and_go_between_them() ->
     assert first(made)["total"] == 1
 
 
-def test_another_worker_that_never_saw_the_release_goes_on_from_it() -> None:
+def test_another_worker_that_never_saw_the_release_goes_on_from_it():
     store, made = two_releases()
     expected = walked(made)
     cursor = link(first(made), "next")
@@ -100,7 +100,7 @@ def test_another_worker_that_never_saw_the_release_goes_on_from_it() -> None:
     assert ids(found) == expected[10:20]
 
 
-def test_a_link_of_a_pruned_release_is_refused_clearly() -> None:
+def test_a_link_of_a_pruned_release_is_refused_clearly():
     store, made = two_releases()
     cursor = link(first(made), "next")
     assert cursor
@@ -116,7 +116,7 @@ def test_a_link_of_a_pruned_release_is_refused_clearly() -> None:
         assert "search again" in said.diagnostics
 
 
-def test_links_lead_back_and_to_the_first_page() -> None:
+def test_links_lead_back_and_to_the_first_page():
     _, made = two_releases()
     start = first(made)
     second = bundle(run(made.service.page(grant(ANN), link(start, "next") or "", base=BASE)))
@@ -130,7 +130,7 @@ def test_links_lead_back_and_to_the_first_page() -> None:
     assert same["entry"] == second["entry"]
 
 
-def test_a_page_is_shaped_as_the_first_was() -> None:
+def test_a_page_is_shaped_as_the_first_was():
     made = opened(sample_tree())
     query = "_count=4&_sort=-_lastUpdated&_elements=total&_include=ExplanationOfBenefit:patient"
     start = first(made, query, busiest())
@@ -144,7 +144,7 @@ def test_a_page_is_shaped_as_the_first_was() -> None:
 
 
 @pytest.mark.parametrize("place", range(0, 200, 7))
-def test_no_character_of_a_link_can_be_changed(place: int) -> None:
+def test_no_character_of_a_link_can_be_changed(place):
     _, made = two_releases()
     cursor = link(first(made), "next") or ""
     place = place % len(cursor)
@@ -154,7 +154,7 @@ def test_no_character_of_a_link_can_be_changed(place: int) -> None:
             assert (said.status, said.code) == (400, "link-invalid")
 
 
-def test_the_last_character_has_one_spelling() -> None:
+def test_the_last_character_has_one_spelling():
     sealer = Sealer([KEY], 60, lambda: NOW)
     for length in range(4):
         made = sealer.seal(Position("search", EOB, (("a", "x" * length),), 1, "r", "d"), grant(ANN))
@@ -166,19 +166,19 @@ def test_the_last_character_has_one_spelling() -> None:
 
 
 @pytest.mark.parametrize("cursor", ["", "A", "AAAA", "=", "é", "x" * 20_000, "a/b", "..", "\x00"])
-def test_what_is_no_link_is_refused(cursor: str) -> None:
+def test_what_is_no_link_is_refused(cursor):
     _, made = two_releases()
     assert refused(made, cursor).status == 400
 
 
-def test_a_link_is_of_no_use_to_another_member_or_app() -> None:
+def test_a_link_is_of_no_use_to_another_member_or_app():
     _, made = two_releases()
     cursor = link(first(made), "next") or ""
     for other in ({"patient": logical_id("bob")}, {"client": "another"}):
         assert refused(made, cursor, **other).status == 400
 
 
-def test_a_link_does_not_outlive_its_scopes() -> None:
+def test_a_link_does_not_outlive_its_scopes():
     _, made = two_releases()
     cursor = link(first(made), "next") or ""
     with pytest.raises(FhirError) as caught:
@@ -186,7 +186,7 @@ def test_a_link_does_not_outlive_its_scopes() -> None:
     assert caught.value.status == 403
 
 
-def test_a_link_shows_nothing_of_what_was_asked() -> None:
+def test_a_link_shows_nothing_of_what_was_asked():
     made = opened(sample_tree())
     claim = "Zx9claimnumber"
     found = first(made, f"identifier:not={claim}&service-date=ge1900-01-02", busiest())
@@ -198,12 +198,12 @@ def test_a_link_shows_nothing_of_what_was_asked() -> None:
         assert base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode() not in cursor
 
 
-def test_one_question_keeps_one_link_for_a_while() -> None:
+def test_one_question_keeps_one_link_for_a_while():
     _, made = two_releases()
     assert link(first(made), "next") == link(first(made), "next")
 
 
-def test_a_link_ends() -> None:
+def test_a_link_ends():
     now = [NOW]
     sealer = Sealer([KEY], 3600, lambda: now[0])
     cursor = sealer.seal(POSITION, grant(ANN))
@@ -215,7 +215,7 @@ def test_a_link_ends() -> None:
     assert (caught.value.status, caught.value.code) == (410, "link-expired")
 
 
-def test_keys_can_be_changed_without_breaking_links() -> None:
+def test_keys_can_be_changed_without_breaking_links():
     old, new = b"o" * 32, b"n" * 32
     cursor = Sealer([old], 60, lambda: NOW).seal(POSITION, grant(ANN))
     assert Sealer([new, old], 60, lambda: NOW).open(cursor, grant(ANN)) == POSITION
@@ -224,12 +224,12 @@ def test_keys_can_be_changed_without_breaking_links() -> None:
 
 
 @pytest.mark.parametrize("keys", [[], [b"short"], [KEY, b"short"]])
-def test_a_short_key_is_refused(keys: list[bytes]) -> None:
+def test_a_short_key_is_refused(keys):
     with pytest.raises(UsageError, match="32 bytes"):
         Sealer(keys, 60, lambda: NOW)
 
 
-def test_a_long_question_makes_a_short_link() -> None:
+def test_a_long_question_makes_a_short_link():
     sealer = Sealer([KEY], 60, lambda: NOW)
     many = Position("search", EOB, (("_id", ",".join(["abcdefgh"] * 500)),), 0, "r", "d")
     cursor = sealer.seal(many, grant(ANN))
@@ -237,7 +237,7 @@ def test_a_long_question_makes_a_short_link() -> None:
     assert sealer.open(cursor, grant(ANN)) == many
 
 
-def test_an_etag_lasts_no_longer_than_the_links_of_its_answer() -> None:
+def test_an_etag_lasts_no_longer_than_the_links_of_its_answer():
     """Else a client would be told that it has the answer already, with links that have ended."""
     store, _ = two_releases()
     now = [NOW]
@@ -254,7 +254,7 @@ def test_an_etag_lasts_no_longer_than_the_links_of_its_answer() -> None:
 
 
 @pytest.mark.parametrize(("claims", "pages"), [(0, 1), (1, 1), (10, 1), (11, 2), (20, 2), (21, 3)])
-def test_no_page_is_empty_but_an_only_one(claims: int, pages: int) -> None:
+def test_no_page_is_empty_but_an_only_one(claims, pages):
     store = MemoryStore()
     publish(store, [patient("ann", claims)])
     made = opened(store)

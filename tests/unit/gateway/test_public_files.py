@@ -31,7 +31,7 @@ def listed(server: Server) -> list[str]:
     return [one["url"].removeprefix("https://payer.example") for one in page.json["output"]]
 
 
-def test_the_manifest_lists_every_resource_once(server: Server) -> None:
+def test_the_manifest_lists_every_resource_once(server):
     found = [
         json.loads(line)
         for address in listed(server)
@@ -41,7 +41,7 @@ def test_the_manifest_lists_every_resource_once(server: Server) -> None:
     assert sorted(names) == sorted(directory(LISTED))
 
 
-def test_links_are_made_of_the_configured_base_and_not_of_the_requests_host(server: Server) -> None:
+def test_links_are_made_of_the_configured_base_and_not_of_the_requests_host(server):
     page = server.call("/directory/$bulk-publish", token=None)
     assert b"evil.example" not in page.body
     assert all(one["url"].startswith(f"{BASE}/bulk/") for one in page.json["output"])
@@ -49,7 +49,7 @@ def test_links_are_made_of_the_configured_base_and_not_of_the_requests_host(serv
     assert all(url.startswith(f"{BASE}/plan-finder/") for url in index["provider_urls"])
 
 
-def test_head_and_conditional_requests_are_answered_as_for_a_static_file(server: Server) -> None:
+def test_head_and_conditional_requests_are_answered_as_for_a_static_file(server):
     address = listed(server)[0]
     whole = server.call(address, token=None)
     head = server.call(address, token=None, method="HEAD")
@@ -74,19 +74,19 @@ def test_head_and_conditional_requests_are_answered_as_for_a_static_file(server:
     assert server.call(address, token=None, method="DELETE").status == 405
 
 
-def test_a_file_is_named_by_its_template_in_the_log(server: Server) -> None:
+def test_a_file_is_named_by_its_template_in_the_log(server):
     server.call(listed(server)[0], token=None)
     assert server.lines()[-1]["route"] == "/directory/bulk/[file]"
 
 
-def test_where_no_directory_of_the_payer_is_served_there_are_no_files() -> None:
+def test_where_no_directory_of_the_payer_is_served_there_are_no_files():
     claims = served(opened(sample_tree()))
     for path in ("$bulk-publish", "plan-finder/H0009/2025/index.json", "bulk/x.ndjson"):
         for base in ("/directory", "/fhir"):
             assert claims.call(f"{base}/{path}", token=None).status == 404
 
 
-def test_more_files_at_once_than_memory_is_meant_for_are_refused(server: Server) -> None:
+def test_more_files_at_once_than_memory_is_meant_for_are_refused(server):
     address = listed(server)[0].encode()
 
     async def at_once() -> list[int]:
@@ -126,7 +126,7 @@ def branded(**brand: Any) -> Server:
     return Server(app, service, log, trail)
 
 
-def test_smart_configuration_names_the_brand_that_is_there() -> None:
+def test_smart_configuration_names_the_brand_that_is_there():
     server = branded(website="https://www.acme.example/plans", updated="2026-11-01")
     for path in ("/.well-known/smart-configuration", "/fhir/.well-known/smart-configuration"):
         document = server.call(path, token=None).json
@@ -149,7 +149,7 @@ def test_smart_configuration_names_the_brand_that_is_there() -> None:
     }
 
 
-def test_without_a_website_there_is_no_brand() -> None:
+def test_without_a_website_there_is_no_brand():
     server = branded()
     assert server.call(BRANDS, token=None).status == 404
     document = server.call("/.well-known/smart-configuration", token=None).json

@@ -40,7 +40,7 @@ def windows(text: str, clock: Clock, most: int = 1000) -> Windows:
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 40)), max_size=60))
-def test_a_window_counts_as_a_list_of_all_that_came_would(came: list[tuple[str, float]]) -> None:
+def test_a_window_counts_as_a_list_of_all_that_came_would(came):
     clock = Clock()
     counted = windows("3/minute", clock)
     starts: dict[str, tuple[float, int]] = {}
@@ -56,7 +56,7 @@ def test_a_window_counts_as_a_list_of_all_that_came_would(came: list[tuple[str, 
             assert 0 <= wait - (start + 60 - clock.now) <= 1
 
 
-def test_memory_is_bounded_whoever_comes() -> None:
+def test_memory_is_bounded_whoever_comes():
     clock = Clock()
     counted = windows("1/hour", clock, most=10)
     for number in range(1000):
@@ -66,7 +66,7 @@ def test_memory_is_bounded_whoever_comes() -> None:
     assert refused(counted, "0") is None  # forgotten, which lets it in
 
 
-def test_a_window_that_is_over_gives_room_first() -> None:
+def test_a_window_that_is_over_gives_room_first():
     clock = Clock()
     counted = windows("5/minute", clock, most=2)
     refused(counted, "a")
@@ -77,7 +77,7 @@ def test_a_window_that_is_over_gives_room_first() -> None:
     assert [refused(counted, "a") for _ in range(5)][-1] is not None
 
 
-def test_an_empty_rate_sets_no_limit_and_nonsense_is_refused() -> None:
+def test_an_empty_rate_sets_no_limit_and_nonsense_is_refused():
     limits = RateLimiter({"member": ""})
     for _ in range(1000):
         limits.hit("member", "app", "patient")
@@ -86,7 +86,7 @@ def test_an_empty_rate_sets_no_limit_and_nonsense_is_refused() -> None:
             parse_rate(text)
 
 
-def test_work_that_is_quick_is_left_alone_and_slow_work_is_ended() -> None:
+def test_work_that_is_quick_is_left_alone_and_slow_work_is_ended():
     ended: list[str] = []
 
     async def work(name: str, seconds: float) -> str:
@@ -120,7 +120,7 @@ def test_work_that_is_quick_is_left_alone_and_slow_work_is_ended() -> None:
     assert ended == ["slow", "late and slow"]
 
 
-def test_a_cancellation_from_elsewhere_stays_one() -> None:
+def test_a_cancellation_from_elsewhere_stays_one():
     async def cancelled() -> None:
         deadline = RequestTimeout(10)
         task = asyncio.ensure_future(deadline.keep(asyncio.Event().wait()))

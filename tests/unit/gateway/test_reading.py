@@ -26,7 +26,7 @@ def refused(work: object) -> FhirError:
     return caught.value
 
 
-def test_every_resource_of_a_member_is_read_as_it_was_published(service: Service) -> None:
+def test_every_resource_of_a_member_is_read_as_it_was_published(service):
     for member in list(members())[:5]:
         for one in members()[member]:
             found = run(service.read(grant(member), one["resourceType"], one["id"]))
@@ -35,14 +35,14 @@ def test_every_resource_of_a_member_is_read_as_it_was_published(service: Service
             assert found.last_updated == one["meta"]["lastUpdated"]
 
 
-def test_every_directory_resource_is_read_by_any_member(service: Service) -> None:
+def test_every_directory_resource_is_read_by_any_member(service):
     for name, one in directory().items():
         kind, _, resource_id = name.partition("/")
         found = run(service.read(grant(busiest()), kind, resource_id))
         assert json.loads(found.body) == one
 
 
-def test_another_members_resources_look_like_resources_that_do_not_exist(service: Service) -> None:
+def test_another_members_resources_look_like_resources_that_do_not_exist(service):
     mine, other = list(members())[:2]
     nothing = refused(service.read(grant(mine), "Patient", "nobody"))
     for one in members()[other]:
@@ -57,20 +57,18 @@ def test_another_members_resources_look_like_resources_that_do_not_exist(service
     "resource_id", ["", "..", "../x", "a/b", "x" * 65, "a\nb", "%2e%2e", "a b", "é", "\x00", "a\n"]
 )
 @pytest.mark.parametrize("resource_type", ["Patient", "ExplanationOfBenefit", "Organization"])
-def test_an_id_that_is_none_is_not_found(
-    service: Service, resource_type: str, resource_id: str
-) -> None:
+def test_an_id_that_is_none_is_not_found(service, resource_type, resource_id):
     assert refused(service.read(grant(busiest()), resource_type, resource_id)).status == 404
 
 
-def test_a_type_that_is_not_here_is_not_found(service: Service) -> None:
+def test_a_type_that_is_not_here_is_not_found(service):
     for name in ("Observation", "patient", "", "Parameters", "Bundle", "_page"):
         said = refused(service.read(grant(busiest()), name, "x"))
         assert (said.status, said.code) == (404, "type-unknown")
 
 
 @pytest.mark.parametrize("resource_type", sorted(TYPES))
-def test_a_type_outside_the_scopes_is_forbidden(service: Service, resource_type: str) -> None:
+def test_a_type_outside_the_scopes_is_forbidden(service, resource_type):
     others = tuple(f"patient/{name}.rs" for name in TYPES if name != resource_type)
     for scopes in ((), ("openid", "launch/patient"), others, (f"patient/{resource_type}.s",)):
         said = refused(service.read(grant(busiest(), scopes), resource_type, "x"))
@@ -79,7 +77,7 @@ def test_a_type_outside_the_scopes_is_forbidden(service: Service, resource_type:
     assert refused(service.read(allowed, resource_type, "x")).status == 404
 
 
-def test_the_present_version_is_there_and_no_other(service: Service) -> None:
+def test_the_present_version_is_there_and_no_other(service):
     one = members()[busiest()][0]
     version = one["meta"]["versionId"]
     found = run(service.vread(grant(busiest()), "Patient", one["id"], version))
@@ -87,7 +85,7 @@ def test_the_present_version_is_there_and_no_other(service: Service) -> None:
     assert refused(service.vread(grant(busiest()), "Patient", one["id"], "1")).status == 404
 
 
-def test_what_was_retracted_is_gone_and_what_never_was_is_not_found() -> None:
+def test_what_was_retracted_is_gone_and_what_never_was_is_not_found():
     store = MemoryStore()
     person = patient("ann", 3)
     publish(store, [person], directory=[payer()])
@@ -101,7 +99,7 @@ def test_what_was_retracted_is_gone_and_what_never_was_is_not_found() -> None:
     assert other.status == 404
 
 
-def test_a_member_who_left_altogether_is_gone_to_himself_alone() -> None:
+def test_a_member_who_left_altogether_is_gone_to_himself_alone():
     store = MemoryStore()
     publish(store, [patient("ann", 1), patient("bob", 1)])
     publish(store, [patient("bob", 1)], base=open_current(store), now="2026-11-25T00:00:00Z")
@@ -111,7 +109,7 @@ def test_a_member_who_left_altogether_is_gone_to_himself_alone() -> None:
     assert refused(service.read(grant(bob), "Patient", ann)).status == 404
 
 
-def test_a_claim_that_moved_to_another_member_is_his() -> None:
+def test_a_claim_that_moved_to_another_member_is_his():
     store = MemoryStore()
     moved = claim("ann", 0, "2020-01-01")
     publish(store, [patient("ann", 1), patient("bob", 0)])

@@ -41,7 +41,7 @@ def retrying(objects: Watched, time: Time, policy: RetryPolicy) -> RetryingObjec
     )
 
 
-def test_pauses_double_and_tries_end() -> None:
+def test_pauses_double_and_tries_end():
     objects, time = watched(), Time()
 
     def fail(key: str, data: bytes) -> bytes:
@@ -56,7 +56,7 @@ def test_pauses_double_and_tries_end() -> None:
     assert (reading.counts.retries, reading.counts.failures, reading.counts.reads) == (3, 1, 0)
 
 
-def test_no_try_begins_after_the_deadline() -> None:
+def test_no_try_begins_after_the_deadline():
     objects, time = watched(), Time()
 
     def fail(key: str, data: bytes) -> bytes:
@@ -73,7 +73,7 @@ def test_no_try_begins_after_the_deadline() -> None:
 
 
 @pytest.mark.parametrize("error", [NotFound("gone"), StoreError("access denied")])
-def test_what_does_not_pass_is_not_tried_again(error: StoreError) -> None:
+def test_what_does_not_pass_is_not_tried_again(error):
     objects, time = watched(), Time()
 
     def fail(key: str, data: bytes) -> bytes:
@@ -85,7 +85,7 @@ def test_what_does_not_pass_is_not_tried_again(error: StoreError) -> None:
     assert len(objects.reads) == 1
 
 
-def test_one_slow_read_is_given_up_and_tried_again() -> None:
+def test_one_slow_read_is_given_up_and_tried_again():
     objects = watched()
     objects.wait = asyncio.Event().wait
 

@@ -70,7 +70,7 @@ def cost(search: str, *, strict: bool = True) -> int:
         ),
     ],
 )
-def test_a_search_costs_what_its_conditions_and_references_cost(search: str, points: int) -> None:
+def test_a_search_costs_what_its_conditions_and_references_cost(search, points):
     assert cost(search) == points <= BUDGET
 
 
@@ -95,9 +95,7 @@ def server() -> Server:
         + "&_sort=period",
     ],
 )
-def test_a_search_over_the_budget_is_refused_before_any_work(
-    server: Server, search: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_search_over_the_budget_is_refused_before_any_work(server, search, monkeypatch):
     monkeypatch.setattr(provider_directory, "columns_of", None)
     got = server.call(f"/directory/{search}".replace("|", "%7C"), token=None)
     assert (got.status, got.code) == (400, "too-costly")
@@ -106,7 +104,7 @@ def test_a_search_over_the_budget_is_refused_before_any_work(
     assert f"more than {BUDGET} points" in issue["diagnostics"]
 
 
-def test_parsing_stops_where_the_budget_is_spent(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parsing_stops_where_the_budget_is_spent(monkeypatch):
     near = Mock(wraps=comparisons.near)
     monkeypatch.setattr(comparisons, "near", near)
     with pytest.raises(FhirError, match="more than"):
@@ -131,9 +129,7 @@ class CountedColumns(DirectoryColumns):
 
 
 @pytest.mark.parametrize("many", [60, pytest.param(2_000, marks=pytest.mark.slow)])
-def test_an_accepted_search_looks_at_no_more_than_its_points_allow(
-    many: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_accepted_search_looks_at_no_more_than_its_points_allow(many, monkeypatch):
     service = opened(None, listed=sample_tree(LISTED)).directory
     assert isinstance(service, DirectoryService)
     looks: list[CountedColumns] = []
@@ -161,7 +157,7 @@ def test_an_accepted_search_looks_at_no_more_than_its_points_allow(
     assert accepted > many // 3
 
 
-def test_long_work_leaves_the_event_loop_and_short_work_does_not() -> None:
+def test_long_work_leaves_the_event_loop_and_short_work_does_not():
     long_work = LongWork()
 
     async def threads() -> list[int]:
@@ -172,9 +168,7 @@ def test_long_work_leaves_the_event_loop_and_short_work_does_not() -> None:
     assert short == threading.get_ident() != long
 
 
-def test_processor_time_is_that_of_the_steps_and_of_long_work_and_not_of_waiting(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_processor_time_is_that_of_the_steps_and_of_long_work_and_not_of_waiting(monkeypatch):
     clocks: dict[int, Iterator[int]] = {}
 
     def clock() -> float:
@@ -195,7 +189,7 @@ def test_processor_time_is_that_of_the_steps_and_of_long_work_and_not_of_waiting
     assert spent.seconds == 4  # three steps in the event loop, one in the thread
 
 
-def test_a_failure_and_a_cancellation_reach_what_is_measured() -> None:
+def test_a_failure_and_a_cancellation_reach_what_is_measured():
     seen = []
 
     async def request() -> None:
@@ -216,7 +210,7 @@ def test_a_failure_and_a_cancellation_reach_what_is_measured() -> None:
     assert seen == ["cancelled"]
 
 
-def test_ten_milliseconds_count_as_one_more_request_of_the_address() -> None:
+def test_ten_milliseconds_count_as_one_more_request_of_the_address():
     everybody = PublicAuthenticator((), RateLimiter({"member": "5/minute"}, lambda: 0.0))
     everybody.count_refused("192.0.2.1")
     everybody.count_time("192.0.2.1", 0.9 * SECONDS_A_REQUEST)
@@ -227,9 +221,7 @@ def test_ten_milliseconds_count_as_one_more_request_of_the_address() -> None:
     everybody.count_refused("192.0.2.2")
 
 
-def test_the_time_of_a_directory_search_counts_in_the_limit_of_its_address(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_time_of_a_directory_search_counts_in_the_limit_of_its_address(monkeypatch):
     monkeypatch.setattr(ProcessorTime, "run", _slow_run)
     server = served(opened(sample_tree(), listed=sample_tree(LISTED)), rate_limit="20/minute")
     statuses = [server.call("/directory/Location", token=None).status for _ in range(4)]

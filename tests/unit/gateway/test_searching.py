@@ -57,7 +57,7 @@ def refused(service: Service, query: str, **more: Any) -> FhirError:
     return caught.value
 
 
-def test_a_default_page_is_ten_claims_the_newest_first(service: Service) -> None:
+def test_a_default_page_is_ten_claims_the_newest_first(service):
     found = bundle(asked(service, ""))
     claims = [one for one in members()[busiest()] if one["resourceType"] == EOB]
     assert found["type"] == "searchset"
@@ -67,13 +67,13 @@ def test_a_default_page_is_ten_claims_the_newest_first(service: Service) -> None
     assert [one["relation"] for one in found["link"]] == ["self", "next"]
 
 
-def test_an_answer_without_matches_has_no_empty_list(service: Service) -> None:
+def test_an_answer_without_matches_has_no_empty_list(service):
     found = bundle(asked(service, "type=vision&service-date=1900"))
     assert found["total"] == 0
     assert "entry" not in found
 
 
-def test_the_self_link_says_what_was_understood(service: Service) -> None:
+def test_the_self_link_says_what_was_understood(service):
     query = "service-date=ge2024-01-01T00:00:00+01:00&type=a b,c&nonsense=1&_count=2"
     found = bundle(asked(service, query, strict=False))
     assert found["link"][0]["url"] == (
@@ -83,7 +83,7 @@ def test_the_self_link_says_what_was_understood(service: Service) -> None:
 
 @pytest.mark.parametrize("form", ["{0}", "Patient/{0}", BASE + "/Patient/{0}"])
 @pytest.mark.parametrize("name", ["patient", "patient:Patient"])
-def test_the_patient_may_be_named_in_three_ways(service: Service, name: str, form: str) -> None:
+def test_the_patient_may_be_named_in_three_ways(service, name, form):
     total = bundle(asked(service, f"{name}={form.format(busiest())}"))["total"]
     assert total == bundle(asked(service, ""))["total"]
     for kind, more in (("Coverage", "beneficiary"), ("Coverage", "patient")):
@@ -91,7 +91,7 @@ def test_the_patient_may_be_named_in_three_ways(service: Service, name: str, for
         assert found["total"] == bundle(asked(service, "", kind=kind))["total"] > 0
 
 
-def test_another_patient_finds_nothing(service: Service) -> None:
+def test_another_patient_finds_nothing(service):
     other = next(one for one in members() if one != busiest())
     for value in (other, f"Patient/{other}", f"https://elsewhere.example/Patient/{busiest()}"):
         assert bundle(asked(service, f"patient={value}"))["total"] == 0
@@ -99,23 +99,21 @@ def test_another_patient_finds_nothing(service: Service) -> None:
     assert bundle(asked(service, f"_id={claim['id']}"))["total"] == 0
 
 
-def test_a_plus_that_was_not_escaped_is_still_a_zone(service: Service) -> None:
+def test_a_plus_that_was_not_escaped_is_still_a_zone(service):
     one = next(one for one in members()[busiest()] if one["resourceType"] == EOB)
     start = one["billablePeriod"]["start"]
     found = bundle(asked(service, f"service-date=ge{start}T00:00:00 00:00"))
     assert found["total"] > 0
 
 
-def test_an_instant_as_it_was_served_finds_its_resource(service: Service) -> None:
+def test_an_instant_as_it_was_served_finds_its_resource(service):
     for kind in ("Patient", "Coverage", EOB):
         one = next(one for one in members()[busiest()] if one["resourceType"] == kind)
         found = bundle(asked(service, f"_lastUpdated={one['meta']['lastUpdated']}", kind=kind))
         assert f"{kind}/{one['id']}" in ids(found)
 
 
-def test_a_system_alone_finds_all_of_it_and_a_bar_before_a_code_means_no_system(
-    service: Service,
-) -> None:
+def test_a_system_alone_finds_all_of_it_and_a_bar_before_a_code_means_no_system(service):
     one = next(one for one in members()[busiest()] if one["resourceType"] == EOB)
     system, value = (one["identifier"][0][name] for name in ("system", "value"))
     total = bundle(asked(service, ""))["total"]
@@ -193,15 +191,13 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("query", "code", "says"), REFUSED)
-def test_what_is_wrong_is_refused_with_what_to_do(
-    service: Service, query: str, code: str, says: str
-) -> None:
+def test_what_is_wrong_is_refused_with_what_to_do(service, query, code, says):
     said = refused(service, query)
     assert (said.status, said.code) == (400, code)
     assert says in said.diagnostics
 
 
-def test_no_refusal_repeats_a_value(service: Service) -> None:
+def test_no_refusal_repeats_a_value(service):
     marked = "Zx9marked"
     for query in (
         f"service-date={marked}",
@@ -230,8 +226,8 @@ IGNORED = [
 
 @pytest.mark.parametrize("query", IGNORED)
 def test_what_is_not_supported_or_empty_is_ignored_named_and_left_out_of_the_self_link(
-    service: Service, query: str
-) -> None:
+    service, query
+):
     found = bundle(asked(service, f"_count=2&{query}", strict=False))
     without = bundle(asked(service, "_count=2", strict=False))
     last = found["entry"].pop()
@@ -255,12 +251,12 @@ def test_what_is_not_supported_or_empty_is_ignored_named_and_left_out_of_the_sel
     + ["type:=x", "_id:not=x", "_include:recurse=Coverage:payor"],
 )
 def test_an_invalid_value_and_a_modifier_are_refused_however_the_client_wants_it_handled(
-    service: Service, query: str
-) -> None:
+    service, query
+):
     assert refused(service, query, strict=False).status == 400
 
 
-def test_of_several_sort_keys_those_that_are_supported_decide(service: Service) -> None:
+def test_of_several_sort_keys_those_that_are_supported_decide(service):
     found = bundle(asked(service, "_sort=-_id,patient", strict=False))
     told = found["entry"].pop()
     assert "_sort was ignored: it takes" in repr(told)
@@ -268,20 +264,20 @@ def test_of_several_sort_keys_those_that_are_supported_decide(service: Service) 
     assert ids(found) == ids(bundle(asked(service, "_sort=-_id")))
 
 
-def test_no_note_repeats_a_value(service: Service) -> None:
+def test_no_note_repeats_a_value(service):
     marked = "Zxmarked"
     for query in (f"nonsense={marked}", f"bad {marked}=1", f"_include={marked}:x"):
         found = bundle(asked(service, query, strict=False))
         assert marked not in repr(found["entry"][-1])
 
 
-def test_the_self_link_repeats_the_count_that_was_used(service: Service) -> None:
+def test_the_self_link_repeats_the_count_that_was_used(service):
     for query, used in (("_count=999999", 100), ("_count=3", 3), ("_count=0", 0)):
         url = bundle(asked(service, query))["link"][0]["url"]
         assert url == f"{BASE}/{EOB}?_count={used}"
 
 
-def test_a_compartment_is_searched_as_its_type_is(service: Service) -> None:
+def test_a_compartment_is_searched_as_its_type_is(service):
     for kind in (EOB, "Coverage", "RelatedPerson"):
         pairs = [("_count", "3"), ("_include", "*")]
         there = grant(busiest())
@@ -295,7 +291,7 @@ def test_a_compartment_is_searched_as_its_type_is(service: Service) -> None:
         assert found["total"] == plain["total"]
 
 
-def test_another_members_compartment_is_not_found(service: Service) -> None:
+def test_another_members_compartment_is_not_found(service):
     other = next(one for one in members() if one != busiest())
     for name in (other, "nobody", ""):
         with pytest.raises(FhirError) as caught:
@@ -303,7 +299,7 @@ def test_another_members_compartment_is_not_found(service: Service) -> None:
         assert caught.value.status == 404
 
 
-def test_count_shapes_pages_and_never_exceeds_the_limit(service: Service) -> None:
+def test_count_shapes_pages_and_never_exceeds_the_limit(service):
     total = bundle(asked(service, ""))["total"]
     assert len(ids(bundle(asked(service, "_count=3")))) == 3
     for many in (999_999, 2**31 - 1, 2**63 - 1):
@@ -315,7 +311,7 @@ def test_count_shapes_pages_and_never_exceeds_the_limit(service: Service) -> Non
         assert [one["relation"] for one in none["link"]] == ["self"]
 
 
-def test_summary_count_gives_the_total_alone(service: Service) -> None:
+def test_summary_count_gives_the_total_alone(service):
     for query in ("_summary=count&_include=*", "_summary=count&_total=none"):
         found = bundle(asked(service, query))
         assert found["total"] > 0
@@ -323,9 +319,7 @@ def test_summary_count_gives_the_total_alone(service: Service) -> None:
     assert "total" not in bundle(asked(service, "_total=none"))
 
 
-def test_elements_keep_the_mandatory_ones_and_every_cent_as_it_was_written(
-    service: Service,
-) -> None:
+def test_elements_keep_the_mandatory_ones_and_every_cent_as_it_was_written(service):
     whole = asked(service, "_count=3").body.decode()
     part = asked(service, "_count=3&_elements=total").body.decode()
     found, full = (
@@ -345,7 +339,7 @@ def test_elements_keep_the_mandatory_ones_and_every_cent_as_it_was_written(
     assert any(amount.split(",")[0].endswith("0") and "." in amount for amount in amounts)
 
 
-def test_summaries_are_subsets(service: Service) -> None:
+def test_summaries_are_subsets(service):
     for summary in ("true", "data", "text"):
         one = bundle(asked(service, f"_count=1&_summary={summary}"))["entry"][0]["resource"]
         assert one["meta"]["tag"][0]["code"] == "SUBSETTED"
@@ -353,7 +347,7 @@ def test_summaries_are_subsets(service: Service) -> None:
         assert {"status", "patient", "insurance"} <= set(one)
 
 
-def test_an_include_outside_the_scopes_is_left_out_and_told(service: Service) -> None:
+def test_an_include_outside_the_scopes_is_left_out_and_told(service):
     scopes = (f"patient/{EOB}.rs", "patient/Patient.r", "patient/Coverage.s")
     found = bundle(asked(service, "_count=2&_include=*", scopes=scopes))
     assert {one.partition("/")[0] for one in ids(found, "include")} == {"Patient"}
@@ -362,7 +356,7 @@ def test_an_include_outside_the_scopes_is_left_out_and_told(service: Service) ->
     assert any("patient/Organization.r" in one for one in told)
 
 
-def test_an_include_of_a_search_is_what_a_read_gives(service: Service) -> None:
+def test_an_include_of_a_search_is_what_a_read_gives(service):
     found = bundle(asked(service, "_include=*&_include:iterate=*"))
     included = [one["resource"] for one in found["entry"] if one["search"]["mode"] == "include"]
     assert {one["resourceType"] for one in included} >= {"Patient", "Coverage", "Organization"}
@@ -371,7 +365,7 @@ def test_an_include_of_a_search_is_what_a_read_gives(service: Service) -> None:
         assert read.body in asked(service, "_include=*&_include:iterate=*").body
 
 
-def test_searching_needs_the_scope_to_search(service: Service) -> None:
+def test_searching_needs_the_scope_to_search(service):
     assert "ExplanationOfBenefit" in TYPES
     for kind in TYPES:
         said = refused(service, "_id=x", kind=kind, scopes=(f"patient/{kind}.r",))
@@ -379,9 +373,7 @@ def test_searching_needs_the_scope_to_search(service: Service) -> None:
         assert f"patient/{kind}.s" in said.diagnostics
 
 
-def test_a_directory_is_searched_by_id_or_among_what_the_member_is_concerned_with(
-    service: Service,
-) -> None:
+def test_a_directory_is_searched_by_id_or_among_what_the_member_is_concerned_with(service):
     mine = members()[busiest()]
     text = repr(mine)
     for kind in ("Organization", "Practitioner"):
@@ -397,7 +389,7 @@ def test_a_directory_is_searched_by_id_or_among_what_the_member_is_concerned_wit
         assert name in ids(bundle(asked(service, f"identifier={npi}", kind=kind)))
 
 
-def test_names_are_found_by_their_start_whatever_case(service: Service) -> None:
+def test_names_are_found_by_their_start_whatever_case(service):
     found = bundle(asked(service, "", kind="Organization"))
     name = found["entry"][0]["resource"]["name"]
     here = ids(found)[0]
@@ -407,9 +399,7 @@ def test_names_are_found_by_their_start_whatever_case(service: Service) -> None:
     assert here not in ids(bundle(asked(service, f"name:exact={name}x", kind="Organization")))
 
 
-def test_roles_and_locations_are_those_of_the_providers_in_the_members_claims(
-    service: Service,
-) -> None:
+def test_roles_and_locations_are_those_of_the_providers_in_the_members_claims(service):
     of = {"PractitionerRole": "practitioner", "Location": "managingOrganization"}
     for member in list(members())[:5]:
         text = repr(members()[member])
@@ -432,7 +422,7 @@ def test_roles_and_locations_are_those_of_the_providers_in_the_members_claims(
             assert ids(by_id) == [f"{kind}/{others[0]['id']}"]
 
 
-def test_roles_and_locations_bring_along_what_they_refer_to(service: Service) -> None:
+def test_roles_and_locations_bring_along_what_they_refer_to(service):
     roles = bundle(asked(service, "_include=*&_count=100", kind="PractitionerRole"))
     assert {one.partition("/")[0] for one in ids(roles, "include")} == {
         *("Practitioner", "Organization", "Location"),
@@ -442,7 +432,7 @@ def test_roles_and_locations_bring_along_what_they_refer_to(service: Service) ->
     assert {one.partition("/")[0] for one in ids(places, "include")} == {"Organization"}
 
 
-def test_roles_are_within_reach_of_their_scope_alone(service: Service) -> None:
+def test_roles_are_within_reach_of_their_scope_alone(service):
     scopes = ("patient/PractitionerRole.s",)
     found = bundle(asked(service, "_include=*", kind="PractitionerRole", scopes=scopes))
     assert ids(found)
@@ -450,7 +440,7 @@ def test_roles_are_within_reach_of_their_scope_alone(service: Service) -> None:
     assert refused(service, "", kind="Location", scopes=scopes).status == 403
 
 
-def test_every_parameter_that_is_told_works(service: Service) -> None:
+def test_every_parameter_that_is_told_works(service):
     assert "service-date" in TYPES["ExplanationOfBenefit"].parameters
     for kind in TYPES.values():
         for one in kind.parameters.values():
@@ -469,7 +459,7 @@ def test_every_parameter_that_is_told_works(service: Service) -> None:
             asked(service, f"_sort={sort},-{sort}", kind=kind.name)
 
 
-def test_the_etag_changes_with_the_question_and_the_grant_alone(service: Service) -> None:
+def test_the_etag_changes_with_the_question_and_the_grant_alone(service):
     one = asked(service, "type=oral").etag
     assert one == asked(service, "type=oral").etag
     assert one.startswith('W/"')
@@ -481,7 +471,7 @@ def test_the_etag_changes_with_the_question_and_the_grant_alone(service: Service
     assert len(others | {one}) == 4
 
 
-def test_one_tag_stands_for_one_answer_and_another_question_has_another(service: Service) -> None:
+def test_one_tag_stands_for_one_answer_and_another_question_has_another(service):
     """Tags are made from the question: none may be that of two answers, of whatever members."""
     queries = ("", "_count=3", "_total=none", "_summary=count", f"_include={EOB}:insurer")
     lenient = ("colour=red", "colour=red&taste=sweet")
@@ -505,7 +495,7 @@ def test_one_tag_stands_for_one_answer_and_another_question_has_another(service:
     assert len(answers) == len(questions)
 
 
-def test_an_include_may_name_the_type_that_it_wants(service: Service) -> None:
+def test_an_include_may_name_the_type_that_it_wants(service):
     payees = {
         one["payee"]["party"]["reference"].partition("/")[0]: member
         for member, rows in members().items()
@@ -520,7 +510,7 @@ def test_an_include_may_name_the_type_that_it_wants(service: Service) -> None:
         assert set(ids(found, "include")) <= set(ids(every, "include"))
 
 
-def test_only_iterated_includes_are_followed_from_what_was_included(service: Service) -> None:
+def test_only_iterated_includes_are_followed_from_what_was_included(service):
     plain = f"_count=3&_include={EOB}:coverage&_include=Coverage:payor"
     once = ids(bundle(asked(service, plain)), "include")
     assert {one.partition("/")[0] for one in once} == {"Coverage"}
@@ -529,7 +519,7 @@ def test_only_iterated_includes_are_followed_from_what_was_included(service: Ser
     assert {one.partition("/")[0] for one in more} == {"Coverage", "Organization"}
 
 
-def test_organizations_where_services_were_given_are_among_the_members_own() -> None:
+def test_organizations_where_services_were_given_are_among_the_members_own():
     store = MemoryStore()
     clinic = f"Organization/{logical_id('clinic')}"
     claim = resource(EOB, "claim", search={"facility": [clinic]})
@@ -555,7 +545,7 @@ def found_in(service: Service, query: str) -> list[int]:
     return [names[one] for one in ids(bundle(asked(service, query, patient=logical_id("ann"))))]
 
 
-def test_a_claim_without_a_value_is_not_found_by_one_that_all_others_have() -> None:
+def test_a_claim_without_a_value_is_not_found_by_one_that_all_others_have():
     lab = {"provider": ["Organization/lab"]}
     service = made_of(lab, {}, lab)
     assert sorted(found_in(service, "provider=lab")) == [0, 2]
@@ -564,7 +554,7 @@ def test_a_claim_without_a_value_is_not_found_by_one_that_all_others_have() -> N
     assert len(found_in(service, "type:not=oral")) == 3
 
 
-def test_of_several_dates_the_earliest_counts_and_descending_the_latest() -> None:
+def test_of_several_dates_the_earliest_counts_and_descending_the_latest():
     dates: tuple[list[str], ...] = (
         ["2024-01-01", "2024-12-31"],
         ["2024-03-01"],
@@ -579,7 +569,7 @@ def test_of_several_dates_the_earliest_counts_and_descending_the_latest() -> Non
 
 
 @pytest.mark.parametrize("part", ["prefix", "suffix"])
-def test_people_are_found_by_the_prefix_and_suffix_of_their_name(part: str) -> None:
+def test_people_are_found_by_the_prefix_and_suffix_of_their_name(part):
     everyone = {
         f"{one['resourceType']}/{one['id']}": one
         for one in (*chain.from_iterable(members().values()), *directory().values())
@@ -600,7 +590,7 @@ def test_people_are_found_by_the_prefix_and_suffix_of_their_name(part: str) -> N
         assert reference in ids(bundle(run(answer)))
 
 
-def test_claims_are_found_and_sorted_by_status_and_date_of_adjudication(service: Service) -> None:
+def test_claims_are_found_and_sorted_by_status_and_date_of_adjudication(service):
     claims = [one for one in members()[busiest()] if one["resourceType"] == EOB]
     system = "http://hl7.org/fhir/explanationofbenefit-status"
     for query in ("status=active", f"status={system}|active", "status=|active"):
@@ -613,7 +603,7 @@ def test_claims_are_found_and_sorted_by_status_and_date_of_adjudication(service:
     assert len(set(dates)) > 3
 
 
-def test_the_patient_is_found_by_name_and_date_of_birth_and_no_other(service: Service) -> None:
+def test_the_patient_is_found_by_name_and_date_of_birth_and_no_other(service):
     (patient,) = [one for one in members()[busiest()] if one["resourceType"] == "Patient"]
     name, born = patient["name"][0]["family"], patient["birthDate"]
     for query, total in (
@@ -625,7 +615,7 @@ def test_the_patient_is_found_by_name_and_date_of_birth_and_no_other(service: Se
         assert bundle(asked(service, query, kind="Patient"))["total"] == total
 
 
-def test_the_subscriber_comes_along_with_a_coverage(service: Service) -> None:
+def test_the_subscriber_comes_along_with_a_coverage(service):
     found = [
         bundle(asked(service, "_include=Coverage:subscriber", kind="Coverage", patient=member))
         for member in list(members())[:10]
@@ -634,7 +624,7 @@ def test_the_subscriber_comes_along_with_a_coverage(service: Service) -> None:
     assert included == {"Patient", "RelatedPerson"}
 
 
-def test_what_a_release_has_no_column_for_is_ignored_and_named() -> None:
+def test_what_a_release_has_no_column_for_is_ignored_and_named():
     """As in a tree of an earlier version, whose manifest does not say what it has."""
     store = MemoryStore()
     claims = [resource(EOB, "claim", search={"type": ["urn:x|oral"]})]

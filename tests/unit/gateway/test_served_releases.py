@@ -28,7 +28,7 @@ def published(store: MemoryStore, claims: int, day: int) -> str:
     return publish(store, [patient("ann", claims)], base=base, now=f"2026-11-{day}T00:00:00Z").id
 
 
-def test_nothing_is_served_before_something_was_published() -> None:
+def test_nothing_is_served_before_something_was_published():
     store = MemoryStore()
     releases = Releases(MemoryObjects(store), Cache(1_000_000))
     with pytest.raises(NotFound, match="nothing was published yet"):
@@ -42,7 +42,7 @@ def test_nothing_is_served_before_something_was_published() -> None:
     assert releases.current().id == release
 
 
-def test_a_new_release_is_served_within_the_time_between_two_looks() -> None:
+def test_a_new_release_is_served_within_the_time_between_two_looks():
     store = MemoryStore()
     first = published(store, 1, 10)
     releases = Releases(MemoryObjects(store), Cache(1_000_000), poll_seconds=0.01)
@@ -67,7 +67,7 @@ def test_a_new_release_is_served_within_the_time_between_two_looks() -> None:
     assert after == current.id != first
 
 
-def test_storage_that_fails_leaves_what_is_served_and_tells_its_age() -> None:
+def test_storage_that_fails_leaves_what_is_served_and_tells_its_age():
     store = MemoryStore()
     first = published(store, 1, 10)
     objects = Watched(MemoryObjects(store))
@@ -91,7 +91,7 @@ def test_storage_that_fails_leaves_what_is_served_and_tells_its_age() -> None:
     assert releases.served.failures == 0
 
 
-def test_a_pointer_to_a_manifest_that_cannot_be_read_changes_nothing() -> None:
+def test_a_pointer_to_a_manifest_that_cannot_be_read_changes_nothing():
     store = MemoryStore()
     first = published(store, 1, 10)
     objects = Watched(MemoryObjects(store))
@@ -106,7 +106,7 @@ def test_a_pointer_to_a_manifest_that_cannot_be_read_changes_nothing() -> None:
     assert run(releases.refresh())
 
 
-def test_a_look_that_finds_nothing_new_reads_the_pointer_alone() -> None:
+def test_a_look_that_finds_nothing_new_reads_the_pointer_alone():
     store = MemoryStore()
     published(store, 1, 10)
     objects = Watched(MemoryObjects(store))
@@ -117,7 +117,7 @@ def test_a_look_that_finds_nothing_new_reads_the_pointer_alone() -> None:
     assert objects.reads == [("current.json", 0, None)]
 
 
-def test_old_releases_are_kept_open_up_to_a_number() -> None:
+def test_old_releases_are_kept_open_up_to_a_number():
     store = MemoryStore()
     names = [published(store, number, 10 + number) for number in range(1, 7)]
     objects = Watched(MemoryObjects(store))
@@ -146,7 +146,7 @@ def insured(claims: int) -> PatientResources:
 
 
 @pytest.mark.parametrize("at", range(5))
-def test_an_answer_is_of_one_release_though_another_is_published_while_it_is_made(at: int) -> None:
+def test_an_answer_is_of_one_release_though_another_is_published_while_it_is_made(at):
     store = MemoryStore()
     lab = resource("Organization", "payer", name="Payer")
     publish(store, [insured(12)], directory=[lab])

@@ -45,7 +45,7 @@ def pages(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-def test_suites_come_to_the_same_wherever_they_are_run(tmp_path: Path) -> None:
+def test_suites_come_to_the_same_wherever_they_are_run(tmp_path):
     when = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
     rows = suite_rows(spoiled(), tmp_path / "rows", "claim_note", "member_address")
 
@@ -62,7 +62,7 @@ def test_suites_come_to_the_same_wherever_they_are_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_library_is_there_before_the_first_job() -> None:
+def test_the_library_is_there_before_the_first_job():
     # In a process of its own: what a fork server of this one was begun with counts.
     code = (
         "from etl.pipeline.progress import ignore;"
@@ -75,11 +75,11 @@ def test_the_library_is_there_before_the_first_job() -> None:
     assert (done.stdout, done.stderr) == ("[True]\n", "")
 
 
-def test_a_process_that_is_killed_ends_the_run_in_a_sentence() -> None:
+def test_a_process_that_is_killed_ends_the_run_in_a_sentence():
     with pytest.raises(StoreError, match="a worker process was killed"):
         list(TWO.each(killed, [1], ignore))
 
 
-def test_one_process_does_its_jobs_itself() -> None:
+def test_one_process_does_its_jobs_itself():
     assert forked_workers(1, SUITES) is ALONE
     assert forked_workers(2, SUITES) == TWO

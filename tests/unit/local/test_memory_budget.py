@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from etl.bootstrap.settings import read_settings
@@ -22,7 +20,7 @@ MOST = 200_000
 
 @pytest.mark.parametrize("suites", [False, True])
 @pytest.mark.parametrize("total", [500 * MB, 900 * MB, 1_500 * MB, 8_000 * MB])
-def test_what_follows_from_a_budget_fits_into_it(total: int, suites: bool) -> None:
+def test_what_follows_from_a_budget_fits_into_it(total, suites):
     budget = MemoryBudget(total, suites)
     processes = budget.processes(4)
     rows = budget.partition_rows(processes, MOST)
@@ -32,26 +30,24 @@ def test_what_follows_from_a_budget_fits_into_it(total: int, suites: bool) -> No
     assert processes * partition_memory(250 * rows) < total
 
 
-def test_more_memory_is_never_fewer_processes_nor_less_than_one() -> None:
+def test_more_memory_is_never_fewer_processes_nor_less_than_one():
     counts = [MemoryBudget(total * 100 * MB, suites=True).processes(8) for total in range(60)]
     assert counts == sorted(counts)
     assert (counts[0], counts[-1]) == (1, 8)
 
 
-def test_no_more_rows_than_the_setting_says() -> None:
+def test_no_more_rows_than_the_setting_says():
     assert MemoryBudget(8_000 * MB, suites=True).partition_rows(1, 5_000) == 5_000
 
 
-def test_a_budget_in_which_nothing_fits_is_one_sentence() -> None:
+def test_a_budget_in_which_nothing_fits_is_one_sentence():
     with pytest.raises(StoreError, match=r"run.memory is 100 MB, and a run takes 360 MB at least"):
         MemoryBudget(100 * MB, suites=False).partition_rows(1, MOST)
     assert MemoryBudget(360 * MB, suites=False).partition_rows(1, MOST) == LEAST_ROWS
     assert StoreError.exit_code == 5
 
 
-def test_members_that_must_be_worked_on_together_and_do_not_fit_are_one_sentence(
-    tmp_path: Path,
-) -> None:
+def test_members_that_must_be_worked_on_together_and_do_not_fit_are_one_sentence(tmp_path):
     write_extract(tmp_path / "in", Spec(members=20, seed=1))
     extract = open_extract(tmp_path / "in", ())
     cutting = Cutting(tmp_path / "work", 2, digests=False)
@@ -69,11 +65,11 @@ def test_members_that_must_be_worked_on_together_and_do_not_fit_are_one_sentence
 
 
 @pytest.mark.parametrize(("text", "size"), [("1.5GB", 1_500 * MB), ("800 MB", 800 * MB)])
-def test_a_size_is_written_with_its_unit(text: str, size: int) -> None:
+def test_a_size_is_written_with_its_unit(text, size):
     assert read_settings(None, run={"memory": text}).run.memory == size
 
 
-def test_a_member_with_more_rows_than_fit_is_one_sentence(tmp_path: Path) -> None:
+def test_a_member_with_more_rows_than_fit_is_one_sentence(tmp_path):
     write_extract(tmp_path / "in", Spec(members=1, seed=1))
     extract = open_extract(tmp_path / "in", ())
     cutting = Cutting(tmp_path / "work", 4, digests=False)
@@ -95,9 +91,7 @@ def test_a_member_with_more_rows_than_fit_is_one_sentence(tmp_path: Path) -> Non
             )
 
 
-def test_many_rows_of_a_member_are_weighed_against_what_is_free(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_many_rows_of_a_member_are_weighed_against_what_is_free(tmp_path, monkeypatch):
     write_extract(tmp_path / "in", Spec(members=1, seed=1))
     extract = open_extract(tmp_path / "in", ())
     cutting = Cutting(tmp_path / "work", 1, digests=False)
@@ -121,9 +115,7 @@ def test_many_rows_of_a_member_are_weighed_against_what_is_free(
         (None, "1000000\n", None),
     ],
 )
-def test_what_is_free_is_the_system_s_or_the_container_s_number(
-    meminfo: str | None, limit: str | None, free: int | None, tmp_path: Path
-) -> None:
+def test_what_is_free_is_the_system_s_or_the_container_s_number(meminfo, limit, free, tmp_path):
     for name, text in (("meminfo", meminfo), ("limit", limit)):
         if text is not None:
             (tmp_path / name).write_text(text)

@@ -37,7 +37,7 @@ def allocator(job: int, emit: Emit) -> str:
     return str(pa.default_memory_pool().backend_name)
 
 
-def test_an_opened_extract_is_worked_on_with_it(pool: str, tmp_path: Path) -> None:
+def test_an_opened_extract_is_worked_on_with_it(pool, tmp_path):
     settings = Settings(target=str(tmp_path / "tree"), run={"workers": 1})
     with opened(settings, SAMPLES, ignore):
         assert pa.default_memory_pool().backend_name == pool
@@ -45,19 +45,19 @@ def test_an_opened_extract_is_worked_on_with_it(pool: str, tmp_path: Path) -> No
 
 @pytest.mark.slow
 @pytest.mark.skipif(not BUILT_IN, reason="this build of Arrow has no jemalloc")
-def test_worker_processes_allocate_with_it_too() -> None:
+def test_worker_processes_allocate_with_it_too():
     with Workers(2, nothing) as workers:
         workers.begin(2)
         assert list(workers.each(allocator, [1, 2], ignore)) == ["jemalloc"] * 2
 
 
-def test_arrow_s_own_variable_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arrow_s_own_variable_counts(monkeypatch):
     monkeypatch.setenv(VARIABLE, "mimalloc")
     choose_memory_pool()
     assert pa.default_memory_pool().backend_name == "system"
 
 
-def test_a_build_without_it_keeps_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_build_without_it_keeps_what_it_has(monkeypatch):
     monkeypatch.setattr(pa, "supported_memory_backends", lambda: ["mimalloc", "system"])
     choose_memory_pool()
     assert pa.default_memory_pool().backend_name == "system"

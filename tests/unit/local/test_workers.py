@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from etl.errors import DataRejected, EtlError, ExtractError, StoreError
+from etl.errors import DataRejected, ExtractError, StoreError
 from etl.local.workers import Workers
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.progress import ignore
@@ -40,19 +40,19 @@ def two() -> Iterator[Workers]:
         yield workers
 
 
-def test_a_process_that_is_killed_ends_the_run_in_a_sentence(tmp_path: Path) -> None:
+def test_a_process_that_is_killed_ends_the_run_in_a_sentence(tmp_path):
     with Workers(2, killed) as workers:
         workers.begin(2)
         with pytest.raises(StoreError, match="a worker process was killed"):
             list(workers.each(touched, [tmp_path / "a", tmp_path / "b"], ignore))
 
 
-def test_results_come_in_the_order_of_the_jobs(two: Workers, tmp_path: Path) -> None:
+def test_results_come_in_the_order_of_the_jobs(two, tmp_path):
     jobs = [tmp_path / f"{number:02d}" for number in range(30)]
     assert list(two.each(touched, jobs, ignore)) == [job.name for job in jobs]
 
 
-def test_no_more_jobs_are_begun_than_may_wait_for_their_turn(two: Workers, tmp_path: Path) -> None:
+def test_no_more_jobs_are_begun_than_may_wait_for_their_turn(two, tmp_path):
     jobs = [tmp_path / f"{number:02d}" for number in range(30)]
     results = two.each(touched, jobs, ignore)
     assert next(results) == "00"
@@ -61,7 +61,7 @@ def test_no_more_jobs_are_begun_than_may_wait_for_their_turn(two: Workers, tmp_p
 
 
 @pytest.mark.parametrize("error", [DataRejected("no"), StoreError("no"), ExtractError("no")])
-def test_an_error_comes_through_from_another_process_as_it_was(error: EtlError) -> None:
+def test_an_error_comes_through_from_another_process_as_it_was(error):
     there = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
     assert type(there) is type(error)
     assert str(there) == str(error)

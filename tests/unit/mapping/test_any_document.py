@@ -45,19 +45,19 @@ _ODD: Final = odd_values(
 
 @settings(max_examples=400, deadline=None)
 @given(place=st.sampled_from(places(_MAPPING)), value=_ODD)
-def test_any_mapping_compiles_or_is_refused(place: tuple[Any, ...], value: Any) -> None:
+def test_any_mapping_compiles_or_is_refused(place, value):
     _compiles_or_is_refused({"m.yaml": json.dumps(replaced(_MAPPING, place, value))})
 
 
 @settings(max_examples=200, deadline=None)
 @given(place=st.sampled_from(places(SET)), value=_ODD)
-def test_any_set_compiles_or_is_refused(place: tuple[Any, ...], value: Any) -> None:
+def test_any_set_compiles_or_is_refused(place, value):
     _compiles_or_is_refused({"set.yaml": json.dumps(replaced(SET, place, value))})
 
 
 @settings(max_examples=100, deadline=None)
 @given(name=st.sampled_from(["plain", "listed"]), value=_ODD)
-def test_any_fragment_compiles_or_is_refused(name: str, value: Any) -> None:
+def test_any_fragment_compiles_or_is_refused(name, value):
     fragments = {"plain": {"family": "x"}, "listed": [{"family": "x"}], name: value}
     _compiles_or_is_refused({"fragments.yaml": json.dumps(fragments)})
 
@@ -75,5 +75,5 @@ def _compiles_or_is_refused(texts: dict[str, str]) -> None:
             assert str(mistake).isprintable()
 
 
-def test_the_mapping_that_is_spoiled_is_right_itself() -> None:
+def test_the_mapping_that_is_spoiled_is_right_itself():
     assert len(compiled(json.dumps(_MAPPING)).plans) == 1

@@ -25,22 +25,22 @@ def of(text: str, element: str, filled: dict[str, Filled] | None = None) -> Elem
     return next(one for one in found.elements if one.element == element)
 
 
-def test_what_a_mapping_writes_is_produced_of_the_columns_that_it_reads() -> None:
+def test_what_a_mapping_writes_is_produced_of_the_columns_that_it_reads():
     found = of(WITH_GENDER, "Patient.gender")
     assert (found.status, found.columns, found.reason) == ("produced", ("member.gender",), "")
 
 
-def test_what_no_mapping_writes_could_be() -> None:
+def test_what_no_mapping_writes_could_be():
     found = of(WITH_GENDER, "Patient.birthDate")
     assert (found.status, found.reason) == ("could be", "no mapping writes it")
 
 
-def test_what_a_mapping_skips_cannot_be_for_the_reason_that_it_gives() -> None:
+def test_what_a_mapping_skips_cannot_be_for_the_reason_that_it_gives():
     found = of(SKIPPED, "Patient.birthDate")
     assert (found.status, found.reason) == ("cannot be", "nobody is asked")
 
 
-def test_of_given_rows_only_what_they_fill_is_produced() -> None:
+def test_of_given_rows_only_what_they_fill_is_produced():
     filled = {CANONICAL: Filled(3, {"Patient.gender": 2})}
     assert of(WITH_GENDER, "Patient.gender", filled).resources == 2
     assert of(WITH_GENDER, "Patient.gender", filled).status == "produced"
@@ -49,7 +49,7 @@ def test_of_given_rows_only_what_they_fill_is_produced() -> None:
     assert of(SKIPPED, "Patient.birthDate", filled).status == "cannot be"
 
 
-def test_the_engine_s_own_elements_are_produced() -> None:
+def test_the_engine_s_own_elements_are_produced():
     assert of(PATIENT, "Patient.meta.lastUpdated").status == "produced"
     stamped = PATIENT.replace("emit:", 'last_updated: "{{ member.last_updated | instant }}"\nemit:')
     assert of(stamped, "Patient.meta.lastUpdated").columns == ("member.last_updated",)
@@ -65,7 +65,7 @@ def test_the_engine_s_own_elements_are_produced() -> None:
         ("{{ 'submitted' if claim.status is present else 'x' }}", {"adjudicationamounttype"}),
     ],
 )
-def test_an_entry_is_in_each_slice_that_it_can_belong_to(code: str, slices: set[str]) -> None:
+def test_an_entry_is_in_each_slice_that_it_can_belong_to(code, slices):
     systems = (
         "http://terminology.hl7.org/CodeSystem/adjudication",
         "http://hl7.org/fhir/us/carin-bb/CodeSystem/C4BBAdjudicationDiscriminator",
@@ -88,7 +88,7 @@ def test_an_entry_is_in_each_slice_that_it_can_belong_to(code: str, slices: set[
         ("gender", "the mapping writes Patient.gender after all"),
     ],
 )
-def test_a_skip_that_is_out_of_place_is_named(element: str, words: str) -> None:
+def test_a_skip_that_is_out_of_place_is_named(element, words):
     text = WITH_GENDER + f"skip: [ {{ element: {element}, reason: x }} ]\n"
     (plan,) = compiled(text).plans
     (found,) = misplaced_skips(plan, CROSSWALKS)
@@ -97,7 +97,7 @@ def test_a_skip_that_is_out_of_place_is_named(element: str, words: str) -> None:
     assert words in str(found)
 
 
-def test_markdown_lists_every_element_with_its_columns_or_its_reason() -> None:
+def test_markdown_lists_every_element_with_its_columns_or_its_reason():
     mappings = compiled(SKIPPED)
     filled = {CANONICAL: Filled(3, {"Patient.gender": 2})}
     text = as_markdown(coverage(mappings.plans, mappings.crosswalks, filled))

@@ -34,33 +34,33 @@ def row(column: str, path: str) -> DictionaryRow:
     return found
 
 
-def test_a_column_goes_where_it_is_written_with_its_map_ids_and_those_that_the_line_cites() -> None:
+def test_a_column_goes_where_it_is_written_with_its_map_ids_and_those_that_the_line_cites():
     assert row("gender", "Patient.gender").map_ids == (71, 999)
     assert row("birth_date", "Patient.birthDate").role == "value"
 
 
-def test_a_column_that_an_element_hangs_on_decides() -> None:
+def test_a_column_that_an_element_hangs_on_decides():
     assert row("phone", "Patient.contact").role == "decides"
 
 
-def test_a_column_that_a_value_hangs_on_decides_and_is_not_written() -> None:
+def test_a_column_that_a_value_hangs_on_decides_and_is_not_written():
     assert row("deceased", "Patient.birthDate").role == "decides"
 
 
-def test_a_column_that_is_written_is_a_value_though_it_decides_besides() -> None:
+def test_a_column_that_is_written_is_a_value_though_it_decides_besides():
     value = "member.birth_date | date if not member.birth_date < member.death_date"
     plans = compiled(f'{PATIENT}  birthDate: "{{{{ {value} }}}}"\n').plans
     found = {one.column: one.role for one in dictionary(plans)}
     assert (found["birth_date"], found["death_date"]) == ("value", "decides")
 
 
-def test_a_map_id_that_no_column_carries_stands_with_the_constant() -> None:
+def test_a_map_id_that_no_column_carries_stands_with_the_constant():
     found = row("", "Patient.contact.relationship.text")
     assert (found.map_ids, found.role) == ((998,), "constant")
     assert row("", "Patient.meta.profile").map_ids == (190,)
 
 
-def test_what_is_left_out_is_listed_last_with_the_reason() -> None:
+def test_what_is_left_out_is_listed_last_with_the_reason():
     last = [one for one in rows() if one.role == "left out"]
     assert list(rows())[-len(last) :] == last
     assert {(one.map_ids, one.path, one.note) for one in last} == {
@@ -69,7 +69,7 @@ def test_what_is_left_out_is_listed_last_with_the_reason() -> None:
     }
 
 
-def test_csv_holds_every_row() -> None:
+def test_csv_holds_every_row():
     read = list(csv.DictReader(io.StringIO(as_csv(rows()))))
     assert len(read) == len(rows())
     assert {"column": "gender", "MapIDs": "71, 999", "role": "value"}.items() <= next(
@@ -78,7 +78,7 @@ def test_csv_holds_every_row() -> None:
     assert read[-1]["note"]
 
 
-def test_markdown_has_a_section_a_table_and_profiles_of_one_line_in_one_cell() -> None:
+def test_markdown_has_a_section_a_table_and_profiles_of_one_line_in_one_cell():
     twice = dictionary(compiled(TEXT).plans)
     other = [
         DictionaryRow(one.table, one.column, one.map_ids, one.path, "Other", one.role, one.note)
@@ -108,7 +108,7 @@ class _Page(HTMLParser):
         self.cells.append(data)
 
 
-def test_html_is_one_page_with_links_to_its_sections_and_text_escaped() -> None:
+def test_html_is_one_page_with_links_to_its_sections_and_text_escaped():
     page = _Page()
     page.feed(as_html(rows()))
     assert {"script", "link", "img", "phone"} & set(page.tags) == set()

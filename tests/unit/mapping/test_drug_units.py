@@ -33,18 +33,18 @@ UNITS = read_crosswalks([Path(__file__).parents[3] / "mappings"])["drug_unit"]
         ("Grams", "g"),
     ],
 )
-def test_a_unit_of_ncpdp_or_x12_becomes_ucum(source: str, code: str) -> None:
+def test_a_unit_of_ncpdp_or_x12_becomes_ucum(source, code):
     assert UNITS.answer(source) == code
 
 
-def test_script_has_28_units_of_which_unspecified_alone_has_no_code() -> None:
+def test_script_has_28_units_of_which_unspecified_alone_has_no_code():
     script = [word for word in UNITS.rows if re.fullmatch(r"c[0-9]+", word)]
 
     assert len(script) == 28
     assert [word for word in script if UNITS.answer(word) is None] == ["c38046"]
 
 
-def test_a_unit_has_a_code_and_a_word_for_people_or_neither() -> None:
+def test_a_unit_has_a_code_and_a_word_for_people_or_neither():
     assert "ml" in UNITS.rows
     for word in UNITS.rows:
         code, text = UNITS.answer(word), UNITS.answer(word, "unit")

@@ -119,7 +119,7 @@ WHOLE: dict[str, tuple[str, str, str, str]] = {
 
 
 @pytest.mark.parametrize("case", IN_PATIENT)
-def test_a_mistake_is_named_with_its_line_and_kind(case: str) -> None:
+def test_a_mistake_is_named_with_its_line_and_kind(case):
     text, line, kind, words = IN_PATIENT[case]
     found = error(PATIENT + text + "\n")
     file = "fragments.yaml" if line > 6 else "m.yaml"
@@ -128,7 +128,7 @@ def test_a_mistake_is_named_with_its_line_and_kind(case: str) -> None:
     assert words in str(found)
 
 
-def test_all_mistakes_of_the_mappings_are_named_at_once_each_once() -> None:
+def test_all_mistakes_of_the_mappings_are_named_at_once_each_once():
     wrong = PATIENT + (
         "  gender: null\n"
         "  birthDate: '{{ member.birthdate }}'\n"
@@ -150,7 +150,7 @@ def test_all_mistakes_of_the_mappings_are_named_at_once_each_once() -> None:
     assert str(found).count("\n") == 7
 
 
-def test_all_mistakes_of_a_set_its_fragments_and_its_views_are_named_at_once() -> None:
+def test_all_mistakes_of_a_set_its_fragments_and_its_views_are_named_at_once():
     names = {
         "set": "s",
         "constants": {"A": 1, "B": [], "C": "right"},
@@ -182,7 +182,7 @@ def test_all_mistakes_of_a_set_its_fragments_and_its_views_are_named_at_once() -
 
 
 @pytest.mark.parametrize("odd", ["a\nb", "a\x1b[2Jb", "a\u2028b"])
-def test_a_name_with_a_line_break_leaves_its_message_one_line(odd: str) -> None:
+def test_a_name_with_a_line_break_leaves_its_message_one_line(odd):
     names = {**SET, "tables": {"rows": [{"column": odd}]}}
     mapping = PATIENT + "  name: [ { each: r in rows, family: '{{ member[r.column] }}' } ]\n"
     found = error(mapping, {"set.yaml": json.dumps(names)})
@@ -192,14 +192,14 @@ def test_a_name_with_a_line_break_leaves_its_message_one_line(odd: str) -> None:
 
 
 @pytest.mark.parametrize("case", WHOLE)
-def test_a_mapping_that_is_none_is_named(case: str) -> None:
+def test_a_mapping_that_is_none_is_named(case):
     text, where, kind, words = WHOLE[case]
     found = error(text)
     assert (found.error_id, found.where) == (kind, where), str(found)
     assert words in str(found)
 
 
-def test_a_row_where_a_text_is_wanted_is_a_wrong_parameter() -> None:
+def test_a_row_where_a_text_is_wanted_is_a_wrong_parameter():
     text = PATIENT + "  text: { include: texted, with: { word: 7 } }\n"
     assert error(text).error_id == "map-parameter"
 
@@ -215,7 +215,7 @@ def test_a_row_where_a_text_is_wanted_is_a_wrong_parameter() -> None:
         ("mapings", ["m.yaml"], "map-unknown-key"),
     ],
 )
-def test_a_mistake_in_the_set_is_named(key: str, value: object, kind: str) -> None:
+def test_a_mistake_in_the_set_is_named(key, value, kind):
     body = {name: one for name, one in {**SET, key: value}.items() if one is not None}
     found = error(PATIENT, {"set.yaml": json.dumps(body)})
     assert found.error_id == kind
@@ -252,20 +252,20 @@ AGAINST_PATIENT: dict[str, Case] = {
 
 
 @pytest.mark.parametrize("case", AGAINST_PATIENT)
-def test_what_the_profile_does_not_allow_is_named_with_path_and_line(case: str) -> None:
+def test_what_the_profile_does_not_allow_is_named_with_path_and_line(case):
     text, line, kind, words = AGAINST_PATIENT[case]
     found = [one for one in judged(PATIENT + text + "\n") if one.error_id == kind]
     assert [one.where for one in found] == [f"m.yaml:{line}"], [str(one) for one in found]
     assert words in str(found[0])
 
 
-def test_a_required_element_that_nobody_makes_is_named() -> None:
+def test_a_required_element_that_nobody_makes_is_named():
     found = {str(one) for one in judged(PATIENT) if one.error_id == "map-required"}
     for name in ("identifier", "name", "gender"):
         assert any(f"Patient.{name}: the profile requires it" in one for one in found)
 
 
-def test_a_required_element_that_can_be_absent_is_named_with_a_way_out() -> None:
+def test_a_required_element_that_can_be_absent_is_named_with_a_way_out():
     def on_gender(leaf: str) -> list[str]:
         found = judged(PATIENT + f'  gender: "{leaf}"\n')
         return [str(one) for one in found if "Patient.gender" in str(one)]
@@ -275,14 +275,14 @@ def test_a_required_element_that_can_be_absent_is_named_with_a_way_out() -> None
     assert on_gender("{{ member.gender | translate('gender') | default('unknown') }}") == []
 
 
-def test_a_pattern_that_is_not_kept_is_named() -> None:
+def test_a_pattern_that_is_not_kept_is_named():
     found = [str(one) for one in judged(EOB + "  use: preauthorization\n")]
     assert [one for one in found if "map-pattern" in one] == [
         "m.yaml:6: ExplanationOfBenefit.use: the profile wants 'claim' [map-pattern]"
     ]
 
 
-def test_a_type_of_claim_that_is_another_profiles_is_named() -> None:
+def test_a_type_of_claim_that_is_another_profiles_is_named():
     system = "http://terminology.hl7.org/CodeSystem/claim-type"
 
     def on_type(code: str) -> list[str]:
@@ -297,13 +297,13 @@ def test_a_type_of_claim_that_is_another_profiles_is_named() -> None:
 @pytest.mark.parametrize(
     ("old", "new"), [("C4BB-Patient", "C4BB-Pateint"), ("C4BB-Patient", "C4BB-Coverage")]
 )
-def test_a_profile_that_is_none_or_of_another_type_is_named(old: str, new: str) -> None:
+def test_a_profile_that_is_none_or_of_another_type_is_named(old, new):
     found = judged(PATIENT.replace(old, new) + "  gender: male\n")
     assert [one.error_id for one in found] == ["map-unknown-profile"]
     assert new in str(found[0])
 
 
-def test_every_kind_of_mistake_has_a_case() -> None:
+def test_every_kind_of_mistake_has_a_case():
     text = "".join(path.read_text() for path in sorted(Path(etl.mapping.__path__[0]).glob("*.py")))
     kinds = set(re.findall(r'"(map-[a-z-]+)"', text))
     cases = {case[2] for case in (*IN_PATIENT.values(), *WHOLE.values(), *AGAINST_PATIENT.values())}

@@ -8,7 +8,7 @@ import pytest
 
 from etl.errors import MappingError
 from etl.mapping import expressions as ex
-from etl.mapping.formulas import Formula, When, all_of, any_of, is_one_of, is_present, negate
+from etl.mapping.formulas import When, all_of, any_of, is_one_of, is_present, negate
 from etl.mapping.obligations import Obligation, obligations
 from etl.mapping.plan import CitedMark, Fixed, Leaf, ListNode, ObjectNode, Plan
 from etl.mapping.proof import never
@@ -43,7 +43,7 @@ HERE = CitedMark("mine.yaml", 7)
         ),
     ],
 )
-def test_what_no_row_can_do_is_proved(formula: Formula) -> None:
+def test_what_no_row_can_do_is_proved(formula):
     assert never(formula)
 
 
@@ -62,15 +62,15 @@ def test_what_no_row_can_do_is_proved(formula: Formula) -> None:
         When(ex.OneOf(A, ("x",), negated=True)),
     ],
 )
-def test_what_some_row_can_do_is_not_proved(formula: Formula) -> None:
+def test_what_some_row_can_do_is_not_proved(formula):
     assert not never(formula)
 
 
-def test_what_the_whole_mapping_says_of_its_rows_counts() -> None:
+def test_what_the_whole_mapping_says_of_its_rows_counts():
     assert never(negate(is_one_of(A, "x", "y")), ex.OneOf(A, ("x",)))
 
 
-def test_a_list_with_an_entry_of_constants_does_not_keep_alone_what_is_around_it() -> None:
+def test_a_list_with_an_entry_of_constants_does_not_keep_alone_what_is_around_it():
     """The entry of constants is there where the one with an expression keeps both alive."""
     of_constants = ObjectNode((("url", Fixed('"unknown"', HERE)),), HERE)
     of_a_column = ObjectNode((("valueString", Leaf(A, weak=False, place=HERE)),), HERE)
@@ -90,7 +90,7 @@ def found(plan: Plan) -> tuple[Obligation, ...]:
     return obligations(plan, mapping_set().crosswalks)
 
 
-def test_every_obligation_is_exactly_one_of_three() -> None:
+def test_every_obligation_is_exactly_one_of_three():
     obligations = [one for plan in mapping_set().plans for one in found(plan)]
     assert len(obligations) > 1000
     for one in obligations:
@@ -98,7 +98,7 @@ def test_every_obligation_is_exactly_one_of_three() -> None:
         assert sum(said) == 1, one
 
 
-def test_a_default_proves_and_a_column_leaves_it_to_the_rows() -> None:
+def test_a_default_proves_and_a_column_leaves_it_to_the_rows():
     oral = {(one.rule, one.what): one for one in found(plan_of("eob-oral"))}
     assert oral["c4bb.oral.status", "required"].proved
     status = oral["c4bb.oral.adjudication:renderingnetworkstatus", "required"]
@@ -107,7 +107,7 @@ def test_a_default_proves_and_a_column_leaves_it_to_the_rows() -> None:
     assert oral["dom-6", "invariant"].listed
 
 
-def test_an_element_that_is_left_out_is_found_in_every_row() -> None:
+def test_an_element_that_is_left_out_is_found_in_every_row():
     plan = plan_of("eob-oral")
     members = tuple(one for one in plan.body.members if one[0] != "status")
     spoilt = replace(plan, body=replace(plan.body, members=members))
@@ -115,9 +115,7 @@ def test_an_element_that_is_left_out_is_found_in_every_row() -> None:
     assert one.test == BrokenRows((), True)
 
 
-def test_an_invariant_that_nobody_can_check_is_a_mistake_of_the_mapping(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_an_invariant_that_nobody_can_check_is_a_mistake_of_the_mapping(monkeypatch):
     known = {key: what for key, what in invariants.INVARIANTS.items() if key[0] != "att-1"}
     monkeypatch.setattr(invariants, "INVARIANTS", known)
     plan = plan_of("patient")

@@ -27,7 +27,7 @@ TYPES = {"identifier": "token", "organization": "reference", "family": "string"}
         ("of-its-own: [ '{{ member.member_id }}' ]", []),
     ],
 )
-def test_tokens_and_references_have_their_form(search: str, lines: list[int]) -> None:
+def test_tokens_and_references_have_their_form(search, lines):
     (plan,) = compiled(f"{PATIENT}search:\n  {search}\n").plans
     found = list(search_problems(plan, TYPES))
     assert [one.where for one in found] == [f"m.yaml:{line}" for line in lines]

@@ -64,30 +64,30 @@ def refusal(claim: str, view: str = BASIS, name: str = "basis") -> MappingError:
     return caught.value
 
 
-def test_what_is_of_a_type_that_is_left_out_goes_and_what_stood_for_its_sake_alone() -> None:
+def test_what_is_of_a_type_that_is_left_out_goes_and_what_stood_for_its_sake_alone():
     assert set(body(CLAIM, name="financial")) - set(body(CLAIM)) == {"total"}
     assert set(body(CLAIM)["payment"]) == {"type"}
 
 
-def test_what_has_something_else_to_say_stays() -> None:
+def test_what_has_something_else_to_say_stays():
     (entry,) = body(CLAIM)["adjudication"]
     assert set(entry) == {"category", "reason"}
     assert body(CLAIM)["status"] == "active"
 
 
-def test_an_element_may_be_left_out_by_its_path() -> None:
+def test_an_element_may_be_left_out_by_its_path():
     less = BASIS.replace("[Money]", "[Money, ExplanationOfBenefit.processNote]")
     assert set(body(CLAIM)) - set(body(CLAIM, less)) == {"processNote"}
 
 
-def test_a_profile_that_is_named_becomes_the_other_one() -> None:
+def test_a_profile_that_is_named_becomes_the_other_one():
     (financial,) = viewed(CLAIM, name="financial").plans
     (basis,) = viewed(CLAIM).plans
     assert financial.profile.endswith("/C4BB-ExplanationOfBenefit-Professional-NonClinician|2.2.0")
     assert basis.profile.endswith("/C4BB-ExplanationOfBenefit-Oral-Basis|2.2.0")
 
 
-def test_what_is_given_settles_conditions() -> None:
+def test_what_is_given_settles_conditions():
     claim = EOB + (
         "  disposition: \"{{ claim.outcome if claim.has_line_amounts == 'Y'"
         ' else claim.status }}"\n'
@@ -109,19 +109,19 @@ def test_what_is_given_settles_conditions() -> None:
         "  note: [ { for: a in claim.adjustments, when: '{{ a.amount is present }}', text: x } ]",
     ],
 )
-def test_a_view_without_money_reads_no_amount_anywhere_else_either(line: str) -> None:
+def test_a_view_without_money_reads_no_amount_anywhere_else_either(line):
     found = refusal(EOB + line + "\n")
     assert (found.error_id, found.where) == ("map-view", "m.yaml:6")
     assert "this reads an amount" in str(found)
 
 
-def test_the_search_index_tells_no_amount_either() -> None:
+def test_the_search_index_tells_no_amount_either():
     search = 'search:\n  paid: [ "{{ claim.amount_benefit | text }}" ]\n'
     found = refusal(EOB + '  disposition: "{{ claim.outcome }}"\n' + search)
     assert (found.error_id, found.where) == ("map-view", "m.yaml:8")
 
 
-def test_what_no_element_of_the_view_shows_is_not_searched() -> None:
+def test_what_no_element_of_the_view_shows_is_not_searched():
     search = """\
 search:
   payment: [ "{{ claim.payment_status }}" ]
@@ -140,7 +140,7 @@ search:
         assert set(viewed(CLAIM + search, view).plans[0].search) == every - gone
 
 
-def test_columns_of_related_rows_are_given_and_found_out_too() -> None:
+def test_columns_of_related_rows_are_given_and_found_out_too():
     line = "  disposition: \"{{ claim.outcome if claim.prior.has_line_amounts == 'Y' }}\"\n"
     assert refusal(EOB + line).error_id == "map-view"
     viewed(EOB + line, BASIS + 'given: { claim.has_line_amounts: "Y" }\n')
@@ -166,13 +166,13 @@ def test_columns_of_related_rows_are_given_and_found_out_too() -> None:
         ("view: basis\nskip: [ { reason: y } ]\n", "map-shape", "skip lists"),
     ],
 )
-def test_a_mistake_in_a_view_is_named(view: str, error_id: str, words: str) -> None:
+def test_a_mistake_in_a_view_is_named(view, error_id, words):
     found = refusal(CLAIM, view)
     assert found.error_id == error_id
     assert words in str(found)
     assert "view.yaml" in found.where
 
 
-def test_a_view_that_there_is_not_is_refused_with_those_that_there_are() -> None:
+def test_a_view_that_there_is_not_is_refused_with_those_that_there_are():
     found = refusal(CLAIM, name="base")
     assert "no view 'base'; there are financial, basis" in str(found)

@@ -10,7 +10,7 @@ from etl.errors import MappingError
 from etl.model.crosswalks import read_crosswalk
 
 
-def test_comments_blanks_and_quoted_cells_are_read_as_csv_has_them() -> None:
+def test_comments_blanks_and_quoted_cells_are_read_as_csv_has_them():
     text = (
         '\ufeff# "ours\r\n\r\nsource,code , display\r\n'
         ' M , male,"a, ""man""\r\nso"\r\n  # x\r\nf,,\r\n'
@@ -35,16 +35,14 @@ def test_comments_blanks_and_quoted_cells_are_read_as_csv_has_them() -> None:
         (f"source,code\nm,{'x' * 200_000}\n", "sex.csv:2", "crosswalk-row", "not CSV"),
     ],
 )
-def test_what_is_no_crosswalk_is_refused_with_its_line(
-    text: str, where: str, error_id: str, said: str
-) -> None:
+def test_what_is_no_crosswalk_is_refused_with_its_line(text, where, error_id, said):
     with pytest.raises(MappingError) as raised:
         read_crosswalk(text, "sex", file="sex.csv")
     assert (raised.value.where, raised.value.error_id) == (where, error_id)
     assert said in str(raised.value)
 
 
-def test_every_mistake_is_reported_in_the_order_of_lines() -> None:
+def test_every_mistake_is_reported_in_the_order_of_lines():
     text = 'source,code\nm,male\nM,man\n"a\nb",c\nf\nx,y,z\nu,unknown\nu,\n'
     with pytest.raises(MappingError) as raised:
         read_crosswalk(text, "sex", file="sex.csv")
@@ -57,7 +55,7 @@ def test_every_mistake_is_reported_in_the_order_of_lines() -> None:
     assert "source 'M' stands twice" in str(raised.value)
 
 
-def test_a_crosswalk_with_an_overlay_can_be_sent_to_another_process() -> None:
+def test_a_crosswalk_with_an_overlay_can_be_sent_to_another_process():
     ours, theirs = (
         read_crosswalk(f"source,code\n{word},{code}\n", "sex", file="sex.csv")
         for word, code in (("m", "male"), ("f", "female"))

@@ -13,7 +13,7 @@ from etl.profiles.invariants import INVARIANTS
 from etl.synth.identifiers import npi
 
 
-def test_the_check_digit_is_that_of_the_standards_own_example() -> None:
+def test_the_check_digit_is_that_of_the_standards_own_example():
     # CMS, "NPI Check Digit Calculation": 1234567893.
     assert npi_check_digit("123456789") == "3"
 
@@ -35,7 +35,7 @@ def test_the_check_digit_is_that_of_the_standards_own_example() -> None:
         (npi(7), True),
     ],
 )
-def test_every_user_of_the_definition_has_the_same_answer(text: str, holds: bool) -> None:
+def test_every_user_of_the_definition_has_the_same_answer(text, holds):
     value = {"value": text}
     keys = ("us-core-16", "us-core-17")
     tests = [compiled(what, C4BB) for (key, _), what in INVARIANTS.items() if key in keys]

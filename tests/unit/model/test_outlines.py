@@ -16,5 +16,5 @@ from etl.model.outlines import outline
         ("x\ty\x1b[31m", "a·a··99a"),
     ],
 )
-def test_a_value_is_shown_as_an_outline(value: str, shown: str) -> None:
+def test_a_value_is_shown_as_an_outline(value, shown):
     assert outline(value) == shown

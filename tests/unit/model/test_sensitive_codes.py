@@ -35,13 +35,11 @@ revenue,116,room
         (CodeSystem.REVENUE, "0116", "room"),
     ],
 )
-def test_a_code_is_compared_without_points_hyphens_case_and_leading_noughts(
-    system: CodeSystem, code: str, group: str | None
-) -> None:
+def test_a_code_is_compared_without_points_hyphens_case_and_leading_noughts(system, code, group):
     assert read_sensitive(FILE, "codes.csv").group({system}, code) == group
 
 
-def test_a_code_is_looked_for_in_every_system_that_it_may_be_of() -> None:
+def test_a_code_is_looked_for_in_every_system_that_it_may_be_of():
     codes = read_sensitive("system,code\nCPT,99*\nAP-DRG,12\n", "codes.csv")
     assert codes.group(SERVICES, "99213") == ""
     assert codes.group(SERVICES, "99213", whole=True) is None
@@ -49,12 +47,12 @@ def test_a_code_is_looked_for_in_every_system_that_it_may_be_of() -> None:
     assert codes.group({CodeSystem.HCPCS}, "99213") is None
 
 
-def test_a_header_alone_names_no_code() -> None:
+def test_a_header_alone_names_no_code():
     assert not read_sensitive("system,code", "")
     assert read_sensitive(FILE, "codes.csv")
 
 
-def test_each_form_of_an_ndc_is_the_same_code() -> None:
+def test_each_form_of_an_ndc_is_the_same_code():
     forms = ["00054-0176-25", "0054-0176-25", "00054-176-25", "00054-0176-25", "00054017625"]
     assert {plain_code(CodeSystem.NDC, form) for form in forms} == {"00054017625"}
 
@@ -70,7 +68,7 @@ def test_each_form_of_an_ndc_is_the_same_code() -> None:
         ("system,code\nICD-10-CN,F10\n", "codes.csv:2", "did you mean 'ICD-10-CM'"),
     ],
 )
-def test_a_mistake_is_named_by_its_line(text: str, where: str, said: str) -> None:
+def test_a_mistake_is_named_by_its_line(text, where, said):
     with pytest.raises(MappingError) as raised:
         read_sensitive(text, "codes.csv")
     told = str(raised.value)
@@ -80,7 +78,7 @@ def test_a_mistake_is_named_by_its_line(text: str, where: str, said: str) -> Non
     assert "[config-sensitive-codes]" in told
 
 
-def test_every_mistake_of_the_file_is_reported_in_the_order_of_its_lines() -> None:
+def test_every_mistake_of_the_file_is_reported_in_the_order_of_its_lines():
     text = "\ufeffSystem,Code\nICD-10-CN,F10\nCPT\n# CPT,\nCPT,*\nNDC,1*\nXYZ,\n"
     with pytest.raises(MappingError) as raised:
         read_sensitive(text, "codes.csv")

@@ -105,7 +105,7 @@ def told(path: Path) -> tuple[str, ...]:
     return (sys.executable, "-c", program, str(path))
 
 
-def test_a_command_gets_the_summary_and_the_record(tmp_path: Path) -> None:
+def test_a_command_gets_the_summary_and_the_record(tmp_path):
     monitors.run_ended(settings(notify_command=told(tmp_path / "got")), GOOD)
     body = json.loads((tmp_path / "got").read_text())
     assert body["title"] == "cpcds run published: /data/tree"
@@ -115,7 +115,7 @@ def test_a_command_gets_the_summary_and_the_record(tmp_path: Path) -> None:
     assert body["run"] == GOOD.to_json()
 
 
-def test_notifications_of_failures_alone(tmp_path: Path) -> None:
+def test_notifications_of_failures_alone(tmp_path):
     wanted = settings(notify_command=told(tmp_path / "got"), notify_on="failure")
     monitors.run_ended(wanted, GOOD)
     monitors.run_ended(wanted, BAD)
@@ -125,13 +125,13 @@ def test_notifications_of_failures_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("verdict", ["stopped", "failed", "interrupted"])
-def test_whatever_is_no_success_is_a_failure(verdict: Any, tmp_path: Path) -> None:
+def test_whatever_is_no_success_is_a_failure(verdict, tmp_path):
     wanted = settings(notify_command=told(tmp_path / "got"), notify_on="failure")
     monitors.run_ended(wanted, replace(BAD, verdict=verdict))
     assert (tmp_path / "got").exists()
 
 
-def test_apprise_sends_title_and_text_to_a_service() -> None:
+def test_apprise_sends_title_and_text_to_a_service():
     pytest.importorskip("apprise")
     with server() as (url, got):
         services = (url.replace("http://", "json://"),)
@@ -144,9 +144,7 @@ def test_apprise_sends_title_and_text_to_a_service() -> None:
 # -- hooks that do not work --------------------------------------------------------------------
 
 
-def test_a_hook_that_does_not_work_is_one_line_without_its_secret(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_hook_that_does_not_work_is_one_line_without_its_secret(tmp_path, caplog):
     wanted = Settings(
         monitoring={
             "notify_command": (str(tmp_path / "no-such-program"),),
@@ -162,7 +160,7 @@ def test_a_hook_that_does_not_work_is_one_line_without_its_secret(
     assert all("\n" not in line and "secret" not in line for line in lines)
 
 
-def test_an_error_of_a_call_names_the_host_and_no_secret() -> None:
+def test_an_error_of_a_call_names_the_host_and_no_secret():
     with (
         server(status=500) as (url, _),
         pytest.raises(HookFailed, match=r"127\.0\.0\.1 answered 500") as failed,
@@ -171,13 +169,13 @@ def test_an_error_of_a_call_names_the_host_and_no_secret() -> None:
     assert "secret" not in str(failed.value)
 
 
-def test_a_url_of_another_kind_is_refused() -> None:
+def test_a_url_of_another_kind_is_refused():
     for url in ("file:///etc/passwd", "ftp://host/x", "nonsense"):
         with pytest.raises(HookFailed, match="not http"):
             exchange(url, 1.0, b"", "application/json")
 
 
-def test_a_command_that_fails_says_its_exit_code() -> None:
+def test_a_command_that_fails_says_its_exit_code():
     with pytest.raises(HookFailed, match="exit code 3"):
         run_command((sys.executable, "-c", "raise SystemExit(3)"), GOOD, 20.0)
     with pytest.raises(HookFailed, match=r"took longer than 0\.01 s"):
@@ -198,7 +196,7 @@ def samples(path: Path) -> dict[tuple[str, ...], float]:
     }
 
 
-def test_the_textfile_has_what_a_run_came_to(tmp_path: Path) -> None:
+def test_the_textfile_has_what_a_run_came_to(tmp_path):
     path = tmp_path / "cpcds.prom"
     write_textfile(path, GOOD)
     found = samples(path)
@@ -215,14 +213,14 @@ def test_the_textfile_has_what_a_run_came_to(tmp_path: Path) -> None:
     assert [each.name for each in tmp_path.iterdir()] == ["cpcds.prom"]
 
 
-def test_rows_of_a_run_that_published_nothing_are_accepted(tmp_path: Path) -> None:
+def test_rows_of_a_run_that_published_nothing_are_accepted(tmp_path):
     write_textfile(tmp_path / "cpcds.prom", replace(GOOD, verdict="stopped", release=None))
     found = samples(tmp_path / "cpcds.prom")
     assert found["cpcds_run_rows", "accepted", "claim"] == 880
     assert ("cpcds_run_rows", "published", "claim") not in found
 
 
-def test_a_failure_keeps_the_time_of_the_last_success(tmp_path: Path) -> None:
+def test_a_failure_keeps_the_time_of_the_last_success(tmp_path):
     path = tmp_path / "cpcds.prom"
     write_textfile(path, GOOD)
     write_textfile(path, BAD)
@@ -234,7 +232,7 @@ def test_a_failure_keeps_the_time_of_the_last_success(tmp_path: Path) -> None:
     assert not [key for key in found if key[0] == "cpcds_run_rows"]
 
 
-def test_a_first_run_that_fails_had_no_success(tmp_path: Path) -> None:
+def test_a_first_run_that_fails_had_no_success(tmp_path):
     path = tmp_path / "cpcds.prom"
     path.write_text("nonsense {")
     write_textfile(path, BAD)
@@ -245,14 +243,14 @@ def test_a_first_run_that_fails_had_no_success(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("record", [GOOD, BAD])
-def test_a_record_is_read_as_it_was_written(record: RunRecord) -> None:
+def test_a_record_is_read_as_it_was_written(record):
     assert from_bytes(record.to_bytes(), RunRecord, "runs/x.json", (1,)) == record
 
 
 # -- lineage -----------------------------------------------------------------------------------
 
 
-def test_lineage_has_start_and_end_of_one_run_with_columns_and_counts(tmp_path: Path) -> None:
+def test_lineage_has_start_and_end_of_one_run_with_columns_and_counts(tmp_path):
     pytest.importorskip("openlineage.client")
     events = tmp_path / "events.ndjson"
     wanted = Settings(lineage={"to": str(events)})
@@ -278,7 +276,7 @@ def test_lineage_has_start_and_end_of_one_run_with_columns_and_counts(tmp_path: 
         assert field["inputFields"]
 
 
-def test_lineage_goes_to_an_api_and_a_failure_has_its_sentence() -> None:
+def test_lineage_goes_to_an_api_and_a_failure_has_its_sentence():
     pytest.importorskip("openlineage.client")
     with server() as (url, got):
         monitors.run_ended(Settings(lineage={"to": url}), BAD)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 
 from etl.bootstrap.settings import Settings
@@ -92,8 +89,8 @@ FAULTS = [
 @pytest.mark.parametrize("frequency", ["", "8"], ids=["replacement", "void"])
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_claim_with_a_rejected_successor_is_cancelled_and_counts_nothing(
-    fault: Callable[[World], Any], frequency: str, leave_out: bool
-) -> None:
+    fault, frequency, leave_out
+):
     of = chained(O="", R="O")
     if frequency:
         of["claim"][-1]["bill_frequency"] = frequency
@@ -106,7 +103,7 @@ def test_a_claim_with_a_rejected_successor_is_cancelled_and_counts_nothing(
     assert told(claims) == {2}
 
 
-def test_a_successor_that_the_original_names_counts_as_well_when_it_is_rejected() -> None:
+def test_a_successor_that_the_original_names_counts_as_well_when_it_is_rejected():
     of = chained(O="", R="")
     of["claim"][0]["adjusted_to_claim_id"] = "R"
     bad_amount(of)
@@ -115,7 +112,7 @@ def test_a_successor_that_the_original_names_counts_as_well_when_it_is_rejected(
     assert told(claims) == {2}
 
 
-def test_replacements_of_the_first_number_are_cancelled_by_a_later_rejected_one() -> None:
+def test_replacements_of_the_first_number_are_cancelled_by_a_later_rejected_one():
     of = chained(O="", R1="O", R2="O")
     bad_amount(of)
     claims = finalized(of)
@@ -123,7 +120,7 @@ def test_replacements_of_the_first_number_are_cancelled_by_a_later_rejected_one(
     assert told(claims) == {3}  # nothing but R2 stands in the place of R1
 
 
-def test_a_rejected_claim_between_two_connects_them() -> None:
+def test_a_rejected_claim_between_two_connects_them():
     of = chained(O="", R1="O", R2="R1")
     of["claim_line"][1]["service_from_date"] = "2024-13-45"
     claims = finalized(of)
@@ -132,7 +129,7 @@ def test_a_rejected_claim_between_two_connects_them() -> None:
     assert roles(finalized(of, leave_out=True)) == {"R2": "current"}
 
 
-def test_a_rejected_reversal_beside_a_replacement_takes_nothing_from_it() -> None:
+def test_a_rejected_reversal_beside_a_replacement_takes_nothing_from_it():
     of = chained(O="", R="O", V="O")
     for row in (of["claim"][-1], of["claim_line"][-1]):
         row.update({name: "-100.00" for name in row if name.startswith("amount_")})
@@ -142,7 +139,7 @@ def test_a_rejected_reversal_beside_a_replacement_takes_nothing_from_it() -> Non
     assert not told(claims)
 
 
-def test_a_payer_may_hold_back_the_whole_chain_of_a_rejected_claim() -> None:
+def test_a_payer_may_hold_back_the_whole_chain_of_a_rejected_claim():
     of = chained(O="", R1="O", R2="R1", N="")
     of["claim"][2]["amount_submitted"] = "twelve"
     claims = finalized(of, claim_successor_rejected="reject-claim")
@@ -155,7 +152,7 @@ def test_a_payer_may_hold_back_the_whole_chain_of_a_rejected_claim() -> None:
     } == {RULE}
 
 
-def test_a_deleted_or_replaced_row_of_a_rejected_claim_is_no_successor() -> None:
+def test_a_deleted_or_replaced_row_of_a_rejected_claim_is_no_successor():
     of = chained(O="", R="O")
     newer = of["claim"][-1] | {"last_updated": "2024-05-02", "amount_submitted": "twelve"}
     del newer["adjusted_from_claim_id"]
@@ -185,8 +182,8 @@ REVERSED = dict.fromkeys(("amount_submitted", "amount_eligible", "amount_copay")
 )  # fmt: skip
 @pytest.mark.parametrize("table", ["claim", "claim_line"])
 def test_a_linked_claim_takes_back_when_its_amounts_add_up_to_zero_or_less(
-    table: str, amounts: dict[str, str], role: str, rules: set[str]
-) -> None:
+    table, amounts, role, rules
+):
     of = chained(O="", R="O")
     for name in ("claim", "claim_line"):
         row = of[name][-1]
@@ -218,9 +215,7 @@ def test_a_linked_claim_takes_back_when_its_amounts_add_up_to_zero_or_less(
          {"partial-bill-replaces"}),
     ],
 )  # fmt: skip
-def test_what_a_bill_says_of_itself_and_its_links_are_held_to_each_other(
-    cells: dict[str, str], links: dict[str, str], rules: set[str]
-) -> None:
+def test_what_a_bill_says_of_itself_and_its_links_are_held_to_each_other(cells, links, rules):
     of = chained(A="", B="")
     of["claim"][1] |= cells | links
     claims = finalized(of)
@@ -229,7 +224,7 @@ def test_what_a_bill_says_of_itself_and_its_links_are_held_to_each_other(
     assert told & bills == rules
 
 
-def test_a_bill_that_the_prior_claim_names_has_its_link() -> None:
+def test_a_bill_that_the_prior_claim_names_has_its_link():
     of = chained(A="", B="")
     of["claim"][0]["adjusted_to_claim_id"] = "B"
     of["claim"][1]["type_of_bill"] = "137"

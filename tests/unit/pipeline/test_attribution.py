@@ -48,7 +48,7 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
     return ledger_of(two_members(), tmp_path_factory.mktemp("whole"))
 
 
-def test_totals_of_a_partition_are_the_sums_of_its_members(tmp_path: Path) -> None:
+def test_totals_of_a_partition_are_the_sums_of_its_members(tmp_path):
     rows = cut(two_members(), tmp_path)
     places = Places.of(rows, range(1))
     context = PartitionContext(definitions(), directory_of(rows), None)
@@ -62,7 +62,7 @@ def test_totals_of_a_partition_are_the_sums_of_its_members(tmp_path: Path) -> No
     assert summed.filled == whole.filled
 
 
-def test_resources_are_those_of_the_members_rows(ledger: Ledger) -> None:
+def test_resources_are_those_of_the_members_rows(ledger):
     assert of_members(ledger, "resources", "type", "count") == {
         ("M1", "Patient", 1),
         ("M1", "Coverage", 1),
@@ -78,7 +78,7 @@ def test_resources_are_those_of_the_members_rows(ledger: Ledger) -> None:
     assert len(of_members(ledger, "patients", "patient")) == 2
 
 
-def test_findings_are_told_by_the_number_of_the_members_row(ledger: Ledger) -> None:
+def test_findings_are_told_by_the_number_of_the_members_row(ledger):
     """M2's claim is the fifth of the file, and M2's first."""
     found = of_members(ledger, "findings", "rule", "source", "at")
     rule = "claim-provider-unlisted"
@@ -91,7 +91,7 @@ def test_findings_are_told_by_the_number_of_the_members_row(ledger: Ledger) -> N
     }
 
 
-def test_counts_and_money_are_each_members_part(ledger: Ledger) -> None:
+def test_counts_and_money_are_each_members_part(ledger):
     counts = of_members(ledger, "counts", "table", "in", "published")
     assert {("M1", "claim", 5, 5), ("M2", "claim", 1, 1), ("M2", "claim_tooth", 1, 1)} <= counts
     assert ("M1", "claim_tooth", 1, 1) not in counts
@@ -101,9 +101,7 @@ def test_counts_and_money_are_each_members_part(ledger: Ledger) -> None:
     assert {claim_type for claim_type, *_ in of_m2} == {"oral"}
 
 
-def test_providers_without_a_row_are_those_that_the_members_resources_name(
-    ledger: Ledger,
-) -> None:
+def test_providers_without_a_row_are_those_that_the_members_resources_name(ledger):
     assert of_members(ledger, "missing", "resource", "key") == {
         ("M1", "Organization", "1234567893"),
         ("M1", "Practitioner", "1234567893"),
@@ -111,7 +109,7 @@ def test_providers_without_a_row_are_those_that_the_members_resources_name(
     }
 
 
-def test_a_rejected_claim_is_its_members_with_all_that_hangs_on_it(tmp_path: Path) -> None:
+def test_a_rejected_claim_is_its_members_with_all_that_hangs_on_it(tmp_path):
     of = two_members()
     of["claim"][OF_M2] |= {"statement_from_date": "2024-13-01"}
     ledger = ledger_of(of, tmp_path)
@@ -126,21 +124,21 @@ def test_a_rejected_claim_is_its_members_with_all_that_hangs_on_it(tmp_path: Pat
     }
 
 
-def test_an_id_of_another_member_is_noted_with_the_answer(tmp_path: Path) -> None:
+def test_an_id_of_another_member_is_noted_with_the_answer(tmp_path):
     of = two_members()
     of["claim"][OF_M2] |= {"member_id": "M9", "coverage_id": ""}
     ledger = ledger_of(of, tmp_path)
     assert of_members(ledger, "asked", "kind", "there") == {("M9", "member", False)}
 
 
-def test_members_who_share_a_claim_are_left_out(tmp_path: Path) -> None:
+def test_members_who_share_a_claim_are_left_out(tmp_path):
     of = two_members()
     of["claim"].append(of["claim"][0] | {"member_id": "M2", "coverage_id": "C2"})
     ledger = ledger_of(of, tmp_path)
     assert {name: table.num_rows for name, table in ledger.items() if table.num_rows} == {}
 
 
-def test_owners_of_rows_are_found_by_place(tmp_path: Path) -> None:
+def test_owners_of_rows_are_found_by_place(tmp_path):
     rows: Partitions = cut(two_members(), tmp_path)
     places = Places.of(rows, range(1))
     claims = rows.facts.names.index("claim.csv")

@@ -14,6 +14,6 @@ NO_MATTER = {
 ABOVE = {"cli", "bootstrap", "local", "spark", "doctor", "portal", "gateway", "auth", "smart"}
 
 
-def test_every_room_that_makes_outcomes_of_rows_is_part_of_what_made_them() -> None:
+def test_every_room_that_makes_outcomes_of_rows_is_part_of_what_made_them():
     rooms = {part.name for part in files("etl").iterdir() if not part.name.startswith(("_", "."))}
     assert set(CODE) == rooms - NO_MATTER - ABOVE

@@ -28,9 +28,7 @@ NEW_YEAR = "2026-01-01"
         ([], None),
     ],
 )
-def test_the_newest_stamp_is_that_of_the_latest_moment_that_can_be_read(
-    stamps: list[list[str | None]], found: str | None
-) -> None:
+def test_the_newest_stamp_is_that_of_the_latest_moment_that_can_be_read(stamps, found):
     columns = [pa.array(each, pa.string()) for each in stamps]
     assert newest(columns, NEW_YEAR) == found
     assert newest(reversed(columns), NEW_YEAR) == found

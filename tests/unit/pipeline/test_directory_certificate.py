@@ -43,7 +43,7 @@ def released(*left_out: str) -> tuple[MemoryStore, Manifest]:
     return store, publish(store, [], directory=held).manifest
 
 
-def test_every_accepted_row_is_in_the_bytes_once() -> None:
+def test_every_accepted_row_is_in_the_bytes_once():
     found = directory_verdict(*released(), PUBLISHED)
     assert (found.holds, found.sentence) == (
         True,
@@ -59,17 +59,17 @@ def test_every_accepted_row_is_in_the_bytes_once() -> None:
         ("r2", "provider_role: 1 where 2 were accepted"),
     ],
 )
-def test_a_row_that_is_not_in_the_bytes_stops_the_run(lost: str, sentence: str) -> None:
+def test_a_row_that_is_not_in_the_bytes_stops_the_run(lost, sentence):
     found = directory_verdict(*released(lost), PUBLISHED)
     assert (found.holds, found.is_setting) == (False, False)
     assert found.sentence == f"the published bytes are not the accepted rows: {sentence}"
 
 
-def test_a_role_that_is_in_one_network_less_is_still_its_row() -> None:
+def test_a_role_that_is_in_one_network_less_is_still_its_row():
     assert directory_verdict(*released("r1 in n2"), PUBLISHED).holds
 
 
-def test_a_resource_that_is_there_twice_is_counted_once() -> None:
+def test_a_resource_that_is_there_twice_is_counted_once():
     line = b'{"resourceType":"Location","id":"l1"}\n'
     found = directory_counts([gzip.compress(line), gzip.compress(line)])
     assert (found.resources, found.doubled, found.tables["location"]) == (2, 1, 1)

@@ -66,7 +66,7 @@ def at_last() -> datetime:
     return datetime.fromisoformat(LAST)
 
 
-def test_every_night_is_on_the_page_the_newest_first() -> None:
+def test_every_night_is_on_the_page_the_newest_first():
     store = MemoryStore()
     ids = [night(store, number).release for number in range(3)]
     stopped = "20261004T020000Z-0badc0de"
@@ -77,7 +77,7 @@ def test_every_night_is_on_the_page_the_newest_first() -> None:
     assert text.count("✓ published") == 3
 
 
-def test_an_attempt_that_died_before_its_commit_is_no_night() -> None:
+def test_an_attempt_that_died_before_its_commit_is_no_night():
     store = MemoryStore()
     first = night(store, 0)
     dead = night(store, 1, dies=True)
@@ -88,7 +88,7 @@ def test_an_attempt_that_died_before_its_commit_is_no_night() -> None:
     assert later.release in text
 
 
-def test_a_rollback_is_a_night_without_a_report() -> None:
+def test_a_rollback_is_a_night_without_a_report():
     store = MemoryStore()
     first = night(store, 0)
     night(store, 1)
@@ -97,7 +97,7 @@ def test_a_rollback_is_a_night_without_a_report() -> None:
     assert f"rolled back</span> to <code>{first.release}" in text
 
 
-def test_the_page_stays_when_reports_are_pruned_and_leads_to_none_that_is_gone() -> None:
+def test_the_page_stays_when_reports_are_pruned_and_leads_to_none_that_is_gone():
     store = old_store()
     ids = [night(store, number).release for number in range(3)]
     assert ids[0] in page(store)
@@ -108,7 +108,7 @@ def test_the_page_stays_when_reports_are_pruned_and_leads_to_none_that_is_gone()
     assert ids[0] not in text
 
 
-def test_older_reports_are_links() -> None:
+def test_older_reports_are_links():
     store = MemoryStore()
     ids = [night(store, number).release for number in range(NIGHTS + 2)]
     text = page(store)
@@ -117,7 +117,7 @@ def test_older_reports_are_links() -> None:
     assert all(f'href="{run}/index.html"' in older for run in ids[:2])
 
 
-def test_a_damaged_report_is_left_out() -> None:
+def test_a_damaged_report_is_left_out():
     store = MemoryStore()
     ids = [night(store, number).release for number in range(2)]
     store.swap(
@@ -128,7 +128,7 @@ def test_a_damaged_report_is_left_out() -> None:
     assert ids[1] not in text
 
 
-def test_the_same_reports_give_the_same_page_and_it_is_not_written_again() -> None:
+def test_the_same_reports_give_the_same_page_and_it_is_not_written_again():
     store = MemoryStore()
     night(store, 0)
     first = page(store)
@@ -137,7 +137,7 @@ def test_the_same_reports_give_the_same_page_and_it_is_not_written_again() -> No
     assert store.read(NIGHTS_PAGE).tag == tag
 
 
-def test_a_page_that_names_the_night_is_not_made_again() -> None:
+def test_a_page_that_names_the_night_is_not_made_again():
     store = MemoryStore()
     release = night(store, 0).release
     store.swap(NIGHTS_PAGE, release.encode(), None)
@@ -160,7 +160,7 @@ class Refuses(MemoryStore):
         return super().swap(key, data, expected)
 
 
-def test_a_page_that_another_run_wrote_meanwhile_is_made_again() -> None:
+def test_a_page_that_another_run_wrote_meanwhile_is_made_again():
     store = Refuses()
     store.times = 2
     release = night(store, 0).release
@@ -168,9 +168,7 @@ def test_a_page_that_another_run_wrote_meanwhile_is_made_again() -> None:
 
 
 @pytest.mark.parametrize("error", [StoreError, CommitConflict])
-def test_a_page_that_cannot_be_written_harms_no_run(
-    error: type[StoreError], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_page_that_cannot_be_written_harms_no_run(error, caplog):
     store = Refuses()
     store.error = error
     night(store, 0)
@@ -180,7 +178,7 @@ def test_a_page_that_cannot_be_written_harms_no_run(
     assert NIGHTS_PAGE not in objects(store)
 
 
-def test_the_release_before_comes_with_its_report() -> None:
+def test_the_release_before_comes_with_its_report():
     store = MemoryStore()
     assert release_before(open_current(store), Changes()) is None
     first = night(store, 0)
@@ -195,7 +193,7 @@ def test_the_release_before_comes_with_its_report() -> None:
     }
 
 
-def test_a_rollback_is_compared_with_the_report_of_what_it_went_back_to() -> None:
+def test_a_rollback_is_compared_with_the_report_of_what_it_went_back_to():
     store = MemoryStore()
     first = night(store, 0)
     night(store, 1)
@@ -207,7 +205,7 @@ def test_a_rollback_is_compared_with_the_report_of_what_it_went_back_to() -> Non
 
 
 @pytest.mark.parametrize("damage", ["gone", "damaged"])
-def test_a_report_of_the_release_before_that_cannot_be_read_is_none(damage: str) -> None:
+def test_a_report_of_the_release_before_that_cannot_be_read_is_none(damage):
     store = MemoryStore()
     key = f"reports/{night(store, 0).release}/report.json"
     if damage == "gone":

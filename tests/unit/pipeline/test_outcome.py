@@ -52,11 +52,11 @@ def plain(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.ndarray) else value
 
 
-def test_an_outcome_comes_back_as_it_was_kept() -> None:
+def test_an_outcome_comes_back_as_it_was_kept():
     assert plain(outcome_from(outcome_to(OUTCOME))) == plain(OUTCOME)
 
 
-def test_the_same_outcome_is_kept_as_the_same_bytes() -> None:
+def test_the_same_outcome_is_kept_as_the_same_bytes():
     assert outcome_to(OUTCOME) == outcome_to(outcome_from(outcome_to(OUTCOME)))
 
 
@@ -68,7 +68,7 @@ def addresses(table: pa.Table) -> list[int]:
 
 
 @pytest.mark.parametrize("longer", range(8))
-def test_tables_of_a_kept_outcome_lie_as_arrow_asks_of_memory(longer: int) -> None:
+def test_tables_of_a_kept_outcome_lie_as_arrow_asks_of_memory(longer):
     """Arrow would copy every buffer that does not, and say so on standard error."""
     table = pa.table({"row": pa.array([1, 2], pa.uint64()), "word": pa.array(["a", None])})
     kept = replace(OUTCOME, unmapped={"w" * longer: table, "words": FINDINGS})
@@ -77,7 +77,7 @@ def test_tables_of_a_kept_outcome_lie_as_arrow_asks_of_memory(longer: int) -> No
     assert {at % 8 for each in tables for at in addresses(each)} == {0}
 
 
-def test_what_is_no_part_of_outcomes_is_neither_kept_nor_made() -> None:
+def test_what_is_no_part_of_outcomes_is_neither_kept_nor_made():
     with pytest.raises(TypeError, match="Path has no place"):
         outcome_to(Outcome(OUTCOME.checked, {}, {Path("x"): 1}))
     with pytest.raises(KeyError):
@@ -86,7 +86,7 @@ def test_what_is_no_part_of_outcomes_is_neither_kept_nor_made() -> None:
         outcome_from(pickle.dumps(OUTCOME.resources) + b"\n")
 
 
-def test_nothing_in_the_program_unpickles_files_that_are_not_sealed() -> None:
+def test_nothing_in_the_program_unpickles_files_that_are_not_sealed():
     texts = {path: path.read_text() for path in (ROOT / "etl").rglob("*.py")}
     assert ROOT / "etl" / "pipeline" / "totals.py" in texts
     # What the driver sends to executors of Spark is no file, and Spark pickles functions itself.

@@ -21,7 +21,7 @@ def ticking() -> Iterator[float]:
     return (float(second) for second in count(10))
 
 
-def test_a_phase_lasts_until_the_next_begins_and_counts_its_own_steps() -> None:
+def test_a_phase_lasts_until_the_next_begins_and_counts_its_own_steps():
     clock, ended = ticking(), list[Phase]()
     phases = Phases(lambda: next(clock), ended.append)
     for event in (
@@ -42,7 +42,7 @@ def test_a_phase_lasts_until_the_next_begins_and_counts_its_own_steps() -> None:
     assert [each.steps for each in phases.done] == ["1,000 bytes", "3 partitions"]
 
 
-def test_a_phase_that_comes_twice_is_one() -> None:
+def test_a_phase_that_comes_twice_is_one():
     clock = ticking()
     phases = Phases(lambda: next(clock))
     for stage in ("read", "publish", "read"):
@@ -52,13 +52,13 @@ def test_a_phase_that_comes_twice_is_one() -> None:
     assert phases.done == (Phase("read", 2.0, 4, "bytes"), Phase("publish", 1.0, 2, "rows"))
 
 
-def test_an_end_without_a_phase_is_nothing() -> None:
+def test_an_end_without_a_phase_is_nothing():
     phases = Phases(lambda: 0.0)
     phases.end()
     assert phases.done == ()
 
 
-def test_progress_of_files_that_are_read_side_by_side_adds_up_to_their_bytes() -> None:
+def test_progress_of_files_that_are_read_side_by_side_adds_up_to_their_bytes():
     counter = StepCounter()
     told: list[Event] = [
         FileProgress("a", 10, 30, 1),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pyarrow as pa
 
 from etl.engine.unmapped import Mention
@@ -29,7 +27,7 @@ def rows(table: pa.Table) -> list[dict[str, str]]:
     return [{key: cell for key, cell in row.items() if cell} for row in table.to_pylist()]
 
 
-def test_what_is_only_named_gets_a_row_of_what_is_known() -> None:
+def test_what_is_only_named_gets_a_row_of_what_is_known():
     made = with_stubs(
         directory(),
         [
@@ -46,7 +44,7 @@ def test_what_is_only_named_gets_a_row_of_what_is_known() -> None:
     ]
 
 
-def test_one_that_is_named_twice_gets_one_row() -> None:
+def test_one_that_is_named_twice_gets_one_row():
     twice = [Mention("Organization", "A", payer=False), Mention("Organization", "A", payer=True)]
     for order in (twice, twice[::-1]):
         assert rows(with_stubs(directory(), order)["organization"])[0] == {
@@ -55,13 +53,13 @@ def test_one_that_is_named_twice_gets_one_row() -> None:
         }
 
 
-def test_the_order_of_mentions_does_not_show() -> None:
+def test_the_order_of_mentions_does_not_show():
     named = [Mention("Organization", name, payer=False) for name in "DAC"]
     made = [with_stubs(directory(), order)["organization"] for order in (named, named[::-1])]
     assert made[0].equals(made[1])
 
 
-def test_cells_of_the_directory_without_a_code_are_found(tmp_path: Path) -> None:
+def test_cells_of_the_directory_without_a_code_are_found(tmp_path):
     extract = two_members()
     extract["organization"] += [
         {"organization_id": "O2", "name": "Two", "naic": "1234", "clia": "9", "kind": "clinic"}

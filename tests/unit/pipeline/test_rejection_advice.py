@@ -43,7 +43,7 @@ def tally(table: str, rows: int, lost: int, rule: str) -> Tally:
     return found
 
 
-def test_half_of_the_claims_is_not_over_half() -> None:
+def test_half_of_the_claims_is_not_over_half():
     half = tally("claim", 100, 50, "claim-without-diagnosis")
     assert advice(half, definitions().book, extract()) == ()
     more = tally("claim", 100, 51, "claim-without-diagnosis")
@@ -52,7 +52,7 @@ def test_half_of_the_claims_is_not_over_half() -> None:
     assert "rules.severities" in sentence
 
 
-def test_diagnoses_of_another_code_system_lead_to_the_crosswalk_that_is_empty() -> None:
+def test_diagnoses_of_another_code_system_lead_to_the_crosswalk_that_is_empty():
     found = tally("claim", 100, 90, "claim-without-diagnosis")
     found.cells["dialect-foreign-code-system", "claim_diagnosis", "code"] = 240
     found.cells["dialect-unmapped-word", "claim_diagnosis", "type"] = 7
@@ -61,7 +61,7 @@ def test_diagnoses_of_another_code_system_lead_to_the_crosswalk_that_is_empty() 
     assert "fill mappings/crosswalks/layouts/snomed-icd-10-cm.csv" in sentence
 
 
-def test_a_word_that_a_crosswalk_of_the_rules_does_not_know_leads_to_it() -> None:
+def test_a_word_that_a_crosswalk_of_the_rules_does_not_know_leads_to_it():
     rule = next(
         rule for rule in definitions().book.rules if getattr(rule.kind, "crosswalk", "") == "gender"
     )
@@ -70,7 +70,7 @@ def test_a_word_that_a_crosswalk_of_the_rules_does_not_know_leads_to_it() -> Non
     assert "fill mappings/crosswalks/gender.csv" in sentence
 
 
-def test_a_table_of_few_rows_is_no_table_that_was_lost_but_members_are() -> None:
+def test_a_table_of_few_rows_is_no_table_that_was_lost_but_members_are():
     assert advice(tally("claim_note", 9, 9, "orphan-claim"), definitions().book, extract()) == ()
     for table, rows in (("claim_note", 10), ("member", 1)):
         assert (
@@ -79,14 +79,14 @@ def test_a_table_of_few_rows_is_no_table_that_was_lost_but_members_are() -> None
         )
 
 
-def test_a_firm_rule_is_not_to_be_softened_and_the_first_place_is_named() -> None:
+def test_a_firm_rule_is_not_to_be_softened_and_the_first_place_is_named():
     found = tally("claim", 10, 10, "claim-without-lines")
     found._examples["claim-without-lines"] = [Example(0, 17)]
     (sentence,) = advice(found, definitions().book, extract())
     assert sentence.endswith("Look at claims.csv row 17, and correct the extract or its layout.")
 
 
-def test_one_cause_is_told_once() -> None:
+def test_one_cause_is_told_once():
     found = tally("claim", 10, 10, "claim-without-lines")
     lines = RowCounts(20, 0, 20, 0)
     found.counts = {**found.counts, "claim_diagnosis": replace(lines)}
@@ -94,7 +94,7 @@ def test_one_cause_is_told_once() -> None:
     assert len(advice(found, definitions().book, extract())) == 1
 
 
-def test_empty_crosswalks_are_named_with_their_cells_and_filled_ones_are_not() -> None:
+def test_empty_crosswalks_are_named_with_their_cells_and_filled_ones_are_not():
     found = Tally()
     found.cells["dialect-foreign-code-system", "claim_diagnosis", "code"] = 240
     found.cells["dialect-foreign-code-system", "claim_line", "service_code"] = 300
@@ -107,7 +107,7 @@ def test_empty_crosswalks_are_named_with_their_cells_and_filled_ones_are_not() -
     assert empty_crosswalks(found, CANONICAL) == ()
 
 
-def test_missing_cells_for_which_rows_go_are_named_and_others_are_not() -> None:
+def test_missing_cells_for_which_rows_go_are_named_and_others_are_not():
     found = Tally()
     found.cells["required", "member", "birth_date"] = 2
     found.cells["inpatient-line-without-revenue", "claim_line", ""] = 69
@@ -124,7 +124,7 @@ def test_missing_cells_for_which_rows_go_are_named_and_others_are_not() -> None:
     assert rejected(rules, found.counts, (), missing).missing == missing[:1]
 
 
-def test_of_a_row_without_its_id_that_id_is_named_and_not_what_was_looked_up_by_it() -> None:
+def test_of_a_row_without_its_id_that_id_is_named_and_not_what_was_looked_up_by_it():
     found = tally("claim", 3, 3, "required")
     columns = ["adjudication_date", "birth_date", "member_id"]
     rows = [

@@ -62,18 +62,18 @@ BEFORE = ReleaseFacts(
 )
 
 
-def test_the_first_release_is_compared_with_nothing() -> None:
+def test_the_first_release_is_compared_with_nothing():
     assert input_verdicts(LIMITS, None, BEFORE) == []
     assert retraction_verdicts(LIMITS, None, retracted(0)) == []
 
 
-def test_the_same_again_breaks_no_limit() -> None:
+def test_the_same_again_breaks_no_limit():
     found = input_verdicts(LIMITS, manifest(BEFORE), BEFORE)
     assert [each.limit for each in found] == ["fewer_rows", "fewer_claims", "money_change"]
     assert broken(found) == []
 
 
-def test_a_claim_file_cut_to_a_third_breaks_the_limits_on_rows_and_claims() -> None:
+def test_a_claim_file_cut_to_a_third_breaks_the_limits_on_rows_and_claims():
     now = replace(BEFORE, run=rows(member=100, claim=300, claim_line=2000, claim_note=9))
     found = input_verdicts(LIMITS, manifest(BEFORE), now)
     assert broken(found) == ["fewer_rows", "fewer_claims"]
@@ -82,7 +82,7 @@ def test_a_claim_file_cut_to_a_third_breaks_the_limits_on_rows_and_claims() -> N
     )
 
 
-def test_a_table_that_is_gone_breaks_the_limit_on_rows_unless_it_was_tiny() -> None:
+def test_a_table_that_is_gone_breaks_the_limit_on_rows_unless_it_was_tiny():
     gone = replace(BEFORE, run=rows(member=100, claim=900))
     (verdict,) = (each for each in input_verdicts(LIMITS, manifest(BEFORE), gone) if not each.holds)
     assert "0 claim_line rows come after 2000" in verdict.sentence
@@ -91,14 +91,14 @@ def test_a_table_that_is_gone_breaks_the_limit_on_rows_unless_it_was_tiny() -> N
     assert broken(input_verdicts(LIMITS, manifest(BEFORE), tiny)) == []
 
 
-def test_a_limit_holds_up_to_the_share_itself() -> None:
+def test_a_limit_holds_up_to_the_share_itself():
     for claims, holds in ((675, True), (674, False)):
         now = replace(BEFORE, run=rows(member=100, claim=claims, claim_line=2000))
         found = input_verdicts(LIMITS, manifest(BEFORE), now)
         assert (broken(found) == []) is holds
 
 
-def test_money_that_goes_or_multiplies_breaks_its_limit_by_claim_type() -> None:
+def test_money_that_goes_or_multiplies_breaks_its_limit_by_claim_type():
     for oral, says in (
         ("40000.00", "would shrink by about 60,000 (60 %), from 100 claims to 100"),
         ("10000000.00", "would grow, beyond its claims, by about 9,900,000 (9900 %), from 100"),
@@ -133,12 +133,12 @@ def compared(was: str, claims_before: int, new: str, claims_now: int) -> Verdict
     ],
 )
 def test_money_is_compared_where_claims_are_many_and_what_is_missing_counts(
-    was: str, claims_before: int, new: str, claims_now: int, *, holds: bool
-) -> None:
+    was, claims_before, new, claims_now, *, holds
+):
     assert compared(was, claims_before, new, claims_now).holds is holds
 
 
-def test_the_value_that_is_named_for_a_change_of_money_lets_just_this_night_through() -> None:
+def test_the_value_that_is_named_for_a_change_of_money_lets_just_this_night_through():
     night = ("90000.00", 90, "30123.45", 30)
     verdict = compared(*night)
     assert verdict.found == "67 %"
@@ -151,29 +151,29 @@ def test_the_value_that_is_named_for_a_change_of_money_lets_just_this_night_thro
         assert input_verdicts(limits, before, now)[2].holds is holds
 
 
-def test_a_manifest_without_numbers_of_claims_is_compared_by_money_alone() -> None:
+def test_a_manifest_without_numbers_of_claims_is_compared_by_money_alone():
     old = replace(BEFORE, claims={})
     for oral, names in (("40000.00", ["money_change"]), ("140000.00", [])):
         now = replace(BEFORE, totals={**BEFORE.totals, **money(oral=oral)})
         assert broken(input_verdicts(LIMITS, manifest(old), now)) == names
 
 
-def test_a_claim_type_of_little_money_may_vary() -> None:
+def test_a_claim_type_of_little_money_may_vary():
     now = replace(BEFORE, totals={**BEFORE.totals, **money(vision="0.00")})
     assert broken(input_verdicts(LIMITS, manifest(BEFORE), now)) == []
 
 
-def test_all_money_that_is_gone_breaks_its_limit() -> None:
+def test_all_money_that_is_gone_breaks_its_limit():
     now = replace(BEFORE, totals={})
     assert broken(input_verdicts(LIMITS, manifest(BEFORE), now)) == ["money_change"]
 
 
-def test_a_release_that_states_no_rows_is_not_compared_by_rows() -> None:
+def test_a_release_that_states_no_rows_is_not_compared_by_rows():
     old = replace(BEFORE, run={"rollbackTo": "r0"}, totals={})
     assert input_verdicts(LIMITS, manifest(old), BEFORE) == []
 
 
-def test_what_is_retracted_is_a_share_of_what_is_published() -> None:
+def test_what_is_retracted_is_a_share_of_what_is_published():
     before = manifest(BEFORE, Patient=100, ExplanationOfBenefit=900, Location=9, Practitioner=20)
     fine = retracted(25, Patient=25, ExplanationOfBenefit=225, Location=9, Practitioner=10)
     assert broken(retraction_verdicts(LIMITS, before, fine)) == []
@@ -183,7 +183,7 @@ def test_what_is_retracted_is_a_share_of_what_is_published() -> None:
     assert "11 of 20 published Practitioner resources (55 %)" in found[2].sentence
 
 
-def test_a_refusal_names_the_setting_that_lets_a_meant_change_through() -> None:
+def test_a_refusal_names_the_setting_that_lets_a_meant_change_through():
     now = replace(
         BEFORE, run=rows(member=100), totals=money(oral="10000000.00", pharmacy="300000.00")
     )
@@ -194,7 +194,7 @@ def test_a_refusal_names_the_setting_that_lets_a_meant_change_through() -> None:
     assert """CPCDS_LIMITS__FINDINGS='{"npi": 7}'""" in refusal([findings])
 
 
-def test_a_directory_that_lost_its_few_networks_is_stopped() -> None:
+def test_a_directory_that_lost_its_few_networks_is_stopped():
     stated = {"model": "directory"}
     old = ReleaseFacts("full", mapping=stated, run=rows(network=4, insurance_plan=3, location=90))
     now = replace(old, run=rows(network=3, location=90))

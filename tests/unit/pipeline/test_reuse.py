@@ -162,18 +162,18 @@ CHANGES: tuple[Callable[[Nights], None], ...] = (
 )
 
 
-def test_of_two_equal_nights_everybody_is_kept() -> None:
+def test_of_two_equal_nights_everybody_is_kept():
     assert Nights().kept() == [10, 20, 30]
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
-def test_a_change_concerns_its_member_alone(change: Callable[[Nights], None]) -> None:
+def test_a_change_concerns_its_member_alone(change):
     nights = Nights()
     change(nights)
     assert nights.kept() == [10, 30]
 
 
-def test_answers_that_are_the_same_change_nothing() -> None:
+def test_answers_that_are_the_same_change_nothing():
     nights = Nights(sharers=some(40), changed=some(57), lost=frozenset({"carl"}))
     nights.entries["asked"] = [
         {"owner": 20, "kind": "claim", "id": 7, "there": True},
@@ -183,7 +183,7 @@ def test_answers_that_are_the_same_change_nothing() -> None:
     assert nights.kept() == [10, 20, 30]
 
 
-def test_another_order_of_rows_matters_only_where_a_row_is_a_canonical_one_and_is_named() -> None:
+def test_another_order_of_rows_matters_only_where_a_row_is_a_canonical_one_and_is_named():
     nights = Nights()
     nights.now[20] = (2, 2, 9)
     assert nights.kept() == [10, 20, 30]
@@ -202,20 +202,18 @@ def test_another_order_of_rows_matters_only_where_a_row_is_a_canonical_one_and_i
         ((None, None), [10, 20, 30]),
     ],
 )
-def test_another_day_concerns_those_with_a_later_date(
-    days: tuple[int | None, int | None], kept: list[int]
-) -> None:
+def test_another_day_concerns_those_with_a_later_date(days, kept):
     assert Nights(days=days).kept() == kept
 
 
 @pytest.mark.parametrize("empty", ["before", "now"])
-def test_nobody_is_kept_of_nothing(empty: str) -> None:
+def test_nobody_is_kept_of_nothing(empty):
     nights = Nights()
     getattr(nights, empty).clear()
     assert nights.kept() == []
 
 
-def test_what_is_reused_is_told_of_the_rows_of_today() -> None:
+def test_what_is_reused_is_told_of_the_rows_of_today():
     """Member 10 is gone, so that the row of member 20 moved from row 3 to row 2."""
     nights = Nights()
     finding = {"crosswalk": RULES, "source": "claim", "at": 0, "column": "paid_date", **RULE}

@@ -22,7 +22,7 @@ BEGAN = datetime(2026, 1, 31, 2, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("names", [("aaaa0000", "bbbb0000"), ("bbbb0000", "aaaa0000")])
-def test_runs_of_one_second_are_listed_as_they_began(names: tuple[str, str]) -> None:
+def test_runs_of_one_second_are_listed_as_they_began(names):
     store = MemoryStore()
     for at, name in enumerate(names):
         began = BEGAN + timedelta(milliseconds=200 * at)
@@ -33,7 +33,7 @@ def test_runs_of_one_second_are_listed_as_they_began(names: tuple[str, str]) -> 
     assert [each.run[-8:] for each in read_records(store, 1)] == [names[-1]]
 
 
-def test_a_rollback_stands_before_what_it_rolled_back_though_the_clock_was_set_back() -> None:
+def test_a_rollback_stands_before_what_it_rolled_back_though_the_clock_was_set_back():
     """Names and times say that the run began last; ids of releases go on from one another."""
     published = ended("published", BEGAN + timedelta(minutes=10), "20260131T021000Z-aaaaaaaaaaaa")
     failed = ended("failed", BEGAN - timedelta(minutes=1), None)
@@ -46,7 +46,7 @@ def test_a_rollback_stands_before_what_it_rolled_back_though_the_clock_was_set_b
     assert read_records(store, 2) == [again, back]
 
 
-def test_a_record_stays_although_others_are_dated_later() -> None:
+def test_a_record_stays_although_others_are_dated_later():
     store = MemoryStore()
     later = BEGAN + timedelta(days=20_000)
     future = ended("published", later, "20801104T020000Z-aaaaaaaaaaaa", report="reports/future")
@@ -61,9 +61,7 @@ def test_a_record_stays_although_others_are_dated_later() -> None:
 
 
 @pytest.mark.parametrize("exit_code", [1, 5])
-def test_a_run_that_storage_failed_says_so_once(
-    exit_code: int, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_run_that_storage_failed_says_so_once(exit_code, caplog):
     store = MemoryStore()
     store.put(object_keys.CURRENT, b"{")
     write_record(store, replace(ended("failed", BEGAN, None), exit_code=exit_code), keep=2)

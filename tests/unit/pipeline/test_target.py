@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import pickle
-from pathlib import Path
-
-import pytest
 
 from etl.pipeline import executor as target
 from etl.pipeline.executor import RunStore, Target
@@ -16,9 +13,7 @@ from tests.unit.pipeline.small_run import two_members
 from tests.unit.sources.extracts import write_extract
 
 
-def test_a_folder_is_the_same_from_any_current_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_is_the_same_from_any_current_folder(tmp_path, monkeypatch):
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path)
     published = Target("published", StoreOptions()).in_any_folder()
@@ -28,12 +23,12 @@ def test_a_folder_is_the_same_from_any_current_folder(
     assert (tmp_path / "published" / "a").read_bytes() == b"here"
 
 
-def test_object_storage_has_no_current_folder() -> None:
+def test_object_storage_has_no_current_folder():
     published = Target("s3://bucket/published", StoreOptions())
     assert published.in_any_folder() == published
 
 
-def test_jobs_of_a_run_that_come_to_a_process_find_one_store(tmp_path: Path) -> None:
+def test_jobs_of_a_run_that_come_to_a_process_find_one_store(tmp_path):
     """Each job brings a copy of what it works on; to make clients for each took half of a run."""
     there = Target(str(tmp_path / "published"), StoreOptions())
     of_run = RunStore(there)
@@ -44,9 +39,7 @@ def test_jobs_of_a_run_that_come_to_a_process_find_one_store(tmp_path: Path) -> 
     assert RunStore(there)() is not of_run()
 
 
-def test_a_run_opens_its_target_once_however_many_partitions_there_are(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_opens_its_target_once_however_many_partitions_there_are(tmp_path, monkeypatch):
     extract = write_extract(tmp_path / "in", two_members())
     opened: list[str] = []
 

@@ -5,5 +5,5 @@ from __future__ import annotations
 from etl.pipeline.totals import Totals
 
 
-def test_nothing_unmapped_is_nothing_said() -> None:
+def test_nothing_unmapped_is_nothing_said():
     assert Totals().unmapped() == ()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -36,7 +35,7 @@ def assert_same(mine: Outcome, other: Outcome) -> None:
     assert (one.counts, one.money, one.filled) == (two.counts, two.money, two.filled)
 
 
-def test_all_members_are_processed_where_nothing_is_kept(tmp_path: Path) -> None:
+def test_all_members_are_processed_where_nothing_is_kept(tmp_path):
     result = process(cut(two_members(), tmp_path))
     assert result is not None
     outcome = result.outcome
@@ -56,7 +55,7 @@ def test_all_members_are_processed_where_nothing_is_kept(tmp_path: Path) -> None
     assert outcome.checked.tables == {}, "rows stay where they are"
 
 
-def test_rejected_rows_are_kept_as_they_were_where_they_are_wanted(tmp_path: Path) -> None:
+def test_rejected_rows_are_kept_as_they_were_where_they_are_wanted(tmp_path):
     of = two_members()
     of["claim"][OF_M2] |= {"statement_from_date": " 2024-13-01 "}
     rows = cut(of, tmp_path)
@@ -74,7 +73,7 @@ def test_rejected_rows_are_kept_as_they_were_where_they_are_wanted(tmp_path: Pat
     assert result.outcome.resources["ExplanationOfBenefit"] == 5
 
 
-def test_unchanged_members_are_reused_to_the_same_outcome(tmp_path: Path) -> None:
+def test_unchanged_members_are_reused_to_the_same_outcome(tmp_path):
     rows, store = cut(two_members(), tmp_path), LocalStore(tmp_path / "tree")
     first = process(rows, store)
     assert first is not None
@@ -86,7 +85,7 @@ def test_unchanged_members_are_reused_to_the_same_outcome(tmp_path: Path) -> Non
     assert_same(night.outcome, first.outcome)
 
 
-def test_a_changed_member_is_processed_and_the_other_reused(tmp_path: Path) -> None:
+def test_a_changed_member_is_processed_and_the_other_reused(tmp_path):
     store = LocalStore(tmp_path / "tree")
     first = process(cut(two_members(), tmp_path / "first"), store)
     assert first is not None
@@ -104,7 +103,7 @@ def test_a_changed_member_is_processed_and_the_other_reused(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("member", ["M1", "M2"])
-def test_members_whose_rows_are_wanted_are_not_reused(tmp_path: Path, member: str) -> None:
+def test_members_whose_rows_are_wanted_are_not_reused(tmp_path, member):
     rows, store = cut(two_members(), tmp_path), LocalStore(tmp_path / "tree")
     task = replace(TASK, row_output=ClaimsOf(member))
     first = process(rows, store, task)
@@ -121,7 +120,7 @@ def test_members_whose_rows_are_wanted_are_not_reused(tmp_path: Path, member: st
     assert texts(alone)["claims"] == mine, "with no store as well"
 
 
-def test_partitions_with_much_to_process_are_units_of_their_own(tmp_path: Path) -> None:
+def test_partitions_with_much_to_process_are_units_of_their_own(tmp_path):
     rows, store = cut(two_members(), tmp_path, count=8), LocalStore(tmp_path / "tree")
     assert process(rows, store, unit=range(8)) is None
     assert list(store.list()) == [], "nothing was done"
@@ -131,7 +130,7 @@ def test_partitions_with_much_to_process_are_units_of_their_own(tmp_path: Path) 
     assert len(resources) == 8
 
 
-def test_partitions_with_little_to_process_are_processed_together(tmp_path: Path) -> None:
+def test_partitions_with_little_to_process_are_processed_together(tmp_path):
     store = LocalStore(tmp_path / "tree")
     first = process(cut(two_members(), tmp_path / "first"), store)
     assert first is not None

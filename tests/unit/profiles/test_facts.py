@@ -20,7 +20,7 @@ pytestmark = [
 ]
 
 
-def test_the_facts_are_what_the_script_writes(tmp_path: Path) -> None:
+def test_the_facts_are_what_the_script_writes(tmp_path):
     script = ROOT / "scripts" / "build_profile_facts.py"
     subprocess.run([sys.executable, script, GUIDE, tmp_path], check=True, capture_output=True)
     made = {p.relative_to(tmp_path): p.read_bytes() for p in tmp_path.rglob("*.json")}

@@ -31,26 +31,26 @@ def every_profile() -> list[structures.Profile]:
     return [st.load_profile(name, guide) for name, guide in names]
 
 
-def test_every_version_has_the_sixteen_profiles_of_the_guide() -> None:
+def test_every_version_has_the_sixteen_profiles_of_the_guide():
     for guide in (C4BB, C4BB_2_1_0):
         names = st.profile_names(guide)
         assert len(names) == 16
         assert sum(name.endswith("-Basis") for name in names) == 5
 
 
-def test_a_canonical_names_the_version() -> None:
+def test_a_canonical_names_the_version():
     profile = st.load_profile("C4BB-Patient")
     assert profile.canonical == f"{C4BB.canonical}C4BB-Patient|2.2.0"
 
 
-def test_2_2_0_wants_the_version_of_claim_type_and_2_1_0_does_not() -> None:
+def test_2_2_0_wants_the_version_of_claim_type_and_2_1_0_does_not():
     kind = "ExplanationOfBenefit.type"
     (new,) = st.load_profile(INPATIENT).by_id[kind].pattern["coding"]
     (old,) = st.load_profile(INPATIENT, C4BB_2_1_0).by_id[kind].pattern["coding"]
     assert new == {**old, "version": "1.0.1"}
 
 
-def test_an_amount_slice_is_told_apart_by_a_required_binding() -> None:
+def test_an_amount_slice_is_told_apart_by_a_required_binding():
     profile = st.load_profile(INPATIENT)
     slices = {s.slice_name: s for s in profile.slices("ExplanationOfBenefit.item.adjudication")}
     assert set(slices) >= {"adjudicationamounttype", "adjustmentreason", "allowedunits"}
@@ -61,7 +61,7 @@ def test_an_amount_slice_is_told_apart_by_a_required_binding() -> None:
     assert (binding.strength, binding.value_set) == ("required", ADJUDICATION)
 
 
-def test_an_inpatient_claim_requires_its_admission_period_and_revenue_codes() -> None:
+def test_an_inpatient_claim_requires_its_admission_period_and_revenue_codes():
     profile = st.load_profile(INPATIENT)
     required = {element.id for element in profile.required()}
     assert "ExplanationOfBenefit.supportingInfo:admissionperiod" in required
@@ -69,7 +69,7 @@ def test_an_inpatient_claim_requires_its_admission_period_and_revenue_codes() ->
     assert "ExplanationOfBenefit.item.detail" not in required
 
 
-def test_every_element_hangs_on_another_one_of_its_profile() -> None:
+def test_every_element_hangs_on_another_one_of_its_profile():
     for profile in every_profile():
         for element in profile.elements[1:]:
             above = element.id.rpartition(".")[0]
@@ -80,13 +80,13 @@ def test_every_element_hangs_on_another_one_of_its_profile() -> None:
             assert above in profile.by_id, element.id
 
 
-def test_every_invariant_that_an_element_names_has_an_expression() -> None:
+def test_every_invariant_that_an_element_names_has_an_expression():
     for profile in every_profile():
         named = {key for element in profile.elements for key in element.invariants}
         assert named <= set(profile.invariants), profile.name
 
 
-def test_every_type_that_an_element_names_is_known() -> None:
+def test_every_type_that_an_element_names_is_known():
     for profile in every_profile():
         for element in profile.elements:
             for choice in element.types:
@@ -94,14 +94,14 @@ def test_every_type_that_an_element_names_is_known() -> None:
                 assert known or choice.code == "Resource", (element.id, choice.code)
 
 
-def test_a_child_is_found_in_its_type_where_the_profile_is_silent() -> None:
+def test_a_child_is_found_in_its_type_where_the_profile_is_silent():
     profile = st.load_profile(INPATIENT)
     found = st.child(profile, profile.by_id["ExplanationOfBenefit.insurer"], "reference")
     assert found is not None
     assert found[1].id == "Reference.reference"
 
 
-def test_a_child_is_found_where_a_content_reference_points() -> None:
+def test_a_child_is_found_where_a_content_reference_points():
     profile = st.load_profile(ORAL)
     found = st.child(
         profile, profile.by_id["ExplanationOfBenefit.item.detail.adjudication"], "amount"
@@ -110,7 +110,7 @@ def test_a_child_is_found_where_a_content_reference_points() -> None:
     assert found[1].id == "ExplanationOfBenefit.item.adjudication.amount"
 
 
-def test_a_slice_that_is_not_unfolded_has_the_children_of_the_unsliced_element() -> None:
+def test_a_slice_that_is_not_unfolded_has_the_children_of_the_unsliced_element():
     profile = st.load_profile("C4BB-Patient")
     slices = profile.slices("Patient.extension")
     assert slices
@@ -119,7 +119,7 @@ def test_a_slice_that_is_not_unfolded_has_the_children_of_the_unsliced_element()
     assert found[1].id == "Extension.url"
 
 
-def test_a_choice_is_found_by_the_json_name_of_each_of_its_types_and_no_other() -> None:
+def test_a_choice_is_found_by_the_json_name_of_each_of_its_types_and_no_other():
     profile = st.load_profile(INPATIENT)
     info = profile.by_id["ExplanationOfBenefit.supportingInfo"]
     for name in ("timing[x]", "timingDate", "timingPeriod"):
@@ -130,21 +130,21 @@ def test_a_choice_is_found_by_the_json_name_of_each_of_its_types_and_no_other() 
     assert st.child(profile, info, "timing") is None
 
 
-def test_choice_names_of_an_ordinary_element_are_its_own_name() -> None:
+def test_choice_names_of_an_ordinary_element_are_its_own_name():
     element = st.load_type("Identifier").by_id["Identifier.value"]
     assert {name: kind.code for name, kind in st.choice_names(element).items()} == {
         "value": "string"
     }
 
 
-def test_the_path_is_the_id_without_slices() -> None:
+def test_the_path_is_the_id_without_slices():
     profile = st.load_profile(INPATIENT)
     found = profile.by_id["ExplanationOfBenefit.supportingInfo:admissionperiod.timing[x]"]
     assert found.path == "ExplanationOfBenefit.supportingInfo.timing[x]"
     assert found.slice_name is None
 
 
-def test_an_array_stays_one_where_the_profile_allows_a_single_entry() -> None:
+def test_an_array_stays_one_where_the_profile_allows_a_single_entry():
     payor = st.load_profile("C4BB-Coverage").by_id["Coverage.payor"]
     assert (payor.max, payor.array) == (1, True)
     diagnosis = st.load_profile(INPATIENT).by_id["ExplanationOfBenefit.diagnosis.type"]
@@ -153,7 +153,7 @@ def test_an_array_stays_one_where_the_profile_allows_a_single_entry() -> None:
     assert st.load_type("CodeableConcept").by_id["CodeableConcept.coding"].array
 
 
-def test_a_complete_value_set_says_no_and_an_open_one_says_it_cannot_know() -> None:
+def test_a_complete_value_set_says_no_and_an_open_one_says_it_cannot_know():
     amounts = value_set(ADJUDICATION)
     own = "http://hl7.org/fhir/us/carin-bb/CodeSystem/C4BBAdjudication"
     assert amounts.status == "complete"
@@ -165,7 +165,7 @@ def test_a_complete_value_set_says_no_and_an_open_one_says_it_cannot_know() -> N
     assert value_set("http://example.org/vs").holds("http://example.org/", "x") is None
 
 
-def test_2_1_0_has_its_own_icd_9_system_and_shares_the_rest() -> None:
+def test_2_1_0_has_its_own_icd_9_system_and_shares_the_rest():
     url = "http://hl7.org/fhir/us/carin-bb/ValueSet/CMSICD910PCSProcedureCodes"
     assert "http://www.cms.gov/Medicare/Coding/ICD9" in value_set(url, C4BB_2_1_0).open_systems
     assert "http://hl7.org/fhir/sid/icd-9-cm" in value_set(url).open_systems
@@ -173,14 +173,14 @@ def test_2_1_0_has_its_own_icd_9_system_and_shares_the_rest() -> None:
     assert value_set(same, C4BB_2_1_0) == value_set(same)
 
 
-def test_displays_are_those_of_the_guide_s_own_code_systems_only() -> None:
+def test_displays_are_those_of_the_guide_s_own_code_systems_only():
     own = code_systems()
     codes = [code for url in value_set_urls() for code in value_set(url).codes if code.display]
     assert codes
     assert {own[code.system][code.code] == code.display for code in codes} == {True}
 
 
-def test_value_sets_that_profiles_require_and_the_guide_defines_are_known() -> None:
+def test_value_sets_that_profiles_require_and_the_guide_defines_are_known():
     for profile in every_profile():
         for element in profile.elements:
             if element.binding and element.binding.strength == "required":
@@ -189,14 +189,14 @@ def test_value_sets_that_profiles_require_and_the_guide_defines_are_known() -> N
                     assert value_set(url).status != "unavailable", (profile.name, element.id)
 
 
-def test_map_ids_point_at_elements_that_exist() -> None:
+def test_map_ids_point_at_elements_that_exist():
     rows = read_facts(C4BB, "map-ids")
     assert len({map_id for map_id, _, _ in rows}) == 108
     for _, name, element in rows:
         assert element in st.load_profile(name).by_id
 
 
-def test_canonicals_are_found_with_and_without_a_version() -> None:
+def test_canonicals_are_found_with_and_without_a_version():
     for text in ("C4BB-Patient", "C4BB-Patient|2.2.0", "C4BB-Patient|2.2"):
         found = st.find_canonical(C4BB.canonical + text)
         assert found is st.load_profile("C4BB-Patient")
@@ -211,12 +211,12 @@ def test_canonicals_are_found_with_and_without_a_version() -> None:
 
 
 @pytest.mark.parametrize("name", ["C4BB-Nobody", "value-sets", "../r4/Patient"])
-def test_an_unknown_profile_is_a_usage_error(name: str) -> None:
+def test_an_unknown_profile_is_a_usage_error(name):
     with pytest.raises(UsageError, match="no profile"):
         st.load_profile(name)
 
 
-def test_a_version_that_is_not_known_is_told_with_its_guide() -> None:
+def test_a_version_that_is_not_known_is_told_with_its_guide():
     assert unknown_version(f"{C4BB.canonical}C4BB-Patient|9.9.9") == (C4BB, "9.9.9")
     assert known_versions(C4BB) == "2.2.0 and 2.1.0"
     for canonical in (
@@ -227,14 +227,14 @@ def test_a_version_that_is_not_known_is_told_with_its_guide() -> None:
         assert unknown_version(canonical) is None
 
 
-def test_an_unknown_type_or_us_core_profile_is_a_usage_error() -> None:
+def test_an_unknown_type_or_us_core_profile_is_a_usage_error():
     with pytest.raises(UsageError, match="no FHIR type"):
         st.load_type("primitives")
     with pytest.raises(UsageError, match=r"no profile 'us-core-nothing' in US Core 7\.0\.0"):
         st.load_profile("us-core-nothing", US_CORE)
 
 
-def test_the_us_core_location_needs_a_name_and_the_role_a_way_to_reach_it() -> None:
+def test_the_us_core_location_needs_a_name_and_the_role_a_way_to_reach_it():
     assert st.load_profile("us-core-location", US_CORE).by_id["Location.name"].min == 1
     role = st.load_profile("us-core-practitionerrole", US_CORE)
     assert {"pd-1", "us-core-13"} <= set(role.root.invariants)

@@ -89,7 +89,7 @@ def nights() -> Iterator[tuple[list[PatientResources], list[Resource]]]:
     yield [changed, bert, patient("cleo", 4)], [payer()]
 
 
-def test_a_consumer_that_follows_every_night_has_what_is_published() -> None:
+def test_a_consumer_that_follows_every_night_has_what_is_published():
     store = MemoryStore()
     follower = consumer_of(store)
     for day, (people, directory) in enumerate(nights()):
@@ -103,9 +103,7 @@ def test_a_consumer_that_follows_every_night_has_what_is_published() -> None:
 
 @pytest.mark.parametrize("start", range(6))
 @pytest.mark.parametrize("every", [1, 2, 3, 100])
-def test_it_does_not_matter_when_a_consumer_begins_or_where_the_snapshots_are(
-    start: int, every: int
-) -> None:
+def test_it_does_not_matter_when_a_consumer_begins_or_where_the_snapshots_are(start, every):
     store = MemoryStore()
     options = BulkOptions(snapshot_every=every, snapshot_share=100.0)
     follower = consumer_of(store)
@@ -121,7 +119,7 @@ def test_it_does_not_matter_when_a_consumer_begins_or_where_the_snapshots_are(
     assert follower.restarts == 1
 
 
-def test_the_manifest_page_is_what_the_ballot_asks_for() -> None:
+def test_the_manifest_page_is_what_the_ballot_asks_for():
     store = MemoryStore()
     options = BulkOptions("https://payer.example/bulk/", "P1D", requires_access_token=True)
     release = publish(store, [patient("anna", 2)], 0, options)
@@ -151,7 +149,7 @@ def test_the_manifest_page_is_what_the_ballot_asks_for() -> None:
     assert release.manifest.bulk["increment"] is None
 
 
-def test_an_increment_holds_what_changed_and_nothing_else() -> None:
+def test_an_increment_holds_what_changed_and_nothing_else():
     store = MemoryStore()
     publish(store, [patient("anna", 25), patient("bert", 1)], 0)
     before = objects(store)
@@ -165,7 +163,7 @@ def test_an_increment_holds_what_changed_and_nothing_else() -> None:
     assert sum(key.startswith("bulk/") for key in new) == 1
 
 
-def test_a_claim_that_moves_to_another_member_is_no_deletion() -> None:
+def test_a_claim_that_moves_to_another_member_is_no_deletion():
     store = MemoryStore()
     publish(store, [patient("anna", 2), patient("bert", 0)], 0)
     moved = claim("anna", 1, "2020-01-02", owner="bert")
@@ -174,7 +172,7 @@ def test_a_claim_that_moves_to_another_member_is_no_deletion() -> None:
     assert release.manifest.bulk["increment"]["deleted"] == []
 
 
-def test_files_end_where_they_are_large_enough() -> None:
+def test_files_end_where_they_are_large_enough():
     store = MemoryStore()
     options = BulkOptions(file_bytes=2000)
     release = publish(store, [patient(f"p{number}", 12) for number in range(20)], 0, options)
@@ -188,7 +186,7 @@ def test_files_end_where_they_are_large_enough() -> None:
     assert follower.resources == everything(release)
 
 
-def test_a_snapshot_is_due_when_increments_grow_large_beside_it() -> None:
+def test_a_snapshot_is_due_when_increments_grow_large_beside_it():
     store = MemoryStore()
     options = BulkOptions(snapshot_every=100, snapshot_share=0.5)
     small = publish(store, [patient("anna", 200)], 0, options)
@@ -200,7 +198,7 @@ def test_a_snapshot_is_due_when_increments_grow_large_beside_it() -> None:
     assert large.manifest.bulk["snapshot"] != small.manifest.bulk["snapshot"]
 
 
-def test_a_snapshot_copies_nothing_of_a_damaged_block() -> None:
+def test_a_snapshot_copies_nothing_of_a_damaged_block():
     store = MemoryStore()
     base = open_current(store)
     manifest = stage(store, [patient("anna", 12)], base, now=DAYS[0])
@@ -217,7 +215,7 @@ def test_a_snapshot_copies_nothing_of_a_damaged_block() -> None:
     assert with_bulk(store, base, manifest, OPEN).bulk["snapshot"]["output"]
 
 
-def test_a_rollback_reaches_those_who_follow() -> None:
+def test_a_rollback_reaches_those_who_follow():
     store = MemoryStore()
     follower = consumer_of(store)
     first = publish(store, [patient("anna", 12), patient("bert", 1)], 0)
@@ -230,7 +228,7 @@ def test_a_rollback_reaches_those_who_follow() -> None:
     assert follower.restarts == 1
 
 
-def test_a_prune_closes_the_pages_whose_files_it_takes() -> None:
+def test_a_prune_closes_the_pages_whose_files_it_takes():
     store = MemoryStore(lambda: datetime(2020, 1, 1, tzinfo=UTC))
     options = BulkOptions(snapshot_every=3, snapshot_share=100.0)
     everyone = list(nights())
@@ -256,7 +254,7 @@ def test_a_prune_closes_the_pages_whose_files_it_takes() -> None:
     assert late.resources == everything(release)
 
 
-def test_a_run_without_bulk_files_closes_the_chain_for_the_next_that_has_some() -> None:
+def test_a_run_without_bulk_files_closes_the_chain_for_the_next_that_has_some():
     store = MemoryStore()
     follower = consumer_of(store)
     publish(store, [patient("anna", 1)], 0)
@@ -269,7 +267,7 @@ def test_a_run_without_bulk_files_closes_the_chain_for_the_next_that_has_some() 
     assert follower.restarts == 2
 
 
-def test_pages_that_were_not_written_are_written_by_the_next_call() -> None:
+def test_pages_that_were_not_written_are_written_by_the_next_call():
     def two() -> MemoryStore:
         store = MemoryStore()
         publish(store, [patient("anna", 1)], 0)
@@ -299,7 +297,7 @@ def test_pages_that_were_not_written_are_written_by_the_next_call() -> None:
 
 
 @pytest.mark.parametrize("every", [1, 100])
-def test_a_pointer_that_was_put_back_from_a_copy_leaves_no_consumer_waiting(every: int) -> None:
+def test_a_pointer_that_was_put_back_from_a_copy_leaves_no_consumer_waiting(every):
     store = MemoryStore()
     options = replace(OPEN, snapshot_every=every)
     publish(store, [patient("anna", 1)], 0, options)
@@ -318,7 +316,7 @@ def test_a_pointer_that_was_put_back_from_a_copy_leaves_no_consumer_waiting(ever
 
 
 @pytest.mark.parametrize("damage", [b"", b"[]", b'{"link":[]}', b'{"link":"next"}'])
-def test_a_damaged_page_that_nobody_needs_stops_neither_a_run_nor_a_prune(damage: bytes) -> None:
+def test_a_damaged_page_that_nobody_needs_stops_neither_a_run_nor_a_prune(damage):
     store = MemoryStore()
     for night in range(3):
         release = publish(store, [patient("anna", night + 1)], night)
@@ -329,7 +327,7 @@ def test_a_damaged_page_that_nobody_needs_stops_neither_a_run_nor_a_prune(damage
 
 
 @pytest.mark.parametrize("base_url", ["", "https://api.example/bulk"])
-def test_verify_names_a_page_that_says_what_no_manifest_says(base_url: str) -> None:
+def test_verify_names_a_page_that_says_what_no_manifest_says(base_url):
     store = MemoryStore()
     options = replace(OPEN, base_url=base_url)
     publish(store, [patient("anna", 1)], 0, options)
@@ -361,7 +359,7 @@ def test_verify_names_a_page_that_says_what_no_manifest_says(base_url: str) -> N
         assert store.get(key) == there.data
 
 
-def test_verify_holds_links_to_the_url_that_is_set() -> None:
+def test_verify_holds_links_to_the_url_that_is_set():
     store = MemoryStore()
     release = publish(store, [patient("anna", 1)], 0, replace(OPEN, base_url="https://one.example"))
     assert verify(release).ok
@@ -371,7 +369,7 @@ def test_verify_holds_links_to_the_url_that_is_set() -> None:
     assert [(one.kind, one.key) for one in problems] == [("damaged", ROOT)]
 
 
-def test_pages_of_releases_that_were_pruned_are_held_to_what_a_later_manifest_says() -> None:
+def test_pages_of_releases_that_were_pruned_are_held_to_what_a_later_manifest_says():
     store = MemoryStore(lambda: datetime(2020, 1, 1, tzinfo=UTC))
     for night in range(4):
         release = publish(store, [patient("anna", night + 1)], night)
@@ -384,7 +382,7 @@ def test_pages_of_releases_that_were_pruned_are_held_to_what_a_later_manifest_sa
     assert [(one.kind, one.key) for one in verify(release).problems] == [("damaged", updates)]
 
 
-def test_verify_names_a_page_that_is_not_there() -> None:
+def test_verify_names_a_page_that_is_not_there():
     store = MemoryStore()
     for night in range(3):
         release = publish(store, [patient("anna", night + 1)], night)
@@ -397,7 +395,7 @@ def test_verify_names_a_page_that_is_not_there() -> None:
         assert verify(release).ok
 
 
-def test_a_disk_that_is_full_after_the_commit_does_not_hide_what_was_published() -> None:
+def test_a_disk_that_is_full_after_the_commit_does_not_hide_what_was_published():
     store = MemoryStore()
     base = open_current(store)
     manifest = with_bulk(store, base, stage(store, [patient("anna", 2)], base, now=DAYS[1]), OPEN)
@@ -410,7 +408,7 @@ def test_a_disk_that_is_full_after_the_commit_does_not_hide_what_was_published()
     assert verify(Release(store, manifest)).ok
 
 
-def test_a_page_that_a_run_that_died_left_behind_is_not_damaged() -> None:
+def test_a_page_that_a_run_that_died_left_behind_is_not_damaged():
     store = MemoryStore()
     publish(store, [patient("anna", 1)], 0, BulkOptions(snapshot_every=1))
     base = open_current(store)
@@ -422,11 +420,11 @@ def test_a_page_that_a_run_that_died_left_behind_is_not_damaged() -> None:
     assert all("a run writes it anew" in one.what for one in left)
 
 
-def test_a_tree_without_a_release_has_no_pages() -> None:
+def test_a_tree_without_a_release_has_no_pages():
     assert write_pages(MemoryStore()) == []
 
 
-def test_pages_are_named_by_their_release() -> None:
+def test_pages_are_named_by_their_release():
     store = MemoryStore()
     publish(store, [patient("anna", 1)], 0)
     release = publish(store, [patient("anna", 2)], 1)
@@ -457,7 +455,7 @@ def fetch(url: str) -> bytes:
         return data
 
 
-def test_any_static_file_server_can_serve_the_tree(tmp_path: Path) -> None:
+def test_any_static_file_server_can_serve_the_tree(tmp_path):
     store = LocalStore(tmp_path / "tree")
     with served(tmp_path / "tree") as url:
         follower = Consumer(f"{url}/{ROOT}", fetch)
@@ -486,7 +484,7 @@ http {{
 
 @pytest.mark.slow
 @pytest.mark.skipif(NGINX_BINARY is None, reason="nginx is not installed: apt install nginx-light")
-def test_nginx_serves_the_tree_with_the_headers_of_the_ballot(tmp_path: Path) -> None:
+def test_nginx_serves_the_tree_with_the_headers_of_the_ballot(tmp_path):
     assert NGINX_BINARY is not None
     store = LocalStore(tmp_path / "tree")
     (tmp_path / "nginx").mkdir()

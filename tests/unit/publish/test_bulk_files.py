@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import tracemalloc
-from pathlib import Path
 
 import pytest
 
@@ -17,7 +16,7 @@ from tests.memory_store import MemoryStore
 MB = 1 << 20
 
 
-def test_memory_holds_one_file_however_many_types_there_are(tmp_path: Path) -> None:
+def test_memory_holds_one_file_however_many_types_there_are(tmp_path):
     pieces = [random.Random(number).randbytes(64 << 10) for number in range(16)]
     options = BulkOptions(file_bytes=8 * MB, work=tmp_path)
 
@@ -37,7 +36,7 @@ def test_memory_holds_one_file_however_many_types_there_are(tmp_path: Path) -> N
     assert peak(8) - peak(1) < 2 * MB, "files that are not full are held in memory"
 
 
-def test_nothing_is_left_of_files_that_are_given_up(tmp_path: Path) -> None:
+def test_nothing_is_left_of_files_that_are_given_up(tmp_path):
     store = MemoryStore()
 
     def fill() -> None:
@@ -51,7 +50,7 @@ def test_nothing_is_left_of_files_that_are_given_up(tmp_path: Path) -> None:
     assert list(store.list()) == []
 
 
-def test_a_disk_on_which_nothing_can_be_filled_is_an_error_of_storage(tmp_path: Path) -> None:
+def test_a_disk_on_which_nothing_can_be_filled_is_an_error_of_storage(tmp_path):
     options = BulkOptions(work=tmp_path / "missing")
     with (
         Writer(MemoryStore()) as writer,

@@ -25,7 +25,7 @@ GONE = CatalogEntry(
 
 
 @pytest.mark.parametrize("units", [[THERE], [GONE, THERE], [OTHER, GONE, THERE]])
-def test_rows_are_the_same_line_by_line_and_all_together(units: list[CatalogEntry]) -> None:
+def test_rows_are_the_same_line_by_line_and_all_together(units):
     data = render_shard(0, 0, units)
     lines = row_lines(data)
     assert len(lines) == len(units)
@@ -36,7 +36,7 @@ def test_rows_are_the_same_line_by_line_and_all_together(units: list[CatalogEntr
         assert find_row(data, unit.id, "shard") == unit
 
 
-def test_a_row_is_one_line_wherever_it_stands() -> None:
+def test_a_row_is_one_line_wherever_it_stands():
     """The last row of a shard has no comma behind it, and is the same row all the same."""
     alone, first = (
         row_lines(render_shard(0, 0, [THERE])),
@@ -45,5 +45,5 @@ def test_a_row_is_one_line_wherever_it_stands() -> None:
     assert alone < first
 
 
-def test_no_lines_are_no_rows() -> None:
+def test_no_lines_are_no_rows():
     assert parse_rows([], "shard") == []

@@ -73,7 +73,7 @@ def new_keys(store: Store, before: dict[str, bytes]) -> list[str]:
     return sorted(key.partition("/")[0] for key in objects(store).keys() - before.keys())
 
 
-def test_publishing_the_same_again_writes_a_manifest_and_nothing_else() -> None:
+def test_publishing_the_same_again_writes_a_manifest_and_nothing_else():
     store = MemoryStore()
     people = [patient("anna", 12), patient("bert", 3)]
     first = publish(store, people)
@@ -88,7 +88,7 @@ def test_publishing_the_same_again_writes_a_manifest_and_nothing_else() -> None:
     assert second.manifest.parent == first.id
 
 
-def test_a_changed_claim_costs_its_patients_block_index_and_shard() -> None:
+def test_a_changed_claim_costs_its_patients_block_index_and_shard():
     store = MemoryStore()
     names = [f"p{number}" for number in range(1500)]
     people = [PatientResources(logical_id(n), [resource("Patient", n)]) for n in names]
@@ -103,7 +103,7 @@ def test_a_changed_claim_costs_its_patients_block_index_and_shard() -> None:
     }
 
 
-def test_unchanged_content_keeps_its_time_and_changed_content_gets_the_new_one() -> None:
+def test_unchanged_content_keeps_its_time_and_changed_content_gets_the_new_one():
     store = MemoryStore()
     publish(store, [patient("anna", 3)])
     anna = patient("anna", 2)
@@ -113,7 +113,7 @@ def test_unchanged_content_keeps_its_time_and_changed_content_gets_the_new_one()
     assert set(after.values()) == {NOW}
 
 
-def test_a_stated_time_that_changes_alone_is_a_change() -> None:
+def test_a_stated_time_that_changes_alone_is_a_change():
     store = MemoryStore()
     publish(store, [patient("anna", 1, last_updated="2024-01-01T00:00:00Z")])
     again = patient("anna", 1, last_updated="2024-01-02T00:00:00Z")
@@ -122,7 +122,7 @@ def test_a_stated_time_that_changes_alone_is_a_change() -> None:
     assert release.manifest.counts["changes"]["resources"][EOB]["changed"] == 1
 
 
-def test_a_change_of_search_values_alone_leaves_the_block_as_it_is() -> None:
+def test_a_change_of_search_values_alone_leaves_the_block_as_it_is():
     store = MemoryStore()
     anna = patient("anna", 1).resources
     first = publish(store, [PatientResources(ANNA, anna)]).unit(ANNA)
@@ -134,7 +134,7 @@ def test_a_change_of_search_values_alone_leaves_the_block_as_it_is() -> None:
     assert first.index != second.index
 
 
-def test_a_full_extract_retracts_what_is_gone_and_remembers_it() -> None:
+def test_a_full_extract_retracts_what_is_gone_and_remembers_it():
     store = MemoryStore()
     publish(store, [patient("anna", 3), patient("bert", 1)])
     release = publish(store, [patient("anna", 2)], now=LATER)
@@ -157,7 +157,7 @@ def test_a_full_extract_retracts_what_is_gone_and_remembers_it() -> None:
     }
 
 
-def test_a_retraction_stays_on_record_and_ends_when_the_resource_is_back() -> None:
+def test_a_retraction_stays_on_record_and_ends_when_the_resource_is_back():
     store = MemoryStore()
     everyone = [patient("anna", 3), patient("bert", 1)]
     publish(store, everyone)
@@ -178,7 +178,7 @@ def test_a_retraction_stays_on_record_and_ends_when_the_resource_is_back() -> No
     assert back.manifest.counts["changes"]["patients"] == {"added": 1, "changed": 1, "retracted": 0}
 
 
-def test_a_claim_that_moves_to_another_member_leaves_the_first_one() -> None:
+def test_a_claim_that_moves_to_another_member_leaves_the_first_one():
     store = MemoryStore()
     publish(store, [patient("anna", 2), patient("bert", 0)])
     moved = claim("anna", 1, "2020-01-02", owner="bert")
@@ -188,7 +188,7 @@ def test_a_claim_that_moves_to_another_member_leaves_the_first_one() -> None:
     assert moved.id in stamps(release, BERT)
 
 
-def test_a_night_writes_who_changed_and_touches_no_one_else() -> None:
+def test_a_night_writes_who_changed_and_touches_no_one_else():
     store = MemoryStore()
     publish(store, [patient("anna", 3), patient("bert", 2)])
     before = objects(store)
@@ -215,7 +215,7 @@ def test_a_night_writes_who_changed_and_touches_no_one_else() -> None:
     assert release.manifest.counts["resources"][EOB] == 5
 
 
-def test_a_block_tells_what_it_holds_and_not_in_which_steps_it_grew() -> None:
+def test_a_block_tells_what_it_holds_and_not_in_which_steps_it_grew():
     one, other = MemoryStore(), MemoryStore()
     stamp = "2024-01-01T00:00:00Z"
     old = patient("anna", 12, last_updated=stamp).resources
@@ -229,7 +229,7 @@ def test_a_block_tells_what_it_holds_and_not_in_which_steps_it_grew() -> None:
     assert (grown.block, grown.content, grown.index) == (full.block, full.content, full.index)
 
 
-def test_working_again_on_who_changed_changes_nothing() -> None:
+def test_working_again_on_who_changed_changes_nothing():
     store = MemoryStore()
     publish(store, [patient("anna", 3), patient("bert", 2), patient("cleo", 1)])
     bert = [
@@ -261,9 +261,7 @@ def test_working_again_on_who_changed_changes_nothing() -> None:
     ],
     ids=["in no partition", "without a resource", "without a Patient"],
 )
-def test_a_member_who_is_gone_takes_the_whole_block_along(
-    worked_on: list[PatientResources],
-) -> None:
+def test_a_member_who_is_gone_takes_the_whole_block_along(worked_on):
     store = MemoryStore()
     publish(store, [patient("anna", 3), patient("bert", 2)])
     release = night(store, worked_on, gone=[ANNA])
@@ -275,7 +273,7 @@ def test_a_member_who_is_gone_takes_the_whole_block_along(
     assert release.manifest.counts["changes"]["patients"] == ChangeCounts(retracted=1).to_json()
 
 
-def test_a_member_who_was_never_published_needs_the_patient() -> None:
+def test_a_member_who_was_never_published_needs_the_patient():
     store = MemoryStore()
     lost = claim("nobody", 1, "2020-01-01")
     people = [
@@ -288,7 +286,7 @@ def test_a_member_who_was_never_published_needs_the_patient() -> None:
     assert objects(store) == {}
 
 
-def test_a_retracted_member_can_come_back_while_others_stay() -> None:
+def test_a_retracted_member_can_come_back_while_others_stay():
     store = MemoryStore()
     publish(store, [patient("anna", 2), patient("bert", 1)])
     night(store, [], gone=[ANNA])
@@ -301,7 +299,7 @@ def test_a_retracted_member_can_come_back_while_others_stay() -> None:
     assert back.manifest.counts["patients"] == 2
 
 
-def test_the_release_of_a_delta_differs_from_that_of_a_full_extract_in_its_name_alone() -> None:
+def test_the_release_of_a_delta_differs_from_that_of_a_full_extract_in_its_name_alone():
     def after(kind: Kind) -> Release:
         store = MemoryStore()
         publish(store, [patient("anna", 3), patient("bert", 1), patient("cleo", 1)])
@@ -315,9 +313,7 @@ def test_the_release_of_a_delta_differs_from_that_of_a_full_extract_in_its_name_
 @pytest.mark.parametrize(
     "worked_on", [[], [patient("anna", 2), patient("bert", 1)]], ids=["stay", "worked on"]
 )
-def test_a_catalog_row_of_an_older_tree_that_states_a_source_is_read_as_any_other(
-    worked_on: list[PatientResources],
-) -> None:
+def test_a_catalog_row_of_an_older_tree_that_states_a_source_is_read_as_any_other(worked_on):
     store = MemoryStore()
     publish(store, [patient("anna", 2), patient("bert", 1), patient("cleo", 1)])
     units = night(store, [], gone=[logical_id("cleo")]).units([ANNA, BERT])
@@ -355,7 +351,7 @@ def older(store: Store) -> None:
     commit(store, manifest.named(base.release.manifest), base)
 
 
-def test_growth_of_the_catalog_moves_rows_and_loses_none() -> None:
+def test_growth_of_the_catalog_moves_rows_and_loses_none():
     store = MemoryStore()
     names = [f"p{number}" for number in range(5000)]
     people = [PatientResources(logical_id(n), [resource("Patient", n)]) for n in names]
@@ -374,7 +370,7 @@ def test_growth_of_the_catalog_moves_rows_and_loses_none() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 600, 2000])
-def test_the_directory_keeps_times_and_retractions_when_it_grows(count: int) -> None:
+def test_the_directory_keeps_times_and_retractions_when_it_grows(count):
     store = MemoryStore()
     publish(store, [patient("anna", 1)], directory=[payer(), resource("Practitioner", "old")])
     publish(store, [patient("anna", 1)], directory=[payer()], now=LATER)
@@ -390,7 +386,7 @@ def test_the_directory_keeps_times_and_retractions_when_it_grows(count: int) -> 
     assert changes == {"Practitioner": {"added": count, "changed": 0, "retracted": 0}}
 
 
-def test_the_directory_follows_what_is_handed_in() -> None:
+def test_the_directory_follows_what_is_handed_in():
     store = MemoryStore()
     anna = patient("anna", 1)
     doctors = [resource("Practitioner", f"d{number}") for number in range(3)]

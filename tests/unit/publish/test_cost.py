@@ -63,7 +63,7 @@ def person(number: int, amount: str = "1") -> PatientResources:
     return PatientResources(logical_id(name), resources)
 
 
-def test_with_one_percent_changed_the_writes_are_theirs_and_nothing_else() -> None:
+def test_with_one_percent_changed_the_writes_are_theirs_and_nothing_else():
     store = Counted()
     people = [person(number) for number in range(2500)]
     first = publish(store, people)
@@ -90,7 +90,7 @@ def test_with_one_percent_changed_the_writes_are_theirs_and_nothing_else() -> No
     assert store.writes == {"patients": 2, "catalog": 1, "releases": 1, "current.json": 1}
 
 
-def test_patients_who_stay_as_they_are_need_not_be_rendered() -> None:
+def test_patients_who_stay_as_they_are_need_not_be_rendered():
     store = MemoryStore()
     people = [person(number) for number in range(20)]
     publish(store, people)
@@ -110,7 +110,7 @@ def test_patients_who_stay_as_they_are_need_not_be_rendered() -> None:
 
 
 @pytest.mark.parametrize("lost", [logical_id("nobody"), logical_id("p3")])
-def test_who_is_to_stay_must_be_there_and_must_not_have_changed(lost: str) -> None:
+def test_who_is_to_stay_must_be_there_and_must_not_have_changed(lost):
     store = MemoryStore()
     publish(store, [person(3), person(4)])
     base = open_current(store)
@@ -142,7 +142,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 @pytest.mark.slow
-def test_memory_does_not_grow_with_the_number_of_members(tmp_path: Path) -> None:
+def test_memory_does_not_grow_with_the_number_of_members(tmp_path):
     def peak(patients: int) -> int:
         root = Path(__file__).parents[3]
         done = subprocess.run(
@@ -183,7 +183,7 @@ class OnDisk(MemoryStore):
 
 
 @pytest.mark.slow
-def test_memory_of_committing_does_not_grow_with_the_number_of_members(tmp_path: Path) -> None:
+def test_memory_of_committing_does_not_grow_with_the_number_of_members(tmp_path):
     def peak(patients: int) -> int:
         """Return the most that Python held while catalog and bulk files were made, in bytes."""
         folder = tmp_path / str(patients)

@@ -27,7 +27,7 @@ def read_everything(store: MemoryStore, release: Release) -> None:
 
 
 @pytest.mark.parametrize("what", ["catalog/", "patients/", "releases/", "directory/"])
-def test_damage_of_any_object_is_noticed_and_named(what: str) -> None:
+def test_damage_of_any_object_is_noticed_and_named(what):
     store = MemoryStore()
     release = publish(store, [patient("anna", 1)])
     for key, data in objects(store).items():
@@ -41,7 +41,7 @@ def test_damage_of_any_object_is_noticed_and_named(what: str) -> None:
     read_everything(store, release)
 
 
-def test_damage_inside_a_range_of_a_block_is_noticed() -> None:
+def test_damage_inside_a_range_of_a_block_is_noticed():
     store = MemoryStore()
     release = publish(store, [patient("anna", 1)])
     unit = release.unit(logical_id("anna"))
@@ -72,7 +72,7 @@ def test_damage_inside_a_range_of_a_block_is_noticed() -> None:
     ],
     ids=["a release before it", "pages", "records of runs"],
 )
-def test_a_pointer_that_is_gone_is_no_empty_target(trace: dict[str, bytes]) -> None:
+def test_a_pointer_that_is_gone_is_no_empty_target(trace):
     store = MemoryStore()
     for night in range(1 if trace else 2):
         publish(store, [patient("anna", night + 1)], now=f"2026-01-0{night + 1}T00:00:00Z")
@@ -87,7 +87,7 @@ def test_a_pointer_that_is_gone_is_no_empty_target(trace: dict[str, bytes]) -> N
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"release":"20260101T000000Z-0123456789ab"}'])
-def test_a_damaged_pointer_says_what_to_do(data: bytes) -> None:
+def test_a_damaged_pointer_says_what_to_do(data):
     store = MemoryStore()
     publish(store, [patient("anna", 1)])
     store.put("current.json", data)
@@ -95,7 +95,7 @@ def test_a_damaged_pointer_says_what_to_do(data: bytes) -> None:
         open_current(store)
 
 
-def test_what_a_first_run_leaves_that_died_before_its_commit_is_no_release() -> None:
+def test_what_a_first_run_leaves_that_died_before_its_commit_is_no_release():
     store = MemoryStore()
     publish(store, [patient("anna", 1)])
     store.delete(["current.json"])  # its manifest has no release before it
@@ -104,7 +104,7 @@ def test_what_a_first_run_leaves_that_died_before_its_commit_is_no_release() -> 
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"before":7}', b'{"before":{"reports":"x"}}'])
-def test_a_damaged_record_of_what_was_deleted_is_named(data: bytes) -> None:
+def test_a_damaged_record_of_what_was_deleted_is_named(data):
     store = MemoryStore()
     store.put("reports/expired.json", data)
     with pytest.raises(StoreError, match=r"reports/expired\.json is damaged: restore it"):
@@ -132,7 +132,7 @@ def nights_to_find(store: MemoryStore, names: list[str], key: str) -> int:
 
 
 @pytest.mark.parametrize("kind", ["block", "index"])
-def test_a_damaged_object_of_the_same_size_is_found_within_thirty_nights(kind: str) -> None:
+def test_a_damaged_object_of_the_same_size_is_found_within_thirty_nights(kind):
     names = ["anna", "bert", "carl", "dora"]
     nights = set()
     for name in names:
@@ -143,9 +143,7 @@ def test_a_damaged_object_of_the_same_size_is_found_within_thirty_nights(kind: s
     assert len(nights) > 1, "each night reads a share, not everything"
 
 
-def test_every_member_is_in_one_share_whatever_the_number_of_shards(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_every_member_is_in_one_share_whatever_the_number_of_shards(monkeypatch):
     monkeypatch.setattr("etl.publish.release.CATALOG_TARGET", 2)
     store = MemoryStore()
     people = [patient(f"p{number}", 1) for number in range(40)]
@@ -169,7 +167,7 @@ def test_every_member_is_in_one_share_whatever_the_number_of_shards(
     assert sorted(key for key in reads if not key.startswith("catalog/")) == sorted(named)
 
 
-def test_nights_that_publish_nothing_read_the_shares_that_follow() -> None:
+def test_nights_that_publish_nothing_read_the_shares_that_follow():
     store = MemoryStore()
     names = [f"p{number}" for number in range(8)]
     release = publish(store, [patient(name, 1) for name in names], now="2027-01-01T02:00:00Z")
@@ -181,7 +179,7 @@ def test_nights_that_publish_nothing_read_the_shares_that_follow() -> None:
     assert find_lost(release, repair=False, now=created + timedelta(days=share + 1)).objects == 1
 
 
-def test_a_damaged_catalog_is_told_before_the_work() -> None:
+def test_a_damaged_catalog_is_told_before_the_work():
     store = MemoryStore()
     release = publish(store, [patient("anna", 1)])
     (shard,) = filter(None, release.manifest.catalog)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -159,7 +159,7 @@ def listed(release: Release) -> dict[str, list[tuple[str, list[str]]]]:
     return found
 
 
-def test_a_contracts_year_has_its_plans_their_networks_and_what_belongs_to_these() -> None:
+def test_a_contracts_year_has_its_plans_their_networks_and_what_belongs_to_these():
     found = listed(publish(MemoryStore(), SMALL))
     assert found == {
         "H1234/2026": [
@@ -187,7 +187,7 @@ def test_a_contracts_year_has_its_plans_their_networks_and_what_belongs_to_these
     }
 
 
-def test_a_plan_finder_file_is_a_bundle_that_a_person_can_read() -> None:
+def test_a_plan_finder_file_is_a_bundle_that_a_person_can_read():
     release = publish(MemoryStore(), SMALL)
     (page,) = (
         page
@@ -206,7 +206,7 @@ def test_a_plan_finder_file_is_a_bundle_that_a_person_can_read() -> None:
     assert lines[2:] == ["]}", ""]
 
 
-def test_the_base_of_full_urls_is_read_off_a_releases_plan_finder_files() -> None:
+def test_the_base_of_full_urls_is_read_off_a_releases_plan_finder_files():
     store = MemoryStore()
     release = publish(store, SMALL)
     assert full_url_base(release) == BASE
@@ -215,7 +215,7 @@ def test_the_base_of_full_urls_is_read_off_a_releases_plan_finder_files() -> Non
     assert full_url_base(release) is None
 
 
-def test_the_manifest_of_bulk_publish_has_every_list_and_no_link() -> None:
+def test_the_manifest_of_bulk_publish_has_every_list_and_no_link():
     store = MemoryStore()
     release = publish(store, SMALL)
     page = public_pages(release.manifest, "", "P1D")[ROOT]
@@ -268,9 +268,7 @@ def limited(entries: int = 10_000, size: int = 20_000_000) -> BulkOptions:
 
 
 @pytest.mark.parametrize(("entries", "size"), [(7, 20_000_000), (10_000, 4_000), (7, 2_500)])
-def test_no_file_is_larger_than_its_limits_and_each_resource_is_in_one(
-    entries: int, size: int
-) -> None:
+def test_no_file_is_larger_than_its_limits_and_each_resource_is_in_one(entries, size):
     release = publish(MemoryStore(), many(150), options=limited(entries, size))
     finder = {
         (one["contract"], one["year"]): one["files"] for one in release.manifest.bulk["planFinder"]
@@ -298,7 +296,7 @@ def test_no_file_is_larger_than_its_limits_and_each_resource_is_in_one(
     assert kinds == sorted(kinds, key=PLAN_FINDER_TYPES.index)
 
 
-def test_a_resource_larger_than_the_limit_is_alone_in_its_file() -> None:
+def test_a_resource_larger_than_the_limit_is_alone_in_its_file():
     large = resource("Practitioner", "large", text="X" * 5000)
     release = publish(MemoryStore(), [*many(20), large], options=limited(size=3_000))
     (file,) = (one for one in all_files(release.manifest.bulk) if one["size"] > 3_000)
@@ -309,7 +307,7 @@ def contents(release: Release) -> set[str]:
     return set(public_files(release.manifest))
 
 
-def test_a_night_changes_the_files_of_what_changed_and_no_others() -> None:
+def test_a_night_changes_the_files_of_what_changed_and_no_others():
     store = MemoryStore()
     first = publish(store, many(300), options=limited(20))
     second = publish(store, many(300, changed=17), 1, limited(20))
@@ -326,7 +324,7 @@ def test_a_night_changes_the_files_of_what_changed_and_no_others() -> None:
     assert lists == {"2026": DAYS[0], "2027": DAYS[1]}
 
 
-def test_files_follow_from_the_resources_and_not_from_their_order_or_history() -> None:
+def test_files_follow_from_the_resources_and_not_from_their_order_or_history():
     fresh, grown = MemoryStore(), MemoryStore()
     publish(grown, many(3), options=limited(20))
     publish(grown, many(900), 1, limited(20))
@@ -351,7 +349,7 @@ def test_files_follow_from_the_resources_and_not_from_their_order_or_history() -
     assert listing(again.manifest) == listing(alone.manifest)
 
 
-def test_a_rollback_has_the_files_of_the_release_that_it_goes_back_to() -> None:
+def test_a_rollback_has_the_files_of_the_release_that_it_goes_back_to():
     store = MemoryStore()
     first = publish(store, many(50), options=limited(20))
     publish(store, many(60), 1, limited(20))
@@ -362,7 +360,7 @@ def test_a_rollback_has_the_files_of_the_release_that_it_goes_back_to() -> None:
     assert contents(current) == contents(first)
 
 
-def test_verify_reads_the_files_and_prune_deletes_those_that_no_release_names() -> None:
+def test_verify_reads_the_files_and_prune_deletes_those_that_no_release_names():
     store = MemoryStore()
     publish(store, many(50), options=limited(20))
     second = publish(store, many(60), 1, limited(20))
@@ -382,7 +380,7 @@ def test_verify_reads_the_files_and_prune_deletes_those_that_no_release_names() 
     assert [problem.key for problem in verify(second).problems] == [lost]
 
 
-def test_a_chain_that_an_earlier_version_began_is_closed() -> None:
+def test_a_chain_that_an_earlier_version_began_is_closed():
     store = MemoryStore()
     for day in (0, 1):  # as an earlier version did: a snapshot, then increments
         base = open_current(store)
@@ -400,7 +398,7 @@ def test_a_chain_that_an_earlier_version_began_is_closed() -> None:
     assert verify(release).ok
 
 
-def test_claims_have_no_public_files() -> None:
+def test_claims_have_no_public_files():
     store = MemoryStore()
     base = open_current(store)
     manifest = with_bulk(store, base, stage(store, [patient("ann", 2)], base), OPTIONS)
@@ -421,12 +419,12 @@ def test_claims_have_no_public_files() -> None:
         ({"identifier": [{"system": MA_PLAN}], "period": {"start": "2026"}}, []),
     ],
 )  # fmt: skip
-def test_contract_and_year_of_a_plan(plan_of: Json, expected: Sequence[tuple[str, str]]) -> None:
+def test_contract_and_year_of_a_plan(plan_of, expected):
     default = {"identifier": [{"system": MA_PLAN, "value": "H1234-001-000"}]}
     assert contract_years({**default, **plan_of}) == expected
 
 
-def test_a_base_that_no_setting_states_is_noted_where_there_are_plan_finder_files() -> None:
+def test_a_base_that_no_setting_states_is_noted_where_there_are_plan_finder_files():
     files = {"planFinder": [{"contract": "H1234", "year": "2027", "files": []}]}
     assert LOCAL.fhir_base in LOCAL.note(files)
     assert PlanFinderOptions().note(files) == ""

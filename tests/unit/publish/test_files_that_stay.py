@@ -119,7 +119,7 @@ def made_anew(nights: list[tuple[list[Resource], BulkOptions]]) -> tuple[JSON, d
     return published(last.release)
 
 
-def test_a_night_with_one_practitioner_changed_makes_his_files_and_what_all_share() -> None:
+def test_a_night_with_one_practitioner_changed_makes_his_files_and_what_all_share():
     store = CountingStore()
     first = night(store, many(300), 0)
     second = night(store, many(300, changed=17), 1)
@@ -135,14 +135,14 @@ def test_a_night_with_one_practitioner_changed_makes_his_files_and_what_all_shar
     assert verify(second.release).ok
 
 
-def test_a_night_without_a_change_makes_no_file() -> None:
+def test_a_night_without_a_change_makes_no_file():
     store = CountingStore()
     night(store, many(100), 0)
     second = night(store, many(100), 1)
     assert (second.rendered, second.puts, second.reads) == ([], {"memory": 1}, 0)
 
 
-def test_contracts_that_share_networks_share_files_that_are_made_once() -> None:
+def test_contracts_that_share_networks_share_files_that_are_made_once():
     resources = [*many(60), plan("twin", "H8-001-000", "2027", "wide")]
     first = night(CountingStore(), resources, 0)
     lists = {one["contract"]: one["files"] for one in first.release.manifest.bulk["planFinder"]}
@@ -161,7 +161,7 @@ OTHER_FORMS: Final = {
 
 
 @pytest.mark.parametrize("name", OTHER_FORMS)
-def test_with_other_settings_files_are_made_anew(name: str) -> None:
+def test_with_other_settings_files_are_made_anew(name):
     store, options = CountingStore(), OTHER_FORMS[name]
     night(store, many(100), 0)
     second = night(store, many(100), 1, options)
@@ -174,9 +174,7 @@ def test_with_other_settings_files_are_made_anew(name: str) -> None:
     ("name", "value"),
     [("_LEVEL", 2), ("version", lambda _: "another"), ("_INPUTS_FORMAT", 99), ("BULK", "other/")],
 )
-def test_with_another_program_files_are_made_anew(
-    name: str, value: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_with_another_program_files_are_made_anew(name, value, monkeypatch):
     store = CountingStore()
     first = night(store, many(100), 0)
     monkeypatch.setattr(directory_files, name, value)
@@ -186,9 +184,7 @@ def test_with_another_program_files_are_made_anew(
 
 
 @pytest.mark.parametrize("head", ["head", "between", "tail"])
-def test_with_another_form_of_bundles_they_are_made_anew(
-    head: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_with_another_form_of_bundles_they_are_made_anew(head, monkeypatch):
     store, bundle = CountingStore(), directory_files._bundle
     night(store, many(100), 0)
     monkeypatch.setattr(
@@ -201,7 +197,7 @@ def test_with_another_form_of_bundles_they_are_made_anew(
     assert second.puts["bulk"] == 0
 
 
-def test_a_resource_that_is_the_same_but_for_its_time_is_in_another_file() -> None:
+def test_a_resource_that_is_the_same_but_for_its_time_is_in_another_file():
     store = CountingStore()
     stamped = [replace_stamp(one, "2026-01-01T00:00:00Z") for one in many(60)]
     night(store, stamped, 0)
@@ -216,7 +212,7 @@ def replace_stamp(one: Resource, stamp: str) -> Resource:
 
 
 @pytest.mark.parametrize("damage", ["missing", "damaged"])
-def test_a_file_that_is_lost_is_made_again(damage: str) -> None:
+def test_a_file_that_is_lost_is_made_again(damage):
     store = CountingStore()
     first = night(store, many(100), 0).release
     lost = [
@@ -232,7 +228,7 @@ def test_a_file_that_is_lost_is_made_again(damage: str) -> None:
 
 
 @pytest.mark.parametrize("damage", ["missing", "damaged"])
-def test_without_the_list_of_inputs_all_files_are_made_anew(damage: str) -> None:
+def test_without_the_list_of_inputs_all_files_are_made_anew(damage):
     store = CountingStore()
     first = night(store, many(100), 0)
     (named,) = filter(is_file_inputs, first.release.manifest.facts.reports)
@@ -250,7 +246,7 @@ def spoil(store: Store, key: str, damage: str) -> None:
         store.put(key, bytes([data[0] ^ 1]) + data[1:])
 
 
-def test_a_rollback_takes_over_what_both_releases_have_and_a_night_after_it_goes_on() -> None:
+def test_a_rollback_takes_over_what_both_releases_have_and_a_night_after_it_goes_on():
     store = CountingStore()
     first = night(store, many(100), 0).release
     night(store, many(100, changed=3), 1)
@@ -263,7 +259,7 @@ def test_a_rollback_takes_over_what_both_releases_have_and_a_night_after_it_goes
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_any_history_of_nights_gives_the_files_that_are_made_anew(seed: int) -> None:
+def test_any_history_of_nights_gives_the_files_that_are_made_anew(seed):
     dice = random.Random(seed)
     people = {f"p{number}": 0 for number in range(40)}
     nights: list[tuple[list[Resource], BulkOptions]] = []

@@ -11,7 +11,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -56,7 +55,7 @@ def index_of(release: Release, name: str) -> Index:
     return release.index(unit)
 
 
-def test_a_block_decompresses_to_one_resource_block_of_plain_ndjson() -> None:
+def test_a_block_decompresses_to_one_resource_block_of_plain_ndjson():
     release = publish(MemoryStore(), [patient("anna", 25)])
     unit = release.unit(ANNA)
     assert unit is not None
@@ -78,7 +77,7 @@ def test_a_block_decompresses_to_one_resource_block_of_plain_ndjson() -> None:
     }
 
 
-def test_what_states_no_time_has_the_stamp_given_and_keeps_it_and_never_goes_back() -> None:
+def test_what_states_no_time_has_the_stamp_given_and_keeps_it_and_never_goes_back():
     store = MemoryStore()
     early, day, late = (f"2026-0{month}-01T00:00:00Z" for month in (2, 3, 4))
     units: dict[str, CatalogEntry] = {}
@@ -93,7 +92,7 @@ def test_what_states_no_time_has_the_stamp_given_and_keeps_it_and_never_goes_bac
     assert gone.retracted == NOW
 
 
-def test_claims_stand_in_the_default_search_order_newest_first_then_by_id() -> None:
+def test_claims_stand_in_the_default_search_order_newest_first_then_by_id():
     days = ["2020-05-01", "2021-05-01", "2020-05-01", "2019-01-01", ""]
     claims = [claim("anna", number, day) for number, day in enumerate(days)]
     claims[4] = claims[4]._replace(search=b"{}")
@@ -104,7 +103,7 @@ def test_claims_stand_in_the_default_search_order_newest_first_then_by_id() -> N
     assert index.ids[rows.start :] == [claims[1].id, *same_day, claims[3].id, claims[4].id]
 
 
-def test_the_input_order_of_patients_and_resources_does_not_matter() -> None:
+def test_the_input_order_of_patients_and_resources_does_not_matter():
     people = [patient("anna", 12), patient("bert", 3), patient("cleo", 0)]
     turned = [PatientResources(one.patient_id, one.resources[::-1]) for one in people[::-1]]
     first, second = MemoryStore(), MemoryStore()
@@ -113,7 +112,7 @@ def test_the_input_order_of_patients_and_resources_does_not_matter() -> None:
     assert objects(first) == objects(second)
 
 
-def test_a_part_holds_a_page_and_never_more_than_its_size() -> None:
+def test_a_part_holds_a_page_and_never_more_than_its_size():
     huge = claim("anna", 99, "2019-06-01", amount="9" * (PART_SIZE + 1))
     large = [claim("anna", 100 + n, "2018-06-01", amount="9" * 40_000) for n in range(7)]
     resources = [*patient("anna", 25).resources, huge, *large]
@@ -126,7 +125,7 @@ def test_a_part_holds_a_page_and_never_more_than_its_size() -> None:
     assert sum(part.length for part in index.parts) == index.head["bytes"]
 
 
-def test_the_version_is_the_hash_of_the_resource_without_version_and_time() -> None:
+def test_the_version_is_the_hash_of_the_resource_without_version_and_time():
     release = publish(MemoryStore(), [patient("anna", 1)])
     text = release.patient_resource(ANNA, "Patient", ANNA)
     version = json.loads(text)["meta"]["versionId"]
@@ -134,7 +133,7 @@ def test_the_version_is_the_hash_of_the_resource_without_version_and_time() -> N
     assert version == sha256(without)[:32] == short_hash(without)
 
 
-def test_the_stated_time_is_published_and_otherwise_the_time_of_the_run() -> None:
+def test_the_stated_time_is_published_and_otherwise_the_time_of_the_run():
     stated = "2024-02-29T12:00:00.5-05:00"
     anna = patient("anna", 2, last_updated=stated)
     index = index_of(publish(MemoryStore(), [anna]), "anna")
@@ -148,12 +147,12 @@ def test_the_stated_time_is_published_and_otherwise_the_time_of_the_run() -> Non
 
 
 @pytest.mark.parametrize("stamp", ["2024-02-29", "2024-02-29T12:00:00", "2024-02-30T12:00:00Z", ""])
-def test_a_time_that_is_no_instant_is_a_bug_of_the_caller(stamp: str) -> None:
+def test_a_time_that_is_no_instant_is_a_bug_of_the_caller(stamp):
     with pytest.raises(ValueError, match=r"instant|day|month"):
         publish(MemoryStore(), [patient("anna", 1, last_updated=stamp)])
 
 
-def test_the_index_gives_what_a_search_asks_for() -> None:
+def test_the_index_gives_what_a_search_asks_for():
     index = index_of(publish(MemoryStore(), [patient("anna", 3)]), "anna")
     assert index.parameters("ExplanationOfBenefit") == [
         "billable-period-start",
@@ -172,7 +171,7 @@ def test_the_index_gives_what_a_search_asks_for() -> None:
     assert index.search("Location", "name").rows == []
 
 
-def test_rows_with_several_values_and_with_none_are_kept_apart() -> None:
+def test_rows_with_several_values_and_with_none_are_kept_apart():
     several = claim("anna", 1, "2020-01-02")._replace(search=b'{"a":["x","y"]}')
     none = claim("anna", 2, "2020-01-01")._replace(search=b"{}")
     one = claim("anna", 3, "2020-01-03")._replace(search=b'{"a":["y"]}')
@@ -185,7 +184,7 @@ def test_rows_with_several_values_and_with_none_are_kept_apart() -> None:
     assert index.parameters("ExplanationOfBenefit") == ["a"]
 
 
-def test_a_resource_of_a_patient_with_5000_claims_costs_a_few_short_reads() -> None:
+def test_a_resource_of_a_patient_with_5000_claims_costs_a_few_short_reads():
     store = CountingStore()
     release = publish(store, [patient("anna", 5000)])
     unit = release.unit(ANNA)
@@ -204,7 +203,7 @@ def test_a_resource_of_a_patient_with_5000_claims_costs_a_few_short_reads() -> N
     assert sum(of_index) < 256 * 1024 < unit.index_bytes
 
 
-def test_a_page_of_ten_is_one_contiguous_range() -> None:
+def test_a_page_of_ten_is_one_contiguous_range():
     store = CountingStore()
     release = publish(store, [patient("anna", 500)])
     index = index_of(release, "anna")
@@ -217,7 +216,7 @@ def test_a_page_of_ten_is_one_contiguous_range() -> None:
         assert len(store.reads) == 1
 
 
-def test_rows_far_apart_are_read_apart() -> None:
+def test_rows_far_apart_are_read_apart():
     store = CountingStore()
     claims = [
         claim("anna", number, f"20{number:02}-01-01", amount=noise(number, 60_000))
@@ -230,7 +229,7 @@ def test_rows_far_apart_are_read_apart() -> None:
     assert len(store.reads) == 2
 
 
-def test_a_large_index_reads_the_same_in_pieces_as_whole() -> None:
+def test_a_large_index_reads_the_same_in_pieces_as_whole():
     release = publish(MemoryStore(), [patient("anna", 2000)])
     unit = release.unit(ANNA)
     assert unit is not None
@@ -245,7 +244,7 @@ def test_a_large_index_reads_the_same_in_pieces_as_whole() -> None:
     assert json.loads(release.store.get(unit.index))["ids"] == whole.ids
 
 
-def test_sections_next_to_each_other_come_with_one_read() -> None:
+def test_sections_next_to_each_other_come_with_one_read():
     store = CountingStore()
     release = publish(store, [patient("anna", 2000)])
     unit = release.unit(ANNA)
@@ -257,7 +256,7 @@ def test_sections_next_to_each_other_come_with_one_read() -> None:
     assert len(store.reads) == 1
 
 
-def test_many_patients_are_spread_over_shards_that_find_each_of_them() -> None:
+def test_many_patients_are_spread_over_shards_that_find_each_of_them():
     store = MemoryStore()
     names = [f"p{number}" for number in range(2100)]
     people = [PatientResources(logical_id(n), [resource("Patient", n)]) for n in names]
@@ -275,7 +274,7 @@ def test_many_patients_are_spread_over_shards_that_find_each_of_them() -> None:
     assert release.units([logical_id("nobody")]) == {}
 
 
-def test_a_catalog_shard_is_plain_json() -> None:
+def test_a_catalog_shard_is_plain_json():
     store = MemoryStore()
     release = publish(store, [patient("anna", 2), patient("bert", 1)])
     (shard,) = release.manifest.catalog
@@ -287,7 +286,7 @@ def test_a_catalog_shard_is_plain_json() -> None:
     assert rows[ANNA]["lastUpdated"] == NOW
 
 
-def test_every_content_key_is_the_hash_of_its_bytes() -> None:
+def test_every_content_key_is_the_hash_of_its_bytes():
     store = MemoryStore()
     publish(store, [patient("anna", 30), patient("bert", 1)])
     for key, data in objects(store).items():
@@ -295,7 +294,7 @@ def test_every_content_key_is_the_hash_of_its_bytes() -> None:
             assert object_keys.digest_of(key) == sha256(data)
 
 
-def test_the_manifest_says_what_was_published_and_what_it_was_told() -> None:
+def test_the_manifest_says_what_was_published_and_what_it_was_told():
     store = MemoryStore()
     facts = ReleaseFacts(
         "full",
@@ -328,7 +327,7 @@ def test_the_manifest_says_what_was_published_and_what_it_was_told() -> None:
     assert not is_published(open_current(store), replace(facts, kind="delta"))
 
 
-def test_release_ids_sort_by_time_and_are_made_of_the_content() -> None:
+def test_release_ids_sort_by_time_and_are_made_of_the_content():
     one, two, three = MemoryStore(), MemoryStore(), MemoryStore()
     ids = [
         publish(one, [patient("anna", 2)]).id,
@@ -342,7 +341,7 @@ def test_release_ids_sort_by_time_and_are_made_of_the_content() -> None:
     assert ids[0] < later < clock_went_back
 
 
-def test_directory_resources_are_found_by_type_and_id() -> None:
+def test_directory_resources_are_found_by_type_and_id():
     store = MemoryStore()
     people = [resource("Practitioner", f"d{n}", search={"name": [f"n{n}"]}) for n in range(1200)]
     release = publish(store, [patient("anna", 1)], directory=[payer(), *people])
@@ -361,7 +360,7 @@ def test_directory_resources_are_found_by_type_and_id() -> None:
     assert release.manifest.counts["resources"]["Practitioner"] == 1200
 
 
-def test_a_resource_that_is_not_there_is_not_found() -> None:
+def test_a_resource_that_is_not_there_is_not_found():
     release = publish(MemoryStore(), [patient("anna", 1), patient("bert", 1)])
     with pytest.raises(NotFound):
         release.patient_resource(ANNA, "ExplanationOfBenefit", logical_id("bert-claim-0"))
@@ -371,7 +370,7 @@ def test_a_resource_that_is_not_there_is_not_found() -> None:
         release.patient_resource(ANNA, "RelatedPerson", ANNA)
 
 
-def test_resources_without_their_patient_are_left_out_and_named() -> None:
+def test_resources_without_their_patient_are_left_out_and_named():
     store = MemoryStore()
     lost = claim("nobody", 1, "2020-01-01")
     result = write_partition(
@@ -381,7 +380,7 @@ def test_resources_without_their_patient_are_left_out_and_named() -> None:
     assert [unit.id for unit in result.units()] == [ANNA]
 
 
-def test_a_patient_or_resource_handed_in_twice_is_a_bug_of_the_caller() -> None:
+def test_a_patient_or_resource_handed_in_twice_is_a_bug_of_the_caller():
     store = MemoryStore()
     with pytest.raises(ValueError, match="twice"):
         write_partition(store, {}, [patient("anna", 1), patient("anna", 1)], NOW)
@@ -398,13 +397,13 @@ def test_a_patient_or_resource_handed_in_twice_is_a_bug_of_the_caller() -> None:
     ("resource_type", "resource_id"),
     [("Patient", ""), ("Patient", 'a"'), ("Patient", "a" * 65), ("patient", "a"), ("A\n", "a")],
 )
-def test_what_is_no_type_or_id_is_refused(resource_type: str, resource_id: str) -> None:
+def test_what_is_no_type_or_id_is_refused(resource_type, resource_id):
     bad = Resource(resource_type, resource_id, b'"profile":[]}}')
     with pytest.raises(ValueError, match="no FHIR type and id"):
         write_partition(MemoryStore(), {}, [PatientResources(ANNA, [bad])], NOW)
 
 
-def test_a_saved_partition_is_the_partition(tmp_path: Path) -> None:
+def test_a_saved_partition_is_the_partition(tmp_path):
     store = MemoryStore()
     lost = PatientResources(logical_id("nobody"), [claim("nobody", 1, "2020-01-01")])
     result = write_partition(store, {}, [patient("anna", 2), patient("bert", 1), lost], NOW)
@@ -426,9 +425,7 @@ def few_files() -> Iterator[None]:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("few_files")
-def test_more_partitions_than_a_process_may_open_files_make_the_release_of_one(
-    tmp_path: Path,
-) -> None:
+def test_more_partitions_than_a_process_may_open_files_make_the_release_of_one(tmp_path):
     people = [patient(f"p{number}", number % 2) for number in range(150)]
     whole, cut = MemoryStore(), MemoryStore()
     publish(whole, people)
@@ -454,7 +451,7 @@ def test_more_partitions_than_a_process_may_open_files_make_the_release_of_one(
     assert later.catalog == base.release.manifest.catalog
 
 
-def test_a_partition_whose_lines_are_longer_than_a_piece_is_saved_whole(tmp_path: Path) -> None:
+def test_a_partition_whose_lines_are_longer_than_a_piece_is_saved_whole(tmp_path):
     lost = [
         PatientResources(logical_id(f"n{number}"), [claim(f"n{number}", 1, "2020-01-01")])
         for number in range(500)
@@ -466,7 +463,7 @@ def test_a_partition_whose_lines_are_longer_than_a_piece_is_saved_whole(tmp_path
     assert list(there.kept()) == [logical_id("bert")]
 
 
-def test_a_partition_of_those_who_stay_leaves_them_as_they_are(tmp_path: Path) -> None:
+def test_a_partition_of_those_who_stay_leaves_them_as_they_are(tmp_path):
     store = MemoryStore()
     release = publish(store, [patient("anna", 2), patient("bert", 1)])
     base = open_current(store)
@@ -480,7 +477,7 @@ def test_a_partition_of_those_who_stay_leaves_them_as_they_are(tmp_path: Path) -
     assert manifest.counts["patients"] == 2
 
 
-def test_a_commit_onto_a_release_that_is_no_longer_the_present_one_changes_nothing() -> None:
+def test_a_commit_onto_a_release_that_is_no_longer_the_present_one_changes_nothing():
     store = MemoryStore()
     publish(store, [patient("anna", 1)])
     base = open_current(store)
@@ -492,13 +489,13 @@ def test_a_commit_onto_a_release_that_is_no_longer_the_present_one_changes_nothi
     assert store.get("current.json") == before
 
 
-def test_a_tree_without_a_release_reads_as_none() -> None:
+def test_a_tree_without_a_release_reads_as_none():
     assert open_current(MemoryStore()) == Current(None, None)
     with pytest.raises(NotFound, match="no release"):
         open_release(MemoryStore(), "20200101T000000Z-abc")
 
 
-def test_a_manifest_of_a_later_format_is_refused_with_what_to_do() -> None:
+def test_a_manifest_of_a_later_format_is_refused_with_what_to_do():
     store = MemoryStore()
     release = publish(store, [patient("anna", 1)])
     data = store.get(release.manifest.key).replace(b'"format":1', b'"format":2')
@@ -506,7 +503,7 @@ def test_a_manifest_of_a_later_format_is_refused_with_what_to_do() -> None:
         Manifest.from_bytes(data, "manifest")
 
 
-def test_the_reader_loads_neither_arrow_nor_pandas_nor_boto3() -> None:
+def test_the_reader_loads_neither_arrow_nor_pandas_nor_boto3():
     code = (
         "import sys, etl.publish.reader, etl.storage.open_store;"
         "print([m for m in ('pyarrow','pandas','numpy','boto3','great_expectations')"

@@ -85,7 +85,7 @@ def names(numbers: Sequence[int]) -> dict[int, int]:
     return {number: reference_key(f"Location/{one}") for number, one in ids.items()}
 
 
-def test_a_segment_has_every_value_of_every_row() -> None:
+def test_a_segment_has_every_value_of_every_row():
     release = publish(MemoryStore(), map(place, range(PLACES)))
     assert len(entries(release)) > 3
     of = names(range(PLACES))
@@ -98,14 +98,14 @@ def test_a_segment_has_every_value_of_every_row() -> None:
     assert {key for _, key in rows(release, "_lastUpdated")} == set(of.values())
 
 
-def test_texts_that_look_like_references_stay_texts() -> None:
+def test_texts_that_look_like_references_stay_texts():
     texts = {"type:text": ["Location/Ward"], "address-city": ["Medical/Surgical"]}
     release = publish(MemoryStore(), [resource("Location", "place-1", search=texts)])
     assert rows(release, "type:text") == {("Location/Ward", names([1])[1])}
     assert rows(release, "address-city") == {("Medical/Surgical", names([1])[1])}
 
 
-def test_a_night_writes_the_segments_of_what_changed_alone() -> None:
+def test_a_night_writes_the_segments_of_what_changed_alone():
     store = MemoryStore()
     first = publish(store, map(place, range(PLACES)))
     changed = [place(number, "New" if number == 7 else "") for number in range(PLACES)]
@@ -115,7 +115,7 @@ def test_a_night_writes_the_segments_of_what_changed_alone() -> None:
     assert ("New", names([7])[7]) in rows(second, "address-city")
 
 
-def test_the_same_directory_has_the_same_segments_whatever_its_order_and_past() -> None:
+def test_the_same_directory_has_the_same_segments_whatever_its_order_and_past():
     straight = publish(MemoryStore(), map(place, range(PLACES)))
     store = MemoryStore()
     publish(store, map(place, range(PLACES - 1)))
@@ -125,7 +125,7 @@ def test_the_same_directory_has_the_same_segments_whatever_its_order_and_past() 
     assert entries(again) == entries(straight)
 
 
-def test_verify_makes_segments_again_and_compares() -> None:
+def test_verify_makes_segments_again_and_compares():
     store = MemoryStore()
     release = publish(store, map(place, range(PLACES)))
     assert verify(release).ok
@@ -139,7 +139,7 @@ def test_verify_makes_segments_again_and_compares() -> None:
 
 
 @pytest.mark.parametrize("way", ["missing", "damaged"])
-def test_a_lost_segment_is_made_again(way: str) -> None:
+def test_a_lost_segment_is_made_again(way):
     store = MemoryStore()
     release = publish(store, map(place, range(PLACES)))
     before = objects(store)
@@ -154,7 +154,7 @@ def test_a_lost_segment_is_made_again(way: str) -> None:
     assert store.get(key) == before[key]
 
 
-def test_prune_keeps_the_segments_of_what_stays_and_takes_the_others() -> None:
+def test_prune_keeps_the_segments_of_what_stays_and_takes_the_others():
     store = MemoryStore()
     first = publish(store, map(place, range(PLACES)))
     changed = [place(number, "New" if number == 7 else "") for number in range(PLACES)]
@@ -166,7 +166,7 @@ def test_prune_keeps_the_segments_of_what_stays_and_takes_the_others() -> None:
     assert {entry.key for entry in entries(second)} <= there
 
 
-def test_damage_anywhere_in_a_segment_is_noticed() -> None:
+def test_damage_anywhere_in_a_segment_is_noticed():
     store = MemoryStore()
     release = publish(store, map(place, range(20)))
     (entry,) = entries(release)
@@ -179,7 +179,7 @@ def test_damage_anywhere_in_a_segment_is_noticed() -> None:
     assert all(read_all(release))
 
 
-def test_another_segment_is_not_taken_for_the_one_that_the_manifest_names() -> None:
+def test_another_segment_is_not_taken_for_the_one_that_the_manifest_names():
     store = MemoryStore()
     before = entries(publish(store, map(place, range(PLACES))))[0]
     now = entries(publish(store, [place(number, "New") for number in range(PLACES)], LATER))[0]

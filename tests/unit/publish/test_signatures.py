@@ -57,7 +57,7 @@ def published(store: MemoryStore, amount: str, now: str) -> Release:
     return publish(store, [anna], now=now, key=SigningKey(private_pem(PRIVATE)))
 
 
-def test_a_signature_is_checked_by_code_that_shares_nothing_with_it(public: Path) -> None:
+def test_a_signature_is_checked_by_code_that_shares_nothing_with_it(public):
     """The envelope is taken apart as DSSE 1.0 says, and the key is another library's."""
     store = MemoryStore()
     release = published(store, "1.00", NOW)
@@ -77,7 +77,7 @@ def test_a_signature_is_checked_by_code_that_shares_nothing_with_it(public: Path
     assert check_signature(release, [public]) == signature["keyid"]
 
 
-def test_the_same_release_has_the_same_signature() -> None:
+def test_the_same_release_has_the_same_signature():
     stores = MemoryStore(), MemoryStore()
     ids = [published(store, "1.00", NOW).id for store in stores]
     first, second = (store.get(f"releases/{ids[0]}/signature.json") for store in stores)
@@ -85,9 +85,7 @@ def test_the_same_release_has_the_same_signature() -> None:
     assert first == second
 
 
-def test_another_key_a_changed_manifest_and_no_signature_are_detected(
-    public: Path, tmp_path: Path
-) -> None:
+def test_another_key_a_changed_manifest_and_no_signature_are_detected(public, tmp_path):
     store = MemoryStore()
     release = published(store, "1.00", NOW)
     other = write_public(OTHER, tmp_path / "other.pem")
@@ -126,7 +124,7 @@ def test_another_key_a_changed_manifest_and_no_signature_are_detected(
         check_signature(release, [public])
 
 
-def test_an_older_release_put_back_is_detected_by_those_who_know_the_last_one() -> None:
+def test_an_older_release_put_back_is_detected_by_those_who_know_the_last_one():
     store = MemoryStore()
     first = published(store, "1.00", NOW)
     pointer = store.get("current.json")
@@ -142,7 +140,7 @@ def test_an_older_release_put_back_is_detected_by_those_who_know_the_last_one() 
         check_descent(store, replayed, second.id)
 
 
-def test_a_manifest_between_that_was_exchanged_is_named() -> None:
+def test_a_manifest_between_that_was_exchanged_is_named():
     store = MemoryStore()
     first = published(store, "1.00", NOW)
     second = published(store, "2.00", LATER)
@@ -157,7 +155,7 @@ def test_a_manifest_between_that_was_exchanged_is_named() -> None:
         check_descent(store, third, first.id)
 
 
-def test_rollbacks_are_signed_and_prunes_leave_the_signatures_of_what_stays(public: Path) -> None:
+def test_rollbacks_are_signed_and_prunes_leave_the_signatures_of_what_stays(public):
     store = old_store()
     first = published(store, "1.00", NOW)
     second = published(store, "2.00", LATER)
@@ -173,7 +171,7 @@ def test_rollbacks_are_signed_and_prunes_leave_the_signatures_of_what_stays(publ
     assert not [key for key in objects(store) if second.id in key and "signature" in key]
 
 
-def test_a_file_that_holds_no_such_key_is_named(tmp_path: Path) -> None:
+def test_a_file_that_holds_no_such_key_is_named(tmp_path):
     with pytest.raises(UsageError, match=r"the key .*none\.pem cannot be read"):
         SigningKey.read(tmp_path / "none.pem")
     wrong = tmp_path / "wrong.pem"
@@ -209,8 +207,8 @@ FORGED = dumps({"before": {"reports": "2099-01-01T00:00:00+00:00"}, "format": 1}
 
 
 def test_a_prune_signs_what_it_deleted_and_verify_with_a_key_believes_nothing_else(
-    public: Path, tmp_path: Path
-) -> None:
+    public, tmp_path
+):
     store = old_store()
     older, _ = with_reports(store, REPORT_KEYS)
     store.put("reports/expired.json", FORGED)
@@ -230,7 +228,7 @@ def test_a_prune_signs_what_it_deleted_and_verify_with_a_key_believes_nothing_el
     assert read_expiry(store, [public]) == expiry
 
 
-def test_reports_of_the_present_release_never_expire() -> None:
+def test_reports_of_the_present_release_never_expire():
     store = old_store()
     _, present = with_reports(store, REPORT_KEYS)
     store.put("reports/expired.json", FORGED)

@@ -9,7 +9,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -71,7 +70,7 @@ def old_store() -> MemoryStore:
     return MemoryStore(lambda: datetime(2020, 1, 1, tzinfo=UTC))
 
 
-def test_releases_are_listed_newest_first_and_uncommitted_ones_are_not() -> None:
+def test_releases_are_listed_newest_first_and_uncommitted_ones_are_not():
     store = MemoryStore()
     first = publish(
         store, [patient("anna", 1)], facts=ReleaseFacts("full", inputs=[{"name": "claim.csv"}])
@@ -88,7 +87,7 @@ def test_releases_are_listed_newest_first_and_uncommitted_ones_are_not() -> None
     assert releases(MemoryStore()) == []
 
 
-def test_a_release_is_named_by_its_id_or_a_unique_beginning() -> None:
+def test_a_release_is_named_by_its_id_or_a_unique_beginning():
     store = MemoryStore()
     first = publish(store, [patient("anna", 1)])
     second = publish(store, [patient("anna", 2)], now=LATER)
@@ -101,7 +100,7 @@ def test_a_release_is_named_by_its_id_or_a_unique_beginning() -> None:
         find_release(store, "1999")
 
 
-def test_a_difference_counts_patients_and_resources() -> None:
+def test_a_difference_counts_patients_and_resources():
     store = MemoryStore()
     first = publish(store, [patient("anna", 3), patient("bert", 1)])
     anna = [*patient("anna", 1).resources, claim("anna", 1, "2020-01-02", amount="7")]
@@ -126,14 +125,14 @@ def test_a_difference_counts_patients_and_resources() -> None:
     assert compare(first, first).changes == Changes()
 
 
-def test_what_a_manifest_says_of_its_changes_is_the_difference_to_its_parent() -> None:
+def test_what_a_manifest_says_of_its_changes_is_the_difference_to_its_parent():
     store = MemoryStore()
     first = publish(store, [patient("anna", 3), patient("bert", 1)])
     second = publish(store, [patient("anna", 5), patient("cleo", 1)], now=LATER)
     assert compare(first, second).changes.to_json() == second.manifest.counts["changes"]
 
 
-def test_a_difference_across_a_resharded_catalog_and_directory_is_the_same() -> None:
+def test_a_difference_across_a_resharded_catalog_and_directory_is_the_same():
     store = MemoryStore()
     names = [f"p{number}" for number in range(3000)]
     people = [PatientResources(logical_id(n), [resource("Patient", n)]) for n in names]
@@ -150,7 +149,7 @@ def test_a_difference_across_a_resharded_catalog_and_directory_is_the_same() -> 
         )
 
 
-def test_a_rollback_is_a_new_release_of_the_old_content() -> None:
+def test_a_rollback_is_a_new_release_of_the_old_content():
     store = MemoryStore()
     first = publish(store, [patient("anna", 3)])
     second = publish(store, [patient("anna", 1), patient("bert", 1)], now=LATER)
@@ -175,7 +174,7 @@ def test_a_rollback_is_a_new_release_of_the_old_content() -> None:
     assert again.manifest.catalog == first.manifest.catalog
 
 
-def test_a_rollback_that_is_done_again_is_one() -> None:
+def test_a_rollback_that_is_done_again_is_one():
     store = MemoryStore()
     first = publish(store, [patient("anna", 3)])
     publish(store, [patient("anna", 1)], now=LATER)
@@ -187,7 +186,7 @@ def test_a_rollback_that_is_done_again_is_one() -> None:
     assert after.keys() == before.keys()
 
 
-def test_a_rollback_holds_until_it_is_resumed_from_and_holds_again_when_done_again() -> None:
+def test_a_rollback_holds_until_it_is_resumed_from_and_holds_again_when_done_again():
     store = old_store()
     first = publish(store, [patient("anna", 3)])
     assert not holds(store, first)
@@ -204,9 +203,7 @@ def test_a_rollback_holds_until_it_is_resumed_from_and_holds_again_when_done_aga
     assert (newest.rolled_back_to, newest.reason, newest.holds) == (first.id, "wrong amounts", True)
 
 
-def test_a_manifest_states_payer_and_a_fingerprint_of_the_key_from_which_there_is_no_way_back() -> (
-    None
-):
+def test_a_manifest_states_payer_and_a_fingerprint_of_the_key_from_which_there_is_no_way_back():
     key = b"correct horse battery staple"
     facts = id_facts("acme", key)
     assert facts == id_facts("acme", bytes(key))
@@ -217,7 +214,7 @@ def test_a_manifest_states_payer_and_a_fingerprint_of_the_key_from_which_there_i
     assert changed_ids(facts, id_facts("other", b"key")) == ("payer", "key")
 
 
-def test_a_release_of_before_there_were_fingerprints_is_read_and_written_as_it_was() -> None:
+def test_a_release_of_before_there_were_fingerprints_is_read_and_written_as_it_was():
     store = MemoryStore()
     release = publish(store, [patient("anna", 1)])
     data = store.get(release.manifest.key)
@@ -231,7 +228,7 @@ def test_a_release_of_before_there_were_fingerprints_is_read_and_written_as_it_w
     assert again.facts.ids == {"payer": "a", "key": "b"}
 
 
-def test_a_pointer_that_is_lost_or_damaged_is_named() -> None:
+def test_a_pointer_that_is_lost_or_damaged_is_named():
     store = MemoryStore()
     publish(store, [patient("anna", 1)])
     data = store.get("current.json")
@@ -244,14 +241,14 @@ def test_a_pointer_that_is_lost_or_damaged_is_named() -> None:
         find_release(store, "current")
 
 
-def test_rolling_back_to_the_present_release_is_refused() -> None:
+def test_rolling_back_to_the_present_release_is_refused():
     store = MemoryStore()
     first = publish(store, [patient("anna", 3)])
     with pytest.raises(UsageError, match="is the present release already"):
         rollback(store, first, LATER)
 
 
-def test_a_sound_release_verifies_and_is_counted_whole() -> None:
+def test_a_sound_release_verifies_and_is_counted_whole():
     store = MemoryStore()
     publish(store, [patient("anna", 25), patient("bert", 1)])
     release = publish(store, [patient("anna", 24)], now=LATER)
@@ -263,7 +260,7 @@ def test_a_sound_release_verifies_and_is_counted_whole() -> None:
     assert seen == [1]
 
 
-def test_verify_checks_reports_as_well() -> None:
+def test_verify_checks_reports_as_well():
     store = MemoryStore()
     store.put("reports/r/index.html", b"report")
     named = ObjectRef("reports/r/index.html", sha256(b"report"), 6)
@@ -280,7 +277,7 @@ def damage(store: MemoryStore, key: str, data: bytes | None) -> None:
         store.put(key, data)
 
 
-def test_verify_names_every_object_that_is_missing_or_damaged() -> None:
+def test_verify_names_every_object_that_is_missing_or_damaged():
     store = MemoryStore()
     publish(store, [patient("bert", 1)])
     release = publish(store, [patient("anna", 12)], now=LATER)
@@ -299,7 +296,7 @@ def test_verify_names_every_object_that_is_missing_or_damaged() -> None:
     assert verify(release).ok
 
 
-def test_verify_finds_a_reference_that_leads_nowhere() -> None:
+def test_verify_finds_a_reference_that_leads_nowhere():
     store = MemoryStore()
     lost = resource(
         EOB,
@@ -318,7 +315,7 @@ def test_verify_finds_a_reference_that_leads_nowhere() -> None:
     ]
 
 
-def test_a_reference_between_directory_shards_is_none_that_leads_nowhere() -> None:
+def test_a_reference_between_directory_shards_is_none_that_leads_nowhere():
     store = MemoryStore()
     roles = [
         resource(
@@ -334,7 +331,7 @@ def test_a_reference_between_directory_shards_is_none_that_leads_nowhere() -> No
     assert verify(release).ok
 
 
-def test_verify_finds_counts_and_rows_that_do_not_agree() -> None:
+def test_verify_finds_counts_and_rows_that_do_not_agree():
     store = MemoryStore()
     release = publish(store, [patient("anna", 3)])
     manifest = release.manifest
@@ -361,7 +358,7 @@ def test_verify_finds_counts_and_rows_that_do_not_agree() -> None:
     assert "the index belongs to someone else" in found
 
 
-def test_prune_keeps_what_kept_releases_name_and_deletes_the_rest() -> None:
+def test_prune_keeps_what_kept_releases_name_and_deletes_the_rest():
     store = old_store()
     published = [publish(store, [patient("anna", n + 1)], now=DAYS[n]) for n in range(6)]
     never = stage(store, [patient("anna", 99)], open_current(store), now=DAYS[9])
@@ -382,7 +379,7 @@ def test_prune_keeps_what_kept_releases_name_and_deletes_the_rest() -> None:
     assert but_pointer(store) == left
 
 
-def test_prune_says_of_each_release_what_is_listed_afterwards_and_what_it_keeps_is_whole() -> None:
+def test_prune_says_of_each_release_what_is_listed_afterwards_and_what_it_keeps_is_whole():
     """A manifest too young to be deleted stays a release, so that nothing that it names may go."""
     day = 0
     store = MemoryStore(lambda: datetime(2026, 12, 1 + day, 2, tzinfo=UTC))
@@ -403,7 +400,7 @@ def test_prune_says_of_each_release_what_is_listed_afterwards_and_what_it_keeps_
         assert verify(find_release(store, name)).ok
 
 
-def test_reports_and_quarantine_of_a_dropped_release_leave_no_folder_behind(tmp_path: Path) -> None:
+def test_reports_and_quarantine_of_a_dropped_release_leave_no_folder_behind(tmp_path):
     store = LocalStore(tmp_path)
     for number in range(2):
         named = [
@@ -421,14 +418,14 @@ def test_reports_and_quarantine_of_a_dropped_release_leave_no_folder_behind(tmp_
     assert len(list((tmp_path / "quarantine").rglob("*.csv"))) == 3
 
 
-def test_prune_keeps_releases_that_are_younger_than_asked_for() -> None:
+def test_prune_keeps_releases_that_are_younger_than_asked_for():
     store = old_store()
     published = [publish(store, [patient("anna", n + 1)], now=DAYS[n]) for n in range(6)]
     done = prune(store, clock_at(DAYS[6]), keep=1, older_than=timedelta(days=3, hours=1))
     assert list(done.kept) == [one.id for one in published[:2:-1]]
 
 
-def test_prune_keeps_young_objects_whoever_names_them() -> None:
+def test_prune_keeps_young_objects_whoever_names_them():
     written = itertools.count()
     start = datetime.fromisoformat(DAYS[0])
     store = MemoryStore(lambda: start + timedelta(minutes=next(written)))
@@ -439,7 +436,7 @@ def test_prune_keeps_young_objects_whoever_names_them() -> None:
     assert prune(store, clock_at(DAYS[5]), keep=1).objects == 4
 
 
-def test_a_dry_prune_counts_and_deletes_nothing() -> None:
+def test_a_dry_prune_counts_and_deletes_nothing():
     store = old_store()
     for number in range(3):
         publish(store, [patient("anna", number + 1)], now=DAYS[number])
@@ -452,12 +449,12 @@ def test_a_dry_prune_counts_and_deletes_nothing() -> None:
     assert dry.bytes == sum(map(len, before.values())) - sum(map(len, left.values()))
 
 
-def test_the_present_release_cannot_be_pruned() -> None:
+def test_the_present_release_cannot_be_pruned():
     with pytest.raises(UsageError, match="keep at least 1"):
         prune(MemoryStore(), clock_at(NOW), keep=0)
 
 
-def test_prune_deletes_nothing_where_a_kept_release_cannot_be_read() -> None:
+def test_prune_deletes_nothing_where_a_kept_release_cannot_be_read():
     store = old_store()
     publish(store, [patient("anna", 1)], now=DAYS[0])
     release = publish(store, [patient("anna", 2)], now=DAYS[1])
@@ -470,7 +467,7 @@ def test_prune_deletes_nothing_where_a_kept_release_cannot_be_read() -> None:
     assert but_pointer(store) == before
 
 
-def test_prune_and_run_never_work_at_the_same_time() -> None:
+def test_prune_and_run_never_work_at_the_same_time():
     store = old_store()
     clock = clock_at(NOW)
     publish(store, [patient("anna", 1)])
@@ -487,7 +484,7 @@ def test_prune_and_run_never_work_at_the_same_time() -> None:
     prune(store, clock, keep=1)
 
 
-def test_a_run_whose_lease_was_broken_does_not_commit() -> None:
+def test_a_run_whose_lease_was_broken_does_not_commit():
     time = [datetime.fromisoformat(NOW)]
     store = MemoryStore(lambda: time[0])
     publish(store, [patient("anna", 1)])
@@ -505,7 +502,7 @@ def test_a_run_whose_lease_was_broken_does_not_commit() -> None:
     assert not list(store.list("leases/"))
 
 
-def test_one_clock_that_is_wrong_breaks_no_lease() -> None:
+def test_one_clock_that_is_wrong_breaks_no_lease():
     store = MemoryStore()
     publish(store, [patient("anna", 1)])
     ahead = clock_at("2099-01-01T00:00:00Z")
@@ -519,7 +516,7 @@ def test_one_clock_that_is_wrong_breaks_no_lease() -> None:
         pass
 
 
-def test_a_run_breaks_the_lease_of_a_prune_that_came_to_rest() -> None:
+def test_a_run_breaks_the_lease_of_a_prune_that_came_to_rest():
     time = [datetime.fromisoformat(NOW)]
     store = MemoryStore(lambda: time[0])
     with prune_lease(store, lambda: time[0]) as rested:
@@ -557,9 +554,7 @@ def now_utc() -> datetime:
 @pytest.mark.parametrize(
     ("kind", "held"), [("prune", run_lease), ("prune", prune_lease), ("run", prune_lease)]
 )
-def test_the_lease_of_a_killed_process_of_this_machine_is_broken_at_once(
-    tmp_path: Path, kind: str, held: Callable[..., AbstractContextManager[object]]
-) -> None:
+def test_the_lease_of_a_killed_process_of_this_machine_is_broken_at_once(tmp_path, kind, held):
     store, _ = with_killed_holder(tmp_path, kind)
     with held(store, now_utc):
         assert len(list(store.list("leases/"))) == 1
@@ -575,9 +570,7 @@ def test_the_lease_of_a_killed_process_of_this_machine_is_broken_at_once(
         ({"process": "x"}, False, r"is under way \(leases/prune-1.json\); run again"),
     ],
 )
-def test_who_holds_a_lease_is_asked_by_process_id_and_start(
-    tmp_path: Path, changed: dict[str, object], is_broken: bool, says: str
-) -> None:
+def test_who_holds_a_lease_is_asked_by_process_id_and_start(tmp_path, changed, is_broken, says):
     _, lease = with_killed_holder(tmp_path, "prune")
     store = MemoryStore()
     store.put("leases/prune-1.json", dumps({**lease, **changed}))
@@ -589,7 +582,7 @@ def test_who_holds_a_lease_is_asked_by_process_id_and_start(
         pass
 
 
-def test_a_deletion_that_object_storage_may_still_carry_out_keeps_runs_out(tmp_path: Path) -> None:
+def test_a_deletion_that_object_storage_may_still_carry_out_keeps_runs_out(tmp_path):
     _, lease = with_killed_holder(tmp_path, "prune")
 
     class Bucket(MemoryStore):
@@ -607,7 +600,7 @@ def test_a_deletion_that_object_storage_may_still_carry_out_keeps_runs_out(tmp_p
         pass
 
 
-def test_a_prune_of_a_target_where_nothing_is_published_deletes_nothing() -> None:
+def test_a_prune_of_a_target_where_nothing_is_published_deletes_nothing():
     store = old_store()
     stage(store, [patient("anna", 1)], open_current(store))
     before = objects(store)
@@ -615,7 +608,7 @@ def test_a_prune_of_a_target_where_nothing_is_published_deletes_nothing() -> Non
     assert objects(store) == before
 
 
-def test_a_prune_that_has_no_answer_to_a_deletion_keeps_runs_out_until_its_lease_ran_out() -> None:
+def test_a_prune_that_has_no_answer_to_a_deletion_keeps_runs_out_until_its_lease_ran_out():
     class Silent(MemoryStore):
         def delete(self, keys: Iterable[str]) -> int:
             if next(iter(keys)).startswith("leases/"):
@@ -631,7 +624,7 @@ def test_a_prune_that_has_no_answer_to_a_deletion_keeps_runs_out_until_its_lease
         pass
 
 
-def test_a_run_that_began_before_a_rollback_was_done_again_does_not_commit() -> None:
+def test_a_run_that_began_before_a_rollback_was_done_again_does_not_commit():
     store = MemoryStore()
     first = publish(store, [patient("anna", 1)])
     publish(store, [patient("anna", 2)], now=LATER)
@@ -645,7 +638,7 @@ def test_a_run_that_began_before_a_rollback_was_done_again_does_not_commit() -> 
     assert holds(store, open_current(store).release)
 
 
-def test_a_lease_that_is_renewed_lasts() -> None:
+def test_a_lease_that_is_renewed_lasts():
     store = old_store()
     time = [datetime.fromisoformat(NOW)]
     publish(store, [patient("anna", 1)])
@@ -683,9 +676,7 @@ def three_releases(damage: Callable[[bytes], bytes]) -> tuple[MemoryStore, list[
 
 
 @pytest.mark.parametrize("damage", [flipped, lambda _: b"", lambda data: data[: len(data) // 2]])
-def test_old_history_that_cannot_be_read_is_a_warning_with_the_way_out(
-    damage: Callable[[bytes], bytes], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_old_history_that_cannot_be_read_is_a_warning_with_the_way_out(damage, caplog):
     store, (newest, damaged, _) = three_releases(damage)
     assert [one.release for one in releases(store)] == [newest]
     assert f"releases/{damaged}/manifest.json" in caplog.text
@@ -694,7 +685,7 @@ def test_old_history_that_cannot_be_read_is_a_warning_with_the_way_out(
     assert [one.release for one in releases(store)] == [later.id, newest]
 
 
-def test_a_prune_that_would_keep_what_cannot_be_read_deletes_nothing() -> None:
+def test_a_prune_that_would_keep_what_cannot_be_read_deletes_nothing():
     store, (newest, damaged, _) = three_releases(flipped)
     before = but_pointer(store)
     with pytest.raises(StoreError, match=rf"{damaged}.*`cpcds prune --keep 1`; nothing was del"):
@@ -709,7 +700,7 @@ def test_a_prune_that_would_keep_what_cannot_be_read_deletes_nothing() -> None:
 
 
 @pytest.mark.parametrize("garbage", [b"", b"{", b"[1]", b'{"expires":5}', b'{"expires":"soon"}'])
-def test_a_lease_that_is_none_is_named(garbage: bytes) -> None:
+def test_a_lease_that_is_none_is_named(garbage):
     store = old_store()
     publish(store, [patient("anna", 1)])
     store.put("leases/prune-1.json", garbage)
@@ -722,7 +713,7 @@ def test_a_lease_that_is_none_is_named(garbage: bytes) -> None:
             pass
 
 
-def test_a_lease_that_cannot_be_given_back_does_not_make_a_run_fail() -> None:
+def test_a_lease_that_cannot_be_given_back_does_not_make_a_run_fail():
     class Stubborn(MemoryStore):
         def delete(self, keys: Iterable[str]) -> int:
             raise StoreError("no space is left on the device")

@@ -16,7 +16,7 @@ def causes(checked: object) -> dict[tuple[str, int], tuple[str, str, str]]:
     return {(r["table"], r["row"]): (r["rule"], r["cause"], r["rules"]) for r in rows}
 
 
-def test_a_rejected_member_takes_along_everything_that_is_his() -> None:
+def test_a_rejected_member_takes_along_everything_that_is_his():
     of = world()
     del of["member"][0]["birth_date"]
     checked = run(of)
@@ -31,7 +31,7 @@ def test_a_rejected_member_takes_along_everything_that_is_his() -> None:
     assert told["coverage", 2] == ("hangs-on-rejected", "required", "hangs-on-rejected")
 
 
-def test_a_rejected_claim_takes_along_its_rows_and_no_others() -> None:
+def test_a_rejected_claim_takes_along_its_rows_and_no_others():
     of = world()
     of["claim"][2]["amount_copay"] = "five"
     checked = run(of)
@@ -48,7 +48,7 @@ def test_a_rejected_claim_takes_along_its_rows_and_no_others() -> None:
     assert {cause for _, cause, _ in causes(checked).values()} == {"amount-unreadable"}
 
 
-def test_an_unreadable_amount_of_a_child_rejects_the_claim() -> None:
+def test_an_unreadable_amount_of_a_child_rejects_the_claim():
     of = world()
     of["claim_adjustment"][0]["amount"] = "1.999"
     told = causes(run(of))
@@ -57,7 +57,7 @@ def test_an_unreadable_amount_of_a_child_rejects_the_claim() -> None:
     assert told["claim_line", 4][1] == "amount-beyond-cents"
 
 
-def test_a_rejected_line_rejects_its_claim() -> None:
+def test_a_rejected_line_rejects_its_claim():
     of = world()
     del of["claim_line"][2]["service_from_date"]
     told = causes(run(of))
@@ -66,7 +66,7 @@ def test_a_rejected_line_rejects_its_claim() -> None:
     assert told["claim_adjustment", 2][:2] == ("hangs-on-rejected", "required")
 
 
-def test_a_payer_may_have_the_claim_published_without_the_line() -> None:
+def test_a_payer_may_have_the_claim_published_without_the_line():
     of = world()
     of["claim_line"].append(of["claim_line"][2] | {"line_number": "2", "service_from_date": "?"})
     of["claim_adjustment"].append(of["claim_adjustment"][0] | {"line_number": "2"})
@@ -78,14 +78,14 @@ def test_a_payer_may_have_the_claim_published_without_the_line() -> None:
     assert ("line-rejected", "claim", 4, None) in found(checked)
 
 
-def test_a_claim_without_any_line_left_is_rejected_even_then() -> None:
+def test_a_claim_without_any_line_left_is_rejected_even_then():
     of = world()
     of["claim_line"][2]["service_from_date"] = "?"
     checked = run(of, rules=book(line_rejected="warn"))
     assert ("claim", 4, "line-rejected") in rejected(checked)
 
 
-def test_a_claim_whose_only_diagnosis_is_rejected_has_none() -> None:
+def test_a_claim_whose_only_diagnosis_is_rejected_has_none():
     of = world()
     of["claim_diagnosis"][2]["code"] = "73211009"
     told = causes(run(of))
@@ -93,14 +93,14 @@ def test_a_claim_whose_only_diagnosis_is_rejected_has_none() -> None:
     assert told["claim_diagnosis", 4][0] == "icd-impossible"
 
 
-def test_a_rejected_child_leaves_its_claim_alone() -> None:
+def test_a_rejected_child_leaves_its_claim_alone():
     of = world()
     of["claim_care_team"][0]["role"] = "janitor"
     checked = run(of)
     assert {(table, row) for table, row, _ in rejected(checked)} == {("claim_care_team", 2)}
 
 
-def test_all_rejecting_rules_of_a_row_are_named_the_first_one_first() -> None:
+def test_all_rejecting_rules_of_a_row_are_named_the_first_one_first():
     of = world()
     of["claim"][2] |= {"claim_type": "veterinary", "amount_copay": "x", "member_id": "M9"}
     told = causes(run(of))
@@ -114,7 +114,7 @@ def test_all_rejecting_rules_of_a_row_are_named_the_first_one_first() -> None:
     ]
 
 
-def test_a_severity_can_be_made_harder() -> None:
+def test_a_severity_can_be_made_harder():
     of = world()
     of["claim_line"][2]["amount_copay"] = "-1.00"
     checked = run(of, rules=book(amount_negative="reject-claim"))
@@ -122,7 +122,7 @@ def test_a_severity_can_be_made_harder() -> None:
     assert ("claim", 4, "hangs-on-rejected") in rejected(checked)
 
 
-def test_a_coverage_of_another_member_is_found_in_whatever_partition_it_lies() -> None:
+def test_a_coverage_of_another_member_is_found_in_whatever_partition_it_lies():
     of = world()
     of["claim"][2]["coverage_id"] = "C2"
     together = run(of)
@@ -135,7 +135,7 @@ def test_a_coverage_of_another_member_is_found_in_whatever_partition_it_lies() -
     assert causes(together) == causes(apart)
 
 
-def test_a_deletion_needs_its_key_and_its_member_and_no_more() -> None:
+def test_a_deletion_needs_its_key_and_its_member_and_no_more():
     of = world()
     of["claim"][2] = {"claim_id": "K2", "member_id": "M1", "record_action": "d"}
     for table in of:
@@ -153,7 +153,7 @@ def findings_of_sources(*rows: tuple[str, str, int, int]) -> pa.Table:
     return pa.table([*columns, [None] * len(rows)], schema=FINDINGS_SCHEMA)
 
 
-def test_a_row_that_could_not_be_read_is_in_quarantine_with_what_hangs_on_it() -> None:
+def test_a_row_that_could_not_be_read_is_in_quarantine_with_what_hangs_on_it():
     # claim is file 6: row 4 has a status that is unknown, of row 99 only the id could be read.
     unread = {"claim": bare("claim", 99, claim_id="K5")}
     findings = findings_of_sources(("ragged-row", "claim", 6, 4), ("ragged-row", "claim", 6, 99))
@@ -178,7 +178,7 @@ def bare(table: str, row: int, **ids: str) -> pa.Table:
 
 
 @pytest.mark.parametrize("table", ["claim_line", "claim_diagnosis", "claim_care_team"])
-def test_a_child_that_could_not_be_read_takes_its_claim_along(table: str) -> None:
+def test_a_child_that_could_not_be_read_takes_its_claim_along(table):
     file = list(TABLES).index(table)
     unread = {table: bare(table, 99, claim_id="K2")}
     checked = run(
@@ -196,8 +196,8 @@ OF_LINES = [("claim_adjustment", "line_number"), ("claim_transport", "line_numbe
 @pytest.mark.parametrize("line_rejected", ["reject-claim", "warn"])
 @pytest.mark.parametrize(("table", "column"), OF_LINES)
 def test_what_names_a_line_that_could_not_be_read_is_rejected_because_of_it(
-    table: str, column: str, line_rejected: str
-) -> None:
+    table, column, line_rejected
+):
     """Whether it is torn, and nothing of it is known but its claim, or its number alone is none."""
     rules = book(line_rejected=line_rejected)
     of = world()
@@ -228,9 +228,7 @@ def test_what_names_a_line_that_could_not_be_read_is_rejected_because_of_it(
         ("member", {"member_id": "M1"}, ("member", 2)),
     ],
 )
-def test_a_row_with_the_key_of_one_that_could_not_be_read_is_rejected(
-    table: str, ids: dict[str, str], hangs: tuple[str, int]
-) -> None:
+def test_a_row_with_the_key_of_one_that_could_not_be_read_is_rejected(table, ids, hangs):
     # Which of the two is the later one cannot be told.
     findings = findings_of_sources(("ragged-row", table, list(TABLES).index(table), 99))
     checked = run(world(), findings=findings, unread={table: bare(table, 99, **ids)})
@@ -239,9 +237,7 @@ def test_a_row_with_the_key_of_one_that_could_not_be_read_is_rejected(
 
 
 @pytest.mark.parametrize("severity", ["warn", "reject-claim"])
-def test_a_line_with_a_mistyped_claim_is_kept_and_the_claim_that_lacks_it_is_named(
-    severity: str,
-) -> None:
+def test_a_line_with_a_mistyped_claim_is_kept_and_the_claim_that_lacks_it_is_named(severity):
     of = world()
     of["claim_line"][2]["amount_submitted"] = "60.00"  # of 100.00
     stray = {"claim_id": "K22", "line_number": "2", "amount_submitted": "40.00"}
@@ -253,7 +249,7 @@ def test_a_line_with_a_mistyped_claim_is_kept_and_the_claim_that_lacks_it_is_nam
     assert (("claim", 4, "total-of-lines") in rejected(checked)) is (severity == "reject-claim")
 
 
-def test_a_row_that_is_not_made_with_a_warning_is_no_row() -> None:
+def test_a_row_that_is_not_made_with_a_warning_is_no_row():
     unread = {"claim_diagnosis": bare("claim_diagnosis", 99, claim_id="K2")}
     file = list(TABLES).index("claim_diagnosis")
     findings = findings_of_sources(("dialect-foreign-code-system", "claim_diagnosis", file, 99))
@@ -264,7 +260,7 @@ def test_a_row_that_is_not_made_with_a_warning_is_no_row() -> None:
     assert causes(checked)["claim", 4][1] == "dialect-foreign-code-system"
 
 
-def test_warnings_of_sources_are_kept_as_they_came() -> None:
+def test_warnings_of_sources_are_kept_as_they_came():
     findings = findings_of_sources(("dialect-sentinel-date", "claim", 6, 4))
     checked = run(world(), findings=findings)
     assert found(checked) == {("dialect-sentinel-date", "claim", 4, None)}
@@ -272,11 +268,11 @@ def test_warnings_of_sources_are_kept_as_they_came() -> None:
 
 
 @pytest.mark.parametrize("table", ["member", "claim", "claim_line"])
-def test_an_empty_partition_is_checked_too(table: str) -> None:
+def test_an_empty_partition_is_checked_too(table):
     of = {table: world()[table][:1]}
     checked = run(of)
     assert sum(each.rows_in for each in checked.counts.values()) == 1
 
 
-def test_no_rows_at_all_are_no_trouble() -> None:
+def test_no_rows_at_all_are_no_trouble():
     assert run({}).findings.num_rows == 0

@@ -17,23 +17,23 @@ def claims(of: World, level: str = "claim") -> tuple[int, int, int, int]:
     )
 
 
-def test_a_claim_counts_where_its_amount_does() -> None:
+def test_a_claim_counts_where_its_amount_does():
     assert claims(world()) == claims(world(), "claim_line") == (1, 0, 0, 1)
 
 
-def test_a_rejected_claim_counts_as_quarantined_with_its_lines() -> None:
+def test_a_rejected_claim_counts_as_quarantined_with_its_lines():
     of = world()
     of["claim"][2]["amount_copay"] = "no amount"
     assert claims(of) == claims(of, "claim_line") == (0, 1, 0, 0)
 
 
-def test_a_claim_without_that_amount_does_not_count() -> None:
+def test_a_claim_without_that_amount_does_not_count():
     of = world()
     del of["claim"][2]["amount_submitted"]
     assert claims(of) == (0, 0, 0, 0)
 
 
-def test_lines_of_one_claim_are_one_claim() -> None:
+def test_lines_of_one_claim_are_one_claim():
     of = world()
     of["claim_line"].append(of["claim_line"][2] | {"line_number": "2"})
     assert claims(of, "claim_line") == (1, 0, 0, 1)
@@ -41,7 +41,7 @@ def test_lines_of_one_claim_are_one_claim() -> None:
     assert claims(of, "claim_line") == (0, 1, 0, 0)
 
 
-def test_a_claim_that_was_sent_many_times_is_one_claim() -> None:
+def test_a_claim_that_was_sent_many_times_is_one_claim():
     of = world()
     of["claim"][2]["amount_copay"] = "no amount"
     of["claim"].extend(of["claim"][2] | {"amount_submitted": f"{100 + n}.00"} for n in range(12))
@@ -49,7 +49,7 @@ def test_a_claim_that_was_sent_many_times_is_one_claim() -> None:
     assert sum(claims(of)) <= 3, "a row that a later one replaced is superseded"
 
 
-def test_claims_of_two_members_with_one_id_are_two() -> None:
+def test_claims_of_two_members_with_one_id_are_two():
     of = world()
     of["claim"].append(of["claim"][2] | {"member_id": "M2", "coverage_id": "C2"})
     assert claims(of) == (0, 2, 0, 0)

@@ -70,7 +70,7 @@ def directory(**more: list[Row]) -> dict[str, list[Row]]:
     } | more
 
 
-def test_a_role_leaves_the_network_in_which_its_time_is_over() -> None:
+def test_a_role_leaves_the_network_in_which_its_time_is_over():
     result = checked(
         directory(
             provider_role=[ROLE | {"network_ids": "N1;N2"}],
@@ -82,7 +82,7 @@ def test_a_role_leaves_the_network_in_which_its_time_is_over() -> None:
     assert ("directory-role-network-over", "provider_role", 2, "network_ids") in found(result)
 
 
-def test_a_role_stays_in_a_network_whose_other_row_is_over() -> None:
+def test_a_role_stays_in_a_network_whose_other_row_is_over():
     result = checked(
         directory(
             provider_role=[ROLE | {"network_ids": "N1;N2"}],
@@ -98,7 +98,7 @@ def test_a_role_stays_in_a_network_whose_other_row_is_over() -> None:
     assert accepted(result, "provider_role", "network_ids") == ["N1;N2"]
 
 
-def test_a_row_that_a_later_one_replaced_is_superseded_whatever_it_says() -> None:
+def test_a_row_that_a_later_one_replaced_is_superseded_whatever_it_says():
     result = checked(
         directory(
             directory_practitioner=[
@@ -112,7 +112,7 @@ def test_a_row_that_a_later_one_replaced_is_superseded_whatever_it_says() -> Non
     assert (counts.published, counts.superseded, counts.withdrawn) == (1, 1, 0)
 
 
-def test_new_patients_of_a_network_that_is_not_in_force_are_not_those_of_every_network() -> None:
+def test_new_patients_of_a_network_that_is_not_in_force_are_not_those_of_every_network():
     accepting = {"accepts_new_patients": "newpt", "accepts_from_network_id": "GONE"}
     accepting |= {"accepts_characteristics": "adults"}
     result = checked(
@@ -127,14 +127,14 @@ def test_new_patients_of_a_network_that_is_not_in_force_are_not_those_of_every_n
             assert accepted(result, table, column) == [None], f"{table}.{column}"
 
 
-def test_new_patients_without_a_network_are_those_of_every_network() -> None:
+def test_new_patients_without_a_network_are_those_of_every_network():
     accepting = {"accepts_new_patients": "newpt", "accepts_characteristics": "adults"}
     result = checked(directory(provider_role=[ROLE | accepting | {"network_ids": "N1"}]))
     assert accepted(result, "provider_role", "accepts_new_patients") == ["newpt"]
     assert accepted(result, "provider_role", "accepts_characteristics") == ["adults"]
 
 
-def test_hours_past_midnight_are_warned_of_and_stay() -> None:
+def test_hours_past_midnight_are_warned_of_and_stay():
     owned = {"owner": "location", "owner_id": "L1"}
     result = checked(
         directory(
@@ -151,7 +151,7 @@ def test_hours_past_midnight_are_warned_of_and_stay() -> None:
     assert accepted(result, "availability", "closes") == ["02:00", "17:00", None]
 
 
-def test_lists_lose_what_is_not_in_force() -> None:
+def test_lists_lose_what_is_not_in_force():
     result = checked(
         directory(
             endpoint=[
@@ -196,7 +196,7 @@ def fates(checked_: Checked, table: str) -> tuple[int, int, int]:
 
 
 @pytest.mark.parametrize("owner", VIA)
-def test_a_telecom_without_a_value_goes_with_what_it_leads_by_way_of(owner: str) -> None:
+def test_a_telecom_without_a_value_goes_with_what_it_leads_by_way_of(owner):
     world = directory(
         location=[
             {"location_id": "L1", "name": "Here"},
@@ -231,7 +231,7 @@ def test_a_telecom_without_a_value_goes_with_what_it_leads_by_way_of(owner: str)
     }
 
 
-def test_a_telecom_says_what_it_leads_by_way_of() -> None:
+def test_a_telecom_says_what_it_leads_by_way_of():
     rows = [by_way("person", "D1", "1"), by_way("person", "D1", "2", "303-555-0100")]
     unnamed = [
         {name: cell for name, cell in row.items() if name != "via_owner"} | {"sequence": number}
@@ -247,7 +247,7 @@ def test_a_telecom_says_what_it_leads_by_way_of() -> None:
     }
 
 
-def test_a_telecom_of_a_system_that_nobody_knows_is_rejected() -> None:
+def test_a_telecom_of_a_system_that_nobody_knows_is_rejected():
     own = {"owner": "organization", "owner_id": "P1", "value": "303-555-0100"}
     result = checked(
         directory(
@@ -262,7 +262,7 @@ def test_a_telecom_of_a_system_that_nobody_knows_is_rejected() -> None:
     assert ("directory-telecom-system", "telecom", 3, "system") in found(result)
 
 
-def test_characteristics_of_patients_are_left_out_with_a_finding() -> None:
+def test_characteristics_of_patients_are_left_out_with_a_finding():
     of_place = {"location_id": "L1", "name": "Here", "accepts_characteristics": "adults"}
     result = checked(directory(location=[of_place, of_place | {"location_id": "L2"}]))
     finding = ("directory-characteristics-left-out", "location", 2, "accepts_characteristics")
@@ -270,7 +270,7 @@ def test_characteristics_of_patients_are_left_out_with_a_finding() -> None:
     assert fates(result, "location")[0] == 2
 
 
-def test_hours_go_with_their_telecom() -> None:
+def test_hours_go_with_their_telecom():
     own = {"owner": "organization", "owner_id": "P1"}
     world = directory(
         location=[{"location_id": "OVER", "name": "There", "status": "suspended"}],
@@ -294,7 +294,7 @@ def test_hours_go_with_their_telecom() -> None:
     }
 
 
-def test_hours_and_absences_that_no_element_takes_are_rejected() -> None:
+def test_hours_and_absences_that_no_element_takes_are_rejected():
     own = {"owner": "organization", "owner_id": "P1"}
     place = {"owner": "location", "owner_id": "L1"}
     result = checked(
@@ -356,9 +356,7 @@ SERVICE = {"service_id": "S1", "category": "hosp", "organization_id": "O1"}
         ),
     ],
 )
-def test_a_cell_is_found_and_its_right_form_is_not(
-    rule: str, table: str, column: str, cells: Row, good: Row
-) -> None:
+def test_a_cell_is_found_and_its_right_form_is_not(rule, table, column, cells, good):
     world = {
         "directory_organization": [{"organization_id": "O1", "name": "One", "type": "fac"}],
         "directory_practitioner": [PRACTITIONER],

@@ -11,7 +11,7 @@ from etl.quality.totals.filled import SERVICE_COLUMN, FilledKey, add_filled, fil
 from tests.unit.quality.world import run, world
 
 
-def test_cells_are_counted_by_the_type_of_the_claim_that_their_row_belongs_to() -> None:
+def test_cells_are_counted_by_the_type_of_the_claim_that_their_row_belongs_to():
     checked = run(world())
     claims = checked.tables["claim"].to_pylist()
     types = {row["claim_id"]: row["claim_type"] for row in claims}
@@ -27,7 +27,7 @@ def test_cells_are_counted_by_the_type_of_the_claim_that_their_row_belongs_to() 
     assert dict(checked.filled) == dict(expected)
 
 
-def test_the_parts_of_all_owners_add_up_to_the_whole() -> None:
+def test_the_parts_of_all_owners_add_up_to_the_whole():
     accepted = run(world()).tables
     whole = run(world()).filled
 

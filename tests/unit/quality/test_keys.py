@@ -31,19 +31,19 @@ def twice(change: Row, first: Row | None = None) -> World:
     return of
 
 
-def test_identical_rows_stay_once_and_the_rest_is_superseded() -> None:
+def test_identical_rows_stay_once_and_the_rest_is_superseded():
     checked = run(twice({}))
     assert ("duplicate-identical", "claim", 8, None) in found(checked)
     assert checked.counts["claim"] == RowCounts(7, 6, 0, 1)
     assert accepted(checked, "claim", "claim_id").count("K2") == 1
 
 
-def test_rows_that_differ_in_spelling_only_are_identical() -> None:
+def test_rows_that_differ_in_spelling_only_are_identical():
     checked = run(twice({"paid_date": "20240312", "amount_submitted": "100", "record_action": "U"}))
     assert checked.counts["claim"] == RowCounts(7, 6, 0, 1)
 
 
-def test_the_latest_row_stays_where_the_source_tells_which_it_is() -> None:
+def test_the_latest_row_stays_where_the_source_tells_which_it_is():
     checked = run(
         twice(
             {"paid_date": "2024-03-13", "last_updated": "2024-03-13T00:30:00+02:00"},
@@ -56,7 +56,7 @@ def test_the_latest_row_stays_where_the_source_tells_which_it_is() -> None:
     assert checked.counts["claim"] == RowCounts(7, 6, 0, 1)
 
 
-def test_fractions_of_a_second_decide_too() -> None:
+def test_fractions_of_a_second_decide_too():
     checked = run(
         twice(
             {
@@ -82,7 +82,7 @@ def test_fractions_of_a_second_decide_too() -> None:
     ],
     ids=["no stamps", "one stamp", "equal stamps", "a date is its midnight"],
 )
-def test_rows_that_contradict_each_other_are_all_rejected(second: Row, first: Row) -> None:
+def test_rows_that_contradict_each_other_are_all_rejected(second, first):
     checked = run(twice(second, first))
     assert {
         ("claim", 4, "duplicate-conflict"),
@@ -93,12 +93,12 @@ def test_rows_that_contradict_each_other_are_all_rejected(second: Row, first: Ro
     assert "K2" not in accepted(checked, "claim_line", "claim_id")
 
 
-def test_a_delete_and_an_add_of_one_claim_contradict_each_other() -> None:
+def test_a_delete_and_an_add_of_one_claim_contradict_each_other():
     checked = run(twice({"record_action": "D"}))
     assert ("claim", 8, "duplicate-conflict") in rejected(checked)
 
 
-def test_a_claim_of_two_members_is_shown_to_neither() -> None:
+def test_a_claim_of_two_members_is_shown_to_neither():
     newer = {"member_id": "M2", "coverage_id": "C2", "last_updated": "2024-04-01"}
     checked = run(twice(newer, {"last_updated": "2024-03-01"}))
     assert {("claim", 4, "claim-of-two-members"), ("claim", 8, "claim-of-two-members")} <= rejected(
@@ -107,21 +107,21 @@ def test_a_claim_of_two_members_is_shown_to_neither() -> None:
     assert "K2" not in accepted(checked, "claim", "claim_id")
 
 
-def test_a_claim_of_a_member_in_another_partition_is_shown_to_neither() -> None:
+def test_a_claim_of_a_member_in_another_partition_is_shown_to_neither():
     known = KeysInMemory(shared_claims=frozenset({"K2"}))
     checked = run(world(), known=known)
     assert ("claim", 4, "claim-of-two-members") in rejected(checked)
     assert ("claim_care_team", 2, "hangs-on-rejected") in rejected(checked)
 
 
-def test_a_coverage_of_two_members_is_nobodys() -> None:
+def test_a_coverage_of_two_members_is_nobodys():
     known = KeysInMemory(shared_coverages=frozenset({"C1"}))
     checked = run(world(), known=known)
     assert ("coverage", 2, "coverage-of-two-members") in rejected(checked)
     assert checked.counts["claim"].published == 0
 
 
-def test_lines_of_one_claim_that_contradict_each_other_take_the_claim_along() -> None:
+def test_lines_of_one_claim_that_contradict_each_other_take_the_claim_along():
     of = world()
     of["claim_line"].append(of["claim_line"][2] | {"units": "2"})
     checked = run(of)
@@ -129,14 +129,14 @@ def test_lines_of_one_claim_that_contradict_each_other_take_the_claim_along() ->
     assert checked.counts["claim_line"] == RowCounts(7, 5, 2, 0)
 
 
-def test_a_superseded_line_is_not_counted_into_the_claim() -> None:
+def test_a_superseded_line_is_not_counted_into_the_claim():
     of = world()
     of["claim_line"].append(dict(of["claim_line"][2]))
     checked = run(of)
     assert {rule for rule, *_ in found(checked)} == {"duplicate-identical"}
 
 
-def test_three_part_keys_are_told_apart() -> None:
+def test_three_part_keys_are_told_apart():
     of = world()
     base = of["claim_adjustment"][0]
     of["claim_line"].append(of["claim_line"][2] | {"line_number": "2"})
@@ -150,7 +150,7 @@ def test_three_part_keys_are_told_apart() -> None:
     assert found(run(of)) == set()
 
 
-def test_the_directory_is_checked_alone() -> None:
+def test_the_directory_is_checked_alone():
     of: World = {
         "organization": [
             {"organization_id": "O1", "name": "Clinic", "npi": "1234567893"},
@@ -174,7 +174,7 @@ def test_the_directory_is_checked_alone() -> None:
     assert checked.counts["organization"] == RowCounts(2, 2, 0, 0)
 
 
-def test_an_npi_of_an_unassigned_range_is_warned_of_and_stays() -> None:
+def test_an_npi_of_an_unassigned_range_is_warned_of_and_stays():
     cells = ["1234567893", "2234567891", "3234567899", "3234567893", "9234567896"]
     both = tables(
         {
@@ -194,7 +194,7 @@ def test_an_npi_of_an_unassigned_range_is_warned_of_and_stays() -> None:
     assert accepted(checked, "organization", "npi") == [*cells[:3], None, cells[4]]
 
 
-def test_a_tax_id_has_nine_digits() -> None:
+def test_a_tax_id_has_nine_digits():
     numbers = ["12-3456789", "123456789", "123-45-6789", "1-2345678", "12345678"]
     both = tables({"organization": [{"organization_id": n, "tax_id": n} for n in numbers]})
     directory = read_directory(both["organization"], both["practitioner"])
@@ -202,7 +202,7 @@ def test_a_tax_id_has_nine_digits() -> None:
     assert {row for rule, _, row, _ in found(checked) if rule == "tax-id-shape"} == {5, 6}
 
 
-def test_an_npi_that_names_several_rows_is_found() -> None:
+def test_an_npi_that_names_several_rows_is_found():
     first, second, third = "1234567893", "2234567891", "1111111112"
     both = tables(
         {
@@ -228,7 +228,7 @@ def test_an_npi_that_names_several_rows_is_found() -> None:
     }
 
 
-def test_the_directory_knows_ids_and_npis() -> None:
+def test_the_directory_knows_ids_and_npis():
     assert LISTED.holds(pa.array(["P1", "X", None]), ["organization"]).tolist() == [
         True,
         False,

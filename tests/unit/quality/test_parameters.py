@@ -177,7 +177,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_mistake_in_a_parameter_is_named_by_its_line(case: str) -> None:
+def test_a_mistake_in_a_parameter_is_named_by_its_line(case):
     rule, told = CASES[case]
     text = f"# mine\n- {{id: mine, {rule}, severity: reject-claim, says: It is., spoils: Much.}}\n"
     with pytest.raises(MappingError) as caught:
@@ -202,7 +202,7 @@ def has_meaning(hint: object) -> bool:
     return hint in (bool, int) or get_origin(hint) is Literal
 
 
-def test_every_parameter_of_every_kind_has_a_meaning() -> None:
+def test_every_parameter_of_every_kind_has_a_meaning():
     assert "required" in KINDS
     for kind in KINDS.values():
         hints = get_type_hints(kind, include_extras=True)
@@ -268,7 +268,7 @@ MORE_CASES = {
 
 
 @pytest.mark.parametrize("case", MORE_CASES)
-def test_what_a_rule_says_beside_its_kind_is_held_to_its_meaning(case: str) -> None:
+def test_what_a_rule_says_beside_its_kind_is_held_to_its_meaning(case):
     rule, told = MORE_CASES[case]
     text = f"# mine\n- {{id: mine, {rule}, severity: warn, says: It is., spoils: Much.}}\n"
     with pytest.raises(MappingError) as caught:
@@ -284,7 +284,7 @@ def test_what_a_rule_says_beside_its_kind_is_held_to_its_meaning(case: str) -> N
         ("- {a: b}\n- just words", "mine.yaml:2", "must be key: value pairs"),
     ],
 )
-def test_what_is_no_list_of_rules_is_refused(text: str, where: str, told: str) -> None:
+def test_what_is_no_list_of_rules_is_refused(text, where, told):
     with pytest.raises(MappingError) as caught:
         load_rules({"cascade.yaml": CASCADE, "mine.yaml": text}, Policy(), crosswalks())
     assert any(one.where == where and told in str(one) for one in caught.value.every)

@@ -22,7 +22,7 @@ def source(*rows: tuple[str | None, str | None, int, int]) -> pa.Table:
     return pa.table(arrays, names=["CLAIM ID", "AMT", "_file", "_row"])
 
 
-def test_rejected_rows_stand_in_the_order_of_their_file_with_their_rules() -> None:
+def test_rejected_rows_stand_in_the_order_of_their_file_with_their_rules():
     tables = [
         source(("K3", '1,234.50 "net"', 6, 9), ("K1", None, 6, 2), ("K9", "1", 5, 9)),
         source(("K2", "1.00", 6, 4)),
@@ -35,13 +35,13 @@ def test_rejected_rows_stand_in_the_order_of_their_file_with_their_rules() -> No
     )
 
 
-def test_nothing_rejected_is_a_file_with_a_header_alone() -> None:
+def test_nothing_rejected_is_a_file_with_a_header_alone():
     assert list(quarantine_csv([source(("K", "1", 0, 2))], ["AMT"], {}, 0)) == [
         b"cpcds_row,cpcds_rules,AMT\n"
     ]
 
 
-def test_reasons_name_every_rule_of_a_row_and_where_the_chain_began() -> None:
+def test_reasons_name_every_rule_of_a_row_and_where_the_chain_began():
     of = world()
     of["claim"][2] |= {"amount_copay": "five", "claim_type": "veterinary"}
     found = reasons([run(of).rejected, run(world()).rejected])
@@ -50,7 +50,7 @@ def test_reasons_name_every_rule_of_a_row_and_where_the_chain_began() -> None:
     assert list(found) == sorted(found)
 
 
-def test_a_row_that_is_a_claim_and_a_line_stands_there_once() -> None:
+def test_a_row_that_is_a_claim_and_a_line_stands_there_once():
     columns = ["table", "file", "row", "rule", "cause", "rules"]
     rejected = pa.table(
         [["claim", "claim_line"], [0, 0], [7, 7], ["a", "h"], ["a", "a"], ["a;b", "h"]],

@@ -74,9 +74,7 @@ def load(text: str, policy: Policy | None = None) -> object:
         ),
     ],
 )
-def test_a_mistake_is_named_by_line_and_nearest_name(
-    old: str, new: str, error_id: str, told: str
-) -> None:
+def test_a_mistake_is_named_by_line_and_nearest_name(old, new, error_id, told):
     assert load(GOOD)
     with pytest.raises(MappingError) as caught:
         load(GOOD.replace(old, new, 1))
@@ -85,12 +83,12 @@ def test_a_mistake_is_named_by_line_and_nearest_name(
     assert told in str(caught.value)
 
 
-def test_the_cascade_needs_its_two_rules() -> None:
+def test_the_cascade_needs_its_two_rules():
     with pytest.raises(MappingError, match="exactly one rule must have check"):
         load_rules({"mine.yaml": GOOD}, Policy(), crosswalks())
 
 
-def test_a_policy_that_names_no_rule_is_refused() -> None:
+def test_a_policy_that_names_no_rule_is_refused():
     with pytest.raises(MappingError, match=r"did you mean 'my-rule'\?") as caught:
         load(GOOD, Policy(severities={"my-rul": Severity.WARN}, origin=lambda *of: "/".join(of)))
     assert caught.value.where == "severities/my-rul"
@@ -98,23 +96,23 @@ def test_a_policy_that_names_no_rule_is_refused() -> None:
         load(GOOD, Policy(limits=Limits(findings={"nothing-like-it": 1})))
 
 
-def test_what_would_publish_an_untruth_cannot_be_softened() -> None:
+def test_what_would_publish_an_untruth_cannot_be_softened():
     with pytest.raises(MappingError, match="cannot be softened") as caught:
         book(claim_of_two_members="warn")
     assert caught.value.error_id == "rule-firm"
     assert book(claim_of_two_members="reject-row")
 
 
-def test_severities_of_the_payer_replace_those_of_the_file() -> None:
+def test_severities_of_the_payer_replace_those_of_the_file():
     softened = book(amount_unreadable="warn")["amount-unreadable"]
     assert (softened.severity, softened.default) == (Severity.WARN, Severity.REJECT_CLAIM)
 
 
-def test_a_rule_book_travels_to_worker_processes() -> None:
+def test_a_rule_book_travels_to_worker_processes():
     assert pickle.loads(pickle.dumps(standard_book())) == standard_book()  # noqa: S301 (our own)
 
 
-def test_rules_have_ids_of_their_own_and_say_what_they_spoil() -> None:
+def test_rules_have_ids_of_their_own_and_say_what_they_spoil():
     rules = standard_book().rules
     assert len({rule.id for rule in rules}) == len(rules)
     for rule in rules:
@@ -126,7 +124,7 @@ def test_rules_have_ids_of_their_own_and_say_what_they_spoil() -> None:
 # -- limits and counts ---------------------------------------------------------------------------
 
 
-def test_a_limit_holds_up_to_the_share_itself() -> None:
+def test_a_limit_holds_up_to_the_share_itself():
     limits = Limits(rejected_claims=Decimal("0.01"))
     at = {"claim": RowCounts(1000, 990, 10, 0)}
     over = {"claim": RowCounts(1000, 989, 11, 0)}
@@ -137,7 +135,7 @@ def test_a_limit_holds_up_to_the_share_itself() -> None:
     assert caught.value.exit_code == 4
 
 
-def test_limits_are_about_totals_of_all_partitions() -> None:
+def test_limits_are_about_totals_of_all_partitions():
     limits = Limits(rejected_members=Decimal("0.5"), findings={"required": 2, "npi": 0})
     counts = add_counts(
         [{"member": RowCounts(1, 0, 1, 0)}, {"member": RowCounts(2, 2, 0, 0), "claim": RowCounts()}]
@@ -150,7 +148,7 @@ def test_limits_are_about_totals_of_all_partitions() -> None:
     ]
 
 
-def test_a_directory_is_limited_table_by_table_and_small_ones_where_nothing_is_left() -> None:
+def test_a_directory_is_limited_table_by_table_and_small_ones_where_nothing_is_left():
     limits = Limits(rejected_claims=Decimal(0), rejected_rows=Decimal("0.5"))
     counts = {
         "location": RowCounts(10, 5, 5, 0),
@@ -171,18 +169,18 @@ def test_a_directory_is_limited_table_by_table_and_small_ones_where_nothing_is_l
         enforce(told)
 
 
-def test_no_rows_break_no_limit() -> None:
+def test_no_rows_break_no_limit():
     limits = Limits(rejected_claims=Decimal(0))
     assert verdicts(limits, {}, {})[0].holds
 
 
-def test_a_lost_row_is_a_bug() -> None:
+def test_a_lost_row_is_a_bug():
     reconcile({"claim": RowCounts(3, 1, 1, 1)})
     with pytest.raises(CountsDoNotAddUp, match="table claim: 4 rows in"):
         reconcile({"claim": RowCounts(4, 1, 1, 1)})
 
 
-def test_all_mistakes_of_rule_files_are_told_at_once() -> None:
+def test_all_mistakes_of_rule_files_are_told_at_once():
     two = GOOD.replace("severity: warn", "severity: warm").replace(
         "values: [oral]", "valus: [oral]"
     )

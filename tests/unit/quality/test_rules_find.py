@@ -416,7 +416,7 @@ def after(case: Case) -> World:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.rule}-{case.table}")
-def test_a_rule_finds_what_it_is_for(case: Case) -> None:
+def test_a_rule_finds_what_it_is_for(case):
     checked = run(after(case), as_of=day_number("2024-12-31"))
     assert (case.rule, case.table, case.at + 2, case.column) in found(checked)
     rule = standard_book()[case.rule]
@@ -429,13 +429,13 @@ def test_a_rule_finds_what_it_is_for(case: Case) -> None:
         assert accepted(checked, case.table, case.column)[case.at] == case.left
 
 
-def test_every_rule_has_a_case() -> None:
+def test_every_rule_has_a_case():
     told = kinds.Reading | kinds.Unmet  # by reading and by mapping
     rules = {rule.id for rule in standard_book().rules if not isinstance(rule.kind, told)}
     assert rules - ELSEWHERE == {case.rule for case in CASES}
 
 
-def test_a_world_without_a_fault_has_no_finding() -> None:
+def test_a_world_without_a_fault_has_no_finding():
     checked = run(world(), as_of=day_number("2024-12-31"))
     assert found(checked) == set()
     assert checked.rejected.num_rows == 0
@@ -444,7 +444,7 @@ def test_a_world_without_a_fault_has_no_finding() -> None:
     }
 
 
-def test_a_claim_without_any_amount_is_told() -> None:
+def test_a_claim_without_any_amount_is_told():
     of = world()
     for table in (of["claim"], of["claim_line"]):
         for name in [name for name in table[2] if name.startswith("amount_")]:
@@ -483,9 +483,7 @@ BY_DAY, OTHER_DAYS = "icd-version-by-day", "icd-version-of-other-days"
         ("2024-01-01", "V58.69", "", (None, "V58.69"), {"icd-shape"}),
     ],
 )
-def test_the_version_of_icd_is_that_of_the_row_or_of_its_day(
-    day: str, code: str, stated: str, published: tuple[str | None, str] | None, rules: set[str]
-) -> None:
+def test_the_version_of_icd_is_that_of_the_row_or_of_its_day(day, code, stated, published, rules):
     of = world()
     of["claim"][2] |= {"statement_from_date": day, "statement_thru_date": day}
     of["claim_diagnosis"][2] |= {"code": code} | ({"icd_version": stated} if stated else {})
@@ -498,7 +496,7 @@ def test_the_version_of_icd_is_that_of_the_row_or_of_its_day(
         assert (versions[2], codes[2]) == published
 
 
-def test_the_discharge_decides_the_version_of_icd_of_a_stay() -> None:
+def test_the_discharge_decides_the_version_of_icd_of_a_stay():
     of = world()
     stay = {"admission_date": "2015-09-28", "statement_from_date": "2015-09-28"}
     of["claim"][0] |= stay | {"discharge_date": "2015-10-02", "statement_thru_date": "2015-10-02"}
@@ -516,7 +514,7 @@ def test_the_discharge_decides_the_version_of_icd_of_a_stay() -> None:
     assert accepted(checked, "claim_procedure", "code") == ["47.19"]
 
 
-def test_a_row_behind_a_rejected_first_one_is_not_taken_for_the_first() -> None:
+def test_a_row_behind_a_rejected_first_one_is_not_taken_for_the_first():
     of = world()
     code = {"claim_id": "K0", "code": "E11.9"}
     of["claim_diagnosis"][0] = code | {"sequence": "1", "code": "73211009", "type": "principal"}
@@ -527,7 +525,7 @@ def test_a_row_behind_a_rejected_first_one_is_not_taken_for_the_first() -> None:
     assert "first-row-missing" not in {rule for rule, *_ in found(run(of))}
 
 
-def test_a_cell_that_says_the_same_in_other_words_does_not_disagree() -> None:
+def test_a_cell_that_says_the_same_in_other_words_does_not_disagree():
     of = world()
     of["coverage"][0] |= {
         "subscriber_id": "S1",
@@ -549,14 +547,14 @@ def test_a_cell_that_says_the_same_in_other_words_does_not_disagree() -> None:
     assert found(run(of)) == set()
 
 
-def test_numbers_that_only_look_alike_disagree() -> None:
+def test_numbers_that_only_look_alike_disagree():
     for units in ("3", "300", "30.01", "-30", "0.30"):
         of = world()
         of["claim_line"][5]["units"] = units
         assert ("drug-units-otherwise", "claim_line", 7, "units") in found(run(of)), units
 
 
-def test_a_line_beside_one_with_an_amount_is_adjudicated() -> None:
+def test_a_line_beside_one_with_an_amount_is_adjudicated():
     of = world()
     bare = {"claim_id": "K1", "line_number": "2", "service_from_date": "2024-03-02"}
     of["claim_line"].append(
@@ -565,7 +563,7 @@ def test_a_line_beside_one_with_an_amount_is_adjudicated() -> None:
     assert found(run(of)) == set()
 
 
-def test_other_payers_together_paid_what_the_claim_or_the_line_states() -> None:
+def test_other_payers_together_paid_what_the_claim_or_the_line_states():
     of = world()
     of["claim"][2]["amount_priorpayerpaid"] = "30.00"
     of["claim_line"][2]["amount_priorpayerpaid"] = "30.00"
@@ -586,7 +584,7 @@ def test_other_payers_together_paid_what_the_claim_or_the_line_states() -> None:
     assert {place[2] for place in found(run(of))} == {2, 3}
 
 
-def test_a_claim_whose_totals_are_the_sums_of_its_lines_is_told() -> None:
+def test_a_claim_whose_totals_are_the_sums_of_its_lines_is_told():
     of = world()
     for name in [name for name in of["claim"][2] if name.startswith("amount_")]:
         del of["claim"][2][name]
@@ -601,19 +599,19 @@ def test_a_claim_whose_totals_are_the_sums_of_its_lines_is_told() -> None:
     assert "totals-summed" not in {rule for rule, *_ in found(run(of))}
 
 
-def test_a_service_after_death_is_told() -> None:
+def test_a_service_after_death_is_told():
     of = world()
     of["member"][0]["death_date"] = "2024-03-01"
     assert ("service-after-death", "claim_line", 2, "service_from_date") in found(run(of))
 
 
-def test_an_open_coverage_is_in_force() -> None:
+def test_an_open_coverage_is_in_force():
     of = world()
     del of["coverage"][0]["start_date"]
     assert found(run(of)) == set()
 
 
-def test_a_professional_line_whose_code_is_no_code_takes_its_claim_along() -> None:
+def test_a_professional_line_whose_code_is_no_code_takes_its_claim_along():
     of = world()
     of["claim_line"][2]["service_code"] = "73211009"
     told = rejected(run(of))
@@ -621,7 +619,7 @@ def test_a_professional_line_whose_code_is_no_code_takes_its_claim_along() -> No
     assert ("claim", 4, "line-rejected") in told
 
 
-def test_icd_nine_codes_get_the_point_of_their_own_version() -> None:
+def test_icd_nine_codes_get_the_point_of_their_own_version():
     of = world()
     of["claim_diagnosis"][0] |= {"code": "25000", "icd_version": "9"}
     of["claim_diagnosis"][1] |= {"code": "E8120", "icd_version": "9"}
@@ -631,7 +629,7 @@ def test_icd_nine_codes_get_the_point_of_their_own_version() -> None:
     assert {rule for rule, *_ in found(checked)} == {OTHER_DAYS}
 
 
-def test_canonical_forms_are_no_findings() -> None:
+def test_canonical_forms_are_no_findings():
     of = world()
     of["claim"][0] |= {
         "statement_from_date": "20240301",
@@ -666,7 +664,7 @@ def test_canonical_forms_are_no_findings() -> None:
     assert accepted(checked, "claim_care_team", "line_numbers")[0] == "1;1"
 
 
-def test_no_member_is_known_by_a_birth_date_that_only_looks_empty() -> None:
+def test_no_member_is_known_by_a_birth_date_that_only_looks_empty():
     of = world()
     of["member"][0]["birth_date"] = "1970-01-01"
     checked = run(of)
@@ -674,7 +672,7 @@ def test_no_member_is_known_by_a_birth_date_that_only_looks_empty() -> None:
     assert checked.counts["member"].published == 2
 
 
-def test_the_number_of_another_members_claim_is_not_published() -> None:
+def test_the_number_of_another_members_claim_is_not_published():
     of = world()
     of["claim"][1] |= {"member_id": "M2", "coverage_id": "C2"}
     of["claim"][0]["adjusted_from_claim_id"] = "K1"  # another's

@@ -43,7 +43,7 @@ def money(*cents: int) -> pa.Table:
         (-(2**63) + 1, -(2**63) + 1),
     ],
 )
-def test_money_of_members_adds_up_exactly_even_beyond_64_bits(cents: tuple[int, ...]) -> None:
+def test_money_of_members_adds_up_exactly_even_beyond_64_bits(cents):
     total = sum(cents)
     count = len(cents)
     whole = MoneyTotals(total, total, 0, 0, -total, count, 0, 0, count)
@@ -51,9 +51,7 @@ def test_money_of_members_adds_up_exactly_even_beyond_64_bits(cents: tuple[int, 
     assert summed_money(money(*cents)) == expected
 
 
-def test_money_is_the_same_where_64_bits_might_not_hold_its_sums(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_money_is_the_same_where_64_bits_might_not_hold_its_sums(monkeypatch):
     plain = run(world()).money
     monkeypatch.setattr(money_module, "_LARGEST", 1)
     assert run(world()).money == plain

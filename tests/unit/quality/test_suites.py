@@ -59,7 +59,7 @@ def spoiled() -> World:
     return of
 
 
-def test_a_suite_has_the_rules_that_the_library_can_check_by_itself() -> None:
+def test_a_suite_has_the_rules_that_the_library_can_check_by_itself():
     assert all(plan_suite(standard_book(), table).wanted for table in TABLES)
     wanted = plan_suite(standard_book(), "claim_line").wanted
     forms = {each.rule.id: each.form for each in wanted}
@@ -111,7 +111,7 @@ def suite_rows(of: World, folder: Path, *tables: str) -> SuiteRows:
     return SuiteRows.open([unit], run(of).counts, standard_book(), Share(0))
 
 
-def test_rows_that_are_not_in_the_sample_are_counted_and_not_kept(tmp_path: Path) -> None:
+def test_rows_that_are_not_in_the_sample_are_counted_and_not_kept(tmp_path):
     of = spoiled()
     units = [sample(of, tmp_path, 4), {"rejected-00000": tmp_path / "none"}]
     twice = {name: add_counts([{name: each}] * 2)[name] for name, each in run(of).counts.items()}
@@ -121,7 +121,7 @@ def test_rows_that_are_not_in_the_sample_are_counted_and_not_kept(tmp_path: Path
     assert rows.rows("claim").num_rows == 4
 
 
-def test_a_share_is_the_largest_part_that_has_no_more_rows_than_wanted() -> None:
+def test_a_share_is_the_largest_part_that_has_no_more_rows_than_wanted():
     assert Share.of(2000, 2000) == Share(0)
     assert Share.of(2001, 2000) == Share(1)
     assert Share.of(300_000, 2000) == Share(8)
@@ -131,7 +131,7 @@ def test_a_share_is_the_largest_part_that_has_no_more_rows_than_wanted() -> None
     assert (Share(2).holds(hashes) | ~Share(3).holds(hashes)).all(), "a smaller share is a part"
 
 
-def test_rows_have_one_digest_however_they_come(tmp_path: Path) -> None:
+def test_rows_have_one_digest_however_they_come(tmp_path):
     of = spoiled()
     whole, first = sample(of, tmp_path / "whole"), sample(of, tmp_path / "first", 4)
 
@@ -143,16 +143,14 @@ def test_rows_have_one_digest_however_they_come(tmp_path: Path) -> None:
     assert digests(whole)["claim"] != digests(first)["claim"]
 
 
-def test_another_version_of_the_library_makes_another_digest(tmp_path: Path) -> None:
+def test_another_version_of_the_library_makes_another_digest(tmp_path):
     rows = suite_rows(spoiled(), tmp_path)
     assert rows.digest("claim", "1.0") == rows.digest("claim", "1.0")
     assert rows.digest("claim", "1.0") != rows.digest("claim", "1.1")
 
 
 @pytest.mark.parametrize("change", [{"patient_account_number": "7"}, {"type_of_bill": "zz"}])
-def test_a_cell_that_a_suite_looks_at_or_a_rule_that_fails_makes_another_digest(
-    change: dict[str, str], tmp_path: Path
-) -> None:
+def test_a_cell_that_a_suite_looks_at_or_a_rule_that_fails_makes_another_digest(change, tmp_path):
     found: list[str] = []
     for of in (world(), world()):
         of["claim"][2] |= change if found else {}
@@ -198,7 +196,7 @@ def _run_here(folder: Path) -> Docs:
     return Docs(folder, decided(spoiled()), results, unexpected, said.getvalue())
 
 
-def test_suites_and_findings_count_the_same_failures(docs: Docs) -> None:
+def test_suites_and_findings_count_the_same_failures(docs):
     counted: dict[tuple[str, str, str], set[int]] = {}
     work = docs.decided.work
     for table, frame in work.frames.items():
@@ -220,7 +218,7 @@ def test_suites_and_findings_count_the_same_failures(docs: Docs) -> None:
     }
 
 
-def test_no_value_of_a_member_is_in_anything_that_is_written(docs: Docs) -> None:
+def test_no_value_of_a_member_is_in_anything_that_is_written(docs):
     written = [path for path in docs.folder.rglob("*") if path.is_file()]
     assert len(written) > 10
     for path in written:
@@ -229,7 +227,7 @@ def test_no_value_of_a_member_is_in_anything_that_is_written(docs: Docs) -> None
     assert MARK not in docs.progress
 
 
-def test_no_page_can_load_anything(docs: Docs) -> None:
+def test_no_page_can_load_anything(docs):
     paths = list((docs.folder / "pages").iterdir())
     assert paths
     for path in paths:
@@ -243,7 +241,7 @@ def test_no_page_can_load_anything(docs: Docs) -> None:
 
 
 @pytest.mark.slow
-def test_pages_say_how_many_rows_were_looked_at(docs: Docs) -> None:
+def test_pages_say_how_many_rows_were_looked_at(docs):
     page = (docs.folder / "pages" / "claim.html").read_text("utf-8")
     assert "looked at all 7 rows" in page
     index = (docs.folder / "pages" / "index.html").read_text("utf-8")
@@ -251,14 +249,14 @@ def test_pages_say_how_many_rows_were_looked_at(docs: Docs) -> None:
     assert "2026-01-02T03:04:00+00:00" in index
 
 
-def test_pages_lead_back_and_say_what_no_suite_looks_at(docs: Docs) -> None:
+def test_pages_lead_back_and_say_what_no_suite_looks_at(docs):
     for path in (docs.folder / "pages").iterdir():
         page = path.read_text("utf-8")
         assert '<a href="../index.html">Report</a>' in page, path.name
         assert "The report counts more rows where some were superseded" in page, path.name
 
 
-def test_a_page_has_a_row_for_each_expectation(docs: Docs) -> None:
+def test_a_page_has_a_row_for_each_expectation(docs):
     for suite in docs.results:
         page = (docs.folder / "pages" / f"{suite.table}.html").read_text("utf-8")
         rows = re.findall(r"<tr><td><code>(.*?)</code>.*?</tr>", page, re.DOTALL)
@@ -268,11 +266,11 @@ def test_a_page_has_a_row_for_each_expectation(docs: Docs) -> None:
     assert re.search(conflict, claims, re.DOTALL)
 
 
-def test_no_progress_bar_and_no_chatter(docs: Docs) -> None:
+def test_no_progress_bar_and_no_chatter(docs):
     assert docs.progress == ""
 
 
-def test_the_same_rows_give_the_same_pages(tmp_path: Path) -> None:
+def test_the_same_rows_give_the_same_pages(tmp_path):
     from etl.quality.suites.expectations import run_suites
 
     def pages(folder: Path) -> dict[str, bytes]:
@@ -284,9 +282,7 @@ def test_the_same_rows_give_the_same_pages(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("before", [None, "true"])
-def test_the_environment_is_what_it_was(
-    before: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_environment_is_what_it_was(before, tmp_path, monkeypatch):
     from etl.quality.suites.expectations import run_suites
 
     if before is None:
@@ -310,9 +306,7 @@ class KnownSuites:
         return [self.results[run.suite.table] for run in runs]
 
 
-def test_a_suite_that_ran_over_the_same_rows_before_is_not_run_again(
-    docs: Docs, tmp_path: Path
-) -> None:
+def test_a_suite_that_ran_over_the_same_rows_before_is_not_run_again(docs, tmp_path):
     from etl.quality.suites.expectations import run_suites
 
     known = {result.table: result for result in docs.results}
@@ -332,7 +326,7 @@ def test_a_suite_that_ran_over_the_same_rows_before_is_not_run_again(
     assert each.asked == ["claim"]
 
 
-def test_checking_does_not_import_great_expectations() -> None:
+def test_checking_does_not_import_great_expectations():
     code = (
         "import sys, etl.quality, etl.reports, etl.quality.suites.rows;"
         "import etl.quality.suites.expectations;"
@@ -341,7 +335,7 @@ def test_checking_does_not_import_great_expectations() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_checking_knows_of_no_suites() -> None:
+def test_checking_knows_of_no_suites():
     code = (
         "import sys, etl.quality, etl.reports;"
         "sys.exit(any(name.startswith('etl.quality.suites') for name in sys.modules))"
@@ -377,7 +371,7 @@ def hosts_asked(browser: str, page: Path, work: Path) -> set[str]:
 
 
 @pytest.mark.slow
-def test_a_browser_asks_the_network_for_nothing(docs: Docs, tmp_path: Path) -> None:
+def test_a_browser_asks_the_network_for_nothing(docs, tmp_path):
     browser = shutil.which("chromium") or shutil.which("chromium-browser")
     if browser is None:
         pytest.skip("no Chromium on this machine")
@@ -391,9 +385,7 @@ def test_a_browser_asks_the_network_for_nothing(docs: Docs, tmp_path: Path) -> N
         assert {host for host in asked - its_own if not host.endswith("google.com")} == set()
 
 
-def test_the_library_finds_no_pyspark_and_others_do_afterwards(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_library_finds_no_pyspark_and_others_do_afterwards(monkeypatch):
     """Loaded without grpc, a part of pyspark calls `sys.exit`."""
     spark, part = types.ModuleType("pyspark"), types.ModuleType("pyspark.sql")
     monkeypatch.setitem(sys.modules, "pyspark", spark)

@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from html.parser import HTMLParser
-from pathlib import Path
 from typing import Any
 
 from etl.columns.numbers import cents_text
@@ -69,13 +68,13 @@ def before(document: Mapping[str, Any] | None, changes: Changes | None = CHANGES
     return ReleaseBefore("release-6", changes, document)
 
 
-def test_all_questions_are_answered_in_their_order() -> None:
+def test_all_questions_are_answered_in_their_order():
     _, told = shown(report())
     assert tuple(told) == QUESTIONS
     assert all(told.values())
 
 
-def test_claims_in_published_and_rejected_stand_with_shares_that_sum_to_100() -> None:
+def test_claims_in_published_and_rejected_stand_with_shares_that_sum_to_100():
     document, told = shown(report())
     claims = document["tables"]["claim"]
     assert (claims["in"], claims["published"], claims["quarantined"]) == (6, 5, 1)
@@ -84,7 +83,7 @@ def test_claims_in_published_and_rejected_stand_with_shares_that_sum_to_100() ->
     assert "published 5 83.3 %" in told["how-many"]
 
 
-def test_first_causes_sum_to_the_quarantine_and_lead_to_their_rule_and_places() -> None:
+def test_first_causes_sum_to_the_quarantine_and_lead_to_their_rule_and_places():
     document = report_document(report())
     page = report_page(document)
     told = answers(page)["why"]
@@ -99,7 +98,7 @@ def test_first_causes_sum_to_the_quarantine_and_lead_to_their_rule_and_places() 
             assert f'href="{path}#places"' in page
 
 
-def test_the_rows_of_more_than_five_causes_sum_up_as_well() -> None:
+def test_the_rows_of_more_than_five_causes_sum_up_as_well():
     made = report()
     first, *others = [each for each in made.rules if each.rejected_rows]
     rest = first.rejected_rows - 6
@@ -116,20 +115,20 @@ def test_the_rows_of_more_than_five_causes_sum_up_as_well() -> None:
     assert [sum(column) for column in zip(*numbers, strict=True)] == [int(each) for each in total]
 
 
-def test_every_cent_is_accounted_for_with_the_number_of_sums_compared() -> None:
+def test_every_cent_is_accounted_for_with_the_number_of_sums_compared():
     document, told = shown(report())
     compared = document["money_check"]["compared"]
     assert compared == len(document["money"])
     assert f"Yes: {compared} sums compared, each agrees to the cent" in told["cents"]
 
 
-def test_a_first_release_is_compared_with_nothing() -> None:
+def test_a_first_release_is_compared_with_nothing():
     document, told = shown(report())
     assert document["changes"] is None
     assert "This is the first release" in told["changed"]
 
 
-def test_changes_since_the_release_before_name_new_rules_and_new_words() -> None:
+def test_changes_since_the_release_before_name_new_rules_and_new_words():
     earlier = report_document(report(tally_of([run(world())])))
     earlier["unmapped"] = [{"crosswalk": "gender", "word": "aa"}]
     words = (
@@ -160,7 +159,7 @@ def test_changes_since_the_release_before_name_new_rules_and_new_words() -> None
     }
 
 
-def test_what_was_there_the_night_before_is_not_new() -> None:
+def test_what_was_there_the_night_before_is_not_new():
     made = replace(report(), unmapped=(Unmapped("gender", 3, word="aa"),))
     document, told = shown(replace(made, before=before(report_document(made))))
     assert document["changes"]["new_rules"] == document["changes"]["new_unmapped"] == []
@@ -168,7 +167,7 @@ def test_what_was_there_the_night_before_is_not_new() -> None:
     assert "Newly unmapped words: none." in told["changed"]
 
 
-def test_words_of_a_report_without_hashes_are_compared_by_their_number() -> None:
+def test_words_of_a_report_without_hashes_are_compared_by_their_number():
     earlier = report_document(report())
     earlier["unmapped"] = [{"crosswalk": "gender"}, {"crosswalk": "gender"}]
     words = tuple(Unmapped("gender", 1, word=word) for word in ("aa", "bb", "cc"))
@@ -176,14 +175,14 @@ def test_words_of_a_report_without_hashes_are_compared_by_their_number() -> None
     assert document["changes"]["new_unmapped"] == [{"crosswalk": "gender", "words": 1}]
 
 
-def test_a_report_of_the_release_before_that_is_gone_is_said_to_be() -> None:
+def test_a_report_of_the_release_before_that_is_gone_is_said_to_be():
     document, told = shown(replace(report(), before=before(None)))
     assert document["changes"]["new_rules"] is document["changes"]["new_unmapped"] is None
     assert "rules and words were not compared" in told["changed"]
     assert document["changes"]["money"] == []
 
 
-def test_a_stopped_run_names_the_rules_that_newly_fire() -> None:
+def test_a_stopped_run_names_the_rules_that_newly_fire():
     earlier = report_document(report(tally_of([run(world())])))
     document, told = shown(replace(report(), release=None, before=before(earlier, None)))
     assert document["changes"]["members"] is None
@@ -202,14 +201,14 @@ def money_of(made: Report, *, small_cells: int, touched: int) -> list[Mapping[st
     return money
 
 
-def test_money_is_compared_net_and_to_the_cent() -> None:
+def test_money_is_compared_net_and_to_the_cent():
     money = money_of(report(), small_cells=0, touched=1)
     [benefit] = [each for each in money if each["category"] == "benefit"]
     sums = {"before": "1.00", "now": "-1.00", "change": "-2.00"}
     assert benefit == {"level": "header", "category": "benefit", **sums}
 
 
-def test_the_money_that_few_claims_changed_is_withheld() -> None:
+def test_the_money_that_few_claims_changed_is_withheld():
     made = report()
     for touched, is_shown in ((10, False), (11, True), (0, True)):
         money = money_of(replace(made, money={}), small_cells=10, touched=touched)
@@ -221,7 +220,7 @@ def test_the_money_that_few_claims_changed_is_withheld() -> None:
         assert (each["change"] is not None) is is_shown
 
 
-def test_a_stopped_run_names_the_release_that_limits_compare_it_with() -> None:
+def test_a_stopped_run_names_the_release_that_limits_compare_it_with():
     stopped = replace(report(), release=None, before=before(report_document(report()), None))
     page = report_page(report_document(stopped))
     assert "There is nothing to compare with" not in page
@@ -230,7 +229,7 @@ def test_a_stopped_run_names_the_release_that_limits_compare_it_with() -> None:
     assert '<th class="n">published</th>' not in page
 
 
-def test_money_is_that_of_lines_where_totals_are_summed_from_them() -> None:
+def test_money_is_that_of_lines_where_totals_are_summed_from_them():
     summed = replace(report().rules[0], rule="totals-summed", findings=3)
     made = replace(report(), small_cells=0, rules=(*report().rules, summed))
     lines = {key: sums for key, sums in made.money.items() if key.level == "claim_line"}
@@ -244,7 +243,7 @@ def test_money_is_that_of_lines_where_totals_are_summed_from_them() -> None:
     assert totals_of(made).money.net["submitted"] == cents_text(net)
 
 
-def test_required_cells_that_are_missing_are_counted_by_column() -> None:
+def test_required_cells_that_are_missing_are_counted_by_column():
     missing = tuple(MissingCells("required", "claim", f"column_{n}", 9 - n) for n in range(7))
     required = replace(report().rules[0], rule="required")
     document, told = shown(replace(report(), rules=(*report().rules, required), missing=missing))
@@ -261,7 +260,7 @@ def test_required_cells_that_are_missing_are_counted_by_column() -> None:
     assert "No: every required value is there" in none["missing"]
 
 
-def test_how_old_the_extract_is_stands_on_the_page() -> None:
+def test_how_old_the_extract_is_stands_on_the_page():
     _, told = shown(report())
     assert "As of 2026-11-23, 1 day before this run" in told["current"]
     unsaid = report()
@@ -269,7 +268,7 @@ def test_how_old_the_extract_is_stands_on_the_page() -> None:
     assert "does not say of which day it is" in told["current"]
 
 
-def test_each_rule_that_found_something_has_a_page_with_its_places(tmp_path: Path) -> None:
+def test_each_rule_that_found_something_has_a_page_with_its_places(tmp_path):
     made = report()
     places = {"amount-unreadable": [ShownPlace("file-6.csv", 4, "claim", "amount_copay")]}
     write_report(made, tmp_path, places)
@@ -282,7 +281,7 @@ def test_each_rule_that_found_something_has_a_page_with_its_places(tmp_path: Pat
     assert "default-src 'none'" in page
 
 
-def test_the_page_of_a_rule_with_many_places_leads_to_all_of_them() -> None:
+def test_the_page_of_a_rule_with_many_places_leads_to_all_of_them():
     document = report_document(replace(report(), findings_file="findings.csv.gz"))
     rule = {**document["rules"][0], "findings": 5000}
     page = rule_page(
@@ -292,13 +291,13 @@ def test_the_page_of_a_rule_with_many_places_leads_to_all_of_them() -> None:
     assert 'href="../findings.csv.gz"' in page
 
 
-def test_what_is_folded_is_printed() -> None:
+def test_what_is_folded_is_printed():
     page = report_page(report_document(report(tally_of([run(spoiled())]))))
     assert "details::details-content { content-visibility: visible" in page
     assert "@page { margin: 12mm }" in page
 
 
-def test_the_report_of_a_directory_speaks_of_rows_and_of_neither_claims_nor_members() -> None:
+def test_the_report_of_a_directory_speaks_of_rows_and_of_neither_claims_nor_members():
     made = report()
     counts = {
         "location": RowCounts(rows_in=9, published=6, quarantined=1, superseded=0, withdrawn=2),
@@ -325,7 +324,7 @@ def test_the_report_of_a_directory_speaks_of_rows_and_of_neither_claims_nor_memb
     assert "claim" not in rule_page(document, rejecting, ())
 
 
-def test_must_support_elements_are_counted_by_grade_and_each_gap_has_its_reason() -> None:
+def test_must_support_elements_are_counted_by_grade_and_each_gap_has_its_reason():
     coverage = (
         ProfileCoverage(
             "C4BB-Patient",

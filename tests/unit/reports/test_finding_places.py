@@ -36,7 +36,7 @@ def written(folder: Path, parts: list[list[tuple[object, ...]]], block_rows: int
     return (folder / "findings.csv.gz").read_bytes()
 
 
-def test_all_places_stand_in_the_order_of_files_and_rows(tmp_path: Path) -> None:
+def test_all_places_stand_in_the_order_of_files_and_rows(tmp_path):
     lines = gzip.decompress(written(tmp_path, [list(PLACES)], 100)).decode().splitlines()
     assert lines[0] == "file,row,table,column,rule"
     assert lines[1] == ',,"*",,"unknown-file"'
@@ -53,7 +53,7 @@ def test_all_places_stand_in_the_order_of_files_and_rows(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_bytes_do_not_follow_the_partitions(tmp_path: Path, seed: int) -> None:
+def test_the_bytes_do_not_follow_the_partitions(tmp_path, seed):
     whole = written(tmp_path / "whole", [list(PLACES)], 100)
     shuffled = random.Random(seed).sample(PLACES, len(PLACES))
     parts: list[list[tuple[object, ...]]] = [
@@ -62,14 +62,14 @@ def test_the_bytes_do_not_follow_the_partitions(tmp_path: Path, seed: int) -> No
     assert written(tmp_path / "parts", parts, 100) == whole
 
 
-def test_without_a_finding_there_is_no_file(tmp_path: Path) -> None:
+def test_without_a_finding_there_is_no_file(tmp_path):
     places = FindingPlaces(tmp_path / "work")
     places.add(FINDINGS_SCHEMA.empty_table())
     assert not places.write(tmp_path / "findings.csv.gz", FILES)
     assert not (tmp_path / "findings.csv.gz").exists()
 
 
-def test_what_an_attempt_that_died_left_is_not_counted(tmp_path: Path) -> None:
+def test_what_an_attempt_that_died_left_is_not_counted(tmp_path):
     FindingPlaces(tmp_path / "work").add(findings(list(PLACES)))
     assert len(gzip.decompress(written(tmp_path, [list(PLACES)], 100)).splitlines()) == 1 + len(
         PLACES

@@ -36,7 +36,7 @@ LINES = Plot("some-lines", "Money", "Net", ["a", "b", "c"], {"one": [1.5, None, 
 
 
 @pytest.mark.parametrize("plot", [BARS, LINES, CELLS])
-def test_a_plot_is_well_formed_with_a_title_and_a_description(plot: Plot | HeatMap) -> None:
+def test_a_plot_is_well_formed_with_a_title_and_a_description(plot):
     root = ElementTree.fromstring(plot.svg())  # noqa: S314 - our own
     assert root.tag == f"{SVG}svg"
     assert root.get("role") == "img"
@@ -46,13 +46,13 @@ def test_a_plot_is_well_formed_with_a_title_and_a_description(plot: Plot | HeatM
 
 
 @pytest.mark.parametrize("plot", [BARS, LINES])
-def test_the_same_figures_give_the_same_bytes(plot: Plot) -> None:
+def test_the_same_figures_give_the_same_bytes(plot):
     assert plot.svg() == plot.svg()
     assert replace(plot, labels=[*plot.labels[:-1], "z"]).svg() != plot.svg()
 
 
 @pytest.mark.parametrize("plot", [BARS, LINES])
-def test_a_plot_has_the_colours_of_the_page_and_no_others(plot: Plot) -> None:
+def test_a_plot_has_the_colours_of_the_page_and_no_others(plot):
     drawn = plot.svg()
     assert "var(--plot-1)" in drawn
     assert re.findall(r"#[0-9a-f]{6}\b", drawn) == []
@@ -60,7 +60,7 @@ def test_a_plot_has_the_colours_of_the_page_and_no_others(plot: Plot) -> None:
     assert "font-family" not in re.sub('font-family="inherit"', "", drawn)
 
 
-def test_a_heat_map_has_a_cell_for_each_grade_of_each_row() -> None:
+def test_a_heat_map_has_a_cell_for_each_grade_of_each_row():
     drawn = CELLS.svg()
     assert drawn == CELLS.svg()
     paths = {
@@ -72,12 +72,12 @@ def test_a_heat_map_has_a_cell_for_each_grade_of_each_row() -> None:
     assert re.findall(r"#[0-9a-f]{6}\b", drawn) == []
 
 
-def test_names_of_two_plots_of_a_page_do_not_meet() -> None:
+def test_names_of_two_plots_of_a_page_do_not_meet():
     found = [re.findall(r'\bid="([^"]*)"', plot.svg()) for plot in (BARS, LINES)]
     assert len({*found[0], *found[1]}) == len(found[0]) + len(found[1])
 
 
-def test_matplotlib_is_loaded_where_a_plot_is_drawn_and_nowhere_else() -> None:
+def test_matplotlib_is_loaded_where_a_plot_is_drawn_and_nowhere_else():
     code = (
         "import sys, etl.reports.report_index, etl.cli.main; sys.exit('matplotlib' in sys.modules)"
     )
@@ -99,7 +99,7 @@ def nights(count: int) -> list[Mapping[str, Any]]:
     return [night(number) for number in reversed(range(count))]
 
 
-def test_the_page_of_all_reports_has_each_nights_verdict_and_leads_to_it() -> None:
+def test_the_page_of_all_reports_has_each_nights_verdict_and_leads_to_it():
     stopped = night(3, release=None)
     limit = {"limit": "fewer_rows", "holds": False}
     rolled = RolledBack("release-02", "2026-11-03T00:00:00Z", "release-00")
@@ -116,7 +116,7 @@ def test_the_page_of_all_reports_has_each_nights_verdict_and_leads_to_it() -> No
     assert cells[:4] == [str(claims["in"]), "0", str(claims["quarantined"]), "16.7 %"]
 
 
-def test_the_page_of_all_reports_is_whole_loads_nothing_and_runs_nothing() -> None:
+def test_the_page_of_all_reports_is_whole_loads_nothing_and_runs_nothing():
     text = nights_page(nights(NIGHTS), [])
     page = Page()
     page.feed(re.sub(r"<(path|use)([^>]*)/>", "", text))
@@ -129,7 +129,7 @@ def test_the_page_of_all_reports_is_whole_loads_nothing_and_runs_nothing() -> No
     assert text == nights_page(nights(NIGHTS), [])
 
 
-def test_figures_stand_as_a_table_beneath_their_plot() -> None:
+def test_figures_stand_as_a_table_beneath_their_plot():
     page = nights_page(nights(3), [])
     figures = re.findall(r"<figure>.*?</figure>", page, re.DOTALL)
     assert [re.findall(r"<figcaption>(.*?)</figcaption>", one) for one in figures] == [
@@ -145,7 +145,7 @@ def test_figures_stand_as_a_table_beneath_their_plot() -> None:
     assert "16.67 %" in figures[0]
 
 
-def test_nights_that_few_claims_part_have_a_gap_between_them() -> None:
+def test_nights_that_few_claims_part_have_a_gap_between_them():
     """One page has all nights on it: of two sums the reader would have the difference."""
     key = MoneyKey("claim", "oral", "benefit")
     changed = [300, 3, 0, 8, 20, 0, 2]
@@ -163,11 +163,11 @@ def test_nights_that_few_claims_part_have_a_gap_between_them() -> None:
     assert [f"500.0{number}" in table for number in range(len(changed))] == shown
 
 
-def test_one_night_has_no_plot() -> None:
+def test_one_night_has_no_plot():
     assert "<svg" not in nights_page(nights(1), [])
 
 
-def test_a_withheld_sum_is_a_gap_in_the_plot_and_in_its_table() -> None:
+def test_a_withheld_sum_is_a_gap_in_the_plot_and_in_its_table():
     key = MoneyKey("claim", "oral", "benefit")
     few = replace(quarantined(0, 0), published_claims=3, net_claims=3, net=777_77, published=777_77)
     few = replace(few, source=777_77)
@@ -180,7 +180,7 @@ def test_a_withheld_sum_is_a_gap_in_the_plot_and_in_its_table() -> None:
         assert all(row.count("\N{EN DASH}") == (3 if is_shown else 4) for row in rows)
 
 
-def test_nights_of_a_directory_speak_of_rows_and_older_reports_leave_a_gap() -> None:
+def test_nights_of_a_directory_speak_of_rows_and_older_reports_leave_a_gap():
     counts = {"network": RowCounts(rows_in=8, published=6, quarantined=2, superseded=0)}
     ages = tuple(EntryAges(name, 4, 1, 2, 1, 0, None) for name in ENTRIES[:2])
     nothing = NetworkCoverage(*range(12))

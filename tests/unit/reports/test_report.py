@@ -93,7 +93,7 @@ def page_of(told: Report) -> str:
     return report_page(report_document(told))
 
 
-def test_report_json_is_what_its_page_of_documentation_lists() -> None:
+def test_report_json_is_what_its_page_of_documentation_lists():
     told = report_document(report())
     page = (Path(__file__).parents[3] / "docs" / "reports.md").read_text("utf-8")
     listed = re.search(r"\| key \| meaning \|\n(.*?)\n\n", page, re.DOTALL)
@@ -111,7 +111,7 @@ def test_report_json_is_what_its_page_of_documentation_lists() -> None:
             assert f"`{inner}`" in line, (key, inner)
 
 
-def test_counts_and_money_are_those_of_the_run() -> None:
+def test_counts_and_money_are_those_of_the_run():
     told = report_document(replace(report(), small_cells=0))
     assert told["tables"]["claim"] == {
         "in": 6,
@@ -131,7 +131,7 @@ def test_counts_and_money_are_those_of_the_run() -> None:
     assert list(told["tables"])[:3] == ["member", "member_address", "member_telecom"]
 
 
-def test_rows_lost_to_each_rule_sum_to_the_quarantine() -> None:
+def test_rows_lost_to_each_rule_sum_to_the_quarantine():
     told = report_document(report())
     lost = sum(each["rejected_rows"] for each in told["rules"])
     assert lost == sum(each["quarantined"] for each in told["tables"].values())
@@ -141,7 +141,7 @@ def test_rows_lost_to_each_rule_sum_to_the_quarantine() -> None:
     assert told["rules"][0]["rule"] == "amount-unreadable"
 
 
-def test_completeness_lists_the_columns_that_carry_elements() -> None:
+def test_completeness_lists_the_columns_that_carry_elements():
     told = report_document(report())["completeness"]
     by_column = {(each["table"], each["column"]): each for each in told}
     assert by_column["member", "birth_date"]["filled"] == 2
@@ -162,7 +162,7 @@ def test_completeness_lists_the_columns_that_carry_elements() -> None:
     assert ("member", "phone") not in by_column
 
 
-def test_a_lost_cent_or_row_keeps_the_report_from_being_written(tmp_path: Path) -> None:
+def test_a_lost_cent_or_row_keeps_the_report_from_being_written(tmp_path):
     good = report()
     key = MoneyKey("claim", "oral", "submitted")
     short = replace(good, money={**good.money, key: MoneyTotals(100, 99, 0, 0)})
@@ -175,13 +175,13 @@ def test_a_lost_cent_or_row_keeps_the_report_from_being_written(tmp_path: Path) 
     assert not list(tmp_path.iterdir())
 
 
-def test_the_order_of_partitions_decides_nothing() -> None:
+def test_the_order_of_partitions_decides_nothing():
     parts = [run(spoiled()), run(world()), run(spoiled())]
     pages = {report_json(report_document(report(tally_of(order)))) for order in permutations(parts)}
     assert len(pages) == 1
 
 
-def test_examples_are_the_first_places_and_few(tmp_path: Path) -> None:
+def test_examples_are_the_first_places_and_few(tmp_path):
     def findings(rows: Iterable[int]) -> pa.Table:
         numbers = list(rows)
         count = len(numbers)
@@ -198,7 +198,7 @@ def test_examples_are_the_first_places_and_few(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("rows", "said"), [(range(1, 2), "1 place<"), (range(1, 3), "2 places<")])
-def test_one_place_is_not_places(rows: range, said: str) -> None:
+def test_one_place_is_not_places(rows, said):
     tally = Tally(examples=3)
     columns = [[one] * len(rows) for one in ("amount-negative", "claim", 6)]
     tally.add_findings(
@@ -208,7 +208,7 @@ def test_one_place_is_not_places(rows: range, said: str) -> None:
     assert f"<summary>{said}" in page
 
 
-def test_a_finding_about_a_whole_file_or_the_extract_is_shown_as_such() -> None:
+def test_a_finding_about_a_whole_file_or_the_extract_is_shown_as_such():
     tally = Tally()
     rows = pa.table(
         [["unknown-file", "unknown-column"], ["claim"] * 2, [None, 3], [None, None], [None, None]],
@@ -223,7 +223,7 @@ def test_a_finding_about_a_whole_file_or_the_extract_is_shown_as_such() -> None:
     assert "the extract" in page_of(replace(report(), rules=tally.rules(standard_book())))
 
 
-def test_a_changed_severity_is_shown_beside_the_default() -> None:
+def test_a_changed_severity_is_shown_beside_the_default():
     strict = book(amount_negative="reject-claim")
     tally = tally_of([run(spoiled(), rules=strict)])
     totals = {each.rule: each for each in tally.rules(strict)}["amount-negative"]
@@ -261,7 +261,7 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_the_page_is_whole_and_loads_nothing() -> None:
+def test_the_page_is_whole_and_loads_nothing():
     page = Page()
     page.feed(page_of(report()))
     page.close()
@@ -272,19 +272,19 @@ def test_the_page_is_whole_and_loads_nothing() -> None:
     assert {"data-docs/index.html", "../quarantine/file-6.csv", "report.json"} <= set(page.links)
 
 
-def test_nothing_shows_a_value_of_a_member(tmp_path: Path) -> None:
+def test_nothing_shows_a_value_of_a_member(tmp_path):
     for path in write_report(report(), tmp_path):
         assert MARK not in path.read_text("utf-8")
     assert MARK not in repr(totals_of(report()))
 
 
-def test_names_from_outside_cannot_break_out_of_the_page() -> None:
+def test_names_from_outside_cannot_break_out_of_the_page():
     page = page_of(report())
     assert "Plan &amp; &lt;Sons&gt;" in page
     assert "<Sons>" not in page
 
 
-def test_the_same_report_gives_the_same_bytes(tmp_path: Path) -> None:
+def test_the_same_report_gives_the_same_bytes(tmp_path):
     first = [path.read_bytes() for path in write_report(report(), tmp_path / "a")]
     second = [path.read_bytes() for path in write_report(report(), tmp_path / "b")]
     assert first == second
@@ -298,11 +298,11 @@ def test_the_same_report_gives_the_same_bytes(tmp_path: Path) -> None:
         ({"parent": "release-6"}, "The release before it was"),
     ],
 )
-def test_the_page_says_first_what_became_of_the_run(change: dict[str, str], told: str) -> None:
+def test_the_page_says_first_what_became_of_the_run(change, told):
     assert told in page_of(replace(report(), **change))
 
 
-def test_a_broken_limit_is_the_first_thing_to_read() -> None:
+def test_a_broken_limit_is_the_first_thing_to_read():
     limits = Limits(rejected_claims=Decimal("0.01"))
     stopped = replace(report(limits=limits), release=None)
     page = page_of(stopped)
@@ -313,7 +313,7 @@ def test_a_broken_limit_is_the_first_thing_to_read() -> None:
     assert "accepted" in page
 
 
-def test_a_run_without_faults_says_so() -> None:
+def test_a_run_without_faults_says_so():
     clean = report(tally_of([run(world())]))
     page = page_of(replace(clean, unmapped=()))
     assert "No row was rejected." in page
@@ -321,7 +321,7 @@ def test_a_run_without_faults_says_so() -> None:
     assert "Every word was known." in page
 
 
-def test_the_summary_has_the_rows_of_the_command_line() -> None:
+def test_the_summary_has_the_rows_of_the_command_line():
     told = totals_of(report())
     assert tuple(told.tables["claim"].values()) == (6, 5, 1, 0)
     assert all(rows["in"] for rows in told.tables.values())
@@ -330,7 +330,7 @@ def test_the_summary_has_the_rows_of_the_command_line() -> None:
     assert told.findings.warn > 0
 
 
-def test_shares_are_whole_only_where_they_are() -> None:
+def test_shares_are_whole_only_where_they_are():
     assert [share(*each) for each in ((0, 9), (9, 9), (1, 9999), (9998, 9999), (1, 3))] == [
         "0 %",
         "100 %",
@@ -342,7 +342,7 @@ def test_shares_are_whole_only_where_they_are() -> None:
 
 
 @pytest.mark.slow
-def test_a_browser_that_shows_the_report_asks_the_network_for_nothing(tmp_path: Path) -> None:
+def test_a_browser_that_shows_the_report_asks_the_network_for_nothing(tmp_path):
     browser = shutil.which("chromium") or shutil.which("chromium-browser")
     if browser is None:
         pytest.skip("no Chromium on this machine")

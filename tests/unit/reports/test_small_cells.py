@@ -28,26 +28,24 @@ def quarantined(claims: int, cents: int = 77_777) -> MoneyTotals:
     ("claims", "most", "is_shown"),
     [(1, 10, False), (10, 10, False), (11, 10, True), (1, 0, True), (3, 2, True), (2, 2, False)],
 )
-def test_a_sum_over_ten_claims_is_withheld_and_one_over_eleven_is_shown(
-    claims: int, most: int, is_shown: bool
-) -> None:
+def test_a_sum_over_ten_claims_is_withheld_and_one_over_eleven_is_shown(claims, most, is_shown):
     each = shown_money({KEY: quarantined(claims)}, most).cells[KEY]
     assert (each.quarantined, each.source) == ((77_777, 1_077_777) if is_shown else (None, None))
     assert (each.published, each.superseded, each.net) == (1_000_000, 0, 1_000_000)
     assert each.adds_up
 
 
-def test_a_sum_over_no_claim_is_shown_and_one_that_is_nothing_over_one_claim_is_not() -> None:
+def test_a_sum_over_no_claim_is_shown_and_one_that_is_nothing_over_one_claim_is_not():
     none, nothing = (shown_money({KEY: quarantined(n, 0)}, 10).cells[KEY] for n in (0, 1))
     assert (none.quarantined, none.source) == (0, 1_000_000)
     assert (nothing.quarantined, nothing.source) == (None, None)
 
 
-def test_an_amount_without_a_claim_is_not_shown() -> None:
+def test_an_amount_without_a_claim_is_not_shown():
     assert shown_money({KEY: quarantined(0)}, 10).cells[KEY].quarantined is None
 
 
-def test_a_total_is_shown_unless_it_is_of_few_claims_and_a_second_type_is_withheld() -> None:
+def test_a_total_is_shown_unless_it_is_of_few_claims_and_a_second_type_is_withheld():
     few, many = quarantined(6), quarantined(500)
     for cells, withheld, of_all in (
         ([few, many], 2, False),
@@ -63,14 +61,14 @@ def test_a_total_is_shown_unless_it_is_of_few_claims_and_a_second_type_is_withhe
         assert whole.published == 2_000_000
 
 
-def test_amounts_that_come_to_nothing_are_each_nothing_and_withheld_with_more() -> None:
+def test_amounts_that_come_to_nothing_are_each_nothing_and_withheld_with_more():
     nothing = [quarantined(claims, 0) for claims in (6, 500)]
     shown = shown_money(dict(zip((KEY, OTHER), nothing, strict=True)), 10)
     assert {each.quarantined for each in shown.cells.values()} == {None}
     assert shown.totals["claim", "benefit"].quarantined is None
 
 
-def test_page_and_json_say_what_is_withheld_and_that_all_adds_up() -> None:
+def test_page_and_json_say_what_is_withheld_and_that_all_adds_up():
     made = replace(
         report(),
         money={KEY: quarantined(1), OTHER: quarantined(0, 0)},
@@ -96,7 +94,7 @@ def test_page_and_json_say_what_is_withheld_and_that_all_adds_up() -> None:
     assert "withheld" not in every
 
 
-def test_exact_sums_have_a_seal_that_the_key_alone_makes() -> None:
+def test_exact_sums_have_a_seal_that_the_key_alone_makes():
     money = {KEY: quarantined(1), OTHER: quarantined(0, 0)}
     one, same, other = (exact_csv(money, key) for key in (b"key", b"key", b"other"))
     assert one == same
@@ -120,9 +118,7 @@ def test_exact_sums_have_a_seal_that_the_key_alone_makes() -> None:
         ({}, "", False),
     ],
 )
-def test_small_sums_are_put_together_so_that_none_is_left_alone(
-    counts: dict[str, int], names: str, *, is_withheld: bool
-) -> None:
+def test_small_sums_are_put_together_so_that_none_is_left_alone(counts, names, *, is_withheld):
     cells = {name: (count, 100 * count) for name, count in counts.items()}
     pool = pooled(cells, 10)
     assert pool.names == tuple(names)
@@ -132,7 +128,7 @@ def test_small_sums_are_put_together_so_that_none_is_left_alone(
     assert pooled(cells, 0).names == ()
 
 
-def test_claims_by_month_name_no_month_of_few_claims() -> None:
+def test_claims_by_month_name_no_month_of_few_claims():
     key = FilledKey("claim", "oral", "statement_from_date", "2026-01")
     filled = {
         key: 20,
@@ -170,7 +166,7 @@ def by_file(*files: FileMoney) -> list[tuple[object, ...]]:
     ]
 
 
-def test_files_are_not_told_beside_one_of_few_claims() -> None:
+def test_files_are_not_told_beside_one_of_few_claims():
     few, more, most = (
         FileMoney(name, "claim", "benefit", claims, cents, cents)
         for name, claims, cents in (("a.csv", 3, 100), ("b.csv", 20, 2_000), ("c.csv", 30, 30_000))
@@ -183,7 +179,7 @@ def test_files_are_not_told_beside_one_of_few_claims() -> None:
     assert by_file(few) == [(None, None, None, None)]
 
 
-def test_what_few_differences_explain_does_not_follow_from_a_files_sums() -> None:
+def test_what_few_differences_explain_does_not_follow_from_a_files_sums():
     one, many = (
         FileMoney("a.csv", "claim", "benefit", 30, 900, 1_000, -100, differences)
         for differences in (1, 11)

@@ -14,9 +14,7 @@ from etl.smart import scopes
         ("user/Coverage.rs", "user", "Coverage", "rs"),
     ],
 )
-def test_v1_and_v2_scopes_that_read_are_understood(
-    text: str, level: str, resource_type: str, interactions: str
-) -> None:
+def test_v1_and_v2_scopes_that_read_are_understood(text, level, resource_type, interactions):
     assert scopes.parse(text) == scopes.ResourceScope(text, level, resource_type, interactions)
 
 
@@ -28,17 +26,17 @@ def test_v1_and_v2_scopes_that_read_are_understood(
         "patient/Coverage", "Patient/Coverage.rs", "patient/Coverage.rs\n", "", "*",
     ],
 )  # fmt: skip
-def test_what_writes_filters_or_is_malformed_is_never_granted(text: str) -> None:
+def test_what_writes_filters_or_is_malformed_is_never_granted(text):
     assert scopes.parse(text) is None
     assert scopes.grantable([text]) == ()
 
 
-def test_what_can_be_granted_keeps_its_order() -> None:
+def test_what_can_be_granted_keeps_its_order():
     asked = ("openid", "patient/*.rs", "launch/patient", "nonsense")
     assert scopes.grantable(asked) == ("openid", "patient/*.rs", "launch/patient")
 
 
-def test_reading_and_searching_are_opened_apart() -> None:
+def test_reading_and_searching_are_opened_apart():
     granted = ("launch/patient", "patient/Coverage.s", "patient/Patient.r")
     assert scopes.allows(granted, "Coverage", "s")
     assert not scopes.allows(granted, "Coverage", "r")

@@ -65,16 +65,14 @@ EVERY: Final = pytest.mark.parametrize("packed", [zipped, tarred, tar_gz])
 
 @EVERY
 @pytest.mark.parametrize("top", ["", "./", "nightly/2024/"])
-def test_the_files_at_the_top_or_of_the_only_folder_are_the_extract(
-    packed: Packed, top: str, tmp_path: Path
-) -> None:
+def test_the_files_at_the_top_or_of_the_only_folder_are_the_extract(packed, top, tmp_path):
     files = {f"{top}{name}": data for name, data in FILES.items()}
     files |= {"__MACOSX/member.csv": b"x", f"{top}.hidden.csv": b"x"}
     assert unpacked(packed(files), tmp_path) == FILES
 
 
 @EVERY
-def test_folders_below_the_files_are_no_part_of_it(packed: Packed, tmp_path: Path) -> None:
+def test_folders_below_the_files_are_no_part_of_it(packed, tmp_path):
     assert unpacked(packed({**FILES, "older/member.csv": b"x"}), tmp_path) == FILES
 
 
@@ -82,23 +80,19 @@ def test_folders_below_the_files_are_no_part_of_it(packed: Packed, tmp_path: Pat
 @pytest.mark.parametrize(
     "path", ["../member.csv", "/etc/member.csv", "a/../../member.csv", "C:member.csv", "a\\b.csv"]
 )
-def test_a_name_that_leads_out_is_refused_and_nothing_is_unpacked(
-    packed: Packed, path: str, tmp_path: Path
-) -> None:
+def test_a_name_that_leads_out_is_refused_and_nothing_is_unpacked(packed, path, tmp_path):
     with pytest.raises(ExtractError, match="leads out of the archive"):
         unpacked(packed({path: b"x"}), tmp_path)
     assert [item.name for item in tmp_path.rglob("*.csv")] == []
 
 
 @EVERY
-def test_files_of_several_folders_and_files_there_twice_are_refused(
-    packed: Packed, tmp_path: Path
-) -> None:
+def test_files_of_several_folders_and_files_there_twice_are_refused(packed, tmp_path):
     with pytest.raises(ExtractError, match=r"several folders \(a, b\)"):
         unpacked(packed({"a/member.csv": b"x", "b/claim.csv": b"x"}), tmp_path)
 
 
-def test_a_member_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+def test_a_member_that_is_there_twice_is_refused(tmp_path):
     made = io.BytesIO()
     with tarfile.open(fileobj=made, mode="w") as archive:
         for _ in range(2):
@@ -108,7 +102,7 @@ def test_a_member_that_is_there_twice_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE])
-def test_links_and_devices_are_refused(kind: bytes, tmp_path: Path) -> None:
+def test_links_and_devices_are_refused(kind, tmp_path):
     made = io.BytesIO()
     with tarfile.open(fileobj=made, mode="w") as archive:
         info = tarfile.TarInfo("member.csv")
@@ -118,7 +112,7 @@ def test_links_and_devices_are_refused(kind: bytes, tmp_path: Path) -> None:
         unpacked(made.getvalue(), tmp_path)
 
 
-def test_links_in_a_zip_archive_are_refused(tmp_path: Path) -> None:
+def test_links_in_a_zip_archive_are_refused(tmp_path):
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w") as archive:
         info = zipfile.ZipInfo("member.csv")
@@ -129,7 +123,7 @@ def test_links_in_a_zip_archive_are_refused(tmp_path: Path) -> None:
 
 
 @EVERY
-def test_an_archive_cut_off_anywhere_is_called_broken(packed: Packed, tmp_path: Path) -> None:
+def test_an_archive_cut_off_anywhere_is_called_broken(packed, tmp_path):
     files = {"member.csv": random.Random(1).randbytes(5000), "claim.csv": b"claim_id\nC1\n"}
     whole = packed(files)
     # A tar archive ends with two blocks of zeros, and padding: without the padding it is whole.
@@ -149,21 +143,21 @@ def _unpack(packed: Packed, data: bytes, folder: Path) -> None:
     unpack(io.BytesIO(data), len(data), "extract.zip", folder)
 
 
-def test_a_broken_header_is_not_taken_for_the_end(tmp_path: Path) -> None:
+def test_a_broken_header_is_not_taken_for_the_end(tmp_path):
     whole = bytearray(tarred({"member.csv": b"member_id\nM1\n", "claim.csv": b"claim_id\n"}))
     whole[1024 + 148] ^= 1  # the checksum of the second header
     with pytest.raises(ExtractError, match="broken or cut off"):
         _unpack(tarred, bytes(whole), tmp_path)
 
 
-def test_a_changed_byte_of_a_zip_archive_is_detected(tmp_path: Path) -> None:
+def test_a_changed_byte_of_a_zip_archive_is_detected(tmp_path):
     whole = bytearray(zipped({"member.csv": b"member_id\nM1\n"}, zipfile.ZIP_STORED))
     whole[whole.index(b"M1")] = ord("N")
     with pytest.raises(ExtractError, match="broken or cut off"):
         unpacked(bytes(whole), tmp_path)
 
 
-def test_an_encrypted_archive_is_called_that(tmp_path: Path) -> None:
+def test_an_encrypted_archive_is_called_that(tmp_path):
     whole = bytearray(zipped({"member.csv": b"member_id\nM1\n"}))
     for mark, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
         whole[whole.index(mark) + offset] |= 1
@@ -171,7 +165,7 @@ def test_an_encrypted_archive_is_called_that(tmp_path: Path) -> None:
         unpacked(bytes(whole), tmp_path)
 
 
-def test_a_method_that_is_not_known_is_named(tmp_path: Path) -> None:
+def test_a_method_that_is_not_known_is_named(tmp_path):
     whole = bytearray(zipped({"member.csv": b"member_id\nM1\n"}))
     for mark, offset in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
         whole[whole.index(mark) + offset] = 9
@@ -181,8 +175,8 @@ def test_a_method_that_is_not_known_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("packed", [zipped, tar_gz])
 def test_an_archive_that_would_fill_the_disk_is_refused_before_it_does(
-    packed: Packed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    packed, tmp_path, monkeypatch
+):
     monkeypatch.setattr("etl.sources.extract_folder.FREE_BYTES", 1 << 20)
     bomb = packed({"claim.csv": bytes(8 << 20)})
     with pytest.raises(ExtractError, match="unpacks to more than 100 times its size"):
@@ -190,7 +184,7 @@ def test_an_archive_that_would_fill_the_disk_is_refused_before_it_does(
     assert sum(path.stat().st_size for path in (tmp_path / "staged").iterdir()) == 0
 
 
-def test_a_zip_archive_whose_members_overlap_is_refused(tmp_path: Path) -> None:
+def test_a_zip_archive_whose_members_overlap_is_refused(tmp_path):
     # The directory names the same compressed bytes many times over.
     one = zipped({"a.csv": bytes(1 << 20)})
     with zipfile.ZipFile(io.BytesIO(one)) as archive:
@@ -205,22 +199,20 @@ def test_a_zip_archive_whose_members_overlap_is_refused(tmp_path: Path) -> None:
 
 
 @EVERY
-def test_more_files_than_an_extract_has_are_refused(
-    packed: Packed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_more_files_than_an_extract_has_are_refused(packed, tmp_path, monkeypatch):
     monkeypatch.setattr(archives, "MOST_MEMBERS", 3)
     with pytest.raises(ExtractError, match="has more than 3 files"):
         unpacked(packed({f"claim-{number}.csv": b"" for number in range(4)}), tmp_path)
 
 
-def test_a_header_of_a_tar_archive_that_would_fill_memory_is_refused(tmp_path: Path) -> None:
+def test_a_header_of_a_tar_archive_that_would_fill_memory_is_refused(tmp_path):
     info = tarfile.TarInfo("long")
     info.type, info.size = tarfile.GNUTYPE_LONGNAME, 1 << 34
     with pytest.raises(ExtractError, match="broken or cut off"):
         _unpack(tarred, info.tobuf() + bytes(2048), tmp_path)
 
 
-def test_only_an_archive_is_a_file_that_is_a_whole_extract(tmp_path: Path) -> None:
+def test_only_an_archive_is_a_file_that_is_a_whole_extract(tmp_path):
     written = {
         "zip": zipped(FILES),
         "tar": tarred(FILES),

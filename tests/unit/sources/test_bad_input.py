@@ -310,7 +310,7 @@ CASES: dict[str, tuple[Spoil, str]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_bad_input_is_refused_in_one_sentence(tmp_path: Path, case: str) -> None:
+def test_bad_input_is_refused_in_one_sentence(tmp_path, case):
     spoil, sentence = CASES[case]
     folder = write_extract(tmp_path / "in", {"member": [{**MEMBER, "family_name": MARKED}]})
     spoil(folder)
@@ -335,7 +335,7 @@ def test_bad_input_is_refused_in_one_sentence(tmp_path: Path, case: str) -> None
         ("other", "no known layout fits accounts.csv; `cpcds doctor .*` looks at every file"),
     ],
 )
-def test_what_is_no_extract_is_refused(tmp_path: Path, name: str, sentence: str) -> None:
+def test_what_is_no_extract_is_refused(tmp_path, name, sentence):
     (tmp_path / "file").write_text("x")
     (tmp_path / "empty").mkdir()
     (tmp_path / "only-readme").mkdir()
@@ -371,9 +371,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_file_that_is_written_otherwise_is_called_what_it_is_and_the_doctor_named(
-    tmp_path: Path, form: str
-) -> None:
+def test_a_file_that_is_written_otherwise_is_called_what_it_is_and_the_doctor_named(tmp_path, form):
     name, text, sentence = FORMS[form]
     (tmp_path / name).write_bytes(text)
     with pytest.raises(ExtractError, match=sentence) as caught:
@@ -388,29 +386,25 @@ def test_a_file_that_is_written_otherwise_is_called_what_it_is_and_the_doctor_na
 
 
 @pytest.mark.parametrize("address", ["s3://bucket/extracts/one", "https://example.org/extract"])
-def test_an_address_of_object_storage_is_told_from_a_folder_that_is_not_there(address: str) -> None:
+def test_an_address_of_object_storage_is_told_from_a_folder_that_is_not_there(address):
     with pytest.raises(ExtractError, match=rf"^{address} is no folder.*copy the files into one"):
         open_extract(Path(address), ())
 
 
-def test_a_file_in_place_of_the_folder_is_called_what_it_is(tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_folder_is_called_what_it_is(tmp_path):
     (tmp_path / "claims.xlsx").write_bytes(ZIPPED + b"xl/workbook.xml")
     with pytest.raises(ExtractError, match=r"claims.xlsx is an Excel workbook.*cpcds doctor"):
         open_extract(tmp_path / "claims.xlsx", ())
 
 
-def test_a_layout_that_is_named_does_not_fit_because_of_how_a_file_is_written(
-    tmp_path: Path,
-) -> None:
+def test_a_layout_that_is_named_does_not_fit_because_of_how_a_file_is_written(tmp_path):
     folder = write_extract(tmp_path / "in")
     (folder / "member.csv").write_bytes(SEMICOLONS)
     with pytest.raises(ExtractError, match=r"not in layout cpcds: member.csv has ; between"):
         open_extract(folder, (), layout="cpcds")
 
 
-def test_a_folder_that_may_not_be_listed_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_that_may_not_be_listed_is_refused(tmp_path, monkeypatch):
     def refuse(self: Path) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", str(self))
 
@@ -419,7 +413,7 @@ def test_a_folder_that_may_not_be_listed_is_refused(
         open_extract(write_extract(tmp_path / "in"), ())
 
 
-def test_a_file_without_headers_does_not_show_its_first_row(tmp_path: Path) -> None:
+def test_a_file_without_headers_does_not_show_its_first_row(tmp_path):
     folder = write_extract(tmp_path / "in")
     (folder / "member.csv").write_text(f"M1,{MARKED},{MARKED},F\n")
     with pytest.raises(ExtractError) as caught:
@@ -427,18 +421,18 @@ def test_a_file_without_headers_does_not_show_its_first_row(tmp_path: Path) -> N
     assert MARKED not in str(caught.value)
 
 
-def test_an_unknown_layout_is_refused_with_those_there_are(tmp_path: Path) -> None:
+def test_an_unknown_layout_is_refused_with_those_there_are(tmp_path):
     with pytest.raises(ExtractError, match="there is no layout 'x'; there are cpcds"):
         open_extract(write_extract(tmp_path / "in"), (), layout="x")
 
 
 @pytest.mark.parametrize("count", [0, -1, 1 << 20])
-def test_a_senseless_number_of_partitions_is_refused(tmp_path: Path, count: int) -> None:
+def test_a_senseless_number_of_partitions_is_refused(tmp_path, count):
     with pytest.raises(UsageError, match="partitions must be a number from 1"):
         read(write_extract(tmp_path / "in"), tmp_path / "work", count)
 
 
-def test_there_is_no_partition_beyond_the_last(tmp_path: Path) -> None:
+def test_there_is_no_partition_beyond_the_last(tmp_path):
     parts = read(write_extract(tmp_path / "in"), tmp_path / "work", 2)
     with pytest.raises(UsageError, match="there is no partition 2; there are 2"):
         parts.load(2)
@@ -454,7 +448,7 @@ class FullDisk:
         """There is nothing to keep."""
 
 
-def test_a_full_disk_is_a_storage_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_a_storage_error(tmp_path, monkeypatch):
     start = SpillWriter.__init__
 
     def full(self: SpillWriter, *args: Any) -> None:
@@ -471,13 +465,13 @@ def test_a_full_disk_is_a_storage_error(tmp_path: Path, monkeypatch: pytest.Monk
         open_partitions(tmp_path / "work")
 
 
-def test_a_work_folder_that_is_a_file_is_a_storage_error(tmp_path: Path) -> None:
+def test_a_work_folder_that_is_a_file_is_a_storage_error(tmp_path):
     (tmp_path / "work").write_text("x")
     with pytest.raises(StoreError, match="the work folder cannot be written"):
         read(write_extract(tmp_path / "in"), tmp_path / "work")
 
 
-def test_a_file_that_goes_away_while_it_is_read_is_told(tmp_path: Path) -> None:
+def test_a_file_that_goes_away_while_it_is_read_is_told(tmp_path):
     folder = write_extract(tmp_path / "in")
     extract = open_extract(folder, ())
     (folder / "claim.csv").unlink()

@@ -6,8 +6,6 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -42,14 +40,14 @@ WHOLE = {
 @pytest.mark.parametrize(
     "ending", ["csv", "psv", "tsv", "csv.gz", "psv.gz", "tsv.gz", "csv.zst", "parquet"]
 )
-def test_every_table_and_column_is_read_in_every_format(tmp_path: Path, ending: str) -> None:
+def test_every_table_and_column_is_read_in_every_format(tmp_path, ending):
     parts = read(write_extract(tmp_path / "in", WHOLE, ending), tmp_path / "work")
     for name, rows in WHOLE.items():
         assert rows_of(parts, name) == rows
     assert findings_of(parts) == []
 
 
-def test_every_partition_has_every_table_in_its_schema(tmp_path: Path) -> None:
+def test_every_partition_has_every_table_in_its_schema(tmp_path):
     parts = read(write_extract(tmp_path / "in"), tmp_path / "work", 3)
     for loaded in all_loaded(parts):
         assert list(loaded.tables) == list(TABLES)
@@ -58,7 +56,7 @@ def test_every_partition_has_every_table_in_its_schema(tmp_path: Path) -> None:
         assert loaded.findings.schema == FINDINGS_SCHEMA
 
 
-def test_a_table_may_come_in_parts(tmp_path: Path) -> None:
+def test_a_table_may_come_in_parts(tmp_path):
     folder = write_extract(tmp_path / "in")
     (folder / "member.csv").unlink()
     write_table(folder, "member-1", [MEMBER])
@@ -68,7 +66,7 @@ def test_a_table_may_come_in_parts(tmp_path: Path) -> None:
     assert parts.facts.rows_read["member-west.psv.gz"] == 1
 
 
-def test_headers_match_in_any_case_order_and_joint(tmp_path: Path) -> None:
+def test_headers_match_in_any_case_order_and_joint(tmp_path):
     folder = write_extract(tmp_path / "in")
     (folder / "member.csv").write_text(
         "GENDER,Birth-Date,family name,Member_ID\nF,1970-01-01,Ng,M1\n"
@@ -76,7 +74,7 @@ def test_headers_match_in_any_case_order_and_joint(tmp_path: Path) -> None:
     assert rows_of(read(folder, tmp_path / "work"), "member") == [MEMBER]
 
 
-def test_cells_are_trimmed_and_nothing_guesses_a_type(tmp_path: Path) -> None:
+def test_cells_are_trimmed_and_nothing_guesses_a_type(tmp_path):
     folder = write_extract(tmp_path / "in")
     (folder / "member.csv").write_text(
         "member_id,family_name,birth_date,gender,postal_code,county\n"
@@ -95,7 +93,7 @@ def test_cells_are_trimmed_and_nothing_guesses_a_type(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("line_end", ["\n", "\r\n"])
-def test_quotes_and_line_breaks_inside_cells_are_kept(tmp_path: Path, line_end: str) -> None:
+def test_quotes_and_line_breaks_inside_cells_are_kept(tmp_path, line_end):
     folder = write_extract(tmp_path / "in")
     rows = [{**MEMBER, "family_name": 'O"Neil, the\nsecond', "city": "Łódź 🙂"}, MEMBER]
     text = "\ufeff" + delimited(rows, headers_of(rows, "member"), line_end=line_end)
@@ -105,7 +103,7 @@ def test_quotes_and_line_breaks_inside_cells_are_kept(tmp_path: Path, line_end: 
     assert parts.load(0).tables["member"].column("_row").to_pylist() == [2, 3]
 
 
-def test_an_inch_mark_inside_a_cell_is_no_quote(tmp_path: Path) -> None:
+def test_an_inch_mark_inside_a_cell_is_no_quote(tmp_path):
     folder = write_extract(tmp_path / "in")
     rows = [{**MEMBER, "city": '5" Pipe'}, {**MEMBER, "member_id": "M2"}]
     lines = [
@@ -117,7 +115,7 @@ def test_an_inch_mark_inside_a_cell_is_no_quote(tmp_path: Path) -> None:
     assert rows_of(read(folder, tmp_path / "work"), "member") == rows
 
 
-def test_rows_keep_their_numbers_around_blank_and_ragged_ones(tmp_path: Path) -> None:
+def test_rows_keep_their_numbers_around_blank_and_ragged_ones(tmp_path):
     folder = write_extract(tmp_path / "in")
     header = "member_id,family_name,birth_date,gender"
     lines = [header, "A,Ng,1970-01-01,F", "", "B,Ng", "   ", ",,,", 'C,"N\ng",1970-01-01,F,x', ""]
@@ -137,7 +135,7 @@ def test_rows_keep_their_numbers_around_blank_and_ragged_ones(tmp_path: Path) ->
     assert ragged.column("_row").to_pylist() == [4, 7]
 
 
-def test_row_numbers_hold_over_many_blocks(tmp_path: Path) -> None:
+def test_row_numbers_hold_over_many_blocks(tmp_path):
     folder = write_extract(tmp_path / "in")
     lines = ["member_id,family_name,birth_date,gender,address_line"]
     for number in range(2, 30_002):
@@ -154,7 +152,7 @@ def test_row_numbers_hold_over_many_blocks(tmp_path: Path) -> None:
     assert parts.ragged_rows().num_rows == 30
 
 
-def test_unknown_columns_and_files_are_findings_and_harm_nothing(tmp_path: Path) -> None:
+def test_unknown_columns_and_files_are_findings_and_harm_nothing(tmp_path):
     folder = write_extract(tmp_path / "in")
     more = {"shoe size": "43", "_row": "9", "Coverage Member-Code 2": "x"}
     write_table(folder, "member", [{**MEMBER, **more}])
@@ -183,9 +181,7 @@ def test_unknown_columns_and_files_are_findings_and_harm_nothing(tmp_path: Path)
         ["", " ", "F", "MA", "02158"],
     ],
 )
-def test_no_cell_of_a_file_whose_header_is_odd_becomes_the_name_of_a_column(
-    tmp_path: Path, cells: list[str]
-) -> None:
+def test_no_cell_of_a_file_whose_header_is_odd_becomes_the_name_of_a_column(tmp_path, cells):
     folder = write_extract(tmp_path / "in")
     path = folder / "member.csv"
     header, _, rows = path.read_text().partition("\n")
@@ -210,9 +206,7 @@ def test_no_cell_of_a_file_whose_header_is_odd_becomes_the_name_of_a_column(
         ("a folder", lambda path: path.mkdir()),
     ],
 )
-def test_what_has_the_name_of_a_file_and_is_none_is_refused(
-    tmp_path: Path, name: str, what: str, make: Callable[[Path], object]
-) -> None:
+def test_what_has_the_name_of_a_file_and_is_none_is_refused(tmp_path, name, what, make):
     folder = write_extract(tmp_path / "in")
     (folder / name).unlink(missing_ok=True)
     make(folder / name)
@@ -220,14 +214,14 @@ def test_what_has_the_name_of_a_file_and_is_none_is_refused(
         read(folder, tmp_path / "work")
 
 
-def test_other_things_beside_the_files_are_no_part_of_an_extract(tmp_path: Path) -> None:
+def test_other_things_beside_the_files_are_no_part_of_an_extract(tmp_path):
     folder = write_extract(tmp_path / "in")
     os.mkfifo(folder / "pipe")
     (folder / "latest").symlink_to("gone")
     assert rows_of(read(folder, tmp_path / "work"), "member")
 
 
-def test_source_rows_can_be_had_as_they_were(tmp_path: Path) -> None:
+def test_source_rows_can_be_had_as_they_were(tmp_path):
     folder = write_extract(tmp_path / "in")
     (folder / "member.csv").write_text(
         "Member ID,family_name,Birth-Date,gender,shoe size\n M1 ,Ng,1970-01-01,F,43\n"
@@ -246,7 +240,7 @@ def test_source_rows_can_be_had_as_they_were(tmp_path: Path) -> None:
     ]
 
 
-def test_short_forms_become_child_rows_in_the_place_of_their_claim(tmp_path: Path) -> None:
+def test_short_forms_become_child_rows_in_the_place_of_their_claim(tmp_path):
     claim = {
         **CLAIM,
         "record_action": "U",
@@ -277,7 +271,7 @@ def test_short_forms_become_child_rows_in_the_place_of_their_claim(tmp_path: Pat
     assert findings_of(parts) == []
 
 
-def test_short_forms_count_on_from_the_child_rows_of_their_claim(tmp_path: Path) -> None:
+def test_short_forms_count_on_from_the_child_rows_of_their_claim(tmp_path):
     tables = {
         "claim": [
             {**CLAIM, "diagnosis_code_1": "I10", "diagnosis_code_2": "E11.9"},
@@ -302,7 +296,7 @@ def test_short_forms_count_on_from_the_child_rows_of_their_claim(tmp_path: Path)
     ]
 
 
-def test_rows_stand_in_the_order_of_their_key_with_numbers_as_numbers(tmp_path: Path) -> None:
+def test_rows_stand_in_the_order_of_their_key_with_numbers_as_numbers(tmp_path):
     numbers = ["10", "9", "1", "b", "2", "a"]
     lines = [{**LINE, "line_number": number} for number in numbers]
     parts = read(write_extract(tmp_path / "in", {"claim_line": lines}), tmp_path / "work")
@@ -311,7 +305,7 @@ def test_rows_stand_in_the_order_of_their_key_with_numbers_as_numbers(tmp_path: 
     ]  # fmt: skip
 
 
-def test_all_rows_of_a_member_meet_in_one_partition(tmp_path: Path) -> None:
+def test_all_rows_of_a_member_meet_in_one_partition(tmp_path):
     members = [f"M{n}" for n in range(60)]
     tables = {
         "member": [{**MEMBER, "member_id": m} for m in members],
@@ -334,7 +328,7 @@ def test_all_rows_of_a_member_meet_in_one_partition(tmp_path: Path) -> None:
     assert used == 7
 
 
-def test_rows_that_belong_to_nobody_are_in_exactly_one_partition(tmp_path: Path) -> None:
+def test_rows_that_belong_to_nobody_are_in_exactly_one_partition(tmp_path):
     tables = {
         "claim": [CLAIM, {**CLAIM, "claim_id": "CL2", "member_id": ""}],
         "claim_line": [
@@ -365,7 +359,7 @@ def test_rows_that_belong_to_nobody_are_in_exactly_one_partition(tmp_path: Path)
     assert of_two[0] == of_two[1]
 
 
-def test_keys_know_what_one_partition_cannot(tmp_path: Path) -> None:
+def test_keys_know_what_one_partition_cannot(tmp_path):
     tables = {
         "member": [MEMBER, {**MEMBER, "member_id": "M2"}],
         "coverage": [COVERAGE, {**COVERAGE, "member_id": "M2"}, {**COVERAGE, "coverage_id": "C2"}],
@@ -387,7 +381,7 @@ def test_keys_know_what_one_partition_cannot(tmp_path: Path) -> None:
         assert keys.shared("coverage", ids).to_pylist() == [*[False] * 5, True, *[False] * 3]
 
 
-def test_a_work_folder_can_be_opened_again_by_another_process(tmp_path: Path) -> None:
+def test_a_work_folder_can_be_opened_again_by_another_process(tmp_path):
     parts = read(write_extract(tmp_path / "in", WHOLE), tmp_path / "work", 3)
     again = open_partitions(tmp_path / "work")
     assert again.facts.count == 3
@@ -397,14 +391,14 @@ def test_a_work_folder_can_be_opened_again_by_another_process(tmp_path: Path) ->
         assert ours.tables == theirs.tables
 
 
-def test_reading_again_into_a_work_folder_starts_afresh(tmp_path: Path) -> None:
+def test_reading_again_into_a_work_folder_starts_afresh(tmp_path):
     read(write_extract(tmp_path / "in", WHOLE), tmp_path / "work", 3)
     parts = read(write_extract(tmp_path / "other"), tmp_path / "work", 2)
     assert rows_of(parts, "member") == [MEMBER]
     assert rows_of(parts, "claim_note") == []
 
 
-def test_progress_is_told_and_ends_at_the_end(tmp_path: Path) -> None:
+def test_progress_is_told_and_ends_at_the_end(tmp_path):
     events: list[Event] = []
     extract = open_extract(write_extract(tmp_path / "in"), ())
     partition(extract, tmp_path / "work", partitions=2, emit=events.append)
@@ -415,7 +409,7 @@ def test_progress_is_told_and_ends_at_the_end(tmp_path: Path) -> None:
     assert events[-1] == Partitioned(rows=4, partitions=2)
 
 
-def test_the_manifest_says_what_the_extract_is(tmp_path: Path) -> None:
+def test_the_manifest_says_what_the_extract_is(tmp_path):
     folder = write_extract(tmp_path / "in")
     hashes = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
     files = {name: {"rows": 1, "sha256": text.upper()} for name, text in hashes.items()}
@@ -426,7 +420,7 @@ def test_the_manifest_says_what_the_extract_is(tmp_path: Path) -> None:
     assert {file.name: file.sha256 for file in extract.files} == hashes
 
 
-def test_a_delta_needs_keys_only_and_no_table_but_one(tmp_path: Path) -> None:
+def test_a_delta_needs_keys_only_and_no_table_but_one(tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()
     (folder / "manifest.json").write_text('{"kind": "delta"}')
@@ -435,7 +429,7 @@ def test_a_delta_needs_keys_only_and_no_table_but_one(tmp_path: Path) -> None:
     assert rows_of(parts, "claim") == [{"claim_id": "CL1", "record_action": "D"}]
 
 
-def test_parquet_values_are_written_out_exactly(tmp_path: Path) -> None:
+def test_parquet_values_are_written_out_exactly(tmp_path):
     folder = write_extract(tmp_path / "in")
     (folder / "claim_line.csv").unlink()
     arrays = {
@@ -462,7 +456,7 @@ def test_parquet_values_are_written_out_exactly(tmp_path: Path) -> None:
     ]
 
 
-def test_organizations_and_practitioners_belong_to_no_partition(tmp_path: Path) -> None:
+def test_organizations_and_practitioners_belong_to_no_partition(tmp_path):
     tables = {
         "organization": [{"organization_id": "O1", "name": "Clinic"}],
         "practitioner": [{"practitioner_id": "P1", "full_name": "Dr. No"}],
@@ -474,7 +468,7 @@ def test_organizations_and_practitioners_belong_to_no_partition(tmp_path: Path) 
     assert parts.raw_rows(2)["organization.csv"].num_rows == 1
 
 
-def test_tables_without_rows_are_fine_but_for_members(tmp_path: Path) -> None:
+def test_tables_without_rows_are_fine_but_for_members(tmp_path):
     tables: dict[str, list[dict[str, str]]] = {"coverage": [], "claim": [], "claim_line": []}
     parts = read(write_extract(tmp_path / "in", tables), tmp_path / "work", 2)
     assert rows_of(parts, "claim") == []
@@ -482,9 +476,7 @@ def test_tables_without_rows_are_fine_but_for_members(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("lost", ["partitions.json", "members.hashes", "claims.hashes"])
-def test_a_work_folder_without_one_of_its_parts_is_to_be_read_again(
-    tmp_path: Path, lost: str
-) -> None:
+def test_a_work_folder_without_one_of_its_parts_is_to_be_read_again(tmp_path, lost):
     read(write_extract(tmp_path / "in"), tmp_path / "work")
     open_partitions(tmp_path / "work")
     (tmp_path / "work" / lost).unlink()
@@ -507,8 +499,8 @@ def test_a_work_folder_without_one_of_its_parts_is_to_be_read_again(
     ],
 )
 def test_a_file_that_cannot_be_of_the_layout_by_its_name_is_a_finding_whatever_it_holds(
-    name: str, body: bytes, tmp_path: Path
-) -> None:
+    name, body, tmp_path
+):
     folder = write_extract(tmp_path / "in")
     (folder / name).write_bytes(body)
     parts = read(folder, tmp_path / "work")

@@ -27,7 +27,7 @@ def notes(parts: Partitions) -> list[tuple[str, str, int | None, str | None]]:
     return [(rule, table, row, column) for rule, table, _, row, column in findings_of(parts)]
 
 
-def test_rows_of_one_claim_become_one(tmp_path: Path) -> None:
+def test_rows_of_one_claim_become_one(tmp_path):
     parts = run(
         tmp_path,
         "B1,M1,2,professional,2024-01-05,,20.00,12,D1,,,,",
@@ -65,7 +65,7 @@ def test_rows_of_one_claim_become_one(tmp_path: Path) -> None:
     ]
 
 
-def test_where_rows_contradict_each_other_none_of_them_speaks(tmp_path: Path) -> None:
+def test_where_rows_contradict_each_other_none_of_them_speaks(tmp_path):
     parts = run(
         tmp_path,
         "B1,M1,10,vision,2024-01-06,2024-01-09,,,,,,,",
@@ -83,7 +83,7 @@ def test_where_rows_contradict_each_other_none_of_them_speaks(tmp_path: Path) ->
     ]
 
 
-def test_a_layout_may_leave_a_contradiction_out(tmp_path: Path) -> None:
+def test_a_layout_may_leave_a_contradiction_out(tmp_path):
     text = LAYOUT.replace("claim_type: Kind", "claim_type: { column: Kind, conflict: left-out }")
     parts = run(
         tmp_path,
@@ -99,9 +99,7 @@ def test_a_layout_may_leave_a_contradiction_out(tmp_path: Path) -> None:
     ("kinds", "found"),
     [(("oral", "oral"), "oral"), (("oral", ""), None), (("", ""), None), (("", "oral"), None)],
 )
-def test_of_the_rows_that_speak_an_empty_cell_contradicts_a_filled_one(
-    tmp_path: Path, kinds: tuple[str, str], found: str | None
-) -> None:
+def test_of_the_rows_that_speak_an_empty_cell_contradicts_a_filled_one(tmp_path, kinds, found):
     text = LAYOUT.replace(
         "claim_type: Kind", "claim_type: { column: Kind, among: { column: Note, filled: true } }"
     )
@@ -116,23 +114,21 @@ def test_of_the_rows_that_speak_an_empty_cell_contradicts_a_filled_one(
     assert told == (len(set(kinds)) > 1)
 
 
-def test_rows_without_a_claim_id_are_not_put_together(tmp_path: Path) -> None:
+def test_rows_without_a_claim_id_are_not_put_together(tmp_path):
     unnamed = (",M1,1,oral,,,,,,,,,", ",M1,2,vision,,,,,,,,,")
     parts = run(tmp_path, *unnamed, "B1,M1,1,pharmacy,,,,,,,,,")
     types = sorted(row["claim_type"] for row in rows_of(parts, "claim"))
     assert types == ["oral", "pharmacy", "vision"]
 
 
-def test_one_claim_id_of_two_members_stays_two_claims(tmp_path: Path) -> None:
+def test_one_claim_id_of_two_members_stays_two_claims(tmp_path):
     parts = run(tmp_path, "B1,M1,1,oral,,,,,,,,,", "B1,M2,1,oral,,,,,,,,,")
     assert [row["member_id"] for row in rows_of(parts, "claim")] == ["M1", "M2"]
     assert parts.keys.shared("claim", pa.array(["B1"])).to_pylist() == [True]
 
 
 @pytest.mark.parametrize("day", ["1969-12-31", "1970-01-01"])
-def test_a_sentinel_date_is_absent_where_the_layout_says_so_and_nowhere_else(
-    tmp_path: Path, day: str
-) -> None:
+def test_a_sentinel_date_is_absent_where_the_layout_says_so_and_nowhere_else(tmp_path, day):
     persons = PERSONS.replace("1970-01-01", day)
     parts = run(tmp_path, f"B1,M1,1,oral,{day},2024-01-09,,,,,,,", persons=persons)
     assert "statement_from_date" not in rows_of(parts, "claim")[0]
@@ -164,9 +160,7 @@ def test_a_sentinel_date_is_absent_where_the_layout_says_so_and_nowhere_else(
         ("--1", "--1", False),
     ],
 )
-def test_amounts_are_rounded_to_cents_half_to_even_and_never_silently(
-    text: str, cents: str, lost: bool
-) -> None:
+def test_amounts_are_rounded_to_cents_half_to_even_and_never_silently(text, cents, lost):
     values, rounded = to_cents(pa.array([text, None]))
     assert values.to_pylist() == [cents, None]
     assert rounded.tolist() == [lost, False]
@@ -175,7 +169,7 @@ def test_amounts_are_rounded_to_cents_half_to_even_and_never_silently(
         assert Decimal(cents) == exact
 
 
-def test_every_rounded_cell_has_a_finding(tmp_path: Path) -> None:
+def test_every_rounded_cell_has_a_finding(tmp_path):
     parts = run(tmp_path, "B1,M1,1,oral,2024-01-05,2024-01-09,10.005,3.3333,,,,,")
     assert rows_of(parts, "claim")[0]["amount_submitted"] == "10.00"
     assert rows_of(parts, "claim_line")[0]["amount_submitted"] == "3.33"
@@ -185,7 +179,7 @@ def test_every_rounded_cell_has_a_finding(tmp_path: Path) -> None:
     ]
 
 
-def test_words_go_through_the_crosswalk_or_into_a_finding(tmp_path: Path) -> None:
+def test_words_go_through_the_crosswalk_or_into_a_finding(tmp_path):
     persons = "Person,Policy,Born,Sex,Name,Payer\n" + "".join(
         f"M{number},C{number},1970-01-01,{sex},Ng,P1\n"
         for number, sex in enumerate(["F", " m ", "x", "robot", ""])
@@ -199,7 +193,7 @@ def test_words_go_through_the_crosswalk_or_into_a_finding(tmp_path: Path) -> Non
     ]
 
 
-def test_a_code_of_another_system_is_translated_or_left_out_with_a_finding(tmp_path: Path) -> None:
+def test_a_code_of_another_system_is_translated_or_left_out_with_a_finding(tmp_path):
     parts = run(
         tmp_path,
         "B1,M1,1,oral,2024-01-05,2024-01-09,,,,,I10,icd,",
@@ -230,7 +224,7 @@ def test_a_code_of_another_system_is_translated_or_left_out_with_a_finding(tmp_p
     ]
 
 
-def test_columns_turn_into_rows_and_are_numbered(tmp_path: Path) -> None:
+def test_columns_turn_into_rows_and_are_numbered(tmp_path):
     parts = run(
         tmp_path,
         "B1,M1,1,oral,2024-01-05,2024-01-09,,,D1,O1,,,",
@@ -246,7 +240,7 @@ def test_columns_turn_into_rows_and_are_numbered(tmp_path: Path) -> None:
     ]
 
 
-def test_a_cell_about_a_row_that_is_not_made_is_found(tmp_path: Path) -> None:
+def test_a_cell_about_a_row_that_is_not_made_is_found(tmp_path):
     text = LAYOUT.replace("provider_id: Doctor }", "provider_id: Doctor, taxonomy_code: Note }")
     text = text.replace("constant: principal, when: {", "first_of: [Note, Kind], when: {")
     text = text.replace(
@@ -270,7 +264,7 @@ def test_a_cell_about_a_row_that_is_not_made_is_found(tmp_path: Path) -> None:
     assert len(rows_of(parts, "claim_care_team")) == 2
 
 
-def test_cells_are_joined_and_empty_ones_left_out(tmp_path: Path) -> None:
+def test_cells_are_joined_and_empty_ones_left_out(tmp_path):
     parts = run(
         tmp_path,
         "B1,M1,1,,,,,,,,I10,ICD,16",
@@ -281,7 +275,7 @@ def test_cells_are_joined_and_empty_ones_left_out(tmp_path: Path) -> None:
     assert found == ["16;I10", "16", None]
 
 
-def test_a_lookup_reads_rows_of_the_same_member_only(tmp_path: Path) -> None:
+def test_a_lookup_reads_rows_of_the_same_member_only(tmp_path):
     text = LAYOUT.replace(
         "key: Person, by: Person, value: Payer", "key: Policy, by: Kind, value: Payer"
     )
@@ -320,7 +314,7 @@ def turned(persons: str) -> str:
 
 
 @pytest.mark.parametrize("persons", [TWO_POLICIES, turned(TWO_POLICIES)])
-def test_a_lookup_that_finds_different_answers_takes_none(tmp_path: Path, persons: str) -> None:
+def test_a_lookup_that_finds_different_answers_takes_none(tmp_path, persons):
     text = ordered("[Name]")
     parts = run(tmp_path, "B1,M1,1,oral,2024-01-05,2024-01-09,,,,,,,", persons=persons, text=text)
     (claim,) = rows_of(parts, "claim")
@@ -341,9 +335,7 @@ def test_a_lookup_that_finds_different_answers_takes_none(tmp_path: Path, person
         ("[Name, { column: Policy, descending: true }]", ("C2", "P2")),
     ],
 )
-def test_a_layout_may_say_which_row_of_a_lookup_counts(
-    tmp_path: Path, persons: str, order: str, found: tuple[str, str]
-) -> None:
+def test_a_layout_may_say_which_row_of_a_lookup_counts(tmp_path, persons, order, found):
     bill = "B1,M1,1,oral,2024-01-05,2024-01-09,,,,,,,"
     parts = run(tmp_path, bill, persons=persons, text=ordered(order))
     (claim,) = rows_of(parts, "claim")
@@ -351,9 +343,7 @@ def test_a_layout_may_say_which_row_of_a_lookup_counts(
     assert not [note for note in notes(parts) if note[0] == AMBIGUOUS]
 
 
-def test_rows_that_say_the_same_are_one_answer_and_an_empty_cell_is_another(
-    tmp_path: Path,
-) -> None:
+def test_rows_that_say_the_same_are_one_answer_and_an_empty_cell_is_another(tmp_path):
     bill = "B1,M1,1,oral,2024-01-05,2024-01-09,,,,,,,"
     same = PERSONS + PERSONS.splitlines(keepends=True)[1]
     (claim,) = rows_of(run(tmp_path / "same", bill, persons=same), "claim")
@@ -363,14 +353,14 @@ def test_rows_that_say_the_same_are_one_answer_and_an_empty_cell_is_another(
     assert (AMBIGUOUS, "claim", 2, "coverage_id") not in notes(other)
 
 
-def test_a_row_that_cannot_be_read_may_be_the_one_that_was_looked_for(tmp_path: Path) -> None:
+def test_a_row_that_cannot_be_read_may_be_the_one_that_was_looked_for(tmp_path):
     bills = ["B1,M1,1,oral,2024-01-05,2024-01-09,,,,,,,", "B2,M2,1,oral,2024-01-05,,,,,,,,"]
     persons = PERSONS + "M2,C2,1970-01-01,Ng,f,P2\nM1,C1,1970-01-01,Ng,f,P1,x\n"
     parts = run(tmp_path, *bills, persons=persons)
     assert {note[2] for note in notes(parts) if note[0] == AMBIGUOUS} == {2}
 
 
-def test_a_file_that_feeds_nothing_can_be_looked_up(tmp_path: Path) -> None:
+def test_a_file_that_feeds_nothing_can_be_looked_up(tmp_path):
     text = LAYOUT.replace(
         "  bills:\n    compulsory",
         "  plans:\n    member: Owner\n    required: [Owner, Plan]\n    columns: [Insurer]\n"
@@ -387,7 +377,7 @@ def test_a_file_that_feeds_nothing_can_be_looked_up(tmp_path: Path) -> None:
 PLANS = "plans, key: Plan, by: Kind, value: Insurer"
 
 
-def test_the_order_of_the_rows_of_a_file_does_not_show(tmp_path: Path) -> None:
+def test_the_order_of_the_rows_of_a_file_does_not_show(tmp_path):
     rows = [
         f"B{claim},M1,{line},oral,2024-01-05,2024-01-09,{claim}.005,{line},D{claim},O{claim},"
         f"I{line % 4}0,ICD,n{line}"
@@ -401,7 +391,7 @@ def test_the_order_of_the_rows_of_a_file_does_not_show(tmp_path: Path) -> None:
         assert rows_of(one, table)
 
 
-def test_only_rules_of_this_room_are_found(tmp_path: Path) -> None:
+def test_only_rules_of_this_room_are_found(tmp_path):
     parts = run(tmp_path, "B1,M1,1,oral,1969-12-31,,10.005,3.3333,,,S2,x,", "ragged")
     found = {note[0] for note in notes(parts)}
     assert found == {
@@ -422,9 +412,7 @@ def test_only_rules_of_this_room_are_found(tmp_path: Path) -> None:
         ("coverage", "    needs: [payer_id]\n", "claim-unknown-coverage"),
     ],
 )
-def test_rows_that_a_layout_leaves_out_are_nowhere(
-    tmp_path: Path, table: str, clause: str, rule: str
-) -> None:
+def test_rows_that_a_layout_leaves_out_are_nowhere(tmp_path, table, clause, rule):
     text = LAYOUT.replace(
         f"  {table}:\n    from: persons\n", f"  {table}:\n    from: persons\n{clause}"
     )
@@ -450,7 +438,7 @@ def test_rows_that_a_layout_leaves_out_are_nowhere(
     assert told == {(rule, 3)}
 
 
-def test_a_claim_that_a_layout_leaves_out_has_no_lines(tmp_path: Path) -> None:
+def test_a_claim_that_a_layout_leaves_out_has_no_lines(tmp_path):
     text = LAYOUT.replace(
         "    order: [Row]\n    columns:\n      claim_id: Bill\n      member_id", OUT
     )

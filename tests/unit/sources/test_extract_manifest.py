@@ -17,7 +17,7 @@ def _written(folder: Path, text: str) -> FolderFiles:
     return FolderFiles(folder)
 
 
-def test_a_manifest_says_what_it_says_and_null_says_nothing(tmp_path: Path) -> None:
+def test_a_manifest_says_what_it_says_and_null_says_nothing(tmp_path):
     text = """\ufeff{"layout": " cpcds ", "kind": "delta", "as_of": "2024-02-01", "payer": null,
       "files": {"member.csv": {"rows": 0, "sha256": "ABC"}, "claim.csv": {"rows": null}}}"""
     assert read_manifest(_written(tmp_path, text)) == ExtractManifest(
@@ -29,7 +29,7 @@ def test_a_manifest_says_what_it_says_and_null_says_nothing(tmp_path: Path) -> N
     assert read_manifest(_written(tmp_path, "{}")) == ExtractManifest()
 
 
-def test_every_mistake_is_reported_at_once_with_line_and_column(tmp_path: Path) -> None:
+def test_every_mistake_is_reported_at_once_with_line_and_column(tmp_path):
     text = """{
   "layot": "cpcds",
   "kind": "deltas",

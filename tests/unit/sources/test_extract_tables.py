@@ -40,7 +40,7 @@ def read(tmp_path: Path, text: str) -> object:
     return read_tables(FolderFiles(tmp_path), "extract.toml")
 
 
-def test_tables_and_queries_are_read_with_what_a_manifest_says(tmp_path: Path) -> None:
+def test_tables_and_queries_are_read_with_what_a_manifest_says(tmp_path):
     (tmp_path / "extract.toml").write_text(GOOD)
     tables = read_tables(FolderFiles(tmp_path), "extract.toml")
     assert (tables.layout, tables.kind, tables.as_of) == ("tuva-input", None, "2026-01-31")
@@ -88,9 +88,7 @@ def test_tables_and_queries_are_read_with_what_a_manifest_says(tmp_path: Path) -
         ("[files.claim]\ndelt='x'\n", ["extract.toml:2: there is no key 'delt' here"]),
     ],
 )
-def test_every_mistake_is_one_sentence_and_no_secret_is_shown(
-    text: str, sentences: list[str], tmp_path: Path
-) -> None:
+def test_every_mistake_is_one_sentence_and_no_secret_is_shown(text, sentences, tmp_path):
     with pytest.raises(ExtractError) as raised:
         read(tmp_path, text)
     for sentence in sentences:
@@ -116,7 +114,7 @@ def test_every_mistake_is_one_sentence_and_no_secret_is_shown(
         ("ERROR:  duplicate key\nDETAIL:  Key (ssn)=(123-45-6789) exists", "duplicate key"),
     ],
 )
-def test_a_database_has_its_own_words_and_no_value_in_them(message: str, shown: str) -> None:
+def test_a_database_has_its_own_words_and_no_value_in_them(message, shown):
     words = own_words(message, "select gone from claim")
     assert shown in words
     assert not any(value in words for value in ("SMITH", "Brien", "123", "select"))

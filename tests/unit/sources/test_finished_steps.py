@@ -34,7 +34,7 @@ def added(folder: Path) -> Path:
     return path
 
 
-def test_a_step_is_done_as_long_as_its_files_are_what_they_were(tmp_path: Path) -> None:
+def test_a_step_is_done_as_long_as_its_files_are_what_they_were(tmp_path):
     added(tmp_path)
     found = Inventory(tmp_path).step("read")
     assert found is not None
@@ -44,14 +44,14 @@ def test_a_step_is_done_as_long_as_its_files_are_what_they_were(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("how", DAMAGE)
-def test_a_step_with_a_damaged_file_is_not_done(tmp_path: Path, how: str) -> None:
+def test_a_step_with_a_damaged_file_is_not_done(tmp_path, how):
     DAMAGE[how](added(tmp_path))
     assert Inventory(tmp_path).step("read") is None
     assert Inventory(tmp_path).step("begun") is not None
 
 
 @pytest.mark.parametrize("how", DAMAGE)
-def test_a_damaged_list_vouches_for_no_more_than_it_says(tmp_path: Path, how: str) -> None:
+def test_a_damaged_list_vouches_for_no_more_than_it_says(tmp_path, how):
     added(tmp_path)
     whole = {name: Inventory(tmp_path).step(name) for name in ("read", "begun")}
     DAMAGE[how](tmp_path / LIST)
@@ -59,7 +59,7 @@ def test_a_damaged_list_vouches_for_no_more_than_it_says(tmp_path: Path, how: st
         assert Inventory(tmp_path).step(name) in (step, None)
 
 
-def test_every_flipped_bit_of_a_list_is_seen(tmp_path: Path) -> None:
+def test_every_flipped_bit_of_a_list_is_seen(tmp_path):
     added(tmp_path)
     whole = (tmp_path / LIST).read_bytes()
     steps = [Inventory(tmp_path).step(name) for name in ("read", "begun")]
@@ -70,7 +70,7 @@ def test_every_flipped_bit_of_a_list_is_seen(tmp_path: Path) -> None:
         assert whole[at : at + 1] == b"\n" or found != steps
 
 
-def test_a_line_that_was_cut_off_does_not_spoil_the_next(tmp_path: Path) -> None:
+def test_a_line_that_was_cut_off_does_not_spoil_the_next(tmp_path):
     path = added(tmp_path)
     with (tmp_path / LIST).open("r+b") as file:
         file.truncate((tmp_path / LIST).stat().st_size - 5)
@@ -79,7 +79,7 @@ def test_a_line_that_was_cut_off_does_not_spoil_the_next(tmp_path: Path) -> None
     assert Inventory(tmp_path).step("again") is not None
 
 
-def test_of_a_step_that_was_done_twice_the_later_counts(tmp_path: Path) -> None:
+def test_of_a_step_that_was_done_twice_the_later_counts(tmp_path):
     path = added(tmp_path)
     path.write_bytes(b"other rows")
     assert Inventory(tmp_path).step("read") is None
@@ -87,7 +87,7 @@ def test_of_a_step_that_was_done_twice_the_later_counts(tmp_path: Path) -> None:
     assert Inventory(tmp_path).step("read") is not None
 
 
-def test_nothing_counts_once_a_list_was_cleared(tmp_path: Path) -> None:
+def test_nothing_counts_once_a_list_was_cleared(tmp_path):
     added(tmp_path)
     Inventory(tmp_path).clear()
     assert Inventory(tmp_path).step("read") is None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -83,9 +82,7 @@ def one_long_text_in_all_rows(folder: Path) -> None:
     ],
     ids=["newlines", "cell", "quoted-cell", "dictionary", "parquet-cell", "parquet-page"],
 )
-def test_a_hostile_file_is_refused_in_little_memory(
-    make: Callable[[Path], None], sentence: str, tmp_path: Path
-) -> None:
+def test_a_hostile_file_is_refused_in_little_memory(make, sentence, tmp_path):
     folder = write_extract(tmp_path / "in")
     make(folder)
     command = [sys.executable, "-c", _READ, str(folder), str(tmp_path / "work")]
@@ -99,8 +96,8 @@ def test_a_hostile_file_is_refused_in_little_memory(
 
 @pytest.mark.parametrize("kind", [pa.string(), pa.large_string()])
 def test_rows_of_a_dictionary_are_read_in_slices_and_keep_their_numbers(
-    kind: pa.DataType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    kind, tmp_path, monkeypatch
+):
     monkeypatch.setattr("etl.sources.parquet.BATCH_BYTES", 20)
     cells = pa.array(["long " * 3, "b", None, "c", "long " * 3], kind)
     pq.write_table(pa.table({"a": cells, "n": pa.array([1, 2, 3, 4, 5])}), tmp_path / "a.parquet")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -12,7 +10,7 @@ from etl.columns.digests import among, hash_ids, is_among
 from etl.sources.keys import HashSet, Owners
 
 
-def test_the_hash_of_an_id_never_changes() -> None:
+def test_the_hash_of_an_id_never_changes():
     # Work folders of one run are read by other processes, and plans compare runs: these stay.
     got = hash_ids(pa.array(["", "M1", "12345678", "123456789", "Łódź-🙂", None, " M1\t"])).tolist()
     assert got == KNOWN
@@ -29,7 +27,7 @@ KNOWN = [
 ]
 
 
-def test_similar_ids_do_not_share_hashes_and_spread_evenly() -> None:
+def test_similar_ids_do_not_share_hashes_and_spread_evenly():
     for form in ("{:09d}", "{}", "CLM-2024-{:012d}-A", "{0:08x}{0:08x}"):
         hashes = hash_ids(pa.array([form.format(number) for number in range(200_000)]))
         assert len(np.unique(hashes)) == 200_000
@@ -40,7 +38,7 @@ def test_similar_ids_do_not_share_hashes_and_spread_evenly() -> None:
             assert np.abs(sizes - fair).max() < 5 * np.sqrt(fair)
 
 
-def test_where_a_slice_begins_does_not_show() -> None:
+def test_where_a_slice_begins_does_not_show():
     ids = pa.array(["a", "bb", None, "ccc", "a" * 40, "bb"])
     for start in range(6):
         assert hash_ids(ids.slice(start)).tolist() == hash_ids(ids).tolist()[start:]
@@ -51,7 +49,7 @@ def test_where_a_slice_begins_does_not_show() -> None:
     assert hash_ids(pa.array([], pa.string())).tolist() == []
 
 
-def test_a_set_gives_back_what_was_put_in_once(tmp_path: Path) -> None:
+def test_a_set_gives_back_what_was_put_in_once(tmp_path):
     some = HashSet(tmp_path, "some")
     assert some.sorted().tolist() == []
     some.add(np.array([5, 5, 3], dtype=np.uint64))
@@ -62,9 +60,7 @@ def test_a_set_gives_back_what_was_put_in_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("gathered", [1, 1 << 20])
-def test_an_owner_is_the_least_of_those_that_were_seen(
-    gathered: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_owner_is_the_least_of_those_that_were_seen(gathered, tmp_path, monkeypatch):
     monkeypatch.setattr("etl.sources.external_sort._GATHERED", gathered)
     owners = Owners(tmp_path, "some")
     for ids, whose in (([1, 2, 2], [7, 9, 9]), ([3, 2], [4, 5]), ([1], [7])):
@@ -76,7 +72,7 @@ def test_an_owner_is_the_least_of_those_that_were_seen(
     assert owners.shared().sharers.tolist() == [5, 9]
 
 
-def test_a_directory_stays_as_it_is_when_more_is_put_in(tmp_path: Path) -> None:
+def test_a_directory_stays_as_it_is_when_more_is_put_in(tmp_path):
     owners = Owners(tmp_path, "some")
     ids = np.arange(1, 5000, dtype=np.uint64)
     owners.add(ids, ids + np.uint64(1))
@@ -88,12 +84,12 @@ def test_a_directory_stays_as_it_is_when_more_is_put_in(tmp_path: Path) -> None:
     assert before.owner_of(ids).tolist() == (ids + np.uint64(1)).tolist()
 
 
-def test_nobody_owns_anything_in_an_empty_directory(tmp_path: Path) -> None:
+def test_nobody_owns_anything_in_an_empty_directory(tmp_path):
     asked = np.array([4, 2], dtype=np.uint64)
     assert Owners(tmp_path, "none").directory().owner_of(asked).tolist() == [4, 2]
 
 
-def test_an_absent_id_is_in_no_set_even_if_the_empty_one_is() -> None:
+def test_an_absent_id_is_in_no_set_even_if_the_empty_one_is():
     hashes = np.sort(hash_ids(pa.array(["", "a"])))
     assert is_among(pa.array(["a", "", None, " "]), hashes).to_pylist() == [
         True,
@@ -103,7 +99,7 @@ def test_an_absent_id_is_in_no_set_even_if_the_empty_one_is() -> None:
     ]
 
 
-def test_hashes_are_told_from_those_of_a_set_in_any_order() -> None:
+def test_hashes_are_told_from_those_of_a_set_in_any_order():
     some = np.array([2, 5, 1 << 63], dtype=np.uint64)
     hashes = np.array([5, 5, 1, 2, 1 << 63, 5, 6], dtype=np.uint64)
     assert among(hashes, some).tolist() == np.isin(hashes, some).tolist()

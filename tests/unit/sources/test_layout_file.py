@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from etl.bootstrap.mappings import read_crosswalks
@@ -58,9 +56,7 @@ def refused(old: str, new: str, line: int, error_id: str, sentence: str) -> None
 
 
 @pytest.mark.parametrize(("old", "new", "line", "error_id", "sentence"), MISTAKES)
-def test_a_mistake_is_told_with_its_line(
-    old: str, new: str, line: int, error_id: str, sentence: str
-) -> None:
+def test_a_mistake_is_told_with_its_line(old, new, line, error_id, sentence):
     refused(old, new, line, error_id, sentence)
 
 
@@ -121,15 +117,11 @@ MORE_MISTAKES = [
 
 
 @pytest.mark.parametrize(("old", "new", "line", "error_id", "sentence"), MORE_MISTAKES)
-def test_whatever_a_layout_says_is_held_to_its_meaning(
-    old: str, new: str, line: int, error_id: str, sentence: str
-) -> None:
+def test_whatever_a_layout_says_is_held_to_its_meaning(old, new, line, error_id, sentence):
     refused(old, new, line, error_id, sentence)
 
 
-def test_all_mistakes_of_a_layout_are_told_at_once_and_none_that_only_follows_from_another() -> (
-    None
-):
+def test_all_mistakes_of_a_layout_are_told_at_once_and_none_that_only_follows_from_another():
     wrong = LAYOUT
     for old, new in (
         ("title: Tiny", "title: Tiny\ndelimiter: x"),
@@ -154,18 +146,18 @@ def test_all_mistakes_of_a_layout_are_told_at_once_and_none_that_only_follows_fr
 
 
 @pytest.mark.parametrize("text", ["", "- a", "x"])
-def test_what_is_no_layout_at_all_is_refused(text: str) -> None:
+def test_what_is_no_layout_at_all_is_refused(text):
     with pytest.raises(MappingError, match="must be key: value pairs"):
         layout(text)
 
 
-def test_a_layout_that_feeds_no_claims_is_refused() -> None:
+def test_a_layout_that_feeds_no_claims_is_refused():
     start, end = LAYOUT.index("  claim:\n"), LAYOUT.index("  claim_line:")
     with pytest.raises(MappingError, match="nothing feeds the compulsory table claim"):
         layout(LAYOUT[:start] + LAYOUT[end:])
 
 
-def test_spellings_that_count_as_the_same_header() -> None:
+def test_spellings_that_count_as_the_same_header():
     same = [
         "Service (from) date",
         "service__from__DATE",
@@ -176,7 +168,7 @@ def test_spellings_that_count_as_the_same_header() -> None:
     assert spelling("Service date") != spelling("Servicedate")
 
 
-def test_a_file_is_known_by_its_headers_whatever_its_name(tmp_path: Path) -> None:
+def test_a_file_is_known_by_its_headers_whatever_its_name(tmp_path):
     folder = write(tmp_path / "in")
     (folder / "persons.csv").rename(folder / "export-0001.csv")
     extract = open_extract(folder, [layout()])
@@ -187,7 +179,7 @@ def test_a_file_is_known_by_its_headers_whatever_its_name(tmp_path: Path) -> Non
     }
 
 
-def test_other_spellings_of_an_alias_set_are_understood(tmp_path: Path) -> None:
+def test_other_spellings_of_an_alias_set_are_understood(tmp_path):
     folder = write(tmp_path / "in")
     text = (folder / "bills.csv").read_text().replace("Day", "date_of-bill")
     (folder / "bills.csv").write_text(text)
@@ -196,7 +188,7 @@ def test_other_spellings_of_an_alias_set_are_understood(tmp_path: Path) -> None:
     assert "Day" in extract.files[0].known
 
 
-def test_the_nearest_layout_and_what_it_lacks_are_told(tmp_path: Path) -> None:
+def test_the_nearest_layout_and_what_it_lacks_are_told(tmp_path):
     folder = write(tmp_path / "in")
     text = (folder / "bills.csv").read_text().replace("Row", "Rank")
     (folder / "bills.csv").write_text(text)
@@ -211,7 +203,7 @@ def test_the_nearest_layout_and_what_it_lacks_are_told(tmp_path: Path) -> None:
         open_extract(folder, [layout()], layout="tiny")
 
 
-def test_two_layouts_that_fit_are_refused_until_one_is_named(tmp_path: Path) -> None:
+def test_two_layouts_that_fit_are_refused_until_one_is_named(tmp_path):
     folder = write(tmp_path / "in")
     twins = [layout(), layout(LAYOUT.replace("layout: tiny", "layout: twin"))]
     with pytest.raises(ExtractError, match=r"fit the layouts tiny and twin; say which .*--layout"):
@@ -222,13 +214,13 @@ def test_two_layouts_that_fit_are_refused_until_one_is_named(tmp_path: Path) -> 
     assert open_extract(folder, twins, layout="twin").layout.name == "twin"
 
 
-def test_the_canonical_layout_is_found_beside_dialects(tmp_path: Path) -> None:
+def test_the_canonical_layout_is_found_beside_dialects(tmp_path):
     extract = open_extract(write_extract(tmp_path / "in"), [layout()])
     assert extract.layout.name == "cpcds"
 
 
 @pytest.mark.parametrize("delimiter", ["|", ";", "~", "^"])
-def test_delimiter_and_quoting_of_a_layout_beat_the_ending(delimiter: str, tmp_path: Path) -> None:
+def test_delimiter_and_quoting_of_a_layout_beat_the_ending(delimiter, tmp_path):
     folder = write(tmp_path / "in")
     for path in folder.iterdir():
         path.write_text(path.read_text().replace(",", delimiter).replace("Ng", '"Ng'))
@@ -238,9 +230,7 @@ def test_delimiter_and_quoting_of_a_layout_beat_the_ending(delimiter: str, tmp_p
 
 
 @pytest.mark.parametrize("ending", [".txt", ".dat", ""])
-def test_text_of_another_ending_is_read_where_a_layout_says_how(
-    ending: str, tmp_path: Path
-) -> None:
+def test_text_of_another_ending_is_read_where_a_layout_says_how(ending, tmp_path):
     folder = write(tmp_path / "in")
     (folder / "notes.txt").write_text("not of the extract\n")
     (folder / "bills.csv").rename(folder / f"BILLS_2024{ending}")
@@ -256,7 +246,7 @@ def test_text_of_another_ending_is_read_where_a_layout_says_how(
     assert tables == {f"BILLS_2024{ending}": "bills", "persons.txt": "persons", "notes.txt": ""}
 
 
-def test_a_payers_crosswalk_is_laid_over_ours(tmp_path: Path) -> None:
+def test_a_payers_crosswalk_is_laid_over_ours(tmp_path):
     for root, text in (("ours", "source,code\ns2,E11.8\n"), ("theirs", "source,code\ns1,E11.9\n")):
         (tmp_path / root / "crosswalks").mkdir(parents=True)
         (tmp_path / root / "crosswalks" / "foreign.csv").write_text(text)
@@ -268,7 +258,7 @@ def test_a_payers_crosswalk_is_laid_over_ours(tmp_path: Path) -> None:
     assert (found.answer("S1"), found.answer("s2")) == (None, "E11.8")
 
 
-def test_every_shipped_layout_can_be_read() -> None:
+def test_every_shipped_layout_can_be_read():
     layouts = shipped_layouts()
     assert [found.name for found in layouts] == [
         "apcd-cdl",

@@ -24,7 +24,7 @@ def harbor() -> Layout:
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_every_construct_gives_the_rows_that_were_written_down(tmp_path: Path, count: int) -> None:
+def test_every_construct_gives_the_rows_that_were_written_down(tmp_path, count):
     """The case's README says what is in it. WRITE_GOLDEN=1 writes the rows anew."""
     got = as_text(read(GOLDEN / "input", tmp_path / "work", count, layouts=[harbor()]))
     expected = GOLDEN / "expected.ndjson"
@@ -106,9 +106,7 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("old", "new", "line", "error_id", "sentence"), MISTAKES)
-def test_a_mistake_in_the_language_is_told_with_its_line(
-    old: str, new: str, line: int, error_id: str, sentence: str
-) -> None:
+def test_a_mistake_in_the_language_is_told_with_its_line(old, new, line, error_id, sentence):
     assert old in LAYOUT
     with pytest.raises(MappingError) as caught:
         layout(LAYOUT.replace(old, new, 1))
@@ -135,7 +133,7 @@ tables:
 """
 
 
-def test_an_overlay_changes_what_it_names_and_nothing_else() -> None:
+def test_an_overlay_changes_what_it_names_and_nothing_else():
     bases = {"tiny": LayoutText("tiny.yaml", LAYOUT)}
     text = OVERLAY.replace("full_name:\n", "gender: Sex\n")
     made = read_layout(text, "b.yaml", CROSSWALKS, bases)
@@ -194,14 +192,14 @@ def test_an_overlay_names_an_entry_that_is_there(change, sentence):
         read_layout(text, "b.yaml", CROSSWALKS, {"tiny": LayoutText("tiny.yaml", LAYOUT)})
 
 
-def test_an_overlay_takes_nothing_out_that_is_not_there() -> None:
+def test_an_overlay_takes_nothing_out_that_is_not_there():
     bases = {"tiny": LayoutText("tiny.yaml", LAYOUT)}
     text = OVERLAY.replace("[Payer]", "[Paier]")
     with pytest.raises(MappingError, match=r"b.yaml:7: 'Paier' is not in the list"):
         read_layout(text, "b.yaml", CROSSWALKS, bases)
 
 
-def test_a_layout_that_extends_itself_is_refused() -> None:
+def test_a_layout_that_extends_itself_is_refused():
     text = LAYOUT.replace("layout: tiny", "layout: tiny\nextends: other")
     bases = {
         "other": LayoutText("other.yaml", "extends: third"),
@@ -211,7 +209,7 @@ def test_a_layout_that_extends_itself_is_refused() -> None:
         read_layout(text, "tiny.yaml", CROSSWALKS, bases)
 
 
-def test_a_mistake_in_an_extended_layout_is_told_in_its_own_file() -> None:
+def test_a_mistake_in_an_extended_layout_is_told_in_its_own_file():
     wrong = LAYOUT.replace("full_name: Name", "full_name: Nmae")
     with pytest.raises(MappingError) as caught:
         read_layout(
@@ -223,7 +221,7 @@ def test_a_mistake_in_an_extended_layout_is_told_in_its_own_file() -> None:
     assert caught.value.every[0].where == "tiny.yaml:26"
 
 
-def test_files_are_known_by_name_without_a_header_and_with_extra_cells(tmp_path: Path) -> None:
+def test_files_are_known_by_name_without_a_header_and_with_extra_cells(tmp_path):
     text = LAYOUT.replace(
         "    claim: Bill\n",
         "    claim: Bill\n    header: false\n    named: 'BILLS-*'\n"
@@ -244,8 +242,8 @@ def test_files_are_known_by_name_without_a_header_and_with_extra_cells(tmp_path:
 
 
 def test_rows_that_cannot_be_read_are_counted_where_keys_are_made_and_files_are_for_everybody(
-    tmp_path: Path,
-) -> None:
+    tmp_path,
+):
     folder = tmp_path / "in"
     shutil.copytree(GOLDEN / "input", folder)
     for name in ("lines.csv", "plans.csv", "bills.csv"):
@@ -264,9 +262,7 @@ def test_rows_that_cannot_be_read_are_counted_where_keys_are_made_and_files_are_
     assert set(parts.facts.unowned) == {"lines.csv", "bills.csv"}
 
 
-def test_a_table_is_known_by_the_name_of_its_raw_file_and_has_headers_whatever_files_have(
-    tmp_path: Path,
-) -> None:
+def test_a_table_is_known_by_the_name_of_its_raw_file_and_has_headers_whatever_files_have(tmp_path):
     text = LAYOUT.replace("layout: tiny\n", "layout: tiny\ndelimiter: '|'\nquoting: false\n")
     for name in ("persons", "bills"):
         text = text.replace(f"  {name}:\n", f"  {name}:\n    named: 'X_*'\n    header: false\n", 1)

@@ -33,7 +33,7 @@ def changed(folder: Path, name: str, old: str, new: str) -> Path:
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_lines_give_the_rows_that_were_written_down(tmp_path: Path, count: int) -> None:
+def test_lines_give_the_rows_that_were_written_down(tmp_path, count):
     """The case's README says what is in it. WRITE_GOLDEN=1 writes the rows anew."""
     got = as_text(read(GOLDEN / "input", tmp_path / "work", count, layouts=[dock()]))
     expected = GOLDEN / "expected.ndjson"
@@ -42,7 +42,7 @@ def test_lines_give_the_rows_that_were_written_down(tmp_path: Path, count: int) 
     assert sorted(got.splitlines()) == sorted(expected.read_text(encoding="utf-8").splitlines())
 
 
-def test_several_processes_read_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_processes_read_the_same(tmp_path, monkeypatch):
     monkeypatch.setattr("etl.sources.file_splits.CUT_BYTES", 40)
     monkeypatch.setattr("etl.sources.spilled_rows.BUFFER_BYTES", 10)
     monkeypatch.setattr("etl.sources.spilled_rows.BYTES_PER_PARTITION", 0)
@@ -56,7 +56,7 @@ def test_several_processes_read_the_same(tmp_path: Path, monkeypatch: pytest.Mon
     assert sorted(as_text(parts).splitlines()) == sorted(expected.splitlines())
 
 
-def test_a_file_is_listed_once_and_its_records_are_counted_by_type(tmp_path: Path) -> None:
+def test_a_file_is_listed_once_and_its_records_are_counted_by_type(tmp_path):
     parts = read(GOLDEN / "input", tmp_path / "work", layouts=[dock()])
     extract = open_extract(GOLDEN / "input", [dock()])
     assert [file.stored for file in extract.stored] == [
@@ -83,9 +83,7 @@ def test_a_file_is_listed_once_and_its_records_are_counted_by_type(tmp_path: Pat
         ("claims_0105.dat", "20C0003001", "2xC0003001", "row 9 is by its record none of"),
     ],
 )  # fmt: skip
-def test_a_line_of_no_type_is_refused(
-    tmp_path: Path, name: str, old: str, new: str, sentence: str
-) -> None:
+def test_a_line_of_no_type_is_refused(tmp_path, name, old, new, sentence):
     folder = changed(tmp_path / "in", name, old, new)
     with pytest.raises(ExtractError) as caught:
         read(folder, tmp_path / "work", layouts=[dock()])
@@ -95,13 +93,13 @@ def test_a_line_of_no_type_is_refused(
         open_partitions(tmp_path / "work")
 
 
-def test_a_line_of_two_types_is_refused(tmp_path: Path) -> None:
+def test_a_line_of_two_types_is_refused(tmp_path):
     text = TEXT.replace('any_of: ["10"]', 'any_of: ["10", "20"]')
     with pytest.raises(ExtractError, match="row 3 is by its record claims and lines"):
         read(GOLDEN / "input", tmp_path / "work", layouts=[dock(text)])
 
 
-def test_a_line_of_another_length_belongs_to_the_claim_that_it_names(tmp_path: Path) -> None:
+def test_a_line_of_another_length_belongs_to_the_claim_that_it_names(tmp_path):
     folder = changed(tmp_path / "in", "claims_0105.dat", "20C0002001", "20C000200001")
     parts = read(folder, tmp_path / "work", layouts=[dock()])
     ragged = {place[2:4] for place in findings_of(parts) if place[0] == "ragged-row"}
@@ -110,7 +108,7 @@ def test_a_line_of_another_length_belongs_to_the_claim_that_it_names(tmp_path: P
     assert "C0002" not in [row["claim_id"] for row in rows_of(parts, "claim_line")]
 
 
-def test_a_claim_of_another_length_is_known_by_the_id_at_its_head(tmp_path: Path) -> None:
+def test_a_claim_of_another_length_is_known_by_the_id_at_its_head(tmp_path):
     folder = changed(tmp_path / "in", "claims_0105.dat", "M002P02out", "M002P02XXout")
     parts = read(folder, tmp_path / "work", layouts=[dock()])
     assert not parts.facts.unowned
@@ -141,9 +139,7 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("old", "new", "line", "error_id", "sentence"), MISTAKES)
-def test_a_mistake_is_told_with_its_line(
-    old: str, new: str, line: int, error_id: str, sentence: str
-) -> None:
+def test_a_mistake_is_told_with_its_line(old, new, line, error_id, sentence):
     assert old in TEXT
     with pytest.raises(MappingError) as caught:
         dock(TEXT.replace(old, new, 1))
@@ -152,7 +148,7 @@ def test_a_mistake_is_told_with_its_line(
     assert first.where == f"dock.yaml:{line}"
 
 
-def test_a_name_of_a_mainframe_has_no_ending_and_is_taken_by_its_pattern(tmp_path: Path) -> None:
+def test_a_name_of_a_mainframe_has_no_ending_and_is_taken_by_its_pattern(tmp_path):
     folder = shutil.copytree(GOLDEN / "input", tmp_path / "in")
     (folder / "claims_0105.dat").rename(folder / "P.A0001.ACO.ZC5Y24.D240801.T0102030")
     (folder / "P.A0001.ACO.ZC8Y24.D240801.T0102030").write_text("of another kind")
@@ -166,7 +162,7 @@ def test_a_name_of_a_mainframe_has_no_ending_and_is_taken_by_its_pattern(tmp_pat
     ]
 
 
-def test_where_no_line_has_the_length_of_the_layout_both_lengths_are_told(tmp_path: Path) -> None:
+def test_where_no_line_has_the_length_of_the_layout_both_lengths_are_told(tmp_path):
     folder = shutil.copytree(GOLDEN / "input", tmp_path / "in")
     (line, *_) = (folder / "members.txt").read_text(encoding="utf-8").splitlines()
     (folder / "members.txt").write_text(f"{line}   \n" * 12, encoding="utf-8")

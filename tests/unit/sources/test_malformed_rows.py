@@ -41,27 +41,27 @@ def lines(tmp_path: Path, *rows: str, header: str = HEADER) -> Partitions:
         "CL2,2,2024-01-05,Blood panel, fasting",
     ],
 )
-def test_an_id_in_the_first_column_is_where_it_should_be(tmp_path: Path, row: str) -> None:
+def test_an_id_in_the_first_column_is_where_it_should_be(tmp_path, row):
     parts = lines(tmp_path, "CL1,1,2024-01-05,x", row)
     assert [one and one.strip() for one in bare(parts, "claim_line")] == ["CL2"]
     assert parts.facts.unowned == {}
 
 
 @pytest.mark.parametrize("row", ["x,2024-01-05,CL2,1,a", "2024-01-05,CL2,1", "CL2,x,y,z,1"])
-def test_an_id_further_on_is_not_trusted(tmp_path: Path, row: str) -> None:
+def test_an_id_further_on_is_not_trusted(tmp_path, row):
     header = "service_text,service_from_date,claim_id,line_number\n"
     parts = lines(tmp_path, "x,2024-01-05,CL1,1", row, header=header)
     assert bare(parts, "claim_line") == [None]
     assert parts.facts.unowned == {"claim_line.csv": (3,)}
 
 
-def test_an_id_of_which_nothing_can_be_read_elsewhere_is_not_trusted(tmp_path: Path) -> None:
+def test_an_id_of_which_nothing_can_be_read_elsewhere_is_not_trusted(tmp_path):
     parts = lines(tmp_path, "CL1,1,2024-01-05,x", "CL9,1,2024-01-05,x,y", " ,1,2024-01-05,x,y")
     assert bare(parts, "claim_line") == [None, None]
     assert parts.facts.unowned == {"claim_line.csv": (3, 4)}
 
 
-def test_a_claim_is_known_by_its_own_id_where_no_claim_can_be_read(tmp_path: Path) -> None:
+def test_a_claim_is_known_by_its_own_id_where_no_claim_can_be_read(tmp_path):
     folder = write_extract(tmp_path / "in", {"claim": [CLAIM], "claim_line": []})
     path = folder / "claim.csv"
     path.write_text(path.read_text(encoding="utf-8").rstrip("\n") + ",x\n", encoding="utf-8")
@@ -70,7 +70,7 @@ def test_a_claim_is_known_by_its_own_id_where_no_claim_can_be_read(tmp_path: Pat
     assert parts.facts.unowned == {}
 
 
-def test_a_row_lies_in_the_partition_of_what_it_belongs_to(tmp_path: Path) -> None:
+def test_a_row_lies_in_the_partition_of_what_it_belongs_to(tmp_path):
     parts = lines(tmp_path, "CL1,1,2024-01-05,x", "CL2,1,2024-01-05,a,b")
     (of_claims,) = (n for n in range(3) if parts.load(n).tables["claim"].num_rows)
     assert parts.load(of_claims).unread["claim_line"].num_rows == 1
@@ -80,7 +80,7 @@ def test_a_row_lies_in_the_partition_of_what_it_belongs_to(tmp_path: Path) -> No
     ]
 
 
-def test_a_coverage_says_whose_it_is_and_is_told_only_with_its_member(tmp_path: Path) -> None:
+def test_a_coverage_says_whose_it_is_and_is_told_only_with_its_member(tmp_path):
     folder = write_extract(tmp_path / "in")
     (folder / "coverage.csv").write_text(
         "coverage_id,member_id,relationship,payer_id\n"
@@ -96,7 +96,7 @@ def test_a_coverage_says_whose_it_is_and_is_told_only_with_its_member(tmp_path: 
     assert parts.facts.unowned == {"coverage.csv": (3, 4)}
 
 
-def test_rows_of_the_directory_belong_to_nobody(tmp_path: Path) -> None:
+def test_rows_of_the_directory_belong_to_nobody(tmp_path):
     folder = write_extract(tmp_path / "in", {"organization": [{"organization_id": "O1"}]})
     with (folder / "organization.csv").open("a") as file:
         file.write("O2,x,y,z\n")
@@ -105,7 +105,7 @@ def test_rows_of_the_directory_belong_to_nobody(tmp_path: Path) -> None:
     assert parts.facts.unowned == {}
 
 
-def test_a_dialects_row_belongs_to_the_claim_that_it_is_put_together_with(tmp_path: Path) -> None:
+def test_a_dialects_row_belongs_to_the_claim_that_it_is_put_together_with(tmp_path):
     bills = BILLS + "B1,M1,2,professional,2024-01-05,2024-01-09,10,10,D1,O1,I10,ICD,a,b\n"
     bills += "B7,M1,1,professional,2024-01-05,2024-01-09,10,10,D1,O1,I10,ICD,a,b\n"
     parts = read(write(tmp_path / "in", bills), tmp_path / "work", layouts=[layout()])
@@ -114,14 +114,14 @@ def test_a_dialects_row_belongs_to_the_claim_that_it_is_put_together_with(tmp_pa
     assert parts.load(0).tables["claim_line"].num_rows == 1
 
 
-def test_a_dialects_row_of_persons_is_a_member(tmp_path: Path) -> None:
+def test_a_dialects_row_of_persons_is_a_member(tmp_path):
     persons = "Person,Policy,Born,Name,Sex,Payer\nM1,C1,1970-01-01,Ng,f,P1\nM2,C2,x,y,f,P1,z\n"
     parts = read(write(tmp_path / "in", persons=persons), tmp_path / "work", layouts=[layout()])
     assert bare(parts, "member") == ["M2"]
     assert bare(parts, "coverage") == []
 
 
-def test_cells_are_cut_as_the_file_is_read(tmp_path: Path) -> None:
+def test_cells_are_cut_as_the_file_is_read(tmp_path):
     folder = write_extract(tmp_path / "in", {"member": [MEMBER, {**MEMBER, "member_id": "M2"}]})
     (folder / "member_telecom.psv").write_text(
         'member_id|value|sequence|system\n"M2"|"a|b"|1|phone|x\nM1|1|phone\n'

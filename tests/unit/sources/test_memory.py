@@ -41,9 +41,7 @@ def write(folder: Path, members: int) -> Path:
 
 
 @pytest.mark.slow
-def test_memory_of_reading_does_not_grow_with_the_number_of_members(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_memory_of_reading_does_not_grow_with_the_number_of_members(tmp_path, monkeypatch):
     # Buffers so small that even the few fill them: Arrow's parser reads 32 blocks ahead.
     small = partial(delimited.read_batches, block_bytes=1 << 15)
     monkeypatch.setattr("etl.sources.delimited.read_batches", small)

@@ -49,6 +49,8 @@ LAYOUT_MODULES = (
     "layout_names",
     "layout_syntax",
     "layout_checks",
+    "query_database",
+    "sql_extract",
 )
 LAYOUTS_PAGE = (ROOT / "docs/layouts.md").read_text(encoding="utf-8")
 
@@ -65,7 +67,7 @@ def table_after(page: str, heading: str) -> list[list[str]]:
     return rows
 
 
-def test_the_smallest_extract_of_the_page_of_a_directory_loads(tmp_path: Path) -> None:
+def test_the_smallest_extract_of_the_page_of_a_directory_loads(tmp_path):
     for name, header in re.findall(r"^  (\w+\.csv) +(\S+)$", DIRECTORY_PAGE, re.MULTILINE):
         cells = ",".join("x" for _ in header.split(","))
         (tmp_path / name).write_text(f"{header}\n{cells}\n")
@@ -74,7 +76,7 @@ def test_the_smallest_extract_of_the_page_of_a_directory_loads(tmp_path: Path) -
     assert (extract.layout.name, extract.findings.num_rows) == ("cpcds-directory", 0)
 
 
-def test_the_smallest_extract_of_the_canonical_page_loads(tmp_path: Path) -> None:
+def test_the_smallest_extract_of_the_canonical_page_loads(tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()
     for name, header in re.findall(r"^  (\w+\.csv) +(\S+)$", CANONICAL_PAGE, re.MULTILINE):
@@ -84,13 +86,13 @@ def test_the_smallest_extract_of_the_canonical_page_loads(tmp_path: Path) -> Non
     assert open_extract(folder, ()).findings.num_rows == 0
 
 
-def test_the_example_of_the_layouts_page_can_be_read() -> None:
+def test_the_example_of_the_layouts_page_can_be_read():
     (text,) = re.findall(r"```yaml\n(.*?)```", LAYOUTS_PAGE, re.DOTALL)
     crosswalks = {name: crosswalk(name) for name in ("acme-sexes", "acme-kinds")}
     assert read_layout(text, "acme.yaml", crosswalks).name == "acme"
 
 
-def test_the_layouts_page_names_every_layout_key_rule_and_mistake() -> None:
+def test_the_layouts_page_names_every_layout_key_rule_and_mistake():
     layouts = shipped_layouts()
     for layout in (*CANONICAL_LAYOUTS.values(), *layouts):
         assert f"\n| `{layout.name}` |" in LAYOUTS_PAGE
@@ -104,11 +106,11 @@ def test_the_layouts_page_names_every_layout_key_rule_and_mistake() -> None:
         assert re.search(rf"`[^`\n]*\b{key}\b[^`\n]*`", LAYOUTS_PAGE), key
     assert [row[0] for row in table_after(LAYOUTS_PAGE, "Findings")] == [f"`{r}`" for r in RULES]
     code = "".join((ROOT / f"etl/sources/{name}.py").read_text() for name in LAYOUT_MODULES)
-    mistakes = set(re.findall(r'"(layout-[a-z]+)"', code))
+    mistakes = set(re.findall(r'"((?:layout|sql)-[a-z]+)"', code))
     assert {row[0].strip("`") for row in table_after(LAYOUTS_PAGE, "Mistakes")} == mistakes
 
 
-def test_every_finding_of_this_room_has_a_rule_for_people() -> None:
+def test_every_finding_of_this_room_has_a_rule_for_people():
     rules = yaml.safe_load((ROOT / "mappings/rules/sources.yaml").read_text())
     assert [rule["id"] for rule in rules] == list(RULES)
     for rule in rules:
@@ -119,7 +121,7 @@ def test_every_finding_of_this_room_has_a_rule_for_people() -> None:
     assert set(NAMED_IN_LAYOUTS) <= set(RULES)
 
 
-def test_what_the_page_says_of_short_forms_beside_child_rows_is_so(tmp_path: Path) -> None:
+def test_what_the_page_says_of_short_forms_beside_child_rows_is_so(tmp_path):
     children = [{"claim_id": "CL1", "sequence": n, "code": "I10"} for n in ("1", "2")]
     tables = {"claim": [{**CLAIM, "diagnosis_code_1": "E11.9"}], "claim_diagnosis": children}
     parts = read(write_extract(tmp_path / "in", tables), tmp_path / "work")

@@ -47,7 +47,7 @@ def told(parts: Partitions) -> set[str]:
     return {rule for rule, *_ in findings_of(parts)} & {SPLIT, CONFLICT}
 
 
-def test_fills_that_say_different_things_are_claims_of_their_own(tmp_path: Path) -> None:
+def test_fills_that_say_different_things_are_claims_of_their_own(tmp_path):
     parts = run(tmp_path, ("B1", "1", "30", "10", "7"), ("B1", "2", "30", "20", "14"))
     assert claims(parts) == [("B1-1", "7", None), ("B1-2", "14", None)]
     lines = [
@@ -59,7 +59,7 @@ def test_fills_that_say_different_things_are_claims_of_their_own(tmp_path: Path)
     assert told(parts) == {SPLIT}
 
 
-def test_fills_that_say_the_same_stay_one_claim(tmp_path: Path) -> None:
+def test_fills_that_say_the_same_stay_one_claim(tmp_path):
     parts = run(tmp_path, ("B1", "1", "30", "10", "7"), ("B1", "2", "30", "20", "7"))
     assert claims(parts) == [("B1", "7", "30")]
     assert told(parts) == set()
@@ -87,29 +87,27 @@ def test_fills_that_say_the_same_stay_one_claim(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_where_something_would_be_lost_the_claim_is_rejected_and_not_split(
-    tmp_path: Path, rows: list[tuple[str, str, str, str, str]]
-) -> None:
+def test_where_something_would_be_lost_the_claim_is_rejected_and_not_split(tmp_path, rows):
     parts = run(tmp_path, *rows)
     assert [(claim, fact) for claim, fact, _ in claims(parts)] == [("B1", None)]
     assert told(parts) == {CONFLICT}
 
 
-def test_a_claim_with_a_row_that_cannot_be_read_is_not_split(tmp_path: Path) -> None:
+def test_a_claim_with_a_row_that_cannot_be_read_is_not_split(tmp_path):
     rows = ("B1", "1", "30", "10", "7"), ("B1", "2", "30", "20", "14")
     parts = run(tmp_path, *rows, more="B1,M1,3,x\n")
     assert [claim for claim, *_ in claims(parts)] == ["B1"]
     assert told(parts) == {CONFLICT}
 
 
-def test_an_id_that_a_fill_gets_is_no_other_members(tmp_path: Path) -> None:
+def test_an_id_that_a_fill_gets_is_no_other_members(tmp_path):
     rows = ("B1", "1", "30", "10", "7"), ("B1", "2", "30", "20", "14")
     parts = run(tmp_path, *rows, more="B1-2,M2,1,oral,2024-01-05,2024-01-09,5,5,,,,,\n")
     assert parts.keys.shared("claim", pa.array(["B1-1", "B1-2"])).to_pylist() == [False, True]
     assert parts.keys.exists("claim", pa.array(["B1-1", "B1"])).to_pylist() == [True, True]
 
 
-def test_where_rows_stand_and_how_many_partitions_there_are_does_not_show(tmp_path: Path) -> None:
+def test_where_rows_stand_and_how_many_partitions_there_are_does_not_show(tmp_path):
     rows = [
         (f"B{claim}", str(line), "6", str(line), str(line * (claim % 2)))
         for claim in range(5)

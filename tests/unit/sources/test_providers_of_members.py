@@ -45,14 +45,14 @@ def practitioners(table: pa.Table) -> list[tuple[str, str, int]]:
     return list(zip(*(table.column(name).to_pylist() for name in names), strict=True))
 
 
-def test_equal_rows_are_merged_and_contradicting_ones_stay(tmp_path: Path) -> None:
+def test_equal_rows_are_merged_and_contradicting_ones_stay(tmp_path):
     loaded = read_bills(tmp_path).directory()
     made = practitioners(loaded.tables["practitioner"])
     assert made == [("D1", "Ann Lee", 2), ("D2", "Bo Ray", 3), ("D2", "Bo Roy", 6)]
     assert not loaded.findings.num_rows
 
 
-def test_rows_that_a_grain_merges_are_reported_where_they_contradict(tmp_path: Path) -> None:
+def test_rows_that_a_grain_merges_are_reported_where_they_contradict(tmp_path):
     grain = PRACTITIONERS.replace("    needs", "    grain: [Doctor]\n    needs")
     loaded = read_bills(tmp_path, grain).directory()
     made = practitioners(loaded.tables["practitioner"])
@@ -63,7 +63,7 @@ def test_rows_that_a_grain_merges_are_reported_where_they_contradict(tmp_path: P
     ]
 
 
-def test_rows_are_counted_once_and_the_quarantine_gets_them_whole(tmp_path: Path) -> None:
+def test_rows_are_counted_once_and_the_quarantine_gets_them_whole(tmp_path):
     parts = read_bills(tmp_path)
     loaded = [*map(parts.load, range(3)), parts.directory()]
     counts: Counter[str] = sum((Counter(one.rows) for one in loaded), Counter())
@@ -75,12 +75,12 @@ def test_rows_are_counted_once_and_the_quarantine_gets_them_whole(tmp_path: Path
     ]
 
 
-def test_a_row_of_members_that_cannot_be_read_is_theirs(tmp_path: Path) -> None:
+def test_a_row_of_members_that_cannot_be_read_is_theirs(tmp_path):
     parts = read_bills(tmp_path)
     assert parts.facts.layout.raw["bills"].main == "claim_line"
 
 
-def test_a_file_that_only_providers_are_made_of_is_counted(tmp_path: Path) -> None:
+def test_a_file_that_only_providers_are_made_of_is_counted(tmp_path):
     text = LAYOUT.replace(
         "tables:\n",
         "  visits:\n    member: Person\n    required: [Person, Doc, Doc name]\n"
@@ -97,7 +97,7 @@ def test_a_file_that_only_providers_are_made_of_is_counted(tmp_path: Path) -> No
     assert practitioners(loaded[-1].tables["practitioner"]) == [("D1", "Ann", 2)]
 
 
-def test_a_table_of_providers_looks_up_no_file_of_members() -> None:
+def test_a_table_of_providers_looks_up_no_file_of_members():
     lookup = "{ lookup: { table: persons, key: Person, by: Person, value: Name } }"
     text = LAYOUT.replace("tables:\n", f"tables:\n{PRACTITIONERS}").replace(
         "full_name: Note", f"full_name: {lookup}"

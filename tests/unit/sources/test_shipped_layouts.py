@@ -39,15 +39,13 @@ def layouts() -> tuple[Layout, ...]:
     return known_layouts()
 
 
-def test_every_layout_has_golden_rows(layouts: tuple[Layout, ...]) -> None:
+def test_every_layout_has_golden_rows(layouts):
     assert {layout.name for layout in layouts} == {"synthea-members", *NAMES}
     assert all((GOLDEN / name / "README.md").is_file() for name in NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_files_are_known_and_give_the_rows_that_were_written_down(
-    name: str, tmp_path: Path, layouts: tuple[Layout, ...]
-) -> None:
+def test_files_are_known_and_give_the_rows_that_were_written_down(name, tmp_path, layouts):
     """The case's README says what is in it. WRITE_GOLDEN=1 writes the rows anew."""
     folder = GOLDEN / name / "input"
     extract = open_extract(folder, layouts)
@@ -60,7 +58,7 @@ def test_files_are_known_and_give_the_rows_that_were_written_down(
     assert got.splitlines() == expected.read_text(encoding="utf-8").splitlines()
 
 
-def test_the_layout_in_sql_gives_the_rows_that_were_written_down(tmp_path: Path) -> None:
+def test_the_layout_in_sql_gives_the_rows_that_were_written_down(tmp_path):
     """Its files are known by names and headers; equal rows are the same ones, from any file."""
     layout = read_sql_layout(ROOT / "mappings/layouts/cms-rif-synthea")
     case = GOLDEN / "cms-rif-synthea"
@@ -78,7 +76,7 @@ def test_the_layout_in_sql_gives_the_rows_that_were_written_down(tmp_path: Path)
     assert got.splitlines() == expected.read_text(encoding="utf-8").splitlines()
 
 
-def test_a_kind_of_claims_may_be_missing_from_the_layout_in_sql(tmp_path: Path) -> None:
+def test_a_kind_of_claims_may_be_missing_from_the_layout_in_sql(tmp_path):
     layout = read_sql_layout(ROOT / "mappings/layouts/cms-rif-synthea")
     for name in ("beneficiary_2021.csv", "pde.csv"):
         shutil.copy(GOLDEN / "cms-rif-synthea/input" / name, tmp_path)
@@ -99,8 +97,8 @@ def test_a_kind_of_claims_may_be_missing_from_the_layout_in_sql(tmp_path: Path) 
     ],
 )
 def test_the_headers_of_a_source_are_known_for_its_layout_and_each_of_them_is_named(
-    name: str, layouts: tuple[Layout, ...], tmp_path: Path
-) -> None:
+    name, layouts, tmp_path
+):
     files = sorted((HEADERS / name).iterdir())
     for file in files:
         header = file.read_text(encoding="utf-8").strip()
@@ -113,8 +111,8 @@ def test_the_headers_of_a_source_are_known_for_its_layout_and_each_of_them_is_na
 
 
 def test_a_file_without_a_value_in_its_ids_is_of_no_layout_and_the_message_says_so(
-    tmp_path: Path, layouts: tuple[Layout, ...]
-) -> None:
+    tmp_path, layouts
+):
     for file in (GOLDEN / "tuva-input/input").iterdir():
         rows = [line.split(",") for line in file.read_text(encoding="utf-8").splitlines()]
         for row in rows[1:]:
@@ -126,9 +124,7 @@ def test_a_file_without_a_value_in_its_ids_is_of_no_layout_and_the_message_says_
             open_extract(tmp_path, layouts, layout=named)
 
 
-def test_the_layout_that_is_extended_counts_where_both_fit(
-    tmp_path: Path, layouts: tuple[Layout, ...]
-) -> None:
+def test_the_layout_that_is_extended_counts_where_both_fit(tmp_path, layouts):
     """Where some rows have a member, the others are no members by their person."""
     for file in (GOLDEN / "tuva-input-persons/input").iterdir():
         header, row, *rows = file.read_text(encoding="utf-8").splitlines()

@@ -50,7 +50,7 @@ def spans_of(apart: Apart, name: str) -> list[Span]:
     return [part.span for job in apart.jobs for part in job.parts if part.file.name == name]
 
 
-def test_a_large_file_is_read_in_spans_of_rows(tmp_path: Path) -> None:
+def test_a_large_file_is_read_in_spans_of_rows(tmp_path):
     text = members(30)
     parts, apart = read(tmp_path, text)
     spans = spans_of(apart, "member.csv")
@@ -73,7 +73,7 @@ def test_a_large_file_is_read_in_spans_of_rows(tmp_path: Path) -> None:
     assert places == {f"M{number:03d}": number + 2 for number in range(30)}
 
 
-def test_line_ends_in_quoted_cells_are_no_ends_of_rows(tmp_path: Path) -> None:
+def test_line_ends_in_quoted_cells_are_no_ends_of_rows(tmp_path):
     text = "".join(f'M{number:03d},"Ng\nNg\nNg",1970-01-01,F\n' for number in range(30))
     parts, apart = read(tmp_path, text)
     assert len(spans_of(apart, "member.csv")) >= 4
@@ -95,9 +95,7 @@ def test_line_ends_in_quoted_cells_are_no_ends_of_rows(tmp_path: Path) -> None:
     ],
     ids=["inch-mark", "carriage-return"],
 )
-def test_a_file_that_was_cut_in_the_wrong_places_is_read_as_a_whole(
-    text: str, names: set[str], tmp_path: Path
-) -> None:
+def test_a_file_that_was_cut_in_the_wrong_places_is_read_as_a_whole(text, names, tmp_path):
     events: list[Event] = []
     parts, apart = read(tmp_path, text, events)
     assert [refused.error for refused in apart.refused].count(None) >= 1
@@ -110,22 +108,20 @@ def test_a_file_that_was_cut_in_the_wrong_places_is_read_as_a_whole(
     assert (last.done, last.rows) == (last.bytes, len(rows))
 
 
-def test_what_is_wrong_with_a_file_is_told_as_one_process_would(tmp_path: Path) -> None:
+def test_what_is_wrong_with_a_file_is_told_as_one_process_would(tmp_path):
     with pytest.raises(ExtractError, match=re.escape("member.csv: row 22 opens a quoted cell")):
         read(tmp_path, members(20) + 'M900,"Ng,1970-01-01,F\n' + members(30))
     with pytest.raises(StoreError, match="read the extract again"):
         open_partitions(tmp_path / "work")
 
 
-def test_a_quoted_cell_that_swallows_rows_of_a_span_is_told_as_one_process_would(
-    tmp_path: Path,
-) -> None:
+def test_a_quoted_cell_that_swallows_rows_of_a_span_is_told_as_one_process_would(tmp_path):
     swallowing = 'M900,"Ng,1970-01-01,F\n' + members(2) + 'M901,"Ng",1970-01-01,F\n'
     with pytest.raises(ExtractError, match="a quoted cell of row 22 goes on after the quote"):
         read(tmp_path, members(20) + swallowing + members(30))
 
 
-def test_how_far_a_file_was_read_is_told_span_by_span(tmp_path: Path) -> None:
+def test_how_far_a_file_was_read_is_told_span_by_span(tmp_path):
     events: list[Event] = []
     text = members(30)
     read(tmp_path, text, events)
@@ -137,7 +133,7 @@ def test_how_far_a_file_was_read_is_told_span_by_span(tmp_path: Path) -> None:
     assert told[-1] == (len(HEADER + text), 30)
 
 
-def test_small_files_of_a_table_are_read_together(tmp_path: Path) -> None:
+def test_small_files_of_a_table_are_read_together(tmp_path):
     folder = write_extract(tmp_path / "in")
     (folder / "member.csv").unlink()
     for number in range(9):
@@ -151,8 +147,8 @@ def test_small_files_of_a_table_are_read_together(tmp_path: Path) -> None:
 @pytest.mark.parametrize("apart", [True, False])
 @pytest.mark.parametrize("left", [0, 1, 20])
 def test_rows_that_were_there_when_a_file_was_hashed_and_are_not_read_are_missed(
-    tmp_path: Path, left: int, apart: bool
-) -> None:
+    tmp_path, left, apart
+):
     folder = write_extract(tmp_path / "in")
     (folder / "member.csv").write_text(HEADER + members(40))
     extract = open_extract(folder, ())
@@ -161,9 +157,7 @@ def test_rows_that_were_there_when_a_file_was_hashed_and_are_not_read_are_missed
         partition(extract, tmp_path / "work", partitions=2, runner=Apart() if apart else ALONE)
 
 
-def test_a_parser_that_loses_rows_is_found_out_by_the_other_counts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_parser_that_loses_rows_is_found_out_by_the_other_counts(tmp_path, monkeypatch):
     folder = write_extract(tmp_path / "in")
     (folder / "member.csv").write_text(HEADER + members(40))
     extract = open_extract(folder, ())
@@ -180,7 +174,7 @@ def test_a_parser_that_loses_rows_is_found_out_by_the_other_counts(
 
 @pytest.mark.parametrize("text", ['"a\nb",x,y,z\n', 'a 5" pipe,x,y,z\n', "a\rb,x,y,z\n", "\n\n"])
 @pytest.mark.parametrize("end", ["", "\n", "\r"])
-def test_rows_that_are_hard_to_count_are_no_error(tmp_path: Path, text: str, end: str) -> None:
+def test_rows_that_are_hard_to_count_are_no_error(tmp_path, text, end):
     folder = write_extract(tmp_path / "in")
     (folder / "member.csv").write_text(HEADER + members(3) + text + "M9,Ng,1970-01-01,F" + end)
     cut = partition(open_extract(folder, ()), tmp_path / "work", partitions=2)

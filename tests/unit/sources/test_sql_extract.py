@@ -86,7 +86,7 @@ def mistakes(folder: Path, **queries: str) -> list[str]:
     return [mistake.sentence for mistake in raised.value.every]
 
 
-def test_queries_become_files_of_the_canonical_layout(tmp_path: Path) -> None:
+def test_queries_become_files_of_the_canonical_layout(tmp_path):
     found = results(staged(payer(tmp_path / "in"), tmp_path / "in"))
     assert found["manifest.json"] == '{"layout": "cpcds", "kind": "full", "as_of": "2026-01-31"}'
     header, *claims = found["claim.csv"].splitlines()
@@ -98,7 +98,7 @@ def test_queries_become_files_of_the_canonical_layout(tmp_path: Path) -> None:
     assert '"P1","1980-01-31","F","X"' in found["member.csv"]
 
 
-def test_equal_rows_give_equal_bytes_however_the_files_are_cut_and_packed(tmp_path: Path) -> None:
+def test_equal_rows_give_equal_bytes_however_the_files_are_cut_and_packed(tmp_path):
     first = results(staged(payer(tmp_path / "one"), tmp_path / "one"))
     extract = payer(tmp_path / "two")
     header, *rows = BILLS.splitlines(keepends=True)
@@ -113,7 +113,7 @@ def test_equal_rows_give_equal_bytes_however_the_files_are_cut_and_packed(tmp_pa
     assert results(stage_queries(extract, FolderFiles(tmp_path / "two"), again)) == second
 
 
-def test_files_that_no_view_reads_stay_in_the_extract(tmp_path: Path) -> None:
+def test_files_that_no_view_reads_stay_in_the_extract(tmp_path):
     extract = payer(tmp_path / "in")
     (tmp_path / "in/notes.csv").write_text("a,b\n1,2\n")
     assert check(extract, FolderFiles(tmp_path / "in")) == ("notes.csv",)
@@ -122,7 +122,7 @@ def test_files_that_no_view_reads_stay_in_the_extract(tmp_path: Path) -> None:
     assert names.isdisjoint({"bills_2024.csv", "extract.toml", "claim.sql"})
 
 
-def test_a_column_that_a_file_may_lack_is_null_there(tmp_path: Path) -> None:
+def test_a_column_that_a_file_may_lack_is_null_there(tmp_path):
     toml = TOML.replace('"|" }', '"|", columns = ["Note{1..2}"] }')
     line = QUERIES["claim_line.sql"].replace("_file", "coalesce(Note2, 'none') as units, _file", 1)
     found = results(
@@ -150,11 +150,11 @@ def test_a_column_that_a_file_may_lack_is_null_there(tmp_path: Path) -> None:
         ("select * from bills tablesample 10%", "a sample gives other rows in the next run"),
     ],
 )  # fmt: skip
-def test_a_query_is_bound_before_a_row_is_read(text: str, sentence: str, tmp_path: Path) -> None:
+def test_a_query_is_bound_before_a_row_is_read(text, sentence, tmp_path):
     assert any(sentence in mistake for mistake in mistakes(tmp_path / "in", claim=text))
 
 
-def test_all_that_is_wrong_with_results_is_said_at_once(tmp_path: Path) -> None:
+def test_all_that_is_wrong_with_results_is_said_at_once(tmp_path):
     line = QUERIES["claim_line.sql"].replace("as amount_submitted", "::double as amount_submited")
     said = mistakes(
         tmp_path / "in", claim_line=line, member="select Person as member_id from persons"
@@ -177,9 +177,7 @@ def test_all_that_is_wrong_with_results_is_said_at_once(tmp_path: Path) -> None:
         ("error(Person) as units", "claim_line.sql"),
     ],
 )
-def test_no_cell_is_shown_where_a_cell_cannot_be_computed(
-    statement: str, where: str, tmp_path: Path
-) -> None:
+def test_no_cell_is_shown_where_a_cell_cannot_be_computed(statement, where, tmp_path):
     line = QUERIES["claim_line.sql"].replace("strptime(Day, '%m/%d/%Y')::date", "Day")
     line = line.replace("Line as", f"\n{statement}, Line as")
     claim = QUERIES["claim.sql"].replace(
@@ -195,7 +193,7 @@ def test_no_cell_is_shown_where_a_cell_cannot_be_computed(
     assert "try_cast" in str(raised.value)
 
 
-def test_memory_is_bounded(tmp_path: Path) -> None:
+def test_memory_is_bounded(tmp_path):
     """What does not fit is spilled; what cannot be is refused with a sentence."""
     extract = payer(tmp_path / "in")
     rows = "".join(f"B{n}|P{n}|1|03/05/2024|1.00|1.00\n" for n in range(20_000))
@@ -225,9 +223,7 @@ def test_memory_is_bounded(tmp_path: Path) -> None:
         (("manifest.json", '{"files": {"persons.csv": {"rows": 3}}}'), "persons.csv has 2 rows"),
     ],
 )
-def test_files_that_cannot_be_read_whole_are_refused(
-    change: tuple[str, str | bytes | None], sentence: str, tmp_path: Path
-) -> None:
+def test_files_that_cannot_be_read_whole_are_refused(change, sentence, tmp_path):
     extract = payer(tmp_path / "in")
     name, text = change
     if text is None:
@@ -264,6 +260,6 @@ def test_files_that_cannot_be_read_whole_are_refused(
         (TOML.replace('"|" }', '"|", optional = true }'), "columns is missing"),
     ],
 )
-def test_an_extract_toml_is_checked(toml: str, sentence: str, tmp_path: Path) -> None:
+def test_an_extract_toml_is_checked(toml, sentence, tmp_path):
     with pytest.raises(ExtractError, match=sentence.replace("(", r"\(")):
         payer(tmp_path / "in", toml=toml)

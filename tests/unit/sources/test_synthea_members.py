@@ -30,9 +30,7 @@ def layouts() -> tuple[Layout, ...]:
     return shipped_layouts()
 
 
-def test_invented_files_give_the_rows_that_were_written_down(
-    tmp_path: Path, layouts: tuple[Layout, ...]
-) -> None:
+def test_invented_files_give_the_rows_that_were_written_down(tmp_path, layouts):
     """The case's README says what is in it. WRITE_GOLDEN=1 writes the rows anew."""
     got = as_text(read(GOLDEN / "input", tmp_path / "work", 1, layouts=layouts))
     expected = GOLDEN / "expected.ndjson"
@@ -42,9 +40,7 @@ def test_invented_files_give_the_rows_that_were_written_down(
 
 
 @pytest.mark.parametrize("count", [2, 5])
-def test_the_number_of_partitions_does_not_show(
-    tmp_path: Path, layouts: tuple[Layout, ...], count: int
-) -> None:
+def test_the_number_of_partitions_does_not_show(tmp_path, layouts, count):
     one = as_text(read(GOLDEN / "input", tmp_path / "one", 1, layouts=layouts))
     many = as_text(read(GOLDEN / "input", tmp_path / "many", count, layouts=layouts))
     assert sorted(many.splitlines()) == sorted(one.splitlines())
@@ -69,9 +65,7 @@ def unused_or_used(layout: Layout, header: str, table: str) -> bool:
 class TestRealFiles:
     pytestmark = real
 
-    def test_every_header_is_used_or_unused_with_a_reason(
-        self, folder: str, layouts: tuple[Layout, ...]
-    ) -> None:
+    def test_every_header_is_used_or_unused_with_a_reason(self, folder, layouts):
         extract = open_extract(REAL / folder, layouts)
         assert extract.layout.name == "synthea-members"
         assert extract.findings.num_rows == 0
@@ -80,9 +74,7 @@ class TestRealFiles:
             for header in file.columns:
                 assert unused_or_used(extract.layout, header, file.table), (file.name, header)
 
-    def test_no_foreign_code_and_no_word_gets_into_a_code_column(
-        self, folder: str, layouts: tuple[Layout, ...], tmp_path: Path
-    ) -> None:
+    def test_no_foreign_code_and_no_word_gets_into_a_code_column(self, folder, layouts, tmp_path):
         parts = read(REAL / folder, tmp_path / "work", 3, layouts=layouts)
         claims, lines = rows_of(parts, "claim"), rows_of(parts, "claim_line")
         assert rows_of(parts, "claim_diagnosis") == []
@@ -105,8 +97,8 @@ class TestRealFiles:
             assert all("npi" not in row for row in rows_of(parts, table))
 
     def test_no_amount_has_more_than_cents_and_each_lost_fraction_is_told(
-        self, folder: str, layouts: tuple[Layout, ...], tmp_path: Path
-    ) -> None:
+        self, folder, layouts, tmp_path
+    ):
         parts = read(REAL / folder, tmp_path / "work", 2, layouts=layouts)
         written: dict[tuple[str, str], list[str]] = {}
         for table in ("claim", "claim_line"):
@@ -147,7 +139,7 @@ class TestSyntheaSample:
     def parts(self, layouts: tuple[Layout, ...], tmp_path: Path) -> Partitions:
         return read(REAL / "synthea-members-layout", tmp_path / "work", 4, layouts=layouts)
 
-    def test_all_of_it_is_there(self, parts: Partitions) -> None:
+    def test_all_of_it_is_there(self, parts):
         expected = {
             "member": 1,
             "coverage": 55,
@@ -160,13 +152,13 @@ class TestSyntheaSample:
         types = Counter(claim["claim_type"] for claim in rows_of(parts, "claim"))
         assert types == {"inpatient": 38, "outpatient": 5, "pharmacy": 9}
 
-    def test_every_claim_has_its_payer_by_way_of_its_coverage(self, parts: Partitions) -> None:
+    def test_every_claim_has_its_payer_by_way_of_its_coverage(self, parts):
         claims = rows_of(parts, "claim")
         assert {claim["payer_id"] for claim in claims} == {"b1c428d6-4f07-31e0-90f0-68ffa6ff8c76"}
         coverages = {row["coverage_id"] for row in rows_of(parts, "coverage")}
         assert {claim["coverage_id"] for claim in claims} <= coverages
 
-    def test_what_was_noticed(self, parts: Partitions) -> None:
+    def test_what_was_noticed(self, parts):
         told = Counter((rule, table) for rule, table, *_ in findings_of(parts))
         assert told == {
             ("dialect-foreign-code-system", "claim_diagnosis"): 52,
@@ -178,7 +170,7 @@ class TestSyntheaSample:
             ("dialect-word-without-code", "claim_line"): 183,
         }
 
-    def test_every_source_row_can_be_had_as_it_was(self, parts: Partitions) -> None:
+    def test_every_source_row_can_be_had_as_it_was(self, parts):
         path = REAL / "synthea-members-layout/CPCDS_Claims.csv"
         with path.open(encoding="utf-8", newline="") as stream:
             source = list(csv.DictReader(stream))
@@ -194,9 +186,7 @@ class TestSyntheaSample:
 class TestBigQuerySample:
     pytestmark = real
 
-    def test_two_claims_of_one_number_stay_two(
-        self, layouts: tuple[Layout, ...], tmp_path: Path
-    ) -> None:
+    def test_two_claims_of_one_number_stay_two(self, layouts, tmp_path):
         parts = read(REAL / "google-bigquery-layout", tmp_path / "work", 4, layouts=layouts)
         claims = rows_of(parts, "claim")
         numbers = Counter(claim["claim_id"] for claim in claims)
@@ -204,9 +194,7 @@ class TestBigQuerySample:
         assert len(rows_of(parts, "claim_line")) == 13
         assert parts.facts.rows_read["Member_medical_record_number.csv"] == 19
 
-    def test_the_members_and_coverages_that_are_missing_are_known_to_be(
-        self, layouts: tuple[Layout, ...], tmp_path: Path
-    ) -> None:
+    def test_the_members_and_coverages_that_are_missing_are_known_to_be(self, layouts, tmp_path):
         parts = read(REAL / "google-bigquery-layout", tmp_path / "work", 4, layouts=layouts)
         claims = rows_of(parts, "claim")
         members = pa.array([claim["member_id"] for claim in claims])

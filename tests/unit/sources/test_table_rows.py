@@ -32,7 +32,7 @@ def written(rows: Sequence[Sequence[Any]], folder: Path, size: int) -> bytes:
     return (folder / "claim.csv").read_bytes()
 
 
-def test_the_bytes_do_not_depend_on_the_order_of_rows_or_on_batches(tmp_path: Path) -> None:
+def test_the_bytes_do_not_depend_on_the_order_of_rows_or_on_batches(tmp_path):
     rows: list[Sequence[Any]] = [
         (f"C{number % 90}", Decimal(number) / 8, number) for number in range(300)
     ]
@@ -54,7 +54,7 @@ def test_the_bytes_do_not_depend_on_the_order_of_rows_or_on_batches(tmp_path: Pa
     assert sorted(cells) == sorted(text)
 
 
-def test_a_table_without_rows_has_a_header_alone(tmp_path: Path) -> None:
+def test_a_table_without_rows_has_a_header_alone(tmp_path):
     rows = TableRows(TableVersion("sql", "x"), SCHEMA, iter(()))
     write_rows(rows, tmp_path / "claim.csv")
     assert (tmp_path / "claim.csv").read_text() == '"claim_id","paid","units"\n'
@@ -69,9 +69,7 @@ def test_a_table_without_rows_has_a_header_alone(tmp_path: Path) -> None:
         (pa.field("a\nb", pa.string()), "claim.csv: column 1 has no name that a header can have"),
     ],
 )
-def test_a_column_without_exact_text_is_refused(
-    field: pa.Field, sentence: str, tmp_path: Path
-) -> None:
+def test_a_column_without_exact_text_is_refused(field, sentence, tmp_path):
     rows = TableRows(TableVersion("sql", "x"), pa.schema([field]), iter(()))
     with pytest.raises(ExtractError, match=sentence):
         write_rows(rows, tmp_path / "claim.csv")

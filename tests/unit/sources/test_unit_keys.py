@@ -21,9 +21,7 @@ def hashes(ids: list[str]) -> Hashes:
 
 
 @given(whole=IDS, own=IDS, named=IDS)
-def test_answers_are_those_of_the_whole_extract(
-    whole: list[str], own: list[str], named: list[str]
-) -> None:
+def test_answers_are_those_of_the_whole_extract(whole, own, named):
     """A unit's own ids are in the extract by definition."""
     everything = hashes([*whole, *own])
     keys = GlobalKeys(everything, everything, everything, *[NO_HASHES] * 3)
@@ -37,7 +35,7 @@ def test_answers_are_those_of_the_whole_extract(
         assert (of_unit.has(table, foreign) == keys.has(table, foreign)).all()
 
 
-def test_an_id_that_was_not_asked_about_is_no_answer() -> None:
+def test_an_id_that_was_not_asked_about_is_no_answer():
     none = dict.fromkeys(TABLES, NO_HASHES)
     keys = GlobalKeys(*[NO_HASHES] * 6).of_unit(UnitIds(none, none))
     assert not keys.exists("claim", pa.array([None, " "], pa.string())).to_pylist()[0]

@@ -42,7 +42,7 @@ def staged(path: Path) -> dict[str, str]:
     return {entry.name: (folder / entry.name).read_text() for entry in files.entries()}
 
 
-def test_values_become_the_text_that_excel_shows_with_all_its_digits(tmp_path: Path) -> None:
+def test_values_become_the_text_that_excel_shows_with_all_its_digits(tmp_path):
     rows: Rows = [
         ["id", "paid", "day", "at", "yes", "note", "none"],
         ["007", 1234.5, datetime.date(2024, 5, 1), AT, True, "a", 1],
@@ -59,9 +59,7 @@ def test_values_become_the_text_that_excel_shows_with_all_its_digits(tmp_path: P
     }
 
 
-def test_each_of_several_sheets_is_a_file_of_its_name_and_empty_ones_are_none(
-    tmp_path: Path,
-) -> None:
+def test_each_of_several_sheets_is_a_file_of_its_name_and_empty_ones_are_none(tmp_path):
     sheets: dict[str, Rows] = {"claim": [["claim_id"]], "Sheet2": [], "claim line": [["x"]]}
     assert staged(workbook(tmp_path / "all.xlsx", sheets)) == {
         "claim.csv": "claim_id\n",
@@ -77,29 +75,25 @@ def test_each_of_several_sheets_is_a_file_of_its_name_and_empty_ones_are_none(
         ([], "has no sheet with cells"),
     ],
 )
-def test_cells_that_are_no_exact_text_are_refused_by_their_place(
-    rows: Rows, sentence: str, tmp_path: Path
-) -> None:
+def test_cells_that_are_no_exact_text_are_refused_by_their_place(rows, sentence, tmp_path):
     with pytest.raises(ExtractError, match=sentence):
         staged(workbook(tmp_path / "claims.xlsx", {"S": rows}))
 
 
-def test_a_hidden_sheet_with_cells_is_refused(tmp_path: Path) -> None:
+def test_a_hidden_sheet_with_cells_is_refused(tmp_path):
     sheets: dict[str, Rows] = {"claim": [["claim_id"]], "old": [["claim_id"], ["C1"]]}
     with pytest.raises(ExtractError, match="has a hidden sheet with cells"):
         staged(workbook(tmp_path / "claims.xlsx", sheets, hidden="old"))
 
 
-def test_a_workbook_that_is_cut_off_is_called_broken(tmp_path: Path) -> None:
+def test_a_workbook_that_is_cut_off_is_called_broken(tmp_path):
     path = workbook(tmp_path / "claims.xlsx", {"claim": [["claim_id"]] * 500})
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(ExtractError, match="broken"):
         staged(path)
 
 
-def test_a_workbook_that_would_fill_memory_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_workbook_that_would_fill_memory_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("etl.sources.extract_folder.FREE_BYTES", 1 << 10)
     path = workbook(tmp_path / "claims.xlsx", {"claim": [["claim_id"]]})
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
@@ -108,7 +102,7 @@ def test_a_workbook_that_would_fill_memory_is_refused(
         staged(path)
 
 
-def test_a_folder_of_workbooks_is_an_extract_of_their_sheets(tmp_path: Path) -> None:
+def test_a_folder_of_workbooks_is_an_extract_of_their_sheets(tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()
     for name, rows in SMALL.items():
@@ -127,13 +121,13 @@ def test_a_folder_of_workbooks_is_an_extract_of_their_sheets(tmp_path: Path) -> 
     }
 
 
-def test_workbooks_beside_files_with_rows_are_left_as_they_are(tmp_path: Path) -> None:
+def test_workbooks_beside_files_with_rows_are_left_as_they_are(tmp_path):
     workbook(tmp_path / "notes.xlsx", {"S": [["x"]]})
     (tmp_path / "member.csv").write_text("member_id\n")
     assert workbooks_of(FolderFiles(tmp_path)) == ()
 
 
-def test_a_workbook_is_read_from_a_stream_that_can_be_sought_in(tmp_path: Path) -> None:
+def test_a_workbook_is_read_from_a_stream_that_can_be_sought_in(tmp_path):
     path = workbook(tmp_path / "claims.xlsx", {"S": [["x"], ["1"]]})
     assert zipfile.is_zipfile(io.BytesIO(path.read_bytes()))
     assert staged(path) == {"claims.csv": "x\n1\n"}

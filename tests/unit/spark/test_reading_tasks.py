@@ -40,7 +40,7 @@ def ids(*numbers: int) -> bytes:
     return np.array(numbers, np.uint64).tobytes()
 
 
-def test_a_job_yields_rows_ids_and_at_last_how_many_rows_its_parts_have(extract: Extract) -> None:
+def test_a_job_yields_rows_ids_and_at_last_how_many_rows_its_parts_have(extract):
     rows = done(extract, "claim")
     assert [(row.kind, row.name, row.number) for row in rows] == [
         ("rows", "claim", 5),
@@ -51,15 +51,13 @@ def test_a_job_yields_rows_ids_and_at_last_how_many_rows_its_parts_have(extract:
     assert rows[-1].body.to_pybytes() == b"[1]"
 
 
-def test_rows_that_follow_claims_are_cut_by_their_claim(extract: Extract) -> None:
+def test_rows_that_follow_claims_are_cut_by_their_claim(extract):
     claims, lines = done(extract, "claim"), done(extract, "claim_line")
     assert [row.kind for row in lines] == ["follow", "taken"]
     assert lines[0].place == claims[1].place, "they meet in the bucket of the claim's hash"
 
 
-def test_a_file_that_is_not_there_or_is_another_is_left_to_the_driver(
-    extract: Extract, tmp_path: Path
-) -> None:
+def test_a_file_that_is_not_there_or_is_another_is_left_to_the_driver(extract, tmp_path):
     elsewhere = replace(extract, place=FolderFiles(tmp_path / "elsewhere"))
     assert [row.kind for row in done(elsewhere, "claim")] == ["unseen"]
     with (tmp_path / "in" / "claim.csv").open("a") as file:
@@ -67,7 +65,7 @@ def test_a_file_that_is_not_there_or_is_another_is_left_to_the_driver(
     assert [row.kind for row in done(extract, "claim")] == ["unseen"]
 
 
-def test_buckets_answer_about_the_ids_that_are_asked_for() -> None:
+def test_buckets_answer_about_the_ids_that_are_asked_for():
     def buckets() -> Iterator[TaskRow]:
         yield TaskRow(0, "ids", "member", 0, ids(1, 3, 5))
         yield TaskRow(0, "ids", "claim", 0, ids(2, 4, 20, 40))
@@ -78,10 +76,10 @@ def test_buckets_answer_about_the_ids_that_are_asked_for() -> None:
     assert found == [("member", ids(3)), ("claim", ids(4, 40))]
 
 
-def test_executors_read_extracts_of_claims(extract: Extract) -> None:
+def test_executors_read_extracts_of_claims(extract):
     assert is_for_executors(extract)
     assert buckets_of(extract) == 8
 
 
-def test_directories_are_for_the_driver() -> None:
+def test_directories_are_for_the_driver():
     assert not is_for_executors(open_extract(SAMPLES / "directory", ()))

@@ -6,7 +6,6 @@ import csv
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import date
-from pathlib import Path
 
 import tests.contract.executor.test_executor_contract as contract
 from etl.pipeline.context import RunOptions
@@ -40,9 +39,7 @@ class MeasuringExecutor(DirectExecutor):
             yield done
 
 
-def test_units_whose_rows_are_all_rejected_return_little_more_than_was_sent(
-    tmp_path: Path,
-) -> None:
+def test_units_whose_rows_are_all_rejected_return_little_more_than_was_sent(tmp_path):
     """The quarantine is then the extract, and comes back group by group."""
     extract, executor = tmp_path / "extract", MeasuringExecutor()
     write_extract(extract, Spec(12, since=date(2024, 1, 1), seed=5))

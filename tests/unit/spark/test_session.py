@@ -25,16 +25,14 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def test_without_pyspark_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_pyspark_the_extra_is_named(monkeypatch):
     monkeypatch.setattr(session, "find_spec", lambda name: None)
     code, said = _run("--executor", "spark")
     assert code == 2
     assert f"error: {NO_PYSPARK}\n" in said
 
 
-def test_without_java_it_is_asked_for_but_by_spark_connect(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_without_java_it_is_asked_for_but_by_spark_connect(monkeypatch, tmp_path):
     monkeypatch.setattr(session, "find_spec", lambda name: object())
     monkeypatch.setenv("PATH", str(tmp_path))
     code, said = _run("--executor", "spark", "--master", "local[2]")
@@ -47,7 +45,7 @@ def test_without_java_it_is_asked_for_but_by_spark_connect(
     assert "Java" not in _run("--executor", "spark", "--master", "local[2]")[1]
 
 
-def test_options_that_do_not_go_together_are_refused() -> None:
+def test_options_that_do_not_go_together_are_refused():
     code, said = _run("--master", "local[2]")
     assert code == 2
     assert "it goes with --executor spark" in said

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -34,7 +33,7 @@ ROW = pa.record_batch(
 )
 
 
-def test_executors_need_neither_pandas_nor_great_expectations_nor_pyspark() -> None:
+def test_executors_need_neither_pandas_nor_great_expectations_nor_pyspark():
     program = (
         "import sys\n"
         "class Absent:\n"
@@ -49,14 +48,14 @@ def test_executors_need_neither_pandas_nor_great_expectations_nor_pyspark() -> N
     assert (done.stdout, done.stderr) == ("loaded\n", "")
 
 
-def test_read_only_mappings_are_sent_in_whatever_they_are() -> None:
+def test_read_only_mappings_are_sent_in_whatever_they_are():
     value: dict[str, Any] = {"a": (MappingProxyType({"b": MappingProxyType({})}),)}
     received = unpickled(pickled(value))
     assert received == value
     assert isinstance(received["a"][0]["b"], MappingProxyType)
 
 
-def test_tables_are_packed_and_come_back_equal() -> None:
+def test_tables_are_packed_and_come_back_equal():
     rows = pa.table({"x": ["m1", None] * 500, FILE_COLUMN: [0] * 1000, ROW_COLUMN: range(1000)})
     tables = {("claim", 3): rows, ("_ragged", None): rows.slice(0, 1)}
     data = packed(tables)
@@ -71,7 +70,7 @@ def _only(results: Any) -> tuple[str, str, str]:
     return row["kind"], row["name"], row["body"].decode()
 
 
-def test_another_program_is_refused_before_anything_is_read() -> None:
+def test_another_program_is_refused_before_anything_is_read():
     kind, name, text = _only(finishing("Python 2.7", b"no pickle", {})(iter([ROW])))
     assert (kind, name) == ("failed", "UsageError")
     assert text.startswith("the driver runs Python 2.7, an executor code ")
@@ -85,20 +84,20 @@ class Marked:
         return int, ("a member's cell",)
 
 
-def test_of_a_bug_its_place_alone_leaves_the_task() -> None:
+def test_of_a_bug_its_place_alone_leaves_the_task():
     kind, name, text = _only(finishing(program_text(), pickled(Marked()), {})(iter([ROW])))
     assert (kind, name) == ("failed", "")
     assert re.fullmatch(r"ValueError in pickling\.py, line \d+, on an executor", text)
     assert type(raised(name, text)) is RuntimeError
 
 
-def test_an_error_is_raised_as_what_it_was() -> None:
+def test_an_error_is_raised_as_what_it_was():
     assert isinstance(raised("StoreError", "the disk is full"), StoreError)
     assert str(raised("StoreError", "the disk is full")) == "the disk is full"
     assert type(raised("SystemExit", "0")) is RuntimeError
 
 
-def test_a_folder_without_the_lease_of_the_run_is_another_one(tmp_path: Path) -> None:
+def test_a_folder_without_the_lease_of_the_run_is_another_one(tmp_path):
     here, elsewhere = LocalStore(tmp_path / "here"), LocalStore(tmp_path / "elsewhere")
     here.swap("leases/run-1.json", b"{}", None)
     check_same_target(here, ["leases/run-0.json", "leases/run-1.json"])
@@ -109,7 +108,7 @@ def test_a_folder_without_the_lease_of_the_run_is_another_one(tmp_path: Path) ->
         elsewhere.get("leases/run-1.json")
 
 
-def test_a_unit_that_is_too_large_to_be_sent_is_refused_in_a_sentence() -> None:
+def test_a_unit_that_is_too_large_to_be_sent_is_refused_in_a_sentence():
     with Workers(1, lambda: object()) as workers:
         executor = SparkExecutor(LocalExecutor(workers), session=None, together=1 << 20)
         executor.check_size(range(7, 8), 1 << 20)

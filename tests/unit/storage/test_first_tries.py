@@ -46,7 +46,7 @@ def written_by(fake: FakeS3) -> str:
     return next(name for name, agent in AGENTS.items() if agent in fake.headers["user-agent"])
 
 
-def test_an_object_is_put_and_read_without_boto3(fake: FakeS3) -> None:
+def test_an_object_is_put_and_read_without_boto3(fake):
     store = store_at(fake)
     assert store.put("patients/a", b"block")
     assert written_by(fake) == "obstore"
@@ -57,7 +57,7 @@ def test_an_object_is_put_and_read_without_boto3(fake: FakeS3) -> None:
     assert fake.requests == 5
 
 
-def test_a_put_carries_a_checksum_encryption_and_storage_class(fake: FakeS3) -> None:
+def test_a_put_carries_a_checksum_encryption_and_storage_class(fake):
     store = store_at(fake, sse="aws:kms", sse_key="alias/k", storage_class="STANDARD_IA")
     store.put("a", b"block")
     assert written_by(fake) == "obstore"
@@ -70,27 +70,27 @@ def test_a_put_carries_a_checksum_encryption_and_storage_class(fake: FakeS3) -> 
     assert headers["x-amz-storage-class"] == "STANDARD_IA"
 
 
-def test_a_large_object_is_left_to_boto3(fake: FakeS3) -> None:
+def test_a_large_object_is_left_to_boto3(fake):
     assert store_at(fake).put("bulk/a", b"x" * (4 * 1024 * 1024 + 1))
     assert written_by(fake) == "boto3"
 
 
 @pytest.mark.parametrize("fault", ["500", "503", "429", "409", "drop"])
-def test_a_put_that_fails_is_made_again_by_boto3(fake: FakeS3, fault: str) -> None:
+def test_a_put_that_fails_is_made_again_by_boto3(fake, fault):
     fake.faults[:] = [fault]
     assert store_at(fake).put("a", b"block")
     assert written_by(fake) == "boto3"
     assert fake.objects == {f"{PREFIX}/a": b"block"}
 
 
-def test_a_put_whose_answer_is_lost_is_there(fake: FakeS3) -> None:
+def test_a_put_whose_answer_is_lost_is_there(fake):
     fake.faults[:] = ["lost"]
     store_at(fake).put("a", b"block")
     assert fake.objects == {f"{PREFIX}/a": b"block"}
 
 
 @pytest.mark.parametrize("fault", ["500", "503", "403", "cut", "drop"])
-def test_a_read_that_fails_is_made_again_by_boto3(fake: FakeS3, fault: str) -> None:
+def test_a_read_that_fails_is_made_again_by_boto3(fake, fault):
     fake.objects[f"{PREFIX}/a"] = b"0123456789"
     store = store_at(fake)
     fake.faults[:] = [fault]
@@ -100,7 +100,7 @@ def test_a_read_that_fails_is_made_again_by_boto3(fake: FakeS3, fault: str) -> N
     assert fake.requests == 4
 
 
-def test_what_fails_for_both_is_said_in_one_sentence(fake: FakeS3) -> None:
+def test_what_fails_for_both_is_said_in_one_sentence(fake):
     store = store_at(fake)
     fake.faults[:] = ["403"] * 2
     with pytest.raises(StoreError, match="access denied; check the credentials"):
@@ -113,7 +113,7 @@ def test_what_fails_for_both_is_said_in_one_sentence(fake: FakeS3) -> None:
     assert store.get_range("a", 0, 0) == b""
 
 
-def test_a_server_on_which_nothing_succeeds_is_left_to_boto3(fake: FakeS3) -> None:
+def test_a_server_on_which_nothing_succeeds_is_left_to_boto3(fake):
     store = store_at(fake)
     fake.objects[f"{PREFIX}/a"] = b"x"
     for _ in range(16):
@@ -126,7 +126,7 @@ def test_a_server_on_which_nothing_succeeds_is_left_to_boto3(fake: FakeS3) -> No
     assert written_by(fake) == "boto3"
 
 
-def test_a_server_on_which_something_succeeded_is_tried_again(fake: FakeS3) -> None:
+def test_a_server_on_which_something_succeeded_is_tried_again(fake):
     store = store_at(fake)
     store.put("a", b"x")
     for _ in range(20):
@@ -136,7 +136,7 @@ def test_a_server_on_which_something_succeeded_is_tried_again(fake: FakeS3) -> N
     assert written_by(fake) == "obstore"
 
 
-def test_credentials_that_boto3_renews_are_renewed(fake: FakeS3) -> None:
+def test_credentials_that_boto3_renews_are_renewed(fake):
     """They end within botocore's ten minutes, so that each look at them gives new ones."""
     given: list[str] = []
 
@@ -160,9 +160,7 @@ def test_credentials_that_boto3_renews_are_renewed(fake: FakeS3) -> None:
     assert len(given) > 1
 
 
-def test_without_credentials_the_sentence_is_boto3s(
-    fake: FakeS3, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_credentials_the_sentence_is_boto3s(fake, monkeypatch):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")

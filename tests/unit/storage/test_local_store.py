@@ -27,7 +27,7 @@ def store(tmp_path: Path) -> LocalStore:
     return LocalStore(tmp_path / "tree", lock_seconds=0.2)
 
 
-def test_nothing_is_made_before_the_first_write(store: LocalStore) -> None:
+def test_nothing_is_made_before_the_first_write(store):
     with pytest.raises(NotFound):
         store.get("current.json")
     assert list(store.list()) == []
@@ -35,7 +35,7 @@ def test_nothing_is_made_before_the_first_write(store: LocalStore) -> None:
     assert not Path(store.name).exists()
 
 
-def test_objects_are_plain_files(store: LocalStore) -> None:
+def test_objects_are_plain_files(store):
     store.put("patients/0f/0f3a.ndjson.gz", b"block")
     assert (Path(store.name) / "patients/0f/0f3a.ndjson.gz").read_bytes() == b"block"
 
@@ -54,7 +54,7 @@ def umask(request: pytest.FixtureRequest) -> Iterator[int]:
     os.umask(before)
 
 
-def test_folders_and_files_are_their_owners_whatever_the_umask(tmp_path: Path, umask: int) -> None:
+def test_folders_and_files_are_their_owners_whatever_the_umask(tmp_path, umask):
     store = LocalStore(tmp_path / "tree")
     store.put("patients/0f/a", b"x")
     store.swap("current.json", b"x", None)
@@ -69,7 +69,7 @@ def test_folders_and_files_are_their_owners_whatever_the_umask(tmp_path: Path, u
     }
 
 
-def test_a_mode_opens_the_tree_but_for_what_is_closed(tmp_path: Path, umask: int) -> None:
+def test_a_mode_opens_the_tree_but_for_what_is_closed(tmp_path, umask):
     store = LocalStore(tmp_path / "tree", mode=0o750, closed=("rows",))
     store = pickle.loads(pickle.dumps(store))  # noqa: S301 - as another process gets it
     store.put("patients/0f/a", b"x")
@@ -86,7 +86,7 @@ def test_a_mode_opens_the_tree_but_for_what_is_closed(tmp_path: Path, umask: int
     }
 
 
-def test_folders_of_an_open_tree_are_closed_and_the_root_is_left_alone(tmp_path: Path) -> None:
+def test_folders_of_an_open_tree_are_closed_and_the_root_is_left_alone(tmp_path):
     folder = tmp_path / "tree/patients/0f"
     folder.mkdir(parents=True)
     for path in (folder, folder.parent, folder.parent.parent):
@@ -96,7 +96,7 @@ def test_folders_of_an_open_tree_are_closed_and_the_root_is_left_alone(tmp_path:
     assert (found["."], found["patients"], found["patients/0f"]) == ("0o2755", "0o2700", "0o2700")
 
 
-def test_a_damaged_object_is_replaced_when_it_is_put_again(store: LocalStore) -> None:
+def test_a_damaged_object_is_replaced_when_it_is_put_again(store):
     for damaged in (b"", b"12", b"12x45", b"1234567"):
         store.put("a", b"12345")
         store.path("a").write_bytes(damaged)
@@ -115,8 +115,8 @@ def test_a_damaged_object_is_replaced_when_it_is_put_again(store: LocalStore) ->
     ],
 )
 def test_a_disk_that_refuses_is_one_sentence_and_leaves_nothing_behind(
-    store: LocalStore, monkeypatch: pytest.MonkeyPatch, code: int, sentence: str
-) -> None:
+    store, monkeypatch, code, sentence
+):
     store.put("before", b"x")
     tag = store.swap("current.json", b"old", None)
 
@@ -136,16 +136,14 @@ def test_a_disk_that_refuses_is_one_sentence_and_leaves_nothing_behind(
     assert store.get("current.json") == b"old"
 
 
-def test_a_write_that_takes_only_some_bytes_goes_on(
-    store: LocalStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_write_that_takes_only_some_bytes_goes_on(store, monkeypatch):
     write = os.write
     monkeypatch.setattr(os, "write", lambda fd, data: write(fd, bytes(data)[:7]))
     store.put("a", b"x" * 100)
     assert store.get("a") == b"x" * 100
 
 
-def test_a_target_that_is_a_file_is_one_sentence(tmp_path: Path) -> None:
+def test_a_target_that_is_a_file_is_one_sentence(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     store = LocalStore(tmp_path / "file")
     with pytest.raises(StoreError, match="a file stands where a folder should be"):
@@ -156,7 +154,7 @@ def test_a_target_that_is_a_file_is_one_sentence(tmp_path: Path) -> None:
         store.get("a")
 
 
-def test_a_folder_in_the_place_of_an_object_is_one_sentence(store: LocalStore) -> None:
+def test_a_folder_in_the_place_of_an_object_is_one_sentence(store):
     store.put("a/b", b"x")
     with pytest.raises(StoreError, match="cannot write a"):
         store.put("a", b"x")
@@ -165,7 +163,7 @@ def test_a_folder_in_the_place_of_an_object_is_one_sentence(store: LocalStore) -
 
 
 @pytest.mark.parametrize("what", ["a folder", "a link"])
-def test_what_stands_in_the_place_of_the_lock_is_named(tmp_path: Path, what: str) -> None:
+def test_what_stands_in_the_place_of_the_lock_is_named(tmp_path, what):
     lock = tmp_path / ".lock"
     if what == "a link":
         lock.symlink_to(tmp_path / "elsewhere")
@@ -177,7 +175,7 @@ def test_what_stands_in_the_place_of_the_lock_is_named(tmp_path: Path, what: str
     assert not (tmp_path / "key").exists()
 
 
-def test_a_lock_that_is_held_elsewhere_is_waited_for_and_then_named(store: LocalStore) -> None:
+def test_a_lock_that_is_held_elsewhere_is_waited_for_and_then_named(store):
     store.put("a", b"x")
     code = (
         "import sys, filelock\n"
@@ -198,7 +196,7 @@ def test_a_lock_that_is_held_elsewhere_is_waited_for_and_then_named(store: Local
     store.swap("current.json", b"x", None)
 
 
-def test_what_crashed_writers_left_is_no_object_and_is_cleaned(store: LocalStore) -> None:
+def test_what_crashed_writers_left_is_no_object_and_is_cleaned(store):
     store.put("a", b"x")
     rubbish = Path(store.name) / STAGING / "0123"
     rubbish.write_bytes(b"half of a bl")
@@ -209,9 +207,7 @@ def test_what_crashed_writers_left_is_no_object_and_is_cleaned(store: LocalStore
     assert not rubbish.exists()
 
 
-def test_a_swap_makes_durable_what_was_put_before_it(
-    store: LocalStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_swap_makes_durable_what_was_put_before_it(store, monkeypatch):
     calls: list[str] = []
     replace, fsync = os.replace, os.fsync
 
@@ -242,9 +238,7 @@ def test_a_swap_makes_durable_what_was_put_before_it(
     assert len(calls) == 150 + 5
 
 
-def test_where_one_call_cannot_sync_it_all_each_file_and_folder_is_synced(
-    store: LocalStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_where_one_call_cannot_sync_it_all_each_file_and_folder_is_synced(store, monkeypatch):
     synced: list[Path] = []
     monkeypatch.setattr(local, "_syncfs", local._no_syncfs)
     monkeypatch.setattr(local, "_fsync", synced.append)
@@ -266,8 +260,8 @@ def test_where_one_call_cannot_sync_it_all_each_file_and_folder_is_synced(
 
 
 def test_what_is_there_already_is_synced_too_for_its_writer_may_have_died_before(
-    store: LocalStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    store, monkeypatch
+):
     LocalStore(store.name).put("patients/0f/a", b"x")
     LocalStore(store.name).swap("current.json", b"x", None)
     synced: list[Path] = []
@@ -279,8 +273,8 @@ def test_what_is_there_already_is_synced_too_for_its_writer_may_have_died_before
 
 
 def test_a_pointer_that_was_replaced_and_may_not_be_on_the_disk_is_not_said_to_have_failed(
-    store: LocalStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    store, monkeypatch
+):
     store.put("a", b"x")
     store.sync()
     tag = store.swap("current.json", b"old", None)
@@ -296,7 +290,7 @@ def test_a_pointer_that_was_replaced_and_may_not_be_on_the_disk_is_not_said_to_h
 
 
 @pytest.mark.parametrize("kind", ["device", "pipe"])
-def test_what_is_no_file_is_not_read(store: LocalStore, kind: str) -> None:
+def test_what_is_no_file_is_not_read(store, kind):
     """Reading a device never ends, and opening a pipe waits for a writer."""
     store.put("releases/r/manifest.json", b"x")
     path = store.path("releases/r/signature.json")

@@ -15,7 +15,7 @@ from etl.storage.port import Store, StoreOptions
 from tests.memory_store import MemoryStore
 
 
-def test_a_path_is_a_folder() -> None:
+def test_a_path_is_a_folder():
     for target in ("output", "./output", "/data/tree", "s3/bucket"):
         store = open_store(target)
         assert isinstance(store, LocalStore)
@@ -30,14 +30,14 @@ def test_a_path_is_a_folder() -> None:
         ("s3://bucket/a/prefix/", "s3://bucket/a/prefix"),
     ],
 )
-def test_an_s3_url_is_a_bucket_and_a_prefix(target: str, name: str) -> None:
+def test_an_s3_url_is_a_bucket_and_a_prefix(target, name):
     store = open_store(target, StoreOptions(concurrency=3))
     assert (store.name, store.concurrency) == (name, 3)
     assert isinstance(store, Store)
 
 
 @pytest.mark.parametrize("target", ["", "s3://", "s3:///prefix", "gs://bucket/x", "http://x/y"])
-def test_anything_else_is_a_mistake_of_the_caller(target: str) -> None:
+def test_anything_else_is_a_mistake_of_the_caller(target):
     with pytest.raises(UsageError):
         open_store(target)
 
@@ -72,7 +72,7 @@ class Waiting(MemoryStore):
         return super().put(key, data)
 
 
-def test_a_writer_puts_as_many_at_once_as_the_store_is_worth() -> None:
+def test_a_writer_puts_as_many_at_once_as_the_store_is_worth():
     store = Waiting(4)
     with Writer(store) as writer:
         for number in range(60):
@@ -81,7 +81,7 @@ def test_a_writer_puts_as_many_at_once_as_the_store_is_worth() -> None:
     assert 1 < store.most <= 4
 
 
-def test_no_more_bytes_wait_than_a_writer_may_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_more_bytes_wait_than_a_writer_may_hold(monkeypatch):
     monkeypatch.setattr("etl.storage.parallel._BYTES_IN_FLIGHT", 100)
     store = Waiting(4)
     handed, most = 0, 0
@@ -96,7 +96,7 @@ def test_no_more_bytes_wait_than_a_writer_may_hold(monkeypatch: pytest.MonkeyPat
     assert 1 < store.most <= 3
 
 
-def test_a_put_that_fails_fails_the_writer() -> None:
+def test_a_put_that_fails_fails_the_writer():
     def write(concurrency: int) -> None:
         with Writer(Waiting(concurrency)) as writer:
             for number in range(60):
@@ -107,7 +107,7 @@ def test_a_put_that_fails_fails_the_writer() -> None:
             write(concurrency)
 
 
-def test_what_fails_in_the_block_is_what_is_raised() -> None:
+def test_what_fails_in_the_block_is_what_is_raised():
     def write() -> None:
         with Writer(Waiting(4)) as writer:
             writer.put("bad", b"x")
@@ -118,7 +118,7 @@ def test_what_fails_in_the_block_is_what_is_raised() -> None:
 
 
 @pytest.mark.parametrize("concurrency", [1, 4])
-def test_mapped_results_come_in_order(concurrency: int) -> None:
+def test_mapped_results_come_in_order(concurrency):
     overtaken = threading.Event()
 
     def called(number: int) -> int:
@@ -132,7 +132,7 @@ def test_mapped_results_come_in_order(concurrency: int) -> None:
     assert list(mapped(store, called, range(40))) == [number * number for number in range(40)]
 
 
-def test_mapped_reads_no_further_ahead_than_it_may() -> None:
+def test_mapped_reads_no_further_ahead_than_it_may():
     taken: list[int] = []
 
     def items() -> Iterator[int]:
@@ -146,7 +146,7 @@ def test_mapped_reads_no_further_ahead_than_it_may() -> None:
     results.close()
 
 
-def test_an_error_of_a_mapped_call_is_raised() -> None:
+def test_an_error_of_a_mapped_call_is_raised():
     def refuse(number: int) -> int:
         raise StoreError(f"no {number}")
 

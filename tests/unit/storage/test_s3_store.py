@@ -70,18 +70,14 @@ def store(faults: Faults) -> S3Store:
     return S3Store("fhir", "tree", StoreOptions(), client=faults)
 
 
-def test_a_swap_whose_answer_is_lost_is_found_to_have_landed(
-    store: S3Store, faults: Faults
-) -> None:
+def test_a_swap_whose_answer_is_lost_is_found_to_have_landed(store, faults):
     tag = store.swap("current.json", b"one", None)
     faults.after["put_object"] = [timeout()]
     new = store.swap("current.json", b"two", tag)
     assert store.read("current.json") == type(store.read("current.json"))(b"two", new)
 
 
-def test_a_swap_that_was_sent_again_after_it_had_landed_is_no_conflict(
-    store: S3Store, faults: Faults
-) -> None:
+def test_a_swap_that_was_sent_again_after_it_had_landed_is_no_conflict(store, faults):
     """As botocore does: the first answer is lost, the second says 412."""
     tag = store.swap("current.json", b"one", None)
     put = faults.client.put_object
@@ -95,14 +91,14 @@ def test_a_swap_that_was_sent_again_after_it_had_landed_is_no_conflict(
     assert store.get("current.json") == b"two"
 
 
-def test_a_swap_that_did_not_arrive_is_sent_again(store: S3Store, faults: Faults) -> None:
+def test_a_swap_that_did_not_arrive_is_sent_again(store, faults):
     tag = store.swap("current.json", b"one", None)
     faults.before["put_object"] = [timeout(), timeout()]
     store.swap("current.json", b"two", tag)
     assert store.get("current.json") == b"two"
 
 
-def test_a_swap_that_never_arrives_stays_unknown(store: S3Store, faults: Faults) -> None:
+def test_a_swap_that_never_arrives_stays_unknown(store, faults):
     tag = store.swap("current.json", b"one", None)
     faults.before["put_object"] = [timeout() for _ in range(9)]
     with pytest.raises(CommitUnknown, match="may still take place"):
@@ -110,7 +106,7 @@ def test_a_swap_that_never_arrives_stays_unknown(store: S3Store, faults: Faults)
     assert store.get("current.json") == b"one"
 
 
-def test_a_swap_that_cannot_be_looked_at_stays_unknown(store: S3Store, faults: Faults) -> None:
+def test_a_swap_that_cannot_be_looked_at_stays_unknown(store, faults):
     tag = store.swap("current.json", b"one", None)
     faults.after["put_object"] = [timeout()]
     faults.before["head_object"] = [timeout()]
@@ -118,9 +114,7 @@ def test_a_swap_that_cannot_be_looked_at_stays_unknown(store: S3Store, faults: F
         store.swap("current.json", b"two", tag)
 
 
-def test_a_lost_answer_to_a_swap_that_lost_the_race_is_a_conflict(
-    store: S3Store, faults: Faults
-) -> None:
+def test_a_lost_answer_to_a_swap_that_lost_the_race_is_a_conflict(store, faults):
     tag = store.swap("current.json", b"one", None)
     other = S3Store("fhir", "tree", StoreOptions())
     other.swap("current.json", b"theirs", tag)
@@ -130,14 +124,14 @@ def test_a_lost_answer_to_a_swap_that_lost_the_race_is_a_conflict(
     assert store.get("current.json") == b"theirs"
 
 
-def test_two_writers_of_the_same_bytes_do_not_both_win(store: S3Store) -> None:
+def test_two_writers_of_the_same_bytes_do_not_both_win(store):
     tag = store.swap("current.json", b"one", None)
     S3Store("fhir", "tree", StoreOptions()).swap("current.json", b"two", tag)
     with pytest.raises(CommitConflict):
         store.swap("current.json", b"two", tag)
 
 
-def test_a_body_that_breaks_off_is_read_again(store: S3Store, faults: Faults) -> None:
+def test_a_body_that_breaks_off_is_read_again(store, faults):
     store.put("a", b"12345")
     get = faults.client.get_object
     broken = [True, True, False]
@@ -155,7 +149,7 @@ def test_a_body_that_breaks_off_is_read_again(store: S3Store, faults: Faults) ->
         store.get("a")
 
 
-def test_encryption_and_storage_class_go_with_every_write(faults: Faults) -> None:
+def test_encryption_and_storage_class_go_with_every_write(faults):
     options = StoreOptions(
         sse="aws:kms", sse_key="alias/k", storage_class="STANDARD_IA", part_bytes=6 * 1024 * 1024
     )
@@ -171,7 +165,7 @@ def test_encryption_and_storage_class_go_with_every_write(faults: Faults) -> Non
         assert head["StorageClass"] == "STANDARD_IA"
 
 
-def test_uploads_that_never_ended_are_cleaned(store: S3Store, faults: Faults) -> None:
+def test_uploads_that_never_ended_are_cleaned(store, faults):
     faults.client.create_multipart_upload(Bucket="fhir", Key="tree/bulk/x")
     faults.client.create_multipart_upload(Bucket="fhir", Key="other/x")
     now = datetime.now(UTC)
@@ -181,7 +175,7 @@ def test_uploads_that_never_ended_are_cleaned(store: S3Store, faults: Faults) ->
     assert left["Key"] == "other/x"
 
 
-def test_a_missing_bucket_is_one_sentence() -> None:
+def test_a_missing_bucket_is_one_sentence():
     store = S3Store("nowhere", "", StoreOptions())
     for call in (
         lambda: store.put("a", b"x"),
@@ -208,9 +202,7 @@ def test_a_missing_bucket_is_one_sentence() -> None:
         ("InsufficientStorage", 507, "the server has no space left"),
     ],
 )
-def test_a_server_that_refuses_is_one_sentence(
-    store: S3Store, faults: Faults, code: str, status: int, sentence: str
-) -> None:
+def test_a_server_that_refuses_is_one_sentence(store, faults, code, status, sentence):
     from botocore.exceptions import ClientError
 
     def error() -> ClientError:
@@ -227,13 +219,13 @@ def test_a_server_that_refuses_is_one_sentence(
         store.get("a")
 
 
-def test_a_server_that_is_not_there_is_one_sentence() -> None:
+def test_a_server_that_is_not_there_is_one_sentence():
     options = StoreOptions(endpoint_url="http://127.0.0.1:9", attempts=1, connect_seconds=0.5)
     with pytest.raises(StoreError, match="no connection to the server"):
         S3Store("fhir", "", options).get("a")
 
 
-def test_missing_credentials_are_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_credentials_are_one_sentence(monkeypatch):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
@@ -246,12 +238,12 @@ def test_missing_credentials_are_one_sentence(monkeypatch: pytest.MonkeyPatch) -
         S3Store("fhir", "", StoreOptions(profile="no-such")).get("a")
 
 
-def test_a_missing_object_is_told_from_a_missing_bucket(store: S3Store) -> None:
+def test_a_missing_object_is_told_from_a_missing_bucket(store):
     with pytest.raises(NotFound):
         store.get("a")
 
 
-def test_threads_that_begin_together_make_one_client(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_that_begin_together_make_one_client(monkeypatch):
     """boto3's sessions are not safe in several threads, and clients take a tenth of a second."""
     store = S3Store("fhir", "tree", StoreOptions())
     store.put("a", b"x")
@@ -275,7 +267,7 @@ def test_threads_that_begin_together_make_one_client(monkeypatch: pytest.MonkeyP
     assert made == ["s3"]
 
 
-def test_copies_of_an_extract_in_a_bucket_share_a_client() -> None:
+def test_copies_of_an_extract_in_a_bucket_share_a_client():
     boto3.client("s3").put_object(Bucket="fhir", Key="in/member.csv", Body=b"member_id")
     files = ObjectFiles("s3://fhir/in", StoreOptions())
     first, second = (pickle.loads(pickle.dumps(files)) for _ in range(2))  # noqa: S301

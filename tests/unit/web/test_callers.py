@@ -19,5 +19,5 @@ from etl.web.rate_limits import caller_of
         ("unknown:text", "unknown:text"),
     ],
 )
-def test_what_counts_as_one_caller(address: str, caller: str) -> None:
+def test_what_counts_as_one_caller(address, caller):
     assert caller_of(address) == caller
