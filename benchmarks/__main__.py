@@ -79,7 +79,7 @@ class Claims:
     @classmethod
     def of(cls, extract: Path, folder: Path) -> Claims:
         """Return the claims of an extract; work is done in a folder."""
-        definitions = load_definitions(Settings().with_workers(1))
+        definitions = load_definitions(Settings(run={"workers": 1}))
         tables, providers = accepted(extract, folder, definitions)
         return cls(
             definitions, tables, providers, _rendered(definitions, tables, providers, keep=True)

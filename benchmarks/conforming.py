@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def _measure(extract: Path, folder: Path, rounds: int) -> int:
-    settings = Settings().with_workers(1)
+    settings = Settings(run={"workers": 1})
     began = time.process_time()
     definitions = load_definitions(settings)
     made = time.process_time() - began
