@@ -5,12 +5,14 @@ from __future__ import annotations
 import gc
 import gzip
 import json
+import os
 import pickle
 import resource as resource_limits
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import count, islice
 
 import pytest
 
@@ -415,10 +417,13 @@ def test_a_saved_partition_is_the_partition(tmp_path):
 
 @pytest.fixture
 def few_files() -> Iterator[None]:
-    """Let this process have no more than 64 files open."""
+    """Let this process open no more than 64 files beside those that it has open already."""
     gc.collect()  # closes what earlier tests left open
     before = resource_limits.getrlimit(resource_limits.RLIMIT_NOFILE)
-    resource_limits.setrlimit(resource_limits.RLIMIT_NOFILE, (64, before[1]))
+    taken = {int(number) for number in os.listdir("/dev/fd")}
+    free = (number for number in count() if number not in taken)
+    last = next(islice(free, 63, None))  # a new file takes the lowest free number
+    resource_limits.setrlimit(resource_limits.RLIMIT_NOFILE, (last + 1, before[1]))
     yield
     resource_limits.setrlimit(resource_limits.RLIMIT_NOFILE, before)
 
