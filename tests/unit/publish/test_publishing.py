@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import gzip
 import json
-import os
 import pickle
 import resource as resource_limits
 import subprocess
@@ -13,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count, islice
+from pathlib import Path
 
 import pytest
 
@@ -420,7 +420,7 @@ def few_files() -> Iterator[None]:
     """Let this process open no more than 64 files beside those that it has open already."""
     gc.collect()  # closes what earlier tests left open
     before = resource_limits.getrlimit(resource_limits.RLIMIT_NOFILE)
-    taken = {int(number) for number in os.listdir("/dev/fd")}
+    taken = {int(number.name) for number in Path("/dev/fd").iterdir()}
     free = (number for number in count() if number not in taken)
     last = next(islice(free, 63, None))  # a new file takes the lowest free number
     resource_limits.setrlimit(resource_limits.RLIMIT_NOFILE, (last + 1, before[1]))
