@@ -6,17 +6,14 @@ virtual environment; any library that is not listed here fails the run. Only Lin
 loaded.
 """
 
-from __future__ import annotations
-
 import sys
 import sysconfig
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
 
 import pytest
 
-SYSTEM_LIBRARIES: Final = (
+SYSTEM_LIBRARIES = (
     *("ld-linux", "libc", "libm", "libdl", "libpthread", "librt", "libresolv", "libutil"),
     *("libgcc_s", "libstdc++", "libgomp"),
     # What the interpreter's own modules are linked with.
@@ -26,7 +23,7 @@ SYSTEM_LIBRARIES: Final = (
 )
 """Names, without their versions, of libraries that come with any Python on Linux."""
 
-_MAPS: Final = Path("/proc/self/maps")
+_MAPS = Path("/proc/self/maps")
 
 
 def foreign_libraries(maps: str, environment: Iterable[Path]) -> set[str]:

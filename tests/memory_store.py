@@ -1,7 +1,5 @@
 """A store in memory: for tests, and the shortest statement of what the port promises."""
 
-from __future__ import annotations
-
 import hashlib
 import threading
 from collections.abc import Callable, Iterable, Iterator

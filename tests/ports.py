@@ -1,7 +1,5 @@
 """Ports of the loopback address, for servers that have to be given one."""
 
-from __future__ import annotations
-
 import socket
 
 _FIRST, _LAST = 12_000, 19_999

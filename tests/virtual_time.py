@@ -1,7 +1,5 @@
 """Coroutines under a clock that is set forward when nothing else can go on: waits take no time."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Coroutine
 from selectors import SelectorKey, SelectSelector

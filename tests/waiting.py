@@ -1,7 +1,5 @@
 """Waiting for what another process or thread brings about: the one place that polls."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from pathlib import Path

@@ -5,8 +5,6 @@ the snapshot, deletes each element that the profile requires (and each required 
 code and system of every coding under a required binding.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass

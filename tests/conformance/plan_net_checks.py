@@ -5,15 +5,12 @@ ONC's Inferno tests of them (davinci-plan-net-test-kit 0.13.3, which knows 1.1.0
 groups and of the kinds of checks is Inferno's.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
 
-ORGANIZATION_CHAINS: Final = "name address partof type"
-LOCATION_CHAINS: Final = "address address-postalcode address-city address-state organization type"
-SERVICE_CHAINS: Final = "service-category organization location"
+ORGANIZATION_CHAINS = "name address partof type"
+LOCATION_CHAINS = "address address-postalcode address-city address-state organization type"
+SERVICE_CHAINS = "service-category organization location"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +45,7 @@ class Group:
     optional: str = "_lastUpdated"
 
 
-PARAMETERS: Final[Mapping[str, str]] = {
+PARAMETERS = {
     "_id": "id id",
     "_lastUpdated": "instant meta.lastUpdated",
     "Endpoint.organization": "reference managingOrganization",
@@ -106,21 +103,21 @@ PARAMETERS: Final[Mapping[str, str]] = {
 In a path `extension(x)` are the entries whose url, or system, ends in `/x`, or is `x`.
 """
 
-_TIMES: Final = "extension(contactpoint-availabletime)"
-_VIA: Final = "extension(via-intermediary)"
-_IDENTIFIED: Final = "identifier.type identifier.value"
-_HOURS: Final = (
+_TIMES = "extension(contactpoint-availabletime)"
+_VIA = "extension(via-intermediary)"
+_IDENTIFIED = "identifier.type identifier.value"
+_HOURS = (
     "availableTime availableTime.daysOfWeek availableTime.allDay "
     "availableTime.availableStartTime availableTime.availableEndTime "
     "notAvailable notAvailable.description notAvailable.during"
 )
-_ADDRESS: Final = "address.line address.city address.state address.postalCode"
-_QUALIFIED: Final = " ".join(
+_ADDRESS = "address.line address.city address.state address.postalCode"
+_QUALIFIED = " ".join(
     f"extension(qualification).extension({part})"
     for part in ("identifier", "code", "issuer", "status", "period", "whereValid")
 )
 
-GROUPS: Final = (
+GROUPS = (
     Group(
         "Endpoint",
         "Endpoint",
@@ -279,13 +276,13 @@ Of a Network Inferno asks for `telecom`, too, which its profile forbids; of a Pr
 parts of a qualification under an empty url, which here have their own.
 """
 
-COMBINATIONS: Final[Mapping[str, str]] = {
+COMBINATIONS = {
     "PractitionerRole": "a specialty, a location, and the practitioners",
     "HealthcareService": "a specialty, and a network of its affiliations",
 }
 """Groups with a search by several parameters → by which."""
 
-PROFILES: Final = (
+PROFILES = (
     "Endpoint",
     "HealthcareService",
     "Location",

@@ -7,12 +7,10 @@ resource that is referred to (Inferno takes the first that it came across, and s
 organization serve all chains), and what resources hold is looked at on all pages.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final, Literal
+from typing import Literal
 
 import httpx2
 
@@ -40,11 +38,11 @@ from tests.conformance.plan_net_elements import (
 
 Outcome = Literal["pass", "fail", "skip"]
 
-PAGES: Final = 20
+PAGES = 20
 """Pages that are read of one search."""
-ROLE: Final = "PractitionerRole"
-AFFILIATION: Final = "OrganizationAffiliation"
-_STRUCTURES: Final = "http://hl7.org/fhir/us/davinci-pdex-plan-net/StructureDefinition/plannet-"
+ROLE = "PractitionerRole"
+AFFILIATION = "OrganizationAffiliation"
+_STRUCTURES = "http://hl7.org/fhir/us/davinci-pdex-plan-net/StructureDefinition/plannet-"
 
 
 class Failed(Exception):

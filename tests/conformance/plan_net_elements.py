@@ -1,15 +1,13 @@
 """Elements of resources, and the search parameters that look at them, as the guide has them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any
 
 from tests.conformance.plan_net_checks import PARAMETERS
 
 Json = dict[str, Any]
 
-ABSENT: Final = "http://hl7.org/fhir/StructureDefinition/data-absent-reason"
+ABSENT = "http://hl7.org/fhir/StructureDefinition/data-absent-reason"
 
 
 class UnknownParameter(Exception):

@@ -1,7 +1,5 @@
 """HL7's own engine finds the guide's examples sound and the broken ones broken."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import re
@@ -14,14 +12,13 @@ from conformance import run
 from conformance.definitions import lay_out
 from conformance.engine import GUIDE, HERE, EngineIssue, UnavailableError
 from etl.conform.findings import FIXED_RULES
-from etl.profiles.guides import Guide
 from tests.unit.conform import samples
 
 ROOT = HERE.parent
 DOC = ROOT / "docs" / "conformance.md"
 
 
-def lines(count: int, profile: str = "C4BB-Patient") -> list[bytes]:
+def lines(count, profile="C4BB-Patient"):
     meta = samples.meta(profile)
     return [
         json.dumps({"resourceType": "Patient", "id": str(number), "meta": meta}).encode()
@@ -54,7 +51,7 @@ def test_resources_are_read_from_plain_and_gzipped_files_below_a_folder(tmp_path
 
 
 def test_a_missing_tool_is_a_skip_that_is_said_aloud(monkeypatch, capsys):
-    def missing(guide: Guide) -> list[str]:
+    def missing(guide):
         del guide
         raise UnavailableError("java is not installed")
 
@@ -68,7 +65,7 @@ def test_an_error_or_an_unexplained_warning_fails_and_an_explained_one_does_not(
     path = tmp_path / "C4BB-Patient.ndjson"
     files = {path: run.Sample("C4BB-Patient", lines(1), 1)}
 
-    def issue(severity: str, rule: str) -> EngineIssue:
+    def issue(severity, rule):
         return EngineIssue(str(path), 1, severity, "Patient", rule, "text")
 
     assert run.summary(files, [issue("warning", "Terminology_TX_ValueSet_NotFound")])

@@ -1,7 +1,5 @@
 """The guide's own examples pass, its broken ones fail for their reason, and so do mutations."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from pathlib import Path
@@ -14,13 +12,13 @@ from etl.conform.findings import IssueSeverity
 from etl.conform.resource_files import file_sources
 from etl.conform.run import conform
 from etl.profiles.structures import find_canonical
-from tests.conformance.mutations import Mutation, mutations
+from tests.conformance.mutations import mutations
 
 ROOT = Path(__file__).parents[2]
 GUIDE = ROOT.parent / "shared" / "ig"
 
 
-def examples(folder: Path) -> list[Path]:
+def examples(folder):
     """Return the examples in a folder; one that is missing where there are none: tests fail."""
     return sorted(folder.glob("*.json")) or [folder / "an-example.json"]
 
@@ -76,11 +74,11 @@ REASONS = {
 """What each broken example breaks: its path, and the rule or one of the rules that find it."""
 
 
-def read(path: Path) -> Any:
+def read(path):
     return json.loads(path.read_text("utf-8"))
 
 
-def findings(resource: Any, *severities: IssueSeverity) -> set[tuple[str, str]]:
+def findings(resource, *severities):
     return {
         (issue.path, issue.rule.id)
         for _, issue in CHECKER.check(resource).issues
@@ -161,7 +159,7 @@ def test_a_broken_example_is_found_by_what_it_breaks(name, reason):
     assert reason in findings(read(path), IssueSeverity.ERROR)
 
 
-def caught(mutation: Mutation, before: set[tuple[str, str]]) -> str:
+def caught(mutation, before):
     """Return how a mutation shows: as an error, as a new warning, or not at all."""
     if findings(mutation.resource, IssueSeverity.ERROR):
         return "error"

@@ -1,11 +1,8 @@
 """A served directory of the samples, looked at from outside: all checks, and a strict reader."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import httpx2
@@ -29,9 +26,7 @@ class ServedDirectory:
 
 
 @pytest.fixture(scope="module", params=["1.2.0", "1.1.0"])
-def served(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[ServedDirectory]:
+def served(request, tmp_path_factory):
     """`cpcds serve` in a process of its own, with claims at its other base."""
     folder = tmp_path_factory.mktemp("served")
     target = folder / "directory"

@@ -3,13 +3,10 @@
 What it serves of members is judged where it is written (`make conformance`).
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -26,7 +23,7 @@ KNOWN = re.compile(r"Sub-extension url '(introspect|revoke)' is not defined by t
 """The engine has SMART's first `oauth-uris`. ONC's testers pass over the same two sentences."""
 
 
-def told() -> list[bytes]:
+def told():
     """Statements, errors, and Bundles without resources of members."""
     server = served(opened(sample_tree(), listed=sample_tree(LISTED)))
     answers = [server.call(f"/{base}/metadata", token=None) for base in ("fhir", "directory")]
@@ -39,7 +36,7 @@ def told() -> list[bytes]:
     return [json.dumps(one.json).encode() for one in answers]
 
 
-def taken_down(folder: Path) -> list[bytes]:
+def taken_down(folder):
     """The audit trail of a launch, a refresh, a revocation, and accesses of every kind."""
     with stand_up(folder) as standing, standing.client() as browser:
         issued = standing.register()

@@ -1,10 +1,5 @@
 """Extracts and what the command makes of them, once for all tests."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from etl.synth import Spec, write_extract
@@ -12,7 +7,7 @@ from tests.e2e.commands import SAMPLES, cpcds, definitions_made_once, done
 
 
 @pytest.fixture(scope="session")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small(tmp_path_factory):
     """A clean extract of a few members."""
     folder = tmp_path_factory.mktemp("small")
     write_extract(folder, Spec(members=4, seed=3))
@@ -20,7 +15,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def ndjson(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def ndjson(tmp_path_factory):
     """The samples, converted."""
     out = tmp_path_factory.mktemp("ndjson")
     done(cpcds("convert", SAMPLES, "--out", out, "--workers", "1"))
@@ -28,14 +23,14 @@ def ndjson(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _definitions_are_made_once() -> Iterator[None]:
+def _definitions_are_made_once():
     """Keep definitions between use cases too that a test calls past the command."""
     with definitions_made_once():
         yield
 
 
 @pytest.fixture(autouse=True)
-def _nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _nowhere(tmp_path, monkeypatch):
     """Work in an empty folder, so that no cpcds.toml or output/ of this machine plays in."""
     folder = tmp_path / "here"
     folder.mkdir()

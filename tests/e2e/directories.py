@@ -1,15 +1,12 @@
 """A small directory of a payer, each row of which shows something once."""
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
 
 Rows = Sequence[Mapping[str, str]]
 
-PLACE: Final = {
+PLACE = {
     "address_line": "1 Main Street",
     "city": "Hartford",
     "state": "CT",

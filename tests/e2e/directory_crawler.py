@@ -1,7 +1,5 @@
 """A client of a provider directory's files: it knows the guide and `provider_urls`, and no more."""
 
-from __future__ import annotations
-
 import json
 import re
 import urllib.request

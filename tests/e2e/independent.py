@@ -1,7 +1,5 @@
 """A client that knows nothing of this server but its base URL: what a tester's program does."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import re
@@ -10,23 +8,23 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
-from typing import Any, Final
+from typing import Any
 from urllib.parse import parse_qs, urljoin, urlsplit
 
 import httpx2
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet, RSAKey
 
-TYPES: Final = ("ExplanationOfBenefit", "Coverage", "Patient", "Organization", "Practitioner")
-SCOPE: Final = " ".join(
+TYPES = ("ExplanationOfBenefit", "Coverage", "Patient", "Organization", "Practitioner")
+SCOPE = " ".join(
     (
         *("launch/patient", "openid", "fhirUser", "offline_access"),
         *(f"{level}/{name}.read" for level in ("patient", "user") for name in TYPES),
     )
 )
-MORE: Final = " patient/RelatedPerson.read patient/Location.read patient/PractitionerRole.read"
-CALLBACK: Final = "https://tester.example/callback"
-ASSERTION: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+MORE = " patient/RelatedPerson.read patient/Location.read patient/PractitionerRole.read"
+CALLBACK = "https://tester.example/callback"
+ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 Json = dict[str, Any]
 

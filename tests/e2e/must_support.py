@@ -4,29 +4,27 @@ A path names elements; `x:slice` looks into the entries of that slice, `x=code` 
 Source: CARIN Blue Button 2.0.0, snapshots of the profiles.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
-PROFILE: Final = "http://hl7.org/fhir/us/carin-bb/StructureDefinition/"
-ABSENT: Final = "http://hl7.org/fhir/StructureDefinition/data-absent-reason"
+PROFILE = "http://hl7.org/fhir/us/carin-bb/StructureDefinition/"
+ABSENT = "http://hl7.org/fhir/StructureDefinition/data-absent-reason"
 
-AMOUNTS: Final = frozenset(
+AMOUNTS = frozenset(
     {
         "submitted", "copay", "eligible", "deductible", "benefit", "coinsurance", "noncovered",
         "priorpayerpaid", "paidbypatient", "paidbypatientcash", "paidbypatientother",
         "paidtopatient", "paidtoprovider", "memberliability", "discount", "drugcost",
     }
 )  # fmt: skip
-SYSTEMS: Final = {
+SYSTEMS = {
     "NPI": "http://hl7.org/fhir/sid/us-npi",
     "tax": "urn:oid:2.16.840.1.113883.4.4",
     "naiccode": "urn:oid:2.16.840.1.113883.6.300",
 }
-CODES: Final = {"uniqueclaimid": "uc", "memberid": "mb", "uniquememberid": "um"}
+CODES = {"uniqueclaimid": "uc", "memberid": "mb", "uniquememberid": "um"}
 
-_CLAIM: Final = (
+_CLAIM = (
     "meta meta.lastUpdated identifier:uniqueclaimid.value status type use patient billablePeriod "
     "billablePeriod.start insurer provider related related.relationship related.reference payee "
     "payee.type payee.party outcome careTeam careTeam.provider careTeam.role supportingInfo "
@@ -38,7 +36,7 @@ _CLAIM: Final = (
     "adjudication:billingnetworkstatus.reason total total.category payment payment.type "
     "processNote"
 )
-_INSTITUTIONAL: Final = (
+_INSTITUTIONAL = (
     f"{_CLAIM} identifier type.coding.code=institutional created "
     "supportingInfo:typeofbill.category "
     "supportingInfo:typeofbill.code supportingInfo:pointoforigin.category "
@@ -50,7 +48,7 @@ _INSTITUTIONAL: Final = (
     "adjudication:benefitpaymentstatus.reason adjudication:adjustmentreason.reason "
     "total:adjudicationamounttype.amount payment.date processNote.text"
 )
-_LINES: Final = (
+_LINES = (
     "careTeam.qualification supportingInfo:servicefacility.category diagnosis diagnosis.diagnosis "
     "diagnosis.type item.modifier item.location item.adjudication:adjustmentreason.category "
     "item.adjudication:adjustmentreason.reason item.adjudication:benefitpaymentstatus.category "
@@ -58,7 +56,7 @@ _LINES: Final = (
     "adjudication:renderingnetworkstatus.reason"
 )
 
-MUST_SUPPORT: Final[Mapping[str, str]] = {
+MUST_SUPPORT = {
     "C4BB-ExplanationOfBenefit-Inpatient-Institutional": (
         f"{_INSTITUTIONAL} subType.coding.code=inpatient billablePeriod.end "
         "supportingInfo:admissionperiod.category supportingInfo:drg.category "

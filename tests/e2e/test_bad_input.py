@@ -1,39 +1,36 @@
 """Bad input: one clear sentence that says what and where, the right exit code, nothing left."""
 
-from __future__ import annotations
-
 import errno
 import gzip
 import json
 import os
 import resource
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from etl.bootstrap import use_cases
-from tests.e2e.commands import SAMPLES, Called, copied, cpcds, done, rows_of, write_rows
+from tests.e2e.commands import SAMPLES, copied, cpcds, done, rows_of, write_rows
 
 Spoil = Callable[[Path], object]
 COMMANDS = ("convert", "run", "validate")
 _OUT = {"convert": "--out", "run": "--to", "validate": "--report"}
 
 
-def call(command: str, extract: Path, out: Path, *more: str, **environment: str) -> Called:
+def call(command, extract, out, *more, **environment):
     return cpcds(command, extract, _OUT[command], out, "--workers", "1", *more, **environment)
 
 
-def later(value: object) -> Any:
+def later(value):
     """Return a parameter of the slow tests."""
     return pytest.param(value, marks=pytest.mark.slow)
 
 
-def lacks(name: str, column: str) -> Spoil:
-    def spoil(folder: Path) -> None:
+def lacks(name, column):
+    def spoil(folder):
         rows = rows_of(folder / name)
         columns = [one for one in rows[0] if one != column]
         write_rows(folder / name, columns, [{c: row[c] for c in columns} for row in rows])
@@ -41,26 +38,26 @@ def lacks(name: str, column: str) -> Spoil:
     return spoil
 
 
-def wrong_manifest(folder: Path) -> None:
+def wrong_manifest(folder):
     body = {"layout": "cpcds", "files": {"member.csv": {"rows": 1, "sha256": "0" * 64}}}
     (folder / "manifest.json").write_text(json.dumps(body))
 
 
-def folder_for(name: str) -> Spoil:
-    def spoil(folder: Path) -> None:
+def folder_for(name):
+    def spoil(folder):
         (folder / name).unlink()
         (folder / name).mkdir()
 
     return spoil
 
 
-def broken_gzip(folder: Path) -> None:
+def broken_gzip(folder):
     packed = gzip.compress((folder / "claim.csv").read_bytes(), mtime=0)
     (folder / "claim.csv").unlink()
     (folder / "claim.csv.gz").write_bytes(packed[: len(packed) // 2])
 
 
-def emptied(folder: Path) -> None:
+def emptied(folder):
     for path in folder.iterdir():
         path.unlink()
 
@@ -100,7 +97,7 @@ def test_an_extract_that_cannot_be_read_is_refused_in_a_sentence(case, command, 
     assert left(out) == []
 
 
-def left(out: Path) -> list[str]:
+def left(out):
     """Return what is in a folder that somebody could take for a result."""
     return sorted(
         path.relative_to(out).as_posix()
@@ -253,7 +250,7 @@ def test_a_place_that_cannot_be_written_is_refused(command, code, small, tmp_pat
     out = tmp_path / "out"
     mkdir = Path.mkdir
 
-    def refuse(path: Path, *args: Any, **options: Any) -> None:
+    def refuse(path, *args, **options):
         if path.is_relative_to(out):
             raise OSError(code, os.strerror(code), str(path))
         mkdir(path, *args, **options)
@@ -266,7 +263,7 @@ def test_a_place_that_cannot_be_written_is_refused(command, code, small, tmp_pat
 
 
 @contextmanager
-def no_file_larger_than(size: int) -> Iterator[None]:
+def no_file_larger_than(size):
     """Have the kernel refuse to let any file grow beyond a size, as a full disk would."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
@@ -288,7 +285,7 @@ def test_writes_that_the_system_refuses_leave_nothing_half_written(command, size
     done(call(command, small, out))  # and the next run goes on from there
 
 
-def left_over(command: str, out: Path) -> list[str]:
+def left_over(command, out):
     """Return what could be taken for a result; a run's objects are none without the pointer."""
     names = left(out)
     return [name for name in names if command != "run" or name == "current.json"]
@@ -341,7 +338,7 @@ def test_mistakes_in_several_files_are_told_at_once_a_line_each(tmp_path):
 
 
 def test_a_file_that_ends_too_early_is_not_taken_for_an_interruption(tmp_path, monkeypatch):
-    def ends(*_: object, **__: object) -> None:
+    def ends(*_, **__):
         raise EOFError
 
     monkeypatch.setattr("etl.bootstrap.recorded_run.run_extract", ends)

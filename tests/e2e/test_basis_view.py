@@ -1,35 +1,31 @@
 """`--view basis`: claims without amounts from the command line to the published tree."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import re
-from collections.abc import Iterator
 from importlib import import_module
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pytest
 
 from etl.synth import Spec, write_extract
 from tests.e2e.commands import SAMPLES, converted, cpcds, done
 
-MONEY: Final = re.compile(r'"(?:total|amount|net|unitPrice|currency|benefitBalance|\w*Money)"')
+MONEY = re.compile(r'"(?:total|amount|net|unitPrice|currency|benefitBalance|\w*Money)"')
 """Members of FHIR's Money, and where it stands."""
 
 
-OWN: Final = ("reports/", "quarantine/", "rows/", "memory/", ".", "runs/")
+OWN = ("reports/", "quarantine/", "rows/", "memory/", ".", "runs/")
 
 
 @pytest.fixture(scope="module")
-def basis(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def basis(tmp_path_factory):
     out = tmp_path_factory.mktemp("basis")
     done(cpcds("convert", SAMPLES, "--out", out, "--view", "basis", "--workers", "1"))
     return out
 
 
-def conforms(*what: Path) -> dict[str, Any]:
+def conforms(*what):
     report: dict[str, Any] = json.loads(done(cpcds("conform", *what, "--json")).out)
     return report
 
@@ -47,7 +43,7 @@ def test_the_search_for_money_finds_it_in_the_financial_view(ndjson):
 
 
 def test_every_claim_is_there_under_the_id_that_it_has_in_the_financial_view(ndjson, basis):
-    def ids(folder: Path) -> list[str]:
+    def ids(folder):
         return [f"{one['resourceType']}/{one['id']}" for one in converted(folder)]
 
     assert ids(basis) == ids(ndjson)
@@ -74,7 +70,7 @@ def test_any_synthetic_extract_conforms_in_the_basis_view(tmp_path, seed):
     assert MONEY.search((out / "ExplanationOfBenefit.ndjson").read_text("utf-8")) is None
 
 
-def published(target: Path) -> Iterator[tuple[str, str]]:
+def published(target):
     """Yield name and text of every object that readers are led to: not the payer's own."""
     for path in sorted(target.rglob("*")):
         name = path.relative_to(target).as_posix()
@@ -96,7 +92,7 @@ def test_no_object_of_a_published_tree_holds_an_amount(small, tmp_path):
     assert conforms(target)["errors"] == 0
 
 
-def names(target: Path) -> list[str]:
+def names(target):
     """Return the names of all that is in a target but records of runs, refused ones among them."""
     return sorted(path.name for path in target.rglob("*") if "runs" not in path.parts)
 

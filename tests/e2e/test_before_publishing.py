@@ -1,25 +1,21 @@
 """What needs a decision before a run publishes on top of what readers see."""
 
-from __future__ import annotations
-
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.e2e.commands import Called, contents, cpcds, done
+from tests.e2e.commands import contents, cpcds, done
 
 ID_KEY = "7" * 64
 OTHER_KEY = "8" * 64
 
 
-def run(extract: Path, target: Path, *options: str, **environment: str) -> Called:
+def run(extract, target, *options, **environment):
     keyed = {"CPCDS_ID_KEY": ID_KEY, **environment}
     return cpcds("run", extract, "--to", target, "--workers", "1", *options, **keyed)
 
 
-def manifest(target: Path) -> dict[str, object]:
+def manifest(target):
     release = json.loads((target / "current.json").read_text())["release"]
     found: dict[str, object] = json.loads(
         (target / "releases" / release / "manifest.json").read_text()
@@ -28,7 +24,7 @@ def manifest(target: Path) -> dict[str, object]:
 
 
 @pytest.fixture(scope="module")
-def published(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def published(small, tmp_path_factory):
     """Give a target that was published to once; tests leave it as it is."""
     target = tmp_path_factory.mktemp("published")
     done(run(small, target))

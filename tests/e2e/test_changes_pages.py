@@ -1,12 +1,9 @@
 """Pages of differences: of a plan, and of two releases."""
 
-from __future__ import annotations
-
 import html
 import json
 import re
 import shutil
-from pathlib import Path
 
 import pytest
 
@@ -17,7 +14,7 @@ PRIVATE = ("member_id", "family_name", "birth_date", "address_line", "claim_id",
 
 
 @pytest.fixture(scope="module")
-def nights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def nights(tmp_path_factory):
     """A target with the first of two nights, and the extracts of both."""
     folder = tmp_path_factory.mktemp("nights")
     for day in (0, 1):
@@ -27,7 +24,7 @@ def nights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def figures(page: str, row: str) -> list[int]:
+def figures(page, row):
     found = re.search(rf"<tr><td>{row}</td>((?:<td class=\"n\">[\d,]+</td>)+)", page)
     assert found, row
     return [int(text.replace(",", "")) for text in re.findall(r">([\d,]+)<", found.group(1))]
@@ -69,7 +66,7 @@ def test_the_page_of_a_difference_shows_samples_and_no_value(nights, tmp_path):
     assert_samples_without_values(text, nights)
 
 
-def assert_samples_without_values(text: str, nights: Path) -> None:
+def assert_samples_without_values(text, nights):
     """Check that a page shows changed elements, and nothing of a member or claim."""
     samples = re.findall(r"<tr><td><code>(.+?)</code></td><td>(.*?)</td><td>(.*?)</td></tr>", text)
     assert samples

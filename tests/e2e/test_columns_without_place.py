@@ -1,17 +1,12 @@
 """A cell of a claim that changes nothing of what is published is named by a finding."""
 
-from __future__ import annotations
-
 import csv
 import gzip
 from collections import defaultdict
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, Final
 
 import pytest
 
-from etl.model.canonical_tables import TABLES, Column, FieldType
+from etl.model.canonical_tables import TABLES, FieldType
 from tests.e2e.commands import (
     NO_SUITES,
     SAMPLES,
@@ -28,16 +23,16 @@ pytestmark = pytest.mark.slow
 
 Row = dict[str, str]
 
-OF_CLAIMS: Final = ("claim", "claim_line", "claim_procedure", "claim_tooth", "claim_other_payer")
+OF_CLAIMS = ("claim", "claim_line", "claim_procedure", "claim_tooth", "claim_other_payer")
 """Tables of claims of whose columns profiles have different ones."""
-OF_TYPE: Final = {
+OF_TYPE = {
     FieldType.DATE: "2025-03-14",
     FieldType.MONEY: "7123.45",
     FieldType.INTEGER: "73",
     FieldType.DECIMAL: "3.375",
     FieldType.FLAG: "Y",
 }
-WORDS: Final = {
+WORDS = {
     "admission_type": "2",
     "amount_priorpayerpaid": "71.25",
     "bill_classification": "3",
@@ -65,13 +60,13 @@ WORDS: Final = {
     "tooth_surfaces": "M",
     "type_of_bill": "137",
 }
-ROWS: Final = {
+ROWS = {
     "claim_procedure": {"code": "0SRC0J9"},
     "claim_tooth": {"line_number": "1", "tooth_number": "7"},
     "claim_other_payer": {"payer_name": "Other Mutual"},
 }
 """Rows of tables that the claim has none of."""
-SAID_WITH_OTHERS: Final = {
+SAID_WITH_OTHERS = {
     ("claim", "bill_classification"),
     ("claim", "bill_facility_type"),
     ("claim", "bill_frequency"),
@@ -82,7 +77,7 @@ SAID_WITH_OTHERS: Final = {
 the line that a payment is for."""
 
 
-def fillable(table: str) -> Iterator[Column]:
+def fillable(table):
     """Yield columns that hold a fact by themselves, but for amounts of claims and lines."""
     for column in TABLES[table].columns:
         is_key = column.required or column.name in {"record_action", "last_updated", "sequence"}
@@ -92,12 +87,12 @@ def fillable(table: str) -> Iterator[Column]:
             yield column
 
 
-def _lines(rows: dict[str, list[Row]]) -> int:
+def _lines(rows):
     return len(rows["claim_line"])
 
 
 @pytest.fixture(scope="module")
-def planted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[tuple[str, str, str]]]:
+def planted(tmp_path_factory):
     """An extract of copies of one claim a type, a cell filled in each.
 
     Returns:
@@ -141,7 +136,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[tuple[
     return folder, plants
 
 
-def said(eob: dict[str, Any]) -> dict[str, Any]:
+def said(eob):
     """Return what an EOB says, without the ids of its claim."""
     return {**eob, "id": "", "identifier": []}
 

@@ -1,16 +1,13 @@
 """What one connection may take of the served process: bytes, headers and time."""
 
-from __future__ import annotations
-
 import socket
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from selectors import EVENT_READ, DefaultSelector
 
 import pytest
 
-from tests.e2e.test_serving import Running, rss, running
+from tests.e2e.test_serving import rss, running
 from tests.unit.gateway.trees import sample_tree
 
 SECONDS = 2
@@ -19,7 +16,7 @@ CHUNKED = b"POST /healthz HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def server(tmp_path_factory):
     bounds = {
         "CPCDS_SERVE__HEADER_SECONDS": str(SECONDS),
         "CPCDS_SERVE__IDLE_SECONDS": str(SECONDS),
@@ -30,14 +27,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield started
 
 
-def connected(server: Running) -> socket.socket:
+def connected(server):
     host, _, port = server.base.removeprefix("http://").partition(":")
     connection = socket.create_connection((host, int(port)), 30)
     connection.settimeout(30)
     return connection
 
 
-def poured(server: Running, beginning: bytes, bytes_of_it: int) -> tuple[int, bytes]:
+def poured(server, beginning, bytes_of_it):
     """Send a beginning and then more of it until the server ends it; return what it took."""
     sent = 0
     with connected(server) as connection:
@@ -51,7 +48,7 @@ def poured(server: Running, beginning: bytes, bytes_of_it: int) -> tuple[int, by
     return sent, answer
 
 
-def one_answer(connection: socket.socket) -> bytes:
+def one_answer(connection):
     """Return what `/healthz` answers, and leave the connection open."""
     found = b""
     while not found.endswith(b"}"):
@@ -61,7 +58,7 @@ def one_answer(connection: socket.socket) -> bytes:
     return found
 
 
-def answer_to(server: Running, request: bytes) -> bytes:
+def answer_to(server, request):
     """Return all that the server sends until it closes the connection."""
     found = b""
     with connected(server) as connection:

@@ -1,14 +1,10 @@
 """What is published says what the source says: accepted by judges, complete, to the cent."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,12 +28,12 @@ Resource = dict[str, Any]
 
 
 @pytest.fixture(scope="session")
-def resources(ndjson: Path) -> list[Resource]:
+def resources(ndjson):
     return converted(ndjson)
 
 
 @pytest.fixture(scope="session")
-def eobs(resources: list[Resource]) -> dict[str, Resource]:
+def eobs(resources):
     """The EOBs of the samples by claim number."""
     found = [one for one in resources if one["resourceType"] == "ExplanationOfBenefit"]
     return {one["identifier"][0]["value"]: one for one in found}
@@ -46,7 +42,7 @@ def eobs(resources: list[Resource]) -> dict[str, Resource]:
 # -- judges ------------------------------------------------------------------------------------
 
 
-def accepted(path: Path, every: int) -> int:
+def accepted(path, every):
     """Have fhir.resources (R4B) read every n-th resource of each kind; return how many."""
     count = 0
     for file in sorted(path.glob("*.ndjson")):
@@ -93,7 +89,7 @@ def test_a_published_tree_conforms_to_the_guide(small, tmp_path):
 # -- references --------------------------------------------------------------------------------
 
 
-def references(node: Any) -> Iterator[str]:
+def references(node):
     match node:
         case dict():
             for key, value in node.items():
@@ -108,7 +104,7 @@ def references(node: Any) -> Iterator[str]:
             return
 
 
-def unresolved(resources: Iterable[Resource]) -> set[str]:
+def unresolved(resources):
     """Return the references to what is neither among the resources nor contained."""
     found = list(resources)
     there = {f"{one['resourceType']}/{one['id']}" for one in found}
@@ -150,12 +146,12 @@ def test_no_member_id_is_in_a_reference_or_id(resources):
 # -- money -------------------------------------------------------------------------------------
 
 
-def cents(cell: str) -> str:
+def cents(cell):
     """Return an amount as JSON shows it: with both cents."""
     return f"{Decimal(cell):.2f}"
 
 
-def amounts_of(row: Mapping[str, str]) -> dict[str, str]:
+def amounts_of(row):
     """Return the amounts that a row of a file states, by category."""
     return {
         column.removeprefix("amount_"): cell
@@ -164,7 +160,7 @@ def amounts_of(row: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def stated(parts: Iterable[Resource]) -> dict[str, list[str]]:
+def stated(parts):
     """Return the amounts of adjudications or totals, by category; texts as they are in the JSON."""
     found: dict[str, list[str]] = defaultdict(list)
     for part in parts:
@@ -174,16 +170,14 @@ def stated(parts: Iterable[Resource]) -> dict[str, list[str]]:
     return dict(found)
 
 
-def by_claim(table: str) -> dict[str, list[dict[str, str]]]:
+def by_claim(table):
     found: dict[str, list[dict[str, str]]] = defaultdict(list)
     for row in rows_of(SAMPLES / f"{table}.csv"):
         found[row["claim_id"]].append(row)
     return found
 
 
-def expected_totals(
-    claim: Mapping[str, str], lines: list[dict[str, str]], others: list[dict[str, str]]
-) -> dict[str, str]:
+def expected_totals(claim, lines, others):
     """Return a claim's totals: what is stated for it as a whole, else the sums of its lines."""
     own = [row for row in others if not row["line_number"]]
     whole = sums_of(own) | {key: Decimal(cell) for key, cell in amounts_of(claim).items()}
@@ -191,7 +185,7 @@ def expected_totals(
     return {key: f"{value:.2f}" for key, value in (whole or of_lines).items()}
 
 
-def sums_of(rows: list[dict[str, str]]) -> dict[str, Decimal]:
+def sums_of(rows):
     """Return the exact sum of the rows that state an amount, by category."""
     sums: dict[str, Decimal] = {}
     for row in rows:
@@ -278,7 +272,7 @@ _CELL = st.text(
 
 
 @pytest.fixture(scope="session")
-def crowd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def crowd(tmp_path_factory):
     """An extract of many members and nothing about them."""
     folder = tmp_path_factory.mktemp("crowd")
     write_extract(folder / "whole", Spec(members=20, seed=2))

@@ -1,7 +1,5 @@
 """`cpcds mapping docs`: the data dictionary of claims, and of a provider directory."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 
@@ -13,7 +11,7 @@ from tests.e2e.commands import cpcds, done
 OF_CLAIMS = "Profiles of claims are named without what they all begin with"
 
 
-def rows(*arguments: str, **environment: str) -> list[dict[str, Any]]:
+def rows(*arguments, **environment):
     found: list[dict[str, Any]] = json.loads(
         done(cpcds("mapping", "docs", *arguments, "--json", **environment)).out
     )

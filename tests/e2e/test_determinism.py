@@ -1,10 +1,7 @@
 """The same input gives the same bytes, however it is cut, ordered, and shared out."""
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime
-from pathlib import Path
 from random import Random
 
 import pytest
@@ -26,7 +23,7 @@ CUTS = ("100000", "90")
 """Rows to a partition; the samples have some 6,700."""
 
 
-def shuffled(extract: Path, to: Path, seed: int) -> Path:
+def shuffled(extract, to, seed):
     """Return a copy of an extract with the rows of every file in another order, and columns."""
     chance = Random(seed)
     copied(extract, to)
@@ -39,7 +36,7 @@ def shuffled(extract: Path, to: Path, seed: int) -> Path:
     return to
 
 
-def convert(extract: Path, out: Path, rows: str, workers: str) -> dict[str, str]:
+def convert(extract, out, rows, workers):
     done(
         cpcds(
             *("convert", extract, "--out", out, "--workers", workers),
@@ -72,7 +69,7 @@ def test_two_processes_write_what_one_does(small, tmp_path):
     assert one == two
 
 
-def run(extract: Path, target: Path, rows: str, workers: str = "1") -> dict[str, str]:
+def run(extract, target, rows, workers="1"):
     """Return everything that was published, but for the report: it names files and their hashes."""
     done(
         cpcds(
@@ -88,7 +85,7 @@ def run(extract: Path, target: Path, rows: str, workers: str = "1") -> dict[str,
 
 
 @pytest.fixture
-def _one_night(monkeypatch: pytest.MonkeyPatch) -> None:
+def _one_night(monkeypatch):
     monkeypatch.setattr(use_cases, "now", lambda: NIGHT)
 
 
@@ -117,9 +114,7 @@ def test_the_same_run_twice_gives_the_same_tree_to_the_last_byte(small, tmp_path
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
 
-def runs_at_two_clocks(
-    extract: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> tuple[list[dict[str, str]], list[object]]:
+def runs_at_two_clocks(extract, folder, monkeypatch):
     """Return what two first runs of an extract published, and what their reports say of stamps."""
     made, told = [], []
     for number, moment in enumerate((NIGHT, NIGHT.replace(year=2027, month=7))):
@@ -131,7 +126,7 @@ def runs_at_two_clocks(
     return made, told
 
 
-def unstamped(extract: Path, to: Path, *, but: str = "") -> Path:
+def unstamped(extract, to, *, but=""):
     """Return a copy of an extract without stamps, but for those of one table."""
     copied(extract, to)
     for path in to.glob("*.csv"):

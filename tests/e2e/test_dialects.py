@@ -1,10 +1,7 @@
 """Real files of other layouts, end to end; skipped aloud where they are not beside the project."""
 
-from __future__ import annotations
-
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +15,7 @@ pytestmark = [
 ]
 
 
-def run(name: str, target: Path) -> dict[str, Any]:
+def run(name, target):
     # Nearly all claims lack what C4BB cannot do without, and the rest is what is looked at.
     allowed = {"CPCDS_LIMITS__REJECTED_CLAIMS": "1"}
     called = done(cpcds("run", REAL / name, "--to", target, "--workers", "1", "--json", **allowed))
@@ -43,11 +40,11 @@ def test_every_row_of_a_sample_of_cms_is_published_or_quarantined(name, counts, 
     assert all(read == accepted + rejected for read, accepted, rejected in rows.values())
 
 
-def quarantined(target: Path) -> dict[str, list[dict[str, str]]]:
+def quarantined(target):
     return {path.name: rows_of(path) for path in sorted(target.glob("quarantine/*/*.csv"))}
 
 
-def claim_numbers(resources: list[dict[str, Any]]) -> set[str]:
+def claim_numbers(resources):
     return {
         one["identifier"][0]["value"]
         for one in resources

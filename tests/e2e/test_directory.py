@@ -1,11 +1,8 @@
 """A provider directory from rows to Plan-Net: what is published, withdrawn, rejected, left out."""
 
-from __future__ import annotations
-
 import json
 import random
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pytest
 
@@ -16,13 +13,13 @@ from etl.storage.local import LocalStore
 from tests.e2e.commands import SAMPLES, contents, cpcds, done, rows_of
 from tests.e2e.directories import directory_rows, write_directory
 
-ABSENT: Final = "http://hl7.org/fhir/StructureDefinition/data-absent-reason"
-PLAN_NET: Final = "http://hl7.org/fhir/us/davinci-pdex-plan-net/StructureDefinition/"
+ABSENT = "http://hl7.org/fhir/StructureDefinition/data-absent-reason"
+PLAN_NET = "http://hl7.org/fhir/us/davinci-pdex-plan-net/StructureDefinition/"
 Json = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def converted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Json]:
+def converted(tmp_path_factory):
     """The folder of the resources, and what the command says of rows."""
     folder = tmp_path_factory.mktemp("directory")
     extract = write_directory(folder / "in", directory_rows())
@@ -30,7 +27,7 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Json]:
     return folder / "out", json.loads(told.out)
 
 
-def resources(folder: Path, kind: str) -> list[Json]:
+def resources(folder, kind):
     lines = (folder / f"{kind}.ndjson").read_text("utf-8").splitlines()
     return [json.loads(line) for line in lines]
 
@@ -77,12 +74,12 @@ def test_a_role_stands_once_in_each_of_its_networks(converted):
     }
 
 
-def network_of(role: Json) -> str:
+def network_of(role):
     (found,) = [e for e in role["extension"] if e["url"] == f"{PLAN_NET}network-reference"]
     return str(found["valueReference"]["reference"]).removeprefix("Organization/")
 
 
-def new_patients(role: Json) -> list[Json]:
+def new_patients(role):
     (found,) = [e for e in role["extension"] if e["url"] == f"{PLAN_NET}newpatients"]
     return [part for part in found["extension"] if part["url"] == "acceptingPatients"]
 

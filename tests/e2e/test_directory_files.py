@@ -1,18 +1,15 @@
 """A provider directory's files as a client downloads them from real servers, night after night."""
 
-from __future__ import annotations
-
 import gzip
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from html import unescape
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pytest
 
@@ -26,7 +23,6 @@ from etl.storage.local import LocalStore
 from tests.e2e.commands import (
     ANY_CHANGE,
     SAMPLES,
-    Called,
     columns_of,
     copied,
     cpcds,
@@ -36,15 +32,15 @@ from tests.e2e.commands import (
 )
 from tests.e2e.directory_crawler import Crawler, by_name, dangling, static_server
 from tests.e2e.test_directory_publishing import manifest_of, seen
-from tests.e2e.test_serving import Running, running
+from tests.e2e.test_serving import running
 from tests.unit.publish.samples import patient, publish, stage
 from tests.waiting import until
 
 Json = dict[str, Any]
-INDEX: Final = "plan-finder/H0009/2025/index.json"
-NETWORK: Final = "network-reference"
-SMALL_FILES: Final = {"CPCDS_PLAN_FINDER__ENTRIES": "8", "CPCDS_PLAN_FINDER__BYTES": "20000"}
-BRAND: Final = {
+INDEX = "plan-finder/H0009/2025/index.json"
+NETWORK = "network-reference"
+SMALL_FILES = {"CPCDS_PLAN_FINDER__ENTRIES": "8", "CPCDS_PLAN_FINDER__BYTES": "20000"}
+BRAND = {
     "CPCDS_PAYER__NAME": "Acme Health",
     "CPCDS_BRAND__WEBSITE": "https://www.acme.example/members",
     "CPCDS_BRAND__UPDATED": "2026-11-01",
@@ -53,7 +49,7 @@ BRAND: Final = {
     "CPCDS_BRAND__PORTAL_URL": "https://my.acme.example",
     "CPCDS_SERVE__BASE_URL": "https://fhir.acme.example",
 }
-BRAND_SERVED: Final = {name: value for name, value in BRAND.items() if "BASE_URL" not in name}
+BRAND_SERVED = {name: value for name, value in BRAND.items() if "BASE_URL" not in name}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +78,7 @@ class Nights:
     fetched: list[str]
 
 
-def renamed(extract: Path, to: Path) -> Path:
+def renamed(extract, to):
     """Copy an extract in which one practitioner of a senior network has another name."""
     copied(extract, to)
     roles = rows_of(to / "provider_role.csv")
@@ -100,19 +96,19 @@ def renamed(extract: Path, to: Path) -> Path:
     return to
 
 
-def warnings(called: Called) -> list[str]:
+def warnings(called):
     """Return the warnings that a command printed, that of the public id key apart."""
     lines = [line for line in called.err.splitlines() if line.startswith("warning: ")]
     return [line for line in lines if not line.startswith("warning: logical ids")]
 
 
-def wait_past(created: str) -> None:
+def wait_past(created):
     """Wait until the next release has a later second: Last-Modified tells none of one second."""
     until(lambda: f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}" > created)
 
 
 @pytest.fixture(scope="module")
-def nights(tmp_path_factory: pytest.TempPathFactory) -> Nights:
+def nights(tmp_path_factory):
     place = tmp_path_factory.mktemp("files")
     target, folder = place / "target", place / "public"
     ran = done(cpcds("run", SAMPLES / "directory", "--to", target, **SMALL_FILES))
@@ -161,7 +157,7 @@ def test_a_contracts_files_are_closed_and_have_what_belongs_to_its_networks(nigh
     assert contract
     networks = {network["reference"] for one in contract for network in one["network"]}
 
-    def belongs(one: Json) -> bool:
+    def belongs(one):
         extensions = [each for each in one.get("extension", ()) if each["url"].endswith(NETWORK)]
         named = [*one.get("network", ()), *(each["valueReference"] for each in extensions)]
         return any(each["reference"] in networks for each in named)
@@ -313,7 +309,7 @@ def test_a_directory_without_files_says_what_to_do(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def served(nights: Nights, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def served(nights, tmp_path_factory):
     """The target of both nights, served."""
     with running(nights.target, tmp_path_factory.mktemp("served"), **BRAND_SERVED) as server:
         yield server

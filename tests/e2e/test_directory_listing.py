@@ -1,7 +1,5 @@
 """Who may read a provider that a claim names by a number of another kind."""
 
-from __future__ import annotations
-
 import json
 
 from tests.e2e.commands import copied, cpcds, done, published, rows_of, write_rows

@@ -1,15 +1,12 @@
 """A provider directory as releases of a target of its own."""
 
-from __future__ import annotations
-
 import csv
 import gzip
 import json
 import re
 import shutil
 import subprocess
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pytest
 
@@ -17,21 +14,21 @@ from tests.e2e.commands import ANY_CHANGE, COMMAND, HEADER, SAMPLES, cpcds, done
 from tests.e2e.directories import directory_rows, write_directory
 
 Json = dict[str, Any]
-KEEPS: Final = {"CPCDS_PUBLISH__DELTAS": "true"}
+KEEPS = {"CPCDS_PUBLISH__DELTAS": "true"}
 
 
-def synth(out: Path, *more: str) -> Path:
+def synth(out, *more):
     done(cpcds("synth", "--directory", "--practitioners", "70", "--seed", "7", *more, "--out", out))
     return out
 
 
-def manifest_of(target: Path) -> Json:
+def manifest_of(target):
     release = json.loads((target / "current.json").read_text("utf-8"))["release"]
     found: Json = json.loads((target / "releases" / release / "manifest.json").read_text("utf-8"))
     return found
 
 
-def seen(target: Path) -> dict[str, Json]:
+def seen(target):
     """Return the resources that readers see by type and id."""
     shards = manifest_of(target)["directory"]["shards"]
     assert shards
@@ -45,7 +42,7 @@ def seen(target: Path) -> dict[str, Json]:
 
 
 @pytest.fixture(scope="module")
-def nights(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
+def nights(tmp_path_factory):
     """A target with day 0 and the delta of day 1, the folder of extracts, and the first release."""
     folder = tmp_path_factory.mktemp("nights")
     target = folder / "target"
@@ -92,7 +89,7 @@ def test_a_night_with_one_practitioner_changed_writes_what_is_his_and_what_all_s
     target, rows = tmp_path / "target", directory_rows()
     rows["insurance_plan"][0]["plan_year"] = "2027"
 
-    def written(name: str) -> dict[str, int]:
+    def written(name):
         before = {path for path in target.rglob("*") if path.is_file()}
         done(cpcds("run", write_directory(tmp_path / name, rows), "--to", target))
         new = [
@@ -249,7 +246,7 @@ Gold:
     assert [len(one["added"]) for one in found["plans"]] == [2]
 
 
-def lessened(extract: Path, file: str, keep: float, **cells: str) -> Path:
+def lessened(extract, file, keep, **cells):
     """Keep a share of a file's rows, with other cells, in an extract without a manifest."""
     (extract / "manifest.json").unlink()
     with (extract / file).open(encoding="utf-8", newline="") as text:

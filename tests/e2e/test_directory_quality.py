@@ -1,26 +1,23 @@
 """The quality of a directory, from its files to its report: figures written down by hand."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections import Counter
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pytest
 
 from tests.e2e.commands import ANY_CHANGE, cpcds, done, rows_of
-from tests.e2e.directories import PLACE, Rows, write_directory
+from tests.e2e.directories import PLACE, write_directory
 from tests.unit.reports.test_answers import answers
 
 Json = dict[str, Any]
-DAYS: Final = {30: "2026-10-02", 31: "2026-10-01", 90: "2026-08-03", 91: "2026-08-02"}
+DAYS = {30: "2026-10-02", 31: "2026-10-01", 90: "2026-08-03", 91: "2026-08-02"}
 """Days before 2026-11-01, the day of these extracts -> the day."""
-WEST: Final = {"state": "CA", "postal_code": "90001", "latitude": "34.05", "longitude": "-118.24"}
+WEST = {"state": "CA", "postal_code": "90001", "latitude": "34.05", "longitude": "-118.24"}
 
 
-def spoiled_rows() -> dict[str, Rows]:
+def spoiled_rows():
     """Return a directory in which each fault stands once or twice, beside rows without one."""
     return {
         "organization": [
@@ -96,7 +93,7 @@ def spoiled_rows() -> dict[str, Rows]:
 
 
 @pytest.fixture(scope="module")
-def checked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def checked(tmp_path_factory):
     """The folder of the report."""
     folder = tmp_path_factory.mktemp("quality")
     extract = write_directory(folder / "in", spoiled_rows())
@@ -105,7 +102,7 @@ def checked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def figures(checked: Path) -> Json:
+def figures(checked):
     found: Json = json.loads((checked / "report.json").read_text("utf-8"))["directory"]
     return found
 

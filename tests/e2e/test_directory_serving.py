@@ -1,24 +1,20 @@
 """`cpcds serve` with a provider directory: one process, two targets, nights under way."""
 
-from __future__ import annotations
-
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from etl.publish.canonical_json import sha256
 from tests.e2e.commands import cpcds, done
-from tests.e2e.test_serving import Running, running
+from tests.e2e.test_serving import running
 from tests.unit.gateway.trees import sample_tree
 from tests.waiting import until
 
 Json = dict[str, Any]
 
 
-def point_to(target: Path, release: str) -> None:
+def point_to(target, release):
     """Make a release the one that readers see, as a rollback to it would."""
     key = f"releases/{release}/manifest.json"
     pointer = {"manifest": key, "release": release, "sha256": sha256((target / key).read_bytes())}
@@ -27,7 +23,7 @@ def point_to(target: Path, release: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def target(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+def target(tmp_path_factory):
     """A directory of two nights, and its releases."""
     folder = tmp_path_factory.mktemp("directory")
     releases = []
@@ -43,14 +39,14 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
 
 
 @pytest.fixture
-def server(target: tuple[Path, list[str]], tmp_path: Path) -> Iterator[Running]:
+def server(target, tmp_path):
     tree, (first, _) = target
     point_to(tree, first)
     with running(sample_tree(), tmp_path, "--directory", str(tree)) as server:
         yield server
 
 
-def links(page: Json) -> dict[str, str]:
+def links(page):
     return {link["relation"]: link["url"] for link in page["link"]}
 
 

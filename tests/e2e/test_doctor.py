@@ -1,7 +1,5 @@
 """`cpcds doctor` and `cpcds layouts`, as a user calls them on files that no layout knows."""
 
-from __future__ import annotations
-
 import csv
 import json
 from pathlib import Path
@@ -15,7 +13,7 @@ ALONE = ("--workers", "1")
 WIDE = ROOT / "tests/golden/doctor/wide/extract"
 
 
-def respelt(folder: Path) -> Path:
+def respelt(folder):
     """Write the samples with other names of files, headers and delimiter."""
     folder.mkdir()
     names = {"member": "persons", "coverage": "policies", "claim": "bills", "claim_line": "items"}
@@ -56,7 +54,7 @@ def test_the_first_day_with_an_unknown_extract_from_the_message_to_published_cla
     assert counts["ours"]["claim"]["published"] > 100
 
 
-def small(folder: Path) -> Path:
+def small(folder):
     """Write the four compulsory tables of the samples."""
     folder.mkdir()
     for table in ("member", "coverage", "claim", "claim_line"):

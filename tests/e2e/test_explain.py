@@ -2,25 +2,24 @@
 
 import json
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from etl.synth import Spec, write_extract
-from tests.e2e.commands import Called, cpcds, done, published, rows_of
+from tests.e2e.commands import cpcds, done, published, rows_of
 
 EOB = "ExplanationOfBenefit"
 
 
 @pytest.fixture(scope="module")
-def target(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def target(small, tmp_path_factory):
     folder = tmp_path_factory.mktemp("explained")
     done(cpcds("run", small, "--to", folder, "--workers", "1"))
     return folder
 
 
-def explained(target: Path, resource: dict[str, Any], *more: str | Path) -> dict[str, Any]:
+def explained(target, resource, *more):
     name = f"{resource['resourceType']}/{resource['id']}"
     said = json.loads(done(cpcds("explain", target, name, *more, "--json")).out)
     assert (said["subject"], said["rows"]) == (name, [])
@@ -29,7 +28,7 @@ def explained(target: Path, resource: dict[str, Any], *more: str | Path) -> dict
     return found
 
 
-def one_of_each_type(target: Path) -> list[dict[str, Any]]:
+def one_of_each_type(target):
     return list({one["resourceType"]: one for one in published(target)}.values())
 
 
@@ -144,7 +143,7 @@ def test_the_page_of_a_claim_masks_its_number_too(target, small, tmp_path):
     assert number not in page.read_text()
 
 
-def refused(called: Called) -> str:
+def refused(called):
     assert called.code == 2
     return called.sentence
 

@@ -1,10 +1,7 @@
 """The program installed from its lock, by hash, with one extra and nothing else."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,11 +16,11 @@ PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def installed(tmp_path_factory):
     """Return the command as it is in an environment that holds one extra."""
     there: dict[str, Path] = {}
 
-    def install(extra: str) -> Path:
+    def install(extra):
         if extra in there:
             return there[extra]
         folder = tmp_path_factory.mktemp(extra)

@@ -1,10 +1,6 @@
 """Whom the files of the commands are for: their owner alone, unless the settings open them."""
 
-from __future__ import annotations
-
 import os
-from collections.abc import Iterator
-from pathlib import Path
 from stat import S_IMODE, S_ISDIR
 
 import pytest
@@ -22,13 +18,13 @@ OUTPUTS = {
 
 
 @pytest.fixture
-def no_umask() -> Iterator[None]:
+def no_umask():
     before = os.umask(0)
     yield
     assert os.umask(before) == 0
 
 
-def modes(folder: Path) -> dict[str, tuple[bool, int]]:
+def modes(folder):
     """Return, of a folder and all below it, whether it is a folder and its mode."""
     found = {}
     for path in (folder, *folder.rglob("*")):
@@ -37,7 +33,7 @@ def modes(folder: Path) -> dict[str, tuple[bool, int]]:
     return found
 
 
-def written(command: str, out: Path, **environment: str) -> dict[str, tuple[bool, int]]:
+def written(command, out, **environment):
     flag, more = OUTPUTS[command]
     arguments = (command, FAULTY, flag, out, "--workers", "2")
     done(cpcds(*arguments, **more, **environment, CPCDS_RUN__PARTITION_ROWS="2000"))

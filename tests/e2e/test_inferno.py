@@ -4,18 +4,14 @@ Each test stands for tests of the kits "CARIN for Blue Button" 0.16.0 (guide 2.0
 Launch" 1.0.0 (STU1, STU2, STU2.2) and ONC's (g)(10). The server is a sandbox with the samples.
 """
 
-from __future__ import annotations
-
 import re
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
 from urllib.parse import quote
 
 import httpx2
 import pytest
 from joserfc import jwt
-from joserfc.jwk import ECKey, RSAKey
+from joserfc.jwk import ECKey
 
 from etl.auth.registration import draft_of_metadata
 from tests.e2e.independent import (
@@ -30,7 +26,7 @@ from tests.e2e.independent import (
     resources_of,
 )
 from tests.e2e.must_support import MUST_SUPPORT, PROFILE, missing, profile_of
-from tests.e2e.portal.standing import PASSWORD, Standing, publish, stand_up
+from tests.e2e.portal.standing import PASSWORD, publish, stand_up
 
 EOB = "ExplanationOfBenefit"
 CARIN = {
@@ -59,65 +55,65 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standing]:
+def sandbox(tmp_path_factory):
     folder = tmp_path_factory.mktemp("inferno")
     with stand_up(publish(folder), folder) as standing:
         yield standing
 
 
 @pytest.fixture(scope="module")
-def stranger(sandbox: Standing) -> Iterator[Stranger]:
+def stranger(sandbox):
     with httpx2.Client(follow_redirects=False, timeout=20) as http:
         yield Stranger(f"{sandbox.base}/fhir", http)
 
 
-def registered(sandbox: Standing, method: str, key: ECKey | RSAKey | None = None) -> App:
+def registered(sandbox, method, key=None):
     draft = draft_of_metadata(app_metadata(method, key))
     issued = sandbox.services.apps.register(draft, origin="operator")
     return App(issued.app.client_id, issued.secret or "", key)
 
 
 @pytest.fixture(scope="module")
-def confidential(sandbox: Standing) -> App:
+def confidential(sandbox):
     return registered(sandbox, "client_secret_basic")
 
 
 @pytest.fixture(scope="module")
-def public(sandbox: Standing) -> App:
+def public(sandbox):
     return registered(sandbox, "none")
 
 
 @pytest.fixture(scope="module")
-def asymmetric(sandbox: Standing) -> App:
+def asymmetric(sandbox):
     return registered(sandbox, "private_key_jwt", ECKey.generate_key("P-384"))
 
 
 @pytest.fixture(scope="module")
-def member(sandbox: Standing) -> str:
+def member(sandbox):
     return sandbox.members[0].username
 
 
 @pytest.fixture(scope="module")
-def session(stranger: Stranger, confidential: App, member: str) -> Json:
+def session(stranger, confidential, member):
     """Tokens of the first member."""
     return stranger.launched(confidential, member, PASSWORD, scope=SCOPE + MORE)
 
 
 @pytest.fixture(scope="module")
-def token(session: Json) -> str:
+def token(session):
     found: str = session["access_token"]
     return found
 
 
 @pytest.fixture(scope="module")
-def claims(stranger: Stranger, session: Json, token: str) -> list[Json]:
+def claims(stranger, session, token):
     found = stranger.found(f"{EOB}?patient={session['patient']}", token)
     assert found
     return found
 
 
 @pytest.fixture(scope="module")
-def everyone(stranger: Stranger, confidential: App, sandbox: Standing) -> dict[str, list[Json]]:
+def everyone(stranger, confidential, sandbox):
     """All that the sandbox's members and the resources they refer to hold, by profile."""
     found: dict[str, dict[str, Json]] = {}
     for one in sandbox.members:
@@ -334,7 +330,7 @@ def test_every_resource_names_its_profile_and_when_it_changed(everyone):
             assert datetime.fromisoformat(one["meta"]["lastUpdated"]).tzinfo is not None
 
 
-def _at(resource: Any, path: tuple[str, ...]) -> list[str]:
+def _at(resource, path):
     """Return the references at a path."""
     if isinstance(resource, list):
         return [one for entry in resource for one in _at(entry, path)]

@@ -1,16 +1,13 @@
 """Files of lines, end to end: every record is published or quarantined."""
 
-from __future__ import annotations
-
 import shutil
-from pathlib import Path
 
 from tests.e2e.commands import ROOT, cpcds, done, rows_of
 
 CASE = ROOT / "tests/golden/layouts/records"
 
 
-def mappings(base: Path) -> Path:
+def mappings(base):
     """A folder of one's own with the layout in it."""
     (base / "layouts").mkdir(parents=True)
     shutil.copy(CASE / "layout.yaml", base / "layouts/dock.yaml")

@@ -1,7 +1,5 @@
 """A delivery that lost its claims, or most of them, is not published over the release before."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path
@@ -9,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from etl.synth import Spec, write_extract
-from tests.e2e.commands import ANY_CHANGE, Called, contents, copied, cpcds, done, rows_of
+from tests.e2e.commands import ANY_CHANGE, contents, copied, cpcds, done, rows_of
 
 
 @pytest.fixture(scope="module")
-def extract(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def extract(tmp_path_factory):
     """A clean extract, big enough that a claim type is more than a claim."""
     folder = tmp_path_factory.mktemp("delivery") / "extract"
     write_extract(folder, Spec(members=12, seed=3))
@@ -22,7 +20,7 @@ def extract(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def published(extract: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def published(extract, tmp_path_factory):
     """A target that holds it."""
     target = tmp_path_factory.mktemp("published") / "target"
     done(run(extract, target))
@@ -30,17 +28,17 @@ def published(extract: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def target(published: Path, tmp_path: Path) -> Path:
+def target(published, tmp_path):
     """The same target, for one test."""
     shutil.copytree(published, tmp_path / "target")
     return tmp_path / "target"
 
 
-def run(extract: Path, target: Path, *more: str | Path, **environment: str) -> Called:
+def run(extract, target, *more, **environment):
     return cpcds("run", extract, "--to", target, "--workers", "1", *more, **environment)
 
 
-def header_only(extract: Path, folder: Path) -> Path:
+def header_only(extract, folder):
     """Return a copy whose claim files hold nothing but their headers."""
     copy = copied(extract, folder)
     for path in copy.glob("claim*.csv"):
@@ -48,7 +46,7 @@ def header_only(extract: Path, folder: Path) -> Path:
     return copy
 
 
-def seen(target: Path) -> str:
+def seen(target):
     found: dict[str, str] = json.loads((target / "current.json").read_text())
     return found["release"]
 
@@ -142,7 +140,7 @@ def test_the_end_of_a_run_tells_what_was_added_changed_and_retracted(extract, tm
 
 
 @pytest.fixture
-def unknown_types(extract: Path, tmp_path: Path) -> tuple[Path, int]:
+def unknown_types(extract, tmp_path):
     """An extract most of whose claims are of an unknown type, and how many these are."""
     copy = copied(extract, tmp_path / "unknown")
     header, *rows = (copy / "claim.csv").read_text().splitlines()

@@ -1,9 +1,6 @@
 """`cpcds mapping coverage`: what a mapping author and an auditor are told."""
 
-from __future__ import annotations
-
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +9,7 @@ from etl.synth import Spec, write_extract
 from tests.e2e.commands import SAMPLES, cpcds, done
 
 
-def told(*arguments: str | Path) -> list[dict[str, Any]]:
+def told(*arguments):
     found: list[dict[str, Any]] = json.loads(
         done(cpcds("mapping", "coverage", *arguments, "--json")).out
     )

@@ -1,7 +1,5 @@
 """A run's last lines name what its source lacks."""
 
-from __future__ import annotations
-
 import json
 
 import pytest
@@ -15,7 +13,7 @@ SYNTHEA = ROOT / "tests/golden/layouts/synthea-members/input"
     ("command", "option"), [("validate", "--report"), ("convert", "--out"), ("run", "--to")]
 )
 def test_empty_crosswalks_and_missing_cells_are_named_with_their_counts(command, option, tmp_path):
-    def said(*more: str) -> str:
+    def said(*more):
         target = tmp_path / ("json" if more else "text")
         called = cpcds(
             command,

@@ -1,7 +1,5 @@
 """Night after night: readers see a whole release or the one before, whatever happens."""
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from etl.bootstrap import opened_extract, use_cases
-from tests.e2e.commands import ANY_CHANGE, SAMPLES, Called, contents, cpcds, done
+from tests.e2e.commands import ANY_CHANGE, SAMPLES, contents, cpcds, done
 
 MONDAY = datetime(2026, 3, 2, 1, 0, tzinfo=UTC)
 CUT = {"CPCDS_RUN__PARTITION_ROWS": "100"}
@@ -17,15 +15,15 @@ CUT = {"CPCDS_RUN__PARTITION_ROWS": "100"}
 
 
 @pytest.fixture(autouse=True)
-def _monday(monkeypatch: pytest.MonkeyPatch) -> None:
+def _monday(monkeypatch):
     monkeypatch.setattr(use_cases, "now", lambda: MONDAY)
 
 
-def run(extract: Path, target: Path, *more: str, **environment: str) -> Called:
+def run(extract, target, *more, **environment):
     return cpcds("run", extract, "--to", target, "--workers", "1", *more, **environment)
 
 
-def release(target: Path) -> str:
+def release(target):
     current: dict[str, str] = json.loads((target / "current.json").read_text())
     return current["release"]
 

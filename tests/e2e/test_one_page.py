@@ -1,10 +1,7 @@
 """One page of one member: the sandbox has a member whose first page shows what can be shown."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
@@ -21,7 +18,7 @@ NEEDED = {
 }
 
 
-def members_of_one_page() -> list[str]:
+def members_of_one_page():
     """Return the members of the samples with claims of every profile on one page."""
     types: dict[str, Counter[str]] = {}
     for row in rows_of(SAMPLES / "claim.csv"):
@@ -34,7 +31,7 @@ def members_of_one_page() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def alone(tmp_path_factory):
     """The samples with that member's rows alone, and the directory."""
     (member,) = members_of_one_page()
     folder = tmp_path_factory.mktemp("alone")

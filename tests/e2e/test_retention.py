@@ -1,10 +1,7 @@
 """Retention: reports and quarantines go before their releases, and nothing misses them."""
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -17,7 +14,7 @@ MONTH = {"CPCDS_RETENTION__QUARANTINE_DAYS": "30"}
 
 
 @pytest.fixture
-def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def tree(tmp_path, monkeypatch):
     """A target of three nights, forty days apart; by the clock it is the day after the last."""
     for day in (0, 1, 2):
         moment = BEGAN + timedelta(days=40 * day)
@@ -31,7 +28,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "tree"
 
 
-def runs(tree: Path, folder: str) -> list[str]:
+def runs(tree, folder):
     return sorted(path.name for path in (tree / folder).iterdir() if path.is_dir())
 
 

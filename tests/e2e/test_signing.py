@@ -1,11 +1,8 @@
 """Signed releases, from outside: keys by openssl, a run, a rollback and `cpcds verify`."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 
@@ -15,7 +12,7 @@ from tests.e2e.commands import cpcds, done
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not there")
 
 
-def openssl(*words: str | Path) -> None:
+def openssl(*words):
     program = shutil.which("openssl")
     assert program is not None
     subprocess.run([program, *map(str, words)], check=True, capture_output=True)

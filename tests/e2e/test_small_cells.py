@@ -1,12 +1,9 @@
 """One claim in quarantine: its amounts are nowhere but in the quarantine, and still add up."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import re
 from decimal import Decimal
-from pathlib import Path
 from stat import S_IMODE
 from typing import Any
 
@@ -31,7 +28,7 @@ WRITTEN = ("918273", "918,273", "918271", "918,271")
 
 
 @pytest.fixture(scope="module")
-def extract(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def extract(tmp_path_factory):
     """The samples, one claim of which has a date that cannot be read."""
     folder = copied(SAMPLES, tmp_path_factory.mktemp("small-cells") / "in")
     claims, lines = rows_of(folder / "claim.csv"), rows_of(folder / "claim_line.csv")
@@ -49,7 +46,7 @@ def extract(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def texts(folder: Path) -> dict[str, str]:
+def texts(folder):
     """Return every file of a folder as text."""
     found = {}
     for path in sorted(folder.rglob("*")):
@@ -60,7 +57,7 @@ def texts(folder: Path) -> dict[str, str]:
     return found
 
 
-def check_report(report: Path, quarantine: Path, *printed: str) -> None:
+def check_report(report, quarantine, *printed):
     """Look for the amounts in a report and what else was printed, and for the sums beside it."""
     shown = {**texts(report), **{f"printed {at}": text for at, text in enumerate(printed)}}
     assert {"report.json", "index.html"} <= shown.keys()
@@ -169,7 +166,7 @@ def test_the_money_of_a_type_with_few_claims_is_nowhere_in_what_a_run_shows(tmp_
                 assert line["claims"] is None or line["claims"] > 10
 
 
-def is_vision(row: dict[str, str]) -> bool:
+def is_vision(row):
     return row["claim_type"] == "vision"
 
 

@@ -1,7 +1,5 @@
 """Layouts in SQL from the command line: found, named, shown, checked and drafted."""
 
-from __future__ import annotations
-
 import json
 import shutil
 

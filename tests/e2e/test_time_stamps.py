@@ -1,13 +1,9 @@
 """Time stamps from outside: an authority of openssl's behind HTTP, a run, and `cpcds verify`."""
 
-from __future__ import annotations
-
 import shutil
 import subprocess
-from collections.abc import Iterator
 from datetime import date
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from threading import Thread
 
 import pytest
@@ -40,12 +36,12 @@ basicConstraints = critical, CA:false
 """
 
 
-def openssl(*words: str | Path) -> None:
+def openssl(*words):
     assert OPENSSL is not None
     subprocess.run([OPENSSL, *map(str, words)], check=True, capture_output=True)
 
 
-def authority(folder: Path) -> Path:
+def authority(folder):
     """Make a root, and an authority below it; return the root's certificate."""
     folder.mkdir()
     config = folder / "tsa.cnf"
@@ -64,12 +60,12 @@ def authority(folder: Path) -> Path:
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+def server(tmp_path):
     folder = tmp_path / "authority"
     root = authority(folder)
 
     class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
+        def do_POST(self):
             assert self.headers["Content-Type"] == "application/timestamp-query"
             query, answer = folder / "query.tsq", folder / "answer.tsr"
             query.write_bytes(self.rfile.read(int(self.headers["Content-Length"])))
@@ -80,7 +76,7 @@ def server(tmp_path: Path) -> Iterator[tuple[str, Path]]:
             self.end_headers()
             self.wfile.write(answer.read_bytes())
 
-        def log_message(self, *_: object) -> None:
+        def log_message(self, *_):
             """Say nothing."""
 
     http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

@@ -1,12 +1,9 @@
 """Rows that cannot be read take along what they belong to, or stop the run."""
 
-from __future__ import annotations
-
 import csv
 import json
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -39,7 +36,7 @@ WHOLE: Mapping[str, Sequence[Mapping[str, str]]] = {
 }
 
 
-def torn(folder: Path, table: str, row: int, how: str) -> Path:
+def torn(folder, table, row, how):
     """Spoil a row of a table: one cell too many, one too few, or a key that cannot be read."""
     path = folder / f"{table}.csv"
     lines = path.read_text(encoding="utf-8").splitlines()
@@ -55,18 +52,18 @@ def torn(folder: Path, table: str, row: int, how: str) -> Path:
 
 
 @pytest.fixture
-def extract(tmp_path: Path) -> Path:
+def extract(tmp_path):
     return write_extract(tmp_path / "extract", WHOLE)
 
 
-def validated(extract: Path, folder: Path, **environment: str) -> dict[str, Any]:
+def validated(extract, folder, **environment):
     """Return the report on an extract."""
     done(cpcds("validate", extract, "--report", folder, "--workers", "1", **environment))
     report: dict[str, Any] = json.loads((folder / "report" / "report.json").read_bytes())
     return report
 
 
-def quarantine(folder: Path) -> dict[str, str]:
+def quarantine(folder):
     """Return file:row -> rules of the quarantine."""
     found = {}
     for path in sorted((folder / "quarantine").glob("*.csv")):
@@ -76,14 +73,14 @@ def quarantine(folder: Path) -> dict[str, str]:
     return found
 
 
-def converted(extract: Path, out: Path) -> list[dict[str, Any]]:
+def converted(extract, out):
     """Return the EOBs of an extract."""
     done(cpcds("convert", extract, "--out", out, "--workers", "1"))
     path = out / "ExplanationOfBenefit.ndjson"
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def numbers(eobs: list[dict[str, Any]]) -> list[str]:
+def numbers(eobs):
     return sorted(one["identifier"][0]["value"] for one in eobs)
 
 
@@ -131,7 +128,7 @@ def test_money_of_the_claims_that_are_left_adds_up(extract, tmp_path):
     assert lines == Decimal("50.00")
 
 
-def published(extract: Path, target: Path, **environment: str) -> Any:
+def published(extract, target, **environment):
     return cpcds("run", extract, "--to", target, "--workers", "1", **environment)
 
 
@@ -186,7 +183,7 @@ def test_severity_of_unread_rows_is_the_payers_but_never_a_warning(extract, tmp_
     assert "ragged-row" in refused.sentence
 
 
-def without_key(folder: Path, table: str, row: int) -> Path:
+def without_key(folder, table, row):
     """Empty the id of the claim in a row of a table."""
     path = folder / f"{table}.csv"
     lines = list(csv.reader(path.read_text(encoding="utf-8").splitlines()))

@@ -1,7 +1,5 @@
 """A store that fails where it is told to."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from functools import partial

@@ -5,8 +5,6 @@
 Extract N is always the same, and so is its clock; what is published already is skipped.
 """
 
-from __future__ import annotations
-
 import sys
 from datetime import UTC, datetime, timedelta
 

@@ -1,23 +1,18 @@
 """The audit trail when things go wrong around it: it goes on, and every line of it is true."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import os
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from etl.auth import audit
 from etl.auth.audit import AuditStalled, AuditTrail
 from etl.auth.audit_verification import verify_trail
-from etl.auth.database import Database, migrate, open_database
+from etl.auth.database import migrate, open_database
 from etl.auth.database_tables import AccessRow
 from etl.auth.records import Happening
 from etl.smart.grants import Access
@@ -42,15 +37,15 @@ SIGNED_IN = Happening(READ.when, "member-sign-in", patient="ana", by="member")
 
 
 class Clock:
-    def __init__(self) -> None:
+    def __init__(self):
         self.now = READ.when
 
-    def __call__(self) -> datetime:
+    def __call__(self):
         return self.now
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
+def database(tmp_path):
     found = open_database(f"sqlite:///{tmp_path / 'auth.db'}")
     migrate(found)
     yield found
@@ -58,26 +53,26 @@ def database(tmp_path: Path) -> Iterator[Database]:
 
 
 @pytest.fixture
-def clock() -> Clock:
+def clock():
     return Clock()
 
 
 @pytest.fixture
-def trail(tmp_path: Path, database: Database, clock: Clock) -> Iterator[AuditTrail]:
+def trail(tmp_path, database, clock):
     found = AuditTrail(tmp_path / "audit", database, clock=clock, randomness=os.urandom)
     yield found
     found.close()
 
 
-def recorded(trail: AuditTrail, access: Access = READ) -> None:
-    async def record() -> None:
+def recorded(trail, access=READ):
+    async def record():
         async with asyncio.timeout(5):
             await trail.record(access)
 
     asyncio.run(record())
 
 
-def events(tmp_path: Path, database: Database) -> int:
+def events(tmp_path, database):
     found = verify_trail([tmp_path / "audit"], database)
     assert found.problems == ()
     return found.events
@@ -90,14 +85,14 @@ def test_a_request_that_was_given_up_while_it_waited_does_not_stop_the_trail(
     writing, go_on = threading.Event(), threading.Event()
     append = audit._append
 
-    def slow(file: Any, data: bytes) -> None:
+    def slow(file, data):
         writing.set()
         assert go_on.wait(5)
         append(file, data)
 
     monkeypatch.setattr(audit, "_append", slow)
 
-    async def given_up() -> None:
+    async def given_up():
         waiting = asyncio.create_task(trail.record(READ))
         await asyncio.sleep(0)
         waiting.cancel()
@@ -131,12 +126,12 @@ def test_a_day_that_cannot_begin_is_tried_again_and_closes_no_file_twice(
     opening, closing = os.open, os.close
     closed: list[int] = []
 
-    def full(path: Any, *args: Any) -> int:
+    def full(path, *args):
         if "audit-" in str(path):
             raise OSError(28, "No space left on device")
         return opening(path, *args)
 
-    def close(descriptor: int) -> None:
+    def close(descriptor):
         closed.append(descriptor)
         closing(descriptor)
 
@@ -158,13 +153,13 @@ def test_half_a_line_that_cannot_be_taken_back_spoils_no_line_after_it(
     recorded(trail)
     writing = os.write
 
-    def broken(descriptor: int, data: bytes) -> int:
+    def broken(descriptor, data):
         if data.startswith(b'{"id":"'):
             writing(descriptor, data[:40])
             raise OSError(5, "Input/output error")
         return writing(descriptor, data)
 
-    def refused(_descriptor: int, _size: int) -> None:
+    def refused(_descriptor, _size):
         raise OSError(5, "Input/output error")
 
     with monkeypatch.context() as patch:
@@ -183,7 +178,7 @@ def test_a_fault_while_settling_is_made_good_the_next_time(trail, database, tmp_
     recorded(trail)
     tell = audit._tell
 
-    def broken(*_: Any) -> None:
+    def broken(*_):
         raise RuntimeError("a bug of a driver")
 
     with monkeypatch.context() as patch:
@@ -198,12 +193,12 @@ def test_a_fault_while_settling_is_made_good_the_next_time(trail, database, tmp_
 
 
 def test_accesses_and_happenings_of_many_threads_make_one_chain(trail, database, clock, tmp_path):
-    async def accesses() -> None:
+    async def accesses():
         for turn in range(40):
             clock.now += timedelta(days=turn == 20)
             await asyncio.gather(*(trail.record(READ) for _ in range(10)))
 
-    def happenings() -> None:
+    def happenings():
         for _ in range(40):
             trail.note(SIGNED_IN)
 
@@ -246,7 +241,7 @@ class Hung:
 
 
 @contextlib.contextmanager
-def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hung]:
+def hanging(monkeypatch):
     """Have each write of the trail hang in the kernel, as a dead network file system has it.
 
     A pipe that is full and that nobody reads holds it; leaving the block, the pipe is read, and the
@@ -261,7 +256,7 @@ def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hung]:
     found = Hung(threading.Event(), 0)
     append = audit._append
 
-    def hung(file: Any, data: bytes) -> None:
+    def hung(file, data):
         found.lines += data.count(b"\n")
         found.hangs.set()
         os.write(writing, b"x")
@@ -278,7 +273,7 @@ def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hung]:
         os.close(writing)
 
 
-def is_stalled(trail: AuditTrail) -> bool:
+def is_stalled(trail):
     try:
         trail._refuse_while_stalled()
     except AuditStalled:
@@ -295,11 +290,11 @@ def test_a_disk_that_hangs_refuses_accesses_in_bounded_time_and_health_checks_go
     server = calls.served(recorder=trail)
     search = b"/fhir/ExplanationOfBenefit"
 
-    async def asked(path: bytes) -> calls.Got:
+    async def asked(path):
         headers = [calls.bearer()] if path == search else []
         return await calls.called(server.app, "GET", path, headers, b"", "192.0.2.1")
 
-    async def hung() -> None:
+    async def hung():
         waiting = [asyncio.create_task(asked(search)) for _ in range(8)]
         async with asyncio.timeout(20):
             while not hung_write.hangs.is_set():
@@ -339,7 +334,7 @@ def test_what_was_given_up_while_it_stood_in_the_queue_is_not_written_later(
         tmp_path / "audit", database, clock=clock, randomness=os.urandom, patience=PATIENCE
     )
 
-    async def hung() -> None:
+    async def hung():
         first = asyncio.create_task(trail.record(READ))
         async with asyncio.timeout(20):
             while not hung_write.hangs.is_set():
@@ -363,11 +358,11 @@ def test_accesses_of_one_turn_of_the_loop_are_one_write(trail, database, tmp_pat
     written: list[int] = []
     append = audit._append
 
-    def noticed(file: Any, data: bytes) -> None:
+    def noticed(file, data):
         written.append(data.count(b"\n"))
         append(file, data)
 
-    async def together() -> None:
+    async def together():
         await asyncio.gather(*(trail.record(READ) for _ in range(64)))
 
     monkeypatch.setattr(audit, "_append", noticed)

@@ -1,7 +1,5 @@
 """A run that dies at any write leaves readers on a whole release, and running again finishes it."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -20,7 +18,6 @@ from etl.publish.prune import prune
 from etl.publish.reader import Current, open_current
 from etl.publish.release import assemble, commit, is_published
 from etl.publish.verify import verify
-from etl.storage.port import Store
 from tests.fault.faulty import FaultyStore, Killed, LostAnswer
 from tests.memory_store import MemoryStore
 from tests.unit.publish.samples import (
@@ -40,7 +37,7 @@ DELTA = ReleaseFacts("delta", inputs=[{"name": "claim.csv", "sha256": "2" * 64}]
 OLD = datetime(2020, 1, 1, tzinfo=UTC)
 
 
-def full_run(store: Store) -> None:
+def full_run(store):
     base = open_current(store)
     if is_published(base, EXTRACT):
         return
@@ -51,7 +48,7 @@ def full_run(store: Store) -> None:
     commit(store, manifest, base)
 
 
-def night_run(store: Store) -> None:
+def night_run(store):
     """Anna has a claim more, Bert is gone, Cleo stays as she is."""
     base = open_current(store)
     if is_published(base, DELTA) or base.release is None:
@@ -64,12 +61,12 @@ def night_run(store: Store) -> None:
     commit(store, assemble(store, base, [result], shared, DELTA, LATER), base)
 
 
-def without_pointer(store: Store) -> dict[str, bytes]:
+def without_pointer(store):
     """Return all objects but the pointer, which each prune writes anew."""
     return {key: data for key, data in objects(store).items() if key != "current.json"}
 
 
-def started() -> MemoryStore:
+def started():
     store = MemoryStore(lambda: OLD)
     publish(store, [patient("anna", 12), patient("bert", 1), patient("cleo", 3)])
     return store
@@ -122,12 +119,12 @@ def test_storage_that_fails_leaves_readers_where_they_were():
 
 
 def test_a_prune_that_dies_leaves_every_listed_release_whole():
-    def two_releases() -> MemoryStore:
+    def two_releases():
         store = started()
         full_run(store)
         return store
 
-    def tidy(store: Store) -> None:
+    def tidy(store):
         prune(store, lambda: datetime(2026, 12, 24, tzinfo=UTC), keep=1)
 
     undisturbed = two_releases()
@@ -177,7 +174,7 @@ def test_a_lost_answer_is_settled_even_when_someone_published_on_top():
     manifest = stage(store, [patient("anna", 1)], base, now=LATER)
 
     class Overtaken(LostAnswer):
-        def swap(self, key: str, data: bytes, expected: str | None) -> str:
+        def swap(self, key, data, expected):
             try:
                 return super().swap(key, data, expected)
             finally:
@@ -197,7 +194,7 @@ def test_a_commit_that_took_place_and_is_refused_all_the_same_is_told_as_publish
     manifest = stage(store, [patient("anna", 1)], base, now=LATER)
 
     class Met(FaultyStore):
-        def swap(self, key: str, data: bytes, expected: str | None) -> str:
+        def swap(self, key, data, expected):
             tag = self._store.swap(key, data, expected)
             if key != "current.json":
                 return tag
@@ -252,7 +249,7 @@ def test_an_answer_that_stays_unknown_is_said_to_be():
 class KeepsWhatIsThere(MemoryStore):
     """Leaves an object that is there as it is, as S3 does."""
 
-    def put(self, key: str, data: bytes) -> bool:
+    def put(self, key, data):
         return key not in objects(self) and super().put(key, data)
 
 

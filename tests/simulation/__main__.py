@@ -1,7 +1,5 @@
 """Simulate: python -m tests.simulation [--seed N] [--first N] [--seeds N] [--seconds S]."""
 
-from __future__ import annotations
-
 import argparse
 import logging
 import sys

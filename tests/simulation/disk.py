@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
 
@@ -17,9 +17,9 @@ from etl.storage.port import Entry, Store, StoreOptions, Tagged
 from etl.storage.s3 import S3Store
 from tests.simulation.world import Killed, Process, World
 
-_PAGE: Final = 7
+_PAGE = 7
 """Keys of one page of a listing: between two pages others write and delete."""
-_URL: Final = "http://storage.example"
+_URL = "http://storage.example"
 
 T = TypeVar("T")
 

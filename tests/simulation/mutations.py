@@ -1,12 +1,10 @@
 """Ways to break the mechanism that the simulation has to find: proof that it can fail."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any
 from unittest.mock import patch
 
 from etl.publish import history, lease, object_keys, prune, release
@@ -58,7 +56,7 @@ def _nothing(*_: object, **__: object) -> None:
     return None
 
 
-MUTATIONS: Final[Mapping[str, Mutation]] = MappingProxyType(
+MUTATIONS = MappingProxyType(
     {
         "a commit replaces whatever is there": _of(release, "commit", _whatever_is_there),
         "the pointer is swapped before its manifest is put": _of(release, "commit", _pointer_first),

@@ -1,13 +1,10 @@
 """One seed: a tree, the commands that work on it, what befalls them, and a quiet end."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from random import Random
-from typing import Final
 from unittest.mock import patch
 
 from etl.publish.bulk_files import BulkOptions
@@ -22,13 +19,13 @@ from tests.simulation.jobs import NAMES, Extract, Tree
 from tests.simulation.watcher import Broken, Watcher
 from tests.simulation.world import CALM, Process, World
 
-_TURNS: Final = 20_000
+_TURNS = 20_000
 """Turns after which a schedule counts as one that does not end."""
-_GRACE: Final = (timedelta(0), timedelta(0), GRACE)
+_GRACE = (timedelta(0), timedelta(0), GRACE)
 """How young objects have to be that a prune leaves: no promise may hang on it."""
 
 
-_COMMANDS: Final = (
+_COMMANDS = (
     "full", "night", "night", "again", "again", "prune", "prune", "rollback", "resume",
 )  # fmt: skip
 

@@ -1,7 +1,5 @@
 """Whatever befalls publishing, nights, rollbacks and prunes, readers see a whole release."""
 
-from __future__ import annotations
-
 from itertools import count
 
 import pytest

@@ -11,20 +11,20 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Final, Literal
+from typing import Literal
 
 from greenlet import greenlet
 
-START: Final = datetime(2026, 11, 24, tzinfo=UTC)
+START = datetime(2026, 11, 24, tzinfo=UTC)
 
 Fate = Literal["done", "refused", "lost", "twice", "late", "dies", "dies after"]
 """How a call ends: carried out; refused; carried out, its answer lost; carried out twice, as a
 client does that tries again; no answer, carried out later; and the end of the process."""
 
-LEASE: Final = timedelta(hours=2)
-LATEST: Final = timedelta(minutes=10)
+LEASE = timedelta(hours=2)
+LATEST = timedelta(minutes=10)
 """How long a request may be under way that its sender has given up."""
-_CRITICAL: Final = {"swap current.json": 8, "delete": 3}
+_CRITICAL = {"swap current.json": 8, "delete": 3}
 """How much more often something befalls such a call: what goes wrong elsewhere matters less."""
 
 
@@ -71,7 +71,7 @@ class Weather:
         )
 
 
-CALM: Final = Weather(crowd=1)
+CALM = Weather(crowd=1)
 
 
 @dataclass

@@ -3,8 +3,6 @@
 What is wrong about an answer is an AssertionError; the clients note it and stop.
 """
 
-from __future__ import annotations
-
 import http.client
 import json
 import random
@@ -15,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from functools import reduce
 from operator import add
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import httpx2
 
@@ -23,10 +21,10 @@ from tests.e2e.independent import App, Stranger, Unavailable
 from tests.soak.payer import PASSWORD, Payer
 from tests.unit.publish.samples import logical_id
 
-COUNT: Final = 7
-PAUSE_SECONDS: Final = 0.08
-TOKEN_SECONDS: Final = 60
-AT_ITS_END: Final = 5
+COUNT = 7
+PAUSE_SECONDS = 0.08
+TOKEN_SECONDS = 60
+AT_ITS_END = 5
 """Seconds to live with which nobody asks why a token was refused."""
 
 Tokens = dict[str, Any]

@@ -1,20 +1,17 @@
 """Connections of no app: slow or endless, and the server closes them in time."""
 
-from __future__ import annotations
-
 import socket
 import time
 from contextlib import ExitStack, suppress
-from typing import Final
 
 from tests.soak.apps import World
 
-HEADER_SECONDS: Final = 2
-_SLOW: Final = 100
-_PATIENCE: Final = 10 * HEADER_SECONDS
+HEADER_SECONDS = 2
+_SLOW = 100
+_PATIENCE = 10 * HEADER_SECONDS
 """One processor has clients, storage and the server to work for."""
-_ENDLESS: Final = (b"GET /fhir/Patient?", b"GET /fhir/Patient HTTP/1.1\r\nHost: a\r\nX-Endless: ")
-_POURED: Final = 50_000_000
+_ENDLESS = (b"GET /fhir/Patient?", b"GET /fhir/Patient HTTP/1.1\r\nHost: a\r\nX-Endless: ")
+_POURED = 50_000_000
 
 
 class Crowd:

@@ -4,8 +4,6 @@ It runs in a thread with an event loop of its own. The gateway only reads, so re
 every connection has one of its own to the server behind.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import random
@@ -14,10 +12,9 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Final
 
-KINDS: Final = ("hang", "500", "503", "slow", "cut", "missing", "corrupt")
-_LARGEST: Final = 1024 * 1024
+KINDS = ("hang", "500", "503", "slow", "cut", "missing", "corrupt")
+_LARGEST = 1024 * 1024
 
 
 @dataclass

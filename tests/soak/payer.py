@@ -1,13 +1,11 @@
 """A payer who publishes, rolls back and prunes all the time, and the truth of each release."""
 
-from __future__ import annotations
-
 import json
 import threading
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from etl.publish.history import rollback
 from etl.publish.prune import prune
@@ -16,12 +14,12 @@ from etl.publish.release import commit
 from etl.storage.port import Store
 from tests.unit.publish.samples import logical_id, patient, stage
 
-MEMBERS: Final = tuple(f"member{number}" for number in range(40))
+MEMBERS = tuple(f"member{number}" for number in range(40))
 """Member ids, which are their user names at the authorization server's demo directory too."""
 
-PASSWORD: Final = "of the soak"  # noqa: S105 - made up
-KEPT: Final = 4
-FIRST: Final = datetime(2026, 1, 1, tzinfo=UTC)
+PASSWORD = "of the soak"  # noqa: S105 - made up
+KEPT = 4
+FIRST = datetime(2026, 1, 1, tzinfo=UTC)
 
 Resource = dict[str, Any]
 Truth = dict[str, dict[str, Resource]]

@@ -10,8 +10,6 @@ says, and what may be refused is refused as documented.
 SOAK_SECONDS takes more or less than ten minutes.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re
@@ -23,11 +21,9 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
 import orjson
 import pytest
@@ -35,22 +31,22 @@ import pytest
 from tests.e2e.commands import COMMAND
 from tests.e2e.independent import App, app_metadata
 from tests.given.object_storage import BUCKET, SECRETS, start_weed
-from tests.soak.apps import TOKEN_SECONDS, Client, Leaver, Member, Seen, World, together
+from tests.soak.apps import TOKEN_SECONDS, Client, Leaver, Member, World, together
 from tests.soak.crowd import HEADER_SECONDS, Crowd
-from tests.soak.faulty_proxy import KINDS, Proxy, proxied
+from tests.soak.faulty_proxy import KINDS, proxied
 from tests.soak.payer import MEMBERS, PASSWORD, Payer
 from tests.unit.publish.samples import ID_KEY, PAYER, logical_id
 from tests.waiting import until
 
-SECONDS: Final = float(os.environ.get("SOAK_SECONDS", "600"))
-CLIENTS: Final = 8
-READ_SECONDS: Final = 1.0
-DEADLINE_SECONDS: Final = 3.0
-REQUEST_SECONDS: Final = 8.0
-CACHE_BYTES: Final = 512 * 1024
-GROWTH_KB: Final = 16 * 1024
-NO_ROOM: Final = "no room for the audit trail"
-PHASES: Final = (
+SECONDS = float(os.environ.get("SOAK_SECONDS", "600"))
+CLIENTS = 8
+READ_SECONDS = 1.0
+DEADLINE_SECONDS = 3.0
+REQUEST_SECONDS = 8.0
+CACHE_BYTES = 512 * 1024
+GROWTH_KB = 16 * 1024
+NO_ROOM = "no room for the audit trail"
+PHASES = (
     ("few faults", 6.0, 0.05),
     ("storm", 3.0, 0.6),
     (NO_ROOM, 2.0, 0.05),
@@ -77,24 +73,24 @@ class Served:
     memory: list[int] = field(default_factory=list)
     cached: list[float] = field(default_factory=list)
 
-    def rss(self) -> int:
+    def rss(self):
         """Return its resident memory in KB."""
         text = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.search(r"VmRSS:\s+(\d+)", text)[1])
 
-    def metric(self, name: str) -> float:
+    def metric(self, name):
         """Return a metric without labels."""
         with urllib.request.urlopen(f"{self.base}/metrics", timeout=10) as got:  # noqa: S310
             match = re.search(rf"^{name} (\S+)$", got.read().decode(), re.MULTILINE)
         assert match is not None
         return float(match[1])
 
-    def trail(self) -> list[Path]:
+    def trail(self):
         """Return the files of its audit trail."""
         return sorted((self.folder / "audit").glob("*.ndjson"))
 
     @contextmanager
-    def without_room(self) -> Iterator[None]:
+    def without_room(self):
         """Let no file of it grow past where the audit trail is, and a part of a line more."""
         _, most = resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE)
         here = max(file.stat().st_size for file in self.trail())
@@ -105,7 +101,7 @@ class Served:
             resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE, (most, most))
 
 
-def settings(proxy: Proxy, payer: Payer, folder: Path) -> dict[str, str]:
+def settings(proxy, payer, folder):
     payer.enroll(folder / "member.csv")
     return {
         "AWS_ACCESS_KEY_ID": "gateway",
@@ -131,12 +127,12 @@ def settings(proxy: Proxy, payer: Payer, folder: Path) -> dict[str, str]:
     }
 
 
-def command(*arguments: str) -> list[str]:
+def command(*arguments):
     return [*COMMAND, *arguments]
 
 
 @contextmanager
-def served(environment: dict[str, str], folder: Path) -> Iterator[Served]:
+def served(environment, folder):
     process = subprocess.Popen(
         command("serve", f"s3://{BUCKET}/tree", "--port", "0"),
         stdout=subprocess.PIPE,
@@ -164,20 +160,20 @@ def served(environment: dict[str, str], folder: Path) -> Iterator[Served]:
         process.stderr.close()
 
 
-def wait_until_ready(base: str, created: str | None = None) -> None:
+def wait_until_ready(base, created=None):
     """Wait until a release is served; the one that was created then, if that is given.
 
     Slow answers of storage make its pointer late.
     """
 
-    def is_ready() -> bool:
+    def is_ready():
         with urllib.request.urlopen(f"{base}/readyz", timeout=2) as got:  # noqa: S310
             return created in (None, json.load(got)["created"])
 
     until(is_ready)
 
 
-def registered(environment: dict[str, str], folder: Path) -> App:
+def registered(environment, folder):
     metadata = folder / "app.json"
     metadata.write_text(json.dumps(app_metadata("client_secret_basic")))
     done = subprocess.run(
@@ -191,7 +187,7 @@ def registered(environment: dict[str, str], folder: Path) -> App:
     return App(issued["client_id"], issued["client_secret"])
 
 
-def nights(world: World) -> None:
+def nights(world):
     """Publish, roll back and prune until told to stop."""
     try:
         while not world.stop.wait(2):
@@ -202,7 +198,7 @@ def nights(world: World) -> None:
         world.wrong.append(f"publishing failed: {error!r}")
 
 
-def weather(world: World, server: Served, proxy: Proxy, seconds: float) -> None:
+def weather(world, server, proxy, seconds):
     """Change how much is broken, and look at the server's memory, for some seconds."""
     end = time.monotonic() + seconds
     while True:
@@ -220,7 +216,7 @@ def weather(world: World, server: Served, proxy: Proxy, seconds: float) -> None:
         server.cached.append(server.metric("cpcds_cache_bytes"))
 
 
-def watch(world: World, server: Served, until: float, end: float) -> bool:
+def watch(world, server, until, end):
     """Look at the server's memory until then; return whether it goes on after that."""
     while time.monotonic() < until:
         time.sleep(0.5)
@@ -230,11 +226,11 @@ def watch(world: World, server: Served, until: float, end: float) -> bool:
     return time.monotonic() < end
 
 
-def ending(server: Served, payer: Payer, clients: Sequence[Client], tokens: dict[str, str]) -> None:
+def ending(server, payer, clients, tokens):
     """Stop the server while it is answering slowly; what it had taken on it answers."""
     answers: list[tuple[int, int, int]] = []
 
-    def asked(client: Client, name: str) -> None:
+    def asked(client, name):
         status, found = client.ask("/fhir/ExplanationOfBenefit", tokens[name])
         truth = payer.truth[payer.present()][logical_id(name)]
         answers.append((status, found.get("total", -1), len(truth)))
@@ -281,9 +277,7 @@ def test_ten_minutes_of_faults_and_releases_give_no_wrong_answer(tmp_path, capsy
     shutil.rmtree(tmp_path / "audit")  # pytest keeps the folder, and this is large
 
 
-def soaked(
-    server: Served, app: App, proxy: Proxy, payer: Payer, seconds: float
-) -> tuple[Seen, tuple[float, float, int]]:
+def soaked(server, app, proxy, payer, seconds):
     """Let it all happen; return what clients saw.
 
     And how often reads were repeated, how often they failed, and how many requests were cut off.
@@ -321,7 +315,7 @@ def soaked(
     return together(one.seen for one in (*acting, *last)), (retries, failures, crowd.closed)
 
 
-def check_bounds(seen: Seen, server: Served) -> None:
+def check_bounds(seen, server):
     """Hold memory and latency to their bounds."""
     warm, last = (max(part) for part in quarters(server.memory))
     assert last <= warm + GROWTH_KB, f"memory grew from {warm} to {last} KB"
@@ -330,7 +324,7 @@ def check_bounds(seen: Seen, server: Served) -> None:
     assert calm[int(len(calm) * 0.99)] < 2 * DEADLINE_SECONDS
 
 
-def check_trail(seen: Seen, server: Served, environment: dict[str, str]) -> None:
+def check_trail(seen, server, environment):
     """Every answer stands in the audit trail, once, and nothing is wrong with the trail."""
     taken_down: list[str] = []
     for file in server.trail():
@@ -355,7 +349,7 @@ def check_trail(seen: Seen, server: Served, environment: dict[str, str]) -> None
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
-def check_log(server: Served) -> None:
+def check_log(server):
     """Hold the log to its promises: no bug, and nothing of tokens and members."""
     log = b"".join(server.log)
     assert b'"internal-error"' not in log
@@ -363,13 +357,13 @@ def check_log(server: Served) -> None:
     assert not re.search(rf"eyJ|Bearer|\b(?:{names})\b".encode(), log)
 
 
-def quarters(memory: list[int]) -> tuple[list[int], list[int]]:
+def quarters(memory):
     """Return the second quarter, when all is warm, and the last."""
     quarter = max(1, len(memory) // 4)
     return memory[quarter : 2 * quarter], memory[-quarter:]
 
 
-def report(seen: Seen, server: Served, proxy: Proxy, payer: Payer, seconds: float) -> str:
+def report(seen, server, proxy, payer, seconds):
     """Return what happened, in a few lines."""
     lines = [
         f"{seconds:.0f} s, {sum(seen.statuses.values()):,} requests: "

@@ -1,7 +1,5 @@
 """Errors on their way between processes."""
 
-from __future__ import annotations
-
 import pickle
 
 from etl.errors import MappingError

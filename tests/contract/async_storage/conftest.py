@@ -1,10 +1,7 @@
 """What one suite is run over. Another kind of storage is one more entry of `KINDS`."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
@@ -36,13 +33,13 @@ class Target:
 
 
 @pytest.fixture(scope="session")
-def fake_server() -> Iterator[FakeS3]:
+def fake_server():
     with serving() as server:
         yield server
 
 
 @pytest.fixture
-def fake(fake_server: FakeS3) -> FakeS3:
+def fake(fake_server):
     fake_server.objects.clear()
     fake_server.faults.clear()
     fake_server.requests = 0
@@ -58,7 +55,7 @@ def fake_objects(fake: FakeS3, read_seconds: float = 5.0) -> S3Objects:
 
 
 @pytest.fixture(params=KINDS)
-def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Target]:
+def target(request, tmp_path):
     if request.param == "memory":
         store = MemoryStore()
         yield Target(MemoryObjects(store), store.put)

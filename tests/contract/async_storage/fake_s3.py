@@ -4,8 +4,6 @@ It says what a real server says on the wire, so that obstore is under test and n
 SeaweedFS runs the same suite in the slow tests.
 """
 
-from __future__ import annotations
-
 import re
 import threading
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """What every implementation of `Objects` does."""
 
-from __future__ import annotations
-
 import asyncio
 
 import pytest
@@ -71,7 +69,7 @@ def test_many_read_at_once(target):
     for number in range(20):
         target.put(f"many/{number}", b"%d" % number * 1000)
 
-    async def all_of_them() -> list[bytes]:
+    async def all_of_them():
         reads = [target.objects.get_range(f"many/{one}", 0, 100) for one in range(20)]
         return await asyncio.gather(*reads)
 

@@ -1,7 +1,5 @@
 """What an object store does wrong, and what becomes of it."""
 
-from __future__ import annotations
-
 import asyncio
 
 import pytest
@@ -15,7 +13,7 @@ KEY = "patients/0f/0f3a.ndjson.gz"
 DATA = b"0123456789" * 1000
 
 
-async def no_pause(seconds: float) -> None:
+async def no_pause(seconds):
     assert seconds < 1
 
 

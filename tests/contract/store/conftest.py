@@ -1,9 +1,5 @@
 """The stores that one suite is run over. A new store is one more entry of `KINDS`."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
-from pathlib import Path
 from threading import RLock
 from typing import Any
 
@@ -11,7 +7,7 @@ import pytest
 from moto.core.botocore_stubber import BotocoreStubber
 
 from etl.storage.local import LocalStore
-from etl.storage.port import Store, StoreOptions
+from etl.storage.port import StoreOptions
 from etl.storage.s3 import S3Store
 from tests.given.object_storage import Seaweed, boto3_alone, moto_bucket, start_weed
 from tests.memory_store import MemoryStore
@@ -26,7 +22,7 @@ KINDS = [
 
 
 @pytest.fixture(scope="session")
-def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
+def seaweed(tmp_path_factory):
     with start_weed(tmp_path_factory.mktemp("weed")) as server:
         yield server
 
@@ -47,14 +43,14 @@ def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(name="moto_bucket")
-def quiet_bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def quiet_bucket(monkeypatch):
     one_at_a_time(monkeypatch)
     with moto_bucket(monkeypatch) as bucket:
         yield bucket
 
 
 @pytest.fixture(params=KINDS)
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+def store(request, tmp_path):
     if request.param == "memory":
         yield MemoryStore()
     elif request.param == "local":

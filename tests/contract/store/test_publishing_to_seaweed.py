@@ -1,7 +1,5 @@
 """The whole way on a real S3 server: publish, serve with a read-only identity, look after it."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 

@@ -1,7 +1,5 @@
 """What every store promises (etl/storage/port.py), run over each of them."""
 
-from __future__ import annotations
-
 import hashlib
 import pickle
 from concurrent.futures import ThreadPoolExecutor
@@ -102,7 +100,7 @@ def test_a_swap_of_what_is_gone_is_a_conflict(store):
 def test_of_many_racing_swaps_exactly_one_wins(store):
     onto = store.swap("current.json", b"start", None)
 
-    def race(number: int) -> int | None:
+    def race(number):
         try:
             store.swap("current.json", b"%d" % number, onto)
         except CommitConflict:
@@ -118,7 +116,7 @@ def test_of_many_racing_swaps_exactly_one_wins(store):
 def test_no_increment_is_lost_when_writers_retry_on_conflict(store):
     store.swap("counter", b"0", None)
 
-    def add(_: int) -> None:
+    def add(_):
         while True:
             there = store.read("counter")
             try:

@@ -1,15 +1,12 @@
 """Every page of the portal and of members, and how to get there: for looking at all of them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
-from typing import Final
 
 from playwright.sync_api import Locator, Page
 
 from tests.e2e.portal.walking import first_member, register, sign_in
 
-PUBLIC: Final = {
+PUBLIC = {
     "home": "/",
     "patient-access": "/patient-access",
     "capability": "/patient-access/capability",

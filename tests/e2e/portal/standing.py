@@ -1,7 +1,5 @@
 """The whole served process on a loopback address, with the samples in it."""
 
-from __future__ import annotations
-
 import asyncio
 import socket
 import threading

@@ -1,20 +1,15 @@
 """The standalone launch by ordinary libraries that know nothing of this server."""
 
-from __future__ import annotations
-
 import http.server
 import shutil
 import subprocess
 import threading
-from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
-from tests.e2e.portal.standing import Standing, registered
+from tests.e2e.portal.standing import registered
 from tests.e2e.portal.walking import consent, first_member
 
 PAGE = """<!doctype html><meta charset="utf-8"><title>App</title>
@@ -49,11 +44,11 @@ if (query.get("client")) {
 
 
 @contextmanager
-def serving(files: dict[str, bytes]) -> Iterator[str]:
+def serving(files):
     """Serve some files on a loopback address, as an app's own web server does."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
+        def do_GET(self):
             found = files.get(self.path.partition("?")[0])
             self.send_response(404 if found is None else 200)
             kind = "text/javascript" if self.path.endswith(".js") else "text/html; charset=utf-8"
@@ -61,7 +56,7 @@ def serving(files: dict[str, bytes]) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(found or b"")
 
-        def log_message(self, *_: Any) -> None:
+        def log_message(self, *_):
             """Stay silent."""
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
@@ -72,7 +67,7 @@ def serving(files: dict[str, bytes]) -> Iterator[str]:
         thread.join(5)
 
 
-def test_fhirclient_of_pypi_launches_and_reads(page: Page, sandbox: Standing) -> None:
+def test_fhirclient_of_pypi_launches_and_reads(page, sandbox):
     client = pytest.importorskip("fhirclient.client", reason="fhirclient is not installed")
     redirect_uri = f"{sandbox.base}/code"
     client_id, secret = registered(sandbox, redirect_uri)
@@ -101,9 +96,7 @@ def test_fhirclient_of_pypi_launches_and_reads(page: Page, sandbox: Standing) ->
 
 
 @pytest.mark.slow
-def test_fhirclient_of_npm_launches_and_reads(
-    page: Page, sandbox: Standing, tmp_path: Path
-) -> None:
+def test_fhirclient_of_npm_launches_and_reads(page, sandbox, tmp_path):
     npm = shutil.which("npm")
     if npm is None:
         pytest.skip("npm is not there")

@@ -1,16 +1,13 @@
 """What the operator does about developers from the command line."""
 
-from __future__ import annotations
-
 import json
-from pathlib import Path
 
 from etl.bootstrap import auth
 from etl.bootstrap.settings import read_settings
 from tests.e2e.commands import cpcds, done
 
 
-def test_accounts_are_listed(tmp_path: Path) -> None:
+def test_accounts_are_listed(tmp_path):
     configuration = tmp_path / "cpcds.toml"
     configuration.write_text(
         f'[auth]\nmode = "sandbox"\naudit = "{tmp_path / "audit"}"\n'

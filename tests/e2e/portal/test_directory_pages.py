@@ -1,22 +1,18 @@
 """The Provider Directory's page and the search for people, held to what the API answers."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from httpx2 import Client
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import expect
 
 from etl.portal import provider_search
-from tests.e2e.portal.standing import Standing, stand_up
+from tests.e2e.portal.standing import stand_up
 
 COMMANDS = {
     "curl": ("/bin/sh", "-c"),
@@ -26,13 +22,13 @@ COMMANDS = {
 
 
 @pytest.fixture(scope="module")
-def api(sandbox: Standing) -> Iterator[Client]:
+def api(sandbox):
     """A client of the API without a token."""
     with Client(base_url=f"{sandbox.base}/directory/") as client:
         yield client
 
 
-def found(api: Client, *conditions: tuple[str, str]) -> dict[str, list[dict[str, Any]]]:
+def found(api, *conditions):
     """Return all resources of a search for roles, by mode: matches, and what they refer to."""
     included = [
         ("_include", f"PractitionerRole:{name}") for name in ("practitioner", "network", "location")
@@ -45,18 +41,18 @@ def found(api: Client, *conditions: tuple[str, str]) -> dict[str, list[dict[str,
     return modes
 
 
-def person(role: dict[str, Any], included: list[dict[str, Any]]) -> str:
+def person(role, included):
     by_name = {f"{one['resourceType']}/{one['id']}": one for one in included}
     name: str = by_name[role["practitioner"]["reference"]]["name"][0]["text"]
     return name
 
 
-def cards(page: Page) -> Counter[str]:
+def cards(page):
     """Return the names of a page's results."""
     return Counter(page.locator(".listings h3").all_inner_texts())
 
 
-def test_a_person_finds_whom_the_api_finds(scriptless: Page, api: Client) -> None:
+def test_a_person_finds_whom_the_api_finds(scriptless, api):
     page = scriptless
     page.goto("/find-a-doctor")
     expect(page.get_by_role("status")).to_have_count(0)  # nothing was asked for
@@ -80,7 +76,7 @@ def test_a_person_finds_whom_the_api_finds(scriptless: Page, api: Client) -> Non
 
 
 @pytest.mark.parametrize("near", ["02185", "Alder Falls", "alder falls, ma"])
-def test_near_a_city_or_zip_code_is_there(page: Page, api: Client, near: str) -> None:
+def test_near_a_city_or_zip_code_is_there(page, api, near):
     answer = found(api, ("location.address-postalcode", "02185"))
     page.goto("/find-a-doctor")
     page.get_by_label("City or ZIP code").fill(near)
@@ -96,7 +92,7 @@ def test_near_a_city_or_zip_code_is_there(page: Page, api: Client, near: str) ->
         expect(card).to_contain_text("Alder Falls, MA")
 
 
-def test_a_larger_distance_finds_no_fewer(page: Page) -> None:
+def test_a_larger_distance_finds_no_fewer(page):
     totals = []
     for miles in ("", "5", "25", "50"):
         page.goto(f"/find-a-doctor?near=02185&within={miles}")
@@ -106,14 +102,12 @@ def test_a_larger_distance_finds_no_fewer(page: Page) -> None:
     assert totals[0] < totals[-1]
 
 
-def test_a_name_is_found_by_its_beginnings(page: Page) -> None:
+def test_a_name_is_found_by_its_beginnings(page):
     page.goto("/find-a-doctor?name=per+fair")
     assert set(cards(page)) == {"Dr. Percival Fairbairn"}
 
 
-def test_pages_of_results_hold_each_listing_once(
-    scriptless: Page, api: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pages_of_results_hold_each_listing_once(scriptless, api, monkeypatch):
     monkeypatch.setattr(provider_search, "PAGE_SIZE", 20)
     page = scriptless
     answer = found(api, ("new-patients", "newpt"))
@@ -143,16 +137,14 @@ def test_pages_of_results_hold_each_listing_once(
         ("name=%3Cb%3Ebold%3C%2Fb%3E&near=%2C%7C%24", "Nobody was found"),
     ],
 )
-def test_what_cannot_be_found_is_said_in_a_sentence(page: Page, query: str, told: str) -> None:
+def test_what_cannot_be_found_is_said_in_a_sentence(page, query, told):
     page.goto(f"/find-a-doctor?{query}")
     expect(page.locator("section [role=status], section [role=alert]")).to_contain_text(told)
     assert page.locator("main b").count() == 0  # what was asked for is shown as text
 
 
 @pytest.mark.parametrize("label", COMMANDS)
-def test_the_example_finds_somebody_when_it_is_pasted(
-    page: Page, tmp_path: Path, label: str
-) -> None:
+def test_the_example_finds_somebody_when_it_is_pasted(page, tmp_path, label):
     if not shutil.which(COMMANDS[label][0]):
         pytest.skip(f"{COMMANDS[label][0]} is not there")
     page.goto("/provider-directory")
@@ -164,7 +156,7 @@ def test_the_example_finds_somebody_when_it_is_pasted(
     assert "OperationOutcome" not in printed
 
 
-def test_every_shell_example_of_the_page_prints_something(page: Page, tmp_path: Path) -> None:
+def test_every_shell_example_of_the_page_prints_something(page, tmp_path):
     if not (shutil.which("curl") and shutil.which("jq")):
         pytest.skip("curl or jq is not there")
     page.goto("/provider-directory")
@@ -176,7 +168,7 @@ def test_every_shell_example_of_the_page_prints_something(page: Page, tmp_path: 
         assert "OperationOutcome" not in printed, example
 
 
-def ran(command: list[str], folder: Path) -> str:
+def ran(command, folder):
     done = subprocess.run(
         command,
         env={"PATH": os.environ["PATH"]},
@@ -190,9 +182,7 @@ def ran(command: list[str], folder: Path) -> str:
     return done.stdout
 
 
-def test_the_page_names_every_type_parameter_and_include_of_the_statement(
-    page: Page, api: Client
-) -> None:
+def test_the_page_names_every_type_parameter_and_include_of_the_statement(page, api):
     page.goto("/provider-directory")
     rows = {
         row.locator("th").inner_text(): row.locator("code").all_inner_texts()
@@ -207,7 +197,7 @@ def test_the_page_names_every_type_parameter_and_include_of_the_statement(
         assert rows[one["type"]] == names + includes
 
 
-def test_the_page_leads_to_the_lists_of_files_and_they_to_files(page: Page, api: Client) -> None:
+def test_the_page_leads_to_the_lists_of_files_and_they_to_files(page, api):
     page.goto("/provider-directory")
     links = page.locator("section[aria-labelledby=files] a").all()
     lists = [str(link.get_attribute("href")) for link in links]
@@ -221,16 +211,14 @@ def test_the_page_leads_to_the_lists_of_files_and_they_to_files(page: Page, api:
     assert {api.get(one).status_code for one in files} == {200}
 
 
-def test_the_day_of_the_last_release_is_on_the_page(page: Page, api: Client) -> None:
+def test_the_day_of_the_last_release_is_on_the_page(page, api):
     created = api.get("Practitioner?_count=1").json()["meta"]["lastUpdated"]
     page.goto("/provider-directory")
     current = page.locator("section[aria-labelledby=current]")
     expect(current).to_contain_text(f"{created[:4]} at {created[11:16]} UTC")
 
 
-def test_without_a_directory_the_portal_shows_none(
-    chromium: Browser, target: Path, tmp_path: Path
-) -> None:
+def test_without_a_directory_the_portal_shows_none(chromium, target, tmp_path):
     with (
         stand_up(target, tmp_path) as standing,
         chromium.new_context(base_url=standing.base) as context,

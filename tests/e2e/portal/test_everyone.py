@@ -1,23 +1,18 @@
 """Every page for everyone: screen readers, keyboards, dark rooms, narrow screens."""
 
-from __future__ import annotations
-
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, ViewportSize
+from playwright.sync_api import ViewportSize
 
 from tests.e2e.portal.pages import every_page
-from tests.e2e.portal.standing import Standing
 
 GRAVE = ("serious", "critical")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_grave_on_any_page(
-    chromium: Browser, sandbox: Standing, scheme: Literal["light", "dark"]
-) -> None:
+def test_axe_finds_nothing_grave_on_any_page(chromium, sandbox, scheme):
     axe = Axe()
     found: list[str] = []
     with chromium.new_context(base_url=sandbox.base, color_scheme=scheme) as context:
@@ -34,8 +29,8 @@ def test_axe_finds_nothing_grave_on_any_page(
 
 @pytest.mark.parametrize("width", [320, 360])
 def test_no_page_scrolls_sideways_on_a_narrow_screen_or_breaks_its_own_policy(
-    chromium: Browser, sandbox: Standing, width: int
-) -> None:
+    chromium, sandbox, width
+):
     wide: list[str] = []
     said: list[str] = []
     viewport: ViewportSize = {"width": width, "height": 740}

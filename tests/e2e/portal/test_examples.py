@@ -1,18 +1,14 @@
 """The example files of the portal: each is downloaded and run as it is."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page
 
-from tests.e2e.portal.standing import Standing, registered
+from tests.e2e.portal.standing import registered
 from tests.e2e.portal.walking import consent, first_member
 from tests.ports import free_port
 
@@ -25,9 +21,7 @@ COMMANDS = {
 
 @pytest.mark.parametrize("kind", ["confidential", "public"])
 @pytest.mark.parametrize("name", COMMANDS)
-def test_an_example_file_fetches_claims_and_revokes(
-    page: Page, sandbox: Standing, tmp_path: Path, name: str, kind: str
-) -> None:
+def test_an_example_file_fetches_claims_and_revokes(page, sandbox, tmp_path, name, kind):
     if not shutil.which(COMMANDS[name][0]):
         pytest.skip(f"{COMMANDS[name][0]} is not there")
     client_id, secret = registered(sandbox, public=kind == "public")
@@ -69,7 +63,7 @@ def test_an_example_file_fetches_claims_and_revokes(
         assert int(claims[1]) > 0
 
 
-def test_an_example_without_a_client_id_says_what_to_set(page: Page, tmp_path: Path) -> None:
+def test_an_example_without_a_client_id_says_what_to_set(page, tmp_path):
     file = tmp_path / "first_claim.py"
     file.write_bytes(page.request.get("/examples/first_claim.py").body())
     ran = subprocess.run(

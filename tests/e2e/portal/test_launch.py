@@ -1,15 +1,12 @@
 """Register, launch, consent, fetch, revoke: in a browser, with and without JavaScript."""
 
-from __future__ import annotations
-
 import base64
 import json
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
-from tests.e2e.portal.standing import Standing
 from tests.e2e.portal.walking import (
     code_by_hand,
     consent,
@@ -19,7 +16,7 @@ from tests.e2e.portal.walking import (
 )
 
 
-def test_try_it_does_the_whole_launch_in_the_page(page: Page) -> None:
+def test_try_it_does_the_whole_launch_in_the_page(page):
     username, password = first_member(page)
     page.goto("/try")
     page.get_by_role("button", name="Launch").click()
@@ -34,7 +31,7 @@ def test_try_it_does_the_whole_launch_in_the_page(page: Page) -> None:
     expect(page.get_by_role("status")).to_have_text("401: OperationOutcome")
 
 
-def test_try_it_works_from_the_keyboard(page: Page) -> None:
+def test_try_it_works_from_the_keyboard(page):
     username, password = first_member(page)
     page.goto("/try")
     page.keyboard.press("Tab")
@@ -56,7 +53,7 @@ def test_try_it_works_from_the_keyboard(page: Page) -> None:
     expect(page.get_by_role("status")).to_have_text("200: Bundle")
 
 
-def test_try_it_says_when_the_member_refuses(page: Page) -> None:
+def test_try_it_says_when_the_member_refuses(page):
     username, password = first_member(page)
     page.goto("/try")
     page.get_by_role("button", name="Launch").click()
@@ -67,16 +64,14 @@ def test_try_it_says_when_the_member_refuses(page: Page) -> None:
     expect(page.get_by_role("status")).to_have_text("No code: access_denied")
 
 
-def test_try_it_stops_where_state_is_not_its_own(page: Page) -> None:
+def test_try_it_stops_where_state_is_not_its_own(page):
     page.goto("/try?code=stolen&state=of-another-launch")
     expect(page.get_by_role("status")).to_have_text("The launch was stopped: state differs.")
     assert urlsplit(page.url).query == ""
 
 
 @pytest.mark.parametrize("as_json", [True, False])
-def test_everything_works_without_javascript(
-    scriptless: Page, sandbox: Standing, as_json: bool
-) -> None:
+def test_everything_works_without_javascript(scriptless, sandbox, as_json):
     sign_in(scriptless)
     client_id, secret = register(scriptless)
     redirect_uri = f"{sandbox.base}/code"
@@ -117,14 +112,14 @@ def test_everything_works_without_javascript(
     assert refused.status == 401
 
 
-def test_without_javascript_try_it_says_where_to_go(scriptless: Page) -> None:
+def test_without_javascript_try_it_says_where_to_go(scriptless):
     scriptless.goto("/try")
     note = scriptless.locator("noscript")
     assert "needs JavaScript" in (note.text_content() or "") + scriptless.content()
     assert not scriptless.locator("#launch").is_visible()
 
 
-def test_tabs_of_examples_work_without_javascript_and_from_the_keyboard(scriptless: Page) -> None:
+def test_tabs_of_examples_work_without_javascript_and_from_the_keyboard(scriptless):
     scriptless.goto("/patient-access")
     form = scriptless.locator(".tabs").first
     assert form.get_by_text("Confidential app").first.is_visible()
@@ -135,7 +130,7 @@ def test_tabs_of_examples_work_without_javascript_and_from_the_keyboard(scriptle
     assert not form.locator(".panel").nth(0).is_visible()
 
 
-def test_a_disabled_app_is_refused_and_its_developer_sees_why(page: Page) -> None:
+def test_a_disabled_app_is_refused_and_its_developer_sees_why(page):
     sign_in(page)
     client_id, _ = register(page)
     page.goto(f"/apps/{client_id}")

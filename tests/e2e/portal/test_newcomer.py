@@ -1,15 +1,11 @@
 """From the home page to a member's first claim, with nothing but what the portal shows."""
 
-from __future__ import annotations
-
 import json
 import re
-from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
-from tests.e2e.portal.standing import Standing
 from tests.e2e.portal.walking import (
     consent,
     filled,
@@ -20,7 +16,7 @@ from tests.e2e.portal.walking import (
 )
 
 
-def test_a_newcomer_gets_to_a_first_claim_by_the_quickstart(page: Page, tmp_path: Path) -> None:
+def test_a_newcomer_gets_to_a_first_claim_by_the_quickstart(page, tmp_path):
     page.goto("/")
     page.get_by_role("link", name="Fetch a first claim").click()
     page.get_by_role("link", name="Sign in and open the form").click()
@@ -52,9 +48,7 @@ def test_a_newcomer_gets_to_a_first_claim_by_the_quickstart(page: Page, tmp_path
 
 
 @pytest.mark.parametrize("tab", [0, 1])
-def test_every_example_of_the_patient_access_page_works_in_a_shell(
-    page: Page, tmp_path: Path, tab: int
-) -> None:
+def test_every_example_of_the_patient_access_page_works_in_a_shell(page, tmp_path, tab):
     sign_in(page)
     _, secret = register(page)
     username, password = first_member(page)
@@ -64,7 +58,7 @@ def test_every_example_of_the_patient_access_page_works_in_a_shell(
         for figure in page.locator("figure.code").all()
     }
 
-    def example(title: str) -> str:
+    def example(title):
         (name,) = [one for one in shown if one.startswith(title)]
         return shown[name] or ""
 
@@ -95,7 +89,7 @@ def test_every_example_of_the_patient_access_page_works_in_a_shell(
     assert in_shell(revoke.replace("\n -w", " -w"), tmp_path).endswith("200")
 
 
-def test_the_page_says_what_the_server_says(page: Page, sandbox: Standing) -> None:
+def test_the_page_says_what_the_server_says(page, sandbox):
     told = page.request.get("/fhir/.well-known/smart-configuration").json()
     page.goto("/patient-access")
     text = page.locator("main").inner_text()

@@ -1,27 +1,22 @@
 """What the documentation says of errors, paging and approval is what the server does."""
 
-from __future__ import annotations
-
 import base64
 import os
 import subprocess
-from collections.abc import Iterator
-from pathlib import Path
 from shutil import which
-from typing import Any
 
 import pytest
 from httpx2 import Client
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import expect
 
 from etl.auth.mail import Mail
 from etl.portal import error_reference
-from tests.e2e.portal.standing import Standing, registered, stand_up
+from tests.e2e.portal.standing import registered, stand_up
 from tests.e2e.portal.walking import code_by_hand, first_member, register, sign_in
 
 
 @pytest.fixture(scope="module")
-def told(chromium: Browser, sandbox: Standing) -> Iterator[dict[str, Any]]:
+def told(chromium, sandbox):
     """A token for some of a member's data, with the app that has it."""
     with chromium.new_context(base_url=sandbox.base) as context:
         page = context.new_page()
@@ -43,7 +38,7 @@ def told(chromium: Browser, sandbox: Standing) -> Iterator[dict[str, Any]]:
 
 
 @pytest.fixture
-def fhir(sandbox: Standing, told: dict[str, Any]) -> Iterator[Client]:
+def fhir(sandbox, told):
     headers = {"authorization": f"Bearer {told['access_token']}", "accept": "application/json"}
     with Client(base_url=f"{sandbox.base}/fhir/", headers=headers) as client:
         yield client
@@ -62,9 +57,7 @@ STATUSES = {
 
 
 @pytest.mark.parametrize(("status", "asked"), STATUSES.items())
-def test_the_table_of_errors_is_true(
-    fhir: Client, status: str, asked: tuple[str, str, dict[str, str]]
-) -> None:
+def test_the_table_of_errors_is_true(fhir, status, asked):
     method, path, headers = asked
     answer = fhir.request(method, path, headers=headers)
     assert str(answer.status_code) == status
@@ -75,9 +68,7 @@ def test_the_table_of_errors_is_true(
         assert answer.headers["www-authenticate"].startswith("Bearer")
 
 
-def test_an_unknown_parameter_is_passed_over_unless_the_client_prefers_otherwise(
-    fhir: Client,
-) -> None:
+def test_an_unknown_parameter_is_passed_over_unless_the_client_prefers_otherwise(fhir):
     answer = fhir.get("ExplanationOfBenefit?color=blue")
     assert answer.status_code == 200
     assert "color was ignored" in answer.text
@@ -85,13 +76,13 @@ def test_an_unknown_parameter_is_passed_over_unless_the_client_prefers_otherwise
     assert strict.status_code == 400
 
 
-def test_a_resource_that_did_not_change_is_answered_304(fhir: Client, told: dict[str, Any]) -> None:
+def test_a_resource_that_did_not_change_is_answered_304(fhir, told):
     first = fhir.get(f"Patient/{told['patient']}")
     again = fhir.get(f"Patient/{told['patient']}", headers={"if-none-match": first.headers["etag"]})
     assert again.status_code == 304
 
 
-def test_the_list_of_members_counts_what_a_search_finds(fhir: Client, page: Page) -> None:
+def test_the_list_of_members_counts_what_a_search_finds(fhir, page):
     page.goto("/sandbox")
     row = page.locator("tbody tr").first  # the member whose data `told` opens
     kinds = [text.lower() for text in page.locator("thead th").all_inner_texts()[2:-2]]
@@ -104,7 +95,7 @@ def test_the_list_of_members_counts_what_a_search_finds(fhir: Client, page: Page
     assert str(everything) == row.locator("td[data-label='All claims']").inner_text()
 
 
-def test_paging_is_as_the_page_says(fhir: Client, page: Page) -> None:
+def test_paging_is_as_the_page_says(fhir, page):
     page.goto("/patient-access")
     paging = page.locator("section[aria-labelledby=paging] p").first.inner_text()
     default = int(paging.split("A page holds ")[1].split()[0])
@@ -124,8 +115,8 @@ def test_paging_is_as_the_page_says(fhir: Client, page: Page) -> None:
 
 @pytest.mark.skipif(not (which("curl") and which("jq")), reason="curl or jq is not there")
 def test_the_example_of_fetching_what_is_new_runs_as_it_stands_and_the_second_visit_finds_nothing(
-    told: dict[str, Any], page: Page, tmp_path: Path
-) -> None:
+    told, page, tmp_path
+):
     page.goto("/patient-access")
     example = page.locator("section[aria-labelledby=syncing] pre code").inner_text()
     environment = {
@@ -134,7 +125,7 @@ def test_the_example_of_fetching_what_is_new_runs_as_it_stands_and_the_second_vi
         "ACCESS_TOKEN": told["access_token"],
     }
 
-    def visit() -> list[str]:
+    def visit():
         ran = subprocess.run(
             ["/bin/sh", "-c", example],
             env=environment,
@@ -156,9 +147,7 @@ def test_the_example_of_fetching_what_is_new_runs_as_it_stands_and_the_second_vi
     ("error", "grant_type"),
     [("invalid_grant", "authorization_code"), ("unsupported_grant_type", "password")],
 )
-def test_the_table_of_oauth_errors_is_true_of_the_token_endpoint(
-    sandbox: Standing, told: dict[str, Any], error: str, grant_type: str
-) -> None:
+def test_the_table_of_oauth_errors_is_true_of_the_token_endpoint(sandbox, told, error, grant_type):
     with Client(base_url=sandbox.base) as client:
         fields = {**told["fields"], "grant_type": grant_type, "code": "used-or-never-given"}
         answer = client.post("/oauth/token", data=fields, headers=told["basic"])
@@ -176,9 +165,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_the_table_of_oauth_errors_is_true_of_the_authorize_endpoint(
-    sandbox: Standing, told: dict[str, Any], case: str
-) -> None:
+def test_the_table_of_oauth_errors_is_true_of_the_authorize_endpoint(sandbox, told, case):
     changes, error = WRONG[case]
     query = {
         "response_type": "code",
@@ -200,16 +187,14 @@ def test_the_table_of_oauth_errors_is_true_of_the_authorize_endpoint(
     assert error in {row.code for row in error_reference.OAUTH}
 
 
-def test_a_wrong_secret_is_invalid_client(sandbox: Standing, told: dict[str, Any]) -> None:
+def test_a_wrong_secret_is_invalid_client(sandbox, told):
     with Client(base_url=sandbox.base) as client:
         answer = client.post("/oauth/token", data=told["fields"], auth=("nobody", "nothing"))
     assert answer.status_code == 401
     assert answer.json()["error"] == "invalid_client"
 
 
-def test_an_app_in_production_works_from_the_approval_on(
-    chromium: Browser, target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_app_in_production_works_from_the_approval_on(chromium, target, tmp_path, monkeypatch):
     monkeypatch.setenv("CPCDS_ID_KEY", "a key of the test")
     mails: list[Mail] = []
     monkeypatch.setattr("etl.bootstrap.auth.mailer_of", lambda settings: mails.append)

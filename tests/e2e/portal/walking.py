@@ -1,7 +1,5 @@
 """What a developer and a member do on the pages, step by step."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import os
@@ -11,7 +9,6 @@ import subprocess
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
-from typing import Final
 from urllib.parse import urlencode
 
 from playwright.sync_api import Page, expect
@@ -19,7 +16,7 @@ from playwright.sync_api import Page, expect
 from etl.auth.mail import Mail
 from etl.auth.registration import ATTESTATIONS
 
-_NUMBERS: Final = count(1)
+_NUMBERS = count(1)
 
 
 def sign_in(page: Page, *, mails: Sequence[Mail] = ()) -> str:

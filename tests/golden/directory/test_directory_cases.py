@@ -6,25 +6,23 @@ or change (`expected.json`) and what the case is for (`reason.txt`). After a cha
 diff.
 """
 
-from __future__ import annotations
-
 import csv
 import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Any
 
 import pytest
 
 from tests.e2e.commands import converted, cpcds, done
 from tests.e2e.directories import write_directory
 
-CASES: Final = Path(__file__).parent / "cases"
-NAMES: Final = sorted(path.name for path in CASES.iterdir() if path.name != "shared")
+CASES = Path(__file__).parent / "cases"
+NAMES = sorted(path.name for path in CASES.iterdir() if path.name != "shared")
 Json = dict[str, Any]
 
 
-def rows_of(folder: Path) -> dict[str, list[dict[str, str]]]:
+def rows_of(folder):
     found = {}
     for path in sorted(folder.glob("*.csv")):
         with path.open(encoding="utf-8", newline="") as file:
@@ -32,7 +30,7 @@ def rows_of(folder: Path) -> dict[str, list[dict[str, str]]]:
     return found
 
 
-def made(*folders: Path) -> list[Json]:
+def made(*folders):
     """Return what the rows of some folders become together."""
     rows: dict[str, list[dict[str, str]]] = {}
     for folder in folders:
@@ -45,11 +43,11 @@ def made(*folders: Path) -> list[Json]:
 
 
 @pytest.fixture(scope="module")
-def shared() -> list[Json]:
+def shared():
     return made(CASES / "shared")
 
 
-def added(name: str, known: list[Json]) -> list[Json]:
+def added(name, known):
     """Return the resources that a case has beside those of the shared rows."""
     return [one for one in made(CASES / "shared", CASES / name) if one not in known]
 

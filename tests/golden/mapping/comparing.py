@@ -1,7 +1,5 @@
 """Two resources compared element by element, lists without regard to order."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping

@@ -3,20 +3,18 @@
 They are what random thinning starts from: whatever is left of them has to conform.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from etl.model.canonical_tables import AMOUNT_COLUMNS, CLAIM_TYPES
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 
 AllRows = dict[str, list[dict[str, str]]]
 
-_NPI: Final = {"HOSPITAL": "1003000126", "DOCTOR": "1245319599"}
-_STAMP: Final = {"record_action": "A", "last_updated": "2024-06-01T08:00:00Z"}
-_ADDRESS: Final = {
+_NPI = {"HOSPITAL": "1003000126", "DOCTOR": "1245319599"}
+_STAMP = {"record_action": "A", "last_updated": "2024-06-01T08:00:00Z"}
+_ADDRESS = {
     "address_line": "1 Shore Rd",
     "address_line_2": "Suite 2",
     "city": "Madison",
@@ -24,7 +22,7 @@ _ADDRESS: Final = {
     "postal_code": "53703",
     "country": "US",
 }
-_ROLES: Final = (
+_ROLES = (
     "attending",
     "operating",
     "otheroperating",
@@ -35,7 +33,7 @@ _ROLES: Final = (
     "prescribing",
     "purchasedservice",
 )
-_TRANSPORT: Final = (
+_TRANSPORT = (
     ("patientweight", "160"),
     ("ambulancetransportreason", "B"),
     ("transportationdistance", "21.5"),

@@ -4,15 +4,13 @@ The rows are canonical text, as they are after loading and checking, so that a c
 mapping and nothing else.
 """
 
-from __future__ import annotations
-
 import csv
 import json
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pyarrow as pa
 
@@ -29,7 +27,7 @@ from etl.rows import table_schema
 
 Rows = Iterable[Mapping[str, str]]
 
-PAYER: Final = {
+PAYER = {
     "id": "golden",
     "name": "Golden Health Plan",
     "member_id_system": "https://payer.example.com/member",
@@ -40,7 +38,7 @@ PAYER: Final = {
     "payer_id_system": "",
     "default_network_status": "",
 }
-ID_KEY: Final = b"golden"
+ID_KEY = b"golden"
 
 
 @cache

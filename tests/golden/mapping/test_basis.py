@@ -1,13 +1,9 @@
 """The Basis view is the financial one without amounts: no money in it, nothing else gone."""
 
-from __future__ import annotations
-
 import json
 import random
 import re
-from collections.abc import Iterator
 from decimal import Decimal
-from typing import Any, Final
 
 import pytest
 
@@ -19,8 +15,8 @@ from tests.golden.mapping.everything import AllRows, everything, thinned, withou
 from tests.golden.mapping.rendering import exact, rendered, resources
 from tests.golden.mapping.test_conforming import errors
 
-AMOUNTS: Final = value_set("http://hl7.org/fhir/us/carin-bb/ValueSet/C4BBAdjudication")
-NAMES_OF_MONEY: Final = {
+AMOUNTS = value_set("http://hl7.org/fhir/us/carin-bb/ValueSet/C4BBAdjudication")
+NAMES_OF_MONEY = {
     "total",
     "amount",
     "net",
@@ -33,7 +29,7 @@ NAMES_OF_MONEY: Final = {
 }
 
 
-def odd_amounts(rows: AllRows) -> tuple[AllRows, set[Decimal]]:
+def odd_amounts(rows):
     """Return rows with an amount of its own in every cell of money, and the amounts."""
     amounts: set[Decimal] = set()
     found: AllRows = {}
@@ -50,7 +46,7 @@ def odd_amounts(rows: AllRows) -> tuple[AllRows, set[Decimal]]:
     return found, amounts
 
 
-def walked(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+def walked(value, name=""):
     """Yield every value inside one, with the name that it stands under."""
     yield name, value
     match value:
@@ -64,7 +60,7 @@ def walked(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
             return
 
 
-def numbers_in(value: Any) -> set[Decimal]:
+def numbers_in(value):
     """Return every number in a JSON value: as a number, or in the middle of a text."""
     found: set[Decimal] = set()
     for _, inner in walked(value):
@@ -75,7 +71,7 @@ def numbers_in(value: Any) -> set[Decimal]:
     return found
 
 
-ROWS: Final = pytest.mark.parametrize("shape", [lambda rows: rows, without_line_amounts])
+ROWS = pytest.mark.parametrize("shape", [lambda rows: rows, without_line_amounts])
 
 
 @ROWS
@@ -103,7 +99,7 @@ def test_nothing_that_names_money_is_in_a_resource(shape, seed):
             assert held is not True, "a category of an amount"
 
 
-def without_money(resource: Any) -> Any:
+def without_money(resource):
     """Return a financial claim as the Basis view should have it: slow, and by the guide's words."""
     left = {key: value for key, value in resource.items() if key != "total"}
     name, _, version = left["meta"]["profile"][0].partition("|")
@@ -128,12 +124,12 @@ def without_money(resource: Any) -> Any:
     return left
 
 
-def is_an_amount(entry: Any) -> bool:
+def is_an_amount(entry):
     (coding,) = entry["category"]["coding"]
     return AMOUNTS.holds(coding["system"], coding["code"]) is True
 
 
-def claims(rows: AllRows, view: str) -> list[Any]:
+def claims(rows, view):
     return [
         one for one in resources(rows, view=view) if one["resourceType"] == "ExplanationOfBenefit"
     ]
@@ -149,7 +145,7 @@ def test_all_else_stays_as_it_is_in_the_financial_view_its_id_too(seed):
     assert [*map(ordered, claims(rows, "basis"))] == [*map(ordered, expected)]
 
 
-def ordered(resource: Any) -> str:
+def ordered(resource):
     return json.dumps(resource, sort_keys=True, default=str)
 
 

@@ -6,29 +6,26 @@ the case is for (`reason.txt`). After a change that is meant, `python -m
 tests.golden.mapping.test_cases` writes the expected files anew: read the diff.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
-from typing import Any, Final
 
 import pytest
 
 from tests.golden.mapping.comparing import differences
 from tests.golden.mapping.rendering import read_rows, rendered
 
-CASES: Final = Path(__file__).parent / "cases"
-SHARED: Final = read_rows(CASES / "shared")
-NAMES: Final = sorted(path.name for path in CASES.iterdir() if path.name != "shared")
+CASES = Path(__file__).parent / "cases"
+SHARED = read_rows(CASES / "shared")
+NAMES = sorted(path.name for path in CASES.iterdir() if path.name != "shared")
 
 
-FILES: Final = {"financial": "expected.ndjson", "basis": "expected-basis.ndjson"}
-VIEWED: Final = [
+FILES = {"financial": "expected.ndjson", "basis": "expected-basis.ndjson"}
+VIEWED = [
     (name, view) for name in NAMES for view, file in FILES.items() if (CASES / name / file).exists()
 ]
 
 
-def added(name: str, view: str = "financial") -> list[str]:
+def added(name, view="financial"):
     """Return the JSON of the resources that a case has beside those of the shared rows."""
     rows = dict(SHARED)
     for table, own in read_rows(CASES / name).items():
@@ -37,7 +34,7 @@ def added(name: str, view: str = "financial") -> list[str]:
     return [text for text, _ in rendered(rows, view=view) if text not in known]
 
 
-def by_name(lines: list[str]) -> dict[str, Any]:
+def by_name(lines):
     """Return resources by type and id; amounts stay the text that they are, to the cent."""
     parsed = [json.loads(line, parse_float=str) for line in lines]
     return {f"{one['resourceType']}/{one['id']}": one for one in parsed}
@@ -75,7 +72,7 @@ def test_a_case_says_what_it_is_for(name):
     assert len((CASES / name / "reason.txt").read_text("utf-8").splitlines()) == 1
 
 
-def write() -> None:
+def write():
     """Write every case's expected file anew."""
     for name, view in VIEWED:
         text = "\n".join(added(name, view)) + "\n"

@@ -1,7 +1,5 @@
 """Whatever accepted rows hold, what they become conforms."""
 
-from __future__ import annotations
-
 import json
 import random
 
@@ -10,7 +8,6 @@ import pytest
 from etl.conform.checker import Checker
 from etl.conform.findings import IssueSeverity
 from tests.golden.mapping.everything import (
-    AllRows,
     everything,
     thinned,
     unfilled,
@@ -18,7 +15,7 @@ from tests.golden.mapping.everything import (
 from tests.golden.mapping.rendering import rendered
 
 
-def errors(rows: AllRows, view: str = "financial") -> list[str]:
+def errors(rows, view="financial"):
     """Return what is wrong with the resources that some rows become."""
     checker = Checker()
     told: list[str] = []
@@ -58,6 +55,6 @@ def test_however_much_is_left_of_the_rows_they_become_conforming_resources(seed)
     _assert_conforming(seed)
 
 
-def _assert_conforming(seed: int) -> None:
+def _assert_conforming(seed):
     chance = random.Random(seed)
     assert errors(thinned(everything(), chance)) == []

@@ -1,12 +1,9 @@
 """Every must-support element is produced, or a mapping says why it cannot be."""
 
-from __future__ import annotations
-
 import csv
 from collections import defaultdict
 from functools import cache
 from pathlib import Path
-from typing import Final
 
 import pytest
 
@@ -17,12 +14,12 @@ from tests.filled_elements import FilledElements
 from tests.golden.mapping.everything import everything, without_line_amounts
 from tests.golden.mapping.rendering import mapping_set, resources
 
-GUIDE: Final = Path(__file__).parents[4] / "shared" / "ig" / "must-support.csv"
-VIEWS: Final = pytest.mark.parametrize("view", ["financial", "basis"])
+GUIDE = Path(__file__).parents[4] / "shared" / "ig" / "must-support.csv"
+VIEWS = pytest.mark.parametrize("view", ["financial", "basis"])
 
 
 @cache
-def filled(view: str) -> dict[str, Filled]:
+def filled(view):
     """Return what full rows fill. Institutional amounts stand on lines or in the header: both."""
     found = FilledElements()
     rows = everything()

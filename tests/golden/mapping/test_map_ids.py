@@ -1,24 +1,21 @@
 """Every element of CPCDS is mapped in each profile that it belongs to, or left out, with why."""
 
-from __future__ import annotations
-
 import csv
 import json
 from collections import defaultdict
 from importlib import resources
 from pathlib import Path
-from typing import Final
 
 import pytest
 
 from etl.mapping.dictionary import dictionary
 from tests.golden.mapping.rendering import mapping_set
 
-VIEWS: Final = pytest.mark.parametrize("view", ["financial", "basis"])
-INDEX: Final = Path(__file__).parents[4] / "shared/ig/cpcds-to-fhir-mapping/data-element-index.csv"
+VIEWS = pytest.mark.parametrize("view", ["financial", "basis"])
+INDEX = Path(__file__).parents[4] / "shared/ig/cpcds-to-fhir-mapping/data-element-index.csv"
 """The guide's index of all elements by profile; its profiles' comments cite fewer of them."""
 
-SHEETS: Final = {
+SHEETS = {
     "EOB Inpatient Institutional": "eob-inpatient",
     "EOB Outpatient Institutional": "eob-outpatient",
     "EOBOutpatient Institutional": "eob-outpatient",
@@ -32,7 +29,7 @@ SHEETS: Final = {
 }
 
 
-def missing(wanted: dict[str, set[int]], view: str) -> dict[str, list[int]]:
+def missing(wanted, view):
     """Return the MapIDs that the data dictionary does not have for the profile of a mapping."""
     found: dict[str, set[int]] = defaultdict(set)
     for row in dictionary(mapping_set(view=view).plans):

@@ -1,13 +1,10 @@
 """What the search index says of a claim."""
 
-from __future__ import annotations
-
 import json
-from typing import Final
 
 from tests.golden.mapping.rendering import exact, rendered
 
-PEOPLE: Final = {
+PEOPLE = {
     "member": [{"member_id": "M1", "birth_date": "1980-01-01", "gender": "F"}],
     "coverage": [
         {"coverage_id": "C1", "member_id": "M1", "relationship": "self", "payer_id": "PAYER"}
@@ -17,7 +14,7 @@ PEOPLE: Final = {
 }
 
 
-def searched(claim: dict[str, str], *lines: dict[str, str]) -> dict[str, list[str]]:
+def searched(claim, *lines):
     key = {"claim_id": "1", "claim_type": "professional", "member_id": "M1", "coverage_id": "C1"}
     rows = {
         **PEOPLE,

@@ -1,9 +1,5 @@
 """A server that a test has to itself (`given/auth_server.py`), and databases of both kinds."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -16,7 +12,7 @@ __all__ = ["browser", "issued", "ready_keys", "standing"]
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
+def postgres():
     programs = postgres_programs()
     if programs is None:
         pytest.skip("PostgreSQL is not installed: initdb is not in PATH")
@@ -25,7 +21,7 @@ def postgres() -> Iterator[str]:
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def database_url(request, tmp_path):
     """A new, empty database of either kind."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'auth.db'}"

@@ -1,7 +1,5 @@
 """Databases for tests: files, and a PostgreSQL server that is started for them."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """RSA keys that are made once for all tests: making one takes longer than most tests do."""
 
-from __future__ import annotations
-
 from functools import cache
 from itertools import count
 

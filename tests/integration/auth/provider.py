@@ -3,8 +3,6 @@
 It listens on a real socket. Its faults are parts of its path: `/honest`, `/wrong-nonce`, ….
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import threading

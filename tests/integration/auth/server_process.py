@@ -3,8 +3,6 @@
 It tells on standard output when it listens.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

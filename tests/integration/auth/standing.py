@@ -1,7 +1,5 @@
 """An authorization server with two sample members, and a browser to drive it."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import html

@@ -1,14 +1,10 @@
 """The same life on SQLite and on PostgreSQL, in one process and in two that share it."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
 import httpx2
 import pytest
@@ -24,13 +20,13 @@ from etl.auth.oauth import SignedAssertion
 from etl.auth.records import SignInRefused
 from etl.errors import MappingError
 from tests.integration.auth import standing as acting
-from tests.integration.auth.standing import ANA, PUBLIC, Standing, stand_up
+from tests.integration.auth.standing import ANA, PUBLIC, stand_up
 from tests.ports import free_port
 from tests.waiting import until
 
 
 @pytest.fixture
-def lasting(database_url: str, tmp_path: Path) -> Iterator[Standing]:
+def lasting(database_url, tmp_path):
     with stand_up(tmp_path, url=database_url) as one:
         yield one
 
@@ -81,7 +77,7 @@ def test_a_whole_life(lasting):
 def test_failures_are_counted_one_by_one_even_at_once(lasting):
     services = lasting.services
 
-    def fail(number: int) -> None:
+    def fail(number):
         services.lockout.failed("jo@app.example", f"10.0.0.{number % 2}")
 
     with ThreadPoolExecutor(4) as pool:
@@ -96,7 +92,7 @@ def test_of_eight_redemptions_at_once_one_at_most_succeeds(lasting):
     with lasting.client() as browser:
         code = acting.launched(browser, issued.app.client_id)["code"]
 
-    def once(_: int) -> int:
+    def once(_):
         with lasting.client() as other:
             return int(acting.redeem(other, issued, code).status_code)
 
@@ -118,7 +114,7 @@ def test_an_assertion_is_taken_once_of_many_at_once(lasting):
 
 
 @contextmanager
-def processes(url: str, folder: Path, count: int, plain: str = "none") -> Iterator[list[str]]:
+def processes(url, folder, count, plain="none"):
     """Start servers at the same moment on one database and give their addresses."""
     with ExitStack() as stack:
         started = []
@@ -149,12 +145,12 @@ def test_two_processes_that_start_at_once_serve_as_one(database_url, tmp_path):
         assert one.get("/oauth/jwks").json() == two.get("/oauth/jwks").json()
         auth = ("shared", secret)
 
-        def launch() -> str:
+        def launch():
             page = acting.ask(one, "shared", aud=f"{first}/fhir")
             consent = acting.sign_in(one, page)
             return acting.returned(acting.decide(one, consent))["code"]
 
-        def redeem(client: httpx2.Client, code: str) -> httpx2.Response:
+        def redeem(client, code):
             data = {
                 "grant_type": "authorization_code",
                 "code": code,
@@ -172,7 +168,7 @@ def test_two_processes_that_start_at_once_serve_as_one(database_url, tmp_path):
         assert sum(answer.status_code == 200 for answer in answers) <= 1
 
         # A refresh token is rotated by one of the two only.
-        def refresh(client: httpx2.Client) -> httpx2.Response:
+        def refresh(client):
             data = {"grant_type": "refresh_token", "refresh_token": body["refresh_token"]}
             return client.post("/oauth/token", data=data, auth=auth)
 

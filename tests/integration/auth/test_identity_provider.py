@@ -1,13 +1,8 @@
 """Members sign in at the payer's OpenID Connect provider, which runs here as a real server."""
 
-from __future__ import annotations
-
 import asyncio
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
-from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 import httpx2
@@ -15,26 +10,22 @@ import pytest
 
 from etl.auth.audit import AuditTrail
 from etl.auth.configuration import IdentityProvider
-from etl.auth.members import IsPublished
-from etl.auth.records import Happening
 from etl.errors import StoreError
 from tests.integration.auth import standing as acting
 from tests.integration.auth.provider import MEMBER, provider
-from tests.integration.auth.standing import ANA, BASE, Standing, stand_up
+from tests.integration.auth.standing import ANA, BASE, stand_up
 from tests.ports import free_port
 
 PATIENT = f"patient-of-{MEMBER}"
 
 
 @pytest.fixture(scope="module")
-def idp() -> Iterator[str]:
+def idp():
     with provider() as base:
         yield base
 
 
-def beside(
-    folder: Path, issuer: str, *, is_published: IsPublished | None = None, **changes: str
-) -> AbstractContextManager[Standing]:
+def beside(folder, issuer, *, is_published=None, **changes):
     settings = {"client_id": "gateway", "client_secret": "of tests only", **changes}
     return stand_up(
         folder,
@@ -44,7 +35,7 @@ def beside(
     )
 
 
-def answer_of(idp: str, location: str) -> str:
+def answer_of(idp, location):
     """Return where the provider sends the browser, as path and query."""
     with httpx2.Client() as browser:
         back = browser.get(location).headers["location"]
@@ -85,7 +76,7 @@ def test_no_happening_is_written_on_the_event_loop_where_a_disk_could_hold_up_al
     on_loop: list[bool] = []
     note = AuditTrail.note
 
-    def noticed(trail: AuditTrail, happening: Happening) -> None:
+    def noticed(trail, happening):
         try:
             asyncio.get_running_loop()
         except RuntimeError:
@@ -172,7 +163,7 @@ def test_a_provider_that_describes_another_issuer_is_asked_again(idp, tmp_path):
 def test_someone_of_whom_nothing_is_published_reads_so_and_is_not_asked_for_consent(idp, tmp_path):
     asked: list[str] = []
 
-    async def nobody(patient: str) -> bool:
+    async def nobody(patient):
         asked.append(patient)
         return False
 
@@ -189,7 +180,7 @@ def test_someone_of_whom_nothing_is_published_reads_so_and_is_not_asked_for_cons
 
 
 def test_where_the_published_tree_cannot_be_read_a_sign_in_can_be_tried_again(idp, tmp_path):
-    async def unreadable(patient: str) -> bool:
+    async def unreadable(patient):
         raise StoreError("s3://bucket/prefix", "does not answer")
 
     with beside(tmp_path, f"{idp}/honest", is_published=unreadable) as standing:

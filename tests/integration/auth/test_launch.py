@@ -1,7 +1,5 @@
 """A standalone launch, from the authorize URL to data's door, as SMART App Launch describes it."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 

@@ -1,9 +1,6 @@
 """What is answered while the database or the audit trail is out, and that it ends by itself."""
 
-from __future__ import annotations
-
 import asyncio
-from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -11,12 +8,12 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from tests.integration.auth import standing as acting
-from tests.integration.auth.standing import ANA, DRAFT, PUBLIC, Standing
+from tests.integration.auth.standing import ANA, DRAFT, PUBLIC
 
 
 @contextmanager
-def without(standing: Standing, *tables: str) -> Iterator[None]:
-    def rename(before: str, after: str) -> None:
+def without(standing, *tables):
+    def rename(before, after):
         with standing.services.database.write() as session:
             for table in tables:
                 old, new = before.format(table), after.format(table)
@@ -50,7 +47,7 @@ def test_without_the_database_programs_and_people_are_told_to_come_back(
 def test_a_consent_that_cannot_be_taken_down_is_not_answered_with_a_code(
     standing, browser, monkeypatch
 ):
-    def full(*_: object) -> int:
+    def full(*_):
         raise OSError(28, "no space left on device")
 
     issued = standing.register()
@@ -64,7 +61,7 @@ def test_a_consent_that_cannot_be_taken_down_is_not_answered_with_a_code(
 
 
 def test_a_token_that_cannot_be_taken_down_is_not_given(standing, browser, monkeypatch):
-    def full(*_: object) -> int:
+    def full(*_):
         raise OSError(28, "no space left on device")
 
     issued = standing.register()
@@ -104,7 +101,7 @@ def test_members_are_shown_every_type_that_an_app_was_given(standing):
 
 
 def test_a_refresh_that_fails_half_way_leaves_the_old_token_good(standing, browser, monkeypatch):
-    def broken(**_: object) -> None:
+    def broken(**_):
         raise OperationalError("INSERT", {}, Exception("the connection was lost"))
 
     issued = standing.register(PUBLIC)
@@ -120,7 +117,7 @@ def test_a_refresh_that_fails_half_way_leaves_the_old_token_good(standing, brows
 def test_a_refresh_that_cannot_be_taken_down_leaves_the_old_token_good_however_long_it_takes(
     standing, browser, monkeypatch, draft
 ):
-    def full(*_: object) -> int:
+    def full(*_):
         raise OSError(28, "no space left on device")
 
     issued = standing.register(draft)

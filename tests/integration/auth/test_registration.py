@@ -1,7 +1,5 @@
 """Registering apps: on the portal, and from client metadata by the operator."""
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime
 from typing import Any

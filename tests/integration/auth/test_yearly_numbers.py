@@ -1,14 +1,10 @@
 """The yearly numbers for CMS: members whose data went to an app, and to an app more than once."""
 
-from __future__ import annotations
-
 import asyncio
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterator
 from datetime import UTC, date, datetime
-from pathlib import Path
 from random import Random
 
 import pytest
@@ -17,26 +13,25 @@ from sqlalchemy import select
 from etl.auth.authorization_server import tidy
 from etl.auth.database_tables import AccessRow, YearRow
 from etl.auth.yearly_numbers import (
-    YearlyNumbers,
     as_csv,
     as_document,
     as_page,
     forget_years,
     yearly_numbers,
 )
-from tests.integration.auth.standing import ANA, PUBLIC, Standing, access, stand_up
+from tests.integration.auth.standing import ANA, PUBLIC, access, stand_up
 
 PAYER = "Plan <A>"
 LATER = date(2027, 2, 1)
 
 
 @pytest.fixture
-def lasting(database_url: str, tmp_path: Path) -> Iterator[Standing]:
+def lasting(database_url, tmp_path):
     with stand_up(tmp_path, url=database_url) as one:
         yield one
 
 
-def read(standing: Standing, patient: str, client: str, when: datetime, times: int = 1) -> None:
+def read(standing, patient, client, when, times=1):
     """Let an app read a member's claims."""
     one = access(0, f"consent of {patient} for {client}", client)._replace(
         patient=patient, when=when
@@ -45,7 +40,7 @@ def read(standing: Standing, patient: str, client: str, when: datetime, times: i
         asyncio.run(standing.services.trail.record(one))
 
 
-def numbers(standing: Standing, today: date = LATER) -> YearlyNumbers:
+def numbers(standing, today=LATER):
     standing.services.trail.settle()
     return yearly_numbers(standing.services.database, 2026, PAYER, today)
 
@@ -66,7 +61,7 @@ def test_each_member_counts_once_and_a_second_day_is_a_second_transfer(lasting):
     assert found.is_whole
 
 
-def rows_left(standing: Standing) -> list[str]:
+def rows_left(standing):
     with standing.services.database.read() as session:
         return sorted(session.scalars(select(AccessRow.day)))
 

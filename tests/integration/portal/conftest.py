@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from httpx2 import Response
@@ -78,14 +76,14 @@ def browser(standing: Standing) -> Browser:
 
 
 @pytest.fixture
-def sandbox(tmp_path: Path) -> Iterator[Standing]:
+def sandbox(tmp_path):
     standing = stand_up(tmp_path)
     yield standing
     standing.database.close()
 
 
 @pytest.fixture(scope="session")
-def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+def reader(tmp_path_factory):
     """Somebody who changes nothing, on a portal that all tests of reading share."""
     standing = stand_up(tmp_path_factory.mktemp("reading"))
     yield browser(standing)
@@ -93,7 +91,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def applicant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+def applicant(tmp_path_factory):
     """A developer whose forms are all refused, or not looked at again."""
     standing = stand_up(tmp_path_factory.mktemp("applying"))
     yield browser(standing).sign_in(standing)
@@ -101,17 +99,17 @@ def applicant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 
 @pytest.fixture
-def production(tmp_path: Path) -> Iterator[Standing]:
+def production(tmp_path):
     standing = stand_up(tmp_path, site=in_production())
     yield standing
     standing.database.close()
 
 
 @pytest.fixture
-def visitor(sandbox: Standing) -> Browser:
+def visitor(sandbox):
     return browser(sandbox)
 
 
 @pytest.fixture
-def developer(visitor: Browser, sandbox: Standing) -> Browser:
+def developer(visitor, sandbox):
     return visitor.sign_in(sandbox)

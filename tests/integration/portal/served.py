@@ -1,7 +1,5 @@
 """A portal with a real registry behind it, and a server's own documents made up around it."""
 
-from __future__ import annotations
-
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace

@@ -1,26 +1,21 @@
 """Apps of an account: how many, when they are approved again, their names; and mail."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
 
 import pytest
 from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import AuthResult, Envelope, Session
+from aiosmtpd.smtp import AuthResult, Envelope
 
 from etl.auth.mail import Mail, MailNotSent, MailServer, smtp_mailer
 from etl.auth.records import AppStatus
 from tests.integration.portal.conftest import FORM, browser
-from tests.integration.portal.served import Standing, stand_up
+from tests.integration.portal.served import stand_up
 from tests.ports import free_port
 
 
-def test_an_account_has_so_many_apps_and_no_more(tmp_path: Path) -> None:
+def test_an_account_has_so_many_apps_and_no_more(tmp_path):
     standing = stand_up(tmp_path, most_apps=2)
     dana = browser(standing).sign_in(standing)
     first, _ = dana.register(name="One")
@@ -45,9 +40,7 @@ SEEN = {
 
 
 @pytest.mark.parametrize("name", SEEN)
-def test_what_a_member_sees_of_an_app_is_approved_again_when_it_changes(
-    production: Standing, name: str
-) -> None:
+def test_what_a_member_sees_of_an_app_is_approved_again_when_it_changes(production, name):
     dana = browser(production).sign_in(production)
     client_id, _ = dana.register()
     production.portal.apps.approve(client_id, production.portal.apps.get(client_id).revision)
@@ -55,7 +48,7 @@ def test_what_a_member_sees_of_an_app_is_approved_again_when_it_changes(
     assert production.portal.apps.get(client_id).status is AppStatus.PENDING
 
 
-def test_who_is_written_to_may_change_without_approval(production: Standing) -> None:
+def test_who_is_written_to_may_change_without_approval(production):
     dana = browser(production).sign_in(production)
     client_id, _ = dana.register()
     production.portal.apps.approve(client_id, production.portal.apps.get(client_id).revision)
@@ -66,15 +59,13 @@ def test_who_is_written_to_may_change_without_approval(production: Standing) -> 
 @pytest.mark.parametrize(
     "name", ["Alder Health Plan", "\u0410lder Health Plan", "\u3164", "a\u00adb"]
 )
-def test_an_app_named_like_the_payer_or_by_nothing_visible_is_refused(
-    sandbox: Standing, name: str
-) -> None:
+def test_an_app_named_like_the_payer_or_by_nothing_visible_is_refused(sandbox, name):
     answer = browser(sandbox).sign_in(sandbox).send("/apps/new", {**FORM, "name": name})
     assert answer.status_code == 422
     assert 'id="name-error"' in answer.text
 
 
-def test_in_production_no_app_looks_like_that_of_another_account(production: Standing) -> None:
+def test_in_production_no_app_looks_like_that_of_another_account(production):
     client_id, _ = browser(production).sign_in(production).register()
     eve = browser(production).sign_in(production, "eve")
     assert eve.send("/apps/new", {**FORM, "name": "C1aim Lens"}).status_code == 422
@@ -91,16 +82,16 @@ SECRET = "of tests"  # noqa: S105 - of tests
 class Inbox:
     """What a mail server took."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.mails: list[Envelope] = []
 
-    async def handle_DATA(self, server: object, session: Session, envelope: Envelope) -> str:
+    async def handle_DATA(self, server, session, envelope):
         self.mails.append(envelope)
         return "250 taken"
 
 
 @contextmanager
-def mail_server(port: int, **options: Any) -> Iterator[Inbox]:
+def mail_server(port, **options):
     inbox = Inbox()
     controller = Controller(inbox, hostname="127.0.0.1", port=port, **options)
     controller.start()
@@ -110,15 +101,15 @@ def mail_server(port: int, **options: Any) -> Iterator[Inbox]:
         controller.stop()
 
 
-def server(port: int) -> MailServer:
+def server(port):
     return MailServer("127.0.0.1", port, "none", "", "", "portal@alder.example")
 
 
-def now() -> datetime:
+def now():
     return datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def test_a_mail_goes_through_an_smtp_server() -> None:
+def test_a_mail_goes_through_an_smtp_server():
     port = free_port()
     with mail_server(port) as inbox:
         smtp_mailer(server(port), now)(Mail("dana@lens.example", "Hello", "Ünïcode\n"))
@@ -130,12 +121,10 @@ def test_a_mail_goes_through_an_smtp_server() -> None:
     assert b"Auto-Submitted: auto-generated" in mail.content
 
 
-def test_the_account_at_the_mail_server_is_used() -> None:
+def test_the_account_at_the_mail_server_is_used():
     given: list[bytes] = []
 
-    def check(
-        server: object, session: object, envelope: object, mechanism: str, data: object
-    ) -> AuthResult:
+    def check(server, session, envelope, mechanism, data):
         given.append(getattr(data, "password", b""))
         known = getattr(data, "login", b"") == b"portal"
         return AuthResult(success=known, handled=known)  # not handled: the server refuses
@@ -150,7 +139,7 @@ def test_the_account_at_the_mail_server_is_used() -> None:
     assert given[0] == SECRET.encode()
 
 
-def test_a_mail_server_that_is_not_there_or_speaks_no_tls_sends_nothing() -> None:
+def test_a_mail_server_that_is_not_there_or_speaks_no_tls_sends_nothing():
     port = free_port()
     with pytest.raises(MailNotSent):
         smtp_mailer(server(port), now)(Mail("a@b.example", "Hello", "x\n"))

@@ -1,19 +1,16 @@
 """The pages that tell: what is on them, what is never on them, and where their links lead."""
 
-from __future__ import annotations
-
 import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
 from etl.portal.site_facts import Contact
-from tests.integration.portal.conftest import Browser, browser
-from tests.integration.portal.served import BASE, SITE, Standing, stand_up
+from tests.integration.portal.conftest import browser
+from tests.integration.portal.served import BASE, SITE, stand_up
 
 PUBLIC = (
     "/", "/patient-access", "/patient-access/capability", "/provider-directory",
@@ -28,29 +25,27 @@ ELSEWHERE = ("/member", "/fhir", "/oauth", "/directory")
 class Looked(HTMLParser):
     """What a page is made of."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text):
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.feed(text)
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+    def handle_starttag(self, tag, attrs):
         self.tags.append((tag, dict(attrs)))
 
-    def values(self, name: str) -> list[str]:
+    def values(self, name):
         return [attrs[name] or "" for _, attrs in self.tags if attrs.get(name) is not None]
 
 
 @pytest.mark.parametrize("path", PUBLIC)
-def test_anyone_may_read_a_page_that_tells(reader: Browser, path: str) -> None:
+def test_anyone_may_read_a_page_that_tells(reader, path):
     answer = reader.get(path)
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
 
 
 @pytest.mark.parametrize("path", [*PUBLIC, "/nowhere"])
-def test_a_page_has_no_inline_script_or_style_and_its_policy_forbids_them(
-    reader: Browser, path: str
-) -> None:
+def test_a_page_has_no_inline_script_or_style_and_its_policy_forbids_them(reader, path):
     answer = reader.get(path)
     policy = answer.headers["content-security-policy"]
     assert "unsafe" not in policy
@@ -64,9 +59,7 @@ def test_a_page_has_no_inline_script_or_style_and_its_policy_forbids_them(
 
 
 @pytest.mark.parametrize("path", [*PUBLIC, "/nowhere"])
-def test_a_page_has_one_heading_a_title_a_language_and_ids_that_are_unique(
-    reader: Browser, path: str
-) -> None:
+def test_a_page_has_one_heading_a_title_a_language_and_ids_that_are_unique(reader, path):
     text = reader.get(path).text
     looked = Looked(text)
     assert [tag for tag, _ in looked.tags].count("h1") == 1
@@ -79,7 +72,7 @@ def test_a_page_has_one_heading_a_title_a_language_and_ids_that_are_unique(
             assert target[1:] in ids, target
 
 
-def test_every_link_of_every_page_leads_somewhere(developer: Browser) -> None:
+def test_every_link_of_every_page_leads_somewhere(developer):
     developer.register()
     seen: set[str] = set()
     waiting = [*PUBLIC, *OWN]
@@ -100,7 +93,7 @@ def test_every_link_of_every_page_leads_somewhere(developer: Browser) -> None:
     assert len(seen) > 25
 
 
-def test_the_patient_access_page_names_the_real_endpoints(reader: Browser) -> None:
+def test_the_patient_access_page_names_the_real_endpoints(reader):
     text = reader.get("/patient-access").text
     for url in ("/oauth/authorize", "/oauth/token", "/oauth/revoke", "/oauth/introspect", "/fhir"):
         assert BASE + url in text
@@ -117,7 +110,7 @@ def test_the_patient_access_page_names_the_real_endpoints(reader: Browser) -> No
         "CPCDS", "standalone launch",
     ],
 )  # fmt: skip
-def test_the_patient_access_page_has_all_its_parts(reader: Browser, sentence: str) -> None:
+def test_the_patient_access_page_has_all_its_parts(reader, sentence):
     assert sentence in reader.get("/patient-access").text
 
 
@@ -126,11 +119,11 @@ def test_the_patient_access_page_has_all_its_parts(reader: Browser, sentence: st
     ["ExplanationOfBenefit", "Patient", "Coverage", "Practitioner", "PractitionerRole", "Location",
      "Organization"],
 )  # fmt: skip
-def test_the_patient_access_page_lists_the_resources(reader: Browser, resource: str) -> None:
+def test_the_patient_access_page_lists_the_resources(reader, resource):
     assert f"{BASE}/fhir/{resource}" in reader.get("/patient-access").text
 
 
-def test_the_menu_is_that_of_the_model(reader: Browser) -> None:
+def test_the_menu_is_that_of_the_model(reader):
     text = reader.get("/").text
     menu = re.findall(r'<li><a href="([^"]+)"[^>]*>([^<]+)</a>', text)[:5]
     assert menu == [
@@ -143,7 +136,7 @@ def test_the_menu_is_that_of_the_model(reader: Browser) -> None:
     assert ">View Profile<" not in text
 
 
-def test_who_is_signed_in_has_profile_settings_and_logout(developer: Browser) -> None:
+def test_who_is_signed_in_has_profile_settings_and_logout(developer):
     text = developer.get("/").text
     assert ">View Profile<" in text
     assert ">Settings<" in text
@@ -151,7 +144,7 @@ def test_who_is_signed_in_has_profile_settings_and_logout(developer: Browser) ->
 
 
 @pytest.mark.parametrize("api", ["patient-access", "provider-directory"])
-def test_the_capability_statement_is_shown_and_can_be_downloaded(reader: Browser, api: str) -> None:
+def test_the_capability_statement_is_shown_and_can_be_downloaded(reader, api):
     page = reader.get(f"/{api}/capability").text
     assert "service-start-date" in page
     assert "CARIN Blue Button 2.2.0" in page
@@ -160,7 +153,7 @@ def test_the_capability_statement_is_shown_and_can_be_downloaded(reader: Browser
     assert json.loads(download.text)["resourceType"] == "CapabilityStatement"
 
 
-def test_the_sandbox_shows_members_their_claims_and_the_password(reader: Browser) -> None:
+def test_the_sandbox_shows_members_their_claims_and_the_password(reader):
     text = reader.get("/sandbox").text
     assert "Ana Muñoz Peña" in text
     assert "<code>alder</code>" in text
@@ -168,15 +161,13 @@ def test_the_sandbox_shows_members_their_claims_and_the_password(reader: Browser
     assert "Vision" not in text  # nobody has such claims
 
 
-def test_the_sandbox_names_the_member_with_claims_of_every_profile_on_one_page(
-    reader: Browser,
-) -> None:
+def test_the_sandbox_names_the_member_with_claims_of_every_profile_on_one_page(reader):
     text = reader.get("/sandbox").text
     (paragraph,) = re.findall(r'<p id="one-page">.*?</p>', text, re.DOTALL)
     assert re.findall(r"<code>(.*?)</code>", paragraph) == ["jurgen"]
 
 
-def test_production_has_no_sandbox_pages(production: Standing) -> None:
+def test_production_has_no_sandbox_pages(production):
     visitor = browser(production)
     assert visitor.get("/sandbox").status_code == 404
     assert visitor.get("/code?code=abc").status_code == 404
@@ -186,7 +177,7 @@ def test_production_has_no_sandbox_pages(production: Standing) -> None:
     assert "https://sandbox.api.example" in visitor.get("/patient-access").text
 
 
-def test_the_code_page_shows_what_came_and_nothing_of_it_is_html(reader: Browser) -> None:
+def test_the_code_page_shows_what_came_and_nothing_of_it_is_html(reader):
     text = reader.get("/code?code=<script>alert(1)</script>&state=s%22x").text
     assert "<script>alert" not in text
     assert "&lt;script&gt;alert(1)" in text
@@ -194,7 +185,7 @@ def test_the_code_page_shows_what_came_and_nothing_of_it_is_html(reader: Browser
     assert "access_denied" in refused
 
 
-def test_contact_us_shows_what_is_configured_and_nothing_else(tmp_path: Path) -> None:
+def test_contact_us_shows_what_is_configured_and_nothing_else(tmp_path):
     contact = Contact(email="api@alder.example", address="1 Main Street\nAlder Falls")
     standing = stand_up(tmp_path, site=replace(SITE, contact=contact))
     text = browser(standing).get("/contact").text
@@ -204,7 +195,7 @@ def test_contact_us_shows_what_is_configured_and_nothing_else(tmp_path: Path) ->
     assert "Phone" not in text
 
 
-def test_a_payer_lays_style_logo_and_templates_over_the_portal(tmp_path: Path) -> None:
+def test_a_payer_lays_style_logo_and_templates_over_the_portal(tmp_path):
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "home.html.j2").write_text(
         '{% extends "base.html.j2" %}{% block title %}Ours{% endblock %}'
@@ -232,16 +223,14 @@ def test_a_payer_lays_style_logo_and_templates_over_the_portal(tmp_path: Path) -
 @pytest.mark.parametrize(
     "path", ["/nowhere", "/static/../app.py", "/static/own.css", "/apps/x/y/z"]
 )
-def test_what_is_not_there_is_a_page_that_says_so(reader: Browser, path: str) -> None:
+def test_what_is_not_there_is_a_page_that_says_so(reader, path):
     answer = reader.get(path)
     assert answer.status_code == 404
     assert "There is no such page" in answer.text
 
 
-def test_a_bug_is_a_page_that_tells_nothing_of_it(
-    reader: Browser, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(_: object) -> None:
+def test_a_bug_is_a_page_that_tells_nothing_of_it(reader, monkeypatch):
+    def broken(_):
         raise RuntimeError("the secret is hunter2")
 
     monkeypatch.setattr("etl.portal.portal.read_statement", broken)
@@ -252,7 +241,7 @@ def test_a_bug_is_a_page_that_tells_nothing_of_it(
     assert "content-security-policy" in answer.headers
 
 
-def test_an_example_file_is_filled_in(reader: Browser) -> None:
+def test_an_example_file_is_filled_in(reader):
     for name in ("first_claim.py", "first_claim.mjs", "first_claim.sh"):
         answer = reader.get(f"/examples/{name}")
         assert answer.headers["content-disposition"] == f'attachment; filename="{name}"'

@@ -1,18 +1,13 @@
 """App Registration: the form, its complaints, secrets, and whose apps one sees."""
 
-from __future__ import annotations
-
 import pytest
 
 from etl.auth.records import AppStatus
 from etl.auth.registration import ATTESTATIONS
-from tests.integration.portal.conftest import FORM, Browser, browser
-from tests.integration.portal.served import Standing
+from tests.integration.portal.conftest import FORM, browser
 
 
-def test_a_sandbox_app_works_at_once_and_its_secret_is_shown_once(
-    sandbox: Standing, developer: Browser
-) -> None:
+def test_a_sandbox_app_works_at_once_and_its_secret_is_shown_once(sandbox, developer):
     client_id, secret = developer.register()
     assert sandbox.portal.apps.get(client_id).status is AppStatus.ACTIVE
     assert sandbox.portal.apps.has_secret(client_id, secret)
@@ -20,7 +15,7 @@ def test_a_sandbox_app_works_at_once_and_its_secret_is_shown_once(
         assert secret not in developer.get(path).text
 
 
-def test_what_was_filled_in_is_what_is_registered(sandbox: Standing, developer: Browser) -> None:
+def test_what_was_filled_in_is_what_is_registered(sandbox, developer):
     client_id, _ = developer.register(
         website="https://lens.example", contact_phone="+1 617 555 0199", plain_launch="yes"
     )
@@ -35,13 +30,13 @@ def test_what_was_filled_in_is_what_is_registered(sandbox: Standing, developer: 
     assert draft.plain_launch
 
 
-def test_a_public_app_has_no_secret(sandbox: Standing, developer: Browser) -> None:
+def test_a_public_app_has_no_secret(sandbox, developer):
     client_id, secret = developer.register(kind="public")
     assert secret == ""
     assert sandbox.portal.apps.get(client_id).draft.authentication == "none"
 
 
-def test_an_app_in_production_waits_for_approval(production: Standing) -> None:
+def test_an_app_in_production_waits_for_approval(production):
     developer = browser(production).sign_in(production)
     client_id, _ = developer.register()
     assert production.portal.apps.get(client_id).status is AppStatus.PENDING
@@ -70,9 +65,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("field", "value"), WRONG.items())
-def test_a_wrong_field_is_named_with_what_is_wrong(
-    applicant: Browser, field: str, value: str
-) -> None:
+def test_a_wrong_field_is_named_with_what_is_wrong(applicant, field, value):
     answer = applicant.send("/apps/new", {**FORM, field: value})
     assert answer.status_code == 422
     assert f'id="{field}-error"' in answer.text
@@ -82,7 +75,7 @@ def test_a_wrong_field_is_named_with_what_is_wrong(
 
 
 @pytest.mark.parametrize("name", ATTESTATIONS)
-def test_every_attestation_has_to_be_confirmed(applicant: Browser, name: str) -> None:
+def test_every_attestation_has_to_be_confirmed(applicant, name):
     fields = {key: value for key, value in FORM.items() if key != f"attest_{name}"}
     answer = applicant.send("/apps/new", fields)
     assert answer.status_code == 422
@@ -95,11 +88,11 @@ def test_every_attestation_has_to_be_confirmed(applicant: Browser, name: str) ->
     ["https://lens.example/done?x=1", "http://localhost:3000/cb", "http://[::1]:9/cb",
      "com.example.lens:/done"],
 )  # fmt: skip
-def test_redirect_uris_that_are_safe_are_taken(applicant: Browser, uri: str) -> None:
+def test_redirect_uris_that_are_safe_are_taken(applicant, uri):
     assert applicant.register(redirect_uris=uri)
 
 
-def test_what_a_applicant_writes_is_never_html(applicant: Browser) -> None:
+def test_what_a_applicant_writes_is_never_html(applicant):
     client_id, _ = applicant.register(name="<img src=x onerror=alert(1)>", description="</p><b>")
     for path in ("/apps", f"/apps/{client_id}", f"/apps/{client_id}/edit"):
         text = applicant.get(path).text
@@ -107,7 +100,7 @@ def test_what_a_applicant_writes_is_never_html(applicant: Browser) -> None:
         assert "</p><b>" not in text
 
 
-def test_an_app_is_edited_and_keeps_id_and_secret(sandbox: Standing, developer: Browser) -> None:
+def test_an_app_is_edited_and_keeps_id_and_secret(sandbox, developer):
     client_id, secret = developer.register()
     page = developer.get(f"/apps/{client_id}/edit").text
     assert "https://lens.example/done" in page
@@ -118,7 +111,7 @@ def test_an_app_is_edited_and_keeps_id_and_secret(sandbox: Standing, developer: 
     assert sandbox.portal.apps.has_secret(client_id, secret)
 
 
-def test_a_new_secret_ends_the_old_one(sandbox: Standing, developer: Browser) -> None:
+def test_a_new_secret_ends_the_old_one(sandbox, developer):
     client_id, old = developer.register()
     answer = developer.send(f"/apps/{client_id}/secret", {}, page=f"/apps/{client_id}")
     assert "A new secret" in answer.text
@@ -126,7 +119,7 @@ def test_a_new_secret_ends_the_old_one(sandbox: Standing, developer: Browser) ->
     assert answer.headers["cache-control"] == "no-store"
 
 
-def test_an_app_is_disabled_and_enabled(sandbox: Standing, developer: Browser) -> None:
+def test_an_app_is_disabled_and_enabled(sandbox, developer):
     client_id, _ = developer.register()
     developer.send(f"/apps/{client_id}/disable", {}, page=f"/apps/{client_id}")
     assert sandbox.portal.apps.get(client_id).status is AppStatus.DISABLED
@@ -135,7 +128,7 @@ def test_an_app_is_disabled_and_enabled(sandbox: Standing, developer: Browser) -
     assert sandbox.portal.apps.get(client_id).status is AppStatus.ACTIVE
 
 
-def test_an_app_is_deleted_after_one_more_question(sandbox: Standing, developer: Browser) -> None:
+def test_an_app_is_deleted_after_one_more_question(sandbox, developer):
     client_id, _ = developer.register()
     assert "cannot be undone" in developer.get(f"/apps/{client_id}/delete").text
     assert sandbox.portal.apps.all() != ()
@@ -145,7 +138,7 @@ def test_an_app_is_deleted_after_one_more_question(sandbox: Standing, developer:
 
 
 @pytest.mark.parametrize("step", ["", "/edit", "/delete"])
-def test_another_developers_app_is_not_there(sandbox: Standing, step: str) -> None:
+def test_another_developers_app_is_not_there(sandbox, step):
     client_id, _ = browser(sandbox).sign_in(sandbox).register()
     other = browser(sandbox).sign_in(sandbox, "eve")
     assert other.get(f"/apps/{client_id}{step}").status_code == 404
@@ -153,7 +146,7 @@ def test_another_developers_app_is_not_there(sandbox: Standing, step: str) -> No
 
 
 @pytest.mark.parametrize("step", ["secret", "disable", "enable", "delete", "edit"])
-def test_another_developers_app_cannot_be_touched(sandbox: Standing, step: str) -> None:
+def test_another_developers_app_cannot_be_touched(sandbox, step):
     client_id, secret = browser(sandbox).sign_in(sandbox).register()
     other = browser(sandbox).sign_in(sandbox, "eve")
     answer = other.send(f"/apps/{client_id}/{step}", FORM, page="/profile")
@@ -163,13 +156,13 @@ def test_another_developers_app_cannot_be_touched(sandbox: Standing, step: str) 
     assert sandbox.portal.apps.has_secret(client_id, secret)
 
 
-def test_the_documentation_shows_the_developers_own_client_id(developer: Browser) -> None:
+def test_the_documentation_shows_the_developers_own_client_id(developer):
     assert "your-client-id" in developer.get("/quickstart").text
     client_id, _ = developer.register(redirect_uris="https://api.example/code")
     assert client_id in developer.get("/quickstart").text
 
 
-def test_every_change_is_in_the_audit_trail(sandbox: Standing, developer: Browser) -> None:
+def test_every_change_is_in_the_audit_trail(sandbox, developer):
     client_id, _ = developer.register()
     developer.send(f"/apps/{client_id}/secret", {}, page=f"/apps/{client_id}")
     developer.send(f"/apps/{client_id}/delete", {})

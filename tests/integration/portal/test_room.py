@@ -1,15 +1,10 @@
 """The portal as a room of the served process: its settings, and the app behind `/try`."""
 
-from __future__ import annotations
-
 import asyncio
-from pathlib import Path
-from typing import Any
 
 import pytest
 from starlette.concurrency import run_in_threadpool
 
-from etl.auth.database_tables import App
 from etl.auth.records import AppStatus
 from etl.bootstrap import auth
 from etl.bootstrap.portal import TRY_CLIENT, portal_room, site_of
@@ -18,10 +13,10 @@ from etl.bootstrap.served_rooms import ServerDescription
 from etl.bootstrap.setting_groups import AuthSettings, PortalSettings, ServeSettings
 from etl.bootstrap.settings import Settings
 from etl.errors import MappingError
-from etl.portal.site_facts import TEXTS, Contact, Site
+from etl.portal.site_facts import TEXTS, Contact
 
 
-def settings(folder: Path, base: str = "https://api.example", **auth: Any) -> Settings:
+def settings(folder, base="https://api.example", **auth):
     return prepared(
         Settings(
             target=str(folder),
@@ -38,14 +33,14 @@ def settings(folder: Path, base: str = "https://api.example", **auth: Any) -> Se
     )
 
 
-def started(known: Settings) -> tuple[App, ...]:
+def started(known):
     """Start the portal's room and stop it; return the apps that there are then."""
     services = authorization(known).services
     assert services is not None
     description = ServerDescription(known.serve.base_url, dict, None, {})
     room = portal_room(known, description, services, opened(known))
 
-    async def run() -> tuple[App, ...]:
+    async def run():
         assert room.lifespan is not None
         async with room.lifespan(), auth.lifespan(services):
             return await run_in_threadpool(services.apps.all)
@@ -53,7 +48,7 @@ def started(known: Settings) -> tuple[App, ...]:
     return asyncio.run(run())
 
 
-def test_a_sandbox_registers_the_app_behind_try_it_once(tmp_path: Path) -> None:
+def test_a_sandbox_registers_the_app_behind_try_it_once(tmp_path):
     for _ in range(2):
         (app,) = started(settings(tmp_path))
         assert app.client_id == TRY_CLIENT
@@ -62,19 +57,19 @@ def test_a_sandbox_registers_the_app_behind_try_it_once(tmp_path: Path) -> None:
         assert app.draft.redirect_uris == ("https://api.example/try",)
 
 
-def test_the_app_behind_try_it_follows_the_servers_address(tmp_path: Path) -> None:
+def test_the_app_behind_try_it_follows_the_servers_address(tmp_path):
     started(settings(tmp_path))
     (app,) = started(settings(tmp_path, "https://other.example"))
     assert app.draft.redirect_uris == ("https://other.example/try",)
     assert app.status is AppStatus.ACTIVE
 
 
-def test_production_registers_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_production_registers_none(tmp_path, monkeypatch):
     monkeypatch.setenv("CPCDS_ID_KEY", "a key of the test, and long enough for one")
     assert started(settings(tmp_path, mode="production")) == ()
 
 
-def site_said(tmp_path: Path, text: str) -> Site:
+def site_said(tmp_path, text):
     """Return the site of a `portal.toml`."""
     (tmp_path / "portal.toml").write_text(text)
     portal = PortalSettings(file=tmp_path / "portal.toml")
@@ -101,21 +96,19 @@ NO_KEY = "there is no such key; did you mean"
         ("title = ", "it cannot be read"),
     ],
 )
-def test_what_is_wrong_in_the_file_is_told_at_the_start(
-    tmp_path: Path, text: str, problem: str
-) -> None:
+def test_what_is_wrong_in_the_file_is_told_at_the_start(tmp_path, text, problem):
     with pytest.raises(MappingError) as told:
         site_said(tmp_path, text)
     assert f"portal.toml: {problem}" in str(told.value)
 
 
-def test_a_folder_of_templates_that_is_not_there_is_named_at_the_start(tmp_path: Path) -> None:
+def test_a_folder_of_templates_that_is_not_there_is_named_at_the_start(tmp_path):
     portal = PortalSettings(templates=tmp_path / "missing")
     with pytest.raises(MappingError, match=r"portal.templates.*missing is not there"):
         site_of(settings(tmp_path).model_copy(update={"portal": portal}), sandbox=True)
 
 
-def test_the_pages_say_what_the_file_says(tmp_path: Path) -> None:
+def test_the_pages_say_what_the_file_says(tmp_path):
     site = site_said(
         tmp_path,
         """

@@ -1,16 +1,13 @@
 """Sign-in links: forwarded, replayed, prefetched, late, forged, guessed at, and sent in floods."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
-from etl.auth.mail import Mail, MailNotSent
+from etl.auth.mail import MailNotSent
 from tests.integration.portal.conftest import browser
-from tests.integration.portal.served import Standing, in_production, stand_up
+from tests.integration.portal.served import in_production, stand_up
 
 
-def test_a_forwarded_link_is_of_no_use_in_another_browser(production: Standing) -> None:
+def test_a_forwarded_link_is_of_no_use_in_another_browser(production):
     dana, eve = browser(production), browser(production)
     link = dana.ask_link(production)
     assert eve.send(link, {}).status_code == 400
@@ -18,7 +15,7 @@ def test_a_forwarded_link_is_of_no_use_in_another_browser(production: Standing) 
     assert dana.send(link, {}).status_code == 303  # it was not used up
 
 
-def test_a_link_works_once(production: Standing) -> None:
+def test_a_link_works_once(production):
     dana = browser(production)
     link = dana.ask_link(production)
     assert dana.send(link, {}).status_code == 303
@@ -29,7 +26,7 @@ def test_a_link_works_once(production: Standing) -> None:
     assert dana.get("/profile").status_code == 303
 
 
-def test_a_scanner_that_fetches_links_does_not_use_them_up(production: Standing) -> None:
+def test_a_scanner_that_fetches_links_does_not_use_them_up(production):
     dana, scanner = browser(production), browser(production)
     link = dana.ask_link(production)
     for _ in range(3):
@@ -40,7 +37,7 @@ def test_a_scanner_that_fetches_links_does_not_use_them_up(production: Standing)
     assert dana.send(link, {}).status_code == 303
 
 
-def test_a_link_is_good_for_fifteen_minutes_and_only_as_it_was_made(tmp_path: Path) -> None:
+def test_a_link_is_good_for_fifteen_minutes_and_only_as_it_was_made(tmp_path):
     moment = [datetime(2026, 1, 1, tzinfo=UTC)]
     standing = stand_up(tmp_path, site=in_production(), clock=lambda: moment[0])
     dana = browser(standing)
@@ -55,7 +52,7 @@ def test_a_link_is_good_for_fifteen_minutes_and_only_as_it_was_made(tmp_path: Pa
     standing.database.close()
 
 
-def test_nobody_learns_which_addresses_have_an_account(production: Standing) -> None:
+def test_nobody_learns_which_addresses_have_an_account(production):
     browser(production).sign_in(production)
     pages = set()
     for name in ("dana", "nobody"):
@@ -66,7 +63,7 @@ def test_nobody_learns_which_addresses_have_an_account(production: Standing) -> 
     assert [mail.to for mail in production.sent[1:]] == ["dana@lens.example", "nobody@lens.example"]
 
 
-def test_a_mailbox_gets_a_few_links_an_hour_whoever_asks(production: Standing) -> None:
+def test_a_mailbox_gets_a_few_links_an_hour_whoever_asks(production):
     answers = [
         browser(production).send("/sign-in", {"email": email})
         for email in ["dana@lens.example", "DANA@lens.example "] * 3
@@ -78,7 +75,7 @@ def test_a_mailbox_gets_a_few_links_an_hour_whoever_asks(production: Standing) -
     assert other.status_code == 200
 
 
-def test_an_address_asks_for_twenty_links_an_hour_and_no_more(production: Standing) -> None:
+def test_an_address_asks_for_twenty_links_an_hour_and_no_more(production):
     visitor = browser(production)
     answers = [
         visitor.send("/sign-in", {"email": f"x{number}@lens.example"}) for number in range(21)
@@ -88,7 +85,7 @@ def test_an_address_asks_for_twenty_links_an_hour_and_no_more(production: Standi
     assert len(production.sent) == 20
 
 
-def test_a_new_session_is_started_with_each_sign_in(production: Standing) -> None:
+def test_a_new_session_is_started_with_each_sign_in(production):
     dana = browser(production)
     name = "__Host-cpcds-developer"
     dana.client.cookies.set(name, "chosen-by-the-attacker", domain="api.example")
@@ -98,13 +95,13 @@ def test_a_new_session_is_started_with_each_sign_in(production: Standing) -> Non
     ]
 
 
-def test_only_a_sandbox_shows_the_link_on_the_page(production: Standing, sandbox: Standing) -> None:
+def test_only_a_sandbox_shows_the_link_on_the_page(production, sandbox):
     assert "/sign-in/" in browser(sandbox).send("/sign-in", {"email": "a@b.example"}).text
     assert "/sign-in/" not in browser(production).send("/sign-in", {"email": "a@b.example"}).text
 
 
-def test_a_mail_that_could_not_be_sent_is_told(tmp_path: Path) -> None:
-    def refuse(mail: Mail) -> None:
+def test_a_mail_that_could_not_be_sent_is_told(tmp_path):
+    def refuse(mail):
         raise MailNotSent
 
     standing = stand_up(tmp_path, site=in_production(), mailer=refuse)

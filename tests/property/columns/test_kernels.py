@@ -1,7 +1,5 @@
 """Every column kernel against a slow, obvious reader of one cell."""
 
-from __future__ import annotations
-
 import datetime as dt
 import re
 from decimal import Decimal, InvalidOperation
@@ -13,19 +11,19 @@ from hypothesis import strategies as st
 from etl.columns import codes, dates, numbers
 
 
-def column(cells: list[str | None]) -> pa.Array:
+def column(cells):
     """Return an array with an offset, so that a kernel that ignores offsets fails."""
     return pa.array(["skipped", *cells], pa.string()).slice(1)
 
 
-def cells_of(text: st.SearchStrategy[str]) -> st.SearchStrategy[list[str | None]]:
+def cells_of(text):
     return st.lists(st.none() | text, max_size=12)
 
 
 # -- dates ---------------------------------------------------------------------------------------
 
 
-def one_date(text: str) -> str | None:
+def one_date(text):
     if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{8}", text, re.ASCII):
         return None
     digits = text.replace("-", "")
@@ -59,7 +57,7 @@ def test_dates_agree_with_the_calendar(cells):
     ]
 
 
-def one_timestamp(text: str) -> str | None:
+def one_timestamp(text):
     if "T" not in text:
         return one_date(text)
     shape = re.fullmatch(
@@ -103,7 +101,7 @@ def test_timestamps_keep_their_shape_and_name_a_day(cells):
 # -- numbers -------------------------------------------------------------------------------------
 
 
-def one_number(text: str) -> Decimal | None:
+def one_number(text):
     if not re.fullmatch(r"-?[0-9]*\.?[0-9]*", text, re.ASCII) or not re.search("[0-9]", text):
         return None
     try:
@@ -112,7 +110,7 @@ def one_number(text: str) -> Decimal | None:
         return None
 
 
-def one_amount(text: str) -> str | None:
+def one_amount(text):
     number = one_number(text)
     if number is None or abs(number) >= 10**numbers.MONEY_DIGITS:
         return None
@@ -158,7 +156,7 @@ def test_too_fine_an_amount_is_told_from_no_amount(cells):
         assert fine == (small and number * 100 % 1 != 0)
 
 
-def one_decimal(text: str) -> str | None:
+def one_decimal(text):
     if one_number(text) is None:
         return None
     sign, _, body = text.rpartition("-")
@@ -179,7 +177,7 @@ def test_decimals_keep_their_precision(cells):
     assert got.values.to_pylist() == [None if cell is None else one_decimal(cell) for cell in cells]
 
 
-def one_integer(text: str) -> str | None:
+def one_integer(text):
     number = one_number(text)
     if number is None or not re.match("-?[0-9]", text) or number != number.to_integral_value():
         return None
@@ -243,7 +241,7 @@ def test_text_keeps_all_but_what_fhir_forbids(cells):
 # -- code systems --------------------------------------------------------------------------------
 
 
-def one_npi(text: str) -> bool:
+def one_npi(text):
     """Luhn over 80840 and the number, digit by digit."""
     if not re.fullmatch(r"[0-9]{10}", text, re.ASCII):
         return False
@@ -266,7 +264,7 @@ def test_one_in_ten_numbers_is_an_npi():
     assert int(codes.npi_holds(block).sum()) == 10
 
 
-def one_ndc(text: str) -> str | None:
+def one_ndc(text):
     if re.fullmatch(r"[0-9]{11}", text, re.ASCII):
         return text
     parts = text.split("-")

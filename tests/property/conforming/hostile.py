@@ -1,19 +1,16 @@
 """Rows as no payer should send them: rows of everything, changed at random where a row can be."""
 
-from __future__ import annotations
-
 import csv
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
 
 from etl.bootstrap.mappings import read_crosswalks, shipped
 from etl.model.canonical_tables import CLAIM_TYPES, FieldType
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from tests.golden.mapping.everything import AllRows, everything
 
-_WORDS: Final[Mapping[str, str]] = {
+_WORDS = {
     "status": "claim_status",
     "outcome": "outcome",
     "payment_status": "payment_status",
@@ -49,7 +46,7 @@ _WORDS: Final[Mapping[str, str]] = {
 }
 """Column -> crosswalk with words that it may hold, in one table or another."""
 
-_MORE_WORDS: Final[Mapping[str, Sequence[str]]] = {
+_MORE_WORDS = {
     "admission_type": ("1", "2", "3", "4", "5", "9", "04"),
     "point_of_origin": ("1", "4", "5", "6", "A", "F", "Z"),
     "claim_type": CLAIM_TYPES,
@@ -87,7 +84,7 @@ _MORE_WORDS: Final[Mapping[str, Sequence[str]]] = {
     ),
 }
 
-_ODD: Final[Mapping[FieldType, Sequence[str]]] = {
+_ODD = {
     FieldType.MONEY: ("-1.00", "0.00", "0", "99999999999999999.99", "1e3", "-0.00", "5.", ".5"),
     FieldType.DECIMAL: (
         "0.000000000000000001",
@@ -114,7 +111,7 @@ _ODD: Final[Mapping[FieldType, Sequence[str]]] = {
     FieldType.FLAG: ("Y", "N", "1", "true", "maybe"),
 }
 
-_TEXTS: Final = (
+_TEXTS = (
     "x",
     "a  b",
     " lead",
@@ -249,7 +246,7 @@ def _dates(own: AllRows, chance: random.Random) -> None:
             row[column.name] = chance.choice(_ODD[FieldType.DATE])
 
 
-_CHANGES: Final[tuple[Change, ...]] = (
+_CHANGES = (
     _empty,
     _thin,
     _other,
@@ -263,7 +260,7 @@ _CHANGES: Final[tuple[Change, ...]] = (
     _swap,
     _dates,
 )
-_CROSSWALKS: Final = read_crosswalks([shipped()])
+_CROSSWALKS = read_crosswalks([shipped()])
 
 
 def write(folder: Path, rows: AllRows) -> None:

@@ -1,12 +1,9 @@
 """Mappings as no author should write them: shipped ones with something taken out or changed."""
 
-from __future__ import annotations
-
 import json
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Final
 
 from etl.mapping import plan as pl
 from etl.mapping.expressions import Absent, Constant, FirstOf
@@ -110,7 +107,7 @@ def _without_default(node: pl.Entry, chance: random.Random) -> pl.Entry | None:
     return node
 
 
-_CHANGES: Final[tuple[Change, ...]] = (
+_CHANGES = (
     _gone,
     _gone,
     _other_constant,

@@ -1,7 +1,5 @@
 """What the column checks say of a mapping's resources, beside what the checker of JSON says."""
 
-from __future__ import annotations
-
 import json
 import random
 from collections.abc import Iterator

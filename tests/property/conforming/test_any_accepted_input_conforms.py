@@ -1,9 +1,5 @@
 """Whatever comes in, what goes out keeps its profile, and nothing is lost on the way."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import pytest
 from fhir.resources.R4B import get_fhir_model_class
 
@@ -11,18 +7,18 @@ from etl.bootstrap import opened_extract
 from etl.quality import reconcile
 from tests.e2e.commands import same_definitions
 from tests.property.conforming.hostile import hostile
-from tests.property.conforming.publishing import Judged, published, settings, soft
+from tests.property.conforming.publishing import published, settings, soft
 
 _SHARE = 25
 """One of so many resources is put to fhir.resources as well, which takes its time."""
 
 
 @pytest.fixture(autouse=True)
-def _made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def _made_once(monkeypatch):
     monkeypatch.setattr(opened_extract, "load_definitions", same_definitions)
 
 
-def how(seed: int) -> dict[str, Any]:
+def how(seed):
     """Return settings that differ from seed to seed, some of a payer who lets all through."""
     return {
         "payer": {"default_network_status": "innetwork"} if seed % 3 == 0 else {},
@@ -31,7 +27,7 @@ def how(seed: int) -> dict[str, Any]:
     }
 
 
-def assert_conforming(judged: Judged, least: int) -> None:
+def assert_conforming(judged, least):
     """Check what was published, that enough was, and that every row is accounted for."""
     assert judged.errors == {}
     assert judged.claims > least

@@ -5,35 +5,30 @@ break: an element is taken out, a guard, a default, a constant changed. What the
 wrong the checks must find, by proof or by column; and they find nothing else.
 """
 
-from __future__ import annotations
-
 import random
 from functools import cache
 
 import pytest
 
-from etl.engine.partition_columns import Partition
-from etl.mapping.environment import Environment
 from etl.mapping.obligations import obligations
-from etl.mapping.plan import Plan
 from tests.golden.mapping.rendering import mapping_set
 from tests.property.conforming.plans import spoilt
 from tests.property.conforming.spoiling import some_rows, verdicts, world
 
 
 @cache
-def plans() -> tuple[Plan, ...]:
+def plans():
     """Return the plans of both views."""
     return mapping_set().plans + mapping_set(view="basis").plans
 
 
 @cache
-def rows(copies: int) -> tuple[Partition, Environment]:
+def rows(copies):
     """Return rows as the engine looks at them."""
     return world(some_rows(1, copies))
 
 
-def assert_agreed(plan: Plan, copies: int) -> None:
+def assert_agreed(plan, copies):
     """Check that both find fault with the same resources."""
     for verdict in verdicts(plan, *rows(copies)):
         assert bool(verdict.checks) == bool(verdict.errors), verdict

@@ -1,7 +1,5 @@
 """Random accepted rows for the engine's tests: small, and odd where rows can be odd."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from random import Random
 

@@ -1,8 +1,5 @@
 """Chains of adjustments: whatever the links and the order, what a slow and obvious reading says."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
 
@@ -13,7 +10,7 @@ from hypothesis import strategies as st
 from etl.engine.adjustment_chains import chains_of
 from etl.engine.prepare import prepare
 from etl.mapping.environment import Environment
-from etl.model.adjustment_chains import ChainPosition, Linked, Role, moment, places
+from etl.model.adjustment_chains import Linked, Role, moment, places
 from tests.property.engine.rows import to_table
 
 ENVIRONMENT = Environment("p", b"k", {}, {})
@@ -22,7 +19,7 @@ NUMBERS = ["A", "B", "C", "D", "E", "F"]
 
 
 @st.composite
-def linked(draw: st.DrawFn) -> list[Linked]:
+def linked(draw):
     claims = []
     for owner in ("M1", "M2"):
         for number in draw(st.lists(st.sampled_from(NUMBERS), unique=True, max_size=6)):
@@ -45,21 +42,21 @@ def linked(draw: st.DrawFn) -> list[Linked]:
     return claims
 
 
-def _of(owner: str, number: str | None) -> str | None:
+def _of(owner, number):
     return None if number is None else f"{owner}{number}"
 
 
 # -- the oracle: every question asked of every pair of claims, over and over ------------------
 
 
-def follows(one: Linked, other: Linked) -> bool:
+def follows(one, other):
     """Whether the second claim comes directly after the first, whichever says so."""
     if one.owner != other.owner or one.claim_id == other.claim_id:
         return False
     return other.prior == one.claim_id or one.successor == other.claim_id
 
 
-def chain(claim: Linked, claims: Sequence[Linked]) -> list[Linked]:
+def chain(claim, claims):
     """Return the claim's chain: grown by neighbours until it grows no more."""
     found = [claim]
     while True:
@@ -73,14 +70,14 @@ def chain(claim: Linked, claims: Sequence[Linked]) -> list[Linked]:
         found += more
 
 
-def takes_back(claim: Linked, claims: Sequence[Linked]) -> bool:
+def takes_back(claim, claims):
     names_one = claim.prior not in (None, claim.claim_id)
     return claim.voids or (
         claim.reverses and (names_one or any(follows(one, claim) for one in claims))
     )
 
 
-def last_of(claims: list[Linked]) -> Linked:
+def last_of(claims):
     """Return the claim that is left of a chain when all that lose to another are struck out."""
     left = [one for one in claims if not any(follows(one, other) for other in claims)] or claims
     standing = [one for one in left if not takes_back(one, claims)]
@@ -94,7 +91,7 @@ def last_of(claims: list[Linked]) -> Linked:
     return max(left, key=lambda one: one.claim_id or "")
 
 
-def last_published(claims: list[Linked]) -> Linked | None:
+def last_published(claims):
     """Return the claim that is left of a chain when rejected ones are struck out from its end."""
     left = list(claims)
     while left and last_of(left).rejected:
@@ -102,7 +99,7 @@ def last_published(claims: list[Linked]) -> Linked | None:
     return last_of(left) if left else None
 
 
-def role_of(claim: Linked, claims: Sequence[Linked]) -> Role:
+def role_of(claim, claims):
     mine = chain(claim, claims)
     if claim != last_of(mine) or claim.rejected:
         return Role.SUPERSEDED
@@ -111,7 +108,7 @@ def role_of(claim: Linked, claims: Sequence[Linked]) -> Role:
     return Role.CURRENT if claim.successor in (None, claim.claim_id) else Role.SUPERSEDED
 
 
-def leads_back(claim: Linked, claims: Sequence[Linked]) -> bool:
+def leads_back(claim, claims):
     reached = [one for one in claims if follows(claim, one)]
     for one in reached:
         reached += [other for other in claims if follows(one, other) and other not in reached]
@@ -140,7 +137,7 @@ def test_a_chain_has_the_last_claim_that_the_oracle_finds_in_any_order(claims, c
     }
 
 
-def _named(place: ChainPosition, claims: Sequence[Linked]) -> tuple[object, ...]:
+def _named(place, claims):
     """Return a place with numbers of claims where it has their positions."""
     names = [[claims[at].claim_id for at in side] for side in (place.priors, place.successors)]
     return replace(place, priors=(), successors=()), names

@@ -1,17 +1,14 @@
 """The data dictionary beside the engine: the cells of one column change, and elements follow."""
 
-from __future__ import annotations
-
 import csv
 import json
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
-from typing import Final
 
 import pyarrow as pa
 import pytest
@@ -36,8 +33,8 @@ from tests.golden.mapping.rendering import ID_KEY, PAYER, mapping_set, providers
 Cell = tuple[str, str]
 Element = tuple[str, str]
 Texts = Mapping[Element, list[str]]
-SAMPLES: Final = Path(__file__).parents[3] / "cpcds_samples" / "directory"
-DIRECTORY_PAYER: Final = {**PAYER, "directory_id_system": "https://payer.example.com/directory"}
+SAMPLES = Path(__file__).parents[3] / "cpcds_samples" / "directory"
+DIRECTORY_PAYER = {**PAYER, "directory_id_system": "https://payer.example.com/directory"}
 
 
 @dataclass(frozen=True)
@@ -48,7 +45,7 @@ class Mapped:
     environment: Environment
     rows: Partition
 
-    def texts(self, changed: Mapping[Cell, Callable[[str], str]]) -> Texts:
+    def texts(self, changed):
         """Return the texts of every element, where the cells of some columns are others."""
         rows = _Changed(self.rows.tables, self.rows, changed)
         found: dict[Element, list[str]] = defaultdict(list)
@@ -67,16 +64,11 @@ class Mapped:
 class _Changed(Partition):
     """Rows in which the cells of some columns are others, and every other column is as it was."""
 
-    def __init__(
-        self,
-        tables: Mapping[str, pa.Table],
-        unchanged: Partition,
-        changed: Mapping[Cell, Callable[[str], str]],
-    ) -> None:
+    def __init__(self, tables, unchanged, changed):
         super().__init__(tables)
         self._unchanged, self._changed = unchanged, changed
 
-    def _column(self, table: str, name: str) -> pa.StringArray:
+    def _column(self, table, name):
         column = self._unchanged.column(table, name)
         change = self._changed.get((table, name))
         if change is None:
@@ -85,19 +77,19 @@ class _Changed(Partition):
         return pa.array(cells, pa.string())
 
 
-def _profile(canonical: str) -> str:
+def _profile(canonical):
     return canonical.rpartition("/")[2].partition("|")[0]
 
 
 @cache
-def of_claims() -> Mapped:
+def of_claims():
     rows, mappings = everything(), mapping_set()
     environment = Environment("golden", ID_KEY, mappings.crosswalks, providers_of(rows))
     return Mapped(mappings, environment, Partition(prepare(tables_of(rows), environment)))
 
 
 @cache
-def of_a_directory() -> Mapped:
+def of_a_directory():
     roots = [shipped()]
     mappings = compile_set(
         read_folder(roots, "plan-net", "*.yaml").texts,
@@ -121,7 +113,7 @@ def of_a_directory() -> Mapped:
 # Cells -------------------------------------------------------------------------------------------
 
 
-def _next_character(cell: str, steps: int) -> str:
+def _next_character(cell, steps):
     """Return a text of the same shape, in which the last letter or digit is another."""
     for at in range(len(cell) - 1, -1, -1):
         for alphabet in ("0123456789", "abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ"):
@@ -131,7 +123,7 @@ def _next_character(cell: str, steps: int) -> str:
     return cell + "ab"[steps % 2]
 
 
-def another(kind: FieldType, steps: int) -> Callable[[str], str]:
+def another(kind, steps):
     """Return what makes a valid cell of a kind into another, some steps away."""
     match kind:
         case FieldType.DATE | FieldType.TIMESTAMP:
@@ -147,12 +139,12 @@ def another(kind: FieldType, steps: int) -> Callable[[str], str]:
             )
 
 
-def _next_npi(cell: str, steps: int) -> str:
+def _next_npi(cell, steps):
     digits = _next_character(cell[:9], steps)
     return digits + npi_check_digit(digits)
 
 
-def joined() -> set[Cell]:
+def joined():
     """Return the columns by which rows find each other: with them whole rows come and go."""
     found = set()
     for table in TABLES:
@@ -168,7 +160,7 @@ def joined() -> set[Cell]:
 # What is held to the dictionary ------------------------------------------------------------------
 
 
-def listed(mapped: Mapped) -> dict[Cell, dict[Element, str]]:
+def listed(mapped):
     found: dict[Cell, dict[Element, str]] = defaultdict(dict)
     for row in dictionary(mapped.mappings.plans):
         if row.table:
@@ -177,11 +169,11 @@ def listed(mapped: Mapped) -> dict[Cell, dict[Element, str]]:
     return found
 
 
-def differing(one: Texts, other: Texts) -> set[Element]:
+def differing(one, other):
     return {name for name in one.keys() | other.keys() if one.get(name) != other.get(name)}
 
 
-def cells_of(mapped: Mapped) -> list[tuple[Cell, FieldType]]:
+def cells_of(mapped):
     """Return the columns that make no rows come and go."""
     tables = dict.fromkeys(row.table for row in dictionary(mapped.mappings.plans) if row.table)
     cells = [
@@ -190,7 +182,7 @@ def cells_of(mapped: Mapped) -> list[tuple[Cell, FieldType]]:
     return [(cell, kind) for cell, kind in cells if cell not in joined()]
 
 
-def followed(mapped: Mapped, cell: Cell, kind: FieldType, steps: tuple[int, int]) -> set[Element]:
+def followed(mapped, cell, kind, steps):
     """Return the elements whose texts are others where a column's cells are others."""
     return differing(*(mapped.texts({cell: another(kind, step)}) for step in steps))
 
@@ -223,6 +215,6 @@ def test_days_are_values_of_the_elements_that_follow_them_and_of_no_others(rows)
         assert values & there.keys() == (later | earlier) & there.keys(), cell
 
 
-def is_in(element: Element, other: Element) -> bool:
+def is_in(element, other):
     """Return whether an element is another one, or below it."""
     return element[0] == other[0] and f"{element[1]}.".startswith(f"{other[1]}.")

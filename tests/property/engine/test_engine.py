@@ -1,7 +1,5 @@
 """The engine and the row-by-row interpreter write the same bytes, whatever rows and mapping."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 from unittest.mock import patch
@@ -15,7 +13,6 @@ from etl.engine.partition_columns import records_of
 from etl.engine.render import render
 from etl.mapping.environment import Environment, Provider
 from etl.mapping.library import compile_set
-from etl.mapping.plan import Plan
 from etl.mapping.row_interpreter import explained
 from etl.mapping.rows import columns_of
 from etl.model.canonical_tables import FieldType
@@ -62,7 +59,7 @@ _SCOPE = list[tuple[str, str]]
 
 
 @st.composite
-def _columns(draw: st.DrawFn, scope: _SCOPE) -> tuple[str, FieldType]:
+def _columns(draw, scope):
     name, table = draw(st.sampled_from(scope))
     path = name
     ones = [key for key, to in relations_of(table).items() if isinstance(to, One)]
@@ -77,7 +74,7 @@ def _columns(draw: st.DrawFn, scope: _SCOPE) -> tuple[str, FieldType]:
 
 
 @st.composite
-def _conditions(draw: st.DrawFn, scope: _SCOPE) -> str:
+def _conditions(draw, scope):
     column, _ = draw(_columns(scope))
     other, _ = draw(_columns(scope))
     return draw(
@@ -96,7 +93,7 @@ def _conditions(draw: st.DrawFn, scope: _SCOPE) -> str:
 
 
 @st.composite
-def _leaves(draw: st.DrawFn, scope: _SCOPE, looping: bool) -> Any:
+def _leaves(draw, scope, looping):
     if draw(st.integers(0, 5)) == 0:
         return draw(st.sampled_from(["fixed", 'a "quoted" \\ text', True, 7]))
     column, kind = draw(_columns(scope))
@@ -119,7 +116,7 @@ def _leaves(draw: st.DrawFn, scope: _SCOPE, looping: bool) -> Any:
 
 
 @st.composite
-def _objects(draw: st.DrawFn, scope: _SCOPE, depth: int, looping: bool) -> dict[str, Any]:
+def _objects(draw, scope, depth, looping):
     members: dict[str, Any] = {}
     if draw(st.integers(0, 3)) == 0:
         members["when"] = f"{{{{ {draw(_conditions(scope))} }}}}"
@@ -129,7 +126,7 @@ def _objects(draw: st.DrawFn, scope: _SCOPE, depth: int, looping: bool) -> dict[
 
 
 @st.composite
-def _entries(draw: st.DrawFn, scope: _SCOPE, depth: int, looping: bool) -> Any:
+def _entries(draw, scope, depth, looping):
     row, table = draw(st.sampled_from(scope))
     rows = [name for name, to in relations_of(table).items() if isinstance(to, Many)]
     rows += [name for name, column in columns_of(table).items() if column.type is FieldType.LIST]
@@ -156,7 +153,7 @@ def _entries(draw: st.DrawFn, scope: _SCOPE, depth: int, looping: bool) -> Any:
 
 
 @st.composite
-def _nodes(draw: st.DrawFn, scope: _SCOPE, depth: int, looping: bool) -> Any:
+def _nodes(draw, scope, depth, looping):
     kind = draw(st.integers(0, 3 if depth > 0 else 0))
     if kind <= 1:
         return draw(_leaves(scope, looping))
@@ -166,7 +163,7 @@ def _nodes(draw: st.DrawFn, scope: _SCOPE, depth: int, looping: bool) -> Any:
 
 
 @st.composite
-def plans(draw: st.DrawFn) -> Plan:
+def plans(draw):
     scope = [("claim", "claim")]
     emit = {"id": "{{ claim.claim_id | logical_id('ExplanationOfBenefit') }}"}
     body = draw(_objects(scope, 4, False))
@@ -230,7 +227,7 @@ def test_engine_and_interpreter_write_the_same_bytes(chunk, plan, seed):
                 assert not texts or dumps(texts).decode() in search
 
 
-def _put(into: Any, path: tuple[str | int, ...], value: object) -> Any:
+def _put(into, path, value):
     """Put a value where its path says; the obvious way to build JSON from paths."""
     if not path:
         return value

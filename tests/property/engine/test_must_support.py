@@ -1,7 +1,5 @@
 """Must-support elements that are counted over columns are those that the resources' JSON has."""
 
-from __future__ import annotations
-
 from random import Random
 
 import numpy as np

@@ -4,8 +4,6 @@ It shares no code with the gateway. Values are taken out of the JSON along the e
 SearchParameters; dates are pairs of datetimes; prefixes are the sentences of R4 search 3.1.1.4.5.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from datetime import UTC, datetime, timedelta

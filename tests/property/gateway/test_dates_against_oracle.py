@@ -1,7 +1,5 @@
 """Dates compare as FHIR R4 search 3.1.1.4.5 says, whatever their precision, zone and prefix."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import example, given, settings
@@ -22,7 +20,7 @@ MOMENTS = st.builds(
 
 
 @st.composite
-def written(draw: st.DrawFn) -> str:
+def written(draw):
     """A date near the end of February 2024, of any precision."""
     form = draw(st.sampled_from(FORMATS))
     text = draw(MOMENTS).strftime(form)
@@ -32,7 +30,7 @@ def written(draw: st.DrawFn) -> str:
 
 
 @st.composite
-def kept(draw: st.DrawFn) -> str:
+def kept(draw):
     """A search value of an index: a date, or a period that may be open."""
     if draw(st.booleans()):
         return draw(written())
@@ -41,7 +39,7 @@ def kept(draw: st.DrawFn) -> str:
     return draw(st.sampled_from([f"{start}/{end}", f"{start}/", f"/{end}"]))
 
 
-def oracle_range(text: str) -> oracle.Range:
+def oracle_range(text):
     start, slash, end = text.partition("/")
     if not slash:
         return oracle.date_range(text)

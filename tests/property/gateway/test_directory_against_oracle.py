@@ -1,15 +1,11 @@
 """Searches of a directory give what a slow look at every resource gives, chains included."""
 
-from __future__ import annotations
-
 from functools import cache
-from typing import Final
 from unittest.mock import patch
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from etl.gateway.startup import GatewayServices
 from etl.gateway.supported_fhir import PLAN_NET_TYPES
 from etl.publish import directory as publishing
 from tests.unit.gateway import plan_net_oracle as oracle
@@ -27,27 +23,27 @@ from tests.unit.gateway.trees import (
 from tests.unit.gateway.trees import directory as directory_of
 
 Condition = tuple[str, str]
-KINDS: Final = sorted(PLAN_NET_TYPES)
-SCOPES: Final = tuple(f"patient/{kind}.rs" for kind in KINDS)
-ORACLE_KNOWS: Final = {
+KINDS = sorted(PLAN_NET_TYPES)
+SCOPES = tuple(f"patient/{kind}.rs" for kind in KINDS)
+ORACLE_KNOWS = {
     kind: [*oracle.STRINGS.get(kind, ()), *oracle.TOKENS.get(kind, ()), *oracle.REFERENCES[kind]]
     for kind in KINDS
 }
 
 
-SEARCHED_TEXTS: Final = {
+SEARCHED_TEXTS = {
     ("PractitionerRole", "specialty"): (":text",),
     ("InsurancePlan", "identifier"): (":text", ":of-type"),
 }
 """Modifiers of tokens that have columns of their own in the tree of these tests."""
 
 
-def directory() -> dict[str, oracle.Resource]:
+def directory():
     return directory_of(LISTED, *TEXTS)
 
 
 @cache
-def services() -> GatewayServices:
+def services():
     """The samples in as many shards as a directory a hundred times their size has."""
     with patch.object(publishing, "DIRECTORY_TARGET", 2):
         # The other tests have it in one shard.
@@ -57,7 +53,7 @@ def services() -> GatewayServices:
     return made
 
 
-def found(kind: str, conditions: list[Condition]) -> list[str]:
+def found(kind, conditions):
     query = [*conditions, ("_count", "1000")]
     answer = services().directory.search(grant("", SCOPES), kind, query, base=FHIR, strict=True)
     page = bundle(run(answer))
@@ -66,7 +62,7 @@ def found(kind: str, conditions: list[Condition]) -> list[str]:
     return matches
 
 
-def expected(kind: str, conditions: list[Condition]) -> set[str]:
+def expected(kind, conditions):
     everything = directory()
     return {
         name
@@ -77,7 +73,7 @@ def expected(kind: str, conditions: list[Condition]) -> set[str]:
 
 
 @cache
-def values(kind: str, parameter: str) -> list[str]:
+def values(kind, parameter):
     """Return the values that resources of a type have for a parameter, as a search gives them."""
     given: set[str] = set()
     for resource in directory().values():
@@ -89,7 +85,7 @@ def values(kind: str, parameter: str) -> list[str]:
 
 
 @st.composite
-def plain_conditions(draw: st.DrawFn, kind: str) -> Condition:
+def plain_conditions(draw, kind):
     special = ["_id", "_lastUpdated", *(["near"] if kind == "Location" else [])]
     parameter = draw(st.sampled_from([*ORACLE_KNOWS[kind], *special]))
     if parameter == "_id":
@@ -125,7 +121,7 @@ def plain_conditions(draw: st.DrawFn, kind: str) -> Condition:
 
 
 @st.composite
-def values_of_column(draw: st.DrawFn, kind: str, parameter: str, modifier: str) -> str:
+def values_of_column(draw, kind, parameter, modifier):
     """Draw a value of `:text`, the beginning of some text, or of `:of-type`."""
     read = oracle.texts if modifier == ":text" else oracle.typed_identifiers
     resources = [one for one in directory().values() if one["resourceType"] == kind]
@@ -139,7 +135,7 @@ def values_of_column(draw: st.DrawFn, kind: str, parameter: str, modifier: str) 
 
 
 @st.composite
-def linked_conditions(draw: st.DrawFn, kind: str, depth: int = 2) -> Condition:
+def linked_conditions(draw, kind, depth=2):
     forward = [(name, target) for name, (_, target) in oracle.REFERENCES[kind].items()]
     reverse = [
         (other, name)
@@ -161,7 +157,7 @@ def linked_conditions(draw: st.DrawFn, kind: str, depth: int = 2) -> Condition:
 
 
 @st.composite
-def searches(draw: st.DrawFn) -> tuple[str, list[Condition]]:
+def searches(draw):
     kind = draw(st.sampled_from(KINDS))
     return kind, draw(st.lists(linked_conditions(kind), max_size=2))
 

@@ -1,14 +1,11 @@
 """Any search gives what FHIR's specification, read resource by resource, gives."""
 
-from __future__ import annotations
-
 from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.gateway.service import Service
 from etl.gateway.supported_fhir import TYPES
 from tests.property.gateway import oracle
 from tests.unit.gateway.trees import (
@@ -33,12 +30,12 @@ REFERENCES = ("patient", "provider", "care-team", "coverage", "insurer", "payee"
 
 
 @pytest.fixture(scope="module")
-def service() -> Service:
+def service():
     return opened(sample_tree()).service
 
 
 @st.composite
-def around(draw: st.DrawFn, texts: list[str]) -> str:
+def around(draw, texts):
     """A date of any precision at or near one that is there."""
     text = draw(st.sampled_from(texts))
     start = oracle.date_range(text)[0]
@@ -60,7 +57,7 @@ def around(draw: st.DrawFn, texts: list[str]) -> str:
 
 
 @st.composite
-def parameter(draw: st.DrawFn, resources: list[oracle.Resource]) -> tuple[str, str]:
+def parameter(draw, resources):
     """One search parameter of a claim, about values that some claims have."""
     kind = draw(st.sampled_from(["date", "date", "token", "reference", "id", "missing"]))
     some = draw(st.lists(st.sampled_from(resources), min_size=1, max_size=3))
@@ -106,7 +103,7 @@ def parameter(draw: st.DrawFn, resources: list[oracle.Resource]) -> tuple[str, s
 
 
 @st.composite
-def question(draw: st.DrawFn) -> tuple[str, list[tuple[str, str]], str | None, int]:
+def question(draw):
     """A member, some parameters, an order, a page size."""
     patient = draw(st.sampled_from(sorted(members())))
     claims = [one for one in members()[patient] if one["resourceType"] == "ExplanationOfBenefit"]
@@ -152,9 +149,7 @@ OTHERS = {
 
 
 @st.composite
-def other_parameter(
-    draw: st.DrawFn, kind: str, resources: list[oracle.Resource]
-) -> tuple[str, str]:
+def other_parameter(draw, kind, resources):
     """One search parameter of another type than a claim, about values that some have."""
     name = draw(st.sampled_from(["_id", "_lastUpdated", *OTHERS[kind]]))
     some = draw(st.lists(st.sampled_from(resources), min_size=1, max_size=2))
@@ -186,7 +181,7 @@ def other_parameter(
     )
 
 
-def within_reach(patient: str, kind: str) -> list[oracle.Resource]:
+def within_reach(patient, kind):
     """Return the resources of a type that a search without `_id` looks through."""
     own = members()[patient]
     text = repr(own)
@@ -263,13 +258,11 @@ def test_includes_bring_what_the_matches_refer_to_and_nothing_else(service, data
         assert entry["fullUrl"] == f"{BASE}/{name}"
 
 
-def service_created(service: Service) -> str:
+def service_created(service):
     return service._releases.current().created
 
 
-async def pages(
-    service: Service, patient: str, parameters: list[tuple[str, str]], most: int
-) -> list[oracle.Resource]:
+async def pages(service, patient, parameters, most):
     who = grant(patient)
     answer = await service.search(who, "ExplanationOfBenefit", parameters, base=BASE, strict=True)
     found = [bundle(answer)]

@@ -1,7 +1,5 @@
 """Cutting a directory's files by hash, against what is asked of it."""
 
-from __future__ import annotations
-
 from itertools import accumulate, pairwise
 
 from hypothesis import given
@@ -16,12 +14,12 @@ PLACES = st.lists(
 ).map(sorted)
 
 
-def files(items: list[tuple[int, int]], entries: int, room: int) -> list[list[tuple[int, int]]]:
+def files(items, entries, room):
     counts = list(cut([place for place, _ in items], [size for _, size in items], entries, room))
     return [items[first:end] for first, end in pairwise(accumulate(counts, initial=0))]
 
 
-def shared_bits(places: list[int]) -> int:
+def shared_bits(places):
     return 64 - (min(places) ^ max(places)).bit_length()
 
 

@@ -1,8 +1,5 @@
 """However a history is cut into nights, the same blocks come out."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hypothesis import given, settings
@@ -45,7 +42,7 @@ events = st.builds(
 )
 
 
-def as_resource(event: Event, stamp: str | None) -> Resource:
+def as_resource(event, stamp):
     if event.number is None:
         return resource("Patient", event.person, last_updated=stamp, multipleBirth=event.amount)
     more = {} if stamp is None else {"last_updated": stamp}
@@ -53,7 +50,7 @@ def as_resource(event: Event, stamp: str | None) -> Resource:
     return claim(event.person, event.number, day, amount=str(event.amount), **more)
 
 
-def state_after(history: Sequence[Event], stated: bool) -> dict[str, dict[int | None, Resource]]:
+def state_after(history, stated):
     """The slow and obvious oracle: who has what in the end."""
     state: dict[str, dict[int | None, Resource]] = {}
     for at, event in enumerate(history):
@@ -69,10 +66,7 @@ def state_after(history: Sequence[Event], stated: bool) -> dict[str, dict[int | 
     return {person: mine for person, mine in state.items() if mine}
 
 
-def publish_states(
-    store: MemoryStore, before: dict[str, dict[int | None, Resource]],
-    after: dict[str, dict[int | None, Resource]], now: str,
-) -> Release:  # fmt: skip
+def publish_states(store, before, after, now):
     """Publish what leads from one state to another: who is in both alike stays as he is."""
     changed = [
         PatientResources(logical_id(person), list(mine.values()))
@@ -90,11 +84,11 @@ def publish_states(
     return Release(store, manifest)
 
 
-def live_blocks(release: Release) -> dict[str, tuple[str | None, str]]:
+def live_blocks(release):
     return {unit.id: (unit.block, unit.content) for unit in release.all_units() if unit.block}
 
 
-def texts(release: Release) -> dict[str, list[bytes]]:
+def texts(release):
     return {
         unit.id: read_all(release.store, release.index(unit))
         for unit in release.all_units()

@@ -1,27 +1,21 @@
 """Changes to networks and plans, against sets that are made of every resource of both releases."""
 
-from __future__ import annotations
-
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.publish import directory as published_directory
-from etl.publish.block import Resource
-from etl.publish.network_changes import MovedProvider, network_changes
-from etl.publish.reader import Release, read_all
+from etl.publish.network_changes import network_changes
+from etl.publish.reader import read_all
 from tests.memory_store import MemoryStore
 from tests.unit.publish.samples import LATER, NOW, logical_id, payer, publish, resource
 
-IN_NETWORK: Final = (
-    "http://hl7.org/fhir/us/davinci-pdex-plan-net/StructureDefinition/network-reference"
-)
+IN_NETWORK = "http://hl7.org/fhir/us/davinci-pdex-plan-net/StructureDefinition/network-reference"
 Sets = Mapping[str, Mapping[str, frozenset[str]]]
 
 
@@ -42,7 +36,7 @@ class Directory:
     ties: Mapping[int, Tie]
     plans: Mapping[int, frozenset[int]]
 
-    def resources(self) -> list[Resource]:
+    def resources(self):
         named = [
             resource("Organization", name, name=name.title())
             for name in (*map(network_name, range(3)), *(f"group-{n}" for n in range(3)))
@@ -50,7 +44,7 @@ class Directory:
         named += [resource("Practitioner", f"p-{n}", name=[{"text": f"P {n}"}]) for n in range(3)]
         return [payer(), *named, *map(tied, *zip(*self.ties.items())), *self._plans()]  # noqa: B905
 
-    def _plans(self) -> Iterator[Resource]:
+    def _plans(self):
         for number, networks in self.plans.items():
             yield resource(
                 "InsurancePlan",
@@ -60,15 +54,15 @@ class Directory:
             )
 
 
-def network_name(number: int) -> str:
+def network_name(number):
     return f"network-{number}"
 
 
-def of(kind: str, name: str) -> dict[str, str]:
+def of(kind, name):
     return {"reference": f"{kind}/{logical_id(name)}"}
 
 
-def tied(number: int, tie: Tie) -> Resource:
+def tied(number, tie):
     networks = [of("Organization", network_name(one)) for one in sorted(tie.networks)]
     places = [of("Location", f"place-{tie.place}")]
     if tie.is_role:
@@ -93,7 +87,7 @@ def tied(number: int, tie: Tie) -> Resource:
     )
 
 
-def members(release: Release) -> tuple[Sets, dict[str, frozenset[str]]]:
+def members(release):
     """Return provider -> network -> places, and plan -> networks, of all that is in a release."""
     found: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     plans = {}
@@ -114,7 +108,7 @@ def members(release: Release) -> tuple[Sets, dict[str, frozenset[str]]]:
     return whole, plans
 
 
-def networks_of(one: Mapping[str, Any]) -> list[str]:
+def networks_of(one):
     if one["resourceType"] == "OrganizationAffiliation":
         return [each["reference"] for each in one["network"]]
     if one["resourceType"] == "PractitionerRole":
@@ -123,7 +117,7 @@ def networks_of(one: Mapping[str, Any]) -> list[str]:
     return []
 
 
-def in_plans(found: Sets, plans: Mapping[str, frozenset[str]]) -> dict[str, Sets]:
+def in_plans(found, plans):
     return {
         plan: {
             who: {plan: networks & mine.keys()}
@@ -134,7 +128,7 @@ def in_plans(found: Sets, plans: Mapping[str, frozenset[str]]) -> dict[str, Sets
     }
 
 
-def differences(old: Sets, new: Sets, of_what: str) -> tuple[set[str], set[str], set[str]]:
+def differences(old, new, of_what):
     """Return who was added to a network or plan, who left it and who moved in it."""
     was = {who: mine[of_what] for who, mine in old.items() if of_what in mine}
     now = {who: mine[of_what] for who, mine in new.items() if of_what in mine}
@@ -152,7 +146,7 @@ directories = st.builds(
 )
 
 
-def referred(moves: Iterable[MovedProvider]) -> set[str]:
+def referred(moves):
     return {one.provider.reference for one in moves}
 
 

@@ -1,7 +1,5 @@
 """What holds of a check whatever comes in: rows of any disorder, cut in any way."""
 
-from __future__ import annotations
-
 from decimal import Decimal
 
 import pyarrow as pa
@@ -10,10 +8,10 @@ from hypothesis import strategies as st
 
 from etl.model.canonical_tables import AMOUNT_COLUMNS
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
-from etl.quality import Checked, RuleContext, add_counts, add_money, check, reconcile
+from etl.quality import RuleContext, add_counts, add_money, check, reconcile
 from etl.quality.totals.money import MoneyKey
 from etl.rows import no_findings
-from tests.unit.quality.world import LISTED, KeysInMemory, World, standard_book, tables, world
+from tests.unit.quality.world import LISTED, KeysInMemory, standard_book, tables, world
 
 CELLS = st.sampled_from(
     [
@@ -36,7 +34,7 @@ CELLS = st.sampled_from(
 
 
 @st.composite
-def spoiled_worlds(draw: st.DrawFn) -> World:
+def spoiled_worlds(draw):
     """Return a world with cells changed, rows dropped and rows sent again, some of them changed."""
     of = world()
     for _ in range(draw(st.integers(0, 6))):
@@ -57,7 +55,7 @@ def spoiled_worlds(draw: st.DrawFn) -> World:
     return of
 
 
-def checked(parts: dict[str, pa.Table], known: KeysInMemory | None = None) -> Checked:
+def checked(parts, known=None):
     context = RuleContext(standard_book(), known or KeysInMemory(), LISTED)
     return check(parts, no_findings(), context)
 
@@ -94,17 +92,17 @@ def test_the_order_of_rows_decides_nothing(of, dice):
         assert two.tables[name].sort_by(places).equals(table.sort_by(places))
 
 
-def keys_of(of: World) -> KeysInMemory:
+def keys_of(of):
     """Return what reading the whole extract finds out about its ids."""
 
-    def shared(table: str, key: str) -> frozenset[str]:
+    def shared(table, key):
         owners: dict[str, set[str]] = {}
         for row in of[table]:
             if row.get(key) and row.get("member_id"):
                 owners.setdefault(row[key], set()).add(row["member_id"])
         return frozenset(each for each, members in owners.items() if len(members) > 1)
 
-    def ids(table: str, key: str) -> frozenset[str]:
+    def ids(table, key):
         return frozenset(row[key] for row in of[table] if row.get(key))
 
     return KeysInMemory(
@@ -116,7 +114,7 @@ def keys_of(of: World) -> KeysInMemory:
     )
 
 
-def owners_of(of: World, name: str) -> list[str]:
+def owners_of(of, name):
     """Return whose partition each row of a table belongs to, as `sources` cuts them."""
     claims: dict[str, str] = {}
     for row in of["claim"]:
@@ -207,7 +205,7 @@ def test_published_money_is_the_sum_of_what_is_published(of):
 def test_every_accepted_row_has_what_it_hangs_on(of):
     got = checked(tables(of))
 
-    def ids(table: str, column: str) -> set[str]:
+    def ids(table, column):
         return set(got.tables[table].column(column).to_pylist())
 
     assert ids("coverage", "member_id") <= ids("member", "member_id")

@@ -1,7 +1,5 @@
 """Rules about claims against slow ones that look at a row at a time."""
 
-from __future__ import annotations
-
 import re
 from datetime import date, timedelta
 from decimal import Decimal
@@ -9,12 +7,12 @@ from decimal import Decimal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.quality.world import Row, World, found, run, world
+from tests.unit.quality.world import Row, found, run, world
 
 few = settings(deadline=None, max_examples=25)
 
 
-def places(of: World, rule: str) -> set[tuple[str, int]]:
+def places(of, rule):
     """Return table and place of every row that a rule finds."""
     return {(table, row - 2) for name, table, row, _ in found(run(of)) if name == rule}
 
@@ -54,7 +52,7 @@ CODES = ["E885.9", "E8859", "E88.59", "E11.9", "V58.69", "25000", "I10", "J45.90
 TEN_FROM = date(2015, 10, 1)
 
 
-def slow_version(claim_type: str, days: dict[str, str], code: str, stated: str) -> tuple[str, bool]:
+def slow_version(claim_type, days, code, stated):
     """Return the version that a diagnosis is read in, and whether no day of its claim has it."""
     start, thru, discharge = (
         date.fromisoformat(days[name]) if days[name] else date.min

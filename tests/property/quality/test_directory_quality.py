@@ -1,11 +1,9 @@
 """Figures of a directory against a slow count, one row after the other."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
-from typing import Any, Final
+from typing import Any
 
 import pyarrow as pa
 from hypothesis import given, settings
@@ -14,42 +12,41 @@ from hypothesis import strategies as st
 from etl.bootstrap.settings import read_settings
 from etl.engine.directory_rows import roles_in_networks
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
-from etl.model.crosswalks import Crosswalk
 from etl.model.data_models import DIRECTORY
-from etl.quality.totals.directory import ENTRIES, DirectoryQuality, directory_quality
+from etl.quality.totals.directory import ENTRIES, directory_quality
 from etl.rows import table_schema
 from tests.e2e.commands import same_definitions
 
 Row = dict[str, str | None]
 Rows = Mapping[str, Sequence[Row]]
-DAY: Final = date(2026, 11, 1)
-FLAGS: Final = ("newpt", "existptfam", "existptonly", "nopt", "closed?", None)
+DAY = date(2026, 11, 1)
+FLAGS = ("newpt", "existptfam", "existptonly", "nopt", "closed?", None)
 
 
-def crosswalks() -> Mapping[str, Crosswalk]:
+def crosswalks():
     return same_definitions(read_settings(None), DIRECTORY).crosswalks
 
 
-def cells(*texts: str | None) -> st.SearchStrategy[str | None]:
+def cells(*texts):
     return st.sampled_from(texts)
 
 
-def lists(*keys: str) -> st.SearchStrategy[str | None]:
+def lists(*keys):
     some = st.lists(st.sampled_from(keys), max_size=3, unique=True)
     return some.map(lambda chosen: ";".join(chosen) or None)
 
 
-FAULTS: Final = (
+FAULTS = (
     "zip-shape",
     "zip-elsewhere",
     "half-position",
     "zero-position",
     "position-elsewhere",
 )
-UPDATED: Final = st.sampled_from(
+UPDATED = st.sampled_from(
     [None, *((DAY - timedelta(days)).isoformat() for days in (-1, 0, 30, 31, 90, 91, 400))]
 )
-ADDRESS: Final = {
+ADDRESS = {
     "address_line": cells("1 Main St.", "1  main st", "2 Oak", None),
     "city": cells("Boston", "BOSTON", None),
     "state": cells("MA", "ct", "PR", "ZZ", None),
@@ -58,24 +55,22 @@ ADDRESS: Final = {
     "latitude": cells("42.3", "0", "18.2", None),
     "longitude": cells("-71.0", "0.0", "-66.1", None),
 }
-NPI: Final = cells("1245319599", "1234567893", None)
-ORGANIZATIONS: Final = ("O1", "O2", "O3", "O4")
-PEOPLE: Final = ("D1", "D2", "D3")
-NETWORKS: Final = ("N1", "N2", "N3")
-PLACES: Final = ("L1", "L2", "L3")
-ROLES: Final = ("R1", "R2", "R3", "R4")
+NPI = cells("1245319599", "1234567893", None)
+ORGANIZATIONS = ("O1", "O2", "O3", "O4")
+PEOPLE = ("D1", "D2", "D3")
+NETWORKS = ("N1", "N2", "N3")
+PLACES = ("L1", "L2", "L3")
+ROLES = ("R1", "R2", "R3", "R4")
 
 
-def table(
-    keys: Sequence[str], key: str, **columns: st.SearchStrategy[str | None]
-) -> st.SearchStrategy[list[Row]]:
+def table(keys, key, **columns):
     """Return rows of some of the keys, each key once and in order."""
     row = st.fixed_dictionaries({**columns, "last_updated": UPDATED})
     rows = st.dictionaries(st.sampled_from(keys), row)
     return rows.map(lambda found: [{key: name, **found[name]} for name in sorted(found)])
 
 
-DIRECTORIES: Final = st.fixed_dictionaries(
+DIRECTORIES = st.fixed_dictionaries(
     {
         "directory_organization": table(
             ORGANIZATIONS,
@@ -122,13 +117,13 @@ DIRECTORIES: Final = st.fixed_dictionaries(
         ),
     }
 )
-PARENTS: Final = st.lists(st.sampled_from([*ORGANIZATIONS, None]), min_size=4, max_size=4)
-EXCEPTIONS: Final = st.dictionaries(
+PARENTS = st.lists(st.sampled_from([*ORGANIZATIONS, None]), min_size=4, max_size=4)
+EXCEPTIONS = st.dictionaries(
     st.tuples(st.sampled_from(ROLES), st.sampled_from(NETWORKS)), st.sampled_from(FLAGS)
 )
 
 
-def tables_of(rows: Rows) -> dict[str, pa.Table]:
+def tables_of(rows):
     found = {}
     for number, name in enumerate(DIRECTORY.tables):
         mine: list[dict[str, Any]] = [
@@ -141,14 +136,14 @@ def tables_of(rows: Rows) -> dict[str, pa.Table]:
     return found
 
 
-def items(row: Row, column: str) -> list[str]:
+def items(row, column):
     return [each for each in (row.get(column) or "").split(";") if each]
 
 
 class SlowCount:
     """The figures, by looking at every row for each of them."""
 
-    def __init__(self, rows: Rows) -> None:
+    def __init__(self, rows):
         self.rows = rows
         self.places: Counter[tuple[str, int, str]] = Counter()
         self.people = rows["directory_practitioner"]
@@ -157,7 +152,7 @@ class SlowCount:
         }
         self.memberships = list(self._memberships())
 
-    def _memberships(self) -> Any:
+    def _memberships(self):
         """Yield (role, network, flag) for each network of a role; one without network for none."""
         for role in self.rows["provider_role"]:
             own = {
@@ -172,18 +167,18 @@ class SlowCount:
                     flag = role["accepts_new_patients"]
                 yield role, network, flag
 
-    def found(self, table: str, figure: str, which: Sequence[bool]) -> int:
+    def found(self, table, figure, which):
         self.places.update((table, at, figure) for at, holds in enumerate(which, 2) if holds)
         return sum(which)
 
-    def chain(self, key: str) -> list[str]:
+    def chain(self, key):
         """Return an organization and what it is part of, in some steps."""
         links = [key]
         while (above := self.organizations[links[-1]]["part_of_id"]) in self.organizations:
             links.append(str(above))
         return links
 
-    def in_network(self, key: str) -> bool:
+    def in_network(self, key):
         return any(
             network is not None and role["organization_id"] == key
             for role, network, _ in self.memberships
@@ -192,7 +187,7 @@ class SlowCount:
             for row in self.rows["affiliation"]
         )
 
-    def coverage(self) -> dict[str, int]:
+    def coverage(self):
         roles, plans = self.rows["provider_role"], self.rows["insurance_plan"]
         acting = {role["practitioner_id"] for role in roles}
         listed = {role["practitioner_id"] for role, net, _ in self.memberships if net is not None}
@@ -248,7 +243,7 @@ class SlowCount:
             ),
         }
 
-    def networks(self) -> list[tuple[Any, ...]]:
+    def networks(self):
         known = {row["practitioner_id"] for row in self.people}
         found = []
         for row in self.rows["network"]:
@@ -274,7 +269,7 @@ class SlowCount:
             )
         return found
 
-    def ages(self) -> list[tuple[Any, ...]]:
+    def ages(self):
         found = []
         for name in ENTRIES:
             days = [
@@ -303,7 +298,7 @@ class SlowCount:
             )
         return found
 
-    def addresses(self, table: str) -> tuple[Any, ...]:
+    def addresses(self, table):
         states = crosswalks()["state_area"]
         areas = {
             key
@@ -336,7 +331,7 @@ class SlowCount:
             *(self.found(table, kind, [kind in each for each in faults]) for kind in FAULTS),
         )
 
-    def duplicates(self) -> dict[tuple[str, str], tuple[int, int]]:
+    def duplicates(self):
         names = {
             "directory_organization": ("name",),
             "directory_practitioner": ("family_name", "given_name"),
@@ -351,7 +346,7 @@ class SlowCount:
             found[table, "name-and-address"] = self._twice(table, "name-and-address", keys)
         return found
 
-    def _twice(self, table: str, by: str, keys: Sequence[Any]) -> tuple[int, int]:
+    def _twice(self, table, by, keys):
         rows = self.rows[table]
         groups = []
         for key in {*keys} - {None}:
@@ -367,7 +362,7 @@ class SlowCount:
         return len(groups), self.found(table, f"same-{by}", [key in groups for key in keys])
 
 
-def _faults(row: Row, states: Crosswalk) -> Any:
+def _faults(row, states):
     zips, state = row["postal_code"], row["state"]
     digits = (zips or "").replace("-", "")
     shaped = digits.isdigit() and len(digits) in (5, 9)
@@ -397,8 +392,8 @@ def _faults(row: Row, states: Crosswalk) -> Any:
             yield "position-elsewhere"
 
 
-def _name_and_address(row: Row, columns: Sequence[str]) -> tuple[str, ...] | None:
-    def plain(text: str | None) -> str:
+def _name_and_address(row, columns):
+    def plain(text):
         return " ".join((text or "").lower().replace(".", " ").replace(",", " ").split())
 
     where = (row["postal_code"] or "")[:5] or plain(row["city"])
@@ -407,7 +402,7 @@ def _name_and_address(row: Row, columns: Sequence[str]) -> tuple[str, ...] | Non
     return (*(plain(row[column]) for column in columns), plain(row["address_line"]), where)
 
 
-def whole(rows: dict[str, list[Row]], parents: Sequence[str | None], exceptions: Any) -> Rows:
+def whole(rows, parents, exceptions):
     """Return rows that refer to what is there, as accepted ones do."""
     rows = {name: [{**row} for row in of] for name, of in rows.items()}
     for row, parent in zip(rows["directory_organization"], parents, strict=False):
@@ -432,7 +427,7 @@ def whole(rows: dict[str, list[Row]], parents: Sequence[str | None], exceptions:
     }
 
 
-def figures(rows: Rows) -> tuple[DirectoryQuality, pa.Table]:
+def figures(rows):
     tables = tables_of(rows)
     roles = roles_in_networks(tables["provider_role"], tables["provider_role_network"])
     return directory_quality(tables, roles, crosswalks(), DAY)

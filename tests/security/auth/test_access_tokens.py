@@ -1,61 +1,57 @@
 """Access tokens at the door: forged, stolen, over, revoked. One test for each."""
 
-from __future__ import annotations
-
 import asyncio
 import hmac
 import json
 import threading
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey
 from sqlalchemy import text
 
-from etl.auth.verifier import LocalVerifier
 from etl.errors import MappingError
-from etl.smart.grants import Grant, TokenRefused
+from etl.smart.grants import TokenRefused
 from tests.integration.auth import standing as acting
 from tests.integration.auth.standing import ANA, FHIR, PUBLIC, Standing, stand_up
 
 
-def grant_of(verifier: LocalVerifier, token: str) -> Grant:
+def grant_of(verifier, token):
     return asyncio.run(verifier.grant_of(token))
 
 
-def issue(standing: Standing) -> str:
+def issue(standing):
     with standing.client() as browser:
         return str(acting.tokens(browser, standing.register())["access_token"])
 
 
-def parts(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def parts(token):
     header, claims, _ = token.split(".")
     return json.loads(urlsafe_b64decode(header + "==")), json.loads(
         urlsafe_b64decode(claims + "==")
     )
 
 
-def packed(document: dict[str, Any]) -> str:
+def packed(document):
     return urlsafe_b64encode(json.dumps(document).encode()).decode().rstrip("=")
 
 
-def resigned(standing: Standing, token: str, **changes: Any) -> str:
+def resigned(standing, token, **changes):
     """Return the token with other claims, signed by the server's own key."""
     header, claims = parts(token)
     claims = {name: value for name, value in {**claims, **changes}.items() if value is not None}
     return jwt.encode(header, claims, standing.services.keys.signing("access"), ["ES256"])
 
 
-def unsigned(standing: Standing, token: str) -> str:
+def unsigned(standing, token):
     del standing
     header, claims = parts(token)
     return f"{packed({**header, 'alg': 'none'})}.{packed(claims)}."
 
 
-def with_hmac(standing: Standing, token: str) -> str:
+def with_hmac(standing, token):
     header, claims = parts(token)
     key = standing.services.keys.verifying().keys[0]
     assert isinstance(key, ECKey)
@@ -65,7 +61,7 @@ def with_hmac(standing: Standing, token: str) -> str:
     return f"{signed}.{mac}"
 
 
-def with_own_key(standing: Standing, token: str) -> str:
+def with_own_key(standing, token):
     del standing
     header, claims = parts(token)
     key = ECKey.generate_key("P-256", auto_kid=True)
@@ -203,7 +199,7 @@ def test_keys_rotate_without_ending_tokens_and_are_announced_before(standing):
     token = issue(standing)
     keys = standing.services.keys
 
-    def names() -> set[str]:
+    def names():
         return {key["kid"] for key in keys.published()["keys"]}
 
     first = names()
@@ -249,7 +245,7 @@ def test_a_crowd_of_requests_reads_the_list_once(standing):
     count = 0
     present, lock = revocations.present, threading.Lock()
 
-    def counted() -> frozenset[tuple[str, str]]:
+    def counted():
         nonlocal count
         with lock:
             count += 1
@@ -258,7 +254,7 @@ def test_a_crowd_of_requests_reads_the_list_once(standing):
     revocations.present = counted
     standing.clock.move(seconds=60)
 
-    async def crowd() -> None:
+    async def crowd():
         await asyncio.gather(*(verifier.grant_of(token) for _ in range(50)))
 
     asyncio.run(crowd())
@@ -272,7 +268,7 @@ def test_a_slow_look_at_the_list_does_not_bring_back_what_was_revoked_meanwhile(
     grant = asyncio.run(verifier.grant_of(token))
     present, began, go_on = revocations.present, threading.Event(), threading.Event()
 
-    def slow() -> frozenset[tuple[str, str]]:
+    def slow():
         found = present()
         revocations.present = present
         began.set()
@@ -300,7 +296,7 @@ def test_what_was_revoked_here_is_refused_while_another_request_still_reads_the_
     grant = asyncio.run(verifier.grant_of(token))
     present, began, go_on = revocations.present, threading.Event(), threading.Event()
 
-    def slow() -> frozenset[tuple[str, str]]:
+    def slow():
         began.set()
         assert go_on.wait(5)
         return present()

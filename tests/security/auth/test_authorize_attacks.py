@@ -1,7 +1,5 @@
 """Attacks on the authorize URL, the sign-in and the consent. One test for each."""
 
-from __future__ import annotations
-
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest

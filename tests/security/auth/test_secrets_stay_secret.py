@@ -1,13 +1,10 @@
 """Marked values go through every door, and are then looked for in everything that was written."""
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import json
 import logging
 from datetime import date
-from pathlib import Path
 
 import pytest
 
@@ -24,7 +21,7 @@ NAME = "Markedname Planted"
 MEMBER_PASSWORD = "marked-member-password"  # noqa: S105 - planted
 
 
-def everything_written(folder: Path, log: pytest.LogCaptureFixture, printed: str) -> bytes:
+def everything_written(folder, log, printed):
     files = b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
     logged = "\n".join(f"{one.getMessage()} {one.args}" for one in log.records)
     return files + logged.encode() + printed.encode()
@@ -123,7 +120,7 @@ def test_what_was_recorded_stands_in_the_file_before_the_answer(standing):
 
 
 def test_an_access_that_cannot_be_recorded_is_not_answered(standing, monkeypatch):
-    def full(*_: object) -> int:
+    def full(*_):
         raise OSError(28, "no space left on device")
 
     asyncio.run(standing.services.trail.record(acting.access(1, "consent", "client")))

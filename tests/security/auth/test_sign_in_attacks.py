@@ -1,10 +1,7 @@
 """Attacks on members' sign-in and on sessions. One test for each."""
 
-from __future__ import annotations
-
 import pytest
 from httpx2 import Response
-from starlette.testclient import TestClient
 
 from etl.auth.records import SignInRefused
 from tests.integration.auth import standing as acting
@@ -13,7 +10,7 @@ from tests.integration.auth.standing import ANA, stand_up
 WRONG = "wrong"
 
 
-def try_member(browser: TestClient, password: str, username: str = "ana") -> Response:
+def try_member(browser, password, username="ana"):
     page = browser.get("/member")
     answer: Response = browser.post(
         "/member/sign-in",

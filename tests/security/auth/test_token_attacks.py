@@ -1,38 +1,34 @@
 """Attacks on the token endpoint and its neighbours. One test for each."""
 
-from __future__ import annotations
-
 import hmac
 import json
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 from uuid import uuid4
 
 import pytest
-from httpx2 import Response
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet, OctKey, RSAKey
 
 from etl.auth.apps import Issued
 from etl.auth.records import InvalidForm
 from tests.integration.auth import standing as acting
-from tests.integration.auth.standing import ANA, BASE, CALLBACK, PUBLIC, VERIFIER, Standing
+from tests.integration.auth.standing import ANA, BASE, CALLBACK, PUBLIC, VERIFIER
 
 ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 KEY = ECKey.generate_key("P-384", {"use": "sig", "alg": "ES384"}, auto_kid=True)
 
 
 @pytest.fixture
-def signing(standing: Standing) -> Issued:
+def signing(standing):
     """An app that authenticates by signed assertions."""
     keys = json.dumps({"keys": [KEY.as_dict(private=False)]})
     return standing.register(authentication="private_key_jwt", jwks=keys)
 
 
-def assertion(client_id: str, *, key: Any = KEY, alg: str = "ES384", **claims: Any) -> str:
+def assertion(client_id, *, key=KEY, alg="ES384", **claims):
     now = int(time.time())
     body = {
         "iss": client_id,
@@ -45,7 +41,7 @@ def assertion(client_id: str, *, key: Any = KEY, alg: str = "ES384", **claims: A
     return jwt.encode({"alg": alg}, body, key, [alg])
 
 
-def signed(text: str) -> dict[str, str]:
+def signed(text):
     return {"client_assertion_type": ASSERTION, "client_assertion": text}
 
 
@@ -65,7 +61,7 @@ def test_a_code_is_used_once_and_a_second_use_ends_what_it_opened(issued, browse
 def test_of_many_redemptions_at_once_one_at_most_succeeds(standing, issued, browser):
     code = acting.launched(browser, issued.app.client_id)["code"]
 
-    def once(_: int) -> Response:
+    def once(_):
         with standing.client() as other:
             return acting.redeem(other, issued, code)
 
@@ -257,7 +253,7 @@ def test_two_workers_of_a_confidential_app_that_refresh_at_once_do_not_lose_the_
 def test_of_many_refreshes_at_once_one_at_most_succeeds(standing, issued, browser):
     token = acting.tokens(browser, issued)["refresh_token"]
 
-    def once(_: int) -> Response:
+    def once(_):
         with standing.client() as other:
             return acting.refresh(other, issued, token)
 
@@ -275,7 +271,7 @@ def test_a_refresh_token_belongs_to_its_app(standing, browser):
     assert own.status_code == 200
 
 
-def _refresh(token: str, **more: str) -> dict[str, str]:
+def _refresh(token, **more):
     return {"grant_type": "refresh_token", "refresh_token": token, **more}
 
 
@@ -394,7 +390,7 @@ def test_an_assertion_is_used_once(browser, signing):
     assert second.json()["error"] == "invalid_client"
 
 
-def with_hmac(text: str) -> str:
+def with_hmac(text):
     """Return an assertion whose header says HS256, signed by what everybody knows."""
     header = urlsafe_b64encode(b'{"alg":"HS256"}').rstrip(b"=")
     signed_part = header + b"." + text.split(".")[1].encode()
@@ -470,7 +466,7 @@ def test_only_sites_of_registered_apps_may_call_the_token_endpoint_from_a_browse
 def test_the_site_of_a_new_app_may_call_within_a_second_and_of_a_disabled_one_for_thirty(
     standing, browser
 ):
-    def is_let_in(browser: Any, origin: str) -> bool:
+    def is_let_in(browser, origin):
         answer = browser.options("/oauth/token", headers={"origin": origin})
         return "access-control-allow-origin" in answer.headers
 

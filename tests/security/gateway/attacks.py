@@ -13,18 +13,16 @@ member has nothing to do with, `{version}` the claim's version, `{number}` their
 `{token}` is the other's token.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Literal
 
 Outcome = Literal["refused", "empty", "own", "refused or empty", "refused or own"]
 
-EOB_SEARCH: Final = "/fhir/ExplanationOfBenefit/_search"
-FORM: Final = ("content-type", "application/x-www-form-urlencoded")
-COMPARTMENT: Final = "/fhir/Patient/{them}/ExplanationOfBenefit/_search"
-LENIENT: Final = ("prefer", "handling=lenient")
-STRICT: Final = ("prefer", "handling=strict")
+EOB_SEARCH = "/fhir/ExplanationOfBenefit/_search"
+FORM = ("content-type", "application/x-www-form-urlencoded")
+COMPARTMENT = "/fhir/Patient/{them}/ExplanationOfBenefit/_search"
+LENIENT = ("prefer", "handling=lenient")
+STRICT = ("prefer", "handling=strict")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +48,7 @@ def _lines(outcome: Outcome, text: str) -> list[Attack]:
     return [Attack(line.strip(), outcome) for line in text.strip().splitlines()]
 
 
-IDS: Final = [
+IDS = [
     # Another's id in the path.
     *_lines(
         "refused",
@@ -99,7 +97,7 @@ IDS: Final = [
     ),
 ]
 
-PATHS: Final = _lines(
+PATHS = _lines(
     # The path written otherwise.
     "refused",
     """
@@ -155,7 +153,7 @@ PATHS: Final = _lines(
     """,
 )
 
-SEARCHES: Final = [
+SEARCHES = [
     # Another's id in a search.
     *_lines(
         "empty",
@@ -364,7 +362,7 @@ SEARCHES: Final = [
     ),
 ]
 
-PASSED_OVER: Final = _lines(
+PASSED_OVER = _lines(
     "own",
     """
     /fhir/Patient/{me}?_format[]=json
@@ -373,7 +371,7 @@ PASSED_OVER: Final = _lines(
     """,
 )
 
-FORMATS: Final = _lines(
+FORMATS = _lines(
     "refused",
     """
     /fhir/Patient/{me}?_format=fhir
@@ -386,7 +384,7 @@ FORMATS: Final = _lines(
     """,
 )
 
-LINKS: Final = _lines(
+LINKS = _lines(
     "refused",
     """
     /fhir/_page/{page}
@@ -405,7 +403,7 @@ LINKS: Final = _lines(
     """.replace("/fhir/_page/{mypage}/\n", ""),
 )
 
-HEADERS: Final = [
+HEADERS = [
     # Headers that proxies, frameworks or other servers believe.
     *(
         Attack("/fhir/Patient/{them}", "refused", headers=((name, value),))
@@ -452,7 +450,7 @@ HEADERS: Final = [
     Attack("/fhir/ExplanationOfBenefit?member={them}", "own", headers=(LENIENT,)),
 ]
 
-METHODS: Final = [
+METHODS = [
     *(Attack("/fhir/Patient/{them}", "refused", method=one) for one in ("PUT", "PATCH", "DELETE")),
     *(Attack("/fhir/Patient/{them}", "refused", method=one) for one in ("TRACE", "get", "FOO")),
     Attack("/fhir", "refused", "POST", (("content-type", "application/fhir+json"),), "{{}}"),
@@ -507,4 +505,4 @@ METHODS: Final = [
     Attack("/fhir/Patient/{them}/_history/1", "refused", "DELETE"),
 ]
 
-ATTACKS: Final = [*IDS, *PATHS, *SEARCHES, *FORMATS, *LINKS, *PASSED_OVER, *HEADERS, *METHODS]
+ATTACKS = [*IDS, *PATHS, *SEARCHES, *FORMATS, *LINKS, *PASSED_OVER, *HEADERS, *METHODS]

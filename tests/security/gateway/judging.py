@@ -1,7 +1,5 @@
 """What another member's data is, and whether an answer holds any of it."""
 
-from __future__ import annotations
-
 import json
 from functools import cache
 

@@ -1,7 +1,5 @@
 """Only the member's own data: whatever is tried, a token reaches its member and the directory."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.security.gateway.attacks import ATTACKS

@@ -4,12 +4,10 @@ Schemathesis makes requests that fit the description, and such that do not. A se
 requests together from words that mean something here: ids of two members, prefixes, escapes.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable
 from functools import cache
-from typing import Any, Final
+from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
@@ -21,26 +19,25 @@ from schemathesis import GenerationMode
 from etl.gateway.http.responses import KINDS
 from etl.gateway.supported_fhir import RESULT_PARAMETERS, TYPES
 from tests.security.gateway.judging import assert_nothing_of_another, entries, own, server, words
-from tests.unit.gateway.calls import Got
 
-ROUND: Final = settings(
+ROUND = settings(
     max_examples=4,
     deadline=None,
     database=None,
     phases=(Phase.generate,),
     suppress_health_check=list(HealthCheck),
 )
-FORM: Final = (b"content-type", b"application/x-www-form-urlencoded")
+FORM = (b"content-type", b"application/x-www-form-urlencoded")
 
 
 @cache
-def operations() -> list[Any]:
+def operations():
     schema = schemathesis.openapi.from_dict(server().call("/fhir/openapi.json").json)
     made: Iterable[Any] = schema.get_all_operations()
     return [found.ok() for found in made]
 
 
-def call(case: Any) -> Got:
+def call(case):
     """Make a request of a case, with the member's token in place of what was made up."""
     target = f"/fhir{case.formatted_path}"
     if case.query:
@@ -59,7 +56,7 @@ def call(case: Any) -> Got:
     return server().call(target, *headers, method=case.method, body=body)
 
 
-def judge(got: Got, told: set[int]) -> None:
+def judge(got, told):
     assert got.status in told
     assert "x-request-id" in got.headers
     if got.status == 200:
@@ -70,13 +67,13 @@ def judge(got: Got, told: set[int]) -> None:
     assert_nothing_of_another(got)
 
 
-def one_round(operation: Any, mode: GenerationMode, told: set[int]) -> Counter[int]:
+def one_round(operation, mode, told):
     """Make some requests of an operation, and return how often which status answered."""
     seen: Counter[int] = Counter()
 
     @ROUND
     @given(case=operation.as_strategy(generation_mode=mode))
-    def one(case: Any) -> None:
+    def one(case):
         got = call(case)
         judge(got, told)
         seen[got.status] += 1
@@ -100,20 +97,20 @@ def test_no_request_that_can_be_made_of_the_description_does_harm(rounds):
     assert min(seen[200], seen[400]) > 0, seen
 
 
-NAMES: Final = sorted(
+NAMES = sorted(
     {name for kind in TYPES.values() for name in kind.parameters}
     | {one.name for one in RESULT_PARAMETERS}
     | {"_revinclude", "_format", "start", "end", "_since", "_type", "access_token", "patient.name"}
 )
-SUFFIXES: Final = ("", "", "", ":missing", ":not", ":exact", ":Patient", ":iterate", ":x", ".name")
-VALUES: Final = (
+SUFFIXES = ("", "", "", ":missing", ":not", ":exact", ":Patient", ":iterate", ":x", ".name")
+VALUES = (
     "{me}", "{them}", "{mine}", "{claim}", "{cover}", "{number}", "Patient/{them}", "|{number}",
     "{me},{them}", "https://payer.example/fhir/Patient/{them}", "ge2000", "lt2100-01-01", "ap2024",
     "2024-13-45", "true", "false", "count", "*", "", ",", "|", "\\", "%", "\x00", "-1", "0", "1",
     "99999999999", "ExplanationOfBenefit:*", "Coverage:payor", "*:*", "-_lastUpdated", "ä", "😀",
     "Patient", "ExplanationOfBenefit,Patient", "xml", "json", "'", '"', "<script>", "../..",
 )  # fmt: skip
-PARTS: Final = (
+PARTS = (
     *TYPES, "{me}", "{them}", "{claim}", "{mine}", "_history", "_search", "_page", "{page}",
     "{mypage}", "$everything", "{version}", "metadata", "..", ".", "", "%2e%2e", "%2f", "*",
 )  # fmt: skip
@@ -129,7 +126,7 @@ paths = st.one_of(
 )
 
 
-def assert_harmless(path: tuple[str, ...], asked: list[tuple[str, str, str]], post: bool) -> None:
+def assert_harmless(path, asked, post):
     said = words()
     target = "/fhir/" + "/".join(one.format(**said) for one in path)
     query = "&".join(

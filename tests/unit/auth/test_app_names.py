@@ -1,7 +1,5 @@
 """Names of apps that members can tell apart."""
 
-from __future__ import annotations
-
 import pytest
 
 from etl.auth.app_names import has_invisible, imitates, is_taken, skeleton

@@ -1,11 +1,8 @@
 """AuditEvents as they stand in the trail."""
 
-from __future__ import annotations
-
 import base64
 import json
 from datetime import UTC, datetime
-from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,7 +40,7 @@ def test_an_event_names_types_that_were_delivered_beside_the_requested_one():
         assert [each["what"]["identifier"]["value"] for each in entities] == named_types
 
 
-def named(name: str, value: str) -> dict[str, Any]:
+def named(name, value):
     return {"what": {"identifier": {"value": value}}, "name": name}
 
 

@@ -1,9 +1,5 @@
 """What is granted of what is asked for, and what a member leaves of it."""
 
-from __future__ import annotations
-
-from collections.abc import Iterable
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +18,7 @@ RESOURCE = st.builds(
 SCOPES = st.lists(st.one_of(RESOURCE, st.sampled_from(smart.PLAIN)), max_size=6)
 
 
-def opened(granted: tuple[str, ...]) -> set[tuple[str, str]]:
+def opened(granted):
     """The slow and obvious way: every pair of type and interaction that the scopes open."""
     return {
         (name, letter)
@@ -75,7 +71,7 @@ def test_a_refresh_is_covered_only_by_what_was_granted(granted, asked):
         assert levels(asked) <= levels(granted)
 
 
-def levels(texts: Iterable[str]) -> set[str]:
+def levels(texts):
     return {scope.level for scope in map(smart.parse, texts) if scope is not None}
 
 
@@ -92,7 +88,7 @@ def test_with_every_type_ticked_the_scope_stays_as_it_was_asked_for():
 
 
 def test_a_wildcard_is_narrowed_in_the_version_that_was_asked_for():
-    def cut(text: str) -> tuple[str, ...]:
+    def cut(text):
         return scopes.narrowed((text,), ("Coverage",), identity=False, long_lived=False)
 
     assert cut("patient/*.read") == ("patient/Coverage.read",)

@@ -1,15 +1,12 @@
 """Settings into the authorization server."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from etl.auth.rate_limits import RATES
 from etl.bootstrap import auth
-from etl.bootstrap.settings import Settings, read_settings
+from etl.bootstrap.settings import read_settings
 from etl.errors import MappingError
 from etl.web.rate_limits import TooMany
 from tests.unit.gateway import trees
@@ -18,13 +15,13 @@ ROOT = Path(__file__).parents[3]
 SAMPLES = ROOT / "cpcds_samples" / "member.csv"
 
 
-def settings(folder: Path, **auth: Any) -> Settings:
+def settings(folder, **auth):
     given = {"mode": "sandbox", "database": f"sqlite:///{folder / 'auth.db'}", **auth}
     return read_settings(None, auth=given)
 
 
 @pytest.fixture(autouse=True)
-def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def own_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
@@ -54,7 +51,7 @@ def test_sample_members_get_names_to_sign_in_with_and_the_ids_they_are_published
 def test_a_member_is_published_whose_patient_the_served_release_has():
     is_published = auth.published_in(trees.opened(trees.sample_tree()).releases)
 
-    async def ask(patient: str) -> bool:
+    async def ask(patient):
         return await is_published(patient)
 
     assert trees.run(ask(trees.busiest()))

@@ -1,7 +1,5 @@
 """A payer's own files on top of the shipped ones: every mistake of all of them at once."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

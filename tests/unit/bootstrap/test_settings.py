@@ -1,7 +1,5 @@
 """Settings: flags beat the environment, that beats the file; and no secret is ever shown."""
 
-from __future__ import annotations
-
 import pickle
 from pathlib import Path
 
@@ -13,7 +11,7 @@ from etl.errors import MappingError
 
 
 @pytest.fixture(autouse=True)
-def _nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _nowhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
@@ -49,7 +47,7 @@ def test_settings_can_be_sent_to_another_process():
 
 
 @pytest.fixture(scope="module")
-def fingerprint() -> str:
+def fingerprint():
     """The fingerprint of definitions where nothing is set."""
     return load_definitions(Settings()).fingerprint
 
@@ -169,7 +167,7 @@ def test_what_is_no_toml_is_told_with_its_line_and_beside_what_else_is_wrong(mon
     assert [one.where for one in told.value.every] == ["CPCDS_TARGTE", "cpcds.toml:3"]
 
 
-def _said_of(toml: str, **flags: object) -> list[str]:
+def _said_of(toml, **flags):
     Path("cpcds.toml").write_text(toml)
     with pytest.raises(MappingError) as raised:
         read_settings(None, **flags)

@@ -1,7 +1,5 @@
 """Small resources that conform, written by hand: one member, one coverage, a claim of each kind."""
 
-from __future__ import annotations
-
 import copy
 from typing import Any
 

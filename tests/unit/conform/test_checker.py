@@ -1,7 +1,5 @@
 """What the checker finds in one resource, and that it finds nothing where nothing is wrong."""
 
-from __future__ import annotations
-
 from decimal import Decimal
 from typing import Any
 
@@ -18,7 +16,7 @@ CHECKER = Checker()
 Json = dict[str, Any]
 
 
-def found(resource: Any, checker: Checker = CHECKER) -> list[tuple[str, str]]:
+def found(resource, checker=CHECKER):
     """The errors of one resource, as (path, rule)."""
     return [
         (issue.path, issue.rule.id)
@@ -27,7 +25,7 @@ def found(resource: Any, checker: Checker = CHECKER) -> list[tuple[str, str]]:
     ]
 
 
-def warned(resource: Json) -> list[tuple[str, str]]:
+def warned(resource):
     return [
         (issue.path, issue.rule.id)
         for _, issue in CHECKER.check(resource).issues
@@ -529,7 +527,7 @@ def test_deep_nesting_is_a_finding_and_no_crash():
 def test_no_message_holds_a_value_of_the_resource():
     marks = iter(range(10_000, 99_999))
 
-    def marked(value: Any) -> Any:
+    def marked(value):
         if isinstance(value, dict):
             return {name: marked(inner) for name, inner in value.items()}
         if isinstance(value, list):
@@ -560,12 +558,12 @@ def test_junk_at_any_place_is_a_finding_and_no_crash(junk):
                 assert errors, path
 
 
-def kind(value: Any) -> type:
+def kind(value):
     """Return the kind of JSON that a value is."""
     return float if type(value) in (int, Decimal) else type(value)
 
 
-def places(value: Any) -> list[tuple[str | int, ...]]:
+def places(value):
     """Every place of a JSON value but the resource type."""
     parts: list[tuple[str | int, Any]] = []
     if isinstance(value, dict):

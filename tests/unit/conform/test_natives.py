@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import assume, given, settings
@@ -17,17 +17,12 @@ from etl.profiles.structures import load_profile, load_type, profile_names
 from etl.profiles.value_sets import value_set
 from tests.unit.conform import fhirpath_library
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from etl.conform.findings import Holds
-
 Json = dict[str, Any]
 Case = tuple[str, str, str, Guide]
 """Key, expression, path of the element, guide."""
 
 
-def all_profiles() -> Iterator[structures.Profile]:
+def all_profiles():
     for guide in (C4BB, C4BB_2_1_0, PLAN_NET, PLAN_NET_1_1_0):
         yield from (load_profile(name, guide) for name in profile_names(guide))
     for name in ("us-core-practitionerrole", "us-core-location", "us-core-race"):
@@ -40,11 +35,11 @@ def all_profiles() -> Iterator[structures.Profile]:
         yield load_type(name)
 
 
-def native(key: str, expression: str, guide: Guide) -> Holds | None:
+def native(key, expression, guide):
     return holds_of(structures.Invariant(key, "error", expression), guide)
 
 
-def cases() -> dict[tuple[str, str], Case]:
+def cases():
     found: dict[tuple[str, str], Case] = {}
     for profile in all_profiles():
         guide = profile.terminology
@@ -74,16 +69,16 @@ def test_every_invariant_has_a_constraint_or_a_reason_to_have_none():
     assert left <= set(NOT_CHECKED)
 
 
-def maybe(**parts: st.SearchStrategy[Any]) -> st.SearchStrategy[Json]:
+def maybe(**parts):
     """Objects with some of these members."""
     return st.fixed_dictionaries({}, optional=parts)
 
 
-def lists(entry: st.SearchStrategy[Any], size: int = 3) -> st.SearchStrategy[list[Any]]:
+def lists(entry, size=3):
     return st.lists(entry, min_size=1, max_size=size)
 
 
-def codings(expression: str, guide: Guide) -> st.SearchStrategy[Json]:
+def codings(expression, guide):
     """Codings of the systems and codes that an expression speaks of, and of others."""
     literals = re.findall(r"'([^']*)'", expression)
     pairs = [("http://example.org/", "other")]
@@ -100,7 +95,7 @@ def codings(expression: str, guide: Guide) -> st.SearchStrategy[Json]:
     return made | free
 
 
-def claims(coding: st.SearchStrategy[Json]) -> st.SearchStrategy[Json]:
+def claims(coding):
     concept = maybe(coding=lists(coding, 2), text=st.just("x")).filter(bool)
     sequence = st.integers(1, 4)
     amounts = lists(maybe(category=concept).filter(bool), 2)
@@ -136,7 +131,7 @@ IDENTIFIER_VALUES = st.text("0123456789D", max_size=12) | st.sampled_from(
 TEXTS = st.sampled_from(["a", "home", "work"])
 
 
-def values_of(case: Case) -> st.SearchStrategy[tuple[Any, Json]]:
+def values_of(case):
     """Pairs of an element as the expression looks at it, and a resource around it."""
     key, expression, path, guide = case
     coding = codings(expression, guide)
@@ -303,7 +298,7 @@ NARRATIVES = [
 ]
 
 
-def _leaves_open(period: Any) -> bool:
+def _leaves_open(period):
     """Whether one end says less than the other, and nothing else; 2024-02 and 2024.
 
     FHIRPath has no answer then, and the library makes one up; below it is said what is right.

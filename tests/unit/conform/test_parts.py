@@ -1,10 +1,7 @@
 """The parts of the checker alone: primitives, patterns, slices, narrative, references."""
 
-from __future__ import annotations
-
 import calendar
 import re
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -58,7 +55,7 @@ WRONG = {
 }
 
 
-def contains(pattern: Any, value: Any) -> bool:
+def contains(pattern, value):
     """Whether `value` matches `pattern`: the plain meaning."""
     if isinstance(pattern, dict):
         return isinstance(value, dict) and all(
@@ -115,7 +112,7 @@ def test_a_pattern_is_a_subset_and_its_arrays_match_some_entry():
     assert described(pattern) == "s|1|c"
 
 
-def sliced_elements() -> list[tuple[str, str]]:
+def sliced_elements():
     return [
         (name, element.id)
         for name in profile_names()
@@ -173,7 +170,7 @@ def test_a_slice_that_nothing_tells_apart_cannot_be_compiled():
         classifier(profile, slicing, profile.elements[:1], guides.C4BB)
 
 
-def div(inner: str, attributes: str = ' xmlns="http://www.w3.org/1999/xhtml"') -> str:
+def div(inner, attributes=' xmlns="http://www.w3.org/1999/xhtml"'):
     return f"<div{attributes}>{inner}</div>"
 
 

@@ -1,7 +1,5 @@
 """Whole files: reading them, what shows only between resources, and the report."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import os
@@ -22,20 +20,20 @@ Json = dict[str, Any]
 ALL = samples.population()
 
 
-def lines(*resources: Json | bytes) -> Lines:
+def lines(*resources):
     texts = [r if isinstance(r, bytes) else json.dumps(r).encode() for r in resources]
     return Lines("some.ndjson", [text + b"\n" for text in texts])
 
 
-def check(*resources: Json | bytes, **options: Any) -> ConformanceReport:
+def check(*resources, **options):
     return conform([lines(*resources)], **options)
 
 
-def told(report: ConformanceReport) -> list[tuple[int | None, str, str]]:
+def told(report):
     return [(f.line, f.path, f.rule) for f in report.findings]
 
 
-def swapped(index: int, resource: Json) -> list[Json]:
+def swapped(index, resource):
     return [*ALL[:index], resource, *ALL[index + 1 :]]
 
 

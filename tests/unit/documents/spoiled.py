@@ -1,7 +1,5 @@
 """Documents that are spoiled in one place, by any value."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Sequence
 from typing import Any

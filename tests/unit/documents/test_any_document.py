@@ -1,9 +1,6 @@
 """Whatever YAML stands where a layout or rules should be, it is read or refused: no traceback."""
 
-from __future__ import annotations
-
 import json
-from typing import Any, Final
 
 import yaml
 from hypothesis import given, settings
@@ -15,7 +12,7 @@ from tests.unit.documents.spoiled import odd_values, places, replaced
 from tests.unit.quality.world import crosswalks
 from tests.unit.sources.dialects import LAYOUT, layout
 
-RULES: Final = """\
+RULES = """\
 - id: mine
   table: claim_line
   check: outside
@@ -31,17 +28,17 @@ RULES: Final = """\
 - { id: two, table: claim, check: at-least, columns: amount_eligible, least: 0,
     severity: warn, says: a, spoils: b }
 """
-ODD: Final = odd_values(
+ODD = odd_values(
     st.sampled_from(["", "x", "*", "[", "claim", "member_id", "2024-01-01", "filled", "a <= b"]),
     ["x", "", "column", "lookup", "first_of", "crosswalk", "where", "by"],
 )
 
 
-def spoiled(text: str, place: tuple[Any, ...], value: Any) -> str:
+def spoiled(text, place, value):
     return json.dumps(replaced(yaml.safe_load(text), place, value), default=str, indent=0)
 
 
-def refused_well(error: MappingError, file: str) -> None:
+def refused_well(error, file):
     assert error.every
     for one in error.every:
         assert one.where.startswith(file), one

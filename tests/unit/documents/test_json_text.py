@@ -1,7 +1,5 @@
 """JSON text: the values that the standard library reads, with line and column of each."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import pytest
 
@@ -32,7 +31,7 @@ from etl.errors import MappingError
 IDS = ErrorIds(key="an-key", missing="a-missing", value="a-value")
 
 
-def _known(name: str, names: Any) -> str:
+def _known(name, names):
     if name not in names:
         raise Mistake("a-name", f"{{key}}: there is no {name!r}", "ask")
     return name
@@ -48,7 +47,7 @@ class Group(Model):
     parts: tuple[Shape, ...] = field(metadata={"alias": "group"})
 
 
-def _figures() -> dict[str, type[Model]]:
+def _figures():
     return {"radius": Circle, "group": Group}
 
 
@@ -58,11 +57,11 @@ class Shape(Model):
     colour: Annotated[str, Given(Annotated[Text, Check(_known)])] = "red"
 
     @classmethod
-    def known_keys(cls) -> tuple[str, ...]:
+    def known_keys(cls):
         return (*_figures(), "colour")
 
     @classmethod
-    def shaped(cls, value: Any) -> Any:
+    def shaped(cls, value):
         if not isinstance(value, dict):
             return value
         figure = {key: value[key] for key in value if key in _figures()}
@@ -82,18 +81,18 @@ class Drawing(Model):
     shapes: tuple[Shape, ...] = ()
     origin: str = field(default="", metadata={"init": False})
 
-    def mistakes(self, context: Any) -> Iterator[Mistake]:
+    def mistakes(self, context):
         del context
         if len(self.tags) > len(self.sizes):
             yield Mistake("a-tag", "more tags than sizes", at=("tags",))
         if self.kind == "plan" and not self.is_final:
             yield Mistake("a-plan", "a plan is final", at=("kind",))
 
-    def completed(self, context: Any) -> Drawing:
+    def completed(self, context):
         return Drawing(self.title, sizes=self.sizes, shapes=self.shapes, origin=context[0])
 
 
-def read(text: str) -> Drawing:
+def read(text):
     return read_as(Drawing, read_yaml(text, "d.yaml"), "d.yaml", IDS, ("red", "blue"))
 
 

@@ -1,7 +1,5 @@
 """YAML of anyone: bounded in time and memory, and each fault with its place."""
 
-from __future__ import annotations
-
 import os
 
 import pytest

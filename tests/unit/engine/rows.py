@@ -1,7 +1,5 @@
 """A few rows, written as cells, as the tables that the engine works on."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import pyarrow as pa

@@ -1,18 +1,9 @@
 """Reasons: what an adjustment states, no list repeats in the same place."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
-
 from tests.unit.engine.rows import prepared
 
 
-def reasons(
-    claim_type: str,
-    claim: str = "",
-    lines: Sequence[str] = ("",),
-    adjustments: Sequence[tuple[str, str, str]] = (),
-) -> tuple[str | None, list[str | None], list[tuple[str | None, str | None]]]:
+def reasons(claim_type, claim="", lines=("",), adjustments=()):
     """Return the reasons of a claim, of its lines and of its adjustments, as they are written.
 
     Args:
@@ -39,7 +30,7 @@ def reasons(
     )
 
 
-def _filled(**cells: str) -> dict[str, str]:
+def _filled(**cells):
     return {name: text for name, text in cells.items() if text}
 
 

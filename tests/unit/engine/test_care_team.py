@@ -1,22 +1,14 @@
 """The care team: a provider once in a role, by whatever name, with all lines that name him."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
-
 from etl.mapping.environment import Provider
-from tests.unit.engine.rows import Row, prepared
+from tests.unit.engine.rows import prepared
 
 NPI = "1234567893"
 DIRECTORY = {"D1": (Provider("Practitioner", "D1"),), NPI: (Provider("Practitioner", "D1"),)}
 SHOWN = ("sequence", "role", "provider_id", "taxonomy_code", "line_numbers")
 
 
-def team(
-    rows: Sequence[tuple[str, str, str, str]],
-    rendering: Sequence[str] = (),
-    claim_type: str = "professional",
-) -> list[tuple[str | None, ...]]:
+def team(rows, rendering=(), claim_type="professional"):
     """Return the care team of a claim.
 
     Args:
@@ -39,7 +31,7 @@ def team(
     return [tuple(row.values()) for row in made["claim_care_team"].select(SHOWN).to_pylist()]
 
 
-def _filled(**cells: str) -> Row:
+def _filled(**cells):
     return {name: text for name, text in cells.items() if text}
 
 

@@ -1,7 +1,5 @@
 """Derived columns and what is put right before mapping, on rows that can be read at a glance."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from decimal import Decimal
 
@@ -14,7 +12,7 @@ from tests.unit.engine.rows import Row, column, prepared
 PROFESSIONAL: Row = {"claim_id": "C1", "claim_type": "professional", "member_id": "M1"}
 
 
-def line(number: str, claim: str = "C1", **cells: str) -> Row:
+def line(number, claim="C1", **cells):
     return {"claim_id": claim, "line_number": number, **cells}
 
 
@@ -59,7 +57,7 @@ def test_a_total_that_nobody_states_is_absent_and_zero_is_not_absent():
     assert column("claim", "total_benefit", claim=claims, claim_line=lines) == [None]
 
 
-def other_payer(sequence: str, amount: str, **cells: str) -> Row:
+def other_payer(sequence, amount, **cells):
     return {"claim_id": "C1", "sequence": sequence, "amount_priorpayerpaid": amount, **cells}
 
 
@@ -95,7 +93,7 @@ def test_what_other_payers_paid_for_lines_is_summed_last():
     assert (only, both) == (["7.50"], ["1.00"])
 
 
-def money(cents: int) -> str:
+def money(cents):
     return f"{Decimal(cents).scaleb(-2):.2f}"
 
 
@@ -239,7 +237,7 @@ def test_the_care_team_stays_in_the_order_of_its_numbers():
     assert made["claim_care_team"].column("sequence").to_pylist() == [str(n) for n in range(1, 13)]
 
 
-def lifted(claim: Row, lines: Sequence[Row]) -> list[str | None]:
+def lifted(claim, lines):
     made = prepared(claim=[claim], claim_line=lines)
     found: list[str | None] = made["claim_line"].column("amount_copay").to_pylist()
     return found

@@ -1,7 +1,5 @@
 """Kernels say what the slow and obvious way says, for any column."""
 
-from __future__ import annotations
-
 import json
 from decimal import Decimal
 
@@ -22,7 +20,7 @@ CENTS = st.integers(-(10**15), 10**15)
 ENVIRONMENT = Environment(payer="payer", id_key=b"key", crosswalks={}, providers={})
 
 
-def sliced(values: list[str | None], before: int) -> pa.StringArray:
+def sliced(values, before):
     """Return a column that begins somewhere within its buffers, as parts of tables do."""
     return pa.array([*["other"] * before, *values], pa.string()).slice(before)
 

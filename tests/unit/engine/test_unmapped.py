@@ -1,8 +1,5 @@
 """Words that a crosswalk knows and has no code for: found where that shows in what is published."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
 from functools import cache
 
 import pytest
@@ -12,10 +9,10 @@ from etl.engine.partition_columns import Partition
 from etl.engine.render import render
 from etl.engine.unmapped import UNMAPPED, WITHOUT_CODE, findings
 from etl.mapping.environment import Environment
-from etl.mapping.library import MappingSet, compile_set
-from etl.model.crosswalks import Crosswalk, read_crosswalk
+from etl.mapping.library import compile_set
+from etl.model.crosswalks import read_crosswalk
 from tests.golden.mapping.rendering import ID_KEY, PAYER
-from tests.unit.engine.rows import Row, prepared
+from tests.unit.engine.rows import prepared
 
 CLAIM = {
     "claim_id": "C1",
@@ -36,7 +33,7 @@ OWN = {
 
 
 @cache
-def crosswalks() -> Mapping[str, Crosswalk]:
+def crosswalks():
     known = dict(read_crosswalks([shipped()]))
     for name, lines in OWN.items():
         header = ",".join(("source", *known[name].columns))
@@ -45,13 +42,13 @@ def crosswalks() -> Mapping[str, Crosswalk]:
 
 
 @cache
-def mappings() -> MappingSet:
+def mappings():
     texts = read_folder([shipped()], "c4bb", "*.yaml").texts
     payer = {**PAYER, "default_network_status": "innetwork"}
     return compile_set(texts, crosswalks(), payer)
 
 
-def found(rule: str = WITHOUT_CODE, **rows: Sequence[Row]) -> set[tuple[str, str]]:
+def found(rule=WITHOUT_CODE, **rows):
     """Return table and column of what a rule finds in rows."""
     partition = Partition(prepared(None, **rows))
     environment = Environment("golden", ID_KEY, crosswalks(), {})

@@ -1,14 +1,12 @@
 """The whole application called in process, byte by byte as a server would hand it over."""
 
-from __future__ import annotations
-
 import asyncio
 import gzip
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 from starlette.applications import Starlette
 
@@ -20,12 +18,12 @@ from etl.smart.discovery import AuthEndpoints
 from etl.smart.grants import Access, Grant, Recorder, TokenRefused
 from tests.unit.gateway.trees import busiest, members, opened, run, sample_tree
 
-BASE: Final = "https://payer.example"
-FHIR: Final = f"{BASE}/fhir"
-TOKEN: Final = "token-of-the-member"  # noqa: S105 - of a test
-OTHER_TOKEN: Final = "token-of-another-member"  # noqa: S105
-NARROW_TOKEN: Final = "token-for-coverage-alone"  # noqa: S105
-ENDPOINTS: Final = AuthEndpoints(
+BASE = "https://payer.example"
+FHIR = f"{BASE}/fhir"
+TOKEN = "token-of-the-member"  # noqa: S105 - of a test
+OTHER_TOKEN = "token-of-another-member"  # noqa: S105
+NARROW_TOKEN = "token-for-coverage-alone"  # noqa: S105
+ENDPOINTS = AuthEndpoints(
     issuer=BASE,
     authorization=f"{BASE}/oauth/authorize",
     token=f"{BASE}/oauth/token",

@@ -1,7 +1,5 @@
 """Objects that count what is read of them, and go wrong where they are told to."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable
 
 from etl.storage.port import Objects

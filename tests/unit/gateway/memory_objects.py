@@ -1,7 +1,5 @@
 """Objects in memory: for tests, and the shortest statement of what the port promises."""
 
-from __future__ import annotations
-
 from etl.errors import StoreError
 from tests.memory_store import MemoryStore
 

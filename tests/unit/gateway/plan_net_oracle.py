@@ -4,22 +4,20 @@ Shares nothing with the gateway. Where the values of a parameter are is written 
 the expressions of the guide's SearchParameters.
 """
 
-from __future__ import annotations
-
 import math
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any
 
 Resource = dict[str, Any]
 Directory = Mapping[str, Resource]
 """Resources by `Type/id`."""
 
-_PLAN_NET: Final = "http://hl7.org/fhir/us/davinci-pdex-plan-net/StructureDefinition/"
-_ADDRESS: Final = ("address.text", "address.line", "address.city", "address.state")
+_PLAN_NET = "http://hl7.org/fhir/us/davinci-pdex-plan-net/StructureDefinition/"
+_ADDRESS = ("address.text", "address.line", "address.city", "address.state")
 
-STRINGS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
+STRINGS = {
     "HealthcareService": {"name": ("name",)},
     "InsurancePlan": {"name": ("name", "alias")},
     "Location": {
@@ -38,7 +36,7 @@ STRINGS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
         "given": ("name.given",),
     },
 }
-TOKENS: Final[Mapping[str, Mapping[str, str]]] = {
+TOKENS = {
     "HealthcareService": {
         "service-category": "category",
         "service-type": "type",
@@ -52,7 +50,7 @@ TOKENS: Final[Mapping[str, Mapping[str, str]]] = {
     "Practitioner": {"identifier": "identifier"},
     "PractitionerRole": {"role": "code", "specialty": "specialty"},
 }
-REFERENCES: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
+REFERENCES = {
     "Endpoint": {"organization": ("managingOrganization", "Organization")},
     "HealthcareService": {
         "location": ("location", "Location"),
@@ -94,13 +92,13 @@ REFERENCES: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
         "endpoint": ("endpoint", "Endpoint"),
     },
 }
-PERIODS: Final[Mapping[str, str]] = {
+PERIODS = {
     "Organization": "extension:organization-period.valuePeriod",
     "OrganizationAffiliation": "period",
     "Practitioner": "extension:practitioner-period.valuePeriod",
     "PractitionerRole": "period",
 }
-COMPARISONS: Final = {
+COMPARISONS = {
     "": lambda one, other: one == other,
     "eq": lambda one, other: one == other,
     "ne": lambda one, other: one != other,

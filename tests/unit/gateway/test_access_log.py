@@ -1,7 +1,5 @@
 """Lines of the log, which are put together by hand, against a JSON library."""
 
-from __future__ import annotations
-
 from datetime import UTC, timedelta, timezone
 
 import orjson

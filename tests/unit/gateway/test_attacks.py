@@ -4,8 +4,6 @@ Whatever is asked, the answer is a refusal or holds nothing of any other member:
 resource, no claim number, no member id.
 """
 
-from __future__ import annotations
-
 import base64
 import json
 import re
@@ -15,7 +13,6 @@ from urllib.parse import quote
 import pytest
 
 from etl.gateway.http.responses import FhirError
-from etl.gateway.service import Service
 from etl.gateway.supported_fhir import TYPES
 from tests.unit.gateway.trees import BASE, bundle, grant, link, members, opened, run, sample_tree
 
@@ -24,19 +21,19 @@ OWN = ("Patient", "Coverage", "RelatedPerson", EOB)
 
 
 @cache
-def victim() -> str:
+def victim():
     """Return the member who is attacked: one with claims and a related person."""
     return max(members(), key=lambda one: len({row["resourceType"] for row in members()[one]}))
 
 
 @cache
-def attacker() -> str:
+def attacker():
     """Return another member with claims."""
     return next(one for one in sorted(members()) if one != victim() and len(members()[one]) > 12)
 
 
 @cache
-def marks() -> frozenset[str]:
+def marks():
     """Return words that are other members' alone: ids of resources, identifiers."""
     found: dict[bool, set[str]] = {True: set(), False: set()}
     for one, rows in members().items():
@@ -47,11 +44,11 @@ def marks() -> frozenset[str]:
     return frozenset(found[False] - found[True])
 
 
-def first(kind: str) -> str:
+def first(kind):
     return next((row["id"] for row in members()[victim()] if row["resourceType"] == kind), "none")
 
 
-def spellings(kind: str, resource_id: str) -> list[str]:
+def spellings(kind, resource_id):
     """Return ways to write one reference."""
     plain = f"{kind}/{resource_id}"
     return [
@@ -87,7 +84,7 @@ def spellings(kind: str, resource_id: str) -> list[str]:
     ]
 
 
-def searches() -> list[tuple[str, str, str]]:
+def searches():
     """Return type, parameter and value of each attack by search."""
     found = []
     for kind in OWN:
@@ -135,11 +132,11 @@ def searches() -> list[tuple[str, str, str]]:
 
 
 @pytest.fixture(scope="module")
-def service() -> Service:
+def service():
     return opened(sample_tree()).service
 
 
-def told(service: Service, kind: str, pairs: list[tuple[str, str]], *, strict: bool) -> str:
+def told(service, kind, pairs, *, strict):
     """Return the Bundle without its links, which say again what was asked; or the refusal."""
     try:
         answer = run(service.search(grant(attacker()), kind, pairs, base=BASE, strict=strict))
@@ -148,7 +145,7 @@ def told(service: Service, kind: str, pairs: list[tuple[str, str]], *, strict: b
     return json.dumps({**bundle(answer), "link": []})
 
 
-def leaks(text: str) -> list[str]:
+def leaks(text):
     return sorted(marks().intersection(re.findall(r"[A-Za-z0-9.-]+", text)))
 
 

@@ -1,7 +1,5 @@
 """What is kept in memory, and for how long."""
 
-from __future__ import annotations
-
 import asyncio
 import gc
 
@@ -15,13 +13,13 @@ def test_sixty_four_who_miss_at_once_make_one_read():
     cache = Cache(1_000_000)
     loads = 0
 
-    async def load() -> str:
+    async def load():
         nonlocal loads
         loads += 1
         await asyncio.sleep(0)
         return "value"
 
-    async def everyone() -> list[str]:
+    async def everyone():
         return await asyncio.gather(*(cache.get("key", load, len) for _ in range(64)))
 
     assert asyncio.run(everyone()) == ["value"] * 64
@@ -42,7 +40,7 @@ def test_what_was_not_asked_for_longest_goes_first_and_bytes_are_bounded():
 def test_what_is_larger_than_the_cache_is_given_and_not_kept():
     cache = Cache(1_000)
 
-    async def load() -> bytes:
+    async def load():
         return b"x" * 2_000
 
     assert asyncio.run(cache.get("key", load, len)) == b"x" * 2_000
@@ -64,7 +62,7 @@ def test_an_error_goes_to_all_who_wait_and_the_next_who_asks_tries_again():
     cache = Cache(1_000)
     loads = 0
 
-    async def load() -> str:
+    async def load():
         nonlocal loads
         loads += 1
         await asyncio.sleep(0)
@@ -72,7 +70,7 @@ def test_an_error_goes_to_all_who_wait_and_the_next_who_asks_tries_again():
             raise StoreError("no answer")
         return "value"
 
-    async def work() -> str:
+    async def work():
         waiting = [cache.get("key", load, len) for _ in range(2)]
         first = await asyncio.gather(*waiting, return_exceptions=True)
         assert [str(one) for one in first] == ["no answer", "no answer"]
@@ -86,11 +84,11 @@ def test_one_who_gives_up_does_not_take_the_others_along():
     cache = Cache(1_000)
     answered = asyncio.Event()
 
-    async def load() -> str:
+    async def load():
         await answered.wait()
         return "value"
 
-    async def work() -> str:
+    async def work():
         impatient = asyncio.ensure_future(cache.get("key", load, len))
         patient = asyncio.ensure_future(cache.get("key", load, len))
         await asyncio.sleep(0)
@@ -110,13 +108,13 @@ def test_nothing_is_said_of_an_error_that_nobody_waits_for_any_more():
     answered = asyncio.Event()
     loads = 0
 
-    async def load() -> str:
+    async def load():
         nonlocal loads
         await answered.wait()
         loads += 1
         raise StoreError("no answer")
 
-    async def work() -> None:
+    async def work():
         asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
         gone = asyncio.ensure_future(cache.get("key", load, len))
         await asyncio.sleep(0)

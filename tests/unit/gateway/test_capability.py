@@ -1,11 +1,8 @@
 """The CapabilityStatement says what the server does: each thing that it names is called."""
 
-from __future__ import annotations
-
 import json
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,7 +10,7 @@ from etl.gateway.supported_fhir import INSTANTIATES, PLAN_NET_TYPES, TYPES
 from etl.publish.block import PatientResources
 from etl.publish.manifest import ReleaseFacts
 from tests.memory_store import MemoryStore
-from tests.unit.gateway.calls import ENDPOINTS, FHIR, Server, served
+from tests.unit.gateway.calls import ENDPOINTS, FHIR, served
 from tests.unit.gateway.trees import (
     LISTED,
     busiest,
@@ -39,25 +36,25 @@ VALUES = {
 
 
 @cache
-def server() -> Server:
+def server():
     return served(opened(sample_tree(), listed=sample_tree(LISTED)))
 
 
 @cache
-def statement() -> dict[str, Any]:
+def statement():
     return server().call("/fhir/metadata", token=None).json
 
 
 @cache
-def public() -> dict[str, Any]:
+def public():
     return server().call("/directory/metadata", token=None).json
 
 
-def resources(of: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def resources(of):
     return {one["type"]: one for one in of["rest"][0]["resource"]}
 
 
-def held(base: str, kind: str) -> list[dict[str, Any]]:
+def held(base, kind):
     if base == "/directory":
         everything = [*directory(LISTED).values()]
     else:
@@ -243,7 +240,7 @@ def test_the_statement_names_what_the_served_release_can_be_searched_by():
     service = opened(store)
     older = served(service)
 
-    def parameters(of: dict[str, Any], kind: str) -> set[str]:
+    def parameters(of, kind):
         return {one["name"] for one in resources(of)[kind]["searchParam"]}
 
     before = older.call("/fhir/metadata", token=None)

@@ -1,16 +1,12 @@
 """`$everything?_since=…`: an app that sends `meta.lastUpdated` back misses nothing."""
 
-from __future__ import annotations
-
 import random
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from etl.gateway.http.responses import FhirError
-from etl.gateway.startup import GatewayServices
 from etl.gateway.supported_fhir import TYPES
 from etl.publish.block import PatientResources, Resource
 from etl.publish.history import rollback
@@ -27,11 +23,11 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 LONG_AGO = "2019-05-05T00:00:00Z"
 
 
-def day(number: int) -> str:
+def day(number):
     return f"{START + timedelta(days=number):%Y-%m-%dT%H:%M:%SZ}"
 
 
-def claim(name: str, *, provider: str = "clinic", amount: int = 1) -> Resource:
+def claim(name, *, provider="clinic", amount=1):
     """Return a claim that the payer stamped years ago, whenever it is published."""
     reference = f"Organization/{logical_id(provider)}"
     return resource(
@@ -44,20 +40,18 @@ def claim(name: str, *, provider: str = "clinic", amount: int = 1) -> Resource:
     )
 
 
-def of(member: str, claims: Sequence[Resource]) -> PatientResources:
+def of(member, claims):
     return PatientResources(logical_id(member), [resource("Patient", member), *claims])
 
 
-def organizations(*names: str, words: str = "as ever") -> list[Resource]:
+def organizations(*names, words="as ever"):
     return [resource("Organization", name, name=f"{name}, {words}") for name in names]
 
 
 class App:
     """An app's copy of a member's data, kept right by sending `meta.lastUpdated` back."""
 
-    def __init__(
-        self, made: GatewayServices, patient: str = ANN, scopes: tuple[str, ...] = ALL
-    ) -> None:
+    def __init__(self, made, patient=ANN, scopes=ALL):
         self.made = made
         self.who = grant(patient, scopes)
         self.copy: dict[str, dict[str, Any]] = {}
@@ -66,7 +60,7 @@ class App:
         self.dropped: list[str] = []
         self.is_whole = False
 
-    def visit(self) -> None:
+    def visit(self):
         """Fetch what is new, page by page, and drop what is gone."""
         service = self.made.service
         answer = service.everything(
@@ -86,7 +80,7 @@ class App:
         self.later = [pair for pair in self.later if pair[0] != "_since"]
         self.later.append(("_since", page["meta"]["lastUpdated"]))
 
-    def _take(self, entry: dict[str, Any]) -> None:
+    def _take(self, entry):
         one = entry["resource"]
         if entry["search"]["mode"] != "outcome":
             name = f"{one['resourceType']}/{one['id']}"
@@ -100,21 +94,21 @@ class App:
                 if issue["code"] == "incomplete":
                     self.is_whole = True
 
-    def own(self) -> dict[str, dict[str, Any]]:
+    def own(self):
         return {name: one for name, one in self.copy.items() if not shared(name)}
 
 
-def shared(name: str) -> bool:
+def shared(name):
     return TYPES[name.partition("/")[0]].shared
 
 
-def fresh(made: GatewayServices, patient: str = ANN, scopes: tuple[str, ...] = ALL) -> App:
+def fresh(made, patient=ANN, scopes=ALL):
     app = App(made, patient, scopes)
     app.visit()
     return app
 
 
-def refreshed(made: GatewayServices) -> None:
+def refreshed(made):
     run(made.releases.refresh())
 
 

@@ -1,13 +1,9 @@
 """What an answer costs in reads of storage."""
 
-from __future__ import annotations
-
 import asyncio
-from typing import Any
 
 import pytest
 
-from etl.gateway.startup import GatewayServices
 from tests.memory_store import MemoryStore
 from tests.unit.gateway.faulty import Watched
 from tests.unit.gateway.memory_objects import MemoryObjects
@@ -21,13 +17,13 @@ MANY = 5_000
 
 
 @pytest.fixture(scope="module")
-def store() -> MemoryStore:
+def store():
     store = MemoryStore()
     publish(store, [patient("big", MANY), patient("small", 40)])
     return store
 
 
-def cold(store: MemoryStore, **options: Any) -> tuple[GatewayServices, Watched]:
+def cold(store, **options):
     """Return a service that has seen its release and read nothing else."""
     objects = Watched(MemoryObjects(store, near=False))
     made = opened(objects, **options)
@@ -35,7 +31,7 @@ def cold(store: MemoryStore, **options: Any) -> tuple[GatewayServices, Watched]:
     return made, objects
 
 
-def search(made: GatewayServices, who: str, *pairs: tuple[str, str]) -> dict[str, object]:
+def search(made, who, *pairs):
     return bundle(run(made.service.search(grant(who), EOB, pairs, base=BASE, strict=True)))
 
 
@@ -97,7 +93,7 @@ def test_sixty_four_at_once_read_what_one_reads(store):
     made, objects = cold(store)
     objects.wait = lambda: pass_time(1)
 
-    async def everyone() -> set[bytes]:
+    async def everyone():
         asked = [
             made.service.search(grant(BIG), EOB, [], base=BASE, strict=True) for _ in range(64)
         ]

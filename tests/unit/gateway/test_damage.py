@@ -1,13 +1,10 @@
 """Storage that fails or lies: an error, never a wrong answer."""
 
-from __future__ import annotations
-
 import random
 
 import pytest
 
 from etl.errors import NotFound, StoreError
-from etl.gateway.startup import GatewayServices
 from etl.publish.reader import open_current
 from etl.storage.port import Transient
 from tests.memory_store import MemoryStore
@@ -21,18 +18,18 @@ ANN, BOB = logical_id("ann"), logical_id("bob")
 
 
 @pytest.fixture(scope="module")
-def store() -> MemoryStore:
+def store():
     store = MemoryStore()
     publish(store, [patient("ann", 25), patient("bob", 3), patient("big", 1500)])
     return store
 
 
-def watched(store: MemoryStore, *, near: bool = False) -> tuple[GatewayServices, Watched]:
+def watched(store, *, near=False):
     objects = Watched(MemoryObjects(store), near=near)
     return opened(objects, read_attempts=2, deadline_seconds=1.0), objects
 
 
-def answered(made: GatewayServices, who: str = ANN) -> bytes:
+def answered(made, who=ANN):
     pairs = [("_include", "*"), ("service-date", "ge1900")]
     return run(made.service.search(grant(who), EOB, pairs, base=BASE, strict=True)).body
 
@@ -47,7 +44,7 @@ def test_bytes_that_changed_are_noticed_wherever_they_are(store, kind, who, near
     for _ in range(25):
         made, objects = watched(store, near=near)
 
-        def flip(key: str, data: bytes) -> bytes:
+        def flip(key, data):
             if kind not in key:
                 return data
             at = chance.randrange(len(data))
@@ -68,7 +65,7 @@ def test_what_was_damaged_on_the_way_is_read_once_more(store, kind):
     made, objects = watched(store)
     lies = [b"", b"{}", b"\x00" * 100]
 
-    def lie(key: str, data: bytes) -> bytes:
+    def lie(key, data):
         if kind in key and lies:
             return lies.pop()
         return data
@@ -115,7 +112,7 @@ def test_the_large_index_of_an_earlier_release_is_not_taken_for_the_present_one(
 def test_an_object_that_is_missing_is_an_error_and_no_empty_answer(store, kind):
     made, objects = watched(store)
 
-    def lose(key: str, data: bytes) -> bytes:
+    def lose(key, data):
         if kind in key:
             raise NotFound(f"there is no object {key}")
         return data
@@ -128,7 +125,7 @@ def test_an_object_that_is_missing_is_an_error_and_no_empty_answer(store, kind):
 def test_storage_that_is_down_is_an_error_and_comes_back(store):
     made, objects = watched(store)
 
-    def fail(key: str, data: bytes) -> bytes:
+    def fail(key, data):
         raise Transient(f"cannot read {key}: no answer")
 
     objects.fault = fail
@@ -152,7 +149,7 @@ def test_no_byte_of_a_large_indexs_head_can_change_an_answer(store):
     for at in range(0, end, 3):
         made.targets[0].cache.__init__(1_000_000)
 
-        def flip(key: str, data: bytes, at: int = at) -> bytes:
+        def flip(key, data, at=at):
             if key == unit.index and len(data) == 16_384:
                 return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
             return data

@@ -1,16 +1,11 @@
 """Which providers every member sees, and which only those whose claims name them."""
 
-from __future__ import annotations
-
 import json
-from typing import Any
 
 import pytest
 
 from etl.gateway.http.responses import FhirError
-from etl.gateway.service import Service
-from etl.gateway.startup import GatewayServices
-from etl.publish.block import LISTED, NAMED, ROW, PatientResources, Resource
+from etl.publish.block import LISTED, NAMED, ROW, PatientResources
 from tests.memory_store import MemoryStore
 from tests.unit.gateway.trees import BASE, grant, opened, run
 from tests.unit.publish.samples import logical_id, patient, publish, resource
@@ -20,7 +15,7 @@ TAX = "urn:oid:2.16.840.1.113883.4.4"
 OWN = "https://payer.example/organization"
 
 
-def provider(key: str, *identifiers: tuple[str, str], listed: str | None = None) -> Resource:
+def provider(key, *identifiers, listed=None):
     values = [text for system, value in identifiers for text in (f"{system}|{value}", f"|{value}")]
     search = {"identifier": values, "name": [key]}
     if listed:
@@ -41,7 +36,7 @@ OPEN = ["named-by-a-row", "with-npi", "with-row", "with-row-and-number"]
 
 
 @pytest.fixture(scope="module")
-def tree() -> GatewayServices:
+def tree():
     store = MemoryStore()
     role = resource(
         "PractitionerRole",
@@ -59,9 +54,7 @@ def tree() -> GatewayServices:
     return opened(store)
 
 
-def names(
-    service: Service, of: Any, *parameters: tuple[str, str], kind: str = "Organization"
-) -> Any:
+def names(service, of, *parameters, kind="Organization"):
     answer = run(service.search(of, kind, parameters, base=BASE, strict=True))
     bundle = json.loads(answer.body)
     return bundle.get("total"), sorted(
@@ -71,7 +64,7 @@ def names(
     )
 
 
-def readable(service: Service, of: Any) -> list[str]:
+def readable(service, of):
     found = []
     for one in PROVIDERS:
         try:

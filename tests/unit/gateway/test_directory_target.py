@@ -1,22 +1,19 @@
 """A directory of the payer at `/directory`: a target of its own, open to everybody."""
 
-from __future__ import annotations
-
 from shutil import copytree
-from typing import Final
 from urllib.parse import quote
 
 import pytest
 
 from etl.errors import StoreError
 from etl.gateway.supported_fhir import PLAN_NET_TYPES, answerable
-from tests.unit.gateway.calls import Got, Server, bearer, served
+from tests.unit.gateway.calls import bearer, served
 from tests.unit.gateway.plan_net_oracle import values_at
 from tests.unit.gateway.trees import LISTED, TEXTS, directory, ids, opened, run, sample_tree
 
 
 @pytest.fixture(scope="module")
-def server() -> Server:
+def server():
     """The samples' claims and directory, served by one process."""
     return served(opened(sample_tree(), listed=sample_tree(LISTED)))
 
@@ -73,7 +70,7 @@ def test_what_was_served_stays_while_the_pointer_cannot_be_read(tmp_path):
     assert set(ids(again)).isdisjoint(ids(first))
 
 
-def found(server: Server, query: str, *headers: tuple[bytes, bytes]) -> Got:
+def found(server, query, *headers):
     return server.call(f"/directory/{query}", *headers, token=None)
 
 
@@ -168,7 +165,7 @@ def test_what_cannot_be_followed_is_refused(server, query, status, sentence):
     assert sentence in got.json["issue"][0]["diagnostics"]
 
 
-TYPED: Final = "http://terminology.hl7.org/CodeSystem/v2-0203|RI|PLN-"
+TYPED = "http://terminology.hl7.org/CodeSystem/v2-0203|RI|PLN-"
 
 
 @pytest.mark.parametrize(
@@ -218,7 +215,7 @@ def test_texts_that_mappings_write_are_searched_from_their_beginning(query, word
 def test_modifiers_go_with_the_columns_of_a_release():
     kind = PLAN_NET_TYPES["InsurancePlan"]
 
-    def modifiers(*columns: str) -> tuple[str, ...]:
+    def modifiers(*columns):
         return (
             answerable(kind, frozenset({*columns, "identifier"})).parameters["identifier"].modifiers
         )

@@ -1,13 +1,8 @@
 """`Patient/[id]/$everything`."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import pytest
 
 from etl.gateway.http.responses import FhirError
-from etl.gateway.service import Service
 from etl.publish.block import PatientResources
 from tests.memory_store import MemoryStore
 from tests.unit.gateway.trees import (
@@ -30,13 +25,11 @@ EOB = "ExplanationOfBenefit"
 
 
 @pytest.fixture(scope="module")
-def service() -> Service:
+def service():
     return opened(sample_tree()).service
 
 
-def everything(
-    service: Service, query: str = "", *, who: str = "", scopes: tuple[str, ...] = ALL
-) -> list[dict[str, Any]]:
+def everything(service, query="", *, who="", scopes=ALL):
     """Return all pages."""
     who = who or busiest()
     pairs = [one.partition("=")[::2] for one in query.split("&") if one]
@@ -46,11 +39,11 @@ def everything(
     return found
 
 
-def named(resources: list[dict[str, Any]]) -> list[str]:
+def named(resources):
     return [f"{one['resourceType']}/{one['id']}" for one in resources]
 
 
-def own(pages: list[dict[str, Any]]) -> list[str]:
+def own(pages):
     return [one for page in pages for one in ids(page)]
 
 

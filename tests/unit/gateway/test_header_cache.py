@@ -1,7 +1,5 @@
 """Short headers are read once; long ones leave nothing behind."""
 
-from __future__ import annotations
-
 import tracemalloc
 
 from etl.gateway.http import request as negotiation
@@ -12,7 +10,7 @@ def test_a_short_header_is_read_once_and_a_long_one_each_time():
     read: list[bytes] = []
 
     @cached_parse
-    def reading(header: bytes) -> int:
+    def reading(header):
         read.append(header)
         return len(header)
 

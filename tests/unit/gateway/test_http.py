@@ -1,26 +1,20 @@
 """HTTP as FHIR wants it: formats, validators, compression, methods, errors, the log."""
 
-from __future__ import annotations
-
 import gzip
 import json
 from hashlib import sha256
-from typing import Any
 
 import pytest
 
 from etl.errors import StoreError
 from etl.gateway.http.responses import KINDS, SYSTEM
 from etl.gateway.service import Service
-from etl.smart.grants import Grant
-from etl.storage.port import Objects
 from tests.unit.gateway.calls import (
     BASE,
     FHIR,
     NARROW_TOKEN,
     OTHER_TOKEN,
     TOKEN,
-    Server,
     another,
     bearer,
     served,
@@ -33,25 +27,25 @@ FORM = (b"content-type", b"application/x-www-form-urlencoded")
 
 
 @pytest.fixture(scope="module")
-def server() -> Server:
+def server():
     return served()
 
 
 @pytest.fixture(scope="module")
-def listed() -> Server:
+def listed():
     return served(opened(sample_tree(), listed=sample_tree(LISTED)))
 
 
 @pytest.fixture
-def fresh() -> Server:
+def fresh():
     return served()
 
 
-def own(kind: str) -> dict[str, Any]:
+def own(kind):
     return next(one for one in members()[busiest()] if one["resourceType"] == kind)
 
 
-def accept(value: str) -> tuple[bytes, bytes]:
+def accept(value):
     return (b"accept", value.encode())
 
 
@@ -582,7 +576,7 @@ def test_every_error_is_an_outcome_with_a_code_of_the_table(server):
 def test_a_retracted_resource_is_410(monkeypatch, fresh):
     from etl.gateway.http.responses import FhirError
 
-    async def gone(self: Service, grant: Grant, kind: str, one: str, *more: Any, **_: Any) -> Any:
+    async def gone(self, grant, kind, one, *more, **_):
         raise FhirError("resource-deleted", "this claim was retracted")
 
     monkeypatch.setattr(Service, "read", gone)
@@ -602,7 +596,7 @@ def test_a_retracted_resource_is_410(monkeypatch, fresh):
 def test_a_fault_is_answered_without_a_word_of_what_went_wrong(
     monkeypatch, fresh, error, status, code
 ):
-    async def broken(*args: Any, **more: Any) -> Any:
+    async def broken(*args, **more):
         raise error
 
     monkeypatch.setattr(Service, "search", broken)
@@ -620,7 +614,7 @@ def test_a_fault_is_answered_without_a_word_of_what_went_wrong(
 def test_a_request_that_takes_too_long_is_503(monkeypatch):
     import asyncio
 
-    async def slow(*args: Any, **more: Any) -> Any:
+    async def slow(*args, **more):
         await asyncio.Event().wait()
 
     monkeypatch.setattr(Service, "search", slow)
@@ -633,7 +627,7 @@ def test_before_the_first_release_the_answer_is_503_and_says_so():
     from tests.memory_store import MemoryStore
     from tests.unit.gateway.trees import KEY
 
-    def empty() -> Objects:
+    def empty():
         from tests.unit.gateway.memory_objects import MemoryObjects
 
         return MemoryObjects(MemoryStore())

@@ -1,7 +1,5 @@
 """The served process stays small."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 

@@ -1,7 +1,5 @@
 """Log lines are written behind the requests' back, whole, in order, and never in their way."""
 
-from __future__ import annotations
-
 import os
 import threading
 from datetime import UTC, datetime
@@ -16,7 +14,7 @@ def test_lines_of_many_threads_stand_whole_and_each_ones_in_order(tmp_path):
     descriptor = os.open(file, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
     write = LogWriter(descriptor)
 
-    def some(who: int) -> None:
+    def some(who):
         for number in range(500):
             write(b"%d %d\n" % (who, number))
 

@@ -1,9 +1,6 @@
 """Page links: pinned to a release, sealed, bound to member and app."""
 
-from __future__ import annotations
-
 import base64
-from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
@@ -11,7 +8,6 @@ import pytest
 from etl.errors import UsageError
 from etl.gateway.bundle.paging import Position, Sealer
 from etl.gateway.http.responses import FhirError
-from etl.gateway.startup import GatewayServices
 from etl.publish.history import rollback
 from etl.publish.prune import prune
 from etl.publish.reader import open_current
@@ -36,12 +32,12 @@ ANN = logical_id("ann")
 POSITION = Position("search", EOB, (("patient", "x"),), 10, "release", "digest")
 
 
-def first(made: GatewayServices, query: str = "", who: str = ANN) -> dict[str, object]:
+def first(made, query="", who=ANN):
     pairs = [one.partition("=")[::2] for one in query.split("&") if one]
     return bundle(run(made.service.search(grant(who), EOB, pairs, base=BASE, strict=True)))
 
 
-def walked(made: GatewayServices, meanwhile: Callable[[int], None] = lambda _: None) -> list[str]:
+def walked(made, meanwhile=lambda _: None):
     """Return all matches of all pages; something happens between them."""
     found = first(made)
     seen = ids(found)
@@ -54,13 +50,13 @@ def walked(made: GatewayServices, meanwhile: Callable[[int], None] = lambda _: N
     return seen
 
 
-def refused(made: GatewayServices, cursor: str, **more: str) -> FhirError:
+def refused(made, cursor, **more):
     with pytest.raises(FhirError) as caught:
         run(made.service.page(grant(more.pop("patient", ANN), **more), cursor, base=BASE))
     return caught.value
 
 
-def two_releases() -> tuple[MemoryStore, GatewayServices]:
+def two_releases():
     store = MemoryStore()
     publish(store, [patient("ann", 35), patient("bob", 2)])
     return store, opened(store)
@@ -73,7 +69,7 @@ def test_each_claim_is_on_one_page_though_releases_come_and_go_between_them():
     expected = walked(made)
     assert len(set(expected)) == 35
 
-    def meanwhile(page: int) -> None:
+    def meanwhile(page):
         if page == 1:
             publish(
                 store, [patient("ann", 60)], base=open_current(store), now="2026-11-25T00:00:00Z"
@@ -243,7 +239,7 @@ def test_an_etag_lasts_no_longer_than_the_links_of_its_answer():
     now = [NOW]
     made = opened(store, clock=lambda: now[0], cursor_seconds=3600)
 
-    def etag(who: str) -> str:
+    def etag(who):
         return run(made.service.search(grant(who), EOB, [], base=BASE, strict=True)).etag
 
     paged, whole = etag(ANN), etag(logical_id("bob"))

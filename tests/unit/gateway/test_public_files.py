@@ -1,11 +1,8 @@
 """A directory's files and the payer's brand, as the served process has them."""
 
-from __future__ import annotations
-
 import asyncio
 import hashlib
 import json
-from typing import Any
 
 import pytest
 
@@ -19,12 +16,12 @@ BRANDS = "/.well-known/user-access-brands.json"
 
 
 @pytest.fixture(scope="module")
-def server() -> Server:
+def server():
     """The samples' claims and directory, served by one process."""
     return served(opened(sample_tree(), listed=sample_tree(LISTED)))
 
 
-def listed(server: Server) -> list[str]:
+def listed(server):
     """Return the addresses of the bulk files."""
     page = server.call("/directory/$bulk-publish", token=None)
     assert (page.status, page.headers["content-type"]) == (200, "application/json")
@@ -89,12 +86,12 @@ def test_where_no_directory_of_the_payer_is_served_there_are_no_files():
 def test_more_files_at_once_than_memory_is_meant_for_are_refused(server):
     address = listed(server)[0].encode()
 
-    async def at_once() -> list[int]:
+    async def at_once():
         go = asyncio.Event()
         statuses: list[int] = []
 
-        async def app(scope: Any, receive: Any, send: Any) -> None:
-            async def slowly(message: Any) -> None:
+        async def app(scope, receive, send):
+            async def slowly(message):
                 if message["type"] == "http.response.start":
                     statuses.append(message["status"])
                     if message["status"] == 200:
@@ -118,7 +115,7 @@ def test_more_files_at_once_than_memory_is_meant_for_are_refused(server):
     assert server.call(address, token=None).status == 200  # those that ended count no more
 
 
-def branded(**brand: Any) -> Server:
+def branded(**brand):
     service, trail, log = opened(sample_tree()), Trail(), list[bytes]()
     changed = settings().model_copy(update={"brand": BrandSettings(**brand)})
     authorized = Authorization(Tokens(), trail, ENDPOINTS)

@@ -1,7 +1,5 @@
 """Rates, and the end of what takes too long."""
 
-from __future__ import annotations
-
 import asyncio
 
 import pytest
@@ -16,14 +14,14 @@ from tests.virtual_time import pass_time, run_virtually
 class Clock:
     """A clock that is set by hand."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.now = 1000.0
 
-    def __call__(self) -> float:
+    def __call__(self):
         return self.now
 
 
-def refused(windows: Windows, *who: str) -> int | None:
+def refused(windows, *who):
     """Return the seconds to wait where a request is refused."""
     try:
         windows.check(who)
@@ -33,7 +31,7 @@ def refused(windows: Windows, *who: str) -> int | None:
     return None
 
 
-def windows(text: str, clock: Clock, most: int = 1000) -> Windows:
+def windows(text, clock, most=1000):
     rate = parse_rate(text)
     assert rate is not None
     return Windows(rate, clock, most)
@@ -89,7 +87,7 @@ def test_an_empty_rate_sets_no_limit_and_nonsense_is_refused():
 def test_work_that_is_quick_is_left_alone_and_slow_work_is_ended():
     ended: list[str] = []
 
-    async def work(name: str, seconds: float) -> str:
+    async def work(name, seconds):
         try:
             await pass_time(seconds)
         except asyncio.CancelledError:
@@ -97,10 +95,10 @@ def test_work_that_is_quick_is_left_alone_and_slow_work_is_ended():
             raise
         return name
 
-    async def all_of_it() -> tuple[object, ...]:
+    async def all_of_it():
         deadline = RequestTimeout(10)
 
-        async def later(name: str, wait: float, seconds: float) -> str:
+        async def later(name, wait, seconds):
             await pass_time(wait)
             return await deadline.keep(work(name, seconds))
 
@@ -121,7 +119,7 @@ def test_work_that_is_quick_is_left_alone_and_slow_work_is_ended():
 
 
 def test_a_cancellation_from_elsewhere_stays_one():
-    async def cancelled() -> None:
+    async def cancelled():
         deadline = RequestTimeout(10)
         task = asyncio.ensure_future(deadline.keep(asyncio.Event().wait()))
         await asyncio.sleep(0)

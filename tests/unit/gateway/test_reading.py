@@ -1,13 +1,10 @@
 """Read and vread: one resource, for one member."""
 
-from __future__ import annotations
-
 import json
 
 import pytest
 
 from etl.gateway.http.responses import FhirError
-from etl.gateway.service import Service
 from etl.gateway.supported_fhir import TYPES
 from etl.publish.reader import open_current
 from tests.memory_store import MemoryStore
@@ -16,11 +13,11 @@ from tests.unit.publish.samples import claim, logical_id, patient, payer, publis
 
 
 @pytest.fixture(scope="module")
-def service() -> Service:
+def service():
     return opened(sample_tree()).service
 
 
-def refused(work: object) -> FhirError:
+def refused(work):
     with pytest.raises(FhirError) as caught:
         run(work)
     return caught.value

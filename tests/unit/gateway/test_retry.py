@@ -1,7 +1,5 @@
 """How long a read is worth waiting for."""
 
-from __future__ import annotations
-
 import asyncio
 
 import pytest
@@ -17,25 +15,25 @@ from tests.unit.gateway.memory_objects import MemoryObjects
 class Time:
     """A clock that a sleeper moves."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.now = 0.0
         self.pauses: list[float] = []
 
-    async def sleep(self, seconds: float) -> None:
+    async def sleep(self, seconds):
         self.pauses.append(seconds)
         self.now += seconds
 
-    def clock(self) -> float:
+    def clock(self):
         return self.now
 
 
-def watched() -> Watched:
+def watched():
     store = MemoryStore()
     store.put("key", b"data")
     return Watched(MemoryObjects(store))
 
 
-def retrying(objects: Watched, time: Time, policy: RetryPolicy) -> RetryingObjects:
+def retrying(objects, time, policy):
     return RetryingObjects(
         objects, policy, sleep=time.sleep, clock=time.clock, fraction=lambda: 1.0
     )
@@ -44,7 +42,7 @@ def retrying(objects: Watched, time: Time, policy: RetryPolicy) -> RetryingObjec
 def test_pauses_double_and_tries_end():
     objects, time = watched(), Time()
 
-    def fail(key: str, data: bytes) -> bytes:
+    def fail(key, data):
         raise Transient("no answer")
 
     objects.fault = fail
@@ -59,7 +57,7 @@ def test_pauses_double_and_tries_end():
 def test_no_try_begins_after_the_deadline():
     objects, time = watched(), Time()
 
-    def fail(key: str, data: bytes) -> bytes:
+    def fail(key, data):
         time.now += 4
         raise Transient("no answer")
 
@@ -76,7 +74,7 @@ def test_no_try_begins_after_the_deadline():
 def test_what_does_not_pass_is_not_tried_again(error):
     objects, time = watched(), Time()
 
-    def fail(key: str, data: bytes) -> bytes:
+    def fail(key, data):
         raise error
 
     objects.fault = fail
@@ -89,7 +87,7 @@ def test_one_slow_read_is_given_up_and_tried_again():
     objects = watched()
     objects.wait = asyncio.Event().wait
 
-    async def work() -> bytes:
+    async def work():
         reading = RetryingObjects(objects, RetryPolicy(read_seconds=0.02), fraction=lambda: 0.0)
         first = asyncio.ensure_future(reading.get("key"))
         while not objects.reads:

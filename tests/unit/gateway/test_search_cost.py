@@ -1,12 +1,9 @@
 """What a search may cost, where costly ones run, and how their time counts."""
 
-from __future__ import annotations
-
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import count
-from typing import Any
 from unittest.mock import Mock
 from urllib.parse import parse_qsl
 
@@ -20,18 +17,18 @@ from etl.gateway.http.responses import FhirError
 from etl.gateway.http.time_limits import LongWork, ProcessorTime
 from etl.gateway.provider_directory import DirectoryService
 from etl.gateway.search import comparisons
-from etl.gateway.search.evaluation import DirectoryColumns, KeptRows, WholeColumn, columns_of
+from etl.gateway.search.evaluation import DirectoryColumns, KeptRows, columns_of
 from etl.gateway.search.parsing import parse
 from etl.gateway.search.query import BUDGET
 from etl.gateway.supported_fhir import PLAN_NET_TYPES
 from etl.web.rate_limits import RateLimiter, TooMany
-from tests.unit.gateway.calls import Server, served
+from tests.unit.gateway.calls import served
 from tests.unit.gateway.trees import LISTED, grant, opened, run, sample_tree
 
 NEAR = "_has:PractitionerRole:practitioner:location.near=42|-72|3{}"
 
 
-def cost(search: str, *, strict: bool = True) -> int:
+def cost(search, *, strict=True):
     """Return the points of a search of a directory."""
     kind, _, query = search.partition("?")
     return parse(
@@ -75,7 +72,7 @@ def test_a_search_costs_what_its_conditions_and_references_cost(search, points):
 
 
 @pytest.fixture(scope="module")
-def server() -> Server:
+def server():
     """A directory of the payer, served alone."""
     return served(opened(sample_tree(), listed=sample_tree(LISTED)))
 
@@ -117,12 +114,12 @@ class CountedColumns(DirectoryColumns):
 
     looked_at = 0
 
-    def column(self, kind: str, parameter: str) -> Iterator[WholeColumn]:
+    def column(self, kind, parameter):
         for column in super().column(kind, parameter):
             self.looked_at += len(column.column.values) + len(column.column.rows)
             yield column
 
-    def keys(self, kind: str) -> Iterator[Any]:
+    def keys(self, kind):
         for keys in super().keys(kind):
             self.looked_at += len(keys)
             yield keys
@@ -134,7 +131,7 @@ def test_an_accepted_search_looks_at_no_more_than_its_points_allow(many, monkeyp
     assert isinstance(service, DirectoryService)
     looks: list[CountedColumns] = []
 
-    async def counted(*arguments: Any) -> DirectoryColumns:
+    async def counted(*arguments):
         columns = await columns_of(*arguments)
         looks.append(CountedColumns(columns._segments, columns._held))
         return looks[-1]
@@ -160,7 +157,7 @@ def test_an_accepted_search_looks_at_no_more_than_its_points_allow(many, monkeyp
 def test_long_work_leaves_the_event_loop_and_short_work_does_not():
     long_work = LongWork()
 
-    async def threads() -> list[int]:
+    async def threads():
         sizes = (processor_time.LARGEST_ON_LOOP, processor_time.LARGEST_ON_LOOP + 1)
         return [await long_work.run(size, threading.get_ident) for size in sizes]
 
@@ -171,18 +168,18 @@ def test_long_work_leaves_the_event_loop_and_short_work_does_not():
 def test_processor_time_is_that_of_the_steps_and_of_long_work_and_not_of_waiting(monkeypatch):
     clocks: dict[int, Iterator[int]] = {}
 
-    def clock() -> float:
+    def clock():
         """A second passes within each step of each thread."""
         return next(clocks.setdefault(threading.get_ident(), count()))
 
     monkeypatch.setattr(ProcessorTime.__init__, "__defaults__", (clock,))
     spent = ProcessorTime()
 
-    async def request() -> str:
+    async def request():
         await asyncio.sleep(0)
         return await LongWork().run(processor_time.LARGEST_ON_LOOP + 1, lambda: "done")
 
-    async def measured() -> str:
+    async def measured():
         return await spent.measure(request())
 
     assert run(measured()) == "done"
@@ -192,14 +189,14 @@ def test_processor_time_is_that_of_the_steps_and_of_long_work_and_not_of_waiting
 def test_a_failure_and_a_cancellation_reach_what_is_measured():
     seen = []
 
-    async def request() -> None:
+    async def request():
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
             seen.append("cancelled")
             raise ValueError from None
 
-    async def cancelled() -> None:
+    async def cancelled():
         task = asyncio.ensure_future(ProcessorTime().measure(request()))
         await asyncio.sleep(0)
         task.cancel()
@@ -229,6 +226,6 @@ def test_the_time_of_a_directory_search_counts_in_the_limit_of_its_address(monke
     assert server.call("/fhir/Patient").status == 200
 
 
-def _slow_run(spent: ProcessorTime, work: Callable[[], Any]) -> Any:
+def _slow_run(spent, work):
     spent.seconds += 20 * SECONDS_A_REQUEST
     return work()

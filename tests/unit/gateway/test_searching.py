@@ -1,14 +1,10 @@
 """Search: what is understood, what is refused, and how an answer looks."""
 
-from __future__ import annotations
-
 from itertools import chain
-from typing import Any
 
 import pytest
 
 from etl.gateway.http.responses import FhirError
-from etl.gateway.service import Answer, Service
 from etl.gateway.supported_fhir import TYPES
 from etl.publish.block import PatientResources
 from etl.publish.manifest import ReleaseFacts
@@ -32,26 +28,18 @@ EOB = "ExplanationOfBenefit"
 
 
 @pytest.fixture(scope="module")
-def service() -> Service:
+def service():
     return opened(sample_tree()).service
 
 
-def asked(
-    service: Service,
-    query: str,
-    *,
-    kind: str = EOB,
-    patient: str | None = None,
-    scopes: tuple[str, ...] = ALL,
-    strict: bool = True,
-) -> Answer:
+def asked(service, query, *, kind=EOB, patient=None, scopes=ALL, strict=True):
     """Return the answer to a query written as in a URL, without escapes."""
     pairs = [one.partition("=")[::2] for one in query.split("&") if one]
     who = grant(patient or busiest(), scopes)
     return run(service.search(who, kind, pairs, base=BASE, strict=strict))
 
 
-def refused(service: Service, query: str, **more: Any) -> FhirError:
+def refused(service, query, **more):
     with pytest.raises(FhirError) as caught:
         asked(service, query, **more)
     return caught.value
@@ -531,7 +519,7 @@ def test_organizations_where_services_were_given_are_among_the_members_own():
     assert ids(found) == [clinic]
 
 
-def made_of(*searches: dict[str, list[str]]) -> Service:
+def made_of(*searches):
     """Return a service over one member whose claims 0, 1, … have these search values."""
     store = MemoryStore()
     claims = [resource(EOB, f"claim-{at}", search=one) for at, one in enumerate(searches)]
@@ -539,7 +527,7 @@ def made_of(*searches: dict[str, list[str]]) -> Service:
     return opened(store).service
 
 
-def found_in(service: Service, query: str) -> list[int]:
+def found_in(service, query):
     """Return the numbers of the claims that are found."""
     names = {f"{EOB}/{logical_id(f'claim-{at}')}": at for at in range(10)}
     return [names[one] for one in ids(bundle(asked(service, query, patient=logical_id("ann"))))]

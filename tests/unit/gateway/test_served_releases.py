@@ -1,7 +1,5 @@
 """Which release is served."""
 
-from __future__ import annotations
-
 import asyncio
 
 import pytest
@@ -9,7 +7,6 @@ import pytest
 from etl.errors import NotFound, StoreError
 from etl.gateway.release.cache import Cache
 from etl.gateway.release.served_releases import Releases
-from etl.gateway.service import Answer
 from etl.publish.block import PatientResources
 from etl.publish.reader import open_current
 from etl.storage.port import Transient
@@ -23,7 +20,7 @@ from tests.virtual_time import pass_time, run_virtually
 EOB = "ExplanationOfBenefit"
 
 
-def published(store: MemoryStore, claims: int, day: int) -> str:
+def published(store, claims, day):
     base = open_current(store)
     return publish(store, [patient("ann", claims)], base=base, now=f"2026-11-{day}T00:00:00Z").id
 
@@ -47,7 +44,7 @@ def test_a_new_release_is_served_within_the_time_between_two_looks():
     first = published(store, 1, 10)
     releases = Releases(MemoryObjects(store), Cache(1_000_000), poll_seconds=0.01)
 
-    async def work() -> tuple[str | None, str | None]:
+    async def work():
         stop = asyncio.Event()
         watching = asyncio.ensure_future(releases.watch(stop))
         async with asyncio.timeout(20):
@@ -75,7 +72,7 @@ def test_storage_that_fails_leaves_what_is_served_and_tells_its_age():
     releases = Releases(objects, Cache(1_000_000), clock=lambda: now[0])
     run(releases.refresh())
 
-    def fail(key: str, data: bytes) -> bytes:
+    def fail(key, data):
         raise Transient("no answer")
 
     objects.fault = fail
@@ -134,11 +131,11 @@ def test_old_releases_are_kept_open_up_to_a_number():
         run(releases.open(names[1], "0" * 64))
 
 
-def _digest(store: MemoryStore, name: str) -> str:
+def _digest(store, name):
     return store.read(f"releases/{name}/manifest.json").tag
 
 
-def insured(claims: int) -> PatientResources:
+def insured(claims):
     """Return a member whose claims name their insurer in the index."""
     search = {"insurer": [f"Organization/{logical_id('payer')}"]}
     made = [resource(EOB, f"claim-{number}", search=search) for number in range(claims)]
@@ -157,8 +154,8 @@ def test_an_answer_is_of_one_release_though_another_is_published_while_it_is_mad
     made = opened(objects)
     seen = len(objects.reads)
 
-    async def work() -> Answer:
-        def publishing(key: str, data: bytes) -> bytes:
+    async def work():
+        def publishing(key, data):
             if len(objects.reads) - seen == at + 1:
                 objects.fault = None
                 renamed = resource("Organization", "payer", name="Renamed")

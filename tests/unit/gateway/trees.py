@@ -1,7 +1,5 @@
 """Published trees that the gateway's tests read, and services over them."""
 
-from __future__ import annotations
-
 import asyncio
 import atexit
 import json
@@ -14,7 +12,7 @@ from functools import cache
 from io import StringIO
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from etl.gateway.service import Answer
 from etl.gateway.startup import GatewayServices, ServiceOptions, serve_objects
@@ -28,11 +26,11 @@ from tests.unit.gateway.memory_objects import MemoryObjects
 
 T = TypeVar("T")
 
-ROOT: Final = Path(__file__).parents[3]
-BASE: Final = "https://payer.example/fhir"
-KEY: Final = b"a key of the tests, 32 bytes long"
-ALL: Final = ("patient/*.read",)
-NOW: Final = 1_800_000_000.0
+ROOT = Path(__file__).parents[3]
+BASE = "https://payer.example/fhir"
+KEY = b"a key of the tests, 32 bytes long"
+ALL = ("patient/*.read",)
+NOW = 1_800_000_000.0
 """The clock of page links, in seconds since 1970."""
 
 Resource = dict[str, Any]
@@ -69,10 +67,10 @@ def members() -> dict[str, list[Resource]]:
     }
 
 
-LISTED: Final = "cpcds_samples/directory"
+LISTED = "cpcds_samples/directory"
 """The extract of a directory of the payer, for `sample_tree` and `directory`."""
 
-TEXTS: Final = ("--mappings", str(Path(__file__).parent / "mappings_with_texts"))
+TEXTS = ("--mappings", str(Path(__file__).parent / "mappings_with_texts"))
 """Options with mappings of a payer's own, which write texts of concepts and search them."""
 
 

@@ -1,22 +1,19 @@
 """Small mappings for tests: the lines of one, put into a set and compiled."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
-from typing import Final
 
 from etl.errors import MappingError
 from etl.mapping.library import MappingSet, compile_set
 from etl.mapping.profile_checks import problems
 from etl.model.crosswalks import read_crosswalk
 
-CROSSWALKS: Final = {
+CROSSWALKS = {
     "gender": read_crosswalk("source,code,system\nm,male,\nf,female,\n", "gender", file="gender"),
     "odd": read_crosswalk("source,code\nm,man\n", "odd", file="odd"),
 }
-PAYER: Final = {"id": "p", "name": "Plan", "payer_id_system": ""}
-SET: Final = {
+PAYER = {"id": "p", "name": "Plan", "payer_id_system": ""}
+SET = {
     "set": "s",
     "version": "2.2.0",
     "canonical": "http://hl7.org/fhir/us/carin-bb/StructureDefinition/",
@@ -25,7 +22,7 @@ SET: Final = {
     "fragments": ["fragments.yaml"],
     "mappings": ["m.yaml"],
 }
-FRAGMENTS: Final = """\
+FRAGMENTS = """\
 listed:
   - { family: x }
 plain:
@@ -38,14 +35,14 @@ guarded:
   when: "{{ member.phone is present }}"
   family: x
 """
-PATIENT: Final = """\
+PATIENT = """\
 resource: Patient
 profile: C4BB-Patient
 from: member
 emit:
   id: "{{ member.member_id | logical_id('Patient') }}"
 """
-EOB: Final = """\
+EOB = """\
 resource: ExplanationOfBenefit
 profile: C4BB-ExplanationOfBenefit-Professional-NonClinician
 from: claim

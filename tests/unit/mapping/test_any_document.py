@@ -1,9 +1,6 @@
 """Whatever YAML is found where a mapping should be, it compiles or is refused: no traceback."""
 
-from __future__ import annotations
-
 import json
-from typing import Any, Final
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,7 +9,7 @@ from etl.errors import MappingError
 from tests.unit.documents.spoiled import odd_values, places, replaced
 from tests.unit.mapping.mappings import FRAGMENTS, SET, compiled
 
-_MAPPING: Final[dict[str, Any]] = {
+_MAPPING = {
     "resource": "Patient",
     "profile": "C4BB-Patient",
     "from": "member",
@@ -33,7 +30,7 @@ _MAPPING: Final[dict[str, Any]] = {
     "skip": [{"map_id": [1, 2], "reason": "none"}],
     "assured": {"name": "because"},
 }
-_ODD: Final = odd_values(
+_ODD = odd_values(
     st.sampled_from(["", "x", "{{", "}}", "$", "$NPI", "{{ member }}", "m.yaml", "set.yaml"])
     | st.sampled_from(["{{ member.gender | default }}", "{{ [1] }}", "{{ {} }}", "{{ 'a' is b }}"])
     | st.sampled_from(["{{ member.gender is present('x') }}", "{{ x.y() }}", "{{ 1 in 1 }}"])
@@ -62,7 +59,7 @@ def test_any_fragment_compiles_or_is_refused(name, value):
     _compiles_or_is_refused({"fragments.yaml": json.dumps(fragments)})
 
 
-def _compiles_or_is_refused(texts: dict[str, str]) -> None:
+def _compiles_or_is_refused(texts):
     refused: MappingError | None = None
     try:
         compiled(json.dumps(_MAPPING), {"fragments.yaml": FRAGMENTS, **texts})

@@ -1,11 +1,8 @@
 """Must-support coverage of small mappings: produced, could be, cannot be, and why."""
 
-from __future__ import annotations
-
 import pytest
 
 from etl.mapping.coverage import (
-    ElementCoverage,
     Filled,
     as_markdown,
     coverage,
@@ -19,7 +16,7 @@ WITH_GENDER = PATIENT + "  gender: \"{{ member.gender | translate('gender') }}\"
 SKIPPED = WITH_GENDER + "skip: [ { element: birthDate, reason: nobody is asked } ]\n"
 
 
-def of(text: str, element: str, filled: dict[str, Filled] | None = None) -> ElementCoverage:
+def of(text, element, filled=None):
     mappings = compiled(text)
     (found,) = coverage(mappings.plans, mappings.crosswalks, filled)
     return next(one for one in found.elements if one.element == element)

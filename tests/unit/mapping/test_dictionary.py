@@ -1,7 +1,5 @@
 """The data dictionary says of every column and MapID where it goes, in three forms."""
 
-from __future__ import annotations
-
 import csv
 import io
 from html.parser import HTMLParser
@@ -25,11 +23,11 @@ skip:
 )
 
 
-def rows() -> tuple[DictionaryRow, ...]:
+def rows():
     return dictionary(compiled(TEXT).plans)
 
 
-def row(column: str, path: str) -> DictionaryRow:
+def row(column, path):
     (found,) = (one for one in rows() if (one.column, one.path) == (column, path))
     return found
 
@@ -91,20 +89,20 @@ def test_markdown_has_a_section_a_table_and_profiles_of_one_line_in_one_cell():
 
 
 class _Page(HTMLParser):
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__()
         self.tags: list[str] = []
         self.cells: list[str] = []
         self.links: list[str] = []
         self.ids: list[str] = []
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+    def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
         said = dict(attrs)
         self.links += [str(said["href"])] if "href" in said else []
         self.ids += [f"#{said['id']}"] if "id" in said else []
 
-    def handle_data(self, data: str) -> None:
+    def handle_data(self, data):
         self.cells.append(data)
 
 

@@ -1,7 +1,5 @@
 """The units of drugs: every code that NCPDP and X12 have for a quantity becomes UCUM."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

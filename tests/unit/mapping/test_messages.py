@@ -1,7 +1,5 @@
 """A mistake in a mapping is named with its file, its line, its kind and the nearest right name."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path
@@ -266,7 +264,7 @@ def test_a_required_element_that_nobody_makes_is_named():
 
 
 def test_a_required_element_that_can_be_absent_is_named_with_a_way_out():
-    def on_gender(leaf: str) -> list[str]:
+    def on_gender(leaf):
         found = judged(PATIENT + f'  gender: "{leaf}"\n')
         return [str(one) for one in found if "Patient.gender" in str(one)]
 
@@ -285,7 +283,7 @@ def test_a_pattern_that_is_not_kept_is_named():
 def test_a_type_of_claim_that_is_another_profiles_is_named():
     system = "http://terminology.hl7.org/CodeSystem/claim-type"
 
-    def on_type(code: str) -> list[str]:
+    def on_type(code):
         text = f"  type: {{ coding: [ {{ system: '{system}', code: {code} }} ] }}\n"
         return [str(one) for one in judged(EOB + text) if "ExplanationOfBenefit.type" in str(one)]
 

@@ -1,7 +1,5 @@
 """What a profile asks of a plan: proved, checked in the run, or listed with its reason."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest
@@ -9,8 +7,8 @@ import pytest
 from etl.errors import MappingError
 from etl.mapping import expressions as ex
 from etl.mapping.formulas import When, all_of, any_of, is_one_of, is_present, negate
-from etl.mapping.obligations import Obligation, obligations
-from etl.mapping.plan import CitedMark, Fixed, Leaf, ListNode, ObjectNode, Plan
+from etl.mapping.obligations import obligations
+from etl.mapping.plan import CitedMark, Fixed, Leaf, ListNode, ObjectNode
 from etl.mapping.proof import never
 from etl.mapping.row_tests import BrokenRows, NodeContext
 from etl.profiles import invariants
@@ -82,11 +80,11 @@ def test_a_list_with_an_entry_of_constants_does_not_keep_alone_what_is_around_it
     assert listed.inside(of_a_column, True).given == is_present(A)
 
 
-def plan_of(name: str) -> Plan:
+def plan_of(name):
     return next(plan for plan in mapping_set().plans if plan.name == name)
 
 
-def found(plan: Plan) -> tuple[Obligation, ...]:
+def found(plan):
     return obligations(plan, mapping_set().crosswalks)
 
 

@@ -1,7 +1,5 @@
 """Search values that no search finds are mistakes of a mapping."""
 
-from __future__ import annotations
-
 import pytest
 
 from etl.mapping.search_checks import search_problems

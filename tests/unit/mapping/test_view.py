@@ -1,19 +1,15 @@
 """A view is the same mappings for other profiles, without what it leaves out."""
 
-from __future__ import annotations
-
 import json
-from collections.abc import Mapping
-from typing import Any, Final
 
 import pytest
 
 from etl.errors import MappingError
-from etl.mapping.library import MappingSet, compile_set
+from etl.mapping.library import compile_set
 from etl.mapping.static_values import static_value
 from tests.unit.mapping.mappings import CROSSWALKS, EOB, FRAGMENTS, PAYER, SET
 
-CLAIM: Final = (
+CLAIM = (
     EOB
     + """\
   status: active
@@ -35,7 +31,7 @@ CLAIM: Final = (
       amount: { value: "{{ claim.amount_copay | money }}" }
 """
 )
-BASIS: Final = """\
+BASIS = """\
 view: basis
 profiles:
   C4BB-ExplanationOfBenefit-Professional-NonClinician: C4BB-ExplanationOfBenefit-Oral-Basis
@@ -43,7 +39,7 @@ without: [Money]
 """
 
 
-def viewed(claim: str, view: str = BASIS, name: str = "basis") -> MappingSet:
+def viewed(claim, view=BASIS, name="basis"):
     texts = {
         "set.yaml": json.dumps({**SET, "views": ["view.yaml"]}),
         "fragments.yaml": FRAGMENTS,
@@ -53,12 +49,12 @@ def viewed(claim: str, view: str = BASIS, name: str = "basis") -> MappingSet:
     return compile_set(texts, CROSSWALKS, PAYER, view=name)
 
 
-def body(claim: str, view: str = BASIS, name: str = "basis") -> Mapping[str, Any]:
+def body(claim, view=BASIS, name="basis"):
     (plan,) = viewed(claim, view, name).plans
     return {key: static_value(member) for key, member in plan.body.members}
 
 
-def refusal(claim: str, view: str = BASIS, name: str = "basis") -> MappingError:
+def refusal(claim, view=BASIS, name="basis"):
     with pytest.raises(MappingError) as caught:
         viewed(claim, view, name)
     return caught.value

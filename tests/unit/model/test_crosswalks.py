@@ -1,7 +1,5 @@
 """Crosswalk files: how they are read, and every mistake of one with its line."""
 
-from __future__ import annotations
-
 import pickle
 
 import pytest

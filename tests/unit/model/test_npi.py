@@ -1,7 +1,5 @@
 """The NPI: one definition, which rules, mappings, `conform` and generated data share."""
 
-from __future__ import annotations
-
 import pyarrow as pa
 import pytest
 

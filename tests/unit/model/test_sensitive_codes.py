@@ -1,7 +1,5 @@
 """The file of sensitive codes: how codes are compared, and what is said of mistakes."""
 
-from __future__ import annotations
-
 import pytest
 
 from etl.errors import MappingError

@@ -1,7 +1,5 @@
 """What the pages are made from: forms, statements, durations, examples."""
 
-from __future__ import annotations
-
 import json
 
 import pytest
@@ -10,7 +8,7 @@ from hypothesis import strategies as st
 from joserfc.jwk import ECKey
 
 from etl.auth.records import InvalidForm
-from etl.auth.registration import ATTESTATIONS, AppDraft, Authentication, ClientType
+from etl.auth.registration import ATTESTATIONS, AppDraft
 from etl.portal.capability_tables import read_statement
 from etl.portal.examples import FILES, example_file, page_examples
 from etl.portal.forms import KINDS, Form, blank_draft, draft_of, explained, form_of
@@ -42,7 +40,7 @@ SERVED = ServerFacts(
 
 
 @pytest.mark.parametrize(("client_type", "authentication"), KINDS.values())
-def test_a_draft_survives_its_form(client_type: ClientType, authentication: Authentication) -> None:
+def test_a_draft_survives_its_form(client_type, authentication):
     key = ECKey.generate_key("P-256").as_dict(private=False)
     draft = DRAFT.with_changes(
         client_type=client_type,
@@ -54,21 +52,21 @@ def test_a_draft_survives_its_form(client_type: ClientType, authentication: Auth
 
 
 @given(st.dictionaries(st.text(max_size=12), st.text(max_size=40), max_size=8))
-def test_whatever_is_sent_is_refused_with_sentences_at_fields(values: dict[str, str]) -> None:
+def test_whatever_is_sent_is_refused_with_sentences_at_fields(values):
     with pytest.raises(InvalidForm) as refused:
         draft_of(Form(values))
     assert set(refused.value.problems) <= set(AppDraft.model_fields)
     assert all(refused.value.problems.values())
 
 
-def test_the_blank_form_suggests_what_is_known() -> None:
+def test_the_blank_form_suggests_what_is_known():
     form = blank_draft(name="Dana", email="d@x.example", organization="", redirect_uris=("a", "b"))
     assert form.value("redirect_uris") == "a\nb"
     assert form.value("contact_email") == "d@x.example"
     assert not any(form.ticked(f"attest_{name}") for name in ATTESTATIONS)
 
 
-def test_complaints_stand_at_the_forms_own_fields() -> None:
+def test_complaints_stand_at_the_forms_own_fields():
     form = Form({"attest_hipaa": "yes"})
     errors = explained(form, {"authentication": "A", "attestations": "B", "name": "C"}).errors
     assert errors["kind"] == "A"
@@ -82,7 +80,7 @@ def test_complaints_stand_at_the_forms_own_fields() -> None:
      (3600, "an hour"), (7200, "2 hours"), (86400, "a day"), (90 * 86400, "90 days"),
      (90, "90 seconds")],
 )  # fmt: skip
-def test_a_time_span_is_said_without_rounding(seconds: int, text: str) -> None:
+def test_a_time_span_is_said_without_rounding(seconds, text):
     assert duration_text(seconds) == text
 
 
@@ -95,12 +93,12 @@ def test_a_time_span_is_said_without_rounding(seconds: int, text: str) -> None:
         ("", ""),
     ],
 )
-def test_marked_names_of_a_statement_are_shown_as_code(text: str, html: str) -> None:
+def test_marked_names_of_a_statement_are_shown_as_code(text, html):
     assert code_marks(text) == html
 
 
 @given(st.text(max_size=30))
-def test_the_way_back_from_a_sign_in_stays_on_this_server(text: str) -> None:
+def test_the_way_back_from_a_sign_in_stays_on_this_server(text):
     path = local_path(text)
     assert path.startswith("/")
     assert not path.startswith("//")
@@ -108,7 +106,7 @@ def test_the_way_back_from_a_sign_in_stays_on_this_server(text: str) -> None:
     assert "\\" not in path
 
 
-def test_the_shells_examples_hold_the_servers_addresses() -> None:
+def test_the_shells_examples_hold_the_servers_addresses():
     found = page_examples(SERVED, "my-app", "https://lens.example/done")
     link = str(found["authorize_shell"])
     assert "CLIENT_ID='my-app'" in link
@@ -117,7 +115,7 @@ def test_the_shells_examples_hold_the_servers_addresses() -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_an_example_file_has_nothing_left_to_fill_in(name: str) -> None:
+def test_an_example_file_has_nothing_left_to_fill_in(name):
     text = example_file(name, SERVED, "https://api.example/code")
     assert "{{" not in text
     assert "https://api.example/fhir" in text
@@ -125,12 +123,12 @@ def test_an_example_file_has_nothing_left_to_fill_in(name: str) -> None:
         compile(text, name, "exec")
 
 
-def test_an_empty_statement_is_an_empty_page_and_no_error() -> None:
+def test_an_empty_statement_is_an_empty_page_and_no_error():
     statement = read_statement({})
     assert statement.resources == ()
 
 
-def test_a_statement_names_the_oauth_endpoints_and_the_guides() -> None:
+def test_a_statement_names_the_oauth_endpoints_and_the_guides():
     uris = {
         "url": "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris",
         "extension": [{"url": "token", "valueUri": "https://api.example/oauth/token"}],

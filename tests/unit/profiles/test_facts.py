@@ -1,7 +1,5 @@
 """The committed facts are what the script makes of the guide, byte for byte."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

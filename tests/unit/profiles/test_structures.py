@@ -1,7 +1,5 @@
 """What the profile facts say, checked against things that everyone knows about the guide."""
 
-from __future__ import annotations
-
 import pytest
 
 from etl.errors import UsageError
@@ -23,7 +21,7 @@ ORAL = "C4BB-ExplanationOfBenefit-Oral"
 ADJUDICATION = "http://hl7.org/fhir/us/carin-bb/ValueSet/C4BBAdjudication"
 
 
-def every_profile() -> list[structures.Profile]:
+def every_profile():
     names = [(name, guide) for guide in (C4BB, C4BB_2_1_0) for name in st.profile_names(guide)]
     assert len(names) == 2 * 16
     us_core = ("us-core-race", "us-core-location", "us-core-practitionerrole")

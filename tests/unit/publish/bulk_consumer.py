@@ -4,8 +4,6 @@ It follows the flow of the Bulk Data 4.0 ballot: process a page's output, then i
 follow the `next` link; at `#pending` remember the page, at `#closed` begin anew at the root.
 """
 
-from __future__ import annotations
-
 import gzip
 import json
 from collections.abc import Callable

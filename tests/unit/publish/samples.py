@@ -1,7 +1,5 @@
 """Small patients to publish. The words in them are made up."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Bulk Publish: whoever replays the chain has exactly what is published."""
 
-from __future__ import annotations
-
 import functools
 import gzip
 import json
@@ -11,17 +9,15 @@ import subprocess
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
 
 from etl.errors import StoreError
-from etl.publish.block import PatientResources, Resource
+from etl.publish.block import PatientResources
 from etl.publish.bulk import with_bulk
 from etl.publish.bulk_files import BulkOptions
 from etl.publish.bulk_pages import ROOT, close_pages, page_key, write_pages
@@ -32,7 +28,6 @@ from etl.publish.reader import Release, open_current, read_all
 from etl.publish.release import commit
 from etl.publish.verify import verify
 from etl.storage.local import LocalStore
-from etl.storage.port import Store
 from tests.fault.faulty import FaultyStore, Killed
 from tests.memory_store import MemoryStore
 from tests.ports import free_port
@@ -45,14 +40,7 @@ NGINX_BINARY = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sb
 OPEN = BulkOptions(snapshot_every=100, snapshot_share=100.0)
 
 
-def publish(
-    store: Store,
-    people: Iterable[PatientResources],
-    day: int,
-    options: BulkOptions = OPEN,
-    *,
-    directory: Sequence[Resource] | None = None,
-) -> Release:
+def publish(store, people, day, options=OPEN, *, directory=None):
     base = open_current(store)
     manifest = stage(store, people, base, now=DAYS[day], directory=directory)
     manifest = with_bulk(store, base, manifest, options)
@@ -61,7 +49,7 @@ def publish(
     return Release(store, manifest)
 
 
-def everything(release: Release) -> dict[str, bytes]:
+def everything(release):
     found = {}
     units = [*release.all_units(), *(unit for unit in release.manifest.directory if unit)]
     for unit in units:
@@ -71,11 +59,11 @@ def everything(release: Release) -> dict[str, bytes]:
     return found
 
 
-def consumer_of(store: Store) -> Consumer:
+def consumer_of(store):
     return Consumer(f"memory:///{ROOT}", lambda url: store.get(url.removeprefix("memory:///")))
 
 
-def nights() -> Iterator[tuple[list[PatientResources], list[Resource]]]:
+def nights():
     """Yield what is said night by night: additions, changes, retractions, a claim that moves."""
     doctors = [resource("Practitioner", f"d{number}") for number in range(3)]
     yield [patient("anna", 25), patient("bert", 2)], [payer(), *doctors]
@@ -268,7 +256,7 @@ def test_a_run_without_bulk_files_closes_the_chain_for_the_next_that_has_some():
 
 
 def test_pages_that_were_not_written_are_written_by_the_next_call():
-    def two() -> MemoryStore:
+    def two():
         store = MemoryStore()
         publish(store, [patient("anna", 1)], 0)
         base = open_current(store)
@@ -432,7 +420,7 @@ def test_pages_are_named_by_their_release():
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[str]:
+def served(folder):
     handler = functools.partial(QuietHandler, directory=str(folder))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
@@ -445,11 +433,11 @@ def served(folder: Path) -> Iterator[str]:
 
 
 class QuietHandler(SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
+    def log_message(self, *_):
         """Say nothing."""
 
 
-def fetch(url: str) -> bytes:
+def fetch(url):
     with urllib.request.urlopen(url) as answer:  # noqa: S310 - loopback
         data: bytes = answer.read()
         return data

@@ -1,7 +1,5 @@
 """Bulk files while they are being filled."""
 
-from __future__ import annotations
-
 import random
 import tracemalloc
 
@@ -20,7 +18,7 @@ def test_memory_holds_one_file_however_many_types_there_are(tmp_path):
     pieces = [random.Random(number).randbytes(64 << 10) for number in range(16)]
     options = BulkOptions(file_bytes=8 * MB, work=tmp_path)
 
-    def peak(kinds: int) -> int:
+    def peak(kinds):
         store = LocalStore(tmp_path / str(kinds))
         tracemalloc.start()
         with Writer(store) as writer, BulkFiles(writer, options) as files:
@@ -39,7 +37,7 @@ def test_memory_holds_one_file_however_many_types_there_are(tmp_path):
 def test_nothing_is_left_of_files_that_are_given_up(tmp_path):
     store = MemoryStore()
 
-    def fill() -> None:
+    def fill():
         with Writer(store) as writer, BulkFiles(writer, BulkOptions(work=tmp_path)) as files:
             files.add("Patient", bytes(2 * MB), 1)
             raise KeyError

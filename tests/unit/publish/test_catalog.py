@@ -1,7 +1,5 @@
 """The catalog's shards: rows as they are written, and as they are read."""
 
-from __future__ import annotations
-
 import pytest
 
 from etl.publish.catalog import (

@@ -1,9 +1,6 @@
 """What a second release does with what is there: changes, retractions, who stays as he is."""
 
-from __future__ import annotations
-
 import json
-from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
@@ -12,13 +9,12 @@ from etl.publish import object_keys
 from etl.publish.block import PatientResources, Resource
 from etl.publish.canonical_json import sha256
 from etl.publish.directory import write_directory
-from etl.publish.manifest import ChangeCounts, Kind, ReleaseFacts, Shard
+from etl.publish.manifest import ChangeCounts, ReleaseFacts, Shard
 from etl.publish.partition_writer import write_partition
 from etl.publish.reader import Release, open_current, read_all
 from etl.publish.release import assemble, commit
 from etl.publish.search_index import Gone
 from etl.publish.verify import verify
-from etl.storage.port import Store
 from tests.memory_store import MemoryStore
 from tests.unit.publish.samples import (
     LATER,
@@ -37,13 +33,7 @@ BERT = logical_id("bert")
 EOB = "ExplanationOfBenefit"
 
 
-def night(
-    store: Store,
-    worked_on: Iterable[PatientResources],
-    *,
-    gone: Iterable[str] = (),
-    now: str = LATER,
-) -> Release:
+def night(store, worked_on, *, gone=(), now=LATER):
     """Publish as a night does that remembers: all others who have a block stay as they are."""
     base = open_current(store)
     assert base.release is not None
@@ -58,18 +48,18 @@ def night(
     return Release(store, manifest)
 
 
-def texts(release: Release, patient_id: str) -> list[bytes]:
+def texts(release, patient_id):
     unit = release.unit(patient_id)
     assert unit is not None
     return read_all(release.store, release.index(unit))
 
 
-def stamps(release: Release, patient_id: str) -> dict[str, str]:
+def stamps(release, patient_id):
     found = [json.loads(text) for text in texts(release, patient_id)]
     return {one["id"]: one["meta"]["lastUpdated"] for one in found}
 
 
-def new_keys(store: Store, before: dict[str, bytes]) -> list[str]:
+def new_keys(store, before):
     return sorted(key.partition("/")[0] for key in objects(store).keys() - before.keys())
 
 
@@ -300,7 +290,7 @@ def test_a_retracted_member_can_come_back_while_others_stay():
 
 
 def test_the_release_of_a_delta_differs_from_that_of_a_full_extract_in_its_name_alone():
-    def after(kind: Kind) -> Release:
+    def after(kind):
         store = MemoryStore()
         publish(store, [patient("anna", 3), patient("bert", 1), patient("cleo", 1)])
         return publish(store, [patient("anna", 2), patient("cleo", 1)], now=LATER, kind=kind)
@@ -330,7 +320,7 @@ def test_a_catalog_row_of_an_older_tree_that_states_a_source_is_read_as_any_othe
     assert set(new_keys(store, before)) <= {"catalog", "releases"}
 
 
-def older(store: Store) -> None:
+def older(store):
     """Publish what is there again with a `source` in each row, as earlier versions wrote it."""
     base = open_current(store)
     assert base.release is not None

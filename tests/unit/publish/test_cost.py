@@ -1,7 +1,5 @@
 """What a night costs follows what changed."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys
@@ -20,7 +18,6 @@ from etl.publish.manifest import ReleaseFacts
 from etl.publish.partition_writer import write_partition
 from etl.publish.reader import open_current
 from etl.publish.release import assemble, commit
-from etl.storage.port import Store
 from tests.memory_store import MemoryStore
 from tests.unit.publish.samples import (
     LATER,
@@ -39,25 +36,25 @@ from tests.unit.publish.samples import (
 class Counted(MemoryStore):
     """Counts reads and writes by folder."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__()
         self.writes: Counter[str] = Counter()
         self.reads: Counter[str] = Counter()
 
-    def put(self, key: str, data: bytes) -> bool:
+    def put(self, key, data):
         self.writes[key.partition("/")[0]] += 1
         return super().put(key, data)
 
-    def swap(self, key: str, data: bytes, expected: str | None) -> str:
+    def swap(self, key, data, expected):
         self.writes[key.partition("/")[0]] += 1
         return super().swap(key, data, expected)
 
-    def get(self, key: str) -> bytes:
+    def get(self, key):
         self.reads[key.partition("/")[0]] += 1
         return super().get(key)
 
 
-def person(number: int, amount: str = "1") -> PatientResources:
+def person(number, amount="1"):
     name = f"p{number}"
     resources = [resource("Patient", name), claim(name, 1, "2020-01-01", amount=amount)]
     return PatientResources(logical_id(name), resources)
@@ -121,7 +118,7 @@ def test_who_is_to_stay_must_be_there_and_must_not_have_changed(lost):
         assemble(store, base, [result], shared, ReleaseFacts("full"), LATER)
 
 
-def night(store: Store, patients: int, claims: int) -> None:
+def night(store, patients, claims):
     """Publish many patients in partitions of 500, none of them held longer than that."""
     base = open_current(store)
     results = []
@@ -143,7 +140,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_members(tmp_path):
-    def peak(patients: int) -> int:
+    def peak(patients):
         root = Path(__file__).parents[3]
         done = subprocess.run(
             [sys.executable, "-c", PEAK, str(tmp_path / str(patients)), str(patients)],
@@ -161,30 +158,30 @@ def test_memory_does_not_grow_with_the_number_of_members(tmp_path):
 class OnDisk(MemoryStore):
     """Keeps objects in files without pathlib, whose interned names would show as memory."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder):
         super().__init__()
         self._folder = str(folder)
         folder.mkdir(parents=True)
 
-    def put(self, key: str, data: bytes) -> bool:
+    def put(self, key, data):
         with open(self._path(key), "wb") as file:  # noqa: PTH123 - as said above
             file.write(data)
         return True
 
-    def get(self, key: str) -> bytes:
+    def get(self, key):
         try:
             with open(self._path(key), "rb") as file:  # noqa: PTH123 - as said above
                 return file.read()
         except FileNotFoundError:
             return super().get(key)
 
-    def _path(self, key: str) -> str:
+    def _path(self, key):
         return f"{self._folder}/{key.replace('/', '-')}"
 
 
 @pytest.mark.slow
 def test_memory_of_committing_does_not_grow_with_the_number_of_members(tmp_path):
-    def peak(patients: int) -> int:
+    def peak(patients):
         """Return the most that Python held while catalog and bulk files were made, in bytes."""
         folder = tmp_path / str(patients)
         store = OnDisk(folder / "tree")

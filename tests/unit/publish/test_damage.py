@@ -1,7 +1,5 @@
 """Objects that were damaged are noticed by whoever reads them."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -12,12 +10,12 @@ from etl.publish.catalog import place
 from etl.publish.damaged_objects import find_lost
 from etl.publish.manifest import SHARES
 from etl.publish.prune import read_expiry
-from etl.publish.reader import Release, open_current, open_index, read_all, read_rows
+from etl.publish.reader import open_current, open_index, read_all, read_rows
 from tests.memory_store import MemoryStore
 from tests.unit.publish.samples import logical_id, objects, patient, publish
 
 
-def read_everything(store: MemoryStore, release: Release) -> None:
+def read_everything(store, release):
     again = open_current(store).release
     assert again is not None
     for unit in [*again.all_units(), *(one for one in again.manifest.directory if one)]:
@@ -111,13 +109,13 @@ def test_a_damaged_record_of_what_was_deleted_is_named(data):
         read_expiry(store)
 
 
-def damage(store: MemoryStore, key: str) -> None:
+def damage(store, key):
     """Flip a bit: the object keeps its size."""
     data = store.get(key)
     store.put(key, data[:-1] + bytes([data[-1] ^ 1]))
 
 
-def nights_to_find(store: MemoryStore, names: list[str], key: str) -> int:
+def nights_to_find(store, names, key):
     """Publish the same members night after night; return with which one a damaged key is found."""
     damage(store, key)
     for night in range(1, SHARES + 1):
@@ -153,7 +151,7 @@ def test_every_member_is_in_one_share_whatever_the_number_of_shards(monkeypatch)
     reads: list[str] = []
     get = store.get
 
-    def counted(key: str) -> bytes:
+    def counted(key):
         reads.append(key)
         return get(key)
 

@@ -1,19 +1,15 @@
 """Files of a provider directory for everybody: what is in which, and what a night changes."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import re
-from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any
 
 import pytest
 
 from etl.model.data_models import DIRECTORY
-from etl.publish.block import Resource
 from etl.publish.bulk import with_bulk
 from etl.publish.bulk_files import BulkOptions, PlanFinderOptions
 from etl.publish.bulk_pages import ROOT, page_key, write_pages
@@ -21,37 +17,36 @@ from etl.publish.canonical_json import JSON
 from etl.publish.directory_files import all_files, full_url_base
 from etl.publish.directory_graph import PLAN_FINDER_TYPES, contract_years
 from etl.publish.history import rollback
-from etl.publish.manifest import Manifest, ReleaseFacts
+from etl.publish.manifest import ReleaseFacts
 from etl.publish.prune import prune
 from etl.publish.public_files import public_files, public_pages
 from etl.publish.reader import Release, open_current
 from etl.publish.release import commit
 from etl.publish.verify import verify
-from etl.storage.port import Store
 from tests.memory_store import MemoryStore
 from tests.unit.publish.samples import logical_id, patient, resource, stage
 
 Json = dict[str, Any]
 
-OF_DIRECTORY: Final = ReleaseFacts("full", mapping=DIRECTORY.stated)
-DAYS: Final = [f"2026-12-{day:02}T02:00:00Z" for day in range(1, 29)]
-BASE: Final = "https://acme.example/directory"
-LOCAL: Final = PlanFinderOptions(is_stated=False)
-OPTIONS: Final = BulkOptions(plan_finder=PlanFinderOptions(fhir_base=BASE))
-PLAN_NET: Final = "http://hl7.org/fhir/us/davinci-pdex-plan-net/StructureDefinition/"
-NETWORK: Final = f"{PLAN_NET}network-reference"
-MA_PLAN: Final = "http://cms.gov/medicare/ma-plan-id"
+OF_DIRECTORY = ReleaseFacts("full", mapping=DIRECTORY.stated)
+DAYS = [f"2026-12-{day:02}T02:00:00Z" for day in range(1, 29)]
+BASE = "https://acme.example/directory"
+LOCAL = PlanFinderOptions(is_stated=False)
+OPTIONS = BulkOptions(plan_finder=PlanFinderOptions(fhir_base=BASE))
+PLAN_NET = "http://hl7.org/fhir/us/davinci-pdex-plan-net/StructureDefinition/"
+NETWORK = f"{PLAN_NET}network-reference"
+MA_PLAN = "http://cms.gov/medicare/ma-plan-id"
 
 
-def named(kind: str, key: str) -> Json:
+def named(kind, key):
     return {"reference": f"{kind}/{logical_id(key)}"}
 
 
-def in_network(key: str) -> list[Json]:
+def in_network(key):
     return [{"url": NETWORK, "valueReference": named("Organization", key)}]
 
 
-def plan(key: str, value: str, year: str, *networks: str) -> Resource:
+def plan(key, value, year, *networks):
     return resource(
         "InsurancePlan",
         key,
@@ -61,7 +56,7 @@ def plan(key: str, value: str, year: str, *networks: str) -> Resource:
     )
 
 
-def role(key: str, who: str, network: str, **more: Any) -> Resource:
+def role(key, who, network, **more):
     return resource(
         "PractitionerRole",
         key,
@@ -71,7 +66,7 @@ def role(key: str, who: str, network: str, **more: Any) -> Resource:
     )
 
 
-SMALL: Final = (
+SMALL = (
     resource("Organization", "payer", name="Acme"),
     resource("Organization", "wide", name="Wide network", partOf=named("Organization", "payer")),
     resource("Organization", "slim", name="Slim network", partOf=named("Organization", "payer")),
@@ -113,7 +108,7 @@ SMALL: Final = (
     resource("Location", "elsewhere"),
     resource("Endpoint", "mail", name="Mail"),
 )
-KEYS: Final = {
+KEYS = {
     logical_id(key): key
     for key in (
         *("payer", "wide", "slim", "senior-wide", "senior-slim", "senior-before"),
@@ -124,9 +119,7 @@ KEYS: Final = {
 }
 
 
-def publish(
-    store: Store, resources: Iterable[Resource], day: int = 0, options: BulkOptions = OPTIONS
-) -> Release:
+def publish(store, resources, day=0, options=OPTIONS):
     base = open_current(store)
     manifest = stage(store, [], base, directory=list(resources), now=DAYS[day], facts=OF_DIRECTORY)
     manifest = with_bulk(store, base, manifest, options)
@@ -135,14 +128,14 @@ def publish(
     return Release(store, manifest)
 
 
-def text(release: Release, path: str) -> str:
+def text(release, path):
     file = public_files(release.manifest)[path]
     data = gzip.decompress(release.store.get(file.key))
     assert len(data) == file.size
     return data.decode()
 
 
-def listed(release: Release) -> dict[str, list[tuple[str, list[str]]]]:
+def listed(release):
     """Return type and keys of the resources of each Plan Finder file, by contract and year."""
     found = {}
     for path, page in public_pages(release.manifest, "", "P1D").items():
@@ -246,7 +239,7 @@ def test_the_manifest_of_bulk_publish_has_every_list_and_no_link():
     assert not [entry.key for entry in store.list("publish/")]
 
 
-def many(count: int, changed: int | None = None) -> list[Resource]:
+def many(count, changed=None):
     people = [
         resource("Practitioner", f"p{number}", name=[{"family": "X" * (40 + number % 7)}])
         for number in range(count)
@@ -259,7 +252,7 @@ def many(count: int, changed: int | None = None) -> list[Resource]:
     return [*head, *people, *roles]
 
 
-def limited(entries: int = 10_000, size: int = 20_000_000) -> BulkOptions:
+def limited(entries=10_000, size=20_000_000):
     return BulkOptions(
         directory_entries=entries,
         directory_bytes=size,
@@ -303,7 +296,7 @@ def test_a_resource_larger_than_the_limit_is_alone_in_its_file():
     assert file["count"] == 1
 
 
-def contents(release: Release) -> set[str]:
+def contents(release):
     return set(public_files(release.manifest))
 
 
@@ -334,7 +327,7 @@ def test_files_follow_from_the_resources_and_not_from_their_order_or_history():
         later.manifest.directory_bits != alone.manifest.directory_bits
     )  # shards are cut otherwise
 
-    def listing(manifest: Manifest) -> list[Json]:
+    def listing(manifest):
         return [{**one, "modified": ""} for one in all_files(manifest.bulk)]
 
     names = [

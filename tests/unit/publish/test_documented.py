@@ -1,7 +1,5 @@
 """The tree is what docs/published-tree.md says: a stranger's reader, and every name in it."""
 
-from __future__ import annotations
-
 import gzip
 import hashlib
 import json
@@ -20,7 +18,7 @@ from tests.unit.publish.samples import LATER, NOW, logical_id, patient, payer, r
 PAGE = (Path(__file__).parents[3] / "docs/published-tree.md").read_text()
 
 
-def published(folder: Path) -> Path:
+def published(folder):
     store = LocalStore(folder)
     doctors = [resource("Practitioner", f"d{number}") for number in range(600)]
     nights = [
@@ -38,7 +36,7 @@ def published(folder: Path) -> Path:
 class Stranger:
     """A reader written from the page alone: no code of the program is used."""
 
-    def __init__(self, tree: Path) -> None:
+    def __init__(self, tree):
         self.tree = tree
         pointer = json.loads((tree / "current.json").read_bytes())
         data = (tree / pointer["manifest"]).read_bytes()
@@ -46,7 +44,7 @@ class Stranger:
         self.manifest = json.loads(data)
         assert self.manifest["format"] == 1
 
-    def row(self, patient_id: str) -> dict[str, Any] | None:
+    def row(self, patient_id):
         catalog = self.manifest["catalog"]
         shard = catalog["shards"][self.shard(patient_id, catalog["bits"])]
         text = (self.tree / shard["key"]).read_text()
@@ -56,13 +54,13 @@ class Stranger:
                 return found
         return None
 
-    def resource(self, row: dict[str, Any], kind: str, resource_id: str) -> dict[str, Any]:
+    def resource(self, row, kind, resource_id):
         with (self.tree / row["index"]).open("rb") as file:
             line = file.readline()
             base = file.tell()
             head = json.loads(line.removesuffix(b",\n") + b"}")["head"]
 
-            def section(name: str) -> Any:
+            def section(name):
                 start, length, check = head["sections"][name]
                 file.seek(base + start)
                 text = file.read(length)
@@ -93,7 +91,7 @@ class Stranger:
         return found
 
     @staticmethod
-    def shard(name: str, bits: int) -> int:
+    def shard(name, bits):
         return int(hashlib.sha256(name.encode()).hexdigest(), 16) >> (256 - bits)
 
 

@@ -1,12 +1,8 @@
 """Files of a directory that a night takes over, because they would be made of the same."""
 
-from __future__ import annotations
-
 import random
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Final
 
 import deflate
 import pytest
@@ -17,13 +13,11 @@ from etl.publish.block import Resource
 from etl.publish.bulk import ParallelReading, with_bulk
 from etl.publish.bulk_files import BulkOptions
 from etl.publish.bulk_pages import write_pages
-from etl.publish.canonical_json import JSON
 from etl.publish.directory_files import all_files, is_file_inputs
 from etl.publish.history import rollback
 from etl.publish.reader import Release, open_current
 from etl.publish.release import commit
 from etl.publish.verify import verify
-from etl.storage.port import Store
 from tests.memory_store import MemoryStore
 from tests.unit.publish.samples import resource, stage
 from tests.unit.publish.test_directory_files import (
@@ -36,23 +30,23 @@ from tests.unit.publish.test_directory_files import (
     role,
 )
 
-FILES: Final = limited(20)
-FOLDERS: Final = ("bulk/", "plan-finder/")
+FILES = limited(20)
+FOLDERS = ("bulk/", "plan-finder/")
 
 
 class CountingStore(MemoryStore):
     """Counts objects that are put, by folder, and the bytes that are read of blocks."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__()
         self.puts: Counter[str] = Counter()
         self.reads: Counter[str] = Counter()
 
-    def put(self, key: str, data: bytes) -> bool:
+    def put(self, key, data):
         self.puts[key.partition("/")[0]] += 1
         return super().put(key, data)
 
-    def get_range(self, key: str, start: int, length: int) -> bytes:
+    def get_range(self, key, start, length):
         data = super().get_range(key, start, length)
         self.reads[key] += len(data)
         return data
@@ -75,19 +69,12 @@ class Night:
     reads: int
 
 
-def night(
-    store: CountingStore,
-    resources: Iterable[Resource],
-    day: int,
-    options: BulkOptions = FILES,
-    *,
-    reuses: bool = True,
-) -> Night:
+def night(store, resources, day, options=FILES, *, reuses=True):
     base = open_current(store)
     manifest = stage(store, [], base, directory=list(resources), now=DAYS[day], facts=OF_DIRECTORY)
     rendered: list[int] = []
 
-    def compressed(text: bytes, level: int) -> Any:
+    def compressed(text, level):
         rendered.append(len(text))
         return compress(text, level)
 
@@ -104,14 +91,14 @@ def night(
     return Night(Release(store, manifest), rendered, puts, reads)
 
 
-def published(release: Release) -> tuple[JSON, dict[str, bytes]]:
+def published(release):
     """Return what a manifest says of its files, and the bytes of each."""
     files = all_files(release.manifest.bulk)
     assert files
     return release.manifest.bulk, {file["key"]: release.store.get(file["key"]) for file in files}
 
 
-def made_anew(nights: list[tuple[list[Resource], BulkOptions]]) -> tuple[JSON, dict[str, bytes]]:
+def made_anew(nights):
     """Return the files of the last of some nights, none of which takes over any."""
     store = CountingStore()
     for day, (resources, options) in enumerate(nights):
@@ -153,7 +140,7 @@ def test_contracts_that_share_networks_share_files_that_are_made_once():
     )
 
 
-OTHER_FORMS: Final = {
+OTHER_FORMS = {
     "base": replace(FILES, plan_finder=replace(FILES.plan_finder, fhir_base=f"{BASE}/v2")),
     "entries": limited(5),
     "bytes": limited(20, 3_000),
@@ -207,7 +194,7 @@ def test_a_resource_that_is_the_same_but_for_its_time_is_in_another_file():
     assert verify(second.release).ok
 
 
-def replace_stamp(one: Resource, stamp: str) -> Resource:
+def replace_stamp(one, stamp):
     return one._replace(last_updated=stamp)
 
 
@@ -239,7 +226,7 @@ def test_without_the_list_of_inputs_all_files_are_made_anew(damage):
     assert verify(second.release).ok
 
 
-def spoil(store: Store, key: str, damage: str) -> None:
+def spoil(store, key, damage):
     data = store.get(key)
     store.delete([key])
     if damage == "damaged":

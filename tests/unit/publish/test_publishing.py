@@ -1,7 +1,5 @@
 """What a release is made of, and what a reader finds in it."""
 
-from __future__ import annotations
-
 import gc
 import gzip
 import json
@@ -9,7 +7,6 @@ import pickle
 import resource as resource_limits
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count, islice
 from pathlib import Path
@@ -26,7 +23,6 @@ from etl.publish.manifest import Manifest, ReleaseFacts
 from etl.publish.partition_writer import write_partition
 from etl.publish.reader import (
     Current,
-    Release,
     open_current,
     open_release,
     read_rows,
@@ -51,7 +47,7 @@ from tests.unit.publish.samples import (
 ANNA = logical_id("anna")
 
 
-def index_of(release: Release, name: str) -> Index:
+def index_of(release, name):
     unit = release.unit(logical_id(name))
     assert unit is not None
     return release.index(unit)
@@ -416,7 +412,7 @@ def test_a_saved_partition_is_the_partition(tmp_path):
 
 
 @pytest.fixture
-def few_files() -> Iterator[None]:
+def few_files():
     """Let this process open no more than 64 files beside those that it has open already."""
     gc.collect()  # closes what earlier tests left open
     before = resource_limits.getrlimit(resource_limits.RLIMIT_NOFILE)
@@ -518,7 +514,7 @@ def test_the_reader_loads_neither_arrow_nor_pandas_nor_boto3():
     assert done.stdout.strip() == "[]"
 
 
-def noise(seed: int, size: int) -> str:
+def noise(seed, size):
     """Return text that does not compress well."""
     text = ""
     while len(text) < size:
@@ -529,16 +525,16 @@ def noise(seed: int, size: int) -> str:
 class CountingStore(MemoryStore):
     """Notes which keys are read, and how many bytes of them."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__()
         self.reads: list[tuple[str, int]] = []
 
-    def get(self, key: str) -> bytes:
+    def get(self, key):
         data = super().get(key)
         self.reads.append((key, len(data)))
         return data
 
-    def get_range(self, key: str, start: int, length: int) -> bytes:
+    def get_range(self, key, start, length):
         data = super().get(key)[start : start + length]
         self.reads.append((key, len(data)))
         return data

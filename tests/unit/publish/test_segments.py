@@ -1,33 +1,28 @@
 """Columns of a whole directory: made of the indexes of its shards, and of those alone."""
 
-from __future__ import annotations
-
-from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Final
 from unittest.mock import patch
 
 import pytest
 
 from etl.errors import StoreError
 from etl.publish import directory as publishing
-from etl.publish.block import Resource
 from etl.publish.damaged_objects import with_lost
 from etl.publish.directory import write_directory
 from etl.publish.manifest import ReleaseFacts
 from etl.publish.prune import prune
-from etl.publish.reader import Current, Release, open_current
+from etl.publish.reader import Release, open_current
 from etl.publish.release import assemble, commit
-from etl.publish.segments import KEYS, Segment, SegmentEntry, reference_key
+from etl.publish.segments import KEYS, Segment, reference_key
 from etl.publish.verify import verify
 from tests.memory_store import MemoryStore
 from tests.unit.publish.samples import LATER, NOW, logical_id, objects, resource
 
-PLACES: Final = 300
+PLACES = 300
 
 
-def place(number: int, city: str = "") -> Resource:
+def place(number, city=""):
     return resource(
         "Location",
         f"place-{number}",
@@ -38,9 +33,7 @@ def place(number: int, city: str = "") -> Resource:
     )
 
 
-def publish(
-    store: MemoryStore, places: Iterable[Resource], now: str = NOW, base: Current | None = None
-) -> Release:
+def publish(store, places, now=NOW, base=None):
     """Publish a directory of shards of two resources."""
     base = base or open_current(store)
     with patch.object(publishing, "DIRECTORY_TARGET", 2):
@@ -53,18 +46,18 @@ def publish(
     return Release(store, manifest)
 
 
-def entries(release: Release) -> list[SegmentEntry]:
+def entries(release):
     return [entry for entry in release.manifest.segments if entry is not None]
 
 
-def rows(release: Release, parameter: str) -> set[tuple[object, int]]:
+def rows(release, parameter):
     """Return the pairs of a value of a parameter and the key of the Location that has it."""
     found: set[tuple[object, int]] = set()
     for entry in entries(release):
         data = release.store.get(entry.key)
         segment = Segment("it", data[: entry.head], entry.bytes)
 
-        def section(name: str, data: bytes = data, segment: Segment = segment) -> bytes:
+        def section(name, data=data, segment=segment):
             start, length = segment.place(name) or (0, 0)
             return data[start : start + length]
 
@@ -76,11 +69,11 @@ def rows(release: Release, parameter: str) -> set[tuple[object, int]]:
     return found
 
 
-def read_all(release: Release) -> list[set[tuple[object, int]]]:
+def read_all(release):
     return [rows(release, name) for name in ("address-city", "organization", "_lastUpdated")]
 
 
-def names(numbers: Sequence[int]) -> dict[int, int]:
+def names(numbers):
     ids = {number: logical_id(f"place-{number}") for number in numbers}
     return {number: reference_key(f"Location/{one}") for number, one in ids.items()}
 

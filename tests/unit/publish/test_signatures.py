@@ -1,11 +1,8 @@
 """Signed releases: whose they are, and that nothing under a signature can be exchanged."""
 
-from __future__ import annotations
-
 import base64
 import json
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 from cryptography.exceptions import InvalidSignature
@@ -30,7 +27,7 @@ PRIVATE = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 OTHER = Ed25519PrivateKey.from_private_bytes(bytes(range(1, 33)))
 
 
-def private_pem(key: Ed25519PrivateKey) -> bytes:
+def private_pem(key):
     return key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
@@ -39,11 +36,11 @@ def private_pem(key: Ed25519PrivateKey) -> bytes:
 
 
 @pytest.fixture
-def public(tmp_path: Path) -> Path:
+def public(tmp_path):
     return write_public(PRIVATE, tmp_path / "public.pem")
 
 
-def write_public(key: Ed25519PrivateKey, path: Path) -> Path:
+def write_public(key, path):
     path.write_bytes(
         key.public_key().public_bytes(
             serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
@@ -52,7 +49,7 @@ def write_public(key: Ed25519PrivateKey, path: Path) -> Path:
     return path
 
 
-def published(store: MemoryStore, amount: str, now: str) -> Release:
+def published(store, amount, now):
     anna = patient("anna", 1, amount=amount)
     return publish(store, [anna], now=now, key=SigningKey(private_pem(PRIVATE)))
 
@@ -192,7 +189,7 @@ def test_a_file_that_holds_no_such_key_is_named(tmp_path):
     assert "PRIVATE" not in repr(SigningKey.read(right))
 
 
-def with_reports(store: MemoryStore, keys: list[str]) -> list[Release]:
+def with_reports(store, keys):
     """Publish two releases, each with the report of a key."""
     releases = []
     for key, now in zip(keys, (NOW, LATER), strict=True):

@@ -1,17 +1,13 @@
 """Looking after a tree: releases, differences, rollback, verify, prune, leases."""
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -56,16 +52,16 @@ EOB = "ExplanationOfBenefit"
 DAYS = [f"2026-12-{day:02}T02:00:00Z" for day in range(1, 29)]
 
 
-def clock_at(text: str) -> Callable[[], datetime]:
+def clock_at(text):
     return lambda: datetime.fromisoformat(text)
 
 
-def but_pointer(store: MemoryStore) -> dict[str, bytes]:
+def but_pointer(store):
     """Return all objects but the pointer, which a prune writes anew."""
     return {key: data for key, data in objects(store).items() if key != "current.json"}
 
 
-def old_store() -> MemoryStore:
+def old_store():
     """Return a store whose objects all look as if written long ago."""
     return MemoryStore(lambda: datetime(2020, 1, 1, tzinfo=UTC))
 
@@ -270,7 +266,7 @@ def test_verify_checks_reports_as_well():
     assert [one.key for one in verify(release).problems] == [named.key]
 
 
-def damage(store: MemoryStore, key: str, data: bytes | None) -> None:
+def damage(store, key, data):
     if data is None:
         store.delete([key])
     else:
@@ -538,7 +534,7 @@ os._exit(9)
 """
 
 
-def with_killed_holder(folder: Path, kind: str) -> tuple[LocalStore, dict[str, Any]]:
+def with_killed_holder(folder, kind):
     """Return a store with the lease of a process that was killed, and the lease."""
     subprocess.run([sys.executable, "-c", KILLED_HOLDER, str(folder), kind], check=False)
     store = LocalStore(folder)
@@ -547,7 +543,7 @@ def with_killed_holder(folder: Path, kind: str) -> tuple[LocalStore, dict[str, A
     return store, lease
 
 
-def now_utc() -> datetime:
+def now_utc():
     return datetime.now(UTC)
 
 
@@ -587,7 +583,7 @@ def test_a_deletion_that_object_storage_may_still_carry_out_keeps_runs_out(tmp_p
 
     class Bucket(MemoryStore):
         @property
-        def name(self) -> str:
+        def name(self):
             return "s3://bucket/prefix"
 
     store = Bucket()
@@ -610,7 +606,7 @@ def test_a_prune_of_a_target_where_nothing_is_published_deletes_nothing():
 
 def test_a_prune_that_has_no_answer_to_a_deletion_keeps_runs_out_until_its_lease_ran_out():
     class Silent(MemoryStore):
-        def delete(self, keys: Iterable[str]) -> int:
+        def delete(self, keys):
             if next(iter(keys)).startswith("leases/"):
                 return super().delete(keys)
             raise CommitUnknown("no answer")
@@ -658,12 +654,12 @@ def test_a_lease_that_is_renewed_lasts():
     assert len(read_all(store, release.index(unit))) == 4
 
 
-def flipped(data: bytes) -> bytes:
+def flipped(data):
     at = data.index(b"retractedPatients") + 3
     return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
 
 
-def three_releases(damage: Callable[[bytes], bytes]) -> tuple[MemoryStore, list[str]]:
+def three_releases(damage):
     """Return a store with three releases, newest first, the second of which is damaged."""
     store = old_store()
     found = [
@@ -715,7 +711,7 @@ def test_a_lease_that_is_none_is_named(garbage):
 
 def test_a_lease_that_cannot_be_given_back_does_not_make_a_run_fail():
     class Stubborn(MemoryStore):
-        def delete(self, keys: Iterable[str]) -> int:
+        def delete(self, keys):
             raise StoreError("no space is left on the device")
 
     store = Stubborn()

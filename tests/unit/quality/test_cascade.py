@@ -1,7 +1,5 @@
 """What hangs on a rejected row, and why it says it was rejected."""
 
-from __future__ import annotations
-
 import pyarrow as pa
 import pytest
 
@@ -11,7 +9,7 @@ from etl.rows import FINDINGS_SCHEMA, table_schema
 from tests.unit.quality.world import KeysInMemory, accepted, book, found, rejected, run, world
 
 
-def causes(checked: object) -> dict[tuple[str, int], tuple[str, str, str]]:
+def causes(checked):
     rows = checked.rejected.to_pylist()
     return {(r["table"], r["row"]): (r["rule"], r["cause"], r["rules"]) for r in rows}
 
@@ -148,7 +146,7 @@ def test_a_deletion_needs_its_key_and_its_member_and_no_more():
     assert ("claim", 4, "required") in rejected(run(of))
 
 
-def findings_of_sources(*rows: tuple[str, str, int, int]) -> pa.Table:
+def findings_of_sources(*rows):
     columns = list(zip(*rows, strict=True))
     return pa.table([*columns, [None] * len(rows)], schema=FINDINGS_SCHEMA)
 
@@ -170,7 +168,7 @@ def test_a_row_that_could_not_be_read_is_in_quarantine_with_what_hangs_on_it():
     assert [rule for rule, *_ in found(checked)].count("ragged-row") == 2
 
 
-def bare(table: str, row: int, **ids: str) -> pa.Table:
+def bare(table, row, **ids):
     """A row of which only ids could be read; it lies in the file of its table."""
     cells = {name: pa.array([ids.get(name)], pa.string()) for name in TABLES[table].names}
     places = {"_file": pa.array([list(TABLES).index(table)]), "_row": pa.array([row])}

@@ -1,12 +1,10 @@
 """Behind a sum of money stand so many claims: not rows, and not lines."""
 
-from __future__ import annotations
-
 from etl.quality.totals.money import MoneyKey, MoneyTotals
-from tests.unit.quality.world import World, run, world
+from tests.unit.quality.world import run, world
 
 
-def claims(of: World, level: str = "claim") -> tuple[int, int, int, int]:
+def claims(of, level="claim"):
     """Return the claims with a submitted amount: published, quarantined, superseded, net."""
     each = run(of).money.get(MoneyKey(level, "professional", "submitted"), MoneyTotals())
     return (

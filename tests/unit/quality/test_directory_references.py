@@ -1,8 +1,5 @@
 """What becomes of the rows of a directory that name others which are not in force."""
 
-from __future__ import annotations
-
-from collections.abc import Iterable, Mapping
 from functools import cache
 
 import pyarrow as pa
@@ -12,18 +9,16 @@ from etl.bootstrap.mappings import read_crosswalks
 from etl.columns.dates import day_number
 from etl.model.data_models import DIRECTORY
 from etl.quality import (
-    Checked,
     DirectoryIds,
     NoKeys,
     Policy,
-    RuleBook,
     RuleContext,
     check,
     load_rules,
     reconcile,
 )
 from etl.rows import no_findings, table_schema
-from tests.unit.quality.world import MAPPINGS, Row, accepted, found
+from tests.unit.quality.world import MAPPINGS, accepted, found
 
 OVER = "2020-01-01"
 NOBODY = DirectoryIds(pa.array([], pa.string()), pa.array([], pa.string()))
@@ -31,7 +26,7 @@ ROLE = {"role_id": "R1", "practitioner_id": "D1", "specialties": "207R00000X"}
 
 
 @cache
-def book() -> RuleBook:
+def book():
     texts = {
         path.name: path.read_text("utf-8")
         for folder in ("rules", "rules/directory")
@@ -41,7 +36,7 @@ def book() -> RuleBook:
     return load_rules(texts, Policy(), crosswalks, model=DIRECTORY)
 
 
-def checked(of: Mapping[str, Iterable[Row]]) -> Checked:
+def checked(of):
     """Check a directory as of 2026-11-01; every row has one fate."""
     tables = {}
     for number, (name, table) in enumerate(DIRECTORY.tables.items()):
@@ -58,7 +53,7 @@ def checked(of: Mapping[str, Iterable[Row]]) -> Checked:
     return result
 
 
-def directory(**more: list[Row]) -> dict[str, list[Row]]:
+def directory(**more):
     return {
         "directory_organization": [{"organization_id": "P1", "type": "payer", "name": "Acme"}],
         "directory_practitioner": [{"practitioner_id": "D1", "family_name": "Doe"}],
@@ -184,13 +179,13 @@ VIA = {
 }
 
 
-def by_way(owner: str, key: str, sequence: str, value: str | None = None) -> Row:
+def by_way(owner, key, sequence, value=None):
     own = {"owner": "organization", "owner_id": "P1", "sequence": sequence}
     reached = {"system": "phone", "value": value} if value else {}
     return own | reached | {"via_owner": owner, "via_id": key}
 
 
-def fates(checked_: Checked, table: str) -> tuple[int, int, int]:
+def fates(checked_, table):
     counts = checked_.counts[table]
     return counts.published, counts.quarantined, counts.withdrawn
 

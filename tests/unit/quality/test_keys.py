@@ -1,7 +1,5 @@
 """Rows with the same key: which stays, which is superseded, when none may stay."""
 
-from __future__ import annotations
-
 import pyarrow as pa
 import pytest
 
@@ -10,7 +8,6 @@ from etl.rows import no_findings
 from tests.unit.quality.world import (
     LISTED,
     KeysInMemory,
-    Row,
     World,
     accepted,
     found,
@@ -22,7 +19,7 @@ from tests.unit.quality.world import (
 )
 
 
-def twice(change: Row, first: Row | None = None) -> World:
+def twice(change, first=None):
     """Return a world in which claim K2 comes a second time, changed."""
     of = world()
     original = of["claim"][2]

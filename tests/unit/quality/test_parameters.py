@@ -1,7 +1,5 @@
 """Parameters of rules: each is held to its meaning, and a mistake is named by its line."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Annotated, Literal, get_args, get_origin, get_type_hints
 
@@ -191,7 +189,7 @@ FREE = {"values", "becomes", "start", "end", "named_in", "areas", "in_force", "a
 """Texts that are held to something beside their own meaning, or may be any."""
 
 
-def has_meaning(hint: object) -> bool:
+def has_meaning(hint):
     """Tell whether a parameter's type says more than that it is text."""
     if get_origin(hint) is Annotated:
         of, *checks = get_args(hint)

@@ -1,7 +1,5 @@
 """The quarantine holds the rejected rows as they were."""
 
-from __future__ import annotations
-
 import csv
 import io
 
@@ -11,7 +9,7 @@ from etl.quality.quarantine import quarantine_csv, reasons
 from tests.unit.quality.world import run, world
 
 
-def source(*rows: tuple[str | None, str | None, int, int]) -> pa.Table:
+def source(*rows):
     columns = list(zip(*rows, strict=True))
     arrays = [
         pa.array(columns[0], pa.string()),

@@ -1,7 +1,5 @@
 """Rule files and policies: what is wrong with them is said by file, line and nearest right name."""
 
-from __future__ import annotations
-
 import pickle
 from decimal import Decimal
 
@@ -38,7 +36,7 @@ GOOD = """
 """
 
 
-def load(text: str, policy: Policy | None = None) -> object:
+def load(text, policy=None):
     return load_rules(
         {"cascade.yaml": CASCADE, "mine.yaml": text}, policy or Policy(), crosswalks()
     )

@@ -1,7 +1,5 @@
 """Every rule of the product finds what it is for, and nothing else about that cell."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import pytest
@@ -10,7 +8,6 @@ from etl.columns.dates import day_number
 from etl.quality.rules import kinds
 from tests.unit.quality.world import (
     Row,
-    World,
     accepted,
     found,
     rejected,
@@ -40,12 +37,12 @@ class Case:
     left: str | None = "?"
 
 
-def cell(rule: str, where: str, at: int, text: str, left: str | None = "?", **other: str) -> Case:
+def cell(rule, where, at, text, left="?", **other):
     table, column = where.split(".")
     return Case(rule, table, at, {column: text} | other, column, left)
 
 
-def row(rule: str, table: str, at: int, column: str | None = None, **cells: str) -> Case:
+def row(rule, table, at, column=None, **cells):
     return Case(rule, table, at, cells, column)
 
 
@@ -393,7 +390,7 @@ ELSEWHERE = {
 """Rules with a test of their own below or in a module of their own."""
 
 
-def after(case: Case) -> World:
+def after(case):
     of = world()
     table = of[case.table]
     if case.at == len(table):

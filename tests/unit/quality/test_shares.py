@@ -1,7 +1,5 @@
 """What members have adds up to what their partition has, however much that is."""
 
-from __future__ import annotations
-
 import pyarrow as pa
 import pytest
 
@@ -13,7 +11,7 @@ from tests.unit.quality.world import run, world
 KEY = MoneyKey("claim", "professional", "paid")
 
 
-def money(*cents: int) -> pa.Table:
+def money(*cents):
     rows = [
         {
             "owner": number,

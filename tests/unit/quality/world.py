@@ -3,8 +3,6 @@
 Two members, a coverage each, a claim of every type; made up here, of nobody.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache

@@ -1,12 +1,8 @@
 """What obstore does for an S3 store, and what is left to boto3 where it fails: over real HTTP."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import boto3
 import pytest
@@ -16,19 +12,19 @@ from botocore.session import Session as CoreSession
 from etl.errors import NotFound, StoreError
 from etl.storage.port import StoreOptions
 from etl.storage.s3 import S3Store
-from tests.contract.async_storage.fake_s3 import BUCKET, PREFIX, FakeS3, serving
+from tests.contract.async_storage.fake_s3 import BUCKET, PREFIX, serving
 
 AGENTS = {"obstore": "object_store", "boto3": "Boto3"}
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[FakeS3]:
+def server():
     with serving() as fake:
         yield fake
 
 
 @pytest.fixture
-def fake(server: FakeS3) -> FakeS3:
+def fake(server):
     server.objects.clear()
     server.faults.clear()
     server.headers.clear()
@@ -36,13 +32,13 @@ def fake(server: FakeS3) -> FakeS3:
     return server
 
 
-def store_at(fake: FakeS3, session: boto3.Session | None = None, **options: Any) -> S3Store:
+def store_at(fake, session=None, **options):
     session = session or boto3.Session("key", "secret")
     settings = StoreOptions(endpoint_url=fake.url, region="us-east-1", attempts=2, **options)
     return S3Store(BUCKET, PREFIX, settings, session=session)
 
 
-def written_by(fake: FakeS3) -> str:
+def written_by(fake):
     return next(name for name, agent in AGENTS.items() if agent in fake.headers["user-agent"])
 
 
@@ -140,7 +136,7 @@ def test_credentials_that_boto3_renews_are_renewed(fake):
     """They end within botocore's ten minutes, so that each look at them gives new ones."""
     given: list[str] = []
 
-    def renewed() -> dict[str, str]:
+    def renewed():
         given.append(f"key{len(given)}")
         ending = datetime.now(UTC) + timedelta(minutes=1)
         return {

@@ -1,7 +1,5 @@
 """What the folder store does when the machine does not play along."""
 
-from __future__ import annotations
-
 import asyncio
 import errno
 import hashlib
@@ -9,7 +7,6 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from stat import S_IMODE
@@ -23,7 +20,7 @@ from etl.storage.local import STAGING, LocalStore
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> LocalStore:
+def store(tmp_path):
     return LocalStore(tmp_path / "tree", lock_seconds=0.2)
 
 
@@ -40,7 +37,7 @@ def test_objects_are_plain_files(store):
     assert (Path(store.name) / "patients/0f/0f3a.ndjson.gz").read_bytes() == b"block"
 
 
-def modes(folder: Path) -> dict[str, str]:
+def modes(folder):
     return {
         path.relative_to(folder).as_posix(): oct(S_IMODE(path.stat().st_mode))
         for path in sorted((folder, *folder.rglob("*")))
@@ -48,7 +45,7 @@ def modes(folder: Path) -> dict[str, str]:
 
 
 @pytest.fixture(params=[0o000, 0o022, 0o077, 0o777])
-def umask(request: pytest.FixtureRequest) -> Iterator[int]:
+def umask(request):
     before = os.umask(request.param)
     yield request.param
     os.umask(before)
@@ -120,7 +117,7 @@ def test_a_disk_that_refuses_is_one_sentence_and_leaves_nothing_behind(
     store.put("before", b"x")
     tag = store.swap("current.json", b"old", None)
 
-    def refuse(*_: object) -> int:
+    def refuse(*_):
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(os, "write", refuse)
@@ -211,15 +208,15 @@ def test_a_swap_makes_durable_what_was_put_before_it(store, monkeypatch):
     calls: list[str] = []
     replace, fsync = os.replace, os.fsync
 
-    def noted_sync(_: int) -> int:
+    def noted_sync(_):
         calls.append("sync")
         return 0
 
-    def noted_replace(staged: str, to: str) -> None:
+    def noted_replace(staged, to):
         calls.append(Path(to).name)
         replace(staged, to)
 
-    def noted_fsync(descriptor: int) -> None:
+    def noted_fsync(descriptor):
         calls.append("fsync")
         fsync(descriptor)
 
@@ -280,7 +277,7 @@ def test_a_pointer_that_was_replaced_and_may_not_be_on_the_disk_is_not_said_to_h
     tag = store.swap("current.json", b"old", None)
     store.sync()
 
-    def refuse(path: Path) -> None:
+    def refuse(path):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(local, "_fsync", refuse)

@@ -1,9 +1,6 @@
 """From what a user calls a target to a store, and the helpers that any store goes with."""
 
-from __future__ import annotations
-
 import threading
-from collections.abc import Iterator
 
 import pytest
 
@@ -45,7 +42,7 @@ def test_anything_else_is_a_mistake_of_the_caller(target):
 class Waiting(MemoryStore):
     """A store that answers when a second one waits, and counts how many are waited for."""
 
-    def __init__(self, concurrency: int) -> None:
+    def __init__(self, concurrency):
         super().__init__()
         self._concurrency = concurrency
         self._now = 0
@@ -54,10 +51,10 @@ class Waiting(MemoryStore):
         self.most = 0
 
     @property
-    def concurrency(self) -> int:
+    def concurrency(self):
         return self._concurrency
 
-    def put(self, key: str, data: bytes) -> bool:
+    def put(self, key, data):
         with self._counting:
             self._now += 1
             self.most = max(self.most, self._now)
@@ -97,7 +94,7 @@ def test_no_more_bytes_wait_than_a_writer_may_hold(monkeypatch):
 
 
 def test_a_put_that_fails_fails_the_writer():
-    def write(concurrency: int) -> None:
+    def write(concurrency):
         with Writer(Waiting(concurrency)) as writer:
             for number in range(60):
                 writer.put("bad" if number == 5 else f"k{number}", b"x")
@@ -108,7 +105,7 @@ def test_a_put_that_fails_fails_the_writer():
 
 
 def test_what_fails_in_the_block_is_what_is_raised():
-    def write() -> None:
+    def write():
         with Writer(Waiting(4)) as writer:
             writer.put("bad", b"x")
             raise KeyError
@@ -121,7 +118,7 @@ def test_what_fails_in_the_block_is_what_is_raised():
 def test_mapped_results_come_in_order(concurrency):
     overtaken = threading.Event()
 
-    def called(number: int) -> int:
+    def called(number):
         if number == 1:
             overtaken.set()
         elif number == 0 and concurrency > 1:
@@ -135,7 +132,7 @@ def test_mapped_results_come_in_order(concurrency):
 def test_mapped_reads_no_further_ahead_than_it_may():
     taken: list[int] = []
 
-    def items() -> Iterator[int]:
+    def items():
         for number in range(100):
             taken.append(number)
             yield number
@@ -147,7 +144,7 @@ def test_mapped_reads_no_further_ahead_than_it_may():
 
 
 def test_an_error_of_a_mapped_call_is_raised():
-    def refuse(number: int) -> int:
+    def refuse(number):
         raise StoreError(f"no {number}")
 
     with pytest.raises(StoreError, match="no 0"):

@@ -1,7 +1,5 @@
 """The world of day k is the world of day 0 with the deltas 1 to k applied."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest
@@ -15,16 +13,16 @@ DAYS = 5
 Tables = dict[str, dict[tuple[str, ...], Row]]
 
 
-def on(day: int, spec: Spec = BUSY) -> Tables:
+def on(day, spec=BUSY):
     rows = world(replace(spec, day=day))
     return {table: keyed(found, table) for table, found in rows.items()}
 
 
-def delta(day: int, spec: Spec = BUSY) -> dict[str, list[Row]]:
+def delta(day, spec=BUSY):
     return world(replace(spec, kind="delta", day=day))
 
 
-def applied(tables: Tables, changes: dict[str, list[Row]]) -> Tables:
+def applied(tables, changes):
     """Apply a delta the slow way, row by row; the actions must be what they say."""
     result = {table: dict(rows) for table, rows in tables.items()}
     for table, rows in changes.items():
@@ -39,7 +37,7 @@ def applied(tables: Tables, changes: dict[str, list[Row]]) -> Tables:
     return result
 
 
-def contents(tables: Tables) -> Tables:
+def contents(tables):
     return {
         table: {key: row | {"record_action": ""} for key, row in rows.items()}
         for table, rows in tables.items()

@@ -1,12 +1,9 @@
 """Synthetic provider directories: the same for the same seed, and with the providers of claims."""
 
-from __future__ import annotations
-
 import csv
 import json
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,7 +18,7 @@ SMALL = NetworkSpec(practitioners=10, seed=7)
 KEYS = {table.file or name: table.key for name, table in DIRECTORY.tables.items()}
 
 
-def rows(folder: Path, name: str) -> list[dict[str, str]]:
+def rows(folder, name):
     with (folder / f"{name}.csv").open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
@@ -74,7 +71,7 @@ def test_the_samples_hold_every_column():
 
 
 def test_the_deltas_of_all_days_on_top_of_day_0_are_the_directory_of_the_last(tmp_path):
-    def written(**choices: Any) -> Path:
+    def written(**choices):
         name = "-".join(map(str, choices.values())) or "start"
         write_network(tmp_path / name, NetworkSpec(practitioners=68, seed=7, **choices))
         return tmp_path / name

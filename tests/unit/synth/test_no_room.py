@@ -1,7 +1,5 @@
 """A disk that is full while an extract is written."""
 
-from __future__ import annotations
-
 import resource
 import subprocess
 

@@ -1,7 +1,5 @@
 """`cpcds_samples/` is what the generator writes, and what its README says."""
 
-from __future__ import annotations
-
 import re
 import shlex
 from collections import Counter
@@ -29,7 +27,7 @@ def test_the_samples_are_what_the_generator_writes_byte_for_byte(tmp_path):
         assert hashes(FOLDER / name) == hashes(tmp_path / name)
 
 
-def _spec_of(command: str) -> tuple[Spec | NetworkSpec, str]:
+def _spec_of(command):
     """Return what a documented command line asks for."""
     words = shlex.split(command)
     assert words[:2] == ["cpcds", "synth"]

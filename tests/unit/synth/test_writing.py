@@ -1,11 +1,8 @@
 """Files appear whole and together, or not at all."""
 
-from __future__ import annotations
-
 import errno
 import json
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -62,7 +59,7 @@ def test_progress_is_told_and_ends_with_everybody(tmp_path):
     assert told[-1].rows == sum(written.rows.values())
 
 
-def _late() -> Any:
+def _late():
     return SMALL.as_of.replace(year=SMALL.as_of.year - 1)
 
 
@@ -108,7 +105,7 @@ def test_a_full_disk_leaves_nothing_and_keeps_what_was_there(
     kept = hashes(tmp_path)
     room = before
 
-    def write(self: OutputFile, data: Any) -> int:
+    def write(self, data):
         nonlocal room
         room -= len(data)
         if room < 0 and not self.abandoned:
@@ -125,7 +122,7 @@ def test_a_full_disk_leaves_nothing_and_keeps_what_was_there(
 
 
 def test_an_interruption_leaves_nothing(tmp_path):
-    def interrupt(_progress: Progress) -> None:
+    def interrupt(_progress):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

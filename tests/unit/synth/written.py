@@ -1,7 +1,5 @@
 """Extracts as they were written, read back with nothing but the standard library."""
 
-from __future__ import annotations
-
 import atexit
 import csv
 import gzip

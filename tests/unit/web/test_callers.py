@@ -1,7 +1,5 @@
 """One caller has one IPv4 address, or one IPv6 network of 64 bits."""
 
-from __future__ import annotations
-
 import pytest
 
 from etl.web.rate_limits import caller_of
