@@ -25,8 +25,8 @@ from benchmarks.reading import rows_a_second
 from etl.bootstrap.definitions import load_definitions
 from etl.bootstrap.gc_policy import gc_relaxed
 from etl.bootstrap.settings import Settings
+from etl.claims.prepare import prepare
 from etl.engine.partition_columns import Partition
-from etl.engine.prepare import prepare
 from etl.engine.render import render
 from etl.local.executor import LocalExecutor
 from etl.local.workers import Workers

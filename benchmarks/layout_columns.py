@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from etl.bootstrap.mappings import read_crosswalks, read_folder, shipped
-from etl.sources.layout import Layout, LayoutText, RawTable, TableSpec
-from etl.sources.layout_columns import (
+from etl.sources.layout.column_specs import (
     ColumnSpec,
     ConstantText,
     EachRow,
@@ -23,7 +22,8 @@ from etl.sources.layout_columns import (
     JoinedColumns,
     Lookup,
 )
-from etl.sources.layout_syntax import read_layout
+from etl.sources.layout.model import Layout, LayoutText, RawTable, TableSpec
+from etl.sources.layout.syntax import read_layout
 
 NOTHING: Final = "-"
 _QUALIFIED: Final = ("role", "use", "type")

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from etl.sources import Layout, open_extract, partition, read_layout
+from etl.sources import Layout, open_extract, partition_extract, read_layout
 
 JOINED: Final = (
     "statement_from_date",
@@ -46,7 +46,7 @@ def rows_a_second(extract: Path, folder: Path, rounds: int) -> tuple[float, floa
 def _read(extract: Path, work: Path, layouts: tuple[Layout, ...]) -> tuple[float, int]:
     """Return how long an extract takes to become canonical rows, and how many rows it has."""
     began = time.perf_counter()
-    parts = partition(open_extract(extract, layouts), work, partitions=4)
+    parts = partition_extract(open_extract(extract, layouts), work, partitions=4)
     for index in range(parts.facts.count):
         parts.load(index)
     parts.directory()

@@ -15,13 +15,7 @@ from filelock import FileLock, Timeout
 from etl.bootstrap.definitions import mapping_roots
 from etl.bootstrap.settings import Settings
 from etl.errors import ExtractError, StoreError
-from etl.sources.extract_files import ExtractFiles, FolderFiles
-from etl.sources.extract_folder import files_of
-from etl.sources.extract_manifest import MANIFEST_NAME, read_manifest
-from etl.sources.extract_tables import read_tables
-from etl.sources.object_files import ObjectFiles
-from etl.sources.physical import remote_address
-from etl.sources.sql_extract import (
+from etl.sources.extract.sql_extract import (
     MEMORY,
     SqlExtract,
     fits,
@@ -29,8 +23,13 @@ from etl.sources.sql_extract import (
     read_sql_layout,
     stage_queries,
 )
-from etl.sources.staging import stage, staged_form, with_sheets, workbooks_of
-from etl.sources.workbooks import WORKBOOK_ENDINGS
+from etl.sources.extract.staging import stage, staged_form, with_sheets, workbooks_of
+from etl.sources.extract.tables import read_tables
+from etl.sources.extract.workbooks import WORKBOOK_ENDINGS
+from etl.sources.files.forms import remote_address
+from etl.sources.files.listed_files import files_of
+from etl.sources.files.manifest import MANIFEST_NAME, read_manifest
+from etl.sources.files.stored_files import ExtractFiles, FolderFiles, ObjectFiles
 from etl.storage.port import OWNER, StoreOptions
 
 STAGED: Final = ".cpcds-extract-"

@@ -59,8 +59,8 @@ from etl.publish.signatures import SigningKey
 from etl.publish.verify import RebuildResult, rebuilt, require_whole
 from etl.reports.earlier_reports import write_nights_page
 from etl.reports.lineage import Lineage, Subject
-from etl.sources.extract_files import ExtractFiles
-from etl.sources.extract_folder import files_of
+from etl.sources.files.listed_files import files_of
+from etl.sources.files.stored_files import ExtractFiles
 
 log = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from etl.doctor.report import page_of, report_of
 from etl.doctor.sql_drafting import sql_draft
 from etl.errors import UsageError
 from etl.pipeline.definitions import Definitions
-from etl.sources.sql_extract import DEFINITION
+from etl.sources.extract.sql_extract import DEFINITION
 
 _ELEMENTS = "elements.yaml"
 _WIDE = 120

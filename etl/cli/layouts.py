@@ -16,9 +16,9 @@ from etl.errors import DataRejected, MappingErrors, UsageError
 from etl.pipeline.definitions import Definitions
 from etl.reports.summary import counted
 from etl.sources import CANONICAL_LAYOUTS, Layout, LayoutText, layout_samples
-from etl.sources.extract_files import FolderFiles
-from etl.sources.extract_tables import read_tables
-from etl.sources.sql_extract import DEFINITION, check, read_sql_extract, read_sql_layout
+from etl.sources.extract.sql_extract import DEFINITION, check, read_sql_extract, read_sql_layout
+from etl.sources.extract.tables import read_tables
+from etl.sources.files.stored_files import FolderFiles
 
 
 def known_layout(name: str, definitions: Definitions) -> Layout:

@@ -13,8 +13,8 @@ from etl.doctor.matching import Candidate, Match, Matched, Matching
 from etl.doctor.reading import FileForm, FileSample, read_sample
 from etl.doctor.shapes import ColumnProfile, pooled, profile
 from etl.model.canonical_tables import CLAIMS_TABLES
-from etl.sources.extract_files import ExtractFiles
-from etl.sources.extract_folder import list_files
+from etl.sources.files.listed_files import list_files
+from etl.sources.files.stored_files import ExtractFiles
 
 _MOST_COLUMNS: Final = 1_000
 _SHORTEST_KEY: Final = 3

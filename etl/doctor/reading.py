@@ -17,9 +17,7 @@ from clevercsv.detect import Detector
 
 from etl.doctor.shapes import SHAPES
 from etl.errors import ExtractError
-from etl.sources.extract_folder import PACKING_ERRORS, Listed, unpacked
-from etl.sources.parquet import parquet_headers, read_batches
-from etl.sources.physical import (
+from etl.sources.files.forms import (
     DELIMITERS,
     Physical,
     cell_counts,
@@ -28,6 +26,8 @@ from etl.sources.physical import (
     is_fixed_width,
     recognize,
 )
+from etl.sources.files.listed_files import PACKING_ERRORS, Listed, unpacked
+from etl.sources.parsing.parquet import parquet_headers, read_batches
 
 SAMPLE_BYTES: Final = 4 << 20
 SAMPLE_ROWS: Final = 5_000

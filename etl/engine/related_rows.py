@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl.claims.adjustment_chains import Chains, chains_of
 from etl.columns.arrays import Indices, column_of, list_values
 from etl.columns.navigation import (
     Children,
@@ -23,7 +24,6 @@ from etl.columns.navigation import (
     positions_of_keys,
     positions_of_runs,
 )
-from etl.engine.adjustment_chains import Chains, chains_of
 from etl.model.canonical_tables import TABLES
 from etl.model.relations import KEYS, Many, One
 

@@ -31,10 +31,10 @@ from etl.sources import (
     largest_member,
     largest_partition,
     open_partitions,
-    partition,
+    partition_extract,
     resume_partitions,
 )
-from etl.sources.finished_steps import Inventory
+from etl.sources.partition.spill import Inventory
 
 _FOLDER: Final = "units"
 _OUTCOME: Final = "outcome"
@@ -127,7 +127,7 @@ class LocalExecutor:
         self.workers.begin(cutting.partitions)
         there = _resumed(cutting)
         if there is None:
-            there = partition(
+            there = partition_extract(
                 extract,
                 cutting.folder,
                 partitions=cutting.partitions,

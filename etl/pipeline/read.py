@@ -28,10 +28,10 @@ from etl.pipeline.progress import Emit, StageBegan
 from etl.publish.canonical_json import as_instant, day_instant, instant
 from etl.reports.report_values import DefaultStamp
 from etl.sources import Extract, Partitions, open_extract
-from etl.sources.extract_files import ExtractFiles
-from etl.sources.extract_folder import compression_of, files_of
-from etl.sources.finished_steps import Inventory
-from etl.sources.read_extract import MAX_PARTITIONS
+from etl.sources.files.listed_files import compression_of, files_of
+from etl.sources.files.stored_files import ExtractFiles
+from etl.sources.partition.reading import MAX_PARTITIONS
+from etl.sources.partition.spill import Inventory
 
 _COLUMN: Final = "last_updated"
 _ZONES: Final = timedelta(days=2)

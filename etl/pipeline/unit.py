@@ -32,7 +32,7 @@ from etl.publish.partition_writer import CATALOG_ROWS
 from etl.quality import Checked
 from etl.rows import arrow_stream
 from etl.sources import GlobalKeys, Loaded, Partitions
-from etl.sources.keys import UnitIds
+from etl.sources.partition.ids import UnitIds
 from etl.storage.port import Store
 
 REJECTED: Final = "rejected-"

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from etl.sources.canonical_layout import CANONICAL, CANONICAL_LAYOUTS
 from etl.sources.events import Emit, Event, FileProgress, Hashed, Partitioned
-from etl.sources.extract import Extract, SourceFile, expected_model, open_extract
-from etl.sources.keys import GlobalKeys
-from etl.sources.layout import Layout, LayoutText
-from etl.sources.layout_syntax import read_layout
-from etl.sources.partitions import Loaded, PartitionFacts, Partitions, RawTables
-from etl.sources.read_extract import partition
-from etl.sources.spilled_rows import largest_partition
-from etl.sources.work_folder import largest_member, open_partitions, resume_partitions
+from etl.sources.extract.opening import Extract, expected_model, open_extract
+from etl.sources.files.source_files import SourceFile
+from etl.sources.layout.canonical import CANONICAL, CANONICAL_LAYOUTS
+from etl.sources.layout.model import Layout, LayoutText
+from etl.sources.layout.syntax import read_layout
+from etl.sources.partition.ids import GlobalKeys
+from etl.sources.partition.partitions import Loaded, PartitionFacts, Partitions, RawTables
+from etl.sources.partition.reading import partition_extract
+from etl.sources.partition.spill import largest_partition
+from etl.sources.partition.work_folder import largest_member, open_partitions, resume_partitions
 
 __all__ = [
     "CANONICAL",
@@ -35,7 +36,7 @@ __all__ = [
     "largest_partition",
     "open_extract",
     "open_partitions",
-    "partition",
+    "partition_extract",
     "read_layout",
     "resume_partitions",
 ]

@@ -18,10 +18,10 @@ from typing import Any, Final, TypeAlias
 import pyarrow as pa
 
 from etl.errors import UsageError
-from etl.sources.extract import open_extract
-from etl.sources.layout import Layout
-from etl.sources.partitions import Partitions
-from etl.sources.read_extract import partition
+from etl.sources.extract.opening import open_extract
+from etl.sources.layout.model import Layout
+from etl.sources.partition.partitions import Partitions
+from etl.sources.partition.reading import partition_extract
 
 INPUT: Final = "input"
 """Folder of the sample files."""
@@ -84,7 +84,7 @@ def sample_rows(layout: Layout, folder: Path) -> tuple[Row, ...]:
         )
     with tempfile.TemporaryDirectory(prefix="cpcds-samples-") as work:
         extract = open_extract(samples, [layout], layout=layout.name)
-        return canonical_rows(partition(extract, Path(work), partitions=1))
+        return canonical_rows(partition_extract(extract, Path(work), partitions=1))
 
 
 def canonical_rows(parts: Partitions) -> tuple[Row, ...]:

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from etl.rows import arrow_stream
-from etl.sources.partitions import Tables
+from etl.sources.partition.partitions import Tables
 
 
 class _Pickler(pickle.Pickler):

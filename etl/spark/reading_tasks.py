@@ -20,11 +20,10 @@ import pyarrow as pa
 from etl.columns.digests import NO_HASHES, Hashes, among
 from etl.errors import ExtractError
 from etl.jobs import no_event
-from etl.sources.external_sort import Rows, distinct_rows
-from etl.sources.keys import OwnedIds, owned_and_shared
-from etl.sources.partition_rows import OWNER_COLUMN, RAGGED, CutJob, cut, partition_of
-from etl.sources.row_batches import SpanAstray
-from etl.sources.spilled_rows import Gathering
+from etl.sources.parsing.spans import SpanAstray
+from etl.sources.partition.ids import OwnedIds, Rows, distinct_rows, owned_and_shared
+from etl.sources.partition.partition_rows import OWNER_COLUMN, RAGGED, CutJob, cut, partition_of
+from etl.sources.partition.spill import Gathering
 from etl.spark.pickling import unpickled
 from etl.spark.task_rows import Batches, TaskRow, batches_of, by_place, guarded, rows_of
 

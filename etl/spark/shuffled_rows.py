@@ -19,12 +19,12 @@ import pyarrow as pa
 from etl.columns.digests import NO_HASHES, Hashes
 from etl.errors import ExtractError, StoreError
 from etl.sources import Emit, Extract, GlobalKeys, PartitionFacts, Partitions, RawTables
-from etl.sources.extract_files import FolderFiles
-from etl.sources.keys import OwnedIds, UnitIds
-from etl.sources.malformed_rows import IdHashes, KnownIds
-from etl.sources.partition_rows import RAGGED, CutJob, OwnerColumns, Piece, Refused
-from etl.sources.spilled_rows import Gathering
-from etl.sources.work_folder import FolderReceiver
+from etl.sources.files.stored_files import FolderFiles
+from etl.sources.partition.ids import OwnedIds, UnitIds
+from etl.sources.partition.malformed_rows import IdHashes, KnownIds
+from etl.sources.partition.partition_rows import RAGGED, CutJob, OwnerColumns, Piece, Refused
+from etl.sources.partition.spill import Gathering
+from etl.sources.partition.work_folder import FolderReceiver
 from etl.spark.pickling import pickled
 from etl.spark.program import program_text
 from etl.spark.reading_tasks import (

@@ -24,8 +24,8 @@ from etl.pipeline.partition.providers import providers_of
 from etl.pipeline.totals import outcome_to
 from etl.pipeline.unit import UnitContext, process_unit, unit_ids
 from etl.sources import GlobalKeys, PartitionFacts, Partitions
-from etl.sources.keys import UnitKeys
-from etl.sources.partitions import Tables, UnitRows
+from etl.sources.partition.ids import UnitKeys
+from etl.sources.partition.partitions import Tables, UnitRows
 from etl.spark.pickling import unpacked, unpickled
 from etl.spark.task_rows import Batches, TaskRow, batches_of, by_place, guarded, rows_of
 from etl.storage.port import Store

@@ -19,7 +19,7 @@ from etl.local.executor import LocalExecutor
 from etl.pipeline.executor import Cutting
 from etl.pipeline.progress import Event, PartitionDone
 from etl.sources import Emit, Extract, Partitions
-from etl.sources.finished_steps import LIST
+from etl.sources.partition.spill import LIST
 from etl.synth.extract import write_extract
 from etl.synth.spec import Spec
 from tests.integration.nights import Payer

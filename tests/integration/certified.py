@@ -25,7 +25,7 @@ from etl.pipeline.publish import BlockOutput
 from etl.publish.partition_writer import CATALOG_ROWS
 from etl.quality import check_totals
 from etl.rows import table_schema
-from etl.sources import Loaded, Partitions, partition
+from etl.sources import Loaded, Partitions, partition_extract
 from tests.memory_store import MemoryStore
 
 NOW: Final = "2026-01-02T03:00:00Z"
@@ -54,7 +54,7 @@ class Unit:
         """Read a small extract, all of it in one partition."""
         work.mkdir()
         with opened(read_settings(None, run={"workers": 1}, **settings), extract, ignore) as job:
-            rows = partition(job.extract, work, partitions=1, digests=False, emit=ignore)
+            rows = partition_extract(job.extract, work, partitions=1, digests=False, emit=ignore)
             return cls(rows, job.definitions, rows.load(0))
 
     def outcome(

@@ -22,8 +22,8 @@ from etl.model.canonical_tables import TABLES
 from etl.pipeline.lineage.explain import Explainer
 from etl.pipeline.one_off import convert
 from etl.reports.lineage import Explanation, Lineage, ResourceSubject, RowSubject
-from etl.sources.extract import SourceFile
-from etl.sources.layout import Layout
+from etl.sources.files.source_files import SourceFile
+from etl.sources.layout.model import Layout
 from etl.synth import Spec, write_extract
 from tests.unit.sources.dialects import OWN
 

@@ -22,9 +22,9 @@ from pyiceberg.utils.config import Config
 
 from etl.bootstrap import opened_extract, use_cases
 from etl.publish.reader import open_current
-from etl.sources.extract_files import FolderFiles
-from etl.sources.extract_tables import read_tables
-from etl.sources.staging import stage_tables
+from etl.sources.extract.staging import stage_tables
+from etl.sources.extract.tables import read_tables
+from etl.sources.files.stored_files import FolderFiles
 from etl.storage.open_store import open_store
 from tests.e2e.commands import invoke, same_definitions
 from tests.integration.auth.databases import postgres_programs, postgres_server

@@ -13,7 +13,7 @@ import pytest
 from etl.bootstrap import opened_extract, use_cases
 from etl.bootstrap.extracts import STAGED
 from etl.pipeline.read import open_with
-from etl.sources import object_files
+from etl.sources.files import stored_files
 from tests.e2e.commands import invoke, same_definitions
 from tests.given.object_storage import BUCKET, SECRETS, moto_bucket, start_weed
 from tests.integration.nights import FIRST, full
@@ -88,8 +88,8 @@ def bucket(extract: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("bucket")
 def test_a_prefix_of_a_bucket_publishes_the_tree_of_the_folder(from_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(object_files, "FIRST_BYTES", 1000)  # so that files have many ranges
-    monkeypatch.setattr(object_files, "MOST_BYTES", 5000)
+    monkeypatch.setattr(stored_files, "FIRST_BYTES", 1000)  # so that files have many ranges
+    monkeypatch.setattr(stored_files, "MOST_BYTES", 5000)
     assert tree("s3://payer/in/2026 01/", tmp_path / "tree") == from_folder
 
 
@@ -188,8 +188,8 @@ def test_a_read_only_identity_suffices_on_a_real_server(
         monkeypatch.setenv("CPCDS_EXTRACT__ENDPOINT_URL", server.endpoint_url)
         monkeypatch.setenv("CPCDS_EXTRACT__REGION", "us-east-1")
         monkeypatch.setenv("CPCDS_EXTRACT__PROFILE", "reader")
-        monkeypatch.setattr(object_files, "FIRST_BYTES", 1000)
-        monkeypatch.setattr(object_files, "MOST_BYTES", 5000)
+        monkeypatch.setattr(stored_files, "FIRST_BYTES", 1000)
+        monkeypatch.setattr(stored_files, "MOST_BYTES", 5000)
         monkeypatch.setenv("CPCDS_RUN__WORKERS", "2")
         assert tree(f"s3://{BUCKET}/in/2026 01", tmp_path / "tree") == from_folder
         refused = invoke("validate", "s3://other/in", "--report", tmp_path / "report")

@@ -42,7 +42,7 @@ from etl.storage.port import Store
 
 CODE: Final = (
     *("documents", "rows.py", "columns", "profiles", "model", "mapping", "sources", "quality"),
-    *("engine", "pipeline", "publish", "certificate"),
+    *("engine", "claims", "pipeline", "publish", "certificate"),
 )
 """Rooms that results of rows depend on."""
 

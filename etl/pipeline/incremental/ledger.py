@@ -1,9 +1,9 @@
 """Results of a partition by member, in a form that outlives the run.
 
 A *ledger* is a handful of Arrow tables that all begin with the column `owner`: the hash of the
-member (`etl.sources.partitions.OWNER_COLUMN`). Places are recorded as raw table and number of the
-row among the member's own, so that they stay valid when rows of others come and go above them. The
-sum of all members' entries is the outcome of the partition.
+member (`etl.sources.partition.partition_rows.OWNER_COLUMN`). Places are recorded as raw table and
+number of the row among the member's own, so that they stay valid when rows of others come and go
+above them. The sum of all members' entries is the outcome of the partition.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ from etl.reports.lineage import (
     Through,
 )
 from etl.sources import Extract
-from etl.sources.cell_origins import Place
+from etl.sources.convert.cell_origins import Place
 from etl.sources.rule_ids import RAGGED_ROW
 
 _CLAIM_ID: Final = "claim_id"

@@ -33,7 +33,7 @@ from etl.publish.reader import Release
 from etl.quality import Checked, check_totals
 from etl.reports import lineage as lineages
 from etl.sources import Loaded
-from etl.sources.cell_origins import PartitionOrigins, Place
+from etl.sources.convert.cell_origins import PartitionOrigins, Place
 
 
 def fates_of(

@@ -19,9 +19,9 @@ from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN, TABLES
 from etl.pipeline.deltas.merge import LayerRow, LayerRows
 from etl.pipeline.executor import PartitionedExtract
 from etl.reports.lineage import Fate, RowFate, SourceCell
-from etl.sources.canonical_layout import CANONICAL_LAYOUTS
-from etl.sources.cell_origins import PartitionOrigins, Place, RawOrigin
-from etl.sources.layout import Layout
+from etl.sources.convert.cell_origins import PartitionOrigins, Place, RawOrigin
+from etl.sources.layout.canonical import CANONICAL_LAYOUTS
+from etl.sources.layout.model import Layout
 
 _MERGED: Final = ".parquet"
 

@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl.claims.adjustment_chains import Chains, chains_of
+from etl.claims.masking import Masker
+from etl.claims.prepare import prepare
 from etl.columns.arrays import Bools, over_distinct
-from etl.engine.adjustment_chains import Chains, chains_of
-from etl.engine.masking import Masker
 from etl.engine.partition_columns import Partition
-from etl.engine.prepare import prepare
 from etl.mapping.environment import Environment
 from etl.model.adjustment_chains import Role
 from etl.model.crosswalks import Crosswalk

@@ -57,7 +57,7 @@ SCHEMA: Final = pa.schema(
 )
 """Columns of a piece.
 
-* `owner`: the member (`etl.sources.partition_rows.OWNER_COLUMN`); 0 for the directory.
+* `owner`: the member (`etl.sources.partition.partition_rows.OWNER_COLUMN`); 0 for the directory.
 * `claim`: hash of the claim's number; null where the row is of none.
 * `table`, `file`, `row`, `fate`: a canonical row; null where an owner has none, or none any more.
 * `resource`: hash of `Type/id`, `patient` its compartment, `mapping` what made it; null where none

@@ -18,8 +18,8 @@ from etl.pipeline.incremental.dependencies import Dependencies
 from etl.pipeline.partition.mapping import PartitionContext
 from etl.pipeline.partition.providers import providers_of
 from etl.pipeline.unit import UnitContext, UnitResult, process_unit, unit_ids
-from etl.sources import Emit, Extract, GlobalKeys, Partitions, partition
-from etl.sources.partitions import UnitRows, shared_tables, unit_facts, unit_tables
+from etl.sources import Emit, Extract, GlobalKeys, Partitions, partition_extract
+from etl.sources.partition.partitions import UnitRows, shared_tables, unit_facts, unit_tables
 from etl.storage.port import Store
 
 
@@ -68,7 +68,9 @@ class DirectExecutor(SingleProcess):
 
     def read(self, extract: Extract, cutting: Cutting, emit: Emit) -> Partitions:
         count, digests = cutting.partitions, cutting.digests
-        return partition(extract, cutting.folder, partitions=count, digests=digests, emit=emit)
+        return partition_extract(
+            extract, cutting.folder, partitions=count, digests=digests, emit=emit
+        )
 
     def each_partition(
         self, read: PartitionedExtract, call: Callable[[Partitions, int], bytes]

@@ -18,7 +18,7 @@ from etl.jobs import EmitAny, JobRunner, no_event
 from etl.local.executor import LocalExecutor
 from etl.local.workers import Workers
 from etl.pipeline.definitions import Definitions
-from etl.sources.extract import open_extract
+from etl.sources.extract.opening import open_extract
 from tests.contract.executor.direct import DirectExecutor
 from tests.unit.sources.extracts import write_extract
 from tests.waiting import until

@@ -34,8 +34,8 @@ from etl.pipeline.run import run
 from etl.publish.bulk_files import BulkOptions
 from etl.publish.reader import open_current
 from etl.sources import FileProgress
-from etl.sources.extract_files import ExtractFiles
-from etl.sources.finished_steps import LIST
+from etl.sources.files.stored_files import ExtractFiles
+from etl.sources.partition.spill import LIST
 from etl.storage.local import LocalStore
 from etl.storage.port import StoreOptions
 from etl.synth import Spec, write_extract

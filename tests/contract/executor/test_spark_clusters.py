@@ -13,7 +13,7 @@ from unittest.mock import patch
 import pytest
 
 from etl.pipeline.executor import Target
-from etl.sources.object_files import ObjectFiles
+from etl.sources.files.stored_files import ObjectFiles
 from etl.spark.session import spark_session
 from etl.storage.port import StoreOptions
 from tests.contract.executor.spark import MARKS, cluster, on_spark, spark_or_skip

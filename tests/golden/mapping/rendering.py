@@ -15,8 +15,8 @@ from typing import Any
 import pyarrow as pa
 
 from etl.bootstrap.mappings import read_crosswalks, read_folder, shipped
+from etl.claims.prepare import prepare
 from etl.engine.partition_columns import Partition
-from etl.engine.prepare import prepare
 from etl.engine.render import render
 from etl.mapping.environment import Environment, Provider
 from etl.mapping.library import MappingSet, compile_set

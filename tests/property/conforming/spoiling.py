@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl.claims.prepare import prepare
 from etl.conform.checker import Checker
 from etl.conform.findings import IssueSeverity
 from etl.engine.obligation_checks import broken_rows
 from etl.engine.partition_columns import Partition
-from etl.engine.prepare import prepare
 from etl.engine.render import Rendered, render
 from etl.mapping.environment import Environment
 from etl.mapping.obligations import obligations, of_data

@@ -5,9 +5,9 @@ from random import Random
 
 import pyarrow as pa
 
-from etl.engine.masking import Masker
+from etl.claims.masking import Masker
+from etl.claims.prepare import prepare
 from etl.engine.partition_columns import Partition
-from etl.engine.prepare import prepare
 from etl.mapping.environment import Environment
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.model.canonical_tables import Column, FieldType

@@ -7,8 +7,8 @@ import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from etl.engine.adjustment_chains import chains_of
-from etl.engine.prepare import prepare
+from etl.claims.adjustment_chains import chains_of
+from etl.claims.prepare import prepare
 from etl.mapping.environment import Environment
 from etl.model.adjustment_chains import Linked, Role, moment, places
 from tests.property.engine.rows import to_table

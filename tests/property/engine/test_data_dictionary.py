@@ -14,9 +14,9 @@ import pyarrow as pa
 import pytest
 
 from etl.bootstrap.mappings import read_crosswalks, read_folder, shipped
+from etl.claims.prepare import prepare
 from etl.engine.directory_rows import directory_rows
 from etl.engine.partition_columns import Partition
-from etl.engine.prepare import prepare
 from etl.engine.render import render
 from etl.mapping.dictionary import dictionary
 from etl.mapping.environment import Environment

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from etl.claims.prepare import prepare
 from etl.engine.must_support import (
     add_element_counts,
     counts_of_patterns,
@@ -14,7 +15,6 @@ from etl.engine.must_support import (
     fill_patterns,
 )
 from etl.engine.partition_columns import Partition
-from etl.engine.prepare import prepare
 from etl.engine.render import render
 from etl.mapping.environment import Environment
 from etl.mapping.must_support import must_support

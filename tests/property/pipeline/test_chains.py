@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from etl.bootstrap.settings import Settings
-from etl.engine.masking import Masker
+from etl.claims.masking import Masker
 from etl.engine.render import render
 from etl.mapping.environment import Environment
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES

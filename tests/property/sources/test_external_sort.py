@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.sources import external_sort
-from etl.sources.external_sort import SortedRows, open_numbers, save_numbers
+from etl.sources.partition import ids
+from etl.sources.partition.ids import SortedRows, open_numbers, save_numbers
 
 numbers = st.integers(0, 2**64 - 1) | st.sampled_from(
     [0, 1, (1 << 56) - 1, 1 << 56, (255 << 56) - 1, 255 << 56, 2**64 - 1]
@@ -29,7 +29,7 @@ numbers = st.integers(0, 2**64 - 1) | st.sampled_from(
 def test_rows_come_back_ascending_and_once(batches, gathered):
     width = next((len(row) for batch in batches for row in batch), 1)
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
-        patch.setattr(external_sort, "_GATHERED", gathered)
+        patch.setattr(ids, "_GATHERED", gathered)
         rows = SortedRows(Path(folder) / "rows", width)
         for batch in batches:
             rows.add(np.array(batch, dtype=np.uint64).reshape(-1, width))

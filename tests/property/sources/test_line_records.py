@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 
 from etl.errors import ExtractError
 from etl.jobs import ALONE
-from etl.sources import open_extract, partition, read_layout
-from etl.sources.extract_files import FolderFiles
-from etl.sources.extract_folder import Listed
-from etl.sources.layout import LineForm
-from etl.sources.layout_columns import Condition
-from etl.sources.line_records import RecordFile, RecordType, read_records
-from etl.sources.row_batches import Span
+from etl.sources import open_extract, partition_extract, read_layout
+from etl.sources.files.listed_files import Listed
+from etl.sources.files.stored_files import FolderFiles
+from etl.sources.layout.column_specs import Condition
+from etl.sources.layout.model import LineForm
+from etl.sources.parsing.line_records import RecordFile, RecordType, read_records
+from etl.sources.parsing.spans import Span
 from tests.unit.sources.apart import Apart
 from tests.unit.sources.extracts import all_loaded
 
@@ -204,7 +204,7 @@ def everything(folder: Path, work: Path, runner: Any) -> Any:
     """All that is read of an extract, or why it is not."""
     try:
         extract = open_extract(folder, [read_layout(LAYOUT, "lines.yaml", {})])
-        parts = partition(extract, work, partitions=3, runner=runner, digests=True)
+        parts = partition_extract(extract, work, partitions=3, runner=runner, digests=True)
     except ExtractError as error:
         return str(error)
     loaded = [(one.tables, one.findings, one.unread) for one in all_loaded(parts)]
@@ -217,9 +217,9 @@ def test_spans_of_lines_are_read_as_the_whole(lines, every, has_stray, end):
     stray = ["?"] if has_stray else []
     text = "".join(line + end for line in [*lines, *stray, "e0000"])
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as base:
-        patch.setattr("etl.sources.file_splits.CUT_BYTES", every)
-        patch.setattr("etl.sources.spilled_rows.BUFFER_BYTES", every)
-        patch.setattr("etl.sources.spilled_rows.BYTES_PER_PARTITION", 0)
+        patch.setattr("etl.sources.files.splits.CUT_BYTES", every)
+        patch.setattr("etl.sources.partition.spill.BUFFER_BYTES", every)
+        patch.setattr("etl.sources.partition.spill.BYTES_PER_PARTITION", 0)
         folder = Path(base) / "in"
         folder.mkdir()
         (folder / "people.txt").write_text("".join(f"M{n}C{n}\n" for n in range(4)))

@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 from etl.columns.numbers import to_cents
 from etl.errors import ExtractError
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
-from etl.sources.delimited import RowForm, read_batches
-from etl.sources.extract_files import FolderFiles
-from etl.sources.extract_folder import Listed
+from etl.sources.files.listed_files import Listed
+from etl.sources.files.stored_files import FolderFiles
+from etl.sources.parsing.delimited import RowForm, read_batches
 from tests.unit.sources.extracts import (
     CLAIM,
     COVERAGE,

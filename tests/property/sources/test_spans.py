@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from etl.errors import ExtractError
 from etl.jobs import ALONE, JobRunner
-from etl.sources import Extract, Partitions, open_extract, partition
+from etl.sources import Extract, Partitions, open_extract, partition_extract
 from etl.sources.events import ignore
-from etl.sources.read_extract import read_rows
-from etl.sources.work_folder import FolderReceiver
+from etl.sources.partition.reading import read_rows
+from etl.sources.partition.work_folder import FolderReceiver
 from etl.spark.shuffled_rows import ShuffleReceiver
 from tests.contract.executor.frames import Session, whole
 from tests.unit.sources.apart import Apart
@@ -46,7 +46,7 @@ def everything(folder: Path, work: Path, runner: JobRunner) -> Any:
     """All that can be known of an extract that was read, or why it was not."""
 
     def read(extract: Extract) -> Partitions:
-        return partition(extract, work, partitions=COUNT, digests=True, runner=runner)
+        return partition_extract(extract, work, partitions=COUNT, digests=True, runner=runner)
 
     found = known(folder, read)
     left = sorted(path.suffix for path in work.iterdir() if path.suffix != ".rows")
@@ -159,9 +159,9 @@ def written_extract(
 ) -> Iterator[tuple[Path, Path]]:
     """Give an extract that is cut at every so many bytes, and a folder."""
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as base:
-        patch.setattr("etl.sources.file_splits.CUT_BYTES", every)
-        patch.setattr("etl.sources.spilled_rows.BUFFER_BYTES", every)
-        patch.setattr("etl.sources.spilled_rows.BYTES_PER_PARTITION", 0)
+        patch.setattr("etl.sources.files.splits.CUT_BYTES", every)
+        patch.setattr("etl.sources.partition.spill.BUFFER_BYTES", every)
+        patch.setattr("etl.sources.partition.spill.BYTES_PER_PARTITION", 0)
         folder = Path(base) / "in"
         folder.mkdir()
         (folder / "member.csv").write_bytes(("\ufeff" + member + "M0,Ng,1970-01-01,F\n").encode())

@@ -10,7 +10,7 @@ from etl.doctor.elements import read_elements
 from etl.doctor.examination import Examination, examine
 from etl.doctor.report import report_of
 from etl.sources import Layout, read_layout
-from etl.sources.layout_columns import ConstantText, FromColumn, Lookup
+from etl.sources.layout.column_specs import ConstantText, FromColumn, Lookup
 from tests.unit.doctor.world import GOLDEN, elements, examined
 
 

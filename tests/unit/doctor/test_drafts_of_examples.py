@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from etl.sources import open_extract, partition, read_layout
+from etl.sources import open_extract, partition_extract, read_layout
 from tests.e2e.commands import ROOT, SAMPLES, cpcds, done
 from tests.unit.doctor.world import GOLDEN
 from tests.unit.sources.dialects import shipped_layouts
@@ -33,7 +33,7 @@ def check_draft(extract: Path, folder: Path) -> None:
     done(cpcds("doctor", extract, "--write", draft))
     layout = read_layout(draft.read_text(encoding="utf-8"), "mine.yaml", CROSSWALKS)
     opened = open_extract(extract, [layout], layout=layout.name)
-    parts = partition(opened, folder / "work", partitions=1)
+    parts = partition_extract(opened, folder / "work", partitions=1)
     files = {file.table: file.name for file in opened.files if file.table}
     assert files.keys() == layout.raw.keys()
     assert all(parts.facts.rows_read[name] for name in files.values())

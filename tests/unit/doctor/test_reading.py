@@ -11,7 +11,7 @@ from pyarrow import parquet
 
 from etl.doctor.reading import NOT_DRAFTED, FileSample, read_sample
 from etl.errors import ExtractError
-from etl.sources.extract_folder import list_files
+from etl.sources.files.listed_files import list_files
 from tests.unit.doctor.world import elements
 
 TEXT = "Member ID,Last Name,Date of Birth\nM1,Ng,1970-01-31\nM2,Ek,1971-02-28\nM3,Ã,1972-03-01\n"

@@ -28,7 +28,7 @@ from etl.pipeline.partition.providers import Providers, providers_of
 from etl.pipeline.unit import UnitContext, UnitResult, process_unit
 from etl.publish.kept_objects import RangeRef
 from etl.quality.checks.cascade import DecidedRows
-from etl.sources import Partitions, open_extract, partition
+from etl.sources import Partitions, open_extract, partition_extract
 from etl.storage.port import Store
 from tests.e2e.commands import same_definitions
 from tests.unit.quality.world import World, world
@@ -54,7 +54,7 @@ def definitions() -> Definitions:
 def cut(of: World, folder: Path, count: int = 1) -> Partitions:
     """Write a world as an extract, and cut it with digests."""
     extract = open_extract(write_extract(folder / "in", of), ())
-    return partition(extract, folder / "work", partitions=count, digests=True)
+    return partition_extract(extract, folder / "work", partitions=count, digests=True)
 
 
 def directory_of(rows: Partitions) -> Providers:

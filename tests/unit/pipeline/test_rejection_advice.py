@@ -17,9 +17,9 @@ from etl.reports.report_values import EmptyCrosswalk, Example, MissingCells
 from etl.reports.summary import rejected
 from etl.rows import FINDINGS_SCHEMA
 from etl.sources import Extract
-from etl.sources.canonical_layout import CANONICAL
-from etl.sources.extract import SourceFile
-from etl.sources.extract_files import FolderFiles
+from etl.sources.files.source_files import SourceFile
+from etl.sources.files.stored_files import FolderFiles
+from etl.sources.layout.canonical import CANONICAL
 from tests.e2e.commands import same_definitions
 
 

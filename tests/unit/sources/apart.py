@@ -8,7 +8,7 @@ from typing import Any
 
 from etl.jobs import EmitAny, Found, Job
 from etl.sources.events import ignore
-from etl.sources.partition_rows import Refused
+from etl.sources.partition.partition_rows import Refused
 
 
 class Apart:

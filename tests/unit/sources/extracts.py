@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
-from etl.sources import Loaded, Partitions, open_extract, partition
-from etl.sources.extract_files import ExtractFiles
+from etl.sources import Loaded, Partitions, open_extract, partition_extract
+from etl.sources.files.stored_files import ExtractFiles
 
 Row = Mapping[str, str]
 
@@ -93,7 +93,7 @@ def write_extract(
 def read(folder: Path | ExtractFiles, work: Path, count: int = 1, **options: Any) -> Partitions:
     """Open and partition an extract."""
     layouts = options.pop("layouts", ())
-    return partition(open_extract(folder, layouts, **options), work, partitions=count)
+    return partition_extract(open_extract(folder, layouts, **options), work, partitions=count)
 
 
 def all_loaded(parts: Partitions) -> list[Loaded]:

@@ -15,10 +15,10 @@ from typing import Final
 import pytest
 
 from etl.errors import ExtractError
-from etl.sources import archives
-from etl.sources.archives import unpack_tar, unpack_zip
-from etl.sources.extract_files import FolderFiles
-from etl.sources.staging import stage, staged_form
+from etl.sources.extract import archives
+from etl.sources.extract.archives import unpack_tar, unpack_zip
+from etl.sources.extract.staging import stage, staged_form
+from etl.sources.files.stored_files import FolderFiles
 
 FILES: Final = {"member.csv": b"member_id\nM1\n", "claim.csv": b"claim_id\n" + b"C1\n" * 400_000}
 Packed = Callable[[Mapping[str, bytes]], bytes]
@@ -177,7 +177,7 @@ def test_a_method_that_is_not_known_is_named(tmp_path):
 def test_an_archive_that_would_fill_the_disk_is_refused_before_it_does(
     packed, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("etl.sources.extract_folder.FREE_BYTES", 1 << 20)
+    monkeypatch.setattr("etl.sources.files.listed_files.FREE_BYTES", 1 << 20)
     bomb = packed({"claim.csv": bytes(8 << 20)})
     with pytest.raises(ExtractError, match="unpacks to more than 100 times its size"):
         unpacked(bomb, tmp_path)

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from etl.errors import EtlError, ExtractError, StoreError, UsageError
-from etl.sources import open_extract, open_partitions, partition
-from etl.sources.spilled_rows import SpillWriter
+from etl.sources import open_extract, open_partitions, partition_extract
+from etl.sources.partition.spill import SpillWriter
 from tests.unit.sources.extracts import CLAIM, LINE, MEMBER, SMALL, read, write_extract, write_table
 
 Spoil = Callable[[Path], Any]
@@ -459,7 +459,7 @@ def test_a_full_disk_is_a_storage_error(tmp_path, monkeypatch):
     monkeypatch.setattr(SpillWriter, "__init__", full)
     extract = open_extract(write_extract(tmp_path / "in"), ())
     with pytest.raises(StoreError, match="the disk of the work folder is full") as caught:
-        partition(extract, tmp_path / "work", partitions=2)
+        partition_extract(extract, tmp_path / "work", partitions=2)
     assert caught.value.exit_code == 5
     with pytest.raises(StoreError, match="read the extract again"):
         open_partitions(tmp_path / "work")
@@ -476,6 +476,6 @@ def test_a_file_that_goes_away_while_it_is_read_is_told(tmp_path):
     extract = open_extract(folder, ())
     (folder / "claim.csv").unlink()
     with pytest.raises(EtlError) as caught:
-        partition(extract, tmp_path / "work", partitions=2)
+        partition_extract(extract, tmp_path / "work", partitions=2)
     assert "No such file" in str(caught.value)
     assert CLAIM["claim_id"] not in str(caught.value)

@@ -14,7 +14,14 @@ import pytest
 from etl.errors import ExtractError, StoreError
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.rows import FINDINGS_SCHEMA, table_schema
-from etl.sources import Event, FileProgress, Partitioned, open_extract, open_partitions, partition
+from etl.sources import (
+    Event,
+    FileProgress,
+    Partitioned,
+    open_extract,
+    open_partitions,
+    partition_extract,
+)
 from tests.unit.sources.extracts import (
     CLAIM,
     COVERAGE,
@@ -401,7 +408,7 @@ def test_reading_again_into_a_work_folder_starts_afresh(tmp_path):
 def test_progress_is_told_and_ends_at_the_end(tmp_path):
     events: list[Event] = []
     extract = open_extract(write_extract(tmp_path / "in"), ())
-    partition(extract, tmp_path / "work", partitions=2, emit=events.append)
+    partition_extract(extract, tmp_path / "work", partitions=2, emit=events.append)
     last = {event.file: event for event in events if isinstance(event, FileProgress)}
     assert {event.file: (event.done, event.rows) for event in last.values()} == {
         file.name: (file.bytes, 1) for file in extract.files

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from etl.errors import ExtractError
-from etl.sources.extract_files import FolderFiles
-from etl.sources.extract_manifest import ExtractManifest, FileClaim, read_manifest
+from etl.sources.files.manifest import ExtractManifest, FileClaim, read_manifest
+from etl.sources.files.stored_files import FolderFiles
 
 
 def _written(folder: Path, text: str) -> FolderFiles:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from etl.errors import ExtractError
-from etl.sources.database import own_words
-from etl.sources.extract_files import FolderFiles
-from etl.sources.extract_tables import DatabaseConnection, ExtractTable, read_tables
+from etl.sources.extract.database import own_words
+from etl.sources.extract.tables import DatabaseConnection, ExtractTable, read_tables
+from etl.sources.files.stored_files import FolderFiles
 
 GOOD = """
 layout = "tuva-input"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from etl.sources.finished_steps import LIST, Inventory, Step
+from etl.sources.partition.spill import LIST, Inventory, Step
 
 
 def damaged(change: Callable[[bytes], bytes]) -> Callable[[Path], object]:

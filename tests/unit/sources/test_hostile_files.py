@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from etl.sources.extract_files import FolderFiles, StoredFile
-from etl.sources.extract_folder import listed_as
-from etl.sources.parquet import read_batches
+from etl.sources.files.listed_files import listed_as
+from etl.sources.files.stored_files import FolderFiles, StoredFile
+from etl.sources.parsing.parquet import read_batches
 from tests.unit.sources.extracts import write_extract
 
 MOST_MB = 600
@@ -98,7 +98,7 @@ def test_a_hostile_file_is_refused_in_little_memory(make, sentence, tmp_path):
 def test_rows_of_a_dictionary_are_read_in_slices_and_keep_their_numbers(
     kind, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("etl.sources.parquet.BATCH_BYTES", 20)
+    monkeypatch.setattr("etl.sources.parsing.parquet.BATCH_BYTES", 20)
     cells = pa.array(["long " * 3, "b", None, "c", "long " * 3], kind)
     pq.write_table(pa.table({"a": cells, "n": pa.array([1, 2, 3, 4, 5])}), tmp_path / "a.parquet")
     listed = listed_as(StoredFile("a.parquet", 1), FolderFiles(tmp_path))

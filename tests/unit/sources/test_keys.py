@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from etl.columns.digests import among, hash_ids, is_among
-from etl.sources.keys import HashSet, Owners
+from etl.sources.partition.ids import HashSet, Owners
 
 
 def test_the_hash_of_an_id_never_changes():
@@ -61,7 +61,7 @@ def test_a_set_gives_back_what_was_put_in_once(tmp_path):
 
 @pytest.mark.parametrize("gathered", [1, 1 << 20])
 def test_an_owner_is_the_least_of_those_that_were_seen(gathered, tmp_path, monkeypatch):
-    monkeypatch.setattr("etl.sources.external_sort._GATHERED", gathered)
+    monkeypatch.setattr("etl.sources.partition.ids._GATHERED", gathered)
     owners = Owners(tmp_path, "some")
     for ids, whose in (([1, 2, 2], [7, 9, 9]), ([3, 2], [4, 5]), ([1], [7])):
         owners.add(np.array(ids, dtype=np.uint64), np.array(whose, dtype=np.uint64))

@@ -11,7 +11,7 @@ import pytest
 
 from etl.errors import MappingError
 from etl.sources import Layout, LayoutText, open_extract, read_layout
-from etl.sources.extract_files import FolderFiles, TableVersion
+from etl.sources.files.stored_files import FolderFiles, TableVersion
 from tests.unit.sources.dialects import CROSSWALKS, LAYOUT, layout, write
 from tests.unit.sources.extracts import all_loaded, findings_of, read, rows_of
 from tests.unit.sources.golden import as_text

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from etl.errors import ExtractError, MappingError
-from etl.sources import Layout, open_extract, open_partitions, partition, read_layout
-from etl.sources.finished_steps import Inventory
+from etl.sources import Layout, open_extract, open_partitions, partition_extract, read_layout
+from etl.sources.partition.spill import Inventory
 from tests.unit.sources.apart import Apart
 from tests.unit.sources.extracts import findings_of, read, rows_of
 from tests.unit.sources.golden import as_text
@@ -43,12 +43,12 @@ def test_lines_give_the_rows_that_were_written_down(tmp_path, count):
 
 
 def test_several_processes_read_the_same(tmp_path, monkeypatch):
-    monkeypatch.setattr("etl.sources.file_splits.CUT_BYTES", 40)
-    monkeypatch.setattr("etl.sources.spilled_rows.BUFFER_BYTES", 10)
-    monkeypatch.setattr("etl.sources.spilled_rows.BYTES_PER_PARTITION", 0)
+    monkeypatch.setattr("etl.sources.files.splits.CUT_BYTES", 40)
+    monkeypatch.setattr("etl.sources.partition.spill.BUFFER_BYTES", 10)
+    monkeypatch.setattr("etl.sources.partition.spill.BYTES_PER_PARTITION", 0)
     apart = Apart()
     extract = open_extract(GOLDEN / "input", [dock()])
-    parts = partition(extract, tmp_path / "work", partitions=2, runner=apart)
+    parts = partition_extract(extract, tmp_path / "work", partitions=2, runner=apart)
     spans = [part for job in apart.jobs for part in job.parts if not part.span.is_whole]
     assert len(spans) > 10
     assert not apart.refused

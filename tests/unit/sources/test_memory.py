@@ -11,7 +11,8 @@ from typing import Final
 import pyarrow as pa
 import pytest
 
-from etl.sources import Event, delimited, open_extract, partition
+from etl.sources import Event, open_extract, partition_extract
+from etl.sources.parsing import delimited
 from tests.unit.sources import extracts
 from tests.unit.sources.extracts import CLAIM, LINE, MEMBER, Row, headers_of
 
@@ -44,9 +45,9 @@ def write(folder: Path, members: int) -> Path:
 def test_memory_of_reading_does_not_grow_with_the_number_of_members(tmp_path, monkeypatch):
     # Buffers so small that even the few fill them: Arrow's parser reads 32 blocks ahead.
     small = partial(delimited.read_batches, block_bytes=1 << 15)
-    monkeypatch.setattr("etl.sources.delimited.read_batches", small)
-    monkeypatch.setattr("etl.sources.external_sort._GATHERED", 1 << 14)
-    monkeypatch.setattr("etl.sources.spilled_rows.BUFFER_BYTES", 1 << 18)
+    monkeypatch.setattr("etl.sources.parsing.delimited.read_batches", small)
+    monkeypatch.setattr("etl.sources.partition.ids._GATHERED", 1 << 14)
+    monkeypatch.setattr("etl.sources.partition.spill.BUFFER_BYTES", 1 << 18)
 
     def peak(members: int) -> tuple[int, int]:
         """Return the most that Python and numpy held, and the most that Arrow did, in bytes."""
@@ -58,7 +59,7 @@ def test_memory_of_reading_does_not_grow_with_the_number_of_members(tmp_path, mo
             arrow = max(arrow, pa.total_allocated_bytes())
 
         tracemalloc.start()
-        parts = partition(
+        parts = partition_extract(
             extract, tmp_path / f"work{members}", partitions=4, digests=True, emit=look
         )
         traced = tracemalloc.get_traced_memory()[1]

@@ -9,8 +9,7 @@ import yaml
 
 from etl.model.severity import Severity
 from etl.sources import CANONICAL_LAYOUTS, open_extract, read_layout
-from etl.sources.layout import Fills, TableSpec
-from etl.sources.layout_columns import (
+from etl.sources.layout.column_specs import (
     Accept,
     ColumnSpec,
     Condition,
@@ -19,21 +18,9 @@ from etl.sources.layout_columns import (
     Lookup,
     RowOrder,
 )
-from etl.sources.layout_conversions import (
-    DateFormat,
-    LetterCase,
-    NumberFormat,
-    Pad,
-    Replace,
-    Trim,
-)
-from etl.sources.layout_syntax import (
-    ExtraCells,
-    FixedColumn,
-    LayoutFile,
-    RawFile,
-    UnusedColumns,
-)
+from etl.sources.layout.conversions import DateFormat, LetterCase, NumberFormat, Pad, Replace, Trim
+from etl.sources.layout.model import Fills, TableSpec
+from etl.sources.layout.syntax import ExtraCells, FixedColumn, LayoutFile, RawFile, UnusedColumns
 from etl.sources.rule_ids import NAMED_IN_LAYOUTS, RULES
 from tests.unit.sources.dialects import crosswalk, shipped_layouts
 from tests.unit.sources.extracts import CLAIM, read, rows_of, write_extract
@@ -41,17 +28,7 @@ from tests.unit.sources.extracts import CLAIM, read, rows_of, write_extract
 ROOT = Path(__file__).parents[3]
 CANONICAL_PAGE = (ROOT / "docs/canonical-layout.md").read_text(encoding="utf-8")
 DIRECTORY_PAGE = (ROOT / "docs/directory.md").read_text(encoding="utf-8")
-LAYOUT_MODULES = (
-    "layout",
-    "layout_columns",
-    "layout_conversions",
-    "layout_expansion",
-    "layout_names",
-    "layout_syntax",
-    "layout_checks",
-    "query_database",
-    "sql_extract",
-)
+LAYOUT_MODULES = ("layout/*.py", "extract/query_database.py", "extract/sql_extract.py")
 LAYOUTS_PAGE = (ROOT / "docs/layouts.md").read_text(encoding="utf-8")
 
 
@@ -105,7 +82,9 @@ def test_the_layouts_page_names_every_layout_key_rule_and_mistake():
     for key in keys:
         assert re.search(rf"`[^`\n]*\b{key}\b[^`\n]*`", LAYOUTS_PAGE), key
     assert [row[0] for row in table_after(LAYOUTS_PAGE, "Findings")] == [f"`{r}`" for r in RULES]
-    code = "".join((ROOT / f"etl/sources/{name}.py").read_text() for name in LAYOUT_MODULES)
+    sources = ROOT / "etl/sources"
+    modules = [path for pattern in LAYOUT_MODULES for path in sources.glob(pattern)]
+    code = "".join(path.read_text() for path in modules)
     mistakes = set(re.findall(r'"((?:layout|sql)-[a-z]+)"', code))
     assert {row[0].strip("`") for row in table_after(LAYOUTS_PAGE, "Mistakes")} == mistakes
 

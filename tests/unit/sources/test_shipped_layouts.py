@@ -11,9 +11,9 @@ import pytest
 
 from etl.errors import ExtractError
 from etl.sources import Layout, open_extract
-from etl.sources.extract_files import FolderFiles
-from etl.sources.read_extract import partition
-from etl.sources.sql_extract import check, fits, read_sql_layout, stage_queries
+from etl.sources.extract.sql_extract import check, fits, read_sql_layout, stage_queries
+from etl.sources.files.stored_files import FolderFiles
+from etl.sources.partition.reading import partition_extract
 from tests.unit.sources.dialects import known_layouts
 from tests.unit.sources.extracts import read
 from tests.unit.sources.golden import as_text
@@ -69,7 +69,7 @@ def test_the_layout_in_sql_gives_the_rows_that_were_written_down(tmp_path):
     staged = stage_queries(layout, place, tmp_path)
     extract = open_extract(staged, ())
     assert extract.findings.num_rows == 0
-    got = as_text(partition(extract, tmp_path / "work", partitions=1))
+    got = as_text(partition_extract(extract, tmp_path / "work", partitions=1))
     expected = case / "expected.ndjson"
     if os.environ.get("WRITE_GOLDEN") == "1":
         expected.write_text(got, encoding="utf-8")

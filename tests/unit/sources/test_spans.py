@@ -11,10 +11,11 @@ import pytest
 
 from etl.errors import ExtractError, StoreError
 from etl.jobs import ALONE
-from etl.sources import Event, Partitions, delimited, open_extract, open_partitions, partition
+from etl.sources import Event, Partitions, open_extract, open_partitions, partition_extract
 from etl.sources.events import FileProgress
-from etl.sources.partition_rows import cut_up
-from etl.sources.row_batches import Span
+from etl.sources.parsing import delimited
+from etl.sources.parsing.spans import Span
+from etl.sources.partition.partition_rows import cut_up
 from tests.unit.sources.apart import Apart
 from tests.unit.sources.extracts import MEMBER, rows_of, write_extract
 
@@ -23,9 +24,9 @@ HEADER = ",".join(MEMBER) + "\n"
 
 @pytest.fixture(autouse=True)
 def _small_spans(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("etl.sources.file_splits.CUT_BYTES", 200)
-    monkeypatch.setattr("etl.sources.spilled_rows.BUFFER_BYTES", 100)
-    monkeypatch.setattr("etl.sources.spilled_rows.BYTES_PER_PARTITION", 0)
+    monkeypatch.setattr("etl.sources.files.splits.CUT_BYTES", 200)
+    monkeypatch.setattr("etl.sources.partition.spill.BUFFER_BYTES", 100)
+    monkeypatch.setattr("etl.sources.partition.spill.BYTES_PER_PARTITION", 0)
 
 
 def members(rows: int) -> str:
@@ -39,7 +40,7 @@ def read(base: Path, text: str, events: list[Event] | None = None) -> tuple[Part
     (folder / "member.csv").write_text(HEADER + text)
     apart = Apart()
     emit: Any = (lambda event: None) if events is None else events.append
-    parts = partition(
+    parts = partition_extract(
         open_extract(folder, ()), base / "work", partitions=2, runner=apart, emit=emit
     )
     return parts, apart
@@ -154,7 +155,9 @@ def test_rows_that_were_there_when_a_file_was_hashed_and_are_not_read_are_missed
     extract = open_extract(folder, ())
     (folder / "member.csv").write_text(HEADER + members(left))
     with pytest.raises(ExtractError, match=r"member\.csv was changed after it was hashed"):
-        partition(extract, tmp_path / "work", partitions=2, runner=Apart() if apart else ALONE)
+        partition_extract(
+            extract, tmp_path / "work", partitions=2, runner=Apart() if apart else ALONE
+        )
 
 
 def test_a_parser_that_loses_rows_is_found_out_by_the_other_counts(tmp_path, monkeypatch):
@@ -169,7 +172,7 @@ def test_a_parser_that_loses_rows_is_found_out_by_the_other_counts(tmp_path, mon
 
     monkeypatch.setattr(delimited, "_batches", losing)
     with pytest.raises(ExtractError, match=r"rows were read, .* found another number"):
-        partition(extract, tmp_path / "work", partitions=2)
+        partition_extract(extract, tmp_path / "work", partitions=2)
 
 
 @pytest.mark.parametrize("text", ['"a\nb",x,y,z\n', 'a 5" pipe,x,y,z\n', "a\rb,x,y,z\n", "\n\n"])
@@ -177,5 +180,5 @@ def test_a_parser_that_loses_rows_is_found_out_by_the_other_counts(tmp_path, mon
 def test_rows_that_are_hard_to_count_are_no_error(tmp_path, text, end):
     folder = write_extract(tmp_path / "in")
     (folder / "member.csv").write_text(HEADER + members(3) + text + "M9,Ng,1970-01-01,F" + end)
-    cut = partition(open_extract(folder, ()), tmp_path / "work", partitions=2)
+    cut = partition_extract(open_extract(folder, ()), tmp_path / "work", partitions=2)
     assert cut.facts.rows_read["member.csv"] >= 4

@@ -9,9 +9,15 @@ from pathlib import Path
 import pytest
 
 from etl.errors import ExtractError, MappingError, StoreError
-from etl.sources.extract_files import FolderFiles, ReplacedFiles
-from etl.sources.extract_tables import read_tables
-from etl.sources.sql_extract import DEFINITION, SqlExtract, check, read_sql_extract, stage_queries
+from etl.sources.extract.sql_extract import (
+    DEFINITION,
+    SqlExtract,
+    check,
+    read_sql_extract,
+    stage_queries,
+)
+from etl.sources.extract.tables import read_tables
+from etl.sources.files.stored_files import FolderFiles, ReplacedFiles
 
 BILLS = """Bill|Person|Line|Day|Total|Charge
 B1|P1|1|03/05/2024|100.00|60.00

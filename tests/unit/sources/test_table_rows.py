@@ -13,8 +13,8 @@ import pyarrow as pa
 import pytest
 
 from etl.errors import ExtractError
-from etl.sources.extract_files import TableVersion
-from etl.sources.table_rows import TableRows, write_rows
+from etl.sources.extract.table_rows import TableRows, write_rows
+from etl.sources.files.stored_files import TableVersion
 
 SCHEMA = pa.schema(
     [("claim_id", pa.string()), ("paid", pa.decimal128(38, 4)), ("units", pa.uint64())]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from etl.columns.digests import NO_HASHES, Hashes, hash_ids
 from etl.sources import GlobalKeys
-from etl.sources.keys import UnitIds
+from etl.sources.partition.ids import UnitIds
 
 IDS = st.lists(st.sampled_from([f"id{number}" for number in range(12)]), max_size=8)
 TABLES = ("member", "claim", "coverage")

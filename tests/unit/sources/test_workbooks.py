@@ -14,8 +14,8 @@ import pytest
 
 from etl.errors import ExtractError
 from etl.sources import open_extract
-from etl.sources.extract_files import FolderFiles
-from etl.sources.staging import stage, with_sheets, workbooks_of
+from etl.sources.extract.staging import stage, with_sheets, workbooks_of
+from etl.sources.files.stored_files import FolderFiles
 from tests.unit.sources.extracts import SMALL, headers_of, write_extract
 
 AT = datetime.datetime(2024, 5, 1, 13, 4)  # noqa: DTZ001 # Excel knows no zones
@@ -94,7 +94,7 @@ def test_a_workbook_that_is_cut_off_is_called_broken(tmp_path):
 
 
 def test_a_workbook_that_would_fill_memory_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("etl.sources.extract_folder.FREE_BYTES", 1 << 10)
+    monkeypatch.setattr("etl.sources.files.listed_files.FREE_BYTES", 1 << 10)
     path = workbook(tmp_path / "claims.xlsx", {"claim": [["claim_id"]]})
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("xl/media/x.bin", bytes(8 << 20))

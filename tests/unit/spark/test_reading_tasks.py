@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 
 from etl.sources import Extract, open_extract
-from etl.sources.extract_files import FolderFiles
-from etl.sources.partition_rows import CutJob, FilePart, OwnerColumns
+from etl.sources.files.stored_files import FolderFiles
+from etl.sources.partition.partition_rows import CutJob, FilePart, OwnerColumns
 from etl.spark.pickling import pickled
 from etl.spark.program import program_text
 from etl.spark.reading_tasks import answering, cutting

@@ -13,7 +13,7 @@ from etl.pipeline.definitions import Definitions
 from etl.pipeline.executor import PartitionedExtract, Task, TaskOutput
 from etl.pipeline.one_off import validate
 from etl.pipeline.totals import outcome_to
-from etl.sources.partitions import unit_tables
+from etl.sources.partition.partitions import unit_tables
 from etl.spark.pickling import packed
 from etl.synth import Spec, write_extract
 from tests.contract.executor.direct import DirectExecutor

@@ -16,7 +16,7 @@ from botocore.exceptions import ReadTimeoutError
 from botocore.response import StreamingBody
 
 from etl.errors import CommitConflict, CommitUnknown, NotFound, StoreError
-from etl.sources.object_files import ObjectFiles
+from etl.sources.files.stored_files import ObjectFiles
 from etl.storage.port import StoreOptions
 from etl.storage.s3 import S3Store
 from tests.given.object_storage import moto_bucket

@@ -22,7 +22,7 @@ from etl.quality import (
     load_rules,
     read_directory,
 )
-from etl.sources import open_extract, partition
+from etl.sources import open_extract, partition_extract
 from etl.synth import Spec
 from etl.synth.faults import FAULTS
 from tests.unit.synth.written import WORLD, Row, folder_of, read, table_of, world
@@ -157,7 +157,7 @@ def findings(folder: Path) -> set[Entry]:
     assert extract.as_of is not None
     as_of = day_number(extract.as_of.isoformat())
     with TemporaryDirectory() as work:
-        cut = partition(extract, Path(work) / "cut", partitions=1)
+        cut = partition_extract(extract, Path(work) / "cut", partitions=1)
         directory = cut.directory()
         listed = read_directory(directory.tables["organization"], directory.tables["practitioner"])
         context = RuleContext(book, NoKeys(), listed, as_of)

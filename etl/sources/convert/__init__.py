@@ -1,0 +1,1 @@
+"""Raw rows of a partition into canonical rows, as a layout says, and the way back."""

@@ -1,0 +1,363 @@
+"""Convert raw rows into canonical rows, as a layout says, with a finding for each correction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl.columns.arrays import Bools, compound_keys, first_of_each
+from etl.model.canonical_tables import (
+    AMOUNT_COLUMNS,
+    FILE_COLUMN,
+    MEMBERLESS,
+    ROW_COLUMN,
+    TABLES,
+    FieldType,
+)
+from etl.model.short_forms import SHORT_FORMS
+from etl.rows import empty_table, findings_at, no_findings, table_schema
+from etl.sources import rule_ids
+from etl.sources.convert.columns import MadeColumn, make
+from etl.sources.convert.fills import FILL, with_fills
+from etl.sources.convert.lookups import SoughtRows, look_up
+from etl.sources.convert.raw_rows import Groups, RawRows, malformed_rows, number_rank, readable_rows
+from etl.sources.layout.canonical import add_short_forms
+from etl.sources.layout.column_specs import ColumnSpec, EachRow, Lookup, Number, holds
+from etl.sources.layout.model import Layout, TableSpec
+
+_IDS: Final[tuple[str, ...]] = ("member_id", "coverage_id", "claim_id")
+_NO_FACTS: Final = (*_IDS, "line_number", "line_numbers", "icd_version")
+"""Columns that say nothing by themselves: what a row belongs to, and the version of its code."""
+
+
+@dataclass(frozen=True, slots=True)
+class Canonical:
+    """Result of converting raw rows.
+
+    Attributes:
+        tables: every canonical table by name.
+        bare: canonical table -> rows of which only the ids are known: they could not be read or
+            converted. Each has a finding. Tables without such rows are left out.
+        findings: `etl.rows.FINDINGS_SCHEMA`.
+    """
+
+    tables: dict[str, pa.Table]
+    bare: Mapping[str, pa.Table]
+    findings: pa.Table
+
+
+def convert(layout: Layout, raw: Mapping[str, pa.Table], *, directory: bool) -> Canonical:
+    """Return every canonical table, and the findings.
+
+    Args:
+        layout: how.
+        raw: the rows of each raw file in one partition, as they were spilled: in the order of
+            files and rows.
+        directory: whether to make the tables that belong to no member, or those that do.
+    """
+    rows = {
+        name: with_fills(layout, layout.raw[name], _raw_rows(layout, name, table))
+        for name, table in raw.items()
+    }
+    tables, findings = {}, [no_findings()]
+    bare: dict[str, list[pa.Table]] = {}
+    for name in layout.model.tables:
+        pieces = []
+        if (name in MEMBERLESS) == directory:
+            for spec in layout.tables:
+                if spec.table == name and spec.source in rows and rows[spec.source].count:
+                    feed = _Feed(spec, rows)
+                    made = feed.run()
+                    # A claim's rows name providers again and again.
+                    of_members = directory and layout.raw[spec.source].ids
+                    pieces.append(without_repeats(made) if of_members else made)
+                    findings.extend(feed.findings)
+                    if feed.bare:
+                        bare.setdefault(name, []).extend(feed.bare)
+        tables[name] = pa.concat_tables([empty_table(name), *pieces])
+    if layout.canonical and not directory:
+        _short_forms(tables, rows["claim"])
+    for spec in layout.tables:
+        tables[spec.table] = _numbered(tables[spec.table], spec)
+    for name, table in raw.items():
+        main, lost = layout.raw[name].main, malformed_rows(table)
+        if lost.num_rows and main in TABLES and (main in MEMBERLESS) == directory:
+            ids = {f"{role}_id": header for role, header in layout.raw[name].ids.items()}
+            bare.setdefault(main, []).append(_bare(main, ids, lost))
+            findings.append(findings_at(rule_ids.RAGGED_ROW, main, *RawRows(lost).places, None))
+    return Canonical(
+        {name: sort_rows(table, name) for name, table in tables.items()},
+        {name: pa.concat_tables(parts) for name, parts in bare.items()},
+        pa.concat_tables(findings),
+    )
+
+
+def _raw_rows(layout: Layout, name: str, table: pa.Table) -> RawRows:
+    return RawRows(readable_rows(table), malformed_rows(table), layout.raw[name].cells)
+
+
+def column_values(
+    layout: Layout, specs: Iterable[TableSpec], raw: Mapping[str, pa.Table], column: str
+) -> Iterator[Any]:
+    """Yield one canonical column of each table that is fed: `string` arrays, null where absent.
+
+    Args:
+        layout: what the rows mean.
+        specs: feeds that make the column.
+        raw: the rows of each raw file in one partition, as they were spilled.
+        column: its name.
+    """
+    rows = {name: _raw_rows(layout, name, table) for name, table in raw.items()}
+    for spec in specs:
+        if spec.source in rows and rows[spec.source].count:
+            yield _Feed(spec, rows).values(column)
+
+
+def _bare(name: str, ids: Mapping[str, str], rows: pa.Table) -> pa.Table:
+    """Return canonical rows that have only ids, given the header of each."""
+    read, schema = RawRows(rows), table_schema(name)
+    places = dict(zip((FILE_COLUMN, ROW_COLUMN), read.places, strict=True))
+    arrays = [
+        places[field.name]
+        if field.name in places
+        else read.column(ids[field.name])
+        if field.name in ids
+        else pa.nulls(read.count, field.type)
+        for field in schema
+    ]
+    return pa.table(arrays, schema=schema)
+
+
+def _short_forms(tables: dict[str, pa.Table], claims: RawRows) -> None:
+    for name, words in SHORT_FORMS.items():
+        stem = name.removeprefix("claim_")
+        numbered = {
+            header: claims.column(header)
+            for header in claims.table.column_names
+            if any(header.startswith(f"{stem}_{word}_") for word in words)
+        }
+        if numbered:
+            tables[name] = add_short_forms(tables[name], tables["claim"], pa.table(numbered), name)
+
+
+def without_repeats(table: pa.Table) -> pa.Table:
+    """Return the first of the rows that are equal but for their places; empty ones are left out."""
+    cells = table.drop_columns([FILE_COLUMN, ROW_COLUMN])
+    texts = [pc.fill_null(column.combine_chunks(), "") for column in cells.columns]
+    if not texts:
+        return table.slice(0, 0)
+    keys = compound_keys(*texts)
+    empty = pc.equal(keys, "\x1f" * (len(texts) - 1))
+    return table.filter(pc.and_(pa.array(first_of_each(keys)), pc.invert(empty)))
+
+
+def sort_rows(table: pa.Table, name: str) -> pa.Table:
+    """Return rows in the order of their key, numbers as numbers, then of file and row."""
+    if table.num_rows < 2:
+        return table.combine_chunks()
+    table = table.combine_chunks()
+    keys: dict[str, Any] = {}
+    for column in TABLES[name].key:
+        cells = table.column(column).combine_chunks()
+        spec = TABLES[name].column(column)
+        if spec is not None and spec.type is FieldType.INTEGER:
+            number, text = number_rank(cells)
+            keys[f"{column} number"], keys[f"{column} text"] = pa.array(number), pa.array(text)
+        else:
+            keys[column] = cells
+    keys[FILE_COLUMN], keys[ROW_COLUMN] = table.column(FILE_COLUMN), table.column(ROW_COLUMN)
+    order = pc.sort_indices(pa.table(keys), sort_keys=[(key, "ascending") for key in keys])
+    if np.array_equal(order.to_numpy(), np.arange(table.num_rows)):
+        return table
+    return table.take(order)
+
+
+def _numbered(table: pa.Table, spec: TableSpec) -> pa.Table:
+    """Fill the columns that count rows; the rows stand in the order in which they count."""
+    for name, column in spec.columns.items():
+        if not isinstance(column.source, Number) or table.num_rows == 0:
+            continue
+        within = [
+            pc.fill_null(table.column(key).combine_chunks(), "") for key in column.source.within
+        ]
+        codes = compound_keys(*within).dictionary_encode().indices.to_numpy()
+        order = np.argsort(codes, kind="stable")
+        starts = np.concatenate([[True], codes[order][1:] != codes[order][:-1]])
+        first = np.maximum.accumulate(np.where(starts, np.arange(len(order)), 0))
+        numbers = np.empty(len(order), dtype=np.int64)
+        numbers[order] = np.arange(len(order)) - first + 1
+        at = table.schema.get_field_index(name)
+        table = table.set_column(at, name, pa.array(numbers).cast(pa.string()))
+    return table
+
+
+class _Feed:
+    """One raw file feeding one canonical table.
+
+    Attributes:
+        count: number of canonical rows, before those without a needed cell are left out.
+        findings: of the conversion.
+        bare: ids of rows that were not made, though they have findings.
+    """
+
+    def __init__(self, spec: TableSpec, rows: Mapping[str, RawRows]) -> None:
+        self._spec, self._rows = spec, rows
+        own = rows[spec.source]
+        self._groups = Groups(own, spec.where, spec.grain, spec.order)
+        self.count = self._groups.count
+        files, numbers = own.places
+        first = pa.array(self._groups.first)
+        self._places = (files.take(first), numbers.take(first))
+        self.findings: list[pa.Table] = []
+        self.bare: list[pa.Table] = []
+
+    def run(self) -> pa.Table:
+        tables = []
+        for entry in self._spec.rows or ({},):
+            made = {
+                name: make(column, self) for name, column in {**self._spec.columns, **entry}.items()
+            }
+            if self._spec.table == "claim":
+                self._of_fills(made)
+            kept = np.ones(self._groups.count, dtype=bool)
+            for name in self._spec.needs:
+                kept &= made[name].values.is_valid().to_numpy(zero_copy_only=False)
+            if self._spec.needs_any:
+                some = [made[name].values for name in self._spec.needs_any if name in made]
+                kept &= pc.coalesce(*some).is_valid().to_numpy(zero_copy_only=False)
+            lost = np.zeros(self._groups.count, dtype=bool)
+            for name, column in made.items():
+                self.findings.extend(self._findings(name, column, kept))
+                if name in self._spec.needs or name in self._spec.needs_any:
+                    for _, mask in column.notes:
+                        lost |= mask & ~kept
+            if not kept.all():
+                self.findings.extend(self._without_row(entry, made, ~kept & ~lost))
+            if lost.any():
+                ids = {name: made[name] for name in _IDS if name in made}
+                self.bare.append(self._table(ids, lost))
+            tables.append(self._table(made, kept))
+        return pa.concat_tables(tables)
+
+    def _of_fills(self, made: Mapping[str, MadeColumn]) -> None:
+        """Leave out amounts of the whole claim where its fills are claims: the lines have them."""
+        fills = self.cell(FILL).is_valid()
+        if not pc.any(fills).as_py():
+            return
+        made["claim_id"].note(rule_ids.SPLIT_FILLS, fills)
+        for name, column in made.items():
+            if name in AMOUNT_COLUMNS:
+                column.values = pc.if_else(fills, None, column.values)
+
+    def values(self, column: str) -> Any:
+        """Return one column of `columns`, a cell a group of rows."""
+        return make(self._spec.columns[column], self).values
+
+    def _table(self, made: Mapping[str, MadeColumn], kept: Bools) -> pa.Table:
+        schema = table_schema(self._spec.table)
+        places = dict(zip((FILE_COLUMN, ROW_COLUMN), self._places, strict=True))
+        arrays = []
+        for field in schema:
+            if field.name in places:
+                arrays.append(places[field.name])
+            elif field.name in made:
+                arrays.append(made[field.name].values)
+            else:
+                arrays.append(pa.nulls(self._groups.count, field.type))
+        table = pa.table(arrays, schema=schema)
+        return table if kept.all() else table.filter(pa.array(kept))
+
+    def _findings(self, name: str, column: MadeColumn, kept: Bools) -> list[pa.Table]:
+        findings = []
+        for rule, mask in column.notes:
+            # For a row that is not made, only the cell that prevented it is reported.
+            needed = name in self._spec.needs or name in self._spec.needs_any
+            at = np.flatnonzero(mask if needed else mask & kept)
+            if not len(at):
+                continue
+            files, numbers = (place.take(pa.array(at)) for place in self._places)
+            findings.append(findings_at(rule, self._spec.table, files, numbers, name))
+        return findings
+
+    def _without_row(
+        self, entry: Mapping[str, ColumnSpec], made: Mapping[str, MadeColumn], unmade: Bools
+    ) -> Iterator[pa.Table]:
+        """Yield findings of cells that are about a row which is not made.
+
+        Args:
+            entry: the columns that make this row and no other of the group; empty: all do.
+            made: every column.
+            unmade: groups without a needed cell, of which no finding says that it was there.
+        """
+        named = {
+            *self._spec.needs,
+            *self._spec.needs_any,
+            *TABLES[self._spec.table].key,
+            *_NO_FACTS,
+        }
+        for name, spec in (entry or self._spec.columns).items():
+            if name not in named and spec.of_cells:
+                filled = made[name].values.is_valid().to_numpy(zero_copy_only=False)
+                for rule, mask in made[name].notes:
+                    if rule not in (rule_ids.SENTINEL_DATE, rule_ids.WORD_WITHOUT_CODE):
+                        filled = filled | mask
+                at = pa.array(np.flatnonzero(unmade & filled))
+                if len(at):
+                    files, numbers = (place.take(at) for place in self._places)
+                    found = rule_ids.FACT_WITHOUT_ROW
+                    yield findings_at(found, self._spec.table, files, numbers, name)
+
+    def cell(self, header: str) -> Any:
+        """Return each group's cell under a header."""
+        return self._groups.pick(header)[0]
+
+    def agreed(self, header: str, spec: ColumnSpec) -> MadeColumn:
+        """Return the cells under a header; absent, with a finding, where rows contradict."""
+        rows = self._groups.rows
+        among = holds(spec.among, rows.column, rows.count) if spec.among else None
+        values, conflict = self._groups.pick(header, among)
+        made = MadeColumn(values, [])
+        for rule, mask in rows.noted(header).notes:
+            made.note(rule, self._groups.noted(mask))
+        if conflict is not None and conflict.any():
+            made.note(spec.conflict, conflict)
+            made.values = pc.if_else(pa.array(conflict), None, values)
+        return made
+
+    def of_other_rows(self, spec: ColumnSpec) -> MadeColumn:
+        """Return a column that is made of other rows than those that were merged."""
+        match spec.source:
+            case EachRow(header):
+                return MadeColumn(self._groups.each(header), [])
+            case Lookup():
+                return self._look_up(spec.source, spec)
+            case _:
+                return MadeColumn(pa.nulls(self.count, pa.string()), [])
+
+    def _look_up(self, source: Lookup, spec: ColumnSpec) -> MadeColumn:
+        """Read another raw file in the row of the same member, so that partitions do not show."""
+        by = [self.agreed(header, spec) for header in source.by]
+        made = MadeColumn(
+            pa.nulls(self.count, pa.string()), [note for answer in by for note in answer.notes]
+        )
+        on = None
+        if source.in_force is not None:
+            day = self.agreed(source.in_force.on, spec)
+            made.notes.extend(day.notes)
+            on = day.values
+        scope = [self.cell(source.own_scope)] if source.own_scope else []
+        keys = compound_keys(*scope, *(answer.values for answer in by))
+        members = scope[0] if scope else pa.repeat(pa.scalar("", pa.string()), self.count)
+        other = self._rows.get(source.table)
+        if other is None:
+            return made
+        found = look_up(other, source, SoughtRows(members, keys, on))
+        made.values = found.values
+        made.note(rule_ids.AMBIGUOUS_LOOKUP, found.torn)
+        made.note(rule_ids.LOOKUP_WITHOUT_ROW, found.missing)
+        return made

@@ -1,0 +1,313 @@
+"""Columns made of cells by a layout: sources, then conversions, with a note for each finding.
+
+The cells are those of the rows of a file (`etl.sources.convert.raw_rows`), or of merged rows
+(`etl.sources.convert.canonical_rows`); both are treated alike.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date, time
+from typing import Any, Final, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl.columns.arrays import Bools, true_where, without_empty
+from etl.columns.numbers import to_cents
+from etl.model.crosswalks import Crosswalk
+from etl.sources import rule_ids
+from etl.sources.layout.column_specs import (
+    Accept,
+    ColumnSpec,
+    ConstantText,
+    FirstColumn,
+    FromColumn,
+    JoinedColumns,
+    holds,
+)
+from etl.sources.layout.conversions import (
+    DateFormat,
+    LetterCase,
+    NumberFormat,
+    Pad,
+    Replace,
+    Step,
+    Trim,
+    date_pattern,
+)
+
+
+@dataclass(slots=True)
+class MadeColumn:
+    """A column in the making.
+
+    Attributes:
+        values: its text, shape (n,).
+        notes: findings so far: rule and the rows that have it.
+    """
+
+    values: Any
+    notes: list[tuple[str, Bools]]
+
+    def note(self, rule: str, where: Any) -> None:
+        """Add a finding for some rows."""
+        mask = where if isinstance(where, np.ndarray) else where.to_numpy(zero_copy_only=False)
+        if mask.any():
+            self.notes.append((rule, mask))
+
+    def read(self, read: tuple[Any, Bools]) -> None:
+        """Take what a kernel read; values that it could not read are absent, with a finding."""
+        there = self.values.is_valid().to_numpy(zero_copy_only=False)
+        self.values = read[0]
+        self.note(rule_ids.UNREADABLE_VALUE, read[1] & there)
+
+
+class RowCells(Protocol):
+    """Rows with the cells that columns are made of.
+
+    Attributes:
+        count: of the rows.
+    """
+
+    count: int
+
+    def cell(self, header: str) -> Any:
+        """Return the cells under a header, trimmed; null where empty."""
+
+    def agreed(self, header: str, spec: ColumnSpec) -> MadeColumn:
+        """Return the cells under a header, and the findings about them."""
+
+    def of_other_rows(self, spec: ColumnSpec) -> MadeColumn:
+        """Return a column that is made of more than the row: of other rows, or their numbers."""
+
+
+def make(spec: ColumnSpec, cells: RowCells) -> MadeColumn:
+    """Return a column as a layout makes it, a text or null a row."""
+    made = _source(spec, cells)
+    if spec.when:
+        mask = holds(spec.when, cells.cell, cells.count)
+        made.values = pc.if_else(pa.array(mask), made.values, None)
+        made.notes = [(rule, noted & mask) for rule, noted in made.notes]
+    if spec.sentinels:
+        sentinels = pa.array(sorted(spec.sentinels), pa.string())
+        stood = pc.is_in(made.values, value_set=sentinels)
+        made.note(rule_ids.SENTINEL_DATE, stood)
+        made.values = pc.if_else(stood, None, made.values)
+    if spec.steps:
+        made.values = stepped(made.values, spec.steps)
+    if spec.date is not None:
+        made.read(read_formatted_dates(made.values, spec.date))
+    if spec.number is not None:
+        made.read(read_formatted_numbers(made.values, spec.number))
+    if spec.crosswalk is not None or spec.accept is not None:
+        _translate(made, spec, cells)
+    if spec.amount:
+        made.values, rounded = to_cents(made.values)
+        made.note(rule_ids.ROUNDED_AMOUNT, rounded)
+    if spec.finding is not None:
+        made.note(spec.finding, made.values.is_valid())
+    return made
+
+
+def _source(spec: ColumnSpec, cells: RowCells) -> MadeColumn:
+    match spec.source:
+        case FromColumn(header):
+            return cells.agreed(header, spec)
+        case ConstantText(text):
+            return MadeColumn(pa.repeat(pa.scalar(text, pa.string()), cells.count), [])
+        case FirstColumn(options):
+            return _first_of(options, cells)
+        case JoinedColumns(headers, between, complete):
+            parts = [cells.agreed(header, spec) for header in headers]
+            notes = [note for part in parts for note in part.notes]
+            texts = [part.values for part in parts]
+            return MadeColumn(_joined(texts, between, complete=complete), notes)
+        case _:
+            return cells.of_other_rows(spec)
+
+
+def _first_of(options: tuple[ColumnSpec, ...], cells: RowCells) -> MadeColumn:
+    made = MadeColumn(pa.nulls(cells.count, pa.string()), [])
+    for option in options:
+        wanted = made.values.is_null().to_numpy(zero_copy_only=False)
+        if not wanted.any():
+            break
+        other = make(option, cells)
+        for rule, mask in other.notes:
+            made.note(rule, mask & wanted)
+        made.values = pc.coalesce(made.values, other.values)
+    return made
+
+
+def _joined(texts: list[Any], between: str, *, complete: bool) -> Any:
+    if complete:
+        return pc.binary_join_element_wise(*texts, between)
+    joined = texts[0]
+    for text in texts[1:]:
+        both = pc.binary_join_element_wise(joined, text, between)
+        joined = pc.coalesce(both, joined, text)
+    return joined
+
+
+def _translate(made: MadeColumn, spec: ColumnSpec, cells: RowCells) -> None:
+    accepted = _accepted(made.values, spec.accept, cells)
+    encoded = made.values.dictionary_encode()
+    words = encoded.dictionary.to_pylist()
+    answers = [_answer(spec.crosswalk, word) for word in words]
+    translated = pa.array([answer for answer, _ in answers], pa.string()).take(encoded.indices)
+    known = pa.array([known for _, known in answers], pa.bool_()).take(encoded.indices)
+    there = made.values.is_valid().to_numpy(zero_copy_only=False)
+    known_there = true_where(known)
+    empty = translated.is_null().to_numpy(zero_copy_only=False)
+    made.note(spec.rule, there & ~accepted & ~known_there)
+    made.note(rule_ids.WORD_WITHOUT_CODE, there & ~accepted & known_there & empty)
+    made.values = pc.if_else(pa.array(accepted), made.values, translated)
+
+
+def _accepted(values: Any, accept: Accept | None, cells: RowCells) -> Bools:
+    if accept is None:
+        return np.zeros(len(values), dtype=bool)
+    mask = holds(accept.where, cells.cell, len(values))
+    if accept.pattern is not None:
+        fits = pc.match_substring_regex(values, f"^(?:{accept.pattern})$")
+        mask &= true_where(fits)
+    return mask
+
+
+def _answer(crosswalk: Crosswalk | None, word: str) -> tuple[str | None, bool]:
+    """Return a crosswalk's answer, and whether it has a line for the word."""
+    if crosswalk is None:
+        return None, False
+    return crosswalk.answer(word), word.strip().lower() in crosswalk.rows
+
+
+_MONTH_NAMES: Final = (
+    *("Jan", "Feb", "Mar", "Apr", "May", "Jun"),
+    *("Jul", "Aug", "Sep", "Oct", "Nov", "Dec"),
+)
+_TIME: Final = ("hour", "minute", "second")
+_ZONE: Final = re.compile(r"Z|[+-](?:(?:0[0-9]|1[0-3]):?[0-5][0-9]|14:?00)")
+
+Kernel = Callable[[Any], tuple[Any, Bools]]
+
+
+def over_distinct_texts(column: Any, kernel: Kernel) -> tuple[Any, Bools]:
+    """Return a column through a kernel that is run over its distinct texts.
+
+    Args:
+        column: `string`, shape (n,).
+        kernel: takes distinct texts, gives theirs and where one cannot be read.
+    """
+    encoded = column.dictionary_encode()
+    values, bad = kernel(encoded.dictionary)
+    at = pc.fill_null(encoded.indices, len(values)).to_numpy()
+    return values.take(encoded.indices), np.append(bad, False)[at]
+
+
+def stepped(column: Any, steps: tuple[Step, ...]) -> Any:
+    """Return text after some steps, each taken on what the one before left; shape (n,)."""
+
+    def kernel(texts: Any) -> tuple[Any, Bools]:
+        for step in steps:
+            texts = without_empty(pc.utf8_trim_whitespace(_step(texts, step)))
+        return texts, np.zeros(len(texts), dtype=bool)
+
+    return over_distinct_texts(column, kernel)[0]
+
+
+def _step(texts: Any, step: Step) -> Any:
+    match step:
+        case Replace(pattern, by):
+            return pc.replace_substring_regex(texts, pattern, by.replace("\\", "\\\\"))
+        case Trim(characters, "left"):
+            return pc.utf8_ltrim(texts, characters)
+        case Trim(characters, "right"):
+            return pc.utf8_rtrim(texts, characters)
+        case Trim(characters):
+            return pc.utf8_trim(texts, characters)
+        case Pad(to, filler, "left"):
+            return pc.utf8_lpad(texts, to, filler)
+        case Pad(to, filler):
+            return pc.utf8_rpad(texts, to, filler)
+        case LetterCase("upper"):
+            return pc.utf8_upper(texts)
+        case _:
+            return pc.utf8_lower(texts)
+
+
+def read_formatted_dates(column: Any, format_: DateFormat) -> tuple[Any, Bools]:
+    """Return dates that are written in a format as `YYYY-MM-DD`, and which cannot be read."""
+    patterns = [re.compile(date_pattern(form)) for form in format_.formats]
+
+    def kernel(texts: Any) -> tuple[Any, Bools]:
+        days = pa.array([_day(text, patterns) for text in texts.to_pylist()], pa.string())
+        return days, days.is_null().to_numpy(zero_copy_only=False)
+
+    return over_distinct_texts(column, kernel)
+
+
+def _day(text: str, patterns: Sequence[re.Pattern[str]]) -> str | None:
+    """Return the day that a text names by the first pattern that fits; None if it names none."""
+    for pattern in patterns:
+        found = pattern.fullmatch(text)
+        if found is None:
+            continue
+        parts = {name: part for name, part in found.groupdict().items() if part}
+        try:
+            month = parts.get("month") or _MONTH_NAMES.index(parts["name"].title()) + 1
+            day = date(int(parts["year"]), int(month), int(parts["day"]))
+            # The time is left out, but a date with an impossible one is not trusted.
+            hour, minute, second = (int(parts.get(name, 0)) for name in _TIME)
+            time(hour, minute, second)
+        except ValueError:
+            continue
+        if _ZONE.fullmatch(parts.get("zone", "Z")):
+            return day.isoformat()
+    return None
+
+
+def read_formatted_numbers(column: Any, format_: NumberFormat) -> tuple[Any, Bools]:
+    """Return numbers that are written in a format as plain decimals, and which cannot be read."""
+    point, group = re.escape(format_.decimal), re.escape(format_.thousands)
+    whole = rf"(?P<whole>[0-9]{{1,3}}(?:{group}[0-9]{{3}})+|[0-9]*)"
+    rest = "" if format_.implied else rf"(?:{point}(?P<part>[0-9]*))?"
+    sign = r"[$€£]? ?"
+    pattern = (
+        rf"^(?P<open>\(?)(?P<before>[+-]?){sign}(?P<inner>[+-]?){whole}{rest}"
+        r" ?(?P<behind>[+-]?)(?P<close>\)?)$"
+    )
+
+    def kernel(texts: Any) -> tuple[Any, Bools]:
+        pieces = pc.extract_regex(texts, pattern=pattern)
+        cut = {
+            name: pc.fill_null(pc.struct_field(pieces, name), "")
+            for name in ("open", "before", "inner", "whole", "behind", "close")
+        }
+        digits = pc.replace_substring(cut["whole"], format_.thousands, "")
+        if format_.implied:
+            digits = pc.if_else(
+                pc.equal(digits, ""), "", pc.ascii_lpad(digits, format_.implied + 1, "0")
+            )
+            part = pc.utf8_slice_codeunits(digits, -format_.implied, None)
+            digits = pc.utf8_slice_codeunits(digits, 0, -format_.implied)
+        else:
+            part = pc.fill_null(pc.struct_field(pieces, "part"), "")
+        signs = pc.binary_join_element_wise(cut["before"], cut["inner"], cut["behind"], "")
+        brackets = pc.binary_join_element_wise(cut["open"], cut["close"], "")
+        has_digits = pc.not_equal(pc.binary_join_element_wise(digits, part, ""), "")
+        single = pc.or_(
+            pc.and_(pc.less_equal(pc.binary_length(signs), 1), pc.equal(brackets, "")),
+            pc.and_(pc.equal(signs, ""), pc.equal(brackets, "()")),
+        )
+        fine = true_where(pc.and_(pc.and_(pieces.is_valid(), has_digits), single))
+        minus = pc.or_(pc.equal(signs, "-"), pc.equal(brackets, "()"))
+        digits = pc.if_else(pc.equal(digits, ""), "0", digits)
+        fraction = pc.if_else(pc.equal(part, ""), "", pc.binary_join_element_wise(".", part, ""))
+        text = pc.binary_join_element_wise(pc.if_else(minus, "-", ""), digits, fraction, "")
+        return pc.if_else(pa.array(fine), text, None), ~fine
+
+    return over_distinct_texts(column, kernel)

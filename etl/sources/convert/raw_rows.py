@@ -1,0 +1,242 @@
+"""Rows of a raw file: their cells, as a layout defines them, and the groups that make one row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl.columns.arrays import Bools, Indices, trimmed
+from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
+from etl.sources.convert.columns import MadeColumn, make
+from etl.sources.layout.column_specs import LIST_SEPARATOR, ColumnSpec, Condition, holds
+from etl.sources.layout.model import PLAIN_CELLS, RawCells
+
+_DIGITS: Final = r"^[0-9]{1,18}$"
+
+
+def text_rank(column: Any) -> Indices:
+    """Return numbers that order like the texts do; -1 where absent."""
+    encoded = column.dictionary_encode()
+    order = pc.sort_indices(encoded.dictionary).to_numpy()
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = np.arange(len(order))
+    indices = pc.fill_null(encoded.indices, -1).to_numpy().astype(np.int64)
+    return np.where(indices >= 0, rank[indices] if len(rank) else -1, -1)
+
+
+def number_rank(column: Any) -> tuple[Indices, Indices]:
+    """Return two sort keys, the more important first: numbers by size, then texts by letter."""
+    digits = pc.fill_null(pc.match_substring_regex(column, _DIGITS), False)
+    numbers = pc.if_else(digits, column, "0").cast(pa.int64()).to_numpy()
+    is_text = ~digits.to_numpy(zero_copy_only=False)
+    return np.where(is_text, np.iinfo(np.int64).max, numbers), text_rank(column)
+
+
+class Groups:
+    """Raw rows, grouped by grain. Group number i is the i-th canonical row.
+
+    Groups stand in the order of their first rows' order cells, then of their grain, so that the
+    order in which a file has its rows does not show.
+    """
+
+    def __init__(
+        self, rows: RawRows, where: Sequence[Condition], grain: Sequence[str], order: Sequence[str]
+    ) -> None:
+        self.rows = rows
+        at = np.flatnonzero(holds(where, rows.column, rows.count)) if where else None
+        self._all = at is None and not grain and not order
+        self._at: Indices = np.arange(rows.count) if at is None else at
+        self._starts: Indices = np.arange(len(self._at))
+        self._grouped = bool(grain)
+        if grain or order:
+            self._arrange(grain, order)
+        self.count = len(self._starts)
+
+    def _arrange(self, grain: Sequence[str], order: Sequence[str]) -> None:
+        keys: list[Indices] = []
+        for header in order:
+            keys.extend(key[self._at] for key in number_rank(self.rows.column(header)))
+        grains = [text_rank(self.rows.column(header))[self._at] for header in grain]
+        group = _group_numbers(grains, len(self._at))
+        within = np.lexsort((self._at, *reversed(keys), group))
+        self._at, group = self._at[within], group[within]
+        starts = np.flatnonzero(np.concatenate([[True], group[1:] != group[:-1]]))
+        if not len(self._at):
+            starts = starts[:0]
+        # Now the groups themselves, by the cells of their first rows.
+        firsts = within[starts]
+        said = [key[firsts] for key in (*keys, *grains)]
+        ranked = np.lexsort((self._at[starts], *reversed(said)))
+        sizes = np.diff(np.append(starts, len(self._at)))
+        pieces = np.repeat(starts[ranked] - _starts_of(sizes[ranked]), sizes[ranked])
+        self._at = self._at[pieces + np.arange(len(self._at))]
+        self._starts = _starts_of(sizes[ranked])
+
+    @property
+    def first(self) -> Indices:
+        """Indices of each group's first row."""
+        return self._at[self._starts]
+
+    def numbered(self) -> tuple[Indices, Indices]:
+        """Return the group of each row that is in one, and which row that is."""
+        sizes = np.diff(np.append(self._starts, len(self._at)))
+        return np.repeat(np.arange(self.count), sizes), self._at
+
+    def pick(self, header: str, among: Bools | None = None) -> tuple[Any, Bools | None]:
+        """Return each group's cell and where its rows contradict each other.
+
+        The first filled cell in the order of the group is taken. The mask is None where no two
+        rows were merged.
+
+        Args:
+            header: of the column.
+            among: rows that are considered, shape (rows,); an empty cell of theirs contradicts a
+                filled one. None for the rows in which the cell is filled.
+        """
+        column = self.rows.column(header)
+        if not self._grouped:
+            return (column if self._all else column.take(pa.array(self._at))), None
+        if column.null_count == len(column):
+            return pa.nulls(self.count, pa.string()), None
+        encoded = column.dictionary_encode()
+        codes = pc.fill_null(encoded.indices, -1).to_numpy().astype(np.int64)[self._at]
+        speaks = codes >= 0 if among is None else among[self._at]
+        last = len(codes)
+        position = np.where(speaks & (codes >= 0), np.arange(last), last)
+        first = np.minimum.reduceat(position, self._starts) if self.count else position
+        found = first < last
+        low = np.where(speaks, codes, np.iinfo(np.int64).max)
+        high = np.where(speaks, codes, -2)
+        high = np.maximum.reduceat(high, self._starts) if self.count else high
+        low = np.minimum.reduceat(low, self._starts) if self.count else low
+        chosen = codes[np.where(found, first, 0)] if self.count else codes
+        indices = pa.array(np.where(found, chosen, 0), mask=~found)
+        return encoded.dictionary.take(indices), found & (low != high)
+
+    def noted(self, mask: Bools) -> Bools:
+        """Return which groups have some of the rows."""
+        here = mask[self._at]
+        if self._all or not self.count:
+            return here
+        return np.asarray(np.logical_or.reduceat(here, self._starts))
+
+    def each(self, header: str) -> Any:
+        """Return each group's distinct filled cells in order, with `;` between them."""
+        column = self.rows.column(header)
+        if not self._grouped:
+            return column if self._all else column.take(pa.array(self._at))
+        encoded = column.dictionary_encode()
+        codes = pc.fill_null(encoded.indices, -1).to_numpy().astype(np.int64)[self._at]
+        group = np.repeat(np.arange(self.count), np.diff(np.append(self._starts, len(codes))))
+        kept = np.flatnonzero(codes >= 0)
+        pairs = np.stack([group[kept], codes[kept]], axis=1)
+        _, once = np.unique(pairs, axis=0, return_index=True)
+        kept = kept[np.sort(once)]
+        counts = np.bincount(group[kept], minlength=self.count)
+        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+        words = encoded.dictionary.take(pa.array(codes[kept]))
+        joined = pc.binary_join(pa.ListArray.from_arrays(pa.array(offsets), words), LIST_SEPARATOR)
+        return pc.if_else(pa.array(counts == 0), None, joined)
+
+
+def _starts_of(sizes: Indices) -> Indices:
+    starts = np.zeros(len(sizes), dtype=np.int64)
+    np.cumsum(sizes[:-1], out=starts[1:])
+    return starts
+
+
+def _group_numbers(grains: list[Indices], count: int) -> Indices:
+    """Return a number a row that rows of one group share."""
+    if not grains:
+        return np.arange(count, dtype=np.int64)
+    number = np.zeros(count, dtype=np.int64)
+    for codes in grains:
+        _, number = np.unique(np.stack([number, codes], axis=1), axis=0, return_inverse=True)
+        number = number.reshape(-1).astype(np.int64)
+    # A row with an empty first grain cell is a group of its own.
+    alone = grains[0] < 0
+    number[alone] = count + np.flatnonzero(alone)
+    return number
+
+
+class RawRows:
+    """The rows of one raw file in a partition, in the order of files and rows.
+
+    Args:
+        table: the rows.
+        unread: further rows, of which only the ids could be read.
+        cells: which words are no cells, and which columns are made.
+    """
+
+    def __init__(
+        self, table: pa.Table, unread: pa.Table | None = None, cells: RawCells = PLAIN_CELLS
+    ) -> None:
+        self.table = table
+        self.unread = unread
+        self.cells = cells
+        self.count = table.num_rows
+        self._columns: dict[str, MadeColumn] = {}
+
+    def column(self, header: str) -> Any:
+        """Return the cells under a header, shape (count,), trimmed; null where empty."""
+        return self.noted(header).values
+
+    cell = column
+
+    def noted(self, header: str) -> MadeColumn:
+        """Return the cells under a header, and the findings about them."""
+        if header not in self._columns:
+            spec = self.cells.made.get(header)
+            self._columns[header] = (
+                MadeColumn(self._text(header), []) if spec is None else make(spec, self)
+            )
+        return self._columns[header]
+
+    def agreed(self, header: str, spec: ColumnSpec) -> MadeColumn:
+        """Return the cells under a header, for a column that is made of the row's cells."""
+        del spec
+        found = self.noted(header)
+        return MadeColumn(found.values, list(found.notes))
+
+    def of_other_rows(self, spec: ColumnSpec) -> MadeColumn:
+        """Refuse it: a layout that asks for it is not read."""
+        raise AssertionError(f"{spec.source} is not made of one row")
+
+    def _text(self, header: str) -> Any:
+        if header not in self.table.column_names:
+            return pa.nulls(self.count, pa.string())
+        text = trimmed(self.table.column(header).combine_chunks())
+        if not self.cells.nulls or header.startswith("_"):
+            return text
+        words = pa.array(sorted(self.cells.nulls), pa.string())
+        return pc.if_else(pc.is_in(text, value_set=words), None, text)
+
+    @property
+    def places(self) -> tuple[Any, Any]:
+        """`_file` and `_row` of every row."""
+        return (
+            self.table.column(FILE_COLUMN).combine_chunks(),
+            self.table.column(ROW_COLUMN).combine_chunks(),
+        )
+
+
+MALFORMED: Final = "_malformed"
+"""Column that is filled in rows of which only the ids could be read; no header begins with `_`."""
+
+
+def readable_rows(rows: pa.Table) -> pa.Table:
+    """Return the rows of a raw table that could be read."""
+    if MALFORMED not in rows.column_names:
+        return rows
+    return rows.filter(pc.is_null(rows.column(MALFORMED)))
+
+
+def malformed_rows(rows: pa.Table) -> pa.Table:
+    """Return the rows of a raw table of which only the ids could be read."""
+    if MALFORMED not in rows.column_names:
+        return rows.slice(0, 0)
+    return rows.filter(pc.is_valid(rows.column(MALFORMED)))

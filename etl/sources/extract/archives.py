@@ -1,0 +1,298 @@
+"""Archives of files: ZIP and tar, plain or compressed by gzip, unpacked into a private folder.
+
+Members are unpacked because they cannot be read where they lie: what is compressed has no ranges,
+and every file of an extract is opened several times, by several processes.
+"""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import re
+import shutil
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, BinaryIO, Final, cast
+
+from etl.errors import ExtractError, StoreError
+from etl.sources.files.listed_files import CHUNK_BYTES, UnpackedBudget
+from etl.sources.files.stored_files import disk_error
+
+MOST_MEMBERS: Final = 10_000
+MOST_AT_ONCE: Final = 16 << 20
+"""No header of a tar archive is longer."""
+_BROKEN: Final = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    gzip.BadGzipFile,
+)
+_ENCRYPTED: Final = 0x1
+_METHODS: Final = {
+    zipfile.ZIP_STORED,
+    zipfile.ZIP_DEFLATED,
+    zipfile.ZIP_BZIP2,
+    zipfile.ZIP_LZMA,
+}
+_DRIVE: Final = re.compile(r"[A-Za-z]:")
+_BLOCK: Final = 512
+"""Size of a block of a tar archive, whose end is a block of zeros."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """A file in an archive.
+
+    Attributes:
+        path: its name in the archive.
+        bytes: its size, as the archive says.
+        is_file: whether it is a file, not a link or device.
+    """
+
+    path: str
+    bytes: int
+    is_file: bool
+
+    @property
+    def folder(self) -> str:
+        return "/".join(part for part in self.path.split("/")[:-1] if part not in ("", "."))
+
+    @property
+    def name(self) -> str:
+        return self.path.rpartition("/")[2]
+
+
+def unpack_zip(stream: BinaryIO, size: int, name: str, folder: Path) -> None:
+    """Unpack the files of a ZIP archive.
+
+    The extract is the files at the top, or, where none is there, those of the only folder.
+
+    Args:
+        stream: the archive, which can be sought in.
+        size: its size in bytes.
+        name: what messages call it.
+        folder: an empty folder, closed to others; afterwards it holds the files.
+
+    Raises:
+        ExtractError: it is broken, encrypted, too large unpacked, has a name that leads out of it,
+            or files in several folders.
+        StoreError: the disk is full.
+    """
+    with _explained(name), zipfile.ZipFile(stream) as archive:
+        infos = [info for info in archive.infolist() if not info.is_dir()]
+        if len(infos) > MOST_MEMBERS:
+            raise _too_many(name)
+        packed = sum(info.compress_size for info in infos)
+        if packed > size:
+            raise ExtractError(f"{name}: its members overlap, as those of a ZIP bomb do")
+        members = [_Member(info.orig_filename, info.file_size, _is_plain(info)) for info in infos]
+        wanted = _wanted(members, name)
+        budget = UnpackedBudget(size, name)
+        budget.take(sum(member.bytes for member in wanted.values()))
+        for info in infos:
+            member = wanted.get(info.orig_filename)
+            if member is None:
+                continue
+            if info.flag_bits & _ENCRYPTED:
+                raise ExtractError(
+                    f"{name}: {member.name} is encrypted; unpack it with its password into a "
+                    "folder and name the folder"
+                )
+            if info.compress_type not in _METHODS:
+                raise ExtractError(
+                    f"{name}: {member.name} is compressed by method {info.compress_type}, which "
+                    "is not known here; write the archive with deflate"
+                )
+            with archive.open(info) as source:
+                _copy(source, member, folder, name)
+
+
+def refuse_bomb(stream: BinaryIO, size: int, name: str) -> None:
+    """Refuse a ZIP archive that unpacks to much more than its size; nothing is unpacked.
+
+    Args, Raises: as for `unpack_zip`.
+    """
+    with _explained(name), zipfile.ZipFile(stream) as archive:
+        UnpackedBudget(size, name).take(sum(info.file_size for info in archive.infolist()))
+
+
+def unpack_tar(stream: BinaryIO, size: int, name: str, folder: Path) -> None:
+    """Unpack the files of a tar archive, plain or compressed by gzip.
+
+    Args, Raises: as for `unpack_zip`.
+    """
+    with _explained(name):
+        head = stream.read(2)
+        stream.seek(0)
+        if head != b"\x1f\x8b":
+            _unpack_tar(_Bounded(stream), size, name, folder)
+            return
+        with gzip.GzipFile(fileobj=stream) as unpacked:
+            _unpack_tar(_Bounded(cast("IO[bytes]", unpacked)), size, name, folder)
+
+
+class _Bounded:
+    """A stream for tarfile, which reads names and other headers whole, as long as they may say."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+
+    def read(self, size: int) -> bytes:
+        if size > MOST_AT_ONCE:
+            raise tarfile.ReadError
+        return self._stream.read(size)
+
+    def seek(self, place: int) -> int:
+        return self._stream.seek(place)
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+
+def _unpack_tar(stream: _Bounded, size: int, name: str, folder: Path) -> None:
+    # What is wanted shows once every name is known, but a compressed archive is gone through once:
+    # so files are unpacked by number, and named at the end.
+    members, budget = list[_Member](), UnpackedBudget(size, name)
+    with tarfile.open(fileobj=cast("IO[bytes]", stream), mode="r:") as archive:
+        for info in archive:
+            if info.isdir():
+                continue
+            if len(members) == MOST_MEMBERS:
+                raise _too_many(name)
+            members.append(_Member(info.name, info.size, info.isreg()))
+            budget.take(info.size)
+            if not info.isreg() or _is_hidden(info.name):
+                continue
+            source = archive.extractfile(info)
+            if source is not None:
+                unnamed = _Member(f".{len(members)}", info.size, is_file=True)
+                _copy(source, unnamed, folder, name)
+        # tarfile takes a broken header for the end.
+        stream.seek(archive.offset)
+        end = stream.read(_BLOCK)
+    if len(end) < _BLOCK or end.count(0) < _BLOCK:
+        raise tarfile.ReadError
+    while rest := stream.read(CHUNK_BYTES):  # up to the checksum of what is compressed
+        budget.take(len(rest))
+    wanted = _wanted(members, name)
+    for number, member in enumerate(members, start=1):
+        unpacked = folder / f".{number}"
+        if member.path in wanted:
+            unpacked.rename(folder / member.name)
+        else:
+            unpacked.unlink(missing_ok=True)
+
+
+def _wanted(members: Iterable[_Member], name: str) -> dict[str, _Member]:
+    """Return the files of an archive that make the extract, by their names in it."""
+    shown = [member for member in members if not _is_hidden(member.path)]
+    for member in shown:
+        _refuse_path(member.path, name)
+        if not member.is_file:
+            raise ExtractError(
+                f"{name}: {member.name} is a link or a device; put the file itself into it"
+            )
+    folders = {member.folder for member in shown}
+    top = "" if "" in folders or not folders else min(folders)
+    if top and len(folders) > 1:
+        raise ExtractError(
+            f"{name} has files in several folders ({', '.join(sorted(folders)[:3])}); an extract "
+            "is the files of one folder"
+        )
+    found: dict[str, _Member] = {}
+    names = set[str]()
+    for member in shown:
+        if member.folder != top:
+            continue
+        if member.name in names:
+            raise ExtractError(f"{name} has {member.name} twice; take one of them away")
+        names.add(member.name)
+        found[member.path] = member
+    if not found:
+        raise ExtractError(f"{name} holds no files")
+    return found
+
+
+def _refuse_path(path: str, name: str) -> None:
+    """Refuse a name of a member that leads out of the archive, or that no file can have."""
+    parts = path.split("/")
+    bad = path.startswith("/") or ".." in parts or "\\" in path or _DRIVE.match(path)
+    if bad or not path.isprintable() or not parts[-1]:
+        raise ExtractError(
+            f"{name}: the name of a member leads out of the archive or has characters that a name "
+            f"may not have ({path[:80]!r}); nothing was unpacked"
+        )
+
+
+def _is_hidden(path: str) -> bool:
+    """Return whether a member is an operating system's, or hidden: no part of an extract."""
+    parts = [part for part in path.split("/") if part not in ("", ".", "..")]
+    return "__MACOSX" in parts or any(part.startswith(".") for part in parts)
+
+
+def _is_plain(info: zipfile.ZipInfo) -> bool:
+    kind = stat.S_IFMT(info.external_attr >> 16)
+    return kind in (0, stat.S_IFREG)
+
+
+def _too_many(name: str) -> ExtractError:
+    return ExtractError(f"{name} has more than {MOST_MEMBERS:,} files; name the folder of a few")
+
+
+def _copy(source: IO[bytes], member: _Member, folder: Path, archive: str) -> None:
+    """Unpack a member: exactly as many bytes as the archive says."""
+    path = folder / member.name
+    left = member.bytes
+    try:
+        with path.open("xb") as target:
+            path.chmod(0o600)
+            if shutil.disk_usage(folder).free < left:
+                raise StoreError(
+                    f"{archive}: {member.name} needs {left >> 20:,} MB, and {folder} has not that "
+                    "much space; make room or let run.work name another place"
+                )
+            while chunk := _read(source, min(left, CHUNK_BYTES)):
+                target.write(chunk)
+                left -= len(chunk)
+    except OSError as error:
+        if isinstance(error, (*_BROKEN, _Unread)):
+            raise
+        raise disk_error(error) from None
+    if left:
+        raise EOFError
+
+
+class _Unread(OSError):
+    """The archive itself cannot be read."""
+
+
+def _read(source: IO[bytes], size: int) -> bytes:
+    try:
+        return source.read(size) if size else b""
+    except _BROKEN:
+        raise
+    except OSError as error:
+        raise _Unread(error.errno, error.strerror) from None
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    try:
+        yield
+    except _BROKEN:
+        raise ExtractError(f"{name}: the archive is broken or cut off; copy it again") from None
+    except (NotImplementedError, RuntimeError):
+        raise ExtractError(
+            f"{name}: it is written in a way that is not known here; unpack it into a folder and "
+            "name the folder"
+        ) from None
+    except OSError as error:
+        raise ExtractError(f"{name} cannot be read: {error.strerror or 'input error'}") from None

@@ -1,0 +1,330 @@
+"""Layout detection: the layout of an extract, and the table of each of its files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from etl.columns.digests import filled
+from etl.errors import ExtractError
+from etl.model.data_models import DATA_MODELS
+from etl.sources.convert.raw_rows import RawRows
+from etl.sources.files.forms import advice, lacks_header, recognize, said_of
+from etl.sources.files.listed_files import Listed, head_of
+from etl.sources.layout.canonical import required_columns
+from etl.sources.layout.model import Layout, RawTable, spelling
+from etl.sources.parsing import delimited, parquet
+from etl.sources.parsing.delimited import RowForm
+from etl.sources.parsing.spans import SpanAstray
+
+Headers = Callable[[Listed, Layout], tuple[str, ...]]
+_NAMED = 6
+_NEAR = 0.5
+"""Share of headers that a layout must have to be called the nearest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """Fit of a layout with the files.
+
+    Attributes:
+        layout: the layout.
+        tables: file name -> its raw tables, for the files that are of the layout: one, or one a
+            type of record.
+        lacks: what is missing, a clause each; empty where it fits.
+        share: share of all headers that the layout has, 0 to 1.
+        unreadable: why the headers of a file that may be of the layout cannot be read; empty where
+            all can.
+    """
+
+    layout: Layout
+    tables: dict[str, tuple[str, ...]]
+    lacks: tuple[str, ...]
+    share: float
+    unreadable: str = ""
+
+
+def choose(
+    files: Sequence[Listed],
+    layouts: Sequence[Layout],
+    named: str | None,
+    headers: Headers,
+    *,
+    delta: bool,
+) -> Fit:
+    """Return the layout of an extract: the one that is named, else the only one that fits.
+
+    Raises:
+        ExtractError: there is no such layout, it does not fit, none does, or two do.
+    """
+    if named is not None:
+        layout = next((known for known in layouts if known.name == named), None)
+        if layout is None:
+            known = ", ".join(sorted(known.name for known in layouts))
+            raise ExtractError(f"there is no layout {named!r}; there are {known}")
+        fit = match(files, layout, headers, delta=delta)
+        if fit.unreadable:
+            raise ExtractError(fit.unreadable)
+        if fit.lacks:
+            odd = _oddity(files, layout.delimiter)
+            raise ExtractError(f"the extract is not in layout {named}: {odd or fit.lacks[0]}")
+        return fit
+    fits = [match(files, layout, headers, delta=delta) for layout in layouts]
+    whole = [fit for fit in fits if not fit.lacks and not fit.unreadable]
+    # A delta may hold organizations alone, which claims and directories both have.
+    canonical = [fit for fit in whole if fit.layout.canonical]
+    whole = [fit for fit in whole if fit not in canonical[1:]]
+    names = {fit.layout.name for fit in whole}
+    whole = [fit for fit in whole if not names.intersection(fit.layout.bases)]
+    if len(whole) == 1:
+        return whole[0]
+    if whole:
+        fitting = " and ".join(fit.layout.name for fit in whole)
+        raise ExtractError(
+            f"{_names(files)} fit the layouts {fitting}; say which it is with --layout"
+        )
+    unreadable = next((fit.unreadable for fit in fits if fit.unreadable), "")
+    if unreadable:
+        raise ExtractError(unreadable)
+    raise ExtractError(f"{_why_none(files, fits)}; {advice(files[0].files.name)}")
+
+
+def _why_none(files: Sequence[Listed], fits: Sequence[Fit]) -> str:
+    """Return why no layout fits: an unexpected physical form, else the nearest layout.
+
+    A layout that has fewer than half of the headers is not near.
+    """
+    odd = _oddity(files, None)
+    if odd:
+        return odd
+    nearest = max(fits, key=lambda fit: (fit.share, -len(fit.lacks)))
+    near = f"; the nearest is {nearest.layout.name}, but {nearest.lacks[0]}"
+    return f"no known layout fits {_names(files)}{near if nearest.share >= _NEAR else ''}"
+
+
+def _oddity(files: Sequence[Listed], delimiter: str | None) -> str:
+    """Return a message on the first file that does not fit its ending, or has no headers."""
+    for listed in files:
+        form = recognize(head_of(listed))
+        sentence = said_of(form, listed.name, delimiter or listed.delimiter)
+        if sentence and not (form.kind == "parquet" and listed.is_parquet):
+            return sentence
+        if listed.delimiter and form.kind == "delimited" and lacks_header(head_of(listed), form):
+            return (
+                f"{listed.name} has no line of headers: values stand in its first row; "
+                "put a line of headers first, or write a layout with header: false"
+            )
+    return ""
+
+
+def match(files: Sequence[Listed], layout: Layout, headers: Headers, *, delta: bool) -> Fit:
+    """Return how a layout fits: canonical files are known by name, all others by their headers."""
+    data, cells, unreadable = list[Listed](), dict[str, tuple[str, ...]](), ""
+    for listed in files:
+        if not listed.is_data and not takes(layout, listed):
+            continue
+        try:
+            cells[listed.name] = headers(listed, layout)
+        except ExtractError as error:
+            if _may_be_of(layout, listed):
+                unreadable = unreadable or str(error)
+            continue
+        data.append(listed)
+    tables: dict[str, tuple[str, ...]]
+    if layout.canonical:
+        names, lacks = _match_names(data, cells, layout, delta=delta)
+        tables = {file: (name,) for file, name in names.items()}
+    else:
+        tables, lacks = _match_headers(data, cells, layout)
+        if not lacks and not unreadable and not delta:
+            lacks = [
+                f"{listed.name} has no value in {header}, by which its rows are known"
+                for listed in data
+                for name in tables.get(listed.name, ())
+                for header in _blank_ids(listed, cells[listed.name], layout.raw[name], layout)
+            ]
+    known = sum(_overlap(layout, cells[listed.name]) for listed in data)
+    total = sum(len(names) for names in cells.values())
+    return Fit(layout, tables, tuple(lacks), known / max(total, 1), unreadable)
+
+
+def takes(layout: Layout, listed: Listed) -> bool:
+    """Return whether a layout says how a text file is written whose ending does not."""
+    return listed.is_other_text and any(
+        raw.named and raw.may_be(listed.stem)
+        for raw in layout.raw.values()
+        if layout.delimiter or (raw.lines is not None and raw.lines.widths)
+    )
+
+
+def _may_be_of(layout: Layout, listed: Listed) -> bool:
+    """Return whether a file may be of a layout, as far as its name says."""
+    if layout.canonical:
+        return _table_named(listed.stem, layout) is not None
+    return any(raw.may_be(listed.stem) for raw in layout.raw.values())
+
+
+def row_form(listed: Listed, raw: RawTable | None, layout: Layout) -> tuple[str, RowForm]:
+    """Return what stands between the cells of a file ("" for Parquet), and the form of its rows.
+
+    A table or query is staged in our own form, whatever the layout's files have.
+    """
+    if listed.is_parquet or listed.origin is not None:
+        return listed.delimiter, RowForm()
+    form = RowForm(layout.quoting, raw is None or raw.has_header, raw.extra_cells if raw else 0)
+    return layout.delimiter or listed.delimiter, form
+
+
+def _overlap(layout: Layout, header: tuple[str, ...]) -> int:
+    spelled = {spelling(name) for name in header}
+    return max(len(spelled & raw.spellings.keys()) for raw in layout.raw.values())
+
+
+def _match_names(
+    data: list[Listed], cells: dict[str, tuple[str, ...]], layout: Layout, *, delta: bool
+) -> tuple[dict[str, str], list[str]]:
+    tables: dict[str, str] = {}
+    whole: dict[str, str] = {}
+    lacks = []
+    of_table = {spec.source: spec.table for spec in layout.tables}
+    for listed in data:
+        name = _table_named(listed.stem, layout)
+        if name is None:
+            continue
+        tables[listed.name] = name
+        if spelling(listed.stem) == name:
+            whole[name] = listed.name
+        has = {layout.raw[name].column(header) for header in cells[listed.name]}
+        lacks += [
+            f"{listed.name} lacks the compulsory column {' or '.join(group)}"
+            for group in required_columns(of_table[name], delta=delta)
+            if not has.intersection(group)
+        ]
+    for file, name in tables.items():
+        if whole.get(name, file) != file:
+            raise ExtractError(
+                f"{name} is there whole ({whole[name]}) and in parts ({file}); "
+                "take one of them away"
+            )
+    compulsory = [] if delta else [raw.name for raw in layout.raw.values() if raw.compulsory]
+    missing = [name for name in compulsory if name not in tables.values()]
+    if delta and not tables:
+        missing = [layout.model.tables[layout.model.main].file_name]
+    lacks[:0] = [
+        f"there is no file of the compulsory table {name} ({name}.csv)" for name in missing
+    ]
+    one_of = [layout.model.tables[name].file_name for name in layout.model.one_of]
+    if one_of and not delta and not missing and not set(one_of) & set(tables.values()):
+        files = ", ".join(f"{name}.csv" for name in one_of)
+        lacks.append(f"there is none of the files {files}, of which one at least is compulsory")
+    lacks += _of_another_model(data, layout)
+    return tables, lacks
+
+
+def _of_another_model(data: list[Listed], layout: Layout) -> Iterator[str]:
+    """Yield files that only an extract of another data model has, which have their names in common.
+
+    Claims name organizations and practitioners as well, in files that look like a directory's.
+    """
+    others = {
+        table.file_name: model
+        for model in DATA_MODELS
+        for table in model.tables.values()
+        if table.compulsory and table.file_name not in layout.raw
+    }
+    for listed in data:
+        model = others.get(spelling(listed.stem))
+        if model is not None:
+            yield f"{listed.name} is a file of layout {model.layout}"
+
+
+def _table_named(stem: str, layout: Layout) -> str | None:
+    """Return the table that a file's name says: `claim`, or `claim-2` for a part of it."""
+    spelled = spelling(stem)
+    if spelled in layout.raw:
+        return spelled
+    table, part, _ = stem.partition("-")
+    return spelling(table) if part and spelling(table) in layout.raw else None
+
+
+def _match_headers(
+    data: list[Listed], cells: dict[str, tuple[str, ...]], layout: Layout
+) -> tuple[dict[str, tuple[str, ...]], list[str]]:
+    tables: dict[str, tuple[str, ...]] = {}
+    nearest: dict[str, tuple[int, str, list[str]]] = {}
+    for listed in data:
+        types, best = layout.record_types(listed.stem), 0
+        for raw in layout.raw.values():
+            has = {raw.column(header) for header in cells[listed.name]} - {None}
+            if not raw.may_be(listed.stem) or (types and not (raw in types and raw.has_header)):
+                continue
+            missing = [name for name in raw.required if name not in has]
+            if not missing and len(has) > best:
+                best, tables[listed.name] = len(has), (raw.name,)
+            if missing and has and len(has) > nearest.get(raw.name, (0,))[0]:
+                nearest[raw.name] = (len(has), listed.name, missing)
+        if types and (best or not any(raw.has_header for raw in types)):
+            tables[listed.name] = tuple(raw.name for raw in types)
+    there = {name for names in tables.values() for name in names}
+    lacks = [
+        _no_file(raw, nearest.get(raw.name))
+        for raw in layout.raw.values()
+        if raw.compulsory and raw.name not in there
+    ]
+    return tables, lacks
+
+
+def _blank_ids(
+    listed: Listed, header: tuple[str, ...], raw: RawTable, layout: Layout
+) -> tuple[str, ...]:
+    """Return the ids of a raw file that are empty in all of its rows; reads until each has a value.
+
+    What makes the file unreadable is left to the reading of its rows, which says where it is.
+    """
+    blank = set(raw.ids.values())
+    if raw.lines is not None or not blank:
+        return ()
+    delimiter, form = row_form(listed, raw, layout)
+    columns = [raw.column(name) if form.has_header else name for name in header]
+    names = tuple(
+        name if name and name not in columns[:number] else f"?{number}"
+        for number, name in enumerate(columns)
+    )
+    has_rows = False
+    try:
+        for batch in (
+            parquet.read_batches(listed, names, 1)
+            if listed.is_parquet
+            else delimited.read_batches(listed, names, delimiter, form=form)
+        ):
+            has_rows |= batch.rows.num_rows > 0
+            rows = RawRows(pa.Table.from_batches([batch.rows]), cells=raw.cells)
+            blank -= {name for name in blank if filled(rows.column(name)).any()}
+            if not blank:
+                break
+    except (ExtractError, SpanAstray):
+        return ()
+    made = raw.cells.made
+    return tuple(
+        " and ".join(sorted(made[name].headers())) if name in made else name
+        for name in raw.ids.values()
+        if has_rows and name in blank
+    )
+
+
+def _no_file(raw: RawTable, near: tuple[int, str, list[str]] | None) -> str:
+    # A file that shares a column or two by chance is not worth naming.
+    if near is not None and 2 * near[0] >= len(raw.required):
+        return f"{near[1]} lacks the compulsory column {near[2][0]}"
+    if not raw.has_header:
+        return f"there is no file of {raw.name} (named {', '.join(raw.named)})"
+    wanted = ", ".join(raw.required[:3])
+    return f"there is no file of {raw.name} (with the columns {wanted}, …)"
+
+
+def _names(files: Sequence[Listed]) -> str:
+    names = [listed.name for listed in files if listed.is_data] or [listed.name for listed in files]
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more

@@ -1,0 +1,429 @@
+"""Opening an extract: its files, layout and manifest are examined, no row is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import pyarrow as pa
+
+from etl.errors import ExtractError
+from etl.jobs import ALONE, JobRunner
+from etl.model.crosswalks import Crosswalk
+from etl.model.data_models import CLAIMS, DataModel
+from etl.rows import FINDINGS_SCHEMA
+from etl.sources.events import Emit, Hashed, ignore
+from etl.sources.extract.detection import Fit, choose, row_form
+from etl.sources.files.listed_files import (
+    Listed,
+    Traits,
+    files_of,
+    holds_rows,
+    list_files,
+    read_header,
+    refuse_other_forms,
+    traits,
+)
+from etl.sources.files.manifest import MANIFEST_NAME, ExtractManifest, Kind, read_manifest
+from etl.sources.files.source_files import SourceFile, spill_names
+from etl.sources.files.stored_files import ExtractFiles, TableVersion
+from etl.sources.layout.canonical import CANONICAL_LAYOUTS
+from etl.sources.layout.model import Layout, LayoutText, RawTable, spelling
+from etl.sources.layout.syntax import read_layout
+from etl.sources.parsing.line_records import LINE_DELIMITER
+from etl.sources.parsing.parquet import parquet_headers, parquet_rows
+
+SOURCE_PLACES = ("source_file", "source_row")
+"""Columns of a staged table that tell where a query found its rows; the quarantine has them."""
+UNKNOWN_TABLE = "*"
+"""Table of a finding about a file that belongs to no table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extract:
+    """An extract that can be read.
+
+    Attributes:
+        place: where its files lie.
+        layout: what its files mean.
+        kind: whether it is everything, or what changed.
+        as_of: day of the state that it holds; None if unknown.
+        payer: id of the payer, or None.
+        files: its files in the order of their names, those of no use included.
+        findings: unknown files and columns; schema `etl.rows.FINDINGS_SCHEMA`.
+    """
+
+    place: ExtractFiles
+    layout: Layout
+    kind: Kind
+    as_of: date | None
+    payer: str | None
+    files: tuple[SourceFile, ...]
+    findings: pa.Table
+
+    @property
+    def stored(self) -> tuple[SourceFile, ...]:
+        """Its files, those with records of several types once."""
+        return tuple({file.stored or file.name: file for file in self.files[::-1]}.values())[::-1]
+
+
+def open_extract(
+    extract: Path | ExtractFiles,
+    layouts: Sequence[Layout],
+    *,
+    layout: str | None = None,
+    runner: JobRunner = ALONE,
+    emit: Emit = ignore,
+) -> Extract:
+    """Examine files and return the extract that they are.
+
+    Args:
+        extract: its folder, or its files where they lie elsewhere.
+        layouts: known layouts beside the canonical layout.
+        layout: name of the layout; None: as the manifest says, else found from the headers.
+        runner: where files are hashed.
+        emit: called after each file is hashed.
+
+    Raises:
+        ExtractError: there is no readable extract; nothing was written.
+        StoreError: storage refused, or did not answer.
+    """
+    place = files_of(extract)
+    files = list_files(place)
+    manifest = _manifest(place, files)
+    known_layouts = (
+        *CANONICAL_LAYOUTS.values(),
+        *(other for other in layouts if other.name not in CANONICAL_LAYOUTS),
+    )
+    headers = _Headers()
+    fit = choose(
+        files,
+        known_layouts,
+        layout or manifest.layout,
+        headers.read,
+        delta=manifest.kind == "delta",
+    )
+    raw = {name: [fit.layout.raw[table] for table in names] for name, names in fit.tables.items()}
+    files = tuple(_as_taken(listed, raw.get(listed.name, []), fit.layout) for listed in files)
+    for listed in files:
+        for table in raw.get(listed.name, []):
+            if row_form(listed, table, fit.layout)[1].has_header:
+                _refuse_doubles(listed, headers.read(listed, fit.layout), table)
+    if manifest.kind == "full":
+        _refuse_no_rows(files, fit)
+    sources: list[SourceFile] = []
+    every = runner.each(
+        partial(_traits, without_quotes=frozenset(_without_quotes(fit))),
+        [
+            # A file that is not used may hold anything.
+            listed if listed.name in raw else replace(listed, delimiter="")
+            for listed in files
+        ],
+        emit,
+    )
+    for listed, file_traits in zip(files, every, strict=True):
+        emit(Hashed(listed.name, file_traits.bytes))
+        _check_hash(listed, file_traits, manifest)
+        header = headers.read(listed, fit.layout) if listed.name in raw else ()
+        tables = raw.get(listed.name, [])
+        parts = _sources(len(sources), listed, file_traits, tables, header, fit.layout)
+        sources += [replace(part, rows=_rows_to_read(listed, part, manifest)) for part in parts]
+    return Extract(
+        place=place,
+        layout=fit.layout,
+        kind=manifest.kind,
+        as_of=manifest.as_of,
+        payer=manifest.payer,
+        files=tuple(sources),
+        findings=_unknown(sources, fit.layout),
+    )
+
+
+def expected_model(extract: ExtractFiles, layout: str | None) -> DataModel:
+    """Return the data model of the canonical layout that is named, before other layouts are known.
+
+    Claims where no layout is named, or one of a payer's own.
+
+    Args:
+        extract: the files.
+        layout: name of the layout; None: as the manifest says.
+
+    Raises:
+        ExtractError: there is no such folder, or its manifest is invalid.
+        StoreError: storage refused, or did not answer.
+    """
+    if layout is None and any(entry.name == MANIFEST_NAME for entry in extract.entries()):
+        layout = read_manifest(extract).layout
+    named = CANONICAL_LAYOUTS.get(layout or "")
+    return CLAIMS if named is None else named.model
+
+
+def _traits(listed: Listed, emit: Emit, *, without_quotes: frozenset[str]) -> Traits:
+    del emit
+    return traits(listed, quoting=listed.name not in without_quotes)
+
+
+def _without_quotes(fit: Fit) -> Iterator[str]:
+    """Yield the names of files in which a quote never opens a cell over a line end."""
+    for name, tables in fit.tables.items():
+        if not fit.layout.quoting or any(fit.layout.raw[table].lines for table in tables):
+            yield name
+
+
+def _as_taken(listed: Listed, raw: Sequence[RawTable], layout: Layout) -> Listed:
+    """Return a file with the delimiter that a layout gives it where its ending gives none."""
+    if not raw or listed.is_data:
+        return listed
+    return replace(listed, delimiter=layout.delimiter or LINE_DELIMITER)
+
+
+class _Headers:
+    """Headers of files, each read once for each way of writing."""
+
+    def __init__(self) -> None:
+        self._read: dict[tuple[str, str, bool], tuple[str, ...]] = {}
+
+    def read(self, listed: Listed, layout: Layout) -> tuple[str, ...]:
+        delimiter, form = row_form(listed, None, layout)
+        types = layout.record_types(listed.stem)
+        alike = types or [raw for raw in layout.raw.values() if raw.may_be(listed.stem)]
+        headless = next((raw for raw in alike if not raw.has_header), None)
+        if types and any(raw.has_header for raw in types):
+            headless = None
+        if headless is not None and not listed.is_parquet and listed.origin is None:
+            return headless.columns
+        key = (listed.name, delimiter, form.quoting)
+        if key not in self._read:
+            refuse_other_forms(listed)
+            self._read[key] = (
+                parquet_headers(listed)
+                if listed.is_parquet
+                else read_header(listed, delimiter, quoting=form.quoting)
+            )
+        return self._read[key]
+
+
+def _manifest(place: ExtractFiles, files: tuple[Listed, ...]) -> ExtractManifest:
+    if not any(entry.name == MANIFEST_NAME for entry in place.entries()):
+        return ExtractManifest()
+    manifest = read_manifest(place)
+    present = {listed.name for listed in files}
+    for name in manifest.files:
+        if name not in present:
+            raise ExtractError(f"{MANIFEST_NAME} names {name}, which is not in the extract")
+    for listed in files:
+        if manifest.files and listed.is_data and listed.name not in manifest.files:
+            raise ExtractError(
+                f"{listed.name} is in the extract, but {MANIFEST_NAME} does not name it"
+            )
+    return manifest
+
+
+def _check_hash(listed: Listed, file_traits: Traits, manifest: ExtractManifest) -> None:
+    claim = manifest.files.get(listed.name)
+    if claim and claim.sha256 is not None and claim.sha256 != file_traits.sha256:
+        raise ExtractError(
+            f"{listed.name} is not the file that {MANIFEST_NAME} means: its sha256 differs; "
+            "copy the extract again"
+        )
+
+
+def _rows_to_read(listed: Listed, source: SourceFile, manifest: ExtractManifest) -> int | None:
+    """Return the number of rows to expect when a file is read; that of Parquet is known before."""
+    claim = manifest.files.get(listed.name)
+    if claim is None or claim.rows is None or not source.table:
+        return None
+    if not listed.is_parquet:
+        return claim.rows
+    check_rows(replace(source, rows=claim.rows), parquet_rows(listed))
+    return None
+
+
+def check_rows(source: SourceFile, rows: int) -> None:
+    """Check that a file has the rows that the manifest says it has.
+
+    Raises:
+        ExtractError: it has others.
+    """
+    if source.rows is not None and rows != source.rows:
+        raise ExtractError(
+            f"{source.stored} has {rows} rows, but {MANIFEST_NAME} says {source.rows}; "
+            "copy the extract again"
+        )
+
+
+def _refuse_doubles(listed: Listed, headers: tuple[str, ...], raw: RawTable) -> None:
+    seen: dict[str, int] = {}
+    for number, header in enumerate(headers, start=1):
+        if not header:
+            continue
+        name = raw.column(header) or spelling(header)
+        if name in seen:
+            # An unknown header may be a cell of a file without headers, so it is not shown.
+            named = f" ({name})" if raw.column(header) else ""
+            raise ExtractError(
+                f"{listed.name}: columns {seen[name]} and {number} have the same header{named}"
+            )
+        seen[name] = number
+
+
+def _refuse_no_rows(files: tuple[Listed, ...], fit: Fit) -> None:
+    filled = fit.layout.model.tables[fit.layout.model.filled]
+    feeding = fit.layout.feeding(filled.name)
+    there = [listed for listed in files if feeding.intersection(fit.tables.get(listed.name, ()))]
+    if not any(_has_rows(file, fit) for file in there):
+        names = ", ".join(listed.name for listed in there)
+        raise ExtractError(
+            f"{names}: there are headers but no {filled.file_name}s; the extract is empty"
+        )
+
+
+def _has_rows(file: Listed, fit: Fit) -> bool:
+    if file.is_parquet:
+        return bool(parquet_rows(file))
+    raw = [fit.layout.raw[table] for table in fit.tables[file.name]]
+    return not any(table.has_header for table in raw) or holds_rows(file)
+
+
+def _sources(
+    first: int,
+    listed: Listed,
+    file_traits: Traits,
+    raw: Sequence[RawTable],
+    header: tuple[str, ...],
+    layout: Layout,
+) -> Iterator[SourceFile]:
+    """Yield a file, or its records of each type."""
+    if not raw:
+        yield _source(first, listed, file_traits, None, (), layout)
+        return
+    sources = []
+    for number, table in enumerate(raw):
+        columns = header if row_form(listed, table, layout)[1].has_header else table.columns
+        source = _source(first + number, listed, file_traits, table, columns, layout)
+        sources.append(
+            source if len(raw) == 1 else replace(source, name=f"{listed.name}#{table.name}")
+        )
+    if raw[0].lines is None:
+        yield from sources
+        return
+    types = tuple((source.table, spill_names(source)) for source in sources)
+    has_header = any(table.has_header for table in raw)
+    for source, table in zip(sources, raw, strict=True):
+        widths = table.lines.widths if table.lines else ()
+        yield replace(source, widths=widths, types=types, has_header=has_header)
+
+
+def _source(
+    index: int,
+    listed: Listed,
+    file_traits: Traits,
+    raw: RawTable | None,
+    columns: tuple[str, ...],
+    layout: Layout,
+) -> SourceFile:
+    delimiter, form = row_form(listed, raw, layout)
+    return SourceFile(
+        index=index,
+        name=listed.name,
+        stored=listed.name,
+        table=raw.name if raw else "",
+        bytes=file_traits.bytes,
+        sha256=file_traits.sha256,
+        columns=columns,
+        known=tuple(raw.column(header) for header in columns) if raw else (),
+        delimiter=delimiter if listed.is_data else "",
+        quoting=form.quoting,
+        has_header=form.has_header,
+        extra_cells=form.extra_cells,
+        compression=listed.compression,
+        cuts=file_traits.cuts,
+        lines=file_traits.lines,
+        origin=listed.origin,
+    )
+
+
+def _unknown(sources: list[SourceFile], layout: Layout) -> pa.Table:
+    """Return findings of unknown files, and of unknown headers in the first file that has them."""
+    rows: list[tuple[str, str, int, None, str | None]] = []
+    reported: set[tuple[str, str]] = set()
+    words = _words(CANONICAL_LAYOUTS[layout.model.layout]) | _words(layout)
+    for source in sources:
+        if not source.table:
+            rows.append(("unknown-file", UNKNOWN_TABLE, source.index, None, None))
+            continue
+        pairs = zip(source.columns, source.known, strict=True)
+        for number, (header, name) in enumerate(pairs, start=1):
+            is_place = source.origin is not None and header in SOURCE_PLACES
+            header_of_table = (source.table, spelling(header) or f"{number}")
+            if name is None and not is_place and header_of_table not in reported:
+                reported.add(header_of_table)
+                main, shown = layout.raw[source.table].main, _shown(header, number, words)
+                rows.append(("unknown-column", main, source.index, None, shown))
+    names = FINDINGS_SCHEMA.names
+    return pa.Table.from_pylist(
+        [dict(zip(names, row, strict=True)) for row in rows], schema=FINDINGS_SCHEMA
+    )
+
+
+def _words(layout: Layout) -> frozenset[str]:
+    """Return the words that the headers of a layout are made of."""
+    return frozenset(
+        word
+        for raw in layout.raw.values()
+        for name in raw.spellings
+        for word in name.split("_")
+        if len(word) > 1 and word.isalpha()
+    )
+
+
+def _shown(header: str, number: int, words: frozenset[str]) -> str:
+    """Return the name under which a report may show a column that is not in the layout.
+
+    Where a file has no header, or its header ran into the first row, the text is a member's data.
+    So a header is shown only if it consists of words of known headers and small numbers; any other
+    column is shown by its number.
+    """
+    parts = spelling(header).split("_")
+    named = all(part in words or (part.isdigit() and len(part) <= 2) for part in parts)
+    return header if named and not words.isdisjoint(parts) else f"column {number}"
+
+
+def layout_state(layout: Layout) -> dict[str, Any]:
+    """Return what a layout is read from."""
+    return {
+        "name": layout.name,
+        "file": layout.file,
+        "text": layout.text,
+        "bases": {name: [base.file, base.text] for name, base in layout.bases.items()},
+        "crosswalks": {
+            name: {"columns": crosswalk.columns, "rows": dict(crosswalk.rows)}
+            for name, crosswalk in layout.crosswalks.items()
+        },
+    }
+
+
+def layout_from(state: Any) -> Layout:
+    """Return the layout that `layout_state` kept; without a text it is a built-in one."""
+    if not state["text"]:
+        return CANONICAL_LAYOUTS[state["name"]]
+    crosswalks = {}
+    for name, kept in state["crosswalks"].items():
+        rows = {source: tuple(answers) for source, answers in kept["rows"].items()}
+        crosswalks[name] = Crosswalk(name, tuple(kept["columns"]), MappingProxyType(rows))
+    bases = {name: LayoutText(file, text) for name, (file, text) in state["bases"].items()}
+    return read_layout(state["text"], state["file"], crosswalks, bases)
+
+
+def file_from(state: Any) -> SourceFile:
+    """Return the file that `dataclasses.asdict` kept."""
+    lists = {name: tuple(state[name]) for name in ("columns", "known", "widths")}
+    lists["types"] = tuple((table, tuple(names)) for table, names in state["types"])
+    lists["cuts"] = tuple(tuple(cut) for cut in state["cuts"])
+    origin = None if state["origin"] is None else TableVersion(**state["origin"])
+    return SourceFile(**{**state, **lists, "origin": origin})

@@ -1,0 +1,233 @@
+"""DuckDB, the home of its library: SELECTs over tables of text, without files, network or clock.
+
+Its errors quote cells. While a query is only bound, to tables without rows, there are none to
+quote, so its own words are passed on; of an error while rows are read only the kind and the place.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+import duckdb
+import pyarrow as pa
+
+from etl.documents.nearest import nearest
+from etl.errors import ExtractError, MappingError, StoreError
+from etl.sources.extract.table_rows import TableRows
+from etl.sources.extract.tables import Query
+from etl.sources.files.stored_files import TableVersion, disk_error
+
+BATCH_ROWS: Final = 1 << 15
+_BIND: Final = "DESCRIBE "
+_CLOCK: Final = frozenset(
+    {
+        *("now", "today", "current_date", "current_time", "current_timestamp", "localtime"),
+        *("current_localtime", "current_localtimestamp", "get_current_time", "localtimestamp"),
+        *("get_current_timestamp", "transaction_timestamp", "current_setting", "getvariable"),
+        "query",  # its text may call any of them
+    }
+)
+"""Functions that give something else in the next run, beside those that DuckDB calls volatile."""
+_EXACT: Final = re.compile(
+    r'VARCHAR|DATE|DECIMAL\(.*\)|"NULL"|U?(TINY|SMALL|BIG)INT|HUGEINT|U?INTEGER'
+)
+
+
+class QueryDatabase:
+    """Tables of text in a folder, and the results of queries over them.
+
+    One thread reads and writes: the rows of a query without an order come in that of the files.
+
+    Args:
+        folder: where tables and spilled rows lie; private, deleted by its owner. None where
+            queries are only bound.
+        memory: most bytes in memory; what needs more is spilled.
+    """
+
+    def __init__(self, folder: Path | None = None, memory: int = 1 << 30) -> None:
+        self._tables: dict[str, tuple[str, ...]] = {}
+        self._connection = duckdb.connect(
+            ":memory:" if folder is None else str(folder / "views.duckdb"),
+            config={
+                "threads": 1,
+                "memory_limit": f"{memory}B",
+                "temp_directory": "" if folder is None else str(folder / "spilled"),
+                "errors_as_json": True,
+                "autoinstall_known_extensions": False,
+                "autoload_known_extensions": False,
+                "python_enable_replacements": False,
+            },
+        )
+        self._connection.execute("SET enable_external_access = false")
+        self._connection.execute("SET lock_configuration = true")
+        volatile = "SELECT function_name FROM duckdb_functions() WHERE stability = 'VOLATILE'"
+        found = self._connection.execute(volatile).fetchall()
+        self._unrepeatable = _CLOCK | {name for (name,) in found} - {"error"}
+
+    def __enter__(self) -> QueryDatabase:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._connection.close()
+
+    def add_table(self, name: str, columns: Mapping[str, str]) -> None:
+        """Make a table without rows, given the type of each column."""
+        made = ", ".join(f"{_quoted(column)} {kind}" for column, kind in columns.items())
+        self._connection.execute(f"CREATE TABLE {_quoted(name)} ({made})")
+        self._tables[name] = tuple(columns)
+
+    def load(self, name: str, batches: Iterable[pa.RecordBatch]) -> None:
+        """Add rows to a table, whose columns they have in its order.
+
+        Raises:
+            StoreError: there is too little memory or disk.
+        """
+        insert = f'INSERT INTO {_quoted(name)} SELECT * FROM "\0rows"'  # noqa: S608 (names are quoted)
+        # Not as a stream: DuckDB would report errors of the files in words of its own.
+        for batch in batches:
+            try:
+                self._connection.register("\0rows", pa.Table.from_batches([batch]))
+                self._connection.execute(insert)
+                self._connection.unregister("\0rows")
+            except duckdb.Error as error:
+                raise _failed(error, name) from None
+
+    def bind(self, query: Query) -> tuple[tuple[str, str], ...]:
+        """Return name and type of each column of a query's result; no row is read.
+
+        Raises:
+            MappingError: it is no SELECT, names what there is not, or is not repeatable.
+        """
+        try:
+            statements = self._connection.extract_statements(query.text)
+        except duckdb.Error as error:
+            raise self._misstated(error, query, 0) from None
+        if [statement.type for statement in statements] != [duckdb.StatementType.SELECT]:
+            what = "the file must hold one SELECT, and nothing else"
+            raise MappingError(f"{query.file}:1", "sql-query", what)
+        try:
+            found = self._connection.execute(_BIND + query.text).fetchall()
+        except duckdb.Error as error:
+            raise self._misstated(error, query, len(_BIND)) from None
+        self._refuse_unrepeatable(query)
+        return tuple((str(name), str(kind)) for name, kind, *_ in found)
+
+    def rows(self, query: Query, name: str) -> TableRows:
+        """Return the rows of a query that was bound.
+
+        Raises:
+            ExtractError: a cell cannot be computed; from the batches, too.
+            StoreError: the query needs too much memory or disk; from the batches, too.
+        """
+        try:
+            reader = self._connection.sql(query.text).to_arrow_reader(BATCH_ROWS)
+        except duckdb.Error as error:
+            raise _failed(error, query.file, query) from None
+        return TableRows(TableVersion("sql", name), reader.schema, _batches(reader, query))
+
+    def _misstated(self, error: duckdb.Error, query: Query, before: int) -> MappingError:
+        """Return the mistake of a query that cannot be bound, in DuckDB's words."""
+        said = _parsed(error)
+        words, *more = str(said.get("exception_message", error)).splitlines()
+        hint = nearest(str(said.get("name", "")), self._names(said))
+        if not hint and "Function" in str(said.get("type")) and more:
+            hint = more[0]
+        where = query.file
+        if str(said.get("position", "")).isdigit():
+            where = query.at(int(said["position"]) - before)
+        return MappingError(where, "sql-query", words.rstrip("!"), hint=hint)
+
+    def _refuse_unrepeatable(self, query: Query) -> None:
+        """Refuse a query whose rows are others in the next run."""
+        parsed = self._connection.execute("SELECT json_serialize_sql(?)", [query.text])
+        for node in _nodes(json.loads(parsed.fetchall()[0][0])):
+            name = str(node.get("function_name", "")).lower()
+            if node.get("type") == "COLUMN_REF" and len(node["column_names"]) == 1:
+                name = str(node["column_names"][0]).lower()
+                name = name if name in _CLOCK and not self._has_column(name) else ""
+            is_sample = bool(node.get("sample"))
+            one_day = name == "age" and len(node.get("arguments") or node.get("children", ())) == 1
+            if is_sample or one_day or name in self._unrepeatable:
+                what = "a sample" if is_sample else name
+                raise MappingError(
+                    query.at(int(node.get("query_location") or 0)),
+                    "sql-query",
+                    f"{what} gives other rows in the next run: equal files must give equal rows",
+                )
+
+    def _names(self, said: Mapping[str, Any]) -> list[str]:
+        """Return what an unknown name of an error may have meant: tables or columns."""
+        if said.get("type") == "Table":
+            return list(self._tables)
+        return sorted({name for names in self._tables.values() for name in names})
+
+    def _has_column(self, name: str) -> bool:
+        return any(name in map(str.lower, names) for names in self._tables.values())
+
+
+def is_exact(kind: str) -> bool:
+    """Return whether a type of DuckDB is text, a day, or an exact number."""
+    return _EXACT.fullmatch(kind) is not None
+
+
+def _batches(reader: pa.RecordBatchReader, query: Query) -> Iterator[pa.RecordBatch]:
+    while True:
+        try:
+            batch = reader.read_next_batch()
+        except StopIteration:
+            return
+        except (duckdb.Error, pa.ArrowException, OSError) as error:
+            raise _failed(error, query.file, query) from None
+        yield batch
+
+
+def _failed(error: Exception, name: str, query: Query | None = None) -> Exception:
+    """Return the error of rows that cannot be read or computed, without any cell."""
+    said = _parsed(error)
+    kind = str(said.get("exception_type", "")) or type(error).__name__
+    if isinstance(error, duckdb.OutOfMemoryException) or "Out of Memory" in kind:
+        return StoreError(f"{name}: needs more memory or disk than there is; shorten what it sorts")
+    if isinstance(error, OSError) and error.errno:
+        return disk_error(error)
+    where = name
+    if query is not None and str(said.get("position", "")).isdigit():
+        where = query.at(int(said["position"]))
+    return ExtractError(
+        f"{where}: a cell has no such value (DuckDB's {kind} error, whose words show the cell); "
+        "try_cast and try_strptime give null there, coalesce(…, cell) leaves it to the checks"
+    )
+
+
+def _parsed(error: Exception) -> Mapping[str, Any]:
+    """Return what DuckDB says of an error as an object."""
+    text = str(error)
+    try:
+        said = json.loads(text[text.index("{") : text.rindex("}") + 1])
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def _nodes(value: Any) -> Iterator[dict[str, Any]]:
+    """Yield every object of a JSON document."""
+    if isinstance(value, dict):
+        yield value
+        for part in value.values():
+            yield from _nodes(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _nodes(part)
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

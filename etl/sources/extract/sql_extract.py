@@ -1,0 +1,383 @@
+"""An extract that SQL makes: views over a payer's files, and one SELECT a canonical table.
+
+`extract.toml` names the files and the queries. Every query is bound to empty views first, so that
+a mistake is found before a row is read. Then rows are read by the same readers as any extract's,
+and the results become files of the canonical layout.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pyarrow as pa
+
+from etl.columns.arrays import trimmed
+from etl.documents.nearest import nearest
+from etl.errors import ExtractError, MappingError, Mistakes
+from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
+from etl.model.tables import Table
+from etl.sources.extract.opening import SOURCE_PLACES
+from etl.sources.extract.table_rows import TableRows, write_rows
+from etl.sources.extract.tables import ExtractTable, ExtractTables, Query, read_tables
+from etl.sources.files.listed_files import (
+    Listed,
+    listed_as,
+    read_header,
+    refuse_other_forms,
+    traits,
+)
+from etl.sources.files.manifest import MANIFEST_NAME, ExtractManifest, read_manifest
+from etl.sources.files.stored_files import ExtractFiles, FolderFiles, ReplacedFiles, TableVersion
+from etl.sources.layout.canonical import CANONICAL_LAYOUTS, required_columns
+from etl.sources.parsing import delimited, parquet
+from etl.sources.parsing.delimited import RowForm
+from etl.sources.parsing.spans import Batch
+
+if TYPE_CHECKING:  # DuckDB takes 50 ms to load, and few extracts need it
+    from etl.sources.extract.query_database import QueryDatabase
+
+MEMORY: Final = 1 << 30
+"""Most bytes of the queries in memory; what needs more is spilled to the work folder."""
+DEFINITION: Final = "extract.toml"
+"""Name of the file that defines such an extract."""
+PLACES: Final = (FILE_COLUMN, ROW_COLUMN)
+"""Columns of every view: the name of the row's file, and the row's number there."""
+
+
+@dataclass(frozen=True, slots=True)
+class SqlExtract:
+    """Files and queries.
+
+    Attributes:
+        file: what messages call the `extract.toml`.
+        tables: what it says.
+        queries: canonical table -> its query.
+    """
+
+    file: str
+    tables: ExtractTables
+    queries: Mapping[str, Query]
+
+    @property
+    def model_tables(self) -> Mapping[str, Table]:
+        """The canonical tables by the names of their files."""
+        return {table.file_name: table for table in self.tables.model.tables.values()}
+
+
+@dataclass(frozen=True, slots=True)
+class ViewFile:
+    """A payer's file as a view reads it.
+
+    Attributes:
+        listed: the file.
+        delimiter: what stands between its cells.
+        headers: its own, in order; an empty one is called by its number.
+    """
+
+    listed: Listed
+    delimiter: str
+    headers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Files that queries read as one table.
+
+    Attributes:
+        name: of the table.
+        table: what the `extract.toml` says of it.
+        files: the files, in the order of their names.
+        columns: those that all files have, then those that the `extract.toml` names beside them;
+            without those of the places.
+    """
+
+    name: str
+    table: ExtractTable
+    files: tuple[ViewFile, ...]
+    columns: tuple[str, ...]
+
+
+def read_sql_extract(files: ExtractFiles, name: str, tables: ExtractTables) -> SqlExtract:
+    """Return the files and queries of an `extract.toml`.
+
+    Raises:
+        ExtractError: a query cannot be read.
+        StoreError: storage refused, or did not answer.
+    """
+    queries = {}
+    for table, path in tables.tables.items():
+        try:
+            with files.open(path) as stream:
+                queries[table] = Query(path, stream.read().decode("utf-8-sig"))
+        except OSError as error:
+            raise ExtractError(f"{name}: {path} cannot be read: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise ExtractError(f"{path} is not UTF-8; write it as UTF-8") from None
+    return SqlExtract(name, tables, queries)
+
+
+def read_sql_layout(folder: Path) -> SqlExtract:
+    """Return the layout in SQL in a folder of its own.
+
+    Raises:
+        ExtractError: it cannot be read.
+    """
+    files = FolderFiles(folder, folder.name)
+    return read_sql_extract(files, f"{folder.name}/{DEFINITION}", read_tables(files, DEFINITION))
+
+
+def fits(extract: SqlExtract, place: ExtractFiles) -> bool:
+    """Return whether files are those of a layout in SQL, by their names and then their headers."""
+    listed = _listed(place)
+    if not all(table.optional or _named(table, listed) for table in extract.tables.files.values()):
+        return False
+    try:
+        check(extract, place)
+    except (ExtractError, MappingError):
+        return False
+    return True
+
+
+def check(extract: SqlExtract, place: ExtractFiles) -> tuple[str, ...]:
+    """Check every query against the headers of the files; return the names of files not read.
+
+    Raises:
+        ExtractError: a file is missing, or its header cannot be read.
+        MappingErrors: a query cannot be bound, or gives no rows of its table: every mistake.
+    """
+    from etl.sources.extract.query_database import QueryDatabase
+
+    with QueryDatabase() as database:
+        views = _views(extract, place)
+        _bind(extract, views, database)
+    return _unread(place, views)
+
+
+def stage_queries(
+    extract: SqlExtract, place: ExtractFiles, folder: Path, *, memory: int = MEMORY
+) -> ReplacedFiles:
+    """Write the result of each query as a file of the canonical layout.
+
+    Args:
+        extract: files and queries.
+        place: where the payer's files lie. Those that no view reads stay part of the extract.
+        folder: an empty folder that is closed to others.
+        memory: most bytes of the queries in memory.
+
+    Raises:
+        ExtractError: a file cannot be read whole, or a query cannot be carried out.
+        StoreError: storage refused or did not answer, or the disk is full.
+    """
+    from etl.sources.extract.query_database import QueryDatabase
+
+    work, results = folder / "queries", folder / "results"
+    work.mkdir()
+    results.mkdir()
+    manifest = _manifest(place)
+    origins: dict[str, TableVersion] = {}
+    with QueryDatabase(work, memory) as database:
+        views = _views(extract, place)
+        try:
+            _bind(extract, views, database)
+        except MappingError as error:
+            raise ExtractError("\n".join(mistake.sentence for mistake in error.every)) from None
+        for view in views:
+            database.load(view.name, _rows(view, manifest))
+        for name, query in extract.queries.items():
+            rows = database.rows(query, name)
+            origins[f"{name}.csv"] = rows.origin
+            write_rows(_with_places(rows), results / f"{name}.csv")
+    (results / MANIFEST_NAME).write_text(json.dumps(_facts(extract, manifest)), encoding="utf-8")
+    unread = _unread(place, views)
+    replaced = {entry.name for entry in place.entries()} - set(unread)
+    staged = FolderFiles(results, place.name, origins)
+    return ReplacedFiles(place, staged, frozenset(replaced))
+
+
+def _with_places(rows: TableRows) -> TableRows:
+    """Return rows whose places are columns like any other: they have their own in the new file."""
+    names = dict(zip(PLACES, SOURCE_PLACES, strict=True))
+    schema = pa.schema(
+        [field.with_name(names.get(field.name, field.name)) for field in rows.schema]
+    )
+    return replace(rows, schema=schema)
+
+
+def _listed(place: ExtractFiles) -> tuple[Listed, ...]:
+    """Return the files that a view may read."""
+    return tuple(
+        listed_as(entry, place)
+        for entry in place.entries()
+        if not entry.name.startswith(".")
+        and not entry.problem
+        and not entry.name.upper().startswith("README")
+        and not entry.name.lower().endswith((".toml", ".sql"))
+        and entry.name.lower() != MANIFEST_NAME
+    )
+
+
+def _named(table: ExtractTable, listed: tuple[Listed, ...]) -> tuple[Listed, ...]:
+    patterns = [pattern.casefold() for pattern in table.path or ()]
+    return tuple(
+        file
+        for file in listed
+        if any(fnmatchcase(file.name.casefold(), pattern) for pattern in patterns)
+    )
+
+
+def _unread(place: ExtractFiles, views: tuple[View, ...]) -> tuple[str, ...]:
+    read = {file.listed.name for view in views for file in view.files}
+    return tuple(file.name for file in _listed(place) if file.name not in read)
+
+
+def _manifest(place: ExtractFiles) -> ExtractManifest:
+    if any(entry.name == MANIFEST_NAME for entry in place.entries()):
+        return read_manifest(place)
+    return ExtractManifest()
+
+
+def _facts(extract: SqlExtract, manifest: ExtractManifest) -> dict[str, str]:
+    """Return the manifest of the results: what `extract.toml` says, else the payer's own."""
+    tables = extract.tables
+    as_of = manifest.as_of.isoformat() if manifest.as_of else None
+    facts = {
+        "layout": tables.model.layout,
+        "kind": tables.kind or manifest.kind,
+        "as_of": tables.as_of or as_of,
+        "payer": tables.payer or manifest.payer,
+    }
+    return {key: value for key, value in facts.items() if value is not None}
+
+
+def _views(extract: SqlExtract, place: ExtractFiles) -> tuple[View, ...]:
+    listed = _listed(place)
+    return tuple(
+        _view(name, table, _named(table, listed), place.name)
+        for name, table in extract.tables.files.items()
+    )
+
+
+def _view(name: str, table: ExtractTable, listed: tuple[Listed, ...], place: str) -> View:
+    if not listed and not table.optional:
+        raise ExtractError(f"{place} has no file {' or '.join(table.path or ())} for view {name}")
+    files = tuple(_view_file(file, table) for file in listed)
+    columns = {header.casefold(): header for header in (files[0].headers if files else ())}
+    for file in files:
+        in_file = {header.casefold() for header in file.headers}
+        columns = {key: header for key, header in columns.items() if key in in_file}
+    for header in table.columns:
+        if header.casefold() not in PLACES:
+            columns.setdefault(header.casefold(), header)
+    return View(name, table, files, tuple(columns.values()))
+
+
+def _view_file(listed: Listed, table: ExtractTable) -> ViewFile:
+    delimiter = table.delimiter or listed.delimiter
+    if listed.is_parquet:
+        found = parquet.parquet_headers(listed)
+    elif delimiter:
+        refuse_other_forms(listed)
+        found = read_header(listed, delimiter, quoting=table.quoting)
+    else:
+        what = "its ending does not say what stands between its cells; say it as delimiter"
+        raise ExtractError(f"{listed.name}: {what}")
+    headers = tuple(header or f"column_{number}" for number, header in enumerate(found, start=1))
+    seen = Counter(header.casefold() for header in (*headers, *PLACES))
+    for number, header in enumerate(headers, start=1):
+        if seen[header.casefold()] > 1:
+            what = "has the header of another, or of a place: SQL cannot tell them apart"
+            raise ExtractError(f"{listed.name}: column {number} {what}")
+    return ViewFile(listed, delimiter, headers)
+
+
+def _bind(extract: SqlExtract, views: tuple[View, ...], database: QueryDatabase) -> None:
+    for view in views:
+        columns = dict.fromkeys((*view.columns, FILE_COLUMN), "VARCHAR") | {ROW_COLUMN: "BIGINT"}
+        database.add_table(view.name, columns)
+    mistakes = Mistakes()
+    for name, query in extract.queries.items():
+        with mistakes.collected():
+            table = extract.model_tables[name]
+            for error in _wrong_columns(extract, table, query, database.bind(query)):
+                mistakes.add(error)
+    mistakes.report()
+
+
+def _wrong_columns(
+    extract: SqlExtract, table: Table, query: Query, columns: tuple[tuple[str, str], ...]
+) -> Iterator[MappingError]:
+    """Yield what a query's columns lack, or have too much, for the rows of a table."""
+    raw = CANONICAL_LAYOUTS[extract.tables.model.layout].raw[table.file_name]
+    counted = Counter(name for name, _ in columns)
+    from etl.sources.extract.query_database import is_exact
+
+    for name, kind in columns:
+        if name in PLACES:
+            continue
+        if name not in raw.columns:
+            what = f"the table {table.file_name} has no column {name!r}"
+            yield MappingError(query.file, "sql-column", what, hint=nearest(name, raw.columns))
+        if counted.pop(name, 0) > 1:
+            yield MappingError(query.file, "sql-column", f"{name} stands twice")
+        if not is_exact(kind):
+            what = f"{name} is {kind}, but results are text, days or exact decimals: cast it"
+            yield MappingError(query.file, "sql-column", what)
+    is_delta = extract.tables.kind == "delta"
+    for group in required_columns(table.name, delta=is_delta):
+        if not {name for name, _ in columns}.intersection(group):
+            what = f"the result lacks the compulsory column {' or '.join(group)}"
+            yield MappingError(query.file, "sql-column", what)
+
+
+def _schema(view: View) -> pa.Schema:
+    text = [(name, pa.string()) for name in (*view.columns, FILE_COLUMN)]
+    return pa.schema([*text, (ROW_COLUMN, pa.int64())])
+
+
+def _rows(view: View, manifest: ExtractManifest) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of a view's files: cells without the blanks around them, null where empty."""
+    for file in view.files:
+        listed, rows = file.listed, 0
+        claim = manifest.files.get(listed.name)
+        if claim and claim.sha256 not in (None, traits(listed).sha256):
+            raise ExtractError(
+                f"{listed.name} is not the file that {MANIFEST_NAME} means: its sha256 differs"
+            )
+        for batch in _batches(file, view.table):
+            if batch.ragged:
+                raise ExtractError(
+                    f"{listed.name}: row {batch.ragged[0].row} has not as many cells as the "
+                    "header; SQL needs every row whole: correct the file"
+                )
+            rows += batch.rows.num_rows
+            yield _in_columns(view, file, batch.rows)
+        if claim and claim.rows not in (None, rows):
+            raise ExtractError(
+                f"{listed.name} has {rows} rows, but {MANIFEST_NAME} says {claim.rows}"
+            )
+
+
+def _batches(file: ViewFile, table: ExtractTable) -> Iterator[Batch]:
+    if file.listed.is_parquet:
+        return parquet.read_batches(file.listed, file.headers, 1)
+    form = RowForm(quoting=table.quoting)
+    return delimited.read_batches(file.listed, file.headers, file.delimiter, form=form)
+
+
+def _in_columns(view: View, file: ViewFile, rows: pa.RecordBatch) -> pa.RecordBatch:
+    position = {header.casefold(): number for number, header in enumerate(file.headers)}
+    absent = pa.nulls(rows.num_rows, pa.string())
+    arrays = [
+        trimmed(rows.column(position[name.casefold()])) if name.casefold() in position else absent
+        for name in view.columns
+    ]
+    names = pa.array([file.listed.name] * rows.num_rows, pa.string())
+    return pa.RecordBatch.from_arrays(
+        [*arrays, names, rows.column(ROW_COLUMN)], schema=_schema(view)
+    )

@@ -1,0 +1,158 @@
+"""Extracts of another form than files with rows: staged in a private folder, read from there."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from etl.errors import ExtractError
+from etl.sources.extract.archives import unpack_tar, unpack_zip
+from etl.sources.extract.table_rows import TableRows, write_rows
+from etl.sources.extract.tables import ExtractTables, read_tables
+from etl.sources.extract.workbooks import WORKBOOK_ENDINGS, stage_workbook
+from etl.sources.files.forms import HEAD_BYTES, recognize
+from etl.sources.files.listed_files import PACKING_ERRORS, listed_as
+from etl.sources.files.manifest import MANIFEST_NAME
+from etl.sources.files.stored_files import ExtractFiles, FolderFiles, ReplacedFiles, TableVersion
+
+TABLES_ENDING: Final = ".toml"
+_FORMS: Final = ("zip", "tar", "xlsx")
+
+
+def staged_form(beside: ExtractFiles, name: str) -> str:
+    """Return the form of a file that is a whole extract: `zip`, `tar`, `xlsx`, `tables`; else "".
+
+    Args:
+        beside: where it lies.
+        name: its name there.
+
+    Raises:
+        OSError: it cannot be read.
+        StoreError: storage refused, or did not answer.
+    """
+    if name.lower().endswith(TABLES_ENDING):
+        return "tables"
+    with beside.open(name) as stream:
+        head = stream.read(HEAD_BYTES)
+        if head.startswith(b"\x1f\x8b"):
+            stream.seek(0)
+            head = _unpacked_head(stream)
+    kind = recognize(head).kind
+    return kind if kind in _FORMS else ""
+
+
+def stage(beside: ExtractFiles, name: str, called: str, folder: Path) -> FolderFiles:
+    """Write the files of an extract that is one file, and return them.
+
+    Args:
+        beside: where it lies.
+        name: its name there; `staged_form` gives its form.
+        called: its name in messages.
+        folder: an empty folder that is closed to others, and deleted when the extract was read.
+
+    Raises:
+        ExtractError: it is broken, or cannot be staged safely and exactly.
+        StoreError: storage or a database refused or did not answer, or the disk is full.
+    """
+    form = staged_form(beside, name)
+    if form == "tables":
+        base = beside.folder if isinstance(beside, FolderFiles) else Path()
+        return stage_tables(read_tables(beside, name), called, base, folder)
+    size = next(entry.bytes for entry in beside.entries() if entry.name == name)
+    with beside.open(name) as stream:
+        if form == "zip":
+            unpack_zip(stream, size, called, folder)
+        elif form == "tar":
+            unpack_tar(stream, size, called, folder)
+        else:
+            stage_workbook(stream, size, name, folder)
+    return FolderFiles(folder, called)
+
+
+def workbooks_of(files: ExtractFiles) -> tuple[str, ...]:
+    """Return the workbooks of an extract that has no other files with rows; else none."""
+    entries = [entry for entry in files.entries() if not entry.name.startswith((".", "~$"))]
+    if any(listed_as(entry, files).is_data for entry in entries):
+        return ()
+    return tuple(entry.name for entry in entries if entry.name.lower().endswith(WORKBOOK_ENDINGS))
+
+
+def with_sheets(files: ExtractFiles, workbooks: tuple[str, ...], folder: Path) -> ReplacedFiles:
+    """Return the files of an extract with sheets in place of its workbooks.
+
+    Args, Raises: as for `stage`.
+    """
+    sizes = {entry.name: entry.bytes for entry in files.entries()}
+    for name in workbooks:
+        try:
+            with files.open(name) as stream:
+                stage_workbook(stream, sizes[name], name, folder)
+        except OSError as error:
+            raise ExtractError(f"{name} cannot be read: {error.strerror}") from None
+    return ReplacedFiles(files, FolderFiles(folder), frozenset(workbooks))
+
+
+def _unpacked_head(stream: Any) -> bytes:
+    try:
+        with gzip.GzipFile(fileobj=stream) as unpacked:
+            return unpacked.read(HEAD_BYTES)
+    except PACKING_ERRORS:
+        return b""
+
+
+def stage_tables(tables: ExtractTables, called: str, base: Path, folder: Path) -> FolderFiles:
+    """Write each table as a delimited file, and what is said of all of them as the manifest.
+
+    Args:
+        tables: what to read. Queries of one connection see one state, where the database can.
+        called: what the caller named.
+        base: folder of the file; paths in it are relative to that.
+        folder: an empty folder that is closed to others.
+
+    Raises:
+        ExtractError: a table or column cannot be read as text exactly, or a library is missing.
+        StoreError: a lake or a database refused or did not answer, or the disk is full.
+    """
+    facts = {
+        key: getattr(tables, key)
+        for key in ("layout", "kind", "as_of", "payer")
+        if getattr(tables, key) is not None
+    }
+    if facts:
+        (folder / MANIFEST_NAME).write_text(json.dumps(facts), encoding="utf-8")
+    origins: dict[str, TableVersion] = {}
+    for name, rows in _rows(tables, base):
+        origins[f"{name}.csv"] = rows.origin
+        write_rows(rows, folder / f"{name}.csv")
+    return FolderFiles(folder, called, origins)
+
+
+def _rows(tables: ExtractTables, base: Path) -> Iterator[tuple[str, TableRows]]:
+    """Yield the rows of each raw file; each library is loaded where it is needed."""
+    queries: dict[str, dict[str, str]] = {}
+    for name, table in tables.files.items():
+        if table.delta is not None:
+            from etl.sources.extract.lake_tables import read_delta
+
+            location = _place(table.delta, base)
+            yield name, read_delta(location, table.version, table.options, name)
+        elif table.iceberg is not None:
+            from etl.sources.extract.lake_tables import read_iceberg
+
+            found = table.iceberg if table.catalog else _place(table.iceberg, base)
+            yield name, read_iceberg(found, table.catalog, table.snapshot, name)
+        elif table.sql is not None and table.connection is not None:
+            queries.setdefault(table.connection, {})[name] = table.sql
+    for connection, of_connection in queries.items():
+        from etl.sources.extract.database import read_queries
+
+        found_rows = read_queries(tables.connections[connection], connection, of_connection)
+        yield from zip(of_connection, found_rows, strict=True)
+
+
+def _place(location: str, base: Path) -> str:
+    """Return where a table lies; a path is relative to the file that names it."""
+    return location if "://" in location else str(base / location)

@@ -1,0 +1,272 @@
+"""`extract.toml`: an extract of tables of a lake, queries of a database, or queries over files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Final
+
+from etl.documents.models import (
+    Check,
+    ErrorIds,
+    Flag,
+    Given,
+    Mistake,
+    Model,
+    RawText,
+    Texts,
+    Whole,
+    read_as,
+)
+from etl.documents.nearest import nearest
+from etl.documents.toml_text import read_toml
+from etl.errors import ExtractError, MappingError
+from etl.model.data_models import DATA_MODELS, DataModel
+from etl.sources.files.forms import DELIMITERS
+from etl.sources.files.stored_files import ExtractFiles
+from etl.sources.layout.expansion import without_loops
+
+_IDS: Final = ErrorIds(key="", missing="", value="")
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.-]*")
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SECRET: Final = re.compile(r"passw|secret|token|credential|access_key|private_key|://[^/]*@", re.I)
+_KINDS: Final = ("delta", "iceberg", "sql", "path")
+_QUERY: Final = re.compile(r"(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9 _./-]*\.sql")
+
+
+def _text(text: str, _context: Any) -> str:
+    if not text.strip():
+        raise Mistake("", "{key} must not be blank")
+    return text.strip()
+
+
+def _location(text: str, _context: Any) -> str:
+    if _SECRET.search(text):
+        raise Mistake("", "{key} must not hold a secret: it is shown in messages")
+    return _text(text, _context)
+
+
+def _variable(text: str, _context: Any) -> str:
+    if not _VARIABLE.fullmatch(text):
+        raise Mistake("", "{key} must be the name of an environment variable, not a value")
+    return text
+
+
+def _public(options: dict[str, str], _context: Any) -> dict[str, str]:
+    for name, value in options.items():
+        if _SECRET.search(name) or _SECRET.search(value):
+            raise Mistake(
+                "", f"{name} may hold a secret: name an environment variable in variables"
+            )
+    return options
+
+
+def _delimiter(text: str, _context: Any) -> str:
+    if text not in DELIMITERS:
+        raise Mistake("", f'{{key}} must be one of {" ".join(DELIMITERS)} or a tab, "\\t"')
+    return text
+
+
+def _query_file(text: str, _context: Any) -> str:
+    if not _QUERY.fullmatch(text):
+        raise Mistake("", "{key} must be the path of an .sql file below the folder of this one")
+    return text
+
+
+_Text = Annotated[RawText, Check(_text)]
+_MaybeText = Annotated[str | None, Given(_Text)]
+_MaybeLocation = Annotated[str | None, Given(Annotated[RawText, Check(_location)])]
+_Variable = Annotated[RawText, Check(_variable)]
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseConnection(Model):
+    """A database, without any secret.
+
+    Attributes:
+        driver: the end of the name of an ADBC driver's package, as `postgresql`.
+        uri: name of the environment variable that holds its URI; None where it has none.
+        options: options of the driver, by their names.
+        variables: options of the driver -> name of the environment variable that holds the value.
+    """
+
+    driver: Annotated[str, Given(_Text)]
+    uri: Annotated[str | None, Given(_Variable)] = None
+    options: Annotated[Mapping[str, str], Given(dict[str, RawText]), Check(_public)] = field(
+        default_factory=dict
+    )
+    variables: Annotated[Mapping[str, str], Given(dict[str, _Variable])] = field(
+        default_factory=dict
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractTable(Model):
+    """A table or a query that is one raw file, or the payer's files that are one view.
+
+    Attributes:
+        delta: location of a Delta table; None where it is none.
+        version: of the Delta table; None for the newest.
+        options: storage options of the Delta table, without secrets.
+        iceberg: name of an Iceberg table in its catalog, or location of its metadata file.
+        catalog: the catalog, as pyiceberg's own configuration names it.
+        snapshot: of the Iceberg table; None for the present one.
+        sql: a query.
+        connection: name of the database that it is put to.
+        path: patterns of the names of files that queries read as one view.
+        delimiter: what stands between their cells; None: what their endings say.
+        quoting: whether their cells may be quoted.
+        columns: columns that queries may read though a file has none of the name: null there.
+        optional: whether there may be no such file; the view has no rows then.
+    """
+
+    delta: _MaybeLocation = None
+    version: Annotated[int | None, Given(Whole)] = None
+    options: Annotated[Mapping[str, str], Given(dict[str, RawText]), Check(_public)] = field(
+        default_factory=dict
+    )
+    iceberg: _MaybeLocation = None
+    catalog: _MaybeText = None
+    snapshot: Annotated[int | None, Given(Whole)] = None
+    sql: _MaybeText = None
+    connection: _MaybeText = None
+    path: Annotated[Texts | None, Given(Texts)] = None
+    delimiter: Annotated[str | None, Given(Annotated[RawText, Check(_delimiter)])] = None
+    quoting: Flag = True
+    columns: Texts = ()
+    optional: Flag = False
+
+    def mistakes(self, context: Any) -> Iterator[Mistake]:
+        """Yield keys that do not go together."""
+        del context
+        kinds = [kind for kind in _KINDS if getattr(self, kind) is not None]
+        if len(kinds) != 1:
+            yield Mistake("", f"one of {', '.join(_KINDS)} must be there, and only one")
+            return
+        of_kind = {
+            "delta": ("version", "options"),
+            "iceberg": ("catalog", "snapshot"),
+            "sql": ("connection",),
+            "path": ("delimiter", "quoting", "columns", "optional"),
+        }
+        plain = ExtractTable()
+        for kind, names in of_kind.items():
+            for name in names:
+                if kind != kinds[0] and getattr(self, name) != getattr(plain, name):
+                    yield Mistake("", f"{name} belongs to {kind}, not to {kinds[0]}")
+        if self.optional and not self.columns:
+            yield Mistake("", "columns is missing: what queries read where there is no file")
+        if self.sql is not None and self.connection is None:
+            yield Mistake("", "connection is missing: it names the database of the query")
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractTables(Model):
+    """The tables of an extract, and what else its manifest would say.
+
+    Attributes:
+        files: name of a raw file -> the table or query that it is; with `tables` name of a view.
+        tables: canonical table -> file of the SELECT that makes it of the views; none where the
+            files are the extract.
+        title, description: of a layout that ships, for people.
+        connections: name -> a database.
+        layout: name of the layout; None for that which the columns show.
+        kind: `full` or `delta`.
+        as_of: day of the state that the extract holds.
+        payer: id of the payer.
+    """
+
+    files: Annotated[Mapping[str, ExtractTable], Given(dict[str, ExtractTable])]
+    connections: Annotated[
+        Mapping[str, DatabaseConnection], Given(dict[str, DatabaseConnection])
+    ] = field(default_factory=dict)
+    tables: Mapping[str, Annotated[RawText, Check(_query_file)]] = field(default_factory=dict)
+    layout: _MaybeText = None
+    title: _MaybeText = None
+    description: _MaybeText = None
+    kind: _MaybeText = None
+    as_of: _MaybeText = None
+    payer: _MaybeText = None
+
+    @property
+    def model(self) -> DataModel:
+        """The data model whose tables the queries make."""
+        return next((model for model in DATA_MODELS if model.layout == self.layout), DATA_MODELS[0])
+
+    def mistakes(self, context: Any) -> Iterator[Mistake]:
+        """Yield names that no file or table can have, and connections that are not there."""
+        del context
+        yield from self._wrong_tables()
+        for name, table in self.files.items():
+            if not _NAME.fullmatch(name):
+                yield Mistake("", f"{name!r} is no name of a raw file", at=("files", name))
+            if table.connection is not None and table.connection not in self.connections:
+                what = f"there is no connection {table.connection!r}"
+                yield Mistake("", what, at=("files", name, "connection"))
+        if not self.files:
+            yield Mistake("", "there are no files: name a table or query as [files.NAME]")
+
+    def _wrong_tables(self) -> Iterator[Mistake]:
+        """Yield what does not fit queries that make the canonical tables."""
+        if not self.tables:
+            for name, table in self.files.items():
+                if table.path is not None:
+                    what = "path names files that queries read: name a query as [tables]"
+                    yield Mistake("", what, at=("files", name))
+            return
+        views: dict[str, str] = {}
+        for name, table in self.files.items():
+            if table.path is None:
+                yield Mistake("", "queries read files: name them by path", at=("files", name))
+            if views.setdefault(name.casefold(), name) != name:
+                yield Mistake("", f"SQL cannot tell {name} from another view", at=("files", name))
+        names = {table.file_name: table for table in self.model.tables.values()}
+        if self.layout not in (None, self.model.layout):
+            known = " or ".join(model.layout for model in DATA_MODELS)
+            yield Mistake("", f"layout of what queries make is {known}", at=("layout",))
+        for name in self.tables.keys() - names.keys():
+            what, hint = f"there is no canonical table {name!r}", nearest(name, names)
+            yield Mistake("", what, hint, at=("tables", name))
+        for name, canonical in names.items():
+            if canonical.compulsory and name not in self.tables and self.kind != "delta":
+                yield Mistake("", f"tables lacks the compulsory table {name}", at=("tables",))
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A SELECT.
+
+    Attributes:
+        file: what messages call its file.
+        text: the SQL.
+    """
+
+    file: str
+    text: str
+
+    def at(self, offset: int) -> str:
+        """Return the file, line and column of an offset in bytes."""
+        before = self.text.encode()[:offset].decode(errors="replace")
+        return f"{self.file}:{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}"
+
+
+def read_tables(files: ExtractFiles, name: str) -> ExtractTables:
+    """Return what an `extract.toml` says.
+
+    Raises:
+        ExtractError: it is not valid: every mistake, with its line.
+        StoreError: storage refused, or did not answer.
+    """
+    try:
+        with files.open(name) as stream:
+            text = stream.read().decode("utf-8-sig")
+        document = read_toml(text, name, "")
+        document = without_loops(document) if "tables" in document else document
+        return read_as(ExtractTables, document, name, _IDS)
+    except OSError as error:
+        raise ExtractError(f"{name} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ExtractError(f"{name} is not UTF-8; write it as UTF-8") from None
+    except MappingError as error:
+        raise ExtractError("\n".join(mistake.sentence for mistake in error.every)) from None

@@ -1,0 +1,1 @@
+"""The files of an extract: where they lie, how they are written, what stands beside them."""

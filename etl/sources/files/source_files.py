@@ -1,0 +1,75 @@
+"""One file of an extract, as opening it found it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from etl.sources.files.listed_files import Listed
+from etl.sources.files.splits import Cut
+from etl.sources.files.stored_files import ExtractFiles, TableVersion
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """One file of an extract, or the records of one type in it.
+
+    Attributes:
+        index: what `_file` says in its rows.
+        name: its name inside the extract; of records of one type among several `<file>#<table>`.
+        table: its raw table in the layout; "" where the layout does not use it.
+        bytes: its size.
+        sha256: its hash, in lower-case hex.
+        columns: its headers as they are written, trimmed.
+        known: the layout's name for each of them; None where it has none.
+        delimiter: what stands between cells; "" for Parquet.
+        quoting: whether cells may be quoted.
+        has_header: whether its first row has the headers.
+        extra_cells: how many cells a row may have behind those of the headers.
+        compression: `gzip` or `zstd`; "" where it is not compressed.
+        rows: number of rows that the manifest states; None where it states none, and for Parquet,
+            where the file's own count was compared.
+        cuts: where it may be cut into spans of rows.
+        lines: how many rows were counted in its bytes, the header and blank ones too; None where
+            they were not, because it is compressed or Parquet.
+        stored: its name inside the extract.
+        widths: number of characters of each column; empty where cells are delimited.
+        types: raw table and columns of every type of record in it; empty where rows are not lines.
+        origin: the table that its rows were taken from; None where it is a file itself.
+    """
+
+    index: int
+    name: str
+    table: str
+    bytes: int
+    sha256: str
+    columns: tuple[str, ...] = ()
+    known: tuple[str | None, ...] = ()
+    delimiter: str = ""
+    quoting: bool = True
+    has_header: bool = True
+    extra_cells: int = 0
+    compression: str = ""
+    rows: int | None = None
+    cuts: tuple[Cut, ...] = ()
+    lines: int | None = None
+    stored: str = ""
+    widths: tuple[int, ...] = ()
+    types: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    origin: TableVersion | None = None
+
+    def listed(self, files: ExtractFiles) -> Listed:
+        """Return the file as one of those of its extract."""
+        stored = self.stored or self.name
+        return Listed(stored, files, stored, self.delimiter, self.compression)
+
+
+def spill_names(source: SourceFile) -> tuple[str, ...]:
+    """Return distinct names for the columns of a file: the layout's, else the header marked.
+
+    A header that is not in the layout gets a `?` before it, so that it can never be taken for one
+    that is. An empty header gets its number.
+    """
+    pairs = zip(source.columns, source.known, strict=True)
+    return tuple(
+        name or f"?{header or number}" for number, (header, name) in enumerate(pairs, start=1)
+    )

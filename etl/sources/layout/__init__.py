@@ -1,0 +1,1 @@
+"""Layout files: their grammar, what they extend, the checks of what they say."""

@@ -1,0 +1,146 @@
+"""Names that the parts of a layout may use, and the checks that each of them exists."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Final, Protocol, TypeAlias
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl.documents.models import LISTED, Check, Given, Location, MaybeText, Mistake, Text
+from etl.documents.nearest import nearest
+from etl.model.canonical_tables import TABLES
+from etl.model.crosswalks import Crosswalk
+from etl.sources import rule_ids
+
+_CONFLICTS: Final = {"reject": rule_ids.CONFLICT, "left-out": rule_ids.LEFT_OUT_CONFLICT}
+
+
+class RawColumns(Protocol):
+    """What the parts of a layout read of a raw file; `etl.sources.layout.model.RawTable`."""
+
+    @property
+    def name(self) -> str:
+        """What the layout calls the file."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The headers that a layout may name."""
+
+    @property
+    def ids(self) -> Mapping[str, str]:
+        """`member`, `claim`, `coverage` -> the header of its id."""
+
+
+@dataclass
+class LayoutNames:
+    """Names that are known while a layout is read.
+
+    Attributes:
+        crosswalks: all by name.
+        used: those that the layout names.
+        raw_names: names of all raw files, those with mistakes included.
+        raws: raw files without mistakes.
+        table: canonical table of the entry that is read.
+        raw: raw file of that entry; None where it has mistakes of its own.
+        raw_name: name of the raw file that is read.
+    """
+
+    crosswalks: Mapping[str, Crosswalk]
+    used: dict[str, Crosswalk] = field(default_factory=dict)
+    raw_names: frozenset[str] = frozenset()
+    raws: Mapping[str, RawColumns] = field(default_factory=dict)
+    table: str = ""
+    raw: RawColumns | None = None
+    raw_name: str = ""
+
+
+def unknown_header(header: str, name: str, headers: Sequence[str], at: Location = ()) -> Mistake:
+    """Return the mistake that a header is which a raw file of that name does not have."""
+    what = f"{name} has no column {header!r}"
+    return Mistake("layout-header", what, nearest(header, headers), at=at)
+
+
+def _header(header: str, names: LayoutNames) -> str:
+    raw = names.raw
+    if raw is not None and header not in raw.names:
+        raise unknown_header(header, raw.name, raw.names)
+    return header
+
+
+def _canonical(name: str, names: LayoutNames) -> str:
+    table = TABLES[names.table]
+    if table.column(name) is None:
+        what = f"{table.name} has no column {name!r}"
+        raise Mistake("layout-column", what, nearest(name, table.names))
+    return name
+
+
+def _raw_file(name: str, names: LayoutNames) -> str:
+    if name not in names.raw_names:
+        hint = nearest(name, names.raw_names)
+        raise Mistake("layout-table", f"no raw file {name!r}", hint)
+    return name
+
+
+def _crosswalk(name: str, names: LayoutNames) -> Crosswalk:
+    if name not in names.crosswalks:
+        hint = nearest(name, names.crosswalks)
+        raise Mistake("layout-crosswalk", f"no crosswalk {name!r}", hint)
+    names.used[name] = names.crosswalks[name]
+    return names.crosswalks[name]
+
+
+def _finding(rule: str, _names: LayoutNames) -> str:
+    if rule not in rule_ids.NAMED_IN_LAYOUTS:
+        what = f"{{key}} must be one of {', '.join(rule_ids.NAMED_IN_LAYOUTS)}"
+        raise Mistake("layout-rule", what, nearest(rule, rule_ids.NAMED_IN_LAYOUTS))
+    return rule
+
+
+def _conflict(word: str, _names: LayoutNames) -> str:
+    if word not in _CONFLICTS:
+        what = f"{{key}} must be one of {', '.join(_CONFLICTS)}"
+        raise Mistake("layout-value", what, nearest(word, _CONFLICTS))
+    return _CONFLICTS[word]
+
+
+def _pattern(pattern: str, _names: LayoutNames) -> str:
+    try:
+        re.compile(pattern)
+        # Patterns are run by RE2, which supports less.
+        pc.match_substring_regex(pa.array([""]), pattern)
+    except re.error as error:
+        raise Mistake("layout-value", f"not a regular expression: {error}") from None
+    except pa.ArrowInvalid:
+        what = "not a regular expression of RE2: nothing may look ahead, behind or back"
+        raise Mistake("layout-value", what) from None
+    return pattern
+
+
+def _lower(words: frozenset[str], _names: LayoutNames) -> frozenset[str]:
+    return frozenset(word.lower() for word in words)
+
+
+Header: TypeAlias = Annotated[Text, Check(_header)]
+"""A header of the raw file that feeds the table."""
+MaybeHeader: TypeAlias = Annotated[str | None, Given(Header)]
+Headers: TypeAlias = Annotated[tuple[Header, ...], LISTED]
+CanonicalColumn: TypeAlias = Annotated[Text, Check(_canonical)]
+CanonicalColumns: TypeAlias = Annotated[tuple[CanonicalColumn, ...], LISTED]
+RawFileName: TypeAlias = Annotated[Text, Check(_raw_file)]
+NamedCrosswalk: TypeAlias = Annotated[
+    Crosswalk | None, Given(Annotated[MaybeText, Check(_crosswalk)])
+]
+FindingRule: TypeAlias = Annotated[str, Given(Annotated[Text, Check(_finding)])]
+MaybeFindingRule: TypeAlias = Annotated[str | None, Given(FindingRule)]
+ConflictRule: TypeAlias = Annotated[str, Given(Annotated[Text, Check(_conflict)])]
+Pattern: TypeAlias = Annotated[Text, Check(_pattern)]
+MaybePattern: TypeAlias = Annotated[str | None, Given(Pattern)]
+Words: TypeAlias = Annotated[
+    frozenset[str], Given(Annotated[frozenset[Text], LISTED, Check(_lower)])
+]
+"""Words that are compared without regard to case."""

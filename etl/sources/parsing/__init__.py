@@ -1,0 +1,1 @@
+"""Rows of text out of files: delimited text, records of fixed width, Parquet."""

@@ -1,0 +1,306 @@
+"""Delimited files into batches of text, with the row number that a spreadsheet would show.
+
+A batch has one `string` column a header, as the file has them: not trimmed, `""` where empty, and
+`_row`. Rows in which every cell is empty, blank lines included, are dropped, but keep their row
+numbers. Rows with too few or too many cells are returned separately, unchanged.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import csv as arrow_csv
+
+from etl.errors import ExtractError
+from etl.model.canonical_tables import ROW_COLUMN
+from etl.sources.files.listed_files import PACKING_ERRORS, Listed, unpacked
+from etl.sources.files.splits import QuoteWatch
+from etl.sources.parsing.delimited_faults import (
+    recount,
+    refuse_open_quote,
+    refuse_text_after_quotes,
+    swallowing_row,
+)
+from etl.sources.parsing.spans import (
+    LONGEST_ROW,
+    WHOLE,
+    Batch,
+    Ragged,
+    Span,
+    SpanAstray,
+    SpanText,
+    csv_of_rows,
+    filled_rows,
+    refuse_long_rows,
+    row_too_long,
+)
+
+BLOCK_BYTES: Final = LONGEST_ROW
+"""Bytes parsed at a time: the longest row must fit in; and no size is quicker."""
+MOST_BLANK: Final = 10_000_000
+"""Most blank rows, one after the other; a spreadsheet has a million."""
+_END: Final = "\0"
+"""First cell of the sentinel row that follows the last row: no file has a NUL in it."""
+_EXTRA: Final = "\0extra"
+"""Beginning of the name of a cell that has no header."""
+_HEAD: Final = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class RowForm:
+    """Form of the rows of a file, apart from the delimiter.
+
+    Attributes:
+        quoting: whether cells may be quoted.
+        has_header: whether the first row has the headers.
+        extra_cells: how many cells a row may have behind those of the headers; they are left out.
+    """
+
+    quoting: bool = True
+    has_header: bool = True
+    extra_cells: int = 0
+
+
+PLAIN_FORM: Final = RowForm()
+
+
+def read_batches(
+    listed: Listed,
+    headers: tuple[str, ...],
+    delimiter: str,
+    *,
+    form: RowForm = PLAIN_FORM,
+    block_bytes: int = BLOCK_BYTES,
+    span: Span = WHOLE,
+    sha256: str = "",
+) -> Iterator[Batch]:
+    """Yield the rows of a delimited file, or of a span of it, in order.
+
+    Args:
+        listed: the file.
+        headers: distinct names for its columns.
+        delimiter: what stands between cells.
+        form: how its rows are written.
+        block_bytes: how much is parsed at a time.
+        span: what to read; all of a compressed file.
+        sha256: hash of the file at the time its rows were counted; empty for any.
+
+    Raises:
+        ExtractError: the file is not UTF-8, has NUL bytes, broken compression, a quoted cell that
+            is never closed, goes on after its end or has swallowed rows, or a row longer than
+            `LONGEST_ROW`. Of a span it may be named wrongly.
+            Of a whole file: it has another number of rows, however they are counted.
+        SpanAstray: the span does not end where a row does, has another number of rows, or a quoted
+            cell in it is followed by text.
+    """
+    wide = _wide(listed, headers, delimiter, form, span) if form.extra_cells else headers
+    end = (_END + delimiter * (len(wide) - 1) + "\n").encode()
+    quotes = QuoteWatch(delimiter) if form.quoting else None
+    stream = SpanText(listed, span, end, quotes)
+    try:
+        batches = _batches(stream, wide, delimiter, form, quotes, block_bytes, span)
+        last, swallowing = yield from _fitted(batches, headers, delimiter, form)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise _explained(error, stream, listed, delimiter) from None
+    finally:
+        stream.close()
+    if span.end is None and last is None:
+        refuse_open_quote(listed, delimiter)
+        raise _unreadable(listed)
+    if quotes is not None and quotes.is_astray:
+        refuse_text_after_quotes(listed, delimiter, span)
+    if swallowing is not None:
+        raise ExtractError(
+            f"{listed.name}: row {swallowing} has a quoted cell with line breaks, and each of its "
+            "lines has as many cells as the header: it has swallowed rows, because a quote in it "
+            "is not doubled or closes no cell; a text must not hold lines that look like rows"
+        )
+    if last is None or span.next_row not in (None, last):
+        if not span.is_whole:
+            raise SpanAstray
+        recount(listed, delimiter, sha256, quoting=form.quoting, last=last or 0)
+
+
+def _batches(
+    stream: SpanText,
+    headers: tuple[str, ...],
+    delimiter: str,
+    form: RowForm,
+    quotes: QuoteWatch | None,
+    block_bytes: int,
+    span: Span,
+) -> Generator[Batch, None, tuple[int | None, int | None]]:
+    """Yield the rows; return the number of the sentinel row.
+
+    Returns:
+        That number, None where it is no row: a quoted cell that is open at the end has swallowed
+        it. And the number of the first row that seems to have swallowed others; None for none.
+    """
+    ragged: list[Ragged] = []
+    skipped: list[int] = []
+
+    def keep(row: Any) -> str:
+        number = row.number + span.row - 1
+        skipped.append(number)
+        # A line of blanks alone holds no more than an empty one.
+        if row.text.strip():
+            ragged.append(Ragged(number, row.text))
+        return "skip"
+
+    first = 1 if span.start == 0 and form.has_header else 0
+    reader = arrow_csv.open_csv(
+        pa.PythonFile(stream, mode="r"),
+        read_options=arrow_csv.ReadOptions(
+            use_threads=False, block_size=block_bytes, column_names=list(headers), skip_rows=first
+        ),
+        parse_options=arrow_csv.ParseOptions(
+            delimiter=delimiter,
+            quote_char=False if quotes is None else '"',
+            newlines_in_values=quotes is not None,
+            ignore_empty_lines=False,
+            invalid_row_handler=keep,
+        ),
+        convert_options=arrow_csv.ConvertOptions(
+            check_utf8=False, column_types=dict.fromkeys(headers, pa.string())
+        ),
+    )
+    number, blank, last, swallowing = span.row + first, 0, None, None
+    try:
+        for batch in reader:
+            # Row numbers of this batch: from here on, without the skipped ones.
+            numbers = np.arange(number, number + batch.num_rows + len(skipped), dtype=np.int64)
+            if skipped:
+                gone = np.array(skipped, dtype=np.int64)
+                numbers = numbers[~np.isin(numbers, gone)]
+            numbers = numbers[: batch.num_rows]
+            if len(numbers):
+                number = int(numbers[-1]) + 1
+                skipped[:] = [row for row in skipped if row >= number]
+            rows = batch.append_column(ROW_COLUMN, pa.array(numbers))
+            if batch.num_rows and batch.column(0)[-1].as_py() == _END:
+                last, rows = number - 1, rows.slice(0, batch.num_rows - 1)
+            # The parser may be a block ahead, so only the rows taken here are removed.
+            taken = tuple(ragged)
+            del ragged[: len(taken)]
+            _refuse_long_rows(rows, taken, stream.name)
+            if quotes is not None and quotes.has_seen_any and swallowing is None:
+                swallowing = swallowing_row(rows, taken, delimiter)
+            full = filled_rows(rows)
+            blank = 0 if full.num_rows or taken else blank + rows.num_rows
+            if blank > MOST_BLANK:
+                raise ExtractError(f"{stream.name}: {blank:,} rows up to row {number} are blank")
+            yield Batch(full, taken, stream.done)
+    finally:
+        stream.close()
+        del reader  # ends the thread in which it reads ahead
+    return last, swallowing
+
+
+def _refuse_long_rows(rows: pa.RecordBatch, ragged: Sequence[Ragged], name: str) -> None:
+    refuse_long_rows(rows, name)
+    for row in ragged:
+        if len(row.text.encode()) > LONGEST_ROW:
+            raise row_too_long(name, row.row)
+
+
+def _wide(
+    listed: Listed, headers: tuple[str, ...], delimiter: str, form: RowForm, span: Span
+) -> tuple[str, ...]:
+    """Return names for as many cells as the first row has, where it may have more than headers.
+
+    Rows that have another number of cells are read one by one, so most should have that one.
+    """
+    lines = io.StringIO(_span_head(listed, span).decode("utf-8", "replace"), newline="")
+    first = 1 if span.start == 0 and form.has_header else 0
+    rows = _parsed(lines, delimiter, form)
+    cells = 0
+    for number, row in enumerate(rows):
+        if number >= first and any(row):
+            cells = len(row)
+            break
+    extra = min(max(cells - len(headers), 0), form.extra_cells)
+    return (*headers, *(f"{_EXTRA}{number}" for number in range(extra)))
+
+
+def _span_head(listed: Listed, span: Span) -> bytes:
+    with listed.open() as raw, unpacked(raw, listed.compression, listed.name) as file:
+        if span.start:
+            file.seek(span.start)
+        try:
+            head: bytes = file.read(_HEAD)
+        except PACKING_ERRORS:
+            return b""  # reported when the file is read
+        return head
+
+
+def _parsed(lines: io.StringIO, delimiter: str, form: RowForm) -> Iterator[list[str]]:
+    with csv_of_rows(), suppress(csv.Error):
+        if form.quoting:
+            yield from csv.reader(lines, delimiter=delimiter)
+        else:
+            yield from csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE)
+
+
+def _fitted(
+    batches: Generator[Batch, None, tuple[int | None, int | None]],
+    headers: tuple[str, ...],
+    delimiter: str,
+    form: RowForm,
+) -> Generator[Batch, None, tuple[int | None, int | None]]:
+    """Yield batches without extra cells; rows that have some, where the first has not, included."""
+    while True:
+        try:
+            batch = next(batches)
+        except StopIteration as stop:
+            ends: tuple[int | None, int | None] = stop.value
+            return ends
+        yield _without_extra(batch, headers, delimiter, form) if form.extra_cells else batch
+
+
+def _without_extra(batch: Batch, headers: tuple[str, ...], delimiter: str, form: RowForm) -> Batch:
+    names = [*headers, ROW_COLUMN]
+    cells: dict[int, list[str]] = {}
+    ragged = []
+    for row in batch.ragged:
+        found = next(_parsed(io.StringIO(row.text, newline=""), delimiter, form), [])
+        if len(headers) <= len(found) <= len(headers) + form.extra_cells:
+            cells[row.row] = found[: len(headers)]
+        else:
+            ragged.append(row)
+    rows = batch.rows.select(names)
+    if cells:
+        columns = zip(*cells.values(), strict=True)
+        arrays = [pa.array(column, pa.string()) for column in columns]
+        more = pa.RecordBatch.from_arrays([*arrays, pa.array(list(cells))], names)
+        both = pa.Table.from_batches([rows, more.cast(rows.schema)]).sort_by(ROW_COLUMN)
+        rows = both.combine_chunks().to_batches()[0]
+    # A row that had something in its extra cells alone is blank without them.
+    return Batch(filled_rows(rows), tuple(ragged), batch.done)
+
+
+def _explained(error: Exception, stream: SpanText, listed: Listed, delimiter: str) -> Exception:
+    """Return the error to report for a file that was not read, with its cause and place."""
+    if stream.error is not None:
+        return stream.error
+    text = str(error)
+    if "straddl" in text or "out of sync" in text or "too large" in text:
+        try:
+            refuse_open_quote(listed, delimiter)
+        except ExtractError as refused:
+            return refused
+        return ExtractError(f"{listed.name}: a row is longer than {LONGEST_ROW >> 10} KB")
+    if isinstance(error, OSError):
+        return ExtractError(f"{listed.name} cannot be read: {error.strerror or 'input error'}")
+    # Arrow's own message may quote a cell, so it is not passed on.
+    return _unreadable(listed)
+
+
+def _unreadable(listed: Listed) -> ExtractError:
+    return ExtractError(f"{listed.name} cannot be parsed as a delimited file")

@@ -1,0 +1,223 @@
+"""Parquet files into batches of text, every value written out exactly."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from etl.errors import ExtractError
+from etl.model.canonical_tables import ROW_COLUMN
+from etl.sources.files.listed_files import MOST_RATIO, Listed, UnpackedBudget
+from etl.sources.parsing.spans import LONGEST_ROW, Batch, row_too_long
+
+BATCH_ROWS: Final = 1 << 16
+BATCH_BYTES: Final = 32 << 20
+FREE_PAGE: Final = 64 << 20
+"""Bytes that any column chunk may decompress to: its largest page is held in memory whole."""
+
+
+def parquet_headers(listed: Listed) -> tuple[str, ...]:
+    """Return the column names of a Parquet file.
+
+    Raises:
+        ExtractError: it is broken, or a column has a type that has no exact text.
+    """
+    try:
+        with listed.open() as stored, pq.ParquetFile(stored) as file:
+            schema = file.schema_arrow
+    except (pa.ArrowException, OSError):
+        raise _broken(listed) from None
+    for number, field in enumerate(schema, start=1):
+        text_writer(field, f"{listed.name}: column {number} ({field.name})")
+    return tuple(name.strip() for name in schema.names)
+
+
+def parquet_rows(listed: Listed) -> int:
+    """Return how many rows a Parquet file says it has."""
+    try:
+        with listed.open() as stored, pq.ParquetFile(stored) as file:
+            rows: int = file.metadata.num_rows
+    except (pa.ArrowException, OSError):
+        raise _broken(listed) from None
+    return rows
+
+
+def read_batches(listed: Listed, headers: tuple[str, ...], size: int) -> Iterator[Batch]:
+    """Yield the rows of a Parquet file in order, as `delimited.read_batches` does.
+
+    The first row has number 2, so that a table has the same row numbers in every format.
+
+    Raises:
+        ExtractError: it is broken, or has a row longer than `delimited.LONGEST_ROW`.
+    """
+    number = 2
+    try:
+        with listed.open() as stored, pq.ParquetFile(stored) as plain:
+            _refuse_bomb(plain.metadata, listed.name)
+            texts = [field.name for field in plain.schema_arrow if _is_text(field.type)]
+        with listed.open() as stored, pq.ParquetFile(stored, read_dictionary=texts) as file:
+            total = max(file.metadata.num_rows, 1)
+            budget = UnpackedBudget(stored.seek(0, os.SEEK_END), listed.name)
+            for whole in file.iter_batches(batch_size=BATCH_ROWS, use_threads=False):
+                for batch in _slices(whole, number, listed.name, budget):
+                    numbers = np.arange(number, number + batch.num_rows, dtype=np.int64)
+                    number += batch.num_rows
+                    arrays = [
+                        pc.fill_null(text_writer(field, listed.name)(column), "")
+                        for field, column in zip(batch.schema, batch.columns, strict=True)
+                    ]
+                    rows = pa.RecordBatch.from_arrays(
+                        [*arrays, pa.array(numbers)], [*headers, ROW_COLUMN]
+                    )
+                    yield Batch(_filled(rows), (), size * (number - 2) // total)
+    except (pa.ArrowException, OSError):
+        raise _broken(listed) from None
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _refuse_bomb(metadata: pq.FileMetaData, name: str) -> None:
+    """Refuse a column chunk that is decompressed to far more than it is stored as, or its rows may.
+
+    Raises:
+        ExtractError: naming the file.
+    """
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        for chunk in map(group.column, range(group.num_columns)):
+            if chunk.total_uncompressed_size > LONGEST_ROW * (group.num_rows + 1):
+                raise ExtractError(f"{name}: a row is longer than {LONGEST_ROW >> 10} KB")
+            if chunk.total_uncompressed_size > FREE_PAGE + MOST_RATIO * chunk.total_compressed_size:
+                raise ExtractError(
+                    f"{name}: column {chunk.path_in_schema} unpacks to more than {MOST_RATIO} "
+                    "times its size, as a file does that is made to fill memory; write it as CSV"
+                )
+
+
+def _slices(
+    batch: pa.RecordBatch, number: int, name: str, budget: UnpackedBudget
+) -> Iterator[pa.RecordBatch]:
+    """Yield rows in pieces whose cells have at most `BATCH_BYTES` when each stands by itself.
+
+    Texts come as dictionaries, because one long value in each of many rows takes no space there.
+    """
+    lengths = np.full(batch.num_rows, batch.num_columns, dtype=np.int64)
+    for column in batch.columns:
+        if pa.types.is_dictionary(column.type):
+            of_value = pc.binary_length(column.dictionary)
+            lengths += pc.fill_null(of_value.take(column.indices), 0).to_numpy(zero_copy_only=False)
+    if lengths.max(initial=0) > LONGEST_ROW:
+        raise row_too_long(name, number + int(np.argmax(lengths > LONGEST_ROW)))
+    ends = np.cumsum(lengths)
+    budget.take(int(lengths.sum()))
+    start = 0
+    while start < batch.num_rows:
+        before = ends[start] - lengths[start]
+        end = max(int(np.searchsorted(ends, before + BATCH_BYTES, "right")), start + 1)
+        yield batch.slice(start, end - start)
+        start = end
+
+
+def _filled(batch: pa.RecordBatch) -> pa.RecordBatch:
+    blank = np.ones(batch.num_rows, dtype=bool)
+    for column in batch.columns[:-1]:
+        blank &= pc.equal(pc.binary_length(column), 0).to_numpy(zero_copy_only=False)
+        if not blank.any():
+            return batch
+    return batch.filter(pa.array(~blank))
+
+
+def _broken(listed: Listed) -> ExtractError:
+    return ExtractError(f"{listed.name}: the Parquet file is broken or cut off; copy it again")
+
+
+_FIRST_DAY: Final = -719_162
+_LAST_DAY: Final = 2_932_896
+"""Days from 1970-01-01 to 0001-01-01 and 9999-12-31; what lies outside is no date but a sign."""
+
+
+def text_writer(field: pa.Field, where: str) -> Callable[[Any], Any]:
+    """Return what writes values of a column as text; null stays null.
+
+    Whole numbers become digits, decimals keep their own, dates are `YYYY-MM-DD`, instants as
+    RFC 3339 has them, booleans `Y` and `N`, UUIDs lower-case hex.
+
+    Args:
+        field: the column.
+        where: what messages call it.
+
+    Raises:
+        ExtractError: its type has no exact text; from what is returned, a date that is none.
+    """
+    if (field.metadata or {}).get(b"POSTGRESQL:type") == b"money":
+        raise ExtractError(f"{where} has type money, whose digits depend on a locale; cast it")
+    return _writer(field.type, where)
+
+
+def _writer(kind: pa.DataType, where: str) -> Callable[[Any], Any]:
+    types = pa.types
+    if isinstance(kind, pa.UuidType):
+        return _uuids
+    if isinstance(kind, pa.OpaqueType) and kind.type_name == "numeric":
+        kind, inside = kind.storage_type, _writer(kind.storage_type, where)
+        return lambda column: inside(column.storage)
+    if types.is_dictionary(kind):
+        inner = _writer(kind.value_type, where)
+        return lambda column: inner(column.dictionary_decode())
+    if types.is_floating(kind):
+        raise ExtractError(
+            f"{where} holds binary floating point, which cannot hold cents exactly; "
+            "write it as decimal or text"
+        )
+    if types.is_boolean(kind):
+        return lambda column: pc.if_else(column, "Y", "N")
+    if types.is_timestamp(kind):
+        return lambda column: _instants(column, zoned=kind.tz is not None)
+    if types.is_decimal(kind) and kind.scale < 0:
+        raise ExtractError(f"{where} has a decimal type with a negative scale; write it as text")
+    if types.is_date(kind):
+        return lambda column: _days(column, where)
+    exact = (
+        types.is_string(kind)
+        or types.is_large_string(kind)
+        or types.is_string_view(kind)
+        or types.is_integer(kind)
+        or types.is_decimal(kind)
+        or types.is_null(kind)
+    )
+    if not exact:
+        raise ExtractError(f"{where} has type {kind}, which has no place in a table of text")
+    return lambda column: column.cast(pa.string())
+
+
+def _days(column: Any, where: str) -> Any:
+    days = column.cast(pa.date32()).cast(pa.int32())
+    bounds = pc.min_max(days).as_py()
+    if bounds["min"] is not None and not _FIRST_DAY <= bounds["min"] <= bounds["max"] <= _LAST_DAY:
+        raise ExtractError(f"{where} has a date before the year 1 or after 9999, as infinity is")
+    return column.cast(pa.string())
+
+
+def _instants(column: Any, *, zoned: bool) -> Any:
+    """Write instants as RFC 3339 has them; whole seconds without a fraction."""
+    # Where there are fractions of seconds the cast is refused, and they are kept.
+    with contextlib.suppress(pa.ArrowInvalid):
+        column = column.cast(pa.timestamp("s", tz=column.type.tz))
+    if zoned:
+        column = column.cast(pa.timestamp(column.type.unit, tz="UTC"))
+    return pc.strftime(column, format="%Y-%m-%dT%H:%M:%SZ" if zoned else "%Y-%m-%dT%H:%M:%S")
+
+
+def _uuids(column: Any) -> Any:
+    values = column.storage.to_pylist()
+    texts = [None if value is None else str(uuid.UUID(bytes=value)) for value in values]
+    return pa.array(texts, pa.string())

@@ -1,0 +1,366 @@
+"""Partitions of an extract, loaded one at a time.
+
+Partitions hold the source's rows unchanged. They become canonical rows when a partition is
+loaded: many processes can do so at once, and the originals remain for the quarantine.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from etl.columns.digests import NO_HASHES, Hashes, among
+from etl.columns.places import table_places
+from etl.errors import StoreError, UsageError
+from etl.model.canonical_tables import FILE_COLUMN, MEMBERLESS, ROW_COLUMN
+from etl.rows import PLACE_FIELDS
+from etl.sources.convert.canonical_rows import column_values, convert, without_repeats
+from etl.sources.convert.raw_rows import readable_rows
+from etl.sources.files.source_files import SourceFile, spill_names
+from etl.sources.layout.model import Layout
+from etl.sources.partition.ids import GlobalKeys
+from etl.sources.partition.partition_rows import HIGH_COLUMN, LOW_COLUMN, OWNER_COLUMN, RAGGED
+
+MARKS: Final = (FILE_COLUMN, ROW_COLUMN, OWNER_COLUMN, LOW_COLUMN, HIGH_COLUMN)
+_PLACE: Final = tuple(field.name for field in PLACE_FIELDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The canonical rows of one partition, or of the directory.
+
+    Attributes:
+        tables: every canonical table by name, empty ones included; schema
+            `etl.rows.table_schema`, ordered by key (numbers as numbers), then by place.
+        findings: of converting them; `etl.rows.FINDINGS_SCHEMA`.
+        files: names of the extract's files; `_file` is an index into them.
+        rows: raw table -> how many of its rows these were made of.
+        unread: canonical table -> rows that could not be read, or not be made: only their ids are
+            known, and each has a finding. Tables without such rows are left out.
+    """
+
+    tables: dict[str, pa.Table]
+    findings: pa.Table
+    files: tuple[str, ...]
+    rows: Mapping[str, int]
+    unread: Mapping[str, pa.Table]
+
+
+class RawTables(Protocol):
+    """The rows of raw tables by partition, wherever they are kept."""
+
+    def read(
+        self, name: str, partition: int | None, columns: Sequence[str] | None = None
+    ) -> pa.Table:
+        """Return the rows of a raw table in one partition, in any order.
+
+        The table has `_file` and `_row`, and every column in which something is filled; a cell is
+        null or "" where it is empty.
+
+        Args:
+            name: the raw table.
+            partition: the partition; None for all.
+            columns: which columns to read, where they are there; None for all.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionFacts:
+    """Facts of an extract that was read and cut.
+
+    Attributes:
+        count: how many partitions there are, numbered from 0.
+        layout: what the rows mean.
+        files: the extract's files.
+        rows_read: file name -> rows read from it: ragged ones counted, blank ones not.
+        findings: those of no partition: unknown files and columns.
+        unowned: file name -> numbers of rows that cannot be read and name nothing that they could
+            belong to; files without such rows are left out.
+        has_digests: whether rows have digests.
+    """
+
+    count: int
+    layout: Layout
+    files: tuple[SourceFile, ...]
+    rows_read: Mapping[str, int]
+    findings: pa.Table
+    unowned: Mapping[str, tuple[int, ...]]
+    has_digests: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the extract's files."""
+        return tuple(file.name for file in self.files)
+
+    def check_all_there(self, loaded: Mapping[str, int], work: Path) -> None:
+        """Check that partitions and directory together have every row that was read.
+
+        Args:
+            loaded: raw table -> rows that there were in all of them.
+            work: the folder where they are, for the message.
+
+        Raises:
+            StoreError: there were others.
+        """
+        expected: Counter[str] = Counter()
+        used = {*self.layout.sources(directory=False), *self.layout.sources(directory=True)}
+        for file in self.files:
+            if file.table in used:
+                expected[file.table] += self.rows_read[file.name]
+        for name, rows in expected.items():
+            if loaded.get(name, 0) != rows:
+                raise StoreError(
+                    f"of {name} {rows} rows were read, and {loaded.get(name, 0)} were there to "
+                    f"work on: the work folder was changed; delete {work} and run again"
+                )
+
+
+@dataclass(frozen=True)
+class Partitions:
+    """An extract that was read and cut: facts of it, its rows, and ids of all partitions.
+
+    Attributes:
+        facts: what is known of it without its rows.
+        raw: the rows, as they were.
+        keys: ids of all partitions.
+    """
+
+    facts: PartitionFacts
+    raw: RawTables
+    keys: GlobalKeys
+
+    def load(self, index: int) -> Loaded:
+        """Return the canonical rows of one partition.
+
+        Raises:
+            UsageError: there is no such partition.
+        """
+        if not 0 <= index < self.facts.count:
+            raise UsageError(f"there is no partition {index}; there are {self.facts.count}")
+        return self._load(index, directory=False)
+
+    def load_members(self, indexes: Sequence[int], owners: Hashes) -> Loaded:
+        """Return the canonical rows of some members of some partitions, as if there were no others.
+
+        Args:
+            indexes: the partitions.
+            owners: hashes of the members, as `marks` gives them, ascending.
+
+        Raises:
+            UsageError: the extract was read without digests.
+        """
+        if not self.facts.has_digests:
+            raise UsageError("the extract was read without digests")
+        return self._load(*indexes, directory=False, owners=owners)
+
+    def marks(self, indexes: Sequence[int]) -> dict[str, pa.Table]:
+        """Return the owner and the digest of each row of some partitions, by raw table.
+
+        Columns are `MARKS`, in the order of files and rows. Raw tables that belong to no member
+        are left out; of an extract read without digests, all are.
+        """
+        found = {}
+        for name in self.facts.layout.sources(directory=False):
+            parts = [self.raw.read(name, index, MARKS) for index in indexes]
+            marks = [part.select(MARKS) for part in parts if LOW_COLUMN in part.column_names]
+            if marks:
+                found[name] = pa.concat_tables(marks).combine_chunks()
+        return found
+
+    def owners(self, index: int) -> tuple[Any, Any, Hashes]:
+        """Return file, row and owner of each row of a partition; rows without owner are left out.
+
+        All three are numpy arrays of shape (n,), in the order of raw tables.
+        """
+        columns = (FILE_COLUMN, ROW_COLUMN, OWNER_COLUMN)
+        parts = [
+            self.raw.read(name, index, columns)
+            for name in self.facts.layout.sources(directory=False)
+        ]
+        owned = [part.select(columns) for part in parts if OWNER_COLUMN in part.column_names]
+        if not owned:
+            return NO_HASHES, NO_HASHES, NO_HASHES
+        file, row, owner = pa.concat_tables(owned).columns
+        return file.to_numpy(), row.to_numpy(), owner.to_numpy()
+
+    def directory(self) -> Loaded:
+        """Return the tables that belong to no member: of claims, organization and practitioner."""
+        return self._load(self.facts.count, directory=True)
+
+    def _load(self, *indexes: int, directory: bool, owners: Hashes | None = None) -> Loaded:
+        raw, read = {}, {}
+        for name in self.facts.layout.sources(directory=directory):
+            if directory and self.facts.layout.raw[name].ids:
+                raw[name], count = self._provider_rows(name)
+                if name not in self.facts.layout.sources(directory=False):
+                    read[name] = count
+                continue
+            parts = [_of(self.raw.read(name, index), owners) for index in indexes]
+            raw[name] = _in_order(pa.concat_tables(parts, promote_options="default"))
+            read[name] = raw[name].num_rows
+        made = convert(self.facts.layout, {**self._shared, **raw}, directory=directory)
+        return Loaded(made.tables, made.findings, self.facts.names, read, made.bare)
+
+    def _provider_rows(self, name: str) -> tuple[pa.Table, int]:
+        """Return what rows of members say of providers, and how many rows there are.
+
+        Of rows that say the same the first is returned, with only the columns that are read:
+        what is held in memory grows with the providers, not with the claims.
+        """
+        headers = self.facts.layout.provider_headers(name)
+        found, count = pa.schema(PLACE_FIELDS).empty_table(), 0
+        for index in range(self.facts.count):
+            rows = self.raw.read(name, index)
+            count += rows.num_rows
+            columns = [*(column for column in headers if column in rows.column_names), *_PLACE]
+            new = _in_order(readable_rows(rows).select(columns))
+            both = pa.concat_tables([found, without_repeats(new)], promote_options="default")
+            found = without_repeats(_in_order(both))
+        return found, count
+
+    @cached_property
+    def _shared(self) -> Mapping[str, pa.Table]:
+        """The rows of files that are shared by all members."""
+        names = sorted(self.facts.layout.shared)
+        return {name: self.raw.read(name, self.facts.count) for name in names}
+
+    def values(self, column: str, index: int) -> Iterator[Any]:
+        """Yield the cells of one canonical column in every table of a partition that has it.
+
+        `string` arrays, trimmed, null where absent. Files that do not feed the column are not
+        read. `index` may be `count`: the directory.
+        """
+        is_directory = index == self.facts.count
+        feeds = [
+            spec
+            for spec in self.facts.layout.tables
+            if column in spec.columns and (spec.table in MEMBERLESS) == is_directory
+        ]
+        if not feeds:
+            return
+        names = {spec.source for spec in self.facts.layout.tables}
+        raw = {name: self.raw.read(name, index) for name in sorted(names)} | {**self._shared}
+        yield from column_values(self.facts.layout, feeds, raw, column)
+
+    def raw_rows(self, index: int, places: Any = None) -> dict[str, pa.Table]:
+        """Return the source rows of a partition as they were, by file name.
+
+        A table has every header of its file as it is written, as text that is not trimmed, then
+        `_file` and `_row`, in the order of the rows. `index` may be `count`: the directory. Files
+        without rows in the partition are left out.
+
+        Args:
+            index: the partition.
+            places: `place_keys` of the rows that are wanted; None for all of them.
+        """
+        rows = {}
+        spilled: dict[str, pa.Table] = {}
+        for file in self.facts.files:
+            if not file.table:
+                continue
+            if file.table not in spilled:
+                spilled[file.table] = readable_rows(self._raw_table(file.table, index, places))
+            table = spilled[file.table]
+            wanted = table.column(FILE_COLUMN).to_numpy() == file.index
+            if places is not None:
+                wanted &= np.isin(table_places(table), places)
+            at = np.flatnonzero(wanted)
+            if len(at):
+                rows[file.name] = _as_written(table.take(pa.array(at)), file)
+        return rows
+
+    def _raw_table(self, name: str, index: int, places: Any) -> pa.Table:
+        """Return the rows of a raw table in a partition, or of it all if it is the directory's."""
+        layout = self.facts.layout
+        if index < self.facts.count or not (layout.raw[name].ids and layout.provider_headers(name)):
+            return self.raw.read(name, index)
+        return self._provider_rows(name)[0] if places is None else self.raw.read(name, None)
+
+    def ragged_rows(self) -> pa.Table:
+        """Return the rows with too few or too many cells: `text` as it was, `_file`, `_row`.
+
+        In the order of files and rows.
+        """
+        ragged = self.raw.read(RAGGED, None)
+        return ragged.sort_by([(FILE_COLUMN, "ascending"), (ROW_COLUMN, "ascending")])
+
+
+def _of(rows: pa.Table, owners: Hashes | None) -> pa.Table:
+    if owners is None or OWNER_COLUMN not in rows.column_names:
+        return rows
+    is_of = among(rows.column(OWNER_COLUMN).to_numpy(), owners)
+    return rows if is_of.all() else rows.take(pa.array(np.flatnonzero(is_of)))
+
+
+def _in_order(rows: pa.Table) -> pa.Table:
+    """Return rows in the order of files and rows, in which they mostly come."""
+    places = table_places(rows)
+    if np.all(places[1:] >= places[:-1]):
+        return rows
+    return rows.take(pa.array(np.argsort(places, kind="stable")))
+
+
+def _as_written(rows: pa.Table, file: SourceFile) -> pa.Table:
+    rows = rows.sort_by(ROW_COLUMN)
+    absent = pa.nulls(rows.num_rows, pa.string())
+    arrays = [
+        rows.column(name) if name in rows.column_names else absent for name in spill_names(file)
+    ]
+    places = [rows.column(field.name) for field in PLACE_FIELDS]
+    names = [*file.columns, *(field.name for field in PLACE_FIELDS)]
+    return pa.Table.from_arrays([*arrays, *places], names)
+
+
+Tables = Mapping[tuple[str, int | None], pa.Table]
+"""Raw table and partition -> its rows; None for those of all partitions."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnitRows:
+    """Rows of some partitions (`RawTables`), and those that every partition is loaded with.
+
+    Attributes:
+        tables: the rows. Where there are none, there is no entry.
+    """
+
+    tables: Tables
+
+    def read(
+        self, name: str, partition: int | None, columns: Sequence[str] | None = None
+    ) -> pa.Table:
+        """Return the rows of a raw table in one partition."""
+        table = self.tables.get((name, partition))
+        if table is None:
+            return pa.schema(PLACE_FIELDS).empty_table()
+        if columns is None:
+            return table
+        return table.select([column for column in table.column_names if column in columns])
+
+
+def unit_tables(partitions: Partitions, unit: range) -> Tables:
+    """Return the rows of some partitions of an extract."""
+    names = dict.fromkeys(file.table for file in partitions.facts.files if file.table)
+    read = partitions.raw.read
+    return _filled({(name, index): read(name, index) for name in names for index in unit})
+
+
+def shared_tables(partitions: Partitions) -> Tables:
+    """Return the rows that every partition is loaded with: those of shared files."""
+    facts, read = partitions.facts, partitions.raw.read
+    return _filled({(name, facts.count): read(name, facts.count) for name in facts.layout.shared})
+
+
+def unit_facts(facts: PartitionFacts) -> PartitionFacts:
+    """Return what units need of the facts of an extract: what may be long is left out."""
+    return replace(facts, findings=facts.findings.slice(0, 0), rows_read={}, unowned={})
+
+
+def _filled(tables: Tables) -> Tables:
+    return {place: table for place, table in tables.items() if table.num_rows}
