@@ -325,7 +325,7 @@ class AuthorizePages:
             long_lived=choice.long_lived,
             terms=[
                 {"days": days, "until": now + timedelta(days=days)}
-                for days in configuration.consent_days
+                for days in sorted(configuration.consent_days)
             ],
             days=choice.days,
             minutes=configuration.access_seconds // 60,

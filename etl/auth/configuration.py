@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from etl.auth.records import DemoMember
+from etl.web.texts import PageTexts
 
 Clock = Callable[[], datetime]
 """Gives the present time, with its zone."""
@@ -74,7 +75,7 @@ class AuthConfiguration:
     Attributes:
         base_url: where the server is reached, and its issuer: scheme, host, port; no slash at
             the end. https, unless it is a loopback address.
-        payer: the payer's name for people.
+        texts: what the members' pages say, with the payer's name.
         secret: the keys of cookies and of stored signing keys are derived from it; the same
             in all processes. Not printed.
         fhir_path: path of the FHIR base, which is the audience of access tokens.
@@ -95,7 +96,7 @@ class AuthConfiguration:
     """
 
     base_url: str
-    payer: str
+    texts: PageTexts
     secret: bytes = field(repr=False)
     fhir_path: str = "/fhir"
     sandbox: bool = True
@@ -120,6 +121,11 @@ class AuthConfiguration:
         )
         if any(not 0 < value <= longest for value, longest in limits) or not self.consent_days:
             raise ValueError("a lifetime is out of its limits")
+
+    @property
+    def payer(self) -> str:
+        """The payer's name for people."""
+        return self.texts.payer
 
     @property
     def fhir_base(self) -> str:

@@ -40,6 +40,7 @@ from etl.bootstrap.settings import Settings
 from etl.errors import MappingError, Mistakes
 from etl.gateway.release.served_releases import Releases
 from etl.model.logical_ids import logical_id
+from etl.portal.site_file import read_site_file
 
 log = logging.getLogger(__name__)
 
@@ -216,7 +217,7 @@ def configuration(settings: Settings, base_url: str) -> AuthConfiguration:
     """Return the authorization server's own configuration.
 
     Raises:
-        MappingError: `config-value`: a file cannot be read.
+        MappingError: `config-value`: a file cannot be read, or `portal.toml` is wrong.
     """
     auth = settings.auth
     provider = None
@@ -233,7 +234,7 @@ def configuration(settings: Settings, base_url: str) -> AuthConfiguration:
         demo = DemoDirectory(demo_members(settings, auth.demo_members), auth.demo_password)
     return AuthConfiguration(
         base_url=base_url,
-        payer=settings.payer.name,
+        texts=read_site_file(settings.portal.file).page_texts(settings.payer.name),
         secret=_secret(settings),
         sandbox=auth.mode != "production",
         access_seconds=auth.access_seconds,

@@ -28,7 +28,7 @@ from etl.portal.rendering import open_templates
 from etl.portal.sandbox import SandboxMembers
 from etl.portal.sessions import PortalSessions
 from etl.portal.site_facts import ServerFacts, Site, duration_text
-from etl.portal.site_file import SiteFile, colour_css, read_site_file
+from etl.portal.site_file import colour_css, read_site_file
 
 TRY_CLIENT: Final = "portal-try-it"
 """Client id of the public app behind `/try`, in a sandbox."""
@@ -91,10 +91,9 @@ def site_of(settings: Settings, *, sandbox: bool) -> Site:
     portal = settings.portal
     if portal.templates is not None and not portal.templates.is_dir():
         raise MappingError("portal.templates", "config-value", f"{portal.templates} is not there")
-    said = SiteFile() if portal.file is None else read_site_file(portal.file)
+    said = read_site_file(portal.file)
     return Site(
-        payer=settings.payer.name,
-        title=said.title,
+        texts=said.page_texts(settings.payer.name),
         sandbox=sandbox,
         contact=said.contact,
         privacy_url=said.links.privacy,
@@ -102,7 +101,6 @@ def site_of(settings: Settings, *, sandbox: bool) -> Site:
         sandbox_url=said.links.sandbox,
         member_page=MEMBER_PAGE,
         colours=colour_css(said.look),
-        texts=said.texts,
         stylesheet=said.look.stylesheet,
         logo=said.look.logo,
         templates=portal.templates,

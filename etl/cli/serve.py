@@ -90,7 +90,7 @@ def greeting(bound: Bound) -> list[str]:
 
 @click.group("portal")
 def portal_group() -> None:
-    """Check what the developer portal says."""
+    """Check what the developer portal and the members' pages say."""
 
 
 @portal_group.command("check")
@@ -112,8 +112,8 @@ def portal_check_command(context: click.Context, file: Path | None) -> None:
 
 @portal_group.command("texts")
 def portal_texts_command() -> None:
-    """Print the portal's texts by page and key, as they may stand in `portal.toml`."""
-    from etl.portal.site_facts import TEXTS
+    """Print the texts of all pages by page and key, as they may stand in `portal.toml`."""
+    from etl.web.texts import TEXTS
 
     for page, texts in TEXTS.items():
         click.echo(f"[texts.{page}]")

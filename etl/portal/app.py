@@ -54,7 +54,7 @@ class _Static:
     async def file(self, request: Request) -> Response:
         name = request.path_params["name"]
         site = self._portal.site
-        if name == "own.css" and (site.stylesheet or site.colours):
+        if name == "own.css":
             own = site.stylesheet.read_text(encoding="utf-8") if site.stylesheet else ""
             return self._public(Response(site.colours + own, media_type="text/css"))
         if name == "logo" and site.logo is not None:

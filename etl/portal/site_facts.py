@@ -6,20 +6,16 @@ configuration. So the documented and the actual values cannot differ.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 
 from pydantic import ConfigDict
 
-Json = Mapping[str, Any]
+from etl.web.texts import PageTexts
 
-TEXTS: Final[Mapping[str, Mapping[str, str]]] = tomllib.loads(
-    Path(__file__).with_name("texts.toml").read_text(encoding="utf-8")
-)
-"""Page → key → the portal's own text."""
+Json = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +48,7 @@ class Site:
     """The portal's look and words.
 
     Attributes:
-        payer: the payer's name for people.
-        title: the portal's name.
+        texts: what the pages say, with the names of payer and portal.
         sandbox: whether this is a sandbox: synthetic members, apps active at once.
         contact: contact for developers.
         privacy_url: of the payer's privacy notice; empty for none.
@@ -61,14 +56,12 @@ class Site:
         sandbox_url: of the sandbox, shown in production; empty for none.
         member_page: path of the page where members see which apps have access; empty for none.
         colours: CSS that sets the payer's colours; empty for the portal's own.
-        texts: page → key → the payer's text in place of the portal's own.
         stylesheet: CSS laid over the portal's own; None for none.
         logo: an SVG or PNG file in place of the portal's mark; None for none.
         templates: folder of templates that override the portal's own; None for none.
     """
 
-    payer: str
-    title: str = "Developer Portal"
+    texts: PageTexts
     sandbox: bool = True
     contact: Contact = field(default_factory=Contact)
     privacy_url: str = ""
@@ -76,16 +69,23 @@ class Site:
     sandbox_url: str = ""
     member_page: str = ""
     colours: str = ""
-    texts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     stylesheet: Path | None = None
     logo: Path | None = None
     templates: Path | None = None
 
+    @property
+    def payer(self) -> str:
+        """The payer's name for people."""
+        return self.texts.payer
+
+    @property
+    def title(self) -> str:
+        """The portal's name."""
+        return self.texts.title
+
     def text(self, name: str) -> str:
         """Return a text of a page by `page.key`."""
-        page, _, key = name.partition(".")
-        text = self.texts.get(page, {}).get(key, "") or TEXTS[page][key]
-        return text.replace("{payer}", self.payer).replace("{title}", self.title)
+        return self.texts.text(name)
 
 
 @dataclass(frozen=True, slots=True)

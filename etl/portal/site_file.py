@@ -1,8 +1,7 @@
-"""`portal.toml`: all that a payer says on the portal. Title, contact, links, look and texts."""
+"""`portal.toml`: all that a payer says on its pages. Title, contact, links, look and texts."""
 
 from __future__ import annotations
 
-import re
 import tomllib
 from difflib import get_close_matches
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from etl.errors import MappingError, Mistakes
-from etl.portal.site_facts import TEXTS, Contact
+from etl.portal.site_facts import Contact
+from etl.web.texts import TEXTS, PageTexts, unknown_values
 
 _HEX: Final = r"^#[0-9a-fA-F]{6}$"
 _HTTPS: Final = r"^https://\S+$"
@@ -68,13 +68,19 @@ class SiteFile(_Table):
     look: Look = Look()
     texts: dict[str, dict[str, str]] = {}
 
+    def page_texts(self, payer: str) -> PageTexts:
+        """Return what the pages of a payer say."""
+        return PageTexts(payer, self.title, self.texts)
 
-def read_site_file(path: Path) -> SiteFile:
-    """Return a `portal.toml`, checked.
+
+def read_site_file(path: Path | None) -> SiteFile:
+    """Return a `portal.toml`, checked; that of a payer without one for None.
 
     Raises:
         MappingError: `config-value`: the file cannot be read, or something in it is wrong.
     """
+    if path is None:
+        return SiteFile()
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:  # TOMLDecodeError, UnicodeDecodeError
@@ -125,10 +131,10 @@ def _text_problems(site: SiteFile) -> list[tuple[str, str]]:
             place = f"texts.{page}.{key}"
             if key not in TEXTS[page]:
                 problems.append((place, _unknown_key(key, TEXTS[page])))
-            unknown = set(re.findall(r"\{(.*?)\}", text)) - {"payer", "title"}
+                continue
             problems += [
-                (place, f"{{{name}}} is not filled in; only {{payer}} and {{title}} are")
-                for name in sorted(unknown)
+                (place, f"{{{name}}} is not filled in there")
+                for name in unknown_values(page, key, text)
             ]
     return problems
 

@@ -26,6 +26,7 @@ from etl.auth.records import DemoMember
 from etl.auth.registration import ATTESTATIONS, AppDraft
 from etl.auth.services import Services
 from etl.smart.grants import Access, TokenRefused
+from etl.web.texts import PageTexts
 
 BASE = "https://api.example"
 FHIR = f"{BASE}/fhir"
@@ -66,7 +67,7 @@ def configuration(**changes: Any) -> AuthConfiguration:
     return replace(
         AuthConfiguration(
             base_url=BASE,
-            payer="Alder Health Plan",
+            texts=PageTexts("Alder Health Plan"),
             secret=b"of tests only",
             demo=DemoDirectory((ANA, BEN), PASSWORD),
         ),

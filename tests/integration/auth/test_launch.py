@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+import re
 
 import pytest
 from joserfc import jwt
 from joserfc.jwk import KeySet
 
+from etl.web.texts import PageTexts
 from tests.integration.auth import standing as acting
 from tests.integration.auth.standing import ANA, BASE, CALLBACK, FHIR, PUBLIC, SCOPE
 
@@ -67,6 +69,27 @@ def test_scopes_of_both_versions_are_granted_as_they_were_asked_for(standing, br
     assert body["scope"] == scope
     assert ("refresh_token" in body) == ("online_access" in scope)
     assert ("id_token" in body) == ("openid" in scope)
+
+
+def test_the_members_pages_say_what_the_payer_wants_them_to_say(tmp_path):
+    own = {
+        "consent": {"lead": "{app} <is> of {organization}, not {payer}'s.", "share": "Yes, share"},
+        "data": {"Coverage": "Your plan with {payer}"},
+        "member_sign_in": {"own-page": "Which apps see your data."},
+    }
+    with acting.stand_up(tmp_path, texts=PageTexts("Alder & Co", own=own)) as standing:
+        app = standing.register(name="Steps & <Miles>").app
+        browser = standing.client()
+        page = acting.ask(browser, app.client_id)
+        assert "<strong>Steps &amp; &lt;Miles&gt;</strong> by " in page.text
+        consent = acting.sign_in(browser, page).text
+        assert "<strong>Steps &amp; &lt;Miles&gt;</strong> &lt;is&gt; of " in consent
+        assert "not Alder &amp; Co&#39;s." in consent
+        assert "Your plan with Alder &amp; Co" in consent
+        assert ">Yes, share</button>" in consent
+        days = re.findall(r'name="days" value="([0-9]+)"( checked)?', consent)
+        assert days == [("30", ""), ("90", " checked"), ("365", "")]
+        assert "Which apps see your data." in browser.get("/member").text
 
 
 def test_the_member_shares_less_than_was_asked_for(issued, browser):

@@ -28,6 +28,7 @@ from etl.portal.rendering import open_templates
 from etl.portal.sessions import PortalSessions
 from etl.portal.site_facts import Contact, ServerFacts, Site
 from etl.web.rate_limits import RateLimiter
+from etl.web.texts import PageTexts
 
 BASE = "https://api.example"
 
@@ -114,8 +115,7 @@ class Standing:
 
 
 SITE = Site(
-    payer="Alder Health Plan",
-    title="Developer Portal",
+    texts=PageTexts("Alder Health Plan"),
     contact=Contact(
         name="API team",
         email="api@alder.example",
@@ -152,7 +152,7 @@ def stand_up(
     happenings: list[Happening] = []
     configuration = AuthConfiguration(
         base_url=base,
-        payer=site.payer,
+        texts=site.texts,
         secret=b"of tests only",
         sandbox=site.sandbox,
         most_apps=most_apps,

@@ -13,7 +13,8 @@ from etl.bootstrap.served_rooms import ServerDescription
 from etl.bootstrap.setting_groups import AuthSettings, PortalSettings, ServeSettings
 from etl.bootstrap.settings import Settings
 from etl.errors import MappingError
-from etl.portal.site_facts import TEXTS, Contact
+from etl.portal.site_facts import Contact
+from etl.web.texts import TEXTS
 
 
 def settings(folder, base="https://api.example", **auth):
