@@ -8,44 +8,13 @@ from etl.bootstrap.mappings import read_crosswalks
 from etl.errors import ExtractError, MappingError
 from etl.sources import open_extract, read_layout
 from etl.sources.layout.model import spelling
+from tests.given.tables import table
 from tests.unit.sources.dialects import LAYOUT, layout, shipped_layouts, write
 from tests.unit.sources.extracts import write_extract
 
-MISTAKES = [
-    ("layout: tiny", "lay_out: tiny", 1, "layout-key", "there is no key 'lay_out'"),
-    ("title: Tiny\n", "", 1, "layout-key", "title is missing"),
-    ("title: Tiny", "title: 12", 2, "layout-value", "title must be text"),
-    ("title: Tiny", "title: Tiny\ndelimiter: x", 3, "layout-value", "delimiter must be one of"),
-    ("title: Tiny", "title: Tiny\nquoting: maybe", 3, "layout-value", "must be true or false"),
-    ("member: Person\n    cov", "member: Persn\n    cov", 7, "layout-header", "did you mean"),
-    ("  persons:\n    comp", "  ../x:\n    comp", 5, "layout-value", "must be lower-case"),
-    ("columns: [Name, Sex", "columns: [Name, name, Sex", 10, "layout-header", "stands twice"),
-    ("old: { Day", "old: { Dy", 18, "layout-header", "bills has no column 'Dy'"),
-    ("  member:\n    from", "  membr:\n    from", 22, "layout-table", "did you mean 'member'"),
-    ("from: persons", "from: person", 23, "layout-table", "did you mean 'persons'"),
-    ("full_name: Name", "fullname: Name", 26, "layout-column", "did you mean 'full_name'"),
-    ("full_name: Name", "full_name: Nmae", 26, "layout-header", "did you mean 'Name'"),
-    ("crosswalk: sexes", "crosswalk: sex", 28, "layout-crosswalk", "did you mean 'sexes'"),
-    ("{ constant: self }", "{ constant: self, column: Sex }", 34, "layout-key", "only one"),
-    ("{ constant: self }", "{ amount: true }", 34, "layout-key", "must be there"),
-    ("finding: dialect-stand-in-value", "finding: x", 47, "layout-rule", "must be one of"),
-    ("relationship: { constant: self }\n      ", "", 29, "layout-required", "column relationship"),
-    ("claim_id: Bill\n      line", "claim_id: Row\n      line", 49, "layout-keys", "'Bill'"),
-    ("    claim: Bill\n", "", 35, "layout-keys", "so it must declare claim"),
-    ("    member: Person\n    claim", "    claim", 43, "layout-keys", "name their member"),
-    ("column: Extra", "column: Note", 11, "layout-unaccounted", "used and called unused"),
-    ('pattern: "[A-Z][0-9.]+"', 'pattern: "["', 79, "layout-value", "not a regular expression"),
-    ("{ column: Code, filled: true }", "{ column: Code }", 70, "layout-key", "a condition asks"),
-    ("filled: true }", "filled: 1 }", 70, "layout-value", "must be true or false"),
-    ("rows:\n      - {", "rows:\n      {", 67, "yaml-syntax", "not YAML"),
-    ("needs: [code]", "needs: [cod]", 73, "layout-column", "did you mean 'code'"),
-    ("grain: [Bill, Person]\n    order", "grain: [Bil]\n    order", 38, "layout-header", "'Bill'"),
-    ("first_of: [Paid, Day]", "first_of: Paid", 47, "layout-value", "must be a list"),
-    ("columns:\n      member_id", "columns: 1\n  x:\n      member_id", 24, "layout-value", "pairs"),
-]  # fmt: skip
 
-
-def refused(old: str, new: str, line: int, error_id: str, sentence: str) -> None:
+@pytest.mark.parametrize(*table(__file__, "mistakes"))
+def test_a_mistake_is_told_with_its_line(old, new, line, error_id, sentence):
     assert old in LAYOUT
     with pytest.raises(MappingError) as caught:
         layout(LAYOUT.replace(old, new, 1))
@@ -53,72 +22,6 @@ def refused(old: str, new: str, line: int, error_id: str, sentence: str) -> None
     assert sentence in str(caught.value)
     assert caught.value.where == f"tiny.yaml:{line}"
     assert caught.value.exit_code == 3
-
-
-@pytest.mark.parametrize(("old", "new", "line", "error_id", "sentence"), MISTAKES)
-def test_a_mistake_is_told_with_its_line(old, new, line, error_id, sentence):
-    refused(old, new, line, error_id, sentence)
-
-
-MORE_MISTAKES = [
-    ("{ constant: self }", "{ constnt: self }", 34, "layout-key", "did you mean 'constant'"),
-    ("from: persons", "frm: persons", 23, "layout-key", "did you mean 'from'"),
-    ("from: persons", "from: 1", 23, "layout-value", "from must be text"),
-    ("full_name: Name", "full_name: 3", 26, "layout-value", "must be key: value pairs"),
-    ("title: Tiny", "title: 01", 2, "layout-value", 'put it in quotes: "01"'),
-    ("title: Tiny", 'title: " "', 2, "layout-value", "title must be text"),
-    ("[Name, Sex, Payer]", "[Name, Sex, 1]", 10, "layout-value", "columns must be text"),
-    ("old: { Day: [Date of bill, When] }", "old: 1", 18, "layout-value", "old must be key: v"),
-    ("[Date of bill, When]", "When, Row: when", 18, "layout-header", "stands for two columns"),
-    ("claim: Bill\n", "claim: Bll\n", 14, "layout-header", "did you mean 'Bill'"),
-    ("coverage: Policy", "coverage: Plicy", 8, "layout-header", "did you mean 'Policy'"),
-    ("column: Extra,", "column: Extr,", 20, "layout-header", "did you mean 'Extra'"),
-    (", reason: means nothing", "", 20, "layout-key", "reason is missing"),
-    ("column: Extra, ", "", 20, "layout-value", "column must be text"),
-    ("    claim: Bill\n", "    claim: Bill\n    fills: {by: Row}\n", 15, "layout-key", "where is"),
-    (
-        "    claim: Bill\n",
-        "    claim: Bill\n    fills: {by: Rw, where: {column: Code, filled: true}}\n",
-        15,
-        "layout-header",
-        "did you mean 'Row'",
-    ),
-    (
-        "    coverage: Policy\n",
-        "    coverage: Policy\n    fills: {by: Sex, where: {column: Sex, filled: true}}\n",
-        9,
-        "layout-key",
-        "fills need a claim",
-    ),
-    ("grain: [Bill, Person]\n    order: [Row]", "order: [Rw]", 38, "layout-header", "'Row'"),
-    ("value: Policy }", "value: Plicy }", 44, "layout-header", "did you mean 'Policy'"),
-    ("table: persons,", "table: person,", 44, "layout-table", "did you mean 'persons'"),
-    ("by: Person,", "by: Persn,", 44, "layout-header", "did you mean 'Person'"),
-    ("value: Policy }", "value: Policy, order: Brn }", 44, "layout-header", "mean 'Born'"),
-    (
-        "value: Policy }",
-        "value: Policy, order: [{column: Born, descending: 1}] }",
-        44,
-        "layout-value",
-        "descending must be true or false",
-    ),
-    ("key: Person, ", "", 44, "layout-key", "key is missing"),
-    ("{ join: [Note, Code] }", "{ join: [Nte, Code] }", 56, "layout-header", "mean 'Note'"),
-    ("{ each_row: Row }", "{ each_row: Rw }", 83, "layout-header", "did you mean 'Row'"),
-    ("within: [claim_id] }\n    rows", "within: [clam_id] }\n    rows", 64, "layout-column", "id'"),
-    ("none_of: [other]", "none_of: [1]", 82, "layout-value", "none_of must be text"),
-    ("filled: true }", "differs_from: Sstem }", 70, "layout-header", "did you mean 'System'"),
-    ("where: { column: Code, filled: true }", "where:", 70, "layout-value", "where must be k"),
-    ('sentinels: ["1969-12-31", ', "sentinels: [true, ", 46, "layout-value", "must be text"),
-    ("amount: true }\n  claim_line", "amount: 1 }\n  claim_line", 48, "layout-value", "false"),
-    ("amount: true }\n  claim_line", "conflict: x }\n  claim_line", 48, "layout-value", "reject"),
-    ("rule: dialect-foreign-code-system", "rule: foreign", 81, "layout-rule", "must be one of"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("old", "new", "line", "error_id", "sentence"), MORE_MISTAKES)
-def test_whatever_a_layout_says_is_held_to_its_meaning(old, new, line, error_id, sentence):
-    refused(old, new, line, error_id, sentence)
 
 
 def test_all_mistakes_of_a_layout_are_told_at_once_and_none_that_only_follows_from_another():

@@ -12,6 +12,7 @@ import pytest
 from etl.errors import MappingError
 from etl.sources import Layout, LayoutText, open_extract, read_layout
 from etl.sources.files.stored_files import FolderFiles, TableVersion
+from tests.given.tables import table
 from tests.unit.sources.dialects import CROSSWALKS, LAYOUT, layout, write
 from tests.unit.sources.extracts import all_loaded, findings_of, read, rows_of
 from tests.unit.sources.golden import as_text
@@ -33,79 +34,7 @@ def test_every_construct_gives_the_rows_that_were_written_down(tmp_path, count):
     assert sorted(got.splitlines()) == sorted(expected.read_text(encoding="utf-8").splitlines())
 
 
-MISTAKES = [
-    ("full_name: Name", "full_name: {column: Name, steps: {replac: {with: x}}}", 26, "layout-key",
-     "did you mean 'replace'"),
-    ("full_name: Name", "full_name: {column: Name, steps: {pad: {to: 0}}}", 26,
-     "layout-value", "to must be from 1"),
-    ("full_name: Name", "full_name: {column: Name, steps: {replace: {with: x}}}", 26,
-     "layout-key", "pattern is missing"),
-    ("full_name: Name",
-     "full_name: {column: Name, steps: {replace: {pattern: '(a)', with: '\\1b'}}}", 26,
-     "layout-value", "groups of the pattern"),
-    ("full_name: Name", "full_name: {column: Name, steps: {pad: {to: 4, with: ab}}}", 26,
-     "layout-value", "must be one character"),
-    ("full_name: Name", "full_name: {column: Name, steps: {case: title}}", 26,
-     "layout-value", "must be one of upper, lower"),
-    ("full_name: Name", "full_name: {column: Name, steps: upper}", 26, "layout-key", "one of"),
-    ("birth_date: Born", "birth_date: {column: Born, date: MM/DD}", 27, "layout-value",
-     "no format of dates"),
-    ("birth_date: Born", "birth_date: {column: Born, date: MM/DD/YY}", 27, "layout-value",
-     "no format of dates"),
-    ("birth_date: Born", "birth_date: {column: Born, date: [MM/DD/YYYY, DD/MM/YYYY]}", 27,
-     "layout-ambiguous", "say which it is"),
-    ("birth_date: Born", "birth_date: {column: Born, date: [M/D/YYYY, DD/MM/YYYY]}", 27,
-     "layout-ambiguous", "say which it is"),
-    ("birth_date: Born", "birth_date: {column: Born, date: {format: iso, pivot: 30}}", 27,
-     "layout-key", "no key 'pivot'"),
-    ("column: Total, amount: true", "column: Total, number: usa", 48, "layout-value", "mean 'us'"),
-    ("column: Total, amount: true", "column: Total, number: {decimal: ',', thousands: ','}", 48,
-     "layout-value", "two different signs"),
-    ("column: Total, amount: true", "first_of: [Total, Totl]", 48, "layout-header",
-     "mean 'Total'"),
-    ("column: Total, amount: true", "column: Total, sum: [Total]", 48, "layout-key",
-     "no key 'sum'"),
-    ("{ join: [Note, Code] }", "{ join: {columns: [Note, Code], between: ''} }", 56,
-     "layout-value", "between must not be empty"),
-    ("{ column: Code, filled: true }", "{ not: [], column: Code }", 70, "layout-key",
-     "asks one of"),
-    ("where: { column: Code, filled: true }",
-     "where: { column: Code, not: {column: Code, filled: true} }", 70,
-     "layout-key", "of a column, or has not"),
-    ("{ column: Code, filled: true }", "{ filled: true }", 70, "layout-key", "is of a column"),
-    ("{ column: Code, filled: true }", "{ not: {column: Cde, filled: true} }", 70, "layout-header",
-     "did you mean 'Code'"),
-    ("{ column: Code, filled: true }", "{ column: Code, pattern: '(?=x)' }", 70, "layout-value",
-     "RE2"),
-    ("where: { column: Code, filled: true }", "split: { columns: [Code], by: x }", 70,
-     "layout-key", "no key 'split'"),
-    ("key: Person, by: Person, value: Policy", "key: [Person, Born], by: Person, value: Policy", 44,
-     "layout-keys", "as many headers"),
-    ("value: Policy }", "value: Policy, rows: two }", 44, "layout-value", "must be one of any"),
-    ("value: Policy }", "value: Policy, in_force: {on: Dy, from: Born, until: Born} }", 44,
-     "layout-header", "did you mean 'Day'"),
-    ("value: Policy }", "value: Policy, in_force: {on: Day, from: Brn, until: Born} }", 44,
-     "layout-header", "did you mean 'Born'"),
-    ("    unused:\n", "    made: { Key: { each_row: Row } }\n    unused:\n", 19, "layout-value",
-     "made of cells of its row"),
-    ("    unused:\n", "    made: { Key: { column: Rw } }\n    unused:\n", 19, "layout-header",
-     "did you mean 'Row'"),
-    ("    unused:\n", "    made: { row: { column: Row } }\n    unused:\n", 19, "layout-header",
-     "stands twice"),
-    ("[Name, Sex, Payer]", "[Name, Sex, Payer, 'X{2..1}']", 10, "layout-loop", "2..1 must be"),
-    ("- { role: { constant: ref", "- { numbers: x, role: { constant: ref", 67, "layout-loop",
-     "such as 1..25"),
-    ("    claim: Bill\n", "    claim: Bill\n    header: false\n", 12, "layout-key",
-     "must be named"),
-    ("    claim: Bill\n", "    claim: Bill\n    extra_cells: {most: 1}\n", 15, "layout-key",
-     "reason is missing"),
-    ("    claim: Bill\n", "    claim: Bill\n    extra_cells: {most: 0, reason: x}\n", 15,
-     "layout-value", "from 1 to 100"),
-    ("layout: tiny", "layout: tiny\nextends: other", 2, "layout-extends", "no layout 'other'"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("old", "new", "line", "error_id", "sentence"), MISTAKES)
+@pytest.mark.parametrize(*table(__file__, "mistakes"))
 def test_a_mistake_in_the_language_is_told_with_its_line(old, new, line, error_id, sentence):
     assert old in LAYOUT
     with pytest.raises(MappingError) as caught:

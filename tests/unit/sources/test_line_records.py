@@ -11,6 +11,7 @@ import pytest
 from etl.errors import ExtractError, MappingError
 from etl.sources import Layout, open_extract, open_partitions, partition_extract, read_layout
 from etl.sources.partition.spill import Inventory
+from tests.given.tables import table
 from tests.unit.sources.apart import Apart
 from tests.unit.sources.extracts import findings_of, read, rows_of
 from tests.unit.sources.golden import as_text
@@ -115,30 +116,7 @@ def test_a_claim_of_another_length_is_known_by_the_id_at_its_head(tmp_path):
     assert "C0002" not in [row["claim_id"] for row in rows_of(parts, "claim")]
 
 
-MISTAKES = [
-    ("{ column: Born, width: 8, at: 5 }", "{ column: Born, width: 8, at: 6 }", 12, "layout-value",
-     "'Born' begins at 5"),
-    ("{ column: Born, width: 8, at: 5 }", "{ column: Born, width: 0 }", 12, "layout-value",
-     "width must be from 1 to"),
-    ("{ column: Born, width: 8, at: 5 }", "{ column: Born }", 12, "layout-key",
-     "width is missing"),
-    ("{ column: Born, width: 8, at: 5 }", "{ column: person, width: 8 }", 10, "layout-header",
-     "stands twice"),
-    ("    short_lines: true\n", "    required: [Other]\n", 10, "layout-key",
-     "under fixed_width alone"),
-    ("    required: [Policy, Person, Payer]\n",
-     "    short_lines: true\n    required: [Policy, Person, Payer]\n", 24, "layout-key",
-     "short_lines are lines of fixed_width"),
-    ('    named: "members*"\n', "", 6, "layout-key", "must be named"),
-    ("record: { column: Policy, none_of", "record: { column: Polcy, none_of", 23, "layout-header",
-     "did you mean 'Policy'"),
-    ("    header: false\n", "", 18, "layout-key", "one type of record at most has the headers"),
-    ('    record: { column: Kind of record, any_of: ["10"] }\n', "", 41, "layout-key",
-     "record must tell them apart"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("old", "new", "line", "error_id", "sentence"), MISTAKES)
+@pytest.mark.parametrize(*table(__file__, "mistakes"))
 def test_a_mistake_is_told_with_its_line(old, new, line, error_id, sentence):
     assert old in TEXT
     with pytest.raises(MappingError) as caught:
