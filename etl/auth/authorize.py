@@ -189,7 +189,7 @@ class AuthorizePages:
                     sealed,
                     considered,
                     choice,
-                    error="Tick at least one thing to share.",
+                    error="Check at least one kind of data to share.",
                 )
             approval = self._approval(considered, session, choice, address_of(request))
         answer = await run_in_threadpool(services.protocol.approve, considered.incoming, approval)
@@ -315,8 +315,8 @@ class AuthorizePages:
             person=member.name if member is not None else "",
             form_token=self._browsers.form_token(visit, "authorize"),
             sealed=sealed,
-            offered=scope_rules.types_of(considered.scopes),
-            ticked=choice.types,
+            offered=scope_rules.data_kinds(scope_rules.types_of(considered.scopes)),
+            ticked=scope_rules.data_kinds(choice.types),
             asks_identity="openid" in considered.scopes,
             identity=choice.identity,
             asks_long=scope_rules.is_long_lived(considered.scopes),
@@ -360,7 +360,9 @@ def _chosen(
 ) -> _Choice:
     """Return the choices of a form, within those offered."""
     form = dict(fields)
-    ticked = [value for name, value in fields if name == "type"]
-    types = tuple(name for name in scope_rules.types_of(scopes) if name in ticked)
+    ticked = {value for name, value in fields if name == "kind"}
+    types = tuple(
+        name for name in scope_rules.types_of(scopes) if ticked & {*scope_rules.data_kinds([name])}
+    )
     days = next((term for term in terms if str(term) == form.get("days")), terms[0])
     return _Choice(types, form.get("identity") == "yes", form.get("long_lived") == "yes", days)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -12,7 +13,7 @@ from starlette.routing import Route
 from etl.auth import scopes as scope_rules
 from etl.auth.form_protection import REQUEST_SECONDS, BrowserCookies
 from etl.auth.http import address_of, for_people, read_form, redirect
-from etl.auth.records import SignInRefused
+from etl.auth.records import AccessDay, SignInRefused
 from etl.auth.sample_sign_in import patient_signed_in, sign_in_page
 from etl.auth.services import Services
 from etl.auth.sessions import Session
@@ -126,8 +127,11 @@ class MemberPages:
             stopped=request.query_params.get("stopped") == "yes",
             open=[consent for consent, is_it in zip(consents, is_open, strict=True) if is_it],
             closed=[consent for consent, is_it in zip(consents, is_open, strict=True) if not is_it],
-            type_names={consent.id: scope_rules.types_of(consent.scopes) for consent in consents},
-            history=history,
+            kinds={
+                consent.id: scope_rules.data_kinds(scope_rules.types_of(consent.scopes))
+                for consent in consents
+            },
+            history=_reads_by_kind(history),
             form_token=self._browsers.form_token(visit, "member"),
         )
 
@@ -137,3 +141,15 @@ class MemberPages:
         response = sign_in_page(self._services, visit, "/member/sign-in", form, error)
         self._browsers.greet(response, visit)
         return response
+
+
+def _reads_by_kind(history: Iterable[AccessDay]) -> list[AccessDay]:
+    """Return reads with their kind of data in place of the type; those of a day count as one."""
+    reads: dict[tuple[str, str, str], AccessDay] = {}
+    for read in history:  # the newest first
+        (kind,) = scope_rules.data_kinds((read.what,))
+        of_kind = reads.setdefault(
+            (read.consent, read.day, kind), replace(read, what=kind, count=0)
+        )
+        reads[read.consent, read.day, kind] = replace(of_kind, count=of_kind.count + read.count)
+    return list(reads.values())

@@ -10,7 +10,6 @@ from starlette.responses import HTMLResponse
 from etl.auth.configuration import AuthConfiguration
 from etl.web.headers import page_headers
 from etl.web.pages import open_templates
-from etl.web.texts import TEXTS
 
 
 class PageRenderer:
@@ -21,7 +20,6 @@ class PageRenderer:
         self._environment = open_templates("etl.auth")
         self._environment.globals["text"] = configuration.texts.text
         self._environment.globals["html"] = configuration.texts.html
-        self._environment.globals["kind_of_data"] = self._kind_of_data
         self._environment.filters["day"] = _day
         self._environment.filters["clock"] = _clock
         self._environment.filters["moment"] = _moment
@@ -45,19 +43,13 @@ class PageRenderer:
         headers = page_headers(self._configuration.base_url, form_action=form_action)
         return HTMLResponse(text, status, headers)
 
-    def _kind_of_data(self, resource_type: str) -> str:
-        """Return what a member calls resources of a type."""
-        if resource_type not in TEXTS["data"]:
-            return resource_type
-        return self._configuration.texts.text(f"data.{resource_type}")
-
     def problem(self, text: str, *, status: int = 400, detail: str = "") -> HTMLResponse:
         """Return a page that reports an error."""
         return self.page("problem.html.j2", status=status, problem=text, detail=detail)
 
 
 def _day(when: datetime) -> str:
-    return f"{when.day} {when:%B %Y}"
+    return f"{when:%B} {when.day}, {when.year}"
 
 
 def _clock(when: datetime) -> str:
@@ -65,4 +57,4 @@ def _clock(when: datetime) -> str:
 
 
 def _moment(when: datetime) -> str:
-    return f"{_day(when)}, {_clock(when)}"
+    return f"{_day(when)} at {_clock(when)}"

@@ -73,7 +73,7 @@ class AccessDay:
         consent: id of the consent behind it.
         app_name: the app's name for people.
         day: `YYYY-MM-DD`, UTC.
-        what: resource type.
+        what: resource type, or the kind of data that it belongs to.
         count: how often.
         last: when last.
     """

@@ -8,7 +8,7 @@ the error names each scope and why it was left out.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from etl.auth.records import RESOURCE_TYPES
@@ -23,6 +23,16 @@ _MOST_NAMED: Final = 5
 _SHOWN: Final = re.compile(r"[A-Za-z0-9_.:/*?=&|-]{1,80}")
 _V1: Final = re.compile(r"(patient|user)/([A-Za-z]+|\*)\.(write|\*)")
 _V2: Final = re.compile(r"(patient|user)/([A-Za-z]+|\*)\.(?=.)c?r?u?d?s?")
+
+
+DATA_KINDS: Final[Mapping[str, tuple[str, ...]]] = {
+    "you": ("Patient",),
+    "coverage": ("Coverage",),
+    "claims": ("ExplanationOfBenefit",),
+    "providers": ("Organization", "Practitioner", "PractitionerRole", "Location"),
+    "family": ("RelatedPerson",),
+}
+"""Kinds of data that a member chooses from → types of resources."""
 
 
 class ScopeRefused(Exception):
@@ -102,6 +112,12 @@ def types_of(scopes: Iterable[str]) -> tuple[str, ...]:
     return tuple(
         name for name in RESOURCE_TYPES if any(scope.type in (EVERY, name) for scope in parsed)
     )
+
+
+def data_kinds(types: Iterable[str]) -> tuple[str, ...]:
+    """Return the kinds of data of some types of resources, in the order they are shown."""
+    types = frozenset(types)
+    return tuple(kind for kind, members in DATA_KINDS.items() if not types.isdisjoint(members))
 
 
 def narrowed(

@@ -74,7 +74,7 @@ def test_scopes_of_both_versions_are_granted_as_they_were_asked_for(standing, br
 def test_the_members_pages_say_what_the_payer_wants_them_to_say(tmp_path):
     own = {
         "consent": {"lead": "{app} <is> of {organization}, not {payer}'s.", "share": "Yes, share"},
-        "data": {"Coverage": "Your plan with {payer}"},
+        "data": {"coverage": "Your plan with {payer}"},
         "member_sign_in": {"own-page": "Which apps see your data."},
     }
     with acting.stand_up(tmp_path, texts=PageTexts("Alder & Co", own=own)) as standing:
@@ -96,7 +96,7 @@ def test_the_member_shares_less_than_was_asked_for(issued, browser):
     body = acting.tokens(
         browser,
         issued,
-        form={"type": ["Coverage", "Patient"], "identity": [], "long_lived": []},
+        form={"kind": ["coverage", "you"], "identity": [], "long_lived": []},
     )
     assert body["scope"] == "launch/patient patient/Patient.rs patient/Coverage.rs"
     assert "refresh_token" not in body

@@ -203,7 +203,7 @@ def test_the_consent_form_cannot_widen_what_was_asked_for(standing, issued, brow
         issued,
         scope="patient/Coverage.rs",
         form={
-            "type": ["Coverage", "Patient", "ExplanationOfBenefit", "*"],
+            "kind": ["coverage", "you", "claims", "*", "Patient"],
             "identity": "yes",
             "long_lived": "yes",
             "days": "99999",

@@ -105,7 +105,7 @@ def test_the_members_page_shows_what_was_read(standing, issued, browser):
     )
     page = browser.get(signed_in.headers["location"])
     assert "Your claims" in page.text
-    assert "1 March 2026" in page.text
+    assert "March 1, 2026" in page.text
     (day,) = standing.services.consents.history(acting.ANA.patient)
     assert (day.what, day.count, day.app_name) == ("ExplanationOfBenefit", 3, "Claims Compass")
     assert f"{day.last:%H:%M} UTC" in page.text

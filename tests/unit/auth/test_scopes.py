@@ -144,3 +144,9 @@ def test_an_error_holds_what_an_error_description_may_hold_and_no_more(text):
         assert '"' not in said
         assert "\\" not in said
         assert len(said) < 250
+
+
+def test_every_type_belongs_to_one_kind_of_data():
+    kinds = [scopes.data_kinds([name]) for name in RESOURCE_TYPES]
+    assert all(len(kind) == 1 for kind in kinds)
+    assert {kind for (kind,) in kinds} == set(scopes.DATA_KINDS)
