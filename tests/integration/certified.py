@@ -26,6 +26,7 @@ from etl.publish.partition_writer import CATALOG_ROWS
 from etl.quality import check_totals
 from etl.rows import table_schema
 from etl.sources import Loaded, Partitions, partition_extract
+from tests.given.tables import read_tables
 from tests.memory_store import MemoryStore
 
 NOW: Final = "2026-01-02T03:00:00Z"
@@ -309,112 +310,8 @@ CHANGES: Final[Mapping[str, Change]] = {
 
 # -- mistakes in mappings --------------------------------------------------------------------
 
-MISTAKES: Final[Mapping[str, tuple[str, str, str]]] = {
-    "total of another category": (
-        "set.yaml",
-        "column: amount_submitted, total: total_submitted",
-        "column: amount_submitted, total: total_eligible",
-    ),
-    "amount of another column": (
-        "set.yaml",
-        "column: amount_benefit, total: total_benefit",
-        "column: amount_eligible, total: total_benefit",
-    ),
-    "category left out": (
-        "set.yaml",
-        '    - { category: memberliability, system: "http://hl7.org/fhir/us/carin-bb/CodeSystem/'
-        'C4BBAdjudication", column: amount_memberliability, total: total_memberliability }\n',
-        "",
-    ),
-    "categories swapped": (
-        "set.yaml",
-        "{ category: deductible, system",
-        "{ category: copay, system",
-    ),
-    "member's claims under the coverage's number": (
-        "eob.yaml",
-        'identifier: [ { include: claim_number, with: { id: "{{ claim.claim_id }}" } } ]',
-        'identifier: [ { include: claim_number, with: { id: "{{ claim.coverage_id }}" } } ]',
-    ),
-    "created on another day": (
-        "eob.yaml",
-        'created: &created "{{ claim.adjudication_date | datetime }}"',
-        'created: &created "{{ claim.statement_from_date | datetime }}"',
-    ),
-    "end of the statement dropped": (
-        "eob.yaml",
-        'end: "{{ claim.statement_thru_date | datetime if not'
-        ' claim.statement_thru_date < claim.statement_from_date }}"',
-        'end: "{{ claim.statement_from_date | datetime }}"',
-    ),
-    "payment of another amount": (
-        "eob.yaml",
-        'amount: { value: "{{ claim.payment_amount | money }}"',
-        'amount: { value: "{{ claim.amount_submitted | money }}"',
-    ),
-    "paid on another day": (
-        "eob.yaml",
-        'date: "{{ claim.paid_date | date }}"',
-        'date: "{{ claim.adjudication_date | date }}"',
-    ),
-    "insured by the first coverage's plan name": (
-        "coverage.yaml",
-        'value: "{{ first_of(coverage.plan_id, coverage.plan_name) }}"',
-        'value: "{{ first_of(coverage.group_id, coverage.plan_id) }}"',
-    ),
-    "never cancelled": (
-        "eob.yaml",
-        "  status: \"{{ 'cancelled' if claim.chain_role != 'current' and claim.status |"
-        " translate('claim_status') | default('active') == 'active' else claim.status |"
-        " translate('claim_status') | default('active') }}\"",
-        "  status: \"{{ claim.status | translate('claim_status') | default('active') }}\"",
-    ),
-    "always active": (
-        "eob.yaml",
-        "  status: \"{{ 'cancelled' if claim.chain_role != 'current' and claim.status |"
-        " translate('claim_status') | default('active') == 'active' else claim.status |"
-        " translate('claim_status') | default('active') }}\"",
-        "  status: active",
-    ),
-    "first lines alone": (
-        "eob-professional.yaml",
-        "    - for: line in claim.lines\n",
-        "    - for: line in claim.lines\n      when: \"{{ line.line_number == '1' }}\"\n",
-    ),
-    "service of the statement's day": (
-        "eob-pharmacy.yaml",
-        'servicedDate: "{{ line.service_from_date | date }}"',
-        'servicedDate: "{{ claim.adjudication_date | date }}"',
-    ),
-    "birth date of nobody": (
-        "patient.yaml",
-        'birthDate: &birth_date "{{ member.birth_date | date }}"',
-        'birthDate: &birth_date "{{ member.death_date | date }}"',
-    ),
-    "inpatients called outpatients": (
-        "eob-inpatient.yaml",
-        "subType: { coding: [ { system: $CLAIM_SUBTYPE, code: inpatient } ] }",
-        "subType: { coding: [ { system: $CLAIM_SUBTYPE, code: outpatient } ] }",
-    ),
-    "oral claims called pharmacy claims": (
-        "eob-oral.yaml",
-        "type: { include: claim_type, with: { code: oral } }",
-        "type: { include: claim_type, with: { code: pharmacy } }",
-    ),
-    "header amounts in lines": (
-        "fragments.yaml",
-        'amount: { value: "{{ row[amount.column] | money }}"',
-        'amount: { value: "{{ claim[amount.column] | money }}"',
-    ),
-    "adjustments of another amount": (
-        "fragments.yaml",
-        'amount: { value: "{{ adjustment.amount | money }}"',
-        'amount: { value: "{{ claim.amount_submitted | money }}"',
-    ),
-    "member number of the card": (
-        "patient.yaml",
-        'with: { id: "{{ member.member_id }}" }',
-        'with: { id: "{{ first_of(member.unique_member_id, member.member_id) }}" }',
-    ),
+MISTAKES = {
+    mistake["case"]: (mistake["file"], mistake["text"], mistake["instead"])
+    for mistake in read_tables(__file__)["mistakes"]
 }
 """What may be wrong in a mapping -> file, its text, the text in its place."""
