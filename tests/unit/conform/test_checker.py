@@ -1,5 +1,7 @@
 """What the checker finds in one resource, and that it finds nothing where nothing is wrong."""
 
+import json
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -9,8 +11,9 @@ from etl.conform.checker import Checker, profile_named
 from etl.conform.findings import IssueSeverity
 from etl.errors import UsageError
 from etl.profiles.guides import R4
+from tests.given.tables import table
 from tests.unit.conform import samples
-from tests.unit.conform.samples import C4BB, THO, changed, concept, reference, without
+from tests.unit.conform.samples import THO, changed, concept, without
 
 CHECKER = Checker()
 Json = dict[str, Any]
@@ -43,280 +46,42 @@ INPATIENT, PHARMACY, ORAL = samples.inpatient(), samples.pharmacy(), samples.ora
 PROFESSIONAL = samples.professional()
 ORGANIZATION = samples.organization("payer")
 
-STRUCTURE = {
-    "an unknown element": (
-        changed(PATIENT, "nickname", to="x"),
-        ("Patient.nickname", "unknown-element"),
-    ),
-    "an element of another type": (
-        changed(PATIENT, "name", 0, "code", to="x"),
-        ("Patient.name[0].code", "unknown-element"),
-    ),
-    "a value where an array belongs": (
-        changed(PATIENT, "name", to={"family": "A"}),
-        ("Patient.name", "shape"),
-    ),
-    "an array where a value belongs": (
-        changed(PATIENT, "gender", to=["female"]),
-        ("Patient.gender", "shape"),
-    ),
-    "text where an object belongs": (
-        changed(PATIENT, "name", to=["A"]),
-        ("Patient.name[0]", "shape"),
-    ),
-    "an empty array": (changed(PATIENT, "telecom", to=[]), ("Patient.telecom", "empty")),
-    "an empty object": (changed(PATIENT, "photo", to=[{}]), ("Patient.photo[0]", "ele-1")),
-    "an object with an id alone": (
-        changed(PATIENT, "maritalStatus", to={"id": "a"}),
-        ("Patient.maritalStatus", "ele-1"),
-    ),
-    "null": (changed(PATIENT, "gender", to=None), ("Patient.gender", "null")),
-    "null in an array of objects": (
-        changed(PATIENT, "name", to=[None, {"family": "A"}]),
-        ("Patient.name[0]", "null"),
-    ),
-    "null in an array of texts": (
-        changed(PATIENT, "name", 0, "given", to=["A", None]),
-        ("Patient.name[0].given[1]", "null"),
-    ),
-    "an empty text": (
-        changed(PATIENT, "name", 0, "family", to=""),
-        ("Patient.name[0].family", "form"),
-    ),
-    "a number as text": (
-        changed(INPATIENT, "total", 0, "amount", "value", to="1.00"),
-        ("ExplanationOfBenefit.total[0].amount.value", "form"),
-    ),
-    "a flag as text": (
-        changed(ORGANIZATION, "active", to="true"),
-        ("Organization.active", "form"),
-    ),
-    "true as a number": (
-        changed(INPATIENT, "item", 0, "sequence", to=True),
-        ("ExplanationOfBenefit.item[0].sequence", "form"),
-    ),
-    "zero as a positive number": (
-        changed(INPATIENT, "item", 0, "sequence", to=0),
-        ("ExplanationOfBenefit.item[0].sequence", "form"),
-    ),
-    "a day that is in no calendar": (
-        changed(PATIENT, "birthDate", to="2023-02-29"),
-        ("Patient.birthDate", "form"),
-    ),
-    "a date with a time where none may be": (
-        changed(PATIENT, "birthDate", to="1980-02-29T00:00:00Z"),
-        ("Patient.birthDate", "form"),
-    ),
-    "an instant without a zone": (
-        changed(PATIENT, "meta", "lastUpdated", to="2024-03-01T00:00:00"),
-        ("Patient.meta.lastUpdated", "form"),
-    ),
-    "an id with an underscore": (changed(PATIENT, "id", to="a_b"), ("Patient.id", "form")),
-    "a code outside a closed set": (
-        changed(PATIENT, "gender", to="f"),
-        ("Patient.gender", "binding-required"),
-    ),
-    "two types of one choice": (
-        changed(PATIENT, "multipleBirthInteger", to=1) | {"multipleBirthBoolean": True},
-        ("Patient.multipleBirth", "choice"),
-    ),
-    "an id of a primitive that is none": (
-        changed(PATIENT, "_gender", to={"id": ""}),
-        ("Patient._gender.id", "form"),
-    ),
-    "extensions of texts, one too many": (
-        changed(PATIENT, "name", 0, "_given", to=[None, {"id": "a"}]),
-        ("Patient.name[0]._given", "shape"),
-    ),
-    "a currency that there is not": (
-        changed(INPATIENT, "total", 0, "amount", "currency", to="USX"),
-        ("ExplanationOfBenefit.total[0].amount.currency", "binding-required"),
-    ),
-}
 
-PROFILE = {
-    "a required element missing": (
-        without(COVERAGE, "subscriberId"),
-        ("Coverage.subscriberId", "min"),
-    ),
-    "an entry too many": (
-        changed(COVERAGE, "payor", to=[reference("Organization", "a")] * 2),
-        ("Coverage.payor", "max"),
-    ),
-    "a pattern without its version": (
-        changed(INPATIENT, "type", to=concept(f"{THO}claim-type", "institutional")),
-        ("ExplanationOfBenefit.type", "pattern"),
-    ),
-    "a required slice missing": (
-        changed(PATIENT, "identifier", 0, "type", to=concept(f"{THO}v2-0203", "MR")),
-        ("Patient.identifier", "slice-min"),
-    ),
-    "a slice that may be there once, twice": (
-        changed(
-            INPATIENT, "supportingInfo", 2, to=INPATIENT["supportingInfo"][1] | {"sequence": 3}
-        ),
-        ("ExplanationOfBenefit.supportingInfo", "slice-max"),
-    ),
-    "a slice's own requirement": (
-        without(INPATIENT, "supportingInfo", 2, "code"),
-        ("ExplanationOfBenefit.supportingInfo[2].code", "min"),
-    ),
-    "a slice's own type": (
-        changed(
-            INPATIENT, "supportingInfo", 0, to=samples.info(1, "admissionperiod", timingDate="2024")
-        ),
-        ("ExplanationOfBenefit.supportingInfo[0].timingPeriod", "min"),
-    ),
-    "an amount, told by membership in a value set, without its amount": (
-        without(INPATIENT, "item", 0, "adjudication", 1, "amount"),
-        ("ExplanationOfBenefit.item[0].adjudication[1].amount", "min"),
-    ),
-    "a reference to another type": (
-        changed(INPATIENT, "patient", to=reference("Practitioner", "doctor")),
-        ("ExplanationOfBenefit.patient", "reference-type"),
-    ),
-    "a system that is not one of an open set": (
-        changed(INPATIENT, "item", 0, "revenue", to=concept("http://example.org/x", "0120")),
-        ("ExplanationOfBenefit.item[0].revenue", "binding-required"),
-    ),
-    "a required code as mere text": (
-        changed(COVERAGE, "relationship", to={"text": "self"}),
-        ("Coverage.relationship", "binding-required"),
-    ),
-    "a code that the guide's code system does not have": (
-        changed(INPATIENT, "payee", to={"type": concept(f"{C4BB}C4BBPayeeType", "nobody")}),
-        ("ExplanationOfBenefit.payee.type.coding[0]", "code-unknown"),
-    ),
-    "a display that is not the code system's": (
-        changed(
-            INPATIENT, "identifier", 0, "type", "coding", 0, "display", to="The claim's number"
-        ),
-        ("ExplanationOfBenefit.identifier[0].type.coding[0]", "display"),
-    ),
-    "an NPI with a wrong check digit": (
-        changed(ORGANIZATION, "identifier", 0, "value", to="1234567890"),
-        ("Organization.identifier[0]", "us-core-17"),
-    ),
-    "an NPI of nine digits": (
-        changed(ORGANIZATION, "identifier", 0, "value", to="123456789"),
-        ("Organization.identifier[0]", "us-core-16"),
-    ),
-    "a period that ends before it starts": (
-        changed(COVERAGE, "period", to={"start": "2024-02-01", "end": "2024-01-31"}),
-        ("Coverage.period", "per-1"),
-    ),
-    "amounts in the header and in items": (
-        changed(INPATIENT, "adjudication", 0, to=samples.amount("submitted", 1)),
-        ("ExplanationOfBenefit", "EOB-institutional-item-or-header-adjudication"),
-    ),
-    "an attending organization": (
-        changed(INPATIENT, "careTeam", 0, "provider", to=reference("Organization", "hospital")),
-        ("ExplanationOfBenefit.careTeam[0]", "EOB-inst-careTeam-practitioner"),
-    ),
-    "a body site that no item names": (
-        without(ORAL, "item", 0, "informationSequence"),
-        ("ExplanationOfBenefit", "Oral-EOB-supportinginfo-additionalbodysite-requires-line-item"),
-    ),
-    "a local reference to nothing": (
-        changed(INPATIENT, "insurer", to={"reference": "#payer"}),
-        ("ExplanationOfBenefit.insurer", "ref-1"),
-    ),
-    "a narrative with a script": (
-        changed(
-            PATIENT,
-            "text",
-            to={
-                "status": "generated",
-                "div": '<div xmlns="http://www.w3.org/1999/xhtml"><script>x</script></div>',
-            },
-        ),
-        ("Patient.text.div", "txt-1"),
-    ),
-    "an extension with a value and extensions": (
-        changed(
-            PATIENT,
-            "extension",
-            to=[
-                {
-                    "url": "http://example.org/e",
-                    "valueString": "a",
-                    "extension": [{"url": "b", "valueBoolean": True}],
-                }
-            ],
-        ),
-        ("Patient.extension[0]", "ext-1"),
-    ),
-    "a race without its text": (
-        changed(
-            PATIENT,
-            "extension",
-            to=[
-                {
-                    "url": "http://hl7.org/fhir/us/core/StructureDefinition/us-core-race",
-                    "extension": [
-                        {
-                            "url": "ombCategory",
-                            "valueCoding": {
-                                "system": "urn:oid:2.16.840.1.113883.6.238",
-                                "code": "2106-3",
-                            },
-                        }
-                    ],
-                }
-            ],
-        ),
-        ("Patient.extension[0].extension", "slice-min"),
-    ),
-    "a reason of absence that FHIR does not know": (
-        changed(
-            PATIENT,
-            "_birthDate",
-            to={
-                "extension": [
-                    {
-                        "url": "http://hl7.org/fhir/StructureDefinition/data-absent-reason",
-                        "valueCode": "lost",
-                    }
-                ]
-            },
-        ),
-        ("Patient._birthDate.extension[0]", "absent-reason"),
-    ),
-}
-
-GUIDE = {
-    "two focal insurances": (
-        changed(INPATIENT, "insurance", to=INPATIENT["insurance"] * 2),
-        ("ExplanationOfBenefit.insurance[1].focal", "guide-focal"),
-    ),
-    "a sequence twice": (
-        changed(INPATIENT, "supportingInfo", 1, "sequence", to=1),
-        ("ExplanationOfBenefit.supportingInfo[1].sequence", "guide-sequence"),
-    ),
-    "a note that is not there": (
-        changed(INPATIENT, "item", 0, "noteNumber", to=[1]),
-        ("ExplanationOfBenefit.item[0].noteNumber[0]", "guide-note"),
-    ),
-    "a newborn admission with another point of origin": (
-        changed(INPATIENT, "supportingInfo", 4, "code", "coding", 0, "code", to="4"),
-        ("ExplanationOfBenefit.supportingInfo[3].code", "guide-newborn"),
-    ),
+RESOURCES = {
+    "patient": PATIENT,
+    "coverage": COVERAGE,
+    "inpatient": INPATIENT,
+    "oral": ORAL,
+    "organization": ORGANIZATION,
 }
 
 
-@pytest.mark.parametrize(("broken", "finding"), STRUCTURE.values(), ids=STRUCTURE)
-def test_a_fault_of_structure_is_found_at_its_place(broken, finding):
-    assert found(broken) == [finding]
+def spoilt(of, at, to):
+    """Return a sample with a place changed, or taken out."""
+    steps = [int(step) if step.isdigit() else step for step in re.findall(r"[^.\[\]]+", at)]
+    if to:
+        return changed(RESOURCES[of], *steps, to=json.loads(to))
+    return without(RESOURCES[of], *steps)
 
 
-@pytest.mark.parametrize(("broken", "finding"), PROFILE.values(), ids=PROFILE)
-def test_a_breach_of_the_profile_is_found_at_its_place(broken, finding):
-    assert finding in found(broken)
+@pytest.mark.parametrize(*table(__file__, "structure"))
+def test_a_fault_of_structure_is_found_at_its_place(of, at, to, path, rule):
+    assert found(spoilt(of, at, to)) == [(path, rule)]
 
 
-@pytest.mark.parametrize(("broken", "finding"), GUIDE.values(), ids=GUIDE)
-def test_a_rule_that_the_guide_only_states_is_checked_too(broken, finding):
-    assert found(broken) == [finding]
+def test_two_types_of_one_choice_are_a_fault_of_structure():
+    both = changed(PATIENT, "multipleBirthInteger", to=1) | {"multipleBirthBoolean": True}
+    assert found(both) == [("Patient.multipleBirth", "choice")]
+
+
+@pytest.mark.parametrize(*table(__file__, "profile"))
+def test_a_breach_of_the_profile_is_found_at_its_place(of, at, to, path, rule):
+    assert (path, rule) in found(spoilt(of, at, to))
+
+
+@pytest.mark.parametrize(*table(__file__, "guide"))
+def test_a_rule_that_the_guide_only_states_is_checked_too(of, at, to, path, rule):
+    assert found(spoilt(of, at, to)) == [(path, rule)]
 
 
 def test_a_number_that_leads_nowhere_is_a_warning_and_an_error_when_strict():
