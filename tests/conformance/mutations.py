@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from etl.profiles.structures import Element, Profile, child, load_type
+from etl.profiles.structures import Element, Profile, child
 from etl.profiles.value_sets import value_set
 
 Json = dict[str, Any]
@@ -164,8 +164,3 @@ def _set(root: Any, path: Path, value: Any) -> None:
     for step in path[:-1]:
         root = root[step]
     root[path[-1]] = value
-
-
-def type_of(resource: Json) -> Profile:
-    """Return the plain type of a resource."""
-    return load_type(resource["resourceType"])

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import gzip
-import json
 import re
 import shutil
 from collections.abc import Mapping
@@ -17,11 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from etl.errors import ExtractError
 from etl.sources import Layout
 from tests.e2e.commands import ROOT, cpcds, done
 from tests.unit.sources.dialects import known_layouts
-from tests.unit.sources.extracts import all_loaded, findings_of, read
+from tests.unit.sources.extracts import all_loaded, read
 from tests.unit.sources.golden import as_text
 
 GOLDEN = ROOT / "tests/golden/layouts"
@@ -204,54 +202,3 @@ def test_another_way_of_writing_changes_no_row(rewritten, tmp_path, layouts):
     expected = lines_of(source, tmp_path / "one", layouts)
     assert lines_of(folder, tmp_path / "two", layouts) == expected
     assert any("Z\\u00e1rate" in line for line in expected)
-
-
-def test_a_file_of_another_charset_is_refused(tmp_path, layouts):
-    folder = tmp_path / "in"
-    shutil.copytree(GOLDEN / "synthea-members/input", folder)
-    path = folder / "CPCDS_Members.csv"
-    path.write_bytes(path.read_text(encoding="utf-8").encode("cp1252"))
-    with pytest.raises(ExtractError, match=r"CPCDS_Members.csv: byte \d+, in line 3, is not UTF-8"):
-        read(folder, tmp_path / "work", layouts=layouts)
-
-
-def test_a_comma_that_nobody_quoted_makes_a_row_that_cannot_be_read(tmp_path, layouts):
-    folder = tmp_path / "in"
-    shutil.copytree(GOLDEN / "synthea-patients/input", folder)
-    path = folder / CLAIMS
-    first, row, *rest = path.read_text(encoding="utf-8").split("\n")
-    at = first.split(",").index("Diagnosis description")
-    cells = row.split(",")
-    cells[at] = "Fracture of wrist, closed"
-    path.write_text("\n".join([first, ",".join(cells), *rest]), encoding="utf-8")
-    parts = read(folder, tmp_path / "work", layouts=layouts)
-    ragged = [place[2:4] for place in findings_of(parts) if place[0] == "ragged-row"]
-    assert (CLAIMS, 2) in ragged
-    assert parts.facts.unowned == {CLAIMS: (2,)}  # its claim does not stand first
-
-
-SEEN = [
-    # Every row has a comma too many; days of claims are instants, those of lines are days.
-    ("synthea-2019-first", {"table": "claim", "claim_id": "k-1-1"},
-     {"statement_from_date": "2019-03-01", "adjudication_date": "2019-03-09"}),
-    # One cell too many on the first row of each member.
-    ("onyx-b", {"table": "coverage", "coverage_id": "c-ada"}, {"relationship": "self"}),
-    ("onyx-b", {"table": "coverage", "coverage_id": "c-ada2"}, {"relationship": "self"}),
-    # A byte order mark on one file of a set, blanks for empty cells, DD-Mon-YYYY.
-    ("cms-rif-synthea", {"table": "member", "member_id": "-1"}, {"birth_date": "1942-01-17"}),
-    ("cms-rif-synthea", {"table": "claim", "claim_id": "-16"},
-     {"statement_from_date": "2015-05-30", "status": None}),
-    # `~` is unknown, 9999-12-31 open, `.0` no part of an id; a line without its claim is a line.
-    ("cms-idr", {"table": "claim", "claim_id": "9-101-60-1"}, {"adjudication_date": "2022-01-28"}),
-    ("cms-idr", {"table": "member", "member_id": "1"}, {"family_name": "Okafor"}),
-    ("cms-idr", {"table": "claim", "claim_id": "9-102-3-1"}, {"billing_provider_id": "1972944437"}),
-    ("cms-idr", {"table": "claim_line", "claim_id": "9-999-60-1"}, {"line_number": "1"}),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("layout", "row", "becomes"), SEEN)
-def test_a_trap_of_another_dialect_is_in_its_golden_case(layout, row, becomes):
-    """That the rows become this is proved by the golden cases."""
-    text = (GOLDEN / layout / "expected.ndjson").read_text(encoding="utf-8")
-    (found,) = [one for one in map(json.loads, text.splitlines()) if row.items() <= one.items()]
-    assert {column: found.get(column) for column in becomes} == becomes

@@ -107,93 +107,6 @@ def figures(checked):
     return found
 
 
-def test_providers_plans_and_networks_that_do_not_lead_to_one_another(figures):
-    assert figures["coverage"] == {
-        "practitioners": 6,
-        "practitioners_without_role": 1,  # D6
-        "practitioners_without_network": 2,  # D5 and D6
-        "organizations": 5,  # the payer gives no care
-        "organizations_without_network": 2,  # H3 and H4: H1D is part of H1, H2 has a role in N1
-        "roles": 5,
-        "roles_without_network": 1,  # R5
-        "plans": 1,
-        "plans_without_network": 0,  # PL2 is in quarantine
-        "networks": 3,
-        "networks_without_provider": 1,  # N2
-        "networks_without_plan": 1,  # N2
-    }
-
-
-def test_closed_practices_by_network(figures):
-    nobody = {"newpt": 0, "existptfam": 0, "existptonly": 0, "nopt": 0}
-    assert figures["networks"] == [
-        {"network": "N1", "name": "One", "plans": 1, "organizations": 0, "practitioners": 4}
-        | {"roles": 4, "unstated": 1}
-        | {"accepting": {"newpt": 1, "existptfam": 0, "existptonly": 1, "nopt": 1}},
-        {"network": "N2", "name": "Two", "plans": 0, "organizations": 0, "practitioners": 0}
-        | {"roles": 0, "unstated": 0, "accepting": nobody},
-        {"network": "N3", "name": "Three", "plans": 1, "organizations": 1, "practitioners": 1}
-        | {"roles": 1, "unstated": 0, "accepting": {**nobody, "existptfam": 1}},
-    ]
-
-
-def test_ages_are_counted_from_the_day_of_the_extract(figures):
-    assert figures["day"] == "2026-11-01"
-    ages = {each.pop("table"): each for each in figures["ages"]}
-    assert ages["directory_practitioner"] == {
-        "rows": 6,
-        "recent": 0,
-        "aging": 1,
-        "old": 1,
-        "undated": 4,
-        "oldest": DAYS[91],
-    }
-    assert ages["location"] == {
-        "rows": 10,
-        "recent": 1,
-        "aging": 1,
-        "old": 0,
-        "undated": 8,
-        "oldest": DAYS[31],
-    }
-    assert ages["endpoint"] == {
-        **dict.fromkeys(("rows", "recent", "aging", "old", "undated"), 0),
-        "oldest": None,
-    }
-
-
-def test_addresses_that_lack_a_part_or_cannot_be(figures):
-    addresses = {each.pop("table"): each for each in figures["addresses"]}
-    assert addresses["location"] == {
-        "rows": 8,  # neither the area nor the place abroad
-        "absent": 0,
-        "incomplete": 1,  # L5
-        "missing": {"address_line": 0, "city": 1, "state": 0, "postal_code": 0},
-        "impossible": 4,  # L2, L3, L4, L6
-        "zip_shape": 1,
-        "zip_elsewhere": 1,  # L2; that of L6 is no ZIP code at all
-        "half_position": 1,
-        "zero_position": 1,
-        "position_elsewhere": 1,
-    }
-    assert addresses["directory_organization"]["absent"] == 1  # H4
-    assert addresses["directory_practitioner"]["absent"] == 2  # D5 and D6
-
-
-def test_entries_that_are_there_twice(figures):
-    found = {
-        (each["table"], each["by"]): (each["groups"], each["rows"])
-        for each in figures["duplicates"]
-    }
-    assert found == {
-        ("directory_practitioner", "npi"): (1, 2),  # D1 and D2
-        ("directory_organization", "npi"): (1, 3),  # H1 with its ward, and H2
-        ("directory_practitioner", "name-and-address"): (1, 2),  # D3 and D4
-        ("directory_organization", "name-and-address"): (1, 2),  # H2 and H3
-        ("location", "name-and-address"): (1, 2),  # L8 and L9
-    }
-
-
 def test_the_rows_behind_each_figure_are_listed(checked, figures):
     assert figures["places"] == "directory-quality.csv.gz"
     listed = rows_of(checked / figures["places"])
@@ -227,36 +140,6 @@ def test_the_rows_behind_each_figure_are_listed(checked, figures):
             *(("practitioner.csv", row) for row in (4, 5)),
         ],
     }
-
-
-def test_planted_faults_are_in_the_figures_and_nothing_else(tmp_path):
-    figure_of = {
-        "zip-shape": "zip-shape",
-        "state-of-zip": "zip-elsewhere",
-        "state-of-position": "position-elsewhere",
-        "latitude": "half-position",  # what is no latitude is published as absent
-        "organization-without-address": "address-incomplete",  # the state is left
-    }
-    extract, out = tmp_path / "in", tmp_path / "out"
-    planted = ("--directory", "--practitioners", "68", "--seed", "5", "--fault-rate", "1")
-    done(cpcds("synth", *planted, "--out", extract))
-    done(cpcds("validate", extract, "--report", out))
-    ledger = {
-        (row["file"], row["row"], figure_of[fault])
-        for row in rows_of(extract / "faults.csv")
-        if (fault := row["fault"].removeprefix("directory-")) in figure_of
-    }
-    report = out / "report"
-    listed = {
-        (row["file"], row["row"], row["figure"])
-        for row in rows_of(report / "directory-quality.csv.gz")
-    }
-    kinds = {*figure_of.values(), "zero-position", "same-npi", "same-name-and-address"}
-    assert len(ledger) == 10
-    assert {each for each in listed if each[-1] in kinds} == ledger
-    figures = json.loads((report / "report.json").read_text("utf-8"))["directory"]
-    places = next(each for each in figures["addresses"] if each["table"] == "location")
-    assert places["impossible"] == 8
 
 
 def test_the_page_answers_in_its_first_screen_and_speaks_of_no_claims(checked, figures):
@@ -309,13 +192,3 @@ def test_a_target_of_a_directory_counts_what_it_published_once_and_shows_its_nig
     history = done(cpcds("history", target)).out + done(cpcds("releases", target)).out
     assert "1 of 34 rows rejected" in history
     assert not re.findall(r"(?i)\b(?:claims?|members?|money)\b", history)
-
-
-def test_a_position_of_one_number_alone_lies_nowhere(checked):
-    listed = rows_of(checked / "findings.csv.gz")
-    found = [
-        (row["file"], int(row["row"]))
-        for row in listed
-        if row["rule"].endswith("state-of-position")
-    ]
-    assert found == [("location.csv", 5), ("location.csv", 8)]  # L3 and L6; not L4 and L7

@@ -3,7 +3,6 @@
 import csv
 import json
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -84,12 +83,9 @@ def numbers(eobs):
     return sorted(one["identifier"][0]["value"] for one in eobs)
 
 
-def test_the_whole_extract_is_published(extract, tmp_path):
-    assert numbers(converted(extract, tmp_path / "out")) == ["K1", "K2"]
-
-
-@pytest.mark.parametrize("how", ["more", "less"])
-@pytest.mark.parametrize(("table", "row"), [("claim_line", 3), ("claim_diagnosis", 2)])
+@pytest.mark.parametrize(
+    ("table", "row", "how"), [("claim_line", 3, "more"), ("claim_diagnosis", 2, "less")]
+)
 def test_a_claim_is_rejected_with_a_row_of_it_that_cannot_be_read(
     extract, tmp_path, table, row, how
 ):
@@ -106,26 +102,6 @@ def test_a_claim_is_rejected_with_a_row_of_it_that_cannot_be_read(
     assert sum(one["rejected_rows"] for one in report["rules"]) == sum(
         one["quarantined"] for one in report["tables"].values()
     )
-
-
-def test_a_claim_row_that_cannot_be_read_is_the_cause_of_its_lines_rejection(extract, tmp_path):
-    torn(extract, "claim", 2, "more")
-    assert numbers(converted(extract, tmp_path / "out")) == ["K2"]
-    validated(extract, tmp_path)
-    rules = quarantine(tmp_path)
-    assert rules["claim_line.csv:2"] == "hangs-on-rejected;ragged-row"
-
-
-def test_money_of_the_claims_that_are_left_adds_up(extract, tmp_path):
-    torn(extract, "claim_line", 3, "more")
-    (eob,) = converted(extract, tmp_path / "out")
-    lines = sum(
-        Decimal(str(amount["amount"]["value"]))
-        for item in eob["item"]
-        for amount in item["adjudication"]
-        if amount.get("category", {}).get("coding", [{}])[0].get("code") == "submitted"
-    )
-    assert lines == Decimal("50.00")
 
 
 def published(extract, target, **environment):
@@ -166,23 +142,6 @@ def test_the_limit_on_rows_without_an_owner_is_the_payers(extract, tmp_path):
     assert cpcds("convert", extract, "--out", out, "--workers", "1", **refused).code == 4
 
 
-@pytest.mark.slow
-def test_severity_of_unread_rows_is_the_payers_but_never_a_warning(extract, tmp_path):
-    extra = [*DIAGNOSES, {"claim_id": "K1", "sequence": "2", "code": "E119", "type": "secondary"}]
-    extract = write_extract(tmp_path / "two", {**WHOLE, "claim_diagnosis": extra})
-    torn(extract, "claim_diagnosis", 4, "more")
-    assert numbers(converted(extract, tmp_path / "out")) == ["K2"]
-    softer = {"CPCDS_RULES__SEVERITIES": '{"ragged-row": "reject-row"}'}
-    out = tmp_path / "softer"
-    done(cpcds("convert", extract, "--out", out, "--workers", "1", **softer))
-    kept = (out / "ExplanationOfBenefit.ndjson").read_text().splitlines()
-    assert numbers([json.loads(line) for line in kept]) == ["K1", "K2"]
-    off = {"CPCDS_RULES__SEVERITIES": '{"ragged-row": "warn"}'}
-    refused = cpcds("convert", extract, "--out", out, "--workers", "1", **off)
-    assert refused.code == 3
-    assert "ragged-row" in refused.sentence
-
-
 def without_key(folder, table, row):
     """Empty the id of the claim in a row of a table."""
     path = folder / f"{table}.csv"
@@ -201,19 +160,3 @@ def test_a_row_that_names_no_claim_stops_a_run(extract, tmp_path, table):
     assert f"({table}.csv: 1)" in stopped.sentence
     assert not (target / "current.json").exists()
     done(cpcds("run", extract, "--to", target, CPCDS_LIMITS__UNOWNED_ROWS="1"))
-
-
-def test_a_claim_without_its_own_id_is_rejected_and_stops_nothing(extract, tmp_path):
-    lines = extract / "claim_line.csv"
-    kept = lines.read_text(encoding="utf-8").splitlines()
-    lines.write_text("\n".join(kept[:3]) + "\n", encoding="utf-8")  # those of K1 alone
-    (extract / "claim_diagnosis.csv").unlink()
-    done(
-        cpcds(
-            "run",
-            without_key(extract, "claim", 3),
-            "--to",
-            tmp_path / "target",
-            CPCDS_LIMITS__REJECTED_CLAIMS="1",
-        )
-    )

@@ -7,12 +7,10 @@ from shutil import which
 
 import pytest
 from httpx2 import Client
-from playwright.sync_api import expect
 
-from etl.auth.mail import Mail
 from etl.portal import error_reference
-from tests.e2e.portal.standing import registered, stand_up
-from tests.e2e.portal.walking import code_by_hand, first_member, register, sign_in
+from tests.e2e.portal.standing import registered
+from tests.e2e.portal.walking import code_by_hand, first_member
 
 
 @pytest.fixture(scope="module")
@@ -66,20 +64,6 @@ def test_the_table_of_errors_is_true(fhir, status, asked):
     assert status in {row.code for row in error_reference.FHIR}
     if status == "401":
         assert answer.headers["www-authenticate"].startswith("Bearer")
-
-
-def test_an_unknown_parameter_is_passed_over_unless_the_client_prefers_otherwise(fhir):
-    answer = fhir.get("ExplanationOfBenefit?color=blue")
-    assert answer.status_code == 200
-    assert "color was ignored" in answer.text
-    strict = fhir.get("ExplanationOfBenefit?color=blue", headers={"prefer": "handling=strict"})
-    assert strict.status_code == 400
-
-
-def test_a_resource_that_did_not_change_is_answered_304(fhir, told):
-    first = fhir.get(f"Patient/{told['patient']}")
-    again = fhir.get(f"Patient/{told['patient']}", headers={"if-none-match": first.headers["etag"]})
-    assert again.status_code == 304
 
 
 def test_the_list_of_members_counts_what_a_search_finds(fhir, page):
@@ -185,29 +169,3 @@ def test_the_table_of_oauth_errors_is_true_of_the_authorize_endpoint(sandbox, to
     assert f"error={error}" in answer.headers["location"]
     assert "state=s" in answer.headers["location"]
     assert error in {row.code for row in error_reference.OAUTH}
-
-
-def test_a_wrong_secret_is_invalid_client(sandbox, told):
-    with Client(base_url=sandbox.base) as client:
-        answer = client.post("/oauth/token", data=told["fields"], auth=("nobody", "nothing"))
-    assert answer.status_code == 401
-    assert answer.json()["error"] == "invalid_client"
-
-
-def test_an_app_in_production_works_from_the_approval_on(chromium, target, tmp_path, monkeypatch):
-    monkeypatch.setenv("CPCDS_ID_KEY", "a key of the test")
-    mails: list[Mail] = []
-    monkeypatch.setattr("etl.bootstrap.auth.mailer_of", lambda settings: mails.append)
-    with (
-        stand_up(target, tmp_path, mode="production", demo_members=None) as standing,
-        chromium.new_context(base_url=standing.base) as context,
-    ):
-        page = context.new_page()
-        sign_in(page, mails=mails)
-        client_id, _ = register(page, redirect_uris="https://lens.example/done")
-        expect(page.get_by_text("It is waiting for approval")).to_be_visible()
-        link = f"/oauth/authorize?client_id={client_id}&response_type=code"
-        assert page.request.get(link, max_redirects=0).status == 400
-        standing.services.apps.approve(client_id, standing.services.apps.get(client_id).revision)
-        page.goto("/apps")
-        expect(page.get_by_text("Active")).to_be_visible()

@@ -55,7 +55,6 @@ _FILTERS = {
     FieldType.FLAG: ["", " | boolean"],
     FieldType.LIST: ["", " | translate_all('words', 'code', ', ')"],
 }
-_SCOPE = list[tuple[str, str]]
 
 
 @st.composite

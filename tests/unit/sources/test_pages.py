@@ -8,40 +8,15 @@ from pathlib import Path
 import yaml
 
 from etl.model.severity import Severity
-from etl.sources import CANONICAL_LAYOUTS, open_extract, read_layout
-from etl.sources.layout.column_specs import (
-    Accept,
-    ColumnSpec,
-    Condition,
-    InForce,
-    JoinedColumns,
-    Lookup,
-    RowOrder,
-)
-from etl.sources.layout.conversions import DateFormat, LetterCase, NumberFormat, Pad, Replace, Trim
-from etl.sources.layout.model import Fills, TableSpec
-from etl.sources.layout.syntax import ExtraCells, FixedColumn, LayoutFile, RawFile, UnusedColumns
+from etl.sources import open_extract, read_layout
 from etl.sources.rule_ids import NAMED_IN_LAYOUTS, RULES
-from tests.unit.sources.dialects import crosswalk, shipped_layouts
+from tests.unit.sources.dialects import crosswalk
 from tests.unit.sources.extracts import CLAIM, read, rows_of, write_extract
 
 ROOT = Path(__file__).parents[3]
 CANONICAL_PAGE = (ROOT / "docs/canonical-layout.md").read_text(encoding="utf-8")
 DIRECTORY_PAGE = (ROOT / "docs/directory.md").read_text(encoding="utf-8")
-LAYOUT_MODULES = ("layout/*.py", "extract/query_database.py", "extract/sql_extract.py")
 LAYOUTS_PAGE = (ROOT / "docs/layouts.md").read_text(encoding="utf-8")
-
-
-def table_after(page: str, heading: str) -> list[list[str]]:
-    """Cells of the first Markdown table under a heading, without its head."""
-    section = page.split(f"\n## {heading}\n", 1)[1]
-    lines = section[section.index("|---") :].splitlines()[1:]
-    rows = []
-    for line in lines:
-        if not line.startswith("|"):
-            break
-        rows.append([cell.strip() for cell in line.strip("|").split("|")])
-    return rows
 
 
 def test_the_smallest_extract_of_the_page_of_a_directory_loads(tmp_path):
@@ -67,26 +42,6 @@ def test_the_example_of_the_layouts_page_can_be_read():
     (text,) = re.findall(r"```yaml\n(.*?)```", LAYOUTS_PAGE, re.DOTALL)
     crosswalks = {name: crosswalk(name) for name in ("acme-sexes", "acme-kinds")}
     assert read_layout(text, "acme.yaml", crosswalks).name == "acme"
-
-
-def test_the_layouts_page_names_every_layout_key_rule_and_mistake():
-    layouts = shipped_layouts()
-    for layout in (*CANONICAL_LAYOUTS.values(), *layouts):
-        assert f"\n| `{layout.name}` |" in LAYOUTS_PAGE
-    files = (LayoutFile, RawFile, UnusedColumns, ExtraCells, TableSpec)
-    of_columns = (ColumnSpec, Accept, Condition, JoinedColumns, Lookup, InForce, RowOrder)
-    conversions = (DateFormat, NumberFormat, Replace, Trim, Pad, LetterCase)
-    models = (*files, *of_columns, *conversions, Fills, FixedColumn)
-    keys = [key for model in models for key in model.known_keys()]
-    assert {"lookup", "number_within", "differs_from", "any_of", "needs_any"} <= set(keys)
-    for key in keys:
-        assert re.search(rf"`[^`\n]*\b{key}\b[^`\n]*`", LAYOUTS_PAGE), key
-    assert [row[0] for row in table_after(LAYOUTS_PAGE, "Findings")] == [f"`{r}`" for r in RULES]
-    sources = ROOT / "etl/sources"
-    modules = [path for pattern in LAYOUT_MODULES for path in sources.glob(pattern)]
-    code = "".join(path.read_text() for path in modules)
-    mistakes = set(re.findall(r'"((?:layout|sql)-[a-z]+)"', code))
-    assert {row[0].strip("`") for row in table_after(LAYOUTS_PAGE, "Mistakes")} == mistakes
 
 
 def test_every_finding_of_this_room_has_a_rule_for_people():

@@ -8,8 +8,6 @@ from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import pytest
-
 from etl.bootstrap.mappings import read_crosswalks, read_folder, shipped
 from etl.columns.dates import day_number
 from etl.model.canonical_tables import CLAIM_TABLES, MEMBER_TABLES
@@ -25,7 +23,7 @@ from etl.quality import (
 from etl.sources import open_extract, partition_extract
 from etl.synth import Spec
 from etl.synth.faults import FAULTS
-from tests.unit.synth.written import WORLD, Row, folder_of, read, table_of, world
+from tests.unit.synth.written import Row, folder_of, read, table_of, world
 
 FAULTY = Spec(members=12, seed=71, fault_rate=0.8, as_of=date(2024, 8, 31), since=date(2019, 1, 1))
 CLEAN = replace(FAULTY, fault_rate=0.0)
@@ -43,10 +41,6 @@ def ledger(folder: Path) -> list[Entry]:
 LEDGER = ledger(folder_of(FAULTY))
 ROWS = {(placed.file, placed.number): placed.cells for rows in read(folder_of(FAULTY)).values()
         for placed in rows}  # fmt: skip
-
-
-def test_without_a_rate_there_is_no_ledger():
-    assert not (folder_of(CLEAN) / "faults.csv").exists()
 
 
 def test_every_kind_of_fault_is_planted():
@@ -80,26 +74,6 @@ def test_what_the_ledger_does_not_touch_is_as_in_the_clean_world():
     assert compared > 300
 
 
-def test_faults_of_the_first_members_do_not_depend_on_how_many_there_are():
-    less = ledger(folder_of(replace(FAULTY, members=6)))
-
-    assert less == [entry for entry in LEDGER if entry in less]
-    assert len(less) > 50
-
-
-@pytest.mark.parametrize("rate", [0.02, 0.3])
-def test_the_rate_is_the_share_of_claims_that_get_a_fault(rate):
-    spec = replace(WORLD, members=400, fault_rate=rate)
-    claims = world(replace(spec, fault_rate=0.0))["claim"]
-    whole = [
-        row for row in claims if not {"adjusted_from_claim_id", "adjusted_to_claim_id"} & row.keys()
-    ]
-    own = {"member", "member_telecom", "coverage", "organization", "practitioner"}
-    planted = [entry for entry in ledger(folder_of(spec)) if table_of(entry[0]) not in own]
-
-    assert len(planted) == pytest.approx(rate * len(whole), rel=0.25)
-
-
 def test_in_parts_and_compressed_the_ledger_names_each_parts_own_rows():
     spec = replace(FAULTY, parts=3, gzip=True)
     rows = {(placed.file, placed.number): placed.cells
@@ -115,15 +89,6 @@ def test_in_parts_and_compressed_the_ledger_names_each_parts_own_rows():
     assert told == [(ROWS[file, row].get(column), rule) for file, row, column, rule in LEDGER]
 
 
-def test_parquet_has_every_fault_but_ragged_rows():
-    folder = folder_of(replace(FAULTY, format="parquet"))
-    rules = {rule for *_, rule in ledger(folder)}
-
-    assert rules >= {fault.rule for fault in FAULTS} - {"ragged-row"} - _SELDOM
-    assert "ragged-row" not in rules
-
-
-_SELDOM = {"email-shape", "telecom-twice"}
 _NO_FAULTS = {"care-team-provider-unlisted", "service-of-several-days"}
 """Findings of a clean world, a few: a provider in no directory, named by NPI; an outpatient service
 of several days."""

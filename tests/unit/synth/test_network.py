@@ -30,27 +30,6 @@ def test_the_same_arguments_give_the_same_bytes_and_another_seed_others(tmp_path
     assert hashes(tmp_path / "a") != hashes(tmp_path / "c")
 
 
-def test_more_practitioners_change_nothing_about_the_first_ones(tmp_path):
-    write_network(tmp_path / "few", SMALL)
-    write_network(tmp_path / "many", NetworkSpec(practitioners=80, seed=7))
-    many = {row["role_id"]: row for row in rows(tmp_path / "many", "provider_role")}
-    few = rows(tmp_path / "few", "provider_role")
-    assert few
-    assert all(many[row["role_id"]] == row for row in few)
-    assert rows(tmp_path / "many", "practitioner")[:10] == rows(tmp_path / "few", "practitioner")
-    assert len(rows(tmp_path / "many", "practitioner")) == 80
-
-
-def test_providers_of_claims_with_the_same_seed_are_in_it_by_npi(tmp_path):
-    write_extract(tmp_path / "claims", Spec(members=1, seed=3))
-    write_network(tmp_path / "directory", NetworkSpec(practitioners=34, seed=3))
-    for name in ("practitioner", "organization"):
-        claimed = {row["npi"] for row in rows(tmp_path / "claims", name) if row["npi"]}
-        listed = {row["npi"] for row in rows(tmp_path / "directory", name)}
-        assert claimed
-        assert claimed <= listed
-
-
 def test_the_samples_list_every_provider_of_the_claims_samples():
     for name in ("practitioner", "organization"):
         claimed = {row["npi"] for row in rows(SAMPLES, name) if row["npi"]}

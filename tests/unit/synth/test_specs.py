@@ -30,12 +30,3 @@ from etl.synth import Spec
 def test_a_choice_out_of_range_is_refused_before_anything_is_written(choices, message):
     with pytest.raises(UsageError, match=message):
         Spec(**{"members": 10, **choices})
-
-
-def test_the_extract_shows_the_day_after_as_many_days():
-    assert Spec(5, as_of=date(2025, 12, 31), day=2).date == date(2026, 1, 2)
-
-
-def test_some_members_join_each_day():
-    assert Spec(5000, day=3).population == 5015
-    assert Spec(5, day=3).population == 8

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from etl.errors import StoreError, UsageError
-from etl.synth import Progress, Spec, write_extract
+from etl.synth import Spec, write_extract
 from etl.synth.extract_writer import OutputFile
-from tests.unit.synth.written import WORLD, folder_of, hashes, read, world
+from tests.unit.synth.written import WORLD, folder_of, hashes, world
 
 SMALL = Spec(members=8, seed=5)
 
@@ -31,36 +31,6 @@ def test_the_manifest_tells_layout_kind_day_rows_and_hashes():
     assert {
         name.removesuffix(".csv"): file["rows"] for name, file in manifest["files"].items()
     } == counts
-
-
-def test_the_ledger_is_in_the_manifest_because_a_loader_wants_every_file_there():
-    folder = folder_of(replace(SMALL, fault_rate=0.5))
-    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-
-    assert manifest["files"]["faults.csv"]["sha256"] == hashes(folder)["faults.csv"]
-
-
-def test_what_was_written_is_counted(tmp_path):
-    written = write_extract(tmp_path, replace(SMALL, fault_rate=0.5))
-    rows = read(tmp_path)
-
-    assert written.rows == {table: len(found) for table, found in rows.items()}
-    assert written.bytes == sum(path.stat().st_size for path in tmp_path.iterdir())
-    assert written.faults == len((tmp_path / "faults.csv").read_text().splitlines()) - 2
-
-
-def test_progress_is_told_and_ends_with_everybody(tmp_path):
-    told: list[Progress] = []
-
-    written = write_extract(tmp_path, Spec(members=1100, since=_late()), told.append)
-
-    assert [progress.done for progress in told] == [500, 1000, 1100]
-    assert {progress.members for progress in told} == {1100}
-    assert told[-1].rows == sum(written.rows.values())
-
-
-def _late():
-    return SMALL.as_of.replace(year=SMALL.as_of.year - 1)
 
 
 def test_writing_again_replaces_the_files_and_leaves_others_alone(tmp_path):
@@ -86,13 +56,6 @@ def test_a_folder_with_another_extract_is_refused_and_left_as_it_was(tmp_path, o
         write_extract(tmp_path, replace(SMALL, gzip=True))
 
     assert [path.name for path in tmp_path.iterdir()] == [other]
-
-
-def test_a_file_where_the_folder_should_be_is_a_clear_error(tmp_path):
-    (tmp_path / "out").write_text("mine")
-
-    with pytest.raises(StoreError, match="cannot be written"):
-        write_extract(tmp_path / "out", SMALL)
 
 
 @pytest.mark.parametrize("format_", ["csv", "parquet"])
