@@ -1,17 +1,16 @@
 """Elements of resources, and the search parameters that look at them, as the guide has them."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-from tests.conformance.plan_net_checks import PARAMETERS
+from tests.given.tables import read_tables
 
 Json = dict[str, Any]
 
+GUIDE = read_tables(Path(__file__).with_name("plan_net.toml"))
+
 ABSENT = "http://hl7.org/fhir/StructureDefinition/data-absent-reason"
-
-
-class UnknownParameter(Exception):
-    """A type of resources has no parameter of this name."""
 
 
 def elements(resource: Any, path: str) -> list[Any]:
@@ -67,10 +66,9 @@ def all_references(value: Any) -> Iterator[str]:
 
 
 def parameter(type_: str, name: str) -> tuple[str, list[str]]:
-    text = PARAMETERS.get(f"{type_}.{name}") or PARAMETERS.get(name)
-    if text is None:
-        raise UnknownParameter(f"{type_} has no parameter {name}")
-    kind, *paths = text.split()
+    """Return the kind of a parameter's values, and where resources have them."""
+    known = GUIDE["parameters"]
+    kind, *paths = (known.get(f"{type_}.{name}") or known[name]).split()
     return kind, paths
 
 
@@ -116,34 +114,6 @@ def _texts(kind: str, element: Any) -> list[str]:
 
 def _escaped(text: str) -> str:
     return text.replace("\\", "\\\\").replace(",", "\\,").replace("|", "\\|").replace("$", "\\$")
-
-
-def modified_values(resource: Json, type_: str, written: str) -> list[str]:
-    """Return what a resource is searched by with a modifier of a token, escaped.
-
-    `:text` searches texts of concepts and of types of identifiers, `:of-type` identifiers as
-    `system|code|value` with system and code of their types.
-    """
-    name, _, modifier = written.partition(":")
-    _, paths = parameter(type_, name)
-    found = [element for path in paths for element in elements(resource, path)]
-    if modifier == "text":
-        parts = ("text", "coding.display", "type.text")
-        return [_escaped(text) for one in found for part in parts for text in elements(one, part)]
-    return [
-        "|".join(_escaped(part) for part in (coding["system"], coding["code"], one["value"]))
-        for one in found
-        if "value" in one
-        for coding in elements(one, "type.coding")
-    ]
-
-
-def matches_modified(resource: Json, type_: str, written: str, value: str) -> bool:
-    """Return whether a resource is found by a modifier of a token: of texts by their beginning."""
-    found = modified_values(resource, type_, written)
-    if written.endswith(":text"):
-        return any(text.lower().startswith(value.lower()) for text in found)
-    return value in found
 
 
 def matches(resource: Json, type_: str, name: str, value: str) -> bool:

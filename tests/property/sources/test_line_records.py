@@ -131,68 +131,7 @@ def slow_count(line: str) -> list[str] | None:
         return None
 
 
-LAYOUT = """\
-layout: lines
-title: Lines
-description: One file of lines.
-raw:
-  people:
-    compulsory: true
-    named: people
-    member: Person
-    coverage: Policy
-    fixed_width: [{ column: Person, width: 2 }, { column: Policy, width: 2 }]
-  claims:
-    compulsory: true
-    named: claims
-    member: Person
-    claim: Claim
-    record: { column: Kind, any_of: [c] }
-    fixed_width:
-      - { column: Kind, width: 1 }
-      - { column: Claim, width: 2 }
-      - { column: Person, width: 2 }
-  lines:
-    named: claims
-    claim: Claim
-    record: { column: Kind, any_of: [l] }
-    fixed_width:
-      - { column: Kind, width: 1 }
-      - { column: Claim, width: 2 }
-      - { column: Row, width: 1 }
-  ends:
-    named: claims
-    record: { column: Kind, any_of: [e] }
-    fixed_width: [{ column: Kind, width: 1 }, { column: Rows, width: 4 }]
-    unused: [{ column: Rows, reason: not compared }]
-tables:
-  member:
-    from: people
-    columns:
-      member_id: Person
-      birth_date: { constant: "1970-01-01" }
-      gender: { constant: F }
-  coverage:
-    from: people
-    columns:
-      coverage_id: Policy
-      member_id: Person
-      relationship: { constant: self }
-      payer_id: { constant: P }
-  claim:
-    from: claims
-    columns:
-      claim_id: Claim
-      member_id: Person
-      claim_type: { constant: professional }
-      coverage_id: { constant: C }
-      payer_id: { constant: P }
-      statement_from_date: { constant: "2024-01-01" }
-      adjudication_date: { constant: "2024-01-01" }
-  claim_line:
-    from: lines
-    columns: { claim_id: Claim, line_number: Row, service_from_date: { constant: "2024-01-01" } }
-"""
+LAYOUT = Path(__file__).with_name("lines.yaml").read_text("utf-8")
 record_lines = st.one_of(
     st.builds("c{:02d}M{}".format, st.integers(0, 9), st.integers(0, 3)),
     st.builds("l{:02d}{}".format, st.integers(0, 9), st.integers(0, 5)),
