@@ -8,7 +8,7 @@ import pytest
 from etl.errors import StoreError
 from etl.gateway.supported_fhir import PLAN_NET_TYPES, answerable
 from tests.unit.gateway.calls import bearer, served
-from tests.unit.gateway.plan_net_oracle import values_at
+from tests.unit.gateway.plan_net_oracle import REFERENCES, values_at
 from tests.unit.gateway.trees import LISTED, TEXTS, directory, ids, opened, run, sample_tree
 
 
@@ -130,11 +130,33 @@ def test_a_match_that_refers_to_a_match_is_not_repeated_as_an_include(server):
     assert set(ids(page, "include")) == parts - wholes != set()
 
 
-def test_the_networks_of_a_plan_come_with_it(server):
-    plans = [one for name, one in directory(LISTED).items() if name.startswith("InsurancePlan/")]
-    networks = {network["reference"] for plan in plans for network in plan.get("network", ())}
-    page = found(server, "InsurancePlan?_include=InsurancePlan:network&_count=100").json
-    assert set(ids(page, "include")) == networks != set()
+@pytest.mark.parametrize("kind", sorted(PLAN_NET_TYPES))
+def test_every_include_brings_what_is_referred_to_and_every_reverse_one_what_refers(server, kind):
+    (rest,) = server.call("/directory/metadata", token=None).json["rest"]
+    (stated,) = (one for one in rest["resource"] if one["type"] == kind)
+    own = {name for name in directory(LISTED) if name.startswith(f"{kind}/")}
+    for code in stated.get("searchInclude", []):
+        parameter = code.partition(":")[2]
+        if parameter != "*":
+            some = dict(list(references_of(kind, parameter).items())[:3])
+            page = found(server, f"{kind}?_id={','.join(some)}&_include={code}").json
+            assert set(ids(page, "include")) == set().union(*some.values()) - some.keys()
+    for code in stated.get("searchRevInclude", []):
+        referring = references_of(*code.split(":"))
+        some = sorted({name for names in referring.values() for name in names & own})[:3]
+        page = found(server, f"{kind}?_id={','.join(some)}&_revinclude={code}").json
+        wanted = {name for name, names in referring.items() if names & set(some)}
+        assert set(ids(page, "include")) == wanted - set(some)
+
+
+def references_of(kind, parameter):
+    """Return what each resource of a type refers to by a search parameter."""
+    path, _ = REFERENCES[kind][parameter]
+    return {
+        name: set(values_at(one, f"{path}.reference"))
+        for name, one in directory(LISTED).items()
+        if name.startswith(f"{kind}/") and values_at(one, f"{path}.reference")
+    }
 
 
 @pytest.mark.parametrize(
