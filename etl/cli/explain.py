@@ -194,6 +194,8 @@ def _cell_lines(cell: lineages.CellOrigin) -> Iterator[str]:
     yield f"  from {where}{cell.table}.{cell.column}{derived} = {cell.value}"
     if cell.layout:
         yield f"    made by {cell.layout}{'' if cell.source else ', of no cell'}"
+    if cell.query:
+        yield f"    computed by {cell.query}"
     for raw in cell.source:
         same = (raw.file, raw.row, raw.header, raw.text) == (
             cell.file,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
 
 _SHIFT: Final = 40
+NO_PLACES: Final = np.empty(0, np.int64)
 
 
 def place_keys(files: Any, rows: Any) -> Any:
@@ -25,3 +28,68 @@ def places_of(table: pa.Table) -> tuple[Any, Any]:
 def table_places(table: pa.Table) -> Any:
     """Return `place_keys` of the rows of a canonical table."""
     return place_keys(*places_of(table))
+
+
+_PAIRS: Final = pa.schema([("result", pa.int64()), ("source", pa.int64())])
+
+
+@dataclass(frozen=True, slots=True)
+class RowSources:
+    """Rows of the payer's files behind rows that queries computed.
+
+    A row of a result is identified by its own place everywhere; people are told the payer's.
+
+    Attributes:
+        places: `place_keys` of rows of results, ascending, and of the payer's row behind each.
+    """
+
+    places: pa.Table = field(default_factory=_PAIRS.empty_table)
+
+    @classmethod
+    def of(cls, results: Any, sources: Any) -> RowSources:
+        """Return the sources of some rows, given `place_keys` of both."""
+        order = np.argsort(results, kind="stable")
+        columns = [pa.array(results[order]), pa.array(sources[order])]
+        return cls(pa.Table.from_arrays(columns, schema=_PAIRS))
+
+    def named(self, files: Any, rows: Any) -> tuple[Any, Any]:
+        """Return the payer's file and row behind each place; the place itself if none is known."""
+        keys = place_keys(files, rows)
+        if self.places.num_rows:
+            results, sources = (column.to_numpy() for column in self.places.columns)
+            at = np.minimum(np.searchsorted(results, keys), len(results) - 1)
+            keys = np.where(results[at] == keys, sources[at], keys)
+        return keys >> _SHIFT, keys & ((1 << _SHIFT) - 1)
+
+    def results_of(self, file: int, row: int) -> list[tuple[int, int]]:
+        """Return file and row of each row of a result that the payer's row is behind."""
+        source = int(place_keys([file], [row])[0])
+        keys = self.places.filter(pc.equal(self.places.column("source"), source))["result"]
+        return [(key >> _SHIFT, key & ((1 << _SHIFT) - 1)) for key in keys.to_pylist()]
+
+    def of_findings(self, findings: pa.Table) -> pa.Table:
+        """Return findings at the payer's rows; one about a whole file stays."""
+        has_row = findings.column("row").is_valid()
+        if not self.places.num_rows or not pc.any(has_row).as_py():
+            return findings
+        is_whole_file = ~np.asarray(has_row)
+        columns = [findings.column(name).fill_null(0).to_numpy() for name in ("file", "row")]
+        for name, numbers in zip(("file", "row"), self.named(*columns), strict=True):
+            at = findings.schema.get_field_index(name)
+            column = pa.chunked_array([pa.array(numbers, mask=is_whole_file)])
+            own = findings.column(name)
+            chosen = pc.if_else(has_row, column.cast(own.type), own)
+            findings = findings.set_column(at, findings.schema.field(name), chosen)
+        return findings
+
+    def only(self, *findings: pa.Table) -> RowSources:
+        """Return what some findings need of this."""
+        if not self.places.num_rows:
+            return self
+        whole = pa.concat_tables([table.select(["file", "row"]) for table in findings]).drop_null()
+        keys = place_keys(whole.column("file"), whole.column("row"))
+        is_needed = np.isin(self.places.column("result").to_numpy(), keys)
+        return RowSources(self.places.filter(pa.array(is_needed)))
+
+
+NO_SOURCES: Final = RowSources()

@@ -8,7 +8,7 @@ import itertools
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Final
@@ -17,12 +17,13 @@ import numpy as np
 import pyarrow as pa
 
 from etl.certificate import certificate as certificates
-from etl.certificate.comparison import compare
+from etl.certificate.comparison import Compared, compare
 from etl.certificate.directory import directory_counts
 from etl.certificate.published import BlockReader
 from etl.certificate.source import COMPARED, Fates, places_of
 from etl.certificate.sums import Sums, published_sums
 from etl.certificate.timeliness import Newly
+from etl.columns.places import RowSources
 from etl.errors import StoreError
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
 from etl.publish.canonical_json import loads
@@ -117,7 +118,11 @@ def certified_rows(loaded: Loaded, checked_rows: Checked) -> CertifiedRows:
 
 
 def compare_unit(
-    certifying: Certifying, rows: CertifiedRows, catalog: Iterable[bytes], store: Store
+    certifying: Certifying,
+    rows: CertifiedRows,
+    catalog: Iterable[bytes],
+    store: Store,
+    sources: RowSources,
 ) -> bytes:
     """Return the comparison of a unit's rows with its blocks, which are read from the target.
 
@@ -126,6 +131,7 @@ def compare_unit(
         rows: the unit's.
         catalog: lines of `PartitionResult.lines`.
         store: the target.
+        sources: the payer's rows behind the unit's, where queries computed them.
     """
     units, parent = list(_units(catalog)), certifying.parent
     day, old, newly = date.fromisoformat(certifying.day), [], None
@@ -150,7 +156,24 @@ def compare_unit(
             before = published_sums(_read(store, old).claims())
         except StoreError:  # lost or damaged: what replaces it is published all the same
             before = None
-    return certificates.piece(compared, before)
+    return certificates.piece(_at_sources(compared, sources), before)
+
+
+def _at_sources(compared: Compared, sources: RowSources) -> Compared:
+    """Return a comparison with its differences and late claims at the payer's rows."""
+
+    def named(file: int, row: int) -> tuple[int, int]:
+        files, rows = sources.named([file], [row])
+        return int(files[0]), int(rows[0])
+
+    differences = []
+    for difference in compared.differences:
+        file, row = named(difference.file, difference.row)
+        differences.append(replace(difference, file=file, row=row))
+    late = tuple((*named(file, row), days) for file, row, days in compared.delays.late)
+    return replace(
+        compared, differences=tuple(differences), delays=replace(compared.delays, late=late)
+    )
 
 
 def _visible(store: Store, units: Iterable[CatalogEntry]) -> Iterator[str]:

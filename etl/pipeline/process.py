@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from etl.certificate.certificate import Certificate
 from etl.columns.digests import NO_HASHES
+from etl.columns.places import RowSources
 from etl.engine.unmapped import Mention
 from etl.pipeline.certificate import Certifying
 from etl.pipeline.context import Publication, RunContext
@@ -86,6 +87,12 @@ class ProcessedExtract:
         """Directory resources that are referred to and have no row."""
         return frozenset(self.totals.missing)
 
+    @property
+    def directory_sources(self) -> RowSources:
+        """The payer's rows behind those of the directory, where queries computed them."""
+        partitions = self.read.partitions
+        return partitions.row_sources(partitions.facts.count)
+
     def mapped_directory(self) -> Mapped:
         """Return the resources of the directory; those of claims are made of it now."""
         if self.made is not None:
@@ -145,9 +152,10 @@ def process(
     decided, made = check_directory(directory, definitions, as_of=read.as_of)
     checked = check_totals(decided)
     if definitions.model.has_members:  # mapped again at the end, with all that claims name
-        totals.add(Outcome(checked, made.unmapped, resources={}))
+        outcome = Outcome(checked, made.unmapped, resources={})
     else:
-        totals.add(Outcome(checked, made.unmapped, made.resources, made.elements))
+        outcome = Outcome(checked, made.unmapped, made.resources, made.elements)
+    totals.add(outcome.with_sources(rows.row_sources(rows.facts.count)))
     providers = providers_of(checked.tables, definitions)
     directory_files = {}
     if row_output is not None:
@@ -284,8 +292,9 @@ def _unowned(partitions: Partitions, totals: Totals) -> dict[str, int]:
     Rows that cannot be read, and rows of claims and members that name none.
     """
     facts = partitions.facts
+    files = (*facts.files, *facts.queried)
     left = {
-        file.name: len(facts.unowned.get(file.name, ())) + totals.tally.unowned[file.index]
-        for file in facts.files
+        file.title: len(facts.unowned.get(file.name, ())) + totals.tally.unowned[file.index]
+        for file in files
     }
     return {file: count for file, count in left.items() if count}

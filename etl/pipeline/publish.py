@@ -265,7 +265,7 @@ def certified(
     made = certify(
         PieceFiles(processed.files), publication.store, publication.base, staged.manifest, kept
     )
-    names = [file.name for file in processed.read.extract.files]
+    names = processed.read.extract.names
     processed = processed.with_verdicts([verdict(made, published, names)])
     return replace(processed, certificate=made)
 

@@ -145,8 +145,9 @@ def _crosswalks(layout: Layout) -> dict[tuple[str, str, str], str]:
 
 
 def _place(totals: RuleTotals, extract: Extract) -> str:
-    if not totals.examples or not 0 <= totals.examples[0].file < len(extract.files):
+    names = extract.names
+    if not totals.examples or not 0 <= totals.examples[0].file < len(names):
         return "the report"
     first = totals.examples[0]
     row = "" if first.row is None else f" row {first.row}"
-    return f"{extract.files[first.file].name}{row}{first.column and f', column {first.column}'}"
+    return f"{names[first.file]}{row}{first.column and f', column {first.column}'}"

@@ -169,7 +169,7 @@ def write_quarantine(
         name = f"{_stem(source.name)}.csv"
         pieces = quarantine_csv(_rejected_of(processed, number), source.columns, rows, number)
         _write(folder / name, pieces)
-        written.append((source.name, len(rows), name))
+        written.append((source.title, len(rows), name))
     return (*written, *_write_ragged(partitions, reasons_by_file, folder))
 
 
@@ -253,7 +253,7 @@ def write_reports(
     pages = sum(bool(rule.findings) for rule in rules)
     emit(StageBegan("report", pages + _PAGES))
     quarantined = write_quarantine(processed, folder / QUARANTINE, emit)
-    found, names = processed.totals.places, [file.name for file in processed.read.extract.files]
+    found, names = processed.totals.places, processed.read.extract.names
     places = found.write(folder / REPORT / _FINDINGS, names) if found is not None else {}
     emit(StageAdvanced(1))
     # The report's values: all that `report.json` and its pages are made of.
@@ -321,7 +321,7 @@ def _certificate(processed: ProcessedExtract, folder: Path) -> CertificateFacts 
         return None
     has_differences = bool(made.reasons or made.unexplained)
     if has_differences:
-        names = [file.name for file in processed.read.extract.files]
+        names = processed.read.extract.names
         _write(folder / _DIFFERENCES, differences_csv(PieceFiles(processed.files), names))
     return CertificateFacts(
         files=tuple(_money_by_file(made, processed.read.extract)),
@@ -348,7 +348,7 @@ def _money_by_file(made: Certificate, extract: Extract) -> Iterator[FileMoney]:
     """
     for (file, level, category), each in made.files.items():
         yield FileMoney(
-            extract.files[file].name if file >= 0 else None,
+            extract.names[file] if file >= 0 else None,
             level,
             category,
             each.claims,
@@ -359,7 +359,7 @@ def _money_by_file(made: Certificate, extract: Extract) -> Iterator[FileMoney]:
         )
     for (level, category), (cents, claims) in sorted(carried_money(made).items()):
         raw = frozenset().union(*map(extract.layout.feeding, amount_tables(level, category)))
-        names = [file.name for file in extract.files if file.table in raw]
+        names = [file.title for file in extract.files if file.table in raw]
         yield FileMoney(names[0] if len(names) == 1 else None, level, category, claims, cents)
 
 
@@ -382,7 +382,7 @@ def _timeliness(processed: ProcessedExtract, folder: Path, about: About) -> Time
     if made is None or about.parent is None:
         return None
     if made.late:
-        names = [file.name for file in processed.read.extract.files]
+        names = processed.read.extract.names
         _write(folder / _LATE, late_csv(PieceFiles(processed.files), names))
     days = made.days
     return TimelinessFacts(
@@ -406,7 +406,7 @@ def _directory(processed: ProcessedExtract, folder: Path, about: About) -> Direc
     )
     if not places.num_rows:
         return DirectoryFacts(quality)
-    names = pa.array([file.name for file in extract.files])
+    places, names = processed.directory_sources.of_findings(places), pa.array(extract.names)
     named = places.set_column(0, "file", names.take(places.column("file").combine_chunks()))
     text = io.BytesIO()  # no time and no name in the header of gzip: the same rows, the same bytes
     text.write(f"{','.join(named.column_names)}\n".encode())
@@ -436,8 +436,11 @@ def _extract_facts(processed: ProcessedExtract) -> values.ExtractFacts:
         payer=extract.payer or "",
         files=tuple(
             values.ExtractFile(
-                file.name, rows.get(file.name, 0), processed.unowned.get(file.name, 0), file.sha256
+                file.title,
+                rows.get(file.name, 0) if file.table else file.rows or 0,
+                processed.unowned.get(file.title, 0),
+                file.sha256,
             )
-            for file in extract.files
+            for file in extract.named_files
         ),
     )

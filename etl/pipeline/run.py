@@ -462,7 +462,12 @@ def _kept_places(
         return []
     mark = sidecars.extract_mark(context.extract)
     entries = entries_of(
-        processed.directory_rows, processed.directory, staged.directory, NOBODY, mark
+        processed.directory_rows,
+        processed.directory,
+        staged.directory,
+        NOBODY,
+        mark,
+        processed.directory_sources,
     )
     return sidecars.write_sidecar(
         publication.store,
@@ -492,7 +497,7 @@ def facts_of(
             "bytes": file.bytes,
             **({"table": asdict(file.origin)} if file.origin is not None else {}),
         }
-        for file in extract.stored
+        for file in (*extract.stored, *extract.queried)
     ]
     counts = processed.totals.tally.counts if processed is not None else {}
     # A tree without amounts states no sums of them either.

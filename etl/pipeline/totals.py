@@ -12,7 +12,7 @@ import heapq
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl.columns.places import NO_SOURCES, RowSources
 from etl.engine.must_support import ElementCounts, add_element_counts
 from etl.engine.omitted_rows import OMITTED
 from etl.engine.unmapped import WITHOUT_CODE, Mention
@@ -58,6 +59,7 @@ class Outcome:
         ledger: the object in the target that keeps it by member; None where nothing is kept.
         rows: raw table -> how many of the extract's rows it is of.
         sidecar: the pieces in the target that name its rows; none where none are kept.
+        sources: the payer's rows behind those with findings, where queries computed them.
     """
 
     checked: Checked
@@ -69,6 +71,12 @@ class Outcome:
     ledger: ObjectRef | None = None
     rows: Mapping[str, int] = field(default_factory=dict)
     sidecar: tuple[SidecarPiece, ...] = ()
+    sources: RowSources = NO_SOURCES
+
+    def with_sources(self, sources: RowSources) -> Outcome:
+        """Return this with what its findings need of the sources of some rows."""
+        needed = sources.only(self.checked.findings, *self.unmapped.values())
+        return replace(self, sources=needed)
 
     def __add__(self, other: Outcome) -> Outcome:
         """Return the outcome of two parts of a partition."""
@@ -108,6 +116,7 @@ _CLASSES: Final[Mapping[str, Callable[..., Any]]] = {
         Mention,
         ObjectRef,
         SidecarPiece,
+        RowSources,
     )
 }
 _ALIGNMENT: Final = 64
@@ -266,21 +275,21 @@ class Tally:
         self._examples: dict[str, list[Example]] = {}
         self._keep = examples
 
-    def add(self, checked: Checked) -> None:
-        """Add one partition (or the directory)."""
+    def add(self, checked: Checked, sources: RowSources = NO_SOURCES) -> None:
+        """Add one partition (or the directory), given the payer's rows behind its findings."""
         self.counts = add_counts([self.counts, checked.counts])
         self.money = add_money([self.money, checked.money])
         self.filled = add_filled([self.filled, checked.filled])
         causes = checked.rejected.group_by(["cause", "table"]).aggregate([([], "count_all")])
         for cause in causes.to_pylist():
             self.causes[cause["cause"], cause["table"]] += cause["count_all"]
-        self.add_findings(checked.findings)
+        self.add_findings(sources.of_findings(checked.findings))
 
     def add_findings(self, findings: pa.Table) -> None:
         """Add findings alone: those about whole files belong to no partition.
 
         Args:
-            findings: `etl.rows.FINDINGS_SCHEMA`.
+            findings: `etl.rows.FINDINGS_SCHEMA`, at the payer's rows.
         """
         grouped = findings.group_by(["rule", "table", "column"]).aggregate([([], "count_all")])
         for group in grouped.to_pylist():
@@ -408,10 +417,12 @@ class Totals:
 
     def add(self, outcome: Outcome) -> None:
         """Count the outcome of one more unit, or of the directory."""
-        self.tally.add(outcome.checked)
+        sources = outcome.sources
+        self.tally.add(outcome.checked, sources)
         if self.places is not None:
-            self.places.add(outcome.checked.findings)
-        self.add_findings(once_each(outcome.unmapped.values()))
+            self.places.add(sources.of_findings(outcome.checked.findings))
+        # Of one cell that two crosswalks look up, once: before it is known whose row it is.
+        self.add_findings(sources.of_findings(once_each(outcome.unmapped.values())))
         self.resources.update(outcome.resources)
         self.elements = add_element_counts([self.elements, outcome.elements])
         self.missing |= outcome.missing
@@ -422,7 +433,7 @@ class Totals:
                 continue  # rows, and words that crosswalks do contain
             self._unmapped[crosswalk] += words.num_rows
             before = self._where.get(crosswalk, no_findings())
-            both = pa.concat_tables([before, words])
+            both = pa.concat_tables([before, sources.of_findings(words)])
             ordered = both.sort_by([("file", "ascending"), ("row", "ascending")])
             self._where[crosswalk] = ordered.slice(0, _EXAMPLES)
 

@@ -113,13 +113,14 @@ def process_unit(
         if incremental is None:
             return None
         processed = incremental
-    outcome, task = processed.outcome, context.task
+    sources, task = rows.row_sources(*unit), context.task
+    outcome = processed.outcome.with_sources(sources)
     files: dict[str, Pieces] = {**processed.rows}
     if task.output is not None:
         files |= task.output(processed.made, processed.kept, store)
     if store is not None and task.certifying is not None and processed.certified is not None:
         catalog = [bytes(line) for line in files[CATALOG_ROWS]]
-        compared = compare_unit(task.certifying, processed.certified, catalog, store)
+        compared = compare_unit(task.certifying, processed.certified, catalog, store, sources)
         files |= {CATALOG_ROWS: catalog, PIECE: [compared]}
     if task.keeps_rejected:
         files |= _rejected_rows(rows, unit, outcome.checked.rejected)
@@ -230,7 +231,7 @@ def _members(
     sidecar = None
     if context.task.sidecar is not None:
         owners, extract = attribution.owners, context.task.sidecar
-        entries = entries_of(loaded, checked, made.made, owners, extract)
+        entries = entries_of(loaded, checked, made.made, owners, extract, rows.row_sources(*unit))
         sidecar = _sidecar(context, before, places, with_owners(entries, fresh))
     return _MemberResults(whole, made.made, own, joined(ledgers), written, certified, sidecar)
 
@@ -255,10 +256,11 @@ def _rejected_rows(
     if not rejected.num_rows:
         return
     places = np.unique(place_keys(rejected.column("file"), rejected.column("row")))
+    numbers = {file.name: file.index for file in rows.facts.files}
     parts: dict[str, list[pa.Table]] = {}
     for index in unit:
         for name, table in rows.raw_rows(index, places).items():
-            parts.setdefault(f"{REJECTED}{rows.facts.names.index(name):05d}", []).append(table)
+            parts.setdefault(f"{REJECTED}{numbers[name]:05d}", []).append(table)
     for name, tables in parts.items():
         yield name, [arrow_stream(*tables, compressed=True)]
 

@@ -63,6 +63,8 @@ class CellOrigin:
         value: its text. A member's data.
         layout: file and line of the layout that makes the column; "" in the canonical layout, where
             cells are taken as they are.
+        query: file of the query that computed it; then no cells of the payer's files are known, and
+            its row is the one that the query passes on. "" where no query did.
         source: the cells of the payer's files that it was made of or that decided on it; none for
             a constant of the layout and for a derived column.
         rules: ids of the rules that found something in the cell.
@@ -76,6 +78,7 @@ class CellOrigin:
     derived: bool
     value: str
     layout: str = ""
+    query: str = ""
     source: tuple[SourceCell, ...] = ()
     rules: tuple[str, ...] = ()
     extract: str = ""

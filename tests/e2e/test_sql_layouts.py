@@ -1,5 +1,7 @@
 """Layouts in SQL from the command line: found, named, shown, checked and drafted."""
 
+import csv
+import gzip
 import json
 import shutil
 
@@ -32,6 +34,46 @@ def test_a_folder_is_of_a_layout_in_sql_by_its_files_by_name_and_by_manifest(tmp
     manifest["files"] |= {name: {} for name in files if name != "pde.csv"}
     (tmp_path / "in/manifest.json").write_text(json.dumps(manifest))
     assert tables_of(tmp_path / "in", "--report", tmp_path / "by-manifest") == found
+
+
+@pytest.mark.slow
+def test_findings_and_explain_name_the_files_and_rows_of_the_payer(tmp_path):
+    tree, files = tmp_path / "tree", {path.name for path in RIF.iterdir()}
+    done(cpcds("run", RIF, "--to", tree, "--workers", "1", **ANY_SHARE))
+    [report] = tree.glob("reports/*/report.json")
+    said = json.loads(report.read_text())
+    rules = [rule for rule in said["rules"] if rule["findings"]]
+    assert {place["file"] for rule in rules for place in rule["examples"]} <= files
+    assert {place["file"] for word in said["unmapped"] for place in word["examples"]} <= files
+    rows = {file["name"]: file["rows"] for file in said["extract"]["files"]}
+    assert (rows["inpatient.csv"], rows["result of claim.sql"]) == (2, 8)
+    with gzip.open(report.with_name("findings.csv.gz"), "rt") as text:
+        assert {place["file"] for place in csv.DictReader(text)} <= files
+    # What a release keeps, and the extract itself, tell the same of a claim and of a row of it.
+    for subject in (("claim:-11",), ("--row", "inpatient.csv:3")):
+        kept = json.loads(done(cpcds("explain", tree, *subject, "--json")).out)
+        whole = done(cpcds("explain", tree, *subject, "--extract", RIF, "--json")).out
+        read = json.loads(whole)
+        fates = [
+            {(row["file"], row["row"], row["table"], row["fate"]) for row in answer["rows"]}
+            for answer in (kept, read)
+        ]
+        assert fates[0] == fates[1]
+        assert ("inpatient.csv", 3, "claim", "published") in fates[0]
+        assert {file["file"] for file in kept["files"]} <= files
+        [claim] = read["resources"]
+        cells = [cell for origin in claim["origins"] for cell in origin["cells"]]
+        assert {cell["file"] for cell in cells} <= {*files, None}
+        assert {(cell["query"], *cell["source"]) for cell in cells if cell["table"] == "claim"} == {
+            ("claim.sql",),
+            ("",),  # the latter of columns that are worked out
+        }
+    shown = done(cpcds("explain", tree, "claim:-11", "--extract", RIF)).out
+    assert "from inpatient.csv row 3, claim.claim_id = -11\n    computed by claim.sql" in shown
+    assert (
+        "names row 2 of beneficiary_history.csv"
+        in cpcds("explain", tree, "--row", "beneficiary_history.csv:2", "--extract", RIF).err
+    )
 
 
 def test_layouts_in_sql_are_listed_and_shown():

@@ -15,6 +15,7 @@ import pyarrow as pa
 from etl.bootstrap.opened_extract import opened
 from etl.bootstrap.settings import read_settings
 from etl.certificate.certificate import Certificate, compared_units, differences_of, miscounted
+from etl.columns.places import NO_SOURCES
 from etl.pipeline.certificate import Certifying, certified_rows, compare_unit
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.partition.directory import check_directory
@@ -94,6 +95,7 @@ class Unit:
             certified_rows(self.loaded, checked),
             catalog,
             store,
+            NO_SOURCES,
         )
         certificate, _ = compared_units([piece])
         published = {name: each.published for name, each in checked.counts.items()}

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from etl.columns.places import place_keys
+from etl.columns.places import RowSources, place_keys, places_of
 from etl.errors import DataRejected, NotFound, StoreError, UsageError
 from etl.model.canonical_tables import CLAIM_TABLES, FILE_COLUMN, ROW_COLUMN, TABLES
 from etl.model.severity import Severity
@@ -137,7 +137,7 @@ def layer_of(layers: Sequence[Layer], extract: Extract) -> int:
     Raises:
         UsageError: it became none of them.
     """
-    ours = {(file.name, file.sha256) for file in extract.files}
+    ours = {(file.title, file.sha256) for file in extract.named_files}
     for number, layer in enumerate(layers):
         if layer.files and ours == {(file.name, file.sha256) for file in layer.files}:
             return number
@@ -178,7 +178,7 @@ def write_layer(
     writers: dict[str, pq.ParquetWriter] = {}
     places: dict[str, list[pa.Table]] = {}
     try:
-        for loaded in _all(partitions):
+        for loaded, sources in _all(partitions):
             unfit = _rejecting(loaded.findings, definitions)
             if kind == "delta" and unfit.num_rows:
                 raise _unreadable(unfit.num_rows)
@@ -189,7 +189,10 @@ def write_layer(
                     kept = pa.concat_tables([kept, _replacing(table, gone[name]["claim_id"])])
                 fit = kept.select(TABLES[name].names)
                 if fit.num_rows:
-                    places.setdefault(name, []).append(kept.select(_PLACES))
+                    placed_at = sources.named(*places_of(kept))
+                    places.setdefault(name, []).append(
+                        pa.table([*map(pa.array, placed_at)], [*_PLACES])
+                    )
                     if name not in writers:
                         path = folder / f"{name}.parquet"
                         writers[name] = pq.ParquetWriter(path, fit.schema, compression="zstd")
@@ -204,7 +207,8 @@ def write_layer(
         )
         placed[name] = put_by_content(store, FOLDER, _places_bytes(places[name]), "parquet")
     facts = partitions.facts
-    files = tuple(LayerFile(file.name, file.sha256, file.table) for file in facts.files)
+    every = (*facts.files, *facts.queried)
+    files = tuple(LayerFile(file.title, file.sha256, file.table) for file in every)
     return Layer(kind, time, named, placed, facts.layout.name, files)
 
 
@@ -223,10 +227,12 @@ def _places_bytes(places: Sequence[pa.Table]) -> bytes:
     return sink.getvalue()
 
 
-def _all(partitions: Partitions) -> Iterator[Loaded]:
-    yield partitions.directory()
-    for index in range(partitions.facts.count if partitions.facts.layout.model.has_members else 0):
-        yield partitions.load(index)
+def _all(partitions: Partitions) -> Iterator[tuple[Loaded, RowSources]]:
+    """Yield the rows of the directory and of each partition, and the payer's rows behind them."""
+    count = partitions.facts.count
+    yield partitions.directory(), partitions.row_sources(count)
+    for index in range(count if partitions.facts.layout.model.has_members else 0):
+        yield partitions.load(index), partitions.row_sources(index)
 
 
 def _rejecting(findings: pa.Table, definitions: Definitions) -> pa.Table:

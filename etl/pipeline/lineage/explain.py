@@ -55,11 +55,9 @@ def require_same(extract: Extract, release: Release, name: str) -> None:
     Raises:
         UsageError: it was made of other files.
     """
-    ours = {file.stored: file.sha256 for file in extract.files}
-    theirs = {str(one["name"]): str(one["sha256"]) for one in release.manifest.facts.inputs}
-    different = sorted(
-        name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)
-    )
+    ours = {(file.stored, file.sha256) for file in extract.named_files}
+    theirs = {(str(one["name"]), str(one["sha256"])) for one in release.manifest.facts.inputs}
+    different = sorted({file for file, _ in ours ^ theirs})
     if different:
         raise UsageError(
             f"{name} is not the extract that release {release.id} was made of: "
@@ -271,11 +269,19 @@ def _of_row(sources: LineageSources, subject: RowSubject, release: Release | Non
             f"the extract has no file {subject.file}; it has {', '.join(sorted(rows.facts.names))}"
         )
     place = (rows.facts.names.index(subject.file), subject.row)
-    index = sources.rows.partition_of(place)
-    if index is not None:
-        went_into = set(sources.rows.origins(index).rows_of(place))
-        went_into |= {(name, place) for name in TABLES}
-        return _of_canonical_rows(sources, subject, index, went_into, release)
+    went_into: dict[int, set[tuple[str, Place]]] = {}
+    for index, places in sources.rows.rows_at(place).items():
+        origins = sources.rows.origins(index)
+        went_into[index] = {(name, there) for there in places for name in TABLES}
+        went_into[index] |= {row for there in places for row in origins.rows_of(there)}
+    if went_into:
+        return _of_partitions(sources, subject, went_into, release)
+    if place[0] >= len(rows.facts.files):
+        raise UsageError(
+            f"no row that the queries computed names row {subject.row} of {subject.file} (the "
+            "header is row 1): of rows that a query puts together it passes on the place of one; "
+            "ask about the claim (claim:NUMBER)"
+        )
     ragged = rows.ragged_rows()
     if place in zip(
         *(ragged.column(name).to_pylist() for name in (FILE_COLUMN, ROW_COLUMN)), strict=True
@@ -304,14 +310,24 @@ def _of_layer_row(
             index = sources.rows.partition_of(place)
             if index is not None:
                 went_into.setdefault(index, set()).add((row.table, place))
+    merged = _of_partitions(sources, subject, went_into, release)
+    return replace(merged, rows=(*merged.rows, *places.fates(iter(found))))
+
+
+def _of_partitions(
+    sources: LineageSources,
+    subject: RowSubject,
+    went_into: Mapping[int, Set[tuple[str, Place]]],
+    release: Release | None,
+) -> Lineage:
+    """Return the lineage of some canonical rows, given by partition, table and place."""
     parts = [
         _of_canonical_rows(sources, subject, index, rows, release)
         for index, rows in went_into.items()
     ]
-    lost = tuple(places.fates(iter(found)))
     return Lineage(
         str(subject),
-        (*(row for part in parts for row in part.rows), *lost),
+        tuple(row for part in parts for row in part.rows),
         tuple(resource for part in parts for resource in part.resources),
     )
 

@@ -39,7 +39,11 @@ from etl.sources.convert.cell_origins import PartitionOrigins, Place
 def fates_of(
     sources: LineageSources, part: MappedPartition, name: str, table: pa.Table
 ) -> Iterator[lineages.RowFate]:
-    """Yield the fates of some rows of a table, each of its places once."""
+    """Yield the fates of some rows of a table, each of its places once.
+
+    A row of the payer of which a query made several is there once for each of their fates.
+    """
+    fates: dict[lineages.RowFate, None] = {}
     book = sources.definitions.book
     rejected = part.checked.rejected
     ours = rejected.filter(pc.equal(rejected.column("table"), name))
@@ -63,7 +67,8 @@ def fates_of(
             for rule, column in part.findings.get((name, place), ())
         )
         extract, file, row = sources.places.named(place)
-        yield lineages.RowFate(file, row, name, fate, reasons, findings, extract)
+        fates[lineages.RowFate(file, row, name, fate, reasons, findings, extract)] = None
+    yield from fates
 
 
 _CLAIM_ID: Final = "claim_id"
@@ -270,6 +275,7 @@ def _cell(
         derived=False,
         value=cell.value,
         layout=payer.layout,
+        query=payer.query,
         source=payer.cells,
         rules=tuple(
             rule for rule, where in part.findings.get((table, place), ()) if where == column

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final, NamedTuple, Protocol
 
-from etl.columns.places import place_keys
+from etl.columns.places import RowSources, place_keys
 from etl.errors import UsageError
 from etl.mapping.row_interpreter import Record
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN, TABLES
@@ -20,6 +20,7 @@ from etl.pipeline.deltas.merge import LayerRow, LayerRows
 from etl.pipeline.executor import PartitionedExtract
 from etl.reports.lineage import Fate, RowFate, SourceCell
 from etl.sources.convert.cell_origins import PartitionOrigins, Place, RawOrigin
+from etl.sources.files.source_files import RESULT_OF
 from etl.sources.layout.canonical import CANONICAL_LAYOUTS
 from etl.sources.layout.model import Layout
 
@@ -50,6 +51,7 @@ class ExtractRows:
 
     read: PartitionedExtract
     _origins: dict[int, PartitionOrigins] = field(default_factory=dict)
+    _sources: dict[int, RowSources] = field(default_factory=dict)
     _partitions: dict[Place, int | None] = field(default_factory=dict)
 
     def partition_of(self, place: Place) -> int | None:
@@ -70,11 +72,32 @@ class ExtractRows:
                 written |= rows.raw_rows(rows.facts.count)
             facts = rows.facts
             self._origins[partition] = PartitionOrigins(facts.layout, facts.files, written)
+            self._sources[partition] = rows.row_sources(partition)
         return self._origins[partition]
 
     def named(self, place: Place) -> NamedPlace:
-        """Return a place with the name of its file."""
-        return NamedPlace("", self.read.partitions.facts.names[place[0]], place[1])
+        """Return the place of a row in the payer's files, or in the result of a query.
+
+        Of rows of results those are known whose partition was asked about.
+        """
+        file, row = place
+        for sources in self._sources.values():
+            file, row = (int(number[0]) for number in sources.named([file], [row]))
+        return NamedPlace("", self.read.partitions.facts.names[file], row)
+
+    def rows_at(self, place: Place) -> Mapping[int, Sequence[Place]]:
+        """Return partition -> places of the rows that were read there, or computed of them."""
+        facts = self.read.partitions.facts
+        if place[0] < len(facts.files):
+            partition = self.partition_of(place)
+            return {} if partition is None else {partition: [place]}
+        sources = map(self.read.partitions.row_sources, range(facts.count + 1))
+        computed = {number: rows.results_of(*place) for number, rows in enumerate(sources)}
+        return {number: places for number, places in computed.items() if places}
+
+    def query_of(self, place: Place) -> str:
+        """Return the file of the query that computed a row; "" where none did."""
+        return self.read.partitions.facts.files[place[0]].query
 
 
 class RowPlaces(Protocol):
@@ -99,10 +122,12 @@ class CellsOfPayer(NamedTuple):
     Attributes:
         cells: they, the file and row of each included.
         layout: file and line of the layout that makes the cell of them; "" where it is taken as is.
+        query: file of the query that computed the cell; then no cells are known.
     """
 
     cells: tuple[SourceCell, ...]
     layout: str
+    query: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +146,9 @@ class ExtractPlaces:
 
     def cells(self, record: Record, origin: RawOrigin, column: tuple[str, str]) -> CellsOfPayer:
         """Return the cells of the origin."""
-        del record, column
+        del column
+        if query := self.rows.query_of(_place(record)):
+            return CellsOfPayer((), "", query)
         return _as_written(self.rows, origin, "")
 
 
@@ -148,11 +175,12 @@ class LayerPlaces:
 
     def cells(self, record: Record, origin: RawOrigin, column: tuple[str, str]) -> CellsOfPayer:
         """Return the cells of the layer's extract; without that, their places and headers."""
-        place = (int(record[FILE_COLUMN] or 0), int(record[ROW_COLUMN] or 0))
-        row = self._behind(place)
+        row = self._behind(_place(record))
         if row is None:
             return _as_written(self.merged, origin, "")
         table, name = column
+        if query := self._query_of(row):
+            return CellsOfPayer((), "", query)
         title, extract = self.rows.title(row.layer), self.extracts.get(row.layer)
         if extract is not None:
             partition = extract.partition_of((row.file, row.row))
@@ -212,6 +240,13 @@ class LayerPlaces:
         file = self.merged.named(place).file
         return self.rows.of_merged(file.removesuffix(_MERGED), place[1])
 
+    def _query_of(self, row: LayerRow) -> str:
+        """Return the file of the query that computed a row; "" where none did."""
+        file = self.rows.file_of(row)
+        results = self.rows.layers[row.layer].files if not file.table else [file]
+        names = [each.name for each in results if each.table == row.table]
+        return next((name[len(RESULT_OF) :] for name in names if name.startswith(RESULT_OF)), "")
+
     def _named(self, row: LayerRow) -> NamedPlace:
         return NamedPlace(self.rows.title(row.layer), self.rows.file_of(row).name, row.row)
 
@@ -244,3 +279,7 @@ def _as_written(rows: ExtractRows, origin: RawOrigin, extract: str) -> CellsOfPa
         ),
         origin.place,
     )
+
+
+def _place(record: Record) -> Place:
+    return int(record[FILE_COLUMN] or 0), int(record[ROW_COLUMN] or 0)

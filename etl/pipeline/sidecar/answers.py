@@ -202,7 +202,13 @@ class SidecarExplainer:
     def _fates(self, entries: Sequence[_Entry]) -> tuple[lineages.RowFate, ...]:
         order = [*TABLES]
         rows = {
-            (entry.extract, order.index(entry.table), entry.file, entry.row): lineages.RowFate(
+            (
+                entry.extract,
+                order.index(entry.table),
+                entry.file,
+                entry.row,
+                entry.fate,
+            ): lineages.RowFate(
                 self._extracts[entry.extract].files[entry.file].name,
                 entry.row,
                 entry.table,

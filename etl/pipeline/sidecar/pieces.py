@@ -28,7 +28,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from etl.columns.digests import Hashes, hash_ids
-from etl.columns.places import place_keys, table_places
+from etl.columns.places import RowSources, place_keys, table_places
 from etl.errors import StoreError
 from etl.model.canonical_tables import TABLES
 from etl.pipeline.partition.mapping import PlanResources
@@ -101,6 +101,7 @@ def entries_of(
     made: Sequence[PlanResources],
     owners: RowOwners,
     extract: str,
+    sources: RowSources,
 ) -> pa.Table:
     """Return the entries of some rows.
 
@@ -110,6 +111,7 @@ def entries_of(
         made: the resources.
         owners: of the rows; `NOBODY` for the directory.
         extract: mark of the extract.
+        sources: the payer's rows behind them, where queries computed them.
     """
     parts = [*_resources(made), *_canonical(loaded, checked)]
     if not parts:
@@ -118,19 +120,21 @@ def entries_of(
     places = np.concatenate([part.places for part in parts])
     files, numbers = (places >> 40).astype(np.int32), places & ((1 << 40) - 1)
     codes = owners.numbers_of(files, numbers)
+    files, numbers = sources.named(files, numbers)
+    files, places = files.astype(np.int32), place_keys(files, numbers)
     claims = np.concatenate([part.claims[0] for part in parts])
     has_claim = np.concatenate([part.claims[1] for part in parts])
     tables = np.repeat(np.array([part.table for part in parts], np.int32), sizes)
     groups = codes * len(_NAMES) + tables
+    fates = np.concatenate([part.fates for part in parts])
     # Resources come first, so that the row at which one begins is not there a second time.
-    order = np.lexsort((claims, places, groups))
+    order = np.lexsort((fates, claims, places, groups))
     begins = np.repeat([part.resources is not None for part in parts], sizes)[order]
     again = np.ones(len(order), np.bool_)
-    for key in (groups[order], places[order], claims[order]):
+    for key in (groups[order], places[order], claims[order], fates[order]):
         again[1:] &= key[1:] == key[:-1]
     again[:1] = False
     order = order[begins | ~again]
-    fates = np.concatenate([part.fates for part in parts])
     resources, patients, mappings = _resource_columns(parts)
     at = pa.array(order)
     return pa.Table.from_arrays(
@@ -337,7 +341,7 @@ class SidecarExtract(msgspec.Struct, frozen=True, rename="camel"):
             None if extract.as_of is None else extract.as_of.isoformat(),
             as_instant(when),
             extract.layout.name,
-            tuple(SidecarFile(file.name, file.bytes, file.sha256) for file in extract.files),
+            tuple(SidecarFile(file.title, file.bytes, file.sha256) for file in extract.named_files),
         )
 
 

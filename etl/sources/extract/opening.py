@@ -30,16 +30,14 @@ from etl.sources.files.listed_files import (
     traits,
 )
 from etl.sources.files.manifest import MANIFEST_NAME, ExtractManifest, Kind, read_manifest
-from etl.sources.files.source_files import SourceFile, spill_names
-from etl.sources.files.stored_files import ExtractFiles, TableVersion
+from etl.sources.files.source_files import SOURCE_PLACES, SourceFile, spill_names
+from etl.sources.files.stored_files import ExtractFiles, ReplacedFiles, TableVersion
 from etl.sources.layout.canonical import CANONICAL_LAYOUTS
 from etl.sources.layout.model import Layout, LayoutText, RawTable, spelling
 from etl.sources.layout.syntax import read_layout
 from etl.sources.parsing.line_records import LINE_DELIMITER
 from etl.sources.parsing.parquet import parquet_headers, parquet_rows
 
-SOURCE_PLACES = ("source_file", "source_row")
-"""Columns of a staged table that tell where a query found its rows; the quarantine has them."""
 UNKNOWN_TABLE = "*"
 """Table of a finding about a file that belongs to no table."""
 
@@ -56,6 +54,7 @@ class Extract:
         payer: id of the payer, or None.
         files: its files in the order of their names, those of no use included.
         findings: unknown files and columns; schema `etl.rows.FINDINGS_SCHEMA`.
+        queried: the payer's files that queries read, where its files are results of queries.
     """
 
     place: ExtractFiles
@@ -65,6 +64,17 @@ class Extract:
     payer: str | None
     files: tuple[SourceFile, ...]
     findings: pa.Table
+    queried: tuple[SourceFile, ...] = ()
+
+    @property
+    def named_files(self) -> tuple[SourceFile, ...]:
+        """All files that a row can be named by, by number: those that queries read come last."""
+        return (*self.files, *self.queried)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What people call these files."""
+        return tuple(file.title for file in self.named_files)
 
     @property
     def stored(self) -> tuple[SourceFile, ...]:
@@ -141,7 +151,17 @@ def open_extract(
         payer=manifest.payer,
         files=tuple(sources),
         findings=_unknown(sources, fit.layout),
+        queried=tuple(_queried(place, len(sources))),
     )
+
+
+def _queried(place: ExtractFiles, first: int) -> Iterator[SourceFile]:
+    """Yield the payer's files that queries read, numbered from `first`."""
+    files = place.queried if isinstance(place, ReplacedFiles) else ()
+    for number, file in enumerate(files, first):
+        yield SourceFile(
+            number, file.name, "", file.bytes, file.sha256, rows=file.rows, stored=file.name
+        )
 
 
 def expected_model(extract: ExtractFiles, layout: str | None) -> DataModel:

@@ -122,7 +122,7 @@ class QueryDatabase:
         self._refuse_unrepeatable(query)
         return tuple((str(name), str(kind)) for name, kind, *_ in found)
 
-    def rows(self, query: Query, name: str) -> TableRows:
+    def rows(self, query: Query) -> TableRows:
         """Return the rows of a query that was bound.
 
         Raises:
@@ -133,7 +133,7 @@ class QueryDatabase:
             reader = self._connection.sql(query.text).to_arrow_reader(BATCH_ROWS)
         except duckdb.Error as error:
             raise _failed(error, query.file, query) from None
-        return TableRows(TableVersion("sql", name), reader.schema, _batches(reader, query))
+        return TableRows(TableVersion("query", query.file), reader.schema, _batches(reader, query))
 
     def _misstated(self, error: duckdb.Error, query: Query, before: int) -> MappingError:
         """Return the mistake of a query that cannot be bound, in DuckDB's words."""

@@ -22,7 +22,6 @@ from etl.documents.nearest import nearest
 from etl.errors import ExtractError, MappingError, Mistakes
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
 from etl.model.tables import Table
-from etl.sources.extract.opening import SOURCE_PLACES
 from etl.sources.extract.table_rows import TableRows, write_rows
 from etl.sources.extract.tables import ExtractTable, ExtractTables, Query, read_tables
 from etl.sources.files.listed_files import (
@@ -33,7 +32,14 @@ from etl.sources.files.listed_files import (
     traits,
 )
 from etl.sources.files.manifest import MANIFEST_NAME, ExtractManifest, read_manifest
-from etl.sources.files.stored_files import ExtractFiles, FolderFiles, ReplacedFiles, TableVersion
+from etl.sources.files.source_files import SOURCE_PLACES
+from etl.sources.files.stored_files import (
+    ExtractFiles,
+    FolderFiles,
+    QueriedFile,
+    ReplacedFiles,
+    TableVersion,
+)
 from etl.sources.layout.canonical import CANONICAL_LAYOUTS, required_columns
 from etl.sources.parsing import delimited, parquet
 from etl.sources.parsing.delimited import RowForm
@@ -181,6 +187,7 @@ def stage_queries(
     results.mkdir()
     manifest = _manifest(place)
     origins: dict[str, TableVersion] = {}
+    queried: dict[str, QueriedFile] = {}
     with QueryDatabase(work, memory) as database:
         views = _views(extract, place)
         try:
@@ -188,16 +195,17 @@ def stage_queries(
         except MappingError as error:
             raise ExtractError("\n".join(mistake.sentence for mistake in error.every)) from None
         for view in views:
-            database.load(view.name, _rows(view, manifest))
+            database.load(view.name, _rows(view, manifest, queried))
         for name, query in extract.queries.items():
-            rows = database.rows(query, name)
+            rows = database.rows(query)
             origins[f"{name}.csv"] = rows.origin
             write_rows(_with_places(rows), results / f"{name}.csv")
     (results / MANIFEST_NAME).write_text(json.dumps(_facts(extract, manifest)), encoding="utf-8")
     unread = _unread(place, views)
     replaced = {entry.name for entry in place.entries()} - set(unread)
     staged = FolderFiles(results, place.name, origins)
-    return ReplacedFiles(place, staged, frozenset(replaced))
+    named = tuple(queried[name] for name in sorted(queried))
+    return ReplacedFiles(place, staged, frozenset(replaced), named)
 
 
 def _with_places(rows: TableRows) -> TableRows:
@@ -340,12 +348,20 @@ def _schema(view: View) -> pa.Schema:
     return pa.schema([*text, (ROW_COLUMN, pa.int64())])
 
 
-def _rows(view: View, manifest: ExtractManifest) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of a view's files: cells without the blanks around them, null where empty."""
+def _rows(
+    view: View, manifest: ExtractManifest, queried: dict[str, QueriedFile]
+) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of a view's files: cells without the blanks around them, null where empty.
+
+    Args:
+        view: the view.
+        manifest: what the payer states of the files.
+        queried: is given each file that was read.
+    """
     for file in view.files:
         listed, rows = file.listed, 0
-        claim = manifest.files.get(listed.name)
-        if claim and claim.sha256 not in (None, traits(listed).sha256):
+        claim, file_traits = manifest.files.get(listed.name), traits(listed)
+        if claim and claim.sha256 not in (None, file_traits.sha256):
             raise ExtractError(
                 f"{listed.name} is not the file that {MANIFEST_NAME} means: its sha256 differs"
             )
@@ -361,6 +377,8 @@ def _rows(view: View, manifest: ExtractManifest) -> Iterator[pa.RecordBatch]:
             raise ExtractError(
                 f"{listed.name} has {rows} rows, but {MANIFEST_NAME} says {claim.rows}"
             )
+        facts = QueriedFile(listed.name, file_traits.bytes, file_traits.sha256, rows)
+        queried[listed.name] = facts
 
 
 def _batches(file: ViewFile, table: ExtractTable) -> Iterator[Batch]:

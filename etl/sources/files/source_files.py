@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from etl.sources.files.listed_files import Listed
 from etl.sources.files.splits import Cut
 from etl.sources.files.stored_files import ExtractFiles, TableVersion
+
+SOURCE_PLACES: Final = ("source_file", "source_row")
+"""Columns of a query's result that name the payer's file and row behind each of its rows."""
+SPILLED_SOURCES: Final = tuple(f"?{header}" for header in SOURCE_PLACES)
+"""The names that `spill_names` gives them."""
+RESULT_OF: Final = "result of "
+"""Beginning of what people call the rows of a query; the query's file follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +35,7 @@ class SourceFile:
         extra_cells: how many cells a row may have behind those of the headers.
         compression: `gzip` or `zstd`; "" where it is not compressed.
         rows: number of rows that the manifest states; None where it states none, and for Parquet,
-            where the file's own count was compared.
+            where the file's own count was compared. Of a file that queries read, its rows.
         cuts: where it may be cut into spans of rows.
         lines: how many rows were counted in its bytes, the header and blank ones too; None where
             they were not, because it is compressed or Parquet.
@@ -56,6 +64,16 @@ class SourceFile:
     widths: tuple[int, ...] = ()
     types: tuple[tuple[str, tuple[str, ...]], ...] = ()
     origin: TableVersion | None = None
+
+    @property
+    def query(self) -> str:
+        """The file of the query that computed its rows; "" where none did."""
+        return self.origin.table if self.origin and self.origin.kind == "query" else ""
+
+    @property
+    def title(self) -> str:
+        """Its name for people, who have not seen the result of a query as a file."""
+        return f"{RESULT_OF}{self.query}" if self.query else self.name
 
     def listed(self, files: ExtractFiles) -> Listed:
         """Return the file as one of those of its extract."""

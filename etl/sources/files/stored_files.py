@@ -169,8 +169,8 @@ class TableVersion:
     """The table that the rows of a raw file were taken from, and which state of it.
 
     Attributes:
-        kind: `delta`, `iceberg` or `sql`.
-        table: the table's location or name; of a query the name of its raw file.
+        kind: `delta`, `iceberg`, `sql`, or `query` over files of the extract.
+        table: the table's location or name; in SQL the name of its raw file; the query's file.
         version: of a Delta table, or the snapshot of an Iceberg table: naming it reads the same
             rows again. Empty for SQL, where the hash of the rows is all there is.
     """
@@ -262,6 +262,23 @@ class FolderFiles:
 
 
 @dataclass(frozen=True, slots=True)
+class QueriedFile:
+    """A file of the payer that queries read.
+
+    Attributes:
+        name: its name inside the extract.
+        bytes: its size.
+        sha256: its hash, in lower-case hex.
+        rows: how many rows were read from it.
+    """
+
+    name: str
+    bytes: int
+    sha256: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
 class ReplacedFiles:
     """The files of an extract, some of them replaced by those that they were staged as.
 
@@ -269,11 +286,13 @@ class ReplacedFiles:
         files: those of the extract.
         staged: those that stand for the replaced ones.
         replaced: names of the replaced ones.
+        queried: those that queries read, where queries made the staged ones.
     """
 
     files: ExtractFiles
     staged: FolderFiles
     replaced: frozenset[str]
+    queried: tuple[QueriedFile, ...] = ()
 
     @property
     def name(self) -> str:

@@ -15,21 +15,24 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from etl.columns.digests import NO_HASHES, Hashes, among
-from etl.columns.places import table_places
+from etl.columns.places import NO_PLACES, RowSources, place_keys, table_places
 from etl.errors import StoreError, UsageError
 from etl.model.canonical_tables import FILE_COLUMN, MEMBERLESS, ROW_COLUMN
 from etl.rows import PLACE_FIELDS
 from etl.sources.convert.canonical_rows import column_values, convert, without_repeats
 from etl.sources.convert.raw_rows import readable_rows
-from etl.sources.files.source_files import SourceFile, spill_names
+from etl.sources.files.source_files import SPILLED_SOURCES, SourceFile, spill_names
 from etl.sources.layout.model import Layout
 from etl.sources.partition.ids import GlobalKeys
 from etl.sources.partition.partition_rows import HIGH_COLUMN, LOW_COLUMN, OWNER_COLUMN, RAGGED
 
 MARKS: Final = (FILE_COLUMN, ROW_COLUMN, OWNER_COLUMN, LOW_COLUMN, HIGH_COLUMN)
 _PLACE: Final = tuple(field.name for field in PLACE_FIELDS)
+_ROW_NUMBER: Final = "^[1-9][0-9]{0,11}$"
+"""A number that `place_keys` can hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,7 @@ class PartitionFacts:
         unowned: file name -> numbers of rows that cannot be read and name nothing that they could
             belong to; files without such rows are left out.
         has_digests: whether rows have digests.
+        queried: the payer's files that queries read, where the files are their results.
     """
 
     count: int
@@ -93,11 +97,12 @@ class PartitionFacts:
     findings: pa.Table
     unowned: Mapping[str, tuple[int, ...]]
     has_digests: bool = False
+    queried: tuple[SourceFile, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the extract's files."""
-        return tuple(file.name for file in self.files)
+        """What people call the files that rows are named by: `Extract.names`."""
+        return tuple(file.title for file in (*self.files, *self.queried))
 
     def check_all_there(self, loaded: Mapping[str, int], work: Path) -> None:
         """Check that partitions and directory together have every row that was read.
@@ -282,6 +287,32 @@ class Partitions:
         if index < self.facts.count or not (layout.raw[name].ids and layout.provider_headers(name)):
             return self.raw.read(name, index)
         return self._provider_rows(name)[0] if places is None else self.raw.read(name, None)
+
+    def row_sources(self, *indexes: int) -> RowSources:
+        """Return the payer's rows behind the results of queries in some partitions.
+
+        A row whose query passes no place on, or one that is in no file, has none.
+        """
+        files = self.facts.queried
+        names = pa.array([file.name for file in files])
+        columns = (*_PLACE, *SPILLED_SOURCES)
+        results, sources = [NO_PLACES], [NO_PLACES]
+        for file in self.facts.files if files else ():
+            for index in indexes if file.query else ():
+                rows = self.raw.read(file.table, index, columns)
+                if not {*SPILLED_SOURCES} <= {*rows.column_names}:
+                    continue
+                numbers = pc.index_in(rows.column(SPILLED_SOURCES[0]), value_set=names)
+                texts = rows.column(SPILLED_SOURCES[1])
+                is_named = pc.and_(
+                    numbers.is_valid(),
+                    pc.fill_null(pc.match_substring_regex(texts, _ROW_NUMBER), False),
+                )
+                rows, numbers = rows.filter(is_named), numbers.filter(is_named).to_numpy()
+                texts = rows.column(SPILLED_SOURCES[1])
+                results.append(table_places(rows))
+                sources.append(place_keys(numbers + files[0].index, texts.cast(pa.int64())))
+        return RowSources.of(np.concatenate(results), np.concatenate(sources))
 
     def ragged_rows(self) -> pa.Table:
         """Return the rows with too few or too many cells: `text` as it was, `_file`, `_row`.

@@ -272,4 +272,5 @@ class _Reading:
             pa.concat_tables(self._findings),
             self._unowned,
             self._digests,
+            self._extract.queried,
         )

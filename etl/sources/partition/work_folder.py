@@ -81,6 +81,7 @@ def open_partitions(work: Path) -> Partitions:
         state = json.loads((work / STATE).read_text(encoding="utf-8"))
         # Other versions of the program kept both otherwise.
         files = tuple(file_from(file) for file in state["files"])
+        queried = tuple(file_from(file) for file in state["queried"])
         keys = GlobalKeys.open(work)
     except (OSError, ValueError, KeyError, TypeError):
         raise StoreError(f"{work} holds no partitions; read the extract again") from None
@@ -94,6 +95,7 @@ def open_partitions(work: Path) -> Partitions:
         findings=findings,
         unowned=MappingProxyType({file: tuple(at) for file, at in state["unowned"].items()}),
         has_digests=state["digests"],
+        queried=queried,
     )
     return Partitions(facts, SpilledTables(work), keys)
 
@@ -129,6 +131,7 @@ def save_facts(work: Path, facts: PartitionFacts) -> tuple[Path, ...]:
         "count": facts.count,
         "layout": layout_state(facts.layout),
         "files": [asdict(file) for file in facts.files],
+        "queried": [asdict(file) for file in facts.queried],
         "rows_read": dict(facts.rows_read),
         "unowned": dict(facts.unowned),
         "digests": facts.has_digests,

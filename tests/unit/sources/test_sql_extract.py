@@ -6,9 +6,13 @@ import gzip
 from collections.abc import Mapping
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
+from etl.columns.places import RowSources, place_keys, places_of
 from etl.errors import ExtractError, MappingError, StoreError
+from etl.rows import findings_at
+from etl.sources import open_extract, partition_extract, resume_partitions
 from etl.sources.extract.sql_extract import (
     DEFINITION,
     SqlExtract,
@@ -18,6 +22,7 @@ from etl.sources.extract.sql_extract import (
 )
 from etl.sources.extract.tables import read_tables
 from etl.sources.files.stored_files import FolderFiles, ReplacedFiles
+from etl.sources.partition.partitions import Partitions
 
 BILLS = """Bill|Person|Line|Day|Total|Charge
 B1|P1|1|03/05/2024|100.00|60.00
@@ -117,6 +122,64 @@ def test_equal_rows_give_equal_bytes_however_the_files_are_cut_and_packed(tmp_pa
     again = tmp_path / "two-again"
     again.mkdir()
     assert results(stage_queries(extract, FolderFiles(tmp_path / "two"), again)) == second
+
+
+def read(place: ReplacedFiles, work: Path) -> Partitions:
+    return partition_extract(open_extract(place, ()), work, partitions=1)
+
+
+def sources_of(parts: Partitions, table: str) -> list[tuple[str, int]]:
+    rows = parts.load(0).tables[table]
+    files, numbers = parts.row_sources(0).named(*places_of(rows))
+    return [
+        (parts.facts.names[file], row)
+        for file, row in zip(files.tolist(), numbers.tolist(), strict=True)
+    ]
+
+
+def test_rows_of_results_are_named_by_the_rows_of_the_payer(tmp_path):
+    parts = read(staged(payer(tmp_path / "in"), tmp_path / "in"), tmp_path / "parts")
+    assert sources_of(parts, "claim") == [("bills_2024.csv", 2), ("bills_2024.csv", 4)]
+    assert sources_of(parts, "claim_line") == [("bills_2024.csv", row) for row in (2, 3, 4)]
+    assert [(file.name, file.rows) for file in parts.facts.queried] == [
+        ("bills_2024.csv", 3),
+        ("persons.csv", 2),
+    ]
+    assert resume_partitions(tmp_path / "parts").facts == parts.facts
+    # A query that passes no place on: the row of its result.
+    members = [("result of member.sql", row) for row in (2, 3)]
+    assert sorted(sources_of(parts, "member")) == members
+
+
+def test_a_file_of_the_payer_may_be_called_like_a_result(tmp_path):
+    extract = payer(tmp_path / "in", toml=TOML.replace("bills_*", "claim.csv"))
+    (tmp_path / "in/bills_2024.csv").rename(tmp_path / "in/claim.csv")
+    parts = read(staged(extract, tmp_path / "in"), tmp_path / "parts")
+    assert sources_of(parts, "claim") == [("claim.csv", 2), ("claim.csv", 4)]
+    assert "result of claim.sql" in parts.facts.names
+
+
+@pytest.mark.parametrize(
+    "place", ["'x.csv' as _file, _row", "_file, '0' as _row", "_file, 'x' as _row", "_file"]
+)
+def test_a_place_that_is_none_names_no_row_of_the_payer(tmp_path, place):
+    line = QUERIES["claim_line.sql"].replace("_file, _row", place)
+    extract = payer(tmp_path / "in", QUERIES | {"claim_line.sql": line})
+    parts = read(staged(extract, tmp_path / "in"), tmp_path / "parts")
+    assert {file for file, _ in sources_of(parts, "claim_line")} == {"result of claim_line.sql"}
+
+
+def test_findings_about_whole_files_stay_where_they_are():
+    of_file = findings_at("unknown-file", "*", pa.array([0]), pa.nulls(1, pa.int64()), None)
+    of_row = findings_at("required", "claim", pa.array([1]), pa.array([7]), "claim_id")
+    both = pa.concat_tables([of_file, of_row])
+    sources = RowSources.of(place_keys([1, 0], [7, 0]), place_keys([5, 6], [70, 60]))
+    assert sources.of_findings(both).select(["file", "row"]).to_pylist() == [
+        {"file": 0, "row": None},
+        {"file": 5, "row": 70},
+    ]
+    assert sources.only(both).results_of(5, 70) == [(1, 7)]
+    assert sources.only(both).results_of(6, 60) == []
 
 
 def test_files_that_no_view_reads_stay_in_the_extract(tmp_path):
