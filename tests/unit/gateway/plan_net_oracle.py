@@ -10,94 +10,18 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from tests.given.tables import read_tables
+
 Resource = dict[str, Any]
 Directory = Mapping[str, Resource]
 """Resources by `Type/id`."""
 
-_PLAN_NET = "http://hl7.org/fhir/us/davinci-pdex-plan-net/StructureDefinition/"
-_ADDRESS = ("address.text", "address.line", "address.city", "address.state")
 
-STRINGS = {
-    "HealthcareService": {"name": ("name",)},
-    "InsurancePlan": {"name": ("name", "alias")},
-    "Location": {
-        "address-city": ("address.city",),
-        "address-state": ("address.state",),
-        "address-postalcode": ("address.postalCode",),
-        "address": (*_ADDRESS, "address.postalCode", "address.country"),
-    },
-    "Organization": {
-        "name": ("name", "alias"),
-        "address": (*_ADDRESS, "address.postalCode", "address.country"),
-    },
-    "Practitioner": {
-        "name": ("name.text", "name.family", "name.given", "name.prefix", "name.suffix"),
-        "family": ("name.family",),
-        "given": ("name.given",),
-    },
-}
-TOKENS = {
-    "HealthcareService": {
-        "service-category": "category",
-        "service-type": "type",
-        "specialty": "specialty",
-        "delivery-method": "extension:delivery-method.extension:type.valueCodeableConcept",
-    },
-    "InsurancePlan": {"plan-type": "plan.type", "type": "type", "identifier": "identifier"},
-    "Location": {"type": "type", "identifier": "identifier"},
-    "Organization": {"type": "type", "identifier": "identifier"},
-    "OrganizationAffiliation": {"role": "code", "specialty": "specialty"},
-    "Practitioner": {"identifier": "identifier"},
-    "PractitionerRole": {"role": "code", "specialty": "specialty"},
-}
-REFERENCES = {
-    "Endpoint": {"organization": ("managingOrganization", "Organization")},
-    "HealthcareService": {
-        "location": ("location", "Location"),
-        "coverage-area": ("coverageArea", "Location"),
-        "organization": ("providedBy", "Organization"),
-        "endpoint": ("endpoint", "Endpoint"),
-    },
-    "InsurancePlan": {
-        "administered-by": ("administeredBy", "Organization"),
-        "owned-by": ("ownedBy", "Organization"),
-        "coverage-area": ("coverageArea", "Location"),
-        "network": ("network", "Organization"),
-    },
-    "Location": {
-        "partof": ("partOf", "Location"),
-        "organization": ("managingOrganization", "Organization"),
-        "endpoint": ("endpoint", "Endpoint"),
-    },
-    "Organization": {
-        "partof": ("partOf", "Organization"),
-        "endpoint": ("endpoint", "Endpoint"),
-        "coverage-area": ("extension:location-reference.valueReference", "Location"),
-    },
-    "OrganizationAffiliation": {
-        "primary-organization": ("organization", "Organization"),
-        "participating-organization": ("participatingOrganization", "Organization"),
-        "location": ("location", "Location"),
-        "service": ("healthcareService", "HealthcareService"),
-        "network": ("network", "Organization"),
-        "endpoint": ("endpoint", "Endpoint"),
-    },
-    "Practitioner": {},
-    "PractitionerRole": {
-        "practitioner": ("practitioner", "Practitioner"),
-        "organization": ("organization", "Organization"),
-        "location": ("location", "Location"),
-        "service": ("healthcareService", "HealthcareService"),
-        "network": ("extension:network-reference.valueReference", "Organization"),
-        "endpoint": ("endpoint", "Endpoint"),
-    },
-}
-PERIODS = {
-    "Organization": "extension:organization-period.valuePeriod",
-    "OrganizationAffiliation": "period",
-    "Practitioner": "extension:practitioner-period.valuePeriod",
-    "PractitionerRole": "period",
-}
+_TABLES = read_tables(__file__)
+STRINGS = _TABLES["strings"]
+TOKENS = _TABLES["tokens"]
+REFERENCES = _TABLES["references"]
+PERIODS = _TABLES["periods"]
 COMPARISONS = {
     "": lambda one, other: one == other,
     "eq": lambda one, other: one == other,

@@ -7,95 +7,10 @@ from pathlib import Path
 import pytest
 
 import etl.mapping
+from tests.given.tables import read_tables, table
 from tests.unit.mapping.mappings import EOB, PATIENT, SET, error, judged
 
-# Each case: what stands from line 6 on, the line blamed, the kind of mistake, words of the message.
-Case = tuple[str, int, str, str]
-
-IN_PATIENT: dict[str, Case] = {
-    "null": ("  gender: null", 6, "map-null", "leave the element out"),
-    "float": ("  gender: 1.5", 6, "map-leaf", "write the value as text"),
-    "empty": ("  gender: ''", 6, "map-empty", "gender"),
-    "for-on-object": ("  gender: { for: x in member.addresses }", 6, "map-directive", "for"),
-    "beside-emit": ("  name: [ { emit: x, family: y } ]", 6, "map-directive", "beside emit"),
-    "list-as-object": ("  name: { include: listed }", 6, "map-fragment", "is a list"),
-    "guarded-fragment": ("  text: { include: guarded }", 10, "map-fragment", "guard the place"),
-    "no-fragment": ("  text: { include: plian }", 6, "map-fragment", "did you mean 'plain'"),
-    "circle": ("  text: { include: circle }", 8, "map-fragment", "includes itself"),
-    "with-a-list": ("  text: { include: plain, with: [] }", 6, "map-fragment", "parameters"),
-    "with-an-object": ("  text: { include: plain, with: { row: {} } }", 6, "map-fragment", "leaf"),
-    "each-shape": ("  name: [ { each: rows } ]", 6, "map-each", "row in table"),
-    "each-table": ("  name: [ { each: r in row } ]", 6, "map-each", "did you mean 'rows'"),
-    "for-shape": ("  name: [ { for: addresses } ]", 6, "map-for", "row in row.rows"),
-    "for-row": ("  name: [ { for: a in membr.addresses } ]", 6, "map-unknown-name", "'member'"),
-    "for-rows": (
-        "  name: [ { for: a in member.adresses } ]",
-        6,
-        "map-unknown-relation",
-        "'addresses'",
-    ),
-    "loop-outside": ("  gender: '{{ loop.index }}'", 6, "map-loop", "inside a for"),
-    "loop-in-when": (
-        "  name: [ { for: a in member.addresses, when: '{{ loop.index == 1 }}', text: x } ]",
-        6,
-        "map-loop",
-        "lets through",
-    ),
-    "syntax": ("  gender: '{{ member.gender'", 6, "map-syntax", "cannot read"),
-    "statement": ("  gender: '{% if x %}a{% endif %}'", 6, "map-syntax", "no statements"),
-    "constant": ("  gender: $NIP", 6, "map-unknown-constant", "did you mean 'NPI'"),
-    "setting": ("  gender: '{{ payer.nme }}'", 6, "map-unknown-setting", "did you mean 'name'"),
-    "row": ("  gender: '{{ membr.gender }}'", 6, "map-unknown-name", "did you mean 'member'"),
-    "name": ("  gender: '{{ membr }}'", 6, "map-unknown-name", "did you mean 'member'"),
-    "whole-row": ("  gender: '{{ member }}'", 6, "map-expression", "name one of its columns"),
-    "column": ("  gender: '{{ member.gendre }}'", 6, "map-unknown-column", "'gender'"),
-    "relation": ("  gender: '{{ member.paier.name }}'", 6, "map-unknown-relation", "paier"),
-    "arithmetic": ("  gender: '{{ 1 + 2 }}'", 6, "map-expression", "not part of the language"),
-    "float-constant": ("  gender: '{{ 1.5 }}'", 6, "map-expression", "a constant is"),
-    "filter": ("  gender: '{{ member.gender | tranlate(1) }}'", 6, "map-unknown-filter", "transl"),
-    "weak": ("  gender: '{{ (member.gender | weak) | code }}'", 6, "map-weak", "stands last"),
-    "crosswalk": (
-        "  gender: \"{{ member.gender | translate('gendr') }}\"",
-        6,
-        "map-unknown-crosswalk",
-        "did you mean 'gender'",
-    ),
-    "crosswalk-column": (
-        "  gender: \"{{ member.gender | translate('gender', 'cod') }}\"",
-        6,
-        "map-unknown-crosswalk",
-        "did you mean 'code'",
-    ),
-    "kind": ("  birthDate: '{{ member.gender | date }}'", 6, "map-kind", "not for code"),
-    "arguments": ("  gender: '{{ member.gender | code(1) }}'", 6, "map-arguments", "no argument"),
-    "first-of": ("  gender: '{{ first_of() }}'", 6, "map-arguments", "at least one"),
-    "provider": (
-        "  gender: \"{{ member.gender | provider('Patient') }}\"",
-        6,
-        "map-arguments",
-        "'Organization' or a 'Practitioner'",
-    ),
-    "condition": ("  text: { when: member, div: x }", 6, "map-condition", "between {{ and }}"),
-    "condition-number": ("  text: { when: 3, div: x }", 6, "map-condition", "between {{ and }}"),
-    "condition-sum": (
-        "  text: { when: '{{ member.gender }}', div: x }",
-        6,
-        "map-condition",
-        "a condition is",
-    ),
-    "order-of-words": (
-        "  text: { when: '{{ member.gender < member.language }}', div: x }",
-        6,
-        "map-kind",
-        "for dates",
-    ),
-    "search-shape": ("search: [ a ]", 6, "map-shape", "search must be key: value pairs"),
-    "search-list": ("search: { a: b }", 6, "map-shape", "a must be a list"),
-    "skip-shape": ("skip: [ 152 ]", 6, "map-shape", "skip must be key: value pairs"),
-    "unknown-key": ("serach: {}", 6, "map-unknown-key", "did you mean 'search'"),
-    "compartment": ("compartment: '{{ member.phone }}'", 6, "map-nullable", "absent"),
-}
-WHOLE: dict[str, tuple[str, str, str, str]] = {
+WHOLE = {
     "list": ("- a", "m.yaml:1", "map-shape", "the document must be key: value pairs"),
     "no-resource": ("profile: x\nfrom: member", "m.yaml:1", "map-missing-key", "resource"),
     "table": (
@@ -116,9 +31,8 @@ WHOLE: dict[str, tuple[str, str, str, str]] = {
 }
 
 
-@pytest.mark.parametrize("case", IN_PATIENT)
-def test_a_mistake_is_named_with_its_line_and_kind(case):
-    text, line, kind, words = IN_PATIENT[case]
+@pytest.mark.parametrize(*table(__file__, "in_patient"))
+def test_a_mistake_is_named_with_its_line_and_kind(text, line, kind, words):
     found = error(PATIENT + text + "\n")
     file = "fragments.yaml" if line > 6 else "m.yaml"
     assert found.error_id == kind, str(found)
@@ -222,36 +136,9 @@ def test_a_mistake_in_the_set_is_named(key, value, kind):
 
 # -- what the profile says ---------------------------------------------------------------------
 
-AGAINST_PATIENT: dict[str, Case] = {
-    "unknown-path": ("  gendr: male", 6, "map-unknown-path", "did you mean 'gender'"),
-    "unknown-path-below": ("  name: [ { famly: x } ]", 6, "map-unknown-path", "Patient.name.famly"),
-    "no-list-here": ("  gender: [ male ]", 6, "map-cardinality", "no list here"),
-    "list-here": ("  name: { family: x }", 6, "map-cardinality", "a list here"),
-    "object-for-a-code": ("  gender: { coding: [] , text: x }", 6, "map-type", "no object"),
-    "text-for-an-object": ("  maritalStatus: M", 6, "map-type", "not a single value"),
-    "text-for-a-boolean": ("  active: 'yes'", 6, "map-type", "is no boolean"),
-    "code-for-a-date": ("  birthDate: '{{ member.gender }}'", 6, "map-type", "use a filter"),
-    "list-in-list": ("  name: [ [ x ] ]", 6, "map-type", "no list in a list"),
-    "code-not-in-value-set": ("  gender: males", 6, "map-binding", "did you mean 'male'"),
-    "crosswalk-answers-not-in-value-set": (
-        "  gender: \"{{ member.gender | translate('odd') }}\"",
-        6,
-        "map-binding",
-        "'man' is not in the required value set",
-    ),
-    "reference-to-another-type": (
-        "  generalPractitioner:\n"
-        "    - reference: \"Coverage/{{ member.member_id | logical_id('Coverage') }}\"",
-        7,
-        "map-reference",
-        "refers to Coverage",
-    ),
-}
 
-
-@pytest.mark.parametrize("case", AGAINST_PATIENT)
-def test_what_the_profile_does_not_allow_is_named_with_path_and_line(case):
-    text, line, kind, words = AGAINST_PATIENT[case]
+@pytest.mark.parametrize(*table(__file__, "against_patient"))
+def test_what_the_profile_does_not_allow_is_named_with_path_and_line(text, line, kind, words):
     found = [one for one in judged(PATIENT + text + "\n") if one.error_id == kind]
     assert [one.where for one in found] == [f"m.yaml:{line}"], [str(one) for one in found]
     assert words in str(found[0])
@@ -304,7 +191,9 @@ def test_a_profile_that_is_none_or_of_another_type_is_named(old, new):
 def test_every_kind_of_mistake_has_a_case():
     text = "".join(path.read_text() for path in sorted(Path(etl.mapping.__path__[0]).glob("*.py")))
     kinds = set(re.findall(r'"(map-[a-z-]+)"', text))
-    cases = {case[2] for case in (*IN_PATIENT.values(), *WHOLE.values(), *AGAINST_PATIENT.values())}
+    tables = read_tables(__file__)
+    cases = {case["kind"] for case in (*tables["in_patient"], *tables["against_patient"])}
+    cases |= {kind for _, _, kind, _ in WHOLE.values()}
     elsewhere = {"map-parameter", "map-required", "map-pattern", "map-unknown-profile"}
     # Those have cases in test_{view,coverage,obligations,search_checks}.py.
     assert kinds - cases == elsewhere | {"map-view", "map-skip", "map-unchecked", "map-search"}
