@@ -1,7 +1,5 @@
 """The `cpcds` command as a user calls it, and a look at what it left."""
 
-from __future__ import annotations
-
 import csv
 import gzip
 import hashlib
@@ -13,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -24,14 +22,14 @@ from etl.cli import main
 from etl.model.data_models import CLAIMS, DataModel
 from etl.pipeline.definitions import Definitions
 
-ROOT: Final = Path(__file__).parents[2]
-SAMPLES: Final = ROOT / "cpcds_samples"
-COMMAND: Final = (sys.executable, "-c", "from etl.cli import main; main()")
+ROOT = Path(__file__).parents[2]
+SAMPLES = ROOT / "cpcds_samples"
+COMMAND = (sys.executable, "-c", "from etl.cli import main; main()")
 """`cpcds` in a process of its own."""
-NO_SUITES: Final = {"CPCDS_REPORT__GX_ROWS": "0"}
+NO_SUITES = {"CPCDS_REPORT__GX_ROWS": "0"}
 """Great Expectations takes seconds to load; most tests are about something else."""
 
-ANY_CHANGE: Final = {
+ANY_CHANGE = {
     "CPCDS_LIMITS__FEWER_ROWS": "1",
     "CPCDS_LIMITS__FEWER_CLAIMS": "1",
     "CPCDS_LIMITS__MONEY_CHANGE": "1000000",
@@ -41,7 +39,7 @@ ANY_CHANGE: Final = {
 }
 """Another extract may follow on the same target."""
 
-LOADING: Final = (
+LOADING = (
     "etl.bootstrap.inspections",
     "etl.bootstrap.opened_extract",
     "etl.bootstrap.use_cases",
@@ -124,7 +122,7 @@ def done(called: Called) -> Called:
     return called
 
 
-HIDDEN: Final = (".", "runs/")
+HIDDEN = (".", "runs/")
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -144,7 +142,7 @@ def published(target: Path) -> list[dict[str, Any]]:
     return [one for _, lines in blocks(target) for one in lines if one["resourceType"] != HEADER]
 
 
-HEADER: Final = "Parameters"
+HEADER = "Parameters"
 
 
 def blocks(target: Path) -> Iterator[tuple[Path, list[dict[str, Any]]]]:

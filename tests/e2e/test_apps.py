@@ -1,12 +1,9 @@
 """`cpcds apps`, `auth` and `audit`, as an operator types them."""
 
-from __future__ import annotations
-
 import json
-from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
 from etl.bootstrap import auth
 from etl.bootstrap.settings import read_settings
@@ -21,18 +18,18 @@ METADATA = {
 
 
 @pytest.fixture(autouse=True)
-def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def own_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CPCDS_AUTH__MODE", "sandbox")
 
 
-def cpcds(*words: str, code: int = 0, typed: str = "") -> Result:
+def cpcds(*words, code=0, typed=""):
     done = CliRunner().invoke(main, list(words), input=typed)
     assert done.exit_code == code, done.output
     return done
 
 
-def registered(tmp_path: Path, *options: str) -> dict[str, str]:
+def registered(tmp_path, *options):
     file = tmp_path / "app.json"
     file.write_text(json.dumps(METADATA))
     found: dict[str, str] = json.loads(

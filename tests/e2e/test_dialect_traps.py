@@ -4,19 +4,15 @@ Each was seen in files that payers' exporters wrote. Rows are put behind those o
 a claim a trap, so that none can hide another.
 """
 
-from __future__ import annotations
-
 import csv
 import gzip
 import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 
-from etl.sources import Layout
 from tests.e2e.commands import ROOT, cpcds, done
 from tests.unit.sources.dialects import known_layouts
 from tests.unit.sources.extracts import all_loaded, read
@@ -106,12 +102,12 @@ class Sprung:
 
 
 @pytest.fixture(scope="module")
-def layouts() -> tuple[Layout, ...]:
+def layouts():
     return known_layouts()
 
 
 @pytest.fixture(scope="module")
-def sprung(tmp_path_factory: pytest.TempPathFactory, layouts: tuple[Layout, ...]) -> Sprung:
+def sprung(tmp_path_factory, layouts):
     base = tmp_path_factory.mktemp("traps")
     folder = base / "in"
     shutil.copytree(GOLDEN / "synthea-members/input", folder)
@@ -158,7 +154,7 @@ def test_a_trap_of_synthea_is_read_or_reported(trap, sprung):
         assert (rule.lstrip("!") in sprung.rules[trap.name]) == (rule[0] != "!"), rule
 
 
-def lines_of(folder: Path, work: Path, layouts: tuple[Layout, ...]) -> list[str]:
+def lines_of(folder, work, layouts):
     return sorted(as_text(read(folder, work, layouts=layouts)).splitlines())
 
 
@@ -171,13 +167,13 @@ RESPELT = {
 }
 
 
-def respelt(text: str) -> str:
+def respelt(text):
     """Headers as other releases of the exporter spell them."""
     header, rows = text.split("\n", 1)
     return ",".join(RESPELT.get(one, one) for one in header.split(",")) + "\n" + rows
 
 
-def sanitised(text: str) -> str:
+def sanitised(text):
     """Headers as a database takes them."""
     header, rows = text.split("\n", 1)
     return re.sub(r"[^\w,]", "_", header) + "\n" + rows

@@ -1,7 +1,5 @@
 """Ctrl-C and SIGTERM: a command ends at once, says so, and a run is finished by the next."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess
@@ -24,7 +22,7 @@ from tests.waiting import until
 ID_KEY = "5" * 64
 
 
-def begin(extract: Path, tree: Path) -> subprocess.Popen[str]:
+def begin(extract, tree):
     """Begin a run with two processes, as a terminal does: in a group of its own."""
     settings = {
         "CPCDS_ID_KEY": ID_KEY,
@@ -41,7 +39,7 @@ def begin(extract: Path, tree: Path) -> subprocess.Popen[str]:
     )
 
 
-def group(of: int) -> list[int]:
+def group(of):
     """Return the living processes of a group."""
     found = []
     for path in Path("/proc").glob("[0-9]*/stat"):
@@ -116,7 +114,7 @@ def test_an_interrupted_make_target_ends_by_its_signal_after_the_sentence(tmp_pa
 def test_an_interruption_while_a_release_is_made_the_present_one_claims_nothing(
     tmp_path, small, monkeypatch
 ):
-    def interrupted(*_: object) -> None:
+    def interrupted(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("etl.pipeline.publish.publish", interrupted)
@@ -127,12 +125,12 @@ def test_an_interruption_while_a_release_is_made_the_present_one_claims_nothing(
 
 
 def test_ctrl_c_at_a_question_is_an_interruption_and_no_is_an_answer(monkeypatch):
-    def ctrl_c(*_: object) -> str:
+    def ctrl_c(*_):
         raise KeyboardInterrupt
 
     @click.command("ask")
     @click.option("--pressed", is_flag=True)
-    def ask(pressed: bool) -> None:
+    def ask(pressed):
         if pressed:
             monkeypatch.setattr("click.termui.visible_prompt_func", ctrl_c)
         click.confirm("sure?", abort=True)

@@ -1,7 +1,5 @@
 """`cpcds layouts test`, as the author of a layout uses it."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path
@@ -17,7 +15,7 @@ CASE = ROOT / "tests/golden/layouts/records"
 
 
 @pytest.fixture
-def layout(tmp_path: Path) -> Path:
+def layout(tmp_path):
     """A layout file of one's own with its samples beside it."""
     shutil.copytree(CASE / "input", tmp_path / "dock/input")
     shutil.copy(CASE / "expected.ndjson", tmp_path / "dock")

@@ -1,7 +1,5 @@
 """What a run tells its operators: on the terminal, in the log, as JSON, in its record."""
 
-from __future__ import annotations
-
 import json
 import os
 import pty
@@ -10,7 +8,6 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from itertools import count
-from pathlib import Path
 from socket import gethostname
 from stat import S_IMODE
 from typing import Any
@@ -22,7 +19,7 @@ from etl.bootstrap import recorded_run, use_cases
 from etl.bootstrap.settings import Settings
 from etl.bootstrap.use_cases import run_extract
 from etl.errors import StoreError
-from etl.pipeline.progress import Event, StageBegan, StageExtended, StepCounter, ignore
+from etl.pipeline.progress import StageBegan, StageExtended, StepCounter, ignore
 from etl.publish.prune import own_keys
 from etl.publish.reader import open_current
 from etl.storage.local import LocalStore
@@ -38,7 +35,7 @@ PHASES = ["hash", "read", "directory", "partitions", "publish", "bulk", "report"
 
 
 @pytest.fixture(scope="module")
-def target(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def target(tmp_path_factory):
     """A target of three runs: one that published, one that had nothing to do, one that stopped."""
     folder = tmp_path_factory.mktemp("operators")
     seconds = count()
@@ -60,16 +57,16 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def said(target: Path, name: str) -> dict[str, Any]:
+def said(target, name):
     found: dict[str, Any] = json.loads((target / f"{name}.json").read_text())
     return found
 
 
-def log_of(target: Path, name: str) -> list[dict[str, Any]]:
+def log_of(target, name):
     return [json.loads(line) for line in (target / f"{name}.log").read_text().splitlines()]
 
 
-def records(target: Path) -> dict[str, dict[str, Any]]:
+def records(target):
     found = [json.loads(path.read_bytes()) for path in sorted((target / "tree/runs").iterdir())]
     return {each["run"]: each for each in found}
 
@@ -132,7 +129,7 @@ def test_a_log_of_json_has_members_for_what_is_counted(target):
 def test_what_other_parts_of_the_program_warn_of_is_in_the_log(tmp_path, monkeypatch):
     real = LocalStore.put
 
-    def refused(store: LocalStore, key: str, data: bytes) -> bool:
+    def refused(store, key, data):
         if key.startswith("runs/"):
             raise StoreError("no space is left")
         return real(store, key, data)
@@ -190,7 +187,7 @@ def test_a_run_that_fails_before_anything_was_published_leaves_nothing(tmp_path)
 # -- progress ----------------------------------------------------------------------------------
 
 
-def on_a_terminal(*arguments: str | Path) -> str:
+def on_a_terminal(*arguments):
     """Return all that a command writes to a terminal of 120 columns as its standard error."""
     ours, theirs = pty.openpty()
     environment = {**os.environ, **NO_SUITES, "TERM": "xterm-256color", "COLUMNS": "120"}
@@ -212,7 +209,7 @@ def on_a_terminal(*arguments: str | Path) -> str:
     return b"".join(pieces).decode()
 
 
-def without_controls(text: str) -> str:
+def without_controls(text):
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).replace("\r", "\n")
 
 
@@ -236,7 +233,7 @@ def test_each_phase_reports_as_many_steps_as_it_was_said_to_have(tmp_path):
     counter, planned, done_steps = StepCounter(), dict[str, int](), dict[str, int]()
     stages: list[str] = []
 
-    def count(event: Event) -> None:
+    def count(event):
         steps = counter.steps(event)
         match event:
             case StageBegan(stage=stage, total=total):
@@ -299,7 +296,7 @@ def test_every_object_of_a_fresh_tree_has_a_role(tmp_path):
     }
 
 
-def call_elsewhere(*arguments: str | Path) -> Called:
+def call_elsewhere(*arguments):
     """Call a command whose output is no terminal."""
     environment = {**os.environ, **NO_SUITES}
     command = [*COMMAND, *map(str, arguments)]
@@ -369,7 +366,7 @@ def test_a_run_that_waits_for_another_says_which_process_it_is(tmp_path):
 def test_the_lock_of_a_run_names_the_run_and_a_prune_names_it_too(tmp_path, monkeypatch):
     tree, seen = tmp_path / "tree", list[str]()
 
-    def look(*_: object, **__: object) -> None:
+    def look(*_, **__):
         seen.append((tree / ".cpcds-work.lock").read_text())
         seen.append(cpcds("prune", tree, "--keep", "1").sentence)
         raise StoreError("that is enough")

@@ -1,13 +1,10 @@
 """The report adds up, finds every planted fault, keeps rejected rows whole, and tells no secret."""
 
-from __future__ import annotations
-
 import csv
 import gzip
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -34,30 +31,30 @@ class Run:
     log: Path
 
     @property
-    def release(self) -> str:
+    def release(self):
         current: dict[str, str] = json.loads((self.target / "current.json").read_text())
         return current["release"]
 
     @property
-    def report(self) -> dict[str, Any]:
+    def report(self):
         path = self.target / "reports" / self.release / "report.json"
         found: dict[str, Any] = json.loads(path.read_text())
         return found
 
     @property
-    def quarantine(self) -> dict[str, list[dict[str, str]]]:
+    def quarantine(self):
         folder = self.target / "quarantine" / self.release
         return {path.name: rows_of(path) for path in sorted(folder.glob("*.csv"))}
 
 
-def run_of(extract: Path, folder: Path, **environment: str) -> Run:
+def run_of(extract, folder, **environment):
     target, log = folder / "target", folder / "night.log"
     called = cpcds(*("run", extract, "--to", target, "--log", log, "--workers", "1"), **environment)
     return Run(extract, target, done(called), log)
 
 
 @pytest.fixture(scope="session")
-def faulty(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def faulty(tmp_path_factory):
     """A run of the samples with planted faults, cut into several partitions."""
     return run_of(FAULTY, tmp_path_factory.mktemp("faulty"), CPCDS_RUN__PARTITION_ROWS="300")
 
@@ -218,7 +215,7 @@ ANSWERS = Path(__file__).parents[1] / "golden/reports/planted-faults.csv"
 """What somebody who saw the first screen alone, and no file, answered."""
 
 
-def figures(report: Mapping[str, Any]) -> dict[str, Any]:
+def figures(report):
     """Return the right answers, from `report.json` alone."""
     claims, check = report["tables"]["claim"], report["money_check"]
     causes = [each for each in report["rules"] if each["rejected_rows"]]
@@ -284,7 +281,7 @@ _MARKED = {
 _MARK = "Qzx"
 
 
-def marked(extract: Path) -> set[str]:
+def marked(extract):
     """Write marks into cells of every kind, right and wrong ones; return the ids that are there."""
     secrets: set[str] = set()
     for table, columns in _MARKED.items():
@@ -308,7 +305,7 @@ def marked(extract: Path) -> set[str]:
 
 
 @pytest.fixture(scope="session")
-def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, set[str]]:
+def told(tmp_path_factory):
     """A run of an extract with marks in it, suites and Data Docs included."""
     folder = tmp_path_factory.mktemp("told")
     extract = copied(FAULTY, folder / "extract")
@@ -317,7 +314,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, set[str]]:
     return run_of(extract, folder, CPCDS_REPORT__GX_ROWS="100000", **ANY_SHARE), secrets
 
 
-def shown(run: Run) -> dict[str, str]:
+def shown(run):
     """Return every text that a run shows to somebody who may not see members' data."""
     texts = {"stdout": run.called.out, "stderr": run.called.err, "log": run.log.read_text()}
     for path in sorted(run.target.rglob("*")):

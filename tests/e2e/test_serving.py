@@ -1,7 +1,5 @@
 """`cpcds serve` as it is started by an operator: a process, a port, signals."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os
@@ -12,7 +10,6 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,9 +62,7 @@ class Running:
     log: Path
     token: str = ""
 
-    def get(
-        self, path: str, token: str | None = "", **headers: str
-    ) -> tuple[int, dict[str, str], bytes]:
+    def get(self, path, token="", **headers):
         token = self.token if token == "" else token
         request = urllib.request.Request(f"{self.base}{path}", headers=headers)  # noqa: S310
         if token:
@@ -79,25 +74,18 @@ class Running:
             with error:
                 return error.code, dict(error.headers), error.read()
 
-    def json(self, path: str, token: str | None = "") -> dict[str, Any]:
+    def json(self, path, token=""):
         found: dict[str, Any] = json.loads(self.get(path, token)[2])
         return found
 
-    def processes(self) -> list[int]:
+    def processes(self):
         """Return the server's process and its workers."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
         return [self.process.pid, *map(int, children.split())]
 
 
 @contextlib.contextmanager
-def running(
-    tree: Path,
-    folder: Path,
-    *options: str,
-    command: Sequence[str] = COMMAND,
-    patient: str = "",
-    **environment: str,
-) -> Iterator[Running]:
+def running(tree, folder, *options, command=COMMAND, patient="", **environment):
     """Serve a tree; with a Patient's id, as a sandbox, and with an access token for them."""
     log = folder / "log"
     if patient:
@@ -128,7 +116,7 @@ def running(
             process.stdout.close()
 
 
-def sandbox(folder: Path) -> dict[str, str]:
+def sandbox(folder):
     """Return the settings of a sandbox that keeps its files in a folder."""
     return {
         "CPCDS_AUTH__MODE": "sandbox",
@@ -137,7 +125,7 @@ def sandbox(folder: Path) -> dict[str, str]:
     }
 
 
-def access_token(base: str, patient: str, folder: Path) -> str:
+def access_token(base, patient, folder):
     """Return an access token signed with the key of the sandbox that serves `base`."""
     database = f"sqlite:///{folder / 'auth.sqlite3'}"
     auth = AuthSettings(mode="sandbox", database=database, audit=folder / "token-audit")
@@ -164,13 +152,13 @@ def access_token(base: str, patient: str, folder: Path) -> str:
     return token
 
 
-def rss(pid: int) -> int:
+def rss(pid):
     """Return the memory of a process, in KB."""
     text = Path(f"/proc/{pid}/status").read_text()
     return int(re.search(r"VmRSS:\s+(\d+)", text)[1])
 
 
-def loaded(pid: int) -> list[str]:
+def loaded(pid):
     """Return what heavy libraries a process has loaded."""
     maps = Path(f"/proc/{pid}/maps").read_text()
     return [name for name in HEAVY if f"/{name}/" in maps]
@@ -275,7 +263,7 @@ def test_a_new_release_is_served_without_a_restart(tmp_path):
         assert server.json(following.removeprefix(server.base))["total"] == 3
 
 
-def listens(host: str, port: int) -> bool:
+def listens(host, port):
     try:
         socket.create_connection((host, port), timeout=10).close()
     except ConnectionRefusedError:
@@ -311,7 +299,7 @@ def test_only_a_trusted_proxy_says_where_a_request_comes_from(tmp_path, trusted)
     }
     with running(tmp_path / "tree", tmp_path, **settings) as server:
 
-        def asked(address: str) -> int:
+        def asked(address):
             return server.get("/fhir/Patient", "wrong", **{"X-Forwarded-For": address})[0]
 
         assert [asked("192.0.2.1") for _ in range(3)] == [401, 401, 429]

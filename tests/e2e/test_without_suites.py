@@ -1,7 +1,5 @@
 """Great Expectations is asked for only where suites run."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

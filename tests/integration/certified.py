@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
 from random import Random
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 
@@ -30,7 +30,7 @@ from etl.sources import Loaded, Partitions, partition_extract
 from tests.given.tables import read_tables
 from tests.memory_store import MemoryStore
 
-NOW: Final = "2026-01-02T03:00:00Z"
+NOW = "2026-01-02T03:00:00Z"
 Row: TypeAlias = dict[str, Any]
 Rows: TypeAlias = list[Row]
 Change: TypeAlias = Callable[[dict[str, Rows], Random], bool]
@@ -284,7 +284,7 @@ def line_moved(tables: dict[str, Rows], random: Random) -> bool:
     return True
 
 
-CHANGES: Final[Mapping[str, Change]] = {
+CHANGES = {
     "claim lost": claim_lost,
     "line lost": _lost("claim_line"),
     "member's birth date shifted": _shifted("member", "birth_date"),

@@ -1,7 +1,5 @@
 """Nights of a small payer: extracts, settings, and a clock that a test sets."""
 
-from __future__ import annotations
-
 import atexit
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -9,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Final
 
 import pytest
 
@@ -61,7 +58,7 @@ def delta(folder: Path, day: int, *, whole_claims: bool = False) -> Path:
     return folder
 
 
-_FIRST_NIGHTS: Final[dict[tuple[Path, str, datetime], Path]] = {}
+_FIRST_NIGHTS = {}
 """Extract, settings and time -> what a first run made of them (`Payer.begin`)."""
 
 

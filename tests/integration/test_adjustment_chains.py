@@ -1,21 +1,16 @@
 """Chains of adjustments night after night: replacements retract, and money is counted once."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from decimal import Decimal
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from etl.bootstrap import use_cases
 from etl.pipeline.progress import ignore
-from etl.pipeline.run import RunResult
-from etl.publish.reader import Release, open_index, read_all
+from etl.publish.reader import open_index, read_all
 from tests.e2e.commands import SAMPLES
-from tests.integration.nights import Payer, blocks, delta, full, live
+from tests.integration.nights import blocks, delta, full, live
 
 CLAIM = "professional,M1,C1,PAY,2024-03-01"
 FILES = {
@@ -28,7 +23,7 @@ FILES = {
 }
 
 
-def extract(folder: Path, kind: str, **claims: tuple[str, str, str]) -> Path:
+def extract(folder, kind, **claims):
     """Write an extract of claims: number -> day of adjudication, prior claim, amount."""
     folder.mkdir()
     texts = dict(FILES) if kind == "full" else {name: FILES[name] for name in list(FILES)[2:]}
@@ -46,7 +41,7 @@ def extract(folder: Path, kind: str, **claims: tuple[str, str, str]) -> Path:
     return folder
 
 
-def eobs(release: Release) -> dict[str, Any]:
+def eobs(release):
     """Return what readers see of each claim, by its number."""
     found = {}
     for unit in live(release):
@@ -57,20 +52,20 @@ def eobs(release: Release) -> dict[str, Any]:
     return found
 
 
-def related(eob: Any) -> list[tuple[str, str]]:
+def related(eob):
     return [
         (one["relationship"]["coding"][0]["code"], one["reference"]["value"])
         for one in eob.get("related", ())
     ]
 
 
-def findings(ran: RunResult, rule: str) -> int:
+def findings(ran, rule):
     """Return how many findings of a rule the report states."""
     assert ran.reported is not None
     return sum(each.findings for each in ran.reported.report.rules if each.rule == rule)
 
 
-def leaving_out(payer: Payer, target: Path) -> Payer:
+def leaving_out(payer, target):
     changed = {**payer.changed, "claims": {"superseded": "leave-out"}}
     return replace(payer, target=target, changed=changed)
 
@@ -144,7 +139,7 @@ def test_what_a_rejected_claim_replaces_stays_cancelled_on_later_nights(spoil, p
     first = {"A": ("2024-03-10", "", "100.00"), "B": ("2024-04-10", "A", "9.00")}
     later = {"C": ("2024-05-10", "", "7.00")}
 
-    def spoiled(folder: Path) -> Path:
+    def spoiled(folder):
         path = folder / "claim_line.csv"
         lines = path.read_text().splitlines()
         path.write_text("\n".join(spoil(x) if x.startswith("B,") else x for x in lines) + "\n")

@@ -1,13 +1,10 @@
 """Lineage through deltas: each cell leads to the row of the extract that brought it."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +17,7 @@ from etl.errors import UsageError
 from etl.pipeline.lineage.explain import Explainer
 from etl.pipeline.sidecar.answers import SidecarExplainer
 from etl.publish.reader import open_current, open_index, read_all
-from etl.reports.lineage import ClaimSubject, Lineage, ResourceSubject, RowSubject, SourceCell
+from etl.reports.lineage import ClaimSubject, ResourceSubject, RowSubject
 from etl.storage.local import LocalStore
 from etl.synth import Spec, write_extract
 from tests.integration.test_lineage import LAYOUTS, META, silent, whole
@@ -31,7 +28,7 @@ LOOKED_UP = "CPCDS_Coverages.csv"
 FEW = 5
 
 
-def resources_in(tree: Path) -> Iterator[dict[str, Any]]:
+def resources_in(tree):
     """Yield the resources of patients that readers see, but of every type five at most."""
     release = open_current(LocalStore(tree)).release
     assert release is not None
@@ -55,7 +52,7 @@ class History(NamedTuple):
     without: Explainer | SidecarExplainer
 
 
-def history_of(folder: Path) -> Iterator[History]:
+def history_of(folder):
     """Publish the folders `full` and `delta`."""
     settings = Settings(
         target=str(folder / "tree"),
@@ -79,7 +76,7 @@ def history_of(folder: Path) -> Iterator[History]:
 
 
 @pytest.fixture(scope="module")
-def canonical(tmp_path_factory: pytest.TempPathFactory) -> Iterator[History]:
+def canonical(tmp_path_factory):
     """The canonical layout: whatever changes for one member in two days."""
     folder = tmp_path_factory.mktemp("canonical")
     write_extract(folder / "full", Spec(members=1, seed=11))
@@ -88,7 +85,7 @@ def canonical(tmp_path_factory: pytest.TempPathFactory) -> Iterator[History]:
 
 
 @pytest.fixture(scope="module")
-def dialect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[History]:
+def dialect(tmp_path_factory):
     """A payer's own layout: the delta sends all claims again, the last one first."""
     folder = tmp_path_factory.mktemp("dialect")
     for name, day in (("full", "2024-06-01"), ("delta", "2024-06-02")):
@@ -105,17 +102,17 @@ def dialect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[History]:
 
 
 @pytest.fixture(params=["canonical", pytest.param("dialect", marks=pytest.mark.slow)])
-def history(request: pytest.FixtureRequest) -> History:
+def history(request):
     found: History = request.getfixturevalue(str(request.param))
     return found
 
 
 @cache
-def rows_of(path: Path) -> list[dict[str, str]]:
+def rows_of(path):
     return list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline="")))
 
 
-def cells(found: Lineage) -> list[SourceCell]:
+def cells(found):
     [resource] = found.resources
     return [raw for each in resource.origins for cell in each.cells for raw in cell.source]
 

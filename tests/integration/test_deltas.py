@@ -1,7 +1,5 @@
 """Deltas on a published tree end where a full extract of the same day does."""
 
-from __future__ import annotations
-
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -9,12 +7,11 @@ from pathlib import Path
 import pytest
 
 from etl.errors import DataRejected, StoreError, UsageError
-from etl.pipeline.run import RunResult
 from etl.publish.reader import open_current
 from etl.publish.verify import verify
 from etl.storage.local import LocalStore
 from tests.e2e.commands import published
-from tests.integration.nights import Payer, blocks, delta, full
+from tests.integration.nights import blocks, delta, full
 from tests.integration.test_adjustment_chains import extract
 
 
@@ -73,7 +70,7 @@ def test_rows_of_a_delta_that_change_nothing_are_told(payer, tmp_path):
     ]
 
 
-def notes(ran: RunResult) -> list[str]:
+def notes(ran):
     """Return what the report says of the delta's rows."""
     assert ran.reported is not None
     return [note for note in ran.reported.report.notes if "delta" in note]
@@ -159,7 +156,7 @@ def test_a_claim_that_was_not_whole_in_the_full_extract_is_not_published_by_a_de
     assert claims(payer)
 
 
-def claims(payer: Payer) -> set[str]:
+def claims(payer):
     """Return the numbers of the claims that readers see."""
     return {
         one["identifier"][0]["value"]

@@ -1,11 +1,8 @@
 """Every element comes from cells that stand in the payer's files where they are said to."""
 
-from __future__ import annotations
-
 import csv
 import json
 import shutil
-from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
@@ -13,7 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from _pytest.mark import ParameterSet
 
 from etl.bootstrap.opened_extract import opened
 from etl.bootstrap.settings import Settings
@@ -21,7 +17,7 @@ from etl.errors import UsageError
 from etl.model.canonical_tables import TABLES
 from etl.pipeline.lineage.explain import Explainer
 from etl.pipeline.one_off import convert
-from etl.reports.lineage import Explanation, Lineage, ResourceSubject, RowSubject
+from etl.reports.lineage import ResourceSubject, RowSubject
 from etl.sources.files.source_files import SourceFile
 from etl.sources.layout.model import Layout
 from etl.synth import Spec, write_extract
@@ -40,7 +36,7 @@ COPIED = ("claim_id", "member_id", "coverage_id", "ndc", "service_code", "provid
 NAMES = ("canonical", *sorted(path.name for path in LAYOUTS.iterdir() if path.is_dir()))
 
 
-def layout_case(name: str, fast: Sequence[str]) -> ParameterSet:
+def layout_case(name, fast):
     """Return the case of a layout, marked by how seldom it is run."""
     if name in fast:
         return pytest.param(name)
@@ -51,7 +47,7 @@ def layout_case(name: str, fast: Sequence[str]) -> ParameterSet:
 CASES = [layout_case(name, FAST) for name in NAMES]
 
 
-def silent(_event: object) -> None:
+def silent(_event):
     pass
 
 
@@ -66,9 +62,7 @@ class Case(NamedTuple):
 
 
 @pytest.fixture(scope="module", params=CASES)
-def case(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Case]:
+def case(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("case")
     golden, settings = LAYOUTS / str(request.param), Settings(mappings=(OWN,))
     extract = golden / "input"
@@ -91,7 +85,7 @@ def case(
 
 
 @cache
-def cells_of(folder: Path, file: SourceFile) -> dict[int, dict[str, str]]:
+def cells_of(folder, file):
     """Return row number -> cells by header; lines of other types of record are cut as well."""
     path = folder / (file.stored or file.name)
     if file.types:
@@ -105,7 +99,7 @@ def cells_of(folder: Path, file: SourceFile) -> dict[int, dict[str, str]]:
         return dict(enumerate(quoted if file.quoting else plain, 2))
 
 
-def cut(line: str, file: SourceFile) -> Iterator[tuple[str, str]]:
+def cut(line, file):
     if not file.widths:
         [cells] = csv.reader([line], delimiter=file.delimiter)
         yield from zip(file.columns, cells, strict=False)
@@ -115,7 +109,7 @@ def cut(line: str, file: SourceFile) -> Iterator[tuple[str, str]]:
         line = line[width:]
 
 
-def put(built: Any, path: list[str | int], value: Any) -> Any:
+def put(built, path, value):
     if not path:
         return value
     step, *rest = path
@@ -130,19 +124,19 @@ def put(built: Any, path: list[str | int], value: Any) -> Any:
     return built
 
 
-def steps(path: str) -> list[str | int]:
+def steps(path):
     parts = path.replace("[", ".[").split(".")
     return [int(part[1:-1]) if part.startswith("[") else part for part in parts]
 
 
-def whole(explanation: Explanation) -> Any:
+def whole(explanation):
     built: Any = None
     for origin in explanation.origins:
         built = put(built, steps(origin.path), json.loads(origin.json))
     return built
 
 
-def resources_in(folder: Path) -> Iterator[dict[str, Any]]:
+def resources_in(folder):
     for path in sorted(folder.glob("*.ndjson")):
         yield from map(json.loads, path.read_text().splitlines())
 
@@ -176,7 +170,7 @@ def test_every_element_is_explained_by_cells_that_stand_where_it_is_said(case):
     assert {key for key in without if key[0] in TABLES} == set()
 
 
-def first_row(case: Case, file: SourceFile) -> int | None:
+def first_row(case, file):
     """Return the number of a file's first row; of records of one type, of the first that counts."""
     for number in cells_of(case.extract, file):
         with suppress(UsageError):
@@ -186,7 +180,7 @@ def first_row(case: Case, file: SourceFile) -> int | None:
     return None
 
 
-def fate(found: Lineage) -> set[str]:
+def fate(found):
     return {row.fate for row in found.rows}
 
 

@@ -1,7 +1,5 @@
 """What the process that reads and commits holds does not follow the number of members."""
 
-from __future__ import annotations
-
 import csv
 import json
 import os
@@ -10,18 +8,17 @@ import subprocess
 import sys
 from datetime import date
 from pathlib import Path
-from typing import Final
 
 import pytest
 
-from benchmarks.process_tree import Tree, run_sampled
+from benchmarks.process_tree import run_sampled
 from etl.synth import Spec, write_extract
 
-SAMPLES: Final = Path(__file__).parents[2] / "cpcds_samples"
-FEW: Final = 600
-MANY: Final = 2_400
+SAMPLES = Path(__file__).parents[2] / "cpcds_samples"
+FEW = 600
+MANY = 2_400
 
-_RUN: Final = """
+_RUN = """
 import json, sys, tracemalloc
 from dataclasses import replace
 from functools import partial
@@ -59,7 +56,7 @@ print(json.dumps([traced, pa.default_memory_pool().max_memory()]))
 
 @pytest.mark.slow
 def test_memory_of_the_committing_process_does_not_grow_with_the_number_of_members(tmp_path):
-    def peak(members: int) -> tuple[int, int]:
+    def peak(members):
         """Return the most that Python and numpy held, and the most that Arrow did, in bytes."""
         extract = tmp_path / f"in{members}"
         write_extract(extract, Spec(members, seed=1, since=date(2024, 12, 1)))
@@ -84,7 +81,7 @@ def test_a_budget_is_kept_and_changes_no_block(tmp_path):
     extract, budget = tmp_path / "in", 380_000_000
     write_extract(extract, Spec(800, seed=1, since=date(2016, 1, 1)))
 
-    def run(name: str, *arguments: str) -> tuple[int, set[str]]:
+    def run(name, *arguments):
         tree = tmp_path / name
         command = [sys.executable, "-c", "from etl.cli.main import main; main()", "run"]
         command += [str(extract), "--to", str(tree), *arguments]
@@ -99,7 +96,7 @@ def test_a_budget_is_kept_and_changes_no_block(tmp_path):
     assert len(blocks) > 1_000
 
 
-def _write_member(folder: Path, claims: int, lines: int) -> None:
+def _write_member(folder, claims, lines):
     """Write an extract of one member, each claim of whom has as many lines."""
     folder.mkdir()
     rows: dict[str, list[dict[str, str]]] = {}
@@ -132,7 +129,7 @@ def test_one_member_with_100_000_claim_lines_passes_or_is_refused(tmp_path):
     extract, budget = tmp_path / "in", 1_800_000_000
     _write_member(extract, 20_000, 5)
 
-    def run(memory: str) -> Tree:
+    def run(memory):
         command = [sys.executable, "-c", "from etl.cli.main import main; main()", "run"]
         command += [str(extract), "--to", str(tmp_path / "tree"), "--workers", "1"]
         command += ["--memory", memory]

@@ -1,7 +1,5 @@
 """Whole runs on a folder: dry runs, limits, going on after a death, races, cost of a night."""
 
-from __future__ import annotations
-
 import csv
 import json
 from contextlib import suppress
@@ -51,11 +49,11 @@ class DefinitionsError(Exception):
 def test_what_suites_need_is_loaded_beside_a_first_run_from_its_begin(payer, extracts, monkeypatch):
     extract, steps = full(extracts / "full0", 0), list[str]()
 
-    def loading(*_: object) -> None:
+    def loading(*_):
         steps.append("definitions")
         raise DefinitionsError
 
-    def begun(**changed: object) -> list[str]:
+    def begun(**changed):
         steps.clear()
         with monkeypatch.context() as patch, suppress(DefinitionsError):
             patch.setattr(SingleProcess, "begin", lambda _: steps.append("suites"))

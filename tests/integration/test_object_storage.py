@@ -1,11 +1,7 @@
 """The command on object storage: the same release as on a folder, looked after the same way."""
 
-from __future__ import annotations
-
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 
@@ -19,20 +15,20 @@ from etl.storage.open_store import open_store
 from etl.storage.port import StoreOptions
 from tests.e2e.commands import ANY_CHANGE, invoke, same_definitions
 from tests.fault.faulty import Killed
-from tests.given.object_storage import SECRETS, Seaweed, moto_bucket, sign_in_to_s3, start_weed
-from tests.integration.nights import FIRST, Payer, blocks, full
+from tests.given.object_storage import SECRETS, moto_bucket, sign_in_to_s3, start_weed
+from tests.integration.nights import FIRST, blocks, full
 
 TARGET = "s3://fhir/payer"
 
 
 @pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def bucket(monkeypatch):
     with moto_bucket(monkeypatch):
         yield
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+def _quick(monkeypatch):
     monkeypatch.setattr(opened_extract, "load_definitions", same_definitions)
     monkeypatch.setenv("CPCDS_REPORT__GX_ROWS", "0")
     monkeypatch.setenv("CPCDS_RUN__WORKERS", "1")
@@ -40,7 +36,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
-def said(*arguments: object) -> Any:
+def said(*arguments):
     called = invoke(*arguments, "--json")
     assert called.exit_code == 0, called.output
     return json.loads(called.stdout)
@@ -85,7 +81,7 @@ def test_reports_of_an_attempt_that_died_are_replaced(payer, extracts, bucket, m
     monkeypatch.setattr(use_cases, "now", lambda: FIRST)
     run = ["run", full(extracts / "full0", 0), "--to", TARGET]
 
-    def dying(*_: object) -> None:
+    def dying(*_):
         raise Killed
 
     with monkeypatch.context() as patch:
@@ -164,7 +160,7 @@ def test_a_real_server_takes_a_run_and_refuses_the_reader_to_write(
         _same_blocks(server, payer)
 
 
-def _same_blocks(server: Seaweed, payer: Payer) -> None:
+def _same_blocks(server, payer):
     there = open_current(server.store("gateway", prefix="payer")).release
     assert there is not None
     assert blocks(there) == blocks(payer.release)

@@ -1,11 +1,6 @@
 """A release is made again of its extract, elsewhere: the same bit for bit, or located."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
 from datetime import date
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,7 +11,7 @@ from etl.pipeline.progress import ignore
 from etl.publish.block import PatientResources
 from etl.publish.history import find_release
 from etl.publish.partition_writer import write_partition
-from etl.publish.verify import RebuildResult, verify
+from etl.publish.verify import verify
 from etl.synth.extract import write_extract
 from etl.synth.spec import Spec
 from tests.integration.nights import Payer
@@ -26,13 +21,13 @@ FEMALE, MALE = b'"gender":"female"', b'"gender":"male"'
 
 
 @pytest.fixture(scope="module")
-def patch() -> Iterator[pytest.MonkeyPatch]:
+def patch():
     with pytest.MonkeyPatch.context() as patch:
         yield patch
 
 
 @pytest.fixture(scope="module")
-def extracts(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+def extracts(tmp_path_factory):
     folder = tmp_path_factory.mktemp("extracts")
     specs = [
         Spec(4, since=SINCE),
@@ -45,9 +40,7 @@ def extracts(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def payer(
-    tmp_path_factory: pytest.TempPathFactory, patch: pytest.MonkeyPatch, extracts: list[Path]
-) -> Payer:
+def payer(tmp_path_factory, patch, extracts):
     """Two nights and a delta."""
     made = Payer(tmp_path_factory.mktemp("payer") / "tree", patch, {"publish": {"deltas": True}})
     for extract in extracts:
@@ -55,11 +48,11 @@ def payer(
     return made
 
 
-def releases(payer: Payer) -> list[str]:
+def releases(payer):
     return sorted(path.name for path in (payer.target / "releases").iterdir())
 
 
-def rebuild(payer: Payer, release: str, extract: Path) -> RebuildResult:
+def rebuild(payer, release, extract):
     chosen = find_release(target_store(payer.settings), release)
     return rebuild_release(payer.settings, chosen, extract, ignore)
 
@@ -92,8 +85,8 @@ def test_what_it_was_made_with_is_named(payer, extracts, monkeypatch):
 def test_a_forged_resource_that_all_hashes_agree_with_is_located(tmp_path, extracts, monkeypatch):
     forged: list[str] = []
 
-    def forge(store: Any, previous: Any, resources: Any, *given: Any, **named: Any) -> Any:
-        def all_of_them() -> Any:
+    def forge(store, previous, resources, *given, **named):
+        def all_of_them():
             for patient in resources:
                 mine = list(patient.resources)
                 for at, one in enumerate(mine):

@@ -1,17 +1,13 @@
 """Nights that remember: what was not worked on is as if it had been."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
-from pathlib import Path
 from random import Random
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,13 +15,13 @@ import pytest
 
 from etl.bootstrap import use_cases
 from etl.bootstrap.release_approvals import Approvals
-from etl.columns.digests import Hashes, hash_ids
+from etl.columns.digests import hash_ids
 from etl.jobs import SingleProcess
 from etl.local import executor
 from etl.pipeline.incremental.ledger import SCHEMAS
-from etl.pipeline.progress import Event, PartitionDone
+from etl.pipeline.progress import PartitionDone
 from etl.pipeline.totals import Outcome
-from etl.pipeline.unit import UnitContext, UnitResult, process_unit
+from etl.pipeline.unit import process_unit
 from etl.publish.verify import verify
 from etl.quality.suites import expectations
 from etl.quality.suites.sample import Share
@@ -41,7 +37,7 @@ from tests.integration.mutated import (
     read_tables,
     write_tables,
 )
-from tests.integration.nights import MEMBERS, Payer, delta, full
+from tests.integration.nights import MEMBERS, delta, full
 
 LOOKED_AT = ("facts", "sums", "carried_claims", "explained", "files", "differences")
 """Of a certificate: what is of the members whom a run looked at, and not of the release."""
@@ -49,7 +45,7 @@ LOOKED_AT_FILES = ("/index.html", "/certificate.json", "/differences.csv.gz")
 
 
 @pytest.fixture(scope="session")
-def dirty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def dirty(tmp_path_factory):
     """A small extract with something wrong of every kind."""
     folder = tmp_path_factory.mktemp("dirty") / "extract"
     write_extract(folder, Spec(24, seed=5, fault_rate=0.15))
@@ -58,9 +54,7 @@ def dirty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def both(
-    payer: Payer, first: Path, second: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> tuple[Payer, Payer]:
+def both(payer, first, second, folder, monkeypatch):
     """Return a payer who remembered, and one who worked on everything."""
     if not payer.target.exists():
         payer.run(first)
@@ -74,7 +68,7 @@ def both(
     return payer, other
 
 
-def said(payer: Payer) -> Mapping[str, Any]:
+def said(payer):
     """Return the files of a tree but for memories, whose pieces may be cut otherwise.
 
     Of reports, without what a certificate says of the members whom this run looked at.
@@ -88,7 +82,7 @@ def said(payer: Payer) -> Mapping[str, Any]:
     }
 
 
-def _but_for_looked_at(report: bytes) -> Mapping[str, Any]:
+def _but_for_looked_at(report):
     document: dict[str, Any] = json.loads(report)
     if document["certificate"] is not None:
         for name in LOOKED_AT:
@@ -96,7 +90,7 @@ def _but_for_looked_at(report: bytes) -> Mapping[str, Any]:
     return document
 
 
-def outcome_of(payer: Payer) -> tuple[str, Mapping[str, Any]]:
+def outcome_of(payer):
     manifest = payer.release.manifest
     reports = [
         one for one in manifest.facts.reports if not one.key.startswith(("memory/", "reports/"))
@@ -155,9 +149,9 @@ def test_torn_rows_come_to_the_same_in_nights_that_remember(payer, dirty, tmp_pa
     assert outcome_of(mine) == outcome_of(other)
 
 
-GX_ROWS: Final = 400
+GX_ROWS = 400
 """Rows of the largest file of `dirty` that suites look at: those of one member in eight."""
-SUITES: Final = {"report": {"gx_rows": GX_ROWS}}
+SUITES = {"report": {"gx_rows": GX_ROWS}}
 
 
 @dataclass
@@ -170,11 +164,11 @@ class Library:
 
     ran: list[str] = field(default_factory=list)
 
-    def watch(self, patch: pytest.MonkeyPatch) -> None:
+    def watch(self, patch):
         """Note from here on."""
         plainly = expectations.run_suite
 
-        def run(given: expectations.SuiteRun) -> expectations.SuiteResult:
+        def run(given):
             self.ran.append(given.suite.table)
             return plainly(given)
 
@@ -239,16 +233,16 @@ def test_a_night_in_which_nobody_of_the_sample_changed_does_not_ask_the_library(
     assert loaded
 
 
-def hashes(members: Sequence[Mapping[str, str]]) -> Hashes:
+def hashes(members):
     """Return the hash of each member."""
     return hash_ids(pa.array([each["member_id"] for each in members]))
 
 
-def worked_on(payer: Payer, extract: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[int, int]:
+def worked_on(payer, extract, monkeypatch):
     """Run; return how many members were worked on, and of how many the outcome was known."""
     seen: list[PartitionDone] = []
 
-    def note(event: Event) -> None:
+    def note(event):
         if isinstance(event, PartitionDone):
             seen.append(event)
 
@@ -362,11 +356,11 @@ def test_a_night_that_changes_everybody_loses_one_partition_when_it_dies(
         row["family_name"] = "Other"
     second = write_tables(tables, tmp_path / "second", first, "2026-01-01")
 
-    def finished(most: int) -> list[int]:
+    def finished(most):
         """Run until so many partitions were finished; return which."""
         done: list[int] = []
 
-        def noting(context: UnitContext, unit: range, *rest: Any) -> UnitResult | None:
+        def noting(context, unit, *rest):
             if len(done) == most:
                 raise Killed
             result = process_unit(context, unit, *rest)

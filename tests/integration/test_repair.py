@@ -1,7 +1,5 @@
 """Objects that a release names and the store has lost are made again by the next run."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any
@@ -18,18 +16,18 @@ from tests.integration.nights import Payer, full, live
 
 
 @pytest.fixture
-def payer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Payer:
+def payer(tmp_path, monkeypatch):
     return Payer(tmp_path / "tree", monkeypatch)
 
 
-def remade(payer: Payer, extract: Path, *, repair: bool = False) -> None:
+def remade(payer, extract, *, repair=False):
     """Publish an extract; all that readers see then is whole."""
     payer.patch.setattr(use_cases, "now", lambda: payer.at)
     use_cases.run_extract(payer.settings, extract, ignore, repair=repair)
     assert verify(payer.release).problems == []
 
 
-def blocks(payer: Payer, prefix: str = "patients/", ending: str = ".ndjson.gz") -> list[Path]:
+def blocks(payer, prefix="patients/", ending=".ndjson.gz"):
     return sorted((payer.target / prefix).rglob(f"*{ending}"))
 
 
@@ -116,7 +114,7 @@ def test_a_patient_who_lost_block_and_index_is_published_anew(payer, extracts):
     assert payer.release.unit(unit.id) is not None
 
 
-def flipped(path: Path, word: bytes = b"") -> None:
+def flipped(path, word=b""):
     """Flip a bit of a file: in its middle, or of the first place that holds a word."""
     data = bytearray(path.read_bytes())
     data[data.index(word) if word else len(data) // 2] ^= 1
@@ -132,14 +130,14 @@ def test_repair_makes_again_what_is_damaged_as_well(payer, extracts, prefix, dam
     remade(payer, extract, repair=True)
 
 
-def report_of(payer: Payer) -> dict[str, Any]:
+def report_of(payer):
     """Return the report of the present release."""
     page = payer.target / "reports" / payer.release.id / "report.json"
     report: dict[str, Any] = json.loads(page.read_bytes())
     return report
 
 
-def rules_found(payer: Payer) -> dict[str, int]:
+def rules_found(payer):
     """Return how many findings of each rule the report of the present release has."""
     return {rule["rule"]: rule["findings"] for rule in report_of(payer)["rules"]}
 

@@ -1,10 +1,7 @@
 """A release names the rows that it was made of when its extract is gone."""
 
-from __future__ import annotations
-
 import json
 import shutil
-from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -17,19 +14,18 @@ from etl.bootstrap.settings import Settings
 from etl.bootstrap.use_cases import explainer_of, run_extract
 from etl.errors import StoreError, UsageError
 from etl.pipeline.lineage.explain import Explainer
-from etl.pipeline.progress import Event, PartitionDone
+from etl.pipeline.progress import PartitionDone
 from etl.pipeline.sidecar.answers import SidecarExplainer
-from etl.pipeline.sidecar.pieces import Sidecar, from_bytes, sidecar_of
+from etl.pipeline.sidecar.pieces import from_bytes, sidecar_of
 from etl.publish.history import rollback
 from etl.publish.prune import prune
 from etl.publish.reader import Release, open_current, open_index
 from etl.publish.verify import verify
-from etl.reports.lineage import ClaimSubject, Lineage, ResourceSubject, RowFate, RowSubject
+from etl.reports.lineage import ClaimSubject, ResourceSubject, RowSubject
 from etl.storage.local import LocalStore
 from etl.synth import Spec, write_extract
 from tests.e2e.commands import rows_of
 from tests.integration.mutated import read_tables, write_tables
-from tests.integration.nights import Payer
 from tests.integration.test_lineage import LAYOUTS, layout_case, silent
 from tests.unit.sources.dialects import OWN
 
@@ -52,9 +48,7 @@ class Case(NamedTuple):
 
 
 @pytest.fixture(scope="module", params=CASES)
-def case(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Case]:
+def case(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("sidecar")
     golden, extract = LAYOUTS / str(request.param), folder / "extract"
     mappings: tuple[Path, ...] = (OWN,)
@@ -86,13 +80,13 @@ def case(
         yield Case(release_in(folder / "tree"), with_extract, without)
 
 
-def release_in(tree: Path) -> Release:
+def release_in(tree):
     found = open_current(LocalStore(tree)).release
     assert found is not None
     return found
 
 
-def names_in(release: Release) -> Iterator[ResourceSubject]:
+def names_in(release):
     """Yield all resources, those of the directory too."""
     units = [*release.all_units(), *(unit for unit in release.manifest.directory if unit)]
     for unit in units:
@@ -101,18 +95,18 @@ def names_in(release: Release) -> Iterator[ResourceSubject]:
             yield from (ResourceSubject(kind, index.ids[row]) for row in rows)
 
 
-def few(names: Iterable[ResourceSubject]) -> Iterator[ResourceSubject]:
+def few(names):
     """Yield all patients, and of other resources one in eight: the same ones each night."""
     for name in names:
         if name.resource_type == "Patient" or name.logical_id[0] in "abcd":
             yield name
 
 
-def places(rows: tuple[RowFate, ...]) -> set[Place]:
+def places(rows):
     return {(row.file, row.row) for row in rows}
 
 
-def cells(found: Lineage) -> set[Place]:
+def cells(found):
     """Return the canonical rows behind all elements of a resource."""
     [resource] = found.resources
     return {
@@ -157,11 +151,11 @@ def test_every_claim_has_the_rows_and_the_fates_that_the_extract_says(case):
     assert len(numbers) > 1
 
 
-def facts(found: Lineage) -> set[tuple[str, int, str, str]]:
+def facts(found):
     return {(row.file, row.row, row.table, row.fate) for row in found.rows}
 
 
-def claim_numbers(explainer: Explainer) -> set[str]:
+def claim_numbers(explainer):
     """Return the numbers of all claims, in quarantine or not, as the canonical rows have them."""
     sources = explainer._sources
     return {
@@ -193,24 +187,24 @@ def test_a_row_leads_to_the_same_resources(case):
 
 
 @pytest.fixture
-def keeper(payer: Payer) -> Payer:
+def keeper(payer):
     """A payer whose rows are not kept, in several partitions."""
     payer.changed = {"run": {"workers": 1, "partition_rows": 300}}
     return payer
 
 
-def sidecar(payer: Payer) -> Sidecar:
+def sidecar(payer):
     found = sidecar_of(payer.release)
     assert found is not None
     return found
 
 
-def objects(payer: Payer) -> set[str]:
+def objects(payer):
     return {name for name in payer.files() if name.endswith((".places", ".sidecar"))}
 
 
 @pytest.fixture(scope="module")
-def three_nights(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+def three_nights(tmp_path_factory):
     """Extracts of three nights: a row is put in before all others, two members change, one goes."""
     folder = tmp_path_factory.mktemp("nights")
     write_extract(folder / "origin", Spec(members=6, seed=3, since=RECENT))
@@ -232,7 +226,7 @@ def three_nights(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return found
 
 
-def answers(payer: Payer, extract: Path | None) -> dict[str, Lineage]:
+def answers(payer, extract):
     extracts = () if extract is None else (extract,)
     found = {}
     with explainer_of(payer.settings, extracts, silent) as explainer:
@@ -286,11 +280,11 @@ def test_a_night_names_what_it_does_not_change(keeper, three_nights):
     assert [piece.key for piece in sidecar(keeper).pieces] == [piece.key for piece in before.pieces]
 
 
-def reused(payer: Payer, extract: Path, monkeypatch: pytest.MonkeyPatch) -> int:
+def reused(payer, extract, monkeypatch):
     """Run; return of how many members the outcome was known."""
     seen: list[int] = []
 
-    def note(event: Event) -> None:
+    def note(event):
         if isinstance(event, PartitionDone):
             seen.append(event.reused)
 

@@ -1,15 +1,11 @@
 """Tables of a lake and of a database as an extract: the published tree of the folder."""
 
-from __future__ import annotations
-
 import csv
 import datetime
 import decimal
 import json
 import re
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import adbc_driver_postgresql.dbapi as postgresql
 import pyarrow as pa
@@ -17,7 +13,6 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 from pyiceberg import catalog as catalogs
 from pyiceberg.catalog import load_catalog
-from pyiceberg.table import Table
 from pyiceberg.utils.config import Config
 
 from etl.bootstrap import opened_extract, use_cases
@@ -34,11 +29,11 @@ pytestmark = pytest.mark.usefixtures("quick_commands")
 
 
 @pytest.fixture(scope="module")
-def extract(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def extract(tmp_path_factory):
     return full(tmp_path_factory.mktemp("lakes") / "extract", 0)
 
 
-def as_tables(extract: Path) -> dict[str, pa.Table]:
+def as_tables(extract):
     """Return the files of an extract as tables: dates, amounts and numbers by their types."""
     found = {}
     for path in sorted(extract.glob("*.csv")):
@@ -60,14 +55,14 @@ def as_tables(extract: Path) -> dict[str, pa.Table]:
     return found
 
 
-def _is(convert: object, cell: str) -> bool:
+def _is(convert, cell):
     try:
         return len(cell) == 10 and bool(convert(cell))
     except ValueError:
         return False
 
 
-def toml_of(folder: Path, extract: Path, files: dict[str, str], more: str = "") -> Path:
+def toml_of(folder, extract, files, more=""):
     said = json.loads((extract / "manifest.json").read_text())
     facts = "".join(
         f"{key} = {said[key]!r}\n" for key in ("layout", "kind", "as_of", "payer") if said.get(key)
@@ -78,7 +73,7 @@ def toml_of(folder: Path, extract: Path, files: dict[str, str], more: str = "") 
     return path
 
 
-def resources(target: Path) -> dict[str, bytes]:
+def resources(target):
     """Return what apps are served: every block, its index and the bulk files."""
     found = {
         str(path.relative_to(target)): path.read_bytes()
@@ -90,7 +85,7 @@ def resources(target: Path) -> dict[str, bytes]:
     return found
 
 
-def inputs(target: Path) -> dict[str, dict[str, object]]:
+def inputs(target):
     """Return what the manifest of the present release says of its inputs."""
     release = open_current(open_store(str(target))).release
     assert release is not None
@@ -98,9 +93,7 @@ def inputs(target: Path) -> dict[str, dict[str, object]]:
 
 
 @pytest.fixture(scope="module")
-def from_folder(
-    extract: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[str, bytes]]:
+def from_folder(extract, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(opened_extract, "load_definitions", same_definitions)
         patch.setattr(use_cases, "now", lambda: FIRST)
@@ -134,7 +127,7 @@ def test_delta_tables_publish_the_resources_of_the_folder_and_a_version_is_read_
     assert inputs(tmp_path / "again")["claim.csv"] == said
 
 
-def iceberg(folder: Path, extract: Path) -> dict[str, Table]:
+def iceberg(folder, extract):
     (folder / "warehouse").mkdir()
     catalog = load_catalog(
         "made",
@@ -180,7 +173,7 @@ def test_iceberg_tables_publish_the_resources_of_the_folder_and_a_snapshot_is_re
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[str]:
+def server():
     programs = postgres_programs()
     if programs is None:
         pytest.skip("PostgreSQL is not installed")
@@ -215,7 +208,7 @@ def test_queries_of_postgresql_publish_the_resources_of_the_folder(
     assert inputs(tmp_path / "again")["claim.csv"] == said
 
 
-def staged(text: str, tmp_path: Path) -> dict[str, list[list[str]]]:
+def staged(text, tmp_path):
     """Return the rows of the files that an `extract.toml` stands for."""
     (tmp_path / "extract.toml").write_text(text)
     folder = tmp_path / "staged"

@@ -1,11 +1,7 @@
 """The same extract from a folder, an archive and a bucket: the same published tree."""
 
-from __future__ import annotations
-
 import tarfile
 import zipfile
-from collections.abc import Iterator
-from pathlib import Path
 
 import boto3
 import pytest
@@ -22,11 +18,11 @@ pytestmark = pytest.mark.usefixtures("quick_commands")
 
 
 @pytest.fixture(scope="module")
-def extract(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def extract(tmp_path_factory):
     return full(tmp_path_factory.mktemp("where") / "extract", 0)
 
 
-def tree(extract: object, target: Path) -> dict[str, bytes]:
+def tree(extract, target):
     """Publish an extract, and return every file of the target but the records of runs."""
     called = invoke("run", extract, "--to", target)
     assert called.exit_code == 0, called.output
@@ -39,9 +35,7 @@ def tree(extract: object, target: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def from_folder(
-    extract: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[str, bytes]]:
+def from_folder(extract, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(opened_extract, "load_definitions", same_definitions)
         patch.setattr(use_cases, "now", lambda: FIRST)
@@ -50,7 +44,7 @@ def from_folder(
         yield tree(extract, tmp_path_factory.mktemp("from-folder"))
 
 
-def archive(extract: Path, kind: str, folder: Path) -> Path:
+def archive(extract, kind, folder):
     path = folder / f"extract.{kind}"
     if kind == "zip":
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as made:
@@ -74,13 +68,13 @@ def test_an_archive_publishes_the_tree_of_its_folder(kind, extract, from_folder,
     assert tree(archive(extract, kind, tmp_path), tmp_path / "tree") == from_folder
 
 
-def filled_bucket(extract: Path, client: object, bucket: str) -> None:
+def filled_bucket(extract, client, bucket):
     for file in extract.iterdir():
         client.put_object(Bucket=bucket, Key=f"in/2026 01/{file.name}", Body=file.read_bytes())
 
 
 @pytest.fixture
-def bucket(extract: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def bucket(extract, monkeypatch):
     with moto_bucket(monkeypatch, "payer"):
         filled_bucket(extract, boto3.client("s3"), "payer")
         yield
@@ -133,7 +127,7 @@ def test_an_address_where_no_extract_lies_is_one_sentence(address, sentence):
 def test_an_object_that_is_replaced_while_it_is_read_stops_the_run(extract, tmp_path, monkeypatch):
     client = boto3.client("s3")
 
-    def replaced(*arguments: object, **named: object) -> object:
+    def replaced(*arguments, **named):
         opened = open_with(*arguments, **named)
         body = (extract / "claim.csv").read_bytes()
         client.put_object(Bucket="payer", Key="in/2026 01/claim.csv", Body=body + b"\n")

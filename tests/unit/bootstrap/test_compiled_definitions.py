@@ -1,30 +1,25 @@
 """The cache of compiled definitions: equal to what is compiled, read only with the payer's key."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import pytest
 
 from etl.bootstrap.compiled_definitions import read_compiled, write_compiled
 from etl.bootstrap.definitions import load_definitions
 from etl.bootstrap.settings import read_settings
 from etl.model.data_models import DIRECTORY
-from etl.pipeline.definitions import Definitions
 
 FACTS = {"files": "as they are"}
 KEY = b"a key of this test, of 32 and more characters"
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cache(tmp_path, monkeypatch):
     """Have the cache in a folder of the test."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache/cpcds-bluebutton"
 
 
 @pytest.fixture(scope="module")
-def definitions(tmp_path_factory: pytest.TempPathFactory) -> Definitions:
+def definitions(tmp_path_factory):
     """Return definitions that were compiled with KEY."""
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))

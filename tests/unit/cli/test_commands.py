@@ -1,12 +1,9 @@
 """The table of commands: what `--help` prints and what it does not load."""
 
-from __future__ import annotations
-
 import json
 import shlex
 import subprocess
 import sys
-from types import ModuleType
 from typing import cast
 
 import click
@@ -22,7 +19,7 @@ SUMMARIES = {
 HEAVY = {"pandas", "pyarrow", "numpy", "great_expectations", "boto3", "pydantic", "starlette"}
 
 
-def modules_after(*arguments: str, complete: bool = False) -> set[str]:
+def modules_after(*arguments, complete=False):
     """Return the top-level modules that a fresh interpreter has loaded after `cpcds ARGUMENTS`."""
     program = (
         "import json, sys\n"
@@ -53,7 +50,7 @@ def test_completion_of_a_command_loads_no_command():
     assert not HEAVY & modules_after(complete=True)
 
 
-def loaded_command(name: str) -> click.Command:
+def loaded_command(name):
     command = cast("click.Group", main).get_command(click.Context(main), name)
     assert command is not None
     return command
@@ -91,7 +88,7 @@ def test_a_command_completes_from_its_first_letters_and_options_come_after():
 
 
 def test_a_package_that_is_not_installed_is_named_with_how_to_install_it(monkeypatch):
-    def missing(module: str) -> ModuleType:
+    def missing(module):
         raise ModuleNotFoundError("No module named 'pyarrow'", name="pyarrow.compute")
 
     monkeypatch.setattr(sys.modules["etl.cli.main"], "import_module", missing)
@@ -103,7 +100,7 @@ def test_a_package_that_is_not_installed_is_named_with_how_to_install_it(monkeyp
 
 
 def test_a_module_of_the_program_itself_that_is_missing_is_a_bug(monkeypatch):
-    def missing(module: str) -> ModuleType:
+    def missing(module):
         raise ModuleNotFoundError("No module named 'etl.gone'", name="etl.gone")
 
     monkeypatch.setattr(sys.modules["etl.cli.main"], "import_module", missing)

@@ -1,7 +1,5 @@
 """References that the program prints: rules, settings, columns of the canonical tables."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

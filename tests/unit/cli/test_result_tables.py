@@ -1,7 +1,5 @@
 """What the tables of a run call its rows."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

@@ -1,7 +1,5 @@
 """The entry file of jobs of Apache Spark: what platforms make of its arguments and of its end."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from importlib.metadata import entry_points

@@ -1,20 +1,18 @@
 """A layout to start from: it can be used, and uses nothing that is in doubt."""
 
-from __future__ import annotations
-
 import pytest
 
 from etl.bootstrap.mappings import read_crosswalks, shipped
 from etl.doctor.drafting import LayoutDraft
 from etl.doctor.elements import read_elements
-from etl.doctor.examination import Examination, examine
+from etl.doctor.examination import examine
 from etl.doctor.report import report_of
-from etl.sources import Layout, read_layout
+from etl.sources import read_layout
 from etl.sources.layout.column_specs import ConstantText, FromColumn, Lookup
 from tests.unit.doctor.world import GOLDEN, elements, examined
 
 
-def layout_of(found: Examination) -> Layout:
+def layout_of(found):
     return read_layout(LayoutDraft(found, "mine").text(), "mine.yaml", {})
 
 

@@ -1,9 +1,5 @@
 """The draft of files that have headers is a layout without mistakes, and reads them."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import pytest
 
 from etl.sources import open_extract, partition_extract, read_layout
@@ -27,7 +23,7 @@ WITH_HEADERS = sorted(
 )
 
 
-def check_draft(extract: Path, folder: Path) -> None:
+def check_draft(extract, folder):
     """Check that the draft of an extract has no mistakes and that each of its files is read."""
     draft = folder / "mine.yaml"
     done(cpcds("doctor", extract, "--write", draft))

@@ -1,7 +1,5 @@
 """Which element each column is, which file joins which, what is in doubt and what is missing."""
 
-from __future__ import annotations
-
 import json
 import os
 
@@ -60,7 +58,7 @@ def test_joins_have_their_share_and_cardinality(tmp_path):
 WIDE = "Claim Number,Member ID,Claim Type,Statement From Date,Line Number,Procedure Code,{}\n"
 
 
-def wide(amounts: str, *cells: str) -> str:
+def wide(amounts, *cells):
     rows = [
         f"C30{at // 2:02},M1001,vision,2023-02-01,{at % 2 + 1},9921{at % 5},{cell}\n"
         for at, cell in enumerate(cells)

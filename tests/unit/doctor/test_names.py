@@ -1,13 +1,11 @@
 """Headers as words of the field, and how alike two of them are."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.unit.doctor.world import elements
 
 
-def best(header: str) -> str:
+def best(header):
     vocabulary = elements().vocabulary
     read = vocabulary.read(header)
     likeness = {

@@ -1,15 +1,12 @@
 """The first rows of a file, however it is written."""
 
-from __future__ import annotations
-
 import gzip
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from etl.doctor.reading import NOT_DRAFTED, FileSample, read_sample
+from etl.doctor.reading import NOT_DRAFTED, read_sample
 from etl.errors import ExtractError
 from etl.sources.files.listed_files import list_files
 from tests.unit.doctor.world import elements
@@ -17,7 +14,7 @@ from tests.unit.doctor.world import elements
 TEXT = "Member ID,Last Name,Date of Birth\nM1,Ng,1970-01-31\nM2,Ek,1971-02-28\nM3,Ã,1972-03-01\n"
 
 
-def sample(folder: Path, name: str, content: bytes) -> FileSample:
+def sample(folder, name, content):
     (folder / name).write_bytes(content)
     (listed,) = list_files(folder)
     return read_sample(listed, elements().words, elements().written)

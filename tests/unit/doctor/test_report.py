@@ -1,7 +1,5 @@
 """What was found, as a page and as values."""
 
-from __future__ import annotations
-
 from etl.doctor.examination import examine
 from etl.doctor.report import page_of, report_of
 from tests.unit.doctor.world import GOLDEN, elements, examined

@@ -1,7 +1,5 @@
 """What the values of a column look like."""
 
-from __future__ import annotations
-
 import pytest
 
 from etl.doctor.shapes import profile

@@ -1,7 +1,5 @@
 """How many columns are named rightly that the doctor has not seen: a part of the benchmark."""
 
-from __future__ import annotations
-
 import pytest
 
 from benchmarks import doctor

@@ -1,7 +1,5 @@
 """What the doctor's tests share: the shipped elements, and small files."""
 
-from __future__ import annotations
-
 from functools import cache
 from pathlib import Path
 

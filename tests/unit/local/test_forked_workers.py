@@ -1,11 +1,8 @@
 """Jobs in processes that begin with a library loaded come to what they come to in this one."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,31 +13,30 @@ from etl.errors import StoreError
 from etl.jobs import ALONE
 from etl.local.workers import ForkedWorkers, forked_workers
 from etl.pipeline.progress import ignore
-from etl.quality.suites.expectations import SuiteResult, SuiteRun, run_each, run_suite, run_suites
-from etl.sources import Emit
+from etl.quality.suites.expectations import run_each, run_suite, run_suites
 from tests.unit.quality.test_suites import spoiled, suite_rows
 
 ROOT = Path(__file__).parents[3]
 TWO = ForkedWorkers(2, SUITES)
 
 
-def suite(run: SuiteRun, emit: Emit) -> SuiteResult:
+def suite(run, emit):
     del emit
     return run_suite(run)
 
 
-def loaded(module: str, emit: Emit) -> bool:
+def loaded(module, emit):
     """Tell whether a module was loaded before any job was done."""
     del emit
     return module in sys.modules
 
 
-def killed(job: int, emit: Emit) -> None:
+def killed(job, emit):
     """Die as a process does that the kernel kills for want of memory."""
     os._exit(9)
 
 
-def pages(folder: Path) -> dict[str, bytes]:
+def pages(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
@@ -49,7 +45,7 @@ def test_suites_come_to_the_same_wherever_they_are_run(tmp_path):
     when = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
     rows = suite_rows(spoiled(), tmp_path / "rows", "claim_note", "member_address")
 
-    def elsewhere(runs: Sequence[SuiteRun]) -> Iterable[SuiteResult]:
+    def elsewhere(runs):
         return TWO.each(suite, runs, ignore)
 
     results = [

@@ -1,7 +1,5 @@
 """What fits into a budget of memory, and what is refused."""
 
-from __future__ import annotations
-
 import pytest
 
 from etl.bootstrap.settings import read_settings
@@ -52,7 +50,7 @@ def test_members_that_must_be_worked_on_together_and_do_not_fit_are_one_sentence
     extract = open_extract(tmp_path / "in", ())
     cutting = Cutting(tmp_path / "work", 2, digests=False)
 
-    def read(memory: int) -> None:
+    def read(memory):
         with Workers(1, lambda: pytest.fail("this process has its definitions")) as workers:
             budget = MemoryBudget(memory, suites=False)
             LocalExecutor(workers, budget).read(extract, cutting, ignore)

@@ -1,8 +1,5 @@
 """The allocator of a run: jemalloc where the build of Arrow has it, or what somebody chose."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,7 +10,6 @@ from etl.bootstrap.settings import Settings
 from etl.local.memory import choose_memory_pool
 from etl.local.workers import Workers
 from etl.pipeline.progress import ignore
-from etl.sources import Emit
 from tests.unit.local.test_workers import nothing
 
 VARIABLE = "ARROW_DEFAULT_MEMORY_POOL"
@@ -22,7 +18,7 @@ BUILT_IN = "jemalloc" in pa.supported_memory_backends()
 
 
 @pytest.fixture(autouse=True)
-def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def pool(monkeypatch):
     """Begin with an allocator that no run chooses, and leave the one that was there."""
     before = pa.default_memory_pool()
     monkeypatch.delenv(VARIABLE, raising=False)
@@ -31,7 +27,7 @@ def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     pa.set_memory_pool(before)
 
 
-def allocator(job: int, emit: Emit) -> str:
+def allocator(job, emit):
     """Return the name of the allocator of the process that does the job."""
     del job, emit
     return str(pa.default_memory_pool().backend_name)

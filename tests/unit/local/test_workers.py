@@ -1,32 +1,26 @@
 """Worker processes: one that dies ends the run in a sentence; results wait for their turn."""
 
-from __future__ import annotations
-
 import os
 import pickle
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from etl.errors import DataRejected, ExtractError, StoreError
 from etl.local.workers import Workers
-from etl.pipeline.definitions import Definitions
 from etl.pipeline.progress import ignore
-from etl.sources import Emit
 
 
-def killed() -> Definitions:
+def killed():
     """Die as a process does that the kernel kills for want of memory."""
     os._exit(9)
 
 
-def nothing() -> Definitions:
+def nothing():
     """Stand for definitions: nothing that is done here asks for any."""
     return object()
 
 
-def touched(path: Path, emit: Emit) -> str:
+def touched(path, emit):
     """Leave a file, and return its name."""
     del emit
     path.touch()
@@ -34,7 +28,7 @@ def touched(path: Path, emit: Emit) -> str:
 
 
 @pytest.fixture(scope="module")
-def two() -> Iterator[Workers]:
+def two():
     with Workers(2, nothing) as workers:
         workers.begin(2)
         yield workers

@@ -1,16 +1,12 @@
 """Hooks of batch runs: a real server, a real command, and what happens where they do not work."""
 
-from __future__ import annotations
-
 import json
 import logging
 import sys
 import threading
-from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from stat import S_IMODE
 from typing import Any
 
@@ -66,12 +62,12 @@ BAD = replace(
 
 
 @contextmanager
-def server(status: int = 200) -> Iterator[tuple[str, list[tuple[str, str, Any]]]]:
+def server(status=200):
     """Give the URL of an HTTP server, and the requests that it got: method, path, JSON body."""
     got: list[tuple[str, str, Any]] = []
 
     class Handler(BaseHTTPRequestHandler):
-        def answer(self) -> None:
+        def answer(self):
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             got.append((self.command, self.path, json.loads(body) if body else None))
             self.send_response(status)
@@ -79,7 +75,7 @@ def server(status: int = 200) -> Iterator[tuple[str, list[tuple[str, str, Any]]]
 
         do_GET = do_POST = answer
 
-        def log_request(self, *_: object) -> None:
+        def log_request(self, *_):
             """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
@@ -92,14 +88,14 @@ def server(status: int = 200) -> Iterator[tuple[str, list[tuple[str, str, Any]]]
             thread.join()
 
 
-def settings(**monitoring: Any) -> Settings:
+def settings(**monitoring):
     return Settings(monitoring=monitoring)
 
 
 # -- notifications -----------------------------------------------------------------------------
 
 
-def told(path: Path) -> tuple[str, ...]:
+def told(path):
     """Return a command that adds its standard input to a file as a line."""
     program = "import sys; open(sys.argv[1], 'a').write(sys.stdin.read() + '\\n')"
     return (sys.executable, "-c", program, str(path))
@@ -185,7 +181,7 @@ def test_a_command_that_fails_says_its_exit_code():
 # -- the textfile ------------------------------------------------------------------------------
 
 
-def samples(path: Path) -> dict[tuple[str, ...], float]:
+def samples(path):
     return {
         (sample.name, *(each for name, each in sample.labels.items() if name != "target")): (
             sample.value

@@ -3,14 +3,12 @@
 M1 has all claims of the world but the dental one, which M2 has.
 """
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -34,7 +32,7 @@ from tests.e2e.commands import same_definitions
 from tests.unit.quality.world import World, world
 from tests.unit.sources.extracts import write_extract
 
-OF_M2: Final = 4
+OF_M2 = 4
 """Number of M2's claim."""
 
 
@@ -101,7 +99,7 @@ class ClaimsOf:
         return {"claims": [json.dumps(ids).encode()]}
 
 
-TASK: Final = Task(Listed(), {}, None, None)
+TASK = Task(Listed(), {}, None, None)
 
 
 def process(

@@ -1,20 +1,18 @@
 """What is published of claims whose chain of adjustments has a rejected claim."""
 
-from __future__ import annotations
-
 import pytest
 
 from etl.bootstrap.settings import Settings
-from etl.pipeline.partition.claims import ClaimRules, FinalizedClaims
+from etl.pipeline.partition.claims import ClaimRules
 from etl.quality import RuleContext, check_rows, check_totals
 from etl.rows import no_findings
 from tests.e2e.commands import same_definitions
-from tests.unit.quality.world import LISTED, KeysInMemory, World, book, found, tables, world
+from tests.unit.quality.world import LISTED, KeysInMemory, book, found, tables, world
 
 RULE = "claim-successor-rejected"
 
 
-def chained(**links: str) -> World:
+def chained(**links):
     """Return professional claims in a chain: number -> the claim that it replaces, or ""."""
     of = world()
     claim, line = of["claim"][2], of["claim_line"][2]
@@ -29,7 +27,7 @@ def chained(**links: str) -> World:
     return {name: rows for name, rows in of.items() if name in rest or "claim" not in name}
 
 
-def finalized(of: World, *, leave_out: bool = False, **severities: str) -> FinalizedClaims:
+def finalized(of, *, leave_out=False, **severities):
     definitions = same_definitions(Settings())
     rules = ClaimRules.of(definitions)
     context = RuleContext(book(**severities), KeysInMemory(), LISTED)
@@ -37,46 +35,46 @@ def finalized(of: World, *, leave_out: bool = False, **severities: str) -> Final
     return rules.finalize(check_rows(tables(of), no_findings(), context))
 
 
-def roles(claims: FinalizedClaims) -> dict[str, str]:
+def roles(claims):
     """Return what each published claim is within its chain."""
     numbers = claims.decided.accepted["claim"].column("claim_id").to_pylist()
     return dict(zip(numbers, claims.chains.role.to_pylist(), strict=True))
 
 
-def told(claims: FinalizedClaims, rule: str = RULE) -> set[int]:
+def told(claims, rule=RULE):
     """Return the rows of claims that a rule finds."""
     return {row for name, _, row, _ in found(check_totals(claims.decided)) if name == rule}
 
 
-def bad_amount(of: World) -> None:
+def bad_amount(of):
     of["claim"][-1]["amount_submitted"] = "twelve"
 
 
-def bad_line(of: World) -> None:
+def bad_line(of):
     of["claim_line"][-1]["service_from_date"] = "2024-13-45"
 
 
-def no_line(of: World) -> None:
+def no_line(of):
     del of["claim_line"][-1]
 
 
-def unknown_coverage(of: World) -> None:
+def unknown_coverage(of):
     of["claim"][-1]["coverage_id"] = "C9"
 
 
-def contradiction(of: World) -> None:
+def contradiction(of):
     of["claim"].append(of["claim"][-1] | {"amount_submitted": "1.00"})
 
 
-def no_number(of: World) -> None:
+def no_number(of):
     del of["claim"][-1]["claim_id"]
 
 
-def no_date(of: World) -> None:
+def no_date(of):
     del of["claim"][-1]["adjudication_date"]
 
 
-def two_members(of: World) -> None:
+def two_members(of):
     of["claim"].append(of["claim"][-1] | {"member_id": "M2", "coverage_id": "C2"})
 
 

@@ -1,15 +1,10 @@
 """Attribution: the results of a unit of two members, by member."""
 
-from __future__ import annotations
-
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pytest
 
 from etl.pipeline.incremental.attribution import owners_of
-from etl.pipeline.incremental.ledger import Ledger, Places, from_bytes
+from etl.pipeline.incremental.ledger import Places, from_bytes
 from etl.pipeline.partition.mapping import PartitionContext, check_and_map
 from etl.quality import check_totals
 from etl.sources import Partitions
@@ -23,12 +18,11 @@ from tests.unit.pipeline.small_run import (
     process,
     two_members,
 )
-from tests.unit.quality.world import World
 
 MEMBERS = {owner(name): name for name in ("M1", "M2", "M9")}
 
 
-def ledger_of(of: World, folder: Path) -> Ledger:
+def ledger_of(of, folder):
     """Return the ledger of a unit with all rows of a world."""
     store = LocalStore(folder / "tree")
     result = process(cut(of, folder), store)
@@ -37,14 +31,14 @@ def ledger_of(of: World, folder: Path) -> Ledger:
     return from_bytes(store.get(result.outcome.ledger.key), "the ledger")
 
 
-def of_members(ledger: Ledger, table: str, *columns: str) -> set[tuple[Any, ...]]:
+def of_members(ledger, table, *columns):
     """Return the member and some columns of each entry."""
     rows = ledger[table].select(["owner", *columns]).to_pylist()
     return {(MEMBERS[row["owner"]], *(row[name] for name in columns)) for row in rows}
 
 
 @pytest.fixture(scope="module")
-def ledger(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
+def ledger(tmp_path_factory):
     return ledger_of(two_members(), tmp_path_factory.mktemp("whole"))
 
 

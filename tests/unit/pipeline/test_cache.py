@@ -1,7 +1,5 @@
 """What is remembered is of no use to another program: its text is part of what made it."""
 
-from __future__ import annotations
-
 from importlib.resources import files
 
 from etl.pipeline.incremental.cache import CODE

@@ -1,7 +1,5 @@
 """The newest of an extract's stamps."""
 
-from __future__ import annotations
-
 import pyarrow as pa
 import pytest
 

@@ -1,15 +1,11 @@
 """The certificate of a directory: published resources counted against accepted rows."""
 
-from __future__ import annotations
-
 import gzip
 
 import pytest
 
 from etl.certificate.directory import directory_counts
 from etl.pipeline.certificate import directory_verdict
-from etl.publish.block import Resource
-from etl.publish.manifest import Manifest
 from tests.memory_store import MemoryStore
 from tests.unit.publish.samples import publish, resource
 
@@ -22,13 +18,13 @@ PUBLISHED = {
 }
 
 
-def role(number: str, key: str) -> Resource:
+def role(number, key):
     """Return a role in one network: the key is that of its row, once a network."""
     kind = {"coding": [{"code": "RI"}]}
     return resource("PractitionerRole", number, identifier=[{"type": kind, "value": key}])
 
 
-def released(*left_out: str) -> tuple[MemoryStore, Manifest]:
+def released(*left_out):
     resources = {
         "payer": resource("Organization", "payer", type=[{"coding": [{"code": "payer"}]}]),
         "n1": resource("Organization", "n1", type=[{"coding": [{"code": "ntwk"}]}]),

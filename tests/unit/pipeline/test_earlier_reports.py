@@ -1,13 +1,9 @@
 """The page of all reports is made of the reports that are there, and of releases that there are."""
 
-from __future__ import annotations
-
 import json
 import logging
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any
 
 import pytest
 
@@ -15,7 +11,7 @@ from etl.errors import CommitConflict, StoreError
 from etl.publish.canonical_json import sha256
 from etl.publish.history import find_release, rollback
 from etl.publish.kept_objects import ObjectRef
-from etl.publish.manifest import Changes, Manifest
+from etl.publish.manifest import Changes
 from etl.publish.object_keys import NIGHTS_PAGE
 from etl.publish.prune import prune
 from etl.publish.reader import open_current
@@ -31,18 +27,18 @@ LAST = "2026-12-28T02:00:00Z"
 
 
 @cache
-def facts() -> Mapping[str, Any]:
+def facts():
     return report_document(report())
 
 
-def put_report(store: MemoryStore, run: str, when: str, **changes: Any) -> ObjectRef:
+def put_report(store, run, when, **changes):
     key = f"reports/{run}/report.json"
     data = report_json({**facts(), "run": run, "release": run, "when": when, **changes})
     store.put(key, data)
     return ObjectRef(key, sha256(data), len(data))
 
 
-def night(store: MemoryStore, number: int, *, dies: bool = False, **changes: Any) -> Manifest:
+def night(store, number, *, dies=False, **changes):
     """Publish a release with its report; one that dies has got as far as the report."""
     when = f"2026-{10 + number // 28:02}-{1 + number % 28:02}T02:00:00Z"
     base = open_current(store)
@@ -53,16 +49,16 @@ def night(store: MemoryStore, number: int, *, dies: bool = False, **changes: Any
     return staged
 
 
-def page(store: MemoryStore) -> str:
+def page(store):
     write_nights_page(store)
     return objects(store)[NIGHTS_PAGE].decode()
 
 
-def old_store() -> MemoryStore:
+def old_store():
     return MemoryStore(lambda: datetime(2020, 1, 1, tzinfo=UTC))
 
 
-def at_last() -> datetime:
+def at_last():
     return datetime.fromisoformat(LAST)
 
 
@@ -153,7 +149,7 @@ class Refuses(MemoryStore):
     times = 99
     error: type[StoreError] = CommitConflict
 
-    def swap(self, key: str, data: bytes, expected: str | None) -> str:
+    def swap(self, key, data, expected):
         if key == NIGHTS_PAGE and self.times:
             self.times -= 1
             raise self.error("refused")

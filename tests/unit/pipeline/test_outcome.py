@@ -1,11 +1,8 @@
 """Outcomes that are kept: what comes back is what was kept, and nothing is run."""
 
-from __future__ import annotations
-
 import pickle
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -43,7 +40,7 @@ OUTCOME = Outcome(
 )
 
 
-def plain(value: Any) -> Any:
+def plain(value):
     """What can be compared of a value."""
     if is_dataclass(value):
         return type(value), [plain(getattr(value, each.name)) for each in fields(value)]
@@ -60,7 +57,7 @@ def test_the_same_outcome_is_kept_as_the_same_bytes():
     assert outcome_to(OUTCOME) == outcome_to(outcome_from(outcome_to(OUTCOME)))
 
 
-def addresses(table: pa.Table) -> list[int]:
+def addresses(table):
     """Return where the buffers of a table lie."""
     columns = [chunk for column in table.columns for chunk in column.chunks]
     columns += [each.dictionary for each in columns if pa.types.is_dictionary(each.type)]

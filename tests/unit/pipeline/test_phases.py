@@ -1,8 +1,5 @@
 """Phases of a run: their steps and their times, from its events."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
 from itertools import count
 
 from etl.pipeline.progress import (
@@ -17,7 +14,7 @@ from etl.pipeline.progress import (
 from etl.sources import FileProgress, Hashed, Partitioned
 
 
-def ticking() -> Iterator[float]:
+def ticking():
     return (float(second) for second in count(10))
 
 

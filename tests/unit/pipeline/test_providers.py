@@ -1,7 +1,5 @@
 """The shared directory: rows that are there, and resources for what claims only name."""
 
-from __future__ import annotations
-
 import pyarrow as pa
 
 from etl.engine.unmapped import Mention
@@ -13,7 +11,7 @@ from tests.unit.pipeline.small_run import cut, definitions, two_members
 NPI = "1234567893"
 
 
-def directory() -> dict[str, pa.Table]:
+def directory():
     cells = {"organization_id": "B", "name": "There"}
     schema = table_schema("organization")
     row = {field.name: pa.array([cells.get(field.name)], field.type) for field in schema}
@@ -23,7 +21,7 @@ def directory() -> dict[str, pa.Table]:
     }
 
 
-def rows(table: pa.Table) -> list[dict[str, str]]:
+def rows(table):
     return [{key: cell for key, cell in row.items() if cell} for row in table.to_pylist()]
 
 

@@ -1,7 +1,5 @@
 """What is advised where most was rejected, and which facts an extract lacks."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +7,6 @@ import pyarrow as pa
 
 from etl.bootstrap.settings import read_settings
 from etl.model.severity import Severity
-from etl.pipeline.definitions import Definitions
 from etl.pipeline.rejection_advice import advice, empty_crosswalks, missing_cells
 from etl.pipeline.totals import Tally
 from etl.quality import RowCounts
@@ -23,11 +20,11 @@ from etl.sources.layout.canonical import CANONICAL
 from tests.e2e.commands import same_definitions
 
 
-def definitions() -> Definitions:
+def definitions():
     return same_definitions(read_settings(None))
 
 
-def extract(layout: str = "canonical") -> Extract:
+def extract(layout="canonical"):
     known = {each.name: each for each in (CANONICAL, *definitions().layouts)}
     file = SourceFile(0, "claims.csv", "claim", 1, "0" * 64)
     nothing = FINDINGS_SCHEMA.empty_table()
@@ -35,7 +32,7 @@ def extract(layout: str = "canonical") -> Extract:
     return Extract(FolderFiles(Path("e")), known[name], "full", None, None, (file,), nothing)
 
 
-def tally(table: str, rows: int, lost: int, rule: str) -> Tally:
+def tally(table, rows, lost, rule):
     found = Tally()
     found.counts = {**found.counts, table: RowCounts(rows, rows - lost, lost, 0)}
     found.causes[rule, table] = lost

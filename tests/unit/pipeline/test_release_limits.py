@@ -1,10 +1,7 @@
 """Limits against the release before, over plain manifests."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any
 
 import pytest
 
@@ -23,28 +20,28 @@ LIMITS = ReleaseLimits(
 )
 
 
-def rows(**tables: int) -> dict[str, Any]:
+def rows(**tables):
     return {name: {"in": count, "published": count} for name, count in tables.items()}
 
 
-def money(**types: str) -> dict[str, dict[str, str]]:
+def money(**types):
     return {name: {"claim.submitted": amount} for name, amount in types.items()}
 
 
-def claims(**types: int) -> dict[str, dict[str, int]]:
+def claims(**types):
     return {name: {"claim.submitted": count} for name, count in types.items()}
 
 
-def manifest(facts: ReleaseFacts, **resources: int) -> Manifest:
+def manifest(facts, **resources):
     counts = {"patients": resources.get("Patient", 0), "resources": resources}
     return Manifest("r", None, "2026-01-01T00:00:00Z", facts, counts, 0, (), 0, ())
 
 
-def broken(found: list[Verdict]) -> list[str]:
+def broken(found):
     return [each.limit for each in found if not each.holds]
 
 
-def retracted(patients: int, **types: int) -> dict[str, Any]:
+def retracted(patients, **types):
     nothing = {"added": 0, "changed": 0}
     return {
         "changes": {
@@ -109,7 +106,7 @@ def test_money_that_goes_or_multiplies_breaks_its_limit_by_claim_type():
         assert f"the net submitted of oral claims {says}" in found[2].sentence
 
 
-def compared(was: str, claims_before: int, new: str, claims_now: int) -> Verdict:
+def compared(was, claims_before, new, claims_now):
     """Return the verdict on the money of one claim type."""
     facts = [
         replace(BEFORE, totals=money(oral=amount), claims=claims(oral=count))

@@ -1,7 +1,5 @@
 """Reuse: of three members, 10, 20 and 30, those whose results still hold, change by change."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,7 +10,7 @@ import pytest
 
 from etl.columns.digests import NO_HASHES, Hashes
 from etl.pipeline.incremental.dependencies import Dependencies
-from etl.pipeline.incremental.ledger import RULES, SCHEMAS, Ledger, Places, no_ledger
+from etl.pipeline.incremental.ledger import RULES, SCHEMAS, Places, no_ledger
 from etl.pipeline.incremental.reuse import ComparedFacts, PreviousMembers, reused, unchanged
 from etl.sources import GlobalKeys
 
@@ -28,7 +26,7 @@ DEPENDENCIES = Dependencies(
 RULE = {"table": "claim", "rule": "a-rule"}
 
 
-def some(*hashes: int) -> Hashes:
+def some(*hashes):
     return np.array(hashes, dtype=np.uint64)
 
 
@@ -57,7 +55,7 @@ class Nights:
     lost: frozenset[str] = frozenset()
     canonical: bool = True
 
-    def ledger(self) -> Ledger:
+    def ledger(self):
         owners = [
             dict(zip(SCHEMAS["owners"].names, (owner, *marks), strict=True))
             for owner, marks in self.before.items()
@@ -66,7 +64,7 @@ class Nights:
         made = {name: pa.Table.from_pylist(rows, SCHEMAS[name]) for name, rows in tables.items()}
         return {**no_ledger(), **made}
 
-    def places(self) -> Places:
+    def places(self):
         """Return one row a member, in a file of claims from row 2 on."""
         schema = pa.schema([each for each in SCHEMAS["owners"] if each.name != "latest"])
         rows = [
@@ -78,10 +76,10 @@ class Nights:
         marks = pa.Table.from_pylist(rows, schema)
         return Places(("claim",), keys, nothing, owners, nothing, {"claim": (owners, keys)}, marks)
 
-    def previous(self) -> PreviousMembers:
+    def previous(self):
         return PreviousMembers(self.ledger(), self.days[0], self.changed, self.lost)
 
-    def kept(self) -> list[int]:
+    def kept(self):
         keys = GlobalKeys(
             self.ids["members"],
             self.ids["claims"],
@@ -94,40 +92,40 @@ class Nights:
         return [int(each) for each in unchanged(now, self.previous())]
 
 
-def a_cell_changed(nights: Nights) -> None:
+def a_cell_changed(nights):
     nights.now[20] = (9, 2, 2)
 
 
-def digests_differ_in_one_half(nights: Nights) -> None:
+def digests_differ_in_one_half(nights):
     nights.now[20] = (2, 9, 2)
 
 
-def rows_are_gone(nights: Nights) -> None:
+def rows_are_gone(nights):
     del nights.now[20]
 
 
-def the_member_is_new(nights: Nights) -> None:
+def the_member_is_new(nights):
     del nights.before[20]
 
 
-def a_claim_that_was_looked_for_is_there_now(nights: Nights) -> None:
+def a_claim_that_was_looked_for_is_there_now(nights):
     nights.entries["asked"] = [{"owner": 20, "kind": "claim", "id": 7, "there": False}]
 
 
-def a_member_who_was_there_is_gone(nights: Nights) -> None:
+def a_member_who_was_there_is_gone(nights):
     nights.entries["asked"] = [{"owner": 20, "kind": "member", "id": 7, "there": True}]
 
 
-def a_claim_is_shared_with_another(nights: Nights) -> None:
+def a_claim_is_shared_with_another(nights):
     nights.sharers = some(20)
 
 
-def a_provider_changed(nights: Nights) -> None:
+def a_provider_changed(nights):
     nights.entries["names"] = [{"owner": 20, "name": 55}, {"owner": 30, "name": 56}]
     nights.changed = some(55)
 
 
-def the_block_was_lost(nights: Nights) -> None:
+def the_block_was_lost(nights):
     nights.entries["patients"] = [
         {"owner": 20, "patient": "anna", "own": True},
         {"owner": 30, "patient": "bert", "own": True},
@@ -135,13 +133,13 @@ def the_block_was_lost(nights: Nights) -> None:
     nights.lost = frozenset({"anna"})
 
 
-def rows_with_a_finding_moved(nights: Nights) -> None:
+def rows_with_a_finding_moved(nights):
     nights.now |= {20: (2, 2, 9), 30: (3, 3, 9)}
     finding = {"owner": 20, "crosswalk": RULES, "source": "claim", "at": 0, "column": None}
     nights.entries["findings"] = [{**finding, **RULE}]
 
 
-def a_rejected_row_moved(nights: Nights) -> None:
+def a_rejected_row_moved(nights):
     nights.now[20] = (2, 2, 9)
     row = {"owner": 20, "source": "claim", "at": 0, "cause": "a-rule", "rules": "a-rule"}
     nights.entries["rejected"] = [{**row, **RULE}]

@@ -1,16 +1,12 @@
 """The history of a target's runs."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from msgspec.structs import replace
 
 from etl.pipeline.run_record import (
-    RunRecord,
     RunStart,
-    Verdict,
     new_record,
     read_records,
     write_record,
@@ -69,8 +65,6 @@ def test_a_run_that_storage_failed_says_so_once(exit_code, caplog):
     assert read_records(store) == []
 
 
-def ended(
-    verdict: Verdict, began: datetime, release: str | None, report: str | None = None
-) -> RunRecord:
+def ended(verdict, began, release, report=None):
     start = RunStart(f"{began:%Y%m%dT%H%M%SZ}-0000aaaa", began, "/data/in", "/data/tree")
     return new_record(start, began, verdict, release=release, report=report)

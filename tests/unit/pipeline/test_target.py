@@ -1,13 +1,11 @@
 """The target of a run, as processes elsewhere open it."""
 
-from __future__ import annotations
-
 import pickle
 
 from etl.pipeline import executor as target
 from etl.pipeline.executor import RunStore, Target
 from etl.storage.open_store import open_store
-from etl.storage.port import Store, StoreOptions
+from etl.storage.port import StoreOptions
 from tests.e2e.commands import cpcds, done
 from tests.unit.pipeline.small_run import two_members
 from tests.unit.sources.extracts import write_extract
@@ -43,7 +41,7 @@ def test_a_run_opens_its_target_once_however_many_partitions_there_are(tmp_path,
     extract = write_extract(tmp_path / "in", two_members())
     opened: list[str] = []
 
-    def counted(name: str, options: StoreOptions) -> Store:
+    def counted(name, options):
         opened.append(name)
         return open_store(name, options)
 

@@ -1,7 +1,5 @@
 """Totals of a run."""
 
-from __future__ import annotations
-
 from etl.pipeline.totals import Totals
 
 

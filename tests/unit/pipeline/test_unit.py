@@ -1,14 +1,11 @@
 """A unit: two members from rows to outcome, with nothing known before and with a night before."""
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import replace
 
 import pyarrow as pa
 import pytest
 
-from etl.pipeline.totals import Outcome
 from etl.storage.local import LocalStore
 from tests.unit.pipeline.small_run import (
     OF_M2,
@@ -25,7 +22,7 @@ EVERYTHING = {"Patient": 2, "Coverage": 2, "ExplanationOfBenefit": 6}
 PLACES = [("file", "ascending"), ("row", "ascending"), ("rule", "ascending")]
 
 
-def assert_same(mine: Outcome, other: Outcome) -> None:
+def assert_same(mine, other):
     """Check that outcomes say the same, in whatever order findings come."""
     assert mine.ledger == other.ledger
     assert +Counter(mine.resources) == +Counter(other.resources)

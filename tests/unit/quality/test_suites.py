@@ -1,7 +1,5 @@
 """Suites come from the rules, agree with the findings, show no value and load nothing."""
 
-from __future__ import annotations
-
 import importlib
 import os
 import re
@@ -9,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +21,7 @@ from etl.quality import add_counts, check_rows, decide_rows
 from etl.quality.checks.cascade import DecidedRows
 from etl.quality.checks.frames import RuleContext
 from etl.quality.suites import library
-from etl.quality.suites.expectations import SuiteResult, SuiteRun
+from etl.quality.suites.expectations import SuiteResult
 from etl.quality.suites.plan import plan_suite
 from etl.quality.suites.rows import SuiteRows
 from etl.quality.suites.sample import Sample, Share
@@ -31,7 +29,6 @@ from etl.rows import no_findings
 from tests.unit.quality.world import (
     LISTED,
     KeysInMemory,
-    World,
     run,
     standard_book,
     tables,
@@ -42,7 +39,7 @@ WHEN = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
 MARK = "ZZSECRETZZ"
 
 
-def spoiled() -> World:
+def spoiled():
     """Return a world with many faults, every value of it marked."""
     of = world()
     of["member"][0] |= {"family_name": MARK, "email": MARK, "gender": MARK, "language": f"{MARK}!"}
@@ -75,12 +72,12 @@ def test_a_suite_has_the_rules_that_the_library_can_check_by_itself():
     assert "cpt-shape" not in forms
 
 
-def decided(of: World) -> DecidedRows:
+def decided(of):
     context = RuleContext(standard_book(), KeysInMemory(), LISTED)
     return decide_rows(check_rows(tables(of), no_findings(), context))
 
 
-def sample(of: World, folder: Path, most: int | None = None) -> Mapping[str, Path]:
+def sample(of, folder, most=None):
     """Write the sample of a world: all rows, or the first ones of every table.
 
     Those belong to a member whose hash begins with a zero bit, and all others to one of another.
@@ -103,7 +100,7 @@ def sample(of: World, folder: Path, most: int | None = None) -> Mapping[str, Pat
     return files
 
 
-def suite_rows(of: World, folder: Path, *tables: str) -> SuiteRows:
+def suite_rows(of, folder, *tables):
     """Return all rows of a world, or those of some tables."""
     files = sample(of, folder)
     wanted = {f"sample-{table}" for table in tables} or set(files)
@@ -135,7 +132,7 @@ def test_rows_have_one_digest_however_they_come(tmp_path):
     of = spoiled()
     whole, first = sample(of, tmp_path / "whole"), sample(of, tmp_path / "first", 4)
 
-    def digests(*units: Mapping[str, Path]) -> dict[str, str]:
+    def digests(*units):
         rows = SuiteRows.open(units, run(of).counts, standard_book(), Share(0))
         return {table: rows.digest(table) for table in rows.covered}
 
@@ -168,14 +165,14 @@ class Docs:
 
 
 @pytest.fixture(scope="module")
-def docs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docs]:
+def docs(tmp_path_factory):
     """Run the suites once, as the pipeline does."""
     folder = tmp_path_factory.mktemp("docs")
     yield _run_here(folder)
     shutil.rmtree(folder)
 
 
-def _run_here(folder: Path) -> Docs:
+def _run_here(folder):
     from contextlib import redirect_stderr, redirect_stdout
     from io import StringIO
 
@@ -273,7 +270,7 @@ def test_no_progress_bar_and_no_chatter(docs):
 def test_the_same_rows_give_the_same_pages(tmp_path):
     from etl.quality.suites.expectations import run_suites
 
-    def pages(folder: Path) -> dict[str, bytes]:
+    def pages(folder):
         rows = suite_rows(spoiled(), folder, "claim_note")
         run_suites(rows, folder / "pages", run_name="r", run_time=WHEN)
         return {path.name: path.read_bytes() for path in (folder / "pages").iterdir()}
@@ -301,7 +298,7 @@ class KnownSuites:
     results: Mapping[str, SuiteResult]
     asked: list[str] = field(default_factory=list)
 
-    def __call__(self, runs: Sequence[SuiteRun]) -> list[SuiteResult]:
+    def __call__(self, runs):
         self.asked.extend(run.suite.table for run in runs)
         return [self.results[run.suite.table] for run in runs]
 
@@ -312,7 +309,7 @@ def test_a_suite_that_ran_over_the_same_rows_before_is_not_run_again(docs, tmp_p
     known = {result.table: result for result in docs.results}
     each = KnownSuites(known)
 
-    def pages(name: str, known: Mapping[str, SuiteResult]) -> dict[str, bytes]:
+    def pages(name, known):
         rows, out = suite_rows(spoiled(), tmp_path / "rows"), tmp_path / name
         again = run_suites(rows, out, run_name="run-1", run_time=WHEN, known=known, each=each)
         assert again == docs.results
@@ -343,7 +340,7 @@ def test_checking_knows_of_no_suites():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def hosts_asked(browser: str, page: Path, work: Path) -> set[str]:
+def hosts_asked(browser, page, work):
     """Return the hosts that Chromium asks while it shows a page, by its own log."""
     log = work / f"{page.name}.json"
     subprocess.run(

@@ -1,7 +1,5 @@
 """The first screen answers what an auditor asks, in the figures of `report.json`."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,7 +13,7 @@ from etl.quality import RowCounts
 from etl.reports.document import report_document, write_report
 from etl.reports.finding_places import ShownPlace
 from etl.reports.page import report_page, rule_page
-from etl.reports.report_values import MissingCells, ReleaseBefore, Report, Unmapped
+from etl.reports.report_values import MissingCells, ReleaseBefore, Unmapped
 from etl.reports.summary import totals_of
 from tests.unit.quality.world import run, world
 from tests.unit.reports.test_report import report, spoiled, tally_of
@@ -26,34 +24,34 @@ QUESTIONS = ("how-many", "why", "cents", "changed", "missing", "current")
 class Answers(HTMLParser):
     """Reads the text of each answer of the first screen, by the id of its question."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__()
         self.texts: dict[str, list[str]] = {}
         self._here = ""
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+    def handle_starttag(self, tag, attrs):
         told = dict(attrs)
         if tag == "section":
             self._here = str(told.get("aria-labelledby"))
             self.texts[self._here] = []
 
-    def handle_endtag(self, tag: str) -> None:
+    def handle_endtag(self, tag):
         if tag == "section":
             self._here = ""
 
-    def handle_data(self, data: str) -> None:
+    def handle_data(self, data):
         if self._here:
             self.texts[self._here].append(data)
 
 
-def answers(page: str) -> dict[str, str]:
+def answers(page):
     """Return the answers of a page: the id of a question → its text."""
     reader = Answers()
     reader.feed(page)
     return {name: " ".join(" ".join(parts).split()) for name, parts in reader.texts.items()}
 
 
-def shown(made: Report) -> tuple[dict[str, Any], dict[str, str]]:
+def shown(made):
     document = report_document(made)
     return document, answers(report_page(document))
 
@@ -64,7 +62,7 @@ CHANGES = Changes(
 )
 
 
-def before(document: Mapping[str, Any] | None, changes: Changes | None = CHANGES) -> ReleaseBefore:
+def before(document, changes=CHANGES):
     return ReleaseBefore("release-6", changes, document)
 
 
@@ -191,7 +189,7 @@ def test_a_stopped_run_names_the_rules_that_newly_fire():
     assert document["changes"]["new_rules"]
 
 
-def money_of(made: Report, *, small_cells: int, touched: int) -> list[Mapping[str, Any]]:
+def money_of(made, *, small_cells, touched):
     changes = Changes(ChangeCounts(1), {"ExplanationOfBenefit": ChangeCounts(touched)})
     earlier = report_document(replace(made, small_cells=small_cells))
     for each in earlier["money_totals"]:

@@ -1,10 +1,7 @@
 """Every place of every finding, beside the report."""
 
-from __future__ import annotations
-
 import gzip
 import random
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -22,13 +19,13 @@ PLACES = [
 """Findings in the order of their tables, far enough apart for several blocks."""
 
 
-def findings(places: list[tuple[object, ...]]) -> pa.Table:
+def findings(places):
     names = FINDINGS_SCHEMA.names
     rows = [dict(zip(names, place, strict=True)) for place in places]
     return pa.Table.from_pylist(rows, schema=FINDINGS_SCHEMA)
 
 
-def written(folder: Path, parts: list[list[tuple[object, ...]]], block_rows: int) -> bytes:
+def written(folder, parts, block_rows):
     places = FindingPlaces(folder / "work", block_rows)
     for part in parts:
         places.add(findings(part))

@@ -1,15 +1,11 @@
 """Plots are well-formed, the same every time, and show what the reports show and nothing more."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date
 from functools import cache
-from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -25,7 +21,6 @@ from etl.reports.directory import DirectoryFacts
 from etl.reports.document import report_document
 from etl.reports.plots import HeatMap, Plot
 from etl.reports.report_index import NIGHTS, RolledBack, nights_page
-from etl.reports.report_values import Report
 from tests.unit.reports.test_report import Page, report
 from tests.unit.reports.test_small_cells import quarantined
 
@@ -85,17 +80,17 @@ def test_matplotlib_is_loaded_where_a_plot_is_drawn_and_nowhere_else():
 
 
 @cache
-def base() -> Report:
+def base():
     return report()
 
 
-def night(number: int, **changes: Any) -> Mapping[str, Any]:
+def night(number, **changes):
     name = f"release-{number:02d}"
     made = replace(base(), **{"run": name, "release": name, **changes})
     return report_document(replace(made, when=made.when.replace(day=1 + number % 28)))
 
 
-def nights(count: int) -> list[Mapping[str, Any]]:
+def nights(count):
     return [night(number) for number in reversed(range(count))]
 
 

@@ -1,10 +1,7 @@
 """The report reconciles, is the same every time, shows no value and loads nothing."""
 
-from __future__ import annotations
-
 import re
 import shutil
-from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -18,7 +15,6 @@ import pytest
 from etl.model.severity import Severity
 from etl.pipeline.totals import Tally
 from etl.quality import (
-    Checked,
     CountsDoNotAddUp,
     Limits,
     MoneyKey,
@@ -41,14 +37,14 @@ from etl.reports.report_values import (
 from etl.reports.summary import totals_of
 from etl.rows import FINDINGS_SCHEMA
 from tests.unit.quality.test_suites import hosts_asked
-from tests.unit.quality.world import World, book, run, standard_book, world
+from tests.unit.quality.world import book, run, standard_book, world
 
 WHEN = datetime(2026, 11, 24, 2, 30, tzinfo=UTC)
 MARK = "ZZSECRETZZ"
 FILES = tuple(ExtractFile(f"file-{n}.csv", 10 * n, 0, f"{n:064x}") for n in range(17))
 
 
-def spoiled() -> World:
+def spoiled():
     of = world()
     of["member"][0] |= {"family_name": MARK, "gender": MARK}
     of["claim"][2] |= {"amount_copay": MARK}
@@ -58,14 +54,14 @@ def spoiled() -> World:
     return of
 
 
-def tally_of(parts: Iterable[Checked]) -> Tally:
+def tally_of(parts):
     tally = Tally()
     for part in parts:
         tally.add(part)
     return tally
 
 
-def report(tally: Tally | None = None, limits: Limits | None = None) -> Report:
+def report(tally=None, limits=None):
     tally = tally or tally_of([run(spoiled())])
     return Report(
         run="run-7",
@@ -89,7 +85,7 @@ def report(tally: Tally | None = None, limits: Limits | None = None) -> Report:
     )
 
 
-def page_of(told: Report) -> str:
+def page_of(told):
     return report_page(report_document(told))
 
 
@@ -182,7 +178,7 @@ def test_the_order_of_partitions_decides_nothing():
 
 
 def test_examples_are_the_first_places_and_few(tmp_path):
-    def findings(rows: Iterable[int]) -> pa.Table:
+    def findings(rows):
         numbers = list(rows)
         count = len(numbers)
         columns = [["amount-negative"] * count, ["claim"] * count, [6] * count, numbers]
@@ -236,14 +232,14 @@ class Page(HTMLParser):
 
     VOID = frozenset({"meta", "br"})
 
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__()
         self.open: list[str] = []
         self.loads: list[str] = []
         self.links: list[str] = []
         self.ids: list[str] = []
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+    def handle_starttag(self, tag, attrs):
         if tag not in self.VOID:
             self.open.append(tag)
         told = dict(attrs)
@@ -256,7 +252,7 @@ class Page(HTMLParser):
         if told.get("id"):
             self.ids.append(str(told["id"]))
 
-    def handle_endtag(self, tag: str) -> None:
+    def handle_endtag(self, tag):
         assert self.open, tag
         assert self.open.pop() == tag
 

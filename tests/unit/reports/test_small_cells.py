@@ -1,7 +1,5 @@
 """Which sums are withheld, on the page and for machines, and what is written beside them."""
 
-from __future__ import annotations
-
 import csv
 from dataclasses import replace
 
@@ -19,7 +17,7 @@ KEY = MoneyKey("claim", "oral", "benefit")
 OTHER = MoneyKey("claim", "vision", "benefit")
 
 
-def quarantined(claims: int, cents: int = 77_777) -> MoneyTotals:
+def quarantined(claims, cents=77_777):
     """Return a cell with so many claims in quarantine, and many published ones."""
     return MoneyTotals(1_000_000 + cents, 1_000_000, cents, 0, 1_000_000, 99, claims, 0, 99)
 
@@ -157,7 +155,7 @@ def test_claims_by_month_name_no_month_of_few_claims():
     assert len(every["claims_by_month"]) == len(filled)
 
 
-def by_file(*files: FileMoney) -> list[tuple[object, ...]]:
+def by_file(*files):
     """Return file, claims, source and published sum of each line of a certificate."""
     facts = CertificateFacts(facts=1, sums=1, carried=0, counted={}, files=files)
     shown = certificate_document(facts, {}, shown_money({}, 10), 10)["files"]

@@ -1,7 +1,5 @@
 """Processes that are none, for tests of what is read by several."""
 
-from __future__ import annotations
-
 import pickle
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any

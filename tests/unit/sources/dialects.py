@@ -1,7 +1,5 @@
 """A small dialect for tests, and pieces to change in it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from types import MappingProxyType
 

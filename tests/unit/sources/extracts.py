@@ -1,13 +1,11 @@
 """Small extracts for tests, made on the spot. All persons in them are invented."""
 
-from __future__ import annotations
-
 import csv
 import gzip
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -37,7 +35,7 @@ SMALL: Mapping[str, Sequence[Row]] = {
     "claim_line": [LINE],
 }
 """The least that is an extract."""
-_PACKED: Final[Mapping[str, Callable[[bytes], bytes]]] = {
+_PACKED = {
     "": bytes,
     "gz": gzip.compress,
     "zst": lambda content: pa.compress(content, "zstd", asbytes=True),

@@ -1,7 +1,5 @@
 """Canonical rows as the golden cases of layouts have them written down."""
 
-from __future__ import annotations
-
 from etl.sources import Partitions
 from etl.sources.layout_samples import canonical_rows, rows_text
 

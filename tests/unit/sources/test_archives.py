@@ -1,7 +1,5 @@
 """Archives of files: what is unpacked, what is refused, and what is said of it."""
 
-from __future__ import annotations
-
 import gzip
 import io
 import random
@@ -9,8 +7,6 @@ import stat
 import tarfile
 import zipfile
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Final
 
 import pytest
 
@@ -20,11 +16,11 @@ from etl.sources.extract.archives import unpack_tar, unpack_zip
 from etl.sources.extract.staging import stage, staged_form
 from etl.sources.files.stored_files import FolderFiles
 
-FILES: Final = {"member.csv": b"member_id\nM1\n", "claim.csv": b"claim_id\n" + b"C1\n" * 400_000}
+FILES = {"member.csv": b"member_id\nM1\n", "claim.csv": b"claim_id\n" + b"C1\n" * 400_000}
 Packed = Callable[[Mapping[str, bytes]], bytes]
 
 
-def zipped(files: Mapping[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+def zipped(files, method=zipfile.ZIP_DEFLATED):
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w", method) as archive:
         for name, data in files.items():
@@ -32,7 +28,7 @@ def zipped(files: Mapping[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> by
     return made.getvalue()
 
 
-def tarred(files: Mapping[str, bytes]) -> bytes:
+def tarred(files):
     made = io.BytesIO()
     with tarfile.open(fileobj=made, mode="w") as archive:
         for name, data in files.items():
@@ -42,11 +38,11 @@ def tarred(files: Mapping[str, bytes]) -> bytes:
     return made.getvalue()
 
 
-def tar_gz(files: Mapping[str, bytes]) -> bytes:
+def tar_gz(files):
     return gzip.compress(tarred(files))
 
 
-def unpacked(data: bytes, tmp_path: Path, name: str = "extract.zip") -> dict[str, bytes]:
+def unpacked(data, tmp_path, name="extract.zip"):
     """Return the files that an archive of some bytes was staged as."""
     (tmp_path / name).write_bytes(data)
     folder = tmp_path / "staged"
@@ -60,7 +56,7 @@ def unpacked(data: bytes, tmp_path: Path, name: str = "extract.zip") -> dict[str
     return found
 
 
-EVERY: Final = pytest.mark.parametrize("packed", [zipped, tarred, tar_gz])
+EVERY = pytest.mark.parametrize("packed", [zipped, tarred, tar_gz])
 
 
 @EVERY
@@ -137,7 +133,7 @@ def test_an_archive_cut_off_anywhere_is_called_broken(packed, tmp_path):
             _unpack(packed, whole[:end], inside)
 
 
-def _unpack(packed: Packed, data: bytes, folder: Path) -> None:
+def _unpack(packed, data, folder):
     """Unpack by what the archive was, for its beginning may no longer say so."""
     unpack = unpack_zip if packed is zipped else unpack_tar
     unpack(io.BytesIO(data), len(data), "extract.zip", folder)

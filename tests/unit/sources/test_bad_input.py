@@ -1,7 +1,5 @@
 """What cannot be read is refused in one sentence that names the place, before anything is done."""
 
-from __future__ import annotations
-
 import errno
 import gzip
 import json
@@ -23,27 +21,27 @@ MARKED = "Xylophonist"
 """Stands in cells of the bad files below; no message may show it."""
 
 
-def write(name: str, content: bytes) -> Spoil:
+def write(name, content):
     return lambda folder: (folder / name).write_bytes(content)
 
 
-def manifest(**value: Any) -> Spoil:
+def manifest(**value):
     return write("manifest.json", json.dumps(value).encode())
 
 
-def without(name: str) -> Spoil:
+def without(name):
     return lambda folder: (folder / name).unlink()
 
 
-def both(*spoils: Spoil) -> Spoil:
+def both(*spoils):
     return lambda folder: [spoil(folder) for spoil in spoils]
 
 
-def parquet(name: str, columns: dict[str, pa.Array]) -> Spoil:
+def parquet(name, columns):
     return lambda folder: pq.write_table(pa.table(columns), folder / name)
 
 
-def stray_copy(folder: Path) -> None:
+def stray_copy(folder):
     write_table(folder, "claim_note", [{"claim_id": "CL1", "sequence": "1"}])
     write_table(folder, "claim_note", [{"claim_id": "CL1", "sequence": "1"}], "parquet")
 
@@ -405,7 +403,7 @@ def test_a_layout_that_is_named_does_not_fit_because_of_how_a_file_is_written(tm
 
 
 def test_a_folder_that_may_not_be_listed_is_refused(tmp_path, monkeypatch):
-    def refuse(self: Path) -> None:
+    def refuse(self):
         raise PermissionError(errno.EACCES, "Permission denied", str(self))
 
     monkeypatch.setattr(Path, "iterdir", refuse)
@@ -441,17 +439,17 @@ def test_there_is_no_partition_beyond_the_last(tmp_path):
 class FullDisk:
     """A file on a disk that has no room for anything."""
 
-    def write(self, data: object) -> int:
+    def write(self, data):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    def close(self) -> None:
+    def close(self):
         """There is nothing to keep."""
 
 
 def test_a_full_disk_is_a_storage_error(tmp_path, monkeypatch):
     start = SpillWriter.__init__
 
-    def full(self: SpillWriter, *args: Any) -> None:
+    def full(self, *args):
         start(self, *args)
         self._file.close()
         self._file = FullDisk()

@@ -1,7 +1,5 @@
 """An extract in the product's own layout."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -1,29 +1,25 @@
 """How a dialect's cells become canonical ones, and what is noticed on the way."""
 
-from __future__ import annotations
-
 from decimal import ROUND_HALF_EVEN, Decimal
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from etl.columns.numbers import to_cents
 from etl.quality import DirectoryIds, RuleContext, check
-from etl.sources import Partitions
 from etl.sources.rule_ids import RULES
 from tests.unit.quality.world import standard_book
 from tests.unit.sources.dialects import BILLS_HEADER, LAYOUT, PERSONS, layout, write
 from tests.unit.sources.extracts import findings_of, read, rows_of
 
 
-def run(tmp_path: Path, *rows: str, persons: str = PERSONS, text: str = LAYOUT) -> Partitions:
+def run(tmp_path, *rows, persons=PERSONS, text=LAYOUT):
     bills = BILLS_HEADER + "".join(f"{row}\n" for row in rows)
     folder = write(tmp_path / "in", bills, persons)
     return read(folder, tmp_path / "work", 3, layouts=[layout(text)])
 
 
-def notes(parts: Partitions) -> list[tuple[str, str, int | None, str | None]]:
+def notes(parts):
     return [(rule, table, row, column) for rule, table, _, row, column in findings_of(parts)]
 
 
@@ -300,7 +296,7 @@ TWO_POLICIES = "Person,Policy,Born,Name,Sex,Payer,Since\n" + "".join(
 AMBIGUOUS = "dialect-ambiguous-lookup"
 
 
-def ordered(order: str) -> str:
+def ordered(order):
     """The layout with an order in its lookups."""
     text = LAYOUT.replace("value: Policy }", f"value: Policy, order: {order} }}")
     text = text.replace("value: Payer }", f"value: Payer, order: {order} }}")
@@ -308,7 +304,7 @@ def ordered(order: str) -> str:
     return text.replace("columns: [Name, Sex, Payer]", f"columns: [Name, Sex, Payer{more}]")
 
 
-def turned(persons: str) -> str:
+def turned(persons):
     head, *rows = persons.splitlines(keepends=True)
     return head + "".join(reversed(rows))
 

@@ -1,9 +1,6 @@
 """The manifest of an extract: what it may say, and every mistake in it at once."""
 
-from __future__ import annotations
-
 from datetime import date
-from pathlib import Path
 
 import pytest
 
@@ -12,7 +9,7 @@ from etl.sources.files.manifest import ExtractManifest, FileClaim, read_manifest
 from etl.sources.files.stored_files import FolderFiles
 
 
-def _written(folder: Path, text: str) -> FolderFiles:
+def _written(folder, text):
     (folder / "manifest.json").write_text(text)
     return FolderFiles(folder)
 

@@ -1,9 +1,5 @@
 """`extract.toml`: what it may say, and every mistake in it at once, with its line."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import pytest
 
 from etl.errors import ExtractError
@@ -35,7 +31,7 @@ variables = { "adbc.snowflake.sql.warehouse" = "WAREHOUSE_NAME" }
 """
 
 
-def read(tmp_path: Path, text: str) -> object:
+def read(tmp_path, text):
     (tmp_path / "extract.toml").write_text(text)
     return read_tables(FolderFiles(tmp_path), "extract.toml")
 

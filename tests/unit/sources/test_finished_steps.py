@@ -1,7 +1,5 @@
 """The list of a work folder: a step counts as long as all that it wrote is what it wrote."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +8,7 @@ import pytest
 from etl.sources.partition.spill import LIST, Inventory, Step
 
 
-def damaged(change: Callable[[bytes], bytes]) -> Callable[[Path], object]:
+def damaged(change):
     return lambda path: path.write_bytes(change(path.read_bytes()))
 
 
@@ -23,7 +21,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 }
 
 
-def added(folder: Path) -> Path:
+def added(folder):
     """Add two steps to the list of a folder, and return the file of the first."""
     (folder / "below").mkdir()
     path = folder / "below" / "rows"

@@ -1,11 +1,8 @@
 """Files that are made to fill memory or disks: each ends with a sentence, in little memory."""
 
-from __future__ import annotations
-
 import gzip
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -33,14 +30,14 @@ print(int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[
 _HEADER = b"claim_id,sequence,text\nC1,1,"
 
 
-def newlines(folder: Path) -> None:
+def newlines(folder):
     with gzip.open(folder / "claim_note.csv.gz", "wb") as file:
         file.write(b"claim_id,sequence,text\n")
         for _ in range(200):
             file.write(b"\n" * (1 << 20))
 
 
-def long_cell(folder: Path, quote: bytes = b"") -> None:
+def long_cell(folder, quote=b""):
     with (folder / "claim_note.csv").open("wb") as file:
         file.write(_HEADER + quote)
         for _ in range(300):
@@ -48,13 +45,13 @@ def long_cell(folder: Path, quote: bytes = b"") -> None:
         file.write(quote + b"\n")
 
 
-def parquet(folder: Path, texts: pa.Array) -> None:
+def parquet(folder, texts):
     ones = pa.array(["1"] * len(texts))
     table = pa.table({"claim_id": ones, "sequence": ones, "text": texts})
     pq.write_table(table, folder / "claim_note.parquet", compression="zstd")
 
 
-def one_long_text_in_all_rows(folder: Path) -> None:
+def one_long_text_in_all_rows(folder):
     rows = pa.array(np.zeros(200_000, np.int32))
     parquet(folder, pa.DictionaryArray.from_arrays(rows, pa.array(["x" * 200_000])))
 

@@ -1,7 +1,5 @@
 """Ids as hashes."""
 
-from __future__ import annotations
-
 import numpy as np
 import pyarrow as pa
 import pytest

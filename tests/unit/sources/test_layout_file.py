@@ -1,7 +1,5 @@
 """Layout files: what they may say, and how a mistake in one is told."""
 
-from __future__ import annotations
-
 import pytest
 
 from etl.bootstrap.mappings import read_crosswalks

@@ -1,7 +1,5 @@
 """The layout language: a dialect that uses all of it, and mistakes in what it says."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections import Counter
@@ -10,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from etl.errors import MappingError
-from etl.sources import Layout, LayoutText, open_extract, read_layout
+from etl.sources import LayoutText, open_extract, read_layout
 from etl.sources.files.stored_files import FolderFiles, TableVersion
 from tests.given.tables import table
 from tests.unit.sources.dialects import CROSSWALKS, LAYOUT, layout, write
@@ -20,7 +18,7 @@ from tests.unit.sources.golden import as_text
 GOLDEN = Path(__file__).parents[2] / "golden/layouts/language"
 
 
-def harbor() -> Layout:
+def harbor():
     return read_layout((GOLDEN / "layout.yaml").read_text(encoding="utf-8"), "harbor.yaml", {})
 
 

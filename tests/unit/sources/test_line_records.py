@@ -1,7 +1,5 @@
 """Files of lines: fixed width, several types of record."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from pathlib import Path
@@ -9,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from etl.errors import ExtractError, MappingError
-from etl.sources import Layout, open_extract, open_partitions, partition_extract, read_layout
+from etl.sources import open_extract, open_partitions, partition_extract, read_layout
 from etl.sources.partition.spill import Inventory
 from tests.given.tables import table
 from tests.unit.sources.apart import Apart
@@ -20,11 +18,11 @@ GOLDEN = Path(__file__).parents[2] / "golden/layouts/records"
 TEXT = (GOLDEN / "layout.yaml").read_text(encoding="utf-8")
 
 
-def dock(text: str = TEXT) -> Layout:
+def dock(text=TEXT):
     return read_layout(text, "dock.yaml", {})
 
 
-def changed(folder: Path, name: str, old: str, new: str) -> Path:
+def changed(folder, name, old, new):
     """The golden extract with one text of one file in place of another."""
     shutil.copytree(GOLDEN / "input", folder)
     text = (folder / name).read_bytes().decode()

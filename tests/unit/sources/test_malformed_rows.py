@@ -1,19 +1,14 @@
 """Rows with too few or too many cells: what of them can be read, and whose they are."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import pytest
 
-from etl.sources import Partitions
 from tests.unit.sources.dialects import BILLS, layout, write
 from tests.unit.sources.extracts import CLAIM, MEMBER, all_loaded, read, write_extract
 
 HEADER = "claim_id,line_number,service_from_date,service_text\n"
 
 
-def bare(parts: Partitions, table: str) -> list[str | None]:
+def bare(parts, table):
     """Return the ids of rows that could not be read, of a table, by the table's first key."""
     return [
         row[f"{table if table in ('member', 'coverage') else 'claim'}_id"]
@@ -23,7 +18,7 @@ def bare(parts: Partitions, table: str) -> list[str | None]:
     ]
 
 
-def lines(tmp_path: Path, *rows: str, header: str = HEADER) -> Partitions:
+def lines(tmp_path, *rows, header=HEADER):
     claims = [CLAIM, {**CLAIM, "claim_id": "CL2"}, {**CLAIM, "claim_id": "2"}]
     folder = write_extract(tmp_path / "in", {"claim": claims})
     (folder / "claim_line.csv").write_text(header + "".join(f"{row}\n" for row in rows))

@@ -1,26 +1,22 @@
 """What reading holds in memory does not follow the number of members."""
 
-from __future__ import annotations
-
 import tracemalloc
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
-from typing import Final
 
 import pyarrow as pa
 import pytest
 
-from etl.sources import Event, open_extract, partition_extract
+from etl.sources import open_extract, partition_extract
 from etl.sources.parsing import delimited
 from tests.unit.sources import extracts
 from tests.unit.sources.extracts import CLAIM, LINE, MEMBER, Row, headers_of
 
-FEW: Final = 40_000
-MANY: Final = 160_000
+FEW = 40_000
+MANY = 160_000
 
 
-def write(folder: Path, members: int) -> Path:
+def write(folder, members):
     """Write an extract of members with two claims of one line each, and a coverage each."""
     ids = [f"M{number:07}" for number in range(members)]
     claims = [f"CL{number:08}" for number in range(2 * members)]
@@ -49,12 +45,12 @@ def test_memory_of_reading_does_not_grow_with_the_number_of_members(tmp_path, mo
     monkeypatch.setattr("etl.sources.partition.ids._GATHERED", 1 << 14)
     monkeypatch.setattr("etl.sources.partition.spill.BUFFER_BYTES", 1 << 18)
 
-    def peak(members: int) -> tuple[int, int]:
+    def peak(members):
         """Return the most that Python and numpy held, and the most that Arrow did, in bytes."""
         extract = open_extract(write(tmp_path / f"in{members}", members), ())
         arrow = 0
 
-        def look(_: Event) -> None:
+        def look(_):
             nonlocal arrow
             arrow = max(arrow, pa.total_allocated_bytes())
 

@@ -1,13 +1,8 @@
 """Pharmacy claims of several drugs: a claim for each fill, or none."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import pyarrow as pa
 import pytest
 
-from etl.sources import Partitions
 from tests.unit.sources.dialects import BILLS_HEADER, LAYOUT, PERSONS, layout, write
 from tests.unit.sources.extracts import findings_of, read, rows_of
 
@@ -27,7 +22,7 @@ TEXT = (
 SPLIT, CONFLICT = "dialect-fills-split", "dialect-conflict"
 
 
-def run(tmp_path: Path, *rows: tuple[str, str, str, str, str], more: str = "") -> Partitions:
+def run(tmp_path, *rows, more=""):
     """Read bills: claim, line, total, sum, fact; each row is a drug unless its line is bare."""
     bills = "".join(
         f"{claim},M1,{line.strip('-')},pharmacy,2024-01-05,2024-01-09,{total},{amount},"
@@ -38,12 +33,12 @@ def run(tmp_path: Path, *rows: tuple[str, str, str, str, str], more: str = "") -
     return read(folder, tmp_path / "work", 3, layouts=[layout(TEXT)])
 
 
-def claims(parts: Partitions) -> list[tuple[str, str | None, str | None]]:
+def claims(parts):
     rows = rows_of(parts, "claim")
     return [(one["claim_id"], one.get("days_supply"), one.get("amount_submitted")) for one in rows]
 
 
-def told(parts: Partitions) -> set[str]:
+def told(parts):
     return {rule for rule, *_ in findings_of(parts)} & {SPLIT, CONFLICT}
 
 

@@ -1,17 +1,13 @@
 """Tables of providers that are made from rows of members."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from etl.columns.places import place_keys
 from etl.errors import MappingError
-from etl.sources import Partitions
 from tests.unit.sources.dialects import BILLS_HEADER, LAYOUT, PERSONS, layout, write
 from tests.unit.sources.extracts import read
 
@@ -33,14 +29,14 @@ BILLS = (
 PEOPLE = PERSONS + "".join(f"M{n},C{n},1970-01-01,Ng,f,P1\n" for n in (2, 3, 4))
 
 
-def read_bills(tmp_path: Path, practitioners: str = PRACTITIONERS) -> Partitions:
+def read_bills(tmp_path, practitioners=PRACTITIONERS):
     text = LAYOUT.replace("tables:\n", f"tables:\n{practitioners}")
     rows = BILLS_HEADER + "".join(f"{row}\n" for row in BILLS)
     folder = write(tmp_path / "in", rows, PEOPLE)
     return read(folder, tmp_path / "work", 3, layouts=[layout(text)])
 
 
-def practitioners(table: pa.Table) -> list[tuple[str, str, int]]:
+def practitioners(table):
     names = ("practitioner_id", "full_name", "_row")
     return list(zip(*(table.column(name).to_pylist() for name in names), strict=True))
 

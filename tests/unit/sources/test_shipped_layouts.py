@@ -1,7 +1,5 @@
 """Layouts that ship, and examples of a payer's own: golden rows, and samples if at hand."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil
@@ -10,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from etl.errors import ExtractError
-from etl.sources import Layout, open_extract
+from etl.sources import open_extract
 from etl.sources.extract.sql_extract import check, fits, read_sql_layout, stage_queries
 from etl.sources.files.stored_files import FolderFiles
 from etl.sources.partition.reading import partition_extract
@@ -35,7 +33,7 @@ NAMES = (
 
 
 @pytest.fixture(scope="module")
-def layouts() -> tuple[Layout, ...]:
+def layouts():
     return known_layouts()
 
 

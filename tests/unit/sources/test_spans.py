@@ -1,20 +1,16 @@
 """Files that several processes read: where they are cut, and what happens where that was wrong."""
 
-from __future__ import annotations
-
 import re
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from etl.errors import ExtractError, StoreError
 from etl.jobs import ALONE
-from etl.sources import Event, Partitions, open_extract, open_partitions, partition_extract
+from etl.sources import Event, open_extract, open_partitions, partition_extract
 from etl.sources.events import FileProgress
 from etl.sources.parsing import delimited
-from etl.sources.parsing.spans import Span
 from etl.sources.partition.partition_rows import cut_up
 from tests.unit.sources.apart import Apart
 from tests.unit.sources.extracts import MEMBER, rows_of, write_extract
@@ -23,18 +19,18 @@ HEADER = ",".join(MEMBER) + "\n"
 
 
 @pytest.fixture(autouse=True)
-def _small_spans(monkeypatch: pytest.MonkeyPatch) -> None:
+def _small_spans(monkeypatch):
     monkeypatch.setattr("etl.sources.files.splits.CUT_BYTES", 200)
     monkeypatch.setattr("etl.sources.partition.spill.BUFFER_BYTES", 100)
     monkeypatch.setattr("etl.sources.partition.spill.BYTES_PER_PARTITION", 0)
 
 
-def members(rows: int) -> str:
+def members(rows):
     """Some rows that are alike."""
     return "".join(f"M{number:03d},Ng,1970-01-01,F\n" for number in range(rows))
 
 
-def read(base: Path, text: str, events: list[Event] | None = None) -> tuple[Partitions, Apart]:
+def read(base, text, events=None):
     """Read an extract with a member file as several processes would."""
     folder = write_extract(base / "in")
     (folder / "member.csv").write_text(HEADER + text)
@@ -46,7 +42,7 @@ def read(base: Path, text: str, events: list[Event] | None = None) -> tuple[Part
     return parts, apart
 
 
-def spans_of(apart: Apart, name: str) -> list[Span]:
+def spans_of(apart, name):
     """What was to be read of a file."""
     return [part.span for job in apart.jobs for part in job.parts if part.file.name == name]
 
@@ -166,7 +162,7 @@ def test_a_parser_that_loses_rows_is_found_out_by_the_other_counts(tmp_path, mon
     extract = open_extract(folder, ())
     batches = delimited._batches
 
-    def losing(*given: Any) -> Any:
+    def losing(*given):
         last, swallowing = yield from batches(*given)
         return (last or 0) - 1, swallowing
 

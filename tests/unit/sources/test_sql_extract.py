@@ -1,10 +1,6 @@
 """An extract that SQL makes: its results, what is refused before a row is read, and secrets."""
 
-from __future__ import annotations
-
 import gzip
-from collections.abc import Mapping
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -15,14 +11,12 @@ from etl.rows import findings_at
 from etl.sources import open_extract, partition_extract, resume_partitions
 from etl.sources.extract.sql_extract import (
     DEFINITION,
-    SqlExtract,
     check,
     read_sql_extract,
     stage_queries,
 )
 from etl.sources.extract.tables import read_tables
-from etl.sources.files.stored_files import FolderFiles, ReplacedFiles
-from etl.sources.partition.partitions import Partitions
+from etl.sources.files.stored_files import FolderFiles
 
 BILLS = """Bill|Person|Line|Day|Total|Charge
 B1|P1|1|03/05/2024|100.00|60.00
@@ -64,7 +58,7 @@ group by all
 }
 
 
-def payer(folder: Path, queries: Mapping[str, str] = QUERIES, toml: str = TOML) -> SqlExtract:
+def payer(folder, queries=QUERIES, toml=TOML):
     folder.mkdir(exist_ok=True)
     (folder / "bills_2024.csv").write_text(BILLS)
     (folder / "persons.csv").write_text(PERSONS)
@@ -75,13 +69,13 @@ def payer(folder: Path, queries: Mapping[str, str] = QUERIES, toml: str = TOML) 
     return read_sql_extract(files, DEFINITION, read_tables(files, DEFINITION))
 
 
-def staged(extract: SqlExtract, folder: Path, **options: int) -> ReplacedFiles:
+def staged(extract, folder, **options):
     work = folder.with_name(f"{folder.name}-work")
     work.mkdir()
     return stage_queries(extract, FolderFiles(folder), work, **options)
 
 
-def results(files: ReplacedFiles) -> dict[str, str]:
+def results(files):
     found = {}
     for entry in files.entries():
         with files.open(entry.name) as stream:
@@ -89,7 +83,7 @@ def results(files: ReplacedFiles) -> dict[str, str]:
     return found
 
 
-def mistakes(folder: Path, **queries: str) -> list[str]:
+def mistakes(folder, **queries):
     changed = {f"{name}.sql": text for name, text in queries.items()}
     extract = payer(folder, QUERIES | changed)
     with pytest.raises(MappingError) as raised:
@@ -124,11 +118,11 @@ def test_equal_rows_give_equal_bytes_however_the_files_are_cut_and_packed(tmp_pa
     assert results(stage_queries(extract, FolderFiles(tmp_path / "two"), again)) == second
 
 
-def read(place: ReplacedFiles, work: Path) -> Partitions:
+def read(place, work):
     return partition_extract(open_extract(place, ()), work, partitions=1)
 
 
-def sources_of(parts: Partitions, table: str) -> list[tuple[str, int]]:
+def sources_of(parts, table):
     rows = parts.load(0).tables[table]
     files, numbers = parts.row_sources(0).named(*places_of(rows))
     return [

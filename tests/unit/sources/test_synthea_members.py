@@ -1,7 +1,5 @@
 """The dialect synthea-members: on invented files, and on the real ones where they are at hand."""
 
-from __future__ import annotations
-
 import csv
 import os
 from collections import Counter
@@ -11,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from etl.sources import Layout, Partitions, open_extract
+from etl.sources import open_extract
 from tests.unit.sources.dialects import shipped_layouts
 from tests.unit.sources.extracts import findings_of, read, rows_of
 from tests.unit.sources.golden import as_text
@@ -26,7 +24,7 @@ real = [
 
 
 @pytest.fixture(scope="module")
-def layouts() -> tuple[Layout, ...]:
+def layouts():
     return shipped_layouts()
 
 
@@ -46,7 +44,7 @@ def test_the_number_of_partitions_does_not_show(tmp_path, layouts, count):
     assert sorted(many.splitlines()) == sorted(one.splitlines())
 
 
-def unused_or_used(layout: Layout, header: str, table: str) -> bool:
+def unused_or_used(layout, header, table):
     raw = layout.raw[table]
     used = set().union(*(spec.headers() for spec in layout.tables if spec.source == table))
     foreign = {
@@ -118,7 +116,7 @@ class TestRealFiles:
         assert told["claim", "amount_submitted"] == odd["Claim total submitted amount"]
 
 
-def cells_beyond_cents(folder: Path) -> Counter[str]:
+def cells_beyond_cents(folder):
     """Per header, the claims whose amount has a third fraction digit that is not 0."""
     found: set[tuple[str, str, str]] = set()
     for path in sorted(folder.glob("*laim*.csv")):
@@ -136,7 +134,7 @@ class TestSyntheaSample:
     pytestmark = real
 
     @pytest.fixture
-    def parts(self, layouts: tuple[Layout, ...], tmp_path: Path) -> Partitions:
+    def parts(self, layouts, tmp_path):
         return read(REAL / "synthea-members-layout", tmp_path / "work", 4, layouts=layouts)
 
     def test_all_of_it_is_there(self, parts):

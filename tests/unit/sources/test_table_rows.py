@@ -1,12 +1,9 @@
 """Rows of a table as a file: exact text, and bytes that depend on the rows alone."""
 
-from __future__ import annotations
-
 import csv
 import random
 from collections.abc import Sequence
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -21,7 +18,7 @@ SCHEMA = pa.schema(
 )
 
 
-def written(rows: Sequence[Sequence[Any]], folder: Path, size: int) -> bytes:
+def written(rows, folder, size):
     """Return the file of some rows that came in batches of a size."""
     folder.mkdir()
     columns = list(zip(*rows, strict=True))

@@ -1,14 +1,12 @@
 """Ids as a value: what a unit may look up where there is no work folder."""
 
-from __future__ import annotations
-
 import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.columns.digests import NO_HASHES, Hashes, hash_ids
+from etl.columns.digests import NO_HASHES, hash_ids
 from etl.sources import GlobalKeys
 from etl.sources.partition.ids import UnitIds
 
@@ -16,7 +14,7 @@ IDS = st.lists(st.sampled_from([f"id{number}" for number in range(12)]), max_siz
 TABLES = ("member", "claim", "coverage")
 
 
-def hashes(ids: list[str]) -> Hashes:
+def hashes(ids):
     return np.unique(hash_ids(pa.array(ids, pa.string())))
 
 

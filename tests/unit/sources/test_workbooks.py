@@ -1,12 +1,9 @@
 """Excel workbooks as files of an extract: what a cell becomes, and what is refused."""
 
-from __future__ import annotations
-
 import datetime
 import io
 import zipfile
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import openpyxl
@@ -22,7 +19,7 @@ AT = datetime.datetime(2024, 5, 1, 13, 4)  # noqa: DTZ001 # Excel knows no zones
 Rows = Sequence[Sequence[Any]]
 
 
-def workbook(path: Path, sheets: Mapping[str, Rows], hidden: str = "") -> Path:
+def workbook(path, sheets, hidden=""):
     made = openpyxl.Workbook()
     made.remove(made.worksheets[0])
     for title, rows in sheets.items():
@@ -34,7 +31,7 @@ def workbook(path: Path, sheets: Mapping[str, Rows], hidden: str = "") -> Path:
     return path
 
 
-def staged(path: Path) -> dict[str, str]:
+def staged(path):
     """Return the files that a workbook is staged as."""
     folder = path.parent / "staged"
     folder.mkdir()

@@ -1,16 +1,12 @@
 """What executors read and what they leave to the driver, without any Spark."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from etl.sources import Extract, open_extract
+from etl.sources import open_extract
 from etl.sources.files.stored_files import FolderFiles
 from etl.sources.partition.partition_rows import CutJob, FilePart, OwnerColumns
 from etl.spark.pickling import pickled
@@ -23,11 +19,11 @@ from tests.unit.sources.extracts import write_extract
 
 
 @pytest.fixture
-def extract(tmp_path: Path) -> Extract:
+def extract(tmp_path):
     return open_extract(write_extract(tmp_path / "in", {}), ())
 
 
-def done(extract: Extract, table: str) -> list[TaskRow]:
+def done(extract, table):
     """Return what becomes of the job that reads a raw table."""
     owners = OwnerColumns.of(extract.layout.raw[table], extract.layout)
     parts = tuple(FilePart.whole(file) for file in extract.files if file.table == table)
@@ -36,7 +32,7 @@ def done(extract: Extract, table: str) -> list[TaskRow]:
     return list(rows_of(cutting(program_text(), 4)(rows)))
 
 
-def ids(*numbers: int) -> bytes:
+def ids(*numbers):
     return np.array(numbers, np.uint64).tobytes()
 
 
@@ -66,7 +62,7 @@ def test_a_file_that_is_not_there_or_is_another_is_left_to_the_driver(extract, t
 
 
 def test_buckets_answer_about_the_ids_that_are_asked_for():
-    def buckets() -> Iterator[TaskRow]:
+    def buckets():
         yield TaskRow(0, "ids", "member", 0, ids(1, 3, 5))
         yield TaskRow(0, "ids", "claim", 0, ids(2, 4, 20, 40))
         yield TaskRow(1, "ids", "member", 0, ids(7))

@@ -1,16 +1,11 @@
 """The size of what executors return."""
 
-from __future__ import annotations
-
 import csv
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import date
 
 import tests.contract.executor.test_executor_contract as contract
 from etl.pipeline.context import RunOptions
-from etl.pipeline.definitions import Definitions
-from etl.pipeline.executor import PartitionedExtract, Task, TaskOutput
 from etl.pipeline.one_off import validate
 from etl.pipeline.totals import outcome_to
 from etl.sources.partition.partitions import unit_tables
@@ -29,9 +24,7 @@ class MeasuringExecutor(DirectExecutor):
 
     sizes: list[tuple[int, int]] = field(default_factory=list)
 
-    def process(
-        self, read: PartitionedExtract, task: Task, definitions: Definitions
-    ) -> Iterator[TaskOutput]:
+    def process(self, read, task, definitions):
         for done in super().process(read, task, definitions):
             sent = len(packed(unit_tables(read.partitions, done.unit)))
             files = sum(path.stat().st_size for path in done.files.values())

@@ -1,9 +1,5 @@
 """Whether Spark can be used here, and what the command says where it cannot."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import pytest
 from click.testing import CliRunner
 
@@ -13,13 +9,13 @@ from etl.spark import session
 NO_PYSPARK = "Spark needs the package pyspark, which is not installed: make install EXTRAS=spark"
 
 
-def _run(*options: str) -> tuple[int, str]:
+def _run(*options):
     result = CliRunner().invoke(main, ["run", "nowhere", "--to", "out", *options])
     return result.exit_code, result.stderr
 
 
 @pytest.fixture(autouse=True)
-def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("JAVA_HOME", "SPARK_REMOTE"):
         monkeypatch.delenv(name, raising=False)

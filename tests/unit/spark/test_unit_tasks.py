@@ -1,7 +1,5 @@
 """What goes to executors and comes back, without any Spark."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys
@@ -63,7 +61,7 @@ def test_tables_are_packed_and_come_back_equal():
     assert len(data) < rows.nbytes / 3
 
 
-def _only(results: Any) -> tuple[str, str, str]:
+def _only(results):
     (batch,) = results
     (row,) = batch.to_pylist()
     assert row["number"] == 3
@@ -80,7 +78,7 @@ def test_another_program_is_refused_before_anything_is_read():
 class Marked:
     """A value that cannot be had where it arrives: what is said of that holds a cell."""
 
-    def __reduce__(self) -> tuple[Any, tuple[str]]:
+    def __reduce__(self):
         return int, ("a member's cell",)
 
 

@@ -1,11 +1,8 @@
 """What the S3 store does when answers are lost, and when the server refuses."""
 
-from __future__ import annotations
-
 import io
 import pickle
 import threading
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -23,7 +20,7 @@ from tests.given.object_storage import moto_bucket
 
 
 @pytest.fixture(autouse=True)
-def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def aws(monkeypatch):
     for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -34,16 +31,16 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 class Faults:
     """A client whose calls can be made to fail, before or after they are carried out."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.client = boto3.client("s3")
         self.before: dict[str, list[BaseException | None]] = {}
         self.after: dict[str, list[BaseException | None]] = {}
         self.calls: list[tuple[str, dict[str, Any]]] = []
 
-    def __getattr__(self, name: str) -> Callable[..., Any]:
+    def __getattr__(self, name):
         call = getattr(self.client, name)
 
-        def faulty(*args: object, **kwargs: Any) -> Any:
+        def faulty(*args, **kwargs):
             self.calls.append((name, kwargs))
             for faults, early in ((self.before, True), (self.after, False)):
                 if not early:
@@ -56,17 +53,17 @@ class Faults:
         return faulty
 
 
-def timeout() -> ReadTimeoutError:
+def timeout():
     return ReadTimeoutError(endpoint_url="https://s3")
 
 
 @pytest.fixture
-def faults() -> Faults:
+def faults():
     return Faults()
 
 
 @pytest.fixture
-def store(faults: Faults) -> S3Store:
+def store(faults):
     return S3Store("fhir", "tree", StoreOptions(), client=faults)
 
 
@@ -82,7 +79,7 @@ def test_a_swap_that_was_sent_again_after_it_had_landed_is_no_conflict(store, fa
     tag = store.swap("current.json", b"one", None)
     put = faults.client.put_object
 
-    def twice(**kwargs: Any) -> Any:
+    def twice(**kwargs):
         put(**kwargs)
         return put(**kwargs)
 
@@ -136,7 +133,7 @@ def test_a_body_that_breaks_off_is_read_again(store, faults):
     get = faults.client.get_object
     broken = [True, True, False]
 
-    def short(**kwargs: Any) -> Any:
+    def short(**kwargs):
         answer = get(**kwargs)
         if broken.pop(0):
             answer["Body"] = StreamingBody(io.BytesIO(b"123"), 5)
@@ -205,7 +202,7 @@ def test_a_missing_bucket_is_one_sentence():
 def test_a_server_that_refuses_is_one_sentence(store, faults, code, status, sentence):
     from botocore.exceptions import ClientError
 
-    def error() -> ClientError:
+    def error():
         return ClientError(
             {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}},
             "PutObject",
@@ -250,14 +247,14 @@ def test_threads_that_begin_together_make_one_client(monkeypatch):
     made: list[str] = []
     original = boto3.Session.client
 
-    def client(self: boto3.Session, name: str, **options: Any) -> Any:
+    def client(self, name, **options):
         made.append(name)
         return original(self, name, **options)
 
     monkeypatch.setattr(boto3.Session, "client", client)
     together = threading.Barrier(8)
 
-    def read(there: S3Store) -> bytes:
+    def read(there):
         together.wait()
         return there.get("a")
 

@@ -1,7 +1,5 @@
 """Faults are planted where the ledger says, nowhere else, and the rules find them there."""
 
-from __future__ import annotations
-
 import csv
 from dataclasses import replace
 from datetime import date
@@ -23,7 +21,7 @@ from etl.quality import (
 from etl.sources import open_extract, partition_extract
 from etl.synth import Spec
 from etl.synth.faults import FAULTS
-from tests.unit.synth.written import Row, folder_of, read, table_of, world
+from tests.unit.synth.written import folder_of, read, table_of, world
 
 FAULTY = Spec(members=12, seed=71, fault_rate=0.8, as_of=date(2024, 8, 31), since=date(2019, 1, 1))
 CLEAN = replace(FAULTY, fault_rate=0.0)
@@ -31,7 +29,7 @@ Entry = tuple[str, int, str, str]
 """File, row, column, rule."""
 
 
-def ledger(folder: Path) -> list[Entry]:
+def ledger(folder):
     with (folder / "faults.csv").open(encoding="utf-8", newline="") as stream:
         entries = list(csv.DictReader(stream))
     assert entries[0]["fault"] == "unknown-file"  # the ledger is no table itself
@@ -55,7 +53,7 @@ def test_the_ledger_names_files_rows_and_columns_that_there_are():
     assert len({(file, row, column) for file, row, column, _ in LEDGER}) == len(LEDGER)
 
 
-def _owner(cells: Row) -> str:
+def _owner(cells):
     return cells.get("claim_id") or cells.get("member_id") or min(cells.values())
 
 
@@ -114,7 +112,7 @@ def test_what_else_the_rules_find_hangs_on_a_planted_fault():
     assert further == []
 
 
-def findings(folder: Path) -> set[Entry]:
+def findings(folder):
     """Return what the project's own rules say of an extract."""
     roots = [shipped()]
     book = load_rules(read_folder(roots, "rules", "*.yaml").texts, Policy(), read_crosswalks(roots))
