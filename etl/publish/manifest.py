@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import chain
 from typing import Final, Literal
+
+import msgspec
 
 from etl.errors import StoreError
 from etl.model.data_models import DataModel, stated_model
@@ -231,47 +233,35 @@ class Manifest:
         return dumps(self._to_json()) + b"\n"
 
     def _to_json(self) -> JSON:
-        facts = self.facts
-        return {
+        later_facts = {
+            "ids": self.facts.ids,
+            "claims": self.facts.claims,
+            "parentSha256": self.parent_sha256,
+            "shareRead": self.share_read,
+        }
+        directory = {
+            "bits": self.directory_bits,
+            "shards": [None if entry is None else entry.to_json() for entry in self.directory],
+        }
+        if self.segments:
+            directory["segments"] = msgspec.to_builtins(self.segments)
+        manifest = {
+            **msgspec.to_builtins(self.facts),
             "format": object_keys.FORMAT,
             "release": self.release,
             "parent": self.parent,
             "created": self.created,
-            "kind": facts.kind,
-            "inputs": [dict(extract_file) for extract_file in facts.inputs],
-            "mapping": dict(facts.mapping),
-            "run": dict(facts.run),
-            "totals": {name: dict(amounts) for name, amounts in facts.totals.items()},
-            "reports": [_plain(report) for report in facts.reports],
             "counts": dict(self.counts),
-            "catalog": {
-                "bits": self.catalog_bits,
-                "shards": [None if shard is None else _plain(shard) for shard in self.catalog],
-            },
-            "directory": {
-                "bits": self.directory_bits,
-                "shards": [None if unit is None else unit.to_json() for unit in self.directory],
-                **(
-                    {
-                        "segments": [
-                            None if segment is None else _plain(segment)
-                            for segment in self.segments
-                        ]
-                    }
-                    if self.segments
-                    else {}
-                ),
-            },
+            "catalog": {"bits": self.catalog_bits, "shards": msgspec.to_builtins(self.catalog)},
+            "directory": directory,
             "bulk": dict(self.bulk),
-            **({"ids": dict(facts.ids)} if facts.ids else {}),
-            **(
-                {"claims": {name: dict(counts) for name, counts in facts.claims.items()}}
-                if facts.claims
-                else {}
-            ),
-            **({"parentSha256": self.parent_sha256} if self.parent_sha256 else {}),
-            **({"shareRead": self.share_read} if self.share_read else {}),
+            **later_facts,
         }
+        # Older releases have none of the later facts: a manifest says them if there are any.
+        for name, fact in later_facts.items():
+            if not fact:
+                del manifest[name]
+        return manifest
 
     def named(self, parent: Manifest | None) -> Manifest:
         """Return this manifest with its parent's hash and its id.
@@ -310,42 +300,26 @@ class Manifest:
                     f"{what} is of format {value['format']}, which this version cannot read; "
                     "use the version that wrote it, or a later one"
                 )
-            facts = ReleaseFacts(
-                value["kind"],
-                value["inputs"],
-                value["mapping"],
-                value["run"],
-                value["totals"],
-                [ObjectRef(**report) for report in value["reports"]],
-                value.get("ids", {}),
-                value.get("claims", {}),
-            )
-            catalog = [
-                None if shard is None else Shard(**shard) for shard in value["catalog"]["shards"]
-            ]
-            directory = [
-                None if unit is None else CatalogEntry.from_json(str(number), unit)
-                for number, unit in enumerate(value["directory"]["shards"])
-            ]
+            catalog, directory = value["catalog"], value["directory"]
             return cls(
                 value["release"],
                 value["parent"],
                 value["created"],
-                facts,
+                msgspec.convert(value, ReleaseFacts),
                 value["counts"],
-                value["catalog"]["bits"],
-                catalog,
-                value["directory"]["bits"],
-                directory,
+                catalog["bits"],
+                msgspec.convert(catalog["shards"], list[Shard | None]),
+                directory["bits"],
+                [
+                    None if entry is None else CatalogEntry.from_json(str(number), entry)
+                    for number, entry in enumerate(directory["shards"])
+                ],
                 value["bulk"],
                 value.get("parentSha256", ""),
-                [
-                    None if segment is None else SegmentEntry(**segment)
-                    for segment in value["directory"].get("segments", ())
-                ],
+                msgspec.convert(directory.get("segments", []), list[SegmentEntry | None]),
                 value.get("shareRead", 0),
             )
-        except (KeyError, TypeError):
+        except (KeyError, TypeError, msgspec.ValidationError):
             raise StoreError(f"{what} is no manifest: the object is damaged; run verify") from None
 
 
@@ -367,7 +341,7 @@ class Pointer:
 
     def to_bytes(self) -> bytes:
         """Return the pointer as canonical JSON."""
-        document = _plain(self)
+        document = msgspec.to_builtins(self)
         if not self.fence:
             del document["fence"]
         return dumps(document) + b"\n"
@@ -392,10 +366,6 @@ class Pointer:
         raise StoreError(
             f"{what} is no pointer to a release: the object is damaged; {RESTORE_POINTER}"
         )
-
-
-def _plain(value: ObjectRef | Shard | Pointer | SegmentEntry) -> dict[str, JSON]:
-    return {field.name: getattr(value, field.name) for field in fields(value)}
 
 
 def is_named(data: bytes, release: str, what: str) -> bool:
