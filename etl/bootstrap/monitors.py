@@ -15,7 +15,7 @@ from etl.bootstrap.settings import Settings, target_store
 from etl.errors import StoreError
 from etl.monitoring.notification import HookFailed, exchange, notify_services, run_command
 from etl.monitoring.openlineage_events import LineageOptions, emit_end, emit_start
-from etl.pipeline.run_record import GOOD, RunRecord, RunStart
+from etl.pipeline.reporting.run_record import GOOD, RunRecord, RunStart
 from etl.publish import object_keys
 from etl.publish.reader import open_current
 from etl.publish.signatures import MEDIA_TYPE, StampRequest

@@ -19,9 +19,8 @@ from etl.errors import UsageError
 from etl.local.executor import LocalExecutor
 from etl.local.memory import MemoryBudget, choose_memory_pool
 from etl.local.workers import Workers, forked_workers
-from etl.pipeline.context import RunContext, RunOptions
+from etl.pipeline.context import Executor, RunContext, RunOptions
 from etl.pipeline.definitions import Definitions
-from etl.pipeline.executor import Executor
 from etl.pipeline.progress import Emit
 from etl.pipeline.read import expected_partitions, open_with, own_folder
 from etl.sources import Extract, expected_model

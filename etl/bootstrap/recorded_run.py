@@ -15,9 +15,9 @@ from etl.bootstrap.release_approvals import Approvals
 from etl.bootstrap.settings import Settings, target_store
 from etl.bootstrap.use_cases import now, roll_back, run_extract
 from etl.errors import EtlError
-from etl.pipeline import run_record
 from etl.pipeline.progress import Emit, Phase, Phases, to_all
-from etl.pipeline.run import RunResult
+from etl.pipeline.reporting import run_record
+from etl.pipeline.reporting.report_files import RunResult
 from etl.publish.manifest import Manifest
 
 

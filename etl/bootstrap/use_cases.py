@@ -33,16 +33,16 @@ from etl.errors import DamagedObject, EtlError, NotFound, StoreError, UsageError
 from etl.local.executor import LocalExecutor
 from etl.local.workers import Workers
 from etl.model.data_models import CLAIMS
-from etl.pipeline.context import Publication, RunContext
+from etl.pipeline.context import Publication, RunContext, Target
 from etl.pipeline.deltas.layers import kept_layers, layer_of
 from etl.pipeline.deltas.merge import LayerRows, merged_origins
-from etl.pipeline.executor import Target
 from etl.pipeline.lineage.explain import Explainer, Layers, require_same
 from etl.pipeline.lineage.row_places import ExtractRows
 from etl.pipeline.one_off import Conversion, Validation, check_report_folder, convert, validate
-from etl.pipeline.progress import Emit
+from etl.pipeline.progress import Emit, ObjectWritten
 from etl.pipeline.read import open_with, read
-from etl.pipeline.run import PlanResult, RunResult, plan, remake, run
+from etl.pipeline.reporting.report_files import RunResult
+from etl.pipeline.run import PlanResult, plan, remake, run
 from etl.pipeline.sidecar.answers import SidecarExplainer
 from etl.pipeline.sidecar.pieces import sidecar_of
 from etl.publish.bulk_files import BulkOptions, PlanFinderOptions
@@ -61,6 +61,7 @@ from etl.reports.earlier_reports import write_nights_page
 from etl.reports.lineage import Lineage, Subject
 from etl.sources.files.listed_files import files_of
 from etl.sources.files.stored_files import ExtractFiles
+from etl.storage.wrappers import ObservedStore
 
 log = logging.getLogger(__name__)
 
@@ -153,7 +154,7 @@ def _publish_extract(
             check_base(settings, store, base, definitions, approvals)
             publication = Publication(
                 Target(settings.target, store_options(settings)),
-                store,
+                ObservedStore(store, lambda: emit(ObjectWritten())),
                 with_lost(base, repair=repair, now=moment),
                 limits_against(settings, base, definitions),
                 lease,

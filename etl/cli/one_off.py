@@ -13,7 +13,7 @@ from etl.cli import options, result_tables
 from etl.cli.progress import progress
 from etl.errors import if_interrupted
 from etl.pipeline.process import ProcessedExtract
-from etl.pipeline.report import LimitBroken
+from etl.pipeline.reporting.report_files import LimitBroken
 from etl.reports.summary import Rejected, rows_by_fate
 
 NO_REPORT: Final = "no report was written; running the same again goes on from here"

@@ -19,7 +19,7 @@ from etl.cli.progress import counting
 from etl.cli.result_tables import totals_text
 from etl.errors import StoreError, if_interrupted
 from etl.pipeline.progress import ignore
-from etl.pipeline.run_record import GOOD, RunRecord, read_records
+from etl.pipeline.reporting.run_record import GOOD, RunRecord, read_records
 from etl.publish.canonical_json import as_instant
 from etl.publish.diff import compare
 from etl.publish.history import ReleaseInfo, find_release, releases

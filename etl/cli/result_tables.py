@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from etl.pipeline.report import MOST_CAUSES
-from etl.pipeline.run_record import GOOD, RunRecord
+from etl.pipeline.reporting.report_files import MOST_CAUSES
+from etl.pipeline.reporting.run_record import GOOD, RunRecord
 from etl.quality import RowCounts
 from etl.reports import summary
 from etl.reports.report_values import Report

@@ -17,9 +17,8 @@ from etl.cli.result_tables import record_json, show_record, show_summary, summar
 from etl.cli.run_log import LogFormat, run_log
 from etl.errors import UsageError, if_interrupted
 from etl.pipeline.progress import to_all
-from etl.pipeline.report import LimitBroken, page_of
-from etl.pipeline.run import RunResult
-from etl.pipeline.run_record import RunRecord
+from etl.pipeline.reporting.report_files import LimitBroken, RunResult, page_of
+from etl.pipeline.reporting.run_record import RunRecord
 
 DEMO_KEY_WARNING: Final = (
     "warning: logical ids are made with the public key of the demonstration, so that anyone can "
@@ -128,8 +127,8 @@ def run_command(
             _show_stopped(stopped, ended[0], as_json=as_json)
             raise
         done = "nothing to do, readers see" if ran.reported is None else "published"
-        if ran.reported is not None and ran.published is not None:
-            lines.info(f"changes: {changes_text(ran.changes, ran.published.manifest.subject)}")
+        if ran.reported is not None and ran.manifest is not None:
+            lines.info(f"changes: {changes_text(ran.changes, ran.manifest.subject)}")
             for note in ran.reported.report.notes:
                 lines.warning(note)
                 click.echo(f"warning: {note}", err=True)
@@ -137,11 +136,11 @@ def run_command(
     (record,) = ended
     if as_json:
         options.print_json(_as_json(ran, record))
-    elif ran.reported is None or ran.published is None:
+    elif ran.reported is None or ran.manifest is None:
         click.echo(f"nothing to do: release {ran.release} was made of the same files")
     else:
         show_summary(ran.reported.report)
-        show_changes(ran.changes, ran.money, ran.published.manifest.subject)
+        show_changes(ran.changes, ran.money, ran.manifest.subject)
         show_record(record)
         click.echo(f"release {ran.release} is published to {settings.target}")
         click.echo(f"report: {page_of(settings.target, ran.release)}")
@@ -167,7 +166,7 @@ def _as_json(ran: RunResult, record: RunRecord) -> dict[str, object]:
     body: dict[str, object] = {
         "target": target,
         "release": ran.release,
-        "published": ran.published is not None,
+        "published": ran.manifest is not None,
     }
     if ran.reported is not None:
         body |= summary_json(ran.reported.report)

@@ -13,7 +13,7 @@ from etl.cli.console import LOG_TIME, exit_code, sentence_of, what_now
 from etl.cli.result_tables import totals_text
 from etl.errors import EtlError, StoreError, UsageError
 from etl.pipeline.progress import Event, Phase, StageBegan
-from etl.pipeline.run_record import RunRecord
+from etl.pipeline.reporting.run_record import RunRecord
 from etl.reports.summary import counted
 from etl.sources import Partitioned
 

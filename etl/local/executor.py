@@ -15,8 +15,8 @@ from etl.errors import StoreError
 from etl.jobs import EmitAny, Found, Job
 from etl.local.memory import MANY_ROWS, MemoryBudget, free_here
 from etl.local.workers import Workers, definitions_here
+from etl.pipeline.context import Cutting, PartitionedExtract, Pieces, RunStore, Task, TaskOutput
 from etl.pipeline.definitions import Definitions
-from etl.pipeline.executor import Cutting, PartitionedExtract, Pieces, RunStore, Task, TaskOutput
 from etl.pipeline.incremental.dependencies import Dependencies
 from etl.pipeline.partition.mapping import PartitionContext
 from etl.pipeline.partition.providers import Providers, providers_of

@@ -11,7 +11,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
-from etl.pipeline.run_record import GOOD, RunRecord
+from etl.pipeline.reporting.run_record import GOOD, RunRecord
 from etl.reports.summary import counted
 
 _MOST = 65_536

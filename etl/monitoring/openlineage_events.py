@@ -18,7 +18,7 @@ from uuid import NAMESPACE_URL, uuid5
 from etl.mapping.dictionary import dictionary
 from etl.mapping.plan import Plan
 from etl.monitoring.notification import HookFailed
-from etl.pipeline.run_record import RunRecord, RunStart
+from etl.pipeline.reporting.run_record import RunRecord, RunStart
 
 _PRODUCER: Final = "urn:cpcds-bluebutton"
 _JOB: Final = "cpcds-run"

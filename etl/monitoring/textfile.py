@@ -12,7 +12,7 @@ from typing import Final, get_args
 from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 from prometheus_client.parser import text_string_to_metric_families
 
-from etl.pipeline.run_record import GOOD, RunRecord, Verdict
+from etl.pipeline.reporting.run_record import GOOD, RunRecord, Verdict
 from etl.reports.summary import shown_fate
 
 _LAST_GOOD: Final = "cpcds_run_last_success_timestamp_seconds"

@@ -1,22 +1,307 @@
-"""The context of a run: the input of every step of a use case."""
+"""The context of a run: its extract, executor, target and tasks, and the port for executors.
+
+An executor decides where work is done and what survives there. It has no influence on results: the
+units follow from the number of partitions alone, and their outcomes come in order.
+
+A task names the target of its run, which every process opens for itself.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Any, Final, Protocol, TypeAlias
 
-from etl.jobs import ALONE, PreparedRunner
+import pyarrow as pa
+
+from etl.columns.digests import Hashes
+from etl.jobs import ALONE, JobRunner, PreparedRunner
+from etl.pipeline.certificate import Certifying
 from etl.pipeline.definitions import Definitions
-from etl.pipeline.executor import Executor, Target
+from etl.pipeline.incremental.reuse import PreviousRelease
+from etl.pipeline.partition.mapping import PlanResources
 from etl.pipeline.progress import Emit
 from etl.pipeline.release_limits import ReleaseLimits
+from etl.pipeline.totals import Outcome
 from etl.publish.bulk_files import BulkOptions
 from etl.publish.lease import Lease
 from etl.publish.reader import Current
 from etl.publish.signatures import SigningKey
-from etl.sources import Extract
-from etl.storage.port import Store
+from etl.quality.checks.cascade import DecidedRows
+from etl.sources import Emit as EmitReading
+from etl.sources import Extract, Partitions
+from etl.storage.local import LocalStore
+from etl.storage.open_store import open_store
+from etl.storage.port import Store, StoreOptions
+from etl.storage.wrappers import OverlayStore
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The target of a run; can be sent to another process.
+
+    Attributes:
+        name: a folder, or `s3://bucket/prefix`.
+        options: settings of the store.
+        overlay: a folder of this machine that is written to instead; empty for none.
+    """
+
+    name: str
+    options: StoreOptions
+    overlay: str = ""
+
+    @property
+    def is_trial(self) -> bool:
+        """Whether readers never see what is written: it goes to an overlay."""
+        return bool(self.overlay)
+
+    def in_any_folder(self) -> Target:
+        """Return the same target for processes that have another current folder."""
+        return self if "://" in self.name else replace(self, name=str(Path(self.name).absolute()))
+
+    def store(self) -> Store:
+        """Return the store."""
+        store = open_store(self.name, self.options)
+        return OverlayStore(store, LocalStore(Path(self.overlay))) if self.overlay else store
+
+
+class RunStore:
+    """The store of a run's target, opened once in each process: on S3 that costs 0.1 s.
+
+    Copies that come to another process, with each of its jobs, share one.
+
+    Args:
+        target: the target.
+    """
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._is_copy = False
+
+    def __getstate__(self) -> Target:
+        """Leave out the store."""
+        return self._target
+
+    def __setstate__(self, target: Target) -> None:
+        """Restore a pickled store. Opens nothing: an error raised here would be lost."""
+        self._target = target
+        self._is_copy = True
+
+    def __call__(self) -> Store:
+        """Return the store."""
+        return self._store
+
+    @cached_property
+    def _store(self) -> Store:
+        return _shared(self._target) if self._is_copy else self._target.store()
+
+
+@lru_cache(maxsize=1)
+def _shared(target: Target) -> Store:
+    return target.store()
+
+
+REJECTED: Final = "rejected-"
+"""Beginning of the names of files with rejected rows; the number of the source file follows."""
+_MOST_TOGETHER: Final = 8
+"""Most partitions of a unit: their places and ledgers are in memory at once."""
+_LEAST_UNITS: Final = 8
+"""Below so many units, partitions are not put together: processes are to have something to do."""
+
+
+Pieces: TypeAlias = Iterable[bytes | memoryview]
+"""The bytes of a file, piece by piece."""
+
+
+class Output(Protocol):
+    """Writes the resources of a unit; can be sent to another process.
+
+    Its `repr` states all that its results depend on.
+    """
+
+    def __call__(
+        self, made: Sequence[PlanResources], kept: Sequence[str], store: Store | None, /
+    ) -> Mapping[str, Pieces]:
+        """Write resources.
+
+        Args:
+            made: the resources, plan by plan.
+            kept: ids of patients whose blocks stay as they are.
+            store: the target; None where nothing is published.
+
+        Returns:
+            Name -> what the run needs of it at its end.
+        """
+
+
+class RowOutput(Protocol):
+    """Writes checked rows of some members, rejected ones included; can be sent to another process.
+
+    Its `repr` states all that its results depend on.
+    """
+
+    def selects(self, members: Hashes, /) -> Any:
+        """Return numpy `bool`, shape (n,): which members' rows are wanted, not only results."""
+
+    def __call__(
+        self, decided: DecidedRows, places: Any, owners: Hashes, /
+    ) -> Mapping[str, Pieces]:
+        """Write rows.
+
+        Args:
+            decided: the rows, accepted or not.
+            places: numpy `int64`, shape (n,): `place_keys` of the rows that belong to a member.
+            owners: the hash of the member of each.
+
+        Returns:
+            Name -> what the run needs of it at its end.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """The task of a run: the same for all units; can be sent to another process.
+
+    Attributes:
+        output: writes the resources; None to make none.
+        directory: the directory's accepted rows.
+        as_of: day of the extract, in days since 1970; None where it is not stated.
+        row_output: writes checked rows; None to write none.
+        target: where the run publishes; None where nothing is published.
+        previous: what may be reused.
+        keeps_rejected: whether rejected rows are kept for the quarantine.
+        certifying: how blocks are compared with their rows; None where none are published.
+        sidecar: mark of the extract, where the release is to keep which rows it was made of; else
+            None.
+    """
+
+    output: Output | None
+    directory: Mapping[str, pa.Table]
+    as_of: int | None
+    row_output: RowOutput | None
+    target: Target | None = None
+    previous: PreviousRelease = field(default_factory=PreviousRelease)
+    keeps_rejected: bool = False
+    certifying: Certifying | None = None
+    sidecar: str | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of what the results of units depend on beside the extract and the definitions.
+
+        What another use case, or an attempt on top of another release, finished is of no use.
+        """
+        target = self.target and (self.target.name, self.target.overlay)
+        facts = (
+            *(self.output, self.as_of, self.row_output, target, self.keeps_rejected),
+            self.certifying,
+            self.sidecar,
+        )
+        return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+
+    def units(self, count: int) -> list[range]:
+        """Return which of `count` partitions are processed together.
+
+        A partition of which one member in a hundred changed is hardly worth its start, which costs
+        what a hundred members do. Where more of them changed, each is a unit of its own all the
+        same.
+        """
+        size = 1
+        if self.previous.results is not None:
+            size = min(_MOST_TOGETHER, math.ceil(count / _LEAST_UNITS))
+        return [range(first, min(first + size, count)) for first in range(0, count, size)]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskOutput:
+    """A unit that is finished.
+
+    Attributes:
+        unit: the partitions.
+        outcome: what it adds to the totals.
+        files: name -> a file of the work folder, of what `UnitResult.files` holds.
+    """
+
+    unit: range
+    outcome: Outcome
+    files: Mapping[str, Path]
+
+
+@dataclass(frozen=True, slots=True)
+class Cutting:
+    """Parameters of cutting an extract by member.
+
+    Attributes:
+        folder: the work folder of the run; another extract or other definitions have another.
+        partitions: how many there are to be.
+        digests: whether a digest of every row is kept, for the next release to compare with.
+        keeps_rows: whether the rows are to become a layer of the release, for which the process of
+            the run loads every partition.
+    """
+
+    folder: Path
+    partitions: int
+    digests: bool
+    keeps_rows: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionedExtract:
+    """An extract, cut by member.
+
+    Attributes:
+        extract: what it is.
+        partitions: its rows.
+        work: folder of this run.
+        as_of: its day, in days since 1970; None where it is not stated.
+    """
+
+    extract: Extract
+    partitions: Partitions
+    work: Path
+    as_of: int | None
+
+
+class Executor(JobRunner, Protocol):
+    """Reads an extract, processes its partitions, and runs jobs beside: hashing, bulk files."""
+
+    def read(self, extract: Extract, cutting: Cutting, emit: EmitReading) -> Partitions:
+        """Return an extract cut by member, read unless an earlier attempt did.
+
+        Raises:
+            ExtractError: a file cannot be read to its end.
+            StoreError: the work folder cannot be written.
+        """
+
+    def each_partition(
+        self, read: PartitionedExtract, call: Callable[[Partitions, int], bytes]
+    ) -> Iterator[bytes]:
+        """Yield what a function returns of each partition, and of the directory, in any order.
+
+        Args:
+            read: the extract.
+            call: a function that can be sent to another process. It is given partitions of which
+                one is there, and its number; that of the directory is how many there are.
+        """
+
+    def process(
+        self, read: PartitionedExtract, task: Task, definitions: Definitions
+    ) -> Iterator[TaskOutput]:
+        """Yield the units of an extract as they are finished, in order.
+
+        A unit that an earlier attempt at the same task finished is not processed again.
+
+        Raises:
+            StoreError: the target failed, or a worker was lost.
+        """
+
+    def dismiss(self) -> None:
+        """Release the resources of work: no more jobs follow but perhaps small ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,3 +372,7 @@ class Publication:
     key: SigningKey | None = None
     reuses: bool = True
     keep_places: bool = False
+
+    def keeps_layers(self, extract: Extract) -> bool:
+        """Return whether the release is to keep the rows of an extract for deltas after it."""
+        return self.keep_rows or extract.kind == "delta"

@@ -16,13 +16,12 @@ from etl.columns.arrays import join, text_bytes
 from etl.columns.digests import Hashes, hash_ids
 from etl.engine.render import Rendered
 from etl.errors import UsageError
-from etl.pipeline import report as report_files
-from etl.pipeline.context import RunContext
-from etl.pipeline.executor import Pieces
+from etl.pipeline.context import Pieces, RunContext
 from etl.pipeline.partition.mapping import Mapped, PlanResources
 from etl.pipeline.process import ProcessedExtract, process
 from etl.pipeline.read import default_stamp, read
-from etl.pipeline.suites import sample_of
+from etl.pipeline.reporting import report_files
+from etl.pipeline.reporting.suites import sample_of
 from etl.quality.totals.limits import refusal
 from etl.storage.port import Store
 

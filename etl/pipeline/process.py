@@ -16,9 +16,15 @@ from etl.columns.digests import NO_HASHES
 from etl.columns.places import RowSources
 from etl.engine.unmapped import Mention
 from etl.pipeline.certificate import Certifying
-from etl.pipeline.context import Publication, RunContext
+from etl.pipeline.context import (
+    Output,
+    PartitionedExtract,
+    Publication,
+    RowOutput,
+    RunContext,
+    Task,
+)
 from etl.pipeline.definitions import Definitions
-from etl.pipeline.executor import Output, PartitionedExtract, RowOutput, Task
 from etl.pipeline.incremental import cache
 from etl.pipeline.incremental.dependencies import Dependencies, changed_names, directory_digests
 from etl.pipeline.incremental.reuse import PreviousRelease
@@ -36,6 +42,7 @@ from etl.pipeline.totals import Outcome, Totals
 from etl.publish.kept_objects import ObjectRef, RangeRef
 from etl.quality import Checked, Verdict, check_totals, reconcile, verdicts
 from etl.reports.finding_places import FindingPlaces
+from etl.reports.report_values import EmptyCrosswalk, MissingCells
 from etl.reports.summary import Rejected, rejected
 from etl.rows import findings_at
 from etl.sources import Loaded, Partitions
@@ -100,15 +107,25 @@ class ProcessedExtract:
         return mapped_directory(self.providers, self.missing, self.definitions)
 
     @property
+    def missing_cells(self) -> tuple[MissingCells, ...]:
+        """Cells that must be filled and are not."""
+        return missing_cells(self.totals.tally, self.definitions)
+
+    @property
+    def empty_crosswalks(self) -> tuple[EmptyCrosswalk, ...]:
+        """Crosswalks of the layout that are to be filled."""
+        return empty_crosswalks(self.totals.tally, self.read.extract.layout)
+
+    @property
     def rejected(self) -> Rejected:
         """Rejected rows by first cause, with advice and missing facts."""
-        tally, extract, book = self.totals.tally, self.read.extract, self.definitions.book
+        tally, book = self.totals.tally, self.definitions.book
         return rejected(
             tally.rules(book),
             tally.counts,
-            advice(tally, book, extract),
-            missing_cells(tally, self.definitions),
-            empty_crosswalks(tally, extract.layout),
+            advice(tally, book, self.read.extract),
+            self.missing_cells,
+            self.empty_crosswalks,
         )
 
     def with_verdicts(self, more: Sequence[Verdict]) -> ProcessedExtract:
@@ -249,6 +266,7 @@ def _keeps_places(context: RunContext, publication: Publication | None) -> bool:
     return (
         publication is not None
         and publication.keep_places
+        and not publication.keeps_layers(context.extract)
         and not publication.target.is_trial
         and context.definitions.model.has_members
     )

@@ -15,8 +15,7 @@ import pyarrow as pa
 from etl.engine.must_support import ElementCounts
 from etl.engine.render import Rendered
 from etl.pipeline.certificate import PieceFiles, certify, directory_verdict, verdict
-from etl.pipeline.context import Publication
-from etl.pipeline.executor import Pieces
+from etl.pipeline.context import Pieces, Publication
 from etl.pipeline.partition.mapping import PlanResources
 from etl.pipeline.partition.providers import with_listing
 from etl.pipeline.process import ProcessedExtract
@@ -24,11 +23,10 @@ from etl.pipeline.progress import Emit, StageAdvanced, StageExtended, ignore
 from etl.publish.block import PatientResources, Resource
 from etl.publish.canonical_json import instant
 from etl.publish.directory import write_directory
-from etl.publish.kept_objects import ObjectRef
-from etl.publish.manifest import Manifest, ReleaseFacts
+from etl.publish.manifest import Changes, Manifest, ReleaseFacts
 from etl.publish.partition_writer import CATALOG_ROWS, SavedPartition, write_partition
 from etl.publish.reader import Release, open_release
-from etl.publish.release import assemble, commit
+from etl.publish.release import assemble
 from etl.storage.port import Store
 
 _STEPS: Final = 256
@@ -141,37 +139,23 @@ class StagedRelease:
     """A release that is written, and that readers do not see yet.
 
     Attributes:
+        processed: the extract, checked and mapped, with all limits.
         manifest: the release.
         resources: FHIR type of the shared directory -> how many.
         elements: how many of them have each must-support element.
-        objects: how many objects were written.
-        bytes: their size together.
         directory: the resources of the shared directory.
     """
 
+    processed: ProcessedExtract
     manifest: Manifest
     resources: Mapping[str, int]
     elements: ElementCounts
-    objects: int
-    bytes: int
     directory: Sequence[PlanResources] = ()
 
-
-@dataclass(frozen=True, slots=True)
-class PublishedRelease:
-    """A published release.
-
-    Attributes:
-        manifest: the release; what readers see now.
-        previous: id of what they saw before; None for the first.
-        objects: how many objects were written.
-        bytes: their size together.
-    """
-
-    manifest: Manifest
-    previous: str | None
-    objects: int
-    bytes: int
+    @property
+    def changes(self) -> Changes:
+        """Members and resources that it adds, changes and retracts."""
+        return Changes.from_json(self.manifest.counts["changes"])
 
 
 def stage(
@@ -223,11 +207,10 @@ def stage(
     advance(len(listed) % _STEPS)
     manifest = assemble(store, base, partitions, written, facts, when, advance)
     return StagedRelease(
+        processed=processed,
         manifest=manifest,
         resources=directory.resources,
         elements=directory.elements,
-        objects=sum(one.objects for one in parts) + written.objects,
-        bytes=sum(one.bytes for one in parts) + written.bytes,
         directory=directory.made,
     )
 
@@ -249,40 +232,23 @@ def clock_note(before: Release | None, when: datetime) -> str:
     )
 
 
-def certified(
-    processed: ProcessedExtract, publication: Publication, staged: StagedRelease
-) -> ProcessedExtract:
-    """Return a processed extract with the certificate of its release, and the verdict on it.
+def certified(staged: StagedRelease, publication: Publication) -> StagedRelease:
+    """Return a staged release with its certificate, and the verdict on it.
 
     A certificate is about claims: of a provider directory there is the verdict alone.
     """
+    processed, store = staged.processed, publication.store
     counts = processed.totals.tally.counts
     published = {name: each.published for name, each in counts.items()}
     if not processed.definitions.model.has_members:
-        counted = directory_verdict(publication.store, staged.manifest, published)
-        return processed.with_verdicts([counted])
+        counted = directory_verdict(store, staged.manifest, published)
+        return replace(staged, processed=processed.with_verdicts([counted]))
     kept = sum(SavedPartition(files[CATALOG_ROWS]).written.kept for files in processed.files)
-    made = certify(
-        PieceFiles(processed.files), publication.store, publication.base, staged.manifest, kept
-    )
+    pieces = PieceFiles(processed.files)
+    certificate = certify(pieces, store, publication.base, staged.manifest, kept)
     names = processed.read.extract.names
-    processed = processed.with_verdicts([verdict(made, published, names)])
-    return replace(processed, certificate=made)
-
-
-def publish(
-    staged: StagedRelease, reports: Sequence[ObjectRef], publication: Publication
-) -> PublishedRelease:
-    """Make a staged release the one that readers see.
-
-    Raises:
-        CommitConflict: another run published first; nothing that readers see changed.
-        StoreError: the lease ran out, and a prune broke it; nothing that readers see changed.
-    """
-    manifest, base = staged.manifest.with_reports(reports), publication.base
-    commit(publication.store, manifest, base, publication.lease, publication.key)
-    previous = base.release.id if base.release is not None else None
-    return PublishedRelease(manifest, previous, staged.objects, staged.bytes)
+    processed = processed.with_verdicts([verdict(certificate, published, names)])
+    return replace(staged, processed=replace(processed, certificate=certificate))
 
 
 class _Resources:

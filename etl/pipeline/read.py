@@ -19,11 +19,10 @@ import pyarrow.compute as pc
 from etl.columns.dates import day_number, read_timestamps
 from etl.errors import StoreError
 from etl.jobs import ALONE, JobRunner
-from etl.pipeline.context import Publication, RunContext
+from etl.pipeline.context import Cutting, Executor, PartitionedExtract, Publication, RunContext
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.deltas.layers import Layer, layers_of, write_layer
 from etl.pipeline.deltas.merge import merged_extract
-from etl.pipeline.executor import Cutting, Executor, PartitionedExtract
 from etl.pipeline.progress import Emit, StageBegan
 from etl.publish.canonical_json import as_instant, day_instant, instant
 from etl.reports.report_values import DefaultStamp
@@ -167,9 +166,9 @@ def read_release(context: RunContext, publication: Publication) -> ReleaseRows:
     extract, store = context.extract, publication.store
     delta = extract.kind == "delta"
     below = layers_of(store, publication.base) if delta else ()
-    rows = read(context, digests=not delta, keeps_rows=delta or publication.keep_rows)
+    rows = read(context, digests=not delta, keeps_rows=publication.keeps_layers(extract))
     when = _began(context, publication, rows.work)
-    if not delta and not publication.keep_rows:
+    if not publication.keeps_layers(extract):
         return ReleaseRows(rows, (), when)
     # The rows become a layer of their own: later deltas need them as they were delivered.
     day = extract.as_of.isoformat() if extract.as_of is not None else None

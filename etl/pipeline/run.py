@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,16 +12,17 @@ from etl.errors import EtlError, if_interrupted
 from etl.mapping.library import MappingSet
 from etl.pipeline import progress
 from etl.pipeline import publish as publishing
-from etl.pipeline import report as report_files
-from etl.pipeline import suites as suite_stage
 from etl.pipeline.certificate import write_state
-from etl.pipeline.context import Publication, RunContext
+from etl.pipeline.context import PartitionedExtract, Publication, RunContext, RunStore
 from etl.pipeline.definitions import Definitions
-from etl.pipeline.deltas.layers import keep_layers
-from etl.pipeline.executor import PartitionedExtract, RunStore
+from etl.pipeline.deltas.layers import Layer, keep_layers
 from etl.pipeline.process import ProcessedExtract, process, write_results
+from etl.pipeline.publish import StagedRelease
 from etl.pipeline.read import default_stamp, read_release
 from etl.pipeline.release_limits import input_verdicts, retraction_verdicts
+from etl.pipeline.reporting import report_files
+from etl.pipeline.reporting import suites as suite_stage
+from etl.pipeline.reporting.report_files import LimitBroken, RunResult, WrittenReport
 from etl.pipeline.sidecar import pieces as sidecars
 from etl.pipeline.sidecar.pieces import entries_of
 from etl.pipeline.totals import counted_coverage, published_money
@@ -33,7 +34,7 @@ from etl.publish.kept_objects import ObjectRef
 from etl.publish.manifest import Changes, Manifest, ReleaseFacts, id_facts
 from etl.publish.network_changes import NetworkChanges, network_changes
 from etl.publish.reader import Current, Release
-from etl.publish.release import is_published, put_named
+from etl.publish.release import commit, is_published, put_named
 from etl.quality.totals.by_member import NOBODY
 from etl.reports.changes import money_changes, news_since
 from etl.reports.changes_page import ChangedSample, MovedElement, changed_samples, moved_elements
@@ -45,30 +46,9 @@ from etl.reports.small_cells import shown_money
 from etl.reports.summary import Rejected, rows_by_fate, rules_of
 from etl.sources import Extract
 from etl.storage.port import Store
-from etl.storage.wrappers import ObservedStore
 
 _OTHER_OBJECTS: Final = 6
 """About how many objects a commit writes beside reports and ledgers: lists, manifest, pages."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunResult:
-    """The result of a run.
-
-    Attributes:
-        release: id of the release that readers see.
-        published: the release; None where the same was published before.
-        reported: the report; None where the same was published before.
-        changes: members and resources that it added, changed and retracted.
-        money: net sums before and now, as `etl.reports.changes.money_changes` has them; None if the
-            report of the release before is missing.
-    """
-
-    release: str
-    published: publishing.PublishedRelease | None
-    reported: report_files.WrittenReport | None
-    changes: Changes = field(default_factory=Changes)
-    money: Sequence[Mapping[str, Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,37 +86,6 @@ class PlanResult:
     networks: NetworkChanges | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Prepared:
-    """A release that is written but for its reports, and that readers do not see yet.
-
-    Attributes:
-        processed: the extract, checked and mapped, with all limits.
-        staged: the release.
-        facts: what its manifest states of the run.
-    """
-
-    processed: ProcessedExtract
-    staged: publishing.StagedRelease
-    facts: ReleaseFacts
-
-    @property
-    def changes(self) -> Changes:
-        return Changes.from_json(self.staged.manifest.counts["changes"])
-
-    def money(
-        self, context: RunContext, before: Mapping[str, Any] | None
-    ) -> list[dict[str, Any]] | None:
-        """Return net sums before and now; None if there is no report of the release before."""
-        if before is None:
-            return None
-        tally, small_cells = self.processed.totals.tally, context.options.small_cells
-        shown = shown_money(tally.money, small_cells)
-        rules = _rules(self.processed)
-        now = {**money_document(tally.money, shown, small_cells), "rules": rules}
-        return money_changes(before, now, self.changes)
-
-
 def run(context: RunContext, publication: Publication) -> RunResult:
     """Publish an extract.
 
@@ -145,80 +94,78 @@ def run(context: RunContext, publication: Publication) -> RunResult:
         LimitBroken: a limit does not hold; the report gives the reasons, readers see what they saw.
         StoreError: storage failed; readers see what they saw.
     """
-    publication = _observed(publication, context.emit)
     store, base, bulk = publication.store, publication.base, publication.bulk
-    facts = facts_of(context.extract, context.definitions)
     # The same files again: an earlier attempt's last steps are made up for, and no more.
-    if base.release is not None and not base.lost and is_published(base, facts):
+    if base.release is not None and not base.lost and _is_published(context, base):
         if bulk is not None:
             write_pages(store, bulk)  # an attempt that died after its commit did not get there
         store.sync()  # nor may it have got its pointer to the disk
         write_nights_page(store, unless_named=base.release.id)
         return RunResult(base.release.id, None, None)
-    # Read, process and write blocks; a limit that does not hold ends the run with its report.
+    # Partition the rows; a run that goes on from an earlier attempt keeps its time.
     rows = read_release(context, publication)
-    context = replace(context, when=rows.when)
-    if rows.layers:  # they name the rows' places themselves
-        publication = replace(publication, keep_places=False)
-    unstated = default_stamp(context.executor, rows.read, rows.when)
-    # Limits on what came in are checked before the release is written, the others right after.
-    processed, facts = _process(context, publication, rows.read, unstated.instant)
+    attempt = replace(context, when=rows.when)
+    stamp = default_stamp(context.executor, rows.read, rows.when)
+    # Process them. Limits on what came in are checked before the release is written.
+    processed = _process(attempt, publication, rows.read, stamp)
     if not _holds(processed):
-        raise _stop(context, publication, rows.read, processed, unstated)
-    prepared = _write(context, publication, processed, facts, unstated.instant)
-    if not _holds(prepared.processed):
-        raise _stop(context, publication, rows.read, prepared.processed, unstated)
-    staged, processed = prepared.staged, prepared.processed
+        raise _stop(attempt, publication, processed, stamp)
+    # Write the release, and decide whether it may be published.
+    written = _write(attempt, publication, processed, stamp)
+    if not _holds(written.processed):
+        raise _stop(attempt, publication, written.processed, stamp)
     known = suite_stage.known_results(store, processed.previous.results)
-    suite_stage.begin_due_suites(context, processed, known)
-    if bulk is not None:
-        context.emit(progress.StageBegan("bulk"))
-        manifest = _with_bulk(context, publication, staged.manifest, rows.read.work)
-        staged = replace(staged, manifest=manifest)
-    context.executor.dismiss()
+    suite_stage.begin_due_suites(attempt, written.processed, known)
+    staged = _with_bulk(attempt, publication, written)
+    attempt.executor.dismiss()
     # The report follows the directory and bulk files: it counts what they hold.
-    release = staged.manifest.release
-    before = release_before(base, prepared.changes)
-    about = _about(context, processed, unstated, before, release, staged)
+    previous = release_before(base, staged.changes)
     notes = (
         bulk.plan_finder.note(staged.manifest.bulk) if bulk is not None else "",
-        publishing.clock_note(base.release, context.when),
-        damage_note(publication.base),
+        publishing.clock_note(base.release, attempt.when),
+        damage_note(base),
         *rows.notes,
     )
+    about = _about(attempt, staged.processed, stamp, previous, staged.manifest.release, staged)
     about = replace(about, notes=tuple(filter(None, notes)))
-    reported = report_files.write_reports(context, processed, about, known)
+    reported = report_files.write_reports(attempt, staged.processed, about, known)
     # All that the manifest names is in the store before the commit makes it the present release.
-    files = sum(1 for _ in _files(reported.folder, release))
-    context.emit(
-        progress.StageBegan("commit", files + len(processed.results.ledgers) + _OTHER_OBJECTS)
-    )
-    named, base = _store_reports(store, reported, release, base)
-    named += staged.manifest.facts.reports
-    named += write_results(processed, publication, suite_stage.keep_results(store, reported.suites))
-    if processed.certificate is not None:
-        named.append(write_state(store, processed.certificate))
-    if rows.layers:
-        named += keep_layers(store, rows.layers)
-    named += _kept_places(context, publication, prepared)
+    kept, commit_base = _keep(attempt, publication, staged, reported, rows.layers)
+    manifest = staged.manifest.with_reports(kept)
     uncertain = (
-        f"release {release} was being published: `cpcds releases {store.name}` shows whether "
-        "readers see it, and running the same again finishes it"
+        f"release {manifest.release} was being published: `cpcds releases {store.name}` shows "
+        "whether readers see it, and running the same again finishes it"
     )
     with if_interrupted(uncertain):
-        published = publishing.publish(staged, named, replace(publication, base=base))
+        commit(store, manifest, commit_base, publication.lease, publication.key)
         if bulk is not None:
             write_pages(store, bulk)
     write_nights_page(store)
-    earlier = {} if before is None else before.document
-    money = prepared.money(context, earlier)
-    return RunResult(release, published, reported, prepared.changes, money)
+    money = _money(attempt, staged, {} if previous is None else previous.document)
+    return RunResult(manifest.release, manifest, reported, staged.changes, money)
 
 
-def _observed(publication: Publication, emit: progress.Emit) -> Publication:
-    """Return the publication with a store that reports what this process writes."""
-    store = ObservedStore(publication.store, lambda: emit(progress.ObjectWritten()))
-    return replace(publication, store=store)
+def _keep(
+    context: RunContext,
+    publication: Publication,
+    staged: StagedRelease,
+    reported: WrittenReport,
+    layers: Sequence[Layer],
+) -> tuple[list[ObjectRef], Current]:
+    """Write the reports, and what the next run reuses; return all of it, and what to commit on."""
+    store, processed = publication.store, staged.processed
+    files = list(_files(reported.folder, staged.manifest.release))
+    steps = len(files) + len(processed.results.ledgers) + _OTHER_OBJECTS
+    context.emit(progress.StageBegan("commit", steps))
+    kept, commit_base = _store_reports(store, files, publication.base)
+    kept += staged.manifest.facts.reports
+    kept += write_results(processed, publication, suite_stage.keep_results(store, reported.suites))
+    if processed.certificate is not None:
+        kept.append(write_state(store, processed.certificate))
+    if layers:
+        kept += keep_layers(store, layers)
+    kept += _write_sidecar(context, publication, staged)
+    return kept, commit_base
 
 
 def plan(context: RunContext, publication: Publication) -> PlanResult:
@@ -235,13 +182,13 @@ def plan(context: RunContext, publication: Publication) -> PlanResult:
     _require_trial(publication)
     base = publication.base
     parent = base.release.id if base.release is not None else None
-    if is_published(base, facts_of(context.extract, context.definitions)):
+    if _is_published(context, base):
         return PlanResult(parent, None, None, Changes(), None, Rejected(0, 0, ()))
     rows = read_release(context, publication)
-    stamp = default_stamp(context.executor, rows.read, context.when).instant
-    prepared = _write_trial(context, publication, rows.read, stamp)
-    before = None if base.release is None else report_of(base.release)
-    planned = Release(publication.store, prepared.staged.manifest)
+    stamp = default_stamp(context.executor, rows.read, context.when)
+    staged = _write_trial(context, publication, rows.read, stamp)
+    previous_report = None if base.release is None else report_of(base.release)
+    planned = Release(publication.store, staged.manifest)
     networks, samples = None, list[ChangedSample]()
     if base.release is not None and context.definitions.model.has_members:
         samples = changed_samples(base.release, planned)
@@ -249,22 +196,35 @@ def plan(context: RunContext, publication: Publication) -> PlanResult:
         networks = network_changes(base.release, planned)
     return PlanResult(
         parent,
-        prepared.processed,
-        prepared.staged.manifest,
-        prepared.changes,
-        prepared.money(context, {} if base.release is None else before),
-        prepared.processed.rejected,
-        news=None if before is None else _news(before, prepared.processed),
-        must_support=None if before is None else _moved(before, prepared),
+        staged.processed,
+        staged.manifest,
+        staged.changes,
+        _money(context, staged, {} if base.release is None else previous_report),
+        staged.processed.rejected,
+        news=None if previous_report is None else _news(previous_report, staged.processed),
+        must_support=None if previous_report is None else _moved(previous_report, staged),
         samples=samples,
         networks=networks,
     )
 
 
-def _moved(before: Mapping[str, Any], prepared: _Prepared) -> list[MovedElement] | None:
+def _money(
+    context: RunContext, staged: StagedRelease, before: Mapping[str, Any] | None
+) -> list[dict[str, Any]] | None:
+    """Return net sums before and now; None if there is no report of the release before."""
+    if before is None:
+        return None
+    tally, small_cells = staged.processed.totals.tally, context.options.small_cells
+    shown = shown_money(tally.money, small_cells)
+    rules = _rules(staged.processed)
+    now = {**money_document(tally.money, shown, small_cells), "rules": rules}
+    return money_changes(before, now, staged.changes)
+
+
+def _moved(before: Mapping[str, Any], staged: StagedRelease) -> list[MovedElement] | None:
     """Return the must-support elements that another share of resources would have."""
-    counts = {**prepared.processed.totals.elements, **prepared.staged.elements}
-    covered = counted_coverage(prepared.processed.definitions, counts)
+    counts = {**staged.processed.totals.elements, **staged.elements}
+    covered = counted_coverage(staged.processed.definitions, counts)
     return moved_elements(before, {"must_support": must_support_json(covered)})
 
 
@@ -281,17 +241,19 @@ def remake(context: RunContext, publication: Publication) -> Manifest:
     """
     _require_trial(publication)
     rows = read_release(context, publication)
-    stamp = default_stamp(context.executor, rows.read, rows.when).instant
-    trial = replace(context, when=rows.when)
-    staged = _write_trial(trial, publication, rows.read, stamp).staged
-    return _with_bulk(context, publication, staged.manifest, rows.read.work)
+    stamp = default_stamp(context.executor, rows.read, rows.when)
+    attempt = replace(context, when=rows.when)
+    staged = _write_trial(attempt, publication, rows.read, stamp)
+    return _with_bulk(context, publication, staged).manifest
 
 
 def _with_bulk(
-    context: RunContext, publication: Publication, manifest: Manifest, work: Path
-) -> Manifest:
+    context: RunContext, publication: Publication, staged: StagedRelease
+) -> StagedRelease:
+    """Write the bulk files of a release, if the run makes any."""
     if publication.bulk is None:
-        return manifest
+        return staged
+    context.emit(progress.StageBegan("bulk"))
     reading = ParallelReading(
         context.executor,
         RunStore(publication.target),
@@ -299,8 +261,9 @@ def _with_bulk(
         lambda count: context.emit(progress.StageAdvanced(count)),
         publication.reuses,
     )
-    bulk = replace(publication.bulk, work=work)
-    return with_bulk(publication.store, publication.base, manifest, bulk, reading)
+    bulk = replace(publication.bulk, work=staged.processed.read.work)
+    manifest = with_bulk(publication.store, publication.base, staged.manifest, bulk, reading)
+    return replace(staged, manifest=manifest)
 
 
 def _news(
@@ -332,78 +295,71 @@ def _holds(processed: ProcessedExtract) -> bool:
     return all(verdict.holds for verdict in processed.verdicts)
 
 
+def _is_published(context: RunContext, base: Current) -> bool:
+    return is_published(base, facts_of(context.extract, context.definitions))
+
+
 def _stop(
-    context: RunContext,
-    publication: Publication,
-    read: PartitionedExtract,
-    processed: ProcessedExtract,
-    unstated: DefaultStamp,
-) -> report_files.LimitBroken:
+    context: RunContext, publication: Publication, processed: ProcessedExtract, stamp: DefaultStamp
+) -> LimitBroken:
     """Write the report of a run that a limit stops, and return the error that ends it."""
-    own = report_files.run_id(context.when, read)
+    run_id = report_files.run_id(context.when, processed.read)
     base = publication.base
-    about = _about(context, processed, unstated, release_before(base, None), own)
+    about = _about(context, processed, stamp, release_before(base, None), run_id)
     reported = report_files.write_reports(context, processed, about)
-    _store_reports(publication.store, reported, own, base)
+    _store_reports(publication.store, _files(reported.folder, run_id), base)
     write_nights_page(publication.store)
-    return report_files.LimitBroken(
-        processed, reported.report, report_files.page_of(publication.target.name, own)
-    )
+    page = report_files.page_of(publication.target.name, run_id)
+    return LimitBroken(processed, reported.report, page)
 
 
 def _process(
-    context: RunContext, publication: Publication, read: PartitionedExtract, stamp: str
-) -> tuple[ProcessedExtract, ReleaseFacts]:
+    context: RunContext, publication: Publication, read: PartitionedExtract, stamp: DefaultStamp
+) -> ProcessedExtract:
     """Check and map an extract and write its blocks; return it with the limits on its input."""
     base = publication.base
     output = publishing.BlockOutput(
         None if base.release is None else base.release.id,
         as_instant(context.when),
-        stamp,
+        stamp.instant,
         tuple(sorted(base.lost.patients)),
     )
-    reported = not publication.target.is_trial
-    sample = suite_stage.sample_of(read, context.options) if reported else None
-    processed = process(context, read, output, publication, sample, is_reported=reported)
+    is_reported = not publication.target.is_trial
+    sample = suite_stage.sample_of(read, context.options) if is_reported else None
+    processed = process(context, read, output, publication, sample, is_reported=is_reported)
     facts = facts_of(context.extract, context.definitions, processed)
     parent = None if base.release is None else base.release.manifest
-    return processed.with_verdicts(input_verdicts(publication.limits, parent, facts)), facts
+    return processed.with_verdicts(input_verdicts(publication.limits, parent, facts))
 
 
 def _write(
-    context: RunContext,
-    publication: Publication,
-    processed: ProcessedExtract,
-    facts: ReleaseFacts,
-    stamp: str,
-) -> _Prepared:
+    context: RunContext, publication: Publication, processed: ProcessedExtract, stamp: DefaultStamp
+) -> StagedRelease:
     """Write directory and catalog of a release; check what it retracts, and its certificate."""
     base, now = publication.base, as_instant(context.when)
     parent = None if base.release is None else base.release.manifest
     context.emit(progress.StageBegan("publish"))
-    staged = publishing.stage(processed, publication, facts, now, stamp, context.emit)
-    counts = staged.manifest.counts
-    processed = processed.with_verdicts(retraction_verdicts(publication.limits, parent, counts))
-    if not publication.target.is_trial:
-        processed = publishing.certified(processed, publication, staged)
-    return _Prepared(processed, staged, facts)
+    facts = facts_of(context.extract, context.definitions, processed)
+    staged = publishing.stage(processed, publication, facts, now, stamp.instant, context.emit)
+    verdicts = retraction_verdicts(publication.limits, parent, staged.manifest.counts)
+    staged = replace(staged, processed=processed.with_verdicts(verdicts))
+    return staged if publication.target.is_trial else publishing.certified(staged, publication)
 
 
 def _write_trial(
-    context: RunContext, publication: Publication, read: PartitionedExtract, stamp: str
-) -> _Prepared:
+    context: RunContext, publication: Publication, read: PartitionedExtract, stamp: DefaultStamp
+) -> StagedRelease:
     """Process an extract and write its release to an overlay, whatever the limits say."""
-    processed, facts = _process(context, publication, read, stamp)
-    return _write(context, publication, processed, facts, stamp)
+    return _write(context, publication, _process(context, publication, read, stamp), stamp)
 
 
 def _about(
     context: RunContext,
     processed: ProcessedExtract,
-    unstated: DefaultStamp,
+    stamp: DefaultStamp,
     before: ReleaseBefore | None,
     run: str,
-    staged: publishing.StagedRelease | None = None,
+    staged: StagedRelease | None = None,
 ) -> report_files.About:
     """Return what a report states of a run; `staged` is None where nothing is published."""
     totals = processed.totals
@@ -419,27 +375,28 @@ def _about(
         resources=resources,
         elements=elements,
         quarantine=f"../../{report_files.QUARANTINE}/{run}",
-        default_stamp=unstated,
+        default_stamp=stamp,
         before=before,
         all_reports="../index.html",
     )
 
 
 def _store_reports(
-    store: Store, reported: report_files.WrittenReport, name: str, base: Current
+    store: Store, files: Iterable[tuple[str, Path]], base: Current
 ) -> tuple[list[ObjectRef], Current]:
-    """Put the files of a report into the store, and return their entries for the manifest.
+    """Put the files of a report into the store; return their entries for the manifest.
 
     An attempt that died before its commit may have left others under the same keys, if it ran
     other suites, and S3 leaves what is there. Where that attempt is alive, it cannot commit any
     more what it named: its base is not the one that is returned.
     """
     named = []
-    for key, path in _files(reported.folder, name):
+    commit_base = base
+    for key, path in files:
         data = path.read_bytes()
-        base = put_named(store, key, data, base)
+        commit_base = put_named(store, key, data, commit_base)
         named.append(ObjectRef(key, hashlib.sha256(data).hexdigest(), len(data)))
-    return named, base
+    return named, commit_base
 
 
 def _files(folder: Path, name: str) -> Iterator[tuple[str, Path]]:
@@ -453,11 +410,11 @@ def _files(folder: Path, name: str) -> Iterator[tuple[str, Path]]:
                 yield f"{prefix}/{name}/{path.relative_to(root).as_posix()}", path
 
 
-def _kept_places(
-    context: RunContext, publication: Publication, prepared: _Prepared
+def _write_sidecar(
+    context: RunContext, publication: Publication, staged: StagedRelease
 ) -> list[ObjectRef]:
     """Write the sidecar, and return all of it that the manifest is to name."""
-    processed, staged = prepared.processed, prepared.staged
+    processed = staged.processed
     if processed.sidecar is None or processed.directory_rows is None:
         return []
     mark = sidecars.extract_mark(context.extract)

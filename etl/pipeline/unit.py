@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from etl.columns.digests import NO_HASHES, Hashes, among, filled, hash_ids
 from etl.columns.places import place_keys
 from etl.pipeline.certificate import PIECE, CertifiedRows, certified_rows, compare_unit
-from etl.pipeline.executor import Pieces, Task
+from etl.pipeline.context import REJECTED, Pieces, Task
 from etl.pipeline.incremental.attribution import Attribution, owners_of
 from etl.pipeline.incremental.cache import write_ledger
 from etl.pipeline.incremental.dependencies import KEYS, Dependencies
@@ -34,9 +34,6 @@ from etl.rows import arrow_stream
 from etl.sources import GlobalKeys, Loaded, Partitions
 from etl.sources.partition.ids import UnitIds
 from etl.storage.port import Store
-
-REJECTED: Final = "rejected-"
-"""Beginning of the names of files with rejected rows; the number of the source file follows."""
 
 
 @dataclass(frozen=True, slots=True)

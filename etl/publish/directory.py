@@ -33,16 +33,12 @@ class DirectoryResult:
         bits: how many bits of the place of `Type/id` number a shard.
         shards: the shards by number; None where no resource is in it.
         changes: counts of resources against the release that the run started from.
-        objects: how many objects were written that were not in the store before.
-        bytes: their size together.
         segments: the segments of its columns by number; empty where none were asked for.
     """
 
     bits: int
     shards: Sequence[CatalogEntry | None]
     changes: Changes
-    objects: int
-    bytes: int
     segments: Sequence[SegmentEntry | None] = ()
 
 
@@ -116,11 +112,9 @@ def write_directory(
                 partial(open_index, store),
                 further.put,
             )
-        writer.objects += further.objects
-        writer.bytes += further.bytes
     store.sync()
     counted = Changes(resources=total(changes).resources)
-    return DirectoryResult(bits, shards, counted, writer.objects, writer.bytes, segments)
+    return DirectoryResult(bits, shards, counted, segments)
 
 
 def _shard(resource_type: str, resource_id: str, bits: int) -> int:

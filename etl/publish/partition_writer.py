@@ -42,16 +42,12 @@ class WriteCounts:
     Attributes:
         changes: counts against the release that the run started from.
         orphans: (type, id) of resources that were left out, because no Patient is there for them.
-        objects: how many objects were written that were not in the store before.
-        bytes: their size together.
         count: how many patients the partition had.
         kept: how many more of them stay as they are.
     """
 
     changes: Changes
     orphans: Sequence[tuple[str, str]]
-    objects: int
-    bytes: int
     count: int
     kept: int = 0
 
@@ -209,7 +205,7 @@ def write_partition(
                 changes = [total(changes)]
     store.sync()
     rows = sorted(units.values(), key=lambda unit: place(unit.id))
-    written = WriteCounts(total(changes), orphans, writer.objects, writer.bytes, len(rows))
+    written = WriteCounts(total(changes), orphans, len(rows))
     return PartitionResult(written, rows)
 
 

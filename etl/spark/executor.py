@@ -22,8 +22,8 @@ from etl.columns.digests import NO_HASHES, Hashes
 from etl.errors import StoreError
 from etl.jobs import EmitAny, Found, Job
 from etl.local.executor import Checkpoints
+from etl.pipeline.context import Cutting, Executor, PartitionedExtract, Task, TaskOutput
 from etl.pipeline.definitions import Definitions
-from etl.pipeline.executor import Cutting, Executor, PartitionedExtract, Task, TaskOutput
 from etl.pipeline.incremental.reuse import PreviousRelease
 from etl.pipeline.progress import ignore
 from etl.pipeline.totals import outcome_from

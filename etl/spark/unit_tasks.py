@@ -15,8 +15,8 @@ from typing import Final
 import pyarrow as pa
 
 from etl.errors import NotFound, StoreError
+from etl.pipeline.context import Task
 from etl.pipeline.definitions import Definitions
-from etl.pipeline.executor import Task
 from etl.pipeline.incremental.dependencies import Dependencies
 from etl.pipeline.incremental.reuse import PreviousRelease
 from etl.pipeline.partition.mapping import PartitionContext

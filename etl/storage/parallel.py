@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -49,40 +48,33 @@ _BYTES_IN_FLIGHT: Final = 64 * 1024 * 1024
 
 
 class Writer:
-    """Puts objects with the store's concurrency, and counts the new ones.
+    """Puts objects with the store's concurrency.
 
     Use it as a context manager: leaving it waits for all puts. The first error is raised by the
     next call; objects handed in before may or may not have been written.
-
-    Attributes:
-        objects: number of new objects. Complete after leaving the context.
-        bytes: their total size.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._count_lock = threading.Lock()
         self._pool = (
             ThreadPoolExecutor(store.concurrency, thread_name_prefix="put")
             if store.concurrency > 1
             else None
         )
-        self._waiting: dict[Future[None], int] = {}
+        self._waiting: dict[Future[bool], int] = {}
         self._held = 0
-        self.objects = 0
-        self.bytes = 0
 
     def put(self, key: str, data: bytes) -> None:
         """Write one object, now or soon."""
         if self._pool is None:
-            self._put(key, data)
+            self._store.put(key, data)
             return
         while self._waiting and (
             len(self._waiting) >= self._store.concurrency * _IN_FLIGHT
             or self._held + len(data) > _BYTES_IN_FLIGHT
         ):
             self._collect(wait(self._waiting, return_when=FIRST_COMPLETED).done)
-        self._waiting[self._pool.submit(self._put, key, data)] = len(data)
+        self._waiting[self._pool.submit(self._store.put, key, data)] = len(data)
         self._held += len(data)
 
     def wait(self) -> None:
@@ -108,13 +100,7 @@ class Writer:
         finally:
             self._pool.shutdown(cancel_futures=True)
 
-    def _put(self, key: str, data: bytes) -> None:
-        if self._store.put(key, data):
-            with self._count_lock:
-                self.objects += 1
-                self.bytes += len(data)
-
-    def _collect(self, done: set[Future[None]]) -> None:
+    def _collect(self, done: set[Future[bool]]) -> None:
         for future in done:
             self._held -= self._waiting.pop(future)
         for future in done:

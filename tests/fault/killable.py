@@ -24,7 +24,7 @@ import pytest
 from etl.bootstrap import opened_extract, use_cases
 from etl.bootstrap.settings import Settings, target_store
 from etl.errors import EtlError
-from etl.pipeline import executor as targets
+from etl.pipeline import context as targets
 from etl.pipeline.progress import Event, StageBegan
 from etl.publish.manifest import Pointer
 from etl.publish.object_keys import CURRENT

@@ -16,7 +16,7 @@ import pytest
 from etl.bootstrap import opened_extract
 from etl.errors import EtlError, StoreError
 from etl.local.executor import LocalExecutor
-from etl.pipeline.executor import Cutting
+from etl.pipeline.context import Cutting
 from etl.pipeline.progress import Event, PartitionDone
 from etl.sources import Emit, Extract, Partitions
 from etl.sources.partition.spill import LIST

@@ -12,9 +12,9 @@ import pytest
 
 from etl.bootstrap import opened_extract, use_cases
 from etl.bootstrap.settings import Settings, read_settings, target_store
-from etl.pipeline import executor as targets
+from etl.pipeline import context as targets
 from etl.pipeline.progress import ignore
-from etl.pipeline.run import RunResult
+from etl.pipeline.reporting.report_files import RunResult
 from etl.publish.catalog import CatalogEntry
 from etl.publish.reader import Release, open_current
 from etl.storage.local import LocalStore

@@ -172,7 +172,7 @@ class Library:
             self.ran.append(given.suite.table)
             return plainly(given)
 
-        patch.setattr("etl.pipeline.suites.run_suite", run)
+        patch.setattr("etl.pipeline.reporting.suites.run_suite", run)
 
 
 @pytest.mark.slow

@@ -24,8 +24,8 @@ from etl.mapping.row_interpreter import (
     Records,
 )
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN, TABLES
+from etl.pipeline.context import PartitionedExtract
 from etl.pipeline.definitions import Definitions
-from etl.pipeline.executor import PartitionedExtract
 from etl.pipeline.lineage.row_places import ExtractRows, RowPlaces
 from etl.pipeline.partition.mapping import Mapped, PartitionContext, check_and_map
 from etl.pipeline.partition.providers import Providers, decided_directory, providers_of

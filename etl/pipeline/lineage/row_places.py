@@ -16,8 +16,8 @@ from etl.columns.places import RowSources, place_keys
 from etl.errors import UsageError
 from etl.mapping.row_interpreter import Record
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN, TABLES
+from etl.pipeline.context import PartitionedExtract
 from etl.pipeline.deltas.merge import LayerRow, LayerRows
-from etl.pipeline.executor import PartitionedExtract
 from etl.reports.lineage import Fate, RowFate, SourceCell
 from etl.sources.convert.cell_origins import PartitionOrigins, Place, RawOrigin
 from etl.sources.files.source_files import RESULT_OF

@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from etl.columns.digests import NO_HASHES
 from etl.jobs import SingleProcess
+from etl.pipeline.context import Cutting, PartitionedExtract, Task, TaskOutput
 from etl.pipeline.definitions import Definitions
-from etl.pipeline.executor import Cutting, PartitionedExtract, Task, TaskOutput
 from etl.pipeline.incremental.dependencies import Dependencies
 from etl.pipeline.partition.mapping import PartitionContext
 from etl.pipeline.partition.providers import providers_of

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from etl.pipeline.executor import Target
+from etl.pipeline.context import Target
 from etl.storage.port import Store
 from tests.fault.faulty import FaultyStore
 from tests.waiting import until

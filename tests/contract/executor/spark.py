@@ -18,8 +18,8 @@ import pytest
 
 from etl.local.executor import LocalExecutor
 from etl.local.workers import Workers
+from etl.pipeline.context import Executor
 from etl.pipeline.definitions import LoadDefinitions
-from etl.pipeline.executor import Executor
 from etl.spark.executor import SparkExecutor
 from etl.spark.session import _OWN, spark_session
 from etl.synth import Spec, write_extract

@@ -21,9 +21,8 @@ from etl.bootstrap.settings import read_settings
 from etl.errors import StoreError
 from etl.local.executor import LocalExecutor
 from etl.local.workers import Workers
-from etl.pipeline.context import Publication, RunContext, RunOptions
+from etl.pipeline.context import Executor, Publication, RunContext, RunOptions, Target, Task
 from etl.pipeline.definitions import Definitions
-from etl.pipeline.executor import Executor, Target, Task
 from etl.pipeline.incremental.cache import CachedResults
 from etl.pipeline.incremental.reuse import PreviousRelease
 from etl.pipeline.one_off import convert, validate

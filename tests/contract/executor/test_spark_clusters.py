@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 import pytest
 
-from etl.pipeline.executor import Target
+from etl.pipeline.context import Target
 from etl.sources.files.stored_files import ObjectFiles
 from etl.spark.session import spark_session
 from etl.storage.port import StoreOptions

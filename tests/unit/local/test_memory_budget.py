@@ -7,7 +7,7 @@ from etl.errors import StoreError
 from etl.local.executor import LocalExecutor
 from etl.local.memory import LEAST_ROWS, MemoryBudget, free_here, partition_memory
 from etl.local.workers import Workers
-from etl.pipeline.executor import Cutting
+from etl.pipeline.context import Cutting
 from etl.sources import largest_member, largest_partition, open_extract
 from etl.sources.events import ignore
 from etl.synth import Spec, write_extract

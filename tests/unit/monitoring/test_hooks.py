@@ -19,7 +19,7 @@ from etl.bootstrap.settings import Settings
 from etl.monitoring.notification import HookFailed, exchange, run_command
 from etl.monitoring.textfile import write_textfile
 from etl.pipeline.progress import Phase
-from etl.pipeline.run_record import RunRecord, RunStart, new_record
+from etl.pipeline.reporting.run_record import RunRecord, RunStart, new_record
 from etl.publish.kept_objects import from_bytes
 from etl.reports.summary import FindingTotals, MoneyProof, RejectionCause, RunTotals
 

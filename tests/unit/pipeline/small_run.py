@@ -15,8 +15,8 @@ import pyarrow as pa
 
 from etl.bootstrap.settings import read_settings
 from etl.columns.digests import Hashes, hash_ids
+from etl.pipeline.context import Task
 from etl.pipeline.definitions import Definitions
-from etl.pipeline.executor import Task
 from etl.pipeline.incremental.cache import CachedResults
 from etl.pipeline.incremental.dependencies import Dependencies, directory_digests
 from etl.pipeline.incremental.reuse import PreviousRelease

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from msgspec.structs import replace
 
-from etl.pipeline.run_record import (
+from etl.pipeline.reporting.run_record import (
     RunStart,
     new_record,
     read_records,

@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from etl.errors import StoreError
-from etl.pipeline.context import RunContext, RunOptions
-from etl.pipeline.executor import PartitionedExtract
+from etl.pipeline.context import PartitionedExtract, RunContext, RunOptions
 from etl.pipeline.incremental.cache import CachedResults
 from etl.pipeline.process import ProcessedExtract
 from etl.pipeline.progress import StageAdvanced, StageBegan

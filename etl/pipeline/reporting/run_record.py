@@ -19,8 +19,7 @@ from msgspec.structs import replace
 
 from etl.errors import EtlError, NotFound, StoreError
 from etl.pipeline.progress import Phase
-from etl.pipeline.report import LimitBroken
-from etl.pipeline.run import RunResult
+from etl.pipeline.reporting.report_files import LimitBroken, RunResult
 from etl.publish import object_keys
 from etl.publish.canonical_json import instant
 from etl.publish.kept_objects import from_bytes

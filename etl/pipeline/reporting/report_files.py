@@ -5,13 +5,13 @@ from __future__ import annotations
 import gzip
 import io
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -28,14 +28,12 @@ from etl.engine.must_support import ElementCounts
 from etl.errors import DataRejected
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
 from etl.pipeline.certificate import LIMIT, PieceFiles, differences_csv, late_csv
-from etl.pipeline.context import RunContext
-from etl.pipeline.executor import PartitionedExtract
+from etl.pipeline.context import REJECTED, PartitionedExtract, RunContext
 from etl.pipeline.process import ProcessedExtract
 from etl.pipeline.progress import Emit, StageAdvanced, StageBegan, StageExtended, ignore
-from etl.pipeline.rejection_advice import empty_crosswalks, missing_cells
-from etl.pipeline.suites import RanSuites, run_stage, sample_of
+from etl.pipeline.reporting.suites import RanSuites, run_stage, sample_of
 from etl.pipeline.totals import counted_coverage
-from etl.pipeline.unit import REJECTED
+from etl.publish.manifest import Changes, Manifest
 from etl.quality.quarantine import quarantine_csv, reasons
 from etl.quality.suites.plan import SuiteResult
 from etl.quality.totals.directory import directory_quality
@@ -138,6 +136,26 @@ class WrittenReport:
     def page(self) -> Path:
         """The page for people."""
         return self.folder / REPORT / "index.html"
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """The result of a run.
+
+    Attributes:
+        release: id of the release that readers see.
+        manifest: the release; None where the same was published before.
+        reported: the report; None where the same was published before.
+        changes: members and resources that it added, changed and retracted.
+        money: net sums before and now, as `etl.reports.changes.money_changes` has them; None if the
+            report of the release before is missing.
+    """
+
+    release: str
+    manifest: Manifest | None
+    reported: WrittenReport | None
+    changes: Changes = field(default_factory=Changes)
+    money: Sequence[Mapping[str, Any]] | None = None
 
 
 def run_id(when: datetime, read: PartitionedExtract) -> str:
@@ -290,8 +308,8 @@ def write_reports(
         findings_file=_FINDINGS if places else "",
         advice=processed.rejected.advice,
         small_cells=context.options.small_cells,
-        missing=missing_cells(tally, definitions),
-        empty_crosswalks=empty_crosswalks(tally, processed.read.extract.layout),
+        missing=processed.missing_cells,
+        empty_crosswalks=processed.empty_crosswalks,
         must_support=tuple(
             profile
             for profile in counted_coverage(definitions, about.elements)
