@@ -3,13 +3,11 @@
 import gzip
 import json
 import re
-from importlib import import_module
 from typing import Any
 
 import pytest
 
-from etl.synth import Spec, write_extract
-from tests.e2e.commands import SAMPLES, converted, cpcds, done
+from tests.e2e.commands import SAMPLES, cpcds, done
 
 MONEY = re.compile(r'"(?:total|amount|net|unitPrice|currency|benefitBalance|\w*Money)"')
 """Members of FHIR's Money, and where it stands."""
@@ -34,40 +32,6 @@ def test_the_samples_conform_in_the_basis_view_and_hold_no_amount(basis):
     assert conforms(basis)["errors"] == 0
     text = (basis / "ExplanationOfBenefit.ndjson").read_text("utf-8")
     assert MONEY.search(text) is None
-
-
-def test_the_search_for_money_finds_it_in_the_financial_view(ndjson):
-    lines = (ndjson / "ExplanationOfBenefit.ndjson").read_text("utf-8").splitlines()
-    assert lines
-    assert all(MONEY.search(line) for line in lines)
-
-
-def test_every_claim_is_there_under_the_id_that_it_has_in_the_financial_view(ndjson, basis):
-    def ids(folder):
-        return [f"{one['resourceType']}/{one['id']}" for one in converted(folder)]
-
-    assert ids(basis) == ids(ndjson)
-
-
-def test_fhir_resources_accepts_basis_claims(basis):
-    model = import_module("fhir.resources.R4B.explanationofbenefit").ExplanationOfBenefit
-    lines = (basis / "ExplanationOfBenefit.ndjson").read_text("utf-8").splitlines()
-    assert {model.model_validate_json(line).use for line in lines[::20]} == {"claim"}
-
-
-@pytest.mark.parametrize(
-    "seed",
-    [
-        *(pytest.param(seed, marks=pytest.mark.slow) for seed in (11, 12)),
-        *(pytest.param(seed, marks=pytest.mark.long) for seed in range(13, 19)),
-    ],
-)
-def test_any_synthetic_extract_conforms_in_the_basis_view(tmp_path, seed):
-    write_extract(tmp_path / "in", Spec(members=40, seed=seed))
-    out = tmp_path / "out"
-    done(cpcds("convert", tmp_path / "in", "--out", out, "--view", "basis", "--workers", "1"))
-    assert conforms(out)["errors"] == 0
-    assert MONEY.search((out / "ExplanationOfBenefit.ndjson").read_text("utf-8")) is None
 
 
 def published(target):

@@ -56,42 +56,6 @@ def test_what_is_made_conforms(converted):
     assert " 0 errors" in told.out
 
 
-def test_a_role_stands_once_in_each_of_its_networks(converted):
-    roles = resources(converted[0], "PractitionerRole")
-    of_role: dict[str, list[Json]] = {}
-    for role in roles:
-        of_role.setdefault(role["identifier"][0]["value"], []).append(role)
-    assert {key: len(of) for key, of in of_role.items()} == {"R1": 2, "R3": 1, "R4": 1}
-    flags = {
-        network_of(role): [part["valueCodeableConcept"]["coding"][0]["code"] for part in flag]
-        for role in of_role["R1"]
-        for flag in [new_patients(role)]
-    }
-    names = {one["id"]: one["name"] for one in resources(converted[0], "Organization")}
-    assert {names[network]: codes for network, codes in flags.items()} == {
-        "Premium": ["newpt"],
-        "Standard": ["nopt"],
-    }
-
-
-def network_of(role):
-    (found,) = [e for e in role["extension"] if e["url"] == f"{PLAN_NET}network-reference"]
-    return str(found["valueReference"]["reference"]).removeprefix("Organization/")
-
-
-def new_patients(role):
-    (found,) = [e for e in role["extension"] if e["url"] == f"{PLAN_NET}newpatients"]
-    return [part for part in found["extension"] if part["url"] == "acceptingPatients"]
-
-
-def test_a_role_without_telecom_takes_those_of_its_only_place(converted):
-    phones = {
-        role["identifier"][0]["value"]: [one["value"] for one in role["telecom"]]
-        for role in resources(converted[0], "PractitionerRole")
-    }
-    assert phones == {"R1": ["3"], "R3": ["2"], "R4": ["2"]}
-
-
 def test_an_unknown_code_of_a_list_is_left_out(converted):
     (codes,) = {
         tuple(one["coding"][0]["code"] for one in role.get("specialty", []))

@@ -67,12 +67,6 @@ def test_a_release_is_whole_and_conforms(nights):
     assert (mapping["set"], mapping["model"]) == ("plan-net", "directory")
 
 
-def test_nothing_of_a_member_or_a_claim_is_in_it(nights):
-    counts = manifest_of(nights[0])["counts"]
-    assert counts["patients"] == 0
-    assert not (nights[0] / "patients").exists()
-
-
 def test_a_night_writes_what_changed(nights):
     changes = manifest_of(nights[0])["counts"]["changes"]
     touched = {
@@ -85,49 +79,6 @@ def test_a_night_writes_what_changed(nights):
     assert 0 < sum(changed for *_, changed in touched.values()) < 30
 
 
-def test_a_night_with_one_practitioner_changed_writes_what_is_his_and_what_all_share(tmp_path):
-    target, rows = tmp_path / "target", directory_rows()
-    rows["insurance_plan"][0]["plan_year"] = "2027"
-
-    def written(name):
-        before = {path for path in target.rglob("*") if path.is_file()}
-        done(cpcds("run", write_directory(tmp_path / name, rows), "--to", target))
-        new = [
-            path.relative_to(target).parts[0]
-            for path in target.rglob("*")
-            if path.is_file() and path not in before
-        ]
-        return {
-            kind: new.count(kind) for kind in sorted({*new} - {"reports", "quarantine", "runs"})
-        }
-
-    first = written("first")
-    assert (first["bulk"], first["plan-finder"]) == (5, 4)
-    rows["practitioner"][0]["phone"] = "5"
-    # Of a small directory there is one shard: block and index; columns hold no phone. Then the file
-    # of all practitioners, that of the contract's, and what files were made of.
-    assert written("second") == {
-        "bulk": 1,
-        "directory": 2,
-        "memory": 1,
-        "plan-finder": 1,
-        "releases": 1,
-    }
-    assert "nothing is broken" in done(cpcds("verify", target)).out
-    other = {"CPCDS_SERVE__BASE_URL": "https://acme.example"}
-    bulk = manifest_of(target)["bulk"]
-    rows["practitioner"][0]["phone"] = "6"
-    done(cpcds("run", write_directory(tmp_path / "third", rows), "--to", target, **other))
-    after = manifest_of(target)["bulk"]
-    kept = {file["key"] for file in bulk["snapshot"]["output"]} & {
-        file["key"] for file in after["snapshot"]["output"]
-    }
-    finder = [file["key"] for one in after["planFinder"] for file in one["files"]]
-    assert len(kept) == 4
-    assert not {file["key"] for one in bulk["planFinder"] for file in one["files"]} & {*finder}
-    assert b"https://acme.example/directory/" in gzip.decompress((target / finder[0]).read_bytes())
-
-
 def test_a_delta_publishes_what_the_full_extract_of_its_day_does(nights, tmp_path):
     target = nights[0]
     for name, more in (("day0", ()), ("day1", ("--day", "1"))):
@@ -136,23 +87,6 @@ def test_a_delta_publishes_what_the_full_extract_of_its_day_does(nights, tmp_pat
     before = manifest_of(tmp_path / "target")
     done(cpcds("run", tmp_path / "day1", "--to", tmp_path / "target"))
     assert manifest_of(tmp_path / "target") == before  # the same again is no release
-
-
-def test_a_rollback_shows_readers_what_they_saw(nights, tmp_path):
-    target = tmp_path / "target"
-    for name, more in (("day0", ()), ("day1", ("--day", "1"))):
-        done(cpcds("run", synth(tmp_path / name, *more), "--to", target))
-        if name == "day0":
-            before, first = seen(target), manifest_of(target)["release"]
-    second = manifest_of(target)["release"]
-    assert seen(target) != before
-    told = json.loads(done(cpcds("diff", target, first, second, "--json")).out)
-    assert told["resources"]["PractitionerRole"]["changed"] > 0
-    done(cpcds("rollback", target, first, "--reason", "a test"))
-    assert {key: one | {"meta": {}} for key, one in seen(target).items()} == {
-        key: one | {"meta": {}} for key, one in before.items()
-    }
-    assert "nothing is broken" in done(cpcds("verify", target)).out
 
 
 def test_claims_and_a_directory_never_share_a_target(nights, tmp_path):

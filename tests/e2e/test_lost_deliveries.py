@@ -100,15 +100,6 @@ def test_a_change_that_is_meant_gets_through_by_the_settings_that_the_refusal_na
     assert row.split()[1:] == ["0", "0", str(claims)]
 
 
-def test_an_optional_table_that_is_gone_stops_the_run(extract, target, tmp_path):
-    copy = copied(extract, tmp_path / "copy")
-    lost = len(rows_of(copy / "claim_care_team.csv"))
-    (copy / "claim_care_team.csv").unlink()
-    called = run(copy, target)
-    assert called.code == 4
-    assert f"0 claim_care_team rows come after {lost} of the release before" in called.sentence
-
-
 @pytest.mark.slow
 def test_after_a_rollback_a_delivery_is_compared_with_what_was_gone_back_to(
     extract, target, tmp_path
@@ -174,13 +165,3 @@ def test_validate_and_convert_have_no_limit_by_default_and_name_the_causes(unkno
         said = json.loads(done(cpcds(*command, tmp_path / "json", "--json")).out)["rejected"]
         assert sum(one["claims"] for one in said["causes"]) == said["claims"] == most
         assert said["advice"][0].startswith(f"{most} of ")
-
-
-def test_convert_past_a_limit_tells_the_causes_in_json_and_text(unknown_types, tmp_path):
-    copy, most = unknown_types
-    limit = {"CPCDS_LIMITS__REJECTED_CLAIMS": "0.1"}
-    called = cpcds("convert", copy, "--out", tmp_path / "out", "--workers", "1", "--json", **limit)
-    assert called.code == 4
-    assert json.loads(called.out)["rejected"]["claims"] == most
-    assert json.loads(called.out)["files"] == {}
-    assert "`cpcds validate` writes the report" in called.sentence

@@ -71,13 +71,6 @@ def test_a_broken_limit_stops_before_the_swap_and_tells_why(small, tmp_path):
     assert list(tmp_path.glob(f"quarantine/{stopped['run']}/claim.csv"))
 
 
-def test_a_limit_that_is_lifted_lets_the_same_extract_through(tmp_path):
-    assert run(SAMPLES / "faulty", tmp_path, **STRICT).code == 4
-    assert not (tmp_path / "current.json").exists()
-    done(run(SAMPLES / "faulty", tmp_path))
-    assert release(tmp_path)
-
-
 def test_a_limit_on_one_rule_holds_too(tmp_path):
     Path("cpcds.toml").write_text("[limits.findings]\nnpi = 0\n")
     called = run(SAMPLES / "faulty", tmp_path)

@@ -2,15 +2,12 @@
 
 import gzip
 import json
-import re
 from decimal import Decimal
 from stat import S_IMODE
 from typing import Any
 
 import pytest
 
-from etl.publish.reader import open_current
-from etl.storage.local import LocalStore
 from tests.e2e.commands import (
     NO_SUITES,
     SAMPLES,
@@ -110,64 +107,6 @@ def test_the_amounts_of_one_claim_in_quarantine_are_nowhere_in_what_a_run_says(e
         (target / "current.json").read_text("utf-8"),
         *(path.read_text("utf-8") for path in (target / "releases").rglob("*.json")),
     )
-
-
-@pytest.mark.slow
-def test_the_money_of_a_type_with_few_claims_is_nowhere_in_what_a_run_shows(tmp_path):
-    folder = copied(SAMPLES, tmp_path / "in")
-    vision = [row["claim_id"] for row in rows_of(folder / "claim.csv") if is_vision(row)]
-    assert len(vision) > 3
-    for path in folder.glob("*.csv"):
-        if "claim_id" in columns_of(path):
-            rows = [row for row in rows_of(path) if row["claim_id"] not in vision[3:]]
-            write_rows(path, columns_of(path), rows)
-    target = tmp_path / "tree"
-    run = cpcds("run", folder, "--to", target, "--log", tmp_path / "night.log", **NO_SUITES)
-    release = open_current(LocalStore(target)).release
-    assert release is not None
-    reports = target / "reports"
-    shown = {
-        "terminal": done(run).out,
-        "log": (tmp_path / "night.log").read_text("utf-8"),
-        **{path.name: path.read_text("utf-8") for path in (target / "runs").glob("*.json")},
-        **texts(reports),
-    }
-    assert {"index.html", "report.json", "certificate.json"} <= shown.keys()
-    told = json.loads(shown["report.json"])
-    exact = {
-        (row["level"], row["claim_type"], row["category"]): row
-        for row in rows_of(target / "quarantine" / release.id / "sums" / "money.csv")
-    }
-    withheld = {
-        exact[cell["level"], cell["claim_type"], cell["category"]]["published"]
-        for cell in told["money"]
-        if cell["claim_type"] in ("vision", "inpatient")
-    }
-    # Smaller amounts are met by chance.
-    large = {amount for amount in withheld if Decimal(amount) >= 1_000}
-    assert len(large) > 5
-    for name, text in shown.items():
-        found = {
-            amount
-            for amount in large
-            if re.search(rf"(?<![\d,.])({re.escape(amount)}|{Decimal(amount):,})(?!\d)", text)
-        }
-        assert not found, name
-    (total,) = (
-        line
-        for line in told["money_totals"]
-        if (line["level"], line["category"]) == ("header", "benefit")
-    )
-    assert total["published"], "the total is shown, for a second type is withheld"
-    # The published amounts of the three claims do not follow from those of files, payers or plans.
-    for by in ("payer", "plan"):
-        for line in told["certificate"]["money"]:
-            if line["by"] == by:
-                assert line["claims"] is None or line["claims"] > 10
-
-
-def is_vision(row):
-    return row["claim_type"] == "vision"
 
 
 def test_a_payer_may_show_every_sum(extract, tmp_path):

@@ -148,21 +148,6 @@ def test_of_two_runs_one_wins_and_the_other_changes_nothing(payer, extracts):
     assert verify(payer.release).ok
 
 
-def test_a_night_writes_the_members_that_changed_and_nothing_of_the_others(payer, extracts):
-    payer.changed = {}
-    payer.begin(full(extracts / "full0", 0))
-    before, rows = payer.files(), {unit.id: unit for unit in payer.release.all_units()}
-    payer.run(full(extracts / "full1", 1))
-    touched = [unit for unit in payer.release.all_units() if rows.get(unit.id) != unit]
-    assert 0 < len(touched) < MEMBERS
-    new = payer.files().keys() - before.keys()
-    kinds = {name: sum(key.startswith(name) for key in new) for name in ("patients/", "catalog/")}
-    changed = sum(unit.id in rows for unit in touched)
-    blocks_new = {unit.block for unit in touched} - {unit.block for unit in rows.values()} - {None}
-    assert kinds == {"patients/": len(touched) + len(blocks_new), "catalog/": 1}
-    assert payer.release.manifest.counts["changes"]["patients"]["changed"] <= changed
-
-
 def test_the_manifest_states_the_money_of_the_claims_that_stand(payer, extracts):
     payer.begin(full(extracts / "full0", 0))
     standing = {
