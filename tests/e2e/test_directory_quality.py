@@ -8,95 +8,17 @@ from typing import Any
 import pytest
 
 from tests.e2e.commands import ANY_CHANGE, cpcds, done, rows_of
-from tests.e2e.directories import PLACE, write_directory
+from tests.e2e.directories import directory_rows, write_directory
 from tests.unit.reports.test_answers import answers
 
 Json = dict[str, Any]
-DAYS = {30: "2026-10-02", 31: "2026-10-01", 90: "2026-08-03", 91: "2026-08-02"}
-"""Days before 2026-11-01, the day of these extracts -> the day."""
-WEST = {"state": "CA", "postal_code": "90001", "latitude": "34.05", "longitude": "-118.24"}
-
-
-def spoiled_rows():
-    """Return a directory in which each fault stands once or twice, beside rows without one."""
-    return {
-        "organization": [
-            {"organization_id": "P1", "type": "payer", "name": "Acme", **PLACE},
-            # A department has the number of its hospital; a group is not to have it.
-            {"organization_id": "H1", "type": "fac", "name": "Hospital", "npi": "1245319599"}
-            | PLACE,
-            {"organization_id": "H1D", "type": "fac", "name": "Ward", "npi": "1245319599"}
-            | {"part_of_id": "H1", **PLACE},
-            {"organization_id": "H2", "type": "prvgrp;bus", "name": "Group", "npi": "1245319599"}
-            | {**PLACE, "address_line": "2 Main Street"},
-            {"organization_id": "H3", "type": "fac", "name": "GROUP "}
-            | {**PLACE, "address_line": "2, main  street"},
-            {"organization_id": "H4", "type": "fac", "name": "Of no address"},
-        ],
-        "practitioner": [
-            {"practitioner_id": "D1", "npi": "1234567893", "family_name": "Doe", **PLACE},
-            {"practitioner_id": "D2", "npi": "1234567893", "family_name": "Roe", **PLACE},
-            {"practitioner_id": "D3", "family_name": "Poe", "given_name": "Ann", **PLACE},
-            {"practitioner_id": "D4", "family_name": "POE", "given_name": "Ann.", **PLACE}
-            | {"npi": "1679576722"},
-            {"practitioner_id": "D5", "npi": "1497758544", "family_name": "Low"}
-            | {"last_updated": DAYS[91]},
-            {"practitioner_id": "D6", "npi": "2500000015", "family_name": "Moe"}
-            | {"last_updated": DAYS[90]},
-        ],
-        "network": [
-            {"network_id": "N1", "name": "One", "payer_id": "P1", "area_location_ids": "AREA"},
-            {"network_id": "N2", "name": "Two", "payer_id": "P1"},
-            {"network_id": "N3", "name": "Three", "payer_id": "P1"},
-        ],
-        "insurance_plan": [
-            {"plan_id": "PL1", "name": "Gold", "product_type": "qhp", "owned_by_id": "P1"}
-            | {"administered_by_id": "P1", "network_ids": "N1;N3;NOPE"},
-            {"plan_id": "PL2", "name": "Bronze", "product_type": "qhp", "owned_by_id": "P1"}
-            | {"administered_by_id": "P1"},
-        ],
-        "location": [
-            {"location_id": "AREA", "name": "All of it", "state": "CT"},
-            {"location_id": "L1", "name": "Good", **PLACE, "last_updated": DAYS[30]},
-            {"location_id": "L2", "name": "ZIP of Alaska", **PLACE, "postal_code": "99501"}
-            | {"last_updated": DAYS[31]},
-            {"location_id": "L3", "name": "Null Island", **PLACE, "latitude": "0"}
-            | {"longitude": "0.0"},
-            {"location_id": "L4", "name": "Half", **PLACE, "longitude": ""},
-            {"location_id": "L5", "name": "No city", **PLACE, "city": ""},
-            {"location_id": "L6", "name": "Hawaii", **PLACE, "latitude": "21.3"}
-            | {"longitude": "-157.8", "postal_code": "6101"},
-            {"location_id": "L7", "name": "Abroad", "city": "Nice", "country": "FR"}
-            | {"postal_code": "06000 F", "latitude": "43.7"},
-            {"location_id": "L8", "name": "West", **PLACE, **WEST},
-            {"location_id": "L9", "name": "west", **PLACE, **WEST},
-        ],
-        "provider_role": [
-            {"role_id": "R1", "practitioner_id": "D1", "organization_id": "H2"}
-            | {"network_ids": "N1", "accepts_new_patients": "newpt"},
-            {"role_id": "R2", "practitioner_id": "D2", "location_ids": "L1", "network_ids": "N1"}
-            | {"accepts_new_patients": "nopt"},
-            {"role_id": "R3", "practitioner_id": "D3", "network_ids": "N1"}
-            | {"accepts_new_patients": "existptonly"},
-            {"role_id": "R4", "practitioner_id": "D4", "network_ids": "N1"},
-            {"role_id": "R5", "practitioner_id": "D5", "organization_id": "H3"}
-            | {"accepts_new_patients": "newpt"},
-        ],
-        "provider_role_network": [
-            {"role_id": "R1", "network_id": "N3", "accepts_new_patients": "existptfam"},
-        ],
-        "affiliation": [
-            {"affiliation_id": "A1", "organization_id": "P1", "participating_organization_id": "H1"}
-            | {"network_ids": "N3"},
-        ],
-    }
 
 
 @pytest.fixture(scope="module")
 def checked(tmp_path_factory):
     """The folder of the report."""
     folder = tmp_path_factory.mktemp("quality")
-    extract = write_directory(folder / "in", spoiled_rows())
+    extract = write_directory(folder / "in", directory_rows("spoiled"))
     done(cpcds("validate", extract, "--report", folder / "out"))
     return folder / "out" / "report"
 
@@ -166,7 +88,7 @@ def test_the_page_answers_in_its_first_screen_and_speaks_of_no_claims(checked, f
 
 def test_a_target_of_a_directory_counts_what_it_published_once_and_shows_its_nights(tmp_path):
     target = tmp_path / "target"
-    rows = spoiled_rows()
+    rows = directory_rows("spoiled")
     done(cpcds("run", write_directory(tmp_path / "in", rows), "--to", target, **ANY_CHANGE))
     rows["practitioner"] = rows["practitioner"][:5]
     done(cpcds("run", write_directory(tmp_path / "in", rows), "--to", target, **ANY_CHANGE))

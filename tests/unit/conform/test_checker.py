@@ -41,10 +41,14 @@ def test_a_resource_that_conforms_has_no_findings_of_any_kind(resource):
     assert CHECKER.check(resource).issues == ()
 
 
-PATIENT, COVERAGE = samples.patient(), samples.coverage()
-INPATIENT, PHARMACY, ORAL = samples.inpatient(), samples.pharmacy(), samples.oral()
-PROFESSIONAL = samples.professional()
-ORGANIZATION = samples.organization("payer")
+PATIENT, COVERAGE = samples.sample("member"), samples.sample("coverage")
+INPATIENT, PHARMACY, ORAL = (
+    samples.sample("institutional"),
+    samples.sample("pharmacy"),
+    samples.sample("oral"),
+)
+PROFESSIONAL = samples.sample("professional")
+ORGANIZATION = samples.sample("payer")
 
 
 RESOURCES = {

@@ -79,7 +79,7 @@ def test_the_same_id_twice_is_found():
 
 
 def test_the_patient_must_be_the_beneficiary_of_the_coverage():
-    other = changed(samples.patient(), "id", to="other")
+    other = changed(samples.sample("member"), "id", to="other")
     theirs = changed(ALL[COVERAGE], "beneficiary", to=reference("Patient", "other"))
     report = check(*swapped(COVERAGE, theirs), other)
     assert told(report) == [
@@ -97,8 +97,8 @@ def test_the_insurer_should_be_the_payor_of_the_focal_coverage():
 
 def test_a_bundle_is_unpacked_and_its_full_urls_are_known():
     urn = "urn:uuid:c757873d-ec9a-4326-a141-556f43239520"
-    payer = without(samples.organization("payer"), "id")
-    covered = changed(samples.coverage(), "payor", to=[{"reference": urn}])
+    payer = without(samples.sample("payer"), "id")
+    covered = changed(samples.sample("coverage"), "payor", to=[{"reference": urn}])
     broken = changed(covered, "status", to="no-such-status")
     bundle = {
         "resourceType": "Bundle",
@@ -113,7 +113,7 @@ def test_a_bundle_is_unpacked_and_its_full_urls_are_known():
 
 
 def test_a_line_that_is_no_json_is_a_finding_and_the_rest_is_checked():
-    report = check(b'{"resourceType": "Patient"', b"", b"  ", b"\xff", samples.patient())
+    report = check(b'{"resourceType": "Patient"', b"", b"  ", b"\xff", samples.sample("member"))
     assert told(report) == [(1, "", "json"), (4, "", "encoding")]
     assert report.resources == {"Patient": 1}
     assert report.skipped == {"json": 1, "encoding": 1}
@@ -129,7 +129,7 @@ def test_files_are_ndjson_json_or_gzip_alone_or_in_folders(tmp_path):
     assert (folder.resources.total(), folder.errors) == (len(ALL), 0)
 
     alone = tmp_path / "patient.json"
-    alone.write_text(json.dumps(samples.patient(), indent=1))
+    alone.write_text(json.dumps(samples.sample("member"), indent=1))
     assert conform(file_sources([alone])).resources == {"Patient": 1}
     plain = tmp_path / "deep" / "x.ndjson"
     plain.write_bytes(text)
@@ -207,7 +207,8 @@ def test_progress_is_told_after_every_source():
 
 def test_all_findings_are_counted_and_some_kept():
     broken = [
-        changed(without(samples.patient(), "gender"), "id", to=f"p{index}") for index in range(5)
+        changed(without(samples.sample("member"), "gender"), "id", to=f"p{index}")
+        for index in range(5)
     ]
     report = check(*broken, keep=2)
     assert (report.errors, len(report.findings)) == (5, 2)
@@ -215,7 +216,7 @@ def test_all_findings_are_counted_and_some_kept():
 
 
 def test_the_report_reads_as_text_and_as_json():
-    report = check(without(samples.patient(), "gender"), b"x")
+    report = check(without(samples.sample("member"), "gender"), b"x")
     text = list(text_lines(report))
     assert text[0].strip() == "1  error json"
     assert any("Patient.gender" in line and "error min" in line for line in text)
