@@ -9,9 +9,7 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
 
-_CODE: Final = re.compile(r"`([^`\n]+)`")
 _FENCE: Final = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
-_CELL: Final = re.compile(r"(?<!\\)\|")
 
 
 def tracked() -> list[str]:
@@ -32,33 +30,6 @@ def tracked() -> list[str]:
 def page(name: str) -> str:
     """Return the text of a page."""
     return (ROOT / name).read_text("utf-8")
-
-
-def codes(text: str) -> set[str]:
-    """Return everything that stands between single backticks."""
-    return set(_CODE.findall(text))
-
-
-def section(text: str, heading: str) -> str:
-    """Return what stands below a heading, until the next of its depth or above."""
-    depth = len(heading) - len(heading.lstrip("#"))
-    found = re.search(
-        rf"^{re.escape(heading)}$(.*?)(?=^#{{1,{depth}}} |\Z)",
-        _FENCE.sub("", text),
-        re.MULTILINE | re.DOTALL,
-    )
-    assert found is not None, f"there is no heading {heading!r}"
-    return found.group(1)
-
-
-def rows(text: str) -> list[list[str]]:
-    """Return the cells of all table rows of a text, headings and rulers left out."""
-    found = []
-    for line in text.splitlines():
-        if line.startswith("|") and not line.startswith("|---"):
-            cells = _CELL.split(line.strip().strip("|"))
-            found.append([cell.strip() for cell in cells])
-    return found
 
 
 def prose(text: str) -> str:

@@ -8,9 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from etl import errors
-from etl.errors import EtlError
-from tests.docs.pages import ROOT, page, prose, rows, section, tracked
+from tests.docs.pages import ROOT, page, prose, tracked
 
 TRACKED = tracked()
 PAGES = sorted(name for name in TRACKED if name.endswith(".md"))
@@ -89,39 +87,6 @@ def test_make_targets_that_pages_name_are_there():
     }
     assert told
     assert {target for _, target in told} <= targets, told
-
-
-def test_the_two_first_commands_of_the_readme_come_first():
-    before = page("README.md").split("\n## ")[0]
-    assert re.findall(r"^    (make \w+)", before, re.MULTILINE) == ["make run", "make test"]
-
-
-def exit_codes() -> set[int]:
-    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
-    return {kind.exit_code for kind in kinds if issubclass(kind, EtlError)}
-
-
-def test_every_exit_code_is_explained():
-    table = rows(section(page("docs/operating.md"), "## Exit codes"))
-    told = {int(cells[0]) for cells in table if cells[0].isdigit()}
-    assert told == exit_codes() | {0}
-
-
-def test_every_room_is_on_the_page_of_architecture():
-    told = {cells[0].strip("`").rstrip("/") for cells in rows(page("docs/architecture.md"))}
-    rooms = {
-        path.name
-        for path in (ROOT / "etl").iterdir()
-        if path.name not in {"__init__.py", "__pycache__", "py.typed", "_mappings"}
-    }
-    assert rooms <= told
-
-
-def test_each_decision_has_a_number_of_its_own():
-    names = sorted(path.name for path in (ROOT / "docs/decisions").glob("0*.md"))
-    assert len({name[:4] for name in names}) == len(names)
-    for name in names:
-        assert page(f"docs/decisions/{name}").startswith(f"# {name[:4]} · ")
 
 
 @pytest.mark.parametrize("word", ELSEWHERE)

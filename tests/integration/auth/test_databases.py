@@ -11,7 +11,6 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from etl.auth.apps import Issued
 from etl.auth.audit_verification import verify_trail
 from etl.auth.authorization_server import tidy
 from etl.auth.database import latest_version, migrate, open_database, present_version
@@ -189,15 +188,6 @@ def test_two_processes_that_start_at_once_serve_as_one(database_url, tmp_path):
     assert found.problems == ()
     assert found.files == 2
     assert found.events > 10
-
-
-def test_a_secret_of_one_process_is_known_to_the_other(database_url, tmp_path):
-    with ExitStack() as stack:
-        one = stack.enter_context(stand_up(tmp_path, url=database_url))
-        two = stack.enter_context(stand_up(tmp_path, url=database_url, clock=one.clock))
-        issued: Issued = one.register()
-        browser: httpx2.Client = stack.enter_context(two.client())
-        assert "access_token" in acting.tokens(browser, issued)
 
 
 @pytest.mark.parametrize("text", ["\x00", "a\x00b", "\ud800", "ä" * 300, "x" * 5000])

@@ -37,14 +37,15 @@ def test_a_confidential_app_gets_what_smart_promises(issued, browser):
     assert token.claims["fhirUser"] == f"{FHIR}/Patient/{ANA.patient}"
 
 
-def test_the_access_token_opens_that_members_data_and_no_longer_than_it_says(
+def test_the_access_token_is_for_the_fhir_base_for_one_member_and_ten_minutes(
     standing, issued, browser
 ):
     body = acting.tokens(browser, issued)
     keys = KeySet.import_key_set(browser.get("/oauth/jwks").json())
     claims = jwt.decode(body["access_token"], keys, ["ES256"]).claims
     assert claims["exp"] - claims["iat"] == body["expires_in"] == 600
-    assert claims["aud"] == FHIR
+    assert (claims["aud"], claims["iss"]) == (FHIR, BASE)
+    assert not {"name", "email", "username"} & claims.keys()
     grant = asyncio.run(standing.services.verifier.grant_of(body["access_token"]))
     assert grant.patient == ANA.patient
     assert grant.client == issued.app.client_id

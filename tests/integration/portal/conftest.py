@@ -10,7 +10,8 @@ from httpx2 import Response
 from starlette.testclient import TestClient
 
 from etl.auth.registration import ATTESTATIONS
-from tests.integration.portal.served import BASE, Standing, in_production, stand_up
+from tests.integration.auth.standing import BASE
+from tests.integration.portal.served import PRODUCTION, ServedPortal, stand_up
 
 FORM = {
     "name": "Claim Lens",
@@ -42,7 +43,7 @@ class Browser:
         assert token is not None
         return self.client.post(path, data={**fields, "csrf": token[1]})
 
-    def ask_link(self, standing: Standing, name: str = "dana", way: str = "") -> str:
+    def ask_link(self, standing: ServedPortal, name: str = "dana", way: str = "") -> str:
         """Ask for a sign-in link; return its path: from the mail, or from a sandbox's page."""
         fields = {"email": f"{name}@lens.example", **({"next": way} if way else {})}
         answer = self.send("/sign-in", fields)
@@ -52,7 +53,7 @@ class Browser:
         assert match is not None
         return match[1]
 
-    def sign_in(self, standing: Standing, name: str = "dana") -> Browser:
+    def sign_in(self, standing: ServedPortal, name: str = "dana") -> Browser:
         answer = self.send(self.ask_link(standing, name), {})
         assert answer.status_code == 303, answer.text
         return self
@@ -67,7 +68,7 @@ class Browser:
         return client[1], secret[1] if secret else ""
 
 
-def browser(standing: Standing) -> Browser:
+def browser(standing: ServedPortal) -> Browser:
     return Browser(
         TestClient(
             standing.app, base_url=BASE, follow_redirects=False, raise_server_exceptions=False
@@ -79,7 +80,7 @@ def browser(standing: Standing) -> Browser:
 def sandbox(tmp_path):
     standing = stand_up(tmp_path)
     yield standing
-    standing.database.close()
+    standing.close()
 
 
 @pytest.fixture(scope="session")
@@ -87,7 +88,7 @@ def reader(tmp_path_factory):
     """Somebody who changes nothing, on a portal that all tests of reading share."""
     standing = stand_up(tmp_path_factory.mktemp("reading"))
     yield browser(standing)
-    standing.database.close()
+    standing.close()
 
 
 @pytest.fixture(scope="session")
@@ -95,14 +96,14 @@ def applicant(tmp_path_factory):
     """A developer whose forms are all refused, or not looked at again."""
     standing = stand_up(tmp_path_factory.mktemp("applying"))
     yield browser(standing).sign_in(standing)
-    standing.database.close()
+    standing.close()
 
 
 @pytest.fixture
 def production(tmp_path):
-    standing = stand_up(tmp_path, site=in_production())
+    standing = stand_up(tmp_path, site=PRODUCTION)
     yield standing
-    standing.database.close()
+    standing.close()
 
 
 @pytest.fixture

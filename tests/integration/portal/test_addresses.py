@@ -25,7 +25,7 @@ def test_an_account_has_so_many_apps_and_no_more(tmp_path):
     assert "An account can have 2 apps" in answer.text
     dana.send(f"/apps/{first}/delete", {})
     dana.register(name="Three")
-    standing.database.close()
+    standing.close()
 
 
 SEEN = {

@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from etl.portal.site_facts import Contact
+from tests.integration.auth.standing import BASE
 from tests.integration.portal.conftest import browser
-from tests.integration.portal.served import BASE, SITE, stand_up
+from tests.integration.portal.served import SITE, stand_up
 
 PUBLIC = (
     "/", "/patient-access", "/patient-access/capability", "/provider-directory",
@@ -99,43 +100,6 @@ def test_the_patient_access_page_names_the_real_endpoints(reader):
         assert BASE + url in text
 
 
-@pytest.mark.parametrize(
-    "sentence",
-    [
-        "Capability Statement", "Application Registration Form", "Authorize URL format",
-        "Basic base64({client_id}:{client_secret})", "authorization_code", "redirect_uri",
-        "Bearer {ACCESS_TOKEN}", "content-type", "application/json", "CARIN Alliance",
-        "HIPAA", "Model Privacy Notice", "best practices for payers and app developers",
-        "FTC Act", "code_challenge", "state", "_count", "429", "invalid_grant", "offline_access",
-        "CPCDS", "standalone launch",
-    ],
-)  # fmt: skip
-def test_the_patient_access_page_has_all_its_parts(reader, sentence):
-    assert sentence in reader.get("/patient-access").text
-
-
-@pytest.mark.parametrize(
-    "resource",
-    ["ExplanationOfBenefit", "Patient", "Coverage", "Practitioner", "PractitionerRole", "Location",
-     "Organization"],
-)  # fmt: skip
-def test_the_patient_access_page_lists_the_resources(reader, resource):
-    assert f"{BASE}/fhir/{resource}" in reader.get("/patient-access").text
-
-
-def test_the_menu_is_that_of_the_model(reader):
-    text = reader.get("/").text
-    menu = re.findall(r'<li><a href="([^"]+)"[^>]*>([^<]+)</a>', text)[:5]
-    assert menu == [
-        ("/", "Home"),
-        ("/patient-access", "Patient Access API"),
-        ("/provider-directory", "Provider Directory API"),
-        ("/apps", "App Registration"),
-        ("/contact", "Contact Us"),
-    ]
-    assert ">View Profile<" not in text
-
-
 def test_who_is_signed_in_has_profile_settings_and_logout(developer):
     text = developer.get("/").text
     assert ">View Profile<" in text
@@ -189,7 +153,7 @@ def test_contact_us_shows_what_is_configured_and_nothing_else(tmp_path):
     contact = Contact(email="api@alder.example", address="1 Main Street\nAlder Falls")
     standing = stand_up(tmp_path, site=replace(SITE, contact=contact))
     text = browser(standing).get("/contact").text
-    standing.database.close()
+    standing.close()
     assert "mailto:api@alder.example" in text
     assert "1 Main Street<br>Alder Falls" in text
     assert "Phone" not in text
@@ -217,7 +181,7 @@ def test_a_payer_lays_style_logo_and_templates_over_the_portal(tmp_path):
     assert visitor.get("/static/own.css").text.startswith(":root")
     assert visitor.get("/static/logo").headers["content-type"].startswith("image/svg+xml")
     assert visitor.get("/contact").status_code == 200
-    standing.database.close()
+    standing.close()
 
 
 @pytest.mark.parametrize("path", ["/nowhere", "/static/../app.py", "/apps/x/y/z"])

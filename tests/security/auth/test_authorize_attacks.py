@@ -7,88 +7,40 @@ import pytest
 from etl.auth.database_tables import App
 from etl.auth.records import InvalidForm
 from etl.auth.registration import redirect_uri_problem
+from tests.given.tables import table
 from tests.integration.auth import standing as acting
 from tests.integration.auth.standing import ANA, BASE, BEN, CALLBACK, DRAFT, PUBLIC
 
-LOOPBACK = "http://127.0.0.1:8765/done"
+
+@pytest.mark.parametrize("draft", [DRAFT, PUBLIC], ids=["confidential", "public"])
+@pytest.mark.parametrize(*table(__file__, "requests"))
+def test_a_changed_authorization_request_brings_no_code(
+    standing, browser, draft, change, without, error
+):
+    issued = standing.register(draft)
+    parameters = acting.asking(issued.app.client_id, **dict.fromkeys(without)) | change
+    answer = browser.get("/oauth/authorize", params=parameters)
+    if error == "page":
+        assert (answer.status_code, "location" in answer.headers) == (400, False)
+        assert "evil" not in answer.text
+        return
+    back = acting.returned(answer)
+    assert back["error"] == error
+    assert not {"code", "access_token", "id_token"} & back.keys()
 
 
-@pytest.mark.parametrize(
-    "uri",
-    [
-        "https://app.example/callback/",
-        "https://app.example/callback?x=1",
-        "https://app.example/callback/../steal",
-        "https://app.example/CALLBACK",
-        "https://app.example:443/callback",
-        "https://app.example.evil.example/callback",
-        "https://evil.example/callback",
-        "https://app.example@evil.example/callback",
-        "http://app.example/callback",
-        "https://app.example/callback#x",
-        "//evil.example/callback",
-        "javascript:alert(1)",
-        "https://app.example/callback\u0000",
-        "https://app.example/cällback",
-        "",
-    ],
-)
-def test_only_the_very_redirect_uri_is_taken_and_an_error_goes_to_no_other(issued, browser, uri):
+@pytest.mark.parametrize(*table(__file__, "loopback"))
+def test_the_port_of_a_loopback_address_may_differ_and_nothing_else(standing, browser, uri, status):
+    issued = standing.register(PUBLIC, redirect_uris=("http://127.0.0.1:8765/done",))
     answer = acting.ask(browser, issued.app.client_id, redirect_uri=uri)
-    assert answer.status_code == 400
-    assert "location" not in answer.headers
-    assert "evil" not in answer.text
+    assert answer.status_code == status
 
 
-def test_the_port_of_a_loopback_address_may_differ_and_nothing_else(standing, browser):
-    issued = standing.register(PUBLIC, redirect_uris=(LOOPBACK,))
-    cases = {
-        "http://127.0.0.1:9999/done": 200,
-        "http://127.0.0.1/done": 400,
-        "http://127.0.0.1:9999/other": 400,
-        "http://127.0.0.2:9999/done": 400,
-        "http://127.0.0.1:9999@evil.example/done": 400,
-        "http://127.0.0.1:99991/done": 400,
-        "http://127.0.0.1:0/done": 400,
-        "http://127.0.0.1:00000/done": 400,
-    }
-    for uri, status in cases.items():
-        answer = acting.ask(browser, issued.app.client_id, redirect_uri=uri)
-        assert answer.status_code == status, uri
-
-
-@pytest.mark.parametrize(
-    "uri",
-    [
-        "http://app.example/callback", "https://*.app.example/callback", "javascript:alert(1)",
-        "data:text/html,x", "myapp://done", "https://app.example/callback#fragment",
-        "https://user@app.example/callback", "https://app.example/a b", "https:///callback",
-        "https://a;script-src.example/x", "file:///etc/passwd", "",
-        "http://127.0.0.1:0/done", "http://localhost:0/done", "https://app.example:0/callback",
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(*table(__file__, "leaking"))
 def test_redirect_uris_that_leak_codes_cannot_be_registered(standing, uri):
     assert redirect_uri_problem(uri)
     with pytest.raises(InvalidForm):
         standing.register(redirect_uris=(uri,))
-
-
-@pytest.mark.parametrize("draft", [DRAFT, PUBLIC])
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"code_challenge": None, "code_challenge_method": None},
-        {"code_challenge_method": "plain"},
-        {"code_challenge_method": None},
-        {"code_challenge": None},
-        {"code_challenge": "short"},
-    ],
-)
-def test_there_is_no_way_around_pkce_with_s256(standing, browser, draft, changes):
-    issued = standing.register(draft)
-    back = acting.returned(acting.ask(browser, issued.app.client_id, **changes))
-    assert back["error"] == "invalid_request"
-    assert "code" not in back
 
 
 def test_a_verifier_without_a_challenge_is_refused(standing, browser):
@@ -114,27 +66,6 @@ def test_only_an_app_that_the_payer_exempted_may_leave_pkce_state_and_aud_out(st
         standing.register(PUBLIC, plain_launch=True)
 
 
-@pytest.mark.parametrize("aud", ["https://evil.example/fhir", f"{BASE}/fhir/../x", BASE, "x", None])
-def test_another_audience_is_refused(issued, browser, aud):
-    back = acting.returned(acting.ask(browser, issued.app.client_id, aud=aud))
-    assert back["error"] == "invalid_request"
-    assert "code" not in back
-
-
-def test_state_is_required(issued, browser):
-    back = acting.returned(acting.ask(browser, issued.app.client_id, state=None))
-    assert back["error"] == "invalid_request"
-
-
-@pytest.mark.parametrize("response_type", ["token", "id_token", "code token", 'co"de', "cöde", ""])
-def test_there_is_no_implicit_or_hybrid_flow(issued, browser, response_type):
-    answer = acting.ask(browser, issued.app.client_id, response_type=response_type)
-    location = answer.headers.get("location", "")
-    assert answer.status_code in (303, 400)
-    assert "code=" not in location
-    assert "access_token" not in location
-
-
 def test_a_request_without_response_type_is_told_what_is_missing(issued, browser):
     back = acting.returned(acting.ask(browser, issued.app.client_id, response_type=None))
     page = acting.ask(browser, "nobody", response_type=None)
@@ -144,19 +75,10 @@ def test_a_request_without_response_type_is_told_what_is_missing(issued, browser
     assert "unsupported_response_type: &#39;response_type&#39; has to be code." in page.text
 
 
-@pytest.mark.parametrize(
-    "scope",
-    [
-        "patient/*.write", "patient/*.*", "patient/*.cruds", "system/*.rs", "patient/Coverage.c",
-        "patient/ExplanationOfBenefit.rs?type=pharmacy", "launch/patient openid", "nonsense",
-        "patient/Observation.rs", "admin",
-    ],
-)  # fmt: skip
-def test_scopes_that_write_or_reach_beyond_the_member_are_refused(issued, browser, scope):
-    back = acting.returned(acting.ask(browser, issued.app.client_id, scope=scope))
-    assert back["error"] == "invalid_scope"
-    assert "No scope" in back["error_description"]
-    if scope != "launch/patient openid":
+def test_an_error_says_which_scope_can_be_granted_to_nobody_and_why(issued, browser):
+    for scope in ("patient/*.write", "patient/Coverage.c", "admin"):
+        back = acting.returned(acting.ask(browser, issued.app.client_id, scope=scope))
+        assert "No scope" in back["error_description"]
         assert f"{scope} " in back["error_description"]
 
 
@@ -227,21 +149,6 @@ def test_who_answers_stands_in_every_redirect_so_that_servers_cannot_be_mixed_up
     error = acting.ask(browser, issued.app.client_id, scope="nonsense")
     assert acting.returned(error)["iss"] == BASE
     assert acting.launched(browser, issued.app.client_id)["iss"] == BASE
-
-
-def test_a_parameter_that_is_there_twice_is_refused(issued, browser):
-    asking: dict[str, str | list[str]] = {**acting.asking(issued.app.client_id)}
-    asking["redirect_uri"] = [CALLBACK, "https://evil.example"]
-    answer = browser.get("/oauth/authorize", params=asking)
-    assert answer.status_code == 400
-    assert "location" not in answer.headers
-
-
-def test_request_objects_are_refused_and_never_fetched(issued, browser):
-    back = acting.returned(
-        acting.ask(browser, issued.app.client_id, request_uri="https://evil.example/request")
-    )
-    assert back["error"] == "invalid_request"
 
 
 @pytest.mark.parametrize("status", ["pending", "disabled", "deleted", "unknown"])

@@ -58,22 +58,6 @@ def test_a_code_is_used_once_and_a_second_use_ends_what_it_opened(issued, browse
     assert later.json()["error"] == "invalid_grant"
 
 
-def test_of_many_redemptions_at_once_one_at_most_succeeds(standing, issued, browser):
-    code = acting.launched(browser, issued.app.client_id)["code"]
-
-    def once(_):
-        with standing.client() as other:
-            return acting.redeem(other, issued, code)
-
-    with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(once, range(8)))
-    fine = [one.json() for one in answers if one.status_code == 200]
-    assert len(fine) <= 1
-    assert all(one.status_code in (200, 400) for one in answers)
-    for body in fine:  # seven of them were replays
-        assert acting.introspect(browser, issued, body["access_token"]).json() == {"active": False}
-
-
 def test_a_code_is_over_after_a_minute(standing, issued, browser):
     code = acting.launched(browser, issued.app.client_id)["code"]
     standing.clock.move(seconds=60)
