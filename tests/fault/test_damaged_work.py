@@ -141,20 +141,9 @@ def test_what_was_not_damaged_is_gone_on_from(attempt, monkeypatch):
     attempt.finished_after(lambda _: None, "")
 
 
-@pytest.mark.parametrize(
-    ("which", "damage"),
-    [
-        ("claim_line.*.rows", flipped),
-        pytest.param("claim_adjustment.index.npy", deleted, marks=pytest.mark.slow),
-        pytest.param("members.hashes", halved, marks=pytest.mark.slow),
-        pytest.param("units/*/00000-00001.outcome", emptied, marks=pytest.mark.slow),
-        pytest.param("units/*/00000-00001.catalog.ndjson", flipped, marks=pytest.mark.slow),
-        pytest.param(LIST, deleted, marks=pytest.mark.slow),
-    ],
-)
-def test_a_run_makes_again_what_was_damaged(attempt, damage, which):
-    (name,) = [each for each in attempt.files if PurePath(each).match(which)]
-    attempt.finished_after(damage, name)
+def test_a_run_makes_again_what_was_damaged(attempt):
+    (name,) = [each for each in attempt.files if PurePath(each).match("claim_line.*.rows")]
+    attempt.finished_after(flipped, name)
 
 
 def test_the_list_names_every_file_that_the_next_attempt_believes(attempt):
@@ -169,7 +158,7 @@ def test_the_list_names_every_file_that_the_next_attempt_believes(attempt):
 
 
 @pytest.mark.parametrize(
-    "most", [pytest.param(3, marks=pytest.mark.slow), pytest.param(999, marks=pytest.mark.long)]
+    "most", [pytest.param(2, marks=pytest.mark.slow), pytest.param(999, marks=pytest.mark.long)]
 )
 def test_whichever_file_is_damaged_a_run_publishes_what_an_undisturbed_one_does(attempt, most):
     """At most so many files of a kind, each with another damage."""

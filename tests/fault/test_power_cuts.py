@@ -16,16 +16,20 @@ import subprocess
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from multiprocessing.connection import Connection
 from pathlib import Path
 from random import Random
 
 import pytest
 
+from etl.publish.block import PatientResources
+from etl.publish.manifest import ReleaseFacts
 from etl.publish.reader import open_current
+from etl.publish.release import commit
 from etl.publish.verify import verify
 from etl.storage.local import LocalStore
-from tests.fault.publish_forever import run
+from tests.unit.publish.samples import claim, logical_id, patient, stage
 
 BYTES = 24 << 20
 TREE = "tree"
@@ -44,9 +48,35 @@ def why_not():
     return ""
 
 
+PEOPLE = 12
+
+
+def extract(number):
+    """Return extract `number`: one more claim for some, one patient less, one more."""
+    people = []
+    for person in range(number, number + PEOPLE):
+        name = f"p{person}"
+        claims = [claim(name, 100 + n, "2023-01-01") for n in range(number % 3)]
+        resources = [*patient(name, 3).resources, *claims]
+        people.append(PatientResources(logical_id(name), resources))
+    return people
+
+
+def publish_extract(store, number):
+    """Publish extract `number`, unless the present release was made from it or a later one."""
+    base = open_current(store)
+    done = -1 if base.release is None else base.release.manifest.facts.inputs[0]["name"]
+    if number <= int(done):
+        return
+    facts = ReleaseFacts("full", inputs=[{"name": str(number)}])
+    now = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=number)
+    stamp = f"{now:%Y-%m-%dT%H:%M:%SZ}"
+    commit(store, stage(store, extract(number), base, now=stamp, facts=facts), base)
+
+
 def _publish(folder, number, told):
     while True:
-        run(LocalStore(folder), number)
+        publish_extract(LocalStore(folder), number)
         told.send(number)
         number += 1
 
