@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from etl.doctor.drafting import RawDraft, column_groups, evidence, is_single, raw_drafts, reason
 from etl.doctor.examination import ColumnFound, Examination
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
+from etl.sources.extract.tables import quoted_name
 
 _WITH_SEQUENCE = ("claim_diagnosis", "claim_procedure", "claim_care_team", "member_address")
 _DATE_FORMATS = {
@@ -95,7 +96,7 @@ def _lines(
     }
     for role, header in raw.ids.items():
         if TABLES[table].column(f"{role}_id"):
-            values.setdefault(f"{role}_id", (_name(header), "its key"))
+            values.setdefault(f"{role}_id", (quoted_name(header), "its key"))
     qualifier = next(
         (one.match.element.qualifier for one in group.values() if one.match.element), ""
     )
@@ -111,13 +112,13 @@ def _lines(
         yield f"    {value} as {name},  -- {why}"
     for one in raw.columns if table == raw.tables[0] else ():
         if not one.element:
-            yield f"    -- {_name(one.header)}: {reason(one)}"
+            yield f"    -- {quoted_name(one.header)}: {reason(one)}"
     yield "    min(_file) as _file," if repeated else "    _file,"
     yield "    min(_row) as _row" if repeated else "    _row"
     yield f"from {raw.name}"
     code = {"claim_care_team": "provider_id"}.get(table, "code")
     if table in _WITH_SEQUENCE and table != raw.tables[0] and code in columns:
-        yield f"where {_name(columns[code].header)} is not null"
+        yield f"where {quoted_name(columns[code].header)} is not null"
     if repeated:
         yield "group by all  -- rows that differ stay apart, and the checks reject their claim"
 
@@ -127,12 +128,8 @@ def _value(column: ColumnFound) -> str:
 
     Those of another form stay as they are, and the checks report them.
     """
-    name = _name(column.header)
+    name = quoted_name(column.header)
     form = _DATE_FORMATS.get(column.profile.date)
     if not form or column.profile.ambiguous_date:
         return name
     return f"coalesce(try_strptime({name}, '{form}')::date::varchar, {name})"
-
-
-def _name(header: str) -> str:
-    return '"' + header.replace('"', '""') + '"'

@@ -19,7 +19,7 @@ import pyarrow as pa
 from etl.documents.nearest import nearest
 from etl.errors import ExtractError, MappingError, StoreError
 from etl.sources.extract.table_rows import TableRows
-from etl.sources.extract.tables import Query
+from etl.sources.extract.tables import Query, quoted_name
 from etl.sources.files.stored_files import TableVersion, disk_error
 
 BATCH_ROWS: Final = 1 << 15
@@ -82,8 +82,8 @@ class QueryDatabase:
 
     def add_table(self, name: str, columns: Mapping[str, str]) -> None:
         """Make a table without rows, given the type of each column."""
-        made = ", ".join(f"{_quoted(column)} {kind}" for column, kind in columns.items())
-        self._connection.execute(f"CREATE TABLE {_quoted(name)} ({made})")
+        made = ", ".join(f"{quoted_name(column)} {kind}" for column, kind in columns.items())
+        self._connection.execute(f"CREATE TABLE {quoted_name(name)} ({made})")
         self._tables[name] = tuple(columns)
 
     def load(self, name: str, batches: Iterable[pa.RecordBatch]) -> None:
@@ -92,7 +92,7 @@ class QueryDatabase:
         Raises:
             StoreError: there is too little memory or disk.
         """
-        insert = f'INSERT INTO {_quoted(name)} SELECT * FROM "\0rows"'  # noqa: S608 (names are quoted)
+        insert = f'INSERT INTO {quoted_name(name)} SELECT * FROM "\0rows"'  # noqa: S608 (names are quoted)
         # Not as a stream: DuckDB would report errors of the files in words of its own.
         for batch in batches:
             try:
@@ -227,7 +227,3 @@ def _nodes(value: Any) -> Iterator[dict[str, Any]]:
     elif isinstance(value, list):
         for part in value:
             yield from _nodes(part)
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

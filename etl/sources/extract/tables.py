@@ -68,6 +68,11 @@ def _delimiter(text: str, _context: Any) -> str:
     return text
 
 
+def quoted_name(name: str) -> str:
+    """Return the name of a table or column as SQL takes it, whatever characters it has."""
+    return '"' + name.replace('"', '""') + '"'
+
+
 def _query_file(text: str, _context: Any) -> str:
     if not _QUERY.fullmatch(text):
         raise Mistake("", "{key} must be the path of an .sql file below the folder of this one")
