@@ -194,7 +194,6 @@ def test_the_rows_of_every_file_are_accounted_for(case):
         assert fate(found) <= {"published", "quarantined", "superseded"}
         if not found.rows:  # the layout says of which rows tables are made
             feeds = [one for one in case.layout.tables if one.source == file.table]
-            assert feeds
             assert all(one.where or one.needs or one.needs_any for one in feeds)
         if fate(found) == {"quarantined"}:
             assert found.resources == ()
