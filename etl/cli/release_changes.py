@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 import click
+import msgspec
 
 from etl.cli import result_tables
 from etl.cli.options import print_json
@@ -70,8 +71,8 @@ def show_networks(networks: NetworkChanges) -> None:
             (what, "added", "left", "moved"),
             [
                 (
-                    changes.of.name,
-                    f"{len(changes.joined):,}",
+                    changes.name,
+                    f"{len(changes.added):,}",
                     f"{len(changes.left):,}",
                     f"{len(changes.moved):,}",
                 )
@@ -81,7 +82,7 @@ def show_networks(networks: NetworkChanges) -> None:
         for changes in every:
             lines = list(_provider_lines(changes))
             if lines:
-                click.echo(f"{changes.of.name}:")
+                click.echo(f"{changes.name}:")
             for line in lines[:_SHOWN]:
                 click.echo(f"  {line}")
             if len(lines) > _SHOWN:
@@ -89,14 +90,13 @@ def show_networks(networks: NetworkChanges) -> None:
 
 
 def _provider_lines(changes: ProviderChanges) -> Iterator[str]:
-    for network in changes.networks_after:
-        yield f"+ network {network.name}"
-    for network in changes.networks_before:
-        yield f"- network {network.name}"
-    for sign, moves in (("+", changes.joined), ("-", changes.left), ("~", changes.moved)):
+    if changes.networks:
+        yield from (f"+ network {network.name}" for network in changes.networks.added)
+        yield from (f"- network {network.name}" for network in changes.networks.removed)
+    for sign, moves in (("+", changes.added), ("-", changes.left), ("~", changes.moved)):
         for move in moves:
-            npi = f" (NPI {move.provider.npi})" if move.provider.npi else ""
-            yield f"{sign} {move.provider.name}{npi}{_way(move, sign, of_plan=changes.is_plan)}"
+            npi = f" (NPI {move.npi})" if move.npi else ""
+            yield f"{sign} {move.name}{npi}{_way(move, sign, of_plan=changes.is_plan)}"
 
 
 def _way(move: MovedProvider, sign: str, *, of_plan: bool) -> str:
@@ -133,7 +133,7 @@ def changes_json(
     """Return the same for machines; amounts are decimal text. Networks are of a directory."""
     return {
         **changes.to_json(),
-        **({} if networks is None else networks.to_json()),
+        **({} if networks is None else msgspec.to_builtins(networks)),
         "money": money,
     }
 

@@ -21,11 +21,12 @@ from datetime import datetime
 from itertools import product
 from typing import Final, Literal
 
-from etl.errors import CommitConflict, NotFound, StoreError
+from etl.errors import CommitConflict, StoreError
 from etl.publish import object_keys
 from etl.publish.bulk_files import BulkOptions
 from etl.publish.canonical_json import JSON, dumps, loads
 from etl.publish.history import lineage
+from etl.publish.kept_objects import read_or_none
 from etl.publish.reader import Current, Release, open_current, read_pointer
 from etl.storage.port import Store, Tagged
 
@@ -158,7 +159,7 @@ def untrue_pages(release: Release, base_url: str = "") -> Iterator[tuple[str, bo
     ]
     own = [page_key(release.id)] if bulk["increment"] is not None else []
     updates = [] if _is_directory(bulk) else [updates_key(bulk["snapshot"])]
-    pages = {key: _present(release.store, key) for key in (*own, *chain, *updates, ROOT)}
+    pages = {key: read_or_none(release.store, key) for key in (*own, *chain, *updates, ROOT)}
     base_url = base_url or _base_of(pages[ROOT], *pages.values())
     for key, there in pages.items():
         if there is None or not any(
@@ -238,7 +239,7 @@ def _update_pages(store: Store, base: Current, options: BulkOptions) -> list[str
 
     def update(key: str, content: JSON, link: str | None) -> None:
         others.discard(key)
-        replace_page(key, _present(store, key), _page(options, key, content, link))
+        replace_page(key, read_or_none(store, key), _page(options, key, content, link))
 
     def replace_page(key: str, there: Tagged | None, data: bytes) -> None:
         if there is not None and there.data == data:
@@ -270,7 +271,7 @@ def _update_pages(store: Store, base: Current, options: BulkOptions) -> list[str
         update(ROOT, root, root_link)
     # Where `current.json` was put back from a copy, consumers may wait at a release that is lost.
     for key in sorted(others):
-        there = _present(store, key)
+        there = read_or_none(store, key)
         page = None if there is None else _read_page(there.data)
         if page is not None and _link(page) == PENDING:
             replace_page(key, there, _closed(page))
@@ -284,13 +285,6 @@ def _is_directory(bulk: Mapping[str, JSON]) -> bool:
 
 def _tag(there: Tagged | None) -> str | None:
     return None if there is None else there.tag
-
-
-def _present(store: Store, key: str) -> Tagged | None:
-    try:
-        return store.read(key)
-    except NotFound:
-        return None
 
 
 def directory_root(snapshot: Mapping[str, JSON], cadence: str, urls: Iterable[str]) -> bytes:

@@ -11,10 +11,10 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from etl.errors import DamagedObject, StoreError
+from etl.errors import DamagedObject, NotFound, StoreError
 from etl.publish import object_keys
 from etl.publish.canonical_json import dumps, sha256
-from etl.storage.port import Store
+from etl.storage.port import Store, Tagged
 
 MEMORY: Final = "memory/"
 """Folder of what a release keeps for the next run."""
@@ -76,6 +76,14 @@ def checked(store: Store, key: str, digest: str | None = None) -> bytes:
             f"{store.name}: {key} is damaged: its bytes do not have its hash; run verify"
         )
     return data
+
+
+def read_or_none(store: Store, key: str) -> Tagged | None:
+    """Return an object with its tag; None if it is missing."""
+    try:
+        return store.read(key)
+    except NotFound:
+        return None
 
 
 def to_bytes(value: Any) -> bytes:

@@ -14,6 +14,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import msgspec
+
 from etl.publish.canonical_json import loads
 from etl.publish.catalog import CatalogEntry
 from etl.publish.diff import Name, changed_directory
@@ -33,102 +35,68 @@ Places = frozenset[str]
 """References to locations and organizations at which a provider is in a network."""
 
 
-@dataclass(frozen=True, slots=True)
-class NamedResource:
-    """A resource as people know it.
+class NamedResource(msgspec.Struct, frozen=True):
+    """A resource as people know it. Fields of this class and the next are those of the JSON.
 
     Attributes:
         reference: `Type/id`.
         name: its name; the reference where it has none.
-        npi: its NPI; None where it has none.
+        npi: its NPI, if it has one.
     """
 
     reference: str
     name: str
-    npi: str | None = None
+    npi: str | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def sort_key(self) -> tuple[str, str]:
         """Order by name."""
         return self.name, self.reference
 
-    def to_json(self) -> dict[str, Any]:
-        """Return it for machines; an NPI that it has not is left out."""
-        npi = {} if self.npi is None else {"npi": self.npi}
-        return {"reference": self.reference, "name": self.name, **npi}
 
-
-@dataclass(frozen=True, slots=True)
-class MovedProvider:
+class MovedProvider(NamedResource, frozen=True):
     """A provider who is in a network, or in networks of a plan, in another way than before.
 
     Attributes:
-        provider: the practitioner or organization.
         before: the networks that a provider left who joined this one, or the locations and
             organizations that one who stays is not at any more; of a plan, its networks before.
         after: the networks that a provider joined who left this one, or the new locations and
             organizations of one who stays; of a plan, its networks now.
     """
 
-    provider: NamedResource
-    before: Sequence[NamedResource]
-    after: Sequence[NamedResource]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it for machines."""
-        return {
-            **self.provider.to_json(),
-            "before": _all_to_json(self.before),
-            "after": _all_to_json(self.after),
-        }
+    before: Sequence[NamedResource] = ()
+    after: Sequence[NamedResource] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ProviderChanges:
+class PlanNetworks(msgspec.Struct, frozen=True):
+    """Networks that a plan lost and got."""
+
+    removed: Sequence[NamedResource]
+    added: Sequence[NamedResource]
+
+
+class ProviderChanges(NamedResource, frozen=True):
     """Changes to the providers of one network or plan.
 
     Attributes:
-        of: the network or plan.
-        joined: providers who were not in it, with the networks that they left at the same time.
+        networks: how the networks of a plan changed, if they did.
+        added: providers who were not in it, with the networks that they left at the same time.
         left: providers who are not in it any more, with the networks that they joined instead.
         moved: providers who stay, at other places or in other networks of the plan.
-        networks_before: networks that a plan lost; empty for a network.
-        networks_after: networks that a plan got; empty for a network.
     """
 
-    of: NamedResource
-    joined: Sequence[MovedProvider] = ()
+    networks: PlanNetworks | msgspec.UnsetType = msgspec.UNSET
+    added: Sequence[MovedProvider] = ()
     left: Sequence[MovedProvider] = ()
     moved: Sequence[MovedProvider] = ()
-    networks_before: Sequence[NamedResource] = ()
-    networks_after: Sequence[NamedResource] = ()
 
     @property
     def is_plan(self) -> bool:
         """Whether it is a plan, not a network."""
-        return self.of.reference.startswith(f"{_PLAN}/")
-
-    def to_json(self) -> dict[str, Any]:
-        """Return them for machines."""
-        networks = {}
-        if self.networks_before or self.networks_after:
-            networks = {
-                "networks": {
-                    "removed": _all_to_json(self.networks_before),
-                    "added": _all_to_json(self.networks_after),
-                }
-            }
-        return {
-            **self.of.to_json(),
-            **networks,
-            "added": _all_to_json(self.joined),
-            "left": _all_to_json(self.left),
-            "moved": _all_to_json(self.moved),
-        }
+        return self.reference.startswith(f"{_PLAN}/")
 
 
-@dataclass(frozen=True, slots=True)
-class NetworkChanges:
+class NetworkChanges(msgspec.Struct, frozen=True):
     """Changes to networks and plans; those that did not change are left out.
 
     Attributes:
@@ -138,19 +106,6 @@ class NetworkChanges:
 
     networks: Sequence[ProviderChanges] = ()
     plans: Sequence[ProviderChanges] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """Return them for machines."""
-        return {
-            "networks": _all_to_json(self.networks),
-            "plans": _all_to_json(self.plans),
-        }
-
-
-def _all_to_json(
-    values: Sequence[NamedResource | MovedProvider | ProviderChanges],
-) -> list[dict[str, Any]]:
-    return [value.to_json() for value in values]
 
 
 def network_changes(before: Release, after: Release) -> NetworkChanges:
@@ -180,7 +135,7 @@ def network_changes(before: Release, after: Release) -> NetworkChanges:
     names = _named(
         (after, before), {reference for draft in drafts for reference in draft.mentioned}
     )
-    changes = sorted((draft.made(names) for draft in drafts), key=lambda change: change.of.sort_key)
+    changes = sorted((draft.made(names) for draft in drafts), key=lambda change: change.sort_key)
     return NetworkChanges(
         [change for change in changes if not change.is_plan],
         [change for change in changes if change.is_plan],
@@ -378,17 +333,24 @@ class _Draft:
 
         def moves(drafted: Iterable[_Move]) -> list[MovedProvider]:
             providers = [
-                MovedProvider(names[provider], all_of(before), all_of(after))
+                MovedProvider(
+                    **msgspec.structs.asdict(names[provider]),
+                    before=all_of(before),
+                    after=all_of(after),
+                )
                 for provider, before, after in drafted
             ]
-            return sorted(providers, key=lambda moved: moved.provider.sort_key)
+            return sorted(providers, key=lambda moved: moved.sort_key)
 
+        removed, added = self.networks
         return ProviderChanges(
-            names[self.of],
-            moves(self.joined),
-            moves(self.left),
-            moves(self.moved),
-            *(all_of(references) for references in self.networks),
+            **msgspec.structs.asdict(names[self.of]),
+            networks=PlanNetworks(all_of(removed), all_of(added))
+            if removed or added
+            else msgspec.UNSET,
+            added=moves(self.joined),
+            left=moves(self.left),
+            moved=moves(self.moved),
         )
 
 
@@ -417,5 +379,5 @@ def _named_resource(resource: Json) -> NamedResource:
     if not isinstance(name, str):  # a person's
         name = next((part["text"] for part in name if "text" in part), reference)
     identifiers = resource.get("identifier", ())
-    npi = next((each["value"] for each in identifiers if each.get("system") == _NPI), None)
-    return NamedResource(reference, name, npi)
+    npis = (each["value"] for each in identifiers if each.get("system") == _NPI)
+    return NamedResource(reference, name, next(npis, msgspec.UNSET))

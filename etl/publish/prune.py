@@ -9,13 +9,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from etl.errors import CommitConflict, CommitUnknown, NotFound, StoreError, UsageError
+from etl.errors import CommitConflict, CommitUnknown, StoreError, UsageError
 from etl.publish import object_keys
 from etl.publish.bulk_pages import close_pages
 from etl.publish.canonical_json import dumps, instant, loads
 from etl.publish.catalog import CatalogEntry, parse_shard
 from etl.publish.history import LostRelease, lineage
-from etl.publish.kept_objects import checked
+from etl.publish.kept_objects import checked, read_or_none
 from etl.publish.lease import LEASE_TIME, Clock, Lease, prune_lease
 from etl.publish.manifest import Manifest, Shard, stamp_of
 from etl.publish.reader import Release, open_current
@@ -76,7 +76,7 @@ def read_expiry(store: Store, keys: Sequence[Path] = ()) -> Expiry:
         UsageError: a file holds no public key.
         StoreError: the record is damaged.
     """
-    there = _there(store)
+    there = read_or_none(store, object_keys.EXPIRY)
     if there is None:
         return Expiry()
     return _expiry(there, store.name, [read_public_key(path) for path in keys])
@@ -94,7 +94,7 @@ def write_expiry(store: Store, expiry: Expiry, key: SigningKey | None = None) ->
     Raises:
         StoreError: it cannot be written; nothing may be deleted then.
     """
-    there = _there(store)
+    there = read_or_none(store, object_keys.EXPIRY)
     whole = expiry
     if there is not None:
         public_keys = () if key is None else (key.public(),)
@@ -113,13 +113,6 @@ def write_expiry(store: Store, expiry: Expiry, key: SigningKey | None = None) ->
     except CommitConflict:
         raise StoreError(f"{store.name}: another prune is at work; run it again") from None
     return whole
-
-
-def _there(store: Store) -> Tagged | None:
-    try:
-        return store.read(object_keys.EXPIRY)
-    except NotFound:
-        return None
 
 
 def _expiry(there: Tagged, name: str, public_keys: Sequence[Any]) -> Expiry:

@@ -16,7 +16,7 @@ from etl.publish import object_keys
 from etl.publish.block import unpack
 from etl.publish.canonical_json import loads
 from etl.publish.catalog import CatalogEntry, by_shard, find_row, parse_shard, shard_number
-from etl.publish.kept_objects import ObjectRef, checked
+from etl.publish.kept_objects import ObjectRef, checked, read_or_none
 from etl.publish.manifest import RESTORE_POINTER, Manifest, Pointer, Role, Shard
 from etl.publish.search_index import HEAD, WHOLE, BlockPart, Index
 from etl.storage.port import Store, Tagged
@@ -207,10 +207,7 @@ def open_current(store: Store) -> Current:
 
 def read_pointer(store: Store) -> Tagged | None:
     """Return the bytes and the tag of `current.json`; None before the first release."""
-    try:
-        return store.read(object_keys.CURRENT)
-    except NotFound:
-        return None
+    return read_or_none(store, object_keys.CURRENT)
 
 
 def _trace_of_releases(store: Store) -> str | None:

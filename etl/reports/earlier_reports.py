@@ -10,14 +10,14 @@ from etl.errors import CommitConflict, NotFound, StoreError
 from etl.publish import object_keys
 from etl.publish.canonical_json import loads
 from etl.publish.history import lineage
-from etl.publish.kept_objects import checked
+from etl.publish.kept_objects import checked, read_or_none
 from etl.publish.manifest import Changes
 from etl.publish.reader import Current, Release
 from etl.reports.document import FORMAT_VERSION
 from etl.reports.report_index import NIGHTS, Night, RolledBack, nights_page
 from etl.reports.report_values import ReleaseBefore
 from etl.storage.parallel import mapped
-from etl.storage.port import Store, Tagged
+from etl.storage.port import Store
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ def write_nights_page(store: Store, *, unless_named: str = "") -> None:
     """
     try:
         for _ in range(_ATTEMPTS):
-            there = _there(store)
+            there = read_or_none(store, object_keys.NIGHTS_PAGE)
             if unless_named and there is not None and unless_named.encode() in there.data:
                 return
             nights, older = _nights(store)
@@ -83,13 +83,6 @@ def write_nights_page(store: Store, *, unless_named: str = "") -> None:
         raise CommitConflict(f"{store.name}: other runs write it all the time")
     except StoreError as error:
         log.warning("%s: the page of all reports is not up to date", error)
-
-
-def _there(store: Store) -> Tagged | None:
-    try:
-        return store.read(object_keys.NIGHTS_PAGE)
-    except NotFound:
-        return None
 
 
 def _nights(store: Store) -> tuple[list[Night], list[str]]:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.publish import directory as published_directory
-from etl.publish.network_changes import network_changes
+from etl.publish.network_changes import PlanNetworks, network_changes
 from etl.publish.reader import read_all
 from tests.memory_store import MemoryStore
 from tests.unit.publish.samples import LATER, NOW, logical_id, payer, publish, resource
@@ -147,7 +147,7 @@ directories = st.builds(
 
 
 def referred(moves):
-    return {one.provider.reference for one in moves}
+    return {one.reference for one in moves}
 
 
 @settings(deadline=None, max_examples=80)
@@ -169,7 +169,7 @@ def test_changes_are_those_of_the_sets_of_every_resource(first, second, keeps_mo
     of_old, of_new = in_plans(old, old_plans), in_plans(new, new_plans)
     expected |= {p: differences(of_old.get(p, {}), of_new.get(p, {}), p) for p in plans}
     got = {
-        one.of.reference: (referred(one.joined), referred(one.left), referred(one.moved))
+        one.reference: (referred(one.added), referred(one.left), referred(one.moved))
         for one in (*found.networks, *found.plans)
     }
     relinked = {
@@ -177,11 +177,12 @@ def test_changes_are_those_of_the_sets_of_every_resource(first, second, keeps_mo
     }
     assert got == {name: sets for name, sets in expected.items() if any(sets) or name in relinked}
     for plan in found.plans:
-        was, now = (each.get(plan.of.reference, frozenset()) for each in (old_plans, new_plans))
-        assert {one.reference for one in plan.networks_before} == was - now
-        assert {one.reference for one in plan.networks_after} == now - was
+        was, now = (each.get(plan.reference, frozenset()) for each in (old_plans, new_plans))
+        networks = plan.networks or PlanNetworks((), ())
+        assert {one.reference for one in networks.removed} == was - now
+        assert {one.reference for one in networks.added} == now - was
     for network in found.networks:
-        for one in network.joined:
-            gone = old.get(one.provider.reference, {}).keys() - new[one.provider.reference].keys()
+        for one in network.added:
+            gone = old.get(one.reference, {}).keys() - new[one.reference].keys()
             assert {each.reference for each in one.before} == gone
             assert not one.after
