@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from socket import gethostname
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -34,6 +35,7 @@ from etl.local.executor import LocalExecutor
 from etl.local.workers import Workers
 from etl.model.data_models import CLAIMS
 from etl.pipeline.context import Publication, RunContext, Target
+from etl.pipeline.definitions import Definitions
 from etl.pipeline.deltas.layers import kept_layers, layer_of
 from etl.pipeline.deltas.merge import LayerRows, merged_origins
 from etl.pipeline.lineage.explain import Explainer, Layers, require_same
@@ -285,15 +287,26 @@ def plan_extract(
         check_model(settings, base, definitions.model)
         check_view(settings, base, definitions.mappings)
         refusal = refusal_of(settings, store, base, definitions, approvals)
-        if settings.run.work is not None:
-            settings.run.work.mkdir(parents=True, exist_ok=True, mode=0o700)
-        limits = limits_against(settings, base, definitions)
-        with TemporaryDirectory(prefix="cpcds-plan-", dir=settings.run.work) as work:
-            overlay = str(Path(work, "tree"))
-            target = Target(settings.target, store_options(settings), overlay)
-            publication = Publication(target, target.store(), base, limits)
-            planned = plan(job.context(Path(work), now()), publication)
+        with _trial(settings, base, definitions, "plan") as (work, publication):
+            planned = plan(job.context(work, now()), publication)
             return replace(planned, refusal=refusal)
+
+
+@contextmanager
+def _trial(
+    settings: Settings, base: Current, definitions: Definitions, name: str, **options: Any
+) -> Iterator[tuple[Path, Publication]]:
+    """Give a work folder, and a publication that writes beside the target; both are temporary."""
+    _make_work_folder(settings)
+    with TemporaryDirectory(prefix=f"cpcds-{name}-", dir=settings.run.work) as folder:
+        target = Target(settings.target, store_options(settings), str(Path(folder, "tree")))
+        limits = limits_against(settings, base, definitions)
+        yield Path(folder), Publication(target, target.store(), base, limits, **options)
+
+
+def _make_work_folder(settings: Settings) -> None:
+    if settings.run.work is not None:
+        settings.run.work.mkdir(parents=True, exist_ok=True, mode=0o700)
 
 
 def rebuild_release(
@@ -331,20 +344,13 @@ def rebuild_release(
                 "would differ: set CPCDS_ID_KEY and payer.id to what it was published with"
             )
         base = Current(_parent(release), None)
-        limits = limits_against(settings, base, definitions)
-        with TemporaryDirectory(prefix="cpcds-rebuild-", dir=settings.run.work) as folder:
-            overlay = str(Path(folder, "tree"))
-            target = Target(settings.target, store_options(settings), overlay)
-            publication = Publication(
-                target,
-                target.store(),
-                base,
-                limits,
-                bulk=_bulk_options_of(release, settings),
-                keep_rows=settings.publish.deltas,
-                reuses=False,
-            )
-            made = remake(job.context(Path(folder), when), publication)
+        options = {
+            "bulk": _bulk_options_of(release, settings),
+            "keep_rows": settings.publish.deltas,
+            "reuses": False,
+        }
+        with _trial(settings, base, definitions, "rebuild", **options) as (work, publication):
+            made = remake(job.context(work, when), publication)
             return rebuilt(release, Release(publication.store, made))
 
 
@@ -391,8 +397,7 @@ def roll_back(settings: Settings, release: str, reason: str = "") -> tuple[Manif
     """
     store = target_store(settings)
     bulk, key = _bulk_options(settings), signing_key(settings)
-    if settings.run.work is not None:
-        settings.run.work.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _make_work_folder(settings)
     with run_lease(store, now) as lease:
         to = find_release(store, release)
         require_whole(to)

@@ -11,8 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from etl.certificate.comparison import Compared
-from etl.certificate.differences import FactDifference
-from etl.certificate.file_sums import FileCell, FileSum
+from etl.certificate.differences import FactDifference, FileCell, FileSum
 from etl.certificate.sums import COUNTED, LEVELS, Sums
 
 _FORMAT: Final = 3

@@ -11,8 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.certificate.differences import Differences, FactDifference
-from etl.certificate.file_sums import FileCell, FileSum, file_sums
+from etl.certificate.differences import Differences, FactDifference, FileCell, FileSum, file_sums
 from etl.certificate.published import (
     ABSENT,
     ADJUSTMENT,

@@ -1,12 +1,17 @@
-"""Differences between published facts and their rows, explained by rules or not."""
+"""Differences between published facts and their rows, and the sums of amounts by file."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
+import numpy as np
 import pyarrow as pa
+
+from etl.certificate.published import CATEGORIES, PublishedClaims
+from etl.certificate.source import ADJUSTED, SourceClaims, pair_places
+from etl.certificate.sums import LEVELS, amounts_of
 
 MOST: Final = 1_000
 """Unexplained differences of a unit that are listed; the others are counted."""
@@ -77,3 +82,131 @@ class Differences:
     def rule(self, place: Any, column: str) -> str:
         """Return the rule that found something in a cell; empty for none."""
         return self.places.get((int(place[0]), int(place[1]), column), "")
+
+
+FileCell: TypeAlias = tuple[int, str, str]
+"""Index of a file of the extract, -1 where no row is known; level, category."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileSum:
+    """Sum of the amounts that rows of one file brought, in cents.
+
+    Attributes:
+        source: what the rows state.
+        explained: what is published less what they state, where a reason is known.
+        published: what is published of these rows.
+        claims: how many published claims have such an amount.
+        differences: how many differences `explained` is made of.
+    """
+
+    source: int = 0
+    explained: int = 0
+    published: int = 0
+    claims: int = 0
+    differences: int = 0
+
+    def __add__(self, other: FileSum) -> FileSum:
+        return FileSum(
+            self.source + other.source,
+            self.explained + other.explained,
+            self.published + other.published,
+            self.claims + other.claims,
+            self.differences + other.differences,
+        )
+
+    @property
+    def holds(self) -> bool:
+        """Whether the published amounts are those of the rows, or explained."""
+        return self.source + self.explained == self.published
+
+
+def file_sums(
+    source: SourceClaims,
+    published: PublishedClaims,
+    matched: tuple[Any, Any],
+    line_cents: Any,
+    explained: Iterable[FactDifference],
+) -> dict[FileCell, FileSum]:
+    """Return the amounts by the file whose row brought them.
+
+    Args:
+        source: the rows.
+        published: the bytes.
+        matched: rows of the claims and of the items that are published; -1 for none.
+        line_cents: amounts of the lines, with those that rows of other tables add to them.
+        explained: differences with a reason.
+    """
+    sums: dict[FileCell, FileSum] = {}
+
+    def add(cell: FileCell, amount: FileSum) -> None:
+        sums[cell] = sums.get(cell, FileSum()) + amount
+
+    stated = (
+        (source.claim_files, np.arange(len(source.claims)), source.stated),
+        (source.line_files, source.line_claims, line_cents),
+    )
+    read = (
+        (np.arange(len(published)), published.totals),
+        (published.claims, published.lines),
+    )
+    for level, (files, claims, cents), rows, (owners, amounts) in zip(
+        LEVELS, stated, matched, read, strict=True
+    ):
+        for (file, category), (total, _) in _by_file(files, claims, cents).items():
+            add((file, level, category), FileSum(source=total))
+        # Row -1, for what is published without a row, has no file.
+        files_of = np.concatenate([files, np.full((1, len(CATEGORIES)), -1, dtype=np.int64)])[rows]
+        for (file, category), (total, count) in _by_file(files_of, owners, amounts).items():
+            add((file, level, category), FileSum(published=total, claims=count))
+    of_amounts = [
+        (difference, level, category)
+        for difference in explained
+        for level, _, category in [difference.fact.partition(".")]
+        if difference.cents and level in LEVELS
+    ]
+    files = _counted_files(source, [difference for difference, _, _ in of_amounts])
+    for (difference, level, category), file in zip(of_amounts, files, strict=True):
+        add((file, level, category), FileSum(explained=difference.cents, differences=1))
+    return sums
+
+
+def _counted_files(source: SourceClaims, differences: Sequence[FactDifference]) -> list[int]:
+    """Return the file in whose sums each difference of an amount is counted.
+
+    It is the file of the row, but for adjustments: those of one line are all counted under the
+    file of the first of them (`SourceClaims.line_files`).
+    """
+    places = np.array([(each.file, each.row) for each in differences], dtype=np.int64)
+    rows = pair_places(places.reshape(-1, 2), source.adjustments.places)
+    return [
+        int(source.line_files[source.adjustment_lines[row], ADJUSTED])
+        if difference.table == "claim_adjustment" and source.adjustment_lines[row] >= 0
+        else difference.file
+        for difference, row in zip(differences, rows.tolist(), strict=True)
+    ]
+
+
+def _by_file(files: Any, claims: Any, cents: Any) -> dict[tuple[int, str], tuple[int, int]]:
+    """Return (file, category) -> cents, and how many claims have such an amount.
+
+    Args:
+        files: numpy `int64`, shape (rows, categories): the file of each amount.
+        claims: the claim of each row; rows of -1 are left out.
+        cents: of each row, shape (rows, categories).
+    """
+    rows, categories, amounts = amounts_of(cents)
+    owners, known = claims[rows], claims[rows] >= 0
+    of, size = files[rows, categories], int(claims.max(initial=-1)) + 1
+    sums = {}
+    for file in (np.flatnonzero(np.bincount(of + 1)) - 1).tolist():
+        of_file = known & (of == file)
+        at = categories[of_file]
+        totals = np.zeros(len(CATEGORIES), dtype=np.int64)
+        np.add.at(totals, at, amounts[of_file])
+        some = np.zeros((len(CATEGORIES), size), dtype=np.bool_)
+        some[at, owners[of_file]] = True
+        for category in np.flatnonzero(some.any(axis=1)).tolist():
+            count = int(np.count_nonzero(some[category]))
+            sums[file, CATEGORIES[category]] = (int(totals[category]), count)
+    return sums

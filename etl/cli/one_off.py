@@ -1,4 +1,4 @@
-"""`cpcds convert` and `cpcds validate`: nothing is published."""
+"""`cpcds convert`, `cpcds validate` and `cpcds conform`: nothing is published."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from typing import Final
 
 import click
 
+from etl.bootstrap.inspections import conform_to_guide
 from etl.bootstrap.use_cases import convert_extract, validate_extract
 from etl.cli import options, result_tables
-from etl.cli.progress import progress
+from etl.cli.progress import counting, progress
+from etl.conform.render import as_json as report_json
+from etl.conform.render import text_lines
 from etl.errors import if_interrupted
 from etl.pipeline.process import ProcessedExtract
 from etl.pipeline.reporting.report_files import LimitBroken
@@ -103,3 +106,31 @@ def _show(
     result_tables.show_unowned(processed.unowned)
     for name, (count, path) in files.items():
         click.echo(f"{count:>9,} {name:<21} {path}")
+
+
+@click.command("conform")
+@click.argument("what", nargs=-1, required=True)
+@click.option("--profile", multiple=True, help="Check against this, whatever meta.profile says.")
+@click.option("--strict", is_flag=True, help="Count as errors what the guide says in words only.")
+@options.json_option
+@click.pass_context
+def conform_command(
+    context: click.Context,
+    what: tuple[str, ...],
+    profile: tuple[str, ...],
+    strict: bool,
+    as_json: bool,
+) -> None:
+    """Check FHIR against CARIN Blue Button or Plan-Net: every resource, offline.
+
+    WHAT is NDJSON or JSON files, folders of them, or a published tree. Exit code 4 says that
+    something does not conform.
+    """
+    with counting("checking", "resources", quiet=as_json) as advance:
+        report = conform_to_guide(what, profiles=profile, strict=strict, progress=advance)
+    if as_json:
+        options.print_json(report_json(report))
+    else:
+        for line in text_lines(report):
+            click.echo(line)
+    context.exit(4 if report.errors else 0)
