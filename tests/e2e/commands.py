@@ -164,8 +164,7 @@ def converted(folder: Path) -> list[dict[str, Any]]:
 
 def exact(line: str) -> dict[str, Any]:
     """Return what a line of JSON says, its numbers as they are written."""
-    found: dict[str, Any] = json.loads(line, parse_float=Decimal)
-    return found
+    return json.loads(line, parse_float=Decimal)
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:

@@ -105,14 +105,12 @@ class Stranger:
         )
         assert answer.status_code == 200
         assert answer.headers["content-type"].startswith("application/json")
-        found: Json = answer.json()
-        return found
+        return answer.json()
 
     def metadata(self) -> Json:
         answer = self.http.get(f"{self.base}/metadata")
         assert answer.status_code == 200
-        found: Json = answer.json()
-        return found
+        return answer.json()
 
     def code(
         self,

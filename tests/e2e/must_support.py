@@ -121,8 +121,7 @@ def profile_of(resource: Mapping[str, Any]) -> str:
     """Return the name of the profile that a resource says it has."""
     (url,) = resource["meta"]["profile"]
     assert url.startswith(PROFILE), url
-    name: str = url.removeprefix(PROFILE).partition("|")[0]
-    return name
+    return url.removeprefix(PROFILE).partition("|")[0]
 
 
 def missing(profile: str, resources: Sequence[Mapping[str, Any]]) -> set[str]:

@@ -32,10 +32,7 @@ def cpcds(*words, code=0, typed=""):
 def registered(tmp_path, *options):
     file = tmp_path / "app.json"
     file.write_text(json.dumps(METADATA))
-    found: dict[str, str] = json.loads(
-        cpcds("apps", "register", str(file), "--json", *options).output
-    )
-    return found
+    return json.loads(cpcds("apps", "register", str(file), "--json", *options).output)
 
 
 def test_an_app_is_registered_shown_stopped_and_deleted(tmp_path):

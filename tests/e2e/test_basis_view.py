@@ -3,7 +3,6 @@
 import gzip
 import json
 import re
-from typing import Any
 
 import pytest
 
@@ -24,8 +23,7 @@ def basis(tmp_path_factory):
 
 
 def conforms(*what):
-    report: dict[str, Any] = json.loads(done(cpcds("conform", *what, "--json")).out)
-    return report
+    return json.loads(done(cpcds("conform", *what, "--json")).out)
 
 
 def test_the_samples_conform_in_the_basis_view_and_hold_no_amount(basis):

@@ -17,10 +17,7 @@ def run(extract, target, *options, **environment):
 
 def manifest(target):
     release = json.loads((target / "current.json").read_text())["release"]
-    found: dict[str, object] = json.loads(
-        (target / "releases" / release / "manifest.json").read_text()
-    )
-    return found
+    return json.loads((target / "releases" / release / "manifest.json").read_text())
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """`cpcds mapping docs`: the data dictionary of claims, and of a provider directory."""
 
 import json
-from typing import Any
 
 import pytest
 
@@ -12,10 +11,7 @@ OF_CLAIMS = "Profiles of claims are named without what they all begin with"
 
 
 def rows(*arguments, **environment):
-    found: list[dict[str, Any]] = json.loads(
-        done(cpcds("mapping", "docs", *arguments, "--json", **environment)).out
-    )
-    return found
+    return json.loads(done(cpcds("mapping", "docs", *arguments, "--json", **environment)).out)
 
 
 @pytest.mark.parametrize(

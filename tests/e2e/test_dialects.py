@@ -2,7 +2,6 @@
 
 import json
 import re
-from typing import Any
 
 import pytest
 
@@ -19,8 +18,7 @@ def run(name, target):
     # Nearly all claims lack what C4BB cannot do without, and the rest is what is looked at.
     allowed = {"CPCDS_LIMITS__REJECTED_CLAIMS": "1"}
     called = done(cpcds("run", REAL / name, "--to", target, "--workers", "1", "--json", **allowed))
-    said: dict[str, Any] = json.loads(called.out)
-    return said
+    return json.loads(called.out)
 
 
 @pytest.mark.parametrize(

@@ -171,7 +171,6 @@ def test_plan_net_1_1_0_is_made_of_the_same_mappings(tmp_path):
     assert {"extension" in one for one in practitioners} == {False}  # practitioner-period is newer
     done(cpcds("run", SAMPLES / "directory", "--to", tmp_path / "tree", **older))
     release = open_current(LocalStore(tmp_path / "tree")).release
-    assert release is not None
     searched = release.manifest.facts.mapping["search"]
     assert "period" not in searched["Practitioner"]
     assert "period" in searched["Organization"]

@@ -24,8 +24,7 @@ def synth(out, *more):
 
 def manifest_of(target):
     release = json.loads((target / "current.json").read_text("utf-8"))["release"]
-    found: Json = json.loads((target / "releases" / release / "manifest.json").read_text("utf-8"))
-    return found
+    return json.loads((target / "releases" / release / "manifest.json").read_text("utf-8"))
 
 
 def seen(target):

@@ -25,8 +25,7 @@ def checked(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def figures(checked):
-    found: Json = json.loads((checked / "report.json").read_text("utf-8"))["directory"]
-    return found
+    return json.loads((checked / "report.json").read_text("utf-8"))["directory"]
 
 
 def test_the_rows_behind_each_figure_are_listed(checked, figures):

@@ -1,7 +1,6 @@
 """`cpcds mapping coverage`: what a mapping author and an auditor are told."""
 
 import json
-from typing import Any
 
 import pytest
 
@@ -10,10 +9,7 @@ from tests.e2e.commands import SAMPLES, cpcds, done
 
 
 def told(*arguments):
-    found: list[dict[str, Any]] = json.loads(
-        done(cpcds("mapping", "coverage", *arguments, "--json")).out
-    )
-    return found
+    return json.loads(done(cpcds("mapping", "coverage", *arguments, "--json")).out)
 
 
 @pytest.mark.parametrize("view", ["financial", "basis"])

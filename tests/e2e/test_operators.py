@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from socket import gethostname
 from stat import S_IMODE
-from typing import Any
 
 import pytest
 from filelock import FileLock
@@ -58,8 +57,7 @@ def target(tmp_path_factory):
 
 
 def said(target, name):
-    found: dict[str, Any] = json.loads((target / f"{name}.json").read_text())
-    return found
+    return json.loads((target / f"{name}.json").read_text())
 
 
 def log_of(target, name):
@@ -286,7 +284,6 @@ def test_every_object_of_a_fresh_tree_has_a_role(tmp_path):
     run_extract(settings, FAULTY, ignore)
     store = LocalStore(tmp_path / "tree")
     release = open_current(store).release
-    assert release is not None
     objects = list(release.objects())
     assert {role for role, _ in objects} == {"patient", "catalog", "directory", "report", "bulk"}
     named = {ref.key for _, ref in objects} | own_keys(release.manifest)

@@ -8,7 +8,6 @@ from collections import Counter
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -38,8 +37,7 @@ class Run:
     @property
     def report(self):
         path = self.target / "reports" / self.release / "report.json"
-        found: dict[str, Any] = json.loads(path.read_text())
-        return found
+        return json.loads(path.read_text())
 
     @property
     def quarantine(self):

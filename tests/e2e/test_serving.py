@@ -12,7 +12,6 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -75,8 +74,7 @@ class Running:
                 return error.code, dict(error.headers), error.read()
 
     def json(self, path, token=""):
-        found: dict[str, Any] = json.loads(self.get(path, token)[2])
-        return found
+        return json.loads(self.get(path, token)[2])
 
     def processes(self):
         """Return the server's process and its workers."""
@@ -99,7 +97,6 @@ def running(tree, folder, *options, command=COMMAND, patient="", **environment):
             cwd=folder,
             env={**os.environ, "CPCDS_SERVE__POLL_SECONDS": "0.1", **environment},
         )
-        assert process.stdout is not None
         try:
             greeting = [process.stdout.readline().rstrip() for _ in range(3)]
             match = re.search(r"(http://[^/ ]+)/(fhir|directory)", greeting[0])
@@ -225,7 +222,6 @@ def test_workers_count_together_are_thin_and_end_together(tmp_path):
             assert server.get("/fhir/ExplanationOfBenefit")[0] == 200
         text = server.get("/metrics", None)[2].decode()
         counted = re.search(r'requests_total\{.*ExplanationOfBenefit".*\} (\d+)', text)
-        assert counted is not None
         assert int(counted[1]) == 20
         assert "cpcds_object_reads_total" in text
         # A page link of one worker is good for the other.

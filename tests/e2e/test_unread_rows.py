@@ -3,7 +3,6 @@
 import csv
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import pytest
 
@@ -58,8 +57,7 @@ def extract(tmp_path):
 def validated(extract, folder, **environment):
     """Return the report on an extract."""
     done(cpcds("validate", extract, "--report", folder, "--workers", "1", **environment))
-    report: dict[str, Any] = json.loads((folder / "report" / "report.json").read_bytes())
-    return report
+    return json.loads((folder / "report" / "report.json").read_bytes())
 
 
 def quarantine(folder):

@@ -8,7 +8,6 @@ from datetime import date, timedelta
 from decimal import Decimal
 from html import escape
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -70,7 +69,6 @@ def test_what_other_payers_paid_may_stand_for_an_amount_of_the_line_that_is_left
     lenient = {"severities": {"amount-unreadable": "warn"}}
     unit = Unit.read(extract, tmp_path / "work", rules=lenient)
     found = unit.outcome()
-    assert found is not None
     assert (found.wrong, found.facts) == (0, ())
     reasons = dict(found.certificate.reasons)
     assert reasons["amount-unreadable", "claim_line.priorpayerpaid"] == (1, 1250)
@@ -96,7 +94,6 @@ def test_an_adjustment_without_a_reason_code_that_can_be_published_is_explained(
     day = date(2026, 1, 1).isoformat()
     extract = write_tables(tables, tmp_path / "changed", tmp_path / "extract", day)
     found = Unit.read(extract, tmp_path / "work").outcome()
-    assert found is not None
     assert (found.wrong, found.facts) == (0, ())
     reasons = dict(found.certificate.reasons)
     explained = reasons["adjustment-reason-shape", f"{level}.adjustmentreason"]
@@ -122,7 +119,6 @@ def test_a_type_of_bill_and_its_third_digit_may_disagree_on_a_void(bill, frequen
     day = date(2026, 1, 1).isoformat()
     extract = write_tables(tables, tmp_path / "changed", tmp_path / "extract", day)
     found = Unit.read(extract, tmp_path / "work").outcome()
-    assert found is not None
     assert (found.wrong, found.facts) == (0, ())
 
 
@@ -140,7 +136,6 @@ def test_a_claim_with_a_replacement_in_quarantine_must_be_cancelled(tmp_path):
     extract = write_tables(tables, tmp_path / "changed", tmp_path / "extract", day)
     unit = Unit.read(extract, tmp_path / "work")
     found = unit.outcome()
-    assert found is not None
     assert (found.wrong, found.facts) == (0, ())
     assert_mistake_seen(unit, tmp_path / "mappings", "never cancelled")
 
@@ -185,7 +180,6 @@ def assert_mistake_seen(unit, folder, name):
     except MappingError:
         return  # the profiles forbid it
     found = unit.outcome(definitions=definitions)
-    assert found is not None
     assert found.wrong > 0
 
 
@@ -243,7 +237,6 @@ def test_an_adjustment_left_out_counts_where_the_adjustments_of_its_line_do(tmp_
         whole.with_stem(f"claim_adjustment-{name}").write_text("".join([header, *part]))
     whole.unlink()
     found = Unit.read(tmp_path / "changed", tmp_path / "work").outcome()
-    assert found is not None
     explained = dict(found.certificate.reasons)
     assert explained["adjustment-reason-shape", "claim_line.adjustmentreason"] == (1, -1000)
     assert broken_files(found.certificate) == []
@@ -269,7 +262,6 @@ def test_sums_are_of_the_file_that_brought_each_amount(parts):
     )
     assert second & first  # claims whose header and lines are of different files
     found = unit.outcome()
-    assert found is not None
     names = {file.index: file.name for file in unit.partitions.facts.files}
     sums = {(names[file], *rest): each for (file, *rest), each in found.certificate.files.items()}
     stated = {
@@ -312,7 +304,6 @@ def test_a_cent_moved_in_one_of_two_files_is_seen_in_the_sum_of_that_file(parts,
         return True
 
     found = unit.outcome(cent_more)
-    assert found is not None
     assert broken_files(found.certificate) == [(file, table, "submitted")]
     sums = found.certificate.files[file, table, "submitted"]
     assert sums.published - sums.source == 1
@@ -340,8 +331,7 @@ def payer(nights, tmp_path, monkeypatch):
 
 def report_of(payer):
     files = payer.files()
-    found: dict[str, Any] = json.loads(files[f"reports/{payer.release.id}/report.json"])
-    return found
+    return json.loads(files[f"reports/{payer.release.id}/report.json"])
 
 
 def sums_of_all(payer):

@@ -31,7 +31,6 @@ FEW = 5
 def resources_in(tree):
     """Yield the resources of patients that readers see, but of every type five at most."""
     release = open_current(LocalStore(tree)).release
-    assert release is not None
     seen: Counter[str] = Counter()
     for unit in release.all_units():
         index = open_index(release.store, unit)
@@ -103,8 +102,7 @@ def dialect(tmp_path_factory):
 
 @pytest.fixture(params=["canonical", pytest.param("dialect", marks=pytest.mark.slow)])
 def history(request):
-    found: History = request.getfixturevalue(str(request.param))
-    return found
+    return request.getfixturevalue(str(request.param))
 
 
 @cache

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -133,8 +132,7 @@ def test_repair_makes_again_what_is_damaged_as_well(payer, extracts, prefix, dam
 def report_of(payer):
     """Return the report of the present release."""
     page = payer.target / "reports" / payer.release.id / "report.json"
-    report: dict[str, Any] = json.loads(page.read_bytes())
-    return report
+    return json.loads(page.read_bytes())
 
 
 def rules_found(payer):

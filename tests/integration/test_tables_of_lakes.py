@@ -88,7 +88,6 @@ def resources(target):
 def inputs(target):
     """Return what the manifest of the present release says of its inputs."""
     release = open_current(open_store(str(target))).release
-    assert release is not None
     return {str(one["name"]): dict(one) for one in release.manifest.facts.inputs}
 
 

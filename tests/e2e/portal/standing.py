@@ -123,7 +123,6 @@ def stand_up(
     with patch.dict(RATES, {"link": "10000/hour", "sign-in": "10000/hour"}):
         authorized = authorization(settings)
     services = authorized.services
-    assert services is not None
     app = application(settings, authorized=authorized)
     server = uvicorn.Server(
         uvicorn.Config(app, log_level="warning", access_log=False, lifespan="on")

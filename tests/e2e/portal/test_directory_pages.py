@@ -43,8 +43,7 @@ def found(api, *conditions):
 
 def person(role, included):
     by_name = {f"{one['resourceType']}/{one['id']}": one for one in included}
-    name: str = by_name[role["practitioner"]["reference"]]["name"][0]["text"]
-    return name
+    return by_name[role["practitioner"]["reference"]]["name"][0]["text"]
 
 
 def cards(page):
@@ -229,5 +228,4 @@ def test_without_a_directory_the_portal_shows_none(chromium, target, tmp_path):
         expect(page.get_by_role("link", name="Find a doctor")).to_have_count(0)
         for path in ("/provider-directory", "/find-a-doctor"):
             answer = page.goto(path)
-            assert answer is not None
             assert answer.status == 404

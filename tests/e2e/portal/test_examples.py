@@ -43,8 +43,6 @@ def test_an_example_file_fetches_claims_and_revokes(page, sandbox, tmp_path, nam
         text=True,
         bufsize=1,
     ) as running:
-        assert running.stdout is not None
-        assert running.stdin is not None
         link = next(line for line in running.stdout if line.startswith("http")).strip()
         page.goto(link)
         consent(page, username, password)
@@ -58,7 +56,6 @@ def test_an_example_file_fetches_claims_and_revokes(page, sandbox, tmp_path, nam
         assert '"resourceType":"ExplanationOfBenefit"' in printed
     else:
         claims = re.search(r"^(\d+) claims$", printed, re.MULTILINE)
-        assert claims is not None
         assert int(claims[1]) == len(re.findall(r"^20\d\d-\d\d-\d\d|^no date", printed, re.M))
         assert int(claims[1]) > 0
 

@@ -51,10 +51,7 @@ def _compiled(expression: str, guide: Guide) -> Callable[[Any, Any], list[Any]]:
         "extension": {"fn": _extension, "arity": {1: ["String"]}},
     }
     options = {"userInvocationTable": functions, "traceFn": lambda *_: None}
-    compiled: Callable[[Any, Any], list[Any]] = fhirpathpy.compile(
-        expression, models["r4"], options
-    )
-    return compiled
+    return fhirpathpy.compile(expression, models["r4"], options)
 
 
 def _node(value: Any, path: str) -> Any:

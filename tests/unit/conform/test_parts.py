@@ -128,7 +128,6 @@ def test_the_fast_way_to_an_entry_s_slice_is_the_first_that_fits(data):
     name, element_id = data.draw(st.sampled_from(sliced_elements()))
     profile = load_profile(name)
     slicing = profile.by_id[element_id].slicing
-    assert slicing is not None
     slices = profile.slices(element_id)
     coding = st.fixed_dictionaries(
         {

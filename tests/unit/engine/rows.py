@@ -40,5 +40,4 @@ def prepared(
 
 def column(table: str, name: str, **rows: Sequence[Row]) -> list[str | None]:
     """Return a column, derived or not, of a table of a partition that holds these rows."""
-    found: list[str | None] = Partition(tables(**rows)).column(table, name).to_pylist()
-    return found
+    return Partition(tables(**rows)).column(table, name).to_pylist()

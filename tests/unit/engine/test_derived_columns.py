@@ -239,8 +239,7 @@ def test_the_care_team_stays_in_the_order_of_its_numbers():
 
 def lifted(claim, lines):
     made = prepared(claim=[claim], claim_line=lines)
-    found: list[str | None] = made["claim_line"].column("amount_copay").to_pylist()
-    return found
+    return made["claim_line"].column("amount_copay").to_pylist()
 
 
 def test_the_only_line_of_a_claim_carries_the_headers_amounts_where_items_need_them():

@@ -52,16 +52,14 @@ class Got:
     @property
     def json(self) -> dict[str, Any]:
         body = gzip.decompress(self.body) if "content-encoding" in self.headers else self.body
-        found: dict[str, Any] = json.loads(body)
-        return found
+        return json.loads(body)
 
     @property
     def code(self) -> str:
         """The stable code of an OperationOutcome."""
         (issue,) = self.json["issue"]
         (coding,) = issue["details"]["coding"]
-        code: str = coding["code"]
-        return code
+        return coding["code"]
 
 
 @dataclass

@@ -78,13 +78,11 @@ def test_what_was_damaged_on_the_way_is_read_once_more(store, kind):
 def test_a_catalog_that_leads_to_another_members_block_shows_nothing(store):
     """Even where every hash is right: the index says whose it is."""
     release = open_current(store).release
-    assert release is not None
     bob = release.unit(BOB)
     assert bob is not None
     made, _ = watched(store)
     tree = made.releases.current()
     shard = tree.manifest.catalog[0]
-    assert shard is not None
     made.targets[0].cache.put((shard.key, ANN), bob, 1)
     with pytest.raises(StoreError, match="another patient's"):
         answered(made)
@@ -98,8 +96,6 @@ def test_the_large_index_of_an_earlier_release_is_not_taken_for_the_present_one(
     before = publish(store, [patient("big", 1500)]).unit(big)
     release = publish(store, [patient("big", 1500, amount="13.50")], now=LATER)
     now = release.unit(big)
-    assert before is not None
-    assert now is not None
     store.put(now.index, store.get(before.index))
     made, _ = watched(store, near=near)
     with pytest.raises(StoreError, match="another index than the catalog names"):
@@ -140,9 +136,7 @@ def test_no_byte_of_a_large_indexs_head_can_change_an_answer(store):
     big = logical_id("big")
     right = answered(opened(store), big)
     release = open_current(store).release
-    assert release is not None
     unit = release.unit(big)
-    assert unit is not None
     end = store.get(unit.index).index(b"\n")
     made, objects = watched(store)
     noticed = 0

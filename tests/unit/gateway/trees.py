@@ -60,7 +60,6 @@ def members() -> dict[str, list[Resource]]:
     """Return the resources of every member of the samples, in the order of their blocks."""
     store = LocalStore(sample_tree())
     release = open_current(store).release
-    assert release is not None
     return {
         unit.id: [json.loads(line) for line in read_all(store, release.index(unit))]
         for unit in release.all_units()
@@ -79,7 +78,6 @@ def directory(extract: str = "cpcds_samples", *options: str) -> dict[str, Resour
     """Return the samples' directory resources by `Type/id`, of the tree that is so made."""
     store = LocalStore(sample_tree(extract, *options))
     release = open_current(store).release
-    assert release is not None
     found = {}
     for unit in release.manifest.directory:
         if unit is not None:
@@ -137,8 +135,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 def bundle(answer: Answer) -> Resource:
     """Return the Bundle of an answer."""
-    found: Resource = json.loads(answer.body)
-    return found
+    return json.loads(answer.body)
 
 
 def ids(found: Resource, mode: str = "match") -> list[str]:

@@ -26,8 +26,6 @@ def ledger_of(of, folder):
     """Return the ledger of a unit with all rows of a world."""
     store = LocalStore(folder / "tree")
     result = process(cut(of, folder), store)
-    assert result is not None
-    assert result.outcome.ledger is not None
     return from_bytes(store.get(result.outcome.ledger.key), "the ledger")
 
 

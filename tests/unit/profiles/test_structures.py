@@ -55,7 +55,6 @@ def test_an_amount_slice_is_told_apart_by_a_required_binding():
     amounts = slices["adjudicationamounttype"]
     assert profile.by_id[f"{amounts.id}.amount"].min == 1
     binding = profile.by_id[f"{amounts.id}.category"].binding
-    assert binding is not None
     assert (binding.strength, binding.value_set) == ("required", ADJUDICATION)
 
 
@@ -95,7 +94,6 @@ def test_every_type_that_an_element_names_is_known():
 def test_a_child_is_found_in_its_type_where_the_profile_is_silent():
     profile = st.load_profile(INPATIENT)
     found = st.child(profile, profile.by_id["ExplanationOfBenefit.insurer"], "reference")
-    assert found is not None
     assert found[1].id == "Reference.reference"
 
 
@@ -104,7 +102,6 @@ def test_a_child_is_found_where_a_content_reference_points():
     found = st.child(
         profile, profile.by_id["ExplanationOfBenefit.item.detail.adjudication"], "amount"
     )
-    assert found is not None
     assert found[1].id == "ExplanationOfBenefit.item.adjudication.amount"
 
 
@@ -113,7 +110,6 @@ def test_a_slice_that_is_not_unfolded_has_the_children_of_the_unsliced_element()
     slices = profile.slices("Patient.extension")
     assert slices
     found = st.child(profile, slices[0], "url")
-    assert found is not None
     assert found[1].id == "Extension.url"
 
 
@@ -199,7 +195,6 @@ def test_canonicals_are_found_with_and_without_a_version():
         found = st.find_canonical(C4BB.canonical + text)
         assert found is st.load_profile("C4BB-Patient")
     old = st.find_canonical(C4BB.canonical + "C4BB-Patient|2.1.0")
-    assert old is not None
     assert old.version == "2.1.0"
     assert st.find_canonical(C4BB.canonical + "C4BB-Patient|1.0.0") is None
     assert st.find_canonical(C4BB.canonical + "C4BB-Nobody") is None

@@ -191,7 +191,6 @@ def test_a_snapshot_copies_nothing_of_a_damaged_block():
     base = open_current(store)
     manifest = stage(store, [patient("anna", 12)], base, now=DAYS[0])
     unit = Release(store, manifest).unit(logical_id("anna"))
-    assert unit is not None
     assert unit.block is not None
     data = store.get(unit.block)
     for at in (0, len(data) // 2, len(data) - 1):
@@ -439,8 +438,7 @@ class QuietHandler(SimpleHTTPRequestHandler):
 
 def fetch(url):
     with urllib.request.urlopen(url) as answer:  # noqa: S310 - loopback
-        data: bytes = answer.read()
-        return data
+        return answer.read()
 
 
 def test_any_static_file_server_can_serve_the_tree(tmp_path):

@@ -92,7 +92,6 @@ def test_patients_who_stay_as_they_are_need_not_be_rendered():
     people = [person(number) for number in range(20)]
     publish(store, people)
     base = open_current(store)
-    assert base.release is not None
     previous = base.release.units(one.patient_id for one in people)
     changed, stay = person(3, "2"), [one.patient_id for one in people if one is not people[3]]
     one = write_partition(store, previous, [changed], LATER).keeping(stay[:7])

@@ -56,7 +56,6 @@ def index_of(release, name):
 def test_a_block_decompresses_to_one_resource_block_of_plain_ndjson():
     release = publish(MemoryStore(), [patient("anna", 25)])
     unit = release.unit(ANNA)
-    assert unit is not None
     assert unit.block is not None
     lines = [
         json.loads(line) for line in gzip.decompress(release.store.get(unit.block)).splitlines()
@@ -186,7 +185,6 @@ def test_a_resource_of_a_patient_with_5000_claims_costs_a_few_short_reads():
     store = CountingStore()
     release = publish(store, [patient("anna", 5000)])
     unit = release.unit(ANNA)
-    assert unit is not None
     store.reads.clear()
     index = release.index(unit)
     row = index.row_of("ExplanationOfBenefit", logical_id("anna-claim-2500"))
@@ -230,7 +228,6 @@ def test_rows_far_apart_are_read_apart():
 def test_a_large_index_reads_the_same_in_pieces_as_whole():
     release = publish(MemoryStore(), [patient("anna", 2000)])
     unit = release.unit(ANNA)
-    assert unit is not None
     assert unit.index_bytes > 128 * 1024
     pieces = release.index(unit)
     whole = Index.of(release.store.get(unit.index), "whole")
@@ -276,7 +273,6 @@ def test_a_catalog_shard_is_plain_json():
     store = MemoryStore()
     release = publish(store, [patient("anna", 2), patient("bert", 1)])
     (shard,) = release.manifest.catalog
-    assert shard is not None
     rows = json.loads(store.get(shard.key))["patients"]
     assert set(rows) == {ANNA, logical_id("bert")}
     assert rows[ANNA]["counts"] == {"Patient": 1, "Coverage": 1, "ExplanationOfBenefit": 2}
@@ -447,7 +443,6 @@ def test_more_partitions_than_a_process_may_open_files_make_the_release_of_one(t
     ]
     base = open_current(cut)
     shared = write_directory(cut, base.release, [payer()], LATER)
-    assert base.release is not None
     later = assemble(cut, base, stay, shared, ReleaseFacts("full"), LATER)
     assert later.catalog == base.release.manifest.catalog
 

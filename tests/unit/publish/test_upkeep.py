@@ -153,7 +153,6 @@ def test_a_rollback_is_a_new_release_of_the_old_content():
     manifest = rollback(store, first, DAYS[0])
     assert objects(store).keys() - before.keys() == {manifest.key}
     now = open_current(store).release
-    assert now is not None
     assert now.id == manifest.release > second.id
     assert manifest.parent == second.id
     assert manifest.facts.kind == "rollback"
@@ -336,7 +335,6 @@ def test_verify_finds_counts_and_rows_that_do_not_agree():
     anna, bert = publish(MemoryStore(), [patient("anna", 3)]), patient("bert", 2)
     other = publish(anna.store, [patient("anna", 3), bert], now=LATER)
     (shard,) = other.manifest.catalog
-    assert shard is not None
     rows = json.loads(anna.store.get(shard.key))["patients"]
     first, second = rows
     text = anna.store.get(shard.key)
@@ -455,7 +453,6 @@ def test_prune_deletes_nothing_where_a_kept_release_cannot_be_read():
     publish(store, [patient("anna", 1)], now=DAYS[0])
     release = publish(store, [patient("anna", 2)], now=DAYS[1])
     (shard,) = release.manifest.catalog
-    assert shard is not None
     store.delete([shard.key])
     before = but_pointer(store)
     with pytest.raises(StoreError, match=rf"{shard.key}: what .* so that nothing was deleted; "):
@@ -648,7 +645,6 @@ def test_a_lease_that_is_renewed_lasts():
             prune(store, lambda: time[0], keep=1)
         commit(store, mine, base, lease)
     release = open_current(store).release
-    assert release is not None
     unit = release.unit(ANNA)
     assert unit is not None
     assert len(read_all(store, release.index(unit))) == 4

@@ -212,8 +212,7 @@ def rejected(checked: Checked) -> set[tuple[str, int, str]]:
 
 
 def accepted(checked: Checked, table: str, column: str) -> list[str | None]:
-    values: list[str | None] = checked.tables[table].column(column).to_pylist()
-    return values
+    return checked.tables[table].column(column).to_pylist()
 
 
 def broken(change: Callable[[World], object]) -> World:

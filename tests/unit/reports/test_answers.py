@@ -1,10 +1,8 @@
 """The first screen answers what an auditor asks, in the figures of `report.json`."""
 
 import re
-from collections.abc import Mapping
 from dataclasses import replace
 from html.parser import HTMLParser
-from typing import Any
 
 from etl.columns.numbers import cents_text
 from etl.mapping.coverage import ElementCoverage, ProfileCoverage
@@ -195,8 +193,7 @@ def money_of(made, *, small_cells, touched):
     for each in earlier["money_totals"]:
         each["net"] = each["net"] and "1.00"
     now = replace(made, small_cells=small_cells, before=before(earlier, changes))
-    money: list[Mapping[str, Any]] = report_document(now)["changes"]["money"]
-    return money
+    return report_document(now)["changes"]["money"]
 
 
 def test_money_is_compared_net_and_to_the_cent():

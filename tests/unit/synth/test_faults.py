@@ -117,7 +117,6 @@ def findings(folder):
     roots = [shipped()]
     book = load_rules(read_folder(roots, "rules", "*.yaml").texts, Policy(), read_crosswalks(roots))
     extract = open_extract(folder, [])
-    assert extract.as_of is not None
     as_of = day_number(extract.as_of.isoformat())
     with TemporaryDirectory() as work:
         cut = partition_extract(extract, Path(work) / "cut", partitions=1)
