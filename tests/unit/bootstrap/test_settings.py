@@ -8,6 +8,7 @@ import pytest
 from etl.bootstrap.definitions import load_definitions
 from etl.bootstrap.settings import DEMO_ID_KEY, Settings, read_settings, setting_names
 from etl.errors import MappingError
+from tests.given.tables import table
 
 
 @pytest.fixture(autouse=True)
@@ -174,26 +175,7 @@ def _said_of(toml, **flags):
     return [each.sentence for each in raised.value.every]
 
 
-@pytest.mark.parametrize(
-    ("toml", "said"),
-    [
-        ("limits.rejected_claims = 2", "must be a number from 0 to 1; see `cpcds settings`"),
-        ("limits.fewer_rows = 'half'", "must be a number from 0 to 1; leave it out for the def"),
-        ("run.workers = 1.5", "must be a whole number, 0 or more; leave it out for the default, 0"),
-        ("serve.read_seconds = 0", "must be a number above 0; leave it out for the default, 5.0"),
-        ("publish.bulk = 'perhaps'", "must be true or false; leave it out for the default, true"),
-        ("publish.view = 'basic'", "must be one of financial, basis; did you mean 'basis'?"),
-        ("publish.mode = 700", "must be one of 0700, 0750, 0755; leave it out for the default, 07"),
-        ("payer.name = 7", "must be text; put it in quotes"),
-        ("run.work = 7", "must be a path; put it in quotes"),
-        ("serve.cors_origins = '*'", "must be a list of texts; put it in square brackets"),
-        ("auth.consent_days = []", "must be a list of whole numbers, at least 1; see `cpcds sett"),
-        ("limits.findings.npi = 'few'", "findings.npi must be a whole number; see `cpcds sett"),
-        ("rules.severities.npi = 'wrn'", "must be one of warn, reject-row, reject-claim; did you"),
-        ("limits.findings = 3", "findings must be a table, each value a whole number; see `cpcds"),
-        ("payer = 'acme'", "setting payer must be a table of settings: id, name, "),
-    ],
-)
+@pytest.mark.parametrize(*table(__file__, "wrong_values"))
 def test_a_wrong_value_is_answered_with_what_the_setting_may_be(toml, said):
     (sentence,) = _said_of(toml)
     assert sentence.startswith("cpcds.toml:1: setting ")

@@ -7,6 +7,7 @@ import pytest
 
 from etl.errors import StoreError
 from etl.gateway.supported_fhir import PLAN_NET_TYPES, answerable
+from tests.given.tables import table
 from tests.unit.gateway.calls import bearer, served
 from tests.unit.gateway.plan_net_oracle import REFERENCES, values_at
 from tests.unit.gateway.trees import LISTED, TEXTS, directory, ids, opened, run, sample_tree
@@ -159,28 +160,7 @@ def references_of(kind, parameter):
     }
 
 
-@pytest.mark.parametrize(
-    ("query", "status", "sentence"),
-    [
-        ("PractitionerRole?practitioner.birthdate=2000", 400, "follows no reference to a param"),
-        ("PractitionerRole?practitioner:Location.name=x", 400, "follows no reference"),
-        ("Practitioner?_has:Location:practitioner:name=x", 400, "follows no reference"),
-        ("Practitioner?_revinclude=Location:organization", 400, "takes PractitionerRole:practitio"),
-        ("Endpoint?_revinclude=Endpoint:organization", 400, "takes HealthcareService:endpoint"),
-        ("Location?near=91|0|5|km", 400, "takes latitude|longitude|distance|units"),
-        ("Location?near=42|-72|5|miles", 400, "takes latitude|longitude|distance|units"),
-        ("Location?partof.partof.partof.partof.partof.name=x", 400, "more than 4 references"),
-        ("Practitioner?name:of=x", 400, "takes :missing, :exact, :contains"),
-        ("Organization?_sort=_id", 400, "takes _lastUpdated, period"),
-        # No concept that the shipped mappings make has a text, and no reference an identifier.
-        ("PractitionerRole?specialty:text=x", 400, "specialty takes :missing, :not"),
-        ("InsurancePlan?owned-by.type:text=x", 400, "type takes :missing, :not"),
-        ("PractitionerRole?network:identifier=x|y", 400, "takes :missing, :Organization"),
-        ("Location?identifier:of-type=x|y|z", 400, "takes :missing, :not"),
-        ("InsurancePlan?identifier:of-type=RI|PLN-PPO", 400, "takes system|code|value"),
-        ("InsurancePlan?identifier:of-type=x||PLN-PPO", 400, "takes system|code|value"),
-    ],
-)
+@pytest.mark.parametrize(*table(__file__, "refused"))
 def test_what_cannot_be_followed_is_refused(server, query, status, sentence):
     got = found(server, query.replace("|", "%7C"), (b"prefer", b"handling=strict"))
     assert got.status == status

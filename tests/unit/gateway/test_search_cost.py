@@ -22,6 +22,7 @@ from etl.gateway.search.parsing import parse
 from etl.gateway.search.query import BUDGET
 from etl.gateway.supported_fhir import PLAN_NET_TYPES
 from etl.web.rate_limits import RateLimiter, TooMany
+from tests.given.tables import table
 from tests.unit.gateway.calls import served
 from tests.unit.gateway.trees import LISTED, grant, opened, run, sample_tree
 
@@ -42,31 +43,7 @@ def cost(search, *, strict=True):
     ).cost
 
 
-@pytest.mark.parametrize(
-    ("search", "points"),
-    [
-        ("Practitioner", 0),
-        ("Practitioner?_id=a,b,c", 3),
-        ("Practitioner?identifier=a,b,c&identifier:not=d", 6),
-        ("Practitioner?name:contains=a,b,c", 6),
-        ("Practitioner?name:missing=true", 3),
-        ("PractitionerRole?period=ge2024,lt2020", 5),
-        ("Location?near=42|-72,43|-72", 5),
-        ("PractitionerRole?practitioner.name=mer", 9),
-        ("Practitioner?_has:PractitionerRole:practitioner:location.near=42|-72", 14),
-        ("PractitionerRole?location:Location.partof.partof.partof.address=x&_count=100", 24),
-        ("PractitionerRole?_sort=period,-_lastUpdated", 32),
-        ("PractitionerRole?_include=*", 6),
-        ("Practitioner?_revinclude=PractitionerRole:practitioner", 10),
-        # What an app of a directory asks at most.
-        (
-            "PractitionerRole?specialty=207N00000X&network=a&location.near=42|-72|10"
-            "&practitioner.name=mer&organization.name=clinic&new-patients=newpt"
-            "&_include=*&_sort=_lastUpdated",
-            58,
-        ),
-    ],
-)
+@pytest.mark.parametrize(*table(__file__, "costs"))
 def test_a_search_costs_what_its_conditions_and_references_cost(search, points):
     assert cost(search) == points <= BUDGET
 

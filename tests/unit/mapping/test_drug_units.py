@@ -6,31 +6,12 @@ from pathlib import Path
 import pytest
 
 from etl.bootstrap.mappings import read_crosswalks
+from tests.given.tables import table
 
 UNITS = read_crosswalks([Path(__file__).parents[3] / "mappings"])["drug_unit"]
 
 
-@pytest.mark.parametrize(
-    ("source", "code"),
-    [
-        # NCPDP Telecommunication, field 600-28.
-        ("EA", "{unit}"),
-        ("GM", "g"),
-        ("ML", "mL"),
-        # X12, CTP05.
-        ("F2", "[iU]"),
-        ("GR", "g"),
-        ("ME", "mg"),
-        ("UN", "{unit}"),
-        # NCPDP SCRIPT, QuantityUnitOfMeasure.
-        ("C28254", "mL"),
-        ("C48155", "g"),
-        ("C64933", "{unit}"),
-        ("C48542", "{tablet}"),
-        ("gm", "g"),
-        ("Grams", "g"),
-    ],
-)
+@pytest.mark.parametrize(*table(__file__, "units"))
 def test_a_unit_of_ncpdp_or_x12_becomes_ucum(source, code):
     assert UNITS.answer(source) == code
 

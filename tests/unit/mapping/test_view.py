@@ -7,6 +7,7 @@ import pytest
 from etl.errors import MappingError
 from etl.mapping.library import compile_set
 from etl.mapping.static_values import static_value
+from tests.given.tables import table
 from tests.unit.mapping.mappings import CROSSWALKS, EOB, FRAGMENTS, PAYER, SET
 
 CLAIM = (
@@ -142,26 +143,7 @@ def test_columns_of_related_rows_are_given_and_found_out_too():
     viewed(EOB + line, BASIS + 'given: { claim.has_line_amounts: "Y" }\n')
 
 
-@pytest.mark.parametrize(
-    ("view", "error_id", "words"),
-    [
-        ("- basis\n", "map-shape", "must be key: value pairs"),
-        ("without: []\n", "map-missing-key", "view is missing"),
-        ("view: basis\nwithuot: []\n", "map-unknown-key", "did you mean 'without'"),
-        ("view: basis\nwithout: Money\n", "map-shape", "without must be a list"),
-        ("view: basis\nwithout: [Mony]\n", "map-view", "'Mony' is no type"),
-        ("view: basis\nprofiles: [x]\n", "map-shape", "profiles must be key: value pairs"),
-        ("view: basis\ngiven: { clam.status: x }\n", "map-unknown-table", "did you mean 'claim'"),
-        ("view: basis\ngiven: { claim.statsu: x }\n", "map-unknown-column", "'status'"),
-        (
-            "view: basis\nskip: [ { map_id: x, reason: y } ]\n",
-            "map-shape",
-            "must be a whole number",
-        ),
-        ("view: basis\nskip: [ { element: 1, reason: y } ]\n", "map-shape", "element must be text"),
-        ("view: basis\nskip: [ { reason: y } ]\n", "map-shape", "skip lists"),
-    ],
-)
+@pytest.mark.parametrize(*table(__file__, "mistakes"))
 def test_a_mistake_in_a_view_is_named(view, error_id, words):
     found = refusal(CLAIM, view)
     assert found.error_id == error_id

@@ -18,6 +18,7 @@ from etl.quality import (
     reconcile,
     verdicts,
 )
+from tests.given.tables import table
 from tests.unit.quality.world import book, crosswalks, rule_texts, standard_book
 
 CASCADE = """
@@ -42,36 +43,7 @@ def load(text, policy=None):
     )
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "error_id", "told"),
-    [
-        ("my-rule", "MyRule", "rule-value", "kebab-case"),
-        ("my-rule", "hangs", "rule-duplicate", "cascade.yaml:2"),
-        ("check: allowed", "check: alowed", "rule-check", "did you mean 'allowed'?"),
-        ("table: claim", "table: claims", "rule-column", "did you mean 'claim'?"),
-        ("claim_type", "claim_typ", "rule-column", "did you mean 'claim_type'?"),
-        ("values: [oral]", "value: [oral]", "rule-key", "did you mean 'values'?"),
-        ("values: [oral]", "crosswalk: gendr", "rule-crosswalk", "did you mean 'gender'?"),
-        ("values: [oral]", "each: true", "rule-key", "values, pattern or crosswalk"),
-        ("values: [oral]", "pattern: '['", "rule-value", "no pattern"),
-        ("severity: warn", "severity: reject", "rule-value", "did you mean 'reject-row'?"),
-        ("  says: It is so.\n", "", "rule-key", "says is missing"),
-        ("severity: warn", "severity: warn\n  blanks: 1", "rule-value", "true or false"),
-        (
-            "table: claim\n  check: allowed\n  columns: claim_type",
-            "table: coverage\n  when: {claim.status: x}\n  check: allowed\n  columns: status",
-            "rule-column",
-            "no claim",
-        ),
-        ("severity: warn", "severity: warn\n  when: {statuss: [x]}", "rule-column", "'status'?"),
-        (
-            "severity: warn",
-            "severity: warn\n  when: {status: {crosswalk: claim_status, answers: [actve]}}",
-            "rule-crosswalk",
-            "did you mean 'active'?",
-        ),
-    ],
-)
+@pytest.mark.parametrize(*table(__file__, "mistakes"))
 def test_a_mistake_is_named_by_line_and_nearest_name(old, new, error_id, told):
     assert load(GOOD)
     with pytest.raises(MappingError) as caught:

@@ -17,6 +17,7 @@ from etl.sources.extract.sql_extract import (
 )
 from etl.sources.extract.tables import read_tables
 from etl.sources.files.stored_files import FolderFiles
+from tests.given.tables import table
 
 BILLS = """Bill|Person|Line|Day|Total|Charge
 B1|P1|1|03/05/2024|100.00|60.00
@@ -194,25 +195,7 @@ def test_a_column_that_a_file_may_lack_is_null_there(tmp_path):
     assert found["claim_line.csv"].count('"none"') == 3
 
 
-@pytest.mark.parametrize(
-    ("text", "sentence"),
-    [
-        ("select Bil as claim_id from bills",
-         "claim.sql:1:8: Referenced column \"Bil\" not found in FROM clause; did you mean 'Bill'?"),
-        ("select 1\nfrom bils",
-         "claim.sql:2:6: Table with name bils does not exist; did you mean 'bills'?"),
-        ("select Bill,\n  foor(1) from bills", "claim.sql:2:3: Scalar Function with name foor"),
-        ("selec 1", 'claim.sql:1:1: syntax error at or near "selec"'),
-        ("select 1; select 2", "claim.sql:1: the file must hold one SELECT, and nothing else"),
-        ("create table x (a int)", "claim.sql:1: the file must hold one SELECT, and nothing else"),
-        ("select * from read_csv('/etc/passwd')", "file system operations are disabled"),
-        ("select * from '/etc/passwd'", "Table with name /etc/passwd does not exist"),
-        ("select random() as units from bills", "random gives other rows in the next run"),
-        ("select * from query('select random() as units')", "query gives other rows"),
-        ("select current_date as paid_date", "current_date gives other rows in the next run"),
-        ("select * from bills tablesample 10%", "a sample gives other rows in the next run"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(*table(__file__, "unbound"))
 def test_a_query_is_bound_before_a_row_is_read(text, sentence, tmp_path):
     assert any(sentence in mistake for mistake in mistakes(tmp_path / "in", claim=text))
 
