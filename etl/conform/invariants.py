@@ -15,6 +15,7 @@ from etl.conform.findings import ConformanceRule, Holds, IssueSeverity
 from etl.conform.json_elements import entries, there
 from etl.conform.narrative import is_narrative
 from etl.conform.references import is_local, resolved_type
+from etl.model import logic
 from etl.profiles import constraints
 from etl.profiles.constraints import Constraint, EntriesNamed, NumberPath
 from etl.profiles.guides import Guide
@@ -57,21 +58,15 @@ def compiled(constraint: Constraint, guide: Guide) -> Holds:
     match constraint:
         case constraints.Exists(path=path, constraint=inner):
             return _exists(path, compiled_part(inner))
-        case constraints.Conjunction(parts=parts):
+        case logic.AllOf(parts=parts):
             tests = tuple(map(compiled_part, parts))
             return lambda value, root: all(test(value, root) for test in tests)
-        case constraints.Disjunction(parts=parts):
+        case logic.AnyOf(parts=parts):
             tests = tuple(map(compiled_part, parts))
             return lambda value, root: any(test(value, root) for test in tests)
-        case constraints.Negation(of=inner):
+        case logic.Not(of=inner):
             broken = compiled_part(inner)
             return lambda value, root: not broken(value, root)
-        case constraints.Implication(given=given, then=then):
-            applies, holds = compiled_part(given), compiled_part(then)
-            return lambda value, root: not applies(value, root) or holds(value, root)
-        case constraints.OneOfTwo(left=left, right=right):
-            first, second = compiled_part(left), compiled_part(right)
-            return lambda value, root: first(value, root) != second(value, root)
         case constraints.NumbersListed(numbers=numbers, among=others):
             listed, allowed = _numbers(numbers, guide), _numbers(others, guide)
             return lambda value, root: set(allowed(root, root)).issuperset(listed(value, root))

@@ -18,6 +18,7 @@ from etl.engine.partition_columns import Partition
 from etl.mapping import expressions as ex
 from etl.mapping.environment import Environment
 from etl.mapping.plan import Loop, Plan
+from etl.model import logic
 from etl.model.code_shapes import SHAPES
 from etl.model.relations import Many, One, relations_of
 
@@ -70,14 +71,13 @@ class Values:
     def __post_init__(self) -> None:
         table = self.plan.table
         self.levels[0] = Level(table, self.partition.size(table))
-        if self.plan.condition is not None:
-            holds = self.holds(self.plan.condition, 0)
-            if holds is not True:
-                rows = np.flatnonzero(holds) if holds is not False else np.empty(0, dtype=np.int64)
-                self.levels[0] = Level(table, len(rows), rows)
-                self._texts.clear()
-                self._at_home.clear()
-                self._conditions.clear()
+        holds = self.holds(self.plan.condition, 0)
+        if holds is not True:
+            rows = np.flatnonzero(holds) if holds is not False else np.empty(0, dtype=np.int64)
+            self.levels[0] = Level(table, len(rows), rows)
+            self._texts.clear()
+            self._at_home.clear()
+            self._conditions.clear()
 
     # -- levels ------------------------------------------------------------------------------
 
@@ -92,9 +92,7 @@ class Values:
             )
             level.parent_size = around.size
             self.levels[loop.level] = level
-            self.kept[loop.level] = (
-                True if loop.condition is None else self.holds(loop.condition, loop.level)
-            )
+            self.kept[loop.level] = self.holds(loop.condition, loop.level)
         return self.levels[loop.level]
 
     def _children(self, loop: Loop, relation: Many) -> Level:
@@ -309,8 +307,8 @@ class Values:
 
     def _decide(self, condition: ex.Condition, level: int) -> Bools | bool:
         match condition:
-            case ex.Truth(holds=holds):
-                return holds
+            case bool():
+                return condition
             case ex.IsPresent(of=of):
                 return valid(self.text(of, level))
             case ex.OneOf(of=of, values=values, negated=negated):
@@ -327,11 +325,11 @@ class Values:
                 texts = self._scalar_or_text(left, level), self._scalar_or_text(right, level)
                 is_listed = pc.less_equal(*texts) if or_same else pc.less(*texts)
                 return settled(true_where(is_listed))
-            case ex.AllOf(parts=parts):
+            case logic.AllOf(parts=parts):
                 return both(*(self.holds(part, level) for part in parts))
-            case ex.AnyOf(parts=parts):
+            case logic.AnyOf(parts=parts):
                 return either(*(self.holds(part, level) for part in parts))
-            case ex.Not(of=inner):
+            case logic.Not(of=inner):
                 return opposite(self.holds(inner, level))
 
 

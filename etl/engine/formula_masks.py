@@ -22,6 +22,7 @@ from etl.engine.evaluate import Values, both, either, opposite, settled
 from etl.mapping import formulas as fm
 from etl.mapping.expressions import Constant, Expr
 from etl.mapping.plan import Loop
+from etl.model import logic
 from etl.model.code_shapes import SHAPES
 from etl.profiles.structures import primitives
 
@@ -71,18 +72,16 @@ class FormulaMasks:
         match formula:
             case bool():
                 return formula
-            case fm.When(condition=condition):
-                return self.values.holds(condition, level)
-            case fm.NotFormula(of=of):
+            case logic.Not(of=of):
                 return opposite(self.mask(of, level))
-            case fm.AllFormulas(parts=parts):
+            case logic.AllOf(parts=parts):
                 result: Bools | bool = True
                 for part in parts:
                     result = both(result, self.mask(part, level))
                     if result is False:
                         return False
                 return result
-            case fm.AnyFormula(parts=parts):
+            case logic.AnyOf(parts=parts):
                 result = False
                 for part in parts:
                     result = either(result, self.mask(part, level))
@@ -99,6 +98,8 @@ class FormulaMasks:
                 return true_where(pc.starts_with(self.values.text(of, level), text))
             case fm.Coded():
                 return self._coded(formula, level)
+            case _:
+                return self.values.holds(formula, level)
 
     def _lifted_some(self, loop: Loop, inner: fm.Formula, level: int) -> Bools | bool:
         if level != loop.around:

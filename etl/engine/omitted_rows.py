@@ -9,9 +9,10 @@ import numpy as np
 import pyarrow as pa
 
 from etl.engine.evaluate import Values, both, opposite
-from etl.mapping.expressions import AllOf, AnyOf, Condition, IsPresent, walk
+from etl.mapping.expressions import Condition, IsPresent, walk
 from etl.mapping.plan import Loop, nodes_of
 from etl.model.canonical_tables import TABLES
+from etl.model.logic import AllOf, AnyOf
 from etl.rows import no_findings, once_each
 
 OMITTED: Final = "incomplete-row"
@@ -43,7 +44,7 @@ def omitted(values: Values) -> pa.Table:
     return once_each(parts)
 
 
-def _needs(condition: Condition | None) -> Iterator[tuple[Condition, tuple[Condition, ...]]]:
+def _needs(condition: Condition) -> Iterator[tuple[Condition, tuple[Condition, ...]]]:
     """Yield each required alternative of a loop's condition, with the other parts."""
     if isinstance(condition, AllOf):
         for part in condition.parts:

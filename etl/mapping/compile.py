@@ -18,12 +18,13 @@ from etl.documents.nearest import nearest
 from etl.documents.yaml_text import Map, Mark, Seq
 from etl.errors import MappingError, Mistakes
 from etl.mapping import plan as pl
-from etl.mapping.expressions import Absent, Condition, Constant, Expr, Truth, conjunction, walk
+from etl.mapping.expressions import Absent, Condition, Constant, Expr, walk
 from etl.mapping.expressions import LoopIndex as LoopIndexOf
 from etl.mapping.headers import HEADER_IDS, MappingHeader, skipped
 from etl.mapping.rows import LIST_ITEM, columns_of
 from etl.mapping.scope import Binding, Library, Parameter, Row, Scope, StaticRow
 from etl.mapping.syntax import parse_condition, parse_leaf
+from etl.model import logic
 from etl.model.canonical_tables import TABLES, FieldType
 from etl.model.relations import Many, relations_of
 
@@ -111,7 +112,7 @@ class _Compiler:
             search[parameter] = self.listing(values, scope, at, f"search.{parameter}")
         place = _place(document.marks["emit"])
         members = self.members(body, scope, place, resource)
-        condition: Condition = Truth(holds=True)
+        condition: Condition = True
         compartment = last_updated = None
         with self.mistakes.collected():
             condition = self.condition(document, scope)
@@ -134,7 +135,7 @@ class _Compiler:
             ),
             table=table,
             tables=tuple(self.levels),
-            condition=None if condition == Truth(holds=True) else condition,
+            condition=condition,
             id=id_node.expr,
             compartment=compartment,
             last_updated=last_updated,
@@ -156,7 +157,7 @@ class _Compiler:
 
     def condition(self, document: Map, scope: Scope) -> Condition:
         if "when" not in document:
-            return Truth(holds=True)
+            return True
         text, mark = document["when"], document.marks["when"]
         if not isinstance(text, str):
             _fail(mark, "map-condition", "when is one expression between {{ and }}")
@@ -201,10 +202,10 @@ class _Compiler:
         return self.guarded(condition, node, place)
 
     def guarded(self, condition: Condition, node: pl.Node, place: pl.CitedMark) -> pl.Node:
-        if condition == Truth(holds=True):
+        if condition is True:
             return node
         if isinstance(node, pl.Guarded):
-            return pl.Guarded(conjunction((condition, node.condition)), node.node, place)
+            return pl.Guarded(logic.all_of(condition, node.condition), node.node, place)
         return pl.Guarded(condition, node, place)
 
     def members(
@@ -260,10 +261,7 @@ class _Compiler:
     def only_where(self, condition: Condition, entry: pl.Entry) -> pl.Entry:
         if not isinstance(entry, pl.Loop):
             return self.guarded(condition, entry, entry.place)
-        if condition == Truth(holds=True):
-            return entry
-        both = conjunction((condition, entry.condition or Truth(holds=True)))
-        return replace(entry, condition=both)
+        return replace(entry, condition=logic.all_of(condition, entry.condition))
 
     def single(self, value: Map, scope: Scope, place: pl.CitedMark, path: str) -> pl.Node:
         """Return one entry that is no loop: an object, or a scalar under `emit`."""
@@ -303,9 +301,8 @@ class _Compiler:
         if any(isinstance(part, LoopIndexOf) and part.level == level for part in walk(condition)):
             _fail(mark, "map-loop", "loop.index counts what `when` lets through; not usable in it")
         node = self.looped(value.without("for", "when"), inner, place, path)
-        holds = None if condition == Truth(holds=True) else condition
         around = scope.loop or 0
-        return pl.Loop(around, parent.level, level, relation, holds, node, place)
+        return pl.Loop(around, parent.level, level, relation, condition, node, place)
 
     def looped(self, value: Map, scope: Scope, place: pl.CitedMark, path: str) -> pl.Node:
         """Return what a loop writes for one row: one entry, or several that are spliced."""
@@ -364,7 +361,7 @@ class _Compiler:
 def _is_nothing(node: pl.Entry) -> bool:
     """Return whether a node can never be there; such a node is left out of the plan."""
     match node:
-        case pl.Guarded(condition=Truth(holds=False)) | pl.Loop(condition=Truth(holds=False)):
+        case pl.Guarded(condition=False) | pl.Loop(condition=False):
             return True
         case pl.Leaf(expr=Absent()):
             return True

@@ -15,6 +15,7 @@ from etl.mapping import expressions as ex
 from etl.mapping import plan as pl
 from etl.mapping.formulas import Codes, opened
 from etl.mapping.static_values import is_strong
+from etl.model import logic
 from etl.model.crosswalks import Crosswalk
 from etl.profiles.structures import Element, Profile, choice_names, find_canonical
 
@@ -52,7 +53,7 @@ def _expressions(body: pl.Entry) -> Iterator[ex.Expr | ex.Condition]:
             case pl.Leaf(expr=expr):
                 yield from ex.walk(expr)
             case pl.Guarded(condition=condition) | pl.Loop(condition=condition) if (
-                condition is not None
+                condition is not True
             ):
                 yield from ex.walk(condition)
             case _:
@@ -74,22 +75,22 @@ def _replaced(body: pl.Entry) -> frozenset[ex.Expr]:
     return frozenset(
         there.of
         for part in _expressions(body)
-        if isinstance(part, ex.Not)
+        if isinstance(part, logic.Not)
         for there in ex.walk(part)
         if isinstance(there, ex.IsPresent)
     )
 
 
-def _conjuncts(condition: ex.Condition | None) -> tuple[ex.Condition, ...]:
-    if condition is None:
+def _conjuncts(condition: ex.Condition) -> tuple[ex.Condition, ...]:
+    if condition is True:
         return ()
-    return condition.parts if isinstance(condition, ex.AllOf) else (condition,)
+    return condition.parts if isinstance(condition, logic.AllOf) else (condition,)
 
 
 def _wanted_by(condition: ex.Condition) -> Iterator[ex.Translated]:
     """Yield the answers without which a condition may not hold."""
     match condition:
-        case ex.Not():
+        case logic.Not():
             return
         case ex.IsPresent(of=of) | ex.OneOf(of=of, negated=False):
             yield from (part for part in ex.walk(of) if isinstance(part, ex.Translated))

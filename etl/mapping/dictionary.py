@@ -99,7 +99,7 @@ def _of_columns(plan: Plan, reader: _Reader) -> Iterator[tuple[DictionaryRow, Ci
                 yield from ((row, None if values else node.place) for row in deciding)
             case Guarded(condition=condition):
                 yield from ((row, None) for row in reader.deciding(condition, name))
-            case Loop(condition=condition) if condition is not None:
+            case Loop(condition=condition) if condition is not True:
                 yield from ((row, None) for row in reader.deciding(condition, name))
             case _:
                 continue

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Literal, TypeAlias
 
+from etl.model.logic import AllOf, AnyOf, Not
+
 
 class Kind(Enum):
     """The type of an expression's values."""
@@ -261,13 +263,6 @@ Expr: TypeAlias = (
 
 
 @dataclass(frozen=True, slots=True)
-class Truth:
-    """A condition that is the same in every row."""
-
-    holds: bool
-
-
-@dataclass(frozen=True, slots=True)
 class IsPresent:
     """Whether a value is there."""
 
@@ -301,28 +296,7 @@ class Before:
     or_same: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class AllOf:
-    """Whether every one of some conditions holds."""
-
-    parts: tuple[Condition, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class AnyOf:
-    """Whether one of some conditions holds."""
-
-    parts: tuple[Condition, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Not:
-    """Whether a condition does not hold."""
-
-    of: Condition
-
-
-Condition: TypeAlias = Truth | IsPresent | OneOf | Same | Before | AllOf | AnyOf | Not
+Condition: TypeAlias = bool | IsPresent | OneOf | Same | Before | AllOf | AnyOf | Not
 
 
 def parts_of(node: Expr | Condition) -> tuple[Expr | Condition, ...]:
@@ -334,7 +308,7 @@ def parts_of(node: Expr | Condition) -> tuple[Expr | Condition, ...]:
             return (node.condition, node.then, node.otherwise)
         case Same() | Before():
             return (node.left, node.right)
-        case Constant() | Absent() | ColumnOf() | LoopIndex() | Truth():
+        case Constant() | Absent() | ColumnOf() | LoopIndex() | bool():
             return ()
         case _:
             return (node.of,)
@@ -373,43 +347,6 @@ def joined(parts: Iterable[Expr]) -> Expr:
     if len(merged) == 1 and isinstance(merged[0], Constant):
         return merged[0]
     return Joined(tuple(merged))
-
-
-def negation(condition: Condition) -> Condition:
-    """Return the opposite of a condition."""
-    match condition:
-        case Truth(holds):
-            return Truth(not holds)
-        case Not(of):
-            return of
-        case _:
-            return Not(condition)
-
-
-def conjunction(parts: Iterable[Condition]) -> Condition:
-    """Return a condition that holds where all of some hold."""
-    flat: list[Condition] = []
-    for part in parts:
-        if part == Truth(holds=False):
-            return part
-        if part != Truth(holds=True):
-            flat.extend(part.parts if isinstance(part, AllOf) else (part,))
-    if not flat:
-        return Truth(holds=True)
-    return flat[0] if len(flat) == 1 else AllOf(tuple(flat))
-
-
-def disjunction(parts: Iterable[Condition]) -> Condition:
-    """Return a condition that holds where any of some holds."""
-    flat: list[Condition] = []
-    for part in parts:
-        if part == Truth(holds=True):
-            return part
-        if part != Truth(holds=False):
-            flat.extend(part.parts if isinstance(part, AnyOf) else (part,))
-    if not flat:
-        return Truth(holds=False)
-    return flat[0] if len(flat) == 1 else AnyOf(tuple(flat))
 
 
 def first_of(parts: Iterable[Expr]) -> Expr:

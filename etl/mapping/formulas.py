@@ -16,21 +16,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from etl.mapping.expressions import Condition, Constant, Expr, IsPresent, OneOf, Truth
+from etl.mapping.expressions import Condition, Constant, Expr, IsPresent, OneOf
 from etl.mapping.plan import Entry, Fixed, Guarded, Leaf, ListNode, Loop, ObjectNode, Spliced
 from etl.mapping.static_values import answers, fits, is_strong, static_value
 from etl.model.crosswalks import Crosswalk
+from etl.model.logic import AllOf, AnyOf, all_of, any_of
 from etl.profiles.guides import Guide
 from etl.profiles.shapes import Discriminator, discriminators
 from etl.profiles.structures import Element, Profile
 from etl.profiles.value_sets import ValueSet, value_set
-
-
-@dataclass(frozen=True, slots=True)
-class When:
-    """A condition of the mapping language holds."""
-
-    condition: Condition
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,103 +86,24 @@ class MinCount:
     least: int
 
 
-@dataclass(frozen=True, slots=True)
-class AllFormulas:
-    """All of some formulas are true."""
-
-    parts: tuple[Formula, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class AnyFormula:
-    """One of some formulas is true."""
-
-    parts: tuple[Formula, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class NotFormula:
-    """A formula is not true."""
-
-    of: Formula
-
-
-Formula: TypeAlias = (
-    bool
-    | When
-    | Coded
-    | Misshapen
-    | Begins
-    | Some
-    | MinCount
-    | AllFormulas
-    | AnyFormula
-    | NotFormula
-)
-
-
-def all_of(*parts: Formula) -> Formula:
-    """Return the conjunction of the parts, without the constant ones."""
-    kept: list[Formula] = []
-    for part in parts:
-        if part is False:
-            return False
-        if part is not True:
-            kept += part.parts if isinstance(part, AllFormulas) else (part,)
-    if not kept:
-        return True
-    once = _once_each(kept)
-    return once[0] if len(once) == 1 else AllFormulas(once)
-
-
-def any_of(*parts: Formula) -> Formula:
-    """Return the disjunction of the parts, without the constant ones."""
-    kept: list[Formula] = []
-    for part in parts:
-        if part is True:
-            return True
-        if part is not False:
-            kept += part.parts if isinstance(part, AnyFormula) else (part,)
-    if not kept:
-        return False
-    once = _once_each(kept)
-    return once[0] if len(once) == 1 else AnyFormula(once)
-
-
-def _once_each(parts: list[Formula]) -> tuple[Formula, ...]:
-    """Return parts without those that are the very same object; to compare them all is slow."""
-    return tuple({id(part): part for part in parts}.values())
-
-
-def negate(formula: Formula) -> Formula:
-    """Return the negation of a formula."""
-    if isinstance(formula, bool):
-        return not formula
-    return formula.of if isinstance(formula, NotFormula) else NotFormula(formula)
-
-
-def holds(condition: Condition | None) -> Formula:
-    """Return that a condition holds; one that is left out always does."""
-    if condition is None:
-        return True
-    return condition.holds if isinstance(condition, Truth) else When(condition)
+Formula: TypeAlias = Condition | Coded | Misshapen | Begins | Some | MinCount
 
 
 def is_present(expr: Expr) -> Formula:
     """Return that an expression is there."""
-    return True if isinstance(expr, Constant) else When(IsPresent(expr))
+    return True if isinstance(expr, Constant) else IsPresent(expr)
 
 
 def is_one_of(expr: Expr, *texts: str) -> Formula:
     """Return that an expression is there and is one of some texts."""
     if isinstance(expr, Constant):
         return expr.value in texts
-    return When(OneOf(expr, texts))
+    return OneOf(expr, texts)
 
 
 def in_some_row(loop: Loop, inner: Formula) -> Formula:
     """Return that a related row makes something true."""
-    inner = all_of(holds(loop.condition), inner)
+    inner = all_of(loop.condition, inner)
     return False if inner is False else Some(loop, inner)
 
 
@@ -214,7 +129,7 @@ def presence(node: Entry) -> Formula:
         case Leaf(expr=expr):
             return is_present(expr)
         case Guarded(condition=condition, node=inner):
-            return all_of(holds(condition), presence(inner))
+            return all_of(condition, presence(inner))
         case ObjectNode(members=members):
             alive = _alive(node)
             return any_of(*(presence(member) for _, member in members)) if alive is None else alive
@@ -245,10 +160,10 @@ def opened(entry: Entry) -> Iterator[tuple[tuple[Loop, ...], Formula, Entry]]:
     match entry:
         case Loop(condition=condition, node=inner):
             for loops, given, node in opened(inner):
-                yield (entry, *loops), all_of(holds(condition), given), node
+                yield (entry, *loops), all_of(condition, given), node
         case Guarded(condition=condition, node=inner):
             for loops, given, node in opened(inner):
-                yield loops, all_of(holds(condition), given), node
+                yield loops, all_of(condition, given), node
         case Spliced(entries=entries):
             for one in entries:
                 yield from opened(one)
@@ -266,13 +181,13 @@ def through(loops: tuple[Loop, ...], formula: Formula) -> Formula:
 def members_of(node: Entry, *names: str) -> Iterator[tuple[Formula, Entry]]:
     """Yield the members of an object under some names: what holds there, and the node."""
     if isinstance(node, Guarded):
-        given = holds(node.condition)
+        given = node.condition
         yield from ((all_of(given, more), inner) for more, inner in members_of(node.node, *names))
     elif isinstance(node, ObjectNode):
         for key, member in node.members:
             if key in names:
                 if isinstance(member, Guarded):
-                    yield holds(member.condition), member.node
+                    yield member.condition, member.node
                 else:
                     yield True, member
 
@@ -374,13 +289,13 @@ class Codes:
         match formula:
             case bool():
                 return formula
-            case AllFormulas(parts=parts):
+            case AllOf(parts=parts):
                 return all(map(self.may_hold, parts))
-            case AnyFormula(parts=parts):
+            case AnyOf(parts=parts):
                 return any(map(self.may_hold, parts))
             case Some(inner=inner):
                 return self.may_hold(inner)
-            case When(condition=OneOf(of=of, values=texts, negated=False)):
+            case OneOf(of=of, values=texts, negated=False):
                 known = answers(of, self.crosswalks)
                 return known is None or not known.isdisjoint(texts)
             case _:

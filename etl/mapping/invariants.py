@@ -16,6 +16,7 @@ from etl.mapping import formulas as fm
 from etl.mapping import row_tests as rt
 from etl.mapping.expressions import Before
 from etl.mapping.plan import Entry, ListNode, Loop, ObjectNode
+from etl.model import logic
 from etl.profiles import constraints
 from etl.profiles.constraints import Constraint, EntriesNamed, NumberPath
 from etl.profiles.guides import Guide
@@ -44,7 +45,7 @@ class Subject:
 
     def rows(self, broken: fm.Formula) -> rt.BrokenRows:
         """Return the test that finds rows in which the object is there and something is true."""
-        return rt.BrokenRows(self.loops, fm.all_of(broken, self.given))
+        return rt.BrokenRows(self.loops, logic.all_of(broken, self.given))
 
 
 _NONE_CONTAINED: Final = "a mapping contains no resources"
@@ -102,7 +103,7 @@ def _numbers(path: NumberPath, subject: Subject) -> rt.EntryNumbers:
 def _entries_named(constraint: EntriesNamed, subject: Subject) -> Iterator[rt.UnnamedEntry]:
     listed = _numbers(constraint.known, subject)
     for loops, given, entry in rt.entries_of(subject.root, constraint.name):
-        lacking = fm.all_of(given, fulfilled(constraint.where, entry, subject))
+        lacking = logic.all_of(given, fulfilled(constraint.where, entry, subject))
         if lacking is not False:
             named = rt.numbers(entry, (constraint.member,), loops=loops)
             yield rt.UnnamedEntry(loops, lacking, named, listed)
@@ -111,25 +112,20 @@ def _entries_named(constraint: EntriesNamed, subject: Subject) -> Iterator[rt.Un
 def broken(constraint: Constraint, node: Entry, subject: Subject) -> fm.Formula:
     """Return the formula that a node, which is there, breaks a constraint."""
     match constraint:
-        case constraints.Implication(given=given, then=then):
-            return fm.all_of(fulfilled(given, node, subject), broken(then, node, subject))
-        case constraints.Conjunction(parts=parts):
-            return fm.any_of(*(broken(part, node, subject) for part in parts))
-        case constraints.Negation(of=of):
+        case logic.AllOf(parts=parts):
+            return logic.any_of(*(broken(part, node, subject) for part in parts))
+        case logic.AnyOf(parts=parts):
+            return logic.all_of(*(broken(part, node, subject) for part in parts))
+        case logic.Not(of=of):
             return fulfilled(of, node, subject)
-        case constraints.OneOfTwo(left=left, right=right):
-            first, second = fulfilled(left, node, subject), fulfilled(right, node, subject)
-            return fm.any_of(
-                fm.all_of(first, second), fm.all_of(fm.negate(first), fm.negate(second))
-            )
         case constraints.FewerThan(count=count, name=name, pattern=pattern):
             return fm.at_least(count, _entries_like(node, name, pattern))
         case constraints.PeriodOrder():
             return _out_of_order(node)
         case constraints.ValueShape(shape=shape):
-            return fm.any_of(
+            return logic.any_of(
                 *(
-                    fm.all_of(given, fm.Misshapen(expr, shape))
+                    logic.all_of(given, fm.Misshapen(expr, shape))
                     for given, value in fm.members_of(node, "value")
                     if (expr := fm.expr_of(value)) is not None
                 )
@@ -137,7 +133,7 @@ def broken(constraint: Constraint, node: Entry, subject: Subject) -> fm.Formula:
         case constraints.ContainedTarget():  # a mapping contains no resources
             return _refers_to(node, "#")
         case _:
-            return fm.negate(fulfilled(constraint, node, subject))
+            return logic.negate(fulfilled(constraint, node, subject))
 
 
 def fulfilled(constraint: Constraint, node: Entry, subject: Subject) -> fm.Formula:
@@ -157,23 +153,22 @@ def fulfilled(constraint: Constraint, node: Entry, subject: Subject) -> fm.Formu
             return subject.codes.concept_in(node, value_set(url, subject.guide), surely=False)
         case constraints.Exists(path=path, constraint=inner):
             return fm.exists(node, path, lambda inner_node: fulfilled(inner, inner_node, subject))
-        case constraints.Conjunction(parts=parts):
-            return fm.all_of(*(fulfilled(part, node, subject) for part in parts))
-        case constraints.Disjunction(parts=parts):
-            return fm.any_of(*(fulfilled(part, node, subject) for part in parts))
+        case logic.AllOf(parts=parts):
+            return logic.all_of(*(fulfilled(part, node, subject) for part in parts))
+        case logic.AnyOf(parts=parts):
+            return logic.any_of(*(fulfilled(part, node, subject) for part in parts))
         case constraints.ReferenceTarget(name=name, type=wanted):
             return fm.exists(node, (name,), lambda reference: _refers_to(reference, f"{wanted}/"))
         case constraints.Uncontained():
             return True
         case _ if isinstance(constraint, _TOLD_BROKEN):
-            return fm.negate(broken(constraint, node, subject))
+            return logic.negate(broken(constraint, node, subject))
         case _:
             raise UncheckableError
 
 
 _TOLD_BROKEN: Final = (
-    *(constraints.Negation, constraints.Implication, constraints.OneOfTwo),
-    *(constraints.FewerThan, constraints.PeriodOrder, constraints.ValueShape),
+    *(logic.Not, constraints.FewerThan, constraints.PeriodOrder, constraints.ValueShape),
 )
 """Constraints with a formula that says where they are broken."""
 
@@ -192,13 +187,13 @@ def _entries_like(
             for entry in member.entries:
                 for loops, given, inner in fm.opened(entry):
                     if fm.matches(inner, pattern) is not False:
-                        yield loops, fm.all_of(given, fm.presence(inner))
+                        yield loops, logic.all_of(given, fm.presence(inner))
 
 
 def _out_of_order(node: Entry) -> fm.Formula:
-    return fm.any_of(
+    return logic.any_of(
         *(
-            fm.all_of(first, then, fm.holds(Before(end, start)))
+            logic.all_of(first, then, Before(end, start))
             for first, opening in fm.members_of(node, "start")
             for then, closing in fm.members_of(node, "end")
             if (start := fm.expr_of(opening)) is not None
@@ -208,9 +203,9 @@ def _out_of_order(node: Entry) -> fm.Formula:
 
 
 def _refers_to(reference: Entry, beginning: str) -> fm.Formula:
-    return fm.any_of(
+    return logic.any_of(
         *(
-            fm.all_of(given, rt.begins(expr, beginning))
+            logic.all_of(given, rt.begins(expr, beginning))
             for given, value in fm.members_of(reference, "reference")
             if (expr := fm.expr_of(value)) is not None
         )
@@ -230,7 +225,7 @@ def guide_rule_tests(
     match rule:
         case constraints.MarkedEntry(name=name, mark=mark):
             marked = tuple(_marked(subject, name, mark))
-            yield f"{name}.{mark}", rt.BrokenRows((), fm.negate(fm.at_least(1, marked)))
+            yield f"{name}.{mark}", rt.BrokenRows((), logic.negate(fm.at_least(1, marked)))
             yield f"{name}.{mark}", rt.BrokenRows((), fm.at_least(2, marked))
         case constraints.UniqueNumbers(lists=lists, inner=inner, number=number):
             for name in lists:
@@ -244,7 +239,7 @@ def guide_rule_tests(
             yield from _listed(rule, subject)
         case constraints.ForbiddenEntry(given=given, name=name, forbidden=forbidden):
             entered = fm.exists(root, (name,), lambda inner: fulfilled(forbidden, inner, subject))
-            together = fm.all_of(fulfilled(given, root, subject), entered)
+            together = logic.all_of(fulfilled(given, root, subject), entered)
             yield f"{name}:{rule.slice_name}.{rule.at}", rt.BrokenRows((), together)
 
 
@@ -254,7 +249,7 @@ def _marked(
     for loops, given, entry in rt.entries_of(subject.root, name):
         yield (
             loops,
-            fm.all_of(given, fm.exists(entry, (mark,), lambda inner: fm.matches(inner, True))),
+            logic.all_of(given, fm.exists(entry, (mark,), lambda inner: fm.matches(inner, True))),
         )
 
 

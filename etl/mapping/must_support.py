@@ -12,10 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-from etl.mapping.formulas import Codes, Formula, any_of, opened, through
+from etl.mapping.formulas import Codes, Formula, opened, through
 from etl.mapping.plan import Entry, ListNode, ObjectNode, Plan
 from etl.mapping.row_tests import NodeContext
 from etl.model.crosswalks import Crosswalk
+from etl.model.logic import any_of
 from etl.profiles.structures import Element, Profile, choice_names, find_canonical
 
 MustSupport: TypeAlias = tuple[tuple[str, Formula], ...]

@@ -37,6 +37,7 @@ from etl.mapping.row_tests import (
     begins,
 )
 from etl.mapping.static_values import answers, static_value
+from etl.model import logic
 from etl.model.crosswalks import Crosswalk
 from etl.profiles import structures as st
 from etl.profiles.guides import US_CORE
@@ -216,7 +217,7 @@ class _Obligations(ProfileWalk):
 
     def rows(self, at: NodeContext, broken: fm.Formula) -> BrokenRows:
         # What is broken comes first: it is nearly always false, and then nothing else is evaluated.
-        return BrokenRows(at.loops, fm.all_of(broken, at.given))
+        return BrokenRows(at.loops, logic.all_of(broken, at.given))
 
     def required(self, node: ObjectNode, shape: Shape, path: str, at: NodeContext) -> None:
         """Add that an element is there wherever the object is, and of one type only."""
@@ -234,9 +235,9 @@ class _Obligations(ProfileWalk):
         if is_choice and needed:
             for slice_element in needed:
                 (spelt,) = st.choice_names(replace(element, types=slice_element.types))
-                self.add("required", below, place, self.rows(at, fm.negate(fm.has(node, spelt))))
+                self.add("required", below, place, self.rows(at, logic.negate(fm.has(node, spelt))))
         elif element.min > 0:
-            self.add("required", below, place, self.rows(at, fm.negate(fm.has(node, *names))))
+            self.add("required", below, place, self.rows(at, logic.negate(fm.has(node, *names))))
         elif needed and not mine:
             self.add("required", below, place, self.rows(at, True))
         if is_choice:
@@ -286,11 +287,13 @@ class _Obligations(ProfileWalk):
         slices: list[ListSlice],
     ) -> None:
         """Add how many entries there have to be, of all and of each slice."""
-        whole = [(loops, fm.all_of(given, fm.presence(inner))) for loops, given, inner in entries]
+        whole = [
+            (loops, logic.all_of(given, fm.presence(inner))) for loops, given, inner in entries
+        ]
         self.limits(path, node.place, at, whole, shape.element)
         for part in slices:
             of_slice = [
-                (loops, fm.all_of(given, fm.presence(inner), is_in))
+                (loops, logic.all_of(given, fm.presence(inner), is_in))
                 for (loops, given, inner), is_in in zip(entries, part.belongs, strict=True)
                 if is_in is not False
             ]
@@ -313,10 +316,14 @@ class _Obligations(ProfileWalk):
                 "required",
                 path,
                 place,
-                self.rows(at, fm.negate(fm.any_of(*(fm.through(*entry) for entry in entries)))),
+                self.rows(
+                    at, logic.negate(logic.any_of(*(fm.through(*entry) for entry in entries)))
+                ),
             )
         elif least > 1:
-            self.add("required", path, place, self.rows(at, fm.negate(fm.at_least(least, entries))))
+            self.add(
+                "required", path, place, self.rows(at, logic.negate(fm.at_least(least, entries)))
+            )
         if element.max is not None:
             self.add("limit", path, place, self.rows(at, fm.at_least(element.max + 1, entries)))
 
@@ -326,7 +333,7 @@ class _Obligations(ProfileWalk):
         wanted = shape.wanted
         if wanted is not None:
             self.add(
-                "pattern", path, node.place, self.rows(at, fm.negate(fm.matches(node, wanted)))
+                "pattern", path, node.place, self.rows(at, logic.negate(fm.matches(node, wanted)))
             )
         if not isinstance(node, ObjectNode):
             self.leaf(node, shape, path, at)
@@ -353,11 +360,11 @@ class _Obligations(ProfileWalk):
             reason = fm.exists(
                 node,
                 ("valueCode",),
-                lambda inner: fm.any_of(
+                lambda inner: logic.any_of(
                     *(fm.matches(inner, word) for word in sorted(ABSENT_REASONS))
                 ),
             )
-            self.add("code", path, node.place, self.rows(at, fm.negate(reason)))
+            self.add("code", path, node.place, self.rows(at, logic.negate(reason)))
         elif isinstance(url, str) and US_CORE.covers(url):
             target = st.find_canonical(url)
             if target is not None and target.type == "Extension":
@@ -375,7 +382,7 @@ class _Obligations(ProfileWalk):
             self.listed("binding", path, node.place, "the codes of the value set are not to be had")
             return
         inside = self.codes.concept_in(node, allowed, surely=False)
-        self.add("binding", path, node.place, self.rows(at, fm.negate(inside)))
+        self.add("binding", path, node.place, self.rows(at, logic.negate(inside)))
 
     def listed(self, what: ObligationKind, path: str, place: CitedMark, reason: str) -> None:
         rule = f"{profile_slug(self.profile)}.{path}"
@@ -411,12 +418,12 @@ class _Obligations(ProfileWalk):
             ):
                 self.add("code", path, node.place, "every answer is a code of its system")
                 continue
-            broken = fm.all_of(
+            broken = logic.all_of(
                 of_system,
                 of_code,
                 fm.is_one_of(left, *sorted(own)),
                 fm.is_present(right),
-                fm.negate(is_known),
+                logic.negate(is_known),
             )
             self.add("code", path, node.place, self.rows(at, broken))
             if fm.has(node, "display") is not False:
@@ -432,7 +439,7 @@ class _Obligations(ProfileWalk):
             expr = fm.expr_of(value)
             if expr is None:
                 continue
-            here = fm.all_of(at.given, given, fm.is_present(expr))
+            here = logic.all_of(at.given, given, fm.is_present(expr))
             self.add(
                 "reference", path, node.place, DanglingReference(at.loops, here, expr), _UNRESOLVED
             )
@@ -440,12 +447,12 @@ class _Obligations(ProfileWalk):
             if not allowed or (types and types <= allowed):
                 self.add("reference", path, node.place, "the types that the mapping can name")
                 continue
-            right = fm.any_of(*(begins(expr, f"{name}/") for name in sorted(allowed)))
+            right = logic.any_of(*(begins(expr, f"{name}/") for name in sorted(allowed)))
             self.add(
                 "reference",
                 path,
                 node.place,
-                self.rows(at, fm.all_of(given, fm.is_present(expr), fm.negate(right))),
+                self.rows(at, logic.all_of(given, fm.is_present(expr), logic.negate(right))),
             )
 
     def leaf(self, node: Entry, shape: Shape, path: str, at: NodeContext) -> None:
@@ -468,5 +475,5 @@ class _Obligations(ProfileWalk):
         if said is not None and said <= codes:
             self.add("binding", path, node.place, "every answer is of the value set")
             return
-        broken = fm.all_of(fm.is_present(expr), fm.negate(fm.is_one_of(expr, *sorted(codes))))
+        broken = logic.all_of(fm.is_present(expr), logic.negate(fm.is_one_of(expr, *sorted(codes))))
         self.add("binding", path, node.place, self.rows(at, broken))

@@ -84,7 +84,7 @@ class Loop:
         parent: level of the row that has the related rows: `around`, or one outside it.
         level: level that the related row has inside `node`.
         relation: how to find them; a str is a list column of the parent.
-        condition: rows for which it is false are passed over; None for all rows.
+        condition: rows for which it is false are passed over; True for all rows.
         node: what to write for each.
     """
 
@@ -92,7 +92,7 @@ class Loop:
     parent: int
     level: int
     relation: Many | str
-    condition: Condition | None
+    condition: Condition
     node: Node
     place: CitedMark
 
@@ -147,7 +147,7 @@ class Plan:
     profile: str
     table: str
     tables: tuple[str, ...]
-    condition: Condition | None
+    condition: Condition
     id: Expr
     compartment: Expr | None
     last_updated: Expr | None

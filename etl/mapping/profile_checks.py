@@ -16,7 +16,6 @@ from etl.errors import MappingError
 from etl.mapping import formulas as fm
 from etl.mapping import plan as pl
 from etl.mapping.expressions import (
-    AllOf,
     Condition,
     Constant,
     Expr,
@@ -27,6 +26,7 @@ from etl.mapping.expressions import (
 from etl.mapping.profile_walk import ListEntry, ListSlice, ProfileWalk
 from etl.mapping.row_tests import NodeContext
 from etl.mapping.static_values import Facts, answers, covers, fits, is_strong, static_value
+from etl.model import logic
 from etl.model.crosswalks import Crosswalk
 from etl.profiles.shapes import ENGINE_MADE, Shape, target_types
 from etl.profiles.structures import TypeChoice, choice_names, find_canonical, is_type
@@ -81,7 +81,7 @@ class _Checker(ProfileWalk):
         """Return what the conditions around a node say of its row."""
         facts = Facts()
         for condition in (self.plan.condition, *_conditions(at.guards)):
-            facts = facts if condition is None else facts.given(condition)
+            facts = facts.given(condition)
         return facts
 
     # -- shape -------------------------------------------------------------------------------
@@ -300,18 +300,18 @@ def _without_slices(path: str) -> str:
 
 def _conditions(formula: fm.Formula) -> list[Condition]:
     """Return the conditions of the mapping that have to hold for a formula to be true."""
-    parts = formula.parts if isinstance(formula, fm.AllFormulas) else (formula,)
-    return [part.condition for part in parts if isinstance(part, fm.When)]
+    parts = formula.parts if isinstance(formula, logic.AllOf) else (formula,)
+    return [part for part in parts if isinstance(part, Condition)]
 
 
 def _guarded(entry: ListEntry) -> pl.Entry:
     """Return the node of an entry under its own guards; that a loop has a row is assumed."""
-    of_loops = {loop.condition for loop in entry.loops}
+    of_loops = {part for loop in entry.loops for part in _conditions(loop.condition)}
     own = tuple(condition for condition in _conditions(entry.given) if condition not in of_loops)
     node = entry.node
     if not own or isinstance(node, pl.Loop):
         return node
-    return pl.Guarded(own[0] if len(own) == 1 else AllOf(own), node, node.place)
+    return pl.Guarded(own[0] if len(own) == 1 else logic.AllOf(own), node, node.place)
 
 
 def _codings(node: pl.ObjectNode) -> list[pl.ObjectNode]:

@@ -58,7 +58,7 @@ class ProfileWalk:
         for key, member in node.members:
             guard: fm.Formula = True
             if isinstance(member, pl.Guarded):
-                guard, member = fm.holds(member.condition), member.node
+                guard, member = member.condition, member.node
             below = f"{path}.{key}" if path else key
             self.visit_member(key, member, shape, below, at.inside(member, guard))
         self.check_object(node, shape, path, at)

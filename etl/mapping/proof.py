@@ -15,6 +15,7 @@ from typing import Final, TypeAlias
 from etl.mapping import expressions as ex
 from etl.mapping import formulas as fm
 from etl.mapping.rows import EMPTIED
+from etl.model import logic
 
 MOST_STEPS: Final = 3000
 
@@ -40,7 +41,7 @@ def never(
     if isinstance(formula, bool):
         return not formula
     search = _Search(names or Names())
-    both = formula if given is None else fm.AllFormulas((fm.When(given), formula))
+    both = formula if given is None else logic.AllOf((given, formula))
     try:
         return not search.can_be(both, {})
     except _GivenUpError:
@@ -133,40 +134,25 @@ class _Search:
         match formula:
             case bool():
                 return formula
-            case fm.AllFormulas(parts=parts):
+            case ex.IsPresent(of=of):
+                return self.there(of, facts)
+            case ex.OneOf(of=of, values=values, negated=negated):
+                answer = self.one_of(of, values, facts)
+                return _and(self.there(of, facts), _not(answer)) if negated else answer
+            case logic.AllOf(parts=parts):
                 return _every(self.formula(part, facts) for part in parts)
-            case fm.AnyFormula(parts=parts):
+            case logic.AnyOf(parts=parts):
                 return _some(self.formula(part, facts) for part in parts)
-            case fm.NotFormula(of=of):
+            case logic.Not(of=of):
                 return _not(self.formula(of, facts))
-            case fm.When(condition=condition):
-                return self.condition(condition, facts)
+            case ex.Same(left=left, right=right) | ex.Before(left=left, right=right):
+                return self.settled(formula, facts, left, right)
             case fm.Coded(system=system, code=code):
                 return self.settled(formula, facts, system, code)
             case fm.Misshapen(of=of) | fm.Begins(of=of):
                 return self.settled(formula, facts, of)
             case fm.Some() | fm.MinCount():
                 return self.settled(formula, facts)
-
-    # -- conditions --------------------------------------------------------------------------
-
-    def condition(self, condition: ex.Condition, facts: _Known) -> bool | None:
-        match condition:
-            case ex.Truth(holds=holds):
-                return holds
-            case ex.IsPresent(of=of):
-                return self.there(of, facts)
-            case ex.OneOf(of=of, values=values, negated=negated):
-                answer = self.one_of(of, values, facts)
-                return _and(self.there(of, facts), _not(answer)) if negated else answer
-            case ex.AllOf(parts=parts):
-                return _every(self.condition(part, facts) for part in parts)
-            case ex.AnyOf(parts=parts):
-                return _some(self.condition(part, facts) for part in parts)
-            case ex.Not(of=of):
-                return _not(self.condition(of, facts))
-            case ex.Same(left=left, right=right) | ex.Before(left=left, right=right):
-                return self.settled(condition, facts, left, right)
 
     # -- expressions -------------------------------------------------------------------------
 
@@ -200,7 +186,7 @@ class _Search:
     def _either(
         self, condition: ex.Condition, then: bool | None, otherwise: bool | None, facts: _Known
     ) -> bool | None:
-        holds = self.condition(condition, facts)
+        holds = self.formula(condition, facts)
         if holds is None:
             return then if then is not None and then == otherwise else None
         return then if holds else otherwise

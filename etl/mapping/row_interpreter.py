@@ -16,6 +16,7 @@ from typing import Any, Final, TypeAlias
 from etl.mapping import expressions as ex
 from etl.mapping import plan as pl
 from etl.mapping.environment import Environment
+from etl.model import logic
 from etl.model.code_shapes import SHAPES
 from etl.model.relations import Many, One, relations_of
 
@@ -196,7 +197,7 @@ def explained(
         at = _Row(plan, records, environment, {0: row}, {})
         if logical_id is not None and at.value(plan.id) != logical_id:
             continue
-        if plan.condition is None or at.holds(plan.condition):
+        if at.holds(plan.condition):
             yield ExplainedResource(row, at)
 
 
@@ -300,7 +301,7 @@ class _Row:
         index = 0
         for row in self.related(entry):
             at = self.at(entry.level, row, index + 1)
-            if entry.condition is not None and not at.holds(entry.condition):
+            if not at.holds(entry.condition):
                 continue
             index += 1
             made = at.write(entry.node)
@@ -429,8 +430,8 @@ class _Row:
 
     def holds(self, condition: ex.Condition) -> bool:
         match condition:
-            case ex.Truth():
-                return condition.holds
+            case bool():
+                return condition
             case ex.IsPresent():
                 return self.value(condition.of) is not None
             case ex.OneOf():
@@ -445,11 +446,11 @@ class _Row:
                 if left is None or right is None:
                     return False
                 return left <= right if condition.or_same else left < right
-            case ex.AllOf():
+            case logic.AllOf():
                 return all(self.holds(part) for part in condition.parts)
-            case ex.AnyOf():
+            case logic.AnyOf():
                 return any(self.holds(part) for part in condition.parts)
-            case ex.Not():
+            case logic.Not():
                 return not self.holds(condition.of)
 
 

@@ -10,6 +10,7 @@ from etl.mapping import expressions as ex
 from etl.mapping import formulas as fm
 from etl.mapping.plan import Entry, Fixed, ListNode, Loop
 from etl.mapping.static_values import keeps_alive, static_value
+from etl.model import logic
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +33,15 @@ class NodeContext:
         What keeps all around it alive can be taken away by guards only; anything else is there
         where all around it is.
         """
-        guards = fm.all_of(self.guards, guard)
-        around = guards if keeps_alive(node) else fm.all_of(self.given, guards)
-        return NodeContext((*self.loops, *loops), guards, fm.all_of(around, fm.presence(node)))
+        guards = logic.all_of(self.guards, guard)
+        around = guards if keeps_alive(node) else logic.all_of(self.given, guards)
+        return NodeContext((*self.loops, *loops), guards, logic.all_of(around, fm.presence(node)))
 
     def when(self, more: fm.Formula) -> NodeContext:
         """Return this place under one more condition."""
-        return replace(self, guards=fm.all_of(self.guards, more), given=fm.all_of(self.given, more))
+        return replace(
+            self, guards=logic.all_of(self.guards, more), given=logic.all_of(self.given, more)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +145,7 @@ def begins(expr: ex.Expr, text: str) -> fm.Formula:
         case ex.Constant(value=value):
             return value.startswith(text)
         case ex.Joined(parts=(ex.Constant(value=value), *_)) if len(value) >= len(text):
-            return fm.all_of(fm.is_present(expr), value.startswith(text))
+            return logic.all_of(fm.is_present(expr), value.startswith(text))
         case ex.ProviderReference(resource=resource, only=only):
             named = (f"{resource}/",) if only else ("Organization/", "Practitioner/")
             if not any(name.startswith(text) for name in named):
@@ -150,11 +153,13 @@ def begins(expr: ex.Expr, text: str) -> fm.Formula:
             return fm.is_present(expr) if only else fm.Begins(expr, text)
         case ex.FirstOf(parts=(first, *rest)):
             later = begins(ex.FirstOf(tuple(rest), expr.kind), text) if rest else False
-            return fm.any_of(begins(first, text), fm.all_of(fm.negate(fm.is_present(first)), later))
+            return logic.any_of(
+                begins(first, text), logic.all_of(logic.negate(fm.is_present(first)), later)
+            )
         case ex.Chosen(condition=condition, then=then, otherwise=otherwise):
-            return fm.any_of(
-                fm.all_of(fm.holds(condition), begins(then, text)),
-                fm.all_of(fm.negate(fm.holds(condition)), begins(otherwise, text)),
+            return logic.any_of(
+                logic.all_of(condition, begins(then, text)),
+                logic.all_of(logic.negate(condition), begins(otherwise, text)),
             )
         case ex.Absent() | ex.LogicalId():
             return False
@@ -191,14 +196,14 @@ def _numbers(
     if isinstance(node, ListNode):
         for entry in node.entries:
             for more, held, inner in fm.opened(entry):
-                here = fm.all_of(given, held, fm.presence(inner))
+                here = logic.all_of(given, held, fm.presence(inner))
                 if path:  # an entry of the first list, or of one further down
-                    here = fm.all_of(here, where(inner))
+                    here = logic.all_of(here, where(inner))
                 yield from _numbers(inner, path, lambda _: True, (*loops, *more), here)
         return
     if path:
         for held, member in fm.members_of(node, path[0]):
-            here = fm.all_of(given, held, fm.presence(member))
+            here = logic.all_of(given, held, fm.presence(member))
             yield from _numbers(member, path[1:], where, loops, here)
         return
     if given is False:
@@ -217,4 +222,4 @@ def entries_of(node: Entry, name: str) -> Iterator[tuple[tuple[Loop, ...], fm.Fo
         if isinstance(member, ListNode):
             for entry in member.entries:
                 for loops, held, inner in fm.opened(entry):
-                    yield loops, fm.all_of(given, held, fm.presence(inner)), inner
+                    yield loops, logic.all_of(given, held, fm.presence(inner)), inner

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from etl.mapping import expressions as ex
 from etl.mapping.plan import Entry, Fixed, Guarded, Leaf, ListNode, Loop, ObjectNode, Spliced
+from etl.model import logic
 from etl.model.crosswalks import Crosswalk
 from etl.model.relations import Many
 
@@ -49,9 +50,9 @@ class Facts:
             case ex.Chosen(condition=condition, then=then, otherwise=otherwise):
                 if condition in self.holding:
                     return self.given(condition).surely(then)
-                return self.given(condition).surely(then) and self.given(ex.Not(condition)).surely(
-                    otherwise
-                )
+                return self.given(condition).surely(then) and self.given(
+                    logic.Not(condition)
+                ).surely(otherwise)
             case ex.Translated():
                 return False
             case _:
@@ -64,7 +65,7 @@ class Facts:
 
 
 def _conjuncts(condition: ex.Condition) -> Iterator[ex.Condition]:
-    if isinstance(condition, ex.AllOf):
+    if isinstance(condition, logic.AllOf):
         for part in condition.parts:
             yield from _conjuncts(part)
     else:
@@ -140,14 +141,14 @@ def is_sure(node: Entry, facts: Facts) -> bool:
             return covers(node.entries, facts)
         case Loop(relation=relation, condition=condition, node=inner):
             whole = isinstance(relation, Many) and relation.table == "claim_line"
-            return whole and condition is None and is_sure(inner, facts)
+            return whole and condition is True and is_sure(inner, facts)
 
 
 def _complementary(nodes: tuple[Entry, ...], facts: Facts) -> bool:
     """Return whether one node is there where a condition holds, and another where it does not."""
     sure = {condition for node in nodes for condition in _sure_when(node, facts)}
     return any(
-        (condition.of if isinstance(condition, ex.Not) else ex.Not(condition)) in sure
+        (condition.of if isinstance(condition, logic.Not) else logic.Not(condition)) in sure
         for condition in sure
     )
 

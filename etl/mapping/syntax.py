@@ -21,6 +21,7 @@ from etl.mapping.filters import FILTERS, NAMES
 from etl.mapping.plan import Fixed, Leaf
 from etl.mapping.rows import columns_of
 from etl.mapping.scope import Parameter, Row, Scope, StaticRow
+from etl.model import logic
 from etl.model.relations import One, relations_of
 
 _ENVIRONMENT: Final = jinja2.Environment(autoescape=False)  # noqa: S701 - parses, never renders
@@ -237,8 +238,8 @@ class _Reader:
         condition = self.condition(test)
         yes = self.expression(then)
         no = self.expression(otherwise) if otherwise is not None else ex.Absent()
-        if isinstance(condition, ex.Truth):
-            return yes if condition.holds else no
+        if isinstance(condition, bool):
+            return yes if condition else no
         return ex.Chosen(condition, yes, no, ex.common_kind((yes, no)))
 
     def first_of(self, parts: list[ex.Expr]) -> ex.Expr:
@@ -257,17 +258,17 @@ class _Reader:
     def condition(self, node: nodes.Expr) -> ex.Condition:
         match node:
             case nodes.And(left=left, right=right):
-                return ex.conjunction((self.condition(left), self.condition(right)))
+                return logic.all_of(self.condition(left), self.condition(right))
             case nodes.Or(left=left, right=right):
-                return ex.disjunction((self.condition(left), self.condition(right)))
+                return logic.any_of(self.condition(left), self.condition(right))
             case nodes.Not(node=inner):
-                return ex.negation(self.condition(inner))
+                return logic.negate(self.condition(inner))
             case nodes.Const(value=bool() as value):
-                return ex.Truth(value)
+                return value
             case nodes.Test(node=inner, name="present"):
                 return self.presence(inner)
             case nodes.Test(node=inner, name="absent"):
-                return ex.negation(self.presence(inner))
+                return logic.negate(self.presence(inner))
             case nodes.Compare(expr=left, ops=[operand]):
                 return self.comparison(left, operand)
             case _:
@@ -279,13 +280,13 @@ class _Reader:
     def presence(self, node: nodes.Expr) -> ex.Condition:
         inner = self.expression(node)
         if isinstance(inner, ex.Absent):
-            return ex.Truth(holds=False)
-        return ex.IsPresent(inner) if inner.nullable else ex.Truth(holds=True)
+            return False
+        return ex.IsPresent(inner) if inner.nullable else True
 
     def comparison(self, left_node: nodes.Expr, operand: nodes.Operand) -> ex.Condition:
         left, negated = self.expression(left_node), operand.op in {"ne", "notin"}
         if isinstance(left, ex.Absent):
-            return ex.Truth(holds=False)
+            return False
         if operand.op in {"lt", "lteq", "gt", "gteq"}:
             return self.order(left, operand.op, self.expression(operand.expr))
         match operand.op, operand.expr:
@@ -294,7 +295,7 @@ class _Reader:
             case (("eq" | "ne"), other):
                 right = self.expression(other)
                 if isinstance(right, ex.Absent):
-                    return ex.Truth(holds=False)
+                    return False
                 if not isinstance(right, ex.Constant):
                     return ex.Same(left, right, negated)
                 values = [right]
@@ -304,12 +305,12 @@ class _Reader:
             self.fail("map-condition", "what follows in is a list of constants")
         texts = tuple(value.value for value in values if isinstance(value, ex.Constant))
         if isinstance(left, ex.Constant):
-            return ex.Truth((left.value in texts) != negated)
+            return (left.value in texts) != negated
         return ex.OneOf(left, texts, negated)
 
     def order(self, left: ex.Expr, op: str, right: ex.Expr) -> ex.Condition:
         if isinstance(right, ex.Absent):
-            return ex.Truth(holds=False)
+            return False
         for side in (left, right):
             if side.kind is not ex.Kind.DATE and not isinstance(side, ex.Constant):
                 self.fail("map-kind", f"<, <=, > and >= are for dates, not for {side.kind.value}")

@@ -238,7 +238,7 @@ def _expressions(
                 yield node.place, expr
             case pl.Guarded(condition=condition):
                 yield node.place, condition
-            case pl.Loop(condition=condition) if condition is not None:
+            case pl.Loop(condition=condition) if condition is not True:
                 yield node.place, condition
             case _:
                 continue

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from etl.model.logic import AllOf, AnyOf, Not
 from etl.profiles import constraints as c
 from etl.profiles.guides import C4BB
 
@@ -36,7 +37,7 @@ def _information(where: c.Constraint) -> c.NumberPath:
 
 def _admission(code: c.Constraint) -> c.Constraint:
     kind = c.of_system("code", _ADMISSION_TYPES)
-    return c.Exists(("supportingInfo",), c.Conjunction((kind, code)))
+    return c.Exists(("supportingInfo",), AllOf((kind, code)))
 
 
 def _origin(system: str) -> c.Constraint:
@@ -48,10 +49,10 @@ _NEWBORN_CODE: Final = c.coded("code", _NEWBORN)
 
 C4BB_INVARIANTS: Final[Mapping[tuple[str, str], c.Constraint]] = MappingProxyType(
     {
-        ("uncontained-requires-lastUpdated", "f45b62e1"): c.Implication(
+        ("uncontained-requires-lastUpdated", "f45b62e1"): c.implies(
             c.Uncontained(), c.Exists(("meta",), c.present("lastUpdated"))
         ),
-        ("Practitioner-identifier", "e4e71e5a"): c.Disjunction(
+        ("Practitioner-identifier", "e4e71e5a"): AnyOf(
             tuple(
                 c.Exists(("identifier",), c.Contains({"system": system}))
                 for system in (
@@ -63,32 +64,28 @@ C4BB_INVARIANTS: Final[Mapping[tuple[str, str], c.Constraint]] = MappingProxyTyp
         ("EOB-insurance-focal", "523caf1b"): c.Tautology(
             "the guide's expression is never false; see guide-focal"
         ),
-        ("EOB-payee-other-type-requires-party", "7e0d6000"): c.Implication(
+        ("EOB-payee-other-type-requires-party", "7e0d6000"): c.implies(
             c.coded("type", "other", f"{_TERMINOLOGY}payeetype"), c.present("party")
         ),
         # Its other half compares with a system that no coding has: see guide-newborn.
-        ("EOB-inst-pointoforigin", "e5f9195f"): c.Conjunction(
+        ("EOB-inst-pointoforigin", "e5f9195f"): AllOf(
             (
-                c.Negation(
-                    c.Conjunction(
-                        (_admission(c.Negation(_NEWBORN_CODE)), _origin(_NEWBORN_ORIGINS))
-                    )
-                ),
-                c.Negation(c.Conjunction((_admission(_NEWBORN_CODE), _origin(_NO_SYSTEM)))),
+                Not(AllOf((_admission(Not(_NEWBORN_CODE)), _origin(_NEWBORN_ORIGINS)))),
+                Not(AllOf((_admission(_NEWBORN_CODE), _origin(_NO_SYSTEM)))),
             )
         ),
-        ("EOB-institutional-item-or-header-adjudication", "c528485c"): c.OneOfTwo(
+        ("EOB-institutional-item-or-header-adjudication", "c528485c"): c.one_of_two(
             _AMOUNT, c.Exists(("item",), _AMOUNT)
         ),
-        ("adjudication-has-amount-type-slice", "ccc1d724"): c.Implication(
+        ("adjudication-has-amount-type-slice", "ccc1d724"): c.implies(
             c.present("adjudication"), _AMOUNT
         ),
-        ("EOB-vision-item-productorservice", "b89801ff"): c.Implication(
+        ("EOB-vision-item-productorservice", "b89801ff"): c.implies(
             c.Exists(("item",), c.coded("productOrService", "not-applicable", _ABSENT)),
             c.coded("type", "vision", f"{_TERMINOLOGY}claim-type"),
         ),
         # The expression asks whether membership in a value set has an answer, not which one.
-        ("EOB-careteam-qualification", "adb292d2"): c.Implication(
+        ("EOB-careteam-qualification", "adb292d2"): c.implies(
             c.coded("role", "rendering"), c.present("qualification")
         ),
         ("EOB-prof-all-transportation-supportinginfo-linked-to-line", "e28efdcb"): c.NumbersListed(
@@ -99,22 +96,22 @@ C4BB_INVARIANTS: Final[Mapping[tuple[str, str], c.Constraint]] = MappingProxyTyp
         ),
         ("Oral-line-item-with-linked-additionalbody-site-requires-bodysite", "8980b024"): (
             c.NumbersApart(
-                c.NumberPath(("item", "informationSequence"), c.Negation(c.present("bodySite"))),
+                c.NumberPath(("item", "informationSequence"), Not(c.present("bodySite"))),
                 _information(_BODY_SITE),
             )
         ),
         ("Oral-EOB-surface-subsite-requires-tooth-number", "2d57239f"): c.EntriesNamed(
             "item",
-            c.Conjunction((c.present("subSite"), c.Negation(c.of_system("bodySite", _TOOTH)))),
+            AllOf((c.present("subSite"), Not(c.of_system("bodySite", _TOOTH)))),
             "informationSequence",
-            _information(c.Conjunction((_BODY_SITE, c.of_system("code", _TOOTH)))),
+            _information(AllOf((_BODY_SITE, c.of_system("code", _TOOTH)))),
         ),
         # Version 2.1.0 words these otherwise.
-        ("EOB-careteam-qualification", "e09d6ac5"): c.Implication(
+        ("EOB-careteam-qualification", "e09d6ac5"): c.implies(
             c.coded("role", "rendering"), c.Exists(("qualification",), c.InValueSet(_SPECIALTIES))
         ),
         ("Practitioner-identifier", "07fb0ef4"): c.Exists(
-            ("identifier",), c.Disjunction((c.coded("type", "NPI"), c.coded("type", "TAX")))
+            ("identifier",), AnyOf((c.coded("type", "NPI"), c.coded("type", "TAX")))
         ),
     }
 )

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from etl.model.logic import AllOf, AnyOf, Not
+
 
 @dataclass(frozen=True, slots=True)
 class Present:
@@ -54,43 +56,6 @@ class FewerThan:
     count: int
     name: str
     pattern: Any
-
-
-@dataclass(frozen=True, slots=True)
-class Conjunction:
-    """All of some constraints hold."""
-
-    parts: tuple[Constraint, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Disjunction:
-    """One of some constraints holds."""
-
-    parts: tuple[Constraint, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Negation:
-    """A constraint does not hold."""
-
-    of: Constraint
-
-
-@dataclass(frozen=True, slots=True)
-class Implication:
-    """An implication: where one constraint holds, another does."""
-
-    given: Constraint
-    then: Constraint
-
-
-@dataclass(frozen=True, slots=True)
-class OneOfTwo:
-    """One of two constraints holds, and the other does not."""
-
-    left: Constraint
-    right: Constraint
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,11 +184,9 @@ Constraint: TypeAlias = (
     | InValueSet
     | Exists
     | FewerThan
-    | Conjunction
-    | Disjunction
-    | Negation
-    | Implication
-    | OneOfTwo
+    | AllOf
+    | AnyOf
+    | Not
     | Tautology
     | Distinct
     | PeriodOrder
@@ -238,6 +201,16 @@ Constraint: TypeAlias = (
     | NumbersApart
     | EntriesNamed
 )
+
+
+def implies(given: Constraint, then: Constraint) -> Constraint:
+    """Return that one constraint holds wherever another does."""
+    return AnyOf((Not(given), then))
+
+
+def one_of_two(left: Constraint, right: Constraint) -> Constraint:
+    """Return that one of two constraints holds, and the other does not."""
+    return AllOf((AnyOf((left, right)), Not(AllOf((left, right)))))
 
 
 def present(*names: str) -> Constraint:

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from etl.model.logic import AnyOf
 from etl.profiles import constraints as c
 from etl.profiles.c4bb_invariants import C4BB_GUIDE_RULES, C4BB_INVARIANTS
 from etl.profiles.constraints import GuideRule
@@ -61,8 +62,8 @@ def constraint_of(key: str, expression: str) -> c.Constraint | None:
         return c.ProfileClaim(match[1])
     if (match := _CARE_TEAM.fullmatch(_squeezed(expression))) is not None:
         roles = re.findall(r"'([^']*)'", match[1])
-        acting = c.Disjunction(tuple(c.coded("role", role) for role in roles))
-        return c.Implication(acting, c.ReferenceTarget("provider", match[2]))
+        acting = AnyOf(tuple(c.coded("role", role) for role in roles))
+        return c.implies(acting, c.ReferenceTarget("provider", match[2]))
     return None
 
 

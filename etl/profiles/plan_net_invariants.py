@@ -6,21 +6,22 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from etl.model.logic import AllOf, AnyOf, Not
 from etl.profiles import constraints as c
 
-_CLOSED: Final = c.Conjunction(
+_CLOSED: Final = AllOf(
     (c.Contains({"url": "acceptingPatients"}), c.coded("valueCodeableConcept", "no"))
 )
 
 PLAN_NET_INVARIANTS: Final[Mapping[tuple[str, str], c.Constraint]] = MappingProxyType(
     {
         # The code system has no such code: what the guide means is `nopt`.
-        ("new-patients-characteristics", "7fa4fd93"): c.Implication(
+        ("new-patients-characteristics", "7fa4fd93"): c.implies(
             c.Exists(("extension",), _CLOSED),
-            c.Negation(c.Exists(("extension",), c.Contains({"url": "characteristics"}))),
+            Not(c.Exists(("extension",), c.Contains({"url": "characteristics"}))),
         ),
         ("ipn-1", "6505f06e"): c.present("identifier", "name"),
-        ("network-or-plan-Network", "8dc92e8e"): c.Disjunction(
+        ("network-or-plan-Network", "8dc92e8e"): AnyOf(
             (c.present("network"), c.Exists(("plan",), c.present("network")))
         ),
         ("plan-type-is-distinct", "ed43b4d5"): c.Distinct(("plan", "type", "coding", "code")),
@@ -35,10 +36,10 @@ PLAN_NET_INVARIANTS: Final[Mapping[tuple[str, str], c.Constraint]] = MappingProx
         ("practitioner-or-organization-or-healthcareservice-or-location", "e586ed09"): c.present(
             "practitioner", "organization", "location"
         ),
-        ("network-or-plan-Network", "9c08de61"): c.Conjunction(()),
-        ("new-patients-characteristics", "db348785"): c.Implication(
+        ("network-or-plan-Network", "9c08de61"): AllOf(()),
+        ("new-patients-characteristics", "db348785"): c.implies(
             c.Exists(("extension",), _CLOSED),
-            c.Negation(c.Exists(("extension",), c.Contains({"url": "characteristics"}))),
+            Not(c.Exists(("extension",), c.Contains({"url": "characteristics"}))),
         ),
     }
 )

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Final
 
 from etl.model.code_shapes import NPI_DIGITS, SHAPES, is_npi
+from etl.model.logic import AllOf, AnyOf, Not
 from etl.profiles import constraints as c
 from etl.profiles.value_sets import DATA_ABSENT_REASON
 
@@ -16,9 +17,9 @@ _MEMBER_NUMBER: Final = {
 }
 _HOME: Final = c.Exists(("use",), c.Contains("home"))
 _CATEGORY: Final = {"url": "ombCategory"}
-_NO_CATEGORY: Final = c.Disjunction((c.Contains({"code": "ASKU"}), c.Contains({"code": "UNK"})))
+_NO_CATEGORY: Final = AnyOf((c.Contains({"code": "ASKU"}), c.Contains({"code": "UNK"})))
 _UNKNOWN: Final = c.Exists(
-    ("extension",), c.Conjunction((c.Contains(_CATEGORY), c.Exists(("valueCoding",), _NO_CATEGORY)))
+    ("extension",), AllOf((c.Contains(_CATEGORY), c.Exists(("valueCoding",), _NO_CATEGORY)))
 )
 
 _DIGITS: Final = re.compile(NPI_DIGITS)
@@ -37,11 +38,9 @@ def _shape(name: str, fits: Callable[[str], bool] | None = None) -> c.Constraint
     return c.ValueShape(name, fits or SHAPES[name])
 
 
-_UCUM: Final = c.Implication(
-    c.present("system"), c.Contains({"system": "http://unitsofmeasure.org"})
-)
+_UCUM: Final = c.implies(c.present("system"), c.Contains({"system": "http://unitsofmeasure.org"}))
 _TIMINGS: Final = ("timingTiming", "timingReference", "timingDate", "timingDateTime")
-_ON_DATA: Final = c.Disjunction(
+_ON_DATA: Final = AnyOf(
     tuple(
         c.Contains({"type": f"data-{kind}"})
         for kind in ("changed", "added", "modified", "removed", "accessed", "access-ended")
@@ -50,12 +49,12 @@ _ON_DATA: Final = c.Disjunction(
 
 
 def _needs(name: str, other: str) -> c.Constraint:
-    return c.Implication(c.present(name), c.present(other))
+    return c.implies(c.present(name), c.present(other))
 
 
 R4_INVARIANTS: Final[Mapping[tuple[str, str], c.Constraint]] = MappingProxyType(
     {
-        ("ext-1", "168c91f9"): c.OneOfTwo(c.present("extension"), c.ValuePresent()),
+        ("ext-1", "168c91f9"): c.one_of_two(c.present("extension"), c.ValuePresent()),
         ("per-1", "891669ee"): c.PeriodOrder(),
         ("qty-3", "84af2edc"): _needs("code", "system"),
         ("att-1", "a437bf9c"): _needs("data", "contentType"),
@@ -63,18 +62,18 @@ R4_INVARIANTS: Final[Mapping[tuple[str, str], c.Constraint]] = MappingProxyType(
         ("ref-1", "191d0564"): c.ContainedTarget(),
         ("txt-1", "bcaf87d2"): c.NarrativeText(),
         ("txt-2", "bcaf87d2"): c.NarrativeText(),
-        ("dom-2", "f0704c44"): c.Negation(c.Exists(("contained",), c.present("contained"))),
+        ("dom-2", "f0704c44"): Not(c.Exists(("contained",), c.present("contained"))),
         ("dom-3", "8409be09"): c.ContainedUsed(),
-        ("dom-4", "3a8a768e"): c.Negation(
+        ("dom-4", "3a8a768e"): Not(
             c.Exists(("contained", "meta"), c.present("versionId", "lastUpdated"))
         ),
-        ("dom-5", "00f10df0"): c.Negation(c.Exists(("contained", "meta"), c.present("security"))),
+        ("dom-5", "00f10df0"): Not(c.Exists(("contained", "meta"), c.present("security"))),
         ("pat-1", "3329208a"): c.present("name", "telecom", "address", "organization"),
         ("org-1", "6505f06e"): c.present("identifier", "name"),
-        ("org-2", "10cb654d"): c.Negation(_HOME),
-        ("org-3", "10cb654d"): c.Negation(_HOME),
+        ("org-2", "10cb654d"): Not(_HOME),
+        ("org-3", "10cb654d"): Not(_HOME),
         ("pd-1", "ed0b3b04"): c.present("telecom", "endpoint"),
-        ("us-core-6", "42142982"): c.OneOfTwo(
+        ("us-core-6", "42142982"): c.one_of_two(
             c.present("family", "given"),
             c.Exists(("extension",), c.Contains({"url": DATA_ABSENT_REASON})),
         ),
@@ -82,25 +81,23 @@ R4_INVARIANTS: Final[Mapping[tuple[str, str], c.Constraint]] = MappingProxyType(
             "practitioner", "organization", "healthcareService", "location"
         ),
         ("us-core-14", "ba23ebf8"): c.present("name", "relationship"),
-        ("us-core-15", "519adc3f"): c.Disjunction(
+        ("us-core-15", "519adc3f"): AnyOf(
             (c.present("subscriberId"), c.Exists(("identifier",), c.Contains(_MEMBER_NUMBER)))
         ),
         ("us-core-16", "7a12bb37"): _shape("npi", _has_digits),
         ("us-core-17", "fa5c317d"): _shape("npi", _has_check_digit),
         ("us-core-18", "ad2561b6"): _shape("clia"),
         ("us-core-19", "abd61292"): _shape("naic"),
-        ("us-core-23", "c4858e6e"): c.Implication(_UNKNOWN, c.FewerThan(2, "extension", _CATEGORY)),
+        ("us-core-23", "c4858e6e"): c.implies(_UNKNOWN, c.FewerThan(2, "extension", _CATEGORY)),
         # Of data types that these resources have in values of extensions only.
-        ("dis-1", "5b90695b"): c.Conjunction((_needs("value", "code"), _UCUM)),
-        ("drq-1", "b7946473"): c.OneOfTwo(c.present("path"), c.present("searchParam")),
-        ("drq-2", "b7946473"): c.OneOfTwo(c.present("path"), c.present("searchParam")),
-        ("drt-1", "81e2fcde"): c.Implication(
-            c.present("code"), c.Conjunction((_UCUM, c.present("value")))
-        ),
+        ("dis-1", "5b90695b"): AllOf((_needs("value", "code"), _UCUM)),
+        ("drq-1", "b7946473"): c.one_of_two(c.present("path"), c.present("searchParam")),
+        ("drq-2", "b7946473"): c.one_of_two(c.present("path"), c.present("searchParam")),
+        ("drt-1", "81e2fcde"): c.implies(c.present("code"), AllOf((_UCUM, c.present("value")))),
         ("exp-1", "32b1b8f0"): c.present("expression", "reference"),
-        ("rat-1", "b5d0aa56"): c.Conjunction(
+        ("rat-1", "b5d0aa56"): AllOf(
             (
-                c.Negation(c.OneOfTwo(c.present("numerator"), c.present("denominator"))),
+                Not(c.one_of_two(c.present("numerator"), c.present("denominator"))),
                 c.present("numerator", "extension"),
             )
         ),
@@ -109,16 +106,14 @@ R4_INVARIANTS: Final[Mapping[tuple[str, str], c.Constraint]] = MappingProxyType(
         ("tim-6", "4f06ea7e"): _needs("periodMax", "period"),
         ("tim-7", "5eeeb84c"): _needs("durationMax", "duration"),
         ("tim-8", "fac4fff9"): _needs("countMax", "count"),
-        ("tim-10", "8690db26"): c.Negation(
-            c.Conjunction((c.present("timeOfDay"), c.present("when")))
-        ),
-        ("trd-1", "8631aab6"): c.Negation(c.Conjunction((c.present("data"), c.present(*_TIMINGS)))),
+        ("tim-10", "8690db26"): Not(AllOf((c.present("timeOfDay"), c.present("when")))),
+        ("trd-1", "8631aab6"): Not(AllOf((c.present("data"), c.present(*_TIMINGS)))),
         ("trd-2", "32df8292"): _needs("condition", "data"),
-        ("trd-3", "6de4fc46"): c.Conjunction(
+        ("trd-3", "6de4fc46"): AllOf(
             (
-                c.Implication(c.Contains({"type": "named-event"}), c.present("name")),
-                c.Implication(c.Contains({"type": "periodic"}), c.present(*_TIMINGS)),
-                c.Implication(_ON_DATA, c.present("data")),
+                c.implies(c.Contains({"type": "named-event"}), c.present("name")),
+                c.implies(c.Contains({"type": "periodic"}), c.present(*_TIMINGS)),
+                c.implies(_ON_DATA, c.present("data")),
             )
         ),
     }

@@ -148,7 +148,7 @@ def _expressions(plan: Plan) -> Iterator[Expr | Condition]:
                     yield expr
                 case Guarded(condition=condition):
                     yield condition
-                case Loop(condition=condition) if condition is not None:
+                case Loop(condition=condition) if condition is not True:
                     yield condition
                 case _:
                     continue

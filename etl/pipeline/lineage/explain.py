@@ -185,7 +185,7 @@ def _members(
     partition = Partition(tables)
     members = []
     for plan in plans:
-        ids = Values(replace(plan, condition=None), partition, environment).text(plan.id, 0)
+        ids = Values(replace(plan, condition=True), partition, environment).text(plan.id, 0)
         at = np.flatnonzero(np.asarray(pc.fill_null(pc.equal(ids, logical_id), False)))
         members.append(partition.column(plan.table, "member_id").take(pa.array(at)))
     return pc.unique(pa.concat_arrays(members)).drop_null()

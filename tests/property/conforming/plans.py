@@ -90,7 +90,7 @@ def _unguarded(node: pl.Entry, chance: random.Random) -> pl.Entry | None:
     if isinstance(node, pl.Guarded):
         return node.node
     if isinstance(node, pl.Loop):
-        return replace(node, condition=None)
+        return replace(node, condition=True)
     return node
 
 

@@ -6,11 +6,12 @@ import pytest
 
 from etl.errors import MappingError
 from etl.mapping import expressions as ex
-from etl.mapping.formulas import When, all_of, any_of, is_one_of, is_present, negate
+from etl.mapping.formulas import is_one_of, is_present
 from etl.mapping.obligations import obligations
 from etl.mapping.plan import CitedMark, Fixed, Leaf, ListNode, ObjectNode
 from etl.mapping.proof import never
 from etl.mapping.row_tests import BrokenRows, NodeContext
+from etl.model.logic import Not, all_of, any_of, negate
 from etl.profiles import invariants
 from tests.golden.mapping.rendering import mapping_set
 
@@ -33,10 +34,10 @@ HERE = CitedMark("mine.yaml", 7)
         all_of(is_one_of(A, "x"), negate(is_present(A))),
         all_of(negate(is_one_of(FLAG, "Y")), negate(is_one_of(FLAG, "N"))),
         all_of(is_present(WORD), negate(is_present(A))),
-        all_of(When(ex.IsPresent(A)), When(ex.Not(ex.IsPresent(A)))),
+        all_of(ex.IsPresent(A), Not(ex.IsPresent(A))),
         all_of(negate(is_present(ex.Chosen(ex.IsPresent(A), A, ex.Constant("x"), ex.Kind.TEXT)))),
         all_of(
-            When(ex.OneOf(A, ("x",), negated=True)),
+            ex.OneOf(A, ("x",), negated=True),
             any_of(is_one_of(A, "x"), negate(is_present(A))),
         ),
     ],
@@ -57,7 +58,7 @@ def test_what_no_row_can_do_is_proved(formula):
         all_of(is_present(A), negate(is_present(WORD))),
         all_of(is_one_of(FLAG, "Y"), negate(is_one_of(A, "Y"))),
         negate(is_present(ex.Chosen(ex.IsPresent(A), A, B, ex.Kind.TEXT))),
-        When(ex.OneOf(A, ("x",), negated=True)),
+        ex.OneOf(A, ("x",), negated=True),
     ],
 )
 def test_what_some_row_can_do_is_not_proved(formula):
