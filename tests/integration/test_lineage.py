@@ -92,16 +92,16 @@ def cells_of(folder, file):
         lines = path.read_text(encoding="utf-8-sig").splitlines()
         return {number: dict(cut(line, file)) for number, line in enumerate(lines, 1) if line}
     with path.open(encoding="utf-8-sig", newline="") as stream:
-        if not file.delimiter:  # read by the queries of the layout of RIF files
+        if not file.form.delimiter:  # read by the queries of the layout of RIF files
             return dict(enumerate(csv.DictReader(stream, delimiter="|"), 2))
-        plain = csv.DictReader(stream, delimiter=file.delimiter, quoting=csv.QUOTE_NONE)
-        quoted = csv.DictReader(stream, delimiter=file.delimiter)
-        return dict(enumerate(quoted if file.quoting else plain, 2))
+        plain = csv.DictReader(stream, delimiter=file.form.delimiter, quoting=csv.QUOTE_NONE)
+        quoted = csv.DictReader(stream, delimiter=file.form.delimiter)
+        return dict(enumerate(quoted if file.form.quoting else plain, 2))
 
 
 def cut(line, file):
     if not file.widths:
-        [cells] = csv.reader([line], delimiter=file.delimiter)
+        [cells] = csv.reader([line], delimiter=file.form.delimiter)
         yield from zip(file.columns, cells, strict=False)
         return
     for header, width in zip(file.columns, file.widths, strict=True):
@@ -176,7 +176,7 @@ def first_row(case, file):
         with suppress(UsageError):
             case.explainer.explain(RowSubject(file.name, number))
             return number
-        assert file.types or not file.delimiter, file.name
+        assert file.types or not file.form.delimiter, file.name
     return None
 
 

@@ -290,7 +290,9 @@ def _of_row(sources: LineageSources, subject: RowSubject, release: Release | Non
         reason = Reason(rule.id, rule.says, is_cause=True)
         fate = RowFate(subject.file, subject.row, "*", "quarantined", (reason,))
         return Lineage(str(subject), (fate,), ())
-    header = "the header is row 1" if rows.facts.files[place[0]].has_header else "without a header"
+    header = (
+        "the header is row 1" if rows.facts.files[place[0]].form.has_header else "without a header"
+    )
     raise UsageError(
         f"{subject.file} has no row {subject.row} with cells: {header}, blank rows count, and "
         f"{rows.facts.rows_read[subject.file]:,} rows were read"

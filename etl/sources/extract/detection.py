@@ -12,11 +12,10 @@ from etl.errors import ExtractError
 from etl.model.data_models import DATA_MODELS
 from etl.sources.convert.raw_rows import RawRows
 from etl.sources.files.forms import advice, lacks_header, recognize, said_of
-from etl.sources.files.listed_files import Listed, head_of
+from etl.sources.files.listed_files import Listed, RowForm, head_of
 from etl.sources.layout.canonical import required_columns
 from etl.sources.layout.model import Layout, RawTable, spelling
 from etl.sources.parsing import delimited, parquet
-from etl.sources.parsing.delimited import RowForm
 from etl.sources.parsing.spans import SpanAstray
 
 Headers = Callable[[Listed, Layout], tuple[str, ...]]
@@ -166,15 +165,17 @@ def _may_be_of(layout: Layout, listed: Listed) -> bool:
     return any(raw.may_be(listed.stem) for raw in layout.raw.values())
 
 
-def row_form(listed: Listed, raw: RawTable | None, layout: Layout) -> tuple[str, RowForm]:
-    """Return what stands between the cells of a file ("" for Parquet), and the form of its rows.
+def row_form(listed: Listed, raw: RawTable | None, layout: Layout) -> RowForm:
+    """Return the form of the rows of a file.
 
     A table or query is staged in our own form, whatever the layout's files have.
     """
     if listed.is_parquet or listed.origin is not None:
-        return listed.delimiter, RowForm()
-    form = RowForm(layout.quoting, raw is None or raw.has_header, raw.extra_cells if raw else 0)
-    return layout.delimiter or listed.delimiter, form
+        return RowForm(listed.delimiter)
+    delimiter = layout.delimiter or listed.delimiter
+    if raw is None:
+        return RowForm(delimiter, layout.quoting)
+    return RowForm(delimiter, layout.quoting, raw.has_header, raw.extra_cells)
 
 
 def _overlap(layout: Layout, header: tuple[str, ...]) -> int:
@@ -286,7 +287,7 @@ def _blank_ids(
     blank = set(raw.ids.values())
     if raw.lines is not None or not blank:
         return ()
-    delimiter, form = row_form(listed, raw, layout)
+    form = row_form(listed, raw, layout)
     columns = [raw.column(name) if form.has_header else name for name in header]
     names = tuple(
         name if name and name not in columns[:number] else f"?{number}"
@@ -297,7 +298,7 @@ def _blank_ids(
         for batch in (
             parquet.read_batches(listed, names, 1)
             if listed.is_parquet
-            else delimited.read_batches(listed, names, delimiter, form=form)
+            else delimited.read_batches(listed, names, form)
         ):
             has_rows |= batch.rows.num_rows > 0
             rows = RawRows(pa.Table.from_batches([batch.rows]), cells=raw.cells)

@@ -21,6 +21,7 @@ from etl.sources.events import Emit, Hashed, ignore
 from etl.sources.extract.detection import Fit, choose, row_form
 from etl.sources.files.listed_files import (
     Listed,
+    RowForm,
     Traits,
     files_of,
     holds_rows,
@@ -122,7 +123,7 @@ def open_extract(
     files = tuple(_as_taken(listed, raw.get(listed.name, []), fit.layout) for listed in files)
     for listed in files:
         for table in raw.get(listed.name, []):
-            if row_form(listed, table, fit.layout)[1].has_header:
+            if row_form(listed, table, fit.layout).has_header:
                 _refuse_doubles(listed, headers.read(listed, fit.layout), table)
     if manifest.kind == "full":
         _refuse_no_rows(files, fit)
@@ -209,7 +210,7 @@ class _Headers:
         self._read: dict[tuple[str, str, bool], tuple[str, ...]] = {}
 
     def read(self, listed: Listed, layout: Layout) -> tuple[str, ...]:
-        delimiter, form = row_form(listed, None, layout)
+        form = row_form(listed, None, layout)
         types = layout.record_types(listed.stem)
         alike = types or [raw for raw in layout.raw.values() if raw.may_be(listed.stem)]
         headless = next((raw for raw in alike if not raw.has_header), None)
@@ -217,13 +218,11 @@ class _Headers:
             headless = None
         if headless is not None and not listed.is_parquet and listed.origin is None:
             return headless.columns
-        key = (listed.name, delimiter, form.quoting)
+        key = (listed.name, form.delimiter, form.quoting)
         if key not in self._read:
             refuse_other_forms(listed)
             self._read[key] = (
-                parquet_headers(listed)
-                if listed.is_parquet
-                else read_header(listed, delimiter, quoting=form.quoting)
+                parquet_headers(listed) if listed.is_parquet else read_header(listed, form)
             )
         return self._read[key]
 
@@ -324,7 +323,7 @@ def _sources(
         return
     sources = []
     for number, table in enumerate(raw):
-        columns = header if row_form(listed, table, layout)[1].has_header else table.columns
+        columns = header if row_form(listed, table, layout).has_header else table.columns
         source = _source(first + number, listed, file_traits, table, columns, layout)
         sources.append(
             source if len(raw) == 1 else replace(source, name=f"{listed.name}#{table.name}")
@@ -336,7 +335,8 @@ def _sources(
     has_header = any(table.has_header for table in raw)
     for source, table in zip(sources, raw, strict=True):
         widths = table.lines.widths if table.lines else ()
-        yield replace(source, widths=widths, types=types, has_header=has_header)
+        form = replace(source.form, has_header=has_header)
+        yield replace(source, widths=widths, types=types, form=form)
 
 
 def _source(
@@ -347,7 +347,7 @@ def _source(
     columns: tuple[str, ...],
     layout: Layout,
 ) -> SourceFile:
-    delimiter, form = row_form(listed, raw, layout)
+    form = row_form(listed, raw, layout)
     return SourceFile(
         index=index,
         name=listed.name,
@@ -357,10 +357,7 @@ def _source(
         sha256=file_traits.sha256,
         columns=columns,
         known=tuple(raw.column(header) for header in columns) if raw else (),
-        delimiter=delimiter if listed.is_data else "",
-        quoting=form.quoting,
-        has_header=form.has_header,
-        extra_cells=form.extra_cells,
+        form=form if listed.is_data else replace(form, delimiter=""),
         compression=listed.compression,
         cuts=file_traits.cuts,
         lines=file_traits.lines,
@@ -446,4 +443,4 @@ def file_from(state: Any) -> SourceFile:
     lists["types"] = tuple((table, tuple(names)) for table, names in state["types"])
     lists["cuts"] = tuple(tuple(cut) for cut in state["cuts"])
     origin = None if state["origin"] is None else TableVersion(**state["origin"])
-    return SourceFile(**{**state, **lists, "origin": origin})
+    return SourceFile(**{**state, **lists, "form": RowForm(**state["form"]), "origin": origin})

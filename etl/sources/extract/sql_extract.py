@@ -26,6 +26,7 @@ from etl.sources.extract.table_rows import TableRows, write_rows
 from etl.sources.extract.tables import ExtractTable, ExtractTables, Query, read_tables
 from etl.sources.files.listed_files import (
     Listed,
+    RowForm,
     listed_as,
     read_header,
     refuse_other_forms,
@@ -42,7 +43,6 @@ from etl.sources.files.stored_files import (
 )
 from etl.sources.layout.canonical import CANONICAL_LAYOUTS, required_columns
 from etl.sources.parsing import delimited, parquet
-from etl.sources.parsing.delimited import RowForm
 from etl.sources.parsing.spans import Batch
 
 if TYPE_CHECKING:  # DuckDB takes 50 ms to load, and few extracts need it
@@ -291,7 +291,7 @@ def _view_file(listed: Listed, table: ExtractTable) -> ViewFile:
         found = parquet.parquet_headers(listed)
     elif delimiter:
         refuse_other_forms(listed)
-        found = read_header(listed, delimiter, quoting=table.quoting)
+        found = read_header(listed, RowForm(delimiter, table.quoting))
     else:
         what = "its ending does not say what stands between its cells; say it as delimiter"
         raise ExtractError(f"{listed.name}: {what}")
@@ -384,8 +384,8 @@ def _rows(
 def _batches(file: ViewFile, table: ExtractTable) -> Iterator[Batch]:
     if file.listed.is_parquet:
         return parquet.read_batches(file.listed, file.headers, 1)
-    form = RowForm(quoting=table.quoting)
-    return delimited.read_batches(file.listed, file.headers, file.delimiter, form=form)
+    form = RowForm(file.delimiter, table.quoting)
+    return delimited.read_batches(file.listed, file.headers, form)
 
 
 def _in_columns(view: View, file: ViewFile, rows: pa.RecordBatch) -> pa.RecordBatch:

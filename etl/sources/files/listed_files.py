@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, Literal
 
 import pyarrow as pa
 
@@ -103,6 +103,31 @@ class Listed:
         plain = self.name.lower()[: self.name.rfind(".") if self.compression else None]
         has_ending = "." in plain and len(plain) - plain.rfind(".") <= _LONGEST_ENDING + 1
         return not self.is_data and (plain.endswith(TEXT_ENDINGS) or not has_ending)
+
+
+@dataclass(frozen=True, slots=True)
+class RowForm:
+    """Form of the rows of a file.
+
+    Attributes:
+        delimiter: what stands between cells; "" for Parquet.
+        quoting: whether cells may be quoted.
+        has_header: whether the first row has the headers.
+        extra_cells: how many cells a row may have behind those of the headers; they are left out.
+    """
+
+    delimiter: str = ""
+    quoting: bool = True
+    has_header: bool = True
+    extra_cells: int = 0
+
+    @property
+    def csv_quoting(self) -> Literal[0, 3]:
+        """How the module `csv` reads quotes."""
+        return csv.QUOTE_MINIMAL if self.quoting else csv.QUOTE_NONE
+
+
+PARQUET_FORM: Final = RowForm()
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +297,7 @@ def refuse_nul(chunk: bytes | bytearray, before: int, name: str) -> None:
         )
 
 
-def read_header(listed: Listed, delimiter: str, *, quoting: bool) -> tuple[str, ...]:
+def read_header(listed: Listed, form: RowForm) -> tuple[str, ...]:
     """Return the headers of a delimited file as they are written, trimmed.
 
     Raises:
@@ -285,11 +310,8 @@ def read_header(listed: Listed, delimiter: str, *, quoting: bool) -> tuple[str, 
         raise ExtractError(
             f"{listed.name}: byte {error.start + 1}, in row 1, is not UTF-8; write it as UTF-8"
         ) from None
-    reader = csv.reader(
-        io.StringIO(text, newline=""),
-        delimiter=delimiter,
-        quoting=csv.QUOTE_MINIMAL if quoting else csv.QUOTE_NONE,
-    )
+    lines = io.StringIO(text, newline="")
+    reader = csv.reader(lines, delimiter=form.delimiter, quoting=form.csv_quoting)
     cells = tuple(cell.strip() for cell in next(reader, []))
     if not any(cells):
         raise ExtractError(f"{listed.name}: the first line is blank; it must hold the headers")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from etl.sources.files.listed_files import Listed
+from etl.sources.files.listed_files import PARQUET_FORM, Listed, RowForm
 from etl.sources.files.splits import Cut
 from etl.sources.files.stored_files import ExtractFiles, TableVersion
 
@@ -29,10 +29,7 @@ class SourceFile:
         sha256: its hash, in lower-case hex.
         columns: its headers as they are written, trimmed.
         known: the layout's name for each of them; None where it has none.
-        delimiter: what stands between cells; "" for Parquet.
-        quoting: whether cells may be quoted.
-        has_header: whether its first row has the headers.
-        extra_cells: how many cells a row may have behind those of the headers.
+        form: how its rows are written.
         compression: `gzip` or `zstd`; "" where it is not compressed.
         rows: number of rows that the manifest states; None where it states none, and for Parquet,
             where the file's own count was compared. Of a file that queries read, its rows.
@@ -52,10 +49,7 @@ class SourceFile:
     sha256: str
     columns: tuple[str, ...] = ()
     known: tuple[str | None, ...] = ()
-    delimiter: str = ""
-    quoting: bool = True
-    has_header: bool = True
-    extra_cells: int = 0
+    form: RowForm = PARQUET_FORM
     compression: str = ""
     rows: int | None = None
     cuts: tuple[Cut, ...] = ()
@@ -78,7 +72,7 @@ class SourceFile:
     def listed(self, files: ExtractFiles) -> Listed:
         """Return the file as one of those of its extract."""
         stored = self.stored or self.name
-        return Listed(stored, files, stored, self.delimiter, self.compression)
+        return Listed(stored, files, stored, self.form.delimiter, self.compression)
 
 
 def spill_names(source: SourceFile) -> tuple[str, ...]:

@@ -11,7 +11,6 @@ import csv
 import io
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -20,7 +19,7 @@ from pyarrow import csv as arrow_csv
 
 from etl.errors import ExtractError
 from etl.model.canonical_tables import ROW_COLUMN
-from etl.sources.files.listed_files import PACKING_ERRORS, Listed, unpacked
+from etl.sources.files.listed_files import PACKING_ERRORS, Listed, RowForm, unpacked
 from etl.sources.files.splits import QuoteWatch
 from etl.sources.parsing.delimited_faults import (
     recount,
@@ -53,30 +52,11 @@ _EXTRA: Final = "\0extra"
 _HEAD: Final = 1 << 16
 
 
-@dataclass(frozen=True, slots=True)
-class RowForm:
-    """Form of the rows of a file, apart from the delimiter.
-
-    Attributes:
-        quoting: whether cells may be quoted.
-        has_header: whether the first row has the headers.
-        extra_cells: how many cells a row may have behind those of the headers; they are left out.
-    """
-
-    quoting: bool = True
-    has_header: bool = True
-    extra_cells: int = 0
-
-
-PLAIN_FORM: Final = RowForm()
-
-
 def read_batches(
     listed: Listed,
     headers: tuple[str, ...],
-    delimiter: str,
+    form: RowForm,
     *,
-    form: RowForm = PLAIN_FORM,
     block_bytes: int = BLOCK_BYTES,
     span: Span = WHOLE,
     sha256: str = "",
@@ -86,7 +66,6 @@ def read_batches(
     Args:
         listed: the file.
         headers: distinct names for its columns.
-        delimiter: what stands between cells.
         form: how its rows are written.
         block_bytes: how much is parsed at a time.
         span: what to read; all of a compressed file.
@@ -100,13 +79,14 @@ def read_batches(
         SpanAstray: the span does not end where a row does, has another number of rows, or a quoted
             cell in it is followed by text.
     """
-    wide = _wide(listed, headers, delimiter, form, span) if form.extra_cells else headers
+    delimiter = form.delimiter
+    wide = _wide(listed, headers, form, span) if form.extra_cells else headers
     end = (_END + delimiter * (len(wide) - 1) + "\n").encode()
     quotes = QuoteWatch(delimiter) if form.quoting else None
     stream = SpanText(listed, span, end, quotes)
     try:
-        batches = _batches(stream, wide, delimiter, form, quotes, block_bytes, span)
-        last, swallowing = yield from _fitted(batches, headers, delimiter, form)
+        batches = _batches(stream, wide, form, quotes, block_bytes, span)
+        last, swallowing = yield from _fitted(batches, headers, form)
     except (pa.ArrowInvalid, OSError) as error:
         raise _explained(error, stream, listed, delimiter) from None
     finally:
@@ -131,7 +111,6 @@ def read_batches(
 def _batches(
     stream: SpanText,
     headers: tuple[str, ...],
-    delimiter: str,
     form: RowForm,
     quotes: QuoteWatch | None,
     block_bytes: int,
@@ -161,7 +140,7 @@ def _batches(
             use_threads=False, block_size=block_bytes, column_names=list(headers), skip_rows=first
         ),
         parse_options=arrow_csv.ParseOptions(
-            delimiter=delimiter,
+            delimiter=form.delimiter,
             quote_char=False if quotes is None else '"',
             newlines_in_values=quotes is not None,
             ignore_empty_lines=False,
@@ -191,7 +170,7 @@ def _batches(
             del ragged[: len(taken)]
             _refuse_long_rows(rows, taken, stream.name)
             if quotes is not None and quotes.has_seen_any and swallowing is None:
-                swallowing = swallowing_row(rows, taken, delimiter)
+                swallowing = swallowing_row(rows, taken, form.delimiter)
             full = filled_rows(rows)
             blank = 0 if full.num_rows or taken else blank + rows.num_rows
             if blank > MOST_BLANK:
@@ -210,16 +189,14 @@ def _refuse_long_rows(rows: pa.RecordBatch, ragged: Sequence[Ragged], name: str)
             raise row_too_long(name, row.row)
 
 
-def _wide(
-    listed: Listed, headers: tuple[str, ...], delimiter: str, form: RowForm, span: Span
-) -> tuple[str, ...]:
+def _wide(listed: Listed, headers: tuple[str, ...], form: RowForm, span: Span) -> tuple[str, ...]:
     """Return names for as many cells as the first row has, where it may have more than headers.
 
     Rows that have another number of cells are read one by one, so most should have that one.
     """
     lines = io.StringIO(_span_head(listed, span).decode("utf-8", "replace"), newline="")
     first = 1 if span.start == 0 and form.has_header else 0
-    rows = _parsed(lines, delimiter, form)
+    rows = _parsed(lines, form)
     cells = 0
     for number, row in enumerate(rows):
         if number >= first and any(row):
@@ -240,18 +217,14 @@ def _span_head(listed: Listed, span: Span) -> bytes:
         return head
 
 
-def _parsed(lines: io.StringIO, delimiter: str, form: RowForm) -> Iterator[list[str]]:
+def _parsed(lines: io.StringIO, form: RowForm) -> Iterator[list[str]]:
     with csv_of_rows(), suppress(csv.Error):
-        if form.quoting:
-            yield from csv.reader(lines, delimiter=delimiter)
-        else:
-            yield from csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE)
+        yield from csv.reader(lines, delimiter=form.delimiter, quoting=form.csv_quoting)
 
 
 def _fitted(
     batches: Generator[Batch, None, tuple[int | None, int | None]],
     headers: tuple[str, ...],
-    delimiter: str,
     form: RowForm,
 ) -> Generator[Batch, None, tuple[int | None, int | None]]:
     """Yield batches without extra cells; rows that have some, where the first has not, included."""
@@ -261,15 +234,15 @@ def _fitted(
         except StopIteration as stop:
             ends: tuple[int | None, int | None] = stop.value
             return ends
-        yield _without_extra(batch, headers, delimiter, form) if form.extra_cells else batch
+        yield _without_extra(batch, headers, form) if form.extra_cells else batch
 
 
-def _without_extra(batch: Batch, headers: tuple[str, ...], delimiter: str, form: RowForm) -> Batch:
+def _without_extra(batch: Batch, headers: tuple[str, ...], form: RowForm) -> Batch:
     names = [*headers, ROW_COLUMN]
     cells: dict[int, list[str]] = {}
     ragged = []
     for row in batch.ragged:
-        found = next(_parsed(io.StringIO(row.text, newline=""), delimiter, form), [])
+        found = next(_parsed(io.StringIO(row.text, newline=""), form), [])
         if len(headers) <= len(found) <= len(headers) + form.extra_cells:
             cells[row.row] = found[: len(headers)]
         else:

@@ -19,10 +19,10 @@ import pyarrow.compute as pc
 from etl.columns.arrays import Bools, trimmed
 from etl.errors import ExtractError
 from etl.model.canonical_tables import ROW_COLUMN
-from etl.sources.files.listed_files import Listed
+from etl.sources.files.listed_files import Listed, RowForm
 from etl.sources.layout.column_specs import holds
 from etl.sources.layout.model import LineForm
-from etl.sources.parsing.delimited import RowForm, read_batches
+from etl.sources.parsing.delimited import read_batches
 from etl.sources.parsing.spans import WHOLE, Batch, Ragged, Span, csv_of_rows, filled_rows
 
 _FEW: Final = 10
@@ -54,18 +54,12 @@ class RecordFile:
     Attributes:
         types: all types of record of the file.
         own: which of them is read.
-        has_header: whether the first line has headers.
-        delimiter: what stands between cells; unused where the width is fixed.
-        quoting: whether cells may be quoted.
-        extra_cells: how many cells a record may have behind its own.
+        form: how records are written; its delimiter is unused where the width is fixed.
     """
 
     types: tuple[RecordType, ...]
-    own: int = 0
-    has_header: bool = False
-    delimiter: str = ""
-    quoting: bool = True
-    extra_cells: int = 0
+    own: int
+    form: RowForm
 
 
 def read_records(
@@ -86,10 +80,8 @@ def read_records(
             of several.
         SpanAstray: likewise.
     """
-    form = RowForm(quoting=False, has_header=file.has_header)
-    for batch in read_batches(
-        listed, (_LINE,), LINE_DELIMITER, form=form, span=span, sha256=sha256
-    ):
+    form = RowForm(LINE_DELIMITER, quoting=False, has_header=file.form.has_header)
+    for batch in read_batches(listed, (_LINE,), form, span=span, sha256=sha256):
         lines = _lines(batch)
         yield _records(listed.name, lines, file, batch.done)
 
@@ -129,9 +121,9 @@ class _Cells:
     def split(self) -> Any:
         """Cells of every line as lists; an empty list where a quote is left open."""
         if self._split is None:
-            cells = pc.split_pattern(self._lines, self._file.delimiter)
-            if self._file.quoting:
-                cells = _with_quoted(self._lines, cells, self._file.delimiter)
+            cells = pc.split_pattern(self._lines, self._file.form.delimiter)
+            if self._file.form.quoting:
+                cells = _with_quoted(self._lines, cells, self._file.form.delimiter)
             self._split = cells
         return self._split
 
@@ -232,7 +224,7 @@ def _fits(lines: Any, cells: _Cells, kind: RecordType, file: RecordFile) -> Bool
     fits: Bools
     if not kind.form.widths:
         count = pc.list_value_length(cells.split).to_numpy(zero_copy_only=False)
-        fits = (count >= len(kind.names)) & (count <= len(kind.names) + file.extra_cells)
+        fits = (count >= len(kind.names)) & (count <= len(kind.names) + file.form.extra_cells)
         return fits
     whole = sum(kind.form.widths)
     length = pc.utf8_length(lines).to_numpy(zero_copy_only=False)

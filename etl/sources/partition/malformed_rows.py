@@ -233,10 +233,11 @@ def _cells(text: str, file: SourceFile) -> list[str]:
         starts = itertools.accumulate(file.widths, initial=0)
         pairs = zip(starts, file.widths, strict=False)
         return [text[at : at + width] for at, width in pairs if at < len(text)]
-    if not file.quoting:
-        return text.split(file.delimiter)
+    delimiter = file.form.delimiter
+    if not file.form.quoting:
+        return text.split(delimiter)
     with csv_of_rows():
-        return next(csv.reader(io.StringIO(text, newline=""), delimiter=file.delimiter), [])
+        return next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [])
 
 
 def _hashes(ids: Sequence[str]) -> Hashes:

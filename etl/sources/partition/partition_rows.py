@@ -27,7 +27,6 @@ from etl.sources.files.stored_files import ExtractFiles
 from etl.sources.layout.column_specs import Condition, holds
 from etl.sources.layout.model import Fills, Layout, LineForm, RawCells, RawTable
 from etl.sources.parsing import delimited, line_records, parquet
-from etl.sources.parsing.delimited import RowForm
 from etl.sources.parsing.line_records import RecordFile, RecordType
 from etl.sources.parsing.spans import Batch, Span
 from etl.sources.partition.ids import OwnedIds
@@ -259,27 +258,12 @@ class _Cutter:
             return line_records.read_records(
                 listed, self._record_file(file), span=part.span, sha256=file.sha256
             )
-        return delimited.read_batches(
-            listed,
-            names,
-            file.delimiter,
-            form=RowForm(file.quoting, file.has_header, file.extra_cells),
-            span=part.span,
-            sha256=file.sha256,
-        )
+        return delimited.read_batches(listed, names, file.form, span=part.span, sha256=file.sha256)
 
     def _record_file(self, file: SourceFile) -> RecordFile:
-        tables = [table for table, _ in file.types]
-        return RecordFile(
-            tuple(
-                RecordType(table, names, self._owners.lines[table]) for table, names in file.types
-            ),
-            tables.index(file.table),
-            file.has_header,
-            file.delimiter,
-            file.quoting,
-            file.extra_cells,
-        )
+        lines, tables = self._owners.lines, [table for table, _ in file.types]
+        types = tuple(RecordType(table, names, lines[table]) for table, names in file.types)
+        return RecordFile(types, tables.index(file.table), file.form)
 
     def _cut(
         self, batch: pa.RecordBatch

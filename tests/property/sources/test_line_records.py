@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from etl.errors import ExtractError
 from etl.jobs import ALONE
 from etl.sources import open_extract, partition_extract, read_layout
-from etl.sources.files.listed_files import Listed
+from etl.sources.files.listed_files import Listed, RowForm
 from etl.sources.files.stored_files import FolderFiles
 from etl.sources.layout.column_specs import Condition
 from etl.sources.layout.model import LineForm
@@ -96,7 +96,7 @@ def test_lines_of_fixed_width(lines, end, bom):
             if line.strip() and line[0].lower() == mark
         }
         cut = {number: slow_fixed(line, kind) for number, line in mine.items()}
-        rows, ragged = batches(text, RecordFile(FIXED, own))
+        rows, ragged = batches(text, RecordFile(FIXED, own, RowForm(has_header=False)))
         assert rows == {number: found for number, found in cut.items() if found is not None}
         assert ragged == {number: mine[number] for number, found in cut.items() if found is None}
 
@@ -115,7 +115,7 @@ def test_delimited_lines(lines, end):
             if line.strip() and is_head == (own == 0):
                 mine[number] = line
         cut = {number: slow_parted(line, kind) for number, line in mine.items()}
-        rows, ragged = batches(text, RecordFile(PARTED, own, delimiter="|"))
+        rows, ragged = batches(text, RecordFile(PARTED, own, RowForm("|", has_header=False)))
         full = {number: found for number, found in cut.items() if found is not None}
         assert rows == {number: found for number, found in full.items() if any(found)}
         assert ragged == {number: mine[number] for number in mine.keys() - full.keys()}

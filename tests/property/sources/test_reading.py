@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 from etl.columns.numbers import to_cents
 from etl.errors import ExtractError
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
-from etl.sources.files.listed_files import Listed
+from etl.sources.files.listed_files import Listed, RowForm
 from etl.sources.files.stored_files import FolderFiles
-from etl.sources.parsing.delimited import RowForm, read_batches
+from etl.sources.parsing.delimited import read_batches
 from tests.unit.sources.extracts import (
     CLAIM,
     COVERAGE,
@@ -155,7 +155,7 @@ def test_rows_never_become_one_without_a_word(rows, data):
         path.write_text("".join(",".join(row) + "\n" for row in [header, *rows]))
         listed = Listed("x.csv", FolderFiles(path.parent), "x", ",")
         with pytest.raises(ExtractError, match=rf"row {first + 2} has .* has swallowed rows"):
-            list(read_batches(listed, tuple(header), ","))
+            list(read_batches(listed, tuple(header), RowForm(",")))
 
 
 @settings(max_examples=100, deadline=None)
@@ -174,7 +174,7 @@ def test_row_numbers_agree_with_a_plain_reader(rows, block, quoting, extra, head
     if extra:
         # Whether a cell has swallowed rows is asked of rows as wide as the first one.
         rows = [[re.sub(r"[\r\n]", "", cell) for cell in row] for row in rows]
-    form = RowForm(quoting, header, extra)
+    form = RowForm(",", quoting, header, extra)
     text = "a,b,c\n" * header + quoted(
         [tuple(row) for row in rows], ",", "\n", [False, True] if quoting else [False]
     )
@@ -183,7 +183,7 @@ def test_row_numbers_agree_with_a_plain_reader(rows, block, quoting, extra, head
         path.write_bytes(text.encode())
         listed = Listed("x.csv", FolderFiles(path.parent), "x", ",")
         whole, ragged = {}, []
-        batches = read_batches(listed, ("a", "b", "c"), ",", form=form, block_bytes=block)
+        batches = read_batches(listed, ("a", "b", "c"), form, block_bytes=block)
         if any(map(looks_like_rows, rows)):
             with pytest.raises(ExtractError, match="has swallowed rows"):
                 list(batches)

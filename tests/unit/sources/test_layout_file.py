@@ -127,7 +127,7 @@ def test_delimiter_and_quoting_of_a_layout_beat_the_ending(delimiter, tmp_path):
         path.write_text(path.read_text().replace(",", delimiter).replace("Ng", '"Ng'))
     piped = LAYOUT.replace("title: Tiny", f'title: Tiny\ndelimiter: "{delimiter}"\nquoting: false')
     extract = open_extract(folder, [layout(piped)])
-    assert [file.delimiter for file in extract.files] == [delimiter, delimiter]
+    assert [file.form.delimiter for file in extract.files] == [delimiter, delimiter]
 
 
 @pytest.mark.parametrize("ending", [".txt", ".dat", ""])
