@@ -12,7 +12,7 @@ from etl.documents.yaml_text import MOST_CHARACTERS
 from etl.errors import MappingError, Mistakes
 from etl.model.crosswalks import Crosswalk, read_crosswalk
 from etl.profiles.guides import PLAN_NET
-from etl.profiles.value_set_crosswalks import open_set, value_set_crosswalks
+from etl.profiles.value_sets import open_set, value_set_crosswalks
 
 _OF_PLAN_NET = "plan-net"
 """Folder of crosswalks that are named like value sets of Plan-Net, which they lie on top of."""

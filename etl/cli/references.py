@@ -18,11 +18,11 @@ from etl.bootstrap.settings import Settings, setting_names
 from etl.cli.options import json_option, print_json
 from etl.documents.nearest import nearest
 from etl.errors import UsageError
+from etl.model.canonical_tables import SHORT_FORM_COUNT, SHORT_FORMS
 from etl.model.data_models import CLAIMS, DATA_MODELS
-from etl.model.short_forms import SHORT_FORM_COUNT, SHORT_FORMS
 from etl.model.tables import Table
 from etl.quality.rules.book import Rule
-from etl.quality.rules.kind import KINDS, Clause
+from etl.quality.rules.kinds import KINDS, Clause
 from etl.sources import Layout
 
 MOST_TABLES: Final = 13

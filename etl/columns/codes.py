@@ -113,24 +113,22 @@ class _IcdShape:
 
 _ICD_9_EXTERNAL_CAUSE: Final = "E(?:0[0-3]|[89][0-9])[0-9]"
 """The categories E000 to E030 and E800 to E999 of ICD-9-CM."""
-_ICD: Final[Mapping[str, _IcdShape]] = MappingProxyType(
-    {
-        "icd-10-cm": _IcdShape(
-            # All codes of transport accidents (V00 to V99) have seven characters.
-            r"^(?:[A-UW-Z][0-9][0-9A-Z]{1,5}|V[0-9]{2}[0-9X]{3}[ADS])$",
-            r"^[A-Z][0-9A-Z]{1,7}$",
-            (r"^(.{3})(.+)$", r"\1.\2"),
-            rf"^{_ICD_9_EXTERNAL_CAUSE}\.[0-9]$",
-        ),
-        "icd-10-pcs": _IcdShape(r"^[0-9A-HJ-NP-Z]{7}$", r"^[0-9A-Z]{7}$", None),
-        "icd-9-cm": _IcdShape(
-            rf"^(?:[0-9]{{3,5}}|V[0-9]{{2,4}}|{_ICD_9_EXTERNAL_CAUSE}[0-9]?)$",
-            rf"^(?:[0-9]{{2,6}}|V[0-9]{{1,5}}|{_ICD_9_EXTERNAL_CAUSE}[0-9]{{0,2}})$",
-            (r"^(E.{3}|[^E].{2})(.+)$", r"\1.\2"),
-        ),
-        "icd-9-pcs": _IcdShape(r"^[0-9]{3,4}$", r"^[0-9]{2,4}$", (r"^(.{2})(.+)$", r"\1.\2")),
-    }
-)
+_ICD: Final[Mapping[str, _IcdShape]] = {
+    "icd-10-cm": _IcdShape(
+        # All codes of transport accidents (V00 to V99) have seven characters.
+        r"^(?:[A-UW-Z][0-9][0-9A-Z]{1,5}|V[0-9]{2}[0-9X]{3}[ADS])$",
+        r"^[A-Z][0-9A-Z]{1,7}$",
+        (r"^(.{3})(.+)$", r"\1.\2"),
+        rf"^{_ICD_9_EXTERNAL_CAUSE}\.[0-9]$",
+    ),
+    "icd-10-pcs": _IcdShape(r"^[0-9A-HJ-NP-Z]{7}$", r"^[0-9A-Z]{7}$", None),
+    "icd-9-cm": _IcdShape(
+        rf"^(?:[0-9]{{3,5}}|V[0-9]{{2,4}}|{_ICD_9_EXTERNAL_CAUSE}[0-9]?)$",
+        rf"^(?:[0-9]{{2,6}}|V[0-9]{{1,5}}|{_ICD_9_EXTERNAL_CAUSE}[0-9]{{0,2}})$",
+        (r"^(E.{3}|[^E].{2})(.+)$", r"\1.\2"),
+    ),
+    "icd-9-pcs": _IcdShape(r"^[0-9]{3,4}$", r"^[0-9]{2,4}$", (r"^(.{2})(.+)$", r"\1.\2")),
+}
 
 
 def read_icd(column: Any, kind: IcdKind) -> Icd:

@@ -7,8 +7,9 @@ snapshot repeats what holds for all entries.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from etl.conform import members as mb
@@ -17,7 +18,7 @@ from etl.conform.findings import Check, ConformanceRule, Holds, Issue, Member, V
 from etl.conform.guide_rules import guide_check
 from etl.conform.invariants import rule_of, test_of
 from etl.conform.json_elements import described, matcher
-from etl.conform.objects import Choice, RequiredElement, object_check
+from etl.conform.members import error
 from etl.conform.primitives import TESTS, json_kind
 from etl.conform.references import is_local, resolved_type, stated_type
 from etl.conform.slices import classifier
@@ -400,15 +401,8 @@ def _primitive(element: st.Element, code: str, extras: list[Verdict]) -> Check:
     rule = mb.error(
         "form", f"{element.id} is no FHIR {code}: {json_kind(code)} of its form is due."
     )
-    if not extras:
 
-        def check(value: Any, visit: Visit) -> None:
-            if not fits(value):
-                visit.issues.append(Issue(rule))
-
-        return check
-
-    def strict(value: Any, visit: Visit) -> None:
+    def check(value: Any, visit: Visit) -> None:
         if not fits(value):
             visit.issues.append(Issue(rule))
             return
@@ -417,7 +411,7 @@ def _primitive(element: st.Element, code: str, extras: list[Verdict]) -> Check:
             if broken is not None:
                 visit.issues.append(Issue(broken))
 
-    return strict
+    return check
 
 
 def _kept(check: Check, tests: Sequence[tuple[Holds, ConformanceRule]]) -> Check:
@@ -438,16 +432,6 @@ def _both(check: Check, extras: list[Verdict]) -> Check:
     """Return a check followed by verdicts on the same value, if that is an object at all."""
     if not extras:
         return check
-    if len(extras) == 1:
-        (only,) = extras
-
-        def one_more(value: Any, visit: Visit) -> None:
-            check(value, visit)
-            broken = only(value) if type(value) is dict else None
-            if broken is not None:
-                visit.issues.append(Issue(broken))
-
-        return one_more
 
     def more(value: Any, visit: Visit) -> None:
         check(value, visit)
@@ -458,3 +442,119 @@ def _both(check: Check, extras: list[Verdict]) -> Check:
                     visit.issues.append(Issue(broken))
 
     return more
+
+
+_TELLABLE: Final = re.compile(r"_?[a-z][A-Za-z]{0,63}")
+"""Names that a message repeats: letters only; a value that was put where a name belongs is not."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequiredElement:
+    """An element that must be there.
+
+    Attributes:
+        names: JSON names that it may have: one, or one a type of a choice.
+        rule: what its absence breaks.
+    """
+
+    names: tuple[str, ...]
+    rule: ConformanceRule
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """An element with one of several types, such as `value[x]`.
+
+    Attributes:
+        stem: its name without `[x]`.
+        names: JSON names, one a type.
+        twice: broken where two types are there.
+    """
+
+    stem: str
+    names: frozenset[str]
+    twice: ConformanceRule
+
+
+def object_check(
+    where: str,
+    members: Mapping[str, Member],
+    required: Sequence[RequiredElement],
+    choices: Sequence[Choice],
+    invariants: Sequence[tuple[Holds, ConformanceRule]],
+    *,
+    id_alone: bool = False,
+) -> Check:
+    """Return the check of a JSON object that is one element.
+
+    Args:
+        where: id of the element, for messages.
+        members: JSON name -> check of that member, the `_names` of primitives among them.
+        required: what must be there.
+        choices: what may be there once.
+        invariants: tests of the object as a whole, with what a failed one breaks.
+        id_alone: an id is enough, because the value stands beside the object (`_name`).
+    """
+    rules = _ObjectRules(where)
+    single_names = [
+        (requirement.names[0], f"_{requirement.names[0]}", requirement.rule)
+        for requirement in required
+        if _one(requirement)
+    ]
+    many_names = [requirement for requirement in required if not _one(requirement)]
+    look = members.get
+
+    def check(value: Any, visit: Visit) -> None:
+        issues = visit.issues
+        if type(value) is not dict:
+            issues.append(Issue(rules.shape))
+            return
+        if not value or (len(value) == 1 and "id" in value and not id_alone):
+            issues.append(Issue(rules.empty))
+        for name, inner in value.items():
+            member = look(name)
+            if member is None:
+                issues.append(rules.unknown(name))
+            else:
+                member(inner, value, visit)
+        for name, beside, rule in single_names:
+            if name not in value and beside not in value:
+                issues.append(Issue(rule, name))
+        for requirement in many_names:
+            if not any(name in value or f"_{name}" in value for name in requirement.names):
+                issues.append(Issue(requirement.rule))
+        for choice in choices:
+            _check_choice(choice, value, issues)
+        for holds, rule in invariants:
+            if not holds(value, visit.root):
+                issues.append(Issue(rule))
+
+    return check
+
+
+def _one(required: RequiredElement) -> bool:
+    return len(required.names) == 1
+
+
+def _check_choice(choice: Choice, value: dict[str, Any], issues: list[Issue]) -> None:
+    names = choice.names.intersection(value)
+    if len(names) > 1:
+        issues.append(Issue(choice.twice, choice.stem))
+
+
+class _ObjectRules:
+    """Requirements of every object."""
+
+    __slots__ = ("_unknown", "_where", "empty", "shape")
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self.shape = error("shape", f"{where} must be an object.")
+        self.empty = error("ele-1", f"{where} is empty; leave the element out instead.")
+        self._unknown = error("unknown-element", f"{where} has no element of that name.")
+
+    def unknown(self, name: str) -> Issue:
+        """Return the issue of a member unknown to FHIR, with its name if that is letters only."""
+        if _TELLABLE.fullmatch(name):
+            return Issue(self._unknown, name)
+        return Issue(self._unknown)

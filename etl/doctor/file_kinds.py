@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -11,29 +10,27 @@ import numpy as np
 from etl.doctor.elements import NOTHING, KnownElement
 
 _LINE_PARTS: Final = ("claim_diagnosis", "claim_procedure", "claim_care_team", "claim_other_payer")
-KINDS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
-    {
-        "members": ("member", "member_address"),
-        "coverages": ("coverage",),
-        "members with their coverages": ("member", "member_address", "coverage"),
-        "claims": ("claim", *_LINE_PARTS),
-        "lines": ("claim_line", "claim_diagnosis", "claim_procedure"),
-        "claims with their lines": ("claim", "claim_line", *_LINE_PARTS, "claim_adjustment"),
-        "organizations": ("organization",),
-        "practitioners": ("practitioner",),
-        "further addresses": ("member_address",),
-        "further phones": ("member_telecom",),
-        "diagnoses": ("claim_diagnosis",),
-        "procedures": ("claim_procedure",),
-        "care team": ("claim_care_team",),
-        "other payers": ("claim_other_payer",),
-        "adjustments": ("claim_adjustment",),
-        "teeth": ("claim_tooth",),
-        "ingredients": ("claim_ingredient",),
-        "transports": ("claim_transport",),
-        "notes": ("claim_note",),
-    }
-)
+KINDS: Final[Mapping[str, tuple[str, ...]]] = {
+    "members": ("member", "member_address"),
+    "coverages": ("coverage",),
+    "members with their coverages": ("member", "member_address", "coverage"),
+    "claims": ("claim", *_LINE_PARTS),
+    "lines": ("claim_line", "claim_diagnosis", "claim_procedure"),
+    "claims with their lines": ("claim", "claim_line", *_LINE_PARTS, "claim_adjustment"),
+    "organizations": ("organization",),
+    "practitioners": ("practitioner",),
+    "further addresses": ("member_address",),
+    "further phones": ("member_telecom",),
+    "diagnoses": ("claim_diagnosis",),
+    "procedures": ("claim_procedure",),
+    "care team": ("claim_care_team",),
+    "other payers": ("claim_other_payer",),
+    "adjustments": ("claim_adjustment",),
+    "teeth": ("claim_tooth",),
+    "ingredients": ("claim_ingredient",),
+    "transports": ("claim_transport",),
+    "notes": ("claim_note",),
+}
 """Kind of a file -> the canonical tables that it would feed."""
 KEYS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "member": (("member_id",), ("birth_date", "gender", "family_name", "full_name")),

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from etl.model.code_shapes import full_match, is_npi
-from etl.model.outlines import outline
+from etl.model.code_shapes import full_match, is_npi, outline
 
 _MOST_DISTINCT: Final = 400
 
@@ -34,38 +33,36 @@ READ_DATES: Final = ("YYYY-MM-DD", "YYYYMMDD", "RFC 3339 instant")
 _is_number = full_match(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)")
 _is_amount = full_match(r"\(?[-+]?\$?[-+]?\d{1,3}(?:[ ,.]?\d{3})*(?:[.,]\d+)?\)?-?")
 
-SHAPES: Final[Mapping[str, Callable[[str], bool]]] = MappingProxyType(
-    {
-        "npi": is_npi,
-        "icd": full_match(r"(?i)[A-TV-Z]\d[0-9A-Z](?:\.?[0-9A-Z]{1,4})?|[0-9]{3}\.[0-9]{1,2}"),
-        "icd_procedure": full_match(r"(?i)[0-9A-HJ-NP-Z]{7}|\d\d\.\d{1,2}"),
-        "service": full_match(r"(?i)\d{4}[0-9FTUM]|[A-V]\d{4}|[0-9A-Z]{5}"),
-        "ndc": full_match(r"\d{11}|\d{4,5}-\d{3,4}-\d{1,2}"),
-        "revenue": full_match(r"0\d{3}|1\d{3}|[1-9]\d\d"),
-        "two_digits": full_match(r"\d{1,2}"),
-        "digit": full_match(r"(?i)[0-9A-Z]"),
-        "letter": full_match(r"(?i)[A-Z01]"),
-        "modifier": full_match(r"(?i)[0-9A-Z]{2}"),
-        "bill_type": full_match(r"0?\d{2}[0-9A-Z]"),
-        "drg": full_match(r"\d{3,4}"),
-        "taxonomy": full_match(r"(?i)\d{3}[A-Z0-9]{6}X"),
-        "state": full_match(r"(?i)[A-Z]{2}"),
-        "zip": full_match(r"\d{5}(?:-?\d{4})?"),
-        "country": full_match(r"[A-Z]{2,3}"),
-        "phone": full_match(r"[+(]?[\d][\d ().-]{6,16}\d"),
-        "email": full_match(r"[^@\s]+@[^@\s]+\.[a-zA-Z]+"),
-        "date": lambda text: any(fits(text) for fits in DATES.values()),
-        "money": _is_amount,
-        "number": _is_number,
-        "decimal": full_match(r"[($-]*\d[\d,]*\.\d+\)?-?"),
-        "long_fraction": full_match(r".*[.]\d{3,}\)?-?"),
-        "name": full_match(r"[^\d]{2,}"),
-        "words": full_match(r"(?s).*[^\W\d_]{3,}.*"),
-        "key": full_match(r"[^\s]{2,64}"),
-        "provider": full_match(r"[^\s]{4,64}"),
-        "flag": full_match(r"(?i)[YNTF01]|true|false|yes|no"),
-    }
-)
+SHAPES: Final[Mapping[str, Callable[[str], bool]]] = {
+    "npi": is_npi,
+    "icd": full_match(r"(?i)[A-TV-Z]\d[0-9A-Z](?:\.?[0-9A-Z]{1,4})?|[0-9]{3}\.[0-9]{1,2}"),
+    "icd_procedure": full_match(r"(?i)[0-9A-HJ-NP-Z]{7}|\d\d\.\d{1,2}"),
+    "service": full_match(r"(?i)\d{4}[0-9FTUM]|[A-V]\d{4}|[0-9A-Z]{5}"),
+    "ndc": full_match(r"\d{11}|\d{4,5}-\d{3,4}-\d{1,2}"),
+    "revenue": full_match(r"0\d{3}|1\d{3}|[1-9]\d\d"),
+    "two_digits": full_match(r"\d{1,2}"),
+    "digit": full_match(r"(?i)[0-9A-Z]"),
+    "letter": full_match(r"(?i)[A-Z01]"),
+    "modifier": full_match(r"(?i)[0-9A-Z]{2}"),
+    "bill_type": full_match(r"0?\d{2}[0-9A-Z]"),
+    "drg": full_match(r"\d{3,4}"),
+    "taxonomy": full_match(r"(?i)\d{3}[A-Z0-9]{6}X"),
+    "state": full_match(r"(?i)[A-Z]{2}"),
+    "zip": full_match(r"\d{5}(?:-?\d{4})?"),
+    "country": full_match(r"[A-Z]{2,3}"),
+    "phone": full_match(r"[+(]?[\d][\d ().-]{6,16}\d"),
+    "email": full_match(r"[^@\s]+@[^@\s]+\.[a-zA-Z]+"),
+    "date": lambda text: any(fits(text) for fits in DATES.values()),
+    "money": _is_amount,
+    "number": _is_number,
+    "decimal": full_match(r"[($-]*\d[\d,]*\.\d+\)?-?"),
+    "long_fraction": full_match(r".*[.]\d{3,}\)?-?"),
+    "name": full_match(r"[^\d]{2,}"),
+    "words": full_match(r"(?s).*[^\W\d_]{3,}.*"),
+    "key": full_match(r"[^\s]{2,64}"),
+    "provider": full_match(r"[^\s]{4,64}"),
+    "flag": full_match(r"(?i)[YNTF01]|true|false|yes|no"),
+}
 """Shape -> whether a text has it."""
 
 STRICT: Final = frozenset({"date", "money", "number", "email", "flag"})

@@ -18,6 +18,7 @@ from typing import Annotated, Any, ClassVar, Final, TypeAlias, TypeVar
 from pydantic import (
     ConfigDict,
     GetCoreSchemaHandler,
+    Strict,
     TypeAdapter,
     ValidationError,
     ValidationInfo,
@@ -203,15 +204,6 @@ class Given:
         return handler.generate_schema(self.of)
 
 
-class _Strict:
-    """Takes values of the exact type alone: no 1 for true, no "1" for 1."""
-
-    def __get_pydantic_core_schema__(
-        self, source: Any, handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        return {**handler(source), "strict": True}
-
-
 @dataclass(frozen=True, slots=True)
 class ByKey:
     """One of several models, chosen by the one key that each has; stands in `Annotated`.
@@ -273,14 +265,14 @@ def up_to(most: int, error_id: str) -> Check:
     return Check(holds)
 
 
-RawText: TypeAlias = Annotated[str, _Strict()]
+RawText: TypeAlias = Annotated[str, Strict()]
 """Text as it is written; may be empty."""
-Text: TypeAlias = Annotated[str, _Strict(), Check(_as_text, before=True)]
+Text: TypeAlias = Annotated[str, Strict(), Check(_as_text, before=True)]
 """Words for people or names: not blank, each run of blanks one."""
 MaybeText: TypeAlias = Annotated[str | None, Given(Text)]
-Flag: TypeAlias = Annotated[bool, _Strict()]
+Flag: TypeAlias = Annotated[bool, Strict()]
 MaybeFlag: TypeAlias = Annotated[bool | None, Given(Flag)]
-Whole: TypeAlias = Annotated[int, _Strict()]
+Whole: TypeAlias = Annotated[int, Strict()]
 LISTED: Final = Check(_as_list, before=True)
 """Makes a tuple take one value where a list of one is meant."""
 NOT_EMPTY: Final = Check(_not_empty)

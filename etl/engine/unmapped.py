@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from typing import Final, Literal
 
@@ -14,10 +15,12 @@ import pyarrow.compute as pc
 from etl.columns.arrays import Bools, Indices, true_where, valid
 from etl.engine.evaluate import Values, both, either, opposite
 from etl.mapping import expressions as ex
-from etl.mapping.plan import Feed
+from etl.mapping.expressions import Condition, IsPresent, walk
+from etl.mapping.plan import Feed, Loop, nodes_of
 from etl.mapping.rows import LIST_ITEM, PASSED_ON
 from etl.model.canonical_tables import TABLES
 from etl.model.code_shapes import SHAPES
+from etl.model.logic import AllOf, AnyOf
 from etl.model.relations import One, relations_of
 from etl.rows import no_findings, once_each
 
@@ -50,21 +53,29 @@ class Mention:
 
 def mentions(values: Values) -> frozenset[Mention]:
     """Return the directory resources that the rows of a plan name, used or not."""
-    wanted: set[Mention] = set()
+    return frozenset(
+        mention_of(key)
+        for named, level, mention_of in _mentioning(values)
+        for key in values.text(named, level).unique().drop_null().to_pylist()
+    )
+
+
+def _mentioning(values: Values) -> Iterator[tuple[ex.Expr, int, Callable[[str], Mention]]]:
+    """Yield the expressions that name directory resources, with the mention that each key is."""
     for expr, level in values.evaluated():
         match expr:
             case ex.LogicalId(of=of, resource=("Organization" | "Practitioner") as resource):
                 payer = any(column.column == "payer_id" for column in _columns(of))
-                keys = values.text(of, level).unique().to_pylist()
-                wanted |= {Mention(resource, key, payer) for key in keys if key is not None}
-            case ex.ProviderReference(of=of, resource=resource, only=only):
-                for key in values.text(of, level).unique().to_pylist():
-                    if key is not None:
-                        meant = values.environment.provider(key, resource, only=only)
-                        wanted.add(Mention(meant.resource, meant.key, payer=False))
+                yield of, level, partial(Mention, resource, payer=payer)
+            case ex.ProviderReference(of=of):
+                yield of, level, partial(_provider, values, expr)
             case _:
                 continue
-    return frozenset(wanted)
+
+
+def _provider(values: Values, expr: ex.ProviderReference, key: str) -> Mention:
+    provider = values.environment.provider(key, expr.resource, only=expr.only)
+    return Mention(provider.resource, provider.key, payer=False)
 
 
 def findings(values: Values) -> dict[str, pa.Table]:
@@ -224,30 +235,64 @@ def mentioning_rows(values: Values, wanted: frozenset[Mention]) -> set[tuple[int
     """
     keys = pa.array(sorted({mention.key for mention in wanted}), pa.string())
     pairs: set[tuple[int, Mention]] = set()
-    for expr, level in values.evaluated():
-        match expr:
-            case ex.LogicalId(of=of, resource="Organization" | "Practitioner"):
-                payer = any(column.column == "payer_id" for column in _columns(of))
-            case ex.ProviderReference(of=of):
-                payer = False
-            case _:
-                continue
-        texts = values.text(of, level)
+    for named, level, mention_of in _mentioning(values):
+        texts = values.text(named, level)
         rows = np.flatnonzero(true_where(pc.is_in(texts, value_set=keys)))
         roots = rows if level == 0 else values.up(level, 0)[rows]
         if values.levels[0].rows is not None:
             roots = values.levels[0].rows[roots]
-        named = texts.take(pa.array(rows)).to_pylist()
-        meant = {}
-        for key in set(named):
-            if isinstance(expr, ex.ProviderReference):
-                provider = values.environment.provider(key, expr.resource, only=expr.only)
-                meant[key] = Mention(provider.resource, provider.key, payer)
-            else:
-                meant[key] = Mention(expr.resource, key, payer)  # type: ignore[arg-type]
+        keys_of_rows = texts.take(pa.array(rows)).to_pylist()
+        meant = {key: mention_of(key) for key in set(keys_of_rows)}
         pairs |= {
             (root, meant[key])
-            for key, root in zip(named, roots.tolist(), strict=True)
+            for key, root in zip(keys_of_rows, roots.tolist(), strict=True)
             if meant[key] in wanted
         }
     return pairs
+
+
+OMITTED: Final = "incomplete-row"
+"""Rule of a row that is left out of a list."""
+
+
+def omitted(values: Values) -> pa.Table:
+    """Return rows that a loop skips because each of several values is absent.
+
+    A condition `… and (a is present or b …)` of a loop states that: the row would make an entry,
+    and its profile requires something with it. An example is a rendering provider without a
+    taxonomy code on an outpatient claim.
+
+    Returns:
+        `etl.rows.FINDINGS_SCHEMA`, each row once.
+    """
+    parts: list[pa.Table] = []
+    for _, node in nodes_of(values.plan.body):
+        if isinstance(node, Loop) and node.level in values.levels:
+            for needed, others in _needs(node.condition):
+                lacking = both(
+                    *(values.holds(condition, node.level) for condition in others),
+                    opposite(values.holds(needed, node.level)),
+                )
+                size = values.levels[node.level].size
+                rows = np.flatnonzero(np.broadcast_to(np.asarray(lacking), size))
+                if len(rows):
+                    parts.append(_omitted_places(values, node.level, rows))
+    return once_each(parts)
+
+
+def _needs(condition: Condition) -> Iterator[tuple[Condition, tuple[Condition, ...]]]:
+    """Yield each required alternative of a loop's condition, with the other parts."""
+    if isinstance(condition, AllOf):
+        for part in condition.parts:
+            if isinstance(part, AnyOf) and any(
+                isinstance(inner, IsPresent) for inner in walk(part)
+            ):
+                yield part, tuple(other for other in condition.parts if other is not part)
+
+
+def _omitted_places(values: Values, at: int, rows: np.ndarray) -> pa.Table:
+    level = values.levels[at]
+    if level.table not in TABLES:
+        return no_findings()
+    positions = rows if level.rows is None else level.rows[rows]
+    return values.partition.findings(level.table, positions, OMITTED)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from types import MappingProxyType
 from typing import Any, Final, NoReturn, Protocol, TypeAlias
 
 from etl.mapping import expressions as ex
@@ -158,29 +157,27 @@ def _case(case: Any) -> Build:
 
 _TEXTS: Final = (ex.Kind.TEXT, ex.Kind.CODE, ex.Kind.FLAG, ex.Kind.LIST)
 
-FILTERS: Final[Mapping[str, Build]] = MappingProxyType(
-    {
-        "text": _cast(ex.Kind.TEXT),
-        "code": _cast(ex.Kind.CODE, *_TEXTS),
-        "money": _cast(ex.Kind.MONEY, ex.Kind.MONEY),
-        "decimal": _cast(ex.Kind.DECIMAL, ex.Kind.DECIMAL, ex.Kind.INTEGER),
-        "integer": _cast(ex.Kind.INTEGER, ex.Kind.INTEGER),
-        "plus": _plus,
-        "date": _cast(ex.Kind.DATE, ex.Kind.DATE),
-        "datetime": _datetime,
-        "instant": _cast(ex.Kind.INSTANT, ex.Kind.DATE, ex.Kind.TIMESTAMP),
-        "boolean": _cast(ex.Kind.BOOLEAN, ex.Kind.FLAG, ex.Kind.BOOLEAN),
-        "default": _default,
-        "lower": _case("lower"),
-        "upper": _case("upper"),
-        "translate": _translate,
-        "translate_all": _translate_all,
-        "shape": _shape,
-        "left": _left,
-        "logical_id": _logical_id,
-        "provider": _provider,
-    }
-)
+FILTERS: Final[Mapping[str, Build]] = {
+    "text": _cast(ex.Kind.TEXT),
+    "code": _cast(ex.Kind.CODE, *_TEXTS),
+    "money": _cast(ex.Kind.MONEY, ex.Kind.MONEY),
+    "decimal": _cast(ex.Kind.DECIMAL, ex.Kind.DECIMAL, ex.Kind.INTEGER),
+    "integer": _cast(ex.Kind.INTEGER, ex.Kind.INTEGER),
+    "plus": _plus,
+    "date": _cast(ex.Kind.DATE, ex.Kind.DATE),
+    "datetime": _datetime,
+    "instant": _cast(ex.Kind.INSTANT, ex.Kind.DATE, ex.Kind.TIMESTAMP),
+    "boolean": _cast(ex.Kind.BOOLEAN, ex.Kind.FLAG, ex.Kind.BOOLEAN),
+    "default": _default,
+    "lower": _case("lower"),
+    "upper": _case("upper"),
+    "translate": _translate,
+    "translate_all": _translate_all,
+    "shape": _shape,
+    "left": _left,
+    "logical_id": _logical_id,
+    "provider": _provider,
+}
 """Name of a filter -> what builds its expression."""
 
 NAMES: Final = (*FILTERS, "weak")

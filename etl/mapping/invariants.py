@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import Final
 
 from etl.mapping import formulas as fm
@@ -49,12 +48,10 @@ class Subject:
 
 
 _NONE_CONTAINED: Final = "a mapping contains no resources"
-_PROVED: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        **dict.fromkeys(("dom-2", "dom-3", "dom-4", "dom-5"), _NONE_CONTAINED),
-        "uncontained-requires-lastUpdated": "meta.lastUpdated is written into every resource",
-    }
-)
+_PROVED: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("dom-2", "dom-3", "dom-4", "dom-5"), _NONE_CONTAINED),
+    "uncontained-requires-lastUpdated": "meta.lastUpdated is written into every resource",
+}
 """Key -> why no row of a plan that contains no resources can break it."""
 
 

@@ -132,9 +132,7 @@ def _columns(table: str) -> dict[str, Column]:
     return by_name
 
 
-_COLUMNS: Final[Mapping[str, Mapping[str, Column]]] = MappingProxyType(
-    {
-        **{table: MappingProxyType(_columns(table)) for table in TABLES},
-        LIST_ITEM: MappingProxyType({"value": Column("value", FieldType.TEXT, required=True)}),
-    }
-)
+_COLUMNS: Final[Mapping[str, Mapping[str, Column]]] = {
+    **{table: MappingProxyType(_columns(table)) for table in TABLES},
+    LIST_ITEM: MappingProxyType({"value": Column("value", FieldType.TEXT, required=True)}),
+}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import Final
 
 SERVICE_SYSTEMS: Final = (
@@ -58,14 +57,30 @@ def full_match(pattern: str) -> Callable[[str], bool]:
     return lambda text: compiled.fullmatch(text) is not None
 
 
-SHAPES: Final[Mapping[str, Callable[[str], bool]]] = MappingProxyType(
-    {
-        "npi": is_npi,
-        "clia": full_match(r"[0-9]{2}D[0-9]{7}"),
-        "naic": full_match(r"[0-9]{5}"),
-        "ein": full_match(r"[0-9]{2}-?[0-9]{7}"),
-        "year": full_match(r"[1-9][0-9]{3}"),
-    }
-)
+SHAPES: Final[Mapping[str, Callable[[str], bool]]] = {
+    "npi": is_npi,
+    "clia": full_match(r"[0-9]{2}D[0-9]{7}"),
+    "naic": full_match(r"[0-9]{5}"),
+    "ein": full_match(r"[0-9]{2}-?[0-9]{7}"),
+    "year": full_match(r"[1-9][0-9]{3}"),
+}
 """Shapes that a mapping can ask for by name: NPI; CLIA (us-core-18); NAIC (us-core-19); EIN; a year
 of four digits."""
+
+
+_SHOWN: Final = frozenset(" .,-/():;$%+*#@_|'\"&")
+_LENGTH: Final = 24
+
+
+def outline(value: str) -> str:
+    """Return the outline of a value: `9` for a digit, `A` or `a` for a letter, no more of it."""
+    text = "".join(_outlined(char) for char in value[:_LENGTH])
+    return text + ("…" if len(value) > _LENGTH else "")
+
+
+def _outlined(char: str) -> str:
+    if char.isdigit() or char.isnumeric():
+        return "9"
+    if char.isalpha():
+        return "A" if char.isupper() else "a"
+    return char if char in _SHOWN else "·"

@@ -104,50 +104,48 @@ _OF_DIRECTORY: Final[Mapping[str, Mapping[str, Many | One]]] = {
     "telecom": {"hours": Many("availability", (("telecom_key", "telecom_key"),))},
 }
 
-RELATIONS: Final[Mapping[str, Mapping[str, Many | One]]] = MappingProxyType(
-    {
-        "member": {
-            "addresses": Many("member_address", (("member_id", "member_id"),)),
-            "telecoms": Many("member_telecom", (("member_id", "member_id"),)),
-            "coverages": Many("coverage", (("member_id", "member_id"),)),
-        },
-        "coverage": {"member": _MEMBER, "payer": _PAYER},
-        "claim": {
-            "lines": _of_claim("claim_line"),
-            "diagnoses": _of_claim("claim_diagnosis"),
-            "procedures": _of_claim("claim_procedure"),
-            "care_team": _of_claim("claim_care_team"),
-            "other_payers": _of_claim("claim_other_payer"),
-            "adjustments": _of_claim("claim_adjustment"),
-            "teeth": _of_claim("claim_tooth"),
-            "ingredients": _of_claim("claim_ingredient"),
-            "transports": _of_claim("claim_transport"),
-            "notes": _of_claim("claim_note"),
-            "member": _MEMBER,
-            "coverage": One("coverage", "coverage_id", "coverage_id", certain=True),
-            "payer": _PAYER,
-            "prior": One("claim", "adjusted_from_claim_id", "claim_id"),
-            "next": One("claim", "adjusted_to_claim_id", "claim_id"),
-        },
-        "claim_line": {
-            "adjustments": _of_line("claim_adjustment"),
-            "teeth": _of_line("claim_tooth"),
-            "ingredients": _of_line("claim_ingredient"),
-            "other_payers": _of_line("claim_other_payer"),
-            "notes": _of_line("claim_note"),
-            "diagnoses": _of_line("claim_diagnosis", listed=True),
-            "care_team": _of_line("claim_care_team", listed=True),
-            "transports": _of_line("claim_transport", listed=True),
-        },
-        "claim_other_payer": {
-            "coverage": One("coverage", "own_coverage_id", "coverage_id"),
-            "payer": _PAYER,
-        },
-        "claim_tooth": {"line": One("claim_line", "line_key", "line_key")},
-        "practitioner": {"organization": One("organization", "organization_id", "organization_id")},
-        **_OF_DIRECTORY,
-    }
-)
+RELATIONS: Final[Mapping[str, Mapping[str, Many | One]]] = {
+    "member": {
+        "addresses": Many("member_address", (("member_id", "member_id"),)),
+        "telecoms": Many("member_telecom", (("member_id", "member_id"),)),
+        "coverages": Many("coverage", (("member_id", "member_id"),)),
+    },
+    "coverage": {"member": _MEMBER, "payer": _PAYER},
+    "claim": {
+        "lines": _of_claim("claim_line"),
+        "diagnoses": _of_claim("claim_diagnosis"),
+        "procedures": _of_claim("claim_procedure"),
+        "care_team": _of_claim("claim_care_team"),
+        "other_payers": _of_claim("claim_other_payer"),
+        "adjustments": _of_claim("claim_adjustment"),
+        "teeth": _of_claim("claim_tooth"),
+        "ingredients": _of_claim("claim_ingredient"),
+        "transports": _of_claim("claim_transport"),
+        "notes": _of_claim("claim_note"),
+        "member": _MEMBER,
+        "coverage": One("coverage", "coverage_id", "coverage_id", certain=True),
+        "payer": _PAYER,
+        "prior": One("claim", "adjusted_from_claim_id", "claim_id"),
+        "next": One("claim", "adjusted_to_claim_id", "claim_id"),
+    },
+    "claim_line": {
+        "adjustments": _of_line("claim_adjustment"),
+        "teeth": _of_line("claim_tooth"),
+        "ingredients": _of_line("claim_ingredient"),
+        "other_payers": _of_line("claim_other_payer"),
+        "notes": _of_line("claim_note"),
+        "diagnoses": _of_line("claim_diagnosis", listed=True),
+        "care_team": _of_line("claim_care_team", listed=True),
+        "transports": _of_line("claim_transport", listed=True),
+    },
+    "claim_other_payer": {
+        "coverage": One("coverage", "own_coverage_id", "coverage_id"),
+        "payer": _PAYER,
+    },
+    "claim_tooth": {"line": One("claim_line", "line_key", "line_key")},
+    "practitioner": {"organization": One("organization", "organization_id", "organization_id")},
+    **_OF_DIRECTORY,
+}
 """Table -> name of the relation -> how to find the rows."""
 
 

@@ -66,12 +66,10 @@ def _folded(word: str) -> str:
     return re.sub(r"[^a-z0-9]", "", word.lower())
 
 
-_NAMES: Final[Mapping[str, CodeSystem]] = MappingProxyType(
-    {
-        **{_folded(system.value): system for system in CodeSystem},
-        **{_folded(name): system for name, system in _OTHER_NAMES.items()},
-    }
-)
+_NAMES: Final[Mapping[str, CodeSystem]] = {
+    **{_folded(system.value): system for system in CodeSystem},
+    **{_folded(name): system for name, system in _OTHER_NAMES.items()},
+}
 
 
 def plain_code(system: CodeSystem, code: str) -> str:

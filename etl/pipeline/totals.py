@@ -23,8 +23,7 @@ import pyarrow.compute as pc
 
 from etl.columns.places import NO_SOURCES, RowSources
 from etl.engine.must_support import ElementCounts, add_element_counts
-from etl.engine.omitted_rows import OMITTED
-from etl.engine.unmapped import WITHOUT_CODE, Mention
+from etl.engine.unmapped import OMITTED, WITHOUT_CODE, Mention
 from etl.mapping.coverage import Filled, ProfileCoverage, coverage
 from etl.model.canonical_tables import OWNER_COLUMNS, TABLES
 from etl.pipeline.definitions import Definitions

@@ -23,7 +23,7 @@ from etl.quality.checks.cells import read_types
 from etl.quality.checks.duplicates import find_duplicates, find_shared
 from etl.quality.checks.frames import Checks, Frame, RuleContext, Work
 from etl.quality.rules.book import RuleBook
-from etl.quality.rules.kind import CellKind, RelationKind, RowKind, RuleKind
+from etl.quality.rules.kinds import CellKind, RelationKind, RowKind, RuleKind
 from etl.quality.totals.by_member import (
     RowOwners,
     Shares,

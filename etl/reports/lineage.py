@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal, TypeAlias
 
-from etl.model.outlines import outline
+from etl.model.code_shapes import outline
 from etl.reports.page import environment
 
 CLAIM_SUBJECT: Final = "claim:"

@@ -8,8 +8,8 @@ UNKNOWN_FILE: Final = "unknown-file"
 UNKNOWN_COLUMN: Final = "unknown-column"
 RAGGED_ROW: Final = "ragged-row"
 CONFLICT: Final = "dialect-conflict"
-SPLIT_FILLS: Final = "dialect-fills-split"
 LEFT_OUT_CONFLICT: Final = "dialect-conflict-left-out"
+SPLIT_FILLS: Final = "dialect-fills-split"
 AMBIGUOUS_LOOKUP: Final = "dialect-ambiguous-lookup"
 LOOKUP_WITHOUT_ROW: Final = "dialect-lookup-without-row"
 UNREADABLE_VALUE: Final = "dialect-unreadable-value"
@@ -22,24 +22,5 @@ FOREIGN_CODE_SYSTEM: Final = "dialect-foreign-code-system"
 STAND_IN_VALUE: Final = "dialect-stand-in-value"
 FACT_WITHOUT_ROW: Final = "dialect-fact-without-row"
 
-RULES: Final = (
-    UNKNOWN_FILE,
-    UNKNOWN_COLUMN,
-    RAGGED_ROW,
-    CONFLICT,
-    LEFT_OUT_CONFLICT,
-    SPLIT_FILLS,
-    AMBIGUOUS_LOOKUP,
-    LOOKUP_WITHOUT_ROW,
-    UNREADABLE_VALUE,
-    SENTINEL_DATE,
-    ROUNDED_AMOUNT,
-    UNMAPPED_WORD,
-    UNKNOWN_STATUS,
-    WORD_WITHOUT_CODE,
-    FOREIGN_CODE_SYSTEM,
-    STAND_IN_VALUE,
-    FACT_WITHOUT_ROW,
-)
 NAMED_IN_LAYOUTS: Final = (UNMAPPED_WORD, UNKNOWN_STATUS, FOREIGN_CODE_SYSTEM, STAND_IN_VALUE)
 """Those that a layout file may name for a column."""

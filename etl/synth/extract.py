@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from etl.model.canonical_tables import CLAIMS_TABLES
-from etl.model.short_forms import SHORT_FORMS, short_form
+from etl.model.canonical_tables import CLAIMS_TABLES, SHORT_FORMS, short_form
 from etl.synth.daily_changes import delta_of, member_on
 from etl.synth.directory import (
     REGION_SIZE,

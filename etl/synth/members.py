@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from etl.model.canonical_tables import CLAIM_TABLES
-from etl.model.short_forms import SHORT_FORM_COUNT, SHORT_FORMS
+from etl.model.canonical_tables import CLAIM_TABLES, SHORT_FORM_COUNT, SHORT_FORMS
 from etl.synth.care_events import claims_of
 from etl.synth.claim_drafts import Claim, Life, claim_number
 from etl.synth.coverages import (

@@ -24,7 +24,7 @@ from etl.model.relations import RELATIONS, One, relations_of
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.partition.providers import Providers
 from etl.quality.rules import kinds
-from etl.quality.rules.kind import RuleKind
+from etl.quality.rules.kinds import RuleKind
 from etl.quality.totals.by_member import RowOwners
 from etl.sources import GlobalKeys
 

@@ -17,10 +17,18 @@ from etl.columns.arrays import join, text_bytes
 from etl.engine.evaluate import Values
 from etl.engine.must_support import ElementCounts, add_element_counts, element_counts
 from etl.engine.obligation_checks import broken_rows
-from etl.engine.omitted_rows import OMITTED, omitted
 from etl.engine.partition_columns import Partition
 from etl.engine.render import Rendered, render
-from etl.engine.unmapped import MISSHAPEN, UNMAPPED, WITHOUT_CODE, Mention, findings, mentions
+from etl.engine.unmapped import (
+    MISSHAPEN,
+    OMITTED,
+    UNMAPPED,
+    WITHOUT_CODE,
+    Mention,
+    findings,
+    mentions,
+    omitted,
+)
 from etl.mapping.environment import Environment
 from etl.mapping.obligations import Obligation
 from etl.mapping.plan import Plan

@@ -28,19 +28,17 @@ _WordKind: TypeAlias = kinds.Forbidden | kinds.Npi | kinds.NotBefore | kinds.Not
 _ICD_VERSIONS: Final[tuple[Literal["9", "10"], ...]] = ("9", "10")
 
 
-_KERNELS: Final[Mapping[FieldType, Callable[[Any], Parsed]]] = MappingProxyType(
-    {
-        FieldType.TEXT: codes.read_text,
-        FieldType.CODE: codes.read_codes,
-        FieldType.DATE: dates.read_dates,
-        FieldType.TIMESTAMP: dates.read_timestamps,
-        FieldType.MONEY: numbers.read_money,
-        FieldType.DECIMAL: numbers.read_decimals,
-        FieldType.INTEGER: numbers.read_integers,
-        FieldType.FLAG: codes.read_flags,
-        FieldType.LIST: codes.read_lists,
-    }
-)
+_KERNELS: Final[Mapping[FieldType, Callable[[Any], Parsed]]] = {
+    FieldType.TEXT: codes.read_text,
+    FieldType.CODE: codes.read_codes,
+    FieldType.DATE: dates.read_dates,
+    FieldType.TIMESTAMP: dates.read_timestamps,
+    FieldType.MONEY: numbers.read_money,
+    FieldType.DECIMAL: numbers.read_decimals,
+    FieldType.INTEGER: numbers.read_integers,
+    FieldType.FLAG: codes.read_flags,
+    FieldType.LIST: codes.read_lists,
+}
 
 
 def _upper(words: Any) -> Any:

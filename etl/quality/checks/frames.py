@@ -21,7 +21,7 @@ from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN, TABLES, FieldTyp
 from etl.model.relations import KEYS
 from etl.model.severity import Severity
 from etl.quality.rules.book import Rule, RuleBook
-from etl.quality.rules.kind import Clause, Condition, RuleKind
+from etl.quality.rules.kinds import Clause, Condition, RuleKind
 from etl.rows import FINDINGS_SCHEMA
 
 

@@ -41,13 +41,17 @@ from etl.model.data_models import CLAIMS, DATA_MODELS, DataModel
 from etl.model.severity import Severity
 from etl.model.tables import Table
 from etl.quality.rules.directory_kinds import Elsewhere, HangsOnWithdrawn, Stale
-from etl.quality.rules.kind import KINDS, RULE_KEYS, Clause, Condition, RuleKind
 from etl.quality.rules.kinds import (
+    KINDS,
+    RULE_KEYS,
     Allowed,
+    Clause,
+    Condition,
     Disagrees,
     HangsOnRejected,
     LineRejected,
     Reading,
+    RuleKind,
     Unmet,
 )
 from etl.quality.rules.parameters import CrosswalkName, RawTexts, RuleNames, steps, unknown_columns

@@ -11,7 +11,7 @@ from typing import ClassVar
 from etl.documents.models import Flag, Mistake, RawText, Whole
 from etl.model.canonical_tables import TABLES
 from etl.quality.rules import parameters as p
-from etl.quality.rules.kind import RelationKind, RowKind, RuleKind
+from etl.quality.rules.kinds import RelationKind, RowKind, RuleKind
 
 
 class NotActive(RowKind):

@@ -14,7 +14,7 @@ from typing import Final, Literal
 from etl.model.canonical_tables import TABLES, FieldType
 from etl.quality.rules import kinds
 from etl.quality.rules.book import Rule, RuleBook
-from etl.quality.rules.kind import RelationKind
+from etl.quality.rules.kinds import RelationKind
 
 Form = Literal["not-null", "regex", "not-regex", "in-set", "not-in-set", "unique", "pair"]
 

@@ -20,7 +20,7 @@ from etl.columns.navigation import positions
 from etl.columns.places import places_of
 from etl.model.canonical_tables import TABLES
 from etl.model.crosswalks import Crosswalk
-from etl.quality.checks.us_places import degrees, position_outside, zip_outside
+from etl.quality.checks.directory import degrees, position_outside, zip_outside
 
 ENTRIES: Final = (
     "directory_organization",

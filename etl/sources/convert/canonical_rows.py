@@ -16,10 +16,10 @@ from etl.model.canonical_tables import (
     FILE_COLUMN,
     MEMBERLESS,
     ROW_COLUMN,
+    SHORT_FORMS,
     TABLES,
     FieldType,
 )
-from etl.model.short_forms import SHORT_FORMS
 from etl.rows import empty_table, findings_at, no_findings, table_schema
 from etl.sources import rule_ids
 from etl.sources.convert.columns import MadeColumn, make

@@ -19,8 +19,7 @@ import pyarrow.compute as pc
 
 from etl.columns.arrays import Indices
 from etl.documents.yaml_text import Map, Seq, read_yaml
-from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
-from etl.model.short_forms import SHORT_FORM_COUNT, SHORT_FORMS
+from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN, SHORT_FORM_COUNT, SHORT_FORMS
 from etl.sources.convert.canonical_rows import column_values
 from etl.sources.convert.fills import with_fills
 from etl.sources.convert.raw_rows import Groups, RawRows

@@ -9,9 +9,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.model.canonical_tables import CLAIM_TABLES, FILE_COLUMN, ROW_COLUMN, TABLES, Table
+from etl.model.canonical_tables import (
+    CLAIM_TABLES,
+    FILE_COLUMN,
+    ROW_COLUMN,
+    SHORT_FORM_COUNT,
+    SHORT_FORMS,
+    TABLES,
+    Table,
+)
 from etl.model.data_models import CLAIMS, DIRECTORY, DataModel
-from etl.model.short_forms import SHORT_FORM_COUNT, SHORT_FORMS
 from etl.rows import table_schema
 from etl.sources.layout.column_specs import ColumnSpec, FromColumn
 from etl.sources.layout.model import Layout, RawTable, TableSpec

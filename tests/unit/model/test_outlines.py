@@ -2,7 +2,7 @@
 
 import pytest
 
-from etl.model.outlines import outline
+from etl.model.code_shapes import outline
 
 
 @pytest.mark.parametrize(
