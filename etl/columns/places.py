@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -43,7 +44,8 @@ class RowSources:
         places: `place_keys` of rows of results, ascending, and of the payer's row behind each.
     """
 
-    places: pa.Table = field(default_factory=_PAIRS.empty_table)
+    # `empty_table` would make pyarrow import pandas.
+    places: pa.Table = field(default_factory=partial(pa.Table.from_batches, [], _PAIRS))
 
     @classmethod
     def of(cls, results: Any, sources: Any) -> RowSources:
