@@ -18,7 +18,7 @@ Bad *data* is a finding, counted and published; it is an error only past a limit
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import ClassVar, TypeVar
 
@@ -139,12 +139,14 @@ class Mistakes:
         except MappingError as error:
             self.add(error)
 
-    def report(self) -> None:
-        """Raise what was collected.
+    def report(self, more: Iterable[MappingError] = ()) -> None:
+        """Raise what was collected, and more.
 
         Raises:
             MappingError: there were mistakes; `MappingErrors` where there were several.
         """
+        for error in more:
+            self.add(error)
         every = tuple(self._every.values())
         if every:
             raise every[0] if len(every) == 1 else MappingErrors(every)

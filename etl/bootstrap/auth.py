@@ -105,10 +105,7 @@ def prepared(settings: Settings) -> Settings:
         MappingError: a setting is invalid, or the tables are of another version of this program.
         StoreError: the database does not answer.
     """
-    mistakes = Mistakes()
-    for error in mistakes_of(settings):
-        mistakes.add(error)
-    mistakes.report()
+    Mistakes().report(mistakes_of(settings))
     secret = SecretStr(_secret(settings).decode())
     database = open_database(settings.auth.database)
     try:

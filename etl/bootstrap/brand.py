@@ -26,25 +26,12 @@ def brand_of(settings: Settings) -> Brand | None:
         MappingError: `config-brand`: a URL is none of `https:`, or the day of the last change is
             missing or no date.
     """
-    mistakes = Mistakes()
-    for error in _mistakes(settings):
-        mistakes.add(error)
-    mistakes.report()
+    Mistakes().report(_mistakes(settings))
     wanted = settings.brand
     if not wanted.website:
         return None
-    return Brand(
-        name=settings.payer.name,
-        website=wanted.website,
-        updated=day_instant(wanted.updated),
-        aliases=wanted.aliases,
-        logo=wanted.logo,
-        logo_license=wanted.logo_license,
-        portal_name=wanted.portal_name,
-        portal_url=wanted.portal_url,
-        portal_description=wanted.portal_description,
-        states=wanted.states,
-    )
+    same_facts = wanted.model_dump(exclude={"updated", "developers_url"})
+    return Brand(name=settings.payer.name, updated=day_instant(wanted.updated), **same_facts)
 
 
 def brand_document(settings: Settings, bases: Collection[str] = (FHIR, DIRECTORY)) -> bytes | None:

@@ -180,9 +180,7 @@ def prepared(settings: Settings) -> Settings:
     if settings.auth.mode != "off":
         from etl.bootstrap import auth  # as in `authorization`
 
-        for error in auth.mistakes_of(settings):
-            mistakes.add(error)
-        mistakes.report()
+        mistakes.report(auth.mistakes_of(settings))
         settings = auth.prepared(settings)
     mistakes.report()
     keys = {
@@ -365,16 +363,20 @@ def application(
     bases = []
     if service.has_claims:
         member = authentication.TokenAuthenticator(authorized.verifier, authorized.recorder, limits)
-        documents = _documents(settings, description, service.service)
+        url, kinds = f"{serve.base_url}{FHIR}", service.service
+        documents = _documents(url, "Patient Access API", description.capability, kinds)
+        if description.smart is not None:
+            smart = Document(orjson.dumps(description.smart), _PLAIN)
+            documents[WELL_KNOWN.strip("/")] = lambda: smart
         bases.append(base(FHIR, service.service, service.releases, member, documents))
     if description.directory is not None:
         answers = service.directory
         everybody = authentication.PublicAuthenticator(
             sorted(kind.name for kind in answers.kinds()), limits
         )
-        documents = _directory_documents(settings, description.directory, answers)
         releases = service.directory_releases
-        url = f"{serve.base_url}{DIRECTORY}"
+        url, title = f"{serve.base_url}{DIRECTORY}", "Provider Directory API"
+        documents = _documents(url, title, description.directory, answers, public=True)
         files = DirectoryFiles(releases, url, settings.publish.cadence)
         bases.append(base(DIRECTORY, answers, releases, everybody, documents, files))
     # Everything else goes through Starlette's routing, the portal's mount last.
@@ -401,7 +403,7 @@ def application(
         bases,
         routes=routes,
         lifespan=lifespan,
-        middleware=[Middleware(_with_access_log, log=request_log, metrics=metrics)],
+        middleware=[Middleware(AccessLogMiddleware, request_log, metrics)],
     )
     # A redirect would use the address of the request's own Host header.
     app.router.redirect_slashes = False
@@ -445,32 +447,17 @@ def served_by_worker(settings: Settings) -> Starlette:
 
 
 def _documents(
-    settings: Settings, description: ServerDescription, service: Service
+    base: str,
+    title: str,
+    statement: Callable[[], dict[str, Any]],
+    service: Service,
+    *,
+    public: bool = False,
 ) -> dict[str, Callable[[], Document]]:
-    base = f"{settings.serve.base_url}{FHIR}"
+    """Return the documents of a base by their path: its CapabilityStatement and its OpenAPI."""
 
     def described() -> dict[str, Any]:
-        title = "Patient Access API"
-        return openapi(base, title, _version(), service.kinds(), public=False)
-
-    documents: dict[str, Callable[[], Document]] = {
-        "metadata": _ReleaseDocument(service, description.capability),
-        "openapi.json": _ReleaseDocument(service, described, _PLAIN),
-    }
-    if description.smart is not None:
-        smart = Document(orjson.dumps(description.smart), _PLAIN)
-        documents[WELL_KNOWN.strip("/")] = lambda: smart
-    return documents
-
-
-def _directory_documents(
-    settings: Settings, statement: Callable[[], dict[str, Any]], service: Service
-) -> dict[str, Callable[[], Document]]:
-    base = f"{settings.serve.base_url}{DIRECTORY}"
-
-    def described() -> dict[str, Any]:
-        title = "Provider Directory API"
-        return openapi(base, title, _version(), service.kinds(), public=True)
+        return openapi(base, title, _version(), service.kinds(), public=public)
 
     return {
         "metadata": _ReleaseDocument(service, statement),
@@ -561,10 +548,6 @@ async def _watching(
         stop.set()
         await asyncio.gather(*tasks)
         metrics.leave()
-
-
-def _with_access_log(app: ASGIApp, log: AccessLog, metrics: Metrics) -> AccessLogMiddleware:
-    return AccessLogMiddleware(app, log, metrics)
 
 
 def _version() -> str:

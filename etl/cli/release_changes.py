@@ -26,7 +26,7 @@ from etl.reports.changes_page import (
     moved_elements,
 )
 from etl.reports.earlier_reports import report_of
-from etl.reports.summary import rows_by_fate
+from etl.reports.summary import limit_json, rows_by_fate
 
 _SHOWN: Final = 20
 """Providers of a network that are printed."""
@@ -158,15 +158,7 @@ def show_plan(planned: PlanResult, target: str, *, as_json: bool) -> None:
         }
         if processed is not None:
             body["tables"] = rows_by_fate(processed.totals.tally.counts)
-            body["limits"] = [
-                {
-                    "limit": verdict.limit,
-                    "allowed": verdict.allowed,
-                    "found": verdict.found,
-                    "holds": verdict.holds,
-                }
-                for verdict in processed.verdicts
-            ]
+            body["limits"] = [limit_json(verdict) for verdict in processed.verdicts]
             body["rejected"] = result_tables.rejected_json(planned.rejected)
         print_json(body)
     elif processed is None or manifest is None:

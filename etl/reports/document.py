@@ -35,7 +35,7 @@ from etl.reports.small_cells import (
     pooled,
     shown_money,
 )
-from etl.reports.summary import by_fate
+from etl.reports.summary import by_fate, limit_json
 
 FORMAT_VERSION: Final = "2"
 """Goes up when a reader of `report.json` has to change; docs/reports.md describes how."""
@@ -85,14 +85,7 @@ def _facts(report: Report) -> dict[str, Any]:
             for name, count in _in_order(report.counts).items()
         },
         "limits": [
-            {
-                "limit": verdict.limit,
-                "allowed": verdict.allowed,
-                "found": verdict.found,
-                "holds": verdict.holds,
-                "sentence": verdict.sentence,
-            }
-            for verdict in report.verdicts
+            {**limit_json(verdict), "sentence": verdict.sentence} for verdict in report.verdicts
         ],
         "rules_looked_at": report.rules_looked_at,
         "rules": [

@@ -10,7 +10,7 @@ import msgspec
 
 from etl.columns.numbers import cents_text
 from etl.model.canonical_tables import TABLES
-from etl.quality import RowCounts
+from etl.quality import RowCounts, Verdict
 from etl.reports.changes import money_level
 from etl.reports.report_values import EmptyCrosswalk, MissingCells, Report, RuleTotals
 from etl.reports.small_cells import LEVEL_NAMES, shown_money
@@ -221,6 +221,12 @@ def rejected_of(report: Report) -> Rejected:
     return rejected(
         report.rules, report.counts, report.advice, report.missing, report.empty_crosswalks
     )
+
+
+def limit_json(verdict: Verdict) -> dict[str, object]:
+    """Return a limit, what was found, and whether it holds."""
+    names = ("limit", "allowed", "found", "holds")
+    return {name: getattr(verdict, name) for name in names}
 
 
 def unowned_rows(report: Report) -> dict[str, int]:
