@@ -26,12 +26,13 @@ from pathlib import Path
 import pyarrow as pa
 from etl.bootstrap import use_cases
 from etl.bootstrap.settings import read_settings
-from etl.sources import delimited, external_sort, spilled_rows
+from etl.sources.parsing import delimited
+from etl.sources.partition import ids, spill
 
 # Buffers and files so small that even the few fill them: then all that differs is members.
 delimited.read_batches = partial(delimited.read_batches, block_bytes=1 << 15)
-external_sort._GATHERED = 1 << 10
-spilled_rows.BUFFER_BYTES, spilled_rows.BYTES_PER_PARTITION = 1 << 18, 1 << 10
+ids._GATHERED = 1 << 10
+spill.BUFFER_BYTES, spill.BYTES_PER_PARTITION = 1 << 18, 1 << 10
 options = use_cases._bulk_options
 use_cases._bulk_options = lambda settings: replace(options(settings), file_bytes=1 << 18)
 settings = read_settings(

@@ -19,9 +19,9 @@ _READ = """
 import re, sys
 from pathlib import Path
 from etl.errors import ExtractError
-from etl.sources import open_extract, partition
+from etl.sources import open_extract, partition_extract
 try:
-    partition(open_extract(Path(sys.argv[1]), []), Path(sys.argv[2]), partitions=1)
+    partition_extract(open_extract(Path(sys.argv[1]), []), Path(sys.argv[2]), partitions=1)
 except ExtractError as error:
     print(error)
 # Not ru_maxrss, which begins with what the parent had.
