@@ -38,7 +38,7 @@ from etl.pipeline.context import Publication, RunContext, Target
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.deltas.layers import kept_layers, layer_of
 from etl.pipeline.deltas.merge import LayerRows, merged_origins
-from etl.pipeline.lineage.explain import Explainer, Layers, require_same
+from etl.pipeline.lineage.explain import Explainer, require_same
 from etl.pipeline.lineage.row_places import ExtractRows
 from etl.pipeline.one_off import Conversion, Validation, check_report_folder, convert, validate
 from etl.pipeline.progress import Emit, ObjectWritten
@@ -261,7 +261,7 @@ def explainer_of(
             rows = LayerRows(layers, merged_origins(store, layers, work / "merged"))
             whole = context(files_of(work / "merged"), "cpcds")
             own = {layer_of(layers, each.extract): ExtractRows(read(each)) for each in given}
-            yield Explainer(whole, base.release, Layers(rows, own))
+            yield Explainer(whole, base.release, rows, own)
             return
         if len(extracts) > 1:
             raise UsageError(f"{base.release.id} was made of one extract: name it alone")

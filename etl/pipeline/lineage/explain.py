@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -27,7 +28,7 @@ from etl.pipeline.lineage.mapped_rows import (
     explanation_of,
     fates_of,
 )
-from etl.pipeline.lineage.row_places import ExtractPlaces, ExtractRows, LayerPlaces, RowPlaces
+from etl.pipeline.lineage.row_places import ExtractRows, LayerPlaces
 from etl.pipeline.partition.providers import with_stubs
 from etl.pipeline.read import read as read_rows
 from etl.publish.reader import Release
@@ -66,38 +67,29 @@ def require_same(extract: Extract, release: Release, name: str) -> None:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Layers:
-    """The layers of a release.
-
-    Attributes:
-        rows: the rows of all of them.
-        extracts: number of a layer -> its extract, where that is at hand.
-    """
-
-    rows: LayerRows
-    extracts: Mapping[int, ExtractRows]
-
-
 class Explainer:
     """Answers about one extract, which is read once.
 
     Args:
         context: of the run: the extract that the release was made of, and what it was made with.
         release: the release to compare with; None to compare with nothing.
-        layers: the layers that the extract was merged from; None where it is the payer's own.
+        layers: the rows that the extract was merged from; None where it is the payer's own.
+        extracts: number of a layer -> its extract, where that is at hand.
     """
 
     def __init__(
-        self, context: RunContext, release: Release | None, layers: Layers | None = None
+        self,
+        context: RunContext,
+        release: Release | None,
+        layers: LayerRows | None = None,
+        extracts: Mapping[int, ExtractRows] = MappingProxyType({}),
     ) -> None:
         rows = ExtractRows(read_rows(context))
-        places: RowPlaces = ExtractPlaces(rows)
+        places: ExtractRows | LayerPlaces = rows
         if layers is not None:
-            places = LayerPlaces(rows, layers.rows, context.definitions.layouts, layers.extracts)
-        self._sources = LineageSources(context.definitions, rows, places)
+            places = LayerPlaces(rows, layers, context.definitions.layouts, extracts)
+        self._sources = LineageSources(context.definitions, rows, places, release)
         self._through: Through = "extract" if layers is None else "layers"
-        self._release = release
 
     def explain(self, subject: Subject) -> Lineage:
         """Return the origin of a resource, or the fate of a claim or of a row.
@@ -107,21 +99,19 @@ class Explainer:
         """
         match subject:
             case ResourceSubject():
-                resource = _of_resource(self._sources, subject, self._release)
+                resource = _of_resource(self._sources, subject)
                 found = Lineage(str(subject), (), (resource,))
             case ClaimSubject():
-                found = _of_claim(self._sources, subject, self._release)
+                found = _of_claim(self._sources, subject)
             case RowSubject():
-                found = _of_row(self._sources, subject, self._release)
+                found = _of_row(self._sources, subject)
         return replace(found, through=self._through)
 
 
 # A resource
 
 
-def _of_resource(
-    sources: LineageSources, subject: ResourceSubject, release: Release | None
-) -> Explanation:
+def _of_resource(sources: LineageSources, subject: ResourceSubject) -> Explanation:
     mappings = sources.definitions.mappings.plans
     plans = tuple(plan for plan in mappings if plan.resource == subject.resource_type)
     if not plans:
@@ -131,7 +121,7 @@ def _of_resource(
         )
     pieces = _directory if plans[0].compartment is None else _members_with
     for part, partition in pieces(sources, plans, subject.logical_id):
-        found = _explained(sources, plans, part, partition, subject.logical_id, release)
+        found = _explained(sources, plans, part, partition, subject.logical_id)
         if found is not None:
             return found
     raise UsageError(
@@ -197,19 +187,18 @@ def _explained(
     part: MappedPartition,
     partition: Partition,
     logical_id: str,
-    release: Release | None,
 ) -> Explanation | None:
     records = records_of(partition)
     for plan in plans:
         for resource in explained(plan, records, sources.providers.environment, logical_id):
-            return explanation_of(sources, plan, part, records, resource, release)
+            return explanation_of(sources, plan, part, records, resource)
     return None
 
 
 # A claim
 
 
-def _of_claim(sources: LineageSources, subject: ClaimSubject, release: Release | None) -> Lineage:
+def _of_claim(sources: LineageSources, subject: ClaimSubject) -> Lineage:
     wanted = pa.array([subject.number])
     for index, loaded in sources.partitions():
         tables = {
@@ -226,7 +215,7 @@ def _of_claim(sources: LineageSources, subject: ClaimSubject, release: Release |
         partition = sources.of_members(part, part.members_of(wanted))
         records = records_of(partition)
         resources = [
-            explanation_of(sources, plan, part, records, found, release)
+            explanation_of(sources, plan, part, records, found)
             for plan, found in _resources(sources, partition, records)
             if plan.table == "claim" and found.row.get(_CLAIM_ID) == subject.number
         ]
@@ -260,9 +249,9 @@ def _resources(
 # A row
 
 
-def _of_row(sources: LineageSources, subject: RowSubject, release: Release | None) -> Lineage:
+def _of_row(sources: LineageSources, subject: RowSubject) -> Lineage:
     if isinstance(sources.places, LayerPlaces):
-        return _of_layer_row(sources, sources.places, subject, release)
+        return _of_layer_row(sources, sources.places, subject)
     rows = sources.read.partitions
     if subject.file not in rows.facts.names:
         raise UsageError(
@@ -275,7 +264,7 @@ def _of_row(sources: LineageSources, subject: RowSubject, release: Release | Non
         went_into[index] = {(name, there) for there in places for name in TABLES}
         went_into[index] |= {row for there in places for row in origins.rows_of(there)}
     if went_into:
-        return _of_partitions(sources, subject, went_into, release)
+        return _of_partitions(sources, subject, went_into)
     if place[0] >= len(rows.facts.files):
         raise UsageError(
             f"no row that the queries computed names row {subject.row} of {subject.file} (the "
@@ -299,9 +288,7 @@ def _of_row(sources: LineageSources, subject: RowSubject, release: Release | Non
     )
 
 
-def _of_layer_row(
-    sources: LineageSources, places: LayerPlaces, subject: RowSubject, release: Release | None
-) -> Lineage:
+def _of_layer_row(sources: LineageSources, places: LayerPlaces, subject: RowSubject) -> Lineage:
     """Return the lineage of a row of one of several extracts."""
     found = places.at(subject.file, subject.row)
     went_into: dict[int, set[tuple[str, Place]]] = {}
@@ -312,7 +299,7 @@ def _of_layer_row(
             index = sources.rows.partition_of(place)
             if index is not None:
                 went_into.setdefault(index, set()).add((row.table, place))
-    merged = _of_partitions(sources, subject, went_into, release)
+    merged = _of_partitions(sources, subject, went_into)
     return replace(merged, rows=(*merged.rows, *places.fates(iter(found))))
 
 
@@ -320,13 +307,9 @@ def _of_partitions(
     sources: LineageSources,
     subject: RowSubject,
     went_into: Mapping[int, Set[tuple[str, Place]]],
-    release: Release | None,
 ) -> Lineage:
     """Return the lineage of some canonical rows, given by partition, table and place."""
-    parts = [
-        _of_canonical_rows(sources, subject, index, rows, release)
-        for index, rows in went_into.items()
-    ]
+    parts = [_of_canonical_rows(sources, subject, index, rows) for index, rows in went_into.items()]
     return Lineage(
         str(subject),
         tuple(row for part in parts for row in part.rows),
@@ -339,7 +322,6 @@ def _of_canonical_rows(
     subject: RowSubject,
     index: int,
     went_into: Set[tuple[str, Place]],
-    release: Release | None,
 ) -> Lineage:
     """Return the lineage of some canonical rows of a partition, given by table and place."""
     rows = sources.read.partitions
@@ -375,7 +357,7 @@ def _of_canonical_rows(
     for plan, found in _resources(sources, partition, records):
         if claims is not None and found.row.get(_CLAIM_ID) not in claims:
             continue
-        whole = explanation_of(sources, plan, part, records, found, release)
+        whole = explanation_of(sources, plan, part, records, found)
         parts = tuple(
             origin
             for origin in whole.origins

@@ -26,7 +26,7 @@ from etl.mapping.row_interpreter import (
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN, TABLES
 from etl.pipeline.context import PartitionedExtract
 from etl.pipeline.definitions import Definitions
-from etl.pipeline.lineage.row_places import ExtractRows, RowPlaces
+from etl.pipeline.lineage.row_places import ExtractRows, LayerPlaces
 from etl.pipeline.partition.mapping import Mapped, PartitionContext, check_and_map
 from etl.pipeline.partition.providers import Providers, decided_directory, providers_of
 from etl.publish.reader import Release
@@ -118,11 +118,13 @@ class LineageSources:
         definitions: rules and mappings.
         rows: the extract's rows, as they were read.
         places: places of rows in the payer's files.
+        release: the release to compare with; None to compare with nothing.
     """
 
     definitions: Definitions
     rows: ExtractRows
-    places: RowPlaces
+    places: ExtractRows | LayerPlaces
+    release: Release | None
     _last: dict[int, MappedPartition] = field(default_factory=dict)
 
     @property
@@ -195,7 +197,6 @@ def explanation_of(
     part: MappedPartition,
     records: Records,
     resource: ExplainedResource,
-    release: Release | None,
 ) -> lineages.Explanation:
     """Return the origins of a resource's elements.
 
@@ -205,9 +206,8 @@ def explanation_of(
         part: the partition that its rows are in.
         records: its rows, as the mapping ran over them.
         resource: the resource.
-        release: the release to compare it with; None to compare it with nothing.
     """
-    made = resource.made
+    made, release = resource.made, sources.release
     return lineages.Explanation(
         resource=f"{plan.resource}/{made.id}",
         profile=plan.profile,

@@ -8,9 +8,9 @@ payer sent.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 from etl.columns.places import RowSources, place_keys
 from etl.errors import UsageError
@@ -95,25 +95,21 @@ class ExtractRows:
         computed = {number: rows.results_of(*place) for number, rows in enumerate(sources)}
         return {number: places for number, places in computed.items() if places}
 
-    def query_of(self, place: Place) -> str:
-        """Return the file of the query that computed a row; "" where none did."""
-        return self.read.partitions.facts.files[place[0]].query
-
-
-class RowPlaces(Protocol):
-    """Places of canonical rows in the payer's files, and the cells behind theirs."""
-
-    def named(self, place: Place) -> NamedPlace:
-        """Return the place of a row in the payer's files."""
-
     def cells(self, record: Record, origin: RawOrigin, column: tuple[str, str]) -> CellsOfPayer:
-        """Return the payer's cells behind one canonical cell.
+        """Return the payer's cells behind a canonical cell.
 
         Args:
             record: its row, with its place.
-            origin: its origin in the extract that was read.
+            origin: its origin in the extract.
             column: its canonical table and column.
         """
+        del column
+        if query := self.read.partitions.facts.files[_place(record)[0]].query:
+            return CellsOfPayer((), "", query)
+        cells = [
+            SourceCell(*self.named(cell.place)[1:], cell.header, cell.text) for cell in origin.cells
+        ]
+        return CellsOfPayer(tuple(cells), origin.place)
 
 
 class CellsOfPayer(NamedTuple):
@@ -130,31 +126,9 @@ class CellsOfPayer(NamedTuple):
     query: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ExtractPlaces:
-    """Places in the one extract that a release was made of (`RowPlaces`).
-
-    Attributes:
-        rows: the extract.
-    """
-
-    rows: ExtractRows
-
-    def named(self, place: Place) -> NamedPlace:
-        """Return the place as it is."""
-        return self.rows.named(place)
-
-    def cells(self, record: Record, origin: RawOrigin, column: tuple[str, str]) -> CellsOfPayer:
-        """Return the cells of the origin."""
-        del column
-        if query := self.rows.query_of(_place(record)):
-            return CellsOfPayer((), "", query)
-        return _as_written(self.rows, origin, "")
-
-
 @dataclass(frozen=True)
 class LayerPlaces:
-    """Places in the extracts whose layers were merged (`RowPlaces`).
+    """Places in the extracts whose layers were merged, told as `ExtractRows` tells them.
 
     Attributes:
         merged: the merged extract.
@@ -177,7 +151,7 @@ class LayerPlaces:
         """Return the cells of the layer's extract; without that, their places and headers."""
         row = self._behind(_place(record))
         if row is None:
-            return _as_written(self.merged, origin, "")
+            return self.merged.cells(record, origin, column)
         table, name = column
         if query := self._query_of(row):
             return CellsOfPayer((), "", query)
@@ -187,7 +161,10 @@ class LayerPlaces:
             if partition is not None:
                 there = {**record, FILE_COLUMN: str(row.file), ROW_COLUMN: str(row.row)}
                 own = extract.origins(partition).of(table, there, name)
-                return _as_written(extract, own, title)
+                payer = extract.cells(there, own, column)
+                return payer._replace(
+                    cells=tuple(replace(cell, extract=title) for cell in payer.cells)
+                )
         return self._headers(row, origin, table, name)
 
     def fates(self, rows: Iterator[LayerRow]) -> Iterator[RowFate]:
@@ -256,29 +233,13 @@ class LayerPlaces:
         layout = self._by_name.get(self.rows.layers[row.layer].layout)
         if layout is None:
             return CellsOfPayer((), "")
-        if layout.canonical and file.table == table and name in TABLES[table].names:
-            return CellsOfPayer(
-                tuple(
-                    SourceCell(file.name, row.row, cell.header, cell.text, title)
-                    for cell in origin.cells
-                ),
-                "",
-            )
-        headers = PartitionOrigins(layout, (), {}).headers(table, file.table, name)
-        return CellsOfPayer(
-            tuple(SourceCell(file.name, row.row, each, None, title) for each in headers.headers),
-            headers.place,
-        )
-
-
-def _as_written(rows: ExtractRows, origin: RawOrigin, extract: str) -> CellsOfPayer:
-    return CellsOfPayer(
-        tuple(
-            SourceCell(*rows.named(cell.place)[1:], cell.header, cell.text, extract)
-            for cell in origin.cells
-        ),
-        origin.place,
-    )
+        if not (layout.canonical and file.table == table and name in TABLES[table].names):
+            place = (row.file, row.row)
+            origin = PartitionOrigins(layout, (), {}).headers(table, file.table, name, place)
+        cells = [
+            SourceCell(file.name, row.row, cell.header, cell.text, title) for cell in origin.cells
+        ]
+        return CellsOfPayer(tuple(cells), origin.place)
 
 
 def _place(record: Record) -> Place:

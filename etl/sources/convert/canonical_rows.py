@@ -71,7 +71,7 @@ def convert(layout: Layout, raw: Mapping[str, pa.Table], *, directory: bool) -> 
         if (name in MEMBERLESS) == directory:
             for spec in layout.tables:
                 if spec.table == name and spec.source in rows and rows[spec.source].count:
-                    feed = _Feed(spec, rows)
+                    feed = TableFeed(spec, rows)
                     made = feed.run()
                     # A claim's rows name providers again and again.
                     of_members = directory and layout.raw[spec.source].ids
@@ -115,7 +115,7 @@ def column_values(
     rows = {name: _raw_rows(layout, name, table) for name, table in raw.items()}
     for spec in specs:
         if spec.source in rows and rows[spec.source].count:
-            yield _Feed(spec, rows).values(column)
+            yield TableFeed(spec, rows).values(column)
 
 
 def _bare(name: str, ids: Mapping[str, str], rows: pa.Table) -> pa.Table:
@@ -196,7 +196,7 @@ def _numbered(table: pa.Table, spec: TableSpec) -> pa.Table:
     return table
 
 
-class _Feed:
+class TableFeed:
     """One raw file feeding one canonical table.
 
     Attributes:

@@ -1,16 +1,14 @@
-"""Raw cells behind canonical cells: the way back through a layout.
+"""Raw cells behind canonical cells, for `cpcds explain`.
 
-The opposite way is `etl.sources.convert.canonical_rows`. This one serves a few cells, for
-`cpcds explain`.
+A row is converted again, from its own raw rows alone; what the conversion reads of them is what its
+cells are made of (`RawRows.read`).
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
 from functools import cached_property
-from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -20,7 +18,8 @@ import pyarrow.compute as pc
 from etl.columns.arrays import Indices
 from etl.documents.yaml_text import Map, Seq, read_yaml
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN, SHORT_FORM_COUNT, SHORT_FORMS
-from etl.sources.convert.canonical_rows import column_values
+from etl.sources.convert.canonical_rows import TableFeed
+from etl.sources.convert.columns import make
 from etl.sources.convert.fills import with_fills
 from etl.sources.convert.raw_rows import Groups, RawRows
 from etl.sources.files.source_files import SourceFile, spill_names
@@ -39,12 +38,12 @@ class RawCell:
     Attributes:
         place: file and row.
         header: its header as the file spells it.
-        text: as it stands there, blanks included. A member's data.
+        text: as it stands there, blanks included. A member's data. None if no file is at hand.
     """
 
     place: Place
     header: str
-    text: str
+    text: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,32 +61,48 @@ class RawOrigin:
     place: str
 
 
-@dataclass(frozen=True, slots=True)
-class RawHeaders:
-    """Headers that a canonical column is made of.
-
-    Attributes:
-        headers: as the layout spells them, in the order of the file.
-        place: file and line of the layout that says so; "" in the canonical layout.
-    """
-
-    headers: tuple[str, ...]
-    place: str
-
-
 @dataclass(frozen=True)
 class _Feed:
     """One way of making rows of a table: a `TableSpec`, with one entry of its `rows`."""
 
     spec: TableSpec
     columns: Mapping[str, ColumnSpec]
-    path: tuple[str | int, ...]
     number: int
     entry: int
 
+
+@dataclass(frozen=True)
+class _MadeRow:
+    """A canonical row, converted again from its own raw rows alone.
+
+    Attributes:
+        feed: what made it.
+        rows: the raw rows.
+        cells: their conversion, of which this is the only row.
+    """
+
+    feed: _Feed
+    rows: RawRows
+    cells: TableFeed
+
     @cached_property
-    def own(self) -> TableSpec:
-        return replace(self.spec, columns=MappingProxyType(dict(self.columns)), rows=())
+    def values(self) -> Mapping[str, str | None]:
+        """Its cells, but for numbers that count rows."""
+        columns = self.feed.columns.items()
+        return {
+            name: self.text(spec) for name, spec in columns if not isinstance(spec.source, Number)
+        }
+
+    def text(self, spec: ColumnSpec) -> str | None:
+        """Return the cell that a column makes."""
+        text: str | None = make(spec, self.cells).values[0].as_py()
+        return text
+
+    def headers_read(self, spec: ColumnSpec) -> Set[str]:
+        """Return the headers whose cells are read where a column is made."""
+        self.rows.read.clear()
+        make(spec, self.cells)
+        return self.rows.read.keys()
 
 
 class PartitionOrigins:
@@ -120,7 +135,7 @@ class PartitionOrigins:
             for name, tables in parts.items()
         }
         self._groups: dict[int, Groups] = {}
-        self._made: dict[tuple[tuple[str | int, ...], str], list[str | None]] = {}
+        self._made: dict[tuple[str, Place], list[_MadeRow]] = {}
 
     def of(self, table: str, record: Record, column: str) -> RawOrigin:
         """Return the origin of one cell.
@@ -133,30 +148,30 @@ class PartitionOrigins:
         short = self._short_form(table, record, column)
         if short is not None:
             return short
-        feed, group = self._feed(table, record)
-        if feed is None or column not in feed.columns:
+        row = self._made_row(table, record)
+        if row is None or column not in row.feed.columns:
             return RawOrigin((), "")
-        spec = feed.columns[column]
-        cells = dict.fromkeys(self._cells(feed, spec, group))
-        return RawOrigin(tuple(cells), self._line(feed, column))
+        cells = dict.fromkeys(self._cells(row, row.feed.columns[column]))
+        return RawOrigin(tuple(cells), self._line(row.feed, column))
 
-    def headers(self, table: str, source: str, column: str) -> RawHeaders:
-        """Return the headers that the layout makes a column of, whatever rows there are.
+    def headers(self, table: str, source: str, column: str, place: Place) -> RawOrigin:
+        """Return the cells that the layout makes a column of, without their texts.
 
         Args:
             table: canonical table.
             source: raw table that its row came from.
             column: canonical column.
+            place: of the row.
         """
         headers: dict[str, None] = {}
-        place = ""
+        line = ""
         for feed in self._feeds:
             if feed.spec.table == table and feed.spec.source == source and column in feed.columns:
                 raw = self._layout.raw[source]
                 written = _as_written(feed.columns[column].headers(), raw)
                 headers |= dict.fromkeys(sorted(written, key=raw.columns.index))
-                place = place or self._line(feed, column)
-        return RawHeaders(tuple(headers), place)
+                line = line or self._line(feed, column)
+        return RawOrigin(tuple(RawCell(place, header, None) for header in headers), line)
 
     def rows_of(self, place: Place) -> Iterator[tuple[str, Place]]:
         """Yield table and place of each canonical row that a row of a file went into.
@@ -185,7 +200,7 @@ class PartitionOrigins:
             count[spec.table] += 1
             for entry, columns in enumerate(spec.rows or ({},)):
                 made = {**spec.columns, **columns}
-                feeds.append(_Feed(spec, made, (spec.table, number, entry), number, entry))
+                feeds.append(_Feed(spec, made, number, entry))
         return tuple(feeds)
 
     @cached_property
@@ -196,10 +211,6 @@ class PartitionOrigins:
             name: with_fills(self._layout, raw[name], rows) for name, rows in self._rows.items()
         }
 
-    @cached_property
-    def _tables(self) -> Mapping[str, pa.Table]:
-        return {name: rows.table for name, rows in self._with_fills.items()}
-
     def _group(self, feed: _Feed) -> Groups:
         spec = feed.spec
         if id(spec) not in self._groups:
@@ -207,94 +218,66 @@ class PartitionOrigins:
             self._groups[id(spec)] = Groups(rows, spec.where, spec.grain, spec.order)
         return self._groups[id(spec)]
 
-    def _feed(self, table: str, record: Record) -> tuple[_Feed | None, int]:
-        """Return the feed that made a row, and which of its groups the row is.
+    def _made_row(self, table: str, record: Record) -> _MadeRow | None:
+        """Return the canonical row behind a record, converted again.
 
-        A row of a file can be several rows of a table. The feed is taken that made the cells of the
-        row.
+        A row of a file can be several rows of a table. The one is taken that has the most cells of
+        the record, less those that it has not.
         """
-        rows: list[tuple[int, _Feed, int]] = []
         place = (int(record[FILE_COLUMN] or 0), int(record[ROW_COLUMN] or 0))
+        if (table, place) not in self._made:
+            self._made[table, place] = list(self._rows_made_at(table, place))
+        rows = self._made[table, place]
+        if len(rows) < 2:
+            return rows[0] if rows else None
+
+        def likeness(row: _MadeRow) -> int:
+            same = [text == record.get(name) for name, text in row.values.items()]
+            return 2 * sum(same) - len(same)
+
+        return max(rows, key=likeness)
+
+    def _rows_made_at(self, table: str, place: Place) -> Iterator[_MadeRow]:
+        """Yield the rows of a table whose first raw row stands at a place."""
         for feed in self._feeds:
-            if feed.spec.table != table or feed.spec.source not in self._rows:
+            source = feed.spec.source
+            if feed.spec.table != table or source not in self._rows:
                 continue
             groups = self._group(feed)
-            ours = np.flatnonzero(np.isin(groups.first, _at(groups.rows, place))).tolist()
-            rows += [(self._alike(feed, group, record), feed, group) for group in ours]
-        if not rows:
-            return None, 0
-        _, feed, group = max(rows, key=lambda each: each[0])
-        return feed, group
+            numbers, members = groups.numbered()
+            for group in np.flatnonzero(np.isin(groups.first, _at(groups.rows, place))):
+                own = np.sort(members[numbers == group])
+                rows = RawRows(groups.rows.table.take(pa.array(own)), cells=groups.rows.cells)
+                cells = TableFeed(feed.spec, {**self._with_fills, source: rows})
+                yield _MadeRow(feed, rows, cells)
 
-    def _alike(self, feed: _Feed, group: int, record: Record) -> int:
-        """Return how many cells of a group are as they are in a row, less those that are not."""
-        alike = 0
-        for name, spec in feed.columns.items():
-            if not isinstance(spec.source, Number):
-                same = self._values(feed, name)[group] == record.get(name)
-                alike += 1 if same else -1
-        return alike
+    def _cells(self, row: _MadeRow, spec: ColumnSpec) -> Iterator[RawCell]:
+        """Yield the filled cells that a column of a row reads: its own, then those looked up."""
+        source, read = row.feed.spec.source, row.headers_read(spec)
+        headers = [header for header in self._layout.raw[source].columns if header in read]
+        places = [_place(row.rows, at) for at in range(row.rows.count)]
+        for header in headers:
+            yield from _distinct(self._cell(source, place, header) for place in places)
+        for lookup in _lookups(row, spec):
+            yield from self._looked_up(row, lookup)
 
-    def _values(self, feed: _Feed, column: str) -> list[str | None]:
-        key = (feed.path, column)
-        if key not in self._made:
-            [values] = column_values(self._layout, [feed.own], self._tables, column)
-            self._made[key] = values.to_pylist()
-        return self._made[key]
-
-    def _cells(self, feed: _Feed, spec: ColumnSpec, group: int) -> Iterator[RawCell]:
-        """Yield the filled cells of a group's rows that a column reads, its source's first."""
-        for part in self._parts(feed, spec, group):
-            yield from self._cells(feed, part, group)
-        groups = self._group(feed)
-        numbers, members = groups.numbered()
-        ours = members[numbers == group].tolist()
-        is_made_of_others = isinstance(spec.source, FirstColumn)
-        headers = _conditions(spec) if is_made_of_others else spec.headers()
-        raw = self._layout.raw[feed.spec.source]
-        for header in sorted(_as_written(headers, raw), key=raw.columns.index):
-            places = [_place(groups.rows, at) for at in ours]
-            yield from _distinct(self._cell(feed.spec.source, place, header) for place in places)
-        if isinstance(spec.source, Lookup):
-            yield from self._looked_up(feed, spec.source, group, ours)
-
-    def _parts(self, feed: _Feed, spec: ColumnSpec, group: int) -> Iterable[ColumnSpec]:
-        """Return the columns that a column is made of; of alternatives, the one that was taken."""
-        if not isinstance(spec.source, FirstColumn):
-            return ()
-        options = spec.source.options
-        return itertools.islice(
-            (one for one in options if self._value(feed, one, group) is not None), 1
-        )
-
-    def _value(self, feed: _Feed, spec: ColumnSpec, group: int) -> str | None:
-        """Return the value of an unnamed column."""
-        trial = replace(feed, columns={"": spec}, path=(*feed.path, repr(spec)))
-        return self._values(trial, "")[group]
-
-    def _looked_up(
-        self, feed: _Feed, source: Lookup, group: int, ours: list[int]
-    ) -> Iterator[RawCell]:
+    def _looked_up(self, row: _MadeRow, source: Lookup) -> Iterator[RawCell]:
         """Yield the keys and the value of the other file's rows that fit and say what was taken."""
-        other = self._rows.get(source.table)
-        value = self._value(feed, ColumnSpec(source), group)
+        other, value = self._rows.get(source.table), row.text(ColumnSpec(source))
         if other is None or value is None:
             return
-        rows = self._group(feed).rows
         pairs = [*zip(source.key, source.by, strict=True)]
         if source.own_scope:
             pairs.append((source.other_scope, source.own_scope))
+        fits = np.asarray(pc.fill_null(pc.equal(other.column(source.value), value), False))
+        for theirs, mine in pairs:
+            same = pc.is_in(other.column(theirs), value_set=row.rows.column(mine).drop_null())
+            fits = fits & np.asarray(same)
         raw = self._layout.raw[source.table]
+        places = [_place(other, at) for at in np.flatnonzero(fits).tolist()]
         read = _as_written(frozenset((*source.key, source.value)), raw)
-        for at in ours:
-            fits = np.asarray(pc.fill_null(pc.equal(other.column(source.value), value), False))
-            for theirs, mine in pairs:
-                same = pc.equal(other.column(theirs), rows.column(mine)[at])
-                fits = fits & np.asarray(pc.fill_null(same, False))
-            for header in sorted(read, key=raw.columns.index):
-                found = np.flatnonzero(fits).tolist()
-                places = [_place(other, each) for each in found]
-                yield from _distinct(self._cell(source.table, place, header) for place in places)
+        for header in sorted(read, key=raw.columns.index):
+            yield from _distinct(self._cell(source.table, place, header) for place in places)
 
     def _cell(self, name: str, place: Place, header: str) -> RawCell | None:
         """Return the cell of a raw file's row under a header of the layout; None where empty."""
@@ -349,16 +332,22 @@ class PartitionOrigins:
         return None
 
 
-def _conditions(spec: ColumnSpec) -> frozenset[str]:
-    conditions = (*spec.among, *spec.when, *(spec.accept.where if spec.accept else ()))
-    return frozenset(header for condition in conditions for header in condition.columns)
+def _lookups(row: _MadeRow, spec: ColumnSpec) -> Iterator[Lookup]:
+    """Yield the lookups of a column; of alternatives, those up to the one that was taken."""
+    if isinstance(spec.source, Lookup):
+        yield spec.source
+    elif isinstance(spec.source, FirstColumn):
+        for option in spec.source.options:
+            yield from _lookups(row, option)
+            if row.text(option) is not None:
+                return
 
 
 def _distinct(cells: Iterator[RawCell | None]) -> Iterator[RawCell]:
     """Yield cells with distinct texts: rows that were merged mostly have the same ones."""
     seen = set()
     for cell in cells:
-        if cell is not None and cell.text.strip() not in seen:
+        if cell is not None and cell.text is not None and cell.text.strip() not in seen:
             seen.add(cell.text.strip())
             yield cell
 

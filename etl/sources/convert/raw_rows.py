@@ -170,6 +170,9 @@ class RawRows:
         table: the rows.
         unread: further rows, of which only the ids could be read.
         cells: which words are no cells, and which columns are made.
+
+    Attributes:
+        read: the columns whose cells were read so far, by header.
     """
 
     def __init__(
@@ -179,7 +182,7 @@ class RawRows:
         self.unread = unread
         self.cells = cells
         self.count = table.num_rows
-        self._columns: dict[str, MadeColumn] = {}
+        self.read: dict[str, MadeColumn] = {}
 
     def column(self, header: str) -> Any:
         """Return the cells under a header, shape (count,), trimmed; null where empty."""
@@ -189,12 +192,12 @@ class RawRows:
 
     def noted(self, header: str) -> MadeColumn:
         """Return the cells under a header, and the findings about them."""
-        if header not in self._columns:
+        if header not in self.read:
             spec = self.cells.made.get(header)
-            self._columns[header] = (
+            self.read[header] = (
                 MadeColumn(self._text(header), []) if spec is None else make(spec, self)
             )
-        return self._columns[header]
+        return self.read[header]
 
     def agreed(self, header: str, spec: ColumnSpec) -> MadeColumn:
         """Return the cells under a header, for a column that is made of the row's cells."""
