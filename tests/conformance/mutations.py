@@ -6,11 +6,10 @@ code and system of every coding under a required binding.
 """
 
 import copy
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from etl.profiles.structures import Element, Profile, child
+from etl.profiles.structures import child
 from etl.profiles.value_sets import value_set
 
 Json = dict[str, Any]
@@ -36,14 +35,12 @@ class Mutation:
     resource: Json
 
 
-def mutations(resource: Json, profile: Profile) -> Iterator[Mutation]:
+def mutations(resource, profile):
     """Yield every mutation of a resource against a profile."""
     yield from _walk(resource, (), profile, profile.root, resource)
 
 
-def _walk(
-    root: Json, path: Path, profile: Profile, element: Element, value: Any
-) -> Iterator[Mutation]:
+def _walk(root, path, profile, element, value):
     if not isinstance(value, dict):
         return
     for name in list(value):
@@ -64,7 +61,7 @@ def _walk(
             yield from _walk(root, at, where, one, entry)
 
 
-def _by_type(profile: Profile, element: Element, name: str) -> Element:
+def _by_type(profile, element, name):
     for one in profile.slices(element.id) if element.name.endswith("[x]") else ():
         kind = one.types[0].code
         if name == element.name[:-3] + kind[0].upper() + kind[1:]:
@@ -72,7 +69,7 @@ def _by_type(profile: Profile, element: Element, name: str) -> Element:
     return element
 
 
-def _slice_of(profile: Profile, element: Element, entry: Any) -> Element:
+def _slice_of(profile, element, entry):
     """Return the slice that an entry is in, or the element itself."""
     if element.slicing is None or element.name.endswith("[x]"):
         return element
@@ -82,7 +79,7 @@ def _slice_of(profile: Profile, element: Element, entry: Any) -> Element:
     return element
 
 
-def _fits(profile: Profile, one: Element, path: str, entry: Any) -> bool:
+def _fits(profile, one, path, entry):
     target = one if path == "$this" else profile.by_id.get(f"{one.id}.{path}")
     value = entry if path == "$this" else entry.get(path)
     if path == "url" and one.types[0].profiles:
@@ -99,7 +96,7 @@ def _fits(profile: Profile, one: Element, path: str, entry: Any) -> bool:
     return any((c.get("system"), c.get("code")) in known for c in (value or {}).get("coding", []))
 
 
-def _subset(pattern: Any, value: Any) -> bool:
+def _subset(pattern, value):
     if isinstance(pattern, dict):
         return isinstance(value, dict) and all(_subset(v, value.get(k)) for k, v in pattern.items())
     if isinstance(pattern, list):
@@ -107,9 +104,7 @@ def _subset(pattern: Any, value: Any) -> bool:
     return bool(pattern == value)
 
 
-def _slices(
-    root: Json, path: Path, profile: Profile, element: Element, value: Any
-) -> Iterator[Mutation]:
+def _slices(root, path, profile, element, value):
     """Yield the resource without the entries of each slice that is required."""
     if not isinstance(value, list):
         return
@@ -123,7 +118,7 @@ def _slices(
             yield Mutation("delete", one.id, path, "", broken)
 
 
-def _codes(root: Json, path: Path, element: Element, value: Any) -> Iterator[Mutation]:
+def _codes(root, path, element, value):
     binding = element.binding
     if binding is None or binding.strength != "required":
         return
@@ -131,7 +126,7 @@ def _codes(root: Json, path: Path, element: Element, value: Any) -> Iterator[Mut
         yield _changed(root, path, element.id, "code", binding.value_set, "zz-mutated")
     if isinstance(value, dict):
         codings = value.get("coding")
-        inside: list[Path] = (
+        inside = (
             [(*path, "coding", index) for index in range(len(codings))]
             if isinstance(codings, list)
             else [path]
@@ -142,25 +137,25 @@ def _codes(root: Json, path: Path, element: Element, value: Any) -> Iterator[Mut
                 yield _changed(root, (*at, kind), element.id, kind, binding.value_set, text)
 
 
-def _deleted(root: Json, path: Path, element: str) -> Mutation:
+def _deleted(root, path, element):
     broken = copy.deepcopy(root)
     _delete(broken, path)
     return Mutation("delete", element, path, "", broken)
 
 
-def _changed(root: Json, path: Path, element: str, kind: str, values: str, to: str) -> Mutation:
+def _changed(root, path, element, kind, values, to):
     broken = copy.deepcopy(root)
     _set(broken, path, to)
     return Mutation(kind, element, path, values, broken)
 
 
-def _delete(root: Any, path: Path) -> None:
+def _delete(root, path):
     for step in path[:-1]:
         root = root[step]
     del root[path[-1]]
 
 
-def _set(root: Any, path: Path, value: Any) -> None:
+def _set(root, path, value):
     for step in path[:-1]:
         root = root[step]
     root[path[-1]] = value

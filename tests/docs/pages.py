@@ -1,18 +1,15 @@
 """The project's pages, and what is written in them."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 from pathlib import Path
-from typing import Final
 
-ROOT: Final = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[2]
 
-_FENCE: Final = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 
 
-def tracked() -> list[str]:
+def tracked():
     """Return the paths of all files that git knows, from the project's root."""
     found = subprocess.run(
         ["git", "ls-files", "-z"],  # noqa: S607 - whichever git made the checkout
@@ -27,11 +24,11 @@ def tracked() -> list[str]:
     return [name for name in names if not name.startswith((".", "output/"))]
 
 
-def page(name: str) -> str:
+def page(name):
     """Return the text of a page."""
     return (ROOT / name).read_text("utf-8")
 
 
-def prose(text: str) -> str:
+def prose(text):
     """Return a page without its code blocks."""
     return _FENCE.sub("", text)

@@ -1,9 +1,6 @@
 """Commands that the pages show exist, with the options that they are shown with."""
 
-from __future__ import annotations
-
 import re
-from collections.abc import Iterator
 
 import click
 import pytest
@@ -17,14 +14,14 @@ PAGES = sorted(
 COMMAND = re.compile(r"(?:`|^ +(?:\S*/)?|[;&] )cpcds ([^`\n]+)", re.MULTILINE)
 
 
-def shown_commands(name: str) -> Iterator[tuple[click.Command, list[str], str]]:
+def shown_commands(name):
     """Yield each command of a page, the words after it, and the line."""
     text = re.sub(r"\\\n\s*", "", page(name))
     for line in COMMAND.finditer(text):
         words = re.sub(r"(^| )#.*", "", line[1]).split()
         while words and words[0].startswith("-"):  # options before the command take a value
             words = words[2:] if words[0] in ("--config", "--mappings") else words[1:]
-        command: click.Command | None = main
+        command = main
         context = click.Context(main)
         while words and isinstance(command, click.Group) and re.fullmatch(r"[a-z-]+", words[0]):
             found = command.get_command(context, words[0])

@@ -1,16 +1,13 @@
 """Modules of the package import each other in one direction."""
 
-from __future__ import annotations
-
 import ast
 from graphlib import TopologicalSorter
 from pathlib import Path
-from typing import Final
 
 import etl
 
-ROOT: Final = Path(etl.__file__).parent
-MODULES: Final = {
+ROOT = Path(etl.__file__).parent
+MODULES = {
     path.relative_to(ROOT).as_posix(): ast.parse(path.read_bytes())
     for path in sorted(ROOT.rglob("*.py"))
 }
@@ -21,7 +18,7 @@ def test_no_two_modules_import_each_other():
     assert len(list(sorter.static_order())) > 300  # raises CycleError, naming the modules
 
 
-def imported(tree: ast.Module) -> set[str]:
+def imported(tree):
     """Return the modules of the package that a module imports when it is loaded or run.
 
     Names of a package's own `__init__` count as imports of it.
@@ -42,6 +39,6 @@ def imported(tree: ast.Module) -> set[str]:
     return found - {""}
 
 
-def module_path(name: str) -> str:
+def module_path(name):
     base = name.removeprefix("etl.").replace(".", "/")
     return next((at for at in (f"{base}.py", f"{base}/__init__.py") if at in MODULES), "")

@@ -1,10 +1,7 @@
 """The tutorial of layouts: its files, queries and layout are what it says they are."""
 
-from __future__ import annotations
-
 import json
 import re
-from pathlib import Path
 
 from tests.docs.pages import page
 from tests.e2e.commands import cpcds, done
@@ -12,7 +9,7 @@ from tests.e2e.commands import cpcds, done
 _NAMED = re.compile(r"^`([\w./-]+)`:\n\n```\w+\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
-def written(folder: Path, heading: str) -> Path:
+def written(folder, heading):
     """Write the named blocks of a part of the page into a folder."""
     part = page("docs/layouts.md").split(f"\n{heading}\n")[1].split("\n## ")[0]
     for name, text in _NAMED.findall(part):

@@ -1,9 +1,6 @@
 """Pages lead somewhere, name what there is, and nothing of the place where they were written."""
 
-from __future__ import annotations
-
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,7 +27,7 @@ ELSEWHERE = [
 ]
 
 
-def anchors(text: str) -> set[str]:
+def anchors(text):
     """Return what a heading of a page can be linked by."""
     found = set()
     for line in prose(text).splitlines():
@@ -40,7 +37,7 @@ def anchors(text: str) -> set[str]:
     return found
 
 
-def links(name: str) -> Iterator[str]:
+def links(name):
     for target in LINK.findall(prose(page(name))):
         if not re.match(r"[a-z]+:", target):
             yield target

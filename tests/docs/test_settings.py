@@ -1,7 +1,5 @@
 """Examples of configurations in the pages can be read, and every setting says what it means."""
 
-from __future__ import annotations
-
 import re
 import tomllib
 

@@ -1,7 +1,5 @@
 """The lock, licences and the audit against what pyproject.toml asks for."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys
@@ -27,16 +25,16 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
 @cache
-def packages(extra: str) -> set[Package]:
+def packages(extra):
     """Return the packages of an extra on any platform, in the locked versions."""
     return locked(export(extra, "--no-hashes", "--no-default-groups"))
 
 
-def names(extra: str) -> set[str]:
+def names(extra):
     return {package.name for package in packages(extra)}
 
 
-def licences() -> list[tuple[Package, set[str]]]:
+def licences():
     """Return the packages of the list of licences, each with the extras that need it."""
     page = (ROOT / "requirements" / "licences.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| ([\w.-]+) \| (\S+) \| .+ \| ([\w, ]+) \|$", page, re.MULTILINE)

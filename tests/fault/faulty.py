@@ -1,12 +1,9 @@
 """A store that fails where it is told to."""
 
-from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
 from etl.errors import CommitUnknown
-from etl.storage.port import Entry, Store, Tagged
 
 T = TypeVar("T")
 
@@ -25,14 +22,7 @@ class FaultyStore:
         fault: what is raised.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        *,
-        at: int | None = None,
-        after: bool = False,
-        fault: Callable[[], BaseException] = Killed,
-    ) -> None:
+    def __init__(self, store, *, at=None, after=False, fault=Killed):
         self._store = store
         self._at = at
         self._after = after
@@ -40,44 +30,44 @@ class FaultyStore:
         self.writes = 0
 
     @property
-    def name(self) -> str:
+    def name(self):
         return self._store.name
 
     @property
-    def concurrency(self) -> int:
+    def concurrency(self):
         return 1
 
-    def get(self, key: str) -> bytes:
+    def get(self, key):
         return self._store.get(key)
 
-    def get_range(self, key: str, start: int, length: int) -> bytes:
+    def get_range(self, key, start, length):
         return self._store.get_range(key, start, length)
 
-    def read(self, key: str) -> Tagged:
+    def read(self, key):
         return self._store.read(key)
 
-    def put(self, key: str, data: bytes) -> bool:
+    def put(self, key, data):
         return self._write(lambda: self._store.put(key, data))
 
-    def swap(self, key: str, data: bytes, expected: str | None) -> str:
+    def swap(self, key, data, expected):
         return self._write(lambda: self._store.swap(key, data, expected))
 
-    def list(self, prefix: str = "") -> Iterator[Entry]:
+    def list(self, prefix=""):
         return self._store.list(prefix)
 
-    def delete(self, keys: Iterable[str]) -> int:
+    def delete(self, keys):
         count = 0
         for key in keys:
             count += self._write(partial(self._store.delete, [key]))
         return count
 
-    def sync(self) -> None:
+    def sync(self):
         self._write(self._store.sync)
 
-    def clean(self, older_than: datetime) -> int:
+    def clean(self, older_than):
         return self._store.clean(older_than)
 
-    def _write(self, write: Callable[[], T]) -> T:
+    def _write(self, write):
         self.writes += 1
         if self.writes != self._at:
             return write()
@@ -89,11 +79,11 @@ class FaultyStore:
 class LostAnswer(FaultyStore):
     """Carries out the swap of the pointer, and then loses the answer."""
 
-    def __init__(self, store: Store, *, landed: bool) -> None:
+    def __init__(self, store, *, landed):
         super().__init__(store)
         self._landed = landed
 
-    def swap(self, key: str, data: bytes, expected: str | None) -> str:
+    def swap(self, key, data, expected):
         if key != "current.json":
             return self._store.swap(key, data, expected)
         if self._landed:

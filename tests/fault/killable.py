@@ -5,19 +5,15 @@ has run yet: it costs no start, and no thread of Arrow's is lost in the fork. It
 a pipe how far it is.
 """
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Final
 
 import pytest
 
@@ -25,27 +21,26 @@ from etl.bootstrap import opened_extract, use_cases
 from etl.bootstrap.settings import Settings, target_store
 from etl.errors import EtlError
 from etl.pipeline import context as targets
-from etl.pipeline.progress import Event, StageBegan
+from etl.pipeline.progress import StageBegan
 from etl.publish.manifest import Pointer
 from etl.publish.object_keys import CURRENT
 from etl.publish.reader import read_pointer
-from etl.storage.port import Store
 from tests.e2e.commands import same_definitions
 from tests.fault.faulty import FaultyStore
 
-_CONTEXT: Final = multiprocessing.get_context("forkserver")
+_CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["__main__", __name__, "tests.fault.compiled"])
 
-PROCESSING: Final = "processing"
-BEFORE: Final = ("reading", PROCESSING, "publishing")
-SWAPPING: Final = "swapping"
+PROCESSING = "processing"
+BEFORE = ("reading", PROCESSING, "publishing")
+SWAPPING = "swapping"
 """The swap itself, in which readers have the one or the other: a slow disk makes it long."""
-AFTER: Final = "after the swap"
-PRUNING: Final = "pruning"
-PHASES: Final = (*BEFORE, AFTER, PRUNING)
+AFTER = "after the swap"
+PRUNING = "pruning"
+PHASES = (*BEFORE, AFTER, PRUNING)
 """Where a night can be killed."""
-ENDED: Final = "ended"
-_OF_STAGES: Final = {"directory": PROCESSING, "partitions": PROCESSING, "publish": "publishing"}
+ENDED = "ended"
+_OF_STAGES = {"directory": PROCESSING, "partitions": PROCESSING, "publish": "publishing"}
 
 
 @dataclass(frozen=True)
@@ -70,7 +65,7 @@ class Job:
     die_at: int | None = None
     variables: Mapping[str, str] = field(default_factory=dict)
 
-    def do(self, tell: Callable[[str], None]) -> None:
+    def do(self, tell):
         """Do it, and tell each phase that begins; the number of writes at the end."""
         store = _Telling(target_store(self.settings), tell, self.die_at)
         if self.keep is not None:
@@ -90,7 +85,7 @@ class Job:
             use_cases.prune_target(self.settings, self.keep, timedelta(0), dry_run=False)
         tell(f"{ENDED} {store.writes}")
 
-    def _let_leases_rest(self) -> None:
+    def _let_leases_rest(self):
         """Let what the dead left look as old to storage, whose clock is real, as `at` has it."""
         if "://" in self.settings.target:
             store = target_store(self.settings)
@@ -103,15 +98,15 @@ class Job:
 class _Telling(FaultyStore):
     """Tells when readers get another release, and kills its process before a write."""
 
-    def __init__(self, store: Store, tell: Callable[[str], None], die_at: int | None) -> None:
+    def __init__(self, store, tell, die_at):
         super().__init__(store, at=die_at, fault=_die)
         self._tell = tell
 
     @property
-    def concurrency(self) -> int:
+    def concurrency(self):
         return self._store.concurrency
 
-    def swap(self, key: str, data: bytes, expected: str | None) -> str:
+    def swap(self, key, data, expected):
         if key != CURRENT or not self._names_another_release(data):
             return super().swap(key, data, expected)
         self._tell(SWAPPING)
@@ -119,7 +114,7 @@ class _Telling(FaultyStore):
         self._tell(AFTER)
         return tag
 
-    def _names_another_release(self, data: bytes) -> bool:
+    def _names_another_release(self, data):
         """Return whether a pointer is no fence, which is the same release written anew."""
         there = read_pointer(self._store)
         if there is None:
@@ -128,17 +123,17 @@ class _Telling(FaultyStore):
         return old.release != new.release
 
 
-def _die() -> BaseException:
+def _die():
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError("killed, and still there")
 
 
-def _note(event: Event, tell: Callable[[str], None]) -> None:
+def _note(event, tell):
     if isinstance(event, StageBegan) and event.stage in _OF_STAGES:
         tell(_OF_STAGES[event.stage])
 
 
-def _work(job: Job, folder: Path, told: Connection) -> None:
+def _work(job, folder, told):
     os.chdir(folder)
     os.environ.update(job.variables)
     try:
@@ -155,25 +150,25 @@ class Running:
         folder: where it works.
     """
 
-    def __init__(self, job: Job, folder: Path) -> None:
+    def __init__(self, job, folder):
         self._told, other = _CONTEXT.Pipe(duplex=False)
         self._process = _CONTEXT.Process(target=_work, args=(job, folder, other))
         self._process.start()
         other.close()
-        self.phases: list[tuple[str, float]] = []
+        self.phases = []
 
     @property
-    def pid(self) -> int:
+    def pid(self):
         pid = self._process.pid
         assert pid is not None
         return pid
 
     @property
-    def last(self) -> str:
+    def last(self):
         """The last that it told."""
         return self.phases[-1][0] if self.phases else ""
 
-    def reaches(self, phase: str) -> bool:
+    def reaches(self, phase):
         """Wait until it tells a phase; False where it ended before."""
         while self.last != phase:
             try:
@@ -182,7 +177,7 @@ class Running:
                 return False
         return True
 
-    def end(self) -> int:
+    def end(self):
         """Wait for its end, and return its exit code."""
         self.reaches("the end of all that it tells")
         self._process.join()
@@ -190,14 +185,14 @@ class Running:
         assert code is not None
         return code
 
-    def kill(self) -> int:
+    def kill(self):
         """Kill it; return its exit code, which is not SIGKILL's where it had ended before."""
         with suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
         return self.end()
 
 
-def finish(job: Job, folder: Path) -> Running:
+def finish(job, folder):
     """Do a job undisturbed."""
     running = Running(job, folder)
     assert running.end() == 0

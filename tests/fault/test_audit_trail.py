@@ -124,7 +124,7 @@ def test_a_day_that_cannot_begin_is_tried_again_and_closes_no_file_twice(
     recorded(trail)
     clock.now += timedelta(days=1)
     opening, closing = os.open, os.close
-    closed: list[int] = []
+    closed = []
 
     def full(path, *args):
         if "audit-" in str(path):
@@ -355,7 +355,7 @@ def test_what_was_given_up_while_it_stood_in_the_queue_is_not_written_later(
 
 def test_accesses_of_one_turn_of_the_loop_are_one_write(trail, database, tmp_path, monkeypatch):
     recorded(trail)
-    written: list[int] = []
+    written = []
     append = audit._append
 
     def noticed(file, data):

@@ -1,12 +1,9 @@
 """A work folder that was damaged between two attempts changes nothing of what is published."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path, PurePath
@@ -16,9 +13,7 @@ import pytest
 from etl.bootstrap import opened_extract
 from etl.errors import EtlError, StoreError
 from etl.local.executor import LocalExecutor
-from etl.pipeline.context import Cutting
-from etl.pipeline.progress import Event, PartitionDone
-from etl.sources import Emit, Extract, Partitions
+from etl.pipeline.progress import PartitionDone
 from etl.sources.partition.spill import LIST
 from etl.synth.extract import write_extract
 from etl.synth.spec import Spec
@@ -49,12 +44,12 @@ class Attempt:
     expected: dict[str, bytes]
 
     @property
-    def files(self) -> list[str]:
+    def files(self):
         """Every file that the attempt left in its work folder."""
         work = self.kept / opened_extract.WORK
         return sorted(str(path.relative_to(work)) for path in work.rglob("*") if path.is_file())
 
-    def finished_after(self, damage: Callable[[Path], object], name: str) -> None:
+    def finished_after(self, damage, name):
         """Damage a file, and see that the next attempt publishes what it should."""
         target = self.payer.target
         shutil.rmtree(target, ignore_errors=True)
@@ -68,7 +63,7 @@ class Attempt:
 
 
 @pytest.fixture(scope="module")
-def attempt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attempt]:
+def attempt(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("damaged")
         extract = folder / "extract"
@@ -78,7 +73,7 @@ def attempt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attempt]:
         undisturbed.run(extract)
         done = 0
 
-        def fail(event: Event) -> None:
+        def fail(event):
             nonlocal done
             done += isinstance(event, PartitionDone)
             if done > ATTEMPT:
@@ -93,25 +88,25 @@ def attempt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attempt]:
         yield Attempt(payer, extract, kept, undisturbed.files())
 
 
-def deleted(path: Path) -> None:
+def deleted(path):
     path.unlink()
 
 
-def emptied(path: Path) -> None:
+def emptied(path):
     os.truncate(path, 0)
 
 
-def halved(path: Path) -> None:
+def halved(path):
     os.truncate(path, path.stat().st_size // 2)
 
 
-def flipped(path: Path) -> None:
+def flipped(path):
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 0x10
     path.write_bytes(data)
 
 
-def lengthened(path: Path) -> None:
+def lengthened(path):
     path.write_bytes(path.read_bytes() + bytes(8))
 
 
@@ -134,7 +129,7 @@ def test_an_attempt_leaves_every_kind_of_file(attempt):
 
 
 def test_what_was_not_damaged_is_gone_on_from(attempt, monkeypatch):
-    def refuse(*_: object, **__: object) -> None:
+    def refuse(*_, **__):
         raise AssertionError("it was read already")
 
     monkeypatch.setattr("etl.local.executor.partition", refuse)
@@ -182,9 +177,7 @@ def test_rows_that_vanish_while_a_run_is_at_work_stop_it(attempt, monkeypatch):
     shutil.copytree(attempt.kept, target)
     read = LocalExecutor.read
 
-    def vanishing(
-        executor: LocalExecutor, extract: Extract, cutting: Cutting, emit: Emit
-    ) -> Partitions:
+    def vanishing(executor, extract, cutting, emit):
         rows = read(executor, extract, cutting, emit)
         (cutting.folder / "claim_line.index.npy").unlink()
         return rows

@@ -10,7 +10,6 @@ import random
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from etl.errors import NotFound
 from etl.gateway.access.authentication import NoTrail
@@ -84,8 +83,8 @@ async def asked(server, target):
 async def walk(server, failing):
     """Read all pages of a search, each again until it is there."""
     target = "/fhir/ExplanationOfBenefit?_count=7"
-    found: list[dict[str, Any]] = []
-    totals: set[int] = set()
+    found = []
+    totals = set()
     while target:
         got = await asked(server, target)
         failing.statuses[got.status] += 1

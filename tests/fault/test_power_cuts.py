@@ -6,8 +6,6 @@ when the power fails. A copy during which something was written to the device is
 every copy is of one moment; between two system calls of the publisher, because it is stopped there.
 """
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import shutil

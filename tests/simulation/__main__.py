@@ -9,7 +9,7 @@ from itertools import count, islice
 from tests.simulation.schedule import simulate
 
 
-def main() -> int:
+def main():
     """Run schedules; print the log of one, or the seeds that broke something."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("--seed", type=int, help="run this one, and print every call")

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
 
 from etl.errors import CommitConflict, CommitUnknown, NotFound, StoreError
-from etl.storage.port import Entry, Store, StoreOptions, Tagged
+from etl.storage.port import Entry, StoreOptions, Tagged
 from etl.storage.s3 import S3Store
-from tests.simulation.world import Killed, Process, World
+from tests.simulation.world import Killed
 
 _PAGE = 7
 """Keys of one page of a listing: between two pages others write and delete."""
@@ -52,25 +51,25 @@ class Disk:
         deleted: key -> the process that deleted it last.
     """
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world):
         self._world = world
-        self.objects: dict[str, Held] = {}
+        self.objects = {}
         self.changes = 0
-        self.deleted: dict[str, str] = {}
+        self.deleted = {}
 
-    def write(self, by: str, key: str, data: bytes, mark: str = "") -> None:
+    def write(self, by, key, data, mark=""):
         """Write an object, whatever was there."""
         digest = hashlib.sha256(data).hexdigest()
         self.objects[key] = Held(bytes(data), digest, self._world.now, by, mark)
         self.changes += 1
 
-    def delete(self, by: str, key: str) -> None:
+    def delete(self, by, key):
         """Delete an object."""
         if self.objects.pop(key, None) is not None:
             self.changes += 1
             self.deleted[key] = by
 
-    def is_trivial(self, prefix: str) -> bool:
+    def is_trivial(self, prefix):
         """Return whether a listing is one of a prune's many that have nothing in them.
 
         They are no steps worth taking: no other process ever looks at what they look at.
@@ -78,7 +77,7 @@ class Disk:
         is_cut = prefix.startswith(("patients/", "directory/"))
         return is_cut and not any(key.startswith(prefix) for key in self.objects)
 
-    def pages(self, prefix: str) -> Iterator[list[Entry]]:
+    def pages(self, prefix):
         """Yield pages of a listing, each as things are when it is asked for."""
         last = ""
         while True:
@@ -98,25 +97,25 @@ class Folder:
     name = "folder"
     concurrency = 1
 
-    def __init__(self, disk: Disk, process: Process) -> None:
+    def __init__(self, disk, process):
         self._disk = disk
         self._process = process
 
-    def get(self, key: str) -> bytes:
+    def get(self, key):
         return self.read(key).data
 
-    def get_range(self, key: str, start: int, length: int) -> bytes:
+    def get_range(self, key, start, length):
         return self.get(key)[start : start + length]
 
-    def read(self, key: str) -> Tagged:
+    def read(self, key):
         self._refuse(self._process.call("get", key), key)
         held = self._disk.objects.get(key)
         if held is None:
             raise NotFound(f"folder: there is no object {key}")
         return Tagged(held.data, held.sha256)
 
-    def put(self, key: str, data: bytes) -> bool:
-        def write() -> bool:
+    def put(self, key, data):
+        def write():
             there = self._disk.objects.get(key)
             if there is None or there.data != data:
                 self._disk.write(self._process.name, key, data)
@@ -124,8 +123,8 @@ class Folder:
 
         return self._write("put", key, write, StoreError)
 
-    def swap(self, key: str, data: bytes, expected: str | None) -> str:
-        def write() -> str:
+    def swap(self, key, data, expected):
+        def write():
             there = self._disk.objects.get(key)
             if (there.sha256 if there is not None else None) != expected:
                 raise CommitConflict(f"folder: {key} was changed by someone else")
@@ -134,7 +133,7 @@ class Folder:
 
         return self._write("swap", key, write, CommitUnknown)
 
-    def list(self, prefix: str = "") -> Iterator[Entry]:
+    def list(self, prefix=""):
         pages = self._disk.pages(prefix)
         while not self._disk.is_trivial(prefix):
             self._refuse(self._process.call("list", prefix), prefix)
@@ -143,7 +142,7 @@ class Folder:
                 return
             yield from page
 
-    def delete(self, keys: Iterable[str]) -> int:
+    def delete(self, keys):
         count = 0
         for key in keys:
             do = partial(self._disk.delete, self._process.name, key)
@@ -151,15 +150,13 @@ class Folder:
             count += 1
         return count
 
-    def sync(self) -> None:
+    def sync(self):
         self._refuse(self._process.call("get", "sync"), "sync")
 
-    def clean(self, older_than: datetime) -> int:
+    def clean(self, older_than):
         return 0
 
-    def _write(
-        self, what: str, key: str, do: Callable[[], T], lost: Callable[[str], StoreError]
-    ) -> T:
+    def _write(self, what, key, do, lost):
         fate = self._process.call(what, key, can_be_late=False)
         self._refuse(fate, key)
         done = do()
@@ -169,7 +166,7 @@ class Folder:
             raise lost(f"folder: {key} was written, and may not survive a power cut")
         return done
 
-    def _refuse(self, fate: str, key: str) -> None:
+    def _refuse(self, fate, key):
         if fate == "refused":
             raise StoreError(f"folder: no space left for {key}")
 
@@ -177,23 +174,14 @@ class Folder:
 class Client:
     """The calls of boto3 that `S3Store` makes, on a bucket that is a `Disk`."""
 
-    def __init__(self, disk: Disk, process: Process) -> None:
+    def __init__(self, disk, process):
         self._disk = disk
         self._process = process
 
-    def put_object(
-        self,
-        *,
-        Key: str,
-        Body: bytes,
-        IfMatch: str | None = None,
-        IfNoneMatch: str | None = None,
-        Metadata: dict[str, str] | None = None,
-        **_: object,
-    ) -> dict[str, Any]:
+    def put_object(self, *, Key, Body, IfMatch=None, IfNoneMatch=None, Metadata=None, **_):
         mark = (Metadata or {}).get("swapped-by", "")
 
-        def write() -> dict[str, Any]:
+        def write():
             there = self._disk.objects.get(Key)
             if IfNoneMatch is not None and there is not None:
                 raise _answer(412, "PreconditionFailed")
@@ -206,8 +194,8 @@ class Client:
 
         return self._call("swap" if IfMatch or mark else "put", Key, write)
 
-    def get_object(self, *, Key: str, Range: str = "", **_: object) -> dict[str, Any]:
-        def read() -> dict[str, Any]:
+    def get_object(self, *, Key, Range="", **_):
+        def read():
             held = self._there(Key)
             data = held.data
             if Range:
@@ -219,27 +207,27 @@ class Client:
 
         return self._call("get", Key, read)
 
-    def head_object(self, *, Key: str, **_: object) -> dict[str, Any]:
-        def read() -> dict[str, Any]:
+    def head_object(self, *, Key, **_):
+        def read():
             held = self._there(Key)
             return {"ETag": held.sha256, "Metadata": {"swapped-by": held.mark}}
 
         return self._call("get", Key, read)
 
-    def delete_objects(self, *, Delete: Any, **_: object) -> dict[str, Any]:
+    def delete_objects(self, *, Delete, **_):
         keys = [one["Key"] for one in Delete["Objects"]]
 
-        def write() -> dict[str, Any]:
+        def write():
             for key in keys:
                 self._disk.delete(self._process.name, key)
             return {}
 
         return self._call("delete", " ".join(keys), write)
 
-    def get_paginator(self, name: str) -> Client:
+    def get_paginator(self, name):
         return self
 
-    def paginate(self, *, Prefix: str, **_: object) -> Iterator[dict[str, Any]]:
+    def paginate(self, *, Prefix, **_):
         pages = self._disk.pages(Prefix)
         while not self._disk.is_trivial(Prefix):
             page = self._call("list", Prefix, lambda: next(pages, None))
@@ -251,13 +239,13 @@ class Client:
                 ]
             }
 
-    def _there(self, key: str) -> Held:
+    def _there(self, key):
         held = self._disk.objects.get(key)
         if held is None:
             raise _answer(404, "NoSuchKey")
         return held
 
-    def _call(self, what: str, key: str, do: Callable[[], T]) -> T:
+    def _call(self, what, key, do):
         fate = self._process.call(what, key)
         if fate == "refused":
             raise EndpointConnectionError(endpoint_url=_URL)
@@ -275,21 +263,21 @@ class Client:
         return done
 
 
-def _ignoring(do: Callable[[], object]) -> None:
+def _ignoring(do):
     try:
         do()
     except ClientError:
         return
 
 
-def _answer(status: int, code: str) -> ClientError:
-    told: Any = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+def _answer(status, code):
+    told = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
     return ClientError(told, "simulated")
 
 
-def store_of(kind: str, disk: Disk, process: Process) -> Store:
+def store_of(kind, disk, process):
     """Return a process's own way to what is on the disk."""
     if kind == "folder":
         return Folder(disk, process)
-    client: Any = Client(disk, process)
+    client = Client(disk, process)
     return S3Store("bucket", "", StoreOptions(concurrency=1), client=client)

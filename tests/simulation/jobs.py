@@ -4,30 +4,25 @@ They are `etl.bootstrap.use_cases` and `etl.pipeline.run` without an extract to 
 the same functions of `etl.publish`, called in the same order.
 """
 
-from __future__ import annotations
-
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from functools import lru_cache
 
 from etl.errors import CommitUnknown, EtlError, StoreError, UsageError
 from etl.publish import damaged_objects, history, lease, partition_writer, release
 from etl.publish import prune as pruning
-from etl.publish.block import PatientResources, Resource
+from etl.publish.block import PatientResources
 from etl.publish.bulk import with_bulk
 from etl.publish.bulk_files import BulkOptions
 from etl.publish.bulk_pages import write_pages
 from etl.publish.directory import write_directory
 from etl.publish.kept_objects import ObjectRef
-from etl.publish.manifest import Kind, Manifest, ReleaseFacts
-from etl.publish.reader import Current, open_current
+from etl.publish.manifest import Kind, ReleaseFacts
+from etl.publish.reader import open_current
 from etl.publish.verify import require_whole
-from etl.storage.port import Store
 from tests.simulation.disk import Disk, store_of
 from tests.simulation.watcher import Content, Watcher
-from tests.simulation.world import Process
 from tests.unit.publish.samples import claim, logical_id, payer, resource
 
 NAMES = tuple(f"member-{number}" for number in range(5))
@@ -57,7 +52,7 @@ class Extract:
     busy: bool = False
 
     @property
-    def facts(self) -> ReleaseFacts:
+    def facts(self):
         """What the manifest says of it."""
         digest = hashlib.sha256(str(self.number).encode()).hexdigest()
         return ReleaseFacts(self.kind, inputs=[{"name": "claim.csv", "sha256": digest}])
@@ -81,13 +76,13 @@ class Tree:
     bulk: BulkOptions | None
     states: dict[str, tuple[Mapping[str, int], frozenset[str]]] = field(default_factory=dict)
 
-    def store(self, process: Process) -> Store:
+    def store(self, process):
         """Return a process's own way to it."""
         return store_of(self.kind, self.disk, process)
 
 
 @lru_cache(maxsize=1000)
-def _patient(name: str, version: int) -> PatientResources:
+def _patient(name, version):
     """Return a member; the same version is the same bytes whenever it is published."""
     stamp = f"2026-01-0{version}T00:00:00Z"
     coverage = resource(
@@ -105,16 +100,16 @@ def _patient(name: str, version: int) -> PatientResources:
 
 
 @lru_cache(maxsize=100)
-def _practitioner(name: str) -> Resource:
+def _practitioner(name):
     return resource("Practitioner", name)
 
 
 @lru_cache(maxsize=1)
-def _payer() -> Resource:
+def _payer():
     return payer()
 
 
-def content_of(members: Mapping[str, int], directory: frozenset[str]) -> Content:
+def content_of(members, directory):
     """Return what readers have to find, by the names that the schedule uses."""
     patients = {
         logical_id(name): tuple(f"{version}.0{number}" for number in range(1 + version % 2))
@@ -124,13 +119,13 @@ def content_of(members: Mapping[str, int], directory: frozenset[str]) -> Content
     return Content(patients, frozenset(logical_id(name) for name in ("payer", *directory)))
 
 
-def run(tree: Tree, extract: Extract) -> Callable[[Process], str]:
+def run(tree, extract):
     """Return a job that publishes an extract."""
     if extract.busy:
         extract = replace(extract, created="")
     extract.busy = True
 
-    def job(process: Process, store: Store) -> str:
+    def job(process, store):
         with lease.run_lease(store, process.clock) as held:
             base = open_current(store)
             if history.holds(store, base.release):
@@ -149,7 +144,7 @@ def run(tree: Tree, extract: Extract) -> Callable[[Process], str]:
                 write_pages(store, tree.bulk)
             return f"published {manifest.release}"
 
-    def alone(process: Process) -> str:
+    def alone(process):
         try:
             return _command(tree, job)(process)
         finally:
@@ -158,13 +153,11 @@ def run(tree: Tree, extract: Extract) -> Callable[[Process], str]:
     return alone
 
 
-def _staged(
-    tree: Tree, extract: Extract, process: Process, store: Store, base: Current, held: lease.Lease
-) -> tuple[Manifest, Current]:
+def _staged(tree, extract, process, store, base, held):
     """Write all of a release but its manifest."""
     extract.created = extract.created or f"{process.clock():%Y-%m-%dT%H:%M:%SZ}"
     now = extract.created
-    before: Mapping[str, int] = {}
+    before = {}
     if extract.kind != "full":
         if base.release is None:
             raise UsageError("there is nothing that a delta can change")
@@ -199,23 +192,14 @@ def _staged(
     return manifest.with_reports(reports), base
 
 
-def _reports(
-    extract: Extract, store: Store, name: str, base: Current
-) -> tuple[Sequence[ObjectRef], Current]:
+def _reports(extract, store, name, base):
     """Store a report, as `nightly` does."""
     key, data = f"reports/{name}/report.json", b'{"suites":%d}' % extract.suites
     base = release.put_named(store, key, data, base)
     return [ObjectRef(key, hashlib.sha256(data).hexdigest(), len(data))], base
 
 
-def _commit(
-    tree: Tree,
-    process: Process,
-    store: Store,
-    manifest: Manifest,
-    base: Current,
-    held: lease.Lease,
-) -> None:
+def _commit(tree, process, store, manifest, base, held):
     try:
         release.commit(store, manifest, base, held)
     except CommitUnknown:
@@ -226,10 +210,10 @@ def _commit(
     tree.watcher.promise(manifest.release, process.name)
 
 
-def roll_back(tree: Tree, back: int) -> Callable[[Process], str]:
+def roll_back(tree, back):
     """Return a job that goes back some releases; with 0, once more to where one went before."""
 
-    def job(process: Process, store: Store) -> str:
+    def job(process, store):
         with lease.run_lease(store, process.clock) as held:
             there = history.releases(store)
             if len(there) <= back:
@@ -247,10 +231,10 @@ def roll_back(tree: Tree, back: int) -> Callable[[Process], str]:
     return _command(tree, job)
 
 
-def resume(tree: Tree) -> Callable[[Process], str]:
+def resume(tree):
     """Return a job that lets runs follow a rollback."""
 
-    def job(process: Process, store: Store) -> str:
+    def job(process, store):
         with lease.run_lease(store, process.clock):
             now = f"{process.clock():%Y-%m-%dT%H:%M:%SZ}"
             return f"resumed {history.resume(store, now)}"
@@ -258,10 +242,10 @@ def resume(tree: Tree) -> Callable[[Process], str]:
     return _command(tree, job)
 
 
-def prune(tree: Tree, keep: int, grace: timedelta = pruning.GRACE) -> Callable[[Process], str]:
+def prune(tree, keep, grace=pruning.GRACE):
     """Return a job that drops old releases."""
 
-    def job(process: Process, store: Store) -> str:
+    def job(process, store):
         there = tree.watcher.kept()
         done = pruning.prune(store, process.clock, keep=keep, grace=grace)
         tree.watcher.must_keep(there, keep, process.name)
@@ -270,8 +254,8 @@ def prune(tree: Tree, keep: int, grace: timedelta = pruning.GRACE) -> Callable[[
     return _command(tree, job)
 
 
-def _command(tree: Tree, job: Callable[[Process, Store], str]) -> Callable[[Process], str]:
-    def whole(process: Process) -> str:
+def _command(tree, job):
+    def whole(process):
         try:
             return job(process, tree.store(process))
         except EtlError as error:

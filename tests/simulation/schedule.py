@@ -1,6 +1,5 @@
 """One seed: a tree, the commands that work on it, what befalls them, and a quiet end."""
 
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -8,7 +7,6 @@ from random import Random
 from unittest.mock import patch
 
 from etl.publish.bulk_files import BulkOptions
-from etl.publish.manifest import Kind
 from etl.publish.prune import GRACE
 from etl.publish.reader import open_current
 from etl.publish.verify import verify
@@ -17,7 +15,7 @@ from tests.simulation import jobs
 from tests.simulation.disk import Disk
 from tests.simulation.jobs import NAMES, Extract, Tree
 from tests.simulation.watcher import Broken, Watcher
-from tests.simulation.world import CALM, Process, World
+from tests.simulation.world import CALM, World
 
 _TURNS = 20_000
 """Turns after which a schedule counts as one that does not end."""
@@ -47,7 +45,7 @@ class Simulated:
     releases: int
 
 
-def simulate(seed: int) -> Simulated:
+def simulate(seed):
     """Run the schedule of a seed, and stop where something does not hold."""
     world = World(seed)
     disk = Disk(world)
@@ -68,14 +66,14 @@ def simulate(seed: int) -> Simulated:
 class _Schedule:
     """What is done in the world of one seed."""
 
-    def __init__(self, world: World, tree: Tree) -> None:
+    def __init__(self, world, tree):
         self._world = world
         self._chance = world.chance
         self._tree = tree
-        self._extracts: list[Extract] = []
+        self._extracts = []
         self._versions = 0
 
-    def play(self) -> None:
+    def play(self):
         """Let commands work and fail, and then one after the other succeed."""
         world, chance = self._world, self._chance
         weather, world.weather = world.weather, CALM
@@ -98,7 +96,7 @@ class _Schedule:
             self._turn()
         self._calm()
 
-    def _turn(self) -> bool:
+    def _turn(self):
         """Let one step be made, and look at what it made; return whether there was any to make."""
         if not self._world.busy:
             return False
@@ -108,7 +106,7 @@ class _Schedule:
             raise Broken("it does not come to an end")
         return True
 
-    def _calm(self) -> None:
+    def _calm(self):
         """After three days without any fault, everything works."""
         self._world.weather = CALM
         self._world.leap(self._world.now + timedelta(days=3))
@@ -131,18 +129,18 @@ class _Schedule:
         if not found.ok:
             raise Broken(f"verify: {found.problems[0].key}: {found.problems[0].what}")
 
-    def _snapshot(self) -> MemoryStore:
+    def _snapshot(self):
         store = MemoryStore(lambda: self._world.now)
         for key, held in self._tree.disk.objects.items():
             store.put(key, held.data)
         return store
 
-    def _start(self, number: int, name: str, job: Callable[[Process], str]) -> Process:
+    def _start(self, number, name, job):
         process = self._world.start(f"{name} {number}", job)
         self._tree.watcher.look()
         return process
 
-    def _some_job(self) -> tuple[str, Callable[[Process], str]]:
+    def _some_job(self):
         chance, tree = self._chance, self._tree
         kind = chance.choice(_COMMANDS)
         if chance.random() < 0.5:
@@ -161,7 +159,7 @@ class _Schedule:
         self._extracts.append(extract)
         return extract.kind, jobs.run(tree, extract)
 
-    def _awaited(self) -> str | None:
+    def _awaited(self):
         """Return what is most likely to meet what there is now: none where there is nothing."""
         stalled = [one.name for one in self._world.stalled]
         if stalled:
@@ -169,31 +167,31 @@ class _Schedule:
         watcher = self._tree.watcher
         return "resume" if watcher.held.intersection(watcher.history[-1:]) else None
 
-    def _full(self) -> Extract:
+    def _full(self):
         return self._extract("full", {name: self._version() for name in self._some_names()})
 
-    def _night(self) -> Extract:
+    def _night(self):
         return self._extract("delta", {name: self._version() for name in self._some_names()[:2]})
 
-    def _extract(self, kind: Kind, members: dict[str, int]) -> Extract:
+    def _extract(self, kind, members):
         self._versions += 1
         directory = frozenset(self._chance.sample(("d-1", "d-2", "d-3"), 2))
         return Extract(self._versions, kind, members, directory)
 
-    def _version(self) -> int:
+    def _version(self):
         """Return a version of a member: few, so that content comes again, and none where gone."""
         return self._chance.randint(0, 3)
 
-    def _some_names(self) -> list[str]:
+    def _some_names(self):
         return self._chance.sample(NAMES, self._chance.randint(2, len(NAMES)))
 
 
 @contextmanager
-def _seeded_names(seed: int) -> Iterator[None]:
+def _seeded_names(seed):
     """Draw the random names of leases and marks from the seed too."""
     chance = Random(seed)
 
-    def token_hex(count: int) -> str:
+    def token_hex(count):
         return chance.randbytes(count).hex()
 
     buckets = patch("etl.publish.prune._BUCKETS", 1)  # files that a prune opens for each folder

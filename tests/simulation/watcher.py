@@ -4,14 +4,11 @@ It reads the tree as docs/published-tree.md has it, with json, gzip and hashlib 
 it with a model: what each release is to hold, and which releases readers were promised.
 """
 
-from __future__ import annotations
-
 import gzip
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from tests.simulation.disk import Disk
 from tests.simulation.world import World
@@ -63,7 +60,7 @@ class Watcher:
     _needs: dict[str, dict[str, str]] = field(default_factory=dict)
     _by: dict[str, str] = field(default_factory=dict)
 
-    def look(self) -> None:
+    def look(self):
         """Check everything, unless nothing was written since the last look.
 
         Raises:
@@ -97,34 +94,34 @@ class Watcher:
             one for one in self.held if f"releases/{one}/resumed.json" in self.disk.objects
         }
 
-    def promise(self, release: str, who: str) -> None:
+    def promise(self, release, who):
         """Note that a process says that a release is published."""
         self.promised[release] = who
         self._seen = -1
 
-    def deny(self, release: str, who: str) -> None:
+    def deny(self, release, who):
         """Note that a process says that it published nothing."""
         self.denied.append((release, who))
         self._seen = -1
 
-    def hold(self, release: str, to: str, who: str) -> None:
+    def hold(self, release, to, who):
         """Note that a process says that a rollback is published, and that it holds."""
         self.promise(release, who)
         self.look()
         _check(self.rolled.get(release) == to, f"{who} did not go back to {to}")
         self.held.add(release)
 
-    def made_by_run(self, release: str) -> str:
+    def made_by_run(self, release):
         """Return the release of a run whose content a release has."""
         while release in self.rolled:
             release = self.rolled[release]
         return release
 
-    def kept(self) -> list[str]:
+    def kept(self):
         """Return the releases that can be gone back to, newest first."""
         return list(self._lineage())
 
-    def must_keep(self, before: Sequence[str], keep: int, who: str) -> None:
+    def must_keep(self, before, keep, who):
         """Check that a prune left the newest releases, as far as they were there before it."""
         for release in self.history[-keep:]:
             gone = release in before and _manifest(release) not in self.disk.objects
@@ -133,10 +130,10 @@ class Watcher:
                 f"{who} dropped {release}, which was to be kept",
             )
 
-    def content(self, release: str) -> Content:
+    def content(self, release):
         """Return what a release holds, read from what is on the disk."""
         manifest = self._json(_manifest(release))
-        patients: dict[str, tuple[str, ...]] = {}
+        patients = {}
         for patient, row in self._rows(manifest):
             if row.get("block") is not None:
                 lines = self._lines(row["block"])
@@ -156,7 +153,7 @@ class Watcher:
         }
         return Content(patients, frozenset(directory))
 
-    def _succeed(self, release: str, told: Mapping[str, str]) -> None:
+    def _succeed(self, release, told):
         """Check a release that readers see for the first time."""
         before = self.history[-1] if self.history else None
         _check(release not in self.history, f"readers went back to {release} without a rollback")
@@ -181,14 +178,14 @@ class Watcher:
         self.history.append(release)
         self.world.note(f"readers: {release}")
 
-    def _lineage(self) -> Iterator[str]:
+    def _lineage(self):
         """Yield the releases that can be gone back to."""
         for one in reversed(self.history):
             if _manifest(one) not in self.disk.objects:
                 return
             yield one
 
-    def _named(self, release: str, manifest: Any) -> dict[str, str]:
+    def _named(self, release, manifest):
         key = _manifest(release)
         named = {key: self.disk.objects[key].sha256}
         for shard in manifest["catalog"]["shards"]:
@@ -209,20 +206,20 @@ class Watcher:
                 named[one["key"]] = one["sha256"]
         return named
 
-    def _rows(self, manifest: Any) -> Iterator[tuple[str, Any]]:
+    def _rows(self, manifest):
         for shard in manifest["catalog"]["shards"]:
             if shard is not None:
                 yield from self._json(shard["key"], shard["sha256"])["patients"].items()
 
-    def _lines(self, key: str) -> list[Any]:
+    def _lines(self, key):
         text = gzip.decompress(self._object(key))
         return [json.loads(line) for line in text.splitlines()]
 
-    def _json(self, key: str, digest: str | None = None) -> Any:
+    def _json(self, key, digest=None):
         data = self._object(key, digest)
         return json.loads(data)
 
-    def _object(self, key: str, digest: str | None = None) -> bytes:
+    def _object(self, key, digest=None):
         held = self.disk.objects.get(key)
         _check(held is not None, f"{key} is gone")
         assert held is not None
@@ -233,10 +230,10 @@ class Watcher:
         return held.data
 
 
-def _manifest(release: str) -> str:
+def _manifest(release):
     return f"releases/{release}/manifest.json"
 
 
-def _check(holds: bool, what: str) -> None:
+def _check(holds, what):
     if not holds:
         raise Broken(what)

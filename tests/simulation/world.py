@@ -8,7 +8,6 @@ machine, no randomness but the seed's. So a seed is a schedule, down to the last
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Literal
@@ -53,10 +52,10 @@ class Weather:
     crowd: int = 2
 
     @classmethod
-    def of(cls, chance: random.Random) -> Weather:
+    def of(cls, chance):
         """Return weather in which each fault is absent, rare or frequent."""
 
-        def some(often: float) -> float:
+        def some(often):
             return often * chance.choice((0, 0, 0.3, 1))
 
         return cls(
@@ -99,11 +98,11 @@ class Process:
     last: Fate = "done"
     run: greenlet = field(default_factory=greenlet)
 
-    def clock(self) -> datetime:
+    def clock(self):
         """Return the time that its machine shows."""
         return self.world.now + self.skew
 
-    def call(self, what: str, key: str, *, can_be_late: bool = True) -> Fate:
+    def call(self, what, key, *, can_be_late=True):
         """Let others have their turns, then return how this call ends.
 
         Raises:
@@ -137,24 +136,24 @@ class World:
         log: what happened, a line a call.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed):
         self.chance = random.Random(seed)
         self.weather = Weather.of(self.chance)
         self.now = START
-        self.log: list[str] = []
+        self.log = []
         self.hub = greenlet.getcurrent()
-        self.processes: list[Process] = []
-        self._late: list[tuple[datetime, str, Callable[[], object]]] = []
+        self.processes = []
+        self._late = []
 
-    def note(self, line: str) -> None:
+    def note(self, line):
         """Add a line to the log."""
         self.log.append(f"{self.now:%d %H:%M:%S} {line}")
 
-    def fate(self, what: str, *, can_be_late: bool) -> Fate:
+    def fate(self, what, *, can_be_late):
         """Draw how a call ends."""
         weather, dice = self.weather, self.chance.random() / _CRITICAL.get(what, 1)
         reads = what in ("get", "list")
-        fates: list[tuple[Fate, float]] = [
+        fates = [
             ("dies", weather.dies / 2),
             ("dies after", weather.dies / 2),
             ("refused", weather.refused),
@@ -168,16 +167,16 @@ class World:
             dice -= share
         return "done"
 
-    def later(self, what: str, do: Callable[[], object]) -> None:
+    def later(self, what, do):
         """Carry out a write some time from now, whatever became of its sender."""
         due = self.now + LATEST * self.chance.random()
         self._late.append((due, what, do))
 
-    def start(self, name: str, job: Callable[[Process], str]) -> Process:
+    def start(self, name, job):
         """Begin a process; it runs up to its first call."""
         process = Process(name, self)
 
-        def whole_life() -> None:
+        def whole_life():
             try:
                 process.ended = job(process)
             except Killed:
@@ -191,7 +190,7 @@ class World:
         self._bury()
         return process
 
-    def turn(self) -> None:
+    def turn(self):
         """Let time pass, and one process or one late write go on."""
         self._pass_time()
         due = [one for one in self._late if one[0] <= self.now]
@@ -212,7 +211,7 @@ class World:
         process.run.switch()
         self._bury()
 
-    def leap(self, to: datetime) -> None:
+    def leap(self, to):
         """Let much time pass at once; what is late takes place meanwhile."""
         for one in sorted(self._late, key=lambda one: one[0]):
             if one[0] <= to:
@@ -223,11 +222,11 @@ class World:
         self.now = max(self.now, to)
 
     @property
-    def busy(self) -> bool:
+    def busy(self):
         """Whether anything is under way."""
         return bool(self.processes or self._late)
 
-    def end(self) -> None:
+    def end(self):
         """End what is still at work."""
         self._bury()
         for process in self.processes:
@@ -236,16 +235,16 @@ class World:
         self.processes = []
 
     @property
-    def stalled(self) -> list[Process]:
+    def stalled(self):
         """The processes that are stalled."""
         return [one for one in self.processes if one.wakes > self.now]
 
     @property
-    def awake(self) -> int:
+    def awake(self):
         """How many processes are at work, and not stalled."""
         return len(self.processes) - len(self.stalled)
 
-    def _stall(self, process: Process) -> None:
+    def _stall(self, process):
         """Stop a process for a while: for less than a lease, where it is about to delete.
 
         A deletion cannot be made conditional. That none takes as long as a lease is what a prune
@@ -255,7 +254,7 @@ class World:
         process.wakes = self.now + self.chance.choice(times)
         self.note(f"{process.name}: stalls until {process.wakes:%d %H:%M}")
 
-    def _pass_time(self) -> None:
+    def _pass_time(self):
         self.now += timedelta(seconds=self.chance.choice((0, 0, 1, 5)))
         if self.chance.random() < self.weather.jumps and self.processes:
             process = self.chance.choice(self.processes)
@@ -263,5 +262,5 @@ class World:
             process.skew = timedelta(hours=hours)
             self.note(f"{process.name}: its clock is set to {process.clock():%d %H:%M}")
 
-    def _bury(self) -> None:
+    def _bury(self):
         self.processes = [one for one in self.processes if not one.run.dead]

@@ -9,11 +9,10 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from functools import reduce
 from operator import add
-from typing import Any, Self
+from typing import Any
 
 import httpx2
 
@@ -49,7 +48,7 @@ class Seen:
     revoked: int = 0
 
 
-def together(all_seen: Iterable[Seen]) -> Seen:
+def together(all_seen):
     """Return what several clients saw."""
     found = list(all_seen)
     return Seen(
@@ -88,7 +87,7 @@ class World:
 class Client:
     """One connection from an address of its own, and a browser for launches."""
 
-    def __init__(self, world: World, number: int) -> None:
+    def __init__(self, world, number):
         self.world = world
         self.seen = Seen()
         self.chance = random.Random(number)
@@ -98,7 +97,7 @@ class Client:
         host = world.base.removeprefix("http://")
         self._connection = http.client.HTTPConnection(host, timeout=world.request_seconds * 2)
 
-    def living(self, act: Callable[[], None]) -> None:
+    def living(self, act):
         """Act until told to stop; whatever is wrong is noted."""
         try:
             while not self.world.stop.is_set():
@@ -108,14 +107,14 @@ class Client:
         except (OSError, http.client.HTTPException, httpx2.HTTPError) as error:
             self.world.wrong.append(f"no whole answer: {type(error).__name__}")
 
-    def __enter__(self) -> Self:
+    def __enter__(self):
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *_):
         self._connection.close()
         self._http.close()
 
-    def launch(self, name: str) -> Tokens:
+    def launch(self, name):
         """Sign a member in and let them share; return the tokens.
 
         Storage that fails is answered 503 at sign-in: whether it has the member cannot be said.
@@ -132,7 +131,7 @@ class Client:
         self.seen.launches += 1
         return {**told, "until": time.monotonic() + told["expires_in"]}
 
-    def refreshed(self, name: str, tokens: Tokens) -> Tokens:
+    def refreshed(self, name, tokens):
         """Return new tokens; where the refresh token was lost on the way, those of a launch."""
         seen = self.seen
         while not self.world.stop.is_set():
@@ -154,9 +153,9 @@ class Client:
             time.sleep(0.2)
         return tokens
 
-    def give_back(self, tokens: Tokens) -> None:
+    def give_back(self, tokens):
         """Revoke a consent; while that cannot be taken down, it is asked for again."""
-        url: str = self._stranger.smart()["revocation_endpoint"]
+        url = self._stranger.smart()["revocation_endpoint"]
         while True:
             answer = self._stranger.authenticated(
                 self.world.app, url, token=tokens["refresh_token"]
@@ -168,7 +167,7 @@ class Client:
         assert status == 200, f"a revocation was answered {status}"
         self.seen.revoked += 1
 
-    def ask(self, path: str, token: str) -> tuple[int, Any]:
+    def ask(self, path, token):
         """Return status and body of one request; what may be refused is refused as documented."""
         world, phase, began = self.world, self.world.phase, time.monotonic()
         headers = {"Authorization": f"Bearer {token}", **self._from}
@@ -194,27 +193,27 @@ class Client:
 class Member(Client):
     """The app of some members, who look at their claims all the time."""
 
-    def __init__(self, world: World, number: int, names: Sequence[str]) -> None:
+    def __init__(self, world, number, names):
         super().__init__(world, number)
         self.names = names
-        self._tokens: dict[str, Tokens] = {}
+        self._tokens = {}
 
-    def live(self) -> None:
+    def live(self):
         self.living(self._look)
 
-    def _look(self) -> None:
+    def _look(self):
         name = self.chance.choice(self.names)
         if self.chance.random() < 0.7:
             self.walk(name)
         else:
             self.read(name)
 
-    def walk(self, name: str) -> None:
+    def walk(self, name):
         """Page through all claims; they are those of one release, in order, each once."""
         payer, seen = self.world.payer, self.seen
         path = f"/fhir/ExplanationOfBenefit?_count={COUNT}"
         created = ""
-        found: list[dict[str, Any]] = []
+        found = []
         while path:
             present = payer.present()
             status, bundle = self.get(name, path)
@@ -236,7 +235,7 @@ class Member(Client):
         assert found == truth, "a search gave something else than its release holds"
         seen.walks += 1
 
-    def read(self, name: str) -> None:
+    def read(self, name):
         """Read one claim that all releases have; it is as one of the last releases says."""
         payer, patient = self.world.payer, logical_id(name)
         claim = next(reversed(payer.truth[payer.present()][patient]))
@@ -250,21 +249,19 @@ class Member(Client):
         assert resource in held, "a read gave something that no release of late holds"
         self.seen.reads += 1
 
-    def token(self, name: str) -> str:
+    def token(self, name):
         """Return a token that this server gave for a member."""
         if name not in self._tokens:
             self._tokens[name] = self.launch(name)
         # Some look at the clock, and some wait until they are refused.
         elif self._left(name) < self.chance.uniform(-AT_ITS_END, AT_ITS_END):
             self._tokens[name] = self.refreshed(name, self._tokens[name])
-        token: str = self._tokens[name]["access_token"]
-        return token
+        return self._tokens[name]["access_token"]
 
-    def _left(self, name: str) -> float:
-        left: float = self._tokens[name]["until"] - time.monotonic()
-        return left
+    def _left(self, name):
+        return self._tokens[name]["until"] - time.monotonic()
 
-    def get(self, name: str, path: str) -> tuple[int | None, Any]:
+    def get(self, name, path):
         """Return status and body; after a 503 the same again. None where all is over."""
         while not self.world.stop.is_set():
             status, found = self.ask(path, self.token(name))
@@ -284,14 +281,14 @@ class Member(Client):
 class Leaver(Client):
     """A member who shares, and takes it back: from then on nothing is answered."""
 
-    def __init__(self, world: World, number: int, name: str) -> None:
+    def __init__(self, world, number, name):
         super().__init__(world, number)
         self._name = name
 
-    def live(self) -> None:
+    def live(self):
         self.living(self._share_and_leave)
 
-    def _share_and_leave(self) -> None:
+    def _share_and_leave(self):
         tokens = self.launch(self._name)
         status, found = self.ask("/fhir/Patient", tokens["access_token"])
         assert status in (200, 503), f"status {status}"

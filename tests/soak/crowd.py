@@ -4,8 +4,6 @@ import socket
 import time
 from contextlib import ExitStack, suppress
 
-from tests.soak.apps import World
-
 HEADER_SECONDS = 2
 _SLOW = 100
 _PATIENCE = 10 * HEADER_SECONDS
@@ -21,13 +19,13 @@ class Crowd:
         closed: connections that the server closed, as it has to.
     """
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world):
         self._world = world
         host, _, port = world.base.removeprefix("http://").partition(":")
         self._address = (host, int(port))
         self.closed = 0
 
-    def come(self) -> None:
+    def come(self):
         """Crowd the server; what it keeps open is noted."""
         try:
             while not self._world.stop.wait(1):
@@ -39,7 +37,7 @@ class Crowd:
         except OSError as error:
             self._world.wrong.append(f"no connection: {type(error).__name__}")
 
-    def _dawdle(self) -> None:
+    def _dawdle(self):
         with ExitStack() as stack:
             slow = [stack.enter_context(self._connected()) for _ in range(_SLOW)]
             for one in slow:
@@ -55,7 +53,7 @@ class Crowd:
                         raise AssertionError("a slow connection stays open") from None
                 self.closed += 1
 
-    def _pour(self, beginning: bytes) -> None:
+    def _pour(self, beginning):
         sent = 0
         with self._connected() as connection, suppress(ConnectionError):
             connection.sendall(beginning)
@@ -64,5 +62,5 @@ class Crowd:
             raise AssertionError("a request without an end is taken")
         self.closed += 1
 
-    def _connected(self) -> socket.socket:
+    def _connected(self):
         return socket.create_connection(self._address, _PATIENCE)

@@ -9,7 +9,6 @@ import contextlib
 import random
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -40,9 +39,9 @@ class Proxy:
     url: str = ""
     chance: random.Random = field(default_factory=lambda: random.Random(4))
 
-    async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def connected(self, reader, writer):
         """Serve one connection of the gateway."""
-        behind: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        behind = None
         try:
             behind = await asyncio.open_connection(*self.upstream)
             while await self._one(reader, writer, *behind):
@@ -54,13 +53,7 @@ class Proxy:
                 if one is not None:
                     one.close()
 
-    async def _one(
-        self,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        back: asyncio.StreamReader,
-        forth: asyncio.StreamWriter,
-    ) -> bool:
+    async def _one(self, reader, writer, back, forth):
         """Pass one request and its answer on; return whether the connection goes on."""
         request = await reader.readuntil(b"\r\n\r\n")
         forth.write(request)
@@ -81,9 +74,7 @@ class Proxy:
         await writer.drain()
         return goes_on
 
-    async def _broken(
-        self, kind: str, head: bytes, body: bytes, writer: asyncio.StreamWriter
-    ) -> bool:
+    async def _broken(self, kind, head, body, writer):
         match kind:
             case "hang":
                 await asyncio.sleep(self.hang_seconds)
@@ -116,13 +107,13 @@ class Proxy:
 
 
 @contextmanager
-def proxied(upstream: tuple[str, int], hang_seconds: float) -> Iterator[Proxy]:
+def proxied(upstream, hang_seconds):
     """Run a proxy while the block runs."""
     proxy = Proxy(upstream, hang_seconds)
     loop = asyncio.new_event_loop()
     started = threading.Event()
 
-    async def serving() -> None:
+    async def serving():
         server = await asyncio.start_server(proxy.connected, "127.0.0.1", 0, limit=_LARGEST)
         proxy.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         started.set()
@@ -138,14 +129,14 @@ def proxied(upstream: tuple[str, int], hang_seconds: float) -> Iterator[Proxy]:
             quiet = 0 if left else quiet + 1
             await asyncio.sleep(0)
 
-    def run() -> None:
+    def run():
         asyncio.set_event_loop(loop)
         task = loop.create_task(serving())
         stop.append(lambda: loop.call_soon_threadsafe(task.cancel))
         loop.run_until_complete(task)
         loop.close()
 
-    stop: list[object] = []
+    stop = []
     thread = threading.Thread(target=run, name="faulty-proxy")
     thread.start()
     try:

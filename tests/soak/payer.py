@@ -4,7 +4,6 @@ import json
 import threading
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from etl.publish.history import rollback
@@ -46,12 +45,12 @@ class Payer:
     _releases: dict[str, Release] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def enroll(self, file: Path) -> None:
+    def enroll(self, file):
         """Write who may sign in, as a `member.csv`."""
         rows = [f"{name},{name}" for name in MEMBERS]
         file.write_text("\n".join(["member_id,given_name", *rows, ""]))
 
-    def night(self) -> None:
+    def night(self):
         """Publish another release; every fourth time take the last one back instead."""
         number = len(self.order)
         now = f"{FIRST + timedelta(minutes=number):%Y-%m-%dT%H:%M:%SZ}"
@@ -78,24 +77,24 @@ class Payer:
         assert release is not None
         self._releases[now] = release
 
-    def prune(self) -> None:
+    def prune(self):
         """Take all releases away but the last few."""
         self.pruned.update(self.order[:-KEPT])
         prune(self.store, lambda: datetime.now(UTC), keep=KEPT, grace=timedelta(0))
 
-    def present(self) -> str:
+    def present(self):
         """Return the instant of the last release."""
         with self._lock:
             return self.order[-1]
 
-    def _tell(self, now: str, truth: Truth) -> None:
+    def _tell(self, now, truth):
         with self._lock:
             self.truth[now] = truth
             self.order.append(now)
 
 
-def _truth(release: Release) -> Truth:
-    found: Truth = {}
+def _truth(release):
+    found = {}
     for name in MEMBERS:
         unit = release.unit(logical_id(name))
         assert unit is not None

@@ -143,7 +143,7 @@ def served(environment, folder):
     assert process.stdout is not None
     assert process.stderr is not None
     # A pipe, and not a file: files may not grow at times, and a log that is lost tells nothing.
-    log: list[bytes] = []
+    log = []
     reading = threading.Thread(target=lambda: log.extend(process.stderr or ()))
     reading.start()
     try:
@@ -228,7 +228,7 @@ def watch(world, server, until, end):
 
 def ending(server, payer, clients, tokens):
     """Stop the server while it is answering slowly; what it had taken on it answers."""
-    answers: list[tuple[int, int, int]] = []
+    answers = []
 
     def asked(client, name):
         status, found = client.ask("/fhir/ExplanationOfBenefit", tokens[name])
@@ -291,7 +291,7 @@ def soaked(server, app, proxy, payer, seconds):
         ]
         leaver = stack.enter_context(Leaver(world, CLIENTS + 1, leaving))
         last = [stack.enter_context(Client(world, 100 + one)) for one in range(CLIENTS)]
-        acting: tuple[Member | Leaver, ...] = (*members, leaver)
+        acting = (*members, leaver)
         threads = [threading.Thread(target=one.live) for one in acting]
         threads.append(threading.Thread(target=nights, args=(world,)))
         crowd = Crowd(world)
@@ -326,7 +326,7 @@ def check_bounds(seen, server):
 
 def check_trail(seen, server, environment):
     """Every answer stands in the audit trail, once, and nothing is wrong with the trail."""
-    taken_down: list[str] = []
+    taken_down = []
     for file in server.trail():
         with file.open("rb") as lines:
             for event in map(orjson.loads, lines):

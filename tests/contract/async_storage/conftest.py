@@ -10,7 +10,7 @@ from etl.storage.async_retry import RetryingObjects
 from etl.storage.async_s3 import S3Objects
 from etl.storage.local import LocalStore
 from etl.storage.port import Objects, StoreOptions
-from tests.contract.async_storage.fake_s3 import BUCKET, PREFIX, FakeS3, serving
+from tests.contract.async_storage.fake_s3 import BUCKET, PREFIX, serving
 from tests.given.object_storage import SECRETS, start_weed
 from tests.memory_store import MemoryStore
 from tests.unit.gateway.memory_objects import MemoryObjects
@@ -46,7 +46,7 @@ def fake(fake_server):
     return fake_server
 
 
-def fake_objects(fake: FakeS3, read_seconds: float = 5.0) -> S3Objects:
+def fake_objects(fake, read_seconds=5.0):
     """Return the objects of a fake server."""
     options = StoreOptions(endpoint_url=fake.url, region="us-east-1")
     return S3Objects(
@@ -65,7 +65,7 @@ def target(request, tmp_path):
         store = MemoryStore()
         yield Target(RetryingObjects(MemoryObjects(store, near=False)), store.put)
     elif request.param == "s3":
-        fake: FakeS3 = request.getfixturevalue("fake")
+        fake = request.getfixturevalue("fake")
         yield Target(fake_objects(fake), fake.put)
     else:
         with start_weed(tmp_path) as server:

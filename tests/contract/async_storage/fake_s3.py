@@ -6,10 +6,8 @@ SeaweedFS runs the same suite in the slow tests.
 
 import re
 import threading
-from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 BUCKET = "fhir"
 PREFIX = "some/prefix"
@@ -27,31 +25,31 @@ class FakeS3:
         headers: of the last object that was written, by their names in lower case.
     """
 
-    def __init__(self) -> None:
-        self.objects: dict[str, bytes] = {}
-        self.faults: list[str] = []
+    def __init__(self):
+        self.objects = {}
+        self.faults = []
         self.requests = 0
-        self.headers: dict[str, str] = {}
+        self.headers = {}
         self.url = ""
         self.let_go = threading.Event()
 
-    def put(self, key: str, data: bytes) -> None:
+    def put(self, key, data):
         """Keep an object below the prefix."""
         self.objects[f"{PREFIX}/{key}"] = data
 
 
 @contextmanager
-def serving() -> Iterator[FakeS3]:
+def serving():
     """Run a server while the block runs."""
     fake = FakeS3()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def log_message(self, *_: Any) -> None:
+        def log_message(self, *_):
             """Say nothing."""
 
-        def do_GET(self) -> None:
+        def do_GET(self):
             fake.requests += 1
             fault = fake.faults.pop(0) if fake.faults else ""
             if fault == "hang":
@@ -78,7 +76,7 @@ def serving() -> Iterator[FakeS3]:
             of = f"bytes {start}-{stop - 1}/{len(data)}"
             self.answer(206, data[start:stop], span=of, cut=fault == "cut")
 
-        def do_PUT(self) -> None:
+        def do_PUT(self):
             fake.requests += 1
             data = self.rfile.read(int(self.headers["Content-Length"]))
             fault = fake.faults.pop(0) if fake.faults else ""
@@ -97,7 +95,7 @@ def serving() -> Iterator[FakeS3]:
                 return
             self.answer(200, b"")
 
-        def answer(self, status: int, body: bytes, *, span: str = "", cut: bool = False) -> None:
+        def answer(self, status, body, *, span="", cut=False):
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
             self.send_header("ETag", '"tag"')
@@ -110,7 +108,7 @@ def serving() -> Iterator[FakeS3]:
                 self.close_connection = True
 
     class Server(ThreadingHTTPServer):
-        def handle_error(self, *_: Any) -> None:
+        def handle_error(self, *_):
             """Say nothing of clients that hung up."""
 
     server = Server(("127.0.0.1", 0), Handler)

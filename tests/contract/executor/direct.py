@@ -1,29 +1,23 @@
 """An executor without processes and checkpoints: what every other is compared with."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from etl.columns.digests import NO_HASHES
 from etl.jobs import SingleProcess
-from etl.pipeline.context import Cutting, PartitionedExtract, Task, TaskOutput
-from etl.pipeline.definitions import Definitions
+from etl.pipeline.context import TaskOutput
 from etl.pipeline.incremental.dependencies import Dependencies
 from etl.pipeline.partition.mapping import PartitionContext
 from etl.pipeline.partition.providers import providers_of
-from etl.pipeline.unit import UnitContext, UnitResult, process_unit, unit_ids
-from etl.sources import Emit, Extract, GlobalKeys, Partitions, partition_extract
+from etl.pipeline.unit import UnitContext, process_unit, unit_ids
+from etl.sources import GlobalKeys, Partitions, partition_extract
 from etl.sources.partition.partitions import UnitRows, shared_tables, unit_facts, unit_tables
-from etl.storage.port import Store
 
 
-def _backwards(table: pa.Table) -> pa.Table:
+def _backwards(table):
     """Return a copy of a table, of which nothing is mapped, in the opposite of its order."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
@@ -32,7 +26,7 @@ def _backwards(table: pa.Table) -> pa.Table:
     return copied.take(pa.array(np.arange(table.num_rows)[::-1]))
 
 
-def _unit_rows(partitions: Partitions, unit: range) -> Partitions:
+def _unit_rows(partitions, unit):
     """Return the rows of a unit without any file and any key."""
     tables = {**shared_tables(partitions), **unit_tables(partitions, unit)}
     rows = UnitRows({place: _backwards(table) for place, table in tables.items()})
@@ -40,7 +34,7 @@ def _unit_rows(partitions: Partitions, unit: range) -> Partitions:
 
 
 @contextmanager
-def _away(folder: Path) -> Iterator[None]:
+def _away(folder):
     """Take a folder away meanwhile."""
     elsewhere = folder.with_name(f"{folder.name}.away")
     folder.rename(elsewhere)
@@ -63,24 +57,20 @@ class DirectExecutor(SingleProcess):
     detached: bool = False
     asked: list[int] = field(default_factory=list)
 
-    def dismiss(self) -> None:
+    def dismiss(self):
         """Do nothing: nothing is held."""
 
-    def read(self, extract: Extract, cutting: Cutting, emit: Emit) -> Partitions:
+    def read(self, extract, cutting, emit):
         count, digests = cutting.partitions, cutting.digests
         return partition_extract(
             extract, cutting.folder, partitions=count, digests=digests, emit=emit
         )
 
-    def each_partition(
-        self, read: PartitionedExtract, call: Callable[[Partitions, int], bytes]
-    ) -> Iterator[bytes]:
+    def each_partition(self, read, call):
         for index in range(read.partitions.facts.count + 1):
             yield call(read.partitions, index)
 
-    def process(
-        self, read: PartitionedExtract, task: Task, definitions: Definitions
-    ) -> Iterator[TaskOutput]:
+    def process(self, read, task, definitions):
         providers = providers_of(task.directory, definitions)
         context = UnitContext(
             PartitionContext(definitions, providers, task.as_of),
@@ -104,9 +94,7 @@ class DirectExecutor(SingleProcess):
                 files[name].write_bytes(b"".join(pieces))
             yield TaskOutput(unit, result.outcome, files)
 
-    def _detached(
-        self, read: PartitionedExtract, context: UnitContext, unit: range, store: Store | None
-    ) -> UnitResult | None:
+    def _detached(self, read, context, unit, store):
         rows, keys = _unit_rows(read.partitions, unit), read.partitions.keys
         with _away(read.work):
             ids = unit_ids(context, unit, rows, store)

@@ -1,20 +1,16 @@
 """A target whose stores kill or hold up the executors of Spark that write to them."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from etl.pipeline.context import Target
-from etl.storage.port import Store
 from tests.fault.faulty import FaultyStore
 from tests.waiting import until
 
-BLOCKS: Final = "patients/"
+BLOCKS = "patients/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +29,7 @@ class FaultyTarget(Target):
     losses: int = 0
     slow: bool = False
 
-    def store(self) -> Store:
+    def store(self):
         """Return a store that is faulty where an executor writes to it."""
         store = Target(self.name, self.options).store()
         # An executor's Python has this module, and neither the driver nor its processes.
@@ -43,16 +39,16 @@ class FaultyTarget(Target):
 class ExecutorStore(FaultyStore):
     """Dies, or waits, where its target says; once each among all processes."""
 
-    def __init__(self, store: Store, target: FaultyTarget) -> None:
+    def __init__(self, store, target):
         super().__init__(store)
         self._target = target
 
-    def put(self, key: str, data: bytes) -> bool:
+    def put(self, key, data):
         if key.startswith(BLOCKS):
             self._fail(key)
         return super().put(key, data)
 
-    def _fail(self, key: str) -> None:
+    def _fail(self, key):
         target = self._target
         if target.slow:
             self._slow(key)
@@ -63,7 +59,7 @@ class ExecutorStore(FaultyStore):
                     os.kill(_parent(daemon), signal.SIGKILL)
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    def _slow(self, key: str) -> None:
+    def _slow(self, key):
         first, again = (self._target.markers / name for name in ("slow", "again"))
         if self._is_first("slow", key):
             until(again.exists, 300)
@@ -71,7 +67,7 @@ class ExecutorStore(FaultyStore):
         elif first.read_text() == key and not again.exists():
             self._is_first("again", key)
 
-    def _is_first(self, name: str, text: str) -> bool:
+    def _is_first(self, name, text):
         """Write a marker that is whole once it is there, unless another process did."""
         path = self._target.markers / name
         mine = path.with_name(f".{name}-{os.getpid()}")
@@ -85,5 +81,5 @@ class ExecutorStore(FaultyStore):
         return True
 
 
-def _parent(process: int) -> int:
+def _parent(process):
     return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import random
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
-from etl.columns.digests import NO_HASHES, Hashes
+from etl.columns.digests import NO_HASHES
 from etl.sources import Partitions
 from etl.sources.partition.partition_rows import RAGGED
 from etl.sources.partition.partitions import UnitRows
@@ -23,7 +22,7 @@ from etl.spark.reading_tasks import owned_from
 from etl.spark.shuffled_rows import ShuffledTables
 from etl.spark.task_rows import ROWS, SCHEMA, TaskRow
 
-_AT_A_TIME: Final = 3
+_AT_A_TIME = 3
 """Rows of a batch."""
 
 
@@ -36,7 +35,7 @@ class _Descending:
 class _Column:
     name: str
 
-    def desc(self) -> _Descending:
+    def desc(self):
         return _Descending(self.name)
 
 
@@ -52,20 +51,20 @@ class Frame:
     make: Callable[[], list[list[TaskRow]]]
     sees: Callable[[Sequence[TaskRow]], None]
 
-    def __getitem__(self, name: str) -> _Column:
+    def __getitem__(self, name):
         return _Column(name)
 
-    def where(self, condition: str) -> Frame:
+    def where(self, condition):
         return self._each(lambda rows: _select(rows, "*", condition))
 
-    def selectExpr(self, *expressions: str) -> Frame:  # as Spark has it
+    def selectExpr(self, *expressions):  # as Spark has it
         return self._each(lambda rows: _select(rows, ", ".join(expressions), "1"))
 
-    def union(self, other: Frame) -> Frame:
+    def union(self, other):
         return Frame(lambda: [*self.make(), *other.make()], self.sees)
 
-    def repartition(self, tasks: int, column: str = "") -> Frame:
-        def spread() -> list[list[TaskRow]]:
+    def repartition(self, tasks, column=""):
+        def spread():
             made = [list[TaskRow]() for _ in range(tasks)]
             rows = [row for task in self.make() for row in task]
             random.Random(len(rows)).shuffle(rows)  # no secret
@@ -75,43 +74,43 @@ class Frame:
 
         return Frame(spread, self.sees)
 
-    def sortWithinPartitions(self, first: str, then: _Descending) -> Frame:
-        def in_order(rows: list[TaskRow]) -> list[TaskRow]:
+    def sortWithinPartitions(self, first, then):
+        def in_order(rows):
             by_kind = sorted(rows, key=lambda row: str(getattr(row, then.column)), reverse=True)
             return sorted(by_kind, key=lambda row: int(getattr(row, first)))
 
         return self._each(in_order)
 
-    def mapInArrow(self, task: Callable[[Iterator[Any]], Iterator[Any]], schema: str) -> Frame:
+    def mapInArrow(self, task, schema):
         assert schema == ROWS
 
-        def mapped(rows: list[TaskRow]) -> list[TaskRow]:
+        def mapped(rows):
             return [row for batch in task(_batches(rows)) for row in _rows(batch)]
 
         return self._each(mapped)
 
-    def persist(self) -> Frame:
+    def persist(self):
         held = list[list[list[TaskRow]]]()
 
-        def once() -> list[list[TaskRow]]:
+        def once():
             if not held:
                 held.append(self.make())
             return held[0]
 
         return Frame(once, self.sees)
 
-    def unpersist(self) -> None:
+    def unpersist(self):
         """Do nothing."""
 
-    def count(self) -> int:
+    def count(self):
         return sum(map(len, self.make()))
 
-    def collect(self) -> list[TaskRow]:
+    def collect(self):
         rows = [row for task in self.make() for row in task]
         self.sees(rows)
         return rows
 
-    def _each(self, call: Callable[[list[TaskRow]], list[TaskRow]]) -> Frame:
+    def _each(self, call):
         return Frame(lambda: [call(rows) for rows in self.make()], self.sees)
 
 
@@ -127,18 +126,18 @@ class Session:
     sent: list[TaskRow] = field(default_factory=list)
     returned: list[TaskRow] = field(default_factory=list)
 
-    def createDataFrame(self, rows: Sequence[Any], schema: str) -> Frame:
+    def createDataFrame(self, rows, schema):
         assert schema == ROWS
         made = [TaskRow(*row) for row in rows]
         self.sent += made
         return Frame(lambda: [made[0::2], made[1::2]], self.returned.extend)
 
 
-def whole(partitions: Partitions) -> Partitions:
+def whole(partitions):
     """Return an extract that was shuffled with all rows and ids that are in frames."""
     raw = partitions.raw
     assert isinstance(raw, ShuffledTables)
-    parts: dict[tuple[str, int | None], list[pa.Table]] = {}
+    parts = {}
     for row in raw.rows.collect():
         table = pa.ipc.open_stream(row.body).read_all()
         parts.setdefault((row.name, row.place), []).append(table)
@@ -146,7 +145,7 @@ def whole(partitions: Partitions) -> Partitions:
     names = {file.table for file in partitions.facts.files if file.table}
     tables |= {(name, raw.count): raw.read(name, raw.count) for name in names}
     tables[RAGGED, None] = raw.read(RAGGED, None)
-    ids: dict[str, list[Hashes]] = {"member": [], "claim": [], "coverage": []}
+    ids = {"member": [], "claim": [], "coverage": []}
     for row in raw.ids.collect():
         is_claims = row.name == "claim"
         found = owned_from(row.body).ids if is_claims else np.frombuffer(row.body, np.uint64)
@@ -155,7 +154,7 @@ def whole(partitions: Partitions) -> Partitions:
     return Partitions(partitions.facts, UnitRows(tables), replace(partitions.keys, **sets))
 
 
-def _batches(rows: Sequence[TaskRow]) -> Iterator[pa.RecordBatch]:
+def _batches(rows):
     for first in range(0, len(rows), _AT_A_TIME):
         columns = zip(*rows[first : first + _AT_A_TIME], strict=True)
         arrays = [
@@ -164,12 +163,12 @@ def _batches(rows: Sequence[TaskRow]) -> Iterator[pa.RecordBatch]:
         yield pa.record_batch(arrays, schema=SCHEMA)
 
 
-def _rows(batch: pa.RecordBatch) -> Iterator[TaskRow]:
+def _rows(batch):
     assert batch.schema == SCHEMA
     return (TaskRow(**row) for row in batch.to_pylist())
 
 
-def _select(rows: Sequence[TaskRow], columns: str, condition: str) -> list[TaskRow]:
+def _select(rows, columns, condition):
     connection = sqlite3.connect(":memory:")
     try:
         connection.execute("CREATE TABLE rows (place, kind, name, number, body)")

@@ -1,41 +1,35 @@
 """Apache Spark for tests, and an extract in which everything that can be shared is."""
 
-from __future__ import annotations
-
 import csv
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from datetime import date
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
 from unittest.mock import patch
 
 import pytest
 
 from etl.local.executor import LocalExecutor
 from etl.local.workers import Workers
-from etl.pipeline.context import Executor
-from etl.pipeline.definitions import LoadDefinitions
 from etl.spark.executor import SparkExecutor
 from etl.spark.session import _OWN, spark_session
 from etl.synth import Spec, write_extract
 
-CLUSTER: Final = "local-cluster[2,1,1024]"
+CLUSTER = "local-cluster[2,1,1024]"
 """Two executors of one core, as processes of their own."""
-QUIET: Final = (
+QUIET = (
     pytest.mark.filterwarnings("ignore::FutureWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 )
 """pyspark speaks of pandas, and leaves its sockets to be collected."""
-MARKS: Final = (pytest.mark.slow, *QUIET)
+MARKS = (pytest.mark.slow, *QUIET)
 
 
-def spark_or_skip(*modules: str) -> None:
+def spark_or_skip(*modules):
     """Skip the test, aloud, where Spark cannot run."""
     if shutil.which("java") is None:
         pytest.skip("Java is not installed")
@@ -44,7 +38,7 @@ def spark_or_skip(*modules: str) -> None:
             pytest.skip(f"{module} is not installed: make install EXTRAS=spark")
 
 
-def _end_java() -> None:
+def _end_java():
     """End the Java process of earlier sessions: executors have its environment."""
     from pyspark import SparkContext
 
@@ -56,11 +50,7 @@ def _end_java() -> None:
 
 
 @contextmanager
-def cluster(
-    master: str = CLUSTER,
-    settings: Mapping[str, str] = MappingProxyType({}),
-    path: str | None = None,
-) -> Iterator[Any]:
+def cluster(master=CLUSTER, settings=MappingProxyType({}), path=None):
     """Give a session of Spark.
 
     Args:
@@ -84,20 +74,18 @@ def cluster(
             os.environ["PYTHONPATH"] = before
 
 
-def on_spark(
-    session: Any, load: LoadDefinitions, together: int = 600_000
-) -> Callable[[], AbstractContextManager[Executor]]:
+def on_spark(session, load, together=600_000):
     """Return what opens an executor that sends few bytes together, so that there are many jobs."""
 
     @contextmanager
-    def opened() -> Iterator[Executor]:
+    def opened():
         with Workers(1, load) as workers:
             yield SparkExecutor(LocalExecutor(workers), session, together, together // 6)
 
     return opened
 
 
-def entangled(folder: Path, day: int = 0) -> Path:
+def entangled(folder, day=0):
     """Write an extract with every fault across members, and rows that name nobody."""
     spec = Spec(10, since=date(2024, 1, 1), day=day, change_rate=0.3, fault_rate=0.04, seed=7)
     write_extract(folder, spec)
@@ -133,17 +121,17 @@ def entangled(folder: Path, day: int = 0) -> Path:
     return folder
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
+def _rows(path):
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
-def _append(path: Path, row: Mapping[str, str]) -> None:
+def _append(path, row):
     with path.open("a", encoding="utf-8", newline="") as file:
         csv.DictWriter(file, list(row), lineterminator="\n").writerow(row)
 
 
-def _change(path: Path, key: str, changed: Mapping[str, Mapping[str, str]]) -> None:
+def _change(path, key, changed):
     rows = _rows(path)
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")

@@ -5,19 +5,15 @@
 At STAGE the process kills itself. With MARKERS, a folder, the executor of the first block waits.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 from unittest.mock import patch
 
-from etl.pipeline.progress import Event, PartitionDone, StageBegan
+from etl.pipeline.progress import PartitionDone, StageBegan
 from etl.spark.session import _OWN, spark_session
 from etl.storage.port import StoreOptions
 from tests.contract.executor.faulty_target import FaultyTarget
@@ -27,12 +23,10 @@ from tests.contract.executor.test_executor_contract import Payer, load
 STAGES = ("the first unit", "publish", "commit")
 
 
-def driver(
-    settings: Mapping[str, str], payer: Payer, extract: Path, night: int, fault: str = ""
-) -> subprocess.Popen[bytes]:
+def driver(settings, payer, extract, night, fault=""):
     """Begin a run; what it says goes to a file of the payer's folder."""
     arguments = [json.dumps(dict(settings)), str(payer.folder), str(extract), str(night), fault]
-    environment: dict[str, Any] = {
+    environment = {
         **os.environ,
         "PYTHONPATH": str(Path.cwd()),
         "SPARK_LOCAL_IP": "127.0.0.1",
@@ -44,14 +38,14 @@ def driver(
         return subprocess.Popen(command, stdout=log, stderr=log, env=environment)
 
 
-def main(settings: str, folder: str, extract: str, night: str, fault: str) -> None:
+def main(settings, folder, extract, night, fault):
     """Publish one night."""
     payer = Payer(load(), Path(folder))
     target = None
     if fault and fault not in STAGES:
         target = FaultyTarget(str(payer.target), StoreOptions(), markers=Path(fault), slow=True)
 
-    def die(event: Event) -> None:
+    def die(event):
         reached = {
             "the first unit": isinstance(event, PartitionDone),
             "publish": isinstance(event, StageBegan) and event.stage == "publish",

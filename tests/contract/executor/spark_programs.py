@@ -1,16 +1,12 @@
 """Programs of Spark for tests: a standalone master with workers, and what they began."""
 
-from __future__ import annotations
-
 import os
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from etl.spark.session import spark_session
 from tests.contract.executor.spark import spark_or_skip
@@ -18,7 +14,7 @@ from tests.waiting import until
 
 
 @contextmanager
-def program(log: Path, name: str, *arguments: str) -> Iterator[Path]:
+def program(log, name, *arguments):
     """Run a program of Spark's, and give the file with what it says."""
     import pyspark
 
@@ -36,11 +32,11 @@ def program(log: Path, name: str, *arguments: str) -> Iterator[Path]:
         process.wait()
 
 
-def said(log: Path, pattern: str) -> str:
+def said(log, pattern):
     """Return what a program said that matches a pattern, once it has."""
     found = list[str]()
 
-    def is_there() -> bool:
+    def is_there():
         found[:] = re.findall(pattern, log.read_text(errors="replace"))
         return bool(found)
 
@@ -49,9 +45,7 @@ def said(log: Path, pattern: str) -> str:
 
 
 @contextmanager
-def standalone_cluster(
-    folder: Path, hosts: Sequence[str] = ("127.0.0.1", "127.0.0.1")
-) -> Iterator[str]:
+def standalone_cluster(folder, hosts=("127.0.0.1", "127.0.0.1")):
     """Give the address of a standalone master with one worker of one core on each of some hosts."""
     spark_or_skip()
     deploy = "org.apache.spark.deploy"
@@ -72,7 +66,7 @@ def standalone_cluster(
 
 
 @contextmanager
-def standalone(folder: Path) -> Iterator[Any]:
+def standalone(folder):
     """Give a session on a standalone master with two workers of one core."""
     with standalone_cluster(folder) as url:
         os.environ["PYSPARK_PYTHON"] = sys.executable
@@ -80,7 +74,7 @@ def standalone(folder: Path) -> Iterator[Any]:
             yield session
 
 
-def processes(*words: str) -> list[int]:
+def processes(*words):
     """Return the processes with these words in their command line."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
@@ -91,7 +85,7 @@ def processes(*words: str) -> list[int]:
     return found
 
 
-def children(process: int) -> list[int]:
+def children(process):
     """Return the processes that one has begun, and those that these have."""
     parents = {}
     for path in Path("/proc").glob("[0-9]*/stat"):

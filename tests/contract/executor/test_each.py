@@ -1,42 +1,37 @@
 """The contract of `each`: results in the order of the jobs, whatever dies meanwhile."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from etl.errors import ExtractError, StoreError
-from etl.jobs import EmitAny, JobRunner, no_event
+from etl.jobs import no_event
 from etl.local.executor import LocalExecutor
 from etl.local.workers import Workers
-from etl.pipeline.definitions import Definitions
 from etl.sources.extract.opening import open_extract
 from tests.contract.executor.direct import DirectExecutor
 from tests.unit.sources.extracts import write_extract
 from tests.waiting import until
 
 
-def nothing() -> Definitions:
+def nothing():
     """Stand for definitions: no job here asks for any."""
     return object()
 
 
 @contextmanager
-def _local(processes: int) -> Iterator[JobRunner]:
+def _local(processes):
     with Workers(processes, nothing) as workers:
         workers.begin(processes)
         yield LocalExecutor(workers)
 
 
-KINDS: dict[str, Callable[[], Any]] = {
+KINDS = {
     "direct": lambda: nullcontext(DirectExecutor()),
     "one process": partial(_local, 1),
     "two processes": partial(_local, 2),
@@ -44,17 +39,17 @@ KINDS: dict[str, Callable[[], Any]] = {
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def runner(request: pytest.FixtureRequest) -> Iterator[JobRunner]:
+def runner(request):
     with KINDS[request.param]() as opened:
         yield opened
 
 
-def doubled(job: int, emit: EmitAny) -> int:
+def doubled(job, emit):
     del emit
     return 2 * job
 
 
-def late_or_wrong(folder: Path, job: int, emit: EmitAny) -> int:
+def late_or_wrong(folder, job, emit):
     """Fail at the jobs 3 and 5; at 3 not before 5 was begun, where another process begins it."""
     del emit
     (folder / str(job)).touch()
@@ -67,14 +62,14 @@ def late_or_wrong(folder: Path, job: int, emit: EmitAny) -> int:
     return job
 
 
-def die(job: int, emit: EmitAny) -> int:
+def die(job, emit):
     del emit
     if job == 2:
         os._exit(9)
     return job
 
 
-def wait_for(folder: Path, job: int, emit: EmitAny) -> int:
+def wait_for(folder, job, emit):
     """Wait at every job but the first for a file that nobody writes."""
     del emit
     (folder / f"begun{job}").touch()
@@ -114,7 +109,7 @@ def test_a_worker_that_dies_ends_the_jobs_in_a_sentence():
 
 
 def test_an_interruption_ends_jobs_and_processes(tmp_path):
-    def interrupt() -> None:
+    def interrupt():
         with _local(2) as runner:
             results = runner.each(partial(wait_for, tmp_path), range(9), no_event)
             assert next(results) == 0

@@ -1,19 +1,16 @@
 """The contract of executors: trees that are equal to the byte, whoever dies meanwhile."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
 
 import pytest
 
@@ -26,14 +23,13 @@ from etl.pipeline.definitions import Definitions
 from etl.pipeline.incremental.cache import CachedResults
 from etl.pipeline.incremental.reuse import PreviousRelease
 from etl.pipeline.one_off import convert, validate
-from etl.pipeline.progress import Emit, Event, PartitionDone, StageBegan, ignore
+from etl.pipeline.progress import PartitionDone, StageBegan, ignore
 from etl.pipeline.read import open_with
 from etl.pipeline.release_limits import ReleaseLimits
 from etl.pipeline.run import run
 from etl.publish.bulk_files import BulkOptions
 from etl.publish.reader import open_current
 from etl.sources import FileProgress
-from etl.sources.files.stored_files import ExtractFiles
 from etl.sources.partition.spill import LIST
 from etl.storage.local import LocalStore
 from etl.storage.port import StoreOptions
@@ -44,26 +40,26 @@ from tests.contract.executor.spark import MARKS, cluster, entangled, on_spark
 from tests.e2e.commands import same_definitions
 from tests.fault.faulty import Killed
 
-FIRST: Final = datetime(2026, 1, 1, 3, tzinfo=UTC)
-ANY: Final = Decimal(1_000_000)
-LIMITS: Final = ReleaseLimits(ANY, ANY, ANY, ANY, ANY, ANY)
-BULK: Final = BulkOptions(snapshot_every=1, file_bytes=4000)
+FIRST = datetime(2026, 1, 1, 3, tzinfo=UTC)
+ANY = Decimal(1_000_000)
+LIMITS = ReleaseLimits(ANY, ANY, ANY, ANY, ANY, ANY)
+BULK = BulkOptions(snapshot_every=1, file_bytes=4000)
 """A snapshot each night, of several files a type."""
 
-FRAMES: Final = -1
+FRAMES = -1
 """Stands for an executor on Spark with frames in memory."""
 
 Open = Callable[[], AbstractContextManager[Executor]]
 
 
-load: Final = partial(
+load = partial(
     same_definitions, read_settings(None, limits={"rejected_claims": 1, "unowned_rows": 1000})
 )
 """Loads definitions that let mistakes through."""
 
 
 @pytest.fixture(scope="module")
-def extracts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def extracts(tmp_path_factory):
     """Two nights of a small payer, with mistakes in them."""
     folder = tmp_path_factory.mktemp("extracts")
     for day in (0, 1):
@@ -73,12 +69,12 @@ def extracts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @contextmanager
-def _local(processes: int) -> Iterator[Executor]:
+def _local(processes):
     with Workers(processes, load) as workers:
         yield LocalExecutor(workers)
 
 
-def _direct() -> AbstractContextManager[Executor]:
+def _direct():
     return nullcontext(DirectExecutor())
 
 
@@ -94,7 +90,7 @@ class Kind:
     processes: int
     open: Open
 
-    def lose(self) -> None:
+    def lose(self):
         """Lose a worker; the only one takes the run along."""
         if self.processes == 1:
             raise Killed
@@ -105,7 +101,7 @@ class Kind:
 
 
 @pytest.fixture(scope="module")
-def session() -> Iterator[Any]:
+def session():
     with cluster() as opened:
         yield opened
 
@@ -120,8 +116,8 @@ def session() -> Iterator[Any]:
     ],
     ids=["one process", "two processes", "frames", "Spark"],
 )
-def kind(request: pytest.FixtureRequest) -> Kind:
-    processes: int = request.param
+def kind(request):
+    processes = request.param
     if processes == FRAMES:
         return Kind(1, on_spark(Session(), load))
     if not processes:  # the driver is one process, and its end the end of the run
@@ -144,31 +140,17 @@ class Payer:
     partition_rows: int = 150
 
     @property
-    def target(self) -> Path:
+    def target(self):
         return self.folder / "tree"
 
-    def context(
-        self,
-        executor: Executor,
-        extract: Path | ExtractFiles,
-        when: datetime,
-        emit: Emit = ignore,
-    ) -> RunContext:
+    def context(self, executor, extract, when, emit=ignore):
         work = self.folder / "work"
         work.mkdir(parents=True, exist_ok=True, mode=0o700)
         opened = open_with(extract, self.definitions, None, ignore)
         options = RunOptions(partition_rows=self.partition_rows)
         return RunContext(opened, self.definitions, work, executor, when, options, emit)
 
-    def publish(
-        self,
-        open_executor: Open,
-        extract: Path | ExtractFiles,
-        night: int,
-        emit: Emit = ignore,
-        *,
-        target: Target | None = None,
-    ) -> None:
+    def publish(self, open_executor, extract, night, emit=ignore, *, target=None):
         target = target or Target(str(self.target), StoreOptions())
         store = target.store()
         with open_executor() as executor:
@@ -176,21 +158,19 @@ class Payer:
             base = open_current(store)
             run(context, Publication(target, store, base, LIMITS, bulk=BULK))
 
-    def files(self) -> dict[str, bytes]:
+    def files(self):
         return _files(self.target)
 
 
-def _files(folder: Path) -> dict[str, bytes]:
+def _files(folder):
     paths = (path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 
 @pytest.fixture(scope="module")
-def expected(
-    definitions: Definitions, extracts: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Payer, Payer]:
+def expected(definitions, extracts, tmp_path_factory):
     """The trees of one night and of two, made by no more than the functions of the port."""
-    payers: list[Payer] = []
+    payers = []
     for nights in (1, 2):
         payer = Payer(definitions, tmp_path_factory.mktemp(f"nights{nights}"))
         if payers:
@@ -206,7 +186,7 @@ def test_the_trees_of_two_nights_are_equal_ledgers_included(
     payer = Payer(definitions, tmp_path)
     reused = 0
 
-    def count(event: Event) -> None:
+    def count(event):
         nonlocal reused
         reused += event.reused if isinstance(event, PartitionDone) else 0
 
@@ -234,9 +214,7 @@ def test_a_unit_is_a_function_of_its_arguments_and_the_store(
     assert any(name.startswith("quarantine/") for name in payer.files())
 
 
-def _checked_and_converted(
-    payer: Payer, open_executor: Open, extract: Path
-) -> tuple[dict[str, bytes], dict[str, bytes]]:
+def _checked_and_converted(payer, open_executor, extract):
     """Return the files of a validation and of a conversion."""
     checked, converted = payer.folder / "checked", payer.folder / "converted"
     for use, call in ((checked, validate), (converted, convert)):
@@ -247,9 +225,7 @@ def _checked_and_converted(
 
 
 @pytest.fixture(scope="module")
-def expected_files(
-    definitions: Definitions, extracts: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
-) -> tuple[dict[str, bytes], dict[str, bytes]]:
+def expected_files(definitions, extracts, tmp_path_factory):
     """The files of a validation and of a conversion, made by no more than the port's functions."""
     payer = Payer(definitions, tmp_path_factory.mktemp("files"))
     return _checked_and_converted(payer, _direct, extracts[0])
@@ -271,9 +247,9 @@ def test_validation_and_conversion_write_equal_files(
     "stage",
     [
         pytest.param("reading", marks=pytest.mark.slow),
-        pytest.param("the directory", marks=pytest.mark.slow),
+        pytest.param("the directory", marks=pytest.mark.long),
         "the first unit",
-        pytest.param("the third unit", marks=pytest.mark.slow),
+        pytest.param("the third unit", marks=pytest.mark.long),
         pytest.param("bulk files", marks=pytest.mark.slow),
     ],
 )
@@ -283,7 +259,7 @@ def test_a_run_that_lost_a_worker_stops_and_the_next_ends_as_an_undisturbed_one(
     payer = Payer(definitions, tmp_path)
     units = 0
 
-    def lose(event: Event) -> None:
+    def lose(event):
         nonlocal units
         units += isinstance(event, PartitionDone)
         reached = {
@@ -308,7 +284,7 @@ def test_an_interrupted_run_leaves_no_process_and_is_gone_on_from(
 ):
     payer = Payer(definitions, tmp_path)
 
-    def interrupt(event: Event) -> None:
+    def interrupt(event):
         if isinstance(event, PartitionDone) and event.index == 1:
             os.kill(os.getpid(), signal.SIGINT)
 
@@ -344,7 +320,7 @@ def test_whatever_members_share_is_the_same_on_spark(kind, definitions, tmp_path
     _same_of_entangled(definitions, tmp_path, kind.open)
 
 
-def _same_of_entangled(definitions: Definitions, folder: Path, open_executor: Open) -> None:
+def _same_of_entangled(definitions, folder, open_executor):
     one, other = (Payer(definitions, folder / name, 300) for name in ("one", "other"))
     for night in (0, 1):
         extract = entangled(folder / f"extract{night}", night)

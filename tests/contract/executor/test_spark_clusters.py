@@ -1,7 +1,5 @@
 """Spark on clusters that die in part: the same tree, or none."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sys
@@ -35,7 +33,7 @@ def test_an_executor_or_its_python_that_is_killed_leaves_the_same_tree(
     payer = Payer(definitions, tmp_path / "payer")
     killed = list[int]()
 
-    def kill(application: str) -> None:
+    def kill(application):
         """Kill one executor once the first block is there: others are being made."""
         until(lambda: any(payer.target.glob("patients/**/*")), 300)
         executor = processes("CoarseGrainedExecutorBackend", application)[0]
@@ -86,7 +84,7 @@ def test_executors_publish_to_s3_themselves_and_read_from_there(
             files = Target(f"s3://{BUCKET}/in", options).store()
             for path in extract.iterdir():
                 files.put(path.name, path.read_bytes())
-            place: Path | ObjectFiles = ObjectFiles(f"s3://{BUCKET}/in", options)
+            place = ObjectFiles(f"s3://{BUCKET}/in", options)
         else:  # the present folder of each process: executors have others
             monkeypatch.chdir(extract.parent)
             place = Path("/proc/self/cwd", extract.name)

@@ -1,13 +1,9 @@
 """Executors whose Python, libraries and program come from an archive that Spark unpacks."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 import tarfile
 from contextlib import nullcontext
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -32,7 +28,7 @@ ABSENT = ("pandas", "great_expectations", "scipy", "matplotlib", "starlette", "t
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def archive(tmp_path_factory):
     """Return an environment with the extra `executor` and the program, packed."""
     spark_or_skip()
     folder = tmp_path_factory.mktemp("archive")
@@ -57,10 +53,10 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return packed
 
 
-def _places(session: Any) -> dict[str, str]:
+def _places(session):
     """Return where executors have modules from; they have none of this package."""
 
-    def found(batches: Any) -> Any:
+    def found(batches):
         import sys
         from importlib.util import find_spec
 

@@ -1,7 +1,5 @@
 """Units that Spark does twice, executors that die one after the other, drivers that are killed."""
 
-from __future__ import annotations
-
 import sys
 
 import pytest

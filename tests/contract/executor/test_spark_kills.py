@@ -1,19 +1,15 @@
 """Drivers and whole machines that are killed: what readers see, what is left on disks."""
 
-from __future__ import annotations
-
 import csv
 import os
 import shutil
 import signal
-from collections.abc import Iterator
 from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
-from etl.pipeline.definitions import Definitions
 from etl.publish.reader import open_current
 from etl.storage.local import LocalStore
 from tests.contract.executor.direct import DirectExecutor
@@ -30,17 +26,13 @@ _ZSTD = b"\x28\xb5\x2f\xfd"
 
 
 @pytest.fixture(scope="module")
-def extracts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def extracts(tmp_path_factory):
     first, second = (entangled(tmp_path_factory.mktemp("extract"), day) for day in (0, 1))
     return first, second
 
 
 @pytest.fixture(scope="module")
-def expected(
-    definitions: Definitions,
-    extracts: tuple[Path, Path],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> tuple[Payer, Payer]:
+def expected(definitions, extracts, tmp_path_factory):
     """The trees of one night and of two."""
     first, second = (Payer(definitions, tmp_path_factory.mktemp("expected")) for _ in range(2))
     first.publish(lambda: nullcontext(DirectExecutor()), extracts[0], 1)
@@ -67,7 +59,7 @@ def test_a_driver_that_is_killed_changes_nothing_for_readers_and_the_next_ends_a
     assert payer.files() == after.files()
 
 
-def _values(extract: Path) -> set[bytes]:
+def _values(extract):
     """Return ids, names and numbers of members and claims that are in an extract."""
     columns = {
         "member.csv": ("member_id", "unique_member_id", "phone", "email", "address_line"),
@@ -82,7 +74,7 @@ def _values(extract: Path) -> set[bytes]:
     return {value for value in found if len(value) >= 8}
 
 
-def _texts(data: bytes) -> Iterator[bytes]:
+def _texts(data):
     """Yield what a file holds: as it is, and each compressed piece of it."""
     yield data
     start = data.find(_ZSTD)
@@ -96,7 +88,7 @@ def _texts(data: bytes) -> Iterator[bytes]:
         start = data.find(_ZSTD, start + 1)
 
 
-def _found(folders: list[Path], values: set[bytes]) -> list[tuple[Path, bytes]]:
+def _found(folders, values):
     """Return each file with a value of a member, and one of these."""
     found = list[tuple[Path, bytes]]()
     for path in (path for folder in folders for path in folder.rglob("*") if path.is_file()):

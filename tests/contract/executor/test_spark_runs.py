@@ -1,10 +1,6 @@
 """Whole runs on Spark, as the command makes them: deltas, and a directory of providers."""
 
-from __future__ import annotations
-
 from pathlib import Path
-
-import pytest
 
 from etl.storage.local import LocalStore
 from tests.contract.executor.spark import MARKS, spark_or_skip
@@ -18,9 +14,7 @@ LOCAL = {"workers": 1, "partition_rows": 200}
 SPARK = {**LOCAL, "executor": "spark", "master": "local[2]"}
 
 
-def payers(
-    folder: Path, patch: pytest.MonkeyPatch, settings: dict[str, object]
-) -> tuple[Payer, Payer]:
+def payers(folder, patch, settings):
     """Return a payer whose runs are on this machine, and one whose runs are on Spark."""
     spark_or_skip()
     patch.setenv("PYTHONPATH", str(Path.cwd()))

@@ -1,7 +1,5 @@
 """The entry file under spark-submit: the command's work, and its exit code."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys
@@ -16,7 +14,7 @@ from tests.unit.publish.samples import objects
 pytestmark = list(MARKS)
 
 
-def _submitted(folder: Path, *arguments: str) -> tuple[int, str]:
+def _submitted(folder, *arguments):
     """Return the exit code of a job, and what it says."""
     import pyspark
 

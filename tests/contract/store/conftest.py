@@ -1,7 +1,6 @@
 """The stores that one suite is run over. A new store is one more entry of `KINDS`."""
 
 from threading import RLock
-from typing import Any
 
 import pytest
 from moto.core.botocore_stubber import BotocoreStubber
@@ -9,7 +8,7 @@ from moto.core.botocore_stubber import BotocoreStubber
 from etl.storage.local import LocalStore
 from etl.storage.port import StoreOptions
 from etl.storage.s3 import S3Store
-from tests.given.object_storage import Seaweed, boto3_alone, moto_bucket, start_weed
+from tests.given.object_storage import boto3_alone, moto_bucket, start_weed
 from tests.memory_store import MemoryStore
 
 KINDS = [
@@ -27,7 +26,7 @@ def seaweed(tmp_path_factory):
         yield server
 
 
-def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def one_at_a_time(monkeypatch):
     """Let moto answer one request after the other.
 
     It looks at the condition of a write and then writes, and two threads may both do the one before
@@ -35,7 +34,7 @@ def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     lock, answer = RLock(), BotocoreStubber.__call__
 
-    def locked(stubber: BotocoreStubber, *args: Any, **options: Any) -> Any:
+    def locked(stubber, *args, **options):
         with lock:
             return answer(stubber, *args, **options)
 
@@ -59,7 +58,7 @@ def store(request, tmp_path):
         bucket = request.getfixturevalue("moto_bucket")
         yield S3Store(bucket, "some/prefix", StoreOptions(concurrency=4))
     else:
-        server: Seaweed = request.getfixturevalue("seaweed")
+        server = request.getfixturevalue("seaweed")
         if request.param != "seaweed":
             boto3_alone(request.getfixturevalue("monkeypatch"))
         yield server.store("publisher", prefix=tmp_path.name)

@@ -10,7 +10,6 @@ import csv
 import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import pytest
 
@@ -19,7 +18,6 @@ from tests.e2e.directories import write_directory
 
 CASES = Path(__file__).parent / "cases"
 NAMES = sorted(path.name for path in CASES.iterdir() if path.name != "shared")
-Json = dict[str, Any]
 
 
 def rows_of(folder):
@@ -32,7 +30,7 @@ def rows_of(folder):
 
 def made(*folders):
     """Return what the rows of some folders become together."""
-    rows: dict[str, list[dict[str, str]]] = {}
+    rows = {}
     for folder in folders:
         for table, own in rows_of(folder).items():
             rows.setdefault(table, []).extend(own)

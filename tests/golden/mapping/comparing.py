@@ -2,14 +2,11 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any
-
-Leaf = tuple[str, str]
 
 
-def differences(theirs: Any, ours: Any, path: str = "") -> Iterator[tuple[str, str, str]]:
+def differences(theirs, ours, path=""):
     """Yield (`theirs` | `ours`, path, value) for each leaf that only one of two values has.
 
     Entries of lists are matched to the entry that is most like them.
@@ -26,7 +23,7 @@ def differences(theirs: Any, ours: Any, path: str = "") -> Iterator[tuple[str, s
             yield from ((side, *leaf) for leaf in leaves(value, path))
 
 
-def leaves(value: Any, path: str) -> Iterator[Leaf]:
+def leaves(value, path):
     """Yield path and text of every leaf of a value."""
     match value:
         case None:
@@ -43,7 +40,7 @@ def leaves(value: Any, path: str) -> Iterator[Leaf]:
             yield path, json.dumps(value, ensure_ascii=False).strip('"')
 
 
-def _matched(left: list[Any], right: list[Any]) -> Iterator[tuple[Any, Any]]:
+def _matched(left, right):
     """Yield pairs of entries, the likest first; entries left over are paired with None."""
     pairs = sorted(
         (
@@ -62,7 +59,7 @@ def _matched(left: list[Any], right: list[Any]) -> Iterator[tuple[Any, Any]]:
     yield from ((None, right[j]) for j in sorted(free_right))
 
 
-def _likeness(left: Any, right: Any) -> float:
+def _likeness(left, right):
     ours, theirs = Counter(leaves(left, "")), Counter(leaves(right, ""))
     shared = sum((ours & theirs).values())
     return shared / max(sum(ours.values()), sum(theirs.values()), 1)

@@ -3,10 +3,6 @@
 They are what random thinning starts from: whatever is left of them has to conform.
 """
 
-import random
-from collections.abc import Iterable
-from typing import Any
-
 from etl.model.canonical_tables import AMOUNT_COLUMNS, CLAIM_TYPES
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from tests.given.tables import read_tables
@@ -17,9 +13,9 @@ _CELLS = read_tables(__file__)
 _STAMP = _CELLS["parts"]["stamp"]
 
 
-def everything(suffix: str = "") -> AllRows:
+def everything(suffix=""):
     """Return rows in which every column of every table is filled; ids end in `suffix`."""
-    rows: AllRows = {name: [] for name in TABLES}
+    rows = {name: [] for name in TABLES}
     for table, people in _CELLS["people"].items():
         rows[table] += [_filled_in(cells, suffix=suffix) for cells in people]
     for kind in CLAIM_TYPES:
@@ -28,18 +24,18 @@ def everything(suffix: str = "") -> AllRows:
     return rows
 
 
-def _filled_in(cells: dict[str, Any], **words: str) -> dict[str, str]:
+def _filled_in(cells, **words):
     """Return a row of the file, with the parts that it names."""
     for part in cells.get("also", ()):
         cells = cells | _CELLS["parts"][part]
     return {name: cell.format(**words) for name, cell in cells.items() if name != "also"}
 
 
-def _rows_of_a_claim(kind: str, suffix: str) -> AllRows:
+def _rows_of_a_claim(kind, suffix):
     words = {"kind": kind, "claim": f"{kind}{suffix}", "suffix": suffix}
     own = _CELLS["by_type"].get(kind, {})
     claim = _filled_in(_CELLS["claim"] | own.get("claim", {}), **words)
-    rows: AllRows = {"claim": [claim | _amounts(100) | _STAMP], "claim_line": []}
+    rows = {"claim": [claim | _amounts(100) | _STAMP], "claim_line": []}
     for table, children in _children("children", kind):
         rows[table] = _numbered(children, {"claim_id": words["claim"]}, suffix)
     for number in ("1", "2"):
@@ -52,30 +48,30 @@ def _rows_of_a_claim(kind: str, suffix: str) -> AllRows:
     return rows
 
 
-def _children(of: str, kind: str) -> Iterable[tuple[str, list[Any]]]:
+def _children(of, kind):
     """Return the children of claims of every type, and of this one's."""
     return (_CELLS[of]["every"] | _CELLS[of].get(kind, {})).items()
 
 
-def _numbered(children: list[Any], key: dict[str, str], suffix: str) -> list[dict[str, str]]:
+def _numbered(children, key, suffix):
     return [
         key | {"sequence": str(at)} | _filled_in(cells, suffix=suffix) | _STAMP
         for at, cells in enumerate(children, 1)
     ]
 
 
-def _amounts(first: int) -> dict[str, str]:
+def _amounts(first):
     return {name: f"{first + at}.{at:02d}" for at, name in enumerate(AMOUNT_COLUMNS)}
 
 
-def thinned(rows: AllRows, chance: random.Random) -> AllRows:
+def thinned(rows, chance):
     """Return accepted rows that are left when cells and child rows are dropped at random.
 
     What quality rejects a claim without (a diagnosis, a service code, …) is kept, and a stub of the
     directory loses all but its key. Now and then an end comes before its start.
     """
     share = chance.choice((0.0, 0.2, 0.5, 0.9, 1.0))
-    left: AllRows = {}
+    left = {}
     for name, table in TABLES.items():
         needed = {*table.key, *table.required}
         children = name.startswith("claim_") and name not in {"claim_line", "claim_diagnosis"}
@@ -94,11 +90,11 @@ def thinned(rows: AllRows, chance: random.Random) -> AllRows:
     return left
 
 
-def _stays(chance: random.Random, share: float) -> bool:
+def _stays(chance, share):
     return chance.random() >= share
 
 
-def _keep_what_claims_need(left: AllRows, rows: AllRows, chance: random.Random) -> None:
+def _keep_what_claims_need(left, rows, chance):
     kinds = {row["claim_id"]: row["claim_type"] for row in rows["claim"]}
     needed = {"inpatient": "revenue_code", "professional": "service_code", "pharmacy": "ndc"}
     bare = {claim for claim in kinds if chance.random() < 0.4}
@@ -121,12 +117,12 @@ def _keep_what_claims_need(left: AllRows, rows: AllRows, chance: random.Random) 
             row["payee_type"] = chance.choice(("subscriber", "beneficiary", "other", "nobody"))
 
 
-def _drop_amounts(row: dict[str, str]) -> None:
+def _drop_amounts(row):
     for name in AMOUNT_COLUMNS:
         row.pop(name, None)
 
 
-def without_line_amounts(rows: AllRows) -> AllRows:
+def without_line_amounts(rows):
     """Return the rows with amounts on claims only."""
     lines = [
         {column: cell for column, cell in row.items() if column not in AMOUNT_COLUMNS}
@@ -135,7 +131,7 @@ def without_line_amounts(rows: AllRows) -> AllRows:
     return {**rows, "claim_line": lines}
 
 
-def unfilled(rows: AllRows) -> list[str]:
+def unfilled(rows):
     """Return the columns that no row fills."""
     return [
         f"{name}.{column}"

@@ -9,8 +9,6 @@ import json
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from functools import cache
-from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
@@ -19,10 +17,9 @@ from etl.claims.prepare import prepare
 from etl.engine.partition_columns import Partition
 from etl.engine.render import render
 from etl.mapping.environment import Environment, Provider
-from etl.mapping.library import MappingSet, compile_set
+from etl.mapping.library import compile_set
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.model.canonical_tables import FieldType
-from etl.model.tables import Table
 from etl.rows import table_schema
 
 Rows = Iterable[Mapping[str, str]]
@@ -41,19 +38,20 @@ PAYER = {
 ID_KEY = b"golden"
 
 
+GOLDEN = tuple(PAYER.items())
+
+
 @cache
-def mapping_set(
-    payer: tuple[tuple[str, str], ...] = tuple(PAYER.items()), view: str = "financial"
-) -> MappingSet:
+def mapping_set(payer=GOLDEN, view="financial"):
     """Return the shipped mappings, compiled for a payer's settings."""
     roots = [shipped()]
     texts = read_folder(roots, "c4bb", "*.yaml").texts
     return compile_set(texts, read_crosswalks(roots), dict(payer), view=view)
 
 
-def read_rows(folder: Path) -> dict[str, list[dict[str, str]]]:
+def read_rows(folder):
     """Return the rows of every `<table>.csv` in a folder; empty cells are left out."""
-    rows: dict[str, list[dict[str, str]]] = {}
+    rows = {}
     for path in sorted(folder.glob("*.csv")):
         with path.open(newline="", encoding="utf-8") as file:
             rows[path.stem] = [
@@ -63,9 +61,9 @@ def read_rows(folder: Path) -> dict[str, list[dict[str, str]]]:
     return rows
 
 
-def tables_of(rows: Mapping[str, Rows], model: Mapping[str, Table] = TABLES) -> dict[str, pa.Table]:
+def tables_of(rows, model=TABLES):
     """Return every canonical table of a data model, in the order of its key, filled with rows."""
-    tables: dict[str, pa.Table] = {}
+    tables = {}
     for name, table in model.items():
         found = list(rows.get(name, ()))
         unknown = {column for row in found for column in row} - set(table.names)
@@ -89,9 +87,9 @@ def tables_of(rows: Mapping[str, Rows], model: Mapping[str, Table] = TABLES) -> 
     return tables
 
 
-def providers_of(rows: Mapping[str, Rows]) -> dict[str, tuple[Provider, ...]]:
+def providers_of(rows):
     """Return what the directory holds under each id and NPI."""
-    found: dict[str, tuple[Provider, ...]] = {}
+    found = {}
     for row in rows.get("organization", ()):
         _hold(found, Provider("Organization", row["organization_id"]), row.get("npi"))
     for row in rows.get("practitioner", ()):
@@ -99,15 +97,13 @@ def providers_of(rows: Mapping[str, Rows]) -> dict[str, tuple[Provider, ...]]:
     return found
 
 
-def _hold(found: dict[str, tuple[Provider, ...]], provider: Provider, npi: str | None) -> None:
+def _hold(found, provider, npi):
     for name in dict.fromkeys((provider.key, npi)):
         if name is not None:
             found[name] = (*found.get(name, ()), provider)
 
 
-def rendered(
-    rows: Mapping[str, Rows], payer: Mapping[str, str] | None = None, view: str = "financial"
-) -> list[tuple[str, str]]:
+def rendered(rows, payer=None, view="financial"):
     """Return the JSON of each resource that the mappings make, and of its search values."""
     mappings = mapping_set(tuple({**PAYER, **(payer or {})}.items()), view)
     environment = Environment("golden", ID_KEY, mappings.crosswalks, providers_of(rows))
@@ -126,13 +122,11 @@ def rendered(
     return result
 
 
-def resources(
-    rows: Mapping[str, Rows], payer: Mapping[str, str] | None = None, view: str = "financial"
-) -> list[Any]:
+def resources(rows, payer=None, view="financial"):
     """Return every resource that the mappings make of some rows; numbers are exact."""
     return [exact(text) for text, _ in rendered(rows, payer, view)]
 
 
-def exact(text: str) -> Any:
+def exact(text):
     """Return what a JSON text says, its numbers as decimals."""
     return json.loads(text, parse_float=Decimal)

@@ -11,7 +11,7 @@ from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.model.canonical_tables import FieldType
 from etl.profiles.structures import load_profile
 from etl.profiles.value_sets import value_set
-from tests.golden.mapping.everything import AllRows, everything, thinned, without_line_amounts
+from tests.golden.mapping.everything import everything, thinned, without_line_amounts
 from tests.golden.mapping.rendering import exact, rendered, resources
 from tests.golden.mapping.test_conforming import errors
 
@@ -31,8 +31,8 @@ NAMES_OF_MONEY = {
 
 def odd_amounts(rows):
     """Return rows with an amount of its own in every cell of money, and the amounts."""
-    amounts: set[Decimal] = set()
-    found: AllRows = {}
+    amounts = set()
+    found = {}
     for name, table in TABLES.items():
         money = {one.name for one in table.columns if one.type is FieldType.MONEY}
         found[name] = []
@@ -62,7 +62,7 @@ def walked(value, name=""):
 
 def numbers_in(value):
     """Return every number in a JSON value: as a number, or in the middle of a text."""
-    found: set[Decimal] = set()
+    found = set()
     for _, inner in walked(value):
         if isinstance(inner, Decimal | int) and not isinstance(inner, bool):
             found.add(Decimal(inner))
@@ -78,7 +78,7 @@ ROWS = pytest.mark.parametrize("shape", [lambda rows: rows, without_line_amounts
 def test_no_amount_of_the_rows_is_in_a_resource_or_in_the_search_index(shape):
     rows, amounts = odd_amounts(shape(everything()))
     assert len(amounts) > 100
-    financial: set[Decimal] = set()
+    financial = set()
     for text, search in rendered(rows):
         financial |= numbers_in(exact(text)) | numbers_in(exact(search))
     assert len(financial & amounts) > 100, "the amounts are there to be found"

@@ -18,7 +18,7 @@ from tests.golden.mapping.rendering import rendered
 def errors(rows, view="financial"):
     """Return what is wrong with the resources that some rows become."""
     checker = Checker()
-    told: list[str] = []
+    told = []
     for text, _ in rendered(rows, view=view):
         resource = json.loads(text)
         resource["meta"].setdefault("lastUpdated", "2024-06-01T00:00:00Z")  # publishing sets it

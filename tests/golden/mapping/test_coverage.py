@@ -96,7 +96,7 @@ def test_columns_are_named_as_the_layout_names_them():
 @pytest.mark.shared
 @pytest.mark.skipif(not GUIDE.is_file(), reason="the guide's list is not beside the project")
 def test_the_facts_mark_what_the_guides_list_marks():
-    theirs: dict[str, set[str]] = defaultdict(set)
+    theirs = defaultdict(set)
     with GUIDE.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             if row["must_support"]:

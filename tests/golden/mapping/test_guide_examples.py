@@ -1,14 +1,10 @@
 """The facts of the guide's examples are the guide's examples: mapped, and by the whole program."""
 
-from __future__ import annotations
-
 import csv
 import json
 from collections import Counter
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, TypeAlias
 
 import pytest
 
@@ -22,19 +18,19 @@ from tests.golden.mapping.rendering import exact, read_rows, resources
 from tests.property.conforming.hostile import write
 from tests.property.conforming.publishing import settings
 
-ID_KEY: Final = b"an id key of the guide's own examples"
+ID_KEY = b"an id key of the guide's own examples"
 """Key of the whole program; what is only mapped has a shorter one."""
-HERE: Final = Path(__file__).parents[1] / "guide-examples"
-GUIDE: Final = Path(__file__).parents[4] / "shared" / "ig" / "examples"
-PAYER: Final = {
+HERE = Path(__file__).parents[1] / "guide-examples"
+GUIDE = Path(__file__).parents[4] / "shared" / "ig" / "examples"
+PAYER = {
     "member_id_system": "https://www.example.com/fhir/memberidentifier",
     "unique_member_id_system": "https://www.example.com/fhir/iniquememberidentifier",
     "claim_id_system": "https://www.example.com/fhir/EOBIdentifier",
 }
-OF_A_FOLDER: Final = {"ExplanationOfBenefit", "RelatedPerson"}
+OF_A_FOLDER = {"ExplanationOfBenefit", "RelatedPerson"}
 """Types of which each example's folder makes one of its own."""
-_NUBC: Final = "https://www.nubc.org/CodeSystem/"
-STAND_INS: Final = {
+_NUBC = "https://www.nubc.org/CodeSystem/"
+STAND_INS = {
     f"{_NUBC}TypeOfBill": ("type_of_bill", "111"),
     f"{_NUBC}PointOfOrigin": ("point_of_origin", "1"),
     f"{_NUBC}PriorityTypeOfAdmitOrVisit": ("admission_type", "1"),
@@ -42,16 +38,14 @@ STAND_INS: Final = {
     f"{_NUBC}RevenueCodes": ("revenue_code", "0100"),
 }
 """Code system -> column and a code for the examples' `Dummy`, which rules take for no code."""
-PATIENTS: Final = {"1234-234-1243-12345678901": "Patient1", "88800933501": "Patient2"}
-SHARED: Final = read_rows(HERE / "shared")
-KEYS: Final = (
+PATIENTS = {"1234-234-1243-12345678901": "Patient1", "88800933501": "Patient2"}
+SHARED = read_rows(HERE / "shared")
+KEYS = (
     ("coverage", "Coverage", "coverage_id"),
     ("organization", "Organization", "organization_id"),
     ("practitioner", "Practitioner", "practitioner_id"),
 )
 
-Difference: TypeAlias = tuple[str, str, str]
-"""Example, side (`ours` or `theirs`) and path."""
 
 pytestmark = [
     pytest.mark.shared,
@@ -62,7 +56,7 @@ pytestmark = [
 
 
 @cache
-def names() -> dict[str, str]:
+def names():
     """Return the guide's reference for each of ours."""
     found = {}
     for environment in (Environment("golden", key, {}, {}) for key in (MAPPED_ID_KEY, ID_KEY)):
@@ -75,7 +69,7 @@ def names() -> dict[str, str]:
     return found
 
 
-def plain(value: Any) -> Any:
+def plain(value):
     """Return a value without displays and narrative, with the guide's references."""
     match value:
         case dict():
@@ -92,9 +86,9 @@ def plain(value: Any) -> Any:
             return value
 
 
-def without_numbers(resource: Any) -> Any:
+def without_numbers(resource):
     """Return a claim whose lines have the information that they point to, not its number."""
-    told: dict[int, str] = {}
+    told = {}
     for entry in resource.get("supportingInfo", []):
         number = entry.pop("sequence")
         told[number] = json.dumps(entry, sort_keys=True, default=str)
@@ -106,30 +100,30 @@ def without_numbers(resource: Any) -> Any:
     return resource
 
 
-def file_of(name: str, resource: str, view: str) -> str:
+def file_of(name, resource, view):
     """Return the name of the guide's file; its Basis claims have names of their own."""
     if view == "basis":
         return f"{resource}-BB-{name}-nonfinancial"
     return name.replace("/", "-") if "/" in name else f"{resource}-{name}"
 
 
-def example(name: str) -> Any:
+def example(name):
     return exact((GUIDE / f"{name}.json").read_text("utf-8"))
 
 
-def folders() -> list[Path]:
+def folders():
     return [one for one in sorted(HERE.iterdir()) if one.is_dir() and one.name != "shared"]
 
 
-def rows_of(folder: Path) -> dict[str, list[dict[str, str]]]:
+def rows_of(folder):
     """Return the rows of one example, with those that the examples share."""
     mine = read_rows(folder)
     return {**SHARED, **mine, "coverage": [*SHARED["coverage"], *mine.get("coverage", [])]}
 
 
-def ours(view: str) -> dict[str, Any]:
+def ours(view):
     """Return our resources by the name of the guide's example; in a view, its claims alone."""
-    found: dict[str, Any] = {}
+    found = {}
     for resource in resources(SHARED, PAYER, view):
         name = names().get(f"{resource['resourceType']}/{resource['id']}")
         if name is not None:
@@ -147,7 +141,7 @@ def ours(view: str) -> dict[str, Any]:
     }
 
 
-def stood_in(value: Any) -> Any:
+def stood_in(value):
     """Return an example with codes that can be in place of `Dummy`, which no code system has."""
     match value:
         case {"code": "Dummy", "system": system, **others} if system in STAND_INS:
@@ -160,9 +154,9 @@ def stood_in(value: Any) -> Any:
             return value
 
 
-def groups() -> list[list[Path]]:
+def groups():
     """Return the examples in as many extracts as the claim numbers that some share ask for."""
-    found: list[tuple[set[str], list[Path]]] = []
+    found = []
     for folder in folders():
         numbers = {row["claim_id"] for row in read_rows(folder).get("claim", ())}
         fitting = next((one for one in found if not one[0] & numbers), None)
@@ -174,15 +168,15 @@ def groups() -> list[list[Path]]:
     return [group for _, group in found]
 
 
-def converted(place: Path) -> dict[str, Any]:
+def converted(place):
     """Return what the whole program makes of the examples, by the name of the guide's example."""
     codes = dict(STAND_INS.values())
     payer = {key: text for key, text in {**GOLDEN, **PAYER}.items() if text}
     how = settings(payer=payer, id_key=ID_KEY.decode())
-    found: dict[str, Any] = {}
+    found = {}
     for number, group in enumerate(groups()):
         rows = {table: list(shared) for table, shared in SHARED.items()}
-        claims: dict[str, str] = {}
+        claims = {}
         for folder in group:
             for table, mine in read_rows(folder).items():
                 rows.setdefault(table, []).extend(
@@ -205,12 +199,10 @@ def converted(place: Path) -> dict[str, Any]:
     return found
 
 
-def compared(
-    made: Mapping[str, Any], listed: Mapping[Difference, int], view: str, *, standing: bool = False
-) -> tuple[Counter[Difference], list[str]]:
+def compared(made, listed, view, *, standing=False):
     """Return how often each listed difference was found, and those that are not listed."""
-    found: Counter[Difference] = Counter()
-    unlisted: list[str] = []
+    found = Counter()
+    unlisted = []
     for name, resource in made.items():
         theirs = example(file_of(name, resource["resourceType"], view))
         if standing:
@@ -226,7 +218,7 @@ def compared(
     return found, unlisted
 
 
-def listed_in(name: str) -> dict[Difference, int]:
+def listed_in(name):
     with (HERE / name).open(newline="", encoding="utf-8") as file:
         return {
             (row["example"], row["side"], row["path"]): int(row["leaves"])

@@ -31,7 +31,7 @@ SHEETS = {
 
 def missing(wanted, view):
     """Return the MapIDs that the data dictionary does not have for the profile of a mapping."""
-    found: dict[str, set[int]] = defaultdict(set)
+    found = defaultdict(set)
     for row in dictionary(mapping_set(view=view).plans):
         assert row.note or row.role != "left out"
         found[row.profile] |= {*row.map_ids}
@@ -49,7 +49,7 @@ def test_every_map_id_that_a_profile_cites_is_in_the_dictionary(view):
     by_profile = {
         plan.profile.rpartition("/")[2].partition("|")[0]: plan.name for plan in mapping_set().plans
     }
-    wanted: dict[str, set[int]] = defaultdict(set)
+    wanted = defaultdict(set)
     facts = resources.files("etl.profiles").joinpath("facts/carin-bb/2.2.0/map-ids.json")
     for map_id, profile, _ in json.loads(facts.read_text("utf-8")):
         wanted[by_profile[profile]].add(map_id)
@@ -60,7 +60,7 @@ def test_every_map_id_that_a_profile_cites_is_in_the_dictionary(view):
 @pytest.mark.shared
 @pytest.mark.skipif(not INDEX.is_file(), reason="the guide's index is not beside the project")
 def test_every_map_id_of_the_guides_index_is_in_the_dictionary(view):
-    wanted: dict[str, set[int]] = defaultdict(set)
+    wanted = defaultdict(set)
     with INDEX.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             name = SHEETS.get(row["CARIN BB2.X FHIR Profile"])

@@ -31,7 +31,7 @@ def searched(claim, *lines):
     for text, search in rendered(rows):
         resource = exact(text)
         if resource["resourceType"] == "ExplanationOfBenefit":
-            found: dict[str, list[str]] = json.loads(search)
+            found = json.loads(search)
             found["care-team resource"] = [resource["careTeam"][0]["provider"]["reference"]]
             found["patient resource"] = [resource["patient"]["reference"]]
             return found

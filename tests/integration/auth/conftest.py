@@ -25,7 +25,7 @@ def database_url(request, tmp_path):
     """A new, empty database of either kind."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'auth.db'}"
-    server: str = request.getfixturevalue("postgres")
+    server = request.getfixturevalue("postgres")
     name = f"auth_{uuid4().hex}"
     admin = create_engine(
         f"{server}/postgres".replace("postgresql://", "postgresql+psycopg://"),

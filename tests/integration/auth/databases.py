@@ -4,14 +4,13 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.ports import free_port
 
 
-def postgres_programs() -> Path | None:
+def postgres_programs():
     """Return the folder of initdb and pg_ctl; None where PostgreSQL is not installed."""
     found = shutil.which("initdb")
     if found:
@@ -21,10 +20,10 @@ def postgres_programs() -> Path | None:
 
 
 @contextmanager
-def postgres_server(programs: Path) -> Iterator[str]:
+def postgres_server(programs):
     """Start a server on a folder of its own and give its URL, without a database's name."""
     folder = Path(tempfile.mkdtemp(prefix="cpcds-pg-"))
-    become: list[str] = []
+    become = []
     if os.geteuid() == 0:  # initdb refuses root
         shutil.chown(folder, "nobody")
         become = ["runuser", "-u", "nobody", "--"]
@@ -35,7 +34,7 @@ def postgres_server(programs: Path) -> Iterator[str]:
         "-c max_connections=60 -c shared_buffers=32MB"
     )
 
-    def run(name: str, *arguments: str) -> None:
+    def run(name, *arguments):
         subprocess.run(
             [*become, str(programs / name), *arguments],
             check=True,

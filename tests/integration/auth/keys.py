@@ -3,8 +3,6 @@
 from functools import cache
 from itertools import count
 
-from joserfc.jwk import ECKey, RSAKey
-
 from etl.auth import signing_keys
 
 MADE = 4
@@ -15,10 +13,10 @@ _next = count()
 
 
 @cache
-def _ready() -> tuple[RSAKey | ECKey, ...]:
+def _ready():
     return tuple(_make("id") for _ in range(MADE))
 
 
-def new_key(use: signing_keys.Use) -> RSAKey | ECKey:
+def new_key(use):
     """Return a key as `etl.auth.signing_keys` makes it; RSA keys come round again after four."""
     return _ready()[next(_next) % MADE] if use == "id" else _make(use)

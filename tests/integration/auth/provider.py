@@ -7,17 +7,14 @@ import base64
 import hashlib
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 from urllib.parse import urlencode
 
 import uvicorn
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse
 from starlette.routing import Route
 
 from tests.ports import free_port
@@ -31,12 +28,12 @@ MEMBER = "HPX-0001"
 class Provider:
     """What it was asked, and what it answers."""
 
-    def __init__(self, base: str) -> None:
+    def __init__(self, base):
         self.base = base
-        self.asked: dict[str, dict[str, str]] = {}
-        self.described: list[str] = []
+        self.asked = {}
+        self.described = []
 
-    def routes(self) -> list[Route]:
+    def routes(self):
         return [
             Route("/{fault}/.well-known/openid-configuration", self.configuration),
             Route("/{fault}/authorize", self.authorize),
@@ -44,7 +41,7 @@ class Provider:
             Route("/{fault}/jwks", self.jwks),
         ]
 
-    async def configuration(self, request: Request) -> Response:
+    async def configuration(self, request):
         fault = request.path_params["fault"]
         issuer = f"{self.base}/{fault}"
         # `another-at-first` describes another issuer the first time, as during a change of set-up.
@@ -60,7 +57,7 @@ class Provider:
             }
         )
 
-    async def authorize(self, request: Request) -> Response:
+    async def authorize(self, request):
         asked = dict(request.query_params)
         code = f"code-{len(self.asked)}"
         self.asked[code] = asked
@@ -71,7 +68,7 @@ class Provider:
             back = {"error": "access_denied", "state": asked["state"]}
         return RedirectResponse(f"{asked['redirect_uri']}?{urlencode(back)}", 303)
 
-    async def token(self, request: Request) -> Response:
+    async def token(self, request):
         fault = request.path_params["fault"]
         form = await request.form()
         asked = self.asked.pop(str(form["code"]))
@@ -81,7 +78,7 @@ class Provider:
         assert asked["code_challenge"] == digest.decode().rstrip("=")
         assert request.headers["authorization"].startswith("Basic ")
         now = int(time.time())
-        claims: dict[str, Any] = {
+        claims = {
             "iss": f"{self.base}/{fault}",
             "aud": asked["client_id"],
             "sub": "someone",
@@ -90,7 +87,7 @@ class Provider:
             "nonce": asked["nonce"],
             "member_id": MEMBER,
         }
-        changes: dict[str, dict[str, Any]] = {
+        changes = {
             "wrong-nonce": {"nonce": "another"},
             "wrong-issuer": {"iss": "https://another.example"},
             "wrong-audience": {"aud": "another"},
@@ -104,18 +101,18 @@ class Provider:
         token = jwt.encode({"alg": "RS256", "kid": str(KEY.kid)}, claims, key)
         if fault == "unsigned":
             token = token.rsplit(".", 1)[0] + "."
-        body: dict[str, Any] = {"access_token": "x", "token_type": "Bearer", "expires_in": 60}
+        body = {"access_token": "x", "token_type": "Bearer", "expires_in": 60}
         if fault == "silent":
             return JSONResponse({"error": "server_error"}, 400)
         return JSONResponse(body if fault == "no-id-token" else {**body, "id_token": token})
 
-    async def jwks(self, request: Request) -> Response:
+    async def jwks(self, request):
         del request
         return JSONResponse({"keys": [KEY.as_dict(private=False)]})
 
 
 @contextmanager
-def provider() -> Iterator[str]:
+def provider():
     """Start the provider and give its address."""
     port = free_port()
     base = f"http://127.0.0.1:{port}"

@@ -4,24 +4,21 @@ It tells on standard output when it listens.
 """
 
 import sys
-from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import uvicorn
 from starlette.applications import Starlette
-from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from etl.auth.apps import Issued
 from etl.auth.authorization_server import routes_of
 from etl.smart.grants import TokenRefused
-from tests.integration.auth.standing import DRAFT, Standing, stand_up
+from tests.integration.auth.standing import DRAFT, stand_up
 
 
-def main(url: str, folder: str, port: int, plain: str) -> None:
+def main(url, folder, port, plain):
     base = f"http://127.0.0.1:{port}"
     with stand_up(
         Path(folder),
@@ -36,10 +33,10 @@ def main(url: str, folder: str, port: int, plain: str) -> None:
         uvicorn.run(app, host="127.0.0.1", port=port, log_config=None, access_log=False)
 
 
-def doors(standing: Standing) -> list[Route]:
+def doors(standing):
     """Return what a test needs to get at from outside: a protected door, and registering."""
 
-    async def protected(request: Request) -> Response:
+    async def protected(request):
         token = request.headers.get("authorization", "").removeprefix("Bearer ")
         try:
             grant = await standing.services.verifier.grant_of(token)
@@ -47,14 +44,14 @@ def doors(standing: Standing) -> list[Route]:
             return Response(status_code=401)
         return JSONResponse({"patient": grant.patient})
 
-    async def register(request: Request) -> Response:
+    async def register(request):
         uris = request.query_params.getlist("redirect_uri")
         known = {app.client_id: app for app in standing.services.apps.all()}
         name = request.query_params["client_id"]
         if name in known:
             return JSONResponse({"secret": None})
         draft = DRAFT.with_changes(redirect_uris=tuple(uris) or DRAFT.redirect_uris)
-        issued: Issued = standing.services.apps.register(draft, client_id=name)
+        issued = standing.services.apps.register(draft, client_id=name)
         return JSONResponse({"secret": issued.secret})
 
     return [
@@ -64,7 +61,7 @@ def doors(standing: Standing) -> list[Route]:
 
 
 @asynccontextmanager
-async def _telling(_: Starlette) -> AsyncIterator[None]:
+async def _telling(_):
     sys.stdout.write("listening\n")
     sys.stdout.flush()
     yield

@@ -5,7 +5,6 @@ import hashlib
 import html
 import re
 import secrets
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -13,15 +12,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from httpx2 import Client, Response
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from etl.auth.apps import Issued
 from etl.auth.authorization_server import open_authorization, routes_of
 from etl.auth.configuration import AuthConfiguration, DemoDirectory
 from etl.auth.database import migrate, open_database
-from etl.auth.members import IsPublished
 from etl.auth.records import DemoMember
 from etl.auth.registration import ATTESTATIONS, AppDraft
 from etl.auth.services import Services
@@ -56,14 +52,14 @@ class Clock:
 
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
 
-    def __call__(self) -> datetime:
+    def __call__(self):
         return self.now
 
-    def move(self, **by: float) -> None:
+    def move(self, **by):
         self.now += timedelta(**by)
 
 
-def configuration(**changes: Any) -> AuthConfiguration:
+def configuration(**changes):
     return replace(
         AuthConfiguration(
             base_url=BASE,
@@ -84,24 +80,16 @@ class Standing:
     folder: Path
     app: Starlette
 
-    def client(self) -> TestClient:
+    def client(self):
         base = self.services.configuration.base_url
         return TestClient(self.app, base_url=base, follow_redirects=False)
 
-    def register(self, draft: AppDraft = DRAFT, **changes: Any) -> Issued:
+    def register(self, draft=DRAFT, **changes):
         return self.services.apps.register(draft.with_changes(**changes))
 
 
 @contextmanager
-def stand_up(
-    folder: Path,
-    *,
-    url: str | None = None,
-    clock: Clock | Callable[[], datetime] | None = None,
-    rates: Any = None,
-    is_published: IsPublished | None = None,
-    **changes: Any,
-) -> Iterator[Standing]:
+def stand_up(folder, *, url=None, clock=None, rates=None, is_published=None, **changes):
     """Give a server on a database in a folder, or on one that is there already."""
     database = open_database(url or f"sqlite:///{folder / 'auth.db'}")
     migrate(database)
@@ -123,7 +111,7 @@ def stand_up(
         database.close()
 
 
-def challenge(verifier: str) -> str:
+def challenge(verifier):
     digest = hashlib.sha256(verifier.encode()).digest()
     return base64.urlsafe_b64encode(digest).decode().rstrip("=")
 
@@ -131,9 +119,9 @@ def challenge(verifier: str) -> str:
 VERIFIER = "a-verifier-that-is-long-enough-to-be-one-0123456789"
 
 
-def asking(client_id: str, **changes: str | None) -> dict[str, str]:
+def asking(client_id, **changes):
     """Return the parameters of an ordinary authorization request."""
-    parameters: dict[str, str | None] = {
+    parameters = {
         "response_type": "code",
         "client_id": client_id,
         "redirect_uri": CALLBACK,
@@ -147,20 +135,20 @@ def asking(client_id: str, **changes: str | None) -> dict[str, str]:
     return {name: value for name, value in parameters.items() if value is not None}
 
 
-def ask(browser: Client, client_id: str, **changes: str | None) -> Response:
+def ask(browser, client_id, **changes):
     """Return the answer to an authorization request."""
     return browser.get("/oauth/authorize", params=asking(client_id, **changes))
 
 
-def hidden(page: Response) -> dict[str, str]:
+def hidden(page):
     """Return the hidden fields of a page's first form with any."""
     found = re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', page.text)
     return {name: html.unescape(value) for name, value in found}
 
 
-def ticked(page: Response) -> dict[str, list[str]]:
+def ticked(page):
     """Return what a form sends when nothing is changed."""
-    fields: dict[str, list[str]] = {}
+    fields = {}
     for attributes in re.findall(r"<input ([^>]*)>", page.text):
         if " checked" in attributes:
             name = re.search(r'name="([^"]*)"', attributes)
@@ -170,27 +158,23 @@ def ticked(page: Response) -> dict[str, list[str]]:
     return fields
 
 
-def sign_in(
-    browser: Client, page: Response, *, username: str = "ana", password: str = PASSWORD
-) -> Response:
+def sign_in(browser, page, *, username="ana", password=PASSWORD):
     """Send the sign-in page's form and return the consent page, or what came instead."""
-    answer: Response = browser.post(
+    answer = browser.post(
         "/oauth/sign-in", data={**hidden(page), "username": username, "password": password}
     )
     if answer.status_code != 303:
         return answer
-    following: Response = browser.get(answer.headers["location"])
-    return following
+    return browser.get(answer.headers["location"])
 
 
-def decide(browser: Client, page: Response, decision: str = "allow", **changes: Any) -> Response:
+def decide(browser, page, decision="allow", **changes):
     """Send the consent page's form."""
     data = {**hidden(page), **ticked(page), "decision": decision, **changes}
-    answer: Response = browser.post("/oauth/consent", data=data)
-    return answer
+    return browser.post("/oauth/consent", data=data)
 
 
-def launched(browser: Client, client_id: str, **changes: Any) -> dict[str, str]:
+def launched(browser, client_id, **changes):
     """Go from the authorize URL to the redirect back, and return its parameters."""
     username = changes.pop("username", "ana")
     form = changes.pop("form", {})
@@ -203,19 +187,12 @@ def launched(browser: Client, client_id: str, **changes: Any) -> dict[str, str]:
     return returned(answer)
 
 
-def returned(answer: Response) -> dict[str, str]:
+def returned(answer):
     """Return the parameters of a redirect."""
     return dict(parse_qsl(urlsplit(answer.headers["location"]).query))
 
 
-def redeem(
-    browser: Client,
-    issued: Issued,
-    code: str,
-    *,
-    verifier: str | None = VERIFIER,
-    **changes: str,
-) -> Response:
+def redeem(browser, issued, code, *, verifier=VERIFIER, **changes):
     """Exchange a code for tokens, with the secret by Basic where the app has one."""
     data = {
         "grant_type": "authorization_code",
@@ -227,42 +204,39 @@ def redeem(
     return _posted(browser, "/oauth/token", issued, data)
 
 
-def refresh(browser: Client, issued: Issued, token: str, **changes: str) -> Response:
+def refresh(browser, issued, token, **changes):
     """Exchange a refresh token."""
     data = {"grant_type": "refresh_token", "refresh_token": token, **changes}
     return _posted(browser, "/oauth/token", issued, data)
 
 
-def revoke(browser: Client, issued: Issued, token: str) -> Response:
+def revoke(browser, issued, token):
     """Give a token back."""
     return _posted(browser, "/oauth/revoke", issued, {"token": token})
 
 
-def introspect(browser: Client, issued: Issued, token: str) -> Response:
+def introspect(browser, issued, token):
     """Ask about a token."""
     return _posted(browser, "/oauth/introspect", issued, {"token": token})
 
 
-def tokens(browser: Client, issued: Issued, **changes: Any) -> dict[str, Any]:
+def tokens(browser, issued, **changes):
     """Return the token response of a whole launch."""
     code = launched(browser, issued.app.client_id, **changes)["code"]
     answer = redeem(browser, issued, code)
     assert answer.status_code == 200, answer.text
-    body: dict[str, Any] = answer.json()
-    return body
+    return answer.json()
 
 
-def _posted(browser: Client, path: str, issued: Issued, data: dict[str, str]) -> Response:
+def _posted(browser, path, issued, data):
     if issued.secret is not None and "client_secret" not in data:
-        basic: Response = browser.post(path, data=data, auth=(issued.app.client_id, issued.secret))
-        return basic
+        return browser.post(path, data=data, auth=(issued.app.client_id, issued.secret))
     if issued.secret is None and "client_assertion" not in data:
         data = {"client_id": issued.app.client_id, **data}
-    answer: Response = browser.post(path, data=data)
-    return answer
+    return browser.post(path, data=data)
 
 
-def is_active(services: Services, token: str) -> bool:
+def is_active(services, token):
     """Return whether an access token may be used at this moment."""
     try:
         services.verifier.active(token)
@@ -271,7 +245,7 @@ def is_active(services: Services, token: str) -> bool:
     return True
 
 
-def access(number: int, consent: str, client: str) -> Access:
+def access(number, consent, client):
     """Return a search for claims as the gateway tells of it."""
     return Access(
         when=datetime(2026, 3, 1, 12, 0, number, tzinfo=UTC),

@@ -73,7 +73,7 @@ def test_the_page_of_grants_asks_the_provider_too(idp, tmp_path):
 def test_no_happening_is_written_on_the_event_loop_where_a_disk_could_hold_up_all(
     idp, tmp_path, monkeypatch, way
 ):
-    on_loop: list[bool] = []
+    on_loop = []
     note = AuditTrail.note
 
     def noticed(trail, happening):
@@ -161,7 +161,7 @@ def test_a_provider_that_describes_another_issuer_is_asked_again(idp, tmp_path):
 
 
 def test_someone_of_whom_nothing_is_published_reads_so_and_is_not_asked_for_consent(idp, tmp_path):
-    asked: list[str] = []
+    asked = []
 
     async def nobody(patient):
         asked.append(patient)

@@ -2,7 +2,6 @@
 
 import json
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 from joserfc.jwk import ECKey
@@ -13,7 +12,7 @@ from etl.auth.records import InvalidForm, NoSuchApp
 from etl.auth.registration import draft_of_metadata
 from tests.integration.auth.standing import CALLBACK, DRAFT, PUBLIC, stand_up
 
-METADATA: dict[str, Any] = {
+METADATA = {
     "client_name": "Claims Compass",
     "redirect_uris": [CALLBACK],
     "token_endpoint_auth_method": "client_secret_basic",

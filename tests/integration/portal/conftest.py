@@ -6,12 +6,11 @@ import re
 from dataclasses import dataclass
 
 import pytest
-from httpx2 import Response
 from starlette.testclient import TestClient
 
 from etl.auth.registration import ATTESTATIONS
 from tests.integration.auth.standing import BASE
-from tests.integration.portal.served import PRODUCTION, ServedPortal, stand_up
+from tests.integration.portal.served import PRODUCTION, stand_up
 
 FORM = {
     "name": "Claim Lens",
@@ -34,16 +33,16 @@ class Browser:
 
     client: TestClient
 
-    def get(self, path: str) -> Response:
+    def get(self, path):
         return self.client.get(path)
 
-    def send(self, path: str, fields: dict[str, str], *, page: str = "") -> Response:
+    def send(self, path, fields, *, page=""):
         """Send a form as its page would: with the token that is on it."""
         token = re.search(r'name="csrf" value="([^"]+)"', self.get(page or path).text)
         assert token is not None
         return self.client.post(path, data={**fields, "csrf": token[1]})
 
-    def ask_link(self, standing: ServedPortal, name: str = "dana", way: str = "") -> str:
+    def ask_link(self, standing, name="dana", way=""):
         """Ask for a sign-in link; return its path: from the mail, or from a sandbox's page."""
         fields = {"email": f"{name}@lens.example", **({"next": way} if way else {})}
         answer = self.send("/sign-in", fields)
@@ -53,12 +52,12 @@ class Browser:
         assert match is not None
         return match[1]
 
-    def sign_in(self, standing: ServedPortal, name: str = "dana") -> Browser:
+    def sign_in(self, standing, name="dana"):
         answer = self.send(self.ask_link(standing, name), {})
         assert answer.status_code == 303, answer.text
         return self
 
-    def register(self, **changes: str) -> tuple[str, str]:
+    def register(self, **changes):
         """Register an app; return its client id and secret."""
         answer = self.send("/apps/new", {**FORM, **changes})
         assert answer.status_code == 200, answer.text
@@ -68,7 +67,7 @@ class Browser:
         return client[1], secret[1] if secret else ""
 
 
-def browser(standing: ServedPortal) -> Browser:
+def browser(standing):
     return Browser(
         TestClient(
             standing.app, base_url=BASE, follow_redirects=False, raise_server_exceptions=False

@@ -2,7 +2,6 @@
 
 import json
 import secrets
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +12,7 @@ from etl.auth.authorization_server import open_authorization
 from etl.auth.database import open_database
 from etl.auth.database_tables import Base
 from etl.auth.endpoints import endpoints_of
-from etl.auth.mail import Mail, Mailer
+from etl.auth.mail import Mail
 from etl.auth.records import DemoMember
 from etl.auth.services import Services
 from etl.gateway.capability import StatementFacts, capability_statement
@@ -59,34 +58,27 @@ class ServedPortal:
     audit: Path
     sent: list[Mail] = field(default_factory=list)
 
-    def actions(self) -> list[tuple[str, str]]:
+    def actions(self):
         """Return what the audit trail says was done, and by whom."""
         (file,) = self.audit.iterdir()
         events = map(json.loads, file.read_bytes().splitlines())
         return [(one["subtype"][0]["code"], one["agent"][0]["type"]["text"]) for one in events]
 
-    def close(self) -> None:
+    def close(self):
         self.services.trail.close()
         self.services.database.close()
 
 
-async def _members() -> list[SandboxMember]:
+async def _members():
     return [
         SandboxMember(DemoMember("ana", "Ana Muñoz Peña", "p1"), {"pharmacy": 12, "oral": 2}, 3),
         SandboxMember(DemoMember("jurgen", "Jürgen Müller", "p2"), {"institutional": 1}, 1, True),
     ]
 
 
-def stand_up(
-    folder: Path,
-    *,
-    site: Site = SITE,
-    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-    mailer: Mailer | None = None,
-    most_apps: int = 20,
-) -> ServedPortal:
+def stand_up(folder, *, site=SITE, clock=lambda: datetime.now(UTC), mailer=None, most_apps=20):
     """Return a portal whose registry is in a folder; in production it sends mail."""
-    sent: list[Mail] = []
+    sent = []
     if mailer is None and not site.sandbox:
         mailer = sent.append
     database = open_database(f"sqlite:///{folder / 'auth.db'}")

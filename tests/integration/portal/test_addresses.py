@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import AuthResult, Envelope
+from aiosmtpd.smtp import AuthResult
 
 from etl.auth.mail import Mail, MailNotSent, MailServer, smtp_mailer
 from etl.auth.records import AppStatus
@@ -83,7 +83,7 @@ class Inbox:
     """What a mail server took."""
 
     def __init__(self):
-        self.mails: list[Envelope] = []
+        self.mails = []
 
     async def handle_DATA(self, server, session, envelope):
         self.mails.append(envelope)
@@ -122,7 +122,7 @@ def test_a_mail_goes_through_an_smtp_server():
 
 
 def test_the_account_at_the_mail_server_is_used():
-    given: list[bytes] = []
+    given = []
 
     def check(server, session, envelope, mechanism, data):
         given.append(getattr(data, "password", b""))

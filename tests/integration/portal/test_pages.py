@@ -28,7 +28,7 @@ class Looked(HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.tags = []
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
@@ -75,7 +75,7 @@ def test_a_page_has_one_heading_a_title_a_language_and_ids_that_are_unique(reade
 
 def test_every_link_of_every_page_leads_somewhere(developer):
     developer.register()
-    seen: set[str] = set()
+    seen = set()
     waiting = [*PUBLIC, *OWN]
     while waiting:
         path = waiting.pop()

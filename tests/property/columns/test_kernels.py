@@ -286,7 +286,7 @@ def test_ndcs_are_padded_where_their_hyphens_say_how(cells):
 
 
 def test_icd_points_go_where_each_classification_has_them():
-    cases: list[tuple[codes.IcdKind, str, str, bool]] = [
+    cases = [
         ("icd-10-cm", "E1165", "E11.65", False),
         ("icd-10-cm", "E11.65", "E11.65", False),
         ("icd-10-cm", "e116.5", "E11.65", True),

@@ -2,24 +2,21 @@
 
 import csv
 import random
-from collections.abc import Callable
-from pathlib import Path
 
 from etl.bootstrap.mappings import read_crosswalks, shipped
 from etl.model.canonical_tables import CLAIM_TYPES, FieldType
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from tests.given.tables import read_tables
-from tests.golden.mapping.everything import AllRows, everything
+from tests.golden.mapping.everything import everything
 
 _CELLS = read_tables(__file__)
-_WORDS: dict[str, str] = _CELLS["crosswalks"]
-_MORE_WORDS: dict[str, list[str]] = _CELLS["words"]
+_WORDS = _CELLS["crosswalks"]
+_MORE_WORDS = _CELLS["words"]
 _ODD = {FieldType[name]: cells for name, cells in _CELLS["odd"].items()}
-_TEXTS: list[str] = _CELLS["any"]["texts"]
-Change = Callable[[AllRows, random.Random], None]
+_TEXTS = _CELLS["any"]["texts"]
 
 
-def hostile(seed: int, copies: int, *, changes: int = 3) -> AllRows:
+def hostile(seed, copies, *, changes=3):
     """Return rows of everything, several times over, each claim changed in some places.
 
     Args:
@@ -29,7 +26,7 @@ def hostile(seed: int, copies: int, *, changes: int = 3) -> AllRows:
             one odd cell is still accepted.
     """
     chance = random.Random(seed)
-    rows: AllRows = {name: [] for name in TABLES}
+    rows = {name: [] for name in TABLES}
     for number in range(copies):
         own = everything(f"-{number}")
         for _ in range(chance.choice((min(1, changes), changes, changes, changes * 4))):
@@ -39,20 +36,20 @@ def hostile(seed: int, copies: int, *, changes: int = 3) -> AllRows:
     return rows
 
 
-def _row(own: AllRows, chance: random.Random) -> tuple[str, dict[str, str]]:
+def _row(own, chance):
     table = chance.choice([name for name, rows in own.items() if rows])
     if chance.random() < 0.4:
         table = chance.choice(["claim", "claim_line"])
     return table, chance.choice(own[table] or [{}])
 
 
-def _empty(own: AllRows, chance: random.Random) -> None:
+def _empty(own, chance):
     _, row = _row(own, chance)
     for column in chance.sample(sorted(row), min(len(row), chance.choice((1, 1, 2, 8)))):
         row.pop(column)
 
 
-def _thin(own: AllRows, chance: random.Random) -> None:
+def _thin(own, chance):
     """Leave a share of the cells of a whole claim."""
     claim = chance.choice(own["claim"] or [{}]).get("claim_id")
     share = chance.random()
@@ -64,11 +61,11 @@ def _thin(own: AllRows, chance: random.Random) -> None:
                         row.pop(column)
 
 
-def _is_key(column: str) -> bool:
+def _is_key(column):
     return column in {"claim_id", "member_id", "coverage_id", "sequence", "line_number", "payer_id"}
 
 
-def _other(own: AllRows, chance: random.Random) -> None:
+def _other(own, chance):
     table, row = _row(own, chance)
     column = chance.choice(TABLES[table].columns)
     if _is_key(column.name) and chance.random() < 0.7:
@@ -76,7 +73,7 @@ def _other(own: AllRows, chance: random.Random) -> None:
     row[column.name] = _value(column.name, column.type, chance)
 
 
-def _value(column: str, kind: FieldType, chance: random.Random) -> str:
+def _value(column, kind, chance):
     pick = chance.random()
     if pick < 0.55 and (column in _WORDS or column in _MORE_WORDS):
         words = list(_MORE_WORDS.get(column, ()))
@@ -88,19 +85,19 @@ def _value(column: str, kind: FieldType, chance: random.Random) -> str:
     return chance.choice(_TEXTS)
 
 
-def _remove(own: AllRows, chance: random.Random) -> None:
+def _remove(own, chance):
     table, row = _row(own, chance)
     if row in own[table]:
         own[table].remove(row)
 
 
-def _remove_all(own: AllRows, chance: random.Random) -> None:
+def _remove_all(own, chance):
     claim = chance.choice(own["claim"] or [{}]).get("claim_id")
     table = chance.choice([name for name in TABLES if name.startswith("claim_")])
     own[table] = [row for row in own[table] if row.get("claim_id") != claim]
 
 
-def _again(own: AllRows, chance: random.Random) -> None:
+def _again(own, chance):
     table, row = _row(own, chance)
     copy = dict(row)
     for column in ("sequence", "line_number"):
@@ -109,19 +106,19 @@ def _again(own: AllRows, chance: random.Random) -> None:
     own[table].append(copy)
 
 
-def _type(own: AllRows, chance: random.Random) -> None:
+def _type(own, chance):
     if own["claim"]:
         chance.choice(own["claim"])["claim_type"] = chance.choice(CLAIM_TYPES)
 
 
-def _swap(own: AllRows, chance: random.Random) -> None:
+def _swap(own, chance):
     _, one = _row(own, chance)
     if len(one) > 1:
         left, right = chance.sample(sorted(one), 2)
         one[left], one[right] = one[right], one[left]
 
 
-def _dates(own: AllRows, chance: random.Random) -> None:
+def _dates(own, chance):
     table, row = _row(own, chance)
     for column in TABLES[table].columns:
         if column.type is FieldType.DATE and chance.random() < 0.5:
@@ -145,7 +142,7 @@ _CHANGES = (
 _CROSSWALKS = read_crosswalks([shipped()])
 
 
-def write(folder: Path, rows: AllRows) -> None:
+def write(folder, rows):
     """Write rows as an extract in the canonical layout."""
     folder.mkdir(parents=True)
     for table, found in rows.items():

@@ -1,7 +1,5 @@
 """Hostile rows through the whole of `cpcds convert`, and what the checker says of the result."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections import Counter
@@ -9,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from etl.bootstrap import use_cases
 from etl.bootstrap.mappings import read_folder, shipped
@@ -20,7 +17,6 @@ from etl.conform.run import conform
 from etl.documents.yaml_text import read_yaml
 from etl.pipeline.one_off import Conversion
 from etl.pipeline.progress import ignore
-from tests.golden.mapping.everything import AllRows
 from tests.property.conforming.hostile import write
 
 
@@ -40,7 +36,7 @@ class Judged:
     errors: Mapping[str, int]
     claims: int
 
-    def resources(self, share: int) -> list[dict[str, Any]]:
+    def resources(self, share):
         """Return every so many-th resource that was published."""
         lines = [
             line
@@ -51,9 +47,9 @@ class Judged:
 
 
 @cache
-def soft() -> Mapping[str, str]:
+def soft():
     """Return severities that let through whatever a payer may let through."""
-    told: dict[str, str] = {}
+    told = {}
     for name, text in read_folder((shipped(),), "rules", "*.yaml").texts.items():
         for rule in read_yaml(text, name):
             if rule["severity"] != "warn" and not rule.get("firm", False):
@@ -61,18 +57,18 @@ def soft() -> Mapping[str, str]:
     return told
 
 
-def settings(**parts: Any) -> Settings:
+def settings(**parts):
     """Return settings of one process, without anything that is read from outside."""
     return Settings(**{"run": {"workers": 1}, **parts})
 
 
-def published(folder: Path, rows: AllRows, how: Settings) -> Judged:
+def published(folder, rows, how):
     """Convert rows and check all that comes of them, what the guide says in words included."""
     shutil.rmtree(folder, ignore_errors=True)
     write(folder / "in", rows)
     converted = use_cases.convert_extract(how, folder / "in", folder / "out", ignore)
     report = conform(file_sources([folder / "out"]), whole=True, strict=True)
-    errors: Counter[str] = Counter()
+    errors = Counter()
     for (severity, rule, profile, path), count in report.counts.items():
         if severity is IssueSeverity.ERROR:
             errors[f"{rule} {profile.rpartition('/')[2]} {path}"] += count

@@ -2,7 +2,6 @@
 
 import json
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -13,13 +12,12 @@ from etl.conform.checker import Checker
 from etl.conform.findings import IssueSeverity
 from etl.engine.obligation_checks import broken_rows
 from etl.engine.partition_columns import Partition
-from etl.engine.render import Rendered, render
+from etl.engine.render import render
 from etl.mapping.environment import Environment
 from etl.mapping.obligations import obligations, of_data
-from etl.mapping.plan import Plan
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.model.canonical_tables import ROW_COLUMN
-from tests.golden.mapping.everything import AllRows, everything, thinned
+from tests.golden.mapping.everything import everything, thinned
 from tests.golden.mapping.rendering import ID_KEY, mapping_set, providers_of, tables_of
 
 
@@ -38,10 +36,10 @@ class Verdict:
     errors: frozenset[str]
 
 
-def some_rows(seed: int, copies: int) -> AllRows:
+def some_rows(seed, copies):
     """Return rows of several members, everything of the first and less of the others."""
     chance = random.Random(seed)
-    rows: AllRows = {name: [] for name in TABLES}
+    rows = {name: [] for name in TABLES}
     for number in range(copies):
         own = everything(f"-{number}")
         for table, found in (thinned(own, chance) if number else own).items():
@@ -49,7 +47,7 @@ def some_rows(seed: int, copies: int) -> AllRows:
     return rows
 
 
-def world(rows: AllRows) -> tuple[Partition, Environment]:
+def world(rows):
     """Return rows as the engine looks at them."""
     tables = tables_of(rows)
     numbered = {
@@ -65,7 +63,7 @@ def world(rows: AllRows) -> tuple[Partition, Environment]:
     return Partition(prepare(numbered, environment)), environment
 
 
-def verdicts(plan: Plan, partition: Partition, environment: Environment) -> Iterator[Verdict]:
+def verdicts(plan, partition, environment):
     """Yield what both say of every resource that a plan makes."""
     rendering = render(plan, partition, environment)
     runs = list(rendering)
@@ -87,15 +85,14 @@ def verdicts(plan: Plan, partition: Partition, environment: Environment) -> Iter
             yield Verdict(plan.resource, frozenset(told.get(number, ())), errors)
 
 
-def _numbers(plan: Plan, partition: Partition, run: Rendered) -> list[int]:
+def _numbers(plan, partition, run):
     column = partition.tables[plan.table].column(ROW_COLUMN)
-    numbers: list[int] = column.take(pa.array(run.rows)).to_pylist()
-    return numbers
+    return column.take(pa.array(run.rows)).to_pylist()
 
 
-def _by_root(plan: Plan, partition: Partition, found: pa.Table) -> dict[int, set[str]]:
+def _by_root(plan, partition, found):
     """Return the rules by the row that the resource is made of; a line's are its claim's."""
-    told: dict[int, set[str]] = {}
+    told = {}
     for finding in found.to_pylist():
         row = finding["row"]
         if finding["table"] != plan.table:

@@ -1,7 +1,5 @@
 """No value of a file comes out of the doctor: not in a report, a page or a layout."""
 
-from __future__ import annotations
-
 import json
 import tempfile
 from pathlib import Path

@@ -1,6 +1,5 @@
 """Random accepted rows for the engine's tests: small, and odd where rows can be odd."""
 
-from collections.abc import Mapping
 from random import Random
 
 import pyarrow as pa
@@ -8,16 +7,15 @@ import pyarrow as pa
 from etl.claims.masking import Masker
 from etl.claims.prepare import prepare
 from etl.engine.partition_columns import Partition
-from etl.mapping.environment import Environment
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
-from etl.model.canonical_tables import Column, FieldType
+from etl.model.canonical_tables import FieldType
 from etl.model.sensitive_codes import CodeSystem, SensitiveCodes
 from etl.rows import table_schema
 
 TEXTS = ('"', "\\", "a\nb", "\t\x01", "é\u2028", "Nguyễn", "x" * 40, "</s>", "plain", "A", "b7")
 
 
-def money(cents: int) -> str:
+def money(cents):
     """Return cents as canonical money."""
     sign = "-" if cents < 0 else ""
     return f"{sign}{abs(cents) // 100}.{abs(cents) % 100:02d}"
@@ -47,7 +45,7 @@ _IDS = {
 }
 
 
-def _cell(chance: Random, table: str, column: Column) -> str | None:
+def _cell(chance, table, column):
     if not column.required and chance.random() < 0.4:
         return None
     if column.name == "line_numbers":
@@ -80,7 +78,7 @@ def _cell(chance: Random, table: str, column: Column) -> str | None:
             return ";".join(chance.choices(["CO45", "1", "2", "é"], k=chance.randint(1, 3)))
 
 
-def _row(chance: Random, table: str, key: Mapping[str, str]) -> dict[str, str | None]:
+def _row(chance, table, key):
     columns = TABLES[table].columns
     return {column.name: key.get(column.name) or _cell(chance, table, column) for column in columns}
 
@@ -94,11 +92,11 @@ MASKER = Masker(
 """A payer's sensitive codes; some of those that are drawn are among them."""
 
 
-def tables(seed: int) -> dict[str, pa.Table]:
+def tables(seed):
     """Return accepted tables, each in the order of its key; the same for the same seed."""
     chance = Random(seed)
     claims = [f"C{number}" for number in range(chance.randint(0, 5))]
-    keys: dict[str, list[dict[str, str]]] = {
+    keys = {
         "member": [{"member_id": f"ember{n}"} for n in (1, 2)],
         "coverage": [{"coverage_id": f"erage{n}"} for n in (1, 2, 3)],
         "organization": [{"organization_id": n} for n in ("payer1", "vider1")],
@@ -118,7 +116,7 @@ def tables(seed: int) -> dict[str, pa.Table]:
     }
 
 
-def to_table(name: str, rows: list[dict[str, str | None]]) -> pa.Table:
+def to_table(name, rows):
     """Return rows as a canonical table."""
     schema = table_schema(name)
     columns = {
@@ -127,6 +125,6 @@ def to_table(name: str, rows: list[dict[str, str | None]]) -> pa.Table:
     return pa.table(columns, schema=schema)
 
 
-def to_partition(drawn: dict[str, pa.Table], environment: Environment) -> Partition:
+def to_partition(drawn, environment):
     """Return tables as the engine takes them."""
     return Partition(prepare(drawn, environment, MASKER.masks(drawn)))

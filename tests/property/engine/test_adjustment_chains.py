@@ -155,7 +155,7 @@ def test_each_chain_has_one_last_claim_and_at_most_one_that_is_current(claims):
 
 @given(linked())
 def test_columns_say_what_the_chains_of_the_rows_are(claims):
-    rows: list[dict[str, str | None]] = [
+    rows = [
         {
             "claim_id": claim.claim_id,
             "member_id": claim.owner,
@@ -234,7 +234,7 @@ def test_money_is_published_as_stated_whether_or_not_the_claim_is_a_void(drawn):
 
 @given(linked(), st.sampled_from(NUMBERS))
 def test_a_claim_without_a_member_is_in_no_chain(claims, named):
-    rows: list[dict[str, str | None]] = [
+    rows = [
         {
             "claim_id": claim.claim_id,
             "member_id": claim.owner,
@@ -244,7 +244,7 @@ def test_a_claim_without_a_member_is_in_no_chain(claims, named):
         }
         for claim in claims
     ]
-    incomplete: dict[str, str | None] = {
+    incomplete = {
         "claim_id": "M1Z",
         "adjusted_from_claim_id": f"M1{named}",
         "adjusted_to_claim_id": f"M1{named}",

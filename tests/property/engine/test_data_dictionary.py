@@ -3,8 +3,7 @@
 import csv
 import json
 from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
 from functools import cache
@@ -30,9 +29,7 @@ from tests.golden.mapping.comparing import leaves
 from tests.golden.mapping.everything import everything
 from tests.golden.mapping.rendering import ID_KEY, PAYER, mapping_set, providers_of, tables_of
 
-Cell = tuple[str, str]
 Element = tuple[str, str]
-Texts = Mapping[Element, list[str]]
 SAMPLES = Path(__file__).parents[3] / "cpcds_samples" / "directory"
 DIRECTORY_PAYER = {**PAYER, "directory_id_system": "https://payer.example.com/directory"}
 
@@ -44,12 +41,18 @@ class Mapped:
     mappings: MappingSet
     environment: Environment
     rows: Partition
+    read_by_plan: dict[str, set] = field(default_factory=dict)
 
     def texts(self, changed):
-        """Return the texts of every element, where the cells of some columns are others."""
-        rows = _Changed(self.rows.tables, self.rows, changed)
-        found: dict[Element, list[str]] = defaultdict(list)
+        """Return the texts of every element, where the cells of some columns are others.
+
+        Plans that read none of these columns are left out: their texts stay as they are.
+        """
+        found = defaultdict(list)
         for plan in self.mappings.plans:
+            if changed and not changed.keys() & self.columns_read(plan):
+                continue
+            rows = _Changed(self.rows.tables, self.rows, changed)
             profile = _profile(plan.profile)
             for part in render(plan, rows, self.environment):
                 found[profile, f"{plan.resource}.id"] += part.ids.to_pylist()
@@ -60,6 +63,14 @@ class Mapped:
                         found[profile, path].append(text)
         return {element: sorted(texts) for element, texts in found.items() if texts}
 
+    def columns_read(self, plan):
+        """Return the columns that a plan looks at."""
+        if plan.name not in self.read_by_plan:
+            rows = _Changed(self.rows.tables, self.rows, {})
+            list(render(plan, rows, self.environment))
+            self.read_by_plan[plan.name] = rows.read
+        return self.read_by_plan[plan.name]
+
 
 class _Changed(Partition):
     """Rows in which the cells of some columns are others, and every other column is as it was."""
@@ -67,8 +78,10 @@ class _Changed(Partition):
     def __init__(self, tables, unchanged, changed):
         super().__init__(tables)
         self._unchanged, self._changed = unchanged, changed
+        self.read = set()
 
     def _column(self, table, name):
+        self.read.add((table, name))
         column = self._unchanged.column(table, name)
         change = self._changed.get((table, name))
         if change is None:
@@ -97,7 +110,7 @@ def of_a_directory():
         DIRECTORY_PAYER,
         view="financial",
     )
-    rows: dict[str, list[dict[str, str]]] = {}
+    rows = {}
     for table in DIRECTORY.tables:
         path = SAMPLES / f"{table.removeprefix('directory_')}.csv"
         if path.is_file():
@@ -161,7 +174,7 @@ def joined():
 
 
 def listed(mapped):
-    found: dict[Cell, dict[Element, str]] = defaultdict(dict)
+    found = defaultdict(dict)
     for row in dictionary(mapped.mappings.plans):
         if row.table:
             assert (row.profile, row.path) not in found[row.table, row.column], row

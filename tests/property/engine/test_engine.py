@@ -1,7 +1,6 @@
 """The engine and the row-by-row interpreter write the same bytes, whatever rows and mapping."""
 
 import json
-from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -62,7 +61,7 @@ def _columns(draw, scope):
     name, table = draw(st.sampled_from(scope))
     path = name
     ones = [key for key, to in relations_of(table).items() if isinstance(to, One)]
-    follow: bool = draw(st.booleans())
+    follow = draw(st.booleans())
     if ones and follow:
         step = draw(st.sampled_from(ones))
         relation = relations_of(table)[step]
@@ -116,7 +115,7 @@ def _leaves(draw, scope, looping):
 
 @st.composite
 def _objects(draw, scope, depth, looping):
-    members: dict[str, Any] = {}
+    members = {}
     if draw(st.integers(0, 3)) == 0:
         members["when"] = f"{{{{ {draw(_conditions(scope))} }}}}"
     for number in range(draw(st.integers(1, 3))):
@@ -136,7 +135,7 @@ def _entries(draw, scope, depth, looping):
     inner_table = relation.table if isinstance(relation, Many) else "list item"
     variable = f"r{len(scope)}"
     inner = [*scope, (variable, inner_table)]
-    entry: dict[str, Any] = {"for": f"{variable} in {row}.{name}"}
+    entry = {"for": f"{variable} in {row}.{name}"}
     if draw(st.booleans()):
         entry["when"] = f"{{{{ {draw(_conditions(inner))} }}}}"
     form = draw(st.integers(0, 2))
@@ -167,7 +166,7 @@ def plans(draw):
     emit = {"id": "{{ claim.claim_id | logical_id('ExplanationOfBenefit') }}"}
     body = draw(_objects(scope, 4, False))
     body.pop("when", None)
-    mapping: dict[str, Any] = {
+    mapping = {
         "resource": "ExplanationOfBenefit",
         "profile": "P",
         "from": "claim",
@@ -252,7 +251,7 @@ def test_the_elements_that_are_explained_are_just_those_of_the_resource(plan, se
     for made in resources:
         first = next(explained(plan, records, ENVIRONMENT, made.id))
         same, elements = first.made, first.elements
-        built: Any = {}
+        built = {}
         for element in elements:
             built = _put(built, element.path, json.loads(element.json))
             for cell in element.cells:

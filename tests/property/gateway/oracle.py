@@ -7,17 +7,12 @@ SearchParameters; dates are pairs of datetimes; prefixes are the sentences of R4
 import re
 import unicodedata
 from datetime import UTC, datetime, timedelta
-from typing import Any
-
-Resource = dict[str, Any]
-Range = tuple[datetime, datetime]
-"""From (inclusive) and to (exclusive)."""
 
 FIRST = datetime(1, 1, 1, tzinfo=UTC)
 LAST = datetime(9999, 12, 31, tzinfo=UTC)
 
 
-def date_range(text: str) -> Range:
+def date_range(text):
     """Return the time that a date of any precision may mean."""
     if len(text) == 4:
         year = int(text)
@@ -37,13 +32,13 @@ def date_range(text: str) -> Range:
     return start, start + timedelta(microseconds=10 ** (6 - len(fraction)))
 
 
-def period_range(period: Resource) -> Range:
+def period_range(period):
     start = date_range(period["start"])[0] if "start" in period else FIRST
     end = date_range(period["end"])[1] if "end" in period else LAST
     return start, end
 
 
-def dates(resource: Resource, parameter: str) -> list[Range]:
+def dates(resource, parameter):
     """Return what a date parameter's expression finds in a resource."""
     if parameter == "_lastUpdated":
         return [date_range(resource["meta"]["lastUpdated"])]
@@ -72,7 +67,7 @@ def dates(resource: Resource, parameter: str) -> list[Range]:
     return found
 
 
-def date_matches(resource: Range, asked: str, now: datetime) -> bool:
+def date_matches(resource, asked, now):
     prefix, text = (asked[:2], asked[2:]) if asked[0].isalpha() else ("eq", asked)
     value = date_range(text)
     contains = value[0] <= resource[0] and resource[1] <= value[1]
@@ -103,7 +98,7 @@ def date_matches(resource: Range, asked: str, now: datetime) -> bool:
             raise AssertionError(prefix)
 
 
-def tokens(resource: Resource, parameter: str) -> list[tuple[str | None, str]]:
+def tokens(resource, parameter):
     """Return system and code of what a token parameter's expression finds."""
     if parameter == "_id":
         return [(None, resource["id"])]
@@ -121,7 +116,7 @@ def tokens(resource: Resource, parameter: str) -> list[tuple[str | None, str]]:
     ]
 
 
-def token_matches(value: tuple[str | None, str], asked: str) -> bool:
+def token_matches(value, asked):
     system, bar, code = asked.rpartition("|")
     if not bar:
         return value[1] == code
@@ -130,7 +125,7 @@ def token_matches(value: tuple[str | None, str], asked: str) -> bool:
     return value == (system or None, code)
 
 
-def strings(resource: Resource) -> list[str]:
+def strings(resource):
     """Return what the parameter `name` finds: an organization's name, a person's and its parts.
 
     The server says which parts (R4, Practitioner-name): not titles and degrees.
@@ -138,21 +133,21 @@ def strings(resource: Resource) -> list[str]:
     name = resource.get("name", [])
     if isinstance(name, str):
         return [name, *resource.get("alias", [])]
-    found: list[str] = []
+    found = []
     for one in name:
         for part in ("text", "family", "given"):
             found += _listed(one.get(part))
     return found
 
 
-def string_matches(value: str, asked: str, modifier: str) -> bool:
+def string_matches(value, asked, modifier):
     if modifier == "exact":
         return value == asked
     text, part = plain_letters(value), plain_letters(asked)
     return part in text if modifier == "contains" else text.startswith(part)
 
 
-def plain_letters(text: str) -> str:
+def plain_letters(text):
     """Return text without case and accents."""
     letters = unicodedata.normalize("NFD", text.casefold())
     return "".join(one for one in letters if unicodedata.category(one) != "Mn")
@@ -174,7 +169,7 @@ PATHS = {
 }
 
 
-def belongs_to(resource: Resource) -> str:
+def belongs_to(resource):
     """Return which provider a role or place belongs to; nothing for other types."""
     if resource["resourceType"] == "PractitionerRole":
         return str(resource["practitioner"]["reference"])
@@ -183,21 +178,21 @@ def belongs_to(resource: Resource) -> str:
     return "nobody"
 
 
-def references(resource: Resource, parameter: str) -> list[str]:
-    found: list[str] = []
+def references(resource, parameter):
+    found = []
     for path in PATHS[parameter]:
-        here: list[Any] = [resource]
+        here = [resource]
         for step in path.split("."):
             here = [value for one in here for value in _listed(one.get(step))]
         found += here
     return found
 
 
-def _listed(value: Any) -> list[Any]:
+def _listed(value):
     return [] if value is None else value if isinstance(value, list) else [value]
 
 
-def reference_matches(value: str, asked: str, base: str) -> bool:
+def reference_matches(value, asked, base):
     asked = asked.removeprefix(f"{base}/")
     return value == asked or ("/" not in asked and value.partition("/")[2] == asked)
 
@@ -209,11 +204,11 @@ DATES = (
 TOKENS = ("_id", "type", "identifier", "specialty", "status")
 
 
-def matches(resource: Resource, name: str, value: str, *, base: str, now: datetime) -> bool:
+def matches(resource, name, value, *, base, now):
     """Return whether a resource meets one parameter; commas mean or."""
     parameter, _, modifier = name.partition(":")
     if parameter in DATES:
-        found: list[Any] = dates(resource, parameter)
+        found = dates(resource, parameter)
     elif parameter in TOKENS:
         found = tokens(resource, parameter)
     elif parameter == "name":
@@ -223,7 +218,7 @@ def matches(resource: Resource, name: str, value: str, *, base: str, now: dateti
     if modifier == "missing":
         return (not found) == (value == "true")
 
-    def one(stored: Any, asked: str) -> bool:
+    def one(stored, asked):
         if parameter in DATES:
             return date_matches(stored, asked, now)
         if parameter in TOKENS:
@@ -238,7 +233,7 @@ def matches(resource: Resource, name: str, value: str, *, base: str, now: dateti
     return not met if modifier == "not" else met
 
 
-def sort_key(resource: Resource, parameter: str, descending: bool) -> Any:
+def sort_key(resource, parameter, descending):
     """Return what a resource is sorted by, or None where it has no such value."""
     if parameter == "_id":
         return resource["id"]
@@ -248,7 +243,7 @@ def sort_key(resource: Resource, parameter: str, descending: bool) -> Any:
     return max(starts) if descending else min(starts)
 
 
-def in_order(resources: list[Resource], sort: str) -> list[Resource]:
+def in_order(resources, sort):
     """Return resources as `_sort` orders them; those without a value last, ties as they were."""
     for rule in reversed(sort.split(",")):
         name, descending = rule.removeprefix("-"), rule.startswith("-")

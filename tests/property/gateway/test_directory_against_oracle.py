@@ -22,7 +22,6 @@ from tests.unit.gateway.trees import (
 )
 from tests.unit.gateway.trees import directory as directory_of
 
-Condition = tuple[str, str]
 KINDS = sorted(PLAN_NET_TYPES)
 SCOPES = tuple(f"patient/{kind}.rs" for kind in KINDS)
 ORACLE_KNOWS = {
@@ -75,7 +74,7 @@ def expected(kind, conditions):
 @cache
 def values(kind, parameter):
     """Return the values that resources of a type have for a parameter, as a search gives them."""
-    given: set[str] = set()
+    given = set()
     for resource in directory().values():
         if resource["resourceType"] == kind:
             for value in oracle._any_values(resource, parameter):

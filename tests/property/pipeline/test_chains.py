@@ -1,13 +1,10 @@
 """From rows to resources: whatever a chain is and in whatever order it comes, the same bytes and
 each cent once."""
 
-from __future__ import annotations
-
 import json
 from collections import defaultdict
 from decimal import Decimal
-from random import Random
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pyarrow as pa
 import pytest
@@ -20,7 +17,6 @@ from etl.engine.render import render
 from etl.mapping.environment import Environment
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.model.sensitive_codes import SensitiveCodes
-from etl.pipeline.definitions import Definitions
 from etl.pipeline.partition.claims import ClaimRules
 from etl.quality import (
     Checked,
@@ -33,17 +29,17 @@ from etl.quality import (
 )
 from etl.rows import no_findings
 from tests.e2e.commands import same_definitions
-from tests.unit.quality.world import LISTED, Row, World, tables, world
+from tests.unit.quality.world import LISTED, tables, world
 
 NUMBERS = ["A1", "A2", "A3", "A4", "A5"]
 
 
-def definitions() -> Definitions:
+def definitions():
     return same_definitions(Settings())
 
 
 @st.composite
-def worlds(draw: st.DrawFn) -> World:
+def worlds(draw):
     """Draw claims of one member, linked at random."""
     of = world()
     claim, line = of["claim"][2], of["claim_line"][2]
@@ -57,7 +53,7 @@ def worlds(draw: st.DrawFn) -> World:
             for column in ("adjusted_from_claim_id", "adjusted_to_claim_id")
             if (named := draw(st.sampled_from(["", "", *NUMBERS, "K9"])))
         }
-        row: Row = claim | amounts | links | {"claim_id": number}
+        row = claim | amounts | links | {"claim_id": number}
         row["adjudication_date"] = draw(st.sampled_from(["2024-03-10", "2024-03-11"]))
         if status := draw(st.sampled_from(["", "", "active", "cancelled", "paid", "void"])):
             row["status"] = status
@@ -82,7 +78,7 @@ class Made(NamedTuple):
     bodies: dict[str, str]
 
 
-def made(of: dict[str, pa.Table], *, leave_out: bool) -> Made:
+def made(of, *, leave_out):
     """Return what becomes of rows: what the rules say, and the claims' resources by id."""
     rules = ClaimRules(
         Masker(SensitiveCodes()), definitions().crosswalks.get("claim_status"), leave_out=leave_out
@@ -92,7 +88,7 @@ def made(of: dict[str, pa.Table], *, leave_out: bool) -> Made:
     checked = check_totals(claims.decided)
     environment = Environment("p", b"key", definitions().crosswalks, {})
     partition = claims.partition(checked.tables, environment)
-    bodies: dict[str, str] = {}
+    bodies = {}
     for plan in definitions().patient_plans:
         if plan.name == "eob-professional":
             for run in render(plan, partition, environment):
@@ -100,7 +96,7 @@ def made(of: dict[str, pa.Table], *, leave_out: bool) -> Made:
     return Made(checked, bodies)
 
 
-def shuffled(of: dict[str, pa.Table], chance: Random) -> dict[str, pa.Table]:
+def shuffled(of, chance):
     """Return the rows in another order; a row keeps its place in its file."""
     found = {}
     for name, table in of.items():
@@ -110,13 +106,13 @@ def shuffled(of: dict[str, pa.Table], chance: Random) -> dict[str, pa.Table]:
     return found
 
 
-def resource(body: str) -> Any:
+def resource(body):
     return json.loads('{"meta":{' + body, parse_float=Decimal)
 
 
-def active_sums(bodies: dict[str, str]) -> dict[str, Decimal]:
+def active_sums(bodies):
     """Return the totals of the claims published as active, by category."""
-    sums: dict[str, Decimal] = defaultdict(Decimal)
+    sums = defaultdict(Decimal)
     for body in bodies.values():
         found = resource(body)
         if found["status"] == "active":
@@ -125,7 +121,7 @@ def active_sums(bodies: dict[str, str]) -> dict[str, Decimal]:
     return {name: total for name, total in sums.items() if total}
 
 
-def active_claims(bodies: dict[str, str]) -> int:
+def active_claims(bodies):
     """Return how many claims are published as active."""
     return [resource(body)["status"] for body in bodies.values()].count("active")
 

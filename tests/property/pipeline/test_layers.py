@@ -1,7 +1,5 @@
 """What layers of rows say together, beside a history that is told one row at a time."""
 
-from __future__ import annotations
-
 import io
 from dataclasses import dataclass
 from hashlib import sha256
@@ -37,8 +35,8 @@ class Told:
     gone: bool
 
     @property
-    def row(self) -> dict[str, str | None]:
-        row: dict[str, str | None] = dict.fromkeys(TABLES[self.table].names)
+    def row(self):
+        row = dict.fromkeys(TABLES[self.table].names)
         row |= dict(zip(TABLES[self.table].key, self.key, strict=True))
         row["last_updated"] = f"2026-01-01T00:{self.time:02d}:00Z"
         row["record_action"] = "D" if self.gone else "A"
@@ -51,7 +49,7 @@ class Told:
         return row
 
 
-def told(time: int) -> st.SearchStrategy[Told]:
+def told(time):
     """Draw what happens at a time."""
     text, gone = st.sampled_from("xyz"), st.booleans()
     member = st.sampled_from(MEMBERS)
@@ -70,15 +68,15 @@ def told(time: int) -> st.SearchStrategy[Told]:
 
 
 @st.composite
-def histories(draw: st.DrawFn) -> list[Told]:
+def histories(draw):
     """Draw events, one at each time."""
     return [draw(told(time)) for time in range(draw(st.integers(1, 14)))]
 
 
-def replayed(history: list[Told]) -> dict[tuple[str, tuple[str, ...]], str]:
+def replayed(history):
     """Return what is there in the end, doing one thing after the other."""
-    there: dict[tuple[str, tuple[str, ...]], str] = {}
-    owners: dict[str, str] = {}
+    there = {}
+    owners = {}
     for one in history:
         at = (one.table, one.key)
         lost = [at]
@@ -100,7 +98,7 @@ def replayed(history: list[Told]) -> dict[tuple[str, tuple[str, ...]], str]:
     return there
 
 
-def merged(layers: list[list[Told]]) -> dict[tuple[str, tuple[str, ...]], str]:
+def merged(layers):
     """Return what layers of these rows say together."""
     store = MemoryStore()
     written = []

@@ -1,10 +1,5 @@
 """Ledgers taken apart and put together, against rows in lists."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -14,7 +9,6 @@ from hypothesis import strategies as st
 from etl.pipeline.incremental import ledger as ledgers
 from etl.pipeline.incremental.ledger import (
     SCHEMAS,
-    Ledger,
     from_bytes,
     joined,
     no_ledger,
@@ -25,14 +19,12 @@ from etl.pipeline.incremental.ledger import (
 OWNERS = st.integers(0, 12)
 WORDS = st.sampled_from(["claim", "claim_line", "member", ""])
 
-Rows = list[dict[str, Any]]
 
-
-def of_rows(rows: Rows, name: str) -> pa.Table:
+def of_rows(rows, name):
     return pa.Table.from_pylist(rows, schema=SCHEMAS[name])
 
 
-def owner_of(row: dict[str, Any]) -> int:
+def owner_of(row):
     return int(row["owner"])
 
 
@@ -62,8 +54,8 @@ NAMES = tuple(STRATEGIES)
 
 
 @st.composite
-def some_ledgers(draw: st.DrawFn) -> list[Ledger]:
-    made: list[Ledger] = []
+def some_ledgers(draw):
+    made = []
     for _ in range(draw(st.integers(0, 3))):
         tables = {name: of_rows(draw(strategies), name) for name, strategies in STRATEGIES.items()}
         made.append({**no_ledger(), **tables})
@@ -71,11 +63,11 @@ def some_ledgers(draw: st.DrawFn) -> list[Ledger]:
 
 
 @pytest.fixture(params=[0, 1000], autouse=True, ids=["in pieces", "copied"])
-def shortest(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def shortest(request, monkeypatch):
     monkeypatch.setattr(ledgers, "_SHORTEST", request.param)
 
 
-def rows_of(some: Sequence[Ledger], name: str) -> Rows:
+def rows_of(some, name):
     return [row for one in some for row in one[name].to_pylist()]
 
 

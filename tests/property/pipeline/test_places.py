@@ -1,10 +1,7 @@
 """Places of rows and digests of members, against loops over rows."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
@@ -34,7 +31,7 @@ class Marked:
 
     tables: dict[str, list[Row]]
 
-    def marks(self, indexes: Sequence[int]) -> dict[str, pa.Table]:
+    def marks(self, indexes):
         """Return the marks of all tables."""
         del indexes
         return {
@@ -52,7 +49,7 @@ class Marked:
 
 
 @st.composite
-def marked(draw: st.DrawFn) -> dict[str, list[Row]]:
+def marked(draw):
     """Return raw tables of one or two files each, rows in order or not, of few members."""
     tables = {}
     file = 0
@@ -70,23 +67,23 @@ def marked(draw: st.DrawFn) -> dict[str, list[Row]]:
     return {name: tables[name] for name in sorted(tables)}
 
 
-def mixed(value: int) -> int:
+def mixed(value):
     """Return the finalizer of SplitMix64, one number at a time."""
     value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9 & _WORD
     value = (value ^ (value >> 27)) * 0x94D049BB133111EB & _WORD
     return value ^ (value >> 31)
 
 
-def places_of(tables: dict[str, list[Row]]) -> Places:
+def places_of(tables):
     """Return the places of raw tables."""
     return Places.of(cast("Partitions", Marked(tables)), range(1))
 
 
 @given(marked())
 def test_digests_of_a_member_are_sums_over_his_rows(tables):
-    sums: dict[int, list[int]] = {}
+    sums = {}
     for number, rows in enumerate(tables.values()):
-        counted: dict[int, int] = {}
+        counted = {}
         for row in sorted(rows, key=lambda one: (one.file, one.row)):
             at = counted.setdefault(row.owner, 0)
             counted[row.owner] += 1
@@ -106,7 +103,7 @@ def test_a_place_leads_to_the_members_row_and_back(tables):
     for number, (name, rows) in enumerate(tables.items()):
         for row in rows:
             mine = sorted((one.file, one.row) for one in rows if one.owner == row.owner)
-            found: Any = places.own(np.array([row.file]), np.array([row.row]))
+            found = places.own(np.array([row.file]), np.array([row.row]))
             assert [int(part[0]) for part in found] == [
                 row.owner,
                 number,

@@ -1,8 +1,6 @@
 """Pieces of a sidecar over many nights, held to a dictionary that is written anew each night."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +10,6 @@ from hypothesis import strategies as st
 from etl.pipeline.sidecar.pieces import (
     SCHEMA,
     Sidecar,
-    SidecarPiece,
     SidecarUpdate,
     UnitSidecar,
     all_joined,
@@ -28,10 +25,9 @@ COUNTS = (1, 2, 3)
 OWNERS = tuple(int(number) << 60 for number in range(16))
 
 Rows = Sequence[int]
-Night = Mapping[int, Rows]
 
 
-def entries(rows: Night, extract: str) -> pa.Table:
+def entries(rows, extract):
     """Return the entries of some owners, each row at the place that its number says."""
     values = [
         {
@@ -55,9 +51,9 @@ def entries(rows: Night, extract: str) -> pa.Table:
     )
 
 
-def found(store: MemoryStore, sidecar: Sidecar) -> set[tuple[int, int, str]]:
+def found(store, sidecar):
     """Return owner, row and extract of each entry that counts."""
-    ranges: dict[tuple[int, int], list[SidecarPiece]] = {}
+    ranges = {}
     for piece in sidecar.pieces:
         ranges.setdefault((piece.first, piece.end), []).append(piece)
     return {
@@ -81,7 +77,7 @@ nights = st.lists(
 @given(nights=nights)
 def test_the_last_piece_with_a_member_counts_and_who_is_gone_is_in_none(nights):
     store, sidecar = MemoryStore(), None
-    known: dict[int, tuple[Rows, str]] = {}
+    known = {}
     for number, (count, rows) in enumerate(nights):
         extract = f"night{number}"
         kept = {
@@ -90,7 +86,7 @@ def test_the_last_piece_with_a_member_counts_and_who_is_gone_is_in_none(nights):
             if owner in known and known[owner][0] == rows[owner]
         }
         known = {owner: kept.get(owner, (rows[owner], extract)) for owner in rows}
-        pieces: list[SidecarPiece] = []
+        pieces = []
         for at in range(count):
             unit = range(at, at + 1)
             ours = {owner: rows[owner] for owner in rows if owner * count >> 64 == at}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.publish.block import PatientResources, Resource
+from etl.publish.block import PatientResources
 from etl.publish.directory import write_directory
 from etl.publish.manifest import ReleaseFacts
 from etl.publish.partition_writer import write_partition
@@ -52,7 +52,7 @@ def as_resource(event, stamp):
 
 def state_after(history, stated):
     """The slow and obvious oracle: who has what in the end."""
-    state: dict[str, dict[int | None, Resource]] = {}
+    state = {}
     for at, event in enumerate(history):
         stamp = STAMP.format(at % 28 + 1) if stated else None
         mine = state.setdefault(event.person, {})
@@ -128,8 +128,8 @@ def test_any_split_of_a_history_into_nights_ends_like_one_full_load(history, cut
 @given(st.lists(st.lists(events, max_size=12), min_size=1, max_size=4))
 def test_full_extracts_keep_a_time_exactly_as_long_as_the_content(nights):
     store = MemoryStore()
-    history: list[Event] = []
-    since: dict[str, tuple[bytes, str]] = {}
+    history = []
+    since = {}
     for night, more in enumerate(nights):
         history += more
         now = f"2026-02-{night + 1:02}T00:00:00Z"

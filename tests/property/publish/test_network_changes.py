@@ -16,7 +16,6 @@ from tests.memory_store import MemoryStore
 from tests.unit.publish.samples import LATER, NOW, logical_id, payer, publish, resource
 
 IN_NETWORK = "http://hl7.org/fhir/us/davinci-pdex-plan-net/StructureDefinition/network-reference"
-Sets = Mapping[str, Mapping[str, frozenset[str]]]
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ def tied(number, tie):
 
 def members(release):
     """Return provider -> network -> places, and plan -> networks, of all that is in a release."""
-    found: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    found = defaultdict(lambda: defaultdict(set))
     plans = {}
     for unit in release.manifest.directory:
         lines = [] if unit is None else read_all(release.store, release.index(unit))

@@ -96,7 +96,7 @@ def keys_of(of):
     """Return what reading the whole extract finds out about its ids."""
 
     def shared(table, key):
-        owners: dict[str, set[str]] = {}
+        owners = {}
         for row in of[table]:
             if row.get(key) and row.get("member_id"):
                 owners.setdefault(row[key], set()).add(row["member_id"])
@@ -116,7 +116,7 @@ def keys_of(of):
 
 def owners_of(of, name):
     """Return whose partition each row of a table belongs to, as `sources` cuts them."""
-    claims: dict[str, str] = {}
+    claims = {}
     for row in of["claim"]:
         if row.get("claim_id") and row.get("member_id"):
             known = claims.get(row["claim_id"], row["member_id"])
@@ -187,7 +187,7 @@ def test_published_money_is_the_sum_of_what_is_published(of):
             strict=True,
         )
     )
-    sums: dict[MoneyKey, Decimal] = {}
+    sums = {}
     for level in ("claim", "claim_line"):
         for row in got.tables[level].to_pylist():
             for column in AMOUNT_COLUMNS:

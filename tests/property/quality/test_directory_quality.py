@@ -1,9 +1,7 @@
 """Figures of a directory against a slow count, one row after the other."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
-from typing import Any
 
 import pyarrow as pa
 from hypothesis import given, settings
@@ -18,7 +16,6 @@ from etl.rows import table_schema
 from tests.e2e.commands import same_definitions
 
 Row = dict[str, str | None]
-Rows = Mapping[str, Sequence[Row]]
 DAY = date(2026, 11, 1)
 FLAGS = ("newpt", "existptfam", "existptonly", "nopt", "closed?", None)
 
@@ -126,7 +123,7 @@ EXCEPTIONS = st.dictionaries(
 def tables_of(rows):
     found = {}
     for number, name in enumerate(DIRECTORY.tables):
-        mine: list[dict[str, Any]] = [
+        mine = [
             {**row, FILE_COLUMN: number, ROW_COLUMN: at}
             for at, row in enumerate(rows.get(name, ()), 2)
         ]
@@ -145,7 +142,7 @@ class SlowCount:
 
     def __init__(self, rows):
         self.rows = rows
-        self.places: Counter[tuple[str, int, str]] = Counter()
+        self.places = Counter()
         self.people = rows["directory_practitioner"]
         self.organizations = {
             str(row["organization_id"]): row for row in rows["directory_organization"]
@@ -308,9 +305,9 @@ class SlowCount:
             for key in items(row, column)
         }
         parts = ("address_line", "city", "state", "postal_code")
-        faults: list[set[str]] = []
+        faults = []
         absent, missing = 0, Counter[str]()
-        lacking: list[bool] = []
+        lacking = []
         for row in self.rows[table]:
             abroad = (row["country"] or "us").lower() not in ("us", "usa")
             if abroad or row.get("location_id") in areas:
@@ -472,7 +469,7 @@ def test_figures_are_those_of_a_slow_count(drawn, parents, exceptions):
 def test_rows_of_one_entry_have_one_number_and_others_have_others(drawn, parents):
     rows = whole(drawn, parents, {})
     _, places = figures(rows)
-    groups: dict[tuple[str, Any], set[Any]] = {}
+    groups = {}
     for each in places.to_pylist():
         if each["figure"] != "same-npi":
             continue

@@ -1,7 +1,5 @@
 """Percentages add up to 100, and say 0 and 100 only where it is none and all."""
 
-from __future__ import annotations
-
 from decimal import Decimal
 
 from hypothesis import given
@@ -12,7 +10,7 @@ from etl.reports.page import percentages, share
 PARTS = st.lists(st.integers(0, 10**9) | st.integers(0, 12), min_size=1, max_size=8)
 
 
-def number(text: str) -> Decimal:
+def number(text):
     return Decimal(text.removesuffix(" %"))
 
 

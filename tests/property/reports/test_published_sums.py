@@ -1,13 +1,10 @@
 """No small cell follows from all sums of a run together: a solver tries every one."""
 
-from __future__ import annotations
-
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from operator import attrgetter
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 from hypothesis import example, given, settings
@@ -17,30 +14,27 @@ from scipy.optimize import linprog
 from etl.quality import MoneyKey, MoneyTotals
 from etl.reports.certificate import CertificateFacts, FileMoney
 from etl.reports.document import report_document
-from etl.reports.report_values import Report
 from etl.reports.summary import totals_of
 from tests.unit.reports.test_report import report
 
-MOST: Final = 10
-CATEGORY: Final = "benefit"
-LEVELS: Final = {"claim": "header", "claim_line": "lines"}
-FATES: Final = ("net", "other", "quarantined", "superseded")
-SOURCES: Final = {
+MOST = 10
+CATEGORY = "benefit"
+LEVELS = {"claim": "header", "claim_line": "lines"}
+FATES = ("net", "other", "quarantined", "superseded")
+SOURCES = {
     "source": FATES,
     "published": ("net", "other"),
     "quarantined": ("quarantined",),
     "superseded": ("superseded",),
     "net": ("net",),
 }
-STATED: Final[dict[str, dict[str, object]]] = {"header": {"states_total": True}, "lines": {}}
-SUMMED: Final[dict[str, dict[str, object]]] = {
+STATED = {"header": {"states_total": True}, "lines": {}}
+SUMMED = {
     "header": {"states_total": False},
     "lines": {"states_total": None},
 }
 """Claims whose rows state the amount; those whose published total is summed: of lines, none is."""
-JOINT: Final = attrgetter("claim_type", "payer", "plan")
-Variable: TypeAlias = tuple[str, ...]
-"""A sum that nobody knows to begin with."""
+JOINT = attrgetter("claim_type", "payer", "plan")
 
 
 class Group(NamedTuple):
@@ -57,7 +51,7 @@ class Group(NamedTuple):
     states_total: bool
 
     @property
-    def is_published(self) -> bool:
+    def is_published(self):
         return self.fate in ("net", "other")
 
 
@@ -67,22 +61,22 @@ class Reader:
 
     groups: list[Group]
 
-    def __post_init__(self) -> None:
-        self.equations: list[tuple[Counter[Variable], Decimal]] = []
-        self.claims: Counter[Variable] = Counter()
+    def __post_init__(self):
+        self.equations = []
+        self.claims = Counter()
 
-    def add(self, variables: Iterable[Variable], text: str | None) -> None:
+    def add(self, variables, text):
         """Add a sum as it is written; None where it is withheld."""
         if text is not None:
             self.equations.append((Counter(variables), Decimal(text)))
 
-    def equal(self, some: Iterable[Variable], others: Iterable[Variable]) -> None:
+    def equal(self, some, others):
         """Add that two sums are the same, whatever they are."""
         both = Counter(some)
         both.subtract(Counter(others))
         self.equations.append((both, Decimal(0)))
 
-    def count(self, variable: Variable, **wanted: object) -> Variable:
+    def count(self, variable, **wanted):
         """Add a variable, and over how many claims it is: those with such attributes."""
         self.claims[variable] = sum(
             each.claims
@@ -91,7 +85,7 @@ class Reader:
         )
         return variable
 
-    def disclosed(self) -> list[Variable]:
+    def disclosed(self):
         """Return what the equations leave one value for, of all amounts that are not negative."""
         names = [name for name, claims in self.claims.items() if claims]
         at = {name: number for number, name in enumerate(names)}
@@ -118,23 +112,23 @@ class Reader:
         return found
 
 
-def money_of(groups: list[Group]) -> dict[MoneyKey, MoneyTotals]:
-    cells: dict[MoneyKey, MoneyTotals] = {}
+def money_of(groups):
+    cells = {}
     for each in groups:
         for level in LEVELS:
             if level == "claim" and not each.states_total:
                 continue
             key = MoneyKey(level, each.claim_type, CATEGORY)
             names = ["source", *(name for name in SOURCES if each.fate in SOURCES[name][:2])]
-            sums: dict[str, int] = dict.fromkeys(names, each.claims * each.cents)
+            sums = dict.fromkeys(names, each.claims * each.cents)
             sums |= {f"{name}_claims": each.claims for name in names if name != "source"}
             cells[key] = cells.get(key, MoneyTotals()) + MoneyTotals(**sums)
     return cells
 
 
-def facts_of(groups: list[Group]) -> CertificateFacts:
-    money: dict[tuple[str, str, str, str], tuple[int, int]] = {}
-    files: dict[tuple[str, str], FileMoney] = {}
+def facts_of(groups):
+    money = {}
+    files = {}
     explained = [0, 0]
     for each in (group for group in groups if group.is_published and group.claims):
         cents = each.claims * each.cents
@@ -176,7 +170,7 @@ def facts_of(groups: list[Group]) -> CertificateFacts:
     )
 
 
-def joint_of(groups: list[Group]) -> Counter[tuple[str, ...]]:
+def joint_of(groups):
     joint = Counter[tuple[str, ...]]()
     for each in groups:
         if each.is_published:
@@ -184,15 +178,15 @@ def joint_of(groups: list[Group]) -> Counter[tuple[str, ...]]:
     return joint
 
 
-def made(groups: list[Group]) -> Report:
+def made(groups):
     return replace(report(), money=money_of(groups), certificate=facts_of(groups))
 
 
-def read(groups: list[Group], told: Report) -> Reader:
+def read(groups, told):
     """Return what a reader of the report knows."""
     document, reader = report_document(told), Reader(groups)
     types = sorted({each.claim_type for each in groups})
-    rows: dict[str, list[Variable]] = {}
+    rows = {}
     for shown in LEVELS.values():
         for name in types:
             for fate in FATES:
@@ -215,9 +209,7 @@ def read(groups: list[Group], told: Report) -> Reader:
     return reader
 
 
-def _read_bytes(
-    reader: Reader, certificate: dict[str, Any], shown: str, rows: list[Variable]
-) -> None:
+def _read_bytes(reader, certificate, shown, rows):
     """Add what the certificate says of one level: each table divides rows and summed totals."""
 
     summed = [
@@ -280,13 +272,7 @@ def _read_bytes(
     _read_files(reader, certificate, shown, rows, summed)
 
 
-def _read_files(
-    reader: Reader,
-    certificate: dict[str, Any],
-    shown: str,
-    rows: list[Variable],
-    summed: list[Variable],
-) -> None:
+def _read_files(reader, certificate, shown, rows, summed):
     lines = [line for line in certificate["files"] if line["level"] == shown]
     names = {each.file for each in reader.groups if each.is_published}
     parts = {
@@ -314,7 +300,7 @@ def _read_files(
     reader.equal((cells["explained"] for cells in parts.values()), summed)
 
 
-def in_payer(group: Group) -> Group:
+def in_payer(group):
     return group._replace(plan=f"{group.payer}-{group.plan}")
 
 
@@ -334,11 +320,11 @@ groups_of_claims = st.lists(
     min_size=1,
     max_size=9,
 )
-MANY: Final = [
+MANY = [
     Group(500, 90_000, name, "payer-1", "payer-1-a", "2026-01", "a.csv", "net", True)
     for name in ("oral", "pharmacy")
 ]
-FEW: Final = Group(3, 137, "vision", "payer-1", "payer-1-a", "2026-01", "a.csv", "net", True)
+FEW = Group(3, 137, "vision", "payer-1", "payer-1-a", "2026-01", "a.csv", "net", True)
 
 
 @settings(deadline=None, max_examples=25)

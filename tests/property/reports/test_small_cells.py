@@ -1,10 +1,6 @@
 """No sum of money that a report withholds, and none over a few claims, follows from those shown."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator, Mapping
 from itertools import chain, combinations
-from typing import Any, Final
 
 import numpy as np
 from hypothesis import example, given, settings
@@ -12,10 +8,10 @@ from hypothesis import strategies as st
 
 from etl.model.canonical_tables import CLAIM_TYPES
 from etl.quality import MoneyKey, MoneyTotals
-from etl.reports.small_cells import SUMS, MoneyTable, ShownMoney, shown_money
+from etl.reports.small_cells import SUMS, shown_money
 
-MOST: Final = 10
-PARTS: Final = {
+MOST = 10
+PARTS = {
     "source": ("net", "not counting", "quarantined", "superseded"),
     "published": ("net", "not counting"),
     "not counting": ("not counting",),
@@ -24,12 +20,10 @@ PARTS: Final = {
     "net": ("net",),
 }
 """Each sum, and the parts that it is a sum of: what nobody knows to begin with."""
-UNKNOWN: Final = PARTS["source"]
-Counts = tuple[int, int, int, int]
-"""Claims of each of `UNKNOWN`."""
+UNKNOWN = PARTS["source"]
 
 
-def cell(counts: Counts) -> MoneyTotals:
+def cell(counts):
     """Return a cell over so many claims; the amounts are of no concern."""
     net, other, gone, old = counts
     return MoneyTotals(
@@ -45,7 +39,7 @@ def cell(counts: Counts) -> MoneyTotals:
     )
 
 
-def table(rows: list[Counts]) -> tuple[Mapping[MoneyKey, MoneyTotals], MoneyTable]:
+def table(rows):
     money = {
         MoneyKey("claim", name, "benefit"): cell(counts)
         for name, counts in zip(CLAIM_TYPES, rows, strict=False)
@@ -53,7 +47,7 @@ def table(rows: list[Counts]) -> tuple[Mapping[MoneyKey, MoneyTotals], MoneyTabl
     return money, shown_money(money, MOST)
 
 
-def functional(rows: list[Counts], name: str, types: Any) -> Any:
+def functional(rows, name, types):
     """Return a sum over some claim types as a row of an equation."""
     found = np.zeros((len(rows), len(UNKNOWN)))
     for part in PARTS[name]:
@@ -61,10 +55,10 @@ def functional(rows: list[Counts], name: str, types: Any) -> Any:
     return found.ravel()
 
 
-def known(rows: list[Counts], shown: MoneyTable) -> Any:
+def known(rows, shown):
     """Return the equations of a reader who also knows of which parts there is no claim."""
     every = range(len(rows))
-    whole: ShownMoney = shown.totals["claim", "benefit"]
+    whole = shown.totals["claim", "benefit"]
     lines = [(each, [at]) for at, each in enumerate(shown.cells.values())] + [(whole, every)]
     equations = [
         functional(rows, name, types)
@@ -79,7 +73,7 @@ def known(rows: list[Counts], shown: MoneyTable) -> Any:
     return np.array(equations).reshape(len(equations), len(rows) * len(UNKNOWN))
 
 
-def follows(what: Any, equations: Any) -> bool:
+def follows(what, equations):
     """Return whether a sum is a linear combination of the known ones."""
     if not len(equations):
         return False
@@ -87,11 +81,11 @@ def follows(what: Any, equations: Any) -> bool:
     return bool(np.linalg.matrix_rank(both) == np.linalg.matrix_rank(equations))
 
 
-def claims_in(rows: list[Counts], name: str, types: Any) -> int:
+def claims_in(rows, name, types):
     return int((functional(rows, name, types) @ np.array(rows).ravel()).item())
 
 
-def groups(rows: list[Counts]) -> Iterator[tuple[int, ...]]:
+def groups(rows):
     every = range(len(rows))
     return chain.from_iterable(combinations(every, size) for size in range(1, len(rows) + 1))
 

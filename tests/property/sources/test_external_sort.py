@@ -1,7 +1,5 @@
 """Rows sorted on disk are those that were put in, each once."""
 
-from __future__ import annotations
-
 import tempfile
 from pathlib import Path
 

@@ -1,11 +1,8 @@
 """What the kernels of the layout language make of columns is what a slow reader makes of cells."""
 
-from __future__ import annotations
-
 import re
 from datetime import date
 from decimal import Decimal
-from typing import Any
 
 import pyarrow as pa
 from hypothesis import example, given, settings
@@ -20,7 +17,7 @@ from etl.sources.layout.conversions import DateFormat, LetterCase, NumberFormat,
 texts = st.lists(st.none() | st.text("ab-|,; 0é9", min_size=1, max_size=7), max_size=12)
 
 
-def column(cells: list[str | None]) -> Any:
+def column(cells):
     """Cells as rows have them: trimmed, null where nothing is left."""
     return pa.array([(cell or "").strip() or None for cell in cells], pa.string())
 
@@ -33,7 +30,7 @@ steps = st.one_of(
 )
 
 
-def slow_step(text: str, step: Any) -> str | None:
+def slow_step(text, step):
     match step:
         case Replace(pattern, by):
             return re.sub(pattern, by, text)
@@ -63,7 +60,7 @@ MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", 
 FORMATS = ["MM/DD/YYYY", "D.M.YYYY", "DD-Mon-YYYY", "YYYYMMDD", "YYYY-MM-DD hh:mm:ss"]
 
 
-def slow_date(text: str, form: str) -> str | None:
+def slow_date(text, form):
     """Read a date from left to right, a piece at a time."""
     at, found = 0, {}
     while form:
@@ -106,7 +103,7 @@ def slow_date(text: str, form: str) -> str | None:
         return None
 
 
-def unread(cells: Any, expected: list[Any]) -> list[bool]:
+def unread(cells, expected):
     """Where there was a text of which nothing was made."""
     return [
         cell is not None and value is None
@@ -118,10 +115,10 @@ days = st.dates(date(1, 1, 1), date(9999, 12, 31))
 
 
 @st.composite
-def dated(draw: Any) -> tuple[str, list[str | None]]:
+def dated(draw):
     """A format, and texts that mostly fit it."""
     form = draw(st.sampled_from(FORMATS))
-    cells: list[str | None] = []
+    cells = []
     for day in draw(st.lists(days, max_size=8)):
         text = form
         for piece, value in (
@@ -152,7 +149,7 @@ def test_dates(written):
     assert bad.tolist() == unread(texts_, expected)
 
 
-def slow_number(text: str, form: NumberFormat) -> Decimal | None:
+def slow_number(text, form):
     """Take off what stands around the digits, then read these."""
     negative = text.startswith("(") and text.endswith(")")
     if negative:
@@ -225,7 +222,7 @@ conditions = st.recursive(
 )
 
 
-def slow_holds(condition: Condition, row: dict[str, str | None]) -> bool:
+def slow_holds(condition, row):
     if condition.none_hold:
         return not all(slow_holds(one, row) for one in condition.none_hold)
     cell = row[condition.column or ""]
@@ -271,17 +268,11 @@ askers = st.lists(
 )
 
 
-def slow_day(text: str | None) -> str | None:
+def slow_day(text):
     return text.replace("-", "") if text else None
 
 
-def slow_lookup(
-    rows: list[dict[str, str | None]],
-    source: Lookup,
-    who: str | None,
-    k: str | None,
-    on: str | None,
-) -> tuple[str | None, bool, bool]:
+def slow_lookup(rows, source, who, k, on):
     """Value, whether rows disagree, and whether none is there, by looking at one row at a time."""
     if who is None or k is None or (source.in_force and on is None):
         return None, False, False

@@ -1,12 +1,9 @@
 """Lines are cut into records as a slow reader cuts them, however many processes read a file."""
 
-from __future__ import annotations
-
 import csv
 import io
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
@@ -44,7 +41,7 @@ cells = st.text("ah é\x1f", max_size=2) | st.sampled_from(["h", '"a|b"', '"h"',
 parted_lines = st.lists(cells, min_size=1, max_size=5).map("|".join)
 
 
-def slow_fixed(line: str, kind: RecordType) -> list[str] | None:
+def slow_fixed(line, kind):
     """The cells of a line, one character after the other; None where it has another length."""
     whole = sum(kind.form.widths)
     if len(line) > whole or (len(line) < whole and not kind.form.short_lines):
@@ -56,7 +53,7 @@ def slow_fixed(line: str, kind: RecordType) -> list[str] | None:
     return found
 
 
-def slow_parted(line: str, kind: RecordType) -> list[str] | None:
+def slow_parted(line, kind):
     """The cells of a line by the standard library; None where there are more or fewer."""
     if '"' not in line:
         found = line.split("|")
@@ -68,14 +65,14 @@ def slow_parted(line: str, kind: RecordType) -> list[str] | None:
     return found if len(found) == len(kind.names) else None
 
 
-def batches(text: bytes, file: RecordFile) -> tuple[dict[int, list[str]], dict[int, str]]:
+def batches(text, file):
     """Rows and ragged rows by their numbers."""
     with tempfile.TemporaryDirectory() as base:
         path = Path(base) / "x.dat"
         path.write_bytes(text)
         listed = Listed("x.dat", FolderFiles(path.parent), "x", "|")
-        rows: dict[int, list[str]] = {}
-        ragged: dict[int, str] = {}
+        rows = {}
+        ragged = {}
         for batch in read_records(listed, file, span=Span()):
             for row in batch.rows.to_pylist():
                 number = row.pop("_row")
@@ -121,7 +118,7 @@ def test_delimited_lines(lines, end):
         assert ragged == {number: mine[number] for number in mine.keys() - full.keys()}
 
 
-def slow_count(line: str) -> list[str] | None:
+def slow_count(line):
     """The cells of a line, however many; None where a quote is left open."""
     if '"' not in line:
         return line.split("|")
@@ -139,7 +136,7 @@ record_lines = st.one_of(
 )
 
 
-def everything(folder: Path, work: Path, runner: Any) -> Any:
+def everything(folder, work, runner):
     """All that is read of an extract, or why it is not."""
     try:
         extract = open_extract(folder, [read_layout(LAYOUT, "lines.yaml", {})])

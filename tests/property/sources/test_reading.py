@@ -1,14 +1,11 @@
 """What is written in any of the formats is what is read, whoever wrote it and however it is cut."""
 
-from __future__ import annotations
-
 import csv
 import gzip
 import io
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import ROUND_HALF_EVEN, Decimal
 from pathlib import Path
@@ -44,7 +41,7 @@ tables = st.lists(st.tuples(*[cells] * len(COLUMNS)), min_size=1, max_size=30)
 
 
 @contextmanager
-def folders() -> Iterator[tuple[Path, Path]]:
+def folders():
     """An extract and a work folder that go away; hypothesis runs a test many times."""
     base = Path(tempfile.mkdtemp())
     try:
@@ -53,7 +50,7 @@ def folders() -> Iterator[tuple[Path, Path]]:
         shutil.rmtree(base)
 
 
-def quoted(rows: list[tuple[str, ...]], delimiter: str, line_end: str, every: list[bool]) -> str:
+def quoted(rows, delimiter, line_end, every):
     """Write rows as RFC 4180 has it, quoting where one must, and wherever `every` says."""
     text = io.StringIO()
     for at, row in enumerate(rows):
@@ -66,7 +63,7 @@ def quoted(rows: list[tuple[str, ...]], delimiter: str, line_end: str, every: li
     return text.getvalue()
 
 
-def canonical(rows: list[tuple[str, ...]]) -> list[dict[str, str]]:
+def canonical(rows):
     """The slow and obvious answer: trim, leave out what is empty, number the rows."""
     found = []
     for number, row in enumerate(rows, start=2):
@@ -77,7 +74,7 @@ def canonical(rows: list[tuple[str, ...]]) -> list[dict[str, str]]:
     return sorted(found, key=lambda row: int(row["_row"]))
 
 
-def members(folder: Path, work: Path, count: int) -> list[dict[str, str]]:
+def members(folder, work, count):
     """What was read, in the order of the rows."""
     found = []
     for loaded in all_loaded(read(folder, work, count)):
@@ -125,7 +122,7 @@ def test_a_parquet_file_of_the_same_cells_gives_the_same_rows(rows, count):
         assert members(folder, work, count) == canonical(rows)
 
 
-def looks_like_rows(row: list[str]) -> bool:
+def looks_like_rows(row):
     """Return whether each line of a row would be a row of three cells if it began none."""
     text = ",".join(cell if re.search(r"[\r\n]", cell) else "" for cell in row)
     lines = re.split(r"\r\n|\n|\r", text)
@@ -192,7 +189,7 @@ def test_row_numbers_agree_with_a_plain_reader(rows, block, quoting, extra, head
             ragged += [row.row for row in batch.ragged]
             for row in batch.rows.to_pylist():
                 whole[row["_row"]] = (row["a"], row["b"], row["c"])
-    expected: dict[int, tuple[str, ...]] = {}
+    expected = {}
     bad = []
     stream = io.StringIO(text, newline="")
     plain = csv.reader(stream) if quoting else csv.reader(stream, quoting=csv.QUOTE_NONE)
@@ -218,7 +215,7 @@ claims = st.lists(
 @given(facts=claims, seed=st.randoms(use_true_random=False), count=st.integers(2, 9))
 def test_neither_the_cut_nor_the_order_of_rows_shows_in_what_is_read(facts, seed, count):
     """Orphans and duplicates included: the union of all partitions is the same rows."""
-    some: dict[str, list[dict[str, str]]] = {
+    some = {
         "member": [{**MEMBER, "member_id": f"M{who}"} for who in range(3)],
         "claim": [
             {**CLAIM, "claim_id": f"CL{claim}", "member_id": f"M{who}" if who else ""}
@@ -242,9 +239,9 @@ def test_neither_the_cut_nor_the_order_of_rows_shows_in_what_is_read(facts, seed
     assert len(one["claim"]) == len(one["claim_line"]) == len(facts)
 
 
-def union(folder: Path, work: Path, count: int) -> dict[str, list[str]]:
+def union(folder, work, count):
     """Rows of all partitions without their places, sorted."""
-    found: dict[str, list[str]] = {name: [] for name in TABLES}
+    found = {name: [] for name in TABLES}
     for loaded in all_loaded(read(folder, work, count)):
         for name, table in loaded.tables.items():
             rows = table.drop_columns(["_file", "_row"]).to_pylist()

@@ -1,22 +1,17 @@
 """An extract that several processes read, in spans of files, is the one that one process reads."""
 
-from __future__ import annotations
-
 import tempfile
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
 
-import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from etl.errors import ExtractError
-from etl.jobs import ALONE, JobRunner
-from etl.sources import Extract, Partitions, open_extract, partition_extract
+from etl.jobs import ALONE
+from etl.sources import open_extract, partition_extract
 from etl.sources.events import ignore
 from etl.sources.partition.reading import read_rows
 from etl.sources.partition.work_folder import FolderReceiver
@@ -42,10 +37,10 @@ TEXTS = [
 OPEN = '"never closed'
 
 
-def everything(folder: Path, work: Path, runner: JobRunner) -> Any:
+def everything(folder, work, runner):
     """All that can be known of an extract that was read, or why it was not."""
 
-    def read(extract: Extract) -> Partitions:
+    def read(extract):
         return partition_extract(extract, work, partitions=COUNT, digests=True, runner=runner)
 
     found = known(folder, read)
@@ -53,17 +48,17 @@ def everything(folder: Path, work: Path, runner: JobRunner) -> Any:
     return found if isinstance(found, str) else (found, left)
 
 
-def shuffled(folder: Path, work: Path) -> Any:
+def shuffled(folder, work):
     """All that can be known of an extract that went through a shuffle, or why it was not read."""
 
-    def read(extract: Extract) -> Partitions:
+    def read(extract):
         receiver = ShuffleReceiver(Session(), FolderReceiver(work, COUNT), COUNT, 4)
         return whole(read_rows(extract, receiver, partitions=COUNT, digests=True, emit=ignore))
 
     return known(folder, read)
 
 
-def known(folder: Path, read: Callable[[Extract], Partitions]) -> Any:
+def known(folder, read):
     """All that can be known of what a function reads, or why it did not."""
     try:
         parts = read(open_extract(folder, ()))
@@ -86,7 +81,7 @@ def known(folder: Path, read: Callable[[Extract], Partitions]) -> Any:
     )
 
 
-def written(rows: dict[str, pa.Table]) -> Any:
+def written(rows):
     """Rows as a file has them: what is not there is empty."""
     return {
         name: [{header: cell or "" for header, cell in row.items()} for row in table.to_pylist()]
@@ -94,7 +89,7 @@ def written(rows: dict[str, pa.Table]) -> Any:
     }
 
 
-def lines(form: str, header: str, ids: int) -> st.SearchStrategy[str]:
+def lines(form, header, ids):
     """Text of a file, with rows that are fine, ragged, blank, or end in the middle of a cell."""
     row = st.builds(
         lambda one, other, text, end: form.format(one, other, text) + end,
@@ -154,9 +149,7 @@ def test_what_went_through_a_shuffle_is_what_is_read_as_a_whole(
 
 
 @contextmanager
-def written_extract(
-    member: str, claim: str, line: str, every: int, in_parts: bool
-) -> Iterator[tuple[Path, Path]]:
+def written_extract(member, claim, line, every, in_parts):
     """Give an extract that is cut at every so many bytes, and a folder."""
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as base:
         patch.setattr("etl.sources.files.splits.CUT_BYTES", every)

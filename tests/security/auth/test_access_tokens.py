@@ -5,7 +5,6 @@ import hmac
 import json
 import threading
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable
 
 import pytest
 from joserfc import jwt
@@ -15,7 +14,7 @@ from sqlalchemy import text
 from etl.errors import MappingError
 from etl.smart.grants import TokenRefused
 from tests.integration.auth import standing as acting
-from tests.integration.auth.standing import ANA, PUBLIC, Standing, stand_up
+from tests.integration.auth.standing import ANA, PUBLIC, stand_up
 
 
 def grant_of(verifier, token):
@@ -80,7 +79,7 @@ def with_own_key(standing, token):
     return jwt.encode(named, claims, key, ["ES256"])
 
 
-FORGERIES: dict[str, Callable[[Standing, str], str]] = {
+FORGERIES = {
     "alg none": unsigned,
     "the public key as HMAC secret": with_hmac,
     "a key in the header": with_own_key,

@@ -30,7 +30,7 @@ def everything_written(folder, log, printed):
 def test_no_secret_and_no_name_is_in_database_audit_trail_or_log(tmp_path, caplog, capfd):
     caplog.set_level(logging.DEBUG)
     member = DemoMember("ana", NAME, acting.ANA.patient)
-    planted: list[str] = [NAME, MEMBER_PASSWORD]
+    planted = [NAME, MEMBER_PASSWORD]
     demo = DemoDirectory((member,), MEMBER_PASSWORD)
     with stand_up(tmp_path, demo=demo) as standing, standing.client() as browser:
         services = standing.services

@@ -1,7 +1,6 @@
 """Attacks on members' sign-in and on sessions. One test for each."""
 
 import pytest
-from httpx2 import Response
 
 from etl.auth.records import SignInRefused
 from tests.integration.auth import standing as acting
@@ -12,11 +11,10 @@ WRONG = "wrong"
 
 def try_member(browser, password, username="ana"):
     page = browser.get("/member")
-    answer: Response = browser.post(
+    return browser.post(
         "/member/sign-in",
         data={**acting.hidden(page), "username": username, "password": password},
     )
-    return answer
 
 
 def test_a_member_account_is_locked_after_five_wrong_passwords(standing, browser):

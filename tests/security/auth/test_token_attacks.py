@@ -4,7 +4,6 @@ import hmac
 import json
 import time
 from base64 import urlsafe_b64encode
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
@@ -191,7 +190,7 @@ def test_other_grants_do_not_exist(issued, browser, grant_type):
 
 def test_credentials_in_the_address_are_not_looked_at(issued, browser):
     code = acting.launched(browser, issued.app.client_id)["code"]
-    parameters: dict[str, str] = {
+    parameters = {
         "grant_type": "authorization_code",
         "code": code,
         "redirect_uri": CALLBACK,
@@ -383,7 +382,7 @@ def with_hmac(text):
 
 
 OTHER = ECKey.generate_key("P-384", auto_kid=True)
-FORGERIES: dict[str, Callable[[str], str]] = {
+FORGERIES = {
     "another key": lambda me: assertion(me, key=OTHER),
     "another audience": lambda me: assertion(me, aud="https://evil.example/token"),
     "no audience": lambda me: assertion(me, aud=None),

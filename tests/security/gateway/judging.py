@@ -4,7 +4,7 @@ import json
 from functools import cache
 
 from etl.gateway.http.responses import KINDS
-from tests.unit.gateway.calls import FHIR, OTHER_TOKEN, Got, Server, another, served
+from tests.unit.gateway.calls import FHIR, OTHER_TOKEN, another, served
 from tests.unit.gateway.trees import (
     LISTED,
     busiest,
@@ -16,16 +16,15 @@ from tests.unit.gateway.trees import (
 
 
 @cache
-def server() -> Server:
+def server():
     return served(opened(sample_tree(), listed=sample_tree(LISTED)))
 
 
-def of(member: str, kind: str) -> dict[str, str]:
-    found: dict[str, str] = next(one for one in members()[member] if one["resourceType"] == kind)
-    return found
+def of(member, kind):
+    return next(one for one in members()[member] if one["resourceType"] == kind)
 
 
-def cursor(token: str | None) -> str:
+def cursor(token):
     """Return a page link's last part, of the member of a token."""
     target = "/fhir/Organization?_count=1"
     found = server().call(target) if token is None else server().call(target, token=token)
@@ -34,7 +33,7 @@ def cursor(token: str | None) -> str:
 
 
 @cache
-def words() -> dict[str, str]:
+def words():
     """Return what the words in braces stand for."""
     me, them = busiest(), another()
     claim = of(them, "ExplanationOfBenefit")
@@ -53,7 +52,7 @@ def words() -> dict[str, str]:
     }
 
 
-def stranger() -> dict[str, str]:
+def stranger():
     """Return id and NPI of a practitioner with a role, of the other's claims alone."""
     mine, theirs = json.dumps(members()[busiest()]), json.dumps(members()[another()])
     one = next(
@@ -68,7 +67,7 @@ def stranger() -> dict[str, str]:
 
 
 @cache
-def secrets() -> tuple[str, ...]:
+def secrets():
     """Return what stands in the other's resources alone: ids, numbers, names, dates."""
     own = json.dumps([*members()[busiest()], *directory().values()])
     found = set()
@@ -80,7 +79,7 @@ def secrets() -> tuple[str, ...]:
     return tuple(sorted(word for word in found if word not in own))
 
 
-def refused(got: Got) -> bool:
+def refused(got):
     if not 400 <= got.status < 500:
         return False
     if got.headers["content-type"].startswith("text/plain"):  # outside the FHIR bases
@@ -88,7 +87,7 @@ def refused(got: Got) -> bool:
     return got.code in KINDS
 
 
-def entries(got: Got) -> list[dict[str, object]]:
+def entries(got):
     """Return what was found; what the server says of the search itself is looked through later."""
     if got.json["resourceType"] != "Bundle":
         return [got.json]
@@ -96,11 +95,11 @@ def entries(got: Got) -> list[dict[str, object]]:
     return [one["resource"] for one in found if one["search"]["mode"] != "outcome"]
 
 
-def empty(got: Got) -> bool:
+def empty(got):
     return got.status == 200 and not entries(got) and got.json.get("total", 0) == 0
 
 
-def own(got: Got) -> bool:
+def own(got):
     """Return whether all that was answered is the member's own, or the directory's, as stored."""
     held = {f"{x['resourceType']}/{x['id']}": x for x in members()[busiest()]} | directory()
     return got.status == 200 and all(
@@ -108,7 +107,7 @@ def own(got: Got) -> bool:
     )
 
 
-def assert_nothing_of_another(got: Got) -> None:
+def assert_nothing_of_another(got):
     """Fail where a body or a header holds what is the other member's alone."""
     if got.status == 200 and got.body:
         document = got.json

@@ -5,9 +5,7 @@ requests together from words that mean something here: ids of two members, prefi
 """
 
 from collections import Counter
-from collections.abc import Iterable
 from functools import cache
-from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
@@ -33,7 +31,7 @@ FORM = (b"content-type", b"application/x-www-form-urlencoded")
 @cache
 def operations():
     schema = schemathesis.openapi.from_dict(server().call("/fhir/openapi.json").json)
-    made: Iterable[Any] = schema.get_all_operations()
+    made = schema.get_all_operations()
     return [found.ok() for found in made]
 
 
@@ -69,7 +67,7 @@ def judge(got, told):
 
 def one_round(operation, mode, told):
     """Make some requests of an operation, and return how often which status answered."""
-    seen: Counter[int] = Counter()
+    seen = Counter()
 
     @ROUND
     @given(case=operation.as_strategy(generation_mode=mode))
@@ -84,10 +82,10 @@ def one_round(operation, mode, told):
 
 @pytest.mark.parametrize(
     "rounds",
-    [pytest.param(2, marks=pytest.mark.slow), pytest.param(20, marks=pytest.mark.long)],
+    [pytest.param(1, marks=pytest.mark.slow), pytest.param(20, marks=pytest.mark.long)],
 )
 def test_no_request_that_can_be_made_of_the_description_does_harm(rounds):
-    seen: Counter[int] = Counter()
+    seen = Counter()
     for operation in rounds * operations():
         responses = operation.definition.raw["responses"]
         # Every address may also be asked in vain for other things that HTTP knows.
@@ -141,13 +139,6 @@ def assert_harmless(path, asked, post):
     if got.status == 200 and got.json["resourceType"] == "Bundle":
         shortened = any(name in ("_elements", "_summary") for name, _, _ in asked)
         assert shortened or own(got)
-
-
-@pytest.mark.slow
-@settings(max_examples=1_000, deadline=None)
-@given(paths, parameters, st.booleans())
-def test_no_words_of_this_server_put_together_reach_another_member_for_a_while(path, asked, post):
-    assert_harmless(path, asked, post)
 
 
 @settings(max_examples=250, deadline=None)
