@@ -61,6 +61,14 @@ def night_run(store):
     commit(store, assemble(store, base, [result], shared, DELTA, LATER), base)
 
 
+def whole_release(store):
+    """Return the release that readers see, which has to be whole."""
+    release = open_current(store).release
+    assert release is not None
+    assert verify(release).ok
+    return release
+
+
 def without_pointer(store):
     """Return all objects but the pointer, which each prune writes anew."""
     return {key: data for key, data in objects(store).items() if key != "current.json"}
@@ -86,10 +94,8 @@ def test_whenever_a_run_dies_readers_see_one_whole_release(run, after):
         old = open_current(store)
         with pytest.raises(Killed):
             run(FaultyStore(store, at=at, after=after))
-        seen = open_current(store)
-        assert seen.release is not None
-        assert seen.tag in (old.tag, released.tag)
-        assert verify(seen.release).ok
+        whole_release(store)
+        assert open_current(store).tag in (old.tag, released.tag)
         run(store)
         assert objects(store) == expected
 
@@ -136,9 +142,7 @@ def test_a_prune_that_dies_leaves_every_listed_release_whole():
             tidy(FaultyStore(store, at=at))
         for entry in list(store.list("leases/")):  # as time would do
             store.delete([entry.key])
-        release = open_current(store).release
-        assert release is not None
-        assert verify(release).ok
+        whole_release(store)
         tidy(store)
         assert without_pointer(store) == without_pointer(undisturbed)
         assert open_current(store).release is not None
@@ -163,9 +167,7 @@ def test_a_lost_answer_is_settled_by_reading_the_pointer_back():
     base = open_current(store)
     manifest = stage(store, [patient("anna", 1)], base, now=LATER)
     commit(LostAnswer(store, landed=True), manifest, base)
-    release = open_current(store).release
-    assert release is not None
-    assert release.id == manifest.release
+    assert whole_release(store).id == manifest.release
 
 
 def test_a_lost_answer_is_settled_even_when_someone_published_on_top():
@@ -182,9 +184,7 @@ def test_a_lost_answer_is_settled_even_when_someone_published_on_top():
                     publish(store, [patient("bert", 2)], now="2026-11-26T00:00:00Z")
 
     commit(Overtaken(store, landed=True), manifest, base)
-    release = open_current(store).release
-    assert release is not None
-    assert release.manifest.parent == manifest.release
+    assert whole_release(store).manifest.parent == manifest.release
 
 
 def test_a_commit_that_took_place_and_is_refused_all_the_same_is_told_as_published():
@@ -202,9 +202,7 @@ def test_a_commit_that_took_place_and_is_refused_all_the_same_is_told_as_publish
             raise CommitConflict("it was changed by someone else")
 
     commit(Met(store), manifest, base)
-    release = open_current(store).release
-    assert release is not None
-    assert release.manifest.parent == manifest.release
+    assert whole_release(store).manifest.parent == manifest.release
 
 
 def test_a_rollback_whose_lease_was_broken_does_not_commit():
@@ -217,10 +215,7 @@ def test_a_rollback_whose_lease_was_broken_does_not_commit():
         prune(store, lambda: time[0], keep=1)
         with pytest.raises(StoreError):
             rollback(store, first, LATER, lease=lease)
-    present = open_current(store).release
-    assert present is not None
-    assert present.id == second.id
-    assert verify(present).ok
+    assert whole_release(store).id == second.id
 
 
 def test_an_attempt_whose_manifest_was_replaced_by_another_does_not_commit():
@@ -232,9 +227,7 @@ def test_an_attempt_whose_manifest_was_replaced_by_another_does_not_commit():
     commit(store, mine.with_reports([report]), base)
     with pytest.raises(CommitConflict):
         commit(FaultyStore(store), mine, base)
-    release = open_current(store).release
-    assert release is not None
-    assert verify(release).ok
+    whole_release(store)
 
 
 def test_an_answer_that_stays_unknown_is_said_to_be():
@@ -259,9 +252,7 @@ def test_a_manifest_that_a_dead_run_left_with_other_reports_is_replaced():
     manifest = stage(store, [patient("anna", 1)], base, now=LATER)
     store.put(manifest.key, manifest.to_bytes() + b" ")
     commit(store, manifest, base)
-    release = open_current(store).release
-    assert release is not None
-    assert verify(release).ok
+    whole_release(store)
 
 
 def test_a_manifest_that_readers_are_on_is_never_replaced():

@@ -13,7 +13,6 @@ from etl.profiles.structures import load_profile
 from etl.profiles.value_sets import value_set
 from tests.golden.mapping.everything import everything, thinned, without_line_amounts
 from tests.golden.mapping.rendering import exact, rendered, resources
-from tests.golden.mapping.test_conforming import errors
 
 AMOUNTS = value_set("http://hl7.org/fhir/us/carin-bb/ValueSet/C4BBAdjudication")
 NAMES_OF_MONEY = {
@@ -172,28 +171,6 @@ def test_every_other_resource_is_the_same():
     )
     assert len(financial) > 8
     assert financial == basis
-
-
-@ROWS
-def test_full_rows_become_conforming_basis_claims(shape):
-    assert errors(shape(everything()), "basis") == []
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_whatever_is_left_of_the_rows_they_become_conforming_basis_claims(seed):
-    assert errors(thinned(everything(), random.Random(seed)), "basis") == []
-
-
-@pytest.mark.parametrize(
-    "seed",
-    [
-        *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(4, 7)),
-        *(pytest.param(seed, marks=pytest.mark.long) for seed in range(7, 16)),
-        *(pytest.param(seed, marks=pytest.mark.long) for seed in range(16, 100)),
-    ],
-)
-def test_however_much_is_left_they_become_conforming_basis_claims(seed):
-    assert errors(thinned(everything(), random.Random(seed)), "basis") == []
 
 
 def test_a_financial_profile_asks_for_all_that_its_basis_profile_asks_for():

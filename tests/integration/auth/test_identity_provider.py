@@ -1,8 +1,6 @@
 """Members sign in at the payer's OpenID Connect provider, which runs here as a real server."""
 
 import asyncio
-import subprocess
-import sys
 from urllib.parse import parse_qsl, urlsplit
 
 import httpx2
@@ -13,7 +11,7 @@ from etl.auth.configuration import IdentityProvider
 from etl.errors import StoreError
 from tests.integration.auth import standing as acting
 from tests.integration.auth.provider import MEMBER, provider
-from tests.integration.auth.standing import ANA, BASE, stand_up
+from tests.integration.auth.standing import BASE, stand_up
 from tests.ports import free_port
 
 PATIENT = f"patient-of-{MEMBER}"
@@ -202,44 +200,3 @@ def test_with_a_provider_nobody_signs_in_with_a_password_here(idp, tmp_path):
             "/member/sign-in", data={"username": "ana", "password": acting.PASSWORD}
         )
     assert posted.status_code == 403
-
-
-@pytest.mark.slow
-def test_a_second_server_of_this_kind_can_be_the_provider(tmp_path):
-    """The whole code of a provider that this project did not write for the occasion."""
-    port = free_port()
-    issuer = f"http://127.0.0.1:{port}"
-    (tmp_path / "idp").mkdir()
-    url = f"sqlite:///{tmp_path / 'idp' / 'auth.db'}"
-    command = [
-        sys.executable, "-m", "tests.integration.auth.server_process", url,
-        str(tmp_path / "idp"), str(port), "gateway",
-    ]  # fmt: skip
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "listening\n"
-            callback = f"{BASE}/oauth/callback"
-            registered = httpx2.post(
-                f"{issuer}/test/register",
-                params={"client_id": "gateway", "redirect_uri": callback},
-            ).json()
-            with beside(
-                tmp_path,
-                issuer,
-                client_secret=registered["secret"],
-                scope="openid fhirUser patient/Patient.r",
-                member_claim="sub",
-            ) as standing, standing.client() as browser:  # fmt: skip
-                issued = standing.register()
-                away = acting.ask(browser, issued.app.client_id)
-                with httpx2.Client(base_url=issuer) as there:
-                    page = there.get(away.headers["location"])
-                    answer = acting.decide(there, acting.sign_in(there, page))
-                back = browser.get(answer.headers["location"].removeprefix(BASE))
-                consent = browser.get(back.headers["location"])
-                code = acting.returned(acting.decide(browser, consent))["code"]
-                body = acting.redeem(browser, issued, code).json()
-        finally:
-            process.terminate()
-    assert body["patient"] == f"patient-of-{ANA.patient}"

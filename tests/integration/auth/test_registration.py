@@ -10,6 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from etl.auth.database_tables import Developer
 from etl.auth.records import InvalidForm, NoSuchApp
 from etl.auth.registration import draft_of_metadata
+from tests.given.tables import table
 from tests.integration.auth.standing import CALLBACK, DRAFT, PUBLIC, stand_up
 
 METADATA = {
@@ -22,25 +23,7 @@ METADATA = {
 }
 
 
-@pytest.mark.parametrize(
-    ("changes", "field"),
-    [
-        ({"redirect_uris": ["http://app.example/x"]}, "redirect_uris"),
-        ({"redirect_uris": []}, "redirect_uris"),
-        ({"redirect_uris": "https://app.example"}, "redirect_uris"),
-        ({"client_name": 7}, "client_name"),
-        ({"client_name": "x" * 500}, "name"),
-        ({"client_name": "Claims\u202eCompass"}, "name"),
-        ({"token_endpoint_auth_method": "tls_client_auth"}, "token_endpoint_auth_method"),
-        ({"grant_types": ["password"]}, "grant_types"),
-        ({"response_types": ["token"]}, "response_types"),
-        ({"scope": "system/*.rs"}, "scopes"),
-        ({"policy_uri": "javascript:alert(1)"}, "policy_uri"),
-        ({"policy_uri": "http://169.254.169.254/"}, "policy_uri"),
-        ({"contacts": ["nobody"]}, "contact_email"),
-        ({"jwks_uri": "http://169.254.169.254/keys"}, "jwks_uri"),
-    ],
-)
+@pytest.mark.parametrize(*table(__file__, "metadata"))
 def test_metadata_that_cannot_be_taken_are_refused(standing, changes, field):
     with pytest.raises(InvalidForm) as refused:
         standing.services.apps.register(
@@ -71,25 +54,11 @@ def test_a_developer_reaches_own_apps_only(standing):
     assert apps.of_developer("") == ()
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"name": ""},
-        {"policy_uri": ""},
-        {"attestations": ("hipaa",)},
-        {"client_type": "public"},
-        {"authentication": "none"},
-        {"authentication": "private_key_jwt"},
-        {"scopes": ()},
-        {"scopes": ("openid",)},
-        {"contact_phone": "call me"},
-        {"redirect_uris": tuple(f"https://app.example/{number}" for number in range(11))},
-        {"logo_uri": "data:image/png;base64,x"},
-    ],
-)
+@pytest.mark.parametrize(*table(__file__, "forms"))
 def test_a_form_that_lacks_something_names_the_field(standing, changes):
+    values = {key: tuple(v) if isinstance(v, list) else v for key, v in changes.items()}
     with pytest.raises(InvalidForm) as refused:
-        standing.register(**changes)
+        standing.register(**values)
     named = set(refused.value.problems)
     assert named & (set(changes) | {"authentication", "jwks"})
 

@@ -15,6 +15,7 @@ from etl.bootstrap.settings import Settings
 from etl.errors import MappingError
 from etl.portal.site_facts import Contact
 from etl.web.texts import TEXTS
+from tests.given.tables import table
 
 
 def settings(folder, base="https://api.example", **auth):
@@ -77,26 +78,7 @@ def site_said(tmp_path, text):
     return site_of(settings(tmp_path).model_copy(update={"portal": portal}), sandbox=False)
 
 
-NO_KEY = "there is no such key; did you mean"
-
-
-@pytest.mark.parametrize(
-    ("text", "problem"),
-    [
-        ('[look]\nlogo = "none.svg"', "look.logo: none.svg is not there"),
-        ('[look]\nstylesheet = "none.css"', "look.stylesheet: none.css is not there"),
-        ('[look]\nprimary = "#ffff00"\nprimary_dark = "#ffff00"', "look.primary: its contrast"),
-        ('[look]\nprimary = "#0b57a4"', "look: primary and primary_dark belong together"),
-        ('[look]\nprimary = "red"', "look.primary: String should match pattern"),
-        ('[contact]\nemial = "a@b.example"', f"contact.emial: {NO_KEY} email?"),
-        ('[links]\nprivacy = "http://a.example"', "links.privacy: String should match pattern"),
-        ('titel = "Acme"', f"titel: {NO_KEY} title?"),
-        ('[texts.hom]\nlead = "x"', f"texts.hom: {NO_KEY} home?"),
-        ('[texts.home]\nleed = "x"', f"texts.home.leed: {NO_KEY} lead?"),
-        ('[texts.home]\nlead = "{plan}"', "texts.home.lead: {plan} is not filled in"),
-        ("title = ", "it cannot be read"),
-    ],
-)
+@pytest.mark.parametrize(*table(__file__, "mistakes"))
 def test_what_is_wrong_in_the_file_is_told_at_the_start(tmp_path, text, problem):
     with pytest.raises(MappingError) as told:
         site_said(tmp_path, text)
