@@ -16,6 +16,7 @@ from etl.bootstrap.definitions import mapping_roots
 from etl.bootstrap.settings import Settings
 from etl.errors import ExtractError, StoreError
 from etl.sources.extract.sql_extract import (
+    DEFINITION,
     MEMORY,
     SqlExtract,
     fits,
@@ -47,7 +48,7 @@ def extract_files(
     Args:
         settings: of storage and the work folder.
         extract: a folder, `s3://bucket/prefix`, or a file that is a whole extract, on disk or in a
-            bucket.
+            bucket. An `extract.toml` in the folder or under the prefix is the extract.
         beside: where members' data may lie while it is read, unless `run.work` names a place;
             None for the system's folder of temporary files.
         as_sent: whether no layout in SQL is applied to them.
@@ -65,6 +66,8 @@ def extract_files(
         files, name, called = FolderFiles(extract.parent), extract.name, extract.name
     else:
         files, name, called = files_of(extract), "", ""
+    if not name and not as_sent and any(entry.name == DEFINITION for entry in files.entries()):
+        name = called = DEFINITION
     if name and not _is_staged(files, name):
         if address:
             raise ExtractError(f"{address} is no archive; name a prefix that holds files")

@@ -6,6 +6,7 @@ from typing import Final
 
 UNKNOWN_FILE: Final = "unknown-file"
 UNKNOWN_COLUMN: Final = "unknown-column"
+UNUSED_ROW: Final = "unused-row"
 RAGGED_ROW: Final = "ragged-row"
 CONFLICT: Final = "dialect-conflict"
 LEFT_OUT_CONFLICT: Final = "dialect-conflict-left-out"

@@ -34,6 +34,9 @@ def test_a_folder_is_of_a_layout_in_sql_by_its_files_by_name_and_by_manifest(tmp
     manifest["files"] |= {name: {} for name in files if name != "pde.csv"}
     (tmp_path / "in/manifest.json").write_text(json.dumps(manifest))
     assert tables_of(tmp_path / "in", "--report", tmp_path / "by-manifest") == found
+    shutil.copytree(RIF, tmp_path / "own")
+    shutil.copytree(ROOT / "mappings/layouts/cms-rif-synthea", tmp_path / "own", dirs_exist_ok=True)
+    assert tables_of(tmp_path / "own", "--report", tmp_path / "by-its-own-toml") == found
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from etl.errors import ExtractError
 from etl.jobs import ALONE, JobRunner
 from etl.model.crosswalks import Crosswalk
 from etl.model.data_models import CLAIMS, DataModel
-from etl.rows import FINDINGS_SCHEMA
+from etl.rows import FINDINGS_SCHEMA, findings_at
 from etl.sources.events import Emit, Hashed, ignore
 from etl.sources.extract.detection import Fit, choose, row_form
 from etl.sources.files.listed_files import (
@@ -38,6 +38,7 @@ from etl.sources.layout.model import Layout, LayoutText, RawTable, spelling
 from etl.sources.layout.syntax import read_layout
 from etl.sources.parsing.line_records import LINE_DELIMITER
 from etl.sources.parsing.parquet import parquet_headers, parquet_rows
+from etl.sources.rule_ids import UNKNOWN_COLUMN, UNKNOWN_FILE, UNUSED_ROW
 
 UNKNOWN_TABLE = "*"
 """Table of a finding about a file that belongs to no table."""
@@ -144,6 +145,7 @@ def open_extract(
         tables = raw.get(listed.name, [])
         parts = _sources(len(sources), listed, file_traits, tables, header, fit.layout)
         sources += [replace(part, rows=_rows_to_read(listed, part, manifest)) for part in parts]
+    queried = tuple(_queried(place, len(sources)))
     return Extract(
         place=place,
         layout=fit.layout,
@@ -151,8 +153,10 @@ def open_extract(
         as_of=manifest.as_of,
         payer=manifest.payer,
         files=tuple(sources),
-        findings=_unknown(sources, fit.layout),
-        queried=tuple(_queried(place, len(sources))),
+        findings=pa.concat_tables(
+            [_unknown(sources, fit.layout), *_unused(place, queried, fit.layout)]
+        ),
+        queried=queried,
     )
 
 
@@ -372,7 +376,7 @@ def _unknown(sources: list[SourceFile], layout: Layout) -> pa.Table:
     words = _words(CANONICAL_LAYOUTS[layout.model.layout]) | _words(layout)
     for source in sources:
         if not source.table:
-            rows.append(("unknown-file", UNKNOWN_TABLE, source.index, None, None))
+            rows.append((UNKNOWN_FILE, UNKNOWN_TABLE, source.index, None, None))
             continue
         pairs = zip(source.columns, source.known, strict=True)
         for number, (header, name) in enumerate(pairs, start=1):
@@ -381,11 +385,27 @@ def _unknown(sources: list[SourceFile], layout: Layout) -> pa.Table:
             if name is None and not is_place and header_of_table not in reported:
                 reported.add(header_of_table)
                 main, shown = layout.raw[source.table].main, _shown(header, number, words)
-                rows.append(("unknown-column", main, source.index, None, shown))
+                rows.append((UNKNOWN_COLUMN, main, source.index, None, shown))
     names = FINDINGS_SCHEMA.names
     return pa.Table.from_pylist(
         [dict(zip(names, row, strict=True)) for row in rows], schema=FINDINGS_SCHEMA
     )
+
+
+def _unused(
+    place: ExtractFiles, queried: Sequence[SourceFile], layout: Layout
+) -> Iterator[pa.Table]:
+    """Yield findings of the columns and rows of files that queries read and did not use."""
+    words = _words(CANONICAL_LAYOUTS[layout.model.layout])
+    files = place.queried if isinstance(place, ReplacedFiles) else ()
+    for file, source in zip(files, queried, strict=True):
+        index = pa.array([source.index], pa.int32())
+        for number, header in file.unread_columns:
+            shown = _shown(header, number, words)
+            yield findings_at(UNKNOWN_COLUMN, UNKNOWN_TABLE, index, pa.nulls(1, pa.int64()), shown)
+        rows = pa.array(file.unused_rows, pa.int64())
+        indexes = pa.repeat(index[0], len(rows))
+        yield findings_at(UNUSED_ROW, UNKNOWN_TABLE, indexes, rows, None)
 
 
 def _words(layout: Layout) -> frozenset[str]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import re
+from bisect import bisect_left
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +20,7 @@ import pyarrow as pa
 
 from etl.documents.nearest import nearest
 from etl.errors import ExtractError, MappingError, StoreError
+from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
 from etl.sources.extract.table_rows import TableRows
 from etl.sources.extract.tables import Query, quoted_name
 from etl.sources.files.stored_files import TableVersion, disk_error
@@ -122,6 +125,21 @@ class QueryDatabase:
         self._refuse_unrepeatable(query)
         return tuple((str(name), str(kind)) for name, kind, *_ in found)
 
+    def columns_read(self, query: Query) -> frozenset[str]:
+        """Return the columns that a query reads, in lower case; those of its tables for `*`."""
+        names: set[str] = set()
+        tables: set[str] = set()
+        reads_all = False
+        for node in _nodes(self._parsed_query(query)):
+            names.update(node.get("column_names", ())[-1:])
+            names.update(node.get("using_columns", ()))
+            tables.add(str(node.get("table_name", "")).casefold())
+            reads_all = reads_all or node.get("class") == "STAR" or node.get("type") == "STAR"
+        if reads_all:
+            for table, columns in self._tables.items():
+                names.update(columns if table.casefold() in tables else ())
+        return frozenset(map(str.casefold, names))
+
     def rows(self, query: Query) -> TableRows:
         """Return the rows of a query that was bound.
 
@@ -132,8 +150,61 @@ class QueryDatabase:
         try:
             reader = self._connection.sql(query.text).to_arrow_reader(BATCH_ROWS)
         except duckdb.Error as error:
-            raise _failed(error, query.file, query) from None
-        return TableRows(TableVersion("query", query.file), reader.schema, _batches(reader, query))
+            raise self._not_computed(error, query) from None
+        version = TableVersion("query", query.file)
+        return TableRows(version, reader.schema, self._batches(reader, query))
+
+    def _batches(self, reader: pa.RecordBatchReader, query: Query) -> Iterator[pa.RecordBatch]:
+        while True:
+            try:
+                batch = reader.read_next_batch()
+            except StopIteration:
+                return
+            except (duckdb.Error, pa.ArrowException, OSError) as error:
+                raise self._not_computed(error, query) from None
+            yield batch
+
+    def _not_computed(self, error: Exception, query: Query) -> Exception:
+        """Return the error of a query that failed, with the rows that it failed at."""
+        failure = _failed(error, query.file, query)
+        if isinstance(failure, ExtractError):
+            rows = ", ".join(f"row {row} of {file}" for file, row in self._failing_rows(query))
+            return _failed(error, query.file, query, f" ({rows})" if rows else "")
+        return failure
+
+    def _failing_rows(self, query: Query) -> Iterator[tuple[str, int]]:
+        """Yield file and row of the row of each table without which a query does not fail.
+
+        It is run again over the first rows of a table, half as many or half as many more each time.
+        A temporary view hides the table of its name.
+        """
+        [(name,)] = self._connection.execute("SELECT current_database()").fetchall()
+        database = quoted_name(name)
+
+        def fails(name: str, count: int) -> bool:
+            table = f"{database}.main.{quoted_name(name)}"
+            rows = f"SELECT * FROM {table} WHERE rowid < {count}"  # noqa: S608 (names are quoted)
+            hidden = f"CREATE OR REPLACE TEMP VIEW {quoted_name(name)} AS {rows}"
+            self._connection.execute(hidden)
+            try:
+                deque(self._connection.sql(query.text).to_arrow_reader(BATCH_ROWS), maxlen=0)
+            except (duckdb.Error, pa.ArrowException):
+                return True
+            return False
+
+        for name in self._tables:
+            table = f"{database}.main.{quoted_name(name)}"
+            counted = f"SELECT count(*) FROM {table}"  # noqa: S608 (names are quoted)
+            [(count,)] = self._connection.execute(counted).fetchall()
+            if fails(name, 0):
+                continue
+            enough = bisect_left(range(count), True, key=lambda rows: fails(name, rows))
+            fails(name, enough)  # of the other tables, what fails together with these rows
+            place = f"SELECT {FILE_COLUMN}, {ROW_COLUMN} FROM {table} WHERE rowid = {enough - 1}"  # noqa: S608
+            [(file, row)] = self._connection.execute(place).fetchall()
+            yield file, row
+        for name in self._tables:
+            self._connection.execute(f"DROP VIEW IF EXISTS temp.{quoted_name(name)}")
 
     def _misstated(self, error: duckdb.Error, query: Query, before: int) -> MappingError:
         """Return the mistake of a query that cannot be bound, in DuckDB's words."""
@@ -149,8 +220,7 @@ class QueryDatabase:
 
     def _refuse_unrepeatable(self, query: Query) -> None:
         """Refuse a query whose rows are others in the next run."""
-        parsed = self._connection.execute("SELECT json_serialize_sql(?)", [query.text])
-        for node in _nodes(json.loads(parsed.fetchall()[0][0])):
+        for node in _nodes(self._parsed_query(query)):
             name = str(node.get("function_name", "")).lower()
             if node.get("type") == "COLUMN_REF" and len(node["column_names"]) == 1:
                 name = str(node["column_names"][0]).lower()
@@ -164,6 +234,10 @@ class QueryDatabase:
                     "sql-query",
                     f"{what} gives other rows in the next run: equal files must give equal rows",
                 )
+
+    def _parsed_query(self, query: Query) -> Any:
+        parsed = self._connection.execute("SELECT json_serialize_sql(?)", [query.text])
+        return json.loads(parsed.fetchall()[0][0])
 
     def _names(self, said: Mapping[str, Any]) -> list[str]:
         """Return what an unknown name of an error may have meant: tables or columns."""
@@ -180,18 +254,7 @@ def is_exact(kind: str) -> bool:
     return _EXACT.fullmatch(kind) is not None
 
 
-def _batches(reader: pa.RecordBatchReader, query: Query) -> Iterator[pa.RecordBatch]:
-    while True:
-        try:
-            batch = reader.read_next_batch()
-        except StopIteration:
-            return
-        except (duckdb.Error, pa.ArrowException, OSError) as error:
-            raise _failed(error, query.file, query) from None
-        yield batch
-
-
-def _failed(error: Exception, name: str, query: Query | None = None) -> Exception:
+def _failed(error: Exception, name: str, query: Query | None = None, rows: str = "") -> Exception:
     """Return the error of rows that cannot be read or computed, without any cell."""
     said = _parsed(error)
     kind = str(said.get("exception_type", "")) or type(error).__name__
@@ -203,8 +266,8 @@ def _failed(error: Exception, name: str, query: Query | None = None) -> Exceptio
     if query is not None and str(said.get("position", "")).isdigit():
         where = query.at(int(said["position"]))
     return ExtractError(
-        f"{where}: a cell has no such value (DuckDB's {kind} error, whose words show the cell); "
-        "try_cast and try_strptime give null there, coalesce(…, cell) leaves it to the checks"
+        f"{where}{rows}: a cell has no such value (DuckDB's {kind} error, whose words show the "
+        "cell); try_cast and try_strptime give null there, coalesce(…, cell) leaves it to checks"
     )
 
 

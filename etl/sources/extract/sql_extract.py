@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from etl.columns.arrays import trimmed
 from etl.documents.nearest import nearest
@@ -54,6 +56,7 @@ DEFINITION: Final = "extract.toml"
 """Name of the file that defines such an extract."""
 PLACES: Final = (FILE_COLUMN, ROW_COLUMN)
 """Columns of every view: the name of the row's file, and the row's number there."""
+_ROW_NUMBER: Final = "^[0-9]{1,15}$"
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +154,7 @@ def fits(extract: SqlExtract, place: ExtractFiles) -> bool:
 
 
 def check(extract: SqlExtract, place: ExtractFiles) -> tuple[str, ...]:
-    """Check every query against the headers of the files; return the names of files not read.
+    """Check every query against the headers of the files; return what no query reads, in words.
 
     Raises:
         ExtractError: a file is missing, or its header cannot be read.
@@ -161,8 +164,14 @@ def check(extract: SqlExtract, place: ExtractFiles) -> tuple[str, ...]:
 
     with QueryDatabase() as database:
         views = _views(extract, place)
-        _bind(extract, views, database)
-    return _unread(place, views)
+        read = _bind(extract, views, database)
+    unread_columns = (
+        f"{file.listed.name}: {', '.join(header for _, header in columns)}"
+        for view in views
+        for file in view.files
+        if (columns := _unread_columns(file, read))
+    )
+    return (*_unread(place, views), *unread_columns)
 
 
 def stage_queries(
@@ -188,24 +197,79 @@ def stage_queries(
     manifest = _manifest(place)
     origins: dict[str, TableVersion] = {}
     queried: dict[str, QueriedFile] = {}
+    unused = _UnusedRows()
     with QueryDatabase(work, memory) as database:
         views = _views(extract, place)
         try:
-            _bind(extract, views, database)
+            read = _bind(extract, views, database)
         except MappingError as error:
             raise ExtractError("\n".join(mistake.sentence for mistake in error.every)) from None
         for view in views:
-            database.load(view.name, _rows(view, manifest, queried))
+            database.load(view.name, unused.loaded(_rows(view, manifest, queried)))
         for name, query in extract.queries.items():
             rows = database.rows(query)
             origins[f"{name}.csv"] = rows.origin
-            write_rows(_with_places(rows), results / f"{name}.csv")
+            used = replace(rows, batches=unused.without(rows.batches))
+            write_rows(_with_places(used), results / f"{name}.csv")
     (results / MANIFEST_NAME).write_text(json.dumps(_facts(extract, manifest)), encoding="utf-8")
     unread = _unread(place, views)
     replaced = {entry.name for entry in place.entries()} - set(unread)
     staged = FolderFiles(results, place.name, origins)
-    named = tuple(queried[name] for name in sorted(queried))
+    view_files = {file.listed.name: file for view in views for file in view.files}
+    named = tuple(
+        replace(
+            queried[name],
+            unread_columns=_unread_columns(view_files[name], read),
+            unused_rows=unused.of(name),
+        )
+        for name in sorted(queried)
+    )
     return ReplacedFiles(place, staged, frozenset(replaced), named)
+
+
+class _UnusedRows:
+    """The rows of the payer's files that are behind no row of a result.
+
+    They are known by the places that queries pass on.
+    """
+
+    def __init__(self) -> None:
+        self._is_unused: dict[str, Any] = {}  # file -> numpy bool, by row
+        self._used_files: set[str] = set()
+
+    def loaded(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Yield rows of views, and take each as unused."""
+        for batch in batches:
+            if batch.num_rows:
+                name = batch.column(FILE_COLUMN)[0].as_py()
+                rows = batch.column(ROW_COLUMN).to_numpy()
+                known = self._is_unused.get(name, np.zeros(0, np.bool_))
+                longer = np.zeros(max(len(known), int(rows.max()) + 1), np.bool_)
+                longer[: len(known)] = known
+                longer[rows] = True
+                self._is_unused[name] = longer
+            yield batch
+
+    def without(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Yield rows of a result, and take the rows behind them as used."""
+        for batch in batches:
+            if set(PLACES) <= set(batch.schema.names):
+                files, rows = (batch.column(name).cast(pa.string()) for name in PLACES)
+                is_row = pc.fill_null(pc.match_substring_regex(rows, _ROW_NUMBER), False)
+                for name in pc.unique(files).to_pylist():
+                    if name in self._is_unused:
+                        of_file = pc.and_(is_row, pc.fill_null(pc.equal(files, name), False))
+                        numbers = rows.filter(of_file).cast(pa.int64()).to_numpy()
+                        is_unused = self._is_unused[name]
+                        is_unused[numbers[numbers < len(is_unused)]] = False
+                        self._used_files.add(name)
+            yield batch
+
+    def of(self, name: str) -> tuple[int, ...]:
+        """Return the rows of a file; none of a file that results do not name at all."""
+        if name not in self._used_files:
+            return ()
+        return tuple(np.flatnonzero(self._is_unused[name]).tolist())
 
 
 def _with_places(rows: TableRows) -> TableRows:
@@ -304,7 +368,17 @@ def _view_file(listed: Listed, table: ExtractTable) -> ViewFile:
     return ViewFile(listed, delimiter, headers)
 
 
-def _bind(extract: SqlExtract, views: tuple[View, ...], database: QueryDatabase) -> None:
+def _unread_columns(file: ViewFile, read: Set[str]) -> tuple[tuple[int, str], ...]:
+    """Return number and header of each column of a file that no query reads."""
+    return tuple(
+        (number, header)
+        for number, header in enumerate(file.headers, start=1)
+        if header.casefold() not in read
+    )
+
+
+def _bind(extract: SqlExtract, views: tuple[View, ...], database: QueryDatabase) -> frozenset[str]:
+    """Check every query against empty views; return the columns that they read."""
     for view in views:
         columns = dict.fromkeys((*view.columns, FILE_COLUMN), "VARCHAR") | {ROW_COLUMN: "BIGINT"}
         database.add_table(view.name, columns)
@@ -315,6 +389,7 @@ def _bind(extract: SqlExtract, views: tuple[View, ...], database: QueryDatabase)
             for error in _wrong_columns(extract, table, query, database.bind(query)):
                 mistakes.add(error)
     mistakes.report()
+    return frozenset().union(*map(database.columns_read, extract.queries.values()))
 
 
 def _wrong_columns(

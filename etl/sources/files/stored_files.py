@@ -270,12 +270,16 @@ class QueriedFile:
         bytes: its size.
         sha256: its hash, in lower-case hex.
         rows: how many rows were read from it.
+        unread_columns: number and header of each column that no query reads.
+        unused_rows: the rows that are behind no row of a result, ascending, if some are behind one.
     """
 
     name: str
     bytes: int
     sha256: str
     rows: int
+    unread_columns: tuple[tuple[int, str], ...] = ()
+    unused_rows: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """An extract that SQL makes: its results, what is refused before a row is read, and secrets."""
 
 import gzip
+import re
 
 import pyarrow as pa
 import pytest
@@ -9,13 +10,14 @@ from etl.columns.places import RowSources, place_keys, places_of
 from etl.errors import ExtractError, MappingError, StoreError
 from etl.rows import findings_at
 from etl.sources import open_extract, partition_extract, resume_partitions
+from etl.sources.extract.query_database import QueryDatabase
 from etl.sources.extract.sql_extract import (
     DEFINITION,
     check,
     read_sql_extract,
     stage_queries,
 )
-from etl.sources.extract.tables import read_tables
+from etl.sources.extract.tables import Query, read_tables
 from etl.sources.files.stored_files import FolderFiles
 from tests.given.tables import table
 
@@ -177,10 +179,50 @@ def test_findings_about_whole_files_stay_where_they_are():
     assert sources.only(both).results_of(6, 60) == []
 
 
+def findings_of(place):
+    opened = open_extract(place, ())
+    found = opened.findings.to_pylist()
+    return {(one["rule"], opened.names[one["file"]], one["row"], one["column"]) for one in found}
+
+
+def test_rows_and_columns_that_no_result_has_are_found(tmp_path):
+    lines = f"{QUERIES['claim_line.sql']} where Line = '1'"
+    extract = payer(tmp_path / "in", QUERIES | {"claim_line.sql": lines})
+    place = staged(extract, tmp_path / "in")
+    # Row 3 is neither a line nor the first of its bill. Nothing passes on a row of persons.csv.
+    assert findings_of(place) == {
+        ("unused-row", "bills_2024.csv", 3, None),
+        ("unknown-column", "bills_2024.csv", None, "column 5"),
+    }
+    assert check(extract, FolderFiles(tmp_path / "in")) == ("bills_2024.csv: Total",)
+
+
+@pytest.mark.parametrize(
+    ("text", "unread"),
+    [
+        ("select * from bills", ""),
+        ("with day as (select b.* from bills b) select Bill from day", ""),
+        ("select count(*) from bills join persons p on upper(p.Person) = bills.Person", "Bill"),
+        (
+            "select Bill from bills b where exists (select 1 from persons where Person = b.Day)",
+            "Charge",
+        ),
+        ("select columns('Bi.*') from bills", ""),
+    ],
+)
+def test_a_column_is_read_wherever_a_query_names_it(text, unread):
+    columns = dict.fromkeys(("Bill", "Person", "Line", "Day", "Total", "Charge"), "VARCHAR")
+    with QueryDatabase() as database:
+        database.add_table("bills", columns)
+        database.add_table("persons", {"Person": "VARCHAR"})
+        read = database.columns_read(Query("q.sql", text))
+    assert (unread.lower() not in read) if unread else {name.lower() for name in columns} <= read
+
+
 def test_files_that_no_view_reads_stay_in_the_extract(tmp_path):
     extract = payer(tmp_path / "in")
     (tmp_path / "in/notes.csv").write_text("a,b\n1,2\n")
-    assert check(extract, FolderFiles(tmp_path / "in")) == ("notes.csv",)
+    assert check(extract, FolderFiles(tmp_path / "in")) == ("notes.csv", "bills_2024.csv: Total")
     names = {entry.name for entry in staged(extract, tmp_path / "in").entries()}
     assert {"notes.csv", "claim.csv"} <= names
     assert names.isdisjoint({"bills_2024.csv", "extract.toml", "claim.sql"})
@@ -236,7 +278,20 @@ def test_no_cell_is_shown_where_a_cell_cannot_be_computed(statement, where, tmp_
         staged(extract, tmp_path / "in")
     assert str(raised.value).startswith(where)
     assert "SECRET" not in str(raised.value)
+    assert re.search(r"\(row [24] of bills_2024.csv\)", str(raised.value))
     assert "try_cast" in str(raised.value)
+
+
+def test_rows_that_only_fail_together_are_both_named(tmp_path):
+    member = """
+    select Person as member_id, Born::date as birth_date, 'F' as gender, 'X' as full_name
+    from persons join bills using (Person) where (Born[:4] || Total)::double > 0
+    """
+    extract = payer(tmp_path / "in", QUERIES | {"member.sql": member})
+    (tmp_path / "in/bills_2024.csv").write_text(BILLS.replace(" 7.50 ", "7.5o"))
+    with pytest.raises(ExtractError) as raised:
+        staged(extract, tmp_path / "in")
+    assert "(row 4 of bills_2024.csv, row 3 of persons.csv)" in str(raised.value)
 
 
 def test_memory_is_bounded(tmp_path):
