@@ -166,10 +166,9 @@ def check(extract: SqlExtract, place: ExtractFiles) -> tuple[str, ...]:
         views = _views(extract, place)
         read = _bind(extract, views, database)
     unread_columns = (
-        f"{file.listed.name}: {', '.join(header for _, header in columns)}"
-        for view in views
-        for file in view.files
-        if (columns := _unread_columns(file, read))
+        f"{name}: {', '.join(header for _, header in columns)}"
+        for name, columns in _unread_columns(views, read).items()
+        if columns
     )
     return (*_unread(place, views), *unread_columns)
 
@@ -215,13 +214,9 @@ def stage_queries(
     unread = _unread(place, views)
     replaced = {entry.name for entry in place.entries()} - set(unread)
     staged = FolderFiles(results, place.name, origins)
-    view_files = {file.listed.name: file for view in views for file in view.files}
+    unread_columns = _unread_columns(views, read)
     named = tuple(
-        replace(
-            queried[name],
-            unread_columns=_unread_columns(view_files[name], read),
-            unused_rows=unused.of(name),
-        )
+        replace(queried[name], unread_columns=unread_columns[name], unused_rows=unused.of(name))
         for name in sorted(queried)
     )
     return ReplacedFiles(place, staged, frozenset(replaced), named)
@@ -368,13 +363,23 @@ def _view_file(listed: Listed, table: ExtractTable) -> ViewFile:
     return ViewFile(listed, delimiter, headers)
 
 
-def _unread_columns(file: ViewFile, read: Set[str]) -> tuple[tuple[int, str], ...]:
-    """Return number and header of each column of a file that no query reads."""
-    return tuple(
-        (number, header)
-        for number, header in enumerate(file.headers, start=1)
-        if header.casefold() not in read
-    )
+def _unread_columns(
+    views: Iterable[View], read: Set[str]
+) -> dict[str, tuple[tuple[int, str], ...]]:
+    """Return number and header of the columns that no query reads, by the first file with each."""
+    unread: dict[str, tuple[tuple[int, str], ...]] = {}
+    for view in views:
+        patterns = [pattern.casefold() for pattern in view.table.unused]
+        reported = set(read)
+        for file in view.files:
+            unread[file.listed.name] = tuple(
+                (number, header)
+                for number, header in enumerate(file.headers, start=1)
+                if header.casefold() not in reported
+                and not any(fnmatchcase(header.casefold(), pattern) for pattern in patterns)
+            )
+            reported.update(header.casefold() for header in file.headers)
+    return unread
 
 
 def _bind(extract: SqlExtract, views: tuple[View, ...], database: QueryDatabase) -> frozenset[str]:

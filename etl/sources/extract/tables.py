@@ -123,6 +123,7 @@ class ExtractTable(Model):
         delimiter: what stands between their cells; None: what their endings say.
         quoting: whether their cells may be quoted.
         columns: columns that queries may read though a file has none of the name: null there.
+        unused: patterns of the columns that no query has to read.
         optional: whether there may be no such file; the view has no rows then.
     """
 
@@ -140,6 +141,7 @@ class ExtractTable(Model):
     delimiter: Annotated[str | None, Given(Annotated[RawText, Check(_delimiter)])] = None
     quoting: Flag = True
     columns: Texts = ()
+    unused: Texts = ()
     optional: Flag = False
 
     def mistakes(self, context: Any) -> Iterator[Mistake]:
@@ -153,7 +155,7 @@ class ExtractTable(Model):
             "delta": ("version", "options"),
             "iceberg": ("catalog", "snapshot"),
             "sql": ("connection",),
-            "path": ("delimiter", "quoting", "columns", "optional"),
+            "path": ("delimiter", "quoting", "columns", "unused", "optional"),
         }
         plain = ExtractTable()
         for kind, names in of_kind.items():

@@ -195,6 +195,8 @@ def test_rows_and_columns_that_no_result_has_are_found(tmp_path):
         ("unknown-column", "bills_2024.csv", None, "column 5"),
     }
     assert check(extract, FolderFiles(tmp_path / "in")) == ("bills_2024.csv: Total",)
+    known = payer(tmp_path / "known", toml=TOML.replace('"|" }', '"|", unused = "tot*" }'))
+    assert findings_of(staged(known, tmp_path / "known")) == set()
 
 
 @pytest.mark.parametrize(
