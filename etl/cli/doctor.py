@@ -140,7 +140,10 @@ def _refuse_nothing(examination: Examination) -> None:
 def _next(extract: Path, examination: Examination) -> tuple[str, ...]:
     if not any(file.kind for file in examination.files):
         return ()
-    return (f"cpcds doctor {extract} --write LAYOUT.yaml starts a layout (docs/layouts.md)",)
+    return (
+        f"cpcds doctor {extract} --write LAYOUT.yaml starts a layout, --write sql one of queries "
+        "(docs/layouts.md)",
+    )
 
 
 def _show(report: dict[str, Any]) -> None:

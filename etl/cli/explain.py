@@ -12,6 +12,7 @@ import click
 from etl.bootstrap.use_cases import explain_subject
 from etl.cli import options
 from etl.cli.progress import progress
+from etl.documents.nearest import nearest
 from etl.errors import UsageError
 from etl.reports import lineage as lineages
 from etl.reports.lineage import ClaimSubject, ResourceSubject, RowSubject, Subject
@@ -117,9 +118,9 @@ def _narrowed(lineage: lineages.Lineage, path: str) -> lineages.Lineage:
         if origins:
             resources.append(replace(resource, origins=origins))
     if not resources:
-        raise UsageError(
-            f"{lineage.subject} has no element {path}; leave PATH out to see what it has"
-        )
+        paths = [origin.path for resource in lineage.resources for origin in resource.origins]
+        hint = nearest(path, paths) or "leave PATH out to see what it has"
+        raise UsageError(f"{lineage.subject} has no element {path}; {hint}")
     return replace(lineage, resources=tuple(resources))
 
 

@@ -61,7 +61,12 @@ def show_missing(rejected: summary.Rejected) -> None:
             "your own (--mappings).",
             markup=False,
         )
-    console.print("What fills the others: docs/layouts.md, under the layout's name.", markup=False)
+    if rejected.missing:
+        console.print(
+            "A missing cell is for the layout to fill, or for the payer to send. The report lists "
+            "the rows; docs/layouts.md says what the shipped layouts cannot know.",
+            markup=False,
+        )
 
 
 def _show_causes(rejected: summary.Rejected) -> None:
