@@ -16,6 +16,16 @@ def column(cells):
     return pa.array(["skipped", *cells], pa.string()).slice(1)
 
 
+def assert_read(got, cells, one):
+    """Return what is read of each cell: as `one` reads it, and bad where that is nothing."""
+    want = [None if cell is None else one(cell) for cell in cells]
+    assert got.values.to_pylist() == want
+    assert got.bad.to_pylist() == [
+        cell is not None and value is None for cell, value in zip(cells, want, strict=True)
+    ]
+    return want
+
+
 def cells_of(text):
     return st.lists(st.none() | text, max_size=12)
 
@@ -46,11 +56,7 @@ odd_text = st.text(max_size=11) | st.text("0123456789-/T ", min_size=8, max_size
 @example(["\uff12\uff10\uff12\uff100101", "2020-0101", "202001-01", "2020-01-01 ", ""])
 def test_dates_agree_with_the_calendar(cells):
     got = dates.read_dates(column(cells))
-    want = [None if cell is None else one_date(cell) for cell in cells]
-    assert got.values.to_pylist() == want
-    assert got.bad.to_pylist() == [
-        cell is not None and day is None for cell, day in zip(cells, want, strict=True)
-    ]
+    want = assert_read(got, cells, one_date)
     epoch = dt.date(1970, 1, 1)
     assert got.days.tolist() == [
         dates.NO_DAY if day is None else (dt.date.fromisoformat(day) - epoch).days for day in want
@@ -90,12 +96,7 @@ instants = st.tuples(
 @given(cells_of(instants | near_dates | odd_text))
 @example(["2020-02-30T10:00:00Z", "2020-02-29T23:59:60.5+14:00", "20200131", "2020-01-01T10:00:00"])
 def test_timestamps_keep_their_shape_and_name_a_day(cells):
-    got = dates.read_timestamps(column(cells))
-    want = [None if cell is None else one_timestamp(cell) for cell in cells]
-    assert got.values.to_pylist() == want
-    assert got.bad.to_pylist() == [
-        cell is not None and each is None for cell, each in zip(cells, want, strict=True)
-    ]
+    assert_read(dates.read_timestamps(column(cells)), cells, one_timestamp)
 
 
 # -- numbers -------------------------------------------------------------------------------------
@@ -136,11 +137,7 @@ near_numbers = st.tuples(
 @example(["1.00", "-12.34", "0.10", "-0.01"])
 def test_amounts_are_exact_to_the_cent_or_bad(cells):
     got = numbers.read_money(column(cells))
-    want = [None if cell is None else one_amount(cell) for cell in cells]
-    assert got.values.to_pylist() == want
-    assert got.bad.to_pylist() == [
-        cell is not None and each is None for cell, each in zip(cells, want, strict=True)
-    ]
+    want = assert_read(got, cells, one_amount)
     assert numbers.cents(got.values).tolist() == [
         0 if each is None else int(Decimal(each) * 100) for each in want
     ]
@@ -205,11 +202,7 @@ def test_cents_read_back_as_the_amount_they_were(amount):
 @given(cells_of(st.sampled_from(["Y", "n", "Yes", "TRUE", "0", "1", "F", "maybe", "2", ""])))
 def test_flags_are_yes_or_no(cells):
     got = codes.read_flags(column(cells))
-    want = [None if cell is None else codes.FLAG_WORDS.get(cell.lower()) for cell in cells]
-    assert got.values.to_pylist() == want
-    assert got.bad.to_pylist() == [
-        cell is not None and each is None for cell, each in zip(cells, want, strict=True)
-    ]
+    assert_read(got, cells, lambda cell: codes.FLAG_WORDS.get(cell.lower()))
 
 
 @given(cells_of(st.text("ab; \t", max_size=10)))

@@ -153,15 +153,21 @@ def test_each_chain_has_one_last_claim_and_at_most_one_that_is_current(claims):
         assert not any(place.role is Role.CURRENT and not place.last for place in mine)
 
 
+def row_of(claim):
+    return {
+        "claim_id": claim.claim_id,
+        "member_id": claim.owner,
+        "adjusted_from_claim_id": claim.prior,
+        "adjusted_to_claim_id": claim.successor,
+        "adjudication_date": claim.adjudicated,
+    }
+
+
 @given(linked())
 def test_columns_say_what_the_chains_of_the_rows_are(claims):
     rows = [
-        {
-            "claim_id": claim.claim_id,
-            "member_id": claim.owner,
-            "adjusted_from_claim_id": claim.prior,
-            "adjusted_to_claim_id": claim.successor,
-            "adjudication_date": claim.adjudicated,
+        row_of(claim)
+        | {
             "last_updated": claim.updated,
             "bill_frequency": "8" if claim.voids else "1",
             "amount_benefit": "-1.00" if claim.reverses else "1.00",
@@ -234,16 +240,7 @@ def test_money_is_published_as_stated_whether_or_not_the_claim_is_a_void(drawn):
 
 @given(linked(), st.sampled_from(NUMBERS))
 def test_a_claim_without_a_member_is_in_no_chain(claims, named):
-    rows = [
-        {
-            "claim_id": claim.claim_id,
-            "member_id": claim.owner,
-            "adjusted_from_claim_id": claim.prior,
-            "adjusted_to_claim_id": claim.successor,
-            "adjudication_date": claim.adjudicated,
-        }
-        for claim in claims
-    ]
+    rows = [*map(row_of, claims)]
     incomplete = {
         "claim_id": "M1Z",
         "adjusted_from_claim_id": f"M1{named}",
