@@ -95,19 +95,21 @@ class Reader:
                 if name in at:
                     line[at[name]] = factor
         right = np.array([float(amount) for _, amount in self.equations])
+
+        def least(goal):
+            solved = linprog(goal, A_eq=left, b_eq=right, method="highs")
+            assert solved.status in (0, 3), "the sums contradict each other"
+            return solved.fun if solved.status == 0 else -np.inf
+
         found = []
         for name in names:
             if not 0 < self.claims[name] <= MOST:
                 continue
             goal = np.zeros(len(names))
             goal[at[name]] = 1
-            bounds = []
-            for sign in (1, -1):
-                solved = linprog(sign * goal, A_eq=left, b_eq=right, method="highs")
-                assert solved.status in (0, 3), "the sums contradict each other"
-                bounds.append(sign * solved.fun if solved.status == 0 else np.inf)
+            most = -least(-goal)
             # A sum of nothing over many claims says that each of them has nothing.
-            if bounds[1] - bounds[0] < 0.005 <= bounds[1]:
+            if 0.005 <= most < np.inf and most - least(goal) < 0.005:
                 found.append(name)
         return found
 
