@@ -16,6 +16,7 @@ from etl.auth.database import migrate, open_database
 from etl.auth.database_tables import AccessRow
 from etl.auth.records import Happening
 from etl.smart.grants import Access
+from tests.integration.auth.standing import Clock
 from tests.unit.gateway import calls
 
 READ = Access(
@@ -36,14 +37,6 @@ PATIENCE = 1.0
 SIGNED_IN = Happening(READ.when, "member-sign-in", patient="ana", by="member")
 
 
-class Clock:
-    def __init__(self):
-        self.now = READ.when
-
-    def __call__(self):
-        return self.now
-
-
 @pytest.fixture
 def database(tmp_path):
     found = open_database(f"sqlite:///{tmp_path / 'auth.db'}")
@@ -54,7 +47,7 @@ def database(tmp_path):
 
 @pytest.fixture
 def clock():
-    return Clock()
+    return Clock(READ.when)
 
 
 @pytest.fixture
