@@ -117,7 +117,7 @@ def test_an_interruption_while_a_release_is_made_the_present_one_claims_nothing(
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("etl.pipeline.publish.publish", interrupted)
+    monkeypatch.setattr("etl.pipeline.run.commit", interrupted)
     called = cpcds("run", small, "--to", tmp_path / "tree", "--workers", "1")
     assert called.code == 130
     assert "nothing was published" not in called.err

@@ -42,4 +42,4 @@ def test_empty_crosswalks_and_missing_cells_are_named_with_their_counts(command,
         assert line.split()[-1] == str(cells)
     for one in lacking["missing"]:
         assert any(one["rule"] in line and line.endswith(f" {one['cells']}") for line in lines)
-    assert any("docs/layouts.md, under the layout's name" in line for line in lines)
+    assert "docs/layouts.md says what" in " ".join(lines)

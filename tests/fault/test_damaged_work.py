@@ -132,7 +132,7 @@ def test_what_was_not_damaged_is_gone_on_from(attempt, monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("it was read already")
 
-    monkeypatch.setattr("etl.local.executor.partition", refuse)
+    monkeypatch.setattr("etl.local.executor.partition_extract", refuse)
     attempt.finished_after(lambda _: None, "")
 
 

@@ -381,6 +381,6 @@ def test_a_night_that_changes_everybody_loses_one_partition_when_it_dies(
 
 def test_whatever_is_known_of_a_partition_is_remembered_of_its_members():
     told = {"checked", "unmapped", "resources", "elements", "missing"}
-    about_the_work = {"reused", "ledger", "rows", "sidecar"}
+    about_the_work = {"reused", "ledger", "rows", "sidecar", "sources"}
     assert {one.name for one in fields(Outcome)} == told | about_the_work
     assert all(schema.names[0] == "owner" for schema in SCHEMAS.values())
