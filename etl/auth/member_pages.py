@@ -131,6 +131,7 @@ class MemberPages:
                 consent.id: scope_rules.data_kinds(scope_rules.types_of(consent.scopes))
                 for consent in consents
             },
+            known_kinds=scope_rules.DATA_KINDS,
             history=_reads_by_kind(history),
             form_token=self._browsers.form_token(visit, "member"),
         )
@@ -144,12 +145,14 @@ class MemberPages:
 
 
 def _reads_by_kind(history: Iterable[AccessDay]) -> list[AccessDay]:
-    """Return reads with their kind of data in place of the type; those of a day count as one."""
+    """Return reads with their kind of data in place of the type; those of a day count as one.
+
+    A page of results that held no resource is recorded as `_page`, which is of no kind.
+    """
     reads: dict[tuple[str, str, str], AccessDay] = {}
     for read in history:  # the newest first
-        (kind,) = scope_rules.data_kinds((read.what,))
-        of_kind = reads.setdefault(
-            (read.consent, read.day, kind), replace(read, what=kind, count=0)
-        )
-        reads[read.consent, read.day, kind] = replace(of_kind, count=of_kind.count + read.count)
+        kind = next(iter(scope_rules.data_kinds((read.what,))), read.what)
+        key = (read.consent, read.day, kind)
+        newest = reads.get(key, replace(read, what=kind, count=0))
+        reads[key] = replace(newest, count=newest.count + read.count)
     return list(reads.values())

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import logging
+import re
 from datetime import date
 
 import pytest
@@ -89,6 +90,25 @@ def test_files_are_for_their_owner_alone(standing):
     assert len(files) >= 2
     for path in files:
         assert path.stat().st_mode & 0o077 == 0, path.name
+
+
+def test_a_page_without_resources_does_not_keep_the_members_page_from_showing(
+    standing, issued, browser
+):
+    acting.tokens(browser, issued)
+    (consent,) = standing.services.consents.of_patient(acting.ANA.patient)
+    read = acting.access(0, consent.id, issued.app.client_id)
+    for number, what in enumerate(("_page", "Location", "Organization")):
+        seen = read._replace(request=f"r-{number}", what=what, delivered=())
+        asyncio.run(standing.services.trail.record(seen))
+    page = browser.get("/member")
+    signed_in = browser.post(
+        "/member/sign-in",
+        data={**acting.hidden(page), "username": "ana", "password": acting.PASSWORD},
+    )
+    page = browser.get(signed_in.headers["location"])
+    rows = re.findall(r'data-label="What">([^<]*)</td><td[^>]*>([0-9]+)</td>', page.text)
+    assert sorted(rows) == [("Who cares for you", "2"), ("_page", "1")]
 
 
 def test_the_members_page_shows_what_was_read(standing, issued, browser):
