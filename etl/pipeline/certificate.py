@@ -161,6 +161,8 @@ def compare_unit(
 
 def _at_sources(compared: Compared, sources: RowSources) -> Compared:
     """Return a comparison with its differences and late claims at the payer's rows."""
+    if not sources.places.num_rows:
+        return compared
 
     def named(file: int, row: int) -> tuple[int, int]:
         files, rows = sources.named([file], [row])

@@ -5,7 +5,7 @@ Their libraries, deltalake and pyiceberg, come with the extras `delta` and `iceb
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -48,17 +48,9 @@ def read_iceberg(table: str, catalog: str | None, snapshot: int | None, name: st
     except Exception as error:
         raise _unread_iceberg(error, name, table) from None
 
-    def batches() -> Iterator[pa.RecordBatch]:
-        try:
-            yield from rows
-        except Exception as error:
-            # The library's errors share no class, and may quote a value.
-            if isinstance(error, ExtractError | StoreError):
-                raise
-            raise _unread_iceberg(error, name, table) from None
-
     origin = TableVersion("iceberg", table, "" if version is None else str(version))
-    return TableRows(origin, rows.schema, batches())
+    batches = _batches(rows, lambda error: _unread_iceberg(error, name, table))
+    return TableRows(origin, rows.schema, batches)
 
 
 def _opened(table: str, catalog: str | None) -> Any:
@@ -121,16 +113,21 @@ def read_delta(
     except (DeltaError, OSError, ValueError) as error:
         raise _unread_delta(error, name, location) from None
 
-    def batches() -> Iterator[pa.RecordBatch]:
-        try:
-            yield from rows
-        except Exception as error:
-            # The library's errors share no class, and may quote a value.
-            if isinstance(error, ExtractError | StoreError):
-                raise
-            raise _unread_delta(error, name, location) from None
+    origin = TableVersion("delta", location, str(table.version()))
+    batches = _batches(rows, lambda error: _unread_delta(error, name, location))
+    return TableRows(origin, rows.schema, batches)
 
-    return TableRows(TableVersion("delta", location, str(table.version())), rows.schema, batches())
+
+def _batches(
+    rows: pa.RecordBatchReader, unread: Callable[[Exception], ExtractError]
+) -> Iterator[pa.RecordBatch]:
+    """Yield rows of a library whose errors share no class, and may quote a value."""
+    try:
+        yield from rows
+    except (ExtractError, StoreError):
+        raise
+    except Exception as error:
+        raise unread(error) from None
 
 
 def _unread_delta(error: Exception, name: str, location: str) -> ExtractError:
