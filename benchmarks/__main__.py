@@ -35,7 +35,8 @@ from etl.pipeline.definitions import Definitions
 from etl.pipeline.partition.providers import Providers, decided_directory, providers_of
 from etl.pipeline.progress import ignore
 from etl.pipeline.read import open_with, read
-from etl.quality import RuleContext, check
+from etl.quality.check import check
+from etl.quality.checks.frames import RuleContext
 from etl.synth import Spec, write_extract
 
 ORJSON = "orjson.dumps of ready dicts"

@@ -7,7 +7,10 @@ import time
 from pathlib import Path
 from typing import Final
 
-from etl.sources import Layout, open_extract, partition_extract, read_layout
+from etl.sources.extract.opening import open_extract
+from etl.sources.layout.model import Layout
+from etl.sources.layout.syntax import read_layout
+from etl.sources.partition.reading import partition_extract
 
 JOINED: Final = (
     "statement_from_date",

@@ -34,8 +34,9 @@ from etl.model.severity import Severity
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.release_limits import ReleaseLimits
 from etl.profiles.guides import PLAN_NET
-from etl.quality import Limits, Policy, load_rules, named, read_rules, rules_of
-from etl.sources import Layout, LayoutText, read_layout
+from etl.quality.rules.book import Limits, Policy, load_rules, named, read_rules, rules_of
+from etl.sources.layout.model import Layout, LayoutText
+from etl.sources.layout.syntax import read_layout
 
 _OF_LAYOUTS = "layouts/"
 _RULE_ID = re.compile(r"^-\s+id:\s*([a-z0-9-]+)", re.MULTILINE)

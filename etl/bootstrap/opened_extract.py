@@ -23,7 +23,7 @@ from etl.pipeline.context import Executor, RunContext, RunOptions
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.progress import Emit
 from etl.pipeline.read import expected_partitions, open_with, own_folder
-from etl.sources import Extract, expected_model
+from etl.sources.extract.opening import Extract, expected_model
 
 WORK = ".cpcds-work"
 SUITES = "etl.quality.suites.preloaded"

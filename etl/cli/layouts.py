@@ -15,10 +15,12 @@ from etl.documents.nearest import nearest
 from etl.errors import DataRejected, MappingErrors, UsageError
 from etl.pipeline.definitions import Definitions
 from etl.reports.summary import counted
-from etl.sources import CANONICAL_LAYOUTS, Layout, LayoutText, layout_samples
+from etl.sources import layout_samples
 from etl.sources.extract.sql_extract import DEFINITION, check, read_sql_extract, read_sql_layout
 from etl.sources.extract.tables import read_tables
 from etl.sources.files.stored_files import FolderFiles
+from etl.sources.layout.canonical import CANONICAL_LAYOUTS
+from etl.sources.layout.model import Layout, LayoutText
 
 
 def known_layout(name: str, definitions: Definitions) -> Layout:

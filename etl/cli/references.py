@@ -23,7 +23,7 @@ from etl.model.data_models import CLAIMS, DATA_MODELS
 from etl.model.tables import Table
 from etl.quality.rules.book import Rule
 from etl.quality.rules.kinds import KINDS, Clause
-from etl.sources import Layout
+from etl.sources.layout.model import Layout
 
 MOST_TABLES: Final = 13
 """A rule of this many tables or more is one of every table."""

@@ -16,7 +16,7 @@ from etl.publish.diff import Difference
 from etl.publish.manifest import ChangeCounts, Changes, ReleaseSubject
 from etl.publish.network_changes import MovedProvider, NetworkChanges, ProviderChanges
 from etl.publish.reader import Release
-from etl.quality import enforce
+from etl.quality.totals.limits import enforce
 from etl.reports.changes import money_changes, news_since
 from etl.reports.changes_page import (
     ChangesPage,

@@ -31,8 +31,9 @@ from etl.publish.catalog import CatalogEntry
 from etl.publish.kept_objects import MEMORY, ObjectRef, checked, put_by_content
 from etl.publish.manifest import Manifest
 from etl.publish.reader import Current, Release, open_index, open_release
-from etl.quality import Checked, Verdict
-from etl.sources import Loaded
+from etl.quality.check import Checked
+from etl.quality.totals.limits import Verdict
+from etl.sources.partition.partitions import Loaded
 from etl.storage.parallel import mapped
 from etl.storage.port import Store
 

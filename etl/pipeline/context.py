@@ -33,8 +33,9 @@ from etl.publish.lease import Lease
 from etl.publish.reader import Current
 from etl.publish.signatures import SigningKey
 from etl.quality.checks.cascade import DecidedRows
-from etl.sources import Emit as EmitReading
-from etl.sources import Extract, Partitions
+from etl.sources.events import Emit as EmitReading
+from etl.sources.extract.opening import Extract
+from etl.sources.partition.partitions import Partitions
 from etl.storage.local import LocalStore
 from etl.storage.open_store import open_store
 from etl.storage.port import Store, StoreOptions

@@ -13,8 +13,8 @@ from etl.mapping.plan import Plan
 from etl.model.crosswalks import Crosswalk
 from etl.model.data_models import CLAIMS, DataModel
 from etl.model.sensitive_codes import SensitiveCodes
-from etl.quality import RuleBook
-from etl.sources import Layout
+from etl.quality.rules.book import RuleBook
+from etl.sources.layout.model import Layout
 
 
 @dataclass(frozen=True, slots=True)

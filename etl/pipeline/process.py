@@ -40,12 +40,14 @@ from etl.pipeline.rejection_advice import advice, empty_crosswalks, missing_cell
 from etl.pipeline.sidecar import pieces as sidecars
 from etl.pipeline.totals import Outcome, Totals
 from etl.publish.kept_objects import ObjectRef, RangeRef
-from etl.quality import Checked, Verdict, check_totals, reconcile, verdicts
+from etl.quality.check import Checked, check_totals
+from etl.quality.totals.limits import Verdict, verdicts
+from etl.quality.totals.rows import reconcile
 from etl.reports.finding_places import FindingPlaces
 from etl.reports.report_values import EmptyCrosswalk, MissingCells
 from etl.reports.summary import Rejected, rejected
 from etl.rows import findings_at
-from etl.sources import Loaded, Partitions
+from etl.sources.partition.partitions import Loaded, Partitions
 
 DAMAGED_OBJECT: Final = "damaged-object"
 """The rule about objects of the previous release that are missing or damaged."""

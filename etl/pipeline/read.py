@@ -26,9 +26,10 @@ from etl.pipeline.deltas.merge import merged_extract
 from etl.pipeline.progress import Emit, StageBegan
 from etl.publish.canonical_json import as_instant, day_instant, instant
 from etl.reports.report_values import DefaultStamp
-from etl.sources import Extract, Partitions, open_extract
+from etl.sources.extract.opening import Extract, open_extract
 from etl.sources.files.listed_files import compression_of, files_of
 from etl.sources.files.stored_files import ExtractFiles
+from etl.sources.partition.partitions import Partitions
 from etl.sources.partition.reading import MAX_PARTITIONS
 from etl.sources.partition.spill import Inventory
 

@@ -7,10 +7,12 @@ from typing import Final
 
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.totals import Tally
-from etl.quality import RowCounts, Rule, RuleBook
+from etl.quality.rules.book import Rule, RuleBook
 from etl.quality.rules.kinds import Allowed, AnyFilled, Childless, Required
+from etl.quality.totals.rows import RowCounts
 from etl.reports.report_values import EmptyCrosswalk, MissingCells, RuleTotals
-from etl.sources import Extract, Layout
+from etl.sources.extract.opening import Extract
+from etl.sources.layout.model import Layout
 
 _FEW: Final = 10
 """A table with fewer rows is lost with a claim or two; members and claims count at any number."""

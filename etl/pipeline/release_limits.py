@@ -15,8 +15,7 @@ from typing import Any, Final
 from etl.model.canonical_tables import TABLES
 from etl.model.data_models import stated_model
 from etl.publish.manifest import Changes, Manifest, ReleaseFacts
-from etl.quality import Verdict
-from etl.quality.totals.limits import FEW, percent
+from etl.quality.totals.limits import FEW, Verdict, percent
 
 _SMALL: Final = Decimal("0.01")
 """Share of an amount's sum over all claim types below which a change is not checked."""

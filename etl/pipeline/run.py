@@ -44,7 +44,7 @@ from etl.reports.must_support import must_support_json
 from etl.reports.report_values import DefaultStamp, ReleaseBefore
 from etl.reports.small_cells import shown_money
 from etl.reports.summary import Rejected, rows_by_fate, rules_of
-from etl.sources import Extract
+from etl.sources.extract.opening import Extract
 from etl.storage.port import Store
 
 _OTHER_OBJECTS: Final = 6

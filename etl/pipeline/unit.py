@@ -29,10 +29,10 @@ from etl.pipeline.sidecar.pieces import (
 )
 from etl.pipeline.totals import Outcome
 from etl.publish.partition_writer import CATALOG_ROWS
-from etl.quality import Checked
+from etl.quality.check import Checked
 from etl.rows import arrow_stream
-from etl.sources import GlobalKeys, Loaded, Partitions
-from etl.sources.partition.ids import UnitIds
+from etl.sources.partition.ids import GlobalKeys, UnitIds
+from etl.sources.partition.partitions import Loaded, Partitions
 from etl.storage.port import Store
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 from etl.columns.numbers import cents_text
-from etl.quality import MoneyKey, MoneyTotals
+from etl.quality.totals.money import MoneyKey, MoneyTotals
 from etl.reports.small_cells import (
     LEVEL_NAMES,
     Cell,

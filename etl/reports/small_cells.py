@@ -24,8 +24,7 @@ import numpy as np
 
 from etl.columns.numbers import cents_text
 from etl.model.canonical_tables import AMOUNT_CATEGORIES
-from etl.quality import MoneyKey, MoneyTotals
-from etl.quality.totals.money import LEVELS
+from etl.quality.totals.money import LEVELS, MoneyKey, MoneyTotals
 
 SMALL_CELLS: Final = 10
 """Largest number of claims for which a sum is withheld: CMS shows no cell of 1 to 10."""

@@ -30,12 +30,13 @@ from etl.pipeline.totals import outcome_from
 from etl.pipeline.unit import UnitResult
 from etl.publish.lease import PREFIX
 from etl.rows import arrow_stream
-from etl.sources import Emit, Extract, GlobalKeys, Partitions, open_partitions
-from etl.sources.partition.ids import UnitIds
-from etl.sources.partition.partitions import shared_tables, unit_facts, unit_tables
+from etl.sources.events import Emit
+from etl.sources.extract.opening import Extract
+from etl.sources.partition.ids import GlobalKeys, UnitIds
+from etl.sources.partition.partitions import Partitions, shared_tables, unit_facts, unit_tables
 from etl.sources.partition.reading import read_rows
 from etl.sources.partition.spill import Inventory
-from etl.sources.partition.work_folder import FolderReceiver
+from etl.sources.partition.work_folder import FolderReceiver, open_partitions
 from etl.spark.pickling import packed, pickled
 from etl.spark.program import program_text
 from etl.spark.reading_tasks import OF_MEMBERS

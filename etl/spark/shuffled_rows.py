@@ -18,11 +18,13 @@ import pyarrow as pa
 
 from etl.columns.digests import NO_HASHES, Hashes
 from etl.errors import ExtractError, StoreError
-from etl.sources import Emit, Extract, GlobalKeys, PartitionFacts, Partitions, RawTables
+from etl.sources.events import Emit
+from etl.sources.extract.opening import Extract
 from etl.sources.files.stored_files import FolderFiles
-from etl.sources.partition.ids import OwnedIds, UnitIds
+from etl.sources.partition.ids import GlobalKeys, OwnedIds, UnitIds
 from etl.sources.partition.malformed_rows import IdHashes, KnownIds
 from etl.sources.partition.partition_rows import RAGGED, CutJob, OwnerColumns, Piece, Refused
+from etl.sources.partition.partitions import PartitionFacts, Partitions, RawTables
 from etl.sources.partition.spill import Gathering
 from etl.sources.partition.work_folder import FolderReceiver
 from etl.spark.pickling import pickled

@@ -23,9 +23,8 @@ from etl.pipeline.partition.mapping import PartitionContext
 from etl.pipeline.partition.providers import providers_of
 from etl.pipeline.totals import outcome_to
 from etl.pipeline.unit import UnitContext, process_unit, unit_ids
-from etl.sources import GlobalKeys, PartitionFacts, Partitions
-from etl.sources.partition.ids import UnitKeys
-from etl.sources.partition.partitions import Tables, UnitRows
+from etl.sources.partition.ids import GlobalKeys, UnitKeys
+from etl.sources.partition.partitions import PartitionFacts, Partitions, Tables, UnitRows
 from etl.spark.pickling import unpacked, unpickled
 from etl.spark.task_rows import Batches, TaskRow, batches_of, by_place, guarded, rows_of
 from etl.storage.port import Store

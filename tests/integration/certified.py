@@ -24,9 +24,10 @@ from etl.pipeline.partition.providers import providers_of
 from etl.pipeline.progress import ignore
 from etl.pipeline.publish import BlockOutput
 from etl.publish.partition_writer import CATALOG_ROWS
-from etl.quality import check_totals
+from etl.quality.check import check_totals
 from etl.rows import table_schema
-from etl.sources import Loaded, Partitions, partition_extract
+from etl.sources.partition.partitions import Loaded, Partitions
+from etl.sources.partition.reading import partition_extract
 from tests.given.tables import read_tables
 from tests.memory_store import MemoryStore
 

@@ -30,7 +30,8 @@ from etl.publish.canonical_json import sha256
 from etl.publish.kept_objects import ObjectRef, from_bytes, put_by_content, write_object
 from etl.publish.reader import Current, Release
 from etl.quality.rules.kinds import LineRejected
-from etl.sources import Extract, Loaded, Partitions
+from etl.sources.extract.opening import Extract
+from etl.sources.partition.partitions import Loaded, Partitions
 from etl.storage.port import Store
 
 FOLDER: Final = "rows/"

@@ -27,9 +27,11 @@ from etl.pipeline.incremental.dependencies import (
 from etl.pipeline.incremental.ledger import RULES, SCHEMAS, Ledger, Places
 from etl.pipeline.partition.mapping import REFERENCE, Mapped, PlanResources, reference_of
 from etl.pipeline.partition.providers import Providers
-from etl.quality import Checked, CountsDoNotAddUp
+from etl.quality.check import Checked
 from etl.quality.totals.by_member import RowOwners, summed_counts
-from etl.sources import GlobalKeys, Loaded
+from etl.quality.totals.rows import CountsDoNotAddUp
+from etl.sources.partition.ids import GlobalKeys
+from etl.sources.partition.partitions import Loaded
 
 
 def owners_of(places: Places, wanted: Hashes) -> RowOwners:

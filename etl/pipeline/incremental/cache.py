@@ -37,7 +37,7 @@ from etl.publish.kept_objects import (
     write_object,
 )
 from etl.publish.reader import Current
-from etl.sources import Partitions
+from etl.sources.partition.partitions import Partitions
 from etl.storage.port import Store
 
 CODE: Final = (

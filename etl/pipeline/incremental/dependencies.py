@@ -26,7 +26,7 @@ from etl.pipeline.partition.providers import Providers
 from etl.quality.rules import kinds
 from etl.quality.rules.kinds import RuleKind
 from etl.quality.totals.by_member import RowOwners
-from etl.sources import GlobalKeys
+from etl.sources.partition.ids import GlobalKeys
 
 Columns = frozenset[tuple[str, str]]
 """Tables and columns."""

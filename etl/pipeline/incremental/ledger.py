@@ -24,10 +24,10 @@ from etl.columns.places import place_keys
 from etl.engine.must_support import ElementCounts, counts_of_patterns
 from etl.engine.unmapped import Mention
 from etl.errors import StoreError
-from etl.quality import REJECTED_SCHEMA, Checked
+from etl.quality.check import REJECTED_SCHEMA, Checked
 from etl.quality.totals import by_member
 from etl.rows import FINDINGS_SCHEMA, arrow_stream
-from etl.sources import Partitions
+from etl.sources.partition.partitions import Partitions
 
 _WORD: Final = pa.dictionary(pa.int32(), pa.string())
 _OWNER: Final = pa.field("owner", pa.uint64())

@@ -31,7 +31,7 @@ from etl.pipeline.incremental.ledger import (
 )
 from etl.pipeline.sidecar.pieces import Sidecar, UnitSidecar, unit_sidecar
 from etl.pipeline.totals import Outcome
-from etl.sources import GlobalKeys
+from etl.sources.partition.ids import GlobalKeys
 from etl.storage.port import Store
 
 

@@ -43,8 +43,8 @@ from etl.reports.lineage import (
     Subject,
     Through,
 )
-from etl.sources import Extract
 from etl.sources.convert.cell_origins import Place
+from etl.sources.extract.opening import Extract
 from etl.sources.rule_ids import RAGGED_ROW
 
 _CLAIM_ID: Final = "claim_id"

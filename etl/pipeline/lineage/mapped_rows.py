@@ -30,10 +30,10 @@ from etl.pipeline.lineage.row_places import ExtractRows, LayerPlaces
 from etl.pipeline.partition.mapping import Mapped, PartitionContext, check_and_map
 from etl.pipeline.partition.providers import Providers, decided_directory, providers_of
 from etl.publish.reader import Release
-from etl.quality import Checked, check_totals
+from etl.quality.check import Checked, check_totals
 from etl.reports import lineage as lineages
-from etl.sources import Loaded
 from etl.sources.convert.cell_origins import PartitionOrigins, Place
+from etl.sources.partition.partitions import Loaded
 
 
 def fates_of(

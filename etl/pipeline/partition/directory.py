@@ -25,7 +25,7 @@ from etl.pipeline.partition.providers import (
     providers_of,
 )
 from etl.quality.checks.cascade import DecidedRows
-from etl.sources import Loaded
+from etl.sources.partition.partitions import Loaded
 
 _TABLES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
     {

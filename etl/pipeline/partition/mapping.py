@@ -35,11 +35,14 @@ from etl.mapping.plan import Plan
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.partition.claims import ClaimRules
 from etl.pipeline.partition.providers import Providers
-from etl.quality import Checked, RuleBook, RuleContext, check_rows, check_totals
+from etl.quality.check import Checked, check_rows, check_totals
 from etl.quality.checks.cascade import DecidedRows
+from etl.quality.checks.frames import RuleContext
+from etl.quality.rules.book import RuleBook
 from etl.quality.totals.by_member import RowOwners
 from etl.rows import once_each
-from etl.sources import GlobalKeys, Loaded
+from etl.sources.partition.ids import GlobalKeys
+from etl.sources.partition.partitions import Loaded
 
 Obligations: TypeAlias = Mapping[str, tuple[Obligation, ...]]
 """Mapping -> obligations of its profile that rows could break."""

@@ -26,17 +26,11 @@ from etl.model.canonical_tables import DIRECTORY_TABLES, MEMBERLESS, ROW_COLUMN
 from etl.model.code_shapes import is_npi
 from etl.pipeline.definitions import Definitions
 from etl.publish.block import LISTED, NAMED, ROW
-from etl.quality import (
-    DirectoryIds,
-    NoKeys,
-    RuleContext,
-    check_rows,
-    decide_rows,
-    read_directory,
-)
-from etl.quality.checks.cascade import DecidedRows
+from etl.quality.check import check_rows
+from etl.quality.checks.cascade import DecidedRows, decide_rows
+from etl.quality.checks.frames import DirectoryIds, NoKeys, RuleContext, read_directory
 from etl.rows import empty_table, table_schema
-from etl.sources import Loaded
+from etl.sources.partition.partitions import Loaded
 
 _KEYS: Final[Mapping[str, tuple[str, ProviderType]]] = MappingProxyType(
     {

@@ -43,7 +43,8 @@ from etl.reports.certificate import CertificateFacts, FileMoney, TimelinessFacts
 from etl.reports.directory import DirectoryFacts
 from etl.reports.document import write_report
 from etl.reports.small_cells import exact_csv, shown_money
-from etl.sources import Extract, Partitions
+from etl.sources.extract.opening import Extract
+from etl.sources.partition.partitions import Partitions
 from etl.sources.rule_ids import RAGGED_ROW
 
 REPORT: Final = "report"

@@ -35,9 +35,10 @@ from etl.pipeline.partition.mapping import PlanResources
 from etl.publish import kept_objects
 from etl.publish.canonical_json import as_instant
 from etl.publish.reader import Current, Release
-from etl.quality import Checked
+from etl.quality.check import Checked
 from etl.quality.totals.by_member import RowOwners
-from etl.sources import Extract, Loaded
+from etl.sources.extract.opening import Extract
+from etl.sources.partition.partitions import Loaded
 from etl.storage.port import Store
 
 _WORD: Final = pa.dictionary(pa.int32(), pa.string())

@@ -13,8 +13,15 @@ from etl.pipeline.incremental.dependencies import Dependencies
 from etl.pipeline.partition.mapping import PartitionContext
 from etl.pipeline.partition.providers import providers_of
 from etl.pipeline.unit import UnitContext, process_unit, unit_ids
-from etl.sources import GlobalKeys, Partitions, partition_extract
-from etl.sources.partition.partitions import UnitRows, shared_tables, unit_facts, unit_tables
+from etl.sources.partition.ids import GlobalKeys
+from etl.sources.partition.partitions import (
+    Partitions,
+    UnitRows,
+    shared_tables,
+    unit_facts,
+    unit_tables,
+)
+from etl.sources.partition.reading import partition_extract
 
 
 def _backwards(table):

@@ -15,9 +15,8 @@ import numpy as np
 import pyarrow as pa
 
 from etl.columns.digests import NO_HASHES
-from etl.sources import Partitions
 from etl.sources.partition.partition_rows import RAGGED
-from etl.sources.partition.partitions import UnitRows
+from etl.sources.partition.partitions import Partitions, UnitRows
 from etl.spark.reading_tasks import owned_from
 from etl.spark.shuffled_rows import ShuffledTables
 from etl.spark.task_rows import ROWS, SCHEMA, TaskRow

@@ -18,15 +18,10 @@ from etl.mapping.environment import Environment
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.model.sensitive_codes import SensitiveCodes
 from etl.pipeline.partition.claims import ClaimRules
-from etl.quality import (
-    Checked,
-    MoneyKey,
-    NoKeys,
-    RuleContext,
-    check_rows,
-    check_totals,
-    reconcile,
-)
+from etl.quality.check import Checked, check_rows, check_totals
+from etl.quality.checks.frames import NoKeys, RuleContext
+from etl.quality.totals.money import MoneyKey
+from etl.quality.totals.rows import reconcile
 from etl.rows import no_findings
 from tests.e2e.commands import same_definitions
 from tests.unit.quality.world import LISTED, tables, world

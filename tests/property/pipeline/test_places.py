@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.pipeline.incremental.ledger import Places
-from etl.sources import Partitions
+from etl.sources.partition.partitions import Partitions
 
 _WORD = (1 << 64) - 1
 

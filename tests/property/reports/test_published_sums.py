@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
-from etl.quality import MoneyKey, MoneyTotals
+from etl.quality.totals.money import MoneyKey, MoneyTotals
 from etl.reports.certificate import CertificateFacts, FileMoney
 from etl.reports.document import report_document
 from etl.reports.summary import totals_of

@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from etl.model.canonical_tables import CLAIM_TYPES
-from etl.quality import MoneyKey, MoneyTotals
+from etl.quality.totals.money import MoneyKey, MoneyTotals
 from etl.reports.small_cells import SUMS, shown_money
 
 MOST = 10

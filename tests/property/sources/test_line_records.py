@@ -11,13 +11,15 @@ from hypothesis import strategies as st
 
 from etl.errors import ExtractError
 from etl.jobs import ALONE
-from etl.sources import open_extract, partition_extract, read_layout
+from etl.sources.extract.opening import open_extract
 from etl.sources.files.listed_files import Listed, RowForm
 from etl.sources.files.stored_files import FolderFiles
 from etl.sources.layout.column_specs import Condition
 from etl.sources.layout.model import LineForm
+from etl.sources.layout.syntax import read_layout
 from etl.sources.parsing.line_records import RecordFile, RecordType, read_records
 from etl.sources.parsing.spans import Span
+from etl.sources.partition.reading import partition_extract
 from tests.unit.sources.apart import Apart
 from tests.unit.sources.extracts import all_loaded
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from etl.errors import ExtractError
 from etl.jobs import ALONE
-from etl.sources import open_extract, partition_extract
 from etl.sources.events import ignore
-from etl.sources.partition.reading import read_rows
+from etl.sources.extract.opening import open_extract
+from etl.sources.partition.reading import partition_extract, read_rows
 from etl.sources.partition.work_folder import FolderReceiver
 from etl.spark.shuffled_rows import ShuffleReceiver
 from tests.contract.executor.frames import Session, whole

@@ -2,7 +2,9 @@
 
 import pytest
 
-from etl.sources import open_extract, partition_extract, read_layout
+from etl.sources.extract.opening import open_extract
+from etl.sources.layout.syntax import read_layout
+from etl.sources.partition.reading import partition_extract
 from tests.e2e.commands import ROOT, SAMPLES, cpcds, done
 from tests.unit.doctor.world import GOLDEN
 from tests.unit.sources.dialects import shipped_layouts

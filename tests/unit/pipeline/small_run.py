@@ -26,7 +26,9 @@ from etl.pipeline.partition.providers import Providers, providers_of
 from etl.pipeline.unit import UnitContext, UnitResult, process_unit
 from etl.publish.kept_objects import RangeRef
 from etl.quality.checks.cascade import DecidedRows
-from etl.sources import Partitions, open_extract, partition_extract
+from etl.sources.extract.opening import open_extract
+from etl.sources.partition.partitions import Partitions
+from etl.sources.partition.reading import partition_extract
 from etl.storage.port import Store
 from tests.e2e.commands import same_definitions
 from tests.unit.quality.world import World, world

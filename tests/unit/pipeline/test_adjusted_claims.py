@@ -4,7 +4,8 @@ import pytest
 
 from etl.bootstrap.settings import Settings
 from etl.pipeline.partition.claims import ClaimRules
-from etl.quality import RuleContext, check_rows, check_totals
+from etl.quality.check import check_rows, check_totals
+from etl.quality.checks.frames import RuleContext
 from etl.rows import no_findings
 from tests.e2e.commands import same_definitions
 from tests.unit.quality.world import LISTED, KeysInMemory, book, found, tables, world

@@ -6,8 +6,8 @@ import pytest
 from etl.pipeline.incremental.attribution import owners_of
 from etl.pipeline.incremental.ledger import Places, from_bytes
 from etl.pipeline.partition.mapping import PartitionContext, check_and_map
-from etl.quality import check_totals
-from etl.sources import Partitions
+from etl.quality.check import check_totals
+from etl.sources.partition.partitions import Partitions
 from etl.storage.local import LocalStore
 from tests.unit.pipeline.small_run import (
     OF_M2,

@@ -7,8 +7,7 @@ import pytest
 
 from etl.pipeline.release_limits import ReleaseLimits, input_verdicts, retraction_verdicts
 from etl.publish.manifest import Manifest, ReleaseFacts
-from etl.quality import Verdict
-from etl.quality.totals.limits import refusal
+from etl.quality.totals.limits import Verdict, refusal
 
 LIMITS = ReleaseLimits(
     fewer_rows=Decimal("0.5"),

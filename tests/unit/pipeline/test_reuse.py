@@ -12,7 +12,7 @@ from etl.columns.digests import NO_HASHES, Hashes
 from etl.pipeline.incremental.dependencies import Dependencies
 from etl.pipeline.incremental.ledger import RULES, SCHEMAS, Places, no_ledger
 from etl.pipeline.incremental.reuse import ComparedFacts, PreviousMembers, reused, unchanged
-from etl.sources import GlobalKeys
+from etl.sources.partition.ids import GlobalKeys
 
 DEPENDENCIES = Dependencies(
     {

@@ -8,15 +8,10 @@ import pytest
 from etl.bootstrap.mappings import read_crosswalks
 from etl.columns.dates import day_number
 from etl.model.data_models import DIRECTORY
-from etl.quality import (
-    DirectoryIds,
-    NoKeys,
-    Policy,
-    RuleContext,
-    check,
-    load_rules,
-    reconcile,
-)
+from etl.quality.check import check
+from etl.quality.checks.frames import DirectoryIds, NoKeys, RuleContext
+from etl.quality.rules.book import Policy, load_rules
+from etl.quality.totals.rows import reconcile
 from etl.rows import no_findings, table_schema
 from tests.unit.quality.world import MAPPINGS, accepted, found
 

@@ -3,7 +3,9 @@
 import pyarrow as pa
 import pytest
 
-from etl.quality import NoKeys, RowCounts, RuleContext, check, read_directory
+from etl.quality.check import check
+from etl.quality.checks.frames import NoKeys, RuleContext, read_directory
+from etl.quality.totals.rows import RowCounts
 from etl.rows import no_findings
 from tests.unit.quality.world import (
     LISTED,

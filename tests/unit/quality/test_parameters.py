@@ -7,7 +7,7 @@ import pytest
 
 from etl.documents.models import LISTED, NOT_EMPTY, Check
 from etl.errors import MappingError
-from etl.quality import Policy, load_rules
+from etl.quality.rules.book import Policy, load_rules
 from etl.quality.rules.kinds import KINDS
 from tests.given.tables import table
 from tests.unit.quality.test_rule_files import CASCADE

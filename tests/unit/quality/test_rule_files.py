@@ -7,17 +7,9 @@ import pytest
 
 from etl.errors import DataRejected, MappingError
 from etl.model.severity import Severity
-from etl.quality import (
-    CountsDoNotAddUp,
-    Limits,
-    Policy,
-    RowCounts,
-    add_counts,
-    enforce,
-    load_rules,
-    reconcile,
-    verdicts,
-)
+from etl.quality.rules.book import Limits, Policy, load_rules
+from etl.quality.totals.limits import enforce, verdicts
+from etl.quality.totals.rows import CountsDoNotAddUp, RowCounts, add_counts, reconcile
 from tests.given.tables import table
 from tests.unit.quality.world import book, crosswalks, rule_texts, standard_book
 

@@ -17,14 +17,15 @@ import pytest
 
 from etl.columns.places import table_places
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
-from etl.quality import add_counts, check_rows, decide_rows
-from etl.quality.checks.cascade import DecidedRows
+from etl.quality.check import check_rows
+from etl.quality.checks.cascade import DecidedRows, decide_rows
 from etl.quality.checks.frames import RuleContext
 from etl.quality.suites import library
 from etl.quality.suites.expectations import SuiteResult
 from etl.quality.suites.plan import plan_suite
 from etl.quality.suites.rows import SuiteRows
 from etl.quality.suites.sample import Sample, Share
+from etl.quality.totals.rows import add_counts
 from etl.rows import no_findings
 from tests.unit.quality.world import (
     LISTED,
@@ -325,7 +326,7 @@ def test_a_suite_that_ran_over_the_same_rows_before_is_not_run_again(docs, tmp_p
 
 def test_checking_does_not_import_great_expectations():
     code = (
-        "import sys, etl.quality, etl.reports, etl.quality.suites.rows;"
+        "import sys, etl.quality.check, etl.quality.suites.rows;"
         "import etl.quality.suites.expectations;"
         "sys.exit('great_expectations' in sys.modules or 'pandas' in sys.modules)"
     )
@@ -334,7 +335,7 @@ def test_checking_does_not_import_great_expectations():
 
 def test_checking_knows_of_no_suites():
     code = (
-        "import sys, etl.quality, etl.reports;"
+        "import sys, etl.quality.check, etl.quality.totals.limits;"
         "sys.exit(any(name.startswith('etl.quality.suites') for name in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -14,19 +14,11 @@ import pyarrow as pa
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.model.crosswalks import Crosswalk, read_crosswalk
 from etl.model.severity import Severity
-from etl.quality import (
-    Checked,
-    DirectoryIds,
-    KnownKeys,
-    Policy,
-    RuleBook,
-    RuleContext,
-    check_rows,
-    check_totals,
-    decide_rows,
-    load_rules,
-    reconcile,
-)
+from etl.quality.check import Checked, check_rows, check_totals
+from etl.quality.checks.cascade import decide_rows
+from etl.quality.checks.frames import DirectoryIds, KnownKeys, RuleContext
+from etl.quality.rules.book import Policy, RuleBook, load_rules
+from etl.quality.totals.rows import reconcile
 from etl.rows import no_findings, table_schema
 
 MAPPINGS = Path(__file__).parents[3] / "mappings"

@@ -10,13 +10,14 @@ from xml.etree import ElementTree
 
 import pytest
 
-from etl.quality import MoneyKey, RowCounts
 from etl.quality.totals.directory import (
     ENTRIES,
     DirectoryQuality,
     EntryAges,
     NetworkCoverage,
 )
+from etl.quality.totals.money import MoneyKey
+from etl.quality.totals.rows import RowCounts
 from etl.reports.directory import DirectoryFacts
 from etl.reports.document import report_document
 from etl.reports.plots import HeatMap, Plot

@@ -14,14 +14,10 @@ import pytest
 
 from etl.model.severity import Severity
 from etl.pipeline.totals import Tally
-from etl.quality import (
-    CountsDoNotAddUp,
-    Limits,
-    MoneyKey,
-    MoneyTotals,
-    RowCounts,
-    verdicts,
-)
+from etl.quality.rules.book import Limits
+from etl.quality.totals.limits import verdicts
+from etl.quality.totals.money import MoneyKey, MoneyTotals
+from etl.quality.totals.rows import CountsDoNotAddUp, RowCounts
 from etl.reports.document import FORMAT_VERSION, report_document, report_json, write_report
 from etl.reports.page import _money_text, report_page, share
 from etl.reports.report_values import (

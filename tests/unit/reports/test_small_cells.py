@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from etl.quality import MoneyKey, MoneyTotals
 from etl.quality.totals.filled import FilledKey
+from etl.quality.totals.money import MoneyKey, MoneyTotals
 from etl.reports.certificate import CertificateFacts, FileMoney, certificate_document
 from etl.reports.document import report_document
 from etl.reports.page import report_page

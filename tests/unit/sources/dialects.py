@@ -5,7 +5,8 @@ from types import MappingProxyType
 
 from etl.bootstrap.mappings import read_crosswalks, shipped
 from etl.model.crosswalks import Crosswalk
-from etl.sources import Layout, LayoutText, read_layout
+from etl.sources.layout.model import Layout, LayoutText
+from etl.sources.layout.syntax import read_layout
 
 OWN = Path(__file__).parents[2] / "golden/own-mappings"
 """A mappings folder of a payer's own: four layouts that do not ship, two of them overlays."""

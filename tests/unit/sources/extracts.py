@@ -11,8 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
-from etl.sources import Loaded, Partitions, open_extract, partition_extract
+from etl.sources.extract.opening import open_extract
 from etl.sources.files.stored_files import ExtractFiles
+from etl.sources.partition.partitions import Loaded, Partitions
+from etl.sources.partition.reading import partition_extract
 
 Row = Mapping[str, str]
 

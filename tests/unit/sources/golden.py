@@ -1,7 +1,7 @@
 """Canonical rows as the golden cases of layouts have them written down."""
 
-from etl.sources import Partitions
 from etl.sources.layout_samples import canonical_rows, rows_text
+from etl.sources.partition.partitions import Partitions
 
 
 def as_text(parts: Partitions) -> str:

@@ -6,7 +6,8 @@ import pyarrow as pa
 import pytest
 
 from etl.columns.numbers import to_cents
-from etl.quality import DirectoryIds, RuleContext, check
+from etl.quality.check import check
+from etl.quality.checks.frames import DirectoryIds, RuleContext
 from etl.sources import rule_ids
 from tests.unit.quality.world import standard_book
 from tests.unit.sources.dialects import BILLS_HEADER, LAYOUT, PERSONS, layout, write

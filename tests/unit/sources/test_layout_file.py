@@ -4,8 +4,9 @@ import pytest
 
 from etl.bootstrap.mappings import read_crosswalks
 from etl.errors import ExtractError, MappingError
-from etl.sources import open_extract, read_layout
+from etl.sources.extract.opening import open_extract
 from etl.sources.layout.model import spelling
+from etl.sources.layout.syntax import read_layout
 from tests.given.tables import table
 from tests.unit.sources.dialects import LAYOUT, layout, shipped_layouts, write
 from tests.unit.sources.extracts import write_extract

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from etl.errors import MappingError
-from etl.sources import LayoutText, open_extract, read_layout
+from etl.sources.extract.opening import open_extract
 from etl.sources.files.stored_files import FolderFiles, TableVersion
+from etl.sources.layout.model import LayoutText
+from etl.sources.layout.syntax import read_layout
 from tests.given.tables import table
 from tests.unit.sources.dialects import CROSSWALKS, LAYOUT, layout, write
 from tests.unit.sources.extracts import all_loaded, findings_of, read, rows_of

@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 
 from etl.errors import ExtractError, MappingError
-from etl.sources import open_extract, open_partitions, partition_extract, read_layout
+from etl.sources.extract.opening import open_extract
+from etl.sources.layout.syntax import read_layout
+from etl.sources.partition.reading import partition_extract
 from etl.sources.partition.spill import Inventory
+from etl.sources.partition.work_folder import open_partitions
 from tests.given.tables import table
 from tests.unit.sources.apart import Apart
 from tests.unit.sources.extracts import findings_of, read, rows_of

@@ -7,8 +7,9 @@ from functools import partial
 import pyarrow as pa
 import pytest
 
-from etl.sources import open_extract, partition_extract
+from etl.sources.extract.opening import open_extract
 from etl.sources.parsing import delimited
+from etl.sources.partition.reading import partition_extract
 from tests.unit.sources import extracts
 from tests.unit.sources.extracts import CLAIM, LINE, MEMBER, Row, headers_of
 

@@ -6,7 +6,9 @@ from pathlib import Path
 import yaml
 
 from etl.model.severity import Severity
-from etl.sources import open_extract, read_layout, rule_ids
+from etl.sources import rule_ids
+from etl.sources.extract.opening import open_extract
+from etl.sources.layout.syntax import read_layout
 from tests.unit.sources.dialects import crosswalk
 from tests.unit.sources.extracts import CLAIM, read, rows_of, write_extract
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from etl.errors import ExtractError
-from etl.sources import open_extract
+from etl.sources.extract.opening import open_extract
 from etl.sources.extract.sql_extract import check, fits, read_sql_layout, stage_queries
 from etl.sources.files.stored_files import FolderFiles
 from etl.sources.partition.reading import partition_extract

@@ -8,10 +8,12 @@ import pytest
 
 from etl.errors import ExtractError, StoreError
 from etl.jobs import ALONE
-from etl.sources import Event, open_extract, open_partitions, partition_extract
-from etl.sources.events import FileProgress
+from etl.sources.events import Event, FileProgress
+from etl.sources.extract.opening import open_extract
 from etl.sources.parsing import delimited
 from etl.sources.partition.partition_rows import cut_up
+from etl.sources.partition.reading import partition_extract
+from etl.sources.partition.work_folder import open_partitions
 from tests.unit.sources.apart import Apart
 from tests.unit.sources.extracts import MEMBER, rows_of, write_extract
 

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from etl.sources import open_extract
+from etl.sources.extract.opening import open_extract
 from tests.unit.sources.dialects import shipped_layouts
 from tests.unit.sources.extracts import findings_of, read, rows_of
 from tests.unit.sources.golden import as_text

@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.columns.digests import NO_HASHES, hash_ids
-from etl.sources import GlobalKeys
-from etl.sources.partition.ids import UnitIds
+from etl.sources.partition.ids import GlobalKeys, UnitIds
 
 IDS = st.lists(st.sampled_from([f"id{number}" for number in range(12)]), max_size=8)
 TABLES = ("member", "claim", "coverage")

@@ -10,7 +10,7 @@ import openpyxl
 import pytest
 
 from etl.errors import ExtractError
-from etl.sources import open_extract
+from etl.sources.extract.opening import open_extract
 from etl.sources.extract.staging import stage, with_sheets, workbooks_of
 from etl.sources.files.stored_files import FolderFiles
 from tests.unit.sources.extracts import SMALL, headers_of, write_extract

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from etl.sources import open_extract
+from etl.sources.extract.opening import open_extract
 from etl.sources.files.stored_files import FolderFiles
 from etl.sources.partition.partition_rows import CutJob, FilePart, OwnerColumns
 from etl.spark.pickling import pickled

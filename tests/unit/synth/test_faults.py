@@ -10,15 +10,11 @@ from etl.bootstrap.mappings import read_crosswalks, read_folder, shipped
 from etl.columns.dates import day_number
 from etl.model.canonical_tables import CLAIM_TABLES, MEMBER_TABLES
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
-from etl.quality import (
-    NoKeys,
-    Policy,
-    RuleContext,
-    check,
-    load_rules,
-    read_directory,
-)
-from etl.sources import open_extract, partition_extract
+from etl.quality.check import check
+from etl.quality.checks.frames import NoKeys, RuleContext, read_directory
+from etl.quality.rules.book import Policy, load_rules
+from etl.sources.extract.opening import open_extract
+from etl.sources.partition.reading import partition_extract
 from etl.synth import Spec
 from etl.synth.faults import FAULTS
 from tests.unit.synth.written import folder_of, read, table_of, world
