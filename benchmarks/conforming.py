@@ -19,7 +19,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from benchmarks.__main__ import accepted
-from etl.bootstrap import use_cases
+from etl.bootstrap import inspections
 from etl.bootstrap.definitions import load_definitions
 from etl.bootstrap.settings import Settings
 from etl.engine.evaluate import Values
@@ -105,7 +105,7 @@ def _of_a_run(settings: Settings, extract: Path, folder: Path) -> tuple[float, f
     ObligationChecks.check = timed
     try:
         whole = _seconds(
-            lambda: use_cases.convert_extract(settings, extract, folder / "out", ignore)
+            lambda: inspections.convert_extract(settings, extract, folder / "out", ignore)
         )
     finally:
         ObligationChecks.check = look

@@ -203,3 +203,11 @@ def if_interrupted(sentence: str) -> Iterator[None]:
         if not getattr(error, "__notes__", ()):
             error.add_note(sentence)
         raise
+
+
+def nearest(word: str, words: Iterable[str]) -> str:
+    """Return the question whether the nearest of some words was meant; "" where none is near."""
+    from difflib import get_close_matches  # wrong words are rare
+
+    matches = get_close_matches(word, list(words), n=1)
+    return f"did you mean {matches[0]!r}?" if matches else ""

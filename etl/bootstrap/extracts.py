@@ -8,30 +8,29 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 from tempfile import gettempdir
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from filelock import FileLock, Timeout
 
-from etl.bootstrap.definitions import mapping_roots
+from etl.bootstrap.mappings import mapping_roots
 from etl.bootstrap.settings import Settings
 from etl.errors import ExtractError, StoreError
-from etl.sources.extract.sql_extract import (
+from etl.sources.extract.staging import (
     DEFINITION,
-    MEMORY,
-    SqlExtract,
-    fits,
-    read_sql_extract,
-    read_sql_layout,
-    stage_queries,
+    WORKBOOK_ENDINGS,
+    stage,
+    staged_form,
+    with_sheets,
+    workbooks_of,
 )
-from etl.sources.extract.staging import stage, staged_form, with_sheets, workbooks_of
-from etl.sources.extract.tables import read_tables
-from etl.sources.extract.workbooks import WORKBOOK_ENDINGS
 from etl.sources.files.forms import remote_address
 from etl.sources.files.listed_files import files_of
 from etl.sources.files.manifest import MANIFEST_NAME, read_manifest
 from etl.sources.files.stored_files import ExtractFiles, FolderFiles, ObjectFiles
 from etl.storage.port import OWNER, StoreOptions
+
+if TYPE_CHECKING:
+    from etl.sources.extract.sql_extract import SqlExtract
 
 STAGED: Final = ".cpcds-extract-"
 """Beginning of the name of a folder of staged files; its lock has the same name and `.lock`."""
@@ -83,9 +82,10 @@ def extract_files(
         if queries is None and not as_sent:
             queries = _fitting_layout(settings, files)
         if queries is not None and not as_sent:
+            from etl.sources.extract.sql_extract import stage_queries
+
             folder = until_the_end.enter_context(_private_folder(settings, beside))
-            memory = min(settings.run.memory or MEMORY, MEMORY)
-            files = stage_queries(queries, files, folder, memory=memory)
+            files = stage_queries(queries, files, folder, memory=settings.run.memory)
         yield files
 
 
@@ -107,6 +107,9 @@ def _own_queries(files: ExtractFiles, name: str) -> SqlExtract | None:
     """Return the queries of an `extract.toml` that has some."""
     if not name.lower().endswith(".toml"):
         return None
+    from etl.sources.extract.sql_extract import read_sql_extract
+    from etl.sources.extract.tables import read_tables
+
     tables = read_tables(files, name)
     return read_sql_extract(files, name, tables) if tables.tables else None
 
@@ -117,8 +120,12 @@ def _fitting_layout(settings: Settings, files: ExtractFiles) -> SqlExtract | Non
     named = settings.layout
     if named is None and any(entry.name == MANIFEST_NAME for entry in files.entries()):
         named = read_manifest(files).layout
+    if named is not None and named not in folders:
+        return None
+    from etl.sources.extract.sql_extract import fits, read_sql_layout
+
     if named is not None:
-        return read_sql_layout(folders[named]) if named in folders else None
+        return read_sql_layout(folders[named])
     layouts = map(read_sql_layout, folders.values())
     return next((layout for layout in layouts if fits(layout, files)), None)
 

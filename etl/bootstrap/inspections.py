@@ -1,23 +1,30 @@
-"""Inspections that publish nothing: resources against a guide, coverage of the mappings."""
+"""What publishes nothing: `validate`, `convert`, and inspections of mappings and resources."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from etl.bootstrap import opened_extract, use_cases
 from etl.bootstrap.brand import brand_document, brand_of
 from etl.bootstrap.definitions import load_definitions
+from etl.bootstrap.mappings import in_view
 from etl.bootstrap.settings import Settings, target_store
-from etl.bootstrap.use_cases import convert_extract
 from etl.conform.findings import ConformanceReport
 from etl.conform.resource_files import Lines, Source, file_sources
 from etl.conform.run import conform
 from etl.engine.must_support import add_element_counts
-from etl.errors import UsageError
-from etl.mapping.coverage import ProfileCoverage, coverage
-from etl.model.data_models import DATA_MODELS, DIRECTORY
+from etl.errors import MappingError, UsageError
+from etl.gateway.supported_fhir import PLAN_NET_TYPES, TYPES
+from etl.mapping.coverage import ProfileCoverage, coverage, misplaced_skips
+from etl.mapping.plan import Plan
+from etl.mapping.profile_checks import problems
+from etl.mapping.search_checks import search_problems
+from etl.model.data_models import CLAIMS, DATA_MODELS, DIRECTORY, DataModel
+from etl.pipeline.one_off import Conversion, Validation, check_report_folder, convert, validate
 from etl.pipeline.progress import Emit
 from etl.pipeline.totals import counted_coverage
 from etl.publish import object_keys
@@ -27,6 +34,24 @@ from etl.publish.reader import open_current, open_index, read_all
 from etl.smart.brands import BRANDS
 from etl.storage.open_store import open_store
 from etl.storage.port import Store
+
+
+def convert_extract(settings: Settings, extract: Path, out: Path, emit: Emit) -> Conversion:
+    """Write an extract as plain bulk NDJSON into a folder."""
+    with opened_extract.opened(settings, extract, emit, out) as job:
+        moment = use_cases.now()
+        with opened_extract.work_folder(settings, out) as work:
+            return convert(job.context(work, moment), out)
+
+
+def validate_extract(settings: Settings, extract: Path, report: Path, emit: Emit) -> Validation:
+    """Check an extract and write the report into a folder."""
+    with opened_extract.opened(settings, extract, emit, report, suites_due=lambda: True) as job:
+        moment = use_cases.now()
+        check_report_folder(report)
+        report.mkdir(parents=True, exist_ok=True)
+        with opened_extract.work_folder(settings, report) as work:
+            return validate(job.context(work, moment), report)
 
 
 def mapping_coverage(settings: Settings) -> tuple[ProfileCoverage, ...]:
@@ -143,3 +168,50 @@ def export_directory(settings: Settings, folder: Path) -> WrittenFolder:
     if document is None:  # it may have been configured before
         (folder / BRANDS.lstrip("/")).unlink(missing_ok=True)
     return written
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedMappings:
+    """Result of `cpcds mapping check`.
+
+    Attributes:
+        names: of the mappings.
+        views: of the views; every mapping was checked in each.
+        problems: the errors, each once.
+    """
+
+    names: tuple[str, ...]
+    views: tuple[str, ...]
+    problems: tuple[MappingError, ...]
+
+
+def check_mappings(settings: Settings) -> CheckedMappings:
+    """Return the names of all mappings and their errors, in every view of each set.
+
+    Raises:
+        MappingError: an error that prevents a mapping, layout or rule from being read at all.
+    """
+    mistakes: dict[str, MappingError] = {}
+    names: list[str] = []
+    all_views: list[str] = []
+    for model in DATA_MODELS:
+        views = load_definitions(settings, model).mappings.views
+        all_views += [view for view in views if view not in all_views]
+        plans: tuple[Plan, ...] = ()
+        for view in views:
+            compiled = load_definitions(in_view(settings, view, model), model).mappings
+            plans = compiled.plans
+            for plan in plans:
+                wrong = list(problems(plan, compiled.crosswalks))
+                if not compiled.view.version:  # another version may lack what this one skips
+                    wrong += misplaced_skips(plan, compiled.crosswalks)
+                wrong += search_problems(plan, _search_types(plan, model))
+                mistakes |= {str(one): one for one in wrong}
+        names += [plan.name for plan in plans]
+    return CheckedMappings(tuple(names), tuple(all_views), tuple(mistakes.values()))
+
+
+def _search_types(plan: Plan, model: DataModel) -> dict[str, str]:
+    """Return the type of each search parameter that the gateway has for a plan's resources."""
+    resource = (TYPES if model is CLAIMS else PLAN_NET_TYPES).get(plan.resource)
+    return {} if resource is None else {name: one.type for name, one in resource.parameters.items()}

@@ -1,4 +1,4 @@
-"""The files of `mappings/`, with a payer's own on top, into mappings, crosswalks and rules."""
+"""The files of `mappings/`, with a payer's own on top, and what settings select of them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from pathlib import Path
 from types import MappingProxyType
 
 import etl
+from etl.bootstrap.settings import Settings
 from etl.documents.yaml_text import MOST_CHARACTERS
 from etl.errors import MappingError, Mistakes
+from etl.mapping.mapping_set import FINANCIAL
 from etl.model.crosswalks import Crosswalk, read_crosswalk
+from etl.model.data_models import CLAIMS, DataModel
 from etl.profiles.guides import PLAN_NET
 from etl.profiles.value_sets import open_set, value_set_crosswalks
 
@@ -123,3 +126,46 @@ def _overlaid(below: Crosswalk | None, layer: Crosswalk) -> Crosswalk:
         what = f"an overlay needs the columns source,{','.join(below.columns)}"
         raise MappingError(f"crosswalks/{layer.name}.csv", "crosswalk-header", what)
     return below.overlaid(layer)
+
+
+def mapping_roots(settings: Settings) -> tuple[Path, ...]:
+    """Return the folders of mappings, the shipped one first."""
+    return (shipped(), *settings.mappings)
+
+
+def sensitive_text(settings: Settings) -> tuple[str, str]:
+    """Return text and name of the payer's file of sensitive codes; a header only without one."""
+    path = settings.claims.sensitive_codes
+    if path is None:
+        return "system,code", ""
+    try:
+        return path.read_text(encoding="utf-8"), str(path)
+    except UnicodeDecodeError as error:
+        what = f"not UTF-8 at byte {error.start}"
+        raise MappingError(str(path), "config-sensitive-codes", what) from None
+    except OSError as error:
+        raise MappingError(
+            str(path),
+            "config-sensitive-codes",
+            f"cannot be read: {error.strerror}",
+            hint="see the setting claims.sensitive_codes",
+        ) from None
+
+
+def payer_facts(settings: Settings) -> Mapping[str, str]:
+    """Return the payer's settings by their names in mappings (`payer.name`)."""
+    return {name: str(value) for name, value in settings.payer.model_dump().items()}
+
+
+def view_of(settings: Settings, model: DataModel) -> str:
+    """Return the view of a model's mappings that the settings ask for."""
+    if model is CLAIMS:
+        return settings.publish.view
+    return FINANCIAL if settings.publish.plan_net == PLAN_NET.version else settings.publish.plan_net
+
+
+def in_view(settings: Settings, view: str, model: DataModel = CLAIMS) -> Settings:
+    """Return the settings with another view of a model's mappings."""
+    plan_net = PLAN_NET.version if view == FINANCIAL else view
+    values = {"view": view} if model is CLAIMS else {"plan_net": plan_net}
+    return settings.model_copy(update={"publish": settings.publish.model_copy(update=values)})

@@ -1,6 +1,6 @@
 """Hooks of the settings, called when a run begins and when it is over.
 
-None of them can fail a run: an error is logged.
+None of them can fail a run: an error is logged. What only one hook needs is imported there.
 """
 
 from __future__ import annotations
@@ -8,17 +8,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from etl.bootstrap.definitions import load_definitions
 from etl.bootstrap.settings import Settings, target_store
-from etl.errors import StoreError
-from etl.monitoring.notification import HookFailed, exchange, notify_services, run_command
-from etl.monitoring.openlineage_events import LineageOptions, emit_end, emit_start
+from etl.errors import EtlError
 from etl.pipeline.reporting.run_record import GOOD, RunRecord, RunStart
 from etl.publish import object_keys
 from etl.publish.reader import open_current
-from etl.publish.signatures import MEDIA_TYPE, StampRequest
+
+if TYPE_CHECKING:
+    from etl.monitoring.openlineage_events import LineageOptions
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ HOOK_SECONDS: Final = 10.0
 def run_began(settings: Settings, start: RunStart) -> None:
     """Notify monitors of the start of a run."""
     if settings.lineage.to:
-        _tried("lineage", lambda: emit_start(_lineage(settings), start))
+        _tried("lineage", lambda: _emit_start(settings, start))
 
 
 def run_ended(settings: Settings, record: RunRecord) -> None:
@@ -55,22 +55,26 @@ def _write_textfile(path: Path, record: RunRecord) -> None:
 
 def _stamp(settings: Settings, url: str) -> None:
     """Have the present release stamped, unless it is."""
+    from etl.monitoring.notification import exchange
+    from etl.publish.signatures import MEDIA_TYPE, StampRequest
+
     store = target_store(settings)
     release = open_current(store).release
     if release is None or any(store.list(object_keys.time_stamp(release.id))):
         return
     request = StampRequest.of(store.get(release.manifest.key))
     answer = exchange(url, HOOK_SECONDS, request.body, MEDIA_TYPE)
-    try:
-        request.check(answer)
-    except StoreError as error:
-        raise HookFailed(str(error)) from None
+    request.check(answer)
     store.put(object_keys.time_stamp(release.id), answer)
     store.sync()
 
 
 def _notify(settings: Settings, record: RunRecord) -> None:
     wanted = settings.monitoring
+    if not (wanted.notify_command or wanted.notify_services):
+        return
+    from etl.monitoring.notification import notify_services, run_command
+
     if wanted.notify_command:
         _tried("notify_command", lambda: run_command(wanted.notify_command, record, HOOK_SECONDS))
     if wanted.notify_services:
@@ -79,12 +83,22 @@ def _notify(settings: Settings, record: RunRecord) -> None:
 
 
 def _lineage(settings: Settings) -> LineageOptions:
+    from etl.monitoring.openlineage_events import LineageOptions
+
     wanted = settings.lineage
     key = wanted.api_key.get_secret_value()
     return LineageOptions(wanted.to, wanted.namespace, key, HOOK_SECONDS)
 
 
+def _emit_start(settings: Settings, start: RunStart) -> None:
+    from etl.monitoring.openlineage_events import emit_start
+
+    emit_start(_lineage(settings), start)
+
+
 def _emit_end(settings: Settings, record: RunRecord) -> None:
+    from etl.monitoring.openlineage_events import emit_end
+
     published = record.verdict == "published"
     plans = load_definitions(settings).mappings.plans if published else ()
     emit_end(_lineage(settings), record, plans)
@@ -93,7 +107,7 @@ def _emit_end(settings: Settings, record: RunRecord) -> None:
 def _tried(name: str, hook: Callable[[], None]) -> None:
     try:
         hook()
-    except HookFailed as error:
+    except EtlError as error:
         log.warning("%s: %s; the run is not affected", name, error)
     except ModuleNotFoundError as error:
         missing = f"the package {error.name} is not installed"

@@ -1,4 +1,4 @@
-"""A run or rollback with its record: what the command line and a scheduler call to publish."""
+"""A run with its record: what the command line and a scheduler call to publish."""
 
 from __future__ import annotations
 
@@ -8,17 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from msgspec.structs import replace
-
 from etl.bootstrap.monitors import run_began, run_ended
 from etl.bootstrap.release_approvals import Approvals
 from etl.bootstrap.settings import Settings, target_store
-from etl.bootstrap.use_cases import now, roll_back, run_extract
+from etl.bootstrap.use_cases import now, run_extract
 from etl.errors import EtlError
 from etl.pipeline.progress import Emit, Phase, Phases, to_all
 from etl.pipeline.reporting import run_record
 from etl.pipeline.reporting.report_files import RunResult
-from etl.publish.manifest import Manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,34 +74,14 @@ def run_and_record(
     return ran
 
 
-def roll_back_and_record(settings: Settings, release: str, reason: str) -> tuple[Manifest, str]:
-    """Publish an earlier release of the target again, and keep a record of that.
-
-    Args:
-        settings: name the target.
-        release: id of the release to go back to, or a unique beginning of it.
-        reason: why; kept in the new release.
-
-    Raises: as `roll_back`; the record is kept all the same.
-    """
-    start = start_of(settings, "")
-    try:
-        manifest, to = roll_back(settings, release, reason)
-    except BaseException as error:
-        record = run_record.record_of_error(start, now(), (), error)
-        _keep(settings, replace(record, rollback_to=release, reason=reason))
-        raise
-    _keep(settings, run_record.record_of_rollback(start, now(), to, manifest))
-    return manifest, to
-
-
 def _finish(settings: Settings, observer: RunObserver, record: run_record.RunRecord) -> None:
-    _keep(settings, record)
+    keep_record(settings, record)
     run_ended(settings, record)
     observer.run_ended(record)
 
 
-def _keep(settings: Settings, record: run_record.RunRecord) -> None:
+def keep_record(settings: Settings, record: run_record.RunRecord) -> None:
+    """Keep the record of a run in its target, if that can be opened."""
     try:
         store = target_store(settings)
     except EtlError:  # the cause of the failed run

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Final
 
-from etl.bootstrap.definitions import release_limits
 from etl.bootstrap.settings import Settings
 from etl.errors import EtlError, MappingError, StoreError, UsageError
-from etl.mapping.library import MappingSet
-from etl.mapping.view import FINANCIAL
+from etl.mapping.mapping_set import FINANCIAL, MappingSet
 from etl.model.data_models import DataModel
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.release_limits import ReleaseLimits
@@ -82,7 +81,7 @@ def refusal_of(
 
 def limits_against(settings: Settings, base: Current, definitions: Definitions) -> ReleaseLimits:
     """Return the limits against the present release; changed ids retract all of it on purpose."""
-    limits = release_limits(settings)
+    limits = _release_limits(settings)
     before = base.release.manifest.facts.ids if base.release is not None else {}
     return (
         limits.of_other_ids()
@@ -128,3 +127,10 @@ def check_view(settings: Settings, base: Current, mappings: MappingSet) -> None:
         f"{settings.target} holds the {there} view of claims, and the {wanted} view is not for "
         f"the same readers: name another target, or --view {there}"
     )
+
+
+def _release_limits(settings: Settings) -> ReleaseLimits:
+    """Return the limits of change of one run against the previous release."""
+    names = set(ReleaseLimits.__annotations__)
+    named = settings.limits.model_dump(include=names)
+    return ReleaseLimits(**{name: Decimal(str(most)) for name, most in named.items()})

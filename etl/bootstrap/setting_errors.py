@@ -14,7 +14,7 @@ from pydantic import BaseModel, ByteSize, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from etl.documents.nearest import nearest
+from etl.errors import nearest
 
 PREFIX: Final = "CPCDS_"
 _SYNTAX: Final = re.compile(r"(?P<what>.*) \(at line (?P<line>\d+), column \d+\)", re.DOTALL)

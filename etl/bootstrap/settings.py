@@ -25,8 +25,7 @@ from pydantic_settings import (
 
 from etl.bootstrap import setting_errors
 from etl.bootstrap import setting_groups as groups
-from etl.documents.nearest import nearest
-from etl.errors import MappingError, Mistakes
+from etl.errors import MappingError, Mistakes, nearest
 from etl.publish.object_keys import CLOSED
 from etl.storage.open_store import open_store
 from etl.storage.port import Store, StoreOptions

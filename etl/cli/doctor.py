@@ -10,9 +10,10 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from etl.bootstrap.definitions import load_definitions, mapping_roots, mistakes_of
+from etl.bootstrap.definition_compiler import mistakes_of
+from etl.bootstrap.definitions import load_definitions
 from etl.bootstrap.extracts import extract_files
-from etl.bootstrap.mappings import read_folder
+from etl.bootstrap.mappings import mapping_roots, read_folder
 from etl.cli.options import json_option, print_json, write_file
 from etl.doctor.drafting import LayoutDraft, can_be_drafted
 from etl.doctor.elements import read_elements
@@ -21,7 +22,7 @@ from etl.doctor.report import page_of, report_of
 from etl.doctor.sql_drafting import sql_draft
 from etl.errors import UsageError
 from etl.pipeline.definitions import Definitions
-from etl.sources.extract.sql_extract import DEFINITION
+from etl.sources.extract.staging import DEFINITION
 
 _ELEMENTS = "elements.yaml"
 _WIDE = 120

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import click
 
-from etl.bootstrap.use_cases import explain_subject
+from etl.bootstrap.explanations import explain_subject
 from etl.cli import options
 from etl.cli.progress import progress
-from etl.documents.nearest import nearest
-from etl.errors import UsageError
+from etl.errors import UsageError, nearest
 from etl.reports import lineage as lineages
 from etl.reports.lineage import ClaimSubject, ResourceSubject, RowSubject, Subject
 

@@ -8,8 +8,13 @@ from typing import Any
 
 import click
 
-from etl.bootstrap.definitions import CheckedMappings, check_mappings, load_definitions
-from etl.bootstrap.inspections import extract_coverage, mapping_coverage
+from etl.bootstrap.definitions import load_definitions
+from etl.bootstrap.inspections import (
+    CheckedMappings,
+    check_mappings,
+    extract_coverage,
+    mapping_coverage,
+)
 from etl.cli import options
 from etl.cli.progress import progress
 from etl.cli.result_tables import print_table

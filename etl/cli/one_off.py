@@ -8,8 +8,7 @@ from typing import Final
 
 import click
 
-from etl.bootstrap.inspections import conform_to_guide
-from etl.bootstrap.use_cases import convert_extract, validate_extract
+from etl.bootstrap.inspections import conform_to_guide, convert_extract, validate_extract
 from etl.cli import options, result_tables
 from etl.cli.progress import counting, progress
 from etl.conform.render import as_json as report_json

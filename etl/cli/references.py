@@ -12,12 +12,11 @@ from typing import Any, Final
 
 import click
 
-from etl.bootstrap.definitions import load_definitions, mapping_roots
-from etl.bootstrap.mappings import read_folder
+from etl.bootstrap.definitions import load_definitions
+from etl.bootstrap.mappings import mapping_roots, read_folder
 from etl.bootstrap.settings import Settings, setting_names
 from etl.cli.options import json_option, print_json
-from etl.documents.nearest import nearest
-from etl.errors import UsageError
+from etl.errors import UsageError, nearest
 from etl.model.canonical_tables import SHORT_FORM_COUNT, SHORT_FORMS
 from etl.model.data_models import CLAIMS, DATA_MODELS
 from etl.model.tables import Table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 import msgspec
@@ -12,21 +12,16 @@ import msgspec
 from etl.cli import result_tables
 from etl.cli.options import print_json
 from etl.pipeline.run import PlanResult
-from etl.publish.diff import Difference
 from etl.publish.manifest import ChangeCounts, Changes, ReleaseSubject
-from etl.publish.network_changes import MovedProvider, NetworkChanges, ProviderChanges
 from etl.publish.reader import Release
 from etl.quality.totals.limits import enforce
 from etl.reports.changes import money_changes, news_since
-from etl.reports.changes_page import (
-    ChangesPage,
-    LimitLine,
-    changed_samples,
-    changes_page,
-    moved_elements,
-)
 from etl.reports.earlier_reports import report_of
 from etl.reports.summary import limit_json, rows_by_fate
+
+if TYPE_CHECKING:
+    from etl.publish.diff import Difference
+    from etl.publish.network_changes import MovedProvider, NetworkChanges, ProviderChanges
 
 _SHOWN: Final = 20
 """Providers of a network that are printed."""
@@ -180,6 +175,8 @@ def show_plan(planned: PlanResult, target: str, *, as_json: bool) -> None:
 
 def plan_page(planned: PlanResult, target: str) -> str:
     """Return the page of a plan."""
+    from etl.reports.changes_page import ChangesPage, LimitLine, changes_page
+
     verdicts = () if planned.processed is None else planned.processed.verdicts
     broken = [verdict.sentence for verdict in verdicts if not verdict.holds]
     refusal = [] if planned.refusal is None else [str(planned.refusal)]
@@ -221,6 +218,13 @@ def difference_page(
     Raises:
         StoreError: something of the releases is missing or damaged.
     """
+    from etl.reports.changes_page import (
+        ChangesPage,
+        changed_samples,
+        changes_page,
+        moved_elements,
+    )
+
     old, new = report_of(before), report_of(after)
     news = None if old is None or new is None else news_since(old, new)
     return changes_page(

@@ -10,9 +10,14 @@ from typing import Any, Final
 
 import click
 
-from etl.bootstrap import use_cases
 from etl.bootstrap.inspections import export_directory
-from etl.bootstrap.recorded_run import roll_back_and_record
+from etl.bootstrap.releases import (
+    plan_finder_note,
+    prune_target,
+    rebuild_release,
+    resume_target,
+    roll_back_and_record,
+)
 from etl.bootstrap.settings import target_store
 from etl.cli import options, release_changes
 from etl.cli.progress import counting
@@ -174,7 +179,7 @@ def rollback_command(context: click.Context, release: str, reason: str, as_json:
     uncertain = f"`cpcds releases {target}` shows what readers see; the same again finishes it"
     with if_interrupted(uncertain):
         manifest, model = roll_back_and_record(settings, release, " ".join(reason.split()))
-    note = use_cases.plan_finder_note(settings, manifest)
+    note = plan_finder_note(settings, manifest)
     if note:
         click.echo(f"warning: {note}", err=True)
     changes = Changes.from_json(manifest.counts["changes"])
@@ -193,7 +198,7 @@ def rollback_command(context: click.Context, release: str, reason: str, as_json:
 def resume_command(context: click.Context, as_json: bool) -> None:
     """Let runs publish to TARGET again after a rollback."""
     settings = options.read_settings(context)
-    target, resumed = settings.target, use_cases.resume_target(settings)
+    target, resumed = settings.target, resume_target(settings)
     if as_json:
         options.print_json({"target": target, "resumed": resumed})
     elif resumed is None:
@@ -254,7 +259,7 @@ def verify_command(
         verified = verify(chosen, advance, base_url=base_url, keys=keys)
     remade = None
     if verified.ok and extract is not None:
-        remade = use_cases.rebuild_release(settings, chosen, extract, ignore)
+        remade = rebuild_release(settings, chosen, extract, ignore)
     if as_json:
         proofs: dict[str, Any] = {"signed_by": signed_by, "releases_since": steps}
         proofs["time_stamped"] = None if stamped is None else as_instant(stamped)
@@ -371,7 +376,7 @@ def prune_command(
         counting("looking through", "folders", FOLDERS, quiet=as_json) as advance,
     ):
         older = timedelta(days=days)
-        done = use_cases.prune_target(settings, keep, older, dry_run=dry_run, progress=advance)
+        done = prune_target(settings, keep, older, dry_run=dry_run, progress=advance)
     if as_json:
         body = {
             "dry_run": dry_run,

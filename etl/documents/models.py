@@ -27,9 +27,8 @@ from pydantic import (
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 from pydantic_core import CoreSchema, ErrorDetails, core_schema
 
-from etl.documents.nearest import nearest
 from etl.documents.yaml_text import Map, Mark, Seq
-from etl.errors import MappingError, Mistakes
+from etl.errors import MappingError, Mistakes, nearest
 
 T = TypeVar("T")
 Location: TypeAlias = tuple[int | str, ...]

@@ -25,7 +25,6 @@ from etl.columns.arrays import (
 )
 from etl.columns.navigation import Children
 from etl.columns.numbers import cents, money_of_cents
-from etl.engine import directory_columns
 from etl.engine.related_rows import RelatedRows
 from etl.model.canonical_tables import AMOUNT_CATEGORIES, AMOUNT_COLUMNS
 from etl.model.code_shapes import SERVICE_SYSTEMS
@@ -41,7 +40,11 @@ def column(partition: RelatedRows, table: str, name: str) -> pa.StringArray:
     if name == "position":
         return _position(partition, table)
     made = _DERIVED.get((table, name))
-    return directory_columns.column(partition, table, name) if made is None else made(partition)
+    if made is not None:
+        return made(partition)
+    from etl.engine.directory_columns import directory_column
+
+    return directory_column(partition, table, name)
 
 
 def _related(partition: RelatedRows, table: str, relation: str) -> Children:

@@ -22,7 +22,7 @@ _WEEK: Final = "mon;tue;wed;thu;fri;sat;sun"
 _NAME: Final = ("name_prefix", "given_name", "middle_name", "family_name", "name_suffix")
 
 
-def column(partition: RelatedRows, table: str, name: str) -> pa.StringArray:
+def directory_column(partition: RelatedRows, table: str, name: str) -> pa.StringArray:
     """Return a derived column of a table; shape (rows of the table,), null where absent.
 
     Raises:

@@ -16,11 +16,11 @@ import pyarrow.compute as pc
 from etl.columns.arrays import Indices, true_where
 from etl.engine.evaluate import Values
 from etl.engine.formula_masks import FormulaMasks
-from etl.mapping.obligations import Obligation
 from etl.mapping.row_tests import (
     BrokenRows,
     DanglingReference,
     EntryNumbers,
+    Obligation,
     RepeatedNumber,
     SharedNumber,
     Test,

@@ -8,8 +8,6 @@ import pyarrow as pa
 from etl.columns.arrays import Indices
 from etl.engine import derived_columns
 from etl.engine.related_rows import RelatedRows
-from etl.mapping.row_interpreter import Record, Records
-from etl.mapping.rows import columns_of
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN, TABLES
 from etl.rows import OF_LINE, findings_at
 
@@ -49,20 +47,3 @@ class Partition(RelatedRows):
             for name in (FILE_COLUMN, ROW_COLUMN)
         )
         return findings_at(rule, table, files, rows, column)
-
-
-def records_of(partition: Partition) -> Records:
-    """Return the rows of every table: derived columns included, places as text."""
-    records: dict[str, list[Record]] = {}
-    for name in TABLES:
-        columns = {
-            column: partition.column(name, column).to_pylist() for column in columns_of(name)
-        }
-        if partition.size(name):
-            for place in (FILE_COLUMN, ROW_COLUMN):
-                columns[place] = partition.tables[name].column(place).cast(pa.string()).to_pylist()
-        records[name] = [
-            {column: texts[index] for column, texts in columns.items()}
-            for index in range(partition.size(name))
-        ]
-    return Records(records)

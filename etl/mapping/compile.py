@@ -14,9 +14,8 @@ from types import MappingProxyType
 from typing import Any, Final, NoReturn
 
 from etl.documents.models import read_as
-from etl.documents.nearest import nearest
 from etl.documents.yaml_text import Map, Mark, Seq
-from etl.errors import MappingError, Mistakes
+from etl.errors import MappingError, Mistakes, nearest
 from etl.mapping import plan as pl
 from etl.mapping.expressions import Absent, Condition, Constant, Expr, walk
 from etl.mapping.expressions import LoopIndex as LoopIndexOf

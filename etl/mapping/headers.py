@@ -18,7 +18,7 @@ from etl.documents.models import (
     Text,
     Whole,
 )
-from etl.documents.nearest import nearest
+from etl.errors import nearest
 from etl.mapping.rows import columns_of
 from etl.model.canonical_tables import TABLES
 from etl.profiles.structures import is_type

@@ -1,9 +1,9 @@
-"""A mapping set: the files of `mappings/c4bb/`, read and compiled together."""
+"""The files of a mapping set (`mappings/c4bb/`), read and compiled together."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import Any, Final
@@ -14,34 +14,14 @@ from etl.errors import MappingError, Mistakes
 from etl.mapping.compile import compile_mapping, merged
 from etl.mapping.crosswalk_answers import feeds_of
 from etl.mapping.headers import HEADER_IDS, SetFile
+from etl.mapping.mapping_set import FINANCIAL, MappingSet, View
 from etl.mapping.plan import Plan
 from etl.mapping.scope import Library, StaticRow
-from etl.mapping.view import FINANCIAL, View, read_view, viewed
+from etl.mapping.view import read_view, viewed
 from etl.model.crosswalks import Crosswalk
 
 SET_FILE: Final = "set.yaml"
 """Name of a set's own file."""
-
-
-@dataclass(frozen=True, slots=True)
-class MappingSet:
-    """All mappings of one version of the guide, compiled.
-
-    Attributes:
-        name: name of the set.
-        version: version of the guide, as it stands in every `meta.profile`.
-        plans: in the order of the set file.
-        crosswalks: those that the plans translate with.
-        view: the view that the plans make.
-        views: names of all views of the set, the financial one first.
-    """
-
-    name: str
-    version: str
-    plans: tuple[Plan, ...]
-    crosswalks: Mapping[str, Crosswalk]
-    view: View = field(default_factory=View)
-    views: tuple[str, ...] = (FINANCIAL,)
 
 
 def compile_set(

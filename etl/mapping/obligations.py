@@ -16,7 +16,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final, Literal, TypeAlias
+from typing import Final
 
 from etl.errors import MappingError
 from etl.mapping import formulas as fm
@@ -30,6 +30,8 @@ from etl.mapping.row_tests import (
     BrokenRows,
     DanglingReference,
     NodeContext,
+    Obligation,
+    ObligationKind,
     RepeatedNumber,
     SharedNumber,
     Test,
@@ -83,37 +85,6 @@ def form_of(node: Entry, code: str, said: frozenset[str] | None) -> str | fm.For
     ):
         return "the type of the column, which reading makes sure of"
     return fm.Misshapen(expr, code)
-
-
-ObligationKind: TypeAlias = Literal[
-    "required", "limit", "pattern", "binding", "form", "code", "reference", "invariant", "guide"
-]
-
-
-@dataclass(frozen=True, slots=True)
-class Obligation:
-    """One thing that a profile requires of the resources of a plan.
-
-    Attributes:
-        rule: id under which a row that breaks it is reported: `c4bb.oral.adjudication`, or the
-            key of the invariant.
-        what: kind of obligation.
-        path: FHIR path with slices, without the resource type.
-        profile: name of the profile.
-        place: where the mapping makes what it is about.
-        proved: why no row can break it; "" where one could.
-        test: finds the rows that break it; None where it is proved or listed.
-        listed: why it is not checked; "" else.
-    """
-
-    rule: str
-    what: ObligationKind
-    path: str
-    profile: str
-    place: CitedMark
-    proved: str = ""
-    test: Test | None = None
-    listed: str = ""
 
 
 def of_data(every: tuple[Obligation, ...]) -> tuple[Obligation, ...]:

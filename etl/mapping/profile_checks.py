@@ -11,8 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
-from etl.documents.nearest import nearest
-from etl.errors import MappingError
+from etl.errors import MappingError, nearest
 from etl.mapping import formulas as fm
 from etl.mapping import plan as pl
 from etl.mapping.expressions import (

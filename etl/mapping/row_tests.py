@@ -1,14 +1,14 @@
-"""Tests of rows: each finds the rows of a plan that break an obligation."""
+"""Obligations of a profile, and the tests that find the rows of a plan that break one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from etl.mapping import expressions as ex
 from etl.mapping import formulas as fm
-from etl.mapping.plan import Entry, Fixed, ListNode, Loop
+from etl.mapping.plan import CitedMark, Entry, Fixed, ListNode, Loop
 from etl.mapping.static_values import keeps_alive, static_value
 from etl.model import logic
 
@@ -223,3 +223,34 @@ def entries_of(node: Entry, name: str) -> Iterator[tuple[tuple[Loop, ...], fm.Fo
             for entry in member.entries:
                 for loops, held, inner in fm.opened(entry):
                     yield loops, logic.all_of(given, held, fm.presence(inner)), inner
+
+
+ObligationKind: TypeAlias = Literal[
+    "required", "limit", "pattern", "binding", "form", "code", "reference", "invariant", "guide"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Obligation:
+    """One thing that a profile requires of the resources of a plan.
+
+    Attributes:
+        rule: id under which a row that breaks it is reported: `c4bb.oral.adjudication`, or the
+            key of the invariant.
+        what: kind of obligation.
+        path: FHIR path with slices, without the resource type.
+        profile: name of the profile.
+        place: where the mapping makes what it is about.
+        proved: why no row can break it; "" where one could.
+        test: finds the rows that break it; None where it is proved or listed.
+        listed: why it is not checked; "" else.
+    """
+
+    rule: str
+    what: ObligationKind
+    path: str
+    profile: str
+    place: CitedMark
+    proved: str = ""
+    test: Test | None = None
+    listed: str = ""

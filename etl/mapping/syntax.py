@@ -14,8 +14,7 @@ from typing import Final, NoReturn
 import jinja2
 from jinja2 import nodes
 
-from etl.documents.nearest import nearest
-from etl.errors import MappingError
+from etl.errors import MappingError, nearest
 from etl.mapping import expressions as ex
 from etl.mapping.filters import FILTERS, NAMES
 from etl.mapping.plan import Fixed, Leaf

@@ -8,55 +8,19 @@ types that it leaves out is taken out of the plans. What is left is checked like
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any
 
 from etl.documents.models import read_as
 from etl.errors import MappingError
 from etl.mapping import plan as pl
 from etl.mapping.expressions import ColumnOf, Condition, Expr, Kind, walk
 from etl.mapping.headers import HEADER_IDS, ViewFile, skipped
+from etl.mapping.mapping_set import FINANCIAL, View
 from etl.mapping.rows import TELLS_OF_AMOUNTS
 from etl.mapping.static_values import is_strong
 from etl.profiles.structures import Element, Profile, child, choice_names, find_canonical
-
-FINANCIAL: Final = "financial"
-"""The view that the mappings are written for: all of it."""
-
-MONEY: Final = "Money"
-"""FHIR's type of an amount; a view without it reads no column of money either."""
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """The definition of a view of a set.
-
-    Attributes:
-        name: what it is called (`--view`).
-        version: version of the guide; that of the set where empty.
-        profiles: bare name of a mapping's profile -> the one that it has in the view; a profile
-            that is not named stays.
-        types: FHIR types of elements that are left out.
-        paths: elements that are left out, with their resource (`ExplanationOfBenefit.total`).
-        given: (table, column) -> what the column is taken to hold in every row.
-        skipped: MapID -> why the profiles named here leave it out.
-        unfed: path of an element -> why those profiles leave it out that mark it.
-    """
-
-    name: str = FINANCIAL
-    version: str = ""
-    profiles: Mapping[str, str] = field(default_factory=dict)
-    types: frozenset[str] = frozenset()
-    paths: frozenset[str] = frozenset()
-    given: Mapping[tuple[str, str], str] = field(default_factory=dict)
-    skipped: Mapping[int, str] = field(default_factory=dict)
-    unfed: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def states_money(self) -> bool:
-        """Whether any resource of the view may state an amount."""
-        return MONEY not in self.types
 
 
 def read_view(document: Any, file: str) -> View:

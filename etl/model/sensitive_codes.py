@@ -15,8 +15,7 @@ from typing import Annotated, Any, Final
 
 from etl.documents.csv_text import read_csv
 from etl.documents.models import Check, ErrorIds, Mistake, Model, RawText, read_as
-from etl.documents.nearest import nearest
-from etl.errors import Mistakes
+from etl.errors import Mistakes, nearest
 
 
 class CodeSystem(Enum):

@@ -11,6 +11,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
+from etl.errors import EtlError
 from etl.pipeline.reporting.run_record import GOOD, RunRecord
 from etl.reports.summary import counted
 
@@ -18,7 +19,7 @@ _MOST = 65_536
 """Bytes of an answer that are read."""
 
 
-class HookFailed(Exception):
+class HookFailed(EtlError):
     """A hook did not work: one sentence, without what a URL keeps secret."""
 
 

@@ -18,7 +18,6 @@ import pyarrow as pa
 
 from etl.certificate import certificate as certificates
 from etl.certificate.comparison import Compared, compare
-from etl.certificate.directory import directory_counts
 from etl.certificate.published import BlockReader
 from etl.certificate.source import COMPARED, Fates, places_of
 from etl.certificate.sums import Sums, published_sums
@@ -303,6 +302,8 @@ def directory_verdict(store: Store, manifest: Manifest, published: Mapping[str, 
     Raises:
         StoreError: a block is missing or damaged.
     """
+    from etl.certificate.directory import directory_counts
+
     keys = [unit.block for unit in manifest.directory if unit is not None and unit.block]
     counts = directory_counts(mapped(store, lambda key: checked(store, key), keys))
     wrong = counts.differing(published)

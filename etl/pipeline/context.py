@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 import pyarrow as pa
 
@@ -31,7 +31,6 @@ from etl.pipeline.totals import Outcome
 from etl.publish.bulk_files import BulkOptions
 from etl.publish.lease import Lease
 from etl.publish.reader import Current
-from etl.publish.signatures import SigningKey
 from etl.quality.checks.cascade import DecidedRows
 from etl.sources.events import Emit as EmitReading
 from etl.sources.extract.opening import Extract
@@ -40,6 +39,9 @@ from etl.storage.local import LocalStore
 from etl.storage.open_store import open_store
 from etl.storage.port import Store, StoreOptions
 from etl.storage.wrappers import OverlayStore
+
+if TYPE_CHECKING:
+    from etl.publish.signatures import SigningKey
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from etl.mapping.library import MappingSet
+from etl.mapping.mapping_set import MappingSet
 from etl.mapping.must_support import MustSupport
-from etl.mapping.obligations import Obligation
 from etl.mapping.plan import Plan
+from etl.mapping.row_tests import Obligation
 from etl.model.crosswalks import Crosswalk
 from etl.model.data_models import CLAIMS, DataModel
 from etl.model.sensitive_codes import SensitiveCodes

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,8 +21,6 @@ from etl.errors import StoreError
 from etl.jobs import ALONE, JobRunner
 from etl.pipeline.context import Cutting, Executor, PartitionedExtract, Publication, RunContext
 from etl.pipeline.definitions import Definitions
-from etl.pipeline.deltas.layers import Layer, layers_of, write_layer
-from etl.pipeline.deltas.merge import merged_extract
 from etl.pipeline.progress import Emit, StageBegan
 from etl.publish.canonical_json import as_instant, day_instant, instant
 from etl.reports.report_values import DefaultStamp
@@ -32,6 +30,9 @@ from etl.sources.files.stored_files import ExtractFiles
 from etl.sources.partition.partitions import Partitions
 from etl.sources.partition.reading import MAX_PARTITIONS
 from etl.sources.partition.spill import Inventory
+
+if TYPE_CHECKING:
+    from etl.pipeline.deltas.layers import Layer
 
 _COLUMN: Final = "last_updated"
 _ZONES: Final = timedelta(days=2)
@@ -164,17 +165,26 @@ def read_release(context: RunContext, publication: Publication) -> ReleaseRows:
         DataRejected: a delta of which some rows cannot be read.
         StoreError: storage failed.
     """
-    extract, store = context.extract, publication.store
+    extract = context.extract
+    if not publication.keeps_layers(extract):
+        rows = read(context, digests=True)
+        return ReleaseRows(rows, (), _began(context, publication, rows.work))
+    return _read_layers(context, publication)
+
+
+def _read_layers(context: RunContext, publication: Publication) -> ReleaseRows:
+    """Read an extract whose rows become a layer of the release."""
+    from etl.pipeline.deltas.layers import layers_of, write_layer  # for targets that keep rows
+    from etl.pipeline.deltas.merge import merged_extract
+
+    extract, store, definitions = context.extract, publication.store, context.definitions
     delta = extract.kind == "delta"
     below = layers_of(store, publication.base) if delta else ()
-    rows = read(context, digests=not delta, keeps_rows=publication.keeps_layers(extract))
+    rows = read(context, digests=not delta, keeps_rows=True)
     when = _began(context, publication, rows.work)
-    if not publication.keeps_layers(extract):
-        return ReleaseRows(rows, (), when)
     # The rows become a layer of their own: later deltas need them as they were delivered.
     day = extract.as_of.isoformat() if extract.as_of is not None else None
     time = day_instant(day) if day is not None else as_instant(when)
-    definitions = context.definitions
     layer = write_layer(store, rows.partitions, definitions, rows.work, extract.kind, time)
     known = any(layer.tables == one.tables and layer.kind == one.kind for one in below)
     layers = below if known else (*below, layer)

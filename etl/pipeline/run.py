@@ -6,16 +6,15 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from etl.errors import EtlError, if_interrupted
-from etl.mapping.library import MappingSet
+from etl.mapping.mapping_set import MappingSet
 from etl.pipeline import progress
 from etl.pipeline import publish as publishing
 from etl.pipeline.certificate import write_state
 from etl.pipeline.context import PartitionedExtract, Publication, RunContext, RunStore
 from etl.pipeline.definitions import Definitions
-from etl.pipeline.deltas.layers import Layer, keep_layers
 from etl.pipeline.process import ProcessedExtract, process, write_results
 from etl.pipeline.publish import StagedRelease
 from etl.pipeline.read import default_stamp, read_release
@@ -32,12 +31,10 @@ from etl.publish.canonical_json import as_instant
 from etl.publish.damaged_objects import damage_note
 from etl.publish.kept_objects import ObjectRef
 from etl.publish.manifest import Changes, Manifest, ReleaseFacts, id_facts
-from etl.publish.network_changes import NetworkChanges, network_changes
 from etl.publish.reader import Current, Release
 from etl.publish.release import commit, is_published, put_named
 from etl.quality.totals.by_member import NOBODY
 from etl.reports.changes import money_changes, news_since
-from etl.reports.changes_page import ChangedSample, MovedElement, changed_samples, moved_elements
 from etl.reports.document import money_document
 from etl.reports.earlier_reports import release_before, report_of, write_nights_page
 from etl.reports.must_support import must_support_json
@@ -46,6 +43,11 @@ from etl.reports.small_cells import shown_money
 from etl.reports.summary import Rejected, rows_by_fate, rules_of
 from etl.sources.extract.opening import Extract
 from etl.storage.port import Store
+
+if TYPE_CHECKING:
+    from etl.pipeline.deltas.layers import Layer
+    from etl.publish.network_changes import NetworkChanges
+    from etl.reports.changes_page import ChangedSample, MovedElement
 
 _OTHER_OBJECTS: Final = 6
 """About how many objects a commit writes beside reports and ledgers: lists, manifest, pages."""
@@ -163,6 +165,8 @@ def _keep(
     if processed.certificate is not None:
         kept.append(write_state(store, processed.certificate))
     if layers:
+        from etl.pipeline.deltas.layers import keep_layers
+
         kept += keep_layers(store, layers)
     kept += _write_sidecar(context, publication, staged)
     return kept, commit_base
@@ -179,6 +183,10 @@ def plan(context: RunContext, publication: Publication) -> PlanResult:
     Raises:
         StoreError: the target cannot be read.
     """
+    # A run does without these: it compares counts, a plan resources.
+    from etl.publish.network_changes import network_changes
+    from etl.reports.changes_page import changed_samples
+
     _require_trial(publication)
     base = publication.base
     parent = base.release.id if base.release is not None else None
@@ -189,7 +197,8 @@ def plan(context: RunContext, publication: Publication) -> PlanResult:
     staged = _write_trial(context, publication, rows.read, stamp)
     previous_report = None if base.release is None else report_of(base.release)
     planned = Release(publication.store, staged.manifest)
-    networks, samples = None, list[ChangedSample]()
+    networks: NetworkChanges | None = None
+    samples: Sequence[ChangedSample] = ()
     if base.release is not None and context.definitions.model.has_members:
         samples = changed_samples(base.release, planned)
     elif base.release is not None:
@@ -223,6 +232,8 @@ def _money(
 
 def _moved(before: Mapping[str, Any], staged: StagedRelease) -> list[MovedElement] | None:
     """Return the must-support elements that another share of resources would have."""
+    from etl.reports.changes_page import moved_elements
+
     counts = {**staged.processed.totals.elements, **staged.elements}
     covered = counted_coverage(staged.processed.definitions, counts)
     return moved_elements(before, {"must_support": must_support_json(covered)})

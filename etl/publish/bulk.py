@@ -21,13 +21,12 @@ from itertools import chain, islice
 from typing import Final
 
 from etl.jobs import ALONE, EmitAny, JobRunner, no_event
-from etl.publish import directory_files
 from etl.publish.block import rank
 from etl.publish.bulk_files import BulkFiles, BulkOptions
 from etl.publish.canonical_json import JSON, dumps
 from etl.publish.catalog import CatalogEntry
 from etl.publish.diff import Name, UnitChange, changed_directory, changed_patients
-from etl.publish.kept_objects import MEMORY, ObjectRef, checked, write_object
+from etl.publish.kept_objects import MEMORY, checked, write_object
 from etl.publish.manifest import Changes, Manifest
 from etl.publish.reader import Current, Release, lines_of, open_index, read_parts
 from etl.publish.search_index import BlockPart, Index
@@ -88,17 +87,7 @@ def with_bulk(
     before = parent.bulk if parent is not None else {}
     reading = reading or ParallelReading(ALONE, lambda: store)
     if manifest.subject.is_directory:
-        count = sum(manifest.counts["resources"].values())
-        reading.planned(count)
-        known = directory_files.KnownFiles(store)
-        if base.release is not None and reading.reuses:
-            known = directory_files.KnownFiles.of(base.release)
-        with Writer(store) as writer:
-            files = directory_files.write_directory_files(writer, release, before, known, options)
-        inputs = write_object(store, MEMORY, files.inputs, directory_files.FILE_INPUTS)
-        reading.copied(count)
-        store.sync()
-        return _with_files(manifest, files.bulk, inputs).named(parent)
+        return _with_directory_files(release, base, before, options, reading)
     if base.lost:  # the previous content cannot be compared: consumers start again
         before = {}
     increment: JSON = None
@@ -120,13 +109,29 @@ def with_bulk(
     return replace(manifest, bulk=bulk).named(parent)
 
 
-def _with_files(manifest: Manifest, bulk: JSON, inputs: ObjectRef) -> Manifest:
-    """Return a manifest that names the files of a directory, and what they were made of."""
+def _with_directory_files(
+    release: Release, base: Current, before: JSON, options: BulkOptions, reading: ParallelReading
+) -> Manifest:
+    """Write the bulk files of a directory; return its manifest with them and their inputs named."""
+    from etl.publish import directory_files  # claims do without it
+
+    store, manifest = release.store, release.manifest
+    parent = base.release.manifest if base.release is not None else None
+    count = sum(manifest.counts["resources"].values())
+    reading.planned(count)
+    known = directory_files.KnownFiles(store)
+    if base.release is not None and reading.reuses:
+        known = directory_files.KnownFiles.of(base.release)
+    with Writer(store) as writer:
+        files = directory_files.write_directory_files(writer, release, before, known, options)
+    inputs = write_object(store, MEMORY, files.inputs, directory_files.FILE_INPUTS)
+    reading.copied(count)
+    store.sync()
     others = [
         named for named in manifest.facts.reports if not directory_files.is_file_inputs(named)
     ]
     facts = replace(manifest.facts, reports=[*others, inputs])
-    return replace(manifest, facts=facts, bulk=bulk)
+    return replace(manifest, facts=facts, bulk=files.bulk).named(parent)
 
 
 def _named_chain(bulk: Mapping[str, JSON], release: str) -> list[JSON]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from etl.errors import NotFound, StoreError, UsageError
 from etl.publish import object_keys
@@ -16,8 +17,10 @@ from etl.publish.lease import Lease
 from etl.publish.manifest import Manifest, ReleaseSubject, is_named
 from etl.publish.reader import Release, open_current
 from etl.publish.release import commit, fenced
-from etl.publish.signatures import SigningKey
 from etl.storage.port import Store
+
+if TYPE_CHECKING:
+    from etl.publish.signatures import SigningKey
 
 log = logging.getLogger(__name__)
 

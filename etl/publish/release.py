@@ -15,6 +15,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from functools import lru_cache
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 from etl.errors import CommitConflict, CommitUnknown, NotFound, StoreError
 from etl.publish import object_keys
@@ -32,10 +33,12 @@ from etl.publish.lease import Lease
 from etl.publish.manifest import Changes, Manifest, Pointer, ReleaseFacts, Shard, total
 from etl.publish.partition_writer import PartitionUnits, merged_kept, merged_units
 from etl.publish.reader import Current, Release, open_release, read_pointer
-from etl.publish.signatures import SigningKey
 from etl.publish.unit_writer import Owner, write_unit
 from etl.storage.parallel import Writer
 from etl.storage.port import Store
+
+if TYPE_CHECKING:
+    from etl.publish.signatures import SigningKey
 
 
 def assemble(

@@ -42,7 +42,7 @@ ANY_CHANGE = {
 LOADING = (
     "etl.bootstrap.inspections",
     "etl.bootstrap.opened_extract",
-    "etl.bootstrap.use_cases",
+    "etl.bootstrap.explanations",
     "etl.cli.doctor",
     "etl.cli.layouts",
     "etl.cli.layouts",

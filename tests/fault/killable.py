@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from etl.bootstrap import opened_extract, use_cases
+from etl.bootstrap import opened_extract, releases, use_cases
 from etl.bootstrap.settings import Settings, target_store
 from etl.errors import EtlError
 from etl.pipeline import context as targets
@@ -72,17 +72,18 @@ class Job:
             self._let_leases_rest()
         patch = pytest.MonkeyPatch()  # never undone: the process ends
         patch.setattr(use_cases, "now", lambda: self.at)
+        for module in (use_cases, releases):
+            patch.setattr(module, "target_store", lambda _: store)
         patch.setattr(opened_extract, "load_definitions", same_definitions)
-        patch.setattr(use_cases, "target_store", lambda _: store)
         patch.setattr(targets, "open_store", lambda *_: store)
         if self.extract is not None:
             tell("reading")
             use_cases.run_extract(self.settings, self.extract, lambda event: _note(event, tell))
         if self.back_to is not None:
-            use_cases.roll_back(self.settings, self.back_to)
+            releases.roll_back(self.settings, self.back_to)
         if self.keep is not None:
             tell(PRUNING)
-            use_cases.prune_target(self.settings, self.keep, timedelta(0), dry_run=False)
+            releases.prune_target(self.settings, self.keep, timedelta(0), dry_run=False)
         tell(f"{ENDED} {store.writes}")
 
     def _let_leases_rest(self):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from etl.bootstrap import use_cases
+from etl.bootstrap import releases
 from etl.publish.bulk_pages import ROOT
 from etl.publish.verify import verify
 from tests.integration.nights import delta, full
@@ -34,8 +34,8 @@ def test_who_follows_full_nights_deltas_and_a_rollback_has_what_readers_see(paye
         payer.run(extract)
         follower.update()
         assert follower.resources == everything(payer.release)
-    use_cases.roll_back(payer.settings, first)
-    use_cases.resume_target(payer.settings)
+    releases.roll_back(payer.settings, first)
+    releases.resume_target(payer.settings)
     follower.update()
     assert follower.resources == everything(payer.release)
     payer.run(delta(extracts / "delta1", 1))

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from etl.bootstrap.explanations import explainer_of
 from etl.bootstrap.settings import Settings
-from etl.bootstrap.use_cases import explainer_of, run_extract
+from etl.bootstrap.use_cases import run_extract
 from etl.errors import UsageError
 from etl.pipeline.lineage.explain import Explainer
 from etl.pipeline.sidecar.answers import SidecarExplainer

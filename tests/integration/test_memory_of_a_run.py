@@ -33,8 +33,8 @@ from etl.sources.partition import ids, spill
 delimited.read_batches = partial(delimited.read_batches, block_bytes=1 << 15)
 ids._GATHERED = 1 << 10
 spill.BUFFER_BYTES, spill.BYTES_PER_PARTITION = 1 << 18, 1 << 10
-options = use_cases._bulk_options
-use_cases._bulk_options = lambda settings: replace(options(settings), file_bytes=1 << 18)
+options = use_cases.bulk_options
+use_cases.bulk_options = lambda settings: replace(options(settings), file_bytes=1 << 18)
 settings = read_settings(
     None,
     target=sys.argv[2],

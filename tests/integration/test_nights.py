@@ -9,7 +9,7 @@ from decimal import Decimal
 
 import pytest
 
-from etl.bootstrap import opened_extract, use_cases
+from etl.bootstrap import opened_extract, releases, use_cases
 from etl.errors import CommitConflict, DataRejected
 from etl.jobs import SingleProcess
 from etl.pipeline.progress import ignore
@@ -138,11 +138,11 @@ def test_of_two_runs_one_wins_and_the_other_changes_nothing(payer, extracts):
     settings = payer.settings
     with pytest.raises(CommitConflict, match="another run published"):
         payer.run(
-            full(extracts / "full2", 2), Budget(10**9, lambda: use_cases.roll_back(settings, first))
+            full(extracts / "full2", 2), Budget(10**9, lambda: releases.roll_back(settings, first))
         )
     assert payer.release.manifest.facts.run["rollbackTo"] == first
     assert verify(payer.release).ok
-    use_cases.resume_target(settings)
+    releases.resume_target(settings)
     payer.run(full(extracts / "full2", 2))
     assert verify(payer.release).ok
 

@@ -4,8 +4,8 @@ from datetime import date
 
 import pytest
 
+from etl.bootstrap.releases import rebuild_release, roll_back
 from etl.bootstrap.settings import target_store
-from etl.bootstrap.use_cases import rebuild_release, roll_back
 from etl.errors import UsageError
 from etl.pipeline.progress import ignore
 from etl.publish.block import PatientResources

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from etl.bootstrap import use_cases
+from etl.bootstrap import releases, use_cases
 from etl.bootstrap.release_approvals import Approvals
 from etl.columns.digests import hash_ids
 from etl.jobs import SingleProcess
@@ -310,8 +310,8 @@ def test_deltas_and_rollbacks_remember_as_well(payer, extracts, tmp_path, monkey
     payer.run(delta(extracts / "delta1", 1))
     _, known = worked_on(payer, delta(extracts / "delta2", 2), monkeypatch)
     assert known > 3
-    use_cases.roll_back(payer.settings, first)
-    use_cases.resume_target(payer.settings)
+    releases.roll_back(payer.settings, first)
+    releases.resume_target(payer.settings)
     mine, other = both(
         payer,
         first=tmp_path,

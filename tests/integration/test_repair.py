@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from etl.bootstrap import use_cases
+from etl.bootstrap import releases, use_cases
 from etl.errors import StoreError
 from etl.pipeline.progress import ignore
 from etl.publish.catalog import place
@@ -190,7 +190,7 @@ def test_a_rollback_to_what_is_not_whole_is_refused(payer, extracts):
     (payer.target / str(min(filter(None, gone)))).unlink()
     before = payer.files()
     with pytest.raises(StoreError, match=f"{first.id} is not whole, so nothing was rolled back"):
-        use_cases.roll_back(payer.settings, first.id)
+        releases.roll_back(payer.settings, first.id)
     assert payer.files() == before
 
 

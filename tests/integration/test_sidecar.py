@@ -10,8 +10,9 @@ from typing import NamedTuple
 import pytest
 
 from etl.bootstrap import use_cases
+from etl.bootstrap.explanations import explainer_of
 from etl.bootstrap.settings import Settings
-from etl.bootstrap.use_cases import explainer_of, run_extract
+from etl.bootstrap.use_cases import run_extract
 from etl.errors import StoreError, UsageError
 from etl.pipeline.lineage.explain import Explainer
 from etl.pipeline.progress import PartitionDone

@@ -13,12 +13,13 @@ import pyarrow.compute as pc
 
 from etl.columns.places import place_keys, table_places
 from etl.engine.evaluate import Values
-from etl.engine.partition_columns import Partition, records_of
+from etl.engine.partition_columns import Partition
 from etl.engine.unmapped import Mention
 from etl.errors import UsageError
 from etl.mapping.environment import Environment
 from etl.mapping.plan import Plan
-from etl.mapping.row_interpreter import ExplainedResource, Records, explained
+from etl.mapping.row_interpreter import ExplainedResource, Record, Records, explained
+from etl.mapping.rows import columns_of
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN, TABLES
 from etl.pipeline.context import RunContext
 from etl.pipeline.deltas.merge import LayerRows
@@ -368,3 +369,20 @@ def _of_canonical_rows(
         if parts:
             resources.append(replace(whole, origins=parts))
     return Lineage(str(subject), tuple(fates), tuple(resources))
+
+
+def records_of(partition: Partition) -> Records:
+    """Return the rows of every table: derived columns included, places as text."""
+    records: dict[str, list[Record]] = {}
+    for name in TABLES:
+        columns = {
+            column: partition.column(name, column).to_pylist() for column in columns_of(name)
+        }
+        if partition.size(name):
+            for place in (FILE_COLUMN, ROW_COLUMN):
+                columns[place] = partition.tables[name].column(place).cast(pa.string()).to_pylist()
+        records[name] = [
+            {column: texts[index] for column, texts in columns.items()}
+            for index in range(partition.size(name))
+        ]
+    return Records(records)

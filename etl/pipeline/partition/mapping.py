@@ -30,8 +30,8 @@ from etl.engine.unmapped import (
     omitted,
 )
 from etl.mapping.environment import Environment
-from etl.mapping.obligations import Obligation
 from etl.mapping.plan import Plan
+from etl.mapping.row_tests import Obligation
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.partition.claims import ClaimRules
 from etl.pipeline.partition.providers import Providers

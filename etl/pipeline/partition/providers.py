@@ -16,7 +16,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.engine.directory_rows import directory_rows
 from etl.engine.partition_columns import Partition
 from etl.engine.render import Rendered
 from etl.engine.unmapped import Mention
@@ -115,6 +114,8 @@ def partition_of(
     """
     if definitions.model.has_members:
         return Partition(with_stubs(tables, missing))
+    from etl.engine.directory_rows import directory_rows
+
     return Partition(directory_rows(tables))
 
 

@@ -23,7 +23,6 @@ from etl.certificate.source import amount_tables
 from etl.certificate.sums import COUNTED
 from etl.certificate.timeliness import ALLOWED, percentile
 from etl.columns.places import place_keys
-from etl.engine.directory_rows import roles_in_networks
 from etl.engine.must_support import ElementCounts
 from etl.errors import DataRejected
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
@@ -36,7 +35,6 @@ from etl.pipeline.totals import counted_coverage
 from etl.publish.manifest import Changes, Manifest
 from etl.quality.quarantine import quarantine_csv, reasons
 from etl.quality.suites.plan import SuiteResult
-from etl.quality.totals.directory import directory_quality
 from etl.quality.totals.limits import REJECTION_LIMITS, refusal
 from etl.reports import report_values as values
 from etl.reports.certificate import CertificateFacts, FileMoney, TimelinessFacts
@@ -418,6 +416,9 @@ def _directory(processed: ProcessedExtract, folder: Path, about: About) -> Direc
     definitions, tables = processed.definitions, processed.providers.tables
     if definitions.model.has_members:
         return None
+    from etl.engine.directory_rows import roles_in_networks
+    from etl.quality.totals.directory import directory_quality
+
     extract = processed.read.extract
     roles = roles_in_networks(tables["provider_role"], tables["provider_role_network"])
     quality, places = directory_quality(

@@ -31,10 +31,9 @@ from etl.documents.models import (
     Text,
     read_as,
 )
-from etl.documents.nearest import nearest
 from etl.documents.yaml_text import Map, Seq, read_yaml
-from etl.errors import MappingError, Mistakes
-from etl.mapping.obligations import Obligation
+from etl.errors import MappingError, Mistakes, nearest
+from etl.mapping.row_tests import Obligation
 from etl.model.canonical_tables import CLAIM_TABLES, TABLES
 from etl.model.crosswalks import Crosswalk
 from etl.model.data_models import CLAIMS, DATA_MODELS, DataModel

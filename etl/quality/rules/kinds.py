@@ -15,7 +15,7 @@ from typing import ClassVar, Final, Literal, TypeAlias, dataclass_transform
 from pydantic import ConfigDict
 
 from etl.documents.models import Flag, Mistake, Model, RawText, Whole
-from etl.documents.nearest import nearest
+from etl.errors import nearest
 from etl.model.canonical_tables import CLAIM_TABLES, FieldType
 from etl.quality.rules import parameters as p
 from etl.quality.rules.parameters import RuleNames, hyphened, unknown_columns

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from etl.columns.dates import day_number
 from etl.documents.models import LISTED, NOT_EMPTY, Check, Location, Mistake, RawText, Text
-from etl.documents.nearest import nearest
+from etl.errors import nearest
 from etl.model.canonical_tables import DIRECTORY_TABLES, TABLES, FieldType
 from etl.model.crosswalks import Crosswalk
 

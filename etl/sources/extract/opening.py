@@ -35,7 +35,6 @@ from etl.sources.files.source_files import SOURCE_PLACES, SourceFile, spill_name
 from etl.sources.files.stored_files import ExtractFiles, ReplacedFiles, TableVersion
 from etl.sources.layout.canonical import CANONICAL_LAYOUTS
 from etl.sources.layout.model import Layout, LayoutText, RawTable, spelling
-from etl.sources.layout.syntax import read_layout
 from etl.sources.parsing.line_records import LINE_DELIMITER
 from etl.sources.parsing.parquet import parquet_headers, parquet_rows
 from etl.sources.rule_ids import UNKNOWN_COLUMN, UNKNOWN_FILE, UNUSED_ROW
@@ -449,6 +448,8 @@ def layout_from(state: Any) -> Layout:
     """Return the layout that `layout_state` kept; without a text it is a built-in one."""
     if not state["text"]:
         return CANONICAL_LAYOUTS[state["name"]]
+    from etl.sources.layout.syntax import read_layout  # the parser; built-in layouts need none
+
     crosswalks = {}
     for name, kept in state["crosswalks"].items():
         rows = {source: tuple(answers) for source, answers in kept["rows"].items()}

@@ -18,8 +18,7 @@ from typing import Any, Final
 import duckdb
 import pyarrow as pa
 
-from etl.documents.nearest import nearest
-from etl.errors import ExtractError, MappingError, StoreError
+from etl.errors import ExtractError, MappingError, StoreError, nearest
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
 from etl.sources.extract.table_rows import TableRows
 from etl.sources.extract.tables import Query, quoted_name

@@ -20,10 +20,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.columns.arrays import trimmed
-from etl.documents.nearest import nearest
-from etl.errors import ExtractError, MappingError, Mistakes
+from etl.errors import ExtractError, MappingError, Mistakes, nearest
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
 from etl.model.tables import Table
+from etl.sources.extract.staging import DEFINITION
 from etl.sources.extract.table_rows import TableRows, write_rows
 from etl.sources.extract.tables import ExtractTable, ExtractTables, Query, read_tables
 from etl.sources.files.listed_files import (
@@ -50,10 +50,8 @@ from etl.sources.parsing.spans import Batch
 if TYPE_CHECKING:  # DuckDB takes 50 ms to load, and few extracts need it
     from etl.sources.extract.query_database import QueryDatabase
 
-MEMORY: Final = 1 << 30
+_MEMORY: Final = 1 << 30
 """Most bytes of the queries in memory; what needs more is spilled to the work folder."""
-DEFINITION: Final = "extract.toml"
-"""Name of the file that defines such an extract."""
 PLACES: Final = (FILE_COLUMN, ROW_COLUMN)
 """Columns of every view: the name of the row's file, and the row's number there."""
 _ROW_NUMBER: Final = "^[0-9]{1,15}$"
@@ -174,7 +172,7 @@ def check(extract: SqlExtract, place: ExtractFiles) -> tuple[str, ...]:
 
 
 def stage_queries(
-    extract: SqlExtract, place: ExtractFiles, folder: Path, *, memory: int = MEMORY
+    extract: SqlExtract, place: ExtractFiles, folder: Path, *, memory: int | None = None
 ) -> ReplacedFiles:
     """Write the result of each query as a file of the canonical layout.
 
@@ -182,7 +180,7 @@ def stage_queries(
         extract: files and queries.
         place: where the payer's files lie. Those that no view reads stay part of the extract.
         folder: an empty folder that is closed to others.
-        memory: most bytes of the queries in memory.
+        memory: most bytes of the run in memory, where that is limited.
 
     Raises:
         ExtractError: a file cannot be read whole, or a query cannot be carried out.
@@ -197,7 +195,7 @@ def stage_queries(
     origins: dict[str, TableVersion] = {}
     queried: dict[str, QueriedFile] = {}
     unused = _UnusedRows()
-    with QueryDatabase(work, memory) as database:
+    with QueryDatabase(work, min(memory or _MEMORY, _MEMORY)) as database:
         views = _views(extract, place)
         try:
             read = _bind(extract, views, database)

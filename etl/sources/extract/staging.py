@@ -1,4 +1,7 @@
-"""Extracts of another form than files with rows: staged in a private folder, read from there."""
+"""Extracts of another form than files with rows: staged in a private folder, read from there.
+
+Each form's reader is imported where such an extract is staged: most extracts are folders of files.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,22 @@ import gzip
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from etl.errors import ExtractError
-from etl.sources.extract.archives import unpack_tar, unpack_zip
-from etl.sources.extract.table_rows import TableRows, write_rows
-from etl.sources.extract.tables import ExtractTables, read_tables
-from etl.sources.extract.workbooks import WORKBOOK_ENDINGS, stage_workbook
 from etl.sources.files.forms import HEAD_BYTES, recognize
 from etl.sources.files.listed_files import PACKING_ERRORS, listed_as
 from etl.sources.files.manifest import MANIFEST_NAME
 from etl.sources.files.stored_files import ExtractFiles, FolderFiles, ReplacedFiles, TableVersion
 
+if TYPE_CHECKING:
+    from etl.sources.extract.table_rows import TableRows
+    from etl.sources.extract.tables import ExtractTables
+
 TABLES_ENDING: Final = ".toml"
+DEFINITION: Final = "extract.toml"
+"""Name of the file that makes its folder an extract: tables and connections, or queries."""
+WORKBOOK_ENDINGS: Final = (".xlsx", ".xlsm")
 _FORMS: Final = ("zip", "tar", "xlsx")
 
 
@@ -59,8 +65,13 @@ def stage(beside: ExtractFiles, name: str, called: str, folder: Path) -> FolderF
     """
     form = staged_form(beside, name)
     if form == "tables":
+        from etl.sources.extract.tables import read_tables
+
         base = beside.folder if isinstance(beside, FolderFiles) else Path()
         return stage_tables(read_tables(beside, name), called, base, folder)
+    from etl.sources.extract.archives import unpack_tar, unpack_zip
+    from etl.sources.extract.workbooks import stage_workbook
+
     size = next(entry.bytes for entry in beside.entries() if entry.name == name)
     with beside.open(name) as stream:
         if form == "zip":
@@ -85,6 +96,8 @@ def with_sheets(files: ExtractFiles, workbooks: tuple[str, ...], folder: Path) -
 
     Args, Raises: as for `stage`.
     """
+    from etl.sources.extract.workbooks import stage_workbook
+
     sizes = {entry.name: entry.bytes for entry in files.entries()}
     for name in workbooks:
         try:
@@ -116,6 +129,8 @@ def stage_tables(tables: ExtractTables, called: str, base: Path, folder: Path) -
         ExtractError: a table or column cannot be read as text exactly, or a library is missing.
         StoreError: a lake or a database refused or did not answer, or the disk is full.
     """
+    from etl.sources.extract.table_rows import write_rows
+
     facts = {
         key: getattr(tables, key)
         for key in ("layout", "kind", "as_of", "payer")

@@ -19,9 +19,8 @@ from etl.documents.models import (
     Whole,
     read_as,
 )
-from etl.documents.nearest import nearest
 from etl.documents.toml_text import read_toml
-from etl.errors import ExtractError, MappingError
+from etl.errors import ExtractError, MappingError, nearest
 from etl.model.data_models import DATA_MODELS, DataModel
 from etl.sources.files.forms import DELIMITERS
 from etl.sources.files.stored_files import ExtractFiles

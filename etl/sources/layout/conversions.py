@@ -23,7 +23,7 @@ from etl.documents.models import (
     Whole,
     up_to,
 )
-from etl.documents.nearest import nearest
+from etl.errors import nearest
 from etl.sources.layout.names import Pattern
 
 Mark: TypeAlias = Annotated[RawText, NOT_EMPTY]

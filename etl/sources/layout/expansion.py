@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from etl.documents.nearest import nearest
 from etl.documents.yaml_text import Map, Mark, Seq, read_yaml
-from etl.errors import MappingError, Mistakes
+from etl.errors import MappingError, Mistakes, nearest
 from etl.sources.layout.model import LayoutText
 
 NO_BASES: Final[Mapping[str, LayoutText]] = MappingProxyType({})

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.documents.models import LISTED, Check, Given, Location, MaybeText, Mistake, Text
-from etl.documents.nearest import nearest
+from etl.errors import nearest
 from etl.model.canonical_tables import TABLES
 from etl.model.crosswalks import Crosswalk
 from etl.sources import rule_ids

@@ -23,9 +23,8 @@ from etl.documents.models import (
     read_as,
     up_to,
 )
-from etl.documents.nearest import nearest
 from etl.documents.yaml_text import Map, Seq
-from etl.errors import MappingError, Mistakes
+from etl.errors import MappingError, Mistakes, nearest
 from etl.model.canonical_tables import CLAIM_TABLES, MEMBERLESS, TABLES
 from etl.model.crosswalks import Crosswalk
 from etl.sources.layout.column_specs import ColumnSpec, Conditions, FromColumn

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from etl.bootstrap import use_cases
+from etl.bootstrap import inspections
 from etl.mapping.environment import Environment
 from etl.pipeline.progress import ignore
 from tests.golden.mapping.comparing import differences
@@ -186,7 +186,7 @@ def converted(place):
                 claims |= {row["claim_id"]: folder.name for row in mine if table == "claim"}
         write(place / f"{number}" / "in", rows)
         out = place / f"{number}" / "out"
-        use_cases.convert_extract(how, place / f"{number}" / "in", out, ignore)
+        inspections.convert_extract(how, place / f"{number}" / "in", out, ignore)
         for path in sorted(out.glob("*.ndjson")):
             for resource in map(exact, path.read_text("utf-8").splitlines()):
                 name = names().get(f"{resource['resourceType']}/{resource['id']}")

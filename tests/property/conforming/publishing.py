@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from etl.bootstrap import use_cases
+from etl.bootstrap import inspections
 from etl.bootstrap.mappings import read_folder, shipped
 from etl.bootstrap.settings import Settings
 from etl.conform.findings import IssueSeverity
@@ -66,7 +66,7 @@ def published(folder, rows, how):
     """Convert rows and check all that comes of them, what the guide says in words included."""
     shutil.rmtree(folder, ignore_errors=True)
     write(folder / "in", rows)
-    converted = use_cases.convert_extract(how, folder / "in", folder / "out", ignore)
+    converted = inspections.convert_extract(how, folder / "in", folder / "out", ignore)
     report = conform(file_sources([folder / "out"]), whole=True, strict=True)
     errors = Counter()
     for (severity, rule, profile, path), count in report.counts.items():

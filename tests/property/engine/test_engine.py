@@ -8,7 +8,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from etl.engine import render as render_module
-from etl.engine.partition_columns import records_of
 from etl.engine.render import render
 from etl.mapping.environment import Environment, Provider
 from etl.mapping.library import compile_set
@@ -17,6 +16,7 @@ from etl.mapping.rows import columns_of
 from etl.model.canonical_tables import FieldType
 from etl.model.crosswalks import read_crosswalk
 from etl.model.relations import Many, One, relations_of
+from etl.pipeline.lineage.explain import records_of
 from etl.publish.canonical_json import dumps
 from tests.property.engine.rows import tables, to_partition
 

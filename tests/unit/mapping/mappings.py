@@ -4,7 +4,8 @@ import json
 from collections.abc import Mapping
 
 from etl.errors import MappingError
-from etl.mapping.library import MappingSet, compile_set
+from etl.mapping.library import compile_set
+from etl.mapping.mapping_set import MappingSet
 from etl.mapping.profile_checks import problems
 from etl.model.crosswalks import read_crosswalk
 

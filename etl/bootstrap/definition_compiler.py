@@ -1,0 +1,188 @@
+"""Compile a payer's layouts, rules and mappings, and prove what profiles require of them.
+
+A process that finds them compiled (`compiled_definitions`) does not import this module.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from decimal import Decimal
+from importlib.metadata import version
+
+from etl.bootstrap.mappings import Files, crosswalks_in, payer_facts, sensitive_text, view_of
+from etl.bootstrap.setting_groups import STALE_DAYS
+from etl.bootstrap.settings import Settings
+from etl.errors import MappingError, Mistakes
+from etl.mapping.library import compile_set
+from etl.mapping.must_support import must_support
+from etl.mapping.obligations import obligations, of_data
+from etl.model.crosswalks import Crosswalk
+from etl.model.data_models import DATA_MODELS, DIRECTORY, DataModel
+from etl.model.sensitive_codes import SensitiveCodes, read_sensitive
+from etl.model.severity import Severity
+from etl.pipeline.definitions import Definitions
+from etl.quality.rules.book import Limits, Policy, load_rules, named, read_rules, rules_of
+from etl.sources.layout.model import Layout, LayoutText
+from etl.sources.layout.syntax import read_layout
+
+_OF_LAYOUTS = "layouts/"
+_RULE_ID = re.compile(r"^-\s+id:\s*([a-z0-9-]+)", re.MULTILINE)
+
+
+def compile_definitions(
+    settings: Settings, files: Mapping[str, Files], model: DataModel
+) -> Definitions:
+    """Return the definitions of a data model.
+
+    Args:
+        settings: the payer's.
+        files: folder of the mappings -> its files.
+        model: the data model.
+
+    Raises:
+        MappingError: a file or a setting is invalid; all errors together.
+    """
+    crosswalks = crosswalks_in(files["crosswalks"], of_plan_net=model is DIRECTORY)
+    rules, elsewhere = _rules(files["rules"].texts, model)
+    mistakes = Mistakes()
+    layouts: tuple[Layout, ...] = ()
+    with mistakes.collected():
+        layouts = _layouts(files["layouts"], crosswalks)
+    with mistakes.collected():
+        mappings = compile_set(
+            files[model.mappings].texts,
+            crosswalks,
+            payer_facts(settings),
+            layers=files[model.mappings].layers,
+            view=view_of(settings, model),
+        )
+    sensitive = SensitiveCodes()
+    with mistakes.collected():
+        sensitive = read_sensitive(*sensitive_text(settings))
+    if mistakes:
+        with mistakes.collected():  # the rules that profiles add need the mappings
+            read_rules(rules, crosswalks, model)
+    mistakes.report()
+    broken_by_rows = {plan.name: of_data(obligations(plan, crosswalks)) for plan in mappings.plans}
+    profile_rules = (
+        rule for plan in mappings.plans for rule in rules_of(broken_by_rows[plan.name], plan.table)
+    )
+    rule_policy = replace(policy(settings), elsewhere=elsewhere)
+    book = load_rules(rules, rule_policy, crosswalks, profile_rules, model)
+    return Definitions(
+        layouts=layouts,
+        crosswalks=crosswalks,
+        book=book,
+        mappings=mappings,
+        obligations={
+            name: named(obligations_of_plan, book)
+            for name, obligations_of_plan in broken_by_rows.items()
+        },
+        elements={plan.name: must_support(plan, crosswalks) for plan in mappings.plans},
+        payer=settings.payer.id,
+        id_key=settings.id_key_bytes(),
+        fingerprint=_fingerprint(settings, files, crosswalks, view_of(settings, model)),
+        sensitive=sensitive,
+        leave_out_superseded=settings.claims.superseded == "leave-out",
+        model=model,
+    )
+
+
+def _rules(texts: Mapping[str, str], model: DataModel) -> tuple[dict[str, str], frozenset[str]]:
+    """Return the rule files of a data model, and the ids of rules of other models only."""
+    others = [other.rules for other in DATA_MODELS if other is not model and other.rules]
+    mine = {
+        name: text
+        for name, text in texts.items()
+        if not any(name.startswith(f"{folder}/") for folder in others)
+    }
+    rest = (text for name, text in texts.items() if name not in mine)
+    return mine, frozenset(rule for text in rest for rule in _RULE_ID.findall(text))
+
+
+def _layouts(files: Files, crosswalks: Mapping[str, Crosswalk]) -> tuple[Layout, ...]:
+    own = {
+        name.removeprefix(_OF_LAYOUTS): crosswalk
+        for name, crosswalk in crosswalks.items()
+        if name.startswith(_OF_LAYOUTS)
+    }
+    texts = {
+        name.removesuffix(".yaml"): LayoutText(f"layouts/{name}", text)
+        for name, text in sorted(files.texts.items())
+    }
+    return tuple(read_layout(each.text, each.file, own, texts) for each in texts.values())
+
+
+def policy(settings: Settings) -> Policy:
+    """Return the rule policy of the settings."""
+    limits = settings.limits
+    parts = {"severities": "rules", "findings": "limits"}
+    return Policy(
+        origin=lambda key, rule_id: settings.origin(parts[key], key, rule_id),
+        severities={
+            rule: Severity(severity) for rule, severity in settings.rules.severities.items()
+        },
+        stale_days=settings.rules.stale_days,
+        limits=Limits(
+            rejected_claims=_share(limits.rejected_claims),
+            rejected_members=_share(limits.rejected_members),
+            rejected_rows=_share(limits.rejected_rows),
+            findings=dict(limits.findings),
+            unowned_rows=limits.unowned_rows,
+        ),
+    )
+
+
+def _share(number: float | None) -> Decimal | None:
+    """Return a share of the settings as it is written there."""
+    return None if number is None else Decimal(str(number))
+
+
+def _fingerprint(
+    settings: Settings, files: Mapping[str, Files], crosswalks: Mapping[str, Crosswalk], view: str
+) -> str:
+    stale = settings.rules.stale_days
+    facts = {
+        "program": version("cpcds-bluebutton"),
+        "files": {
+            folder: dict(layered.layers)
+            for folder, layered in files.items()
+            if folder != "crosswalks"
+        },
+        "crosswalks": {name: dict(crosswalk.rows) for name, crosswalk in crosswalks.items()},
+        "payer": payer_facts(settings),
+        "severities": settings.rules.severities,
+        "claims": [settings.claims.superseded, sensitive_text(settings)[0]],
+        "view": view,
+        **({"stale_days": stale} if stale != STALE_DAYS else {}),
+        "id_key": hashlib.sha256(settings.id_key_bytes()).hexdigest(),
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def read_own_layout(text: str, file: str, definitions: Definitions) -> Layout:
+    """Return the layout of a text, with the known layouts and crosswalks.
+
+    Raises:
+        MappingError: it has mistakes.
+    """
+    crosswalks = {
+        name.removeprefix(_OF_LAYOUTS): crosswalk
+        for name, crosswalk in definitions.crosswalks.items()
+        if name.startswith(_OF_LAYOUTS)
+    }
+    bases = {each.name: LayoutText(each.file, each.text) for each in definitions.layouts}
+    return read_layout(text, file, crosswalks, bases)
+
+
+def mistakes_of(text: str, file: str, definitions: Definitions) -> tuple[MappingError, ...]:
+    """Return the errors of a layout; empty where it is valid."""
+    try:
+        read_own_layout(text, file, definitions)
+    except MappingError as error:
+        return error.every
+    return ()

@@ -1,0 +1,228 @@
+"""Releases of a target: made again, rolled back, resumed, pruned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+from msgspec import structs
+
+from etl.bootstrap import opened_extract, use_cases
+from etl.bootstrap.recorded_run import keep_record, start_of
+from etl.bootstrap.release_approvals import check_model, check_view
+from etl.bootstrap.settings import Settings, target_store
+from etl.bootstrap.use_cases import (
+    bulk_options,
+    make_work_folder,
+    signing_key,
+    trial_run,
+)
+from etl.errors import NotFound, UsageError
+from etl.pipeline.lineage.explain import require_same
+from etl.pipeline.progress import Emit
+from etl.pipeline.reporting import run_record
+from etl.pipeline.run import remake
+from etl.publish.bulk_files import BulkOptions
+from etl.publish.bulk_pages import write_pages
+from etl.publish.canonical_json import as_instant, instant
+from etl.publish.directory_files import full_url_base
+from etl.publish.history import find_release, resume, rollback
+from etl.publish.lease import run_lease
+from etl.publish.manifest import Manifest, changed_ids, id_facts
+from etl.publish.prune import Expiry, PruneResult, prune
+from etl.publish.reader import Current, Release, open_current, open_release
+from etl.publish.verify import RebuildResult, rebuilt, require_whole
+from etl.reports.earlier_reports import write_nights_page
+
+
+def rebuild_release(
+    settings: Settings, release: Release, extract: Path, emit: Emit
+) -> RebuildResult:
+    """Make a release again, in a temporary folder and at its own time, and compare every object.
+
+    Nothing is taken over from the release before but what states when resources changed.
+
+    Args:
+        settings: name the target; mappings, rules and ids should be those of the release.
+        release: what is made again.
+        extract: folder that it was made from.
+        emit: takes events.
+
+    Raises:
+        UsageError: it is a rollback, the extract is another one, ids are made with another key, the
+            release before was pruned, or the target holds another view.
+        StoreError: the target cannot be read.
+    """
+    settings, manifest = settings.of_a_run(), release.manifest
+    if manifest.facts.kind == "rollback":
+        raise UsageError(
+            f"release {release.id} is a rollback to {manifest.facts.run['rollbackTo']}, which no "
+            "extract made: rebuild that one"
+        )
+    with opened_extract.opened(settings, extract, emit) as job:
+        check_model(settings, Current(release, None), job.definitions.model)
+        check_view(settings, Current(release, None), job.definitions.mappings)
+        require_same(job.extract, release, str(extract))
+        definitions, when = job.definitions, instant(manifest.created)
+        if changed_ids(manifest.facts.ids, id_facts(definitions.payer, definitions.id_key)):
+            raise UsageError(
+                f"release {release.id} was made with another id key or payer id, so that every id "
+                "would differ: set CPCDS_ID_KEY and payer.id to what it was published with"
+            )
+        base = Current(_parent(release), None)
+        options = {
+            "bulk": _bulk_options_of(release, settings),
+            "keep_rows": settings.publish.deltas,
+            "reuses": False,
+        }
+        with trial_run(settings, base, definitions, "rebuild", **options) as (
+            work,
+            publication,
+        ):
+            made = remake(job.context(work, when), publication)
+            return rebuilt(release, Release(publication.store, made))
+
+
+def _bulk_options_of(release: Release, settings: Settings) -> BulkOptions | None:
+    """Return the options that a release's bulk files are made with again; None where it has none.
+
+    The server may have moved since: `fullUrl` is made as it was.
+    """
+    options = bulk_options(settings) if release.manifest.bulk else None
+    base = full_url_base(release) if options is not None else None
+    if options is None or base is None:
+        return options
+    return replace(options, plan_finder=replace(options.plan_finder, fhir_base=base))
+
+
+def _parent(release: Release) -> Release | None:
+    """Return the release before one; None for the first.
+
+    Raises:
+        UsageError: it was pruned.
+    """
+    parent = release.manifest.parent
+    try:
+        return None if parent is None else open_release(release.store, parent)
+    except NotFound:
+        raise UsageError(
+            f"release {release.id} cannot be made again: release {parent}, which it followed and "
+            "which states when its resources changed, was pruned"
+        ) from None
+
+
+def roll_back(settings: Settings, release: str, reason: str = "") -> tuple[Manifest, str]:
+    """Make an earlier release of the target the present one again; return it, and its model's id.
+
+    Args:
+        settings: name the target.
+        release: id of the release to go back to, or a unique beginning of it.
+        reason: why; kept in the new release.
+
+    Raises:
+        UsageError: there is no such release, or it is the present one.
+        StoreError: a prune is under way, another run published first, storage failed, or the
+            release is incomplete. The published release is unchanged then.
+    """
+    store = target_store(settings)
+    bulk, key = bulk_options(settings), signing_key(settings)
+    make_work_folder(settings)
+    with run_lease(store, use_cases.now) as lease:
+        to = find_release(store, release)
+        require_whole(to)
+        manifest = rollback(store, to, as_instant(use_cases.now()), bulk, reason, lease, key)
+        if manifest.bulk:
+            write_pages(store, bulk)
+    write_nights_page(store)
+    return manifest, to.id
+
+
+def roll_back_and_record(settings: Settings, release: str, reason: str) -> tuple[Manifest, str]:
+    """Publish an earlier release of the target again, and keep a record of that.
+
+    Args:
+        settings: name the target.
+        release: id of the release to go back to, or a unique beginning of it.
+        reason: why; kept in the new release.
+
+    Raises: as `roll_back`; the record is kept all the same.
+    """
+    start = start_of(settings, "")
+    try:
+        manifest, to = roll_back(settings, release, reason)
+    except BaseException as error:
+        record = run_record.record_of_error(start, use_cases.now(), (), error)
+        keep_record(settings, structs.replace(record, rollback_to=release, reason=reason))
+        raise
+    keep_record(settings, run_record.record_of_rollback(start, use_cases.now(), to, manifest))
+    return manifest, to
+
+
+def plan_finder_note(settings: Settings, manifest: Manifest) -> str:
+    """Return what to do about a release's Plan Finder files; empty where there is nothing."""
+    bulk = bulk_options(settings)
+    return bulk.plan_finder.note(manifest.bulk) if bulk is not None else ""
+
+
+def resume_target(settings: Settings) -> str | None:
+    """Let runs publish over a rollback of the target; return its id, None without a rollback.
+
+    Raises:
+        UsageError: nothing was published there yet.
+        StoreError: a prune is under way, or storage failed.
+    """
+    store = target_store(settings)
+    if open_current(store).release is None:  # before a lease is written to an empty target
+        raise UsageError(f"{settings.target}: nothing was published yet")
+    with run_lease(store, use_cases.now):
+        return resume(store, as_instant(use_cases.now()))
+
+
+def prune_target(
+    settings: Settings,
+    keep: int,
+    older_than: timedelta,
+    *,
+    dry_run: bool,
+    progress: Callable[[int], None] = lambda _: None,
+) -> PruneResult:
+    """Drop old releases of the target, and every object that only they named.
+
+    Args:
+        settings: name the target.
+        keep: how many releases stay at least.
+        older_than: younger ones stay as well.
+        dry_run: count, and delete nothing.
+        progress: called with the number of folders looked through so far, of `prune.FOLDERS`.
+
+    Raises:
+        UsageError: no release would be kept.
+        StoreError: a run is under way, or storage failed.
+    """
+    store = target_store(settings)
+    days = {
+        "reports": settings.retention.report_days,
+        "quarantine": settings.retention.quarantine_days,
+    }
+    expiry = Expiry(
+        {
+            name: use_cases.now() - timedelta(days=age)
+            for name, age in days.items()
+            if age is not None
+        }
+    )
+    done = prune(
+        store,
+        use_cases.now,
+        keep=keep,
+        older_than=older_than,
+        dry_run=dry_run,
+        expiry=expiry,
+        key=signing_key(settings),
+        progress=progress,
+    )
+    if not dry_run:
+        write_nights_page(store)
+    return done
