@@ -19,7 +19,8 @@ _READ = """
 import re, sys
 from pathlib import Path
 from etl.errors import ExtractError
-from etl.sources import open_extract, partition_extract
+from etl.sources.extract.opening import open_extract
+from etl.sources.partition.reading import partition_extract
 try:
     partition_extract(open_extract(Path(sys.argv[1]), []), Path(sys.argv[2]), partitions=1)
 except ExtractError as error:
