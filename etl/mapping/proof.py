@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from types import EllipsisType
 from typing import Final, TypeAlias
 
 from etl.mapping import expressions as ex
@@ -22,7 +23,9 @@ MOST_STEPS: Final = 3000
 _OTHER: Final = "\x00other"
 """Stands for every text that a formula does not name."""
 
-_Known: TypeAlias = dict[int, "str | bool | None"]
+_Answer: TypeAlias = str | bool | EllipsisType | None
+"""Answer of a question; `...` while it is open."""
+_Known: TypeAlias = dict[int, _Answer]
 _SAME_TEXT: Final = frozenset(
     {ex.Kind.TEXT, ex.Kind.CODE, ex.Kind.DATE, ex.Kind.DATETIME, ex.Kind.DECIMAL}
 )
@@ -87,7 +90,7 @@ class _Search:
 
     names: Names
     steps: int = 0
-    open: list[tuple[int, tuple[str | bool | None, ...]]] = field(default_factory=list)
+    open: list[tuple[int, tuple[_Answer, ...]]] = field(default_factory=list)
     named: dict[int, set[str]] = field(default_factory=dict)
 
     def can_be(self, formula: fm.Formula, facts: _Known) -> bool:
@@ -102,31 +105,19 @@ class _Search:
         key, ways = self.open[0]
         return any(self.can_be(formula, {**facts, key: way}) for way in ways)
 
-    def ask(
-        self, key: int, ways: tuple[str | bool | None, ...], facts: _Known
-    ) -> str | bool | None:
-        """Return the answer that is assumed.
-
-        Raises:
-            LookupError: none is; the question is added to `open` where it is the first.
-        """
-        if key in facts:
-            return facts[key]
-        if not self.open:
+    def ask(self, key: int, ways: tuple[_Answer, ...], facts: _Known) -> _Answer:
+        """Return the assumed answer; the first question without one is added to `open`."""
+        if key not in facts and not self.open:
             self.open.append((key, ways))
-        raise LookupError
+        return facts.get(key, ...)
 
     def settled(self, key: object, facts: _Known, *needs: ex.Expr) -> bool | None:
         """Return whether something opaque is true; it cannot be where what it needs is absent."""
-        present = [self.there(need, facts) for need in needs]
-        if False in present:
-            return False
-        if None in present:
-            return None
-        try:
-            return bool(self.ask(self.names.number(key), (True, False), facts))
-        except LookupError:
-            return None
+        present = _every([self.there(need, facts) for need in needs])
+        if not present:
+            return present
+        answer = self.ask(self.names.number(key), (True, False), facts)
+        return None if answer is ... else bool(answer)
 
     # -- formulas ----------------------------------------------------------------------------
 
@@ -138,7 +129,7 @@ class _Search:
                 return self.there(of, facts)
             case ex.OneOf(of=of, values=values, negated=negated):
                 answer = self.one_of(of, values, facts)
-                return _and(self.there(of, facts), _not(answer)) if negated else answer
+                return _every((self.there(of, facts), _not(answer))) if negated else answer
             case logic.AllOf(parts=parts):
                 return _every(self.formula(part, facts) for part in parts)
             case logic.AnyOf(parts=parts):
@@ -172,14 +163,11 @@ class _Search:
                 return self._either(
                     condition, self.there(then, facts), self.there(otherwise, facts), facts
                 )
-            case ex.Translated(of=of) | ex.Shaped(of=of):
-                if self.there(of, facts) is False:
-                    return False
-                said = self.value(expr, facts)
-                return None if said is ... else said is not None
-            case ex.ColumnOf():
-                said = self.value(expr, facts)
-                return None if said is ... else said is not None
+            case ex.Translated(of=of) | ex.Shaped(of=of) if self.there(of, facts) is False:
+                return False
+            case ex.Translated() | ex.Shaped() | ex.ColumnOf():
+                text = self.value(expr, facts)
+                return None if text is ... else text is not None
             case _:
                 return self.there(expr.of, facts)
 
@@ -188,23 +176,18 @@ class _Search:
     ) -> bool | None:
         holds = self.formula(condition, facts)
         if holds is None:
-            return then if then is not None and then == otherwise else None
+            return then if then == otherwise else None
         return then if holds else otherwise
 
-    def value(self, expr: ex.Expr, facts: _Known) -> object:
+    def value(self, expr: ex.Expr, facts: _Known) -> _Answer:
         """Return the text that is assumed of an expression; None: absent; `...`: still open."""
         number = self.names.number(expr)
-        named = tuple(sorted(self.named.get(number, ())))
+        ways: tuple[str | None, ...] = (*sorted(self.named.get(number, ())), _OTHER)
         if expr.kind is ex.Kind.FLAG:
-            ways: tuple[str | None, ...] = ("Y", "N")
-        else:
-            ways = (*named, _OTHER)
+            ways = ("Y", "N")
         if expr.nullable or (isinstance(expr, ex.ColumnOf) and expr.column in EMPTIED):
             ways = (None, *ways)
-        try:
-            return self.ask(number, ways, facts)
-        except LookupError:
-            return ...
+        return self.ask(number, ways, facts)
 
     def one_of(self, expr: ex.Expr, values: tuple[str, ...], facts: _Known) -> bool | None:
         """Return whether an expression is one of some texts."""
@@ -220,7 +203,7 @@ class _Search:
                 if not rest:
                     return answer
                 more = self.one_of(ex.FirstOf(tuple(rest), expr.kind), values, facts)
-                return _or(answer, _and(_not(self.there(first, facts)), more))
+                return _some((answer, _every((_not(self.there(first, facts)), more))))
             case ex.Chosen(condition=condition, then=then, otherwise=otherwise):
                 return self._either(
                     condition,
@@ -242,8 +225,8 @@ class _Search:
             if number in facts:  # assumed before this comparison was met
                 return self.settled(ex.OneOf(expr, values), facts, expr)
             before.update(values)
-        said = self.value(expr, facts)
-        return None if said is ... else said in values
+        text = self.value(expr, facts)
+        return None if text is ... else text in values
 
 
 def _every(answers: Iterable[bool | None]) -> bool | None:
@@ -264,13 +247,3 @@ def _some(answers: Iterable[bool | None]) -> bool | None:
 
 def _not(answer: bool | None) -> bool | None:
     return None if answer is None else not answer
-
-
-def _and(left: bool | None, right: bool | None) -> bool | None:
-    if left is False or right is False:
-        return False
-    return None if left is None or right is None else True
-
-
-def _or(left: bool | None, right: bool | None) -> bool | None:
-    return _not(_and(_not(left), _not(right)))
