@@ -21,7 +21,6 @@ MANY = 2_400
 _RUN = """
 import json, sys, tracemalloc
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 import pyarrow as pa
 from etl.bootstrap import use_cases
@@ -30,7 +29,7 @@ from etl.sources.parsing import delimited
 from etl.sources.partition import ids, spill
 
 # Buffers and files so small that even the few fill them: then all that differs is members.
-delimited.read_batches = partial(delimited.read_batches, block_bytes=1 << 15)
+delimited.BLOCK_BYTES = 1 << 15
 ids._GATHERED = 1 << 10
 spill.BUFFER_BYTES, spill.BYTES_PER_PARTITION = 1 << 18, 1 << 10
 options = use_cases.bulk_options

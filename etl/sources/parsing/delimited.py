@@ -12,6 +12,7 @@ import io
 import re
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
+from itertools import islice
 from typing import Any, Final
 
 import numpy as np
@@ -60,7 +61,6 @@ def read_batches(
     headers: tuple[str, ...],
     form: RowForm,
     *,
-    block_bytes: int = BLOCK_BYTES,
     span: Span = WHOLE,
     sha256: str = "",
 ) -> Iterator[Batch]:
@@ -70,7 +70,6 @@ def read_batches(
         listed: the file.
         headers: distinct names for its columns.
         form: how its rows are written.
-        block_bytes: how much is parsed at a time.
         span: what to read; all of a compressed file.
         sha256: hash of the file at the time its rows were counted; empty for any.
 
@@ -88,8 +87,7 @@ def read_batches(
     quotes = QuoteWatch(delimiter) if form.quoting else None
     stream = SpanText(listed, span, end, quotes)
     try:
-        batches = _batches(stream, wide, form, quotes, block_bytes, span)
-        last, swallowing = yield from _fitted(batches, headers, form)
+        last, swallowing = yield from _batches(stream, headers, wide, form, quotes, span)
     except (pa.ArrowInvalid, OSError) as error:
         raise _explained(error, stream, listed, delimiter) from None
     finally:
@@ -108,15 +106,15 @@ def read_batches(
     if last is None or span.next_row not in (None, last):
         if not span.is_whole:
             raise SpanAstray
-        recount(listed, delimiter, sha256, quoting=form.quoting, last=last or 0)
+        recount(listed, form, sha256, last or 0)
 
 
 def _batches(
     stream: SpanText,
     headers: tuple[str, ...],
+    wide: tuple[str, ...],
     form: RowForm,
     quotes: QuoteWatch | None,
-    block_bytes: int,
     span: Span,
 ) -> Generator[Batch, None, tuple[int | None, int | None]]:
     """Yield the rows; return the number of the sentinel row.
@@ -140,7 +138,7 @@ def _batches(
     reader = arrow_csv.open_csv(
         pa.PythonFile(stream, mode="r"),
         read_options=arrow_csv.ReadOptions(
-            use_threads=False, block_size=block_bytes, column_names=list(headers), skip_rows=first
+            use_threads=False, block_size=BLOCK_BYTES, column_names=list(wide), skip_rows=first
         ),
         parse_options=arrow_csv.ParseOptions(
             delimiter=form.delimiter,
@@ -150,7 +148,7 @@ def _batches(
             invalid_row_handler=keep,
         ),
         convert_options=arrow_csv.ConvertOptions(
-            check_utf8=False, column_types=dict.fromkeys(headers, pa.string())
+            check_utf8=False, column_types=dict.fromkeys(wide, pa.string())
         ),
     )
     number, blank, last, swallowing = span.row + first, 0, None, None
@@ -159,8 +157,7 @@ def _batches(
             # Row numbers of this batch: from here on, without the skipped ones.
             numbers = np.arange(number, number + batch.num_rows + len(skipped), dtype=np.int64)
             if skipped:
-                gone = np.array(skipped, dtype=np.int64)
-                numbers = numbers[~np.isin(numbers, gone)]
+                numbers = numbers[~np.isin(numbers, skipped)]
             numbers = numbers[: batch.num_rows]
             if len(numbers):
                 number = int(numbers[-1]) + 1
@@ -173,12 +170,13 @@ def _batches(
             del ragged[: len(taken)]
             _refuse_long_rows(rows, taken, stream.name)
             if quotes is not None and quotes.has_seen_any and swallowing is None:
-                swallowing = swallowing_row(rows, taken, form.delimiter)
+                swallowing = swallowing_row(rows, taken, form)
             full = filled_rows(rows)
             blank = 0 if full.num_rows or taken else blank + rows.num_rows
             if blank > MOST_BLANK:
                 raise ExtractError(f"{stream.name}: {blank:,} rows up to row {number} are blank")
-            yield Batch(full, taken, stream.done)
+            parsed = Batch(full, taken, stream.done)
+            yield _without_extra(parsed, headers, form) if form.extra_cells else parsed
     finally:
         stream.close()
         del reader  # ends the thread in which it reads ahead
@@ -197,14 +195,9 @@ def _wide(listed: Listed, headers: tuple[str, ...], form: RowForm, span: Span) -
 
     Rows that have another number of cells are read one by one, so most should have that one.
     """
-    lines = io.StringIO(_span_head(listed, span).decode("utf-8", "replace"), newline="")
+    rows = _parsed(_span_head(listed, span).decode("utf-8", "replace"), form)
     first = 1 if span.start == 0 and form.has_header else 0
-    rows = _parsed(lines, form)
-    cells = 0
-    for number, row in enumerate(rows):
-        if number >= first and any(row):
-            cells = len(row)
-            break
+    cells = len(next(filter(any, islice(rows, first, None)), ()))
     extra = min(max(cells - len(headers), 0), form.extra_cells)
     return (*headers, *(f"{_EXTRA}{number}" for number in range(extra)))
 
@@ -220,32 +213,19 @@ def _span_head(listed: Listed, span: Span) -> bytes:
         return head
 
 
-def _parsed(lines: io.StringIO, form: RowForm) -> Iterator[list[str]]:
+def _parsed(text: str, form: RowForm) -> Iterator[list[str]]:
+    lines = io.StringIO(text, newline="")
     with csv_of_rows(), suppress(csv.Error):
         yield from csv.reader(lines, delimiter=form.delimiter, quoting=form.csv_quoting)
 
 
-def _fitted(
-    batches: Generator[Batch, None, tuple[int | None, int | None]],
-    headers: tuple[str, ...],
-    form: RowForm,
-) -> Generator[Batch, None, tuple[int | None, int | None]]:
-    """Yield batches without extra cells; rows that have some, where the first has not, included."""
-    while True:
-        try:
-            batch = next(batches)
-        except StopIteration as stop:
-            ends: tuple[int | None, int | None] = stop.value
-            return ends
-        yield _without_extra(batch, headers, form) if form.extra_cells else batch
-
-
 def _without_extra(batch: Batch, headers: tuple[str, ...], form: RowForm) -> Batch:
+    """Return a batch without extra cells; rows that have more cells than the first included."""
     names = [*headers, ROW_COLUMN]
     cells: dict[int, list[str]] = {}
     ragged = []
     for row in batch.ragged:
-        found = next(_parsed(io.StringIO(row.text, newline=""), form), [])
+        found = next(_parsed(row.text, form), [])
         if len(headers) <= len(found) <= len(headers) + form.extra_cells:
             cells[row.row] = found[: len(headers)]
         else:
@@ -285,7 +265,7 @@ def _unreadable(listed: Listed) -> ExtractError:
 _LINE_BREAK: Final = re.compile(r"\r\n|\n|\r")
 
 
-def swallowing_row(rows: pa.RecordBatch, ragged: Sequence[Ragged], delimiter: str) -> int | None:
+def swallowing_row(rows: pa.RecordBatch, ragged: Sequence[Ragged], form: RowForm) -> int | None:
     """Return the number of the first row in which a quote and one of a later row make one cell.
 
     Such as `A,"x,1` and, some lines later, `B,2 in",1`. To a parser that is one cell with line
@@ -294,7 +274,7 @@ def swallowing_row(rows: pa.RecordBatch, ragged: Sequence[Ragged], delimiter: st
     Args:
         rows: `string` columns, then `_row`.
         ragged: rows with too few or too many cells.
-        delimiter: what stands between cells.
+        form: how rows are written.
 
     Returns:
         None where there is none.
@@ -312,12 +292,9 @@ def swallowing_row(rows: pa.RecordBatch, ragged: Sequence[Ragged], delimiter: st
     found = [
         (row.pop(ROW_COLUMN), [*row.values()]) for row in rows.filter(pa.array(broken)).to_pylist()
     ]
-    with csv_of_rows():
-        for each in ragged:
-            text = io.StringIO(each.text.strip("\r\n"), newline="")
-            found.append((each.row, next(csv.reader(text, delimiter=delimiter), [])))
+    found += [(row.row, next(_parsed(row.text.strip("\r\n"), form), [])) for row in ragged]
     for number, texts in sorted(found):
-        widths = _widths(texts, delimiter)
+        widths = _widths(texts, form.delimiter)
         if len(widths) > 1 and set(widths) == {len(cells)}:
             return int(number)
     return None
@@ -333,7 +310,7 @@ def _widths(cells: Sequence[str], delimiter: str) -> list[int]:
     return widths
 
 
-def recount(listed: Listed, delimiter: str, sha256: str, *, quoting: bool, last: int) -> None:
+def recount(listed: Listed, form: RowForm, sha256: str, last: int) -> None:
     """Check how many rows were read where a count of line ends came to another number.
 
     A quote inside an unquoted cell inverts that count, and a lone carriage return is missing from
@@ -342,18 +319,14 @@ def recount(listed: Listed, delimiter: str, sha256: str, *, quoting: bool, last:
     Raises:
         ExtractError: it has another number of rows, or is another file by now.
     """
-    if sha256 and traits(listed, quoting=quoting).sha256 != sha256:
+    if sha256 and traits(listed).sha256 != sha256:
         raise ExtractError(f"{listed.name} was changed after it was hashed; copy the extract again")
     try:
         with (
             csv_of_rows(),
             io.TextIOWrapper(listed.open(), "utf-8-sig", "replace", newline="") as text,
         ):
-            reader = (
-                csv.reader(text, delimiter=delimiter)
-                if quoting
-                else csv.reader(text, delimiter=delimiter, quoting=csv.QUOTE_NONE)
-            )
+            reader = csv.reader(text, delimiter=form.delimiter, quoting=form.csv_quoting)
             rows = sum(1 for _ in reader)
     except csv.Error:
         rows = -1
@@ -392,23 +365,16 @@ def refuse_text_after_quotes(listed: Listed, delimiter: str, span: Span) -> None
         ) from None
 
 
-class _EndMark:
-    def __init__(self, listed: Listed) -> None:
-        self._chunks = text_chunks(listed)
-        self.ended = False
-
-    def lines(self) -> Iterator[str]:
-        rest = b""
-        for chunk in self._chunks:
-            *lines, rest = (rest + chunk).split(b"\n")
-            for line in lines:
-                yield line.decode("utf-8", "replace") + "\n"
-            if len(rest) > LONGEST_ROW:
-                raise csv.Error
-        if rest:
-            yield rest.decode("utf-8", "replace") + "\n"
-        self.ended = True
-        yield "end\n"
+def _lines_and_end(listed: Listed) -> Iterator[str]:
+    rest = b""
+    for chunk in text_chunks(listed):
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            yield line.decode("utf-8", "replace") + "\n"
+        if len(rest) > LONGEST_ROW:
+            raise csv.Error
+    yield rest.decode("utf-8", "replace") + "\n"
+    yield "end\n"
 
 
 def refuse_open_quote(listed: Listed, delimiter: str) -> None:
@@ -420,16 +386,14 @@ def refuse_open_quote(listed: Listed, delimiter: str) -> None:
     Raises:
         ExtractError: naming the row that is never closed.
     """
-    mark = _EndMark(listed)
-    row = 0
+    row, is_open = 0, True
     try:
         with csv_of_rows():
-            for cells in csv.reader(mark.lines(), delimiter=delimiter):
+            for cells in csv.reader(_lines_and_end(listed), delimiter=delimiter):
                 row += 1
-                if mark.ended and cells != ["end"]:
-                    break
-            else:
-                return
+                is_open = cells != ["end"]
+        if not is_open:
+            return
     except csv.Error:
         row += 1  # a cell longer than a row may be
     raise ExtractError(

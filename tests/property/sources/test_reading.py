@@ -175,12 +175,13 @@ def test_row_numbers_agree_with_a_plain_reader(rows, block, quoting, extra, head
     text = "a,b,c\n" * header + quoted(
         [tuple(row) for row in rows], ",", "\n", [False, True] if quoting else [False]
     )
-    with tempfile.TemporaryDirectory() as base:
+    with tempfile.TemporaryDirectory() as base, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("etl.sources.parsing.delimited.BLOCK_BYTES", block)
         path = Path(base) / "x.csv"
         path.write_bytes(text.encode())
         listed = Listed("x.csv", FolderFiles(path.parent), "x", ",")
         whole, ragged = {}, []
-        batches = read_batches(listed, ("a", "b", "c"), form, block_bytes=block)
+        batches = read_batches(listed, ("a", "b", "c"), form)
         if any(map(looks_like_rows, rows)):
             with pytest.raises(ExtractError, match="has swallowed rows"):
                 list(batches)

@@ -2,13 +2,11 @@
 
 import tracemalloc
 from collections.abc import Iterator
-from functools import partial
 
 import pyarrow as pa
 import pytest
 
 from etl.sources.extract.opening import open_extract
-from etl.sources.parsing import delimited
 from etl.sources.partition.reading import partition_extract
 from tests.unit.sources import extracts
 from tests.unit.sources.extracts import CLAIM, LINE, MEMBER, Row, headers_of
@@ -41,8 +39,7 @@ def write(folder, members):
 @pytest.mark.slow
 def test_memory_of_reading_does_not_grow_with_the_number_of_members(tmp_path, monkeypatch):
     # Buffers so small that even the few fill them: Arrow's parser reads 32 blocks ahead.
-    small = partial(delimited.read_batches, block_bytes=1 << 15)
-    monkeypatch.setattr("etl.sources.parsing.delimited.read_batches", small)
+    monkeypatch.setattr("etl.sources.parsing.delimited.BLOCK_BYTES", 1 << 15)
     monkeypatch.setattr("etl.sources.partition.ids._GATHERED", 1 << 14)
     monkeypatch.setattr("etl.sources.partition.spill.BUFFER_BYTES", 1 << 18)
 
