@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 
 from joserfc import jwe
 from joserfc.errors import JoseError
-from joserfc.jwk import ECKey, KeyParameters, KeySet, OctKey, RSAKey, import_key
+from joserfc.jwk import ECKey, Key, KeyParameters, KeySet, OctKey, RSAKey, import_key
 from sqlalchemy import delete, select
 
 from etl.auth.configuration import Clock, seconds
@@ -39,15 +39,12 @@ PUBLISHED_AFTER: Final = timedelta(days=1)
 _RELOAD_SECONDS: Final = 60
 _RSA_BITS: Final = 2048
 
-PrivateKey = RSAKey | ECKey
-
 
 @dataclass(frozen=True, slots=True)
 class _Loaded:
     at: int
-    private: dict[Use, PrivateKey]
-    until: dict[Use, int]
-    public: KeySet
+    private: dict[Use, Key]
+    until: int
     access: KeySet
     document: dict[str, Any]
 
@@ -63,7 +60,7 @@ class Keys:
         self._lock = threading.Lock()
         self._loaded: _Loaded | None = None
 
-    def signing(self, use: Use) -> PrivateKey:
+    def signing(self, use: Use) -> Key:
         """Return the private key to sign with now; its `kid` goes into the header.
 
         Raises:
@@ -71,14 +68,14 @@ class Keys:
         """
         return self._current().private[use]
 
-    def verifying(self, kid: str | None = None) -> KeySet:
+    def verifying(self, kid: str) -> KeySet:
         """Return the public keys that verify access tokens.
 
         Args:
             kid: id of the wanted key; where it is not cached, the keys are read again.
         """
         loaded = self._current()
-        if kid is not None and all(key.kid != kid for key in loaded.access.keys):
+        if all(key.kid != kid for key in loaded.access.keys):
             loaded = self._current(older_than=5)
         return loaded.access
 
@@ -103,7 +100,7 @@ class Keys:
 
     def _current(self, older_than: int = _RELOAD_SECONDS) -> _Loaded:
         loaded, now = self._loaded, seconds(self._clock)
-        if loaded is not None and now - loaded.at < older_than and min(loaded.until.values()) > now:
+        if loaded is not None and now - loaded.at < older_than and loaded.until > now:
             return loaded
         with self._lock:
             if self._loaded is loaded:
@@ -122,19 +119,14 @@ class Keys:
                     .order_by(KeyRow.use, KeyRow.generation)
                 )
             )
-        private: dict[Use, PrivateKey] = {}
-        until: dict[Use, int] = {}
-        for use in ALGORITHM:
-            row = next(
-                row for row in rows if row.use == use and row.signs_from <= now < row.signs_until
-            )
-            private[use] = self._unwrap(row.private)
-            until[use] = row.signs_until
+        # Should two keys of a use overlap, the older one signs.
+        signing = {
+            row.use: row for row in reversed(rows) if row.signs_from <= now < row.signs_until
+        }
         return _Loaded(
             now,
-            private,
-            until,
-            KeySet([import_key(row.public) for row in rows]),
+            {use: self._unwrap(signing[use].private) for use in ALGORITHM},
+            min(row.signs_until for row in signing.values()),
             KeySet([import_key(row.public) for row in rows if row.use == "access"]),
             {"keys": [row.public for row in rows]},
         )
@@ -159,7 +151,7 @@ class Keys:
                 kid=key.kid,
                 use=use,
                 generation=1 if latest is None else latest.generation + 1,
-                public=_public(key, use),
+                public=key.as_dict(private=False),
                 private=self._wrap(key),
                 signs_from=starts,
                 signs_until=ends,
@@ -167,12 +159,12 @@ class Keys:
             )
             session.execute(delete(KeyRow).where(KeyRow.use == use, KeyRow.published_until <= now))
 
-    def _wrap(self, key: PrivateKey) -> str:
+    def _wrap(self, key: Key) -> str:
         header = {"alg": "dir", "enc": "A256GCM"}
         text = json.dumps(key.as_dict(private=True))
         return jwe.encrypt_compact(header, text, self._wrapping)
 
-    def _unwrap(self, text: str) -> PrivateKey:
+    def _unwrap(self, text: str) -> Key:
         try:
             plain = jwe.decrypt_compact(text, self._wrapping).plaintext
         except JoseError:
@@ -182,21 +174,11 @@ class Keys:
                 "setting auth.secret: the stored signing keys were encrypted with another secret",
                 hint="set the old one, or delete the rows of the table signing_key",
             ) from None
-        key = import_key(json.loads(plain or b"{}"))
-        if not isinstance(key, RSAKey | ECKey):
-            raise TypeError("no signing key")
-        return key
+        return import_key(json.loads(plain or b"{}"))
 
 
-def _new_key(use: Use) -> PrivateKey:
+def _new_key(use: Use) -> Key:
     parameters: KeyParameters = {"use": "sig", "alg": ALGORITHM[use]}
-    key: PrivateKey
     if use == "id":
-        key = RSAKey.generate_key(_RSA_BITS, parameters, auto_kid=True)
-    else:
-        key = ECKey.generate_key("P-256", parameters, auto_kid=True)
-    return key
-
-
-def _public(key: PrivateKey, use: Use) -> dict[str, Any]:
-    return {**key.as_dict(private=False), "kid": key.kid, "use": "sig", "alg": ALGORITHM[use]}
+        return RSAKey.generate_key(_RSA_BITS, parameters, auto_kid=True)
+    return ECKey.generate_key("P-256", parameters, auto_kid=True)
