@@ -7,6 +7,7 @@ import signal
 import pytest
 from hypothesis import settings
 
+from tests.given.disk import leave_out_syncs
 from tests.loaded_libraries import LoadedLibraries
 
 # Arrow reads this at its first join. Where buffers lie badly it says so on standard error, in a
@@ -24,6 +25,8 @@ gc.set_threshold(50_000, 20, 100)
 # A machine that others use too is slow now and then; that says nothing of what is tested.
 settings.register_profile("project", deadline=None)
 settings.load_profile("project")
+
+leave_out_syncs()
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -17,6 +17,7 @@ from etl.bootstrap.mappings import Files, crosswalks_in, payer_facts, sensitive_
 from etl.bootstrap.setting_groups import STALE_DAYS
 from etl.bootstrap.settings import Settings
 from etl.errors import MappingError, Mistakes
+from etl.mapping.coverage import written_columns
 from etl.mapping.library import compile_set
 from etl.mapping.must_support import must_support
 from etl.mapping.obligations import obligations, of_data
@@ -83,6 +84,7 @@ def compile_definitions(
             for name, obligations_of_plan in broken_by_rows.items()
         },
         elements={plan.name: must_support(plan, crosswalks) for plan in mappings.plans},
+        columns={plan.name: written_columns(plan, crosswalks) for plan in mappings.plans},
         payer=settings.payer.id,
         id_key=settings.id_key_bytes(),
         fingerprint=_fingerprint(settings, files, crosswalks, view_of(settings, model)),

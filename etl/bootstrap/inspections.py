@@ -60,8 +60,8 @@ def mapping_coverage(settings: Settings) -> tuple[ProfileCoverage, ...]:
     Raises:
         MappingError: a mapping or setting is invalid.
     """
-    sets = [load_definitions(settings, model).mappings for model in DATA_MODELS]
-    return tuple(chain.from_iterable(coverage(each.plans, each.crosswalks) for each in sets))
+    sets = [load_definitions(settings, model) for model in DATA_MODELS]
+    return tuple(chain.from_iterable(coverage(each.mappings.plans, each.columns) for each in sets))
 
 
 def extract_coverage(settings: Settings, extract: Path, emit: Emit) -> tuple[ProfileCoverage, ...]:

@@ -79,14 +79,14 @@ class ProfileCoverage:
 
 def coverage(
     plans: Iterable[pl.Plan],
-    crosswalks: Mapping[str, Crosswalk],
+    columns: Mapping[str, WrittenColumns],
     filled: Mapping[str, Filled] | None = None,
 ) -> tuple[ProfileCoverage, ...]:
     """Return the coverage of every must-support element, by profile in the order of the plans.
 
     Args:
         plans: compiled mappings.
-        crosswalks: those they translate with.
+        columns: plan -> what it writes, of `written_columns`.
         filled: by a profile's canonical, what resources made of rows have in them; None for
             what the mappings can produce of any rows.
     """
@@ -98,20 +98,20 @@ def coverage(
         profile = find_canonical(canonical)
         if profile is not None:
             rows = None if filled is None else filled.get(canonical, Filled())
-            profiles.append(_of_profile(profile, mine, crosswalks, rows))
+            profiles.append(_of_profile(profile, mine, columns, rows))
     return tuple(profiles)
 
 
 def _of_profile(
     profile: Profile,
     plans: Iterable[pl.Plan],
-    crosswalks: Mapping[str, Crosswalk],
+    columns_of_plans: Mapping[str, WrittenColumns],
     filled: Filled | None,
 ) -> ProfileCoverage:
     columns: dict[str, frozenset[str]] = {}
     unfed: dict[str, str] = {}
     for plan in plans:
-        for name, read in written_columns(plan, crosswalks).items():
+        for name, read in columns_of_plans[plan.name].items():
             columns[name] = columns.get(name, frozenset()) | read
         unfed |= {f"{plan.resource}.{path}": why for path, why in plan.unfed.items()}
     elements = tuple(

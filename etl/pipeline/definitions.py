@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from etl.mapping.coverage import WrittenColumns
 from etl.mapping.mapping_set import MappingSet
 from etl.mapping.must_support import MustSupport
 from etl.mapping.plan import Plan
@@ -28,6 +29,7 @@ class Definitions:
         mappings: the compiled mappings.
         obligations: mapping -> obligations of its profile that rows could break.
         elements: mapping -> must-support elements of its profile.
+        columns: mapping -> the columns that it writes into each element.
         payer: the payer's id.
         id_key: key of the hash behind logical ids. Not printed.
         fingerprint: hash of everything that these were made of.
@@ -42,6 +44,7 @@ class Definitions:
     mappings: MappingSet
     obligations: Mapping[str, tuple[Obligation, ...]]
     elements: Mapping[str, MustSupport]
+    columns: Mapping[str, WrittenColumns]
     payer: str
     id_key: bytes
     fingerprint: str

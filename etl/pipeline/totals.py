@@ -232,7 +232,7 @@ def counted_coverage(
             resources, *elements = counts[plan.profile]
             ids = (element for element, _ in definitions.elements[plan.name])
             filled[plan.profile] = Filled(resources, dict(zip(ids, elements, strict=False)))
-    return coverage(definitions.mappings.plans, definitions.crosswalks, filled)
+    return coverage(definitions.mappings.plans, definitions.columns, filled)
 
 
 EXAMPLES: Final = 10

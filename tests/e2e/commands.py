@@ -3,10 +3,11 @@
 import csv
 import gzip
 import hashlib
+import io
 import json
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -16,9 +17,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from etl.bootstrap import compiled_definitions, definition_compiler
 from etl.bootstrap.definitions import load_definitions
 from etl.bootstrap.settings import Settings
 from etl.cli import main
+from etl.mapping.plan import Plan
+from etl.model.crosswalks import Crosswalk
 from etl.model.data_models import CLAIMS, DataModel
 from etl.pipeline.definitions import Definitions
 
@@ -52,6 +56,9 @@ LOADING = (
 """Modules that load definitions, but for those that check them."""
 
 _made: dict[str, Definitions] = {}
+_of_plans: dict[tuple[str, bytes], Any] = {}
+
+compiled_definitions._MOST_FILES = 60  # tests have many settings
 
 
 def same_definitions(settings: Settings, model: DataModel = CLAIMS) -> Definitions:
@@ -71,8 +78,26 @@ def same_definitions(settings: Settings, model: DataModel = CLAIMS) -> Definitio
         )
     )
     if key not in _made:
-        _made[key] = load_definitions(settings, model)
+        with pytest.MonkeyPatch.context() as patch:
+            for name in ("obligations", "must_support", "written_columns"):
+                patch.setattr(definition_compiler, name, _once_a_plan(name))
+            _made[key] = load_definitions(settings, model)
     return _made[key]
+
+
+def _once_a_plan(name: str) -> Callable[[Plan, Mapping[str, Crosswalk]], Any]:
+    """Return a step of compiling that is done once for equal plans, which most settings share."""
+    compute = getattr(definition_compiler, name)
+
+    def compute_once(plan: Plan, crosswalks: Mapping[str, Crosswalk]) -> Any:
+        content = io.BytesIO()
+        compiled_definitions._Pickler(content).dump(plan)
+        key = (name, content.getvalue())
+        if key not in _of_plans:
+            _of_plans[key] = compute(plan, crosswalks)
+        return _of_plans[key]
+
+    return compute_once
 
 
 @contextmanager

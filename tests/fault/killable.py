@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,9 @@ from tests.e2e.commands import same_definitions
 from tests.fault.faulty import FaultyStore
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["__main__", __name__, "tests.fault.compiled"])
+_SERVER = forkserver.ForkServer()
+"""Python's own server loads what its first user asked for, which here may be any other test."""
+_SERVER.set_forkserver_preload(["__main__", __name__, "tests.fault.compiled"])
 
 PROCESSING = "processing"
 BEFORE = ("reading", PROCESSING, "publishing")
@@ -154,7 +157,10 @@ class Running:
     def __init__(self, job, folder):
         self._told, other = _CONTEXT.Pipe(duplex=False)
         self._process = _CONTEXT.Process(target=_work, args=(job, folder, other))
-        self._process.start()
+        with pytest.MonkeyPatch.context() as patch:
+            connect = _SERVER.connect_to_new_process
+            patch.setattr(forkserver, "connect_to_new_process", connect)
+            self._process.start()
         other.close()
         self.phases = []
 

@@ -16,9 +16,13 @@ WITH_GENDER = PATIENT + "  gender: \"{{ member.gender | translate('gender') }}\"
 SKIPPED = WITH_GENDER + "skip: [ { element: birthDate, reason: nobody is asked } ]\n"
 
 
+def columns_of(mappings):
+    return {plan.name: written_columns(plan, mappings.crosswalks) for plan in mappings.plans}
+
+
 def of(text, element, filled=None):
     mappings = compiled(text)
-    (found,) = coverage(mappings.plans, mappings.crosswalks, filled)
+    (found,) = coverage(mappings.plans, columns_of(mappings), filled)
     return next(one for one in found.elements if one.element == element)
 
 
@@ -97,7 +101,7 @@ def test_a_skip_that_is_out_of_place_is_named(element, words):
 def test_markdown_lists_every_element_with_its_columns_or_its_reason():
     mappings = compiled(SKIPPED)
     filled = {CANONICAL: Filled(3, {"Patient.gender": 2})}
-    text = as_markdown(coverage(mappings.plans, mappings.crosswalks, filled))
+    text = as_markdown(coverage(mappings.plans, columns_of(mappings), filled))
     assert "## C4BB-Patient (3 resources)" in text
     assert "| `Patient.gender` | produced, 2 | `member.gender` |" in text
     assert "| `Patient.birthDate` | cannot be | nobody is asked |" in text
