@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -172,13 +172,19 @@ class LocalExecutor:
             )
             for unit in task.units(count)
         ]
+        yield from self._finish(_Process(read.work, definitions), jobs)
+
+    def _finish(self, process: _Process, jobs: Sequence[_UnitJob]) -> Iterator[TaskOutput]:
+        """Yield the units of some jobs in order; `process` is this one, if it works alone."""
         if self.workers.processes == 1:
-            process = _Process(read.work, definitions)
-            for job in jobs:
-                yield from process.finish(job)
+            outputs: Iterable[TaskOutput | None] = map(process.finish, jobs)
         else:
-            for done in self.workers.each(_finish, jobs, ignore):
-                yield from done
+            outputs = self.workers.each(_finish, jobs, ignore)
+        for job, output in zip(jobs, outputs, strict=True):
+            if output is None:  # many members changed: each partition is a unit of its own
+                yield from self._finish(process, job.partitions())
+            else:
+                yield output
 
     @property
     def processes(self) -> int:
@@ -212,6 +218,10 @@ class _UnitJob:
     task: Task
     open_store: RunStore | None
 
+    def partitions(self) -> list[_UnitJob]:
+        """Return a job for each partition of the unit."""
+        return [replace(self, unit=range(index, index + 1)) for index in self.unit]
+
 
 @dataclass
 class _Process:
@@ -236,25 +246,18 @@ class _Process:
     def inventory(self) -> Inventory:
         return Inventory(self.work)
 
-    def finish(self, job: _UnitJob) -> Iterator[TaskOutput]:
-        """Yield a unit, or each of its partitions where together they are too much.
-
-        No more than one partition's work is lost when a run is killed.
-        """
+    def finish(self, job: _UnitJob) -> TaskOutput | None:
+        """Return a unit; None if it has several partitions, and together they are too much."""
         task, unit = job.task, job.unit
         checkpoints = Checkpoints(self.work, task.fingerprint, self.inventory)
         done = checkpoints.find(unit)
-        if done is None:
-            partition_context = PartitionContext(self.definitions, self.providers, task.as_of)
-            context = UnitContext(partition_context, self.dependencies, task)
-            rows, store = self.partitions, job.open_store() if job.open_store else None
-            result = process_unit(context, unit, rows, rows.keys, store)
-            if result is None:
-                for index in unit:
-                    yield from self.finish(replace(job, unit=range(index, index + 1)))
-                return
-            done = checkpoints.keep(unit, result)
-        yield done
+        if done is not None:
+            return done
+        partition_context = PartitionContext(self.definitions, self.providers, task.as_of)
+        context = UnitContext(partition_context, self.dependencies, task)
+        rows, store = self.partitions, job.open_store() if job.open_store else None
+        result = process_unit(context, unit, rows, rows.keys, store)
+        return None if result is None else checkpoints.keep(unit, result)
 
 
 @lru_cache(maxsize=1)
@@ -262,6 +265,6 @@ def _process(work: Path) -> _Process:
     return _Process(work, definitions_here())
 
 
-def _finish(job: _UnitJob, emit: Emit) -> list[TaskOutput]:
+def _finish(job: _UnitJob, emit: Emit) -> TaskOutput | None:
     del emit
-    return list(_process(job.work).finish(job))
+    return _process(job.work).finish(job)

@@ -113,8 +113,8 @@ REJECTED: Final = "rejected-"
 """Beginning of the names of files with rejected rows; the number of the source file follows."""
 _MOST_TOGETHER: Final = 8
 """Most partitions of a unit: their places and ledgers are in memory at once."""
-_LEAST_UNITS: Final = 8
-"""Below so many units, partitions are not put together: processes are to have something to do."""
+_LEAST_UNITS: Final = 2
+"""Units that a night has at least: its processes share them."""
 
 
 Pieces: TypeAlias = Iterable[bytes | memoryview]
@@ -210,13 +210,13 @@ class Task:
     def units(self, count: int) -> list[range]:
         """Return which of `count` partitions are processed together.
 
-        A partition of which one member in a hundred changed is hardly worth its start, which costs
-        what a hundred members do. Where more of them changed, each is a unit of its own all the
-        same.
+        Checking and mapping costs each unit a second before its first member, as much as 250
+        members take. On a night most members are reused, so partitions are processed together. If
+        many members changed, the executor makes each partition a unit of its own.
         """
         size = 1
         if self.previous.results is not None:
-            size = min(_MOST_TOGETHER, math.ceil(count / _LEAST_UNITS))
+            size = math.ceil(count / max(_LEAST_UNITS, math.ceil(count / _MOST_TOGETHER)))
         return [range(first, min(first + size, count)) for first in range(0, count, size)]
 
 

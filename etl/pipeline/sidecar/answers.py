@@ -118,7 +118,7 @@ class SidecarExplainer:
         store = self._release.store
         by_range = groupby(self._sidecar.pieces, key=lambda piece: (piece.first, piece.end))
         for _, pieces in by_range:
-            yield with_rows(all_joined(read_piece(store, piece) for piece in pieces))
+            yield with_rows(all_joined([read_piece(store, piece) for piece in pieces]))
         if self._sidecar.directory is not None:
             yield read_piece(store, self._sidecar.directory)
 

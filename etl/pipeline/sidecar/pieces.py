@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -27,7 +27,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from etl.columns.digests import Hashes, hash_ids
+from etl.columns.digests import NO_HASHES, Hashes, among, hash_ids
 from etl.columns.places import RowSources, place_keys, table_places
 from etl.errors import StoreError
 from etl.model.canonical_tables import TABLES
@@ -225,7 +225,7 @@ def _words(numbers: Any, words: Sequence[str]) -> pa.DictionaryArray:
 
 def with_owners(entries: pa.Table, owners: Hashes) -> pa.Table:
     """Return entries, and one of each owner who has none."""
-    return joined(owners_alone(owners), entries)
+    return all_joined([owners_alone(owners), entries])
 
 
 def owners_alone(owners: Hashes) -> pa.Table:
@@ -234,12 +234,15 @@ def owners_alone(owners: Hashes) -> pa.Table:
     return pa.Table.from_arrays([pa.array(owners, pa.uint64()), *nothing], schema=SCHEMA)
 
 
-def joined(older: pa.Table, newer: pa.Table) -> pa.Table:
-    """Return the entries of two pieces: of an owner who is in both, the newer ones."""
-    kept = ~np.isin(older.column("owner").to_numpy(), newer.column("owner").to_numpy())
-    both = pa.concat_tables([older.filter(pa.array(kept)), newer]).unify_dictionaries()
-    order = np.argsort(both.column("owner").to_numpy(), kind="stable")
-    return both.combine_chunks().take(pa.array(order))
+def all_joined(pieces: Sequence[pa.Table]) -> pa.Table:
+    """Return the entries of some pieces, given oldest first: of an owner, those of the newest."""
+    newer_owners, parts = NO_HASHES, [SCHEMA.empty_table()]
+    for piece in reversed(pieces):
+        owners = piece.column("owner").to_numpy()
+        parts.append(piece.filter(pa.array(~among(owners, newer_owners))))
+        newer_owners = np.union1d(newer_owners, owners)
+    whole = pa.concat_tables(parts).unify_dictionaries().combine_chunks()
+    return whole.take(pa.array(np.argsort(whole.column("owner").to_numpy(), kind="stable")))
 
 
 def with_rows(piece: pa.Table) -> pa.Table:
@@ -290,14 +293,6 @@ def from_bytes(data: bytes, what: str) -> pa.Table:
         return table.select(SCHEMA.names).cast(SCHEMA)
     except (pa.ArrowException, KeyError, ValueError):
         raise StoreError(f"{what} names no rows: the object is damaged; run verify") from None
-
-
-def all_joined(pieces: Iterable[pa.Table]) -> pa.Table:
-    """Return the entries of the pieces of one range of owners, given oldest first."""
-    whole = SCHEMA.empty_table()
-    for piece in pieces:
-        whole = joined(whole, piece)
-    return whole
 
 
 _LIST: Final = "sidecar"
@@ -421,12 +416,12 @@ class UnitSidecar:
     Attributes:
         pieces: they, oldest first.
         entries: of each.
-        is_range: whether they are of just these members.
+        is_own: whether they name members of this unit alone.
     """
 
     pieces: tuple[SidecarPiece, ...] = ()
     entries: tuple[pa.Table, ...] = ()
-    is_range: bool = True
+    is_own: bool = True
 
 
 def unit_sidecar(
@@ -447,12 +442,12 @@ def unit_sidecar(
         entries = tuple(read_piece(store, piece) for piece in pieces)
     except StoreError:
         return None
-    is_range = all(
-        one.first * count == unit.start * before.count
-        and one.end * count == unit.stop * before.count
+    is_own = all(
+        one.first * count >= unit.start * before.count
+        and one.end * count <= unit.stop * before.count
         for one in pieces
     )
-    return UnitSidecar(tuple(pieces), entries, is_range)
+    return UnitSidecar(tuple(pieces), entries, is_own)
 
 
 def read_piece(store: Store, piece: SidecarPiece) -> pa.Table:
@@ -483,16 +478,20 @@ class SidecarUpdate:
         """Write what changed, and return the pieces of the unit: the partitions."""
         pieces, entries = list(self.before.pieces), list(self.before.entries)
         newest = self.fresh
-        if not self.before.is_range:
+        if not self.before.is_own:
             earlier = all_joined(entries)
             is_present = np.isin(earlier.column("owner").to_numpy(), self.present)
-            newest = joined(earlier.filter(pa.array(is_present)), newest)
+            newest = all_joined([earlier.filter(pa.array(is_present)), newest])
             pieces, entries = [], []
-        gone = np.setdiff1d(_owners(entries), self.present)
-        newest = joined(newest, owners_alone(gone))
-        while entries and newest.num_rows and entries[-1].num_rows < _LARGER * newest.num_rows:
-            newest = joined(entries.pop(), newest)
-            pieces.pop()
+        missing_owners = np.setdiff1d(_owners(entries), self.present)
+        newest = all_joined([newest, owners_alone(missing_owners)])
+        # Pieces that are small beside what follows them are written again, with it.
+        count, rows = len(entries), newest.num_rows
+        while count and rows and entries[count - 1].num_rows < _LARGER * rows:
+            count -= 1
+            rows += entries[count].num_rows
+        newest = all_joined([*entries[count:], newest])
+        pieces, entries = pieces[:count], entries[:count]
         if not entries:
             newest = with_rows(newest)
         written = [replace(piece, first=unit.start, end=unit.stop) for piece in pieces]

@@ -340,4 +340,4 @@ def test_units_follow_from_the_number_of_partitions_alone():
         units = night.units(count)
         assert [index for unit in units for index in unit] == list(range(count))
         assert max(len(unit) for unit in units) <= 8
-        assert len(units) >= min(count, 5)
+        assert len(units) >= min(count, 2)
