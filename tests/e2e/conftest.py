@@ -15,6 +15,16 @@ def small(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def faulty_run(tmp_path_factory):
+    """The faulty samples, published once: `tree`, `night.log`, and `out`, what the command said."""
+    folder = tmp_path_factory.mktemp("faulty-run")
+    log = folder / "night.log"
+    called = cpcds("run", SAMPLES / "faulty", "--to", folder / "tree", "--log", log)
+    (folder / "out").write_text(done(called).out)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def ndjson(tmp_path_factory):
     """The samples, converted."""
     out = tmp_path_factory.mktemp("ndjson")

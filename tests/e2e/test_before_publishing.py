@@ -1,6 +1,7 @@
 """What needs a decision before a run publishes on top of what readers see."""
 
 import json
+import shutil
 
 import pytest
 
@@ -114,9 +115,8 @@ def test_a_rollback_holds_until_it_is_resumed_from(small, tmp_path):
     done(run(small, target, CPCDS_PAYER__NAME="Another Name"))
 
 
-def test_one_run_may_be_told_to_publish_over_a_rollback(small, tmp_path):
-    target = tmp_path / "target"
-    done(run(small, target))
+def test_one_run_may_be_told_to_publish_over_a_rollback(small, published, tmp_path):
+    target = shutil.copytree(published, tmp_path / "target")
     first = json.loads((target / "current.json").read_text())["release"]
     done(run(small, target, CPCDS_PAYER__NAME="Another Name"))
     done(cpcds("rollback", target, first))

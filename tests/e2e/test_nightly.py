@@ -1,6 +1,7 @@
 """Night after night: readers see a whole release or the one before, whatever happens."""
 
 import json
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -28,27 +29,42 @@ def release(target):
     return current["release"]
 
 
-def test_the_same_extract_again_has_nothing_to_do(small, tmp_path):
-    done(run(small, tmp_path))
-    before = contents(tmp_path)
-    again = done(run(small, tmp_path))
+@pytest.fixture(scope="module")
+def first_night(small, tmp_path_factory):
+    """The small extract, published once: `tree` and `night.log`."""
+    folder = tmp_path_factory.mktemp("first-night")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(use_cases, "now", lambda: MONDAY)
+        done(run(small, folder / "tree", "--log", folder / "night.log", **CUT))
+    return folder
+
+
+@pytest.fixture
+def target(first_night, tmp_path):
+    """A target of one night, to be changed."""
+    return shutil.copytree(first_night / "tree", tmp_path / "tree")
+
+
+def test_the_same_extract_again_has_nothing_to_do(small, target, tmp_path):
+    before = contents(target)
+    again = done(run(small, target, "--log", tmp_path / "night.log"))
     assert "nothing to do" in again.out
-    assert release(tmp_path) in again.out
-    assert contents(tmp_path) == before
+    assert release(target) in again.out
+    assert contents(target) == before
+    assert "nothing to do" in (tmp_path / "night.log").read_text().splitlines()[-1]
 
 
-def test_nothing_to_do_is_said_in_json_too(small, tmp_path):
-    done(run(small, tmp_path))
-    said = json.loads(done(run(small, tmp_path, "--json")).out)
+def test_nothing_to_do_is_said_in_json_too(small, target):
+    said = json.loads(done(run(small, target, "--json")).out)
     assert said["published"] is False
-    assert said["release"] == release(tmp_path)
+    assert said["release"] == release(target)
 
 
-def test_nothing_is_left_of_the_work_when_all_went_well(small, tmp_path):
-    done(run(small, tmp_path, **CUT))
-    assert not (tmp_path / opened_extract.WORK).exists()
-    assert list((tmp_path / ".staging").glob("*")) == []
-    assert list(tmp_path.glob("leases/*")) == []
+def test_nothing_is_left_of_the_work_when_all_went_well(first_night):
+    tree = first_night / "tree"
+    assert not (tree / opened_extract.WORK).exists()
+    assert list((tree / ".staging").glob("*")) == []
+    assert list(tree.glob("leases/*")) == []
 
 
 # -- limits ------------------------------------------------------------------------------------
@@ -56,19 +72,19 @@ def test_nothing_is_left_of_the_work_when_all_went_well(small, tmp_path):
 STRICT = {"CPCDS_LIMITS__REJECTED_CLAIMS": "0.01"}
 
 
-def test_a_broken_limit_stops_before_the_swap_and_tells_why(small, tmp_path):
-    done(run(small, tmp_path))
-    before = (tmp_path / "current.json").read_bytes()
-    called = run(SAMPLES / "faulty", tmp_path, **ANY_CHANGE, **STRICT)
+def test_a_broken_limit_stops_before_the_swap_and_tells_why(target, tmp_path):
+    before, log = (target / "current.json").read_bytes(), tmp_path / "night.log"
+    called = run(SAMPLES / "faulty", target, "--log", log, **ANY_CHANGE, **STRICT)
     assert called.code == 4
     assert "1 %" in called.sentence
-    assert (tmp_path / "current.json").read_bytes() == before
-    reports = [json.loads(path.read_text()) for path in tmp_path.glob("reports/*/report.json")]
+    assert "stopped, exit 4" in log.read_text().splitlines()[-1]
+    assert (target / "current.json").read_bytes() == before
+    reports = [json.loads(path.read_text()) for path in target.glob("reports/*/report.json")]
     (stopped,) = [one for one in reports if not one["published"]]
     assert stopped["stopped"] is True
     assert stopped["release"] is None
     assert [one["holds"] for one in stopped["limits"]].count(False) == 1
-    assert list(tmp_path.glob(f"quarantine/{stopped['run']}/claim.csv"))
+    assert list(target.glob(f"quarantine/{stopped['run']}/claim.csv"))
 
 
 def test_a_limit_on_one_rule_holds_too(tmp_path):
@@ -96,31 +112,25 @@ def test_validate_past_a_limit_still_reports(tmp_path):
     assert list((tmp_path / "r").glob(".*")) == []
 
 
-def test_a_severity_of_the_payers_own_is_kept_to(tmp_path):
-    own = done(run(SAMPLES / "faulty", tmp_path / "own", "--json"))
+def test_a_severity_of_the_payers_own_is_kept_to(faulty_run, tmp_path):
+    (usual,) = (faulty_run / "tree").glob("reports/*/report.json")
     Path("cpcds.toml").write_text('[rules.severities]\ncoverage-not-in-force = "reject-claim"\n')
-    strict = done(run(SAMPLES / "faulty", tmp_path / "strict", "--json"))
-    published = [json.loads(one.out)["tables"]["claim"]["published"] for one in (own, strict)]
+    strict = done(run(SAMPLES / "faulty", tmp_path / "strict", "--json")).out
+    published = [
+        json.loads(one)["tables"]["claim"]["published"] for one in (usual.read_text(), strict)
+    ]
     assert published[1] < published[0]
 
 
 # -- the log -----------------------------------------------------------------------------------
 
 
-def test_the_log_has_a_line_a_step_and_says_how_it_ended(small, tmp_path):
-    log = tmp_path / "night.log"
-    done(run(small, tmp_path / "t", "--log", str(log)))
-    lines = log.read_text().splitlines()
+def test_the_log_has_a_line_a_step_and_says_how_it_ended(first_night):
+    lines = (first_night / "night.log").read_text().splitlines()
     assert len(lines) > 4
-    assert lines[-1].endswith(f"published release {release(tmp_path / 't')}")
-    done(run(small, tmp_path / "t", "--log", str(log)))
-    assert "nothing to do" in log.read_text().splitlines()[-1]
-    assert run(SAMPLES / "faulty", tmp_path / "t", "--log", str(log), **STRICT).code == 4
-    assert "stopped, exit 4" in log.read_text().splitlines()[-1]
+    assert lines[-1].endswith(f"published release {release(first_night / 'tree')}")
 
 
-def test_what_the_command_says_itself_is_not_said_again_as_a_line_of_the_log(
-    small, tmp_path, caplog
-):
-    assert "warning: logical ids" in done(run(small, tmp_path)).err
+def test_what_the_command_says_itself_is_not_said_again_as_a_line_of_the_log(small, target, caplog):
+    assert "warning: logical ids" in done(run(small, target)).err
     assert [one.getMessage() for one in caplog.records if one.name == "etl.run"] == []

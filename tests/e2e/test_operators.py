@@ -4,8 +4,11 @@ import json
 import os
 import pty
 import re
+import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from socket import gethostname
@@ -17,6 +20,7 @@ from filelock import FileLock
 from etl.bootstrap import recorded_run, use_cases
 from etl.bootstrap.settings import Settings
 from etl.bootstrap.use_cases import run_extract
+from etl.cli import main
 from etl.errors import StoreError
 from etl.pipeline.progress import StageBegan, StageExtended, StepCounter, ignore
 from etl.publish.prune import own_keys
@@ -72,8 +76,8 @@ def records(target):
 # -- the end of a run --------------------------------------------------------------------------
 
 
-def test_a_run_ends_with_its_phases_what_was_rejected_the_money_and_a_verdict(tmp_path):
-    out = done(cpcds("run", FAULTY, "--to", tmp_path / "tree")).out
+def test_a_run_ends_with_its_phases_what_was_rejected_the_money_and_a_verdict(faulty_run):
+    out = (faulty_run / "out").read_text()
     for phase in PHASES:
         assert re.search(rf"^{phase} +[\d,]+ [a-z]+ +[\d.,]+$", out, re.MULTILINE), phase
     assert re.search(r"^rejected: \d+ of [\d,]+ claims, [\d.]+ %; [\d,]+ rows of all", out, re.M)
@@ -98,10 +102,9 @@ def test_json_has_the_same(target):
 # -- the log -----------------------------------------------------------------------------------
 
 
-def test_each_line_of_a_log_has_time_zone_and_run(tmp_path):
-    log = tmp_path / "night.log"
-    done(cpcds("run", FAULTY, "--to", tmp_path / "tree", "--log", log))
-    lines = [LINE.fullmatch(line) for line in log.read_text().splitlines()]
+def test_each_line_of_a_log_has_time_zone_and_run(faulty_run):
+    log = (faulty_run / "night.log").read_text()
+    lines = [LINE.fullmatch(line) for line in log.splitlines()]
     assert len(lines) > 2 * len(PHASES)
     assert len({line and line.group(2) for line in lines}) == 1
     texts = [line.group(3) for line in lines if line]
@@ -124,7 +127,7 @@ def test_a_log_of_json_has_members_for_what_is_counted(target):
     assert log_of(target, "stopped")[-1]["level"] == "error"
 
 
-def test_what_other_parts_of_the_program_warn_of_is_in_the_log(tmp_path, monkeypatch):
+def test_hooks_and_records_that_fail_do_not_fail_a_run_and_are_in_its_log(tmp_path, monkeypatch):
     real = LocalStore.put
 
     def refused(store, key, data):
@@ -133,13 +136,22 @@ def test_what_other_parts_of_the_program_warn_of_is_in_the_log(tmp_path, monkeyp
         return real(store, key, data)
 
     monkeypatch.setattr(LocalStore, "put", refused)
+    environment = {
+        "CPCDS_PUBLISH__TIMESTAMP_URL": "http://127.0.0.1:9/secret",
+        "CPCDS_MONITORING__TEXTFILE": str(tmp_path / "no" / "cpcds.prom"),
+        "CPCDS_MONITORING__NOTIFY_COMMAND": json.dumps([str(tmp_path / "nothing")]),
+    }
     log = tmp_path / "night.log"
-    done(cpcds("run", FAULTY, "--to", tmp_path / "tree", "--log", log))
+    done(cpcds("run", FAULTY, "--to", tmp_path / "tree", "--log", log, **environment))
     lines = log.read_text().splitlines()
     assert [
         line for line in lines if "no space is left: the record of this run was not kept" in line
     ]
-    assert "published release" in lines[-1]
+    assert "published release" in log.read_text()
+    failed = [line for line in lines if "the run is not affected" in line]
+    hooks = [line.split(" WARNING ")[1].split()[1].rstrip(":") for line in failed]
+    assert sorted(hooks) == ["notify_command", "textfile", "timestamp_url"]
+    assert "secret" not in log.read_text()
 
 
 # -- the record --------------------------------------------------------------------------------
@@ -166,13 +178,13 @@ def test_records_are_their_owners_alone(target):
     assert {S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
 
 
-def test_the_oldest_records_go(tmp_path):
-    runs = []
-    for _ in range(3):
-        arguments = ("run", FAULTY, "--to", tmp_path / "tree", "--json")
-        runs.append(json.loads(done(cpcds(*arguments, CPCDS_RETENTION__RECORDS="2")).out)["run"])
-    kept = sorted(path.stem for path in (tmp_path / "tree" / "runs").iterdir())
-    assert kept == sorted(runs)[1:]
+def test_the_oldest_records_go(target, tmp_path):
+    tree = shutil.copytree(target / "tree", tmp_path / "tree")
+    runs = sorted(records(target))
+    assert len(runs) == 3
+    arguments = ("run", FAULTY, "--to", tree, "--json")
+    runs.append(json.loads(done(cpcds(*arguments, CPCDS_RETENTION__RECORDS="2")).out)["run"])
+    assert sorted(path.stem for path in (tree / "runs").iterdir()) == runs[2:]
 
 
 def test_a_run_that_fails_before_anything_was_published_leaves_nothing(tmp_path):
@@ -185,26 +197,47 @@ def test_a_run_that_fails_before_anything_was_published_leaves_nothing(tmp_path)
 # -- progress ----------------------------------------------------------------------------------
 
 
+def read_to_its_end(terminal):
+    """Return what is written to the other end of a terminal until that is closed."""
+    pieces = []
+    with suppress(OSError):  # the other end was closed
+        while piece := os.read(terminal, 65536):
+            pieces.append(piece)
+    os.close(terminal)
+    return b"".join(pieces).decode()
+
+
+ON_A_TERMINAL = {**NO_SUITES, "TERM": "xterm-256color", "COLUMNS": "120"}
+
+
 def on_a_terminal(*arguments):
     """Return all that a command writes to a terminal of 120 columns as its standard error."""
     ours, theirs = pty.openpty()
-    environment = {**os.environ, **NO_SUITES, "TERM": "xterm-256color", "COLUMNS": "120"}
     with subprocess.Popen(
-        [*COMMAND, *map(str, arguments)], env=environment, stdout=subprocess.PIPE, stderr=theirs
+        [*COMMAND, *map(str, arguments)],
+        env={**os.environ, **ON_A_TERMINAL},
+        stdout=subprocess.PIPE,
+        stderr=theirs,
     ) as command:
         os.close(theirs)
-        pieces = []
-        while True:
-            try:
-                piece = os.read(ours, 65536)
-            except OSError:  # the other end was closed
-                break
-            if not piece:
-                break
-            pieces.append(piece)
-    os.close(ours)
+        shown = read_to_its_end(ours)
     assert command.returncode == 0
-    return b"".join(pieces).decode()
+    return shown
+
+
+def on_a_terminal_of_this_process(*arguments):
+    """Return the same of a command that this process runs, which saves loading the program."""
+    ours, theirs = pty.openpty()
+    with ThreadPoolExecutor(1) as reader, pytest.MonkeyPatch.context() as patch:
+        shown = reader.submit(read_to_its_end, ours)
+        for name, value in ON_A_TERMINAL.items():
+            patch.setenv(name, value)
+        with os.fdopen(theirs, "w", encoding="utf-8") as screen:
+            patch.setattr(sys, "stderr", screen)
+            with pytest.raises(SystemExit) as ended:
+                main([str(each) for each in arguments])
+        assert not ended.value.code
+        return shown.result()
 
 
 def without_controls(text):
@@ -264,7 +297,8 @@ def test_each_phase_reports_as_many_steps_as_it_was_said_to_have(tmp_path):
 )
 def test_other_commands_that_take_long_show_progress(arguments, target, tmp_path):
     (tmp_path / "t").symlink_to(target / "tree")
-    shown = without_controls(on_a_terminal(*(each.format(tmp_path) for each in arguments)))
+    called = (each.format(tmp_path) for each in arguments)
+    shown = without_controls(on_a_terminal_of_this_process(*called))
     of = re.search(r"━+ 0 of ([\d,]+) (members|folders)", shown)
     assert of or arguments[0] == "conform"
     assert re.search(
@@ -375,7 +409,7 @@ def test_the_lock_of_a_run_names_the_run_and_a_prune_names_it_too(tmp_path, monk
     assert all(held.search(text) for text in seen), seen
 
 
-# -- history and hooks -------------------------------------------------------------------------
+# -- history -----------------------------------------------------------------------------------
 
 
 def test_history_lists_the_runs_of_a_target_newest_first(target, tmp_path):
@@ -394,9 +428,9 @@ def test_history_lists_the_runs_of_a_target_newest_first(target, tmp_path):
     assert newest["run"] == listed[0]["run"]
 
 
-def test_history_lists_rollbacks_with_their_reason_and_those_that_failed(tmp_path):
+def test_history_lists_rollbacks_with_their_reason_and_those_that_failed(faulty_run, tmp_path):
     tree, page = tmp_path / "tree", tmp_path / "runs.html"
-    done(cpcds("run", FAULTY, "--to", tree))
+    shutil.copytree(faulty_run / "tree", tree)
     done(cpcds("run", SAMPLES, "--to", tree, **ANY_CHANGE))
     newest, oldest = json.loads(done(cpcds("releases", tree, "--json")).out)
     assert cpcds("rollback", tree, newest["release"]).code == 2
@@ -419,17 +453,3 @@ def test_history_lists_rollbacks_with_their_reason_and_those_that_failed(tmp_pat
 
 def test_a_target_without_runs_has_no_history(tmp_path):
     assert "no record of a run" in done(cpcds("history", tmp_path)).out
-
-
-def test_hooks_that_do_not_work_do_not_fail_a_run_and_are_in_its_log(tmp_path):
-    environment = {
-        "CPCDS_PUBLISH__TIMESTAMP_URL": "http://127.0.0.1:9/secret",
-        "CPCDS_MONITORING__TEXTFILE": str(tmp_path / "no" / "cpcds.prom"),
-        "CPCDS_MONITORING__NOTIFY_COMMAND": json.dumps([str(tmp_path / "nothing")]),
-    }
-    log = tmp_path / "night.log"
-    done(cpcds("run", FAULTY, "--to", tmp_path / "tree", "--log", log, **environment))
-    lines = [line for line in log.read_text().splitlines() if "the run is not affected" in line]
-    hooks = [line.split(" WARNING ")[1].split()[1].rstrip(":") for line in lines]
-    assert sorted(hooks) == ["notify_command", "textfile", "timestamp_url"]
-    assert "secret" not in log.read_text()
