@@ -96,7 +96,7 @@ def _measure(members: int, asked: argparse.Namespace, folder: Path, seaweed: boo
             size = sum(path.stat().st_size for path in extract.iterdir())
             where = "SeaweedFS" if seaweed else "a folder"
             print(f"\n{members:,} members, {size / 1e6:,.0f} MB, to {where}", flush=True)
-            run, tree = _run(extract, target, asked.workers, variables)
+            run, tree = measured_run(extract, target, asked.workers, variables)
             _show("night" if runs else "full", members, run, tree)
             runs.append(run)
             shutil.rmtree(extract)
@@ -130,10 +130,17 @@ def _show(name: str, members: int, run: Measured, tree: Tree) -> None:
     )
 
 
-def _run(
+def measured_run(
     extract: Path, target: str, workers: int, variables: Mapping[str, str]
 ) -> tuple[Measured, Tree]:
-    """Run in a process of its own; return what it took, and what all its processes did."""
+    """Run in a process of its own; return what it took, and what all its processes did.
+
+    Args:
+        extract: what is published.
+        target: where.
+        workers: processes.
+        variables: of its environment, beside those of this process.
+    """
     command = [sys.executable, "-m", "benchmarks.publish_once", str(extract), target, str(workers)]
     tree = run_sampled(command, {**os.environ, **variables})
     if tree.code:

@@ -14,12 +14,12 @@ from pathlib import Path
 from etl.bootstrap.definitions import load_definitions
 from etl.bootstrap.extracts import extract_files, layout_of_rows
 from etl.bootstrap.gc_policy import gc_disabled, gc_relaxed
-from etl.bootstrap.settings import Settings
+from etl.bootstrap.settings import Settings, store_options
 from etl.errors import UsageError
 from etl.local.executor import LocalExecutor
 from etl.local.memory import MemoryBudget, choose_memory_pool
 from etl.local.workers import Workers, forked_workers
-from etl.pipeline.context import Executor, RunContext, RunOptions
+from etl.pipeline.context import Executor, RunContext, RunOptions, Target
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.progress import Emit
 from etl.pipeline.read import expected_partitions, open_with, own_folder
@@ -167,8 +167,9 @@ def with_executor(job: OpenedExtract) -> Iterator[OpenedExtract]:
     from etl.spark.executor import SparkExecutor
     from etl.spark.session import spark_session
 
+    target = Target(job.settings.target, store_options(job.settings))
     with spark_session(run.master) as session:
-        yield replace(job, executor=SparkExecutor(job.executor, session))
+        yield replace(job, executor=SparkExecutor(job.executor, session, target))
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from etl.errors import StoreError
+from etl.errors import StoreError, UsageError
 
 _ALLOCATOR: Final = "jemalloc"
 """The one with which a run holds the least memory (decision 0014)."""
@@ -91,12 +91,12 @@ class MemoryBudget:
         """Return about how many rows a partition may have.
 
         Raises:
-            StoreError: none worth working on fits.
+            UsageError: none worth working on fits.
         """
         rows = min(self._rows(processes), most)
         if rows < min(LEAST_ROWS, most):
             least = self._fixed(1) + partition_memory(_ROW * LEAST_ROWS)
-            raise StoreError(
+            raise UsageError(
                 f"run.memory is {_shown(self.total)}, and a run takes {_shown(least)} at least: "
                 "give it that, or leave the setting out"
             )

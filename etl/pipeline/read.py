@@ -28,7 +28,6 @@ from etl.sources.extract.opening import Extract, open_extract
 from etl.sources.files.listed_files import compression_of, files_of
 from etl.sources.files.stored_files import ExtractFiles
 from etl.sources.partition.partitions import Partitions
-from etl.sources.partition.reading import MAX_PARTITIONS
 from etl.sources.partition.spill import Inventory
 
 if TYPE_CHECKING:
@@ -146,7 +145,7 @@ def read(
     """
     extract = context.extract
     sizes = ((file.bytes, bool(file.compression)) for file in extract.files)
-    count = _partition_count(sizes, context.options.partition_rows)
+    count = partition_count(sizes, context.options.partition_rows)
     own = context.work / _fingerprint(extract, context.definitions, count)[:16]
     context.emit(StageBegan("read", sum(file.bytes for file in extract.files)))
     cutting = Cutting(own, count, digests, keeps_rows)
@@ -258,10 +257,10 @@ def _fingerprint(extract: Extract, definitions: Definitions, partitions: int) ->
 def expected_partitions(place: ExtractFiles, partition_rows: int) -> int:
     """Return about how many partitions an extract will make, before anything of it is read."""
     sizes = ((entry.bytes, compression_of(entry.name) != "") for entry in place.entries())
-    return _partition_count(sizes, partition_rows)
+    return partition_count(sizes, partition_rows)
 
 
-def _partition_count(files: Iterable[tuple[int, bool]], partition_rows: int) -> int:
+def partition_count(files: Iterable[tuple[int, bool]], partition_rows: int) -> int:
     """Return how many partitions files make; of each its size and whether it is compressed."""
     size = sum(stored * (_PACKED if packed else 1) for stored, packed in files)
-    return min(MAX_PARTITIONS, 1 + size // (_ROW_BYTES * partition_rows))
+    return 1 + size // (_ROW_BYTES * partition_rows)

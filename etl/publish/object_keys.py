@@ -13,7 +13,9 @@ EXPIRY: Final = "reports/expired.json"
 """Object that records which reports and quarantines of releases that stay were deleted."""
 RUN_RECORDS: Final = "runs/"
 """Folder of the records of runs: no release names them, and each run deletes the oldest."""
-CLOSED: Final = ("quarantine", "rows", "memory", "leases", "runs")
+STAGING: Final = "staging/"
+"""Folder of what is between the driver and the executors of a run; empty at its end."""
+CLOSED: Final = ("quarantine", "rows", "memory", "leases", "runs", "staging")
 """Folders of the tree that no reader needs: they stay the owner's, however the rest is opened."""
 FORMAT: Final = 1
 """Version of the tree's layout: goes into every content hash, so that a change rewrites it all."""

@@ -8,11 +8,6 @@ import pickle
 from types import MappingProxyType
 from typing import Any
 
-import pyarrow as pa
-
-from etl.rows import arrow_stream
-from etl.sources.partition.partitions import Tables
-
 
 class _Pickler(pickle.Pickler):
     """Pickles read-only mappings as well, of which definitions are full."""
@@ -37,20 +32,3 @@ def pickled(value: object) -> bytes:
 def unpickled(data: bytes) -> Any:
     """Return the value of bytes that came from the driver of this run; only executors call this."""
     return pickle.loads(data)  # noqa: S301 # as Spark unpickles the function that calls this
-
-
-def packed(tables: Tables) -> bytes:
-    """Return tables as compressed bytes: a third to a tenth of the rows."""
-    streams = {
-        place: arrow_stream(table, compressed=True).to_pybytes() for place, table in tables.items()
-    }
-    return pickled(streams)
-
-
-def unpacked(data: bytes) -> Tables:
-    """Return the tables that `packed` made bytes of."""
-    tables = {}
-    for place, stream in unpickled(data).items():
-        with pa.ipc.open_stream(stream) as reader:
-            tables[place] = reader.read_all()
-    return tables

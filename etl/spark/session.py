@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import socket
+import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
@@ -21,9 +24,15 @@ _OWN: Final = {
     "spark.ui.showConsoleProgress": "false",
 }
 """Settings of a session that begins here; one that a platform began has the platform's."""
+_SECRET: Final = "spark.authenticate.secret"  # noqa: S105 # a setting's name
+_JAVA: Final = 17
+_PORTS: Final = {"spark": 7077, "sc": 15002}
+"""Scheme of a master -> its port, where none is named."""
+_SECONDS: Final = 10
+"""How long an address may take to answer."""
 _BATCH: Final = "spark.sql.execution.arrow.maxRecordsPerBatch"
-_BATCH_ROWS: Final = "16"
-"""Rows that Python is given at a time: each has up to some megabytes of an extract's rows."""
+_BATCH_ROWS: Final = "2000"
+"""Rows that Python is given at a time: most are rows of an extract, some are ids of many."""
 
 
 def require_spark(master: str | None) -> None:
@@ -55,8 +64,9 @@ def spark_session(master: str | None) -> Iterator[Any]:
             for the session that there is, or the one that the environment describes.
 
     Raises:
-        UsageError: Spark did not begin.
+        UsageError: Spark did not begin, or its master cannot be reached.
     """
+    check_master(master)
     with warnings.catch_warnings():
         # Spark speaks of pandas, which no unit needs, and leaves its sockets to be collected.
         warnings.simplefilter("ignore", FutureWarning)
@@ -77,16 +87,65 @@ def spark_session(master: str | None) -> Iterator[Any]:
         try:
             session = _builder(SparkSession.builder, master).getOrCreate()
         except (PySparkException, Py4JError) as error:
-            where = "as the environment says" if master is None else f"with --master {master}"
-            raise UsageError(
-                f"Spark did not begin {where} ({type(error).__name__}); "
-                "what it wrote has the reason"
-            ) from None
+            raise UsageError(_why_not_begun(master, error)) from None
         session.conf.set(_BATCH, _BATCH_ROWS)
         try:
             yield session
         finally:
             session.stop()
+
+
+def _why_not_begun(master: str | None, error: Exception) -> str:
+    """Return a sentence on why Spark did not begin, and what to do."""
+    if _SECRET in str(error):
+        return (
+            f"spark.authenticate is set, and {_SECRET} is not: give master, workers and this "
+            "driver the same secret, for example in spark-defaults.conf"
+        )
+    java = _java_version()
+    if java is not None and java < _JAVA and not _is_remote(master):
+        return (
+            f"Spark needs Java {_JAVA}, and Java {java} is installed: set JAVA_HOME to a newer one"
+        )
+    where = "as the environment says" if master is None else f"with --master {master}"
+    return f"Spark did not begin {where} ({type(error).__name__}); what it wrote has the reason"
+
+
+def _java_version() -> int | None:
+    """Return the version of the Java that Spark would run; None where it does not say."""
+    home = os.environ.get("JAVA_HOME")
+    java = str(Path(home, "bin", "java")) if home else "java"
+    try:
+        said = subprocess.run(  # noqa: S603 # the Java that Spark would run
+            [java, "-version"], capture_output=True, text=True, timeout=20
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    found = re.search(r'version "(?:1\.)?(\d+)', said.stderr)
+    return None if found is None else int(found[1])
+
+
+def check_master(master: str | None) -> None:
+    """Check that a master, or a Spark Connect server, can be reached from here.
+
+    Spark itself tries for minutes, and then ends the process.
+
+    Raises:
+        UsageError: nothing answers at any of its addresses.
+    """
+    scheme, _, rest = (master or "").partition("://")
+    default = _PORTS.get(scheme)
+    if default is None:
+        return
+    addresses = re.split(r"[;/]", rest)[0].split(",")
+    for address in addresses:
+        host, _, port = address.rpartition(":") if ":" in address else (address, "", str(default))
+        try:
+            socket.create_connection((host, int(port)), timeout=_SECONDS).close()
+        except (OSError, ValueError):
+            continue
+        return
+    raise UsageError(f"{master}: nothing answers there; is Spark running, and is the port right?")
 
 
 def _is_remote(master: str | None) -> bool:

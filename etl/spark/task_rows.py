@@ -1,4 +1,4 @@
-"""Rows that tasks take and give: one form for pieces of an extract, units, and ids.
+"""Rows that tasks take and give: one form for rows of an extract, ids, and what tasks say.
 
 No exception leaves a task: its text could hold cells, and Spark logs it. It is a row like others,
 and is raised by the driver.
@@ -6,54 +6,35 @@ and is raised by the driver.
 
 from __future__ import annotations
 
+import re
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import groupby
-from operator import itemgetter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
 
-from etl.errors import (
-    CommitConflict,
-    CommitUnknown,
-    DataRejected,
-    EtlError,
-    ExtractError,
-    NotFound,
-    StoreError,
-    UsageError,
-)
+from etl import errors
+from etl.errors import EtlError, StoreError, UsageError
 from etl.spark.program import program_text
 
-ROWS: Final = "place int, kind string, name string, number int, body binary"
+ROWS: Final = "place int, kind string, name string, number int, body binary, cells string"
 FAILED: Final = "failed"
 """Kind of a row with an error: its class is the name, and its text the body."""
 SCHEMA: Final = pa.schema(
-    [
-        pa.field("place", pa.int32()),
-        pa.field("kind", pa.string()),
-        pa.field("name", pa.string()),
-        pa.field("number", pa.int32()),
-        pa.field("body", pa.binary()),
-    ]
+    {
+        "place": pa.int32(),
+        "kind": pa.string(),
+        "name": pa.string(),
+        "number": pa.int32(),
+        "body": pa.binary(),
+        "cells": pa.string(),
+    }
 )
 """The same for Arrow."""
-_SENTENCES: Final[Mapping[str, type[Exception]]] = {
-    error.__name__: error
-    for error in (
-        UsageError,
-        ExtractError,
-        DataRejected,
-        StoreError,
-        NotFound,
-        CommitConflict,
-        CommitUnknown,
-    )
-}
-"""Errors that are no more than their sentence."""
-
+_OF_SPARK: Final = ("pyspark.", "py4j.")
+"""Modules of its exceptions, which need not be installed where there is no session."""
 Batches = Iterator[pa.RecordBatch]
 
 
@@ -61,12 +42,13 @@ class TaskRow(NamedTuple):
     """A row of `ROWS`.
 
     Attributes:
-        place: what rows that belong together have in common: a unit's first partition, a
-            partition, or a bucket of ids.
-        kind: what it is; among the rows of a place, later kinds of the alphabet come first.
+        place: what rows that are worked on together have in common: a partition, or a bucket of
+            ids.
+        kind: what it is.
         name: a raw table, or the table of ids.
-        number: of the job, or of the partition.
-        body: its bytes.
+        number: of the job, or of what there is.
+        body: its bytes; of a member's row where it comes from and whose it is (`member_rows`).
+        cells: of a member's row alone.
     """
 
     place: int
@@ -74,36 +56,30 @@ class TaskRow(NamedTuple):
     name: str = ""
     number: int = 0
     body: Any = b""
+    cells: str | None = None
 
 
-def rows_of(batches: Batches) -> Iterator[TaskRow]:
-    """Yield rows as they come; their bytes are not copied."""
+def rows_of(batches: Iterable[pa.RecordBatch]) -> Iterator[TaskRow]:
+    """Yield rows without cells, as they come; their bytes are not copied."""
     for batch in batches:
-        place, kind, name, number = (batch.column(field).to_pylist() for field in SCHEMA.names[:-1])
+        place, kind, name, number = (batch.column(field).to_pylist() for field in SCHEMA.names[:4])
         bodies = (body.as_buffer() for body in batch.column("body"))
         yield from map(TaskRow, place, kind, name, number, bodies)
 
 
-def batches_of(rows: Iterable[TaskRow]) -> Batches:
-    """Yield rows as batches, each at once, so that no more than one is held."""
-    for row in rows:
-        columns: Sequence[Any] = ([row.place], [row.kind], [row.name], [row.number])
-        arrays = [pa.array(*each) for each in zip(columns, SCHEMA.types[:-1], strict=True)]
-        yield pa.record_batch([*arrays, _binary(row.body)], schema=SCHEMA)
+def batch_of(row: TaskRow) -> pa.RecordBatch:
+    """Return a row without cells as a batch."""
+    columns: Sequence[Any] = ([row.place], [row.kind], [row.name], [row.number])
+    arrays = [pa.array(*each) for each in zip(columns, SCHEMA.types[:4], strict=True)]
+    return pa.record_batch([*arrays, _binary(row.body), pa.nulls(1, pa.string())], schema=SCHEMA)
 
 
-def by_place(rows: Iterable[TaskRow]) -> Iterator[tuple[int, Iterator[TaskRow]]]:
-    """Yield the rows of each place, of rows that are sorted by it."""
-    return groupby(rows, key=itemgetter(0))
-
-
-def guarded(program: str, number: int, make: Callable[[], Iterator[TaskRow]]) -> Iterator[TaskRow]:
-    """Yield rows, or those before an error and one that states it.
+def guarded(program: str, make: Callable[[], Batches]) -> Batches:
+    """Yield batches, or those before an error and one that states it.
 
     Args:
         program: `program_text` of the driver.
-        number: of that row.
-        make: makes the rows.
+        make: makes the batches.
     """
     try:
         if program_text() != program:
@@ -112,11 +88,25 @@ def guarded(program: str, number: int, make: Callable[[], Iterator[TaskRow]]) ->
             )
         yield from make()
     except EtlError as error:
-        yield TaskRow(0, FAILED, type(error).__name__, number, str(error).encode())
+        yield batch_of(TaskRow(0, FAILED, type(error).__name__, body=str(error).encode()))
     except Exception as error:  # a bug, with a text that may hold cells: only its place goes out
         last = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{type(error).__name__} in {Path(last.filename).name}, line {last.lineno}"
-        yield TaskRow(0, FAILED, "", number, f"{place}, on an executor".encode())
+        yield batch_of(TaskRow(0, FAILED, body=f"{place}, on an executor".encode()))
+
+
+def collected(frame: Any) -> list[Any]:
+    """Return the rows of a frame; each is small.
+
+    Raises:
+        EtlError: Spark gave up, or a task did.
+    """
+    with _sentences():
+        rows: list[Any] = frame.collect()
+    for row in rows:
+        if row.kind == FAILED:
+            raise raised(row.name, bytes(row.body).decode())
+    return rows
 
 
 def raised(name: str, text: str) -> Exception:
@@ -126,7 +116,33 @@ def raised(name: str, text: str) -> Exception:
         name: its class; empty for an error that is a bug.
         text: what it says.
     """
-    return _SENTENCES.get(name, RuntimeError)(text)
+    kind: type[Exception] = getattr(errors, name, RuntimeError) if name else RuntimeError
+    return kind(text)
+
+
+@contextmanager
+def _sentences() -> Iterator[None]:
+    """Raise an error of ours where Spark gave up; its own log has the reason.
+
+    Raises:
+        UsageError: executors lack a package.
+        StoreError: anything else.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not any(cls.__module__.startswith(_OF_SPARK) for cls in type(error).__mro__):
+            raise
+        missing = re.search(r"No module named '(\w+)|(PyArrow) >= ", str(error))
+        if missing is not None:
+            raise UsageError(
+                f"the executors of Spark do not have the Python package {missing[1] or missing[2]}"
+                ": install this program there (docs/scale.md)"
+            ) from None
+        raise StoreError(
+            f"Spark gave up ({type(error).__name__}); its log has the reason, and running the same "
+            "again goes on from here"
+        ) from None
 
 
 def _binary(body: Any) -> pa.Array:

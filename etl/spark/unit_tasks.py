@@ -1,43 +1,41 @@
-"""Units on an executor: rows in, blocks into the target, outcomes out.
+"""Units on an executor: rows in, blocks into the target, results into staging.
 
-Nothing is written on an executor but into the target.
+Nothing is written on an executor but there.
 """
 
 from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from etl.errors import NotFound, StoreError
 from etl.pipeline.context import Task
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.incremental.dependencies import Dependencies
-from etl.pipeline.incremental.reuse import PreviousRelease
 from etl.pipeline.partition.mapping import PartitionContext
 from etl.pipeline.partition.providers import providers_of
-from etl.pipeline.totals import outcome_to
 from etl.pipeline.unit import UnitContext, process_unit, unit_ids
-from etl.sources.partition.ids import GlobalKeys, UnitKeys
+from etl.sources.files.source_files import spill_names
+from etl.sources.partition.ids import GlobalKeys, UnitIds, UnitKeys
 from etl.sources.partition.partitions import PartitionFacts, Partitions, Tables, UnitRows
-from etl.spark.pickling import unpacked, unpickled
-from etl.spark.task_rows import Batches, TaskRow, batches_of, by_place, guarded, rows_of
+from etl.spark.id_files import IdFiles
+from etl.spark.member_rows import tables_of
+from etl.spark.pickling import unpickled
+from etl.spark.staging import StagedValue, Staging, put_unit
+from etl.spark.task_rows import SCHEMA, Batches, TaskRow, batch_of, guarded
 from etl.storage.port import Store
 
 HEAD: Final = "unit"
-"""Kind of the row that comes before those of a unit: the number is the partition after it, the body
-what it may reuse, pickled."""
-OUTCOME: Final = "outcome"
-FILE: Final = "file"
-"""Of a finished unit its outcome, and its files by name."""
-OWN: Final = "own"
-FOREIGN: Final = "foreign"
-"""Of a unit that asks for ids its own ones and those, by table."""
+"""Kind of the row that says that a unit is to be processed: the place is its first partition."""
+DONE: Final = "done"
+"""A unit that is processed."""
 FOUND: Final = "found"
 """Result of a function that was called with a partition."""
 
@@ -50,23 +48,32 @@ class ExtractOnExecutors:
 
     Attributes:
         facts: of the extract.
-        shared: packed rows that every partition is loaded with.
+        shared: rows that every partition is loaded with.
         keys: ids that several members share; of other ids none.
+        ids: all of them.
     """
 
     facts: PartitionFacts
-    shared: bytes
+    shared: Tables
     keys: GlobalKeys
+    ids: IdFiles
 
-    def partitions(self, rows: Tables) -> Partitions:
+    def partitions(self, rows: pa.Table) -> Partitions:
         """Return partitions of which only some have rows."""
-        tables = {**_shared_tables(self.shared), **rows}
-        return Partitions(self.facts, UnitRows(tables), self.keys)
+        names = {file.index: spill_names(file) for file in self.facts.files}
+        tables = tables_of(rows, names, digests=self.facts.has_digests)
+        return Partitions(self.facts, UnitRows({**self.shared, **tables}), self.keys)
 
-
-@lru_cache(maxsize=1)
-def _shared_tables(shared: bytes) -> Tables:
-    return unpacked(shared)
+    def answers(self, asked: UnitIds) -> UnitKeys:
+        """Return what a unit may look up: its own ids, and those of others that there are."""
+        known = {table: self.ids.known(table, ids).ids for table, ids in asked.foreign.items()}
+        keys = replace(
+            self.keys,
+            members=known["member"],
+            claims=known["claim"],
+            coverages=known["coverage"],
+        )
+        return keys.of_unit(asked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +82,9 @@ class RunFacts:
 
     Attributes:
         definitions: rules and mappings.
-        task: the task of the run, without what single units may reuse.
+        task: the task of the run.
         extract: of the extract.
+        finished: where what becomes of units is staged.
         leases: objects of the target that the driver sees.
         umask: of the driver.
     """
@@ -84,31 +92,27 @@ class RunFacts:
     definitions: Definitions
     task: Task
     extract: ExtractOnExecutors
+    finished: Staging
     leases: tuple[str, ...]
     umask: int
 
 
-def finishing(
-    program: str, facts: bytes, answers: Mapping[int, bytes]
-) -> Callable[[Batches], Batches]:
-    """Return the function for `mapInArrow` that finishes units.
+def finishing(program: str, facts: StagedValue) -> Callable[[Batches], Batches]:
+    """Return the function for `mapInArrow` that finishes the unit of a task.
 
     Args:
         program: `program_text` of the driver.
         facts: pickled `RunFacts`.
-        answers: first partition of a unit -> pickled keys that it asked for.
     """
 
     def finish(batches: Batches) -> Batches:
-        for first, rows in by_place(rows_of(batches)):
-            make = partial(_results, facts, answers.get(first), rows)
-            yield from batches_of(guarded(program, first, make))
+        yield from guarded(program, partial(_finish, facts, batches))
 
     return finish
 
 
-def calling(program: str, call: bytes) -> Callable[[Batches], Batches]:
-    """Return the function for `mapInArrow` that calls a function with each partition.
+def calling(program: str, call: StagedValue) -> Callable[[Batches], Batches]:
+    """Return the function for `mapInArrow` that calls a function with the partition of a task.
 
     Args:
         program: `program_text` of the driver.
@@ -116,87 +120,73 @@ def calling(program: str, call: bytes) -> Callable[[Batches], Batches]:
     """
 
     def call_each(batches: Batches) -> Batches:
-        for index, rows in by_place(rows_of(batches)):
-            yield from batches_of(guarded(program, index, partial(_found, call, index, rows)))
+        yield from guarded(program, partial(_call, call, batches))
 
     return call_each
 
 
-def _found(call: bytes, index: int, rows: Iterator[TaskRow]) -> Iterator[TaskRow]:
-    function, extract = _call(call)
-    tables = _tables(row._replace(number=index) for row in rows)
-    yield TaskRow(index, FOUND, body=function(extract.partitions(tables), index))
+def _call(call: StagedValue, batches: Batches) -> Batches:
+    rows = _together(batches)
+    if not rows.num_rows:
+        return
+    function, extract = _loaded(call)
+    index = _first_of(rows, [range(each, each + 1) for each in range(extract.facts.count)])
+    found = function(extract.partitions(rows), index)
+    yield batch_of(TaskRow(index, FOUND, body=found))
 
 
 @lru_cache(maxsize=1)
-def _call(call: bytes) -> tuple[PartitionCall, ExtractOnExecutors]:
-    function, extract = unpickled(call)
+def _loaded(call: StagedValue) -> tuple[PartitionCall, ExtractOnExecutors]:
+    function, extract = unpickled(call.read())
     return function, extract
 
 
-def _tables(rows: Iterator[TaskRow]) -> Tables:
-    """Return the rows of each raw table in each partition."""
-    parts: dict[tuple[str, int | None], list[pa.Table]] = {}
-    for row in rows:
-        with pa.ipc.open_stream(row.body) as reader:
-            parts.setdefault((row.name, row.number), []).append(reader.read_all())
-    return {
-        place: pa.concat_tables(tables, promote_options="default")
-        for place, tables in parts.items()
-    }
+def _finish(facts: StagedValue, batches: Batches) -> Batches:
+    rows = _together(batches)
+    if not pc.any(pc.equal(rows.column("kind"), HEAD)).as_py():
+        return  # finished before
+    run, context, store = _run(facts)
+    task, extract = run.task, run.extract
+    count = extract.facts.count
+    units = task.units(count)
+    first = _first_of(rows, units)
+    (unit,) = (unit for unit in units if unit.start == first)
+    previous = task.previous.for_partitions(unit, count)
+    context = replace(context, task=replace(task, previous=previous))
+    partitions = extract.partitions(rows)
+    keys = extract.answers(unit_ids(context, unit, partitions, store))
+    whole = process_unit(context, unit, partitions, keys, store)
+    results = {unit: whole}
+    if whole is None:  # together its partitions are too much
+        alone = [range(index, index + 1) for index in unit]
+        results = {part: process_unit(context, part, partitions, keys, store) for part in alone}
+    # After the blocks: the driver may go on with what is there.
+    put_unit(run.finished, first, [(part, one) for part, one in results.items() if one])
+    yield batch_of(TaskRow(first, DONE))
 
 
-def _results(facts: bytes, answers: bytes | None, rows: Iterator[TaskRow]) -> Iterator[TaskRow]:
-    head = next(rows)
-    if head.kind != HEAD:  # a unit that is not to be processed
-        return
-    unit, executor = range(head.place, head.number), _executor(facts)
-    yield from executor.finish(unit, _tables(rows), unpickled(head.body), answers)
+def _together(batches: Batches) -> pa.Table:
+    return pa.Table.from_batches([batch for batch in batches if batch.num_rows], SCHEMA)
 
 
-@dataclass(frozen=True, slots=True)
-class _Executor:
-    """State of a Python worker, from unit to unit."""
+def _first_of(rows: pa.Table, tasks: Sequence[range]) -> int:
+    """Return the first place of the task that rows are of.
 
-    facts: RunFacts
-    context: UnitContext
-    store: Store | None
-
-    def finish(
-        self, unit: range, rows: Tables, previous: PreviousRelease, answers: bytes | None
-    ) -> Iterator[TaskRow]:
-        """Yield what becomes of a unit: the results of it, or the ids that it asks for."""
-        context = replace(self.context, task=replace(self.context.task, previous=previous))
-        partitions = self.facts.extract.partitions(rows)
-        if answers is not None:
-            keys: UnitKeys = unpickled(answers)
-        else:
-            ids = unit_ids(context, unit, partitions, self.store)
-            if len(ids):
-                for table, own in ids.own.items():
-                    yield TaskRow(unit.start, OWN, table, unit.stop, own.tobytes())
-                    foreign = ids.foreign[table].tobytes()
-                    yield TaskRow(unit.start, FOREIGN, table, unit.stop, foreign)
-                return
-            keys = self.facts.extract.keys.of_unit(ids)
-        yield from self._process(context, unit, partitions, keys)
-
-    def _process(
-        self, context: UnitContext, unit: range, rows: Partitions, keys: UnitKeys
-    ) -> Iterator[TaskRow]:
-        result = process_unit(context, unit, rows, keys, self.store)
-        if result is None:
-            for index in unit:
-                yield from self._process(context, range(index, index + 1), rows, keys)
-            return
-        yield TaskRow(unit.start, OUTCOME, "", unit.stop, outcome_to(result.outcome))
-        for name, pieces in result.files.items():
-            yield TaskRow(unit.start, FILE, name, unit.stop, b"".join(pieces))
+    Raises:
+        AssertionError: they are of several: this Spark hashes numbers in another way.
+    """
+    places: list[int] = rows.column("place").unique().to_pylist()
+    size = len(tasks[0])
+    firsts = {place - place % size for place in places}
+    if len(firsts) != 1:
+        raise AssertionError(f"Spark gave one task the rows of {len(firsts)} units")
+    return firsts.pop()
 
 
 @lru_cache(maxsize=1)
-def _executor(facts: bytes) -> _Executor:
-    run: RunFacts = unpickled(facts)
+def _run(facts: StagedValue) -> tuple[RunFacts, UnitContext, Store | None]:
+    """Return a run as a Python worker has it from unit to unit."""
+    run: RunFacts = unpickled(facts.read())
     os.umask(run.umask)
     gc.collect()
     gc.freeze()
@@ -210,7 +200,7 @@ def _executor(facts: bytes) -> _Executor:
     store = None if task.target is None else task.target.store()
     if store is not None:
         check_same_target(store, run.leases)
-    return _Executor(run, context, store)
+    return run, context, store
 
 
 def check_same_target(store: Store, leases: Sequence[str]) -> None:

@@ -9,7 +9,7 @@ from tests.e2e.commands import NO_SUITES, SAMPLES, cpcds, done
 
 FAULTY = SAMPLES / "faulty"
 OPEN_TO_GROUP = {"CPCDS_PUBLISH__MODE": "0750"}
-CLOSED = ("quarantine", "rows", "memory", "leases", "runs")
+CLOSED = ("quarantine", "rows", "memory", "leases", "runs", "staging")
 OUTPUTS = {
     "run": ("--to", {"CPCDS_PUBLISH__DELTAS": "true"}),
     "convert": ("--out", {}),

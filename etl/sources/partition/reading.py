@@ -11,7 +11,7 @@ import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Protocol
 
 import pyarrow as pa
 
@@ -32,8 +32,6 @@ from etl.sources.partition.partition_rows import (
 )
 from etl.sources.partition.partitions import PartitionFacts, Partitions
 from etl.sources.partition.work_folder import FolderReceiver
-
-MAX_PARTITIONS: Final = 1 << 14
 
 
 class Receiver(Protocol):
@@ -90,13 +88,13 @@ def partition_extract(
         emit: called after every block of a file, or after each span that other processes read.
 
     Raises:
-        UsageError: the number of partitions is out of range.
+        UsageError: the number of partitions is less than 1.
         ExtractError: a file cannot be read to its end, or has another number of rows than the
             manifest states; `work` holds nothing that can be opened.
         StoreError: `work` cannot be written, or its disk is full.
     """
-    if not 1 <= partitions <= MAX_PARTITIONS:
-        raise UsageError(f"partitions must be a number from 1 to {MAX_PARTITIONS}")
+    if partitions < 1:
+        raise UsageError("partitions must be 1 or more")
     receiver = FolderReceiver(work, partitions, runner)
     return read_rows(extract, receiver, partitions=partitions, digests=digests, emit=emit)
 

@@ -104,8 +104,9 @@ def _cut_up(table: pa.Table, cut: npt.NDArray[np.int32]) -> Iterator[Stream]:
     if (cut == first).all():
         yield first, arrow_stream(table, compressed=False)
         return
-    # 16 bits hold every partition (`MAX_PARTITIONS`), and are ordered in one go.
-    order = np.argsort(cut.astype(np.uint16), kind="stable")
+    # 16 bits hold the partitions of one machine's extracts, and are ordered in one go.
+    numbers = cut.astype(np.uint16) if cut.max() < 1 << 16 else cut
+    order = np.argsort(numbers, kind="stable")
     table, cut = table.take(pa.array(order)), cut[order]
     starts = np.flatnonzero(np.concatenate([[True], cut[1:] != cut[:-1]]))
     for start, end in zip(starts, [*starts[1:], len(cut)], strict=True):

@@ -1,7 +1,6 @@
 """Frames in memory: what an executor on Spark asks of a session, without Spark.
 
-SQLite evaluates the expressions. Rows of one place come in any order but that of their kinds, and
-tasks get them some at a time.
+SQLite evaluates the conditions. Rows come in any order, and tasks get them some at a time.
 """
 
 from __future__ import annotations
@@ -15,9 +14,10 @@ import numpy as np
 import pyarrow as pa
 
 from etl.columns.digests import NO_HASHES
+from etl.sources.files.source_files import spill_names
 from etl.sources.partition.partition_rows import RAGGED
 from etl.sources.partition.partitions import Partitions, UnitRows
-from etl.spark.reading_tasks import owned_from
+from etl.spark.member_rows import tables_of
 from etl.spark.shuffled_rows import ShuffledTables
 from etl.spark.task_rows import ROWS, SCHEMA, TaskRow
 
@@ -25,17 +25,52 @@ _AT_A_TIME = 3
 """Rows of a batch."""
 
 
-@dataclass(frozen=True)
-class _Descending:
-    column: str
+def murmur3(number):
+    """Return Spark's hash of an int, by its definition."""
+    mixed = number & _BITS
+    mixed = _turned(mixed * 0xCC9E2D51 & _BITS, 15) * 0x1B873593 & _BITS
+    mixed = (_turned(42 ^ mixed, 13) * 5 + 0xE6546B64) & _BITS
+    mixed ^= 4
+    mixed = (mixed ^ mixed >> 16) * 0x85EBCA6B & _BITS
+    mixed = (mixed ^ mixed >> 13) * 0xC2B2AE35 & _BITS
+    mixed ^= mixed >> 16
+    return mixed - (1 << 32) if mixed >> 31 else mixed
+
+
+_BITS = (1 << 32) - 1
+
+
+def _turned(number, bits):
+    return (number << bits | number >> 32 - bits) & _BITS
 
 
 @dataclass(frozen=True)
-class _Column:
-    name: str
+class Keyed:
+    """Rows with a key that a table says by place."""
 
-    def desc(self):
-        return _Descending(self.name)
+    frame: Frame
+    keys: dict[int, int]
+
+    def repartition(self, tasks, column):
+        assert column == "key"
+        return replace(
+            self, frame=self.frame.spread(tasks, lambda row, _: murmur3(self.keys[row.place]))
+        )
+
+    def drop(self, column):
+        assert column == "key"
+        return self.frame
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The table of keys."""
+
+    keys: dict[int, int]
+
+    def hint(self, how):
+        assert how == "broadcast"
+        return self
 
 
 @dataclass(frozen=True)
@@ -50,35 +85,29 @@ class Frame:
     make: Callable[[], list[list[TaskRow]]]
     sees: Callable[[Sequence[TaskRow]], None]
 
-    def __getitem__(self, name):
-        return _Column(name)
-
     def where(self, condition):
-        return self._each(lambda rows: _select(rows, "*", condition))
+        return self._each(lambda rows: _select(rows, condition))
 
-    def selectExpr(self, *expressions):  # as Spark has it
-        return self._each(lambda rows: _select(rows, ", ".join(expressions), "1"))
+    def join(self, keys, column):
+        assert column == "place"
+        return Keyed(self, keys.keys)
 
     def union(self, other):
         return Frame(lambda: [*self.make(), *other.make()], self.sees)
 
-    def repartition(self, tasks, column=""):
+    def repartition(self, tasks):
+        return self.spread(tasks, lambda row, at: at)
+
+    def spread(self, tasks, place):
         def spread():
             made = [list[TaskRow]() for _ in range(tasks)]
             rows = [row for task in self.make() for row in task]
             random.Random(len(rows)).shuffle(rows)  # no secret
             for at, row in enumerate(rows):
-                made[(getattr(row, column) if column else at) * 7 % tasks].append(row)
+                made[place(row, at) % tasks].append(row)
             return made
 
         return Frame(spread, self.sees)
-
-    def sortWithinPartitions(self, first, then):
-        def in_order(rows):
-            by_kind = sorted(rows, key=lambda row: str(getattr(row, then.column)), reverse=True)
-            return sorted(by_kind, key=lambda row: int(getattr(row, first)))
-
-        return self._each(in_order)
 
     def mapInArrow(self, task, schema):
         assert schema == ROWS
@@ -100,9 +129,6 @@ class Frame:
 
     def unpersist(self):
         """Do nothing."""
-
-    def count(self):
-        return sum(map(len, self.make()))
 
     def collect(self):
         rows = [row for task in self.make() for row in task]
@@ -126,6 +152,8 @@ class Session:
     returned: list[TaskRow] = field(default_factory=list)
 
     def createDataFrame(self, rows, schema):
+        if schema == "place int, key int":
+            return Keys(dict(rows))
         assert schema == ROWS
         made = [TaskRow(*row) for row in rows]
         self.sent += made
@@ -133,24 +161,22 @@ class Session:
 
 
 def whole(partitions):
-    """Return an extract that was shuffled with all rows and ids that are in frames."""
-    raw = partitions.raw
+    """Return an extract that was shuffled with all rows and ids that are in frames and staging."""
+    raw, facts = partitions.raw, partitions.facts
     assert isinstance(raw, ShuffledTables)
-    parts = {}
-    for row in raw.rows.collect():
-        table = pa.ipc.open_stream(row.body).read_all()
-        parts.setdefault((row.name, row.place), []).append(table)
-    tables = {at: pa.concat_tables(each, promote_options="default") for at, each in parts.items()}
-    names = {file.table for file in partitions.facts.files if file.table}
-    tables |= {(name, raw.count): raw.read(name, raw.count) for name in names}
+    rows = pa.Table.from_batches(_batches(raw.rows.collect()), SCHEMA)
+    names = {file.index: spill_names(file) for file in facts.files}
+    tables = tables_of(rows, names, digests=facts.has_digests)
+    of_nobody = {file.table for file in facts.files if file.table}
+    tables |= {(name, raw.count): raw.read(name, raw.count) for name in of_nobody}
     tables[RAGGED, None] = raw.read(RAGGED, None)
-    ids = {"member": [], "claim": [], "coverage": []}
-    for row in raw.ids.collect():
-        is_claims = row.name == "claim"
-        found = owned_from(row.body).ids if is_claims else np.frombuffer(row.body, np.uint64)
-        ids[row.name].append(found)
-    sets = {f"{name}s": np.sort(np.concatenate([NO_HASHES, *each])) for name, each in ids.items()}
-    return Partitions(partitions.facts, UnitRows(tables), replace(partitions.keys, **sets))
+    sets = {f"{table}s": _all_ids(raw.ids, table) for table in ("member", "claim", "coverage")}
+    return Partitions(facts, UnitRows(tables), replace(partitions.keys, **sets))
+
+
+def _all_ids(ids, table):
+    parts = [ids.read(table, bucket).ids for bucket in range(ids.buckets)]
+    return np.concatenate([NO_HASHES, *parts])
 
 
 def _batches(rows):
@@ -167,12 +193,12 @@ def _rows(batch):
     return (TaskRow(**row) for row in batch.to_pylist())
 
 
-def _select(rows, columns, condition):
+def _select(rows, condition):
     connection = sqlite3.connect(":memory:")
     try:
-        connection.execute("CREATE TABLE rows (place, kind, name, number, body)")
-        connection.executemany("INSERT INTO rows VALUES (?, ?, ?, ?, ?)", rows)
-        found = connection.execute(f"SELECT {columns} FROM rows WHERE {condition}")  # noqa: S608
+        connection.execute("CREATE TABLE rows (place, kind, name, number, body, cells)")
+        connection.executemany("INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?)", rows)
+        found = connection.execute(f"SELECT * FROM rows WHERE {condition}")  # noqa: S608
         return [TaskRow(*row) for row in found]
     finally:
         connection.close()

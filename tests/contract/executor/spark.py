@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from datetime import date
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from unittest.mock import patch
 
@@ -14,8 +15,10 @@ import pytest
 
 from etl.local.executor import LocalExecutor
 from etl.local.workers import Workers
+from etl.pipeline.context import Target
 from etl.spark.executor import SparkExecutor
 from etl.spark.session import _OWN, spark_session
+from etl.storage.port import StoreOptions
 from etl.synth import Spec, write_extract
 
 CLUSTER = "local-cluster[2,1,1024]"
@@ -74,13 +77,21 @@ def cluster(master=CLUSTER, settings=MappingProxyType({}), path=None):
             os.environ["PYTHONPATH"] = before
 
 
-def on_spark(session, load, together=600_000):
-    """Return what opens an executor that sends few bytes together, so that there are many jobs."""
+def on_spark(session, load, staging=None):
+    """Return what opens an executor; after a run that succeeds nothing is in its staging.
+
+    Args:
+        session: of Spark, or of frames.
+        load: loads definitions.
+        staging: the target that staging is beside; a folder of its own where not given.
+    """
 
     @contextmanager
     def opened():
-        with Workers(1, load) as workers:
-            yield SparkExecutor(LocalExecutor(workers), session, together, together // 6)
+        with TemporaryDirectory() as folder, Workers(1, load) as workers:
+            target = staging or Target(folder, StoreOptions())
+            yield SparkExecutor(LocalExecutor(workers), session, target)
+            assert not list(target.store().list("staging/units"))
 
     return opened
 

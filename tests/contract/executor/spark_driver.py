@@ -13,7 +13,9 @@ import sys
 from pathlib import Path
 from unittest.mock import patch
 
+from etl.pipeline.context import Target
 from etl.pipeline.progress import PartitionDone, StageBegan
+from etl.publish.object_keys import CLOSED
 from etl.spark.session import _OWN, spark_session
 from etl.storage.port import StoreOptions
 from tests.contract.executor.faulty_target import FaultyTarget
@@ -54,8 +56,10 @@ def main(settings, folder, extract, night, fault):
         if reached.get(fault):
             os.kill(os.getpid(), signal.SIGKILL)
 
+    staging = Target(str(payer.target), StoreOptions(closed=CLOSED))
     with patch.dict(_OWN, json.loads(settings)), spark_session(None) as session:
-        payer.publish(on_spark(session, load), Path(extract), int(night), die, target=target)
+        executor = on_spark(session, load, staging)
+        payer.publish(executor, Path(extract), int(night), die, target=target)
 
 
 if __name__ == "__main__":

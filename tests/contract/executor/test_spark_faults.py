@@ -38,7 +38,7 @@ def test_a_unit_that_two_executors_do_at_a_time_leaves_the_same_tree(
         standalone_cluster(tmp_path, ("127.0.0.1", "127.0.0.2")) as url,
         cluster(url, SPECULATION) as session,
     ):
-        payer.publish(on_spark(session, load, 96 << 20), extract, 1, target=target)
+        payer.publish(on_spark(session, load), extract, 1, target=target)
     happened = {path.name for path in markers.iterdir() if not path.name.startswith(".")}
     assert happened >= {"slow", "again", *(f"death{number}" for number in range(deaths + losses))}
     assert (markers / "again").read_text() == (markers / "slow").read_text()

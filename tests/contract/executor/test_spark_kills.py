@@ -139,6 +139,7 @@ def test_machines_that_are_killed_leave_no_members_data_but_in_the_work_folder_a
     assert open_current(LocalStore(payer.target)).release is None
     work = payer.folder / "work"
     assert not work.stat().st_mode & 0o077
+    assert not (payer.target / "staging").stat().st_mode & 0o077
     (scratch / "driver.log").write_bytes((payer.folder / "driver.log").read_bytes())
     assert any(path.is_file() for path in folders["local"].rglob("shuffle_*.data"))
     assert any(path.is_file() for path in folders["events"].rglob("*"))

@@ -11,11 +11,15 @@ from hypothesis import strategies as st
 
 from etl.errors import ExtractError
 from etl.jobs import ALONE
+from etl.pipeline.context import Target
 from etl.sources.events import ignore
 from etl.sources.extract.opening import open_extract
 from etl.sources.partition.reading import partition_extract, read_rows
 from etl.sources.partition.work_folder import FolderReceiver
+from etl.spark.id_files import IdFiles
 from etl.spark.shuffled_rows import ShuffleReceiver
+from etl.spark.staging import Staging
+from etl.storage.port import StoreOptions
 from tests.contract.executor.frames import Session, whole
 from tests.unit.sources.apart import Apart
 from tests.unit.sources.extracts import CLAIM, MEMBER
@@ -52,7 +56,8 @@ def shuffled(folder, work):
     """All that can be known of an extract that went through a shuffle, or why it was not read."""
 
     def read(extract):
-        receiver = ShuffleReceiver(Session(), FolderReceiver(work, COUNT), COUNT, 4)
+        ids = IdFiles(Staging(Target(str(work / "target"), StoreOptions())), 4)
+        receiver = ShuffleReceiver(Session(), FolderReceiver(work, COUNT), COUNT, ids)
         return whole(read_rows(extract, receiver, partitions=COUNT, digests=True, emit=ignore))
 
     return known(folder, read)

@@ -3,7 +3,7 @@
 import pytest
 
 from etl.bootstrap.settings import read_settings
-from etl.errors import StoreError
+from etl.errors import StoreError, UsageError
 from etl.local.executor import LocalExecutor
 from etl.local.memory import LEAST_ROWS, MemoryBudget, free_here, partition_memory
 from etl.local.workers import Workers
@@ -41,10 +41,10 @@ def test_no_more_rows_than_the_setting_says():
 
 
 def test_a_budget_in_which_nothing_fits_is_one_sentence():
-    with pytest.raises(StoreError, match=r"run.memory is 100 MB, and a run takes 360 MB at least"):
+    with pytest.raises(UsageError, match=r"run.memory is 100 MB, and a run takes 360 MB at least"):
         MemoryBudget(100 * MB, suites=False).partition_rows(1, MOST)
     assert MemoryBudget(360 * MB, suites=False).partition_rows(1, MOST) == LEAST_ROWS
-    assert StoreError.exit_code == 5
+    assert UsageError.exit_code == 2
 
 
 def test_members_that_must_be_worked_on_together_and_do_not_fit_are_one_sentence(tmp_path):

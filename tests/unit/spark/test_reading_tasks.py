@@ -2,20 +2,27 @@
 
 from dataclasses import replace
 
-import numpy as np
 import pyarrow as pa
 import pytest
 
+from etl.pipeline.context import Target
 from etl.sources.extract.opening import open_extract
+from etl.sources.files.source_files import spill_names
 from etl.sources.files.stored_files import FolderFiles
 from etl.sources.partition.partition_rows import CutJob, FilePart, OwnerColumns
+from etl.spark.id_files import IdFiles
+from etl.spark.member_rows import OF_MEMBER, tables_of
 from etl.spark.pickling import pickled
 from etl.spark.program import program_text
-from etl.spark.reading_tasks import answering, cutting
+from etl.spark.reading_tasks import cutting, owning, saving
 from etl.spark.shuffled_rows import buckets_of, is_for_executors
-from etl.spark.task_rows import TaskRow, batches_of, rows_of
+from etl.spark.staging import StagedFiles, Staging
+from etl.spark.task_rows import TaskRow, batch_of, rows_of
+from etl.storage.port import StoreOptions
 from tests.e2e.commands import SAMPLES
 from tests.unit.sources.extracts import write_extract
+
+BUCKETS = 4
 
 
 @pytest.fixture
@@ -23,53 +30,92 @@ def extract(tmp_path):
     return open_extract(write_extract(tmp_path / "in", {}), ())
 
 
+@pytest.fixture
+def staging(tmp_path):
+    return Staging(Target(str(tmp_path / "target"), StoreOptions()))
+
+
 def done(extract, table):
-    """Return what becomes of the job that reads a raw table."""
+    """Return the batches that the job makes which reads a raw table."""
     owners = OwnerColumns.of(extract.layout.raw[table], extract.layout)
     parts = tuple(FilePart.whole(file) for file in extract.files if file.table == table)
     job = CutJob(5, extract.place, 3, True, owners, parts)
-    rows = batches_of([TaskRow(0, "job", "", job.number, pickled(job))])
-    return list(rows_of(cutting(program_text(), 4)(rows)))
+    rows = iter([batch_of(TaskRow(0, "job", "", job.number, pickled(job)))])
+    return list(cutting(program_text(), BUCKETS)(rows))
 
 
-def ids(*numbers):
-    return np.array(numbers, np.uint64).tobytes()
+def kinds(batches):
+    return [row.kind for row in rows_of(batches)]
+
+
+def rows_in(extract, batch):
+    names = {file.index: spill_names(file) for file in extract.files}
+    (table,) = tables_of(pa.Table.from_batches([batch]), names, digests=True).values()
+    return table
 
 
 def test_a_job_yields_rows_ids_and_at_last_how_many_rows_its_parts_have(extract):
-    rows = done(extract, "claim")
-    assert [(row.kind, row.name, row.number) for row in rows] == [
-        ("rows", "claim", 5),
+    batches = done(extract, "claim")
+    assert [(row.kind, row.name, row.number) for row in rows_of(batches)] == [
+        (OF_MEMBER, "claim", 5),
         ("seen", "claim", 5),
         ("taken", "", 5),
     ]
-    assert pa.ipc.open_stream(rows[0].body).read_all().column("claim_id").to_pylist() == ["CL1"]
-    assert rows[-1].body.to_pybytes() == b"[1]"
+    assert rows_in(extract, batches[0]).column("claim_id").to_pylist() == ["CL1"]
+    assert [*rows_of(batches)][-1].body.to_pybytes() == b"[1]"
 
 
-def test_rows_that_follow_claims_are_cut_by_their_claim(extract):
+def test_rows_that_follow_claims_meet_their_members_in_the_bucket_of_the_claim(extract, staging):
     claims, lines = done(extract, "claim"), done(extract, "claim_line")
-    assert [row.kind for row in lines] == ["follow", "taken"]
-    assert lines[0].place == claims[1].place, "they meet in the bucket of the claim's hash"
+    assert kinds(lines) == ["following", "taken"]
+    (seen,) = (row for row in rows_of(claims) if row.kind == "seen")
+    assert lines[0].column("place").to_pylist() == [seen.place]
+    ids = IdFiles(staging, BUCKETS)
+    (saved,) = rows_of(saving(program_text(), ids)(iter([batch_of(seen)])))
+    assert (saved.kind, saved.name, saved.place) == ("saved", "claim", seen.place)
+    ids = replace(ids, there=frozenset({("claim", seen.place)}))
+    (owned,) = owning(program_text(), ids, 3)(iter([lines[0]]))
+    assert kinds([owned]) == [OF_MEMBER]
+    assert owned.column("place").to_pylist() == claims[0].column("place").to_pylist()
+    owners = [rows_in(extract, batch).column("_owner").to_pylist() for batch in (owned, claims[0])]
+    assert owners[0] == owners[1]
 
 
-def test_a_file_that_is_not_there_or_is_another_is_left_to_the_driver(extract, tmp_path):
+def test_a_task_with_rows_of_two_places_refuses_them(extract, staging):
+    (seen,) = (row for row in rows_of(done(extract, "claim")) if row.kind == "seen")
+    two = iter([batch_of(seen), batch_of(seen._replace(place=(seen.place + 1) % BUCKETS))])
+    (failed,) = rows_of(saving(program_text(), IdFiles(staging, BUCKETS))(two))
+    assert (failed.kind, failed.name) == ("failed", "")
+
+
+def test_a_file_that_is_not_there_or_is_another_is_not_seen(extract, tmp_path):
     elsewhere = replace(extract, place=FolderFiles(tmp_path / "elsewhere"))
-    assert [row.kind for row in done(elsewhere, "claim")] == ["unseen"]
+    assert kinds(done(elsewhere, "claim")) == ["unseen"]
     with (tmp_path / "in" / "claim.csv").open("a") as file:
         file.write("\n")
-    assert [row.kind for row in done(extract, "claim")] == ["unseen"]
+    assert kinds(done(extract, "claim")) == ["unseen"]
 
 
-def test_buckets_answer_about_the_ids_that_are_asked_for():
-    def buckets():
-        yield TaskRow(0, "ids", "member", 0, ids(1, 3, 5))
-        yield TaskRow(0, "ids", "claim", 0, ids(2, 4, 20, 40))
-        yield TaskRow(1, "ids", "member", 0, ids(7))
+def test_staged_files_are_read_like_those_that_they_were_made_of(extract, staging):
+    names = frozenset(file.name for file in extract.files)
+    staged = replace(extract, place=StagedFiles.put(staging, extract.place, names))
+    assert done(staged, "claim_line") == done(extract, "claim_line")
+    assert staged.place.name == extract.place.name
 
-    answer = answering(program_text(), {"member": ids(3, 4), "claim": ids(4)})
-    found = [(row.name, row.body.to_pybytes()) for row in rows_of(answer(batches_of(buckets())))]
-    assert found == [("member", ids(3)), ("claim", ids(4, 40))]
+
+def test_staged_files_can_be_sought_in(staging, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.bin").write_bytes(bytes(range(256)))
+    (tmp_path / "in" / "b.bin").touch()
+    place = StagedFiles.put(staging, FolderFiles(tmp_path / "in"), frozenset({"a.bin", "b.bin"}))
+    with place.open("a.bin") as file:
+        assert file.seek(-6, 2) == 250
+        assert file.read() == bytes(range(250, 256))
+        assert file.read(1) == b""
+        file.seek(3)
+        assert file.read(2) == b"\3\4"
+    with place.open("b.bin") as file:
+        assert file.read() == b""
 
 
 def test_executors_read_extracts_of_claims(extract):

@@ -1,10 +1,14 @@
 """Whether Spark can be used here, and what the command says where it cannot."""
 
+import socket
+
 import pytest
 from click.testing import CliRunner
 
 from etl.cli.main import main
+from etl.errors import UsageError
 from etl.spark import session
+from tests.ports import free_port
 
 NO_PYSPARK = "Spark needs the package pyspark, which is not installed: make install EXTRAS=spark"
 
@@ -48,3 +52,32 @@ def test_options_that_do_not_go_together_are_refused():
     code, said = _run("--executor", "spark", "--dry-run")
     assert code == 2
     assert "--dry-run works on this machine: leave out --executor spark" in said
+
+
+def test_a_master_that_does_not_answer_is_named_at_once():
+    port = free_port()
+    for master in (f"spark://127.0.0.1:{port}", f"sc://127.0.0.1:{port}/;token=x"):
+        with pytest.raises(UsageError, match="nothing answers there"):
+            session.check_master(master)
+    with socket.create_server(("127.0.0.1", port)):
+        session.check_master(f"spark://127.0.0.1:1,127.0.0.1:{port}")
+    for other in (None, "local[2]", "yarn", "k8s://https://host:443"):
+        session.check_master(other)
+
+
+def test_why_spark_did_not_begin_is_said_in_a_sentence(monkeypatch, tmp_path):
+    lacks = RuntimeError("must be specified via the spark.authenticate.secret config")
+    assert "give master, workers and this driver the same secret" in session._why_not_begun(
+        "spark://host", lacks
+    )
+    java = tmp_path / "bin" / "java"
+    java.parent.mkdir()
+    java.write_text("#!/bin/sh\necho 'openjdk version \"11.0.2\" 2019-01-15' >&2\n")
+    java.chmod(0o755)
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    said = session._why_not_begun("local[2]", RuntimeError("gateway"))
+    assert said == "Spark needs Java 17, and Java 11 is installed: set JAVA_HOME to a newer one"
+    java.unlink()
+    assert "did not begin with --master yarn (RuntimeError)" in session._why_not_begun(
+        "yarn", RuntimeError()
+    )

@@ -1,34 +1,31 @@
 """What goes to executors and comes back, without any Spark."""
 
 import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import pyarrow as pa
 import pytest
 
 from etl.errors import NotFound, StoreError, UsageError
-from etl.local.executor import LocalExecutor
-from etl.local.workers import Workers
-from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
-from etl.spark.executor import SparkExecutor
-from etl.spark.pickling import packed, pickled, unpacked, unpickled
+from etl.pipeline.context import Target
+from etl.pipeline.totals import outcome_to
+from etl.pipeline.unit import UnitResult
+from etl.publish.object_keys import CLOSED, STAGING
+from etl.publish.prune import SWEPT
+from etl.spark.pickling import pickled, unpickled
 from etl.spark.program import program_text
-from etl.spark.task_rows import raised
-from etl.spark.unit_tasks import check_same_target, finishing
+from etl.spark.staging import StagedValue, Staging, put_unit, read_unit
+from etl.spark.task_rows import TaskRow, batch_of, raised, rows_of
+from etl.spark.unit_tasks import HEAD, check_same_target, finishing
 from etl.storage.local import LocalStore
+from etl.storage.port import StoreOptions
+from tests.unit.pipeline.test_outcome import OUTCOME
 
-ROW = pa.record_batch(
-    {
-        "place": pa.array([3], pa.int32()),
-        "kind": pa.array(["unit"], pa.string()),
-        "name": pa.array([""], pa.string()),
-        "number": pa.array([5], pa.int32()),
-        "body": pa.array([b""], pa.binary()),
-    }
-)
+ROW = batch_of(TaskRow(3, HEAD))
 
 
 def test_executors_need_neither_pandas_nor_great_expectations_nor_pyspark():
@@ -53,23 +50,19 @@ def test_read_only_mappings_are_sent_in_whatever_they_are():
     assert isinstance(received["a"][0]["b"], MappingProxyType)
 
 
-def test_tables_are_packed_and_come_back_equal():
-    rows = pa.table({"x": ["m1", None] * 500, FILE_COLUMN: [0] * 1000, ROW_COLUMN: range(1000)})
-    tables = {("claim", 3): rows, ("_ragged", None): rows.slice(0, 1)}
-    data = packed(tables)
-    assert unpacked(data) == tables
-    assert len(data) < rows.nbytes / 3
+@pytest.fixture
+def staging(tmp_path):
+    return Staging(Target(str(tmp_path), StoreOptions()))
 
 
 def _only(results):
-    (batch,) = results
-    (row,) = batch.to_pylist()
-    assert row["number"] == 3
-    return row["kind"], row["name"], row["body"].decode()
+    (row,) = rows_of(results)
+    return row.kind, row.name, row.body.to_pybytes().decode()
 
 
-def test_another_program_is_refused_before_anything_is_read():
-    kind, name, text = _only(finishing("Python 2.7", b"no pickle", {})(iter([ROW])))
+def test_another_program_is_refused_before_anything_is_read(staging):
+    facts = StagedValue.put(staging, b"no pickle")
+    kind, name, text = _only(finishing("Python 2.7", facts)(iter([ROW])))
     assert (kind, name) == ("failed", "UsageError")
     assert text.startswith("the driver runs Python 2.7, an executor code ")
     assert isinstance(raised(name, text), UsageError)
@@ -82,8 +75,9 @@ class Marked:
         return int, ("a member's cell",)
 
 
-def test_of_a_bug_its_place_alone_leaves_the_task():
-    kind, name, text = _only(finishing(program_text(), pickled(Marked()), {})(iter([ROW])))
+def test_of_a_bug_its_place_alone_leaves_the_task(staging):
+    facts = StagedValue.put(staging, pickled(Marked()))
+    kind, name, text = _only(finishing(program_text(), facts)(iter([ROW])))
     assert (kind, name) == ("failed", "")
     assert re.fullmatch(r"ValueError in pickling\.py, line \d+, on an executor", text)
     assert type(raised(name, text)) is RuntimeError
@@ -106,9 +100,35 @@ def test_a_folder_without_the_lease_of_the_run_is_another_one(tmp_path):
         elsewhere.get("leases/run-1.json")
 
 
-def test_a_unit_that_is_too_large_to_be_sent_is_refused_in_a_sentence():
-    with Workers(1, lambda: object()) as workers:
-        executor = SparkExecutor(LocalExecutor(workers), session=None, together=1 << 20)
-        executor.check_size(range(7, 8), 1 << 20)
-        with pytest.raises(StoreError, match=r"partition 7 has 3 MiB .* at most 1 can be sent"):
-            executor.check_size(range(7, 8), 3 << 20)
+def test_staged_values_that_were_changed_are_not_believed(staging):
+    facts, others = (StagedValue.put(staging, data) for data in (b"facts", b"others"))
+    assert facts.read() == b"facts"
+    path = Path(staging.target.name, staging.folder)
+    shutil.copy(path / others.sha256, path / facts.sha256)
+    with pytest.raises(StoreError, match="what was staged was changed"):
+        facts.read()
+
+
+def test_what_became_of_a_unit_is_found_as_it_was_staged(staging):
+    results = [
+        (range(at, at + 1), UnitResult(OUTCOME, {"rejected-00001": [b"a", b"b"], "e": []}))
+        for at in (4, 5)
+    ]
+    put_unit(staging, 4, results)
+    found = read_unit(staging, 4)
+    assert [part for part, _ in found] == [range(4, 5), range(5, 6)]
+    for _, result in found:
+        assert outcome_to(result.outcome) == outcome_to(OUTCOME)
+        assert {name: b"".join(data) for name, data in result.files.items()} == {
+            "rejected-00001": b"ab",
+            "e": b"",
+        }
+    assert list(staging.names()) == ["4"]
+    staging.delete()
+    with pytest.raises(NotFound):
+        read_unit(staging, 4)
+
+
+def test_staging_is_closed_to_others():
+    assert STAGING.rstrip("/") in CLOSED
+    assert STAGING in SWEPT

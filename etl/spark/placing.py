@@ -1,0 +1,62 @@
+"""Keys by which Spark gives each place a task of its own.
+
+Spark puts a row into the task `hash(key) mod tasks`, where the hash of an int is Murmur3 with seed
+42. That is a bijection, and so it can be inverted: with the key whose hash is 7 a row comes into
+task 7. Hashed numbers would leave a third of the tasks without rows, and others with several
+places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+_SEED: Final = 42
+_BITS: Final = np.uint64(0xFFFFFFFF)
+
+
+def placing_keys(count: int) -> npt.NDArray[np.int32]:
+    """Return the keys whose hashes are 0, 1, … in order; shape (count,)."""
+    mixed = np.arange(count, dtype=np.uint64)
+    # The last mixing, backwards.
+    mixed ^= mixed >> np.uint64(16)
+    mixed = _divided(mixed, 0xC2B2AE35)
+    mixed ^= (mixed >> np.uint64(13)) ^ (mixed >> np.uint64(26))
+    mixed = _divided(mixed, 0x85EBCA6B)
+    mixed ^= mixed >> np.uint64(16)
+    mixed ^= np.uint64(4)  # the length of an int
+    # The one round, backwards.
+    mixed = _divided((mixed - np.uint64(0xE6546B64)) & _BITS, 5)
+    mixed = _turned(mixed, 13) ^ np.uint64(_SEED)
+    mixed = _turned(_divided(mixed, 0x1B873593), 15)
+    return _divided(mixed, 0xCC9E2D51).astype(np.uint32).view(np.int32)
+
+
+def by_task(session: Any, rows: Any, tasks: Sequence[range]) -> Any:
+    """Return rows of which each task has those of some places, and no others.
+
+    Args:
+        session: a `pyspark.sql.SparkSession`.
+        rows: a frame of `ROWS`.
+        tasks: the places of each task.
+    """
+    keys = placing_keys(len(tasks)).tolist()
+    pairs = [(place, key) for places, key in zip(tasks, keys, strict=True) for place in places]
+    by_place = session.createDataFrame(pairs, "place int, key int").hint("broadcast")
+    return rows.join(by_place, "place").repartition(len(tasks), "key").drop("key")
+
+
+def _turned(numbers: npt.NDArray[np.uint64], bits: int) -> npt.NDArray[np.uint64]:
+    turned: npt.NDArray[np.uint64] = (
+        (numbers >> np.uint64(bits)) | (numbers << np.uint64(32 - bits))
+    ) & _BITS
+    return turned
+
+
+def _divided(numbers: npt.NDArray[np.uint64], factor: int) -> npt.NDArray[np.uint64]:
+    """Return what gives the numbers when it is multiplied by an odd factor, modulo 2**32."""
+    divided: npt.NDArray[np.uint64] = (numbers * np.uint64(pow(factor, -1, 1 << 32))) & _BITS
+    return divided
