@@ -67,7 +67,7 @@ def extract_files(
         files, name, called = files_of(extract), "", ""
     if not name and not as_sent and any(entry.name == DEFINITION for entry in files.entries()):
         name = called = DEFINITION
-    if name and not _is_staged(files, name):
+    if name and not staged_form(files, name):
         if address:
             raise ExtractError(f"{address} is no archive; name a prefix that holds files")
         files_of(extract)  # raises, and says what it is
@@ -79,9 +79,7 @@ def extract_files(
         if workbooks := workbooks_of(files):
             folder = until_the_end.enter_context(_private_folder(settings, beside))
             files = with_sheets(files, workbooks, folder)
-        if queries is None and not as_sent:
-            queries = _fitting_layout(settings, files)
-        if queries is not None and not as_sent:
+        if not as_sent and (queries := queries or _fitting_layout(settings, files)):
             from etl.sources.extract.sql_extract import stage_queries
 
             folder = until_the_end.enter_context(_private_folder(settings, beside))
@@ -130,13 +128,6 @@ def _fitting_layout(settings: Settings, files: ExtractFiles) -> SqlExtract | Non
     return next((layout for layout in layouts if fits(layout, files)), None)
 
 
-def _is_staged(files: ExtractFiles, name: str) -> bool:
-    try:
-        return bool(staged_form(files, name))
-    except OSError as error:
-        raise ExtractError(f"{name} cannot be read: {error.strerror}") from None
-
-
 def _source_options(settings: Settings) -> StoreOptions:
     """Return the storage options of extracts: those of the target where no others are set."""
     given = settings.extract.model_dump(exclude_none=True)
@@ -169,9 +160,7 @@ def _private_folder(settings: Settings, beside: Path | None) -> Iterator[Path]:
 
 
 def _clear_abandoned(parent: Path) -> None:
-    for folder in parent.glob(f"{STAGED}*"):
-        if not folder.is_dir():
-            continue
+    for folder in parent.glob(f"{STAGED}*/"):
         with suppress(Timeout, OSError), FileLock(f"{folder}.lock", blocking=False) as lock:
             shutil.rmtree(folder, ignore_errors=True)
             Path(lock.lock_file).unlink(missing_ok=True)

@@ -5,8 +5,7 @@ Their libraries, deltalake and pyiceberg, come with the extras `delta` and `iceb
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from types import ModuleType
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -29,53 +28,38 @@ def read_iceberg(table: str, catalog: str | None, snapshot: int | None, name: st
         ExtractError: there is no such table or snapshot, or pyiceberg is not installed; from the
             rows, data of that snapshot are no longer there.
     """
+    what = f"{name}: Iceberg table {table}"
+    hint = "check its name, the catalog's configuration and the rights"
     try:
         found = _opened(table, catalog)
         present = found.current_snapshot()
         chosen = present if snapshot is None else found.snapshot_by_id(snapshot)
         if snapshot is not None and chosen is None:
             newest = "none" if present is None else present.snapshot_id
-            raise ExtractError(
-                f"{name}: Iceberg table {table} has no snapshot {snapshot}; the present one is "
-                f"{newest}"
-            )
+            raise ExtractError(f"{what} has no snapshot {snapshot}; the present one is {newest}")
         version = None if chosen is None else chosen.snapshot_id
         rows = found.scan(snapshot_id=version).to_arrow_batch_reader()
     except ExtractError:
         raise
     except ImportError:
-        raise _missing() from None
+        raise ExtractError(
+            f"Iceberg tables need the package pyiceberg, {not_installed('iceberg')}; some catalogs "
+            "need more packages"
+        ) from None
     except Exception as error:
-        raise _unread_iceberg(error, name, table) from None
+        raise _unread(what, error, hint) from None
 
     origin = TableVersion("iceberg", table, "" if version is None else str(version))
-    batches = _batches(rows, lambda error: _unread_iceberg(error, name, table))
-    return TableRows(origin, rows.schema, batches)
+    return TableRows(origin, rows.schema, _batches(rows, what, hint))
 
 
 def _opened(table: str, catalog: str | None) -> Any:
-    try:
-        from pyiceberg.catalog import load_catalog
-        from pyiceberg.table import StaticTable
-    except ImportError:
-        raise _missing() from None
+    from pyiceberg.catalog import load_catalog
+    from pyiceberg.table import StaticTable
+
     if catalog is None:
         return StaticTable.from_metadata(table)
     return load_catalog(catalog).load_table(table)
-
-
-def _missing() -> ExtractError:
-    return ExtractError(
-        f"Iceberg tables need the package pyiceberg, {not_installed('iceberg')}; some catalogs "
-        "need more packages"
-    )
-
-
-def _unread_iceberg(error: Exception, name: str, table: str) -> ExtractError:
-    return ExtractError(
-        f"{name}: Iceberg table {table} cannot be read ({type(error).__name__}); check its name, "
-        "the catalog's configuration and the rights"
-    )
 
 
 def read_delta(
@@ -93,16 +77,20 @@ def read_delta(
         ExtractError: there is no such table or version, or deltalake is not installed; from the
             rows, data of that version are no longer there.
     """
-    library = _deltalake()
-    from deltalake.exceptions import DeltaError, TableNotFoundError
-
     try:
-        table = library.DeltaTable(location, storage_options=dict(options) or None)
+        from deltalake import DeltaTable
+        from deltalake.exceptions import DeltaError, TableNotFoundError
+    except ImportError:
+        raise ExtractError(
+            f"Delta tables need the package deltalake, {not_installed('delta')}"
+        ) from None
+    what = f"{name}: Delta table {location}"
+    hint = "the version may be vacuumed, or rights are missing"
+    try:
+        table = DeltaTable(location, storage_options=dict(options) or None)
         newest = table.version()
         if version is not None and not 0 <= version <= newest:
-            raise ExtractError(
-                f"{name}: Delta table {location} has no version {version}; its newest is {newest}"
-            )
+            raise ExtractError(f"{what} has no version {version}; its newest is {newest}")
         if version is not None:
             table.load_as_version(version)
         rows = pa.RecordBatchReader.from_stream(table.scan())
@@ -111,38 +99,21 @@ def read_delta(
             f"{name}: there is no Delta table at {location}; check the address and the rights"
         ) from None
     except (DeltaError, OSError, ValueError) as error:
-        raise _unread_delta(error, name, location) from None
+        raise _unread(what, error, hint) from None
 
     origin = TableVersion("delta", location, str(table.version()))
-    batches = _batches(rows, lambda error: _unread_delta(error, name, location))
-    return TableRows(origin, rows.schema, batches)
+    return TableRows(origin, rows.schema, _batches(rows, what, hint))
 
 
-def _batches(
-    rows: pa.RecordBatchReader, unread: Callable[[Exception], ExtractError]
-) -> Iterator[pa.RecordBatch]:
+def _batches(rows: pa.RecordBatchReader, what: str, hint: str) -> Iterator[pa.RecordBatch]:
     """Yield rows of a library whose errors share no class, and may quote a value."""
     try:
         yield from rows
     except (ExtractError, StoreError):
         raise
     except Exception as error:
-        raise unread(error) from None
+        raise _unread(what, error, hint) from None
 
 
-def _unread_delta(error: Exception, name: str, location: str) -> ExtractError:
-    return ExtractError(
-        f"{name}: Delta table {location} cannot be read ({type(error).__name__}); the version may "
-        "be vacuumed, or rights are missing"
-    )
-
-
-def _deltalake() -> ModuleType:
-    try:
-        import deltalake
-    except ImportError:
-        raise ExtractError(
-            f"Delta tables need the package deltalake, {not_installed('delta')}"
-        ) from None
-    module: Any = deltalake
-    return module  # type: ignore[no-any-return]
+def _unread(what: str, error: Exception, hint: str) -> ExtractError:
+    return ExtractError(f"{what} cannot be read ({type(error).__name__}); {hint}")

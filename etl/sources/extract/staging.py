@@ -36,16 +36,19 @@ def staged_form(beside: ExtractFiles, name: str) -> str:
         name: its name there.
 
     Raises:
-        OSError: it cannot be read.
+        ExtractError: it cannot be read.
         StoreError: storage refused, or did not answer.
     """
     if name.lower().endswith(TABLES_ENDING):
         return "tables"
-    with beside.open(name) as stream:
-        head = stream.read(HEAD_BYTES)
-        if head.startswith(b"\x1f\x8b"):
-            stream.seek(0)
-            head = _unpacked_head(stream)
+    try:
+        with beside.open(name) as stream:
+            head = stream.read(HEAD_BYTES)
+            if head.startswith(b"\x1f\x8b"):
+                stream.seek(0)
+                head = _unpacked_head(stream)
+    except OSError as error:
+        raise ExtractError(f"{name} cannot be read: {error.strerror}") from None
     kind = recognize(head).kind
     return kind if kind in _FORMS else ""
 

@@ -17,7 +17,6 @@ from etl.errors import ExtractError
 from etl.sources.extract.archives import refuse_bomb
 from etl.sources.files.stored_files import disk_error
 
-WORKBOOK_ENDINGS: Final = (".xlsx", ".xlsm")
 _MOST_EXACT: Final = 1e15
 """From here on Excel has replaced digits by zeros."""
 
