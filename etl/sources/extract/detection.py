@@ -108,7 +108,7 @@ def _oddity(files: Sequence[Listed], delimiter: str | None) -> str:
     for listed in files:
         form = recognize(head_of(listed))
         sentence = said_of(form, listed.name, delimiter or listed.delimiter)
-        if sentence and not (form.kind == "parquet" and listed.is_parquet):
+        if sentence:
             return sentence
         if listed.delimiter and form.kind == "delimited" and lacks_header(head_of(listed), form):
             return (

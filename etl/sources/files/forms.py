@@ -7,7 +7,6 @@ so that it is reported as what it is, not as a layout that does not fit.
 from __future__ import annotations
 
 import csv
-import io
 import re
 import shlex
 from collections import Counter
@@ -18,8 +17,10 @@ from typing import Final
 PAGE: Final = "docs/layouts.md, A file nobody has seen"
 HEAD_BYTES: Final = 1 << 16
 """Number of bytes of a file that are examined."""
-DELIMITERS: Final = (",", "|", ";", "\t", "~", "^")
 DELIMITER_NAMES: Final = {",": "commas", "|": "|", ";": ";", "\t": "tabs", "~": "~", "^": "^"}
+DELIMITERS: Final = tuple(DELIMITER_NAMES)
+ENDING_OF: Final = {",": ".csv", "|": ".psv", "\t": ".tsv"}
+"""What stands between the cells of a file -> the ending that says so."""
 _UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
 OTHER_FORMS: Final = frozenset({"xlsx", "xls", "zip", "tar", "gzip", "zstd", "UTF-16", "PDF"})
 """Kinds of files that hold no delimited text, whatever they are called."""
@@ -136,8 +137,7 @@ def is_fixed_width(lines: Sequence[str]) -> bool:
 def cell_counts(lines: list[str], delimiter: str) -> Counter[int]:
     """Return how many lines have how many cells."""
     try:
-        rows = csv.reader(io.StringIO("\n".join(lines)), delimiter=delimiter)
-        return Counter(len(row) for row in rows if row)
+        return Counter(len(row) for row in csv.reader(lines, delimiter=delimiter) if row)
     except csv.Error:
         return Counter(line.count(delimiter) + 1 for line in lines)
 
@@ -150,6 +150,7 @@ def said_of(physical: Physical, name: str, ending_says: str) -> str:
         name: its name.
         ending_says: what stands between its cells by its ending; "" where that says nothing.
     """
+    is_parquet = name.lower().endswith(".parquet")
     rest = {
         "xlsx": "is an Excel workbook beside files of another form; save each sheet as CSV UTF-8",
         "xls": "is an old Excel workbook, or one with a password; save each sheet as CSV UTF-8",
@@ -162,33 +163,21 @@ def said_of(physical: Physical, name: str, ending_says: str) -> str:
         "XML": "is XML, not a delimited file",
         "PDF": "is a PDF, not a delimited file",
         "binary": "is no text: it holds NUL bytes; export it as CSV",
-        "parquet": "is Parquet; give it the ending .parquet"
-        if not name.endswith(".parquet")
-        else "",
+        "parquet": "" if is_parquet else "is Parquet; give it the ending .parquet",
         "fixed width": "has columns of fixed width, nothing stands between them; a layout with "
         "fixed_width reads it",
     }.get(physical.kind, "")
     if rest:
         return f"{name} {rest}"
     if physical.kind == "delimited" and physical.delimiter != ending_says:
-        between = DELIMITER_NAMES[physical.delimiter]
-        if not ending_says:
-            return (
-                f"{name} has {between} between its cells, but no ending that says so; "
-                + _renamed(physical.delimiter)
-            )
-        return (
-            f"{name} has {between} between its cells, where its ending says "
-            f"{DELIMITER_NAMES[ending_says]}; {_renamed(physical.delimiter)}"
-        )
+        between, ending = physical.delimiter, "but no ending that says so"
+        if ending_says:
+            ending = f"where its ending says {DELIMITER_NAMES[ending_says]}"
+        advised = f'a layout with delimiter: "{between}" reads it'
+        if between in ENDING_OF:
+            advised = f"call it {ENDING_OF[between]}"
+        return f"{name} has {DELIMITER_NAMES[between]} between its cells, {ending}; {advised}"
     return ""
-
-
-def _renamed(delimiter: str) -> str:
-    endings = {",": ".csv", "|": ".psv", "\t": ".tsv"}
-    if delimiter in endings:
-        return f"call it {endings[delimiter]}"
-    return f'a layout with delimiter: "{delimiter}" reads it'
 
 
 def lacks_header(head: bytes, physical: Physical) -> bool:

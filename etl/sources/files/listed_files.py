@@ -18,6 +18,7 @@ import pyarrow as pa
 from etl.errors import ExtractError
 from etl.sources.files import splits
 from etl.sources.files.forms import (
+    ENDING_OF,
     HEAD_BYTES,
     OTHER_FORMS,
     advice,
@@ -29,11 +30,7 @@ from etl.sources.files.manifest import MANIFEST_NAME
 from etl.sources.files.splits import Cut, CutFinder
 from etl.sources.files.stored_files import ExtractFiles, FolderFiles, StoredFile, TableVersion
 
-ENDINGS: Final = {
-    ".csv": ",",
-    ".psv": "|",
-    ".tsv": "\t",
-}
+ENDINGS: Final = {ending: delimiter for delimiter, ending in ENDING_OF.items()}
 """Ending of a delimited file -> what stands between its cells."""
 TEXT_ENDINGS: Final = (".txt", ".dat")
 """Endings of text of which only a layout can say what stands between cells."""
