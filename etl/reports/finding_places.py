@@ -10,13 +10,14 @@ from __future__ import annotations
 import gzip
 import shutil
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import csv
 
 BLOCK_ROWS: Final = 1 << 18
@@ -51,14 +52,13 @@ class FindingPlaces:
 
     Args:
         folder: for what is in progress; what an earlier attempt left there is deleted.
-        block_rows: rows of a file with findings that are sorted together.
     """
 
-    def __init__(self, folder: Path, block_rows: int = BLOCK_ROWS) -> None:
+    def __init__(self, folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         self._folder = folder
-        self._block_rows = block_rows
+        self._blocks: set[tuple[int, int]] = set()
         self._words: dict[str, int] = {}
 
     def add(self, findings: pa.Table) -> None:
@@ -70,9 +70,10 @@ class FindingPlaces:
             places[name] = findings.column(name).fill_null(_NONE).to_numpy()
         for name in ("table", "column", "rule"):
             places[name] = self._numbers(findings.column(name))
-        blocks = np.stack([places["file"], places["row"] // self._block_rows])
+        blocks = np.stack([places["file"], places["row"] // BLOCK_ROWS])
         distinct, which = np.unique(blocks, axis=1, return_inverse=True)
         for number, (file, block) in enumerate(distinct.T.tolist()):
+            self._blocks.add((file, block))
             with self._path(file, block).open("ab") as kept:
                 kept.write(places[which.ravel() == number].tobytes())
 
@@ -91,35 +92,18 @@ class FindingPlaces:
         first: dict[str, list[ShownPlace]] = defaultdict(list)
         path.parent.mkdir(parents=True, exist_ok=True)
         words = np.array(list(self._words), dtype=object)
-        ranks = np.empty(len(words), np.int64)
-        ranks[np.argsort(words.astype(str), kind="stable")] = np.arange(len(words))
+        ranks = np.argsort(np.argsort(words.astype(str)))
         options = csv.WriteOptions(include_header=False, quoting_style="needed")
         # No time and no name in the header of gzip: the same places give the same bytes.
         with path.open("wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as file:
             file.write(f"{','.join(_HEADER)}\n".encode())
-            for places in self._blocks():
+            for block in sorted(self._blocks):
+                places = np.fromfile(self._path(*block), _PLACE)
                 keys = [ranks[places[name]] for name in ("rule", "column", "table")]
-                ordered = places[np.lexsort((*keys, places["row"]))]
-                csv.write_csv(_table(ordered, words, names), file, options)
-                self._show(ordered, words, names, first)
+                table = _table(places[np.lexsort((*keys, places["row"]))], words, names)
+                csv.write_csv(table, file, options)
+                _show(table, first)
         return dict(first)
-
-    def _show(
-        self, places: Any, words: Any, names: Sequence[str], first: dict[str, list[ShownPlace]]
-    ) -> None:
-        """Add places of rules that have fewer than are shown."""
-        for number in np.unique(places["rule"]).tolist():
-            chosen = first[words[number]]
-            mine = np.flatnonzero(places["rule"] == number)[: SHOWN_PLACES - len(chosen)]
-            for file, row, table, column, _ in places[mine].tolist():
-                name = "" if file == _NONE else names[file]
-                shown = None if row == _NONE else row
-                chosen.append(ShownPlace(name, shown, words[table], words[column]))
-
-    def _blocks(self) -> Iterator[Any]:
-        names = [tuple(map(int, path.stem.split("_"))) for path in self._folder.iterdir()]
-        for file, block in sorted(names):
-            yield np.fromfile(self._path(file, block), _PLACE)
 
     def _path(self, file: int, block: int) -> Path:
         return self._folder / f"{file}_{block}.places"
@@ -131,6 +115,17 @@ class FindingPlaces:
             for word in encoded.dictionary.to_pylist()
         ]
         return np.array(numbers, np.int32)[encoded.indices.to_numpy()]
+
+
+def _show(table: pa.Table, first: dict[str, list[ShownPlace]]) -> None:
+    """Add places of rules that have fewer than are shown."""
+    rules = table.column("rule")
+    for rule in rules.unique().to_pylist():
+        places = table.filter(pc.equal(rules, rule)).slice(0, SHOWN_PLACES - len(first[rule]))
+        first[rule] += [
+            ShownPlace(place["file"] or "", place["row"], place["table"], place["column"] or "")
+            for place in places.to_pylist()
+        ]
 
 
 def _table(places: Any, words: Any, names: Sequence[str]) -> pa.Table:

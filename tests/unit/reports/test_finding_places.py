@@ -25,8 +25,13 @@ def findings(places):
     return pa.Table.from_pylist(rows, schema=FINDINGS_SCHEMA)
 
 
-def written(folder, parts, block_rows):
-    places = FindingPlaces(folder / "work", block_rows)
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch):
+    monkeypatch.setattr("etl.reports.finding_places.BLOCK_ROWS", 100)
+
+
+def written(folder, parts):
+    places = FindingPlaces(folder / "work")
     for part in parts:
         places.add(findings(part))
     assert places.write(folder / "findings.csv.gz", FILES)
@@ -34,7 +39,7 @@ def written(folder, parts, block_rows):
 
 
 def test_all_places_stand_in_the_order_of_files_and_rows(tmp_path):
-    lines = gzip.decompress(written(tmp_path, [list(PLACES)], 100)).decode().splitlines()
+    lines = gzip.decompress(written(tmp_path, [list(PLACES)])).decode().splitlines()
     assert lines[0] == "file,row,table,column,rule"
     assert lines[1] == ',,"*",,"unknown-file"'
     assert lines[2:5] == [
@@ -51,12 +56,12 @@ def test_all_places_stand_in_the_order_of_files_and_rows(tmp_path):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_bytes_do_not_follow_the_partitions(tmp_path, seed):
-    whole = written(tmp_path / "whole", [list(PLACES)], 100)
+    whole = written(tmp_path / "whole", [list(PLACES)])
     shuffled = random.Random(seed).sample(PLACES, len(PLACES))
     parts: list[list[tuple[object, ...]]] = [
         list(shuffled[at : at + 37]) for at in range(0, len(shuffled), 37)
     ]
-    assert written(tmp_path / "parts", parts, 100) == whole
+    assert written(tmp_path / "parts", parts) == whole
 
 
 def test_without_a_finding_there_is_no_file(tmp_path):
@@ -68,6 +73,4 @@ def test_without_a_finding_there_is_no_file(tmp_path):
 
 def test_what_an_attempt_that_died_left_is_not_counted(tmp_path):
     FindingPlaces(tmp_path / "work").add(findings(list(PLACES)))
-    assert len(gzip.decompress(written(tmp_path, [list(PLACES)], 100)).splitlines()) == 1 + len(
-        PLACES
-    )
+    assert len(gzip.decompress(written(tmp_path, [list(PLACES)])).splitlines()) == 1 + len(PLACES)
