@@ -22,17 +22,18 @@ from etl.profiles.guides import C4BB
 from etl.profiles.structures import Profile
 from etl.profiles.value_sets import DATA_ABSENT_REASON
 
+# The code system has no such code: what the guide means is `nopt`.
 _CLOSED: Final = AllOf(
     (c.Contains({"url": "acceptingPatients"}), c.coded("valueCodeableConcept", "no"))
+)
+_OPEN_IF_CHARACTERIZED: Final = c.implies(
+    c.Exists(("extension",), _CLOSED),
+    Not(c.Exists(("extension",), c.Contains({"url": "characteristics"}))),
 )
 
 PLAN_NET_INVARIANTS: Final[Mapping[tuple[str, str], c.Constraint]] = MappingProxyType(
     {
-        # The code system has no such code: what the guide means is `nopt`.
-        ("new-patients-characteristics", "7fa4fd93"): c.implies(
-            c.Exists(("extension",), _CLOSED),
-            Not(c.Exists(("extension",), c.Contains({"url": "characteristics"}))),
-        ),
+        ("new-patients-characteristics", "7fa4fd93"): _OPEN_IF_CHARACTERIZED,
         ("ipn-1", "6505f06e"): c.present("identifier", "name"),
         ("network-or-plan-Network", "8dc92e8e"): AnyOf(
             (c.present("network"), c.Exists(("plan",), c.present("network")))
@@ -50,10 +51,7 @@ PLAN_NET_INVARIANTS: Final[Mapping[tuple[str, str], c.Constraint]] = MappingProx
             "practitioner", "organization", "location"
         ),
         ("network-or-plan-Network", "9c08de61"): AllOf(()),
-        ("new-patients-characteristics", "db348785"): c.implies(
-            c.Exists(("extension",), _CLOSED),
-            Not(c.Exists(("extension",), c.Contains({"url": "characteristics"}))),
-        ),
+        ("new-patients-characteristics", "db348785"): _OPEN_IF_CHARACTERIZED,
     }
 )
 
@@ -385,9 +383,5 @@ def _squeezed(expression: str) -> str:
 
 def guide_rules(profile: Profile) -> tuple[GuideRule, ...]:
     """Return what the guide of a profile states in words about resources of its type."""
-    return _GUIDE_RULES.get(profile.terminology.id, {}).get(profile.type, ())
-
-
-_GUIDE_RULES: Final[Mapping[str, Mapping[str, tuple[GuideRule, ...]]]] = MappingProxyType(
-    {C4BB.id: C4BB_GUIDE_RULES}
-)
+    is_c4bb = profile.terminology.id == C4BB.id
+    return C4BB_GUIDE_RULES.get(profile.type, ()) if is_c4bb else ()
