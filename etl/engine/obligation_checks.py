@@ -36,8 +36,8 @@ def broken_rows(
     values: Values,
     obligations: Iterable[Obligation],
     *,
-    made: pa.StringArray | None = None,
-    types: frozenset[str] = frozenset(),
+    made: pa.StringArray,
+    types: frozenset[str],
 ) -> pa.Table:
     """Return the rows of a partition that break obligations of a plan.
 
@@ -67,7 +67,7 @@ def broken_rows(
 @dataclass(eq=False, slots=True)
 class _Checks:
     values: Values
-    made: pa.StringArray | None
+    made: pa.StringArray
     types: frozenset[str]
     masks: FormulaMasks
 
@@ -145,15 +145,13 @@ class _Checks:
     def lost(self, test: DanglingReference) -> tuple[Indices, int]:
         """Return rows with a reference that leads to no resource of the partition."""
         level = self.masks.enter(test.loops)
-        if self.made is None:
-            return np.empty(0, dtype=np.int64), level
         rows = self.masks.where(self.masks.mask(test.given, level), level)
         texts = self.values.text(test.reference, level).take(pa.array(rows))
         meant = np.zeros(len(rows), dtype=np.bool_)
         for name in sorted(self.types):
             meant |= true_where(pc.starts_with(texts, f"{name}/"))
         if not meant.any():
-            return np.empty(0, dtype=np.int64), level
+            return rows[:0], level
         is_made = np.asarray(pc.is_in(texts, value_set=self.made))
         return rows[meant & ~is_made], level
 
@@ -164,7 +162,7 @@ def _keys(owners: Indices, named: Indices) -> Indices:
 
 def _repeated(owners: Indices, named: Indices) -> Indices:
     keys = _keys(owners, named)
-    if len(keys) < 2 or (np.diff(keys) > 0).all():
-        return np.empty(0, dtype=np.int64)
+    if (np.diff(keys) > 0).all():
+        return keys[:0]
     ordered = np.sort(keys)
     return np.unique(ordered[1:][np.diff(ordered) == 0] >> 32)

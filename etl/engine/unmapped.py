@@ -268,15 +268,16 @@ def omitted(values: Values) -> pa.Table:
     parts: list[pa.Table] = []
     for _, node in nodes_of(values.plan.body):
         if isinstance(node, Loop) and node.level in values.levels:
+            level = values.levels[node.level]
             for needed, others in _needs(node.condition):
                 lacking = both(
                     *(values.holds(condition, node.level) for condition in others),
                     opposite(values.holds(needed, node.level)),
                 )
-                size = values.levels[node.level].size
-                rows = np.flatnonzero(np.broadcast_to(np.asarray(lacking), size))
-                if len(rows):
-                    parts.append(_omitted_places(values, node.level, rows))
+                rows = np.flatnonzero(np.broadcast_to(np.asarray(lacking), level.size))
+                if len(rows) and level.table in TABLES:
+                    positions = rows if level.rows is None else level.rows[rows]
+                    parts.append(values.partition.findings(level.table, positions, OMITTED))
     return once_each(parts)
 
 
@@ -288,11 +289,3 @@ def _needs(condition: Condition) -> Iterator[tuple[Condition, tuple[Condition, .
                 isinstance(inner, IsPresent) for inner in walk(part)
             ):
                 yield part, tuple(other for other in condition.parts if other is not part)
-
-
-def _omitted_places(values: Values, at: int, rows: np.ndarray) -> pa.Table:
-    level = values.levels[at]
-    if level.table not in TABLES:
-        return no_findings()
-    positions = rows if level.rows is None else level.rows[rows]
-    return values.partition.findings(level.table, positions, OMITTED)

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
@@ -63,13 +64,13 @@ class ObligationChecks:
     """
 
     obligations: Obligations
-    _made: pa.StringArray | None = None
+    _made: pa.StringArray = field(default_factory=partial(pa.nulls, 0, pa.string()))
     _types: frozenset[str] = frozenset()
     _found: list[pa.Table] = field(default_factory=list)
 
     def expect(self, values: Iterable[Values]) -> None:
         """Add the ids of all resources that will be made; references must lead to them."""
-        made, types = [], set()
+        made, types = [self._made], set()
         for value in values:
             plan = value.plan
             types.add(plan.resource)
@@ -77,7 +78,7 @@ class ObligationChecks:
                 ids = value.text(plan.id, 0)
                 made.append(join(f"{plan.resource}/", ids, absent_as_empty=False))
         self._types = frozenset(types) - _STUBBED
-        self._made = pa.concat_arrays(made) if made else pa.nulls(0, pa.string())
+        self._made = pa.concat_arrays(made)
 
     def check(self, values: Values) -> None:
         """Check the rows of one plan, which has been rendered."""

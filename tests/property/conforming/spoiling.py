@@ -67,7 +67,9 @@ def verdicts(plan, partition, environment):
     """Yield what both say of every resource that a plan makes."""
     rendering = render(plan, partition, environment)
     runs = list(rendering)
-    found = broken_rows(rendering.values, of_data(obligations(plan, environment.crosswalks)))
+    due = of_data(obligations(plan, environment.crosswalks))
+    none_made = pa.nulls(0, pa.string())
+    found = broken_rows(rendering.values, due, made=none_made, types=frozenset())
     told = _by_root(plan, partition, found)
     checker = Checker(strict=True)
     for run in runs:
