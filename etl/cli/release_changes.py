@@ -175,12 +175,11 @@ def show_plan(planned: PlanResult, target: str, *, as_json: bool) -> None:
 
 def plan_page(planned: PlanResult, target: str) -> str:
     """Return the page of a plan."""
-    from etl.reports.changes_page import ChangesPage, LimitLine, changes_page
+    from etl.reports.changes_page import ChangesPage, changes_page
 
     verdicts = () if planned.processed is None else planned.processed.verdicts
     broken = [verdict.sentence for verdict in verdicts if not verdict.holds]
     refusal = [] if planned.refusal is None else [str(planned.refusal)]
-    news = planned.news
     return changes_page(
         ChangesPage(
             title=f"What a run would change in {target}",
@@ -188,11 +187,10 @@ def plan_page(planned: PlanResult, target: str) -> str:
             after=None,
             changes=planned.changes,
             money=planned.money,
-            limits=[LimitLine(each.sentence, each.holds) for each in verdicts],
+            limits=verdicts,
             stops="; ".join([*refusal, *broken]),
-            causes=[(each.rule, each.claims, each.rows) for each in planned.rejected.causes],
-            new_rules=None if news is None else news[0],
-            new_unmapped=None if news is None else news[1],
+            causes=planned.rejected.causes,
+            news=planned.news,
             must_support=planned.must_support,
             samples=planned.samples,
             is_directory=planned.manifest is not None and planned.manifest.subject.is_directory,
@@ -226,7 +224,6 @@ def difference_page(
     )
 
     old, new = report_of(before), report_of(after)
-    news = None if old is None or new is None else news_since(old, new)
     return changes_page(
         ChangesPage(
             title=f"What changed in {after.store.name}",
@@ -234,8 +231,7 @@ def difference_page(
             after=difference.after,
             changes=difference.changes,
             money=money_between(before, after, difference.changes),
-            new_rules=None if news is None else news[0],
-            new_unmapped=None if news is None else news[1],
+            news=None if old is None or new is None else news_since(old, new),
             must_support=None if old is None or new is None else moved_elements(old, new),
             samples=changed_samples(before, after),
             is_directory=after.manifest.subject.is_directory,

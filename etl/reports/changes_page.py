@@ -5,31 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
-from etl.publish.diff import UnitChange, changed_patients
+from etl.publish.diff import Name, changed_patients
 from etl.publish.manifest import Changes
 from etl.publish.network_changes import NetworkChanges
 from etl.publish.reader import Release
+from etl.quality.totals.limits import Verdict
 from etl.reports.must_support import short_name
 from etl.reports.page import environment
+from etl.reports.summary import Cause
 
 _SHOWN: Final = 100
 """Providers of a network that are shown of each change."""
 
-
-@dataclass(frozen=True, slots=True)
-class LimitLine:
-    """A limit, and whether it holds.
-
-    Attributes:
-        sentence: the limit in words.
-        holds: whether it does.
-    """
-
-    sentence: str
-    holds: bool
+ChangedSample: TypeAlias = tuple[str, Mapping[str, tuple[str | None, str | None]]]
+"""A changed resource, which one is not stated: its FHIR type; path of an element that differs ->
+its masked values before and after, None where it is not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +53,9 @@ class ChangesPage:
         money: net sums before and now (`changes.money_changes`); None if a report is missing.
         limits: limits of a planned run.
         stops: why the run would stop; empty where it would not.
-        causes: (rule, claims, rows) that a planned run would reject, by first cause.
-        new_rules: rules that find something and found nothing before; None where that is not known.
-        new_unmapped: crosswalk and number of words that are newly unmapped; None likewise.
+        causes: what a planned run would reject, by first cause.
+        news: rules that newly find something, and newly unmapped words by crosswalk; None where
+            that is not known.
         must_support: must-support elements of which another share of resources has them; None
             likewise.
         samples: changed resources, values masked.
@@ -77,13 +69,12 @@ class ChangesPage:
     after: str | None
     changes: Changes
     money: Sequence[Mapping[str, Any]] | None
-    limits: Sequence[LimitLine] = ()
+    limits: Sequence[Verdict] = ()
     stops: str = ""
-    causes: Sequence[tuple[str, int, int]] = ()
-    new_rules: Sequence[str] | None = None
-    new_unmapped: Sequence[Mapping[str, Any]] | None = None
+    causes: Sequence[Cause] = ()
+    news: tuple[Sequence[str], Sequence[Mapping[str, Any]]] | None = None
     must_support: Sequence[MovedElement] | None = None
-    samples: Sequence[Any] = ()
+    samples: Sequence[ChangedSample] = ()
     is_directory: bool = False
     networks: NetworkChanges | None = None
 
@@ -129,70 +120,32 @@ _MOST: Final = 5
 """Most resources that are shown."""
 
 
-@dataclass(frozen=True, slots=True)
-class ChangedElement:
-    """An element that differs.
-
-    Attributes:
-        path: FHIRPath-like path, with indices.
-        before: masked value; None where it is not there.
-        after: likewise.
-    """
-
-    path: str
-    before: str | None
-    after: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class ChangedSample:
-    """A changed resource; which one is not stated.
-
-    Attributes:
-        type: FHIR type.
-        elements: what differs, in the order of the resource after.
-    """
-
-    type: str
-    elements: tuple[ChangedElement, ...]
-
-
 def changed_samples(before: Release, after: Release) -> list[ChangedSample]:
     """Return what differs in some changed resources of patients, at most one of a patient.
 
     Raises:
         StoreError: something of the releases is missing or damaged.
     """
-    samples = (
-        _sample(before, after, change)
-        for change in changed_patients(before, after)
-        if change.before is not None and change.after is not None and change.changed
-    )
-    return list(islice(samples, _MOST))
+    samples: list[ChangedSample] = []
+    for change in changed_patients(before, after):
+        if change.before is None or change.after is None or not change.changed:
+            continue
+        # Claims show more of a night's changes than a patient's new time stamp.
+        name = min(change.changed, key=lambda name: name[0] != "ExplanationOfBenefit")
+        old, new = _texts(before, change.before.id, name), _texts(after, change.after.id, name)
+        values = {path: (old.get(path), new.get(path)) for path in {**new, **old}}
+        differing = {
+            path: (_masked(was), _masked(now)) for path, (was, now) in values.items() if was != now
+        }
+        samples.append((name[0], differing))
+        if len(samples) == _MOST:
+            break
+    return samples
 
 
-def _sample(before: Release, after: Release, change: UnitChange) -> ChangedSample:
-    # Claims show more of a night's changes than a patient's new time stamp.
-    kind, logical_id = min(change.changed, key=lambda name: name[0] != "ExplanationOfBenefit")
-    if change.before is None or change.after is None:
-        raise AssertionError("a changed resource was there before and is after")
-    old, new = (
-        dict(
-            _leaves(
-                json.loads(release.patient_resource(unit.id, kind, logical_id), parse_float=str)
-            )
-        )
-        for release, unit in ((before, change.before), (after, change.after))
-    )
-    paths = [*new, *(path for path in old if path not in new)]
-    return ChangedSample(
-        kind,
-        tuple(
-            ChangedElement(path, _masked(old.get(path)), _masked(new.get(path)))
-            for path in paths
-            if old.get(path) != new.get(path)
-        ),
-    )
+def _texts(release: Release, patient: str, name: Name) -> dict[str, str]:
+    """Return the values of a resource by their paths."""
+    return dict(_leaves(json.loads(release.patient_resource(patient, *name), parse_float=str)))
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:

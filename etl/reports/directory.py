@@ -9,18 +9,13 @@ from typing import Any, Final
 from etl.quality.totals import directory
 from etl.reports.plots import Plot
 
-_NAMES: Final = {
-    "directory_organization": "organizations",
-    "directory_practitioner": "practitioners",
-    "network": "networks",
-    "insurance_plan": "plans",
-    "location": "places",
-    "healthcare_service": "services",
-    "provider_role": "roles",
-    "affiliation": "affiliations",
-    "endpoint": "endpoints",
+_BANDS: Final = {
+    "recent": f"{directory.RECENT_DAYS} days or less",
+    "aging": f"up to {directory.OLD_DAYS} days",
+    "old": f"more than {directory.OLD_DAYS} days",
+    "undated": "without a date",
 }
-"""Tables of entries as people call what is in them."""
+"""Ages of entries, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,32 +32,6 @@ class DirectoryFacts:
     places: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class DirectoryPage:
-    """Quality of a directory as the page shows it.
-
-    Attributes:
-        names: table -> what its rows are, in a word.
-        entries: all entries.
-        recent, aging, old, undated: how many of them are of each age.
-        impossible: rows with an address or position that cannot be.
-        incomplete: rows with an address of which a part is missing.
-        repeated: entries that seem to be there several times.
-        age_plot: entries by age, by table; None without entries.
-    """
-
-    names: Mapping[str, str]
-    entries: int
-    recent: int
-    aging: int
-    old: int
-    undated: int
-    impossible: int
-    incomplete: int
-    repeated: int
-    age_plot: Plot | None
-
-
 def directory_document(facts: DirectoryFacts) -> dict[str, Any]:
     """Return the figures as docs/reports.md describes them."""
     quality = facts.quality
@@ -73,43 +42,39 @@ def directory_document(facts: DirectoryFacts) -> dict[str, Any]:
             for each in quality.ages
         ],
         "coverage": asdict(quality.coverage),
-        "networks": [_network(each) for each in quality.networks],
+        "networks": [{**asdict(each), "unstated": each.unstated} for each in quality.networks],
         "addresses": [asdict(each) for each in quality.addresses],
         "duplicates": [asdict(each) for each in quality.duplicates],
         "places": facts.places or None,
     }
 
 
-def _network(network: directory.NetworkCounts) -> dict[str, Any]:
-    return {
-        **asdict(network),
-        "accepting": {code: network.accepting[code] for code in directory.ACCEPTING},
-        "unstated": network.unstated,
-    }
-
-
-def directory_page(document: Mapping[str, Any] | None) -> DirectoryPage | None:
+def directory_page(document: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """Return the figures for the page; None where the run was of no directory.
 
     Args:
         document: `directory` of the report's document.
+
+    Returns:
+        names: table -> what its rows are, in a word.
+        entries: all entries; recent, aging, old, undated: how many of them are of each age.
+        impossible: rows with an address or position that cannot be.
+        incomplete: rows with an address of which a part is missing.
+        repeated: entries that seem to be there several times.
+        age_plot: entries by age, by table; None without entries.
     """
     if document is None:
         return None
     ages: Sequence[Mapping[str, Any]] = document["ages"]
-    addresses: Sequence[Mapping[str, Any]] = document["addresses"]
-    return DirectoryPage(
-        names=_NAMES,
-        entries=_sum(ages, "rows"),
-        recent=_sum(ages, "recent"),
-        aging=_sum(ages, "aging"),
-        old=_sum(ages, "old"),
-        undated=_sum(ages, "undated"),
-        impossible=_sum(addresses, "impossible"),
-        incomplete=_sum(addresses, "incomplete"),
-        repeated=_sum(document["duplicates"], "groups"),
-        age_plot=_age_plot([each for each in ages if each["rows"]]),
-    )
+    return {
+        "names": directory.ENTRIES,
+        "entries": _sum(ages, "rows"),
+        **{band: _sum(ages, band) for band in _BANDS},
+        "impossible": _sum(document["addresses"], "impossible"),
+        "incomplete": _sum(document["addresses"], "incomplete"),
+        "repeated": _sum(document["duplicates"], "groups"),
+        "age_plot": _age_plot([each for each in ages if each["rows"]]),
+    }
 
 
 def _sum(parts: Sequence[Mapping[str, Any]], name: str) -> int:
@@ -120,15 +85,9 @@ def _age_plot(ages: Sequence[Mapping[str, Any]]) -> Plot | None:
     """Return entries by age, in percent of each table: counts differ by orders of magnitude."""
     if not ages:
         return None
-    bands = {
-        "recent": f"{directory.RECENT_DAYS} days or less",
-        "aging": f"up to {directory.OLD_DAYS} days",
-        "old": f"more than {directory.OLD_DAYS} days",
-        "undated": "without a date",
-    }
     in_words = "; ".join(
-        f"{_NAMES[each['table']]}: "
-        + ", ".join(f"{each[band]:,} {name}" for band, name in bands.items() if each[band])
+        f"{directory.ENTRIES[each['table']]}: "
+        + ", ".join(f"{each[band]:,} {name}" for band, name in _BANDS.items() if each[band])
         for each in ages
     )
     return Plot(
@@ -136,8 +95,8 @@ def _age_plot(ages: Sequence[Mapping[str, Any]]) -> Plot | None:
         "Entries by the days since they were last updated, in percent",
         f"A bar for each kind of entry. {in_words}.",
         # Every other name stands lower: side by side they would run into each other.
-        ["\n" * (at % 2) + _NAMES[each["table"]] for at, each in enumerate(ages)],
-        {name: [100 * each[band] / each["rows"] for each in ages] for band, name in bands.items()},
+        ["\n" * (at % 2) + directory.ENTRIES[each["table"]] for at, each in enumerate(ages)],
+        {name: [100 * each[band] / each["rows"] for each in ages] for band, name in _BANDS.items()},
         unit=" %",
     )
 
@@ -153,8 +112,8 @@ def directory_trends(nights: Sequence[Mapping[str, Any]], labels: Sequence[str])
     pages = [directory_page(each) for each in figures]
     span = f"by night, {len(nights)} nights"
     ages = {
-        f"more than {directory.RECENT_DAYS} days": [_older(page, of_old=False) for page in pages],
-        f"more than {directory.OLD_DAYS} days": [_older(page, of_old=True) for page in pages],
+        f"more than {directory.RECENT_DAYS} days": [_older(page, "aging", "old") for page in pages],
+        f"more than {directory.OLD_DAYS} days": [_older(page, "old") for page in pages],
     }
     faults = {
         "practitioners in no network": [
@@ -163,8 +122,8 @@ def directory_trends(nights: Sequence[Mapping[str, Any]], labels: Sequence[str])
         "organizations in none": [
             each and each["coverage"]["organizations_without_network"] for each in figures
         ],
-        "wrong addresses": [None if page is None else page.impossible for page in pages],
-        "duplicates": [None if page is None else page.repeated for page in pages],
+        "wrong addresses": [None if page is None else page["impossible"] for page in pages],
+        "duplicates": [None if page is None else page["repeated"] for page in pages],
     }
     closed = [None if each is None else _closed(each["networks"]) for each in figures]
     return [
@@ -198,11 +157,12 @@ def directory_trends(nights: Sequence[Mapping[str, Any]], labels: Sequence[str])
     ]
 
 
-def _older(page: DirectoryPage | None, *, of_old: bool) -> float | None:
-    if page is None or page.entries == page.undated:
+def _older(page: Mapping[str, Any] | None, *bands: str) -> float | None:
+    if page is None:
         return None
-    older = page.old if of_old else page.aging + page.old
-    return 100 * older / (page.entries - page.undated)
+    dated: int = page["entries"] - page["undated"]
+    older: int = sum(page[band] for band in bands)
+    return 100 * older / dated if dated else None
 
 
 def _closed(networks: Sequence[Mapping[str, Any]]) -> float | None:

@@ -91,7 +91,7 @@ def _subject(document: Mapping[str, Any]) -> Mapping[str, int]:
 def _old_entries(document: Mapping[str, Any]) -> int | None:
     """Return a directory's entries of more than 90 days; None where the report has no ages."""
     page = directory_page(document.get("directory"))
-    return None if page is None else page.old
+    return None if page is None else page["old"]
 
 
 def _findings(document: Mapping[str, Any], *, is_rejecting: bool) -> int:

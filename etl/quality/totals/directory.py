@@ -22,18 +22,18 @@ from etl.model.canonical_tables import TABLES
 from etl.model.crosswalks import Crosswalk
 from etl.quality.checks.directory import degrees, position_outside, zip_outside
 
-ENTRIES: Final = (
-    "directory_organization",
-    "directory_practitioner",
-    "network",
-    "insurance_plan",
-    "location",
-    "healthcare_service",
-    "provider_role",
-    "affiliation",
-    "endpoint",
-)
-"""Tables of which a row is an entry of its own; the others are parts of their rows."""
+ENTRIES: Final = {
+    "directory_organization": "organizations",
+    "directory_practitioner": "practitioners",
+    "network": "networks",
+    "insurance_plan": "plans",
+    "location": "places",
+    "healthcare_service": "services",
+    "provider_role": "roles",
+    "affiliation": "affiliations",
+    "endpoint": "endpoints",
+}
+"""Tables of which a row is an entry of its own -> what people call these; others are parts."""
 ACCEPTING: Final = ("newpt", "existptfam", "existptonly", "nopt")
 """Codes of AcceptingPatientsCS: all; those of a patient's family; none but patients; nobody."""
 ADDRESS_PARTS: Final = ("address_line", "city", "state", "postal_code")

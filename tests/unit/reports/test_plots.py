@@ -178,7 +178,7 @@ def test_a_withheld_sum_is_a_gap_in_the_plot_and_in_its_table():
 
 def test_nights_of_a_directory_speak_of_rows_and_older_reports_leave_a_gap():
     counts = {"network": RowCounts(rows_in=8, published=6, quarantined=2, superseded=0)}
-    ages = tuple(EntryAges(name, 4, 1, 2, 1, 0, None) for name in ENTRIES[:2])
+    ages = tuple(EntryAges(name, 4, 1, 2, 1, 0, None) for name in list(ENTRIES)[:2])
     nothing = NetworkCoverage(*range(12))
     quality = DirectoryQuality(date(2026, 11, 1), ages, nothing, (), (), ())
     facts = {"counts": counts, "money": {}, "filled": {}, "directory": DirectoryFacts(quality)}
