@@ -22,6 +22,14 @@ def basis(tmp_path_factory):
     return out
 
 
+@pytest.fixture(scope="module")
+def tree(small, tmp_path_factory):
+    """The small extract, published in the basis view; no test changes what readers see of it."""
+    target = tmp_path_factory.mktemp("basis-tree")
+    done(cpcds("run", small, "--to", target, CPCDS_PUBLISH__VIEW="basis"))
+    return target
+
+
 def conforms(*what):
     return json.loads(done(cpcds("conform", *what, "--json")).out)
 
@@ -41,17 +49,14 @@ def published(target):
             yield name, (gzip.decompress(data) if name.endswith(".gz") else data).decode("utf-8")
 
 
-def test_no_object_of_a_published_tree_holds_an_amount(small, tmp_path):
-    target = tmp_path / "basis"
-    called = cpcds("run", small, "--to", target, CPCDS_PUBLISH__VIEW="basis")
-    done(called)
-    objects = dict(published(target))
+def test_no_object_of_a_published_tree_holds_an_amount(tree):
+    objects = dict(published(tree))
     assert {name.partition("/")[0] for name in objects} >= {"patients", "bulk", "releases"}
     assert [name for name, text in objects.items() if MONEY.search(text)] == []
     (manifest,) = (json.loads(text) for name, text in objects.items() if "manifest" in name)
     assert manifest["mapping"]["view"] == "basis"
     assert manifest["totals"] == {}
-    assert conforms(target)["errors"] == 0
+    assert conforms(tree)["errors"] == 0
 
 
 def names(target):
@@ -59,15 +64,13 @@ def names(target):
     return sorted(path.name for path in target.rglob("*") if "runs" not in path.parts)
 
 
-def test_a_target_holds_one_view_and_another_run_is_refused(small, tmp_path):
-    target = tmp_path / "tree"
-    done(cpcds("run", small, "--to", target, "--view", "basis"))
-    before = names(target)
+def test_a_target_holds_one_view_and_another_run_is_refused(small, tree):
+    before = names(tree)
     for arguments in ((), ("--dry-run",), ("--view", "financial")):
-        called = cpcds("run", small, "--to", target, *arguments)
+        called = cpcds("run", small, "--to", tree, *arguments)
         assert called.code == 2
         assert "holds the basis view" in called.sentence
         assert "--view basis" in called.sentence
-    assert names(target) == before
-    again = done(cpcds("run", small, "--to", target, "--view", "basis"))
+    assert names(tree) == before
+    again = done(cpcds("run", small, "--to", tree, "--view", "basis"))
     assert "nothing to do" in again.out
