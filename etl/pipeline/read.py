@@ -191,8 +191,10 @@ def _read_layers(context: RunContext, publication: Publication) -> ReleaseRows:
         return ReleaseRows(rows, layers, when)
     # A delta is published as the full extract that all layers together make.
     model = definitions.model
-    folder, notes = merged_extract(store, layers, rows.work / "merged", day, extract.payer, model)
-    whole = open_with(folder, definitions, model.layout, context.emit)
+    merged_files, notes = merged_extract(
+        store, layers, rows.work / "merged", day, extract.payer, model
+    )
+    whole = open_with(merged_files, definitions, model.layout, context.emit)
     merged = read(replace(context, extract=whole), digests=True)
     _began(context, publication, merged.work)
     return ReleaseRows(merged, layers, when, () if known else notes)

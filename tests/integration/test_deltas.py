@@ -1,5 +1,7 @@
 """Deltas on a published tree end where a full extract of the same day does."""
 
+import csv
+import gzip
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -68,6 +70,24 @@ def test_rows_of_a_delta_that_change_nothing_are_told(payer, tmp_path):
     assert notes(payer.run(deleting)) == [
         "rows of the delta that delete what is not there change nothing: 1 (claim.csv, row 2)"
     ]
+
+
+def test_findings_name_the_extract_and_the_file_and_row_that_it_had(payer, tmp_path):
+    rows = {"A": ("2024-03-10", "", "100.00"), "B": ("2024-03-10", "", "50.00")}
+    payer.run(extract(tmp_path / "full", "full", **rows))
+    update = extract(tmp_path / "delta", "delta", A=("2024-04-10", "", "90.00"))
+    ran = payer.run(update)
+    [report] = payer.target.glob(f"reports/{ran.release}/findings.csv.gz")
+    with gzip.open(report, "rt") as text:
+        lines = {
+            (place["file"], place["row"])
+            for place in csv.DictReader(text)
+            if place["table"] == "claim_line"
+        }
+    full_lines = "full extract of 2024-03-10: claim_line.csv"
+    assert lines == {(full_lines, "3"), ("delta extract of 2024-04-10: claim_line.csv", "2")}
+    files = {file.name: file.rows for file in ran.reported.report.extract.files}
+    assert (files["claim_line.parquet"], files[full_lines]) == (2, 1)
 
 
 def notes(ran):

@@ -27,6 +27,8 @@ import pyarrow.parquet as pq
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN, TABLES
 from etl.model.data_models import CLAIMS, DataModel
 from etl.pipeline.deltas.layers import Layer, LayerFile, kept_object
+from etl.sources.files.source_files import LAYERS, SOURCE_PLACES
+from etl.sources.files.stored_files import FolderFiles, QueriedFile, ReplacedFiles, TableVersion
 from etl.storage.port import Store
 
 Times: TypeAlias = npt.NDArray[np.int64]
@@ -104,10 +106,11 @@ def merged_extract(
     as_of: str | None = None,
     payer: str | None = None,
     model: DataModel = CLAIMS,
-) -> tuple[Path, tuple[str, ...]]:
+) -> tuple[ReplacedFiles, tuple[str, ...]]:
     """Write all layers as one full extract; one table is held in memory at a time.
 
     A deleted row of a directory takes none along: what still refers to it is reported as such.
+    Each row names the file and row of the layer's extract that it came with, so that findings do.
 
     Args:
         store: where the layers are.
@@ -118,16 +121,26 @@ def merged_extract(
         model: what the rows are about.
 
     Returns:
-        The folder, and sentences about rows of the last layer that change nothing.
+        The files, and sentences about rows of the last layer that change nothing.
 
     Raises:
         StoreError: a layer is missing or damaged.
     """
-    idle = _merge(store, layers, folder, model)
+    sources = _LayerSources(layers)
+    origins: dict[str, TableVersion] = {}
+
+    def name_sources(name: str, rows: _Rows, merged: pa.Table) -> pa.Table:
+        origins[_file_name(name)] = TableVersion(LAYERS, name)
+        return sources.named(merged)
+
+    idle = _merge(store, layers, folder, model, name_sources)
     manifest = {"layout": model.layout, "kind": "full", "as_of": as_of, "payer": payer}
     text = json.dumps({name: value for name, value in manifest.items() if value is not None})
     (folder / "manifest.json").write_text(text, encoding="utf-8")
-    return folder, tuple(_idle_notes(store, layers[-1], idle))
+    files = FolderFiles(folder, origins=origins)
+    names = frozenset(entry.name for entry in files.entries())
+    merged_files = ReplacedFiles(files, files, names, sources.files())
+    return merged_files, tuple(_idle_notes(store, layers[-1], idle))
 
 
 def merged_origins(
@@ -140,9 +153,10 @@ def merged_origins(
     """
     origins: dict[str, TableOrigins] = {}
 
-    def keep(name: str, rows: _Rows, merged: pa.Table) -> None:
+    def keep(name: str, rows: _Rows, merged: pa.Table) -> pa.Table:
         numbers = merged.column(_NUMBER).to_numpy()
         origins[name] = TableOrigins(rows.table.drop_columns(_NUMBER), numbers, rows.deleted)
+        return merged.select(TABLES[name].names)
 
     _merge(store, layers, folder, CLAIMS, keep)
     (folder / "manifest.json").write_text('{"layout": "cpcds", "kind": "full"}', encoding="utf-8")
@@ -154,9 +168,13 @@ def _merge(
     layers: Sequence[Layer],
     folder: Path,
     model: DataModel,
-    keep: Callable[[str, _Rows, pa.Table], None] | None = None,
+    written: Callable[[str, _Rows, pa.Table], pa.Table],
 ) -> dict[str, _IdleRows]:
-    """Write the merged tables; hand over each table's name, all its rows, and those that count.
+    """Write the merged tables.
+
+    Args:
+        written: returns what is written of a table, given its name, all its rows, and those that
+            count.
 
     Returns:
         Table -> its rows in the last layer that change nothing.
@@ -167,8 +185,7 @@ def _merge(
     # Deletions of members decide on coverages and claims, and those on all that depends on them.
     first = _OWNERS if model.has_members else ()
     for name in (*first, *(other for other in model.tables if other not in first)):
-        rows = _rows_of(store, layers, name, has_places=keep is not None)
-        all_rows = None if keep is None else rows
+        all_rows = rows = _rows_of(store, layers, name)
         owner = TABLES[name].key[0]
         is_member = name in first[:1]
         if name in first:
@@ -179,10 +196,7 @@ def _merge(
         idle[name] = _idle_rows(rows, name, len(layers), {} if is_member else gone.get(owner, {}))
         if not is_member and owner in gone:
             rows = rows.only(_survives(rows, owner, gone[owner]))
-        merged = _present(rows, name)
-        if keep is not None and all_rows is not None:
-            keep(name, all_rows, merged)
-        _write(folder, name, merged.select(TABLES[name].names))
+        _write(folder, name, written(name, all_rows, _present(rows, name)))
     return idle
 
 
@@ -249,10 +263,8 @@ def _places_in_words(
             yield f"{layer.files[files[row]].name}, row {numbers[row]}"
 
 
-def _rows_of(
-    store: Store, layers: Sequence[Layer], name: str, *, has_places: bool = False
-) -> _Rows:
-    """Return the rows of all layers; with places, number, layer, file and row of each as well."""
+def _rows_of(store: Store, layers: Sequence[Layer], name: str) -> _Rows:
+    """Return the rows of all layers, with number, layer, file and row of each."""
     schema = pa.schema([pa.field(column, pa.string()) for column in TABLES[name].names])
     tables, times, deleted = [schema.empty_table()], [], []
     places = [_PLACES_SCHEMA.empty_table()]
@@ -262,17 +274,15 @@ def _rows_of(
             continue
         table = pq.read_table(io.BytesIO(kept_object(store, named)))
         tables.append(table.select(schema.names).cast(schema))
-        if has_places:
-            places.append(_places_of(store, layer, number, name, table.num_rows))
+        places.append(_places_of(store, layer, number, name, table.num_rows))
         times.append(_times(table, layer.time) * len(layers) + number)
         says = pc.equal(pc.utf8_upper(pc.utf8_trim_whitespace(table.column("record_action"))), "D")
         gone = np.asarray(pc.fill_null(says, False))
         deleted.append(gone & (layer.kind == "delta"))
     rows = pa.concat_tables(tables).combine_chunks()
-    if has_places:
-        for column in (placed := pa.concat_tables(places).combine_chunks()).column_names:
-            rows = rows.append_column(column, placed.column(column))
-        rows = rows.append_column(_NUMBER, pa.array(np.arange(rows.num_rows)))
+    for column in (placed := pa.concat_tables(places).combine_chunks()).column_names:
+        rows = rows.append_column(column, placed.column(column))
+    rows = rows.append_column(_NUMBER, pa.array(np.arange(rows.num_rows)))
     return _Rows(
         rows,
         np.concatenate([np.empty(0, np.int64), *times]),
@@ -396,11 +406,62 @@ def _keys(table: pa.Table, name: str) -> tuple[npt.NDArray[np.int64], int]:
 
 
 def _write(folder: Path, name: str, table: Any) -> None:
-    path = folder / f"{TABLES[name].file or name}.parquet"
+    path = folder / _file_name(name)
     if table.num_rows or TABLES[name].compulsory:
         pq.write_table(table, path, compression="zstd")
     else:
         path.unlink(missing_ok=True)
+
+
+def _file_name(table: str) -> str:
+    return f"{TABLES[table].file or table}.parquet"
+
+
+def layer_titles(layers: Sequence[Layer]) -> tuple[str, ...]:
+    """Return layers in words, such as `delta extract of 2024-07-02`; no two have the same."""
+    titles = [f"{layer.kind} extract of {layer.time[:10]}" for layer in layers]
+    return tuple(
+        title if titles.count(title) == 1 else f"{title} (number {number})"
+        for number, title in enumerate(titles)
+    )
+
+
+class _LayerSources:
+    """The files of all layers, as sources of merged rows.
+
+    Args:
+        layers: the full extract first.
+    """
+
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        self._files = [
+            (f"{title}: {file.name}", file.sha256)
+            for title, layer in zip(layer_titles(layers), layers, strict=True)
+            for file in layer.files
+        ]
+        self._names = pa.array([name for name, _ in self._files], pa.string())
+        self._first = pa.array(np.cumsum([0, *(len(layer.files) for layer in layers)])[:-1])
+        self._counts = np.zeros(len(self._files), np.int64)
+
+    def named(self, merged: pa.Table) -> pa.Table:
+        """Return a merged table with the places of its rows as columns, null where not kept."""
+        first = self._first.take(merged.column(LAYER_COLUMN).combine_chunks())
+        files = pc.add(first, merged.column(FILE_COLUMN).combine_chunks())
+        self._counts += np.bincount(np.asarray(files.drop_null()), minlength=len(self._counts))
+        rows = merged.column(ROW_COLUMN).cast(pa.string())
+        columns = dict(zip(SOURCE_PLACES, (self._names.take(files), rows), strict=True))
+        places = (LAYER_COLUMN, FILE_COLUMN, ROW_COLUMN, _NUMBER)
+        merged = merged.drop_columns([*places])
+        for name, column in columns.items():
+            merged = merged.append_column(name, column)
+        return merged
+
+    def files(self) -> tuple[QueriedFile, ...]:
+        """Return the files, with the number of merged rows that each brought."""
+        return tuple(
+            QueriedFile(name, 0, digest, count)
+            for (name, digest), count in zip(self._files, self._counts.tolist(), strict=True)
+        )
 
 
 FIRST_ROW: Final = 2
@@ -441,10 +502,8 @@ class LayerRows:
         self._tables = tables
 
     def title(self, layer: int) -> str:
-        """Return a layer in words, such as `delta extract of 2024-07-02`; no two have the same."""
-        titles = [f"{each.kind} extract of {each.time[:10]}" for each in self.layers]
-        title = titles[layer]
-        return title if titles.count(title) == 1 else f"{title} (number {layer})"
+        """Return a layer in words, as `layer_titles` does."""
+        return layer_titles(self.layers)[layer]
 
     def file_of(self, row: LayerRow) -> LayerFile:
         """Return the file that a row came with."""

@@ -55,7 +55,7 @@ class Extract:
         payer: id of the payer, or None.
         files: its files in the order of their names, those of no use included.
         findings: unknown files and columns; schema `etl.rows.FINDINGS_SCHEMA`.
-        queried: the payer's files that queries read, where its files are results of queries.
+        queried: the payer's files behind its own, where queries or a merge of extracts made them.
     """
 
     place: ExtractFiles

@@ -10,9 +10,11 @@ from etl.sources.files.splits import Cut
 from etl.sources.files.stored_files import ExtractFiles, TableVersion
 
 SOURCE_PLACES: Final = ("source_file", "source_row")
-"""Columns of a query's result that name the payer's file and row behind each of its rows."""
+"""Columns of a computed file that name the payer's file and row behind each of its rows."""
 SPILLED_SOURCES: Final = tuple(f"?{header}" for header in SOURCE_PLACES)
 """The names that `spill_names` gives them."""
+LAYERS: Final = "layers"
+"""Kind of `TableVersion` of rows that were merged from several extracts (deltas)."""
 RESULT_OF: Final = "result of "
 """Beginning of what people call the rows of a query; the query's file follows."""
 
@@ -63,6 +65,11 @@ class SourceFile:
     def query(self) -> str:
         """The file of the query that computed its rows; "" where none did."""
         return self.origin.table if self.origin and self.origin.kind == "query" else ""
+
+    @property
+    def is_computed(self) -> bool:
+        """Whether queries or a merge of extracts made its rows, and may name those behind them."""
+        return self.origin is not None and self.origin.kind in ("query", LAYERS)
 
     @property
     def title(self) -> str:

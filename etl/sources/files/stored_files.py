@@ -169,7 +169,7 @@ class TableVersion:
     """The table that the rows of a raw file were taken from, and which state of it.
 
     Attributes:
-        kind: `delta`, `iceberg`, `sql`, or `query` over files of the extract.
+        kind: `delta`, `iceberg`, `sql`, `query` over files of the extract, or `layers`.
         table: the table's location or name; in SQL the name of its raw file; the query's file.
         version: of a Delta table, or the snapshot of an Iceberg table: naming it reads the same
             rows again. Empty for SQL, where the hash of the rows is all there is.
@@ -290,7 +290,7 @@ class ReplacedFiles:
         files: those of the extract.
         staged: those that stand for the replaced ones.
         replaced: names of the replaced ones.
-        queried: those that queries read, where queries made the staged ones.
+        queried: those behind the staged ones, where queries or a merge of extracts made these.
     """
 
     files: ExtractFiles

@@ -87,7 +87,7 @@ class PartitionFacts:
         unowned: file name -> numbers of rows that cannot be read and name nothing that they could
             belong to; files without such rows are left out.
         has_digests: whether rows have digests.
-        queried: the payer's files that queries read, where the files are their results.
+        queried: the payer's files behind these, where queries or a merge of extracts made them.
     """
 
     count: int
@@ -289,7 +289,7 @@ class Partitions:
         return self._provider_rows(name)[0] if places is None else self.raw.read(name, None)
 
     def row_sources(self, *indexes: int) -> RowSources:
-        """Return the payer's rows behind the results of queries in some partitions.
+        """Return the payer's rows behind computed rows in some partitions.
 
         A row whose query passes no place on, or one that is in no file, has none.
         """
@@ -298,7 +298,7 @@ class Partitions:
         columns = (*_PLACE, *SPILLED_SOURCES)
         results, sources = [NO_PLACES], [NO_PLACES]
         for file in self.facts.files if files else ():
-            for index in indexes if file.query else ():
+            for index in indexes if file.is_computed else ():
                 rows = self.raw.read(file.table, index, columns)
                 if not {*SPILLED_SOURCES} <= {*rows.column_names}:
                     continue
