@@ -65,7 +65,7 @@ class DemoDirectory:
     """
 
     members: tuple[DemoMember, ...]
-    password: str
+    password: str = "sandbox"  # noqa: S105 - public, and on the page
 
 
 @dataclass(frozen=True, slots=True)

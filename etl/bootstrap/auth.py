@@ -228,7 +228,7 @@ def configuration(settings: Settings, base_url: str) -> AuthConfiguration:
         )
     demo = None
     if auth.demo_members is not None:
-        demo = DemoDirectory(demo_members(settings, auth.demo_members), auth.demo_password)
+        demo = DemoDirectory(demo_members(settings, auth.demo_members))
     return AuthConfiguration(
         base_url=base_url,
         texts=read_site_file(settings.portal.file).page_texts(settings.payer.name),

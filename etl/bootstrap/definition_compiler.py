@@ -14,7 +14,6 @@ from decimal import Decimal
 from importlib.metadata import version
 
 from etl.bootstrap.mappings import Files, crosswalks_in, payer_facts, sensitive_text, view_of
-from etl.bootstrap.setting_groups import STALE_DAYS
 from etl.bootstrap.settings import Settings
 from etl.errors import MappingError, Mistakes
 from etl.mapping.coverage import written_columns
@@ -128,7 +127,6 @@ def policy(settings: Settings) -> Policy:
         severities={
             rule: Severity(severity) for rule, severity in settings.rules.severities.items()
         },
-        stale_days=settings.rules.stale_days,
         limits=Limits(
             rejected_claims=_share(limits.rejected_claims),
             rejected_members=_share(limits.rejected_members),
@@ -147,7 +145,6 @@ def _share(number: float | None) -> Decimal | None:
 def _fingerprint(
     settings: Settings, files: Mapping[str, Files], crosswalks: Mapping[str, Crosswalk], view: str
 ) -> str:
-    stale = settings.rules.stale_days
     facts = {
         "program": version("cpcds-bluebutton"),
         "files": {
@@ -160,7 +157,6 @@ def _fingerprint(
         "severities": settings.rules.severities,
         "claims": [settings.claims.superseded, sensitive_text(settings)[0]],
         "view": view,
-        **({"stale_days": stale} if stale != STALE_DAYS else {}),
         "id_key": hashlib.sha256(settings.id_key_bytes()).hexdigest(),
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

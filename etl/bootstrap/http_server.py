@@ -12,6 +12,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from uvicorn import Config, Server
 from uvicorn.supervisors import Multiprocess
@@ -24,6 +25,9 @@ from etl.errors import StoreError, UsageError
 from etl.gateway.http.monitoring import FOLDER
 from etl.gateway.release.served_releases import OtherModel, ServedRelease
 from etl.publish.manifest import changed_ids, id_facts
+
+HEADER_SECONDS: Final = 10.0
+"""How long URL and headers of a request may take to come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +97,8 @@ def run(bound: Bound, announce: Callable[[], None]) -> None:
     bounds = ConnectionBounds(
         head_bytes=32 * 1024,
         headers=100,
-        head_seconds=serve.header_seconds,
-        body_seconds=serve.request_seconds + serve.header_seconds,  # the application's is first
+        head_seconds=HEADER_SECONDS,
+        body_seconds=serve.request_seconds + HEADER_SECONDS,  # the application's is first
         idle_seconds=serve.idle_seconds,
     )
     config = Config(

@@ -86,4 +86,4 @@ def keep_record(settings: Settings, record: run_record.RunRecord) -> None:
         store = target_store(settings)
     except EtlError:  # the cause of the failed run
         return
-    run_record.write_record(store, record, settings.retention.records)
+    run_record.write_record(store, record)

@@ -142,6 +142,8 @@ log = logging.getLogger(__name__)
 
 WELL_KNOWN: Final = "/.well-known/smart-configuration"
 
+METRIC_SECONDS: Final = 5.0
+"""Time between two counts of what is served."""
 _KEY_CHARACTERS: Final = 32
 _PLAIN: Final = b"application/json"
 
@@ -246,10 +248,7 @@ def opened(settings: Settings) -> GatewayServices:
     serve = settings.serve
     options = ServiceOptions(
         cache_bytes=serve.cache_bytes,
-        poll_seconds=serve.poll_seconds,
         page_size=serve.page_size,
-        read_seconds=serve.read_seconds,
-        deadline_seconds=serve.deadline_seconds,
     )
     key = serve.cursor_key.get_secret_value().encode()
     directory = serve.directory
@@ -394,7 +393,7 @@ def application(
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             stack.callback(standard_error.flush)
-            await stack.enter_async_context(_watching(service, metrics, serve.poll_seconds))
+            await stack.enter_async_context(_watching(service, metrics))
             for lifespan in lifespans:
                 await stack.enter_async_context(lifespan())
             yield
@@ -520,9 +519,7 @@ def _standing(serve: ServeSettings) -> tuple[Header, ...]:
 
 
 @asynccontextmanager
-async def _watching(
-    service: GatewayServices, metrics: Metrics, seconds: float
-) -> AsyncIterator[None]:
+async def _watching(service: GatewayServices, metrics: Metrics) -> AsyncIterator[None]:
     """Watch for new releases and update the metrics while the server runs."""
     stop = asyncio.Event()
     for target in service.targets:
@@ -535,7 +532,7 @@ async def _watching(
         while not stop.is_set():
             renew(service, metrics)
             try:
-                async with asyncio.timeout(seconds):
+                async with asyncio.timeout(METRIC_SECONDS):
                     await stop.wait()
             except TimeoutError:
                 continue

@@ -54,20 +54,11 @@ class PayerSettings(SettingGroup):
     )
 
 
-STALE_DAYS: Final = 90
-"""Days after which CMS takes a directory as not current."""
-
-
 class RulesSettings(SettingGroup):
     """Severities of findings."""
 
     severities: dict[str, Literal["warn", "reject-row", "reject-claim"]] = Field(
         default_factory=dict, description="Rule id → severity, where it is not the rule's own."
-    )
-    stale_days: int = Field(
-        STALE_DAYS,
-        ge=1,
-        description="Days without an update after which a row of a directory is stale.",
     )
 
 
@@ -214,9 +205,6 @@ class RetentionSettings(SettingGroup):
     quarantine_days: float | None = Field(
         None, ge=1, description="Age at which prunes delete quarantines of releases that stay."
     )
-    records: int = Field(
-        400, ge=0, description="Records of runs that stay; each run deletes the oldest beyond them."
-    )
 
 
 class MonitoringSettings(SettingGroup):
@@ -307,9 +295,6 @@ class PublishSettings(SettingGroup):
     requires_access_token: bool = Field(
         True, description="Whether clients need an access token for the files."
     )
-    snapshot_every: int = Field(
-        30, ge=1, description="Releases after which there is a new snapshot, at the latest."
-    )
     timestamp_url: SecretStr | None = Field(
         None,
         description=(
@@ -334,17 +319,6 @@ class PublishSettings(SettingGroup):
     def folder_mode(self) -> int:
         """The mode as a number."""
         return int(self.mode, 8)
-
-
-class PlanFinderSettings(SettingGroup):
-    """Plan Finder files of a provider directory: one resource type a file."""
-
-    entries: int = Field(10_000, ge=1, description="Most resources of a file.")
-    bytes: int = Field(
-        20_000_000,
-        ge=10_000,
-        description="Most bytes of a file, uncompressed; a larger resource is alone in its file.",
-    )
 
 
 class BrandSettings(SettingGroup):
@@ -403,9 +377,6 @@ class ServeSettings(SettingGroup):
         "60/minute", description="Requests with no or an invalid token, by address and worker."
     )
     request_seconds: float = Field(30.0, gt=0, description="How long a request may take.")
-    header_seconds: float = Field(
-        10.0, gt=0, description="How long URL and headers of a request may take to come."
-    )
     idle_seconds: int = Field(
         75,  # longer than in load balancers, so that none is closed during a request
         ge=1,
@@ -414,14 +385,7 @@ class ServeSettings(SettingGroup):
     cache_bytes: int = Field(
         64 * 1024 * 1024, ge=0, description="Memory for what was read, a worker."
     )
-    poll_seconds: float = Field(
-        5.0, gt=0, description="Seconds between two looks for a new release."
-    )
     page_size: int = Field(10, ge=1, description="Matches a page where `_count` is not given.")
-    read_seconds: float = Field(5.0, gt=0, description="The longest that one try may take.")
-    deadline_seconds: float = Field(
-        10.0, gt=0, description="The longest that all tries of one read may take together."
-    )
 
     @property
     def reached_at(self) -> str:
@@ -476,7 +440,6 @@ class AuthSettings(SettingGroup):
         None,
         description="`member.csv` of made-up members that anyone may sign in as; sandbox only.",
     )
-    demo_password: str = Field("sandbox", description="The one, public password of them all.")
     access_seconds: int = Field(600, ge=60, le=600, description="Life of an access token.")
     consent_days: tuple[int, ...] = Field(
         (90, 30, 365),

@@ -78,7 +78,6 @@ class Settings(BaseSettings):
     store: groups.StorageSettings = groups.StorageSettings()
     publish: groups.PublishSettings = groups.PublishSettings()
     brand: groups.BrandSettings = groups.BrandSettings()
-    plan_finder: groups.PlanFinderSettings = groups.PlanFinderSettings()
     auth: groups.AuthSettings = groups.AuthSettings()
     serve: groups.ServeSettings = groups.ServeSettings()
     portal: groups.PortalSettings = groups.PortalSettings()

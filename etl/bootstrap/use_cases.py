@@ -235,12 +235,9 @@ def bulk_options(settings: Settings) -> BulkOptions | None:
         base_url=wanted.base_url,
         cadence=wanted.cadence,
         requires_access_token=wanted.requires_access_token,
-        snapshot_every=wanted.snapshot_every,
         work=settings.run.work,
         plan_finder=PlanFinderOptions(
             f"{settings.serve.reached_at}{DIRECTORY}",
-            settings.plan_finder.entries,
-            settings.plan_finder.bytes,
             is_stated=bool(settings.serve.base_url.rstrip("/")),
         ),
     )

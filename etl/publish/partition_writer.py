@@ -41,13 +41,11 @@ class WriteCounts:
 
     Attributes:
         changes: counts against the release that the run started from.
-        orphans: (type, id) of resources that were left out, because no Patient is there for them.
         count: how many patients the partition had.
         kept: how many more of them stay as they are.
     """
 
     changes: Changes
-    orphans: Sequence[tuple[str, str]]
     count: int
     kept: int = 0
 
@@ -185,7 +183,6 @@ def write_partition(
     """
     units: dict[str, CatalogEntry] = {}
     changes: list[Changes] = []
-    orphans: list[tuple[str, str]] = []
     with Writer(store) as writer:
         for patient in patients:
             if patient.patient_id in units:
@@ -193,8 +190,7 @@ def write_partition(
             before = previous.get(patient.patient_id)
             lines = [to_line(resource, stamp or now) for resource in patient.resources]
             if lines and not _has_patient(lines, patient.patient_id):
-                orphans += [(line.row.type, line.row.id) for line in lines]
-                lines = []
+                lines = []  # nobody could be shown them
             if lines or before is not None:
                 owner = Owner.patient(patient.patient_id)
                 gone = patient.patient_id in lost
@@ -205,7 +201,7 @@ def write_partition(
                 changes = [total(changes)]
     store.sync()
     rows = sorted(units.values(), key=lambda unit: place(unit.id))
-    written = WriteCounts(total(changes), orphans, len(rows))
+    written = WriteCounts(total(changes), len(rows))
     return PartitionResult(written, rows)
 
 

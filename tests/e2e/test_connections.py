@@ -1,5 +1,6 @@
 """What one connection may take of the served process: bytes, headers and time."""
 
+import json
 import socket
 import time
 from contextlib import ExitStack, suppress
@@ -18,7 +19,7 @@ CHUNKED = b"POST /healthz HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     bounds = {
-        "CPCDS_SERVE__HEADER_SECONDS": str(SECONDS),
+        "QUICK_SERVER": json.dumps({"header_seconds": SECONDS}),
         "CPCDS_SERVE__IDLE_SECONDS": str(SECONDS),
         "CPCDS_SERVE__REQUEST_SECONDS": "1",
     }

@@ -176,18 +176,6 @@ def test_plan_net_1_1_0_is_made_of_the_same_mappings(tmp_path):
     assert "period" in searched["Organization"]
 
 
-def test_staleness_is_a_setting(tmp_path):
-    found = []
-    for days in ("1", "9999"):
-        out = tmp_path / days
-        limit = {"CPCDS_RULES__STALE_DAYS": days}
-        done(cpcds("validate", SAMPLES / "directory", "--report", out, **limit))
-        rules = json.loads((out / "report" / "report.json").read_text("utf-8"))["rules"]
-        found.append({one["rule"]: one["findings"] for one in rules}.get("directory-stale", 0))
-    assert found[0] > 100
-    assert found[1] == 0
-
-
 def test_every_planted_fault_is_found_by_its_rule(tmp_path):
     extract, out = tmp_path / "in", tmp_path / "out"
     planted = ("--directory", "--practitioners", "68", "--seed", "5", "--fault-rate", "1")

@@ -7,14 +7,17 @@ import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from html import unescape
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from etl.bootstrap import use_cases
 from etl.model.data_models import DIRECTORY
 from etl.publish.bulk import with_bulk
+from etl.publish.bulk_files import PlanFinderOptions
 from etl.publish.bulk_pages import write_pages
 from etl.publish.manifest import ReleaseFacts
 from etl.publish.reader import open_current
@@ -39,7 +42,6 @@ from tests.waiting import until
 Json = dict[str, Any]
 INDEX = "plan-finder/H0009/2025/index.json"
 NETWORK = "network-reference"
-SMALL_FILES = {"CPCDS_PLAN_FINDER__ENTRIES": "8", "CPCDS_PLAN_FINDER__BYTES": "20000"}
 BRAND = {
     "CPCDS_PAYER__NAME": "Acme Health",
     "CPCDS_BRAND__WEBSITE": "https://www.acme.example/members",
@@ -50,6 +52,15 @@ BRAND = {
     "CPCDS_SERVE__BASE_URL": "https://fhir.acme.example",
 }
 BRAND_SERVED = {name: value for name, value in BRAND.items() if "BASE_URL" not in name}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_files():
+    """Make Plan Finder files small, so that there are several."""
+    with pytest.MonkeyPatch.context() as patch:
+        small = partial(PlanFinderOptions, entries=8, bytes=20_000)
+        patch.setattr(use_cases, "PlanFinderOptions", small)
+        yield
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +122,7 @@ def wait_past(created):
 def nights(tmp_path_factory):
     place = tmp_path_factory.mktemp("files")
     target, folder = place / "target", place / "public"
-    ran = done(cpcds("run", SAMPLES / "directory", "--to", target, **SMALL_FILES))
+    ran = done(cpcds("run", SAMPLES / "directory", "--to", target))
     first = seen(target)
     said = [json.loads(done(cpcds("export", target, "--out", folder, "--json", **BRAND)).out)]
     crawler = Crawler()
@@ -120,7 +131,7 @@ def nights(tmp_path_factory):
         crawler.plans(f"{base}/{INDEX}")
         changed = renamed(SAMPLES / "directory", place / "changed")
         wait_past(manifest_of(target)["created"])
-        last = done(cpcds("run", changed, "--to", target, **SMALL_FILES, **ANY_CHANGE))
+        last = done(cpcds("run", changed, "--to", target, **ANY_CHANGE))
         again = done(cpcds("export", target, "--out", folder, "--json", **BRAND))
         said.append(json.loads(again.out))
         start = len(crawler.fetched)
@@ -201,10 +212,10 @@ def test_files_are_small_and_public_and_those_before_go_with_the_next_release(ni
     shutil.copytree(nights.folder, folder)
     shutil.copytree(nights.target, target)
     (folder / "robots.txt").write_text("mine")
-    done(cpcds("rollback", target, manifest_of(target)["parent"], **SMALL_FILES))
+    done(cpcds("rollback", target, manifest_of(target)["parent"]))
     again = json.loads(done(cpcds("export", target, "--out", folder, "--json")).out)
     assert (again["written"], again["removed"]) == (0, 0)  # it named them, and so did the last
-    done(cpcds("rollback", target, manifest_of(target)["parent"], **SMALL_FILES))
+    done(cpcds("rollback", target, manifest_of(target)["parent"]))
     assert (folder / "robots.txt").read_text() == "mine"
     fresh = json.loads(done(cpcds("export", target, "--out", tmp_path / "x", "--json")).out)
     assert fresh["files"] == nights.said[1]["files"]
@@ -228,10 +239,10 @@ def test_a_run_whose_plan_finder_files_lead_to_this_machine_says_what_to_set(nig
 def test_a_rollback_says_so_too_and_nothing_is_said_where_the_url_is_set(nights, tmp_path):
     target = tmp_path / "target"
     shutil.copytree(nights.target, target)
-    warned = done(cpcds("rollback", target, manifest_of(target)["parent"], **SMALL_FILES))
+    warned = done(cpcds("rollback", target, manifest_of(target)["parent"]))
     assert warnings(warned) == nights.warned[0]
     public = {"CPCDS_SERVE__BASE_URL": "https://fhir.acme.example"}
-    quiet = done(cpcds("rollback", target, manifest_of(target)["parent"], **SMALL_FILES, **public))
+    quiet = done(cpcds("rollback", target, manifest_of(target)["parent"], **public))
     assert warnings(quiet) == []
 
 
@@ -240,7 +251,7 @@ def test_a_release_is_made_again_with_the_full_urls_that_it_was_made_with(nights
     first = manifest_of(nights.target)["parent"]
     command = ("verify", nights.target, "--release", first, "--rebuild", SAMPLES / "directory")
     moved = {"CPCDS_SERVE__BASE_URL": "https://fhir.acme.example"}
-    assert "the same bit for bit" in done(cpcds(*command, **SMALL_FILES, **moved)).out
+    assert "the same bit for bit" in done(cpcds(*command, **moved)).out
 
 
 def test_with_a_base_url_links_are_absolute(nights, tmp_path):

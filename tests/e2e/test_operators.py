@@ -23,6 +23,7 @@ from etl.bootstrap.use_cases import run_extract
 from etl.cli import main
 from etl.errors import StoreError
 from etl.pipeline.progress import StageBegan, StageExtended, StepCounter, ignore
+from etl.pipeline.reporting import run_record
 from etl.publish.prune import own_keys
 from etl.publish.reader import open_current
 from etl.storage.local import LocalStore
@@ -178,12 +179,12 @@ def test_records_are_their_owners_alone(target):
     assert {S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
 
 
-def test_the_oldest_records_go(target, tmp_path):
+def test_the_oldest_records_go(target, tmp_path, monkeypatch):
+    monkeypatch.setattr(run_record, "MOST_RECORDS", 2)
     tree = shutil.copytree(target / "tree", tmp_path / "tree")
     runs = sorted(records(target))
     assert len(runs) == 3
-    arguments = ("run", FAULTY, "--to", tree, "--json")
-    runs.append(json.loads(done(cpcds(*arguments, CPCDS_RETENTION__RECORDS="2")).out)["run"])
+    runs.append(json.loads(done(cpcds("run", FAULTY, "--to", tree, "--json")).out)["run"])
     assert sorted(path.stem for path in (tree / "runs").iterdir()) == runs[2:]
 
 
@@ -377,8 +378,8 @@ def test_releases_tell_what_the_run_rejected_the_money_and_how_long_it_took(targ
 
 def test_releases_without_records_of_their_runs_are_listed_all_the_same(tmp_path):
     tree = tmp_path / "tree"
-    done(cpcds("run", FAULTY, "--to", tree, CPCDS_RETENTION__RECORDS="0"))
-    assert not (tree / "runs").exists()
+    done(cpcds("run", FAULTY, "--to", tree))
+    shutil.rmtree(tree / "runs")
     (release,) = json.loads(done(cpcds("releases", tree, "--json")).out)
     assert release["verdict"] is release["rejected"] is None
     assert "readers see it\n" in done(cpcds("releases", tree)).out

@@ -24,7 +24,8 @@ from etl.bootstrap.setting_groups import AuthSettings
 from etl.bootstrap.settings import Settings
 from etl.cli import main
 from etl.storage.local import LocalStore
-from tests.e2e.commands import COMMAND, SAMPLES
+from tests.e2e.commands import SAMPLES
+from tests.given import quick_server
 from tests.unit.gateway.trees import busiest, members, sample_tree
 from tests.unit.publish.samples import LATER, logical_id, patient, publish
 from tests.waiting import is_alive, until
@@ -83,7 +84,7 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(tree, folder, *options, command=COMMAND, patient="", **environment):
+def running(tree, folder, *options, command=quick_server.COMMAND, patient="", **environment):
     """Serve a tree; with a Patient's id, as a sandbox, and with an access token for them."""
     log = folder / "log"
     if patient:
@@ -95,7 +96,7 @@ def running(tree, folder, *options, command=COMMAND, patient="", **environment):
             stderr=errors,
             text=True,
             cwd=folder,
-            env={**os.environ, "CPCDS_SERVE__POLL_SECONDS": "0.1", **environment},
+            env={**os.environ, **environment},
         )
         try:
             greeting = [process.stdout.readline().rstrip() for _ in range(3)]

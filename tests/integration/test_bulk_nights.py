@@ -1,10 +1,11 @@
 """Bulk files of whole nights: a consumer who follows them has what readers see."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from etl.bootstrap import releases
+from etl.bootstrap import releases, use_cases
 from etl.publish.bulk_pages import ROOT
 from etl.publish.verify import verify
 from tests.integration.nights import delta, full
@@ -20,7 +21,10 @@ from tests.unit.publish.test_bulk import everything
     ],
 )
 def test_who_follows_full_nights_deltas_and_a_rollback_has_what_readers_see(payer, extracts, every):
-    payer.changed = {"publish": {"deltas": True, "snapshot_every": every}}
+    payer.changed = {"publish": {"deltas": True}}
+    options = replace(use_cases.bulk_options(payer.settings), snapshot_every=every)
+    for module in (use_cases, releases):
+        payer.patch.setattr(module, "bulk_options", lambda _: options)
 
     def get(url):
         return Path(url.removeprefix("file://")).read_bytes()

@@ -16,7 +16,7 @@ from tests.unit.publish.samples import logical_id, patient, stage
 MEMBERS = tuple(f"member{number}" for number in range(40))
 """Member ids, which are their user names at the authorization server's demo directory too."""
 
-PASSWORD = "of the soak"  # noqa: S105 - made up
+PASSWORD = "sandbox"  # noqa: S105 - public
 KEPT = 4
 FIRST = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -28,13 +28,13 @@ from pathlib import Path
 import orjson
 import pytest
 
-from tests.e2e.commands import COMMAND
 from tests.e2e.independent import App, app_metadata
 from tests.given.object_storage import BUCKET, SECRETS, start_weed
+from tests.given.quick_server import COMMAND
 from tests.soak.apps import TOKEN_SECONDS, Client, Leaver, Member, World, together
 from tests.soak.crowd import HEADER_SECONDS, Crowd
 from tests.soak.faulty_proxy import KINDS, proxied
-from tests.soak.payer import MEMBERS, PASSWORD, Payer
+from tests.soak.payer import MEMBERS, Payer
 from tests.unit.publish.samples import ID_KEY, PAYER, logical_id
 from tests.waiting import until
 
@@ -43,6 +43,12 @@ CLIENTS = 8
 READ_SECONDS = 1.0
 DEADLINE_SECONDS = 3.0
 REQUEST_SECONDS = 8.0
+CONSTANTS = {
+    "poll_seconds": 0.5,
+    "read_seconds": READ_SECONDS,
+    "deadline_seconds": DEADLINE_SECONDS,
+    "header_seconds": HEADER_SECONDS,
+}
 CACHE_BYTES = 512 * 1024
 GROWTH_KB = 16 * 1024
 NO_ROOM = "no room for the audit trail"
@@ -112,18 +118,14 @@ def settings(proxy, payer, folder):
         "CPCDS_STORE__ENDPOINT_URL": proxy.url,
         "CPCDS_AUTH__MODE": "sandbox",
         "CPCDS_AUTH__DEMO_MEMBERS": str(folder / "member.csv"),
-        "CPCDS_AUTH__DEMO_PASSWORD": PASSWORD,
         "CPCDS_AUTH__DATABASE": f"sqlite:///{folder / 'auth.sqlite3'}",
         "CPCDS_AUTH__AUDIT": str(folder / "audit"),
         "CPCDS_AUTH__ACCESS_SECONDS": str(TOKEN_SECONDS),
         "CPCDS_SERVE__TRUSTED_PROXIES": json.dumps(["127.0.0.1"]),
         "CPCDS_SERVE__RATE_LIMIT": "",
-        "CPCDS_SERVE__POLL_SECONDS": "0.5",
-        "CPCDS_SERVE__READ_SECONDS": str(READ_SECONDS),
-        "CPCDS_SERVE__DEADLINE_SECONDS": str(DEADLINE_SECONDS),
+        "QUICK_SERVER": json.dumps(CONSTANTS),
         "CPCDS_SERVE__REQUEST_SECONDS": str(REQUEST_SECONDS),
         "CPCDS_SERVE__CACHE_BYTES": str(CACHE_BYTES),
-        "CPCDS_SERVE__HEADER_SECONDS": str(HEADER_SECONDS),
     }
 
 

@@ -209,11 +209,13 @@ def _page(run: str) -> str:
 
 log = logging.getLogger(__name__)
 
+MOST_RECORDS: Final = 400
+"""Records that stay; each run deletes the oldest beyond them."""
 _ENDING: Final = ".json"
 _EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
 
 
-def write_record(store: Store, record: RunRecord, keep: int) -> None:
+def write_record(store: Store, record: RunRecord) -> None:
     """Keep the record of a run, and delete the oldest beyond those that are to stay.
 
     Nothing depends on it: where it cannot be kept, a warning is logged, unless storage is why the
@@ -222,16 +224,14 @@ def write_record(store: Store, record: RunRecord, keep: int) -> None:
     Args:
         store: the target.
         record: the run.
-        keep: how many records stay; 0 to keep none.
     """
     try:
         if record.report is None and open_current(store).release is None:
             return
         own = object_keys.run_record(record.run)
-        if keep:
-            store.put(own, record.to_bytes())
+        store.put(own, record.to_bytes())
         others = sorted((key for key in _keys(store) if key != own), reverse=True)
-        if old := others[max(keep - 1, 0) :]:
+        if old := others[MOST_RECORDS - 1 :]:
             store.delete(old)
     except StoreError as error:
         if record.exit_code != StoreError.exit_code:  # else the run's own error is about storage

@@ -39,7 +39,7 @@ from etl.model.crosswalks import Crosswalk
 from etl.model.data_models import CLAIMS, DATA_MODELS, DataModel
 from etl.model.severity import Severity
 from etl.model.tables import Table
-from etl.quality.rules.directory_kinds import Elsewhere, HangsOnWithdrawn, Stale
+from etl.quality.rules.directory_kinds import Elsewhere, HangsOnWithdrawn
 from etl.quality.rules.kinds import (
     KINDS,
     RULE_KEYS,
@@ -87,7 +87,6 @@ class Policy:
     Attributes:
         severities: rule id -> severity in place of the rule's own.
         elsewhere: rules of other data models, which a policy may name as well.
-        stale_days: days of rules about stale rows; None for those of the rules themselves.
         limits: when a run stops.
         origin: returns where severity or limit of a rule is configured, for messages; takes
             `severities` or `findings` and the rule's id.
@@ -97,7 +96,6 @@ class Policy:
     limits: Limits = Limits()
     origin: Callable[[str, str], str] = lambda _, rule_id: rule_id
     elsewhere: frozenset[str] = frozenset()
-    stale_days: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,7 +325,10 @@ def load_rules(
                 f"exactly one rule must have check: {single.check}, {len(single_rules)} have",
             )
     _check_policy(policy, {**every, **rules})
-    settled = tuple(_under(policy, rule) for rule in rules.values())
+    settled = tuple(
+        replace(rule, severity=policy.severities.get(rule.id, rule.default))
+        for rule in rules.values()
+    )
     numbers = {rule.id: index for index, rule in enumerate(settled)}
     return RuleBook(settled, policy.limits, numbers, model or CLAIMS)
 
@@ -375,13 +376,6 @@ def _looked_up(kind: RuleKind, crosswalks: Mapping[str, Crosswalk]) -> Crosswalk
             return crosswalks[name]
         case _:
             return None
-
-
-def _under(policy: Policy, rule: Rule) -> Rule:
-    kind, days = rule.kind, policy.stale_days
-    if days is not None and isinstance(kind, Stale):
-        kind = replace(kind, days=days)
-    return replace(rule, kind=kind, severity=policy.severities.get(rule.id, rule.default))
 
 
 def _check_policy(policy: Policy, rules: Mapping[str, Rule]) -> None:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from msgspec.structs import replace
 
+from etl.pipeline.reporting import run_record
 from etl.pipeline.reporting.run_record import (
     RunStart,
     new_record,
@@ -42,25 +43,25 @@ def test_a_rollback_stands_before_what_it_rolled_back_though_the_clock_was_set_b
     assert read_records(store, 2) == [again, back]
 
 
-def test_a_record_stays_although_others_are_dated_later():
+def test_a_record_stays_although_others_are_dated_later(monkeypatch):
     store = MemoryStore()
     later = BEGAN + timedelta(days=20_000)
     future = ended("published", later, "20801104T020000Z-aaaaaaaaaaaa", report="reports/future")
     own = ended("published", BEGAN, "20801104T020001Z-bbbbbbbbbbbb", report="reports/own")
     store.put(object_keys.run_record(future.run), future.to_bytes())
-    write_record(store, own, keep=2)
+    monkeypatch.setattr(run_record, "MOST_RECORDS", 2)
+    write_record(store, own)
     assert read_records(store) == [own, future]
-    write_record(store, own, keep=1)
+    monkeypatch.setattr(run_record, "MOST_RECORDS", 1)
+    write_record(store, own)
     assert read_records(store) == [own]
-    write_record(store, future, keep=0)
-    assert read_records(store) == []
 
 
 @pytest.mark.parametrize("exit_code", [1, 5])
 def test_a_run_that_storage_failed_says_so_once(exit_code, caplog):
     store = MemoryStore()
     store.put(object_keys.CURRENT, b"{")
-    write_record(store, replace(ended("failed", BEGAN, None), exit_code=exit_code), keep=2)
+    write_record(store, replace(ended("failed", BEGAN, None), exit_code=exit_code))
     assert bool(caplog.records) == (exit_code != 5)
     assert read_records(store) == []
 
