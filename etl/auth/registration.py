@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
 from joserfc.errors import JoseError
@@ -317,14 +317,6 @@ class AppDraft(BaseModel):
             super().__init__(**fields)
         except ValidationError as error:
             raise _invalid(error) from None
-
-    def with_changes(self, **changes: Any) -> Self:
-        """Return the draft with some fields changed, checked again.
-
-        Raises:
-            InvalidForm: with a sentence for each invalid field.
-        """
-        return type(self)(**{**dict(self), **changes})
 
 
 def _invalid(error: ValidationError) -> InvalidForm:

@@ -75,7 +75,7 @@ class Records:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class RenderedResource:
     """A resource made of one row.
 
     Attributes:
@@ -179,7 +179,7 @@ class ExplainedResource:
     _at: _Row
 
     @cached_property
-    def made(self) -> Made:
+    def made(self) -> RenderedResource:
         """The resource."""
         return self._at.made()
 
@@ -216,7 +216,7 @@ class _Row:
             for element in self.write(member).elements
         )
 
-    def made(self) -> Made:
+    def made(self) -> RenderedResource:
         plan = self.plan
         logical_id = self.value(plan.id)
         if logical_id is None:
@@ -225,7 +225,7 @@ class _Row:
         rest = "".join(f",{_json(key)}:{text}" for key, text in members if text is not None)
         search = [(name, self.write(plan.search[name]).text) for name in sorted(plan.search)]
         parameters = ",".join(f"{_json(name)}:{text}" for name, text in search if text is not None)
-        return Made(
+        return RenderedResource(
             id=logical_id,
             compartment=None if plan.compartment is None else self.value(plan.compartment),
             last_updated=None if plan.last_updated is None else self.value(plan.last_updated),

@@ -11,7 +11,7 @@ from etl.publish.block import Resources
 from etl.publish.catalog import DIRECTORY_TARGET, CatalogEntry, choose_bits, shard_number
 from etl.publish.manifest import Changes, total
 from etl.publish.reader import NOTHING_LOST, LostObjects, Release, open_index
-from etl.publish.search_index import Gone
+from etl.publish.search_index import DeletedResource
 from etl.publish.segments import SegmentEntry, write_segments
 from etl.publish.unit_writer import (
     Owner,
@@ -126,7 +126,7 @@ def _moved(
 ) -> Mapping[int, PreviousUnit]:
     """Return what the directory held, by the shards of another number of bits."""
     previous: dict[int, dict[tuple[str, str], tuple[str, str, bool]]] = {}
-    gone: dict[int, list[Gone]] = {}
+    gone: dict[int, list[DeletedResource]] = {}
     for at, unit in enumerate(shards):
         before = before_of_damaged(store, unit) if at in lost else before_of(store, unit)
         for (name, resource_id), state in before.known.items():

@@ -34,7 +34,7 @@ _CHECK: Final = "check"
 
 
 @dataclass(frozen=True, slots=True)
-class Gone:
+class DeletedResource:
     """A resource that was published once and is no more.
 
     Attributes:
@@ -99,7 +99,7 @@ def render_index(
     head: Mapping[str, JSON],
     parts: Sequence[tuple[int, int, int]],
     rows: Sequence[IndexRow],
-    gone: Sequence[Gone],
+    gone: Sequence[DeletedResource],
 ) -> bytes:
     """Return the index of a block.
 
@@ -277,9 +277,9 @@ class Index:
         return [flags] * self.count if isinstance(flags, bool) else [bool(flag) for flag in flags]
 
     @cached_property
-    def gone(self) -> list[Gone]:
+    def gone(self) -> list[DeletedResource]:
         """Retracted resources, and the time of their retraction."""
-        return [Gone(*entry) for entry in self._section("gone")]
+        return [DeletedResource(*entry) for entry in self._section("gone")]
 
     def parameters(self, resource_type: str) -> list[str]:
         """Return the search parameters that rows of this type have values for."""

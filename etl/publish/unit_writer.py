@@ -28,7 +28,7 @@ from etl.publish.catalog import ID, CatalogEntry
 from etl.publish.kept_objects import checked
 from etl.publish.manifest import ChangeCounts, Changes
 from etl.publish.reader import open_index
-from etl.publish.search_index import Gone, IndexRow, render_index
+from etl.publish.search_index import DeletedResource, IndexRow, render_index
 from etl.storage.parallel import Writer
 from etl.storage.port import Store
 
@@ -121,7 +121,7 @@ class PreviousUnit:
     """
 
     known: Mapping[tuple[str, str], tuple[str, str, bool]]
-    gone: Sequence[Gone]
+    gone: Sequence[DeletedResource]
 
 
 def before_of(store: Store, unit: CatalogEntry | None) -> PreviousUnit:
@@ -212,7 +212,7 @@ def write_unit(
     if block_key is not None and (lost or previous is None or previous.block != block_key):
         writer.put(block_key, block.data)
     head = {**owner.head, "block": block_key, "bytes": len(block.data)}
-    index = render_index(head, block.parts, rows, _gone(before, present, now))
+    index = render_index(head, block.parts, rows, _deleted_resources(before, present, now))
     index_key = owner.index_key(sha256(index))
     writer.put(index_key, index)
     unit = CatalogEntry(
@@ -274,10 +274,13 @@ def _compared(
     return {name: ChangeCounts(*counts) for name, counts in changes.items()}
 
 
-def _gone(before: PreviousUnit, present: AbstractSet[tuple[str, str]], now: str) -> list[Gone]:
+def _deleted_resources(
+    before: PreviousUnit, present: AbstractSet[tuple[str, str]], now: str
+) -> list[DeletedResource]:
     gone = {(entry.type, entry.id): entry for entry in before.gone}
     gone |= {
-        (name, resource_id): Gone(name, resource_id, now) for name, resource_id in before.known
+        (name, resource_id): DeletedResource(name, resource_id, now)
+        for name, resource_id in before.known
     }
     kept = [entry for key, entry in gone.items() if key not in present]
     return sorted(kept, key=lambda entry: (rank(entry.type), entry.id))

@@ -8,6 +8,7 @@ from click.testing import CliRunner
 from etl.bootstrap import auth
 from etl.bootstrap.settings import read_settings
 from etl.cli import main
+from tests.given.drafts import draft_like
 
 METADATA = {
     "client_name": "Claims Compass",
@@ -73,7 +74,7 @@ def test_an_app_that_changed_since_it_was_looked_at_is_not_approved(tmp_path, mo
     seen = json.loads(cpcds("apps", "show", "compass", "--json").output)["revision"]
     with auth.services(read_settings(None)) as services:
         draft = services.apps.get("compass").draft
-        worse = draft.with_changes(redirect_uris=("https://elsewhere.example/done",))
+        worse = draft_like(draft, redirect_uris=("https://elsewhere.example/done",))
         services.apps.edit("compass", worse)
     refused = cpcds("apps", "approve", "compass", "--revision", seen, code=2).output
     assert "look at the app again: cpcds apps show compass" in refused

@@ -19,9 +19,9 @@ from etl.mapping.row_interpreter import (
     Cell,
     ExplainedElement,
     ExplainedResource,
-    Made,
     Record,
     Records,
+    RenderedResource,
 )
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN, TABLES
 from etl.pipeline.context import PartitionedExtract
@@ -217,7 +217,7 @@ def explanation_of(
     )
 
 
-def _agrees(release: Release, plan: Plan, made: Made) -> bool:
+def _agrees(release: Release, plan: Plan, made: RenderedResource) -> bool:
     """Return whether the published resource ends as this one does: after `meta`'s stamps."""
     try:
         if made.compartment is None:

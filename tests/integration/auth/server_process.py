@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from etl.auth.authorization_server import routes_of
 from etl.smart.grants import TokenRefused
+from tests.given.drafts import draft_like
 from tests.integration.auth.standing import DRAFT, stand_up
 
 
@@ -50,7 +51,7 @@ def doors(standing):
         name = request.query_params["client_id"]
         if name in known:
             return JSONResponse({"secret": None})
-        draft = DRAFT.with_changes(redirect_uris=tuple(uris) or DRAFT.redirect_uris)
+        draft = draft_like(DRAFT, redirect_uris=tuple(uris) or DRAFT.redirect_uris)
         issued = standing.services.apps.register(draft, client_id=name)
         return JSONResponse({"secret": issued.secret})
 

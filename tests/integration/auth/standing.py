@@ -23,6 +23,7 @@ from etl.auth.registration import ATTESTATIONS, AppDraft
 from etl.auth.services import Services
 from etl.smart.grants import Access, TokenRefused
 from etl.web.texts import PageTexts
+from tests.given.drafts import draft_like
 
 BASE = "https://api.example"
 FHIR = f"{BASE}/fhir"
@@ -43,7 +44,7 @@ DRAFT = AppDraft(
     contact_email="jo@app.example",
     attestations=tuple(ATTESTATIONS),
 )
-PUBLIC = DRAFT.with_changes(client_type="public", authentication="none", name="Pocket Claims")
+PUBLIC = draft_like(DRAFT, client_type="public", authentication="none", name="Pocket Claims")
 
 
 @dataclass
@@ -85,7 +86,7 @@ class Standing:
         return TestClient(self.app, base_url=base, follow_redirects=False)
 
     def register(self, draft=DRAFT, **changes):
-        return self.services.apps.register(draft.with_changes(**changes))
+        return self.services.apps.register(draft_like(draft, **changes))
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from etl.auth.database_tables import Developer
 from etl.auth.records import InvalidForm, NoSuchApp
 from etl.auth.registration import draft_of_metadata
+from tests.given.drafts import draft_like
 from tests.given.tables import table
 from tests.integration.auth.standing import CALLBACK, DRAFT, PUBLIC, stand_up
 
@@ -67,7 +68,7 @@ def test_an_app_that_becomes_public_loses_its_secret_and_gets_one_back(standing)
     apps = standing.services.apps
     issued = standing.register()
     client_id = issued.app.client_id
-    public = apps.edit(client_id, PUBLIC.with_changes(name="Now public"))
+    public = apps.edit(client_id, draft_like(PUBLIC, name="Now public"))
     assert public.secret is None
     assert not apps.has_secret(client_id, issued.secret or "")
     again = apps.edit(client_id, DRAFT)
@@ -88,7 +89,7 @@ def test_disabling_and_enabling_is_no_way_around_the_approval(tmp_path):
         apps.disable(client_id, developer=jo)
         assert apps.enable(client_id, developer=jo).status == "active"
         apps.disable(client_id, developer=jo)
-        evil = DRAFT.with_changes(redirect_uris=("https://evil.example/x",))
+        evil = draft_like(DRAFT, redirect_uris=("https://evil.example/x",))
         apps.edit(client_id, evil, developer=jo)
         assert apps.enable(client_id, developer=jo).status == "pending"
 
@@ -109,7 +110,7 @@ def test_what_the_operator_disabled_a_developer_cannot_enable(standing):
 @pytest.mark.parametrize("text", ["a\x1b]0;owned\x07", "a\x9b31m", "a\u202egnp.exe", "a\ud800"])
 def test_no_text_holds_what_a_terminal_or_a_page_would_obey_or_stumble_over(standing, field, text):
     with pytest.raises(InvalidForm) as refused:
-        standing.services.apps.register(DRAFT.with_changes(**{field: text}))
+        standing.services.apps.register(draft_like(DRAFT, **{field: text}))
     assert field in refused.value.problems
     standing.register(description="a\r\n\tb")
 

@@ -19,6 +19,7 @@ from etl.auth.yearly_numbers import (
     forget_years,
     yearly_numbers,
 )
+from tests.given.drafts import draft_like
 from tests.integration.auth.standing import ANA, PUBLIC, access, stand_up
 
 PAYER = "Plan <A>"
@@ -47,7 +48,7 @@ def numbers(standing, today=LATER):
 
 def test_each_member_counts_once_and_a_second_day_is_a_second_transfer(lasting):
     compass = lasting.services.apps.register(PUBLIC).app.client_id
-    other = lasting.services.apps.register(PUBLIC.with_changes(name="Another")).app.client_id
+    other = lasting.services.apps.register(draft_like(PUBLIC, name="Another")).app.client_id
     read(lasting, "one-day", compass, datetime(2026, 3, 1, 9, tzinfo=UTC), times=5)
     read(lasting, "two-days", compass, datetime(2026, 3, 1, 9, tzinfo=UTC))
     read(lasting, "two-days", compass, datetime(2026, 12, 31, 23, tzinfo=UTC))
@@ -68,7 +69,7 @@ def rows_left(standing):
 
 def test_identities_go_some_time_after_the_year_and_its_numbers_stay(lasting):
     compass = lasting.services.apps.register(PUBLIC).app.client_id
-    other = lasting.services.apps.register(PUBLIC.with_changes(name="Another")).app.client_id
+    other = lasting.services.apps.register(draft_like(PUBLIC, name="Another")).app.client_id
     read(lasting, "one", compass, datetime(2025, 12, 31, 23, tzinfo=UTC))
     for app in (compass, other):
         read(lasting, "two", app, datetime(2026, 2, 1, tzinfo=UTC))

@@ -7,6 +7,7 @@ import pytest
 from etl.auth.database_tables import App
 from etl.auth.records import InvalidForm
 from etl.auth.registration import redirect_uri_problem
+from tests.given.drafts import draft_like
 from tests.given.tables import table
 from tests.integration.auth import standing as acting
 from tests.integration.auth.standing import ANA, BASE, BEN, CALLBACK, DRAFT, PUBLIC
@@ -349,7 +350,7 @@ def test_in_production_an_app_waits_and_what_changes_waits_again(tmp_path):
             assert apps.approve(client_id, apps.get(client_id).revision).is_plain
             assert browser.get("/oauth/authorize", params=asking).status_code == 200
             body = acting.tokens(browser, issued)
-            evil = issued.app.draft.with_changes(redirect_uris=("https://evil.example/x",))
+            evil = draft_like(issued.app.draft, redirect_uris=("https://evil.example/x",))
             assert apps.edit(client_id, evil).app.status == "pending"
             assert browser.get("/oauth/authorize", params=asking).status_code == 400
             assert acting.refresh(browser, issued, body["refresh_token"]).status_code == 401

@@ -15,6 +15,7 @@ from etl.portal.forms import KINDS, Form, blank_draft, draft_of, explained, form
 from etl.portal.portal import local_path
 from etl.portal.rendering import code_marks
 from etl.portal.site_facts import ServerFacts, duration_text
+from tests.given.drafts import draft_like
 
 DRAFT = AppDraft(
     name="Claim Lens",
@@ -42,7 +43,8 @@ SERVED = ServerFacts(
 @pytest.mark.parametrize(("client_type", "authentication"), KINDS.values())
 def test_a_draft_survives_its_form(client_type, authentication):
     key = ECKey.generate_key("P-256").as_dict(private=False)
-    draft = DRAFT.with_changes(
+    draft = draft_like(
+        DRAFT,
         client_type=client_type,
         authentication=authentication,
         jwks=json.dumps({"keys": [key]}) if authentication == "private_key_jwt" else "",

@@ -13,7 +13,7 @@ from etl.publish.manifest import ChangeCounts, ReleaseFacts, Shard
 from etl.publish.partition_writer import write_partition
 from etl.publish.reader import Release, open_current, read_all
 from etl.publish.release import assemble, commit
-from etl.publish.search_index import Gone
+from etl.publish.search_index import DeletedResource
 from etl.publish.verify import verify
 from tests.memory_store import MemoryStore
 from tests.unit.publish.samples import (
@@ -127,7 +127,7 @@ def test_a_full_extract_retracts_what_is_gone_and_remembers_it():
     release = publish(store, [patient("anna", 2)], now=LATER)
     anna, bert = release.unit(ANNA), release.unit(BERT)
     assert anna is not None
-    assert release.index(anna).gone == [Gone(EOB, logical_id("anna-claim-2"), LATER)]
+    assert release.index(anna).gone == [DeletedResource(EOB, logical_id("anna-claim-2"), LATER)]
     assert (bert.block, bert.retracted) == (None, LATER)
     assert [one.type for one in release.index(bert).gone] == ["Patient", "Coverage", EOB]
     assert release.manifest.counts["patients"] == 1
@@ -192,7 +192,7 @@ def test_a_night_writes_who_changed_and_touches_no_one_else():
     assert len(stamps(release, BERT)) == 4
     unit = release.unit(ANNA)
     assert unit is not None
-    assert release.index(unit).gone == [Gone(EOB, logical_id("anna-claim-0"), LATER)]
+    assert release.index(unit).gone == [DeletedResource(EOB, logical_id("anna-claim-0"), LATER)]
     assert release.manifest.counts["changes"] == {
         "patients": {"added": 0, "changed": 1, "retracted": 0},
         "resources": {EOB: {"added": 1, "changed": 1, "retracted": 1}},
@@ -274,7 +274,7 @@ def test_a_retracted_member_can_come_back_while_others_stay():
     back = night(store, [patient("anna", 1)], now="2026-11-26T00:00:00Z")
     unit = back.unit(ANNA)
     assert unit.counts == {"Patient": 1, "Coverage": 1, EOB: 1}
-    assert back.index(unit).gone == [Gone(EOB, logical_id("anna-claim-1"), LATER)]
+    assert back.index(unit).gone == [DeletedResource(EOB, logical_id("anna-claim-1"), LATER)]
     assert back.manifest.counts["retractedPatients"] == 0
     assert back.manifest.counts["patients"] == 2
 
@@ -358,7 +358,7 @@ def test_the_directory_keeps_times_and_retractions_when_it_grows(count):
     assert text["meta"]["lastUpdated"] == NOW
     unit = release.directory_unit("Practitioner", logical_id("old"))
     assert unit is not None
-    assert Gone("Practitioner", logical_id("old"), LATER) in release.index(unit).gone
+    assert DeletedResource("Practitioner", logical_id("old"), LATER) in release.index(unit).gone
     changes = release.manifest.counts["changes"]["resources"]
     assert changes == {"Practitioner": {"added": count, "changed": 0, "retracted": 0}}
 
@@ -379,7 +379,7 @@ def test_the_directory_follows_what_is_handed_in():
     assert counts["resources"]["Practitioner"] == 2
     unit = release.directory_unit("Practitioner", logical_id("d0"))
     assert unit is not None
-    assert release.index(unit).gone == [Gone("Practitioner", logical_id("d0"), LATER)]
+    assert release.index(unit).gone == [DeletedResource("Practitioner", logical_id("d0"), LATER)]
     again = publish(store, [anna], directory=changed[::-1], now="2026-11-26T00:00:00Z")
     assert again.manifest.directory == release.manifest.directory
     empty = write_directory(store, again, [], "2026-11-27T00:00:00Z")
