@@ -137,7 +137,7 @@ def merged_extract(
     manifest = {"layout": model.layout, "kind": "full", "as_of": as_of, "payer": payer}
     text = json.dumps({name: value for name, value in manifest.items() if value is not None})
     (folder / "manifest.json").write_text(text, encoding="utf-8")
-    files = FolderFiles(folder, origins=origins)
+    files = FolderFiles(folder.absolute(), origins=origins)  # other processes may read them
     names = frozenset(entry.name for entry in files.entries())
     merged_files = ReplacedFiles(files, files, names, sources.files())
     return merged_files, tuple(_idle_notes(store, layers[-1], idle))
