@@ -27,6 +27,7 @@ from etl.errors import StoreError
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
 from etl.publish.canonical_json import loads
 from etl.publish.catalog import CatalogEntry
+from etl.publish.diff import changed_rows
 from etl.publish.kept_objects import MEMORY, ObjectRef, checked, put_by_content
 from etl.publish.manifest import Manifest
 from etl.publish.reader import Current, Release, open_index, open_release
@@ -247,14 +248,9 @@ def _carried(before: Release) -> tuple[Sums, Counter[int]] | None:
 
 def _gone(before: Release, after: Release) -> Iterator[CatalogEntry]:
     """Yield the patients of a release who have no block in the next one."""
-    same = {shard.key for shard in after.manifest.catalog if shard is not None}
-    for number, shard in enumerate(before.manifest.catalog):
-        if shard is None or shard.key in same:
-            continue
-        old = [unit for unit in before.units_of(number) if unit.block]
-        units = after.units(unit.id for unit in old).values()
-        there = {unit.id for unit in units if unit.block is not None}
-        yield from (unit for unit in old if unit.id not in there)
+    for old, new in changed_rows(before, after):
+        if old is not None and old.block is not None and (new is None or new.block is None):
+            yield old
 
 
 def verdict(

@@ -90,7 +90,7 @@ def changed_patients(before: Release | None, after: Release) -> Iterator[UnitCha
         before: the earlier release; None for all patients of the later one.
         after: the later release.
     """
-    yield from _compared(after.store, _changed_rows(before, after))
+    yield from _compared(after.store, changed_rows(before, after))
 
 
 def changed_directory(before: Release | None, after: Release) -> Iterator[UnitChange]:
@@ -104,9 +104,10 @@ def changed_directory(before: Release | None, after: Release) -> Iterator[UnitCh
     yield from _resharded(after.store, old, new)
 
 
-def _changed_rows(
+def changed_rows(
     before: Release | None, after: Release
 ) -> Iterator[tuple[CatalogEntry | None, CatalogEntry | None]]:
+    """Yield the catalog rows of every patient whose row differs, ordered by shard and place."""
     bits = after.manifest.catalog_bits
     coarse = bits if before is None else min(bits, before.manifest.catalog_bits)
     for number in range(1 << coarse):

@@ -72,9 +72,8 @@ SCHEMAS: Final[Mapping[str, pa.Schema]] = {
 
 Ledger: TypeAlias = Mapping[str, pa.Table]
 
-_FORMAT: Final = 4
-"""Of the bytes of a ledger. 1 did not count claims behind sums of money, 2 filled cells by type, 3
-elements of resources."""
+_FORMAT: Final = 5
+"""Of the bytes of a ledger."""
 
 _SHORTEST: Final = 512
 """Rows that pieces have at least, on average; a table of shorter ones is copied more quickly."""

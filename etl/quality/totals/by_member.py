@@ -6,8 +6,10 @@ shares of members with unchanged rows need not process these rows again.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -17,7 +19,7 @@ import pyarrow.compute as pc
 from etl.columns.places import place_keys, places_of
 from etl.model.canonical_tables import CLAIMS_TABLES
 from etl.quality.checks.cascade import DecidedRows
-from etl.quality.totals.filled import FilledKey, filled_cells
+from etl.quality.totals.filled import FilledCells, FilledKey, filled_cells
 from etl.quality.totals.money import (
     MONEY_TYPES,
     MoneyKey,
@@ -54,11 +56,12 @@ FILLED_SCHEMA: Final = pa.schema(
         pa.field("owner", pa.uint64()),
         pa.field("table", _WORDS),
         pa.field("claim_type", _WORDS),
-        pa.field("column", _WORDS),
+        pa.field("columns", _WORDS),
         pa.field("month", _WORDS),
         pa.field("rows", pa.int64()),
     ]
 )
+"""Columns with equally many filled cells are named in one row, with commas between them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +128,9 @@ def shares(decided: DecidedRows, rejected: pa.Table, owners: RowOwners) -> Share
     if money is None:
         return None
     return Shares(
-        _counts(decided, rejected, gone, owners, codes), money, _filled(decided.accepted, owners)
+        _counts(decided, rejected, gone, owners, codes),
+        money,
+        filled_shares(decided.accepted, owners),
     )
 
 
@@ -165,11 +170,12 @@ def _may_overflow(column: pa.ChunkedArray) -> bool:
 
 def summed_filled(table: pa.Table) -> dict[FilledKey, int]:
     """Return the filled cells that shares add up to."""
-    names = ["table", "claim_type", "column", "month"]
-    return {
-        FilledKey(*(group[name] for name in names)): group["rows_sum"]
-        for group in _by_name(table, names, [("rows", "sum")])
-    }
+    counts: Counter[tuple[str, str, str, str]] = Counter()
+    for group in _by_name(table, ["table", "claim_type", "columns", "month"], [("rows", "sum")]):
+        name, claim_type, month = group["table"], group["claim_type"], group["month"]
+        for column in group["columns"].split(","):
+            counts[name, claim_type, column, month] += group["rows_sum"]
+    return {FilledKey(*key): count for key, count in counts.items()}
 
 
 def _by_name(table: pa.Table, names: list[str], sums: list[tuple[str, str]]) -> list[Any]:
@@ -218,17 +224,40 @@ def _money(decided: DecidedRows, owners: RowOwners) -> pa.Table | None:
     return _table(MONEY_SCHEMA, owners, parts)
 
 
-def _filled(accepted: Mapping[str, pa.Table], owners: RowOwners) -> pa.Table:
-    parts = []
-    for filled in filled_cells(accepted, owners.numbers_of, len(owners.ids)):
-        words = [
-            _same(filled.table, filled.owner),
-            _Words(filled.claim_type, filled.types),
-            _same(filled.column, filled.owner),
-            _Words(filled.month, filled.months),
-        ]
-        parts.append(_Part(filled.owner, words, [filled.counts]))
-    return _table(FILLED_SCHEMA, owners, parts)
+def filled_shares(accepted: Mapping[str, pa.Table], owners: RowOwners) -> pa.Table:
+    """Return the filled cells of each owner's accepted rows (`FILLED_SCHEMA`)."""
+    of_columns = filled_cells(accepted, owners.numbers_of, len(owners.ids))
+    # Tables come one after the other; cells that are counted by month stand alone.
+    groups = groupby(of_columns, lambda cells: (cells.table, cells.months))
+    return _table(FILLED_SCHEMA, owners, [_filled_part(list(cells)) for _, cells in groups])
+
+
+def _filled_part(columns: Sequence[FilledCells]) -> _Part:
+    """Return the filled cells of some columns of a table, with the same types and months."""
+    owner, claim_type, month, counts = (
+        np.concatenate([getattr(cells, name) for cells in columns])
+        for name in ("owner", "claim_type", "month", "counts")
+    )
+    column = np.repeat(np.arange(len(columns)), [len(cells.counts) for cells in columns])
+    # Columns with equal counts, of an owner, claim type and month, become one row.
+    order = np.lexsort((counts, month, claim_type, owner))
+    keys = np.stack([owner, claim_type, month, counts])[:, order]
+    is_first = np.diff(keys, axis=1, prepend=-1).any(axis=0)
+    are_filled = np.zeros((np.count_nonzero(is_first), len(columns)), np.bool_)
+    are_filled[np.cumsum(is_first) - 1, column[order]] = True
+    sets, numbers = np.unique(np.packbits(are_filled, axis=1), axis=0, return_inverse=True)
+    names = [
+        ",".join(columns[at].column for at in np.flatnonzero(bits).tolist())
+        for bits in np.unpackbits(sets, axis=1)
+    ]
+    owner, claim_type, month, counts = keys[:, is_first]
+    words = [
+        _same(columns[0].table, owner),
+        _Words(claim_type, columns[0].types),
+        _Words(numbers.ravel(), names),
+        _Words(month, columns[0].months),
+    ]
+    return _Part(owner, words, [counts])
 
 
 class _Words(NamedTuple):
