@@ -7,7 +7,7 @@ import io
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -49,16 +49,32 @@ LOADING = (
     "etl.bootstrap.explanations",
     "etl.cli.doctor",
     "etl.cli.layouts",
-    "etl.cli.layouts",
     "etl.cli.mapping",
     "etl.cli.references",
 )
 """Modules that load definitions, but for those that check them."""
 
 _made: dict[str, Definitions] = {}
-_of_plans: dict[tuple[str, bytes], Any] = {}
 
-compiled_definitions._MOST_FILES = 60  # tests have many settings
+
+def _compute_once(name: str) -> None:
+    """Have a step of compiling computed once for equal plans: most settings share them."""
+    compute, computed = getattr(definition_compiler, name), dict[bytes, Any]()
+
+    def compute_once(plan: Plan, crosswalks: Mapping[str, Crosswalk]) -> Any:
+        content = io.BytesIO()
+        compiled_definitions._Pickler(content).dump((plan, dict(crosswalks)))
+        key = content.getvalue()
+        if key not in computed:
+            computed[key] = compute(plan, crosswalks)
+        return computed[key]
+
+    setattr(definition_compiler, name, compute_once)
+
+
+for _step in ("obligations", "must_support", "written_columns"):
+    _compute_once(_step)
+compiled_definitions._MOST_FILES = 60  # the many settings of tests leave each other's
 
 
 def same_definitions(settings: Settings, model: DataModel = CLAIMS) -> Definitions:
@@ -78,26 +94,8 @@ def same_definitions(settings: Settings, model: DataModel = CLAIMS) -> Definitio
         )
     )
     if key not in _made:
-        with pytest.MonkeyPatch.context() as patch:
-            for name in ("obligations", "must_support", "written_columns"):
-                patch.setattr(definition_compiler, name, _once_a_plan(name))
-            _made[key] = load_definitions(settings, model)
+        _made[key] = load_definitions(settings, model)
     return _made[key]
-
-
-def _once_a_plan(name: str) -> Callable[[Plan, Mapping[str, Crosswalk]], Any]:
-    """Return a step of compiling that is done once for equal plans, which most settings share."""
-    compute = getattr(definition_compiler, name)
-
-    def compute_once(plan: Plan, crosswalks: Mapping[str, Crosswalk]) -> Any:
-        content = io.BytesIO()
-        compiled_definitions._Pickler(content).dump(plan)
-        key = (name, content.getvalue())
-        if key not in _of_plans:
-            _of_plans[key] = compute(plan, crosswalks)
-        return _of_plans[key]
-
-    return compute_once
 
 
 @contextmanager
