@@ -24,6 +24,7 @@ from etl.jobs import EmitAny, Found, Job
 from etl.local.executor import Checkpoints
 from etl.pipeline.context import Cutting, Executor, PartitionedExtract, Target, Task, TaskOutput
 from etl.pipeline.definitions import Definitions
+from etl.pipeline.incremental.reuse import PreviousRelease
 from etl.pipeline.progress import ignore
 from etl.publish.lease import PREFIX
 from etl.sources.events import Emit
@@ -124,10 +125,10 @@ class SparkExecutor:
             yield from self.local.each_partition(read, call)
             return
         count = partitions.facts.count
-        staged = self._staged(read.work, (call, _on_executors(partitions, tables)))
+        facts = pickled((call, _on_executors(partitions, tables)))
         alone = [range(index, index + 1) for index in range(count)]
         rows = by_task(self.session, tables.rows, alone)
-        answers = collected(rows.mapInArrow(calling(program_text(), staged), ROWS))
+        answers = collected(rows.mapInArrow(calling(program_text(), facts), ROWS))
         yield from (bytes(row.body) for row in answers if row.kind == FOUND)
         yield call(partitions, count)
 
@@ -142,7 +143,7 @@ class SparkExecutor:
         facts = partitions.facts
         staging = self._staging(read.work)
         finished = staging.within(f"units/{task.fingerprint}")
-        run = _run_facts(task, definitions, _on_executors(partitions, tables), finished)
+        extract = _on_executors(partitions, tables)
         checkpoints = Checkpoints(read.work, task.fingerprint, Inventory(read.work))
         checkpoints.drop_others()
         units = task.units(facts.count)
@@ -153,10 +154,11 @@ class SparkExecutor:
             meanwhile.callback(tables.release)
             job = None
             if heads:
-                staged = self._staged(read.work, run)
+                previous = StagedValue.put(staging.within("values"), pickled(task.previous))
+                run = _run_facts(task, definitions, extract, previous, finished)
                 rows = tables.rows.union(self.session.createDataFrame(heads, ROWS))
                 by_unit = by_task(self.session, rows, units)
-                tasks = by_unit.mapInArrow(finishing(program_text(), staged), ROWS)
+                tasks = by_unit.mapInArrow(finishing(program_text(), pickled(run)), ROWS)
                 job = meanwhile.enter_context(_running(self.session, tasks))
             for unit in units:
                 done = checkpoints.find(unit)
@@ -177,9 +179,6 @@ class SparkExecutor:
         facts = partitions.facts
         cutting = Cutting(read.work, facts.count, facts.has_digests)
         return self._shuffled(read.extract, cutting, ignore)
-
-    def _staged(self, work: Path, value: object) -> StagedValue:
-        return StagedValue.put(self._staging(work).within("values"), pickled(value))
 
     @property
     def processes(self) -> int:
@@ -204,15 +203,20 @@ def _on_executors(partitions: Partitions, tables: ShuffledTables) -> ExtractOnEx
 
 
 def _run_facts(
-    task: Task, definitions: Definitions, extract: ExtractOnExecutors, finished: Staging
+    task: Task,
+    definitions: Definitions,
+    extract: ExtractOnExecutors,
+    previous: StagedValue,
+    finished: Staging,
 ) -> RunFacts:
     leases = tuple[str, ...]()
     if task.target is not None:
         leases = tuple(entry.key for entry in task.target.store().list(f"{PREFIX}run-"))
         task = replace(task, target=task.target.in_any_folder())
+    task = replace(task, previous=PreviousRelease())
     umask = os.umask(0)
     os.umask(umask)
-    return RunFacts(definitions, task, extract, finished, leases, umask)
+    return RunFacts(definitions, task, previous, extract, finished, leases, umask)
 
 
 @contextmanager

@@ -82,7 +82,8 @@ class RunFacts:
 
     Attributes:
         definitions: rules and mappings.
-        task: the task of the run.
+        task: the task of the run, without what may be reused.
+        previous: that, pickled: it may be long.
         extract: of the extract.
         finished: where what becomes of units is staged.
         leases: objects of the target that the driver sees.
@@ -91,18 +92,19 @@ class RunFacts:
 
     definitions: Definitions
     task: Task
+    previous: StagedValue
     extract: ExtractOnExecutors
     finished: Staging
     leases: tuple[str, ...]
     umask: int
 
 
-def finishing(program: str, facts: StagedValue) -> Callable[[Batches], Batches]:
+def finishing(program: str, facts: bytes) -> Callable[[Batches], Batches]:
     """Return the function for `mapInArrow` that finishes the unit of a task.
 
     Args:
         program: `program_text` of the driver.
-        facts: pickled `RunFacts`.
+        facts: pickled `RunFacts`. The id key is in it: it is sent, and never staged.
     """
 
     def finish(batches: Batches) -> Batches:
@@ -111,7 +113,7 @@ def finishing(program: str, facts: StagedValue) -> Callable[[Batches], Batches]:
     return finish
 
 
-def calling(program: str, call: StagedValue) -> Callable[[Batches], Batches]:
+def calling(program: str, call: bytes) -> Callable[[Batches], Batches]:
     """Return the function for `mapInArrow` that calls a function with the partition of a task.
 
     Args:
@@ -125,7 +127,7 @@ def calling(program: str, call: StagedValue) -> Callable[[Batches], Batches]:
     return call_each
 
 
-def _call(call: StagedValue, batches: Batches) -> Batches:
+def _call(call: bytes, batches: Batches) -> Batches:
     rows = _together(batches)
     if not rows.num_rows:
         return
@@ -136,12 +138,12 @@ def _call(call: StagedValue, batches: Batches) -> Batches:
 
 
 @lru_cache(maxsize=1)
-def _loaded(call: StagedValue) -> tuple[PartitionCall, ExtractOnExecutors]:
-    function, extract = unpickled(call.read())
+def _loaded(call: bytes) -> tuple[PartitionCall, ExtractOnExecutors]:
+    function, extract = unpickled(call)
     return function, extract
 
 
-def _finish(facts: StagedValue, batches: Batches) -> Batches:
+def _finish(facts: bytes, batches: Batches) -> Batches:
     rows = _together(batches)
     if not pc.any(pc.equal(rows.column("kind"), HEAD)).as_py():
         return  # finished before
@@ -184,9 +186,11 @@ def _first_of(rows: pa.Table, tasks: Sequence[range]) -> int:
 
 
 @lru_cache(maxsize=1)
-def _run(facts: StagedValue) -> tuple[RunFacts, UnitContext, Store | None]:
+def _run(facts: bytes) -> tuple[RunFacts, UnitContext, Store | None]:
     """Return a run as a Python worker has it from unit to unit."""
-    run: RunFacts = unpickled(facts.read())
+    run: RunFacts = unpickled(facts)
+    previous = unpickled(run.previous.read())
+    run = replace(run, task=replace(run.task, previous=previous))
     os.umask(run.umask)
     gc.collect()
     gc.freeze()

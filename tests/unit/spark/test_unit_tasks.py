@@ -60,9 +60,8 @@ def _only(results):
     return row.kind, row.name, row.body.to_pybytes().decode()
 
 
-def test_another_program_is_refused_before_anything_is_read(staging):
-    facts = StagedValue.put(staging, b"no pickle")
-    kind, name, text = _only(finishing("Python 2.7", facts)(iter([ROW])))
+def test_another_program_is_refused_before_anything_is_read():
+    kind, name, text = _only(finishing("Python 2.7", b"no pickle")(iter([ROW])))
     assert (kind, name) == ("failed", "UsageError")
     assert text.startswith("the driver runs Python 2.7, an executor code ")
     assert isinstance(raised(name, text), UsageError)
@@ -75,9 +74,8 @@ class Marked:
         return int, ("a member's cell",)
 
 
-def test_of_a_bug_its_place_alone_leaves_the_task(staging):
-    facts = StagedValue.put(staging, pickled(Marked()))
-    kind, name, text = _only(finishing(program_text(), facts)(iter([ROW])))
+def test_of_a_bug_its_place_alone_leaves_the_task():
+    kind, name, text = _only(finishing(program_text(), pickled(Marked()))(iter([ROW])))
     assert (kind, name) == ("failed", "")
     assert re.fullmatch(r"ValueError in pickling\.py, line \d+, on an executor", text)
     assert type(raised(name, text)) is RuntimeError
