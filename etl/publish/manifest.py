@@ -396,12 +396,11 @@ def stamp_of(release: str) -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class ChangeCounts:
-    """Counts of added, changed, retracted and unchanged items."""
+    """Counts of added, changed and retracted items."""
 
     added: int = 0
     changed: int = 0
     retracted: int = 0
-    same: int = 0
 
     def __add__(self, other: ChangeCounts) -> ChangeCounts:
         """Return the sums."""
@@ -409,7 +408,6 @@ class ChangeCounts:
             self.added + other.added,
             self.changed + other.changed,
             self.retracted + other.retracted,
-            self.same + other.same,
         )
 
     @property

@@ -200,7 +200,7 @@ def write_unit(
     present = _names(ordered)
     content = content_hash(ordered) if ordered else ""
     if previous is not None and previous.content == content and not lost:
-        return previous, Changes(ChangeCounts(same=1) if ordered else ChangeCounts())
+        return previous, Changes()
     if before is None:
         before = before_of_damaged(store, previous) if lost else before_of(store, previous)
     resources = _compared(ordered, before, present)
@@ -227,7 +227,7 @@ def write_unit(
         None if rows else now,
     )
     if unit == previous:  # it was lost, and is what it was
-        return unit, Changes(ChangeCounts(same=1) if ordered else ChangeCounts())
+        return unit, Changes()
     return unit, Changes(_fate(previous, unit), resources)
 
 
@@ -260,17 +260,15 @@ def _compared(
     changes: dict[str, list[int]] = {}
     for line in lines:
         row = line.row
-        counts = changes.setdefault(row.type, [0, 0, 0, 0])
+        counts = changes.setdefault(row.type, [0, 0, 0])
         previous = before.known.get((row.type, row.id))
         if previous is None:
             counts[0] += 1
         elif previous[0] != row.version or (row.stated and previous[1] != row.last_updated):
             counts[1] += 1
-        else:
-            counts[3] += 1
     for name, resource_id in before.known:
         if (name, resource_id) not in present:
-            changes.setdefault(name, [0, 0, 0, 0])[2] += 1
+            changes.setdefault(name, [0, 0, 0])[2] += 1
     return {name: ChangeCounts(*counts) for name, counts in changes.items()}
 
 

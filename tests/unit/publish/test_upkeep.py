@@ -181,6 +181,17 @@ def test_a_rollback_that_is_done_again_is_one():
     assert after.keys() == before.keys()
 
 
+def test_a_rollback_to_a_rollback_does_not_take_over_its_reason():
+    store = MemoryStore()
+    first = publish(store, [patient("anna", 3)])
+    publish(store, [patient("anna", 1)], now=LATER)
+    rollback(store, first, DAYS[0], reason="wrong amounts")
+    back = open_current(store).release
+    resume(store, DAYS[1])
+    publish(store, [patient("anna", 2)], now=DAYS[1])
+    assert rollback(store, back, DAYS[2]).facts.run == {"rollbackTo": back.id}
+
+
 def test_a_rollback_holds_until_it_is_resumed_from_and_holds_again_when_done_again():
     store = old_store()
     first = publish(store, [patient("anna", 3)])
@@ -284,7 +295,9 @@ def test_verify_names_every_object_that_is_missing_or_damaged():
         data = store.get(key)
         for kind, other in (("missing", None), ("damaged", data[:-3] + b"\0\0\0")):
             damage(store, key, other)
-            found = verify(release).problems
+            verified = verify(release)
+            found = verified.problems
+            assert verified.count == len(found)
             assert (kind, key) in {(one.kind, one.key) for one in found}
             assert not any("run verify" in one.what for one in found)
         store.put(key, data)
