@@ -20,11 +20,14 @@ from etl.mapping.coverage import written_columns
 from etl.mapping.library import compile_set
 from etl.mapping.must_support import must_support
 from etl.mapping.obligations import obligations, of_data
-from etl.model.crosswalks import Crosswalk
+from etl.model.crosswalks import DISPLAYS, Crosswalk
 from etl.model.data_models import DATA_MODELS, DIRECTORY, DataModel
+from etl.model.displays import Displays, display_crosswalks, read_displays
 from etl.model.sensitive_codes import SensitiveCodes, read_sensitive
 from etl.model.severity import Severity
 from etl.pipeline.definitions import Definitions
+from etl.profiles.guides import DEFAULT, PLAN_NET, Guide
+from etl.profiles.value_sets import code_systems
 from etl.quality.rules.book import Limits, Policy, load_rules, named, read_rules, rules_of
 from etl.sources.layout.model import Layout, LayoutText
 from etl.sources.layout.syntax import read_layout
@@ -47,6 +50,9 @@ def compile_definitions(
         MappingError: a file or a setting is invalid; all errors together.
     """
     crosswalks = crosswalks_in(files["crosswalks"], of_plan_net=model is DIRECTORY)
+    if DISPLAYS in files:
+        guide = PLAN_NET if model is DIRECTORY else DEFAULT
+        crosswalks = {**crosswalks, **display_crosswalks(_displays(files[DISPLAYS], guide))}
     rules, elsewhere = _rules(files["rules"].texts, model)
     mistakes = Mistakes()
     layouts: tuple[Layout, ...] = ()
@@ -91,6 +97,21 @@ def compile_definitions(
         leave_out_superseded=settings.claims.superseded == "leave-out",
         model=model,
     )
+
+
+def _displays(files: Files, guide: Guide) -> Displays:
+    """Return the displays of some files; those of a guide's own codes are the guide's."""
+    displays: dict[tuple[str, str], tuple[str, str]] = {}
+    mistakes = Mistakes()
+    for file, texts in files.layers.items():
+        for text in texts:
+            with mistakes.collected():
+                displays |= read_displays(text, f"{DISPLAYS}/{file}")
+    mistakes.report()
+    for system, codes in code_systems(guide).items():
+        place = f"{guide.title} {guide.version}"
+        displays |= {(system, code): (display, place) for code, display in codes.items()}
+    return displays
 
 
 def _rules(texts: Mapping[str, str], model: DataModel) -> tuple[dict[str, str], frozenset[str]]:
@@ -150,7 +171,7 @@ def _fingerprint(
         "files": {
             folder: dict(layered.layers)
             for folder, layered in files.items()
-            if folder != "crosswalks"
+            if folder not in ("crosswalks", DISPLAYS)
         },
         "crosswalks": {name: dict(crosswalk.rows) for name, crosswalk in crosswalks.items()},
         "payer": payer_facts(settings),

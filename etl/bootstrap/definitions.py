@@ -9,6 +9,7 @@ from etl.bootstrap.compiled_definitions import read_compiled, write_compiled
 from etl.bootstrap.gc_policy import gc_disabled
 from etl.bootstrap.mappings import Files, mapping_roots, read_folder, sensitive_text, view_of
 from etl.bootstrap.settings import Settings
+from etl.model.crosswalks import DISPLAYS
 from etl.model.data_models import CLAIMS, DataModel
 from etl.pipeline.definitions import Definitions
 
@@ -27,6 +28,7 @@ def load_definitions(settings: Settings, model: DataModel = CLAIMS) -> Definitio
         model.mappings: "*.yaml",
         "rules": "**/*.yaml",
         "layouts": "*.yaml",
+        **({DISPLAYS: "*.csv"} if settings.publish.displays else {}),
     }
     files = {folder: read_folder(roots, folder, names) for folder, names in folders.items()}
     facts = _facts(settings, files, model)

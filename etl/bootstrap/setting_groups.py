@@ -276,6 +276,10 @@ class PublishSettings(SettingGroup):
     plan_net: Literal["1.2.0", "1.1.0"] = Field(
         "1.2.0", description="Which version of Plan-Net a provider directory is published in."
     )
+    displays: bool = Field(
+        True,
+        description="Whether codes are published with what their code system calls them.",
+    )
     deltas: bool = Field(
         False,
         description="Whether a full extract's rows are kept, so that deltas can follow it.",

@@ -20,6 +20,7 @@ from etl.mapping.plan import Feed, Loop, nodes_of
 from etl.mapping.rows import LIST_ITEM, PASSED_ON
 from etl.model.canonical_tables import TABLES
 from etl.model.code_shapes import SHAPES
+from etl.model.crosswalks import is_of_displays
 from etl.model.logic import AllOf, AnyOf
 from etl.model.relations import One, relations_of
 from etl.rows import no_findings, once_each
@@ -92,7 +93,7 @@ def findings(values: Values) -> dict[str, pa.Table]:
     for expr, level in values.evaluated():
         is_known: Callable[[str], bool]
         match expr:
-            case ex.Translated(of=of, crosswalk=name):
+            case ex.Translated(of=of, crosswalk=name) if not is_of_displays(name):
                 is_known, rule = values.environment.crosswalks[name].knows, UNMAPPED
             case ex.Shaped(of=of, shape=name):
                 is_known, rule = SHAPES[name], MISSHAPEN

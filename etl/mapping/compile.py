@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Final, NoReturn
@@ -17,14 +17,25 @@ from etl.documents.models import read_as
 from etl.documents.yaml_text import Map, Mark, Seq
 from etl.errors import MappingError, Mistakes, nearest
 from etl.mapping import plan as pl
-from etl.mapping.expressions import Absent, Condition, Constant, Expr, walk
+from etl.mapping.expressions import (
+    Absent,
+    Condition,
+    Constant,
+    Expr,
+    Kind,
+    Translated,
+    joined,
+    walk,
+)
 from etl.mapping.expressions import LoopIndex as LoopIndexOf
 from etl.mapping.headers import HEADER_IDS, MappingHeader, skipped
 from etl.mapping.rows import LIST_ITEM, columns_of
 from etl.mapping.scope import Binding, Library, Parameter, Row, Scope, StaticRow
+from etl.mapping.static_values import answers
 from etl.mapping.syntax import parse_condition, parse_leaf
 from etl.model import logic
 from etl.model.canonical_tables import TABLES, FieldType
+from etl.model.crosswalks import DISPLAY, DISPLAYS
 from etl.model.relations import Many, relations_of
 
 _DIRECTIVES: Final = frozenset({"when", "include", "with", "for", "each", "emit"})
@@ -197,8 +208,34 @@ class _Compiler:
             if word in value:
                 _fail(value.marks[word], "map-directive", f"{path}: {word} is for list entries")
         condition = self.condition(value, scope)
-        node = pl.ObjectNode(tuple(self.members(value, scope, place, path)), place)
-        return self.guarded(condition, node, place)
+        members = self.members(value, scope, place, path)
+        members += self.display(dict(members), place)
+        return self.guarded(condition, pl.ObjectNode(tuple(members), place), place)
+
+    def display(
+        self, members: Mapping[str, pl.Node], place: pl.CitedMark
+    ) -> list[tuple[str, pl.Node]]:
+        """Return the display of a coding, as a member; none of another object."""
+        crosswalks = self.library.crosswalks
+        if DISPLAYS not in crosswalks or members.keys() & {DISPLAY, "value", "unit"}:
+            return []
+        system, code = (_expr(members.get(name)) for name in ("system", "code"))
+        if system is None or code is None:
+            return []
+        systems = answers(system, crosswalks)
+        if systems is not None:
+            systems = frozenset(one for one in systems if f"{DISPLAYS}/{one}" in crosswalks)
+        if systems == frozenset():
+            return []
+        if not isinstance(system, Constant):
+            expr = Translated(joined([system, Constant("|"), code]), DISPLAYS, DISPLAY, Kind.TEXT)
+        elif isinstance(code, Constant):
+            text = crosswalks[f"{DISPLAYS}/{system.value}"].answer(code.value)
+            fixed = pl.Fixed(json.dumps(text, ensure_ascii=False), place)
+            return [] if text is None else [(DISPLAY, fixed)]
+        else:
+            expr = Translated(code, f"{DISPLAYS}/{system.value}", DISPLAY, Kind.TEXT)
+        return [(DISPLAY, pl.Leaf(expr, True, place))]
 
     def guarded(self, condition: Condition, node: pl.Node, place: pl.CitedMark) -> pl.Node:
         if condition is True:
@@ -355,6 +392,17 @@ class _Compiler:
             return Parameter(node, None)
         decoded = json.loads(node.json)
         return Parameter(node, decoded if isinstance(decoded, str) else None)
+
+
+def _expr(node: pl.Node | None) -> Expr | None:
+    """Return the text that a leaf writes, as an expression; None of anything else."""
+    match node:
+        case pl.Leaf(expr=expr):
+            return expr
+        case pl.Fixed(json=text):
+            return Constant(json.loads(text)) if text.startswith('"') else None
+        case _:
+            return None
 
 
 def _is_nothing(node: pl.Entry) -> bool:

@@ -19,7 +19,7 @@ from etl.model import logic
 from etl.model.crosswalks import Crosswalk
 from etl.profiles.structures import Element, Profile, choice_names, find_canonical
 
-_OF_A_CODE: Final = frozenset({"system", "version"})
+_OF_A_CODE: Final = frozenset({"system", "version", "display"})
 """Parts of a coding that say nothing without its code."""
 
 _Elements: TypeAlias = tuple[Element, ...]

@@ -20,9 +20,9 @@ from typing import Final
 
 from etl.errors import MappingError
 from etl.mapping import formulas as fm
-from etl.mapping.expressions import Kind, LogicalId
+from etl.mapping.expressions import Kind, LogicalId, Translated
 from etl.mapping.invariants import Subject, UncheckableError, guide_rule_tests, reason_of, tests_of
-from etl.mapping.plan import CitedMark, Entry, Fixed, ListNode, Loop, ObjectNode, Plan
+from etl.mapping.plan import CitedMark, Entry, Fixed, Leaf, ListNode, Loop, ObjectNode, Plan
 from etl.mapping.profile_checks import reference_types
 from etl.mapping.profile_walk import ListEntry, ListSlice, ProfileWalk
 from etl.mapping.proof import Names, never
@@ -40,7 +40,7 @@ from etl.mapping.row_tests import (
 )
 from etl.mapping.static_values import answers, static_value
 from etl.model import logic
-from etl.model.crosswalks import Crosswalk
+from etl.model.crosswalks import DISPLAY, Crosswalk, is_of_displays
 from etl.profiles import structures as st
 from etl.profiles.guides import US_CORE
 from etl.profiles.invariants import NOT_CHECKED, constraint_of, guide_rules
@@ -134,6 +134,15 @@ def obligations(plan: Plan, crosswalks: Mapping[str, Crosswalk]) -> tuple[Obliga
         for path, test in guide_rule_tests(rule, walker.subject(plan.body, NodeContext())):
             walker.add("guide", path, plan.body.place, test, rule.rule)
     return tuple(walker.found)
+
+
+def _is_looked_up(display: Entry) -> bool:
+    """Return whether a display is the one that displays have for the code beside it."""
+    match display:
+        case Leaf(expr=Translated(crosswalk=name)):
+            return is_of_displays(name)
+        case _:
+            return False
 
 
 @dataclass(slots=True)
@@ -397,7 +406,8 @@ class _Obligations(ProfileWalk):
                 logic.negate(is_known),
             )
             self.add("code", path, node.place, self.rows(at, broken))
-            if fm.has(node, "display") is not False:
+            given = (member for _, member in fm.members_of(node, DISPLAY, f"_{DISPLAY}"))
+            if not all(_is_looked_up(member) for member in given):
                 what = f"{self.plan.resource}.{path}: a display of the guide's own codes"
                 raise MappingError(str(node.place), "map-unchecked", what, hint="use text")
 

@@ -10,10 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Final
 
 from etl.documents.csv_text import read_csv
 from etl.documents.models import Mistake
 from etl.errors import MappingError, Mistakes
+
+DISPLAYS: Final = "displays"
+"""Crosswalk of what all code systems call their codes, by `system|code`; `displays/SYSTEM` is of
+one system."""
+DISPLAY: Final = "display"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +90,11 @@ class Crosswalk:
             MappingProxyType({**self.places, **other.places}),
             self.systems,
         )
+
+
+def is_of_displays(name: str) -> bool:
+    """Return whether a crosswalk holds displays: it need not know every code."""
+    return name.partition("/")[0] == DISPLAYS
 
 
 def read_crosswalk(text: str, name: str, *, file: str) -> Crosswalk:

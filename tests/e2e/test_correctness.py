@@ -1,5 +1,6 @@
 """What is published says what the source says: accepted by judges, complete, to the cent."""
 
+import csv
 import json
 import re
 from collections import Counter, defaultdict
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from etl.synth import Spec, write_extract
 from tests.e2e.commands import (
+    ROOT,
     SAMPLES,
     columns_of,
     converted,
@@ -70,6 +72,32 @@ def test_no_line_of_ndjson_holds_what_python_calls_a_line_end(ndjson):
         text = file.read_bytes().decode()
         assert text.endswith("\n")
         assert all(line.startswith("{") and line.endswith("}") for line in text.split("\n")[:-1])
+
+
+def codings_of(value):
+    """Yield every coding inside a value."""
+    if isinstance(value, list):
+        for entry in value:
+            yield from codings_of(entry)
+    elif isinstance(value, dict):
+        if value.keys() >= {"system", "code"} and not value.keys() & {"value", "unit"}:
+            yield value
+        for member in value.values():
+            yield from codings_of(member)
+
+
+def test_codings_have_the_names_that_are_known_for_their_codes(resources):
+    with (ROOT / "mappings/displays/hl7-and-cms.csv").open(encoding="utf-8") as file:
+        rows = csv.DictReader(line for line in file if not line.startswith("#"))
+        names = {(row["system"], row["code"]): row["display"] for row in rows}
+    facts = ROOT / "etl/profiles/facts/carin-bb/2.2.0/code-systems.json"
+    for system, said in json.loads(facts.read_text("utf-8")).items():
+        names |= {(system, code): name for code, name in said["codes"].items()}
+    codings = list(codings_of(resources))
+    for coding in codings:
+        assert coding.get("display") == names.get((coding["system"], coding["code"]))
+    named = sum("display" in coding for coding in codings)
+    assert named > 0.8 * len(codings)
 
 
 def test_every_resource_of_the_samples_conforms_to_the_guide(ndjson):
