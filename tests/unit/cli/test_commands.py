@@ -105,3 +105,10 @@ def test_a_module_of_the_program_itself_that_is_missing_is_a_bug(monkeypatch):
 
     monkeypatch.setattr(sys.modules["etl.cli.main"], "import_module", missing)
     assert CliRunner().invoke(main, ["validate", "folder"]).exit_code == 1
+
+
+@pytest.mark.parametrize(("words", "meant"), [(["ruls"], "rules"), (["apps", "regster"], "register")])
+def test_a_mistyped_command_is_answered_with_the_nearest_one(words, meant):
+    called = CliRunner().invoke(main, words)
+    assert called.exit_code == 2
+    assert f"No such command '{words[-1]}'. Did you mean '{meant}'?" in called.stderr
