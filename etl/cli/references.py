@@ -7,6 +7,7 @@ import inspect
 import json
 import tomllib
 from collections.abc import Iterator, Mapping
+from functools import reduce
 from importlib.resources import files
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from etl.bootstrap.definitions import load_definitions
 from etl.bootstrap.mappings import mapping_roots, read_folder
 from etl.bootstrap.settings import Settings, setting_names
 from etl.cli.options import json_option, print_json
-from etl.errors import UsageError, nearest
+from etl.errors import MappingError, UsageError, nearest
 from etl.model.canonical_tables import SHORT_FORM_COUNT, SHORT_FORMS
 from etl.model.data_models import CLAIMS, DATA_MODELS
 from etl.model.tables import Table
@@ -135,42 +136,63 @@ def _check_lines(check: Mapping[str, Any]) -> Iterator[str]:
 @click.command("settings")
 @click.argument("words", nargs=-1, metavar="[WORD]...")
 @json_option
-def settings_command(words: tuple[str, ...], as_json: bool) -> None:
-    """List the settings: name, default, meaning. WORD narrows the list to names with it.
+@click.pass_context
+def settings_command(context: click.Context, words: tuple[str, ...], as_json: bool) -> None:
+    """List the settings: name, value, where it was set, meaning.
 
-    A setting is given in cpcds.toml, or by an environment variable: `payer.id` is
-    CPCDS_PAYER__ID. What is set now is not printed.
+    WORD narrows the list to names that contain it. A setting is given in cpcds.toml, or by an
+    environment variable: `payer.id` is CPCDS_PAYER__ID. Secrets are not printed.
     """
-    descriptions = {
-        name: text
-        for name, text in setting_names().items()
-        if not words or any(word in name for word in words)
-    }
-    if not descriptions:
-        hint = nearest(words[0], setting_names())
+    names = setting_names()
+    chosen = {name: text for name, text in names.items() if any(w in name for w in words or ("",))}
+    if not chosen:
+        hint = nearest(words[0], names)
         raise UsageError(
             f"no setting has {' or '.join(words)!r} in its name" + f"; {hint}" * bool(hint)
         )
-    defaults = {name: _default(name) for name in descriptions}
+    mistake: MappingError | None = None
+    try:
+        settings = context.obj.settings()
+    except MappingError as error:  # the list is what helps to mend it
+        settings, mistake = Settings.model_construct(), error
+    listed = [_setting_fields(settings, name, text) for name, text in chosen.items()]
     if as_json:
-        listed = [
-            {"name": name, "default": defaults[name], "description": text}
-            for name, text in descriptions.items()
-        ]
         click.echo(json.dumps(listed, indent=2, default=str))
-        return
-    for name, text in descriptions.items():
-        value = defaults[name]
-        click.secho(name, bold=True, nl=False)
-        click.echo("" if value in (None, "", (), {}) else f" = {json.dumps(value, default=str)}")
-        click.echo(f"    {text}")
+    else:
+        for fields in listed:
+            click.secho(fields["name"], bold=True, nl=False)
+            click.echo(_setting_value(fields))
+            click.echo(f"    {fields['description']}")
+    if mistake is not None:
+        raise mistake
 
 
-def _default(name: str) -> Any:
-    """Return the default of a setting; None for secrets."""
-    value: Any = Settings.model_construct()
-    for part in name.split("."):
-        value = getattr(value, part)
+def _setting_fields(settings: Settings, name: str, text: str) -> dict[str, Any]:
+    *groups, last = name.split(".")
+    group, default = (
+        reduce(getattr, groups, every) for every in (settings, Settings.model_construct())
+    )
+    is_set = getattr(group, last) != getattr(default, last) or (
+        bool(groups) and last in group.model_fields_set
+    )
+    return {
+        "name": name,
+        "value": value_of(settings, name),
+        "set_by": settings.origin(*groups, last) if is_set else None,
+        "default": value_of(Settings.model_construct(), name),
+        "description": text,
+    }
+
+
+def _setting_value(fields: Mapping[str, Any]) -> str:
+    value, origin = fields["value"], fields["set_by"]
+    shown = "" if value in (None, "", (), {}) else f" = {json.dumps(value, default=str)}"
+    return shown if origin is None else f"{shown} ({origin})"
+
+
+def value_of(settings: Settings, name: str) -> Any:
+    """Return the value of a setting; None for secrets."""
+    value = reduce(getattr, name.split("."), settings)
     return None if hasattr(value, "get_secret_value") else value
 
 

@@ -1,11 +1,13 @@
 """References that the program prints: rules, settings, columns of the canonical tables."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
-from etl.bootstrap.settings import setting_names
-from etl.cli.references import column_meanings
+from etl.bootstrap.settings import Settings, read_settings, setting_names
+from etl.cli.references import column_meanings, value_of
 from etl.model.data_models import DATA_MODELS
 from tests.e2e.commands import invoke
 
@@ -41,7 +43,50 @@ def test_settings_tell_default_and_meaning_and_no_secret():
     assert 'payer.id = "demo"\n    The payer\'s id' in shown
     assert "public key of the demonstration" not in shown
     listed = json.loads(invoke("settings", "limits.", "--json").stdout)
-    assert {"name", "default", "description"} == set(listed[0])
+    assert {"name", "value", "set_by", "default", "description"} == set(listed[0])
+
+
+def test_settings_tell_what_is_set_and_where(tmp_path, monkeypatch):
+    file = tmp_path / "cpcds.toml"
+    file.write_text('target = "there"\n[payer]\nid = "acme"\n', "utf-8")
+    monkeypatch.setenv("CPCDS_SERVE__PORT", "8000")
+    monkeypatch.setenv("CPCDS_ID_KEY", "a key that is long enough for a payer")
+    listed = json.loads(invoke("--config", file, "settings", "--json").stdout)
+    is_set = {each["name"]: (each["value"], each["set_by"]) for each in listed if each["set_by"]}
+    assert is_set == {
+        "target": ("there", f"{file}:1"),
+        "payer.id": ("acme", f"{file}:3"),
+        "serve.port": (8000, "CPCDS_SERVE__PORT"),
+        "id_key": (None, "CPCDS_ID_KEY"),
+    }
+
+
+def test_settings_are_listed_beside_a_mistake_in_them(tmp_path):
+    file = tmp_path / "cpcds.toml"
+    file.write_text('tarqet = "there"\n', "utf-8")
+    called = invoke("--config", file, "settings", "target")
+    assert called.exit_code == 3
+    assert 'target = "output"\n' in called.stdout
+    assert "did you mean 'target'" in called.stderr
+
+
+def test_init_writes_every_setting_with_its_default_and_overwrites_nothing(tmp_path):
+    assert invoke("init", tmp_path).exit_code == 0
+    file = tmp_path / "cpcds.toml"
+    text = file.read_text("utf-8")
+    assert [line for line in text.splitlines() if line and line[0] not in "#["] == [
+        'mappings = ["own"]'
+    ]
+    given = re.sub(r"^# (\w+ = .+)$", r"\1", text, flags=re.MULTILINE)
+    file.write_text(given, "utf-8")
+    settings, defaults = read_settings(file), Settings.model_construct()
+    for name in setting_names():
+        expected = (Path("own"),) if name == "mappings" else value_of(defaults, name)
+        assert value_of(settings, name) == expected
+    assert (tmp_path / "own").is_dir()
+    again = invoke("init", tmp_path)
+    assert (again.exit_code, file.read_text("utf-8")) == (2, given)
+    assert f"{file} is there already" in again.stderr
 
 
 @pytest.mark.parametrize("model", DATA_MODELS, ids=lambda model: model.name)
