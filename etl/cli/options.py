@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from etl.documents.nearest import nearest
 from etl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -57,9 +58,24 @@ def setting_option(setting: str, *declarations: str, **attributes: Any) -> Decor
     return click.option(*declarations, expose_value=False, callback=_keep(setting), **attributes)
 
 
+def _keep_existing(context: click.Context, parameter: click.Parameter, target: str) -> None:
+    """Keep TARGET as the setting `target`.
+
+    Raises:
+        UsageError: it is a folder that there is not.
+    """
+    path = Path(target)
+    if "://" not in target and not path.is_dir():
+        around = path.parent.iterdir() if path.parent.is_dir() else ()
+        hint = nearest(path.name, (each.name for each in around if each.is_dir()))
+        raise UsageError(f"there is no folder {target}" + f"; {hint}" * bool(hint))
+    _keep("target")(context, parameter, target)
+
+
 def target_argument(*, required: bool = True) -> Decorator[Any]:
-    """Return the argument TARGET, which gives the setting `target`."""
-    return click.argument("target", required=required, expose_value=False, callback=_keep("target"))
+    """Return the argument TARGET, which gives the setting `target`; a required one exists."""
+    keep = _keep_existing if required else _keep("target")
+    return click.argument("target", required=required, expose_value=False, callback=keep)
 
 
 def together(*decorators: Decorator[Any]) -> Decorator[Any]:

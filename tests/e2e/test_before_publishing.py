@@ -78,10 +78,21 @@ def test_rekey_publishes_under_new_ids_and_the_new_key_is_then_the_trees(small, 
 
 
 def test_resuming_where_nothing_was_published_writes_nothing(tmp_path):
-    tried = cpcds("resume", tmp_path / "typo")
+    target = tmp_path / "target"
+    target.mkdir()
+    tried = cpcds("resume", target)
     assert tried.code == 2
-    assert tried.sentence.endswith("typo: nothing was published yet")
-    assert not (tmp_path / "typo").exists()
+    assert tried.sentence == f"{target}: nothing was published yet"
+    assert list(target.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["history", "prune", "releases", "resume", "verify"])
+def test_a_mistyped_target_is_an_error_that_names_the_nearest_folder(command, tmp_path):
+    (tmp_path / "published").mkdir()
+    tried = cpcds(command, tmp_path / "publishd")
+    assert tried.code == 2
+    assert tried.sentence == (f"there is no folder {tmp_path}/publishd; did you mean 'published'?")
+    assert not (tmp_path / "publishd").exists()
 
 
 @pytest.mark.slow

@@ -302,6 +302,7 @@ def test_a_wrong_brand_is_said_before_anything_is_written(nights, tmp_path, envi
 
 def test_no_folder_is_made_of_claims_or_of_nothing(tmp_path):
     target, out = tmp_path / "claims", tmp_path / "x"
+    target.mkdir()
     called = cpcds("export", target, "--out", out)
     assert (called.code, called.sentence) == (2, f"{target}: nothing was published yet")
     publish(LocalStore(target), [patient("ann", 2)])

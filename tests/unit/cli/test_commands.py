@@ -107,7 +107,9 @@ def test_a_module_of_the_program_itself_that_is_missing_is_a_bug(monkeypatch):
     assert CliRunner().invoke(main, ["validate", "folder"]).exit_code == 1
 
 
-@pytest.mark.parametrize(("words", "meant"), [(["ruls"], "rules"), (["apps", "regster"], "register")])
+@pytest.mark.parametrize(
+    ("words", "meant"), [(["ruls"], "rules"), (["apps", "regster"], "register")]
+)
 def test_a_mistyped_command_is_answered_with_the_nearest_one(words, meant):
     called = CliRunner().invoke(main, words)
     assert called.exit_code == 2

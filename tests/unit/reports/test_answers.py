@@ -285,7 +285,9 @@ def test_the_page_of_a_rule_with_many_places_leads_to_all_of_them():
     assert "The first 10 of 5,000 places" in page
     assert 'href="../findings.csv.gz"' in page
     assert "cpcds explain TARGET --row a.csv:2" in page
-    of_no_release = rule_page({**document, "release": None}, rule, [ShownPlace("a.csv", 2, "t", "")])
+    of_no_release = rule_page(
+        {**document, "release": None}, rule, [ShownPlace("a.csv", 2, "t", "")]
+    )
     assert "cpcds explain" not in of_no_release
 
 
