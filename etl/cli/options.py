@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from etl.documents.nearest import nearest
-from etl.errors import UsageError
+from etl.errors import UsageError, nearest
 
 if TYPE_CHECKING:
     from etl.bootstrap.settings import Settings
