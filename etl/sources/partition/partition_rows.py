@@ -22,7 +22,7 @@ from etl.sources.convert.fills import fill_ids
 from etl.sources.convert.raw_rows import RawRows
 from etl.sources.events import Emit, FileProgress
 from etl.sources.files import splits
-from etl.sources.files.source_files import SourceFile, spill_names
+from etl.sources.files.source_files import SPILLED_SOURCES, SourceFile, spill_names
 from etl.sources.files.stored_files import ExtractFiles
 from etl.sources.layout.column_specs import Condition, holds
 from etl.sources.layout.model import Fills, Layout, LineForm, RawCells, RawTable
@@ -230,7 +230,9 @@ class _Cutter:
     def read_part(self, number: int, part: FilePart) -> Iterator[Piece]:
         file, table = part.file, self._owners.table
         names = spill_names(file)
-        seed = seed_of(table, names)
+        # What results are made of: where a row was found moves with every row before it.
+        read = [at for at, name in enumerate(names) if name not in SPILLED_SOURCES]
+        seed = seed_of(table, [names[at] for at in read])
         rows = 0
         for batch in self._batches(part, names):
             if batch.ragged:
@@ -242,7 +244,7 @@ class _Cutter:
                 if owner is not None:
                     more[OWNER_COLUMN] = owner
                     if self._job.digests:
-                        digests = row_digests(batch.rows.columns[:-1], seed)
+                        digests = row_digests([batch.rows.column(at) for at in read], seed)
                         more |= {LOW_COLUMN: digests.low, HIGH_COLUMN: digests.high}
                 yield Piece(
                     table, number, with_places(batch.rows, file.index, names, more), where, ids
