@@ -137,7 +137,7 @@ def _events(folder: Path) -> Mapping[str, int]:
 
 def _lines(folder: Path) -> Iterator[Mapping[str, Any]]:
     for path in folder.rglob("*"):
-        if path.is_file() and not path.name.startswith("appstatus"):
+        if path.is_file() and path.name.startswith("events_"):
             yield from map(json.loads, path.read_text(encoding="utf-8").splitlines())
 
 
