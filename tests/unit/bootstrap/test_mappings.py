@@ -19,6 +19,21 @@ def test_a_payers_rows_are_laid_over_the_shipped_ones(tmp_path):
     assert dict(gender.rows) == {**shipped_alone.rows, "q": ("other",)}
 
 
+def test_a_payers_displays_are_added_and_a_guides_own_stay(tmp_path):
+    guide = "http://hl7.org/fhir/us/carin-bb/CodeSystem/C4BBAdjudication"
+    icd = "http://hl7.org/fhir/sid/icd-10-cm"
+    (tmp_path / "displays").mkdir()
+    (tmp_path / "displays" / "own.csv").write_text(
+        f"system,code,display\n{icd},Z23,Encounter for immunization\n{guide},discount,Rebate\n"
+    )
+    settings = read_settings(None, mappings=(tmp_path,))
+    crosswalks = load_definitions(settings).crosswalks
+    assert crosswalks[f"displays/{icd}"].answer("Z23") == "Encounter for immunization"
+    assert crosswalks[f"displays/{guide}"].answer("discount") == "Discount"
+    without = read_settings(None, mappings=(tmp_path,), publish={"displays": False})
+    assert "displays" not in load_definitions(without).crosswalks
+
+
 def test_every_mistake_of_all_crosswalks_is_reported_at_once(tmp_path):
     folder = tmp_path / "crosswalks"
     folder.mkdir()
