@@ -64,7 +64,7 @@ def _keep_existing(context: click.Context, parameter: click.Parameter, target: s
         UsageError: it is a folder that there is not.
     """
     path = Path(target)
-    if "://" not in target and not path.is_dir():
+    if not context.resilient_parsing and "://" not in target and not path.is_dir():
         around = path.parent.iterdir() if path.parent.is_dir() else ()
         hint = nearest(path.name, (each.name for each in around if each.is_dir()))
         raise UsageError(f"there is no folder {target}" + f"; {hint}" * bool(hint))
