@@ -289,6 +289,8 @@ def test_the_page_of_a_rule_with_many_places_leads_to_all_of_them():
         {**document, "release": None}, rule, [ShownPlace("a.csv", 2, "t", "")]
     )
     assert "cpcds explain" not in of_no_release
+    of_a_file = rule_page(document, rule, [ShownPlace("a.csv", None, "t", "")])
+    assert "cpcds explain" not in of_a_file
 
 
 def test_what_is_folded_is_printed():
