@@ -63,7 +63,7 @@ def unsigned(standing, token):
 
 def with_hmac(standing, token):
     header, claims = parts(token)
-    key = standing.services.keys.verifying().keys[0]
+    key = standing.services.keys.verifying("").keys[0]
     assert isinstance(key, ECKey)
     public = key.as_pem(private=False)
     signed = f"{packed({**header, 'alg': 'HS256'})}.{packed(claims)}"
