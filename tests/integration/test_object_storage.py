@@ -109,8 +109,8 @@ def test_verify_names_what_is_broken_and_exits_with_5(payer, extracts):
 
 
 def test_what_cannot_be_found_is_said_in_one_sentence(payer, extracts):
-    payer.target.mkdir()
-    assert "nothing was published yet" in invoke("releases", payer.target).stdout
+    (empty := payer.target.with_name("empty")).mkdir()
+    assert "nothing was published yet" in invoke("releases", empty).stdout
     payer.begin(full(extracts / "full0", 0))
     for arguments in (("rollback", payer.target, "20"), ("diff", payer.target, "x", "current")):
         called = invoke(*arguments)

@@ -371,7 +371,7 @@ def test_an_unknown_layout_is_refused_with_those_there_are(tmp_path):
         open_extract(write_extract(tmp_path / "in"), (), layout="x")
 
 
-@pytest.mark.parametrize("count", [0, -1, 1 << 20])
+@pytest.mark.parametrize("count", [0, -1])
 def test_a_senseless_number_of_partitions_is_refused(tmp_path, count):
     with pytest.raises(UsageError, match="partitions must be 1 or more"):
         read(write_extract(tmp_path / "in"), tmp_path / "work", count)
