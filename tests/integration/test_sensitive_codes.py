@@ -38,6 +38,7 @@ MASKED = {
     "system": "http://terminology.hl7.org/CodeSystem/data-absent-reason",
     "version": "1.0.0",
     "code": "masked",
+    "display": "Masked",
 }
 
 
