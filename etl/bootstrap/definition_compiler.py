@@ -126,12 +126,17 @@ def _rules(texts: Mapping[str, str], model: DataModel) -> tuple[dict[str, str], 
     return mine, frozenset(rule for text in rest for rule in _RULE_ID.findall(text))
 
 
-def _layouts(files: Files, crosswalks: Mapping[str, Crosswalk]) -> tuple[Layout, ...]:
-    own = {
+def _of_layouts(crosswalks: Mapping[str, Crosswalk]) -> dict[str, Crosswalk]:
+    """Return the crosswalks of layouts, by the names that layouts call them."""
+    return {
         name.removeprefix(_OF_LAYOUTS): crosswalk
         for name, crosswalk in crosswalks.items()
         if name.startswith(_OF_LAYOUTS)
     }
+
+
+def _layouts(files: Files, crosswalks: Mapping[str, Crosswalk]) -> tuple[Layout, ...]:
+    own = _of_layouts(crosswalks)
     texts = {
         name.removesuffix(".yaml"): LayoutText(f"layouts/{name}", text)
         for name, text in sorted(files.texts.items())
@@ -189,11 +194,7 @@ def read_own_layout(text: str, file: str, definitions: Definitions) -> Layout:
     Raises:
         MappingError: it has mistakes.
     """
-    crosswalks = {
-        name.removeprefix(_OF_LAYOUTS): crosswalk
-        for name, crosswalk in definitions.crosswalks.items()
-        if name.startswith(_OF_LAYOUTS)
-    }
+    crosswalks = _of_layouts(definitions.crosswalks)
     bases = {each.name: LayoutText(each.file, each.text) for each in definitions.layouts}
     return read_layout(text, file, crosswalks, bases)
 

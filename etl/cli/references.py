@@ -155,7 +155,8 @@ def settings_command(context: click.Context, words: tuple[str, ...], as_json: bo
         settings = context.obj.settings()
     except MappingError as error:  # the list is what helps to mend it
         settings, mistake = Settings.model_construct(), error
-    listed = [_setting_fields(settings, name, text) for name, text in chosen.items()]
+    defaults = Settings.model_construct()
+    listed = [_setting_fields(settings, defaults, name, text) for name, text in chosen.items()]
     if as_json:
         click.echo(json.dumps(listed, indent=2, default=str))
     else:
@@ -167,11 +168,9 @@ def settings_command(context: click.Context, words: tuple[str, ...], as_json: bo
         raise mistake
 
 
-def _setting_fields(settings: Settings, name: str, text: str) -> dict[str, Any]:
+def _setting_fields(settings: Settings, defaults: Settings, name: str, text: str) -> dict[str, Any]:
     *groups, last = name.split(".")
-    group, default = (
-        reduce(getattr, groups, every) for every in (settings, Settings.model_construct())
-    )
+    group, default = (reduce(getattr, groups, every) for every in (settings, defaults))
     is_set = getattr(group, last) != getattr(default, last) or (
         bool(groups) and last in group.model_fields_set
     )
@@ -179,7 +178,7 @@ def _setting_fields(settings: Settings, name: str, text: str) -> dict[str, Any]:
         "name": name,
         "value": value_of(settings, name),
         "set_by": settings.origin(*groups, last) if is_set else None,
-        "default": value_of(Settings.model_construct(), name),
+        "default": value_of(defaults, name),
         "description": text,
     }
 

@@ -28,6 +28,7 @@ from etl.mapping.expressions import (
     walk,
 )
 from etl.mapping.expressions import LoopIndex as LoopIndexOf
+from etl.mapping.formulas import expr_of
 from etl.mapping.headers import HEADER_IDS, MappingHeader, skipped
 from etl.mapping.rows import LIST_ITEM, columns_of
 from etl.mapping.scope import Binding, Library, Parameter, Row, Scope, StaticRow
@@ -219,7 +220,9 @@ class _Compiler:
         crosswalks = self.library.crosswalks
         if DISPLAYS not in crosswalks or members.keys() & {DISPLAY, "value", "unit"}:
             return []
-        system, code = (_expr(members.get(name)) for name in ("system", "code"))
+        if not members.keys() >= {"system", "code"}:
+            return []
+        system, code = expr_of(members["system"]), expr_of(members["code"])
         if system is None or code is None:
             return []
         systems = answers(system, crosswalks)
@@ -392,17 +395,6 @@ class _Compiler:
             return Parameter(node, None)
         decoded = json.loads(node.json)
         return Parameter(node, decoded if isinstance(decoded, str) else None)
-
-
-def _expr(node: pl.Node | None) -> Expr | None:
-    """Return the text that a leaf writes, as an expression; None of anything else."""
-    match node:
-        case pl.Leaf(expr=expr):
-            return expr
-        case pl.Fixed(json=text):
-            return Constant(json.loads(text)) if text.startswith('"') else None
-        case _:
-            return None
 
 
 def _is_nothing(node: pl.Entry) -> bool:
