@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
+from urllib.parse import unquote, urlsplit
 
 from etl.auth.configuration import Clock
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS: Final = 10
+LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
 Encryption = Literal["starttls", "tls", "none"]
 """`starttls`: RFC 3207, on port 587; `tls`: from the first byte, RFC 8314, on port 465."""
@@ -54,6 +56,28 @@ class MailServer:
     user: str
     password: str = field(repr=False)
     sender: str
+
+    @classmethod
+    def of(cls, url: str, sender: str) -> MailServer:
+        """Return the server of a URL `smtps://user:password@host:port`, or `smtp:`.
+
+        Mail holds links: with `smtp:` it goes in the clear to a loopback address only.
+
+        Raises:
+            ValueError: it is none; the text does not repeat it.
+        """
+        parts = urlsplit(url)
+        if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
+            raise ValueError("no URL like smtps://user:password@mail.example.org")
+        encryption: Encryption = "tls" if parts.scheme == "smtps" else "starttls"
+        if encryption == "starttls" and parts.hostname in LOOPBACK:
+            encryption = "none"
+        try:
+            port = parts.port or (465 if encryption == "tls" else 587)
+        except ValueError:
+            raise ValueError("its port is no number up to 65535") from None
+        user, password = unquote(parts.username or ""), unquote(parts.password or "")
+        return cls(parts.hostname, port, encryption, user, password, sender)
 
 
 class MailNotSent(Exception):

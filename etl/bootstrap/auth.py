@@ -30,7 +30,7 @@ from etl.auth.database import (
     open_database,
     present_version,
 )
-from etl.auth.mail import Mailer, MailServer, smtp_mailer
+from etl.auth.mail import LOOPBACK, Mailer, MailServer, smtp_mailer
 from etl.auth.members import IsPublished
 from etl.auth.rate_limits import rates_of
 from etl.auth.records import DemoMember
@@ -46,8 +46,6 @@ log = logging.getLogger(__name__)
 
 TIDY_SECONDS: Final = 3600
 SHORTEST_SECRET: Final = 32
-
-LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
 _LETTERS: Final = str.maketrans(
     {"Ł": "L", "ł": "l", "Ø": "O", "ø": "o", "ß": "ss", "Đ": "D", "đ": "d"}
@@ -86,11 +84,12 @@ def mistakes_of(settings: Settings) -> Iterator[MappingError]:
         rates_of(auth.limits)
     except ValueError as error:
         yield _wrong(settings, "limits", str(error))
-    if auth.smtp_host and not is_email(auth.mail_from):
+    if auth.mail_server and not is_email(auth.mail_from):
         yield _wrong(settings, "mail_from", "mail needs an address that it comes from")
-    if auth.smtp_encryption == "none" and auth.smtp_host not in ("", *LOOPBACK):
-        what = "mail holds links; it goes in the clear to loopback only"
-        yield _wrong(settings, "smtp_encryption", what)
+    try:
+        mailer_of(settings)
+    except ValueError as error:
+        yield _wrong(settings, "mail_server", str(error))
     if any(days < 1 for days in auth.consent_days):
         yield _wrong(settings, "consent_days", "a consent lasts a day at least")
 
@@ -154,18 +153,15 @@ def opened(
 
 
 def mailer_of(settings: Settings) -> Mailer | None:
-    """Return the mailer for developers; None where no mail server is configured."""
+    """Return the mailer for developers; None if no mail server is configured.
+
+    Raises:
+        ValueError: the mail server's URL is none.
+    """
     auth = settings.auth
-    if not auth.smtp_host:
+    if not auth.mail_server:
         return None
-    server = MailServer(
-        auth.smtp_host,
-        auth.smtp_port,
-        auth.smtp_encryption,
-        auth.smtp_user,
-        auth.smtp_password.get_secret_value(),
-        auth.mail_from,
-    )
+    server = MailServer.of(auth.mail_server.get_secret_value(), auth.mail_from)
     return smtp_mailer(server, lambda: datetime.now(UTC))
 
 
@@ -234,7 +230,6 @@ def configuration(settings: Settings, base_url: str) -> AuthConfiguration:
         texts=read_site_file(settings.portal.file).page_texts(settings.payer.name),
         secret=_secret(settings),
         sandbox=auth.mode != "production",
-        access_seconds=auth.access_seconds,
         consent_days=auth.consent_days,
         plain_apps=auth.plain_apps,
         introspectors=auth.introspectors,

@@ -27,6 +27,10 @@ from etl.gateway.release.served_releases import OtherModel, ServedRelease
 from etl.publish.manifest import changed_ids, id_facts
 
 HEADER_SECONDS: Final = 10.0
+
+IDLE_SECONDS: Final = 75
+"""How long a connection is kept between two requests: longer than load balancers keep one, so that
+none is closed during a request."""
 """How long URL and headers of a request may take to come."""
 
 
@@ -99,7 +103,7 @@ def run(bound: Bound, announce: Callable[[], None]) -> None:
         headers=100,
         head_seconds=HEADER_SECONDS,
         body_seconds=serve.request_seconds + HEADER_SECONDS,  # the application's is first
-        idle_seconds=serve.idle_seconds,
+        idle_seconds=IDLE_SECONDS,
     )
     config = Config(
         partial(served_by_worker, bound.settings),
@@ -115,7 +119,7 @@ def run(bound: Bound, announce: Callable[[], None]) -> None:
         server_header=False,
         proxy_headers=bool(serve.trusted_proxies),
         forwarded_allow_ips=list(serve.trusted_proxies),
-        timeout_keep_alive=serve.idle_seconds,
+        timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=20,
     )
     with closing(bound.socket), _quietly_stopped():

@@ -28,7 +28,6 @@ from etl.pipeline.one_off import Conversion, Validation, check_report_folder, co
 from etl.pipeline.progress import Emit
 from etl.pipeline.totals import counted_coverage
 from etl.publish import object_keys
-from etl.publish.canonical_json import day_instant
 from etl.publish.public_files import PublicPage, WrittenFolder, public_pages, write_folder
 from etl.publish.reader import open_current, open_index, read_all
 from etl.smart.brands import BRANDS
@@ -142,7 +141,7 @@ def export_directory(settings: Settings, folder: Path) -> WrittenFolder:
 
     Raises:
         UsageError: nothing was published yet, or it is no provider directory, or has no files.
-        MappingError: the brand's settings are wrong.
+        MappingError: something in `portal.toml` is wrong.
         StoreError: the target cannot be read, or the folder cannot be written.
     """
     release = open_current(target_store(settings)).release
@@ -161,11 +160,12 @@ def export_directory(settings: Settings, folder: Path) -> WrittenFolder:
             f"{settings.target}: release {release.id} has no such files; publish the directory "
             "again with publish.bulk = true"
         )
-    document = brand_document(settings)
-    if document is not None and (brand := brand_of(settings)) is not None:
-        pages[BRANDS.lstrip("/")] = PublicPage(document, day_instant(brand.updated))
+    brand = brand_of(settings)
+    if brand is not None:
+        document = brand_document(settings, brand)
+        pages[BRANDS.lstrip("/")] = PublicPage(document, brand.instant)
     written = write_folder(release, pages, folder)
-    if document is None:  # it may have been configured before
+    if brand is None:  # it may have been configured before
         (folder / BRANDS.lstrip("/")).unlink(missing_ok=True)
     return written
 

@@ -19,7 +19,6 @@ from etl.auth.registration import ATTESTATIONS, AppDraft
 from etl.auth.services import Services
 from etl.bootstrap.served_rooms import DIRECTORY, FHIR, ServedRoom, ServerDescription
 from etl.bootstrap.settings import Settings
-from etl.errors import MappingError
 from etl.gateway.startup import PAGE_LIMIT, GatewayServices
 from etl.portal.app import portal_app
 from etl.portal.portal import Portal
@@ -88,10 +87,7 @@ def site_of(settings: Settings, *, sandbox: bool) -> Site:
     Raises:
         MappingError: `config-value`: a file or folder is missing, or `portal.toml` is wrong.
     """
-    portal = settings.portal
-    if portal.templates is not None and not portal.templates.is_dir():
-        raise MappingError("portal.templates", "config-value", f"{portal.templates} is not there")
-    said = read_site_file(portal.file)
+    said = read_site_file(settings.portal.file)
     return Site(
         texts=said.page_texts(settings.payer.name),
         sandbox=sandbox,
@@ -103,7 +99,7 @@ def site_of(settings: Settings, *, sandbox: bool) -> Site:
         colours=colour_css(said.look),
         stylesheet=said.look.stylesheet,
         logo=said.look.logo,
-        templates=portal.templates,
+        templates=said.look.templates,
     )
 
 
@@ -136,7 +132,7 @@ def served_of(
         capability=description.capability,
         directory_capability=description.directory,
         code_seconds=auth.code_seconds,
-        token_seconds=auth.access_seconds,
+        token_seconds=services.configuration.access_seconds,
         refresh_seconds=auth.refresh_idle_days * 86_400,
         online_seconds=auth.online_hours * 3600,
         consent_terms=tuple(duration_text(days * 86_400) for days in sorted(auth.consent_days)),

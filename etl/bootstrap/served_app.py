@@ -382,9 +382,10 @@ def application(
     routes = health_routes(service, metrics, with_metrics=serve.metrics)
     if description.smart is not None:
         routes.append(_well_known(WELL_KNOWN, orjson.dumps(description.smart)))
-    brand = brand_document(settings, [path for path, _ in bases])
+    brand = brand_of(settings)
     if brand is not None:
-        routes.append(_well_known(BRANDS, brand))
+        document = brand_document(settings, brand, [path for path, _ in bases])
+        routes.append(_well_known(BRANDS, document))
     others = (authorized.room, *rooms(settings, description, authorized, service))
     routes += [route for room in others for route in room.routes]
     lifespans = [room.lifespan for room in others if room.lifespan is not None]

@@ -325,23 +325,6 @@ class PublishSettings(SettingGroup):
         return int(self.mode, 8)
 
 
-class BrandSettings(SettingGroup):
-    """The payer's brand, for apps and directories of endpoints; none without a website."""
-
-    website: str = Field("", description="URL of the payer's public website.")
-    updated: str = Field("", description="Day on which a setting here was changed last.")
-    aliases: tuple[str, ...] = Field((), description="Other names to find the payer by.")
-    logo: str = Field("", description="URL of the logo, SVG or PNG.")
-    logo_license: str = Field("", description="URL of the terms under which apps may show it.")
-    portal_name: str = Field("", description="Name of the members' portal.")
-    portal_url: str = Field("", description="URL of the members' portal.")
-    portal_description: str = Field("", description="Which members it is for.")
-    developers_url: str = Field(
-        "", description="URL where developers learn how to connect; the developer portal if empty."
-    )
-    states: tuple[str, ...] = Field((), description="States with plans, two letters each.")
-
-
 class ServeSettings(SettingGroup):
     """Serving of the published tree."""
 
@@ -381,11 +364,6 @@ class ServeSettings(SettingGroup):
         "60/minute", description="Requests with no or an invalid token, by address and worker."
     )
     request_seconds: float = Field(30.0, gt=0, description="How long a request may take.")
-    idle_seconds: int = Field(
-        75,  # longer than in load balancers, so that none is closed during a request
-        ge=1,
-        description="How long a connection is kept between two requests.",
-    )
     cache_bytes: int = Field(
         64 * 1024 * 1024, ge=0, description="Memory for what was read, a worker."
     )
@@ -399,16 +377,13 @@ class ServeSettings(SettingGroup):
 
 
 class PortalSettings(SettingGroup):
-    """The developer portal; its words and look are in a file of their own (`portal.toml`)."""
+    """The developer portal; the payer's words, brand and look are in a file of their own."""
 
     enabled: bool = Field(
         True, description="Whether the portal is there, where there is an authorization server."
     )
     file: Path | None = Field(
-        None, description="`portal.toml`: title, contact, links, colours, logo and texts."
-    )
-    templates: Path | None = Field(
-        None, description="Folder of templates that are taken before the portal's own."
+        None, description="`portal.toml`: title, contact, links, brand, look and texts."
     )
 
 
@@ -444,7 +419,6 @@ class AuthSettings(SettingGroup):
         None,
         description="`member.csv` of made-up members that anyone may sign in as; sandbox only.",
     )
-    access_seconds: int = Field(600, ge=60, le=600, description="Life of an access token.")
     consent_days: tuple[int, ...] = Field(
         (90, 30, 365),
         min_length=1,
@@ -461,15 +435,11 @@ class AuthSettings(SettingGroup):
     introspectors: tuple[str, ...] = Field(
         (), description="Ids of apps that may introspect everyone's tokens."
     )
-    smtp_host: str = Field(
-        "", description="Mail server for developers' sign-in links; empty for none."
-    )
-    smtp_port: int = Field(587, ge=1, le=65535, description="Its port.")
-    smtp_encryption: Literal["starttls", "tls", "none"] = Field(
-        "starttls", description="How it is spoken to; `none` on a loopback address only."
-    )
-    smtp_user: str = Field("", description="Account there; empty for none.")
-    smtp_password: SecretStr = Field(
-        SecretStr(""), description="Its password. Set it by environment."
+    mail_server: SecretStr = Field(
+        SecretStr(""),
+        description=(
+            "`smtps://user:password@host` (TLS), or `smtp:` (STARTTLS; on a loopback address "
+            "neither), for developers' sign-in links; empty for none. Set it by environment."
+        ),
     )
     mail_from: str = Field("", description="Address that mail comes from.")

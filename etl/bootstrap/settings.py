@@ -77,7 +77,6 @@ class Settings(BaseSettings):
     extract: groups.ExtractSettings = groups.ExtractSettings()
     store: groups.StorageSettings = groups.StorageSettings()
     publish: groups.PublishSettings = groups.PublishSettings()
-    brand: groups.BrandSettings = groups.BrandSettings()
     auth: groups.AuthSettings = groups.AuthSettings()
     serve: groups.ServeSettings = groups.ServeSettings()
     portal: groups.PortalSettings = groups.PortalSettings()

@@ -1,4 +1,4 @@
-"""`portal.toml`: all that a payer says on its pages. Title, contact, links, look and texts."""
+"""`portal.toml`: all that a payer says of itself. Title, contact, links, brand, look and texts."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from etl.errors import MappingError, Mistakes
 from etl.portal.site_facts import Contact
+from etl.smart.brands import Brand
 from etl.web.texts import TEXTS, PageTexts, unknown_values
 
 _HEX: Final = r"^#[0-9a-fA-F]{6}$"
@@ -20,6 +21,9 @@ _LEAST_CONTRAST: Final = 4.5
 
 _PAGE_COLOURS: Final = {"primary": "#ffffff", "primary_dark": "#13171f"}
 """Colour of the key → the page behind it (Pico's), in light and dark."""
+
+_FILES: Final = {"logo": Path.is_file, "stylesheet": Path.is_file, "templates": Path.is_dir}
+"""Key of `look` → whether a path is what the key names."""
 
 
 class _Table(BaseModel):
@@ -41,18 +45,20 @@ class Links(_Table):
 
 
 class Look(_Table):
-    """Colours, logo and a stylesheet; paths are relative to the file.
+    """Colours, logo, stylesheet and templates; paths are relative to the file.
 
     Attributes:
         primary, primary_dark: colour of links and buttons, in light and dark; `#rrggbb`.
         logo: an SVG or PNG file in place of the portal's mark.
         stylesheet: CSS laid over the portal's own.
+        templates: folder of templates that are taken before the portal's own.
     """
 
     primary: str = Field("", pattern=f"{_HEX}|^$")
     primary_dark: str = Field("", pattern=f"{_HEX}|^$")
     logo: Path | None = None
     stylesheet: Path | None = None
+    templates: Path | None = None
 
 
 class SiteFile(_Table):
@@ -65,6 +71,7 @@ class SiteFile(_Table):
     title: str = "Developer Portal"
     contact: Contact = Contact()
     links: Links = Links()
+    brand: Brand = Brand()
     look: Look = Look()
     texts: dict[str, dict[str, str]] = {}
 
@@ -98,7 +105,7 @@ def read_site_file(path: Path | None) -> SiteFile:
     mistakes.report()
     files = {
         name: path.parent / file
-        for name in ("logo", "stylesheet")
+        for name in _FILES
         if (file := getattr(site.look, name)) is not None
     }
     return site.model_copy(update={"look": site.look.model_copy(update=files)})
@@ -111,6 +118,7 @@ def _mistake(path: Path, loc: tuple[int | str, ...], text: str, kind: str) -> Ma
     table: Any = {
         "contact": Contact.__dataclass_fields__,
         "links": Links.model_fields,
+        "brand": Brand.model_fields,
         "look": Look.model_fields,
     }.get(str(loc[0]), SiteFile.model_fields)
     return MappingError(f"{path}: {place}", "config-value", _unknown_key(str(loc[-1]), table))
@@ -149,9 +157,9 @@ def _look_problems(site: SiteFile, folder: Path) -> list[tuple[str, str]]:
             )
     if bool(site.look.primary) != bool(site.look.primary_dark):
         problems.append(("look", "primary and primary_dark belong together"))
-    for key in ("logo", "stylesheet"):
+    for key, exists in _FILES.items():
         file = getattr(site.look, key)
-        if file is not None and not (folder / file).is_file():
+        if file is not None and not exists(folder / file):
             problems.append((f"look.{key}", f"{file} is not there"))
     return problems
 

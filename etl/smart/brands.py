@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from datetime import date
+from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 BRANDS: Final = "/.well-known/user-access-brands.json"
 """Path of the Bundle. The guide leaves it open; `.well-known/smart-configuration` names its URL."""
@@ -20,33 +23,48 @@ _TERMINOLOGY: Final = "http://terminology.hl7.org/CodeSystem/"
 _URI: Final = "urn:ietf:rfc:3986"
 
 
-@dataclass(frozen=True, slots=True)
-class Brand:
+_Url = Annotated[str, Field(pattern=r"^(https://[^\s/?#@]+(/\S*)?)?$")]
+
+
+class Brand(BaseModel):
     """A payer's brand. URLs are `https:` and absolute; what is empty is left out.
 
     Attributes:
-        name: the payer's name for people.
-        website: its public website.
-        updated: FHIR instant at which any of this was changed last.
+        website: its public website; without one, the payer has no brand.
+        updated: day on which any of this was changed last.
         aliases: other names to find it by.
         logo: URL of its logo, SVG or PNG.
         logo_license: URL of the terms under which apps may show it.
         portal_name: name of the portal where members have their accounts.
         portal_url: that portal.
         portal_description: which members it is for.
+        developers_url: where developers learn how to connect; the developer portal if empty.
         states: states in which the payer has plans, two letters each.
     """
 
-    name: str
-    website: str
-    updated: str
-    aliases: Sequence[str] = ()
-    logo: str = ""
-    logo_license: str = ""
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    website: _Url = ""
+    updated: date | None = None
+    aliases: tuple[str, ...] = ()
+    logo: _Url = ""
+    logo_license: _Url = ""
     portal_name: str = ""
-    portal_url: str = ""
+    portal_url: _Url = ""
     portal_description: str = ""
-    states: Sequence[str] = ()
+    developers_url: _Url = ""
+    states: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _has_a_day(self) -> Brand:
+        if self.website and self.updated is None:
+            raise ValueError("a website needs `updated`: apps see by it that something changed")
+        return self
+
+    @property
+    def instant(self) -> str:
+        """FHIR instant at which any of this was changed last."""
+        return f"{self.updated}T00:00:00Z"
 
     @property
     def identifier(self) -> dict[str, str]:
@@ -74,23 +92,26 @@ class BrandEndpoint:
     of_portal: bool = False
 
 
-def brands_bundle(brand: Brand, endpoints: Sequence[BrandEndpoint], base: str) -> dict[str, Any]:
+def brands_bundle(
+    payer: str, brand: Brand, endpoints: Sequence[BrandEndpoint], base: str
+) -> dict[str, Any]:
     """Return the Bundle: the payer as an Organization, and its endpoints.
 
     Args:
-        brand: the payer.
+        payer: the payer's name for people.
+        brand: its brand.
         endpoints: its FHIR bases.
         base: URL before `/Type/id` in `fullUrl`.
     """
     resources = [
-        _organization(brand, endpoints),
+        _organization(payer, brand, endpoints),
         *(_endpoint(endpoint, brand) for endpoint in endpoints),
     ]
     return {
         "resourceType": "Bundle",
         "meta": _meta(brand, "user-access-brands-bundle"),
         "type": "collection",
-        "timestamp": brand.updated,
+        "timestamp": brand.instant,
         "entry": [
             {"fullUrl": f"{base}/{resource['resourceType']}/{resource['id']}", "resource": resource}
             for resource in resources
@@ -99,10 +120,10 @@ def brands_bundle(brand: Brand, endpoints: Sequence[BrandEndpoint], base: str) -
 
 
 def _meta(brand: Brand, profile: str) -> dict[str, Any]:
-    return {"lastUpdated": brand.updated, "profile": [f"{_PROFILES}{profile}"]}
+    return {"lastUpdated": brand.instant, "profile": [f"{_PROFILES}{profile}"]}
 
 
-def _organization(brand: Brand, endpoints: Sequence[BrandEndpoint]) -> dict[str, Any]:
+def _organization(payer: str, brand: Brand, endpoints: Sequence[BrandEndpoint]) -> dict[str, Any]:
     named = {endpoint.id: {"reference": f"Endpoint/{endpoint.id}"} for endpoint in endpoints}
     logo = [("brandLogo", brand.logo), ("brandLogoLicense", brand.logo_license)]
     extensions = [
@@ -129,7 +150,7 @@ def _organization(brand: Brand, endpoints: Sequence[BrandEndpoint]) -> dict[str,
         "identifier": [brand.identifier],
         "active": True,
         "type": [{"coding": [{"system": f"{_TERMINOLOGY}organization-type", "code": "ins"}]}],
-        "name": brand.name,
+        "name": payer,
         "alias": list(brand.aliases),
         "telecom": [{"system": "url", "value": brand.website}],
         "address": [{"state": state, "country": "US"} for state in brand.states],

@@ -105,6 +105,18 @@ def server(port):
     return MailServer("127.0.0.1", port, "none", "", "", "portal@alder.example")
 
 
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("smtp://mail.example", ("mail.example", 587, "starttls", "", "")),
+        ("smtps://ann:a%40b@mail.example", ("mail.example", 465, "tls", "ann", "a@b")),
+        ("smtp://localhost:2525", ("localhost", 2525, "none", "", "")),
+    ],
+)
+def test_a_mail_server_is_one_url(url, expected):
+    assert MailServer.of(url, "a@b.example") == MailServer(*expected, "a@b.example")
+
+
 def now():
     return datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -85,12 +85,6 @@ def test_what_is_wrong_in_the_file_is_told_at_the_start(tmp_path, text, problem)
     assert f"portal.toml: {problem}" in str(told.value)
 
 
-def test_a_folder_of_templates_that_is_not_there_is_named_at_the_start(tmp_path):
-    portal = PortalSettings(templates=tmp_path / "missing")
-    with pytest.raises(MappingError, match=r"portal.templates.*missing is not there"):
-        site_of(settings(tmp_path).model_copy(update={"portal": portal}), sandbox=True)
-
-
 def test_the_pages_say_what_the_file_says(tmp_path):
     site = site_said(
         tmp_path,

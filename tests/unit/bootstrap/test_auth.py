@@ -98,6 +98,9 @@ def test_a_file_without_members_is_refused(tmp_path, content):
         ({"mode": "production"}, "id_key"),
         ({"consent_days": (0,)}, "consent_days"),
         ({"secret": "too short"}, "secret"),
+        ({"mail_server": "smtps://mail.example"}, "mail_from"),
+        ({"mail_server": "mail.example:587", "mail_from": "a@b.example"}, "mail_server: no URL"),
+        ({"mail_server": "smtp://mail:x@m.example:0x", "mail_from": "a@b.example"}, "its port"),
         ({"database": "postgresql://nobody@127.0.0.1:1/none"}, "secret"),
     ],
 )
@@ -109,7 +112,6 @@ def test_what_cannot_be_safe_is_refused_before_the_start(tmp_path, given, named)
 @pytest.mark.parametrize(
     "given",
     [
-        {"access_seconds": 3600},
         {"consent_days": ()},
         {"mode": "on"},
     ],

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from etl.bootstrap.served_app import Authorization, application
-from etl.bootstrap.setting_groups import BrandSettings
+from etl.bootstrap.setting_groups import PortalSettings
 from tests.unit.gateway.calls import ENDPOINTS, Server, Tokens, Trail, called, served, settings
 from tests.unit.gateway.trees import LISTED, directory, opened, run, sample_tree
 
@@ -115,16 +115,19 @@ def test_more_files_at_once_than_memory_is_meant_for_are_refused(server):
     assert server.call(address, token=None).status == 200  # those that ended count no more
 
 
-def branded(**brand):
+def branded(folder, brand):
+    file = folder / "portal.toml"
+    file.write_text(f"[brand]\n{brand}")
     service, trail, log = opened(sample_tree()), Trail(), list[bytes]()
-    changed = settings().model_copy(update={"brand": BrandSettings(**brand)})
+    changed = settings().model_copy(update={"portal": PortalSettings(file=file)})
     authorized = Authorization(Tokens(), trail, ENDPOINTS)
     app = application(changed, service=service, authorized=authorized, write=log.append)
     return Server(app, service, log, trail)
 
 
-def test_smart_configuration_names_the_brand_that_is_there():
-    server = branded(website="https://www.acme.example/plans", updated="2026-11-01")
+def test_smart_configuration_names_the_brand_that_is_there(tmp_path):
+    brand = "website = 'https://www.acme.example/plans'\nupdated = 2026-11-01"
+    server = branded(tmp_path, brand)
     for path in ("/.well-known/smart-configuration", "/fhir/.well-known/smart-configuration"):
         document = server.call(path, token=None).json
         assert document["user_access_brand_bundle"] == f"https://payer.example{BRANDS}"
@@ -146,8 +149,8 @@ def test_smart_configuration_names_the_brand_that_is_there():
     }
 
 
-def test_without_a_website_there_is_no_brand():
-    server = branded()
+def test_without_a_website_there_is_no_brand(tmp_path):
+    server = branded(tmp_path, "")
     assert server.call(BRANDS, token=None).status == 404
     document = server.call("/.well-known/smart-configuration", token=None).json
     assert not [name for name in document if name.startswith("user_access")]
