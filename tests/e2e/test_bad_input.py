@@ -150,6 +150,7 @@ def no_file_larger_than(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("size", [later(0), later(500), 5_000, later(20_000)])
 def test_writes_that_the_system_refuses_leave_nothing_half_written(command, size, small, tmp_path):
@@ -196,6 +197,7 @@ def test_a_log_file_that_cannot_be_written_is_refused(small, tmp_path):
     assert left(tmp_path / "out") == []
 
 
+@pytest.mark.slow
 def test_mistakes_in_several_files_are_told_at_once_a_line_each(tmp_path):
     own = tmp_path / "own"
     (own / "layouts").mkdir(parents=True)
@@ -223,6 +225,7 @@ def test_a_file_that_ends_too_early_is_not_taken_for_an_interruption(tmp_path, m
         cpcds("run", SAMPLES, "--to", tmp_path / "target")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_stamp_that_no_calendar_has_is_a_finding_of_every_command(tmp_path, command):
     extract = copied(SAMPLES, tmp_path / "in")

@@ -34,6 +34,7 @@ def conforms(*what):
     return json.loads(done(cpcds("conform", *what, "--json")).out)
 
 
+@pytest.mark.slow
 def test_the_samples_conform_in_the_basis_view_and_hold_no_amount(basis):
     assert conforms(basis)["errors"] == 0
     text = (basis / "ExplanationOfBenefit.ndjson").read_text("utf-8")
@@ -49,6 +50,7 @@ def published(target):
             yield name, (gzip.decompress(data) if name.endswith(".gz") else data).decode("utf-8")
 
 
+@pytest.mark.slow
 def test_no_object_of_a_published_tree_holds_an_amount(tree):
     objects = dict(published(tree))
     assert {name.partition("/")[0] for name in objects} >= {"patients", "bulk", "releases"}

@@ -31,6 +31,7 @@ def published(small, tmp_path_factory):
     assert contents(target) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changed", "named"),
     [
@@ -51,6 +52,7 @@ def test_another_id_key_or_payer_id_stops_a_run_before_it_does_anything(
     assert "checking and mapping" not in called.err
 
 
+@pytest.mark.slow
 def test_a_dry_run_with_another_key_tells_what_a_run_would_do_and_ends_as_it_would(
     small, published
 ):
@@ -126,6 +128,7 @@ def test_a_rollback_holds_until_it_is_resumed_from(small, tmp_path):
     done(run(small, target, CPCDS_PAYER__NAME="Another Name"))
 
 
+@pytest.mark.slow
 def test_one_run_may_be_told_to_publish_over_a_rollback(small, published, tmp_path):
     target = shutil.copytree(published, tmp_path / "target")
     first = json.loads((target / "current.json").read_text())["release"]

@@ -30,6 +30,7 @@ def figures(page, row):
     return [int(text.replace(",", "")) for text in re.findall(r">([\d,]+)<", found.group(1))]
 
 
+@pytest.mark.slow
 def test_the_page_of_a_plan_says_what_the_plan_says(nights, tmp_path):
     page = tmp_path / "plan.html"
     arguments = ("run", nights / "day1", "--to", nights / "tree", "--dry-run", "--html", page)
@@ -46,6 +47,7 @@ def test_the_page_of_a_plan_says_what_the_plan_says(nights, tmp_path):
     assert_samples_without_values(html.unescape(text), nights)
 
 
+@pytest.mark.slow
 def test_the_page_of_a_plan_says_what_would_stop_it(nights, tmp_path):
     page = tmp_path / "plan.html"
     arguments = ("run", nights / "day1", "--to", nights / "tree", "--dry-run", "--html", page)
@@ -54,6 +56,7 @@ def test_the_page_of_a_plan_says_what_would_stop_it(nights, tmp_path):
     assert '<li class="bad">✗ ' in page.read_text()
 
 
+@pytest.mark.slow
 def test_the_page_of_a_difference_shows_samples_and_no_value(nights, tmp_path):
     page, tree = tmp_path / "changes.html", tmp_path / "tree"
     shutil.copytree(nights / "tree", tree)

@@ -107,6 +107,7 @@ def test_a_request_past_a_bound_is_told_which(server, request_text, status):
     assert answer.count(b"HTTP/1.1") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "beginning", [b"", b"\r\n", b"GET /healthz HT", b"GET / HTTP/1.1\r\nA: b\r\n"]
 )
@@ -134,6 +135,7 @@ def test_slow_connections_are_closed_in_time_however_many_there_are(server, begi
     assert server.get("/healthz")[0] == 200
 
 
+@pytest.mark.slow
 def test_an_idle_connection_is_kept_for_a_while_and_then_closed(server):
     request = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
     with connected(server) as connection:
@@ -144,6 +146,7 @@ def test_an_idle_connection_is_kept_for_a_while_and_then_closed(server):
         assert connection.recv(4096) == b""
 
 
+@pytest.mark.slow
 def test_a_body_that_does_not_come_ends_the_connection(server):
     began = time.monotonic()
     with connected(server) as connection, suppress(ConnectionError):

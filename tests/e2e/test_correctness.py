@@ -107,6 +107,7 @@ def test_every_resource_of_the_samples_conforms_to_the_guide(ndjson):
     assert sum(report["resources"].values()) == len(converted(ndjson))
 
 
+@pytest.mark.slow
 def test_a_published_tree_conforms_to_the_guide(small, tmp_path):
     done(cpcds("run", small, "--to", tmp_path / "tree", "--workers", "1"))
     called = done(cpcds("conform", tmp_path / "tree", "--json"))
@@ -148,6 +149,7 @@ def test_every_reference_resolves_within_what_was_converted(resources):
     assert unresolved(resources) == set()
 
 
+@pytest.mark.slow
 def test_every_reference_resolves_within_the_published_tree(tmp_path):
     write_extract(tmp_path / "faulty", Spec(members=6, seed=11, fault_rate=0.7))
     done(cpcds("run", tmp_path / "faulty", "--to", tmp_path / "tree", "--workers", "1"))
@@ -156,6 +158,7 @@ def test_every_reference_resolves_within_the_published_tree(tmp_path):
     assert unresolved(found) == set()
 
 
+@pytest.mark.slow
 def test_no_two_resources_have_one_id(resources):
     ids = Counter((one["resourceType"], one["id"]) for one in resources)
     assert set(ids.values()) == {1}
@@ -313,6 +316,7 @@ def crowd(tmp_path_factory):
     return extract
 
 
+@pytest.mark.slow
 @settings(
     deadline=None,
     max_examples=8,

@@ -18,6 +18,8 @@ from tests.e2e.commands import (
     write_rows,
 )
 
+pytestmark = pytest.mark.slow
+
 NIGHT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 CUTS = ("100000", "90")
 """Rows to a partition; the samples have some 6,700."""
@@ -46,7 +48,6 @@ def convert(extract, out, rows, workers):
     return contents(out)
 
 
-@pytest.mark.slow
 def test_convert_gives_the_same_bytes_however_many_partitions_and_in_whatever_order(tmp_path):
     # The manifest of the samples states a day, which a copy without it would lack.
     plain = copied(SAMPLES, tmp_path / "plain")
@@ -62,7 +63,6 @@ def test_convert_gives_the_same_bytes_however_many_partitions_and_in_whatever_or
     assert made[1] == made[0]
 
 
-@pytest.mark.slow
 def test_two_processes_write_what_one_does(small, tmp_path):
     one = convert(small, tmp_path / "one", "100", "1")
     two = convert(small, tmp_path / "two", "100", "2")
@@ -89,7 +89,6 @@ def _one_night(monkeypatch):
     monkeypatch.setattr(use_cases, "now", lambda: NIGHT)
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("_one_night")
 def test_run_publishes_the_same_objects_however_many_partitions_and_in_whatever_order(
     small, tmp_path
@@ -99,7 +98,6 @@ def test_run_publishes_the_same_objects_however_many_partitions_and_in_whatever_
     assert run(shuffled(small, tmp_path / "s", 5), tmp_path / "b", "90") == plain
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("_one_night")
 def test_run_publishes_the_same_with_two_processes(tmp_path):
     one = run(SAMPLES, tmp_path / "one", "700")
@@ -136,7 +134,6 @@ def unstamped(extract, to, *, but=""):
     return to
 
 
-@pytest.mark.slow
 def test_first_runs_at_any_time_give_the_same_bytes_where_the_extract_has_a_day(
     small, tmp_path, monkeypatch
 ):
@@ -170,7 +167,6 @@ def test_a_run_takes_its_clock_where_the_extract_says_nothing_of_time(small, tmp
     ]
 
 
-@pytest.mark.slow
 def test_another_night_changes_no_object_of_a_patient(small, tmp_path, monkeypatch):
     """What has not changed keeps the time at which it first appeared."""
     monkeypatch.setattr(use_cases, "now", lambda: NIGHT)

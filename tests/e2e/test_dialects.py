@@ -21,6 +21,7 @@ def run(name, target):
     return json.loads(called.out)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "counts"),
     [

@@ -160,6 +160,7 @@ def test_the_samples_are_clean_and_what_they_become_conforms(tmp_path):
     assert all("telecom" not in role for role in unreached)
 
 
+@pytest.mark.slow
 def test_plan_net_1_1_0_is_made_of_the_same_mappings(tmp_path):
     older = {"CPCDS_PUBLISH__PLAN_NET": "1.1.0"}
     done(cpcds("convert", SAMPLES / "directory", "--out", tmp_path / "out", **older))

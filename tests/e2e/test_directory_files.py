@@ -250,6 +250,7 @@ def test_a_release_is_made_again_with_the_full_urls_that_it_was_made_with(nights
     assert "the same bit for bit" in done(cpcds(*command, **moved)).out
 
 
+@pytest.mark.slow
 def test_with_a_base_url_links_are_absolute(nights, tmp_path):
     base = "https://files.acme.example/directory"
     done(cpcds("export", nights.target, "--out", tmp_path / "x", "--base-url", base))

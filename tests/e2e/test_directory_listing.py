@@ -2,12 +2,15 @@
 
 import json
 
+import pytest
+
 from tests.e2e.commands import copied, cpcds, done, published, rows_of, write_rows
 from tests.unit.gateway.trees import BASE, grant, opened, run
 
 NUMBER = "123-45-6789"
 
 
+@pytest.mark.slow
 def test_an_id_that_a_claim_alone_gives_is_shown_to_its_member_and_to_nobody_else(small, tmp_path):
     extract = copied(small, tmp_path / "extract")
     claims = rows_of(extract / "claim.csv")

@@ -66,6 +66,7 @@ def test_a_release_is_whole_and_conforms(nights):
     assert (mapping["set"], mapping["model"]) == ("plan-net", "directory")
 
 
+@pytest.mark.slow
 def test_a_night_writes_what_changed(nights):
     changes = manifest_of(nights[0])["counts"]["changes"]
     touched = {
@@ -78,6 +79,7 @@ def test_a_night_writes_what_changed(nights):
     assert 0 < sum(changed for *_, changed in touched.values()) < 30
 
 
+@pytest.mark.slow
 def test_a_delta_publishes_what_the_full_extract_of_its_day_does(nights, tmp_path):
     target = nights[0]
     for name, more in (("day0", ()), ("day1", ("--day", "1"))):
@@ -88,6 +90,7 @@ def test_a_delta_publishes_what_the_full_extract_of_its_day_does(nights, tmp_pat
     assert manifest_of(tmp_path / "target") == before  # the same again is no release
 
 
+@pytest.mark.slow
 def test_claims_and_a_directory_never_share_a_target(nights, tmp_path):
     target, folder, _ = nights
     before = manifest_of(target)
@@ -133,6 +136,7 @@ def test_what_is_for_claims_alone_refuses_a_directory(nights):
     assert (told.code, "only claims are explained" in told.sentence) == (2, True)
 
 
+@pytest.mark.slow
 def test_a_difference_shows_who_joined_left_and_moved_by_network_and_plan(tmp_path):
     target, rows = tmp_path / "target", directory_rows()
     rows["organization"] += [{"organization_id": "H4", "type": "prvgrp", "name": "Group"}]

@@ -78,6 +78,7 @@ def test_one_process_serves_claims_with_a_token_and_a_directory_without(server):
     }
 
 
+@pytest.mark.slow
 def test_a_directory_alone_needs_no_claims(target, tmp_path):
     tree, (first, _) = target
     point_to(tree, first)

@@ -32,6 +32,7 @@ def one_of_each_type(target):
     return list({one["resourceType"]: one for one in published(target)}.values())
 
 
+@pytest.mark.slow
 def test_every_cell_named_is_in_its_file_at_its_row(target, small):
     looked_up = 0
     for resource in one_of_each_type(target):
@@ -46,6 +47,7 @@ def test_every_cell_named_is_in_its_file_at_its_row(target, small):
     assert looked_up > 100
 
 
+@pytest.mark.slow
 def test_a_path_narrows_it_down_to_one_amount_and_its_line(target, small):
     eob = next(one for one in published(target) if one["resourceType"] == EOB)
     found = explained(target, eob, "item[0].sequence", "--extract", small)
@@ -59,6 +61,7 @@ def test_a_path_narrows_it_down_to_one_amount_and_its_line(target, small):
     assert "claim_line.line_number = " in text
 
 
+@pytest.mark.slow
 def test_where_rows_are_kept_the_target_alone_is_enough(small, tmp_path):
     kept = {"CPCDS_PUBLISH__DELTAS": "true"}
     done(cpcds("run", small, "--to", tmp_path / "kept", "--workers", "1", **kept))
@@ -84,6 +87,7 @@ def test_without_the_extract_the_places_that_are_kept_name_the_rows(target, smal
     assert digest in page.read_text()
 
 
+@pytest.mark.slow
 def test_a_claim_is_found_by_its_number_and_a_row_by_its_place(target, small):
     number, place = rows_of(small / "claim_line.csv")[0]["claim_id"], "claim_line.csv:2"
     claim = json.loads(
@@ -103,6 +107,7 @@ def test_a_claim_is_found_by_its_number_and_a_row_by_its_place(target, small):
     assert "item[0].sequence" in paths < {one["path"] for one in eob["origins"]}
 
 
+@pytest.mark.slow
 def test_a_rejected_claim_names_the_rule_that_was_the_first_cause(tmp_path):
     extract = tmp_path / "extract"
     write_extract(extract, Spec(members=3, seed=3))
@@ -122,6 +127,7 @@ def test_a_rejected_claim_names_the_rule_that_was_the_first_cause(tmp_path):
     assert "claim_line.csv row 2 (claim_line): not published: in quarantine" in said
 
 
+@pytest.mark.slow
 def test_a_page_shows_outlines_unless_values_are_asked_for(target, small, tmp_path):
     member = rows_of(small / "member.csv")[0]
     for name, shown in (("masked.html", False), ("values.html", True)):
@@ -148,6 +154,7 @@ def refused(called):
     return called.sentence
 
 
+@pytest.mark.slow
 def test_what_cannot_be_explained_is_said_in_a_sentence(target, small, tmp_path):
     eob = next(one for one in published(target) if one["resourceType"] == EOB)
     name = f"{EOB}/{eob['id']}"

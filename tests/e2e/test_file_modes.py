@@ -40,15 +40,9 @@ def written(command, out, **environment):
     return modes(out)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_umask")
-@pytest.mark.parametrize(
-    "command",
-    [
-        "run",
-        pytest.param("convert", marks=pytest.mark.slow),
-        pytest.param("validate", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize("command", OUTPUTS)
 def test_what_is_written_is_for_its_owner_alone_whatever_the_umask(command, tmp_path):
     found = written(command, tmp_path / "new" / "out")
     assert S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
@@ -75,6 +69,7 @@ def test_a_mode_opens_what_readers_need_and_never_the_rows(command, tmp_path):
         assert any(name.startswith("quarantine/") for name in found)
 
 
+@pytest.mark.slow
 def test_exact_sums_are_never_opened_even_where_no_row_was_rejected(tmp_path):
     done(cpcds("validate", SAMPLES, "--report", tmp_path, **OPEN_TO_GROUP, **NO_SUITES))
     found = modes(tmp_path / "quarantine")

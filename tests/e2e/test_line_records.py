@@ -2,6 +2,8 @@
 
 import shutil
 
+import pytest
+
 from tests.e2e.commands import ROOT, cpcds, done, rows_of
 
 CASE = ROOT / "tests/golden/layouts/records"
@@ -14,6 +16,7 @@ def mappings(base):
     return base
 
 
+@pytest.mark.slow
 def test_records_of_one_file_have_a_quarantine_each(tmp_path):
     own = ("--mappings", mappings(tmp_path / "own"))
     done(cpcds(*own, "validate", CASE / "input", "--report", tmp_path / "report"))

@@ -51,6 +51,7 @@ def seen(target):
     return found["release"]
 
 
+@pytest.mark.slow
 def test_a_claim_file_cut_to_a_third_stops_the_run(extract, target, tmp_path):
     cut = copied(extract, tmp_path / "cut")
     lines = (cut / "claim.csv").read_text().splitlines(keepends=True)
@@ -114,6 +115,7 @@ def test_after_a_rollback_a_delivery_is_compared_with_what_was_gone_back_to(
     assert "0 claim_care_team rows come after" in called.sentence
 
 
+@pytest.mark.slow
 def test_the_end_of_a_run_tells_what_was_added_changed_and_retracted(extract, published, tmp_path):
     text, log = (published / "out").read_text(), (published / "night.log").read_text()
     claims = str(len(rows_of(extract / "claim.csv")))
@@ -143,6 +145,7 @@ def unknown_types(extract, tmp_path):
     return copy, most
 
 
+@pytest.mark.slow
 def test_a_run_that_would_reject_more_than_half_of_the_claims_stops_by_default(
     unknown_types, tmp_path
 ):
@@ -154,6 +157,7 @@ def test_a_run_that_would_reject_more_than_half_of_the_claims_stops_by_default(
     done(run(copy, tmp_path / "t", CPCDS_LIMITS__REJECTED_CLAIMS="1"))
 
 
+@pytest.mark.slow
 def test_validate_and_convert_have_no_limit_by_default_and_name_the_causes(unknown_types, tmp_path):
     copy, most = unknown_types
     for more in (("validate", "--report"), ("convert", "--out")):

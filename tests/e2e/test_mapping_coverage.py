@@ -23,6 +23,7 @@ def test_the_samples_produce_all_that_can_be(view):
     assert missing == []
 
 
+@pytest.mark.slow
 def test_rows_that_fill_less_are_told_so_with_the_columns(tmp_path):
     write_extract(tmp_path / "in", Spec(members=1, seed=5))
     arguments = (tmp_path / "in", "--workers", "1")

@@ -9,6 +9,7 @@ from tests.e2e.commands import NO_SUITES, ROOT, cpcds, done
 SYNTHEA = ROOT / "tests/golden/layouts/synthea-members/input"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "option"), [("validate", "--report"), ("convert", "--out"), ("run", "--to")]
 )

@@ -54,6 +54,7 @@ def test_the_same_extract_again_has_nothing_to_do(small, target, tmp_path):
     assert "nothing to do" in (tmp_path / "night.log").read_text().splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_nothing_to_do_is_said_in_json_too(small, target):
     said = json.loads(done(run(small, target, "--json")).out)
     assert said["published"] is False
@@ -72,6 +73,7 @@ def test_nothing_is_left_of_the_work_when_all_went_well(first_night):
 STRICT = {"CPCDS_LIMITS__REJECTED_CLAIMS": "0.01"}
 
 
+@pytest.mark.slow
 def test_a_broken_limit_stops_before_the_swap_and_tells_why(target, tmp_path):
     before, log = (target / "current.json").read_bytes(), tmp_path / "night.log"
     called = run(SAMPLES / "faulty", target, "--log", log, **ANY_CHANGE, **STRICT)
@@ -87,6 +89,7 @@ def test_a_broken_limit_stops_before_the_swap_and_tells_why(target, tmp_path):
     assert list(target.glob(f"quarantine/{stopped['run']}/claim.csv"))
 
 
+@pytest.mark.slow
 def test_a_limit_on_one_rule_holds_too(tmp_path):
     Path("cpcds.toml").write_text("[limits.findings]\nnpi = 0\n")
     called = run(SAMPLES / "faulty", tmp_path)
@@ -102,6 +105,7 @@ def test_convert_past_a_limit_writes_nothing(tmp_path):
     assert contents(tmp_path / "out") == {}
 
 
+@pytest.mark.slow
 def test_validate_past_a_limit_still_reports(tmp_path):
     called = cpcds(
         *("validate", SAMPLES / "faulty", "--report", tmp_path / "r", "--workers", "1"), **STRICT
@@ -112,6 +116,7 @@ def test_validate_past_a_limit_still_reports(tmp_path):
     assert list((tmp_path / "r").glob(".*")) == []
 
 
+@pytest.mark.slow
 def test_a_severity_of_the_payers_own_is_kept_to(faulty_run, tmp_path):
     (usual,) = (faulty_run / "tree").glob("reports/*/report.json")
     Path("cpcds.toml").write_text('[rules.severities]\ncoverage-not-in-force = "reject-claim"\n')

@@ -128,6 +128,7 @@ def test_a_log_of_json_has_members_for_what_is_counted(target):
     assert log_of(target, "stopped")[-1]["level"] == "error"
 
 
+@pytest.mark.slow
 def test_hooks_and_records_that_fail_do_not_fail_a_run_and_are_in_its_log(tmp_path, monkeypatch):
     real = LocalStore.put
 
@@ -261,6 +262,7 @@ def test_phases_that_are_over_stay_on_a_terminal_and_lines_go_above_them(tmp_pat
     assert all(re.match(r"\d{4}-\d\d-\d\dT", line) and "━" not in line for line in logged)
 
 
+@pytest.mark.slow
 def test_each_phase_reports_as_many_steps_as_it_was_said_to_have(tmp_path):
     counter, planned, done_steps = StepCounter(), dict[str, int](), dict[str, int]()
     stages: list[str] = []
@@ -287,6 +289,7 @@ def test_each_phase_reports_as_many_steps_as_it_was_said_to_have(tmp_path):
     assert abs(done_steps["commit"] - planned["commit"]) < 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -308,6 +311,7 @@ def test_other_commands_that_take_long_show_progress(arguments, target, tmp_path
     )
 
 
+@pytest.mark.slow
 def test_every_object_of_a_fresh_tree_has_a_role(tmp_path):
     """A prune deletes what has none: a kind of object that is forgotten there would be lost."""
     settings = Settings(
@@ -336,6 +340,7 @@ def call_elsewhere(*arguments):
     return Called(ran.returncode, ran.stdout, ran.stderr)
 
 
+@pytest.mark.slow
 def test_what_is_no_terminal_gets_no_control_character(tmp_path):
     called = done(call_elsewhere("-v", "run", FAULTY, "--to", tmp_path / "tree"))
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", called.out + called.err)
@@ -376,6 +381,7 @@ def test_releases_tell_what_the_run_rejected_the_money_and_how_long_it_took(targ
     assert "sums add up, to the cent" in text
 
 
+@pytest.mark.slow
 def test_releases_without_records_of_their_runs_are_listed_all_the_same(tmp_path):
     tree = tmp_path / "tree"
     done(cpcds("run", FAULTY, "--to", tree))
@@ -429,6 +435,7 @@ def test_history_lists_the_runs_of_a_target_newest_first(target, tmp_path):
     assert newest["run"] == listed[0]["run"]
 
 
+@pytest.mark.slow
 def test_history_lists_rollbacks_with_their_reason_and_those_that_failed(faulty_run, tmp_path):
     tree, page = tmp_path / "tree", tmp_path / "runs.html"
     shutil.copytree(faulty_run / "tree", tree)

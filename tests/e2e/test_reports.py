@@ -92,6 +92,7 @@ def test_the_quarantine_holds_rejected_rows_as_they_were(faulty):
             assert rules, (name, number)
 
 
+@pytest.mark.slow
 def test_every_planted_fault_is_found_at_its_file_and_row(faulty):
     rules = {one["rule"]: one for one in faulty.report["rules"]}
     quarantined = {
@@ -111,9 +112,8 @@ def test_every_planted_fault_is_found_at_its_file_and_row(faulty):
     assert missed == []
 
 
-@pytest.mark.parametrize(
-    "rows_a_partition", ["200000", pytest.param("300", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("rows_a_partition", ["200000", "300"])
 def test_each_word_that_a_crosswalk_does_not_know_is_listed_with_its_cells_and_places(
     tmp_path, rows_a_partition
 ):
@@ -274,6 +274,7 @@ def shown(run):
     return texts
 
 
+@pytest.mark.slow
 def test_no_value_of_a_member_is_shown(told):
     run, secrets = told
     texts = shown(run)
@@ -312,6 +313,7 @@ def test_pages_of_the_report_ask_the_network_for_nothing(told):
     assert asking == {}
 
 
+@pytest.mark.slow
 def test_links_of_the_report_lead_to_files_that_are_there(told):
     run, _ = told
     folder = run.target / "reports" / run.release

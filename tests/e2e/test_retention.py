@@ -9,6 +9,8 @@ from etl.bootstrap import use_cases
 from etl.synth import Spec, write_extract
 from tests.e2e.commands import ANY_CHANGE, contents, cpcds, done
 
+pytestmark = pytest.mark.slow
+
 BEGAN = datetime(2026, 1, 1, 2, tzinfo=UTC)
 MONTH = {"CPCDS_RETENTION__QUARANTINE_DAYS": "30"}
 
@@ -48,7 +50,6 @@ def test_quarantines_go_when_they_are_old_and_their_releases_stay(tree):
         done(cpcds("verify", tree, "--release", release))
 
 
-@pytest.mark.slow
 def test_after_a_clock_that_was_ahead_quarantines_go_by_the_time_of_their_runs(
     tmp_path, monkeypatch
 ):
@@ -72,7 +73,6 @@ def test_after_a_clock_that_was_ahead_quarantines_go_by_the_time_of_their_runs(
         done(cpcds("verify", tree, "--release", release))
 
 
-@pytest.mark.slow
 def test_a_release_with_an_expired_report_can_be_gone_back_to(tree):
     oldest = runs(tree, "releases")[0]
     done(cpcds("prune", tree, "--keep", "9", CPCDS_RETENTION__REPORT_DAYS="30", **MONTH))
@@ -81,7 +81,6 @@ def test_a_release_with_an_expired_report_can_be_gone_back_to(tree):
     done(cpcds("verify", tree))
 
 
-@pytest.mark.slow
 def test_without_the_settings_a_missing_quarantine_is_missed(tree):
     oldest = runs(tree, "releases")[0]
     done(cpcds("prune", tree, "--keep", "9"))
@@ -91,7 +90,6 @@ def test_without_the_settings_a_missing_quarantine_is_missed(tree):
     assert cpcds("verify", tree, "--release", oldest).code == 5
 
 
-@pytest.mark.slow
 def test_what_is_there_of_an_expired_run_is_checked_all_the_same(tree):
     newest, oldest = runs(tree, "releases")[-1], runs(tree, "releases")[0]
     done(cpcds("prune", tree, "--keep", "9", **MONTH))

@@ -162,6 +162,7 @@ def loaded(pid):
     return [name for name in HEAVY if f"/{name}/" in maps]
 
 
+@pytest.mark.slow
 def test_a_server_says_what_it_serves_and_serves_it(tmp_path):
     with running(sample_tree(), tmp_path, patient=busiest()) as server:
         where, what, mode = server.greeting
@@ -183,6 +184,7 @@ def test_a_server_says_what_it_serves_and_serves_it(tmp_path):
         assert busiest() not in server.log.read_text()
 
 
+@pytest.mark.slow
 def test_the_served_process_is_thin(tmp_path):
     with running(sample_tree(), tmp_path, patient=busiest()) as server:
         for path in ("ExplanationOfBenefit?_include=*", f"Patient/{busiest()}/$everything"):
@@ -216,6 +218,7 @@ def test_the_command_loads_the_libraries_that_it_needs(modules, expected):
     assert set(found.stdout.split()) - BENEATH == expected
 
 
+@pytest.mark.slow
 def test_workers_count_together_are_thin_and_end_together(tmp_path):
     with running(sample_tree(), tmp_path, "--workers", "2", patient=busiest()) as server:
         until(lambda: len(server.processes()) >= 3)
@@ -247,6 +250,7 @@ def test_workers_of_a_server_that_is_killed_end_with_it(tmp_path):
         until(lambda: not any(is_alive(pid) for pid in workers))
 
 
+@pytest.mark.slow
 def test_a_new_release_is_served_without_a_restart(tmp_path):
     store = LocalStore(tmp_path / "tree")
     publish(store, [patient("ann", 3)])
@@ -268,6 +272,7 @@ def listens(host, port):
     return True
 
 
+@pytest.mark.slow
 def test_what_is_under_way_is_finished_before_the_server_ends(tmp_path):
     with running(sample_tree(), tmp_path, patient=busiest()) as server:
         host, _, port = server.base.removeprefix("http://").partition(":")

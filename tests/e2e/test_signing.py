@@ -18,6 +18,7 @@ def openssl(*words):
     subprocess.run([program, *map(str, words)], check=True, capture_output=True)
 
 
+@pytest.mark.slow
 def test_a_signed_target_is_verified_with_the_public_key_and_the_last_known_release(tmp_path):
     private, public, tree = tmp_path / "release.pem", tmp_path / "release.pub", tmp_path / "tree"
     openssl("genpkey", "-algorithm", "ed25519", "-out", private)

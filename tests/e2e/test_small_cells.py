@@ -94,6 +94,7 @@ def test_the_amounts_of_one_claim_in_quarantine_are_nowhere_in_what_validate_say
     check_report(tmp_path / "report", tmp_path / "quarantine", called.out, called.err)
 
 
+@pytest.mark.slow
 def test_the_amounts_of_one_claim_in_quarantine_are_nowhere_in_what_a_run_says(extract, tmp_path):
     target, log = tmp_path / "tree", tmp_path / "night.log"
     called = done(cpcds("run", extract, "--to", target, "--log", log, "--json"))

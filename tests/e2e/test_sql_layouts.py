@@ -93,9 +93,10 @@ def test_an_extract_toml_without_queries_has_none_to_check(tmp_path):
     assert "has no [tables]" in called.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
-    ["tuva-input", *(pytest.param(name, marks=pytest.mark.slow) for name in ("cms-idr", "onyx-b"))],
+    ["tuva-input", "cms-idr", "onyx-b"],
 )
 def test_the_doctor_drafts_queries_that_can_be_bound(name, tmp_path):
     folder = tmp_path / "in"

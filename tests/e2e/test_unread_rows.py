@@ -131,6 +131,7 @@ def test_a_row_that_names_no_claim_stops_a_run_and_is_stated_elsewhere(
     assert sum(unowned.values()) == 1
 
 
+@pytest.mark.slow
 def test_the_limit_on_rows_without_an_owner_is_the_payers(extract, tmp_path):
     torn(extract, "claim_diagnosis", 2, "trailer")
     limit = {"CPCDS_LIMITS__UNOWNED_ROWS": "1"}

@@ -136,6 +136,7 @@ def test_what_was_not_damaged_is_gone_on_from(attempt, monkeypatch):
     attempt.finished_after(lambda _: None, "")
 
 
+@pytest.mark.slow
 def test_a_run_makes_again_what_was_damaged(attempt):
     (name,) = [each for each in attempt.files if PurePath(each).match("claim_line.*.rows")]
     attempt.finished_after(flipped, name)
@@ -187,6 +188,7 @@ def test_rows_that_vanish_while_a_run_is_at_work_stop_it(attempt, monkeypatch):
         replace(attempt.payer).run(attempt.extract)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", [0o755, 0o770, 0o701])
 def test_a_work_folder_that_others_may_enter_is_refused(attempt, mode):
     target = attempt.payer.target

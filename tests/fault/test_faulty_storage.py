@@ -11,6 +11,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from etl.errors import NotFound
 from etl.gateway.access.authentication import NoTrail
 from etl.gateway.startup import ServiceOptions, serve_objects
@@ -125,6 +127,7 @@ async def walked(failing, server):
     await watching
 
 
+@pytest.mark.slow
 def test_no_fault_of_storage_makes_an_answer_wrong(monkeypatch):
     monkeypatch.setattr("tests.unit.gateway.calls.busiest", lambda: logical_id("ann"))
     monkeypatch.setattr("tests.unit.gateway.calls.another", lambda: logical_id("bob"))

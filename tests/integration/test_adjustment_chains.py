@@ -12,6 +12,8 @@ from etl.publish.reader import open_index, read_all
 from tests.e2e.commands import SAMPLES
 from tests.integration.nights import blocks, delta, full, live
 
+pytestmark = pytest.mark.slow
+
 CLAIM = "professional,M1,C1,PAY,2024-03-01"
 FILES = {
     "member.csv": "member_id,family_name,birth_date,gender\nM1,Doe,1980-05-06,F\n",
@@ -160,7 +162,6 @@ def test_what_a_rejected_claim_replaces_stays_cancelled_on_later_nights(spoil, p
     assert statuses == {"A": "cancelled", "B": "active", "C": "active"}
 
 
-@pytest.mark.slow
 def test_deltas_end_where_a_full_extract_does_where_claims_are_left_out(payer, extracts, tmp_path):
     payer = leaving_out(payer, tmp_path / "deltas")
     payer.run(full(extracts / "full0", 0))
@@ -172,7 +173,6 @@ def test_deltas_end_where_a_full_extract_does_where_claims_are_left_out(payer, e
     assert payer.release.manifest.facts.totals == loaded.release.manifest.facts.totals
 
 
-@pytest.mark.slow
 def test_of_the_samples_no_superseded_claim_is_left_and_reversals_are_cancelled(payer, tmp_path):
     payer.run(SAMPLES)
     whole = eobs(payer.release)

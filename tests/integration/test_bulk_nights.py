@@ -13,10 +13,11 @@ from tests.unit.publish.bulk_consumer import Consumer
 from tests.unit.publish.test_bulk import everything
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "every",
     [
-        pytest.param(2, id="many snapshots", marks=pytest.mark.slow),
+        pytest.param(2, id="many snapshots"),
         pytest.param(30, id="one snapshot"),
     ],
 )

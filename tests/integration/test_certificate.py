@@ -49,6 +49,7 @@ def test_what_is_published_as_the_rows_state_it_is_certified(right):
     assert len(right.bytes_of) > 3
 
 
+@pytest.mark.slow
 def test_what_other_payers_paid_may_stand_for_an_amount_of_the_line_that_is_left_out(tmp_path):
     """Where a payer lets unreadable amounts be left out, rows of other payers fill in."""
     write_extract(tmp_path / "extract", Spec(6, seed=5, since=date(2024, 1, 1)))
@@ -76,6 +77,7 @@ def test_what_other_payers_paid_may_stand_for_an_amount_of_the_line_that_is_left
     assert broken_files(found.certificate) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("claim_type", "level"), [("professional", "claim_line"), ("inpatient", "header")]
 )
@@ -102,6 +104,7 @@ def test_an_adjustment_without_a_reason_code_that_can_be_published_is_explained(
     assert broken_files(found.certificate) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("bill", "frequency"), [("138", "1"), ("131", "8")])
 def test_a_type_of_bill_and_its_third_digit_may_disagree_on_a_void(bill, frequency, tmp_path):
     """The type of bill is published, so it decides; one claim holds up no night."""
@@ -221,6 +224,7 @@ def stated_by_file(extract):
     return found
 
 
+@pytest.mark.slow
 def test_an_adjustment_left_out_counts_where_the_adjustments_of_its_line_do(tmp_path):
     """Those of a line count under the file of the first, whichever files they are in."""
     extract = tmp_path / "extract"
@@ -287,6 +291,7 @@ def test_sums_are_of_the_file_that_brought_each_amount(parts):
             assert sum(mine) == cents
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", ["claim", "claim_line"])
 @pytest.mark.parametrize("part", ["a", "b"])
 def test_a_cent_moved_in_one_of_two_files_is_seen_in_the_sum_of_that_file(parts, table, part):
@@ -354,6 +359,7 @@ def state_of(payer):
     return found
 
 
+@pytest.mark.slow
 def test_nights_carry_the_sums_on_and_say_how_soon_claims_were_visible(payer, nights):
     assert report_of(payer)["timeliness"] is None
     before = sums_of_all(payer)
@@ -371,6 +377,7 @@ def test_nights_carry_the_sums_on_and_say_how_soon_claims_were_visible(payer, ni
     assert timely["claims"] > 0
 
 
+@pytest.mark.slow
 def test_amounts_of_unchanged_members_stand_under_the_one_file_that_can_hold_them(payer, nights):
     payer.changed = {"report": {"gx_rows": 0, "small_cells": 0}}
     payer.run(nights[1])
@@ -394,6 +401,7 @@ def test_amounts_of_unchanged_members_stand_under_the_one_file_that_can_hold_the
     assert all(f"{escape(name)} (<code>Organization/" in page for name in names)
 
 
+@pytest.mark.slow
 def test_a_state_that_is_lost_is_made_of_all_blocks(payer, nights):
     for path in (payer.target / "memory").glob("*.certificate"):
         path.unlink()

@@ -116,6 +116,7 @@ def cells(found):
     return [raw for each in resource.origins for cell in each.cells for raw in cell.source]
 
 
+@pytest.mark.slow
 def test_each_cell_stands_in_the_extract_that_brought_its_row(history):
     seen: Counter[str] = Counter()
     for resource in history.resources:
@@ -162,6 +163,7 @@ def test_a_row_of_an_extract_is_asked_for_by_its_folder(dialect):
         assert {each.extract for each in (*found.rows, *member.rows)} == {of_full}
 
 
+@pytest.mark.slow
 def test_a_row_that_deletes_is_said_to(tmp_path):
     write_extract(tmp_path / "full", Spec(members=1, seed=5))
     shutil.copytree(tmp_path / "full", tmp_path / "delta")
@@ -182,6 +184,7 @@ def test_a_row_that_deletes_is_said_to(tmp_path):
     assert found.resources == ()
 
 
+@pytest.mark.slow
 def test_what_no_extract_has_is_refused(dialect, tmp_path):
     with pytest.raises(UsageError, match=r"have no file x\.csv"):
         dialect.without.explain(RowSubject("x.csv", 2))

@@ -38,6 +38,7 @@ def test_a_full_extract_and_its_deltas_end_in_the_blocks_of_the_last_full_extrac
     assert verify(payer.release).ok
 
 
+@pytest.mark.slow
 def test_a_delta_sent_again_changes_no_patient(payer, extracts):
     payer.begin(full(extracts / "full0", 0))
     payer.run(delta(extracts / "delta1", 1))
@@ -50,6 +51,7 @@ def test_a_delta_sent_again_changes_no_patient(payer, extracts):
     assert changes["resources"] == {}
 
 
+@pytest.mark.slow
 def test_rows_of_a_delta_that_change_nothing_are_told(payer, tmp_path):
     payer.run(extract(tmp_path / "full", "full", A=("2024-03-10", "", "100.00")))
     before = blocks(payer.release)
@@ -72,6 +74,7 @@ def test_rows_of_a_delta_that_change_nothing_are_told(payer, tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_findings_name_the_extract_and_the_file_and_row_that_it_had(payer, tmp_path):
     rows = {"A": ("2024-03-10", "", "100.00"), "B": ("2024-03-10", "", "50.00")}
     payer.run(extract(tmp_path / "full", "full", **rows))
@@ -95,6 +98,7 @@ def notes(ran):
     return [note for note in ran.reported.report.notes if "delta" in note]
 
 
+@pytest.mark.slow
 def test_the_order_of_a_deltas_rows_decides_nothing(payer, extracts, tmp_path):
     straight = delta(extracts / "delta1", 1)
     turned = tmp_path / "turned"
@@ -111,6 +115,7 @@ def test_the_order_of_a_deltas_rows_decides_nothing(payer, extracts, tmp_path):
     assert blocks(payer.release) == blocks(other.release)
 
 
+@pytest.mark.slow
 def test_a_delta_needs_rows_that_were_kept(payer, extracts):
     payer.changed = {}
     with pytest.raises(UsageError, match="nothing was published yet"):
@@ -122,6 +127,7 @@ def test_a_delta_needs_rows_that_were_kept(payer, extracts):
     assert payer.files() == before
 
 
+@pytest.mark.slow
 def test_a_delta_over_damaged_rows_is_refused_and_a_full_extract_gets_through(payer, extracts):
     payer.begin(full(extracts / "full0", 0))
     release = payer.release
@@ -153,6 +159,7 @@ def test_a_delta_with_a_torn_row_is_not_applied_at_all(payer, extracts, tmp_path
     assert payer.release.id == before
 
 
+@pytest.mark.slow
 def test_a_claim_that_was_not_whole_in_the_full_extract_is_not_published_by_a_delta(
     payer, extracts, tmp_path
 ):
@@ -184,6 +191,7 @@ def claims(payer):
     }
 
 
+@pytest.mark.slow
 def test_a_member_who_is_deleted_takes_everything_along(payer, extracts, tmp_path):
     payer.begin(full(extracts / "full0", 0))
     here = blocks(payer.release)

@@ -23,6 +23,8 @@ from etl.sources.layout.model import Layout
 from etl.synth import Spec, write_extract
 from tests.unit.sources.dialects import OWN
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent.parent
 LAYOUTS = ROOT / "tests/golden/layouts"
 NOON = datetime(2024, 7, 1, 12, tzinfo=UTC)

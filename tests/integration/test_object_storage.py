@@ -77,6 +77,7 @@ def test_a_bucket_holds_the_same_blocks_as_a_folder_and_is_looked_after(
     assert [one["release"] for one in said("releases", TARGET)] == [back["release"]]
 
 
+@pytest.mark.slow
 def test_reports_of_an_attempt_that_died_are_replaced(payer, extracts, bucket, monkeypatch):
     monkeypatch.setattr(use_cases, "now", lambda: FIRST)
     run = ["run", full(extracts / "full0", 0), "--to", TARGET]

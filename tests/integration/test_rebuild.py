@@ -57,6 +57,7 @@ def rebuild(payer, release, extract):
     return rebuild_release(payer.settings, chosen, extract, ignore)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("night", range(3))
 def test_a_release_is_made_again_bit_for_bit(payer, extracts, night):
     release, before = releases(payer)[night], payer.files()
@@ -82,6 +83,7 @@ def test_what_it_was_made_with_is_named(payer, extracts, monkeypatch):
     assert any(problem.what.startswith("mapping is not") for problem in found.problems)
 
 
+@pytest.mark.slow
 def test_a_forged_resource_that_all_hashes_agree_with_is_located(tmp_path, extracts, monkeypatch):
     forged: list[str] = []
 
@@ -111,6 +113,7 @@ def test_a_forged_resource_that_all_hashes_agree_with_is_located(tmp_path, extra
     assert found.remade != payer.release.id
 
 
+@pytest.mark.slow
 def test_what_cannot_be_made_again_says_why(payer, extracts, tmp_path, monkeypatch):
     tree = Payer(tmp_path / "tree", monkeypatch)
     tree.run(extracts[0])

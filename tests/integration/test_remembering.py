@@ -102,8 +102,7 @@ def outcome_of(payer):
 @pytest.mark.parametrize(
     "seed",
     [
-        0,
-        *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 5)),
+        *range(5),
         *(pytest.param(seed, marks=pytest.mark.long) for seed in range(5, 40)),
     ],
 )
@@ -258,12 +257,13 @@ def worked_on(payer, extract, monkeypatch):
     return sum(event.members for event in seen) - known, known
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "most"),
     [
         (order, 3),
-        pytest.param(directory, 12, marks=pytest.mark.slow),
-        pytest.param(members, 1, marks=pytest.mark.slow),
+        (directory, 12),
+        (members, 1),
     ],
 )
 def test_only_those_whom_a_change_concerns_are_worked_on(
@@ -288,9 +288,10 @@ def test_another_rule_mapping_or_setting_forgets_everything(payer, extracts, tmp
     assert known == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "ending",
-    [".ledger", *(pytest.param(one, marks=pytest.mark.slow) for one in (".json", ".names"))],
+    [".ledger", ".json", ".names"],
 )
 def test_a_memory_that_is_lost_or_damaged_is_no_memory(payer, extracts, monkeypatch, ending):
     payer.begin(full(extracts / "full0", 0))
@@ -322,6 +323,7 @@ def test_deltas_and_rollbacks_remember_as_well(payer, extracts, tmp_path, monkey
     assert said(mine) == said(other)
 
 
+@pytest.mark.slow
 def test_a_night_with_one_member_changed_writes_what_is_his_and_what_all_share(
     payer, extracts, tmp_path
 ):

@@ -30,6 +30,7 @@ def blocks(payer, prefix="patients/", ending=".ndjson.gz"):
     return sorted((payer.target / prefix).rglob(f"*{ending}"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("prefix", "ending"),
     [
@@ -59,6 +60,7 @@ def test_an_object_that_is_gone_is_made_again_by_the_next_night(
     assert payer.release.id == second
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left", [None, 10])
 def test_a_bulk_file_that_is_gone_or_cut_off_is_made_again_by_the_next_night(
     payer, extracts, left, caplog
@@ -74,6 +76,7 @@ def test_a_bulk_file_that_is_gone_or_cut_off_is_made_again_by_the_next_night(
     assert "and bulk files are missing or damaged" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_run_does_not_begin_anew_where_the_pointer_is_gone(payer, extracts):
     payer.begin(full(extracts / "full0", 0))
     pointer = payer.target / "current.json"
@@ -87,6 +90,7 @@ def test_a_run_does_not_begin_anew_where_the_pointer_is_gone(payer, extracts):
     remade(payer, full(extracts / "full1", 1))
 
 
+@pytest.mark.slow
 def test_members_who_are_not_lost_stay_remembered(payer, extracts, tmp_path):
     payer.begin(full(extracts / "full0", 0))
     before = payer.files()
@@ -140,6 +144,7 @@ def rules_found(payer):
     return {rule["rule"]: rule["findings"] for rule in report_of(payer)["rules"]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prefix", ["patients", "directory", "bulk"])
 def test_damage_in_the_share_that_is_due_is_made_again_and_told(
     payer, extracts, prefix, monkeypatch
@@ -157,6 +162,7 @@ def test_damage_in_the_share_that_is_due_is_made_again_and_told(
     assert rules_found(payer)["damaged-object"] == 1
 
 
+@pytest.mark.slow
 def test_damage_that_the_work_comes_upon_is_made_again(payer, extracts, caplog):
     night = full(extracts / "full1", 1)
     whole = Payer(payer.target.with_name("whole"), payer.patch)
@@ -180,6 +186,7 @@ def test_a_catalog_that_is_gone_is_told_before_any_work_is_done(payer, extracts,
         remade(payer, full(extracts / "full1", 1))
 
 
+@pytest.mark.slow
 def test_a_rollback_to_what_is_not_whole_is_refused(payer, extracts):
     payer.begin(full(extracts / "full0", 0))
     first = payer.release
@@ -194,6 +201,7 @@ def test_a_rollback_to_what_is_not_whole_is_refused(payer, extracts):
     assert payer.files() == before
 
 
+@pytest.mark.slow
 def test_an_old_manifest_that_is_damaged_does_not_end_a_run(payer, extracts, caplog):
     payer.begin(full(extracts / "full0", 0))
     first = payer.release

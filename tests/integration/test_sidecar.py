@@ -167,6 +167,7 @@ def claim_numbers(explainer):
     }
 
 
+@pytest.mark.slow
 def test_a_row_leads_to_the_same_resources(case):
     subject = next(name for name in names_in(case.release) if name.resource_type == "Coverage")
     file, row = sorted(cells(case.with_extract.explain(subject)))[0]
@@ -271,6 +272,7 @@ def test_a_member_who_stays_keeps_the_rows_of_the_extract_that_made_him(keeper, 
             explainer.explain(ClaimSubject(lost.pop()))
 
 
+@pytest.mark.slow
 def test_a_night_names_what_it_does_not_change(keeper, three_nights):
     for extract in three_nights[:2]:
         keeper.run(extract)
@@ -341,6 +343,7 @@ def test_what_no_kept_release_names_is_pruned_and_a_rollback_answers_as_before(
     assert answers(keeper, None) == told
 
 
+@pytest.mark.slow
 def test_it_is_a_tenth_of_the_blocks_at_most(tmp_path):
     write_extract(tmp_path / "extract", Spec(members=25, seed=4))
     settings = Settings(

@@ -103,6 +103,7 @@ def from_folder(extract, tmp_path_factory):
         yield resources(target)
 
 
+@pytest.mark.slow
 def test_delta_tables_publish_the_resources_of_the_folder_and_a_version_is_read_again(
     extract, from_folder, tmp_path
 ):

@@ -56,12 +56,13 @@ def archive(extract, kind, folder):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind",
     [
         "zip",
-        pytest.param("tar", marks=pytest.mark.slow),
-        pytest.param("tar.gz", marks=pytest.mark.slow),
+        "tar",
+        "tar.gz",
     ],
 )
 def test_an_archive_publishes_the_tree_of_its_folder(kind, extract, from_folder, tmp_path):
@@ -80,6 +81,7 @@ def bucket(extract, monkeypatch):
         yield
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("bucket")
 def test_a_prefix_of_a_bucket_publishes_the_tree_of_the_folder(from_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(stored_files, "FIRST_BYTES", 1000)  # so that files have many ranges
@@ -151,6 +153,7 @@ def test_a_broken_archive_leaves_nothing_behind(extract, tmp_path, monkeypatch):
     assert [path.name for path in (tmp_path / "tree").iterdir()] == []
 
 
+@pytest.mark.slow
 def test_what_a_killed_run_unpacked_is_deleted_by_the_next_and_not_by_one_beside_it(
     extract, tmp_path
 ):

@@ -101,6 +101,7 @@ def test_the_first_error_in_the_order_of_the_jobs_is_raised(runner, tmp_path):
     assert list(runner.each(doubled, range(3), no_event)) == [0, 2, 4], "the next jobs are done"
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_ends_the_jobs_in_a_sentence():
     before = set(multiprocessing.active_children())
     with _local(2) as runner, pytest.raises(StoreError, match="a worker process was killed"):
@@ -123,6 +124,7 @@ def test_an_interruption_ends_jobs_and_processes(tmp_path):
     assert set(multiprocessing.active_children()) == before
 
 
+@pytest.mark.slow
 def test_what_was_dismissed_works_on_alone():
     with _local(2) as runner:
         assert isinstance(runner, LocalExecutor)

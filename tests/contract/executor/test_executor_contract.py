@@ -180,6 +180,7 @@ def expected(definitions, extracts, tmp_path_factory):
     return payers[0], payers[1]
 
 
+@pytest.mark.slow
 def test_the_trees_of_two_nights_are_equal_ledgers_included(
     kind, definitions, extracts, expected, tmp_path
 ):
@@ -199,6 +200,7 @@ def test_the_trees_of_two_nights_are_equal_ledgers_included(
     assert reused > 0
 
 
+@pytest.mark.slow
 def test_a_unit_is_a_function_of_its_arguments_and_the_store(
     definitions, extracts, expected, tmp_path
 ):
@@ -231,6 +233,7 @@ def expected_files(definitions, extracts, tmp_path_factory):
     return _checked_and_converted(payer, _direct, extracts[0])
 
 
+@pytest.mark.slow
 def test_validation_and_conversion_write_equal_files(
     kind, definitions, extracts, expected_files, tmp_path
 ):
@@ -243,14 +246,15 @@ def test_validation_and_conversion_write_equal_files(
     assert "Patient.ndjson" in converted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "stage",
     [
-        pytest.param("reading", marks=pytest.mark.slow),
+        "reading",
         pytest.param("the directory", marks=pytest.mark.long),
         "the first unit",
         pytest.param("the third unit", marks=pytest.mark.long),
-        pytest.param("bulk files", marks=pytest.mark.slow),
+        "bulk files",
     ],
 )
 def test_a_run_that_lost_a_worker_stops_and_the_next_ends_as_an_undisturbed_one(
@@ -279,6 +283,7 @@ def test_a_run_that_lost_a_worker_stops_and_the_next_ends_as_an_undisturbed_one(
     assert payer.files() == expected[0].files()
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_leaves_no_process_and_is_gone_on_from(
     kind, definitions, extracts, expected, tmp_path
 ):

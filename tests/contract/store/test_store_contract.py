@@ -147,6 +147,7 @@ def test_a_listing_says_size_and_time_of_writing(store):
     assert abs(entry.modified - datetime.now(UTC)) < timedelta(minutes=1)
 
 
+@pytest.mark.slow
 def test_a_listing_goes_past_one_page(store):
     keys = {f"many/{number:04}" for number in range(1_050)}
     with Writer(store) as writer:

@@ -134,6 +134,7 @@ def processes(url, folder, count, plain="none"):
         yield [f"http://127.0.0.1:{port}" for _, port in started]
 
 
+@pytest.mark.slow
 def test_two_processes_that_start_at_once_serve_as_one(database_url, tmp_path):
     with (
         processes(database_url, tmp_path, 2) as (first, second),

@@ -48,6 +48,7 @@ def test_sample_members_get_names_to_sign_in_with_and_the_ids_they_are_published
     assert all(len(member.patient) == 32 for member in members)
 
 
+@pytest.mark.slow
 def test_a_member_is_published_whose_patient_the_served_release_has():
     is_published = auth.published_in(trees.opened(trees.sample_tree()).releases)
 

@@ -12,6 +12,7 @@ from etl.model.data_models import DATA_MODELS
 from tests.e2e.commands import invoke
 
 
+@pytest.mark.slow
 def test_rules_tell_what_they_look_for_with_the_payers_severity(monkeypatch):
     monkeypatch.setenv("CPCDS_RULES__SEVERITIES", '{"npi": "reject-row"}')
     listed = json.loads(invoke("rules", "--json").stdout)

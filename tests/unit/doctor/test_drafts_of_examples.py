@@ -37,6 +37,7 @@ def check_draft(extract, folder):
     assert all(parts.facts.rows_read[name] for name in files.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("extract", WITH_HEADERS, ids=lambda path: path.parent.name)
 def test_a_draft_has_no_mistakes_and_reads_the_files_that_it_came_from(extract, tmp_path):
     check_draft(extract, tmp_path)

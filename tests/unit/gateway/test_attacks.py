@@ -156,6 +156,7 @@ def test_the_table_is_long_and_the_marks_are_many():
     assert not leaks(json.dumps(members()[attacker()]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strict", [True, False])
 def test_no_search_reaches_another_member(service, strict):
     answered = 0

@@ -102,6 +102,7 @@ def test_one_who_gives_up_does_not_take_the_others_along():
     assert cache.peek("key") == "value"
 
 
+@pytest.mark.slow
 def test_nothing_is_said_of_an_error_that_nobody_waits_for_any_more():
     cache = Cache(1_000)
     told: list[object] = []

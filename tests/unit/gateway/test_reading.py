@@ -32,6 +32,7 @@ def test_every_resource_of_a_member_is_read_as_it_was_published(service):
             assert found.last_updated == one["meta"]["lastUpdated"]
 
 
+@pytest.mark.slow
 def test_every_directory_resource_is_read_by_any_member(service):
     for name, one in directory().items():
         kind, _, resource_id = name.partition("/")

@@ -71,6 +71,7 @@ def test_the_library_is_there_before_the_first_job():
     assert (done.stdout, done.stderr) == ("[True]\n", "")
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_ends_the_run_in_a_sentence():
     with pytest.raises(StoreError, match="a worker process was killed"):
         list(TWO.each(killed, [1], ignore))

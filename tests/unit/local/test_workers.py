@@ -34,6 +34,7 @@ def two():
         yield workers
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_ends_the_run_in_a_sentence(tmp_path):
     with Workers(2, killed) as workers:
         workers.begin(2)

@@ -127,6 +127,7 @@ def test_whatever_is_no_success_is_a_failure(verdict, tmp_path):
     assert (tmp_path / "got").exists()
 
 
+@pytest.mark.slow
 def test_apprise_sends_title_and_text_to_a_service():
     pytest.importorskip("apprise")
     with server() as (url, got):

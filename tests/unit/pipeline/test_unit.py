@@ -78,6 +78,7 @@ def test_unchanged_members_are_reused_to_the_same_outcome(tmp_path):
     assert_same(night.outcome, first.outcome)
 
 
+@pytest.mark.slow
 def test_a_changed_member_is_processed_and_the_other_reused(tmp_path):
     store = LocalStore(tmp_path / "tree")
     first = process(cut(two_members(), tmp_path / "first"), store)
@@ -92,6 +93,7 @@ def test_a_changed_member_is_processed_and_the_other_reused(tmp_path):
     assert_same(night.outcome, anew.outcome)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("member", ["M1", "M2"])
 def test_members_whose_rows_are_wanted_are_not_reused(tmp_path, member):
     rows, store = cut(two_members(), tmp_path), LocalStore(tmp_path / "tree")

@@ -328,6 +328,7 @@ def older(store):
     commit(store, manifest.named(base.release.manifest), base)
 
 
+@pytest.mark.slow
 def test_growth_of_the_catalog_moves_rows_and_loses_none():
     store = MemoryStore()
     names = [f"p{number}" for number in range(5000)]

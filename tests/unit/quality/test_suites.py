@@ -194,6 +194,7 @@ def _run_here(folder):
     return Docs(folder, decided(spoiled()), results, unexpected, said.getvalue())
 
 
+@pytest.mark.slow
 def test_suites_and_findings_count_the_same_failures(docs):
     counted: dict[tuple[str, str, str], set[int]] = {}
     work = docs.decided.work

@@ -57,21 +57,17 @@ def one_long_text_in_all_rows(folder):
     parquet(folder, pa.DictionaryArray.from_arrays(rows, pa.array(["x" * 200_000])))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        pytest.param(newlines, "rows up to row", marks=pytest.mark.slow),
+        (newlines, "rows up to row"),
         (long_cell, "row 2 opens a quoted cell that is never closed, or is longer than 1024 KB"),
         (lambda folder: long_cell(folder, b'"'), "or is longer than 1024 KB"),
-        pytest.param(
-            one_long_text_in_all_rows,
-            "unpacks to more than 100 times its size",
-            marks=pytest.mark.slow,
-        ),
-        pytest.param(
+        (one_long_text_in_all_rows, "unpacks to more than 100 times its size"),
+        (
             lambda folder: parquet(folder, pa.array(["x" * (300 << 20)])),
             "a row is longer than 1024 KB",
-            marks=pytest.mark.slow,
         ),
         (
             lambda folder: parquet(folder, pa.array(["x" * (300 << 20), *["y"] * 999])),

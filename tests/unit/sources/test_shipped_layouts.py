@@ -56,6 +56,7 @@ def test_files_are_known_and_give_the_rows_that_were_written_down(name, tmp_path
     assert got.splitlines() == expected.read_text(encoding="utf-8").splitlines()
 
 
+@pytest.mark.slow
 def test_the_layout_in_sql_gives_the_rows_that_were_written_down(tmp_path):
     """Its files are known by names and headers; equal rows are the same ones, from any file."""
     layout = read_sql_layout(ROOT / "mappings/layouts/cms-rif-synthea")

@@ -44,6 +44,7 @@ def contents(tables):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", [BUSY, replace(BUSY, whole_claims=True),
                                   replace(BUSY, short_form=True)])  # fmt: skip
 def test_the_deltas_lead_from_each_day_to_the_next(spec):
