@@ -13,16 +13,19 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from etl.bootstrap.mappings import read_crosswalks, read_folder, shipped
-from etl.sources.layout.column_specs import (
+from etl.sources.layout.model import (
     ColumnSpec,
     ConstantText,
     EachRow,
     FirstColumn,
     FromColumn,
     JoinedColumns,
+    Layout,
+    LayoutText,
     Lookup,
+    RawTable,
+    TableSpec,
 )
-from etl.sources.layout.model import Layout, LayoutText, RawTable, TableSpec
 from etl.sources.layout.syntax import read_layout
 
 NOTHING: Final = "-"

@@ -23,10 +23,15 @@ from etl.sources.extract.staging import (
     with_sheets,
     workbooks_of,
 )
-from etl.sources.files.forms import remote_address
 from etl.sources.files.listed_files import files_of
-from etl.sources.files.manifest import MANIFEST_NAME, read_manifest
-from etl.sources.files.stored_files import ExtractFiles, FolderFiles, ObjectFiles
+from etl.sources.files.stored_files import (
+    MANIFEST_NAME,
+    ExtractFiles,
+    FolderFiles,
+    ObjectFiles,
+    read_manifest,
+    remote_address,
+)
 from etl.storage.port import OWNER, StoreOptions
 
 if TYPE_CHECKING:

@@ -11,17 +11,15 @@ from etl.bootstrap.definition_compiler import mistakes_of, read_own_layout
 from etl.bootstrap.definitions import load_definitions
 from etl.bootstrap.extracts import sql_layouts
 from etl.bootstrap.mappings import shipped
-from etl.cli import options
+from etl.cli import layout_samples, options
 from etl.errors import DataRejected, MappingErrors, UsageError, nearest
 from etl.pipeline.definitions import Definitions
 from etl.reports.summary import counted
-from etl.sources import layout_samples
 from etl.sources.extract.sql_extract import check, read_sql_extract, read_sql_layout
 from etl.sources.extract.staging import DEFINITION
 from etl.sources.extract.tables import read_tables
 from etl.sources.files.stored_files import FolderFiles
-from etl.sources.layout.canonical import CANONICAL_LAYOUTS
-from etl.sources.layout.model import Layout, LayoutText
+from etl.sources.layout.model import CANONICAL_LAYOUTS, Layout, LayoutText
 
 
 def known_layout(name: str, definitions: Definitions) -> Layout:

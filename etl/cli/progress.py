@@ -16,7 +16,7 @@ from etl.pipeline.progress import (
     StepCounter,
     ignore,
 )
-from etl.sources.events import Partitioned
+from etl.sources.files.listed_files import Partitioned
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

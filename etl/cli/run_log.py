@@ -15,7 +15,7 @@ from etl.errors import EtlError, StoreError, UsageError
 from etl.pipeline.progress import Event, Phase, StageBegan
 from etl.pipeline.reporting.run_record import RunRecord
 from etl.reports.summary import counted
-from etl.sources.events import Partitioned
+from etl.sources.files.listed_files import Partitioned
 
 LogFormat: TypeAlias = Literal["text", "json"]
 

@@ -23,8 +23,7 @@ from etl.doctor.shapes import READ_DATES
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.model.crosswalks import Crosswalk
 from etl.sources.files.listed_files import COMPRESSIONS, ENDINGS, TEXT_ENDINGS
-from etl.sources.layout.column_specs import FromColumn
-from etl.sources.layout.model import Layout, spelling
+from etl.sources.layout.model import FromColumn, Layout, spelling
 
 _PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9 _()./-]*")
 _WORDS_OF_YAML: Final = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})

@@ -22,8 +22,7 @@ from etl.model.canonical_tables import (
     CLAIMS_TABLES as TABLES,
 )
 from etl.model.crosswalks import Crosswalk
-from etl.sources.layout.column_specs import ConstantText, FromColumn
-from etl.sources.layout.model import Layout
+from etl.sources.layout.model import ConstantText, FromColumn, Layout
 
 _IDS: Final = ErrorIds(key="layout-key", missing="layout-key", value="layout-value")
 _KEY: Final = re.compile(r"(\w+)\.(\w+#?)(?:\[(\w+)\])?")

@@ -17,7 +17,8 @@ from clevercsv.detect import Detector
 
 from etl.doctor.shapes import SHAPES
 from etl.errors import ExtractError
-from etl.sources.files.forms import (
+from etl.sources.files.listed_files import PACKING_ERRORS, Listed, unpacked
+from etl.sources.files.stored_files import (
     DELIMITERS,
     Physical,
     cell_counts,
@@ -26,7 +27,6 @@ from etl.sources.files.forms import (
     is_fixed_width,
     recognize,
 )
-from etl.sources.files.listed_files import PACKING_ERRORS, Listed, unpacked
 from etl.sources.parsing.parquet import parquet_headers, read_batches
 
 SAMPLE_BYTES: Final = 4 << 20

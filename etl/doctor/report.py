@@ -10,8 +10,8 @@ import jinja2
 from etl.doctor.elements import NOTHING
 from etl.doctor.examination import ColumnFound, Examination, FileFound
 from etl.doctor.shapes import READ_DATES
-from etl.sources.files.forms import DELIMITER_NAMES, said_of
 from etl.sources.files.listed_files import ENDINGS
+from etl.sources.files.stored_files import DELIMITER_NAMES, said_of
 
 
 def report_of(examination: Examination) -> dict[str, Any]:

@@ -24,12 +24,16 @@ from etl.pipeline.progress import ignore
 from etl.pipeline.totals import outcome_from, outcome_to
 from etl.pipeline.unit import UnitContext, UnitResult, process_unit
 from etl.rows import table_schema
-from etl.sources.events import Emit
 from etl.sources.extract.opening import Extract
+from etl.sources.files.listed_files import Emit
 from etl.sources.partition.partitions import Partitions
-from etl.sources.partition.reading import partition_extract
+from etl.sources.partition.reading import (
+    largest_member,
+    open_partitions,
+    partition_extract,
+    resume_partitions,
+)
 from etl.sources.partition.spill import Inventory, largest_partition
-from etl.sources.partition.work_folder import largest_member, open_partitions, resume_partitions
 
 _FOLDER: Final = "units"
 _OUTCOME: Final = "outcome"

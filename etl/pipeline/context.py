@@ -32,8 +32,8 @@ from etl.publish.bulk_files import BulkOptions
 from etl.publish.lease import Lease
 from etl.publish.reader import Current
 from etl.quality.checks.cascade import DecidedRows
-from etl.sources.events import Emit as EmitReading
 from etl.sources.extract.opening import Extract
+from etl.sources.files.listed_files import Emit as EmitReading
 from etl.sources.partition.partitions import Partitions
 from etl.storage.local import LocalStore
 from etl.storage.open_store import open_store

@@ -11,8 +11,8 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 
 from etl.reports.summary import counted
-from etl.sources.events import Event as SourceEvent
-from etl.sources.events import FileProgress, Hashed
+from etl.sources.files.listed_files import Event as SourceEvent
+from etl.sources.files.listed_files import FileProgress, Hashed
 
 Stage: TypeAlias = Literal[
     "hash", "read", "directory", "partitions", "publish", "bulk", "suites", "report", "commit"

@@ -27,12 +27,11 @@ from etl.pipeline.definitions import Definitions
 from etl.pipeline.incremental.reuse import PreviousRelease
 from etl.pipeline.progress import ignore
 from etl.publish.lease import PREFIX
-from etl.sources.events import Emit
 from etl.sources.extract.opening import Extract
+from etl.sources.files.listed_files import Emit
 from etl.sources.partition.partitions import Partitions, shared_tables, unit_facts
-from etl.sources.partition.reading import read_rows
+from etl.sources.partition.reading import FolderReceiver, read_rows
 from etl.sources.partition.spill import Inventory
-from etl.sources.partition.work_folder import FolderReceiver
 from etl.spark.id_files import IdFiles
 from etl.spark.pickling import pickled
 from etl.spark.placing import by_task

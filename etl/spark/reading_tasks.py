@@ -19,7 +19,7 @@ from etl.columns.digests import Hashes
 from etl.errors import ExtractError
 from etl.jobs import no_event
 from etl.rows import arrow_stream
-from etl.sources.files.source_files import spill_names
+from etl.sources.files.listed_files import spill_names
 from etl.sources.parsing.spans import SpanAstray
 from etl.sources.partition.ids import OwnedIds, Rows, distinct_rows, owned_and_shared
 from etl.sources.partition.partition_rows import (

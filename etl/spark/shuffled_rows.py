@@ -17,14 +17,21 @@ import pyarrow as pa
 from etl.columns.digests import NO_HASHES, Hashes
 from etl.errors import ExtractError
 from etl.rows import arrow_stream
-from etl.sources.events import Emit
 from etl.sources.extract.opening import Extract
+from etl.sources.files.listed_files import Emit
 from etl.sources.files.stored_files import FolderFiles
 from etl.sources.partition.ids import GlobalKeys
-from etl.sources.partition.malformed_rows import IdHashes, KnownIds
-from etl.sources.partition.partition_rows import RAGGED, CutJob, OwnerColumns, Piece, Refused
+from etl.sources.partition.partition_rows import (
+    RAGGED,
+    CutJob,
+    IdHashes,
+    KnownIds,
+    OwnerColumns,
+    Piece,
+    Refused,
+)
 from etl.sources.partition.partitions import PartitionFacts, Partitions, RawTables
-from etl.sources.partition.work_folder import FolderReceiver
+from etl.sources.partition.reading import FolderReceiver
 from etl.spark.id_files import IdFiles
 from etl.spark.member_rows import OF_MEMBER, PLACED
 from etl.spark.pickling import pickled

@@ -22,7 +22,7 @@ from etl.pipeline.incremental.dependencies import Dependencies
 from etl.pipeline.partition.mapping import PartitionContext
 from etl.pipeline.partition.providers import providers_of
 from etl.pipeline.unit import UnitContext, process_unit, unit_ids
-from etl.sources.files.source_files import spill_names
+from etl.sources.files.listed_files import spill_names
 from etl.sources.partition.ids import GlobalKeys, UnitIds, UnitKeys
 from etl.sources.partition.partitions import PartitionFacts, Partitions, Tables, UnitRows
 from etl.spark.id_files import IdFiles

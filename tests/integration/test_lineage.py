@@ -18,7 +18,7 @@ from etl.model.canonical_tables import TABLES
 from etl.pipeline.lineage.explain import Explainer
 from etl.pipeline.one_off import convert
 from etl.reports.lineage import ResourceSubject, RowSubject
-from etl.sources.files.source_files import SourceFile
+from etl.sources.files.listed_files import SourceFile
 from etl.sources.layout.model import Layout
 from etl.synth import Spec, write_extract
 from tests.unit.sources.dialects import OWN

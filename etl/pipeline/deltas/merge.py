@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN, TABLES
 from etl.model.data_models import CLAIMS, DataModel
 from etl.pipeline.deltas.layers import Layer, LayerFile, kept_object
-from etl.sources.files.source_files import LAYERS, SOURCE_PLACES
+from etl.sources.files.listed_files import LAYERS, SOURCE_PLACES
 from etl.sources.files.stored_files import FolderFiles, QueriedFile, ReplacedFiles, TableVersion
 from etl.storage.port import Store
 

@@ -46,7 +46,7 @@ from etl.reports.lineage import (
 )
 from etl.sources.convert.cell_origins import Place
 from etl.sources.extract.opening import Extract
-from etl.sources.rule_ids import RAGGED_ROW
+from etl.sources.layout.names import RAGGED_ROW
 
 _CLAIM_ID: Final = "claim_id"
 

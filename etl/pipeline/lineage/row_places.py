@@ -20,9 +20,8 @@ from etl.pipeline.context import PartitionedExtract
 from etl.pipeline.deltas.merge import LayerRow, LayerRows
 from etl.reports.lineage import Fate, RowFate, SourceCell
 from etl.sources.convert.cell_origins import PartitionOrigins, Place, RawOrigin
-from etl.sources.files.source_files import RESULT_OF
-from etl.sources.layout.canonical import CANONICAL_LAYOUTS
-from etl.sources.layout.model import Layout
+from etl.sources.files.listed_files import RESULT_OF
+from etl.sources.layout.model import CANONICAL_LAYOUTS, Layout
 
 _MERGED: Final = ".parquet"
 

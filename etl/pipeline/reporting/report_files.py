@@ -42,8 +42,8 @@ from etl.reports.directory import DirectoryFacts
 from etl.reports.document import write_report
 from etl.reports.small_cells import exact_csv, shown_money
 from etl.sources.extract.opening import Extract
+from etl.sources.layout.names import RAGGED_ROW
 from etl.sources.partition.partitions import Partitions
-from etl.sources.rule_ids import RAGGED_ROW
 
 REPORT: Final = "report"
 QUARANTINE: Final = "quarantine"

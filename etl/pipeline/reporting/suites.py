@@ -31,7 +31,7 @@ from etl.quality.suites.expectations import (
 from etl.quality.suites.plan import ExpectationResult, SuiteResult
 from etl.quality.suites.rows import SuiteRows
 from etl.quality.suites.sample import Sample, Share
-from etl.sources.events import Emit
+from etl.sources.files.listed_files import Emit
 from etl.storage.port import Store
 
 _FORMAT: Final = 2

@@ -20,11 +20,17 @@ from etl.documents.yaml_text import Map, Seq, read_yaml
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN, SHORT_FORM_COUNT, SHORT_FORMS
 from etl.sources.convert.canonical_rows import TableFeed
 from etl.sources.convert.columns import make
-from etl.sources.convert.fills import with_fills
-from etl.sources.convert.raw_rows import Groups, RawRows
-from etl.sources.files.source_files import SourceFile, spill_names
-from etl.sources.layout.column_specs import ColumnSpec, FirstColumn, Lookup, Number
-from etl.sources.layout.model import Layout, RawTable, TableSpec
+from etl.sources.convert.raw_rows import Groups, RawRows, with_fills
+from etl.sources.files.listed_files import SourceFile, spill_names
+from etl.sources.layout.model import (
+    ColumnSpec,
+    FirstColumn,
+    Layout,
+    Lookup,
+    Number,
+    RawTable,
+    TableSpec,
+)
 
 Record: TypeAlias = Mapping[str, str | None]
 Place: TypeAlias = tuple[int, int]

@@ -19,16 +19,6 @@ import pyarrow.compute as pc
 from etl.columns.arrays import Bools, true_where, without_empty
 from etl.columns.numbers import to_cents
 from etl.model.crosswalks import Crosswalk
-from etl.sources import rule_ids
-from etl.sources.layout.column_specs import (
-    Accept,
-    ColumnSpec,
-    ConstantText,
-    FirstColumn,
-    FromColumn,
-    JoinedColumns,
-    holds,
-)
 from etl.sources.layout.conversions import (
     DateFormat,
     LetterCase,
@@ -38,6 +28,21 @@ from etl.sources.layout.conversions import (
     Step,
     Trim,
     date_pattern,
+)
+from etl.sources.layout.model import (
+    Accept,
+    ColumnSpec,
+    ConstantText,
+    FirstColumn,
+    FromColumn,
+    JoinedColumns,
+    holds,
+)
+from etl.sources.layout.names import (
+    ROUNDED_AMOUNT,
+    SENTINEL_DATE,
+    UNREADABLE_VALUE,
+    WORD_WITHOUT_CODE,
 )
 
 
@@ -63,7 +68,7 @@ class MadeColumn:
         """Take what a kernel read; values that it could not read are absent, with a finding."""
         there = self.values.is_valid().to_numpy(zero_copy_only=False)
         self.values = read[0]
-        self.note(rule_ids.UNREADABLE_VALUE, read[1] & there)
+        self.note(UNREADABLE_VALUE, read[1] & there)
 
 
 class RowCells(Protocol):
@@ -95,7 +100,7 @@ def make(spec: ColumnSpec, cells: RowCells) -> MadeColumn:
     if spec.sentinels:
         sentinels = pa.array(sorted(spec.sentinels), pa.string())
         stood = pc.is_in(made.values, value_set=sentinels)
-        made.note(rule_ids.SENTINEL_DATE, stood)
+        made.note(SENTINEL_DATE, stood)
         made.values = pc.if_else(stood, None, made.values)
     if spec.steps:
         made.values = stepped(made.values, spec.steps)
@@ -107,7 +112,7 @@ def make(spec: ColumnSpec, cells: RowCells) -> MadeColumn:
         _translate(made, spec, cells)
     if spec.amount:
         made.values, rounded = to_cents(made.values)
-        made.note(rule_ids.ROUNDED_AMOUNT, rounded)
+        made.note(ROUNDED_AMOUNT, rounded)
     if spec.finding is not None:
         made.note(spec.finding, made.values.is_valid())
     return made
@@ -164,7 +169,7 @@ def _translate(made: MadeColumn, spec: ColumnSpec, cells: RowCells) -> None:
     known_there = true_where(known)
     empty = translated.is_null().to_numpy(zero_copy_only=False)
     made.note(spec.rule, there & ~accepted & ~known_there)
-    made.note(rule_ids.WORD_WITHOUT_CODE, there & ~accepted & known_there & empty)
+    made.note(WORD_WITHOUT_CODE, there & ~accepted & known_there & empty)
     made.values = pc.if_else(pa.array(accepted), made.values, translated)
 
 

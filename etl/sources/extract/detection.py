@@ -11,10 +11,9 @@ from etl.columns.digests import filled
 from etl.errors import ExtractError
 from etl.model.data_models import DATA_MODELS
 from etl.sources.convert.raw_rows import RawRows
-from etl.sources.files.forms import advice, lacks_header, recognize, said_of
 from etl.sources.files.listed_files import Listed, RowForm, head_of
-from etl.sources.layout.canonical import required_columns
-from etl.sources.layout.model import Layout, RawTable, spelling
+from etl.sources.files.stored_files import advice, lacks_header, recognize, said_of
+from etl.sources.layout.model import Layout, RawTable, required_columns, spelling
 from etl.sources.parsing import delimited, parquet
 from etl.sources.parsing.spans import SpanAstray
 

@@ -17,27 +17,37 @@ from etl.jobs import ALONE, JobRunner
 from etl.model.crosswalks import Crosswalk
 from etl.model.data_models import CLAIMS, DataModel
 from etl.rows import FINDINGS_SCHEMA, findings_at
-from etl.sources.events import Emit, Hashed, ignore
 from etl.sources.extract.detection import Fit, choose, row_form
 from etl.sources.files.listed_files import (
+    SOURCE_PLACES,
+    Emit,
+    Hashed,
     Listed,
     RowForm,
+    SourceFile,
     Traits,
     files_of,
     holds_rows,
+    ignore,
     list_files,
     read_header,
     refuse_other_forms,
+    spill_names,
     traits,
 )
-from etl.sources.files.manifest import MANIFEST_NAME, ExtractManifest, Kind, read_manifest
-from etl.sources.files.source_files import SOURCE_PLACES, SourceFile, spill_names
-from etl.sources.files.stored_files import ExtractFiles, ReplacedFiles, TableVersion
-from etl.sources.layout.canonical import CANONICAL_LAYOUTS
-from etl.sources.layout.model import Layout, LayoutText, RawTable, spelling
-from etl.sources.parsing.line_records import LINE_DELIMITER
+from etl.sources.files.stored_files import (
+    MANIFEST_NAME,
+    ExtractFiles,
+    ExtractManifest,
+    Kind,
+    ReplacedFiles,
+    TableVersion,
+    read_manifest,
+)
+from etl.sources.layout.model import CANONICAL_LAYOUTS, Layout, LayoutText, RawTable, spelling
+from etl.sources.layout.names import UNKNOWN_COLUMN, UNKNOWN_FILE, UNUSED_ROW
+from etl.sources.parsing.delimited import LINE_DELIMITER
 from etl.sources.parsing.parquet import parquet_headers, parquet_rows
-from etl.sources.rule_ids import UNKNOWN_COLUMN, UNKNOWN_FILE, UNUSED_ROW
 
 UNKNOWN_TABLE = "*"
 """Table of a finding about a file that belongs to no table."""

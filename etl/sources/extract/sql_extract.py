@@ -24,9 +24,16 @@ from etl.errors import ExtractError, MappingError, Mistakes, nearest
 from etl.model.canonical_tables import FILE_COLUMN, ROW_COLUMN
 from etl.model.tables import Table
 from etl.sources.extract.staging import DEFINITION
-from etl.sources.extract.table_rows import TableRows, write_rows
-from etl.sources.extract.tables import ExtractTable, ExtractTables, Query, read_tables
+from etl.sources.extract.tables import (
+    ExtractTable,
+    ExtractTables,
+    Query,
+    TableRows,
+    read_tables,
+    write_rows,
+)
 from etl.sources.files.listed_files import (
+    SOURCE_PLACES,
     Listed,
     RowForm,
     listed_as,
@@ -34,21 +41,22 @@ from etl.sources.files.listed_files import (
     refuse_other_forms,
     traits,
 )
-from etl.sources.files.manifest import MANIFEST_NAME, ExtractManifest, read_manifest
-from etl.sources.files.source_files import SOURCE_PLACES
 from etl.sources.files.stored_files import (
+    MANIFEST_NAME,
     ExtractFiles,
+    ExtractManifest,
     FolderFiles,
     QueriedFile,
     ReplacedFiles,
     TableVersion,
+    read_manifest,
 )
-from etl.sources.layout.canonical import CANONICAL_LAYOUTS, required_columns
+from etl.sources.layout.model import CANONICAL_LAYOUTS, required_columns
 from etl.sources.parsing import delimited, parquet
 from etl.sources.parsing.spans import Batch
 
 if TYPE_CHECKING:  # DuckDB takes 50 ms to load, and few extracts need it
-    from etl.sources.extract.query_database import QueryDatabase
+    from etl.sources.extract.queries import QueryDatabase
 
 _MEMORY: Final = 1 << 30
 """Most bytes of the queries in memory; what needs more is spilled to the work folder."""
@@ -158,7 +166,7 @@ def check(extract: SqlExtract, place: ExtractFiles) -> tuple[str, ...]:
         ExtractError: a file is missing, or its header cannot be read.
         MappingErrors: a query cannot be bound, or gives no rows of its table: every mistake.
     """
-    from etl.sources.extract.query_database import QueryDatabase
+    from etl.sources.extract.queries import QueryDatabase
 
     with QueryDatabase() as database:
         views = _views(extract, place)
@@ -186,7 +194,7 @@ def stage_queries(
         ExtractError: a file cannot be read whole, or a query cannot be carried out.
         StoreError: storage refused or did not answer, or the disk is full.
     """
-    from etl.sources.extract.query_database import QueryDatabase
+    from etl.sources.extract.queries import QueryDatabase
 
     work, results = folder / "queries", folder / "results"
     work.mkdir()
@@ -401,7 +409,7 @@ def _wrong_columns(
     """Yield what a query's columns lack, or have too much, for the rows of a table."""
     raw = CANONICAL_LAYOUTS[extract.tables.model.layout].raw[table.file_name]
     counted = Counter(name for name, _ in columns)
-    from etl.sources.extract.query_database import is_exact
+    from etl.sources.extract.queries import is_exact
 
     for name, kind in columns:
         if name in PLACES:

@@ -1,25 +1,137 @@
 """Extracts of another form than files with rows: staged in a private folder, read from there.
 
 Each form's reader is imported where such an extract is staged: most extracts are folders of files.
+Delta and Iceberg tables are read in the version or snapshot that is asked for; their libraries,
+deltalake and pyiceberg, come with the extras `delta` and `iceberg`.
 """
 
 from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from etl.errors import ExtractError
-from etl.sources.files.forms import HEAD_BYTES, recognize
+import pyarrow as pa
+
+from etl.errors import ExtractError, StoreError, not_installed
+from etl.sources.extract.tables import ExtractTables, TableRows, read_tables, write_rows
 from etl.sources.files.listed_files import PACKING_ERRORS, listed_as
-from etl.sources.files.manifest import MANIFEST_NAME
-from etl.sources.files.stored_files import ExtractFiles, FolderFiles, ReplacedFiles, TableVersion
+from etl.sources.files.stored_files import (
+    HEAD_BYTES,
+    MANIFEST_NAME,
+    ExtractFiles,
+    FolderFiles,
+    ReplacedFiles,
+    TableVersion,
+    recognize,
+)
 
-if TYPE_CHECKING:
-    from etl.sources.extract.table_rows import TableRows
-    from etl.sources.extract.tables import ExtractTables
+
+def read_iceberg(table: str, catalog: str | None, snapshot: int | None, name: str) -> TableRows:
+    """Return the rows of an Iceberg table; deleted rows are not among them.
+
+    Args:
+        table: its name in the catalog; without one, the address of its metadata file.
+        catalog: as pyiceberg's own configuration names it, which holds its secrets.
+        snapshot: which one; None for the present one.
+        name: the raw file, in messages.
+
+    Raises:
+        ExtractError: there is no such table or snapshot, or pyiceberg is not installed; from the
+            rows, data of that snapshot are no longer there.
+    """
+    what = f"{name}: Iceberg table {table}"
+    hint = "check its name, the catalog's configuration and the rights"
+    try:
+        found = _opened(table, catalog)
+        present = found.current_snapshot()
+        chosen = present if snapshot is None else found.snapshot_by_id(snapshot)
+        if snapshot is not None and chosen is None:
+            newest = "none" if present is None else present.snapshot_id
+            raise ExtractError(f"{what} has no snapshot {snapshot}; the present one is {newest}")
+        version = None if chosen is None else chosen.snapshot_id
+        rows = found.scan(snapshot_id=version).to_arrow_batch_reader()
+    except ExtractError:
+        raise
+    except ImportError:
+        raise ExtractError(
+            f"Iceberg tables need the package pyiceberg, {not_installed('iceberg')}; some catalogs "
+            "need more packages"
+        ) from None
+    except Exception as error:
+        raise _unread(what, error, hint) from None
+
+    origin = TableVersion("iceberg", table, "" if version is None else str(version))
+    return TableRows(origin, rows.schema, _batches(rows, what, hint))
+
+
+def _opened(table: str, catalog: str | None) -> Any:
+    from pyiceberg.catalog import load_catalog
+    from pyiceberg.table import StaticTable
+
+    if catalog is None:
+        return StaticTable.from_metadata(table)
+    return load_catalog(catalog).load_table(table)
+
+
+def read_delta(
+    location: str, version: int | None, options: Mapping[str, str], name: str
+) -> TableRows:
+    """Return the rows of a Delta table; deleted rows are not among them.
+
+    Args:
+        location: a folder, or an address as `s3://bucket/table`.
+        version: which one; None for the newest.
+        options: of storage. Secrets come from the environment.
+        name: the raw file, in messages.
+
+    Raises:
+        ExtractError: there is no such table or version, or deltalake is not installed; from the
+            rows, data of that version are no longer there.
+    """
+    try:
+        from deltalake import DeltaTable
+        from deltalake.exceptions import DeltaError, TableNotFoundError
+    except ImportError:
+        raise ExtractError(
+            f"Delta tables need the package deltalake, {not_installed('delta')}"
+        ) from None
+    what = f"{name}: Delta table {location}"
+    hint = "the version may be vacuumed, or rights are missing"
+    try:
+        table = DeltaTable(location, storage_options=dict(options) or None)
+        newest = table.version()
+        if version is not None and not 0 <= version <= newest:
+            raise ExtractError(f"{what} has no version {version}; its newest is {newest}")
+        if version is not None:
+            table.load_as_version(version)
+        rows = pa.RecordBatchReader.from_stream(table.scan())
+    except TableNotFoundError:
+        raise ExtractError(
+            f"{name}: there is no Delta table at {location}; check the address and the rights"
+        ) from None
+    except (DeltaError, OSError, ValueError) as error:
+        raise _unread(what, error, hint) from None
+
+    origin = TableVersion("delta", location, str(table.version()))
+    return TableRows(origin, rows.schema, _batches(rows, what, hint))
+
+
+def _batches(rows: pa.RecordBatchReader, what: str, hint: str) -> Iterator[pa.RecordBatch]:
+    """Yield rows of a library whose errors share no class, and may quote a value."""
+    try:
+        yield from rows
+    except (ExtractError, StoreError):
+        raise
+    except Exception as error:
+        raise _unread(what, error, hint) from None
+
+
+def _unread(what: str, error: Exception, hint: str) -> ExtractError:
+    return ExtractError(f"{what} cannot be read ({type(error).__name__}); {hint}")
+
 
 TABLES_ENDING: Final = ".toml"
 DEFINITION: Final = "extract.toml"
@@ -68,12 +180,9 @@ def stage(beside: ExtractFiles, name: str, called: str, folder: Path) -> FolderF
     """
     form = staged_form(beside, name)
     if form == "tables":
-        from etl.sources.extract.tables import read_tables
-
         base = beside.folder if isinstance(beside, FolderFiles) else Path()
         return stage_tables(read_tables(beside, name), called, base, folder)
-    from etl.sources.extract.archives import unpack_tar, unpack_zip
-    from etl.sources.extract.workbooks import stage_workbook
+    from etl.sources.extract.archives import stage_workbook, unpack_tar, unpack_zip
 
     size = next(entry.bytes for entry in beside.entries() if entry.name == name)
     with beside.open(name) as stream:
@@ -99,7 +208,7 @@ def with_sheets(files: ExtractFiles, workbooks: tuple[str, ...], folder: Path) -
 
     Args, Raises: as for `stage`.
     """
-    from etl.sources.extract.workbooks import stage_workbook
+    from etl.sources.extract.archives import stage_workbook
 
     sizes = {entry.name: entry.bytes for entry in files.entries()}
     for name in workbooks:
@@ -132,8 +241,6 @@ def stage_tables(tables: ExtractTables, called: str, base: Path, folder: Path) -
         ExtractError: a table or column cannot be read as text exactly, or a library is missing.
         StoreError: a lake or a database refused or did not answer, or the disk is full.
     """
-    from etl.sources.extract.table_rows import write_rows
-
     facts = {
         key: getattr(tables, key)
         for key in ("layout", "kind", "as_of", "payer")
@@ -153,19 +260,15 @@ def _rows(tables: ExtractTables, base: Path) -> Iterator[tuple[str, TableRows]]:
     queries: dict[str, dict[str, str]] = {}
     for name, table in tables.files.items():
         if table.delta is not None:
-            from etl.sources.extract.lake_tables import read_delta
-
             location = _place(table.delta, base)
             yield name, read_delta(location, table.version, table.options, name)
         elif table.iceberg is not None:
-            from etl.sources.extract.lake_tables import read_iceberg
-
             found = table.iceberg if table.catalog else _place(table.iceberg, base)
             yield name, read_iceberg(found, table.catalog, table.snapshot, name)
         elif table.sql is not None and table.connection is not None:
             queries.setdefault(table.connection, {})[name] = table.sql
     for connection, of_connection in queries.items():
-        from etl.sources.extract.database import read_queries
+        from etl.sources.extract.queries import read_queries
 
         found_rows = read_queries(tables.connections[connection], connection, of_connection)
         yield from zip(of_connection, found_rows, strict=True)

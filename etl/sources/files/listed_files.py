@@ -1,4 +1,11 @@
-"""The files of an extract: which there are, how each is written, its headers and hash."""
+"""The files of an extract: which there are, how each is written, its headers, hash and splits.
+
+A large delimited file is split at record boundaries, which are found while it is hashed. A line
+end with an even number of quotes before it ends a row, unless a quote stands inside a cell that is
+not quoted (an inch mark). So the splits are good guesses, and the reader of a span checks whether
+it ended as expected (`spans.SpanAstray`). The number of rows is as good a guess. It is counted
+without a parser, so that it shows where a parser lost rows.
+"""
 
 from __future__ import annotations
 
@@ -8,27 +15,195 @@ import hashlib
 import io
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from etl.errors import ExtractError
-from etl.sources.files import splits
-from etl.sources.files.forms import (
+from etl.sources.files.stored_files import (
     ENDING_OF,
     HEAD_BYTES,
+    MANIFEST_NAME,
     OTHER_FORMS,
+    ExtractFiles,
+    FolderFiles,
+    StoredFile,
+    TableVersion,
     advice,
     recognize,
     remote_address,
     said_of,
 )
-from etl.sources.files.manifest import MANIFEST_NAME
-from etl.sources.files.splits import Cut, CutFinder
-from etl.sources.files.stored_files import ExtractFiles, FolderFiles, StoredFile, TableVersion
+
+
+@dataclass(frozen=True, slots=True)
+class Hashed:
+    """A file was read once for its hash.
+
+    Attributes:
+        file: its name inside the extract.
+        bytes: its size.
+    """
+
+    file: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileProgress:
+    """Part of a file has been read.
+
+    Attributes:
+        file: its name inside the extract.
+        done: bytes of the file that have been read; counted as stored, so compressed where it is.
+        bytes: its size.
+        rows: rows read from it so far.
+    """
+
+    file: str
+    done: int
+    bytes: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Partitioned:
+    """Every file has been read.
+
+    Attributes:
+        rows: rows read.
+        partitions: how many partitions there are.
+    """
+
+    rows: int
+    partitions: int
+
+
+Event = Hashed | FileProgress | Partitioned
+Emit = Callable[[Event], None]
+
+
+def ignore(event: Event) -> None:
+    """Emit nothing."""
+    del event
+
+
+CUT_BYTES: Final = 16 << 20
+"""Approximate distance between two cuts."""
+_LINE_END: Final = b"\n"
+_QUOTE: Final = b'"'
+
+Places = npt.NDArray[np.int64]
+Cut = tuple[int, int]
+"""Start of a row in bytes, and its number, the header being 1."""
+
+
+class CutFinder:
+    """Finds cuts in a file's bytes.
+
+    Args:
+        cut_bytes: approximate distance between two cuts.
+        quoting: whether cells may be quoted.
+    """
+
+    def __init__(self, cut_bytes: int, *, quoting: bool = True) -> None:
+        self._every = cut_bytes
+        self._quoting = quoting
+        self._last = _LINE_END
+        self._next = cut_bytes
+        self._at = 0
+        self._rows = 0
+        self._quotes = 0
+        self.found: list[Cut] = []
+
+    @property
+    def rows(self) -> int:
+        """Number of rows so far, the header and blank ones included."""
+        return self._rows + (self._last != _LINE_END)
+
+    def see(self, chunk: bytes) -> None:
+        """Take the next bytes of the file."""
+        wanted = self._at + len(chunk) > self._next
+        quoted = self._quoting and _QUOTE in chunk
+        self._last = chunk[-1:] or self._last
+        if wanted or quoted:
+            ends = _places(chunk, _LINE_END)
+            quotes = _places(chunk, _QUOTE) if quoted else ends[:0]
+            before = self._quotes + np.searchsorted(quotes, ends)
+            ends = ends[before % 2 == 0]
+            if wanted:
+                self._cut(ends)
+            self._rows += len(ends)
+            self._quotes += len(quotes)
+        elif self._quotes % 2 == 0:
+            self._rows += int(np.count_nonzero(_is(chunk, _LINE_END)))
+        self._at += len(chunk)
+
+    def _cut(self, ends: Places) -> None:
+        while True:
+            later = int(np.searchsorted(ends, self._next - self._at))
+            if later == len(ends):
+                return
+            start = self._at + int(ends[later]) + 1
+            self.found.append((start, self._rows + later + 2))
+            self._next = start + self._every
+
+
+class QuoteWatch:
+    """Watches whether each quote of a text begins or ends a cell, or is one of two in a row.
+
+    As long as that holds, quotes open and close cells in turn. The first that does neither stands
+    in a cell that is not quoted (an inch mark), or follows a cell that was left open. From there
+    on, only a parser can decide.
+
+    Args:
+        delimiter: what stands between cells.
+
+    Attributes:
+        is_astray: whether some quote does neither.
+    """
+
+    def __init__(self, delimiter: str) -> None:
+        self._ends = np.zeros(256, dtype=np.bool_)
+        self._ends[list(b'"\r\n' + delimiter.encode())] = True
+        self._tail = _LINE_END * 2
+        self._quotes = 0
+        self.is_astray = False
+
+    @property
+    def has_seen_any(self) -> bool:
+        """Whether there was a quote."""
+        return self._quotes > 0
+
+    def see(self, chunk: bytes) -> None:
+        """Take the next bytes of the text; at its end, a line end."""
+        if self.is_astray:
+            return
+        text = self._tail + chunk
+        if _QUOTE in text:
+            # The first byte was examined before, and what follows the last is not known yet.
+            at = _places(text[1:-1], _QUOTE) + 1
+            closing = (self._quotes + np.arange(len(at))) % 2
+            beside = np.frombuffer(text, dtype=np.uint8)[at + np.where(closing, 1, -1)]
+            self.is_astray = not self._ends[beside].all()
+            self._quotes += len(at)
+        self._tail = text[-2:]
+
+
+def _places(chunk: bytes, byte: bytes) -> Places:
+    return np.flatnonzero(_is(chunk, byte))
+
+
+def _is(chunk: bytes, byte: bytes) -> npt.NDArray[np.bool_]:
+    # Compared as numbers, all at once: `bytes.count` takes a nanosecond a byte.
+    same: npt.NDArray[np.bool_] = np.frombuffer(chunk, dtype=np.uint8) == ord(byte)
+    return same
+
 
 ENDINGS: Final = {ending: delimiter for delimiter, ending in ENDING_OF.items()}
 """Ending of a delimited file -> what stands between its cells."""
@@ -264,7 +439,7 @@ def traits(listed: Listed, *, quoting: bool = True) -> Traits:
     Raises:
         ExtractError: it cannot be read, or holds NUL bytes.
     """
-    digest, size, finder = hashlib.sha256(), 0, CutFinder(splits.CUT_BYTES, quoting=quoting)
+    digest, size, finder = hashlib.sha256(), 0, CutFinder(CUT_BYTES, quoting=quoting)
     text = listed.is_data and not listed.is_parquet and not listed.compression
     try:
         with listed.open() as stream:
@@ -447,4 +622,89 @@ def broken_packing(listed: Listed) -> ExtractError:
     """Return the error for a compressed file that cannot be unpacked to its end."""
     return ExtractError(
         f"{listed.name}: the {listed.compression} data is broken or cut off; copy the file again"
+    )
+
+
+SOURCE_PLACES: Final = ("source_file", "source_row")
+"""Columns of a computed file that name the payer's file and row behind each of its rows."""
+SPILLED_SOURCES: Final = tuple(f"?{header}" for header in SOURCE_PLACES)
+"""The names that `spill_names` gives them."""
+LAYERS: Final = "layers"
+"""Kind of `TableVersion` of rows that were merged from several extracts (deltas)."""
+RESULT_OF: Final = "result of "
+"""Beginning of what people call the rows of a query; the query's file follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """One file of an extract, or the records of one type in it.
+
+    Attributes:
+        index: what `_file` says in its rows.
+        name: its name inside the extract; of records of one type among several `<file>#<table>`.
+        table: its raw table in the layout; "" where the layout does not use it.
+        bytes: its size.
+        sha256: its hash, in lower-case hex.
+        columns: its headers as they are written, trimmed.
+        known: the layout's name for each of them; None where it has none.
+        form: how its rows are written.
+        compression: `gzip` or `zstd`; "" where it is not compressed.
+        rows: number of rows that the manifest states; None where it states none, and for Parquet,
+            where the file's own count was compared. Of a file that queries read, its rows.
+        cuts: where it may be cut into spans of rows.
+        lines: how many rows were counted in its bytes, the header and blank ones too; None where
+            they were not, because it is compressed or Parquet.
+        stored: its name inside the extract.
+        widths: number of characters of each column; empty where cells are delimited.
+        types: raw table and columns of every type of record in it; empty where rows are not lines.
+        origin: the table that its rows were taken from; None where it is a file itself.
+    """
+
+    index: int
+    name: str
+    table: str
+    bytes: int
+    sha256: str
+    columns: tuple[str, ...] = ()
+    known: tuple[str | None, ...] = ()
+    form: RowForm = PARQUET_FORM
+    compression: str = ""
+    rows: int | None = None
+    cuts: tuple[Cut, ...] = ()
+    lines: int | None = None
+    stored: str = ""
+    widths: tuple[int, ...] = ()
+    types: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    origin: TableVersion | None = None
+
+    @property
+    def query(self) -> str:
+        """The file of the query that computed its rows; "" where none did."""
+        return self.origin.table if self.origin and self.origin.kind == "query" else ""
+
+    @property
+    def is_computed(self) -> bool:
+        """Whether queries or a merge of extracts made its rows, and may name those behind them."""
+        return self.origin is not None and self.origin.kind in ("query", LAYERS)
+
+    @property
+    def title(self) -> str:
+        """Its name for people, who have not seen the result of a query as a file."""
+        return f"{RESULT_OF}{self.query}" if self.query else self.name
+
+    def listed(self, files: ExtractFiles) -> Listed:
+        """Return the file as one of those of its extract."""
+        stored = self.stored or self.name
+        return Listed(stored, files, stored, self.form.delimiter, self.compression)
+
+
+def spill_names(source: SourceFile) -> tuple[str, ...]:
+    """Return distinct names for the columns of a file: the layout's, else the header marked.
+
+    A header that is not in the layout gets a `?` before it, so that it can never be taken for one
+    that is. An empty header gets its number.
+    """
+    pairs = zip(source.columns, source.known, strict=True)
+    return tuple(
+        name or f"?{header or number}" for number, (header, name) in enumerate(pairs, start=1)
     )

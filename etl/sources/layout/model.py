@@ -1,38 +1,455 @@
-"""Layouts: raw files, and the feeds of the canonical tables from their columns.
+"""Layouts: raw files, and how the columns of the canonical tables are made from them.
 
-Their fields, and those of `etl.sources.layout.column_specs`, are the grammar of layout files
-(docs/layouts.md): a field is a key, its type states the allowed values and which names it must
-match. `etl.sources.layout.syntax` reads files with them, `etl.sources.layout.canonical` is the
-product's own layout, `etl.sources.convert.canonical_rows` carries them out.
+A field is a key of a layout file (docs/layouts.md); its type states the allowed values and which
+names it must match. `etl.sources.layout.syntax` reads files with these types,
+`etl.sources.convert.canonical_rows` carries them out. The product's own layout, and its short
+forms, are built here from the canonical tables.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Annotated, Final, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl.columns.arrays import Bools, true_where
 from etl.documents.models import (
+    LISTED,
+    ByKey,
     Check,
+    Flag,
     Given,
+    MaybeFlag,
+    Mistake,
     Model,
+    Text,
+    Texts,
 )
-from etl.model.canonical_tables import MEMBERLESS
+from etl.model.canonical_tables import (
+    CLAIM_TABLES,
+    FILE_COLUMN,
+    MEMBERLESS,
+    ROW_COLUMN,
+    SHORT_FORM_COUNT,
+    SHORT_FORMS,
+    TABLES,
+    Table,
+)
 from etl.model.crosswalks import Crosswalk
-from etl.model.data_models import DataModel, model_of
-from etl.sources.layout.column_specs import ColumnSpec, Condition, Conditions, FromColumn
+from etl.model.data_models import CLAIMS, DIRECTORY, DataModel, model_of
+from etl.rows import table_schema
+from etl.sources.layout.conversions import Mark, MaybeDateFormat, MaybeNumberFormat, Steps
 from etl.sources.layout.names import (
     CanonicalColumn,
     CanonicalColumns,
+    ConflictRule,
+    FindingRule,
     Header,
     Headers,
     LayoutNames,
+    MaybeFindingRule,
+    MaybeHeader,
+    MaybePattern,
+    NamedCrosswalk,
+    RawColumns,
     RawFileName,
+    Words,
+    unknown_header,
 )
+
+LIST_SEPARATOR: Final = ";"
+
+
+@dataclass(frozen=True, slots=True)
+class Condition(Model):
+    """Condition of a row: of one of its cells, or made of others. Case does not count in words.
+
+    Attributes:
+        column: header of the source; None if the condition denies others.
+        any_of: the cell is one of these; empty: not asked.
+        none_of: the cell is none of these (an empty cell is none of them); empty: not asked.
+        filled: whether the cell must be filled (True) or empty (False); None: not asked.
+        differs_from: header of a cell that must not hold the same text; None: not asked.
+        pattern: regular expression for the whole cell; None: not asked.
+        none_hold: conditions that do not all hold; empty: not asked.
+    """
+
+    column: MaybeHeader = None
+    any_of: Words = frozenset()
+    none_of: Words = frozenset()
+    filled: MaybeFlag = None
+    differs_from: MaybeHeader = None
+    pattern: MaybePattern = None
+    none_hold: Conditions = field(default=(), metadata={"alias": "not"})
+
+    def mistakes(self, context: LayoutNames) -> Iterator[Mistake]:
+        """Yield the mistake of a condition that asks nothing, or asks it of no one thing."""
+        del context
+        if self.none_hold and self == Condition(none_hold=self.none_hold):
+            return
+        if self.column is None or self.none_hold:
+            what = "a condition is of a column, or has not"
+            yield Mistake("layout-key", what, is_absence=not self.none_hold)
+        elif self == Condition(self.column):
+            tests = [key for key in self.known_keys()[1:] if key != "not"]
+            what = f"a condition asks one of {', '.join(tests)}"
+            yield Mistake("layout-key", what, is_absence=True)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The headers it reads."""
+        own = tuple(column for column in (self.column, self.differs_from) if column is not None)
+        return (*own, *(header for other in self.none_hold for header in other.columns))
+
+
+Conditions: TypeAlias = Annotated[tuple[Condition, ...], LISTED]
+
+
+@dataclass(frozen=True, slots=True)
+class Accept(Model):
+    """Values of a cell that need no crosswalk.
+
+    Attributes:
+        pattern: regular expression for the whole value, or None.
+        where: conditions on other cells of the row that must hold too.
+    """
+
+    pattern: MaybePattern = None
+    where: Conditions = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FromColumn(Model):
+    """The cell under one header."""
+
+    column: Header
+
+
+@dataclass(frozen=True, slots=True)
+class ConstantText(Model):
+    """The same text in every row."""
+
+    text: Text = field(metadata={"alias": "constant"})
+
+
+@dataclass(frozen=True, slots=True)
+class FirstColumn(Model):
+    """The first of several that is not absent, each with its own conversions."""
+
+    options: tuple[ColumnSpec, ...] = field(metadata={"alias": "first_of"})
+
+
+@dataclass(frozen=True, slots=True)
+class JoinedColumns(Model):
+    """The filled cells of one row under several headers, joined.
+
+    Attributes:
+        columns: the headers.
+        between: what stands between two cells.
+        complete: absent where any cell is, as a composite key must be.
+    """
+
+    columns: Headers
+    between: Mark = LIST_SEPARATOR
+    complete: Flag = False
+
+    @classmethod
+    def shaped(cls, value: Any) -> Any:
+        """Take what stands below its key: headers alone, too."""
+        joined = value["join"]
+        return joined if isinstance(joined, dict) else {"columns": joined}
+
+
+@dataclass(frozen=True, slots=True)
+class EachRow(Model):
+    """The distinct cells of all rows of a group under one header, with `;` between them."""
+
+    column: Header = field(metadata={"alias": "each_row"})
+
+
+@dataclass(frozen=True, slots=True)
+class RowOrder(Model):
+    """By which cells rows are put in order: numbers before texts, absent ones last.
+
+    Attributes:
+        column: header.
+        descending: whether the largest number, or the last text, comes first.
+    """
+
+    column: Text
+    descending: Flag = False
+
+    @classmethod
+    def shaped(cls, value: Any) -> Any:
+        """Take a header alone, too."""
+        return value if isinstance(value, dict) else {"column": value}
+
+
+@dataclass(frozen=True, slots=True)
+class InForce(Model):
+    """The day on which a row of the other file must be in force.
+
+    Attributes:
+        on: this file's header of the day.
+        since: the other file's header of the first day; an absent one is long ago.
+        until: its header of the last day; an absent one is not yet known.
+    """
+
+    on: Header
+    since: Text = field(metadata={"alias": "from"})
+    until: Text
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup(Model):
+    """A cell of another raw file, in the row with keys equal to this row's cells.
+
+    Rows fit that are of the same member or, where not both files name one, of the same claim. A
+    file that names neither, nor a coverage, is shared by all members.
+
+    Attributes:
+        table: the other raw file.
+        key: its headers that are compared.
+        by: this file's headers that are compared with them, as many.
+        value: its header that is read.
+        own_scope: this file's header of the member or claim; "" where the other file is shared by
+            all members. Without it the result would depend on which rows share a partition.
+        other_scope: the other file's.
+        order: which of several rows counts: the first in this order. Where rows that come first
+            say different things, or none is declared, none counts.
+        rows: how many rows must fit: `any`, `at most one`, or `one`.
+        in_force: only rows fit that are in force on a day; None where they all are.
+    """
+
+    table: RawFileName
+    key: Texts
+    by: Headers
+    value: Text
+    own_scope: str = field(default="", metadata={"init": False})
+    other_scope: str = field(default="", metadata={"init": False})
+    order: Annotated[tuple[RowOrder, ...], LISTED] = ()
+    rows: Literal["any", "at most one", "one"] = "any"
+    in_force: Annotated[InForce | None, Given(InForce)] = None
+
+    @classmethod
+    def shaped(cls, value: Any) -> Any:
+        """Take what stands below its key; what is in force on a day is one row."""
+        below = value["lookup"]
+        if isinstance(below, dict) and "in_force" in below and "rows" not in below:
+            return {**below, "rows": "one"}
+        return below
+
+    @property
+    def read(self) -> tuple[str, ...]:
+        """The headers of the other file that it reads."""
+        dates = (self.in_force.since, self.in_force.until) if self.in_force else ()
+        scope = (self.other_scope,) if self.other_scope else ()
+        return (*self.key, self.value, *(order.column for order in self.order), *dates, *scope)
+
+    def mistakes(self, context: LayoutNames) -> Iterator[Mistake]:
+        """Yield headers that the other file has not, and files that nothing joins."""
+        raw, other = context.raw, context.raws.get(self.table)
+        for header in self.read:
+            if other and header not in other.names:
+                yield unknown_header(header, other.name, other.names)
+        if len(self.key) != len(self.by):
+            yield Mistake("layout-keys", "key and by must be as many headers")
+        if raw and other and _scopes(raw, other) is None:
+            what = f"{raw.name} and {other.name} must both name their member, or both their claim"
+            yield Mistake("layout-keys", what)
+
+    def completed(self, context: LayoutNames) -> Lookup:
+        """Return it with both files' headers of what their rows belong to."""
+        raw, other = context.raw, context.raws.get(self.table)
+        own, others = (raw and other and _scopes(raw, other)) or ("", "")
+        return replace(self, own_scope=own, other_scope=others)
+
+
+def _scopes(raw: RawColumns, other: RawColumns) -> tuple[str, str] | None:
+    """Return by which headers rows of two files belong together; None where nothing says it."""
+    for role in ("member", "claim"):
+        if role in raw.ids and role in other.ids:
+            return raw.ids[role], other.ids[role]
+    return None if other.ids else ("", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Number(Model):
+    """1, 2, 3… among the rows that agree in some canonical columns."""
+
+    within: CanonicalColumns = field(metadata={"alias": "number_within"})
+
+
+def _sources() -> Mapping[str, type[Model]]:
+    """Return what a column may be made of, by the key of each: a new one gets its line here."""
+    return {
+        "column": FromColumn,
+        "constant": ConstantText,
+        "first_of": FirstColumn,
+        "join": JoinedColumns,
+        "each_row": EachRow,
+        "lookup": Lookup,
+        "number_within": Number,
+    }
+
+
+Source: TypeAlias = Annotated[
+    FromColumn | ConstantText | FirstColumn | JoinedColumns | EachRow | Lookup | Number,
+    ByKey(_sources, "layout-key"),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnSpec(Model):
+    """Source of one canonical column. Conversions apply in the order of the attributes.
+
+    Attributes:
+        source: where the text comes from.
+        among: of rows that become one, only those that meet these are considered, and an empty
+            cell of theirs contradicts a filled one. Empty: the rows in which the cell is filled.
+        when: the value is there only where these hold.
+        sentinels: texts that mean an absent value; each cell that had one is a finding.
+        steps: what is done with the text, one after the other.
+        date: how a date is written; None where the canonical columns' own forms are.
+        number: how a number is written; None likewise.
+        accept: values that need no crosswalk; None where every value goes through it.
+        crosswalk: words into codes; None where the text is taken as it is.
+        rule: finding for a value that is neither accepted nor known to the crosswalk.
+        amount: binary-float text is rounded to cents, each cell with a finding.
+        conflict: finding where rows that become one contradict each other; the value is absent
+            then.
+        finding: a finding for every value that is there; None for none.
+    """
+
+    source: Source
+    among: Conditions = ()
+    when: Conditions = ()
+    sentinels: Annotated[frozenset[str], Given(Annotated[frozenset[Text], LISTED])] = frozenset()
+    steps: Steps = ()
+    date: MaybeDateFormat = None
+    number: MaybeNumberFormat = None
+    accept: Annotated[Accept | None, Given(Accept)] = None
+    crosswalk: NamedCrosswalk = None
+    rule: FindingRule = "dialect-unmapped-word"
+    amount: Flag = False
+    conflict: ConflictRule = "dialect-conflict"
+    finding: MaybeFindingRule = None
+
+    @property
+    def of_cells(self) -> bool:
+        """Whether a value that is there was in a cell: it is no constant and no number of rows."""
+        match self.source:
+            case ConstantText() | Number():
+                return False
+            case FirstColumn(options):
+                return all(option.of_cells for option in options)
+            case _:
+                return True
+
+    @classmethod
+    def known_keys(cls) -> tuple[str, ...]:
+        """Return the keys of all sources and of what is done with their text."""
+        return (*_sources(), *super(ColumnSpec, cls).known_keys()[1:])
+
+    @classmethod
+    def shaped(cls, value: Any) -> Any:
+        """Gather the key that says what the column is made of; a text alone is a header."""
+        if not isinstance(value, dict):
+            return {"source": {"column": value}} if isinstance(value, str) else value
+        source = {key: value[key] for key in value if key in _sources()}
+        rest = {key: part for key, part in value.items() if key not in source}
+        return {"source": source, **rest}
+
+    @property
+    def is_of_its_row(self) -> bool:
+        """Whether it is made of cells of one row, and of text alone."""
+        plain = ColumnSpec(self.source, (), self.when, self.sentinels, self.steps)
+        same = self == replace(plain, date=self.date, number=self.number)
+        match self.source:
+            case FirstColumn(options):
+                return same and all(option.is_of_its_row for option in options)
+            case EachRow() | Lookup() | Number():
+                return False
+            case _:
+                return same
+
+    def headers(self) -> frozenset[str]:
+        """Return the headers of its own raw file that it reads."""
+        headers: set[str] = set()
+        match self.source:
+            case FromColumn(column) | EachRow(column):
+                headers.add(column)
+            case FirstColumn(options):
+                for option in options:
+                    headers |= option.headers()
+            case JoinedColumns(columns):
+                headers.update(columns)
+            case Lookup(by=by, own_scope=scope, in_force=in_force):
+                headers.update(by, (scope,) if scope else (), (in_force.on,) if in_force else ())
+            case ConstantText() | Number():
+                pass
+        for condition in (*self.among, *self.when, *(self.accept.where if self.accept else ())):
+            headers.update(condition.columns)
+        return frozenset(headers)
+
+    def foreign(self) -> frozenset[tuple[str, str]]:
+        """Return the (raw file, header) pairs of other raw files that it reads."""
+        match self.source:
+            case Lookup(table=table):
+                return frozenset((table, header) for header in self.source.read)
+            case FirstColumn(options):
+                return frozenset().union(*(option.foreign() for option in options))
+            case _:
+                return frozenset()
+
+
+ColumnReader = Callable[[str], Any]
+
+
+def holds(conditions: Sequence[Condition], column: ColumnReader, count: int) -> Bools:
+    """Return for which rows all conditions hold, shape (count,).
+
+    Args:
+        conditions: what is asked.
+        column: header -> its cells, shape (count,).
+        count: of the rows.
+    """
+    result = np.ones(count, dtype=bool)
+    for condition in conditions:
+        result &= _holds(condition, column, count)
+    return result
+
+
+def _holds(condition: Condition, column: ColumnReader, count: int) -> Bools:
+    if condition.column is None:
+        return ~holds(condition.none_hold, column, count)
+    result = np.ones(count, dtype=bool)
+    cell = column(condition.column)
+    if condition.any_of:
+        result &= _is_one_of(cell, condition.any_of)
+    if condition.none_of:
+        result &= ~_is_one_of(cell, condition.none_of)
+    if condition.filled is not None:
+        there = cell.is_valid().to_numpy(zero_copy_only=False)
+        result &= there == condition.filled
+    if condition.differs_from is not None:
+        result &= ~true_where(pc.equal(cell, column(condition.differs_from)))
+    if condition.pattern is not None:
+        result &= true_where(pc.match_substring_regex(cell, f"^(?:{condition.pattern})$"))
+    return result
+
+
+def _is_one_of(cell: Any, words: frozenset[str]) -> Bools:
+    return true_where(pc.is_in(pc.utf8_lower(cell), value_set=pa.array(sorted(words), pa.string())))
+
 
 _APART = re.compile(r"[\W_]+")
 
@@ -332,3 +749,137 @@ class Layout:
             if (spec.table in MEMBERLESS) == directory:
                 files |= {spec.source, *spec.looked_up()}
         return tuple(sorted(files if directory else files - self.shared))
+
+
+SHORT_FORM_COLUMNS: Final = tuple(
+    f"{table.removeprefix('claim_')}_{word}_{number}"
+    for table, words in SHORT_FORMS.items()
+    for word in words
+    for number in range(1, SHORT_FORM_COUNT + 1)
+)
+"""Every numbered column that a claim may carry instead of child rows."""
+
+
+def _raw(table: Table) -> RawTable:
+    headers = table.names + (SHORT_FORM_COLUMNS if table.name == "claim" else ())
+    return RawTable(
+        name=table.file_name,
+        columns=headers,
+        required=table.required,
+        compulsory=table.compulsory,
+        member="member_id" if table.column("member_id") else None,
+        claim="claim_id" if table.name == "claim" or table.name in CLAIM_TABLES else None,
+        coverage="coverage_id" if table.name == "coverage" else None,
+        main=table.name,
+    )
+
+
+def _spec(table: Table) -> TableSpec:
+    columns = {name: ColumnSpec(FromColumn(name)) for name in table.names}
+    return TableSpec(table=table.name, source=table.file_name, columns=MappingProxyType(columns))
+
+
+def _layout(model: DataModel) -> Layout:
+    return Layout(
+        name=model.layout,
+        title=model.title,
+        description=(
+            "The product's own layout: one file a table, named after it. "
+            f"`cpcds layouts show {model.layout}` prints every table and column."
+        ),
+        raw=MappingProxyType({table.file_name: _raw(table) for table in model.tables.values()}),
+        tables=tuple(_spec(table) for table in model.tables.values()),
+        canonical=True,
+    )
+
+
+CANONICAL: Final = _layout(CLAIMS)
+"""The layout of docs/canonical-layout.md."""
+CANONICAL_LAYOUTS: Final = MappingProxyType(
+    {CANONICAL.name: CANONICAL, DIRECTORY.layout: _layout(DIRECTORY)}
+)
+"""The canonical layouts of all data models by name, that of claims first."""
+
+
+def required_columns(table: str, *, delta: bool) -> tuple[tuple[str, ...], ...]:
+    """Return what a file of a canonical table must have: one column of each group.
+
+    A delta may hold deletions alone, so only the key is compulsory there.
+    """
+    if delta:
+        return tuple((name,) for name in TABLES[table].key)
+    groups = tuple((name,) for name in TABLES[table].required)
+    # MapID 130 is filled by the parts of the name or by the whole of it.
+    return (*groups, ("family_name", "full_name")) if table == "member" else groups
+
+
+def add_short_forms(child: pa.Table, claims: pa.Table, raw: pa.Table, name: str) -> pa.Table:
+    """Return a child table with the rows that the numbered columns of `claim` stand for.
+
+    A row has the place of its claim row, and that row's `record_action` and `last_updated`. Its
+    sequence is the number of the column. Where the claim has child rows of its own as well, their
+    highest sequence is added, so that sequences are unique.
+
+    Args:
+        child: rows of the child table's own file.
+        claims: the canonical claim rows.
+        raw: the numbered columns, row by row as in `claims`, trimmed; absent is null.
+        name: the child table.
+    """
+    stem = name.removeprefix("claim_")
+    base = _highest_sequence(child, claims.column("claim_id"))
+    parts = [child]
+    for number in range(1, SHORT_FORM_COUNT + 1):
+        cells = {
+            column: raw.column(f"{stem}_{word}_{number}")
+            for word, column in SHORT_FORMS[name].items()
+            if f"{stem}_{word}_{number}" in raw.column_names
+        }
+        if not cells:
+            continue
+        filled = np.zeros(claims.num_rows, dtype=bool)
+        for cell in cells.values():
+            filled |= cell.is_valid().to_numpy(zero_copy_only=False)
+        rows_filled = np.flatnonzero(filled)
+        if len(rows_filled):
+            parts.append(
+                _short_rows(
+                    claims.take(rows_filled), cells, rows_filled, base[rows_filled] + number, name
+                )
+            )
+    return pa.concat_tables(parts)
+
+
+def _short_rows(
+    claims: pa.Table,
+    cells: dict[str, pa.ChunkedArray],
+    positions: np.ndarray,
+    sequence: np.ndarray,
+    name: str,
+) -> pa.Table:
+    made = {column: cell.take(pa.array(positions)) for column, cell in cells.items()}
+    made["sequence"] = pa.array(sequence).cast(pa.string())
+    for column in ("claim_id", "record_action", "last_updated", FILE_COLUMN, ROW_COLUMN):
+        made[column] = claims.column(column)
+    schema = table_schema(name)
+    arrays = [made.get(field.name, pa.nulls(claims.num_rows, field.type)) for field in schema]
+    return pa.table(arrays, schema=schema)
+
+
+def _highest_sequence(child: pa.Table, claim_ids: pa.ChunkedArray) -> np.ndarray:
+    """Highest sequence among each claim's child rows; 0 where it has none."""
+    base = np.zeros(len(claim_ids), dtype=np.int64)
+    if child.num_rows == 0:
+        return base
+    sequence = child.column("sequence")
+    digits = pc.fill_null(pc.match_substring_regex(sequence, r"^[0-9]{1,9}$"), False)
+    numbers = pc.if_else(digits, sequence, "0").cast(pa.int64())
+    highest = (
+        pa.table([child.column("claim_id"), numbers], names=["claim_id", "n"])
+        .group_by("claim_id")
+        .aggregate([("n", "max")])
+    )
+    position = pc.index_in(claim_ids, value_set=highest.column("claim_id").combine_chunks())
+    has_claim = position.is_valid().to_numpy(zero_copy_only=False)
+    base[has_claim] = highest.column("n_max").take(position.drop_null()).to_numpy()
+    return base

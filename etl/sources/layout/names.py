@@ -1,4 +1,4 @@
-"""Names that the parts of a layout may use, and the checks that each of them exists."""
+"""Names that the parts of a layout may use, with the checks that each exists; ids of findings."""
 
 from __future__ import annotations
 
@@ -14,9 +14,31 @@ from etl.documents.models import LISTED, Check, Given, Location, MaybeText, Mist
 from etl.errors import nearest
 from etl.model.canonical_tables import TABLES
 from etl.model.crosswalks import Crosswalk
-from etl.sources import rule_ids
 
-_CONFLICTS: Final = {"reject": rule_ids.CONFLICT, "left-out": rule_ids.LEFT_OUT_CONFLICT}
+UNKNOWN_FILE: Final = "unknown-file"
+UNKNOWN_COLUMN: Final = "unknown-column"
+UNUSED_ROW: Final = "unused-row"
+RAGGED_ROW: Final = "ragged-row"
+CONFLICT: Final = "dialect-conflict"
+LEFT_OUT_CONFLICT: Final = "dialect-conflict-left-out"
+SPLIT_FILLS: Final = "dialect-fills-split"
+AMBIGUOUS_LOOKUP: Final = "dialect-ambiguous-lookup"
+LOOKUP_WITHOUT_ROW: Final = "dialect-lookup-without-row"
+UNREADABLE_VALUE: Final = "dialect-unreadable-value"
+SENTINEL_DATE: Final = "dialect-sentinel-date"
+ROUNDED_AMOUNT: Final = "dialect-rounded-amount"
+UNMAPPED_WORD: Final = "dialect-unmapped-word"
+UNKNOWN_STATUS: Final = "dialect-unknown-status"
+WORD_WITHOUT_CODE: Final = "dialect-word-without-code"
+FOREIGN_CODE_SYSTEM: Final = "dialect-foreign-code-system"
+STAND_IN_VALUE: Final = "dialect-stand-in-value"
+FACT_WITHOUT_ROW: Final = "dialect-fact-without-row"
+
+NAMED_IN_LAYOUTS: Final = (UNMAPPED_WORD, UNKNOWN_STATUS, FOREIGN_CODE_SYSTEM, STAND_IN_VALUE)
+"""Those that a layout file may name for a column."""
+
+
+_CONFLICTS: Final = {"reject": CONFLICT, "left-out": LEFT_OUT_CONFLICT}
 
 
 class RawColumns(Protocol):
@@ -95,9 +117,9 @@ def _crosswalk(name: str, names: LayoutNames) -> Crosswalk:
 
 
 def _finding(rule: str, _names: LayoutNames) -> str:
-    if rule not in rule_ids.NAMED_IN_LAYOUTS:
-        what = f"{{key}} must be one of {', '.join(rule_ids.NAMED_IN_LAYOUTS)}"
-        raise Mistake("layout-rule", what, nearest(rule, rule_ids.NAMED_IN_LAYOUTS))
+    if rule not in NAMED_IN_LAYOUTS:
+        what = f"{{key}} must be one of {', '.join(NAMED_IN_LAYOUTS)}"
+        raise Mistake("layout-rule", what, nearest(rule, NAMED_IN_LAYOUTS))
     return rule
 
 

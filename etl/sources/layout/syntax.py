@@ -27,11 +27,13 @@ from etl.documents.yaml_text import Map, Seq
 from etl.errors import MappingError, Mistakes, nearest
 from etl.model.canonical_tables import CLAIM_TABLES, MEMBERLESS, TABLES
 from etl.model.crosswalks import Crosswalk
-from etl.sources.layout.column_specs import ColumnSpec, Conditions, FromColumn
 from etl.sources.layout.expansion import NO_BASES, extended, without_loops
 from etl.sources.layout.model import (
     PLAIN_CELLS,
+    ColumnSpec,
+    Conditions,
     Fills,
+    FromColumn,
     Layout,
     LayoutText,
     LineForm,

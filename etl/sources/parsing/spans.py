@@ -20,11 +20,11 @@ from etl.model.canonical_tables import ROW_COLUMN
 from etl.sources.files.listed_files import (
     PACKING_ERRORS,
     Listed,
+    QuoteWatch,
     broken_packing,
     refuse_nul,
     unpacked,
 )
-from etl.sources.files.splits import QuoteWatch
 
 _LAST_READ_SECONDS: Final = 0.2
 

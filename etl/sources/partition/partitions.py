@@ -24,7 +24,7 @@ from etl.model.canonical_tables import FILE_COLUMN, MEMBERLESS, ROW_COLUMN
 from etl.rows import PLACE_FIELDS
 from etl.sources.convert.canonical_rows import column_values, convert, without_repeats
 from etl.sources.convert.raw_rows import readable_rows
-from etl.sources.files.source_files import SPILLED_SOURCES, SourceFile, spill_names
+from etl.sources.files.listed_files import SPILLED_SOURCES, SourceFile, spill_names
 from etl.sources.layout.model import Layout
 from etl.sources.partition.ids import GlobalKeys
 from etl.sources.partition.partition_rows import HIGH_COLUMN, LOW_COLUMN, OWNER_COLUMN, RAGGED

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from etl.columns.digests import NO_HASHES
-from etl.sources.files.source_files import spill_names
+from etl.sources.files.listed_files import spill_names
 from etl.sources.partition.partition_rows import RAGGED
 from etl.sources.partition.partitions import Partitions, UnitRows
 from etl.spark.member_rows import tables_of

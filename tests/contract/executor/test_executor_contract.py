@@ -29,7 +29,7 @@ from etl.pipeline.release_limits import ReleaseLimits
 from etl.pipeline.run import run
 from etl.publish.bulk_files import BulkOptions
 from etl.publish.reader import open_current
-from etl.sources.events import FileProgress
+from etl.sources.files.listed_files import FileProgress
 from etl.sources.partition.spill import LIST
 from etl.storage.local import LocalStore
 from etl.storage.port import StoreOptions

@@ -8,11 +8,11 @@ import pyarrow as pa
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from etl.sources.convert.canonical_rows import SoughtRows, look_up
 from etl.sources.convert.columns import read_formatted_dates, read_formatted_numbers, stepped
-from etl.sources.convert.lookups import SoughtRows, look_up
 from etl.sources.convert.raw_rows import RawRows
-from etl.sources.layout.column_specs import Condition, InForce, Lookup, RowOrder, holds
 from etl.sources.layout.conversions import DateFormat, LetterCase, NumberFormat, Pad, Replace, Trim
+from etl.sources.layout.model import Condition, InForce, Lookup, RowOrder, holds
 
 texts = st.lists(st.none() | st.text("ab-|,; 0é9", min_size=1, max_size=7), max_size=12)
 

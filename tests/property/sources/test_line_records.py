@@ -14,10 +14,9 @@ from etl.jobs import ALONE
 from etl.sources.extract.opening import open_extract
 from etl.sources.files.listed_files import Listed, RowForm
 from etl.sources.files.stored_files import FolderFiles
-from etl.sources.layout.column_specs import Condition
-from etl.sources.layout.model import LineForm
+from etl.sources.layout.model import Condition, LineForm
 from etl.sources.layout.syntax import read_layout
-from etl.sources.parsing.line_records import RecordFile, RecordType, read_records
+from etl.sources.parsing.delimited import RecordFile, RecordType, read_records
 from etl.sources.parsing.spans import Span
 from etl.sources.partition.reading import partition_extract
 from tests.unit.sources.apart import Apart
@@ -155,7 +154,7 @@ def test_spans_of_lines_are_read_as_the_whole(lines, every, has_stray, end):
     stray = ["?"] if has_stray else []
     text = "".join(line + end for line in [*lines, *stray, "e0000"])
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as base:
-        patch.setattr("etl.sources.files.splits.CUT_BYTES", every)
+        patch.setattr("etl.sources.files.listed_files.CUT_BYTES", every)
         patch.setattr("etl.sources.partition.spill.BUFFER_BYTES", every)
         patch.setattr("etl.sources.partition.spill.BYTES_PER_PARTITION", 0)
         folder = Path(base) / "in"

@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 from etl.errors import ExtractError
 from etl.jobs import ALONE
 from etl.pipeline.context import Target
-from etl.sources.events import ignore
 from etl.sources.extract.opening import open_extract
-from etl.sources.partition.reading import partition_extract, read_rows
-from etl.sources.partition.work_folder import FolderReceiver
+from etl.sources.files.listed_files import ignore
+from etl.sources.partition.reading import FolderReceiver, partition_extract, read_rows
 from etl.spark.id_files import IdFiles
 from etl.spark.shuffled_rows import ShuffleReceiver
 from etl.spark.staging import Staging
@@ -157,7 +156,7 @@ def test_what_went_through_a_shuffle_is_what_is_read_as_a_whole(
 def written_extract(member, claim, line, every, in_parts):
     """Give an extract that is cut at every so many bytes, and a folder."""
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as base:
-        patch.setattr("etl.sources.files.splits.CUT_BYTES", every)
+        patch.setattr("etl.sources.files.listed_files.CUT_BYTES", every)
         patch.setattr("etl.sources.partition.spill.BUFFER_BYTES", every)
         patch.setattr("etl.sources.partition.spill.BYTES_PER_PARTITION", 0)
         folder = Path(base) / "in"

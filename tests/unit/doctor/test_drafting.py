@@ -7,7 +7,7 @@ from etl.doctor.drafting import LayoutDraft
 from etl.doctor.elements import read_elements
 from etl.doctor.examination import examine
 from etl.doctor.report import report_of
-from etl.sources.layout.column_specs import ConstantText, FromColumn, Lookup
+from etl.sources.layout.model import ConstantText, FromColumn, Lookup
 from etl.sources.layout.syntax import read_layout
 from tests.unit.doctor.world import GOLDEN, elements, examined
 

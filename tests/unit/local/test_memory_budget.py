@@ -8,10 +8,10 @@ from etl.local.executor import LocalExecutor
 from etl.local.memory import LEAST_ROWS, MemoryBudget, free_here, partition_memory
 from etl.local.workers import Workers
 from etl.pipeline.context import Cutting
-from etl.sources.events import ignore
 from etl.sources.extract.opening import open_extract
+from etl.sources.files.listed_files import ignore
+from etl.sources.partition.reading import largest_member
 from etl.sources.partition.spill import largest_partition
-from etl.sources.partition.work_folder import largest_member
 from etl.synth import Spec, write_extract
 
 MB = 1_000_000

@@ -11,7 +11,7 @@ from etl.pipeline.progress import (
     StageBegan,
     StepCounter,
 )
-from etl.sources.events import FileProgress, Hashed, Partitioned
+from etl.sources.files.listed_files import FileProgress, Hashed, Partitioned
 
 
 def ticking():

@@ -14,9 +14,9 @@ from etl.reports.report_values import EmptyCrosswalk, Example, MissingCells
 from etl.reports.summary import rejected
 from etl.rows import FINDINGS_SCHEMA
 from etl.sources.extract.opening import Extract
-from etl.sources.files.source_files import SourceFile
+from etl.sources.files.listed_files import SourceFile
 from etl.sources.files.stored_files import FolderFiles
-from etl.sources.layout.canonical import CANONICAL
+from etl.sources.layout.model import CANONICAL
 from tests.e2e.commands import same_definitions
 
 

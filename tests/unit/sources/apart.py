@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from etl.jobs import EmitAny, Found, Job
-from etl.sources.events import ignore
+from etl.sources.files.listed_files import ignore
 from etl.sources.partition.partition_rows import Refused
 
 

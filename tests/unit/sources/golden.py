@@ -1,6 +1,6 @@
 """Canonical rows as the golden cases of layouts have them written down."""
 
-from etl.sources.layout_samples import canonical_rows, rows_text
+from etl.cli.layout_samples import canonical_rows, rows_text
 from etl.sources.partition.partitions import Partitions
 
 

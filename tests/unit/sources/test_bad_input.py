@@ -13,9 +13,8 @@ import pytest
 
 from etl.errors import EtlError, ExtractError, StoreError, UsageError
 from etl.sources.extract.opening import open_extract
-from etl.sources.partition.reading import partition_extract
+from etl.sources.partition.reading import open_partitions, partition_extract
 from etl.sources.partition.spill import SpillWriter
-from etl.sources.partition.work_folder import open_partitions
 from tests.given.tables import read_tables
 from tests.unit.sources.extracts import CLAIM, LINE, MEMBER, SMALL, read, write_extract, write_table
 

@@ -12,10 +12,9 @@ import pytest
 from etl.errors import ExtractError, StoreError
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.rows import FINDINGS_SCHEMA, table_schema
-from etl.sources.events import Event, FileProgress, Partitioned
 from etl.sources.extract.opening import open_extract
-from etl.sources.partition.reading import partition_extract
-from etl.sources.partition.work_folder import open_partitions
+from etl.sources.files.listed_files import Event, FileProgress, Partitioned
+from etl.sources.partition.reading import open_partitions, partition_extract
 from tests.unit.sources.extracts import (
     CLAIM,
     COVERAGE,

@@ -8,7 +8,7 @@ import pytest
 from etl.columns.numbers import to_cents
 from etl.quality.check import check
 from etl.quality.checks.frames import DirectoryIds, RuleContext
-from etl.sources import rule_ids
+from etl.sources.layout import names
 from tests.unit.quality.world import standard_book
 from tests.unit.sources.dialects import BILLS_HEADER, LAYOUT, PERSONS, layout, write
 from tests.unit.sources.extracts import findings_of, read, rows_of
@@ -398,7 +398,7 @@ def test_only_rules_of_this_room_are_found(tmp_path):
         "dialect-rounded-amount",
         "dialect-foreign-code-system",
     }
-    assert found <= {value for value in vars(rule_ids).values() if isinstance(value, str)}
+    assert found <= {value for value in vars(names).values() if isinstance(value, str)}
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,7 @@ from datetime import date
 import pytest
 
 from etl.errors import ExtractError
-from etl.sources.files.manifest import ExtractManifest, FileClaim, read_manifest
-from etl.sources.files.stored_files import FolderFiles
+from etl.sources.files.stored_files import ExtractManifest, FileClaim, FolderFiles, read_manifest
 
 
 def _written(folder, text):

@@ -3,7 +3,7 @@
 import pytest
 
 from etl.errors import ExtractError
-from etl.sources.extract.database import own_words
+from etl.sources.extract.queries import own_words
 from etl.sources.extract.tables import DatabaseConnection, ExtractTable, read_tables
 from etl.sources.files.stored_files import FolderFiles
 from tests.given.tables import table

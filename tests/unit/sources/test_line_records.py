@@ -9,9 +9,8 @@ import pytest
 from etl.errors import ExtractError, MappingError
 from etl.sources.extract.opening import open_extract
 from etl.sources.layout.syntax import read_layout
-from etl.sources.partition.reading import partition_extract
+from etl.sources.partition.reading import open_partitions, partition_extract
 from etl.sources.partition.spill import Inventory
-from etl.sources.partition.work_folder import open_partitions
 from tests.given.tables import table
 from tests.unit.sources.apart import Apart
 from tests.unit.sources.extracts import findings_of, read, rows_of
@@ -45,7 +44,7 @@ def test_lines_give_the_rows_that_were_written_down(tmp_path, count):
 
 
 def test_several_processes_read_the_same(tmp_path, monkeypatch):
-    monkeypatch.setattr("etl.sources.files.splits.CUT_BYTES", 40)
+    monkeypatch.setattr("etl.sources.files.listed_files.CUT_BYTES", 40)
     monkeypatch.setattr("etl.sources.partition.spill.BUFFER_BYTES", 10)
     monkeypatch.setattr("etl.sources.partition.spill.BYTES_PER_PARTITION", 0)
     apart = Apart()

@@ -6,8 +6,8 @@ from pathlib import Path
 import yaml
 
 from etl.model.severity import Severity
-from etl.sources import rule_ids
 from etl.sources.extract.opening import open_extract
+from etl.sources.layout import names
 from etl.sources.layout.syntax import read_layout
 from tests.unit.sources.dialects import crosswalk
 from tests.unit.sources.extracts import CLAIM, read, rows_of, write_extract
@@ -15,7 +15,7 @@ from tests.unit.sources.extracts import CLAIM, read, rows_of, write_extract
 ROOT = Path(__file__).parents[3]
 CANONICAL_PAGE = (ROOT / "docs/canonical-layout.md").read_text(encoding="utf-8")
 DIRECTORY_PAGE = (ROOT / "docs/directory.md").read_text(encoding="utf-8")
-RULES = [value for name, value in vars(rule_ids).items() if name.isupper() and type(value) is str]
+RULES = [value for name, value in vars(names).items() if name.isupper() and type(value) is str]
 LAYOUTS_PAGE = (ROOT / "docs/layouts.md").read_text(encoding="utf-8")
 
 
@@ -52,7 +52,7 @@ def test_every_finding_of_this_room_has_a_rule_for_people():
         assert rule["table"] == "*"
         assert rule["says"]
         assert rule["spoils"]
-    assert set(rule_ids.NAMED_IN_LAYOUTS) <= set(RULES)
+    assert set(names.NAMED_IN_LAYOUTS) <= set(RULES)
 
 
 def test_what_the_page_says_of_short_forms_beside_child_rows_is_so(tmp_path):

@@ -8,12 +8,11 @@ import pytest
 
 from etl.errors import ExtractError, StoreError
 from etl.jobs import ALONE
-from etl.sources.events import Event, FileProgress
 from etl.sources.extract.opening import open_extract
+from etl.sources.files.listed_files import Event, FileProgress
 from etl.sources.parsing import delimited
 from etl.sources.partition.partition_rows import cut_up
-from etl.sources.partition.reading import partition_extract
-from etl.sources.partition.work_folder import open_partitions
+from etl.sources.partition.reading import open_partitions, partition_extract
 from tests.unit.sources.apart import Apart
 from tests.unit.sources.extracts import MEMBER, rows_of, write_extract
 
@@ -22,7 +21,7 @@ HEADER = ",".join(MEMBER) + "\n"
 
 @pytest.fixture(autouse=True)
 def _small_spans(monkeypatch):
-    monkeypatch.setattr("etl.sources.files.splits.CUT_BYTES", 200)
+    monkeypatch.setattr("etl.sources.files.listed_files.CUT_BYTES", 200)
     monkeypatch.setattr("etl.sources.partition.spill.BUFFER_BYTES", 100)
     monkeypatch.setattr("etl.sources.partition.spill.BYTES_PER_PARTITION", 0)
 

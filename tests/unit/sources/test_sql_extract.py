@@ -10,7 +10,7 @@ from etl.columns.places import RowSources, place_keys, places_of
 from etl.errors import ExtractError, MappingError, StoreError
 from etl.rows import findings_at
 from etl.sources.extract.opening import open_extract
-from etl.sources.extract.query_database import QueryDatabase
+from etl.sources.extract.queries import QueryDatabase
 from etl.sources.extract.sql_extract import (
     DEFINITION,
     check,
@@ -19,8 +19,7 @@ from etl.sources.extract.sql_extract import (
 )
 from etl.sources.extract.tables import Query, read_tables
 from etl.sources.files.stored_files import FolderFiles
-from etl.sources.partition.reading import partition_extract
-from etl.sources.partition.work_folder import resume_partitions
+from etl.sources.partition.reading import partition_extract, resume_partitions
 from tests.given.tables import table
 
 BILLS = """Bill|Person|Line|Day|Total|Charge

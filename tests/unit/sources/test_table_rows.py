@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from etl.errors import ExtractError
-from etl.sources.extract.table_rows import TableRows, write_rows
+from etl.sources.extract.tables import TableRows, write_rows
 from etl.sources.files.stored_files import TableVersion
 
 SCHEMA = pa.schema(

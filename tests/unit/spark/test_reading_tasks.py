@@ -7,7 +7,7 @@ import pytest
 
 from etl.pipeline.context import Target
 from etl.sources.extract.opening import open_extract
-from etl.sources.files.source_files import spill_names
+from etl.sources.files.listed_files import spill_names
 from etl.sources.files.stored_files import FolderFiles
 from etl.sources.partition.partition_rows import CutJob, FilePart, OwnerColumns
 from etl.spark.id_files import IdFiles
