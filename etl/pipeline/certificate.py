@@ -13,6 +13,7 @@ from datetime import date
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 
@@ -191,8 +192,8 @@ def _visible(store: Store, units: Iterable[CatalogEntry]) -> Iterator[str]:
 def _units(catalog: Iterable[bytes]) -> Iterator[CatalogEntry]:
     for line in catalog:
         value = loads(line, "a row of the catalog")
-        if "id" in value and "block" in value:
-            yield CatalogEntry.from_json(value.pop("id"), value)
+        if "block" in value:
+            yield msgspec.convert(value, CatalogEntry)
 
 
 def _read(store: Store, units: Iterable[CatalogEntry]) -> BlockReader:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from etl.errors import StoreError
 from etl.publish.canonical_json import JSON, dumps, loads
@@ -27,31 +28,35 @@ DIRECTORY_TARGET: Final = 512
 """Resources of one directory shard on average, at most."""
 
 
-@dataclass(frozen=True, slots=True)
-class CatalogEntry:
+class CatalogEntry(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """One row of the catalog: a patient, or one shard of the directory.
 
     Attributes:
         id: logical id of the patient; for the directory, the number of the shard.
-        block: key of the block; None where everything in it was retracted.
-        bytes: size of the block.
         index: key of the search index.
         index_bytes: its size.
+        block: key of the block; None if everything in it was retracted.
+        bytes: size of the block.
         content: hash of what went in: equal content means that there is nothing to write.
         counts: resources by type.
-        last_updated: the latest `meta.lastUpdated`.
+        last_updated: the latest `meta.lastUpdated`; empty if there is no block.
         retracted: instant at which the last of it was retracted; None while there is a block.
     """
 
     id: str
-    block: str | None
-    bytes: int
     index: str
     index_bytes: int
-    content: str
-    counts: Mapping[str, int]
-    last_updated: str
+    block: str | None = None
+    bytes: int = 0
+    content: str = ""
+    counts: Mapping[str, int] = {}
+    last_updated: str = ""
     retracted: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a row of neither a block nor a retraction: msgspec reports it as invalid."""
+        if (self.block is None) == (self.retracted is None):
+            raise ValueError("a row has either a block or a retraction")
 
     def objects(self) -> Iterator[ObjectRef]:
         """Yield its index, and its block where it has one."""
@@ -61,49 +66,21 @@ class CatalogEntry:
 
     def to_json(self) -> JSON:
         """Return the row as its JSON object, the id left out."""
-        if self.block is None:
-            return {
-                "index": self.index,
-                "indexBytes": self.index_bytes,
-                "retracted": self.retracted,
-            }
-        return {
-            "block": self.block,
-            "bytes": self.bytes,
-            "content": self.content,
-            "counts": dict(self.counts),
-            "index": self.index,
-            "indexBytes": self.index_bytes,
-            "lastUpdated": self.last_updated,
-        }
+        row = msgspec.to_builtins(self)
+        del row["id"]
+        return row
 
-    @classmethod
-    def from_json(cls, unit_id: str, value: JSON) -> CatalogEntry:
-        """Return the unit of a row.
 
-        Other members are ignored: rows of older trees may have `source`.
+def entry_of(unit_id: str, row: JSON) -> CatalogEntry:
+    """Return the entry of a row. Other fields are ignored: rows of older trees may have `source`.
 
-        Raises:
-            StoreError: the row is invalid.
-        """
-        try:
-            if "block" not in value:
-                gone: str = value["retracted"]
-                nothing: Mapping[str, int] = {}
-                index, size = value["index"], value["indexBytes"]
-                return cls(unit_id, None, 0, index, size, "", nothing, gone, gone)
-            return cls(
-                unit_id,
-                value["block"],
-                value["bytes"],
-                value["index"],
-                value["indexBytes"],
-                value["content"],
-                value["counts"],
-                value["lastUpdated"],
-            )
-        except (KeyError, TypeError):
-            raise StoreError(f"the catalog row of {unit_id} lacks a member; run verify") from None
+    Raises:
+        StoreError: the row is invalid.
+    """
+    try:
+        return msgspec.convert({**row, "id": unit_id}, CatalogEntry)
+    except (TypeError, msgspec.ValidationError):
+        raise StoreError(f"the catalog row of {unit_id} is invalid; run verify") from None
 
 
 def place(unit_id: str) -> str:
@@ -144,7 +121,7 @@ def parse_shard(data: bytes, what: str) -> list[CatalogEntry]:
     """Return the rows of a shard, ordered by place."""
     rows: dict[str, JSON] = loads(data, what)["patients"]
     return sorted(
-        (CatalogEntry.from_json(patient, value) for patient, value in rows.items()),
+        (entry_of(patient, value) for patient, value in rows.items()),
         key=lambda unit: place(unit.id),
     )
 
@@ -158,7 +135,7 @@ def row_lines(data: bytes) -> frozenset[bytes]:
 def parse_rows(lines: Iterable[bytes], what: str) -> list[CatalogEntry]:
     """Return rows of `row_lines`, in no order."""
     rows: dict[str, JSON] = loads(b"{%b}" % b",".join(lines), what)
-    return [CatalogEntry.from_json(patient, value) for patient, value in rows.items()]
+    return [entry_of(patient, value) for patient, value in rows.items()]
 
 
 def find_row(data: bytes, patient_id: str, what: str) -> CatalogEntry | None:
@@ -171,7 +148,7 @@ def find_row(data: bytes, patient_id: str, what: str) -> CatalogEntry | None:
         return None
     start += len(mark)
     line = data[start : data.index(b"\n", start)].removesuffix(b",")
-    return CatalogEntry.from_json(patient_id, loads(line, what))
+    return entry_of(patient_id, loads(line, what))
 
 
 def by_shard(ids: Iterable[str], bits: int) -> dict[int, list[str]]:

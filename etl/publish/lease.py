@@ -27,8 +27,10 @@ from pathlib import Path
 from socket import gethostname
 from typing import Final, Literal
 
+import msgspec
+
 from etl.errors import CommitConflict, NotFound, StoreError
-from etl.publish.canonical_json import JSON, dumps, instant, loads
+from etl.publish.kept_objects import to_bytes
 from etl.storage.port import Store
 
 PREFIX: Final = "leases/"
@@ -39,6 +41,30 @@ _OFTEN: Final = timedelta(minutes=10)
 """Interval after which its holder renews it."""
 
 Clock = Callable[[], datetime]
+
+
+class LeaseObject(msgspec.Struct, frozen=True, rename="camel"):
+    """What a lease in the store says; nothing once it is broken.
+
+    Attributes:
+        kind: `run` or `prune`.
+        process: id of the holder's process.
+        process_started: when that began, in clock ticks; None where the system does not say.
+        processes: what names the processes that the holder sees.
+        host: its machine.
+        deletes: whether it deletes objects.
+        started: when the lease was taken.
+        expires: when it runs out.
+    """
+
+    kind: str = ""
+    process: int | None = None
+    process_started: int | None = None
+    processes: str = ""
+    host: str = ""
+    deletes: bool = False
+    started: datetime | None = None
+    expires: datetime | None = None
 
 
 class Lease:
@@ -127,18 +153,17 @@ class Lease:
             self._store.delete([self.key])
 
     def _text(self) -> bytes:
-        now = self._clock()
-        return dumps(
-            {
-                "kind": self._kind,
-                "process": os.getpid(),
-                "processStarted": _process_start(os.getpid()),
-                "processes": _process_namespace(),
-                "host": gethostname(),
-                "deletes": self._deletes,
-                "started": self._started.isoformat(),
-                "expires": (now + LEASE_TIME).isoformat(),
-            }
+        return to_bytes(
+            LeaseObject(
+                self._kind,
+                os.getpid(),
+                _process_start(os.getpid()),
+                _process_namespace(),
+                gethostname(),
+                self._deletes,
+                self._started,
+                self._clock() + LEASE_TIME,
+            )
         )
 
 
@@ -185,22 +210,21 @@ def _standing(store: Store, own: Lease, kind: str, now: datetime) -> Iterator[st
             there = store.read(key)
         except NotFound:
             continue
-        lease, expires = _parsed(there.data, f"{store.name}: {key}")
+        lease = _parsed(there.data, f"{store.name}: {key}")
         rested = own.key in written and written[own.key] - written[key] >= LEASE_TIME
-        has_run_out = expires is None or (expires <= now and rested)
+        has_run_out = lease.expires is None or (lease.expires <= now and rested)
         is_over = has_run_out or (_was_killed(lease) and not _may_delete(store, lease))
         if not is_over or not _broken(store, key, there.tag):
             yield _described(store, key, lease)
 
 
-def _described(store: Store, key: str, lease: JSON) -> str:
+def _described(store: Store, key: str, lease: LeaseObject) -> str:
     """Return the end of a sentence: what is in the way, and when to run again."""
-    try:
-        since = instant(lease["started"]).isoformat(timespec="seconds")
-        until = instant(lease["expires"]).isoformat(timespec="seconds")
-        holder = f"{key}: process {int(lease['process'])} on {lease['host']} since {since}"
-    except (KeyError, TypeError, ValueError):  # written by an older version, or broken just now
+    if lease.started is None or lease.expires is None:  # of an older version, or broken just now
         return f"is under way ({key}); run again when it is done"
+    since = lease.started.isoformat(timespec="seconds")
+    until = lease.expires.isoformat(timespec="seconds")
+    holder = f"{key}: process {lease.process} on {lease.host} since {since}"
     if _was_killed(lease) and _may_delete(store, lease):
         return (
             f"was killed while it deleted objects ({holder}), and the storage may still carry out "
@@ -225,49 +249,45 @@ def _broken(store: Store, key: str, tag: str) -> bool:
     return True
 
 
-def _parsed(data: bytes, what: str) -> tuple[JSON, datetime | None]:
-    """Return a lease, and when it runs out; None where it was broken."""
+def _parsed(data: bytes, what: str) -> LeaseObject:
     try:
-        lease = loads(data, what)
-        expires = lease.get("expires")
-        return lease, None if expires is None else instant(expires)
-    except (StoreError, TypeError, ValueError, AttributeError):
+        return msgspec.json.decode(data, type=LeaseObject)
+    except msgspec.DecodeError:
         raise StoreError(
             f"{what} is no lease: the object is damaged, and whether anything is under way cannot "
             "be determined; make sure that no run and no prune is, then delete it"
         ) from None
 
 
-def _may_delete(store: Store, lease: JSON) -> bool:
+def _may_delete(store: Store, lease: LeaseObject) -> bool:
     """Return whether a deletion that a killed holder has sent may take place yet.
 
     Object storage may carry out a request after its sender has died. A folder cannot.
     """
-    return bool(lease.get("deletes")) and "://" in store.name
+    return lease.deletes and "://" in store.name
 
 
-def _is_visible(lease: JSON) -> bool:
+def _is_visible(lease: LeaseObject) -> bool:
     """Return whether this process would see the holder of a lease."""
     namespace = _process_namespace()
-    return namespace != "" and bool(lease.get("processes") == namespace)
+    return namespace != "" and lease.processes == namespace
 
 
-def _was_killed(lease: JSON) -> bool:
+def _was_killed(lease: LeaseObject) -> bool:
     """Return whether the system knows that the holder of a lease has ended.
 
     A process that has its id now and began at another time is not the holder. What another user's
     process is may be hidden: then it counts as the holder.
     """
-    pid = lease.get("process")
-    if not _is_visible(lease) or type(pid) is not int:
+    if not _is_visible(lease) or lease.process is None:
         return False
     try:
-        os.kill(pid, 0)
+        os.kill(lease.process, 0)
     except ProcessLookupError:
         return True
     except OSError:  # another user's
         pass
-    began, holder_began = _process_start(pid), lease.get("processStarted")
+    began, holder_began = _process_start(lease.process), lease.process_started
     return None not in (began, holder_began) and began != holder_began
 
 

@@ -17,7 +17,7 @@ from etl.errors import StoreError
 from etl.model.data_models import DataModel, stated_model
 from etl.publish import object_keys
 from etl.publish.canonical_json import JSON, dumps, instant, loads, sha256
-from etl.publish.catalog import CatalogEntry
+from etl.publish.catalog import CatalogEntry, entry_of
 from etl.publish.kept_objects import ObjectRef
 from etl.publish.segments import SegmentEntry
 
@@ -311,7 +311,7 @@ class Manifest:
                 msgspec.convert(catalog["shards"], list[Shard | None]),
                 directory["bits"],
                 [
-                    None if entry is None else CatalogEntry.from_json(str(number), entry)
+                    None if entry is None else entry_of(str(number), entry)
                     for number, entry in enumerate(directory["shards"])
                 ],
                 value["bulk"],
@@ -415,10 +415,6 @@ class ChangeCounts:
         """Number of added, changed and retracted items."""
         return self.added + self.changed + self.retracted
 
-    def to_json(self) -> JSON:
-        """Return the three counts of what was touched."""
-        return {"added": self.added, "changed": self.changed, "retracted": self.retracted}
-
 
 @dataclass(frozen=True, slots=True)
 class Changes:
@@ -435,16 +431,12 @@ class Changes:
     def to_json(self) -> JSON:
         """Return the counts as a manifest states them; types without a change are left out."""
         touched = {name: tally for name, tally in self.resources.items() if tally.touched}
-        return {
-            "patients": self.patients.to_json(),
-            "resources": {name: tally.to_json() for name, tally in touched.items()},
-        }
+        return msgspec.to_builtins(replace(self, resources=touched))
 
     @classmethod
     def from_json(cls, value: JSON) -> Changes:
         """Return the counts that a manifest states."""
-        resources = {name: ChangeCounts(**tally) for name, tally in value["resources"].items()}
-        return cls(ChangeCounts(**value["patients"]), resources)
+        return msgspec.convert(value, cls)
 
 
 def total(changes: Iterable[Changes]) -> Changes:

@@ -99,7 +99,7 @@ class PartitionResult:
         """Yield the result as lines of a file that `SavedPartition` reads."""
         yield to_bytes(self.written)
         for unit in self.rows:
-            yield _line({"id": unit.id, **unit.to_json()})
+            yield to_bytes(unit)
         for patient_id in self.staying:
             yield _line({"stays": patient_id})
 
@@ -123,10 +123,9 @@ class SavedPartition:
     def units(self) -> Iterator[CatalogEntry]:
         """Yield the rows of its patients, ordered by place."""
         for line in islice(self._lines(), 1, None):
-            value = loads(line, str(self.path))
-            if "stays" in value:
+            if line.startswith(_STAYS):
                 return
-            yield CatalogEntry.from_json(value.pop("id"), value)
+            yield msgspec.json.decode(line, type=CatalogEntry)
 
     def kept(self) -> Iterator[str]:
         """Yield the ids of patients whose rows stay as they are, ordered by place."""

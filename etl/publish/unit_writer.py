@@ -217,13 +217,13 @@ def write_unit(
     writer.put(index_key, index)
     unit = CatalogEntry(
         owner.id,
-        block_key,
-        len(block.data),
         index_key,
         len(index),
+        block_key,
+        len(block.data),
         content,
-        Counter(row.type for row in rows),
-        max({row.last_updated for row in rows}, key=instant) if rows else now,
+        dict(Counter(row.type for row in rows)),
+        max({row.last_updated for row in rows}, key=instant) if rows else "",
         None if rows else now,
     )
     if unit == previous:  # it was lost, and is what it was

@@ -28,10 +28,11 @@ def changes_since(before: ReleaseBefore, document: Mapping[str, Any]) -> dict[st
         document: the report that is being made, without this.
     """
     there, made = before.document, before.changes
+    counts = {"patients": None, "resources": {}} if made is None else made.to_json()
     return {
         "since": before.release,
-        "members": None if made is None else made.patients.to_json(),
-        "resources": {} if made is None else made.to_json()["resources"],
+        "members": counts["patients"],
+        "resources": counts["resources"],
         "money": [] if made is None or there is None else money_changes(there, document, made),
         "new_rules": None if there is None else _new_rules(there, document),
         "new_unmapped": None if there is None else _new_unmapped(there, document),

@@ -12,14 +12,12 @@ from etl.publish.catalog import (
 )
 
 THERE = CatalogEntry(
-    "a-1", "blocks/1", 7, "index/1", 9, "c", {"Patient": 1}, "2026-01-01T00:00:00Z"
+    "a-1", "index/1", 9, "blocks/1", 7, "c", {"Patient": 1}, "2026-01-01T00:00:00Z"
 )
 OTHER = CatalogEntry(
-    "b.2", "blocks/2", 8, "index/2", 9, "d", {"Patient": 1}, "2026-01-02T00:00:00Z"
+    "b.2", "index/2", 9, "blocks/2", 8, "d", {"Patient": 1}, "2026-01-02T00:00:00Z"
 )
-GONE = CatalogEntry(
-    "c", None, 0, "index/3", 5, "", {}, "2026-01-03T00:00:00Z", "2026-01-03T00:00:00Z"
-)
+GONE = CatalogEntry("c", "index/3", 5, retracted="2026-01-03T00:00:00Z")
 
 
 @pytest.mark.parametrize("units", [[THERE], [GONE, THERE], [OTHER, GONE, THERE]])

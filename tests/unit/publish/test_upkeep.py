@@ -573,7 +573,8 @@ def test_the_lease_of_a_killed_process_of_this_machine_is_broken_at_once(tmp_pat
         ({"process": os.getpid()}, True, ""),  # the id was given to another process since
         ({"processes": "another boot pid:[1]"}, False, "on another machine, or was killed there"),
         ({"process": os.getpid(), "processStarted": None}, False, "is under way"),
-        ({"process": "x"}, False, r"is under way \(leases/prune-1.json\); run again"),
+        ({"process": "x"}, False, "leases/prune-1.json is no lease"),
+        ({"processes": "", "started": None}, False, r"way \(leases/prune-1.json\); run again"),
     ],
 )
 def test_who_holds_a_lease_is_asked_by_process_id_and_start(tmp_path, changed, is_broken, says):
