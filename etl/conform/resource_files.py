@@ -14,7 +14,7 @@ import orjson
 from etl.conform.findings import ConformanceRule, IssueSeverity
 from etl.errors import UsageError
 
-_PIECE: Final = 1 << 20
+_READ_BYTES: Final = 1 << 20
 NDJSON: Final = (".ndjson", ".ndjson.gz")
 DOCUMENT: Final = (".json", ".json.gz")
 
@@ -120,7 +120,9 @@ class File:
             return 1
         try:
             with self._open() as file:
-                return sum(piece.count(b"\n") for piece in iter(lambda: file.read(_PIECE), b""))
+                return sum(
+                    piece.count(b"\n") for piece in iter(lambda: file.read(_READ_BYTES), b"")
+                )
         except (OSError, EOFError, zlib.error):  # reported when it is its turn
             return 0
 

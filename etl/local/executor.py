@@ -15,7 +15,7 @@ from etl.errors import StoreError
 from etl.jobs import EmitAny, Found, Job
 from etl.local.memory import MANY_ROWS, MemoryBudget, free_here
 from etl.local.workers import Workers, definitions_here
-from etl.pipeline.context import Cutting, PartitionedExtract, Pieces, RunStore, Task, TaskOutput
+from etl.pipeline.context import Chunks, Cutting, PartitionedExtract, RunStore, Task, TaskOutput
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.incremental.dependencies import Dependencies
 from etl.pipeline.partition.mapping import PartitionContext
@@ -68,7 +68,7 @@ class Checkpoints:
     def keep(self, unit: range, result: UnitResult) -> TaskOutput:
         """Keep the result of a unit."""
         (self.work / self._folder).mkdir(parents=True, exist_ok=True, mode=0o700)
-        pieces: dict[str, Pieces] = {**result.files, _OUTCOME: [outcome_to(result.outcome)]}
+        pieces: dict[str, Chunks] = {**result.files, _OUTCOME: [outcome_to(result.outcome)]}
         paths = {}
         for name, parts in pieces.items():
             paths[name] = self.work / f"{self._name(unit)}.{name}"

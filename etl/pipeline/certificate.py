@@ -38,7 +38,7 @@ from etl.sources.partition.partitions import Loaded
 from etl.storage.parallel import mapped
 from etl.storage.port import Store
 
-PIECE: Final = "certificate.json"
+CERTIFICATE_FILE: Final = "certificate.json"
 """Name of the file with a unit's comparison."""
 LIMIT: Final = "certificate"
 """Name of the verdict."""
@@ -75,7 +75,7 @@ class PieceFiles:
     """
 
     def __init__(self, files: Iterable[Mapping[str, Path]]) -> None:
-        self._paths = [named[PIECE] for named in files if PIECE in named]
+        self._paths = [named[CERTIFICATE_FILE] for named in files if CERTIFICATE_FILE in named]
 
     def __iter__(self) -> Iterator[bytes]:
         return (path.read_bytes() for path in self._paths)

@@ -117,7 +117,7 @@ _LEAST_UNITS: Final = 2
 """Units that a night has at least: its processes share them."""
 
 
-Pieces: TypeAlias = Iterable[bytes | memoryview]
+Chunks: TypeAlias = Iterable[bytes | memoryview]
 """The bytes of a file, piece by piece."""
 
 
@@ -129,7 +129,7 @@ class Output(Protocol):
 
     def __call__(
         self, made: Sequence[PlanResources], kept: Sequence[str], store: Store | None, /
-    ) -> Mapping[str, Pieces]:
+    ) -> Mapping[str, Chunks]:
         """Write resources.
 
         Args:
@@ -153,7 +153,7 @@ class RowOutput(Protocol):
 
     def __call__(
         self, decided: DecidedRows, places: Any, owners: Hashes, /
-    ) -> Mapping[str, Pieces]:
+    ) -> Mapping[str, Chunks]:
         """Write rows.
 
         Args:

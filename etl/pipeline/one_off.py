@@ -16,7 +16,7 @@ from etl.columns.arrays import join, text_bytes
 from etl.columns.digests import Hashes, hash_ids
 from etl.engine.render import Rendered
 from etl.errors import UsageError
-from etl.pipeline.context import Pieces, RunContext
+from etl.pipeline.context import Chunks, RunContext
 from etl.pipeline.partition.mapping import Mapped, PlanResources
 from etl.pipeline.process import ProcessedExtract, process
 from etl.pipeline.read import default_stamp, read
@@ -181,13 +181,13 @@ class NdjsonOutput:
 
     def __call__(
         self, made: Sequence[PlanResources], kept: Sequence[str], store: Store | None, /
-    ) -> Mapping[str, Pieces]:
+    ) -> Mapping[str, Chunks]:
         """Return the files of a unit; a conversion has no release before it."""
         if kept or store is not None:
             raise AssertionError("a conversion writes everything, and to no target")
         return self.files(made)
 
-    def files(self, made: Iterable[PlanResources]) -> Mapping[str, Pieces]:
+    def files(self, made: Iterable[PlanResources]) -> Mapping[str, Chunks]:
         """Return name -> lines, resources in the order of their members' hashes."""
         types: dict[str, list[tuple[pa.LargeStringArray, Hashes]]] = {}
         for plan, runs, partition in made:
@@ -221,9 +221,9 @@ def _lines(run: Rendered, now: str) -> pa.StringArray:
     )
 
 
-def _gathered(units: Iterable[Mapping[str, Path | Pieces]], out: Path) -> dict[str, Path]:
+def _gathered(units: Iterable[Mapping[str, Path | Chunks]], out: Path) -> dict[str, Path]:
     """Put the files of all units together, and in place when all are whole."""
-    parts: dict[str, list[Path | Pieces]] = {}
+    parts: dict[str, list[Path | Chunks]] = {}
     for files in units:
         for name, part in files.items():
             parts.setdefault(name, []).append(part)
@@ -243,7 +243,7 @@ def _gathered(units: Iterable[Mapping[str, Path | Pieces]], out: Path) -> dict[s
     return {whole.stem: whole for _, whole in staged}
 
 
-def _concatenate(parts: Iterable[Path | Pieces], into: Path) -> None:
+def _concatenate(parts: Iterable[Path | Chunks], into: Path) -> None:
     with into.open("wb") as target:
         for part in parts:
             if isinstance(part, Path):

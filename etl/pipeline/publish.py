@@ -15,7 +15,7 @@ import pyarrow as pa
 from etl.engine.must_support import ElementCounts
 from etl.engine.render import Rendered
 from etl.pipeline.certificate import PieceFiles, certify, directory_verdict, verdict
-from etl.pipeline.context import Pieces, Publication
+from etl.pipeline.context import Chunks, Publication
 from etl.pipeline.partition.mapping import PlanResources
 from etl.pipeline.partition.providers import with_listing
 from etl.pipeline.process import ProcessedExtract
@@ -53,7 +53,7 @@ class BlockOutput:
 
     def __call__(
         self, made: Sequence[PlanResources], kept: Sequence[str], store: Store | None, /
-    ) -> Mapping[str, Pieces]:
+    ) -> Mapping[str, Chunks]:
         """Write the blocks, and return the rows of the catalog."""
         if store is None:
             raise AssertionError("blocks are written to a target")

@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 
 from etl.columns.digests import NO_HASHES, Hashes, among, filled, hash_ids
 from etl.columns.places import place_keys
-from etl.pipeline.certificate import PIECE, CertifiedRows, certified_rows, compare_unit
-from etl.pipeline.context import REJECTED, Pieces, Task
+from etl.pipeline.certificate import CERTIFICATE_FILE, CertifiedRows, certified_rows, compare_unit
+from etl.pipeline.context import REJECTED, Chunks, Task
 from etl.pipeline.incremental.attribution import Attribution, owners_of
 from etl.pipeline.incremental.cache import write_ledger
 from etl.pipeline.incremental.dependencies import KEYS, Dependencies
@@ -61,7 +61,7 @@ class UnitResult:
     """
 
     outcome: Outcome
-    files: Mapping[str, Pieces]
+    files: Mapping[str, Chunks]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class _MemberResults:
     made: Sequence[PlanResources]
     kept: Sequence[str] = ()
     ledger: Ledger | None = None
-    rows: Mapping[str, Pieces] = field(default_factory=dict)
+    rows: Mapping[str, Chunks] = field(default_factory=dict)
     certified: CertifiedRows | None = None
     sidecar: SidecarUpdate | None = None
 
@@ -112,13 +112,13 @@ def process_unit(
         processed = incremental
     sources, task = rows.row_sources(*unit), context.task
     outcome = processed.outcome.with_sources(sources)
-    files: dict[str, Pieces] = {**processed.rows}
+    files: dict[str, Chunks] = {**processed.rows}
     if task.output is not None:
         files |= task.output(processed.made, processed.kept, store)
     if store is not None and task.certifying is not None and processed.certified is not None:
         catalog = [bytes(line) for line in files[CATALOG_ROWS]]
         compared = compare_unit(task.certifying, processed.certified, catalog, store, sources)
-        files |= {CATALOG_ROWS: catalog, PIECE: [compared]}
+        files |= {CATALOG_ROWS: catalog, CERTIFICATE_FILE: [compared]}
     if task.keeps_rejected:
         files |= _rejected_rows(rows, unit, outcome.checked.rejected)
     # The ledger comes after the blocks: it must not name what is not there.
@@ -147,7 +147,7 @@ def _all_members(
         missing=made.referred(missing, providers.environment),
         rows=loaded.rows,
     )
-    row_output, written = context.task.row_output, dict[str, Pieces]()
+    row_output, written = context.task.row_output, dict[str, Chunks]()
     if row_output is not None:
         files, numbers, owners = rows.owners(index)
         written |= row_output(decided, place_keys(files, numbers), owners)
@@ -248,7 +248,7 @@ def _without_tables(checked: Checked) -> Checked:
 
 def _rejected_rows(
     rows: Partitions, unit: Iterable[int], rejected: pa.Table
-) -> Iterator[tuple[str, Pieces]]:
+) -> Iterator[tuple[str, Chunks]]:
     """Yield the rejected rows of a unit as they were, a file for each source file."""
     if not rejected.num_rows:
         return

@@ -29,7 +29,7 @@ CATALOG_ROWS: Final = "catalog.ndjson"
 """Name of the file with a unit's rows of the catalog."""
 
 _STAYS: Final = b'{"stays":'
-_PIECE: Final = 16 * 1024
+_READ_BYTES: Final = 16 * 1024
 """Bytes of a saved partition that are read at a time, and held while partitions are merged."""
 _FOLD: Final = 1000
 """Counts that are held before they are summed up."""
@@ -143,7 +143,7 @@ class SavedPartition:
         while True:
             with self.path.open("rb") as file:
                 file.seek(start)
-                piece = file.read(_PIECE)
+                piece = file.read(_READ_BYTES)
             if not piece:
                 return
             *lines, rest = (rest + piece).split(b"\n")

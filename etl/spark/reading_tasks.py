@@ -26,7 +26,7 @@ from etl.sources.partition.partition_rows import (
     OWNER_COLUMN,
     RAGGED,
     CutJob,
-    Piece,
+    PartitionedRows,
     cut,
     partition_of,
 )
@@ -143,7 +143,7 @@ def _pieces(job: CutJob, buckets: int) -> Batches:
     yield batch_of(TaskRow(0, TAKEN, "", job.number, json.dumps(counts).encode()))
 
 
-def _of_members(job: CutJob, piece: Piece, kind: str) -> pa.RecordBatch:
+def _of_members(job: CutJob, piece: PartitionedRows, kind: str) -> pa.RecordBatch:
     width = len(spill_names(job.parts[piece.part].file))
     heads, cells = joined(piece.rows, width)
     return member_batch(piece.cut, kind, piece.table, job.number, heads, cells)

@@ -27,7 +27,7 @@ from etl.sources.partition.partition_rows import (
     IdHashes,
     KnownIds,
     OwnerColumns,
-    Piece,
+    PartitionedRows,
     Refused,
 )
 from etl.sources.partition.partitions import PartitionFacts, Partitions, RawTables
@@ -200,7 +200,7 @@ class ShuffleReceiver:
         members, claims = (ids.get(table, NO_HASHES) for table in ("member", "claim"))
         return KnownIds(self._ids.known("member", members).ids, self._ids.known("claim", claims))
 
-    def place(self, name: str, pieces: Sequence[Piece]) -> None:
+    def place(self, name: str, pieces: Sequence[PartitionedRows]) -> None:
         """Keep malformed rows: those of members go to the executors."""
         for piece in pieces:
             rows = pa.Table.from_batches([piece.rows])
@@ -242,9 +242,9 @@ class ShuffleReceiver:
         for frame in self._held:
             frame.unpersist()
 
-    def _of_nobody(self, name: str, batch: pa.RecordBatch) -> Piece:
+    def _of_nobody(self, name: str, batch: pa.RecordBatch) -> PartitionedRows:
         place = 0 if name == RAGGED else self._count
-        return Piece(name, 0, batch, np.full(batch.num_rows, place, dtype=np.int32))
+        return PartitionedRows(name, 0, batch, np.full(batch.num_rows, place, dtype=np.int32))
 
     def _pieces(self) -> Any:
         """Return the frame of what was read, without jobs that were dropped."""

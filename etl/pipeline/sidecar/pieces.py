@@ -296,7 +296,7 @@ def from_bytes(data: bytes, what: str) -> pa.Table:
 
 
 _LIST: Final = "sidecar"
-_PIECE: Final = "places"
+_ENDING: Final = "places"
 _LARGER: Final = 4
 """Least ratio of the entries of a piece to those of the one after it."""
 
@@ -507,7 +507,7 @@ def _owners(tables: Sequence[pa.Table]) -> Hashes:
 
 
 def _written(store: Store, piece: pa.Table, unit: range) -> SidecarPiece:
-    ref = kept_objects.put_by_content(store, kept_objects.MEMORY, to_bytes(piece), _PIECE)
+    ref = kept_objects.put_by_content(store, kept_objects.MEMORY, to_bytes(piece), _ENDING)
     return SidecarPiece(ref.key, ref.sha256, ref.bytes, unit.start, unit.stop, marks_of(piece))
 
 

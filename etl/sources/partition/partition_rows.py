@@ -190,7 +190,7 @@ def _after(file: SourceFile) -> int | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class PartitionedRows:
     """Rows of one raw table, cut by member.
 
     Attributes:
@@ -221,7 +221,7 @@ class Refused:
     error: ExtractError | None
 
 
-def cut(job: CutJob, claims: Callable[[], OwnedIds], emit: Emit) -> Iterator[Piece]:
+def cut(job: CutJob, claims: Callable[[], OwnedIds], emit: Emit) -> Iterator[PartitionedRows]:
     """Yield the rows of a job, cut by member.
 
     Args:
@@ -247,7 +247,7 @@ class _Cutter:
         self._claims = claims
         self._directory: OwnedIds | None = None
 
-    def read_part(self, number: int, part: FilePart) -> Iterator[Piece]:
+    def read_part(self, number: int, part: FilePart) -> Iterator[PartitionedRows]:
         file, table = part.file, self._owners.table
         names = spill_names(file)
         # What results are made of: where a row was found moves with every row before it.
@@ -266,7 +266,7 @@ class _Cutter:
                     if self._job.digests:
                         digests = row_digests([batch.rows.column(at) for at in read], seed)
                         more |= {LOW_COLUMN: digests.low, HIGH_COLUMN: digests.high}
-                yield Piece(
+                yield PartitionedRows(
                     table, number, with_places(batch.rows, file.index, names, more), where, ids
                 )
             self._emit(FileProgress(file.name, batch.done, file.bytes, rows))
@@ -347,7 +347,7 @@ class _Cutter:
         return self._directory.owner_of(hashes["claim"])
 
 
-def _ragged(part: int, file: SourceFile, batch: Batch) -> Piece:
+def _ragged(part: int, file: SourceFile, batch: Batch) -> PartitionedRows:
     numbers = [ragged.row for ragged in batch.ragged]
     rows = pa.RecordBatch.from_arrays(
         [
@@ -357,7 +357,7 @@ def _ragged(part: int, file: SourceFile, batch: Batch) -> Piece:
         ],
         ["text", FILE_COLUMN, ROW_COLUMN],
     )
-    return Piece(RAGGED, part, rows, np.zeros(len(numbers), dtype=np.int32))
+    return PartitionedRows(RAGGED, part, rows, np.zeros(len(numbers), dtype=np.int32))
 
 
 def partition_of(owners: Hashes, count: int) -> npt.NDArray[np.int32]:
@@ -397,7 +397,7 @@ class PlacedRows:
         unowned: file name -> numbers of its rows that name nothing that they could belong to.
     """
 
-    pieces: tuple[Piece, ...]
+    pieces: tuple[PartitionedRows, ...]
     findings: pa.Table
     unowned: Mapping[str, tuple[int, ...]]
 
@@ -447,17 +447,17 @@ def place_malformed(
         raw = layout.raw[name]
         _assign_owners(rows, raw, layout, known)
         # Rows of members go into the partition of their owner, all others beside the directory.
-        pieces = list[Piece]()
+        pieces = list[PartitionedRows]()
         of_members = [row for row in rows if _names_owners(row.file, raw)]
         of_nobody = [row for row in rows if not _names_owners(row.file, raw)]
         if of_members:
             owners = np.array([row.owner for row in of_members], dtype=np.uint64)
             batch = _batch(of_members, raw, owners, digests=digests)
-            pieces.append(Piece(name, 0, batch, partition_of(owners, partitions)))
+            pieces.append(PartitionedRows(name, 0, batch, partition_of(owners, partitions)))
         if of_nobody:
             cut = np.full(len(of_nobody), partitions, dtype=np.int32)
             batch = _batch(of_nobody, raw, None, digests=False)
-            pieces.append(Piece(name, 0, batch, cut))
+            pieces.append(PartitionedRows(name, 0, batch, cut))
         # Rows without a known owner are counted: a limit stops the run.
         unowned: dict[str, list[int]] = {}
         for row in rows:

@@ -47,7 +47,7 @@ from etl.sources.partition.partition_rows import (
     IdHashes,
     KnownIds,
     OwnerColumns,
-    Piece,
+    PartitionedRows,
     Refused,
     cut,
     cut_up,
@@ -286,7 +286,7 @@ class FolderReceiver:
         self._join()
         return KnownIds(self._members.sorted(), self._claims.directory())
 
-    def place(self, name: str, pieces: Sequence[Piece]) -> None:
+    def place(self, name: str, pieces: Sequence[PartitionedRows]) -> None:
         """Write rows that no job has cut."""
         number = next(self._placed)
         writer = SpillWriter(self._work, name, number, self._count)
@@ -333,7 +333,7 @@ class _JobReceiver:
         self._writers: dict[str, SpillWriter] = {}
         self._writer(job.owners.table)
 
-    def take(self, piece: Piece) -> None:
+    def take(self, piece: PartitionedRows) -> None:
         self._rows[piece.part] += piece.rows.num_rows
         self._writer(piece.table).write(piece.rows, piece.cut)
         for role, (ids, owners) in piece.ids.items():
@@ -389,7 +389,7 @@ class Receiver(Protocol):
     def known(self, ids: IdHashes) -> KnownIds:
         """Return what is known of some ids; more may be in it."""
 
-    def place(self, name: str, pieces: Sequence[Piece]) -> None:
+    def place(self, name: str, pieces: Sequence[PartitionedRows]) -> None:
         """Keep rows that no job has cut."""
 
     def close(self, facts: PartitionFacts) -> Partitions:
