@@ -1,6 +1,6 @@
 """Compile a payer's layouts, rules and mappings, and prove what profiles require of them.
 
-A process that finds them compiled (`compiled_definitions`) does not import this module.
+A process that finds them compiled (`definitions`) does not import this module.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ from tempfile import TemporaryDirectory
 from etl.bootstrap import opened_extract, use_cases
 from etl.bootstrap.definitions import load_definitions
 from etl.bootstrap.extracts import extract_files, layout_of_rows
-from etl.bootstrap.release_approvals import check_view
 from etl.bootstrap.settings import Settings, target_store
+from etl.bootstrap.use_cases import check_view
 from etl.errors import UsageError
 from etl.local.executor import LocalExecutor
 from etl.local.workers import Workers

@@ -11,10 +11,11 @@ from msgspec import structs
 
 from etl.bootstrap import opened_extract, use_cases
 from etl.bootstrap.recorded_run import keep_record, start_of
-from etl.bootstrap.release_approvals import check_model, check_view
 from etl.bootstrap.settings import Settings, target_store
 from etl.bootstrap.use_cases import (
     bulk_options,
+    check_model,
+    check_view,
     make_work_folder,
     signing_key,
     trial_run,

@@ -33,7 +33,7 @@ from etl.publish.network_changes import network_changes
 from etl.publish.prune import FOLDERS
 from etl.publish.signatures import check_descent, check_signature, check_time_stamp
 from etl.publish.verify import Problem, RebuildResult, VerifyResult, verify
-from etl.reports.report_index import runs_page
+from etl.reports.earlier_reports import runs_page
 from etl.reports.summary import counted
 
 _SHOWN: Final = 20

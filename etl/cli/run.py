@@ -8,8 +8,7 @@ from typing import Final
 import click
 
 from etl.bootstrap.recorded_run import RunObserver, run_and_record, start_of
-from etl.bootstrap.release_approvals import Approvals
-from etl.bootstrap.use_cases import plan_extract
+from etl.bootstrap.use_cases import Approvals, plan_extract
 from etl.cli import options
 from etl.cli.progress import progress
 from etl.cli.release_changes import changes_json, changes_text, plan_page, show_changes, show_plan

@@ -15,8 +15,7 @@ from etl.gateway.release.cache import Cache
 from etl.gateway.release.served_releases import Releases
 from etl.gateway.service import PageSizes, Service
 from etl.model.data_models import CLAIMS, DIRECTORY, DataModel
-from etl.storage.async_local import FolderObjects
-from etl.storage.async_retry import RetryingObjects, RetryPolicy
+from etl.storage.async_objects import FolderObjects, RetryingObjects, RetryPolicy
 from etl.storage.port import Objects, StoreOptions
 
 PAGE_LIMIT: Final = 100

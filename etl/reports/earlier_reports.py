@@ -1,10 +1,18 @@
-"""The reports of earlier runs into the same target: the last one, and the page of all of them."""
+"""The reports of earlier runs into the same target: the last one, and the page of all of them.
+
+The page has each night's verdict, and trends over the nights. It is made of the reports, and shows
+nothing that one of them withholds: no sum, and no two sums with a difference that is the money of a
+few claims.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final, TypeAlias
 
 from etl.errors import CommitConflict, NotFound, StoreError
 from etl.publish import object_keys
@@ -13,11 +21,226 @@ from etl.publish.history import lineage
 from etl.publish.kept_objects import checked, read_or_none
 from etl.publish.manifest import Changes
 from etl.publish.reader import Current, Release
+from etl.reports.changes import CLAIMS, COMPARED_MONEY, money_level
+from etl.reports.directory import directory_page, directory_trends
 from etl.reports.document import FORMAT_VERSION
-from etl.reports.report_index import NIGHTS, Night, RolledBack, nights_page
+from etl.reports.page import all_rows, causes, environment, of_table, rejects, share
+from etl.reports.plots import Plot
 from etl.reports.report_values import ReleaseBefore
+from etl.reports.summary import is_directory
 from etl.storage.parallel import mapped
 from etl.storage.port import Store
+
+NIGHTS: Final = 30
+"""Nights that are shown; older reports are links."""
+
+
+@dataclass(frozen=True, slots=True)
+class RolledBack:
+    """A rollback, which has no report of its own.
+
+    Attributes:
+        release: its id.
+        when: FHIR instant.
+        to: id of the release that it went back to.
+    """
+
+    release: str
+    when: str
+    to: str
+
+
+Night: TypeAlias = Mapping[str, Any] | RolledBack
+"""A report as plain values, or a rollback."""
+
+
+def nights_page(nights: Sequence[Night], older: Sequence[str]) -> str:
+    """Return the page of all reports.
+
+    Args:
+        nights: newest first.
+        older: runs with older reports, newest first.
+    """
+    documents = [night for night in nights if not isinstance(night, RolledBack)]
+    template = environment().get_template("report_index.html.j2")
+    of_directory = any(is_directory(night["tables"]) for night in documents)
+    return template.render(
+        of_directory=of_directory,
+        nights=[
+            {"rolled_back": night} if isinstance(night, RolledBack) else _night(night)
+            for night in nights
+        ],
+        older=older,
+        plots=_plots(documents[::-1]) if len(documents) > 1 else [],
+    )
+
+
+def _night(document: Mapping[str, Any]) -> dict[str, Any]:
+    subject = _subject(document)
+    began = causes(document)
+    return {
+        "rolled_back": None,
+        "run": document["run"],
+        "when": document["when"],
+        "published": document["release"] is not None,
+        "broken": [limit["limit"] for limit in document["limits"] if not limit["holds"]],
+        "subject": subject,
+        "share": share(subject["quarantined"], subject["in"]),
+        "old": _old_entries(document),
+        "worst": began[0]["rule"] if began else "",
+        "rejecting": _findings(document, is_rejecting=True),
+        "warnings": _findings(document, is_rejecting=False),
+        "money": document["money_check"],
+    }
+
+
+def _subject(document: Mapping[str, Any]) -> Mapping[str, int]:
+    """Return the counts of claims by fate; of a directory, those of the rows of all tables."""
+    if is_directory(document["tables"]):
+        return all_rows(document)
+    return of_table(document, "claim")
+
+
+def _old_entries(document: Mapping[str, Any]) -> int | None:
+    """Return a directory's entries of more than 90 days; None where the report has no ages."""
+    page = directory_page(document.get("directory"))
+    return None if page is None else page["old"]
+
+
+def _findings(document: Mapping[str, Any], *, is_rejecting: bool) -> int:
+    return sum(rule["findings"] for rule in document["rules"] if rejects(rule) is is_rejecting)
+
+
+def _plots(nights: Sequence[Mapping[str, Any]]) -> list[Plot]:
+    """Return the trends over the nights, oldest first."""
+    noun = "Rows" if any(is_directory(night["tables"]) for night in nights) else "Claims"
+    labels = [datetime.fromisoformat(night["when"]).strftime("%m-%d") for night in nights]
+    span = f"by night, {len(nights)} nights"
+    shares = [_rejected_percent(night) for night in nights]
+    published = [_subject(night)["published"] if night["release"] else None for night in nights]
+    plots = [
+        Plot(
+            "rejected-share",
+            f"{noun} rejected, in percent of those that came in",
+            f"A bar a night, {span}: from {min(shares):.1f} % to {max(shares):.1f} %, "
+            f"{shares[-1]:.1f} % in the last.",
+            labels,
+            {"rejected": shares},
+            unit=" %",
+        ),
+        Plot(
+            "findings",
+            "Findings",
+            f"Findings that reject and warnings, {span}.",
+            labels,
+            {
+                "that reject": [_findings(night, is_rejecting=True) for night in nights],
+                "warnings": [_findings(night, is_rejecting=False) for night in nights],
+            },
+        ),
+        Plot(
+            f"{noun.lower()}-published",
+            f"{noun} published",
+            f"{noun} that each release held, {span}; none where nothing was published.",
+            labels,
+            {"published": published},
+            kind="lines",
+        ),
+    ]
+    if noun == "Rows":
+        return plots + directory_trends(nights, labels)
+    level = money_level(nights)
+    return [
+        *plots,
+        Plot(
+            "money",
+            "Net amounts of claims",
+            f"Net sums of all claims ({level}), {span}; a gap where a sum or its change is "
+            "withheld or nothing was published.",
+            labels,
+            {category: _nets(nights, level, category) for category in COMPARED_MONEY},
+            kind="lines",
+        ),
+    ]
+
+
+def _rejected_percent(document: Mapping[str, Any]) -> float:
+    rows = _subject(document)
+    return 100 * rows["quarantined"] / rows["in"] if rows["in"] else 0.0
+
+
+def _nets(nights: Sequence[Mapping[str, Any]], level: str, category: str) -> list[Decimal | None]:
+    """Return the net sum of each night, oldest first; None where it is not shown.
+
+    A sum that differs from the one shown before by the money of a few claims would disclose it.
+    So a gap lasts until a night on which more claims changed.
+    """
+    shown: list[Decimal | None] = []
+    most_changed: int | None = None
+    for night in nights:
+        net = _net(night, level, category)
+        if most_changed is not None:
+            most_changed = max(most_changed, _changed_claims(night))
+            if 0 < most_changed <= night["money_check"]["small_cells"]:
+                net = None
+        if net is not None:
+            most_changed = 0
+        shown.append(net)
+    return shown
+
+
+def _changed_claims(document: Mapping[str, Any]) -> int:
+    """Return how many claims were added, changed and retracted since the release before."""
+    if document["release"] is None:
+        return 0
+    changes = document.get("changes") or {}
+    touched: Mapping[str, int] = changes.get("resources", {}).get(CLAIMS, {})
+    return sum(touched.values())
+
+
+def _net(document: Mapping[str, Any], level: str, category: str) -> Decimal | None:
+    if document["release"] is None:
+        return None
+    for total in document.get("money_totals", ()):
+        if (total["level"], total["category"]) == (level, category) and total["net"] is not None:
+            return Decimal(total["net"])
+    return None
+
+
+def runs_page(records: Sequence[Mapping[str, Any]]) -> str:
+    """Return the page of some runs.
+
+    Args:
+        records: newest first, as `RunRecord.to_json` has them.
+    """
+    named = {each["phase"]: None for record in records for each in record["phases"]}
+    return (
+        environment()
+        .get_template("runs.html.j2")
+        .render(
+            runs=[_row(record, list(named)) for record in records],
+            phases=list(named),
+            of_directory=any(
+                is_directory(record["totals"]["tables"]) for record in records if record["totals"]
+            ),
+        )
+    )
+
+
+def _row(record: Mapping[str, Any], phases: Sequence[str]) -> dict[str, Any]:
+    seconds = {each["phase"]: each["seconds"] for each in record["phases"]}
+    totals = record["totals"]
+    tables: Mapping[str, Mapping[str, int]] = totals["tables"] if totals else {}
+    return {
+        **record,
+        "is_good": record["verdict"] in ("published", "unchanged", "rolled-back"),
+        "seconds_of": [seconds.get(phase) for phase in phases],
+        "claims": tables.get("claim"),
+        "rows_in": sum(each["in"] for each in tables.values()),
+        "rows": sum(each["quarantined"] for each in tables.values()),
+        "money": totals and totals["money"],
+    }
+
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from etl.bootstrap import compiled_definitions, definition_compiler
+from etl.bootstrap import definition_compiler, definitions
 from etl.bootstrap.definitions import load_definitions
 from etl.bootstrap.settings import Settings
 from etl.cli import main
@@ -63,7 +63,7 @@ def _compute_once(name: str) -> None:
 
     def compute_once(plan: Plan, crosswalks: Mapping[str, Crosswalk]) -> Any:
         content = io.BytesIO()
-        compiled_definitions._Pickler(content).dump((plan, dict(crosswalks)))
+        definitions._Pickler(content).dump((plan, dict(crosswalks)))
         key = content.getvalue()
         if key not in computed:
             computed[key] = compute(plan, crosswalks)
@@ -74,7 +74,7 @@ def _compute_once(name: str) -> None:
 
 for _step in ("obligations", "must_support", "written_columns"):
     _compute_once(_step)
-compiled_definitions._MOST_FILES = 60  # the many settings of tests leave each other's
+definitions._MOST_FILES = 60  # the many settings of tests leave each other's
 
 
 def same_definitions(settings: Settings, model: DataModel = CLAIMS) -> Definitions:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from etl.bootstrap import releases, use_cases
-from etl.bootstrap.release_approvals import Approvals
+from etl.bootstrap.use_cases import Approvals
 from etl.columns.digests import hash_ids
 from etl.jobs import SingleProcess
 from etl.local import executor

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from etl.storage.async_local import FolderObjects
-from etl.storage.async_retry import RetryingObjects
+from etl.storage.async_objects import FolderObjects, RetryingObjects
 from etl.storage.async_s3 import S3Objects
 from etl.storage.local import LocalStore
 from etl.storage.port import Objects, StoreOptions

@@ -17,7 +17,7 @@ from etl.engine.render import render
 from etl.mapping.environment import Environment
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.model.sensitive_codes import SensitiveCodes
-from etl.pipeline.partition.claims import ClaimRules
+from etl.pipeline.partition.mapping import ClaimRules
 from etl.quality.check import Checked, check_rows, check_totals
 from etl.quality.checks.frames import NoKeys, RuleContext
 from etl.quality.totals.money import MoneyKey

@@ -2,8 +2,7 @@
 
 import pytest
 
-from etl.bootstrap.compiled_definitions import read_compiled, write_compiled
-from etl.bootstrap.definitions import load_definitions
+from etl.bootstrap.definitions import load_definitions, read_compiled, write_compiled
 from etl.bootstrap.settings import read_settings
 from etl.model.data_models import DIRECTORY
 

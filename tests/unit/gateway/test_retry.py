@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from etl.errors import NotFound, StoreError
-from etl.storage.async_retry import RetryingObjects, RetryPolicy
+from etl.storage.async_objects import RetryingObjects, RetryPolicy
 from etl.storage.port import Transient
 from tests.memory_store import MemoryStore
 from tests.unit.gateway.faulty import Watched

@@ -18,7 +18,7 @@ from etl.gateway.service import Answer
 from etl.gateway.startup import GatewayServices, ServiceOptions, serve_objects
 from etl.publish.reader import open_current, read_all
 from etl.smart.grants import Grant
-from etl.storage.async_local import FolderObjects
+from etl.storage.async_objects import FolderObjects
 from etl.storage.local import LocalStore
 from etl.storage.port import Objects
 from tests.memory_store import MemoryStore

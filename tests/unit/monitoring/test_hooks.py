@@ -14,7 +14,7 @@ import pytest
 from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
-from etl.bootstrap import monitors
+from etl.bootstrap import recorded_run
 from etl.bootstrap.settings import Settings
 from etl.monitoring.notification import HookFailed, exchange, run_command
 from etl.monitoring.textfile import write_textfile
@@ -102,7 +102,7 @@ def told(path):
 
 
 def test_a_command_gets_the_summary_and_the_record(tmp_path):
-    monitors.run_ended(settings(notify_command=told(tmp_path / "got")), GOOD)
+    recorded_run.run_ended(settings(notify_command=told(tmp_path / "got")), GOOD)
     body = json.loads((tmp_path / "got").read_text())
     assert body["title"] == "cpcds run published: /data/tree"
     assert "900 came in, 12 were rejected" in body["text"]
@@ -113,8 +113,8 @@ def test_a_command_gets_the_summary_and_the_record(tmp_path):
 
 def test_notifications_of_failures_alone(tmp_path):
     wanted = settings(notify_command=told(tmp_path / "got"), notify_on="failure")
-    monitors.run_ended(wanted, GOOD)
-    monitors.run_ended(wanted, BAD)
+    recorded_run.run_ended(wanted, GOOD)
+    recorded_run.run_ended(wanted, BAD)
     (body,) = map(json.loads, (tmp_path / "got").read_text().splitlines())
     assert body["run"]["verdict"] == "failed"
     assert "Error: storage did not answer" in body["text"]
@@ -123,7 +123,7 @@ def test_notifications_of_failures_alone(tmp_path):
 @pytest.mark.parametrize("verdict", ["stopped", "failed", "interrupted"])
 def test_whatever_is_no_success_is_a_failure(verdict, tmp_path):
     wanted = settings(notify_command=told(tmp_path / "got"), notify_on="failure")
-    monitors.run_ended(wanted, replace(BAD, verdict=verdict))
+    recorded_run.run_ended(wanted, replace(BAD, verdict=verdict))
     assert (tmp_path / "got").exists()
 
 
@@ -132,7 +132,7 @@ def test_apprise_sends_title_and_text_to_a_service():
     pytest.importorskip("apprise")
     with server() as (url, got):
         services = (url.replace("http://", "json://"),)
-        monitors.run_ended(settings(notify_services=services), BAD)
+        recorded_run.run_ended(settings(notify_services=services), BAD)
     ((_, _, body),) = got
     assert body["title"] == "cpcds run failed: /data/tree"
     assert "storage did not answer" in body["message"]
@@ -151,7 +151,7 @@ def test_a_hook_that_does_not_work_is_one_line_without_its_secret(tmp_path, capl
         target=str(tmp_path),
     )
     with caplog.at_level(logging.WARNING):
-        monitors.run_ended(wanted, GOOD)
+        recorded_run.run_ended(wanted, GOOD)
     lines = [record.getMessage() for record in caplog.records]
     assert [line.partition(":")[0] for line in lines] == ["textfile", "notify_command"]
     assert all("\n" not in line and "secret" not in line for line in lines)
@@ -251,8 +251,8 @@ def test_lineage_has_start_and_end_of_one_run_with_columns_and_counts(tmp_path):
     pytest.importorskip("openlineage.client")
     events = tmp_path / "events.ndjson"
     wanted = Settings(lineage={"to": str(events)})
-    monitors.run_began(wanted, START)
-    monitors.run_ended(wanted, GOOD)
+    recorded_run.run_began(wanted, START)
+    recorded_run.run_ended(wanted, GOOD)
     start, end = (json.loads(line) for line in events.read_text().splitlines())
     assert (start["eventType"], end["eventType"]) == ("START", "COMPLETE")
     assert start["run"]["runId"] == end["run"]["runId"]
@@ -276,7 +276,7 @@ def test_lineage_has_start_and_end_of_one_run_with_columns_and_counts(tmp_path):
 def test_lineage_goes_to_an_api_and_a_failure_has_its_sentence():
     pytest.importorskip("openlineage.client")
     with server() as (url, got):
-        monitors.run_ended(Settings(lineage={"to": url}), BAD)
+        recorded_run.run_ended(Settings(lineage={"to": url}), BAD)
     ((method, path, event),) = got
     assert (method, path, event["eventType"]) == ("POST", "/api/v1/lineage", "FAIL")
     assert event["run"]["facets"]["errorMessage"]["message"] == "storage did not answer"

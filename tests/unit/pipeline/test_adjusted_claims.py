@@ -3,7 +3,7 @@
 import pytest
 
 from etl.bootstrap.settings import Settings
-from etl.pipeline.partition.claims import ClaimRules
+from etl.pipeline.partition.mapping import ClaimRules
 from etl.quality.check import check_rows, check_totals
 from etl.quality.checks.frames import RuleContext
 from etl.rows import no_findings

@@ -17,8 +17,7 @@ from etl.publish.prune import prune
 from etl.publish.reader import open_current
 from etl.publish.release import commit
 from etl.reports.document import report_document, report_json
-from etl.reports.earlier_reports import release_before, write_nights_page
-from etl.reports.report_index import NIGHTS
+from etl.reports.earlier_reports import NIGHTS, release_before, write_nights_page
 from tests.memory_store import MemoryStore
 from tests.unit.publish.samples import objects, patient, stage
 from tests.unit.reports.test_report import report

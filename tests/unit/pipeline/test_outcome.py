@@ -89,7 +89,7 @@ def test_nothing_in_the_program_unpickles_files_that_are_not_sealed():
     assert ROOT / "etl" / "pipeline" / "totals.py" in texts
     # What the driver sends to executors of Spark is no file, and Spark pickles functions itself.
     messages = ROOT / "etl" / "spark" / "pickling.py"
-    # Its seal and its folder have tests in unit/bootstrap/test_compiled_definitions.py.
-    sealed = ROOT / "etl" / "bootstrap" / "compiled_definitions.py"
+    # Its seal and its folder have tests in unit/bootstrap/test_definitions.py.
+    sealed = ROOT / "etl" / "bootstrap" / "definitions.py"
     found = {path for path, text in texts.items() if "pickle.load" in text}
     assert found == {messages, sealed}

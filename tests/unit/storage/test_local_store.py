@@ -15,7 +15,7 @@ import pytest
 
 from etl.errors import CommitUnknown, NotFound, StoreError
 from etl.storage import local
-from etl.storage.async_local import FolderObjects
+from etl.storage.async_objects import FolderObjects
 from etl.storage.local import STAGING, LocalStore
 
 
