@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import signal
 import subprocess
 import sys
@@ -18,7 +17,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from etl.auth.database_tables import Consent
-from etl.auth.oauth import AccessTokens, Client
+from etl.auth.grants import AccessTokens, Client
+from etl.auth.records import Approval
 from etl.auth.registration import ATTESTATIONS, AppDraft
 from etl.auth.services import Services
 from etl.bootstrap import auth
@@ -152,21 +152,11 @@ def token_of(services: Services, patient: str) -> str:
     """Return an access token for a patient, as `tokens` does."""
     now = datetime.now(UTC)
     app = next(iter(services.apps.all()), None) or services.apps.register(_APP).app
-    consent = services.consents.give(
-        client_id=app.client_id,
-        patient=patient,
-        scopes=tuple(SCOPE.split()),
-        expires=now + timedelta(days=90),
-        signed_in=now,
-    )
+    approval = Approval(patient, tuple(SCOPE.split()), now + timedelta(days=90), now, "")
+    consent = services.consents.give(app.client_id, approval)
     with services.database.read() as session:
         row = session.get_one(Consent, consent)
-    making = AccessTokens(
-        services.configuration,
-        services.keys,
-        clock=services.clock,
-        randomness=secrets.token_bytes,
-    )
+    making = AccessTokens(services.context, services.keys)
     given = making.generate("authorization_code", Client(app, services.apps), row, SCOPE)
     return str(given["access_token"])
 

@@ -6,18 +6,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from etl.auth.app_names import imitates, is_taken
-from etl.auth.configuration import AuthConfiguration, Clock, Randomness, present_second
-from etl.auth.consents import end_consents
-from etl.auth.database import Database
-from etl.auth.database_tables import App
-from etl.auth.records import Action, AppStatus, Happening, InvalidForm, NoSuchApp, Note, Origin
+from etl.auth.context import AuthContext
+from etl.auth.database_tables import App, Consent
+from etl.auth.records import Action, AppStatus, InvalidForm, NoSuchApp, Origin
 from etl.auth.registration import AppDraft
 from etl.auth.revocations import Revocations
-from etl.auth.secrets import hash_of, is_same, new_token
+from etl.auth.secrets import hash_of, is_same
 
 _CLIENT_ID_BYTES: Final = 16
 
@@ -39,20 +37,11 @@ class Apps:
 
     def __init__(
         self,
-        database: Database,
-        configuration: AuthConfiguration,
+        context: AuthContext,
         revocations: Revocations,
-        *,
-        clock: Clock,
-        randomness: Randomness,
-        note: Note,
     ) -> None:
-        self._database = database
-        self._configuration = configuration
+        self._context = context
         self._revocations = revocations
-        self._clock = clock
-        self._randomness = randomness
-        self._note = note
 
     def register(
         self,
@@ -75,11 +64,11 @@ class Apps:
         Raises:
             InvalidForm: the name is another's, or the account has as many apps as it may have.
         """
-        at_once = self._configuration.sandbox or origin == "operator"
+        at_once = self._context.configuration.sandbox or origin == "operator"
         secret = self._new_secret(draft)
-        now = present_second(self._clock)
+        now = self._context.now()
         app = App(
-            client_id=client_id or new_token(self._randomness, _CLIENT_ID_BYTES),
+            client_id=client_id or self._context.new_token(_CLIENT_ID_BYTES),
             developer=developer,
             draft=draft,
             status=AppStatus.ACTIVE if at_once else AppStatus.PENDING,
@@ -90,12 +79,12 @@ class Apps:
             is_plain=at_once and draft.plain_launch,
             is_approved=at_once,
         )
-        with self._database.write() as session:
+        with self._context.database.write() as session:
             self._check_account(session, app)
             self._check_name(session, app)
             session.add(app)
-        self._note_change("app-registered", app, _actor(developer, origin), address)
-        return Issued(self._with_rights(app), secret)
+        actor = "operator" if origin == "operator" and not developer else "developer"
+        return Issued(self._announce("app-registered", app, actor, address), secret)
 
     def get(self, client_id: str, *, developer: str | None = None) -> App:
         """Return an app.
@@ -107,7 +96,7 @@ class Apps:
         Raises:
             NoSuchApp: no app has that id, it has another owner, or it was deleted.
         """
-        with self._database.read() as session:
+        with self._context.database.read() as session:
             app = _find_app(session, client_id, developer)
         return self._with_rights(app)
 
@@ -117,23 +106,16 @@ class Apps:
 
     def all(self, statuses: Iterable[AppStatus] = ()) -> tuple[App, ...]:
         """Return all apps, the newest first; without deleted ones unless they are asked for."""
-        wanted = tuple(statuses) or tuple(
-            status for status in AppStatus if status != AppStatus.DELETED
-        )
+        wanted = tuple(statuses) or (AppStatus.PENDING, AppStatus.ACTIVE, AppStatus.DISABLED)
         query = (
             select(App).where(App.status.in_(wanted)).order_by(App.created.desc(), App.client_id)
         )
-        with self._database.read() as session:
+        with self._context.database.read() as session:
             apps = session.scalars(query).all()
         return tuple(map(self._with_rights, apps))
 
     def edit(
-        self,
-        client_id: str,
-        draft: AppDraft,
-        *,
-        developer: str | None = None,
-        address: str = "",
+        self, client_id: str, draft: AppDraft, *, developer: str | None = None, address: str = ""
     ) -> Issued:
         """Change what is said of an app. Its id stays.
 
@@ -146,7 +128,7 @@ class Apps:
             NoSuchApp: see `get`.
         """
         secret: str | None = None
-        with self._database.write() as session:
+        with self._context.database.write() as session:
             app = _find_app(session, client_id, developer)
             previous_draft, app.draft = app.draft, draft
             if draft.name != previous_draft.name:
@@ -156,14 +138,14 @@ class Apps:
             elif not app.secret_hash:
                 secret = self._replace_secret(app)
             if _needs_approval(previous_draft, draft):
-                if self._configuration.sandbox:
+                if self._context.configuration.sandbox:
                     app.is_plain = draft.plain_launch
                 else:
                     app.is_approved = app.is_plain = False
                     if app.is_active:
                         app.status = AppStatus.PENDING
                         self._revocations.add(session, "app", client_id)
-        return Issued(self._announce("app-edited", app, developer, address), secret)
+        return Issued(self._announce("app-edited", app, _actor(developer), address), secret)
 
     def rotate_secret(
         self, client_id: str, *, developer: str | None = None, address: str = ""
@@ -173,13 +155,12 @@ class Apps:
         Raises:
             NoSuchApp: see `get`, and where the app has no secret.
         """
-        with self._database.write() as session:
+        with self._context.database.write() as session:
             app = _find_app(session, client_id, developer)
             secret = self._replace_secret(app)
             if secret is None:
                 raise NoSuchApp("the app authenticates without a secret; there is none to change")
-        self._note_change("secret-rotated", app, _actor(developer or ""), address)
-        return Issued(self._with_rights(app), secret)
+        return Issued(self._announce("secret-rotated", app, _actor(developer), address), secret)
 
     def approve(self, client_id: str, revision: str) -> App:
         """Let a waiting app work; the plain authorize URL too, where it asked for it.
@@ -192,7 +173,7 @@ class Apps:
             NoSuchApp: see `get`.
             InvalidForm: it was changed since the review, or its name is another app's by now.
         """
-        with self._database.write() as session:
+        with self._context.database.write() as session:
             app = _find_app(session, client_id, None)
             if app.revision != revision:
                 raise InvalidForm(
@@ -206,7 +187,7 @@ class Apps:
             app.is_plain = app.draft.plain_launch
             app.status = AppStatus.ACTIVE
             self._revocations.lift(session, "app", client_id)
-        return self._announce("app-approved", app, None, "")
+        return self._announce("app-approved", app, "operator", "")
 
     def enable(self, client_id: str, *, developer: str | None = None, address: str = "") -> App:
         """Let a disabled app work again; one that is not approved goes back to waiting.
@@ -215,7 +196,7 @@ class Apps:
             NoSuchApp: see `get`; or it is not disabled; or the operator disabled it, and a
                 developer wants it enabled.
         """
-        with self._database.write() as session:
+        with self._context.database.write() as session:
             app = _find_app(session, client_id, developer)
             if app.status is not AppStatus.DISABLED:
                 raise NoSuchApp("the app is not disabled")
@@ -225,7 +206,7 @@ class Apps:
             app.status = AppStatus.ACTIVE if app.is_approved else AppStatus.PENDING
             if app.is_approved:
                 self._revocations.lift(session, "app", client_id)
-        return self._announce("app-enabled", app, developer, address)
+        return self._announce("app-enabled", app, _actor(developer), address)
 
     def disable(self, client_id: str, *, developer: str | None = None, address: str = "") -> App:
         """Stop an app at once; members' consents stay, for the case that it is enabled again.
@@ -233,37 +214,35 @@ class Apps:
         Raises:
             NoSuchApp: see `get`.
         """
-        with self._database.write() as session:
+        with self._context.database.write() as session:
             app = _find_app(session, client_id, developer)
             if developer is None or app.disabled_by != "operator":
-                app.disabled_by = _actor(developer or "")
+                app.disabled_by = _actor(developer)
             app.status = AppStatus.DISABLED
             self._revocations.add(session, "app", client_id)
-        return self._announce("app-disabled", app, developer, address)
+        return self._announce("app-disabled", app, _actor(developer), address)
 
-    def delete(
-        self,
-        client_id: str,
-        *,
-        developer: str | None = None,
-        address: str = "",
-    ) -> None:
+    def delete(self, client_id: str, *, developer: str | None = None, address: str = "") -> None:
         """Delete an app: its consents end, its secret is forgotten, its name stays in histories.
 
         Raises:
             NoSuchApp: see `get`.
         """
-        with self._database.write() as session:
+        with self._context.database.write() as session:
             app = _find_app(session, client_id, developer)
             app.status = AppStatus.DELETED
             app.secret_hash, app.secret_made = "", None
-            end_consents(session, present_second(self._clock), client_id=client_id)
+            session.execute(
+                update(Consent)
+                .where(Consent.client_id == client_id, Consent.revoked.is_(None))
+                .values(revoked=self._context.now())
+            )
             self._revocations.add(session, "app", client_id)
-        self._announce("app-deleted", app, developer, address)
+        self._announce("app-deleted", app, _actor(developer), address)
 
     def has_secret(self, client_id: str, secret: str) -> bool:
         """Return whether that is the app's secret, in constant time."""
-        with self._database.read() as session:
+        with self._context.database.read() as session:
             app = session.get(App, client_id)
         return app is not None and is_same(secret, app.secret_hash)
 
@@ -271,7 +250,7 @@ class Apps:
         own_apps = select(func.count()).where(
             App.developer == app.developer, App.status != AppStatus.DELETED
         )
-        most = self._configuration.most_apps
+        most = self._context.configuration.most_apps
         if app.developer and (session.scalar(own_apps) or 0) >= most:
             raise InvalidForm({"name": f"An account can have {most} apps; delete one first."})
 
@@ -281,9 +260,9 @@ class Apps:
         In a sandbox apps of one name are many, and no member meets them.
         """
         name = app.draft.name
-        if app.origin != "operator" and imitates(name, self._configuration.payer):
+        if app.origin != "operator" and imitates(name, self._context.configuration.payer):
             raise InvalidForm({"name": "It looks like the payer's own name; choose another."})
-        if self._configuration.sandbox:
+        if self._context.configuration.sandbox:
             return
         others = session.scalars(
             select(App).where(App.client_id != app.client_id, App.status != AppStatus.DELETED)
@@ -297,36 +276,30 @@ class Apps:
             raise InvalidForm({"name": "It looks like the name of another app; choose another."})
 
     def _new_secret(self, draft: AppDraft) -> str | None:
-        return new_token(self._randomness) if draft.authentication == "secret" else None
+        return self._context.new_token() if draft.authentication == "secret" else None
 
     def _replace_secret(self, app: App) -> str | None:
         secret = self._new_secret(app.draft)
         if secret is not None:
-            app.secret_hash, app.secret_made = hash_of(secret), present_second(self._clock)
+            app.secret_hash, app.secret_made = hash_of(secret), self._context.now()
         return secret
 
-    def _announce(self, action: Action, app: App, developer: str | None, address: str) -> App:
+    def _announce(self, action: Action, app: App, actor: str, address: str) -> App:
         """Tell the verifiers of tokens and the audit trail of a change; return the changed app."""
         self._revocations.announce()
-        self._note_change(action, app, _actor(developer or ""), address)
-        return self._with_rights(app)
-
-    def _note_change(self, action: Action, app: App, actor: str, address: str) -> None:
-        self._note(
-            Happening(
-                self._clock(),
-                action,
-                client=app.client_id,
-                developer=app.developer,
-                by=actor,
-                address=address,
-                detail=app.status.value,
-            )
+        self._context.note(
+            action,
+            client=app.client_id,
+            developer=app.developer,
+            by=actor,
+            address=address,
+            detail=app.status.value,
         )
+        return self._with_rights(app)
 
     def _with_rights(self, app: App) -> App:
         """Return an app whose session is closed, with the rights that the settings give it."""
-        is_named = app.client_id in self._configuration.plain_apps
+        is_named = app.client_id in self._context.configuration.plain_apps
         app.is_plain = (app.is_plain or is_named) and app.draft.client_type == "confidential"
         return app
 
@@ -345,5 +318,5 @@ def _needs_approval(previous: AppDraft, draft: AppDraft) -> bool:
     return previous.model_dump(exclude=unimportant) != draft.model_dump(exclude=unimportant)
 
 
-def _actor(developer: str, origin: Origin = "operator") -> str:
-    return "developer" if developer or origin == "portal" else "operator"
+def _actor(developer: str | None) -> str:
+    return "developer" if developer else "operator"

@@ -15,9 +15,10 @@ from starlette.routing import Route
 
 from etl.auth import scopes as scope_rules
 from etl.auth.form_protection import REQUEST_SECONDS, BrowserCookies
+from etl.auth.grants import Client
 from etl.auth.http import address_of, for_people, incoming_of, read_form, redirect
-from etl.auth.oauth import Approval, Client, Incoming, origin_of
-from etl.auth.records import Happening, SignInRefused
+from etl.auth.oauth import Incoming, origin_of
+from etl.auth.records import Approval, SignInRefused
 from etl.auth.sample_sign_in import patient_signed_in, sign_in_page
 from etl.auth.secrets import hash_of
 from etl.auth.services import Services
@@ -134,7 +135,7 @@ class AuthorizePages:
         if services.provider is None:
             return services.pages.problem(_STALE, status=404)
         try:
-            member, purpose = await services.provider.complete(
+            patient, purpose = await services.provider.complete(
                 request, brought, address_of(request)
             )
         except SignInRefused as error:
@@ -142,12 +143,12 @@ class AuthorizePages:
             self._browsers.clear(response, "login")
             return response
         if purpose == "member":
-            token = await run_in_threadpool(services.sessions.start, "member", member.patient)
+            token = await run_in_threadpool(services.sessions.start, "member", patient)
             response = redirect(services, "/member")
             self._browsers.set(response, "member", token)
         else:
             sealed = request.cookies.get(self._browsers.name("request"), "")
-            response = await self._on_to_consent(member.patient, sealed)
+            response = await self._on_to_consent(patient, sealed)
         self._browsers.clear(response, "login")
         return response
 
@@ -194,7 +195,14 @@ class AuthorizePages:
             approval = self._approval(considered, session, choice, address_of(request))
         answer = await run_in_threadpool(services.protocol.approve, considered.incoming, approval)
         if approval is None:
-            await run_in_threadpool(self._record_refusal, considered, session, address_of(request))
+            await run_in_threadpool(
+                services.context.note,
+                "consent-refused",
+                client=considered.client.app.client_id,
+                patient=session.subject,
+                by="member",
+                address=address_of(request),
+            )
         await run_in_threadpool(services.sessions.end, visit.tokens["authorize"])
         if not answer.location:
             return services.pages.problem("The app's request is no longer valid.")
@@ -202,20 +210,6 @@ class AuthorizePages:
         self._browsers.clear(response, "authorize")
         self._browsers.clear(response, "request")
         return response
-
-    def _record_refusal(
-        self, considered: _AuthorizationRequest, session: Session, address: str
-    ) -> None:
-        self._services.trail.note(
-            Happening(
-                self._services.clock(),
-                "consent-refused",
-                client=considered.client.app.client_id,
-                patient=session.subject,
-                by="member",
-                address=address,
-            )
-        )
 
     async def _consider(self, incoming: Incoming) -> _AuthorizationRequest | Response:
         try:

@@ -26,16 +26,6 @@ LONGEST_REVOCATION_SECONDS: Final = 30
 """Most seconds until a revocation takes effect in all processes."""
 
 
-def seconds(clock: Clock) -> int:
-    """Return the present time as whole seconds since 1970."""
-    return int(clock().timestamp())
-
-
-def present_second(clock: Clock) -> datetime:
-    """Return the present time without a fraction of a second, as the database keeps it."""
-    return clock().replace(microsecond=0)
-
-
 @dataclass(frozen=True, slots=True)
 class IdentityProvider:
     """The payer's OpenID Connect provider, which identifies members.

@@ -5,79 +5,45 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Final
 
-from sqlalchemy import delete, select, update
-from sqlalchemy.orm import Session, joinedload
+from sqlalchemy import delete, select
+from sqlalchemy.orm import joinedload
 
-from etl.auth.configuration import Clock, Randomness, present_second, seconds
-from etl.auth.database import Database
+from etl.auth.context import AuthContext
 from etl.auth.database_tables import AccessRow, App, CodeRow, Consent, RefreshRow
-from etl.auth.records import AccessDay, Happening, Note
+from etl.auth.records import AccessDay, Approval
 from etl.auth.revocations import Revocations
-from etl.auth.secrets import new_token
 
 _KEPT_SECONDS: Final = 86_400
-
-
-def end_consents(session: Session, now: datetime, *, client_id: str) -> None:
-    """End all of an app's consents; part of the caller's transaction."""
-    session.execute(
-        update(Consent)
-        .where(Consent.client_id == client_id, Consent.revoked.is_(None))
-        .values(revoked=now)
-    )
 
 
 class Consents:
     """Members' consents. Its functions wait for the database: call them in a thread."""
 
-    def __init__(
-        self,
-        database: Database,
-        revocations: Revocations,
-        *,
-        clock: Clock,
-        randomness: Randomness,
-        note: Note,
-    ) -> None:
-        self._database = database
+    def __init__(self, context: AuthContext, revocations: Revocations) -> None:
+        self._context = context
         self._revocations = revocations
-        self._clock = clock
-        self._randomness = randomness
-        self._note = note
 
-    def give(
-        self,
-        *,
-        client_id: str,
-        patient: str,
-        scopes: tuple[str, ...],
-        expires: datetime,
-        signed_in: datetime,
-        address: str = "",
-    ) -> str:
+    def give(self, client_id: str, approval: Approval) -> str:
         """Store a member's consent, and return its id."""
         consent = Consent(
-            id=new_token(self._randomness, 16),
+            id=self._context.new_token(16),
             client_id=client_id,
-            patient=patient,
-            scopes=scopes,
-            given=present_second(self._clock),
-            expires=expires,
-            auth_time=int(signed_in.timestamp()),
+            patient=approval.patient,
+            scopes=approval.scopes,
+            given=self._context.now(),
+            expires=approval.expires,
+            auth_time=int(approval.signed_in.timestamp()),
         )
-        with self._database.write() as session:
+        with self._context.database.write() as session:
             session.add(consent)
-        self._note(
-            Happening(
-                self._clock(),
-                "consent-given",
-                client=client_id,
-                patient=patient,
-                consent=consent.id,
-                by="member",
-                address=address,
-                detail=" ".join(scopes),
-            )
+        self._context.note(
+            "consent-given",
+            client=client_id,
+            patient=approval.patient,
+            consent=consent.id,
+            by="member",
+            address=approval.address,
+            detail=" ".join(approval.scopes),
         )
         return consent.id
 
@@ -89,12 +55,12 @@ class Consents:
             .order_by(Consent.given.desc(), Consent.id)
             .options(joinedload(Consent.app))
         )
-        with self._database.read() as session:
+        with self._context.database.read() as session:
             return tuple(session.scalars(query))
 
     def history(self, patient: str) -> tuple[AccessDay, ...]:
         """Return the reads of a member's data by app, type and day, the newest first."""
-        with self._database.read() as session:
+        with self._context.database.read() as session:
             rows = session.execute(
                 select(AccessRow, App)
                 .join(App, App.client_id == AccessRow.client_id)
@@ -134,34 +100,31 @@ class Consents:
         Returns:
             Whether there was one to end.
         """
-        with self._database.write() as session:
+        with self._context.database.write() as session:
             consent = session.get(Consent, consent_id, with_for_update=True)
             if consent is None or patient not in (None, consent.patient):
                 return False
             was_open = consent.revoked is None
             if was_open:
-                consent.revoked = present_second(self._clock)
+                consent.revoked = self._context.now()
             self._revocations.add(session, "consent", consent_id)
         self._revocations.announce()
         if was_open:
-            self._note(
-                Happening(
-                    self._clock(),
-                    "consent-revoked",
-                    client=consent.client_id,
-                    patient=consent.patient,
-                    consent=consent_id,
-                    by=by,
-                    address=address,
-                    detail=detail,
-                )
+            self._context.note(
+                "consent-revoked",
+                client=consent.client_id,
+                patient=consent.patient,
+                consent=consent_id,
+                by=by,
+                address=address,
+                detail=detail,
             )
         return was_open
 
     def forget(self) -> None:
         """Delete codes and refresh tokens a day after they expire, so that replays are detected."""
-        before = seconds(self._clock) - _KEPT_SECONDS
-        with self._database.write() as session:
+        before = self._context.seconds() - _KEPT_SECONDS
+        with self._context.database.write() as session:
             session.execute(delete(CodeRow).where(CodeRow.expires < before))
             session.execute(delete(RefreshRow).where(RefreshRow.expires < before))
 
@@ -169,16 +132,9 @@ class Consents:
         self, token_id: str, client_id: str, consent_id: str, *, address: str = ""
     ) -> None:
         """Refuse one access token from now on; the consent holds."""
-        with self._database.write() as session:
+        with self._context.database.write() as session:
             self._revocations.add(session, "token", token_id)
         self._revocations.announce()
-        self._note(
-            Happening(
-                self._clock(),
-                "token-revoked",
-                client=client_id,
-                consent=consent_id,
-                by="app",
-                address=address,
-            )
+        self._context.note(
+            "token-revoked", client=client_id, consent=consent_id, by="app", address=address
         )

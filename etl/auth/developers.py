@@ -5,24 +5,17 @@ from __future__ import annotations
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from etl.auth.configuration import Clock, Randomness, present_second
-from etl.auth.database import Database
+from etl.auth.context import AuthContext
 from etl.auth.database_tables import Developer, SessionRow
-from etl.auth.records import Action, Happening, InvalidForm, NoSuchAccount, Note
+from etl.auth.records import Action, InvalidForm, NoSuchAccount
 from etl.auth.registration import LONGEST_NAME, email_problem, line_problem
-from etl.auth.secrets import new_token
 
 
 class Developers:
     """Accounts of developers. Its functions wait for the database: call them in a thread."""
 
-    def __init__(
-        self, database: Database, *, clock: Clock, randomness: Randomness, note: Note
-    ) -> None:
-        self._database = database
-        self._clock = clock
-        self._randomness = randomness
-        self._note = note
+    def __init__(self, context: AuthContext) -> None:
+        self._context = context
 
     def sign_in(self, email: str, *, address: str = "") -> Developer:
         """Return the account of an address whose owner redeemed a link; open it if missing.
@@ -31,15 +24,15 @@ class Developers:
             email: the address, as `checked_email` returns it.
             address: where the request came from, for the audit trail.
         """
-        with self._database.write() as session:
-            is_new = self._database.add_if_missing(
+        with self._context.database.write() as session:
+            is_new = self._context.database.add_if_missing(
                 session,
                 Developer,
-                id=new_token(self._randomness, 16),
+                id=self._context.new_token(16),
                 email=email,
                 name="",
                 organization="",
-                created=present_second(self._clock),
+                created=self._context.now(),
             )
             developer = session.scalars(select(Developer).where(Developer.email == email)).one()
         if is_new:
@@ -53,7 +46,7 @@ class Developers:
         Raises:
             NoSuchAccount: there is none of that id.
         """
-        with self._database.read() as session:
+        with self._context.database.read() as session:
             return _find_developer(session, developer)
 
     def edit(
@@ -72,7 +65,7 @@ class Developers:
         }
         if any(problems.values()):
             raise InvalidForm({field: text for field, text in problems.items() if text})
-        with self._database.write() as session:
+        with self._context.database.write() as session:
             account = _find_developer(session, developer)
             account.name, account.organization = name, organization
         self._say("account-edited", developer, address)
@@ -80,7 +73,7 @@ class Developers:
 
     def all(self) -> tuple[Developer, ...]:
         """Return all accounts, the newest first."""
-        with self._database.read() as session:
+        with self._context.database.read() as session:
             query = select(Developer).order_by(Developer.created.desc(), Developer.id)
             return tuple(session.scalars(query))
 
@@ -90,7 +83,7 @@ class Developers:
         Raises:
             NoSuchAccount: there is none of that id.
         """
-        with self._database.write() as session:
+        with self._context.database.write() as session:
             session.execute(
                 delete(SessionRow).where(
                     SessionRow.kind == "developer", SessionRow.subject == developer
@@ -100,9 +93,7 @@ class Developers:
         self._say("account-deleted", developer, address)
 
     def _say(self, action: Action, developer: str, address: str) -> None:
-        self._note(
-            Happening(self._clock(), action, developer=developer, by="developer", address=address)
-        )
+        self._context.note(action, developer=developer, by="developer", address=address)
 
 
 def checked_email(text: str) -> str:

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from etl.auth.configuration import AuthConfiguration
+from etl.auth.grants import ASSERTION_ALGORITHMS, CONFIDENTIAL_METHODS, METHODS
 from etl.auth.http import (
     CrossOrigin,
     Handler,
@@ -22,9 +23,8 @@ from etl.auth.http import (
     open_to_all,
     read_parameters,
 )
-from etl.auth.oauth import ASSERTION_ALGORITHMS, CONFIDENTIAL_METHODS, METHODS, Outgoing
 from etl.auth.rate_limits import Endpoint
-from etl.auth.records import RESOURCE_TYPES, Happening
+from etl.auth.records import RESOURCE_TYPES
 from etl.auth.services import Services
 from etl.smart.discovery import CAPABILITIES, AuthEndpoints, smart_configuration
 from etl.smart.scopes import PLAIN
@@ -129,24 +129,17 @@ class ProgramEndpoints:
         caller = (claimed if is_known or not claimed else UNKNOWN_CLIENT, incoming.address)
         services.limits.hit(endpoint, *caller)
         services.limits.check("client-failure", *caller)
-        if endpoint == "token":
-            answer: Outgoing = await run_in_threadpool(services.protocol.token, incoming)
-        else:
-            name = "revocation" if endpoint == "revoke" else "introspection"
-            answer = await run_in_threadpool(services.protocol.endpoint, name, incoming)
+        answer = await run_in_threadpool(services.protocol.answer, endpoint, incoming)
         if answer.body is not None and answer.body.get("error") == "invalid_client":
             services.limits.hit("client-failure", *caller)
             await run_in_threadpool(
-                services.trail.note,
-                Happening(
-                    services.clock(),
-                    "client-refused",
-                    succeeded=False,
-                    client=claimed[:100],
-                    by="app",
-                    address=caller[1],
-                    detail=endpoint,
-                ),
+                services.context.note,
+                "client-refused",
+                succeeded=False,
+                client=claimed[:100],
+                by="app",
+                address=caller[1],
+                detail=endpoint,
             )
         return json_answer(answer)
 

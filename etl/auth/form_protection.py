@@ -15,8 +15,8 @@ from itsdangerous import BadData, URLSafeTimedSerializer
 from starlette.requests import Request
 from starlette.responses import Response
 
-from etl.auth.configuration import AuthConfiguration, Randomness
-from etl.auth.secrets import derived_key, hash_of, new_token
+from etl.auth.context import AuthContext
+from etl.auth.secrets import derived_key, hash_of
 from etl.auth.sessions import Kind
 
 Cookie = Literal["browser", "request", "login", "developer", "member", "authorize"]
@@ -43,12 +43,13 @@ class BrowserCookies:
 class Browsers:
     """Reads and writes cookies, and makes and checks the tokens of forms."""
 
-    def __init__(self, configuration: AuthConfiguration, *, randomness: Randomness) -> None:
-        self._is_secure = configuration.is_secure
-        self._randomness = randomness
-        self._form_key = derived_key(configuration.secret, "forms")
+    def __init__(self, context: AuthContext) -> None:
+        secret = context.configuration.secret
+        self._is_secure = context.configuration.is_secure
+        self._context = context
+        self._form_key = derived_key(secret, "forms")
         self._signer = URLSafeTimedSerializer(
-            derived_key(configuration.secret, "requests"), signer_kwargs={"digest_method": sha256}
+            derived_key(secret, "requests"), signer_kwargs={"digest_method": sha256}
         )
 
     def name(self, cookie: Cookie) -> str:
@@ -65,7 +66,7 @@ class Browsers:
         tokens = {kind: request.cookies.get(self.name(kind), "") for kind in kinds}
         if 20 <= len(browser) <= 100:
             return BrowserCookies(browser, is_new=False, tokens=tokens)
-        return BrowserCookies(new_token(self._randomness), is_new=True, tokens=tokens)
+        return BrowserCookies(self._context.new_token(), is_new=True, tokens=tokens)
 
     def greet(self, response: Response, visit: BrowserCookies) -> None:
         """Give a new browser its name; on every page with a form."""

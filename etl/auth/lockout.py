@@ -12,8 +12,7 @@ from typing import Final
 
 from sqlalchemy import delete
 
-from etl.auth.configuration import Clock, seconds
-from etl.auth.database import Database
+from etl.auth.context import AuthContext
 from etl.auth.database_tables import FailureRow
 from etl.auth.records import SignInRefused
 from etl.auth.secrets import hash_of
@@ -32,9 +31,8 @@ LOCKED: Final = "Too many tries with a wrong password. Please wait, then try aga
 class Lockout:
     """Counts invalid passwords."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
-        self._database = database
-        self._clock = clock
+    def __init__(self, context: AuthContext) -> None:
+        self._context = context
 
     def check(self, account: str, address: str) -> None:
         """Check that a sign-in may be tried.
@@ -42,8 +40,8 @@ class Lockout:
         Raises:
             SignInRefused: the account or the address is locked; with the seconds left.
         """
-        now = seconds(self._clock)
-        with self._database.read() as session:
+        now = self._context.seconds()
+        with self._context.database.read() as session:
             rows = [session.get(FailureRow, key) for key, _ in _keys(account, address)]
         left = max((row.locked_until - now for row in rows if row is not None), default=0)
         if left > 0:
@@ -51,10 +49,10 @@ class Lockout:
 
     def failed(self, account: str, address: str) -> None:
         """Count an invalid password."""
-        now = seconds(self._clock)
-        with self._database.write() as session:
+        now = self._context.seconds()
+        with self._context.database.write() as session:
             for key, free in _keys(account, address):
-                self._database.add_if_missing(
+                self._context.database.add_if_missing(
                     session, FailureRow, key=key, count=0, last=now, locked_until=0
                 )
                 row = session.get_one(FailureRow, key, with_for_update=True)
@@ -68,15 +66,15 @@ class Lockout:
 
     def succeeded(self, account: str) -> None:
         """Clear an account's invalid passwords."""
-        with self._database.write() as session:
+        with self._context.database.write() as session:
             session.execute(delete(FailureRow).where(FailureRow.key == _keys(account, "")[0][0]))
 
     def forget(self) -> None:
         """Delete entries that expired long ago."""
-        with self._database.write() as session:
+        with self._context.database.write() as session:
             session.execute(
                 delete(FailureRow).where(
-                    FailureRow.last < seconds(self._clock) - FORGOTTEN_AFTER_SECONDS
+                    FailureRow.last < self._context.seconds() - FORGOTTEN_AFTER_SECONDS
                 )
             )
 

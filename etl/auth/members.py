@@ -11,9 +11,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse
 
-from etl.auth.configuration import AuthConfiguration, Clock, IdentityProvider
+from etl.auth.configuration import DemoDirectory, IdentityProvider
+from etl.auth.context import AuthContext
 from etl.auth.lockout import REFUSED, Lockout
-from etl.auth.records import DemoMember, Happening, Note, SignedInMember, SignInRefused
+from etl.auth.records import DemoMember, SignInRefused
 
 if TYPE_CHECKING:
     from authlib.integrations.starlette_client import StarletteOAuth2App
@@ -32,20 +33,15 @@ _SILENT: Final = "The sign-in service does not answer at the moment."
 class DemoSignIn:
     """Signs in sample members. Their one password is public; invalid ones are still counted."""
 
-    def __init__(
-        self, configuration: AuthConfiguration, lockout: Lockout, *, clock: Clock, note: Note
-    ) -> None:
-        if configuration.demo is None:
-            raise ValueError("there is no demo directory")
-        self.members = configuration.demo.members
-        self.password = configuration.demo.password
+    def __init__(self, context: AuthContext, directory: DemoDirectory, lockout: Lockout) -> None:
+        self._context = context
+        self.members = directory.members
+        self.password = directory.password
         self._by_name = {member.username: member for member in self.members}
         self._lockout = lockout
-        self._clock = clock
-        self._note = note
 
-    def sign_in(self, username: str, password: str, address: str) -> SignedInMember:
-        """Return the sample member that signs in.
+    def sign_in(self, username: str, password: str, address: str) -> str:
+        """Return the patient id of the sample member that signs in.
 
         Raises:
             SignInRefused: invalid, or locked after too many invalid ones.
@@ -57,36 +53,27 @@ class DemoSignIn:
         fits = hmac.compare_digest(password.encode(), self.password.encode())
         if member is None or not fits:
             self._lockout.failed(account, address)
-            self._note(_signed_in(self._clock, "", address, succeeded=False))
+            _note_sign_in(self._context, "", address, succeeded=False)
             raise SignInRefused(REFUSED)
         self._lockout.succeeded(account)
-        self._note(_signed_in(self._clock, member.patient, address))
-        return SignedInMember(member.patient, member.name, self._clock())
+        _note_sign_in(self._context, member.patient, address)
+        return member.patient
 
     def member(self, patient: str) -> DemoMember | None:
         """Return the sample member of a logical id."""
-        return next(
-            (known_member for known_member in self.members if known_member.patient == patient), None
-        )
+        return next((member for member in self.members if member.patient == patient), None)
 
 
 class ProviderSignIn:
     """Signs members in at the payer's OpenID Connect provider: code flow, PKCE, state, nonce."""
 
     def __init__(
-        self,
-        configuration: AuthConfiguration,
-        provider: IdentityProvider,
-        patient_of: PatientOf,
-        *,
-        clock: Clock,
-        note: Note,
+        self, context: AuthContext, provider: IdentityProvider, patient_of: PatientOf
     ) -> None:
+        self._context = context
         self._provider = provider
         self._patient_of = patient_of
-        self._callback = configuration.url("/oauth/callback")
-        self._clock = clock
-        self._note = note
+        self._callback = context.configuration.url("/oauth/callback")
         self._client = _client_of(provider)
 
     async def begin(
@@ -115,8 +102,8 @@ class ProviderSignIn:
 
     async def complete(
         self, request: Request, brought: dict[str, object], address: str
-    ) -> tuple[SignedInMember, str]:
-        """Return the signed-in member, and the purpose.
+    ) -> tuple[str, str]:
+        """Return the patient id of the signed-in member, and the purpose.
 
         Args:
             request: the provider's redirect back.
@@ -143,8 +130,8 @@ class ProviderSignIn:
         if patient is None:
             raise await self._refused(address)
         # In a thread: a disk that hangs would block the event loop.
-        await run_in_threadpool(self._note, _signed_in(self._clock, patient, address))
-        return SignedInMember(patient, "", self._clock()), str(brought.get("purpose"))
+        await run_in_threadpool(_note_sign_in, self._context, patient, address)
+        return patient, str(brought.get("purpose"))
 
     def _patient(self, token: dict[str, Any]) -> str | None:
         claims = token.get("userinfo") or {}
@@ -156,8 +143,7 @@ class ProviderSignIn:
         return self._patient_of(member_id)
 
     async def _refused(self, address: str) -> SignInRefused:
-        happening = _signed_in(self._clock, "", address, succeeded=False)
-        await run_in_threadpool(self._note, happening)
+        await run_in_threadpool(_note_sign_in, self._context, "", address, succeeded=False)
         return SignInRefused("The sign-in did not work. Please start again from the app.")
 
 
@@ -178,9 +164,11 @@ def _client_of(provider: IdentityProvider) -> StarletteOAuth2App:
     return client
 
 
-def _signed_in(clock: Clock, patient: str, address: str, *, succeeded: bool = True) -> Happening:
-    return Happening(
-        clock(), "member-sign-in", succeeded, patient=patient, by="member", address=address
+def _note_sign_in(
+    context: AuthContext, patient: str, address: str, *, succeeded: bool = True
+) -> None:
+    context.note(
+        "member-sign-in", succeeded=succeeded, patient=patient, by="member", address=address
     )
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Final, Literal
@@ -36,18 +35,22 @@ class AppStatus(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class SignedInMember:
-    """A member, identified by the payer's identity provider or the demo directory.
+class Approval:
+    """A member's decision on the consent page; Authlib's `grant_user`.
 
     Attributes:
-        patient: logical id of their Patient resource.
-        name: for greeting them on a page; never stored, never logged.
-        signed_in: when they authenticated.
+        patient: logical id of the member's Patient.
+        scopes: granted scopes.
+        expires: when the consent ends.
+        signed_in: when the member signed in.
+        address: where the request came from.
     """
 
     patient: str
-    name: str = field(repr=False)
+    scopes: tuple[str, ...]
+    expires: datetime
     signed_in: datetime
+    address: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +157,3 @@ class Happening:
     by: str = "server"
     address: str = ""
     detail: str = ""
-
-
-Note = Callable[[Happening], None]
-"""Records an event in the audit trail before it returns."""

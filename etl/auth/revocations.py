@@ -11,8 +11,8 @@ from typing import Final, Literal
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from etl.auth.configuration import LONGEST_ACCESS_SECONDS, Clock
-from etl.auth.database import Database
+from etl.auth.configuration import LONGEST_ACCESS_SECONDS
+from etl.auth.context import AuthContext
 from etl.auth.database_tables import RevocationRow
 
 Kind = Literal["consent", "app", "token"]
@@ -24,9 +24,8 @@ _SLACK_SECONDS: Final = 60
 class Revocations:
     """The list of revocations; listeners are notified of this process's own changes at once."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
-        self._database = database
-        self._clock = clock
+    def __init__(self, context: AuthContext) -> None:
+        self._context = context
         self._listeners: list[Callable[[], None]] = []
 
     def listen(self, listener: Callable[[], None]) -> None:
@@ -35,8 +34,8 @@ class Revocations:
 
     def add(self, session: Session, kind: Kind, subject: str) -> None:
         """Refuse the access tokens of something from now on; part of the caller's transaction."""
-        until = int(self._clock().timestamp()) + LONGEST_ACCESS_SECONDS + _SLACK_SECONDS
-        self._database.add_if_missing(
+        until = self._context.seconds() + LONGEST_ACCESS_SECONDS + _SLACK_SECONDS
+        self._context.database.add_if_missing(
             session, RevocationRow, kind=kind, subject=subject, until=until
         )
         session.get_one(RevocationRow, (kind, subject), with_for_update=True).until = until
@@ -56,8 +55,8 @@ class Revocations:
 
     def present(self) -> frozenset[tuple[str, str]]:
         """Return all that access tokens are refused for now, as pairs of kind and id."""
-        now = int(self._clock().timestamp())
-        with self._database.read() as session:
+        now = self._context.seconds()
+        with self._context.database.read() as session:
             rows = session.execute(
                 select(RevocationRow.kind, RevocationRow.subject).where(RevocationRow.until > now)
             )
@@ -65,6 +64,6 @@ class Revocations:
 
     def forget(self) -> None:
         """Delete expired revocations."""
-        now = int(self._clock().timestamp())
-        with self._database.write() as session:
+        now = self._context.seconds()
+        with self._context.database.write() as session:
             session.execute(delete(RevocationRow).where(RevocationRow.until <= now))

@@ -8,10 +8,9 @@ from typing import Final, Literal
 
 from sqlalchemy import delete
 
-from etl.auth.configuration import Clock, Randomness
-from etl.auth.database import Database
+from etl.auth.context import AuthContext
 from etl.auth.database_tables import SessionRow
-from etl.auth.secrets import hash_of, new_token
+from etl.auth.secrets import hash_of
 
 Kind = Literal["developer", "member", "authorize"]
 """A developer on the portal; a member on the page of grants; a member for one authorization."""
@@ -47,16 +46,14 @@ class Session:
 class Sessions:
     """Sign-in sessions. Its functions wait for the database: call them in a thread."""
 
-    def __init__(self, database: Database, *, clock: Clock, randomness: Randomness) -> None:
-        self._database = database
-        self._clock = clock
-        self._randomness = randomness
+    def __init__(self, context: AuthContext) -> None:
+        self._context = context
 
     def start(self, kind: Kind, subject: str) -> str:
         """Sign someone in and return the token for the cookie; always a new one."""
-        token = new_token(self._randomness)
-        now = self._clock()
-        with self._database.write() as session:
+        token = self._context.new_token()
+        now = self._context.clock()
+        with self._context.database.write() as session:
             session.add(
                 SessionRow(
                     hash=hash_of(token),
@@ -73,14 +70,14 @@ class Sessions:
         """Return the session of a token; None where there is none, or it ended."""
         if not token:
             return None
-        now = int(self._clock().timestamp())
-        with self._database.read() as session:
+        now = self._context.seconds()
+        with self._context.database.read() as session:
             row = session.get(SessionRow, hash_of(token))
         idle = IDLE[kind].total_seconds()
         if row is None or row.kind != kind or row.expires <= now or row.seen + idle <= now:
             return None
         if now - row.seen >= _SEEN_EVERY_SECONDS:
-            with self._database.write() as session:
+            with self._context.database.write() as session:
                 seen = session.get(SessionRow, row.hash)
                 if seen is not None:
                     seen.seen = now
@@ -88,11 +85,11 @@ class Sessions:
 
     def end(self, token: str) -> None:
         """Sign out."""
-        with self._database.write() as session:
+        with self._context.database.write() as session:
             session.execute(delete(SessionRow).where(SessionRow.hash == hash_of(token)))
 
     def forget(self) -> None:
         """Delete expired sessions."""
-        now = int(self._clock().timestamp())
-        with self._database.write() as session:
+        now = self._context.seconds()
+        with self._context.database.write() as session:
             session.execute(delete(SessionRow).where(SessionRow.expires <= now))

@@ -14,11 +14,10 @@ from typing import Final
 from itsdangerous import BadData, URLSafeSerializer
 from sqlalchemy import delete
 
-from etl.auth.configuration import AuthConfiguration, Clock, Randomness, seconds
-from etl.auth.database import Database
+from etl.auth.context import AuthContext
 from etl.auth.database_tables import AssertionRow
 from etl.auth.mail import Mail, Mailer
-from etl.auth.secrets import derived_key, hash_of, new_token
+from etl.auth.secrets import derived_key, hash_of
 
 LINK_SECONDS: Final = 15 * 60
 SIGN_IN_PATH: Final = "/sign-in"
@@ -54,36 +53,22 @@ class SignInLinks:
     """Makes, sends and redeems sign-in links.
 
     Args:
-        configuration: the server's.
-        database: keeps the used links until they expire.
+        context: its database keeps the used links until they expire.
         mailer: sends the mail; None if no mail server is configured.
-        clock: gives the present time.
-        randomness: gives unpredictable bytes.
     """
 
-    def __init__(
-        self,
-        configuration: AuthConfiguration,
-        database: Database,
-        mailer: Mailer | None,
-        *,
-        clock: Clock,
-        randomness: Randomness,
-    ) -> None:
-        self._configuration = configuration
-        self._database = database
+    def __init__(self, context: AuthContext, mailer: Mailer | None) -> None:
+        self._context = context
         self._mailer = mailer
-        self._clock = clock
-        self._randomness = randomness
         self._signer = URLSafeSerializer(
-            derived_key(configuration.secret, "sign-in links"),
+            derived_key(context.configuration.secret, "sign-in links"),
             signer_kwargs={"digest_method": sha256},
         )
 
     @property
     def reach_developers(self) -> bool:
         """Whether links reach a developer: by mail, or shown on the page of a sandbox."""
-        return self._mailer is not None or self._configuration.sandbox
+        return self._mailer is not None or self._context.configuration.sandbox
 
     def send(self, email: str, browser: str, next_path: str) -> Mail | None:
         """Send a link to an address.
@@ -103,16 +88,16 @@ class SignInLinks:
             email,
             hash_of(browser),
             next_path,
-            seconds(self._clock) + LINK_SECONDS,
-            new_token(self._randomness, 16),
+            self._context.seconds() + LINK_SECONDS,
+            self._context.new_token(16),
         ]
-        link = self._configuration.url(f"{SIGN_IN_PATH}/{self._signer.dumps(content)}")
-        text = _TEXT.format(payer=self._configuration.payer, link=link)
+        link = self._context.configuration.url(f"{SIGN_IN_PATH}/{self._signer.dumps(content)}")
+        text = _TEXT.format(payer=self._context.configuration.payer, link=link)
         mail = Mail(email, "Your link to sign in", text)
         if self._mailer is not None:
             self._mailer(mail)
             return None
-        return mail if self._configuration.sandbox else None
+        return mail if self._context.configuration.sandbox else None
 
     def redeem(self, token: str, browser: str) -> RedeemedLink | None:
         """Use a link up; None if it is forged, expired, used, or was asked for elsewhere.
@@ -123,15 +108,15 @@ class SignInLinks:
             email, asked_by, next_path, expires, _ = self._signer.loads(token)
         except BadData:
             return None
-        if asked_by != hash_of(browser) or seconds(self._clock) >= expires:
+        if asked_by != hash_of(browser) or self._context.seconds() >= expires:
             return None
-        with self._database.write() as session:
+        with self._context.database.write() as session:
             session.execute(
                 delete(AssertionRow).where(
-                    AssertionRow.client_id == _USED, AssertionRow.expires < seconds(self._clock)
+                    AssertionRow.client_id == _USED, AssertionRow.expires < self._context.seconds()
                 )
             )
-            is_first = self._database.add_if_missing(
+            is_first = self._context.database.add_if_missing(
                 session, AssertionRow, client_id=_USED, jti_hash=hash_of(token), expires=expires
             )
         return RedeemedLink(str(email), str(next_path)) if is_first else None

@@ -18,10 +18,8 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, Key, KeyParameters, KeySet, OctKey, RSAKey, import_key
 from sqlalchemy import delete, select
 
-from etl.auth.configuration import Clock, seconds
-from etl.auth.database import Database
+from etl.auth.context import AuthContext
 from etl.auth.database_tables import KeyRow
-from etl.auth.records import Happening, Note
 from etl.auth.secrets import derived_key
 from etl.errors import MappingError
 
@@ -52,11 +50,11 @@ class _Loaded:
 class Keys:
     """The signing keys of all processes. Its functions wait for the database now and then."""
 
-    def __init__(self, database: Database, *, secret: bytes, clock: Clock, note: Note) -> None:
-        self._database = database
-        self._wrapping = OctKey.import_key(derived_key(secret, "signing keys"))
-        self._clock = clock
-        self._note = note
+    def __init__(self, context: AuthContext) -> None:
+        self._context = context
+        self._wrapping = OctKey.import_key(
+            derived_key(context.configuration.secret, "signing keys")
+        )
         self._lock = threading.Lock()
         self._loaded: _Loaded | None = None
 
@@ -85,8 +83,8 @@ class Keys:
 
     def rotate(self) -> None:
         """Sign with new keys from now on; the old ones stay published for what they signed."""
-        now = seconds(self._clock)
-        with self._database.write() as session:
+        now = self._context.seconds()
+        with self._context.database.write() as session:
             for use in ALGORITHM:
                 for row in session.scalars(select(KeyRow).where(KeyRow.use == use)):
                     if row.signs_from > now:
@@ -96,10 +94,10 @@ class Keys:
                         row.published_until = now + int(PUBLISHED_AFTER.total_seconds())
         self._loaded = None
         self._current()
-        self._note(Happening(self._clock(), "keys-rotated", by="operator"))
+        self._context.note("keys-rotated", by="operator")
 
     def _current(self, older_than: int = _RELOAD_SECONDS) -> _Loaded:
-        loaded, now = self._loaded, seconds(self._clock)
+        loaded, now = self._loaded, self._context.seconds()
         if loaded is not None and now - loaded.at < older_than and loaded.until > now:
             return loaded
         with self._lock:
@@ -108,10 +106,10 @@ class Keys:
             return self._loaded if self._loaded is not None else self._load()
 
     def _load(self) -> _Loaded:
-        now = seconds(self._clock)
+        now = self._context.seconds()
         for use in ALGORITHM:
             self._make_what_is_missing(use, now)
-        with self._database.read() as session:
+        with self._context.database.read() as session:
             rows = list(
                 session.scalars(
                     select(KeyRow)
@@ -133,7 +131,7 @@ class Keys:
 
     def _make_what_is_missing(self, use: Use, now: int) -> None:
         """Make the first key, and the next one a day before the present one ends."""
-        with self._database.read() as session:
+        with self._context.database.read() as session:
             latest = session.scalar(
                 select(KeyRow).where(KeyRow.use == use).order_by(KeyRow.generation.desc()).limit(1)
             )
@@ -143,9 +141,9 @@ class Keys:
         key = _new_key(use)
         starts = now if latest is None else max(now, latest.signs_until)
         ends = starts + int(SIGNS_FOR.total_seconds())
-        with self._database.write() as session:
+        with self._context.database.write() as session:
             # Another process may do the same: the first one's key stays.
-            self._database.add_if_missing(
+            self._context.database.add_if_missing(
                 session,
                 KeyRow,
                 kid=key.kid,

@@ -19,7 +19,8 @@ from joserfc.errors import JoseError
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
-from etl.auth.configuration import LONGEST_REVOCATION_SECONDS, AuthConfiguration, Clock, seconds
+from etl.auth.configuration import LONGEST_REVOCATION_SECONDS, AuthConfiguration
+from etl.auth.context import AuthContext
 from etl.auth.revocations import Revocations
 from etl.auth.secrets import hash_of
 from etl.auth.signing_keys import ALGORITHM, Keys
@@ -52,18 +53,10 @@ class AccessToken:
 class LocalVerifier:
     """Checks the access tokens of this server; `etl.smart.grants.Verifier`."""
 
-    def __init__(
-        self,
-        configuration: AuthConfiguration,
-        keys: Keys,
-        revocations: Revocations,
-        *,
-        clock: Clock,
-    ) -> None:
-        self._configuration = configuration
+    def __init__(self, context: AuthContext, keys: Keys, revocations: Revocations) -> None:
+        self._context = context
         self._keys = keys
         self._revocations = revocations
-        self._clock = clock
         self._checked: OrderedDict[str, AccessToken] = OrderedDict()
         self._revoked: frozenset[tuple[str, str]] = frozenset()
         self._read_at: float | None = None
@@ -83,12 +76,12 @@ class LocalVerifier:
         Raises:
             TokenRefused: it is malformed, forged, expired, revoked, or for another audience.
         """
-        now = self._clock()
+        now = self._context.clock()
         if self._is_old(now):
             async with self._reading:
-                if self._is_old(self._clock()):
+                if self._is_old(self._context.clock()):
                     await run_in_threadpool(self._read)
-            now = self._clock()
+            now = self._context.clock()
         key = hash_of(token)
         checked = self._checked.get(key)
         if checked is None:
@@ -96,7 +89,7 @@ class LocalVerifier:
             self._checked[key] = checked
             while len(self._checked) > CACHED_TOKENS:
                 self._checked.popitem(last=False)
-            now = self._clock()
+            now = self._context.clock()
         self._refuse_what_is_over(checked, now)
         return checked.grant
 
@@ -108,7 +101,7 @@ class LocalVerifier:
         """
         self._read()
         claims = self.decode(token)
-        self._refuse_what_is_over(claims, self._clock())
+        self._refuse_what_is_over(claims, self._context.clock())
         return claims
 
     def decode(self, token: str) -> AccessToken:
@@ -124,7 +117,7 @@ class LocalVerifier:
             if not isinstance(kid, str):
                 raise TokenRefused(_REFUSED)
             decoded = jwt.decode(token, self._keys.verifying(kid), [ALGORITHM["access"]])
-            _claims(self._configuration, seconds(self._clock)).validate(decoded.claims)
+            _claims(self._context.configuration, self._context.seconds()).validate(decoded.claims)
         except (JoseError, ValueError, TypeError):
             raise TokenRefused(_REFUSED) from None
         if decoded.header.get("typ") != TOKEN_TYPE:
@@ -147,14 +140,14 @@ class LocalVerifier:
         if self._known is not self._change or self._read_at is None:
             return True
         age = now.timestamp() - self._read_at
-        return not 0 <= age < self._configuration.revocation_seconds
+        return not 0 <= age < self._context.configuration.revocation_seconds
 
     def _read(self) -> None:
         with self._list:  # so that an older list never replaces a newer one
             self._read_alone()
 
     def _read_alone(self) -> None:
-        timestamp, change = self._clock().timestamp(), self._change
+        timestamp, change = self._context.clock().timestamp(), self._change
         try:
             self._revoked = self._revocations.present()
         except SQLAlchemyError:

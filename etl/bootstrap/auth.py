@@ -21,7 +21,7 @@ from pydantic import SecretStr
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
-from etl.auth.authorization_server import open_authorization, quiet_logs, tidy
+from etl.auth.authorization_server import quiet_logs
 from etl.auth.configuration import AuthConfiguration, DemoDirectory, IdentityProvider
 from etl.auth.database import (
     Database,
@@ -139,7 +139,7 @@ def opened(
         releases: the served releases, to refuse members without a Patient; None for commands.
     """
     quiet_logs()
-    return open_authorization(
+    return Services(
         configuration(settings, base_url),
         database or open_database(settings.auth.database),
         settings.auth.audit,
@@ -284,7 +284,7 @@ async def lifespan(services: Services) -> AsyncIterator[None]:
         while True:
             await asyncio.sleep(TIDY_SECONDS)
             try:
-                await run_in_threadpool(tidy, services)
+                await run_in_threadpool(services.tidy)
             except SQLAlchemyError as error:
                 log.warning("authorization server: nothing was tidied: %s", type(error).__name__)
 

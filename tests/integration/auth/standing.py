@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, urlsplit
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from etl.auth.authorization_server import open_authorization, routes_of
+from etl.auth.authorization_server import routes_of
 from etl.auth.configuration import AuthConfiguration, DemoDirectory
 from etl.auth.database import migrate, open_database
 from etl.auth.records import DemoMember
@@ -95,7 +95,7 @@ def stand_up(folder, *, url=None, clock=None, rates=None, is_published=None, **c
     database = open_database(url or f"sqlite:///{folder / 'auth.db'}")
     migrate(database)
     clock = clock or Clock()
-    services = open_authorization(
+    services = Services(
         configuration(**changes),
         database,
         folder / "audit",

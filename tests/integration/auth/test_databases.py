@@ -12,10 +12,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from etl.auth.audit_verification import verify_trail
-from etl.auth.authorization_server import tidy
 from etl.auth.database import latest_version, migrate, open_database, present_version
 from etl.auth.database_tables import Base
-from etl.auth.oauth import SignedAssertion
+from etl.auth.grants import SignedAssertion
 from etl.auth.records import SignInRefused
 from etl.errors import MappingError
 from tests.integration.auth import standing as acting
@@ -65,7 +64,7 @@ def test_a_whole_life(lasting):
     assert consent.revoked is not None
     services.keys.rotate()
     lasting.clock.move(days=400)
-    tidy(services)
+    services.tidy()
     services.trail.settle()
     assert verify_trail((lasting.folder / "audit",), services.database).problems == ()
     services.apps.delete(issued.app.client_id)
@@ -105,7 +104,7 @@ def test_of_eight_redemptions_at_once_one_at_most_succeeds(lasting):
 
 def test_an_assertion_is_taken_once_of_many_at_once(lasting):
     services = lasting.services
-    one = SignedAssertion(services.configuration, services.database, lasting.clock)
+    one = SignedAssertion(services.context)
     claims = {"sub": "app", "exp": int(lasting.clock().timestamp()) + 60}
     with ThreadPoolExecutor(8) as pool:
         taken = list(pool.map(lambda _: one.validate_jti(claims, "the same"), range(8)))

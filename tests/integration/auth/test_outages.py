@@ -107,7 +107,7 @@ def test_a_refresh_that_fails_half_way_leaves_the_old_token_good(standing, brows
     issued = standing.register(PUBLIC)
     token = acting.tokens(browser, issued)["refresh_token"]
     with monkeypatch.context() as patched:
-        patched.setattr("etl.auth.oauth.RefreshRow.__init__", lambda _, **each: broken(**each))
+        patched.setattr("etl.auth.grants.RefreshRow.__init__", lambda _, **each: broken(**each))
         assert acting.refresh(browser, issued, token).status_code == 503
     assert acting.refresh(browser, issued, token).status_code == 200
     assert acting.refresh(browser, issued, token).json()["error"] == "invalid_grant"

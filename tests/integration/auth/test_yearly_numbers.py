@@ -10,7 +10,6 @@ from random import Random
 import pytest
 from sqlalchemy import select
 
-from etl.auth.authorization_server import tidy
 from etl.auth.database_tables import AccessRow, YearRow
 from etl.auth.yearly_numbers import (
     as_csv,
@@ -96,7 +95,7 @@ def test_the_server_deletes_them_when_it_tidies_up(lasting):
     for each in (year - 2, year):
         read(lasting, "one", app, datetime(each, 1, 1, tzinfo=UTC))
     lasting.services.trail.settle()
-    tidy(lasting.services)
+    lasting.services.tidy()
     assert rows_left(lasting) == [f"{year}-01-01"]
 
 

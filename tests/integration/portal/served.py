@@ -8,7 +8,6 @@ from pathlib import Path
 
 from starlette.applications import Starlette
 
-from etl.auth.authorization_server import open_authorization
 from etl.auth.database import open_database
 from etl.auth.database_tables import Base
 from etl.auth.endpoints import endpoints_of
@@ -83,7 +82,7 @@ def stand_up(folder, *, site=SITE, clock=lambda: datetime.now(UTC), mailer=None,
         mailer = sent.append
     database = open_database(f"sqlite:///{folder / 'auth.db'}")
     Base.metadata.create_all(database.engine)
-    services = open_authorization(
+    services = Services(
         configuration(texts=site.texts, sandbox=site.sandbox, most_apps=most_apps),
         database,
         folder / "audit",

@@ -11,7 +11,6 @@ import pytest
 
 from etl.auth.apps import Issued
 from etl.auth.audit_verification import verify_trail
-from etl.auth.authorization_server import tidy
 from etl.auth.configuration import DemoDirectory
 from etl.auth.records import DemoMember
 from etl.auth.yearly_numbers import yearly_numbers
@@ -59,7 +58,7 @@ def test_no_secret_and_no_name_is_in_database_audit_trail_or_log(tmp_path, caplo
         for answer in (body, again):
             planted += [answer["access_token"], answer["refresh_token"]]
         planted += [body["id_token"], *(cookie.value or "" for cookie in browser.cookies.jar)]
-        tidy(services)
+        services.tidy()
         services.trail.settle()
     written = everything_written(tmp_path, caplog, "".join(capfd.readouterr()))
     assert len(written) > 20_000
