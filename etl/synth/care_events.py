@@ -137,7 +137,7 @@ def _spans(life: Life) -> Iterator[tuple[int, int]]:
 
 
 def _twist(dice: Dice) -> Twist:
-    return Twist(dice.weighted(WEIGHTS["twists"]))
+    return Twist(dice.pick(WEIGHTS["twists"]))
 
 
 def _year(life: Life, visits: float, share: float, start: int, end: int) -> Iterator[CareEvent]:
@@ -150,7 +150,7 @@ def _year(life: Life, visits: float, share: float, start: int, end: int) -> Iter
 
     for _ in range(int(visits + dice.random())):
         day = start + dice.below(days)
-        name = dice.weighted(WEIGHTS["accidents_of_the_old" if age >= 60 else "accidents"])
+        name = dice.pick(WEIGHTS["accidents_of_the_old" if age >= 60 else "accidents"])
         if name == "stay":
             stay = Happening(f"{dice.pick(CHANCE_STAYS)}-stay")
             yield CareEvent(day, stay, _twist(dice))
@@ -161,7 +161,7 @@ def _year(life: Life, visits: float, share: float, start: int, end: int) -> Iter
     yield from some("check", 0.75 * share if age < 18 or age > 60 else 0.45 * share)
     yield from some("checkup", 1.1 * share if age > 2 else 0)
     if age > 5 and dice.chance(int(300 * share)):
-        work = dice.weighted(WEIGHTS["dental_work"])
+        work = dice.pick(WEIGHTS["dental_work"])
         if work in {"denture", "crown", "scaling"} and age < 40:
             work = "filling"
         yield CareEvent(start + dice.below(days), Happening(work), _twist(dice))

@@ -10,7 +10,7 @@ from etl.synth.codes import CLAIMS, REFUSALS, BilledService, Denial
 from etl.synth.coverages import Cover
 from etl.synth.directory import PAYER_NAMES, Doctor, Region, Row
 from etl.synth.households import Person
-from etl.synth.identifiers import npi, shuffled
+from etl.synth.identifiers import npi
 from etl.synth.pricing import ALWAYS, Amounts, Terms, adjustments, money, price
 from etl.synth.seeded_random import Dice, first_of_year, iso, stamp, year_of
 from etl.synth.spec import Spec
@@ -165,22 +165,14 @@ class Draft:
         if service:
             if service.code:
                 row["service_code"] = service.code
-                self._modifiers(row, service)
+                count = self.dice.below(len(service.modifiers) + 1) if service.modifiers else 0
+                for place, modifier in enumerate(service.modifiers[:count], start=1):
+                    row[f"modifier_{place}"] = modifier
             if service.words and self.dice.chance(400):
                 row["service_text"] = service.words
         row |= cells
         rows.append(row)
         return row
-
-    def _modifiers(self, row: Row, service: BilledService) -> None:
-        if service.modifiers:
-            count = self.dice.below(len(service.modifiers) + 1)
-            for place, modifier in enumerate(service.modifiers[:count], start=1):
-                row[f"modifier_{place}"] = modifier
-
-    def diagnosis(self, code: str, type_: str, **cells: str) -> None:
-        """Add a diagnosis in one role (MapID 189)."""
-        self.add("claim_diagnosis", code=code, type=type_, **cells)
 
     def care(self, role: str, doctor: Doctor, **cells: str) -> None:
         """Add a member of the care team (MapID 165), named by id, by NPI, or a stranger by NPI."""
@@ -190,13 +182,13 @@ class Draft:
             provider = npi(70_000_000 + self.dice.below(9_999))
         elif draw < 36:
             provider = doctor.npi
-        self.add(
-            "claim_care_team",
-            role=role,
-            provider_id=provider,
-            taxonomy_code=doctor.taxonomy,
-            **cells,
-        )
+        named = {"provider_id": provider, "taxonomy_code": doctor.taxonomy}
+        self.add("claim_care_team", role=role, **named, **cells)
+
+    @property
+    def network(self) -> str:
+        """Network status of whoever bills and treats."""
+        return "outofnetwork" if self.outside else "innetwork"
 
     def until(self, day: int) -> None:
         """Set the day of the last service."""
@@ -329,22 +321,20 @@ class Draft:
 
     def _add_adjustments(self, row: Row, amounts: Amounts, refusal: Denial | None) -> None:
         self.rows.setdefault("claim_adjustment", [])
-        for found in adjustments(amounts, refusal):
-            cells = {"line_number": row["line_number"], "group_code": found.group}
-            cells |= {"reason_code": found.reason, "amount": money(found.cents)}
-            if found.remark:
-                cells["remark_code"] = found.remark
+        for group, reason, remark, cents in adjustments(amounts, refusal):
+            cells = {"line_number": row["line_number"], "group_code": group}
+            cells |= {"reason_code": reason, "amount": money(cents)}
+            if remark:
+                cells["remark_code"] = remark
             self.add("claim_adjustment", **cells)
         if refusal:
             row["denial_reason"] = _denial_codes(refusal)
 
     def _set_totals(self, priced: list[Amounts]) -> None:
-        totals = priced[0]
-        for amounts in priced[1:]:
-            totals = {
-                category: totals.get(category, 0) + amounts.get(category, 0)
-                for category in totals.keys() | amounts.keys()
-            }
+        categories = dict.fromkeys(category for amounts in priced for category in amounts)
+        totals = {
+            category: sum(amounts.get(category, 0) for amounts in priced) for category in categories
+        }
         self._cells = amount_cells(totals)
         self.header |= self._cells
         self._benefit = totals["benefit"]
@@ -353,9 +343,8 @@ class Draft:
         header, refused = self.header, [refusal for refusal in refusals if refusal]
         header["payment_status"] = "paid"
         header["payment_amount"] = money(self._benefit)
-        network = "outofnetwork" if self.outside else "innetwork"
-        header["billing_network_status"] = network
-        header["benefit_payment_status"] = network if self.dice.chance(960) else "other"
+        header["billing_network_status"] = self.network
+        header["benefit_payment_status"] = self.network if self.dice.chance(960) else "other"
         if self.dice.chance(100):
             header["currency"] = "USD"
         if not refused:
@@ -383,8 +372,7 @@ class Draft:
             "payer_id": second.plan.payer,
             "coverage_id": second.identifier,
         }
-        lines = self.rows["claim_line"]
-        if len(lines) == 1:
+        if len(self.rows["claim_line"]) == 1:
             cells["line_number"] = "1"
         prior = self.header.get("amount_priorpayerpaid")
         if prior:
@@ -417,8 +405,3 @@ def amount_cells(amounts: Amounts) -> Row:
         for category, cents in amounts.items()
         if cents or category in ALWAYS
     }
-
-
-def claim_number(spec: Spec, index: int) -> int:
-    """Return the nine digits that stand in a member's claim ids."""
-    return shuffled(index, spec.seed * 7_919)

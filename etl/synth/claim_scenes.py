@@ -144,10 +144,8 @@ class _Writer(dict[str, object]):
         rejection = ""
         if self._type == "pharmacy" and self._visit.refused:
             rejection = self._dice.pick(DRUG_REJECTIONS)
-        on_lines = True
-        if self._scene.on_lines is not None:
-            on_lines = self._dice.chance(self._scene.on_lines)
-        elif self._scene.header_only is not None:
+        on_lines = self._scene.on_lines is None or self._dice.chance(self._scene.on_lines)
+        if self._scene.header_only is not None:
             on_lines = not self._dice.chance(self._scene.header_only)
         return self._draft.close(
             copay=self._scene.copay,
@@ -187,7 +185,7 @@ class _Writer(dict[str, object]):
     # Facts.
 
     def fact_network(self) -> str:
-        return "outofnetwork" if self._draft.outside else "innetwork"
+        return self._draft.network
 
     def fact_record(self) -> str:
         return f"{self._life.number:09d}"
@@ -250,8 +248,7 @@ class _Writer(dict[str, object]):
             return self._begin_oral()
         self._doctor = self._treating()
         draft = Draft(self._visit, self._type, self._biller())
-        network = "outofnetwork" if draft.outside else "innetwork"
-        draft.header["rendering_network_status"] = network
+        draft.header["rendering_network_status"] = draft.network
         if self._dice.chance(400):
             draft.header["patient_account_number"] = f"{self._dice.below(1_000_000):06d}-A"
         return draft
@@ -287,11 +284,11 @@ class _Writer(dict[str, object]):
         draft.header |= {
             "daw_code": dice.pick(("0", "0", "0", "0", "1", "2", "5", "7")),
             "refill_number": str(refill),
-            "refills_authorized": "1"
-            if self._happening.scene == "compound"
-            else str(max(refill, 3)),
+            "refills_authorized": str(max(refill, 3)),
             "rx_origin_code": dice.pick(("3", "3", "3", "1", "2", "4", "5")),
         }
+        if self._happening.scene == "compound":
+            draft.header["refills_authorized"] = "1"
         if dice.chance(300):
             draft.header["service_facility_id"] = draft.header["billing_provider_id"]
         draft.care("prescribing", life.doctor("primary"))
@@ -302,8 +299,7 @@ class _Writer(dict[str, object]):
     def _begin_oral(self) -> Draft:
         life, dice = self._life, self._dice
         draft = Draft(self._visit, "oral", life.place("dental"))
-        network = "outofnetwork" if draft.outside else "innetwork"
-        draft.header["rendering_network_status"] = network
+        draft.header["rendering_network_status"] = draft.network
         if dice.chance(500):
             draft.header["patient_account_number"] = f"TOOTH/{dice.below(100_000):05d}"
         draft.care("rendering", life.doctor(self._scene.doctor))
@@ -412,7 +408,7 @@ class _Writer(dict[str, object]):
         self._draft.line(service, service.cents, day, **cells)
 
     def _diagnosis(self, code: str, role: str, **cells: str) -> None:
-        self._draft.diagnosis(fill(code, self, self._dice), role, **cells)
+        self._row("claim_diagnosis", code=fill(code, self, self._dice), type=role, **cells)
 
     def _diagnoses(self, *codes: str) -> None:
         """Add diagnoses, of half the claims with the lines that they are for."""
@@ -423,7 +419,8 @@ class _Writer(dict[str, object]):
         has_lines = self._dice.chance(500)
         for place, code in enumerate(found):
             named: Row = {"line_numbers": "1" if place else lines} if has_lines else {}
-            self._draft.diagnosis(code, "secondary" if place else "principal", **named)
+            role = "secondary" if place else "principal"
+            self._row("claim_diagnosis", code=code, type=role, **named)
 
     def _care(self, role: str, trade: str, **cells: str) -> None:
         doctor = self._doctor if trade == "treating" else self._life.doctor(trade)
@@ -475,13 +472,15 @@ class _Writer(dict[str, object]):
             draft.line(service, service.cents, day, revenue_code=service.revenue, units="1")
 
     def _stay_diagnoses(self) -> None:
-        add = self._draft.diagnosis
-        add(self._stay.admitting, "admitting")
-        for place, code in enumerate(self._stay.diagnosis):
-            present = self._dice.pick(_POA) if place else "Y"
-            add(code, "other" if place else "principal", present_on_admission=present)
-        for code in self._stay.external:
-            add(code, "externalcauseofinjury", present_on_admission="Y")
+        stay, add = self._stay, self._row
+        add("claim_diagnosis", code=stay.admitting, type="admitting")
+        for place, code in enumerate(stay.diagnosis):
+            cells = {"type": "other" if place else "principal"}
+            cells["present_on_admission"] = self._dice.pick(_POA) if place else "Y"
+            add("claim_diagnosis", code=code, **cells)
+        for code in stay.external:
+            cells = {"type": "externalcauseofinjury", "present_on_admission": "Y"}
+            add("claim_diagnosis", code=code, **cells)
 
     def _stay_procedures(self) -> None:
         for place, code in enumerate(self._stay.procedures):

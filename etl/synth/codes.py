@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from etl.synth.names import read_data
-from etl.synth.seeded_random import Weighted
 
 
 class BilledService(NamedTuple):
@@ -116,7 +115,11 @@ COMPLETE: Final[dict[str, dict[str, dict[str, str]]]] = _DATA["complete"]
 
 CLAIMS: Final = _DATA["claims"]
 CARE: Final = read_data("care")
-WEIGHTS: Final = {name: Weighted(**weights) for name, weights in CARE["weights"].items()}
+WEIGHTS: Final = {
+    name: tuple(choice for choice, weight in weights.items() for _ in range(weight))
+    for name, weights in CARE["weights"].items()
+}
+"""Name -> choices, each as often as its weight says, to be picked from."""
 
 _PLANS: Final = _DATA["plans"]
 MEDICAL_PLANS: Final = tuple(HealthPlan(*entry) for entry in _PLANS["medical"])

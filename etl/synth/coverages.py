@@ -130,18 +130,9 @@ def further_telecoms(
             "email": f"work.{serial}@office.example",
             "url": f"https://people.example/{serial}",
         }.get(system, f"+1-{phone(state.area, digits)}")
-        rows.append(
-            {
-                "record_action": "A",
-                "member_id": identifier,
-                "sequence": str(sequence),
-                "system": system,
-                "value": value,
-                "use": use,
-                "rank": str(sequence),
-                "last_updated": stamped,
-            }
-        )
+        row = {"record_action": "A", "member_id": identifier, "sequence": str(sequence)}
+        row |= {"system": system, "value": value, "use": use, "rank": str(sequence)}
+        rows.append(row | {"last_updated": stamped})
     return rows
 
 
@@ -164,30 +155,24 @@ class CoverageMaker:
     def make_all(self, today: int) -> list[Cover]:
         """Return every coverage that the member has or had up to `today`."""
         person, household = self._person, self._household
-        covers = [cover for term in household.terms if (cover := self.make("medical", term, today))]
-        first = household.terms[0].start
-        last = household.terms[-1].end
+        covers = [cover for term in household.terms for cover in self.make("medical", term, today)]
+        first, last = household.terms[0].start, household.terms[-1].end
         if household.dental:
-            covers += self._make_some("dental", Term(DENTAL_PLAN, first, last), today)
+            covers += self.make("dental", Term(DENTAL_PLAN, first, last), today)
         if household.vision:
-            covers += self._make_some("vision", Term(VISION_PLAN, first + 31, last), today)
-        second = person.part.other_payer if person.part else self.dice.chance(60)
-        if second:
+            covers += self.make("vision", Term(VISION_PLAN, first + 31, last), today)
+        if person.part.other_payer if person.part else self.dice.chance(60):
             plan = SENIOR_PLAN if person.age(today) >= 65 else FAR_PLAN
-            covers += self._make_some("other", Term(plan, first, last), today)
+            covers += self.make("other", Term(plan, first, last), today)
         return covers
 
-    def _make_some(self, role: str, term: Term, today: int) -> list[Cover]:
-        cover = self.make(role, term, today)
-        return [cover] if cover else []
-
-    def make(self, role: str, term: Term, today: int) -> Cover | None:
-        """Return the member's coverage for a term, or None where he was not alive in it."""
+    def make(self, role: str, term: Term, today: int) -> list[Cover]:
+        """Return the member's coverage for a term; none if the member was not alive in it."""
         dice, person, plan = self.dice, self._person, term.plan
         start = max(term.start, person.birth)
         end = min(term.end, OPEN if person.death is None else person.death)
         if start > end or start > today:
-            return None
+            return []
         self._count += 1
         row = {
             "record_action": "A",
@@ -212,7 +197,7 @@ class CoverageMaker:
         row["payer_id"] = plan.payer
         changed = start if end >= today else end
         row["last_updated"] = stamp(dice, min(today, changed + dice.below(20)))
-        return Cover(role, plan, start, end, row)
+        return [Cover(role, plan, start, end, row)]
 
     def _subscriber(self) -> Row:
         person, subscriber = self._person, self._household.subscriber

@@ -22,7 +22,6 @@ from etl.synth.care_events import CareEvent, write_claims
 from etl.synth.claim_drafts import MOST_CLAIMS, Claim
 from etl.synth.claim_scenes import Happening
 from etl.synth.codes import MEDICAL_PLANS, WEIGHTS
-from etl.synth.coverages import Cover
 from etl.synth.directory import Row, address
 from etl.synth.households import OPEN, Term
 from etl.synth.members import Member, MemberRows, joined, member_of
@@ -110,13 +109,13 @@ def _apply_change(spec: Spec, member: Member, index: int, day: int) -> None:
     life = member.life
     life.dice = member.coverage_maker.dice = dice
     life.today = spec.as_of.toordinal() + day
-    _CHANGES[dice.weighted(WEIGHTS["changes"])](member)
+    _CHANGES[dice.pick(WEIGHTS["changes"])](member)
 
 
 def _add_claims(member: Member) -> None:
     life, dice = member.life, member.life.dice
     for _ in range(dice.between(1, 3)):
-        name = dice.weighted(WEIGHTS["new_claims"])
+        name = dice.pick(WEIGHTS["new_claims"])
         twist = Twist.REFUSED if dice.chance(60) else Twist.NONE
         day = life.today - dice.between(12, 40)
         event = CareEvent(day, Happening(name), twist)
@@ -178,17 +177,9 @@ def _move_member(member: Member) -> None:
     member.row |= address(life.dice, life.region.state)
     member.row["last_updated"] = signed
     last = max((int(row["sequence"]) for row in member.addresses), default=0)
-    member.addresses.append(
-        {
-            "record_action": "A",
-            "member_id": life.member_id,
-            "sequence": str(last + 1),
-            "use": "old",
-            **old,
-            "end_date": iso(life.today),
-            "last_updated": signed,
-        }
-    )
+    row = {"record_action": "A", "member_id": life.member_id, "sequence": str(last + 1)}
+    row |= {"use": "old", **old, "end_date": iso(life.today), "last_updated": signed}
+    member.addresses.append(row)
 
 
 _ADDRESS: Final = (
@@ -203,18 +194,13 @@ def _change_plan(member: Member) -> None:
     if cover is None or cover.end < OPEN or cover.start >= life.today - 1:
         return
     plan = dice.pick([other for other in MEDICAL_PLANS if other is not cover.plan])
-    successor = member.coverage_maker.make("medical", Term(plan, life.today, OPEN), life.today)
-    if successor is None:
+    successors = member.coverage_maker.make("medical", Term(plan, life.today, OPEN), life.today)
+    if not successors:
         return
-    _end_coverage(cover, life.today - 1, stamp(dice, life.today))
-    member.covers.append(successor)
-
-
-def _end_coverage(cover: Cover, day: int, signed: str) -> None:
-    cover.end = day
-    cover.row["end_date"] = iso(day)
-    cover.row["status"] = "cancelled"
-    cover.row["last_updated"] = signed
+    cover.end = life.today - 1
+    ended = {"end_date": iso(cover.end), "status": "cancelled"}
+    cover.row |= ended | {"last_updated": stamp(dice, life.today)}
+    member.covers += successors
 
 
 def _delete_member(member: Member) -> None:

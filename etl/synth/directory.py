@@ -17,6 +17,8 @@ from etl.synth.seeded_random import Dice, Purpose, iso, stamp
 from etl.synth.spec import Spec
 
 Row = dict[str, str]
+Places = dict[str, tuple[str, ...]]
+"""Role -> organization ids."""
 
 REGION_SIZE: Final = 1000
 
@@ -110,7 +112,7 @@ class Region:
     number: int
     state: State
     doctors: dict[str, tuple[Doctor, ...]]
-    places: dict[str, tuple[str, ...]]
+    places: Places
     organizations: tuple[Row, ...]
     practitioners: tuple[Row, ...]
     people: tuple[PractitionerName, ...]
@@ -161,7 +163,7 @@ def region_of(spec: Spec, number: int) -> Region:
     """Return a region's directory as it was on day 0."""
     dice = Dice(spec.seed, Purpose.REGION, number)
     state = STATES[number % len(STATES)]
-    places: dict[str, tuple[str, ...]] = {}
+    places: Places = {}
     organizations: list[Row] = []
     for place in PLACES:
         rows = [_organization(spec, dice, number, state, place) for _ in range(place.count)]
@@ -188,10 +190,8 @@ def region_of(spec: Spec, number: int) -> Region:
         doctors[trade.role] = tuple(
             Doctor(row["practitioner_id"], row["npi"], trade.taxonomy) for row in rows
         )
-    rows_of_people = tuple(practitioners)
-    return Region(
-        number, state, doctors, places, tuple(organizations), rows_of_people, tuple(people)
-    )
+    rows_by_kind = (tuple(organizations), tuple(practitioners))
+    return Region(number, state, doctors, places, *rows_by_kind, tuple(people))
 
 
 def _organization(spec: Spec, dice: Dice, number: int, state: State, place: Place) -> Row:
@@ -206,12 +206,7 @@ def _organization(spec: Spec, dice: Dice, number: int, state: State, place: Plac
 
 
 def _practitioner(
-    spec: Spec,
-    dice: Dice,
-    serial: int,
-    state: State,
-    trade: Trade,
-    places: dict[str, tuple[str, ...]],
+    spec: Spec, dice: Dice, serial: int, state: State, trade: Trade, places: Places
 ) -> tuple[Row, PractitionerName]:
     heritage = dice.pick(HERITAGES)
     family = dice.pick(heritage.families)

@@ -30,7 +30,7 @@ from etl.synth.adjustments import add_cents
 from etl.synth.daily_changes import member_on
 from etl.synth.directory import Row
 from etl.synth.households import household_of
-from etl.synth.members import MemberRows
+from etl.synth.members import Member, MemberRows
 from etl.synth.network_tables import NetworkTables
 from etl.synth.seeded_random import Dice, Purpose
 from etl.synth.spec import Spec
@@ -103,20 +103,18 @@ class Case:
             return self.tables[table][-1:]
         return [row for row in self.tables[table] if row["claim_id"] == self.claim["claim_id"]]
 
-    @property
-    def headers_only(self) -> bool:
-        """Whether amounts stand on the header alone."""
-        return not any("amount_submitted" in row for row in self.rows("claim_line"))
-
-    @property
-    def bare(self) -> bool:
-        """Whether no row names a line of the claim or needs one."""
-        if any(
-            self.rows(table) for table in ("claim_tooth", "claim_ingredient", "claim_transport")
-        ):
+    def is_bare(self) -> bool:
+        """Return whether no row names a line of the claim or needs one."""
+        if any(map(self.rows, ("claim_tooth", "claim_ingredient", "claim_transport"))):
             return False
         children = (row for table in CLAIM_TABLES[1:] for row in self.rows(table))
         return not any("line_numbers" in row or "line_number" in row for row in children)
+
+    def first_of_household(self) -> Member | None:
+        """Return the first member of the household; None if deleted, or the one of the case."""
+        first = household_of(self.spec, self.index).first
+        member = member_on(self.spec, first, self.spec.day) if first != self.index else None
+        return None if member is None or member.is_deleted else member
 
     def meets(self, when: str, row: Row) -> bool:
         """Return whether a row of the case meets the conditions."""
@@ -127,9 +125,9 @@ class Case:
 
     def _holds(self, condition: str, row: Row) -> bool:
         if condition == "headers-only":
-            return self.headers_only
+            return not any("amount_submitted" in row for row in self.rows("claim_line"))
         if condition == "bare":
-            return self.bare
+            return self.is_bare()
         if condition == "several":  # a claim needs one diagnosis, and may lose another
             return len(self.rows("claim_diagnosis")) > 1
         return _holds(condition, self.claim if condition.startswith("claim_type=") else row)
@@ -241,10 +239,8 @@ def _not_in_force(_: Fault, case: Case, line: Row) -> Row | None:
 
 def _coverage_of_another(_: Fault, case: Case, claim: Row) -> Row | None:
     """Name the coverage of the first member of the household."""
-    first = household_of(case.spec, case.index).first
-    if first == case.index or (other := member_on(case.spec, first, case.spec.day)).is_deleted:
-        return None
-    for cover in other.covers:
+    first = case.first_of_household()
+    for cover in first.covers if first else ():
         start, end = cover.row["start_date"], cover.row.get("end_date", "9999")
         last = claim.get("statement_thru_date", claim["statement_from_date"])
         if cover.plan.payer == claim["payer_id"] and (
@@ -257,11 +253,11 @@ def _coverage_of_another(_: Fault, case: Case, claim: Row) -> Row | None:
 
 def _card_of_another(_: Fault, case: Case, _row: Row) -> Row | None:
     """Write the member id of the first of the household on the card."""
-    first = household_of(case.spec, case.index).first
-    if first == case.index or (other := member_on(case.spec, first, case.spec.day)).is_deleted:
+    first = case.first_of_household()
+    if first is None:
         return None
     card = case.tables["coverage"][0]
-    card["card_member_id"] = other.life.member_id
+    card["card_member_id"] = first.life.member_id
     return card
 
 
@@ -287,12 +283,8 @@ _ACTIONS: Final[dict[str, Spoil]] = {
 """`both`: the row and its copy are reported."""
 
 
-def _read_faults() -> tuple[Fault, ...]:
-    text = (resources.files("etl.synth") / "faults.csv").read_text(encoding="utf-8")
-    return tuple(Fault(*line) for line in list(csv.reader(text.splitlines()))[1:])
-
-
-_ALL: Final = _read_faults()
+_TEXT: Final = (resources.files("etl.synth") / "faults.csv").read_text(encoding="utf-8")
+_ALL: Final = tuple(Fault(*line) for line in list(csv.reader(_TEXT.splitlines()))[1:])
 NETWORK_FAULTS: Final = tuple(fault for fault in _ALL if fault.group == "network")
 """Every region of a directory that is chosen gets one of each, as far as it has rows for them."""
 FAULTS: Final = tuple(fault for fault in _ALL if fault.group != "network")

@@ -121,10 +121,9 @@ def _block(spec: Spec, number: int) -> tuple[Household, ...]:
     index, end = number * BLOCK, number * BLOCK + BLOCK
     while index < end:
         if index in CAST:
-            size = CAST[index].household
-            kind = CAST[index].house
+            size, kind = CAST[index].household, CAST[index].house
         else:
-            kind = dice.weighted(WEIGHTS["households"])
+            kind = dice.pick(WEIGHTS["households"])
             size = _draw_size(dice, kind)
         size = min(size, end - index)
         households.append(_make_household(spec, dice, index, size, kind))
@@ -149,24 +148,21 @@ def _make_household(spec: Spec, dice: Dice, first: int, size: int, kind: str) ->
     elder_years = dice.between(66, 88) if dice.chance(280 if size < 3 else 0) else 0
     head_birth = today - 365 * (elder_years or dice.between(24, 58)) - dice.below(365)
     people: list[Person] = []
-    head = _make_person(dice, heritage, family, head_birth, "self", -1, 0)
+    head = _make_person(dice, heritage, family, head_birth, "self", 0)
     for place in range(size):
-        if place == 0 and kind != "outsider":
-            person = replace(head, index=first)
-        else:
+        person = head
+        if place > 0 or kind == "outsider":
             offset = 1 if kind == "outsider" else 0
             person = _make_relative(dice, heritage, family, head, kind, place + offset, today)
-            person = replace(person, index=first + place)
-        people.append(_apply_script(dice, person, today))
+        people.append(_apply_script(dice, replace(person, index=first + place), today))
     subscriber = head if kind == "outsider" else people[0]
     terms = _make_terms(spec, dice, people[0].part, elder_years > 0)
     numbered = dice.chance(750)
     group = (f"{dice.below(100_000):05d}", dice.pick(EMPLOYERS)) if numbered else ("", "")
-    part = people[0].part
-    dental = dice.chance(600) or bool(part)
-    return Household(
-        first, tuple(people), subscriber, terms, group, dental, dice.chance(350) or bool(part)
-    )
+    is_scripted = bool(people[0].part)
+    dental = dice.chance(600) or is_scripted
+    vision = dice.chance(350) or is_scripted
+    return Household(first, tuple(people), subscriber, terms, group, dental, vision)
 
 
 def _make_relative(
@@ -174,27 +170,21 @@ def _make_relative(
 ) -> Person:
     if kind == "couple" or (kind == "family" and place == 1):
         relationship = "spouse" if dice.chance(900) else "common"
-        return _make_person(
-            dice, heritage, family, head.birth + dice.between(-2500, 2500), relationship, -1, place
-        )
-    if kind == "elder":
+        birth = head.birth + dice.between(-2500, 2500)
+    elif kind == "elder":
+        relationship = "parent"
         birth = head.birth - 365 * dice.between(22, 30)
-        return _make_person(dice, heritage, family, birth, "parent", -1, place)
-    relationship = "child" if dice.chance(960) else "other"
-    birth = head.birth + 365 * dice.between(21, 37) + dice.below(365)
-    birth = min(max(birth, today - 26 * 365), today - 20)
-    return _make_person(dice, heritage, family, birth, relationship, -1, place)
+    else:
+        relationship = "child" if dice.chance(960) else "other"
+        birth = head.birth + 365 * dice.between(21, 37) + dice.below(365)
+        birth = min(max(birth, today - 26 * 365), today - 20)
+    return _make_person(dice, heritage, family, birth, relationship, place)
 
 
 def _make_person(
-    dice: Dice,
-    heritage: Heritage,
-    family: str,
-    birth: int,
-    relationship: str,
-    index: int,
-    place: int,
+    dice: Dice, heritage: Heritage, family: str, birth: int, relationship: str, place: int
 ) -> Person:
+    """Return a person who is no member yet."""
     sex = "F" if dice.chance(510) else "M"
     given = dice.pick(heritage.women if sex == "F" else heritage.men)
     name = Name(
@@ -212,7 +202,7 @@ def _make_person(
         race = RACE_WORDS.get(race, race)
     ethnicity = heritage.ethnicity if dice.chance(900) else ""
     language = dice.pick(heritage.languages)
-    return Person(index, place, relationship, name, sex, birth, None, race, ethnicity, language)
+    return Person(-1, place, relationship, name, sex, birth, None, race, ethnicity, language)
 
 
 def _apply_script(dice: Dice, person: Person, today: int) -> Person:
@@ -261,9 +251,7 @@ def _make_terms(spec: Spec, dice: Dice, part: CastMember | None, elder: bool) ->
     for year in range(year_of(start) + 1, year_of(today) + 1):
         change = first_of_year(year)
         always = part is not None and part.changes
-        if change >= end or not (always or dice.chance(200)):
-            continue
-        if change <= start:
+        if change >= end or not (always or dice.chance(200)) or change <= start:
             continue
         gap = dice.between(30, 150) if dice.chance(150) and not part else 0
         terms.append(Term(plan, start, change - 1 - gap))

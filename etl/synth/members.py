@@ -8,7 +8,7 @@ from typing import Final
 
 from etl.model.canonical_tables import CLAIM_TABLES, SHORT_FORM_COUNT, SHORT_FORMS
 from etl.synth.care_events import claims_of
-from etl.synth.claim_drafts import Claim, Life, claim_number
+from etl.synth.claim_drafts import Claim, Life
 from etl.synth.coverages import (
     Cover,
     CoverageMaker,
@@ -20,6 +20,7 @@ from etl.synth.coverages import (
 )
 from etl.synth.directory import REGION_SIZE, Row, region_of
 from etl.synth.households import household_of
+from etl.synth.identifiers import shuffled
 from etl.synth.seeded_random import Dice, Purpose, mixed, stamp
 from etl.synth.spec import Spec
 
@@ -94,7 +95,7 @@ def member_of(spec: Spec, index: int) -> Member:
         covers=covers,
         today=today,
         dice=Dice(spec.seed, Purpose.CLAIMS, index),
-        number=claim_number(spec, index),
+        number=shuffled(index, spec.seed * 7_919),
     )
     member = Member(
         life, row, addresses, telecoms, covers, coverage_maker, claims_of(life, household)

@@ -354,7 +354,7 @@ class _Practitioner:
 
     def _add_role(self, ordinal: int, networks: list[str], place: Row) -> Row:
         dice, trade = self._dice, self._trade
-        accepting = dice.weighted(WEIGHTS["accepting"])
+        accepting = dice.pick(WEIGHTS["accepting"])
 
         def direct() -> str:
             return f"EP-DIRECT{self._region.number:06d}" if dice.chance(80) else ""

@@ -40,15 +40,6 @@ class Terms(NamedTuple):
     refusal: Denial | None = None
 
 
-class Adjustment(NamedTuple):
-    """A row of `claim_adjustment`: X12 group, reason, remark and cents."""
-
-    group: str
-    reason: str
-    remark: str
-    cents: int
-
-
 def price(submitted: int, terms: Terms) -> Amounts:
     """Return the amounts of one charge; a refused one is paid by the member (PR) or by no one."""
     refusal = terms.refusal
@@ -78,14 +69,14 @@ def price(submitted: int, terms: Terms) -> Amounts:
     }
 
 
-def adjustments(amounts: Amounts, refusal: Denial | None) -> list[Adjustment]:
-    """Return the adjustments from the charge to the benefit, as X12 835 has them."""
+def adjustments(amounts: Amounts, refusal: Denial | None) -> list[tuple[str, str, str, int]]:
+    """Return the adjustments from the charge to the benefit: X12 group, reason, remark, cents."""
     found = []
     if refusal:
         cents = amounts["noncovered"] + amounts["discount"]
-        found.append(Adjustment(refusal.group, refusal.reason, refusal.remark, cents))
+        found.append((*refusal, cents))
     elif amounts["discount"]:
-        found.append(Adjustment("CO", "45", "", amounts["discount"]))
+        found.append(("CO", "45", "", amounts["discount"]))
     for category, group, reason in (
         ("deductible", "PR", "1"),
         ("coinsurance", "PR", "2"),
@@ -93,7 +84,7 @@ def adjustments(amounts: Amounts, refusal: Denial | None) -> list[Adjustment]:
         ("priorpayerpaid", "OA", "23"),
     ):
         if amounts[category]:
-            found.append(Adjustment(group, reason, "", amounts[category]))
+            found.append((group, reason, "", amounts[category]))
     return found
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 from etl.synth.names import read_data
 
@@ -88,11 +88,10 @@ def _scenes(text: str) -> tuple[Scene, ...]:
     return tuple(scenes)
 
 
-def _member(entry: dict[str, Any]) -> CastMember:
-    return CastMember(**{**entry, "scenes": _scenes(entry["scenes"])})
-
-
 CAST: Final = MappingProxyType(
-    dict(enumerate(map(_member, read_data("scripted_members")["member"])))
+    {
+        index: CastMember(**{**entry, "scenes": _scenes(entry["scenes"])})
+        for index, entry in enumerate(read_data("scripted_members")["member"])
+    }
 )
 """Member index -> part."""

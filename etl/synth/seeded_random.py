@@ -47,21 +47,6 @@ def mixed(*parts: int) -> int:
     return state
 
 
-class Weighted:
-    """Choices with whole-number weights, ready to be drawn from."""
-
-    __slots__ = ("_table", "names", "total")
-
-    def __init__(self, **weights: int) -> None:
-        self.names = tuple(weights)
-        self.total = sum(weights.values())
-        self._table = tuple(name for name, weight in weights.items() for _ in range(weight))
-
-    def at(self, number: int) -> str:
-        """Return the choice at a number from 0 up to `total`, exclusive."""
-        return self._table[number]
-
-
 class Dice:
     """One stream of draws."""
 
@@ -85,10 +70,6 @@ class Dice:
     def pick(self, choices: Sequence[T]) -> T:
         """Return one of the choices, all alike."""
         return choices[int(self.random() * len(choices))]
-
-    def weighted(self, weights: Weighted) -> str:
-        """Return one of the choices by weight."""
-        return weights.at(int(self.random() * weights.total))
 
     def quantile(self, points: Sequence[tuple[float, float]]) -> float:
         """Return a draw from a distribution given by points (share of draws below, value).

@@ -71,10 +71,6 @@ class Spec:
     whole_claims: bool = False
 
     def __post_init__(self) -> None:
-        for problem in self._problems():
-            raise UsageError(problem)
-
-    def _problems(self) -> list[str]:
         rates = (("fault rate", self.fault_rate), ("change rate", self.change_rate))
         checks = [
             (1 <= self.members <= MOST_MEMBERS, f"members must be 1 to {MOST_MEMBERS}"),
@@ -104,7 +100,9 @@ class Spec:
                 "the first day of coverage must lie at least a year before the as-of date",
             ),
         ]
-        return [problem for holds, problem in checks if not holds]
+        for holds, problem in checks:
+            if not holds:
+                raise UsageError(problem)
 
     @property
     def date(self) -> date:
