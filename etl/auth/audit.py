@@ -61,10 +61,10 @@ class _Open:
 
 
 class _Read(NamedTuple):
-    consent: str
+    consent_id: str
     day: str
     what: str
-    client: str
+    client_id: str
     patient: str
 
 
@@ -222,22 +222,19 @@ class AuditTrail:
 
     def _run(self) -> None:
         last = time.monotonic()
-        goes_on = True
-        while goes_on:
+        is_over = False
+        while not is_over:
             self._writing_since = None
             try:
                 item = self._waiting.get(timeout=SETTLE_SECONDS)
+                is_over = item is None
             except queue.Empty:
                 item = None
-                is_over = False
-            else:
-                is_over = item is None
             self._writing_since = time.monotonic()
             if item is not None:
                 self._do(item)
             if is_over:
                 self._settle(wait=True)
-                goes_on = False
             elif time.monotonic() - last >= SETTLE_SECONDS:
                 self._settle(wait=False)
                 last = time.monotonic()
@@ -345,7 +342,7 @@ class AuditTrail:
             return
         self._settled()
         file = self._file
-        if file is None or (self._is_settled and not self._unsettled):
+        if file is None or self._is_settled:
             return
         counts, self._unsettled = self._unsettled, {}
         self._is_settled = True
@@ -410,16 +407,8 @@ def _tell(database: Database, file: _Open, counts: dict[_Read, tuple[int, int]])
             return
         # Always in the same order: two processes that update the same rows must not deadlock.
         rows = [
-            {
-                "consent_id": read.consent,
-                "day": read.day,
-                "what": read.what,
-                "client_id": read.client,
-                "patient": read.patient,
-                "count": counts[read][0],
-                "last": counts[read][1],
-            }
-            for read in sorted(counts, key=lambda access: (access.consent, access.day, access.what))
+            read._asdict() | {"count": count, "last": last}
+            for read, (count, last) in sorted(counts.items())
         ]
         table = cast("Table", AccessRow.__table__)
         access, present = database.insert(table), table.c

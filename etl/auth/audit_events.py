@@ -1,4 +1,4 @@
-"""Accesses and happenings as FHIR AuditEvents, and the chain that holds them together.
+"""Accesses and happenings as FHIR AuditEvents, the chain of them, and its verification.
 
 R4 AuditEvent. An access follows the shape of IHE BALP's PatientRead and PatientQuery: the app as
 requesting agent, the patient and what was read as entities, the query in the audit trail only.
@@ -9,13 +9,17 @@ removing or inserting an event invalidates all later ids.
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
 from hashlib import sha256
+from pathlib import Path
 from typing import Any, Final
 
 import orjson
 
+from etl.auth.database import Database
+from etl.auth.database_tables import TrailRow
 from etl.auth.records import Action, Happening
 from etl.smart.grants import Access
 
@@ -34,6 +38,7 @@ _INTERACTION_CODES: Final = {
     "search": "search-type",
     "everything": "operation",
 }
+_SOURCE: Final = {"observer": {"display": "CPCDS Blue Button"}}
 _SIGN_INS: Final = ("developer-sign-in", "member-sign-in")
 _ALERTS: Final = ("code-replayed", "refresh-replayed", "client-refused")
 
@@ -43,43 +48,43 @@ Json = dict[str, Any]
 def of_access(access: Access) -> bytes:
     """Return an access to a member's data as AuditEvent, without id: canonical JSON.
 
-    It is filled into a prepared template, because each request has one: building and sorting the
-    document would take three times as long.
-
     Raises:
         TypeError: a value is not text that UTF-8 can encode.
     """
     is_search = access.interaction == "search"
-    entities: list[bytes] = []
+    entities: list[Json] = []
     if access.patient:
-        entities.append(_PATIENT % _text(f"Patient/{access.patient}"))
+        entities.append(_patient(access.patient))
     if "/" in access.what and not is_search:
-        entities.append(_ONE % _text(access.what))
+        entities.append(_object("4") | {"what": {"reference": access.what}})
     else:
         # The type stands in the query: an entity has a name or a query, not both (sev-1).
         query = f"{access.what}?{access.query}" if access.query else access.what
-        entities.append(_SEARCH % (b'"%b"' % base64.b64encode(query.encode())))
-    entities.append(_NAMED % (b'"request"', _text(access.request)))
+        entities.append(_object("24") | {"query": base64.b64encode(query.encode()).decode()})
+    entities.append(_named("request", access.request))
     if access.grant:
-        entities.append(_NAMED % (b'"consent"', _text(access.grant)))
+        entities.append(_named("consent", access.grant))
     if access.delivered and access.delivered != (access.what.split("/")[-1 if is_search else 0],):
-        entities.append(_NAMED % (b'"delivered"', _text(", ".join(access.delivered))))
-    for name, value in sorted(access.detail.items()):
-        entities.append(_NAMED % (_text(name), _text(value)))
-    return _ACCESS % (
-        b'"E"' if is_search else b'"R"',
-        _NETWORK % _text(access.address) if access.address else b"",
-        _WHO % _text(access.client) if access.client else b"",
-        b",".join(entities),
-        *_outcome_texts(access.outcome),
-        b'"%b"' % _instant(access.when).encode(),
-        _text(_INTERACTION_CODES[access.interaction]),
-    )
+        entities.append(_named("delivered", ", ".join(access.delivered)))
+    event = {
+        "resourceType": "AuditEvent",
+        "type": _coding(_TYPES, "rest"),
+        "subtype": [_coding(_INTERACTIONS, _INTERACTION_CODES[access.interaction])],
+        "action": "E" if is_search else "R",
+        "recorded": _instant(access.when),
+        "outcome": "0" if access.outcome < 400 else "4" if access.outcome < 500 else "8",
+        "outcomeDesc": f"HTTP {access.outcome}",
+        "agent": [_agent("app", access.client, access.address)],
+        "source": _SOURCE,
+        "entity": entities,
+    }
+    return canonical(event)
 
 
 def of_happening(happening: Happening) -> Json:
     """Return a sign-in, a consent or a change of an app as AuditEvent, without id."""
-    entities = [
+    entities = [_patient(happening.patient)] if happening.patient else []
+    entities += [
         _named(name, value)
         for name, value in (
             ("app", happening.client),
@@ -89,8 +94,6 @@ def of_happening(happening: Happening) -> Json:
         )
         if value
     ]
-    if happening.patient:
-        entities.insert(0, _patient(happening.patient))
     agent_id = {"app": happening.client, "developer": happening.developer}.get(happening.by, "")
     event: Json = {
         "resourceType": "AuditEvent",
@@ -100,11 +103,9 @@ def of_happening(happening: Happening) -> Json:
         "recorded": _instant(happening.when),
         "outcome": "0" if happening.succeeded else "4",
         "agent": [_agent(happening.by, agent_id, happening.address)],
-        "source": _source(),
+        "source": _SOURCE,
     }
-    if entities:
-        event["entity"] = entities
-    return event
+    return event | {"entity": entities} if entities else event
 
 
 def chained(previous: str, body: bytes) -> tuple[str, bytes]:
@@ -135,17 +136,6 @@ def _kind(action: Action) -> str:
     return "110113" if action in _ALERTS else "110100"
 
 
-def _outcome(status: int) -> str:
-    if status < 400:
-        return "0"
-    return "4" if status < 500 else "8"
-
-
-@lru_cache(maxsize=64)
-def _outcome_texts(status: int) -> tuple[bytes, bytes]:
-    return _text(_outcome(status)), _text(f"HTTP {status}")
-
-
 def _instant(when: datetime) -> str:
     return when.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
@@ -166,10 +156,6 @@ def _agent(kind: str, agent_id: str, address: str) -> Json:
     return agent
 
 
-def _source() -> Json:
-    return {"observer": {"display": "CPCDS Blue Button"}}
-
-
 def _patient(patient: str) -> Json:
     return {
         "what": {"reference": f"Patient/{patient}"},
@@ -178,59 +164,77 @@ def _patient(patient: str) -> Json:
     }
 
 
+def _object(role: str) -> Json:
+    return {"type": _coding(_KINDS, "2"), "role": _coding(_ROLES, role)}
+
+
 def _named(name: str, value: str) -> Json:
     return {"what": {"identifier": {"value": value}}, "name": name}
 
 
-def parse(line: bytes) -> Json:
-    """Return the event of a line.
+@dataclass(frozen=True, slots=True)
+class TrailCheck:
+    """Result of a check of the audit trail.
 
-    Raises:
-        ValueError: the line is not an event.
+    Attributes:
+        files: how many were read.
+        events: how many they hold.
+        problems: one sentence each; empty where all is as it was written.
     """
-    event = orjson.loads(line)
-    if not isinstance(event, dict):
-        raise ValueError("no event")
-    return event
+
+    files: int
+    events: int
+    problems: tuple[str, ...]
 
 
-def _text(value: str) -> bytes:
-    return orjson.dumps(value)
+def verify_trail(folders: Sequence[Path], database: Database | None) -> TrailCheck:
+    """Check that nothing in the audit trail was changed, taken out or put in.
+
+    Args:
+        folders: where the files are, those in an archive included.
+        database: has the extent of each file; None to check the chains alone.
+    """
+    files = {
+        path.name: path for folder in folders for path in sorted(folder.glob("audit-*.ndjson"))
+    }
+    heads: dict[str, list[str]] = {}
+    problems: list[str] = []
+    for name, path in sorted(files.items()):
+        heads[name], problem = _chain(name, path)
+        if problem:
+            problems.append(problem)
+    if database is not None:
+        with database.read() as session:
+            rows = session.query(TrailRow).order_by(TrailRow.file).all()
+        for row in rows:
+            head = heads.get(row.file)
+            if head is None:
+                problems.append(f"{row.file}: the file is missing; it held {row.events} events")
+            elif len(head) < row.events:
+                problems.append(
+                    f"{row.file}: {row.events - len(head)} events are missing at its end"
+                )
+            elif row.events and head[row.events - 1] != row.head:
+                problems.append(f"{row.file}: event {row.events} is not the one that was written")
+        known = {row.file for row in rows}
+        problems.extend(
+            f"{name}: the server never reported this file" for name in heads if name not in known
+        )
+    return TrailCheck(len(files), sum(map(len, heads.values())), tuple(problems))
 
 
-def _pattern(shape: Json) -> bytes:
-    """Return canonical JSON as a pattern for `%`, with holes where the shape has them."""
-    return canonical(shape).replace(b'"%b"', b"%b")
-
-
-_HOLE: Final = "%b"
-"""Placeholder of a text, quotes included."""
-
-_PATIENT: Final = _pattern(_patient(_HOLE) | {"what": {"reference": _HOLE}})
-_ONE: Final = _pattern(
-    {"type": _coding(_KINDS, "2"), "role": _coding(_ROLES, "4"), "what": {"reference": _HOLE}}
-)
-_SEARCH: Final = _pattern(
-    {"type": _coding(_KINDS, "2"), "role": _coding(_ROLES, "24"), "query": _HOLE}
-)
-_NAMED: Final = _pattern(_named(_HOLE, _HOLE))
-_NETWORK: Final = b'"network":{"address":%b,"type":"2"},'
-_WHO: Final = b',"who":{"identifier":{"value":%b}}'
-_ACCESS: Final = (
-    _pattern(
-        {
-            "resourceType": "AuditEvent",
-            "type": _coding(_TYPES, "rest"),
-            "subtype": [_coding(_INTERACTIONS, _HOLE)],
-            "action": _HOLE,
-            "recorded": _HOLE,
-            "outcome": _HOLE,
-            "outcomeDesc": _HOLE,
-            "agent": [_agent("app", "", "")],
-            "source": _source(),
-            "entity": [_HOLE],
-        }
-    )
-    .replace(b'"agent":[{', b'"agent":[{%b')
-    .replace(b'"text":"app"}}]', b'"text":"app"}%b}]')
-)
+def _chain(name: str, path: Path) -> tuple[list[str], str]:
+    heads: list[str] = []
+    previous = start_of(name)
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                event = orjson.loads(line)
+                given = event.pop("id")
+            except (ValueError, KeyError, AttributeError, TypeError):
+                return heads, f"{name}: line {number} is no event"
+            previous, _ = chained(previous, canonical(event))
+            if previous != given:
+                return heads, f"{name}: line {number} was changed, or one before it is missing"
+            heads.append(previous)
+    return heads, ""

@@ -15,11 +15,10 @@ from starlette.routing import Route
 
 from etl.auth import scopes as scope_rules
 from etl.auth.form_protection import REQUEST_SECONDS, BrowserCookies
-from etl.auth.grants import Client
 from etl.auth.http import address_of, for_people, incoming_of, read_form, redirect
-from etl.auth.oauth import Incoming, origin_of
+from etl.auth.member_sign_in import STALE, patient_signed_in, redirect_to_provider, sign_in_page
+from etl.auth.oauth import ConsentRequest, Incoming, origin_of
 from etl.auth.records import Approval, SignInRefused
-from etl.auth.sample_sign_in import patient_signed_in, sign_in_page
 from etl.auth.secrets import hash_of
 from etl.auth.services import Services
 from etl.auth.sessions import Session
@@ -34,22 +33,11 @@ _KEPT: Final = (
 LONGEST_REQUEST: Final = 2500
 """Most characters of an authorization request: it has to fit into a cookie."""
 
-_STALE: Final = "This page is too old, or belongs to another browser."
 _UNREADABLE: Final = "Your data cannot be reached at the moment. Please try again in a minute."
 _NOTHING: Final = (
     "You are signed in, but there are no claims or coverage of yours here that could be shared. "
     "Please ask {payer}."
 )
-
-
-@dataclass(frozen=True, slots=True)
-class _AuthorizationRequest:
-    """An authorization request that may be put to the member."""
-
-    incoming: Incoming
-    client: Client
-    scopes: tuple[str, ...]
-    redirect_uri: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +89,7 @@ class AuthorizePages:
         visit = self._browsers.visit(request)
         sealed = self._browsers.seal(visit, list(incoming.parameters))
         if services.provider is not None:
-            response = await self._to_provider(request)
+            response = await redirect_to_provider(services, services.provider, request, "authorize")
             self._browsers.set(response, "request", sealed, seconds=REQUEST_SECONDS)
         else:
             response = self._sign_in_page(visit, sealed, considered, {})
@@ -118,7 +106,7 @@ class AuthorizePages:
         if demo is None or not self._browsers.is_own_form(
             request, visit, form.get("form_token", "")
         ):
-            return services.pages.problem(_STALE, status=403)
+            return services.pages.problem(STALE, status=403)
         if isinstance(considered, Response):
             return considered
         try:
@@ -133,7 +121,7 @@ class AuthorizePages:
         services.limits.hit("sign-in", address_of(request))
         brought = self._browsers.unseal_login(request.cookies.get(self._browsers.name("login"), ""))
         if services.provider is None:
-            return services.pages.problem(_STALE, status=404)
+            return services.pages.problem(STALE, status=404)
         try:
             patient, purpose = await services.provider.complete(
                 request, brought, address_of(request)
@@ -159,7 +147,7 @@ class AuthorizePages:
         session = await self._session(visit, sealed)
         considered = await self._unsealed(request, visit, sealed)
         if session is None:
-            return self._services.pages.problem(_STALE, status=403)
+            return self._services.pages.problem(STALE, status=403)
         if isinstance(considered, Response):
             return considered
         return self._consent_page(visit, session, sealed, considered, self._everything(considered))
@@ -176,7 +164,7 @@ class AuthorizePages:
         if session is None or not self._browsers.is_own_form(
             request, visit, form.get("form_token", ""), "authorize"
         ):
-            return services.pages.problem(_STALE, status=403)
+            return services.pages.problem(STALE, status=403)
         considered = await self._unsealed(request, visit, sealed)
         if isinstance(considered, Response):
             return considered
@@ -211,39 +199,23 @@ class AuthorizePages:
         self._browsers.clear(response, "request")
         return response
 
-    async def _consider(self, incoming: Incoming) -> _AuthorizationRequest | Response:
+    async def _consider(self, incoming: Incoming) -> ConsentRequest | Response:
         try:
-            client, scopes, uri = await run_in_threadpool(
-                self._services.protocol.consider, incoming
-            )
+            return await run_in_threadpool(self._services.protocol.consider, incoming)
         except OAuth2Error as error:
             if error.redirect_uri:
                 answer = self._services.protocol.refused(incoming, error)
                 return redirect(self._services, answer.location)
             detail = f"{error.error}: {error.description or ''}"
             return self._services.pages.problem("The app's request is not valid.", detail=detail)
-        return _AuthorizationRequest(incoming, client, scopes, uri)
 
     async def _unsealed(
         self, request: Request, visit: BrowserCookies, sealed: str
-    ) -> _AuthorizationRequest | Response:
+    ) -> ConsentRequest | Response:
         parameters = self._browsers.unseal(visit, sealed)
         if parameters is None:
-            return self._services.pages.problem(_STALE)
+            return self._services.pages.problem(STALE)
         return await self._consider(await incoming_of(request, tuple(parameters)))
-
-    async def _to_provider(self, request: Request) -> Response:
-        provider = self._services.provider
-        if provider is None:
-            raise ValueError("there is no identity provider")
-        try:
-            response, brought = await provider.begin(request, "authorize")
-        except SignInRefused as error:
-            return self._services.pages.problem(str(error), status=503)
-        self._browsers.set(
-            response, "login", self._browsers.seal_login(brought), seconds=REQUEST_SECONDS
-        )
-        return response
 
     async def _on_to_consent(self, patient: str, sealed: str) -> Response:
         """Sign a member in for one request and no other; refuse one without any data here."""
@@ -276,7 +248,7 @@ class AuthorizePages:
         self,
         visit: BrowserCookies,
         sealed: str,
-        considered: _AuthorizationRequest,
+        considered: ConsentRequest,
         form: Mapping[str, str],
         error: SignInRefused | None = None,
     ) -> Response:
@@ -290,7 +262,7 @@ class AuthorizePages:
         visit: BrowserCookies,
         session: Session,
         sealed: str,
-        considered: _AuthorizationRequest,
+        considered: ConsentRequest,
         choice: _Choice,
         *,
         error: str = "",
@@ -327,12 +299,12 @@ class AuthorizePages:
             error=error,
         )
 
-    def _everything(self, considered: _AuthorizationRequest) -> _Choice:
+    def _everything(self, considered: ConsentRequest) -> _Choice:
         types = scope_rules.types_of(considered.scopes)
         return _Choice(types, True, True, self._configuration.consent_days[0])
 
     def _approval(
-        self, considered: _AuthorizationRequest, session: Session, choice: _Choice, address: str
+        self, considered: ConsentRequest, session: Session, choice: _Choice, address: str
     ) -> Approval:
         configuration = self._configuration
         scopes = scope_rules.narrowed(

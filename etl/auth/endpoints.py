@@ -1,10 +1,13 @@
-"""Endpoints for programs: token, introspection, revocation, keys, discovery.
+"""The authorization server's routes: pages, and endpoints for programs.
+
+Those are token, introspection, revocation, keys and discovery.
 
 SMART's own discovery document is answered under the FHIR base, from `endpoints_of`.
 """
 
 from __future__ import annotations
 
+import logging
 from typing import Any, Final
 
 from starlette.concurrency import run_in_threadpool
@@ -12,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from etl.auth.authorize import AuthorizePages
 from etl.auth.configuration import AuthConfiguration
 from etl.auth.grants import ASSERTION_ALGORITHMS, CONFIDENTIAL_METHODS, METHODS
 from etl.auth.http import (
@@ -23,6 +27,7 @@ from etl.auth.http import (
     open_to_all,
     read_parameters,
 )
+from etl.auth.member_pages import MemberPages
 from etl.auth.rate_limits import Endpoint
 from etl.auth.records import RESOURCE_TYPES
 from etl.auth.services import Services
@@ -158,3 +163,22 @@ class ProgramEndpoints:
             return open_to_all(document, self._services.configuration)
 
         return answer
+
+
+def routes_of(services: Services) -> list[Route]:
+    """Return all routes of the authorization server, with absolute paths.
+
+    `/oauth/*`, `/member*`, `/.well-known/openid-configuration` and
+    `/.well-known/oauth-authorization-server`.
+    """
+    return [
+        *ProgramEndpoints(services).routes(),
+        *AuthorizePages(services).routes(),
+        *MemberPages(services).routes(),
+    ]
+
+
+def quiet_logs() -> None:
+    """Keep libraries from writing tokens or URLs into the log, whatever level is configured."""
+    for name in ("authlib", "httpx", "httpx2", "httpcore", "httpcore2"):
+        logging.getLogger(name).setLevel(logging.WARNING)

@@ -120,20 +120,13 @@ def redirect(services: Services, location: str) -> Response:
     return RedirectResponse(location, 303, headers)
 
 
-def json_error(status: int, error: str, description: str) -> Response:
-    """Return an error in the form of RFC 6749 section 5.2."""
-    body = {"error": error, "error_description": description}
-    return json_answer(Outgoing(status, body, ()))
-
-
 def for_programs(handler: Handler) -> Handler:
-    """Return a handler with errors as JSON."""
+    """Return a handler with errors as JSON (RFC 6749 section 5.2)."""
 
     def error_response(status: int, detail: str) -> Response:
-        if status == 400:
-            return json_error(400, "invalid_request", detail)
-        text = "Too many requests." if status == 429 else "Please try again later."
-        return json_error(status, "temporarily_unavailable", text)
+        error = "invalid_request" if status == 400 else "temporarily_unavailable"
+        text = "Too many requests." if status == 429 else detail or "Please try again later."
+        return json_answer(Outgoing(status, {"error": error, "error_description": text}, ()))
 
     return _with_errors(handler, error_response)
 

@@ -11,14 +11,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from etl.auth import scopes as scope_rules
-from etl.auth.form_protection import REQUEST_SECONDS, BrowserCookies
+from etl.auth.form_protection import BrowserCookies
 from etl.auth.http import address_of, for_people, read_form, redirect
+from etl.auth.member_sign_in import STALE, patient_signed_in, redirect_to_provider, sign_in_page
 from etl.auth.records import AccessDay, SignInRefused
-from etl.auth.sample_sign_in import patient_signed_in, sign_in_page
 from etl.auth.services import Services
 from etl.auth.sessions import Session
-
-_STALE = "This page is too old, or belongs to another browser."
 
 
 class MemberPages:
@@ -47,12 +45,7 @@ class MemberPages:
         if session is not None:
             return await self._grants(request, visit, session)
         if services.provider is not None:
-            try:
-                response, brought = await services.provider.begin(request, "member")
-            except SignInRefused as error:
-                return services.pages.problem(str(error), status=503)
-            sealed = self._browsers.seal_login(brought)
-            self._browsers.set(response, "login", sealed, seconds=REQUEST_SECONDS)
+            response = await redirect_to_provider(services, services.provider, request, "member")
             self._browsers.greet(response, visit)
             return response
         return self._sign_in_page(visit, {})
@@ -64,7 +57,7 @@ class MemberPages:
         visit = self._browsers.visit(request)
         is_own = self._browsers.is_own_form(request, visit, form.get("form_token", ""))
         if demo is None or not is_own:
-            return services.pages.problem(_STALE, status=403)
+            return services.pages.problem(STALE, status=403)
         try:
             patient = await patient_signed_in(services, demo, request, form)
         except SignInRefused as error:
@@ -79,7 +72,7 @@ class MemberPages:
         services = self._services
         _, session, form = await self._posted(request)
         if session is None:
-            return services.pages.problem(_STALE, status=403)
+            return services.pages.problem(STALE, status=403)
         await run_in_threadpool(
             lambda: services.consents.revoke(
                 form.get("consent", ""),
@@ -94,7 +87,7 @@ class MemberPages:
         """Sign the member out."""
         visit, session, _ = await self._posted(request)
         if session is None:
-            return self._services.pages.problem(_STALE, status=403)
+            return self._services.pages.problem(STALE, status=403)
         await run_in_threadpool(self._services.sessions.end, visit.tokens["member"])
         response = redirect(self._services, "/")
         self._browsers.clear(response, "member")
@@ -119,14 +112,13 @@ class MemberPages:
         consents = await run_in_threadpool(services.consents.of_patient, session.subject)
         history = await run_in_threadpool(services.consents.history, session.subject)
         now = services.clock()
-        is_open = [consent.revoked is None and consent.expires > now for consent in consents]
         member = demo.member(session.subject) if demo is not None else None
         return services.pages.page(
             "member.html.j2",
             person=member.name if member is not None else "",
             stopped=request.query_params.get("stopped") == "yes",
-            open=[consent for consent, is_it in zip(consents, is_open, strict=True) if is_it],
-            closed=[consent for consent, is_it in zip(consents, is_open, strict=True) if not is_it],
+            open=[consent for consent in consents if consent.holds(now)],
+            closed=[consent for consent in consents if not consent.holds(now)],
             kinds={
                 consent.id: scope_rules.data_kinds(scope_rules.types_of(consent.scopes))
                 for consent in consents

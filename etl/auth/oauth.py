@@ -80,6 +80,16 @@ class Incoming:
 
 
 @dataclass(frozen=True, slots=True)
+class ConsentRequest:
+    """An authorization request that may be put to the member; `scopes` are those grantable."""
+
+    incoming: Incoming
+    client: Client
+    scopes: tuple[str, ...]
+    redirect_uri: str
+
+
+@dataclass(frozen=True, slots=True)
 class Outgoing:
     """A response, before it is converted to Starlette's.
 
@@ -154,8 +164,8 @@ class Protocol(AuthorizationServer):  # type: ignore[misc]
         self.register_endpoint(Introspection(self, self._store, verifier))
         self.register_endpoint(Revocation(self, self._store, verifier))
 
-    def consider(self, incoming: Incoming) -> tuple[Client, tuple[str, ...], str]:
-        """Return app, grantable scopes and redirect URI of an authorization request.
+    def consider(self, incoming: Incoming) -> ConsentRequest:
+        """Return an authorization request that was checked.
 
         Raises:
             OAuth2Error: it cannot be put to a member; `redirect_uri` is set where the error may
@@ -163,7 +173,10 @@ class Protocol(AuthorizationServer):  # type: ignore[misc]
         """
         check_shape(incoming)
         grant = self.get_consent_grant(incoming)
-        return grant.request.client, tuple(grant.request.scope.split()), grant.redirect_uri
+        request = grant.request
+        return ConsentRequest(
+            incoming, request.client, tuple(request.scope.split()), grant.redirect_uri
+        )
 
     def approve(self, incoming: Incoming, approval: Approval | None) -> Outgoing:
         """Return the answer to an authorization request that a member decided on.

@@ -93,12 +93,7 @@ def beyond(granted_scopes: Iterable[str], wanted: Iterable[str]) -> str:
         if scope is None:
             return text in granted_scopes
         level = f"{scope.level}/"
-        return _is_covered(
-            scope,
-            tuple(
-                granted_scope for granted_scope in granted_scopes if granted_scope.startswith(level)
-            ),
-        )
+        return _is_covered(scope, tuple(text for text in granted_scopes if text.startswith(level)))
 
     problems = [
         problem(text) or f"{text} was not granted" for text in wanted if not is_within(text)
@@ -137,14 +132,10 @@ def narrowed(
     for text in scopes:
         scope = smart_scopes.parse(text)
         if scope is None:
-            is_kept = (
-                long_lived
-                if text in _LONG_LIVED
-                else identity
-                if text in ("openid", "fhirUser")
-                else True
+            is_refused = (text in _LONG_LIVED and not long_lived) or (
+                text in ("openid", "fhirUser") and not identity
             )
-            kept.extend((text,) if is_kept else ())
+            kept += [] if is_refused else [text]
         elif scope.type == EVERY and not is_whole:
             kept.extend(_of_type(scope, name) for name in RESOURCE_TYPES if name in types)
         elif scope.type == EVERY or scope.type in types:

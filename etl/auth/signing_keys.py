@@ -150,17 +150,16 @@ class Keys:
                 use=use,
                 generation=1 if latest is None else latest.generation + 1,
                 public=key.as_dict(private=False),
-                private=self._wrap(key),
+                private=jwe.encrypt_compact(
+                    {"alg": "dir", "enc": "A256GCM"},
+                    json.dumps(key.as_dict(private=True)),
+                    self._wrapping,
+                ),
                 signs_from=starts,
                 signs_until=ends,
                 published_until=ends + int(PUBLISHED_AFTER.total_seconds()),
             )
             session.execute(delete(KeyRow).where(KeyRow.use == use, KeyRow.published_until <= now))
-
-    def _wrap(self, key: Key) -> str:
-        header = {"alg": "dir", "enc": "A256GCM"}
-        text = json.dumps(key.as_dict(private=True))
-        return jwe.encrypt_compact(header, text, self._wrapping)
 
     def _unwrap(self, text: str) -> Key:
         try:

@@ -41,13 +41,11 @@ class AccessToken:
         grant: what it opens.
         id: its `jti`.
         issued: its `iat`.
-        subject: its `sub`.
     """
 
     grant: Grant
     id: str
     issued: int
-    subject: str
 
 
 class LocalVerifier:
@@ -183,4 +181,4 @@ def _token(claims: dict[str, Any]) -> AccessToken:
         grant=str(claims["grant_id"]),
         expires=datetime.fromtimestamp(int(claims["exp"]), UTC),
     )
-    return AccessToken(grant, str(claims["jti"]), int(claims["iat"]), str(claims["sub"]))
+    return AccessToken(grant, str(claims["jti"]), int(claims["iat"]))

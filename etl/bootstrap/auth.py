@@ -21,7 +21,6 @@ from pydantic import SecretStr
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
-from etl.auth.authorization_server import quiet_logs
 from etl.auth.configuration import AuthConfiguration, DemoDirectory, IdentityProvider
 from etl.auth.database import (
     Database,
@@ -30,6 +29,7 @@ from etl.auth.database import (
     open_database,
     present_version,
 )
+from etl.auth.endpoints import quiet_logs
 from etl.auth.mail import LOOPBACK, Mailer, MailServer, smtp_mailer
 from etl.auth.members import IsPublished
 from etl.auth.rate_limits import rates_of

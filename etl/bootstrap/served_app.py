@@ -265,8 +265,7 @@ def authorization(settings: Settings, releases: Releases | None = None) -> Autho
     if settings.auth.mode == "off":
         return Authorization(authentication.ClosedVerifier(), authentication.NoTrail())
     # Imported here: a gateway without database and OAuth libraries starts in half the time.
-    from etl.auth.authorization_server import routes_of
-    from etl.auth.endpoints import endpoints_of
+    from etl.auth.endpoints import endpoints_of, routes_of
     from etl.bootstrap import auth
 
     services = auth.opened(settings, settings.serve.base_url, releases=releases)

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from etl.auth.apps import Issued
-from etl.auth.audit_verification import verify_trail
+from etl.auth.audit_events import verify_trail
 from etl.auth.database import migrate, open_database, present_version
 from etl.auth.database_tables import App
 from etl.auth.records import AppStatus

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,9 +18,7 @@ from etl.gateway.supported_fhir import (
     REVINCLUDE,
     Operation,
     ResourceType,
-    ResultParameter,
     SearchInclude,
-    SearchParameter,
     revincludes,
 )
 from etl.profiles.guides import C4BB, PLAN_NET
@@ -28,6 +26,8 @@ from etl.smart.discovery import AuthEndpoints, oauth_uris
 
 _ID: Final = {"type": "string", "pattern": "^[A-Za-z0-9.-]{1,64}$"}
 _FORM: Final = "application/x-www-form-urlencoded"
+_MEDIA: Final = ("application/fhir+json", "application/json")
+_FORMATS: Final = ("json", "application/json", "application/fhir+json")
 
 
 def openapi(
@@ -47,40 +47,22 @@ def openapi(
         kinds: types, with the parameters that the served release can be searched by.
         public: whether it is the Provider Directory, which needs no token and follows references.
     """
+    formats = {"name": "_format", "in": "query", "schema": {"enum": _FORMATS}}
+    cursor = {"name": "cursor", "in": "path", "required": True, "schema": {"type": "string"}}
     paths: dict[str, Any] = {
-        "/metadata": {
-            "get": _endpoint("metadata", "What this server does.", [_format()], "Resource", {406})
-        }
+        "/metadata": _get("metadata", "What this server does.", [formats], "Resource", {406})
     }
-    shaping = (*RESULT_PARAMETERS, REVINCLUDE) if public else RESULT_PARAMETERS
+    shaping = RESULT_PARAMETERS | REVINCLUDE if public else RESULT_PARAMETERS
     for kind in kinds:
-        paths |= _paths(kind, shaping)
-    if not public:
-        paths["/Patient/{id}/$everything"] = {
-            "get": _endpoint(
-                "everything",
-                EVERYTHING.documentation,
-                [
-                    _in_path("id"),
-                    *(_in_query(parameter, "") for parameter in EVERYTHING.parameters),
-                ],
-                "Bundle",
-                _SEARCH,
-            )
-        }
+        paths |= _paths(kind, shaping, formats)
     if public:
-        paths["/$bulk-publish"] = {
-            "get": _endpoint("bulkPublish", BULK_PUBLISH.documentation, [], "Manifest", {404, 503})
-        }
-    paths["/_page/{cursor}"] = {
-        "get": _endpoint(
-            "page",
-            "The page that a link of a Bundle leads to.",
-            [{"name": "cursor", "in": "path", "required": True, "schema": {"type": "string"}}],
-            "Bundle",
-            {400, 401, 403, 404, 406, 410, 412, 429, 503},
-        )
-    }
+        text = BULK_PUBLISH.documentation
+        paths["/$bulk-publish"] = _get("bulkPublish", text, [], "Manifest", {404, 503})
+    else:
+        asked = [_in_path("id"), *(_in_query(name, "") for name in EVERYTHING.parameters)]
+        paths["/Patient/{id}/$everything"] = _get("everything", EVERYTHING.documentation, asked)
+    text = "The page that a link of a Bundle leads to."
+    paths["/_page/{cursor}"] = _get("page", text, [cursor], errors=_SEARCH - {414} | {410})
     document: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {"title": title, "version": version},
@@ -97,65 +79,60 @@ def openapi(
     return document
 
 
-_READ: Final = {400, 401, 403, 404, 406, 410, 412, 414, 429, 503}
-_SEARCH: Final = {400, 401, 403, 404, 406, 412, 414, 429, 503}
+_SEARCH: Final = frozenset({400, 401, 403, 404, 406, 412, 414, 429, 503})
 
 
-def _paths(kind: ResourceType, shaping: Iterable[ResultParameter]) -> dict[str, Any]:
-    name = kind.name
-    described = [_parameter(parameter) for parameter in kind.parameters.values()]
-    described += [_in_query(parameter.name, parameter.documentation) for parameter in shaping]
-    compartment = {}
-    if name in COMPARTMENT:
-        searched = _endpoint(
-            f"searchPatient{name}",
-            kind.documentation,
-            [_in_path("id"), *described, _format()],
-            "Bundle",
-            _SEARCH,
-        )
-        compartment[f"/Patient/{{id}}/{name}"] = {"get": searched}
+def _paths(
+    kind: ResourceType, shaping: Mapping[str, str], formats: dict[str, Any]
+) -> dict[str, Any]:
+    name, text = kind.name, kind.documentation
+    searched = {parameter.name: parameter.documentation for parameter in kind.parameters.values()}
+    described = [_in_query(*parameter) for parameter in {**searched, **shaping}.items()]
+    by_id = [_in_path("id"), *described, formats]
+    post = _endpoint(f"search{name}ByPost", text, [], "Bundle", _SEARCH | {413, 415})
     form = {
         "type": "object",
         "properties": {parameter["name"]: parameter["schema"] for parameter in described},
         "additionalProperties": False,
     }
-    post = _endpoint(f"search{name}ByPost", kind.documentation, [], "Bundle", _SEARCH | {413, 415})
     post["requestBody"] = {"content": {_FORM: {"schema": form}}}
+    one, read_errors = f"/{name}/{{id}}", _SEARCH | {410}
+    version = [_in_path("id"), _in_path("version")]
+    of_version = f"One {name}, if that is its version now."
+    compartment = {}
+    if name in COMPARTMENT:
+        compartment[f"/Patient/{{id}}/{name}"] = _get(f"searchPatient{name}", text, by_id)
     return compartment | {
-        f"/{name}": {
-            "get": _endpoint(
-                f"search{name}", kind.documentation, [*described, _format()], "Bundle", _SEARCH
-            )
-        },
+        f"/{name}": _get(f"search{name}", text, [*described, formats]),
         f"/{name}/_search": {"post": post},
-        f"/{name}/{{id}}": {
-            "get": _endpoint(
-                f"read{name}", f"One {name}.", [_in_path("id"), _format()], "Resource", _READ
-            )
-        },
-        f"/{name}/{{id}}/_history/{{version}}": {
-            "get": _endpoint(
-                f"vread{name}",
-                f"One {name}, if that is its version now.",
-                [_in_path("id"), _in_path("version")],
-                "Resource",
-                _READ,
-            )
-        },
+        one: _get(
+            f"read{name}", f"One {name}.", [_in_path("id"), formats], "Resource", read_errors
+        ),
+        f"{one}/_history/{{version}}": _get(
+            f"vread{name}", of_version, version, "Resource", read_errors
+        ),
     }
+
+
+def _get(
+    name: str,
+    summary: str,
+    parameters: list[dict[str, Any]],
+    schema: str = "Bundle",
+    errors: Collection[int] = _SEARCH,
+) -> dict[str, Any]:
+    return {"get": _endpoint(name, summary, parameters, schema, errors)}
 
 
 def _endpoint(
-    name: str, summary: str, parameters: list[dict[str, Any]], schema: str, errors: set[int]
+    name: str,
+    summary: str,
+    parameters: list[dict[str, Any]],
+    schema: str,
+    errors: Collection[int],
 ) -> dict[str, Any]:
-    content = {
-        "application/fhir+json": {"schema": {"$ref": f"#/components/schemas/{schema}"}},
-        "application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}},
-    }
-    outcome = {
-        "application/fhir+json": {"schema": {"$ref": "#/components/schemas/OperationOutcome"}}
-    }
+    content = {media: {"schema": {"$ref": f"#/components/schemas/{schema}"}} for media in _MEDIA}
+    outcome = {_MEDIA[0]: {"schema": {"$ref": "#/components/schemas/OperationOutcome"}}}
     responses: dict[str, Any] = {"200": {"description": summary, "content": content}}
     for status in sorted(errors):
         codes = ", ".join(code for code, kind in KINDS.items() if kind.status == status)
@@ -168,10 +145,6 @@ def _endpoint(
     }
 
 
-def _parameter(parameter: SearchParameter) -> dict[str, Any]:
-    return _in_query(parameter.name, parameter.documentation)
-
-
 def _in_query(name: str, text: str) -> dict[str, Any]:
     described: dict[str, Any] = {"name": name, "in": "query", "schema": {"type": "string"}}
     return {**described, "description": text} if text else described
@@ -179,11 +152,6 @@ def _in_query(name: str, text: str) -> dict[str, Any]:
 
 def _in_path(name: str) -> dict[str, Any]:
     return {"name": name, "in": "path", "required": True, "schema": _ID}
-
-
-def _format() -> dict[str, Any]:
-    formats = ["json", "application/json", "application/fhir+json"]
-    return {"name": "_format", "in": "query", "schema": {"enum": formats}}
 
 
 _SCHEMAS: Final[dict[str, Any]] = {
@@ -252,23 +220,16 @@ def capability_statement(about: StatementFacts, kinds: Iterable[ResourceType]) -
         about: facts beside the capability itself.
         kinds: types, with the parameters that the served release can be searched by.
     """
-    statement = _head(about, "PatientAccess", "Patient Access API")
-    statement["instantiates"] = [INSTANTIATES]
-    statement["implementationGuide"] = [_GUIDE]
-    statement["rest"] = [
-        {
-            "mode": "server",
-            "documentation": (
-                "Read-only. Every answer holds the data of the one member whose access token was "
-                "sent, and the payer's directory. A search without `patient` is about that member."
-            ),
-            "security": _security(about),
-            "resource": [_resource(kind, OPERATIONS) for kind in kinds],
-            "compartment": [_PATIENT_COMPARTMENT],
-        }
-    ]
-    cleaned: dict[str, Any] = _without_empty(statement)
-    return cleaned
+    rest = {
+        "documentation": (
+            "Read-only. Every answer holds the data of the one member whose access token was "
+            "sent, and the payer's directory. A search without `patient` is about that member."
+        ),
+        "security": _security(about),
+        "resource": [_resource(kind, OPERATIONS) for kind in kinds],
+        "compartment": [_PATIENT_COMPARTMENT],
+    }
+    return _statement(about, "PatientAccess", "Patient Access API", INSTANTIATES, _GUIDE, rest)
 
 
 def directory_statement(about: StatementFacts, kinds: Iterable[ResourceType]) -> dict[str, Any]:
@@ -279,25 +240,29 @@ def directory_statement(about: StatementFacts, kinds: Iterable[ResourceType]) ->
         kinds: types, with the parameters that the served release can be searched by.
     """
     served = tuple(kinds)
-    statement = _head(about, "ProviderDirectory", "Provider Directory API")
-    statement["instantiates"] = [PLAN_NET_STATEMENT]
-    statement["implementationGuide"] = [_PLAN_NET]
-    statement["rest"] = [
-        {
-            "mode": "server",
-            "documentation": "Read-only and public: no access token is needed. "
-            + _FOLLOWED_REFERENCES,
-            "security": {"cors": True, "description": "Public; no authorization."},
-            "resource": [_resource(kind, referring=revincludes(kind, served)) for kind in served],
-            "operation": [_operation(BULK_PUBLISH)],
-        }
-    ]
-    cleaned: dict[str, Any] = _without_empty(statement)
-    return cleaned
+    rest = {
+        "documentation": (
+            "Read-only and public: no access token is needed. It is the payer's directory. "
+            "References are followed in searches: `parameter.parameter=value`, "
+            "`parameter:Type.parameter=value` and `_has:Type:parameter:parameter=value`."
+        ),
+        "security": {"cors": True, "description": "Public; no authorization."},
+        "resource": [_resource(kind, referring=revincludes(kind, served)) for kind in served],
+        "operation": [_operation(BULK_PUBLISH)],
+    }
+    title = "Provider Directory API"
+    return _statement(about, "ProviderDirectory", title, PLAN_NET_STATEMENT, _PLAN_NET, rest)
 
 
-def _head(about: StatementFacts, name: str, title: str) -> dict[str, Any]:
-    return {
+def _statement(
+    about: StatementFacts,
+    name: str,
+    title: str,
+    instantiates: str,
+    guide: str,
+    rest: dict[str, Any],
+) -> dict[str, Any]:
+    statement = {
         "resourceType": "CapabilityStatement",
         "url": f"{about.base}/metadata",
         "version": about.version,
@@ -313,14 +278,12 @@ def _head(about: StatementFacts, name: str, title: str) -> dict[str, Any]:
         "implementation": {"description": f"{title} of {about.publisher}", "url": about.base},
         "fhirVersion": "4.0.1",
         "format": ["json", "application/fhir+json", "application/json"],
+        "instantiates": [instantiates],
+        "implementationGuide": [guide],
+        "rest": [{"mode": "server"} | rest],
     }
-
-
-_FOLLOWED_REFERENCES: Final = (
-    "It is the payer's directory. References are followed in searches: "
-    "`parameter.parameter=value`, `parameter:Type.parameter=value` and "
-    "`_has:Type:parameter:parameter=value`."
-)
+    cleaned: dict[str, Any] = _without_empty(statement)
+    return cleaned
 
 
 def _security(about: StatementFacts) -> dict[str, Any]:

@@ -35,7 +35,6 @@ from etl.gateway.search.evaluation import (
 from etl.gateway.search.query import Query
 from etl.gateway.service import PageSizes, Service
 from etl.gateway.supported_fhir import PLAN_NET_TYPES, ResourceType
-from etl.publish.manifest import Manifest
 from etl.publish.public_files import PLAIN, PublicFile, PublicPage, public_files, public_pages
 from etl.publish.segments import reference_key
 from etl.smart.grants import Grant
@@ -56,7 +55,8 @@ class DirectoryFiles:
 
     def __init__(self, releases: Releases, base: str, cadence: str) -> None:
         self._releases = releases
-        self._listed = lru_cache(maxsize=3)(lambda tree: _Listed(tree.manifest, base, cadence))
+        self._pages = lru_cache(maxsize=3)(lambda tree: public_pages(tree.manifest, base, cadence))
+        self._files = lru_cache(maxsize=3)(lambda tree: public_files(tree.manifest))
 
     async def at(self, path: str) -> FoundFile:
         """Return what is at a path.
@@ -66,31 +66,21 @@ class DirectoryFiles:
             StoreError: no release was read yet, or storage failed.
         """
         tree = self._releases.current()
-        listed = self._listed(tree)
-        if (page := listed.pages.get(path)) is not None:
-            return FoundFile(tree, page)
-        if (file := listed.files.get(path)) is not None:
-            return FoundFile(tree, file)
+        what = self._pages(tree).get(path) or self._files(tree).get(path)
+        if what is not None:
+            return FoundFile(tree, what)
         if tree.manifest.parent is not None:
             try:
                 before = await self._releases.earlier(tree.manifest.parent)
             except NotFound:  # it was pruned
                 pass
             else:
-                if (file := self._listed(before).files.get(path)) is not None:
+                if (file := self._files(before).get(path)) is not None:
                     return FoundFile(before, file)
         raise FhirError(
             "address-unknown",
             "No file of the directory is at this address; $bulk-publish lists those there are.",
         )
-
-
-class _Listed:
-    """Files and documents of one release by path."""
-
-    def __init__(self, manifest: Manifest, base: str, cadence: str) -> None:
-        self.files = public_files(manifest)
-        self.pages = public_pages(manifest, base, cadence)
 
 
 class FoundFile:

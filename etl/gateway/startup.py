@@ -122,25 +122,16 @@ class GatewayServices:
 
     def counts(self) -> ReadCounts:
         """Return the counters of storage and cache."""
+        reads = [target.objects.counts for target in self.targets]
+        caches = [target.cache for target in self.targets]
         return ReadCounts(
-            *(
-                sum(numbers)
-                for numbers in zip(
-                    *(
-                        (
-                            target.objects.counts.reads,
-                            target.objects.counts.bytes,
-                            target.objects.counts.retries,
-                            target.objects.counts.failures,
-                            target.cache.hits,
-                            target.cache.misses,
-                            target.cache.bytes,
-                        )
-                        for target in self.targets
-                    ),
-                    strict=True,
-                )
-            )
+            reads=sum(of_target.reads for of_target in reads),
+            bytes=sum(of_target.bytes for of_target in reads),
+            retries=sum(of_target.retries for of_target in reads),
+            failures=sum(of_target.failures for of_target in reads),
+            hits=sum(cache.hits for cache in caches),
+            misses=sum(cache.misses for cache in caches),
+            cached_bytes=sum(cache.bytes for cache in caches),
         )
 
 

@@ -107,19 +107,6 @@ class ResourceType:
 
 
 @dataclass(frozen=True, slots=True)
-class ResultParameter:
-    """One parameter that shapes an answer and searches nothing.
-
-    Attributes:
-        name: as it stands in a URL, with its modifier.
-        documentation: what values it takes and what it does.
-    """
-
-    name: str
-    documentation: str
-
-
-@dataclass(frozen=True, slots=True)
 class Operation:
     """One operation.
 
@@ -239,36 +226,22 @@ PLAN_NET_TYPES: Final = read_types(
 )
 """Types of the Provider Directory API, by name: the eight of Plan-Net."""
 
-_ADDED: Final = frozenset(
-    {
-        ("ExplanationOfBenefit", "status"),
-        ("ExplanationOfBenefit", "created"),
-        ("Coverage", "subscriber"),
-        ("Patient", "name"),
-        ("Patient", "birthdate"),
-        ("PractitionerRole", "location"),
-        ("Practitioner", "role"),
-        ("Organization", "location"),
-    }
-)
-"""Columns that indexes lack in trees that do not record their columns."""
-
 
 def answerable(kind: ResourceType, columns: frozenset[str] | None) -> ResourceType:
     """Return a type with the parameters that a release can be searched by.
 
     Args:
         kind: the type.
-        columns: index columns that the release records; None where it records none.
+        columns: index columns that the release records; None if it records none.
     """
+    if columns is None:
+        return kind
 
     def has(name: str) -> bool:
-        if name in _OF_EVERY_INDEX:
-            return True
-        return name in columns if columns is not None else (kind.name, name) not in _ADDED
+        return name in _OF_EVERY_INDEX or name in columns
 
     parameters = {
-        name: _answerable_parameter(parameter, columns or frozenset())
+        name: _answerable_parameter(parameter, columns)
         for name, parameter in kind.parameters.items()
         if has(name)
     }
@@ -301,21 +274,20 @@ def revincludes(kind: ResourceType, kinds: Iterable[ResourceType]) -> tuple[Sear
 
 _OF_EVERY_INDEX: Final = ("_id", "_lastUpdated")
 
-RESULT_PARAMETERS: Final = (
-    ResultParameter("_count", "Matches a page, from 0; more than the server's most is that most."),
-    ResultParameter(
-        "_sort", "`_lastUpdated`, `_id` or a date parameter; `-` before it for descending; a list."
-    ),
-    ResultParameter("_summary", "`count` for the total alone, `true`, `text`, `data` or `false`."),
-    ResultParameter("_elements", "Top-level elements of the matches, beside the mandatory ones."),
-    ResultParameter("_total", "`accurate` and `estimate` give the number of matches, `none` none."),
-    ResultParameter("_include", "`Type:parameter`, `Type:parameter:Target`, `Type:*` or `*`."),
-    ResultParameter("_include:iterate", "The same, followed from what was included as well."),
-)
+RESULT_PARAMETERS: Final = {
+    "_count": "Matches a page, from 0; more than the server's most is that most.",
+    "_sort": "`_lastUpdated`, `_id` or a date parameter; `-` before it for descending; a list.",
+    "_summary": "`count` for the total alone, `true`, `text`, `data` or `false`.",
+    "_elements": "Top-level elements of the matches, beside the mandatory ones.",
+    "_total": "`accurate` and `estimate` give the number of matches, `none` none.",
+    "_include": "`Type:parameter`, `Type:parameter:Target`, `Type:*` or `*`.",
+    "_include:iterate": "The same, followed from what was included as well.",
+}
+"""Parameters that shape an answer and search nothing: what values they take and what they do."""
 
-REVINCLUDE: Final = ResultParameter(
-    "_revinclude", "`Type:parameter`: what refers to a match by that parameter, of a directory."
-)
+REVINCLUDE: Final = {
+    "_revinclude": "`Type:parameter`: what refers to a match by that parameter, of a directory."
+}
 
 EVERYTHING: Final = Operation(
     "everything",

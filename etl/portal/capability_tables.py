@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-Json = Mapping[str, Any]
+from etl.gateway.capability import OAUTH_URIS
 
-OAUTH_URIS: Final = "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris"
-"""Extension with the OAuth endpoints, SMART App Launch 1.0.0 "Declaring support"."""
+Json = Mapping[str, Any]
 
 HOLDS: Final[Mapping[str, str]] = {
     "ExplanationOfBenefit": "A claim: what was done, what it cost, who paid what",

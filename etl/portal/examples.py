@@ -6,7 +6,7 @@ Shell examples work when pasted into a shell; the files are ready to run. The te
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Final
 from urllib.parse import quote
@@ -91,29 +91,23 @@ def page_examples(
         ),
         "redirect_answer": f"{redirect_uri}?code=…&state=…&iss=…",
         "token": [
-            CodeExample(
-                "JSON", "bash", _text("token_json.sh", token=served.token), "Confidential app"
-            ),
-            CodeExample(
-                "Form", "bash", _text("token_form.sh", token=served.token), "Confidential app"
-            ),
-            CodeExample(
-                "Public app", "bash", _text("token_public.sh", token=served.token), "Public app"
-            ),
+            CodeExample(label, "bash", _text(file, token=served.token), title)
+            for label, file, title in (
+                ("JSON", "token_json.sh", "Confidential app"),
+                ("Form", "token_form.sh", "Confidential app"),
+                ("Public app", "token_public.sh", "Public app"),
+            )
         ],
         "token_answer": _text("token_answer.json", seconds=served.token_seconds),
         "refresh": _text("refresh.sh", token=served.token),
         "revoke": _text("revoke.sh", revoke=served.revoke),
         "requests": [
-            CodeExample(
-                "curl", "bash", _text("claims.sh", fhir=served.fhir), "Claims with their providers"
-            ),
-            CodeExample(
-                "Python", "python", _text("claims.py", fhir=served.fhir), "Standard library"
-            ),
-            CodeExample(
-                "JavaScript", "javascript", _text("claims.mjs", fhir=served.fhir), "Node or browser"
-            ),
+            CodeExample(label, language, _text(file, fhir=served.fhir), title)
+            for label, language, file, title in (
+                ("curl", "bash", "claims.sh", "Claims with their providers"),
+                ("Python", "python", "claims.py", "Standard library"),
+                ("JavaScript", "javascript", "claims.mjs", "Node or browser"),
+            )
         ],
         "paging": _text("paging.sh", fhir=served.fhir),
         "syncing": _text("syncing.sh", fhir=served.fhir),
@@ -134,12 +128,7 @@ def directory_examples(
         "first": _text("practitioners.sh", directory=directory)
     }
     if wanted is not None:
-        values = {
-            "directory": directory,
-            "specialty": wanted.specialty,
-            "network": wanted.network,
-            "postal_code": wanted.postal_code,
-        }
+        values = {"directory": directory, **asdict(wanted)}
         title = "In a network, near a ZIP code, taking new patients"
         examples["search"] = [
             CodeExample(label, language, _text(file, **values), title)

@@ -88,19 +88,14 @@ def blank_draft(
 
 def form_of(draft: AppDraft) -> Form:
     """Return the registration form of an existing app."""
-    kind = next(name for name, pair in KINDS.items() if pair == _pair(draft))
+    pair = (draft.client_type, draft.authentication)
+    kind = next(name for name, known_pair in KINDS.items() if known_pair == pair)
     values = {name: getattr(draft, name) for name in TEXTS}
     values |= {f"attest_{name}": "yes" for name in draft.attestations}
     if draft.plain_launch:
         values["plain_launch"] = "yes"
-    return Form(
-        values
-        | {
-            "kind": kind,
-            "redirect_uris": "\n".join(draft.redirect_uris),
-            "scopes": " ".join(draft.scopes),
-        }
-    )
+    values |= {"kind": kind, "scopes": " ".join(draft.scopes)}
+    return Form(values | {"redirect_uris": "\n".join(draft.redirect_uris)})
 
 
 def draft_of(form: Form) -> AppDraft:
@@ -136,7 +131,3 @@ def explained(form: Form, problems: Mapping[str, str]) -> Form:
             if not form.ticked(f"attest_{name}"):
                 errors[f"attest_{name}"] = "Please confirm this."
     return form.with_errors(errors)
-
-
-def _pair(draft: AppDraft) -> tuple[ClientType, Authentication]:
-    return draft.client_type, draft.authentication

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
@@ -21,8 +23,7 @@ from etl.auth.developers import Developers
 from etl.auth.rate_limits import Endpoint
 from etl.auth.records import DemoMember, NoSuchApp
 from etl.auth.sign_in_links import SignInLinks
-from etl.portal import capability_tables, error_reference
-from etl.portal.capability_tables import Statement, read_statement
+from etl.portal.capability_tables import HOLDS, Statement, read_statement
 from etl.portal.examples import LOOPBACK, page_examples
 from etl.portal.forms import Form, read_form
 from etl.portal.provider_search import ProviderSearch
@@ -38,6 +39,9 @@ MENU: Final = (
     ("/apps", "App Registration"),
     ("/contact", "Contact Us"),
 )
+
+_ERRORS: Final = tomllib.loads(Path(__file__).with_name("errors.toml").read_text(encoding="utf-8"))
+"""Errors of the FHIR API, and of the authorize and token endpoints: code, meaning, remedy."""
 
 _LOCAL: Final = re.compile(r"/(?:[A-Za-z0-9_.-]+(?:/[A-Za-z0-9_.-]+)*)?")
 """Paths that a sign-in may return to: this server's own, never another host's."""
@@ -134,8 +138,8 @@ class Portal:
             providers=self.providers,
             developer=visit.developer,
             csrf_field=csrf_field,
-            holds=capability_tables.HOLDS,
-            errors={"fhir": error_reference.FHIR, "oauth": error_reference.OAUTH},
+            holds=HOLDS,
+            errors=_ERRORS,
             **values,
         )
         response = HTMLResponse(html, status)

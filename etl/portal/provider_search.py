@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -189,14 +190,6 @@ class SearchExample:
     position: str
 
 
-@dataclass(frozen=True, slots=True)
-class FileList:
-    """A document that lists files of the whole directory: its title and its URL."""
-
-    title: str
-    url: str
-
-
 @dataclass
 class ProviderSearch:
     """Searches a directory of the payer as the public API does.
@@ -225,14 +218,14 @@ class ProviderSearch:
         created = self.releases.served.created
         return None if created is None else datetime.fromisoformat(created).astimezone(UTC)
 
-    def files(self) -> list[FileList]:
-        """Return the lists of files that the served release has: bulk, and Plan Finder's."""
+    def files(self) -> list[tuple[str, str]]:
+        """Return title and URL of the served release's lists of files: bulk, and Plan Finder's."""
         try:
             manifest = self.releases.current().manifest
         except StoreError:
             return []
         paths = public_pages(manifest, self.base, self.cadence)
-        return [FileList(_title(path), f"{self.base}/{path}") for path in paths]
+        return [(_title(path), f"{self.base}/{path}") for path in paths]
 
     async def choices(self) -> Choices:
         """Return what can be chosen from; made once for each release, empty before the first."""
@@ -241,10 +234,7 @@ class ProviderSearch:
             if self._choices[0] != tree.id:
                 made = Choices(await self._networks(), await self._specialties(tree))
                 self._choices = (tree.id, made)
-        except (
-            StoreError,
-            FhirError,
-        ):  # nothing yet, or a release that cannot be searched by these
+        except (StoreError, FhirError):  # nothing yet, or no such columns
             return Choices()
         return self._choices[1]
 
@@ -306,17 +296,12 @@ class ProviderSearch:
     async def _position(self, place: Parameters) -> str | None:
         """Return the middle of the directory's places in a ZIP or city, as `latitude|longitude`."""
         bundle = await self._search("Location", [*place, ("_count", "50")])
-        at = [
-            location["position"]
-            for location in _resources(bundle, "match")
-            if "position" in location
-        ]
+        locations = _resources(bundle, "match")
+        at = [location["position"] for location in locations if "position" in location]
         if not at:
             return None
-        latitude, longitude = (
-            sum(float(position[axis]) for position in at) / len(at)
-            for axis in ("latitude", "longitude")
-        )
+        latitude = fmean(float(position["latitude"]) for position in at)
+        longitude = fmean(float(position["longitude"]) for position in at)
         return f"{latitude:.4f}|{longitude:.4f}"
 
     async def _search(self, resource_type: str, parameters: Parameters) -> Json:
@@ -334,15 +319,12 @@ class ProviderSearch:
         providers: dict[str, ProviderListing] = {}
         for role in _resources(bundle, "match"):
             provider = (role.get("practitioner") or role.get("organization") or {}).get("reference")
-            listing = providers.get(provider or _name(role))
-            if listing is None:
-                listing = ProviderListing(_provider_name(role, included), [], [])
-                providers[provider or _name(role)] = listing
-            listing.roles.append(self._role(role, included, listing.name))
-            new_specialties = (
-                text for text in _specialties(role) if text not in listing.specialties
+            listing = providers.setdefault(
+                provider or _name(role), ProviderListing(_provider_name(role, included), [], [])
             )
-            listing.specialties.extend(dict.fromkeys(new_specialties))
+            listing.roles.append(self._role(role, included, listing.name))
+            specialties = dict.fromkeys((*listing.specialties, *_specialties(role)))
+            listing.specialties[:] = specialties
         following = links.get("next", "").rpartition("/_page/")[2]
         return SearchResults(tuple(providers.values()), bundle.get("total"), following)
 
@@ -370,8 +352,7 @@ class ProviderSearch:
             cursor = following[0]["url"].rpartition("/_page/")[2]
             bundle = json.loads((await self.service.page(self._grant, cursor, base=self.base)).body)
             networks += _resources(bundle, "match")
-        choices = [ListOption(_name(network), network["name"]) for network in networks]
-        return sorted(choices, key=lambda choice: choice.label)
+        return _by_label(ListOption(_name(network), network["name"]) for network in networks)
 
     async def _specialties(self, tree: ReleaseTree) -> list[ListOption]:
         columns = await columns_of(tree, [(_ROLE, "specialty")])
@@ -380,7 +361,7 @@ class ProviderSearch:
             for column in columns.column(_ROLE, "specialty")
             for value in column.column.values
         }
-        return sorted((ListOption(c, SPECIALTIES.get(c, c)) for c in codes if c), key=_by_label)
+        return _by_label(ListOption(code, SPECIALTIES.get(code, code)) for code in codes if code)
 
     async def _found_example(self) -> SearchExample | None:
         known = [choice.value for choice in (await self.choices()).specialties]
@@ -404,15 +385,14 @@ class ProviderSearch:
 
 def _title(path: str) -> str:
     """Return what a list of files is, from its path (docs/directory.md)."""
-    match path.split("/"):
-        case [_, contract, year, _]:
-            return f"Plan Finder files: contract {contract}, plan year {year}"
-        case _:
-            return "Everything as NDJSON: Bulk Publish manifest"
+    parts = path.split("/")
+    if len(parts) != 4:
+        return "Everything as NDJSON: Bulk Publish manifest"
+    return f"Plan Finder files: contract {parts[1]}, plan year {parts[2]}"
 
 
-def _by_label(choice: ListOption) -> str:
-    return choice.label
+def _by_label(options: Iterable[ListOption]) -> list[ListOption]:
+    return sorted(options, key=lambda option: option.label)
 
 
 def _miles(within: str) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -117,10 +119,10 @@ class _Pages:
         return await self._issued(request, issued, what="rotated")
 
     async def disable(self, request: Request) -> Response:
-        return await self._turned(request, "disable")
+        return await self._switch(request, self._portal.apps.disable)
 
     async def enable(self, request: Request) -> Response:
-        return await self._turned(request, "enable")
+        return await self._switch(request, self._portal.apps.enable)
 
     async def delete(self, request: Request) -> Response:
         portal = self._portal
@@ -134,14 +136,15 @@ class _Pages:
         )
         return to("/apps")
 
-    async def _turned(self, request: Request, to_what: str) -> Response:
+    async def _switch(self, request: Request, switch: Callable[..., App]) -> Response:
         portal = self._portal
         visit, developer = await portal.signed_in(request)
         await portal.form(request)
-        turn = portal.apps.enable if to_what == "enable" else portal.apps.disable
         client_id = request.path_params["client_id"]
         try:
-            await run_in_threadpool(turn, client_id, developer=developer.id, address=visit.address)
+            await run_in_threadpool(
+                switch, client_id, developer=developer.id, address=visit.address
+            )
         except NoSuchApp:
             raise HTTPException(404) from None
         return to(f"/apps/{client_id}", saved="yes")

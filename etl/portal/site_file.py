@@ -112,16 +112,15 @@ def read_site_file(path: Path | None) -> SiteFile:
 
 
 def _mistake(path: Path, loc: tuple[int | str, ...], text: str, kind: str) -> MappingError:
-    place = ".".join(map(str, loc))
-    if kind not in ("extra_forbidden", "unexpected_keyword_argument"):
-        return MappingError(f"{path}: {place}", "config-value", text)
-    table: Any = {
-        "contact": Contact.__dataclass_fields__,
-        "links": Links.model_fields,
-        "brand": Brand.model_fields,
-        "look": Look.model_fields,
-    }.get(str(loc[0]), SiteFile.model_fields)
-    return MappingError(f"{path}: {place}", "config-value", _unknown_key(str(loc[-1]), table))
+    if kind in ("extra_forbidden", "unexpected_keyword_argument"):
+        table: Any = {
+            "contact": Contact.__dataclass_fields__,
+            "links": Links.model_fields,
+            "brand": Brand.model_fields,
+            "look": Look.model_fields,
+        }.get(str(loc[0]), SiteFile.model_fields)
+        text = _unknown_key(str(loc[-1]), table)
+    return MappingError(f"{path}: {'.'.join(map(str, loc))}", "config-value", text)
 
 
 def _unknown_key(key: str, known: Any) -> str:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from types import MappingProxyType
 from typing import Literal, NamedTuple, Protocol
 
 from etl.smart import scopes as smart_scopes
@@ -82,7 +80,6 @@ class Access(NamedTuple):
     query: str
     outcome: int
     address: str
-    detail: Mapping[str, str] = MappingProxyType({})
     delivered: tuple[str, ...] = ()
 
 

@@ -200,8 +200,8 @@ def test_the_served_process_is_thin(tmp_path):
     [
         ("etl.cli.serve, etl.bootstrap.served_app", SERVING),
         (
-            "etl.cli.serve, etl.bootstrap.served_app, etl.auth.authorization_server,"
-            " etl.auth.endpoints, etl.bootstrap.auth, etl.bootstrap.portal",
+            "etl.cli.serve, etl.bootstrap.served_app, etl.auth.endpoints,"
+            " etl.bootstrap.auth, etl.bootstrap.portal",
             SERVING | AUTHORIZING,
         ),
     ],

@@ -11,7 +11,7 @@ import pytest
 
 from etl.auth import audit
 from etl.auth.audit import AuditStalled, AuditTrail
-from etl.auth.audit_verification import verify_trail
+from etl.auth.audit_events import verify_trail
 from etl.auth.database import migrate, open_database
 from etl.auth.database_tables import AccessRow
 from etl.auth.records import Happening

@@ -277,7 +277,7 @@ async def difference(
     hits = {
         name: hit
         for name, (hit, mark) in present.items()
-        if any(_mark(marks, name) != mark for marks in previous)
+        if any(name not in marks or marks[name][1] != mark for marks in previous)
     }
     missing = [name for name in dict.fromkeys(chain.from_iterable(previous)) if name not in present]
     # A directory resource that still exists but is no longer referred to is not reported.
@@ -287,15 +287,8 @@ async def difference(
     return MemberChanges(hits, [name for name in missing if name not in left], False)
 
 
-def _mark(marks: dict[str, tuple[Hit, Mark]], name: str) -> Mark | None:
-    entry = marks.get(name)
-    return None if entry is None else entry[1]
-
-
 async def _reached(
-    tree: ReleaseTree,
-    grant: Grant,
-    request: EverythingRequest,
+    tree: ReleaseTree, grant: Grant, request: EverythingRequest
 ) -> dict[str, tuple[Hit, Mark]]:
     """Return all that `$everything` gives in a release without `_since`, each with its mark."""
     own = await tree.patient(grant.patient)

@@ -22,7 +22,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import blake2b
@@ -30,7 +30,7 @@ from itertools import count
 from queue import Empty, SimpleQueue
 from secrets import token_hex
 from time import perf_counter
-from typing import Final
+from typing import Final, Literal
 
 import orjson
 from prometheus_client import (
@@ -60,6 +60,10 @@ _BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0
 _LABELS: Final = frozenset({"GET", "HEAD", "POST", "OPTIONS", "PUT", "PATCH", "DELETE"})
 
 
+_AllWorkers = Literal["livesum", "livemin", "livemax"]
+"""How the values of several workers become one."""
+
+
 class Metrics:
     """All metrics of one application."""
 
@@ -78,12 +82,11 @@ class Metrics:
         )
         self.under_way = 0
         """Requests being answered by this process now; exported by `renew`."""
-        self._in_flight = Gauge(
-            "cpcds_requests_in_flight",
-            "Requests being answered now.",
-            registry=registry,
-            multiprocess_mode="livesum",
-        )
+
+        def gauge(name: str, text: str, mode: _AllWorkers) -> Gauge:
+            return Gauge(f"cpcds_{name}", text, registry=registry, multiprocess_mode=mode)
+
+        self._in_flight = gauge("requests_in_flight", "Requests being answered now.", "livesum")
         self._refused = Counter(
             "cpcds_refusals", "Requests refused, by error code.", ("error",), registry=registry
         )
@@ -91,23 +94,16 @@ class Metrics:
             name: Counter(f"cpcds_{metric}", text, registry=registry)
             for name, (metric, text) in _READS.items()
         }
-        self._cached = Gauge(
-            "cpcds_cache_bytes",
-            "Bytes that the cache holds.",
-            registry=registry,
-            multiprocess_mode="livesum",
-        )
-        self._created = Gauge(
-            "cpcds_release_created_seconds",
+        self._cached = gauge("cache_bytes", "Bytes that the cache holds.", "livesum")
+        self._created = gauge(
+            "release_created_seconds",
             "When the release that is served was made, as Unix time; 0 before the first.",
-            registry=registry,
-            multiprocess_mode="livemin",
+            "livemin",
         )
-        self._seen = Gauge(
-            "cpcds_release_seen_age_seconds",
+        self._seen = gauge(
+            "release_seen_age_seconds",
             "Seconds since the pointer to the release was last read with success.",
-            registry=registry,
-            multiprocess_mode="livemax",
+            "livemax",
         )
         self._last = ReadCounts(0, 0, 0, 0, 0, 0, 0)
 
@@ -299,21 +295,6 @@ class RequestRecord:
     sent: int = 0
 
 
-@dataclass(slots=True)
-class RequestIds:
-    """Gives every request an id: the client's own where that is well formed."""
-
-    prefix: str = field(default_factory=lambda: token_hex(8))
-    numbers: count[int] = field(default_factory=count)
-
-    def request_id(self, scope: Scope) -> str:
-        """Return the id of a request."""
-        ids = [value for name, value in scope["headers"] if name == b"x-request-id"]
-        if len(ids) == 1 and _WELL_FORMED.fullmatch(ids[0]):
-            return str(ids[0], "ascii")
-        return f"{self.prefix}{next(self.numbers):012x}"
-
-
 class AccessLog:
     """Writes one JSON object a line.
 
@@ -420,14 +401,14 @@ class AccessLogMiddleware:
         self.app = app
         self._log = log
         self._metrics = metrics
-        self._ids = RequestIds()
+        self._id_prefix, self._id_numbers = token_hex(8), count()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request; pass on other ASGI scopes."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        record = RequestRecord(self._ids.request_id(scope), perf_counter())
+        record = RequestRecord(self._request_id(scope), perf_counter())
         scope[RECORD] = record
         name = record.request.encode()
 
@@ -462,6 +443,13 @@ class AccessLogMiddleware:
             record.route = record.route or "other"
             self._metrics.request(record.route, scope["method"], record.status, seconds)
             self._log.request(record, _method(scope["method"]), seconds)
+
+    def _request_id(self, scope: Scope) -> str:
+        """Return the id of a request: the client's own if that is well formed."""
+        ids = [value for name, value in scope["headers"] if name == b"x-request-id"]
+        if len(ids) == 1 and _WELL_FORMED.fullmatch(ids[0]):
+            return str(ids[0], "ascii")
+        return f"{self._id_prefix}{next(self._id_numbers):012x}"
 
 
 @lru_cache(maxsize=1024)

@@ -149,19 +149,11 @@ def parameters_of(raw: bytes, where: str = "query") -> list[tuple[str, str]]:
     if len(parts) > MAX_PARAMETERS:
         raise FhirError("parameters-too-many", f"There are more than {MAX_PARAMETERS} parameters.")
     parameters: list[tuple[str, str]] = []
-    plain = b"%" not in raw and b"+" not in raw
+    read = text_of if b"%" not in raw and b"+" not in raw else decoded
     for part in parts:
         if part:
-            name, _, value = part.partition(b"=")
-            if plain:
-                parameters.append((text_of(name, where), text_of(value, where)))
-            else:
-                parameters.append(
-                    (
-                        decoded(name.replace(b"+", b" "), where),
-                        decoded(value.replace(b"+", b" "), where),
-                    )
-                )
+            name, _, value = part.replace(b"+", b" ").partition(b"=")
+            parameters.append((read(name, where), read(value, where)))
     return parameters
 
 

@@ -177,9 +177,7 @@ class ReleaseTree:
             if unit is None:
                 return None
             self._cache.put(key, unit, _UNIT_COST)
-        block: IndexedBlock | None = self._cache.peek(unit.index)
-        if block is None:
-            block = await self._once(unit)
+        block = await self._block(unit)
         if block.index.head.get("patient") != patient_id:
             raise StoreError(f"{self._objects.name}: {unit.index} is another patient's; run verify")
         return block
@@ -358,16 +356,9 @@ class ReleaseTree:
             return views(await self._objects.get_range(key, part.offset, part.length), part, what)
 
     async def _block(self, unit: CatalogEntry) -> IndexedBlock:
-        block: IndexedBlock | None = self._cache.peek(unit.index)
-        return block if block is not None else await self._once(unit)
-
-    async def _once(self, unit: CatalogEntry) -> IndexedBlock:
-        return await self._cache.once(unit.index, lambda: self._kept(unit))
-
-    async def _kept(self, unit: CatalogEntry) -> IndexedBlock:
-        block = await self._opened(unit)
-        self._cache.put(unit.index, block, block.cost)
-        return block
+        return await self._cache.get(
+            unit.index, lambda: self._opened(unit), lambda block: block.cost
+        )
 
     async def _opened(self, unit: CatalogEntry) -> IndexedBlock:
         what = f"{self._objects.name}: {unit.index}"

@@ -10,8 +10,10 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from heapq import merge
 from itertools import compress, islice, repeat
+from operator import and_
 from typing import Any, Final
 
 from etl.errors import StoreError
@@ -33,6 +35,7 @@ _TEXT: Final = 120
 """Bytes in memory of a short text and its folded form."""
 
 _FLIPPED: Final = bytes((1, 0)) + bytes(254)
+"""Translation of a mask to that of the other rows."""
 
 
 @dataclass(slots=True)
@@ -162,27 +165,6 @@ _NO_KEYS: Final[array[int]] = array("Q")
 def row_numbers(masks: Masks) -> RowNumbers:
     """Return the rows that are meant by masks."""
     return [array("I", compress(range(len(mask)), mask)) for mask in masks]
-
-
-def flipped(mask: bytes) -> bytes:
-    """Return the other rows."""
-    return mask.translate(_FLIPPED)
-
-
-def both(one: bytes, other: bytes) -> bytes:
-    """Return the rows of both masks."""
-    size = len(one)
-    return (int.from_bytes(one) & int.from_bytes(other)).to_bytes(size)
-
-
-def either(masks: Sequence[bytes]) -> bytes:
-    """Return the rows of any of some masks."""
-    if len(masks) == 1:
-        return masks[0]
-    rows = 0
-    for mask in masks:
-        rows |= int.from_bytes(mask)
-    return rows.to_bytes(len(masks[0]))
 
 
 async def columns_of(tree: ReleaseTree, wanted: Iterable[tuple[str, str]]) -> DirectoryColumns:
@@ -323,9 +305,9 @@ def columns_read(kind: str, conditions: Iterable[SearchCondition]) -> Iterator[t
     for condition in conditions:
         if condition.ids:
             yield kind, KEYS
-        elif not condition.links:
+        elif not condition.link:
             yield kind, condition.column or condition.parameter.name
-        for link in condition.links:
+        if link := condition.link:
             # A chain compares keys of the other type with references of this one; `_has` the
             # references of the other with keys of this one.
             yield (kind if link.reverse else link.type), KEYS
@@ -335,10 +317,12 @@ def columns_read(kind: str, conditions: Iterable[SearchCondition]) -> Iterator[t
 
 def rows_of_all(several: Sequence[Masks]) -> Masks:
     """Return the rows that all of some conditions are met by."""
-    rows = several[0]
-    for met in several[1:]:
-        rows = [both(one, other) for one, other in zip(rows, met, strict=True)]
-    return rows
+    if len(several) == 1:
+        return several[0]
+    return [
+        reduce(and_, map(int.from_bytes, masks)).to_bytes(len(masks[0]))
+        for masks in zip(*several, strict=True)
+    ]
 
 
 class KeptRows:
@@ -414,9 +398,8 @@ def matching_rows(columns: DirectoryColumns, kind: str, condition: SearchConditi
         return columns.rows_of(
             kind, {reference_key(f"{kind}/{logical_id}") for logical_id in condition.ids}
         )
-    if condition.links:
-        met = [_linked(columns, kind, link) for link in condition.links]
-        return [either(masks) for masks in zip(*met, strict=True)]
+    if condition.link:
+        return _linked(columns, kind, condition.link)
     name = condition.column or condition.parameter.name
     found = columns.no_rows(kind)
     references = [reference_key(reference) for reference in condition.references]
@@ -429,7 +412,7 @@ def matching_rows(columns: DirectoryColumns, kind: str, condition: SearchConditi
         elif not column.is_reference and column.column.values:
             _add(rows, column, column.codes_meeting(condition.test, is_folded=condition.is_folded))
     if condition.negated or condition.missing:
-        return [flipped(bytes(rows)) for rows in found]
+        return [bytes(rows).translate(_FLIPPED) for rows in found]
     return [bytes(rows) for rows in found]
 
 

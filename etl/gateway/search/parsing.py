@@ -233,8 +233,8 @@ def _parse_parameter(parsed: _Parsed, context: _Context, name: str, value: str) 
         parsed.spend(condition_cost(condition))
         parsed.conditions.append(replace(condition, asked=(name, value)))
         compared = condition
-        while compared.links:
-            compared = compared.links[0].condition
+        while compared.link:
+            compared = compared.link.condition
         if compared.parameter.type == "reference":
             # The base may be another one when a page link is followed.
             value = ",".join(comparisons.relative(date, context.base) for date in split(value, ","))
@@ -265,15 +265,14 @@ def _linked(
         name, _, target = first.partition(":")
         parameter = context.kind.parameters.get(name)
         types = [one for one in parameter.targets if target in ("", one)] if parameter else []
-    if parameter is None or not types:
+    if parameter is None or len(types) != 1:  # the type has to be named if there are several
         return None
-    links = []
-    for one in types:
-        there = context._replace(kind=context.kinds[one])
-        condition = _linked(there, rest, value, follows - 1)
-        if condition is not None:
-            links.append(ReferenceLink(one, name, is_reverse, condition))
-    return SearchCondition(parameter, bool, links=tuple(links)) if links else None
+    there = context._replace(kind=context.kinds[types[0]])
+    condition = _linked(there, rest, value, follows - 1)
+    if condition is None:
+        return None
+    link = ReferenceLink(types[0], name, is_reverse, condition)
+    return SearchCondition(parameter, bool, link=link)
 
 
 def _condition(context: _Context, written: str, value: str) -> SearchCondition | None:

@@ -24,8 +24,8 @@ class SearchCondition:
         ids: for `_id`, the requested ids; empty for others.
         references: for a reference, those that meet it, as `Type/id`; empty for others.
         is_folded: whether `test` takes texts without case and accents (`comparisons.folded`).
-        links: for a chain or `_has`, by way of what it is put on other resources; one of them has
-            to be met. Empty for conditions on the resource itself.
+        link: for a chain or `_has`, by way of what it is put on other resources; None for a
+            condition on the resource itself.
         compared: values asked for that are compared with each value of the column one by one:
             dates, texts, places.
         column: the search column that `test` takes; empty for that of the parameter's name.
@@ -40,7 +40,7 @@ class SearchCondition:
     ids: frozenset[str] = frozenset()
     references: frozenset[str] = frozenset()
     is_folded: bool = False
-    links: tuple[ReferenceLink, ...] = ()
+    link: ReferenceLink | None = None
     compared: int = 0
     column: str = ""
     asked: tuple[str, str] = ("", "")
@@ -156,6 +156,6 @@ def require_affordable(points: int) -> int:
 
 def condition_cost(condition: SearchCondition) -> int:
     """Return the points of one condition, with those of the references that it crosses."""
-    if condition.links:
-        return sum(CROSSED_REFERENCE + condition_cost(link.condition) for link in condition.links)
+    if condition.link:
+        return CROSSED_REFERENCE + condition_cost(condition.link.condition)
     return CONDITION + COMPARED_VALUE * condition.compared

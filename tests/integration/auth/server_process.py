@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from etl.auth.authorization_server import routes_of
+from etl.auth.endpoints import routes_of
 from etl.smart.grants import TokenRefused
 from tests.given.drafts import draft_like
 from tests.integration.auth.standing import DRAFT, stand_up

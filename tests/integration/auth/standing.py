@@ -15,9 +15,9 @@ from urllib.parse import parse_qsl, urlsplit
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from etl.auth.authorization_server import routes_of
 from etl.auth.configuration import AuthConfiguration, DemoDirectory
 from etl.auth.database import migrate, open_database
+from etl.auth.endpoints import routes_of
 from etl.auth.records import DemoMember
 from etl.auth.registration import ATTESTATIONS, AppDraft
 from etl.auth.services import Services

@@ -11,7 +11,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from etl.auth.audit_verification import verify_trail
+from etl.auth.audit_events import verify_trail
 from etl.auth.database import latest_version, migrate, open_database, present_version
 from etl.auth.database_tables import Base
 from etl.auth.grants import SignedAssertion

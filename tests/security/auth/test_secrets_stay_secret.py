@@ -10,7 +10,7 @@ from datetime import date
 import pytest
 
 from etl.auth.apps import Issued
-from etl.auth.audit_verification import verify_trail
+from etl.auth.audit_events import verify_trail
 from etl.auth.configuration import DemoDirectory
 from etl.auth.records import DemoMember
 from etl.auth.yearly_numbers import yearly_numbers

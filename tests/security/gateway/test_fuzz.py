@@ -97,7 +97,7 @@ def test_no_request_that_can_be_made_of_the_description_does_harm(rounds):
 
 NAMES = sorted(
     {name for kind in TYPES.values() for name in kind.parameters}
-    | {one.name for one in RESULT_PARAMETERS}
+    | set(RESULT_PARAMETERS)
     | {"_revinclude", "_format", "start", "end", "_since", "_type", "access_token", "patient.name"}
 )
 SUFFIXES = ("", "", "", ":missing", ":not", ":exact", ":Patient", ":iterate", ":x", ".name")

@@ -224,7 +224,6 @@ def test_modifiers_go_with_the_columns_of_a_release():
 
     assert modifiers() == ("missing", "not")
     assert modifiers("identifier:of-type") == ("missing", "not", "of-type")
-    assert answerable(kind, None).parameters["identifier"].modifiers == ("missing", "not")
 
 
 def test_what_is_not_supported_is_ignored_and_named(server):

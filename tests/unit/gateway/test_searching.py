@@ -548,11 +548,12 @@ def test_the_subscriber_comes_along_with_a_coverage(service):
 
 
 def test_what_a_release_has_no_column_for_is_ignored_and_named():
-    """As in a tree of an earlier version, whose manifest does not say what it has."""
     store = MemoryStore()
     claims = [resource(EOB, "claim", search={"type": ["urn:x|oral"]})]
-    publish(store, [PatientResources(logical_id("ann"), [resource("Patient", "ann"), *claims])])
-    who, old = logical_id("ann"), opened(store).service
+    facts = ReleaseFacts("full", mapping={"search": {EOB: ["type"]}})
+    who = logical_id("ann")
+    publish(store, [PatientResources(who, [resource("Patient", "ann"), *claims])], facts=facts)
+    old = opened(store).service
     for query in ("status=active", "created=2024", "_sort=created"):
         found = bundle(asked(old, query, patient=who, strict=False))
         assert found["total"] == 1

@@ -129,10 +129,7 @@ def upgrade() -> None:
         sa.Column("revoked", sa.BigInteger(), nullable=True),
         sa.Column("last_used", sa.BigInteger(), nullable=True),
         sa.Column("auth_time", sa.BigInteger(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["client_id"],
-            ["app.client_id"],
-        ),
+        sa.ForeignKeyConstraint(["client_id"], ["app.client_id"]),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("consent_patient", "consent", ["patient", "client_id"], unique=False)
@@ -148,10 +145,7 @@ def upgrade() -> None:
         sa.Column("nonce", sa.Text(), nullable=False),
         sa.Column("expires", sa.BigInteger(), nullable=False),
         sa.Column("used", sa.BigInteger(), nullable=True),
-        sa.ForeignKeyConstraint(
-            ["consent_id"],
-            ["consent.id"],
-        ),
+        sa.ForeignKeyConstraint(["consent_id"], ["consent.id"]),
         sa.PrimaryKeyConstraint("hash"),
     )
     op.create_index(
@@ -166,10 +160,7 @@ def upgrade() -> None:
         sa.Column("issued", sa.BigInteger(), nullable=False),
         sa.Column("expires", sa.BigInteger(), nullable=False),
         sa.Column("used", sa.BigInteger(), nullable=True),
-        sa.ForeignKeyConstraint(
-            ["consent_id"],
-            ["consent.id"],
-        ),
+        sa.ForeignKeyConstraint(["consent_id"], ["consent.id"]),
         sa.PrimaryKeyConstraint("hash"),
     )
     op.create_index(

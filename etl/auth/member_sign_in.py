@@ -1,19 +1,34 @@
-"""Sign-in of sample members by user name and password: the form, and what it sends."""
+"""Sign-in of members: at the payer's identity provider, or of sample members by a form."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from etl.auth.form_protection import BrowserCookies
+from etl.auth.form_protection import REQUEST_SECONDS, BrowserCookies
 from etl.auth.http import address_of
-from etl.auth.members import DemoSignIn
+from etl.auth.members import DemoSignIn, ProviderSignIn
 from etl.auth.records import SignInRefused
 from etl.auth.services import Services
+
+STALE: Final = "This page is too old, or belongs to another browser."
+
+
+async def redirect_to_provider(
+    services: Services, provider: ProviderSignIn, request: Request, purpose: str
+) -> Response:
+    """Return the redirect to the identity provider, or a page that says that it is silent."""
+    try:
+        response, brought = await provider.begin(request, purpose)
+    except SignInRefused as error:
+        return services.pages.problem(str(error), status=503)
+    sealed = services.browsers.seal_login(brought)
+    services.browsers.set(response, "login", sealed, seconds=REQUEST_SECONDS)
+    return response
 
 
 async def patient_signed_in(
