@@ -150,7 +150,9 @@ class AuthorizePages:
             return self._services.pages.problem(STALE, status=403)
         if isinstance(considered, Response):
             return considered
-        return self._consent_page(visit, session, sealed, considered, self._everything(considered))
+        types = scope_rules.types_of(considered.scopes)
+        everything = _Choice(types, True, True, self._configuration.consent_days[0])
+        return self._consent_page(visit, session, sealed, considered, everything)
 
     async def decide(self, request: Request) -> Response:
         """Take the member's decision and redirect to the app."""
@@ -172,14 +174,8 @@ class AuthorizePages:
         if form.get("decision") == "allow":
             choice = _chosen(fields, considered.scopes, self._configuration.consent_days)
             if not choice.types:
-                return self._consent_page(
-                    visit,
-                    session,
-                    sealed,
-                    considered,
-                    choice,
-                    error="Check at least one kind of data to share.",
-                )
+                error = "Check at least one kind of data to share."
+                return self._consent_page(visit, session, sealed, considered, choice, error=error)
             approval = self._approval(considered, session, choice, address_of(request))
         answer = await run_in_threadpool(services.protocol.approve, considered.incoming, approval)
         if approval is None:
@@ -298,10 +294,6 @@ class AuthorizePages:
             member_page=configuration.url("/member"),
             error=error,
         )
-
-    def _everything(self, considered: ConsentRequest) -> _Choice:
-        types = scope_rules.types_of(considered.scopes)
-        return _Choice(types, True, True, self._configuration.consent_days[0])
 
     def _approval(
         self, considered: ConsentRequest, session: Session, choice: _Choice, address: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,7 +11,6 @@ from etl.auth.audit import AuditTrail
 from etl.auth.configuration import AuthConfiguration, Clock, Randomness
 from etl.auth.database import Database
 from etl.auth.records import Action, Happening
-from etl.auth.secrets import TOKEN_BYTES, new_token
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +31,12 @@ class AuthContext:
         """Return the present time as whole seconds since 1970."""
         return int(self.clock().timestamp())
 
-    def new_token(self, size: int = TOKEN_BYTES) -> str:
-        """Return a random token for URLs and headers."""
-        return new_token(self.randomness, size)
+    def new_token(self, size: int = 32) -> str:
+        """Return a random token for URLs and headers.
+
+        256 bits cannot be guessed, so a plain SHA-256 is hash enough for them.
+        """
+        return base64.urlsafe_b64encode(self.randomness(size)).decode().rstrip("=")
 
     def note(self, action: Action, **fields: Any) -> None:
         """Record an event in the audit trail before returning.

@@ -5,13 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final, Literal
 from urllib.parse import unquote, urlsplit
 
 from etl.auth.configuration import Clock
-
-if TYPE_CHECKING:
-    import smtplib
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +89,7 @@ def smtp_mailer(server: MailServer, clock: Clock) -> Mailer:
     """Return what sends mail through a server."""
     # Imported here: most servers have no mail server, and start faster without it.
     import smtplib
+    import ssl
     from email.message import EmailMessage
     from email.utils import format_datetime, make_msgid
 
@@ -103,7 +101,14 @@ def smtp_mailer(server: MailServer, clock: Clock) -> Mailer:
         message["Auto-Submitted"] = "auto-generated"  # RFC 3834: suppresses automatic replies
         message.set_content(mail.text)
         try:
-            with _connected(server) as connection:
+            context = ssl.create_default_context()
+            with (
+                smtplib.SMTP_SSL(server.host, server.port, timeout=TIMEOUT_SECONDS, context=context)
+                if server.encryption == "tls"
+                else smtplib.SMTP(server.host, server.port, timeout=TIMEOUT_SECONDS)
+            ) as connection:
+                if server.encryption == "starttls":
+                    connection.starttls(context=context)
                 if server.user:
                     connection.login(server.user, server.password)
                 connection.send_message(message)
@@ -113,20 +118,3 @@ def smtp_mailer(server: MailServer, clock: Clock) -> Mailer:
             raise MailNotSent from None
 
     return send
-
-
-def _connected(server: MailServer) -> smtplib.SMTP:
-    import smtplib
-    import ssl
-
-    context = ssl.create_default_context()
-    if server.encryption == "tls":
-        return smtplib.SMTP_SSL(server.host, server.port, timeout=TIMEOUT_SECONDS, context=context)
-    connection = smtplib.SMTP(server.host, server.port, timeout=TIMEOUT_SECONDS)
-    try:
-        if server.encryption == "starttls":
-            connection.starttls(context=context)
-    except BaseException:
-        connection.close()
-        raise
-    return connection

@@ -317,7 +317,25 @@ class _AboutTokens:
     def query_token(self, token_string: str, token_type_hint: str | None) -> Any:
         """Return an active token of any kind; the hint is not needed."""
         del token_type_hint
-        return _active(token_string, self._store, self._verifier)
+        if token_string.count(".") == 2:
+            return self._active_access_token(token_string)
+        row = self._store.find_refresh_token(token_string)
+        if row is None or row.used is not None or row.expires <= self._store.context.seconds():
+            return None
+        consent = self._store.open_consent(row.consent_id)
+        if consent is None:
+            return None
+        subject = (row.client_id, row.consent_id, row.scope, consent.patient)
+        return _Active(*subject, row.expires, row.issued, None)
+
+    def _active_access_token(self, token: str) -> _Active | None:
+        try:
+            active = self._verifier.active(token)
+        except TokenRefused:
+            return None
+        grant = active.grant
+        subject = (grant.client, grant.grant, " ".join(grant.scopes), grant.patient)
+        return _Active(*subject, int(grant.expires.timestamp()), active.issued, active)
 
 
 class Introspection(_AboutTokens, IntrospectionEndpoint):  # type: ignore[misc]
@@ -396,33 +414,6 @@ class _Active:
         if "fhirUser" in self.scope.split():
             facts["fhirUser"] = f"{configuration.fhir_base}/Patient/{self.patient}"
         return facts
-
-
-def _active(token: str, store: GrantStore, verifier: LocalVerifier) -> _Active | None:
-    if token.count(".") == 2:
-        try:
-            active = verifier.active(token)
-        except TokenRefused:
-            return None
-        grant = active.grant
-        return _Active(
-            grant.client,
-            grant.grant,
-            " ".join(grant.scopes),
-            grant.patient,
-            int(grant.expires.timestamp()),
-            active.issued,
-            active,
-        )
-    row = store.find_refresh_token(token)
-    if row is None or row.used is not None or row.expires <= store.context.seconds():
-        return None
-    consent = store.open_consent(row.consent_id)
-    if consent is None:
-        return None
-    return _Active(
-        row.client_id, row.consent_id, row.scope, consent.patient, row.expires, row.issued, None
-    )
 
 
 def check_shape(incoming: Incoming, *, longest: int = LONGEST_PARAMETER) -> None:

@@ -1,21 +1,9 @@
-"""Random tokens, their hashes, and keys derived from the server's secret."""
+"""Hashes of random tokens, and keys derived from the server's secret."""
 
 from __future__ import annotations
 
-import base64
 import hmac
 from hashlib import blake2b, sha256
-from typing import Final
-
-from etl.auth.configuration import Randomness
-
-TOKEN_BYTES: Final = 32
-"""256 bits: cannot be guessed, so a plain SHA-256 is hash enough."""
-
-
-def new_token(randomness: Randomness, size: int = TOKEN_BYTES) -> str:
-    """Return a random token for URLs and headers."""
-    return base64.urlsafe_b64encode(randomness(size)).decode().rstrip("=")
 
 
 def hash_of(token: str) -> str:

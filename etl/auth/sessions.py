@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 
-from sqlalchemy import delete
+from sqlalchemy import delete, update
 
 from etl.auth.context import AuthContext
 from etl.auth.database_tables import SessionRow
@@ -33,12 +33,10 @@ class Session:
     """A signed-in developer or member.
 
     Attributes:
-        hash: hash of the token in the cookie; names the session without opening it.
         subject: id of the developer's account, or logical id of the member's Patient.
         signed_in: when they authenticated.
     """
 
-    hash: str
     subject: str
     signed_in: datetime
 
@@ -78,10 +76,10 @@ class Sessions:
             return None
         if now - row.seen >= _SEEN_EVERY_SECONDS:
             with self._context.database.write() as session:
-                seen = session.get(SessionRow, row.hash)
-                if seen is not None:
-                    seen.seen = now
-        return Session(row.hash, row.subject, datetime.fromtimestamp(row.signed_in, UTC))
+                session.execute(
+                    update(SessionRow).where(SessionRow.hash == row.hash).values(seen=now)
+                )
+        return Session(row.subject, datetime.fromtimestamp(row.signed_in, UTC))
 
     def end(self, token: str) -> None:
         """Sign out."""

@@ -142,18 +142,15 @@ class LocalVerifier:
 
     def _read(self) -> None:
         with self._list:  # so that an older list never replaces a newer one
-            self._read_alone()
-
-    def _read_alone(self) -> None:
-        timestamp, change = self._context.clock().timestamp(), self._change
-        try:
-            self._revoked = self._revocations.present()
-        except SQLAlchemyError:
-            age = None if self._read_at is None else timestamp - self._read_at
-            if age is None or age >= LONGEST_REVOCATION_SECONDS:
-                raise TokenRefused("tokens cannot be checked at the moment") from None
-            return
-        self._read_at, self._known = timestamp, change
+            timestamp, change = self._context.clock().timestamp(), self._change
+            try:
+                self._revoked = self._revocations.present()
+            except SQLAlchemyError:
+                age = None if self._read_at is None else timestamp - self._read_at
+                if age is None or age >= LONGEST_REVOCATION_SECONDS:
+                    raise TokenRefused("tokens cannot be checked at the moment") from None
+                return
+            self._read_at, self._known = timestamp, change
 
 
 def _claims(configuration: AuthConfiguration, now: int) -> jwt.JWTClaimsRegistry:

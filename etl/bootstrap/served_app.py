@@ -57,7 +57,7 @@ from etl.gateway.capability import (
     directory_statement,
     openapi,
 )
-from etl.gateway.http.app import Document, Gateway, GatewayOptions
+from etl.gateway.http.app import Document, Gateway
 from etl.gateway.http.monitoring import (
     AccessLog,
     AccessLogMiddleware,
@@ -337,23 +337,19 @@ def application(
         documents: Mapping[str, Callable[[], Document]],
         files: DirectoryFiles | None = None,
     ) -> tuple[str, AccessLogMiddleware]:
-        options = GatewayOptions(
-            base=f"{serve.base_url}{path}",
-            path=path,
-            seconds=serve.request_seconds,
-            standing=_standing(serve),
-        )
         gateway = Gateway(
             answers,
             releases,
             authenticator,
-            frozenset(kind.name for kind in answers.kinds()),
             documents,
             origins,
-            options,
-            request_log,
-            metrics,
-            files,
+            base=f"{serve.base_url}{path}",
+            path=path,
+            seconds=serve.request_seconds,
+            standing=_standing(serve),
+            log=request_log,
+            metrics=metrics,
+            files=files,
         )
         return path, AccessLogMiddleware(gateway, request_log, metrics)
 

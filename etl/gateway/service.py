@@ -160,13 +160,23 @@ class Service:
         resource_id: str,
         parameters: Parameters = (),
         *,
+        version: str = "",
         strict: bool = False,
     ) -> ReadResource:
         """Return one resource, or the elements of it that `_elements` and `_summary` ask for.
 
+        Args:
+            grant: the caller's grant.
+            resource_type: the type.
+            resource_id: logical id.
+            parameters: names and values.
+            version: the only version that is wanted; empty for the current one.
+            strict: whether what is not supported is refused.
+
         Raises:
-            FhirError: 404 missing or another member's (indistinguishable), or an unsupported type;
-                403 outside the scopes; 410 it was retracted; 400 a parameter is invalid.
+            FhirError: 404 missing or another member's (indistinguishable), an unsupported type, or
+                another version, since only the current one is kept; 403 outside the scopes; 410 it
+                was retracted; 400 a parameter is invalid.
         """
         tree = self._releases.current()
         kind = self._kind(resource_type)
@@ -198,29 +208,11 @@ class Service:
         head = head_of(line)
         if (head.type, head.id) != (resource_type, resource_id):
             raise tree.damaged(block)
+        if version not in ("", head.version):
+            raise FhirError("not-found", "no such version; the present one alone is kept")
         if summary != "false" or elements:
             line = subset(line, kind.name, summary, elements)
         return ReadResource(bytes(line), head.version, head.last_updated)
-
-    async def vread(
-        self,
-        grant: Grant,
-        resource_type: str,
-        resource_id: str,
-        version: str,
-        parameters: Parameters = (),
-        *,
-        strict: bool = False,
-    ) -> ReadResource:
-        """Return one resource, if that is its current version.
-
-        Raises:
-            FhirError: as `read`; 404 for another version, since only the current one is kept.
-        """
-        outcome = await self.read(grant, resource_type, resource_id, parameters, strict=strict)
-        if outcome.version != version:
-            raise FhirError("not-found", "no such version; the present one alone is kept")
-        return outcome
 
     async def search(
         self,

@@ -9,9 +9,8 @@ made.
 
 from __future__ import annotations
 
-from etl.synth.extract import Progress, write_extract
+from etl.synth.extract import NetworkSpec, Progress, write_extract, write_network
 from etl.synth.extract_writer import WrittenExtract
-from etl.synth.network_extract import NetworkSpec, write_network
 from etl.synth.spec import AS_OF, SINCE, Spec
 
 __all__ = [

@@ -7,9 +7,8 @@ from datetime import date
 from pathlib import Path
 from typing import Final
 
-from etl.synth.extract import write_extract
+from etl.synth.extract import NetworkSpec, write_extract, write_network
 from etl.synth.extract_writer import WrittenExtract
-from etl.synth.network_extract import NetworkSpec, write_network
 from etl.synth.spec import Spec
 
 SAMPLES: Final = Spec(members=30, seed=7)

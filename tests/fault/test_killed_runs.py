@@ -18,8 +18,7 @@ from etl.publish.history import lineage
 from etl.publish.manifest import Pointer
 from etl.publish.reader import open_current
 from etl.publish.verify import verify
-from etl.synth.extract import write_extract
-from etl.synth.network_extract import NetworkSpec, write_network
+from etl.synth.extract import NetworkSpec, write_extract, write_network
 from etl.synth.spec import Spec
 from tests.fault.killable import (
     AFTER,

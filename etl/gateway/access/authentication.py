@@ -9,11 +9,10 @@ from __future__ import annotations
 import string
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Final, Protocol
 
 from etl.gateway.http.monitoring import RequestRecord
-from etl.gateway.http.responses import FhirError, Header
+from etl.gateway.http.responses import FhirError, challenge
 from etl.smart.grants import Access, Grant, Recorder, TokenRefused, Verifier
 from etl.web.rate_limits import RateLimiter
 
@@ -87,7 +86,7 @@ class TokenAuthenticator:
         except TokenRefused as error:
             self.count_refused(address)
             text = f"{str(error).rstrip('.').capitalize()}."
-            raise FhirError("token-invalid", text, (_challenge("invalid_token"),)) from None
+            raise FhirError("token-invalid", text, (challenge("invalid_token"),)) from None
         except FhirError as error:
             if error.status == 401:
                 self.count_refused(address)
@@ -181,13 +180,8 @@ def refuse_tokens(names: Sequence[tuple[str, str]]) -> None:
         raise FhirError(
             "token-in-url",
             "Send the token in the Authorization header only, and hold this one for disclosed.",
-            (_challenge("invalid_request"),),
+            (challenge("invalid_request"),),
         )
-
-
-def scope_challenge() -> Header:
-    """Return the header of a refusal for insufficient scopes."""
-    return _challenge("insufficient_scope")
 
 
 def _token(headers: Mapping[bytes, bytes]) -> str:
@@ -196,7 +190,7 @@ def _token(headers: Mapping[bytes, bytes]) -> str:
         raise FhirError(
             "token-missing",
             "Send an access token: Authorization: Bearer, then the token.",
-            (_challenge(""),),
+            (challenge(""),),
         )
     scheme, _, rest = header.strip(b" ").partition(b" ")
     token = rest.lstrip(b" ")
@@ -210,12 +204,6 @@ def _token(headers: Mapping[bytes, bytes]) -> str:
         raise FhirError(
             "token-invalid",
             "The Authorization header holds no bearer token.",
-            (_challenge("invalid_token"),),
+            (challenge("invalid_token"),),
         )
     return token.decode()
-
-
-@lru_cache
-def _challenge(error: str) -> Header:
-    text = 'Bearer realm="FHIR"' + (f', error="{error}"' if error else "")
-    return (b"www-authenticate", text.encode())

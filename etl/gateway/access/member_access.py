@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Final
 
 from etl.gateway.bundle.includes import Hit, referenced
-from etl.gateway.http.responses import FhirError
+from etl.gateway.http.responses import FhirError, challenge
 from etl.gateway.release.release_reader import ReleaseTree, column_name
 from etl.gateway.supported_fhir import ResourceType
 from etl.publish.block import LISTED, NAMED, ROW
@@ -35,8 +35,8 @@ def require(grant: Grant, kind: ResourceType, interaction: Interaction) -> None:
         FhirError: 403.
     """
     if not grant.may(kind.name, interaction):
-        wanted = f"patient/{kind.name}.{interaction}"
-        raise FhirError("scope-insufficient", f"the token has no scope for this: it needs {wanted}")
+        text = f"the token has no scope for this: it needs patient/{kind.name}.{interaction}"
+        raise FhirError("scope-insufficient", text, (challenge("insufficient_scope"),))
 
 
 async def may_read(tree: ReleaseTree, grant: Grant, hit: Hit, kind: ResourceType) -> bool:

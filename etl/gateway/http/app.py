@@ -19,11 +19,10 @@ from isal import isal_zlib
 from starlette.types import Receive, Scope, Send
 
 from etl.errors import StoreError
-from etl.gateway.access.authentication import Authenticator, refuse_tokens, scope_challenge
+from etl.gateway.access.authentication import Authenticator, refuse_tokens
 from etl.gateway.http import request
 from etl.gateway.http.monitoring import AccessLog, Metrics, RequestRecord, record_of
 from etl.gateway.http.request import (
-    RequestLimits,
     Route,
     body_of,
     cached_parse,
@@ -54,6 +53,9 @@ _THREADED_FROM: Final = 1024 * 1024
 """Bytes from which it is compressed off the event loop, as it takes a millisecond or more."""
 
 _LEVEL: Final = 2
+
+_MOST_REQUESTS: Final = 1000
+"""Requests that may be under way at once."""
 
 _MOST_FILES: Final = 32
 """Files of a directory that are sent at once: each takes some MB while it is."""
@@ -93,31 +95,6 @@ class Document:
         object.__setattr__(self, "etag", f'W/"{digest}"')
 
 
-@dataclass(frozen=True, slots=True)
-class GatewayOptions:
-    """Options of the HTTP part.
-
-    Attributes:
-        base: FHIR base URL, without a slash at its end. Links are made from it, never from `Host`.
-        path: the path of that URL.
-        bounds: how large a request may be.
-        seconds: how long a request may take.
-        most: requests that may be under way at once.
-        gzip: whether answers are compressed for clients that take it.
-        standing: headers that every answer has.
-        now: the clock.
-    """
-
-    base: str
-    path: str
-    bounds: RequestLimits = field(default_factory=RequestLimits)
-    seconds: float = 30.0
-    most: int = 1000
-    gzip: bool = True
-    standing: tuple[Header, ...] = ()
-    now: Callable[[], datetime] = lambda: datetime.now(UTC)
-
-
 class Gateway:
     """One FHIR base.
 
@@ -125,10 +102,12 @@ class Gateway:
         service: answers the requests.
         releases: give the publication time of the served release.
         authenticator: authenticates requests.
-        types: resource types that are served here.
         documents: path → the public document there, as it is now.
         origins: CORS policy.
-        options: options of the HTTP part.
+        base: FHIR base URL, without a slash at its end. Links are made from it, never from `Host`.
+        path: the path of that URL.
+        seconds: how long a request may take.
+        standing: headers that every answer has.
         log: where faults are written.
         metrics: where refusals are counted.
         files: the files of a directory of the payer; None where none is served here.
@@ -139,13 +118,17 @@ class Gateway:
         service: Service,
         releases: Releases,
         authenticator: Authenticator,
-        types: frozenset[str],
         documents: Mapping[str, Callable[[], Document]],
         origins: CorsPolicy,
-        options: GatewayOptions,
+        *,
+        base: str,
+        path: str,
+        seconds: float,
+        standing: tuple[Header, ...],
         log: AccessLog,
         metrics: Metrics,
         files: DirectoryFiles | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._service = service
         self._files = files
@@ -153,18 +136,18 @@ class Gateway:
         self._releases = releases
         self._authenticator = authenticator
         self._documents = documents
-        paths = frozenset(documents)
+        paths, types = frozenset(documents), frozenset(kind.name for kind in service.kinds())
         self._route = cached_parse(
-            lambda raw: route_of(
-                segments_of(raw, options.path), types, paths, with_files=files is not None
-            )
+            lambda raw: route_of(segments_of(raw, path), types, paths, with_files=files is not None)
         )
         self._origins = origins
-        self._options = options
+        self._base, self._path = base, path
+        self._standing = standing
+        self._now = now
         self._log = log
         self._metrics = metrics
         self._under_way = 0
-        self._deadline = RequestTimeout(options.seconds)
+        self._deadline = RequestTimeout(seconds)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -176,14 +159,14 @@ class Gateway:
         self._under_way += 1
         try:
             headers = headers_of(scope)
-            route = self._route(path_of(scope, self._options.path, self._options.bounds))
-            record.route = self._options.path + route.template
+            route = self._route(path_of(scope, self._path))
+            record.route = self._path + route.template
             reply = await self._deadline.keep(self._routed(route, scope, receive, headers, record))
         except Exception as error:  # one place makes every failure an OperationOutcome
             reply = self._failed(error, record)
         finally:
             self._under_way -= 1
-        record.route = record.route or f"{self._options.path}/other"
+        record.route = record.route or f"{self._path}/other"
         is_open = self._authenticator.public or (route is not None and route.kind == "document")
         cors_headers = self._origins.headers(headers, open_to_all=is_open)
         try:
@@ -212,7 +195,7 @@ class Gateway:
             return Reply(204, b"", b"", [allow, *self._origins.preflight(route.methods)])
         if route.kind == "document":
             return self._document(route, scope, headers)
-        if self._under_way > self._options.most:
+        if self._under_way > _MOST_REQUESTS:
             raise FhirError("overloaded", "Too many requests at once; try again.", (_RETRY,))
         if route.kind == "file" and self._files is not None:
             return await self._file(self._files, route, headers)
@@ -266,7 +249,7 @@ class Gateway:
             query = _query(raw_query)
             grant = await self._authenticator.grant_of(headers, address, record)
             if scope["method"] == "POST":
-                body = await body_of(receive, headers, self._options.bounds)
+                body = await body_of(receive, headers)
                 posted = _posted(route, body, headers)
                 refuse_tokens(posted)
                 raw_query = b"&".join(part for part in (raw_query, body) if part)
@@ -284,7 +267,7 @@ class Gateway:
                 return reply
         await self._authenticator.record(
             Access(
-                self._options.now(),
+                self._now(),
                 record.request,
                 record.client,
                 grant.grant if grant else "",
@@ -316,7 +299,7 @@ class Gateway:
         record: RequestRecord,
         method: str,
     ) -> Reply:
-        service, base = self._service, self._options.base
+        service, base = self._service, self._base
         answer: ReadResource | Answer
         extra: list[Header] = []
         prefer = headers.get(b"prefer")
@@ -329,11 +312,9 @@ class Gateway:
                 answer = await service.search(
                     grant, route.type, query, base=base, strict=strict, within=route.id or None
                 )
-            case "read":
-                answer = await service.read(grant, route.type, route.id, query, strict=strict)
-            case "vread":
-                answer = await service.vread(
-                    grant, route.type, route.id, route.version, query, strict=strict
+            case "read" | "vread":
+                answer = await service.read(
+                    grant, route.type, route.id, query, version=route.version, strict=strict
                 )
             case "everything":
                 answer = await service.everything(grant, route.id, query, base=base, strict=strict)
@@ -390,8 +371,6 @@ class Gateway:
         match error:
             case FhirError():
                 refusal = error
-                if error.code == "scope-insufficient":
-                    error.headers = (scope_challenge(),)
                 if error.__cause__ is not None:
                     self._log.fault(record, error.__cause__)
             case TooMany():
@@ -428,11 +407,11 @@ class Gateway:
     ) -> None:
         """Send an answer whole; of one to HEAD only the headers."""
         body = reply.body
-        sent: list[Header] = [*self._options.standing, *cors_headers, *reply.headers]
+        sent: list[Header] = [*self._standing, *cors_headers, *reply.headers]
         if reply.media and reply.status != 304:
             sent.append((b"content-type", reply.media))
         encodings = headers.get(b"accept-encoding")
-        takes_gzip = self._options.gzip and encodings is not None and request.takes_gzip(encodings)
+        takes_gzip = encodings is not None and request.takes_gzip(encodings)
         if reply.unpacked:
             await _send_packed(send, head, reply, sent, takes_gzip=takes_gzip)
             return

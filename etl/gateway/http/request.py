@@ -60,17 +60,10 @@ _LISTS: Final = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class RequestLimits:
-    """Size limits of a request.
+_LONGEST_URL: Final = 8192
+"""Most bytes of path and query together."""
 
-    Attributes:
-        url_bytes: longest path and query together.
-        body_bytes: largest body.
-    """
-
-    url_bytes: int = 8192
-    body_bytes: int = 64 * 1024
+_LARGEST_BODY: Final = 64 * 1024
 
 
 def headers_of(scope: Scope) -> dict[bytes, bytes]:
@@ -90,14 +83,14 @@ def headers_of(scope: Scope) -> dict[bytes, bytes]:
     return values
 
 
-def path_of(scope: Scope, prefix: str, bounds: RequestLimits) -> bytes:
+def path_of(scope: Scope, prefix: str) -> bytes:
     """Return the raw path of a URL that is not too long.
 
     Raises:
         FhirError: `url-too-long`.
     """
     raw: bytes = scope.get("raw_path") or scope["path"].encode()
-    longest = bounds.url_bytes
+    longest = _LONGEST_URL
     length = len(raw) + len(scope["query_string"])
     if length > longest:
         if raw.startswith(f"{prefix}/_page/".encode()):
@@ -189,7 +182,7 @@ def text_of(raw: bytes, where: str) -> str:
     return text
 
 
-async def body_of(receive: Receive, headers: Mapping[bytes, bytes], bounds: RequestLimits) -> bytes:
+async def body_of(receive: Receive, headers: Mapping[bytes, bytes]) -> bytes:
     """Return a request's body.
 
     Raises:
@@ -200,11 +193,11 @@ async def body_of(receive: Receive, headers: Mapping[bytes, bytes], bounds: Requ
         raise FhirError("media-type-unsupported", "Send the body without Content-Encoding.")
     length = headers.get(b"content-length", b"0")
     try:
-        if length.isdigit() and int(length) > bounds.body_bytes:
+        if length.isdigit() and int(length) > _LARGEST_BODY:
             raise BodyTooLarge
-        return await read_body(receive, bounds.body_bytes)
+        return await read_body(receive, _LARGEST_BODY)
     except BodyTooLarge:
-        text = f"The body is larger than {bounds.body_bytes} bytes."
+        text = f"The body is larger than {_LARGEST_BODY} bytes."
         raise FhirError("body-too-large", text) from None
     except ClientGone:
         text = "The connection was closed before the body was whole."
@@ -214,11 +207,14 @@ async def body_of(receive: Receive, headers: Mapping[bytes, bytes], bounds: Requ
 @cached_parse
 def media_type(header: bytes) -> tuple[str, Mapping[str, str]]:
     """Return the media type of a header in lower case, and its parameters."""
-    head, *rest = header.decode("latin-1").split(";")
-    pairs = (pair.partition("=") for pair in rest)
-    return head.strip().lower(), {
-        name.strip().lower(): value.strip().strip('"').lower() for name, _, value in pairs
-    }
+    kind, _, rest = header.decode("latin-1").partition(";")
+    return kind.strip().lower(), _header_parameters(rest)
+
+
+def _header_parameters(text: str) -> dict[str, str]:
+    """Return the parameters of a header's value by name, in lower case, without quotes."""
+    pairs = (pair.partition("=") for pair in text.split(";"))
+    return {name.strip().lower(): value.strip().strip('"').lower() for name, _, value in pairs}
 
 
 def form_parameters(body: bytes, headers: Mapping[bytes, bytes]) -> list[tuple[str, str]]:
@@ -352,6 +348,7 @@ _FORMATS: Final = {
     "application/fhir+json": FHIR_JSON,
     "application/fhir json": FHIR_JSON,  # a plus sign that was not encoded
 }
+_RANGES: Final = ("*/*", "application/*")
 _VERSIONS: Final = ("4.0", "4.0.1")
 _REFUSED: Final = "This server speaks JSON only: ask for application/fhir+json or application/json."
 
@@ -395,43 +392,26 @@ def _accepted(header: bytes) -> bytes | None:
         kind = kind.strip().lower()
         if not _speaks(rest):
             continue
-        for name, rank in _matching(kind):
-            quality = _quality(rest)
-            if name not in wants or rank > wants[name][0]:
-                wants[name] = (rank, quality)
+        for name in _SERVED:
+            ranked = (*_RANGES, name)
+            rank = ranked.index(kind) if kind in ranked else -1
+            if rank > wants.get(name, (-1, 0.0))[0]:
+                wants[name] = (rank, _quality(rest))
     best = max(_SERVED, key=lambda name: (wants[name][1], wants[name][0]) if name in wants else ())
     return _SERVED[best] if wants.get(best, (0, 0.0))[1] > 0 else None
 
 
-def _matching(kind: str) -> list[tuple[str, int]]:
-    if kind in _SERVED:
-        return [(kind, 2)]
-    if kind == "application/*":
-        return [(name, 1) for name in _SERVED]
-    if kind == "*/*":
-        return [(name, 0) for name in _SERVED]
-    return []
-
-
 def _quality(parameters: str) -> float:
-    for part in parameters.split(";"):
-        name, _, value = part.partition("=")
-        if name.strip().lower() == "q":
-            try:
-                quality = float(value)
-            except ValueError:
-                return 0.0
-            return quality if 0 <= quality <= 1 else 0.0
-    return 1.0
+    try:
+        quality = float(_header_parameters(parameters).get("q", "1"))
+    except ValueError:
+        return 0.0
+    return quality if 0 <= quality <= 1 else 0.0
 
 
 def _speaks(parameters: str) -> bool:
     """Return whether a media type's `fhirVersion`, if it has one, is R4."""
-    for part in parameters.split(";"):
-        name, _, value = part.partition("=")
-        if name.strip().lower() == "fhirversion" and value.strip().strip('"') not in _VERSIONS:
-            return False
-    return True
+    return _header_parameters(parameters).get("fhirversion", _VERSIONS[0]) in _VERSIONS
 
 
 @cached_parse
@@ -447,13 +427,8 @@ def takes_gzip(header: bytes) -> bool:
 @cached_parse
 def handling(header: bytes) -> str | None:
     """Return `strict` or `lenient` of a Prefer header; None where it names neither."""
-    for part in header.decode("latin-1").replace(";", ",").split(","):
-        name, _, value = part.partition("=")
-        if name.strip().lower() == "handling":
-            wanted = value.strip().strip('"').lower()
-            if wanted in ("strict", "lenient"):
-                return wanted
-    return None
+    wanted = _header_parameters(header.decode("latin-1").replace(",", ";")).get("handling")
+    return wanted if wanted in ("strict", "lenient") else None
 
 
 def has_it(headers: Mapping[bytes, bytes], etag: str, changed: datetime | None) -> bool:

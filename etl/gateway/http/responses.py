@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 
@@ -158,6 +159,13 @@ def refused(name: str, issue: ParameterIssue, text: str) -> FhirError:
 def shown(name: str) -> str:
     """Return a parameter's name if it may be repeated to the app; else nothing."""
     return name if _PARAMETER_NAME.fullmatch(name) else ""
+
+
+@lru_cache
+def challenge(error: str) -> Header:
+    """Return the header of a refusal for want of a token or of scopes (RFC 6750 section 3)."""
+    text = 'Bearer realm="FHIR"' + (f', error="{error}"' if error else "")
+    return (b"www-authenticate", text.encode())
 
 
 def outcome(code: str, diagnostics: str, expression: tuple[str, ...] = ()) -> bytes:

@@ -178,7 +178,7 @@ def test_no_read_reaches_another_member(service):
                     run(service.read(grant(attacker()), kind, value))
                 assert caught.value.status == 404
                 with pytest.raises(FhirError) as caught:
-                    run(service.vread(grant(attacker()), kind, value, "1"))
+                    run(service.read(grant(attacker()), kind, value, version="1"))
                 assert caught.value.status == 404
                 assert not leaks(caught.value.diagnostics)
 

@@ -78,9 +78,9 @@ def test_a_type_outside_the_scopes_is_forbidden(service, resource_type):
 def test_the_present_version_is_there_and_no_other(service):
     one = members()[busiest()][0]
     version = one["meta"]["versionId"]
-    found = run(service.vread(grant(busiest()), "Patient", one["id"], version))
+    found = run(service.read(grant(busiest()), "Patient", one["id"], version=version))
     assert json.loads(found.body) == one
-    assert refused(service.vread(grant(busiest()), "Patient", one["id"], "1")).status == 404
+    assert refused(service.read(grant(busiest()), "Patient", one["id"], version="1")).status == 404
 
 
 def test_what_was_retracted_is_gone_and_what_never_was_is_not_found():

@@ -11,124 +11,105 @@ branch_labels = None
 depends_on = None
 
 
+def _words(*names: str) -> list[sa.Column[str]]:
+    return [sa.Column(name, sa.String(length=255), nullable=False) for name in names]
+
+
+def _numbers(*names: str) -> list[sa.Column[int]]:
+    return [sa.Column(name, sa.BigInteger(), nullable=False) for name in names]
+
+
 def upgrade() -> None:
     """Make the tables."""
     op.create_table(
         "access",
-        sa.Column("consent_id", sa.String(length=255), nullable=False),
-        sa.Column("day", sa.String(length=255), nullable=False),
-        sa.Column("what", sa.String(length=255), nullable=False),
-        sa.Column("client_id", sa.String(length=255), nullable=False),
-        sa.Column("patient", sa.String(length=255), nullable=False),
-        sa.Column("count", sa.BigInteger(), nullable=False),
-        sa.Column("last", sa.BigInteger(), nullable=False),
+        *_words("consent_id", "day", "what", "client_id", "patient"),
+        *_numbers("count", "last"),
         sa.PrimaryKeyConstraint("consent_id", "day", "what"),
     )
     op.create_index(op.f("ix_access_patient"), "access", ["patient"], unique=False)
     op.create_table(
         "access_year",
         sa.Column("year", sa.BigInteger(), autoincrement=False, nullable=False),
-        sa.Column("members", sa.BigInteger(), nullable=False),
-        sa.Column("more_than_once", sa.BigInteger(), nullable=False),
-        sa.Column("several_apps", sa.BigInteger(), nullable=False),
+        *_numbers("members", "more_than_once", "several_apps"),
         sa.Column("apps", sa.JSON(), nullable=False),
         sa.PrimaryKeyConstraint("year"),
     )
     op.create_table(
         "app",
-        sa.Column("client_id", sa.String(length=255), nullable=False),
-        sa.Column("developer", sa.String(length=255), nullable=False),
+        *_words("client_id", "developer"),
         sa.Column("draft", sa.JSON(), nullable=False),
-        sa.Column("status", sa.String(length=255), nullable=False),
-        sa.Column("origin", sa.String(length=255), nullable=False),
-        sa.Column("created", sa.BigInteger(), nullable=False),
-        sa.Column("secret_hash", sa.String(length=255), nullable=False),
+        *_words("status", "origin"),
+        *_numbers("created"),
+        *_words("secret_hash"),
         sa.Column("secret_made", sa.BigInteger(), nullable=True),
         sa.Column("is_plain", sa.Boolean(), nullable=False),
         sa.Column("is_approved", sa.Boolean(), nullable=False),
-        sa.Column("disabled_by", sa.String(length=255), nullable=False),
+        *_words("disabled_by"),
         sa.PrimaryKeyConstraint("client_id"),
     )
     op.create_index(op.f("ix_app_developer"), "app", ["developer"], unique=False)
     op.create_table(
         "assertion",
-        sa.Column("client_id", sa.String(length=255), nullable=False),
-        sa.Column("jti_hash", sa.String(length=255), nullable=False),
-        sa.Column("expires", sa.BigInteger(), nullable=False),
+        *_words("client_id", "jti_hash"),
+        *_numbers("expires"),
         sa.PrimaryKeyConstraint("client_id", "jti_hash"),
     )
     op.create_index(op.f("ix_assertion_expires"), "assertion", ["expires"], unique=False)
     op.create_table(
         "audit_trail",
-        sa.Column("file", sa.String(length=255), nullable=False),
-        sa.Column("opened", sa.BigInteger(), nullable=False),
-        sa.Column("events", sa.BigInteger(), nullable=False),
-        sa.Column("head", sa.String(length=255), nullable=False),
+        *_words("file"),
+        *_numbers("opened", "events"),
+        *_words("head"),
         sa.PrimaryKeyConstraint("file"),
     )
     op.create_table(
         "developer",
-        sa.Column("id", sa.String(length=255), nullable=False),
-        sa.Column("email", sa.String(length=255), nullable=False),
-        sa.Column("name", sa.String(length=255), nullable=False),
-        sa.Column("organization", sa.String(length=255), nullable=False),
-        sa.Column("created", sa.BigInteger(), nullable=False),
+        *_words("id", "email", "name", "organization"),
+        *_numbers("created"),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("email"),
     )
     op.create_table(
         "failure",
-        sa.Column("key", sa.String(length=255), nullable=False),
-        sa.Column("count", sa.BigInteger(), nullable=False),
-        sa.Column("last", sa.BigInteger(), nullable=False),
-        sa.Column("locked_until", sa.BigInteger(), nullable=False),
+        *_words("key"),
+        *_numbers("count", "last", "locked_until"),
         sa.PrimaryKeyConstraint("key"),
     )
     op.create_index(op.f("ix_failure_last"), "failure", ["last"], unique=False)
     op.create_table(
         "revocation",
-        sa.Column("kind", sa.String(length=255), nullable=False),
-        sa.Column("subject", sa.String(length=255), nullable=False),
-        sa.Column("until", sa.BigInteger(), nullable=False),
+        *_words("kind", "subject"),
+        *_numbers("until"),
         sa.PrimaryKeyConstraint("kind", "subject"),
     )
     op.create_index(op.f("ix_revocation_until"), "revocation", ["until"], unique=False)
     op.create_table(
         "session",
-        sa.Column("hash", sa.String(length=255), nullable=False),
-        sa.Column("kind", sa.String(length=255), nullable=False),
-        sa.Column("subject", sa.String(length=255), nullable=False),
-        sa.Column("signed_in", sa.BigInteger(), nullable=False),
-        sa.Column("seen", sa.BigInteger(), nullable=False),
-        sa.Column("expires", sa.BigInteger(), nullable=False),
+        *_words("hash", "kind", "subject"),
+        *_numbers("signed_in", "seen", "expires"),
         sa.PrimaryKeyConstraint("hash"),
     )
     op.create_index(op.f("ix_session_expires"), "session", ["expires"], unique=False)
     op.create_index(op.f("ix_session_subject"), "session", ["subject"], unique=False)
     op.create_table(
         "signing_key",
-        sa.Column("kid", sa.String(length=255), nullable=False),
-        sa.Column("use", sa.String(length=255), nullable=False),
-        sa.Column("generation", sa.BigInteger(), nullable=False),
+        *_words("kid", "use"),
+        *_numbers("generation"),
         sa.Column("public", sa.JSON(), nullable=False),
         sa.Column("private", sa.Text(), nullable=False),
-        sa.Column("signs_from", sa.BigInteger(), nullable=False),
-        sa.Column("signs_until", sa.BigInteger(), nullable=False),
-        sa.Column("published_until", sa.BigInteger(), nullable=False),
+        *_numbers("signs_from", "signs_until", "published_until"),
         sa.PrimaryKeyConstraint("kid"),
         sa.UniqueConstraint("use", "generation", name="signing_key_generation"),
     )
     op.create_table(
         "consent",
-        sa.Column("id", sa.String(length=255), nullable=False),
-        sa.Column("client_id", sa.String(length=255), nullable=False),
-        sa.Column("patient", sa.String(length=255), nullable=False),
+        *_words("id", "client_id", "patient"),
         sa.Column("scope", sa.Text(), nullable=False),
-        sa.Column("given", sa.BigInteger(), nullable=False),
-        sa.Column("expires", sa.BigInteger(), nullable=False),
+        *_numbers("given", "expires"),
         sa.Column("revoked", sa.BigInteger(), nullable=True),
         sa.Column("last_used", sa.BigInteger(), nullable=True),
-        sa.Column("auth_time", sa.BigInteger(), nullable=False),
+        *_numbers("auth_time"),
         sa.ForeignKeyConstraint(["client_id"], ["app.client_id"]),
         sa.PrimaryKeyConstraint("id"),
     )
@@ -136,14 +117,12 @@ def upgrade() -> None:
     op.create_index(op.f("ix_consent_client_id"), "consent", ["client_id"], unique=False)
     op.create_table(
         "authorization_code",
-        sa.Column("hash", sa.String(length=255), nullable=False),
-        sa.Column("consent_id", sa.String(length=255), nullable=False),
-        sa.Column("client_id", sa.String(length=255), nullable=False),
+        *_words("hash", "consent_id", "client_id"),
         sa.Column("redirect_uri", sa.Text(), nullable=False),
         sa.Column("scope", sa.Text(), nullable=False),
-        sa.Column("code_challenge", sa.String(length=255), nullable=False),
+        *_words("code_challenge"),
         sa.Column("nonce", sa.Text(), nullable=False),
-        sa.Column("expires", sa.BigInteger(), nullable=False),
+        *_numbers("expires"),
         sa.Column("used", sa.BigInteger(), nullable=True),
         sa.ForeignKeyConstraint(["consent_id"], ["consent.id"]),
         sa.PrimaryKeyConstraint("hash"),
@@ -153,12 +132,9 @@ def upgrade() -> None:
     )
     op.create_table(
         "refresh_token",
-        sa.Column("hash", sa.String(length=255), nullable=False),
-        sa.Column("consent_id", sa.String(length=255), nullable=False),
-        sa.Column("client_id", sa.String(length=255), nullable=False),
+        *_words("hash", "consent_id", "client_id"),
         sa.Column("scope", sa.Text(), nullable=False),
-        sa.Column("issued", sa.BigInteger(), nullable=False),
-        sa.Column("expires", sa.BigInteger(), nullable=False),
+        *_numbers("issued", "expires"),
         sa.Column("used", sa.BigInteger(), nullable=True),
         sa.ForeignKeyConstraint(["consent_id"], ["consent.id"]),
         sa.PrimaryKeyConstraint("hash"),
