@@ -2,7 +2,7 @@
 
 Those are token, introspection, revocation, keys and discovery.
 
-SMART's own discovery document is answered under the FHIR base, from `endpoints_of`.
+SMART's own discovery document is answered under the FHIR base, by the gateway.
 """
 
 from __future__ import annotations
@@ -31,25 +31,41 @@ from etl.auth.member_pages import MemberPages
 from etl.auth.rate_limits import Endpoint
 from etl.auth.records import RESOURCE_TYPES
 from etl.auth.services import Services
-from etl.smart.discovery import CAPABILITIES, AuthEndpoints, smart_configuration
 from etl.smart.scopes import PLAIN
+
+CAPABILITIES: Final = (
+    "launch-standalone",
+    "client-public",
+    "client-confidential-symmetric",
+    "sso-openid-connect",
+    "context-standalone-patient",
+    "permission-offline",
+    "permission-online",
+    "permission-patient",
+    "permission-user",
+    "permission-v1",
+    "permission-v2",
+    "authorize-post",
+    "client-confidential-asymmetric",
+)
+"""SMART capabilities of this server."""
 
 UNKNOWN_CLIENT: Final = "?"
 """Placeholder for all unknown client ids in the rate limits."""
 
 
-def endpoints_of(configuration: AuthConfiguration) -> AuthEndpoints:
-    """Return the endpoints and capabilities of this authorization server."""
+def smart_configuration(configuration: AuthConfiguration) -> dict[str, Any]:
+    """Return `.well-known/smart-configuration` (SMART App Launch 2.2.0, "Conformance")."""
     url = configuration.url
-    return AuthEndpoints(
-        issuer=configuration.base_url,
-        authorization=url("/oauth/authorize"),
-        token=url("/oauth/token"),
-        jwks=url("/oauth/jwks"),
-        introspection=url("/oauth/introspect"),
-        revocation=url("/oauth/revoke"),
-        management=url("/member"),
-        scopes=(
+    return {
+        "issuer": configuration.base_url,
+        "jwks_uri": url("/oauth/jwks"),
+        "authorization_endpoint": url("/oauth/authorize"),
+        "token_endpoint": url("/oauth/token"),
+        "introspection_endpoint": url("/oauth/introspect"),
+        "revocation_endpoint": url("/oauth/revoke"),
+        "management_endpoint": url("/member"),
+        "scopes_supported": [
             *PLAIN,
             *(
                 f"{level}/{name}.{access}"
@@ -57,22 +73,23 @@ def endpoints_of(configuration: AuthConfiguration) -> AuthEndpoints:
                 for access in ("rs", "read")
                 for name in ("*", *RESOURCE_TYPES)
             ),
-        ),
-        capabilities=(*CAPABILITIES, "client-confidential-asymmetric"),
-        client_authentication=tuple(METHODS),
-        more={
-            "token_endpoint_auth_signing_alg_values_supported": list(ASSERTION_ALGORITHMS),
-            "introspection_endpoint_auth_methods_supported": list(CONFIDENTIAL_METHODS),
-            "revocation_endpoint_auth_methods_supported": list(METHODS),
-            "response_modes_supported": ["query"],
-            "authorization_response_iss_parameter_supported": True,
-        },
-    )
+        ],
+        "response_types_supported": ["code"],
+        "grant_types_supported": ["authorization_code", "refresh_token"],
+        "code_challenge_methods_supported": ["S256"],
+        "token_endpoint_auth_methods_supported": METHODS,
+        "capabilities": CAPABILITIES,
+        "token_endpoint_auth_signing_alg_values_supported": ASSERTION_ALGORITHMS,
+        "introspection_endpoint_auth_methods_supported": CONFIDENTIAL_METHODS,
+        "revocation_endpoint_auth_methods_supported": METHODS,
+        "response_modes_supported": ["query"],
+        "authorization_response_iss_parameter_supported": True,
+    }
 
 
 def openid_configuration(configuration: AuthConfiguration) -> dict[str, Any]:
     """Return `/.well-known/openid-configuration` (OpenID Connect Discovery; RFC 8414)."""
-    document = smart_configuration(endpoints_of(configuration))
+    document = smart_configuration(configuration)
     del document["capabilities"], document["management_endpoint"]
     return {
         **document,

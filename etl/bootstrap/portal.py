@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 from sqlalchemy.exc import IntegrityError
@@ -128,7 +128,7 @@ def served_of(
         base_url=serve.base_url,
         fhir=f"{serve.base_url}{FHIR}",
         directory=f"{serve.base_url}{DIRECTORY}",
-        smart=_given(description.smart or {}),
+        smart=description.smart or {},
         capability=description.capability,
         directory_capability=description.directory,
         code_seconds=auth.code_seconds,
@@ -148,10 +148,6 @@ def _provider_search(settings: Settings, served: GatewayServices) -> ProviderSea
     base = f"{settings.serve.base_url}{DIRECTORY}"
     cadence = settings.publish.cadence
     return ProviderSearch(served.directory, served.directory_releases, base, cadence)
-
-
-def _given(document: dict[str, Any]) -> Callable[[], dict[str, Any]]:
-    return lambda: document
 
 
 def _register_try_app(apps: Apps, portal: Portal) -> None:

@@ -74,7 +74,6 @@ from etl.gateway.release.served_releases import Releases
 from etl.gateway.service import Service
 from etl.gateway.startup import PAGE_LIMIT, GatewayServices, ServiceOptions, open_service
 from etl.smart.brands import BRANDS
-from etl.smart.discovery import AuthEndpoints, smart_configuration
 from etl.smart.grants import Recorder, Verifier
 from etl.web.headers import api_headers
 from etl.web.rate_limits import RateLimiter, parse_rate
@@ -155,14 +154,14 @@ class Authorization:
     Attributes:
         verifier: turns tokens into grants.
         recorder: records every access.
-        endpoints: where the authorization server is; None where there is none.
+        smart: its SMART configuration; None if there is none.
         room: its pages and endpoints.
         services: its parts, for the portal; None where there is none.
     """
 
     verifier: Verifier
     recorder: Recorder
-    endpoints: AuthEndpoints | None = None
+    smart: Mapping[str, Any] | None = None
     room: ServedRoom = field(default_factory=ServedRoom)
     services: Services | None = None
 
@@ -265,14 +264,14 @@ def authorization(settings: Settings, releases: Releases | None = None) -> Autho
     if settings.auth.mode == "off":
         return Authorization(authentication.ClosedVerifier(), authentication.NoTrail())
     # Imported here: a gateway without database and OAuth libraries starts in half the time.
-    from etl.auth.endpoints import endpoints_of, routes_of
+    from etl.auth.endpoints import routes_of, smart_configuration
     from etl.bootstrap import auth
 
     services = auth.opened(settings, settings.serve.base_url, releases=releases)
     return Authorization(
         services.verifier,
         services.trail,
-        endpoints_of(services.configuration),
+        smart_configuration(services.configuration),
         ServedRoom(tuple(routes_of(services)), lambda: auth.lifespan(services)),
         services,
     )
@@ -417,7 +416,7 @@ def describe_server(
             publisher=settings.payer.name,
             version=_version(),
             date=datetime.now(UTC).date().isoformat(),
-            endpoints=authorized.endpoints,
+            smart=authorized.smart,
         )
 
     access, directory = about(FHIR), about(DIRECTORY)
@@ -427,7 +426,7 @@ def describe_server(
         directory=(lambda: directory_statement(directory, service.directory.kinds()))
         if service.has_directory
         else None,
-        smart=_smart(settings, authorized.endpoints) if authorized.endpoints else None,
+        smart=_with_brand(settings, authorized.smart) if authorized.smart else None,
     )
 
 
@@ -484,13 +483,13 @@ class _ReleaseDocument:
         return self._document
 
 
-def _smart(settings: Settings, endpoints: AuthEndpoints) -> dict[str, Any]:
-    document = smart_configuration(endpoints)
+def _with_brand(settings: Settings, smart: Mapping[str, Any]) -> Mapping[str, Any]:
     brand = brand_of(settings)
-    if brand is not None:
-        document["user_access_brand_bundle"] = f"{settings.serve.base_url}{BRANDS}"
-        document["user_access_brand_identifier"] = brand.identifier
-    return document
+    if brand is None:
+        return smart
+    bundle = f"{settings.serve.base_url}{BRANDS}"
+    named = {"user_access_brand_bundle": bundle, "user_access_brand_identifier": brand.identifier}
+    return {**smart, **named}
 
 
 def _well_known(path: str, body: bytes) -> Route:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -41,4 +41,4 @@ class ServerDescription:
     base_url: str
     capability: Callable[[], dict[str, Any]]
     directory: Callable[[], dict[str, Any]] | None
-    smart: dict[str, Any] | None
+    smart: Mapping[str, Any] | None

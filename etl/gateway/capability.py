@@ -22,7 +22,6 @@ from etl.gateway.supported_fhir import (
     revincludes,
 )
 from etl.profiles.guides import C4BB, PLAN_NET
-from etl.smart.discovery import AuthEndpoints, oauth_uris
 
 _ID: Final = {"type": "string", "pattern": "^[A-Za-z0-9.-]{1,64}$"}
 _FORM: Final = "application/x-www-form-urlencoded"
@@ -188,6 +187,15 @@ _SCHEMAS: Final[dict[str, Any]] = {
 
 
 OAUTH_URIS: Final = "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris"
+_OAUTH_ENDPOINTS: Final = {
+    "authorize": "authorization",
+    "token": "token",
+    "manage": "management",
+    "introspect": "introspection",
+    "revoke": "revocation",
+}
+"""Name in the extension → endpoint in the SMART configuration."""
+
 _SERVICE: Final = "http://terminology.hl7.org/CodeSystem/restful-security-service"
 _PATIENT_COMPARTMENT: Final = "http://hl7.org/fhir/CompartmentDefinition/patient"
 _PLAN_NET: Final = f"{PLAN_NET.base}ImplementationGuide/hl7.fhir.us.davinci-pdex-plan-net"
@@ -203,14 +211,14 @@ class StatementFacts:
         publisher: the payer's name.
         version: of the software.
         date: FHIR date of the statement: when this server was started.
-        endpoints: where the authorization server is; None where there is none.
+        smart: the authorization server's SMART configuration; None if there is none.
     """
 
     base: str
     publisher: str
     version: str
     date: str
-    endpoints: AuthEndpoints | None
+    smart: Mapping[str, Any] | None
 
 
 def capability_statement(about: StatementFacts, kinds: Iterable[ResourceType]) -> dict[str, Any]:
@@ -287,7 +295,7 @@ def _statement(
 
 
 def _security(about: StatementFacts) -> dict[str, Any]:
-    if about.endpoints is None:
+    if about.smart is None:
         text = "No authorization server is configured: no access token is accepted."
         return {"cors": True, "description": text}
     return {
@@ -295,7 +303,9 @@ def _security(about: StatementFacts) -> dict[str, Any]:
             {
                 "url": OAUTH_URIS,
                 "extension": [
-                    {"url": name, "valueUri": url} for name, url in oauth_uris(about.endpoints)
+                    {"url": name, "valueUri": about.smart[f"{endpoint}_endpoint"]}
+                    for name, endpoint in _OAUTH_ENDPOINTS.items()
+                    if f"{endpoint}_endpoint" in about.smart
                 ],
             }
         ],

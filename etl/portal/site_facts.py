@@ -96,7 +96,7 @@ class ServerFacts:
         base_url: the server's own address, as apps reach it; without a slash at its end.
         fhir: FHIR base URL of Patient Access.
         directory: FHIR base URL of the Provider Directory.
-        smart: gives the SMART configuration document.
+        smart: the SMART configuration.
         capability: gives the CapabilityStatement of Patient Access.
         directory_capability: gives that of the Provider Directory; None where it is not served.
         code_seconds: lifetime of an authorization code.
@@ -112,7 +112,7 @@ class ServerFacts:
     base_url: str
     fhir: str
     directory: str
-    smart: Callable[[], Json]
+    smart: Json
     capability: Callable[[], Json]
     directory_capability: Callable[[], Json] | None = None
     code_seconds: int = 60
@@ -165,7 +165,7 @@ class ServerFacts:
         return self._endpoint("user_access_brand_bundle")
 
     def _endpoint(self, name: str) -> str:
-        value = self.smart().get(name, "")
+        value = self.smart.get(name, "")
         return value if isinstance(value, str) else ""
 
 

@@ -3,11 +3,13 @@
 import asyncio
 import json
 import re
+from datetime import timedelta
 
 import pytest
 from joserfc import jwt
 from joserfc.jwk import KeySet
 
+from etl.auth.endpoints import smart_configuration
 from etl.web.texts import PageTexts
 from tests.integration.auth import standing as acting
 from tests.integration.auth.standing import ANA, BASE, CALLBACK, FHIR, PUBLIC, SCOPE
@@ -62,6 +64,7 @@ def test_the_access_token_is_for_the_fhir_base_for_one_member_and_ten_minutes(
         "patient/*.r",
         "patient/*.s",
         "launch/patient openid fhirUser online_access user/*.rs",
+        "openid patient/*.rs",
     ],
 )
 def test_scopes_of_both_versions_are_granted_as_they_were_asked_for(standing, browser, scope):
@@ -70,6 +73,10 @@ def test_scopes_of_both_versions_are_granted_as_they_were_asked_for(standing, br
     assert body["scope"] == scope
     assert ("refresh_token" in body) == ("online_access" in scope)
     assert ("id_token" in body) == ("openid" in scope)
+    if "openid" in scope:
+        keys = KeySet.import_key_set(browser.get("/oauth/jwks").json())
+        claims = jwt.decode(body["id_token"], keys, ["RS256"]).claims
+        assert ("fhirUser" in claims) == ("fhirUser" in scope)
 
 
 def test_the_members_pages_say_what_the_payer_wants_them_to_say(tmp_path):
@@ -90,6 +97,9 @@ def test_the_members_pages_say_what_the_payer_wants_them_to_say(tmp_path):
         assert ">Yes, share</button>" in consent
         days = re.findall(r'name="days" value="([0-9]+)"( checked)?', consent)
         assert days == [("30", ""), ("90", " checked"), ("365", "")]
+        ends = [standing.clock() + timedelta(days=int(term)) for term, _ in days]
+        untils = re.findall(r" days, until ([^<]+)<", consent)
+        assert untils == [f"{end:%B} {end.day}, {end.year}" for end in ends]
         assert "Which apps see your data." in browser.get("/member").text
 
 
@@ -227,3 +237,22 @@ def test_discovery_names_the_same_endpoints_everywhere(browser):
         ),
     }
     assert asked_by_carin <= set(document["scopes_supported"])
+
+
+def test_the_discovery_document_has_what_smart_asks_for(standing):
+    document = smart_configuration(standing.services.configuration)
+    assert document["code_challenge_methods_supported"] == ["S256"]
+    assert "authorization_code" in document["grant_types_supported"]
+    for capability in (
+        "launch-standalone",
+        "client-public",
+        "client-confidential-symmetric",
+        "sso-openid-connect",
+        "context-standalone-patient",
+        "permission-offline",
+        "permission-patient",
+        "permission-user",
+    ):
+        assert capability in document["capabilities"]
+    assert document["issuer"]
+    assert document["jwks_uri"]

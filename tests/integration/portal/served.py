@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 
 from etl.auth.database import open_database
 from etl.auth.database_tables import Base
-from etl.auth.endpoints import endpoints_of
+from etl.auth.endpoints import smart_configuration
 from etl.auth.mail import Mail
 from etl.auth.records import DemoMember
 from etl.auth.services import Services
@@ -21,7 +21,6 @@ from etl.portal.portal import Portal, SandboxMember
 from etl.portal.rendering import open_templates
 from etl.portal.sessions import PortalSessions
 from etl.portal.site_facts import Contact, ServerFacts, Site
-from etl.smart.discovery import smart_configuration
 from etl.web.texts import PageTexts
 from tests.integration.auth.standing import BASE, FHIR, configuration
 
@@ -91,8 +90,8 @@ def stand_up(folder, *, site=SITE, clock=lambda: datetime.now(UTC), mailer=None,
         patient_of=lambda member_id: f"patient-of-{member_id}",
         mailer=mailer,
     )
-    endpoints = endpoints_of(services.configuration)
-    facts = StatementFacts(FHIR, site.payer, "0.1.0", "2026-01-31", endpoints)
+    smart = smart_configuration(services.configuration)
+    facts = StatementFacts(FHIR, site.payer, "0.1.0", "2026-01-31", smart)
 
     def capability():
         return capability_statement(facts, TYPES.values())
@@ -103,7 +102,7 @@ def stand_up(folder, *, site=SITE, clock=lambda: datetime.now(UTC), mailer=None,
             base_url=BASE,
             fhir=FHIR,
             directory=f"{BASE}/directory",
-            smart=lambda: smart_configuration(endpoints),
+            smart=smart,
             capability=capability,
             directory_capability=capability,
             token_seconds=600,

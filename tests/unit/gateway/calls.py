@@ -14,7 +14,6 @@ from etl.bootstrap.served_app import Authorization, application, prepared
 from etl.bootstrap.setting_groups import ServeSettings
 from etl.bootstrap.settings import Settings
 from etl.gateway.startup import GatewayServices
-from etl.smart.discovery import AuthEndpoints
 from etl.smart.grants import Access, Grant, Recorder, TokenRefused
 from tests.unit.gateway.trees import busiest, members, opened, run, sample_tree
 
@@ -23,15 +22,13 @@ FHIR = f"{BASE}/fhir"
 TOKEN = "token-of-the-member"  # noqa: S105 - of a test
 OTHER_TOKEN = "token-of-another-member"  # noqa: S105
 NARROW_TOKEN = "token-for-coverage-alone"  # noqa: S105
-ENDPOINTS = AuthEndpoints(
-    issuer=BASE,
-    authorization=f"{BASE}/oauth/authorize",
-    token=f"{BASE}/oauth/token",
-    jwks=f"{BASE}/oauth/jwks",
-    introspection=f"{BASE}/oauth/introspect",
-    revocation=f"{BASE}/oauth/revoke",
-    scopes=("openid", "fhirUser", "launch/patient", "patient/*.read"),
-)
+SMART = {
+    "issuer": BASE,
+    "authorization_endpoint": f"{BASE}/oauth/authorize",
+    "token_endpoint": f"{BASE}/oauth/token",
+    "introspection_endpoint": f"{BASE}/oauth/introspect",
+    "revocation_endpoint": f"{BASE}/oauth/revoke",
+}
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -176,7 +173,7 @@ class Tokens:
 def served(
     service: GatewayServices | None = None,
     *,
-    endpoints: AuthEndpoints | None = ENDPOINTS,
+    smart: dict[str, str] | None = SMART,
     recorder: Recorder | None = None,
     **serve: Any,
 ) -> Server:
@@ -187,7 +184,7 @@ def served(
     app = application(
         settings(**serve),
         service=service,
-        authorized=Authorization(Tokens(), recorder or trail, endpoints),
+        authorized=Authorization(Tokens(), recorder or trail, smart),
         write=log.append,
     )
     return Server(app, service, log, trail)

@@ -10,7 +10,7 @@ from etl.gateway.supported_fhir import INSTANTIATES, PLAN_NET_TYPES, TYPES
 from etl.publish.block import PatientResources
 from etl.publish.manifest import ReleaseFacts
 from tests.memory_store import MemoryStore
-from tests.unit.gateway.calls import ENDPOINTS, FHIR, served
+from tests.unit.gateway.calls import FHIR, SMART, served
 from tests.unit.gateway.trees import (
     LISTED,
     busiest,
@@ -184,30 +184,11 @@ def test_both_places_tell_the_same_endpoints():
         assert got.headers["content-type"].startswith("application/json")
         assert {k: got.json[v] for k, v in names.items() if v in got.json} == told
     assert documents[0].json == documents[1].json
-    assert told["authorize"] == ENDPOINTS.authorization
-
-
-def test_the_discovery_document_has_what_smart_asks_for():
-    document = server().call("/fhir/.well-known/smart-configuration").json
-    assert document["code_challenge_methods_supported"] == ["S256"]
-    assert "authorization_code" in document["grant_types_supported"]
-    for capability in (
-        "launch-standalone",
-        "client-public",
-        "client-confidential-symmetric",
-        "sso-openid-connect",
-        "context-standalone-patient",
-        "permission-offline",
-        "permission-patient",
-        "permission-user",
-    ):
-        assert capability in document["capabilities"]
-    assert document["issuer"]
-    assert document["jwks_uri"]
+    assert told["authorize"] == SMART["authorization_endpoint"]
 
 
 def test_without_an_authorization_server_the_statement_says_so():
-    closed = served(endpoints=None)
+    closed = served(smart=None)
     security = closed.call("/fhir/metadata").json["rest"][0]["security"]
     assert "No authorization server" in security["description"]
     assert "service" not in security
@@ -216,7 +197,7 @@ def test_without_an_authorization_server_the_statement_says_so():
 
 def test_it_is_a_valid_statement():
     fhir = pytest.importorskip("fhir.resources.R4B.capabilitystatement")
-    for told in (statement(), public(), served(endpoints=None).call("/fhir/metadata").json):
+    for told in (statement(), public(), served(smart=None).call("/fhir/metadata").json):
         fhir.CapabilityStatement.model_validate(told)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from etl.bootstrap.served_app import Authorization, application
 from etl.bootstrap.setting_groups import PortalSettings
-from tests.unit.gateway.calls import ENDPOINTS, Server, Tokens, Trail, called, served, settings
+from tests.unit.gateway.calls import SMART, Server, Tokens, Trail, called, served, settings
 from tests.unit.gateway.trees import LISTED, directory, opened, run, sample_tree
 
 BASE = "https://payer.example/directory"
@@ -120,7 +120,7 @@ def branded(folder, brand):
     file.write_text(f"[brand]\n{brand}")
     service, trail, log = opened(sample_tree()), Trail(), list[bytes]()
     changed = settings().model_copy(update={"portal": PortalSettings(file=file)})
-    authorized = Authorization(Tokens(), trail, ENDPOINTS)
+    authorized = Authorization(Tokens(), trail, SMART)
     app = application(changed, service=service, authorized=authorized, write=log.append)
     return Server(app, service, log, trail)
 

@@ -32,7 +32,7 @@ SERVED = ServerFacts(
     base_url="https://api.example",
     fhir="https://api.example/fhir",
     directory="https://api.example/directory",
-    smart=lambda: {
+    smart={
         "authorization_endpoint": "https://api.example/oauth/authorize",
         "token_endpoint": "https://api.example/oauth/token",
     },
