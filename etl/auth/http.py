@@ -18,6 +18,7 @@ from etl.auth.oauth import Incoming, Outgoing, origin_of, read_json
 from etl.auth.pages import PageRenderer
 from etl.auth.services import Services
 from etl.web.bodies import BodyTooLarge, ClientGone, read_body
+from etl.web.cors import OPEN_TO_ALL, CorsPolicy
 from etl.web.headers import api_headers, page_headers
 from etl.web.rate_limits import TooMany
 
@@ -163,7 +164,7 @@ def _with_errors(handler: Handler, error_response: Callable[[int, str], Response
 
 
 class CrossOrigin:
-    """CORS policy of the token endpoint: the origins of active apps.
+    """CORS of the token endpoint: the origins of active apps are allowed.
 
     Cookies are never read there. The authorize URL and all pages are for navigation only and
     reveal nothing to other sites (RFC 9700 section 2.6).
@@ -171,43 +172,41 @@ class CrossOrigin:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._known: frozenset[str] = frozenset()
+        self._policy = CorsPolicy(())
         self._read_at = 0.0
 
     async def allow(self, request: Request, response: Response) -> Response:
-        """Let the calling site read an answer, where it may."""
-        origin = request.headers.get("origin", "")
-        if origin:
-            response.headers.append("Vary", "Origin")
-        if origin and await self._is_known(origin):
-            response.headers["Access-Control-Allow-Origin"] = origin
+        """Let the calling site read an answer, if it may."""
+        origin = _origin(request)
+        policy = await self._present_policy(origin)
+        response.raw_headers.extend(policy.headers(origin))
         return response
 
     async def preflight(self, request: Request) -> Response:
         """Return the answer to a CORS preflight request."""
         response = await self.allow(request, Response(status_code=204))
-        if "Access-Control-Allow-Origin" in response.headers:
-            response.headers["Access-Control-Allow-Methods"] = "POST"
-            response.headers["Access-Control-Allow-Headers"] = "authorization, content-type"
-            response.headers["Access-Control-Max-Age"] = "600"
+        if self._policy.allows(_origin(request)):
+            response.raw_headers.extend(CorsPolicy.preflight(("POST",)))
         return response
 
-    async def _is_known(self, origin: str) -> bool:
+    async def _present_policy(self, origin: bytes | None) -> CorsPolicy:
         now = self._services.clock().timestamp()
-        longest = _ORIGINS_SECONDS if origin in self._known else _UNKNOWN_SECONDS
-        if not 0 <= now - self._read_at < longest:
+        longest = _ORIGINS_SECONDS if self._policy.allows(origin) else _UNKNOWN_SECONDS
+        if origin is not None and not 0 <= now - self._read_at < longest:
             apps = await run_in_threadpool(self._services.apps.all)
-            self._known = frozenset(
+            self._policy = CorsPolicy(
                 origin_of(uri) for app in apps if app.is_active for uri in app.draft.redirect_uris
             )
             self._read_at = now
-        return origin in self._known
+        return self._policy
+
+
+def _origin(request: Request) -> bytes | None:
+    return request.headers["origin"].encode() if "origin" in request.headers else None
 
 
 def open_to_all(body: object, configuration: AuthConfiguration) -> Response:
     """Return a JSON document that every site may read."""
-    headers = api_headers(configuration.base_url) | {
-        "Access-Control-Allow-Origin": "*",
-        "Cache-Control": "public, max-age=300",
-    }
+    headers = api_headers(configuration.base_url) | OPEN_TO_ALL
+    headers["cache-control"] = "public, max-age=300"
     return Response(json.dumps(body), headers=headers, media_type="application/json")

@@ -68,13 +68,13 @@ from etl.gateway.http.monitoring import (
     renew,
 )
 from etl.gateway.http.request import has_it
-from etl.gateway.http.responses import CorsPolicy, Header
 from etl.gateway.provider_directory import DirectoryFiles
 from etl.gateway.release.served_releases import Releases
 from etl.gateway.service import Service
 from etl.gateway.startup import PAGE_LIMIT, GatewayServices, ServiceOptions, open_service
 from etl.smart.brands import BRANDS
 from etl.smart.grants import Recorder, Verifier
+from etl.web.cors import OPEN_TO_ALL, CorsPolicy, Header
 from etl.web.headers import api_headers
 from etl.web.rate_limits import RateLimiter, parse_rate
 
@@ -495,7 +495,7 @@ def _with_brand(settings: Settings, smart: Mapping[str, Any]) -> Mapping[str, An
 def _well_known(path: str, body: bytes) -> Route:
     etag = Document(body).etag
     headers = {
-        "access-control-allow-origin": "*",
+        **OPEN_TO_ALL,
         "cache-control": "public, max-age=300",
         "etag": etag,
     }

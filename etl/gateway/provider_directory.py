@@ -17,7 +17,7 @@ from etl.errors import NotFound
 from etl.gateway.bundle.includes import Hit
 from etl.gateway.bundle.paging import Sealer
 from etl.gateway.http.request import http_date
-from etl.gateway.http.responses import FhirError, Header, Reply
+from etl.gateway.http.responses import FhirError, Reply
 from etl.gateway.release.release_reader import IndexedBlock, ReleaseTree, column_name
 from etl.gateway.release.served_releases import Releases
 from etl.gateway.search.evaluation import (
@@ -38,6 +38,7 @@ from etl.gateway.supported_fhir import PLAN_NET_TYPES, ResourceType
 from etl.publish.public_files import PLAIN, PublicFile, PublicPage, public_files, public_pages
 from etl.publish.segments import reference_key
 from etl.smart.grants import Grant
+from etl.web.cors import Header
 
 _FOREVER: Final = (b"cache-control", b"public, max-age=31536000, immutable")
 _SHORT: Final = (b"cache-control", b"public, max-age=60")

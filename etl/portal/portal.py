@@ -40,7 +40,7 @@ MENU: Final = (
     ("/contact", "Contact Us"),
 )
 
-_ERRORS: Final = tomllib.loads(Path(__file__).with_name("errors.toml").read_text(encoding="utf-8"))
+ERRORS: Final = tomllib.loads(Path(__file__).with_name("errors.toml").read_text(encoding="utf-8"))
 """Errors of the FHIR API, and of the authorize and token endpoints: code, meaning, remedy."""
 
 _LOCAL: Final = re.compile(r"/(?:[A-Za-z0-9_.-]+(?:/[A-Za-z0-9_.-]+)*)?")
@@ -139,7 +139,7 @@ class Portal:
             developer=visit.developer,
             csrf_field=csrf_field,
             holds=HOLDS,
-            errors=_ERRORS,
+            errors=ERRORS,
             **values,
         )
         response = HTMLResponse(html, status)

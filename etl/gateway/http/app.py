@@ -35,13 +35,14 @@ from etl.gateway.http.request import (
     segments_of,
     values_of,
 )
-from etl.gateway.http.responses import CorsPolicy, FhirError, Header, Reply, reply_of
+from etl.gateway.http.responses import FhirError, Reply, reply_of
 from etl.gateway.http.time_limits import ProcessorTime, RequestTimeout
 from etl.gateway.provider_directory import DirectoryFiles
 from etl.gateway.release.served_releases import Releases
 from etl.gateway.search.parsing import HTTP
 from etl.gateway.service import Answer, ReadResource, Service
 from etl.smart.grants import Access, Grant
+from etl.web.cors import CorsPolicy, Header
 from etl.web.rate_limits import TooMany
 
 log = logging.getLogger(__name__)
@@ -168,7 +169,7 @@ class Gateway:
             self._under_way -= 1
         record.route = record.route or f"{self._path}/other"
         is_open = self._authenticator.public or (route is not None and route.kind == "document")
-        cors_headers = self._origins.headers(headers, open_to_all=is_open)
+        cors_headers = self._origins.headers(headers.get(b"origin"), open_to_all=is_open)
         try:
             await self._send(send, scope["method"] == "HEAD", headers, reply, cors_headers)
         finally:

@@ -1,25 +1,23 @@
-"""Responses and errors: one stable code and one remedy each, as OperationOutcomes; CORS.
+"""Responses and errors: one stable code each, as OperationOutcomes.
 
-The table of errors below is complete; the portal's page of errors is made of it. None of them holds
-a value of the request or a member's data.
-
-Sources: FHIR R4 `http.html` and `operationoutcome.html`, value set issue-type; RFC 6750 section 3;
-Fetch standard, "CORS protocol". Access tokens are sent by the app itself and never by the browser
-on its own, so an allowed origin can do no more than any other program. Cookies are not allowed.
+`errors.toml` has all of them. None holds a value of the request or a member's data. RFC 6750
+section 3.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
 from types import MappingProxyType
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal
 
 import orjson
 
-Header: TypeAlias = tuple[bytes, bytes]
+from etl.web.cors import Header
 
 
 @dataclass(slots=True)
@@ -60,41 +58,12 @@ class IssueKind:
     display: str
 
 
-KINDS: Final[Mapping[str, IssueKind]] = MappingProxyType(
-    {
-        "url-malformed": IssueKind(400, "structure", "URL or form cannot be decoded"),
-        "header-repeated": IssueKind(400, "structure", "Header sent twice"),
-        "body-malformed": IssueKind(400, "structure", "Body cannot be read"),
-        "client-gone": IssueKind(400, "incomplete", "Request broke off"),
-        "parameters-too-many": IssueKind(400, "too-costly", "Too many parameters"),
-        "parameter-invalid": IssueKind(400, "value", "Parameter with an invalid value"),
-        "parameter-unsupported": IssueKind(400, "not-supported", "Parameter not supported"),
-        "too-costly": IssueKind(400, "too-costly", "Search too costly"),
-        "request-invalid": IssueKind(400, "invalid", "Request not understood"),
-        "link-invalid": IssueKind(400, "invalid", "Page link not made by this server for this app"),
-        "token-in-url": IssueKind(400, "security", "Access token outside the Authorization header"),
-        "token-missing": IssueKind(401, "login", "No access token"),
-        "token-invalid": IssueKind(401, "login", "Access token refused"),
-        "scope-insufficient": IssueKind(403, "forbidden", "Scope not granted"),
-        "not-found": IssueKind(404, "not-found", "Not there, or not this member's"),
-        "type-unknown": IssueKind(404, "not-supported", "Resource type not served"),
-        "address-unknown": IssueKind(404, "not-supported", "No such address"),
-        "method-not-allowed": IssueKind(405, "not-supported", "Method not allowed here"),
-        "format-not-acceptable": IssueKind(406, "not-supported", "Format not served"),
-        "resource-deleted": IssueKind(410, "deleted", "Resource retracted"),
-        "link-expired": IssueKind(410, "expired", "Page link too old"),
-        "precondition-failed": IssueKind(412, "conflict", "Precondition failed"),
-        "body-too-large": IssueKind(413, "too-long", "Body too large"),
-        "url-too-long": IssueKind(414, "too-long", "URL too long"),
-        "media-type-unsupported": IssueKind(415, "not-supported", "Content-Type not accepted"),
-        "rate-limited": IssueKind(429, "throttled", "Too many requests"),
-        "internal-error": IssueKind(500, "exception", "Fault of the server"),
-        "storage-unavailable": IssueKind(503, "transient", "Storage does not answer"),
-        "audit-unavailable": IssueKind(503, "transient", "Access cannot be recorded"),
-        "overloaded": IssueKind(503, "transient", "Too many requests at once"),
-        "not-published": IssueKind(503, "transient", "Nothing published yet"),
-    }
-)
+KINDS: Final[Mapping[str, IssueKind]] = {
+    code: IssueKind(**entry)
+    for code, entry in tomllib.loads(
+        Path(__file__).with_name("errors.toml").read_text(encoding="utf-8")
+    ).items()
+}
 """Code in `issue.details.coding` → its kind of error."""
 
 
@@ -195,55 +164,3 @@ def reply_of(error: FhirError) -> Reply:
     """Return the answer to a refused request."""
     body = outcome(error.code, error.diagnostics, error.expression)
     return Reply(error.status, body, headers=list(error.headers))
-
-
-EXPOSED: Final = (
-    b"etag, last-modified, retry-after, www-authenticate, x-request-id, preference-applied"
-)
-ASKED: Final = (
-    b"authorization, content-type, accept, prefer, if-none-match, if-modified-since, "
-    b"if-match, if-unmodified-since, x-request-id"
-)
-_ANY: Final[tuple[Header, ...]] = (
-    (b"access-control-allow-origin", b"*"),
-    (b"access-control-expose-headers", EXPOSED),
-)
-
-
-class CorsPolicy:
-    """Allowed origins.
-
-    Args:
-        origins: scheme, host and port of each; `*` for all.
-    """
-
-    def __init__(self, origins: Iterable[str]) -> None:
-        self._known = frozenset(origin.rstrip("/").lower().encode() for origin in origins)
-        self._any = b"*" in self._known
-
-    def headers(self, headers: Mapping[bytes, bytes], *, open_to_all: bool) -> tuple[Header, ...]:
-        """Return the headers of an answer.
-
-        Args:
-            headers: the request's.
-            open_to_all: whether the answer is public.
-        """
-        if self._any or open_to_all:
-            return _ANY
-        origin = headers.get(b"origin")
-        if origin is None or origin.lower() not in self._known:
-            return ((b"vary", b"origin"),)
-        return (
-            (b"access-control-allow-origin", origin),
-            (b"access-control-expose-headers", EXPOSED),
-            (b"vary", b"origin"),
-        )
-
-    @staticmethod
-    def preflight(methods: Iterable[str]) -> tuple[Header, ...]:
-        """Return the further headers of the answer to OPTIONS."""
-        return (
-            (b"access-control-allow-methods", ", ".join(methods).encode()),
-            (b"access-control-allow-headers", ASKED),
-            (b"access-control-max-age", b"7200"),
-        )

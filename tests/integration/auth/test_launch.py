@@ -9,7 +9,6 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import KeySet
 
-from etl.auth.endpoints import smart_configuration
 from etl.web.texts import PageTexts
 from tests.integration.auth import standing as acting
 from tests.integration.auth.standing import ANA, BASE, CALLBACK, FHIR, PUBLIC, SCOPE
@@ -237,22 +236,3 @@ def test_discovery_names_the_same_endpoints_everywhere(browser):
         ),
     }
     assert asked_by_carin <= set(document["scopes_supported"])
-
-
-def test_the_discovery_document_has_what_smart_asks_for(standing):
-    document = smart_configuration(standing.services.configuration)
-    assert document["code_challenge_methods_supported"] == ["S256"]
-    assert "authorization_code" in document["grant_types_supported"]
-    for capability in (
-        "launch-standalone",
-        "client-public",
-        "client-confidential-symmetric",
-        "sso-openid-connect",
-        "context-standalone-patient",
-        "permission-offline",
-        "permission-patient",
-        "permission-user",
-    ):
-        assert capability in document["capabilities"]
-    assert document["issuer"]
-    assert document["jwks_uri"]

@@ -443,7 +443,7 @@ def test_only_sites_of_registered_apps_may_call_the_token_endpoint_from_a_browse
     assert answer.headers["access-control-allow-origin"] == "https://app.example"
     assert "access-control-allow-credentials" not in known.headers
     assert "access-control-allow-origin" not in unknown.headers
-    assert "Origin" in answer.headers["vary"]
+    assert "origin" in answer.headers["vary"]
 
 
 def test_the_site_of_a_new_app_may_call_within_a_second_and_of_a_disabled_one_for_thirty(
