@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
+from typing import Final
 
 from msgspec import structs
 
 from etl.bootstrap import opened_extract, use_cases
 from etl.bootstrap.recorded_run import keep_record, start_of
-from etl.bootstrap.settings import Settings, target_store
+from etl.bootstrap.settings import Settings, store_options, target_store
 from etl.bootstrap.use_cases import (
     bulk_options,
     check_model,
@@ -21,6 +23,8 @@ from etl.bootstrap.use_cases import (
     trial_run,
 )
 from etl.errors import NotFound, UsageError
+from etl.local.workers import forked_workers
+from etl.pipeline.context import RunStore, Target
 from etl.pipeline.lineage.explain import require_same
 from etl.pipeline.progress import Emit
 from etl.pipeline.reporting import run_record
@@ -34,8 +38,40 @@ from etl.publish.lease import run_lease
 from etl.publish.manifest import Manifest, changed_ids, id_facts
 from etl.publish.prune import Expiry, PruneResult, prune
 from etl.publish.reader import Current, Release, open_current, open_release
-from etl.publish.verify import RebuildResult, rebuilt, require_whole
+from etl.publish.verify import RebuildResult, VerifyResult, rebuilt, require_whole, verify
 from etl.reports.earlier_reports import write_nights_page
+
+_WORTH_PROCESSES: Final = 2_000
+"""Members whom one process verifies sooner than others would have begun."""
+
+
+def verify_release(
+    settings: Settings, release: Release, progress: Callable[[int], None], keys: Sequence[Path]
+) -> VerifyResult:
+    """Check everything that a release names, with the processes or the executors of the settings.
+
+    Args:
+        settings: name the target and the executor.
+        release: what to check.
+        progress: called with the number of members checked so far.
+        keys: files with public keys: a prune that deleted reports must have signed that.
+
+    Raises:
+        UsageError: the executor cannot be used here.
+    """
+    opened_extract.check_executor(settings)
+    run, base_url = settings.run, settings.publish.base_url
+    target = Target(settings.target, store_options(settings)).in_any_folder()
+    check = partial(verify, release, progress, base_url=base_url, keys=keys)
+    if run.executor == "spark":
+        from etl.spark.executor import SparkJobs
+        from etl.spark.session import spark_session
+
+        with spark_session(run.master) as session:
+            return check(runner=SparkJobs(session), open_store=RunStore(target))
+    if release.manifest.counts["patients"] < _WORTH_PROCESSES:
+        return check()
+    return check(runner=forked_workers(run.workers, verify.__module__), open_store=RunStore(target))
 
 
 def rebuild_release(

@@ -158,7 +158,7 @@ class RunSettings(SettingGroup):
     executor: Literal["local", "spark"] = Field(
         "local",
         description=(
-            "Where `cpcds run` checks, maps and publishes: local for the processes of this "
+            "Where `cpcds run` and `cpcds verify` do their work: local for the processes of this "
             "machine, spark for the executors of Apache Spark."
         ),
     )

@@ -122,6 +122,20 @@ page_option: Final = click.option(
 extract_argument: Final = click.argument("extract", type=click.Path(path_type=Path))
 job_options: Final = together(view_option, layout_option, workers_option, memory_option)
 """Options of every command that checks and maps an extract."""
+executor_options: Final = together(
+    setting_option(
+        "run.executor",
+        "--executor",
+        type=click.Choice(["local", "spark"]),
+        help="Where members are worked on: this machine, or Apache Spark.",
+    ),
+    setting_option(
+        "run.master",
+        "--master",
+        metavar="URL",
+        help="Where Spark runs, as for spark-submit; the platform's session where not given.",
+    ),
+)
 on_target: Final = together(target_argument(), endpoint_option, json_option)
 """The argument and the options of commands on a published tree."""
 

@@ -17,6 +17,7 @@ from etl.bootstrap.releases import (
     rebuild_release,
     resume_target,
     roll_back_and_record,
+    verify_release,
 )
 from etl.bootstrap.settings import target_store
 from etl.cli import options, release_changes
@@ -32,7 +33,7 @@ from etl.publish.manifest import Changes, ReleaseSubject
 from etl.publish.network_changes import network_changes
 from etl.publish.prune import FOLDERS
 from etl.publish.signatures import check_descent, check_signature, check_time_stamp
-from etl.publish.verify import Problem, RebuildResult, VerifyResult, verify
+from etl.publish.verify import Problem, RebuildResult, VerifyResult
 from etl.reports.earlier_reports import runs_page
 from etl.reports.summary import counted
 
@@ -231,6 +232,7 @@ def resume_command(context: click.Context, as_json: bool) -> None:
     metavar="EXTRACT",
     help="Folder that it was made from: make it again elsewhere, and compare bit for bit.",
 )
+@options.executor_options
 @options.on_target
 @click.pass_context
 def verify_command(
@@ -255,8 +257,7 @@ def verify_command(
     members = chosen.manifest.counts["patients"]
     is_directory = chosen.manifest.subject.is_directory
     with counting("verifying", "members", members, quiet=as_json or is_directory) as advance:
-        base_url = settings.publish.base_url
-        verified = verify(chosen, advance, base_url=base_url, keys=keys)
+        verified = verify_release(settings, chosen, advance, keys)
     remade = None
     if verified.ok and extract is not None:
         remade = rebuild_release(settings, chosen, extract, ignore)

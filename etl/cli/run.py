@@ -47,18 +47,7 @@ NOTHING_WRITTEN: Final = "nothing was written; run it again"
     help="Read all that is published, and make again what is missing or damaged.",
 )
 @options.job_options
-@options.setting_option(
-    "run.executor",
-    "--executor",
-    type=click.Choice(["local", "spark"]),
-    help="Where members' rows are worked on: this machine, or Apache Spark.",
-)
-@options.setting_option(
-    "run.master",
-    "--master",
-    metavar="URL",
-    help="Where Spark runs, as for spark-submit; the platform's session where not given.",
-)
+@options.executor_options
 @click.option(
     "--log",
     type=click.Path(path_type=Path, dir_okay=False),

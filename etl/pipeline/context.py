@@ -86,6 +86,14 @@ class RunStore:
         self._target = target
         self._is_copy = False
 
+    def __eq__(self, other: object) -> bool:
+        """Whether it is of the same target."""
+        return isinstance(other, RunStore) and self._target == other._target
+
+    def __hash__(self) -> int:
+        """Return the hash of the target."""
+        return hash(self._target)
+
     def __getstate__(self) -> Target:
         """Leave out the store."""
         return self._target

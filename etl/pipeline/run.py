@@ -267,7 +267,7 @@ def _with_bulk(
     context.emit(progress.StageBegan("bulk"))
     reading = ParallelReading(
         context.executor,
-        RunStore(publication.target),
+        RunStore(publication.target.in_any_folder()),
         lambda count: context.emit(progress.StageExtended(count)),
         lambda count: context.emit(progress.StageAdvanced(count)),
         publication.reuses,

@@ -14,20 +14,20 @@ The files are named by the release's manifest; `bulk_pages` makes the pages that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain, islice
+from itertools import chain
 from typing import Final
 
 from etl.jobs import ALONE, EmitAny, JobRunner, no_event
 from etl.publish.block import rank
-from etl.publish.bulk_files import BulkFiles, BulkOptions
+from etl.publish.bulk_files import BulkFiles, BulkOptions, in_order
 from etl.publish.canonical_json import JSON, dumps
-from etl.publish.catalog import CatalogEntry
+from etl.publish.catalog import CatalogEntry, parse_shard
 from etl.publish.diff import Name, UnitChange, changed_directory, changed_patients
 from etl.publish.kept_objects import MEMORY, checked, write_object
-from etl.publish.manifest import Changes, Manifest
+from etl.publish.manifest import Changes, Manifest, Shard
 from etl.publish.reader import Current, Release, lines_of, open_index, read_parts
 from etl.publish.search_index import BlockPart, Index
 from etl.storage.parallel import Writer, mapped
@@ -35,8 +35,8 @@ from etl.storage.port import Store
 
 _DELETES: Final = 100
 """Deleted resources of one Bundle, which is one line."""
-_UNITS: Final = 128
-"""Blocks of a job: some MB of what it returns."""
+_FILES: Final = 4
+"""Files that the blocks of a job make, if all their resources are of one type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ def with_bulk(
             snapshot = {
                 "time": manifest.created,
                 "after": manifest.parent,
-                "output": _snapshot(writer, release, options, reading),
+                "output": _snapshot(release, options, reading),
             }
             chain = []
     store.sync()
@@ -153,30 +153,51 @@ def _size(files: Sequence[Mapping[str, JSON]]) -> int:
     return sum(file["bytes"] for file in files)
 
 
-def _snapshot(
-    writer: Writer, release: Release, options: BulkOptions, reading: ParallelReading
-) -> list[JSON]:
-    """Write all that there is: blocks are read and checked by all processes, and put in order."""
+def _snapshot(release: Release, options: BulkOptions, reading: ParallelReading) -> list[JSON]:
+    """Write all that there is: each process writes the files of some shards."""
     reading.planned(sum(release.manifest.counts["resources"].values()))
-    directory = (unit for unit in release.manifest.directory if unit is not None)
-    units = chain(release.all_units(), directory)
-    jobs = iter(lambda: tuple(islice(units, _UNITS)), ())
-    copy = partial(_copied_units, reading.open_store)
-    with BulkFiles(writer, options) as files:
-        for copied in reading.runner.each(copy, jobs, no_event):
-            for name, data, count in copied:
-                files.add(name, data, count)
-            reading.copied(sum(count for *_, count in copied))
-        return files.finish()
+    write = partial(_write_shards, reading.open_store, options.file_bytes)
+    files: list[JSON] = []
+    for written in reading.runner.each(write, _shards_of_jobs(release, options), no_event):
+        files += written
+        reading.copied(sum(file["count"] for file in written))
+    directory = [unit for unit in release.manifest.directory if unit is not None]
+    return in_order(files + _write_units(release.store, options.file_bytes, directory))
 
 
-def _copied_units(
-    open_store: Callable[[], Store], units: Sequence[CatalogEntry], emit: EmitAny
-) -> list[tuple[str, bytes, int]]:
-    """Return the compressed parts of some blocks; in any process."""
+def _shards_of_jobs(release: Release, options: BulkOptions) -> Iterator[tuple[Shard, ...]]:
+    """Yield shards of the catalog whose blocks are some files together."""
+    job, size = list[Shard](), 0
+    for number, shard in enumerate(release.manifest.catalog):
+        if shard is None:
+            continue
+        job.append(shard)
+        size += sum(unit.bytes for unit in release.units_of(number))
+        if size >= _FILES * options.file_bytes:
+            yield tuple(job)
+            job, size = [], 0
+    yield tuple(job)
+
+
+def _write_shards(
+    open_store: Callable[[], Store], file_bytes: int, shards: Sequence[Shard], emit: EmitAny
+) -> list[JSON]:
+    """Write the files of some shards of the catalog; in any process."""
     del emit
     store = open_store()
-    return list(chain.from_iterable(mapped(store, partial(_copied, store), units)))
+    units = (parse_shard(checked(store, each.key, each.sha256), each.key) for each in shards)
+    return _write_units(store, file_bytes, chain.from_iterable(units))
+
+
+def _write_units(store: Store, file_bytes: int, units: Iterable[CatalogEntry]) -> list[JSON]:
+    with Writer(store) as writer:
+        files = BulkFiles(writer, file_bytes)
+        for copied in mapped(store, partial(_copied, store), units):
+            for name, data, count in copied:
+                files.add(name, data, count)
+        written = files.finish()
+    store.sync()
+    return written
 
 
 def _copied(store: Store, unit: CatalogEntry) -> list[tuple[str, bytes, int]]:
@@ -209,23 +230,22 @@ def _increment(
     def read(change: UnitChange) -> tuple[UnitChange, list[tuple[str, bytes, int, bool]]]:
         return change, list(_changed(after.store, change))
 
-    with BulkFiles(writer, options) as files:
-        for source in (changed_patients(before, after), changed_directory(before, after)):
-            for change, pieces in mapped(after.store, read, source):
-                present.update(change.added)
-                retracted += change.retracted
-                for name, data, count, packed in pieces:
-                    if packed:
-                        files.add(name, data, count)
-                    else:
-                        files.add_lines(name, data, count)
-                reading.copied(sum(count for _, _, count, _ in pieces))
-        output = files.finish()
+    files = BulkFiles(writer, options.file_bytes)
+    for source in (changed_patients(before, after), changed_directory(before, after)):
+        for change, pieces in mapped(after.store, read, source):
+            present.update(change.added)
+            retracted += change.retracted
+            for name, data, count, packed in pieces:
+                if packed:
+                    files.add(name, data, count)
+                else:
+                    files.add_lines(name, data, count)
+            reading.copied(sum(count for _, _, count, _ in pieces))
     # Consumers delete after they have inserted, so what moved to another member is no deletion.
     gone = sorted(set(retracted) - present, key=lambda name: (rank(name[0]), name[1]))
     return {
         "time": after.manifest.created,
-        "output": output,
+        "output": files.finish(),
         "deleted": _deleted(writer, gone, options),
     }
 
@@ -259,10 +279,10 @@ def _rows(index: Index, names: set[Name]) -> set[int]:
 
 
 def _deleted(writer: Writer, gone: Sequence[Name], options: BulkOptions) -> list[JSON]:
-    with BulkFiles(writer, options) as files:
-        for start in range(0, len(gone), _DELETES):
-            names = gone[start : start + _DELETES]
-            entry = [{"request": {"method": "DELETE", "url": "/".join(name)}} for name in names]
-            bundle = {"resourceType": "Bundle", "type": "transaction", "entry": entry}
-            files.add_lines("", dumps(bundle) + b"\n", len(names))
-        return [{name: entry[name] for name in entry if name != "type"} for entry in files.finish()]
+    files = BulkFiles(writer, options.file_bytes)
+    for start in range(0, len(gone), _DELETES):
+        names = gone[start : start + _DELETES]
+        entry = [{"request": {"method": "DELETE", "url": "/".join(name)}} for name in names]
+        bundle = {"resourceType": "Bundle", "type": "transaction", "entry": entry}
+        files.add_lines("", dumps(bundle) + b"\n", len(names))
+    return [{name: entry[name] for name in entry if name != "type"} for entry in files.finish()]

@@ -1,13 +1,13 @@
-"""Bulk files being filled: on disk, because resources of all types come mixed, patient by patient.
+"""Bulk files being filled: resources of all types come mixed, patient by patient.
 
-A new file is begun when one is large enough, and only then is that one read back and put: memory
-holds one file, however many types and patients there are.
+A file is put when it is large enough, and all are when together they are twice as large as that:
+so much is in memory, however many types and patients there are.
 """
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -124,95 +124,53 @@ class Spool:
 
 
 class BulkFiles:
-    """Files of one kind each; a new one is begun when one is large enough.
-
-    Use it as a context manager: what is not put at its exit is discarded.
+    """Files of one type each.
 
     Args:
         writer: puts those that are full.
-        options: sizes, and where files are filled.
+        file_bytes: size that a file has, compressed, before the next one begins.
     """
 
-    def __init__(self, writer: Writer, options: BulkOptions) -> None:
+    def __init__(self, writer: Writer, file_bytes: int) -> None:
         self._writer = writer
-        self._options = options
+        self._file_bytes = file_bytes
         self._filling: dict[str, _Filling] = {}
         self._done: list[JSON] = []
 
-    def __enter__(self) -> BulkFiles:
-        """Return the files themselves."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Discard what was not put."""
-        for filling in self._filling.values():
-            filling.packed.close()
-        self._filling.clear()
-
     def add(self, kind: str, data: bytes, count: int) -> None:
-        """Add compressed NDJSON.
-
-        Raises:
-            StoreError: the disk of the work folder is full, or storage failed.
-        """
-        filling = self._of(kind)
-        self._pack(filling)
-        self._append(filling, data)
+        """Add compressed NDJSON."""
+        filling = self._filling.setdefault(kind, _Filling())
+        filling.pack()
+        filling.append(data)
         self._grow(kind, filling, count)
 
     def add_lines(self, kind: str, text: bytes, count: int) -> None:
-        """Add plain NDJSON.
-
-        Raises:
-            StoreError: the disk of the work folder is full, or storage failed.
-        """
-        filling = self._of(kind)
+        """Add plain NDJSON."""
+        filling = self._filling.setdefault(kind, _Filling())
         filling.loose.append(text)
         filling.waiting += len(text)
         if filling.waiting >= _LINES:
-            self._pack(filling)
+            filling.pack()
         self._grow(kind, filling, count)
 
     def finish(self) -> list[JSON]:
         """Put what is left, and return the files, ordered by type."""
         for kind in list(self._filling):
             self._write(kind)
-        order = sorted(
-            range(len(self._done)), key=lambda number: (rank(self._done[number]["type"]), number)
-        )
-        return [self._done[number] for number in order]
-
-    def _of(self, kind: str) -> _Filling:
-        if kind not in self._filling:
-            work = self._options.work
-            packed = SpooledTemporaryFile[bytes](_SMALL, dir=None if work is None else str(work))
-            self._filling[kind] = _Filling(packed)
-        return self._filling[kind]
+        return in_order(self._done)
 
     def _grow(self, kind: str, filling: _Filling, count: int) -> None:
         filling.count += count
-        if filling.size >= self._options.file_bytes:
+        if filling.size >= self._file_bytes:
             self._write(kind)
-
-    def _pack(self, filling: _Filling) -> None:
-        if filling.loose:
-            data = bytes(deflate.gzip_compress(b"".join(filling.loose), _LEVEL))
-            filling.loose.clear()
-            filling.waiting = 0
-            self._append(filling, data)
-
-    def _append(self, filling: _Filling, data: bytes) -> None:
-        with _explained():
-            filling.packed.write(data)
-        filling.size += len(data)
+        elif sum(each.size for each in self._filling.values()) >= 2 * self._file_bytes:
+            for each in list(self._filling):
+                self._write(each)
 
     def _write(self, kind: str) -> None:
-        filling = self._filling[kind]
-        self._pack(filling)
-        del self._filling[kind]
-        with _explained(), filling.packed as file:
-            file.seek(0)
-            data = file.read()
+        filling = self._filling.pop(kind)
+        filling.pack()
+        data = b"".join(filling.packed)
         digest = sha256(data)
         key = f"{FOLDER}{digest}.ndjson.gz"
         self._writer.put(key, data)
@@ -227,6 +185,11 @@ class BulkFiles:
         )
 
 
+def in_order(files: Iterable[Mapping[str, JSON]]) -> list[JSON]:
+    """Return files ordered by type, those of one type as they come."""
+    return sorted(files, key=lambda file: rank(file["type"]))
+
+
 @dataclass(slots=True)
 class _Filling:
     """A file that is not full yet.
@@ -239,11 +202,23 @@ class _Filling:
         count: how many resources there are in all of it.
     """
 
-    packed: SpooledTemporaryFile[bytes]
+    packed: list[bytes] = field(default_factory=list)
     size: int = 0
     loose: list[bytes] = field(default_factory=list)
     waiting: int = 0
     count: int = 0
+
+    def pack(self) -> None:
+        """Compress the loose lines."""
+        if self.loose:
+            self.append(bytes(deflate.gzip_compress(b"".join(self.loose), _LEVEL)))
+            self.loose.clear()
+            self.waiting = 0
+
+    def append(self, data: bytes) -> None:
+        """Add compressed bytes."""
+        self.packed.append(data)
+        self.size += len(data)
 
 
 @contextmanager

@@ -9,12 +9,15 @@ quarantine are not compared: they state when and how long a run was at work.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from etl.errors import NotFound, StoreError
+from etl.jobs import ALONE, EmitAny, JobRunner, no_event
 from etl.publish import object_keys
 from etl.publish.block import REFERENCE, Line, hashed_head, header_line, line_head, unpack
 from etl.publish.bulk_pages import untrue_pages
@@ -24,11 +27,12 @@ from etl.publish.diff import UnitChange, changed_directory, changed_patients
 from etl.publish.kept_objects import ObjectRef, checked
 from etl.publish.manifest import Manifest, Pointer, Shard
 from etl.publish.prune import Expiry, read_expiry
-from etl.publish.reader import Release, open_index, read_pointer
+from etl.publish.reader import Release, open_index, open_release, read_pointer
 from etl.publish.search_index import Index, IndexRow, rows_of
 from etl.publish.segments import render_segment, shard_range
 from etl.publish.unit_writer import body_of, content_hash
 from etl.storage.parallel import mapped
+from etl.storage.port import Store
 
 _MOST: Final = 1000
 
@@ -84,6 +88,15 @@ class VerifyResult:
             if len(self.problems) < _MOST:
                 self.problems.append(problem)
 
+    def take(self, part: Mapping[str, Any]) -> None:
+        """Add the result of a part, as JSON."""
+        self.add(Problem(**each) for each in part["problems"])
+        self.count += part["count"] - len(part["problems"])
+        self.patients += part["patients"]
+        self.resources += part["resources"]
+        self.objects += part["objects"]
+        self.bytes += part["bytes"]
+
 
 @dataclass(slots=True)
 class _Checked:
@@ -103,6 +116,8 @@ def verify(
     pages: bool = True,
     base_url: str = "",
     keys: Sequence[Path] = (),
+    runner: JobRunner = ALONE,
+    open_store: Callable[[], Store] | None = None,
 ) -> VerifyResult:
     """Check everything that a release names.
 
@@ -117,6 +132,8 @@ def verify(
         pages: whether to look at Bulk Publish pages, which are no part of a release.
         base_url: URL that links of pages must begin with; empty where any may.
         keys: files with public keys: a prune that deleted reports must have signed that.
+        runner: processes that check patients, shard by shard.
+        open_store: gives the target in any of them; None where there is this one alone.
     """
     result = VerifyResult(release.id)
     manifest = release.manifest
@@ -135,23 +152,18 @@ def verify(
     for done in checked:
         result.add(_nowhere(done.unit, [name for name in done.dangling if name not in directory]))
     # Then every patient, shard by shard of the catalog.
-    live = retracted = 0
-    for number, shard in enumerate(manifest.catalog):
-        if shard is None:
-            continue
-        rows, problems = _shard_rows(release, shard, number)
-        result.objects += 1
-        result.bytes += shard.bytes
-        result.add(problems)
-        for done in mapped(release.store, lambda unit: _check_unit(release, unit, directory), rows):
-            _note(result, done)
-            counts.update(done.counts)
-            live += done.unit.block is not None
-            retracted += done.unit.block is None
-        result.patients = live
-        progress(live)
+    check = partial(_check_shard, release, directory)
+    if open_store is not None:
+        check = partial(_check_shard_of, open_store, release.id)
+    shards = [number for number, shard in enumerate(manifest.catalog) if shard is not None]
+    retracted = 0
+    for of_shard in runner.each(check, shards, no_event):
+        result.take(of_shard)
+        counts.update(of_shard["resources_of_types"])
+        retracted += of_shard["retracted"]
+        progress(result.patients)
     # Then the counts of the manifest, and the other objects that it names.
-    result.add(_check_counts(release, counts, live, retracted))
+    result.add(_check_counts(release, counts, result.patients, retracted))
     expiry = _expiry_of(release, keys)
     for named in manifest.objects_of("report", "bulk"):
         if expiry.covers(named.key, manifest.created) and not _is_there(release, named):
@@ -192,6 +204,46 @@ def _note(result: VerifyResult, done: _Checked) -> None:
     result.resources += sum(done.counts.values())
     result.objects += 2 if done.unit.block is not None else 1
     result.bytes += done.unit.bytes + done.unit.index_bytes
+
+
+def _check_shard(
+    release: Release, directory: Set[tuple[str, str]], number: int, emit: EmitAny
+) -> dict[str, Any]:
+    """Check the patients of a shard; return what was found, as JSON."""
+    del emit
+    shard = release.manifest.catalog[number]
+    if shard is None:
+        raise AssertionError("there is no such shard")
+    result, counts = VerifyResult(release.id, objects=1, bytes=shard.bytes), Counter[str]()
+    rows, problems = _shard_rows(release, shard, number)
+    result.add(problems)
+    for done in mapped(release.store, lambda unit: _check_unit(release, unit, directory), rows):
+        _note(result, done)
+        counts.update(done.counts)
+    result.patients = sum(unit.block is not None for unit in rows)
+    retracted = len(rows) - result.patients
+    return {**asdict(result), "resources_of_types": counts, "retracted": retracted}
+
+
+def _check_shard_of(
+    open_store: Callable[[], Store], release: str, number: int, emit: EmitAny
+) -> dict[str, Any]:
+    """Check the patients of a shard, in any process."""
+    return _check_shard(*_opened(open_store, release), number, emit)
+
+
+@lru_cache(maxsize=1)
+def _opened(
+    open_store: Callable[[], Store], release_id: str
+) -> tuple[Release, Set[tuple[str, str]]]:
+    """Return a release and the names of its directory's resources, without those of lost shards."""
+    store, names = open_store(), set[tuple[str, str]]()
+    release = open_release(store, release_id)
+    for unit in release.manifest.directory:
+        with suppress(StoreError):  # reported by the process that checks the directory
+            if unit is not None:
+                names |= {(row.type, row.id) for row in rows_of(open_index(store, unit))}
+    return release, names
 
 
 def _shard_rows(
@@ -254,7 +306,7 @@ def _directory_places(release: Release) -> Iterator[Problem]:
 
 
 def _check_unit(
-    release: Release, unit: CatalogEntry, directory: set[tuple[str, str]] | None
+    release: Release, unit: CatalogEntry, directory: Set[tuple[str, str]] | None
 ) -> _Checked:
     """Check one block with its index; `directory` is None for the directory's own."""
     done = _Checked(unit, [], Counter(), set(), [])

@@ -8,6 +8,7 @@ attempt after it goes on from there.
 
 from __future__ import annotations
 
+import json
 import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,6 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final
 
@@ -51,6 +53,7 @@ from etl.spark.unit_tasks import (
     ExtractOnExecutors,
     RunFacts,
     calling,
+    doing,
     finishing,
 )
 
@@ -62,12 +65,38 @@ _LONGEST_PAUSE: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
+class SparkJobs:
+    """Tasks of Spark for jobs that need their target alone (`etl.jobs.JobRunner`).
+
+    Attributes:
+        session: a `pyspark.sql.SparkSession`.
+    """
+
+    session: Any
+    processes = 1
+
+    def each(
+        self, call: Callable[[Job, EmitAny], Found], jobs: Iterable[Job], emit: EmitAny
+    ) -> Iterator[Found]:
+        """Yield the result of each job, which is JSON, in their order, once all are done."""
+        del emit
+        rows = [TaskRow(number, "job", body=pickled(job)) for number, job in enumerate(jobs)]
+        if not rows:
+            return
+        alone = [range(number, number + 1) for number in range(len(rows))]
+        tasks = by_task(self.session, self.session.createDataFrame(rows, ROWS), alone)
+        function = doing(program_text(), pickled((call, _umask())))
+        done = collected(tasks.mapInArrow(function, ROWS))
+        for row in sorted(done, key=attrgetter("place")):
+            yield json.loads(bytes(row.body))
+
+
+@dataclass(frozen=True, slots=True)
 class SparkExecutor:
     """Has an extract read and processed by the executors of Spark.
 
     Attributes:
-        local: the processes of the driver: they hash and write bulk files, and process what is not
-            for executors.
+        local: the processes of the driver, for what is not for executors.
         session: a `pyspark.sql.SparkSession`.
         target: where staging is.
     """
@@ -187,8 +216,8 @@ class SparkExecutor:
     def each(
         self, call: Callable[[Job, EmitAny], Found], jobs: Iterable[Job], emit: EmitAny
     ) -> Iterator[Found]:
-        """Yield the result of each job, in their order; the driver's processes do them."""
-        return self.local.each(call, jobs, emit)
+        """Yield the result of each job, in their order."""
+        return SparkJobs(self.session).each(call, jobs, emit)
 
     def dismiss(self) -> None:
         """Let the driver's processes end while this one goes on."""
@@ -213,9 +242,13 @@ def _run_facts(
         leases = tuple(entry.key for entry in task.target.store().list(f"{PREFIX}run-"))
         task = replace(task, target=task.target.in_any_folder())
     task = replace(task, previous=PreviousRelease())
+    return RunFacts(definitions, task, previous, extract, finished, leases, _umask())
+
+
+def _umask() -> int:
     umask = os.umask(0)
     os.umask(umask)
-    return RunFacts(definitions, task, previous, extract, finished, leases, umask)
+    return umask
 
 
 @contextmanager

@@ -6,16 +6,20 @@ Nothing is written on an executor but there.
 from __future__ import annotations
 
 import gc
+import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from typing import Final
+from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.errors import NotFound, StoreError
+from etl.jobs import no_event
+from etl.local.memory import MANY_ROWS, free_here
 from etl.pipeline.context import Task
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.incremental.dependencies import Dependencies
@@ -24,12 +28,13 @@ from etl.pipeline.partition.providers import providers_of
 from etl.pipeline.unit import UnitContext, process_unit, unit_ids
 from etl.sources.files.listed_files import spill_names
 from etl.sources.partition.ids import GlobalKeys, UnitIds, UnitKeys
+from etl.sources.partition.partition_rows import OWNER_COLUMN
 from etl.sources.partition.partitions import PartitionFacts, Partitions, Tables, UnitRows
 from etl.spark.id_files import IdFiles
-from etl.spark.member_rows import tables_of
+from etl.spark.member_rows import OF_MEMBER, heads_of, tables_of
 from etl.spark.pickling import unpickled
 from etl.spark.staging import StagedValue, Staging, put_unit
-from etl.spark.task_rows import SCHEMA, Batches, TaskRow, batch_of, guarded
+from etl.spark.task_rows import SCHEMA, Batches, TaskRow, batch_of, guarded, rows_of
 from etl.storage.port import Store
 
 HEAD: Final = "unit"
@@ -37,7 +42,7 @@ HEAD: Final = "unit"
 DONE: Final = "done"
 """A unit that is processed."""
 FOUND: Final = "found"
-"""Result of a function that was called with a partition."""
+"""Result of a function that was called with a partition, or with a job."""
 
 PartitionCall = Callable[[Partitions, int], bytes]
 
@@ -127,6 +132,28 @@ def calling(program: str, call: bytes) -> Callable[[Batches], Batches]:
     return call_each
 
 
+def doing(program: str, call: bytes) -> Callable[[Batches], Batches]:
+    """Return the function for `mapInArrow` that calls a function with the jobs of a task.
+
+    Args:
+        program: `program_text` of the driver.
+        call: the pickled function and umask of the driver.
+    """
+
+    def do_each(batches: Batches) -> Batches:
+        yield from guarded(program, partial(_do, call, batches))
+
+    return do_each
+
+
+def _do(call: bytes, batches: Batches) -> Batches:
+    function, umask = _loaded(call)
+    os.umask(umask)
+    for row in rows_of(batches):
+        found = function(unpickled(row.body), no_event)
+        yield batch_of(TaskRow(row.place, FOUND, body=json.dumps(found).encode()))
+
+
 def _call(call: bytes, batches: Batches) -> Batches:
     rows = _together(batches)
     if not rows.num_rows:
@@ -138,9 +165,8 @@ def _call(call: bytes, batches: Batches) -> Batches:
 
 
 @lru_cache(maxsize=1)
-def _loaded(call: bytes) -> tuple[PartitionCall, ExtractOnExecutors]:
-    function, extract = unpickled(call)
-    return function, extract
+def _loaded(call: bytes) -> Any:
+    return unpickled(call)
 
 
 def _finish(facts: bytes, batches: Batches) -> Batches:
@@ -153,6 +179,7 @@ def _finish(facts: bytes, batches: Batches) -> Batches:
     units = task.units(count)
     first = _first_of(rows, units)
     (unit,) = (unit for unit in units if unit.start == first)
+    _check_memory(rows)
     previous = task.previous.for_partitions(unit, count)
     context = replace(context, task=replace(task, previous=previous))
     partitions = extract.partitions(rows)
@@ -165,6 +192,20 @@ def _finish(facts: bytes, batches: Batches) -> Batches:
     # After the blocks: the driver may go on with what is there.
     put_unit(run.finished, first, [(part, one) for part, one in results.items() if one])
     yield batch_of(TaskRow(first, DONE))
+
+
+def _check_memory(rows: pa.Table) -> None:
+    """Check that the member with most rows fits into this executor's memory.
+
+    Raises:
+        StoreError: it does not.
+    """
+    own = rows.filter(pc.equal(rows.column("kind"), OF_MEMBER)).column("body").combine_chunks()
+    _, counts = np.unique(heads_of(own)[OWNER_COLUMN], return_counts=True)
+    most = int(counts.max(initial=0))
+    budget = free_here() if most > MANY_ROWS else None
+    if budget is not None:
+        budget.check_member(most, 1)
 
 
 def _together(batches: Batches) -> pa.Table:

@@ -17,8 +17,17 @@ import pytest
 from etl.bootstrap.settings import read_settings
 from etl.errors import StoreError
 from etl.local.executor import LocalExecutor
+from etl.local.memory import MemoryBudget
 from etl.local.workers import Workers
-from etl.pipeline.context import Executor, Publication, RunContext, RunOptions, Target, Task
+from etl.pipeline.context import (
+    Executor,
+    Publication,
+    RunContext,
+    RunOptions,
+    RunStore,
+    Target,
+    Task,
+)
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.incremental.cache import CachedResults
 from etl.pipeline.incremental.reuse import PreviousRelease
@@ -29,6 +38,7 @@ from etl.pipeline.release_limits import ReleaseLimits
 from etl.pipeline.run import run
 from etl.publish.bulk_files import BulkOptions
 from etl.publish.reader import open_current
+from etl.publish.verify import verify
 from etl.sources.files.listed_files import FileProgress
 from etl.sources.partition.spill import LIST
 from etl.storage.local import LocalStore
@@ -244,6 +254,36 @@ def test_validation_and_conversion_write_equal_files(
     assert any(name.startswith("quarantine/") for name in checked)
     assert converted == expected_files[1]
     assert "Patient.ndjson" in converted
+
+
+@pytest.mark.slow
+def test_a_release_is_verified_alike_down_to_what_is_broken(kind, expected, tmp_path):
+    folder = shutil.copytree(expected[1].target, tmp_path / "tree")
+    damaged, gone = sorted(folder.glob("patients/**/*.ndjson.gz"))[:2]
+    for path in (damaged, gone, damaged.parent):
+        path.chmod(0o700)
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    gone.unlink()
+    release = open_current(LocalStore(folder)).release
+    alone = verify(release)
+    assert {each.kind for each in alone.problems} == {"damaged", "missing"}
+    with kind.open() as executor:
+        if isinstance(executor, LocalExecutor):
+            executor.workers.begin(kind.processes)
+        open_store = RunStore(Target(str(folder), StoreOptions()))
+        assert verify(release, runner=executor, open_store=open_store) == alone
+
+
+@pytest.mark.slow
+def test_a_member_who_does_not_fit_into_an_executor_ends_the_run_in_a_sentence(
+    definitions, extracts, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("etl.spark.unit_tasks.MANY_ROWS", 10)
+    monkeypatch.setattr("etl.spark.unit_tasks.free_here", lambda: MemoryBudget(1, False, False))
+    payer = Payer(definitions, tmp_path)
+    with pytest.raises(StoreError, match=r"one member has \d+ rows, .* this machine has free"):
+        payer.publish(on_spark(Session(), load), extracts[0], 1)
+    assert open_current(LocalStore(payer.target)).release is None
 
 
 @pytest.mark.slow
