@@ -15,7 +15,7 @@ from etl.certificate.differences import FactDifference, FileCell, FileSum
 from etl.certificate.sums import COUNTED, LEVELS, Sums
 
 _FORMAT: Final = 3
-"""Of pieces and states; 1 had no business days, 2 no claims by several dimensions."""
+"""Of states; 1 had no business days, 2 no claims by several dimensions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +75,9 @@ class Certificate:
         )
 
 
+_UNITS: Final = msgspec.msgpack.Decoder(tuple[Compared, Sums | None])
+
+
 def piece(compared: Compared, before: Sums | None) -> bytes:
     """Return the comparison of a unit as bytes, for the run's end.
 
@@ -83,19 +86,7 @@ def piece(compared: Compared, before: Sums | None) -> bytes:
         before: sums of what the release before had of the same members; None where some of it
             cannot be read any more.
     """
-    body = {
-        "format": _FORMAT,
-        "facts": compared.facts,
-        "source": compared.source.to_json(),
-        "published": compared.published.to_json(),
-        "before": None if before is None else before.to_json(),
-        "differences": [list(astuple(difference)) for difference in compared.differences],
-        "unexplained": compared.unexplained,
-        "days": [list(each) for each in sorted(compared.delays.days.items())],
-        "late": [list(each) for each in compared.delays.late],
-        "files": [[*cell, *astuple(each)] for cell, each in sorted(compared.files.items())],
-    }
-    return json.dumps(body, sort_keys=True, separators=(",", ":")).encode() + b"\n"
+    return msgspec.msgpack.encode((compared, before))
 
 
 def compared_units(pieces: Iterable[bytes]) -> tuple[Certificate, Sums | None]:
@@ -117,28 +108,24 @@ def compared_units(pieces: Iterable[bytes]) -> tuple[Certificate, Sums | None]:
     first: FactDifference | None = None
     days: Counter[int] = Counter()
     files: dict[FileCell, FileSum] = {}
-    for each in pieces:
-        value = msgspec.json.decode(each)
-        facts += value["facts"]
-        unexplained += value["unexplained"]
-        source += Sums.from_json(value["source"])
-        read += Sums.from_json(value["published"])
-        is_known = is_known and value["before"] is not None
-        before += Sums.from_json(value["before"]) if is_known else Sums()
-        for one in value["differences"]:
-            difference = FactDifference(*one)
+    for unit, unit_before in map(_UNITS.decode, pieces):
+        facts += unit.facts
+        unexplained += unit.unexplained
+        source += unit.source
+        read += unit.published
+        is_known = is_known and unit_before is not None
+        before += unit_before or Sums()
+        for difference in unit.differences:
             if difference.reason:
                 key = (difference.reason, difference.fact)
                 count, cents = reasons.get(key, (0, 0))
                 reasons[key] = (count + 1, cents + difference.cents)
             elif first is None:
                 first = difference
-        for taken, claims in value["days"]:
-            days[taken] += claims
-        late += len(value["late"])
-        for file, level, category, *sums in value["files"]:
-            cell = (file, level, category)
-            files[cell] = files.get(cell, FileSum()) + FileSum(*sums)
+        days.update(unit.delays.days)
+        late += len(unit.delays.late)
+        for cell, file_sum in unit.files.items():
+            files[cell] = files.get(cell, FileSum()) + file_sum
     made = Certificate(
         facts=facts,
         source=source,
@@ -157,19 +144,14 @@ def compared_units(pieces: Iterable[bytes]) -> tuple[Certificate, Sums | None]:
 
 def differences_of(pieces: Iterable[bytes]) -> Iterator[FactDifference]:
     """Yield the differences, unit by unit, by place: those explained, and some that are not."""
-    for each in pieces:
-        differences = [
-            FactDifference(*difference) for difference in msgspec.json.decode(each)["differences"]
-        ]
-        yield from sorted(differences, key=astuple)
+    for unit, _ in map(_UNITS.decode, pieces):
+        yield from sorted(unit.differences, key=astuple)
 
 
 def late_of(pieces: Iterable[bytes]) -> Iterator[tuple[int, int, int]]:
     """Yield file, row and business days of claims that became visible late, unit by unit."""
-    for each in pieces:
-        yield from sorted(
-            (file, row, days) for file, row, days in msgspec.json.decode(each)["late"]
-        )
+    for unit, _ in map(_UNITS.decode, pieces):
+        yield from sorted(unit.delays.late)
 
 
 def broken_sums(made: Certificate) -> list[str]:

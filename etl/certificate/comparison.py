@@ -140,7 +140,7 @@ def _delays(
     source: SourceClaims, published: PublishedClaims, claim_rows: Any, newly: Newly | None
 ) -> Delays:
     if newly is None:
-        return Delays(Counter(), ())
+        return Delays({}, ())
     ids = published.texts["id"].to_pylist()
     is_new = np.array([claim not in newly.known for claim in ids], dtype=np.bool_)
     rows = claim_rows[is_new & (claim_rows >= 0)]

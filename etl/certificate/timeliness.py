@@ -7,6 +7,7 @@ CMS has payers make adjudicated claims visible no later than one business day af
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -39,7 +40,7 @@ class Delays:
         late: file, row and business days of claims that took more than `ALLOWED`.
     """
 
-    days: Counter[int]
+    days: Mapping[int, int]
     late: tuple[tuple[int, int, int], ...]
 
 
@@ -53,7 +54,7 @@ def delays(adjudicated: Any, places: Any, newly: Newly) -> Delays:
     """
     known = adjudicated != ""
     if not known.any():
-        return Delays(Counter(), ())
+        return Delays({}, ())
     from_days = adjudicated[known].astype("datetime64[D]")
     days = business_days(from_days, newly.day)
     late = [

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,12 +17,25 @@ from etl.auth.database import migrate, open_database, present_version
 from etl.auth.database_tables import App
 from etl.auth.records import AppStatus
 from etl.auth.registration import draft_of_metadata
+from etl.auth.services import Services
 from etl.auth.yearly_numbers import as_csv, as_document, as_page, yearly_numbers
 from etl.bootstrap import auth
 from etl.bootstrap.settings import Settings
 from etl.cli.options import json_option, print_json, write_file
 from etl.documents.json_text import read_json
 from etl.errors import DataRejected, UsageError
+
+
+def with_services(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the authorization server's services as its first argument."""
+
+    @click.pass_context
+    @functools.wraps(command)
+    def run(context: click.Context, /, **options: Any) -> None:
+        with auth.services(context.obj.settings()) as services:
+            command(services, **options)
+
+    return run
 
 
 @click.group("report")
@@ -80,11 +95,10 @@ def apps_group() -> None:
     help="Only those; all but deleted ones where not given.",
 )
 @json_option
-@click.pass_context
-def list_command(context: click.Context, status: str | None, as_json: bool) -> None:
+@with_services
+def list_command(services: Services, status: str | None, as_json: bool) -> None:
     """List the apps, the newest first."""
-    with auth.services(context.obj.settings()) as services:
-        apps = services.apps.all((AppStatus(status),) if status else ())
+    apps = services.apps.all((AppStatus(status),) if status else ())
     if as_json:
         print_json([_document(app) for app in apps])
         return
@@ -98,11 +112,10 @@ def list_command(context: click.Context, status: str | None, as_json: bool) -> N
 @apps_group.command("show")
 @click.argument("client_id")
 @json_option
-@click.pass_context
-def show_command(context: click.Context, client_id: str, as_json: bool) -> None:
+@with_services
+def show_command(services: Services, client_id: str, as_json: bool) -> None:
     """Show all that is registered of an app."""
-    with auth.services(context.obj.settings()) as services:
-        app = services.apps.get(client_id)
+    app = services.apps.get(client_id)
     if as_json:
         print_json(_document(app))
     else:
@@ -137,75 +150,69 @@ def register_command(
 @apps_group.command("approve")
 @click.argument("client_id")
 @click.option("--revision", help="Do not ask: approve it if it is still what apps show said.")
-@click.pass_context
-def approve_command(context: click.Context, client_id: str, revision: str | None) -> None:
+@with_services
+def approve_command(services: Services, client_id: str, revision: str | None) -> None:
     """Let a waiting app work, after a look at it.
 
     An app that its developer has changed since then is not approved.
     """
-    with auth.services(context.obj.settings()) as services:
-        if revision is None:
-            app = services.apps.get(client_id)
-            _show(app)
-            click.confirm(f"Approve {app.draft.name} as it is shown?", abort=True)
-            revision = app.revision
-        app = services.apps.approve(client_id, revision)
+    if revision is None:
+        app = services.apps.get(client_id)
+        _show(app)
+        click.confirm(f"Approve {app.draft.name} as it is shown?", abort=True)
+        revision = app.revision
+    app = services.apps.approve(client_id, revision)
     click.echo(f"{app.draft.name} is active{', without PKCE' if app.is_plain else ''}")
 
 
 @apps_group.command("disable")
 @click.argument("client_id")
-@click.pass_context
-def disable_command(context: click.Context, client_id: str) -> None:
+@with_services
+def disable_command(services: Services, client_id: str) -> None:
     """Stop an app: its tokens are refused within half a minute. Consents stay."""
-    with auth.services(context.obj.settings()) as services:
-        app = services.apps.disable(client_id)
+    app = services.apps.disable(client_id)
     click.echo(f"{app.draft.name} is disabled")
 
 
 @apps_group.command("enable")
 @click.argument("client_id")
-@click.pass_context
-def enable_command(context: click.Context, client_id: str) -> None:
+@with_services
+def enable_command(services: Services, client_id: str) -> None:
     """Let a disabled app work again."""
-    with auth.services(context.obj.settings()) as services:
-        app = services.apps.enable(client_id)
+    app = services.apps.enable(client_id)
     click.echo(f"{app.draft.name} is {app.status.value}")
 
 
 @apps_group.command("rotate-secret")
 @click.argument("client_id")
 @json_option
-@click.pass_context
-def rotate_secret_command(context: click.Context, client_id: str, as_json: bool) -> None:
+@with_services
+def rotate_secret_command(services: Services, client_id: str, as_json: bool) -> None:
     """Give an app a new secret, and print it once; the old one is of no use any more."""
-    with auth.services(context.obj.settings()) as services:
-        issued = services.apps.rotate_secret(client_id)
+    issued = services.apps.rotate_secret(client_id)
     _tell_secret(issued, as_json)
 
 
 @apps_group.command("delete")
 @click.argument("client_id")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@click.pass_context
-def delete_command(context: click.Context, client_id: str, yes: bool) -> None:
+@with_services
+def delete_command(services: Services, client_id: str, yes: bool) -> None:
     """Delete an app and end all consents that it has."""
-    with auth.services(context.obj.settings()) as services:
-        app = services.apps.get(client_id)
-        if not yes:
-            click.confirm(f"Delete {app.draft.name} and end all its consents?", abort=True)
-        services.apps.delete(client_id)
+    app = services.apps.get(client_id)
+    if not yes:
+        click.confirm(f"Delete {app.draft.name} and end all its consents?", abort=True)
+    services.apps.delete(client_id)
     click.echo(f"{app.draft.name} is deleted")
 
 
 @apps_group.command("usage")
 @click.option("--year", type=click.IntRange(2016, 9999), required=True, help="Calendar year, UTC.")
 @json_option
-@click.pass_context
-def usage_command(context: click.Context, year: int, as_json: bool) -> None:
+@with_services
+def usage_command(services: Services, year: int, as_json: bool) -> None:
     """Count the members whose data went to an app in a year, and to several apps."""
-    with auth.services(context.obj.settings()) as services:
-        numbers = yearly_numbers(services.database, year, "", services.clock().date())
+    numbers = yearly_numbers(services.database, year, "", services.clock().date())
     if as_json:
         counts = {"once": numbers.members, "several": numbers.several_apps}
         print_json({"year": year, **counts, "apps": numbers.apps})
@@ -236,11 +243,10 @@ def migrate_command(context: click.Context) -> None:
 
 
 @auth_group.command("rotate-keys")
-@click.pass_context
-def rotate_keys_command(context: click.Context) -> None:
+@with_services
+def rotate_keys_command(services: Services) -> None:
     """Sign tokens with new keys from now on; they rotate by themselves every 90 days."""
-    with auth.services(context.obj.settings()) as services:
-        services.keys.rotate()
+    services.keys.rotate()
     click.echo("tokens are signed with new keys; the old ones stay published for a day")
 
 
@@ -316,14 +322,13 @@ def developers_group() -> None:
 
 @developers_group.command("list")
 @json_option
-@click.pass_context
-def developers_list_command(context: click.Context, as_json: bool) -> None:
+@with_services
+def developers_list_command(services: Services, as_json: bool) -> None:
     """List the accounts, the newest first, with how many apps each has."""
-    with auth.services(context.obj.settings()) as services:
-        developers = [
-            (developer, len(services.apps.of_developer(developer.id)))
-            for developer in services.developers.all()
-        ]
+    developers = [
+        (developer, len(services.apps.of_developer(developer.id)))
+        for developer in services.developers.all()
+    ]
     if as_json:
         documents = [
             {

@@ -56,31 +56,17 @@ class ReleaseInfo:
     holds: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class LostRelease:
-    """An ancestor with an unreadable manifest: the releases before it are not known.
-
-    Attributes:
-        release: its id.
-        why: the problem with its manifest, and the fix, as one sentence.
-    """
-
-    release: str
-    why: str
-
-
-def _warn(lost: LostRelease) -> None:
-    log.warning(lost.why)
-
-
-def lineage(store: Store, lose: Callable[[LostRelease], None] = _warn) -> Iterator[Release]:
+def lineage(
+    store: Store, lose: Callable[[str, str], None] = lambda _, why: log.warning(why)
+) -> Iterator[Release]:
     """Yield the present release and its ancestors, newest first, as far as they were kept.
 
     Manifests that never were committed are left out. A damaged one ends the lineage.
 
     Args:
         store: the target.
-        lose: called where it ends with a damaged manifest; a warning is logged unless it is given.
+        lose: called where it ends with a damaged manifest, with the id of that release, and what
+            the problem and the fix are; a warning is logged unless it is given.
     """
     release = open_current(store).release
     count = 0
@@ -99,7 +85,7 @@ def lineage(store: Store, lose: Callable[[LostRelease], None] = _warn) -> Iterat
             release = _intact(store, parent, data)
         except StoreError as error:
             way = f"restore it from a copy, or drop it with `cpcds prune --keep {count}`"
-            lose(LostRelease(parent, f"{error}; releases from there back are out of reach: {way}"))
+            lose(parent, f"{error}; releases from there back are out of reach: {way}")
             return
 
 

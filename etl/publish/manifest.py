@@ -375,17 +375,13 @@ def is_named(data: bytes, release: str, what: str) -> bool:
         StoreError: they are no JSON.
     """
     value = loads(data, what)
-    is_one = isinstance(value, dict) and {"release", "reports"} <= value.keys()
-    return is_one and value["release"] == release and release.endswith(f"-{_mark_of(value)}")
+    is_stated = isinstance(value, dict) and value.get("release") == release
+    return is_stated and release.endswith(f"-{_mark_of(value)}")
 
 
 def _mark_of(value: dict[str, JSON]) -> str:
     """Return what a release's id ends with: a hash of its manifest but for id and reports."""
-    facts = {
-        name: value_of_fact
-        for name, value_of_fact in value.items()
-        if name not in ("release", "reports")
-    }
+    facts = {name: fact for name, fact in value.items() if name not in ("release", "reports")}
     return sha256(dumps(facts))[:12]
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ from etl.publish import object_keys
 from etl.publish.bulk_pages import close_pages
 from etl.publish.canonical_json import dumps, instant, loads
 from etl.publish.catalog import CatalogEntry, parse_shard
-from etl.publish.history import LostRelease, lineage
+from etl.publish.history import lineage
 from etl.publish.kept_objects import checked, read_or_none
 from etl.publish.lease import LEASE_TIME, Clock, Lease, prune_lease
 from etl.publish.manifest import Manifest, Shard, stamp_of
@@ -138,8 +139,8 @@ SWEPT: Final = (
 )
 """Folders with few enough keys to be held in memory. `patients/` and `directory/` have more."""
 
-NO_EXPIRY: Final = Expiry()
-"""Reports and quarantines go with their releases alone."""
+_TOGETHER: Final = 1000
+"""Objects that are deleted together."""
 
 _CUT: Final = ("patients/", "directory/")
 FOLDERS: Final = len(SWEPT) + 256 * len(_CUT)
@@ -176,7 +177,7 @@ def prune(
     older_than: timedelta = timedelta(0),
     grace: timedelta = GRACE,
     dry_run: bool = False,
-    expiry: Expiry = NO_EXPIRY,
+    expiry: Expiry = Expiry(),
     key: SigningKey | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> PruneResult:
@@ -212,15 +213,15 @@ def prune(
             return PruneResult([], [], [], 0, 0)
         if not dry_run:
             fenced(store, base)
-        chosen = _chosen(store, keep, now - older_than, now - grace)
-        kept = chosen.kept
+        kept, young, dropped = _chosen(store, keep, now - older_than, now - grace)
         with tempfile.TemporaryDirectory() as folder, _InUse(Path(folder)) as used:
             _mark(store, kept, used)
             if expiry.before:
                 gone = expiry if dry_run else write_expiry(store, expiry, key)
                 used.keys -= _expired(kept, gone)
             objects = size = 0
-            for batch in _batches(_unused(store, used, now - grace, progress)):
+            unused = _unused(store, used, now - grace, progress)
+            while batch := list(islice(unused, _TOGETHER)):
                 objects += len(batch)
                 size += sum(entry.size for entry in batch)
                 if dry_run:
@@ -231,9 +232,7 @@ def prune(
         if not dry_run:
             close_pages(store, kept, now - grace)
             store.clean(now - grace)
-    return PruneResult(
-        [release_kept.id for release_kept in kept], chosen.young, chosen.dropped, objects, size
-    )
+    return PruneResult([release.id for release in kept], young, dropped, objects, size)
 
 
 def _delete(store: Store, entries: Sequence[Entry], lease: Lease) -> None:
@@ -301,15 +300,10 @@ class _InUse:
         return {data[start : start + _DIGEST] for start in range(0, len(data), _DIGEST)}
 
 
-@dataclass(frozen=True, slots=True)
-class _Chosen:
-    kept: Sequence[Release]
-    young: Sequence[str]
-    dropped: Sequence[str]
-
-
-def _chosen(store: Store, keep: int, before: datetime, grace: datetime) -> _Chosen:
-    """Return the releases that stay: the first ones of the lineage, newest first.
+def _chosen(
+    store: Store, keep: int, before: datetime, grace: datetime
+) -> tuple[list[Release], list[str], list[str]]:
+    """Return the releases that stay, newest first; ids of the young among them, and of the others.
 
     A manifest that is too young to be deleted stays a release that can be rolled back to, so what
     it names has to stay as well.
@@ -319,12 +313,12 @@ def _chosen(store: Store, keep: int, before: datetime, grace: datetime) -> _Chos
     young: list[str] = []
     dropped: list[str] = []
 
-    def lose(lost: LostRelease) -> None:
-        there = written.get(object_keys.manifest(lost.release), grace)
-        stays = len(kept) < keep or stamp_of(lost.release) > before or there >= grace
+    def lose(lost: str, why: str) -> None:
+        there = written.get(object_keys.manifest(lost), grace)
+        stays = len(kept) < keep or stamp_of(lost) > before or there >= grace
         if stays and not dropped:
-            raise StoreError(f"{lost.why}; nothing was deleted")
-        dropped.append(lost.release)
+            raise StoreError(f"{why}; nothing was deleted")
+        dropped.append(lost)
 
     for number, release in enumerate(lineage(store, lose)):
         is_kept = number < keep or instant(release.manifest.created) > before
@@ -335,7 +329,7 @@ def _chosen(store: Store, keep: int, before: datetime, grace: datetime) -> _Chos
         kept.append(release)
         if not is_kept:
             young.append(release.id)
-    return _Chosen(kept, young, dropped)
+    return kept, young, dropped
 
 
 def _mark(store: Store, kept: Sequence[Release], used: _InUse) -> None:
@@ -418,14 +412,3 @@ def _digest(key: str) -> bytes:
         return bytes.fromhex(object_keys.digest_of(key))
     except ValueError:
         return b""  # its key holds no hash: nothing that this program wrote
-
-
-def _batches(entries: Iterable[Entry], size: int = 1000) -> Iterator[list[Entry]]:
-    batch: list[Entry] = []
-    for entry in entries:
-        batch.append(entry)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

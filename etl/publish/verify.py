@@ -81,6 +81,11 @@ class VerifyResult:
         """Whether nothing is broken."""
         return self.count == 0
 
+    def count_object(self, size: int) -> None:
+        """Count an object that was checked."""
+        self.objects += 1
+        self.bytes += size
+
     def add(self, problems: Iterable[Problem]) -> None:
         """Note problems; past the first thousand only their number."""
         for problem in problems:
@@ -169,8 +174,7 @@ def verify(
         if expiry.covers(named.key, manifest.created) and not _is_there(release, named):
             continue  # a prune has deleted it, as the settings want
         result.add(_check_named(release, named))
-        result.objects += 1
-        result.bytes += named.bytes
+        result.count_object(named.bytes)
     if not pages:
         return result
     # Pages last: they belong to the tree, not to the release.
@@ -202,8 +206,8 @@ def _expiry_of(release: Release, keys: Sequence[Path]) -> Expiry:
 def _note(result: VerifyResult, done: _Checked) -> None:
     result.add(done.problems)
     result.resources += sum(done.counts.values())
-    result.objects += 2 if done.unit.block is not None else 1
-    result.bytes += done.unit.bytes + done.unit.index_bytes
+    for ref in done.unit.objects():
+        result.count_object(ref.bytes)
 
 
 def _check_shard(
@@ -270,8 +274,7 @@ def _check_segments(release: Release, result: VerifyResult) -> None:
     for number, entry in enumerate(release.manifest.segments):
         if entry is None:
             continue
-        result.objects += 1
-        result.bytes += entry.bytes
+        result.count_object(entry.bytes)
         try:
             data = checked(release.store, entry.key, entry.sha256)
             units = [(shard, shards[shard]) for shard in shard_range(number, len(shards))]
@@ -524,8 +527,8 @@ def _reasons(published: Manifest, remade: Manifest) -> Iterator[str]:
 
 
 def _problems(published: Release, remade: Release) -> Iterator[Problem]:
-    theirs, ours = (_facts(each.manifest) for each in (published, remade))
     key = published.manifest.key
+    theirs, ours = (loads(each.manifest.to_bytes(), key) for each in (published, remade))
     for name in sorted(theirs.keys() | ours.keys()):
         is_compared = name not in (*_UNCOMPARED, *_BY_UNIT)
         if name == "claims" and name not in theirs:  # of a program that did not state them
@@ -542,11 +545,6 @@ def _problems(published: Release, remade: Release) -> Iterator[Problem]:
         if not found:
             for name in others:
                 yield Problem("catalog", key, f"the {name} is another one, with the same rows")
-
-
-def _facts(manifest: Manifest) -> Mapping[str, Any]:
-    facts: Mapping[str, Any] = loads(manifest.to_bytes(), manifest.key)
-    return facts
 
 
 def _parts(theirs: Mapping[str, Any], ours: Mapping[str, Any], name: str) -> str:

@@ -317,7 +317,7 @@ def _nights(store: Store) -> tuple[list[Night], list[str]]:
     runs = sorted(_runs(store), reverse=True)
     newest = runs[:NIGHTS]
     releases: dict[str, Release] = {}
-    for release in lineage(store, lambda _: None):
+    for release in lineage(store, lambda *_: None):
         releases[release.id] = release
         if newest and release.id <= newest[-1]:
             break

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -253,16 +254,10 @@ class S3Store:
 
     def delete(self, keys: Iterable[str]) -> int:
         """Delete objects; keys that are not there are skipped."""
-        count = 0
-        batch: list[str] = []
-        for key in keys:
-            batch.append(self._key(key))
-            count += 1
-            if len(batch) == _DELETE_AT_ONCE:
-                self._delete(batch)
-                batch = []
-        if batch:
+        count, paths = 0, map(self._key, keys)
+        while batch := list(islice(paths, _DELETE_AT_ONCE)):
             self._delete(batch)
+            count += len(batch)
         return count
 
     def sync(self) -> None:

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
 
 from etl.errors import NotFound
 from etl.storage.port import Entry, Store, Tagged
 
 
-@dataclass(frozen=True, slots=True)
-class ObservedStore:
-    """Another store, and a call for each object that was written.
+class StoreAround:
+    """Another store, as it is.
 
-    Attributes:
-        store: the store itself.
-        written: called after each `put`, from the thread that wrote, and after each `swap`.
+    Args:
+        store: the store.
     """
 
-    store: Store
-    written: Callable[[], None]
+    def __init__(self, store: Store) -> None:
+        self.store = store
 
     @property
     def name(self) -> str:
@@ -46,15 +43,11 @@ class ObservedStore:
 
     def put(self, key: str, data: bytes) -> bool:
         """Write an object; return whether it was not there."""
-        is_new = self.store.put(key, data)
-        self.written()
-        return is_new
+        return self.store.put(key, data)
 
     def swap(self, key: str, data: bytes, expected: str | None) -> str:
         """Replace an object if it is unchanged; return its new tag."""
-        tag = self.store.swap(key, data, expected)
-        self.written()
-        return tag
+        return self.store.swap(key, data, expected)
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
         """Yield the objects under a key prefix."""
@@ -73,7 +66,32 @@ class ObservedStore:
         return self.store.clean(older_than)
 
 
-class OverlayStore:
+class ObservedStore(StoreAround):
+    """Another store, and a call for each object that was written.
+
+    Args:
+        store: the store.
+        written: called after each `put`, from the thread that wrote, and after each `swap`.
+    """
+
+    def __init__(self, store: Store, written: Callable[[], None]) -> None:
+        super().__init__(store)
+        self._written = written
+
+    def put(self, key: str, data: bytes) -> bool:
+        """Write an object; return whether it was not there."""
+        is_new = super().put(key, data)
+        self._written()
+        return is_new
+
+    def swap(self, key: str, data: bytes, expected: str | None) -> str:
+        """Replace an object if it is unchanged; return its new tag."""
+        tag = super().swap(key, data, expected)
+        self._written()
+        return tag
+
+
+class OverlayStore(StoreAround):
     """Writes elsewhere; what is not there is read from the target, which never changes.
 
     Args:
@@ -82,30 +100,31 @@ class OverlayStore:
     """
 
     def __init__(self, store: Store, written: Store) -> None:
-        self._store, self._written = store, written
+        super().__init__(store)
+        self._written = written
 
-    @property
-    def name(self) -> str:
-        """Name of the target in messages."""
-        return self._store.name
+    def get(self, key: str) -> bytes:
+        """Return the whole object."""
+        try:
+            return self._written.get(key)
+        except NotFound:
+            return self.store.get(key)
 
-    @property
-    def concurrency(self) -> int:
-        """Requests that are worth making at once."""
-        return self._store.concurrency
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        """Return `length` bytes from `start` on."""
+        try:
+            return self._written.get_range(key, start, length)
+        except NotFound:
+            return self.store.get_range(key, start, length)
 
-    def read(self, key: str) -> Tagged:
-        """Return the whole object and its tag."""
-        return self._store.read(key)
+    def put(self, key: str, data: bytes) -> bool:
+        """Write the object elsewhere."""
+        return self._written.put(key, data)
 
     def swap(self, key: str, data: bytes, expected: str | None) -> str:
         """Refuse: readers are to see nothing of it."""
         del data, expected
         raise AssertionError(f"{key} would have been changed")
-
-    def list(self, prefix: str = "") -> Iterator[Entry]:
-        """Yield the objects with keys that start with `prefix`."""
-        return self._store.list(prefix)
 
     def delete(self, keys: Iterable[str]) -> int:
         """Refuse: nothing of the target goes."""
@@ -119,21 +138,3 @@ class OverlayStore:
         """Do nothing: nothing that has to last was written."""
         del older_than
         return 0
-
-    def get(self, key: str) -> bytes:
-        """Return the whole object."""
-        try:
-            return self._written.get(key)
-        except NotFound:
-            return self._store.get(key)
-
-    def get_range(self, key: str, start: int, length: int) -> bytes:
-        """Return `length` bytes from `start` on."""
-        try:
-            return self._written.get_range(key, start, length)
-        except NotFound:
-            return self._store.get_range(key, start, length)
-
-    def put(self, key: str, data: bytes) -> bool:
-        """Write the object elsewhere."""
-        return self._written.put(key, data)

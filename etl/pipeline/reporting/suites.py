@@ -10,16 +10,19 @@ import gzip
 import json
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
+
+import msgspec
 
 from etl.errors import StoreError
 from etl.pipeline.context import PartitionedExtract, RunContext, RunOptions
 from etl.pipeline.incremental.cache import CachedResults
 from etl.pipeline.process import ProcessedExtract
 from etl.pipeline.progress import StageAdvanced, StageBegan
+from etl.publish import kept_objects
 from etl.publish.kept_objects import MEMORY, ObjectRef, checked, put_by_content
 from etl.quality.suites.expectations import (
     SuiteRun,
@@ -28,7 +31,7 @@ from etl.quality.suites.expectations import (
     run_suites,
     suite_digests,
 )
-from etl.quality.suites.plan import ExpectationResult, SuiteResult
+from etl.quality.suites.plan import SuiteResult
 from etl.quality.suites.rows import SuiteRows
 from etl.quality.suites.sample import Sample, Share
 from etl.sources.files.listed_files import Emit
@@ -146,11 +149,15 @@ def keep_results(store: Store, results: Sequence[SuiteResult]) -> ObjectRef | No
     return put_by_content(store, MEMORY, to_bytes(results), "suites") if results else None
 
 
-def to_bytes(results: Iterable[SuiteResult]) -> bytes:
+class _KeptSuites(msgspec.Struct):
+    format: int
+    tables: tuple[SuiteResult, ...]
+
+
+def to_bytes(results: Sequence[SuiteResult]) -> bytes:
     """Return results of suites as bytes, the same for the same results."""
-    tables = [asdict(result) for result in results]
-    body = json.dumps({"format": _FORMAT, "tables": tables}, separators=(",", ":"))
-    return gzip.compress(body.encode(), mtime=0)
+    kept = msgspec.to_builtins(_KeptSuites(_FORMAT, tuple(results)))
+    return gzip.compress(json.dumps(kept, separators=(",", ":")).encode(), mtime=0)
 
 
 def from_bytes(data: bytes, what: str) -> Mapping[str, SuiteResult]:
@@ -160,14 +167,8 @@ def from_bytes(data: bytes, what: str) -> Mapping[str, SuiteResult]:
         StoreError: the bytes are something else.
     """
     try:
-        body = json.loads(gzip.decompress(data))
-        if body["format"] != _FORMAT:
-            raise StoreError(f"{what} is of another format")
-        return {each["table"]: _result(each) for each in body["tables"]}
-    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError):
-        raise StoreError(f"{what} holds no suites: the object is damaged; run verify") from None
-
-
-def _result(table: Mapping[str, Any]) -> SuiteResult:
-    expectations = tuple(ExpectationResult(**each) for each in table["expectations"])
-    return SuiteResult(**{**table, "expectations": expectations})
+        body = gzip.decompress(data)
+    except (OSError, EOFError, zlib.error):
+        raise StoreError(f"{what} is damaged; run verify") from None
+    kept = kept_objects.from_bytes(body, _KeptSuites, what, (_FORMAT,))
+    return {result.table: result for result in kept.tables}

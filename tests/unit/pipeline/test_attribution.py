@@ -4,6 +4,11 @@ import numpy as np
 import pytest
 
 from etl.pipeline.incremental.attribution import owners_of
+from etl.pipeline.incremental.dependencies import (
+    Dependencies,
+    changed_names,
+    directory_digests,
+)
 from etl.pipeline.incremental.ledger import Places, from_bytes
 from etl.pipeline.partition.mapping import PartitionContext, check_and_map
 from etl.quality.check import check_totals
@@ -68,6 +73,27 @@ def test_resources_are_those_of_the_members_rows(ledger):
         ("M2", True),
     }
     assert len(of_members(ledger, "patients", "patient")) == 2
+
+
+def test_a_member_without_coverage_and_claims_has_a_block_all_the_same(tmp_path):
+    """A next night keeps the blocks that are a member's own."""
+    of = two_members()
+    of["member"].append({**of["member"][1], "member_id": "M9"})
+    patients = of_members(ledger_of(of, tmp_path), "patients", "own")
+    assert patients == {("M1", True), ("M2", True), ("M9", True)}
+
+
+def test_a_provider_with_another_npi_is_another_to_those_who_name_it(tmp_path):
+    def digests(npi):
+        of = two_members()
+        of["organization"][0]["npi"] = npi
+        rows = cut(of, tmp_path / npi)
+        return directory_digests(directory_of(rows), Dependencies.of(definitions()))
+
+    before, after = digests("1234567893"), digests("1033102005")
+    assert len(before[0]) == 2
+    assert set(changed_names(before, after)) == {*before[0], *after[0]}
+    assert not len(changed_names(before, digests("1234567893")))
 
 
 def test_findings_are_told_by_the_number_of_the_members_row(ledger):

@@ -20,7 +20,7 @@ from etl.publish.canonical_json import sha256, short_hash
 from etl.publish.catalog import CatalogEntry, place
 from etl.publish.directory import write_directory
 from etl.publish.manifest import Manifest, ReleaseFacts
-from etl.publish.partition_writer import _PIECE, write_partition
+from etl.publish.partition_writer import _READ_BYTES, write_partition
 from etl.publish.reader import (
     Current,
     open_current,
@@ -450,7 +450,7 @@ def test_a_partition_that_is_longer_than_a_piece_is_saved_whole(tmp_path):
     stay = sorted((logical_id(f"n{number}") for number in range(1000)), key=place)
     result = write_partition(MemoryStore(), {}, [patient("anna", 2)], NOW)
     there = saved(result.keeping(stay), tmp_path / "partition-0")
-    assert there.path.stat().st_size > 2 * _PIECE
+    assert there.path.stat().st_size > 2 * _READ_BYTES
     assert [unit.id for unit in there.units()] == [ANNA]
     assert list(there.kept()) == stay
 
