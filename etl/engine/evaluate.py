@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -382,12 +382,8 @@ class Values:
                 texts = self._scalar_or_text(left, level), self._scalar_or_text(right, level)
                 is_listed = pc.less_equal(*texts) if or_same else pc.less(*texts)
                 return settled(true_where(is_listed))
-            case logic.AllOf(parts=parts):
-                return both(*(self.holds(part, level) for part in parts))
-            case logic.AnyOf(parts=parts):
-                return either(*(self.holds(part, level) for part in parts))
-            case logic.Not(of=inner):
-                return opposite(self.holds(inner, level))
+            case logic.AllOf() | logic.AnyOf() | logic.Not():
+                return combined(condition, lambda part: self.holds(part, level))
 
 
 def _regrouped(children: Children, wanted: Indices) -> tuple[Indices, Indices]:
@@ -431,6 +427,26 @@ def either(*masks: Bools | bool) -> Bools | bool:
     if True in [mask for mask in masks if isinstance(mask, bool)]:
         return True
     return settled(np.logical_or.reduce(arrays)) if arrays else False
+
+
+def combined(
+    combination: logic.AllOf | logic.AnyOf | logic.Not, mask: Callable[[Any], Bools | bool]
+) -> Bools | bool:
+    """Return where a combination of parts holds.
+
+    Args:
+        combination: of conditions, or of formulas.
+        mask: returns where a part holds; it is not called for parts that can change nothing.
+    """
+    if isinstance(combination, logic.Not):
+        return opposite(mask(combination.of))
+    is_conjunction = isinstance(combination, logic.AllOf)
+    masks: Bools | bool = is_conjunction
+    for part in combination.parts:
+        masks = both(masks, mask(part)) if is_conjunction else either(masks, mask(part))
+        if masks is not is_conjunction and isinstance(masks, bool):
+            break
+    return masks
 
 
 def opposite(mask: Bools | bool) -> Bools | bool:

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.columns.arrays import Bools, Indices, over_distinct, text_bytes, true_where
-from etl.engine.evaluate import Values, both, either, opposite, settled
+from etl.engine.evaluate import Values, combined, either, settled
 from etl.mapping import formulas as fm
 from etl.mapping.expressions import Constant, Expr
 from etl.mapping.plan import Loop
@@ -72,22 +72,8 @@ class FormulaMasks:
         match formula:
             case bool():
                 return formula
-            case logic.Not(of=of):
-                return opposite(self.mask(of, level))
-            case logic.AllOf(parts=parts):
-                result: Bools | bool = True
-                for part in parts:
-                    result = both(result, self.mask(part, level))
-                    if result is False:
-                        return False
-                return result
-            case logic.AnyOf(parts=parts):
-                result = False
-                for part in parts:
-                    result = either(result, self.mask(part, level))
-                    if result is True:
-                        return True
-                return result
+            case logic.AllOf() | logic.AnyOf() | logic.Not():
+                return combined(formula, lambda part: self.mask(part, level))
             case fm.Some(loop=loop, inner=inner):
                 return self._lifted_some(loop, inner, level)
             case fm.MinCount(entries=entries, least=least):

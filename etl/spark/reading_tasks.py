@@ -21,7 +21,7 @@ from etl.jobs import no_event
 from etl.rows import arrow_stream
 from etl.sources.files.listed_files import spill_names
 from etl.sources.parsing.spans import SpanAstray
-from etl.sources.partition.ids import OwnedIds, Rows, distinct_rows, owned_and_shared
+from etl.sources.partition.ids import OwnedIds, Pairs, distinct_pairs, owned_and_shared
 from etl.sources.partition.partition_rows import (
     OWNER_COLUMN,
     RAGGED,
@@ -154,12 +154,12 @@ class _SeenIds:
 
     def __init__(self, job: int, buckets: int) -> None:
         self._job, self._buckets = job, buckets
-        self._pairs: dict[str, list[Rows]] = {}
+        self._pairs: dict[str, list[Pairs]] = {}
         self._held = 0
 
     def add(self, role: str, ids: Hashes, owners: Hashes) -> Iterator[TaskRow]:
         """Take ids in, and yield rows of ids where many are held."""
-        self._pairs.setdefault(role, []).append(distinct_rows(np.stack([ids, owners], axis=1)))
+        self._pairs.setdefault(role, []).append(distinct_pairs(np.stack([ids, owners], axis=1)))
         self._held += len(ids)
         if self._held > _HELD:
             yield from self.cut_off()
@@ -167,7 +167,7 @@ class _SeenIds:
     def cut_off(self) -> Iterator[TaskRow]:
         """Yield all that are held, cut by bucket."""
         for role, parts in self._pairs.items():
-            pairs = distinct_rows(np.concatenate(parts))
+            pairs = distinct_pairs(np.concatenate(parts))
             if not len(pairs):
                 continue
             where = partition_of(pairs[:, 0], self._buckets)
@@ -179,7 +179,7 @@ class _SeenIds:
 
 
 def _save(ids: IdFiles, batches: Batches) -> Batches:
-    parts: dict[str, list[Rows]] = {}
+    parts: dict[str, list[Pairs]] = {}
     buckets = set[int]()
     for row in rows_of(batches):
         buckets.add(row.place)
@@ -187,12 +187,12 @@ def _save(ids: IdFiles, batches: Batches) -> Batches:
         parts.setdefault(row.name, []).append(pairs)
     for role in sorted(parts):
         bucket = only_place(buckets)
-        owned, shared = owned_and_shared(distinct_rows(np.concatenate(parts[role])))
+        owned, shared, sharers = owned_and_shared(distinct_pairs(np.concatenate(parts[role])))
         ids.save(role, bucket, owned)
         yield batch_of(TaskRow(bucket, SAVED, role))
-        if role != "member" and len(shared.ids):
-            yield batch_of(TaskRow(bucket, SHARED, role, body=shared.ids.tobytes()))
-            yield batch_of(TaskRow(bucket, SHARERS, role, body=shared.sharers.tobytes()))
+        if role != "member" and len(shared):
+            yield batch_of(TaskRow(bucket, SHARED, role, body=shared.tobytes()))
+            yield batch_of(TaskRow(bucket, SHARERS, role, body=sharers.tobytes()))
 
 
 def _own(ids: IdFiles, partitions: int, batches: Batches) -> Batches:

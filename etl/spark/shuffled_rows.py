@@ -6,7 +6,7 @@ Here are counts, rows of no member, malformed rows, and the ids that several mem
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any, Final
@@ -20,12 +20,11 @@ from etl.rows import arrow_stream
 from etl.sources.extract.opening import Extract
 from etl.sources.files.listed_files import Emit
 from etl.sources.files.stored_files import FolderFiles
-from etl.sources.partition.ids import GlobalKeys
+from etl.sources.partition.ids import GlobalKeys, OwnedIds
 from etl.sources.partition.partition_rows import (
     RAGGED,
     CutJob,
     IdHashes,
-    KnownIds,
     OwnerColumns,
     PartitionedRows,
     Refused,
@@ -194,11 +193,10 @@ class ShuffleReceiver:
         self._of_driver.clear()
         return self._here.ragged_rows()
 
-    def known(self, ids: IdHashes) -> KnownIds:
+    def known(self, ids: IdHashes) -> Mapping[str, OwnedIds]:
         """Return which of some ids there are."""
         self._save_ids()
-        members, claims = (ids.get(table, NO_HASHES) for table in ("member", "claim"))
-        return KnownIds(self._ids.known("member", members).ids, self._ids.known("claim", claims))
+        return {table: self._ids.known(table, asked) for table, asked in ids.items()}
 
     def place(self, name: str, pieces: Sequence[PartitionedRows]) -> None:
         """Keep malformed rows: those of members go to the executors."""

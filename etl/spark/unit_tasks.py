@@ -27,7 +27,7 @@ from etl.pipeline.partition.mapping import PartitionContext
 from etl.pipeline.partition.providers import providers_of
 from etl.pipeline.unit import UnitContext, process_unit, unit_ids
 from etl.sources.files.listed_files import spill_names
-from etl.sources.partition.ids import GlobalKeys, UnitIds, UnitKeys
+from etl.sources.partition.ids import GlobalKeys, UnitIds
 from etl.sources.partition.partition_rows import OWNER_COLUMN
 from etl.sources.partition.partitions import PartitionFacts, Partitions, Tables, UnitRows
 from etl.spark.id_files import IdFiles
@@ -69,7 +69,7 @@ class ExtractOnExecutors:
         tables = tables_of(rows, names, digests=self.facts.has_digests)
         return Partitions(self.facts, UnitRows({**self.shared, **tables}), self.keys)
 
-    def answers(self, asked: UnitIds) -> UnitKeys:
+    def answers(self, asked: UnitIds) -> GlobalKeys:
         """Return what a unit may look up: its own ids, and those of others that there are."""
         known = {table: self.ids.known(table, ids).ids for table, ids in asked.foreign.items()}
         keys = replace(

@@ -1,4 +1,4 @@
-"""Sets of hashed ids of a whole extract, across all partitions.
+"""Hashed ids of a whole extract, across all partitions.
 
 The directory of claims costs 16 bytes a claim (its hash and its member's), the sets of ids 8 bytes
 an id: on disk. They are sorted there, and are files of the work folder that every process maps
@@ -8,7 +8,7 @@ instead of holding.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Final
@@ -19,47 +19,37 @@ import pyarrow as pa
 
 from etl.columns.digests import NO_HASHES, Hashes, among, changes, filled, hash_ids, is_among
 
-_ROWS_ENDING: Final = ".sorting"
+Pairs = npt.NDArray[np.uint64]
+"""Ids, and an owner that each was seen with; shape (n, 2)."""
+
+_PAIRS_ENDING: Final = ".sorting"
 _OWNERS_ENDING: Final = ".owners"
+_PAIR_BYTES: Final = 16
+_GATHERED: Final = 1 << 18
+"""Pairs that are held before they are sorted and written."""
+_RANGES: Final = 256
+_BOUNDS: Final = np.arange(1, _RANGES, dtype=np.uint64) << np.uint64(56)
+_SETS: Final = ("members", "claims", "coverages", "shared_claims", "shared_coverages", "sharers")
+"""Sets of `GlobalKeys`, by the names of their files."""
 
 
-class HashSet:
-    """A growing set of hashes.
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Sorted pairs in a file.
 
-    Args:
-        folder: where it is kept.
-        name: its name there.
+    Attributes:
+        path: the file.
+        bounds: where each range of first numbers begins in it, and where the last ends; in pairs.
     """
 
-    def __init__(self, folder: Path, name: str) -> None:
-        self._path = _path(folder, name)
-        self._rows = SortedRows(folder / f"{name}{_ROWS_ENDING}", 1)
-
-    def add(self, hashes: Hashes) -> None:
-        """Put hashes in, in any order and as often as they come."""
-        # Rows that name the same id mostly stand together; the rest is left to the sorting.
-        self._rows.add(hashes[changes(hashes)].reshape(-1, 1))
-
-    def runs(self) -> tuple[Run, ...]:
-        """Return what was put in, as another process may `join` it to a set of its own."""
-        return self._rows.runs()
-
-    def join(self, runs: Sequence[Run]) -> None:
-        """Add the runs of another set; this one owns their files from now on."""
-        self._rows.join(runs)
-
-    def sorted(self) -> Hashes:
-        """Return what is in it, ascending: mapped, from the file that `GlobalKeys` opens."""
-        save_numbers(self._path, self._rows.ranges())
-        return open_numbers(self._path)
-
-    def remove(self) -> None:
-        """Delete the intermediate files."""
-        self._rows.remove()
+    path: Path
+    bounds: npt.NDArray[np.int64]
 
 
 class Owners:
-    """Ids with the member that each was seen with.
+    """A growing set of ids, each with the member that it was seen with.
+
+    A member is its own owner.
 
     Args:
         folder: where that is kept.
@@ -68,23 +58,40 @@ class Owners:
 
     def __init__(self, folder: Path, name: str) -> None:
         self._folder, self._name = folder, name
-        self._rows = SortedRows(folder / f"{name}{_ROWS_ENDING}", 2)
-        self._known: tuple[OwnedIds, SharedIds] | None = None
+        self._path = folder / f"{name}{_PAIRS_ENDING}"
+        self._parts: list[Pairs] = []
+        self._gathered = 0
+        self._runs: list[Run] = []
+        self._end = 0
+        self._known: tuple[OwnedIds, Hashes, Hashes] | None = None
 
     def add(self, ids: Hashes, owners: Hashes) -> None:
-        """Put pairs in; both have shape (n,)."""
+        """Put pairs in, in any order and as often as they come; both have shape (n,).
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        # Rows that name the same id mostly stand together; the rest is left to the sorting.
         once = changes(ids) | changes(owners)
-        self._rows.add(np.stack([ids[once], owners[once]], axis=1))
+        self._parts.append(np.stack([ids[once], owners[once]], axis=1))
+        self._gathered += len(self._parts[-1])
         self._known = None
+        if self._gathered > _GATHERED:
+            self._write()
 
     def runs(self) -> tuple[Run, ...]:
-        """Return what was put in, as another process may `join` it to owners of its own."""
-        return self._rows.runs()
+        """Write what was put in, and return where it is: another process may `join` it.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        self._write()
+        return tuple(self._runs)
 
     def join(self, runs: Sequence[Run]) -> None:
         """Add the runs of other owners; these own their files from now on."""
         if runs:
-            self._rows.join(runs)
+            self._runs += runs
             self._known = None
 
     def directory(self) -> OwnedIds:
@@ -94,49 +101,72 @@ class Owners:
         """
         return self._sorted()[0]
 
-    def shared(self) -> SharedIds:
-        """Return which ids were seen with several members."""
-        return self._sorted()[1]
+    def shared(self) -> tuple[Hashes, Hashes]:
+        """Return the ids that were seen with several members, and those members; ascending."""
+        return self._sorted()[1:]
 
-    def _sorted(self) -> tuple[OwnedIds, SharedIds]:
+    def _sorted(self) -> tuple[OwnedIds, Hashes, Hashes]:
         if self._known is None:
             shared, sharers = [NO_HASHES], [NO_HASHES]
 
             def owners() -> Iterator[Hashes]:
-                for pairs in self._rows.ranges():
-                    owned, of_several = owned_and_shared(pairs)
-                    shared.append(of_several.ids)
-                    sharers.append(of_several.sharers)
+                for pairs in self.ranges():
+                    owned, shared_ids, shared_by = owned_and_shared(pairs)
+                    shared.append(shared_ids)
+                    sharers.append(shared_by)
                     yield owned.owners
 
             save_numbers(_owners_path(self._folder, self._name), owners())
             save_numbers(
                 _path(self._folder, self._name),
-                (pairs[changes(pairs[:, 0]), 0] for pairs in self._rows.ranges()),
+                (pairs[changes(pairs[:, 0]), 0] for pairs in self.ranges()),
             )
             self._known = (
                 OwnedIds.open(self._folder, self._name),
-                SharedIds(np.concatenate(shared), np.unique(np.concatenate(sharers))),
+                np.concatenate(shared),
+                np.unique(np.concatenate(sharers)),
             )
         return self._known
 
+    def ranges(self) -> Iterator[Pairs]:
+        """Yield the pairs, distinct and ascending; all of one id come together.
+
+        Raises:
+            OSError: the file cannot be written or read.
+        """
+        self._write()
+        if not self._runs:
+            return
+        for number in range(_RANGES):
+            yield distinct_pairs(np.concatenate(list(self._pieces(number))))
+
+    def _pieces(self, number: int) -> Iterator[Pairs]:
+        """Yield the pairs of one range in each run; no more than one file is open at a time."""
+        for path, runs in groupby(self._runs, key=lambda run: run.path):
+            with path.open("rb") as file:
+                for run in runs:
+                    start, end = run.bounds[number : number + 2]
+                    file.seek(int(start) * _PAIR_BYTES)
+                    data = file.read(int(end - start) * _PAIR_BYTES)
+                    yield np.frombuffer(data, np.uint64).reshape(-1, 2)
+
     def remove(self) -> None:
         """Delete the intermediate files; a directory that was returned stays."""
-        self._rows.remove()
+        for path in {self._path, *(run.path for run in self._runs)}:
+            path.unlink(missing_ok=True)
         _owners_path(self._folder, self._name).unlink(missing_ok=True)
 
-
-@dataclass(frozen=True, slots=True)
-class SharedIds:
-    """Ids that were seen with more than one member.
-
-    Attributes:
-        ids: hashes, ascending.
-        sharers: the members that they were seen with, ascending.
-    """
-
-    ids: Hashes
-    sharers: Hashes
+    def _write(self) -> None:
+        if not self._gathered:
+            return
+        pairs = distinct_pairs(np.concatenate(self._parts))
+        self._parts, self._gathered = [], 0
+        inner = np.searchsorted(np.ascontiguousarray(pairs[:, 0]), _BOUNDS)
+        bounds = self._end + np.concatenate([[0], inner, [len(pairs)]])
+        self._runs.append(Run(self._path, bounds))
+        with self._path.open("ab" if self._end else "wb") as file:
+            file.write(pairs.data)
+        self._end += len(pairs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,97 +202,16 @@ class OwnedIds:
         return spread
 
 
-def owned_and_shared(pairs: Rows) -> tuple[OwnedIds, SharedIds]:
-    """Return one owner an id, the least where there are several, and which ids have several.
+def owned_and_shared(pairs: Pairs) -> tuple[OwnedIds, Hashes, Hashes]:
+    """Return one owner an id, the least where there are several; the ids that have several; those.
 
     Args:
-        pairs: an id and an owner that it was seen with, shape (n, 2); distinct and ascending.
+        pairs: distinct and ascending.
     """
     first = changes(pairs[:, 0])
     several = np.unique(pairs[~first, 0])
     sharers = np.unique(pairs[np.isin(pairs[:, 0], several), 1])
-    return OwnedIds(pairs[first, 0], pairs[first, 1]), SharedIds(several, sharers)
-
-
-@dataclass(frozen=True, slots=True)
-class GlobalKeys:
-    """Keys across partitions: ids of all of them, and ids that several members share.
-
-    `exists` and `shared` take a `string` array of shape (n,) and give a boolean one, never null:
-    False for an absent id.
-
-    Attributes:
-        members: hashes of all ids in the member table, ascending; likewise the others.
-        claims: of the claim table.
-        coverages: of the coverage table.
-        shared_claims: of claims that rows of more than one member name as their own.
-        shared_coverages: of coverages likewise.
-        sharers: of the members that name those claims or coverages.
-    """
-
-    members: Hashes
-    claims: Hashes
-    coverages: Hashes
-    shared_claims: Hashes
-    shared_coverages: Hashes
-    sharers: Hashes
-
-    def has(self, table: str, ids: Hashes) -> npt.NDArray[np.bool_]:
-        """Return which ids are in a table, by their hashes; shape (n,), as `ids`."""
-        return among(ids, self._ids(table))
-
-    def exists(self, table: str, ids: pa.Array) -> pa.BooleanArray:
-        """Return which ids are in a table: `member`, `coverage` or `claim`."""
-        return is_among(ids, self._ids(table))
-
-    def _ids(self, table: str) -> Hashes:
-        return {"member": self.members, "coverage": self.coverages, "claim": self.claims}[table]
-
-    def shared(self, table: str, ids: pa.Array) -> pa.BooleanArray:
-        """Return which ids of `coverage` or `claim` are of more than one member."""
-        return is_among(ids, self.shared_claims if table == "claim" else self.shared_coverages)
-
-    def of_unit(self, ids: UnitIds) -> UnitKeys:
-        """Return what the rules of one unit may look up: answers, and no other id of the extract.
-
-        Args:
-            ids: those of its rows.
-        """
-        answered = {
-            table: np.union1d(ids.own[table], asked[self.has(table, asked)])
-            for table, asked in ids.foreign.items()
-        }
-        return UnitKeys(
-            answered["member"],
-            answered["claim"],
-            answered["coverage"],
-            np.array(self.shared_claims),
-            np.array(self.shared_coverages),
-            np.array(self.sharers),
-            ids,
-        )
-
-    @classmethod
-    def save(
-        cls, work: Path, members: HashSet, claims: Owners, coverages: Owners
-    ) -> tuple[Path, ...]:
-        """Write the sets into the work folder in which they were gathered; return their files."""
-        members.sorted()
-        of_claims, of_coverages = claims.shared(), coverages.shared()
-        for name, entry in (
-            ("shared_claims", of_claims.ids),
-            ("shared_coverages", of_coverages.ids),
-            ("sharers", np.union1d(of_claims.sharers, of_coverages.sharers)),
-        ):
-            save_numbers(_path(work, name), [entry])
-        for gathered in (members, claims, coverages):
-            gathered.remove()
-        return tuple(_path(work, each.name) for each in fields(cls))
-
-    @classmethod
-    def open(cls, work: Path) -> GlobalKeys:
-        """Return the sets of a work folder, mapped and not copied."""
-        return cls(**{each.name: open_numbers(_path(work, each.name)) for each in fields(cls)})
+    return OwnedIds(pairs[first, 0], pairs[first, 1]), several, sharers
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,16 +232,30 @@ class UnitIds:
 
 
 @dataclass(frozen=True, slots=True)
-class UnitKeys(GlobalKeys):
-    """Keys that a unit may look up, as a value: they need no work folder.
+class GlobalKeys:
+    """Keys across partitions: ids of all of them, and ids that several members share.
 
-    Members, claims and coverages are those of the unit, and those of its foreign ids that exist.
+    `exists` and `shared` take a `string` array of shape (n,) and give a boolean one, never null:
+    False for an absent id.
 
     Attributes:
-        known: the ids that there are answers about.
+        members: hashes of all ids in the member table, ascending; likewise the others.
+        claims: of the claim table.
+        coverages: of the coverage table.
+        shared_claims: of claims that rows of more than one member name as their own.
+        shared_coverages: of coverages likewise.
+        sharers: of the members that name those claims or coverages.
+        asked: the only ids that may be looked up, where the keys are the answers for one unit;
+            None where all ids are here.
     """
 
-    known: UnitIds
+    members: Hashes
+    claims: Hashes
+    coverages: Hashes
+    shared_claims: Hashes
+    shared_coverages: Hashes
+    sharers: Hashes
+    asked: UnitIds | None = field(default=None, kw_only=True)
 
     def has(self, table: str, ids: Hashes) -> npt.NDArray[np.bool_]:
         """Return which ids are in a table, by their hashes; shape (n,), as `ids`.
@@ -300,27 +263,76 @@ class UnitKeys(GlobalKeys):
         Raises:
             AssertionError: an id was not asked about before.
         """
-        self._check(table, ids)
+        if self.asked is not None:
+            asked, foreign = self.asked.own[table], self.asked.foreign[table]
+            if not (among(ids, asked) | among(ids, foreign)).all():
+                raise AssertionError(f"a {table} is looked up that was not asked about (a bug)")
         return among(ids, self._ids(table))
 
     def exists(self, table: str, ids: pa.Array) -> pa.BooleanArray:
-        """Return which ids are in a table.
+        """Return which ids are in a table: `member`, `coverage` or `claim`.
 
         Raises:
             AssertionError: an id was not asked about before.
         """
-        self._check(table, hash_ids(ids)[filled(ids)])
+        if self.asked is not None:
+            self.has(table, hash_ids(ids)[filled(ids)])
         return is_among(ids, self._ids(table))
 
-    def _check(self, table: str, ids: Hashes) -> None:
-        known = among(ids, self.known.own[table]) | among(ids, self.known.foreign[table])
-        if not known.all():
-            raise AssertionError(f"a {table} is looked up that was not asked about (a bug)")
+    def _ids(self, table: str) -> Hashes:
+        return {"member": self.members, "coverage": self.coverages, "claim": self.claims}[table]
+
+    def shared(self, table: str, ids: pa.Array) -> pa.BooleanArray:
+        """Return which ids of `coverage` or `claim` are of more than one member."""
+        return is_among(ids, self.shared_claims if table == "claim" else self.shared_coverages)
+
+    def of_unit(self, ids: UnitIds) -> GlobalKeys:
+        """Return what the rules of one unit may look up, as a value that needs no work folder.
+
+        Args:
+            ids: those of its rows.
+        """
+        answered = {
+            table: np.union1d(ids.own[table], asked[self.has(table, asked)])
+            for table, asked in ids.foreign.items()
+        }
+        return GlobalKeys(
+            answered["member"],
+            answered["claim"],
+            answered["coverage"],
+            np.array(self.shared_claims),
+            np.array(self.shared_coverages),
+            np.array(self.sharers),
+            asked=ids,
+        )
+
+    @classmethod
+    def save(
+        cls, work: Path, members: Owners, claims: Owners, coverages: Owners
+    ) -> tuple[Path, ...]:
+        """Write the sets into the work folder in which they were gathered; return their files."""
+        members.directory()
+        shared_claims, claim_sharers = claims.shared()
+        shared_coverages, coverage_sharers = coverages.shared()
+        for name, hashes in (
+            ("shared_claims", shared_claims),
+            ("shared_coverages", shared_coverages),
+            ("sharers", np.union1d(claim_sharers, coverage_sharers)),
+        ):
+            save_numbers(_path(work, name), [hashes])
+        for gathered in (members, claims, coverages):
+            gathered.remove()
+        return tuple(_path(work, name) for name in _SETS)
+
+    @classmethod
+    def open(cls, work: Path) -> GlobalKeys:
+        """Return the sets of a work folder, mapped and not copied."""
+        return cls(*(open_numbers(_path(work, name)) for name in _SETS))
 
 
 def clear_gathered(work: Path) -> None:
     """Delete the files of a reading that did not finish."""
-    for ending in (_ROWS_ENDING, _OWNERS_ENDING):
+    for ending in (_PAIRS_ENDING, _OWNERS_ENDING):
         for path in work.glob(f"*{ending}"):
             path.unlink()
 
@@ -333,114 +345,12 @@ def _owners_path(work: Path, name: str) -> Path:
     return work / f"{name}{_OWNERS_ENDING}"
 
 
-Rows = npt.NDArray[np.uint64]
-"""Shape (n, width)."""
-
-_GATHERED: Final = 1 << 18
-"""Rows that are held before they are sorted and written."""
-_RANGES: Final = 256
-_BOUNDS: Final = np.arange(1, _RANGES, dtype=np.uint64) << np.uint64(56)
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """Sorted rows in a file.
-
-    Attributes:
-        path: the file.
-        bounds: where each range of first numbers begins in it, and where the last ends; in rows.
-    """
-
-    path: Path
-    bounds: npt.NDArray[np.int64]
-
-
-class SortedRows:
-    """Distinct rows in ascending order.
-
-    Args:
-        path: a file of this object's own, made where it is needed.
-        width: numbers of a row.
-    """
-
-    def __init__(self, path: Path, width: int) -> None:
-        self._path = path
-        self._width = width
-        self._parts: list[Rows] = []
-        self._gathered = 0
-        self._runs: list[Run] = []
-        self._end = 0
-
-    def runs(self) -> tuple[Run, ...]:
-        """Write what was put in, and return where it is: another process may `join` it.
-
-        Raises:
-            OSError: the file cannot be written.
-        """
-        self._write()
-        return tuple(self._runs)
-
-    def join(self, runs: Sequence[Run]) -> None:
-        """Add the runs of another object; this one owns their files from now on."""
-        self._runs += runs
-
-    def add(self, rows: Rows) -> None:
-        """Put rows in.
-
-        Raises:
-            OSError: the file cannot be written.
-        """
-        self._parts.append(rows)
-        self._gathered += len(rows)
-        if self._gathered > _GATHERED:
-            self._write()
-
-    def ranges(self) -> Iterator[Rows]:
-        """Yield the rows in ascending order; all rows of one first number come together.
-
-        Raises:
-            OSError: the file cannot be written or read.
-        """
-        self._write()
-        if not self._runs:
-            return
-        for number in range(_RANGES):
-            yield distinct_rows(np.concatenate(list(self._pieces(number))))
-
-    def _pieces(self, number: int) -> Iterator[Rows]:
-        """Yield the rows of one range in each run; no more than one file is open at a time."""
-        for path, runs in groupby(self._runs, key=lambda run: run.path):
-            with path.open("rb") as file:
-                for run in runs:
-                    start, end = run.bounds[number : number + 2]
-                    file.seek(int(start) * 8 * self._width)
-                    data = file.read(int(end - start) * 8 * self._width)
-                    yield np.frombuffer(data, np.uint64).reshape(-1, self._width)
-
-    def remove(self) -> None:
-        """Delete the files."""
-        for path in {self._path, *(run.path for run in self._runs)}:
-            path.unlink(missing_ok=True)
-
-    def _write(self) -> None:
-        if not self._gathered:
-            return
-        rows = distinct_rows(np.concatenate(self._parts))
-        self._parts, self._gathered = [], 0
-        inner = np.searchsorted(np.ascontiguousarray(rows[:, 0]), _BOUNDS)
-        bounds = self._end + np.concatenate([[0], inner, [len(rows)]])
-        self._runs.append(Run(self._path, bounds))
-        with self._path.open("ab" if self._end else "wb") as file:
-            file.write(rows.data)
-        self._end += len(rows)
-
-
-def distinct_rows(rows: Rows) -> Rows:
-    """Return rows in ascending order, each once."""
-    rows = rows[np.lexsort(rows.T[::-1])]
-    keep = np.ones(len(rows), dtype=bool)
-    keep[1:] = (rows[1:] != rows[:-1]).any(axis=1)
-    return rows[keep]
+def distinct_pairs(pairs: Pairs) -> Pairs:
+    """Return pairs in ascending order, each once."""
+    pairs = pairs[np.lexsort(pairs.T[::-1])]
+    keep = np.ones(len(pairs), dtype=bool)
+    keep[1:] = (pairs[1:] != pairs[:-1]).any(axis=1)
+    return pairs[keep]
 
 
 def save_numbers(path: Path, pieces: Iterable[npt.NDArray[np.uint64]]) -> None:

@@ -57,6 +57,8 @@ OWNER_COLUMN: Final = "_owner"
 LOW_COLUMN: Final = "_low"
 HIGH_COLUMN: Final = "_high"
 """The halves of a row's digest."""
+ROLES: Final = ("member", "claim", "coverage")
+"""The tables whose ids say whose a row is."""
 RAGGED: Final = "_ragged"
 """Spill name of rows with too few or too many cells."""
 _JOBS: Final = 64
@@ -375,19 +377,6 @@ IdHashes = Mapping[str, Hashes]
 
 
 @dataclass(frozen=True, slots=True)
-class KnownIds:
-    """Ids in the readable rows of an extract.
-
-    Attributes:
-        members: their hashes, ascending.
-        claims: hashes of claims, and the owner of each.
-    """
-
-    members: Hashes
-    claims: OwnedIds
-
-
-@dataclass(frozen=True, slots=True)
 class PlacedRows:
     """Partitions of the malformed rows of a raw table.
 
@@ -427,7 +416,7 @@ def place_malformed(
     malformed: pa.Table,
     files: Sequence[SourceFile],
     layout: Layout,
-    known: KnownIds,
+    known: Mapping[str, OwnedIds],
     *,
     partitions: int,
     digests: bool,
@@ -438,7 +427,7 @@ def place_malformed(
         malformed: the rows: `text` as it was, `_file`, `_row`; in any order.
         files: the extract's files.
         layout: what the rows would have meant.
-        known: ids of the readable rows.
+        known: `member`, `claim` -> ids of the readable rows.
         partitions: how many there are.
         digests: whether every row is to have a digest.
     """
@@ -529,7 +518,9 @@ def _names_owners(file: SourceFile, raw: RawTable) -> bool:
     return not headers.isdisjoint(raw.ids.values())
 
 
-def _assign_owners(rows: Sequence[_Row], raw: RawTable, layout: Layout, known: KnownIds) -> None:
+def _assign_owners(
+    rows: Sequence[_Row], raw: RawTable, layout: Layout, known: Mapping[str, OwnedIds]
+) -> None:
     """Set the owners of rows of one raw table; orphans lose their ids."""
     # A row that is merged with others is not the claim or member itself.
     fed = {spec.table for spec in layout.tables if spec.source == raw.name and not spec.grain}
@@ -545,8 +536,7 @@ def _assign_owners(rows: Sequence[_Row], raw: RawTable, layout: Layout, known: K
             owners_of[owner].append(row)
     for role, named in owners_of.items():
         hashes = _hashes([row.ids[role] for row in named])
-        is_known = among(hashes, known.claims.ids if role == "claim" else known.members)
-        owners = known.claims.owner_of(hashes) if role == "claim" else hashes
+        is_known, owners = among(hashes, known[role].ids), known[role].owner_of(hashes)
         for row, owner, there in zip(named, owners.tolist(), is_known.tolist(), strict=True):
             row.is_owned |= there
             row.owner = owner if row.is_owned else row.owner

@@ -38,14 +38,14 @@ from etl.sources.extract.opening import (
 from etl.sources.files.listed_files import Emit, FileProgress, Partitioned, SourceFile, ignore
 from etl.sources.files.stored_files import disk_error
 from etl.sources.parsing.spans import SpanAstray
-from etl.sources.partition.ids import GlobalKeys, HashSet, OwnedIds, Owners, Run, clear_gathered
+from etl.sources.partition.ids import GlobalKeys, OwnedIds, Owners, Run, clear_gathered
 from etl.sources.partition.partition_rows import (
     OWNER_COLUMN,
     RAGGED,
+    ROLES,
     CutJob,
     FilePart,
     IdHashes,
-    KnownIds,
     OwnerColumns,
     PartitionedRows,
     Refused,
@@ -173,14 +173,12 @@ class Spilled:
 
     Attributes:
         rows: of each part, how many rows it has: ragged ones counted, blank ones not.
-        index: name of what was spilled -> where its pieces are.
-        files: name of each file of rows -> its checksum.
+        written: name of what was spilled -> where its pieces are, and the file with its checksum.
         ids: `member`, `claim`, `coverage` -> where the ids found in the rows are.
     """
 
     rows: tuple[int, ...]
-    index: Mapping[str, Index]
-    files: Mapping[str, Checksum]
+    written: Mapping[str, tuple[Index, Mapping[str, Checksum]]]
     ids: Mapping[str, tuple[Run, ...]]
 
 
@@ -194,20 +192,34 @@ def spill(work: Path, job: CutJob, emit: Emit) -> Spilled | Refused:
         StoreError: the folder cannot be written, or its disk is full.
         OSError: likewise.
     """
-    receiver = _JobReceiver(work, job)
     claims = cache(lambda: OwnedIds.open(work, CLAIMS))
+    rows, writers = [0] * len(job.parts), dict[str, SpillWriter]()
+    ids = {role: Owners(work, f"{role}-{job.number:05d}") for role in ROLES}
     try:
         with ExitStack() as unless_done:
-            unless_done.callback(receiver.abandon)
+
+            def writer_of(name: str) -> SpillWriter:
+                if name not in writers:
+                    writers[name] = SpillWriter(work, name, job.number, job.partitions)
+                    unless_done.callback(writers[name].abandon)
+                return writers[name]
+
+            for gathered in ids.values():
+                unless_done.callback(gathered.remove)
+            writer_of(job.owners.table)
             for piece in cut(job, claims, emit):
-                receiver.take(piece)
-            done = receiver.close()
+                rows[piece.part] += piece.rows.num_rows
+                writer_of(piece.table).write(piece.rows, piece.cut)
+                for role, seen in piece.ids.items():
+                    ids[role].add(*seen)
+            spilled = {name: writer.close() for name, writer in writers.items()}
+            runs = {role: ids[role].runs() for role in sorted(job.owners.feeds)}
             unless_done.pop_all()
     except SpanAstray:
         return Refused(None)
     except ExtractError as error:
         return Refused(error)
-    return done
+    return Spilled(tuple(rows), spilled, runs)
 
 
 class FolderReceiver:
@@ -233,13 +245,8 @@ class FolderReceiver:
             raise disk_error(error) from None
         self._work, self._count, self._runner = work, partitions, runner
         # Names of sets of `GlobalKeys`.
-        self._members = HashSet(work, "members")
-        self._claims, self._coverages = Owners(work, CLAIMS), Owners(work, "coverages")
-        self._ids: Mapping[str, HashSet | Owners] = {
-            "member": self._members,
-            "claim": self._claims,
-            "coverage": self._coverages,
-        }
+        names = {"member": "members", "claim": CLAIMS, "coverage": "coverages"}
+        self._ids = {role: Owners(work, names[role]) for role in ROLES}
         self._spilled: dict[int, Spilled] = {}
         self._joined: set[int] = set()
         self._placed = itertools.count(_FIRST_PLACED)
@@ -262,7 +269,7 @@ class FolderReceiver:
     def drop(self, job: CutJob) -> None:
         """Delete the files that a job left in the work folder."""
         done = self._spilled.pop(job.number)
-        for name in done.index:
+        for name in done.written:
             rows_path(self._work, name, job.number).unlink()
         for run in chain.from_iterable(done.ids.values()):
             run.path.unlink(missing_ok=True)
@@ -270,21 +277,20 @@ class FolderReceiver:
     def finish_claims(self) -> None:
         """Write down the owner of each claim, for the jobs whose rows follow claims."""
         self._join()
-        self._claims.directory()
+        self._ids["claim"].directory()
 
     def ragged_rows(self) -> pa.Table:
         """Return the rows with too few or too many cells."""
-        indexes = [spilled.index for spilled in self._spilled.values()]
-        parts = [index[RAGGED] for index in indexes if RAGGED in index]
+        written = [spilled.written for spilled in self._spilled.values()]
+        parts = [of_job[RAGGED][0] for of_job in written if RAGGED in of_job]
         if parts:
             save_index(self._work, RAGGED, parts)
         return read_spilled(self._work, RAGGED, None)
 
-    def known(self, ids: IdHashes) -> KnownIds:
+    def known(self, ids: IdHashes) -> Mapping[str, OwnedIds]:
         """Return all ids."""
-        del ids
         self._join()
-        return KnownIds(self._members.sorted(), self._claims.directory())
+        return {role: self._ids[role].directory() for role in ids}
 
     def place(self, name: str, pieces: Sequence[PartitionedRows]) -> None:
         """Write rows that no job has cut."""
@@ -292,9 +298,7 @@ class FolderReceiver:
         writer = SpillWriter(self._work, name, number, self._count)
         for piece in pieces:
             writer.write(piece.rows, piece.cut)
-        index = writer.close()
-        files = {rows_path(self._work, name, number).name: writer.checksum()}
-        self._spilled[number] = Spilled((), {name: index}, files, {})
+        self._spilled[number] = Spilled((), {name: writer.close()}, {})
 
     def close(self, facts: PartitionFacts) -> Partitions:
         """Finish the folder; one that was not finished is never opened."""
@@ -302,11 +306,11 @@ class FolderReceiver:
         index: dict[str, list[Index]] = {}
         files: dict[str, Checksum] = {}
         for spilled in self._spilled.values():
-            for name, part in spilled.index.items():
+            for name, (part, of_part) in spilled.written.items():
                 index.setdefault(name, []).append(part)
-            files |= spilled.files
+                files |= of_part
         written = [save_index(self._work, name, parts) for name, parts in index.items()]
-        written += GlobalKeys.save(self._work, self._members, self._claims, self._coverages)
+        written += GlobalKeys.save(self._work, *self._ids.values())
         written += save_facts(self._work, facts)
         files |= {path.name: checksum_of(path) for path in written}
         Inventory(self._work).add(STEP, files)
@@ -318,50 +322,6 @@ class FolderReceiver:
             for role, runs in self._spilled[number].ids.items():
                 self._ids[role].join(runs)
             self._joined.add(number)
-
-
-class _JobReceiver:
-    """Takes the pieces of one job."""
-
-    def __init__(self, work: Path, job: CutJob) -> None:
-        self._work, self._job = work, job
-        own = f"-{job.number:05d}"
-        self._members = HashSet(work, f"member{own}")
-        self._owners = {role: Owners(work, f"{role}{own}") for role in ("claim", "coverage")}
-        self._ids: Mapping[str, HashSet | Owners] = {"member": self._members, **self._owners}
-        self._rows = [0] * len(job.parts)
-        self._writers: dict[str, SpillWriter] = {}
-        self._writer(job.owners.table)
-
-    def take(self, piece: PartitionedRows) -> None:
-        self._rows[piece.part] += piece.rows.num_rows
-        self._writer(piece.table).write(piece.rows, piece.cut)
-        for role, (ids, owners) in piece.ids.items():
-            if role == "member":
-                self._members.add(ids)
-            else:
-                self._owners[role].add(ids, owners)
-
-    def close(self) -> Spilled:
-        index = {name: writer.close() for name, writer in self._writers.items()}
-        files = {
-            rows_path(self._work, name, self._job.number).name: writer.checksum()
-            for name, writer in self._writers.items()
-        }
-        runs = {role: self._ids[role].runs() for role in sorted(self._job.owners.feeds)}
-        return Spilled(tuple(self._rows), index, files, runs)
-
-    def abandon(self) -> None:
-        for writer in self._writers.values():
-            writer.abandon()
-        for ids in self._ids.values():
-            ids.remove()
-
-    def _writer(self, name: str) -> SpillWriter:
-        if name not in self._writers:
-            job = self._job
-            self._writers[name] = SpillWriter(self._work, name, job.number, job.partitions)
-        return self._writers[name]
 
 
 class Receiver(Protocol):
@@ -386,8 +346,8 @@ class Receiver(Protocol):
     def ragged_rows(self) -> pa.Table:
         """Return the rows with too few or too many cells: `text`, `_file`, `_row`."""
 
-    def known(self, ids: IdHashes) -> KnownIds:
-        """Return what is known of some ids; more may be in it."""
+    def known(self, ids: IdHashes) -> Mapping[str, OwnedIds]:
+        """Return the readable ones of some ids with their owners, by role; more may be in it."""
 
     def place(self, name: str, pieces: Sequence[PartitionedRows]) -> None:
         """Keep rows that no job has cut."""

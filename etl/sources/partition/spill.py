@@ -44,8 +44,6 @@ _ENTRY: Final = struct.Struct("<iiqq")
 """One of it."""
 Index = npt.NDArray[np.void]
 """Index of the pieces of a raw table; of dtype `_INDEX`, shape (n,)."""
-Stream = tuple[int, pa.Buffer]
-"""A partition, and rows of it as an Arrow IPC stream."""
 
 
 def gathered_bytes(partitions: int) -> int:
@@ -53,68 +51,10 @@ def gathered_bytes(partitions: int) -> int:
     return max(BUFFER_BYTES, min(partitions * BYTES_PER_PARTITION, MOST_GATHERED))
 
 
-class Gathering:
-    """Rows of one raw table, gathered until they are worth being cut by partition.
-
-    Args:
-        partitions: how many there are.
-    """
-
-    def __init__(self, partitions: int) -> None:
-        self._limit = gathered_bytes(partitions)
-        self._batches: list[pa.Table] = []
-        self._cuts: list[npt.NDArray[np.int32]] = []
-        self._bytes = 0
-
-    def add(self, batch: pa.RecordBatch, cut: npt.NDArray[np.int32]) -> Iterator[Stream]:
-        """Take rows in, and yield what is cut off: most often nothing.
-
-        Args:
-            batch: rows.
-            cut: the partition of each, shape (n,).
-        """
-        if batch.num_rows == 0:
-            return
-        lean = _lean(batch)
-        self._batches.append(pa.Table.from_batches([lean]))
-        self._cuts.append(cut)
-        self._bytes += lean.nbytes
-        if self._bytes >= self._limit:
-            yield from self.cut_off()
-
-    def cut_off(self) -> Iterator[Stream]:
-        """Yield all that was gathered."""
-        if not self._batches:
-            return
-        table = pa.concat_tables(self._batches, promote_options="default").combine_chunks()
-        cut = np.concatenate(self._cuts)
-        self.clear()
-        yield from _cut_up(table, cut)
-        del table
-        # Arrow's allocator keeps what threads of its parser let go, several times what is in use.
-        pa.default_memory_pool().release_unused()
-
-    def clear(self) -> None:
-        """Forget what was gathered."""
-        self._batches, self._cuts, self._bytes = [], [], 0
-
-
-def _cut_up(table: pa.Table, cut: npt.NDArray[np.int32]) -> Iterator[Stream]:
-    first = int(cut[0])
-    if (cut == first).all():
-        yield first, arrow_stream(table, compressed=False)
-        return
-    # 16 bits hold the partitions of one machine's extracts, and are ordered in one go.
-    numbers = cut.astype(np.uint16) if cut.max() < 1 << 16 else cut
-    order = np.argsort(numbers, kind="stable")
-    table, cut = table.take(pa.array(order)), cut[order]
-    starts = np.flatnonzero(np.concatenate([[True], cut[1:] != cut[:-1]]))
-    for start, end in zip(starts, [*starts[1:], len(cut)], strict=True):
-        yield int(cut[start]), arrow_stream(table.slice(start, end - start), compressed=False)
-
-
 class SpillWriter:
     """Writes a part of the rows of one raw table into the work folder.
+
+    Rows are gathered until they are worth being cut by partition.
 
     Args:
         work: the folder.
@@ -126,7 +66,10 @@ class SpillWriter:
     def __init__(self, work: Path, name: str, part: int, partitions: int) -> None:
         self._path = rows_path(work, name, part)
         self._part = part
-        self._gathering = Gathering(partitions)
+        self._limit = gathered_bytes(partitions)
+        self._batches: list[pa.Table] = []
+        self._cuts: list[npt.NDArray[np.int32]] = []
+        self._bytes = 0
         self._offset = 0
         self._index = bytearray()
         self._summing = Summing()
@@ -145,36 +88,52 @@ class SpillWriter:
         Raises:
             StoreError: the disk is full, or cannot be written.
         """
-        for partition, piece in self._gathering.add(batch, cut):
-            self._append(partition, piece)
+        if batch.num_rows == 0:
+            return
+        lean = _lean(batch)
+        self._batches.append(pa.Table.from_batches([lean]))
+        self._cuts.append(cut)
+        self._bytes += lean.nbytes
+        if self._bytes >= self._limit:
+            self._write_gathered()
 
-    def close(self) -> Index:
-        """Write what is left, and return where everything is.
+    def close(self) -> tuple[Index, dict[str, Checksum]]:
+        """Write what is left; return where everything is, and the file with its checksum.
+
+        The checksum is that of the bytes that were handed to the disk, not of those on it.
 
         Raises:
             StoreError: the disk is full, or cannot be written.
         """
-        for partition, piece in self._gathering.cut_off():
-            self._append(partition, piece)
+        self._write_gathered()
         try:
             self._file.close()
         except OSError as error:
             raise disk_error(error) from None
-        return np.frombuffer(self._index, dtype=_INDEX)
-
-    def checksum(self) -> Checksum:
-        """Return the checksum of the bytes that were handed to the disk, not of those on it."""
-        return self._summing.checksum()
+        index = np.frombuffer(self._index, dtype=_INDEX)
+        return index, {self._path.name: self._summing.checksum()}
 
     def abandon(self) -> None:
         """Close the file after a failure, and delete it."""
-        self._gathering.clear()
+        self._batches, self._cuts = [], []
         try:
             self._file.close()
             self._path.unlink(missing_ok=True)
         except OSError:
             # The failure that led here is the one to report.
             return
+
+    def _write_gathered(self) -> None:
+        if not self._batches:
+            return
+        table = pa.concat_tables(self._batches, promote_options="default").combine_chunks()
+        cut = np.concatenate(self._cuts)
+        self._batches, self._cuts, self._bytes = [], [], 0
+        for partition, piece in _partition_streams(table, cut):
+            self._append(partition, piece)
+        del table
+        # Arrow's allocator keeps what threads of its parser let go, several times what is in use.
+        pa.default_memory_pool().release_unused()
 
     def _append(self, partition: int, piece: pa.Buffer) -> None:
         try:
@@ -184,6 +143,23 @@ class SpillWriter:
         self._summing.add(memoryview(piece))
         self._index += _ENTRY.pack(self._part, partition, self._offset, piece.size)
         self._offset += piece.size
+
+
+def _partition_streams(
+    table: pa.Table, cut: npt.NDArray[np.int32]
+) -> Iterator[tuple[int, pa.Buffer]]:
+    """Yield the rows of each partition as an Arrow IPC stream."""
+    first = int(cut[0])
+    if (cut == first).all():
+        yield first, arrow_stream(table, compressed=False)
+        return
+    # 16 bits hold the partitions of one machine's extracts, and are ordered in one go.
+    numbers = cut.astype(np.uint16) if cut.max() < 1 << 16 else cut
+    order = np.argsort(numbers, kind="stable")
+    table, cut = table.take(pa.array(order)), cut[order]
+    starts = np.flatnonzero(np.concatenate([[True], cut[1:] != cut[:-1]]))
+    for start, end in zip(starts, [*starts[1:], len(cut)], strict=True):
+        yield int(cut[start]), arrow_stream(table.slice(start, end - start), compressed=False)
 
 
 def _lean(batch: pa.RecordBatch) -> pa.RecordBatch:

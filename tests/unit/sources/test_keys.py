@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from etl.columns.digests import among, hash_ids, is_among
-from etl.sources.partition.ids import HashSet, Owners
+from etl.sources.partition.ids import Owners
 
 
 def test_the_hash_of_an_id_never_changes():
@@ -47,16 +47,6 @@ def test_where_a_slice_begins_does_not_show():
     assert hash_ids(pa.array([], pa.string())).tolist() == []
 
 
-def test_a_set_gives_back_what_was_put_in_once(tmp_path):
-    some = HashSet(tmp_path, "some")
-    assert some.sorted().tolist() == []
-    some.add(np.array([5, 5, 3], dtype=np.uint64))
-    some.add(np.array([3, 9], dtype=np.uint64))
-    assert some.sorted().tolist() == [3, 5, 9]
-    some.add(np.array([1], dtype=np.uint64))
-    assert some.sorted().tolist() == [1, 3, 5, 9]
-
-
 @pytest.mark.parametrize("gathered", [1, 1 << 20])
 def test_an_owner_is_the_least_of_those_that_were_seen(gathered, tmp_path, monkeypatch):
     monkeypatch.setattr("etl.sources.partition.ids._GATHERED", gathered)
@@ -66,8 +56,8 @@ def test_an_owner_is_the_least_of_those_that_were_seen(gathered, tmp_path, monke
     directory = owners.directory()
     asked = np.array([1, 1, 2, 3, 8], dtype=np.uint64)
     assert directory.owner_of(asked).tolist() == [7, 7, 5, 4, 8]
-    assert owners.shared().ids.tolist() == [2]
-    assert owners.shared().sharers.tolist() == [5, 9]
+    shared, sharers = owners.shared()
+    assert (shared.tolist(), sharers.tolist()) == ([2], [5, 9])
 
 
 def test_a_directory_stays_as_it_is_when_more_is_put_in(tmp_path):
