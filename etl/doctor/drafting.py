@@ -15,11 +15,9 @@ from dataclasses import dataclass, field, replace
 from glob import escape
 from typing import Final
 
-from etl.doctor.elements import NOTHING
+from etl.doctor.elements import KINDS, NOTHING
 from etl.doctor.examination import ColumnFound, Examination, FileFound
-from etl.doctor.file_kinds import KINDS
 from etl.doctor.matching import SURE
-from etl.doctor.shapes import READ_DATES
 from etl.model.canonical_tables import CLAIMS_TABLES as TABLES
 from etl.model.crosswalks import Crosswalk
 from etl.sources.files.listed_files import COMPRESSIONS, ENDINGS, TEXT_ENDINGS
@@ -36,7 +34,9 @@ _IDS: Final = {
     "claim": {"member": "member_id", "claim": "claim_id"},
     "member_address": {"member": "member_id"},
     "member_telecom": {"member": "member_id"},
+    **{name: {"claim": "claim_id"} for name in TABLES if name.startswith("claim_")},
 }
+"""Table -> role -> the column of it that names the row's member, claim or coverage."""
 
 
 def can_be_drafted(file: FileFound) -> bool:
@@ -85,11 +85,10 @@ class LayoutDraft:
         self._found, self._name = examination, name
         self._crosswalks = _crosswalks_of(layouts)
         self._raws = raw_drafts(examination)
-        self._table_lines: list[str] = []
 
     def text(self) -> str:
         """Return the YAML."""
-        self._table_lines = list(self._tables())
+        tables = list(self._tables())  # first: what they use is no longer unused
         delimiters = {raw.file.form.physical.delimiter for raw in self._raws} - {""}
         files = [raw.file.name for raw in self._raws]
         head = [
@@ -109,7 +108,7 @@ class LayoutDraft:
             if (why := _not_drafted(file))
         ]
         body = [line for raw in self._raws for line in self._raw_lines(raw)]
-        return "\n".join([*head, "", "raw:", *body, "tables:", *self._table_lines, ""])
+        return "\n".join([*head, "", "raw:", *body, "tables:", *tables, ""])
 
     # --- raw files
 
@@ -175,10 +174,8 @@ class LayoutDraft:
 
     def _feeds(self, raw: RawDraft, table: str) -> bool:
         """Return whether a file has the ids of a table's rows, and columns for it."""
-        needs = _IDS.get(table, {"claim": "claim_id"} if table.startswith("claim_") else {})
-        if any(role not in raw.ids for role in needs):
-            return False
-        return table == raw.tables[0] or bool(raw.columns_of(table))
+        has_ids = _IDS.get(table, {}).keys() <= raw.ids.keys()
+        return has_ids and (table == raw.tables[0] or bool(raw.columns_of(table)))
 
     def _stand_in(self, table: str) -> Iterator[str]:
         """Yield a table that no file has, made of the ids alone: none of its rows is published."""
@@ -240,10 +237,7 @@ class LayoutDraft:
 
     def _of_another_payer(self, raw: RawDraft) -> Iterator[str]:
         """Yield which rows name another payer: the coverage is not the claim's own."""
-        other, own = (
-            raw.named("claim_other_payer", "coverage_id"),
-            raw.named("claim", "coverage_id"),
-        )
+        other, own = (raw.named(name, "coverage_id") for name in ("claim_other_payer", "claim"))
         if other and own:
             raw.used |= {other, own}
             yield f"where: {{ column: {_quoted(other)}, differs_from: {_quoted(own)} }}"
@@ -262,8 +256,7 @@ class LayoutDraft:
         line: str | None,
     ) -> Iterator[str]:
         given: set[str] = set()
-        roles = _IDS.get(table, {"claim": "claim_id"} if table.startswith("claim_") else {})
-        for role, column in roles.items():
+        for role, column in _IDS.get(table, {}).items():
             raw.used.add(raw.ids[role])
             given.add(column)
             yield f"{column}: {_quoted(raw.ids[role])}"
@@ -306,13 +299,8 @@ class LayoutDraft:
         by = raw.named("claim", "coverage_id")
         for other in self._raws:
             key, value = (other.named("coverage", name) for name in ("coverage_id", "payer_id"))
-            if (
-                by
-                and key
-                and value
-                and other is not raw
-                and {"member"} <= raw.ids.keys() & other.ids
-            ):
+            of_members = "member" in raw.ids and "member" in other.ids
+            if by and key and value and other is not raw and of_members:
                 raw.used.add(by)
                 other.used |= {key, value}
                 parts = {"table": other.name, "key": key, "by": by, "value": value}
@@ -375,18 +363,11 @@ def _raw(file: FileFound, names: set[str]) -> RawDraft:
             is_doubtful = one.match.confidence < SURE or (file.rows and not one.profile.filled)
             columns.append(_doubted(one) if is_doubtful else one)
     raw = RawDraft(name, file, {}, columns=tuple(columns))
-    for role, column in (
-        ("member", "member_id"),
-        ("claim", "claim_id"),
-        ("coverage", "coverage_id"),
-    ):
-        for table in (
-            raw.tables[:1] if role != "coverage" else [t for t in raw.tables if t == "coverage"]
-        ):
-            header = raw.named(table, column)
-            if header is not None:
-                raw.ids[role] = header
-                raw.used.add(header)
+    main = next(iter(raw.tables), "")
+    for role, table in (("member", main), ("claim", main), ("coverage", "coverage")):
+        if header := raw.named(table, f"{role}_id"):
+            raw.ids[role] = header
+            raw.used.add(header)
     return raw
 
 
@@ -403,9 +384,8 @@ def _required(raw: RawDraft) -> list[str]:
 
 def _not_drafted(file: FileFound) -> str:
     """Return why no layout can be started for a file; "" where one can, or where it is no table."""
-    if file.columns and not file.kind:
-        return file.form.not_drafted or "nothing says what its rows are"
-    return file.form.not_drafted
+    is_unknown = file.columns and not file.kind
+    return file.form.not_drafted or ("nothing says what its rows are" if is_unknown else "")
 
 
 def _stem(name: str) -> str:
@@ -451,8 +431,7 @@ def is_single(groups: Sequence[Mapping[str, ColumnFound]]) -> bool:
     column = groups[0].get("code")
     if column is None or column.number:
         return False
-    element = column.match.element
-    return element is None or not element.qualifier
+    return not (column.match.element and column.match.element.qualifier)
 
 
 def _crosswalks_of(layouts: Iterable[Layout]) -> Mapping[tuple[str, str], list[Crosswalk]]:
@@ -468,8 +447,7 @@ def _crosswalks_of(layouts: Iterable[Layout]) -> Mapping[tuple[str, str], list[C
 
 
 def _table(column: ColumnFound) -> str:
-    element = column.match.element
-    return element.table if element is not None and element.table != NOTHING else ""
+    return column.element.partition(".")[0]
 
 
 def _never(header: str) -> str:
@@ -487,10 +465,8 @@ def evidence(column: ColumnFound) -> str:
         sentence += f"; QUESTION: or {' or '.join(other.key for other in match.others)}"
     if column.profile.ambiguous_date:
         sentence += "; QUESTION: day or month first?"
-    elif column.profile.date and column.profile.date not in READ_DATES:
-        sentence += f"; QUESTION: dates are {column.profile.date}, write them YYYY-MM-DD"
-    elif match.element is not None and match.element.amount and column.profile.is_dressed:
-        sentence += "; QUESTION: amounts are not plain decimals, write them 1234.56"
+    elif column.advice:
+        sentence += f"; QUESTION: {column.advice}"
     return sentence
 
 

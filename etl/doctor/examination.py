@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 from etl.doctor.elements import NOTHING, Elements, KnownElement
 from etl.doctor.matching import Candidate, Match, Matched, Matching
 from etl.doctor.reading import FileForm, FileSample, read_sample
-from etl.doctor.shapes import ColumnProfile, pooled, profile
+from etl.doctor.shapes import READ_DATES, ColumnProfile, pooled, profile
 from etl.model.canonical_tables import CLAIMS_TABLES
 from etl.sources.files.listed_files import list_files
 from etl.sources.files.stored_files import ExtractFiles
@@ -67,6 +67,15 @@ class ColumnFound:
             return ""
         return element.key.replace("#", str(self.number or 1))
 
+    @property
+    def advice(self) -> str:
+        """How its values should be written instead; "" where they can be read."""
+        if self.profile.date and self.profile.date not in READ_DATES:
+            return f"dates are {self.profile.date}, write them YYYY-MM-DD"
+        if self.match.element and self.match.element.amount and self.profile.is_dressed:
+            return "amounts are not plain decimals, write them 1234.56"
+        return ""
+
 
 @dataclass(frozen=True, slots=True)
 class FileFound:
@@ -75,7 +84,7 @@ class FileFound:
     Attributes:
         name: its name.
         form: how it is written.
-        kind: what its rows are, one of `etl.doctor.file_kinds.KINDS`; "" where undecided.
+        kind: what its rows are, one of `etl.doctor.elements.KINDS`; "" where undecided.
         rows: number of rows examined.
         whole: whether these are all.
         columns: its columns in order.
@@ -198,15 +207,14 @@ def _grouped(sample: FileSample, elements: Elements, matching: Matching) -> _Fil
 
 def _candidates(file: _File, elements: Elements, keys: Mapping[str, _Key]) -> list[Candidate]:
     sample, candidates = file.sample, []
-    claims = _column_of(file, ("claim.claim_id", "claim_line.claim_id"))
+    claims = _cells_of(file, "claim.claim_id", "claim_line.claim_id")
     for group, seen in zip(file.groups, file.profiles, strict=True):
         values = sample.columns[group[0]] if sample.columns else ()
-        distinct = {value for value in values if len(value) >= _SHORTEST_KEY}
         joins, clashes = {}, set()
         for key, (owner, there, whole) in keys.items():
-            if owner == sample.name or not distinct or not there:
+            share = _share_within(values, there)
+            if owner == sample.name or share is None or not there:
                 continue
-            share = len(distinct & there) / len(distinct)
             if share >= _JOINED:
                 joins[key] = share
             elif share < _APART and whole:
@@ -227,12 +235,23 @@ def _candidates(file: _File, elements: Elements, keys: Mapping[str, _Key]) -> li
     return candidates
 
 
-def _column_of(file: _File, keys: Sequence[str]) -> tuple[str, ...]:
-    """Return the cells of the column that was found to be one of some elements."""
+def _share_within(values: Sequence[str], keys: frozenset[str]) -> float | None:
+    """Return which share of different values are keys; None where no value can be one."""
+    distinct = {value for value in values if len(value) >= _SHORTEST_KEY}
+    return len(distinct & keys) / len(distinct) if distinct else None
+
+
+def _place_of(file: _File, keys: Sequence[str]) -> int | None:
+    """Return the place of the column that was found to be one of some elements."""
     for group, match in zip(file.groups, file.matched.matches, strict=False):
-        if match.element is not None and match.element.key in keys and file.sample.columns:
-            return file.sample.columns[group[0]]
-    return ()
+        if match.element is not None and match.element.key in keys:
+            return group[0]
+    return None
+
+
+def _cells_of(file: _File, *keys: str) -> tuple[str, ...]:
+    place = _place_of(file, keys)
+    return file.sample.columns[place] if file.sample.columns and place is not None else ()
 
 
 def _steady(claims: Sequence[str], values: Sequence[str]) -> float | None:
@@ -265,7 +284,7 @@ def _keys(files: Sequence[_File]) -> dict[str, _Key]:
         for file in files:
             if key == "claim.claim_id" and file.matched.kind != "claims":
                 continue
-            values = frozenset(_column_of(file, (key,))) - {""}
+            values = frozenset(_cells_of(file, key)) - {""}
             if len(values) > len(keys.get(key, ("", frozenset(), True))[1]):
                 keys[key] = (file.sample.name, values, file.sample.whole)
     return keys
@@ -276,32 +295,25 @@ def _joins(files: Sequence[_File]) -> tuple[JoinFound, ...]:
     for file in files:
         for group, match in zip(file.groups, file.matched.matches, strict=True):
             values = file.sample.columns[group[0]] if file.sample.columns else ()
-            distinct = {value for value in values if len(value) >= _SHORTEST_KEY}
+            filled = [value for value in values if value]
             for key, (owner, there, _) in keys.items():
-                if owner == file.sample.name or not distinct or match.element is None:
+                share = _share_within(values, there)
+                if owner == file.sample.name or share is None or match.element is None:
                     continue
-                share = len(distinct & there) / len(distinct)
                 if share >= _JOINED:
                     other = next(file for file in files if file.sample.name == owner)
-                    filled = sum(1 for value in values if value)
+                    place = _place_of(other, (key,))
                     joins.append(
                         JoinFound(
                             file=file.sample.name,
                             header=file.sample.headers[group[0]],
                             to_file=owner,
-                            to_header=_header_of(other, key),
+                            to_header="" if place is None else other.sample.headers[place],
                             share=share,
-                            many=filled > len({value for value in values if value}),
+                            many=len(filled) > len(set(filled)),
                         )
                     )
     return tuple(joins)
-
-
-def _header_of(file: _File, key: str) -> str:
-    for group, match in zip(file.groups, file.matched.matches, strict=True):
-        if match.element is not None and match.element.key == key:
-            return file.sample.headers[group[0]]
-    return ""
 
 
 def _found(file: _File, elements: Elements) -> FileFound:
@@ -339,13 +351,10 @@ def _missing(files: Sequence[FileFound]) -> dict[str, tuple[str, ...]]:
     for table in CLAIMS_TABLES.values():
         if not table.compulsory:
             continue
-        required = [name for name in table.required if name not in _given(table.name)]
-        lacking = tuple(name for name in required if name not in have.get(table.name, ()))
+        there = have.get(table.name, set())
+        if table.name == "claim_line":  # it may be in one row with its claim
+            there = {*there, "claim_id"}
+        lacking = tuple(name for name in table.required if name not in there)
         if lacking:
             missing[table.name] = lacking
     return missing
-
-
-def _given(table: str) -> tuple[str, ...]:
-    """Return columns of a line that are those of its claim where both are one row."""
-    return ("claim_id",) if table == "claim_line" else ()

@@ -18,8 +18,15 @@ from typing import Any, Final
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from etl.doctor.elements import NOTHING, Elements, KnownElement
-from etl.doctor.file_kinds import KEYS, KINDS, NAMED_ONCE, possible_elements
+from etl.doctor.elements import (
+    KEYS,
+    KINDS,
+    NAMED_ONCE,
+    NOTHING,
+    Elements,
+    KnownElement,
+    possible_elements,
+)
 from etl.doctor.names import Header, differing_words
 from etl.doctor.shapes import STRICT, TELLING, ColumnProfile
 from etl.model.canonical_tables import CLAIMS_TABLES
@@ -70,6 +77,11 @@ class Candidate:
     steady: float | None = None
     unique: float = 1.0
 
+    @property
+    def differs_within_claims(self) -> bool:
+        """Whether the value changes within too many claims to be one of the claim."""
+        return self.steady is not None and self.steady < _STEADY
+
 
 @dataclass(frozen=True, slots=True)
 class Match:
@@ -95,7 +107,7 @@ class Matched:
     """The kind of a file, and a match for each candidate.
 
     Attributes:
-        kind: one of `file_kinds.KINDS`; "" where nothing fits.
+        kind: one of `elements.KINDS`; "" where nothing fits.
         matches: in the order of the candidates.
     """
 
@@ -207,7 +219,7 @@ class Matching:
 
     def _score(self, candidate: Candidate, element: KnownElement, name: float) -> float:
         """Return how well a column fits an element."""
-        profile, key = candidate.profile, element.key
+        profile = candidate.profile
         if len(candidate.places) > 1 and not element.is_repeated:
             return 0.0
         name *= _by_number(candidate, element) * _by_level(candidate, element)
@@ -219,14 +231,12 @@ class Matching:
             share = profile.share(element.shape)
             if share >= 0.95 and profile.distinct >= 8 and element.column in ("code", "ndc", "npi"):
                 score = max(score, LEAST)
-        return self._by_keys(candidate, element, key, score)
+        return self._by_keys(candidate, element, score)
 
     def _by_values(self, profile: ColumnProfile, element: KnownElement) -> float:
         """Return the factor by which values speak for or against an element, around 1."""
-        if not profile.filled:
-            return 1.0
         shape = element.shape
-        if element.table == NOTHING:
+        if not profile.filled or element.table == NOTHING:
             return 1.0
         if shape != "date" and profile.share("date") > 0.9 and shape not in ("", "number"):
             return 0.5
@@ -244,11 +254,9 @@ class Matching:
             return 1.15 if share > 0.8 else 0.9
         return 1.04 if share > 0.8 else 0.88 if share > 0.2 else 0.78
 
-    def _by_keys(
-        self, candidate: Candidate, element: KnownElement, key: str, score: float
-    ) -> float:
+    def _by_keys(self, candidate: Candidate, element: KnownElement, score: float) -> float:
         """Return a score adjusted by the keys of other files."""
-        target = _TARGETS.get(element.column) or _TARGETS.get(key)
+        target = _TARGETS.get(element.column) or _TARGETS.get(element.key)
         if target is not None and element.table + "." + element.column != target:
             if target in candidate.joins:
                 score = (0.45 + 0.5 * score) * (1.0 + 0.3 * candidate.joins[target])
@@ -258,14 +266,8 @@ class Matching:
             score *= 0.5  # whatever its header, it names the coverage
         elif element.column == "patient_account_number" and "member.member_id" in candidate.joins:
             score *= 0.8
-        if element.table == "claim" and candidate.steady is not None and candidate.steady < _STEADY:
-            score *= 0.6
-        if (
-            element.table == "claim_line"
-            and candidate.steady is not None
-            and candidate.steady < _STEADY
-        ):
-            score *= 1.08
+        if candidate.differs_within_claims:
+            score *= {"claim": 0.6, "claim_line": 1.08}.get(element.table, 1.0)
         if _is_key(element) and element.table in ("member", "organization", "practitioner"):
             score *= 0.75 + 0.3 * candidate.unique if candidate.profile.filled else 1.0
         return score
@@ -292,11 +294,7 @@ class Matching:
         target = _TARGETS.get(element.column) or _TARGETS.get(element.key)
         if target is not None and target in candidate.joins:
             why.append(f"{candidate.joins[target]:.0%} are in {target}")
-        if (
-            candidate.steady is not None
-            and candidate.steady < _STEADY
-            and element.table == "claim_line"
-        ):
+        if candidate.differs_within_claims and element.table == "claim_line":
             why.append("differs within claims")
         match = Match(element, min(score, 0.99), tuple(why), others)
         if element.amount or any(every[index].amount for index in near[:1]):
@@ -304,6 +302,9 @@ class Matching:
         return match
 
 
+_KEY_COLUMNS: Final = frozenset(
+    {"member_id", "coverage_id", "claim_id", "organization_id", "practitioner_id"}
+)
 _SECONDS: Final = frozenset(
     name for table in CLAIMS_TABLES.values() for name in table.names if name.endswith("_2")
 )
@@ -350,9 +351,7 @@ def _by_level(candidate: Candidate, element: KnownElement) -> float:
 
 
 def _is_key(element: KnownElement) -> bool:
-    return element.column in ("member_id", "coverage_id", "claim_id", "organization_id") or (
-        element.column == "practitioner_id"
-    )
+    return element.column in _KEY_COLUMNS
 
 
 def _assigned(scores: Any, weights: Any) -> dict[int, int]:
@@ -430,5 +429,5 @@ def _has_known_level(
         return False
     if not is_other_possible:
         return True
-    steady = candidate.steady
-    return steady is not None and (steady < _STEADY) == (element.table == "claim_line")
+    is_of_line = element.table == "claim_line"
+    return candidate.steady is not None and candidate.differs_within_claims == is_of_line

@@ -9,7 +9,6 @@ import jinja2
 
 from etl.doctor.elements import NOTHING
 from etl.doctor.examination import ColumnFound, Examination, FileFound
-from etl.doctor.shapes import READ_DATES
 from etl.sources.files.listed_files import ENDINGS
 from etl.sources.files.stored_files import DELIMITER_NAMES, said_of
 
@@ -82,10 +81,8 @@ def _column(column: ColumnFound) -> dict[str, Any]:
     why = list(match.why)
     if profile.ambiguous_date:
         why.append("day and month cannot be distinguished")
-    elif profile.date and profile.date not in READ_DATES:
-        why.append(f"dates are {profile.date}, write them YYYY-MM-DD")
-    if match.element is not None and match.element.amount and profile.is_dressed:
-        why.append("amounts are not plain decimals, write them 1234.56")
+    elif column.advice:
+        why.append(column.advice)
     return {
         "column": column.header,
         "element": column.element,

@@ -23,7 +23,6 @@ from etl.sources.files.listed_files import (
     Emit,
     Hashed,
     Listed,
-    RowForm,
     SourceFile,
     Traits,
     files_of,
@@ -41,7 +40,6 @@ from etl.sources.files.stored_files import (
     ExtractManifest,
     Kind,
     ReplacedFiles,
-    TableVersion,
     read_manifest,
 )
 from etl.sources.layout.model import CANONICAL_LAYOUTS, Layout, LayoutText, RawTable, spelling
@@ -130,7 +128,13 @@ def open_extract(
         delta=manifest.kind == "delta",
     )
     raw = {name: [fit.layout.raw[table] for table in names] for name, names in fit.tables.items()}
-    files = tuple(_as_taken(listed, raw.get(listed.name, []), fit.layout) for listed in files)
+    # A layout gives files a delimiter where their endings give none.
+    files = tuple(
+        listed
+        if listed.is_data or listed.name not in raw
+        else replace(listed, delimiter=fit.layout.delimiter or LINE_DELIMITER)
+        for listed in files
+    )
     for listed in files:
         for table in raw.get(listed.name, []):
             if row_form(listed, table, fit.layout).has_header:
@@ -163,8 +167,12 @@ def open_extract(
         payer=manifest.payer,
         files=tuple(sources),
         findings=pa.concat_tables(
-            [_unknown(sources, fit.layout), *_unused(place, queried, fit.layout)]
-        ),
+            [
+                FINDINGS_SCHEMA.empty_table(),
+                *_unknown(sources, fit.layout),
+                *_unused(place, queried, fit.layout),
+            ]
+        ).combine_chunks(),
         queried=queried,
     )
 
@@ -207,13 +215,6 @@ def _without_quotes(fit: Fit) -> Iterator[str]:
     for name, tables in fit.tables.items():
         if not fit.layout.quoting or any(fit.layout.raw[table].lines for table in tables):
             yield name
-
-
-def _as_taken(listed: Listed, raw: Sequence[RawTable], layout: Layout) -> Listed:
-    """Return a file with the delimiter that a layout gives it where its ending gives none."""
-    if not raw or listed.is_data:
-        return listed
-    return replace(listed, delimiter=layout.delimiter or LINE_DELIMITER)
 
 
 class _Headers:
@@ -329,63 +330,50 @@ def _sources(
     raw: Sequence[RawTable],
     header: tuple[str, ...],
     layout: Layout,
-) -> Iterator[SourceFile]:
-    """Yield a file, or its records of each type."""
-    if not raw:
-        yield _source(first, listed, file_traits, None, (), layout)
-        return
+) -> list[SourceFile]:
+    """Return a file, or its records of each type."""
     sources = []
-    for number, table in enumerate(raw):
-        columns = header if row_form(listed, table, layout).has_header else table.columns
-        source = _source(first + number, listed, file_traits, table, columns, layout)
-        sources.append(
-            source if len(raw) == 1 else replace(source, name=f"{listed.name}#{table.name}")
+    for index, table in enumerate(raw or [None], first):
+        form = row_form(listed, table, layout)
+        columns = header if table is None or form.has_header else table.columns
+        source = SourceFile(
+            index=index,
+            name=f"{listed.name}#{table.name}" if table and len(raw) > 1 else listed.name,
+            stored=listed.name,
+            table=table.name if table else "",
+            bytes=file_traits.bytes,
+            sha256=file_traits.sha256,
+            columns=columns,
+            known=tuple(table.column(name) for name in columns) if table else (),
+            form=form if listed.is_data else replace(form, delimiter=""),
+            compression=listed.compression,
+            cuts=file_traits.cuts,
+            lines=file_traits.lines,
+            origin=listed.origin,
         )
-    if raw[0].lines is None:
-        yield from sources
-        return
+        sources.append(source)
+    if not raw or raw[0].lines is None:
+        return sources
     types = tuple((source.table, spill_names(source)) for source in sources)
     has_header = any(table.has_header for table in raw)
-    for source, table in zip(sources, raw, strict=True):
-        widths = table.lines.widths if table.lines else ()
-        form = replace(source.form, has_header=has_header)
-        yield replace(source, widths=widths, types=types, form=form)
+    return [
+        replace(
+            source,
+            widths=table.lines.widths if table.lines else (),
+            types=types,
+            form=replace(source.form, has_header=has_header),
+        )
+        for source, table in zip(sources, raw, strict=True)
+    ]
 
 
-def _source(
-    index: int,
-    listed: Listed,
-    file_traits: Traits,
-    raw: RawTable | None,
-    columns: tuple[str, ...],
-    layout: Layout,
-) -> SourceFile:
-    form = row_form(listed, raw, layout)
-    return SourceFile(
-        index=index,
-        name=listed.name,
-        stored=listed.name,
-        table=raw.name if raw else "",
-        bytes=file_traits.bytes,
-        sha256=file_traits.sha256,
-        columns=columns,
-        known=tuple(raw.column(header) for header in columns) if raw else (),
-        form=form if listed.is_data else replace(form, delimiter=""),
-        compression=listed.compression,
-        cuts=file_traits.cuts,
-        lines=file_traits.lines,
-        origin=listed.origin,
-    )
-
-
-def _unknown(sources: list[SourceFile], layout: Layout) -> pa.Table:
-    """Return findings of unknown files, and of unknown headers in the first file that has them."""
-    rows: list[tuple[str, str, int, None, str | None]] = []
+def _unknown(sources: list[SourceFile], layout: Layout) -> Iterator[pa.Table]:
+    """Yield findings of unknown files, and of unknown headers in the first file that has them."""
     reported: set[tuple[str, str]] = set()
     words = _words(CANONICAL_LAYOUTS[layout.model.layout]) | _words(layout)
     for source in sources:
         if not source.table:
-            rows.append((UNKNOWN_FILE, UNKNOWN_TABLE, source.index, None, None))
+            yield _of_file(UNKNOWN_FILE, UNKNOWN_TABLE, source, None)
             continue
         pairs = zip(source.columns, source.known, strict=True)
         for number, (header, name) in enumerate(pairs, start=1):
@@ -394,11 +382,7 @@ def _unknown(sources: list[SourceFile], layout: Layout) -> pa.Table:
             if name is None and not is_place and header_of_table not in reported:
                 reported.add(header_of_table)
                 main, shown = layout.raw[source.table].main, _shown(header, number, words)
-                rows.append((UNKNOWN_COLUMN, main, source.index, None, shown))
-    names = FINDINGS_SCHEMA.names
-    return pa.Table.from_pylist(
-        [dict(zip(names, row, strict=True)) for row in rows], schema=FINDINGS_SCHEMA
-    )
+                yield _of_file(UNKNOWN_COLUMN, main, source, shown)
 
 
 def _unused(
@@ -408,13 +392,17 @@ def _unused(
     words = _words(CANONICAL_LAYOUTS[layout.model.layout])
     files = place.queried if isinstance(place, ReplacedFiles) else ()
     for file, source in zip(files, queried, strict=True):
-        index = pa.array([source.index], pa.int32())
         for number, header in file.unread_columns:
             shown = _shown(header, number, words)
-            yield findings_at(UNKNOWN_COLUMN, UNKNOWN_TABLE, index, pa.nulls(1, pa.int64()), shown)
+            yield _of_file(UNKNOWN_COLUMN, UNKNOWN_TABLE, source, shown)
         rows = pa.array(file.unused_rows, pa.int64())
-        indexes = pa.repeat(index[0], len(rows))
+        indexes = pa.array([source.index] * len(rows), pa.int32())
         yield findings_at(UNUSED_ROW, UNKNOWN_TABLE, indexes, rows, None)
+
+
+def _of_file(rule: str, table: str, source: SourceFile, column: str | None) -> pa.Table:
+    index = pa.array([source.index], pa.int32())
+    return findings_at(rule, table, index, pa.nulls(1, pa.int64()), column)
 
 
 def _words(layout: Layout) -> frozenset[str]:
@@ -466,12 +454,3 @@ def layout_from(state: Any) -> Layout:
         crosswalks[name] = Crosswalk(name, tuple(kept["columns"]), MappingProxyType(rows))
     bases = {name: LayoutText(file, text) for name, (file, text) in state["bases"].items()}
     return read_layout(state["text"], state["file"], crosswalks, bases)
-
-
-def file_from(state: Any) -> SourceFile:
-    """Return the file that `dataclasses.asdict` kept."""
-    lists = {name: tuple(state[name]) for name in ("columns", "known", "widths")}
-    lists["types"] = tuple((table, tuple(names)) for table, names in state["types"])
-    lists["cuts"] = tuple(tuple(cut) for cut in state["cuts"])
-    origin = None if state["origin"] is None else TableVersion(**state["origin"])
-    return SourceFile(**{**state, **lists, "form": RowForm(**state["form"]), "origin": origin})

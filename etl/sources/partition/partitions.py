@@ -375,23 +375,13 @@ class UnitRows:
         return table.select([column for column in table.column_names if column in columns])
 
 
-def unit_tables(partitions: Partitions, unit: range) -> Tables:
-    """Return the rows of some partitions of an extract."""
-    names = dict.fromkeys(file.table for file in partitions.facts.files if file.table)
-    read = partitions.raw.read
-    return _filled({(name, index): read(name, index) for name in names for index in unit})
-
-
 def shared_tables(partitions: Partitions) -> Tables:
     """Return the rows that every partition is loaded with: those of shared files."""
     facts, read = partitions.facts, partitions.raw.read
-    return _filled({(name, facts.count): read(name, facts.count) for name in facts.layout.shared})
+    tables = {(name, facts.count): read(name, facts.count) for name in facts.layout.shared}
+    return {place: table for place, table in tables.items() if table.num_rows}
 
 
 def unit_facts(facts: PartitionFacts) -> PartitionFacts:
     """Return what units need of the facts of an extract: what may be long is left out."""
     return replace(facts, findings=facts.findings.slice(0, 0), rows_read={}, unowned={})
-
-
-def _filled(tables: Tables) -> Tables:
-    return {place: table for place, table in tables.items() if table.num_rows}

@@ -22,6 +22,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Protocol
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 
@@ -31,7 +32,6 @@ from etl.sources.extract.opening import (
     UNKNOWN_TABLE,
     Extract,
     check_rows,
-    file_from,
     layout_from,
     layout_state,
 )
@@ -105,8 +105,9 @@ def open_partitions(work: Path) -> Partitions:
     try:
         state = json.loads((work / STATE).read_text(encoding="utf-8"))
         # Other versions of the program kept both otherwise.
-        files = tuple(file_from(file) for file in state["files"])
-        queried = tuple(file_from(file) for file in state["queried"])
+        files, queried = (
+            msgspec.convert(state[kind], tuple[SourceFile, ...]) for kind in ("files", "queried")
+        )
         keys = GlobalKeys.open(work)
     except (OSError, ValueError, KeyError, TypeError):
         raise StoreError(f"{work} holds no partitions; read the extract again") from None

@@ -19,7 +19,6 @@ from etl.sources.partition.partitions import (
     UnitRows,
     shared_tables,
     unit_facts,
-    unit_tables,
 )
 from etl.sources.partition.reading import partition_extract
 
@@ -35,7 +34,9 @@ def _backwards(table):
 
 def _unit_rows(partitions, unit):
     """Return the rows of a unit without any file and any key."""
-    tables = {**shared_tables(partitions), **unit_tables(partitions, unit)}
+    names = dict.fromkeys(file.table for file in partitions.facts.files if file.table)
+    tables = {(name, at): partitions.raw.read(name, at) for name in names for at in unit}
+    tables |= shared_tables(partitions)
     rows = UnitRows({place: _backwards(table) for place, table in tables.items()})
     return Partitions(unit_facts(partitions.facts), rows, GlobalKeys(*[NO_HASHES] * 6))
 
