@@ -16,7 +16,7 @@ from etl.conform import members as mb
 from etl.conform.codes import Verdict, binding_verdict, coding_verdict
 from etl.conform.findings import Check, ConformanceRule, Holds, Issue, Member, Visit
 from etl.conform.guide_rules import guide_check
-from etl.conform.invariants import rule_of, test_of
+from etl.conform.invariants import compiled, rule_of
 from etl.conform.json_elements import described, matcher
 from etl.conform.members import error
 from etl.conform.primitives import TESTS, json_kind
@@ -24,7 +24,7 @@ from etl.conform.references import is_local, resolved_type, stated_type
 from etl.conform.slices import classifier
 from etl.profiles import structures as st
 from etl.profiles.guides import DEFAULT, US_CORE, Guide
-from etl.profiles.invariants import NOT_CHECKED, guide_rules
+from etl.profiles.invariants import NOT_CHECKED, constraint_of, guide_rules
 from etl.profiles.shapes import target_types
 from etl.profiles.value_sets import ABSENT_REASONS, DATA_ABSENT_REASON
 
@@ -52,8 +52,6 @@ class Compiler:
         check = self._object(profile, profile.root, st.TypeChoice(profile.type))
         rules = guide_rules(profile)
         checks = (check, *(guide_check(rule, self._guide, strict=self._strict) for rule in rules))
-        if len(checks) == 1:
-            return check
 
         def whole(value: Any, visit: Visit) -> None:
             for check in checks:
@@ -128,9 +126,10 @@ class Compiler:
             members.update(self._members(where, child))
             required.extend(_required(where, child))
             if child.name.endswith("[x]") and len(child.types) > 1:
-                choices.append(_choice(child))
+                twice = mb.error("choice", f"{child.id} is there with more than one type.")
+                choices.append(Choice(child.name[:-3], frozenset(st.choice_names(child)), twice))
         if element is profile.root and is_resource(profile):
-            members["resourceType"] = _ignored
+            members["resourceType"] = lambda value, obj, visit: None
         around = [(profile, element)]
         if st.is_type(kind) and kind not in _BACKBONE:
             around.append((st.load_type(kind), st.load_type(kind).root))
@@ -169,8 +168,9 @@ class Compiler:
                 if key not in seen:
                     seen.add(key)
                     invariant = where.invariants[key]
-                    test = test_of(invariant, self._guide)
-                    if test is not None:
+                    constraint = constraint_of(key, invariant.expression)
+                    if constraint is not None:
+                        test = compiled(constraint, self._guide)
                         yield test, rule_of(invariant, where, declared)
 
     # Members -------------------------------------------------------------------------------------
@@ -183,10 +183,7 @@ class Compiler:
                 return
             yield from self._typed(profile, element, element.name, element.types[0])
             return
-        slices = {
-            element_of_code.types[0].code: element_of_code
-            for element_of_code in profile.slices(element.id)
-        }
+        slices = {part.types[0].code: part for part in profile.slices(element.id)}
         for name, choice in st.choice_names(element).items():
             child = slices.get(choice.code, element)
             kind = child.types[0] if child is not element else choice
@@ -212,8 +209,10 @@ class Compiler:
             yield name, mb.single(name, element.id, self._value(profile, element, choice))
         if primitive:
             beside = self._object(st.load_type("Element"), st.load_type("Element").root, _ELEMENT)
-            make = mb.beside_array if element.array else mb.beside_single
-            yield f"_{name}", make(name, element.id, beside)
+            if element.array:
+                yield f"_{name}", mb.beside_array(name, element.id, beside)
+            else:
+                yield f"_{name}", mb.single(f"_{name}", element.id, beside)
 
     def _entries(
         self,
@@ -230,11 +229,11 @@ class Compiler:
             return mb.array(name, bounds, check, primitive=choice.code in st.primitives())
         made = [
             mb.Slice(
-                slice_element.slice_name or "",
-                mb.Bounds(element.id, slice_element.min, slice_element.max),
-                self._value(profile, slice_element, slice_element.types[0]),
+                part.slice_name or "",
+                mb.Bounds(element.id, part.min, part.max),
+                self._value(profile, part, part.types[0]),
             )
-            for slice_element in slices
+            for part in slices
         ]
         classify = classifier(profile, element.slicing, slices, self._guide)
         return mb.sliced(name, bounds, check, classify, made)
@@ -338,10 +337,6 @@ def is_resource(profile: st.Profile) -> bool:
     return st.is_type(profile.type) and f"{profile.type}.meta" in st.load_type(profile.type).by_id
 
 
-def _ignored(value: Any, obj: dict[str, Any], visit: Visit) -> None:
-    del value, obj, visit
-
-
 def _with_children(profile: st.Profile, element: st.Element) -> Iterator[st.Element]:
     """Yield the element that lists the children of one: itself, or what it is a slice of."""
     if element.id == profile.root.id:
@@ -373,11 +368,6 @@ def _required(profile: st.Profile, element: st.Element) -> Iterator[RequiredElem
             yield RequiredElement((named,), rule)
         elif slice_element.min > 0 and element.min == 0:
             yield RequiredElement(names, bounds.too_few(slice_element.slice_name))
-
-
-def _choice(element: st.Element) -> Choice:
-    twice = mb.error("choice", f"{element.id} is there with more than one type.")
-    return Choice(element.name[:-3], frozenset(st.choice_names(element)), twice)
 
 
 def _fixed(element: st.Element) -> Verdict:
@@ -497,11 +487,11 @@ def object_check(
     """
     rules = _ObjectRules(where)
     single_names = [
-        (requirement.names[0], f"_{requirement.names[0]}", requirement.rule)
-        for requirement in required
-        if _one(requirement)
+        (names[0], f"_{names[0]}", rule)
+        for names, rule in ((part.names, part.rule) for part in required)
+        if len(names) == 1
     ]
-    many_names = [requirement for requirement in required if not _one(requirement)]
+    many_names = [requirement for requirement in required if len(requirement.names) > 1]
     look = members.get
 
     def check(value: Any, visit: Visit) -> None:
@@ -524,22 +514,13 @@ def object_check(
             if not any(name in value or f"_{name}" in value for name in requirement.names):
                 issues.append(Issue(requirement.rule))
         for choice in choices:
-            _check_choice(choice, value, issues)
+            if len(choice.names.intersection(value)) > 1:
+                issues.append(Issue(choice.twice, choice.stem))
         for holds, rule in invariants:
             if not holds(value, visit.root):
                 issues.append(Issue(rule))
 
     return check
-
-
-def _one(required: RequiredElement) -> bool:
-    return len(required.names) == 1
-
-
-def _check_choice(choice: Choice, value: dict[str, Any], issues: list[Issue]) -> None:
-    names = choice.names.intersection(value)
-    if len(names) > 1:
-        issues.append(Issue(choice.twice, choice.stem))
 
 
 class _ObjectRules:

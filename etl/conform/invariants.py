@@ -19,17 +19,10 @@ from etl.model import logic
 from etl.profiles import constraints
 from etl.profiles.constraints import Constraint, EntriesNamed, NumberPath
 from etl.profiles.guides import Guide
-from etl.profiles.invariants import constraint_of
 from etl.profiles.structures import Element, Invariant, Profile
 from etl.profiles.value_sets import value_set
 
 _LONGEST: Final = 160
-
-
-def test_of(invariant: Invariant, guide: Guide) -> Holds | None:
-    """Return the test of an invariant; None if its wording is unknown."""
-    constraint = constraint_of(invariant.key, invariant.expression)
-    return None if constraint is None else compiled(constraint, guide)
 
 
 def rule_of(invariant: Invariant, profile: Profile, element: Element) -> ConformanceRule:
@@ -57,7 +50,10 @@ def compiled(constraint: Constraint, guide: Guide) -> Holds:
 
     match constraint:
         case constraints.Exists(path=path, constraint=inner):
-            return _exists(path, compiled_part(inner))
+            test = compiled_part(inner)
+            for name in reversed(path):
+                test = _some_entry(name, test)
+            return test
         case logic.AllOf(parts=parts):
             tests = tuple(map(compiled_part, parts))
             return lambda value, root: all(test(value, root) for test in tests)
@@ -146,12 +142,6 @@ def _distinct(path: Sequence[str]) -> Holds:
         plain = [repr(text) for text in texts]
         return len(set(plain)) == len(plain)
 
-    return test
-
-
-def _exists(path: Sequence[str], test: Holds) -> Holds:
-    for name in reversed(path):
-        test = _some_entry(name, test)
     return test
 
 

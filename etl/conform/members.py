@@ -121,16 +121,11 @@ def sliced(
 ) -> Member:
     """Return the check of a member that is an array with slices; all slicings are open."""
     rules = _ArrayRules(bounds)
-    checks = [slice_element.check for slice_element in slices] + [otherwise]  # index -1: no slice
+    checks = [part.check for part in slices] + [otherwise]  # index -1: no slice
     limits = [
-        (
-            index,
-            slice_element.bounds,
-            slice_element.bounds.too_few(slice_element.name),
-            slice_element.bounds.too_many(slice_element.name),
-        )
-        for index, slice_element in enumerate(slices)
-        if slice_element.bounds.min > 0 or slice_element.bounds.max is not None
+        (index, part.bounds, part.bounds.too_few(part.name), part.bounds.too_many(part.name))
+        for index, part in enumerate(slices)
+        if part.bounds.min > 0 or part.bounds.max is not None
     ]
     zeros = [0] * len(checks)
 
@@ -188,11 +183,6 @@ class _ArrayRules:
 
 def _at(entries: Any, index: int) -> Any:
     return entries[index] if type(entries) is list and index < len(entries) else None
-
-
-def beside_single(name: str, where: str, check: Check) -> Member:
-    """Return the check of `_name`: id and extensions of one primitive."""
-    return single(f"_{name}", where, check)
 
 
 def beside_array(name: str, where: str, check: Check) -> Member:

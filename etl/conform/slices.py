@@ -32,7 +32,7 @@ def classifier(
         ValueError: the profile says nothing at a discriminator's path; it cannot be compiled.
     """
     return _by_coding(profile, slicing, slices, guide) or _by_tests(
-        [slice_test(profile, slicing, slice_element, guide) for slice_element in slices]
+        [slice_test(profile, slicing, part, guide) for part in slices]
     )
 
 
@@ -88,16 +88,12 @@ def _by_coding(
     """Return a look-up by system and code, where codings of one concept identify every slice."""
     table: dict[tuple[str, str], tuple[int, str | None]] = {}
     path = ""
-    for index, slice_element in enumerate(slices):
-        discriminators_of_slice = discriminators(profile, slicing, slice_element)
-        codes = (
-            _codes_of(discriminators_of_slice[0], guide)
-            if len(discriminators_of_slice) == 1
-            else None
-        )
+    for index, part in enumerate(slices):
+        telling = discriminators(profile, slicing, part)
+        codes = _codes_of(telling[0], guide) if len(telling) == 1 else None
         if codes is None:
             return None
-        (path,) = discriminators_of_slice[0].path
+        (path,) = telling[0].path
         for system, code, wanted in codes:
             table.setdefault((system, code), (index, wanted))
 

@@ -44,12 +44,7 @@ from etl.model.crosswalks import DISPLAY, Crosswalk, is_of_displays
 from etl.profiles import structures as st
 from etl.profiles.guides import US_CORE
 from etl.profiles.invariants import NOT_CHECKED, constraint_of, guide_rules
-from etl.profiles.shapes import (
-    ENGINE_MADE,
-    TEXT_TYPES,
-    Shape,
-    target_types,
-)
+from etl.profiles.shapes import ENGINE_MADE, TEXT_TYPES, Shape, target_types
 from etl.profiles.value_sets import ABSENT_REASONS, DATA_ABSENT_REASON, code_systems, value_set
 
 _MARK_FREE: Final = frozenset({"code", "uri", "url", "canonical", "oid", "uuid", "id"})
@@ -191,13 +186,21 @@ class _Obligations(ProfileWalk):
     ) -> bool:
         shape = parent.member(key)
         if shape is None or shape.element.max == 0:
-            self.add("limit", path, node.place, self.rows(at, True))
+            self.refute("limit", path, node.place, at)
             return False
         return True
 
-    def rows(self, at: NodeContext, broken: fm.Formula) -> BrokenRows:
+    def refute(
+        self,
+        what: ObligationKind,
+        path: str,
+        place: CitedMark,
+        at: NodeContext,
+        *broken: fm.Formula,
+    ) -> None:
+        """Add an obligation that is broken in the rows where all of some formulas are true."""
         # What is broken comes first: it is nearly always false, and then nothing else is evaluated.
-        return BrokenRows(at.loops, logic.all_of(broken, at.given))
+        self.add(what, path, place, BrokenRows(at.loops, logic.all_of(*broken, at.given)))
 
     def required(self, node: ObjectNode, shape: Shape, path: str, at: NodeContext) -> None:
         """Add that an element is there wherever the object is, and of one type only."""
@@ -205,24 +208,20 @@ class _Obligations(ProfileWalk):
         names = tuple(st.choice_names(element)) or (element.name,)
         is_choice = element.name.endswith("[x]")
         below = f"{path}.{element.name}" if path else element.name
-        needed = [
-            slice_element
-            for slice_element in shape.profile.slices(element.id)
-            if slice_element.min > 0
-        ]
+        needed = [part for part in shape.profile.slices(element.id) if part.min > 0]
         mine = [member for key, member in node.members if key.lstrip("_") in names]
         place = mine[0].place if mine else node.place
         if is_choice and needed:
-            for slice_element in needed:
-                (spelt,) = st.choice_names(replace(element, types=slice_element.types))
-                self.add("required", below, place, self.rows(at, logic.negate(fm.has(node, spelt))))
+            for part in needed:
+                (spelt,) = st.choice_names(replace(element, types=part.types))
+                self.refute("required", below, place, at, logic.negate(fm.has(node, spelt)))
         elif element.min > 0:
-            self.add("required", below, place, self.rows(at, logic.negate(fm.has(node, *names))))
+            self.refute("required", below, place, at, logic.negate(fm.has(node, *names)))
         elif needed and not mine:
-            self.add("required", below, place, self.rows(at, True))
+            self.refute("required", below, place, at)
         if is_choice:
             several = fm.at_least(2, (((), fm.has(node, name)) for name in names))
-            self.add("limit", below, place, self.rows(at, several))
+            self.refute("limit", below, place, at, several)
 
     def invariants(self, node: ObjectNode, shape: Shape, path: str, at: NodeContext) -> None:
         around = {key: shape.profile.invariants[key] for key in shape.element.invariants}
@@ -292,29 +291,19 @@ class _Obligations(ProfileWalk):
         """Add the least and the greatest number of entries; no list at all is `required`'s."""
         least = element.min
         if least == 1 and is_slice:
-            self.add(
-                "required",
-                path,
-                place,
-                self.rows(
-                    at, logic.negate(logic.any_of(*(fm.through(*entry) for entry in entries)))
-                ),
-            )
+            some = logic.any_of(*(fm.through(*entry) for entry in entries))
+            self.refute("required", path, place, at, logic.negate(some))
         elif least > 1:
-            self.add(
-                "required", path, place, self.rows(at, logic.negate(fm.at_least(least, entries)))
-            )
+            self.refute("required", path, place, at, logic.negate(fm.at_least(least, entries)))
         if element.max is not None:
-            self.add("limit", path, place, self.rows(at, fm.at_least(element.max + 1, entries)))
+            self.refute("limit", path, place, at, fm.at_least(element.max + 1, entries))
 
     # -- values ------------------------------------------------------------------------------
 
     def check_value(self, node: Entry, shape: Shape, path: str, at: NodeContext) -> Shape | None:
         wanted = shape.wanted
         if wanted is not None:
-            self.add(
-                "pattern", path, node.place, self.rows(at, logic.negate(fm.matches(node, wanted)))
-            )
+            self.refute("pattern", path, node.place, at, logic.negate(fm.matches(node, wanted)))
         if not isinstance(node, ObjectNode):
             self.leaf(node, shape, path, at)
             return None
@@ -344,7 +333,7 @@ class _Obligations(ProfileWalk):
                     *(fm.matches(inner, word) for word in sorted(ABSENT_REASONS))
                 ),
             )
-            self.add("code", path, node.place, self.rows(at, logic.negate(reason)))
+            self.refute("code", path, node.place, at, logic.negate(reason))
         elif isinstance(url, str) and US_CORE.covers(url):
             target = st.find_canonical(url)
             if target is not None and target.type == "Extension":
@@ -362,7 +351,7 @@ class _Obligations(ProfileWalk):
             self.listed("binding", path, node.place, "the codes of the value set are not to be had")
             return
         inside = self.codes.concept_in(node, allowed, surely=False)
-        self.add("binding", path, node.place, self.rows(at, logic.negate(inside)))
+        self.refute("binding", path, node.place, at, logic.negate(inside))
 
     def listed(self, what: ObligationKind, path: str, place: CitedMark, reason: str) -> None:
         rule = f"{profile_slug(self.profile)}.{path}"
@@ -392,20 +381,13 @@ class _Obligations(ProfileWalk):
             if (
                 systems is not None
                 and said is not None
-                and all(
-                    (system, other) in pairs for system in systems & own.keys() for other in said
-                )
+                and pairs.issuperset((url, word) for url in systems & own.keys() for word in said)
             ):
                 self.add("code", path, node.place, "every answer is a code of its system")
                 continue
-            broken = logic.all_of(
-                of_system,
-                of_code,
-                fm.is_one_of(left, *sorted(own)),
-                fm.is_present(right),
-                logic.negate(is_known),
-            )
-            self.add("code", path, node.place, self.rows(at, broken))
+            is_own = fm.is_one_of(left, *sorted(own))
+            broken = (of_system, of_code, is_own, fm.is_present(right), logic.negate(is_known))
+            self.refute("code", path, node.place, at, *broken)
             given = (member for _, member in fm.members_of(node, DISPLAY, f"_{DISPLAY}"))
             if not all(_is_looked_up(member) for member in given):
                 what = f"{self.plan.resource}.{path}: a display of the guide's own codes"
@@ -429,12 +411,8 @@ class _Obligations(ProfileWalk):
                 self.add("reference", path, node.place, "the types that the mapping can name")
                 continue
             right = logic.any_of(*(begins(expr, f"{name}/") for name in sorted(allowed)))
-            self.add(
-                "reference",
-                path,
-                node.place,
-                self.rows(at, logic.all_of(given, fm.is_present(expr), logic.negate(right))),
-            )
+            broken = (given, fm.is_present(expr), logic.negate(right))
+            self.refute("reference", path, node.place, at, *broken)
 
     def leaf(self, node: Entry, shape: Shape, path: str, at: NodeContext) -> None:
         """Add the form of a primitive value, and what its code is bound to."""
@@ -443,9 +421,10 @@ class _Obligations(ProfileWalk):
             return
         said = None if expr is None else answers(expr, self.codes.crosswalks)
         form = form_of(node, shape.choice.code, said)
-        if form is not None:
-            test = form if isinstance(form, str) else self.rows(at, form)
-            self.add("form", path, node.place, test)
+        if isinstance(form, str):
+            self.add("form", path, node.place, form)
+        elif form is not None:
+            self.refute("form", path, node.place, at, form)
         if expr is None or shape.required_values is None or shape.choice.code not in TEXT_TYPES:
             return
         allowed = value_set(shape.required_values, self.guide)
@@ -456,5 +435,5 @@ class _Obligations(ProfileWalk):
         if said is not None and said <= codes:
             self.add("binding", path, node.place, "every answer is of the value set")
             return
-        broken = logic.all_of(fm.is_present(expr), logic.negate(fm.is_one_of(expr, *sorted(codes))))
-        self.add("binding", path, node.place, self.rows(at, broken))
+        is_known = fm.is_one_of(expr, *sorted(codes))
+        self.refute("binding", path, node.place, at, fm.is_present(expr), logic.negate(is_known))

@@ -53,15 +53,10 @@ class Facts:
                 return self.given(condition).surely(then) and self.given(
                     logic.Not(condition)
                 ).surely(otherwise)
-            case ex.Translated():
-                return False
+            case ex.Translated() | ex.Shaped() | ex.Left():
+                return False  # they can make a value absent that is there
             case _:
-                return hasattr(expr, "of") and not isinstance(expr, ex.Left) and self.kept(expr)
-
-    def kept(self, expr: Any) -> bool:
-        """Return whether a change of a value that is there cannot make it absent."""
-        lossy = type(expr).__name__ in {"Translated", "Shaped"}
-        return not lossy and self.surely(expr.of)
+                return hasattr(expr, "of") and self.surely(expr.of)
 
 
 def _conjuncts(condition: ex.Condition) -> Iterator[ex.Condition]:
@@ -243,9 +238,5 @@ def answers(expr: ex.Expr, crosswalks: Mapping[str, Crosswalk]) -> frozenset[str
 def _union(
     parts: tuple[ex.Expr, ...], crosswalks: Mapping[str, Crosswalk]
 ) -> frozenset[str] | None:
-    parts_answers = [answers(part, crosswalks) for part in parts]
-    if any(answers_of_part is None for answers_of_part in parts_answers):
-        return None
-    return frozenset().union(
-        *(answers_of_part for answers_of_part in parts_answers if answers_of_part is not None)
-    )
+    known = [words for part in parts if (words := answers(part, crosswalks)) is not None]
+    return frozenset().union(*known) if len(known) == len(parts) else None
