@@ -20,7 +20,6 @@ from etl.reports.earlier_reports import report_of
 from etl.reports.summary import limit_json, rows_by_fate
 
 if TYPE_CHECKING:
-    from etl.publish.diff import Difference
     from etl.publish.network_changes import MovedProvider, NetworkChanges, ProviderChanges
 
 _SHOWN: Final = 20
@@ -208,7 +207,7 @@ def money_between(before: Release, after: Release, changes: Changes) -> list[dic
 def difference_page(
     before: Release,
     after: Release,
-    difference: Difference,
+    changes: Changes,
     networks: NetworkChanges | None,
 ) -> str:
     """Return the page of the difference of two releases, with samples of changed resources.
@@ -227,10 +226,10 @@ def difference_page(
     return changes_page(
         ChangesPage(
             title=f"What changed in {after.store.name}",
-            before=difference.before,
-            after=difference.after,
-            changes=difference.changes,
-            money=money_between(before, after, difference.changes),
+            before=before.id,
+            after=after.id,
+            changes=changes,
+            money=money_between(before, after, changes),
             news=None if old is None or new is None else news_since(old, new),
             must_support=None if old is None or new is None else moved_elements(old, new),
             samples=changed_samples(before, after),

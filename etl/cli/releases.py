@@ -28,7 +28,7 @@ from etl.pipeline.progress import ignore
 from etl.pipeline.reporting.run_record import GOOD, RunRecord, read_records
 from etl.publish.canonical_json import as_instant
 from etl.publish.diff import compare
-from etl.publish.history import ReleaseInfo, find_release, releases
+from etl.publish.history import find_release, holds, lineage
 from etl.publish.manifest import Changes, ReleaseSubject
 from etl.publish.network_changes import network_changes
 from etl.publish.prune import FOLDERS
@@ -52,22 +52,22 @@ def releases_command(context: click.Context, as_json: bool) -> None:
     """
     settings = options.read_settings(context)
     store = target_store(settings)
-    listed = releases(store)
+    listed = list(lineage(store))
     runs = {each.release: each for each in read_records(store) if each.verdict == "published"}
     if as_json:
         body = [
             {
-                "release": release.release,
-                "parent": release.parent,
-                "created": release.created,
-                "kind": release.kind,
-                "current": release.current,
-                "counts": release.counts,
-                "inputs": list(release.inputs),
-                "rollback_to": release.rolled_back_to,
-                "reason": release.reason or None,
-                "holds": release.holds,
-                **_run_json(runs.get(release.release)),
+                "release": release.id,
+                "parent": release.manifest.parent,
+                "created": release.manifest.created,
+                "kind": release.manifest.facts.kind,
+                "current": release is listed[0],
+                "counts": release.manifest.counts,
+                "inputs": [str(file.get("name", "")) for file in release.manifest.facts.inputs],
+                "rollback_to": release.manifest.rolled_back_to,
+                "reason": release.manifest.facts.run.get("reason") or None,
+                "holds": release is listed[0] and holds(store, release),
+                **_run_json(runs.get(release.id)),
             }
             for release in listed
         ]
@@ -76,22 +76,17 @@ def releases_command(context: click.Context, as_json: bool) -> None:
         click.echo(f"{settings.target}: nothing was published yet")
     else:
         for release in listed:
-            changes = Changes.from_json(release.counts["changes"])
-            subject = release.subject
-            held = f"{subject.size(release.counts):,} {subject.noun}"
-            seen = "; readers see it" * release.current
-            click.echo(
-                f"{release.release}  {release.kind}, {held}: {_touched(changes, subject)}{seen}"
-                f"{_of_rollback(release)}{_of_run(runs.get(release.release))}"
-            )
-
-
-def _of_rollback(release: ReleaseInfo) -> str:
-    if release.rolled_back_to is None:
-        return ""
-    why = f" ({release.reason})" if release.reason else ""
-    held = "; it holds until cpcds resume" if release.holds else ""
-    return f"; back to {release.rolled_back_to}{why}{held}"
+            manifest, is_current = release.manifest, release is listed[0]
+            changes = Changes.from_json(manifest.counts["changes"])
+            subject, kind = manifest.subject, manifest.facts.kind
+            held = f"{subject.size(manifest.counts):,} {subject.noun}"
+            line = f"{release.id}  {kind}, {held}: {_touched(changes, subject)}"
+            line += "; readers see it" * is_current
+            if manifest.rolled_back_to is not None:
+                reason = manifest.facts.run.get("reason")
+                line += f"; back to {manifest.rolled_back_to}" + f" ({reason})" * bool(reason)
+                line += "; it holds until cpcds resume" * (is_current and holds(store, release))
+            click.echo(f"{line}{_of_run(runs.get(release.id))}")
 
 
 def _run_json(record: RunRecord | None) -> dict[str, object]:
@@ -144,19 +139,18 @@ def diff_command(
     """
     store = target_store(options.read_settings(context))
     old, new = find_release(store, before), find_release(store, after)
-    difference = compare(old, new)
+    changes = compare(old, new)
     subject = new.manifest.subject
     networks = network_changes(old, new) if subject.is_directory else None
     if page is not None:
-        options.write_file(page, release_changes.difference_page(old, new, difference, networks))
-    money = release_changes.money_between(old, new, difference.changes)
+        options.write_file(page, release_changes.difference_page(old, new, changes, networks))
+    money = release_changes.money_between(old, new, changes)
     if as_json:
-        body = {"before": difference.before, "after": difference.after}
-        changes = release_changes.changes_json(difference.changes, money, networks)
-        options.print_json({**body, **changes})
+        body = release_changes.changes_json(changes, money, networks)
+        options.print_json({"before": old.id, "after": new.id, **body})
     else:
-        click.echo(f"{difference.before} → {difference.after}")
-        release_changes.show_changes(difference.changes, money, subject)
+        click.echo(f"{old.id} → {new.id}")
+        release_changes.show_changes(changes, money, subject)
         if networks is not None:
             release_changes.show_networks(networks)
         if page is not None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import click
 from click.core import ParameterSource
@@ -98,32 +98,23 @@ def synth_command(
     """Write a synthetic extract in the canonical layout: the same for the same seed."""
     _check_options(context, directory=directory)
     write: Callable[[Callable[[synth.Progress], None]], synth.WrittenExtract]
+    of_both: dict[str, Any] = {
+        "seed": seed,
+        "fault_rate": fault_rate,
+        "format": form,
+        "gzip": compress,
+        "as_of": as_of.date(),
+        "kind": kind,
+        "day": day,
+    }
     if directory:
-        network = synth.NetworkSpec(
-            practitioners=practitioners,
-            seed=seed,
-            fault_rate=fault_rate,
-            format=form,  # type: ignore[arg-type]
-            gzip=compress,
-            as_of=as_of.date(),
-            kind=kind,
-            day=day,
-        )
-        unit, total, write = (
-            "practitioners",
-            practitioners,
-            partial(synth.write_network, out, network),
-        )
+        network = synth.NetworkSpec(practitioners=practitioners, **of_both)
+        unit, total = "practitioners", practitioners
+        write = partial(synth.write_network, out, network)
     else:
         spec = synth.Spec(
             members=members,
-            seed=seed,
-            fault_rate=fault_rate,
-            format=form,  # type: ignore[arg-type]
-            gzip=compress,
-            as_of=as_of.date(),
-            kind=kind,
-            day=day,
+            **of_both,
             since=since.date(),
             parts=parts,
             short_form=short_form,

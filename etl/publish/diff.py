@@ -20,21 +20,6 @@ State = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
-    """Differences of one release from another.
-
-    Attributes:
-        before: id of the one.
-        after: id of the other.
-        changes: patients touched, and resources added, changed and retracted by type.
-    """
-
-    before: str
-    after: str
-    changes: Changes
-
-
-@dataclass(frozen=True, slots=True)
 class UnitChange:
     """Changes to one patient, or to one shard of the directory.
 
@@ -68,8 +53,8 @@ class UnitChange:
         return Changes(patients, {name: ChangeCounts(*counts) for name, counts in found.items()})
 
 
-def compare(before: Release, after: Release) -> Difference:
-    """Return what differs between two releases of a tree.
+def compare(before: Release, after: Release) -> Changes:
+    """Return what differs between two releases of a tree: patients touched, resources by type.
 
     Only what the two do not share is read.
 
@@ -80,7 +65,7 @@ def compare(before: Release, after: Release) -> Difference:
     changes += [
         Changes(resources=unit.tally().resources) for unit in changed_directory(before, after)
     ]
-    return Difference(before.id, after.id, total(changes))
+    return total(changes)
 
 
 def changed_patients(before: Release | None, after: Release) -> Iterator[UnitChange]:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from etl.errors import NotFound, StoreError, UsageError
 from etl.publish import object_keys
 from etl.publish.bulk import with_bulk
 from etl.publish.bulk_files import BulkOptions
-from etl.publish.canonical_json import JSON, dumps
+from etl.publish.canonical_json import dumps
 from etl.publish.diff import compare
 from etl.publish.lease import Lease
-from etl.publish.manifest import Manifest, ReleaseSubject, is_named
+from etl.publish.manifest import Manifest, is_named
 from etl.publish.reader import Release, open_current
 from etl.publish.release import commit, fenced
 from etl.storage.port import Store
@@ -23,37 +23,6 @@ if TYPE_CHECKING:
     from etl.publish.signatures import SigningKey
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class ReleaseInfo:
-    """One line of the list of releases.
-
-    Attributes:
-        release: its id.
-        parent: id of the one before it.
-        created: FHIR instant of its run.
-        kind: `full`, `delta` or `rollback`.
-        current: whether readers see it now.
-        counts: as its manifest states them.
-        inputs: names of the files that it was made from.
-        subject: what it is about.
-        rolled_back_to: id of the release that it went back to; None where it is no rollback.
-        reason: why it was rolled back; empty where no reason was given.
-        holds: whether it is a rollback that no run may publish over.
-    """
-
-    release: str
-    parent: str | None
-    created: str
-    kind: str
-    current: bool
-    counts: Mapping[str, JSON]
-    inputs: tuple[str, ...]
-    subject: ReleaseSubject
-    rolled_back_to: str | None = None
-    reason: str = ""
-    holds: bool = False
 
 
 def lineage(
@@ -99,29 +68,6 @@ def _intact(store: Store, release: str, data: bytes) -> Release:
     if not is_named(data, release, what):
         raise StoreError(f"{what} is damaged: it is not what {release} is named after")
     return Release(store, Manifest.from_bytes(data, what))
-
-
-def releases(store: Store) -> list[ReleaseInfo]:
-    """Return the releases that were kept, newest first."""
-    return [_info(store, release, number == 0) for number, release in enumerate(lineage(store))]
-
-
-def _info(store: Store, release: Release, current: bool) -> ReleaseInfo:
-    facts = release.manifest.facts
-    rollback = facts.run if facts.kind == "rollback" else {}
-    return ReleaseInfo(
-        release.id,
-        release.manifest.parent,
-        release.manifest.created,
-        facts.kind,
-        current,
-        release.manifest.counts,
-        tuple(str(extract_file.get("name", "")) for extract_file in facts.inputs),
-        release.manifest.subject,
-        rollback.get("rollbackTo"),
-        rollback.get("reason", ""),
-        current and holds(store, release),
-    )
 
 
 def holds(store: Store, present: Release | None) -> bool:
@@ -227,7 +173,7 @@ def rollback(
 
 def rolled_back(present: Release, to: Release, now: str, reason: str = "") -> Manifest:
     """Return the manifest that `rollback` would commit."""
-    changes = compare(present, to).changes
+    changes = compare(present, to)
     counts = {name: count for name, count in to.manifest.facts.run.items() if name != "reason"}
     run = {**counts, "rollbackTo": to.id, **({"reason": reason} if reason else {})}
     manifest = replace(

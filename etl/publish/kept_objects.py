@@ -6,6 +6,7 @@ the SHA-256 of its bytes, and the manifest names it by an `ObjectRef`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -131,6 +132,15 @@ def read_object(
 def write_object(store: Store, folder: str, value: Any, ending: str) -> ObjectRef:
     """Write a value as an object, and return how a manifest names it."""
     return put_by_content(store, folder, to_bytes(value), ending)
+
+
+def write_list(
+    store: Store, folder: str, value: Any, ending: str, listed: Iterable[ObjectRef]
+) -> list[ObjectRef]:
+    """Write a value that lists objects; return all that a manifest is to name, each once."""
+    objects = {ref.key: ObjectRef(ref.key, ref.sha256, ref.bytes) for ref in listed}
+    written = write_object(store, folder, value, ending)
+    return [written, *(objects[key] for key in sorted(objects))]
 
 
 def put_by_content(store: Store, folder: str, data: bytes, ending: str) -> ObjectRef:

@@ -98,20 +98,14 @@ class ReleaseSubject:
 
 
 @dataclass(frozen=True, slots=True)
-class Shard:
+class Shard(ObjectRef):
     """A catalog shard that a manifest names.
 
     Attributes:
-        key: its key.
-        sha256: of its bytes.
-        bytes: its size.
         patients: how many patients in it have a block.
         retracted: how many had one once.
     """
 
-    key: str
-    sha256: str
-    bytes: int
     patients: int
     retracted: int
 
@@ -184,6 +178,11 @@ class Manifest:
         return ReleaseSubject(stated_model(self.facts.mapping))
 
     @property
+    def rolled_back_to(self) -> str | None:
+        """Id of the release that it went back to; None if it is no rollback."""
+        return str(self.facts.run["rollbackTo"]) if self.facts.kind == "rollback" else None
+
+    @property
     def due_share(self) -> int:
         """Number of the share of this release's objects that the next run reads."""
         return self.share_read % SHARES + 1
@@ -201,13 +200,13 @@ class Manifest:
         """
         for shard in self.catalog:
             if shard is not None:
-                yield "catalog", ObjectRef(shard.key, shard.sha256, shard.bytes)
+                yield "catalog", shard
         for entry in self.directory:
             for ref in () if entry is None else entry.objects():
                 yield "directory", ref
         for segment in self.segments:
             if segment is not None:
-                yield "segment", ObjectRef(segment.key, segment.sha256, segment.bytes)
+                yield "segment", segment
         for ref in self.facts.reports:
             yield "report", ref
         for ref in self._bulk_files():

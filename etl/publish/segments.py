@@ -24,6 +24,7 @@ from etl.errors import StoreError
 from etl.publish import object_keys
 from etl.publish.canonical_json import JSON, dumps, loads, sha256
 from etl.publish.catalog import CatalogEntry
+from etl.publish.kept_objects import ObjectRef
 from etl.publish.search_index import Index, IndexColumn
 
 SHARDS: Final = 32
@@ -44,19 +45,13 @@ _REFERENCE: Final = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class SegmentEntry:
+class SegmentEntry(ObjectRef):
     """One segment, as a manifest names it.
 
     Attributes:
-        key: of the object.
-        sha256: of its bytes.
-        bytes: its size.
         head: bytes of its first line, which says where the columns are.
     """
 
-    key: str
-    sha256: str
-    bytes: int
     head: int
 
 

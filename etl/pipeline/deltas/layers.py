@@ -27,7 +27,7 @@ from etl.model.canonical_tables import CLAIM_TABLES, FILE_COLUMN, ROW_COLUMN, TA
 from etl.model.severity import Severity
 from etl.pipeline.definitions import Definitions
 from etl.publish.canonical_json import sha256
-from etl.publish.kept_objects import ObjectRef, from_bytes, put_by_content, write_object
+from etl.publish.kept_objects import ObjectRef, from_bytes, put_by_content, write_list
 from etl.publish.reader import Current, Release
 from etl.quality.rules.kinds import LineRejected
 from etl.sources.extract.opening import Extract
@@ -151,13 +151,8 @@ def layer_of(layers: Sequence[Layer], extract: Extract) -> int:
 
 def keep_layers(store: Store, layers: Sequence[Layer]) -> list[ObjectRef]:
     """Write the list of layers, and return all that the manifest is to name."""
-    objects = {
-        object_named.key: object_named
-        for layer in layers
-        for object_named in (*layer.tables.values(), *layer.places.values())
-    }
-    layer_list = write_object(store, FOLDER, _LayerList(_FORMAT, tuple(layers)), "json")
-    return [layer_list, *(objects[key] for key in sorted(objects))]
+    listed = (ref for layer in layers for ref in (*layer.tables.values(), *layer.places.values()))
+    return write_list(store, FOLDER, _LayerList(_FORMAT, tuple(layers)), "json", listed)
 
 
 def write_layer(

@@ -34,7 +34,7 @@ from etl.publish.kept_objects import (
     checked,
     put_by_content,
     read_object,
-    write_object,
+    write_list,
 )
 from etl.publish.reader import Current
 from etl.sources.partition.partitions import Partitions
@@ -180,10 +180,8 @@ def write_cache(store: Store, results: CachedResults, made: str) -> list[ObjectR
     suites, ledgers = results.suites, results.ledgers
     directory = put_by_content(store, MEMORY, _names_to(results.names), "names")
     body = _CacheList(1, made, results.as_of, directory, suites, results.count, tuple(ledgers))
-    objects = {ledger.key: ObjectRef(ledger.key, ledger.sha256, ledger.bytes) for ledger in ledgers}
-    objects |= {ref.key: ref for ref in (directory, suites) if ref is not None}
-    cache_list = write_object(store, MEMORY, body, "json")
-    return [cache_list, *(objects[key] for key in sorted(objects))]
+    others = [directory] if suites is None else [directory, suites]
+    return write_list(store, MEMORY, body, "json", [*ledgers, *others])
 
 
 def _names_to(names: tuple[Hashes, Hashes]) -> bytes:

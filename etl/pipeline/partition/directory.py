@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -19,6 +18,8 @@ from etl.model.canonical_tables import MEMBERLESS, TABLES
 from etl.pipeline.definitions import Definitions
 from etl.pipeline.partition.mapping import Mapped, mapped, rejecting_words, with_broken
 from etl.pipeline.partition.providers import (
+    KEYS,
+    TABLE_OF,
     Providers,
     decided_directory,
     partition_of,
@@ -26,13 +27,6 @@ from etl.pipeline.partition.providers import (
 )
 from etl.quality.checks.cascade import DecidedRows
 from etl.sources.partition.partitions import Loaded
-
-_TABLES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
-    {
-        "Organization": ("organization", "organization_id"),
-        "Practitioner": ("practitioner", "practitioner_id"),
-    }
-)
 
 _STUBS: Final = (
     Mention("Organization", "\x1f", payer=False),
@@ -124,7 +118,7 @@ def mapped_directory(
         )
         if _of_files(made.broken).num_rows:
             raise AssertionError("a row of the directory was accepted, and breaks its profile")
-        known = {resource: _keys(partition.tables, resource) for resource in _TABLES}
+        known = {resource: _keys(partition.tables, resource) for resource in TABLE_OF}
         more = frozenset(one for one in made.mentioned if one.key not in known[one.resource])
         if not more:
             return made
@@ -132,5 +126,5 @@ def mapped_directory(
 
 
 def _keys(tables: Mapping[str, pa.Table], resource: str) -> frozenset[str]:
-    table, key = _TABLES[resource]
-    return frozenset(tables[table].column(key).to_pylist() if table in tables else ())
+    table = TABLE_OF[resource]
+    return frozenset(tables[table].column(KEYS[table][0]).to_pylist() if table in tables else ())

@@ -31,14 +31,14 @@ from etl.quality.checks.frames import DirectoryIds, NoKeys, RuleContext, read_di
 from etl.rows import empty_table, table_schema
 from etl.sources.partition.partitions import Loaded
 
-_KEYS: Final[Mapping[str, tuple[str, ProviderType]]] = MappingProxyType(
+KEYS: Final[Mapping[str, tuple[str, ProviderType]]] = MappingProxyType(
     {
         "organization": ("organization_id", "Organization"),
         "practitioner": ("practitioner_id", "Practitioner"),
     }
 )
-_TABLE_OF: Final[Mapping[str, str]] = MappingProxyType(
-    {resource: table for table, (_, resource) in _KEYS.items()}
+TABLE_OF: Final[Mapping[str, str]] = MappingProxyType(
+    {resource: table for table, (_, resource) in KEYS.items()}
 )
 
 _NPI: Final = '"http://hl7.org/fhir/sid/us-npi|'
@@ -78,7 +78,7 @@ def providers_of(tables: Mapping[str, pa.Table], definitions: Definitions) -> Pr
     """Return the accepted rows of the directory as plans and rules read them."""
     providers: dict[str, list[Provider]] = defaultdict(list)
     for column in ("key", "npi"):
-        for table, (key, resource) in _KEYS.items():
+        for table, (key, resource) in KEYS.items():
             if table not in tables:
                 continue
             names = tables[table].column(key if column == "key" else "npi").to_pylist()
@@ -126,10 +126,10 @@ def with_stubs(
 
     The rows come from no file: their `_row` is null.
     """
-    rows: dict[str, dict[str, dict[str, str]]] = {table: {} for table in _KEYS}
+    rows: dict[str, dict[str, dict[str, str]]] = {table: {} for table in KEYS}
     for mention in sorted(missing, key=lambda one: (one.resource, one.key, one.payer)):
-        table = _TABLE_OF[mention.resource]
-        row = rows[table].setdefault(mention.key, {_KEYS[table][0]: mention.key})
+        table = TABLE_OF[mention.resource]
+        row = rows[table].setdefault(mention.key, {KEYS[table][0]: mention.key})
         if is_npi(mention.key):
             row["npi"] = mention.key
         if mention.payer:
@@ -144,7 +144,7 @@ def with_stubs(
         whole = pa.concat_tables(
             [tables[table].select(schema.names).cast(schema), pa.table(columns, schema=schema)]
         )
-        order = np.argsort(np.asarray(whole.column(_KEYS[table][0]).to_pylist(), dtype=object))
+        order = np.argsort(np.asarray(whole.column(KEYS[table][0]).to_pylist(), dtype=object))
         result[table] = whole.take(pa.array(order))
     return result
 
@@ -163,7 +163,7 @@ def with_listing(
         partition: the directory's tables.
         claimed: (type, business key) of those that claims name and that have no row.
     """
-    key = next((key for key, resource in _KEYS.values() if resource == plan.resource), None)
+    key = next((key for key, resource in KEYS.values() if resource == plan.resource), None)
     if key is None:
         return run
     rows = pa.array(run.rows)

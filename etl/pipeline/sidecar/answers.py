@@ -19,7 +19,6 @@ from etl.model.canonical_tables import TABLES
 from etl.pipeline.sidecar.pieces import (
     PUBLISHED,
     Sidecar,
-    SidecarExtract,
     all_joined,
     read_piece,
     with_rows,
@@ -106,7 +105,7 @@ class SidecarExplainer:
         files = [
             lineages.NamedFile(title, file.name, file.bytes, file.sha256)
             for mark, title in self._titles.items()
-            for file in self._extracts[mark].files
+            for file in self._sidecar.extracts[mark].files
             if (title, file.name) in named
         ]
         return lineages.Lineage(str(subject), rows, resources, "sidecar", tuple(files))
@@ -147,12 +146,12 @@ class SidecarExplainer:
         """
         numbers = {
             mark: number
-            for mark, extract in self._extracts.items()
+            for mark, extract in self._sidecar.extracts.items()
             for number, file in enumerate(extract.files)
             if file.name == subject.file
         }
         if not numbers:
-            extracts = self._extracts.values()
+            extracts = self._sidecar.extracts.values()
             names = sorted({file.name for extract in extracts for file in extract.files})
             raise UsageError(
                 f"the release was made of no file {subject.file}; it was of {', '.join(names)}"
@@ -182,21 +181,20 @@ class SidecarExplainer:
 
     # Lineages of entries
 
-    @property
-    def _extracts(self) -> Mapping[str, SidecarExtract]:
-        return self._sidecar.extracts or {}
-
     @cached_property
     def _titles(self) -> Mapping[str, str]:
         """Mark of an extract -> what it is called; empty where there is one only."""
-        if len(self._extracts) == 1:
-            return dict.fromkeys(self._extracts, "")
-        days = [extract.as_of for extract in self._extracts.values()]
+        extracts = self._sidecar.extracts
+        if len(extracts) == 1:
+            return dict.fromkeys(extracts, "")
+        days = [extract.as_of for extract in extracts.values()]
         return {
             mark: f"extract of {extract.as_of}"
             if extract.as_of is not None and days.count(extract.as_of) == 1
             else f"extract published at {extract.read}"
-            for mark, extract in sorted(self._extracts.items(), key=lambda pair: pair[1].read)
+            for mark, extract in sorted(
+                self._sidecar.extracts.items(), key=lambda pair: pair[1].read
+            )
         }
 
     def _fates(self, entries: Sequence[_Entry]) -> tuple[lineages.RowFate, ...]:
@@ -209,7 +207,7 @@ class SidecarExplainer:
                 entry.row,
                 entry.fate,
             ): lineages.RowFate(
-                self._extracts[entry.extract].files[entry.file].name,
+                self._sidecar.extracts[entry.extract].files[entry.file].name,
                 entry.row,
                 entry.table,
                 entry.fate,

@@ -352,34 +352,29 @@ class SidecarPiece(kept_objects.RangeRef):
     extracts: tuple[str, ...]
 
 
-class _PieceList(msgspec.Struct):
-    format: int
-    partitions: int
-    pieces: tuple[SidecarPiece, ...]
-    directory: SidecarPiece | None
-    extracts: Mapping[str, SidecarExtract]
-
-
-@dataclass(frozen=True, slots=True)
-class Sidecar:
+class Sidecar(msgspec.Struct, frozen=True):
     """The sidecar of a release.
 
     Attributes:
-        count: how many partitions there were.
+        partitions: how many there were.
         pieces: in the order of ranges, those of one range oldest first.
         directory: the piece of the directory; None where there is none.
         extracts: mark -> extract.
+        format: of the object.
     """
 
-    count: int
+    partitions: int
     pieces: Sequence[SidecarPiece]
     directory: SidecarPiece | None = None
-    extracts: Mapping[str, SidecarExtract] | None = None
+    extracts: Mapping[str, SidecarExtract] = {}
+    format: int = 1
 
     def for_partitions(self, indexes: range, count: int) -> Sidecar:
         """Return the pieces with members of some of `count` partitions now."""
-        touching = [piece for piece in self.pieces if piece.touches(indexes, count, self.count)]
-        return Sidecar(self.count, touching)
+        touching = [
+            piece for piece in self.pieces if piece.touches(indexes, count, self.partitions)
+        ]
+        return Sidecar(self.partitions, touching)
 
 
 def extract_mark(extract: Extract) -> str:
@@ -395,10 +390,7 @@ def sidecar_of(release: Release) -> Sidecar | None:
         StoreError: its list is missing or damaged.
     """
     ref = release.kept(kept_objects.MEMORY, f".{_LIST}")
-    if ref is None:
-        return None
-    listed = kept_objects.read_object(release.store, ref, _PieceList)
-    return Sidecar(listed.partitions, listed.pieces, listed.directory, listed.extracts)
+    return None if ref is None else kept_objects.read_object(release.store, ref, Sidecar)
 
 
 def sidecar_before(base: Current) -> Sidecar | None:
@@ -443,8 +435,8 @@ def unit_sidecar(
     except StoreError:
         return None
     is_own = all(
-        one.first * count >= unit.start * before.count
-        and one.end * count <= unit.stop * before.count
+        one.first * count >= unit.start * before.partitions
+        and one.end * count <= unit.stop * before.partitions
         for one in pieces
     )
     return UnitSidecar(tuple(pieces), entries, is_own)
@@ -531,9 +523,7 @@ def write_sidecar(
     piece = _written(store, directory, range(0)) if directory.num_rows else None
     every = [*sidecar.pieces, *(() if piece is None else (piece,))]
     used = {mark for one in every for mark in one.extracts}
-    known = {mark: extract, **(before.extracts or {} if before is not None else {})}
+    known = {mark: extract, **({} if before is None else before.extracts)}
     extracts = {mark: kept for mark, kept in known.items() if mark in used}
-    body = _PieceList(1, sidecar.count, tuple(sidecar.pieces), piece, extracts)
-    objects = {one.key: kept_objects.ObjectRef(one.key, one.sha256, one.bytes) for one in every}
-    piece_list = kept_objects.write_object(store, kept_objects.MEMORY, body, _LIST)
-    return [piece_list, *(objects[key] for key in sorted(objects))]
+    whole = Sidecar(sidecar.partitions, sidecar.pieces, piece, extracts)
+    return kept_objects.write_list(store, kept_objects.MEMORY, whole, _LIST, every)

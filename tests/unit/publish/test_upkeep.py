@@ -16,7 +16,7 @@ from etl.errors import CommitConflict, CommitUnknown, StoreError, UsageError
 from etl.publish.block import PatientResources
 from etl.publish.canonical_json import dumps, sha256
 from etl.publish.diff import compare
-from etl.publish.history import find_release, holds, releases, resume, rollback
+from etl.publish.history import find_release, holds, lineage, resume, rollback
 from etl.publish.kept_objects import ObjectRef
 from etl.publish.lease import LEASE_TIME, prune_lease, run_lease
 from etl.publish.manifest import (
@@ -74,13 +74,11 @@ def test_releases_are_listed_newest_first_and_uncommitted_ones_are_not():
     second = publish(store, [patient("anna", 2)], now=LATER)
     never = stage(store, [patient("anna", 3)], open_current(store), now=DAYS[0])
     store.put(never.key, never.to_bytes())
-    listed = releases(store)
-    assert [one.release for one in listed] == [second.id, first.id]
-    assert [one.current for one in listed] == [True, False]
-    assert [one.parent for one in listed] == [first.id, None]
-    assert listed[1].inputs == ("claim.csv",)
-    assert listed[0].counts["resources"][EOB] == 2
-    assert releases(MemoryStore()) == []
+    listed = list(lineage(store))
+    assert [one.id for one in listed] == [second.id, first.id]
+    assert [one.manifest.parent for one in listed] == [first.id, None]
+    assert listed[0].manifest.counts["resources"][EOB] == 2
+    assert list(lineage(MemoryStore())) == []
 
 
 def test_a_release_is_named_by_its_id_or_a_unique_beginning():
@@ -107,7 +105,7 @@ def test_a_difference_counts_patients_and_resources():
         directory=[payer(), resource("Practitioner", "d")],
     )
     difference = compare(first, second)
-    assert difference.changes == Changes(
+    assert difference == Changes(
         ChangeCounts(added=1, changed=1, retracted=1),
         {
             "Patient": ChangeCounts(added=1, retracted=1),
@@ -117,15 +115,15 @@ def test_a_difference_counts_patients_and_resources():
         },
     )
     back = compare(second, first)
-    assert back.changes.resources[EOB] == ChangeCounts(added=2, changed=1, retracted=2)
-    assert compare(first, first).changes == Changes()
+    assert back.resources[EOB] == ChangeCounts(added=2, changed=1, retracted=2)
+    assert compare(first, first) == Changes()
 
 
 def test_what_a_manifest_says_of_its_changes_is_the_difference_to_its_parent():
     store = MemoryStore()
     first = publish(store, [patient("anna", 3), patient("bert", 1)])
     second = publish(store, [patient("anna", 5), patient("cleo", 1)], now=LATER)
-    assert compare(first, second).changes.to_json() == second.manifest.counts["changes"]
+    assert compare(first, second).to_json() == second.manifest.counts["changes"]
 
 
 def test_a_difference_across_a_resharded_catalog_and_directory_is_the_same():
@@ -138,7 +136,7 @@ def test_a_difference_across_a_resharded_catalog_and_directory_is_the_same():
     assert second.manifest.catalog_bits > first.manifest.catalog_bits
     assert second.manifest.directory_bits > first.manifest.directory_bits
     for one, other, added, retracted in ((first, second, 2990, 5), (second, first, 5, 2990)):
-        changes = compare(one, other).changes
+        changes = compare(one, other)
         assert changes.patients == ChangeCounts(added=added, retracted=retracted)
         assert changes.resources["Practitioner"] == ChangeCounts(
             added=5 if one is second else 1490, retracted=1490 if one is second else 5
@@ -205,8 +203,10 @@ def test_a_rollback_holds_until_it_is_resumed_from_and_holds_again_when_done_aga
     prune(store, clock_at(DAYS[20]), keep=1)
     assert not holds(store, open_current(store).release)
     rollback(store, first, DAYS[2])
-    (newest,) = releases(store)
-    assert (newest.rolled_back_to, newest.reason, newest.holds) == (first.id, "wrong amounts", True)
+    (newest,) = lineage(store)
+    assert newest.manifest.rolled_back_to == first.id
+    assert newest.manifest.facts.run["reason"] == "wrong amounts"
+    assert holds(store, newest)
 
 
 def test_a_manifest_states_payer_and_a_fingerprint_of_the_key_from_which_there_is_no_way_back():
@@ -380,7 +380,7 @@ def test_prune_keeps_what_kept_releases_name_and_deletes_the_rest():
     assert sum(key.startswith("catalog/") for key in left) == 2
     assert sum(key.startswith("directory/") for key in left) == 2
     assert sum(key.startswith("releases/") for key in left) == 2
-    assert [one.release for one in releases(store)] == [published[5].id, published[4].id]
+    assert [one.id for one in lineage(store)] == [published[5].id, published[4].id]
     nothing = prune(store, clock_at(DAYS[20]), keep=2)
     assert (nothing.objects, nothing.bytes) == (0, 0)
     assert but_pointer(store) == left
@@ -402,7 +402,7 @@ def test_prune_says_of_each_release_what_is_listed_afterwards_and_what_it_keeps_
     assert list(done.kept) == [one.id for one in published[:2:-1]]
     assert list(done.young) == [one.id for one in published[4:2:-1]]
     assert list(done.dropped) == [one.id for one in published[2::-1]]
-    assert [one.release for one in releases(store)] == list(done.kept)
+    assert [one.id for one in lineage(store)] == list(done.kept)
     for name in done.kept:
         assert verify(find_release(store, name)).ok
 
@@ -684,11 +684,11 @@ def three_releases(damage):
 @pytest.mark.parametrize("damage", [flipped, lambda _: b"", lambda data: data[: len(data) // 2]])
 def test_old_history_that_cannot_be_read_is_a_warning_with_the_way_out(damage, caplog):
     store, (newest, damaged, _) = three_releases(damage)
-    assert [one.release for one in releases(store)] == [newest]
+    assert [one.id for one in lineage(store)] == [newest]
     assert f"releases/{damaged}/manifest.json" in caplog.text
     assert "`cpcds prune --keep 1`" in caplog.text
     later = publish(store, [patient("anna", 9)], now=LATER.replace("2026", "2027"))
-    assert [one.release for one in releases(store)] == [later.id, newest]
+    assert [one.id for one in lineage(store)] == [later.id, newest]
 
 
 def test_a_prune_that_would_keep_what_cannot_be_read_deletes_nothing():
