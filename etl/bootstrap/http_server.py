@@ -214,11 +214,11 @@ class BoundedProtocol(HttpToolsProtocol):
 
 
 HEADER_SECONDS: Final = 10.0
+"""How long URL and headers of a request may take to come."""
 
 IDLE_SECONDS: Final = 75
 """How long a connection is kept between two requests: longer than load balancers keep one, so that
 none is closed during a request."""
-"""How long URL and headers of a request may take to come."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,7 +103,11 @@ def conform_to_guide(
     def checked(_: str, resources: int) -> None:
         progress(resources, max(total, resources))
 
-    trees = [name for name in what if _is_tree(name)]
+    trees = [
+        name
+        for name in what
+        if name.startswith("s3://") or (Path(name) / object_keys.CURRENT).is_file()
+    ]
     if trees and len(what) > 1:
         raise UsageError(f"{trees[0]} is a published tree: check it alone")
     if trees:
@@ -116,10 +120,6 @@ def conform_to_guide(
     sources = file_sources([Path(name) for name in what])
     total = sum(source.count() for source in sources)
     return conform(sources, profiles=profiles, strict=strict, progress=checked)
-
-
-def _is_tree(name: str) -> bool:
-    return name.startswith("s3://") or (Path(name) / object_keys.CURRENT).is_file()
 
 
 def _blocks(store: Store) -> Iterator[Source]:

@@ -108,8 +108,9 @@ def opened(
         StoreError: the job cannot be done with so little memory.
     """
     choose_memory_pool()
-    budget = _memory_budget(settings)
-    if budget is not None:
+    budget = None
+    if settings.run.memory is not None:
+        budget = MemoryBudget(settings.run.memory, suites=settings.report.gx_rows > 0)
         processes = budget.processes(settings.run.workers or os.cpu_count() or 1)
         rows = budget.partition_rows(processes, settings.run.partition_rows)
         settings = settings.with_run(workers=processes, partition_rows=rows)
@@ -134,12 +135,6 @@ def opened(
             # Processes keep their definitions: they process members' rows only.
             definitions = load_definitions(settings, files.layout.model)
         yield OpenedExtract(settings, files, definitions, executor, emit)
-
-
-def _memory_budget(settings: Settings) -> MemoryBudget | None:
-    """Return what all processes of a run may have; None where there is no bound."""
-    memory = settings.run.memory
-    return None if memory is None else MemoryBudget(memory, suites=settings.report.gx_rows > 0)
 
 
 def check_executor(settings: Settings) -> None:

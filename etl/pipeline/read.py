@@ -80,14 +80,11 @@ def _newest_days(column: Any, until: str) -> set[str]:
     last = pc.max(pc.utf8_slice_codeunits(stamps, 0, 10)).as_py()
     if last is None:
         return set()
-    since = pa.scalar((date.fromisoformat(last) - min(_ZONES, _since_year_1(last))).isoformat())
+    day = date.fromisoformat(last)
+    since = pa.scalar((day - min(_ZONES, day - date.min)).isoformat())
     return {
         day_instant(text) for text in stamps.filter(pc.greater_equal(stamps, since)).to_pylist()
     }
-
-
-def _since_year_1(day: str) -> timedelta:
-    return date.fromisoformat(day) - date.min
 
 
 def _newest_of(stamps: Iterable[str]) -> str | None:

@@ -276,10 +276,9 @@ class Manifest:
         if parent is not None:
             stamp = max(stamp, stamp_of(parent.release) + timedelta(seconds=1))
         digest = "" if parent is None else sha256(parent.to_bytes())
-        return Manifest._with_id(replace(self, parent_sha256=digest), stamp)
-
-    def _with_id(self, stamp: datetime) -> Manifest:
-        return replace(self, release=f"{stamp:%Y%m%dT%H%M%SZ}-{_mark_of(self._to_json())}")
+        manifest = replace(self, parent_sha256=digest)
+        mark = _mark_of(manifest._to_json())  # noqa: SLF001 - its own class
+        return replace(manifest, release=f"{stamp:%Y%m%dT%H%M%SZ}-{mark}")
 
     def with_reports(self, reports: Sequence[ObjectRef]) -> Manifest:
         """Return this manifest naming reports and quarantine files that are in the store."""

@@ -77,7 +77,7 @@ def assemble(
     bits = _catalog_bits(parent, given)
     # Three streams ordered by place: new rows, patients who stay, rows of the previous catalog.
     before = _PreviousRows(base.release, bits)
-    merged = _grouped(merged_units(partitions), bits)
+    merged = groupby(merged_units(partitions), key=lambda unit: shard_number(unit.id, bits))
     here = next(merged, None)
     staying = _Staying(merged_kept(partitions), bits)
     shards: list[Shard | None] = []
@@ -86,12 +86,13 @@ def assemble(
         for number in range(1 << bits):
             new: list[CatalogEntry] = []
             if here is not None and here[0] == number:
-                new = here[1]
+                new = list(here[1])
                 here = next(merged, None)
             stay = staying.of_shard(number)
             old = before.rows(number)
             # Of the previous rows without a new one, some stay; the others are retracted.
-            left = _left_out(old, new)
+            new_ids = {unit.id for unit in new}
+            left = [unit for unit in old if unit.id not in new_ids]
             _check_there(store, stay, left)
             going = [unit for unit in left if unit.id not in stay]
             gone, retracted = _retract(store, writer, going, now, base.lost.patients)
@@ -288,11 +289,6 @@ class _PreviousRows:
         return parse_shard(self._release.shard_bytes(shard), shard.key)
 
 
-def _grouped(units: Iterator[CatalogEntry], bits: int) -> Iterator[tuple[int, list[CatalogEntry]]]:
-    for number, group in groupby(units, key=lambda unit: shard_number(unit.id, bits)):
-        yield number, list(group)
-
-
 class _Staying:
     """Ids of patients who stay as they are, shard by shard."""
 
@@ -321,11 +317,6 @@ def _check_there(store: Store, stay: set[str], left: Iterable[CatalogEntry]) -> 
             f"{store.name}: {len(lost)} patients were to stay as they are, and are not in the "
             "catalog, or changed all the same; nothing that readers see was changed"
         )
-
-
-def _left_out(old: Sequence[CatalogEntry], new: Sequence[CatalogEntry]) -> list[CatalogEntry]:
-    ids = {unit.id for unit in new}
-    return [unit for unit in old if unit.id not in ids]
 
 
 def _retract(

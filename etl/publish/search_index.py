@@ -16,7 +16,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate, chain
+from itertools import accumulate, chain, groupby
 from typing import Final, NamedTuple
 
 from etl.errors import DamagedObject
@@ -118,7 +118,7 @@ def render_index(
         "stated": dumps(stated[0] if len(set(stated)) == 1 else [int(flag) for flag in stated]),
         "gone": dumps([[gone.type, gone.id, gone.when] for gone in gone]),
     }
-    types = _runs([row.type for row in rows])
+    types = [(name, len(list(run))) for name, run in groupby(row.type for row in rows)]
     first = 0
     for resource_type, count in types:
         of_type = rows[first : first + count]
@@ -360,16 +360,6 @@ def rows_of(index: Index) -> list[IndexRow]:
                 )
             )
     return rows
-
-
-def _runs(types: Sequence[str]) -> list[list[JSON]]:
-    runs: list[list[JSON]] = []
-    for name in types:
-        if runs and runs[-1][0] == name:
-            runs[-1][1] += 1
-        else:
-            runs.append([name, 1])
-    return runs
 
 
 def _column(rows: Sequence[Sequence[str]]) -> bytes:

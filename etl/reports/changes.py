@@ -64,7 +64,7 @@ def money_changes(
     claims = made.resources.get(CLAIMS, ChangeCounts())
     is_few = 0 < claims.touched <= now["money_check"]["small_cells"]
     level = money_level([before, now])
-    old_sums, new_sums = (_net(document, level) for document in (before, now))
+    old_sums, new_sums = (net_sums(document, level) for document in (before, now))
     changes = []
     for category in COMPARED_MONEY:
         if category not in old_sums and category not in new_sums:
@@ -92,7 +92,7 @@ def money_level(documents: Iterable[Mapping[str, Any]]) -> str:
     return LEVEL_NAMES["claim_line" if is_summed else "claim"]
 
 
-def _net(document: Mapping[str, Any], level: str) -> dict[str, Any]:
+def net_sums(document: Mapping[str, Any], level: str) -> dict[str, Any]:
     """Return the net sums of a level over all claim types: None where one is withheld."""
     return {
         total["category"]: total["net"]

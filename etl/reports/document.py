@@ -82,7 +82,8 @@ def _facts(report: Report) -> dict[str, Any]:
         "mapping": plain(report.mapping),
         "tables": {
             name: {**by_fate(count), "adds_up": count.adds_up}
-            for name, count in _in_order(report.counts).items()
+            for name in TABLES
+            if (count := report.counts.get(name)) is not None
         },
         "limits": [
             {**limit_json(verdict), "sentence": verdict.sentence} for verdict in report.verdicts
@@ -185,10 +186,6 @@ def _sums(each: ShownMoney) -> dict[str, Any]:
         **{name: None if cents is None else cents_text(cents) for name, cents in sums.items()},
         "adds_up": each.adds_up,
     }
-
-
-def _in_order(counts: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: counts[name] for name in TABLES if name in counts}
 
 
 def _file_name(report: Report, number: int | None) -> str:

@@ -21,7 +21,7 @@ from etl.publish.history import lineage
 from etl.publish.kept_objects import checked, read_or_none
 from etl.publish.manifest import Changes
 from etl.publish.reader import Current, Release
-from etl.reports.changes import CLAIMS, COMPARED_MONEY, money_level
+from etl.reports.changes import CLAIMS, COMPARED_MONEY, money_level, net_sums
 from etl.reports.directory import directory_page, directory_trends
 from etl.reports.document import FORMAT_VERSION
 from etl.reports.page import all_rows, causes, environment, of_table, rejects, share
@@ -178,7 +178,8 @@ def _nets(nights: Sequence[Mapping[str, Any]], level: str, category: str) -> lis
     shown: list[Decimal | None] = []
     most_changed: int | None = None
     for night in nights:
-        net = _net(night, level, category)
+        text = None if night["release"] is None else net_sums(night, level).get(category)
+        net = None if text is None else Decimal(text)
         if most_changed is not None:
             most_changed = max(most_changed, _changed_claims(night))
             if 0 < most_changed <= night["money_check"]["small_cells"]:
@@ -196,15 +197,6 @@ def _changed_claims(document: Mapping[str, Any]) -> int:
     changes = document.get("changes") or {}
     touched: Mapping[str, int] = changes.get("resources", {}).get(CLAIMS, {})
     return sum(touched.values())
-
-
-def _net(document: Mapping[str, Any], level: str, category: str) -> Decimal | None:
-    if document["release"] is None:
-        return None
-    for total in document.get("money_totals", ()):
-        if (total["level"], total["category"]) == (level, category) and total["net"] is not None:
-            return Decimal(total["net"])
-    return None
 
 
 def runs_page(records: Sequence[Mapping[str, Any]]) -> str:
@@ -322,9 +314,9 @@ def _nights(store: Store) -> tuple[list[Night], list[str]]:
         if newest and release.id <= newest[-1]:
             break
     nights: dict[str, Night] = {
-        one.id: _rolled_back(one)
-        for one in releases.values()
-        if one.manifest.facts.kind == "rollback"
+        release.id: RolledBack(release.id, release.manifest.created, to)
+        for release in releases.values()
+        if (to := release.manifest.rolled_back_to) is not None
     }
     documents = mapped(store, lambda run: _read(store, run), newest)
     nights |= {
@@ -334,11 +326,6 @@ def _nights(store: Store) -> tuple[list[Night], list[str]]:
     }
     shown = sorted(nights, reverse=True)[:NIGHTS]
     return [nights[run] for run in shown], runs[NIGHTS:]
-
-
-def _rolled_back(release: Release) -> RolledBack:
-    manifest = release.manifest
-    return RolledBack(release.id, manifest.created, manifest.facts.run["rollbackTo"])
 
 
 def _runs(store: Store) -> Iterator[str]:

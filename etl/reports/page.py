@@ -5,11 +5,12 @@ They are made of the report's document alone, need no script, and load nothing f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from functools import cache
 from itertools import groupby
+from operator import itemgetter
 from typing import Any, Final
 
 import jinja2
@@ -50,7 +51,7 @@ def environment() -> jinja2.Environment:
         "money": lambda text: "withheld" if text is None else _money_text(text),
         "change": lambda text: "withheld" if text is None else _signed(text),
         "figure": _figure,
-        "minute": _minute,
+        "minute": lambda when: f"{datetime.fromisoformat(when):%Y-%m-%d %H:%M %Z}".strip(),
         "share": share,
         "percentages": lambda parts: percentages(list(parts)),
     }
@@ -95,7 +96,10 @@ def report_page(document: Mapping[str, Any]) -> str:
             month_plot=_month_plot(document["claims_by_month"]),
             delay_plot=_delay_plot(document["timeliness"]),
             must_support=must_support_page(document["must_support"]),
-            completeness=_by_table(document["completeness"]),
+            completeness=[
+                (table, list(lines))
+                for table, lines in groupby(document["completeness"], itemgetter("table"))
+            ],
             required=[each for each in missing if each["rule"] not in wanting],
             wanted=[each for each in missing if each["rule"] in wanting],
             rejecting=[rule for rule in rules if rejects(rule) and rule["findings"]],
@@ -129,10 +133,6 @@ def causes(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return sorted(
         began, key=lambda rule: (-rule["rejected_claims"], -rule["rejected_rows"], rule["rule"])
     )
-
-
-def _of_type(rows: Iterable[Mapping[str, Any]], claim_type: str) -> list[Mapping[str, Any]]:
-    return [row for row in rows if row["claim_type"] == claim_type]
 
 
 def rejects(rule: Mapping[str, Any]) -> bool:
@@ -191,10 +191,6 @@ def _month_plot(lines: Sequence[Mapping[str, Any]]) -> Plot | None:
     )
 
 
-def _by_table(lines: Iterable[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[str, Any]]]]:
-    return [(table, list(group)) for table, group in groupby(lines, key=lambda line: line["table"])]
-
-
 def _money_text(text: str) -> str:
     whole, _, cents = text.partition(".")
     sign = _MINUS if whole.startswith("-") else ""
@@ -209,10 +205,6 @@ def _figure(value: float | Decimal | None) -> str:
 
 def _signed(text: str) -> str:
     return _money_text(text) if text.startswith("-") else f"+{_money_text(text)}"
-
-
-def _minute(when: str) -> str:
-    return datetime.fromisoformat(when).strftime("%Y-%m-%d %H:%M %Z").strip()
 
 
 def _days_between(as_of: str | None, when: str) -> int | None:
