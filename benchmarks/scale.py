@@ -15,9 +15,11 @@ import argparse
 import json
 import os
 import tempfile
+import time
+import tracemalloc
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,13 +29,35 @@ from etl.pipeline.context import Task
 from etl.pipeline.incremental.cache import CachedResults
 from etl.pipeline.incremental.reuse import PreviousRelease
 from etl.pipeline.read import partition_count
+from etl.publish.manifest import Manifest
+from etl.publish.prune import prune
+from etl.publish.reader import open_current
+from etl.publish.verify import verify
 from etl.spark.shuffled_rows import buckets_for
+from etl.storage.local import LocalStore
 from etl.synth import Spec, write_extract
 
 PAYERS: Final = {"2 million members": 95_000_000_000, "65 million members": 1_200_000_000_000}
 """Payer -> bytes of its extract."""
 PUT_PRICE: Final = 5e-6
 """Dollars of a request that writes, at S3 in Virginia."""
+HOUR: Final = 3600
+MEASURED: Final = {
+    "objects": (1e6, "million"),
+    "published": (1e12, "TB"),
+    "catalog": (1e9, "GB"),
+    "manifest": (1e6, "MB"),
+    "memory of the manifest, in each process that serves": (1e6, "MB"),
+    "written to the shuffle": (1e12, "TB"),
+    "read from the shuffle": (1e12, "TB"),
+    "results that came to the driver": (1e6, "MB"),
+    "memory of the driver's Python": (1e9, "GB"),
+    "run alone": (HOUR, "hours of a core"),
+    "run on Spark, start included": (HOUR, "hours of a core"),
+    "verify": (HOUR, "hours of a core"),
+    "prune that deletes nothing": (HOUR, "hours of a core"),
+}
+"""What is measured in bytes, seconds of processor time or numbers -> how it is shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,28 +67,14 @@ class ScaleRun:
     Attributes:
         members: how many.
         extract: bytes of the extract.
-        objects: that were published.
-        published: their bytes.
-        local: seconds of processor time of one process.
-        spark: seconds of processor time of the driver, executors and their Python, start included.
-        driver: most memory of the driver's Python, in bytes.
-        written: bytes that tasks wrote to the shuffle.
-        read: bytes that they read from it.
-        tasks: most tasks of a stage.
-        result: bytes that came to the driver as results of tasks.
+        tasks: most tasks of a stage on Spark.
+        found: of each of `MEASURED`.
     """
 
     members: int
     extract: int
-    objects: int
-    published: int
-    local: float
-    spark: float
-    driver: float
-    written: int
-    read: int
     tasks: int
-    result: int
+    found: Mapping[str, float]
 
 
 def main() -> None:
@@ -75,12 +85,16 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=20_000, help="run.partition_rows")
     asked = parser.parse_args()
     runs = [_measured(members, asked.master, asked.rows) for members in sorted(asked.members)]
-    _show(runs)
+    for run in runs:
+        print(f"\n{run.members:,} members, {run.extract / 1e6:,.1f} MB of extract, measured")
+        for name, value in run.found.items():
+            print(f"{name:>52}  {value:,.6g}")
+        print(f"{'most tasks of a stage':>52}  {run.tasks:,}")
     rows = read_settings(None).run.partition_rows
     for payer, size in PAYERS.items():
-        print(f"\n{payer}, an extract of {size / 1e9:,.0f} GB (worked out)")
+        print(f"\n{payer}, an extract of {size / 1e9:,.0f} GB, worked out")
         for name, value in _of_payer(runs, size, rows):
-            print(f"{name:>44}  {value}")
+            print(f"{name:>52}  {value}")
 
 
 def _measured(members: int, master: str, rows: int) -> ScaleRun:
@@ -103,54 +117,68 @@ def _measured(members: int, master: str, rows: int) -> ScaleRun:
             "PYTHONPATH": os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")]),
         }
         spark, of_spark = measured_run(extract, str(folder / "spark"), 1, on_spark)
-        said = _events(events)
-        return ScaleRun(
-            members,
-            sum(path.stat().st_size for path in extract.iterdir()),
-            local.objects,
-            local.bytes,
-            sum(of_local.processor.values()),
-            sum(of_spark.processor.values()),
-            spark.peak * (1 << 20),
-            said["written"],
-            said["read"],
-            said["tasks"],
-            said["result"],
-        )
+        tasks, of_tasks = _events(events)
+        found = {
+            "objects": local.objects,
+            "published": local.bytes,
+            "memory of the driver's Python": spark.peak * (1 << 20),
+            "run alone": sum(of_local.processor.values()),
+            "run on Spark, start included": sum(of_spark.processor.values()),
+            **of_tasks,
+            **_of_tree(LocalStore(folder / "local")),
+        }
+        size = sum(path.stat().st_size for path in extract.iterdir())
+        return ScaleRun(members, size, tasks, {name: found[name] for name in MEASURED})
 
 
-def _events(folder: Path) -> Mapping[str, int]:
-    """Return what an event log says of all tasks that ended well."""
-    found = {"written": 0, "read": 0, "result": 0, "tasks": 0}
+def _of_tree(store: LocalStore) -> Mapping[str, float]:
+    """Return what grows with a published tree, and what work on it takes."""
+    release = open_current(store).release
+    if release is None:
+        raise SystemExit("nothing was published")
+    data = release.manifest.to_bytes()
+    tracemalloc.start()
+    manifest = Manifest.from_bytes(data, "manifest")
+    memory = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    began = time.process_time()
+    if not verify(release).ok:
+        raise SystemExit("what was published does not verify")
+    verified = time.process_time()
+    prune(store, lambda: datetime.now(UTC), keep=1, dry_run=True)
+    return {
+        "catalog": sum(shard.bytes for shard in manifest.catalog if shard is not None),
+        "manifest": len(data),
+        "memory of the manifest, in each process that serves": memory,
+        "verify": verified - began,
+        "prune that deletes nothing": time.process_time() - verified,
+    }
+
+
+def _events(folder: Path) -> tuple[int, Mapping[str, float]]:
+    """Return what an event log says of all tasks that ended well: most of a stage, and bytes."""
+    tasks = written = read = result = 0
     for event in _lines(folder):
         if event["Event"] == "SparkListenerStageCompleted":
-            found["tasks"] = max(found["tasks"], event["Stage Info"]["Number of Tasks"])
+            tasks = max(tasks, event["Stage Info"]["Number of Tasks"])
         if event["Event"] != "SparkListenerTaskEnd" or not event.get("Task Metrics"):
             continue
         metrics = event["Task Metrics"]
-        read = metrics["Shuffle Read Metrics"]
-        found["written"] += metrics["Shuffle Write Metrics"]["Shuffle Bytes Written"]
-        found["read"] += read["Remote Bytes Read"] + read["Local Bytes Read"]
-        found["result"] += metrics["Result Size"]
-    return found
+        written += metrics["Shuffle Write Metrics"]["Shuffle Bytes Written"]
+        fetched = metrics["Shuffle Read Metrics"]
+        read += fetched["Remote Bytes Read"] + fetched["Local Bytes Read"]
+        result += metrics["Result Size"]
+    return tasks, {
+        "written to the shuffle": written,
+        "read from the shuffle": read,
+        "results that came to the driver": result,
+    }
 
 
 def _lines(folder: Path) -> Iterator[Mapping[str, Any]]:
     for path in folder.rglob("*"):
         if path.is_file() and path.name.startswith("events_"):
             yield from map(json.loads, path.read_text(encoding="utf-8").splitlines())
-
-
-def _show(runs: Sequence[ScaleRun]) -> None:
-    for run in runs:
-        print(
-            f"{run.members:>8,} members, {run.extract / 1e6:,.1f} MB of extract, "
-            f"{run.objects:,} objects of {run.published / 1e6:,.1f} MB\n"
-            f"         processor {run.local:,.1f} s alone, {run.spark:,.1f} s on Spark; "
-            f"driver {run.driver / 1e6:,.0f} MB; results {run.result / 1e3:,.0f} KB\n"
-            f"         shuffle {run.written / 1e6:,.1f} MB written, {run.read / 1e6:,.1f} MB read; "
-            f"{run.tasks:,} tasks"
-        )
 
 
 def _of_payer(runs: Sequence[ScaleRun], size: int, rows: int) -> Iterator[tuple[str, str]]:
@@ -160,32 +188,17 @@ def _of_payer(runs: Sequence[ScaleRun], size: int, rows: int) -> Iterator[tuple[
     night = Task(None, {}, None, None, previous=PreviousRelease(results)).units(count)
     yield "partitions, and tasks of a full run", f"{count:,}"
     yield "tasks of a night", f"{len(night):,}"
-    yield "bytes of extract to a task", f"{size / count / 1e6:,.1f} MB"
+    yield "extract to a task", f"{size / count / 1e6:,.1f} MB"
     yield "buckets of ids", f"{buckets_for(size):,}"
     if len(runs) < 2:
         return
-    for name, of_run, unit in (
-        ("objects", lambda run: run.objects, 1e6),
-        ("published", lambda run: run.published, 1e12),
-        ("shuffle written", lambda run: run.written, 1e12),
-        ("shuffle read", lambda run: run.read, 1e12),
-        ("hours of a core, alone", lambda run: run.local / 3600, 1),
-        ("hours of a core, on Spark", lambda run: run.spark / 3600, 1),
-        ("driver's memory", lambda run: run.driver, 1e9),
-    ):
-        slope, at = _line(runs, of_run)
-        words = {1e6: "million", 1e9: "GB", 1e12: "TB"}.get(unit, "")
-        value = f"{at(size) / unit:,.2f} {words}".rstrip()
-        yield name, f"{value} ({slope * 1e6:,.4g} a MB of extract)"
-    objects = _line(runs, lambda run: run.objects)[1](size)
-    yield "requests that write, and their price", f"{objects:,.0f}, ${objects * PUT_PRICE:,.0f}"
-
-
-def _line(runs: Sequence[ScaleRun], of_run: Any) -> tuple[float, Any]:
-    """Return the slope of the line through the two largest runs, and the line."""
     one, other = runs[-2:]
-    slope = (of_run(other) - of_run(one)) / (other.extract - one.extract)
-    return slope, lambda size: of_run(other) + slope * (size - other.extract)
+    for name, (unit, words) in MEASURED.items():
+        slope = (other.found[name] - one.found[name]) / (other.extract - one.extract)
+        value = other.found[name] + slope * (size - other.extract)
+        yield name, f"{value / unit:,.2f} {words} ({slope * 1e6:,.4g} a MB of extract)"
+        if name == "objects":
+            yield "requests that write them, and their price", f"${value * PUT_PRICE:,.0f}"
 
 
 if __name__ == "__main__":
