@@ -18,10 +18,10 @@ from etl.gateway.bundle.includes import Hit
 from etl.gateway.bundle.paging import Sealer
 from etl.gateway.http.request import http_date
 from etl.gateway.http.responses import FhirError, Reply
+from etl.gateway.release.cache import Cache
 from etl.gateway.release.release_reader import IndexedBlock, ReleaseTree, column_name
 from etl.gateway.release.served_releases import Releases
 from etl.gateway.search.evaluation import (
-    KeptRows,
     Masks,
     RowNumbers,
     columns_of,
@@ -128,7 +128,7 @@ MOST_REFERRING: Final = 1000
 
 
 KEPT_BYTES: Final = 16 * 1024 * 1024
-"""Memory for rows that met a condition."""
+"""Memory for rows that met a condition: searches repeat a network, a specialty, a city."""
 
 
 class DirectoryService(Service):
@@ -138,7 +138,7 @@ class DirectoryService(Service):
 
     def __init__(self, releases: Releases, sealer: Sealer, pages: PageSizes | None = None) -> None:
         super().__init__(releases, sealer, pages, PLAN_NET_TYPES)
-        self._kept = KeptRows(KEPT_BYTES)
+        self._kept = Cache(KEPT_BYTES)
 
     async def _may_read(
         self, tree: ReleaseTree, grant: Grant, hit: Hit, kind: ResourceType
@@ -158,7 +158,9 @@ class DirectoryService(Service):
     ) -> tuple[int, Sequence[Hit]]:
         """Return the matches in the order of the shards, or as they are to be sorted."""
         kind = query.kind.name
-        kept = [self._kept.get(tree.digest, kind, condition) for condition in query.conditions]
+        kept: list[RowNumbers | None] = [
+            self._kept.peek((tree.digest, kind, condition.asked)) for condition in query.conditions
+        ]
         unknown = [one for one, rows in zip(query.conditions, kept, strict=True) if rows is None]
         wanted = [*columns_read(kind, unknown)]
         wanted += [(kind, sort.parameter) for sort in query.sorts]
@@ -178,7 +180,8 @@ class DirectoryService(Service):
         size = query.cost * tree.resources
         total, places, found = await self._long_work.run(size, match)
         for condition, rows in zip(unknown, found, strict=True):
-            self._kept.keep(tree.digest, kind, condition, rows)
+            cost = sum(100 + 4 * len(of_segment) for of_segment in rows)
+            self._kept.put((tree.digest, kind, condition.asked), rows, cost)
         names = ["ids", "parts"]
         names += [column_name(include.type, include.parameter) for include in query.includes]
         return total, await _hits(tree, kind, places, names)

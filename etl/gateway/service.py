@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import ClassVar, Final, NamedTuple
+from typing import ClassVar, Final, Literal, NamedTuple
 
 from etl.errors import NotFound, StoreError
 from etl.gateway.access.member_access import answers_deleted, may_read, require
@@ -88,6 +88,24 @@ class _Question(NamedTuple):
 
     query: Query
     columns: Sequence[str]
+    url: str
+
+
+class _PageRequest(NamedTuple):
+    """A page that is asked for.
+
+    Attributes:
+        tree: the release that it is answered from.
+        grant: the caller's grant.
+        position: where it begins.
+        base: the FHIR base URL.
+        url: of the page itself.
+    """
+
+    tree: ReleaseTree
+    grant: Grant
+    position: Position
+    base: str
     url: str
 
 
@@ -250,7 +268,9 @@ class Service:
         columns = self._columns(tree)
         question = understood(kind.name, given, base, strict, tree.now, path, columns)
         position = Position("search", kind.name, question.query.used, 0, tree.id, tree.digest)
-        return await self._searched(tree, grant, question, position, base, question.url)
+        return await self._searched(
+            _PageRequest(tree, grant, position, base, question.url), question
+        )
 
     async def page(
         self,
@@ -275,10 +295,8 @@ class Service:
         current = self._releases.current()
         try:
             tree = await self._releases.open(position.release, position.digest)
-            url = f"{base}/_page/{cursor}"
-            return await self._continued(
-                tree, grant, position, base, url, tuple(unsupported.ignored)
-            )
+            page = _PageRequest(tree, grant, position, base, f"{base}/_page/{cursor}")
+            return await self._continued(page, tuple(unsupported.ignored))
         except NotFound:
             if position.release == current.id:
                 raise
@@ -309,7 +327,7 @@ class Service:
         request = everything.parse(parameters, strict=strict)
         position = Position("everything", kind.name, request.used, 0, tree.id, tree.digest)
         url = url_of(base, f"Patient/{patient_id}/$everything", request.used, self._pages.limit)
-        return await self._everything(tree, grant, request, position, base, url)
+        return await self._everything(_PageRequest(tree, grant, position, base, url), request)
 
     async def _may_read(
         self, tree: ReleaseTree, grant: Grant, hit: Hit, kind: ResourceType
@@ -358,43 +376,28 @@ class Service:
         url = url_of(base, path, query.used, self._pages.limit)
         return _Question(query, sections(query), url)
 
-    async def _continued(
-        self,
-        tree: ReleaseTree,
-        grant: Grant,
-        position: Position,
-        base: str,
-        url: str,
-        ignored: tuple[str, ...],
-    ) -> Answer:
-        kind = self._kind(position.type)
-        if position.what != "search":
-            require(grant, kind, "r")
-            request = replace(everything.parse(position.parameters, strict=True), ignored=ignored)
-            return await self._everything(tree, grant, request, position, base, url)
-        require(grant, kind, "s")
-        columns = self._columns(tree)
+    async def _continued(self, page: _PageRequest, ignored: tuple[str, ...]) -> Answer:
+        tree, parameters = page.tree, page.position.parameters
+        kind = self._kind(page.position.type)
+        if page.position.what != "search":
+            require(page.grant, kind, "r")
+            request = replace(everything.parse(parameters, strict=True), ignored=ignored)
+            return await self._everything(page, request)
+        require(page.grant, kind, "s")
         question = self._understood(
-            kind.name, position.parameters, base, True, tree.now, kind.name, columns
+            kind.name, parameters, page.base, True, tree.now, kind.name, self._columns(tree)
         )
         question = question._replace(query=replace(question.query, ignored=ignored))
-        return await self._searched(tree, grant, question, position, base, url)
+        return await self._searched(page, question)
 
-    async def _searched(
-        self,
-        tree: ReleaseTree,
-        grant: Grant,
-        question: _Question,
-        position: Position,
-        base: str,
-        url: str,
-    ) -> Answer:
+    async def _searched(self, page: _PageRequest, question: _Question) -> Answer:
+        tree, grant = page.tree, page.grant
         query, kind = question.query, question.query.kind
         own = await tree.patient(grant.patient)
         size = self._size(query.count, self._pages.size)
         if query.summary == "count":
             size = 0
-        here = slice(position.offset, position.offset + size)
+        here = slice(page.position.offset, page.position.offset + size)
         # Matches: rows of the member's block, or resources of the directory.
         rows: Sequence[int] | None = None
         hits: Sequence[Hit] = ()
@@ -411,9 +414,8 @@ class Service:
         # Lines of this page alone are read, and cut down to the elements that are wanted.
         following = ReferenceResolver(tree, grant, own, self._kinds)
         if rows is not None and own is not None:
-            page = rows[here]
-            lines = await tree.lines(own, page)
-            matches: Sequence[Hit] = [(own, row) for row in page] if query.includes else ()
+            lines = await tree.lines(own, rows[here])
+            matches: Sequence[Hit] = [(own, row) for row in rows[here]] if query.includes else ()
         else:
             matches = hits
             lines = [line for _, line in await following.read(_named(matches, kind.name))]
@@ -444,17 +446,8 @@ class Service:
             Note("forbidden", f"{name} was left out of what is included: {_needs(name)}")
             for name in sorted(following.withheld)
         ]
-        links = self._sealer.links(grant, position, base, url, size, total)
-        body = searchset(
-            base=base,
-            created=tree.created,
-            total=total if query.total else None,
-            links=links,
-            entries=entries,
-            notes=notes,
-        )
-        etag = etag_of(grant, tree.id, links, query.ignored)
-        return Answer(body, tree.created, tree.id, etag, types_of(entries))
+        stated_total = total if query.total else None
+        return self._answer(page, size, total, stated_total, entries, notes, query.ignored)
 
     async def _referring(
         self, tree: ReleaseTree, query: Query, matches: Sequence[Hit]
@@ -506,15 +499,8 @@ class Service:
         hits.sort(key=lambda hit: hit[0].index.ids[hit[1]])
         return len(hits), ordered(hits, kind.name, query.sorts)[here]
 
-    async def _everything(
-        self,
-        tree: ReleaseTree,
-        grant: Grant,
-        request: EverythingRequest,
-        position: Position,
-        base: str,
-        url: str,
-    ) -> Answer:
+    async def _everything(self, page: _PageRequest, request: EverythingRequest) -> Answer:
+        tree, grant, offset = page.tree, page.grant, page.position.offset
         own = await tree.patient(grant.patient)
         if own is None or not own.rows("Patient"):
             raise await _without(tree, own, grant.patient)
@@ -524,37 +510,51 @@ class Service:
         following = ReferenceResolver(tree, grant, own, self._kinds)
         notes = [Note("not-supported", text) for text in request.ignored]
         size = self._size(request.count, self._pages.limit)
-        here = slice(position.offset, position.offset + size)
+        here = slice(offset, offset + size)
         if request.since is None:
             entries, total = await everything.whole(tree, grant, own, request, following, here)
         else:
             change = await difference(self._releases, tree, grant, request)
-            if position.offset and change.is_whole != (position.what == "whole"):
+            if offset and change.is_whole != (page.position.what == "whole"):
                 raise FhirError("link-expired", "releases since _since were taken down: begin anew")
-            position = position._replace(what="whole" if change.is_whole else "everything")
-            page = dict(list(change.hits.items())[here])
+            what: Literal["whole", "everything"] = "whole" if change.is_whole else "everything"
+            page = page._replace(position=page.position._replace(what=what))
+            hits = dict(list(change.hits.items())[here])
             total = len(change.hits)
             entries = [
                 Entries(name, (line,), "include" if TYPES[name].shared else "match")
-                for name, line in await following.read(page)
+                for name, line in await following.read(hits)
             ]
-            notes += change.notes() if position.offset == 0 else []
+            notes += change.notes() if offset == 0 else []
         # Types outside the scopes are named, so that none is left out silently.
         barred = [name for name in everything.OWN if not grant.may(name, "r")]
         notes += [
             Note("forbidden", f"{name} was left out: {_needs(name)}")
             for name in sorted(following.withheld.union(barred))
         ]
-        links = self._sealer.links(grant, position, base, url, size, total)
+        return self._answer(page, size, total, None, entries, notes, request.ignored)
+
+    def _answer(
+        self,
+        page: _PageRequest,
+        size: int,
+        total: int,
+        stated_total: int | None,
+        entries: Sequence[Entries],
+        notes: Sequence[Note],
+        ignored: Sequence[str],
+    ) -> Answer:
+        tree = page.tree
+        links = self._sealer.links(page.grant, page.position, page.base, page.url, size, total)
         body = searchset(
-            base=base,
+            base=page.base,
             created=tree.created,
-            total=None,
+            total=stated_total,
             links=links,
             entries=entries,
             notes=notes,
         )
-        etag = etag_of(grant, tree.id, links, request.ignored)
+        etag = etag_of(page.grant, tree.id, links, ignored)
         return Answer(body, tree.created, tree.id, etag, types_of(entries))
 
     def _size(self, count: int | None, otherwise: int) -> int:

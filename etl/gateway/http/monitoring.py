@@ -30,6 +30,7 @@ from itertools import count
 from queue import Empty, SimpleQueue
 from secrets import token_hex
 from time import perf_counter
+from types import TracebackType
 from typing import Final, Literal
 
 import orjson
@@ -356,7 +357,6 @@ class AccessLog:
         while cause is not None and len(chain) < 5:
             chain.append(type(cause).__name__)
             cause = cause.__cause__
-        frames = traceback.extract_tb(error.__traceback__)[-12:]
         line = {
             "time": self._now(),
             "level": "error",
@@ -364,9 +364,14 @@ class AccessLog:
             "request": record.request,
             "route": record.route,
             "errors": chain,
-            "where": [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames],
+            "where": _places(error.__traceback__),
         }
         self._write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+
+
+def _places(trace: TracebackType | None) -> list[str]:
+    frames = traceback.extract_tb(trace)[-12:]
+    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
 
 
 class JsonFormatter(logging.Formatter):
@@ -383,8 +388,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info and record.exc_info[0] is not None:
             line["errors"] = [record.exc_info[0].__name__]
-            frames = traceback.extract_tb(record.exc_info[2])[-12:]
-            line["where"] = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
+            line["where"] = _places(record.exc_info[2])
         return orjson.dumps(line).decode()
 
 

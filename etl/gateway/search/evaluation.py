@@ -17,7 +17,6 @@ from operator import and_
 from typing import Any, Final
 
 from etl.errors import StoreError
-from etl.gateway.release.cache import Cache
 from etl.gateway.release.release_reader import IndexedBlock, ReleaseTree, column_name
 from etl.gateway.search.comparisons import Test, folded
 from etl.gateway.search.dates import END, stored_span
@@ -323,29 +322,6 @@ def rows_of_all(several: Sequence[Masks]) -> Masks:
         reduce(and_, map(int.from_bytes, masks)).to_bytes(len(masks[0]))
         for masks in zip(*several, strict=True)
     ]
-
-
-class KeptRows:
-    """Rows that met a condition, kept for the next search with the same one.
-
-    Searches of a directory repeat what they ask: a network, a specialty, a city.
-
-    Args:
-        most: bytes that are kept.
-    """
-
-    def __init__(self, most: int) -> None:
-        self._cache = Cache(most)
-
-    def get(self, release: str, kind: str, condition: SearchCondition) -> RowNumbers | None:
-        """Return the rows of a type in a release that meet a condition; None if not kept."""
-        kept: RowNumbers | None = self._cache.peek((release, kind, condition.asked))
-        return kept
-
-    def keep(self, release: str, kind: str, condition: SearchCondition, rows: RowNumbers) -> None:
-        """Keep the rows of a type in a release that meet a condition."""
-        cost = sum(100 + 4 * len(of_segment) for of_segment in rows)
-        self._cache.put((release, kind, condition.asked), rows, cost)
 
 
 def referring_rows(
